@@ -1,0 +1,115 @@
+/** What a client may ask of the ledger; a value from outside enters, a valid `Command` leaves. */
+import { type Brand, Result, Schema, SchemaIssue } from "effect"
+import { InvalidCommand } from "./Errors.ts"
+import { AccountId, CommandId, ContraId, Instant, Version } from "./Ids.ts"
+import { Amount, Asset, OverdraftLimit } from "./Money.ts"
+
+/** Most legs that one journal may have. */
+export const journalLegsMax = 100
+
+const text = (max: number) => Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(max))
+const Description = Schema.optionalKey(text(256))
+
+/** Free text kept with an account: at most 16 keys of 64, values of 256 characters. */
+export const AccountMetadata = Schema.Record(text(64), Schema.String.check(Schema.isMaxLength(256))).check(
+  Schema.isMaxProperties(16)
+)
+
+/** Who asked and why: carried with every event, covered by its hash, never interpreted. */
+export const CommandContext = Schema.Struct({
+  caller: Schema.optionalKey(text(128)),
+  correlationId: Schema.optionalKey(text(128)),
+  causationId: Schema.optionalKey(text(128)),
+  traceparent: Schema.optionalKey(text(64))
+})
+export type CommandContext = typeof CommandContext.Type
+
+/** One side of a journal: a debit takes from the account, a credit gives to it. */
+export const Leg = Schema.Struct({
+  account: AccountId,
+  side: Schema.Literals(["debit", "credit"]),
+  amount: Amount
+})
+export type Leg = typeof Leg.Type
+
+const common = {
+  commandId: CommandId,
+  /** When it counts in the business; the recorded instant if absent; may be in the past. */
+  effectiveAt: Schema.optionalKey(Instant),
+  /** The version the (first) account must be at, else `VersionConflict`. */
+  expectedVersion: Schema.optionalKey(Version),
+  context: Schema.optionalKey(CommandContext)
+}
+
+const movement = { ...common, amount: Amount, asset: Schema.optionalKey(Asset), description: Description }
+
+export const Command = Schema.TaggedUnion({
+  OpenAccount: {
+    ...common,
+    account: AccountId,
+    asset: Asset,
+    owner: text(128),
+    overdraftLimit: Schema.optionalKey(OverdraftLimit),
+    metadata: Schema.optionalKey(AccountMetadata)
+  },
+  /** Money enters the books from `contra` (default `external:bank`). */
+  Deposit: { ...movement, account: AccountId, contra: Schema.optionalKey(ContraId) },
+  /** Money leaves the books to `contra` (default `external:bank`). */
+  Withdraw: { ...movement, account: AccountId, contra: Schema.optionalKey(ContraId) },
+  Transfer: { ...movement, from: AccountId, to: AccountId },
+  /** Any number of legs that sum to zero, all or nothing: the general case of a transfer. */
+  PostJournal: {
+    ...common,
+    legs: Schema.Array(Leg).check(Schema.isMinLength(2), Schema.isMaxLength(journalLegsMax)),
+    description: Description
+  },
+  FreezeAccount: { ...common, account: AccountId, reason: Description },
+  UnfreezeAccount: { ...common, account: AccountId, reason: Description },
+  CloseAccount: { ...common, account: AccountId, reason: Description }
+})
+export type Command = typeof Command.Type
+
+type Plain<T> =
+  T extends Brand.Brand<string>
+    ? string
+    : T extends string | number | bigint | boolean
+      ? T
+      : { readonly [K in keyof T]: Plain<T[K]> }
+type WithOptionalId<T> = T extends { readonly commandId: string }
+  ? Omit<T, "commandId"> & { readonly commandId?: string }
+  : never
+
+/** A command as host code writes it: plain strings and bigints; `commandId` is made (UUID v7) when absent. */
+export type CommandInput = WithOptionalId<Plain<Command>>
+
+const decodeTyped = Schema.decodeUnknownResult(Schema.toType(Command), { errors: "all" })
+const decodeWire = Schema.decodeUnknownResult(Command, { errors: "all" })
+const toFaults = SchemaIssue.makeFormatterStandardSchemaV1()
+
+const refuse = (error: Schema.SchemaError): InvalidCommand =>
+  new InvalidCommand({
+    faults: toFaults(error.issue).issues.map(({ path, message }) => ({
+      path: (path ?? []).map((key) => String(typeof key === "object" ? key.key : key)),
+      message
+    }))
+  })
+
+/** Checks a command given as host values (bigint amounts). */
+export const fromHost = (input: unknown): Result.Result<Command, InvalidCommand> =>
+  Result.mapError(decodeTyped(input), refuse)
+
+/** Checks a command given as JSON (amounts are strings). */
+export const fromJson = (input: unknown): Result.Result<Command, InvalidCommand> =>
+  Result.mapError(decodeWire(input), refuse)
+
+/** The accounts whose streams a command may append to; the first is the one `expectedVersion` speaks of. */
+export const accountsOf = (command: Command): ReadonlyArray<AccountId> => {
+  switch (command._tag) {
+    case "Transfer":
+      return [command.from, command.to]
+    case "PostJournal":
+      return command.legs.map((leg) => leg.account)
+    default:
+      return [command.account]
+  }
+}

@@ -1,0 +1,189 @@
+/** A command and the accounts it touches enter; the event of each leg, or the rejection, leaves. Pure. */
+import { Result } from "effect"
+import { type Account, active, covers, holds, type OpenedAccount } from "./Account.ts"
+import type { Command, Leg } from "./Command.ts"
+import { accountsOf } from "./Command.ts"
+import {
+  AccountAlreadyExists,
+  AccountNotActive,
+  AccountNotFound,
+  InvalidCommand,
+  type Rejection,
+  SameAccount,
+  VersionConflict
+} from "./Errors.ts"
+import type { Event } from "./Event.ts"
+import type { AccountId, ContraId } from "./Ids.ts"
+
+/** One event for the stream of one account; a command's legs commit together or not at all. */
+export interface Decided {
+  readonly account: AccountId
+  readonly event: Event
+}
+
+export type Decision = Result.Result<ReadonlyArray<Decided>, Rejection>
+type StateOf = (account: AccountId) => Account
+type Of<Tag extends Command["_tag"]> = Extract<Command, { readonly _tag: Tag }>
+
+const bank = "external:bank" as ContraId // a literal that the schema of ContraId accepts
+
+/**
+ * Decides a command on the states of its accounts (design §6: both sides of a transfer in one synchronous
+ * step). The legs stand in the order of `accountsOf(command)`; an accepted command has at least one.
+ */
+export const decide = (command: Command, stateOf: StateOf): Decision => {
+  const head = accountsOf(command)[0]
+  if (head !== undefined && command.expectedVersion !== undefined) {
+    const { version } = stateOf(head)
+    if (version !== command.expectedVersion) {
+      return Result.fail(
+        new VersionConflict({ account: head, expected: command.expectedVersion, actual: version })
+      )
+    }
+  }
+  switch (command._tag) {
+    case "OpenAccount":
+      return open(command, stateOf(command.account))
+    case "Deposit":
+      return deposit(command, stateOf(command.account))
+    case "Withdraw":
+      return withdraw(command, stateOf(command.account))
+    case "Transfer":
+      return transfer(command, stateOf)
+    case "PostJournal":
+      return postJournal(command, stateOf)
+    case "FreezeAccount":
+      return freeze(command, stateOf(command.account))
+    case "UnfreezeAccount":
+      return unfreeze(command, stateOf(command.account))
+    case "CloseAccount":
+      return close(command, stateOf(command.account))
+  }
+}
+
+const one = (account: AccountId, event: Event): Decision => Result.succeed([{ account, event }])
+
+const described = (text: string | undefined) => (text === undefined ? {} : { description: text })
+const reasoned = (text: string | undefined) => (text === undefined ? {} : { reason: text })
+
+const open = (command: Of<"OpenAccount">, account: Account): Decision => {
+  if (account._tag !== "Absent") return Result.fail(new AccountAlreadyExists({ account: account.id }))
+  const { asset, owner, overdraftLimit = 0n, metadata = {} } = command
+  return one(account.id, { _tag: "AccountOpened", asset, owner, overdraftLimit, metadata })
+}
+
+const deposit = (command: Of<"Deposit">, account: Account): Decision =>
+  Result.flatMap(active(account, command.asset), (opened) =>
+    Result.flatMap(holds(opened, command.amount), () =>
+      one(command.account, {
+        _tag: "Deposited",
+        amount: command.amount,
+        contra: command.contra ?? bank,
+        ...described(command.description)
+      })
+    )
+  )
+
+const withdraw = (command: Of<"Withdraw">, account: Account): Decision =>
+  Result.flatMap(active(account, command.asset), (opened) =>
+    Result.flatMap(covers(opened, command.amount), () =>
+      one(command.account, {
+        _tag: "Withdrawn",
+        amount: command.amount,
+        contra: command.contra ?? bank,
+        ...described(command.description)
+      })
+    )
+  )
+
+const transfer = (command: Of<"Transfer">, stateOf: StateOf): Decision => {
+  const { from, to, amount, asset, description } = command
+  if (from === to) return Result.fail(new SameAccount({ account: from }))
+  return Result.gen(function* () {
+    const sender = yield* active(stateOf(from), asset)
+    const receiver = yield* active(stateOf(to), sender.asset)
+    yield* covers(sender, amount)
+    yield* holds(receiver, amount)
+    return [
+      {
+        account: from,
+        event: {
+          _tag: "TransferSent",
+          amount,
+          to,
+          toVersion: receiver.version + 1,
+          ...described(description)
+        }
+      },
+      {
+        account: to,
+        event: {
+          _tag: "TransferReceived",
+          amount,
+          from,
+          fromVersion: sender.version + 1,
+          ...described(description)
+        }
+      }
+    ]
+  })
+}
+
+const postJournal = (command: Of<"PostJournal">, stateOf: StateOf): Decision => {
+  const { legs, description } = command
+  const head = legs[0]
+  if (head === undefined) return Result.fail(InvalidCommand.at("legs", "must not be empty"))
+  const twice = legs.find((leg, index) => legs.findIndex((other) => other.account === leg.account) !== index)
+  if (twice !== undefined) return Result.fail(new SameAccount({ account: twice.account }))
+  return Result.gen(function* () {
+    const sums = new Map<string, bigint>()
+    const posted: Array<Leg & { readonly version: number }> = []
+    for (const leg of legs) {
+      const account: OpenedAccount = yield* active(stateOf(leg.account), undefined)
+      yield* leg.side === "debit" ? covers(account, leg.amount) : holds(account, leg.amount)
+      const signed = leg.side === "credit" ? leg.amount : -leg.amount
+      sums.set(account.asset, (sums.get(account.asset) ?? 0n) + signed)
+      posted.push({ ...leg, version: account.version + 1 })
+    }
+    for (const [asset, sum] of sums) {
+      if (sum !== 0n) {
+        return yield* Result.fail(
+          InvalidCommand.at("legs", `sum to ${sum} minor units of ${asset}, not to zero`)
+        )
+      }
+    }
+    const headVersion = posted[0]?.version ?? 0
+    return posted.map(({ account, side, amount }, ordinal): Decided => {
+      const further = { amount, side, head: head.account, headVersion, ...described(description) }
+      return {
+        account,
+        event:
+          ordinal === 0
+            ? { _tag: "JournalPosted", legs: posted, ...described(description) }
+            : { _tag: "JournalLegPosted", ...further }
+      }
+    })
+  })
+}
+
+const freeze = (command: Of<"FreezeAccount">, account: Account): Decision =>
+  Result.flatMap(active(account, undefined), () =>
+    one(command.account, { _tag: "AccountFrozen", ...reasoned(command.reason) })
+  )
+
+const unfreeze = (command: Of<"UnfreezeAccount">, account: Account): Decision => {
+  if (account._tag === "Absent") return Result.fail(new AccountNotFound({ account: account.id }))
+  if (account.status !== "frozen") {
+    return Result.fail(new AccountNotActive({ account: account.id, status: account.status }))
+  }
+  return one(command.account, { _tag: "AccountUnfrozen", ...reasoned(command.reason) })
+}
+
+const close = (command: Of<"CloseAccount">, account: Account): Decision =>
+  Result.flatMap(active(account, undefined), (opened) =>
+    opened.balance === 0n
+      ? one(command.account, { _tag: "AccountClosed", ...reasoned(command.reason) })
+      : Result.fail(
+          InvalidCommand.at("account", `an account closes only at zero, its balance is ${opened.balance}`)
+        )
+  )

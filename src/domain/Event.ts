@@ -1,0 +1,67 @@
+/** What happened to one account: the lines of the checkbook register. */
+import { Schema } from "effect"
+import { AccountMetadata } from "./Command.ts"
+import { AccountId, ContraId, Version } from "./Ids.ts"
+import { Amount, Asset, OverdraftLimit } from "./Money.ts"
+
+const Description = Schema.optionalKey(Schema.String)
+
+/** One leg of a journal as its first leg records it, so that the whole journal can be found from there. */
+const PostedLeg = Schema.Struct({
+  account: AccountId,
+  version: Version,
+  side: Schema.Literals(["debit", "credit"]),
+  amount: Amount
+})
+
+/**
+ * Each leg of a transaction names where its counter-legs stand (account and version), as a paper ledger's
+ * posting reference does: from one leg all others are found by primary key, and checked against it.
+ */
+export const Event = Schema.TaggedUnion({
+  AccountOpened: {
+    asset: Asset,
+    owner: Schema.String,
+    overdraftLimit: OverdraftLimit,
+    metadata: AccountMetadata
+  },
+  Deposited: { amount: Amount, contra: ContraId, description: Description },
+  Withdrawn: { amount: Amount, contra: ContraId, description: Description },
+  TransferSent: { amount: Amount, to: AccountId, toVersion: Version, description: Description },
+  TransferReceived: { amount: Amount, from: AccountId, fromVersion: Version, description: Description },
+  /** The first leg (ordinal 0) of a journal. */
+  JournalPosted: { legs: Schema.Array(PostedLeg), description: Description },
+  /** Every further leg; `head` is where the first one stands. */
+  JournalLegPosted: {
+    amount: Amount,
+    side: Schema.Literals(["debit", "credit"]),
+    head: AccountId,
+    headVersion: Version,
+    description: Description
+  },
+  AccountFrozen: { reason: Description },
+  AccountUnfrozen: { reason: Description },
+  AccountClosed: { reason: Description }
+})
+export type Event = typeof Event.Type
+export type EventType = Event["_tag"]
+
+/** What the event adds to the balance of its account, in minor units; 0 where no money moves. */
+export const amountOf = (event: Event): bigint => {
+  switch (event._tag) {
+    case "Deposited":
+    case "TransferReceived":
+      return event.amount
+    case "Withdrawn":
+    case "TransferSent":
+      return -event.amount
+    case "JournalPosted": {
+      const own = event.legs[0]
+      return own === undefined ? 0n : own.side === "credit" ? own.amount : -own.amount
+    }
+    case "JournalLegPosted":
+      return event.side === "credit" ? event.amount : -event.amount
+    default:
+      return 0n
+  }
+}

@@ -1,0 +1,40 @@
+/** Strings from outside enter; identifiers that are safe in SQL, a URL and a NATS subject leave. */
+import { Schema } from "effect"
+
+/** The reserved prefix of contra accounts, where money enters and leaves the books. */
+export const externalPrefix = "external:"
+
+const idPattern = /^[A-Za-z0-9_:-]{1,64}$/
+const idMessage = "must be 1 to 64 characters of A-Z a-z 0-9 _ : -"
+
+/** An account that holds a stream of events: 1-64 of `[A-Za-z0-9_:-]`, not beginning with `external:`. */
+export const AccountId = Schema.String.check(
+  Schema.isPattern(idPattern, { message: idMessage }),
+  Schema.makeFilter<string>(
+    (id) => !id.startsWith(externalPrefix) || `"${externalPrefix}" is reserved for contra accounts`
+  )
+).pipe(Schema.brand("AccountId"))
+export type AccountId = typeof AccountId.Type
+
+/** An account outside the books (`external:bank`); it has no stream, its balance is derived. */
+export const ContraId = Schema.String.check(
+  Schema.isPattern(idPattern, { message: idMessage }),
+  Schema.makeFilter<string>((id) => id.startsWith(externalPrefix) || `must begin with "${externalPrefix}"`)
+).pipe(Schema.brand("ContraId"))
+export type ContraId = typeof ContraId.Type
+
+/** Made by the client; names one command for ever (I4). One command makes one transaction of the same id. */
+export const CommandId = Schema.String.check(Schema.isPattern(idPattern, { message: idMessage })).pipe(
+  Schema.brand("CommandId")
+)
+export type CommandId = typeof CommandId.Type
+
+/** Milliseconds since the Unix epoch, UTC. */
+export const Instant = Schema.Int.check(
+  Schema.isBetween({ minimum: 0, maximum: 253_402_300_799_999 }, { message: "must be epoch milliseconds" })
+)
+export type Instant = typeof Instant.Type
+
+/** The position of an event on its account: 1, 2, 3 … (I1); 0 is "before the first". */
+export const Version = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+export type Version = typeof Version.Type

@@ -1,0 +1,50 @@
+/** What a caller gets for an accepted command, and the token by which it can read its own write. */
+import { Result, Schema } from "effect"
+import { InvalidCommand } from "./Errors.ts"
+import { AccountId, CommandId, Instant, Version } from "./Ids.ts"
+import { Asset, Balance } from "./Money.ts"
+
+/** One leg as it stands in the log. `balance` is the account's after the leg, in minor units. */
+export const Posting = Schema.Struct({
+  account: AccountId,
+  version: Version,
+  hash: Schema.String,
+  asset: Asset,
+  balance: Balance
+})
+export type Posting = typeof Posting.Type
+
+/** "Done": the events are durable (I6). `replayed` says that they were so before this dispatch (I4). */
+export const Receipt = Schema.Struct({
+  commandId: CommandId,
+  replayed: Schema.Boolean,
+  recordedAt: Instant,
+  postings: Schema.NonEmptyArray(Posting),
+  /** Give it to a query to see at least this write: `account@version`, comma-separated. */
+  readToken: Schema.String
+})
+export type Receipt = typeof Receipt.Type
+
+/** A position that a reader wants to have been reached. */
+export interface Position {
+  readonly account: AccountId
+  readonly version: Version
+}
+
+export const printToken = (positions: ReadonlyArray<Position>): string =>
+  positions.map(({ account, version }) => `${account}@${version}`).join(",")
+
+const readPosition = Schema.decodeUnknownResult(
+  Schema.Struct({ account: AccountId, version: Schema.NumberFromString.check(Schema.isInt()) })
+)
+
+/** Reads a token back; a text that is none is refused with its place. */
+export const parseToken = (token: string): Result.Result<ReadonlyArray<Position>, InvalidCommand> =>
+  Result.all(
+    token.split(",").map((part) => {
+      const [account, version] = part.split("@")
+      return Result.mapError(readPosition({ account, version }), () =>
+        InvalidCommand.at("readToken", `"${part}" is no account@version`)
+      )
+    })
+  )

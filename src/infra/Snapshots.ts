@@ -1,0 +1,32 @@
+/** Folded accounts at certain versions enter; the nearest one before a version or an instant leaves. */
+import { Context, type Effect } from "effect"
+import type { Account } from "../domain/Account.ts"
+import type { AccountId, Instant, Version } from "../domain/Ids.ts"
+import type { StoreUnavailable } from "./EventStore.ts"
+
+/** The end of a stream: the folded state, and what the next event is chained to. */
+export interface Head {
+  readonly account: Account
+  /** The hash of the event at `account.version`, `genesis` at 0. */
+  readonly hash: string
+  /** The `recordedAt` of that event, 0 at version 0. */
+  readonly recordedAt: Instant
+}
+
+/** Kept beside the log; may be lost without harm. Those of another `accountSchemaVersion` are ignored. */
+export class Snapshots extends Context.Service<
+  Snapshots,
+  {
+    /** The latest snapshot of each account; those without one are left out. */
+    readonly latest: (
+      accounts: ReadonlyArray<AccountId>
+    ) => Effect.Effect<ReadonlyArray<Head>, StoreUnavailable>
+    /** The last snapshot at or before a version and an instant (each may be left out). */
+    readonly before: (
+      account: AccountId,
+      bound: { readonly version?: Version; readonly recordedAt?: Instant }
+    ) => Effect.Effect<Head | undefined, StoreUnavailable>
+    /** Saves; one that exists already (account, version, schema version) is left as it is. */
+    readonly save: (heads: ReadonlyArray<Head>) => Effect.Effect<void, StoreUnavailable>
+  }
+>()("chronicle/infra/Snapshots") {}
