@@ -1,17 +1,10 @@
 /** Folded accounts at certain versions enter; the nearest one before a version or an instant leaves. */
 import { Context, type Effect } from "effect"
-import type { Account } from "../domain/Account.ts"
+import type { Head } from "../domain/Head.ts"
 import type { AccountId, Instant, Version } from "../domain/Ids.ts"
 import type { StoreUnavailable } from "./EventStore.ts"
 
-/** The end of a stream: the folded state, and what the next event is chained to. */
-export interface Head {
-  readonly account: Account
-  /** The hash of the event at `account.version`, `genesis` at 0. */
-  readonly hash: string
-  /** The `recordedAt` of that event, 0 at version 0. */
-  readonly recordedAt: Instant
-}
+export type { Head } from "../domain/Head.ts"
 
 /** Kept beside the log; may be lost without harm. Those of another `accountSchemaVersion` are ignored. */
 export class Snapshots extends Context.Service<

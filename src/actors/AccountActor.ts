@@ -1,0 +1,120 @@
+/** One account in memory: commands enter one after another, decided rows leave for the commit queue. */
+import { Result } from "effect"
+import { evolve, isCovered } from "../domain/Account.ts"
+import type { Command } from "../domain/Command.ts"
+import { type Decided, decide } from "../domain/Decide.ts"
+import { link } from "../domain/HashChain.ts"
+import { emptyHead, type Head } from "../domain/Head.ts"
+import type { AccountId, Instant } from "../domain/Ids.ts"
+import { encodeContext, encodePayload, type StoredEvent, schemaVersionOf } from "../domain/StoredEvent.ts"
+import type { Leg, Ticket } from "./Ticket.ts"
+
+/**
+ * The actor of one account. Its turn is a synchronous function (`takeTurn`): in one thread that serializes the
+ * commands of an account, and the two sides of a transfer, without a lock to wait for or a deadlock to fear.
+ * The mailbox holds what arrives while the account is being loaded from the log.
+ */
+export class AccountActor {
+  readonly id: AccountId
+  /** `gone` once it left memory: nobody may decide on it any more. */
+  phase: "loading" | "ready" | "gone" = "loading"
+  /** What the log holds. */
+  committed: Head
+  /** What the log will hold once everything decided so far is committed. */
+  speculative: Head
+  /** Tickets decided on it and not settled; it stays in memory while there are any. */
+  uncommitted = 0
+  /** The batch that is being sent with rows of this account: never two at once. */
+  flight: object | undefined
+  mailbox: Array<Ticket> = []
+  /** What waits for it to be ready, besides commands. */
+  onReady: Array<() => void> = []
+  usedAt: Instant
+
+  constructor(id: AccountId, now: Instant) {
+    this.id = id
+    this.committed = emptyHead(id)
+    this.speculative = this.committed
+    this.usedAt = now
+  }
+
+  get isIdle(): boolean {
+    return this.phase === "ready" && this.uncommitted === 0 && this.mailbox.length === 0
+  }
+
+  /** Takes on the state read from the log; whatever it thought before is forgotten. */
+  load(head: Head): void {
+    this.committed = head
+    this.speculative = head
+    this.phase = "ready"
+  }
+}
+
+/**
+ * One turn: decides a command on the speculative states of its actors, all ready, in one synchronous step, and
+ * moves them on. `recordedAt` is one for all legs and not before any of their accounts' last. A throw is a
+ * defect, and leaves every actor as it was.
+ */
+export const takeTurn = (ticket: Ticket, actors: ReadonlyArray<AccountActor>, now: Instant): void => {
+  const { command } = ticket
+  let recordedAt = now
+  for (const actor of actors) recordedAt = Math.max(recordedAt, actor.speculative.recordedAt)
+  const actorOf = (id: AccountId): AccountActor => {
+    const actor = actors.find((one) => one.id === id)
+    if (actor === undefined) throw new Error(`command ${command.commandId} was routed without account ${id}`)
+    return actor
+  }
+  const decision = decide(command, (id) => actorOf(id).speculative.account)
+  const legs = Result.isSuccess(decision)
+    ? decision.success.map((decided, ordinal) =>
+        appendLeg(ticket, decided, ordinal, actorOf(decided.account), recordedAt)
+      )
+    : []
+  // Nothing below can fail: the turn has happened.
+  for (const { actor, after } of legs) actor.speculative = after
+  for (const actor of actors) {
+    actor.uncommitted++
+    actor.usedAt = now
+  }
+  ticket.recordedAt = recordedAt
+  ticket.touched = actors
+  ticket.legs = legs
+  ticket.refusal = Result.isFailure(decision) ? decision.failure : undefined
+}
+
+const appendLeg = (
+  ticket: Ticket,
+  decided: Decided,
+  ordinal: number,
+  actor: AccountActor,
+  recordedAt: Instant
+): Leg => {
+  const before = actor.speculative
+  const account = evolve(before.account, decided.event)
+  if (!isCovered(account)) throw new Error(`command ${ticket.command.commandId} would overdraw ${actor.id}`)
+  const row = toRow(ticket.command, decided, account.version, ordinal, ticket.commandHash, recordedAt)
+  const hash = link(before.hash, row)
+  return { actor, before, after: { account, hash, recordedAt }, row: { ...row, hash } }
+}
+
+const toRow = (
+  command: Command,
+  { account, event }: Decided,
+  version: number,
+  ordinal: number,
+  commandHash: string,
+  recordedAt: Instant
+): Omit<StoredEvent, "hash"> => ({
+  accountId: account,
+  version,
+  type: event._tag,
+  schemaVersion: schemaVersionOf(event._tag),
+  payload: encodePayload(event),
+  commandId: command.commandId,
+  ordinal,
+  commandHash: ordinal === 0 ? commandHash : null,
+  recordedAt,
+  effectiveAt:
+    command.effectiveAt === undefined || command.effectiveAt === recordedAt ? null : command.effectiveAt,
+  context: encodeContext(command.context)
+})

@@ -1,0 +1,73 @@
+/** One command under way in this node: from admission to its settlement, which happens exactly once. */
+import { Exit } from "effect"
+import { accountsOf, type Command } from "../domain/Command.ts"
+import type { CommandError, Rejection } from "../domain/Errors.ts"
+import type { Head } from "../domain/Head.ts"
+import type { AccountId, Instant } from "../domain/Ids.ts"
+import type { Receipt } from "../domain/Receipt.ts"
+import type { StoredEvent } from "../domain/StoredEvent.ts"
+import type { AccountActor } from "./AccountActor.ts"
+
+/** One event of a decided command, and the head of its account on either side of it. */
+export interface Leg {
+  readonly actor: AccountActor
+  readonly before: Head
+  readonly after: Head
+  readonly row: StoredEvent
+}
+
+/**
+ * - `waiting`: nothing is decided (looking up a repeat, or an account is loading);
+ * - `queued`: decided, its rows wait for a lane;
+ * - `flying`: its rows are being sent; from here on only the store knows;
+ * - `settled`: every waiter is answered.
+ */
+export type TicketPhase = "waiting" | "queued" | "flying" | "settled"
+
+export type Settlement = Exit.Exit<Receipt, CommandError>
+
+interface Waiter {
+  readonly resume: (settlement: Settlement) => void
+  /** True for a caller that sent the id while it was under way already. */
+  readonly joined: boolean
+}
+
+export class Ticket {
+  readonly command: Command
+  readonly commandHash: string
+  readonly accounts: ReadonlyArray<AccountId>
+  readonly deadline: Instant
+  phase: TicketPhase = "waiting"
+  /** The actors it was decided on; empty while it is waiting. */
+  touched: ReadonlyArray<AccountActor> = []
+  /** What it writes; empty for a refused command, which rides along so that its refusal is as true as a commit. */
+  legs: ReadonlyArray<Leg> = []
+  refusal: Rejection | undefined
+  recordedAt: Instant = 0
+  /** How often it was decided in vain because of a conflict of its own. */
+  attempts = 0
+  #waiters: Array<Waiter> = []
+
+  constructor(command: Command, commandHash: string, deadline: Instant) {
+    this.command = command
+    this.commandHash = commandHash
+    this.accounts = accountsOf(command)
+    this.deadline = deadline
+  }
+
+  join(resume: (settlement: Settlement) => void, joined: boolean): void {
+    this.#waiters.push({ resume, joined })
+  }
+
+  /** Answers all waiters and forgets them; a later waiter may still join while the ticket is under way. */
+  answer(settlement: Settlement): void {
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const { resume, joined } of waiters) resume(joined ? markReplayed(settlement) : settlement)
+  }
+}
+
+const markReplayed = (settlement: Settlement): Settlement =>
+  settlement._tag === "Success" && !settlement.value.replayed
+    ? Exit.succeed({ ...settlement.value, replayed: true })
+    : settlement

@@ -1,0 +1,51 @@
+/** The end of a stream; rows enter one after another, each checked against the one before. */
+import { Data, Result } from "effect"
+import { type Account, absent, evolve, isCovered } from "./Account.ts"
+import { genesis, isLinked } from "./HashChain.ts"
+import type { AccountId, Instant } from "./Ids.ts"
+import { decodeStored, type StoredEvent } from "./StoredEvent.ts"
+
+/** The folded state of an account at some version, and what the next event is chained to. */
+export interface Head {
+  readonly account: Account
+  /** The hash of the event at `account.version`, `genesis` at 0. */
+  readonly hash: string
+  /** The `recordedAt` of that event, 0 at version 0. */
+  readonly recordedAt: Instant
+}
+
+/** The log is not what this program wrote: the first row that breaks a rule, and which. */
+export class BrokenLog extends Data.TaggedError("BrokenLog")<{
+  readonly invariant: "I1" | "I3" | "I5" | "time" | "form"
+  readonly account: string
+  readonly version: number
+  readonly reason: string
+}> {
+  override get message() {
+    return `${this.invariant} is broken at ${this.account}@${this.version}: ${this.reason}`
+  }
+}
+
+/** The head of a stream without events. */
+export const emptyHead = (id: AccountId): Head => ({ account: absent(id), hash: genesis, recordedAt: 0 })
+
+/** Follows the stream by one row: dense (I1), chained (I5), readable, never back in time, covered (I3). */
+export const follow = (head: Head, row: StoredEvent): Result.Result<Head, BrokenLog> => {
+  const broken = (invariant: BrokenLog["invariant"], reason: string) =>
+    Result.fail(new BrokenLog({ invariant, account: row.accountId, version: row.version, reason }))
+  const expected = head.account.version + 1
+  if (row.version !== expected) return broken("I1", `version ${expected} is missing`)
+  if (!isLinked(head.hash, row)) {
+    return broken("I5", "the hash does not cover this row and the hash before it: the row was changed")
+  }
+  if (row.recordedAt < head.recordedAt) return broken("time", "recorded before the event before it")
+  const decoded = decodeStored(row)
+  if (Result.isFailure(decoded)) return broken("form", decoded.failure.reason)
+  const evolved = Result.try({
+    try: () => evolve(head.account, decoded.success),
+    catch: (cause) => (cause instanceof Error ? cause.message : String(cause))
+  })
+  if (Result.isFailure(evolved)) return broken("form", evolved.failure)
+  if (!isCovered(evolved.success)) return broken("I3", "the balance is below minus the overdraft limit")
+  return Result.succeed({ account: evolved.success, hash: row.hash, recordedAt: row.recordedAt })
+}
