@@ -1,0 +1,214 @@
+/** Numbered SQL files and a database enter; the database at the program's schema leaves, or a typed refusal. */
+import { createHash } from "node:crypto"
+import { fileURLToPath } from "node:url"
+import { NodeFileSystem } from "@effect/platform-node"
+import { PgClient } from "@effect/sql-pg"
+import { Clock, Data, Effect, FileSystem, type PlatformError, type Redacted, Schedule } from "effect"
+import { SqlClient } from "effect/sql"
+import type { SqlError } from "effect/sql/SqlError"
+import { describeSqlError, sqlStateOf } from "./SqlState.ts"
+import { splitStatements } from "./SqlStatements.ts"
+
+/** Which database: a folder of `migrations/`. Both kinds may share one database. */
+export type SchemaKind = "event-store" | "read-model"
+
+/** The database was brought to a schema that this program does not know: run a newer program. */
+export class SchemaTooNew extends Data.TaggedError("SchemaTooNew")<{
+  readonly kind: SchemaKind
+  readonly found: number
+  readonly known: number
+}> {
+  override get message() {
+    return `the ${this.kind} database has schema ${this.found}, this program knows up to ${this.known}: start a newer version of it`
+  }
+}
+
+/** The database lacks migrations of this program: run `chronicle migrate`. */
+export class SchemaTooOld extends Data.TaggedError("SchemaTooOld")<{
+  readonly kind: SchemaKind
+  readonly missing: ReadonlyArray<number>
+}> {
+  override get message() {
+    return `the ${this.kind} database lacks migrations ${this.missing.join(", ")}: run "chronicle migrate" first`
+  }
+}
+
+/** A migration was changed after it had been applied. */
+export class SchemaChanged extends Data.TaggedError("SchemaChanged")<{
+  readonly kind: SchemaKind
+  readonly id: number
+  readonly name: string
+}> {
+  override get message() {
+    return `migration ${this.id} (${this.name}) of the ${this.kind} database is not the one that was applied`
+  }
+}
+
+/** A statement of a migration failed, the database could not be reached, or a file could not be read. */
+export class MigrationFailed extends Data.TaggedError("MigrationFailed")<{
+  readonly kind: SchemaKind
+  readonly step: string
+  readonly reason: string
+}> {
+  override get message() {
+    return `migrating the ${this.kind} database failed at ${this.step}: ${this.reason}`
+  }
+}
+
+export type MigrationError = SchemaTooNew | SchemaTooOld | SchemaChanged | MigrationFailed
+
+export interface Migration {
+  readonly id: number
+  readonly name: string
+  readonly statements: ReadonlyArray<string>
+  /** SHA-256 over the statements without comments, so that a comment may be corrected later. */
+  readonly checksum: string
+}
+
+interface Applied {
+  readonly id: number
+  readonly checksum: string
+}
+
+const folderOf = (kind: SchemaKind): string =>
+  fileURLToPath(new URL(`../../migrations/${kind}`, import.meta.url))
+
+/** Reads `0001_name.sql`, `0002_…` from a folder, in order of number. */
+export const loadMigrations = (
+  folder: string
+): Effect.Effect<ReadonlyArray<Migration>, PlatformError.PlatformError> =>
+  Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    const files = (yield* fs.readDirectory(folder)).filter((file) => /^\d+_.+\.sql$/.test(file)).toSorted()
+    return yield* Effect.forEach(files, (file) =>
+      Effect.map(fs.readFileString(`${folder}/${file}`), (text): Migration => {
+        const statements = splitStatements(text)
+        return {
+          id: Number(file.slice(0, file.indexOf("_"))),
+          name: file.slice(file.indexOf("_") + 1, -".sql".length),
+          statements,
+          checksum: createHash("sha256").update(statements.join(";\n")).digest("hex")
+        }
+      })
+    )
+  }).pipe(Effect.provide(NodeFileSystem.layer))
+
+/**
+ * What two nodes that run the same idempotent statement at once may get: the object appeared in between, the
+ * catalogue row was changed by the other, or (CockroachDB) the other's schema change is not finished yet.
+ */
+const racedStates = new Set(["23505", "42P07", "42710", "42701", "40001", "40P01", "XX000", "55000"])
+
+const retryRaces = <A, R>(self: Effect.Effect<A, SqlError, R>) =>
+  Effect.retry(self, {
+    schedule: Schedule.spaced("100 millis"),
+    times: 50,
+    while: (error) => racedStates.has(sqlStateOf(error) ?? "")
+  })
+
+const failedAt = (kind: SchemaKind, step: string) =>
+  Effect.mapError((error: SqlError) => new MigrationFailed({ kind, step, reason: describeSqlError(error) }))
+
+const appliedIn = (kind: SchemaKind) =>
+  Effect.flatMap(
+    SqlClient.SqlClient,
+    (sql) => sql<Applied>`SELECT id, checksum FROM chronicle_migrations WHERE kind = ${kind} ORDER BY id`
+  )
+
+/** Refuses a database this program must not touch; answers the migrations it lacks. */
+const compare = (
+  kind: SchemaKind,
+  known: ReadonlyArray<Migration>,
+  applied: ReadonlyArray<Applied>
+): Effect.Effect<ReadonlyArray<Migration>, SchemaTooNew | SchemaChanged> => {
+  const checksums = new Map(applied.map((row) => [Number(row.id), row.checksum]))
+  const newest = Math.max(0, ...known.map((migration) => migration.id))
+  const found = Math.max(0, ...checksums.keys())
+  if (found > newest) return Effect.fail(new SchemaTooNew({ kind, found, known: newest }))
+  const changed = known.find((migration) => {
+    const checksum = checksums.get(migration.id)
+    return checksum !== undefined && checksum !== migration.checksum
+  })
+  if (changed !== undefined) {
+    return Effect.fail(new SchemaChanged({ kind, id: changed.id, name: changed.name }))
+  }
+  return Effect.succeed(known.filter((migration) => !checksums.has(migration.id)))
+}
+
+const isCockroach = Effect.flatMap(SqlClient.SqlClient, (sql) =>
+  Effect.map(sql<{ version: string }>`SELECT version() AS version`, (rows) =>
+    /cockroach/i.test(rows[0]?.version ?? "")
+  )
+)
+
+const read = (kind: SchemaKind, folder: string) =>
+  Effect.mapError(
+    loadMigrations(folder),
+    (error) => new MigrationFailed({ kind, step: "reading the files", reason: error.message })
+  )
+
+/**
+ * Applies what is missing and answers the ids it found missing. Statements run alone and are idempotent, so a
+ * node that dies half-way, a second node at the same moment and a second run all end at the same schema: there
+ * is no lock, because no lock works on both engines.
+ */
+export const run = Effect.fn("Migrations.run")(function* (kind: SchemaKind, folder = folderOf(kind)) {
+  const sql = yield* SqlClient.SqlClient
+  const known = yield* read(kind, folder)
+  const cockroach = yield* Effect.mapError(
+    isCockroach,
+    (error) => new MigrationFailed({ kind, step: "asking for the version", reason: describeSqlError(error) })
+  )
+  yield* sql`CREATE TABLE IF NOT EXISTS chronicle_migrations (
+    kind text NOT NULL, id int8 NOT NULL, name text NOT NULL, checksum text NOT NULL,
+    applied_at timestamptz NOT NULL, PRIMARY KEY (kind, id))`.pipe(
+    retryRaces,
+    failedAt(kind, "creating chronicle_migrations")
+  )
+  const missing = yield* Effect.flatMap(
+    appliedIn(kind).pipe(failedAt(kind, "reading chronicle_migrations")),
+    (applied) => compare(kind, known, applied)
+  )
+  for (const migration of missing) {
+    const step = `migration ${migration.id} (${migration.name})`
+    for (const statement of migration.statements) {
+      // Comparing bytes is all CockroachDB does, and the words for it are no syntax of v21.1.
+      const text = cockroach ? statement.replaceAll(' COLLATE "C"', "") : statement
+      yield* sql.unsafe(text).unprepared.pipe(retryRaces, failedAt(kind, step))
+    }
+    const now = new Date(yield* Clock.currentTimeMillis)
+    yield* sql`INSERT INTO chronicle_migrations (kind, id, name, checksum, applied_at)
+      VALUES (${kind}, ${migration.id}, ${migration.name}, ${migration.checksum}, ${now})
+      ON CONFLICT (kind, id) DO NOTHING`.pipe(retryRaces, failedAt(kind, step))
+  }
+  // Somebody else may have recorded another text under the same number meanwhile.
+  yield* Effect.flatMap(appliedIn(kind).pipe(failedAt(kind, "reading chronicle_migrations")), (applied) =>
+    compare(kind, known, applied)
+  )
+  return missing.map((migration) => migration.id)
+})
+
+/** Fails unless the database is exactly at the program's schema; changes nothing. */
+export const check = Effect.fn("Migrations.check")(function* (kind: SchemaKind, folder = folderOf(kind)) {
+  const known = yield* read(kind, folder)
+  const applied = yield* appliedIn(kind).pipe(
+    Effect.catchIf(
+      (error) => sqlStateOf(error) === "42P01",
+      () => Effect.succeed([])
+    ),
+    failedAt(kind, "reading chronicle_migrations")
+  )
+  const missing = yield* compare(kind, known, applied)
+  if (missing.length > 0) {
+    return yield* new SchemaTooOld({ kind, missing: missing.map((migration) => migration.id) })
+  }
+})
+
+/** `run` over a connection of its own without a statement timeout: an index on a full table takes its time. */
+export const migrate = (kind: SchemaKind, url: Redacted.Redacted) =>
+  run(kind).pipe(
+    Effect.provide(PgClient.layer({ url, maxConnections: 1, applicationName: "chronicle migrate" })),
+    Effect.catchTag("SqlError", (error) =>
+      Effect.fail(new MigrationFailed({ kind, step: "connecting", reason: describeSqlError(error) }))
+    )
+  )

@@ -1,0 +1,33 @@
+/** A failed statement enters; what it says of the server's five-character SQLSTATE and in words leaves. */
+import type { SqlError } from "effect/sql/SqlError"
+
+/** SQLSTATE of the server's answer, undefined when none came (connection refused, cut, timed out). */
+export const sqlStateOf = (error: SqlError): string | undefined => {
+  const cause: unknown = error.reason.cause
+  if (typeof cause !== "object" || cause === null || !("code" in cause)) return undefined
+  // Node's socket errors have a `code` too (ECONNRESET); an SQLSTATE always comes with a severity.
+  return "severity" in cause && typeof cause.code === "string" ? cause.code : undefined
+}
+
+/** What a person reads in a log or an error: the server's own words, with code and detail. */
+export const describeSqlError = (error: SqlError): string => {
+  const cause: unknown = error.reason.cause
+  const words = cause instanceof Error && cause.message !== "" ? cause.message : error.message
+  const code = sqlStateOf(error)
+  const detail =
+    typeof cause === "object" && cause !== null && "detail" in cause && typeof cause.detail === "string"
+      ? `; ${cause.detail}`
+      : ""
+  if (code !== undefined) return `${words} (${code}${detail})`
+  return error.reason.operation === "connect" ? `cannot connect: ${words}` : words
+}
+
+/** The statement was rolled back because of others' statements: the same may be run again. */
+export const isRolledBack = (state: string | undefined): boolean => state === "40001" || state === "40P01"
+
+/**
+ * The server refused the statement before or while running it, and said so: nothing of it was written. 22 data,
+ * 25006 read-only server, 28 and 42 rights and missing objects, 53 resources, 0A000 not supported.
+ */
+export const isRefused = (state: string | undefined): boolean =>
+  state !== undefined && (state === "25006" || state === "0A000" || /^(22|28|42|53)/.test(state))
