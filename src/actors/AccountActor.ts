@@ -1,8 +1,9 @@
 /** One account in memory: commands enter one after another, decided rows leave for the commit queue. */
-import { Result } from "effect"
+import { type Exit, Result } from "effect"
 import { evolve, isCovered } from "../domain/Account.ts"
 import type { Command } from "../domain/Command.ts"
 import { type Decided, decide } from "../domain/Decide.ts"
+import type { Unavailable } from "../domain/Errors.ts"
 import { link } from "../domain/HashChain.ts"
 import { emptyHead, type Head } from "../domain/Head.ts"
 import type { AccountId, Instant } from "../domain/Ids.ts"
@@ -27,9 +28,11 @@ export class AccountActor {
   /** The batch that is being sent with rows of this account: never two at once. */
   flight: object | undefined
   mailbox: Array<Ticket> = []
-  /** What waits for it to be ready, besides commands. */
-  onReady: Array<() => void> = []
+  /** Readers that wait for it to be ready. */
+  readers: Array<(head: Exit.Exit<Head, Unavailable>) => void> = []
   usedAt: Instant
+  /** When it was last passed over in the search for room. */
+  passedAt: Instant = 0
 
   constructor(id: AccountId, now: Instant) {
     this.id = id

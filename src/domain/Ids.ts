@@ -1,5 +1,5 @@
 /** Strings from outside enter; identifiers that are safe in SQL, a URL and a NATS subject leave. */
-import { Schema } from "effect"
+import { DateTime, Schema } from "effect"
 
 /** The reserved prefix of contra accounts, where money enters and leaves the books. */
 export const externalPrefix = "external:"
@@ -38,3 +38,6 @@ export type Instant = typeof Instant.Type
 /** The position of an event on its account: 1, 2, 3 … (I1); 0 is "before the first". */
 export const Version = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 export type Version = typeof Version.Type
+
+/** `2026-11-24T23:19:34.000Z` */
+export const printInstant = (instant: Instant): string => DateTime.formatIso(DateTime.makeUnsafe(instant))

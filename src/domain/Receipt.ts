@@ -2,16 +2,9 @@
 import { Result, Schema } from "effect"
 import { InvalidCommand } from "./Errors.ts"
 import { AccountId, CommandId, Instant, Version } from "./Ids.ts"
-import { Asset, Balance } from "./Money.ts"
 
-/** One leg as it stands in the log. `balance` is the account's after the leg, in minor units. */
-export const Posting = Schema.Struct({
-  account: AccountId,
-  version: Version,
-  hash: Schema.String,
-  asset: Asset,
-  balance: Balance
-})
+/** One leg as it stands in the log. */
+export const Posting = Schema.Struct({ account: AccountId, version: Version, hash: Schema.String })
 export type Posting = typeof Posting.Type
 
 /** "Done": the events are durable (I6). `replayed` says that they were so before this dispatch (I4). */
@@ -19,7 +12,7 @@ export const Receipt = Schema.Struct({
   commandId: CommandId,
   replayed: Schema.Boolean,
   recordedAt: Instant,
-  postings: Schema.NonEmptyArray(Posting),
+  postings: Schema.Array(Posting),
   /** Give it to a query to see at least this write: `account@version`, comma-separated. */
   readToken: Schema.String
 })

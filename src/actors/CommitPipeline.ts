@@ -1,0 +1,245 @@
+/** Queued tickets enter; lanes send them in batches, one INSERT each, until every outcome is definite. */
+import { Duration, Effect, Latch } from "effect"
+import type { AccountId } from "../domain/Ids.ts"
+import { type Commit, type CommitOutcome, EventStore, type WriterId } from "../infra/EventStore.ts"
+import { LedgerConfig } from "../infra/LedgerConfig.ts"
+import type { AccountActor } from "./AccountActor.ts"
+import { CommitFeed } from "./CommitFeed.ts"
+import { type CommitQueue, clearFlight, type Flight } from "./CommitQueue.ts"
+import { Snapshotter } from "./Snapshotter.ts"
+import type { Ticket } from "./Ticket.ts"
+import type { Writers } from "./Writers.ts"
+
+const retryFirstMs = 5
+const retryMostMs = 1_000
+
+/** What the pipeline hands back when a ticket cannot simply be committed. */
+export interface PipelineEvents {
+  /** Its rows are durable, or it is refused on a state that is: answer it. */
+  readonly onDurable: (ticket: Ticket) => void
+  /** The lane met a defect while the ticket was in flight: its outcome is unknown. */
+  readonly onLost: (ticket: Ticket) => void
+  /** Its command id was accepted before: answer the first outcome. */
+  readonly onRepeat: (ticket: Ticket) => void
+  /** To be decided again, in this order, once those accounts that another writer wrote to are reloaded. */
+  readonly onEvicted: (tickets: ReadonlyArray<Ticket>, stale: ReadonlySet<AccountActor>) => void
+}
+
+/** Counters since the start of the node. */
+export interface PipelineStats {
+  batches: number
+  rows: number
+  rowsMax: number
+  committed: number
+  /** Accounts that another writer wrote to while this node believed it owned them (split brain). */
+  conflicts: number
+  repeats: number
+  /** Sendings whose outcome had to be asked for again. */
+  unknown: number
+  fenced: number
+  /** What the store said last when it did not commit; undefined while it does. */
+  trouble: string | undefined
+  /** Moving average of a successful sending, in milliseconds. */
+  commitMs: number
+}
+
+interface Lane {
+  readonly index: number
+  writerId: WriterId
+  seq: number
+}
+
+export interface CommitPipeline {
+  readonly stats: PipelineStats
+  /** Says that the queue has something new. */
+  readonly wake: () => void
+}
+
+/** Starts the lanes in the scope. */
+export const makeCommitPipeline = Effect.fnUntraced(function* (
+  queue: CommitQueue,
+  writers: Writers,
+  events: PipelineEvents
+) {
+  const store = yield* EventStore
+  const feed = yield* CommitFeed
+  const snapshotter = yield* Snapshotter
+  const limits = yield* LedgerConfig
+  const batchLimits = { rowsMax: limits.batchRowsMax, bytesMax: limits.batchBytesMax }
+  const latch = Latch.makeUnsafe(false)
+  const stats: PipelineStats = {
+    batches: 0,
+    rows: 0,
+    rowsMax: 0,
+    committed: 0,
+    conflicts: 0,
+    repeats: 0,
+    unknown: 0,
+    fenced: 0,
+    trouble: undefined,
+    commitMs: 1
+  }
+
+  /** Everything of the flight is in the log: actors first, then the relay, then the callers (I6). */
+  const complete = (flight: Flight, commit: Commit): void => {
+    clearFlight(flight.tickets)
+    for (const ticket of flight.tickets) {
+      for (const { actor, after } of ticket.legs) {
+        actor.committed = after
+        if (after.account.version % limits.snapshotEvery === 0) snapshotter.offerUnsafe(after)
+      }
+      for (const actor of ticket.touched) actor.uncommitted--
+    }
+    if (commit.events.length > 0) {
+      stats.batches++
+      stats.rows += commit.events.length
+      stats.rowsMax = Math.max(stats.rowsMax, commit.events.length)
+      stats.trouble = undefined
+      feed.offerUnsafe(commit)
+    }
+    for (const ticket of flight.tickets) {
+      if (ticket.refusal === undefined) stats.committed++
+      events.onDurable(ticket)
+    }
+    latch.openUnsafe()
+  }
+
+  /** Takes the guilty and all that depend on them out of the flight and the queue; the others stay. */
+  const isolate = Effect.fnUntraced(function* (
+    flight: Flight,
+    outcome: CommitOutcome & { _tag: "Conflict" }
+  ) {
+    const repeats = new Set<string>(outcome.commands)
+    const taken = new Set<AccountId>(outcome.versions.map(({ account }) => account))
+    const stale = new Set<AccountActor>()
+    for (const { legs } of flight.tickets) {
+      for (const { actor } of legs) if (taken.has(actor.id)) stale.add(actor)
+    }
+    const isRepeat = (ticket: Ticket) => repeats.has(ticket.command.commandId)
+    const isStale = (ticket: Ticket) => ticket.touched.some((actor) => stale.has(actor))
+    const guilty = new Set(flight.tickets.filter((ticket) => !isRepeat(ticket) && isStale(ticket)))
+    const inFlight = new Set(flight.tickets)
+    const evicted = queue.evict(
+      (ticket) => isStale(ticket) || (inFlight.has(ticket) && isRepeat(ticket)),
+      flight
+    )
+    for (const ticket of guilty) ticket.attempts++
+    stats.conflicts += stale.size
+    if (stale.size > 0) {
+      yield* Effect.logWarning(
+        "split brain: another writer wrote to accounts this node owned; they are reloaded",
+        [...stale].slice(0, 10).map((actor) => actor.id)
+      )
+    }
+    const again: Array<Ticket> = []
+    for (const ticket of evicted) {
+      if (!isRepeat(ticket)) again.push(ticket)
+      else {
+        stats.repeats++
+        events.onRepeat(ticket)
+      }
+    }
+    events.onEvicted(again, stale)
+    latch.openUnsafe()
+    return evicted.length > 0
+  })
+
+  /** The lane's tail was ended by somebody: go on as a new writer, with everything decided again, later. */
+  const renew = Effect.fnUntraced(function* (lane: Lane, flight: Flight) {
+    stats.fenced++
+    yield* Effect.logWarning(
+      "this writer was fenced while it was away; it goes on as a new one",
+      lane.writerId
+    )
+    writers.retire(lane.writerId)
+    lane.writerId = yield* writers.register(lane.index)
+    lane.seq = 1
+    events.onEvicted(
+      queue.evict(() => true, flight),
+      new Set()
+    )
+  })
+
+  /** Sends one flight until nothing of it is open. */
+  const fly = Effect.fnUntraced(function* (lane: Lane, flight: Flight) {
+    let retry = retryFirstMs
+    let mayHaveLanded = false
+    while (flight.tickets.length > 0) {
+      const commit: Commit = { writerId: lane.writerId, seq: lane.seq, events: rowsOf(flight) }
+      if (commit.events.length === 0) return complete(flight, commit)
+      const [took, outcome] = yield* Effect.timed(store.commit(commit))
+      switch (outcome._tag) {
+        case "Committed": {
+          lane.seq++
+          stats.commitMs += (Duration.toMillis(took) - stats.commitMs) / 16
+          return complete(flight, commit)
+        }
+        case "Conflict": {
+          mayHaveLanded = false
+          // With nobody to blame, the row in the way is gone again: the same commit may try once more.
+          if (yield* isolate(flight, outcome)) continue
+          break
+        }
+        case "Fenced": {
+          yield* renew(lane, flight)
+          return
+        }
+        case "NotWritten": {
+          stats.trouble = outcome.reason
+          if (!mayHaveLanded) {
+            // Nothing is at stake: back to the queue, where a deadline may still take tickets out.
+            queue.putBack(flight)
+            yield* Effect.sleep(retry)
+            latch.openUnsafe()
+            return
+          }
+          break
+        }
+        case "Unknown": {
+          stats.trouble = outcome.reason
+          stats.unknown++
+          mayHaveLanded = true
+        }
+      }
+      yield* Effect.sleep(retry)
+      retry = Math.min(retry * 2, retryMostMs)
+    }
+  })
+
+  /** A defect is a bug of ours: the lane goes on as a new writer, and only what was in flight is lost sight of. */
+  const abandon = Effect.fnUntraced(function* (lane: Lane, flight: Flight, defect: unknown) {
+    yield* Effect.logError("a commit lane failed; it goes on as a new writer", defect)
+    writers.retire(lane.writerId)
+    lane.writerId = yield* writers.register(lane.index)
+    lane.seq = 1
+    const lost = new Set(flight.tickets)
+    const stale = new Set(flight.tickets.flatMap((ticket) => ticket.touched))
+    const evicted = queue.evict((ticket) => ticket.touched.some((actor) => stale.has(actor)), flight)
+    for (const ticket of evicted) if (lost.has(ticket)) events.onLost(ticket)
+    events.onEvicted(
+      evicted.filter((ticket) => !lost.has(ticket)),
+      stale
+    )
+    latch.openUnsafe()
+  })
+
+  const work = Effect.fnUntraced(function* (lane: Lane) {
+    for (;;) {
+      const flight = queue.take(batchLimits)
+      if (flight === undefined) {
+        latch.closeUnsafe()
+        yield* latch.await
+      } else {
+        yield* fly(lane, flight).pipe(Effect.catchDefect((defect) => abandon(lane, flight, defect)))
+      }
+    }
+  })
+
+  for (let index = 0; index < limits.lanes; index++) {
+    const writerId = yield* writers.registerFirst(index)
+    yield* Effect.forkScoped(work({ index, writerId, seq: 1 }))
+  }
+  return { stats, wake: () => latch.openUnsafe() } satisfies CommitPipeline
+})
+
+const rowsOf = (flight: Flight) => flight.tickets.flatMap((ticket) => ticket.legs.map((leg) => leg.row))

@@ -1,0 +1,160 @@
+/** Command ids that may have been accepted before enter; their first outcomes leave, from memory or from the log. */
+import { Effect, Exit, Latch, Result } from "effect"
+import { CommandIdReused } from "../domain/Errors.ts"
+import type { Event } from "../domain/Event.ts"
+import type { CommandId, Instant } from "../domain/Ids.ts"
+import { type Position, printToken, type Receipt } from "../domain/Receipt.ts"
+import { decodeStored, type StoredEvent } from "../domain/StoredEvent.ts"
+import { EventStore } from "../infra/EventStore.ts"
+import { LedgerConfig } from "../infra/LedgerConfig.ts"
+import type { Settlement, Ticket } from "./Ticket.ts"
+
+const lookupMax = 1_000
+const retryMs = 200
+/** How long after a repeat every id is looked up before it is decided: repeats come in storms. */
+const stormMs = 10_000
+
+export interface Repeats {
+  /** The settlement of an id accepted lately, from memory. */
+  readonly recall: (commandId: CommandId, commandHash: string) => Settlement | undefined
+  readonly remember: (ticket: Ticket, receipt: Receipt) => void
+  /** True while ids should be looked up before they are decided. */
+  readonly isStorm: (now: Instant) => boolean
+  /** A repeat got as far as the log. */
+  readonly noteStorm: (now: Instant) => void
+  /** Looks an id up in the log, in a batch with others; `events` says what becomes of the ticket. */
+  readonly lookUp: (ticket: Ticket) => void
+}
+
+export interface RepeatsEvents {
+  readonly onKnown: (ticket: Ticket, settlement: Settlement) => void
+  readonly onUnknown: (ticket: Ticket) => void
+  readonly onUnavailable: (reason: string) => void
+}
+
+interface Outcome {
+  readonly commandHash: string
+  readonly receipt: Receipt
+}
+
+/** Starts the look-ups in the scope. */
+export const makeRepeats = Effect.fnUntraced(function* (events: RepeatsEvents) {
+  const store = yield* EventStore
+  const limits = yield* LedgerConfig
+  const outcomes = new Map<CommandId, Outcome>()
+  const wake = Latch.makeUnsafe(false)
+  let pending: Array<Ticket> = []
+  let stormUntil: Instant = 0
+
+  const settlementOf = (commandId: CommandId, outcome: Outcome, commandHash: string): Settlement =>
+    outcome.commandHash === commandHash
+      ? Exit.succeed({ ...outcome.receipt, replayed: true })
+      : Exit.fail(new CommandIdReused({ commandId }))
+
+  const keep = (commandId: CommandId, outcome: Outcome): void => {
+    outcomes.delete(commandId)
+    outcomes.set(commandId, outcome)
+    if (outcomes.size > limits.outcomesMax) {
+      for (const oldest of outcomes.keys()) {
+        outcomes.delete(oldest)
+        break
+      }
+    }
+  }
+
+  const lookUpSome = Effect.gen(function* () {
+    yield* wake.await
+    const batch = pending.splice(0, lookupMax)
+    if (pending.length === 0) wake.closeUnsafe()
+    const waiting = batch.filter((ticket) => ticket.phase !== "settled")
+    const found = yield* findOutcomes(
+      store,
+      waiting.map((ticket) => ticket.command.commandId)
+    ).pipe(
+      Effect.catch((error) => {
+        events.onUnavailable(error.message)
+        return Effect.sleep(retryMs).pipe(Effect.as(undefined))
+      })
+    )
+    if (found === undefined) {
+      pending = waiting.concat(pending)
+      wake.openUnsafe()
+      return
+    }
+    for (const ticket of waiting) {
+      const { commandId } = ticket.command
+      const outcome = found.get(commandId)
+      if (outcome === undefined) events.onUnknown(ticket)
+      else {
+        keep(commandId, outcome)
+        events.onKnown(ticket, settlementOf(commandId, outcome, ticket.commandHash))
+      }
+    }
+  })
+  yield* lookUpSome.pipe(
+    Effect.catchDefect((defect) => Effect.logError("looking up repeats failed and goes on", defect)),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  return {
+    recall: (commandId, commandHash) => {
+      const outcome = outcomes.get(commandId)
+      return outcome === undefined ? undefined : settlementOf(commandId, outcome, commandHash)
+    },
+    remember: (ticket, receipt) =>
+      keep(ticket.command.commandId, { commandHash: ticket.commandHash, receipt }),
+    isStorm: (now) => now < stormUntil,
+    noteStorm: (now) => {
+      stormUntil = now + stormMs
+    },
+    lookUp: (ticket) => {
+      pending.push(ticket)
+      wake.openUnsafe()
+    }
+  } satisfies Repeats
+})
+
+/** The first outcomes of those ids that were accepted: two queries, however many they are. */
+const findOutcomes = Effect.fnUntraced(function* (
+  store: EventStore["Service"],
+  ids: ReadonlyArray<CommandId>
+) {
+  const outcomes = new Map<CommandId, Outcome>()
+  if (ids.length === 0) return outcomes
+  const firsts = yield* store.findCommands([...new Set(ids)])
+  const others = firsts.flatMap(furtherLegs)
+  const rows = others.length === 0 ? [] : yield* store.readEvents(others)
+  const byKey = new Map(rows.map((row) => [`${row.accountId}@${row.version}`, row]))
+  for (const first of firsts) {
+    const further = furtherLegs(first).flatMap(
+      ({ account, version }) => byKey.get(`${account}@${version}`) ?? []
+    )
+    const postings = [first, ...further].map(({ accountId, version, hash }) => ({
+      account: accountId,
+      version,
+      hash
+    }))
+    outcomes.set(first.commandId, {
+      commandHash: first.commandHash ?? "",
+      receipt: {
+        commandId: first.commandId,
+        replayed: true,
+        recordedAt: first.recordedAt,
+        postings,
+        readToken: printToken(postings)
+      }
+    })
+  }
+  return outcomes
+})
+
+/** Where the other legs of a command stand, by the first one's posting reference. */
+const furtherLegs = (first: StoredEvent): ReadonlyArray<Position> =>
+  Result.match(decodeStored(first), {
+    onFailure: () => [],
+    onSuccess: (event: Event) => {
+      if (event._tag === "TransferSent") return [{ account: event.to, version: event.toVersion }]
+      return event._tag === "JournalPosted" ? event.legs.slice(1) : []
+    }
+  })

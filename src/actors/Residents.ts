@@ -1,0 +1,148 @@
+/** Account ids enter; their actors, in memory and bounded in number, leave; cold ones are loaded in batches. */
+import { Effect, Latch, Result } from "effect"
+import type { BrokenLog } from "../domain/Head.ts"
+import type { AccountId, Instant } from "../domain/Ids.ts"
+import { LedgerConfig } from "../infra/LedgerConfig.ts"
+import { AccountActor } from "./AccountActor.ts"
+import { LedgerClock } from "./LedgerClock.ts"
+import { loadHeads } from "./LoadHeads.ts"
+import { Snapshotter } from "./Snapshotter.ts"
+
+/** Accounts that one batch of loading reads, and batches that load at once. */
+const loadBatchMax = 500
+const loaders = 2
+const retryMs = 200
+/** Actors that are looked at to make room for one. */
+const looksMax = 128
+
+export interface Residents {
+  /** The account's actor; `undefined` when memory is full of accounts that are all in use. */
+  readonly get: (id: AccountId, now: Instant) => AccountActor | undefined
+  /** The actor, if it is in memory. */
+  readonly peek: (id: AccountId) => AccountActor | undefined
+  /**
+   * The actor forgets what it thought and reads the log again; its mailbox waits meanwhile. With tickets of its
+   * own still in flight only the forgetting happens: to be called again when the last of them is settled.
+   */
+  readonly reload: (actor: AccountActor) => void
+  readonly size: () => number
+}
+
+export interface ResidentsEvents {
+  /** The actor may decide again. */
+  readonly onReady: (actor: AccountActor) => void
+  /** Its log is broken: the actor is gone, what waits for it must be answered. */
+  readonly onBroken: (actor: AccountActor, broken: BrokenLog) => void
+  /** The store did not answer; loading goes on trying. */
+  readonly onUnavailable: (reason: string) => void
+}
+
+/** Starts the loaders and the passivation of idle actors in the scope. */
+export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvents) {
+  const limits = yield* LedgerConfig
+  const clock = yield* LedgerClock
+  const snapshotter = yield* Snapshotter
+  const actors = new Map<AccountId, AccountActor>()
+  const wanted = new Set<AccountActor>()
+  const wake = Latch.makeUnsafe(false)
+
+  const want = (actor: AccountActor): void => {
+    wanted.add(actor)
+    wake.openUnsafe()
+  }
+
+  const passivate = (actor: AccountActor): void => {
+    actor.phase = "gone"
+    actors.delete(actor.id)
+  }
+
+  /** Makes room for one by the second-chance rule: an actor used since it was last passed over is passed again. */
+  const makeRoom = (now: Instant): boolean => {
+    let fallback: AccountActor | undefined
+    let looks = 0
+    for (const actor of actors.values()) {
+      if (looks++ === looksMax) break
+      // One used at this very instant may belong to the command that asks for room.
+      if (actor.isIdle && actor.usedAt < now) {
+        if (actor.usedAt <= actor.passedAt) {
+          passivate(actor)
+          return true
+        }
+        fallback ??= actor
+      }
+      actor.passedAt = now
+      actors.delete(actor.id)
+      actors.set(actor.id, actor)
+    }
+    if (fallback !== undefined) passivate(fallback)
+    return fallback !== undefined
+  }
+
+  const get = (id: AccountId, now: Instant): AccountActor | undefined => {
+    const resident = actors.get(id)
+    if (resident !== undefined) {
+      resident.usedAt = now
+      return resident
+    }
+    if (actors.size >= limits.residentsMax && !makeRoom(now)) return undefined
+    const actor = new AccountActor(id, now)
+    actors.set(id, actor)
+    want(actor)
+    return actor
+  }
+
+  const loadSome = Effect.gen(function* () {
+    yield* wake.await
+    const batch = [...wanted].slice(0, loadBatchMax)
+    for (const actor of batch) wanted.delete(actor)
+    if (wanted.size === 0) wake.closeUnsafe()
+    if (batch.length === 0) return
+    const loaded = yield* loadHeads(
+      batch.map((actor) => actor.id),
+      limits.snapshotEvery
+    ).pipe(
+      Effect.catch((error) => {
+        events.onUnavailable(error.message)
+        return Effect.sleep(retryMs).pipe(Effect.as(undefined))
+      }),
+      Effect.onExitIf(
+        (exit) => exit._tag === "Failure",
+        () => Effect.sync(() => batch.forEach(want))
+      )
+    )
+    if (loaded === undefined) return batch.forEach(want)
+    for (const actor of batch) {
+      const found = loaded.get(actor.id)
+      if (found === undefined || actor.phase !== "loading") continue
+      for (const milestone of found.milestones) snapshotter.offerUnsafe(milestone)
+      if (Result.isSuccess(found.head)) {
+        actor.load(found.head.success)
+        events.onReady(actor)
+      } else {
+        passivate(actor)
+        events.onBroken(actor, found.head.failure)
+      }
+    }
+  })
+  const loader = loadSome.pipe(
+    Effect.catchDefect((defect) => Effect.logError("a loader failed and goes on", defect)),
+    Effect.forever
+  )
+  for (let index = 0; index < loaders; index++) yield* Effect.forkScoped(loader)
+
+  const passivateIdle = Effect.sync(() => {
+    const before = clock.nowUnsafe() - limits.idleMs
+    for (const actor of actors.values()) if (actor.isIdle && actor.usedAt < before) passivate(actor)
+  })
+  yield* passivateIdle.pipe(Effect.delay(limits.idleMs / 2), Effect.forever, Effect.forkScoped)
+
+  return {
+    get,
+    peek: (id) => actors.get(id),
+    reload: (actor) => {
+      actor.phase = "loading"
+      if (actor.uncommitted === 0) want(actor)
+    },
+    size: () => actors.size
+  } satisfies Residents
+})
