@@ -7,13 +7,18 @@ import { Amount, Asset, OverdraftLimit } from "./Money.ts"
 /** Most legs that one journal may have. */
 export const journalLegsMax = 100
 
-const text = (max: number) => Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(max))
+// PostgreSQL text holds no NUL, and UTF-8 no lone surrogate: what was hashed would not be what is read back.
+const storable = Schema.makeFilter<string>(
+  (value) =>
+    (value.isWellFormed() && !value.includes("\u0000")) ||
+    "must be well-formed Unicode without the NUL character"
+)
+const text = (max: number, min = 1) =>
+  Schema.String.check(Schema.isMinLength(min), Schema.isMaxLength(max), storable)
 const Description = Schema.optionalKey(text(256))
 
 /** Free text kept with an account: at most 16 keys of 64, values of 256 characters. */
-export const AccountMetadata = Schema.Record(text(64), Schema.String.check(Schema.isMaxLength(256))).check(
-  Schema.isMaxProperties(16)
-)
+export const AccountMetadata = Schema.Record(text(64), text(256, 0)).check(Schema.isMaxProperties(16))
 
 /** Who asked and why: carried with every event, covered by its hash, never interpreted. */
 export const CommandContext = Schema.Struct({
@@ -82,8 +87,10 @@ type WithOptionalId<T> = T extends { readonly commandId: string }
 /** A command as host code writes it: plain strings and bigints; `commandId` is made (UUID v7) when absent. */
 export type CommandInput = WithOptionalId<Plain<Command>>
 
-const decodeTyped = Schema.decodeUnknownResult(Schema.toType(Command), { errors: "all" })
-const decodeWire = Schema.decodeUnknownResult(Command, { errors: "all" })
+// A field nobody knows is a mistyped one: dropping it would drop what the caller meant (`expectedVersion`).
+const strict = { errors: "all", onExcessProperty: "error" } as const
+const decodeTyped = Schema.decodeUnknownResult(Schema.toType(Command), strict)
+const decodeWire = Schema.decodeUnknownResult(Command, strict)
 const toFaults = SchemaIssue.makeFormatterStandardSchemaV1()
 
 const refuse = (error: Schema.SchemaError): InvalidCommand =>

@@ -1,0 +1,374 @@
+/** Given accepted commands, when one more is decided, then its events or its rejection: one case a line. */
+import { assert, describe, it } from "@effect/vitest"
+import { Result } from "effect"
+import { Command, type CommandInput } from "../../src/domain/Command.ts"
+import { amountMax, balanceMax } from "../../src/domain/Money.ts"
+import { command, given } from "./books.ts"
+
+type Fields = Readonly<Record<string, unknown>>
+type Accepted = ReadonlyArray<readonly [account: string, tag: string, fields?: Fields]>
+type Case = readonly [
+  name: string,
+  given: ReadonlyArray<CommandInput>,
+  when: CommandInput,
+  then: Accepted | (Fields & { readonly _tag: string })
+]
+
+const USD = "USD/2"
+const open = (account: string, asset = USD, overdraftLimit = 0n): CommandInput => ({
+  _tag: "OpenAccount",
+  account,
+  asset,
+  owner: "Ada",
+  overdraftLimit
+})
+const deposit = (account: string, amount: bigint, more: Fields = {}): CommandInput => ({
+  _tag: "Deposit",
+  account,
+  amount,
+  ...more
+})
+const withdraw = (account: string, amount: bigint, more: Fields = {}): CommandInput => ({
+  _tag: "Withdraw",
+  account,
+  amount,
+  ...more
+})
+const transfer = (from: string, to: string, amount: bigint, more: Fields = {}): CommandInput => ({
+  _tag: "Transfer",
+  from,
+  to,
+  amount,
+  ...more
+})
+const freeze = (account: string): CommandInput => ({ _tag: "FreezeAccount", account, reason: "court order" })
+const unfreeze = (account: string): CommandInput => ({ _tag: "UnfreezeAccount", account })
+const close = (account: string): CommandInput => ({ _tag: "CloseAccount", account })
+/** `journal(["a", -5n], ["b", 5n])`: a negative amount is a debit. */
+const journal = (...legs: ReadonlyArray<readonly [account: string, amount: bigint]>): CommandInput => ({
+  _tag: "PostJournal",
+  legs: legs.map(([account, amount]) => ({
+    account,
+    side: amount < 0n ? "debit" : "credit",
+    amount: amount < 0n ? -amount : amount
+  }))
+})
+
+const a = open("a")
+const ab = [open("a"), open("b"), deposit("a", 100n)]
+const full = [open("a"), ...Array.from({ length: 9 }, () => deposit("a", amountMax)), open("b")]
+const room = balanceMax - 9n * amountMax
+
+const cases: Record<string, ReadonlyArray<Case>> = {
+  OpenAccount: [
+    [
+      "opens an absent account with defaults",
+      [],
+      { _tag: "OpenAccount", account: "a", asset: USD, owner: "Ada" },
+      [["a", "AccountOpened", { asset: USD, owner: "Ada", overdraftLimit: 0n, metadata: {} }]]
+    ],
+    [
+      "keeps overdraft and metadata",
+      [],
+      { ...open("a", "JPY/0", 7n), metadata: { k: "v" } } as CommandInput, // the spread loses which variant it is
+      [["a", "AccountOpened", { asset: "JPY/0", overdraftLimit: 7n, metadata: { k: "v" } }]]
+    ],
+    ["is refused where the id is taken", [a], open("a"), { _tag: "AccountAlreadyExists", account: "a" }],
+    [
+      "is refused where a closed account had the id",
+      [a, close("a")],
+      open("a"),
+      { _tag: "AccountAlreadyExists" }
+    ]
+  ],
+  Deposit: [
+    [
+      "enters from the bank by default",
+      [a],
+      deposit("a", 5n),
+      [["a", "Deposited", { amount: 5n, contra: "external:bank" }]]
+    ],
+    [
+      "names its contra and description",
+      [a],
+      deposit("a", 5n, { contra: "external:atm", description: "cash" }),
+      [["a", "Deposited", { contra: "external:atm", description: "cash" }]]
+    ],
+    ["accepts the account's asset", [a], deposit("a", 1n, { asset: USD }), [["a", "Deposited"]]],
+    [
+      "is refused in another asset",
+      [a],
+      deposit("a", 1n, { asset: "EUR/2" }),
+      { _tag: "AssetMismatch", account: "a", expected: "EUR/2", actual: USD }
+    ],
+    ["is refused on no account", [], deposit("a", 1n), { _tag: "AccountNotFound", account: "a" }],
+    [
+      "is refused while frozen",
+      [a, freeze("a")],
+      deposit("a", 1n),
+      { _tag: "AccountNotActive", status: "frozen" }
+    ],
+    [
+      "is refused once closed",
+      [a, close("a")],
+      deposit("a", 1n),
+      { _tag: "AccountNotActive", status: "closed" }
+    ],
+    ["reaches the largest balance", full, deposit("a", room), [["a", "Deposited", { amount: room }]]],
+    [
+      "is refused one unit above the largest balance",
+      full,
+      deposit("a", room + 1n),
+      { _tag: "LimitExceeded", account: "a", limit: "balance", max: balanceMax.toString() }
+    ]
+  ],
+  Withdraw: [
+    [
+      "takes all there is",
+      ab,
+      withdraw("a", 100n),
+      [["a", "Withdrawn", { amount: 100n, contra: "external:bank" }]]
+    ],
+    [
+      "is refused one unit above the balance",
+      ab,
+      withdraw("a", 101n),
+      { _tag: "InsufficientFunds", account: "a", asset: USD, balance: 100n, overdraftLimit: 0n, amount: 101n }
+    ],
+    ["goes down to the overdraft limit", [open("a", USD, 50n)], withdraw("a", 50n), [["a", "Withdrawn"]]],
+    [
+      "is refused one unit beyond the overdraft limit",
+      [open("a", USD, 50n)],
+      withdraw("a", 51n),
+      { _tag: "InsufficientFunds", balance: 0n, overdraftLimit: 50n }
+    ],
+    ["is refused in another asset", ab, withdraw("a", 1n, { asset: "USD/3" }), { _tag: "AssetMismatch" }],
+    ["is refused on no account", [], withdraw("a", 1n), { _tag: "AccountNotFound" }],
+    ["is refused while frozen", [...ab, freeze("a")], withdraw("a", 1n), { _tag: "AccountNotActive" }]
+  ],
+  Transfer: [
+    [
+      "writes one leg an account, each naming where the other stands",
+      ab,
+      transfer("a", "b", 30n, { description: "rent" }),
+      [
+        ["a", "TransferSent", { amount: 30n, to: "b", toVersion: 2, description: "rent" }],
+        ["b", "TransferReceived", { amount: 30n, from: "a", fromVersion: 3, description: "rent" }]
+      ]
+    ],
+    ["is refused to itself", ab, transfer("a", "a", 1n), { _tag: "SameAccount", account: "a" }],
+    [
+      "is refused from no account",
+      [open("b")],
+      transfer("a", "b", 1n),
+      { _tag: "AccountNotFound", account: "a" }
+    ],
+    ["is refused to no account", ab, transfer("a", "x", 1n), { _tag: "AccountNotFound", account: "x" }],
+    [
+      "is refused from a frozen one",
+      [...ab, freeze("a")],
+      transfer("a", "b", 1n),
+      { _tag: "AccountNotActive", account: "a" }
+    ],
+    [
+      "is refused to a frozen one",
+      [...ab, freeze("b")],
+      transfer("a", "b", 1n),
+      { _tag: "AccountNotActive", account: "b" }
+    ],
+    [
+      "is refused to a closed one",
+      [...ab, close("b")],
+      transfer("a", "b", 1n),
+      { _tag: "AccountNotActive", status: "closed" }
+    ],
+    [
+      "is refused between two assets",
+      [...ab, open("j", "JPY/0")],
+      transfer("a", "j", 1n),
+      { _tag: "AssetMismatch", account: "j", expected: USD, actual: "JPY/0" }
+    ],
+    [
+      "is refused where the named asset is not the sender's",
+      ab,
+      transfer("a", "b", 1n, { asset: "JPY/0" }),
+      { _tag: "AssetMismatch", account: "a" }
+    ],
+    ["is refused uncovered", ab, transfer("a", "b", 101n), { _tag: "InsufficientFunds", account: "a" }],
+    [
+      "is refused where the receiver would pass the largest balance",
+      [...full, ...Array.from({ length: 9 }, () => deposit("b", amountMax))],
+      transfer("a", "b", room + 1n),
+      { _tag: "LimitExceeded", account: "b" }
+    ]
+  ],
+  PostJournal: [
+    [
+      "writes all legs, the first holding the whole journal",
+      [...ab, open("fee")],
+      journal(["a", -30n], ["b", 29n], ["fee", 1n]),
+      [
+        [
+          "a",
+          "JournalPosted",
+          {
+            legs: [
+              { account: "a", version: 3, side: "debit", amount: 30n },
+              { account: "b", version: 2, side: "credit", amount: 29n },
+              { account: "fee", version: 2, side: "credit", amount: 1n }
+            ]
+          }
+        ],
+        ["b", "JournalLegPosted", { amount: 29n, side: "credit", head: "a", headVersion: 3 }],
+        ["fee", "JournalLegPosted", { amount: 1n, side: "credit", head: "a", headVersion: 3 }]
+      ]
+    ],
+    [
+      "balances each asset by itself",
+      [...ab, open("j", "JPY/0", 9n), open("k", "JPY/0")],
+      journal(["a", -5n], ["b", 5n], ["j", -9n], ["k", 9n]),
+      [
+        ["a", "JournalPosted"],
+        ["b", "JournalLegPosted"],
+        ["j", "JournalLegPosted"],
+        ["k", "JournalLegPosted"]
+      ]
+    ],
+    ["is refused unless it sums to zero", ab, journal(["a", -5n], ["b", 4n]), { _tag: "InvalidCommand" }],
+    [
+      "is refused where only the sum over two assets is zero",
+      [...ab, open("j", "JPY/0")],
+      journal(["a", -5n], ["j", 5n]),
+      { _tag: "InvalidCommand" }
+    ],
+    [
+      "is refused with two legs on one account",
+      ab,
+      journal(["a", -5n], ["b", 6n], ["a", -1n]),
+      { _tag: "SameAccount", account: "a" }
+    ],
+    [
+      "is refused where any debit is uncovered",
+      ab,
+      journal(["a", 5n], ["b", -5n]),
+      { _tag: "InsufficientFunds", account: "b" }
+    ],
+    [
+      "is refused where any account is missing",
+      ab,
+      journal(["a", -5n], ["x", 5n]),
+      { _tag: "AccountNotFound", account: "x" }
+    ],
+    [
+      "is refused where any account is frozen",
+      [...ab, freeze("b")],
+      journal(["a", -5n], ["b", 5n]),
+      { _tag: "AccountNotActive", account: "b" }
+    ],
+    [
+      "is refused where a credit would pass the largest balance",
+      [...full, deposit("b", amountMax)],
+      journal(["b", -room - 1n], ["a", room + 1n]),
+      { _tag: "LimitExceeded", account: "a" }
+    ]
+  ],
+  FreezeAccount: [
+    ["freezes an open account", [a], freeze("a"), [["a", "AccountFrozen", { reason: "court order" }]]],
+    [
+      "is refused on a frozen one",
+      [a, freeze("a")],
+      freeze("a"),
+      { _tag: "AccountNotActive", status: "frozen" }
+    ],
+    [
+      "is refused on a closed one",
+      [a, close("a")],
+      freeze("a"),
+      { _tag: "AccountNotActive", status: "closed" }
+    ],
+    ["is refused on no account", [], freeze("a"), { _tag: "AccountNotFound" }]
+  ],
+  UnfreezeAccount: [
+    ["opens a frozen account again", [a, freeze("a")], unfreeze("a"), [["a", "AccountUnfrozen"]]],
+    ["is refused on an open one", [a], unfreeze("a"), { _tag: "AccountNotActive", status: "open" }],
+    [
+      "is refused on a closed one",
+      [a, close("a")],
+      unfreeze("a"),
+      { _tag: "AccountNotActive", status: "closed" }
+    ],
+    ["is refused on no account", [], unfreeze("a"), { _tag: "AccountNotFound" }]
+  ],
+  CloseAccount: [
+    ["closes at zero", [a], close("a"), [["a", "AccountClosed"]]],
+    ["is refused with money on it", ab, close("a"), { _tag: "InvalidCommand" }],
+    [
+      "is refused below zero",
+      [open("a", USD, 9n), withdraw("a", 9n)],
+      close("a"),
+      { _tag: "InvalidCommand" }
+    ],
+    ["is refused while frozen", [a, freeze("a")], close("a"), { _tag: "AccountNotActive", status: "frozen" }],
+    ["is refused twice", [a, close("a")], close("a"), { _tag: "AccountNotActive", status: "closed" }],
+    ["is refused on no account", [], close("a"), { _tag: "AccountNotFound" }]
+  ],
+  expectedVersion: [
+    [
+      "lets the command through where it is met",
+      ab,
+      deposit("a", 1n, { expectedVersion: 2 }),
+      [["a", "Deposited"]]
+    ],
+    [
+      "refuses a lower one",
+      ab,
+      deposit("a", 1n, { expectedVersion: 1 }),
+      { _tag: "VersionConflict", account: "a", expected: 1, actual: 2 }
+    ],
+    ["refuses a higher one", ab, withdraw("a", 1n, { expectedVersion: 3 }), { _tag: "VersionConflict" }],
+    ["0 means absent", [], { ...open("a"), expectedVersion: 0 } as CommandInput, [["a", "AccountOpened"]]], // as above
+    [
+      "speaks of the sender of a transfer",
+      ab,
+      transfer("a", "b", 1n, { expectedVersion: 1 }),
+      { _tag: "VersionConflict", account: "a" }
+    ],
+    [
+      "comes before any other refusal",
+      ab,
+      withdraw("a", 999n, { expectedVersion: 7 }),
+      { _tag: "VersionConflict" }
+    ]
+  ]
+}
+
+/** The parts of `actual` that `expected` names. */
+const named = (actual: object, expected: object): object =>
+  Object.fromEntries(Object.entries(actual).filter(([key]) => key in expected))
+
+describe.each(Object.entries(cases))("%s", (_, rows) => {
+  it.each(rows)("%s", (_name, before, when, then) => {
+    const decision = given(before).run(command(when))
+    if ("_tag" in then) {
+      assert.isTrue(Result.isFailure(decision), "was accepted")
+      if (Result.isFailure(decision)) {
+        assert.deepStrictEqual(named(decision.failure, then), { ...then })
+        assert.isNotEmpty(decision.failure.message)
+      }
+    } else {
+      const legs = Result.getOrThrow(decision)
+      assert.deepStrictEqual(
+        legs.map(({ account, event }) => [account, event._tag]),
+        then.map(([account, tag]) => [account, tag])
+      )
+      for (const [index, [, , fields = {}]] of then.entries()) {
+        assert.deepStrictEqual(named(legs[index]?.event ?? {}, fields), { ...fields })
+      }
+    }
+  })
+})
+
+it("has a case for every kind of command", () => {
+  const kinds = Object.keys(cases).filter((kind) => kind !== "expectedVersion")
+  assert.sameMembers(kinds, Object.keys(Command.cases))
+})
