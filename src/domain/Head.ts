@@ -1,6 +1,7 @@
 /** The end of a stream; rows enter one after another, each checked against the one before. */
 import { Data, Result } from "effect"
 import { type Account, absent, evolve, isCovered } from "./Account.ts"
+import type { Event } from "./Event.ts"
 import { genesis, isLinked } from "./HashChain.ts"
 import type { AccountId, Instant } from "./Ids.ts"
 import { decodeStored, type StoredEvent } from "./StoredEvent.ts"
@@ -29,8 +30,18 @@ export class BrokenLog extends Data.TaggedError("BrokenLog")<{
 /** The head of a stream without events. */
 export const emptyHead = (id: AccountId): Head => ({ account: absent(id), hash: genesis, recordedAt: 0 })
 
-/** Follows the stream by one row: dense (I1), chained (I5), readable, never back in time, covered (I3). */
-export const follow = (head: Head, row: StoredEvent): Result.Result<Head, BrokenLog> => {
+/** A row that follows a head: the event it holds, and the head after it. */
+export interface Step {
+  readonly head: Head
+  readonly event: Event
+}
+
+/** Follows the stream by one row, if it is dense (I1), chained (I5), readable, not back in time, covered (I3). */
+export const follow = (head: Head, row: StoredEvent): Result.Result<Head, BrokenLog> =>
+  Result.map(step(head, row), (followed) => followed.head)
+
+/** The same, with the event for those who post it further. */
+export const step = (head: Head, row: StoredEvent): Result.Result<Step, BrokenLog> => {
   const broken = (invariant: BrokenLog["invariant"], reason: string) =>
     Result.fail(new BrokenLog({ invariant, account: row.accountId, version: row.version, reason }))
   const expected = head.account.version + 1
@@ -47,5 +58,6 @@ export const follow = (head: Head, row: StoredEvent): Result.Result<Head, Broken
   })
   if (Result.isFailure(evolved)) return broken("form", evolved.failure)
   if (!isCovered(evolved.success)) return broken("I3", "the balance is below minus the overdraft limit")
-  return Result.succeed({ account: evolved.success, hash: row.hash, recordedAt: row.recordedAt })
+  const next = { account: evolved.success, hash: row.hash, recordedAt: row.recordedAt }
+  return Result.succeed({ head: next, event: decoded.success })
 }

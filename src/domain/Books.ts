@@ -1,0 +1,124 @@
+/** The `books` projection: an account's head and its next row enter, the rows of the read model leave. Pure. */
+import { Result } from "effect"
+import type { OpenedAccount } from "./Account.ts"
+import { amountOf, type Event, type EventType } from "./Event.ts"
+import { type BrokenLog, type Head, step } from "./Head.ts"
+import type { AccountId, CommandId, ContraId, Instant, Version } from "./Ids.ts"
+import type { Asset } from "./Money.ts"
+import type { StoredEvent } from "./StoredEvent.ts"
+
+/** The head of an account that has at least one event: what a row of the balances holds. */
+export interface OpenedHead extends Head {
+  readonly account: OpenedAccount
+}
+
+/** One line of an account's statement; amounts in minor units, `amount` signed, `balance` after the line. */
+export interface StatementLine {
+  readonly account: AccountId
+  readonly version: Version
+  readonly type: EventType
+  readonly amount: bigint
+  readonly balance: bigint
+  readonly asset: Asset
+  /** The account or contra on the other side; a journal's further legs name its first, that one none but an only other. */
+  readonly counterparty: string | null
+  readonly description: string | null
+  readonly commandId: CommandId
+  readonly recordedAt: Instant
+  readonly effectiveAt: Instant
+}
+
+/** A transfer as its sender's leg tells it, so that no two partitions write one row. */
+export interface TransferRow {
+  readonly id: CommandId
+  readonly from: AccountId
+  readonly fromVersion: Version
+  readonly to: AccountId
+  readonly toVersion: Version
+  readonly asset: Asset
+  readonly amount: bigint
+  readonly description: string | null
+  readonly recordedAt: Instant
+  readonly effectiveAt: Instant
+}
+
+/** What an event adds to a contra account: the opposite of what it adds to its own. */
+export interface ContraEntry {
+  readonly contra: ContraId
+  readonly asset: Asset
+  readonly amount: bigint
+}
+
+/** Everything one event adds to the read model. */
+export interface Posted {
+  readonly head: OpenedHead
+  readonly line: StatementLine
+  readonly transfer: TransferRow | undefined
+  readonly contra: ContraEntry | undefined
+}
+
+/** The reducer. A row that does not follow the head, or cannot be read, is a `BrokenLog`. */
+export const post = (head: Head, row: StoredEvent): Result.Result<Posted, BrokenLog> =>
+  Result.map(step(head, row), ({ head: next, event }) => {
+    const { account } = next
+    if (account._tag === "Absent") throw new Error(`account ${account.id} has an event and is absent`)
+    const times = { recordedAt: row.recordedAt, effectiveAt: row.effectiveAt ?? row.recordedAt }
+    const description = describe(event)
+    return {
+      head: { ...next, account },
+      line: {
+        account: account.id,
+        version: account.version,
+        type: event._tag,
+        amount: amountOf(event),
+        balance: account.balance,
+        asset: account.asset,
+        counterparty: counterpartyOf(event),
+        description,
+        commandId: row.commandId,
+        ...times
+      },
+      transfer:
+        event._tag === "TransferSent"
+          ? {
+              id: row.commandId,
+              from: account.id,
+              fromVersion: account.version,
+              to: event.to,
+              toVersion: event.toVersion,
+              asset: account.asset,
+              amount: event.amount,
+              description,
+              ...times
+            }
+          : undefined,
+      contra:
+        event._tag === "Deposited" || event._tag === "Withdrawn"
+          ? { contra: event.contra, asset: account.asset, amount: -amountOf(event) }
+          : undefined
+    }
+  })
+
+const counterpartyOf = (event: Event): string | null => {
+  switch (event._tag) {
+    case "Deposited":
+    case "Withdrawn":
+      return event.contra
+    case "TransferSent":
+      return event.to
+    case "TransferReceived":
+      return event.from
+    case "JournalPosted":
+      return event.legs.length === 2 ? (event.legs[1]?.account ?? null) : null
+    case "JournalLegPosted":
+      return event.head
+    default:
+      return null
+  }
+}
+
+const describe = (event: Event): string | null => {
+  if ("description" in event) return event.description ?? null
+  if ("reason" in event) return event.reason ?? null
+  return null
+}
