@@ -1,94 +1,39 @@
 /** The log (CockroachDB, or PostgreSQL as its stand-in): groups of events enter in one statement, streams leave. */
-import { Context, Data, type Effect } from "effect"
+import { Context, type Effect, Layer } from "effect"
 import type { AccountId, CommandId, Instant, Version } from "../domain/Ids.ts"
 import type { StoredEvent } from "../domain/StoredEvent.ts"
+import { makeMemory } from "./EventStoreMemory.ts"
+import { makeSql } from "./EventStoreSql.ts"
+import type {
+  Commit,
+  CommitOutcome,
+  CommitRow,
+  StoreUnavailable,
+  StreamFrom,
+  WriterId,
+  WriterRow
+} from "./StoreValues.ts"
 
-/** One commit lane of one process life; it numbers its commits 1, 2, 3 … without a gap. */
-export type WriterId = string
-
-/** What one flush writes, in one statement: all of it lands or none. At least one event. */
-export interface Commit {
-  readonly writerId: WriterId
-  /** The writer's next number. */
-  readonly seq: number
-  /** In the order in which they were decided; whole commands only. */
-  readonly events: ReadonlyArray<StoredEvent>
-}
-
-/** The row of table `commits` that lands with the events: a writer's tail is these rows in order of `seq`. */
-export interface CommitRow {
-  readonly writerId: WriterId
-  readonly seq: number
-  /** The latest `recordedAt` of its events. */
-  readonly recordedAt: Instant
-  /** Number of events; 0 in the fence row that ends a dead writer's tail. */
-  readonly rows: number
-  /** Which versions of which accounts it wrote: `[account, first, last]`, in no particular order. */
-  readonly keys: ReadonlyArray<readonly [AccountId, Version, Version]>
-}
-
-/** How the sending of a commit ended. Only `Committed` means that something is in the log. */
-export type CommitOutcome = Data.TaggedEnum<{
-  /** All of it is in the log, by this sending or an earlier one of the identical commit. */
-  Committed: {}
-  /**
-   * Nothing was written: some keys are taken. `versions` are those of this commit that exist already (another
-   * writer owned the account), `commands` the ids that were accepted before (repeats). Both may be empty when
-   * the row in the way was gone again at the second look: then the commit may be sent again as it is.
-   */
-  Conflict: {
-    readonly versions: ReadonlyArray<{ readonly account: AccountId; readonly version: Version }>
-    readonly commands: ReadonlyArray<CommandId>
-  }
-  /** Nothing was written: somebody ended this writer's tail. Go on as a new writer, and decide again. */
-  Fenced: {}
-  /** Nothing was written (serialization failure, or no connection could be had): send the identical commit again. */
-  NotWritten: { readonly reason: string }
-  /** It may be in the log or not (connection lost, 40003, timeout): send the identical commit again to learn it. */
-  Unknown: { readonly reason: string }
-}>
-export const CommitOutcome = Data.taggedEnum<CommitOutcome>()
-
-/** A read could not be answered: which store, and what it said. */
-export class StoreUnavailable extends Data.TaggedError("StoreUnavailable")<{
-  readonly store: "event store" | "read model" | "bus"
-  readonly reason: string
-}> {
-  override get message() {
-    return `${this.store}: ${this.reason}`
-  }
-}
-
-/** Where a stream is read from: events with a version above `after`. */
-export interface StreamFrom {
-  readonly account: AccountId
-  readonly after: Version
-}
-
-/** The state of a writer as the store knows it. */
-export interface WriterRow {
-  readonly writerId: WriterId
-  readonly node: string
-  /** The number of its last commit, 0 before the first. */
-  readonly lastSeq: number
-  /** True once a fence row ended its tail. */
-  readonly fenced: boolean
-  /** Nothing of this writer will ever commit at or before this instant. */
-  readonly closedAt: Instant
-  /** The store's clock when the writer last reported. */
-  readonly heartbeatAt: Instant
-}
+export * from "./StoreValues.ts"
 
 /**
  * The log of all accounts. Rows are never updated or deleted (I9). Every method is one or a few statements that
  * both engines accept (no advisory locks, no LISTEN, no jsonb[]); reads fail with `StoreUnavailable`.
+ *
+ * A writer sends one commit at a time, and number n + 1 only after n came back `Committed`. On this rests that a
+ * fence at the next number ends its tail for good.
  */
 export class EventStore extends Context.Service<
   EventStore,
   {
     /** Product and version, for reports: "PostgreSQL 18.4", "CockroachDB v21.1.0". */
     readonly product: Effect.Effect<string, StoreUnavailable>
-    /** Sends one commit once; never fails, interruption waits for the answer or the statement timeout. */
+    /**
+     * Sends one commit once; never fails. An interruption waits for the answer, at most the statement timeout and
+     * a few seconds. After `Unknown`, only `Committed`, `Fenced` or a `Conflict` that names a key settles the
+     * commit: `NotWritten` then speaks of the latest sending alone. Dies when a commit breaks the rules (one key
+     * or command twice, another content under a number that was used), and nothing of it was written then.
+     */
     readonly commit: (commit: Commit) => Effect.Effect<CommitOutcome>
     /** One account's events in order of version, at most `limit` of them. */
     readonly readStream: (
@@ -143,4 +88,10 @@ export class EventStore extends Context.Service<
       cursors: ReadonlyMap<WriterId, number>
     ) => Effect.Effect<void, StoreUnavailable>
   }
->()("chronicle/infra/EventStore") {}
+>()("chronicle/infra/EventStore") {
+  /** Over the connections of an `EventStoreClient`; the database is at the program's schema already. */
+  static readonly layer = Layer.effect(EventStore, makeSql)
+
+  /** In this process's memory, by the same contract; starts empty each time it is built. */
+  static readonly layerMemory = Layer.effect(EventStore, makeMemory)
+}

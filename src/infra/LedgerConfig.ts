@@ -32,6 +32,12 @@ export interface LedgerLimits {
   readonly clockSkewMaxMs: number
   /** How often a node reports to the store that its writers live, in milliseconds. */
   readonly heartbeatMs: number
+  /** Connections of the event store for everything but commits, which have one a lane. */
+  readonly storeReaders: number
+  /** The event store cancels a statement after so long, in milliseconds; well below `commandDeadlineMs`. */
+  readonly storeStatementMs: number
+  /** How long opening a connection to the event store may take, in milliseconds. */
+  readonly storeConnectMs: number
   /** How often the projector compares the read model with the writers' tails, in milliseconds. */
   readonly sweepMs: number
 }
@@ -52,6 +58,9 @@ export const defaultLimits: LedgerLimits = {
   outcomesMax: 100_000,
   clockSkewMaxMs: 500,
   heartbeatMs: 500,
+  storeReaders: 4,
+  storeStatementMs: 4_000,
+  storeConnectMs: 3_000,
   sweepMs: 2_000
 }
 

@@ -1,8 +1,10 @@
 /** Folded accounts at certain versions enter; the nearest one before a version or an instant leaves. */
-import { Context, type Effect } from "effect"
+import { Context, type Effect, Layer } from "effect"
 import type { Head } from "../domain/Head.ts"
 import type { AccountId, Instant, Version } from "../domain/Ids.ts"
-import type { StoreUnavailable } from "./EventStore.ts"
+import { makeMemory } from "./SnapshotsMemory.ts"
+import { makeSql } from "./SnapshotsSql.ts"
+import type { StoreUnavailable } from "./StoreValues.ts"
 
 export type { Head } from "../domain/Head.ts"
 
@@ -22,4 +24,9 @@ export class Snapshots extends Context.Service<
     /** Saves; one that exists already (account, version, schema version) is left as it is. */
     readonly save: (heads: ReadonlyArray<Head>) => Effect.Effect<void, StoreUnavailable>
   }
->()("chronicle/infra/Snapshots") {}
+>()("chronicle/infra/Snapshots") {
+  /** In the event store's database, over the connections of an `EventStoreClient`. */
+  static readonly layer = Layer.effect(Snapshots, makeSql)
+
+  static readonly layerMemory = Layer.effect(Snapshots, makeMemory)
+}

@@ -1,0 +1,166 @@
+/** A commit enters, is sent in one statement, and what became of it leaves: never a guess. */
+import { PgTypes } from "@effect/sql-pg"
+import { Effect } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import { EventStoreClient, type Query } from "./EventStoreClient.ts"
+import {
+  eventColumns,
+  int8,
+  int8Array,
+  keysToText,
+  textArray,
+  toColumns,
+  toCommitRow
+} from "./EventStoreRows.ts"
+import { LedgerConfig } from "./LedgerConfig.ts"
+import { describeSqlError, isRefused, isRolledBack, sqlStateOf } from "./SqlState.ts"
+import { type Commit, CommitOutcome, type CommitRow, type StoreUnavailable } from "./StoreValues.ts"
+
+/** Constant text whatever the batch, so it is prepared once. RETURNING, since CockroachDB wants columns of a CTE. */
+const insert = `
+  WITH flush AS (
+    INSERT INTO commits (writer_id, seq, recorded_at, row_count, keys) VALUES ($1, $2, $3, $4, $5) RETURNING seq
+  )
+  INSERT INTO events (${eventColumns})
+  SELECT * FROM unnest($6::text[], $7::int8[], $8::text[], $9::int4[], $10::text[], $11::text[], $12::int4[],
+    $13::text[], $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[])`
+
+const paramsOf = (commit: Commit, row: CommitRow): ReadonlyArray<unknown> => [
+  PgTypes.text(row.writerId),
+  int8(row.seq),
+  PgTypes.timestamptz(row.recordedAt),
+  PgTypes.int4(row.rows),
+  PgTypes.text(keysToText(row.keys)),
+  ...toColumns(commit.events)
+]
+
+const own = `SELECT row_count, keys FROM commits WHERE writer_id = $1 AND seq = $2`
+
+/** LATERAL with a LIMIT keeps PostgreSQL on the primary key, even with a plan made while the table was empty. */
+const sameEvents = `
+  SELECT count(*) FROM unnest($1::text[], $2::int8[], $3::text[]) AS mine(account_id, version, hash)
+  CROSS JOIN LATERAL (
+    SELECT e.hash FROM events e WHERE e.account_id = mine.account_id AND e.version = mine.version LIMIT 1
+  ) AS found
+  WHERE found.hash = mine.hash`
+
+const takenVersions = `
+  SELECT found.account_id, found.version FROM unnest($1::text[], $2::int8[]) AS mine(account_id, version)
+  CROSS JOIN LATERAL (
+    SELECT e.account_id, e.version FROM events e
+    WHERE e.account_id = mine.account_id AND e.version = mine.version LIMIT 1
+  ) AS found`
+
+const takenCommands = `
+  SELECT found.command_id FROM unnest($1::text[]) AS mine(command_id)
+  CROSS JOIN LATERAL (
+    SELECT e.command_id FROM events e WHERE e.command_id = mine.command_id AND e.ordinal = 0 LIMIT 1
+  ) AS found`
+
+/** What cancelling a statement may take beside the timeout: the driver drains an abandoned one for five seconds. */
+const graceMs = 1_000
+
+export const makeCommit = Effect.fnUntraced(function* (query: Query) {
+  const { commits } = yield* EventStoreClient
+  const { storeStatementMs } = yield* LedgerConfig
+
+  const send = (commit: Commit, row: CommitRow) =>
+    Effect.scoped(
+      commits.reserve.pipe(
+        Effect.matchEffect({
+          // No connection was had, so nothing was sent.
+          onFailure: (error) => Effect.succeed(CommitOutcome.NotWritten({ reason: describeSqlError(error) })),
+          onSuccess: (connection) =>
+            Effect.matchEffect(connection.executeValues(insert, paramsOf(commit, row)), {
+              onFailure: (error) => settle(error, commit, row),
+              onSuccess: () => Effect.succeed(CommitOutcome.Committed())
+            })
+        })
+      )
+    )
+
+  const settle = (error: SqlError, commit: Commit, row: CommitRow): Effect.Effect<CommitOutcome> => {
+    const state = sqlStateOf(error)
+    const reason = describeSqlError(error)
+    if (state === "23505") return lookUp(query, commit, row)
+    return Effect.succeed(
+      isRolledBack(state) || isRefused(state)
+        ? CommitOutcome.NotWritten({ reason })
+        : CommitOutcome.Unknown({ reason })
+    )
+  }
+
+  return (commit: Commit): Effect.Effect<CommitOutcome> =>
+    Effect.suspend(() => send(commit, toCommitRow(commit))).pipe(
+      // The server's statement timeout comes first; this one is for a server that went silent.
+      Effect.timeoutOrElse({
+        duration: storeStatementMs + graceMs,
+        orElse: () => Effect.succeed(CommitOutcome.Unknown({ reason: "the event store does not answer" }))
+      }),
+      // Interrupted in the middle, the caller would not learn whether it landed.
+      Effect.uninterruptible
+    )
+})
+
+/** After a duplicate key: did an earlier sending land, was the writer fenced, or which keys are taken? */
+const lookUp = (query: Query, commit: Commit, row: CommitRow): Effect.Effect<CommitOutcome> =>
+  Effect.gen(function* () {
+    const [found] = yield* query(own, [PgTypes.text(commit.writerId), int8(commit.seq)])
+    if (found !== undefined) {
+      if (Number(found[0]) === 0) return CommitOutcome.Fenced()
+      return yield* proveSame(query, commit, found[1] === keysToText(row.keys))
+    }
+    const versions = yield* query(takenVersions, [
+      textArray(commit.events.map((event) => event.accountId)),
+      int8Array(commit.events.map((event) => event.version))
+    ])
+    const first = commit.events.filter((event) => event.ordinal === 0)
+    const commands = yield* query(takenCommands, [textArray(first.map((event) => event.commandId))])
+    if (versions.length === 0 && commands.length === 0) yield* dieIfTwice(commit)
+    // Branded ids of this very commit come back.
+    const events = new Map(commit.events.map((event) => [`${event.accountId}@${event.version}`, event]))
+    const ids = new Map(first.map((event) => [event.commandId as string, event.commandId]))
+    return CommitOutcome.Conflict({
+      versions: versions.flatMap(([account, version]) => {
+        const event = events.get(`${account}@${version}`)
+        return event === undefined ? [] : [{ account: event.accountId, version: event.version }]
+      }),
+      commands: commands.flatMap(([command]) => ids.get(String(command)) ?? [])
+    })
+  }).pipe(
+    // Our own earlier sending may be what stands in the way, so a failed look proves nothing.
+    Effect.catch((error: StoreUnavailable) => Effect.succeed(CommitOutcome.Unknown({ reason: error.reason })))
+  )
+
+/** Our number is taken by us; that it holds these very events is checked, not assumed. */
+const proveSame = Effect.fnUntraced(function* (query: Query, commit: Commit, hasSameKeys: boolean) {
+  const [same] = yield* query(sameEvents, [
+    textArray(commit.events.map((event) => event.accountId)),
+    int8Array(commit.events.map((event) => event.version)),
+    textArray(commit.events.map((event) => event.hash))
+  ])
+  if (hasSameKeys && Number(same?.[0]) === commit.events.length) return CommitOutcome.Committed()
+  return yield* Effect.die(
+    new Error(`writer ${commit.writerId} sent another commit under number ${commit.seq}, which it had used`)
+  )
+})
+
+/** A commit that is in its own way can never land; sending it again for ever would hide that. */
+const dieIfTwice = (commit: Commit): Effect.Effect<void> => {
+  const fault = findTwice(commit)
+  return fault === undefined ? Effect.void : Effect.die(new Error(fault))
+}
+
+/** The first key that stands twice in one commit, in words. */
+export const findTwice = (commit: Commit): string | undefined => {
+  const seen = new Set<string>()
+  for (const event of commit.events) {
+    const version = `version ${event.version} of ${event.accountId}`
+    const keys = event.ordinal === 0 ? [version, `command ${event.commandId}`] : [version]
+    for (const key of keys) {
+      if (seen.has(key)) return `${key} stands twice in commit ${commit.seq} of writer ${commit.writerId}`
+      seen.add(key)
+    }
+  }
+  return undefined
+}
