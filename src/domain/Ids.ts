@@ -18,8 +18,9 @@ export type AccountId = typeof AccountId.Type
 
 /** An account outside the books (`external:bank`); it has no stream, its balance is derived. */
 export const ContraId = Schema.String.check(
-  Schema.isPattern(idPattern, { message: idMessage }),
-  Schema.makeFilter<string>((id) => id.startsWith(externalPrefix) || `must begin with "${externalPrefix}"`)
+  Schema.isPattern(/^external:[A-Za-z0-9_:-]{1,55}$/, {
+    message: `must begin with "${externalPrefix}" and have 10 to 64 characters of A-Z a-z 0-9 _ : -`
+  })
 ).pipe(Schema.brand("ContraId"))
 export type ContraId = typeof ContraId.Type
 

@@ -1,0 +1,138 @@
+/** What comes from outside becomes a valid command or faults with their paths. */
+import { assert, describe, it } from "@effect/vitest"
+import { Result, Schema } from "effect"
+import { AccountMetadata, accountsOf, fromHost, fromJson } from "../../src/domain/Command.ts"
+import { AccountId, CommandId, ContraId, Instant } from "../../src/domain/Ids.ts"
+import { amountMax } from "../../src/domain/Money.ts"
+
+const open = { _tag: "OpenAccount", commandId: "c", account: "a", asset: "USD/2", owner: "Ada" }
+const deposit = { _tag: "Deposit", commandId: "c", account: "a", amount: 1n }
+const transfer = { _tag: "Transfer", commandId: "c", from: "a", to: "b", amount: 1n }
+const legs = [
+  { account: "a", side: "debit", amount: 1n },
+  { account: "b", side: "credit", amount: 1n }
+]
+const journal = { _tag: "PostJournal", commandId: "c", legs }
+const long = (length: number) => "x".repeat(length)
+const keys = (count: number) =>
+  Object.fromEntries(Array.from({ length: count }, (_, index) => [`k${index}`, ""]))
+
+const pathsOf = (input: unknown): ReadonlyArray<string> => {
+  const result = fromHost(input)
+  return Result.isFailure(result) ? result.failure.faults.map(({ path }) => path.join(".")) : []
+}
+
+it.each<[string, unknown]>([
+  ["the least", open],
+  ["longest ids", { ...deposit, account: long(64), commandId: long(64) }],
+  ["the largest amount", { ...deposit, amount: amountMax }],
+  ["any text of Unicode", { ...open, owner: "Zoë 王 😀 \u2028 ' \" \\ %" }],
+  ["16 metadata keys", { ...open, metadata: keys(16) }],
+  ["an empty metadata value", { ...open, metadata: { note: "" } }],
+  [
+    "a full context",
+    { ...deposit, context: { caller: "x", correlationId: "y", causationId: "z", traceparent: "t" } }
+  ],
+  ["a past effective time", { ...transfer, effectiveAt: 0 }],
+  ["100 legs", { ...journal, legs: Array.from({ length: 100 }, () => legs[0]) }]
+])("accepts %s", (_, input) => {
+  assert.deepEqual<unknown>(Result.getOrThrow(fromHost(input)), input)
+})
+
+it.each<[string, unknown, ReadonlyArray<string>]>([
+  ["no object", null, [""]],
+  ["an unknown kind", { _tag: "Steal", commandId: "c" }, [""]],
+  ["a missing field", { _tag: "Deposit", commandId: "c", account: "a" }, ["amount"]],
+  ["a field that nobody knows", { ...deposit, expectdVersion: 1 }, ["expectdVersion"]],
+  ["nothing of an amount", { ...deposit, amount: 0n }, ["amount"]],
+  ["a negative amount", { ...deposit, amount: -1n }, ["amount"]],
+  ["an amount above the largest", { ...deposit, amount: amountMax + 1n }, ["amount"]],
+  ["an amount that is a number", { ...deposit, amount: 1 }, ["amount"]],
+  ["an overdraft below zero", { ...open, overdraftLimit: -1n }, ["overdraftLimit"]],
+  ["an empty id", { ...deposit, commandId: "" }, ["commandId"]],
+  ["an id too long", { ...deposit, commandId: long(65) }, ["commandId"]],
+  ["an id with a space", { ...deposit, account: "a b" }, ["account"]],
+  ["an id with a line feed at its end", { ...deposit, account: "a\n" }, ["account"]],
+  ["an id with a dot, which is no subject token", { ...deposit, account: "a.b" }, ["account"]],
+  ["the prefix of contra accounts alone", { ...deposit, contra: "external:" }, ["contra"]],
+  ["an id of the external accounts", { ...open, account: "external:bank" }, ["account"]],
+  ["a contra that is not external", { ...deposit, contra: "bank" }, ["contra"]],
+  ["an asset without scale", { ...open, asset: "USD" }, ["asset"]],
+  ["an asset of scale 19", { ...open, asset: "USD/19" }, ["asset"]],
+  ["an instant that is no integer", { ...deposit, effectiveAt: 1.5 }, ["effectiveAt"]],
+  ["an instant before 1970", { ...deposit, effectiveAt: -1 }, ["effectiveAt"]],
+  ["a negative version", { ...deposit, expectedVersion: -1 }, ["expectedVersion"]],
+  ["a text too long", { ...transfer, description: long(257) }, ["description"]],
+  ["NUL in the owner", { ...open, owner: "A\u0000" }, ["owner"]],
+  ["NUL in a description", { ...transfer, description: "\u0000" }, ["description"]],
+  ["NUL in a reason", { _tag: "FreezeAccount", commandId: "c", account: "a", reason: "\u0000" }, ["reason"]],
+  ["NUL in the context", { ...deposit, context: { caller: "\u0000" } }, ["context.caller"]],
+  ["a lone surrogate in the owner", { ...open, owner: "\ud800" }, ["owner"]],
+  ["a lone surrogate in a description", { ...journal, description: "x\udc00" }, ["description"]],
+  [
+    "a lone surrogate in the context",
+    { ...deposit, context: { traceparent: "\ud83d" } },
+    ["context.traceparent"]
+  ],
+  ["NUL in a metadata value", { ...open, metadata: { k: "\u0000" } }, ["metadata.k"]],
+  ["NUL in a metadata key", { ...open, metadata: { "k\u0000": "" } }, ["metadata.k\u0000"]],
+  ["a lone surrogate in a metadata key", { ...open, metadata: { "\ud800": "" } }, ["metadata.\ud800"]],
+  ["an empty metadata key", { ...open, metadata: { "": "x" } }, ["metadata."]],
+  ["a metadata key too long", { ...open, metadata: { [long(65)]: "x" } }, [`metadata.${long(65)}`]],
+  ["17 metadata keys", { ...open, metadata: keys(17) }, ["metadata"]],
+  ["one leg", { ...journal, legs: legs.slice(1) }, ["legs"]],
+  ["101 legs", { ...journal, legs: Array.from({ length: 101 }, () => legs[0]) }, ["legs"]],
+  ["a fault deep inside", { ...journal, legs: [legs[0], { ...legs[1], side: "dbit" }] }, ["legs.1.side"]],
+  ["several faults at once", { ...transfer, from: "", to: "", amount: 0n }, ["amount", "from", "to"]]
+])("refuses %s and names its path", (_, input, paths) => {
+  assert.sameMembers([...pathsOf(input)], [...paths])
+})
+
+describe("JSON", () => {
+  it("carries amounts as strings of digits", () => {
+    const decoded = fromJson({ ...deposit, amount: amountMax.toString() })
+    assert.deepEqual<unknown>(Result.getOrThrow(decoded), { ...deposit, amount: amountMax })
+  })
+
+  it.each([1, 1.5, "1.5", "0x1", " 1", "1 ", "", "1e3", "−1", null, true])(
+    "refuses %j as an amount",
+    (amount) => {
+      const decoded = fromJson({ ...deposit, amount })
+      assert.isTrue(Result.isFailure(decoded))
+      if (Result.isFailure(decoded)) assert.deepEqual(decoded.failure.faults[0]?.path, ["amount"])
+    }
+  )
+
+  it("keeps metadata keys that every object knows, and harms nothing", () => {
+    const input: unknown = JSON.parse(
+      JSON.stringify(open).replace("}", ',"metadata":{"__proto__":"p","constructor":"c","toString":"t"}}')
+    )
+    const decoded = Result.getOrThrow(fromJson(input))
+    assert.strictEqual(decoded._tag, "OpenAccount")
+    if (decoded._tag !== "OpenAccount") return
+    assert.sameMembers(Object.keys(decoded.metadata ?? {}), ["__proto__", "constructor", "toString"])
+    const json = JSON.stringify(Schema.encodeSync(AccountMetadata)(decoded.metadata ?? {}))
+    assert.deepEqual(JSON.parse(json), JSON.parse('{"__proto__":"p","constructor":"c","toString":"t"}'))
+    assert.notProperty({}, "p")
+  })
+})
+
+it("names the accounts in the order of the legs", () => {
+  const accounts = (input: unknown): ReadonlyArray<string> => accountsOf(Result.getOrThrow(fromHost(input)))
+  assert.deepEqual(accounts(deposit), ["a"])
+  assert.deepEqual(accounts(transfer), ["a", "b"])
+  assert.deepEqual(accounts({ ...journal, legs: legs.toReversed() }), ["b", "a"])
+})
+
+describe("ids", () => {
+  it.prop("are safe in a URL, a NATS subject and a read token", [AccountId, CommandId, ContraId], (ids) => {
+    for (const id of ids) {
+      assert.strictEqual(encodeURIComponent(id).replaceAll("%3A", ":"), id)
+      assert.notMatch(id, /[.*>\s@,]/)
+    }
+  })
+
+  it.prop("instants are dates", [Instant], ([instant]) => {
+    assert.strictEqual(new Date(instant).getTime(), instant)
+  })
+})

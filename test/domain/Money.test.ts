@@ -1,0 +1,72 @@
+/** Decimal text and minor units: there and back without loss, faults by name. */
+import { assert, describe, it } from "@effect/vitest"
+import { Result, Schema } from "effect"
+import {
+  Asset,
+  Balance,
+  balanceMax,
+  codeOf,
+  formatDecimal,
+  formatMoney,
+  type MoneyFault,
+  parseDecimal,
+  scaleOf
+} from "../../src/domain/Money.ts"
+
+const asset = Schema.decodeSync(Asset)
+
+it.each<[string, string, bigint]>([
+  ["12.50", "USD/2", 1250n],
+  ["12.5", "USD/2", 1250n],
+  ["12", "USD/2", 1200n],
+  ["-0.05", "USD/2", -5n],
+  ["+7", "JPY/0", 7n],
+  ["0.00000001", "BTC/8", 1n],
+  ["0", "BTC/8", 0n],
+  ["-0", "JPY/0", 0n],
+  ["007", "JPY/0", 7n],
+  ["92233720368547758.07", "USD/2", balanceMax],
+  ["9.223372036854775807", "X/18", balanceMax]
+])("reads %s %s as %s minor units", (text, of, units) => {
+  assert.deepEqual(parseDecimal(text, asset(of)), Result.succeed(units))
+})
+
+it.each<[string, string, MoneyFault]>([
+  ["12.505", "USD/2", "too many decimals"],
+  ["12.500", "USD/2", "too many decimals"],
+  ["1.0", "JPY/0", "too many decimals"],
+  ["92233720368547758.08", "USD/2", "out of bounds"],
+  ["-92233720368547758.08", "USD/2", "out of bounds"],
+  ["9999999999999999999999999999999999999999", "JPY/0", "out of bounds"],
+  ["", "USD/2", "not a decimal number"],
+  [".5", "USD/2", "not a decimal number"],
+  ["5.", "USD/2", "not a decimal number"],
+  ["1,000", "USD/2", "not a decimal number"],
+  ["1e3", "USD/2", "not a decimal number"],
+  ["0x10", "JPY/0", "not a decimal number"],
+  [" 1", "JPY/0", "not a decimal number"],
+  ["1\n", "JPY/0", "not a decimal number"],
+  ["--1", "JPY/0", "not a decimal number"],
+  ["٣", "JPY/0", "not a decimal number"],
+  ["NaN", "JPY/0", "not a decimal number"]
+])("refuses %j %s as %s", (text, of, fault) => {
+  assert.deepEqual(parseDecimal(text, asset(of)), Result.fail(fault))
+})
+
+describe("every asset and balance", () => {
+  it.prop("formats and reads back to the same units", [Schema.toType(Balance), Asset], ([units, asset]) => {
+    assert.deepEqual(parseDecimal(formatDecimal(units, asset), asset), Result.succeed(units))
+  })
+
+  it.prop("formats with exactly the asset's decimals", [Schema.toType(Balance), Asset], ([units, asset]) => {
+    const [, fraction = ""] = formatDecimal(units, asset).split(".")
+    assert.strictEqual(fraction.length, scaleOf(asset))
+    assert.strictEqual(`${codeOf(asset)}/${scaleOf(asset)}`, asset)
+  })
+})
+
+it("prints an amount with its code", () => {
+  assert.strictEqual(formatMoney(-1250n, asset("USD/2")), "-12.50 USD")
+  assert.strictEqual(formatMoney(5n, asset("BTC/8")), "0.00000005 BTC")
+  assert.strictEqual(formatMoney(0n, asset("JPY/0")), "0 JPY")
+})

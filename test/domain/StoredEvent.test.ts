@@ -1,0 +1,233 @@
+/** Events survive the log: written as rows, read back the same, upcast from older rows, refused where unreadable. */
+import { assert, describe, it } from "@effect/vitest"
+import { Result, Schema } from "effect"
+import { Command, CommandContext } from "../../src/domain/Command.ts"
+import { Event } from "../../src/domain/Event.ts"
+import { genesis, hashCommand, isLinked, link, type Unlinked } from "../../src/domain/HashChain.ts"
+import { emptyHead, follow, type Head } from "../../src/domain/Head.ts"
+import type { AccountId, CommandId } from "../../src/domain/Ids.ts"
+import {
+  decodeStored,
+  encodeContext,
+  encodePayload,
+  type StoredEvent,
+  schemaVersionOf
+} from "../../src/domain/StoredEvent.ts"
+import { command } from "./books.ts"
+
+const account = "alice" as AccountId // a literal that its schema accepts
+const base: Unlinked = {
+  accountId: account,
+  version: 1,
+  type: "AccountOpened",
+  schemaVersion: 2,
+  payload: '{"asset":"USD/2","owner":"Ada","overdraftLimit":"0","metadata":{}}',
+  commandId: "c-1" as CommandId, // as above
+  ordinal: 0,
+  commandHash: "abc",
+  recordedAt: 1_700_000_000_000,
+  effectiveAt: null,
+  context: null
+}
+const linked = (row: Partial<Unlinked>, previous = genesis): StoredEvent => {
+  const unlinked = { ...base, ...row }
+  return { ...unlinked, hash: link(previous, unlinked) }
+}
+
+describe("the stored form", () => {
+  it.prop("gives every event back as it was written", [Schema.toType(Event)], ([event]) => {
+    const row = linked({
+      type: event._tag,
+      schemaVersion: schemaVersionOf(event._tag),
+      payload: encodePayload(event)
+    })
+    assert.deepEqual(Result.getOrThrow(decodeStored(row)), event)
+  })
+
+  it.prop("keeps the context as JSON, and nothing of an empty one", [CommandContext], ([context]) => {
+    const text = encodeContext(context)
+    if (Object.keys(context).length === 0) assert.isNull(text)
+    else assert.deepEqual(JSON.parse(text ?? ""), { ...context })
+  })
+
+  it("reads an account opened under schema version 1, which knew neither overdrafts nor metadata", () => {
+    const row = linked({ schemaVersion: 1, payload: '{"asset":"JPY/0","owner":"Old Bank"}' })
+    assert.deepEqual<unknown>(Result.getOrThrow(decodeStored(row)), {
+      _tag: "AccountOpened",
+      asset: "JPY/0",
+      owner: "Old Bank",
+      overdraftLimit: 0n,
+      metadata: {}
+    })
+    assert.isTrue(isLinked(genesis, row), "the hash is of the row as it was written, not of today's form")
+  })
+
+  it.each<[string, Partial<Unlinked>, RegExp]>([
+    ["a newer schema version", { schemaVersion: 3 }, /newer/],
+    ["a schema version before the first", { schemaVersion: 0 }, /no upcast/],
+    ["an unknown type", { type: "Exploded", schemaVersion: 1 }, /cannot be read/],
+    ["a type of Object.prototype", { type: "constructor", schemaVersion: 1 }, /cannot be read/],
+    ["broken JSON", { payload: '{"asset":' }, /no JSON object/],
+    ["JSON that is no object", { payload: "[1]" }, /no JSON object/],
+    ["a missing field", { payload: '{"asset":"USD/2"}' }, /owner/],
+    ["a field of another type", { payload: base.payload.replace('"0"', "0") }, /overdraftLimit/]
+  ])("refuses %s and says where the row stands", (_, row, reason) => {
+    const decoded = decodeStored(linked(row))
+    assert.isTrue(Result.isFailure(decoded))
+    if (Result.isFailure(decoded)) {
+      assert.match(decoded.failure.message, reason)
+      assert.match(decoded.failure.message, /alice@1/)
+    }
+  })
+})
+
+describe("the hash chain", () => {
+  const changes: { readonly [Column in keyof Unlinked]: Unlinked[Column] } = {
+    accountId: "alicf" as AccountId, // as above
+    version: 2,
+    type: "AccountClosed",
+    schemaVersion: 1,
+    payload: base.payload.replace("Ada", "Adb"),
+    commandId: "c-2" as CommandId, // as above
+    ordinal: 1,
+    commandHash: null,
+    recordedAt: base.recordedAt + 1,
+    effectiveAt: base.recordedAt,
+    context: "{}"
+  }
+
+  it.each(Object.entries(changes))("notices that the column %s was changed", (column, value) => {
+    const row = linked({})
+    assert.isTrue(isLinked(genesis, row))
+    assert.isFalse(isLinked(genesis, { ...row, [column]: value }))
+  })
+
+  it("notices another hash before it", () => {
+    const row = linked({}, "before")
+    assert.isTrue(isLinked("before", row))
+    assert.isFalse(isLinked("befor", row))
+    assert.isFalse(isLinked(genesis, row))
+  })
+
+  it("does not confuse a text that moved from one column to its neighbour", () => {
+    const one = linked({ type: "A", payload: "B", context: "C" })
+    const other = linked({ type: "AB", payload: "", context: "C" })
+    assert.notStrictEqual(one.hash, other.hash)
+  })
+
+  it("is pinned: the same row has the same hash in every release", () => {
+    assert.strictEqual(linked({}).hash, "uGaYVrSKIIez3Pdqn1eCj2sjAanjuoZx_n2SGiqF3ZY")
+  })
+})
+
+describe("following a stream", () => {
+  const rows = (() => {
+    const first = linked({})
+    const second = linked(
+      { version: 2, type: "Deposited", schemaVersion: 1, payload: '{"amount":"5","contra":"external:bank"}' },
+      first.hash
+    )
+    const third = linked(
+      { version: 3, type: "Withdrawn", schemaVersion: 1, payload: '{"amount":"5","contra":"external:bank"}' },
+      second.hash
+    )
+    return [first, second, third] as const
+  })()
+  const followAll = (rows: ReadonlyArray<StoredEvent>) =>
+    rows.reduce<ReturnType<typeof follow>>(
+      (head, row) => Result.flatMap(head, (head) => follow(head, row)),
+      Result.succeed<Head>(emptyHead(account))
+    )
+  /** The same row with a hash that fits again: a forger who can compute hashes. */
+  const relinked = (row: StoredEvent, change: Partial<Unlinked>, previous: string) => {
+    const { hash: _, ...unlinked } = row
+    return linked({ ...unlinked, ...change }, previous)
+  }
+
+  it("ends at the last row's version, hash and balance", () => {
+    const head = Result.getOrThrow(followAll(rows))
+    assert.strictEqual(head.hash, rows[2].hash)
+    assert.strictEqual(head.account.version, 3)
+    assert.deepInclude(head.account, { balance: 0n, status: "open" })
+  })
+
+  it.each<[string, string, ReadonlyArray<StoredEvent>]>([
+    ["a missing row", "I1", [rows[0], rows[2]]],
+    ["a row twice", "I1", [rows[0], rows[0]]],
+    ["a changed row", "I5", [rows[0], { ...rows[1], payload: rows[1].payload.replace("5", "6") }]],
+    [
+      "a forged row that hides behind its own hash",
+      "I5",
+      [relinked(rows[0], { payload: rows[0].payload.replace("Ada", "Eve") }, genesis), rows[1]]
+    ],
+    ["time going back", "time", [rows[0], relinked(rows[1], { recordedAt: 1 }, rows[0].hash)]],
+    ["a row that cannot be read", "form", [relinked(rows[0], { payload: "{}" }, genesis)]],
+    ["an event that cannot follow", "form", [rows[0], relinked(rows[0], { version: 2 }, rows[0].hash)]],
+    ["money that was never there", "I3", [rows[0], relinked(rows[2], { version: 2 }, rows[0].hash)]]
+  ])("names %s as a breach of %s", (_, invariant, broken) => {
+    const head = followAll(broken)
+    assert.isTrue(Result.isFailure(head))
+    if (Result.isFailure(head)) assert.strictEqual(head.failure.invariant, invariant)
+  })
+})
+
+describe("the hash of a command", () => {
+  const full = {
+    _tag: "OpenAccount",
+    commandId: "c",
+    account: "a",
+    asset: "USD/2",
+    owner: "Ada",
+    overdraftLimit: 5n,
+    effectiveAt: 1,
+    expectedVersion: 0,
+    metadata: { x: "1", y: "2" }
+  } as const
+
+  it("does not depend on the order of keys, at any depth", () => {
+    const reversed = Object.fromEntries(
+      Object.entries({ ...full, metadata: { y: "2", x: "1" } }).toReversed()
+    )
+    // the entries are those of `full`, only in another order
+    assert.strictEqual(hashCommand(command(reversed as typeof full)), hashCommand(command(full)))
+  })
+
+  it.prop(
+    "does not depend on the context",
+    [Schema.toType(Command), CommandContext],
+    ([command, context]) => {
+      assert.strictEqual(hashCommand({ ...command, context }), hashCommand(command))
+    }
+  )
+
+  it.each([
+    ["commandId", "d"],
+    ["account", "b"],
+    ["asset", "USD/3"],
+    ["owner", "Adb"],
+    ["overdraftLimit", 6n],
+    ["effectiveAt", 2],
+    ["expectedVersion", 1],
+    ["metadata", { x: "1", y: "3" }],
+    ["metadata", { x: "1" }],
+    ["metadata", JSON.parse('{"x":"1","y":"2","__proto__":"3"}')]
+  ])("depends on %s", (key, value) => {
+    assert.notStrictEqual(hashCommand(command({ ...full, [key]: value })), hashCommand(command(full)))
+  })
+
+  it("depends on the kind, and on the order of a journal's legs", () => {
+    const freeze = { commandId: "c", account: "a" }
+    assert.notStrictEqual(
+      hashCommand(command({ _tag: "FreezeAccount", ...freeze })),
+      hashCommand(command({ _tag: "CloseAccount", ...freeze }))
+    )
+    const legs = [
+      { account: "a", side: "debit", amount: 1n },
+      { account: "b", side: "credit", amount: 1n }
+    ] as const
+    assert.notStrictEqual(
+      hashCommand(command({ _tag: "PostJournal", commandId: "c", legs })),
+      hashCommand(command({ _tag: "PostJournal", commandId: "c", legs: legs.toReversed() }))
+    )
+  })
+})

@@ -1,0 +1,192 @@
+/** Laws that hold for every sequence of commands: covered, dense, conserved, total, and told the same when read back. */
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Result, Schema } from "effect"
+import { isCovered } from "../../src/domain/Account.ts"
+import { accountsOf, Command, fromJson } from "../../src/domain/Command.ts"
+import { type Decided, decide } from "../../src/domain/Decide.ts"
+import { Rejection } from "../../src/domain/Errors.ts"
+import { amountOf, Event } from "../../src/domain/Event.ts"
+import { AccountId, CommandId, ContraId } from "../../src/domain/Ids.ts"
+import { Amount, Asset, balanceMax, OverdraftLimit } from "../../src/domain/Money.ts"
+import { Books } from "./books.ts"
+
+// Few accounts and assets, so that commands meet; amounts small (likely accepted) or anything at all.
+const pick = <const Values extends ReadonlyArray<string>, A>(values: Values, schema: Schema.Decoder<A>) => {
+  const decode = Schema.decodeUnknownSync(schema)
+  return Arbitrary.map(Arbitrary.schema(Schema.Literals(values)), (value) => decode(value))
+}
+const account = pick(["a", "b", "c", "d"], AccountId)
+const asset = pick(["USD/2", "USD/2", "JPY/0"], Asset)
+const contra = pick(["external:bank", "external:atm"], ContraId)
+const commandId = pick(["c"], CommandId)
+const small = Arbitrary.schema(Schema.BigInt.check(Schema.isBetweenBigInt({ minimum: 1n, maximum: 40n })))
+const anyAmount = Arbitrary.schema(Schema.toType(Amount))
+const anyOverdraft = Arbitrary.schema(Schema.toType(OverdraftLimit))
+const coin = Arbitrary.schema(Schema.Literals([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]))
+
+const amount = Arbitrary.map(Arbitrary.all({ coin, small, anyAmount }), ({ coin, small, anyAmount }) =>
+  coin < 8 ? small : anyAmount
+)
+const parts = Arbitrary.all({
+  coin,
+  commandId,
+  account,
+  other: account,
+  third: account,
+  asset,
+  contra,
+  amount,
+  rest: small,
+  overdraft: anyOverdraft
+})
+
+/** One command of a kind that the parts pick; journals mostly balance. */
+const command = Arbitrary.map(Arbitrary.all({ kind: coin, parts }), ({ kind, parts }): Command => {
+  const { coin, commandId, account, other, third, asset, contra, amount, rest, overdraft } = parts
+  switch (kind) {
+    case 0:
+    case 1: {
+      const overdraftLimit = coin < 6 ? 0n : coin < 9 ? 25n : overdraft
+      return { _tag: "OpenAccount", commandId, account, asset, owner: "Ada", overdraftLimit }
+    }
+    case 2:
+    case 3:
+      return { _tag: "Deposit", commandId, account, amount, contra }
+    case 4:
+      return { _tag: "Withdraw", commandId, account, amount, contra }
+    case 5:
+    case 6:
+      return { _tag: "Transfer", commandId, from: account, to: other, amount }
+    case 7:
+    case 8:
+      return {
+        _tag: "PostJournal",
+        commandId,
+        legs: [
+          { account, side: "debit", amount: (rest % 4n) + 2n },
+          { account: other, side: "credit", amount: (rest % 4n) + 1n },
+          { account: third, side: "credit", amount: coin === 0 ? amount : 1n }
+        ]
+      }
+    default: {
+      const tags = ["FreezeAccount", "UnfreezeAccount", "UnfreezeAccount", "CloseAccount"] as const
+      return { _tag: tags[coin % 4] ?? "CloseAccount", commandId, account }
+    }
+  }
+})
+const commands = Arbitrary.array(command, { maxLength: 120 })
+
+/** Runs all commands and calls `each` after each accepted one, its legs folded. */
+const runAll = (
+  commands: ReadonlyArray<Command>,
+  each: (books: Books, command: Command, legs: ReadonlyArray<Decided>) => void
+): void => {
+  const books = new Books()
+  for (const command of commands) {
+    const decision = books.run(command)
+    if (Result.isSuccess(decision)) each(books, command, decision.success)
+  }
+}
+
+const options = { arbitrary: { runs: 300, size: 100, seed: 7 } }
+
+describe("for every sequence of commands", () => {
+  const seen = new Map<string, number>()
+  it.prop(
+    "each account stays covered, within bounds and of dense versions after every event",
+    [commands],
+    ([commands]) => {
+      const versions = new Map<string, number>()
+      runAll(commands, (books, _, legs) => {
+        for (const { account, event } of legs) {
+          seen.set(event._tag, (seen.get(event._tag) ?? 0) + 1)
+          const state = books.stateOf(account)
+          const version = (versions.get(account) ?? 0) + 1
+          versions.set(account, version)
+          assert.strictEqual(state.version, version)
+          assert.isTrue(isCovered(state))
+          if (state._tag === "Opened")
+            assert.isTrue(state.balance <= balanceMax && state.balance >= -balanceMax)
+        }
+      })
+    },
+    options
+  )
+
+  it("the sequences above held every kind of event often enough to prove something", () => {
+    for (const tag of Object.keys(Event.cases)) assert.isAbove(seen.get(tag) ?? 0, 20, tag)
+  })
+
+  it.prop(
+    "the legs of each transaction sum to zero per asset, contra accounts included",
+    [commands],
+    ([commands]) => {
+      runAll(commands, (books, _, legs) => {
+        const sums = new Map<string, bigint>()
+        for (const { account, event } of legs) {
+          const state = books.stateOf(account)
+          if (state._tag === "Absent") throw new Error("a leg on an absent account")
+          const contra = event._tag === "Deposited" || event._tag === "Withdrawn" ? amountOf(event) : 0n
+          sums.set(state.asset, (sums.get(state.asset) ?? 0n) + amountOf(event) - contra)
+        }
+        for (const sum of sums.values()) assert.strictEqual(sum, 0n)
+      })
+    },
+    options
+  )
+
+  it.prop(
+    "legs stand in the order of accountsOf, and each names the version at which its counter-leg stands",
+    [commands],
+    ([commands]) => {
+      runAll(commands, (books, command, legs) => {
+        assert.deepStrictEqual(
+          legs.map(({ account }) => account),
+          accountsOf(command)
+        )
+        const versionOf = (account: AccountId) => books.stateOf(account).version
+        for (const { account, event } of legs) {
+          if (event._tag === "TransferSent") assert.strictEqual(event.toVersion, versionOf(event.to))
+          if (event._tag === "TransferReceived") assert.strictEqual(event.fromVersion, versionOf(event.from))
+          if (event._tag === "JournalLegPosted") assert.strictEqual(event.headVersion, versionOf(event.head))
+          if (event._tag === "JournalPosted") {
+            assert.strictEqual(event.legs[0]?.account, account)
+            for (const leg of event.legs) assert.strictEqual(leg.version, versionOf(leg.account))
+          }
+        }
+      })
+    },
+    options
+  )
+
+  it.prop("a refusal leaves the books as they were", [commands], ([commands]) => {
+    const books = new Books()
+    for (const command of commands) {
+      const before = new Map(books.accounts)
+      if (Result.isFailure(books.run(command))) assert.deepStrictEqual(books.accounts, before)
+    }
+  })
+})
+
+it.prop(
+  "decide answers every valid command on every state with events or a rejection of the contract, never with a defect",
+  [commands, Schema.toType(Command)],
+  ([commands, wild]) => {
+    const books = new Books()
+    for (const command of commands) books.run(command)
+    for (const command of [...commands, wild]) {
+      const decision = decide(command, books.stateOf)
+      if (Result.isFailure(decision)) {
+        assert.isTrue(Schema.is(Rejection)(decision.failure))
+        assert.isNotEmpty(decision.failure.message)
+      } else {
+        assert.isNotEmpty(decision.success)
+      }
+    }
+  }
+)
+
+it.prop("every valid command survives JSON", [Schema.toType(Command)], ([command]) => {
+  const json: unknown = JSON.parse(JSON.stringify(Schema.encodeSync(Command)(command)))
+  assert.deepEqual(Result.getOrThrow(fromJson(json)), command)
+})
