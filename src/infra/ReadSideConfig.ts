@@ -4,10 +4,64 @@ import { Context } from "effect"
 export interface ReadSideLimits {
   /** Events the feed holds between the commit pipeline and the relay; what is above is read from the store. */
   readonly feedEventsMax: number
+  /** Events the relay publishes before it waits for their acknowledgements. */
+  readonly publishEventsMax: number
+  /** Characters of one message of the bus, about; well below the server's `max_payload`. */
+  readonly messageCharsMax: number
+  /** How often the relay writes its cursors to the store, in milliseconds. */
+  readonly relayCursorMs: number
+  /** How often the relay looks for tails that dead nodes left unpublished, in milliseconds. */
+  readonly orphansMs: number
+  /** A writer that did not report for so long is taken for dead by the relay, in milliseconds. */
+  readonly writerSilentMs: number
+  /** The longest pause between two tries of anything that failed, in milliseconds; it starts at 50 and doubles. */
+  readonly backoffMaxMs: number
+  /** Messages a consumer may hold unacknowledged; what a projector takes at once is at most this. */
+  readonly unackedMax: number
+  /** A message not acknowledged for so long is delivered again, in milliseconds. */
+  readonly ackWaitMs: number
+  /** Events one transaction of the read model carries, about. */
+  readonly projectEventsMax: number
+  /** How often a batch is folded again because another projector moved its rows. */
+  readonly contendedMax: number
+  /** Commits younger than this are left to the bus by the sweep, in milliseconds. */
+  readonly sweepGraceMs: number
+  /** Commits of one writer that the sweep compares at once. */
+  readonly sweepCommitsMax: number
+  /** Connections to the read model. */
+  readonly readModelConnections: number
+  /** The read model cancels a statement after so long, in milliseconds. */
+  readonly readModelStatementMs: number
+  /** How long opening a connection to the read model or the bus may take, in milliseconds. */
+  readonly connectMs: number
+  /** Queries that wait for a read token at once. */
+  readonly tokenWaitersMax: number
+  /** How often they look into the read model, all by one statement, in milliseconds. */
+  readonly tokenPollMs: number
+  /** Rows of one page of an answer. */
+  readonly pageMax: number
 }
 
 export const defaultReadSideLimits: ReadSideLimits = {
-  feedEventsMax: 20_000
+  feedEventsMax: 20_000,
+  publishEventsMax: 5_000,
+  messageCharsMax: 400_000,
+  relayCursorMs: 1_000,
+  orphansMs: 5_000,
+  writerSilentMs: 10_000,
+  backoffMaxMs: 5_000,
+  unackedMax: 256,
+  ackWaitMs: 10_000,
+  projectEventsMax: 2_000,
+  contendedMax: 20,
+  sweepGraceMs: 1_500,
+  sweepCommitsMax: 100,
+  readModelConnections: 8,
+  readModelStatementMs: 10_000,
+  connectMs: 3_000,
+  tokenWaitersMax: 10_000,
+  tokenPollMs: 100,
+  pageMax: 1_000
 }
 
 /** The limits in force; a reference, so that tests and hosts override only what they mean. */

@@ -1,0 +1,127 @@
+/** What was folded of the log enters, batch by batch; rows for questions leave. Holds nothing that is not in the log. */
+import { Context, Effect, Layer } from "effect"
+import type { ContraEntry, OpenedHead, StatementLine, TransferRow } from "../domain/Books.ts"
+import type { EventType } from "../domain/Event.ts"
+import type { AccountId, CommandId, Instant, Version } from "../domain/Ids.ts"
+import type { Asset } from "../domain/Money.ts"
+import type { Position } from "../domain/Receipt.ts"
+import type { StoreUnavailable, WriterId } from "./EventStore.ts"
+import { makeReadModelMemory } from "./ReadModelMemory.ts"
+import { makeBooksReads } from "./ReadModelReads.ts"
+import { ReadModelSql } from "./ReadModelSql.ts"
+import { makeBooksWrites } from "./ReadModelWrites.ts"
+
+/** An account that moves from version `from` (0: it has no row yet) to the head's. */
+export interface Move {
+  readonly from: Version
+  readonly head: OpenedHead
+}
+
+/** How far a partition of the bus was read. */
+export interface Checkpoint {
+  readonly partition: number
+  /** The bus's own number of the last message. */
+  readonly position: number
+  /** The latest `recordedAt` in it. */
+  readonly recordedAt: Instant
+}
+
+/** What one transaction writes. Its rows are those of the events between each move's two versions. */
+export interface BooksBatch {
+  readonly moves: ReadonlyArray<Move>
+  readonly lines: ReadonlyArray<StatementLine>
+  readonly transfers: ReadonlyArray<TransferRow>
+  readonly contras: ReadonlyArray<ContraEntry & { readonly partition: number }>
+  readonly checkpoint: Checkpoint | undefined
+}
+
+/** An account that stays where it is, because its event `version` cannot be projected. */
+export interface Parked {
+  readonly account: AccountId
+  readonly version: Version
+  readonly reason: string
+  readonly since: Instant
+}
+
+export interface ContraBalance {
+  readonly contra: string
+  readonly asset: Asset
+  readonly balance: bigint
+}
+
+/** The sums of one asset; `total` is zero when the projection has caught up (I2). */
+export interface TrialLine {
+  readonly asset: Asset
+  readonly accounts: bigint
+  readonly contras: bigint
+  readonly total: bigint
+}
+
+export interface LinesAsked {
+  readonly account: AccountId
+  /** Lines above this version … */
+  readonly after: Version
+  readonly limit: number
+  /** … recorded at or after `from` and before `to`, of these types. */
+  readonly from?: Instant | undefined
+  readonly to?: Instant | undefined
+  readonly types?: ReadonlyArray<EventType> | undefined
+}
+
+export interface ReadModelWrites {
+  /** The rows of accounts as they are; those without one are left out. */
+  readonly heads: (
+    accounts: ReadonlyArray<AccountId>
+  ) => Effect.Effect<ReadonlyMap<AccountId, OpenedHead>, StoreUnavailable>
+  /**
+   * Writes a batch, whole or not at all; false, and nothing written, when an account was not at its `from`:
+   * somebody else moved it, look again. This guard alone makes any number of projectors safe at once.
+   */
+  readonly apply: (batch: BooksBatch) => Effect.Effect<boolean, StoreUnavailable>
+  readonly checkpoints: Effect.Effect<ReadonlyMap<number, Checkpoint>, StoreUnavailable>
+  /** Which of the positions are not reached: they, with the version the account is at. Parked ones count as reached. */
+  readonly behind: (
+    positions: ReadonlyArray<Position>
+  ) => Effect.Effect<ReadonlyArray<Position & { readonly reached: Version }>, StoreUnavailable>
+  readonly swept: Effect.Effect<ReadonlyMap<WriterId, number>, StoreUnavailable>
+  /** Moves a writer's swept cursor, if it still stands at `from`: not so when the read model was lost meanwhile. */
+  readonly moveSwept: (writerId: WriterId, from: number, to: number) => Effect.Effect<void, StoreUnavailable>
+  readonly parked: Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
+  readonly park: (parked: ReadonlyArray<Parked>) => Effect.Effect<void, StoreUnavailable>
+  readonly unpark: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>
+}
+
+export interface ReadModelReads {
+  /** The versions accounts are at; those without a row are left out. */
+  readonly versions: (
+    accounts: ReadonlyArray<AccountId>
+  ) => Effect.Effect<ReadonlyMap<AccountId, Version>, StoreUnavailable>
+  /** Accounts in order of id, above `after`. */
+  readonly accounts: (page: {
+    readonly after: string
+    readonly limit: number
+  }) => Effect.Effect<ReadonlyArray<OpenedHead>, StoreUnavailable>
+  /** Statement lines in order of version. */
+  readonly lines: (asked: LinesAsked) => Effect.Effect<ReadonlyArray<StatementLine>, StoreUnavailable>
+  readonly transfer: (id: CommandId) => Effect.Effect<TransferRow | undefined, StoreUnavailable>
+  readonly contras: Effect.Effect<ReadonlyArray<ContraBalance>, StoreUnavailable>
+  /** All of it at one instant of the read model. */
+  readonly trialBalance: Effect.Effect<ReadonlyArray<TrialLine>, StoreUnavailable>
+}
+
+/** The projection `books`, version 1. */
+export class ReadModel extends Context.Service<ReadModel, ReadModelWrites & ReadModelReads>()(
+  "chronicle/infra/ReadModel"
+) {
+  /** Over PostgreSQL, migrated already. */
+  static readonly layer = Layer.effect(
+    ReadModel,
+    Effect.gen(function* () {
+      const sql = yield* ReadModelSql
+      return { ...(yield* makeBooksWrites(sql)), ...makeBooksReads(sql) }
+    })
+  )
+
+  /** In this process's memory, by the same contract; starts empty each time it is built. */
+  static readonly layerMemory = Layer.effect(ReadModel, makeReadModelMemory)
+}

@@ -1,0 +1,140 @@
+/** The read model in this process's memory: the same contract as over PostgreSQL, for simulations and tests. */
+import { Effect } from "effect"
+import type { OpenedHead, StatementLine, TransferRow } from "../domain/Books.ts"
+import type { AccountId, CommandId } from "../domain/Ids.ts"
+import type { Asset } from "../domain/Money.ts"
+import { Arrivals } from "./Arrivals.ts"
+import type { WriterId } from "./EventStore.ts"
+import type { BooksBatch, Checkpoint, Parked, ReadModel } from "./ReadModel.ts"
+
+interface Tables {
+  readonly heads: Map<AccountId, OpenedHead>
+  /** Lines of an account in order of version, from 1. */
+  readonly lines: Map<AccountId, Array<StatementLine>>
+  readonly transfers: Map<CommandId, TransferRow>
+  readonly contras: Map<string, { contra: string; asset: Asset; balance: bigint }>
+  readonly checkpoints: Map<number, Checkpoint>
+  readonly swept: Map<WriterId, number>
+  readonly parked: Map<AccountId, Parked>
+}
+
+export const makeReadModelMemory = Effect.gen(function* () {
+  const arrivals = yield* Arrivals
+  const tables: Tables = {
+    heads: new Map(),
+    lines: new Map(),
+    transfers: new Map(),
+    contras: new Map(),
+    checkpoints: new Map(),
+    swept: new Map(),
+    parked: new Map()
+  }
+  const { heads, swept, parked } = tables
+  const versionOf = (account: AccountId) => heads.get(account)?.account.version ?? 0
+
+  return {
+    heads: (accounts) => Effect.sync(() => pick(heads, accounts)),
+    apply: (batch) =>
+      Effect.sync(() => {
+        if (batch.moves.some((move) => versionOf(move.head.account.id) !== move.from)) return false
+        write(tables, batch)
+        for (const { head } of batch.moves) arrivals.arrivedUnsafe(head.account.id, head.account.version)
+        return true
+      }),
+    checkpoints: Effect.sync(() => new Map(tables.checkpoints)),
+    behind: (positions) =>
+      Effect.sync(() =>
+        positions
+          .map((position) => ({ ...position, reached: versionOf(position.account) }))
+          .filter((position) => position.reached < position.version && !parked.has(position.account))
+      ),
+    swept: Effect.sync(() => new Map(swept)),
+    moveSwept: (writerId, from, to) =>
+      Effect.sync(() => {
+        if ((swept.get(writerId) ?? 0) === from) swept.set(writerId, to)
+      }),
+    parked: Effect.sync(() => [...parked.values()].toSorted((a, b) => (a.account < b.account ? -1 : 1))),
+    park: (list) =>
+      Effect.sync(() => {
+        for (const one of list) {
+          parked.set(one.account, { ...one, since: parked.get(one.account)?.since ?? one.since })
+        }
+      }),
+    unpark: (accounts) =>
+      Effect.sync(() => {
+        for (const account of accounts) parked.delete(account)
+      }),
+    versions: (accounts) =>
+      Effect.sync(() => {
+        const found = [...pick(heads, accounts)]
+        return new Map(found.map(([account, head]) => [account, head.account.version]))
+      }),
+    accounts: ({ after, limit }) =>
+      Effect.sync(() =>
+        [...heads.values()]
+          .filter((head) => head.account.id > after)
+          .toSorted((a, b) => (a.account.id < b.account.id ? -1 : 1))
+          .slice(0, limit)
+      ),
+    lines: ({ account, after, limit, from = 0, to = Number.POSITIVE_INFINITY, types }) =>
+      Effect.sync(() =>
+        (tables.lines.get(account) ?? [])
+          .filter((line) => line.version > after && line.recordedAt >= from && line.recordedAt < to)
+          .filter((line) => types === undefined || types.includes(line.type))
+          .slice(0, limit)
+      ),
+    transfer: (id) => Effect.sync(() => tables.transfers.get(id)),
+    contras: Effect.sync(() =>
+      [...tables.contras.values()].toSorted((a, b) =>
+        `${a.contra} ${a.asset}` < `${b.contra} ${b.asset}` ? -1 : 1
+      )
+    ),
+    trialBalance: Effect.sync(() => trialBalance(tables))
+  } satisfies ReadModel["Service"]
+})
+
+const pick = <K, V>(from: ReadonlyMap<K, V>, keys: ReadonlyArray<K>): ReadonlyMap<K, V> => {
+  const found = new Map<K, V>()
+  for (const key of keys) {
+    const value = from.get(key)
+    if (value !== undefined) found.set(key, value)
+  }
+  return found
+}
+
+const write = (tables: Tables, batch: BooksBatch): void => {
+  for (const { head } of batch.moves) tables.heads.set(head.account.id, head)
+  for (const line of batch.lines) {
+    const lines = tables.lines.get(line.account) ?? []
+    if (lines.length + 1 !== line.version)
+      throw new Error(`line ${line.account}@${line.version} is out of order`)
+    lines.push(line)
+    tables.lines.set(line.account, lines)
+  }
+  for (const transfer of batch.transfers) tables.transfers.set(transfer.id, transfer)
+  for (const { contra, asset, amount } of batch.contras) {
+    const balance = (tables.contras.get(`${contra} ${asset}`)?.balance ?? 0n) + amount
+    tables.contras.set(`${contra} ${asset}`, { contra, asset, balance })
+  }
+  const { checkpoint } = batch
+  if (checkpoint !== undefined) {
+    const recordedAt = Math.max(
+      checkpoint.recordedAt,
+      tables.checkpoints.get(checkpoint.partition)?.recordedAt ?? 0
+    )
+    tables.checkpoints.set(checkpoint.partition, { ...checkpoint, recordedAt })
+  }
+}
+
+const trialBalance = ({ heads, contras }: Tables) => {
+  const sums = new Map<Asset, { accounts: bigint; contras: bigint }>()
+  const add = (asset: Asset, accounts: bigint, outside: bigint) => {
+    const sum = sums.get(asset) ?? { accounts: 0n, contras: 0n }
+    sums.set(asset, { accounts: sum.accounts + accounts, contras: sum.contras + outside })
+  }
+  for (const { account } of heads.values()) add(account.asset, account.balance, 0n)
+  for (const { asset, balance } of contras.values()) add(asset, 0n, balance)
+  return [...sums]
+    .map(([asset, sum]) => ({ asset, ...sum, total: sum.accounts + sum.contras }))
+    .toSorted((a, b) => (a.asset < b.asset ? -1 : 1))
+}

@@ -1,0 +1,85 @@
+/** Questions about the `books` projection enter; rows leave. Constant SQL, one statement each. */
+import { PgTypes } from "@effect/sql-pg"
+import type { PgClient } from "@effect/sql-pg/PgClient"
+import { Effect } from "effect"
+import type { AccountId } from "../domain/Ids.ts"
+import type { Asset } from "../domain/Money.ts"
+import { int8, textArray } from "./EventStoreRows.ts"
+import type { ReadModelReads } from "./ReadModel.ts"
+import { headColumns, lineColumns, toHead, toLine, toTransfer, transferColumns } from "./ReadModelRows.ts"
+import { toUnavailable, valuesOf } from "./ReadModelSql.ts"
+
+const versions = `
+  SELECT wanted.id, found.version FROM unnest($1::text[]) AS wanted(id)
+  CROSS JOIN LATERAL (SELECT b.version FROM books_v1_balances b WHERE b.account = wanted.id LIMIT 1) AS found`
+
+const lines = `
+  SELECT ${lineColumns} FROM books_v1_statement_lines
+  WHERE account = $1 AND version > $2
+    AND ($4::timestamptz IS NULL OR recorded_at >= $4) AND ($5::timestamptz IS NULL OR recorded_at < $5)
+    AND ($6::text[] IS NULL OR type = ANY($6))
+  ORDER BY version LIMIT $3`
+
+const contras = `
+  SELECT contra, asset, sum(balance)::text FROM books_v1_contra GROUP BY contra, asset ORDER BY contra, asset`
+
+const trial = `
+  SELECT asset, sum(inside)::text, sum(outside)::text FROM (
+    SELECT asset, sum(balance) AS inside, 0 AS outside FROM books_v1_balances GROUP BY asset
+    UNION ALL
+    SELECT asset, 0, sum(balance) FROM books_v1_contra GROUP BY asset
+  ) AS sides GROUP BY asset ORDER BY asset COLLATE "C"`
+
+export const makeBooksReads = (sql: PgClient): ReadModelReads => {
+  const query = (text: string, params: ReadonlyArray<unknown>) =>
+    Effect.mapError(valuesOf(sql, text, params), toUnavailable)
+
+  return {
+    versions: (accounts) =>
+      Effect.map(
+        query(versions, [textArray(accounts)]),
+        // One of `accounts`.
+        (rows) => new Map(rows.map((row) => [row[0] as AccountId, Number(row[1])]))
+      ),
+    accounts: ({ after, limit }) =>
+      Effect.map(
+        query(`SELECT ${headColumns} FROM books_v1_balances WHERE account > $1 ORDER BY account LIMIT $2`, [
+          PgTypes.text(after),
+          int8(limit)
+        ]),
+        (rows) => rows.map(toHead)
+      ),
+    lines: ({ account, after, limit, from, to, types }) =>
+      Effect.map(
+        query(lines, [
+          PgTypes.text(account),
+          int8(after),
+          int8(limit),
+          PgTypes.timestamptz(from ?? null),
+          PgTypes.timestamptz(to ?? null),
+          types === undefined ? null : textArray(types)
+        ]),
+        (rows) => rows.map(toLine)
+      ),
+    transfer: (id) =>
+      Effect.map(
+        query(`SELECT ${transferColumns} FROM books_v1_transfers WHERE id = $1`, [PgTypes.text(id)]),
+        (rows) => rows.map(toTransfer)[0]
+      ),
+    contras: Effect.map(query(contras, []), (rows) =>
+      rows.map((row) => ({
+        contra: String(row[0]),
+        asset: row[1] as Asset, // branded when it was written
+        balance: BigInt(String(row[2]))
+      }))
+    ),
+    trialBalance: Effect.map(query(trial, []), (rows) =>
+      rows.map((row) => {
+        const accounts = BigInt(String(row[1]))
+        const outside = BigInt(String(row[2]))
+        // Branded when it was written.
+        return { asset: row[0] as Asset, accounts, contras: outside, total: accounts + outside }
+      })
+    )
+  }
+}
