@@ -1,0 +1,40 @@
+/** Environment variables enter (design §11); where the services are, and the limits in force, leave. */
+import { Config, Effect, Layer, type Redacted } from "effect"
+import { defaultLimits, LedgerConfig, type LedgerLimits } from "./LedgerConfig.ts"
+
+/** The services one node works with, and its name among the others. */
+export interface Services {
+  /** CockroachDB, or PostgreSQL: `postgresql://user@host:port/database`. */
+  readonly eventStoreUrl: Redacted.Redacted
+  /** PostgreSQL. */
+  readonly readModelUrl: Redacted.Redacted
+  /** `nats://host:port`, several separated by commas. */
+  readonly natsUrl: string
+  /** Names this process among the nodes: letters, digits, `-` and `_`. */
+  readonly nodeName: string
+}
+
+/** `CHRONICLE_EVENT_STORE_URL`, `CHRONICLE_READ_MODEL_URL`, `CHRONICLE_NATS_URL`, `CHRONICLE_NODE_NAME`. */
+export const servicesConfig: Config.Config<Services> = Config.all({
+  eventStoreUrl: Config.Redacted("CHRONICLE_EVENT_STORE_URL"),
+  readModelUrl: Config.Redacted("CHRONICLE_READ_MODEL_URL"),
+  natsUrl: Config.String("CHRONICLE_NATS_URL"),
+  nodeName: Config.String("CHRONICLE_NODE_NAME").pipe(Config.withDefault("node-1"))
+})
+
+/** `batchRowsMax` is set by `CHRONICLE_BATCH_ROWS_MAX`. */
+export const variableOf = (limit: keyof LedgerLimits): string =>
+  `CHRONICLE_${limit.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
+
+/** Every limit of `LedgerLimits` has a variable of its own; a whole number above zero. */
+export const limitsFromEnvironment: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
+  Effect.gen(function* () {
+    const limits: Record<string, number> = { ...defaultLimits }
+    for (const [limit, value] of Object.entries(defaultLimits)) {
+      // Object.entries forgets that the keys of LedgerLimits are its keys.
+      const variable = variableOf(limit as keyof LedgerLimits)
+      limits[limit] = yield* Config.Int(variable).pipe(Config.withDefault(value))
+    }
+    return Layer.succeed(LedgerConfig, { ...defaultLimits, ...limits })
+  })
+)
