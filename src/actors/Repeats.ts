@@ -41,7 +41,8 @@ interface Outcome {
 export const makeRepeats = Effect.fnUntraced(function* (events: RepeatsEvents) {
   const store = yield* EventStore
   const limits = yield* LedgerConfig
-  const outcomes = new Map<CommandId, Outcome>()
+  let young = new Map<CommandId, Outcome>()
+  let old: ReadonlyMap<CommandId, Outcome> = young
   const wake = Latch.makeUnsafe(false)
   let pending: Array<Ticket> = []
   let stormUntil: Instant = 0
@@ -51,15 +52,13 @@ export const makeRepeats = Effect.fnUntraced(function* (events: RepeatsEvents) {
       ? Exit.succeed({ ...outcome.receipt, replayed: true })
       : Exit.fail(new CommandIdReused({ commandId }))
 
+  // Two generations instead of a least-recently-used order: forgetting costs nothing a command.
   const keep = (commandId: CommandId, outcome: Outcome): void => {
-    outcomes.delete(commandId)
-    outcomes.set(commandId, outcome)
-    if (outcomes.size > limits.outcomesMax) {
-      for (const oldest of outcomes.keys()) {
-        outcomes.delete(oldest)
-        break
-      }
+    if (young.size >= limits.outcomesMax / 2) {
+      old = young
+      young = new Map()
     }
+    young.set(commandId, outcome)
   }
 
   const lookUpSome = Effect.gen(function* () {
@@ -99,7 +98,7 @@ export const makeRepeats = Effect.fnUntraced(function* (events: RepeatsEvents) {
 
   return {
     recall: (commandId, commandHash) => {
-      const outcome = outcomes.get(commandId)
+      const outcome = young.get(commandId) ?? old.get(commandId)
       return outcome === undefined ? undefined : settlementOf(commandId, outcome, commandHash)
     },
     remember: (ticket, receipt) =>
