@@ -47,6 +47,8 @@ interface Lane {
   readonly index: number
   writerId: WriterId
   seq: number
+  /** The pause before the next try, in milliseconds; grows while the store does not commit. */
+  retryMs: number
 }
 
 export interface CommitPipeline {
@@ -162,7 +164,6 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
 
   /** Sends one flight until nothing of it is open. */
   const fly = Effect.fnUntraced(function* (lane: Lane, flight: Flight) {
-    let retry = retryFirstMs
     let mayHaveLanded = false
     while (flight.tickets.length > 0) {
       const commit: Commit = { writerId: lane.writerId, seq: lane.seq, events: rowsOf(flight) }
@@ -171,6 +172,7 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
       switch (outcome._tag) {
         case "Committed": {
           lane.seq++
+          lane.retryMs = retryFirstMs
           stats.commitMs += (Duration.toMillis(took) - stats.commitMs) / 16
           return complete(flight, commit)
         }
@@ -189,7 +191,7 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
           if (!mayHaveLanded) {
             // Nothing is at stake: back to the queue, where a deadline may still take tickets out.
             queue.putBack(flight)
-            yield* Effect.sleep(retry)
+            yield* pause(lane)
             latch.openUnsafe()
             return
           }
@@ -201,8 +203,7 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
           mayHaveLanded = true
         }
       }
-      yield* Effect.sleep(retry)
-      retry = Math.min(retry * 2, retryMostMs)
+      yield* pause(lane)
     }
   })
 
@@ -237,9 +238,16 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
 
   for (let index = 0; index < limits.lanes; index++) {
     const writerId = yield* writers.registerFirst(index)
-    yield* Effect.forkScoped(work({ index, writerId, seq: 1 }))
+    yield* Effect.forkScoped(work({ index, writerId, seq: 1, retryMs: retryFirstMs }))
   }
   return { stats, wake: () => latch.openUnsafe() } satisfies CommitPipeline
 })
+
+const pause = (lane: Lane): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { retryMs } = lane
+    lane.retryMs = Math.min(retryMs * 2, retryMostMs)
+    return Effect.sleep(retryMs)
+  })
 
 const rowsOf = (flight: Flight) => flight.tickets.flatMap((ticket) => ticket.legs.map((leg) => leg.row))

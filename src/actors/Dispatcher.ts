@@ -24,6 +24,8 @@ import { makeWriters } from "./Writers.ts"
 
 /** How often deadlines are looked at; a caller may wait so much longer than its deadline, in milliseconds. */
 const expiryMs = 50
+/** How often a closing node looks whether all is answered, in milliseconds. */
+const drainLookMs = 5
 /** Commands of one `dispatchMany` that are admitted at once. */
 const chunkMax = 1_000
 /** Defects that one command may cause before it fails with them. */
@@ -217,13 +219,12 @@ const make = Effect.fnUntraced(function* (node: string) {
     else route(ticket)
   }
 
-  /** Answers whoever has waited long enough, as truthfully as the ticket's phase allows. */
-  const expire = Effect.sync(() => {
-    const now = clock.nowUnsafe()
+  /** Answers all whose deadline is not after `until`, as truthfully as their phase allows. */
+  const expire = (until: Instant): void => {
     const unsent = new Set<Ticket>()
     const emptied = new Set<AccountId>()
     for (const ticket of inFlight.values()) {
-      if (ticket.deadline > now) break // all have the same patience, and the map is in order of arrival
+      if (ticket.deadline > until) break // all have the same patience, and the map is in order of arrival
       const { commandId } = ticket.command
       if (ticket.phase === "queued") unsent.add(ticket)
       else if (ticket.phase === "flying") ticket.answer(Exit.fail(new Indeterminate({ commandId })))
@@ -244,16 +245,21 @@ const make = Effect.fnUntraced(function* (node: string) {
       reloadIfLanded(ticket.accounts)
       route(ticket)
     }
-  })
-  yield* expire.pipe(Effect.delay(expiryMs), Effect.forever, Effect.forkScoped)
+  }
+  yield* Effect.sync(() => expire(clock.nowUnsafe())).pipe(
+    Effect.delay(expiryMs),
+    Effect.forever,
+    Effect.forkScoped
+  )
 
   // Added last, so it runs first: what was accepted is answered before the lanes stop.
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => {
       isClosing = true
-      return Effect.sleep(5).pipe(
+      return Effect.sleep(drainLookMs).pipe(
         Effect.repeat({ while: () => inFlight.size > 0 }),
-        Effect.timeoutOption(limits.commandDeadlineMs)
+        Effect.timeoutOption(limits.commandDeadlineMs),
+        Effect.andThen(Effect.sync(() => expire(Number.POSITIVE_INFINITY)))
       )
     })
   )
