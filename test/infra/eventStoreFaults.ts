@@ -1,0 +1,213 @@
+/** The URL of a database server enters; the tests of what broken connections do to commits leave. */
+
+import { PgClient } from "@effect/sql-pg"
+import { assert, layer } from "@effect/vitest"
+import { Deferred, Effect, Fiber, Layer, Redacted } from "effect"
+import { SqlClient } from "effect/sql"
+import { CommitOutcome, EventStore } from "../../src/infra/EventStore.ts"
+import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
+import { defaultLimits, LedgerConfig } from "../../src/infra/LedgerConfig.ts"
+import { TestDatabase, testClient } from "../support/databases.ts"
+import { accountId, storedEvent, storedEvents } from "../support/storedEvents.ts"
+import { tcpProxy } from "../support/tcpProxy.ts"
+
+/** A store of its own over a proxy before `url`, with short limits so that silence is noticed soon. */
+const behindProxy = Effect.gen(function* () {
+  const url = new URL(yield* TestDatabase)
+  const proxy = yield* tcpProxy(url.hostname, Number(url.port))
+  url.port = String(proxy.port)
+  // Fresh: the shared store is built from the same layer, and would be handed out again.
+  const services = yield* Layer.build(Layer.fresh(storeAt(url.toString())))
+  return { proxy, store: yield* Effect.provide(EventStore, services) }
+})
+
+const storeAt = (url: string) =>
+  EventStore.layer.pipe(
+    Layer.provide(EventStoreClient.layer(Redacted.make(url))),
+    Layer.provide(
+      Layer.succeed(LedgerConfig, { ...defaultLimits, lanes: 1, storeStatementMs: 700, storeConnectMs: 700 })
+    )
+  )
+
+/** Holds the row `(account, version)` uncommitted while the scope is open, as a slow other node would. */
+const holdKey = (account: string, version: number) =>
+  Effect.gen(function* () {
+    const url = yield* TestDatabase
+    const held = yield* Deferred.make<void>()
+    const release = yield* Deferred.make<void>()
+    const { accountId: id, type, payload, commandId, hash } = storedEvent({ account, version })
+    const holding = Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql.withTransaction(
+        Effect.gen(function* () {
+          yield* sql`INSERT INTO events (account_id, version, type, schema_version, payload, command_id, ordinal,
+            recorded_at, hash) VALUES (${id}, ${version}, ${type}, 1, ${payload}, ${commandId}, 0, now(), ${hash})`
+          yield* Deferred.succeed(held, undefined)
+          yield* Deferred.await(release)
+          return yield* Effect.fail("roll back" as const)
+        })
+      )
+    }).pipe(Effect.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 1 })), Effect.exit)
+    const fiber = yield* Effect.forkScoped(holding)
+    yield* Deferred.await(held)
+    return { release: Effect.andThen(Deferred.succeed(release, undefined), Fiber.join(fiber)) }
+  })
+
+export const eventStoreFaults = (name: string, serverUrl: string) => {
+  const shared = EventStore.layer.pipe(
+    Layer.provide(testClient),
+    Layer.provideMerge(TestDatabase.eventStore(serverUrl))
+  )
+
+  layer(shared, { excludeTestServices: true, timeout: "2 minutes" })(
+    `a broken connection (${name})`,
+    (it) => {
+      const wholeStream = (account: string) =>
+        Effect.flatMap(EventStore, (store) =>
+          store.readStream({ account: accountId(account), after: 0, limit: 100 })
+        )
+
+      for (const fault of ["cutAnswers", "cutRequests"] as const) {
+        it.effect(`gives Unknown under ${fault}, and sending again lands the commit exactly once`, () =>
+          Effect.gen(function* () {
+            const { proxy, store } = yield* behindProxy
+            const account = `${fault}-account`
+            const first = { writerId: fault, seq: 1, events: storedEvents(account, 1, 1) }
+            assert.deepStrictEqual(yield* store.commit(first), CommitOutcome.Committed())
+            proxy[fault]()
+            const second = { writerId: fault, seq: 2, events: storedEvents(account, 2, 3) }
+            assert.strictEqual((yield* store.commit(second))._tag, "Unknown")
+            // Whether it landed before the cut is seen from outside; the store must not claim to know.
+            const isLanded = Effect.map(wholeStream(account), (rows) => rows.length === 3)
+            if (fault === "cutAnswers") yield* Effect.repeat(isLanded, { until: (landed) => landed })
+            else assert.isFalse(yield* isLanded)
+            proxy.forward()
+            assert.deepStrictEqual(yield* store.commit(second), CommitOutcome.Committed())
+            assert.deepStrictEqual(yield* wholeStream(account), storedEvents(account, 1, 3))
+          })
+        )
+      }
+
+      it.effect(
+        "gives NotWritten when no connection can be had, and reads say the store is unavailable",
+        () =>
+          Effect.gen(function* () {
+            const { proxy, store } = yield* behindProxy
+            proxy.cut()
+            const commit = { writerId: "refused", seq: 1, events: storedEvents("refused", 1, 1) }
+            assert.strictEqual((yield* store.commit(commit))._tag, "NotWritten")
+            const error = yield* Effect.flip(store.lastRecordedAt)
+            assert.strictEqual(error._tag, "StoreUnavailable")
+            assert.match(error.message, /^event store: cannot connect: /)
+            proxy.forward()
+            assert.deepStrictEqual(yield* store.commit(commit), CommitOutcome.Committed())
+            assert.isAtLeast(yield* store.lastRecordedAt, 1)
+          })
+      )
+
+      it.effect("gives NotWritten when the server accepts connections but never answers", () =>
+        Effect.gen(function* () {
+          const { proxy, store } = yield* behindProxy
+          proxy.silence()
+          const commit = { writerId: "mute", seq: 1, events: storedEvents("mute", 1, 1) }
+          assert.strictEqual((yield* store.commit(commit))._tag, "NotWritten")
+          assert.strictEqual((yield* Effect.flip(store.listWriters))._tag, "StoreUnavailable")
+        })
+      )
+
+      it.effect("gives Unknown when the server goes silent on an open connection", () =>
+        Effect.gen(function* () {
+          const { proxy, store } = yield* behindProxy
+          const commit = (seq: number) =>
+            store.commit({ writerId: "silent", seq, events: storedEvents("silent", seq, seq) })
+          assert.deepStrictEqual(yield* commit(1), CommitOutcome.Committed())
+          proxy.silence()
+          assert.strictEqual((yield* commit(2))._tag, "Unknown")
+          proxy.forward()
+          // A connection whose greeting was swallowed may have to time out first.
+          const outcome = yield* Effect.repeat(commit(2), {
+            while: (sent) => sent._tag === "NotWritten",
+            times: 5
+          })
+          assert.deepStrictEqual(outcome, CommitOutcome.Committed())
+          assert.deepStrictEqual(yield* wholeStream("silent"), storedEvents("silent", 1, 2))
+        })
+      )
+
+      it.effect("gives Unknown at the statement timeout behind another node's open row", () =>
+        Effect.gen(function* () {
+          const { store } = yield* behindProxy
+          const holder = yield* holdKey("held", 1)
+          const commit = { writerId: "held", seq: 1, events: storedEvents("held", 1, 1) }
+          assert.strictEqual((yield* store.commit(commit))._tag, "Unknown")
+          yield* holder.release
+          assert.deepStrictEqual(yield* store.commit(commit), CommitOutcome.Committed())
+        })
+      )
+
+      it.effect("lets an interruption wait for the answer, so that nothing lands afterwards", () =>
+        Effect.gen(function* () {
+          const store = yield* EventStore
+          const holder = yield* holdKey("interrupted", 1)
+          const fiber = yield* Effect.forkChild(
+            store.commit({
+              writerId: "interrupted",
+              seq: 1,
+              events: storedEvents("interrupted", 1, 1)
+            }),
+            { startImmediately: true }
+          )
+          const interrupting = yield* Effect.forkChild(Fiber.interrupt(fiber), { startImmediately: true })
+          assert.isUndefined(fiber.pollUnsafe())
+          yield* holder.release
+          yield* Fiber.join(interrupting)
+          const exit = yield* Fiber.await(fiber)
+          const rows = yield* wholeStream("interrupted")
+          // The answer came after the key was free, so it was Committed, and the row is there already.
+          assert.strictEqual(rows.length, 1)
+          assert.isTrue(exit._tag === "Failure" || exit.value._tag === "Committed")
+        })
+      )
+
+      it.effect(
+        "never loses or repeats an acknowledged commit while connections are cut at random moments",
+        () =>
+          Effect.gen(function* () {
+            const { proxy, store } = yield* behindProxy
+            const seen = { Unknown: 0, NotWritten: 0 }
+            const sendUntilDefinite = (seq: number) =>
+              store.commit({ writerId: "cut", seq, events: storedEvents("cut", seq, seq) }).pipe(
+                Effect.tap((outcome) =>
+                  Effect.sync(() => {
+                    if (outcome._tag === "Unknown" || outcome._tag === "NotWritten") seen[outcome._tag] += 1
+                  })
+                ),
+                Effect.repeat({
+                  while: (outcome) => outcome._tag === "Unknown" || outcome._tag === "NotWritten"
+                })
+              )
+            const cutting = Effect.sync(() => {
+              proxy.cut()
+              proxy.forward()
+            }).pipe(Effect.delay("7 millis"), Effect.forever)
+            const lane = Effect.forEach(
+              Array.from({ length: 60 }, (_, index) => index + 1),
+              sendUntilDefinite
+            )
+            const outcomes = yield* Effect.raceFirst(lane, cutting)
+            assert.deepStrictEqual(
+              outcomes,
+              outcomes.map(() => CommitOutcome.Committed())
+            )
+            assert.deepStrictEqual(yield* wholeStream("cut"), storedEvents("cut", 1, 60))
+            const tail = yield* (yield* EventStore).readTail({ writerId: "cut", after: 0, limit: 100 })
+            assert.deepStrictEqual(
+              tail.map((row) => row.seq),
+              Array.from({ length: 60 }, (_, index) => index + 1)
+            )
+            assert.isAbove(seen.Unknown + seen.NotWritten, 0)
+          })
+      )
+    }
+  )
+}

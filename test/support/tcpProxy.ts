@@ -1,0 +1,78 @@
+/** A server's address enters; a local port that forwards to it, and can cut or go silent on demand, leaves. */
+import * as Net from "node:net"
+import { Effect } from "effect"
+
+export interface TcpProxy {
+  readonly port: number
+  /** Cuts all connections, and the next ones as soon as they are made, until `forward`. */
+  readonly cut: () => void
+  /** Everything a client sends from now on reaches the server; every answer is cut off with its connection. */
+  readonly cutAnswers: () => void
+  /** Nothing that a client sends from now on reaches the server; the connection is cut at its first byte. */
+  readonly cutRequests: () => void
+  /** Bytes are swallowed in both directions, connections stay open. */
+  readonly silence: () => void
+  readonly forward: () => void
+}
+
+type Mode = "forward" | "cut" | "cutAnswers" | "cutRequests" | "silence"
+
+/** Listens on a free loopback port until the scope closes. */
+export const tcpProxy = (host: string, port: number) =>
+  Effect.acquireRelease(
+    Effect.callback<{ readonly proxy: TcpProxy; readonly close: () => void }>((resume) => {
+      let mode: Mode = "forward"
+      const pairs = new Set<readonly [Net.Socket, Net.Socket]>()
+      const cutAll = () => {
+        for (const [client, upstream] of pairs) {
+          client.destroy()
+          upstream.destroy()
+        }
+      }
+      const server = Net.createServer((client) => {
+        if (mode === "cut") return client.destroy()
+        const upstream = Net.connect(port, host)
+        const pair = [client, upstream] as const
+        pairs.add(pair)
+        const end = () => {
+          pairs.delete(pair)
+          client.destroy()
+          // What was sent on must arrive, so this side ends in order.
+          upstream.end()
+        }
+        client.on("data", (bytes) => {
+          if (mode === "cutRequests") end()
+          else if (mode !== "silence") upstream.write(bytes)
+        })
+        upstream.on("data", (bytes) => {
+          if (mode === "cutAnswers") end()
+          else if (mode !== "silence") client.write(bytes)
+        })
+        for (const socket of pair) socket.on("close", end).on("error", end)
+      })
+      server.listen(0, "127.0.0.1", () => {
+        const address = server.address()
+        const set = (next: Mode) => () => {
+          mode = next
+          if (next === "cut") cutAll()
+        }
+        resume(
+          Effect.succeed({
+            proxy: {
+              port: typeof address === "object" && address !== null ? address.port : 0,
+              cut: set("cut"),
+              cutAnswers: set("cutAnswers"),
+              cutRequests: set("cutRequests"),
+              silence: set("silence"),
+              forward: set("forward")
+            },
+            close: () => {
+              cutAll()
+              server.close()
+            }
+          })
+        )
+      })
+    }),
+    ({ close }) => Effect.sync(close)
+  ).pipe(Effect.map(({ proxy }) => proxy))
