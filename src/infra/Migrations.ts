@@ -142,9 +142,14 @@ const isCockroach = Effect.flatMap(SqlClient.SqlClient, (sql) =>
 )
 
 const read = (kind: SchemaKind, folder: string) =>
-  Effect.mapError(
-    loadMigrations(folder),
-    (error) => new MigrationFailed({ kind, step: "reading the files", reason: error.message })
+  loadMigrations(folder).pipe(
+    Effect.mapError(
+      (error) => new MigrationFailed({ kind, step: "reading the files", reason: error.message })
+    ),
+    Effect.filterOrFail(
+      (known) => new Set(known.map((migration) => migration.id)).size === known.length,
+      () => new MigrationFailed({ kind, step: "reading the files", reason: "two files have the same number" })
+    )
   )
 
 /**

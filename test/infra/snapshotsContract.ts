@@ -1,0 +1,81 @@
+/** A layer of snapshots enters; the tests that every one passes leave. */
+import { assert, layer } from "@effect/vitest"
+import { Effect, type Layer } from "effect"
+import { AccountMetadata } from "../../src/domain/Command.ts"
+import type { Head } from "../../src/domain/Head.ts"
+import { Asset } from "../../src/domain/Money.ts"
+import { Snapshots } from "../../src/infra/Snapshots.ts"
+import { accountId } from "../support/storedEvents.ts"
+
+const head = (account: string, version: number, recordedAt: number, balance = 0n): Head => ({
+  account: {
+    _tag: "Opened",
+    id: accountId(account),
+    version,
+    status: "open",
+    asset: Asset.make("USD/2"),
+    owner: `O'Hara "the owner" 🦀`,
+    overdraftLimit: 10n ** 18n - 1n,
+    balance,
+    metadata: AccountMetadata.make({ note: "back\\slash" })
+  },
+  hash: `hash-${account}-${version}`,
+  recordedAt
+})
+
+/** All tests share one store: each uses accounts that begin with a name of its own. */
+export const snapshotsContract = <E>(name: string, snapshots: Layer.Layer<Snapshots, E>) => {
+  layer(snapshots, { excludeTestServices: true, timeout: "2 minutes" })(`snapshots (${name})`, (it) => {
+    it.effect("give back the latest of each account exactly, and leave out those without one", () =>
+      Effect.gen(function* () {
+        const store = yield* Snapshots
+        const latest = Array.from({ length: 40 }, (_, index) =>
+          head(`latest-${index}`, 1_000 + index, 2_000 + index, -(2n ** 63n) + 1n + BigInt(index))
+        )
+        const older = latest.map((one) => head(one.account.id, 500, 1_000))
+        yield* store.save([...latest, ...older])
+        const ids = [...latest.map((one) => one.account.id), accountId("latest-none")]
+        const found = yield* store.latest(ids)
+        const byId = new Map(found.map((one) => [one.account.id, one]))
+        assert.strictEqual(found.length, latest.length)
+        for (const one of latest) assert.deepStrictEqual(byId.get(one.account.id), one)
+        assert.deepStrictEqual(yield* store.latest([]), [])
+      })
+    )
+
+    it.effect("give the last one at or before a version, an instant, or both", () =>
+      Effect.gen(function* () {
+        const store = yield* Snapshots
+        const id = accountId("before")
+        // Versions 20 and 30 were recorded in the same millisecond.
+        const [ten, twenty, thirty] = [
+          head("before", 10, 100),
+          head("before", 20, 200),
+          head("before", 30, 200)
+        ]
+        yield* store.save([twenty, thirty, ten])
+        assert.deepStrictEqual(yield* store.before(id, {}), thirty)
+        assert.deepStrictEqual(yield* store.before(id, { version: 29 }), twenty)
+        assert.deepStrictEqual(yield* store.before(id, { version: 20 }), twenty)
+        assert.deepStrictEqual(yield* store.before(id, { version: 9 }), undefined)
+        assert.deepStrictEqual(yield* store.before(id, { recordedAt: 199 }), ten)
+        assert.deepStrictEqual(yield* store.before(id, { recordedAt: 200 }), thirty)
+        assert.deepStrictEqual(yield* store.before(id, { recordedAt: 99 }), undefined)
+        assert.deepStrictEqual(yield* store.before(id, { version: 25, recordedAt: 500 }), twenty)
+        assert.deepStrictEqual(yield* store.before(id, { version: 25, recordedAt: 150 }), ten)
+      })
+    )
+
+    it.effect("leave one that exists as it is", () =>
+      Effect.gen(function* () {
+        const store = yield* Snapshots
+        const first = head("kept", 1, 100, 5n)
+        yield* store.save([first])
+        yield* store.save([head("kept", 1, 100, 6n), head("kept-too", 1, 100)])
+        yield* store.save([])
+        assert.deepStrictEqual(yield* store.before(first.account.id, {}), first)
+        assert.strictEqual((yield* store.latest([accountId("kept-too")])).length, 1)
+      })
+    )
+  })
+}
