@@ -33,7 +33,9 @@ export type CommandContext = typeof CommandContext.Type
 export const Leg = Schema.Struct({
   account: AccountId,
   side: Schema.Literals(["debit", "credit"]),
-  amount: Amount
+  amount: Amount,
+  /** The asset the caller means by `amount`; any, if absent. */
+  asset: Schema.optionalKey(Asset)
 })
 export type Leg = typeof Leg.Type
 

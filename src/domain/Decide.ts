@@ -137,9 +137,9 @@ const postJournal = (command: Of<"PostJournal">, stateOf: StateOf): Decision => 
   if (twice !== undefined) return Result.fail(new SameAccount({ account: twice.account }))
   return Result.gen(function* () {
     const sums = new Map<string, bigint>()
-    const posted: Array<Leg & { readonly version: number }> = []
-    for (const leg of legs) {
-      const account: OpenedAccount = yield* active(stateOf(leg.account), undefined)
+    const posted: Array<Omit<Leg, "asset"> & { readonly version: number }> = []
+    for (const { asset, ...leg } of legs) {
+      const account: OpenedAccount = yield* active(stateOf(leg.account), asset)
       yield* leg.side === "debit" ? covers(account, leg.amount) : holds(account, leg.amount)
       const signed = leg.side === "credit" ? leg.amount : -leg.amount
       sums.set(account.asset, (sums.get(account.asset) ?? 0n) + signed)

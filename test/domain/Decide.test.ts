@@ -242,6 +242,18 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       { _tag: "InvalidCommand" }
     ],
     [
+      "is refused where a leg names another asset than its account's",
+      ab,
+      {
+        _tag: "PostJournal",
+        legs: [
+          { account: "a", side: "debit", amount: 5n, asset: USD },
+          { account: "b", side: "credit", amount: 5n, asset: "USD/3" }
+        ]
+      },
+      { _tag: "AssetMismatch", account: "b", expected: "USD/3", actual: USD }
+    ],
+    [
       "is refused with two legs on one account",
       ab,
       journal(["a", -5n], ["b", 6n], ["a", -1n]),

@@ -1,0 +1,200 @@
+/** The lines of a day enter and are sent to a ledger; the counts of what became of them leave, the same on every run. */
+import { createHash } from "node:crypto"
+import { Clock, Data, Deferred, Effect, Result, Stream } from "effect"
+import type { PlatformError } from "effect/PlatformError"
+import { accountsOf, type Command } from "../domain/Command.ts"
+import type { CommandError, Indeterminate, Overloaded, Unavailable } from "../domain/Errors.ts"
+import { hashCommand } from "../domain/HashChain.ts"
+import type { Receipt } from "../domain/Receipt.ts"
+import type { LineFault } from "./DayFields.ts"
+import type { DayLine } from "./DayFile.ts"
+import type { PlayJournal } from "./PlayJournal.ts"
+
+export interface PlayOptions {
+  readonly dispatch: (command: Command) => Effect.Effect<Receipt, CommandError>
+  readonly journal: PlayJournal
+  /** Most commands under way or waiting for one that is; default 64. */
+  readonly concurrency?: number
+  /** How long one command is sent again while the ledger cannot take it, in milliseconds; default 60 s. */
+  readonly patienceMs?: number
+  /** Most faults that are kept; all are counted. Default 1,000. */
+  readonly faultsMax?: number
+  /** Called once a line, in the order in which they settle; for progress. */
+  readonly onSettled?: (settled: Settled) => Effect.Effect<void>
+}
+
+/** What became of a line. */
+export type Settled = Data.TaggedEnum<{
+  Accepted: { readonly line: number; readonly command: Command; readonly receipt: Receipt }
+  /** `remembered`: an earlier life of this play met the refusal; it was not sent again. */
+  Refused: {
+    readonly line: number
+    readonly command: Command
+    readonly reason: string
+    readonly remembered: boolean
+  }
+  Fault: { readonly fault: LineFault }
+}>
+export const Settled = Data.taggedEnum<Settled>()
+
+export interface PlayResult {
+  readonly commands: number
+  /** Accepted now, for the first time. */
+  readonly accepted: number
+  /** Answered with the outcome of an earlier sending of the same id. */
+  readonly replayed: number
+  /** How many were refused, by the tag of the error. */
+  readonly refused: { readonly [reason: string]: number }
+  /** In the order of the file, the first `faultsMax` of them. */
+  readonly faults: ReadonlyArray<LineFault>
+  readonly faultCount: number
+  readonly seconds: number
+}
+
+/** A command could not be brought to an outcome. Play the same file with the same journal again to go on. */
+export class PlayStopped extends Data.TaggedError("PlayStopped")<{
+  readonly line: number
+  readonly cause: Transient
+}> {
+  override get message() {
+    return `stopped at line ${this.line}: ${this.cause.message}`
+  }
+}
+
+/** The journal beside the data was written while another file was played. */
+export class JournalMismatch extends Data.TaggedError("JournalMismatch")<{ readonly line: number }> {
+  override get message() {
+    return `the journal is of another file: the commands up to line ${this.line} are not those it was written for`
+  }
+}
+
+type Transient = Overloaded | Unavailable | Indeterminate
+
+interface Task {
+  readonly line: number
+  readonly command: Command
+  readonly ordinal: number
+  readonly digest: string
+  /** What must be settled before: the last commands before it with which it shares an account or its id. */
+  readonly after: ReadonlyArray<Deferred.Deferred<void>>
+  readonly settled: Deferred.Deferred<void>
+  readonly keys: ReadonlyArray<string>
+}
+
+/**
+ * Plays a day so that the end state is that of the file's order, whatever the concurrency and wherever an earlier
+ * life of the same play was killed. Why that holds:
+ * - Commands that share an account (or the command id) go one after another in the order of the file.
+ * - A refusal is durable in the journal before any command that follows it on its accounts is sent, and is not
+ *   decided again. So when a life begins, each command is (1) in the log: it answers "replayed"; or (2) in the
+ *   journal: it stays refused; or (3) neither, and then no command after it on its accounts was ever sent, so that
+ *   it is decided on the very state that an undisturbed run would show it.
+ *
+ * It holds as long as nobody else moves these accounts meanwhile, and the journal lives and dies with the ledger's
+ * data: a lost journal makes (2) look like (3).
+ */
+export const play = Effect.fn("DayPlayer.play")(function* <E, R>(
+  lines: Stream.Stream<DayLine, E, R>,
+  options: PlayOptions
+): Effect.fn.Return<PlayResult, E | PlayStopped | JournalMismatch | PlatformError, R> {
+  const { concurrency = 64, faultsMax = 1_000, onSettled = () => Effect.void } = options
+  const startedAt = yield* Clock.currentTimeMillis
+  const counts = { commands: 0, accepted: 0, replayed: 0, faultCount: 0 }
+  const refused = new Map<string, number>()
+  const faults: Array<LineFault> = []
+  const link = makeLinker()
+
+  const count = (settled: Settled) => {
+    switch (settled._tag) {
+      case "Fault":
+        counts.faultCount++
+        if (faults.length < faultsMax) faults.push(settled.fault)
+        return
+      case "Accepted":
+        counts.commands++
+        counts[settled.receipt.replayed ? "replayed" : "accepted"]++
+        return
+      case "Refused":
+        counts.commands++
+        refused.set(settled.reason, (refused.get(settled.reason) ?? 0) + 1)
+    }
+  }
+
+  yield* lines.pipe(
+    // Linked in the order of the file, before anything is run concurrently.
+    Stream.map((line) => (line._tag === "Command" ? link.add(line.line, line.command) : line)),
+    // Effects start in the order of the file, so what a command waits for always runs already.
+    Stream.mapEffect(
+      (item): Effect.Effect<Settled, PlayStopped | JournalMismatch | PlatformError> =>
+        "fault" in item
+          ? Effect.succeed(Settled.Fault({ fault: item.fault }))
+          : Effect.tap(settle(item, options), () => link.release(item)),
+      { concurrency, unordered: true }
+    ),
+    Stream.runForEach((settled) => {
+      count(settled)
+      return onSettled(settled)
+    })
+  )
+  faults.sort((one, other) => one.line - other.line)
+  const seconds = ((yield* Clock.currentTimeMillis) - startedAt) / 1_000
+  return { ...counts, refused: Object.fromEntries(refused), faults, seconds }
+})
+
+/** Knows for each account and command id the last command on it that is not settled yet. */
+const makeLinker = () => {
+  const last = new Map<string, Deferred.Deferred<void>>()
+  let ordinal = 0
+  let digest = ""
+  const add = (line: number, command: Command): Task => {
+    ordinal++
+    digest = createHash("sha256").update(digest).update(hashCommand(command)).digest("base64url")
+    // Account and command ids share an alphabet, which has neither of the two signs.
+    const keys = [`#${command.commandId}`, ...accountsOf(command).map((account) => `@${account}`)]
+    const settled = Deferred.makeUnsafe<void>()
+    const after = [...new Set(keys.flatMap((key) => last.get(key) ?? []))]
+    for (const key of keys) last.set(key, settled)
+    return { line, command, ordinal, digest, after, settled, keys }
+  }
+  const release = ({ keys, settled }: Task) => {
+    for (const key of keys) if (last.get(key) === settled) last.delete(key)
+    return Deferred.succeed(settled, undefined)
+  }
+  return { add, release }
+}
+
+/** Brings one command to its outcome, and a refusal to the disk. */
+const settle = Effect.fnUntraced(function* (task: Task, options: PlayOptions) {
+  const { line, command, ordinal, digest } = task
+  for (const before of task.after) yield* Deferred.await(before)
+  const known = options.journal.refused.get(ordinal)
+  if (known !== undefined) {
+    if (known.digest !== digest) return yield* new JournalMismatch({ line })
+    return Settled.Refused({ line, command, reason: known.reason, remembered: true })
+  }
+  const outcome = yield* send(task, options)
+  if (Result.isSuccess(outcome)) return Settled.Accepted({ line, command, receipt: outcome.success })
+  const reason = outcome.failure._tag
+  yield* options.journal.record({ ordinal, digest, reason })
+  return Settled.Refused({ line, command, reason, remembered: false })
+})
+
+const isTransient = (error: CommandError): error is Transient =>
+  error._tag === "Overloaded" || error._tag === "Unavailable" || error._tag === "Indeterminate"
+
+/** Sends a command, and the same again while that is right: nothing was done, or nobody knows. */
+const send = Effect.fnUntraced(function* ({ line, command }: Task, options: PlayOptions) {
+  const { dispatch, patienceMs = 60_000 } = options
+  const giveUpAt = (yield* Clock.currentTimeMillis) + patienceMs
+  for (let attempt = 0; ; attempt++) {
+    const outcome = yield* Effect.result(dispatch(command))
+    if (Result.isSuccess(outcome)) return Result.succeed(outcome.success)
+    const error = outcome.failure
+    if (!isTransient(error)) return Result.fail(error)
+    const backoffMs = Math.min(2_000, 20 * 2 ** attempt)
+    const waitMs = error._tag === "Overloaded" ? Math.max(backoffMs, error.retryAfterMs) : backoffMs
+    if ((yield* Clock.currentTimeMillis) + waitMs > giveUpAt)
+      return yield* new PlayStopped({ line, cause: error })
+    yield* Effect.sleep(waitMs)
+  }
+})

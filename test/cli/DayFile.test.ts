@@ -1,0 +1,256 @@
+/** A bank's day as text: each line becomes the command it says, or a fault that names line, column and reason. */
+import { NodeServices } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Result, Schedule, Stream } from "effect"
+import { columns, faultReasons } from "../../src/cli/DayFields.ts"
+import { type DayLine, readDay, readDayFile } from "../../src/cli/DayFile.ts"
+import { fromHost } from "../../src/domain/Command.ts"
+
+const header = columns.join(",")
+
+/** Reads a text whose UTF-8 bytes come in pieces of `size`. */
+const read = (text: string | Uint8Array, size = 65_536, lineCharsMax?: number) => {
+  const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text
+  const pieces = Array.from({ length: Math.ceil(bytes.length / size) }, (_, index) =>
+    bytes.subarray(index * size, (index + 1) * size)
+  )
+  return Stream.runCollect(readDay(Stream.fromIterable(pieces), lineCharsMax))
+}
+
+/** Reads lines under the right header. */
+const readLines = (...lines: ReadonlyArray<string>) => read([header, ...lines].join("\n"))
+
+const told = (line: DayLine | undefined) =>
+  line?._tag !== "Fault"
+    ? line?.command
+    : `${line.fault.line} ${line.fault.column ?? "-"}: ${line.fault.reason}: ${line.fault.text}`
+
+const instant = 1_772_442_900_000 // 2026-03-02T09:15Z
+
+describe("a line", () => {
+  it.effect.each<[string, unknown]>([
+    [
+      ",c1,open,alice,,USD,,,Ada,,",
+      { _tag: "OpenAccount", commandId: "c1", account: "alice", asset: "USD/2", owner: "Ada" }
+    ],
+    [
+      '2026-03-02T09:15Z,c1,open,alice,,XYZ/3,,,"Lovelace, ""Ada""",7.5,vip',
+      {
+        _tag: "OpenAccount",
+        commandId: "c1",
+        effectiveAt: instant,
+        account: "alice",
+        asset: "XYZ/3",
+        owner: 'Lovelace, "Ada"',
+        overdraftLimit: 7500n,
+        metadata: { note: "vip" }
+      }
+    ],
+    [
+      "2026-03-02T09:15:00.000Z,c1,deposit,alice,,BTC,0.00000001,,,,",
+      {
+        _tag: "Deposit",
+        commandId: "c1",
+        effectiveAt: instant,
+        account: "alice",
+        asset: "BTC/8",
+        amount: 1n
+      }
+    ],
+    [
+      ",c1,withdraw,alice,external:atm,JPY,1000,,,,cash",
+      {
+        _tag: "Withdraw",
+        commandId: "c1",
+        account: "alice",
+        contra: "external:atm",
+        asset: "JPY/0",
+        amount: 1000n,
+        description: "cash"
+      }
+    ],
+    [
+      ",c1,transfer,alice,bob,EUR/2,12.5,,,,",
+      { _tag: "Transfer", commandId: "c1", from: "alice", to: "bob", asset: "EUR/2", amount: 1250n }
+    ],
+    [
+      ",c1,journal,,,USD,,alice=-10.00;shop=9.80;bank:fees=0.20,,,card",
+      {
+        _tag: "PostJournal",
+        commandId: "c1",
+        legs: [
+          { account: "alice", side: "debit", amount: 1000n, asset: "USD/2" },
+          { account: "shop", side: "credit", amount: 980n, asset: "USD/2" },
+          { account: "bank:fees", side: "credit", amount: 20n, asset: "USD/2" }
+        ],
+        description: "card"
+      }
+    ],
+    [
+      ",c1,freeze,alice,,,,,,,fraud",
+      { _tag: "FreezeAccount", commandId: "c1", account: "alice", reason: "fraud" }
+    ],
+    [",c1,unfreeze,alice,,,,,,,", { _tag: "UnfreezeAccount", commandId: "c1", account: "alice" }],
+    [",c1,close,alice,,,,,,,", { _tag: "CloseAccount", commandId: "c1", account: "alice" }]
+  ])("%s is the command it says", ([line, expected]) =>
+    Effect.gen(function* () {
+      const lines = yield* readLines(line)
+      assert.deepEqual<unknown>(lines.map(told), [expected])
+      assert.isTrue(Result.isSuccess(fromHost(expected)))
+    })
+  )
+
+  it.effect.each<[string, string]>([
+    ['x,"y', '2 -: malformed: x,"y'],
+    ['x"y",', '2 -: malformed: x"y",'],
+    ["a,b,c", "2 -: malformed: a,b,c"],
+    [",c1,close,alice,,,,,,,,", "2 -: malformed: ,c1,close,alice,,,,,,,,"],
+    [",c1,steal,alice,,,,,,,", "2 kind: unknown kind: steal"],
+    [",c1,constructor,alice,,,,,,,", "2 kind: unknown kind: constructor"],
+    [",c1,,alice,,,,,,,", "2 kind: unknown kind: "],
+    [",,close,alice,,,,,,,", "2 command_id: missing: ,,close,alice,,,,,,,"],
+    [",c1,open,alice,,USD,,,,,", "2 owner: missing: ,c1,open,alice,,USD,,,,,"],
+    [",c1,close,alice,,USD,,,,,", "2 asset: not for this kind: USD"],
+    [",c1,transfer,a,b,USD,1,x=1,,,", "2 legs: not for this kind: x=1"],
+    [",c 1,close,alice,,,,,,,", "2 command_id: bad id: c 1"],
+    [",c1,close,al.ice,,,,,,,", "2 account: bad id: al.ice"],
+    [",c1,close,external:bank,,,,,,,", "2 account: bad id: external:bank"],
+    [",c1,transfer,a,b b,USD,1,,,,", "2 counterparty: bad id: b b"],
+    [",c1,deposit,a,bank,USD,1,,,,", "2 counterparty: bad id: bank"],
+    ["2026-03-02,c1,close,alice,,,,,,,", "2 time: bad time: 2026-03-02"],
+    ["2026-03-02T09:15,c1,close,alice,,,,,,,", "2 time: bad time: 2026-03-02T09:15"],
+    ["2026-02-30T09:15Z,c1,close,alice,,,,,,,", "2 time: bad time: 2026-02-30T09:15Z"],
+    ["2026-03-02T24:00Z,c1,close,alice,,,,,,,", "2 time: bad time: 2026-03-02T24:00Z"],
+    ["1969-12-31T00:00Z,c1,close,alice,,,,,,,", "2 time: bad time: 1969-12-31T00:00Z"],
+    [`,c1,freeze,alice,,,,,,,${"x".repeat(257)}`, `2 note: bad text: ${"x".repeat(100)}`],
+    [",c1,freeze,alice,,,,,,,\u0000", "2 note: bad text: \u0000"],
+    [`,c1,open,alice,,USD,,,${"x".repeat(129)},,`, `2 owner: bad text: ${"x".repeat(100)}`],
+    [",c1,deposit,a,,DOGE,1,,,,", "2 asset: unknown asset: DOGE"],
+    [",c1,deposit,a,,USD/3,1,,,,", "2 asset: unknown asset: USD/3"],
+    [",c1,deposit,a,,xyz/3,1,,,,", "2 asset: unknown asset: xyz/3"],
+    [",c1,deposit,a,,XYZ/3/4,1,,,,", "2 asset: unknown asset: XYZ/3/4"],
+    [',c1,deposit,a,,USD,"1,000",,,,', "2 amount: not a number: 1,000"],
+    [",c1,deposit,a,,USD,1e3,,,,", "2 amount: not a number: 1e3"],
+    [",c1,deposit,a,,USD,1.505,,,,", "2 amount: too many decimals: 1.505"],
+    [",c1,deposit,a,,JPY,1.5,,,,", "2 amount: too many decimals: 1.5"],
+    [",c1,deposit,a,,USD,0,,,,", "2 amount: not positive: 0"],
+    [",c1,deposit,a,,USD,-1,,,,", "2 amount: not positive: -1"],
+    [",c1,deposit,a,,USD,10000000000000000.00,,,,", "2 amount: overflow: 10000000000000000.00"],
+    [",c1,deposit,a,,USD,99999999999999999999999,,,,", "2 amount: overflow: 99999999999999999999999"],
+    [",c1,open,alice,,USD,,,Ada,-1,", "2 overdraft: negative: -1"],
+    [",c1,transfer,a,a,USD,1,,,,", "2 counterparty: same account: a"],
+    [",c1,journal,,,USD,,a=-1;b=1;a=0.5,,,", "2 legs: same account: a=0.5"],
+    [",c1,journal,,,USD,,a=-1;b=0.99,,,", "2 legs: unbalanced: a=-1;b=0.99"],
+    [",c1,journal,,,USD,,a=-1;b,,,", "2 legs: malformed: b"],
+    [",c1,journal,,,USD,,a=-1;b=1=2,,,", "2 legs: malformed: b=1=2"],
+    [",c1,journal,,,USD,,a=0;b=0,,,", "2 legs: not positive: a=0"],
+    [",c1,journal,,,USD,,a a=-1;b=1,,,", "2 legs: bad id: a a=-1;b=1"],
+    [",c1,journal,,,JPY,,a=-1.5;b=1.5,,,", "2 legs: too many decimals: -1.5"]
+  ])("%j is at fault", ([line, expected]) =>
+    Effect.gen(function* () {
+      const good = ",c9,close,bob,,,,,,,"
+      const lines = yield* readLines(line, good)
+      assert.strictEqual(told(lines[0]), expected)
+      assert.strictEqual(lines[1]?._tag, "Command", "the rest goes on")
+    })
+  )
+
+  it.effect("may have a hundred legs and no more", () =>
+    Effect.gen(function* () {
+      const legs = (count: number) =>
+        [`sum=-${count - 1}`, ...Array.from({ length: count - 1 }, (_, index) => `a${index}=1`)].join(";")
+      const lines = yield* readLines(
+        `,c1,journal,,,JPY,,${legs(100)},,,`,
+        `,c2,journal,,,JPY,,${legs(101)},,,`
+      )
+      assert.deepInclude(lines[0], { _tag: "Command" })
+      assert.deepNestedInclude(lines[1], { "fault.reason": "too many legs" })
+    })
+  )
+})
+
+describe("a file", () => {
+  const body = [
+    "# a day",
+    "",
+    header,
+    ",c1,open,alice,,USD,,,Zoë 😀,,",
+    "   ",
+    '# a comment with a " in it',
+    ',c2,freeze,alice,,,,,,,"open',
+    ",c3,close,alice,,,,,,,"
+  ]
+
+  it.effect.each([
+    ["LF", body.join("\n")],
+    ["LF at its end", `${body.join("\n")}\n`],
+    ["CRLF", `${body.join("\r\n")}\r\n`],
+    ["a byte order mark", `\uFEFF${body.join("\n")}`]
+  ])("with %s has the same lines, and their numbers are those of an editor", ([, text]) =>
+    Effect.gen(function* () {
+      for (const size of [1, 2, 3, 7, 65_536]) {
+        const lines = yield* read(text, size)
+        assert.deepEqual(
+          lines.map((line) => (line._tag === "Command" ? [line.line, line.command.commandId] : told(line))),
+          [[4, "c1"], '7 -: malformed: ,c2,freeze,alice,,,,,,,"open', [8, "c3"]]
+        )
+        const first = lines[0]
+        assert.deepNestedInclude(first, { "command.owner": "Zoë 😀" })
+      }
+    })
+  )
+
+  it.effect("has lines of a bounded length: a longer one is at fault, and the rest goes on", () =>
+    Effect.gen(function* () {
+      for (const size of [5, 65_536]) {
+        const text = `${header}\n,c1,close,${"x".repeat(400_000)},,,,,,,\n,c2,close,a,,,,,,,\n`
+        const lines = yield* read(text, size, 200)
+        assert.strictEqual(told(lines[0]), `2 -: malformed: ,c1,close,${"x".repeat(90)}`)
+        assert.deepInclude(lines[1], { _tag: "Command", line: 3 })
+      }
+    })
+  )
+
+  it.effect("that is not UTF-8 has its bad lines at fault", () =>
+    Effect.gen(function* () {
+      const bytes = Buffer.from(`${header}\n,c1,open,alice,,USD,,,Zo\xeb,,\n,c2,close,alice,,,,,,,`, "latin1")
+      const lines = yield* read(bytes)
+      assert.deepNestedInclude(lines[0], { "fault.reason": "malformed" })
+      assert.deepInclude(lines[1], { _tag: "Command" })
+    })
+  )
+
+  it.effect.each(["", "# nothing\n", ",c1,close,a,,,,,,,", header.replace("note", "memo"), `${header},more`])(
+    "without the header is none: %j",
+    (text) =>
+      Effect.gen(function* () {
+        const error = yield* Effect.flip(read(text))
+        assert.strictEqual(error._tag, "NotADayFile")
+      })
+  )
+
+  it.effect("of any size passes through, never whole in memory", () =>
+    Effect.gen(function* () {
+      let pulled = 0
+      const endless = Stream.make(header, "\n").pipe(
+        Stream.concat(Stream.repeat(Stream.make(",c1,close,alice,,,,,,,\n"), Schedule.forever)),
+        Stream.tap(() => Effect.sync(() => pulled++)),
+        Stream.encodeText
+      )
+      const lines = yield* Stream.runCollect(Stream.take(readDay(endless), 100))
+      assert.strictEqual(lines.length, 100)
+      assert.isBelow(pulled, 110)
+    })
+  )
+})
+
+describe("examples/faulty.csv", () => {
+  it.effect("shows one fault of each reason, named in the note beside it", () =>
+    Effect.gen(function* () {
+      const lines = yield* Stream.runCollect(readDayFile("examples/faulty.csv"))
+      const faults = lines.flatMap((line) => (line._tag === "Fault" ? [line.fault] : []))
+      assert.sameMembers([...new Set(faults.map(({ reason }) => reason))], [...faultReasons])
+      assert.isAbove(lines.length, faults.length, "some lines are good")
+    }).pipe(Effect.provide(NodeServices.layer))
+  )
+})

@@ -1,0 +1,368 @@
+/** A day has one end state: whatever the concurrency, and however often its player is killed and started over. */
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Effect, Exit, Fiber, Random, Schema, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import { DayLine } from "../../src/cli/DayFile.ts"
+import { type PlayOptions, type PlayResult, play } from "../../src/cli/DayPlayer.ts"
+import { openPlayJournal, type PlayJournal } from "../../src/cli/PlayJournal.ts"
+import type { Command, CommandInput } from "../../src/domain/Command.ts"
+import { Indeterminate, Overloaded, Unavailable } from "../../src/domain/Errors.ts"
+import type { CommandId } from "../../src/domain/Ids.ts"
+import { commands as anyCommands } from "../domain/arbitraries.ts"
+import { command } from "../domain/books.ts"
+import { type EndState, FakeDisk, FakeLedger, inOrder, Life } from "./fakes.ts"
+
+const forgetful: PlayJournal = { refused: new Map(), record: () => Effect.void }
+
+const toLines = (commands: ReadonlyArray<Command>) =>
+  Stream.fromIterable(commands.map((command, index) => DayLine.Command({ line: index + 2, command })))
+
+/** One life of a player: over the same ledger and disk as the lives before it. */
+const live = (
+  commands: ReadonlyArray<Command>,
+  world: { readonly ledger: FakeLedger; readonly disk: FakeDisk },
+  life: Life,
+  options: Partial<PlayOptions> = {}
+) =>
+  Effect.gen(function* () {
+    const journal = yield* openPlayJournal("day.journal")
+    const dispatch = world.ledger.dispatch(life)
+    return yield* play(toLines(commands), { dispatch, journal, concurrency: 8, ...options })
+  }).pipe(Effect.scoped, Effect.provide(world.disk.layer(life)))
+
+/** Kills a life at step `diesAt`, keeps `kept` unsynced bytes, and plays again undisturbed. */
+const killedAt = Effect.fnUntraced(function* (
+  commands: ReadonlyArray<Command>,
+  diesAt: number,
+  kept: number,
+  options: Partial<PlayOptions> = {}
+) {
+  const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
+  const life = new Life(diesAt)
+  const exit = yield* Effect.exit(live(commands, world, life, options))
+  assert.strictEqual(Exit.isFailure(exit), life.dead, "a life ends early only by being killed")
+  world.disk.crash(kept)
+  const result = yield* live(commands, world, new Life(), options)
+  return { state: world.ledger.endState, result, died: life.dead }
+})
+
+const open = (account: string): CommandInput => ({
+  _tag: "OpenAccount",
+  account,
+  asset: "USD/2",
+  owner: "Ada"
+})
+const move = (_tag: "Deposit" | "Withdraw", account: string, amount: bigint): CommandInput => ({
+  _tag,
+  account,
+  amount
+})
+const transfer = (from: string, to: string, amount: bigint): CommandInput => ({
+  _tag: "Transfer",
+  from,
+  to,
+  amount
+})
+
+/** Refusals that a later state would accept, of each kind there is; ids that come again with either body. */
+const trap: ReadonlyArray<Command> = [
+  transfer("a", "b", 1n), // not opened yet
+  open("a"),
+  open("b"),
+  open("c"),
+  move("Deposit", "a", 5n),
+  move("Withdraw", "a", 50n), // not covered yet
+  transfer("a", "c", 40n), // nor this
+  move("Deposit", "a", 100n),
+  { _tag: "FreezeAccount", account: "b" } as const,
+  transfer("a", "b", 10n), // frozen
+  { ...move("Deposit", "c", 3n), commandId: "again" } as CommandInput,
+  { ...move("Deposit", "c", 3n), commandId: "again" } as CommandInput, // replayed
+  { ...move("Deposit", "c", 4n), commandId: "again" } as CommandInput, // reused
+  { _tag: "UnfreezeAccount", account: "b" } as const,
+  { ...transfer("b", "c", 7n), commandId: "late" } as CommandInput, // not covered yet
+  move("Deposit", "b", 9n),
+  { ...move("Withdraw", "b", 2n), commandId: "late" } as CommandInput, // the same id, accepted with another body
+  { _tag: "CloseAccount", account: "c" } as const, // not empty yet
+  transfer("c", "a", 3n),
+  { _tag: "CloseAccount", account: "c" } as const,
+  transfer("a", "c", 1n), // closed
+  move("Withdraw", "a", 98n)
+].map((input, index) => command({ commandId: `l${index}`, ...input }))
+
+const stateOfTrap = inOrder(trap)
+const differs = (state: EndState): boolean => {
+  try {
+    assert.deepEqual(state, stateOfTrap)
+    return false
+  } catch {
+    return true
+  }
+}
+
+describe("an undisturbed day", () => {
+  it.effect("ends as its lines in order do, and counts each of them", () =>
+    Effect.gen(function* () {
+      const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
+      const result = yield* live(trap, world, new Life())
+      assert.deepEqual(world.ledger.endState, stateOfTrap)
+      assert.deepInclude(result, {
+        commands: 22,
+        accepted: 13,
+        replayed: 1,
+        refused: {
+          AccountNotFound: 1,
+          InsufficientFunds: 3,
+          AccountNotActive: 2,
+          CommandIdReused: 1,
+          InvalidCommand: 1
+        }
+      })
+    }).pipe(Random.withSeed("undisturbed"))
+  )
+
+  it.effect("played a second time changes nothing and sends no refused command again", () =>
+    Effect.gen(function* () {
+      const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
+      const first = yield* live(trap, world, new Life())
+      const sent: Array<string> = []
+      const dispatch = world.ledger.dispatch(new Life())
+      const second = yield* live(trap, world, new Life(), {
+        dispatch: (command) => {
+          sent.push(command.commandId)
+          return dispatch(command)
+        }
+      })
+      assert.deepEqual(world.ledger.endState, stateOfTrap)
+      assert.deepInclude(second, { accepted: 0, replayed: 14, refused: first.refused })
+      assert.strictEqual(sent.length, 14)
+    }).pipe(Random.withSeed("twice"))
+  )
+
+  it.effect.prop(
+    "ends the same at any concurrency",
+    [anyCommands, Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 64 })), Schema.Int],
+    ([drawn, concurrency, seed]) =>
+      Effect.gen(function* () {
+        const commands = withIds(drawn)
+        const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
+        yield* live(commands, world, new Life(), { concurrency })
+        assert.deepEqual(world.ledger.endState, inOrder(commands))
+      }).pipe(Random.withSeed(seed))
+  )
+
+  it.effect("runs commands of different accounts at the same time, within the limit", () =>
+    Effect.gen(function* () {
+      let underWay = 0
+      let most = 0
+      const ledger = new FakeLedger()
+      const dispatch = ledger.dispatch(new Life())
+      const many = Array.from({ length: 60 }, (_, index) =>
+        command({ commandId: `o${index}`, ...open(`a${index}`) })
+      )
+      yield* play(toLines(many), {
+        journal: forgetful,
+        concurrency: 7,
+        dispatch: (command) =>
+          Effect.suspend(() => {
+            most = Math.max(most, ++underWay)
+            return Effect.ensuring(
+              Effect.andThen(Effect.yieldNow, dispatch(command)),
+              Effect.sync(() => underWay--)
+            )
+          })
+      })
+      assert.strictEqual(most, 7)
+    }).pipe(Random.withSeed("width"))
+  )
+})
+
+/** Two ids of each seven come again, with the same body or another one. */
+const withIds = (commands: ReadonlyArray<Command>): ReadonlyArray<Command> =>
+  commands.map((command, index) => ({
+    ...command,
+    // letters and digits, which the schema of ids accepts
+    commandId: `i${index % 7 < 2 ? index % 14 : index + 100}` as CommandId
+  }))
+
+describe("a player that is killed", () => {
+  it.effect(
+    "at any step, with any part of the unsynced bytes lost, and started over ends like an undisturbed one",
+    () =>
+      Effect.gen(function* () {
+        let deaths = 0
+        for (let step = 1; ; step++) {
+          let died = false
+          for (const kept of [0, 1, 40, 1_000]) {
+            const life = yield* killedAt(trap, step, kept)
+            assert.deepEqual(life.state, stateOfTrap, `killed at step ${step}, ${kept} bytes kept`)
+            died = life.died
+            if (died) deaths++
+          }
+          if (!died) break
+        }
+        assert.isAbove(deaths, 200)
+      }).pipe(Random.withSeed("every step"))
+  )
+
+  it.effect.prop(
+    "again and again, playing any day, ends like an undisturbed one",
+    [
+      anyCommands,
+      Arbitrary.array(Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 90 }))), {
+        maxLength: 6
+      }),
+      Schema.Int
+    ],
+    ([drawn, deaths, seed]) =>
+      Effect.gen(function* () {
+        const commands = withIds(drawn)
+        const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
+        for (const diesAt of deaths) {
+          yield* Effect.exit(live(commands, world, new Life(diesAt)))
+          world.disk.crash(diesAt % 3 === 0 ? 0 : diesAt * 3)
+        }
+        yield* live(commands, world, new Life())
+        assert.deepEqual(world.ledger.endState, inOrder(commands))
+      }).pipe(Random.withSeed(seed)),
+    { arbitrary: { runs: 200, size: 60 } }
+  )
+
+  it.effect("would end otherwise without the journal: that is what the tests above stand on", () =>
+    Effect.gen(function* () {
+      let different = 0
+      for (let step = 1; step < 60; step++) {
+        const { state } = yield* killedAt(trap, step, 0, { journal: forgetful })
+        if (differs(state)) different++
+      }
+      assert.isAbove(different, 5)
+    }).pipe(Random.withSeed("forgetful"))
+  )
+
+  it.effect(
+    "would end otherwise if commands did not wait for the refusals before them to be on the disk",
+    () =>
+      Effect.gen(function* () {
+        let different = 0
+        for (let step = 1; step < 80; step++) {
+          const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
+          const life = new Life(step)
+          yield* Effect.gen(function* () {
+            const journal = yield* openPlayJournal("day.journal")
+            const hasty = {
+              ...journal,
+              record: (refusal: Parameters<PlayJournal["record"]>[0]) =>
+                Effect.asVoid(Effect.forkDetach(Effect.andThen(Effect.yieldNow, journal.record(refusal))))
+            }
+            yield* play(toLines(trap), { dispatch: world.ledger.dispatch(life), journal: hasty })
+          }).pipe(Effect.scoped, Effect.provide(world.disk.layer(life)), Effect.exit)
+          world.disk.crash(0)
+          yield* live(trap, world, new Life())
+          if (differs(world.ledger.endState)) different++
+        }
+        assert.isAbove(different, 0)
+      }).pipe(Random.withSeed("hasty"))
+  )
+})
+
+describe("the journal", () => {
+  it.effect("of another file is refused before anything after the difference is skipped", () =>
+    Effect.gen(function* () {
+      const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
+      yield* live(trap, world, new Life())
+      const edited = [command({ commandId: "new", ...open("z") }), ...trap]
+      const error = yield* Effect.flip(live(edited, world, new Life()))
+      assert.strictEqual(error._tag, "JournalMismatch")
+    }).pipe(Random.withSeed("mismatch"))
+  )
+
+  it.effect("still fits when lines were added at the end", () =>
+    Effect.gen(function* () {
+      const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
+      yield* live(trap, world, new Life())
+      const longer = [...trap, command({ commandId: "more", ...move("Deposit", "a", 1n) })]
+      const result = yield* live(longer, world, new Life())
+      assert.strictEqual(result.accepted, 1)
+      assert.deepEqual(world.ledger.endState, inOrder(longer))
+    }).pipe(Random.withSeed("longer"))
+  )
+
+  it.effect("syncs once for refusals that come together", () =>
+    Effect.gen(function* () {
+      const disk = new FakeDisk()
+      yield* Effect.gen(function* () {
+        const journal = yield* openPlayJournal("day.journal")
+        const before = disk.syncs
+        yield* Effect.forEach(
+          Array.from({ length: 500 }, (_, ordinal) => ({ ordinal, digest: "d", reason: "r" })),
+          journal.record,
+          { concurrency: "unbounded" }
+        )
+        assert.isBelow(disk.syncs - before, 5)
+      }).pipe(Effect.scoped, Effect.provide(disk.layer(new Life())))
+      disk.crash(0)
+      const again = yield* Effect.scoped(openPlayJournal("day.journal")).pipe(
+        Effect.provide(disk.layer(new Life()))
+      )
+      assert.strictEqual(again.refused.size, 500)
+    })
+  )
+})
+
+describe("a ledger that cannot take a command", () => {
+  const errors = [
+    new Overloaded({ what: "mailbox", retryAfterMs: 300 }),
+    new Unavailable({ what: "event store", reason: "gone" }),
+    new Indeterminate({ commandId: "l0" })
+  ]
+
+  it.effect("gets the same id again, later, until it does", () =>
+    Effect.gen(function* () {
+      const ledger = new FakeLedger()
+      const dispatch = ledger.dispatch(new Life())
+      const sent: Array<string> = []
+      const fiber = yield* Effect.forkChild(
+        play(toLines(trap), {
+          journal: forgetful,
+          dispatch: (command) =>
+            Effect.suspend(() => {
+              sent.push(command.commandId)
+              const error = errors[sent.filter((id) => id === command.commandId).length - 1]
+              if (error === undefined) return dispatch(command)
+              // Of an indeterminate command the first sending did land.
+              return error._tag === "Indeterminate"
+                ? Effect.andThen(Effect.exit(dispatch(command)), Effect.fail(error))
+                : Effect.fail(error)
+            })
+        })
+      )
+      const result: PlayResult = yield* Effect.raceFirst(
+        Fiber.join(fiber),
+        Effect.forever(Effect.andThen(Effect.yieldNow, TestClock.adjust("100 millis")))
+      )
+      assert.deepEqual(ledger.endState, stateOfTrap)
+      // All but the second command "late" had landed before their outcome was learned.
+      assert.deepInclude(result, { accepted: 1, replayed: 13 })
+    }).pipe(Random.withSeed("transient"))
+  )
+
+  it.effect.each(errors)("stops the play when patience ends ($_tag), naming the line", (cause) =>
+    Effect.gen(function* () {
+      const fiber = yield* Effect.forkChild(
+        Effect.flip(
+          play(toLines(trap.slice(1, 3)), {
+            journal: forgetful,
+            patienceMs: 5_000,
+            concurrency: 1,
+            dispatch: () => Effect.fail(cause)
+          })
+        )
+      )
+      const error = yield* Effect.raceFirst(
+        Fiber.join(fiber),
+        Effect.forever(Effect.andThen(Effect.yieldNow, TestClock.adjust("100 millis")))
+      )
+      assert.deepInclude(error, { _tag: "PlayStopped", line: 2, cause })
+    })
+  )
+})
