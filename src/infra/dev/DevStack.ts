@@ -1,0 +1,133 @@
+/**
+ * A data directory enters; the three services the ledger needs, running on this machine and ended with the
+ * scope, leave. Nothing is asked of the machine but Node and, for JetStream, nats-server.
+ */
+import { NodeServices } from "@effect/platform-node"
+import { Clock, Context, Effect, FileSystem, Layer, Option, Path, type Redacted, type Scope } from "effect"
+import { startCockroach } from "./CockroachServer.ts"
+import { type DataDirectory, type EventStoreProduct, openDataDirectory } from "./DataDirectory.ts"
+import { DataDirectoryUnusable, type DevStackError, ProgramMissing } from "./DevStackErrors.ts"
+import { startPostgres } from "./EmbeddedPostgres.ts"
+import { type NatsServer, startNats } from "./NatsServer.ts"
+import { endOrphans, guardOrphans } from "./OrphanGuard.ts"
+import { findCockroach } from "./Programs.ts"
+
+export interface DevStackOptions {
+  /** `.chronicle` of the working directory by default. */
+  readonly dataDir?: string | undefined
+  /** Ports of 127.0.0.1; free ones are chosen by default. */
+  readonly postgresPort?: number | undefined
+  readonly natsPort?: number | undefined
+  readonly cockroachPort?: number | undefined
+  /** False in tests only: PostgreSQL then syncs nothing to disk. */
+  readonly durable?: boolean | undefined
+}
+
+export interface DevStackService {
+  /** Absolute. */
+  readonly dataDir: string
+  /** `CHRONICLE_EVENT_STORE_URL`. */
+  readonly eventStoreUrl: Redacted.Redacted
+  /** `CHRONICLE_READ_MODEL_URL`. */
+  readonly readModelUrl: Redacted.Redacted
+  /** `CHRONICLE_NATS_URL`. */
+  readonly natsUrl: string
+  readonly eventStore: EventStoreProduct
+  /** What runs, and what is weaker than in production: sentences for the terminal. */
+  readonly notes: ReadonlyArray<string>
+  /** Kills, starts and empties JetStream under the feet of its users. */
+  readonly nats: NatsServer
+}
+
+const databases = { events: "chronicle_events", readModel: "chronicle_read_model" }
+
+/** The event store of a data directory never changes: its events would stay behind. */
+const chooseEventStore = Effect.fnUntraced(function* (directory: DataDirectory) {
+  const cockroach = yield* findCockroach
+  if (Option.isNone(directory.eventStore)) {
+    yield* directory.recordEventStore(Option.isSome(cockroach) ? "CockroachDB" : "PostgreSQL")
+    return cockroach
+  }
+  if (directory.eventStore.value === "PostgreSQL") return Option.none<string>()
+  if (Option.isSome(cockroach)) return cockroach
+  return yield* new ProgramMissing({
+    program: "cockroach",
+    advice: `The events of ${directory.path} are in CockroachDB: put \`cockroach\` on the PATH again, or name another data directory.`
+  })
+})
+
+const jetStreamNote = (nats: NatsServer) =>
+  nats.syncsAlways
+    ? `JetStream: nats-server ${nats.version}, each message is synced to disk`
+    : `JetStream: nats-server ${nats.version}, which cannot sync each message to disk (2.10 can); what it may lose comes again from the event store`
+
+/** Everything in the scope, in this order; the other way round at the end. */
+export const startDevStack = Effect.fn("DevStack.start")(function* (
+  options: DevStackOptions = {}
+): Effect.fn.Return<DevStackService, DevStackError, Scope.Scope | NodeServices.NodeServices> {
+  const fs = yield* FileSystem.FileSystem
+  const { join } = yield* Path.Path
+  const directory = yield* openDataDirectory(options.dataDir ?? ".chronicle")
+  const dataDir = directory.path
+  const cockroach = yield* chooseEventStore(directory)
+  const runs = join(dataDir, "run")
+  yield* endOrphans(runs, dataDir)
+  // A directory of this run alone: the guard of a run that was killed must never see the ids of the next.
+  const run = join(runs, `${process.pid}-${yield* Clock.currentTimeMillis}`)
+  const logs = join(dataDir, "logs")
+  for (const made of [run, logs]) {
+    yield* fs
+      .makeDirectory(made, { recursive: true })
+      .pipe(Effect.mapError((error) => new DataDirectoryUnusable({ dataDir, reason: error.message })))
+  }
+  yield* guardOrphans(run).pipe(
+    Effect.mapError((error) => new DataDirectoryUnusable({ dataDir, reason: error.message }))
+  )
+  const filesOf = (name: string) => ({
+    directory: join(dataDir, name),
+    pidFile: join(run, `${name}.pid`),
+    logFile: join(logs, `${name}.log`)
+  })
+  const [nats, postgres, events] = yield* Effect.all(
+    [
+      startNats({ ...filesOf("nats"), port: options.natsPort }),
+      startPostgres({
+        ...filesOf("postgres"),
+        port: options.postgresPort,
+        durable: options.durable ?? true,
+        databases: Object.values(databases)
+      }),
+      Option.isSome(cockroach)
+        ? Effect.asSome(
+            startCockroach({
+              ...filesOf("cockroach"),
+              program: cockroach.value,
+              port: options.cockroachPort,
+              database: databases.events
+            })
+          )
+        : Effect.succeedNone
+    ],
+    { concurrency: "unbounded" }
+  )
+  return {
+    dataDir,
+    eventStoreUrl: Option.isSome(events) ? events.value.url : postgres.urlOf(databases.events),
+    readModelUrl: postgres.urlOf(databases.readModel),
+    natsUrl: nats.url,
+    eventStore: Option.isSome(events) ? "CockroachDB" : "PostgreSQL",
+    notes: [
+      Option.isSome(events)
+        ? "event store: CockroachDB, one node, found on the PATH"
+        : "event store: the embedded PostgreSQL stands in for CockroachDB",
+      "read model: the embedded PostgreSQL",
+      jetStreamNote(nats)
+    ],
+    nats
+  }
+})
+
+export class DevStack extends Context.Service<DevStack, DevStackService>()("chronicle/infra/dev/DevStack") {
+  static readonly layer = (options: DevStackOptions = {}) =>
+    Layer.effect(DevStack, startDevStack(options)).pipe(Layer.provide(NodeServices.layer))
+}

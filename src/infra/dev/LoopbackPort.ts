@@ -1,0 +1,37 @@
+/** A wanted port of 127.0.0.1, or none, enters; a port nobody listens on leaves. */
+import { NodeSocketServer } from "@effect/platform-node"
+import { Effect } from "effect"
+import { PortInUse, type ServiceFailed } from "./DevStackErrors.ts"
+
+/**
+ * The port is free when looked at, not reserved: whoever starts a server on a chosen one must be ready for
+ * somebody else having been faster.
+ */
+export const loopbackPort = (service: string, wanted?: number): Effect.Effect<number, PortInUse> =>
+  NodeSocketServer.make({ host: "127.0.0.1", port: wanted ?? 0 }).pipe(
+    Effect.map(({ address }) => ("port" in address ? address.port : 0)),
+    Effect.scoped,
+    Effect.mapError(() => new PortInUse({ service, port: wanted ?? 0 }))
+  )
+
+/** How often a server is started again on another port when somebody else was faster on the chosen one. */
+const otherPortsMax = 3
+
+/** Starts a server on the wanted port, or on a chosen one. */
+export const onLoopbackPort = <A, E, R>(
+  service: string,
+  wanted: number | undefined,
+  start: (port: number) => Effect.Effect<A, E | ServiceFailed, R>
+): Effect.Effect<A, E | ServiceFailed | PortInUse, R> =>
+  loopbackPort(service, wanted).pipe(
+    Effect.flatMap(start),
+    Effect.retry({
+      times: otherPortsMax,
+      while: (error) =>
+        wanted === undefined &&
+        typeof error === "object" &&
+        error !== null &&
+        "log" in error &&
+        /address already in use/i.test(String(error.log))
+    })
+  )

@@ -1,0 +1,146 @@
+/** A directory enters; a running nats-server with JetStream there, and the means to break it on purpose, leave. */
+import { Effect, Exit, FileSystem, Path, Scope, SynchronizedRef } from "effect"
+import { ChildProcess, ChildProcessSpawner } from "effect/process"
+import { type Daemon, startDaemon } from "./Daemon.ts"
+import { ServiceFailed } from "./DevStackErrors.ts"
+import { onLoopbackPort } from "./LoopbackPort.ts"
+import { findNatsServer } from "./Programs.ts"
+
+export interface NatsOptions {
+  /** Holds the configuration and, below `jetstream`, the streams. */
+  readonly directory: string
+  readonly pidFile: string
+  readonly logFile: string
+  readonly port?: number | undefined
+}
+
+/** Breaks and mends the server while others use it, as faults would. */
+export interface NatsServer {
+  readonly url: string
+  readonly version: string
+  /** Whether JetStream syncs each message to disk before it acknowledges: from 2.10 on. */
+  readonly syncsAlways: boolean
+  readonly isRunning: Effect.Effect<boolean>
+  /** Ends it with SIGKILL; nothing where it does not run. */
+  readonly kill: Effect.Effect<void>
+  /** Starts it again on the same port with the same streams; nothing where it runs. */
+  readonly start: Effect.Effect<void, ServiceFailed>
+  /** Loses every stream and consumer: kills it where it runs, and leaves it stopped. */
+  readonly deleteJetStream: Effect.Effect<void, ServiceFailed>
+}
+
+const service = "nats-server"
+
+/** Before 2.10 the server refuses its whole configuration for this field. */
+const knowsSyncInterval = (version: string): boolean => {
+  const [major = 0, minor = 0] = version.split(".").map(Number)
+  return major > 2 || (major === 2 && minor >= 10)
+}
+
+const readVersion = Effect.fnUntraced(function* (program: string, logFile: string) {
+  const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
+  const text = yield* spawner
+    .string(ChildProcess.make(program, ["--version"]))
+    .pipe(Effect.orElseSucceed(() => ""))
+  const version = /v(\d+\.\d+\.\d+)/.exec(text)?.[1]
+  return version === undefined
+    ? yield* new ServiceFailed({
+        service,
+        reason: `${program} does not tell its version`,
+        logFile,
+        log: text
+      })
+    : version
+})
+
+/** nats-server reads JSON as its own format. */
+const configuration = (port: number, storeDir: string, syncsAlways: boolean): string =>
+  JSON.stringify(
+    {
+      listen: `127.0.0.1:${port}`,
+      jetstream: {
+        store_dir: storeDir,
+        ...(syncsAlways ? { sync_interval: "always" } : {})
+      }
+    },
+    null,
+    2
+  )
+
+interface Running {
+  readonly daemon: Daemon
+  readonly scope: Scope.Closeable
+  readonly port: number
+}
+
+export const startNats = Effect.fn("NatsServer.start")(function* (options: NatsOptions) {
+  const fs = yield* FileSystem.FileSystem
+  const { join } = yield* Path.Path
+  const { directory, logFile, pidFile } = options
+  const program = yield* findNatsServer
+  const version = yield* readVersion(program, logFile)
+  const syncsAlways = knowsSyncInterval(version)
+  const configFile = join(directory, "nats.conf")
+  const storeDir = join(directory, "jetstream")
+  const broken = (error: { readonly message: string }) =>
+    Effect.fail(
+      new ServiceFailed({ service, reason: `cannot use its files: ${error.message}`, logFile, log: "" })
+    )
+  yield* fs.makeDirectory(directory, { recursive: true, mode: 0o700 }).pipe(Effect.catch(broken))
+
+  const parent = yield* Effect.scope
+  /** Each life of the server has a scope of its own below the stack's. */
+  const launch = Effect.fnUntraced(
+    function* (port: number) {
+      yield* fs
+        .writeFileString(configFile, configuration(port, storeDir, syncsAlways))
+        .pipe(Effect.catch(broken))
+      const scope = yield* Scope.fork(parent)
+      const daemon = yield* startDaemon({
+        service,
+        program,
+        args: ["-c", configFile],
+        pidFile,
+        logFile,
+        stopSignal: "SIGTERM",
+        stopWithinMs: 10_000,
+        startWithinMs: 30_000,
+        isReady: ({ output }) => Effect.succeed(output.includes("Server is ready"))
+      }).pipe(
+        Scope.provide(scope),
+        Effect.onExit((exit) => (Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void))
+      )
+      return { daemon, scope, port } satisfies Running
+    },
+    Effect.provideContext(
+      yield* Effect.context<FileSystem.FileSystem | ChildProcessSpawner.ChildProcessSpawner>()
+    )
+  )
+
+  const first = yield* onLoopbackPort(service, options.port, launch)
+  const current = yield* SynchronizedRef.make<Running>(first)
+  const killed = Effect.fnUntraced(function* (running: Running) {
+    yield* running.daemon.kill
+    yield* Scope.close(running.scope, Exit.void)
+    return running
+  })
+  return {
+    url: `nats://127.0.0.1:${first.port}`,
+    version,
+    syncsAlways,
+    isRunning: Effect.flatMap(SynchronizedRef.get(current), ({ daemon }) => daemon.isRunning),
+    kill: SynchronizedRef.updateEffect(current, killed),
+    start: SynchronizedRef.updateEffect(current, (running) =>
+      Effect.flatMap(running.daemon.isRunning, (runs) =>
+        runs
+          ? Effect.succeed(running)
+          : Effect.andThen(Scope.close(running.scope, Exit.void), launch(first.port))
+      )
+    ),
+    deleteJetStream: SynchronizedRef.updateEffect(current, (running) =>
+      killed(running).pipe(
+        Effect.tap(fs.remove(storeDir, { recursive: true, force: true }).pipe(Effect.catch(broken)))
+      )
+    )
+  } satisfies NatsServer
+})

@@ -1,0 +1,88 @@
+/**
+ * The directory of our servers' process ids enters; the promise that they do not outlive us leaves: a guard
+ * ends them when we are killed, and the next start ends what even the guard could not.
+ */
+import { Effect, FileSystem, Path, Schedule } from "effect"
+import { ChildProcess, ChildProcessSpawner } from "effect/process"
+
+/** How long an orphan may take to end in order before it is killed, in milliseconds. */
+const graceMs = 10_000
+
+/**
+ * Its standard input is a pipe of ours: the end of it means that we are gone, by whatever signal. Whoever is
+ * still noted then is asked to end, and killed 10 seconds later.
+ */
+const guardScript = `while read -r line; do :; done
+pids=$(cat "$1"/*.pid 2>/dev/null)
+[ -n "$pids" ] && kill -INT $pids 2>/dev/null
+tries=0
+for pid in $pids; do
+  while kill -0 $pid 2>/dev/null && [ $tries -lt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
+  kill -KILL $pid 2>/dev/null
+done
+rm -rf "$1"`
+
+/** Ends with the scope, without ending anybody: then every server is stopped by its own scope. */
+export const guardOrphans = Effect.fn("OrphanGuard.start")(function* (pidDirectory: string) {
+  yield* ChildProcess.make("/bin/sh", ["-c", guardScript, "sh", pidDirectory], {
+    stdout: "ignore",
+    stderr: "ignore",
+    killSignal: "SIGKILL"
+  })
+})
+
+/** Signals one process; false when it is gone. Signal 0 only asks. */
+const signal = (pid: number, name: NodeJS.Signals | 0) =>
+  Effect.try(() => process.kill(pid, name)).pipe(
+    // EPERM says that it lives and is not ours to end, so it is none of our servers.
+    Effect.orElseSucceed(() => false)
+  )
+
+/** A process id is soon given to somebody else, so the command line decides whose it is. */
+const commandLine = Effect.fnUntraced(function* (pid: number) {
+  const fs = yield* FileSystem.FileSystem
+  const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
+  return yield* fs.readFileString(`/proc/${pid}/cmdline`).pipe(
+    Effect.catch(() => spawner.string(ChildProcess.make("ps", ["-ww", "-o", "command=", "-p", `${pid}`]))),
+    Effect.orElseSucceed(() => "")
+  )
+})
+
+const endOrphan = Effect.fnUntraced(function* (pid: number, dataDir: string) {
+  const isOurs = Effect.map(commandLine(pid), (line) => line.includes(`${dataDir}/`))
+  if (!(yield* isOurs)) return
+  yield* Effect.logInfo(`ending process ${pid}, left behind by a killed run on ${dataDir}`)
+  yield* signal(pid, "SIGINT")
+  const gone = isOurs.pipe(Effect.repeat({ schedule: Schedule.spaced("50 millis"), until: (ours) => !ours }))
+  yield* gone.pipe(
+    Effect.timeoutOrElse({
+      duration: graceMs,
+      orElse: () => Effect.andThen(signal(pid, "SIGKILL"), Effect.timeoutOption(gone, graceMs))
+    })
+  )
+})
+
+/** Call it while holding the lock of `dataDir`: what is noted below `runDirectory` belongs to nobody alive. */
+export const endOrphans = Effect.fn("OrphanGuard.endOrphans")(function* (
+  runDirectory: string,
+  dataDir: string
+) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const entries = yield* fs
+    .readDirectory(runDirectory, { recursive: true })
+    .pipe(Effect.orElseSucceed(() => []))
+  const pidFiles = entries.filter((entry) => entry.endsWith(".pid"))
+  yield* Effect.forEach(
+    pidFiles,
+    Effect.fnUntraced(function* (file) {
+      const text = yield* fs
+        .readFileString(path.join(runDirectory, file))
+        .pipe(Effect.orElseSucceed(() => ""))
+      const pid = Number.parseInt(text, 10)
+      if (pid > 1) yield* endOrphan(pid, dataDir)
+    }),
+    { concurrency: "unbounded", discard: true }
+  )
+  yield* Effect.ignore(fs.remove(runDirectory, { recursive: true, force: true }))
+})

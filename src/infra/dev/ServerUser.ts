@@ -1,0 +1,64 @@
+/**
+ * The paths a server needs enter; the command line that starts it as somebody it accepts to be leaves.
+ * PostgreSQL refuses to run as root.
+ */
+import { Effect, Option } from "effect"
+import { ChildProcess, ChildProcessSpawner } from "effect/process"
+import { ProgramMissing } from "./DevStackErrors.ts"
+import { Programs } from "./Programs.ts"
+
+export interface ServerUser {
+  /** Stands before the program's own command line. */
+  readonly prefix: ReadonlyArray<string>
+  /** Whose the server's files must be; none where they are the caller's anyway. */
+  readonly owner: Option.Option<{ readonly uid: number; readonly gid: number }>
+}
+
+const idOf = Effect.fnUntraced(function* (name: string, flag: "-u" | "-g") {
+  const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
+  const text = yield* spawner.string(ChildProcess.make("id", [flag, name]))
+  return Number.parseInt(text, 10)
+})
+
+/** `postgres` where there is one; nobody is made for the sake of a development stack. */
+const findOwner = Effect.gen(function* () {
+  for (const name of ["postgres", "nobody"]) {
+    const ids = yield* Effect.all({ uid: idOf(name, "-u"), gid: idOf(name, "-g") }).pipe(Effect.option)
+    if (Option.isSome(ids) && ids.value.uid > 0 && ids.value.gid > 0) return ids
+  }
+  return Option.none<{ readonly uid: number; readonly gid: number }>()
+})
+
+const asRoot = new ProgramMissing({
+  program: "setpriv",
+  advice:
+    "PostgreSQL refuses to run as root. Run this as an ordinary user, or install util-linux, whose setpriv lets root start it as another user."
+})
+
+/** `paths` must be reachable by that user. */
+export const findServerUser = Effect.fn("ServerUser.find")(function* (paths: ReadonlyArray<string>) {
+  if (process.getuid?.() !== 0) return { prefix: [], owner: Option.none() } satisfies ServerUser
+  const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
+  const { find } = yield* Programs
+  const setpriv = yield* find("setpriv")
+  const owner = yield* findOwner
+  if (Option.isNone(setpriv) || Option.isNone(owner)) return yield* asRoot
+  const { gid, uid } = owner.value
+  const plain = [setpriv.value, `--reuid=${uid}`, `--regid=${gid}`, "--clear-groups"]
+  // Below a private directory such as root's home, the other user could not even reach the program.
+  const reaching = [...plain, "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+  for (const prefix of [plain, reaching]) {
+    const [program = "", ...args] = [
+      ...prefix,
+      "/bin/sh",
+      "-c",
+      'for p; do test -x "$p" || exit 1; done',
+      "sh"
+    ]
+    const code = yield* spawner
+      .exitCode(ChildProcess.make(program, [...args, ...paths]))
+      .pipe(Effect.orElseSucceed(() => 1))
+    if (code === 0) return { prefix, owner } satisfies ServerUser
+  }
+  return yield* asRoot
+})
