@@ -8,6 +8,7 @@ import type {
   Commit,
   CommitOutcome,
   CommitRow,
+  EventKey,
   StoreUnavailable,
   StreamFrom,
   WriterId,
@@ -57,6 +58,11 @@ export class EventStore extends Context.Service<
       readonly after: string
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<AccountId>, StoreUnavailable>
+    /** The whole log in order of account and version, above a key (which need not exist): every row, for audits. */
+    readonly scan: (page: {
+      readonly after: EventKey
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreUnavailable>
     /** Makes a writer known before its first commit. `closedAt` as in `heartbeat`. */
     readonly registerWriter: (writer: {
       readonly writerId: WriterId

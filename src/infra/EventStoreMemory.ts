@@ -155,6 +155,18 @@ const reads = (tables: Tables) =>
           .toSorted(byText)
           .slice(0, limit)
       ),
+    scan: ({ after, limit }) =>
+      Effect.sync(() => {
+        const found: Array<StoredEvent> = []
+        for (const account of [...tables.streams.keys()]
+          .filter((id) => id >= after.account)
+          .toSorted(byText)) {
+          if (found.length >= limit) break
+          const above = account === after.account ? after.version : 0
+          found.push(...(tables.streams.get(account)?.above(above, limit - found.length) ?? []))
+        }
+        return found
+      }),
     readTail: ({ writerId, after, limit }) =>
       Effect.sync(() => tables.tails.get(writerId)?.above(after, limit) ?? []),
     lastRecordedAt: Effect.sync(() => {

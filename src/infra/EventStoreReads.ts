@@ -25,6 +25,7 @@ type Reads = Pick<
   | "readEvents"
   | "findCommands"
   | "listAccounts"
+  | "scan"
   | "readTail"
   | "lastRecordedAt"
 >
@@ -46,7 +47,7 @@ const streams = unionOf({
   tail: "ORDER BY account_id, version LIMIT $1"
 })
 
-/** LATERAL with a LIMIT keeps PostgreSQL on the index, even with a plan made while the table was empty. */
+/** LATERAL with a LIMIT keeps PostgreSQL from hashing the table. */
 const byKeys = `
   SELECT ${eventColumnsOf("found")} FROM unnest($1::text[], $2::int8[]) AS wanted(account_id, version)
   CROSS JOIN LATERAL (
@@ -55,15 +56,16 @@ const byKeys = `
   ) AS found
   ORDER BY found.account_id, found.version`
 
+/** Not LATERAL here: CockroachDB 21.1 would scan the whole index of commands. */
 const byCommands = `
-  SELECT ${eventColumnsOf("found")} FROM unnest($1::text[]) AS wanted(command_id)
-  CROSS JOIN LATERAL (
-    SELECT ${eventColumns} FROM events e WHERE e.command_id = wanted.command_id AND e.ordinal = 0 LIMIT 1
-  ) AS found
-  ORDER BY found.command_id`
+  SELECT ${eventColumns} FROM events WHERE command_id = ANY($1::text[]) AND ordinal = 0 ORDER BY command_id`
 
 const accounts = `
   SELECT account_id FROM events WHERE version = 1 AND account_id > $1 ORDER BY account_id LIMIT $2`
+
+const all = `
+  SELECT ${eventColumns} FROM events WHERE (account_id, version) > ($1, $2)
+  ORDER BY account_id, version LIMIT $3`
 
 const tail = `
   SELECT writer_id, seq, recorded_at, row_count, keys FROM commits WHERE writer_id = $1 AND seq > $2
@@ -109,6 +111,8 @@ export const makeReads = (query: Query): Reads => {
         // Branded when it was written.
         (rows) => rows.map((row) => row[0] as AccountId)
       ),
+
+    scan: ({ after, limit }) => events(all, [PgTypes.text(after.account), int8(after.version), int8(limit)]),
 
     readTail: ({ writerId, after, limit }) =>
       Effect.map(query(tail, [PgTypes.text(writerId), int8(after), int8(limit)]), (rows) =>

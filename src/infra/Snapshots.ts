@@ -4,9 +4,14 @@ import type { Head } from "../domain/Head.ts"
 import type { AccountId, Instant, Version } from "../domain/Ids.ts"
 import { makeMemory } from "./SnapshotsMemory.ts"
 import { makeSql } from "./SnapshotsSql.ts"
-import type { StoreUnavailable } from "./StoreValues.ts"
+import type { EventKey, StoreUnavailable } from "./StoreValues.ts"
 
 export type { Head } from "../domain/Head.ts"
+
+/** A snapshot as it is kept: under which key, and what it holds; undefined where it cannot be read. */
+export interface Saved extends EventKey {
+  readonly head: Head | undefined
+}
 
 /** Kept beside the log; may be lost without harm. Those of another `accountSchemaVersion` are ignored. */
 export class Snapshots extends Context.Service<
@@ -21,6 +26,11 @@ export class Snapshots extends Context.Service<
       account: AccountId,
       bound: { readonly version?: Version; readonly recordedAt?: Instant }
     ) => Effect.Effect<Head | undefined, StoreUnavailable>
+    /** Those of all accounts in order of account and version, above a key, for audits. */
+    readonly list: (page: {
+      readonly after: EventKey
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<Saved>, StoreUnavailable>
     /** Saves; one that exists already (account, version, schema version) is left as it is. */
     readonly save: (heads: ReadonlyArray<Head>) => Effect.Effect<void, StoreUnavailable>
   }

@@ -14,6 +14,20 @@ export const makeMemory = Effect.sync((): Snapshots["Service"] => {
           .get(account)
           ?.findLast((head) => head.account.version <= version && head.recordedAt <= recordedAt)
       ),
+    list: ({ after, limit }) =>
+      Effect.sync(() =>
+        [...saved.values()]
+          .flat()
+          .map((head) => ({ account: head.account.id, version: head.account.version, head }))
+          .filter(
+            ({ account, version }) =>
+              account > after.account || (account === after.account && version > after.version)
+          )
+          .toSorted((a, b) =>
+            a.account === b.account ? a.version - b.version : a.account < b.account ? -1 : 1
+          )
+          .slice(0, limit)
+      ),
     save: (heads) =>
       Effect.sync(() => {
         for (const head of heads) {

@@ -6,6 +6,7 @@ import type { Head } from "../domain/Head.ts"
 import { makeQuery } from "./EventStoreClient.ts"
 import { arrayOf, int8, int8Array, textArray, timestampArray, toInstant } from "./EventStoreRows.ts"
 import { chunksOf, unionOf } from "./SqlUnion.ts"
+import type { EventKey } from "./StoreValues.ts"
 
 const columns = "account_id, version, recorded_at, state, hash"
 
@@ -27,6 +28,10 @@ const beforeInstant = `
   SELECT ${columns} FROM snapshots
   WHERE account_id = $1 AND schema_version = $2 AND version <= $3 AND recorded_at <= $4
   ORDER BY recorded_at DESC, version DESC LIMIT 1`
+
+const all = `
+  SELECT ${columns} FROM snapshots WHERE schema_version = $1 AND (account_id, version) > ($2, $3)
+  ORDER BY account_id, version LIMIT $4`
 
 const insert = `
   INSERT INTO snapshots (account_id, schema_version, version, recorded_at, state, hash)
@@ -74,6 +79,18 @@ export const makeSql = Effect.gen(function* () {
           ? yield* query(beforeVersion, params)
           : yield* query(beforeInstant, [...params, PgTypes.timestamptz(bound.recordedAt)])
       return (yield* toHeads(rows))[0]
+    }),
+
+    list: Effect.fnUntraced(function* ({ after, limit }: { after: EventKey; limit: number }) {
+      const bounds = [PgTypes.text(after.account), int8(after.version), int8(limit)]
+      const rows = yield* query(all, [schemaVersion, ...bounds])
+      return yield* Effect.forEach(rows, (row) =>
+        Effect.map(toHeads([row]), (heads) => ({
+          account: String(row[0]),
+          version: Number(row[1]),
+          head: heads[0]
+        }))
+      )
     }),
 
     save: (heads: ReadonlyArray<Head>) =>

@@ -65,6 +65,12 @@ export interface StreamFrom {
   readonly after: Version
 }
 
+/** A place in the order of all rows; the account may be any text, as a bound. */
+export interface EventKey {
+  readonly account: string
+  readonly version: Version
+}
+
 /** The state of a writer as the store knows it. */
 export interface WriterRow {
   readonly writerId: WriterId

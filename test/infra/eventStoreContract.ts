@@ -281,6 +281,15 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
           yield* first.listAccounts({ after: inOrder[4] ?? "", limit: 2 }),
           inOrder.slice(5, 7).map(accountId)
         )
+        // The walk over the whole log goes on across accounts, and finds those without a first version.
+        const above = { account: inOrder[0] ?? "", version: 2 }
+        assert.deepStrictEqual(
+          (yield* first.scan({ after: above, limit: 5 })).map((row) => `${row.accountId}@${row.version}`),
+          [`${inOrder[0]}@3`, ...[1, 2, 3].map((version) => `${inOrder[1]}@${version}`), `${inOrder[2]}@1`]
+        )
+        yield* commit(first, "many", 2, storedEvents("many:zz", 4, 4))
+        const orphan = yield* first.scan({ after: { account: "many:zy", version: 0 }, limit: 1 })
+        assert.deepStrictEqual(orphan, storedEvents("many:zz", 4, 4))
       })
     )
 

@@ -66,6 +66,24 @@ export const snapshotsContract = <E>(name: string, snapshots: Layer.Layer<Snapsh
       })
     )
 
+    it.effect("list all in order of account and version, from a key that need not exist", () =>
+      Effect.gen(function* () {
+        const store = yield* Snapshots
+        const saved = [head("list:A", 10, 100), head("list:A", 20, 200), head("list:a", 5, 50)]
+        yield* store.save(saved.toReversed())
+        const list = saved.map((one) => ({
+          account: one.account.id,
+          version: one.account.version,
+          head: one
+        }))
+        const from = (account: string, version: number) =>
+          store.list({ after: { account, version }, limit: 2 })
+        assert.deepStrictEqual(yield* from("list:", 0), list.slice(0, 2))
+        assert.deepStrictEqual((yield* from("list:A", 10)).slice(0, 2), list.slice(1))
+        assert.deepStrictEqual((yield* from("list:A", 21)).slice(0, 1), list.slice(2))
+      })
+    )
+
     it.effect("leave one that exists as it is", () =>
       Effect.gen(function* () {
         const store = yield* Snapshots
