@@ -67,15 +67,11 @@ const decodeAsset = Schema.decodeResult(Asset)
 
 /** `USD`, or any asset with its scale. A known code with another scale is more likely a slip than an asset. */
 export const toAsset = (text: string): Result.Result<Asset, Fault> => {
-  const [code = "", scale] = text.split("/")
+  const [code = ""] = text.split("/")
   const known = knownScales.get(code)
-  if (known === undefined ? scale === undefined : scale !== undefined && scale !== String(known))
-    return faulty("asset", "unknown asset", text)
-  return Result.mapError(decodeAsset(`${code}/${scale ?? known}`), () => ({
-    column: "asset",
-    reason: "unknown asset",
-    text
-  }))
+  const written = text === code && known !== undefined ? `${code}/${known}` : text
+  if (known !== undefined && written !== `${code}/${known}`) return faulty("asset", "unknown asset", text)
+  return Result.orElse(decodeAsset(written), () => faulty("asset", "unknown asset", text))
 }
 
 const moneyReasons: { readonly [Fault in MoneyFault]: FaultReason } = {

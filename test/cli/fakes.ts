@@ -1,5 +1,6 @@
 /** A ledger and a disk that live in memory, outlast a player that is killed, and can kill it at any chosen step. */
 import { Effect, FileSystem, Layer, Path, Random, Result } from "effect"
+import type { Account } from "../../src/domain/Account.ts"
 import type { Command } from "../../src/domain/Command.ts"
 import { type CommandError, CommandIdReused } from "../../src/domain/Errors.ts"
 import { hashCommand } from "../../src/domain/HashChain.ts"
@@ -23,7 +24,7 @@ export class Life {
 
 /** The end state that must not depend on how the day was played. */
 export interface EndState {
-  readonly accounts: ReadonlyMap<string, unknown>
+  readonly accounts: ReadonlyMap<string, Account>
   /** For each account the ids of its commands, in order of its versions. */
   readonly streams: ReadonlyMap<string, ReadonlyArray<string>>
 }
