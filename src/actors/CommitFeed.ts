@@ -1,19 +1,27 @@
 /** Commits of this node enter right after they are durable; the relay takes them out, or reads the store instead. */
 import { Context, Effect, Latch, Layer } from "effect"
-import type { Commit } from "../infra/EventStore.ts"
+import type { Commit, WriterId } from "../infra/EventStore.ts"
 import { ReadSideConfig } from "../infra/ReadSideConfig.ts"
 
+/** What was offered since the last time. */
+export interface Offered {
+  /** In the order in which they were offered. */
+  readonly commits: ReadonlyArray<Commit>
+  /** The last commit of each writer that found no room, and is to be read from the store. */
+  readonly dropped: ReadonlyMap<WriterId, number>
+}
+
 /**
- * A shortcut past the store's tail, nothing more: what does not fit is dropped, and the relay finds it by the
- * gap in `seq`. So the write path never waits for the read side (design §8).
+ * A shortcut past the store's tail, nothing more: what does not fit is dropped and read from the store later. So
+ * the write path never waits for the read side (design §8).
  */
 export class CommitFeed extends Context.Service<
   CommitFeed,
   {
     /** Synchronous, never blocks, never fails; drops the commit when the feed is full. */
     readonly offerUnsafe: (commit: Commit) => void
-    /** Waits until something is there, then takes all of it, in the order it was offered. */
-    readonly takeAll: Effect.Effect<ReadonlyArray<Commit>>
+    /** Waits until something was offered, then takes all of it. */
+    readonly takeAll: Effect.Effect<Offered>
     /** Commits dropped since the start. */
     readonly droppedUnsafe: () => number
   }
@@ -24,13 +32,15 @@ export class CommitFeed extends Context.Service<
       const { feedEventsMax } = yield* ReadSideConfig
       const wake = Latch.makeUnsafe(false)
       let commits: Array<Commit> = []
+      let dropped = new Map<WriterId, number>()
       let events = 0
-      let dropped = 0
+      let droppedCount = 0
       return {
         offerUnsafe: (commit) => {
           // One commit always fits into an empty feed, however large it is.
           if (events > 0 && events + commit.events.length > feedEventsMax) {
-            dropped++
+            dropped.set(commit.writerId, commit.seq)
+            droppedCount++
             return
           }
           commits.push(commit)
@@ -38,13 +48,14 @@ export class CommitFeed extends Context.Service<
           wake.openUnsafe()
         },
         takeAll: Effect.map(wake.await, () => {
-          const taken = commits
+          const offered = { commits, dropped }
           commits = []
+          dropped = new Map()
           events = 0
           wake.closeUnsafe()
-          return taken
+          return offered
         }),
-        droppedUnsafe: () => dropped
+        droppedUnsafe: () => droppedCount
       }
     })
   )

@@ -1,5 +1,5 @@
 /** What was folded of the log enters, batch by batch; rows for questions leave. Holds nothing that is not in the log. */
-import { Context, Effect, Layer } from "effect"
+import { Context, Data, Effect, Layer } from "effect"
 import type { ContraEntry, OpenedHead, StatementLine, TransferRow } from "../domain/Books.ts"
 import type { EventType } from "../domain/Event.ts"
 import type { AccountId, CommandId, Instant, Version } from "../domain/Ids.ts"
@@ -68,6 +68,13 @@ export interface LinesAsked {
   readonly types?: ReadonlyArray<EventType> | undefined
 }
 
+/** The database will never take these rows as they are: a text it cannot hold, a number out of its range. */
+export class RowsRefused extends Data.TaggedError("RowsRefused")<{ readonly reason: string }> {
+  override get message() {
+    return `the read model refuses the rows: ${this.reason}`
+  }
+}
+
 export interface ReadModelWrites {
   /** The rows of accounts as they are; those without one are left out. */
   readonly heads: (
@@ -77,7 +84,7 @@ export interface ReadModelWrites {
    * Writes a batch, whole or not at all; false, and nothing written, when an account was not at its `from`:
    * somebody else moved it, look again. This guard alone makes any number of projectors safe at once.
    */
-  readonly apply: (batch: BooksBatch) => Effect.Effect<boolean, StoreUnavailable>
+  readonly apply: (batch: BooksBatch) => Effect.Effect<boolean, StoreUnavailable | RowsRefused>
   readonly checkpoints: Effect.Effect<ReadonlyMap<number, Checkpoint>, StoreUnavailable>
   /** Which of the positions are not reached: they, with the version the account is at. Parked ones count as reached. */
   readonly behind: (

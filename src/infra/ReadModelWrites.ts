@@ -6,7 +6,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { AccountId } from "../domain/Ids.ts"
 import { Arrivals } from "./Arrivals.ts"
 import { arrayOf, int8, int8Array, textArray, timestampArray, toInstant } from "./EventStoreRows.ts"
-import type { BooksBatch, Checkpoint, ReadModelWrites } from "./ReadModel.ts"
+import { type BooksBatch, type Checkpoint, type ReadModelWrites, RowsRefused } from "./ReadModel.ts"
 import {
   headColumns,
   lineColumns,
@@ -17,7 +17,8 @@ import {
   transferParams
 } from "./ReadModelRows.ts"
 import { toUnavailable, valuesOf } from "./ReadModelSql.ts"
-import { isRolledBack, sqlStateOf } from "./SqlState.ts"
+import { describeSqlError, isRolledBack, sqlStateOf } from "./SqlState.ts"
+import type { StoreUnavailable } from "./StoreValues.ts"
 
 const { OID } = PgTypes
 
@@ -118,9 +119,7 @@ export const makeBooksWrites = Effect.fnUntraced(function* (sql: PgClient) {
           return true
         }),
         Effect.catchTag("Moved", () => Effect.succeed(false)),
-        Effect.catchTag("SqlError", (error: SqlError) =>
-          isRolledBack(sqlStateOf(error)) ? Effect.succeed(false) : Effect.fail(toUnavailable(error))
-        )
+        Effect.catchTag("SqlError", ending)
       ),
     checkpoints: Effect.map(
       query("SELECT partition_id, position, recorded_at FROM books_v1_checkpoints", []),
@@ -176,6 +175,16 @@ export const makeBooksWrites = Effect.fnUntraced(function* (sql: PgClient) {
       )
   } satisfies ReadModelWrites
 })
+
+/** 22 is data that cannot be stored, 23 a constraint; a row that is there already is one of those. */
+const ending = (error: SqlError): Effect.Effect<boolean, StoreUnavailable | RowsRefused> => {
+  const state = sqlStateOf(error)
+  if (isRolledBack(state)) return Effect.succeed(false)
+  if (state !== undefined && /^2[23]/.test(state)) {
+    return Effect.fail(new RowsRefused({ reason: describeSqlError(error) }))
+  }
+  return Effect.fail(toUnavailable(error))
+}
 
 const contraParams = (contras: BooksBatch["contras"]) => [
   textArray(contras.map((entry) => entry.contra)),

@@ -6,8 +6,8 @@ export interface ReadSideLimits {
   readonly feedEventsMax: number
   /** Events the relay publishes before it waits for their acknowledgements. */
   readonly publishEventsMax: number
-  /** Characters of one message of the bus, about; well below the server's `max_payload`. */
-  readonly messageCharsMax: number
+  /** Bytes of one message of the bus, about; well below the server's `max_payload`. */
+  readonly messageBytesMax: number
   /** How often the relay writes its cursors to the store, in milliseconds. */
   readonly relayCursorMs: number
   /** How often the relay looks for tails that dead nodes left unpublished, in milliseconds. */
@@ -45,12 +45,12 @@ export interface ReadSideLimits {
 export const defaultReadSideLimits: ReadSideLimits = {
   feedEventsMax: 20_000,
   publishEventsMax: 5_000,
-  messageCharsMax: 400_000,
+  messageBytesMax: 256_000,
   relayCursorMs: 1_000,
   orphansMs: 5_000,
   writerSilentMs: 10_000,
   backoffMaxMs: 5_000,
-  unackedMax: 256,
+  unackedMax: 128,
   ackWaitMs: 10_000,
   projectEventsMax: 2_000,
   contendedMax: 20,

@@ -1,0 +1,63 @@
+/** Heads of accounts and rows in any order enter; what can be posted now, and what stands in the way, leave. Pure. */
+import { Result } from "effect"
+import { type OpenedHead, type Posted, post } from "./Books.ts"
+import { BrokenLog, emptyHead, type Head } from "./Head.ts"
+import type { AccountId } from "./Ids.ts"
+import type { StoredEvent } from "./StoredEvent.ts"
+
+export interface Folded {
+  /** In order of account and version, each following the one before or the account's head. */
+  readonly posted: ReadonlyArray<Posted>
+  /** Accounts with rows further on than the next, or that do not follow: the log must be asked. */
+  readonly gaps: ReadonlyArray<AccountId>
+  /** Why rows did not follow; each account is in `gaps` too. */
+  readonly broken: ReadonlyArray<BrokenLog>
+  /** Rows that were projected before, or came twice. */
+  readonly repeats: number
+}
+
+/** Accepts the next version, skips lower ones, reports higher ones. */
+export const fold = (heads: ReadonlyMap<AccountId, OpenedHead>, rows: ReadonlyArray<StoredEvent>): Folded => {
+  const posted: Array<Posted> = []
+  const gaps = new Set<AccountId>()
+  const broken: Array<BrokenLog> = []
+  let repeats = 0
+  let head: Head | undefined
+  for (const row of rows.toSorted(byAccountAndVersion)) {
+    const { accountId, version } = row
+    if (gaps.has(accountId)) continue
+    if (head?.account.id !== accountId) head = heads.get(accountId) ?? emptyHead(accountId)
+    if (version <= head.account.version) {
+      repeats++
+      continue
+    }
+    if (version > head.account.version + 1) {
+      gaps.add(accountId)
+      continue
+    }
+    const followed = tryPost(head, row)
+    if (Result.isSuccess(followed)) {
+      posted.push(followed.success)
+      head = followed.success.head
+    } else {
+      gaps.add(accountId)
+      broken.push(followed.failure)
+    }
+  }
+  return { posted, gaps: [...gaps], broken, repeats }
+}
+
+/** A reducer that throws on a row is a reason to park one account, not to stop its partition. */
+const tryPost = (head: Head, row: StoredEvent): Result.Result<Posted, BrokenLog> => {
+  const followed = Result.try({
+    try: () => post(head, row),
+    catch: (cause) => {
+      const reason = cause instanceof Error ? cause.message : String(cause)
+      return new BrokenLog({ invariant: "form", account: row.accountId, version: row.version, reason })
+    }
+  })
+  return Result.isSuccess(followed) ? followed.success : Result.fail(followed.failure)
+}
+
+const byAccountAndVersion = (a: StoredEvent, b: StoredEvent): number =>
+  a.accountId === b.accountId ? a.version - b.version : a.accountId < b.accountId ? -1 : 1

@@ -1,0 +1,215 @@
+/** The bus over one JetStream stream: created when missing, at the start and whenever it was lost. */
+import { Effect, Latch, Semaphore } from "effect"
+import {
+  AckPolicy,
+  type ConsumerMessages,
+  DeliverPolicy,
+  DiscardPolicy,
+  type JsMsg,
+  type NatsConnection,
+  NatsError,
+  nanos,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig
+} from "nats"
+import type { Bus, ConsumerName, Delivery, Subscription } from "./Bus.ts"
+import { makeBusConnection } from "./BusConnection.ts"
+import { type BusMessage, decodeMessage, encodeMessage, messageIdOf } from "./BusMessage.ts"
+import { ReadSideConfig } from "./ReadSideConfig.ts"
+import { StoreUnavailable } from "./StoreValues.ts"
+
+export interface BusNatsOptions {
+  /** One or more servers, comma-separated. */
+  readonly url: string
+  /** Default CHRONICLE_EVENTS. */
+  readonly stream?: string
+  /** What stands before the partition in a subject; default `chronicle.events`. */
+  readonly subject?: string
+  /** Servers that keep each message; default 1, use 3 where there are three. */
+  readonly replicas?: number
+  /** The stream discards its oldest messages above this; default 1 GiB … */
+  readonly bytesMax?: number
+  /** … and older than this, in milliseconds; default a day. */
+  readonly ageMsMax?: number
+}
+
+/** How often the server says that a subscription lives; three of them missing, and it is looked into. */
+const heartbeatMs = 1_000
+const pullMs = 5_000
+/** Within it the server drops a message of the same id. */
+const duplicatesMs = 120_000
+
+const toUnavailable = (cause: unknown): StoreUnavailable =>
+  new StoreUnavailable({
+    store: "bus",
+    reason:
+      cause instanceof NatsError
+        ? `${cause.message}${cause.api_error ? ` (${cause.api_error.description})` : ""}`
+        : String(cause)
+  })
+
+const ask = <A>(request: () => Promise<A>) => Effect.tryPromise({ try: request, catch: toUnavailable })
+
+const isMissing = (cause: unknown): boolean => cause instanceof NatsError && cause.api_error?.code === 404
+
+export const makeBusNats = Effect.fnUntraced(function* (options: BusNatsOptions) {
+  const limits = yield* ReadSideConfig
+  const connection = yield* makeBusConnection(options.url)
+  const stream = options.stream ?? "CHRONICLE_EVENTS"
+  const prefix = options.subject ?? "chronicle.events"
+  const streamLock = yield* Semaphore.make(1)
+  /** The era of the connection in which the stream was seen; 0: not seen. */
+  let seenIn = 0
+
+  const config: Partial<StreamConfig> & { name: string } = {
+    name: stream,
+    subjects: [`${prefix}.*`],
+    retention: RetentionPolicy.Limits,
+    storage: StorageType.File,
+    discard: DiscardPolicy.Old,
+    num_replicas: options.replicas ?? 1,
+    max_bytes: options.bytesMax ?? 2 ** 30,
+    max_age: nanos(options.ageMsMax ?? 86_400_000),
+    duplicate_window: nanos(duplicatesMs)
+  }
+
+  /** Creates the stream unless it was seen since the connection came up. */
+  const ensureStream = Effect.fnUntraced(function* (nats: NatsConnection) {
+    if (seenIn === connection.eraUnsafe()) return
+    const era = connection.eraUnsafe()
+    const jsm = yield* ask(() => nats.jetstreamManager({ checkAPI: false, timeout: limits.connectMs }))
+    const create = () =>
+      jsm.streams.info(stream).then(
+        () => false,
+        (cause) => (isMissing(cause) ? jsm.streams.add(config).then(() => true) : Promise.reject(cause))
+      )
+    if (yield* ask(create)) yield* Effect.logInfo(`bus: created the stream ${stream}`)
+    seenIn = era
+  }, streamLock.withPermit)
+
+  const publish = Effect.fnUntraced(
+    function* (messages: ReadonlyArray<BusMessage>) {
+      const nats = yield* connection.get
+      yield* ensureStream(nats)
+      const jetstream = nats.jetstream({ timeout: limits.connectMs })
+      const sendAll = () =>
+        Promise.all(
+          messages.map((message) =>
+            jetstream.publish(`${prefix}.${message.partition}`, encodeMessage(message), {
+              msgID: messageIdOf(message),
+              expect: { streamName: stream },
+              timeout: limits.connectMs
+            })
+          )
+        )
+      yield* ask(sendAll)
+    },
+    // The stream may be gone: look again before the next try.
+    Effect.tapError(() =>
+      Effect.sync(() => {
+        seenIn = 0
+      })
+    )
+  )
+
+  const ensureConsumer = Effect.fnUntraced(function* (nats: NatsConnection, name: ConsumerName) {
+    const durable = `${name.projection}-${name.partition}`
+    yield* ask(() =>
+      nats.jetstreamManager({ checkAPI: false, timeout: limits.connectMs }).then((jsm) =>
+        jsm.consumers.add(stream, {
+          durable_name: durable,
+          filter_subject: `${prefix}.${name.partition}`,
+          ack_policy: AckPolicy.Explicit,
+          deliver_policy: DeliverPolicy.All,
+          max_ack_pending: limits.unackedMax,
+          ack_wait: nanos(limits.ackWaitMs)
+        })
+      )
+    )
+    return yield* ask(() => nats.jetstream().consumers.get(stream, durable))
+  })
+
+  const subscribe = Effect.fnUntraced(
+    function* (name: ConsumerName) {
+      const nats = yield* connection.get
+      yield* ensureStream(nats)
+      const consumer = yield* ensureConsumer(nats, name)
+      const inbox = makeInbox()
+      const open = () =>
+        consumer.consume({
+          max_messages: limits.unackedMax,
+          expires: pullMs,
+          idle_heartbeat: heartbeatMs,
+          abort_on_missing_resource: true,
+          callback: inbox.receive
+        })
+      const messages = yield* Effect.acquireRelease(ask(open), (opened) =>
+        Effect.promise(() => opened.close())
+      )
+      yield* Effect.forkScoped(watch(messages, nats, inbox))
+      return { take: inbox.take }
+    },
+    Effect.tapError(() =>
+      Effect.sync(() => {
+        seenIn = 0
+      })
+    )
+  )
+
+  /** Tells the inbox when the subscription, or the connection below it, ended. */
+  const watch = (messages: ConsumerMessages, nats: NatsConnection, inbox: Inbox) =>
+    Effect.race(
+      Effect.promise(() => messages.closed()),
+      Effect.promise(() => nats.closed())
+    ).pipe(
+      Effect.flatMap((cause) =>
+        Effect.sync(() => {
+          seenIn = 0
+          inbox.fail(toUnavailable(cause ?? "the subscription was closed"))
+        })
+      )
+    )
+
+  return { publish, subscribe, isConnectedUnsafe: connection.isUpUnsafe } satisfies Bus["Service"]
+})
+
+interface Inbox {
+  readonly receive: (message: JsMsg) => void
+  readonly fail: (error: StoreUnavailable) => void
+  readonly take: Subscription["take"]
+}
+
+/** What the server sent ahead; it sends no more than may be unacknowledged. */
+const makeInbox = (): Inbox => {
+  const wake = Latch.makeUnsafe(false)
+  let deliveries: Array<Delivery> = []
+  let failure: StoreUnavailable | undefined
+  return {
+    receive: (message) => {
+      deliveries.push(toDelivery(message))
+      wake.openUnsafe()
+    },
+    fail: (error) => {
+      failure = error
+      wake.openUnsafe()
+    },
+    take: (accept) =>
+      Effect.flatMap(wake.await, () => {
+        if (deliveries.length === 0 && failure !== undefined) return Effect.fail(failure)
+        const refused = deliveries.findIndex((delivery, index) => !accept(delivery) && index > 0)
+        const count = refused === -1 ? deliveries.length : refused
+        const taken = deliveries.slice(0, count)
+        deliveries = deliveries.slice(count)
+        if (deliveries.length === 0 && failure === undefined) wake.closeUnsafe()
+        return Effect.succeed(taken)
+      })
+  }
+}
+
+const toDelivery = (message: JsMsg): Delivery => ({
+  position: message.seq,
+  isRepeated: message.redelivered,
+  message: decodeMessage(message.string()),
+  ackUnsafe: () => message.ack()
+})

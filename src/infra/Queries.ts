@@ -1,0 +1,203 @@
+/** Questions about balances and statements enter; pages of the read model leave, at least as new as a read token. */
+import { Context, Effect, Layer, Option, Result, Schema } from "effect"
+import type { OpenedHead, StatementLine, TransferRow } from "../domain/Books.ts"
+import {
+  AccountNotFound,
+  InvalidCommand,
+  NotYetVisible,
+  type QueryError,
+  Unavailable
+} from "../domain/Errors.ts"
+import type { EventType } from "../domain/Event.ts"
+import { AccountId, type CommandId, type Instant } from "../domain/Ids.ts"
+import { type Position, parseToken, printToken } from "../domain/Receipt.ts"
+import { Arrivals } from "./Arrivals.ts"
+import { LedgerConfig } from "./LedgerConfig.ts"
+import { type ContraBalance, ReadModel, type TrialLine } from "./ReadModel.ts"
+import { ReadSideConfig } from "./ReadSideConfig.ts"
+import type { StoreUnavailable } from "./StoreValues.ts"
+
+export interface Fresh {
+  /** From a receipt: the answer holds at least that write, or the query fails with `NotYetVisible`. */
+  readonly readToken?: string | undefined
+}
+
+export interface PageAsked {
+  /** `next` of the page before. */
+  readonly cursor?: string | undefined
+  /** Default 100; at most `pageMax` rows are answered whatever is asked. */
+  readonly limit?: number | undefined
+}
+
+export interface Page<A> {
+  readonly rows: ReadonlyArray<A>
+  /** Where the next page begins; undefined at the end as it is now. */
+  readonly next: string | undefined
+}
+
+export interface StatementAsked extends PageAsked, Fresh {
+  /** Recorded at or after `from` and before `to`. */
+  readonly from?: Instant | undefined
+  readonly to?: Instant | undefined
+}
+
+/** From the `books` projection; the account's events `1 … account.version` are folded in (I8). */
+export class Queries extends Context.Service<
+  Queries,
+  {
+    readonly balance: (account: AccountId, asked?: Fresh) => Effect.Effect<OpenedHead, QueryError>
+    /** In order of version. */
+    readonly statement: (
+      account: AccountId,
+      asked?: StatementAsked
+    ) => Effect.Effect<Page<StatementLine>, QueryError>
+    /** The statement lines of transfers alone. */
+    readonly transfers: (
+      account: AccountId,
+      asked?: StatementAsked
+    ) => Effect.Effect<Page<StatementLine>, QueryError>
+    /** By the id of its command; undefined when there is none, or it is not visible yet. */
+    readonly transfer: (id: CommandId, asked?: Fresh) => Effect.Effect<TransferRow | undefined, QueryError>
+    /** In order of id. */
+    readonly accounts: (asked?: PageAsked) => Effect.Effect<Page<OpenedHead>, QueryError>
+    readonly contraBalances: Effect.Effect<ReadonlyArray<ContraBalance>, QueryError>
+    readonly trialBalance: Effect.Effect<ReadonlyArray<TrialLine>, QueryError>
+    /** Waits until the read model has reached every position of the token, at most `queryDeadlineMs`. */
+    readonly awaitToken: (readToken: string) => Effect.Effect<void, QueryError>
+  }
+>()("chronicle/infra/Queries") {
+  static readonly layer = Layer.effect(
+    Queries,
+    Effect.suspend(() => makeQueries)
+  )
+}
+
+const rowsDefault = 100
+/** Longer than any token of a journal with the most legs. */
+const tokenMax = 10_000
+const transferTypes: ReadonlyArray<EventType> = ["TransferSent", "TransferReceived"]
+
+const makeQueries = Effect.gen(function* () {
+  const readModel = yield* ReadModel
+  const { pageMax } = yield* ReadSideConfig
+  const awaitPositions = yield* makeAwaitPositions
+
+  const awaitToken = (token: string | undefined): Effect.Effect<void, QueryError> => {
+    if (token === undefined) return Effect.void
+    if (token.length > tokenMax) return Effect.fail(InvalidCommand.at("readToken", "is too long"))
+    return Effect.flatMap(Effect.fromResult(parseToken(token)), awaitPositions)
+  }
+
+  const balance = Effect.fn("Queries.balance")(function* (account: AccountId, asked: Fresh = {}) {
+    yield* awaitToken(asked.readToken)
+    const head = (yield* answered(readModel.heads([account]))).get(account)
+    return head ?? (yield* new AccountNotFound({ account }))
+  })
+
+  const linesOf = Effect.fnUntraced(function* (
+    account: AccountId,
+    asked: StatementAsked,
+    types?: ReadonlyArray<EventType>
+  ) {
+    const after = asked.cursor === undefined ? 0 : yield* Effect.fromResult(versionOf(asked.cursor))
+    const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
+    yield* awaitToken(asked.readToken)
+    const { from, to } = asked
+    // One more than asked tells whether there is a next page.
+    const lines = yield* answered(readModel.lines({ account, after, limit: limit + 1, from, to, types }))
+    if (lines.length === 0) yield* balance(account)
+    return pageOf(lines, limit, (line) => String(line.version))
+  })
+
+  return {
+    balance,
+    statement: Effect.fn("Queries.statement")((account: AccountId, asked: StatementAsked = {}) =>
+      linesOf(account, asked)
+    ),
+    transfers: Effect.fn("Queries.transfers")((account: AccountId, asked: StatementAsked = {}) =>
+      linesOf(account, asked, transferTypes)
+    ),
+    transfer: Effect.fn("Queries.transfer")((id: CommandId, asked: Fresh = {}) =>
+      Effect.andThen(awaitToken(asked.readToken), answered(readModel.transfer(id)))
+    ),
+    accounts: Effect.fn("Queries.accounts")(function* (asked: PageAsked = {}) {
+      const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
+      const after = asked.cursor === undefined ? "" : yield* Effect.fromResult(accountOf(asked.cursor))
+      const heads = yield* answered(readModel.accounts({ after, limit: limit + 1 }))
+      return pageOf(heads, limit, (head) => head.account.id)
+    }),
+    contraBalances: answered(readModel.contras).pipe(Effect.withSpan("Queries.contraBalances")),
+    trialBalance: answered(readModel.trialBalance).pipe(Effect.withSpan("Queries.trialBalance")),
+    awaitToken
+  } satisfies Queries["Service"]
+})
+
+/** Waits for positions: woken by projectors of this process, and by one poll for all waiters for those of others. */
+const makeAwaitPositions = Effect.gen(function* () {
+  const readModel = yield* ReadModel
+  const arrivals = yield* Arrivals
+  const { queryDeadlineMs } = yield* LedgerConfig
+  const { tokenPollMs } = yield* ReadSideConfig
+
+  const poll = Effect.gen(function* () {
+    const awaited = arrivals.awaitedUnsafe()
+    if (awaited.length === 0) return
+    for (const [account, version] of yield* readModel.versions(awaited))
+      arrivals.arrivedUnsafe(account, version)
+  })
+  yield* poll.pipe(Effect.ignore, Effect.delay(tokenPollMs), Effect.forever, Effect.forkScoped)
+
+  const unreached = Effect.fnUntraced(function* (positions: ReadonlyArray<Position>) {
+    const versions = yield* readModel.versions(positions.map((position) => position.account))
+    return positions.filter(({ account, version }) => (versions.get(account) ?? 0) < version)
+  })
+
+  const notYet = Effect.fnUntraced(function* (positions: ReadonlyArray<Position>) {
+    const versions = yield* readModel.versions(positions.map((position) => position.account))
+    const reached = positions.map(({ account }) => ({ account, version: versions.get(account) ?? 0 }))
+    return yield* new NotYetVisible({ wanted: printToken(positions), reached: printToken(reached) })
+  })
+
+  return (positions: ReadonlyArray<Position>): Effect.Effect<void, Unavailable | NotYetVisible> =>
+    Effect.gen(function* () {
+      const missing = yield* unreached(positions)
+      if (missing.length === 0) return
+      const waits = yield* Effect.forEach(missing, (position) => arrivals.await(position), {
+        concurrency: "unbounded"
+      }).pipe(Effect.timeoutOption(queryDeadlineMs))
+      const isThere = Option.isSome(waits) && waits.value.every(Option.isSome)
+      // An arrival between the look and the wait is found by the poll, or by this last look.
+      if (!isThere && (yield* unreached(missing)).length > 0) return yield* notYet(missing)
+    }).pipe(Effect.catchTag("StoreUnavailable", (error) => Effect.fail(unavailable(error))))
+})
+
+const unavailable = (error: StoreUnavailable): Unavailable =>
+  new Unavailable({ what: error.store, reason: error.reason })
+
+const answered = <A>(self: Effect.Effect<A, StoreUnavailable>): Effect.Effect<A, Unavailable> =>
+  Effect.mapError(self, unavailable)
+
+const versionOf = (cursor: string): Result.Result<number, InvalidCommand> =>
+  /^\d{1,15}$/.test(cursor)
+    ? Result.succeed(Number(cursor))
+    : Result.fail(InvalidCommand.at("cursor", `"${cursor.slice(0, 40)}" is no cursor of this query`))
+
+const isAccountId = Schema.is(AccountId)
+
+const accountOf = (cursor: string): Result.Result<string, InvalidCommand> =>
+  isAccountId(cursor)
+    ? Result.succeed(cursor)
+    : Result.fail(InvalidCommand.at("cursor", `"${cursor.slice(0, 40)}" is no cursor of this query`))
+
+const limitOf = ({ limit }: PageAsked, max: number): Result.Result<number, InvalidCommand> => {
+  if (limit === undefined) return Result.succeed(Math.min(rowsDefault, max))
+  return Number.isInteger(limit) && limit >= 1
+    ? Result.succeed(Math.min(limit, max))
+    : Result.fail(InvalidCommand.at("limit", "must be a whole number of 1 or more"))
+}
+
+const pageOf = <A>(found: ReadonlyArray<A>, limit: number, cursorOf: (row: A) => string): Page<A> => {
+  const rows = found.slice(0, limit)
+  const last = rows.at(-1)
+  return { rows, next: found.length > limit && last !== undefined ? cursorOf(last) : undefined }
+}
