@@ -1,11 +1,12 @@
 /** What was folded of the log enters, batch by batch; rows for questions leave. Holds nothing that is not in the log. */
-import { Context, Data, Effect, Layer } from "effect"
+import { Context, Data, Effect, Layer, type Scope } from "effect"
 import type { ContraEntry, OpenedHead, StatementLine, TransferRow } from "../domain/Books.ts"
 import type { EventType } from "../domain/Event.ts"
 import type { AccountId, CommandId, Instant, Version } from "../domain/Ids.ts"
 import type { Asset } from "../domain/Money.ts"
 import type { Position } from "../domain/Receipt.ts"
 import type { StoreUnavailable, WriterId } from "./EventStore.ts"
+import { type FrozenBooks, freeze } from "./ReadModelFrozen.ts"
 import { makeReadModelMemory } from "./ReadModelMemory.ts"
 import { makeBooksReads } from "./ReadModelReads.ts"
 import { ReadModelSql } from "./ReadModelSql.ts"
@@ -116,16 +117,22 @@ export interface ReadModelReads {
   readonly trialBalance: Effect.Effect<ReadonlyArray<TrialLine>, StoreUnavailable>
 }
 
+export interface ReadModelAudits {
+  /** Everything as it is at this instant, until the scope ends: projectors go on and change nothing of it. */
+  readonly frozen: Effect.Effect<FrozenBooks, StoreUnavailable, Scope.Scope>
+}
+
 /** The projection `books`, version 1. */
-export class ReadModel extends Context.Service<ReadModel, ReadModelWrites & ReadModelReads>()(
-  "chronicle/infra/ReadModel"
-) {
+export class ReadModel extends Context.Service<
+  ReadModel,
+  ReadModelWrites & ReadModelReads & ReadModelAudits
+>()("chronicle/infra/ReadModel") {
   /** Over PostgreSQL, migrated already. */
   static readonly layer = Layer.effect(
     ReadModel,
     Effect.gen(function* () {
       const sql = yield* ReadModelSql
-      return { ...(yield* makeBooksWrites(sql)), ...makeBooksReads(sql) }
+      return { ...(yield* makeBooksWrites(sql)), ...makeBooksReads(sql), frozen: freeze(sql) }
     })
   )
 

@@ -6,8 +6,9 @@ import type { Asset } from "../domain/Money.ts"
 import { Arrivals } from "./Arrivals.ts"
 import type { WriterId } from "./EventStore.ts"
 import type { BooksBatch, Checkpoint, Parked, ReadModel } from "./ReadModel.ts"
+import { freezeTables } from "./ReadModelFrozenMemory.ts"
 
-interface Tables {
+export interface Tables {
   readonly heads: Map<AccountId, OpenedHead>
   /** Lines of an account in order of version, from 1. */
   readonly lines: Map<AccountId, Array<StatementLine>>
@@ -41,6 +42,7 @@ export const makeReadModelMemory = Effect.gen(function* () {
         for (const { head } of batch.moves) arrivals.arrivedUnsafe(head.account.id, head.account.version)
         return true
       }),
+    frozen: Effect.sync(() => freezeTables(tables)),
     checkpoints: Effect.sync(() => new Map(tables.checkpoints)),
     behind: (positions) =>
       Effect.sync(() =>
