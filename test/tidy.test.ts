@@ -1,0 +1,266 @@
+/** The house rules as an ordinary test: the files of the project enter, each breach leaves by file and line. */
+import { execFileSync } from "node:child_process"
+import { existsSync, readFileSync } from "node:fs"
+import { dirname, join, normalize } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+
+interface File {
+  readonly path: string
+  readonly text: string
+}
+/** A rule looks at one file and names each breach, with its line where it has one. */
+type Rule = (file: File) => ReadonlyArray<string>
+
+const isSource = (path: string) => path.startsWith("src/") && path.endsWith(".ts")
+const isScript = (path: string) => path.endsWith(".ts")
+const isTest = (path: string) => path.startsWith("test/") && path.endsWith(".ts")
+
+/** The code of a file, line by line, without its comments; `//` inside a word (a URL) begins none. */
+const codeOf = (text: string): ReadonlyArray<string> =>
+  text
+    .replaceAll(/\/\*[\s\S]*?\*\//g, (comment) => comment.replaceAll(/[^\n]/g, ""))
+    .split("\n")
+    .map((line) => line.replace(/(^|\s)\/\/.*$/, ""))
+
+const linesWith = (lines: ReadonlyArray<string>, pattern: RegExp, what: string): ReadonlyArray<string> =>
+  lines.flatMap((line, index) => (pattern.test(line) ? [`line ${index + 1}: ${what}`] : []))
+
+const ban =
+  (applies: (path: string) => boolean, pattern: RegExp, what: string): Rule =>
+  ({ path, text }) =>
+    applies(path) ? linesWith(codeOf(text), pattern, what) : []
+
+/** What each folder of src may import, besides itself: everything of a lower floor. Arrows point down only. */
+const floors = ["domain", "infra", "actors", "rpc http", "(roof)", "loadtest", "cli"]
+const floorOf = (path: string): number => {
+  const [, folder = "", file] = path.split("/")
+  return floors.findIndex((names) => names.split(" ").includes(file === undefined ? "(roof)" : folder))
+}
+const folderOf = (path: string) => path.split("/").slice(0, 2).join("/")
+
+const importsOf = (text: string): ReadonlyArray<string> =>
+  [...text.matchAll(/(?:\bfrom\s+|\bimport\s*\(?\s*)["']([^"']+)["']/g)].map(([, target = ""]) => target)
+
+const importDirection: Rule = ({ path, text }) => {
+  if (!isSource(path)) return []
+  return importsOf(text).flatMap((target) => {
+    if (!target.startsWith(".")) return []
+    const to = normalize(join(dirname(path), target))
+    const isDown = floorOf(to) >= 0 && floorOf(to) < floorOf(path)
+    const isBeside = floorOf(path) === floorOf(to) && (folderOf(path) === folderOf(to) || floorOf(path) === 4)
+    return isDown || isBeside ? [] : [`imports ${to}: not below ${folderOf(path)}`]
+  })
+}
+
+/** The domain is pure: of effect it knows only values and schemas. */
+const pureDomain: Rule = ({ path, text }) => {
+  if (!path.startsWith("src/domain/")) return []
+  const impure = /\b(Effect|Layer|Context|Stream|Fiber|Clock|Random|Ref|Queue|Config|Schedule|Scope)\b/
+  return [...text.matchAll(/import (?:type )?\{([^}]*)\} from "effect"/g)].flatMap(([, names = ""]) =>
+    impure.test(names) ? [`imports ${names.trim()} of effect: the domain is pure`] : []
+  )
+}
+
+const firstSentence: Rule = ({ path, text }) =>
+  isSource(path) && !/^\/\*\*\s[\s\S]*?[.?!]\s*\*\/\n/.test(text)
+    ? ["line 1: must be a comment of one sentence: what enters, what leaves"]
+    : []
+
+const lengthAbove =
+  (linesMax: number): Rule =>
+  ({ path, text }) => {
+    const lines = text.split("\n").length - 1
+    return isSource(path) && lines > linesMax ? [`has ${lines} lines, at most ${linesMax} are wanted`] : []
+  }
+
+const names: Rule = ({ path, text }) => [
+  ...(isScript(path) && /(^|[/.])(utils?|common|helpers?|managers?|impl)([/.]|$)/i.test(path)
+    ? ["is named for no subject"]
+    : []),
+  ...(isSource(path)
+    ? linesWith(
+        codeOf(text),
+        /\b(class|const|function|interface|type) \w*(Live|Impl|Manager)\b/,
+        "Live, Impl or Manager"
+      )
+    : [])
+]
+
+const isText = (path: string) => /\.(ts|md|json|ya?ml|sql|csv|html|conf|toml|sh)$/.test(path)
+const places: Rule = ({ path, text }) => {
+  if (!isText(path)) return []
+  const lines = text.split("\n")
+  return [
+    ...linesWith(
+      lines,
+      /https?:\/\/[\w.-]*(registry|npmjs|artifactory|nexus|pypi)[\w.-]*/i,
+      "a registry's host"
+    ),
+    ...linesWith(
+      lines,
+      /(^|[\s"'`(=:])\/(work|tmp|var\/tmp|home|root|Users)\/[\w.]/,
+      "a path of some machine"
+    )
+  ]
+}
+
+const rules: { readonly [name: string]: Rule } = {
+  "imports point down": importDirection,
+  "the domain is pure": pureDomain,
+  "a file begins with its sentence": firstSentence,
+  "files are short": lengthAbove(300),
+  "files above 220 lines have a reason": lengthAbove(220),
+  "names say the subject": names,
+  "no place of one machine": places,
+  "the clock is a service": ban(isSource, /\bDate\.now\(|\bnew Date\(\)|\bperformance\.now\(/, "use Clock"),
+  "chance is a service": ban(
+    isSource,
+    /\bMath\.random\(|\brandomUUID\(|\brandomBytes\(/,
+    "use Random or Crypto"
+  ),
+  "time passes in Effect": ban(
+    isSource,
+    /\bset(Timeout|Interval|Immediate)\(/,
+    "use Effect.sleep or Schedule"
+  ),
+  "the environment is read in one place": ban(isSource, /\bprocess\.env\b/, "use Config"),
+  "output goes through services": ban(
+    (path) => isSource(path) && !path.startsWith("src/cli/"),
+    /\bconsole\.|\bprocess\.std(out|err)\b/,
+    "use Effect.log or Console"
+  ),
+  "no async and no try in Effect code": ban(
+    isSource,
+    /\basync\s+(function\b|\(|\w+\s*(=>|\())|\btry\s*\{|\bawait\s+\w/,
+    "async, await or try"
+  ),
+  "types are honest": ban(
+    isScript,
+    /[:<,|]\s*any\b(?!\s*\()|\bas any\b|\bas unknown as\b|\bas never\b/,
+    "a type by force"
+  ),
+  "nothing is asserted to be there": ban(isScript, /[\w)\]]!([.;,)\][]|$)/, "a non-null assertion"),
+  "nothing is left to do": ({ path, text }) =>
+    isScript(path) ? linesWith(text.split("\n"), /\b(TOD[O]|FIXM[E]|XX[X])\b/, "unfinished") : [],
+  "every test runs": ban(
+    isTest,
+    /\b(it|test|describe|effect|live|prop|layer)\.(only|skip|todo|fails)\b/,
+    "a test set aside"
+  ),
+  "effect is imported by its stable names": ({ path, text }) =>
+    isScript(path) && importsOf(text).some((target) => target.startsWith("effect/unstable"))
+      ? ["imports effect/unstable"]
+      : []
+}
+
+/** Breaches that are right where they are, each with its reason. One that is no longer needed must go. */
+const allowed: { readonly [rule: string]: { readonly [path: string]: string } } = {
+  "chance is a service": {
+    "src/infra/dev/PostgresFiles.ts": "a password needs the machine's entropy, no seed may foretell it"
+  },
+  "the environment is read in one place": {
+    "src/infra/dev/Programs.ts": "PATH and HOME are the machine's, not the ledger's configuration"
+  },
+  "every test runs": {
+    "test/infra/eventStoreCockroach.test.ts": "runs where a CockroachDB is named, and says so where none is"
+  },
+  "files above 220 lines have a reason": {
+    "src/actors/CommitPipeline.ts": "the life of a batch, from its lane to every outcome, is read in one go"
+  }
+}
+
+describe("the house rules", () => {
+  const tracked = execFileSync("git", ["ls-files"], { encoding: "utf8" }).split("\n")
+  const files = tracked
+    .filter((path) => isText(path) && existsSync(path)) // one that is being moved is tracked and gone
+    .map((path): File => ({ path, text: readFileSync(path, "utf8") }))
+
+  it("look at the whole project", () => {
+    for (const folder of ["src/domain", "src/infra", "src/actors", "test"])
+      assert.isTrue(
+        files.some(({ path }) => path.startsWith(`${folder}/`)),
+        folder
+      )
+  })
+
+  it.each(Object.entries(rules))("%s", (name, rule) => {
+    const excused = new Map(Object.entries(allowed[name] ?? {}))
+    const breaches = files.flatMap((file) => {
+      const found = rule(file)
+      if (found.length > 0 && excused.delete(file.path)) return []
+      return found.map((what) => `${file.path} ${what}`)
+    })
+    assert.deepEqual(breaches, [])
+    assert.deepEqual([...excused.keys()], [], "allowed without need")
+  })
+
+  it.runIf(existsSync("README.md"))("the README begins with how to install, to see and to test", () => {
+    const readme = readFileSync("README.md", "utf8")
+    for (const command of ["npm ci", "npm run demo", "npm test"]) assert.include(readme, command)
+  })
+})
+
+describe("each rule", () => {
+  const src = "src/infra/Any.ts"
+  const sentence = "/** This enters, that leaves. */\n"
+  it.each<[rule: string, path: string, text: string]>([
+    ["imports point down", "src/domain/A.ts", 'import { B } from "../infra/B.ts"'],
+    ["imports point down", "src/infra/A.ts", 'import type { B } from "../actors/B.ts"'],
+    ["imports point down", "src/actors/A.ts", 'export * from "../rpc/B.ts"'],
+    ["imports point down", "src/rpc/A.ts", 'import { B } from "../http/B.ts"'],
+    ["imports point down", "src/http/A.ts", 'import { B } from "../Ledger.ts"'],
+    ["imports point down", "src/infra/dev/A.ts", 'const b = import("../../actors/B.ts")'],
+    ["imports point down", "src/actors/A.ts", 'import { b } from "../../test/b.ts"'],
+    ["the domain is pure", "src/domain/A.ts", 'import { Effect, Schema } from "effect"'],
+    ["a file begins with its sentence", src, 'import { A } from "effect"\n'],
+    ["a file begins with its sentence", src, "/** no sentence */\n"],
+    ["files are short", src, "x\n".repeat(301)],
+    ["files above 220 lines have a reason", src, "x\n".repeat(221)],
+    ["names say the subject", "src/infra/utils.ts", sentence],
+    ["names say the subject", "test/common/a.ts", sentence],
+    ["names say the subject", src, "export const StoreLive = 1"],
+    ["names say the subject", src, "class LaneManager {}"],
+    ["no place of one machine", "docs/a.md", "see https://registry.example.org/x"],
+    ["no place of one machine", "docs/a.md", `run ${["", "home", "me", "x.sh"].join("/")}`],
+    ["the clock is a service", src, "const now = Date.now()"],
+    ["the clock is a service", src, "const now = new Date()"],
+    ["chance is a service", src, "const x = Math.random()"],
+    ["time passes in Effect", src, "setTimeout(f, 10)"],
+    ["the environment is read in one place", src, "process.env.HOME"],
+    ["output goes through services", src, 'console.log("x")'],
+    ["no async and no try in Effect code", src, "const f = async () => 1"],
+    ["no async and no try in Effect code", src, "  try {"],
+    ["types are honest", src, "const x: any = 1"],
+    ["types are honest", src, "const x = y as any"],
+    ["types are honest", src, "const x = y as unknown as Z"],
+    ["types are honest", src, "const x: Array<any> = []"],
+    ["nothing is asserted to be there", src, "const x = y!.z"],
+    ["nothing is asserted to be there", src, "const x = y[0]!"],
+    ["nothing is left to do", src, `// ${["TO", "DO"].join("")}: all of it`],
+    ["every test runs", "test/a.test.ts", ["it", 'only("x", f)'].join(".")],
+    ["every test runs", "test/a.test.ts", ["describe", 'skip("x", f)'].join(".")],
+    ["effect is imported by its stable names", src, 'import { Rpc } from "effect/unstable/rpc"']
+  ])("%s: finds a breach in %s: %j", (name, path, text) => {
+    const padded = text.endsWith("\n") ? text : `${text}\n`
+    assert.isNotEmpty(rules[name]?.({ path, text: padded }))
+  })
+
+  it("finds nothing in a file that keeps them", () => {
+    const file = {
+      path: "src/actors/Mailbox.ts",
+      text: `${sentence}import { Clock, Effect } from "effect"
+import type { Command } from "../domain/Command.ts"
+import { Ticket } from "./Ticket.ts"
+
+// A comment may say Date.now() and console.log, and so may a URL: https://effect.website
+export const many = Effect.gen(function* () {
+  const now = yield* Clock.currentTimeMillis
+  const parsed = Result.try({ try: () => 1, catch: String })
+  if (now !== 0 && !parsed) return anything(many, now) as const
+  const live = { isLive: true }
+})
+`
+    }
+    for (const [name, rule] of Object.entries(rules)) assert.deepEqual(rule(file), [], name)
+  })
+})
