@@ -1,6 +1,7 @@
 /** A day has one end state: whatever the concurrency, and however often its player is killed and started over. */
+import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, Effect, Exit, Fiber, Random, Schema, Stream } from "effect"
+import { Arbitrary, Effect, Exit, Fiber, FileSystem, Path, Random, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { DayLine } from "../../src/cli/DayFile.ts"
 import { type PlayOptions, type PlayResult, play } from "../../src/cli/DayPlayer.ts"
@@ -285,6 +286,39 @@ describe("the journal", () => {
       assert.strictEqual(result.accepted, 1)
       assert.deepEqual(world.ledger.endState, inOrder(longer))
     }).pipe(Random.withSeed("longer"))
+  )
+
+  it.effect("takes nothing more once a write has failed, and the play stops there", () =>
+    Effect.gen(function* () {
+      const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
+      world.disk.fullAfter = 3
+      const error = yield* Effect.flip(live(trap, world, new Life()))
+      assert.strictEqual(error._tag, "PlatformError")
+      world.disk.crash(0)
+      world.disk.fullAfter = Number.POSITIVE_INFINITY
+      yield* live(trap, world, new Life())
+      assert.deepEqual(world.ledger.endState, stateOfTrap)
+    }).pipe(Random.withSeed("full"))
+  )
+
+  it.effect.each(["{", '{"ordinal":9,"dig', "\0\0\0\0\n", '{"ordinal":"9"}\n{"ordinal":2}\n'])(
+    "on a real disk is cut where a crash tore it (%j), and goes on from there",
+    (torn) =>
+      Effect.gen(function* () {
+        const files = yield* FileSystem.FileSystem
+        const { join } = yield* Path.Path
+        const path = join(yield* files.makeTempDirectoryScoped(), "day.journal")
+        const record = (...ordinals: ReadonlyArray<number>) =>
+          Effect.gen(function* () {
+            const journal = yield* openPlayJournal(path)
+            for (const ordinal of ordinals) yield* journal.record({ ordinal, digest: "d", reason: "r" })
+            return [...journal.refused.keys()]
+          }).pipe(Effect.scoped)
+        assert.deepEqual(yield* record(1, 4), [])
+        yield* files.writeFileString(path, torn, { flag: "a" })
+        assert.deepEqual(yield* record(7), [1, 4])
+        assert.deepEqual(yield* record(), [1, 4, 7])
+      }).pipe(Effect.provide(NodeServices.layer))
   )
 
   it.effect("syncs once for refusals that come together", () =>

@@ -1,5 +1,5 @@
 /** A ledger and a disk that live in memory, outlast a player that is killed, and can kill it at any chosen step. */
-import { Effect, FileSystem, Layer, Path, Random, Result } from "effect"
+import { Effect, FileSystem, Layer, Path, PlatformError, Random, Result } from "effect"
 import type { Account } from "../../src/domain/Account.ts"
 import type { Command } from "../../src/domain/Command.ts"
 import { type CommandError, CommandIdReused } from "../../src/domain/Errors.ts"
@@ -90,12 +90,20 @@ export class FakeDisk {
   #written = new Uint8Array(0)
   #synced = 0
   syncs = 0
+  /** How many writes there is room for. */
+  fullAfter = Number.POSITIVE_INFINITY
 
   /** Loses what was not synced, but for its first `kept` bytes. */
   crash(kept: number): void {
     this.#written = this.#written.slice(0, Math.min(this.#written.length, this.#synced + kept))
     this.#synced = this.#written.length
   }
+
+  readonly #room = Effect.suspend(() =>
+    --this.fullAfter < 0
+      ? Effect.fail(PlatformError.systemError({ _tag: "WriteZero", module: "FakeDisk", method: "writeAll" }))
+      : Effect.void
+  )
 
   layer(life: Life): Layer.Layer<FileSystem.FileSystem | Path.Path> {
     const unused = Effect.die(new Error("not part of this disk"))
@@ -114,7 +122,7 @@ export class FakeDisk {
         // In two halves, so that a life can end between them.
         Effect.forEach([bytes.subarray(0, bytes.length >> 1), bytes.subarray(bytes.length >> 1)], (half) =>
           Effect.andThen(
-            life.step,
+            Effect.andThen(life.step, this.#room),
             Effect.sync(() => {
               this.#written = Uint8Array.from([...this.#written, ...half])
             })
