@@ -3,9 +3,9 @@ import { createHash } from "node:crypto"
 import { fileURLToPath } from "node:url"
 import { NodeFileSystem } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
-import { Clock, Data, Effect, FileSystem, type PlatformError, type Redacted, Schedule } from "effect"
+import { Clock, Data, Effect, FileSystem, Option, type PlatformError, Redacted, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
-import type { SqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { describeSqlError, sqlStateOf } from "./SqlState.ts"
 import { splitStatements } from "./SqlStatements.ts"
 
@@ -209,11 +209,34 @@ export const check = Effect.fn("Migrations.check")(function* (kind: SchemaKind, 
   }
 })
 
-/** `run` over a connection of its own without a statement timeout: an index on a full table takes its time. */
-export const migrate = (kind: SchemaKind, url: Redacted.Redacted) =>
-  run(kind).pipe(
-    Effect.provide(PgClient.layer({ url, maxConnections: 1, applicationName: "chronicle migrate" })),
-    Effect.catchTag("SqlError", (error) =>
-      Effect.fail(new MigrationFailed({ kind, step: "connecting", reason: describeSqlError(error) }))
+/** Where a database is, for messages: its URL without who asks and by which password. */
+export const placeOf = (url: Redacted.Redacted): string =>
+  Option.match(Option.fromNullishOr(URL.parse(Redacted.value(url))), {
+    onNone: () => "a URL that cannot be read",
+    onSome: ({ protocol, host, pathname }) => `${protocol}//${host}${pathname}`
+  })
+
+/** One connection without a statement timeout: an index on a full table takes its time. */
+const alone =
+  (kind: SchemaKind, url: Redacted.Redacted) =>
+  <A, E>(self: Effect.Effect<A, E, SqlClient.SqlClient>) =>
+    self.pipe(
+      Effect.provide(PgClient.layer({ url, maxConnections: 1, applicationName: "chronicle migrate" })),
+      Effect.catchIf(
+        (error): error is Extract<E | SqlError, SqlError> => isSqlError(error),
+        (error) =>
+          Effect.fail(
+            new MigrationFailed({
+              kind,
+              step: `connecting to ${placeOf(url)}`,
+              reason: `${describeSqlError(error)}. Is the database there, and the URL right?`
+            })
+          )
+      )
     )
-  )
+
+/** `run` over a connection of its own. */
+export const migrate = (kind: SchemaKind, url: Redacted.Redacted) => alone(kind, url)(run(kind))
+
+/** `check` over a connection of its own. */
+export const checkAt = (kind: SchemaKind, url: Redacted.Redacted) => alone(kind, url)(check(kind))

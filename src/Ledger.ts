@@ -1,0 +1,153 @@
+/** The ledger as host code sees it: commands enter and receipts leave, questions enter and views leave. */
+import { Context, Effect, Layer, Option, Result, Schema } from "effect"
+import { SecureRandom } from "effect/crypto"
+import { Dispatcher, type DispatcherStats } from "./actors/Dispatcher.ts"
+import { History } from "./actors/History.ts"
+import { type AsOf, TimeTravel } from "./actors/TimeTravel.ts"
+import type { StatementLine, TransferRow } from "./domain/Books.ts"
+import { type Command, type CommandInput, fromHost } from "./domain/Command.ts"
+import {
+  AccountNotFound,
+  type CommandError,
+  InvalidCommand,
+  type QueryError,
+  type Unavailable
+} from "./domain/Errors.ts"
+import type { Head } from "./domain/Head.ts"
+import { AccountId, CommandId, Instant } from "./domain/Ids.ts"
+import type { Receipt } from "./domain/Receipt.ts"
+import { type AccountView, type HistoryEntry, type PastView, viewOf } from "./domain/Views.ts"
+import { type Fresh, type Page, type PageAsked, Queries, type StatementAsked } from "./infra/Queries.ts"
+import type { ContraBalance, TrialLine } from "./infra/ReadModel.ts"
+
+/** Which past is asked for: a version of the account, or an instant (epoch milliseconds) at which it was recorded. */
+export type Past = { readonly version: number } | { readonly recordedAt: number }
+
+export class Ledger extends Context.Service<
+  Ledger,
+  {
+    /**
+     * Answers once the events are durable. Safe to send again with the same `commandId`, whatever came of it: an
+     * accepted command answers its first outcome, marked as replayed.
+     */
+    readonly dispatch: (command: CommandInput) => Effect.Effect<Receipt, CommandError>
+    /** An ordered batch: on every account in the given order; one result a command, in the same order. */
+    readonly dispatchMany: (
+      commands: ReadonlyArray<CommandInput>
+    ) => Effect.Effect<ReadonlyArray<Result.Result<Receipt, CommandError>>>
+    /** From the read model; pass a receipt's `readToken` to see at least that write. */
+    readonly balance: (account: string, asked?: Fresh) => Effect.Effect<AccountView, QueryError>
+    /** From the account's actor: everything acknowledged before is in it. */
+    readonly strongBalance: (account: string) => Effect.Effect<AccountView, QueryError>
+    /** From the log: the same answer for ever. */
+    readonly balanceAt: (account: string, past: Past) => Effect.Effect<PastView, QueryError>
+    /** From the log: events above version `after`, oldest first, at most 1,000 a page. */
+    readonly history: (
+      account: string,
+      page?: { readonly after?: number; readonly limit?: number }
+    ) => Effect.Effect<ReadonlyArray<HistoryEntry>, QueryError>
+    /** From the read model, by pages, with the running balance. */
+    readonly statement: (
+      account: string,
+      asked?: StatementAsked
+    ) => Effect.Effect<Page<StatementLine>, QueryError>
+    readonly transfer: (
+      commandId: string,
+      asked?: Fresh
+    ) => Effect.Effect<Option.Option<TransferRow>, QueryError>
+    readonly accounts: (asked?: PageAsked) => Effect.Effect<Page<AccountView>, QueryError>
+    readonly contraBalances: Effect.Effect<ReadonlyArray<ContraBalance>, QueryError>
+    /** The sums of every asset at one instant of the read model; each `total` is zero once it has caught up (I2). */
+    readonly trialBalance: Effect.Effect<ReadonlyArray<TrialLine>, QueryError>
+    readonly stats: Effect.Effect<DispatcherStats>
+  }
+>()("chronicle/Ledger") {
+  /** Over the services of one node; `LedgerNode.layer` and `LedgerNode.layerMemory` bring them along. */
+  static readonly layer = Layer.effect(
+    Ledger,
+    Effect.suspend(() => make)
+  )
+}
+
+/** A value of the host as the branded value that a schema accepts, or `InvalidCommand` with its place. */
+const checked = <S extends Schema.ConstraintDecoder<unknown>>(path: string, schema: S) => {
+  const decode = Schema.decodeUnknownResult(schema)
+  return (value: unknown): Effect.Effect<S["Type"], InvalidCommand> =>
+    Effect.fromResult(Result.mapError(decode(value), (error) => InvalidCommand.at(path, error.message)))
+}
+const accountId = checked("account", AccountId)
+const commandId = checked("commandId", CommandId)
+const instant = checked("recordedAt", Instant)
+const version = checked("version", Schema.Int.check(Schema.isGreaterThanOrEqualTo(1)))
+
+const make = Effect.gen(function* () {
+  const dispatcher = yield* Dispatcher
+  const history = yield* History
+  const travel = yield* TimeTravel
+  const queries = yield* Queries
+  const random = yield* SecureRandom.SecureRandom
+
+  const identified = (input: CommandInput): Effect.Effect<Command, InvalidCommand> =>
+    input.commandId === undefined
+      ? Effect.flatMap(random.uuidV7({}), (made) =>
+          Effect.fromResult(fromHost({ ...input, commandId: made }))
+        )
+      : Effect.fromResult(fromHost(input))
+
+  const dispatch = (input: CommandInput): Effect.Effect<Receipt, CommandError> =>
+    Effect.flatMap(identified(input), dispatcher.dispatch)
+
+  const dispatchMany = Effect.fnUntraced(function* (inputs: ReadonlyArray<CommandInput>) {
+    const parsed = yield* Effect.forEach(inputs, (input) => Effect.result(identified(input)))
+    const receipts = yield* dispatcher.dispatchMany(
+      parsed.flatMap((one) => (Result.isSuccess(one) ? [one.success] : []))
+    )
+    let next = 0
+    return parsed.map((one) => {
+      if (Result.isFailure(one)) return Result.fail(one.failure)
+      const receipt = receipts[next++]
+      if (receipt === undefined) throw new Error("a command of a batch has no result")
+      return receipt
+    })
+  })
+
+  const strongBalance = Effect.fn("Ledger.strongBalance")(function* (account: string) {
+    return yield* opened(yield* dispatcher.head(yield* accountId(account)))
+  })
+
+  const balanceAt = Effect.fn("Ledger.balanceAt")(function* (account: string, past: Past) {
+    const asOf: AsOf =
+      "version" in past
+        ? { _tag: "Version", version: yield* version(past.version) }
+        : { _tag: "RecordedAt", instant: yield* instant(past.recordedAt) }
+    const { head, eventsRead } = yield* travel.at(yield* accountId(account), asOf)
+    return { ...(yield* opened(head)), eventsRead }
+  })
+
+  return {
+    dispatch,
+    dispatchMany,
+    strongBalance,
+    balanceAt,
+    balance: (account, asked) =>
+      Effect.flatMap(accountId(account), (id) => queries.balance(id, asked)).pipe(Effect.map(viewOf)),
+    history: (account, page) => Effect.flatMap(accountId(account), (id) => history.events(id, page)),
+    statement: (account, asked) => Effect.flatMap(accountId(account), (id) => queries.statement(id, asked)),
+    transfer: (id, asked) =>
+      Effect.flatMap(commandId(id), (one) => queries.transfer(one, asked)).pipe(
+        Effect.map(Option.fromUndefinedOr)
+      ),
+    accounts: (asked) =>
+      Effect.map(queries.accounts(asked), ({ rows, next }) => ({ rows: rows.map(viewOf), next })),
+    contraBalances: queries.contraBalances,
+    trialBalance: queries.trialBalance,
+    stats: Effect.sync(() => dispatcher.stats())
+  } satisfies Ledger["Service"]
+})
+
+const opened = (head: Head): Effect.Effect<AccountView, AccountNotFound | Unavailable> => {
+  const { account } = head
+  return account._tag === "Opened"
+    ? Effect.succeed(viewOf({ ...head, account }))
+    : Effect.fail(new AccountNotFound({ account: account.id }))
+}

@@ -1,0 +1,82 @@
+/** Where the services are enters; one whole node of the ledger, write side and read side, leaves. */
+import { Effect, Layer, type Redacted } from "effect"
+import { SecureRandom } from "effect/crypto"
+import { ClosedInstants } from "./actors/ClosedInstants.ts"
+import { CommitFeed } from "./actors/CommitFeed.ts"
+import { Dispatcher } from "./actors/Dispatcher.ts"
+import { History } from "./actors/History.ts"
+import { LedgerClock } from "./actors/LedgerClock.ts"
+import * as ReadSide from "./actors/ReadSide.ts"
+import { Snapshotter } from "./actors/Snapshotter.ts"
+import { TimeTravel } from "./actors/TimeTravel.ts"
+import { Arrivals } from "./infra/Arrivals.ts"
+import { Bus } from "./infra/Bus.ts"
+import type { Services } from "./infra/Environment.ts"
+import { EventStore } from "./infra/EventStore.ts"
+import { EventStoreClient } from "./infra/EventStoreClient.ts"
+import * as Migrations from "./infra/Migrations.ts"
+import { Queries } from "./infra/Queries.ts"
+import { ReadModel } from "./infra/ReadModel.ts"
+import { ReadModelSql } from "./infra/ReadModelSql.ts"
+import { Snapshots } from "./infra/Snapshots.ts"
+import { Ledger } from "./Ledger.ts"
+
+/** Questions about the past, straight from the log: need no node. */
+const past = Layer.mergeAll(TimeTravel.layer, History.layer).pipe(
+  Layer.provideMerge(Layer.mergeAll(ClosedInstants.layer, Snapshotter.layer))
+)
+
+/** The way of a command: from the dispatcher to the commit, and what the relay is told of it. */
+const writeSide = (node: string) =>
+  Dispatcher.layer(node).pipe(
+    Layer.provideMerge(past),
+    Layer.provideMerge(Layer.mergeAll(LedgerClock.layer, CommitFeed.layer))
+  )
+
+/** The log and the read model at their URLs; fails where one cannot be reached or has another schema. */
+export const stores = (services: Pick<Services, "eventStoreUrl" | "readModelUrl">) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      yield* Migrations.checkAt("event-store", services.eventStoreUrl)
+      yield* Migrations.checkAt("read-model", services.readModelUrl)
+      return Layer.mergeAll(EventStore.layer, Snapshots.layer, ReadModel.layer).pipe(
+        Layer.provideMerge(EventStoreClient.layer(services.eventStoreUrl)),
+        Layer.provideMerge(Layer.mergeAll(ReadModelSql.layer(services.readModelUrl), Arrivals.layer))
+      )
+    })
+  )
+
+/** Everything a question needs, and nothing that writes: for the command line beside running nodes. */
+export const layerReader = (services: Pick<Services, "eventStoreUrl" | "readModelUrl">) =>
+  Layer.mergeAll(past, Queries.layer).pipe(Layer.provideMerge(stores(services)))
+
+/** Brings both databases to this program's schema; safe to run twice, and by two nodes at once. */
+export const migrate = (services: {
+  readonly eventStoreUrl: Redacted.Redacted
+  readonly readModelUrl: Redacted.Redacted
+}) =>
+  Effect.all({
+    eventStore: Migrations.migrate("event-store", services.eventStoreUrl),
+    readModel: Migrations.migrate("read-model", services.readModelUrl)
+  })
+
+/** One node over CockroachDB (or PostgreSQL), PostgreSQL and NATS; the databases migrated already. */
+export const layer = (services: Services) =>
+  Ledger.layer.pipe(
+    Layer.provideMerge(ReadSide.layer),
+    Layer.provideMerge(writeSide(services.nodeName)),
+    Layer.provideMerge(Bus.layer({ url: services.natsUrl })),
+    Layer.provideMerge(stores(services)),
+    Layer.provide(SecureRandom.layerWebCrypto)
+  )
+
+/** One node with everything in this process's memory: for tests of host code. Forgets all at the end. */
+export const layerMemory = Ledger.layer.pipe(
+  Layer.provideMerge(ReadSide.layer),
+  Layer.provideMerge(writeSide("memory")),
+  Layer.provideMerge(
+    Layer.mergeAll(Bus.layerMemory, EventStore.layerMemory, Snapshots.layerMemory, ReadModel.layerMemory)
+  ),
+  Layer.provideMerge(Arrivals.layer),
+  Layer.provide(SecureRandom.layerWebCrypto)
+)

@@ -1,0 +1,91 @@
+/** What questions are answered with, as schemas, so that every door (terminal, RPC, HTTP) prints the same. */
+import { Schema, Struct } from "effect"
+import type { OpenedHead } from "./Books.ts"
+import { AccountMetadata } from "./Command.ts"
+import { Event } from "./Event.ts"
+import { AccountId, CommandId, ContraId, Instant, Version } from "./Ids.ts"
+import { Asset, Balance, OverdraftLimit } from "./Money.ts"
+
+const SumOfBalances = Schema.BigIntFromString
+
+/** An account at some version. All amounts in minor units. */
+export const AccountView = Schema.Struct({
+  account: AccountId,
+  asset: Asset,
+  owner: Schema.String,
+  status: Schema.Literals(["open", "frozen", "closed"]),
+  balance: Balance,
+  /** What may leave the account now: the balance plus the overdraft limit; 0 unless it is open. */
+  available: SumOfBalances,
+  overdraftLimit: OverdraftLimit,
+  metadata: AccountMetadata,
+  version: Version,
+  /** When the event of that version was recorded. */
+  recordedAt: Instant,
+  /** The hash of that event: the proof of everything before it. */
+  hash: Schema.String
+})
+export type AccountView = typeof AccountView.Type
+
+export const viewOf = ({ account, hash, recordedAt }: OpenedHead): AccountView => {
+  const { id, asset, owner, status, balance, overdraftLimit, metadata, version } = account
+  const available = status === "open" ? balance + overdraftLimit : 0n
+  return {
+    account: id,
+    asset,
+    owner,
+    status,
+    balance,
+    available,
+    overdraftLimit,
+    metadata,
+    version,
+    recordedAt,
+    hash
+  }
+}
+
+/** An account as of a version or an instant: the same answer for ever (I9). */
+export const PastView = Schema.Struct({
+  ...AccountView.fields,
+  /** Events that were read, after a snapshot, to rebuild it. */
+  eventsRead: Schema.Int
+})
+export type PastView = typeof PastView.Type
+
+/** One event straight from the log. */
+export const HistoryEntry = Schema.Struct({
+  version: Version,
+  event: Event,
+  commandId: CommandId,
+  recordedAt: Instant,
+  effectiveAt: Instant,
+  hash: Schema.String
+})
+export type HistoryEntry = typeof HistoryEntry.Type
+
+/** One line of a statement: `amount` signed, `balance` after the line, both in minor units. */
+export const StatementLineView = Schema.Struct({
+  account: AccountId,
+  version: Version,
+  type: Schema.Literals(Struct.keys(Event.cases)),
+  amount: SumOfBalances,
+  balance: Balance,
+  asset: Asset,
+  counterparty: Schema.NullOr(Schema.String),
+  description: Schema.NullOr(Schema.String),
+  commandId: CommandId,
+  recordedAt: Instant,
+  effectiveAt: Instant
+})
+
+/** The balance of the world outside the books, seen from it: minus what came in through it. */
+export const ContraView = Schema.Struct({ contra: ContraId, asset: Asset, balance: SumOfBalances })
+
+/** The sums of one asset; `total` is zero once the read model has caught up (I2). */
+export const TrialLineView = Schema.Struct({
+  asset: Asset,
+  accounts: SumOfBalances,
+  contras: SumOfBalances,
+  total: SumOfBalances
+})

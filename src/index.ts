@@ -1,0 +1,21 @@
+/** What the package exports. */
+export type { AsOf, PastState } from "./actors/TimeTravel.ts"
+export { Command, type CommandContext, type CommandInput } from "./domain/Command.ts"
+export * from "./domain/Errors.ts"
+export { Event } from "./domain/Event.ts"
+export { AccountId, CommandId, ContraId, Instant, printInstant, Version } from "./domain/Ids.ts"
+export { Amount, Asset, formatDecimal, formatMoney, parseDecimal } from "./domain/Money.ts"
+export { Posting, printToken, Receipt } from "./domain/Receipt.ts"
+export * from "./domain/Views.ts"
+export { limitsFromEnvironment, type Services, servicesConfig } from "./infra/Environment.ts"
+export { defaultLimits, LedgerConfig, type LedgerLimits } from "./infra/LedgerConfig.ts"
+export type { Fresh, Page, PageAsked, StatementAsked } from "./infra/Queries.ts"
+export { Ledger, type Past } from "./Ledger.ts"
+export * as LedgerNode from "./LedgerNode.ts"
+export {
+  type AsyncLedger,
+  type AsyncResult,
+  type OpenLedgerConfig,
+  openLayer,
+  openLedger
+} from "./openLedger.ts"
