@@ -1,0 +1,66 @@
+/** The contract of the bus in memory, and the bad weather it can make. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Result } from "effect"
+import { fairWeather, makeBusMemory } from "../../src/infra/BusMemory.ts"
+import { pack } from "../../src/infra/BusMessage.ts"
+import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/ReadSideConfig.ts"
+import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
+import { busContract } from "./busContract.ts"
+
+busContract(
+  "memory",
+  Effect.map(makeBusMemory(), ({ bus, wipeUnsafe }) => ({ bus, wipe: Effect.sync(wipeUnsafe) })).pipe(
+    Effect.provideService(ReadSideConfig, { ...defaultReadSideLimits, ackWaitMs: 200 })
+  )
+)
+
+describe("the weather of the bus in memory", () => {
+  const reader = { projection: "test", partition: 0 }
+  const published = Effect.fnUntraced(function* (weather: Partial<typeof fairWeather>) {
+    const { bus } = yield* makeBusMemory({ ...fairWeather, ...weather })
+    const bookkeeper = new Bookkeeper()
+    for (let index = 0; index < 50; index++) {
+      const commit = bookkeeper.commit(index === 0 ? openAccount("a") : deposit("a", 1n))
+      yield* bus.publish(pack(commit, { partitions: 1, bytesMax: 100_000 }))
+    }
+    const subscription = yield* bus.subscribe(reader)
+    const taken = yield* subscription.take(() => true)
+    return taken.map((delivery) => Result.getOrThrow(delivery.message).seq)
+  })
+  const all = Array.from({ length: 50 }, (_, index) => index + 1)
+
+  it.effect("repeats", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(
+        yield* published({ repeats: 1 }),
+        all.flatMap((seq) => [seq, seq])
+      )
+    })
+  )
+
+  it.effect("shuffles", () =>
+    Effect.gen(function* () {
+      const taken = yield* published({ shuffles: 1 })
+      assert.notDeepEqual(taken, all)
+      assert.deepStrictEqual(
+        taken.toSorted((a, b) => a - b),
+        all
+      )
+    })
+  )
+
+  it.effect("loses", () =>
+    Effect.gen(function* () {
+      const taken = yield* published({ loses: 0.5 })
+      assert.isBelow(taken.length, 50)
+      assert.isAbove(taken.length, 0)
+    })
+  )
+
+  it.effect("is away", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(published({ isAway: () => true }))
+      assert.strictEqual(error.store, "bus")
+    })
+  )
+})

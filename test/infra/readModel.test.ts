@@ -1,0 +1,61 @@
+/** The contract of the read model in memory and on PostgreSQL, and what only a database does. */
+import { assert, describe, inject, it } from "@effect/vitest"
+import { Effect, Layer, Redacted, Result } from "effect"
+import { post } from "../../src/domain/Books.ts"
+import { emptyHead } from "../../src/domain/Head.ts"
+import { Arrivals } from "../../src/infra/Arrivals.ts"
+import { ReadModel } from "../../src/infra/ReadModel.ts"
+import { ReadModelSql } from "../../src/infra/ReadModelSql.ts"
+import { Bookkeeper, openAccount } from "../support/bookkeeper.ts"
+import { freshReadModel } from "../support/readSides.ts"
+import { readModelContract } from "./readModelContract.ts"
+
+const sqlLayer = Layer.unwrap(
+  Effect.map(freshReadModel(inject("postgresUrl")), (url) =>
+    ReadModel.layer.pipe(Layer.provide(ReadModelSql.layer(Redacted.make(url))))
+  )
+).pipe(Layer.provide(Arrivals.layer))
+
+readModelContract("memory", ReadModel.layerMemory.pipe(Layer.provide(Arrivals.layer)))
+readModelContract("PostgreSQL", sqlLayer)
+
+describe("the read model on PostgreSQL alone", () => {
+  it.live("refuses rows it cannot hold, and says so apart from being unavailable", () =>
+    Effect.gen(function* () {
+      const readModel = yield* ReadModel
+      const [row] = new Bookkeeper().commit(openAccount("a")).events
+      assert.isDefined(row)
+      if (row === undefined) return
+      const { head, line } = Result.getOrThrow(post(emptyHead(row.accountId), row))
+      const error = yield* Effect.flip(
+        readModel.apply({
+          moves: [{ from: 0, head }],
+          lines: [{ ...line, description: "a\u0000b" }],
+          transfers: [],
+          contras: [],
+          checkpoint: undefined
+        })
+      )
+      assert.strictEqual(error._tag, "RowsRefused")
+      assert.strictEqual((yield* readModel.heads([row.accountId])).size, 0)
+    }).pipe(Effect.provide(sqlLayer))
+  )
+
+  it.live("is unavailable, with the reason, when there is no server", () =>
+    Effect.gen(function* () {
+      const readModel = yield* ReadModel
+      const error = yield* Effect.flip(readModel.parked)
+      assert.strictEqual(error._tag, "StoreUnavailable")
+      assert.include(error.message, "read model: cannot connect")
+    }).pipe(
+      Effect.provide(
+        ReadModel.layer.pipe(
+          Layer.provide([
+            ReadModelSql.layer(Redacted.make("postgresql://nobody@127.0.0.1:1/nothing")),
+            Arrivals.layer
+          ])
+        )
+      )
+    )
+  )
+})

@@ -1,0 +1,247 @@
+/** A layer of the read model enters; the tests that every read model must pass leave. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, type Layer, Result } from "effect"
+import type { OpenedHead, Posted } from "../../src/domain/Books.ts"
+import { post } from "../../src/domain/Books.ts"
+import { emptyHead, type Head } from "../../src/domain/Head.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
+import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
+import { type BooksBatch, ReadModel } from "../../src/infra/ReadModel.ts"
+import { Bookkeeper, deposit, openAccount, transfer, withdraw } from "../support/bookkeeper.ts"
+import { accountId, commandId } from "../support/storedEvents.ts"
+
+/** Rows in order, each account's from its first event on, as one batch. */
+const batchOf = (rows: ReadonlyArray<StoredEvent>): BooksBatch => {
+  const heads = new Map<AccountId, Head>()
+  const first = new Map<AccountId, number>()
+  const posted: Array<Posted> = rows.map((row) => {
+    const head = heads.get(row.accountId) ?? emptyHead(row.accountId)
+    const next = Result.getOrThrow(post(head, row))
+    heads.set(row.accountId, next.head)
+    first.set(row.accountId, first.get(row.accountId) ?? row.version - 1)
+    return next
+  })
+  const last = new Map<AccountId, OpenedHead>()
+  for (const { head } of posted) last.set(head.account.id, head)
+  return {
+    moves: [...last].map(([account, head]) => ({ from: first.get(account) ?? 0, head })),
+    lines: posted.map(({ line }) => line),
+    transfers: posted.flatMap(({ transfer: row }) => row ?? []),
+    contras: posted.flatMap(({ contra }) => (contra === undefined ? [] : [{ ...contra, partition: 3 }])),
+    checkpoint: undefined
+  }
+}
+
+const a = accountId("a")
+const b = accountId("b")
+
+export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, unknown>) => {
+  describe(`the read model in ${name}`, () => {
+    const test = <E>(title: string, body: Effect.Effect<void, E, ReadModel>) =>
+      it.live(title, () => Effect.provide(body, layer))
+
+    test(
+      "answers the heads, lines and transfers that were written",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const bookkeeper = new Bookkeeper()
+        bookkeeper.commit(
+          { ...openAccount("a", 500n), metadata: { 'ключ "1"': "värde\n" } },
+          openAccount("b"),
+          { ...deposit("a", 1_000n, "salary €"), effectiveAt: 1_600_000_000_123 },
+          { ...transfer("a", "b", 300n), commandId: "t-1" },
+          { _tag: "FreezeAccount", account: "b", reason: "lost card" },
+          withdraw("a", 1_200n)
+        )
+        const batch = batchOf(bookkeeper.log)
+        assert.isTrue(yield* readModel.apply(batch))
+        const heads = yield* readModel.heads([a, b, accountId("nobody")])
+        assert.deepStrictEqual(heads, new Map(batch.moves.map(({ head }) => [head.account.id, head])))
+        assert.strictEqual(heads.get(a)?.account.balance, -500n)
+        assert.deepStrictEqual(
+          yield* readModel.lines({ account: a, after: 0, limit: 100 }),
+          batch.lines.filter((line) => line.account === "a")
+        )
+        assert.deepStrictEqual(yield* readModel.transfer(commandId("t-1")), batch.transfers[0])
+        assert.isUndefined(yield* readModel.transfer(commandId("t-2")))
+        assert.deepStrictEqual(
+          yield* readModel.versions([a, b]),
+          new Map([
+            [a, 4],
+            [b, 3]
+          ])
+        )
+      })
+    )
+
+    test(
+      "writes nothing of a batch when one of its accounts was moved by somebody else",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const bookkeeper = new Bookkeeper()
+        const opened = bookkeeper.commit(openAccount("a"), openAccount("b"), deposit("a", 10n))
+        assert.isTrue(yield* readModel.apply(batchOf(opened.events)))
+        for (const stale of [bookkeeper.log.slice(0, 1), bookkeeper.log]) {
+          assert.isFalse(yield* readModel.apply(batchOf(stale)))
+        }
+        // `a` is at its version, `b` is not.
+        const [b1] = new Bookkeeper().commit(openAccount("b")).events
+        const [a3] = bookkeeper.commit(deposit("a", 5n)).events
+        assert.isTrue(b1 !== undefined && a3 !== undefined)
+        const next = batchOf(bookkeeper.log.filter((row) => row.accountId === "a"))
+        const moves = next.moves.map((move) => ({ ...move, from: 2 }))
+        const stale = { ...batchOf(b1 === undefined ? [] : [b1]), contras: next.contras.slice(1) }
+        assert.isFalse(
+          yield* readModel.apply({
+            ...stale,
+            moves: [...moves, ...stale.moves],
+            lines: next.lines.slice(2)
+          })
+        )
+        assert.strictEqual((yield* readModel.heads([a])).get(a)?.account.version, 2)
+        assert.lengthOf(yield* readModel.lines({ account: a, after: 0, limit: 10 }), 2)
+        assert.deepStrictEqual(
+          (yield* readModel.contras).map((one) => one.balance),
+          [-10n]
+        )
+      })
+    )
+
+    test(
+      "balances to zero over accounts and contras, asset by asset",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const bookkeeper = new Bookkeeper()
+        bookkeeper.commit(
+          openAccount("a"),
+          { ...openAccount("yen"), asset: "JPY/0" },
+          deposit("a", 700n),
+          { ...deposit("yen", 9_000_000_000_000_000_000n / 10n), contra: "external:mint" },
+          { ...withdraw("a", 200n), contra: "external:atm" }
+        )
+        assert.isTrue(yield* readModel.apply(batchOf(bookkeeper.log)))
+        const trial: ReadonlyArray<object> = yield* readModel.trialBalance
+        assert.deepStrictEqual(trial, [
+          {
+            asset: "JPY/0",
+            accounts: 900_000_000_000_000_000n,
+            contras: -900_000_000_000_000_000n,
+            total: 0n
+          },
+          { asset: "USD/2", accounts: 500n, contras: -500n, total: 0n }
+        ])
+        const contras: ReadonlyArray<object> = yield* readModel.contras
+        assert.deepStrictEqual(contras, [
+          { contra: "external:atm", asset: "USD/2", balance: 200n },
+          { contra: "external:bank", asset: "USD/2", balance: -700n },
+          { contra: "external:mint", asset: "JPY/0", balance: -900_000_000_000_000_000n }
+        ])
+      })
+    )
+
+    test(
+      "pages through lines and accounts, by version, instant and type",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const bookkeeper = new Bookkeeper()
+        const start = bookkeeper.now
+        bookkeeper.commit(openAccount("b"), openAccount("B"), openAccount("a"))
+        for (let index = 0; index < 5; index++) bookkeeper.commit(deposit("b", 1n), transfer("b", "a", 1n))
+        assert.isTrue(yield* readModel.apply(batchOf(bookkeeper.log)))
+        const versions = (asked: Parameters<typeof readModel.lines>[0]) =>
+          Effect.map(readModel.lines(asked), (lines) => lines.map((line) => line.version))
+        const all = { account: b, after: 0, limit: 100 }
+        assert.deepStrictEqual(yield* versions({ ...all, after: 4, limit: 3 }), [5, 6, 7])
+        assert.deepStrictEqual(yield* versions({ ...all, from: start + 3, to: start + 6 }), [2, 3, 4])
+        assert.deepStrictEqual(yield* versions({ ...all, types: ["TransferSent"] }), [3, 5, 7, 9, 11])
+        const ids = (after: string, limit: number) =>
+          Effect.map(readModel.accounts({ after, limit }), (heads) =>
+            heads.map((head) => String(head.account.id))
+          )
+        // By bytes, whatever the locale of the database.
+        assert.deepStrictEqual(yield* ids("", 10), ["B", "a", "b"])
+        assert.deepStrictEqual(yield* ids("B", 1), ["a"])
+      })
+    )
+
+    test(
+      "tells which positions are behind, and leaves parked accounts out",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const bookkeeper = new Bookkeeper()
+        bookkeeper.commit(openAccount("a"), deposit("a", 1n))
+        assert.isTrue(yield* readModel.apply(batchOf(bookkeeper.log)))
+        const positions = [
+          { account: a, version: 2 },
+          { account: a, version: 3 },
+          { account: b, version: 1 }
+        ]
+        assert.deepStrictEqual(yield* readModel.behind(positions), [
+          { account: a, version: 3, reached: 2 },
+          { account: b, version: 1, reached: 0 }
+        ])
+        const parked = { account: a, version: 3, reason: "unreadable", since: 1_767_225_600_000 }
+        yield* readModel.park([parked])
+        yield* readModel.park([{ ...parked, reason: "still", since: 1_800_000_000_000 }])
+        assert.deepStrictEqual(yield* readModel.parked, [{ ...parked, reason: "still" }])
+        assert.deepStrictEqual(
+          (yield* readModel.behind(positions)).map((position) => position.account),
+          [b]
+        )
+        yield* readModel.unpark([a])
+        assert.deepStrictEqual(yield* readModel.parked, [])
+      })
+    )
+
+    test(
+      "moves a swept cursor only from where it stands",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        yield* readModel.moveSwept("w", 5, 9)
+        assert.deepStrictEqual(yield* readModel.swept, new Map())
+        yield* readModel.moveSwept("w", 0, 5)
+        yield* readModel.moveSwept("w", 0, 7)
+        assert.deepStrictEqual(yield* readModel.swept, new Map([["w", 5]]))
+        yield* readModel.moveSwept("w", 5, 9)
+        assert.deepStrictEqual(yield* readModel.swept, new Map([["w", 9]]))
+      })
+    )
+
+    test(
+      "keeps a checkpoint a partition, which goes back when the stream does",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const write = (position: number, recordedAt: number) =>
+          readModel.apply({
+            moves: [],
+            lines: [],
+            transfers: [],
+            contras: [],
+            checkpoint: { partition: 7, position, recordedAt }
+          })
+        yield* write(100, 1_767_225_600_000)
+        yield* write(3, 1_767_225_500_000)
+        assert.deepStrictEqual(
+          yield* readModel.checkpoints,
+          new Map([[7, { partition: 7, position: 3, recordedAt: 1_767_225_600_000 }]])
+        )
+      })
+    )
+
+    test(
+      "lets one of many writers of the same account win, each time",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const bookkeeper = new Bookkeeper()
+        bookkeeper.commit(openAccount("a"), openAccount("b"), deposit("a", 5n), transfer("a", "b", 2n))
+        const batch = batchOf(bookkeeper.log)
+        const won = yield* Effect.all(
+          Array.from({ length: 20 }, () => readModel.apply(batch)),
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(won.filter((one) => one).length, 1)
+        assert.deepStrictEqual((yield* readModel.trialBalance)[0]?.total, 0n)
+      })
+    )
+  })
+}
