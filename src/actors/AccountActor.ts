@@ -29,7 +29,7 @@ export class AccountActor {
   flight: object | undefined
   mailbox: Array<Ticket> = []
   /** Readers that wait for it to be ready. */
-  readers: Array<(head: Exit.Exit<Head, Unavailable>) => void> = []
+  readers = new Set<(head: Exit.Exit<Head, Unavailable>) => void>()
   usedAt: Instant
   /** When it was last passed over in the search for room. */
   passedAt: Instant = 0

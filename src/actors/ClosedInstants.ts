@@ -1,5 +1,5 @@
 /** An instant enters; "no writer can still commit at or before it" leaves, after a bounded wait. */
-import { Clock, Context, Effect, Layer, Schedule } from "effect"
+import { Clock, Context, Effect, Layer, Schedule, Semaphore } from "effect"
 import { NotYetVisible, Unavailable } from "../domain/Errors.ts"
 import { type Instant, printInstant } from "../domain/Ids.ts"
 import { EventStore } from "../infra/EventStore.ts"
@@ -26,6 +26,9 @@ export class ClosedInstants extends Context.Service<
       const limits = yield* LedgerConfig
       const clock = yield* Clock.Clock
       const silenceMs = limits.heartbeatMs * 20
+      // One look at a time serves all who wait for it, however many they are.
+      const looking = Semaphore.makeUnsafe(1)
+      let looks = 0
       let closedUpTo: Instant = -1
 
       const openUntil = (instant: Instant, closedAt: Instant) =>
@@ -34,17 +37,23 @@ export class ClosedInstants extends Context.Service<
           reached: printInstant(Math.max(closedAt, 0))
         })
 
-      const look = Effect.fnUntraced(function* (instant: Instant) {
+      const look = Effect.gen(function* () {
+        looks++
         // Read first: a writer that registers later starts above the store's clock of that moment.
         const storeNow = yield* store.heartbeat([])
         let least = storeNow - 1
         for (const writer of yield* store.listWriters) {
-          if (writer.fenced || writer.closedAt >= instant) continue
+          if (writer.fenced) continue
           if (storeNow - writer.heartbeatAt > silenceMs) yield* store.fenceWriter(writer.writerId)
           else least = Math.min(least, writer.closedAt)
         }
         closedUpTo = Math.max(closedUpTo, least)
-        if (least < instant) return yield* openUntil(instant, least)
+      })
+
+      const lookFor = Effect.fnUntraced(function* (instant: Instant) {
+        const before = looks
+        yield* looking.withPermits(1)(Effect.suspend(() => (looks > before ? Effect.void : look)))
+        if (closedUpTo < instant) return yield* openUntil(instant, closedUpTo)
       })
 
       const awaitClosed = Effect.fn("ClosedInstants.awaitClosed")(function* (instant: Instant) {
@@ -52,11 +61,14 @@ export class ClosedInstants extends Context.Service<
         if (instant > clock.currentTimeMillisUnsafe() + limits.queryDeadlineMs) {
           return yield* openUntil(instant, clock.currentTimeMillisUnsafe())
         }
-        yield* look(instant).pipe(
+        yield* lookFor(instant).pipe(
           Effect.retry({
             schedule: Schedule.spaced(pollMs),
-            times: Math.ceil(limits.queryDeadlineMs / pollMs),
             while: (error) => error._tag === "NotYetVisible"
+          }),
+          Effect.timeoutOrElse({
+            duration: limits.queryDeadlineMs,
+            orElse: () => Effect.suspend(() => Effect.fail(openUntil(instant, closedUpTo)))
           }),
           Effect.catchTag("StoreUnavailable", (error) =>
             Effect.fail(new Unavailable({ what: error.store, reason: error.reason }))

@@ -84,8 +84,10 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
 
   /** Everything of the flight is in the log: actors first, then the relay, then the callers (I6). */
   const complete = (flight: Flight, commit: Commit): void => {
-    clearFlight(flight.tickets)
-    for (const ticket of flight.tickets) {
+    const { tickets } = flight
+    clearFlight(tickets)
+    flight.tickets = []
+    for (const ticket of tickets) {
       for (const { actor, after } of ticket.legs) {
         actor.committed = after
         if (after.account.version % limits.snapshotEvery === 0) snapshotter.offerUnsafe(after)
@@ -99,18 +101,21 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
       stats.trouble = undefined
       feed.offerUnsafe(commit)
     }
-    for (const ticket of flight.tickets) {
+    for (const ticket of tickets) {
       if (ticket.refusal === undefined) stats.committed++
       events.onDurable(ticket)
     }
     latch.openUnsafe()
   }
 
-  /** Takes the guilty and all that depend on them out of the flight and the queue; the others stay. */
-  const isolate = Effect.fnUntraced(function* (
+  /**
+   * Takes the guilty and all that depend on them out of the flight and the queue; the others stay. Answers the
+   * accounts that another writer wrote to. Without a pause: nobody may decide on what was rolled back.
+   */
+  const isolate = (
     flight: Flight,
     outcome: CommitOutcome & { _tag: "Conflict" }
-  ) {
+  ): ReadonlySet<AccountActor> => {
     const repeats = new Set<string>(outcome.commands)
     const taken = new Set<AccountId>(outcome.versions.map(({ account }) => account))
     const stale = new Set<AccountActor>()
@@ -127,24 +132,17 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
     )
     for (const ticket of guilty) ticket.attempts++
     stats.conflicts += stale.size
-    if (stale.size > 0) {
-      yield* Effect.logWarning(
-        "split brain: another writer wrote to accounts this node owned; they are reloaded",
-        [...stale].slice(0, 10).map((actor) => actor.id)
-      )
+    events.onEvicted(
+      evicted.filter((ticket) => !isRepeat(ticket)),
+      stale
+    )
+    for (const ticket of evicted.filter(isRepeat)) {
+      stats.repeats++
+      events.onRepeat(ticket)
     }
-    const again: Array<Ticket> = []
-    for (const ticket of evicted) {
-      if (!isRepeat(ticket)) again.push(ticket)
-      else {
-        stats.repeats++
-        events.onRepeat(ticket)
-      }
-    }
-    events.onEvicted(again, stale)
     latch.openUnsafe()
-    return evicted.length > 0
-  })
+    return stale
+  }
 
   /** The lane's tail was ended by somebody: go on as a new writer, with everything decided again, later. */
   const renew = Effect.fnUntraced(function* (lane: Lane, flight: Flight) {
@@ -156,15 +154,20 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
     writers.retire(lane.writerId)
     lane.writerId = yield* writers.register(lane.index)
     lane.seq = 1
+    decideAgain(flight)
+  })
+
+  /** Everything that is decided and not in the air elsewhere gets a `recordedAt` of now. */
+  const decideAgain = (flight: Flight): void =>
     events.onEvicted(
       queue.evict(() => true, flight),
       new Set()
     )
-  })
 
   /** Sends one flight until nothing of it is open. */
   const fly = Effect.fnUntraced(function* (lane: Lane, flight: Flight) {
     let mayHaveLanded = false
+    const renewals = stats.fenced
     while (flight.tickets.length > 0) {
       const commit: Commit = { writerId: lane.writerId, seq: lane.seq, events: rowsOf(flight) }
       if (commit.events.length === 0) return complete(flight, commit)
@@ -177,10 +180,17 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
           return complete(flight, commit)
         }
         case "Conflict": {
-          mayHaveLanded = false
           // With nobody to blame, the row in the way is gone again: the same commit may try once more.
-          if (yield* isolate(flight, outcome)) continue
-          break
+          if (outcome.versions.length + outcome.commands.length === 0) break
+          mayHaveLanded = false
+          const stale = isolate(flight, outcome)
+          if (stale.size > 0) {
+            yield* Effect.logWarning(
+              "split brain: another writer wrote to accounts this node owned; they are reloaded",
+              [...stale].slice(0, 10).map((actor) => actor.id)
+            )
+          }
+          continue
         }
         case "Fenced": {
           yield* renew(lane, flight)
@@ -189,8 +199,10 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
         case "NotWritten": {
           stats.trouble = outcome.reason
           if (!mayHaveLanded) {
-            // Nothing is at stake: back to the queue, where a deadline may still take tickets out.
-            queue.putBack(flight)
+            // Nothing is at stake: back to the queue, where a deadline may still take tickets out. But a lane that
+            // was renewed meanwhile must not write there what was decided before its fence.
+            if (stats.fenced === renewals) queue.putBack(flight)
+            else decideAgain(flight)
             yield* pause(lane)
             latch.openUnsafe()
             return
@@ -210,9 +222,13 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
   /** A defect is a bug of ours: the lane goes on as a new writer, and only what was in flight is lost sight of. */
   const abandon = Effect.fnUntraced(function* (lane: Lane, flight: Flight, defect: unknown) {
     yield* Effect.logError("a commit lane failed; it goes on as a new writer", defect)
-    writers.retire(lane.writerId)
+    const { writerId } = lane
     lane.writerId = yield* writers.register(lane.index)
     lane.seq = 1
+    writers.retire(writerId)
+    // What it sent last has landed or never will, so that the actors are rebuilt on the truth. Only now, for with
+    // no writer of ours left the instants of what is queued would be taken for closed.
+    yield* Effect.ignore(store.fenceWriter(writerId))
     const lost = new Set(flight.tickets)
     const stale = new Set(flight.tickets.flatMap((ticket) => ticket.touched))
     const evicted = queue.evict((ticket) => ticket.touched.some((actor) => stale.has(actor)), flight)
@@ -230,6 +246,8 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
       if (flight === undefined) {
         latch.closeUnsafe()
         yield* latch.await
+        // What is decided in the same tick flies in one batch, and never inside of `wake`.
+        yield* Effect.yieldNow
       } else {
         yield* fly(lane, flight).pipe(Effect.catchDefect((defect) => abandon(lane, flight, defect)))
       }

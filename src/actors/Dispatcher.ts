@@ -89,6 +89,12 @@ const make = Effect.fnUntraced(function* (node: string) {
 
   const unavailable = (what: string, reason: string) => Exit.fail(new Unavailable({ what, reason }))
 
+  /** Ends a ticket of which this dispatch wrote nothing. */
+  const giveUp = (ticket: Ticket, what: string, reason: string): void => {
+    const { commandId } = ticket.command
+    finish(ticket, ticket.isRepeat ? Exit.fail(new Indeterminate({ commandId })) : unavailable(what, reason))
+  }
+
   const overloaded = (what: string) => {
     const waiting = 1 + queue.size / limits.batchRowsMax
     const retryAfterMs = Math.ceil(Math.min(pipeline.stats.commitMs * waiting, limits.commandDeadlineMs))
@@ -98,6 +104,8 @@ const make = Effect.fnUntraced(function* (node: string) {
   /** Finds the actors of a ticket; decides it when all are ready, else leaves it with the first that is not. */
   const route = (ticket: Ticket): void => {
     if (ticket.phase === "settled") return
+    const refusal = writers.refusal()
+    if (refusal !== undefined) return giveUp(ticket, "this node", refusal)
     const now = clock.nowUnsafe()
     const actors: Array<AccountActor> = []
     for (const id of ticket.accounts) {
@@ -123,7 +131,7 @@ const make = Effect.fnUntraced(function* (node: string) {
     const evicted = queue.evict((one) => one.touched.some((actor) => stale.has(actor)))
     for (const actor of stale) residents.reload(actor)
     if (ticket.attempts >= defectsMax) finish(ticket, Exit.die(defect))
-    for (const one of [ticket, ...evicted]) route(one)
+    for (const one of [...evicted, ticket]) route(one)
   }
 
   const reloadIfLanded = (ids: ReadonlyArray<AccountId>): void => {
@@ -137,7 +145,7 @@ const make = Effect.fnUntraced(function* (node: string) {
     onReady: (actor) => {
       const { mailbox, readers } = actor
       actor.mailbox = []
-      actor.readers = []
+      actor.readers = new Set()
       for (const ticket of mailbox) route(ticket)
       for (const reader of readers) reader(Exit.succeed(actor.committed))
     },
@@ -174,19 +182,17 @@ const make = Effect.fnUntraced(function* (node: string) {
     },
     onLost: (ticket) => finish(ticket, Exit.fail(new Indeterminate({ commandId: ticket.command.commandId }))),
     onRepeat: (ticket) => {
+      ticket.isRepeat = true
       repeats.noteStorm(clock.nowUnsafe())
       repeats.lookUp(ticket)
+      reloadIfLanded(ticket.accounts)
     },
     onEvicted: (tickets, stale) => {
       for (const actor of stale) residents.reload(actor)
       for (const ticket of tickets) {
         reloadIfLanded(ticket.accounts)
         if (ticket.attempts <= limits.redecideMax) route(ticket)
-        else
-          finish(
-            ticket,
-            unavailable("this account", `conflicts with another writer ${ticket.attempts} times over`)
-          )
+        else giveUp(ticket, "this account", `conflicts with another writer ${ticket.attempts} times over`)
       }
     }
   })
@@ -196,7 +202,8 @@ const make = Effect.fnUntraced(function* (node: string) {
     const commandHash = hashCommand(command)
     const underWay = inFlight.get(command.commandId)
     if (underWay !== undefined) {
-      if (underWay.commandHash === commandHash) return underWay.join(resume, true)
+      const deadline = clock.nowUnsafe() + limits.commandDeadlineMs
+      if (underWay.commandHash === commandHash) return underWay.join(resume, deadline)
       return resume(Exit.fail(new CommandIdReused({ commandId: command.commandId })))
     }
     const known = repeats.recall(command.commandId, commandHash)
@@ -213,7 +220,7 @@ const make = Effect.fnUntraced(function* (node: string) {
         return resume(overloaded(`account ${id}`))
       }
     }
-    ticket.join(resume, false)
+    ticket.await(resume)
     inFlight.set(command.commandId, ticket)
     if (repeats.isStorm(now)) repeats.lookUp(ticket)
     else route(ticket)
@@ -227,9 +234,10 @@ const make = Effect.fnUntraced(function* (node: string) {
       if (ticket.deadline > until) break // all have the same patience, and the map is in order of arrival
       const { commandId } = ticket.command
       if (ticket.phase === "queued") unsent.add(ticket)
-      else if (ticket.phase === "flying") ticket.answer(Exit.fail(new Indeterminate({ commandId })))
+      else if (ticket.phase === "flying")
+        ticket.answerUntil(until, Exit.fail(new Indeterminate({ commandId })))
       else {
-        finish(ticket, unavailable("event store", trouble))
+        giveUp(ticket, "event store", trouble)
         for (const id of ticket.accounts) emptied.add(id)
       }
     }
@@ -240,7 +248,7 @@ const make = Effect.fnUntraced(function* (node: string) {
     if (unsent.size === 0) return
     const reason = pipeline.stats.trouble ?? `no room in a batch within ${limits.commandDeadlineMs} ms`
     const evicted = queue.evict((ticket) => unsent.has(ticket))
-    for (const ticket of evicted) if (unsent.has(ticket)) finish(ticket, unavailable("event store", reason))
+    for (const ticket of evicted) if (unsent.has(ticket)) giveUp(ticket, "event store", reason)
     for (const ticket of evicted) {
       reloadIfLanded(ticket.accounts)
       route(ticket)
@@ -252,14 +260,23 @@ const make = Effect.fnUntraced(function* (node: string) {
     Effect.forkScoped
   )
 
+  /** Ends whatever is left: nobody is to wait for lanes that stop. */
+  const abort = (): void => {
+    expire(Number.POSITIVE_INFINITY)
+    for (const ticket of inFlight.values()) {
+      finish(ticket, Exit.fail(new Indeterminate({ commandId: ticket.command.commandId })))
+    }
+  }
+
   // Added last, so it runs first: what was accepted is answered before the lanes stop.
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => {
       isClosing = true
+      if (inFlight.size === 0) return Effect.void
       return Effect.sleep(drainLookMs).pipe(
         Effect.repeat({ while: () => inFlight.size > 0 }),
         Effect.timeoutOption(limits.commandDeadlineMs),
-        Effect.andThen(Effect.sync(() => expire(Number.POSITIVE_INFINITY)))
+        Effect.andThen(Effect.sync(abort))
       )
     })
   )
@@ -305,7 +322,8 @@ const make = Effect.fnUntraced(function* (node: string) {
       const actor = residents.get(account, clock.nowUnsafe())
       if (actor === undefined) return resume(unavailable("this node", "memory for accounts is full"))
       if (actor.phase === "ready") return resume(Exit.succeed(actor.committed))
-      actor.readers.push(resume)
+      actor.readers.add(resume)
+      return Effect.sync(() => actor.readers.delete(resume))
     }).pipe(
       Effect.timeoutOrElse({
         duration: limits.queryDeadlineMs,

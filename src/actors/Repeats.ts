@@ -63,6 +63,8 @@ export const makeRepeats = Effect.fnUntraced(function* (events: RepeatsEvents) {
 
   const lookUpSome = Effect.gen(function* () {
     yield* wake.await
+    // What is asked for in the same tick is looked up in one query, and never inside of `lookUp`.
+    yield* Effect.yieldNow
     const batch = pending.splice(0, lookupMax)
     if (pending.length === 0) wake.closeUnsafe()
     const waiting = batch.filter((ticket) => ticket.phase !== "settled")

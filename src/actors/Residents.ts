@@ -44,9 +44,12 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
   const snapshotter = yield* Snapshotter
   const actors = new Map<AccountId, AccountActor>()
   const wanted = new Set<AccountActor>()
+  /** Being read; nobody decides on them meanwhile, so a second reading would find the same, or come too late. */
+  const reading = new Set<AccountActor>()
   const wake = Latch.makeUnsafe(false)
 
   const want = (actor: AccountActor): void => {
+    if (reading.has(actor)) return
     wanted.add(actor)
     wake.openUnsafe()
   }
@@ -91,29 +94,21 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
     return actor
   }
 
-  const loadSome = Effect.gen(function* () {
-    yield* wake.await
-    const batch = [...wanted].slice(0, loadBatchMax)
-    for (const actor of batch) wanted.delete(actor)
-    if (wanted.size === 0) wake.closeUnsafe()
-    if (batch.length === 0) return
-    const loaded = yield* loadHeads(
-      batch.map((actor) => actor.id),
-      limits.snapshotEvery
-    ).pipe(
+  const load = Effect.fnUntraced(function* (batch: ReadonlyArray<AccountActor>) {
+    const ids = batch.map((actor) => actor.id)
+    const loaded = yield* loadHeads(ids, limits.snapshotEvery).pipe(
       Effect.catch((error) => {
         events.onUnavailable(error.message)
         return Effect.sleep(retryMs).pipe(Effect.as(undefined))
-      }),
-      Effect.onExitIf(
-        (exit) => exit._tag === "Failure",
-        () => Effect.sync(() => batch.forEach(want))
-      )
+      })
     )
-    if (loaded === undefined) return batch.forEach(want)
+    for (const actor of batch) reading.delete(actor)
     for (const actor of batch) {
-      const found = loaded.get(actor.id)
-      if (found === undefined || actor.phase !== "loading") continue
+      const found = loaded?.get(actor.id)
+      if (found === undefined) {
+        want(actor)
+        continue
+      }
       for (const milestone of found.milestones) snapshotter.offerUnsafe(milestone)
       if (Result.isSuccess(found.head)) {
         actor.load(found.head.success)
@@ -124,10 +119,29 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
       }
     }
   })
-  const loader = loadSome.pipe(
-    Effect.catchDefect((defect) => Effect.logError("a loader failed and goes on", defect)),
-    Effect.forever
-  )
+  const loader = Effect.gen(function* () {
+    yield* wake.await
+    // What is asked for in the same tick is read in one batch, and never inside of `get`.
+    yield* Effect.yieldNow
+    const batch = [...wanted].slice(0, loadBatchMax)
+    for (const actor of batch) {
+      wanted.delete(actor)
+      reading.add(actor)
+    }
+    if (wanted.size === 0) wake.closeUnsafe()
+    if (batch.length === 0) return
+    yield* load(batch).pipe(
+      Effect.catchDefect((defect) => {
+        for (const actor of batch) {
+          reading.delete(actor)
+          if (actor.phase === "loading") want(actor)
+        }
+        return Effect.logError("a loader failed and goes on", defect).pipe(
+          Effect.andThen(Effect.sleep(retryMs))
+        )
+      })
+    )
+  }).pipe(Effect.forever)
   for (let index = 0; index < loaders; index++) yield* Effect.forkScoped(loader)
 
   const passivateIdle = Effect.sync(() => {

@@ -28,6 +28,7 @@ export class Snapshotter extends Context.Service<
       })
       yield* saveSome.pipe(
         Effect.catch((error) => Effect.logWarning("snapshots were not saved", error.message)),
+        Effect.catchDefect((defect) => Effect.logError("snapshots could not be saved", defect)),
         Effect.forever,
         Effect.forkScoped
       )

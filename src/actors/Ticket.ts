@@ -30,6 +30,7 @@ interface Waiter {
   readonly resume: (settlement: Settlement) => void
   /** True for a caller that sent the id while it was under way already. */
   readonly joined: boolean
+  readonly deadline: Instant
 }
 
 export class Ticket {
@@ -46,6 +47,8 @@ export class Ticket {
   recordedAt: Instant = 0
   /** How often it was decided in vain because of a conflict of its own. */
   attempts = 0
+  /** The log was seen to hold its id already: "nothing was done" would be a lie from here on. */
+  isRepeat = false
   #waiters: Array<Waiter> = []
 
   constructor(command: Command, commandHash: string, deadline: Instant) {
@@ -55,11 +58,25 @@ export class Ticket {
     this.deadline = deadline
   }
 
-  join(resume: (settlement: Settlement) => void, joined: boolean): void {
-    this.#waiters.push({ resume, joined })
+  /** The first caller; its patience is the ticket's. */
+  await(resume: (settlement: Settlement) => void): void {
+    this.#waiters.push({ resume, joined: false, deadline: this.deadline })
   }
 
-  /** Answers all waiters and forgets them; a later waiter may still join while the ticket is under way. */
+  /** A caller that came later with the same command, and has patience of its own. */
+  join(resume: (settlement: Settlement) => void, deadline: Instant): void {
+    this.#waiters.push({ resume, joined: true, deadline })
+  }
+
+  /** Answers those whose patience ends at `until`, while the ticket is still under way. */
+  answerUntil(until: Instant, settlement: Settlement): void {
+    const late = this.#waiters.filter((waiter) => waiter.deadline <= until)
+    if (late.length === 0) return
+    this.#waiters = this.#waiters.filter((waiter) => waiter.deadline > until)
+    for (const { resume } of late) resume(settlement)
+  }
+
+  /** Answers all waiters and forgets them. */
   answer(settlement: Settlement): void {
     const waiters = this.#waiters
     this.#waiters = []

@@ -29,13 +29,13 @@ export const makeWriters = Effect.fnUntraced(function* (node: string, openSince:
   const wall = yield* Clock.Clock
   const limits = yield* LedgerConfig
   const live = new Set<WriterId>()
+  const closedNow = (now: Instant): Instant => Math.min(openSince() ?? now, now) - 1
   let refusal: string | undefined = "the clock was not compared with the store's yet"
 
   /** Raises the clock over everything that may have been answered, and compares it with the store's. */
   const beat = Effect.fnUntraced(function* (writers: ReadonlyArray<WriterId>) {
     const now = clock.nowUnsafe()
-    const closedAt = Math.min(openSince() ?? now, now) - 1
-    clock.raiseUnsafe(closedAt + 1)
+    const closedAt = closedNow(now)
     const sentAt = wall.currentTimeMillisUnsafe()
     const storeNow = yield* store.heartbeat(writers.map((writerId) => ({ writerId, closedAt })))
     const answeredAt = wall.currentTimeMillisUnsafe()
@@ -48,16 +48,17 @@ export const makeWriters = Effect.fnUntraced(function* (node: string, openSince:
     refusal = isOff
       ? `this node's clock is ${skew} ms off the event store's (${limits.clockSkewMaxMs} ms allowed)`
       : undefined
-    return storeNow
+    // Others may have taken for closed what the store's clock has passed before it knew of us; while the clock
+    // is off nothing is decided.
+    if (!isOff) clock.raiseUnsafe(storeNow)
   })
 
   const registerFirst = Effect.fnUntraced(function* (lane: number) {
     const nonce = yield* Random.nextIntBetween(0, 36 ** 6)
     const writerId = `${node}.${wall.currentTimeMillisUnsafe().toString(36)}.${nonce.toString(36)}.${lane}`
-    yield* store.registerWriter({ writerId, node, closedAt: clock.nowUnsafe() - 1 })
     // From its first sight of this writer, nobody takes an instant for closed that it may still write at.
-    const storeNow = yield* beat([writerId])
-    clock.raiseUnsafe(Math.min(storeNow, wall.currentTimeMillisUnsafe() + limits.clockSkewMaxMs))
+    yield* store.registerWriter({ writerId, node, closedAt: closedNow(clock.nowUnsafe()) })
+    yield* beat([writerId])
     live.add(writerId)
     return writerId
   })
