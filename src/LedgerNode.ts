@@ -65,7 +65,7 @@ export const layer = (services: Services) =>
   Ledger.layer.pipe(
     Layer.provideMerge(ReadSide.layer),
     Layer.provideMerge(writeSide(services.nodeName)),
-    Layer.provideMerge(Bus.layer({ url: services.natsUrl })),
+    Layer.provideMerge(Bus.layer({ url: services.natsUrl, replicas: services.natsReplicas ?? 1 })),
     Layer.provideMerge(stores(services)),
     Layer.provide(SecureRandom.layerWebCrypto)
   )

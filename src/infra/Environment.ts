@@ -10,15 +10,18 @@ export interface Services {
   readonly readModelUrl: Redacted.Redacted
   /** `nats://host:port`, several separated by commas. */
   readonly natsUrl: string
+  /** Servers that keep each message of the bus; 1 by default, 3 where there are three. */
+  readonly natsReplicas?: number
   /** Names this process among the nodes: letters, digits, `-` and `_`. */
   readonly nodeName: string
 }
 
-/** `CHRONICLE_EVENT_STORE_URL`, `CHRONICLE_READ_MODEL_URL`, `CHRONICLE_NATS_URL`, `CHRONICLE_NODE_NAME`. */
+/** `CHRONICLE_EVENT_STORE_URL`, `CHRONICLE_READ_MODEL_URL`, `CHRONICLE_NATS_URL`, `CHRONICLE_NATS_REPLICAS`, `CHRONICLE_NODE_NAME`. */
 export const servicesConfig: Config.Config<Services> = Config.all({
   eventStoreUrl: Config.Redacted("CHRONICLE_EVENT_STORE_URL"),
   readModelUrl: Config.Redacted("CHRONICLE_READ_MODEL_URL"),
   natsUrl: Config.String("CHRONICLE_NATS_URL"),
+  natsReplicas: Config.Int("CHRONICLE_NATS_REPLICAS").pipe(Config.withDefault(1)),
   nodeName: Config.String("CHRONICLE_NODE_NAME").pipe(Config.withDefault("node-1"))
 })
 
