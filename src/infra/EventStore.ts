@@ -40,16 +40,16 @@ export class EventStore extends Context.Service<
     readonly readStream: (
       from: StreamFrom & { readonly upTo?: Version; readonly limit: number }
     ) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreUnavailable>
-    /** Many accounts' events in one query, ordered by account and version, at most `limit` rows in all. */
+    /** Many accounts' events, ordered by account and version, at most `limit` rows in all; no account twice. */
     readonly readStreams: (
       from: ReadonlyArray<StreamFrom>,
       limit: number
     ) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreUnavailable>
-    /** Single events by their keys; those that do not exist are left out. */
+    /** Single events by their keys, ordered by account and version; those that do not exist are left out. */
     readonly readEvents: (
       keys: ReadonlyArray<{ readonly account: AccountId; readonly version: Version }>
     ) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreUnavailable>
-    /** The first event (ordinal 0) of each command id that was accepted. */
+    /** The first event (ordinal 0) of each command id that was accepted, ordered by command id. */
     readonly findCommands: (
       commands: ReadonlyArray<CommandId>
     ) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreUnavailable>

@@ -25,16 +25,20 @@ export class EventStoreClient extends Context.Service<
           url,
           connectTimeout: limits.storeConnectMs,
           keepAlive: "5 seconds",
-          startupParameters: { statement_timeout: String(limits.storeStatementMs) },
           idleTimeout: "5 minutes"
         } as const
+        const statement_timeout = String(limits.storeStatementMs)
         const commits = yield* PgClient.make({
           ...options,
+          // I6 does not hang on how the server was set up.
+          startupParameters: { statement_timeout, synchronous_commit: "on" },
           applicationName: "chronicle commits",
           maxConnections: limits.lanes
         })
         const reads = yield* PgClient.make({
           ...options,
+          // A plan that PostgreSQL keeps from the time when a table was small would read all of it for each key.
+          startupParameters: { statement_timeout, enable_seqscan: "off" },
           applicationName: "chronicle reads",
           maxConnections: limits.storeReaders
         })

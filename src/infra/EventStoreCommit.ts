@@ -36,7 +36,7 @@ const paramsOf = (commit: Commit, row: CommitRow): ReadonlyArray<unknown> => [
 
 const own = `SELECT row_count, keys FROM commits WHERE writer_id = $1 AND seq = $2`
 
-/** LATERAL with a LIMIT keeps PostgreSQL on the primary key, even with a plan made while the table was empty. */
+/** LATERAL with a LIMIT keeps PostgreSQL from hashing the table. */
 const sameEvents = `
   SELECT count(*) FROM unnest($1::text[], $2::int8[], $3::text[]) AS mine(account_id, version, hash)
   CROSS JOIN LATERAL (
@@ -51,13 +51,9 @@ const takenVersions = `
     WHERE e.account_id = mine.account_id AND e.version = mine.version LIMIT 1
   ) AS found`
 
-const takenCommands = `
-  SELECT found.command_id FROM unnest($1::text[]) AS mine(command_id)
-  CROSS JOIN LATERAL (
-    SELECT e.command_id FROM events e WHERE e.command_id = mine.command_id AND e.ordinal = 0 LIMIT 1
-  ) AS found`
+const takenCommands = `SELECT command_id FROM events WHERE command_id = ANY($1::text[]) AND ordinal = 0`
 
-/** What cancelling a statement may take beside the timeout: the driver drains an abandoned one for five seconds. */
+/** After this the driver abandons the statement, for which it may take five seconds more. */
 const graceMs = 1_000
 
 export const makeCommit = Effect.fnUntraced(function* (query: Query) {
@@ -83,6 +79,8 @@ export const makeCommit = Effect.fnUntraced(function* (query: Query) {
     const state = sqlStateOf(error)
     const reason = describeSqlError(error)
     if (state === "23505") return lookUp(query, commit, row)
+    // A value that no column holds: it was not sent, and would not be the next time.
+    if (error.reason.cause instanceof PgTypes.CodecError) return Effect.die(error)
     return Effect.succeed(
       isRolledBack(state) || isRefused(state)
         ? CommitOutcome.NotWritten({ reason })
@@ -110,13 +108,13 @@ const lookUp = (query: Query, commit: Commit, row: CommitRow): Effect.Effect<Com
       if (Number(found[0]) === 0) return CommitOutcome.Fenced()
       return yield* proveSame(query, commit, found[1] === keysToText(row.keys))
     }
+    yield* dieIfTwice(commit)
     const versions = yield* query(takenVersions, [
       textArray(commit.events.map((event) => event.accountId)),
       int8Array(commit.events.map((event) => event.version))
     ])
     const first = commit.events.filter((event) => event.ordinal === 0)
     const commands = yield* query(takenCommands, [textArray(first.map((event) => event.commandId))])
-    if (versions.length === 0 && commands.length === 0) yield* dieIfTwice(commit)
     // Branded ids of this very commit come back.
     const events = new Map(commit.events.map((event) => [`${event.accountId}@${event.version}`, event]))
     const ids = new Map(first.map((event) => [event.commandId as string, event.commandId]))

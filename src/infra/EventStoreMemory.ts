@@ -95,6 +95,8 @@ const commitTo = (tables: Tables, commit: Commit): CommitOutcome => {
       `writer ${commit.writerId} sent another commit under number ${commit.seq}, which it had used`
     )
   }
+  const fault = findTwice(commit)
+  if (fault !== undefined) throw new Error(fault)
   const versions = commit.events
     .filter((event) => tables.at(event.accountId, event.version) !== undefined)
     .map((event) => ({ account: event.accountId, version: event.version }))
@@ -102,8 +104,6 @@ const commitTo = (tables: Tables, commit: Commit): CommitOutcome => {
     .filter((event) => event.ordinal === 0 && tables.commands.has(event.commandId))
     .map((event) => event.commandId)
   if (versions.length > 0 || commands.length > 0) return CommitOutcome.Conflict({ versions, commands })
-  const fault = findTwice(commit)
-  if (fault !== undefined) throw new Error(fault)
   tables.append(row, commit.events)
   return CommitOutcome.Committed()
 }

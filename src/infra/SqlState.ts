@@ -12,13 +12,15 @@ export const sqlStateOf = (error: SqlError): string | undefined => {
 /** What a person reads in a log or an error: the server's own words, with code and detail. */
 export const describeSqlError = (error: SqlError): string => {
   const cause: unknown = error.reason.cause
-  const words = cause instanceof Error && cause.message !== "" ? cause.message : error.message
+  const field = (name: string): string | undefined => {
+    const value: unknown = typeof cause === "object" && cause !== null ? Reflect.get(cause, name) : undefined
+    return typeof value === "string" && value !== "" ? value : undefined
+  }
+  // A refused connection to a name with two addresses has a code and no words.
+  const words = field("message") ?? field("code") ?? error.message
   const code = sqlStateOf(error)
-  const detail =
-    typeof cause === "object" && cause !== null && "detail" in cause && typeof cause.detail === "string"
-      ? `; ${cause.detail}`
-      : ""
-  if (code !== undefined) return `${words} (${code}${detail})`
+  const detail = field("detail")
+  if (code !== undefined) return `${words} (${code}${detail === undefined ? "" : `; ${detail}`})`
   return error.reason.operation === "connect" ? `cannot connect: ${words}` : words
 }
 

@@ -1,12 +1,110 @@
 /** The contract of the event store on PostgreSQL, with broken connections, and the law that memory is the same. */
-import { inject } from "@effect/vitest"
+
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, inject, it } from "@effect/vitest"
+import { Effect, Layer, Redacted } from "effect"
+import { SqlClient } from "effect/sql"
+import { emptyHead } from "../../src/domain/Head.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
+import { Snapshots } from "../../src/infra/Snapshots.ts"
+import { execute, freshEventStore } from "../support/databases.ts"
+import { accountId, commandId, storedEvent, storedEvents } from "../support/storedEvents.ts"
 import { eventStoreContract } from "./eventStoreContract.ts"
 import { eventStoreFaults } from "./eventStoreFaults.ts"
 import { eventStoreLaw } from "./eventStoreLaw.ts"
 import { twoClients } from "./twoClients.ts"
 
-const url = inject("postgresUrl")
+const serverUrl = inject("postgresUrl")
 
-eventStoreContract("PostgreSQL", twoClients(url))
-eventStoreFaults("PostgreSQL", url)
-eventStoreLaw("PostgreSQL", url, 25)
+eventStoreContract("PostgreSQL", twoClients(serverUrl))
+eventStoreFaults("PostgreSQL", serverUrl)
+eventStoreLaw("PostgreSQL", serverUrl, 25)
+
+describe("the event store on PostgreSQL alone", () => {
+  const stores = (url: string) =>
+    Layer.fresh(
+      Layer.merge(EventStore.layer, Snapshots.layer).pipe(
+        Layer.provide(EventStoreClient.layer(Redacted.make(url)))
+      )
+    )
+
+  it.live("reads no table of the log as a whole, not even with plans from when it was small", () =>
+    Effect.gen(function* () {
+      const url = yield* freshEventStore(serverUrl)
+      const counts = Effect.flatMap(
+        SqlClient.SqlClient,
+        (sql) => sql<{ relname: string; seq_scan: bigint; idx_scan: bigint }>`
+          SELECT relname, seq_scan, idx_scan FROM pg_stat_user_tables
+          WHERE relname IN ('events', 'commits', 'snapshots') ORDER BY relname`
+      ).pipe(Effect.provide(PgClient.layer({ url: Redacted.make(url) })))
+      yield* Effect.gen(function* () {
+        const store = yield* EventStore
+        const snapshots = yield* Snapshots
+        const account = accountId("plan")
+        const taken = storedEvents("plan", 1, 2)
+        yield* store.registerWriter({ writerId: "plan", node: "n", closedAt: 1 })
+        yield* store.commit({ writerId: "plan", seq: 1, events: taken })
+        yield* snapshots.save([emptyHead(account)])
+        // Now the server knows how small the tables are.
+        yield* execute(url, "VACUUM ANALYZE")
+        for (let times = 0; times < 20; times++) {
+          yield* store.commit({ writerId: "plan", seq: 1, events: taken })
+          yield* store.commit({ writerId: "plan-2", seq: 1, events: taken })
+          yield* store.readStream({ account, after: 0, limit: 5 })
+          yield* store.readStreams([{ account, after: 0 }], 5)
+          yield* store.readEvents([{ account, version: 1 }])
+          yield* store.findCommands([commandId("plan-1")])
+          yield* store.listAccounts({ after: "", limit: 5 })
+          yield* store.readTail({ writerId: "plan", after: 0, limit: 5 })
+          yield* store.lastRecordedAt
+          yield* store.listWriters
+          yield* snapshots.latest([account])
+          yield* snapshots.before(account, { version: 5 })
+          yield* snapshots.before(account, { recordedAt: 5 })
+        }
+      }).pipe(Effect.provide(stores(url)))
+      // The server publishes a session's counts at the latest when the session ends.
+      const found = yield* counts.pipe(
+        Effect.delay("20 millis"),
+        Effect.repeat({ until: (rows) => rows.every((row) => row.idx_scan >= 20n), times: 500 })
+      )
+      assert.deepStrictEqual(
+        found.map((row) => row.relname),
+        ["commits", "events", "snapshots"]
+      )
+      for (const row of found) {
+        assert.isAtLeast(Number(row.idx_scan), 20)
+        // The building of the indexes counts too, a few times.
+        assert.isBelow(Number(row.seq_scan), 10)
+      }
+    })
+  )
+
+  it.live("writes nothing of a commit with a text that PostgreSQL cannot hold, and says so", () =>
+    Effect.gen(function* () {
+      const url = yield* freshEventStore(serverUrl)
+      yield* Effect.gen(function* () {
+        const store = yield* EventStore
+        const good = storedEvent({ account: "nul", version: 1 })
+        const bad = storedEvent({ account: "nul", version: 2, payload: "\u0000" })
+        const outcome = yield* store.commit({ writerId: "nul", seq: 1, events: [good, bad] })
+        assert.strictEqual(outcome._tag, "NotWritten")
+        const rows = yield* store.readStream({ account: accountId("nul"), after: 0, limit: 5 })
+        assert.deepStrictEqual(rows, [])
+      }).pipe(Effect.provide(stores(url)))
+    })
+  )
+
+  it.live("says which table is missing when the database was not migrated", () =>
+    Effect.gen(function* () {
+      yield* Effect.gen(function* () {
+        const store = yield* EventStore
+        const error = yield* Effect.flip(store.lastRecordedAt)
+        assert.match(error.message, /^event store: relation "commits" does not exist \(42P01/)
+        const outcome = yield* store.commit({ writerId: "w", seq: 1, events: storedEvents("a", 1, 1) })
+        assert.strictEqual(outcome._tag, "NotWritten")
+      }).pipe(Effect.provide(stores(serverUrl)))
+    })
+  )
+})
