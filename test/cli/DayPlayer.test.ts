@@ -152,6 +152,36 @@ describe("an undisturbed day", () => {
       }).pipe(Random.withSeed(seed))
   )
 
+  it.effect("sends commands of one id one after another, also on different accounts", () =>
+    Effect.gen(function* () {
+      const ledger = new FakeLedger()
+      const dispatch = ledger.dispatch(new Life())
+      const fast = new Set<string>()
+      const twice = [
+        command({ commandId: "x", ...open("a") }),
+        command({ commandId: "x", ...open("b") }),
+        command({ commandId: "y", ...open("c") })
+      ]
+      const result = yield* play(toLines(twice), {
+        journal: forgetful,
+        dispatch: (command) =>
+          // The first takes its time until all that do not wait for it are through.
+          "account" in command && command.account === "a"
+            ? Effect.andThen(
+                Effect.repeat(Effect.yieldNow, { until: () => fast.has("c"), times: 1_000 }),
+                Effect.andThen(Effect.replicateEffect(Effect.yieldNow, 50), dispatch(command))
+              )
+            : Effect.tap(dispatch(command), () =>
+                Effect.sync(() => {
+                  if ("account" in command) fast.add(command.account)
+                })
+              )
+      })
+      assert.deepInclude(result, { accepted: 2, refused: { CommandIdReused: 1 } })
+      assert.deepEqual(ledger.endState, inOrder(twice))
+    }).pipe(Random.withSeed("one id"))
+  )
+
   it.effect("runs commands of different accounts at the same time, within the limit", () =>
     Effect.gen(function* () {
       let underWay = 0
@@ -299,6 +329,20 @@ describe("the journal", () => {
       yield* live(trap, world, new Life())
       assert.deepEqual(world.ledger.endState, stateOfTrap)
     }).pipe(Random.withSeed("full"))
+  )
+
+  it.effect("stays closed after a failed write, for what then stands in the file is unknown", () =>
+    Effect.gen(function* () {
+      const disk = new FakeDisk()
+      yield* Effect.gen(function* () {
+        const journal = yield* openPlayJournal("day.journal")
+        disk.fullAfter = 1
+        yield* Effect.flip(journal.record({ ordinal: 1, digest: "d", reason: "r" }))
+        disk.fullAfter = Number.POSITIVE_INFINITY
+        const error = yield* Effect.flip(journal.record({ ordinal: 2, digest: "d", reason: "r" }))
+        assert.strictEqual(error._tag, "PlatformError")
+      }).pipe(Effect.scoped, Effect.provide(disk.layer(new Life())))
+    })
   )
 
   it.effect.each(["{", '{"ordinal":9,"dig', "\0\0\0\0\n", '{"ordinal":"9"}\n{"ordinal":2}\n'])(
