@@ -1,0 +1,200 @@
+/** docker-compose.yml, the Dockerfile and what they mount enter; that they match what the code needs is checked. */
+import { spawnSync } from "node:child_process"
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { NodeServices } from "@effect/platform-node"
+import { expect, it } from "@effect/vitest"
+import { ConfigProvider, Effect, Option, Redacted, Schema } from "effect"
+import { describe } from "vitest"
+import { parse } from "yaml"
+import packageJson from "../package.json" with { type: "json" }
+import { findNatsServer } from "../src/infra/dev/Programs.ts"
+import { servicesConfig } from "../src/infra/Environment.ts"
+
+const root = join(import.meta.dirname, "..")
+const read = (file: string) => readFileSync(join(root, file), "utf8")
+
+/** A service as this project writes it; fields that are not checked are left out. */
+const Service = Schema.Struct({
+  image: Schema.optionalKey(Schema.String),
+  build: Schema.optionalKey(Schema.String),
+  command: Schema.optionalKey(Schema.Union([Schema.String, Schema.Array(Schema.String)])),
+  environment: Schema.optionalKey(Schema.Record(Schema.String, Schema.String)),
+  ports: Schema.optionalKey(Schema.Array(Schema.String)),
+  volumes: Schema.optionalKey(Schema.Array(Schema.String)),
+  read_only: Schema.optionalKey(Schema.Boolean),
+  healthcheck: Schema.optionalKey(Schema.Struct({ test: Schema.Array(Schema.String) })),
+  networks: Schema.optionalKey(
+    Schema.Struct({ default: Schema.Struct({ aliases: Schema.Array(Schema.String) }) })
+  ),
+  depends_on: Schema.optionalKey(
+    Schema.Record(
+      Schema.String,
+      Schema.Struct({
+        condition: Schema.Literals(["service_started", "service_healthy", "service_completed_successfully"])
+      })
+    )
+  )
+})
+const Compose = Schema.Struct({
+  services: Schema.Record(Schema.String, Service),
+  volumes: Schema.Record(Schema.String, Schema.Null)
+})
+
+const { services, volumes } = Schema.decodeUnknownSync(Compose)(
+  parse(read("docker-compose.yml"), { merge: true })
+)
+const service = (name: string): typeof Service.Type => services[name] ?? expect.fail(`no service ${name}`)
+const named = (prefix: string) =>
+  Object.keys(services).filter((name) => new RegExp(`^${prefix}-\\d$`).test(name))
+const dockerfile = read("Dockerfile")
+const environment = service("ledger").environment ?? {}
+const config = Effect.runSync(servicesConfig.parse(ConfigProvider.fromUnknown(environment)))
+
+describe("docker-compose.yml", () => {
+  it("has three CockroachDB nodes that join each other and share the name in the ledger's URL", () => {
+    const nodes = named("cockroach")
+    expect(nodes.length).toBe(3)
+    const { hostname } = new URL(Redacted.value(config.eventStoreUrl))
+    for (const node of nodes) {
+      expect(service(node).command).toContain(`--advertise-addr=${node} --join=${nodes.join(",")}`)
+      expect(service(node).networks?.default.aliases).toContain(hostname)
+    }
+  })
+
+  it("has three NATS servers with JetStream, each with a name and a volume of its own", () => {
+    const servers = named("nats")
+    expect(servers.length).toBe(3)
+    for (const server of servers) {
+      expect(service(server).environment).toEqual({ NATS_SERVER_NAME: server })
+      expect(service(server).volumes).toEqual([
+        "./docker/nats.conf:/etc/nats/nats.conf:ro",
+        `${server}:/data`
+      ])
+      expect(service(server).command).toEqual(["--config", "/etc/nats/nats.conf"])
+    }
+    expect(config.natsUrl.split(",")).toEqual(servers.map((server) => `nats://${server}:4222`))
+    expect(config.natsReplicas).toBe(servers.length)
+  })
+
+  it("syncs each message to disk and joins the NATS servers in one cluster", () => {
+    const conf = read("docker/nats.conf")
+    expect(conf).toMatch(/jetstream \{[^}]*store_dir: "\/data"[^}]*sync_interval: always\s*\}/)
+    for (const server of named("nats")) expect(conf).toContain(`"nats://${server}:6222"`)
+    expect(conf).toContain("server_name: $NATS_SERVER_NAME")
+  })
+
+  it.effect("has a NATS configuration that the server accepts", () =>
+    Effect.gen(function* () {
+      const program = yield* findNatsServer
+      const directory = mkdtempSync(join(tmpdir(), "chronicle-nats-"))
+      // Servers before 2.10 do not know the field; the image's does.
+      const conf = read("docker/nats.conf").replace("sync_interval: always", "").replace("/data", directory)
+      writeFileSync(join(directory, "nats.conf"), conf)
+      const { status, stderr } = spawnSync(program, ["-t", "-c", join(directory, "nats.conf")], {
+        env: { NATS_SERVER_NAME: "nats-1" },
+        encoding: "utf8"
+      })
+      rmSync(directory, { recursive: true })
+      expect(stderr).toContain("is valid")
+      expect(status).toBe(0)
+    }).pipe(Effect.provide(NodeServices.layer))
+  )
+
+  it("gives the ledger variables that the code reads, and every one without a default", () => {
+    const sources = globSync("src/**/*.ts", { cwd: root }).map(read).join("\n")
+    for (const name of Object.keys(environment)) expect(sources).toContain(`"${name}"`)
+    for (const name of ["EVENT_STORE_URL", "READ_MODEL_URL", "NATS_URL"]) {
+      const { [`CHRONICLE_${name}`]: _, ...others } = environment
+      const parsed = Effect.runSync(Effect.option(servicesConfig.parse(ConfigProvider.fromUnknown(others))))
+      expect(Option.isNone(parsed)).toBe(true)
+    }
+  })
+
+  it("gives PostgreSQL the user, the password and the database of the ledger's URL", () => {
+    const url = new URL(Redacted.value(config.readModelUrl))
+    expect(service(url.hostname).environment).toEqual({
+      POSTGRES_USER: url.username,
+      POSTGRES_PASSWORD: url.password,
+      POSTGRES_DB: url.pathname.slice(1)
+    })
+  })
+
+  it("makes the database of the event store's URL before the schema", () => {
+    const database = new URL(Redacted.value(config.eventStoreUrl)).pathname.slice(1)
+    expect(String(service("cockroach-init").command)).toContain(`CREATE DATABASE IF NOT EXISTS ${database}"`)
+    expect(service("migrate").depends_on?.["cockroach-init"]?.condition).toBe(
+      "service_completed_successfully"
+    )
+    expect(service("migrate").command).toEqual(["migrate"])
+    expect(service("migrate").environment).toEqual(environment)
+  })
+
+  it("starts the ledger after the migration, when every service is healthy", () => {
+    const conditions = service("ledger").depends_on ?? {}
+    expect(conditions.migrate?.condition).toBe("service_completed_successfully")
+    for (const name of [...named("cockroach"), ...named("nats"), "postgres"]) {
+      expect(conditions[name]?.condition).toBe("service_healthy")
+    }
+  })
+
+  it("waits for health only where health is checked, and for services that exist", () => {
+    for (const [name, { depends_on = {} }] of Object.entries(services)) {
+      for (const [other, { condition }] of Object.entries(depends_on)) {
+        expect(Object.keys(services), `${name} waits for ${other}`).toContain(other)
+        if (condition === "service_healthy") expect(service(other).healthcheck, other).toBeDefined()
+      }
+    }
+  })
+
+  it("pins every image to a release", () => {
+    for (const [name, { image }] of Object.entries(services)) {
+      expect(image, name).toMatch(/:v?\d+\.\d+(\.\d+)?(-[a-z0-9.]+)?$/)
+    }
+  })
+
+  it("publishes ports on this machine only", () => {
+    for (const { ports = [] } of Object.values(services)) {
+      for (const port of ports) expect(port).toMatch(/^127\.0\.0\.1:\d+:\d+$/)
+    }
+  })
+
+  it("declares every volume it uses, and mounts only files that exist", () => {
+    const sources = Object.values(services).flatMap(({ volumes = [] }) =>
+      volumes.map((v) => v.split(":")[0] ?? "")
+    )
+    for (const source of sources) {
+      expect(source.startsWith("./") ? existsSync(join(root, source)) : source in volumes, source).toBe(true)
+    }
+    expect(Object.keys(volumes).filter((name) => !sources.includes(name))).toEqual([])
+  })
+})
+
+describe("Dockerfile", () => {
+  it("runs the Node of package.json, as somebody who is not root", () => {
+    const images = [...dockerfile.matchAll(/^FROM node:(\d+)\.\d+\.\d+-/gm)].map(([, major]) => major)
+    const major = packageJson.devDependencies.node.split(".")[0]
+    expect(images).toEqual([major, major])
+    expect(dockerfile).toMatch(/^USER node$/m)
+    expect(service("ledger").read_only).toBe(true)
+  })
+
+  it("copies what exists, and the build context holds it", () => {
+    const copied = [...dockerfile.matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(
+      ([, files]) => files?.split(" ") ?? []
+    )
+    expect(copied).toContain("src")
+    expect(copied).toContain("migrations")
+    const context = read(".dockerignore").split("\n")
+    for (const file of new Set(copied)) {
+      expect(existsSync(join(root, file)), file).toBe(true)
+      expect(context).toContain(`!${file}`)
+    }
+  })
+
+  it("starts the command line that package.json names", () => {
+    const entry = /^ENTRYPOINT \["node", "(.+)"\]$/m.exec(dockerfile)?.[1]
+    expect(packageJson.scripts.chronicle).toBe(`node_modules/.bin/node ${entry}`)
+  })
+})
