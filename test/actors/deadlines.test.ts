@@ -1,0 +1,231 @@
+/** A store that hangs, and limits that are reached: every caller is answered in time, and with the truth. */
+import { assert, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { FaultyStore } from "../support/faultyStore.ts"
+import {
+  deposit,
+  fund,
+  type LedgerNode,
+  memoryStores,
+  open,
+  outcomeOf,
+  readStream,
+  startNode,
+  tally,
+  until,
+  withdraw
+} from "../support/ledgerWorld.ts"
+
+const deadlineMs = 10_000
+/** More than the deadline and one look at it. */
+const overMs = deadlineMs + 100
+
+const sendAll = (node: LedgerNode, commands: ReadonlyArray<ReturnType<typeof deposit>>) =>
+  Effect.forEach(commands, (command) => Effect.forkChild(Effect.result(node.send(command))))
+
+const outcomes = (fibers: ReadonlyArray<Fiber.Fiber<Parameters<typeof outcomeOf>[0]>>) =>
+  Effect.map(Effect.forEach(fibers, Fiber.join), (results) => results.map(outcomeOf))
+
+/** A funded node of one lane over a store that can be held. */
+const heldNode = Effect.fnUntraced(function* (accounts: ReadonlyArray<string>, limits = {}) {
+  const inner = yield* EventStore
+  const faulty = FaultyStore.over(inner)
+  const node = yield* startNode("held", { store: faulty.store, limits: { lanes: 1, ...limits } })
+  yield* fund(node, accounts, 100n)
+  return { inner, faulty, node }
+})
+
+it.effect(
+  "while the store hangs, what was sent is indeterminate, and what was not is unavailable and never lands",
+  () =>
+    Effect.gen(function* () {
+      const { inner, faulty, node } = yield* heldNode(["a", "b"])
+      faulty.hold("commit")
+      const flying = yield* sendAll(node, [deposit("a", 1n, "sent")])
+      yield* until("the commit is held", () => faulty.held() === 1)
+      const queued = yield* sendAll(node, [deposit("a", 2n, "unsent-1"), deposit("b", 2n, "unsent-2")])
+      yield* TestClock.adjust(overMs)
+      assert.deepStrictEqual(yield* outcomes(flying), ["Indeterminate"])
+      assert.deepStrictEqual(yield* outcomes(queued), ["Unavailable", "Unavailable"])
+      // Sent again while it is still under way: the second caller has patience of its own.
+      const again = yield* sendAll(node, [deposit("a", 1n, "sent")])
+      yield* TestClock.adjust(deadlineMs / 2)
+      assert.strictEqual(again[0]?.pollUnsafe(), undefined)
+      faulty.release()
+      assert.deepStrictEqual(yield* outcomes(again), ["Replayed"])
+      yield* until("all is settled", () => node.dispatcher.stats().inFlight === 0)
+      yield* TestClock.adjust(overMs)
+      assert.deepStrictEqual((yield* readStream(inner, "a")).map((row) => row.commandId).slice(2), ["sent"])
+      assert.strictEqual((yield* readStream(inner, "b")).length, 2)
+      assert.deepStrictEqual(yield* outcomes(yield* sendAll(node, [deposit("b", 2n, "unsent-2")])), [
+        "Accepted"
+      ])
+    }).pipe(Effect.provide(memoryStores))
+)
+
+it.effect("a caller that joined gets an indeterminate answer at its own deadline", () =>
+  Effect.gen(function* () {
+    const { faulty, node } = yield* heldNode(["a"])
+    faulty.hold("commit")
+    const first = yield* sendAll(node, [deposit("a", 1n, "sent")])
+    yield* TestClock.adjust(deadlineMs / 2)
+    const joined = yield* sendAll(node, [deposit("a", 1n, "sent")])
+    yield* TestClock.adjust(deadlineMs / 2 + 100)
+    assert.deepStrictEqual(yield* outcomes(first), ["Indeterminate"])
+    assert.strictEqual(joined[0]?.pollUnsafe(), undefined)
+    yield* TestClock.adjust(deadlineMs / 2)
+    assert.deepStrictEqual(yield* outcomes(joined), ["Indeterminate"])
+    faulty.release()
+  }).pipe(Effect.provide(memoryStores))
+)
+
+it.effect("what expires in the queue takes along nothing that came after it", () =>
+  Effect.gen(function* () {
+    const { inner, faulty, node } = yield* heldNode(["a"])
+    faulty.hold("commit")
+    const flying = yield* sendAll(node, [deposit("a", 1n, "sent")])
+    yield* until("the commit is held", () => faulty.held() === 1)
+    const early = yield* sendAll(node, [deposit("a", 1_000n, "early")])
+    yield* TestClock.adjust(deadlineMs / 2)
+    const late = yield* sendAll(node, [withdraw("a", 50n, "late-1"), withdraw("a", 1_000n, "late-2")])
+    yield* TestClock.adjust(deadlineMs / 2 + 100)
+    faulty.release()
+    assert.deepStrictEqual(yield* outcomes(early), ["Unavailable"])
+    // Decided again without the deposit that never was.
+    assert.deepStrictEqual(yield* outcomes(late), ["Accepted", "InsufficientFunds"])
+    assert.deepStrictEqual(yield* outcomes(flying), ["Indeterminate"])
+    assert.deepStrictEqual((yield* readStream(inner, "a")).map((row) => row.commandId).slice(2), [
+      "sent",
+      "late-1"
+    ])
+  }).pipe(Effect.provide(memoryStores))
+)
+
+it.effect("an account that cannot be loaded in time is unavailable, and usable once the store is back", () =>
+  Effect.gen(function* () {
+    const { faulty, node: first } = yield* heldNode(["a"])
+    yield* first.stop
+    const node = yield* startNode("later", { store: faulty.store })
+    faulty.script = ({ method }) => (method === "readStreams" ? "unavailable" : undefined)
+    const waiting = yield* sendAll(node, [deposit("a", 1n, "unloaded")])
+    yield* TestClock.adjust(overMs)
+    assert.deepStrictEqual(yield* outcomes(waiting), ["Unavailable"])
+    faulty.script = () => undefined
+    yield* TestClock.adjust(1_000)
+    assert.deepStrictEqual(yield* outcomes(yield* sendAll(node, [deposit("a", 1n, "unloaded")])), [
+      "Accepted"
+    ])
+  }).pipe(Effect.provide(memoryStores))
+)
+
+it.effect("a repeat that is known to be in the log is never told that nothing was done", () =>
+  Effect.gen(function* () {
+    const { faulty, node: first } = yield* heldNode(["a"])
+    yield* first.send(deposit("a", 1n, "accepted"))
+    yield* first.stop
+    const node = yield* startNode("later", { store: faulty.store })
+    faulty.script = ({ method }) => (method === "findCommands" ? "unavailable" : undefined)
+    const repeat = yield* sendAll(node, [deposit("a", 1n, "accepted")])
+    yield* TestClock.adjust(overMs)
+    assert.deepStrictEqual(yield* outcomes(repeat), ["Indeterminate"])
+    faulty.script = () => undefined
+    yield* TestClock.adjust(1_000)
+    assert.deepStrictEqual(yield* outcomes(yield* sendAll(node, [deposit("a", 1n, "accepted")])), [
+      "Replayed"
+    ])
+  }).pipe(Effect.provide(memoryStores))
+)
+
+it.effect("after a sending of unknown end, no deadline says that nothing was done", () =>
+  Effect.gen(function* () {
+    const { inner, faulty, node } = yield* heldNode(["a"])
+    const sent = faulty.callsOf("commit")
+    // It lands unseen; the row in the way is gone at the second look; then the store is away for long.
+    faulty.script = ({ method, nth }) =>
+      method !== "commit"
+        ? undefined
+        : nth === sent
+          ? "landedUnknown"
+          : nth === sent + 1
+            ? "unnamedConflict"
+            : "notWritten"
+    const lost = yield* sendAll(node, [deposit("a", 7n, "landed")])
+    yield* TestClock.adjust(overMs)
+    assert.deepStrictEqual(yield* outcomes(lost), ["Indeterminate"])
+    faulty.script = () => undefined
+    const again = yield* sendAll(node, [deposit("a", 7n, "landed")])
+    yield* TestClock.adjust(2_000)
+    assert.deepStrictEqual(yield* outcomes(again), ["Replayed"])
+    assert.strictEqual((yield* readStream(inner, "a")).length, 3)
+  }).pipe(Effect.provide(memoryStores))
+)
+
+it.effect(
+  "at the bound of the node or of one account a command is refused at once, and others are not harmed",
+  () =>
+    Effect.gen(function* () {
+      const { faulty, node } = yield* heldNode(["a", "b"], { inFlightMax: 8, inFlightPerAccountMax: 5 })
+      faulty.hold("commit")
+      const onA = yield* sendAll(
+        node,
+        Array.from({ length: 5 }, () => deposit("a", 1n))
+      )
+      yield* until("the commit is held", () => faulty.held() === 1)
+      const full = yield* Effect.flip(node.send(deposit("a", 1n)))
+      if (full._tag !== "Overloaded") return assert.fail(full._tag)
+      assert.include(full.what, "account a")
+      assert.isAtLeast(full.retryAfterMs, 1)
+      const onB = yield* sendAll(
+        node,
+        Array.from({ length: 3 }, () => deposit("b", 1n))
+      )
+      yield* Effect.yieldNow
+      const more = yield* Effect.flip(node.send(deposit("b", 1n)))
+      if (more._tag !== "Overloaded") return assert.fail(more._tag)
+      assert.include(more.what, "this node")
+      faulty.release()
+      assert.deepStrictEqual(tally(yield* outcomes([...onA, ...onB])), { Accepted: 8 })
+      assert.deepStrictEqual(yield* outcomes(yield* sendAll(node, [deposit("a", 1n)])), ["Accepted"])
+    }).pipe(Effect.provide(memoryStores))
+)
+
+it.effect("a node that closes answers all it accepted, and refuses what comes after", () =>
+  Effect.gen(function* () {
+    const { faulty, node } = yield* heldNode(["a", "b"])
+    faulty.hold("commit")
+    const accepted = yield* sendAll(node, [deposit("a", 1n, "a-1"), deposit("a", 1n), deposit("b", 1n)])
+    yield* until("the commit is held", () => faulty.held() === 1)
+    const stopped = yield* Effect.forkChild(node.stop)
+    yield* TestClock.adjust(100)
+    const refused = yield* Effect.flip(node.send(deposit("a", 1n)))
+    assert.strictEqual(refused._tag, "Unavailable")
+    assert.strictEqual(stopped.pollUnsafe(), undefined)
+    faulty.release()
+    assert.deepStrictEqual(yield* outcomes(accepted), ["Accepted", "Accepted", "Accepted"])
+    yield* TestClock.adjust(100)
+    yield* Fiber.join(stopped)
+    assert.isTrue((yield* node.send(deposit("a", 1n, "a-1"))).replayed)
+    assert.strictEqual((yield* Effect.flip(node.send(open("c"))))._tag, "Unavailable")
+  }).pipe(Effect.provide(memoryStores))
+)
+
+it.effect("a node that closes while the store hangs leaves no caller waiting", () =>
+  Effect.gen(function* () {
+    const { inner, faulty, node } = yield* heldNode(["a"])
+    faulty.hold("commit")
+    const flying = yield* sendAll(node, [deposit("a", 1n)])
+    yield* until("the commit is held", () => faulty.held() === 1)
+    yield* TestClock.adjust(1)
+    const queued = yield* sendAll(node, [deposit("a", 1n)])
+    const stopped = yield* Effect.forkChild(node.stop)
+    yield* TestClock.adjust(overMs)
+    assert.deepStrictEqual(yield* outcomes(flying), ["Indeterminate"])
+    assert.deepStrictEqual(yield* outcomes(queued), ["Unavailable"])
+    yield* TestClock.adjust(overMs)
+    yield* Fiber.join(stopped)
+    assert.strictEqual((yield* readStream(inner, "a")).length, 2)
+    faulty.release()
+  }).pipe(Effect.provide(memoryStores))
+)

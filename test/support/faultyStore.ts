@@ -1,0 +1,226 @@
+/** A store enters; one that fails, delays, repeats and lies by script or by hand leaves. */
+import { Effect, Latch } from "effect"
+import { genesis, link } from "../../src/domain/HashChain.ts"
+import { CommandId } from "../../src/domain/Ids.ts"
+import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
+import { type Commit, CommitOutcome, StoreUnavailable } from "../../src/infra/EventStore.ts"
+import type { Store } from "./ledgerWorld.ts"
+
+/** What may befall the sending of a commit. */
+export const commitFaults = [
+  /** Nothing is sent. */
+  "notWritten",
+  /** It lands, and the answer is lost. */
+  "landedUnknown",
+  /** It is lost, and nobody knows. */
+  "lostUnknown",
+  /** The answer is lost at once, and it lands some time later, after the next sending maybe. */
+  "landsLate",
+  /** Takes a while, and nothing is written. */
+  "slowNotWritten",
+  /** Takes a while before it is sent. */
+  "slow",
+  /** Takes a while after it has landed. */
+  "slowAnswer",
+  /** Hangs until released (by hand, or by the clock of the script), then is sent. */
+  "hangs",
+  /** Another writer appends to its first account just before. */
+  "overtaken",
+  /** A conflict in which nothing is named: the row in the way is gone again. */
+  "unnamedConflict",
+  /** Its writer is fenced just before. */
+  "fenced",
+  /** A defect before anything is sent. */
+  "dies",
+  /** A defect after it has landed. */
+  "diesLanded"
+] as const
+export type CommitFault = (typeof commitFaults)[number]
+
+/** What may befall any other call. */
+export const readFaults = ["unavailable", "slowRead"] as const
+export type ReadFault = (typeof readFaults)[number]
+export type Fault = CommitFault | ReadFault
+
+export type Method = Exclude<keyof Store, "product" | "scan">
+
+/** One call of the store; `index` counts all calls from 0, `nth` those of the method. */
+export interface Call {
+  readonly method: Method
+  readonly index: number
+  readonly nth: number
+}
+export type Script = (call: Call) => Fault | undefined
+
+const slowMs = 40
+const lateMs = 25
+
+const unavailable = new StoreUnavailable({ store: "event store", reason: "a fault of the test" })
+
+export class FaultyStore {
+  readonly store: Store
+  /** How often each method was called, and each fault befell. */
+  readonly calls = new Map<Method, number>()
+  readonly befell = new Map<Fault, number>()
+  script: Script = () => undefined
+  /** Events that streams gave. */
+  rowsRead = 0
+  readonly #inner: Store
+  readonly #gates = new Map<Method, Latch.Latch>()
+  #held = 0
+  #index = 0
+  #foreign = 0
+
+  static over(inner: Store, script?: Script): FaultyStore {
+    return new FaultyStore(inner, script)
+  }
+
+  private constructor(inner: Store, script?: Script) {
+    this.#inner = inner
+    if (script !== undefined) this.script = script
+    this.store = {
+      ...inner,
+      commit: (commit) => this.#commit(commit),
+      readStream: (from) => this.#other("readStream", this.#counted(inner.readStream(from))),
+      readStreams: (from, limit) => this.#other("readStreams", this.#counted(inner.readStreams(from, limit))),
+      readEvents: (keys) => this.#other("readEvents", inner.readEvents(keys)),
+      findCommands: (commands) => this.#other("findCommands", inner.findCommands(commands)),
+      listAccounts: (page) => this.#other("listAccounts", inner.listAccounts(page)),
+      registerWriter: (writer) => this.#other("registerWriter", inner.registerWriter(writer)),
+      heartbeat: (writers) => this.#other("heartbeat", inner.heartbeat(writers)),
+      listWriters: this.#other("listWriters", inner.listWriters),
+      fenceWriter: (writer) => this.#other("fenceWriter", inner.fenceWriter(writer)),
+      readTail: (from) => this.#other("readTail", inner.readTail(from)),
+      lastRecordedAt: this.#other("lastRecordedAt", inner.lastRecordedAt),
+      relayCursors: this.#other("relayCursors", inner.relayCursors),
+      moveRelayCursors: (cursors) => this.#other("moveRelayCursors", inner.moveRelayCursors(cursors))
+    }
+  }
+
+  /** From here on every call of the method waits, until `release`. */
+  hold(method: Method): void {
+    this.#gates.set(method, Latch.makeUnsafe(false))
+  }
+
+  /** Lets all go on that are held, and holds no more. */
+  release(): void {
+    const gates = [...this.#gates.values()]
+    this.#gates.clear()
+    for (const gate of gates) gate.openUnsafe()
+  }
+
+  /** Calls that are being held. */
+  held(): number {
+    return this.#held
+  }
+
+  callsOf(method: Method): number {
+    return this.calls.get(method) ?? 0
+  }
+
+  #next(method: Method): Fault | undefined {
+    const nth = this.callsOf(method)
+    this.calls.set(method, nth + 1)
+    const fault = this.script({ method, index: this.#index++, nth })
+    if (fault !== undefined) this.befell.set(fault, (this.befell.get(fault) ?? 0) + 1)
+    return fault
+  }
+
+  #counted<A extends ReadonlyArray<unknown>, E>(read: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return Effect.tap(read, (rows) => Effect.sync(() => (this.rowsRead += rows.length)))
+  }
+
+  #gate(method: Method): Effect.Effect<void> {
+    const gate = this.#gates.get(method)
+    if (gate === undefined) return Effect.void
+    this.#held++
+    return gate.await.pipe(Effect.ensuring(Effect.sync(() => this.#held--)))
+  }
+
+  #other<A>(method: Method, call: Effect.Effect<A, StoreUnavailable>): Effect.Effect<A, StoreUnavailable> {
+    return Effect.suspend(() => {
+      const fault = this.#next(method)
+      const sent = Effect.andThen(this.#gate(method), call)
+      if (fault === "unavailable") return Effect.andThen(this.#gate(method), Effect.fail(unavailable))
+      return fault === "slowRead" ? Effect.delay(sent, slowMs) : sent
+    })
+  }
+
+  #commit(commit: Commit): Effect.Effect<CommitOutcome> {
+    return Effect.suspend(() => {
+      const fault = this.#next("commit")
+      return Effect.andThen(this.#gate("commit"), this.#befall(fault, commit))
+    })
+  }
+
+  #befall(fault: Fault | undefined, commit: Commit): Effect.Effect<CommitOutcome> {
+    const send = this.#inner.commit(commit)
+    const unknown = CommitOutcome.Unknown({ reason: "a fault of the test" })
+    switch (fault) {
+      case "notWritten":
+        return Effect.succeed(CommitOutcome.NotWritten({ reason: "a fault of the test" }))
+      case "landedUnknown":
+        return Effect.as(send, unknown)
+      case "lostUnknown":
+        return Effect.succeed(unknown)
+      case "landsLate":
+        // It may break a rule when it comes so late that its number was used again: nothing is written then.
+        return send.pipe(
+          Effect.delay(lateMs),
+          Effect.catchDefect(() => Effect.void),
+          Effect.forkDetach,
+          Effect.as(unknown)
+        )
+      case "slowNotWritten":
+        return Effect.delay(
+          Effect.succeed(CommitOutcome.NotWritten({ reason: "a fault of the test" })),
+          slowMs
+        )
+      case "slow":
+        return Effect.delay(send, slowMs)
+      case "slowAnswer":
+        return Effect.tap(send, () => Effect.sleep(slowMs))
+      case "hangs":
+        return Effect.delay(send, slowMs * 20)
+      case "overtaken":
+        return Effect.andThen(this.#overtake(commit), send)
+      case "unnamedConflict":
+        return Effect.succeed(CommitOutcome.Conflict({ versions: [], commands: [] }))
+      case "fenced":
+        return Effect.andThen(Effect.orDie(this.#inner.fenceWriter(commit.writerId)), send)
+      case "dies":
+        return Effect.die(new Error("a defect of the test"))
+      case "diesLanded":
+        return Effect.andThen(send, Effect.die(new Error("a defect of the test")))
+      default:
+        return send
+    }
+  }
+
+  /** Another writer, which believes to own the account, deposits 1 where the commit's first row is to stand. */
+  #overtake(commit: Commit): Effect.Effect<void> {
+    const first = commit.events.find((event) => event.version > 1)
+    if (first === undefined) return Effect.void
+    const before = { account: first.accountId, after: first.version - 2, limit: 1 }
+    return Effect.gen({ self: this }, function* () {
+      const [previous] = yield* Effect.orDie(this.#inner.readStream(before))
+      if (previous === undefined || previous.version !== first.version - 1) return
+      const id = `foreign-${++this.#foreign}-${commit.writerId.replaceAll(/[^A-Za-z0-9]/g, "-").slice(-40)}`
+      const unlinked: Omit<StoredEvent, "hash"> = {
+        accountId: first.accountId,
+        version: first.version,
+        type: "Deposited",
+        schemaVersion: 1,
+        payload: `{"amount":"1","contra":"external:foreign"}`,
+        commandId: CommandId.make(id),
+        ordinal: 0,
+        commandHash: "foreign",
+        recordedAt: previous.recordedAt,
+        effectiveAt: null,
+        context: null
+      }
+      const event = { ...unlinked, hash: link(previous.hash ?? genesis, unlinked) }
+      yield* this.#inner.commit({ writerId: id, seq: 1, events: [event] })
+    })
+  }
+}

@@ -1,0 +1,144 @@
+/** An event store enters; whole write sides of nodes over it, started and stopped at will, leave. */
+import { Effect, Exit, Layer, Result, Scope } from "effect"
+import { ClosedInstants } from "../../src/actors/ClosedInstants.ts"
+import { CommitFeed } from "../../src/actors/CommitFeed.ts"
+import { Dispatcher } from "../../src/actors/Dispatcher.ts"
+import { LedgerClock } from "../../src/actors/LedgerClock.ts"
+import { Snapshotter } from "../../src/actors/Snapshotter.ts"
+import { TimeTravel } from "../../src/actors/TimeTravel.ts"
+import { type Command, type CommandInput, fromHost } from "../../src/domain/Command.ts"
+import type { CommandError } from "../../src/domain/Errors.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
+import type { Receipt } from "../../src/domain/Receipt.ts"
+import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/LedgerConfig.ts"
+import { Snapshots } from "../../src/infra/Snapshots.ts"
+
+export type Store = EventStore["Service"]
+
+/** Stores of one world in memory; a suite over a database gives its own instead. */
+export const memoryStores = Layer.mergeAll(EventStore.layerMemory, Snapshots.layerMemory)
+
+export interface NodeOptions {
+  /** What differs from the defaults. */
+  readonly limits?: Partial<LedgerLimits>
+  /** Another store than the world's, a faulty one say. */
+  readonly store?: Store
+  readonly snapshots?: Snapshots["Service"]
+}
+
+export interface LedgerNode {
+  readonly dispatcher: Dispatcher["Service"]
+  readonly travel: TimeTravel["Service"]
+  readonly instants: ClosedInstants["Service"]
+  readonly clock: LedgerClock["Service"]
+  readonly send: (command: CommandInput) => Effect.Effect<Receipt, CommandError>
+  /** Closes the node as the end of its process would: drains, then fences its writers. */
+  readonly stop: Effect.Effect<void>
+}
+
+const services = (name: string) =>
+  Dispatcher.layer(name).pipe(
+    Layer.provideMerge(TimeTravel.layer),
+    Layer.provideMerge(
+      Layer.mergeAll(ClosedInstants.layer, Snapshotter.layer, LedgerClock.layer, CommitFeed.layer)
+    )
+  )
+
+/** A node of its own, sharing nothing with others but the store; it ends with the scope at the latest. */
+export const startNode = Effect.fnUntraced(function* (name: string, options: NodeOptions = {}) {
+  const scope = yield* Scope.fork(yield* Effect.scope)
+  const outside = Layer.mergeAll(
+    Layer.succeed(EventStore, options.store ?? (yield* EventStore)),
+    Layer.succeed(Snapshots, options.snapshots ?? (yield* Snapshots)),
+    Layer.succeed(LedgerConfig, { ...defaultLimits, ...options.limits })
+  )
+  const node = Layer.provide(services(name), outside)
+  const context = yield* Layer.buildWithMemoMap(node, Layer.makeMemoMapUnsafe(), scope)
+  const dispatcher = yield* Effect.provide(Dispatcher, context)
+  return {
+    dispatcher,
+    travel: yield* Effect.provide(TimeTravel, context),
+    instants: yield* Effect.provide(ClosedInstants, context),
+    clock: yield* Effect.provide(LedgerClock, context),
+    send: (input) => dispatcher.dispatch(toCommand(input)),
+    stop: Scope.close(scope, Exit.void)
+  } satisfies LedgerNode
+})
+
+let ids = 0
+
+/** A valid command from plain values; an id of its own unless one is given. */
+export const toCommand = (input: CommandInput): Command =>
+  Result.getOrThrow(fromHost({ commandId: `c-${++ids}`, ...input }))
+
+export const open = (account: string, overdraftLimit = 0n): CommandInput => ({
+  _tag: "OpenAccount",
+  account,
+  asset: "USD/2",
+  owner: "Ada",
+  overdraftLimit
+})
+export const deposit = (account: string, amount: bigint, commandId?: string): CommandInput => ({
+  _tag: "Deposit",
+  account,
+  amount,
+  ...(commandId === undefined ? {} : { commandId })
+})
+export const withdraw = (account: string, amount: bigint, commandId?: string): CommandInput => ({
+  _tag: "Withdraw",
+  account,
+  amount,
+  ...(commandId === undefined ? {} : { commandId })
+})
+export const transfer = (from: string, to: string, amount: bigint, commandId?: string): CommandInput => ({
+  _tag: "Transfer",
+  from,
+  to,
+  amount,
+  ...(commandId === undefined ? {} : { commandId })
+})
+
+/** Opens accounts with a first deposit each. */
+export const fund = (node: LedgerNode, accounts: ReadonlyArray<string>, amount: bigint) =>
+  Effect.map(
+    node.dispatcher.dispatchMany(
+      accounts.flatMap((account) => [toCommand(open(account)), toCommand(deposit(account, amount))])
+    ),
+    (results) => results.map(Result.getOrThrow)
+  )
+
+/** The tag of the error, or `"Accepted"`, or `"Replayed"`. */
+export const outcomeOf = (result: Result.Result<Receipt, CommandError>): string =>
+  Result.isFailure(result) ? result.failure._tag : result.success.replayed ? "Replayed" : "Accepted"
+
+/** How often each value occurs. */
+export const tally = (values: ReadonlyArray<string>): Record<string, number> => {
+  const counts: Record<string, number> = {}
+  for (const value of values) counts[value] = (counts[value] ?? 0) + 1
+  return counts
+}
+
+export const readStream = (store: Store, account: string) =>
+  store.readStream({ account: account as AccountId, after: 0, limit: 1_000_000 }) // ids of tests are valid
+
+/** The whole log, by account. */
+export const readLog = Effect.fnUntraced(function* (store: Store) {
+  const log = new Map<AccountId, ReadonlyArray<StoredEvent>>()
+  for (let after = ""; ; ) {
+    const page = yield* store.listAccounts({ after, limit: 1_000 })
+    for (const account of page) log.set(account, yield* readStream(store, account))
+    const last = page.at(-1)
+    if (last === undefined) return log as ReadonlyMap<AccountId, ReadonlyArray<StoredEvent>>
+    after = last
+  }
+})
+
+/** Waits, one turn of all other fibers after another, until the condition holds; no clock passes. */
+export const until = Effect.fnUntraced(function* (what: string, condition: () => boolean) {
+  for (let turns = 0; !condition(); turns++) {
+    if (turns > 100_000) return yield* Effect.die(new Error(`waited in vain until ${what}`))
+    yield* Effect.yieldNow
+  }
+})
