@@ -2,7 +2,7 @@
 import { Result } from "effect"
 import type { OpenedAccount } from "./Account.ts"
 import { amountOf, type Event, type EventType } from "./Event.ts"
-import { type BrokenLog, type Head, step } from "./Head.ts"
+import { type BrokenLog, type Head, type Step, step } from "./Head.ts"
 import type { AccountId, CommandId, ContraId, Instant, Version } from "./Ids.ts"
 import type { Asset } from "./Money.ts"
 import type { StoredEvent } from "./StoredEvent.ts"
@@ -51,6 +51,7 @@ export interface ContraEntry {
 
 /** Everything one event adds to the read model. */
 export interface Posted {
+  readonly event: Event
   readonly head: OpenedHead
   readonly line: StatementLine
   readonly transfer: TransferRow | undefined
@@ -59,45 +60,49 @@ export interface Posted {
 
 /** The reducer. A row that does not follow the head, or cannot be read, is a `BrokenLog`. */
 export const post = (head: Head, row: StoredEvent): Result.Result<Posted, BrokenLog> =>
-  Result.map(step(head, row), ({ head: next, event }) => {
-    const { account } = next
-    if (account._tag === "Absent") throw new Error(`account ${account.id} has an event and is absent`)
-    const times = { recordedAt: row.recordedAt, effectiveAt: row.effectiveAt ?? row.recordedAt }
-    const description = describe(event)
-    return {
-      head: { ...next, account },
-      line: {
-        account: account.id,
-        version: account.version,
-        type: event._tag,
-        amount: amountOf(event),
-        balance: account.balance,
-        asset: account.asset,
-        counterparty: counterpartyOf(event),
-        description,
-        commandId: row.commandId,
-        ...times
-      },
-      transfer:
-        event._tag === "TransferSent"
-          ? {
-              id: row.commandId,
-              from: account.id,
-              fromVersion: account.version,
-              to: event.to,
-              toVersion: event.toVersion,
-              asset: account.asset,
-              amount: event.amount,
-              description,
-              ...times
-            }
-          : undefined,
-      contra:
-        event._tag === "Deposited" || event._tag === "Withdrawn"
-          ? { contra: event.contra, asset: account.asset, amount: -amountOf(event) }
-          : undefined
-    }
-  })
+  Result.map(step(head, row), (followed) => postedOf(row, followed))
+
+/** What a row that followed its head adds. */
+export const postedOf = (row: StoredEvent, { head: next, event }: Step): Posted => {
+  const { account } = next
+  if (account._tag === "Absent") throw new Error(`account ${account.id} has an event and is absent`)
+  const times = { recordedAt: row.recordedAt, effectiveAt: row.effectiveAt ?? row.recordedAt }
+  const description = describe(event)
+  return {
+    event,
+    head: { ...next, account },
+    line: {
+      account: account.id,
+      version: account.version,
+      type: event._tag,
+      amount: amountOf(event),
+      balance: account.balance,
+      asset: account.asset,
+      counterparty: counterpartyOf(event),
+      description,
+      commandId: row.commandId,
+      ...times
+    },
+    transfer:
+      event._tag === "TransferSent"
+        ? {
+            id: row.commandId,
+            from: account.id,
+            fromVersion: account.version,
+            to: event.to,
+            toVersion: event.toVersion,
+            asset: account.asset,
+            amount: event.amount,
+            description,
+            ...times
+          }
+        : undefined,
+    contra:
+      event._tag === "Deposited" || event._tag === "Withdrawn"
+        ? { contra: event.contra, asset: account.asset, amount: -amountOf(event) }
+        : undefined
+  }
+}
 
 const counterpartyOf = (event: Event): string | null => {
   switch (event._tag) {

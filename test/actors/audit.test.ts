@@ -1,0 +1,355 @@
+/** A ledger on real databases is tampered with in every way that SQL allows; the audit names the row each time. */
+import { assert, inject, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { Audit, type AuditReport, type Finding } from "../../src/actors/Audit.ts"
+import { genesis, link } from "../../src/domain/HashChain.ts"
+import { AccountId } from "../../src/domain/Ids.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { auditWorld, Tampering, tampered } from "../support/auditWorld.ts"
+
+interface Tamper {
+  /** What was done; the title of the test. */
+  readonly what: string
+  readonly log?: ReadonlyArray<string>
+  readonly books?: ReadonlyArray<string>
+  /** The finding that stands first, with words of its reason. */
+  readonly names: Partial<Finding> & { readonly words: RegExp }
+}
+
+const at = (account: string, version: number) => `account_id = '${account}' AND version = ${version}`
+const update = (set: string, account: string, version: number) =>
+  `UPDATE events SET ${set} WHERE ${at(account, version)}`
+const event = (invariant: Finding["invariant"], account: string, version: number, words: RegExp) =>
+  ({ invariant, where: "events", account, version, words }) as const
+const book = (account: string, version: number | undefined, column: string | undefined, words: RegExp) => ({
+  invariant: "I8" as const,
+  where: "read model" as const,
+  account,
+  ...(version === undefined ? {} : { version }),
+  ...(column === undefined ? {} : { column }),
+  words
+})
+const changed = /was changed/
+
+const tampers: ReadonlyArray<Tamper> = [
+  {
+    what: "an instant moved by a millisecond",
+    log: [update("recorded_at = recorded_at + '1 ms'", "alice", 3)],
+    names: event("I5", "alice", 3, changed)
+  },
+  {
+    what: "a changed hash",
+    log: [update("hash = 'x' || substr(hash, 2)", "bob", 2)],
+    names: event("I5", "bob", 2, changed)
+  },
+  {
+    what: "white space in a payload",
+    log: [update("payload = replace(payload, ',', ', ')", "alice", 2)],
+    names: event("I5", "alice", 2, changed)
+  },
+  {
+    what: "a changed amount",
+    log: [update(`payload = replace(payload, '"100"', '"900"')`, "alice", 3)],
+    names: event("I5", "alice", 3, changed)
+  },
+  {
+    what: "a payload that is no JSON",
+    log: [update("payload = '{'", "carol", 2)],
+    names: event("I5", "carol", 2, changed)
+  },
+  {
+    what: "a changed type",
+    log: [update("type = 'Withdrawn'", "alice", 2)],
+    names: event("I5", "alice", 2, changed)
+  },
+  {
+    what: "a changed schema version",
+    log: [update("schema_version = 9", "alice", 1)],
+    names: event("I5", "alice", 1, changed)
+  },
+  {
+    what: "an effective instant that was added",
+    log: [update("effective_at = recorded_at - interval '1 day'", "alice", 2)],
+    names: event("I5", "alice", 2, changed)
+  },
+  {
+    what: "a context that was added",
+    log: [update(`context = '{"caller":"mallory"}'`, "alice", 2)],
+    names: event("I5", "alice", 2, changed)
+  },
+  {
+    what: "a changed command id",
+    log: [update("command_id = 'other'", "alice", 2)],
+    names: event("I5", "alice", 2, changed)
+  },
+  {
+    what: "a changed command hash",
+    log: [update("command_hash = 'other'", "alice", 2)],
+    names: event("I5", "alice", 2, changed)
+  },
+  {
+    what: "a changed ordinal",
+    log: [update("ordinal = 7", "bob", 2)],
+    names: event("I5", "bob", 2, changed)
+  },
+  {
+    what: "a row that changed its account",
+    log: [`UPDATE events SET account_id = 'erin', version = 3 WHERE ${at("dave", 3)}`],
+    names: event("I1", "dave", 3, /committed, and is missing/)
+  },
+  {
+    what: "a version renumbered",
+    log: [update("version = 40", "alice", 4)],
+    names: event("I1", "alice", 4, /missing, the next one is 5/)
+  },
+  {
+    what: "the last version renumbered",
+    log: [update("version = 40", "dave", 3)],
+    names: event("I1", "dave", 3, /missing, the next one is 40/)
+  },
+  {
+    what: "two versions exchanged",
+    log: [
+      update("version = 1000", "alice", 5),
+      update("version = 5", "alice", 6),
+      update("version = 6", "alice", 1000)
+    ],
+    names: event("I5", "alice", 5, changed)
+  },
+  {
+    what: "a row deleted in the middle",
+    log: [`DELETE FROM events WHERE ${at("bob", 3)}`],
+    names: event("I1", "bob", 3, /missing, the next one is 4/)
+  },
+  {
+    what: "a row deleted at the end",
+    log: [`DELETE FROM events WHERE ${at("dave", 3)}`],
+    names: event("I1", "dave", 3, /committed, and is missing/)
+  },
+  {
+    what: "a row deleted at the start",
+    log: [`DELETE FROM events WHERE ${at("carol", 1)}`],
+    names: event("I1", "carol", 1, /missing, the next one is 2/)
+  },
+  {
+    what: "a whole account deleted",
+    log: ["DELETE FROM events WHERE account_id = 'dave'"],
+    names: event("I1", "dave", 1, /missing, as are 2 later ones/)
+  },
+  {
+    what: "a commit row deleted",
+    log: ["DELETE FROM commits WHERE keys LIKE '%alice\",2%'"],
+    names: event("I4", "alice", 2, /no commit .* lists it/)
+  },
+  {
+    what: "all events and commits deleted",
+    log: ["DELETE FROM events", "DELETE FROM commits"],
+    names: { invariant: "I1", where: "commits", words: /it is missing, and all up to/ }
+  },
+  {
+    what: "a commit that lists other versions",
+    log: [`UPDATE commits SET keys = replace(keys, '"dave",3,3', '"dave",4,4')`],
+    names: event("I1", "dave", 4, /committed, and is missing/)
+  },
+  {
+    what: "a commit that counts otherwise",
+    log: ["UPDATE commits SET row_count = row_count + 1 WHERE keys LIKE '%dave%,3,3%'"],
+    names: event("I4", "dave", 3, /no commit .* lists it/)
+  },
+  {
+    what: "a commit whose keys are no JSON",
+    log: ["UPDATE commits SET keys = '[' WHERE keys LIKE '%dave%,3,3%'"],
+    names: event("I4", "dave", 3, /no commit .* lists it/)
+  },
+  {
+    what: "a writer deleted",
+    log: ["DELETE FROM writers WHERE node = 'first'"],
+    names: event("I4", "alice", 1, /no commit of a known writer lists it/)
+  },
+  {
+    what: "a snapshot with another balance",
+    log: [
+      `UPDATE snapshots SET state = replace(state, '"balance":"', '"balance":"9') WHERE account_id = 'alice' AND version = 3`
+    ],
+    names: {
+      invariant: "I8",
+      where: "snapshots",
+      account: "alice",
+      version: 3,
+      column: "state",
+      words: /state is/
+    }
+  },
+  {
+    what: "a snapshot with another hash",
+    log: ["UPDATE snapshots SET hash = 'x' WHERE account_id = 'alice' AND version = 3"],
+    names: {
+      invariant: "I8",
+      where: "snapshots",
+      account: "alice",
+      version: 3,
+      column: "hash",
+      words: /hash is x/
+    }
+  },
+  {
+    what: "a snapshot that cannot be read",
+    log: ["UPDATE snapshots SET state = '{' WHERE account_id = 'alice' AND version = 3"],
+    names: { invariant: "I8", where: "snapshots", account: "alice", version: 3, words: /cannot be read/ }
+  },
+  {
+    what: "a snapshot of no event",
+    log: ["UPDATE snapshots SET version = 999 WHERE account_id = 'alice' AND version = 3"],
+    names: { invariant: "I8", where: "snapshots", account: "alice", version: 999, words: /no such event/ }
+  },
+  {
+    what: "a balance off by one",
+    books: ["UPDATE books_v1_balances SET balance = balance + 1 WHERE account = 'alice'"],
+    names: book("alice", 7, "balance", /balance is 826, the log says 825/)
+  },
+  {
+    what: "a balance row with another status",
+    books: ["UPDATE books_v1_balances SET status = 'open' WHERE account = 'dave'"],
+    names: book("dave", 3, "status", /status is open/)
+  },
+  {
+    what: "a balance row with another owner",
+    books: ["UPDATE books_v1_balances SET owner = 'Mallory' WHERE account = 'dave'"],
+    names: book("dave", 3, "owner", /owner is Mallory/)
+  },
+  {
+    what: "a balance row with other metadata",
+    books: ["UPDATE books_v1_balances SET metadata = 'x' WHERE account = 'dave'"],
+    names: book("dave", 3, "metadata", /metadata is x/)
+  },
+  {
+    what: "a balance row ahead of the log",
+    books: ["UPDATE books_v1_balances SET version = 99 WHERE account = 'bob'"],
+    names: book("bob", 99, "version", /log ends at version 5/)
+  },
+  {
+    what: "a balance row behind its lines",
+    books: ["UPDATE books_v1_balances SET version = 2 WHERE account = 'dave'"],
+    names: book("dave", 2, "status", /status is frozen/)
+  },
+  {
+    what: "a balance row of nobody",
+    books: [
+      "INSERT INTO books_v1_balances SELECT 'zoe', version, status, asset, owner, overdraft_limit, balance, metadata, recorded_at, hash FROM books_v1_balances WHERE account = 'dave'"
+    ],
+    names: book("zoe", 3, undefined, /no such account/)
+  },
+  {
+    what: "a balance row deleted",
+    books: ["DELETE FROM books_v1_balances WHERE account = 'dave'"],
+    names: book("dave", 1, undefined, /at version 0 only/)
+  },
+  {
+    what: "a line with another amount",
+    books: ["UPDATE books_v1_statement_lines SET amount = 8 WHERE account = 'dave' AND version = 2"],
+    names: book("dave", 2, "amount", /amount is 8, the log says 9/)
+  },
+  {
+    what: "a line with another running balance",
+    books: ["UPDATE books_v1_statement_lines SET balance = 8 WHERE account = 'dave' AND version = 2"],
+    names: book("dave", 2, "balance", /balance is 8/)
+  },
+  {
+    what: "a line with another description",
+    books: ["UPDATE books_v1_statement_lines SET description = 'x' WHERE account = 'dave' AND version = 2"],
+    names: book("dave", 2, "description", /description is x/)
+  },
+  {
+    what: "a line deleted",
+    books: ["DELETE FROM books_v1_statement_lines WHERE account = 'alice' AND version = 4"],
+    names: book("alice", 4, undefined, /statement line is missing/)
+  },
+  {
+    what: "a line of no event",
+    books: [
+      "INSERT INTO books_v1_statement_lines SELECT account, 99, type, amount, balance, asset, counterparty, description, command_id, recorded_at, effective_at FROM books_v1_statement_lines WHERE account = 'dave' AND version = 2"
+    ],
+    names: book("dave", 99, undefined, /no such event/)
+  },
+  {
+    what: "a transfer with another amount",
+    books: ["UPDATE books_v1_transfers SET amount = 101 WHERE id = 'rent'"],
+    names: book("alice", 3, "amount", /transfer rent: amount is 101, the log says 100/)
+  },
+  {
+    what: "a transfer deleted",
+    books: ["DELETE FROM books_v1_transfers WHERE id = 'rent'"],
+    names: book("alice", 3, "id", /transfer rent: it is missing/)
+  },
+  {
+    what: "a transfer of no event",
+    books: [
+      "INSERT INTO books_v1_transfers SELECT 'forged', from_account, 2, to_account, to_version, asset, amount, description, recorded_at, effective_at FROM books_v1_transfers WHERE id = 'rent'"
+    ],
+    names: book("alice", 2, undefined, /transfer forged: the log has no such event/)
+  },
+  {
+    what: "a contra sum off by one",
+    books: ["UPDATE books_v1_contra SET balance = balance + 1 WHERE contra = 'external:cash'"],
+    names: book("external:cash", undefined, "balance", /1 minor units of USD\/2 off/)
+  },
+  {
+    what: "a contra of nobody",
+    books: ["INSERT INTO books_v1_contra VALUES ('external:zoe', 'USD/2', 0, 5)"],
+    names: book("external:zoe", undefined, "balance", /5 minor units of USD\/2 off/)
+  },
+  {
+    what: "a contra deleted",
+    books: ["DELETE FROM books_v1_contra WHERE contra = 'external:cash'"],
+    names: book("external:cash", undefined, "balance", /off the log/)
+  }
+]
+
+const verify = Effect.flatMap(Audit, (audit) => audit.verify())
+
+/** The first finding is the one that names the row, and the report as a whole says no. */
+const assertNames = (report: AuditReport, { words, ...named }: Tamper["names"]) => {
+  const [first] = report.findings
+  assert.deepInclude(first, named)
+  assert.match(first?.reason ?? "", words)
+  assert.isFalse(report.ok)
+  if (named.invariant !== undefined) assert.isFalse(report.invariants[named.invariant])
+}
+
+layer(auditWorld(inject("postgresUrl"), inject("postgresUrl")), {
+  excludeTestServices: true,
+  timeout: "1 minute"
+})("the audit", (it) => {
+  it.effect("finds nothing in a ledger as it was written, and has seen all of it", () =>
+    Effect.gen(function* () {
+      const report = yield* verify
+      assert.deepStrictEqual(report.findings, [])
+      assert.isTrue(report.ok)
+      assert.strictEqual(report.accounts, 5)
+      assert.strictEqual(report.events, 21)
+      assert.strictEqual(report.behind, 0)
+      assert.isAtLeast(report.snapshots, 3)
+      assert.isAtLeast(report.commits, 16)
+    })
+  )
+
+  for (const { what, log = [], books = [], names } of tampers) {
+    it.effect(`names ${what}`, () =>
+      tampered(
+        Effect.gen(function* () {
+          const tampering = yield* Tampering
+          yield* tampering.log(...log)
+          yield* tampering.books(...books)
+          assertNames(yield* verify, names)
+        })
+      )
+    )
+  }
+})
+
+// Used below and by hand: the row of an account as the log has it.
+export const rowsOf = (account: string) =>
+  Effect.flatMap(EventStore, (store) =>
+    store.readStream({ account: AccountId.make(account), after: 0, limit: 100 })
+  )
+export { genesis, link }

@@ -1,0 +1,133 @@
+/** Database servers enter; a small ledger with its read model leaves, to be tampered with and put right again. */
+import { PgClient } from "@effect/sql-pg"
+import { Context, Effect, Layer, Redacted } from "effect"
+import { SqlClient } from "effect/sql"
+import { Audit } from "../../src/actors/Audit.ts"
+import { Bookkeeping } from "../../src/actors/Bookkeeping.ts"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
+import { ReadModel } from "../../src/infra/ReadModel.ts"
+import { Snapshots } from "../../src/infra/Snapshots.ts"
+import { freshEventStore } from "./databases.ts"
+import { deposit, open, startNode, transfer, withdraw } from "./ledgerWorld.ts"
+import { freshReadModel, readModelOn } from "./readSides.ts"
+
+/** Statements on the two databases of a world. */
+export class Tampering extends Context.Service<
+  Tampering,
+  {
+    readonly log: (...statements: ReadonlyArray<string>) => Effect.Effect<void>
+    readonly books: (...statements: ReadonlyArray<string>) => Effect.Effect<void>
+  }
+>()("chronicle/test/Tampering") {}
+
+const statementsOn = (url: string) =>
+  Effect.gen(function* () {
+    const context = yield* Layer.build(PgClient.layer({ url: Redacted.make(url), maxConnections: 1 }))
+    const sql = Context.get(context, SqlClient.SqlClient)
+    return (...statements: ReadonlyArray<string>) =>
+      Effect.forEach(statements, (statement) => sql.unsafe(statement).unprepared, { discard: true }).pipe(
+        Effect.orDie
+      )
+  })
+
+const logTables = ["events", "commits", "writers", "snapshots"]
+const booksTables = ["balances", "statement_lines", "transfers", "contra", "parked_accounts"].map(
+  (name) => `books_v1_${name}`
+)
+
+const keep = (tables: ReadonlyArray<string>) =>
+  tables.map((table) => `CREATE TABLE kept_${table} AS SELECT * FROM ${table}`)
+const restore = (tables: ReadonlyArray<string>) =>
+  tables.flatMap((table) => [`DELETE FROM ${table}`, `INSERT INTO ${table} SELECT * FROM kept_${table}`])
+
+/** Runs a test on tampered tables, and puts all rows back. */
+export const tampered = <A, E, R>(self: Effect.Effect<A, E, R>) =>
+  Effect.gen(function* () {
+    const { log, books } = yield* Tampering
+    return yield* Effect.ensuring(
+      self,
+      Effect.andThen(log(...restore(logTables)), books(...restore(booksTables)))
+    )
+  })
+
+/** A ledger on fresh databases, filled by a node that has ended, projected to the end, and kept aside. */
+export const auditWorld = (eventStoreUrl: string, readModelUrl: string) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const log = yield* freshEventStore(eventStoreUrl)
+      const books = yield* freshReadModel(readModelUrl)
+      const stores = Layer.mergeAll(
+        Layer.mergeAll(EventStore.layer, Snapshots.layer).pipe(
+          Layer.provide(EventStoreClient.layer(Redacted.make(log)))
+        ),
+        readModelOn(books)
+      )
+      const tampering = Layer.effect(
+        Tampering,
+        Effect.gen(function* () {
+          const onLog = yield* statementsOn(log)
+          const onBooks = yield* statementsOn(books)
+          yield* Effect.scoped(fill)
+          yield* onLog(...keep(logTables))
+          yield* onBooks(...keep(booksTables))
+          return { log: onLog, books: onBooks }
+        })
+      )
+      return tampering.pipe(
+        Layer.provideMerge(Layer.mergeAll(Audit.layer, Bookkeeping.layer)),
+        Layer.provideMerge(stores)
+      )
+    })
+  )
+
+const commands: ReadonlyArray<CommandInput> = [
+  open("alice"),
+  open("bob"),
+  open("carol"),
+  { ...open("dave"), _tag: "OpenAccount", account: "dave", owner: "Dave", asset: "EUR/2" },
+  open("erin", 50n),
+  deposit("alice", 1_000n),
+  transfer("alice", "bob", 100n, "rent"),
+  transfer("alice", "bob", 50n),
+  withdraw("alice", 20n),
+  deposit("alice", 5n),
+  transfer("bob", "carol", 30n),
+  { ...deposit("carol", 7n), _tag: "Deposit", account: "carol", amount: 7n, contra: "external:cash" },
+  deposit("dave", 9n),
+  withdraw("erin", 50n),
+  { _tag: "FreezeAccount", account: "dave" },
+  {
+    _tag: "PostJournal",
+    commandId: "journal",
+    description: "shared lunch",
+    legs: [
+      { account: "alice", side: "debit", amount: 10n },
+      { account: "bob", side: "credit", amount: 6n },
+      { account: "carol", side: "credit", amount: 4n }
+    ]
+  }
+]
+
+/** Two nodes after another, so that there are several writers, and fences. */
+const fill = Effect.gen(function* () {
+  const limits = { snapshotEvery: 3, lanes: 2 }
+  const store = yield* EventStore
+  for (const [name, some] of [
+    ["first", commands.slice(0, 8)],
+    ["second", commands.slice(8)]
+  ] as const) {
+    const node = yield* startNode(name, { limits })
+    for (const command of some) yield* node.send(command)
+    yield* node.stop
+  }
+  // Snapshots are written after the reply; those of the last commands may be lost with the node.
+  const bookkeeping = yield* Bookkeeping
+  yield* bookkeeping.catchUp(yield* store.listAccounts({ after: "", limit: 100 }))
+  const snapshots = yield* Snapshots
+  const readModel = yield* ReadModel
+  const heads = yield* readModel.heads(["alice", "bob"] as Array<AccountId>) // ids of this file
+  yield* snapshots.save([...heads.values()])
+})
