@@ -62,7 +62,9 @@ const makeBookkeeping = Effect.gen(function* () {
 
   const park = Effect.fnUntraced(function* (poison: Poison) {
     const { account, version, reason } = poison
-    yield* Effect.logError(`projection: account ${account} is parked at version ${version}: ${reason}`)
+    if (!parked.has(account)) {
+      yield* Effect.logError(`projection: account ${account} is parked at version ${version}: ${reason}`)
+    }
     yield* readModel.park([{ account, version, reason, since: yield* Clock.currentTimeMillis }])
     parked.add(account)
   })

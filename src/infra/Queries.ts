@@ -147,27 +147,27 @@ const makeAwaitPositions = Effect.gen(function* () {
   })
   yield* poll.pipe(Effect.ignore, Effect.delay(tokenPollMs), Effect.forever, Effect.forkScoped)
 
-  const unreached = Effect.fnUntraced(function* (positions: ReadonlyArray<Position>) {
+  /** The positions that are not reached, each with where its account is. */
+  const missingOf = Effect.fnUntraced(function* (positions: ReadonlyArray<Position>) {
     const versions = yield* readModel.versions(positions.map((position) => position.account))
-    return positions.filter(({ account, version }) => (versions.get(account) ?? 0) < version)
-  })
-
-  const notYet = Effect.fnUntraced(function* (positions: ReadonlyArray<Position>) {
-    const versions = yield* readModel.versions(positions.map((position) => position.account))
-    const reached = positions.map(({ account }) => ({ account, version: versions.get(account) ?? 0 }))
-    return yield* new NotYetVisible({ wanted: printToken(positions), reached: printToken(reached) })
+    const looked = positions.map((wanted) => ({ wanted, reached: versions.get(wanted.account) ?? 0 }))
+    return looked.filter(({ wanted, reached }) => reached < wanted.version)
   })
 
   return (positions: ReadonlyArray<Position>): Effect.Effect<void, Unavailable | NotYetVisible> =>
     Effect.gen(function* () {
-      const missing = yield* unreached(positions)
+      const missing = (yield* missingOf(positions)).map(({ wanted }) => wanted)
       if (missing.length === 0) return
       const waits = yield* Effect.forEach(missing, (position) => arrivals.await(position), {
         concurrency: "unbounded"
       }).pipe(Effect.timeoutOption(queryDeadlineMs))
-      const isThere = Option.isSome(waits) && waits.value.every(Option.isSome)
-      // An arrival between the look and the wait is found by the poll, or by this last look.
-      if (!isThere && (yield* unreached(missing)).length > 0) return yield* notYet(missing)
+      if (Option.isSome(waits) && waits.value.every(Option.isSome)) return
+      const still = yield* missingOf(missing)
+      if (still.length === 0) return
+      return yield* new NotYetVisible({
+        wanted: printToken(still.map(({ wanted }) => wanted)),
+        reached: printToken(still.map(({ wanted, reached }) => ({ ...wanted, version: reached })))
+      })
     }).pipe(Effect.catchTag("StoreUnavailable", (error) => Effect.fail(unavailable(error))))
 })
 

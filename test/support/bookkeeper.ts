@@ -66,6 +66,11 @@ export class Bookkeeper {
   commit(...inputs: ReadonlyArray<CommandInput>): Commit {
     const events = inputs.flatMap((input) => this.decide(input))
     if (events.length === 0) throw new Error("a commit holds at least one event")
+    return this.commitOf(events)
+  }
+
+  /** Rows that were decided, as this writer's next commit. */
+  commitOf(events: ReadonlyArray<StoredEvent>): Commit {
     return { writerId: this.writerId, seq: ++this.#seq, events }
   }
 }

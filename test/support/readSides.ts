@@ -1,8 +1,160 @@
-/** The URL of a server enters; fresh read-model databases, streams and whole read sides for tests leave. */
-import { Effect, Redacted } from "effect"
+/** The URL of a server enters; fresh databases, whole read sides, and what their tables must hold, leave. */
+import { assert } from "@effect/vitest"
+import { Context, Effect, Layer, Redacted, Result, Schedule } from "effect"
+import { CommitFeed } from "../../src/actors/CommitFeed.ts"
+import * as ReadSide from "../../src/actors/ReadSide.ts"
+import type { ContraEntry, OpenedHead, StatementLine } from "../../src/domain/Books.ts"
+import { post } from "../../src/domain/Books.ts"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import { emptyHead, type Head } from "../../src/domain/Head.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
+import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
+import { Arrivals } from "../../src/infra/Arrivals.ts"
+import type { Bus } from "../../src/infra/Bus.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/LedgerConfig.ts"
 import * as Migrations from "../../src/infra/Migrations.ts"
+import { ReadModel } from "../../src/infra/ReadModel.ts"
+import { ReadModelSql } from "../../src/infra/ReadModelSql.ts"
+import { defaultReadSideLimits, ReadSideConfig, type ReadSideLimits } from "../../src/infra/ReadSideConfig.ts"
+import type { Commit } from "../../src/infra/StoreValues.ts"
+import type { Bookkeeper } from "./bookkeeper.ts"
 import { freshDatabase } from "./databases.ts"
 
 /** The URL of a read-model database at the current schema. */
 export const freshReadModel = (url: string) =>
   Effect.tap(freshDatabase(url), (fresh) => Migrations.migrate("read-model", Redacted.make(fresh)))
+
+/** The read model of one process on a database, with the arrivals its projectors tell. */
+export const readModelOn = (url: string) =>
+  Layer.fresh(
+    ReadModel.layer.pipe(
+      Layer.provide(ReadModelSql.layer(Redacted.make(url))),
+      Layer.provideMerge(Arrivals.layer)
+    )
+  )
+
+export interface TestLimits {
+  readonly ledger?: Partial<LedgerLimits>
+  readonly readSide?: Partial<ReadSideLimits>
+}
+
+/** Impatient limits; the sweep is off unless it is asked for, so that it hides nothing. */
+export const limitsOf = ({ ledger, readSide }: TestLimits) =>
+  Layer.mergeAll(
+    Layer.succeed(LedgerConfig, { ...defaultLimits, partitions: 4, sweepMs: 3_600_000, ...ledger }),
+    Layer.succeed(ReadSideConfig, {
+      ...defaultReadSideLimits,
+      ackWaitMs: 500,
+      backoffMaxMs: 200,
+      relayCursorMs: 50,
+      orphansMs: 3_600_000,
+      sweepGraceMs: 0,
+      ...readSide
+    })
+  )
+
+export const sweeping: TestLimits = { ledger: { sweepMs: 50 } }
+
+/** The read side of one process: `services` are the log, the bus and the read model it works on. */
+export const readSideOn = <R>(
+  services: Layer.Layer<EventStore | Bus | ReadModel | Arrivals, unknown, R>,
+  limits: TestLimits = {}
+) =>
+  Layer.fresh(
+    ReadSide.layer.pipe(
+      Layer.provideMerge(CommitFeed.layer),
+      Layer.provideMerge(services),
+      Layer.provide(limitsOf(limits))
+    )
+  )
+
+/** One log for all processes of a test. */
+export class SharedLog extends Context.Service<SharedLog, EventStore["Service"]>()(
+  "chronicle/test/SharedLog"
+) {
+  static readonly layer = Layer.effect(SharedLog, EventStore).pipe(Layer.provide(EventStore.layerMemory))
+}
+
+/** Writes a commit to the log, its writer registered. */
+export const append = Effect.fnUntraced(function* (commit: Commit) {
+  const store = yield* EventStore
+  if (commit.seq === 1) yield* store.registerWriter({ writerId: commit.writerId, node: "test", closedAt: 0 })
+  assert.strictEqual((yield* store.commit(commit))._tag, "Committed")
+})
+
+/** As the commit pipeline does it. */
+export const appendAndOffer = Effect.fnUntraced(function* (commit: Commit) {
+  yield* append(commit)
+  const feed = yield* CommitFeed
+  feed.offerUnsafe(commit)
+})
+
+/** Polls until the assertions hold; what still fails after 20 seconds is the test's failure. */
+export const eventually = <E, R>(assertions: Effect.Effect<void, E, R>) =>
+  assertions.pipe(
+    Effect.sandbox,
+    Effect.retry({ schedule: Schedule.spaced("20 millis"), times: 1_000 }),
+    Effect.timeout("20 seconds"),
+    Effect.orDie
+  )
+
+/** What the read model must hold after a log: the fold of each account's whole stream. */
+export const foldLog = (log: ReadonlyArray<StoredEvent>) => {
+  const heads = new Map<AccountId, OpenedHead>()
+  const lines: Array<StatementLine> = []
+  const contras = new Map<string, bigint>()
+  for (const row of log) {
+    const before: Head = heads.get(row.accountId) ?? emptyHead(row.accountId)
+    const { head, line, contra } = Result.getOrThrow(post(before, row))
+    heads.set(row.accountId, head)
+    lines.push(line)
+    if (contra !== undefined) add(contras, contra)
+  }
+  return { heads, lines, contras }
+}
+
+const add = (contras: Map<string, bigint>, { contra, asset, amount }: ContraEntry): void => {
+  contras.set(`${contra} ${asset}`, (contras.get(`${contra} ${asset}`) ?? 0n) + amount)
+}
+
+/** I8, caught up: every row equals the fold of the whole log, and nothing else is there. */
+export const assertCaughtUp = Effect.fnUntraced(function* (log: ReadonlyArray<StoredEvent>) {
+  const readModel = yield* ReadModel
+  const expected = foldLog(log)
+  const heads = yield* readModel.accounts({ after: "", limit: 10_000 })
+  assert.deepStrictEqual(new Map(heads.map((head) => [head.account.id, head])), sortedById(expected.heads))
+  for (const account of expected.heads.keys()) {
+    assert.deepStrictEqual(
+      yield* readModel.lines({ account, after: 0, limit: 100_000 }),
+      expected.lines.filter((line) => line.account === account)
+    )
+  }
+  const contras = yield* readModel.contras
+  assert.deepStrictEqual(
+    new Map(contras.map(({ contra, asset, balance }) => [`${contra} ${asset}`, balance])),
+    expected.contras
+  )
+  for (const line of yield* readModel.trialBalance) assert.strictEqual(line.total, 0n)
+})
+
+const sortedById = (heads: ReadonlyMap<AccountId, OpenedHead>) =>
+  new Map([...heads].toSorted(([a], [b]) => (a < b ? -1 : 1)))
+
+/** I8 at any moment: every row equals the fold of a prefix of its account's stream. */
+export const assertPrefixes = Effect.fnUntraced(function* (log: ReadonlyArray<StoredEvent>) {
+  const readModel = yield* ReadModel
+  for (const head of yield* readModel.accounts({ after: "", limit: 10_000 })) {
+    const { id, version } = head.account
+    const prefix = log.filter((row) => row.accountId === id && row.version <= version)
+    assert.deepStrictEqual(head, foldLog(prefix).heads.get(id))
+  }
+})
+
+/** Commits the bookkeeper's commands one after another, and offers each to the feed. */
+export const play = Effect.fnUntraced(function* (
+  bookkeeper: Bookkeeper,
+  ...steps: ReadonlyArray<ReadonlyArray<CommandInput>>
+) {
+  for (const step of steps) yield* appendAndOffer(bookkeeper.commit(...step))
+})

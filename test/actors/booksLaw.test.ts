@@ -1,0 +1,108 @@
+/** The law of the projection (I8): whatever the bus does with the messages, rows equal the fold of the log. */
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Effect, Layer, Schema } from "effect"
+import { Bookkeeping } from "../../src/actors/Bookkeeping.ts"
+import { ProjectionHealth } from "../../src/actors/ProjectionHealth.ts"
+import { Sweep } from "../../src/actors/Sweep.ts"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import { Arrivals } from "../../src/infra/Arrivals.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { ReadModel } from "../../src/infra/ReadModel.ts"
+import { commands } from "../domain/arbitraries.ts"
+import { Bookkeeper } from "../support/bookkeeper.ts"
+import { append, assertCaughtUp, assertPrefixes, limitsOf } from "../support/readSides.ts"
+
+const inMemory = () =>
+  Layer.fresh(
+    Sweep.layer.pipe(
+      Layer.provideMerge(Bookkeeping.layer),
+      Layer.provideMerge(
+        Layer.mergeAll(ReadModel.layerMemory, EventStore.layerMemory, ProjectionHealth.layer)
+      ),
+      Layer.provideMerge(Arrivals.layer),
+      // Small batches, so that gaps are longer than one.
+      Layer.provide(limitsOf({ readSide: { projectEventsMax: 3, sweepCommitsMax: 2 } }))
+    )
+  )
+
+const small = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum }))
+
+/** What the bus does: each step delivers some rows, by where they stand in the log, in any order, any number of times. */
+const deliveries = Arbitrary.schema(
+  Schema.Array(Schema.Array(small(199)).check(Schema.isMaxLength(20))).check(Schema.isMaxLength(15))
+)
+
+/** Accepted commands as commits of one or two; ids of their own. */
+const commitAll = (bookkeeper: Bookkeeper, all: ReadonlyArray<CommandInput>) =>
+  Effect.gen(function* () {
+    for (const [index, command] of all.entries()) {
+      const withId = { ...command, commandId: `c-${index}` }
+      const rows = bookkeeper.log.length
+      const commit = commitOrNothing(bookkeeper, withId)
+      if (commit !== undefined) yield* append(commit)
+      else assert.strictEqual(bookkeeper.log.length, rows)
+    }
+  })
+
+const commitOrNothing = (bookkeeper: Bookkeeper, command: CommandInput) => {
+  const events = bookkeeper.decide(command)
+  return events.length === 0 ? undefined : bookkeeper.commitOf(events)
+}
+
+const options = { arbitrary: { runs: 300, size: 100, seed: 11 } }
+
+describe("the projection", () => {
+  let gaps = 0
+  let repeats = 0
+
+  it.effect.prop(
+    "holds the fold of a prefix of each stream after every delivery, and of the whole log after a sweep",
+    [commands, deliveries],
+    ([all, steps]) =>
+      Effect.gen(function* () {
+        const bookkeeping = yield* Bookkeeping
+        const bookkeeper = new Bookkeeper()
+        yield* commitAll(bookkeeper, all)
+        const { log } = bookkeeper
+        for (const step of steps) {
+          const rows = step.flatMap((index) => log.slice(index % log.length, (index % log.length) + 1))
+          const done = yield* bookkeeping.project(rows, undefined)
+          gaps += done.gaps
+          repeats += done.repeats
+          yield* assertPrefixes(log)
+        }
+        const sweep = yield* Sweep
+        yield* sweep.sweep({ load: true })
+        yield* assertCaughtUp(log)
+        const readModel = yield* ReadModel
+        assert.deepStrictEqual(yield* readModel.parked, [])
+      }).pipe(Effect.provide(inMemory())),
+    options
+  )
+
+  it("met gaps and repetitions often enough to prove something", () => {
+    assert.isAbove(gaps, 100)
+    assert.isAbove(repeats, 100)
+  })
+
+  it.effect.prop(
+    "needs no sweep when every row came at least once, in whatever order",
+    [commands, Arbitrary.schema(Schema.Array(small(1_000)).check(Schema.isMinLength(1)))],
+    ([all, keys]) =>
+      Effect.gen(function* () {
+        const bookkeeping = yield* Bookkeeping
+        const bookkeeper = new Bookkeeper()
+        yield* commitAll(bookkeeper, all)
+        // A permutation that the numbers pick.
+        const shuffled = bookkeeper.log
+          .map((row, index) => ({ row, key: ((keys[index % keys.length] ?? 0) * (index + 7)) % 101 }))
+          .toSorted((a, b) => a.key - b.key)
+          .map(({ row }) => row)
+        for (let start = 0; start < shuffled.length; start += 4) {
+          yield* bookkeeping.project(shuffled.slice(start, start + 4), undefined)
+        }
+        yield* assertCaughtUp(bookkeeper.log)
+      }).pipe(Effect.provide(inMemory())),
+    options
+  )
+})

@@ -1,0 +1,163 @@
+/** Events that cannot be projected: their account stays where it is, visibly, and the others go on. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { Bookkeeping } from "../../src/actors/Bookkeeping.ts"
+import { ProjectionHealth } from "../../src/actors/ProjectionHealth.ts"
+import { link } from "../../src/domain/HashChain.ts"
+import { partitionOf } from "../../src/domain/Partition.ts"
+import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
+import { Arrivals } from "../../src/infra/Arrivals.ts"
+import { Bus } from "../../src/infra/Bus.ts"
+import { EventStore, StoreUnavailable } from "../../src/infra/EventStore.ts"
+import { ReadModel, RowsRefused } from "../../src/infra/ReadModel.ts"
+import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
+import { append, appendAndOffer, assertCaughtUp, eventually, play, readSideOn } from "../support/readSides.ts"
+import { accountId } from "../support/storedEvents.ts"
+
+const poor = accountId("poor")
+
+/** The same row as a program of the future would write it, in the chain of its account. */
+const fromTheFuture = (row: StoredEvent, previous: string): StoredEvent => {
+  const { hash: _, ...unlinked } = { ...row, schemaVersion: 99 }
+  return { ...unlinked, hash: link(previous, unlinked) }
+}
+
+/** A read model that does not hold what `refuses` says, and is away while `isAway` says so. */
+const readModelWith = (faults: {
+  readonly refuses?: (description: string) => boolean
+  readonly isAway?: () => boolean
+}) =>
+  Layer.effect(
+    ReadModel,
+    Effect.map(ReadModel, (real) => ({
+      ...real,
+      apply: (batch: Parameters<typeof real.apply>[0]) => {
+        if (faults.isAway?.() === true) {
+          return Effect.fail(new StoreUnavailable({ store: "read model", reason: "away" }))
+        }
+        const bad = batch.lines.some((line) => faults.refuses?.(line.description ?? "") === true)
+        return bad ? Effect.fail(new RowsRefused({ reason: "not a text" })) : real.apply(batch)
+      }
+    }))
+  ).pipe(Layer.provide(ReadModel.layerMemory), Layer.provideMerge(Arrivals.layer))
+
+const inMemory = (faults: Parameters<typeof readModelWith>[0] = {}) =>
+  readSideOn(
+    Layer.mergeAll(
+      Layer.fresh(EventStore.layerMemory),
+      Layer.fresh(Bus.layerMemory),
+      Layer.fresh(readModelWith(faults))
+    ),
+    { ledger: { sweepMs: 50, partitions: 2 }, readSide: { ackWaitMs: 50 } }
+  )
+
+const parkedNow = Effect.flatMap(ReadModel, (readModel) => readModel.parked)
+
+describe("a poison event", () => {
+  it.live("parks its account at the version before, and its partition goes on", () =>
+    Effect.gen(function* () {
+      const bookkeeper = new Bookkeeper()
+      const neighbour = ["n1", "n2", "n3", "n4", "n5", "n6"].find(
+        (id) => partitionOf(accountId(id), 2) === partitionOf(poor, 2)
+      )
+      assert.isDefined(neighbour)
+      const id = neighbour ?? ""
+      yield* play(bookkeeper, [openAccount("poor"), openAccount(id), deposit("poor", 5n), deposit(id, 100n)])
+      const sane = [...bookkeeper.log]
+      const previous = bookkeeper.headOf(poor).hash
+      const { events, ...commit } = bookkeeper.commit(deposit("poor", 1n))
+      yield* appendAndOffer({ ...commit, events: events.map((row) => fromTheFuture(row, previous)) })
+      const rest = new Bookkeeper("writer-2", bookkeeper.now)
+      for (const [account, head] of bookkeeper.heads) if (account !== "poor") rest.heads.set(account, head)
+      for (let index = 0; index < 5; index++) yield* play(rest, [deposit(id, 3n)])
+
+      yield* eventually(assertCaughtUp([...sane, ...rest.log]))
+      yield* eventually(Effect.map(parkedNow, (parked) => assert.lengthOf(parked, 1)))
+      const [parked] = yield* parkedNow
+      assert.deepInclude(parked, { account: poor, version: 3 })
+      assert.include(parked?.reason, "schema version 99 is newer than 1")
+
+      const bookkeeping = yield* Bookkeeping
+      const stillParked = yield* bookkeeping.retryParked()
+      assert.deepStrictEqual(
+        stillParked.map(({ account, version }) => ({ account, version })),
+        [{ account: poor, version: 3 }]
+      )
+    }).pipe(Effect.provide(inMemory()))
+  )
+
+  it.live("that the database refuses is found among many, and only its account is parked", () =>
+    Effect.gen(function* () {
+      const bookkeeper = new Bookkeeper()
+      const ids = Array.from({ length: 30 }, (_, index) => `id-${index}`)
+      yield* appendAndOffer(
+        bookkeeper.commit(
+          openAccount("poor"),
+          ...ids.map((id) => openAccount(id)),
+          ...ids.map((id) => deposit(id, 10n)),
+          deposit("poor", 10n),
+          ...ids.map((id) => transfer(id, "id-0", 1n))
+        )
+      )
+      yield* eventually(assertCaughtUp(bookkeeper.log))
+      const sane = [...bookkeeper.log]
+      const commit = bookkeeper.commit(
+        ...ids.map((id) => deposit(id, 1n)),
+        deposit("poor", 1n, "bad"),
+        deposit("poor", 1n),
+        ...ids.map((id) => deposit(id, 1n))
+      )
+      yield* appendAndOffer(commit)
+      yield* eventually(assertCaughtUp([...sane, ...commit.events.filter((row) => row.accountId !== "poor")]))
+      const parked = yield* parkedNow
+      assert.deepStrictEqual(
+        parked.map(({ account, version, reason }) => ({ account, version, reason })),
+        [{ account: poor, version: 3, reason: "not a text" }]
+      )
+    }).pipe(Effect.provide(inMemory({ refuses: (text) => text === "bad" })))
+  )
+
+  it.live("is projected with all that came after it, once it can be", () => {
+    let isCured = false
+    return Effect.gen(function* () {
+      const bookkeeper = new Bookkeeper()
+      yield* play(bookkeeper, [openAccount("poor")], [deposit("poor", 1n, "bad")])
+      yield* eventually(Effect.map(parkedNow, (parked) => assert.lengthOf(parked, 1)))
+      // Those are dropped, swept over, and read from the log later.
+      for (let index = 0; index < 10; index++) yield* play(bookkeeper, [deposit("poor", 1n)])
+      yield* append(bookkeeper.commit(deposit("poor", 1n)))
+      const bookkeeping = yield* Bookkeeping
+      assert.lengthOf(yield* bookkeeping.retryParked(), 1)
+      isCured = true
+      assert.deepStrictEqual(yield* bookkeeping.retryParked(), [])
+      yield* assertCaughtUp(bookkeeper.log)
+      yield* play(bookkeeper, [deposit("poor", 1n)])
+      yield* eventually(assertCaughtUp(bookkeeper.log))
+    }).pipe(Effect.provide(inMemory({ refuses: (text) => text === "bad" && !isCured })))
+  })
+})
+
+describe("a projector", () => {
+  it.live("begins again after each failure, tells the last one, and goes on when it is over", () => {
+    let isAway = true
+    return Effect.gen(function* () {
+      const bookkeeper = new Bookkeeper()
+      const health = yield* ProjectionHealth
+      yield* play(bookkeeper, [openAccount("a")], [deposit("a", 2n)])
+      const partition = partitionOf(accountId("a"), 2)
+      const state = () => health.partitionsUnsafe()[partition]
+      yield* eventually(
+        Effect.sync(() => {
+          assert.strictEqual(state()?.lastError, "read model: away")
+          assert.isAtLeast(state()?.restarts ?? 0, 2)
+        })
+      )
+      assert.strictEqual(health.partitionsUnsafe()[1 - partition]?.restarts, 0)
+      isAway = false
+      yield* eventually(assertCaughtUp(bookkeeper.log))
+      yield* play(bookkeeper, [deposit("a", 2n)])
+      yield* eventually(Effect.sync(() => assert.isUndefined(state()?.lastError)))
+      yield* eventually(assertCaughtUp(bookkeeper.log))
+    }).pipe(Effect.provide(inMemory({ isAway: () => isAway })))
+  })
+})

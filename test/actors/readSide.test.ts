@@ -1,0 +1,334 @@
+/** The read side on PostgreSQL and JetStream: it follows the log, whatever the bus does with the messages. */
+import { randomBytes } from "node:crypto"
+import { assert, describe, inject, it } from "@effect/vitest"
+import { Context, Effect, Layer } from "effect"
+import { connect, type NatsConnection } from "nats"
+import { ProjectionHealth } from "../../src/actors/ProjectionHealth.ts"
+import { Relay } from "../../src/actors/Relay.ts"
+import { Sweep } from "../../src/actors/Sweep.ts"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import { Bus } from "../../src/infra/Bus.ts"
+import { pack } from "../../src/infra/BusMessage.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { Bookkeeper, deposit, openAccount, transfer, withdraw } from "../support/bookkeeper.ts"
+import { execute } from "../support/databases.ts"
+import {
+  append,
+  assertCaughtUp,
+  assertPrefixes,
+  eventually,
+  freshReadModel,
+  play,
+  readModelOn,
+  readSideOn,
+  sweeping,
+  type TestLimits
+} from "../support/readSides.ts"
+
+const natsUrl = inject("natsUrl")
+const ids = Array.from({ length: 20 }, (_, index) => `acc-${index}`)
+const opening = ids.map((id) => openAccount(id))
+
+/** A round of deposits, transfers between neighbours and withdrawals. */
+const round = (number: number): ReadonlyArray<CommandInput> =>
+  ids.flatMap((id, index) => [
+    deposit(id, BigInt(100 + number)),
+    transfer(id, ids[(index + 1) % ids.length] ?? id, BigInt(1 + index)),
+    withdraw(id, 3n)
+  ])
+
+interface World {
+  readonly bookkeeper: Bookkeeper
+  readonly databaseUrl: string
+  readonly nats: NatsConnection
+  readonly stream: string
+  readonly subject: string
+  /** One more process's read side on the same log, stream and read model. */
+  readonly process: (limits?: TestLimits) => ReturnType<typeof readSideOn<never>>
+}
+
+/** A log in memory, a stream and a database of their own; the processes come on top. */
+const makeWorld = Effect.gen(function* () {
+  const id = randomBytes(6).toString("hex")
+  const [stream, subject] = [`TEST_${id}`, `test.${id}`]
+  const databaseUrl = yield* freshReadModel(inject("postgresUrl"))
+  const nats = yield* Effect.acquireRelease(
+    Effect.promise(() => connect({ servers: natsUrl })),
+    (connection) => Effect.promise(() => connection.close())
+  )
+  yield* Effect.addFinalizer(() => Effect.exit(deleteStream({ nats, stream })))
+  const log = yield* Layer.build(EventStore.layerMemory)
+  const process = (limits: TestLimits = {}) =>
+    readSideOn(
+      Layer.mergeAll(
+        Layer.succeedContext(log),
+        Layer.fresh(Bus.layer({ url: natsUrl, stream, subject })),
+        readModelOn(databaseUrl)
+      ),
+      limits
+    )
+  const world: World = {
+    bookkeeper: new Bookkeeper("writer-1", Date.now()),
+    databaseUrl,
+    nats,
+    stream,
+    subject,
+    process
+  }
+  return { world, log }
+})
+
+const deleteStream = ({ nats, stream }: Pick<World, "nats" | "stream">) =>
+  Effect.promise(() => nats.jetstreamManager().then((jsm) => jsm.streams.delete(stream)))
+
+const purgeStream = ({ nats, stream }: World) =>
+  Effect.promise(() => nats.jetstreamManager().then((jsm) => jsm.streams.purge(stream)))
+
+/** Else the relay would find the first commits in the log, once it is. */
+const connected = eventually(
+  Effect.map(Bus, (bus) => assert.isTrue(bus.isConnectedUnsafe(), "the bus is connected"))
+)
+
+const total = (key: "events" | "gaps" | "repeats" | "faulty" | "foreign" | "rewinds") =>
+  Effect.map(ProjectionHealth, (health) =>
+    health.partitionsUnsafe().reduce((sum, partition) => sum + partition[key], 0)
+  )
+
+describe("the read side", () => {
+  it.live("follows the log by the bus alone, and tells its lag", () =>
+    Effect.gen(function* () {
+      const { world } = yield* makeWorld
+      const { bookkeeper } = world
+      yield* Effect.gen(function* () {
+        yield* connected
+        yield* play(bookkeeper, opening, round(1), round(2), ...ids.map((id) => [deposit(id, 1n)]))
+        yield* eventually(assertCaughtUp(bookkeeper.log))
+        assert.strictEqual(yield* total("events"), bookkeeper.log.length)
+        assert.strictEqual(yield* total("gaps"), 0)
+        const relay = yield* Relay
+        assert.deepInclude(relay.statusUnsafe(), { events: bookkeeper.log.length, eventsFromStore: 0 })
+        const health = yield* ProjectionHealth
+        assert.isBelow(health.lagMsUnsafe().max, 20_000)
+        assert.isAtLeast(health.lagMsUnsafe().p50, 0)
+      }).pipe(Effect.provide(world.process()))
+    })
+  )
+
+  it.live("fills what the bus leaves out, skips what it repeats, and sorts what it shuffles", () =>
+    Effect.gen(function* () {
+      const { world, log } = yield* makeWorld
+      const { bookkeeper } = world
+      const commits = [opening, ...Array.from({ length: 10 }, (_, index) => round(index))].map((step) =>
+        bookkeeper.commit(...step)
+      )
+      const last = bookkeeper.commit(...ids.map((id) => deposit(id, 9n)))
+      for (const commit of [...commits, last]) yield* Effect.provide(append(commit), log)
+      yield* Effect.gen(function* () {
+        const bus = yield* Bus
+        const messages = commits.flatMap((commit) => pack(commit, { partitions: 4, bytesMax: 100_000 }))
+        // Every third is lost, every second of the rest comes twice (under another id), the latest come first.
+        const kept = messages.filter((_, index) => index % 3 !== 1).toReversed()
+        const twice = kept.flatMap((message, index) =>
+          index % 2 === 0 ? [message] : [message, { ...message, part: 1 }]
+        )
+        yield* eventually(bus.publish(twice))
+        yield* eventually(bus.publish(pack(last, { partitions: 4, bytesMax: 100_000 })))
+        yield* eventually(assertCaughtUp(bookkeeper.log))
+        yield* eventually(Effect.map(total("repeats"), (repeats) => assert.isAbove(repeats, 0)))
+        assert.isAbove(yield* total("gaps"), 0)
+      }).pipe(
+        // The relay has nothing to do: the log was published already.
+        Effect.tap(assertPrefixes(bookkeeper.log)),
+        Effect.provide(world.process()),
+        Effect.provide(log)
+      )
+    })
+  )
+
+  it.live("loads by the sweep what was lost at the end of a stream, where no gap shows", () =>
+    Effect.gen(function* () {
+      const { world } = yield* makeWorld
+      const { bookkeeper } = world
+      yield* Effect.gen(function* () {
+        yield* play(bookkeeper, opening)
+        yield* eventually(assertCaughtUp(bookkeeper.log))
+        const sweep = yield* Sweep
+        yield* sweep.sweep({ load: true })
+        const { loaded } = sweep.statusUnsafe()
+        // In the log, and neither offered to the relay nor ever published.
+        yield* append(bookkeeper.commit(deposit("acc-3", 7n)))
+        yield* eventually(assertCaughtUp(bookkeeper.log))
+        yield* eventually(Effect.sync(() => assert.strictEqual(sweep.statusUnsafe().loaded, loaded + 1)))
+        assert.deepStrictEqual(yield* sweep.sweep({ load: false }), { commits: 0, loaded: 0, behind: 0 })
+      }).pipe(Effect.provide(world.process(sweeping)))
+    })
+  )
+
+  it.live("only looks when a sweep is told not to load", () =>
+    Effect.gen(function* () {
+      const { world } = yield* makeWorld
+      const { bookkeeper } = world
+      yield* Effect.gen(function* () {
+        yield* play(bookkeeper, [openAccount("c")])
+        yield* eventually(assertCaughtUp(bookkeeper.log))
+        const sweep = yield* Sweep
+        yield* sweep.sweep({ load: true })
+        yield* append(bookkeeper.commit(openAccount("a"), openAccount("b")))
+        const { behind } = yield* sweep.sweep({ load: false })
+        assert.strictEqual(behind, 2)
+        assert.deepStrictEqual(yield* sweep.sweep({ load: true }), { commits: 1, loaded: 2, behind: 0 })
+        yield* assertCaughtUp(bookkeeper.log)
+      }).pipe(Effect.provide(world.process()))
+    })
+  )
+
+  for (const [deed, destroy] of [
+    ["deleted", deleteStream],
+    ["purged", purgeStream]
+  ] as const) {
+    it.live(`goes on when the stream is ${deed}, with the sweep for what went with it`, () =>
+      Effect.gen(function* () {
+        const { world } = yield* makeWorld
+        const { bookkeeper } = world
+        yield* Effect.gen(function* () {
+          yield* play(bookkeeper, opening, round(1))
+          yield* eventually(assertCaughtUp(bookkeeper.log))
+          yield* destroy(world)
+          const before = yield* total("events")
+          yield* play(bookkeeper, round(2), round(3))
+          yield* eventually(assertCaughtUp(bookkeeper.log))
+          yield* destroy(world)
+          yield* play(bookkeeper, round(4))
+          yield* eventually(assertCaughtUp(bookkeeper.log))
+          // And the bus carries again: these come without a sweep of theirs.
+          yield* eventually(
+            Effect.gen(function* () {
+              yield* play(bookkeeper, [deposit("acc-1", 1n)])
+              assert.isAbove(yield* total("events"), before)
+            })
+          )
+          yield* eventually(assertCaughtUp(bookkeeper.log))
+        }).pipe(Effect.provide(world.process({ ledger: { sweepMs: 300 }, readSide: { sweepGraceMs: 300 } })))
+      })
+    )
+  }
+
+  it.live("stays right with three processes on the same partitions and rows at once", () =>
+    Effect.gen(function* () {
+      const { world } = yield* makeWorld
+      const { bookkeeper } = world
+      const limits = { ledger: { sweepMs: 20 } }
+      const second = yield* Layer.build(world.process(limits))
+      const third = yield* Layer.build(world.process(limits))
+      yield* Effect.gen(function* () {
+        yield* play(bookkeeper, opening)
+        for (let number = 0; number < 15; number++) {
+          yield* play(bookkeeper, ...round(number).map((command) => [command]))
+          yield* assertPrefixes(bookkeeper.log)
+        }
+        yield* eventually(assertCaughtUp(bookkeeper.log))
+        const healths = [second, third].map((context) => Context.get(context, ProjectionHealth))
+        for (const health of healths) {
+          const events = health.partitionsUnsafe().reduce((sum, partition) => sum + partition.events, 0)
+          assert.isAbove(events, 0, "every process had its share")
+        }
+      }).pipe(Effect.provide(world.process(limits)))
+    })
+  )
+
+  it.live("heals by itself when the whole read model is lost", () =>
+    Effect.gen(function* () {
+      const { world } = yield* makeWorld
+      const { bookkeeper } = world
+      yield* Effect.gen(function* () {
+        yield* play(bookkeeper, opening, round(1), round(2))
+        yield* eventually(assertCaughtUp(bookkeeper.log))
+        const sweep = yield* Sweep
+        yield* sweep.sweep({ load: true })
+        yield* execute(
+          world.databaseUrl,
+          `TRUNCATE books_v1_balances, books_v1_statement_lines, books_v1_transfers, books_v1_contra,
+             books_v1_checkpoints, books_v1_swept, books_v1_parked_accounts`
+        )
+        yield* play(bookkeeper, [deposit("acc-5", 1n)])
+        yield* eventually(assertCaughtUp(bookkeeper.log))
+      }).pipe(Effect.provide(world.process({ ledger: { sweepMs: 100 } })))
+    })
+  )
+
+  it.live("is carried by the sweep while there is no bus at all", () =>
+    Effect.gen(function* () {
+      const { world, log } = yield* makeWorld
+      const { bookkeeper } = world
+      const withoutBus = readSideOn(
+        Layer.mergeAll(
+          Layer.succeedContext(log),
+          Layer.fresh(Bus.layer({ url: "nats://127.0.0.1:1" })),
+          readModelOn(world.databaseUrl)
+        ),
+        sweeping
+      )
+      yield* Effect.gen(function* () {
+        yield* play(bookkeeper, opening, round(1), round(2))
+        yield* eventually(assertCaughtUp(bookkeeper.log))
+        const relay = yield* Relay
+        assert.strictEqual(relay.statusUnsafe().lastError, "bus: not connected")
+        const health = yield* ProjectionHealth
+        for (const partition of health.partitionsUnsafe()) {
+          assert.strictEqual(partition.lastError, "bus: not connected")
+        }
+      }).pipe(Effect.provide(withoutBus))
+    })
+  )
+
+  it.live("takes nothing from a writer that the log does not know", () =>
+    Effect.gen(function* () {
+      const { world } = yield* makeWorld
+      const { bookkeeper } = world
+      yield* Effect.gen(function* () {
+        const bus = yield* Bus
+        const stranger = new Bookkeeper("of-another-ledger")
+        const foreign = stranger.commit(openAccount("stranger"), deposit("stranger", 1n))
+        yield* eventually(bus.publish(pack(foreign, { partitions: 4, bytesMax: 100_000 })))
+        yield* play(bookkeeper, opening)
+        yield* eventually(Effect.map(total("foreign"), (count) => assert.strictEqual(count, 1)))
+        yield* eventually(assertCaughtUp(bookkeeper.log))
+      }).pipe(Effect.provide(world.process()))
+    })
+  )
+
+  it.live("takes rows from the log when the bus brings them changed", () =>
+    Effect.gen(function* () {
+      const { world } = yield* makeWorld
+      const { bookkeeper } = world
+      yield* Effect.gen(function* () {
+        const bus = yield* Bus
+        const commit = bookkeeper.commit(openAccount("a"), deposit("a", 100n))
+        yield* append(commit)
+        const forged = pack(commit, { partitions: 4, bytesMax: 100_000 }).map((message) => ({
+          ...message,
+          events: message.events.map((row) => ({ ...row, payload: row.payload.replace('"100"', '"900"') }))
+        }))
+        yield* eventually(bus.publish(forged))
+        yield* eventually(assertCaughtUp(bookkeeper.log))
+        yield* eventually(Effect.map(total("faulty"), (count) => assert.strictEqual(count, 1)))
+      }).pipe(Effect.provide(world.process()))
+    })
+  )
+})
+
+/** The messages of a test hold what its commits hold. */
+describe("packing", () => {
+  it("keeps each account's rows together, in order, and loses none", () => {
+    const bookkeeper = new Bookkeeper()
+    const commit = bookkeeper.commit(...opening, ...round(1), ...round(2))
+    const messages = pack(commit, { partitions: 4, bytesMax: 3_000 })
+    assert.isAbove(messages.length, 4)
+    const seen = new Map<string, number>()
+    for (const row of messages.flatMap((message) => message.events)) {
+      assert.strictEqual(row.version, (seen.get(row.accountId) ?? 0) + 1)
+      seen.set(row.accountId, row.version)
+    }
+    assert.strictEqual(messages.flatMap((message) => message.events).length, commit.events.length)
+  })
+})

@@ -1,0 +1,139 @@
+/** The relay: every commit reaches the bus in order of its writer, whoever wrote it, however long the bus was away. */
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Effect, Layer } from "effect"
+import { CommitFeed } from "../../src/actors/CommitFeed.ts"
+import { Relay } from "../../src/actors/Relay.ts"
+import { Bus } from "../../src/infra/Bus.ts"
+import { fairWeather, makeBusMemory } from "../../src/infra/BusMemory.ts"
+import type { BusMessage } from "../../src/infra/BusMessage.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
+import { append, appendAndOffer, eventually, limitsOf, type TestLimits } from "../support/readSides.ts"
+
+/** A bus that keeps what was acknowledged, in order, repetitions included. */
+const makeHarness = (isAway: () => boolean = () => false) =>
+  Effect.gen(function* () {
+    const published: Array<BusMessage> = []
+    const { bus } = yield* makeBusMemory({ ...fairWeather, isAway })
+    const watched: Bus["Service"] = {
+      ...bus,
+      publish: (messages) =>
+        Effect.tap(bus.publish(messages), () => Effect.sync(() => published.push(...messages)))
+    }
+    const store = yield* Layer.build(Layer.fresh(EventStore.layerMemory))
+    const relay = (limits: TestLimits = {}) =>
+      Layer.fresh(Relay.layer.pipe(Layer.provideMerge(Layer.fresh(CommitFeed.layer)))).pipe(
+        Layer.provideMerge(Layer.mergeAll(Layer.succeedContext(store), Layer.succeed(Bus, watched))),
+        Layer.provide(limitsOf({ ...limits, ledger: { partitions: 1 } }))
+      )
+    const seqsOf = (writer: string) =>
+      published.filter((message) => message.writerId === writer).map((message) => message.seq)
+    return { store, relay, seqsOf }
+  })
+
+const upTo = (last: number) => Array.from({ length: last }, (_, index) => index + 1)
+
+const commitsOf = (bookkeeper: Bookkeeper, count: number) =>
+  Array.from({ length: count }, (_, index) =>
+    bookkeeper.commit(index === 0 ? openAccount(bookkeeper.writerId) : deposit(bookkeeper.writerId, 1n))
+  )
+
+const cursorIs = (writer: string, seq: number) =>
+  eventually(
+    Effect.gen(function* () {
+      const store = yield* EventStore
+      assert.strictEqual((yield* store.relayCursors).get(writer), seq)
+    })
+  )
+
+describe("the relay", () => {
+  it.live("publishes what is offered, once and in order, and moves the durable cursor after it", () =>
+    Effect.gen(function* () {
+      const { relay, seqsOf } = yield* makeHarness()
+      yield* Effect.gen(function* () {
+        const [first, ...rest] = commitsOf(new Bookkeeper("w1"), 50)
+        if (first !== undefined) yield* appendAndOffer(first)
+        yield* cursorIs("w1", 1)
+        // The first may have been found in the log by the look for orphans at the start.
+        const { eventsFromStore } = (yield* Relay).statusUnsafe()
+        for (const commit of rest) yield* appendAndOffer(commit)
+        yield* cursorIs("w1", 50)
+        assert.deepStrictEqual(seqsOf("w1"), upTo(50))
+        assert.deepInclude((yield* Relay).statusUnsafe(), { events: 50, eventsFromStore })
+      }).pipe(Effect.provide(relay()))
+    })
+  )
+
+  it.live("saves its cursors when it ends, and another life does not publish again", () =>
+    Effect.gen(function* () {
+      const { relay, seqsOf, store } = yield* makeHarness()
+      yield* Effect.gen(function* () {
+        for (const commit of commitsOf(new Bookkeeper("w1"), 5)) yield* appendAndOffer(commit)
+        const { publishedUnsafe } = yield* Relay
+        yield* eventually(Effect.sync(() => assert.strictEqual(publishedUnsafe("w1"), 5)))
+      }).pipe(Effect.provide(relay({ readSide: { relayCursorMs: 3_000 } })))
+      const cursors = yield* Context.get(store, EventStore).relayCursors
+      assert.strictEqual(cursors.get("w1"), 5)
+      yield* Effect.gen(function* () {
+        for (const commit of commitsOf(new Bookkeeper("w2"), 5)) yield* appendAndOffer(commit)
+        yield* cursorIs("w2", 5)
+      }).pipe(Effect.provide(relay()))
+      assert.deepStrictEqual(seqsOf("w1"), upTo(5))
+    })
+  )
+
+  it.live("reads from the store what found no room in the feed, also when nothing follows it", () =>
+    Effect.gen(function* () {
+      let isAway = true
+      const { relay, seqsOf } = yield* makeHarness(() => isAway)
+      yield* Effect.gen(function* () {
+        const feed = yield* CommitFeed
+        for (const commit of commitsOf(new Bookkeeper("w1"), 200)) yield* appendAndOffer(commit)
+        assert.isAbove(feed.droppedUnsafe(), 100)
+        isAway = false
+        yield* cursorIs("w1", 200)
+        assert.deepStrictEqual(seqsOf("w1"), upTo(200))
+        // And it goes on from the feed.
+        const { eventsFromStore } = (yield* Relay).statusUnsafe()
+        assert.isAbove(eventsFromStore, 100)
+      }).pipe(Effect.provide(relay({ readSide: { feedEventsMax: 10, publishEventsMax: 7 } })))
+    })
+  )
+
+  it.live("publishes at its start the tails that dead nodes left", () =>
+    Effect.gen(function* () {
+      const { relay, seqsOf, store } = yield* makeHarness()
+      for (const commit of commitsOf(new Bookkeeper("dead"), 12)) yield* Effect.provide(append(commit), store)
+      const log = Context.get(store, EventStore)
+      yield* log.moveRelayCursors(new Map([["dead", 4]]))
+      yield* log.fenceWriter("dead")
+      yield* cursorIs("dead", 13).pipe(Effect.provide(relay({ readSide: { publishEventsMax: 3 } })))
+      assert.deepStrictEqual(seqsOf("dead"), upTo(12).slice(4))
+    })
+  )
+
+  it.live(
+    "publishes the tail of a node that dies while it runs, and leaves those of living nodes alone",
+    () =>
+      Effect.gen(function* () {
+        const { relay, seqsOf } = yield* makeHarness()
+        yield* Effect.gen(function* () {
+          const store = yield* EventStore
+          for (const commit of commitsOf(new Bookkeeper("w1"), 1)) yield* appendAndOffer(commit)
+          yield* cursorIs("w1", 1)
+          for (const commit of commitsOf(new Bookkeeper("other"), 3)) yield* append(commit)
+          for (const commit of commitsOf(new Bookkeeper("alive"), 3)) yield* append(commit)
+          // The others go on reporting, one does not.
+          const beat = (writerId: string) => ({ writerId, closedAt: 0 })
+          yield* eventually(
+            Effect.gen(function* () {
+              yield* store.heartbeat([beat("w1"), beat("alive")])
+              assert.strictEqual((yield* store.relayCursors).get("other"), 3)
+            })
+          )
+          assert.deepStrictEqual(seqsOf("other"), [1, 2, 3])
+          assert.deepStrictEqual(seqsOf("alive"), [])
+        }).pipe(Effect.provide(relay({ readSide: { orphansMs: 20, writerSilentMs: 200 } })))
+      })
+  )
+})

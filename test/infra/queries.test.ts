@@ -1,0 +1,286 @@
+/** Queries: what they answer, how they page, and how they wait for a read token. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Result } from "effect"
+import { TestClock } from "effect/testing"
+import { Bookkeeping } from "../../src/actors/Bookkeeping.ts"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import type { QueryError } from "../../src/domain/Errors.ts"
+import { Arrivals } from "../../src/infra/Arrivals.ts"
+import { EventStore, StoreUnavailable } from "../../src/infra/EventStore.ts"
+import { defaultLimits, LedgerConfig } from "../../src/infra/LedgerConfig.ts"
+import { Queries } from "../../src/infra/Queries.ts"
+import { ReadModel } from "../../src/infra/ReadModel.ts"
+import { defaultReadSideLimits, ReadSideConfig, type ReadSideLimits } from "../../src/infra/ReadSideConfig.ts"
+import { Bookkeeper, deposit, openAccount, transfer, withdraw } from "../support/bookkeeper.ts"
+import { accountId, commandId } from "../support/storedEvents.ts"
+
+const services = (limits: Partial<ReadSideLimits> = {}) =>
+  Layer.fresh(
+    Layer.mergeAll(Queries.layer, Bookkeeping.layer).pipe(
+      Layer.provideMerge(Layer.mergeAll(ReadModel.layerMemory, EventStore.layerMemory)),
+      Layer.provideMerge(Arrivals.layer),
+      Layer.provide(Layer.succeed(ReadSideConfig, { ...defaultReadSideLimits, ...limits })),
+      Layer.provide(Layer.succeed(LedgerConfig, { ...defaultLimits, queryDeadlineMs: 5_000 }))
+    )
+  )
+
+const a = accountId("a")
+const b = accountId("b")
+
+const project = (bookkeeper: Bookkeeper, ...commands: ReadonlyArray<CommandInput>) =>
+  Effect.flatMap(Bookkeeping, ({ project }) => project(bookkeeper.commit(...commands).events, undefined))
+
+const failureOf = (query: Effect.Effect<unknown, QueryError>) => Effect.flip(query)
+
+describe("queries", () => {
+  it.effect("answer the balance of an account, and that one does not exist", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      const bookkeeper = new Bookkeeper()
+      yield* project(bookkeeper, openAccount("a", 50n), deposit("a", 100n), withdraw("a", 130n))
+      const { account, hash } = yield* queries.balance(a)
+      assert.deepInclude(account, { balance: -30n, version: 3, status: "open", asset: "USD/2" })
+      assert.strictEqual(hash, bookkeeper.headOf(a).hash)
+      for (const query of [queries.balance(b), queries.statement(b), queries.transfers(b)]) {
+        const error = yield* failureOf(query)
+        assert.deepInclude(error, { _tag: "AccountNotFound", account: "b" })
+      }
+    }).pipe(Effect.provide(services()))
+  )
+
+  it.effect("page through a statement without missing or repeating a line", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      const bookkeeper = new Bookkeeper()
+      yield* project(bookkeeper, openAccount("a"), ...Array.from({ length: 24 }, () => deposit("a", 2n)))
+      const seen: Array<number> = []
+      let cursor: string | undefined
+      let pages = 0
+      do {
+        const page = yield* queries.statement(a, { limit: 10, cursor })
+        seen.push(...page.rows.map((line) => line.version))
+        cursor = page.next
+        pages++
+      } while (cursor !== undefined)
+      assert.strictEqual(pages, 3)
+      assert.deepStrictEqual(
+        seen,
+        Array.from({ length: 25 }, (_, index) => index + 1)
+      )
+      const [line] = (yield* queries.statement(a, { cursor: "24" })).rows
+      assert.deepInclude(line, { version: 25, amount: 2n, balance: 48n, counterparty: "external:bank" })
+    }).pipe(Effect.provide(services()))
+  )
+
+  it.effect("answer an empty page for an account without lines in the time asked for", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      yield* project(new Bookkeeper(), openAccount("a"))
+      assert.deepStrictEqual(yield* queries.statement(a, { from: 0, to: 1 }), { rows: [], next: undefined })
+      assert.deepStrictEqual(yield* queries.transfers(a), { rows: [], next: undefined })
+    }).pipe(Effect.provide(services()))
+  )
+
+  it.effect("answer the transfers of an account from both sides, and one by its id", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      yield* project(
+        new Bookkeeper(),
+        openAccount("a"),
+        openAccount("b"),
+        deposit("a", 10n),
+        { ...transfer("a", "b", 7n), commandId: "t-1" },
+        transfer("b", "a", 2n)
+      )
+      const seenBy = (account: typeof a) =>
+        Effect.map(queries.transfers(account), ({ rows }) =>
+          rows.map((line) => [line.counterparty, line.amount])
+        )
+      assert.deepStrictEqual(yield* seenBy(a), [
+        ["b", -7n],
+        ["b", 2n]
+      ])
+      assert.deepStrictEqual(yield* seenBy(b), [
+        ["a", 7n],
+        ["a", -2n]
+      ])
+      const found = yield* queries.transfer(commandId("t-1"))
+      assert.deepInclude(found, { from: a, fromVersion: 3, to: b, toVersion: 2, amount: 7n })
+      assert.isUndefined(yield* queries.transfer(commandId("t-2")))
+    }).pipe(Effect.provide(services()))
+  )
+
+  it.effect("list accounts page by page, never more than the limit in force", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      yield* project(new Bookkeeper(), ...["c", "a", "b"].map((id) => openAccount(id)))
+      const first = yield* queries.accounts({ limit: 1_000_000 })
+      assert.deepStrictEqual(
+        first.rows.map((head) => String(head.account.id)),
+        ["a", "b"]
+      )
+      const second = yield* queries.accounts({ cursor: first.next })
+      assert.deepStrictEqual(
+        second.rows.map((head) => String(head.account.id)),
+        ["c"]
+      )
+      assert.isUndefined(second.next)
+    }).pipe(Effect.provide(services({ pageMax: 2 })))
+  )
+
+  it.effect("balance to zero", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      yield* project(new Bookkeeper(), openAccount("a"), deposit("a", 9n), withdraw("a", 4n))
+      const trial: ReadonlyArray<object> = yield* queries.trialBalance
+      assert.deepStrictEqual(trial, [{ asset: "USD/2", accounts: 5n, contras: -5n, total: 0n }])
+      const contras: ReadonlyArray<object> = yield* queries.contraBalances
+      assert.deepStrictEqual(contras, [{ contra: "external:bank", asset: "USD/2", balance: -5n }])
+    }).pipe(Effect.provide(services()))
+  )
+
+  it.effect("refuse what is no cursor, no limit and no token, each by its name", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      yield* project(new Bookkeeper(), openAccount("a"))
+      for (const [path, query] of [
+        ["cursor", queries.statement(a, { cursor: "-1" })],
+        ["cursor", queries.statement(a, { cursor: "9".repeat(400) })],
+        ["cursor", queries.accounts({ cursor: "no account!" })],
+        ["limit", queries.statement(a, { limit: 0 })],
+        ["limit", queries.accounts({ limit: 1.5 })],
+        ["readToken", queries.balance(a, { readToken: "a" })],
+        ["readToken", queries.balance(a, { readToken: "a@x" })],
+        ["readToken", queries.statement(a, { readToken: "a@1,".repeat(5_000) })]
+      ] as const) {
+        const error = yield* failureOf(query)
+        assert.strictEqual(error._tag, "InvalidCommand")
+        assert.deepStrictEqual(error._tag === "InvalidCommand" && error.faults[0]?.path, [path])
+      }
+    }).pipe(Effect.provide(services()))
+  )
+
+  it.effect("are unavailable when the read model is, and say which", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      const error = yield* Effect.flip(queries.trialBalance)
+      assert.deepInclude(error, { _tag: "Unavailable", what: "read model", reason: "away" })
+    }).pipe(
+      Effect.provide(
+        Queries.layer.pipe(
+          Layer.provide(
+            Layer.effect(
+              ReadModel,
+              Effect.map(ReadModel, (real) => ({
+                ...real,
+                trialBalance: Effect.fail(new StoreUnavailable({ store: "read model", reason: "away" }))
+              }))
+            ).pipe(Layer.provide(ReadModel.layerMemory))
+          ),
+          Layer.provide(Arrivals.layer)
+        )
+      )
+    )
+  )
+})
+
+describe("a query with a read token", () => {
+  it.effect("waits until every position of it is projected, and is woken by the projector", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      const bookkeeper = new Bookkeeper()
+      yield* project(bookkeeper, openAccount("a"), openAccount("b"))
+      const commit = bookkeeper.commit(deposit("a", 5n), deposit("b", 5n))
+      const waiting = yield* Effect.forkChild(queries.balance(a, { readToken: "a@2,b@2" }))
+      yield* TestClock.adjust("50 millis")
+      const bookkeeping = yield* Bookkeeping
+      yield* bookkeeping.project(commit.events.slice(0, 1), undefined)
+      yield* TestClock.adjust("50 millis")
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* bookkeeping.project(commit.events.slice(1), undefined)
+      const { account } = yield* Fiber.join(waiting)
+      assert.strictEqual(account.balance, 5n)
+    }).pipe(Effect.provide(services({ tokenPollMs: 3_600_000 })))
+  )
+
+  it.effect("sees what another process projected, by a poll", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      const readModel = yield* ReadModel
+      const arrivals = yield* Arrivals
+      const waiting = yield* Effect.forkChild(queries.balance(a, { readToken: "a@1" }))
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(arrivals.awaitedUnsafe(), [a])
+      // Written behind the back of this process's arrivals.
+      const [row] = new Bookkeeper().commit(openAccount("a")).events
+      const other = yield* Layer.build(
+        Layer.fresh(Bookkeeping.layer).pipe(
+          Layer.provide(Layer.mergeAll(Layer.succeed(ReadModel, readModel), EventStore.layerMemory))
+        )
+      )
+      yield* Effect.flatMap(Bookkeeping, ({ project }) =>
+        project(row === undefined ? [] : [row], undefined)
+      ).pipe(Effect.provide(other))
+      yield* TestClock.adjust("100 millis")
+      assert.strictEqual((yield* Fiber.join(waiting)).account.version, 1)
+    }).pipe(Effect.provide(services()))
+  )
+
+  it.effect("fails at the deadline with what was wanted and what was reached", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      const arrivals = yield* Arrivals
+      yield* project(new Bookkeeper(), openAccount("a"))
+      const waiting = yield* Effect.forkChild(Effect.result(queries.balance(a, { readToken: "a@3" })))
+      yield* TestClock.adjust("4999 millis")
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      const outcome = yield* Fiber.join(waiting)
+      assert.isTrue(Result.isFailure(outcome))
+      if (Result.isFailure(outcome)) {
+        assert.deepInclude(outcome.failure, { _tag: "NotYetVisible", wanted: "a@3", reached: "a@1" })
+      }
+      assert.deepStrictEqual(arrivals.awaitedUnsafe(), [])
+    }).pipe(Effect.provide(services()))
+  )
+
+  it.effect("does not wait at all when too many wait already", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      const first = yield* Effect.forkChild(queries.balance(a, { readToken: "a@1" }))
+      yield* TestClock.adjust("1 millis")
+      const error = yield* Effect.flip(queries.balance(b, { readToken: "b@1" }))
+      assert.strictEqual(error._tag, "NotYetVisible")
+      yield* Fiber.interrupt(first)
+    }).pipe(Effect.provide(services({ tokenWaitersMax: 1 })))
+  )
+
+  it.effect("lets thousands wait with one statement a poll", () => {
+    let looks = 0
+    const counted = Layer.effect(
+      ReadModel,
+      Effect.map(ReadModel, (real) => ({
+        ...real,
+        versions: (accounts: Parameters<typeof real.versions>[0]) => {
+          looks++
+          return real.versions(accounts)
+        }
+      }))
+    ).pipe(Layer.provide(ReadModel.layerMemory))
+    return Effect.gen(function* () {
+      const queries = yield* Queries
+      yield* Effect.forkChild(
+        Effect.forEach(
+          Array.from({ length: 2_000 }, (_, index) => accountId(`a-${index}`)),
+          (account) => Effect.exit(queries.balance(account, { readToken: `${account}@1` })),
+          { concurrency: "unbounded" }
+        )
+      )
+      yield* TestClock.adjust("1 millis")
+      const atFirst = looks
+      yield* TestClock.adjust("1 seconds")
+      assert.strictEqual(atFirst, 2_000)
+      assert.isAtMost(looks - atFirst, 11)
+    }).pipe(Effect.provide(Queries.layer.pipe(Layer.provide(counted), Layer.provide(Arrivals.layer))))
+  })
+})
