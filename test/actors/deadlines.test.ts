@@ -11,6 +11,7 @@ import {
   memoryStores,
   open,
   outcomeOf,
+  quiet,
   readStream,
   startNode,
   tally,
@@ -62,7 +63,7 @@ it.effect(
       assert.deepStrictEqual(yield* outcomes(yield* sendAll(node, [deposit("b", 2n, "unsent-2")])), [
         "Accepted"
       ])
-    }).pipe(Effect.provide(memoryStores))
+    }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
 it.effect("a caller that joined gets an indeterminate answer at its own deadline", () =>
@@ -78,7 +79,7 @@ it.effect("a caller that joined gets an indeterminate answer at its own deadline
     yield* TestClock.adjust(deadlineMs / 2)
     assert.deepStrictEqual(yield* outcomes(joined), ["Indeterminate"])
     faulty.release()
-  }).pipe(Effect.provide(memoryStores))
+  }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
 it.effect("what expires in the queue takes along nothing that came after it", () =>
@@ -100,7 +101,7 @@ it.effect("what expires in the queue takes along nothing that came after it", ()
       "sent",
       "late-1"
     ])
-  }).pipe(Effect.provide(memoryStores))
+  }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
 it.effect("an account that cannot be loaded in time is unavailable, and usable once the store is back", () =>
@@ -117,7 +118,7 @@ it.effect("an account that cannot be loaded in time is unavailable, and usable o
     assert.deepStrictEqual(yield* outcomes(yield* sendAll(node, [deposit("a", 1n, "unloaded")])), [
       "Accepted"
     ])
-  }).pipe(Effect.provide(memoryStores))
+  }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
 it.effect("a repeat that is known to be in the log is never told that nothing was done", () =>
@@ -135,7 +136,7 @@ it.effect("a repeat that is known to be in the log is never told that nothing wa
     assert.deepStrictEqual(yield* outcomes(yield* sendAll(node, [deposit("a", 1n, "accepted")])), [
       "Replayed"
     ])
-  }).pipe(Effect.provide(memoryStores))
+  }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
 it.effect("after a sending of unknown end, no deadline says that nothing was done", () =>
@@ -159,7 +160,7 @@ it.effect("after a sending of unknown end, no deadline says that nothing was don
     yield* TestClock.adjust(2_000)
     assert.deepStrictEqual(yield* outcomes(again), ["Replayed"])
     assert.strictEqual((yield* readStream(inner, "a")).length, 3)
-  }).pipe(Effect.provide(memoryStores))
+  }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
 it.effect(
@@ -188,7 +189,7 @@ it.effect(
       faulty.release()
       assert.deepStrictEqual(tally(yield* outcomes([...onA, ...onB])), { Accepted: 8 })
       assert.deepStrictEqual(yield* outcomes(yield* sendAll(node, [deposit("a", 1n)])), ["Accepted"])
-    }).pipe(Effect.provide(memoryStores))
+    }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
 it.effect("a node that closes answers all it accepted, and refuses what comes after", () =>
@@ -208,7 +209,7 @@ it.effect("a node that closes answers all it accepted, and refuses what comes af
     yield* Fiber.join(stopped)
     assert.isTrue((yield* node.send(deposit("a", 1n, "a-1"))).replayed)
     assert.strictEqual((yield* Effect.flip(node.send(open("c"))))._tag, "Unavailable")
-  }).pipe(Effect.provide(memoryStores))
+  }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
 it.effect("a node that closes while the store hangs leaves no caller waiting", () =>
@@ -227,5 +228,5 @@ it.effect("a node that closes while the store hangs leaves no caller waiting", (
     yield* Fiber.join(stopped)
     assert.strictEqual((yield* readStream(inner, "a")).length, 2)
     faulty.release()
-  }).pipe(Effect.provide(memoryStores))
+  }).pipe(Effect.provide([memoryStores, quiet]))
 )

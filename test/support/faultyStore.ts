@@ -220,6 +220,7 @@ export class FaultyStore {
         context: null
       }
       const event = { ...unlinked, hash: link(previous.hash ?? genesis, unlinked) }
+      yield* Effect.orDie(this.#inner.registerWriter({ writerId: id, node: "foreign", closedAt: 0 }))
       yield* this.#inner.commit({ writerId: id, seq: 1, events: [event] })
     })
   }

@@ -1,5 +1,5 @@
 /** An event store enters; whole write sides of nodes over it, started and stopped at will, leave. */
-import { Effect, Exit, Layer, Result, Scope } from "effect"
+import { Effect, Exit, Layer, References, Result, Scope } from "effect"
 import { ClosedInstants } from "../../src/actors/ClosedInstants.ts"
 import { CommitFeed } from "../../src/actors/CommitFeed.ts"
 import { Dispatcher } from "../../src/actors/Dispatcher.ts"
@@ -19,6 +19,9 @@ export type Store = EventStore["Service"]
 
 /** Stores of one world in memory; a suite over a database gives its own instead. */
 export const memoryStores = Layer.mergeAll(EventStore.layerMemory, Snapshots.layerMemory)
+
+/** The log of the program, which tells of every fault that a test causes, is not printed. */
+export const quiet = Layer.succeed(References.MinimumLogLevel, "None")
 
 export interface NodeOptions {
   /** What differs from the defaults. */

@@ -1,0 +1,119 @@
+/** Two nodes that both believe to own every account, over one store: the keys alone keep the log right. */
+import { assert, it } from "@effect/vitest"
+import { Effect, Result } from "effect"
+import type { AccountId } from "../../src/domain/Ids.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { invariantsOf } from "../support/invariants.ts"
+import {
+  deposit,
+  fund,
+  memoryStores,
+  outcomeOf,
+  quiet,
+  readStream,
+  startNode,
+  tally,
+  transfer,
+  withdraw
+} from "../support/ledgerWorld.ts"
+
+const everyOther = <A>(index: number, first: A, second: A): A => (index % 2 === 0 ? first : second)
+
+it.live("exactly one of fifty withdrawals over both nodes fits, and the conflict is counted", () =>
+  Effect.gen(function* () {
+    const store = yield* EventStore
+    const first = yield* startNode("first")
+    const second = yield* startNode("second")
+    yield* fund(first, ["a"], 100n)
+    // Both hold it in memory, at the same version.
+    yield* second.dispatcher.head("a" as AccountId) // a valid id
+    const results = yield* Effect.forEach(
+      Array.from({ length: 50 }, (_, index) => everyOther(index, first, second)),
+      (node) => Effect.result(node.send(withdraw("a", 80n))),
+      { concurrency: "unbounded" }
+    )
+    assert.deepStrictEqual(tally(results.map(outcomeOf)), { Accepted: 1, InsufficientFunds: 49 })
+    assert.strictEqual(first.dispatcher.stats().conflicts + second.dispatcher.stats().conflicts, 1)
+    assert.strictEqual((yield* readStream(store, "a")).length, 3)
+    assert.deepStrictEqual(yield* invariantsOf(store), [])
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.live(
+  "transfers between two accounts from both nodes, both ways at once, are each written once or not at all",
+  () =>
+    Effect.gen(function* () {
+      const store = yield* EventStore
+      const nodes = [yield* startNode("first"), yield* startNode("second")]
+      const [first = nodes[0], second = first] = nodes
+      if (first === undefined || second === undefined) return
+      yield* fund(first, ["a", "b"], 1_000n)
+      const results = yield* Effect.forEach(
+        Array.from({ length: 400 }),
+        (_, index) => {
+          const [from, to] = everyOther(index >> 1, ["a", "b"] as const, ["b", "a"] as const)
+          return Effect.result(everyOther(index, first, second).send(transfer(from, to, 3n, `t-${index}`)))
+        },
+        { concurrency: 20 }
+      )
+      const counts = tally(results.map(outcomeOf))
+      assert.strictEqual((counts.Accepted ?? 0) + (counts.Unavailable ?? 0), 400)
+      const [a, b] = [yield* readStream(store, "a"), yield* readStream(store, "b")]
+      assert.strictEqual(a.length, 2 + (counts.Accepted ?? 0))
+      assert.strictEqual(b.length, a.length)
+      assert.isAbove(first.dispatcher.stats().conflicts + second.dispatcher.stats().conflicts, 0)
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.live("one id sent to both nodes at once is accepted once, and both callers get the same receipt", () =>
+  Effect.gen(function* () {
+    const store = yield* EventStore
+    const first = yield* startNode("first")
+    const second = yield* startNode("second")
+    yield* fund(first, ["a", "b"], 1_000n)
+    const pairs = yield* Effect.forEach(
+      Array.from({ length: 60 }),
+      (_, index) =>
+        Effect.all(
+          [first, second].map((node) => node.send(transfer("a", "b", 1n, `twice-${index}`))),
+          { concurrency: "unbounded" }
+        ),
+      { concurrency: 6 }
+    )
+    for (const [one, other] of pairs) {
+      if (one === undefined || other === undefined) return assert.fail("two receipts each")
+      assert.strictEqual([one, other].filter((receipt) => receipt.replayed).length, 1)
+      assert.deepStrictEqual({ ...one, replayed: true }, { ...other, replayed: true })
+    }
+    assert.strictEqual((yield* readStream(store, "a")).length, 62)
+    assert.deepStrictEqual(yield* invariantsOf(store), [])
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.live("a conflict on one account does not harm the others that rode in the same batch", () =>
+  Effect.gen(function* () {
+    const store = yield* EventStore
+    const first = yield* startNode("first", { limits: { redecideMax: 0 } })
+    const second = yield* startNode("second")
+    const accounts = Array.from({ length: 40 }, (_, index) => `n-${index}`)
+    yield* fund(first, accounts, 10n)
+    yield* second.send(deposit("n-7", 1n))
+    // Only n-7 is stale on the first node, and it may not decide again.
+    const results = yield* Effect.forEach(
+      accounts,
+      (account) => Effect.result(first.send(deposit(account, 1n))),
+      {
+        concurrency: "unbounded"
+      }
+    )
+    assert.deepStrictEqual(
+      accounts.filter((_, index) => results[index] !== undefined && Result.isFailure(results[index])),
+      ["n-7"]
+    )
+    assert.deepStrictEqual(tally(results.map(outcomeOf)), { Accepted: 39, Unavailable: 1 })
+    assert.strictEqual(first.dispatcher.stats().conflicts, 1)
+    assert.isFalse((yield* first.send(deposit("n-7", 1n))).replayed)
+    assert.deepStrictEqual(yield* invariantsOf(store), [])
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
