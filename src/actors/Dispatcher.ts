@@ -161,7 +161,11 @@ const make = Effect.fnUntraced(function* (node: string) {
 
   const repeats = yield* makeRepeats({
     onKnown: finish,
-    onUnknown: route,
+    onUnknown: (ticket) => {
+      ticket.isNew = true
+      if (ticket.refusal === undefined) route(ticket)
+      else finish(ticket, Exit.fail(ticket.refusal))
+    },
     onUnavailable: (reason) => {
       trouble = reason
     }
@@ -172,7 +176,12 @@ const make = Effect.fnUntraced(function* (node: string) {
   const pipeline = yield* makeCommitPipeline(queue, writers, {
     onDurable: (ticket) => {
       if (ticket.refusal !== undefined) {
-        finish(ticket, Exit.fail(ticket.refusal))
+        // An id that was accepted once keeps its outcome for ever, whatever today's state says (I4).
+        if (ticket.isNew) finish(ticket, Exit.fail(ticket.refusal))
+        else {
+          ticket.phase = "waiting"
+          repeats.lookUp(ticket)
+        }
       } else {
         const receipt = receiptOf(ticket)
         repeats.remember(ticket, receipt)

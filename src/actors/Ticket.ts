@@ -49,6 +49,8 @@ export class Ticket {
   attempts = 0
   /** The log was seen to hold its id already: "nothing was done" would be a lie from here on. */
   isRepeat = false
+  /** The log was asked, and does not hold its id. */
+  isNew = false
   #waiters: Array<Waiter> = []
 
   constructor(command: Command, commandHash: string, deadline: Instant) {

@@ -1,0 +1,113 @@
+/** A day's file and a running node enter; the day is played, watched and audited; what it came to leaves. */
+import { Duration, Effect, Option, Schedule, Stream } from "effect"
+import { Audit } from "../actors/Audit.ts"
+import type { DispatcherStats } from "../actors/Dispatcher.ts"
+import type { CommandInput } from "../domain/Command.ts"
+import { type Position, printToken } from "../domain/Receipt.ts"
+import { Queries } from "../infra/Queries.ts"
+import { Ledger } from "../Ledger.ts"
+import { readDayFile } from "./DayFile.ts"
+import { type PlayResult, play } from "./DayPlayer.ts"
+import { openPlayJournal } from "./PlayJournal.ts"
+import { grouped, makeProgress } from "./Terminal.ts"
+import { makeWitness } from "./Witness.ts"
+
+/** Positions of one read token, and how long the read model may take to catch up with all of them. */
+const positionsMax = 100
+const catchUpMs = 120_000
+
+export interface DemoOptions {
+  readonly file: string
+  /** Where the refusals of this file are kept; lives and dies with the data. */
+  readonly journal: string
+  /** Commands a second, to watch it; as fast as it goes if absent. */
+  readonly rate?: number | undefined
+  /** Called after each settled line. */
+  readonly onSettled?: (settled: number) => Effect.Effect<void>
+}
+
+/** The verdicts I1 … I8, each with its faults. */
+export interface Verdicts {
+  readonly invariants: Readonly<Record<"I1" | "I2" | "I3" | "I4" | "I5" | "I6" | "I7" | "I8", boolean>>
+  readonly faults: ReadonlyArray<string>
+  readonly accounts: number
+  readonly events: number
+}
+
+export interface DemoResult {
+  readonly played: PlayResult
+  readonly stats: DispatcherStats
+  /** How long the read model needed after the last command, in milliseconds. */
+  readonly caughtUpMs: number
+  readonly verdicts: Verdicts
+}
+
+/** Plays the file from end to end; the same end state whatever happens on the way and however often it is begun. */
+export const runDemo = Effect.fn("demo")(function* (options: DemoOptions) {
+  const ledger = yield* Ledger
+  const progress = yield* makeProgress
+  const witness = yield* makeWitness
+  const journal = yield* openPlayJournal(options.journal)
+  let settled = 0
+  const lines = readDayFile(options.file)
+  const paced =
+    options.rate === undefined ? lines : Stream.schedule(lines, Schedule.spaced(1_000 / options.rate))
+  const played = yield* play(paced, {
+    dispatch: (command) => ledger.dispatch(command satisfies CommandInput),
+    journal,
+    onSettled: Effect.fnUntraced(function* (one) {
+      settled++
+      if (one._tag === "Accepted") yield* witness.accepted(one.receipt)
+      yield* progress.show(`played ${grouped(settled)} lines`)
+      if (options.onSettled !== undefined) yield* options.onSettled(settled)
+    })
+  }).pipe(Effect.ensuring(progress.clear))
+  const stats = yield* ledger.stats
+  const [took] = yield* Effect.timed(catchUp(witness.positions()))
+  return {
+    played,
+    stats,
+    caughtUpMs: Duration.toMillis(took),
+    verdicts: yield* judge(witness)
+  } satisfies DemoResult
+})
+
+/** Waits until the read model holds everything that was acknowledged. */
+const catchUp = Effect.fnUntraced(function* (positions: ReadonlyArray<Position>) {
+  const queries = yield* Queries
+  for (let start = 0; start < positions.length; start += positionsMax) {
+    const token = printToken(positions.slice(start, start + positionsMax))
+    yield* queries.awaitToken(token).pipe(
+      Effect.retry({ while: (error) => error._tag === "NotYetVisible" }),
+      Effect.timeoutOption(catchUpMs),
+      Effect.flatMap(
+        Option.match({
+          onNone: () => Effect.logWarning(`the read model has not caught up within ${catchUpMs} ms`),
+          onSome: () => Effect.void
+        })
+      )
+    )
+  }
+})
+
+/** The audit of the stores, and what the witness of all receipts has to say. */
+const judge = Effect.fnUntraced(function* (witness: Effect.Success<typeof makeWitness>) {
+  const audit = yield* Audit
+  const report = yield* audit.verify()
+  const seen = yield* witness.conclude
+  const kept = (invariant: "I4" | "I6" | "I7") => seen.every((fault) => fault.invariant !== invariant)
+  return {
+    invariants: {
+      ...report.invariants,
+      I4: report.invariants.I4 && kept("I4"),
+      I6: kept("I6"),
+      I7: kept("I7")
+    },
+    faults: [
+      ...report.findings.map((one) => `${one.invariant} in the ${one.where}: ${one.reason}`),
+      ...seen.map((one) => `${one.invariant}: ${one.reason}`)
+    ],
+    accounts: report.accounts,
+    events: report.events
+  } satisfies Verdicts
+})

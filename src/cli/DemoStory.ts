@@ -1,0 +1,138 @@
+/** What a demo came to enters; its chapters on the terminal leave. */
+import { Effect } from "effect"
+import { printInstant } from "../domain/Ids.ts"
+import { formatMoney } from "../domain/Money.ts"
+import type { AccountView } from "../domain/Views.ts"
+import { Ledger } from "../Ledger.ts"
+import type { DemoResult, Verdicts } from "./DemoRun.ts"
+import { grouped, type Story } from "./Terminal.ts"
+
+const accountsShown = 4
+const linesShown = 8
+const faultsShown = 10
+
+export const tellPlay = Effect.fnUntraced(function* (
+  story: Story,
+  { played, stats, caughtUpMs }: DemoResult
+) {
+  yield* story.heading("The day")
+  const refused = Object.values(played.refused).reduce((sum, count) => sum + count, 0)
+  yield* story.table(
+    [
+      ["commands", grouped(played.commands), `in ${played.seconds.toFixed(2)} s`],
+      [
+        "accepted",
+        grouped(played.accepted),
+        `in ${grouped(stats.batches)} batches, up to ${stats.rowsMax} events each`
+      ],
+      ["replayed", grouped(played.replayed), "the same command id again: its first outcome, nothing twice"],
+      ["refused", grouped(refused), "leave nothing in the log:"],
+      ...Object.entries(played.refused).map(([reason, count]) => ["", grouped(count), `  ${reason}`]),
+      ...(played.faultCount > 0
+        ? [["no commands", grouped(played.faultCount), "lines of the file at fault:"]]
+        : [])
+    ],
+    "lr"
+  )
+  for (const { line, column, reason, text } of played.faults.slice(0, faultsShown)) {
+    yield* story.line(`    line ${line}, ${column}: ${reason}: ${text}`)
+  }
+  yield* story.line(`  The read model held all of it ${Math.round(caughtUpMs)} ms after the last answer.`)
+})
+
+/** A few accounts of every asset, those that are frozen or closed, and the books as a whole. */
+export const tellBalances = Effect.fnUntraced(function* (story: Story) {
+  const ledger = yield* Ledger
+  const all = yield* allAccounts
+  yield* story.heading("Balances, from the read model")
+  const shown: Array<AccountView> = []
+  for (const asset of new Set(all.map((one) => one.asset))) {
+    const busiest = all.filter((one) => one.asset === asset).toSorted((a, b) => b.version - a.version)
+    shown.push(...busiest.slice(0, accountsShown))
+  }
+  shown.push(...all.filter((one) => one.status !== "open" && !shown.includes(one)))
+  yield* story.table(
+    shown.map((one) => [
+      one.account,
+      formatMoney(one.balance, one.asset),
+      one.status,
+      `${grouped(one.version)} events`,
+      one.owner
+    ]),
+    "lrlr"
+  )
+  yield* story.heading("Trial balance: what the accounts hold, against what came in from outside")
+  yield* story.table(
+    (yield* ledger.trialBalance).map(({ asset, accounts, contras, total }) => [
+      formatMoney(accounts, asset),
+      formatMoney(contras, asset),
+      `= ${formatMoney(total, asset)}`
+    ]),
+    "rrr"
+  )
+})
+
+/** The busiest account: its balance half-way, by version and by time, and the end of its statement. */
+export const tellTimeTravel = Effect.fnUntraced(function* (story: Story) {
+  const ledger = yield* Ledger
+  const busiest = (yield* allAccounts).toSorted((a, b) => b.version - a.version)[0]
+  if (busiest === undefined) return
+  const { account, asset, version } = busiest
+  yield* story.heading(`Time travel: ${account}`)
+  const half = yield* ledger.balanceAt(account, { version: Math.ceil(version / 2) })
+  const then = yield* ledger.balanceAt(account, { recordedAt: half.recordedAt })
+  yield* story.table([
+    [`as of version ${half.version}`, formatMoney(half.balance, asset), `${half.eventsRead} events read`],
+    [`as of ${printInstant(half.recordedAt)}`, formatMoney(then.balance, asset), `version ${then.version}`],
+    ["now", formatMoney(busiest.balance, asset), `version ${version}`]
+  ])
+  yield* story.heading(`Statement: the last lines of ${account}`)
+  const cursor = String(Math.max(0, version - linesShown))
+  const { rows } = yield* ledger.statement(account, { cursor, limit: linesShown })
+  yield* story.table(
+    rows.map((line) => [
+      String(line.version),
+      printInstant(line.effectiveAt).slice(0, 16).replace("T", " "),
+      line.type,
+      line.counterparty ?? "",
+      formatMoney(line.amount, asset),
+      formatMoney(line.balance, asset)
+    ]),
+    "rlllrr"
+  )
+})
+
+const meanings: Readonly<Record<keyof Verdicts["invariants"], string>> = {
+  I1: "dense: versions without a gap, every commit complete",
+  I2: "conserved: every transaction sums to zero, and so do the books",
+  I3: "covered: no balance below its overdraft limit, after any event",
+  I4: "once: each acknowledged command is in the log exactly once",
+  I5: "chained: every hash covers its event and the one before",
+  I6: "durable: every receipt's event is in the log, with its hash",
+  I7: "in order: on every account as acknowledged",
+  I8: "derived: the read model equals the fold of the log"
+}
+
+export const tellVerdicts = Effect.fnUntraced(function* (story: Story, verdicts: Verdicts) {
+  yield* story.heading(
+    `Verdicts over ${grouped(verdicts.events)} events of ${grouped(verdicts.accounts)} accounts`
+  )
+  for (const [name, meaning] of Object.entries(meanings)) {
+    // Object.entries forgets that the keys of `meanings` are those of the invariants.
+    const holds = verdicts.invariants[name as keyof typeof meanings]
+    yield* story.line(`  ${holds ? "✓" : "✗"} ${name} ${meaning}`)
+  }
+  for (const fault of verdicts.faults) yield* story.line(`    ${fault}`)
+})
+
+const allAccounts = Effect.gen(function* () {
+  const ledger = yield* Ledger
+  const all: Array<AccountView> = []
+  let cursor: string | undefined
+  do {
+    const { rows, next } = yield* ledger.accounts({ cursor, limit: 1_000 })
+    all.push(...rows)
+    cursor = next
+  } while (cursor !== undefined && all.length < 10_000)
+  return all
+})

@@ -1,0 +1,71 @@
+/** Lines and numbers enter; what a person reads on stdout, and progress on stderr, leaves. */
+import { Clock, Console, Effect } from "effect"
+
+/** A story on stdout; silent under `--json`, where the last line alone speaks. */
+export interface Story {
+  readonly line: (text?: string) => Effect.Effect<void>
+  readonly heading: (text: string) => Effect.Effect<void>
+  readonly table: (rows: ReadonlyArray<ReadonlyArray<string>>, aligned?: string) => Effect.Effect<void>
+}
+
+export const makeStory = (isSilent: boolean): Story => {
+  const line = (text = "") => (isSilent ? Effect.void : Console.log(text))
+  return {
+    line,
+    heading: (text) =>
+      Effect.andThen(line(), line(`── ${text} ${"─".repeat(Math.max(2, 72 - text.length))}`)),
+    table: (rows, aligned = "") =>
+      Effect.forEach(tableLines(rows, aligned), (row) => line(row), { discard: true })
+  }
+}
+
+/** Columns as wide as their widest cell; `aligned` has one letter a column, `r` for right. */
+export const tableLines = (
+  rows: ReadonlyArray<ReadonlyArray<string>>,
+  aligned: string
+): ReadonlyArray<string> => {
+  const widths: Array<number> = []
+  for (const row of rows) {
+    for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length)
+  }
+  return rows.map((row) =>
+    `  ${row
+      .map((cell, column) => {
+        const width = widths[column] ?? 0
+        return aligned[column] === "r" ? cell.padStart(width) : cell.padEnd(width)
+      })
+      .join("  ")}`.trimEnd()
+  )
+}
+
+/** How often a progress line is printed where there is no terminal, and drawn again where there is, in ms. */
+const printEveryMs = 1_000
+const drawEveryMs = 100
+
+/** One progress line on stderr: drawn in place on a terminal, a line a second elsewhere. */
+export const makeProgress = Effect.gen(function* () {
+  const clock = yield* Clock.Clock
+  const isTerminal = process.stderr.isTTY === true
+  let shownAt = 0
+  const showUnsafe = (text: string): void => {
+    const now = clock.currentTimeMillisUnsafe()
+    if (now - shownAt < (isTerminal ? drawEveryMs : printEveryMs)) return
+    shownAt = now
+    process.stderr.write(isTerminal ? `\r\u001b[2K${text}` : `${text}\n`)
+  }
+  return {
+    showUnsafe,
+    show: (text: string) => Effect.sync(() => showUnsafe(text)),
+    /** Takes the line away from a terminal. */
+    clear: Effect.sync(() => {
+      if (isTerminal) process.stderr.write("\r\u001b[2K")
+    })
+  }
+})
+
+/** Numbers as `2,634`. */
+export const grouped = (value: number): string => value.toLocaleString("en-US")
+
+/** The JSON value of `--json`: the last line on stdout; bigints as strings. */
+export const printJson = (value: unknown): Effect.Effect<void> =>
+  Console.log(JSON.stringify(value, (_, inner) => (typeof inner === "bigint" ? inner.toString() : inner)))

@@ -1,0 +1,97 @@
+/** `chronicle demo`: an embedded stack, a bank's day from end to end, and a readable story of it. */
+import { fileURLToPath } from "node:url"
+import { Data, Effect, Layer, Option, Path } from "effect"
+import { Command, Flag } from "effect/cli"
+import { Audit } from "../actors/Audit.ts"
+import { DevStack } from "../infra/dev/DevStack.ts"
+import * as LedgerNode from "../LedgerNode.ts"
+import { type DemoOptions, runDemo } from "./DemoRun.ts"
+import { tellBalances, tellPlay, tellTimeTravel, tellVerdicts } from "./DemoStory.ts"
+import { makeStory, printJson } from "./Terminal.ts"
+import { jsonFlag } from "./Where.ts"
+
+const dayFile = fileURLToPath(new URL("../../examples/day.csv", import.meta.url))
+
+/** An invariant does not hold, or the demo could not be played to its end: what was said already tells why. */
+export class DemoFailed extends Data.TaggedError("DemoFailed")<{ readonly reason: string }> {
+  override get message() {
+    return this.reason
+  }
+}
+
+export const demo = Command.make(
+  "demo",
+  {
+    file: Flag.File("file", { mustExist: true }).pipe(
+      Flag.withDescription("A bank's day in the format of examples/README.md; default examples/day.csv"),
+      Flag.withDefault(dayFile)
+    ),
+    data: Flag.Path("data").pipe(
+      Flag.withDescription(
+        "Where the data live; the same file on the same data replays. Default .chronicle/demo"
+      ),
+      Flag.withDefault(".chronicle/demo")
+    ),
+    fresh: Flag.Boolean("fresh").pipe(
+      Flag.withDescription("Delete the data directory first, if it is one of the ledger's"),
+      Flag.withDefault(false)
+    ),
+    rate: Flag.Int("rate").pipe(
+      Flag.withDescription("Commands a second, to watch it; as fast as it goes if absent"),
+      Flag.optional
+    ),
+    json: jsonFlag
+  },
+  Effect.fnUntraced(function* ({ file, data, fresh, rate, json }) {
+    const { join } = yield* Path.Path
+    const story = makeStory(json)
+    yield* story.line("Chronicle Ledger: a day of a small bank, on real parts.")
+    yield* story.line(`Starting PostgreSQL, JetStream and the event store in ${data} …`)
+    const played = Effect.gen(function* () {
+      const stack = yield* DevStack
+      for (const note of stack.notes) yield* story.line(`  ${note}`)
+      const migrated = yield* LedgerNode.migrate(stack)
+      const isNew = migrated.eventStore.length > 0
+      if (!isNew)
+        yield* story.line("  the data directory was used before: what was accepted then is replayed")
+      const options: DemoOptions = {
+        file,
+        journal: join(stack.dataDir, "demo-refusals.ndjson"),
+        rate: Option.getOrUndefined(rate)
+      }
+      const services = { ...stack, nodeName: "demo" }
+      return yield* Effect.gen(function* () {
+        yield* story.line(`Playing ${file} …`)
+        const result = yield* runDemo(options)
+        yield* tellPlay(story, result)
+        yield* tellBalances(story)
+        yield* tellTimeTravel(story)
+        yield* tellVerdicts(story, result.verdicts)
+        return result
+      }).pipe(Effect.provide(Audit.layer.pipe(Layer.provideMerge(LedgerNode.layer(services)))))
+    }).pipe(Effect.provide(DevStack.layer({ dataDir: data, fresh })))
+    const { played: counts, verdicts } = yield* played
+    const ok = Object.values(verdicts.invariants).every(Boolean)
+    yield* story.line()
+    yield* story.line(
+      ok
+        ? `Every invariant holds. The data are kept in ${data}: ask them with --data ${data}, or play again.`
+        : "AN INVARIANT IS BROKEN: see above."
+    )
+    if (json) {
+      yield* printJson({
+        commands: counts.commands,
+        accepted: counts.accepted,
+        refused: counts.refused,
+        replayed: counts.replayed,
+        faults: counts.faultCount,
+        accounts: verdicts.accounts,
+        events: verdicts.events,
+        seconds: counts.seconds,
+        invariants: verdicts.invariants,
+        ok
+      })
+    }
+    if (!ok) return yield* new DemoFailed({ reason: verdicts.faults.join("\n") })
+  })
+).pipe(Command.withDescription("Play a bank's day on an embedded stack, and prove that the books are right"))

@@ -1,0 +1,47 @@
+/** The command line: arguments enter; exit code 0 (done), 1 (refused or failed) or 2 (wrong usage) leaves. */
+import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { Cause, Console, Effect, Exit, Layer, Logger, Predicate } from "effect"
+import { CliConfig, CliError, Command, GlobalFlag } from "effect/cli"
+import packageJson from "../../package.json" with { type: "json" }
+import { demo } from "./demo.ts"
+import { dev, migrate, serve } from "./nodes.ts"
+import { balance, history, statement } from "./queries.ts"
+import { verify } from "./verify.ts"
+
+const chronicle = Command.make("chronicle").pipe(
+  Command.withDescription("An event-sourced ledger: append-only, provable, fast"),
+  Command.withSubcommands([demo, dev, serve, migrate, balance, history, statement, verify])
+)
+
+/** `--version` belongs to `balance` (a version of the account), so the program's own is not built in. */
+const flags = CliConfig.layer({ builtIns: GlobalFlag.BuiltIns.filter((flag) => flag !== GlobalFlag.Version) })
+
+const isUsage = (error: unknown): boolean => CliError.isCliError(error)
+
+/** One line a person can act on; a defect keeps its trace. */
+const report = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
+  if (Cause.hasInterruptsOnly(cause)) return Effect.void
+  const error = Cause.squash(cause)
+  if (isUsage(error)) return Effect.void // said already, with the help
+  if (Cause.hasDies(cause)) return Console.error(Cause.pretty(cause))
+  return Console.error(
+    `chronicle: ${Predicate.hasProperty(error, "message") ? error.message : String(error)}`
+  )
+}
+
+const program = Command.run(chronicle, { version: packageJson.version }).pipe(
+  Effect.scoped,
+  Effect.tapCause(report),
+  Effect.provide(Layer.mergeAll(NodeServices.layer, flags, Layer.succeed(Logger.LogToStderr, true)))
+)
+
+NodeRuntime.runMain(program, {
+  disableErrorReporting: true,
+  teardown: (exit, onExit) => {
+    if (Exit.isSuccess(exit)) return onExit(0)
+    if (Cause.hasInterruptsOnly(exit.cause)) return onExit(130)
+    const error = Cause.squash(exit.cause)
+    const isHelp = CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length === 0
+    return onExit(isHelp ? 0 : isUsage(error) ? 2 : 1)
+  }
+})

@@ -1,0 +1,183 @@
+/** `balance`, `history` and `statement`: an account enters; what the stores say of it leaves, without a node. */
+import { Effect, Option, Schema } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import { History } from "../actors/History.ts"
+import { type AsOf, TimeTravel } from "../actors/TimeTravel.ts"
+import { AccountNotFound } from "../domain/Errors.ts"
+import { amountOf } from "../domain/Event.ts"
+import { AccountId, printInstant } from "../domain/Ids.ts"
+import { formatMoney } from "../domain/Money.ts"
+import { type AccountView, viewOf } from "../domain/Views.ts"
+import { Queries } from "../infra/Queries.ts"
+import * as LedgerNode from "../LedgerNode.ts"
+import { makeStory, printJson } from "./Terminal.ts"
+import { dataFlag, jsonFlag, resolveServices } from "./Where.ts"
+
+const account = Argument.String("account").pipe(
+  Argument.withDescription("The account's id"),
+  Argument.withSchema(AccountId)
+)
+
+const readToken = Flag.String("token").pipe(
+  Flag.withDescription("A receipt's read token: wait until the read model holds that write"),
+  Flag.optional
+)
+
+const positive = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
+
+/** Runs over the log and the read model where `--data` or the environment says they are. */
+const reading = <A, E, R>(data: Option.Option<string>, self: Effect.Effect<A, E, R>) =>
+  Effect.scoped(
+    Effect.flatMap(resolveServices(data), (services) =>
+      Effect.provide(self, LedgerNode.layerReader(services))
+    )
+  )
+
+export const balance = Command.make(
+  "balance",
+  {
+    account,
+    at: Flag.Date("at").pipe(
+      Flag.withDescription("As of an instant at which it was recorded, ISO 8601; the same answer for ever"),
+      Flag.optional
+    ),
+    version: Flag.Int("version").pipe(
+      Flag.withDescription("As of a version of the account"),
+      Flag.withSchema(positive),
+      Flag.optional
+    ),
+    token: readToken,
+    data: dataFlag,
+    json: jsonFlag
+  },
+  Effect.fnUntraced(function* ({ account, at, version, token, data, json }) {
+    const asOf: AsOf | undefined = Option.isSome(version)
+      ? { _tag: "Version", version: version.value }
+      : Option.isSome(at)
+        ? { _tag: "RecordedAt", instant: at.value.getTime() }
+        : undefined
+    const story = makeStory(json)
+    yield* reading(
+      data,
+      Effect.gen(function* () {
+        const view = yield* asOf === undefined
+          ? current(account, Option.getOrUndefined(token))
+          : past(account, asOf)
+        yield* story.table([
+          ["account", view.account],
+          ["balance", formatMoney(view.balance, view.asset)],
+          ["available", formatMoney(view.available, view.asset)],
+          ["status", view.status],
+          ["owner", view.owner],
+          ["version", String(view.version)],
+          ["recorded", printInstant(view.recordedAt)],
+          ["hash", view.hash]
+        ])
+        if (json) yield* printJson(view)
+      })
+    )
+  })
+).pipe(Command.withDescription("The balance of an account, now or at any point of the past"))
+
+const current = Effect.fnUntraced(function* (id: AccountId, token: string | undefined) {
+  const queries = yield* Queries
+  return viewOf(yield* queries.balance(id, { readToken: token }))
+})
+
+const past = Effect.fnUntraced(function* (id: AccountId, asOf: AsOf) {
+  const travel = yield* TimeTravel
+  const { head, eventsRead } = yield* travel.at(id, asOf)
+  if (head.account._tag === "Absent") return yield* new AccountNotFound({ account: id })
+  return { ...viewOf({ ...head, account: head.account }), eventsRead } satisfies AccountView & {
+    readonly eventsRead: number
+  }
+})
+
+export const history = Command.make(
+  "history",
+  {
+    account,
+    after: Flag.Int("after").pipe(Flag.withDescription("Events above this version"), Flag.withDefault(0)),
+    limit: Flag.Int("limit").pipe(
+      Flag.withDescription("At most so many, oldest first"),
+      Flag.withSchema(positive),
+      Flag.withDefault(100)
+    ),
+    data: dataFlag,
+    json: jsonFlag
+  },
+  Effect.fnUntraced(function* ({ account, after, limit, data, json }) {
+    const story = makeStory(json)
+    yield* reading(
+      data,
+      Effect.gen(function* () {
+        const log = yield* History
+        const entries = yield* log.events(account, { after, limit })
+        yield* story.table(
+          entries.map(({ version, recordedAt, event, commandId, hash }) => [
+            String(version),
+            printInstant(recordedAt),
+            event._tag,
+            String(amountOf(event)),
+            commandId,
+            hash.slice(0, 12)
+          ]),
+          "rllrll"
+        )
+        if (json) yield* printJson(entries)
+      })
+    )
+  })
+).pipe(
+  Command.withDescription("The events of an account, straight from the log, checked against their chain")
+)
+
+export const statement = Command.make(
+  "statement",
+  {
+    account,
+    from: Flag.Date("from").pipe(Flag.withDescription("Recorded at or after, ISO 8601"), Flag.optional),
+    to: Flag.Date("to").pipe(Flag.withDescription("Recorded before, ISO 8601"), Flag.optional),
+    cursor: Flag.String("cursor").pipe(Flag.withDescription("`next` of the page before"), Flag.optional),
+    limit: Flag.Int("limit").pipe(
+      Flag.withDescription("Lines of a page"),
+      Flag.withSchema(positive),
+      Flag.withDefault(50)
+    ),
+    token: readToken,
+    data: dataFlag,
+    json: jsonFlag
+  },
+  Effect.fnUntraced(function* ({ account, from, to, cursor, limit, token, data, json }) {
+    const story = makeStory(json)
+    const millis = (date: Option.Option<Date>) =>
+      Option.getOrUndefined(Option.map(date, (one) => one.getTime()))
+    yield* reading(
+      data,
+      Effect.gen(function* () {
+        const queries = yield* Queries
+        const page = yield* queries.statement(account, {
+          from: millis(from),
+          to: millis(to),
+          cursor: Option.getOrUndefined(cursor),
+          limit,
+          readToken: Option.getOrUndefined(token)
+        })
+        yield* story.table(
+          page.rows.map((line) => [
+            String(line.version),
+            printInstant(line.effectiveAt),
+            line.type,
+            line.counterparty ?? "",
+            formatMoney(line.amount, line.asset),
+            formatMoney(line.balance, line.asset),
+            line.description ?? ""
+          ]),
+          "rlllrrl"
+        )
+        if (page.next !== undefined) yield* story.line(`  … more: --cursor ${page.next}`)
+        if (json) yield* printJson(page)
+      })
+    )
+  })
+).pipe(Command.withDescription("The statement of an account, by pages, with the running balance"))

@@ -1,0 +1,69 @@
+/** `chronicle verify`: the stores enter; which invariants hold, and the first rows that break them, leave. */
+import { Data, Effect, Option } from "effect"
+import { Argument, Command } from "effect/cli"
+import { Audit, type Finding } from "../actors/Audit.ts"
+import { AccountId } from "../domain/Ids.ts"
+import * as LedgerNode from "../LedgerNode.ts"
+import { grouped, makeProgress, makeStory, printJson } from "./Terminal.ts"
+import { dataFlag, jsonFlag, resolveServices } from "./Where.ts"
+
+/** Rows that a person reads; `--json` has more. */
+const findingsShown = 20
+
+/** A row breaks an invariant. */
+export class BooksBroken extends Data.TaggedError("BooksBroken")<{ readonly findings: number }> {
+  override get message() {
+    return this.findings === 1 ? "one row breaks an invariant" : `${this.findings} rows break an invariant`
+  }
+}
+
+export const verify = Command.make(
+  "verify",
+  {
+    account: Argument.String("account").pipe(
+      Argument.withDescription("This account alone, with its counter-legs; the whole ledger if absent"),
+      Argument.withSchema(AccountId),
+      Argument.optional
+    ),
+    data: dataFlag,
+    json: jsonFlag
+  },
+  Effect.fnUntraced(function* ({ account, data, json }) {
+    const story = makeStory(json)
+    const services = yield* resolveServices(data)
+    const progress = yield* makeProgress
+    const report = yield* Effect.gen(function* () {
+      const audit = yield* Audit
+      return yield* audit.verify({
+        ...(Option.isSome(account) ? { account: account.value } : {}),
+        onProgress: ({ accounts, events }) =>
+          progress.showUnsafe(`checked ${grouped(events)} events of ${grouped(accounts)} accounts`)
+      })
+    }).pipe(Effect.provide(Audit.layer), Effect.provide(LedgerNode.layerReader(services)))
+    yield* progress.clear
+    yield* story.line(
+      `${grouped(report.events)} events of ${grouped(report.accounts)} accounts, ${grouped(report.commits)} commits, ` +
+        `${grouped(report.snapshots)} snapshots, and the read model:`
+    )
+    for (const [invariant, holds] of Object.entries(report.invariants)) {
+      yield* story.line(`  ${holds ? "✓" : "✗"} ${invariant}`)
+    }
+    for (const finding of report.findings.slice(0, findingsShown)) yield* story.line(`  ${describe(finding)}`)
+    if (report.behind > 0)
+      yield* story.line(`  ${grouped(report.behind)} accounts are not projected to their end yet.`)
+    for (const { account: id, version, reason } of report.parked) {
+      yield* story.line(`  parked: ${id} at version ${version}: ${reason}`)
+    }
+    if (json) yield* printJson(report)
+    if (!report.ok) return yield* new BooksBroken({ findings: report.findingsTotal })
+  })
+).pipe(
+  Command.withDescription(
+    "Check I1-I5 and I8 on the stores; name the first broken row, and exit 1 if there is any"
+  )
+)
+
+const describe = ({ invariant, where, account, version, reason }: Finding): string => {
+  const place = account === undefined ? "" : ` ${account}${version === undefined ? "" : `@${version}`}`
+  return `${invariant} ${where}${place}: ${reason}`
+}
