@@ -2,16 +2,16 @@
 
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, inject, it } from "@effect/vitest"
-import { Effect, Layer, Redacted } from "effect"
+import { Effect, Fiber, Layer, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import { emptyHead } from "../../src/domain/Head.ts"
-import { EventStore } from "../../src/infra/EventStore.ts"
+import { CommitOutcome, EventStore } from "../../src/infra/EventStore.ts"
 import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
 import { Snapshots } from "../../src/infra/Snapshots.ts"
-import { execute, freshEventStore } from "../support/databases.ts"
+import { execute, freshEventStore, TestDatabase } from "../support/databases.ts"
 import { accountId, commandId, storedEvent, storedEvents } from "../support/storedEvents.ts"
 import { eventStoreContract } from "./eventStoreContract.ts"
-import { eventStoreFaults } from "./eventStoreFaults.ts"
+import { eventStoreFaults, holdKey } from "./eventStoreFaults.ts"
 import { eventStoreLaw } from "./eventStoreLaw.ts"
 import { twoClients } from "./twoClients.ts"
 
@@ -78,6 +78,32 @@ describe("the event store on PostgreSQL alone", () => {
         // The building of the indexes counts too, a few times.
         assert.isBelow(Number(row.seq_scan), 10)
       }
+    })
+  )
+
+  it.live("gives Unknown when the server ends the session under a commit", () =>
+    Effect.gen(function* () {
+      const url = yield* freshEventStore(serverUrl)
+      yield* Effect.gen(function* () {
+        const store = yield* EventStore
+        const holder = yield* holdKey("ended", 1)
+        const commit = { writerId: "ended", seq: 1, events: storedEvents("ended", 1, 1) }
+        const fiber = yield* Effect.forkChild(store.commit(commit), { startImmediately: true })
+        const ended = yield* Effect.flatMap(
+          SqlClient.SqlClient,
+          (sql) => sql`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'chronicle commits'
+            AND wait_event_type = 'Lock'`
+        ).pipe(
+          Effect.repeat({ until: (rows) => rows.length > 0 }),
+          Effect.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 1 }))
+        )
+        assert.strictEqual(ended.length, 1)
+        const outcome = yield* Fiber.join(fiber)
+        assert.strictEqual(outcome._tag, "Unknown")
+        yield* holder.release
+        assert.deepStrictEqual(yield* store.commit(commit), CommitOutcome.Committed())
+      }).pipe(Effect.provide(stores(url)), Effect.provideService(TestDatabase, url))
     })
   )
 

@@ -12,16 +12,28 @@ export interface TcpProxy {
   readonly cutRequests: () => void
   /** Bytes are swallowed in both directions, connections stay open. */
   readonly silence: () => void
+  /** Each connection is cut after a number of pieces of its own (1 … 15), in either direction, sent on or not. */
+  readonly cutAtRandom: () => void
   readonly forward: () => void
 }
 
-type Mode = "forward" | "cut" | "cutAnswers" | "cutRequests" | "silence"
+type Mode = "forward" | "cut" | "cutAnswers" | "cutRequests" | "cutAtRandom" | "silence"
+
+/** A small generator of its own, so that a run can be repeated. */
+const makeDice = () => {
+  let state = 42
+  return (sides: number): number => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return Math.floor((state / 2 ** 32) * sides)
+  }
+}
 
 /** Listens on a free loopback port until the scope closes. */
 export const tcpProxy = (host: string, port: number) =>
   Effect.acquireRelease(
     Effect.callback<{ readonly proxy: TcpProxy; readonly close: () => void }>((resume) => {
       let mode: Mode = "forward"
+      const dice = makeDice()
       const pairs = new Set<readonly [Net.Socket, Net.Socket]>()
       const cutAll = () => {
         for (const [client, upstream] of pairs) {
@@ -40,14 +52,17 @@ export const tcpProxy = (host: string, port: number) =>
           // What was sent on must arrive, so this side ends in order.
           upstream.end()
         }
-        client.on("data", (bytes) => {
-          if (mode === "cutRequests") end()
-          else if (mode !== "silence") upstream.write(bytes)
-        })
-        upstream.on("data", (bytes) => {
-          if (mode === "cutAnswers") end()
-          else if (mode !== "silence") client.write(bytes)
-        })
+        let piecesLeft = 1 + dice(15)
+        /** Whether this piece is the connection's last, and whether it is still sent on. */
+        const pass = (cutting: Mode, sendOn: () => void) => {
+          if (mode === "cutAtRandom" && --piecesLeft <= 0) {
+            if (dice(2) === 0) sendOn()
+            end()
+          } else if (mode === cutting) end()
+          else if (mode !== "silence") sendOn()
+        }
+        client.on("data", (bytes) => pass("cutRequests", () => upstream.write(bytes)))
+        upstream.on("data", (bytes) => pass("cutAnswers", () => client.write(bytes)))
         for (const socket of pair) socket.on("close", end).on("error", end)
       })
       server.listen(0, "127.0.0.1", () => {
@@ -64,6 +79,7 @@ export const tcpProxy = (host: string, port: number) =>
               cutAnswers: set("cutAnswers"),
               cutRequests: set("cutRequests"),
               silence: set("silence"),
+              cutAtRandom: set("cutAtRandom"),
               forward: set("forward")
             },
             close: () => {
