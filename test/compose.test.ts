@@ -139,6 +139,13 @@ describe("docker-compose.yml", () => {
     }
   })
 
+  it("asks the ledger for its health at the port and the path that it serves", () => {
+    const url = /fetch\("(.+?)"\)/.exec(service("ledger").healthcheck?.test.at(-1) ?? "")?.[1] ?? ""
+    const { hostname, pathname, port } = new URL(url)
+    expect([hostname, port]).toEqual(["127.0.0.1", environment.CHRONICLE_HTTP_PORT])
+    expect(read("src/http/Health.ts")).toContain(`"${pathname}"`)
+  })
+
   it("waits for health only where health is checked, and for services that exist", () => {
     for (const [name, { depends_on = {} }] of Object.entries(services)) {
       for (const [other, { condition }] of Object.entries(depends_on)) {
