@@ -3,59 +3,20 @@ import { createHash } from "node:crypto"
 import { fileURLToPath } from "node:url"
 import { NodeFileSystem } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
-import { Clock, Data, Effect, FileSystem, Option, type PlatformError, Redacted, Schedule } from "effect"
+import { Clock, Effect, FileSystem, Option, type PlatformError, Redacted, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import {
+  MigrationFailed,
+  SchemaChanged,
+  type SchemaKind,
+  SchemaTooNew,
+  SchemaTooOld
+} from "./MigrationErrors.ts"
 import { describeSqlError, sqlStateOf } from "./SqlState.ts"
 import { splitStatements } from "./SqlStatements.ts"
 
-/** Which database: a folder of `migrations/`. Both kinds may share one database. */
-export type SchemaKind = "event-store" | "read-model"
-
-/** The database was brought to a schema that this program does not know: run a newer program. */
-export class SchemaTooNew extends Data.TaggedError("SchemaTooNew")<{
-  readonly kind: SchemaKind
-  readonly found: number
-  readonly known: number
-}> {
-  override get message() {
-    return `the ${this.kind} database has schema ${this.found}, this program knows up to ${this.known}: start a newer version of it`
-  }
-}
-
-/** The database lacks migrations of this program: run `chronicle migrate`. */
-export class SchemaTooOld extends Data.TaggedError("SchemaTooOld")<{
-  readonly kind: SchemaKind
-  readonly missing: ReadonlyArray<number>
-}> {
-  override get message() {
-    return `the ${this.kind} database lacks migrations ${this.missing.join(", ")}: run "chronicle migrate" first`
-  }
-}
-
-/** A migration was changed after it had been applied. */
-export class SchemaChanged extends Data.TaggedError("SchemaChanged")<{
-  readonly kind: SchemaKind
-  readonly id: number
-  readonly name: string
-}> {
-  override get message() {
-    return `migration ${this.id} (${this.name}) of the ${this.kind} database is not the one that was applied`
-  }
-}
-
-/** A statement of a migration failed, the database could not be reached, or a file could not be read. */
-export class MigrationFailed extends Data.TaggedError("MigrationFailed")<{
-  readonly kind: SchemaKind
-  readonly step: string
-  readonly reason: string
-}> {
-  override get message() {
-    return `migrating the ${this.kind} database failed at ${this.step}: ${this.reason}`
-  }
-}
-
-export type MigrationError = SchemaTooNew | SchemaTooOld | SchemaChanged | MigrationFailed
+export * from "./MigrationErrors.ts"
 
 export interface Migration {
   readonly id: number
