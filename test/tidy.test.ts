@@ -30,11 +30,15 @@ const ban =
   ({ path, text }) =>
     applies(path) ? linesWith(codeOf(text), pattern, what) : []
 
-/** What each folder of src may import, besides itself: everything of a lower floor. Arrows point down only. */
-const floors = ["domain", "infra", "actors", "rpc http", "(roof)", "loadtest", "cli"]
+/**
+ * What each folder of src may import, besides itself: everything of a lower floor. Arrows point down only. The
+ * facade (files right under src) stands on the actors and the doors on it; index.ts exports all and is the roof.
+ */
+const floors = ["domain", "infra", "actors", "(facade)", "rpc http", "loadtest", "cli", "(roof)"]
 const floorOf = (path: string): number => {
   const [, folder = "", file] = path.split("/")
-  return floors.findIndex((names) => names.split(" ").includes(file === undefined ? "(roof)" : folder))
+  const name = file !== undefined ? folder : folder === "index.ts" ? "(roof)" : "(facade)"
+  return path.startsWith("src/") ? floors.findIndex((names) => names.split(" ").includes(name)) : -1
 }
 const folderOf = (path: string) => path.split("/").slice(0, 2).join("/")
 
@@ -44,10 +48,12 @@ const importsOf = (text: string): ReadonlyArray<string> =>
 const importDirection: Rule = ({ path, text }) => {
   if (!isSource(path)) return []
   return importsOf(text).flatMap((target) => {
-    if (!target.startsWith(".")) return []
+    if (!target.startsWith(".") || target.endsWith(".json")) return []
     const to = normalize(join(dirname(path), target))
     const isDown = floorOf(to) >= 0 && floorOf(to) < floorOf(path)
-    const isBeside = floorOf(path) === floorOf(to) && (folderOf(path) === folderOf(to) || floorOf(path) === 4)
+    const isBeside =
+      floorOf(path) === floorOf(to) &&
+      (folderOf(path) === folderOf(to) || floors[floorOf(path)] === "(facade)")
     return isDown || isBeside ? [] : [`imports ${to}: not below ${folderOf(path)}`]
   })
 }
@@ -136,7 +142,7 @@ const rules: { readonly [name: string]: Rule } = {
   ),
   "types are honest": ban(
     isScript,
-    /[:<,|]\s*any\b(?!\s*\()|\bas any\b|\bas unknown as\b|\bas never\b/,
+    /[:<,|]\s*any\b(?!\s*\()|\bas any\b|\bas unknown as\b/,
     "a type by force"
   ),
   "nothing is asserted to be there": ban(isScript, /[\w)\]]!([.;,)\][]|$)/, "a non-null assertion"),
@@ -161,6 +167,9 @@ const allowed: { readonly [rule: string]: { readonly [path: string]: string } } 
   "the environment is read in one place": {
     "src/infra/dev/Programs.ts": "PATH and HOME are the machine's, not the ledger's configuration"
   },
+  "no async and no try in Effect code": {
+    "src/openLedger.ts": "the door for hosts that have promises and no Effect"
+  },
   "every test runs": {
     "test/infra/eventStoreCockroach.test.ts": "runs where a CockroachDB is named, and says so where none is"
   },
@@ -172,7 +181,8 @@ const allowed: { readonly [rule: string]: { readonly [path: string]: string } } 
 describe("the house rules", () => {
   const tracked = execFileSync("git", ["ls-files"], { encoding: "utf8" }).split("\n")
   const files = tracked
-    .filter((path) => isText(path) && existsSync(path)) // one that is being moved is tracked and gone
+    // This file is full of breaches, to prove the rules on; one that is being moved is tracked and gone.
+    .filter((path) => isText(path) && path !== "test/tidy.test.ts" && existsSync(path))
     .map((path): File => ({ path, text: readFileSync(path, "utf8") }))
 
   it("look at the whole project", () => {
@@ -208,7 +218,9 @@ describe("each rule", () => {
     ["imports point down", "src/infra/A.ts", 'import type { B } from "../actors/B.ts"'],
     ["imports point down", "src/actors/A.ts", 'export * from "../rpc/B.ts"'],
     ["imports point down", "src/rpc/A.ts", 'import { B } from "../http/B.ts"'],
-    ["imports point down", "src/http/A.ts", 'import { B } from "../Ledger.ts"'],
+    ["imports point down", "src/Ledger.ts", 'import { B } from "./http/B.ts"'],
+    ["imports point down", "src/http/A.ts", 'import { B } from "../index.ts"'],
+    ["imports point down", "src/loadtest/A.ts", 'import { B } from "../cli/B.ts"'],
     ["imports point down", "src/infra/dev/A.ts", 'const b = import("../../actors/B.ts")'],
     ["imports point down", "src/actors/A.ts", 'import { b } from "../../test/b.ts"'],
     ["the domain is pure", "src/domain/A.ts", 'import { Effect, Schema } from "effect"'],
