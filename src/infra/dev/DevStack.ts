@@ -19,6 +19,8 @@ export interface DevStackOptions {
   readonly postgresPort?: number | undefined
   readonly natsPort?: number | undefined
   readonly cockroachPort?: number | undefined
+  /** Delete everything in the data directory first, if it is one of ours and not in use. */
+  readonly fresh?: boolean | undefined
   /** False in tests only: PostgreSQL then syncs nothing to disk. */
   readonly durable?: boolean | undefined
 }
@@ -61,6 +63,17 @@ const jetStreamNote = (nats: NatsServer) =>
     ? `JetStream: nats-server ${nats.version}, each message is synced to disk`
     : `JetStream: nats-server ${nats.version}, which cannot sync each message to disk (2.10 can); what it may lose comes again from the event store`
 
+/** All but what says that the directory is ours. */
+const emptyDataDirectory = Effect.fnUntraced(function* (dataDir: string) {
+  const fs = yield* FileSystem.FileSystem
+  const { join } = yield* Path.Path
+  for (const file of yield* fs.readDirectory(dataDir)) {
+    if (file !== "version.json" && !file.startsWith("lock")) {
+      yield* fs.remove(join(dataDir, file), { recursive: true })
+    }
+  }
+})
+
 /** Everything in the scope, in this order; the other way round at the end. */
 export const startDevStack = Effect.fn("DevStack.start")(function* (
   options: DevStackOptions = {}
@@ -69,9 +82,16 @@ export const startDevStack = Effect.fn("DevStack.start")(function* (
   const { join } = yield* Path.Path
   const directory = yield* openDataDirectory(options.dataDir ?? ".chronicle")
   const dataDir = directory.path
-  const cockroach = yield* chooseEventStore(directory)
   const runs = join(dataDir, "run")
   yield* endOrphans(runs, dataDir)
+  if (options.fresh === true) {
+    yield* emptyDataDirectory(dataDir).pipe(
+      Effect.mapError((error) => new DataDirectoryUnusable({ dataDir, reason: error.message }))
+    )
+  }
+  const cockroach = yield* chooseEventStore(
+    options.fresh === true ? { ...directory, eventStore: Option.none() } : directory
+  )
   // A directory of this run alone: the guard of a run that was killed must never see the ids of the next.
   const run = join(runs, `${process.pid}-${yield* Clock.currentTimeMillis}`)
   const logs = join(dataDir, "logs")
