@@ -132,12 +132,12 @@ export interface ContraSums {
   readonly check: (findings: Findings, books: FrozenBooks) => Effect.Effect<void, StoreUnavailable>
 }
 
-/** Bounded: what is beyond `remembered` contras shares one sum an asset. */
-export const makeContraSums = ({ remembered, lookUpKeys }: AuditLimits): ContraSums => {
+/** Bounded: what is beyond that many contras shares one sum an asset. */
+export const makeContraSums = ({ contras, lookUpKeys }: AuditLimits): ContraSums => {
   const rests = new Map<string, bigint>()
   const add = (contra: string, asset: string, amount: bigint): void => {
     const own = `${contra} ${asset}`
-    const key = rests.has(own) || rests.size < remembered ? own : `others ${asset}`
+    const key = rests.has(own) || rests.size < contras ? own : `others ${asset}`
     rests.set(key, (rests.get(key) ?? 0n) + amount)
   }
   const sums: ContraSums = {

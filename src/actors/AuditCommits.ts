@@ -113,24 +113,22 @@ const faultOf = (row: CommitRow): string | undefined => {
 }
 
 /**
- * One pass over the tails: lists the versions of the least accounts at or above `from`, as many as memory is
- * allowed for, and those of nobody else. `report` (the first pass) checks the tails themselves too; answers how
- * many commits it saw.
+ * One pass over the tails: lists the versions of the least accounts that the listing covers, as many as memory is
+ * allowed for. The tails themselves are checked by the first pass alone. Answers how many commits it saw.
  */
 export const listCommits = Effect.fnUntraced(function* (
   parts: ReadonlyArray<TailPart>,
   listing: Listing,
   limits: { readonly pageCommits: number; readonly sliceAccounts: number },
-  findings: Findings | undefined
+  findings: Findings,
+  isFirst: boolean
 ) {
   let commits = 0
   for (const part of parts) {
-    const broken = (seq: number, reason: string) =>
-      findings?.add({
-        invariant: "I1",
-        where: "commits",
-        reason: `commit ${seq} of writer ${part.writerId}: ${reason}`
-      })
+    const broken = (seq: number, what: string) => {
+      const reason = `commit ${seq} of writer ${part.writerId}: ${what}`
+      if (isFirst) findings.add({ invariant: "I1", where: "commits", reason })
+    }
     let fencedAt: number | undefined
     const onRow = (row: CommitRow, due: number) => {
       commits++
@@ -141,25 +139,17 @@ export const listCommits = Effect.fnUntraced(function* (
       if (fault !== undefined) return broken(row.seq, fault)
       for (const [account, first, last] of row.keys) {
         if (!listing.covers(account)) continue
-        const twice = listing.add(account, first, last)
-        if (twice !== undefined) {
-          findings?.add({
-            invariant: "I4",
-            where: "commits",
-            account,
-            version: twice,
-            reason: `commit ${row.seq} of writer ${part.writerId} lists it, as another commit does`
-          })
-        }
+        const version = listing.add(account, first, last)
+        if (version === undefined) continue
+        const reason = `commit ${row.seq} of writer ${part.writerId} lists it, as another commit does`
+        findings.add({ invariant: "I4", where: "commits", account, version, reason })
       }
       listing.narrow(limits.sliceAccounts)
     }
     const reached = yield* eachCommit(part, limits.pageCommits, onRow, (seq) =>
       broken(seq, "its row cannot be read")
     )
-    if (reached < part.upTo && Number.isFinite(part.upTo)) {
-      broken(reached + 1, `it is missing, and all up to ${part.upTo}`)
-    }
+    if (reached < part.upTo) broken(reached + 1, `it is missing, and all up to ${part.upTo}`)
   }
   return commits
 })

@@ -10,8 +10,10 @@ export interface AuditLimits {
   readonly pageCommits: number
   /** Keys of one look-up. */
   readonly lookUpKeys: number
-  /** Assets of accounts, and sums of contras, that are remembered. */
-  readonly remembered: number
+  /** Accounts whose asset is remembered. */
+  readonly assets: number
+  /** Contras whose sum is compared on its own. */
+  readonly contras: number
 }
 
 export const defaultAuditLimits: AuditLimits = {
@@ -19,7 +21,8 @@ export const defaultAuditLimits: AuditLimits = {
   sliceAccounts: 100_000,
   pageCommits: 100,
   lookUpKeys: 1_000,
-  remembered: 100_000
+  assets: 100_000,
+  contras: 100_000
 }
 
 /** The limits in force; a reference, so that tests override only what they mean. */

@@ -25,10 +25,10 @@ const order = [
   "events I1",
   "events I5",
   "events I3",
-  "events I4",
-  "events I2",
   "commits I1",
   "commits I4",
+  "events I4",
+  "events I2",
   "snapshots I8",
   "read model I8"
 ]

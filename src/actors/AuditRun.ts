@@ -59,7 +59,7 @@ export const keyOf = (key: EventKey): string => `${key.account}@${key.version}`
 
 /** Remembers an account's asset; the longest remembered one makes room. */
 export const rememberAsset = (run: Run, account: AccountId, asset: Asset): void => {
-  if (run.assets.size >= run.limits.remembered) {
+  if (run.assets.size >= run.limits.assets) {
     const [oldest] = run.assets.keys()
     if (oldest !== undefined) run.assets.delete(oldest)
   }
