@@ -1,0 +1,76 @@
+/** Every fault of the store, at every call in turn and many at once: the log stays right, and so do the answers. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { Dice } from "../support/dice.ts"
+import { commitFaults, type Fault, type Method, readFaults, type Script } from "../support/faultyStore.ts"
+import { memoryStores, quiet } from "../support/ledgerWorld.ts"
+import { simulate, type World } from "../support/simulation.ts"
+
+const run = (world: World) => Effect.provide(simulate(world), [memoryStores, quiet])
+
+const faultsFor = (method: Method): ReadonlyArray<Fault> => (method === "commit" ? commitFaults : readFaults)
+
+describe("one fault", () => {
+  const world = { seed: 3, nodes: 1, clients: 4, commandsPerClient: 4, accounts: 6 }
+  const calm = { ...world, script: () => () => undefined }
+
+  for (const fault of [...commitFaults, ...readFaults]) {
+    it.effect(`"${fault}", at each call in turn, breaks nothing`, () =>
+      Effect.gen(function* () {
+        const methods: Array<Method> = []
+        yield* run({
+          ...calm,
+          script: () => (call) => {
+            methods.push(call.method)
+            return undefined
+          }
+        })
+        const places = methods.flatMap((method, index) => (faultsFor(method).includes(fault) ? [index] : []))
+        assert.isAbove(places.length, 5)
+        let befell = 0
+        for (const place of places) {
+          const { faults, stores } = yield* run({
+            ...world,
+            script: () => (call) =>
+              call.index === place && faultsFor(call.method).includes(fault) ? fault : undefined
+          })
+          assert.deepStrictEqual(faults, [], `${fault} at call ${place}`)
+          befell += stores[0]?.befell.get(fault) ?? 0
+        }
+        assert.isAbove(befell, places.length / 2)
+      })
+    )
+  }
+})
+
+/** A fault befalls one call in so many. */
+const seeded =
+  (seed: number, oneIn: number, among: (method: Method) => ReadonlyArray<Fault> = faultsFor) =>
+  (node: number): Script => {
+    const dice = new Dice(seed * 31 + node)
+    return ({ method }) => {
+      const faults = among(method)
+      return dice.roll(oneIn) === 0 ? faults[dice.roll(faults.length)] : undefined
+    }
+  }
+
+describe("many faults at once", () => {
+  const seeds = Array.from({ length: 12 }, (_, index) => index + 1)
+  const worlds = { clients: 8, commandsPerClient: 30, accounts: 8 }
+
+  it.effect.each(seeds)("break nothing on one node (seed %i)", (seed) =>
+    Effect.gen(function* () {
+      const { faults, attempts } = yield* run({ ...worlds, seed, nodes: 1, script: seeded(seed, 4) })
+      assert.deepStrictEqual(faults, [])
+      assert.isAbove(attempts.filter(({ answer }) => typeof answer !== "string").length, 60)
+    })
+  )
+
+  it.effect.each(seeds)("break nothing on two nodes that both write everything (seed %i)", (seed) =>
+    Effect.gen(function* () {
+      const { faults, attempts } = yield* run({ ...worlds, seed, nodes: 2, script: seeded(seed, 5) })
+      assert.deepStrictEqual(faults, [])
+      assert.isAbove(attempts.filter(({ answer }) => typeof answer !== "string").length, 60)
+    })
+  )
+})

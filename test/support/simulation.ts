@@ -1,0 +1,180 @@
+/** A seed and a script of faults enter; what clients of a small faulty world were told, and its log, leave. */
+import { Clock, Effect, Exit, Fiber, Result } from "effect"
+import { TestClock } from "effect/testing"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import type { LedgerLimits } from "../../src/infra/LedgerConfig.ts"
+import { Dice } from "./dice.ts"
+import { FaultyStore, type Script } from "./faultyStore.ts"
+import { type Attempt, faultsOf, logOf } from "./invariants.ts"
+import {
+  deposit,
+  type LedgerNode,
+  open,
+  readLog,
+  startNode,
+  toCommand,
+  transfer,
+  withdraw
+} from "./ledgerWorld.ts"
+
+export interface World {
+  readonly seed: number
+  readonly nodes: number
+  readonly clients: number
+  readonly commandsPerClient: number
+  readonly accounts: number
+  /** The faults, one script a node. */
+  readonly script: (node: number) => Script
+  readonly limits?: Partial<LedgerLimits>
+}
+
+export interface Outcome {
+  /** Every breach of an invariant, in words. */
+  readonly faults: ReadonlyArray<string>
+  readonly attempts: ReadonlyArray<Attempt>
+  readonly stores: ReadonlyArray<FaultyStore>
+}
+
+/** Small, so that every bound is met: batches are split, accounts leave memory, snapshots are taken. */
+const smallLimits: Partial<LedgerLimits> = {
+  commandDeadlineMs: 400,
+  queryDeadlineMs: 400,
+  heartbeatMs: 50,
+  batchRowsMax: 8,
+  snapshotEvery: 5,
+  residentsMax: 5,
+  idleMs: 100,
+  inFlightMax: 40,
+  inFlightPerAccountMax: 12
+}
+
+const sendingsMax = 12
+/** Virtual milliseconds of one step, and the most steps a world may take. */
+const stepMs = 5
+const stepsMax = 20_000
+
+const accountOf = (dice: Dice, { accounts }: World): string => `acc-${dice.roll(accounts)}`
+
+const randomCommand = (dice: Dice, world: World, commandId: string): CommandInput => {
+  const account = accountOf(dice, world)
+  const other = accountOf(dice, world)
+  const amount = BigInt(1 + dice.roll(60))
+  switch (dice.roll(12)) {
+    case 0:
+      return { ...open(account, 20n), commandId }
+    case 1:
+    case 2:
+    case 3:
+      return deposit(account, amount, commandId)
+    case 4:
+    case 5:
+      return withdraw(account, amount, commandId)
+    case 6:
+      return { _tag: dice.chance(0.3) ? "FreezeAccount" : "UnfreezeAccount", account, commandId }
+    case 7:
+    case 8:
+      return {
+        _tag: "PostJournal",
+        commandId,
+        legs: [
+          { account, side: "debit", amount: amount + 1n },
+          { account: other, side: "credit", amount },
+          { account: accountOf(dice, world), side: "credit", amount: 1n }
+        ]
+      }
+    default:
+      return transfer(account, other, amount, commandId)
+  }
+}
+
+const mayHaveBeen = new Set(["Indeterminate", "Unavailable", "Overloaded"])
+
+/** Runs a world to its end in virtual time. */
+export const simulate = Effect.fnUntraced(function* (world: World) {
+  const inner = yield* EventStore
+  const stores = Array.from({ length: world.nodes }, (_, node) => FaultyStore.over(inner, world.script(node)))
+  const attempts: Array<Attempt> = []
+  const inputs = new Map<string, CommandInput>()
+  let ticks = 0
+
+  const send = Effect.fnUntraced(function* (node: LedgerNode, input: CommandInput) {
+    const command = toCommand(input)
+    inputs.set(command.commandId, input)
+    const start = ticks++
+    const result = yield* Effect.exit(node.dispatcher.dispatch(command))
+    // A defect is handed to the caller: then it does not know more than after `Indeterminate`.
+    const answer = Exit.isSuccess(result)
+      ? result.value
+      : Result.match(Exit.findError(result), {
+          onSuccess: (error) => error._tag,
+          onFailure: () => "Indeterminate"
+        })
+    attempts.push({ commandId: command.commandId, start, end: ticks++, answer })
+    return answer
+  })
+
+  const client = Effect.fnUntraced(function* (nodes: ReadonlyArray<LedgerNode>, index: number) {
+    const dice = new Dice(world.seed * 1_000 + index)
+    for (let nth = 0; nth < world.commandsPerClient; nth++) {
+      const input = randomCommand(dice, world, `${index}-${nth}`)
+      for (let sending = 0; sending < sendingsMax; sending++) {
+        const node = nodes[dice.roll(nodes.length)]
+        if (node === undefined) return
+        const answer = yield* send(node, input)
+        if (typeof answer === "string" ? !mayHaveBeen.has(answer) : dice.chance(0.9)) break
+        yield* Effect.sleep(dice.roll(30))
+      }
+    }
+  })
+
+  const run = Effect.gen(function* () {
+    const nodes = yield* Effect.forEach(stores, ({ store }, index) =>
+      startNode(`node-${index}`, { store, limits: { ...smallLimits, ...world.limits } }).pipe(
+        Effect.retry({ times: 20 })
+      )
+    )
+    for (let index = 0; index < world.accounts; index++) {
+      const node = nodes[index % nodes.length]
+      if (node !== undefined) yield* send(node, { ...open(`acc-${index}`, 10n), commandId: `open-${index}` })
+    }
+    yield* Effect.forEach(Array.from({ length: world.clients }), (_, index) => client(nodes, index), {
+      concurrency: "unbounded"
+    })
+    for (const store of stores) store.script = () => undefined
+    yield* Effect.forEach(nodes, (node) => node.stop, { concurrency: "unbounded" })
+    // What was to land late has landed.
+    yield* Effect.sleep(1_000)
+    yield* settleOpen
+  }).pipe(Effect.scoped)
+
+  /** A node without faults is sent again all that stayed open; then nothing is indeterminate any more. */
+  const settleOpen = Effect.gen(function* () {
+    const last = yield* startNode("last")
+    const latest = new Map(attempts.map(({ commandId, answer }) => [commandId, answer]))
+    for (const [commandId, answer] of latest) {
+      const input = inputs.get(commandId)
+      if (answer !== "Indeterminate" || input === undefined) continue
+      const settled = yield* send(last, input)
+      if (typeof settled === "string" && mayHaveBeen.has(settled)) {
+        return yield* Effect.die(new Error(`${commandId} is ${settled} without any fault`))
+      }
+    }
+    for (const [account, rows] of yield* readLog(inner)) {
+      const head = yield* last.dispatcher.head(account)
+      if (head.hash !== rows.at(-1)?.hash)
+        return yield* Effect.die(new Error(`${account} was loaded wrongly`))
+    }
+    yield* last.stop
+  })
+
+  const running = yield* Effect.forkChild(run)
+  for (let steps = 0; running.pollUnsafe() === undefined; steps++) {
+    if (steps > stepsMax) {
+      return yield* Effect.die(new Error(`the world stands still at ${yield* Clock.currentTimeMillis}`))
+    }
+    yield* TestClock.adjust(stepMs)
+  }
+  yield* Fiber.join(running)
+  return { faults: faultsOf(yield* logOf(inner), attempts), attempts, stores } satisfies Outcome
+})
