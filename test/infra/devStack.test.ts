@@ -1,8 +1,9 @@
 /** A data directory enters; what the development stack promises about it is checked on real servers. */
 import { NodeServices } from "@effect/platform-node"
 import { expect, layer } from "@effect/vitest"
-import { Effect, Exit, Redacted } from "effect"
+import { Effect, Exit, FileSystem, Redacted } from "effect"
 import { connect } from "nats"
+import { layoutVersion } from "../../src/infra/dev/DataDirectory.ts"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import { freshDataDir, processesOf, query, withoutCockroach } from "../support/devStacks.ts"
 
@@ -51,6 +52,28 @@ layer(NodeServices.layer, { excludeTestServices: true })("development stack", (i
       )
       expect(rows).toEqual([{ answer: 42 }])
     }).pipe(withoutCockroach)
+  )
+
+  it.effect(
+    "forgets everything when asked for a fresh start, the CockroachDB it no longer has included",
+    () =>
+      Effect.gen(function* () {
+        const fs = yield* FileSystem.FileSystem
+        const dataDir = yield* freshDataDir
+        yield* startDevStack({ dataDir, durable: false }).pipe(
+          Effect.flatMap(({ readModelUrl }) => query(readModelUrl, "CREATE TABLE kept (id INT)")),
+          Effect.scoped
+        )
+        yield* fs.writeFileString(
+          `${dataDir}/version.json`,
+          JSON.stringify({ layout: layoutVersion, eventStore: "CockroachDB" })
+        )
+        const stack = yield* startDevStack({ dataDir, durable: false, fresh: true })
+        expect(stack.eventStore).toBe("PostgreSQL")
+        expect(yield* query(stack.readModelUrl, "SELECT to_regclass('kept') AS kept")).toEqual([
+          { kept: null }
+        ])
+      }).pipe(withoutCockroach)
   )
 
   it.effect("asks PostgreSQL's users for the password", () =>
