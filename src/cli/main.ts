@@ -4,13 +4,14 @@ import { Cause, Console, Effect, Exit, Layer, Logger, Predicate } from "effect"
 import { CliConfig, CliError, Command, GlobalFlag } from "effect/cli"
 import packageJson from "../../package.json" with { type: "json" }
 import { demo } from "./demo.ts"
+import { loadtest } from "./loadtest.ts"
 import { dev, migrate, serve } from "./nodes.ts"
 import { balance, history, statement } from "./queries.ts"
 import { verify } from "./verify.ts"
 
 const chronicle = Command.make("chronicle").pipe(
   Command.withDescription("An event-sourced ledger: append-only, provable, fast"),
-  Command.withSubcommands([demo, dev, serve, migrate, balance, history, statement, verify])
+  Command.withSubcommands([demo, dev, serve, migrate, balance, history, statement, verify, loadtest])
 )
 
 /** `--version` belongs to `balance` (a version of the account), so the program's own is not built in. */

@@ -1,0 +1,174 @@
+/** `chronicle loadtest`: a scenario, a pace and a time enter; figures, a report and the verdict on every invariant leave. */
+import { Clock, Config, Console, Data, Effect, FileSystem, Option, Path, Schema } from "effect"
+import { CliError, Command, Flag } from "effect/cli"
+import { printInstant } from "../domain/Ids.ts"
+import { limitsFromEnvironment } from "../infra/Environment.ts"
+import { runLoadTest } from "../loadtest/LoadTest.ts"
+import type { LoadOutcome } from "../loadtest/Outcome.ts"
+import { makeProgress } from "../loadtest/Progress.ts"
+import { renderReport } from "../loadtest/Report.ts"
+import { type LoadSettings, type Pace, scenarioNames } from "../loadtest/Settings.ts"
+import { ownStack } from "../loadtest/World.ts"
+import { grouped, makeStory, printJson } from "./Terminal.ts"
+import { environmentServices, jsonFlag } from "./Where.ts"
+
+/** The load ran, and something is wrong: the figures say what. */
+export class LoadTestFailed extends Data.TaggedError("LoadTestFailed")<{ readonly reason: string }> {
+  override get message() {
+    return this.reason
+  }
+}
+
+const concurrencyDefault = 1_024
+/** Commands of an open loop that may be under way at once: more than a node takes, so that it has to say so. */
+const outstandingMax = 40_000
+
+const within = (least: number, most: number) =>
+  Schema.Finite.check(
+    Schema.isBetween({ minimum: least, maximum: most }, { message: `must be ${least} to ${most}` })
+  )
+
+const flags = {
+  scenario: Flag.Literals("scenario", scenarioNames).pipe(
+    Flag.withDescription("Transfers between any two accounts, or all with one account, deposits, or a mix")
+  ),
+  accounts: Flag.Int("accounts").pipe(
+    Flag.withSchema(within(100, 10_000_000)),
+    Flag.withDescription("Accounts opened and funded before the load; default 10,000"),
+    Flag.withDefault(10_000)
+  ),
+  concurrency: Flag.Int("concurrency").pipe(
+    Flag.withSchema(within(1, 100_000)),
+    Flag.withDescription(`Closed loop: clients, each waits for its answer; default ${concurrencyDefault}`),
+    Flag.optional
+  ),
+  rate: Flag.Int("rate").pipe(
+    Flag.withSchema(within(1, 1_000_000)),
+    Flag.withDescription("Open loop: commands a second, each timed from when it was due"),
+    Flag.optional
+  ),
+  duration: Flag.Int("duration").pipe(
+    Flag.withSchema(within(1, 86_400)),
+    Flag.withDescription("Seconds of load; default 15"),
+    Flag.withDefault(15)
+  ),
+  seed: Flag.Int("seed").pipe(
+    Flag.withDescription("The same seed draws the same commands; default 1"),
+    Flag.withDefault(1)
+  ),
+  repeats: Flag.Finite("repeats").pipe(
+    Flag.withSchema(within(0, 0.9)),
+    Flag.withDescription("Share of commands whose id was sent before; default 0"),
+    Flag.withDefault(0)
+  ),
+  readSide: Flag.Literals("read-side", ["on", "off"]).pipe(
+    Flag.withDescription("off: relay and projections wait until the load is over"),
+    Flag.withDefault("on")
+  ),
+  nodes: Flag.Int("nodes").pipe(
+    Flag.filter(
+      (nodes) => nodes === 1,
+      (nodes) => `only 1 node so far: ${nodes} need the cluster, which is not there yet`
+    ),
+    Flag.withDescription("Nodes that share the accounts; 1 so far"),
+    Flag.withDefault(1)
+  ),
+  report: Flag.Path("report").pipe(
+    Flag.withDescription("Directory for a report: one HTML page"),
+    Flag.optional
+  ),
+  json: jsonFlag
+}
+
+interface Asked {
+  readonly scenario: LoadSettings["scenario"]
+  readonly accounts: number
+  readonly concurrency: Option.Option<number>
+  readonly rate: Option.Option<number>
+  readonly duration: number
+  readonly seed: number
+  readonly repeats: number
+  readonly readSide: "on" | "off"
+}
+
+const toSettings = Effect.fnUntraced(function* (asked: Asked) {
+  const { scenario, accounts, seed, repeats } = asked
+  if (Option.isSome(asked.rate) && Option.isSome(asked.concurrency)) {
+    const reason = "--rate and --concurrency exclude each other: an open loop, or a closed one"
+    yield* Console.error(`chronicle: ${reason}`)
+    return yield* new CliError.UserError({ cause: reason })
+  }
+  const pace: Pace = Option.isSome(asked.rate)
+    ? { _tag: "Open", perSecond: asked.rate.value, outstandingMax }
+    : { _tag: "Closed", concurrency: Option.getOrElse(asked.concurrency, () => concurrencyDefault) }
+  const readSide = asked.readSide === "on"
+  return { scenario, accounts, pace, seconds: asked.duration, seed, repeats, readSide } satisfies LoadSettings
+})
+
+/** The services that the environment names, else a stack of its own. */
+const services = Effect.gen(function* () {
+  const url = yield* Config.option(Config.String("CHRONICLE_EVENT_STORE_URL"))
+  if (Option.isSome(url)) return yield* environmentServices
+  return yield* ownStack
+})
+
+export const loadtest = Command.make(
+  "loadtest",
+  flags,
+  Effect.fnUntraced(function* ({ report, json, ...asked }) {
+    const settings = yield* toSettings(asked)
+    const progress = makeProgress(
+      process.stderr.isTTY === true,
+      () => process.stderr.columns ?? 100,
+      (text) => process.stderr.write(text)
+    )
+    const startedAt = printInstant(yield* Clock.currentTimeMillis)
+    progress.say("starting the services")
+    const { outcome, details } = yield* Effect.gen(function* () {
+      return yield* runLoadTest(settings, yield* services, progress)
+    }).pipe(Effect.scoped, Effect.provide(limitsFromEnvironment))
+    if (Option.isSome(report)) {
+      const page = yield* writeReport(report.value, outcome, renderReport(outcome, details, startedAt))
+      progress.say(`the report is in ${page}`)
+    }
+    progress.end()
+    if (json) yield* printJson(outcome)
+    else yield* tell(outcome)
+    if (!outcome.ok) {
+      return yield* new LoadTestFailed({
+        reason: outcome.findings.length > 0 ? outcome.findings.join("\n") : "nothing was committed"
+      })
+    }
+  })
+).pipe(Command.withDescription("Load a node, measure it, and prove that every invariant held"))
+
+const writeReport = Effect.fnUntraced(function* (directory: string, outcome: LoadOutcome, page: string) {
+  const files = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  yield* files.makeDirectory(directory, { recursive: true })
+  const file = path.join(directory, `${outcome.scenario}.html`)
+  yield* files.writeFileString(file, page)
+  return file
+})
+
+const tell = Effect.fnUntraced(function* (outcome: LoadOutcome) {
+  const story = makeStory(false)
+  const ms = (value: number) => `${value.toFixed(1)} ms`
+  const { latencyMs, batch, projection, invariants } = outcome
+  const broken = Object.entries(invariants).flatMap(([name, held]) => (held ? [] : [name]))
+  const lag = projection.lagMsP99 === null ? "" : `, lag p99 ${projection.lagMsP99} ms`
+  yield* story.table([
+    [
+      "committed",
+      `${grouped(outcome.committed)} in ${outcome.seconds} s: ${grouped(outcome.committedPerSecond)} a second`
+    ],
+    ["latency", `p50 ${ms(latencyMs.p50)}, p99 ${ms(latencyMs.p99)}, max ${ms(latencyMs.max)}`],
+    ["one client", `p50 ${ms(outcome.soloMs.p50)}; the store alone ${ms(outcome.storeCommitMs.p50)}`],
+    ["refused", `${grouped(outcome.rejected)} by the rules, ${grouped(outcome.overloaded)} for overload`],
+    ["batches", `${batch.meanRows} rows on average, ${outcome.conflicts} conflicts`],
+    ["read model", `caught up after ${projection.caughtUpAfterSeconds ?? "never"} s${lag}`],
+    ["memory", `${outcome.rssMiB} MiB at most, ${outcome.cpuUsPerCommand} µs of processor time a command`],
+    ["event store", outcome.eventStore],
+    ["invariants", broken.length === 0 ? "all hold" : `BROKEN: ${broken.join(", ")}`]
+  ])
+})

@@ -1,0 +1,48 @@
+/** A seed enters; a reproducible sequence of numbers leaves: uniform, and skewed by Zipf's law. */
+import { Effect, Random } from "effect"
+
+/** Numbers of one seed; synchronous, because every command needs several. */
+export interface Draws {
+  /** 0 ≤ x < 1 */
+  readonly unit: () => number
+  /** 0 … below - 1 */
+  readonly below: (below: number) => number
+  /** True with the given probability. */
+  readonly chance: (probability: number) => boolean
+}
+
+export const makeDraws = (seed: number | string): Effect.Effect<Draws> =>
+  Effect.gen(function* () {
+    const random = yield* Random.Random
+    const unit = () => random.nextDoubleUnsafe()
+    return {
+      unit,
+      below: (below: number) => Math.floor(unit() * below),
+      chance: (probability: number) => unit() < probability
+    }
+  }).pipe(Random.withSeed(seed))
+
+/**
+ * Ranks 0 … size - 1, rank k with a probability proportional to 1 / (k + 1)^exponent, in constant time and
+ * memory: rejection-inversion after Hörmann and Derflinger, "Rejection-inversion to generate variates from
+ * monotone discrete distributions" (1996), in the form that Apache Commons RNG uses.
+ */
+export const makeZipf = (draws: Draws, size: number, exponent: number): (() => number) => {
+  // (e^x - 1) / x and ln(1 + x) / x, with their limit at 0
+  const growth = (x: number) => (Math.abs(x) > 1e-8 ? Math.expm1(x) / x : 1 + x / 2)
+  const shrink = (x: number) => (Math.abs(x) > 1e-8 ? Math.log1p(x) / x : 1 - x / 2)
+  const weight = (x: number) => Math.exp(-exponent * Math.log(x))
+  const integral = (x: number) => growth((1 - exponent) * Math.log(x)) * Math.log(x)
+  const inverse = (y: number) => Math.exp(shrink(Math.max(y * (1 - exponent), -1)) * y)
+  const first = integral(1.5) - 1
+  const last = integral(size + 0.5)
+  const margin = 2 - inverse(integral(2.5) - weight(2))
+  return () => {
+    for (;;) {
+      const y = last + draws.unit() * (first - last)
+      const x = inverse(y)
+      const k = Math.min(Math.max(Math.round(x), 1), size)
+      if (k - x <= margin || y >= integral(k + 0.5) - weight(k)) return k - 1
+    }
+  }
+}

@@ -1,0 +1,28 @@
+/** What a load is aimed at: commands enter, receipts or typed errors leave; here or on another machine. */
+import type { Effect, Result } from "effect"
+import type { Command } from "../domain/Command.ts"
+import type { CommandError } from "../domain/Errors.ts"
+import type { Receipt } from "../domain/Receipt.ts"
+
+/** Counters of the node since its start; a remote driver answers what it knows. */
+export interface DriverStats {
+  readonly batches: number
+  readonly rows: number
+  readonly rowsMax: number
+  /** Accounts another writer wrote to behind the node's back. */
+  readonly conflicts: number
+  /** Repeats that got as far as the log. */
+  readonly repeats: number
+  /** Sendings to the store whose outcome had to be asked for again. */
+  readonly unknown: number
+  readonly residents: number
+  readonly inFlight: number
+}
+
+export interface Driver {
+  readonly dispatch: (command: Command) => Effect.Effect<Receipt, CommandError>
+  readonly dispatchMany: (
+    commands: ReadonlyArray<Command>
+  ) => Effect.Effect<ReadonlyArray<Result.Result<Receipt, CommandError>>>
+  readonly stats: () => DriverStats
+}

@@ -1,0 +1,89 @@
+/** Accepted commands enter; how long after its acknowledgement a write is seen in the read model leaves. */
+import { Clock, Duration, Effect, Option } from "effect"
+import { build, type Histogram } from "hdr-histogram-js"
+import type { Position, Receipt } from "../domain/Receipt.ts"
+import { ReadModel } from "../infra/ReadModel.ts"
+import type { Acknowledged } from "./Acknowledged.ts"
+import type { Names } from "./Names.ts"
+
+/** How often a write is marked to be watched, and how often the watched ones are looked for. */
+const markEveryMs = 100
+const lookEveryMs = 20
+/** Writes watched at once; a read model that is far behind is not asked about more. */
+const watchedMax = 200
+const accountsAtOnce = 1_000
+
+export interface LagWatch {
+  /** Offers a write that was acknowledged just now. */
+  readonly offerUnsafe: (receipt: Receipt) => void
+  /** The latest lag seen, or how long the oldest watched write is waiting if that is longer; milliseconds. */
+  readonly currentMs: () => number | undefined
+  readonly histogram: Histogram
+  /** Watches until interrupted. */
+  readonly watch: Effect.Effect<never>
+}
+
+export const makeLagWatch = Effect.gen(function* () {
+  const readModel = yield* ReadModel
+  const clock = yield* Clock.Clock
+  const histogram = build({ lowestDiscernibleValue: 1, highestTrackableValue: 3_600_000 })
+  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  let watched: Array<{ readonly position: Position; readonly at: number }> = []
+  let markedAt = 0
+  let latest: number | undefined
+
+  const look = Effect.gen(function* () {
+    const asked = watched.slice()
+    if (asked.length === 0) return
+    const behind = yield* readModel.behind(asked.map((one) => one.position))
+    const late = new Set(behind.map(({ account, version }) => `${account}@${version}`))
+    const now = nowMs()
+    for (const { position, at } of asked) {
+      if (late.has(`${position.account}@${position.version}`)) continue
+      latest = now - at
+      histogram.recordValue(Math.max(1, Math.round(latest)))
+    }
+    watched = watched.filter(({ position }) => late.has(`${position.account}@${position.version}`))
+  })
+  return {
+    offerUnsafe: (receipt) => {
+      const now = nowMs()
+      const position = receipt.postings[0]
+      if (position === undefined || now - markedAt < markEveryMs || watched.length >= watchedMax) return
+      markedAt = now
+      watched.push({ position, at: now })
+    },
+    currentMs: () => {
+      const oldest = watched[0]
+      const waiting = oldest === undefined ? 0 : nowMs() - oldest.at
+      return latest === undefined ? waiting || undefined : Math.max(latest, waiting)
+    },
+    histogram,
+    watch: look.pipe(
+      Effect.catch((error) => Effect.logWarning("the lag could not be looked at", error.message)),
+      Effect.delay(lookEveryMs),
+      Effect.forever
+    )
+  } satisfies LagWatch
+})
+
+/** Waits until the read model has every acknowledged write; answers the seconds that took, none if it gave up. */
+export const awaitCaughtUp = Effect.fn("LoadTest.awaitCaughtUp")(function* (
+  names: Names,
+  accounts: number,
+  acknowledged: Acknowledged,
+  patience: Duration.Input
+) {
+  const readModel = yield* ReadModel
+  const [took, outcome] = yield* Effect.gen(function* () {
+    for (let start = 0; start < accounts; start += accountsAtOnce) {
+      const positions: Array<Position> = []
+      for (let index = start; index < Math.min(accounts, start + accountsAtOnce); index++) {
+        const version = acknowledged.versionAt(index)
+        if (version > 0) positions.push({ account: names.account(index), version })
+      }
+      while (positions.length > 0 && (yield* readModel.behind(positions)).length > 0) yield* Effect.sleep(50)
+    }
+  }).pipe(Effect.timeoutOption(patience), Effect.timed)
+  return Option.isSome(outcome) ? Duration.toSeconds(took) : undefined
+})

@@ -1,0 +1,183 @@
+/** Settings and services enter; accounts are prepared, the load is run, every invariant checked; the outcome leaves. */
+import { Clock, Context, Effect, Fiber, Layer, Result } from "effect"
+import { Dispatcher } from "../actors/Dispatcher.ts"
+import { EventStore } from "../infra/EventStore.ts"
+import { LedgerConfig, type LedgerLimits } from "../infra/LedgerConfig.ts"
+import { Acknowledged } from "./Acknowledged.ts"
+import { auditAll } from "./Audited.ts"
+import { makeDraws } from "./Draws.ts"
+import type { Driver } from "./Driver.ts"
+import { awaitCaughtUp, type LagWatch, makeLagWatch } from "./Lag.ts"
+import { runLoad } from "./Load.ts"
+import { Meter, makeHistogram, recordMs, summarize } from "./Meter.ts"
+import { makeNames } from "./Names.ts"
+import { detailsOf, type Measured, toOutcome } from "./Outcome.ts"
+import { prepareAccounts } from "./Prepare.ts"
+import { probeStore } from "./Probe.ts"
+import type { Progress } from "./Progress.ts"
+import { withRepeats } from "./Repeats.ts"
+import { makeScenario, type Scenario } from "./Scenario.ts"
+import type { LoadSettings } from "./Settings.ts"
+import { checkLog } from "./Walk.ts"
+import { driverOf, migrate, readSide, type ServiceUrls, stores, writePath } from "./World.ts"
+
+const soloCommandsMax = 300
+const soloMsMax = 1_500
+const samplesEveryMs = 500
+/** How long the read model may take for what it has to catch up with: much more than it should. */
+const patienceSeconds = 600
+/** Commands of the probe are numbered from here, far above those of any scenario. */
+const probeCommands = 10 ** 12
+
+/** A mix keeps less in memory than it uses, so that accounts come and go. */
+export const limitsFor = (settings: LoadSettings, limits: LedgerLimits): LedgerLimits =>
+  settings.scenario === "mixed-zipf"
+    ? { ...limits, residentsMax: Math.min(limits.residentsMax, Math.max(1_000, settings.accounts / 2)) }
+    : limits
+
+export const runLoadTest = Effect.fn("LoadTest.run")(function* (
+  settings: LoadSettings,
+  urls: ServiceUrls,
+  progress: Progress
+) {
+  progress.say("bringing both databases to the current schema")
+  yield* migrate(urls)
+  const limits = limitsFor(settings, yield* LedgerConfig)
+  return yield* measure(settings, urls, progress).pipe(
+    Effect.map((measured) => ({ outcome: toOutcome(measured), details: detailsOf(measured.meter) })),
+    // The node ends before its stores do.
+    Effect.scoped,
+    Effect.provide(stores(urls)),
+    Effect.provideService(LedgerConfig, limits)
+  )
+})
+
+const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: ServiceUrls, progress: Progress) {
+  const store = yield* EventStore
+  const clock = yield* Clock.Clock
+  const names = makeNames(
+    `lt${clock.currentTimeMillisUnsafe().toString(36)}`,
+    settings.scenario === "mixed-zipf"
+  )
+  const draws = yield* makeDraws(settings.seed)
+  const scenario = makeScenario(settings, names, draws)
+  const acknowledged = new Acknowledged(names, scenario.accountsMax, settings.repeats > 0)
+  const product = yield* store.product
+  progress.say(`measuring what one commit costs on ${product}`)
+  const storeLatency = yield* probeStore(names, probeCommands)
+
+  const catchUp = (why: string) => {
+    progress.say(`waiting for the read model ${why}`)
+    return awaitCaughtUp(names, scenario.accountsMax, acknowledged, `${patienceSeconds} seconds`)
+  }
+  const prepare = (driver: Driver, from: number, to: number) =>
+    prepareAccounts(driver, scenario, acknowledged, { from, to }, (done) =>
+      progress.say(`opening and funding accounts: ${from + done} of ${settings.accounts}`)
+    )
+  // An earlier life of the node: what it leaves behind is cold for the next.
+  const node = yield* Effect.scoped(
+    Effect.gen(function* () {
+      if (scenario.cold > 0) yield* prepare(yield* startNode(names.run), 0, scenario.cold)
+      return names.run
+    })
+  )
+  const driver = yield* startNode(node)
+  yield* prepare(driver, scenario.cold, settings.accounts)
+  const solo = yield* measureSolo(driver, scenario, acknowledged)
+  if (settings.readSide) {
+    yield* Layer.build(readSide(urls))
+    yield* catchUp("to reach the prepared accounts")
+  }
+
+  const meter = new Meter()
+  const lagWatch = yield* makeLagWatch
+  const before = { ...driver.stats() }
+  const sampling = yield* Effect.forkChild(sample(meter, driver, lagWatch, settings.seconds, progress))
+  const watching = yield* Effect.forkChild(settings.readSide ? lagWatch.watch : Effect.never)
+  const cpu = process.cpuUsage()
+  const seconds = yield* runLoad({
+    driver,
+    next: withRepeats(scenario.next, settings.repeats, draws),
+    pace: settings.pace,
+    seconds: settings.seconds,
+    meter,
+    acknowledged,
+    onAccepted: settings.readSide ? lagWatch.offerUnsafe : () => {}
+  })
+  const cpuUsed = process.cpuUsage(cpu)
+  const after = { ...driver.stats() }
+  yield* Fiber.interruptAll([sampling, watching])
+  progress.end()
+
+  if (!settings.readSide) yield* Layer.build(readSide(urls))
+  const caughtUpAfterSeconds = yield* catchUp("to catch up")
+  progress.say("comparing the log with every receipt")
+  yield* checkLog(names, scenario.accountsMax, acknowledged)
+  const audited = yield* auditAll((events) => progress.say(`auditing log and read model: ${events} events`))
+  progress.end()
+  return {
+    settings,
+    product,
+    seconds,
+    meter,
+    before,
+    after,
+    lag: lagWatch.histogram,
+    caughtUpAfterSeconds,
+    rssMiBMax: meter.rssMiBMax,
+    cpuUs: cpuUsed.user + cpuUsed.system,
+    store: storeLatency,
+    solo,
+    acknowledged,
+    audited
+  } satisfies Measured
+})
+
+/** One life of the write path, in the scope. */
+const startNode = (node: string) =>
+  Effect.map(Layer.build(writePath(node)), (services) => driverOf(Context.get(services, Dispatcher)))
+
+/** What a single client sees that waits for each answer; part of the run, but not of the load. */
+const measureSolo = Effect.fnUntraced(function* (
+  driver: Driver,
+  scenario: Scenario,
+  acknowledged: Acknowledged
+) {
+  const clock = yield* Clock.Clock
+  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const histogram = makeHistogram()
+  const start = nowMs()
+  for (let count = 0; count < soloCommandsMax && nowMs() - start < soloMsMax; count++) {
+    const command = scenario.next()
+    const sent = acknowledged.sent(command)
+    const sentAt = nowMs()
+    const result = yield* Effect.result(driver.dispatch(command))
+    const tookMs = nowMs() - sentAt
+    if (Result.isSuccess(result)) {
+      recordMs(histogram, tookMs)
+      acknowledged.accepted(command, sent, result.success)
+    } else if (result.failure._tag === "Indeterminate") acknowledged.unknown(command)
+  }
+  return summarize(histogram)
+})
+
+/** Looks at the load twice a second, until interrupted. */
+const sample = Effect.fnUntraced(function* (
+  meter: Meter,
+  driver: Driver,
+  lag: LagWatch,
+  seconds: number,
+  progress: Progress
+) {
+  const clock = yield* Clock.Clock
+  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const start = nowMs()
+  return yield* Effect.sync(() => {
+    const seen = meter.look(nowMs() - start, {
+      lagMs: lag.currentMs(),
+      rssMiB: Math.round(process.memoryUsage.rss() / 2 ** 20),
+      waiting: driver.stats().inFlight
+    })
+    progress.show(seen, seconds)
+  }).pipe(Effect.delay(samplesEveryMs), Effect.forever)
+})

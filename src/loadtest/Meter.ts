@@ -1,0 +1,141 @@
+/** Answers enter, one by one; counts, the latency distribution and a bounded history leave. */
+import { build, type Histogram } from "hdr-histogram-js"
+import type { CommandError } from "../domain/Errors.ts"
+
+const usPerMs = 1_000
+/** Points of the history; when there are more, every other one goes. */
+const historyMax = 600
+
+/** Latencies of one kind, in milliseconds, three significant digits. */
+export interface Latency {
+  readonly p50: number
+  readonly p90: number
+  readonly p99: number
+  readonly p999: number
+  readonly max: number
+}
+
+/** The load between two looks at it. */
+export interface Sample {
+  /** Seconds since the start of the load. */
+  readonly at: number
+  readonly committedPerSecond: number
+  readonly overloadedPerSecond: number
+  readonly p99Ms: number
+  readonly lagMs: number | undefined
+  readonly rssMiB: number
+  readonly waiting: number
+}
+
+/** Longer waits than ten minutes count as ten minutes. */
+const usMax = 600_000_000
+
+/** Of microseconds, to three significant digits. */
+export const makeHistogram = (): Histogram =>
+  build({ lowestDiscernibleValue: 1, highestTrackableValue: usMax, numberOfSignificantValueDigits: 3 })
+
+export const recordMs = (histogram: Histogram, ms: number): void =>
+  histogram.recordValue(Math.min(Math.max(1, Math.round(ms * usPerMs)), usMax))
+
+const toMs = (us: number): number => Math.round(us) / usPerMs
+
+export const summarize = (histogram: Histogram): Latency => ({
+  p50: toMs(histogram.getValueAtPercentile(50)),
+  p90: toMs(histogram.getValueAtPercentile(90)),
+  p99: toMs(histogram.getValueAtPercentile(99)),
+  p999: toMs(histogram.getValueAtPercentile(99.9)),
+  max: toMs(histogram.maxValue)
+})
+
+export class Meter {
+  committed = 0
+  replayed = 0
+  /** Answers of the kind, not commands: a command that is sent again may get several. */
+  overloaded = 0
+  unavailable = 0
+  indeterminate = 0
+  readonly rejections = new Map<string, number>()
+  /** Commands that were due and not sent when the time was over (open loop). */
+  unsent = 0
+  rssMiBMax = 0
+  /** Defects, which are always a bug. */
+  readonly defects: Array<string> = []
+  /** Commands decided on a state: committed, or refused by the rules. */
+  readonly decided: Histogram = makeHistogram()
+  /** How long it took to say `Overloaded`. */
+  readonly refusals: Histogram = makeHistogram()
+  readonly #recent: Histogram = makeHistogram()
+  #history: Array<Sample> = []
+  #every = 1
+  #looks = 0
+  #last = { atMs: 0, committed: 0, overloaded: 0 }
+
+  accepted(isReplayed: boolean, tookMs: number): void {
+    if (isReplayed) {
+      this.replayed++
+      return
+    }
+    this.committed++
+    this.#record(tookMs)
+  }
+
+  /** The answer a caller can do nothing about but accept. */
+  rejected(error: CommandError, tookMs: number): void {
+    this.rejections.set(error._tag, (this.rejections.get(error._tag) ?? 0) + 1)
+    // Told from memory, without the store: it would flatter the distribution.
+    if (error._tag !== "CommandIdReused") this.#record(tookMs)
+  }
+
+  refusedForLoad(tookMs: number): void {
+    this.overloaded++
+    recordMs(this.refusals, tookMs)
+  }
+
+  get rejectedCount(): number {
+    let sum = 0
+    for (const count of this.rejections.values()) sum += count
+    return sum
+  }
+
+  /** Adds a point to the history. */
+  look(atMs: number, state: Pick<Sample, "lagMs" | "rssMiB" | "waiting">): Sample {
+    const seconds = Math.max(atMs - this.#last.atMs, 1) / 1_000
+    const sample: Sample = {
+      at: atMs / 1_000,
+      committedPerSecond: Math.round((this.committed - this.#last.committed) / seconds),
+      overloadedPerSecond: Math.round((this.overloaded - this.#last.overloaded) / seconds),
+      p99Ms: toMs(this.#recent.getValueAtPercentile(99)),
+      ...state
+    }
+    this.rssMiBMax = Math.max(this.rssMiBMax, state.rssMiB)
+    this.#last = { atMs, committed: this.committed, overloaded: this.overloaded }
+    this.#recent.reset()
+    if (this.#looks++ % this.#every === 0) this.#history.push(sample)
+    if (this.#history.length > historyMax) {
+      this.#history = this.#history.filter((_, index) => index % 2 === 0)
+      this.#every *= 2
+    }
+    return sample
+  }
+
+  get history(): ReadonlyArray<Sample> {
+    return this.#history
+  }
+
+  #record(tookMs: number): void {
+    recordMs(this.decided, tookMs)
+    recordMs(this.#recent, tookMs)
+  }
+}
+
+/** Points of the percentile plot: percentile and latency in milliseconds, as dense as the tail needs. */
+export const percentiles = (
+  histogram: Histogram
+): ReadonlyArray<readonly [percentile: number, ms: number]> => {
+  const points: Array<readonly [number, number]> = []
+  for (let rest = 100; rest > 0.0005; rest *= 0.8) {
+    points.push([100 - rest, toMs(histogram.getValueAtPercentile(100 - rest))])
+    if ((rest / 100) * histogram.totalCount < 0.5) break
+  }
+  return points
+}

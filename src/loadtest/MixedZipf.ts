@@ -1,0 +1,105 @@
+/** What a bank's day is made of, in random order, leaves: some accounts busy, most quiet, some commands refused. */
+import type { Command, Leg } from "../domain/Command.ts"
+import type { CommandId } from "../domain/Ids.ts"
+import { type Draws, makeZipf } from "./Draws.ts"
+import type { Names } from "./Names.ts"
+import type { Scenario } from "./Scenario.ts"
+
+/** Rank k is used with a probability proportional to 1 / k^0.9. */
+const skew = 0.9
+/** The share of the accounts, the least used ones, that are not in memory when the load begins. */
+const coldShare = 0.3
+/** The share of commands that go to accounts without regard to rank, which are cold more often than not. */
+const strayShare = 0.05
+/** Accounts the load may open on top of the prepared ones, as a share of them. */
+const opensShare = 1
+
+interface Ingredients {
+  readonly accounts: number
+  readonly names: Names
+  readonly draws: Draws
+  readonly prepare: (index: number) => ReadonlyArray<Command>
+  readonly nextId: () => CommandId
+  readonly amount: () => bigint
+}
+
+/** Shares of the commands, in hundredths; what is left are refusals. */
+const shares = { open: 4, deposit: 18, withdraw: 15, transfer: 45, journal: 14 }
+
+export const makeMixedZipf = ({ accounts, names, draws, prepare, nextId, amount }: Ingredients): Scenario => {
+  const cold = Math.floor(accounts * coldShare)
+  const accountsMax = accounts * (1 + opensShare)
+  const rank = makeZipf(draws, accounts, skew)
+  let opened = accounts
+
+  // The busiest account is the last one, so that the cold ones, at the front, are the quiet ones.
+  const pick = () => (draws.chance(strayShare) ? draws.below(opened) : accounts - 1 - rank())
+  /** Another account of the same asset; `taken` is at most a handful of `accounts` (at least 100). */
+  const pickBeside = (taken: ReadonlyArray<number>): number => {
+    const kind = (taken[0] ?? 0) % 3
+    for (;;) {
+      const near = pick()
+      const index = near - (near % 3) + kind
+      if (index < opened && !taken.includes(index)) return index
+    }
+  }
+  const journal = (): Command => {
+    const count = 3 + draws.below(3)
+    const indexes = [pick()]
+    while (indexes.length < count) indexes.push(pickBeside(indexes))
+    const [payer = 0, ...payees] = indexes
+    const parts = payees.map(
+      (index): Leg => ({ account: names.account(index), side: "credit", amount: amount() })
+    )
+    const sum = parts.reduce((total, part) => total + part.amount, 0n)
+    return {
+      _tag: "PostJournal",
+      commandId: nextId(),
+      legs: [{ account: names.account(payer), side: "debit", amount: sum }, ...parts]
+    }
+  }
+  const on = (index: number) => ({ commandId: nextId(), account: names.account(index) })
+  const transfer = (): Command => {
+    const from = pick()
+    const to = pickBeside([from])
+    return {
+      _tag: "Transfer",
+      commandId: nextId(),
+      from: names.account(from),
+      to: names.account(to),
+      amount: amount()
+    }
+  }
+  /** Each refused for another reason. */
+  const refused = (): Command => {
+    const index = pick()
+    switch (draws.below(4)) {
+      case 0:
+        return { _tag: "Withdraw", ...on(index), amount: 10n ** 17n }
+      case 1:
+        return { _tag: "Deposit", ...on(index), amount: amount(), expectedVersion: 0 }
+      case 2:
+        return { _tag: "Deposit", ...on(accountsMax + index), amount: amount() }
+      default:
+        return { _tag: "Deposit", ...on(index), amount: amount(), asset: names.assetOf(index + 1) }
+    }
+  }
+
+  const next = (): Command => {
+    let at = draws.below(100) - shares.open
+    if (at < 0 && opened < accountsMax) {
+      const index = opened++
+      const asset = names.assetOf(index)
+      return { _tag: "OpenAccount", ...on(index), asset, owner: "load test", overdraftLimit: 10n ** 9n }
+    }
+    at -= shares.deposit
+    if (at < 0) return { _tag: "Deposit", ...on(pick()), amount: amount() }
+    at -= shares.withdraw
+    if (at < 0) return { _tag: "Withdraw", ...on(pick()), amount: amount() }
+    at -= shares.transfer
+    if (at < 0) return transfer()
+    at -= shares.journal
+    return at < 0 ? journal() : refused()
+  }
+  return { prepare, cold, accountsMax, next }
+}

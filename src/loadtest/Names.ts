@@ -1,0 +1,29 @@
+/** Numbers of accounts and commands enter; the ids of one run leave, and back. */
+import type { AccountId, CommandId } from "../domain/Ids.ts"
+import type { Asset } from "../domain/Money.ts"
+
+/** Every third account holds the same asset. */
+const assets = ["USD/2", "JPY/0", "BTC/8"]
+
+/** Ids of one run, unlike those of any other, so that one database can take many runs. */
+export interface Names {
+  readonly run: string
+  readonly account: (index: number) => AccountId
+  /** Which account of this run it is; `undefined` for one of somebody else. */
+  readonly indexOf: (account: AccountId) => number | undefined
+  readonly command: (number: number) => CommandId
+  readonly assetOf: (index: number) => Asset
+}
+
+/** `run` is of the characters of an id, at most 20 of them; all accounts of a run that is no mix hold dollars. */
+export const makeNames = (run: string, isMixed: boolean): Names => {
+  const prefix = `${run}-`
+  return {
+    run,
+    // Valid by construction: checking a million of them by schema would be part of what is measured.
+    account: (index) => `${prefix}${index}` as AccountId,
+    indexOf: (account) => (account.startsWith(prefix) ? Number(account.slice(prefix.length)) : undefined),
+    command: (number) => `${run}:${number}` as CommandId,
+    assetOf: (index) => assets[isMixed ? index % assets.length : 0] as Asset
+  }
+}

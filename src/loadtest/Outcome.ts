@@ -1,0 +1,163 @@
+/** What was counted and checked enters; the JSON value that `loadtest --json` prints leaves (design §12). */
+import type { Histogram } from "hdr-histogram-js"
+import type { Acknowledged } from "./Acknowledged.ts"
+import type { DriverStats } from "./Driver.ts"
+import { type Latency, type Meter, percentiles, type Sample, summarize } from "./Meter.ts"
+import type { LoadSettings } from "./Settings.ts"
+
+export const invariantNames = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8"] as const
+export type InvariantName = (typeof invariantNames)[number]
+
+/** What an audit of log and read model found. */
+export interface Audited {
+  readonly invariants: Readonly<Record<"I1" | "I2" | "I3" | "I4" | "I5" | "I8", boolean>>
+  readonly findings: ReadonlyArray<string>
+}
+
+/** What was measured around the load. */
+export interface Measured {
+  readonly settings: LoadSettings
+  readonly product: string
+  readonly seconds: number
+  readonly meter: Meter
+  readonly before: DriverStats
+  readonly after: DriverStats
+  readonly lag: Histogram
+  /** Undefined where the read model did not get there. */
+  readonly caughtUpAfterSeconds: number | undefined
+  readonly rssMiBMax: number
+  /** Processor time of this process during the load, in microseconds. */
+  readonly cpuUs: number
+  /** One commit of one event, straight to the store. */
+  readonly store: Latency
+  /** One client, one command at a time, through the ledger. */
+  readonly solo: Latency
+  readonly acknowledged: Acknowledged
+  readonly audited: Audited
+}
+
+export interface LoadOutcome {
+  readonly scenario: string
+  readonly accounts: number
+  readonly nodes: number
+  readonly concurrency: number | null
+  readonly rate: number | null
+  readonly repeats: number
+  readonly seed: number
+  readonly readSide: "on" | "off"
+  readonly seconds: number
+  readonly committed: number
+  readonly committedPerSecond: number
+  /** Commands that were decided: committed, or refused by the rules. */
+  readonly latencyMs: Latency
+  /** The longest wait as a multiple of the p50. */
+  readonly fairness: number
+  readonly rejected: number
+  readonly rejections: Readonly<Record<string, number>>
+  readonly overloaded: number
+  /** How long callers waited for an `Overloaded`. */
+  readonly overloadedMs: Latency | null
+  readonly unavailable: number
+  readonly indeterminate: number
+  /** Of those, commands that never got a definite answer. */
+  readonly unresolved: number
+  readonly unsent: number
+  readonly conflicts: number
+  readonly replayed: number
+  readonly resentBatches: number
+  readonly batch: { readonly meanRows: number; readonly maxRows: number }
+  readonly projection: {
+    readonly lagMsP50: number | null
+    readonly lagMsP99: number | null
+    readonly caughtUpAfterSeconds: number | null
+  }
+  readonly rssMiB: number
+  readonly residents: number
+  readonly cpuUsPerCommand: number
+  readonly storeCommitMs: Latency
+  readonly soloMs: Latency
+  readonly eventStore: string
+  readonly invariants: Readonly<Record<InvariantName, boolean>>
+  readonly findings: ReadonlyArray<string>
+  readonly ok: boolean
+}
+
+/** What only the report shows. */
+export interface LoadDetails {
+  readonly history: ReadonlyArray<Sample>
+  readonly percentiles: ReadonlyArray<readonly [percentile: number, ms: number]>
+}
+
+export const detailsOf = (meter: Meter): LoadDetails => ({
+  history: meter.history,
+  percentiles: percentiles(meter.decided)
+})
+
+const round = (value: number, digits: number): number => Number(value.toFixed(digits))
+
+export const toOutcome = (measured: Measured): LoadOutcome => {
+  const { settings, meter, before, after, acknowledged, audited, lag } = measured
+  const { pace } = settings
+  const latencyMs = summarize(meter.decided)
+  const batches = after.batches - before.batches
+  const caughtUp = measured.caughtUpAfterSeconds
+  const invariants = {
+    ...audited.invariants,
+    I4: audited.invariants.I4 && acknowledged.isKept("I4"),
+    I6: acknowledged.isKept("I6"),
+    I7: acknowledged.isKept("I7"),
+    // A read model that never gets there is not the fold of the whole stream.
+    I8: audited.invariants.I8 && caughtUp !== undefined
+  }
+  const findings = [
+    ...meter.defects.slice(0, 3).map((defect) => `defect: ${defect}`),
+    ...acknowledged.faults.map(({ invariant, reason }) => `${invariant}: ${reason}`),
+    ...audited.findings,
+    ...(caughtUp === undefined ? ["I8: the read model did not catch up"] : [])
+  ]
+  const answered = meter.committed + meter.replayed + meter.rejectedCount
+  return {
+    scenario: settings.scenario,
+    accounts: settings.accounts,
+    nodes: 1,
+    concurrency: pace._tag === "Closed" ? pace.concurrency : null,
+    rate: pace._tag === "Open" ? pace.perSecond : null,
+    repeats: settings.repeats,
+    seed: settings.seed,
+    readSide: settings.readSide ? "on" : "off",
+    seconds: round(measured.seconds, 3),
+    committed: meter.committed,
+    committedPerSecond: Math.round(meter.committed / measured.seconds),
+    latencyMs,
+    fairness: latencyMs.p50 === 0 ? 0 : round(latencyMs.max / latencyMs.p50, 2),
+    rejected: meter.rejectedCount,
+    rejections: Object.fromEntries([...meter.rejections].toSorted(([a], [b]) => (a < b ? -1 : 1))),
+    overloaded: meter.overloaded,
+    overloadedMs: meter.overloaded === 0 ? null : summarize(meter.refusals),
+    unavailable: meter.unavailable,
+    indeterminate: meter.indeterminate,
+    unresolved: acknowledged.openCount,
+    unsent: meter.unsent,
+    conflicts: after.conflicts - before.conflicts,
+    replayed: meter.replayed,
+    resentBatches: after.unknown - before.unknown,
+    batch: {
+      meanRows: batches === 0 ? 0 : round((after.rows - before.rows) / batches, 1),
+      maxRows: after.rowsMax
+    },
+    projection: {
+      lagMsP50: lag.totalCount === 0 ? null : lag.getValueAtPercentile(50),
+      lagMsP99: lag.totalCount === 0 ? null : lag.getValueAtPercentile(99),
+      caughtUpAfterSeconds: caughtUp === undefined ? null : round(caughtUp, 3)
+    },
+    rssMiB: measured.rssMiBMax,
+    residents: after.residents,
+    cpuUsPerCommand: answered === 0 ? 0 : round(measured.cpuUs / answered, 1),
+    storeCommitMs: measured.store,
+    soloMs: measured.solo,
+    eventStore: measured.product,
+    invariants,
+    findings,
+    ok: Object.values(invariants).every(Boolean) && meter.defects.length === 0 && meter.committed > 0
+  }
+}

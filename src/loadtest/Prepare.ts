@@ -1,0 +1,80 @@
+/** Accounts of a scenario enter; they are open and funded, every receipt noted, when it is over. */
+import { Data, Effect, Result } from "effect"
+import type { Command } from "../domain/Command.ts"
+import type { Acknowledged } from "./Acknowledged.ts"
+import type { Driver } from "./Driver.ts"
+import type { Scenario } from "./Scenario.ts"
+
+const batchAccounts = 500
+const batchesAtOnce = 6
+const triesMax = 50
+const pauseMs = 100
+
+/** The load was not begun: its accounts could not be made. */
+export class PreparationFailed extends Data.TaggedError("PreparationFailed")<{ readonly reason: string }> {
+  override get message() {
+    return `the accounts of the load could not be prepared: ${this.reason}`
+  }
+}
+
+export const prepareAccounts = Effect.fn("LoadTest.prepare")(function* (
+  driver: Driver,
+  scenario: Scenario,
+  acknowledged: Acknowledged,
+  range: { readonly from: number; readonly to: number },
+  onProgress: (accounts: number) => void
+) {
+  let prepared = 0
+  const starts: Array<number> = []
+  for (let index = range.from; index < range.to; index += batchAccounts) starts.push(index)
+  yield* Effect.forEach(
+    starts,
+    (start) =>
+      Effect.suspend(() => {
+        const stop = Math.min(start + batchAccounts, range.to)
+        const commands: Array<Command> = []
+        for (let index = start; index < stop; index++) commands.push(...scenario.prepare(index))
+        return Effect.map(sendAll(driver, acknowledged, commands), () => {
+          prepared += stop - start
+          onProgress(prepared)
+        })
+      }),
+    { concurrency: batchesAtOnce, discard: true }
+  )
+})
+
+/** Sends a batch again until all of it is accepted; the order of an account's commands stays. */
+const sendAll = Effect.fnUntraced(function* (
+  driver: Driver,
+  acknowledged: Acknowledged,
+  commands: ReadonlyArray<Command>
+) {
+  let left = commands
+  for (let tries = 0; tries < triesMax; tries++) {
+    const sent = left.map((command) => acknowledged.sent(command))
+    const results = yield* driver.dispatchMany(left)
+    const again: Array<Command> = []
+    for (const [index, command] of left.entries()) {
+      const result = results[index]
+      const floor = sent[index]
+      if (result === undefined || floor === undefined) continue
+      if (Result.isSuccess(result)) {
+        acknowledged.accepted(command, floor, result.success)
+        continue
+      }
+      const { _tag, message } = result.failure
+      if (_tag === "Indeterminate") acknowledged.unknown(command)
+      // AccountNotFound: its opening is sent again with it.
+      else if (_tag !== "Overloaded" && _tag !== "Unavailable" && _tag !== "AccountNotFound") {
+        return yield* new PreparationFailed({ reason: message })
+      }
+      again.push(command)
+    }
+    if (again.length === 0) return
+    left = again
+    yield* Effect.sleep(pauseMs)
+  }
+  return yield* new PreparationFailed({
+    reason: `${left.length} commands were not accepted in ${triesMax} tries`
+  })
+})

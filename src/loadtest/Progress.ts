@@ -1,0 +1,62 @@
+/** Samples enter; a line that is rewritten in place on a terminal, or now and then a line in a log, leaves. */
+import type { Sample } from "./Meter.ts"
+
+/** A log without a terminal gets a line every so many samples. */
+const quietEvery = 10
+const clearLine = "\r\u001b[2K"
+
+export interface Progress {
+  /** The step that is under way, with how far it is. */
+  readonly say: (text: string) => void
+  readonly show: (sample: Sample, seconds: number) => void
+  /** Leaves the last line standing. */
+  readonly end: () => void
+}
+
+export const makeProgress = (
+  isTerminal: boolean,
+  columns: () => number,
+  write: (text: string) => void
+): Progress => {
+  let isOpen = false
+  let shown = 0
+  let lastStep = ""
+  const put = (text: string): void => {
+    isOpen = true
+    write(clearLine + text.slice(0, Math.max(20, columns() - 1)))
+  }
+  return {
+    say: (text) => {
+      if (isTerminal) return put(text)
+      // Without a terminal, one line a step.
+      const step = text.replaceAll(/[\d,.]+/g, "")
+      if (step === lastStep) return
+      lastStep = step
+      write(`${text}\n`)
+    },
+    show: (sample, seconds) => {
+      const line = describe(sample, seconds)
+      if (isTerminal) put(line)
+      else if (shown++ % quietEvery === quietEvery - 1) write(`${line}\n`)
+    },
+    end: () => {
+      if (isTerminal && isOpen) write("\n")
+      isOpen = false
+    }
+  }
+}
+
+const barWidth = 16
+
+const describe = (sample: Sample, seconds: number): string => {
+  const done = Math.min(barWidth, Math.round((sample.at / seconds) * barWidth))
+  const parts = [
+    `${"█".repeat(done)}${"░".repeat(barWidth - done)} ${sample.at.toFixed(0).padStart(3)} s`,
+    `${sample.committedPerSecond.toLocaleString("en").padStart(7)}/s`,
+    `p99 ${sample.p99Ms.toFixed(0)} ms`,
+    sample.lagMs === undefined ? "" : `lag ${sample.lagMs.toFixed(0)} ms`,
+    sample.overloadedPerSecond > 0 ? `${sample.overloadedPerSecond.toLocaleString("en")} overloaded/s` : "",
+    `${sample.rssMiB} MiB`
+  ]
+  return parts.filter((part) => part !== "").join("  ")
+}

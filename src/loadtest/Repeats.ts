@@ -1,0 +1,31 @@
+/** Commands enter; now and then one that was sent before leaves in their place. */
+import type { Command } from "../domain/Command.ts"
+import type { Draws } from "./Draws.ts"
+
+/** Commands remembered; more than a node keeps outcomes of, so that some repeats must be found in the log. */
+const rememberedMax = 150_000
+/** Half of the repeats are of the last so many commands, many of them still under way. */
+const recentMax = 2_000
+/** The share of repeats that have another body, which the ledger must refuse once the first was accepted. */
+const changedShare = 0.02
+
+/** Answers `next`, but with probability `share` a command it answered before, the same object. */
+export const withRepeats = (next: () => Command, share: number, draws: Draws): (() => Command) => {
+  if (share === 0) return next
+  const ring: Array<Command> = []
+  let written = 0
+  return () => {
+    if (ring.length > 0 && draws.chance(share)) {
+      const span = draws.chance(0.5) ? Math.min(recentMax, ring.length) : ring.length
+      const repeated = ring[(written - 1 - draws.below(span) + rememberedMax) % rememberedMax]
+      if (repeated !== undefined) return draws.chance(changedShare) ? changed(repeated) : repeated
+    }
+    const command = next()
+    ring[written] = command
+    written = (written + 1) % rememberedMax
+    return command
+  }
+}
+
+const changed = (command: Command): Command =>
+  "amount" in command ? { ...command, amount: command.amount + 1n } : command

@@ -1,0 +1,149 @@
+/** The outcome of a load enters; a page that explains itself, in one file without any network, leaves. */
+import { availableParallelism, cpus, release, totalmem, type } from "node:os"
+import { escapeHtml, linearAxis, logAxis, plot } from "./Charts.ts"
+import type { LoadDetails, LoadOutcome } from "./Outcome.ts"
+
+/** Where it was measured: figures mean nothing without it. */
+export const describeMachine = (): ReadonlyArray<readonly [string, string]> => [
+  ["processor", `${cpus()[0]?.model ?? "unknown"}, ${availableParallelism()} usable`],
+  ["memory", `${(totalmem() / 2 ** 30).toFixed(1)} GiB`],
+  ["system", `${type()} ${release()}`],
+  ["Node.js", process.version]
+]
+
+const promises: Readonly<Record<string, string>> = {
+  I1: "versions of an account are dense",
+  I2: "money is conserved",
+  I3: "no balance below its limit",
+  I4: "each command once, with one outcome",
+  I5: "the hash chain holds",
+  I6: "what was acknowledged is in the log",
+  I7: "order agrees with real time",
+  I8: "the read model is the fold of the log"
+}
+
+const style = `
+:root { color-scheme: light dark; --ink: #1d2330; --soft: #667085; --line: #d7dce5; --paper: #fff; --a: #2457d6; --b: #c2410c; --c: #0f766e }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --soft: #97a1b3; --line: #343b49; --paper: #14171d; --a: #7ba4ff; --b: #fb923c; --c: #5eead4 } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 900px; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.5rem; margin-bottom: 0 } h2 { font-size: 1.1rem; margin-top: 2rem } p { color: var(--soft); margin: .2rem 0 }
+.figures { display: flex; flex-wrap: wrap; gap: 1.5rem; margin: 1.2rem 0 } .figures b { display: block; font-size: 1.6rem; font-variant-numeric: tabular-nums }
+table { border-collapse: collapse; width: 100% } td { border-top: 1px solid var(--line); padding: .25rem .5rem .25rem 0; vertical-align: top }
+td:first-child { color: var(--soft); width: 16rem } td.yes { color: var(--c) } td.no { color: var(--b); font-weight: 600 }
+svg { width: 100%; height: auto } svg text { font-size: 11px; fill: var(--soft) } .grid { stroke: var(--line); stroke-width: 1 }
+.series { fill: none; stroke-width: 2; stroke-linejoin: round } .a { stroke: var(--a) } .b { stroke: var(--b) } .c { stroke: var(--c) }`
+
+const table = (rows: ReadonlyArray<readonly [string, string]>): string =>
+  `<table>${rows.map(([name, value]) => `<tr><td>${escapeHtml(name)}</td><td>${escapeHtml(value)}</td></tr>`).join("")}</table>`
+
+const number = (value: number): string => value.toLocaleString("en-US", { maximumFractionDigits: 2 })
+const ms = (value: number | null): string => (value === null ? "not measured" : `${number(value)} ms`)
+
+export const renderReport = (outcome: LoadOutcome, details: LoadDetails, startedAt: string): string => {
+  const { latencyMs, projection } = outcome
+  const pace =
+    outcome.rate === null ? `${outcome.concurrency} clients` : `${number(outcome.rate)} commands a second`
+  const title = `${outcome.scenario}: ${number(outcome.committedPerSecond)} commands a second`
+  const figures: ReadonlyArray<readonly [string, string]> = [
+    [number(outcome.committedPerSecond), "committed a second"],
+    [ms(latencyMs.p50), "half are answered within"],
+    [ms(latencyMs.p99), "99 % within"],
+    [ms(latencyMs.max), "all within"],
+    [outcome.ok ? "yes" : "NO", "every invariant holds"]
+  ]
+  const invariants = Object.entries(outcome.invariants).map(
+    ([name, held]) =>
+      `<tr><td>${name}: ${promises[name] ?? ""}</td><td class="${held ? "yes" : "no"}">${held ? "holds" : "BROKEN"}</td></tr>`
+  )
+  const findings = outcome.findings.map((finding) => `<p>${escapeHtml(finding)}</p>`).join("")
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>${escapeHtml(title)}</title><style>${style}</style></head><body>
+<h1>${escapeHtml(title)}</h1>
+<p>${escapeHtml(`${startedAt}, ${pace}, ${number(outcome.seconds)} s, ${outcome.eventStore}, read side ${outcome.readSide}`)}</p>
+<div class="figures">${figures.map(([value, name]) => `<div><b>${escapeHtml(value)}</b>${escapeHtml(name)}</div>`).join("")}</div>
+<h2>Latency by percentile</h2>
+<p>Of every command that was decided (committed, or refused by the rules)${outcome.rate === null ? ", from when it was sent" : ", from when it was due"}. Both scales are logarithmic.</p>
+${percentilePlot(details)}
+<h2>Over time</h2>
+<p>Commands committed a second</p>${historyPlot(details, "committed a second", "a", (sample) => sample.committedPerSecond)}
+<p>p99 of the latency, milliseconds</p>${historyPlot(details, "p99 ms", "b", (sample) => sample.p99Ms)}
+${projection.lagMsP50 === null ? "" : `<p>Lag of the read model behind the acknowledgement, milliseconds</p>${historyPlot(details, "lag ms", "c", (sample) => sample.lagMs)}`}
+<p>Memory of the process, MiB</p>${historyPlot(details, "MiB", "a", (sample) => sample.rssMiB)}
+<h2>Invariants</h2><table>${invariants.join("")}</table>${findings}
+<h2>Figures</h2>${table(figureRows(outcome))}
+<h2>Machine</h2>${table(describeMachine())}
+</body></html>
+`
+}
+
+const figureRows = (outcome: LoadOutcome): ReadonlyArray<readonly [string, string]> => [
+  ["accounts", number(outcome.accounts)],
+  ["seed, share of repeats", `${outcome.seed}, ${outcome.repeats}`],
+  ["committed, replayed", `${number(outcome.committed)}, ${number(outcome.replayed)}`],
+  ["refused by the rules", printCounts(outcome.rejected, outcome.rejections)],
+  ["overloaded, unavailable", `${number(outcome.overloaded)}, ${number(outcome.unavailable)}`],
+  ["indeterminate, never resolved", `${number(outcome.indeterminate)}, ${number(outcome.unresolved)}`],
+  ["due, but not sent", number(outcome.unsent)],
+  ["latency p50, p90, p99, p99.9, max", Object.values(outcome.latencyMs).map(ms).join(", ")],
+  ["longest wait over p50", `${outcome.fairness} times`],
+  ["one client at a time, p50, p99", `${ms(outcome.soloMs.p50)}, ${ms(outcome.soloMs.p99)}`],
+  ["the store's own commit, p50, p99", `${ms(outcome.storeCommitMs.p50)}, ${ms(outcome.storeCommitMs.p99)}`],
+  ["rows of a batch, mean, max", `${outcome.batch.meanRows}, ${outcome.batch.maxRows}`],
+  ["accounts in conflict", number(outcome.conflicts)],
+  ["batches sent again", number(outcome.resentBatches)],
+  [
+    "lag of the read model p50, p99",
+    `${ms(outcome.projection.lagMsP50)}, ${ms(outcome.projection.lagMsP99)}`
+  ],
+  ["caught up after", `${outcome.projection.caughtUpAfterSeconds ?? "never"} s`],
+  ["processor time a command", `${outcome.cpuUsPerCommand} µs, of this process with all that ran in it`],
+  ["memory, most", `${outcome.rssMiB} MiB`],
+  ["accounts in memory at the end", number(outcome.residents)]
+]
+
+const printCounts = (sum: number, counts: Readonly<Record<string, number>>): string =>
+  `${number(sum)}${
+    sum === 0
+      ? ""
+      : ` (${Object.entries(counts)
+          .map(([name, count]) => `${name} ${number(count)}`)
+          .join(", ")})`
+  }`
+
+/** How many in one are slower: 1 in 10 is the p90. On a log scale the tail has as much room as the rest. */
+const percentilePlot = ({ percentiles }: LoadDetails): string => {
+  const points = percentiles.map(([percentile, latency]) => [100 / (100 - percentile), latency] as const)
+  if (points.length === 0) return ""
+  const last = points.at(-1)?.[0] ?? 10
+  const ticks = [50, 90, 99, 99.9, 99.99, 99.999].filter((one) => 100 / (100 - one) <= last * 1.001)
+  const x = {
+    label: "percentile",
+    from: 1,
+    to: Math.max(last, 10),
+    ticks: ticks.map((one) => [100 / (100 - one), `${one} %`] as const),
+    isLog: true
+  }
+  const latencies = points.map(([, latency]) => Math.max(latency, 0.001))
+  const y = logAxis("milliseconds", Math.min(...latencies), Math.max(...latencies))
+  return plot(x, y, [{ name: "latency", style: "a", points }])
+}
+
+const historyPlot = (
+  { history }: LoadDetails,
+  name: string,
+  colour: string,
+  valueOf: (sample: LoadDetails["history"][number]) => number | undefined
+): string => {
+  const points = history.flatMap((sample) => {
+    const value = valueOf(sample)
+    return value === undefined ? [] : [[sample.at, value] as const]
+  })
+  const x = linearAxis("seconds", history.at(-1)?.at ?? 1)
+  const y = linearAxis(name, Math.max(1, ...points.map(([, value]) => value)))
+  return plot(
+    { ...x, to: history.at(-1)?.at ?? 1, ticks: x.ticks.filter(([at]) => at <= (history.at(-1)?.at ?? 1)) },
+    y,
+    [{ name, style: colour, points }]
+  )
+}

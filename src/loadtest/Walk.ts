@@ -1,0 +1,39 @@
+/** The accounts of a run enter; every row the log holds of them is shown to the acknowledged ones. */
+import { Effect } from "effect"
+import { EventStore, type StreamFrom } from "../infra/EventStore.ts"
+import type { Acknowledged } from "./Acknowledged.ts"
+import type { Names } from "./Names.ts"
+
+const accountsAtOnce = 500
+const rowsMax = 5_000
+
+export const checkLog = Effect.fn("LoadTest.checkLog")(function* (
+  names: Names,
+  accounts: number,
+  acknowledged: Acknowledged
+) {
+  const store = yield* EventStore
+  let rows = 0
+  for (let start = 0; start < accounts; start += accountsAtOnce) {
+    const count = Math.min(accountsAtOnce, accounts - start)
+    let from: ReadonlyArray<StreamFrom> = Array.from({ length: count }, (_, offset) => ({
+      account: names.account(start + offset),
+      after: 0
+    }))
+    for (;;) {
+      const page = yield* store.readStreams(from, rowsMax)
+      for (const row of page) acknowledged.logged(row)
+      rows += page.length
+      const last = page.at(-1)
+      if (page.length < rowsMax || last === undefined) break
+      // Rows come in order of account: those that appeared are read, but for the last one, which may go on.
+      const appeared = new Set(page.map((row) => row.accountId))
+      from = from.flatMap((one) => {
+        if (one.account === last.accountId) return [{ account: one.account, after: last.version }]
+        return appeared.has(one.account) ? [] : [one]
+      })
+    }
+  }
+  acknowledged.conclude()
+  return rows
+})

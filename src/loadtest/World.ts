@@ -1,0 +1,69 @@
+/** Where the services are enters; the layers of one node, in the parts that a load test starts one by one, leave. */
+import { NodeServices } from "@effect/platform-node"
+import { Effect, FileSystem, Layer, type Redacted, Result } from "effect"
+import { CommitFeed } from "../actors/CommitFeed.ts"
+import { Dispatcher } from "../actors/Dispatcher.ts"
+import { LedgerClock } from "../actors/LedgerClock.ts"
+import * as ReadSide from "../actors/ReadSide.ts"
+import { Snapshotter } from "../actors/Snapshotter.ts"
+import { fromHost } from "../domain/Command.ts"
+import { Arrivals } from "../infra/Arrivals.ts"
+import { Bus } from "../infra/Bus.ts"
+import { startDevStack } from "../infra/dev/DevStack.ts"
+import { EventStore } from "../infra/EventStore.ts"
+import { EventStoreClient } from "../infra/EventStoreClient.ts"
+import * as Migrations from "../infra/Migrations.ts"
+import { ReadModel } from "../infra/ReadModel.ts"
+import { ReadModelSql } from "../infra/ReadModelSql.ts"
+import { Snapshots } from "../infra/Snapshots.ts"
+import type { Driver } from "./Driver.ts"
+
+export interface ServiceUrls {
+  readonly eventStoreUrl: Redacted.Redacted
+  readonly readModelUrl: Redacted.Redacted
+  readonly natsUrl: string
+}
+
+/** A stack of the load test's own, in a directory that goes with the scope. */
+export const ownStack = Effect.gen(function* () {
+  const fs = yield* FileSystem.FileSystem
+  const directory = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-loadtest-" })
+  // Where this process is root, the database's own user must be able to get to its files below.
+  yield* fs.chmod(directory, 0o711)
+  return yield* startDevStack({ dataDir: `${directory}/stack` })
+}).pipe(Effect.provide(NodeServices.layer))
+
+/** Brings both databases to the current schema. */
+export const migrate = (urls: ServiceUrls) =>
+  Effect.andThen(
+    Migrations.migrate("event-store", urls.eventStoreUrl),
+    Migrations.migrate("read-model", urls.readModelUrl)
+  )
+
+/** The databases, and what the write path and the read side of one node have between them. */
+export const stores = (urls: ServiceUrls) =>
+  Layer.mergeAll(
+    Layer.mergeAll(EventStore.layer, Snapshots.layer).pipe(
+      Layer.provide(EventStoreClient.layer(urls.eventStoreUrl))
+    ),
+    ReadModel.layer.pipe(
+      Layer.provide(ReadModelSql.layer(urls.readModelUrl)),
+      Layer.provideMerge(Arrivals.layer)
+    ),
+    CommitFeed.layer
+  )
+
+/** The write path, over `stores`. */
+export const writePath = (node: string) =>
+  Dispatcher.layer(node).pipe(Layer.provide(Layer.mergeAll(Snapshotter.layer, LedgerClock.layer)))
+
+/** Relay, projectors and sweep, over `stores`. */
+export const readSide = (urls: ServiceUrls) =>
+  ReadSide.layer.pipe(Layer.provide(Bus.layer({ url: urls.natsUrl })))
+
+/** The dispatcher as host code uses it: every command is checked against the schema first. */
+export const driverOf = (dispatcher: Dispatcher["Service"]): Driver => ({
+  ...dispatcher,
+  dispatch: (command) =>
+    Result.match(fromHost(command), { onFailure: Effect.fail, onSuccess: dispatcher.dispatch })
+})
