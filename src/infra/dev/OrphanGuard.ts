@@ -13,12 +13,18 @@ const graceMs = 10_000
  * still noted then is asked to end, and killed 10 seconds later.
  */
 const guardScript = `while read -r line; do :; done
+alive() {
+  kill -0 "$1" 2>/dev/null || return 1
+  # In a container nobody may collect the dead: then they keep their ids.
+  [ -r "/proc/$1/stat" ] && read -r stat <"/proc/$1/stat" || return 0
+  case $stat in *") Z "*) return 1 ;; esac
+}
 pids=$(cat "$1"/*.pid 2>/dev/null)
 [ -n "$pids" ] && kill -INT $pids 2>/dev/null
 tries=0
 for pid in $pids; do
-  while kill -0 $pid 2>/dev/null && [ $tries -lt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
-  kill -KILL $pid 2>/dev/null
+  while alive $pid && [ $tries -lt ${graceMs / 100} ]; do tries=$((tries + 1)); sleep 0.1; done
+  alive $pid && kill -KILL $pid 2>/dev/null
 done
 rm -rf "$1"`
 
