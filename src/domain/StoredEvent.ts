@@ -92,8 +92,11 @@ export const decodeStored = (row: StoredEvent): Result.Result<Event, UnreadableE
   )
 }
 
+/** Made once: making it is ten times the price of using it. */
+const decodeObject = Schema.decodeUnknownSync(Schema.Record(Schema.String, Schema.Unknown))
+
 const parseObject = (text: string): Result.Result<Payload, string> =>
   Result.try({
-    try: () => Schema.decodeUnknownSync(Schema.Record(Schema.String, Schema.Unknown))(JSON.parse(text)),
+    try: () => decodeObject(JSON.parse(text)),
     catch: (cause) => `payload is no JSON object (${cause instanceof Error ? cause.message : String(cause)})`
   })

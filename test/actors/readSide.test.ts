@@ -123,6 +123,9 @@ describe("the read side", () => {
       )
       const last = bookkeeper.commit(...ids.map((id) => deposit(id, 9n)))
       for (const commit of [...commits, last]) yield* Effect.provide(append(commit), log)
+      // The relay is made to think that all of it was published, or it would do so.
+      const store = Context.get(log, EventStore)
+      yield* store.moveRelayCursors(new Map([[bookkeeper.writerId, last.seq]]))
       yield* Effect.gen(function* () {
         const bus = yield* Bus
         const messages = commits.flatMap((commit) => pack(commit, { partitions: 4, bytesMax: 100_000 }))
@@ -137,7 +140,6 @@ describe("the read side", () => {
         yield* eventually(Effect.map(total("repeats"), (repeats) => assert.isAbove(repeats, 0)))
         assert.isAbove(yield* total("gaps"), 0)
       }).pipe(
-        // The relay has nothing to do: the log was published already.
         Effect.tap(assertPrefixes(bookkeeper.log)),
         Effect.provide(world.process()),
         Effect.provide(log)

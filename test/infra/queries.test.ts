@@ -39,7 +39,7 @@ describe("queries", () => {
       const bookkeeper = new Bookkeeper()
       yield* project(bookkeeper, openAccount("a", 50n), deposit("a", 100n), withdraw("a", 130n))
       const { account, hash } = yield* queries.balance(a)
-      assert.deepInclude(account, { balance: -30n, version: 3, status: "open", asset: "USD/2" })
+      assert.deepInclude(account, { balance: -30n, version: 3, status: "open", owner: "owner of a" })
       assert.strictEqual(hash, bookkeeper.headOf(a).hash)
       for (const query of [queries.balance(b), queries.statement(b), queries.transfers(b)]) {
         const error = yield* failureOf(query)
