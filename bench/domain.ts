@@ -1,0 +1,117 @@
+/** What one command costs step by step, without store or fibers: so that a slower step can be told from the others. */
+import { Result } from "effect"
+import type { Bench } from "tinybench"
+import { AccountActor, takeTurn } from "../src/actors/AccountActor.ts"
+import { CommitQueue } from "../src/actors/CommitQueue.ts"
+import { Ticket } from "../src/actors/Ticket.ts"
+import { type Account, evolve } from "../src/domain/Account.ts"
+import { type Command, fromHost } from "../src/domain/Command.ts"
+import { decide } from "../src/domain/Decide.ts"
+import type { Event } from "../src/domain/Event.ts"
+import { genesis, hashCommand, link } from "../src/domain/HashChain.ts"
+import { emptyHead } from "../src/domain/Head.ts"
+import { AccountId, CommandId } from "../src/domain/Ids.ts"
+import { Asset } from "../src/domain/Money.ts"
+import { encodePayload, type StoredEvent } from "../src/domain/StoredEvent.ts"
+import { toColumns } from "../src/infra/EventStoreRows.ts"
+
+const from = AccountId.make("bench-from")
+const to = AccountId.make("bench-to")
+const rowsOfBatch = 1_000
+
+const opened = (id: AccountId): Account => ({
+  _tag: "Opened",
+  id,
+  version: 1,
+  status: "open",
+  asset: Asset.make("USD/2"),
+  owner: "bench",
+  overdraftLimit: 0n,
+  balance: 10n ** 15n,
+  metadata: {}
+})
+
+const transfer: Command = { _tag: "Transfer", commandId: CommandId.make("bench:1"), from, to, amount: 125n }
+const sent: Event = { _tag: "TransferSent", amount: 125n, to, toVersion: 2 }
+
+const row: StoredEvent = {
+  accountId: from,
+  version: 2,
+  type: "TransferSent",
+  schemaVersion: 1,
+  payload: encodePayload(sent),
+  commandId: transfer.commandId,
+  ordinal: 0,
+  commandHash: hashCommand(transfer),
+  recordedAt: 1_767_225_600_000,
+  effectiveAt: null,
+  context: null,
+  hash: "BUcbzZ5rLwaXDf7EZpC-8VJ3M2jXw5cD2uwS1LhZ8mA"
+}
+
+const readyActor = (id: AccountId): AccountActor => {
+  const actor = new AccountActor(id, 0)
+  actor.load({ ...emptyHead(id), account: opened(id) })
+  return actor
+}
+
+export const addDomain = (bench: Bench): void => {
+  const states: Record<string, Account> = { [from]: opened(from), [to]: opened(to) }
+  const stateOf = (id: AccountId): Account => {
+    const state = states[id]
+    if (state === undefined) throw new Error(`no account ${id}`)
+    return state
+  }
+  const sender = stateOf(from)
+  bench
+    .add("check a transfer against the schema", () => {
+      Result.getOrThrow(fromHost(transfer))
+    })
+    .add("hash a command", () => {
+      hashCommand(transfer)
+    })
+    .add("decide a transfer", () => {
+      Result.getOrThrow(decide(transfer, stateOf))
+    })
+    .add("evolve by one event", () => {
+      evolve(sender, sent)
+    })
+    .add("encode the payload of one event", () => {
+      encodePayload(sent)
+    })
+    .add("link one event to the chain", () => {
+      link(genesis, row)
+    })
+}
+
+export const addActors = (bench: Bench): void => {
+  const actors = [readyActor(from), readyActor(to)]
+  const heads = actors.map((actor) => actor.speculative)
+  const commandHash = hashCommand(transfer)
+  bench.add("one turn: decide, evolve, encode, link both legs", () => {
+    for (const [index, actor] of actors.entries()) {
+      const head = heads[index]
+      if (head !== undefined) actor.speculative = head
+    }
+    takeTurn(new Ticket(transfer, commandHash, 0), actors, 1)
+  })
+  const tickets = Array.from({ length: rowsOfBatch / 2 }, (_, index) => {
+    const pair = [readyActor(AccountId.make(`a${index}`)), readyActor(AccountId.make(`b${index}`))]
+    const [one, other] = pair
+    if (one === undefined || other === undefined) throw new Error("a pair has two")
+    const ticket = new Ticket({ ...transfer, from: one.id, to: other.id }, commandHash, 0)
+    takeTurn(ticket, pair, 1)
+    return ticket
+  })
+  bench.add(`queue ${tickets.length} transfers and take them as one batch`, () => {
+    const queue = new CommitQueue()
+    for (const ticket of tickets) queue.push(ticket)
+    const flight = queue.take({ rowsMax: rowsOfBatch, bytesMax: 10_000_000 })
+    if (flight?.tickets.length !== tickets.length) throw new Error("the batch is not whole")
+    for (const ticket of tickets) for (const actor of ticket.touched) actor.flight = undefined
+  })
+  const rows = tickets.flatMap((ticket) => ticket.legs.map((leg) => leg.row))
+  bench.add(`turn ${rows.length} rows into columns of an INSERT`, () => {
+    toColumns(rows)
+  })
+}

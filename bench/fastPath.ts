@@ -1,0 +1,108 @@
+/** Commands through a whole node over a store that keeps nothing: what the program itself costs a command, in CPU. */
+import { Clock, Context, Effect, Layer, Result } from "effect"
+import { CommitFeed } from "../src/actors/CommitFeed.ts"
+import { Dispatcher } from "../src/actors/Dispatcher.ts"
+import { LedgerClock } from "../src/actors/LedgerClock.ts"
+import { Snapshotter } from "../src/actors/Snapshotter.ts"
+import { type Command, fromHost } from "../src/domain/Command.ts"
+import { CommitOutcome, EventStore } from "../src/infra/EventStore.ts"
+import { Snapshots } from "../src/infra/Snapshots.ts"
+import { makeDraws } from "../src/loadtest/Draws.ts"
+import { makeNames } from "../src/loadtest/Names.ts"
+import { makeScenario } from "../src/loadtest/Scenario.ts"
+import type { ScenarioName } from "../src/loadtest/Settings.ts"
+
+export interface FastPath {
+  readonly name: string
+  readonly cpuUsPerCommand: number
+  readonly perSecond: number
+  readonly meanRows: number
+}
+
+export interface FastPathOptions {
+  readonly scenario: ScenarioName
+  readonly commands: number
+  readonly concurrency: number
+  /** Commands of one call; 1 calls `dispatch`. */
+  readonly batch: number
+}
+
+const accounts = 10_000
+const rounds = 3
+
+/** Says "committed" at the next turn of the event loop, so that commands gather meanwhile as with a database. */
+const forgetful = Layer.effect(
+  EventStore,
+  Effect.map(EventStore, (store) => ({
+    ...store,
+    commit: () =>
+      Effect.callback<CommitOutcome>((resume) => {
+        setImmediate(() => resume(Effect.succeed(CommitOutcome.Committed())))
+      })
+  }))
+).pipe(Layer.provide(EventStore.layerMemory))
+
+const node = Dispatcher.layer("bench").pipe(
+  Layer.provide(Layer.mergeAll(Snapshotter.layer, LedgerClock.layer, CommitFeed.layer)),
+  Layer.provide(Layer.mergeAll(forgetful, Snapshots.layerMemory))
+)
+
+/** The best of a few rounds: what the others have on top is the machine's. */
+export const measureFastPath = Effect.fnUntraced(function* (options: FastPathOptions) {
+  const dispatcher = Context.get(yield* Layer.build(node), Dispatcher)
+  const clock = yield* Clock.Clock
+  const names = makeNames("bench", false)
+  const draws = yield* makeDraws(1)
+  const pace = { _tag: "Closed", concurrency: options.concurrency } as const
+  const settings = { accounts, pace, seconds: 0, seed: 1, repeats: 0, readSide: false }
+  const scenario = makeScenario({ ...settings, scenario: options.scenario }, names, draws)
+  const prepared = Array.from({ length: accounts }, (_, index) => scenario.prepare(index)).flat()
+  for (let start = 0; start < prepared.length; start += 5_000) {
+    const results = yield* dispatcher.dispatchMany(prepared.slice(start, start + 5_000))
+    for (const result of results) Result.getOrThrow(result)
+  }
+  const send =
+    options.batch === 1
+      ? (commands: ReadonlyArray<Command>) =>
+          Effect.forEach(commands, (command) => checked(dispatcher, command), { discard: true })
+      : (commands: ReadonlyArray<Command>) =>
+          Effect.map(dispatcher.dispatchMany(commands), (results) => {
+            for (const result of results) Result.getOrThrow(result)
+          })
+  let best: FastPath | undefined
+  for (let round = 0; round <= rounds; round++) {
+    const commands = Array.from({ length: options.commands }, scenario.next)
+    const share = Math.ceil(commands.length / options.concurrency)
+    const clients = Array.from({ length: options.concurrency }, (_, index) =>
+      commands.slice(index * share, (index + 1) * share)
+    )
+    const before = { ...dispatcher.stats() }
+    const cpu = process.cpuUsage()
+    const start = clock.monotonicTimeNanosUnsafe()
+    yield* Effect.forEach(
+      clients,
+      (own) =>
+        Effect.forEach(
+          Array.from({ length: Math.ceil(own.length / options.batch) }, (_, index) => index),
+          (index) => send(own.slice(index * options.batch, (index + 1) * options.batch))
+        ),
+      { concurrency: "unbounded", discard: true }
+    )
+    const seconds = Number(clock.monotonicTimeNanosUnsafe() - start) / 1e9
+    const used = process.cpuUsage(cpu)
+    const after = dispatcher.stats()
+    const result: FastPath = {
+      name: `${options.scenario}, ${options.concurrency} clients${options.batch === 1 ? "" : `, dispatchMany of ${options.batch}`}`,
+      cpuUsPerCommand: (used.user + used.system) / options.commands,
+      perSecond: options.commands / seconds,
+      meanRows: (after.rows - before.rows) / Math.max(1, after.batches - before.batches)
+    }
+    // The first round warms up.
+    if (round > 0 && result.cpuUsPerCommand < (best?.cpuUsPerCommand ?? Number.POSITIVE_INFINITY))
+      best = result
+  }
+  return best
+}, Effect.scoped)
+
+const checked = (dispatcher: Dispatcher["Service"], command: Command) =>
+  Result.match(fromHost(command), { onFailure: Effect.fail, onSuccess: dispatcher.dispatch })
