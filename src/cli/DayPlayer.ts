@@ -48,6 +48,8 @@ export interface PlayResult {
   /** In the order of the file, the first `faultsMax` of them. */
   readonly faults: ReadonlyArray<LineFault>
   readonly faultCount: number
+  /** How many lines were at fault, by the reason. */
+  readonly faulty: { readonly [reason: string]: number }
   readonly seconds: number
 }
 
@@ -64,7 +66,7 @@ export class PlayStopped extends Data.TaggedError("PlayStopped")<{
 /** The journal beside the data was written while another file was played. */
 export class JournalMismatch extends Data.TaggedError("JournalMismatch")<{ readonly line: number }> {
   override get message() {
-    return `the journal is of another file: the commands up to line ${this.line} are not those it was written for`
+    return `the file was changed since it was played on these data: up to line ${this.line} its commands are not those of the journal; play it on other data, or on none`
   }
 }
 
@@ -102,12 +104,14 @@ export const play = Effect.fn("DayPlayer.play")(function* <E, R>(
   const counts = { commands: 0, accepted: 0, replayed: 0, faultCount: 0 }
   const refused = new Map<string, number>()
   const faults: Array<LineFault> = []
+  const faulty = new Map<string, number>()
   const link = makeLinker()
 
   const count = (settled: Settled) => {
     switch (settled._tag) {
       case "Fault":
         counts.faultCount++
+        faulty.set(settled.fault.reason, (faulty.get(settled.fault.reason) ?? 0) + 1)
         if (faults.length < faultsMax) faults.push(settled.fault)
         return
       case "Accepted":
@@ -138,8 +142,12 @@ export const play = Effect.fn("DayPlayer.play")(function* <E, R>(
   )
   faults.sort((one, other) => one.line - other.line)
   const seconds = ((yield* Clock.currentTimeMillis) - startedAt) / 1_000
-  return { ...counts, refused: Object.fromEntries(refused), faults, seconds }
+  return { ...counts, refused: byName(refused), faulty: byName(faulty), faults, seconds }
 })
+
+/** In the order of the names, not of what happened to settle first. */
+const byName = (counts: ReadonlyMap<string, number>) =>
+  Object.fromEntries([...counts].toSorted(([a], [b]) => (a < b ? -1 : 1)))
 
 /** Knows for each account and command id the last command on it that is not settled yet. */
 const makeLinker = () => {

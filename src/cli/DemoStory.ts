@@ -1,5 +1,5 @@
 /** What a demo came to enters; its chapters on the terminal leave. */
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
 import { printInstant } from "../domain/Ids.ts"
 import { formatMoney } from "../domain/Money.ts"
 import type { AccountView } from "../domain/Views.ts"
@@ -9,7 +9,7 @@ import { grouped, type Story } from "./Terminal.ts"
 
 const accountsShown = 4
 const linesShown = 8
-const faultsShown = 10
+const faultsShown = 50
 
 export const tellPlay = Effect.fnUntraced(function* (
   story: Story,
@@ -29,16 +29,31 @@ export const tellPlay = Effect.fnUntraced(function* (
       ["refused", grouped(refused), "leave nothing in the log:"],
       ...Object.entries(played.refused).map(([reason, count]) => ["", grouped(count), `  ${reason}`]),
       ...(played.faultCount > 0
-        ? [["no commands", grouped(played.faultCount), "lines of the file at fault:"]]
+        ? [
+            [
+              "at fault",
+              grouped(played.faultCount),
+              "lines of the file that are no commands; nothing of them was done:"
+            ]
+          ]
         : [])
     ],
     "lr"
   )
   for (const { line, column, reason, text } of played.faults.slice(0, faultsShown)) {
-    yield* story.line(`    line ${line}, ${column}: ${reason}: ${text}`)
+    const place = column === undefined ? `line ${line}` : `line ${line}, ${column}`
+    yield* story.line(`    ${place}: ${reason}${text === "" ? "" : `: ${printable(text)}`}`)
+  }
+  if (played.faultCount > faultsShown) {
+    yield* story.line(
+      `    … and ${grouped(played.faultCount - faultsShown)} more; --json counts them by reason`
+    )
   }
   yield* story.line(`  The read model held all of it ${Math.round(caughtUpMs)} ms after the last answer.`)
 })
+
+/** A file may hold what would draw on the terminal by itself. */
+const printable = (text: string): string => text.replaceAll(/\p{Cc}/gu, "·")
 
 /** A few accounts of every asset, those that are frozen or closed, and the books as a whole. */
 export const tellBalances = Effect.fnUntraced(function* (story: Story) {
@@ -72,20 +87,23 @@ export const tellBalances = Effect.fnUntraced(function* (story: Story) {
   )
 })
 
-/** The busiest account: its balance half-way, by version and by time, and the end of its statement. */
+/** The busiest account: its balance half-way, by version and by time, and the end of its statement; answers its id. */
 export const tellTimeTravel = Effect.fnUntraced(function* (story: Story) {
   const ledger = yield* Ledger
   const busiest = (yield* allAccounts).toSorted((a, b) => b.version - a.version)[0]
-  if (busiest === undefined) return
+  if (busiest === undefined) return Option.none<string>()
   const { account, asset, version } = busiest
   yield* story.heading(`Time travel: ${account}`)
   const half = yield* ledger.balanceAt(account, { version: Math.ceil(version / 2) })
   const then = yield* ledger.balanceAt(account, { recordedAt: half.recordedAt })
-  yield* story.table([
-    [`as of version ${half.version}`, formatMoney(half.balance, asset), `${half.eventsRead} events read`],
-    [`as of ${printInstant(half.recordedAt)}`, formatMoney(then.balance, asset), `version ${then.version}`],
-    ["now", formatMoney(busiest.balance, asset), `version ${version}`]
-  ])
+  yield* story.table(
+    [
+      [`as of version ${half.version}`, formatMoney(half.balance, asset), `${half.eventsRead} events read`],
+      [`as of ${printInstant(half.recordedAt)}`, formatMoney(then.balance, asset), `version ${then.version}`],
+      ["now", formatMoney(busiest.balance, asset), `version ${version}`]
+    ],
+    "lrl"
+  )
   yield* story.heading(`Statement: the last lines of ${account}`)
   const cursor = String(Math.max(0, version - linesShown))
   const { rows } = yield* ledger.statement(account, { cursor, limit: linesShown })
@@ -100,6 +118,7 @@ export const tellTimeTravel = Effect.fnUntraced(function* (story: Story) {
     ]),
     "rlllrr"
   )
+  return Option.some<string>(account)
 })
 
 const meanings: Readonly<Record<keyof Verdicts["invariants"], string>> = {

@@ -46,7 +46,8 @@ const drawEveryMs = 100
 export const makeProgress = Effect.gen(function* () {
   const clock = yield* Clock.Clock
   const isTerminal = process.stderr.isTTY === true
-  let shownAt = 0
+  // The first line waits too: what is over at once needs no progress.
+  let shownAt = clock.currentTimeMillisUnsafe()
   const showUnsafe = (text: string): void => {
     const now = clock.currentTimeMillisUnsafe()
     if (now - shownAt < (isTerminal ? drawEveryMs : printEveryMs)) return

@@ -1,11 +1,11 @@
 /** Options and environment enter; where the services of a command are, started here if need be, leaves. */
 
 import type { NodeServices } from "@effect/platform-node"
-import { type Config, Data, Effect, FileSystem, Option, type Scope } from "effect"
+import { Config, Data, Effect, Option, type Scope } from "effect"
 import { Flag } from "effect/cli"
 import { startDevStack } from "../infra/dev/DevStack.ts"
 import type { DevStackError } from "../infra/dev/DevStackErrors.ts"
-import { type Services, servicesConfig } from "../infra/Environment.ts"
+import { type Services, servicesConfig, storesConfig } from "../infra/Environment.ts"
 
 /** `--data DIR` of every command that asks. */
 export const dataFlag = Flag.Directory("data", { mustExist: true }).pipe(
@@ -21,40 +21,57 @@ export const jsonFlag = Flag.Boolean("json").pipe(
   Flag.withDefault(false)
 )
 
-/** Neither the environment nor an option says where the services are. */
+/** What a command needs of the services: everything, or the two databases. */
+export type Stores = Pick<Services, "eventStoreUrl" | "readModelUrl">
+
+/** Neither the environment nor an option says where the services are: wrong usage. */
 export class ServicesUnknown extends Data.TaggedError("ServicesUnknown")<{ readonly reason: string }> {
   override get message() {
-    return (
-      `it is not said where the services are (${this.reason}): set CHRONICLE_EVENT_STORE_URL, ` +
-      "CHRONICLE_READ_MODEL_URL and CHRONICLE_NATS_URL, or give --data with the directory of an embedded stack"
-    )
+    return this.reason
   }
 }
 
-/** The environment's services. */
-export const environmentServices: Effect.Effect<Services, ServicesUnknown> = Effect.suspend(() =>
-  servicesConfig.pipe(
-    Effect.mapError((error: Config.ConfigError) => new ServicesUnknown({ reason: error.message }))
+/** `SchemaError(Expected … at ["NAME"])`, as a person reads it. */
+export const describeConfigError = ({ message }: Config.ConfigError): string => {
+  const found = /SchemaError\(([\s\S]*)\n\s+at \["(\w+)"\]\)/.exec(message)
+  return found === null ? message : `${found[2]}: ${found[1]?.toLowerCase()}`
+}
+
+/** Which of the variables are not set; a wrong one is told by `describeConfigError`. */
+const named = <A>(config: Config.Config<A>, variables: ReadonlyArray<string>, orData: string) =>
+  Effect.catch(config, (error: Config.ConfigError) =>
+    Effect.gen(function* () {
+      const missing: Array<string> = []
+      for (const variable of variables) {
+        if (Option.isNone(yield* Config.option(Config.String(variable)))) missing.push(variable)
+      }
+      const reason =
+        missing.length === 0
+          ? describeConfigError(error)
+          : `${missing.join(", ")} ${missing.length === 1 ? "is" : "are"} not set: set ${
+              missing.length === 1 ? "it" : "them"
+            } to where the services are${orData}`
+      return yield* new ServicesUnknown({ reason })
+    })
+  ).pipe(
+    Effect.catchTag("ConfigError", (error) => new ServicesUnknown({ reason: describeConfigError(error) }))
   )
+
+const stores = ["CHRONICLE_EVENT_STORE_URL", "CHRONICLE_READ_MODEL_URL"]
+
+/** The environment's services. */
+export const environmentServices: Effect.Effect<Services, ServicesUnknown> = named(
+  servicesConfig,
+  [...stores, "CHRONICLE_NATS_URL"],
+  " (`chronicle dev` starts some and prints their URLs)"
 )
 
-/** `--data` if it is given, else the environment. */
-export const resolveServices = (
+/** The databases of `--data` if it is given, else those of the environment. */
+export const resolveStores = (
   data: Option.Option<string>
-): Effect.Effect<Services, ServicesUnknown | DevStackError, Scope.Scope | NodeServices.NodeServices> =>
+): Effect.Effect<Stores, ServicesUnknown | DevStackError, Scope.Scope | NodeServices.NodeServices> =>
   Option.match(data, {
-    onNone: () => environmentServices,
-    onSome: (dataDir) =>
-      Effect.map(startDevStack({ dataDir }), ({ eventStoreUrl, readModelUrl, natsUrl }) => ({
-        eventStoreUrl,
-        readModelUrl,
-        natsUrl,
-        nodeName: "cli"
-      }))
+    onNone: (): Effect.Effect<Stores, ServicesUnknown> =>
+      named(storesConfig, stores, ", or give --data with the directory of an embedded stack"),
+    onSome: (dataDir) => startDevStack({ dataDir })
   })
-
-/** Fails when a file of the user's is not there, before anything is started for it. */
-export const fileExists = Effect.fnUntraced(function* (path: string) {
-  const files = yield* FileSystem.FileSystem
-  return yield* files.exists(path)
-})

@@ -1,9 +1,10 @@
 /** `chronicle demo`: an embedded stack, a bank's day from end to end, and a readable story of it. */
 import { fileURLToPath } from "node:url"
-import { Data, Effect, Layer, Option, Path } from "effect"
-import { Command, Flag } from "effect/cli"
+import { Data, Effect, Layer, Option, Path, References, Schema } from "effect"
+import { Command, Flag, GlobalFlag } from "effect/cli"
 import { Audit } from "../actors/Audit.ts"
 import { DevStack } from "../infra/dev/DevStack.ts"
+import { limitsFromEnvironment } from "../infra/Environment.ts"
 import * as LedgerNode from "../LedgerNode.ts"
 import { type DemoOptions, runDemo } from "./DemoRun.ts"
 import { tellBalances, tellPlay, tellTimeTravel, tellVerdicts } from "./DemoStory.ts"
@@ -11,6 +12,17 @@ import { makeStory, printJson } from "./Terminal.ts"
 import { jsonFlag } from "./Where.ts"
 
 const dayFile = fileURLToPath(new URL("../../examples/day.csv", import.meta.url))
+
+const rateMax = 1_000_000
+const Rate = Schema.Int.check(
+  Schema.isBetween({ minimum: 1, maximum: rateMax }, { message: `must be 1 to ${rateMax}` })
+)
+
+/** What a node says of its life is no part of the story, unless `--log-level` asks for it. */
+const quietly = <A, E, R>(self: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(GlobalFlag.LogLevel, (asked) =>
+    Option.isSome(asked) ? self : Effect.provideService(self, References.MinimumLogLevel, "Warn")
+  )
 
 /** An invariant does not hold, or the demo could not be played to its end: what was said already tells why. */
 export class DemoFailed extends Data.TaggedError("DemoFailed")<{ readonly reason: string }> {
@@ -37,7 +49,8 @@ export const demo = Command.make(
       Flag.withDefault(false)
     ),
     rate: Flag.Int("rate").pipe(
-      Flag.withDescription("Commands a second, to watch it; as fast as it goes if absent"),
+      Flag.withDescription("Lines a second, to watch it; as fast as it goes if absent"),
+      Flag.withSchema(Rate),
       Flag.optional
     ),
     json: jsonFlag
@@ -56,7 +69,7 @@ export const demo = Command.make(
         yield* story.line("  the data directory was used before: what was accepted then is replayed")
       const options: DemoOptions = {
         file,
-        journal: join(stack.dataDir, "demo-refusals.ndjson"),
+        journals: join(stack.dataDir, "refusals"),
         rate: Option.getOrUndefined(rate)
       }
       const services = { ...stack, nodeName: "demo" }
@@ -65,26 +78,31 @@ export const demo = Command.make(
         const result = yield* runDemo(options)
         yield* tellPlay(story, result)
         yield* tellBalances(story)
-        yield* tellTimeTravel(story)
+        const busiest = yield* tellTimeTravel(story)
         yield* tellVerdicts(story, result.verdicts)
-        return result
-      }).pipe(Effect.provide(Audit.layer.pipe(Layer.provideMerge(LedgerNode.layer(services)))))
+        return { ...result, busiest }
+      }).pipe(Effect.provide(Audit.layer.pipe(Layer.provideMerge(LedgerNode.layer(services)))), quietly)
     }).pipe(Effect.provide(DevStack.layer({ dataDir: data, fresh })))
-    const { played: counts, verdicts } = yield* played
+    const { played: counts, verdicts, busiest } = yield* played.pipe(Effect.provide(limitsFromEnvironment))
     const ok = Object.values(verdicts.invariants).every(Boolean)
     yield* story.line()
     yield* story.line(
       ok
-        ? `Every invariant holds. The data are kept in ${data}: ask them with --data ${data}, or play again.`
+        ? `Every invariant holds. The data are kept in ${data}: play again, and all is replayed; or ask them:`
         : "AN INVARIANT IS BROKEN: see above."
     )
+    if (ok && Option.isSome(busiest)) {
+      for (const command of ["balance", "statement"])
+        yield* story.line(`  npm run -s chronicle -- ${command} ${busiest.value} --data ${data}`)
+      yield* story.line(`  npm run -s chronicle -- verify --data ${data}`)
+    }
     if (json) {
       yield* printJson({
         commands: counts.commands,
         accepted: counts.accepted,
         refused: counts.refused,
         replayed: counts.replayed,
-        faults: counts.faultCount,
+        faults: counts.faulty,
         accounts: verdicts.accounts,
         events: verdicts.events,
         seconds: counts.seconds,

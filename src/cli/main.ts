@@ -1,13 +1,14 @@
 /** The command line: arguments enter; exit code 0 (done), 1 (refused or failed) or 2 (wrong usage) leaves. */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
-import { Cause, Console, Effect, Exit, Layer, Logger, Predicate } from "effect"
-import { CliConfig, CliError, Command, GlobalFlag } from "effect/cli"
+import { Cause, Config, Console, Effect, Exit, Layer, Logger, Predicate } from "effect"
+import { CliConfig, CliError, CliOutput, Command, GlobalFlag } from "effect/cli"
 import packageJson from "../../package.json" with { type: "json" }
 import { demo } from "./demo.ts"
 import { loadtest } from "./loadtest.ts"
 import { dev, migrate, serve } from "./nodes.ts"
 import { balance, history, statement } from "./queries.ts"
 import { verify } from "./verify.ts"
+import { describeConfigError, ServicesUnknown } from "./Where.ts"
 
 const chronicle = Command.make("chronicle").pipe(
   Command.withDescription("An event-sourced ledger: append-only, provable, fast"),
@@ -17,23 +18,39 @@ const chronicle = Command.make("chronicle").pipe(
 /** `--version` belongs to `balance` (a version of the account), so the program's own is not built in. */
 const flags = CliConfig.layer({ builtIns: GlobalFlag.BuiltIns.filter((flag) => flag !== GlobalFlag.Version) })
 
-const isUsage = (error: unknown): boolean => CliError.isCliError(error)
+/** What is wrong with the call, in a few lines on stderr; stdout belongs to answers. */
+const presenter = CliOutput.layerPresenter({
+  present: (event) =>
+    event._tag === "InvalidInvocation"
+      ? Console.error(
+          [
+            ...event.errors.map((error) => `chronicle: ${error.message}`),
+            `usage: ${event.helpDoc.usage}; more with ${event.commandPath.join(" ")} --help`
+          ].join("\n")
+        )
+      : CliOutput.defaultPresenter.present(event)
+})
+
+const isUsage = (error: unknown): boolean =>
+  CliError.isCliError(error) || error instanceof ServicesUnknown || error instanceof Config.ConfigError
 
 /** One line a person can act on; a defect keeps its trace. */
 const report = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
   if (Cause.hasInterruptsOnly(cause)) return Effect.void
   const error = Cause.squash(cause)
-  if (isUsage(error)) return Effect.void // said already, with the help
+  if (CliError.isCliError(error)) return Effect.void // said already, with the usage
   if (Cause.hasDies(cause)) return Console.error(Cause.pretty(cause))
-  return Console.error(
-    `chronicle: ${Predicate.hasProperty(error, "message") ? error.message : String(error)}`
-  )
+  if (error instanceof Config.ConfigError) return Console.error(`chronicle: ${describeConfigError(error)}`)
+  const words = Predicate.hasProperty(error, "message") ? String(error.message) : ""
+  return Console.error(`chronicle: ${words === "" ? String(error) : words}`)
 }
 
 const program = Command.run(chronicle, { version: packageJson.version }).pipe(
   Effect.scoped,
   Effect.tapCause(report),
-  Effect.provide(Layer.mergeAll(NodeServices.layer, flags, Layer.succeed(Logger.LogToStderr, true)))
+  Effect.provide(
+    Layer.mergeAll(NodeServices.layer, flags, presenter, Layer.succeed(Logger.LogToStderr, true))
+  )
 )
 
 NodeRuntime.runMain(program, {

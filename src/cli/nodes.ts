@@ -7,19 +7,19 @@ import { limitsFromEnvironment, type Services } from "../infra/Environment.ts"
 import { placeOf } from "../infra/Migrations.ts"
 import * as LedgerNode from "../LedgerNode.ts"
 import { makeStory, printJson } from "./Terminal.ts"
-import { dataFlag, environmentServices, jsonFlag, resolveServices } from "./Where.ts"
+import { dataFlag, environmentServices, jsonFlag, resolveStores } from "./Where.ts"
 
 export const migrate = Command.make(
   "migrate",
   { data: dataFlag, json: jsonFlag },
   Effect.fnUntraced(function* ({ data, json }) {
     const story = makeStory(json)
-    const services = yield* resolveServices(data)
-    const applied = yield* LedgerNode.migrate(services)
+    const stores = yield* resolveStores(data)
+    const applied = yield* LedgerNode.migrate(stores)
     const said = (ids: ReadonlyArray<number>) =>
       ids.length === 0 ? "is at the current schema" : `was brought to schema ${ids.at(-1)}`
-    yield* story.line(`The event store at ${placeOf(services.eventStoreUrl)} ${said(applied.eventStore)}.`)
-    yield* story.line(`The read model at ${placeOf(services.readModelUrl)} ${said(applied.readModel)}.`)
+    yield* story.line(`The event store at ${placeOf(stores.eventStoreUrl)} ${said(applied.eventStore)}.`)
+    yield* story.line(`The read model at ${placeOf(stores.readModelUrl)} ${said(applied.readModel)}.`)
     if (json) yield* printJson(applied)
   }, Effect.scoped)
 ).pipe(
@@ -34,11 +34,16 @@ const urlsOf = (services: Services): ReadonlyArray<readonly [string, string]> =>
   ["CHRONICLE_NATS_URL", services.natsUrl]
 ]
 
-/** A node until it is told to stop; then what was accepted is answered first. */
-const runNode = (services: Services) =>
-  Layer.launch(
-    Health.layer.pipe(Layer.provide(LedgerNode.layer(services)), Layer.provide(limitsFromEnvironment))
-  )
+/** A node until it is told to stop; then what was accepted is answered first. `started` once it takes commands. */
+const runNode = Effect.fnUntraced(
+  function* <E>(services: Services, started: Effect.Effect<void, E>) {
+    yield* Layer.build(Health.layer.pipe(Layer.provide(LedgerNode.layer(services))))
+    yield* started
+    return yield* Effect.never
+  },
+  Effect.scoped,
+  Effect.provide(limitsFromEnvironment)
+)
 
 export const serve = Command.make(
   "serve",
@@ -48,14 +53,17 @@ export const serve = Command.make(
     yield* Effect.logInfo(
       `node ${services.nodeName}: event store ${placeOf(services.eventStoreUrl)}, read model ${placeOf(services.readModelUrl)}`
     )
-    return yield* runNode(services)
+    return yield* runNode(services, Effect.logInfo("ready: SIGTERM or Ctrl-C ends it"))
   })
 ).pipe(Command.withDescription("Run one node against the services of the environment, in the foreground"))
 
 export const dev = Command.make(
   "dev",
   {
-    data: Flag.Path("data").pipe(Flag.withDescription("Where the data live"), Flag.withDefault(".chronicle"))
+    data: Flag.Path("data").pipe(
+      Flag.withDescription("Where the data live"),
+      Flag.withDefault(".chronicle/dev")
+    )
   },
   Effect.fnUntraced(function* ({ data }) {
     const story = makeStory(false)
@@ -64,12 +72,14 @@ export const dev = Command.make(
       const stack = yield* DevStack
       yield* LedgerNode.migrate(stack)
       for (const note of stack.notes) yield* story.line(`  ${note}`)
-      yield* story.line()
-      for (const [variable, url] of urlsOf({ ...stack, nodeName: "dev" }))
-        yield* story.line(`export ${variable}=${url}`)
-      yield* story.line()
-      yield* story.line("Ctrl-C ends it; the data stay.")
-      return yield* runNode({ ...stack, nodeName: "dev" })
+      const services = { ...stack, nodeName: "dev" }
+      const started = Effect.gen(function* () {
+        yield* story.line("\nThe node is up. For other terminals:\n")
+        for (const [variable, url] of urlsOf(services)) yield* story.line(`export ${variable}=${url}`)
+        yield* story.line(`\nHealth: ${Health.urlOf(yield* Health.httpPort)}/health`)
+        yield* story.line("Ctrl-C ends it; the data stay.")
+      })
+      return yield* runNode(services, started)
     })
     return yield* node.pipe(Effect.provide(DevStack.layer({ dataDir: data })))
   })

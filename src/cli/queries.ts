@@ -8,10 +8,11 @@ import { amountOf } from "../domain/Event.ts"
 import { AccountId, printInstant } from "../domain/Ids.ts"
 import { formatMoney } from "../domain/Money.ts"
 import { type AccountView, viewOf } from "../domain/Views.ts"
+import { limitsFromEnvironment } from "../infra/Environment.ts"
 import { Queries } from "../infra/Queries.ts"
 import * as LedgerNode from "../LedgerNode.ts"
 import { makeStory, printJson } from "./Terminal.ts"
-import { dataFlag, jsonFlag, resolveServices } from "./Where.ts"
+import { dataFlag, jsonFlag, resolveStores } from "./Where.ts"
 
 const account = Argument.String("account").pipe(
   Argument.withDescription("The account's id"),
@@ -27,10 +28,9 @@ const positive = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
 
 /** Runs over the log and the read model where `--data` or the environment says they are. */
 const reading = <A, E, R>(data: Option.Option<string>, self: Effect.Effect<A, E, R>) =>
-  Effect.scoped(
-    Effect.flatMap(resolveServices(data), (services) =>
-      Effect.provide(self, LedgerNode.layerReader(services))
-    )
+  Effect.flatMap(resolveStores(data), (stores) => Effect.provide(self, LedgerNode.layerReader(stores))).pipe(
+    Effect.scoped,
+    Effect.provide(limitsFromEnvironment)
   )
 
 export const balance = Command.make(

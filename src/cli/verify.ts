@@ -5,7 +5,7 @@ import { Audit, type Finding } from "../actors/Audit.ts"
 import { AccountId } from "../domain/Ids.ts"
 import * as LedgerNode from "../LedgerNode.ts"
 import { grouped, makeProgress, makeStory, printJson } from "./Terminal.ts"
-import { dataFlag, jsonFlag, resolveServices } from "./Where.ts"
+import { dataFlag, jsonFlag, resolveStores } from "./Where.ts"
 
 /** Rows that a person reads; `--json` has more. */
 const findingsShown = 20
@@ -30,7 +30,7 @@ export const verify = Command.make(
   },
   Effect.fnUntraced(function* ({ account, data, json }) {
     const story = makeStory(json)
-    const services = yield* resolveServices(data)
+    const stores = yield* resolveStores(data)
     const progress = yield* makeProgress
     const report = yield* Effect.gen(function* () {
       const audit = yield* Audit
@@ -39,7 +39,7 @@ export const verify = Command.make(
         onProgress: ({ accounts, events }) =>
           progress.showUnsafe(`checked ${grouped(events)} events of ${grouped(accounts)} accounts`)
       })
-    }).pipe(Effect.provide(Audit.layer), Effect.provide(LedgerNode.layerReader(services)))
+    }).pipe(Effect.provide(Audit.layer), Effect.provide(LedgerNode.layerReader(stores)))
     yield* progress.clear
     yield* story.line(
       `${grouped(report.events)} events of ${grouped(report.accounts)} accounts, ${grouped(report.commits)} commits, ` +

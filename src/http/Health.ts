@@ -1,7 +1,7 @@
 /** A running node enters; what an operator or an orchestrator asks of it over HTTP, on loopback only, leaves. */
 import { createServer } from "node:http"
 import { NodeHttpServer } from "@effect/platform-node"
-import { Config, Effect, Layer } from "effect"
+import { Config, Data, Effect, Layer } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { ProjectionHealth } from "../actors/ProjectionHealth.ts"
 import { Bus } from "../infra/Bus.ts"
@@ -26,7 +26,10 @@ const health = HttpRouter.add(
   })
 )
 
-/** `GET /ready`: 200 while commands can be taken and no projector is failing, else 503 with the reasons. */
+/**
+ * `GET /ready`: 200 while commands can be taken, else 503 with the reasons. Trouble of the read side is told as
+ * `degraded` and keeps no caller away: commands go on while JetStream or the read model is down.
+ */
 const ready = HttpRouter.add(
   "GET",
   "/ready",
@@ -34,28 +37,42 @@ const ready = HttpRouter.add(
     const ledger = yield* Ledger
     const projections = yield* ProjectionHealth
     const { trouble } = yield* ledger.stats
-    const reasons = [
-      ...(trouble === undefined ? [] : [`event store: ${trouble}`]),
-      ...projections
-        .partitionsUnsafe()
-        .flatMap(({ partition, lastError }) =>
-          lastError === undefined ? [] : [`projection of partition ${partition}: ${lastError}`]
-        )
-    ]
+    const reasons = trouble === undefined ? [] : [`event store: ${trouble}`]
+    const degraded = projections
+      .partitionsUnsafe()
+      .flatMap(({ partition, lastError }) =>
+        lastError === undefined ? [] : [`projection of partition ${partition}: ${lastError}`]
+      )
     return yield* HttpServerResponse.json(
-      { ready: reasons.length === 0, reasons },
-      {
-        status: reasons.length === 0 ? 200 : 503
-      }
+      { ready: reasons.length === 0, reasons, degraded },
+      { status: reasons.length === 0 ? 200 : 503 }
     )
   })
 )
 
+/** Nobody can be answered on the port; mostly because somebody else listens there. */
+export class HttpPortUnusable extends Data.TaggedError("HttpPortUnusable")<{
+  readonly port: number
+  readonly reason: string
+}> {
+  override get message() {
+    return `cannot listen on port ${this.port} of ${host} (${this.reason}): free it, or set CHRONICLE_HTTP_PORT to another`
+  }
+}
+
+const host = "127.0.0.1"
+
+export const urlOf = (port: number): string => `http://${host}:${port}`
+
 /** Serves both at `CHRONICLE_HTTP_PORT` (default 7080) of 127.0.0.1. */
-export const layer = HttpRouter.serve(Layer.mergeAll(health, ready), { disableLogger: true }).pipe(
-  Layer.provide(
-    Layer.unwrap(
-      Effect.map(httpPort, (port) => NodeHttpServer.layer(createServer, { port, host: "127.0.0.1" }))
+export const layer = Layer.unwrap(
+  Effect.map(httpPort, (port) =>
+    HttpRouter.serve(Layer.mergeAll(health, ready), { disableLogger: true }).pipe(
+      Layer.provide(NodeHttpServer.layer(createServer, { port, host })),
+      Layer.catchTag("ServeError", ({ cause }) => {
+        const reason = cause instanceof Error ? cause.message : String(cause)
+        return Layer.effectDiscard(new HttpPortUnusable({ port, reason }))
+      })
     )
   )
 )

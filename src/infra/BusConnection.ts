@@ -88,7 +88,10 @@ export const makeBusConnection = Effect.fnUntraced(function* (url: string) {
         turn(false)
       })
     ),
-    Effect.tapError((error) => Effect.logWarning("bus: no connection", error.reason))
+    Effect.tapError(({ reason }) =>
+      // A refused connection comes as a bare code.
+      Effect.logWarning(`bus: no connection to ${options.servers}: ${reason}; trying again`)
+    )
   )
   const pause = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced(backoffMaxMs)])
   yield* oneLife.pipe(Effect.retry(pause), Effect.forkScoped)

@@ -1,5 +1,5 @@
 /** Environment variables enter (design §11); where the services are, and the limits in force, leave. */
-import { Config, Effect, Layer, type Redacted } from "effect"
+import { Config, Effect, Layer, type Redacted, Schema } from "effect"
 import { defaultLimits, LedgerConfig, type LedgerLimits } from "./LedgerConfig.ts"
 
 /** The services one node works with, and its name among the others. */
@@ -25,9 +25,18 @@ export const servicesConfig: Config.Config<Services> = Config.all({
   nodeName: Config.String("CHRONICLE_NODE_NAME").pipe(Config.withDefault("node-1"))
 })
 
+/** `CHRONICLE_EVENT_STORE_URL` and `CHRONICLE_READ_MODEL_URL`: all that questions and migrations need. */
+export const storesConfig: Config.Config<Pick<Services, "eventStoreUrl" | "readModelUrl">> = Config.all({
+  eventStoreUrl: Config.Redacted("CHRONICLE_EVENT_STORE_URL"),
+  readModelUrl: Config.Redacted("CHRONICLE_READ_MODEL_URL")
+})
+
 /** `batchRowsMax` is set by `CHRONICLE_BATCH_ROWS_MAX`. */
 export const variableOf = (limit: keyof LedgerLimits): string =>
   `CHRONICLE_${limit.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
+
+/** A limit of zero would stop what it bounds for ever. */
+const Limit = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
 
 /** Every limit of `LedgerLimits` has a variable of its own; a whole number above zero. */
 export const limitsFromEnvironment: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
@@ -36,7 +45,7 @@ export const limitsFromEnvironment: Layer.Layer<never, Config.ConfigError> = Lay
     for (const [limit, value] of Object.entries(defaultLimits)) {
       // Object.entries forgets that the keys of LedgerLimits are its keys.
       const variable = variableOf(limit as keyof LedgerLimits)
-      limits[limit] = yield* Config.Int(variable).pipe(Config.withDefault(value))
+      limits[limit] = yield* Config.schema(Limit, variable).pipe(Config.withDefault(value))
     }
     return Layer.succeed(LedgerConfig, { ...defaultLimits, ...limits })
   })

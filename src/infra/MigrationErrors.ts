@@ -43,7 +43,7 @@ export class MigrationFailed extends Data.TaggedError("MigrationFailed")<{
   readonly reason: string
 }> {
   override get message() {
-    return `migrating the ${this.kind} database failed at ${this.step}: ${this.reason}`
+    return `the ${this.kind} database failed at ${this.step}: ${this.reason}`
   }
 }
 

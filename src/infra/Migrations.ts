@@ -177,24 +177,31 @@ export const placeOf = (url: Redacted.Redacted): string =>
     onSome: ({ protocol, host, pathname }) => `${protocol}//${host}${pathname}`
   })
 
+/** How long opening the connection may take. */
+const connectTimeout = "5 seconds"
+
 /** One connection without a statement timeout: an index on a full table takes its time. */
 const alone =
   (kind: SchemaKind, url: Redacted.Redacted) =>
-  <A, E>(self: Effect.Effect<A, E, SqlClient.SqlClient>) =>
-    self.pipe(
-      Effect.provide(PgClient.layer({ url, maxConnections: 1, applicationName: "chronicle migrate" })),
+  <A, E>(self: Effect.Effect<A, E, SqlClient.SqlClient>) => {
+    const unreachable = (error: SqlError) =>
+      new MigrationFailed({
+        kind,
+        step: `connecting to ${placeOf(url)}`,
+        reason: `${describeSqlError(error)}. Is it running, and the URL right?`
+      })
+    // The client opens no connection before its first statement.
+    const connected = Effect.flatMap(SqlClient.SqlClient, (sql) => sql`SELECT 1`)
+    return Effect.andThen(Effect.mapError(connected, unreachable), self).pipe(
+      Effect.provide(
+        PgClient.layer({ url, maxConnections: 1, connectTimeout, applicationName: "chronicle migrate" })
+      ),
       Effect.catchIf(
         (error): error is Extract<E | SqlError, SqlError> => isSqlError(error),
-        (error) =>
-          Effect.fail(
-            new MigrationFailed({
-              kind,
-              step: `connecting to ${placeOf(url)}`,
-              reason: `${describeSqlError(error)}. Is the database there, and the URL right?`
-            })
-          )
+        (error) => Effect.fail(unreachable(error))
       )
     )
+  }
 
 /** `run` over a connection of its own. */
 export const migrate = (kind: SchemaKind, url: Redacted.Redacted) => alone(kind, url)(run(kind))
