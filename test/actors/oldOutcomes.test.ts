@@ -1,0 +1,40 @@
+/** Command ids of an earlier life of the node, sent again when today's state would refuse them. */
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import {
+  deposit,
+  memoryStores,
+  open,
+  readStream,
+  startNode,
+  transfer,
+  withdraw
+} from "../support/ledgerWorld.ts"
+
+layer(memoryStores)("an outcome", (it) => {
+  it.effect("is kept for ever, also where the command would be refused today", () =>
+    Effect.gen(function* () {
+      const store = yield* EventStore
+      const first = yield* startNode("life-1")
+      const opening = { ...open("o-a"), commandId: "o-open" }
+      yield* first.send(opening)
+      yield* first.send(open("o-b"))
+      yield* first.send(deposit("o-a", 100n, "o-in"))
+      yield* first.send(transfer("o-a", "o-b", 60n, "o-pay"))
+      const spent = yield* first.send(withdraw("o-a", 40n, "o-out"))
+      yield* first.stop
+
+      const second = yield* startNode("life-2")
+      assert.isTrue((yield* second.send(opening)).replayed, "today the account exists already")
+      const again = yield* second.send(withdraw("o-a", 40n, "o-out"))
+      assert.deepStrictEqual(again, { ...spent, replayed: true }, "today nothing is left")
+      assert.isTrue((yield* second.send(transfer("o-a", "o-b", 60n, "o-pay"))).replayed)
+      const reused = yield* Effect.flip(second.send(withdraw("o-a", 41n, "o-out")))
+      assert.strictEqual(reused._tag, "CommandIdReused", "another body under an accepted id")
+      const refused = yield* Effect.flip(second.send(withdraw("o-a", 40n, "o-new")))
+      assert.strictEqual(refused._tag, "InsufficientFunds", "a new id is decided on today's state")
+      assert.strictEqual((yield* readStream(store, "o-a")).length, 4)
+    })
+  )
+})
