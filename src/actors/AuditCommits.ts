@@ -19,7 +19,8 @@ export class Listing {
   readonly from: string
   upTo: string | undefined
   readonly accounts = new Map<string, Versions>()
-  #weight = 0
+  /** What the accounts weigh together, beyond one each. */
+  #excess = 0
 
   constructor(from: string, upTo: string | undefined) {
     this.from = from
@@ -39,24 +40,26 @@ export class Listing {
     for (let version = first; version <= last; version++) {
       if (!versions.add(version)) twice ??= version
     }
-    this.#weight += versions.weight - before
+    this.#excess += versions.weight - before
     return twice
   }
 
   /** Keeps memory bounded: with more than twice `max` in it, the upper accounts are left to a later slice. */
   narrow(max: number): void {
-    if (this.accounts.size < 2 || this.accounts.size + this.#weight <= 2 * max) return
+    if (this.accounts.size < 2 || this.accounts.size + this.#excess <= 2 * max) return
+    const inOrder = [...this.accounts].toSorted(([a], [b]) => (a < b ? -1 : 1))
     let weight = 0
-    for (const account of [...this.accounts.keys()].toSorted()) {
-      const own = this.accounts.get(account)?.weight ?? 0
-      if (weight === 0 || weight + own <= max) {
-        weight += own
-        this.upTo = account
-      } else {
-        this.accounts.delete(account)
-      }
+    // The first one that does not fit ends the slice, also where a lighter one above it would.
+    const end = inOrder.findIndex(([, versions], index) => {
+      weight += versions.weight
+      return index > 0 && weight > max
+    })
+    if (end === -1) return
+    this.upTo = inOrder[end - 1]?.[0]
+    for (const [account, versions] of inOrder.slice(end)) {
+      this.#excess -= versions.weight - 1
+      this.accounts.delete(account)
     }
-    this.#weight = weight - this.accounts.size
   }
 }
 

@@ -1,0 +1,142 @@
+/** Nodes commit, start and end, projectors project, and an audit that looks on the while must find nothing. */
+import { assert, inject, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Redacted } from "effect"
+import { Audit } from "../../src/actors/Audit.ts"
+import { AuditConfig, type AuditLimits, defaultAuditLimits } from "../../src/actors/AuditConfig.ts"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import { Arrivals } from "../../src/infra/Arrivals.ts"
+import { Bus } from "../../src/infra/Bus.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
+import { ReadModel } from "../../src/infra/ReadModel.ts"
+import { Snapshots } from "../../src/infra/Snapshots.ts"
+import { freshEventStore } from "../support/databases.ts"
+import { Dice } from "../support/dice.ts"
+import {
+  deposit,
+  type LedgerNode,
+  memoryStores,
+  open,
+  startNode,
+  transfer,
+  withdraw
+} from "../support/ledgerWorld.ts"
+import { eventually, freshReadModel, readModelOn, readSideOn, sweeping } from "../support/readSides.ts"
+
+/** Several slices and many pages, also while the log is small. */
+const small: AuditLimits = {
+  pageRows: 150,
+  sliceAccounts: 30,
+  pageCommits: 90,
+  lookUpKeys: 40,
+  assets: 5,
+  contras: 100
+}
+const audits = 20
+const clients = 4
+
+/** Few hot accounts, and ever new ones. */
+const commandOf = (dice: Dice, client: number, turn: number): CommandInput => {
+  const account = () => `a${dice.roll(12)}`
+  const amount = BigInt(1 + dice.roll(50))
+  switch (dice.roll(8)) {
+    case 0:
+      return open(dice.roll(6) === 0 ? `n${client}-${turn}` : account())
+    case 1:
+    case 2:
+      return deposit(account(), amount * 10n)
+    case 3:
+      return withdraw(account(), amount)
+    case 4:
+      return {
+        _tag: "PostJournal",
+        commandId: `j${client}-${turn}`,
+        legs: [
+          { account: account(), side: "debit", amount: 2n },
+          { account: account(), side: "credit", amount: 1n },
+          { account: "a12", side: "credit", amount: 1n }
+        ]
+      }
+    default:
+      return transfer(account(), account(), amount)
+  }
+}
+
+/** One client of one node, for as long as it lives; answers nothing, counts what was accepted. */
+const client = (node: LedgerNode, name: number, seed: number, accepted: { count: number }) => {
+  const dice = new Dice(seed)
+  let turn = 0
+  return Effect.suspend(() => node.send(commandOf(dice, name, ++turn))).pipe(
+    Effect.tap(() => Effect.sync(() => accepted.count++)),
+    Effect.ignore,
+    Effect.andThen(Effect.sleep(3)), // its pace: the log shall not grow without end
+    Effect.forever
+  )
+}
+
+const looksOn = Effect.gen(function* () {
+  const audit = yield* Audit
+  const accepted = { count: 0 }
+  const limits = { snapshotEvery: 5 }
+  const enlist = Effect.fnUntraced(function* (name: string, seed: number) {
+    const node = yield* startNode(name, { limits })
+    const fibers = yield* Effect.forEach(Array.from({ length: clients }).keys(), (index) =>
+      Effect.forkScoped(client(node, seed * clients + index, seed * clients + index, accepted))
+    )
+    return { leave: Effect.andThen(Fiber.interruptAll(fibers), node.stop) }
+  })
+  const first = yield* enlist("first", 1)
+  let events = 0
+  for (let round = 1; round <= audits; round++) {
+    // Writers come and go: from round 5 both nodes want the same accounts, from round 12 one of them is gone.
+    if (round === 5) yield* enlist("second", 2)
+    if (round === 12) yield* first.leave
+    const before = accepted.count
+    yield* eventually(Effect.sync(() => assert.isAbove(accepted.count, before + 20)))
+    const report = yield* audit
+      .verify()
+      .pipe(Effect.provideService(AuditConfig, round % 2 === 0 ? small : defaultAuditLimits))
+    assert.deepStrictEqual(report.findings, [], `audit ${round}`)
+    assert.isTrue(report.ok)
+    assert.deepStrictEqual(report.parked, [])
+    assert.isAbove(report.events, events)
+    events = report.events
+    if (round === audits) assert.isAbove(report.snapshots, 0)
+  }
+})
+
+/** The stores of the test itself, for layers that would build their own. */
+const given = Layer.mergeAll(
+  Layer.effect(EventStore, EventStore),
+  Layer.effect(ReadModel, ReadModel),
+  Layer.effect(Arrivals, Arrivals)
+)
+const readSide = readSideOn(Layer.provideMerge(Bus.layerMemory, given), sweeping)
+
+const suite = <E>(name: string, stores: Layer.Layer<EventStore | Snapshots | ReadModel | Arrivals, E>) =>
+  it.live(
+    `twenty audits beside live nodes find nothing (${name})`,
+    () =>
+      // The nodes end before what they stand on.
+      Effect.scoped(looksOn).pipe(
+        Effect.provide(Layer.mergeAll(Audit.layer, readSide)),
+        Effect.provide(stores)
+      ),
+    120_000
+  )
+
+suite("memory", Layer.provideMerge(Layer.mergeAll(memoryStores, ReadModel.layerMemory), Arrivals.layer))
+
+suite(
+  "PostgreSQL",
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const log = Redacted.make(yield* freshEventStore(inject("postgresUrl")))
+      const books = yield* freshReadModel(inject("postgresUrl"))
+      return Layer.mergeAll(
+        Layer.mergeAll(EventStore.layer, Snapshots.layer).pipe(Layer.provide(EventStoreClient.layer(log))),
+        readModelOn(books)
+      )
+    })
+  )
+)
