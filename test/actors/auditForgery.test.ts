@@ -1,0 +1,265 @@
+/** Forgers who can compute hashes enter; how far the audit sees through them, and where it ends, leaves. */
+import { assert, inject, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { Audit, type Finding } from "../../src/actors/Audit.ts"
+import { genesis, link } from "../../src/domain/HashChain.ts"
+import { AccountId, CommandId } from "../../src/domain/Ids.ts"
+import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { auditWorld, Tampering, tampered } from "../support/auditWorld.ts"
+
+const readRows = (account: string) =>
+  Effect.flatMap(EventStore, (store) =>
+    store.readStream({ account: AccountId.make(account), after: 0, limit: 100 })
+  )
+
+const quote = (value: string | null) => (value === null ? "NULL" : `'${value.replaceAll("'", "''")}'`)
+const instant = (value: number | null) => (value === null ? "NULL" : quote(new Date(value).toISOString()))
+
+const valuesOf = (row: StoredEvent) => ({
+  account_id: quote(row.accountId),
+  version: `${row.version}`,
+  type: quote(row.type),
+  schema_version: `${row.schemaVersion}`,
+  payload: quote(row.payload),
+  command_id: quote(row.commandId),
+  ordinal: `${row.ordinal}`,
+  command_hash: quote(row.commandHash),
+  recorded_at: instant(row.recordedAt),
+  effective_at: instant(row.effectiveAt),
+  context: quote(row.context),
+  hash: quote(row.hash)
+})
+
+const replaceRow = (row: StoredEvent) =>
+  `UPDATE events SET ${Object.entries(valuesOf(row))
+    .map(([column, value]) => `${column} = ${value}`)
+    .join(", ")} WHERE account_id = ${quote(row.accountId)} AND version = ${row.version}`
+const insertRow = (row: StoredEvent) => {
+  const values = valuesOf(row)
+  return `INSERT INTO events (${Object.keys(values).join(", ")}) VALUES (${Object.values(values).join(", ")})`
+}
+
+type Change = (row: StoredEvent) => Partial<StoredEvent>
+
+/** Changes one row and computes its hash anew, and those of all after it unless told not to. */
+const forge = Effect.fnUntraced(function* (account: string, version: number, change: Change, isWhole = true) {
+  const { log } = yield* Tampering
+  let previous = genesis
+  for (const row of yield* readRows(account)) {
+    const { hash: _, ...unlinked } = row.version === version ? { ...row, ...change(row) } : row
+    const hash =
+      row.version === version || (isWhole && row.version > version) ? link(previous, unlinked) : row.hash
+    if (row.version >= version) yield* log(replaceRow({ ...unlinked, hash }))
+    previous = hash
+  }
+})
+
+/** A row that follows the account's last one as if the ledger had written it. */
+const append = Effect.fnUntraced(function* (account: string, change: Change) {
+  const { log } = yield* Tampering
+  const last = (yield* readRows(account)).at(-1)
+  assert.isDefined(last)
+  const { hash, ...row } = last
+  const unlinked = { ...row, version: row.version + 1, ...change(last) }
+  yield* log(insertRow({ ...unlinked, hash: link(hash, unlinked) }))
+})
+
+const payload = (from: string, to: string) => (row: StoredEvent) => {
+  assert.include(row.payload, from)
+  return { payload: row.payload.replace(from, to) }
+}
+const deposited = (commandId: string) => () => ({
+  type: "Deposited",
+  payload: '{"amount":"5","contra":"external:bank"}',
+  commandId: CommandId.make(commandId)
+})
+
+const verify = Effect.flatMap(Audit, (audit) => audit.verify())
+
+const assertFirst = Effect.fnUntraced(function* (named: Partial<Finding>, words: RegExp) {
+  const { findings, ok } = yield* verify
+  assert.deepInclude(findings[0], named)
+  assert.match(findings[0]?.reason ?? "", words)
+  assert.isFalse(ok)
+})
+
+type Forgery = readonly [
+  what: string,
+  forge: Effect.Effect<void, unknown, Tampering | EventStore>,
+  named: Partial<Finding>,
+  words: RegExp
+]
+const inLog = (invariant: Finding["invariant"], account: string, version: number) =>
+  ({ invariant, where: "events", account, version }) as const
+
+const forgeries: ReadonlyArray<Forgery> = [
+  [
+    "a row with its hash computed anew breaks the next one",
+    forge("alice", 2, payload("1000", "9000"), false),
+    inLog("I5", "alice", 3),
+    /hash before it/
+  ],
+  [
+    "the last row with its hash computed anew is not what a snapshot saw, nor the read model",
+    forge("dave", 3, () => ({ payload: '{"reason":"x"}' }), false),
+    { invariant: "I8", where: "snapshots", account: "dave", version: 3, column: "hash" },
+    /hash is/
+  ],
+  [
+    "a transfer changed on one side alone does not fit its counter-leg",
+    forge("alice", 3, payload('"100"', '"10"')),
+    inLog("I2", "alice", 3),
+    /counter-leg bob@2 does not name it, or another amount/
+  ],
+  [
+    "a transfer sent elsewhere leaves its counter-leg alone",
+    forge("alice", 3, payload('"bob"', '"erin"')),
+    inLog("I2", "alice", 3),
+    /counter-leg erin@2 does not name it/
+  ],
+  [
+    "a leg of a journal changed alone does not fit its head",
+    forge("carol", 4, payload('"4"', '"3"')),
+    inLog("I2", "alice", 7),
+    /counter-leg carol@4/
+  ],
+  [
+    "a journal and one of its legs changed together do not sum to zero",
+    Effect.andThen(
+      forge("alice", 7, payload('"amount":"4"', '"amount":"3"')),
+      forge("carol", 4, payload('"4"', '"3"'))
+    ),
+    inLog("I2", "alice", 7),
+    /sum to -1 minor units of USD\/2/
+  ],
+  [
+    "a withdrawal beyond the balance",
+    forge("alice", 5, payload('"20"', '"99999"')),
+    inLog("I3", "alice", 5),
+    /below minus the overdraft limit/
+  ],
+  [
+    "an instant before the one before",
+    forge("alice", 4, (row) => ({ recordedAt: row.recordedAt - 86_400_000 })),
+    inLog("I5", "alice", 4),
+    /recorded before/
+  ],
+  [
+    "a leg with an instant of its own",
+    forge("bob", 2, (row) => ({ effectiveAt: row.recordedAt - 5 })),
+    inLog("I2", "alice", 3),
+    /counter-leg bob@2 has another time/
+  ],
+  [
+    "a schema version that nobody knows",
+    forge("alice", 2, () => ({ schemaVersion: 9 })),
+    inLog("I5", "alice", 2),
+    /newer/
+  ],
+  [
+    "a leg of another command",
+    forge("bob", 2, () => ({ commandId: CommandId.make("other") })),
+    inLog("I4", "alice", 3),
+    /belongs to command other/
+  ],
+  [
+    "a leg with another ordinal",
+    forge("bob", 2, () => ({ ordinal: 5 })),
+    inLog("I4", "alice", 3),
+    /ordinal 5/
+  ],
+  [
+    "a deposit without its command's hash",
+    forge("alice", 2, () => ({ commandHash: null })),
+    inLog("I4", "alice", 2),
+    /hash of the command/
+  ],
+  [
+    "an account that changed its asset does not fit the accounts it dealt with",
+    forge("alice", 1, payload("USD/2", "EUR/2")),
+    inLog("I2", "alice", 3),
+    /moves EUR\/2, its counter-leg bob@2 USD\/2/
+  ],
+  [
+    "a row inserted by hand was committed by nobody",
+    append("dave", deposited("forged")),
+    inLog("I4", "dave", 4),
+    /no commit of a known writer lists it/
+  ],
+  [
+    "a versionless account made by hand",
+    Effect.flatMap(Tampering, ({ log }) =>
+      log(
+        "INSERT INTO events SELECT 'zed', version + 1, type, schema_version, payload, 'zed', 1, NULL, recorded_at, effective_at, context, hash FROM events WHERE account_id = 'dave' AND version = 2"
+      )
+    ),
+    inLog("I1", "zed", 1),
+    /missing, the next one is 3/
+  ],
+  [
+    "a commit that lists what another one wrote",
+    Effect.flatMap(Tampering, ({ log }) =>
+      log(`UPDATE commits SET keys = replace(keys, '"dave",3,3', '"dave",2,2')`)
+    ),
+    { invariant: "I4", where: "commits", account: "dave", version: 2 },
+    /as another commit does/
+  ]
+]
+
+const suite = (name: string, url: string) =>
+  layer(auditWorld(url, inject("postgresUrl")), { excludeTestServices: true, timeout: "1 minute" })(
+    `an audit of forgeries (${name})`,
+    (it) => {
+      for (const [what, forgery, named, words] of forgeries) {
+        it.effect(what, () => tampered(Effect.andThen(forgery, assertFirst(named, words))))
+      }
+
+      it.effect("a command that stands twice, where the unique key was dropped", () =>
+        tampered(
+          Effect.gen(function* () {
+            const { log } = yield* Tampering
+            yield* log("DROP INDEX events_command CASCADE")
+            yield* append("dave", deposited("rent"))
+            const { findings } = yield* verify
+            const twice = findings.filter((one) => /its command rent leads to/.test(one.reason))
+            assert.strictEqual(twice.length, 1)
+            assert.strictEqual(twice[0]?.invariant, "I4")
+          })
+        ).pipe(
+          Effect.ensuring(
+            Effect.flatMap(Tampering, ({ log }) =>
+              log("CREATE UNIQUE INDEX events_command ON events (command_id) WHERE ordinal = 0")
+            )
+          )
+        )
+      )
+
+      // The limits of an audit without signatures, as its docstring tells them.
+      it.effect(
+        "a deposit changed with its whole chain is found by snapshot and read model, and not without",
+        () =>
+          tampered(
+            Effect.gen(function* () {
+              const { log, books } = yield* Tampering
+              yield* forge("alice", 2, payload("1000", "9000"))
+              const { findings } = yield* verify
+              assert.deepStrictEqual(
+                [...new Set(findings.map((one) => one.where))],
+                ["snapshots", "read model"]
+              )
+              assert.isTrue(findings.some((one) => one.account === "alice" && one.column === "balance"))
+              yield* log("DELETE FROM snapshots")
+              for (const table of ["balances", "statement_lines", "transfers", "contra"]) {
+                yield* books(`DELETE FROM books_v1_${table}`)
+              }
+              assert.isTrue((yield* verify).ok)
+            })
+          )
+      )
+    }
+  )
+
+suite("PostgreSQL", inject("postgresUrl"))
+const cockroachUrl = process.env.CHRONICLE_TEST_COCKROACH_URL
+if (cockroachUrl !== undefined) suite("CockroachDB", cockroachUrl)
