@@ -84,19 +84,47 @@ describe("the relay", () => {
 
   it.live("reads from the store what found no room in the feed, also when nothing follows it", () =>
     Effect.gen(function* () {
-      let isAway = true
+      let isAway = false
       const { relay, seqsOf } = yield* makeHarness(() => isAway)
       yield* Effect.gen(function* () {
         const feed = yield* CommitFeed
-        for (const commit of commitsOf(new Bookkeeper("w1"), 200)) yield* appendAndOffer(commit)
+        const [first, ...rest] = commitsOf(new Bookkeeper("w1"), 200)
+        if (first !== undefined) yield* appendAndOffer(first)
+        // The look at all tails, at the start, is over.
+        yield* cursorIs("w1", 1)
+        isAway = true
+        for (const commit of rest) yield* appendAndOffer(commit)
         assert.isAbove(feed.droppedUnsafe(), 100)
         isAway = false
         yield* cursorIs("w1", 200)
         assert.deepStrictEqual(seqsOf("w1"), upTo(200))
-        // And it goes on from the feed.
-        const { eventsFromStore } = (yield* Relay).statusUnsafe()
-        assert.isAbove(eventsFromStore, 100)
+        assert.isAbove((yield* Relay).statusUnsafe().eventsFromStore, 100)
       }).pipe(Effect.provide(relay({ readSide: { feedEventsMax: 10, publishEventsMax: 7 } })))
+    })
+  )
+
+  it.live("forgets nothing that it took out of the feed while the bus was away", () =>
+    Effect.gen(function* () {
+      let isAway = false
+      const { relay, seqsOf } = yield* makeHarness(() => isAway)
+      yield* Effect.gen(function* () {
+        const { statusUnsafe } = yield* Relay
+        const [first, second, last] = commitsOf(new Bookkeeper("w1"), 3)
+        if (first !== undefined) yield* appendAndOffer(first)
+        yield* cursorIs("w1", 1)
+        isAway = true
+        if (second !== undefined) yield* appendAndOffer(second)
+        yield* eventually(
+          Effect.sync(() => assert.strictEqual(statusUnsafe().lastError, "bus: the bus is away"))
+        )
+        // Nothing follows that would show a gap.
+        isAway = false
+        yield* cursorIs("w1", 2)
+        if (last !== undefined) yield* appendAndOffer(last)
+        yield* cursorIs("w1", 3)
+        assert.deepStrictEqual(seqsOf("w1"), upTo(3))
+        assert.isUndefined(statusUnsafe().lastError)
+      }).pipe(Effect.provide(relay()))
     })
   )
 

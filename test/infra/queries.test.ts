@@ -24,6 +24,14 @@ const services = (limits: Partial<ReadSideLimits> = {}) =>
     )
   )
 
+/** The projector tells arrivals that these queries do not see. */
+const queriesOfAnotherProcess = Layer.fresh(
+  Layer.mergeAll(
+    Queries.layer.pipe(Layer.provideMerge(Arrivals.layer)),
+    Bookkeeping.layer.pipe(Layer.provide(EventStore.layerMemory))
+  ).pipe(Layer.provide(ReadModel.layerMemory.pipe(Layer.provide(Layer.fresh(Arrivals.layer)))))
+)
+
 const a = accountId("a")
 const b = accountId("b")
 
@@ -206,24 +214,15 @@ describe("a query with a read token", () => {
   it.effect("sees what another process projected, by a poll", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
-      const readModel = yield* ReadModel
       const arrivals = yield* Arrivals
       const waiting = yield* Effect.forkChild(queries.balance(a, { readToken: "a@1" }))
       yield* TestClock.adjust("1 millis")
       assert.deepStrictEqual(arrivals.awaitedUnsafe(), [a])
-      // Written behind the back of this process's arrivals.
-      const [row] = new Bookkeeper().commit(openAccount("a")).events
-      const other = yield* Layer.build(
-        Layer.fresh(Bookkeeping.layer).pipe(
-          Layer.provide(Layer.mergeAll(Layer.succeed(ReadModel, readModel), EventStore.layerMemory))
-        )
-      )
-      yield* Effect.flatMap(Bookkeeping, ({ project }) =>
-        project(row === undefined ? [] : [row], undefined)
-      ).pipe(Effect.provide(other))
+      yield* project(new Bookkeeper(), openAccount("a"))
+      assert.deepStrictEqual(arrivals.awaitedUnsafe(), [a], "nobody told this process")
       yield* TestClock.adjust("100 millis")
       assert.strictEqual((yield* Fiber.join(waiting)).account.version, 1)
-    }).pipe(Effect.provide(services()))
+    }).pipe(Effect.provide(queriesOfAnotherProcess))
   )
 
   it.effect("fails at the deadline with what was wanted and what was reached", () =>
