@@ -61,6 +61,13 @@ const flags = {
     Flag.withDescription("Share of commands whose id was sent before; default 0"),
     Flag.withDefault(0)
   ),
+  intruder: Flag.Finite("intruder").pipe(
+    Flag.withSchema(within(0, 0.9)),
+    Flag.withDescription(
+      "Share of commands sent to a second node that takes the accounts for its own; default 0"
+    ),
+    Flag.withDefault(0)
+  ),
   readSide: Flag.Literals("read-side", ["on", "off"]).pipe(
     Flag.withDescription("off: relay and projections wait until the load is over"),
     Flag.withDefault("on")
@@ -88,11 +95,12 @@ interface Asked {
   readonly duration: number
   readonly seed: number
   readonly repeats: number
+  readonly intruder: number
   readonly readSide: "on" | "off"
 }
 
 const toSettings = Effect.fnUntraced(function* (asked: Asked) {
-  const { scenario, accounts, seed, repeats } = asked
+  const { scenario, accounts, seed, repeats, intruder } = asked
   if (Option.isSome(asked.rate) && Option.isSome(asked.concurrency)) {
     const reason = "--rate and --concurrency exclude each other: an open loop, or a closed one"
     yield* Console.error(`chronicle: ${reason}`)
@@ -102,7 +110,16 @@ const toSettings = Effect.fnUntraced(function* (asked: Asked) {
     ? { _tag: "Open", perSecond: asked.rate.value, outstandingMax }
     : { _tag: "Closed", concurrency: Option.getOrElse(asked.concurrency, () => concurrencyDefault) }
   const readSide = asked.readSide === "on"
-  return { scenario, accounts, pace, seconds: asked.duration, seed, repeats, readSide } satisfies LoadSettings
+  return {
+    scenario,
+    accounts,
+    pace,
+    seconds: asked.duration,
+    seed,
+    repeats,
+    intruder,
+    readSide
+  } satisfies LoadSettings
 })
 
 /** The services that the environment names, else a stack of its own. */

@@ -26,3 +26,22 @@ export interface Driver {
   ) => Effect.Effect<ReadonlyArray<Result.Result<Receipt, CommandError>>>
   readonly stats: () => DriverStats
 }
+
+/** Sends a share of the commands to another node, and adds up what both count. */
+export const withIntruder = (node: Driver, intruder: Driver, isIntruders: () => boolean): Driver => ({
+  dispatch: (command) => (isIntruders() ? intruder : node).dispatch(command),
+  dispatchMany: node.dispatchMany,
+  stats: () => {
+    const [own, other] = [node.stats(), intruder.stats()]
+    return {
+      batches: own.batches + other.batches,
+      rows: own.rows + other.rows,
+      rowsMax: Math.max(own.rowsMax, other.rowsMax),
+      conflicts: own.conflicts + other.conflicts,
+      repeats: own.repeats + other.repeats,
+      unknown: own.unknown + other.unknown,
+      residents: own.residents + other.residents,
+      inFlight: own.inFlight + other.inFlight
+    }
+  }
+})

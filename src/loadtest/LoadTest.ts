@@ -6,7 +6,7 @@ import { LedgerConfig, type LedgerLimits } from "../infra/LedgerConfig.ts"
 import { Acknowledged } from "./Acknowledged.ts"
 import { auditAll } from "./Audited.ts"
 import { makeDraws } from "./Draws.ts"
-import type { Driver } from "./Driver.ts"
+import { type Driver, withIntruder } from "./Driver.ts"
 import { awaitCaughtUp, type LagWatch, makeLagWatch } from "./Lag.ts"
 import { runLoad } from "./Load.ts"
 import { Meter, makeHistogram, recordMs, summarize } from "./Meter.ts"
@@ -81,7 +81,11 @@ const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: Servi
       return names.run
     })
   )
-  const driver = yield* startNode(node)
+  const first = yield* startNode(node)
+  const driver =
+    settings.intruder === 0
+      ? first
+      : withIntruder(first, yield* startNode(`${node}-intruder`), () => draws.chance(settings.intruder))
   yield* prepare(driver, scenario.cold, settings.accounts)
   const solo = yield* measureSolo(driver, scenario, acknowledged)
   if (settings.readSide) {

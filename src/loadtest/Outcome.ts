@@ -43,6 +43,7 @@ export interface LoadOutcome {
   readonly concurrency: number | null
   readonly rate: number | null
   readonly repeats: number
+  readonly intruder: number
   readonly seed: number
   readonly readSide: "on" | "off"
   readonly seconds: number
@@ -123,6 +124,7 @@ export const toOutcome = (measured: Measured): LoadOutcome => {
     concurrency: pace._tag === "Closed" ? pace.concurrency : null,
     rate: pace._tag === "Open" ? pace.perSecond : null,
     repeats: settings.repeats,
+    intruder: settings.intruder,
     seed: settings.seed,
     readSide: settings.readSide ? "on" : "off",
     seconds: round(measured.seconds, 3),

@@ -21,9 +21,11 @@ export interface LoadSettings {
   readonly seed: number
   /** The share of commands that are one sent before, 0 … 1. */
   readonly repeats: number
+  /**
+   * The share of commands, 0 … 1, that go to a second node which is told nothing of the first: each takes the
+   * accounts for its own, and only the keys of the log keep them apart.
+   */
+  readonly intruder: number
   /** False: relay and projections wait until the load is over. */
   readonly readSide: boolean
 }
-
-export const printPace = (pace: Pace): string =>
-  pace._tag === "Closed" ? `${pace.concurrency} clients` : `${pace.perSecond} commands a second`

@@ -1,0 +1,97 @@
+/** Ours: one node's write path with everything it promises, driven as the load test drives it. */
+import { Context, Effect, Layer, Redacted } from "effect"
+import { Audit } from "../../src/actors/Audit.ts"
+import { Dispatcher } from "../../src/actors/Dispatcher.ts"
+import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
+import { makeDraws } from "../../src/loadtest/Draws.ts"
+import { awaitCaughtUp } from "../../src/loadtest/Lag.ts"
+import { runLoad } from "../../src/loadtest/Load.ts"
+import { Meter, summarize } from "../../src/loadtest/Meter.ts"
+import { makeNames } from "../../src/loadtest/Names.ts"
+import { prepareAccounts } from "../../src/loadtest/Prepare.ts"
+import { makeScenario } from "../../src/loadtest/Scenario.ts"
+import type { ScenarioName } from "../../src/loadtest/Settings.ts"
+import { checkLog } from "../../src/loadtest/Walk.ts"
+import { driverOf, migrate, readSide, stores, writePath } from "../../src/loadtest/World.ts"
+import type { Contender, Kind, Setting } from "./Contender.ts"
+
+const concurrency = 1_024
+const scenarios: Record<Kind, ScenarioName> = { uniform: "transfers-uniform", hot: "transfers-hot" }
+
+export interface Ours extends Contender {
+  /** Whether every promise was kept, and what was found if not. */
+  readonly verify: Effect.Effect<ReadonlyArray<string>>
+}
+
+/** `natsUrl` undefined: without relay and projections. */
+export const makeChronicle = Effect.fnUntraced(function* (setting: Setting, natsUrl: string | undefined) {
+  const urls = {
+    eventStoreUrl: Redacted.make(yield* setting.database),
+    readModelUrl: Redacted.make(yield* setting.database),
+    natsUrl: natsUrl ?? ""
+  }
+  yield* migrate(urls)
+  const services = yield* Layer.build(stores(urls))
+  return yield* Effect.gen(function* () {
+    const name = natsUrl === undefined ? "off" : "on"
+    const names = makeNames(`peers-${name}`, false)
+    const acknowledged = new Acknowledged(names, setting.accounts, false)
+    const draws = yield* makeDraws(1)
+    const pace = { _tag: "Closed", concurrency } as const
+    const settings = {
+      accounts: setting.accounts,
+      pace,
+      seconds: 0,
+      seed: 1,
+      repeats: 0,
+      intruder: 0,
+      readSide: false
+    }
+    const driver = driverOf(Context.get(yield* Layer.build(writePath(names.run)), Dispatcher))
+    // One source of command ids for both kinds.
+    const uniform = makeScenario({ ...settings, scenario: scenarios.uniform }, names, draws)
+    const hotNames = { ...names, command: (number: number) => names.command(number + 10 ** 9) }
+    const hot = makeScenario({ ...settings, scenario: scenarios.hot }, hotNames, draws)
+    yield* prepareAccounts(driver, uniform, acknowledged, { from: 0, to: setting.accounts }, () => {})
+    const catchUp =
+      natsUrl === undefined
+        ? Effect.void
+        : awaitCaughtUp(names, setting.accounts, acknowledged, "5 minutes").pipe(
+            Effect.provideContext(services),
+            Effect.orDie
+          )
+
+    const run = Effect.fnUntraced(function* (kind: Kind, seconds: number) {
+      // It runs in our rounds only, so that it takes nothing from the others. What it had left behind is caught up.
+      if (natsUrl !== undefined) yield* Layer.build(readSide(urls)).pipe(Effect.provideContext(services))
+      yield* catchUp
+      const meter = new Meter()
+      const next = kind === "hot" ? hot.next : uniform.next
+      const took = yield* runLoad({ driver, next, pace, seconds, meter, acknowledged, onAccepted: () => {} })
+      if (meter.defects.length > 0) return yield* Effect.die(new Error(meter.defects[0]))
+      const { p99, max } = summarize(meter.decided)
+      return { perSecond: meter.committed / took, p99Ms: p99, maxMs: max }
+    }, Effect.scoped)
+    const verify = Effect.gen(function* () {
+      if (natsUrl !== undefined) yield* Layer.build(readSide(urls))
+      yield* catchUp
+      yield* checkLog(names, setting.accounts, acknowledged)
+      const audit = yield* Audit
+      const report = yield* audit.verify()
+      return [
+        ...acknowledged.faults.map(({ invariant, reason }) => `${invariant}: ${reason}`),
+        ...report.findings.map(({ invariant, reason }) => `${invariant}: ${reason}`)
+      ]
+    }).pipe(Effect.provide(Audit.layer), Effect.scoped, Effect.provideContext(services), Effect.orDie)
+    return {
+      name: natsUrl === undefined ? "Chronicle" : "Chronicle, read side on",
+      note:
+        natsUrl === undefined
+          ? `${concurrency} clients; commands checked against the schema, decided, chained, idempotent`
+          : `the same with relay, JetStream and projections on the same machine; what lags behind is caught up between the rounds`,
+      kinds: ["uniform", "hot"],
+      run,
+      verify
+    } satisfies Ours
+  }).pipe(Effect.provideContext(services))
+})
