@@ -1,5 +1,5 @@
 /** A day's file and a running node enter; the day is played, watched and audited; what it came to leaves. */
-import { Duration, Effect, FileSystem, Option, Path, Schedule, Stream } from "effect"
+import { Clock, Duration, Effect, FileSystem, Option, Path, Stream } from "effect"
 import { Audit } from "../actors/Audit.ts"
 import type { DispatcherStats } from "../actors/Dispatcher.ts"
 import type { CommandInput } from "../domain/Command.ts"
@@ -51,8 +51,7 @@ export const runDemo = Effect.fn("demo")(function* (options: DemoOptions) {
   const journal = yield* openJournal(options)
   let settled = 0
   const lines = readDayFile(options.file)
-  const paced =
-    options.rate === undefined ? lines : Stream.schedule(lines, Schedule.spaced(1_000 / options.rate))
+  const paced = options.rate === undefined ? lines : Stream.tap(lines, yield* makePace(options.rate))
   const played = yield* play(paced, {
     dispatch: (command) => ledger.dispatch(command satisfies CommandInput),
     journal,
@@ -71,6 +70,17 @@ export const runDemo = Effect.fn("demo")(function* (options: DemoOptions) {
     caughtUpMs: Duration.toMillis(took),
     verdicts: yield* judge(witness)
   } satisfies DemoResult
+})
+
+/** Each run waits for its turn. Turns are due at fixed times, so that none that came late delays the others. */
+const makePace = Effect.fnUntraced(function* (perSecond: number) {
+  const startedAt = yield* Clock.currentTimeMillis
+  let turns = 0
+  return () =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const waitMs = startedAt + (turns++ * 1_000) / perSecond - now
+      return waitMs > 0 ? Effect.sleep(waitMs) : Effect.void
+    })
 })
 
 /**

@@ -1,11 +1,12 @@
 /** `chronicle demo`: an embedded stack, a bank's day from end to end, and a readable story of it. */
 import { fileURLToPath } from "node:url"
-import { Data, Effect, Layer, Option, Path, References, Schema } from "effect"
+import { Data, Effect, Layer, Option, Path, References, Schema, Stream } from "effect"
 import { Command, Flag, GlobalFlag } from "effect/cli"
 import { Audit } from "../actors/Audit.ts"
 import { DevStack } from "../infra/dev/DevStack.ts"
 import { limitsFromEnvironment } from "../infra/Environment.ts"
 import * as LedgerNode from "../LedgerNode.ts"
+import { readDayFile } from "./DayFile.ts"
 import { type DemoOptions, runDemo } from "./DemoRun.ts"
 import { tellBalances, tellPlay, tellTimeTravel, tellVerdicts } from "./DemoStory.ts"
 import { makeStory, printJson } from "./Terminal.ts"
@@ -58,6 +59,8 @@ export const demo = Command.make(
   Effect.fnUntraced(function* ({ file, data, fresh, rate, json }) {
     const { join } = yield* Path.Path
     const story = makeStory(json)
+    // A file that is no day at all is told before anything is started for it.
+    yield* readDayFile(file).pipe(Stream.take(1), Stream.runDrain)
     yield* story.line("Chronicle Ledger: a day of a small bank, on real parts.")
     yield* story.line(`Starting PostgreSQL, JetStream and the event store in ${data} …`)
     const played = Effect.gen(function* () {

@@ -1,0 +1,131 @@
+/** `chronicle demo` as a person runs it: real processes on a data directory of their own, and what they print. */
+import { NodeServices } from "@effect/platform-node"
+import { assert, layer } from "@effect/vitest"
+import { Effect, FileSystem } from "effect"
+import { dayFile, type Ended, jsonOf, run } from "../support/chronicle.ts"
+import { freshDataDir, nothingRunsOn } from "../support/devStacks.ts"
+
+const refusals = { AccountNotActive: 22, CommandIdReused: 4, InsufficientFunds: 105, InvalidCommand: 1 }
+const allHold = { I1: true, I2: true, I3: true, I4: true, I5: true, I6: true, I7: true, I8: true }
+
+const demo = (dataDir: string, ...more: ReadonlyArray<string>) => run(["demo", "--data", dataDir, ...more])
+
+const succeeded = (ended: Ended): void => {
+  assert.deepInclude(ended, { code: 0 }, ended.stderr)
+  assert.match(ended.stderr, /^(played [\d,]+ lines\n)*$/, "stderr has progress and nothing else")
+}
+
+layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
+  it.effect(
+    "plays the day, and played again on the same data accepts nothing and comes to the same end",
+    () =>
+      Effect.gen(function* () {
+        const dataDir = yield* freshDataDir
+        const first = yield* demo(dataDir, "--json")
+        succeeded(first)
+        const { seconds, ...counts } = jsonOf(first)
+        assert.isAbove(Number(seconds), 0)
+        assert.deepEqual(counts, {
+          commands: 2634,
+          accepted: 2469,
+          refused: refusals,
+          replayed: 33,
+          faults: {},
+          accounts: 200,
+          events: 5504,
+          invariants: allHold,
+          ok: true
+        })
+        const before = yield* run(["statement", "USD:fees", "--limit", "1000", "--json", "--data", dataDir])
+
+        const second = yield* demo(dataDir, "--json")
+        succeeded(second)
+        const { seconds: _, ...again } = jsonOf(second)
+        assert.deepEqual(again, { ...counts, accepted: 0, replayed: 2469 + 33 })
+        const after = yield* run(["statement", "USD:fees", "--limit", "1000", "--json", "--data", dataDir])
+        assert.deepEqual(jsonOf(after), jsonOf(before))
+        yield* nothingRunsOn(dataDir)
+      }),
+    180_000
+  )
+
+  it.effect(
+    "tells a story: each line at fault with its place and reason, balances, the past, verdicts",
+    () =>
+      Effect.gen(function* () {
+        const dataDir = yield* freshDataDir
+        const told = yield* demo(dataDir, "--file", "examples/faulty.csv")
+        succeeded(told)
+        for (const words of [
+          "at fault  21  lines of the file",
+          'line 7: malformed: 2026-03-02T09:01:00Z,f-04,deposit,faulty:alice,,USD,1.00,,,,"never closed',
+          "line 10, kind: unknown kind: teleport",
+          "line 12, amount: missing",
+          "line 16, account: bad id: faulty alice",
+          "line 24, asset: unknown asset: DOGE",
+          "line 29, amount: too many decimals: 0.5",
+          "line 32, amount: not positive: -5.00",
+          "line 36, amount: overflow: 10000000000000000.00",
+          "line 38, counterparty: same account: faulty:alice",
+          "line 42, legs: too many legs",
+          "as of version 2                 100.00 USD",
+          "✓ I8 derived"
+        ])
+          assert.include(told.stdout, words)
+        assert.notInclude(told.stdout, "✗")
+        assert.match(told.stdout, /faulty:alice +70\.00 USD/)
+
+        // Another day on the same data: its refusals are its own, and both can be played again.
+        const other = yield* dayFile([
+          "2026-03-02T09:00:00Z,o-1,open,other:alice,,USD,,,Alice,,",
+          "2026-03-02T09:00:00Z,o-2,withdraw,other:alice,,USD,1.00,,,,",
+          "2026-03-02T09:00:00Z,o-3,deposit,other:alice,,USD,1.00,,,,",
+          "no command at all",
+          "2026-03-02T09:00:00Z,o-4,deposit,other alice,,USD,1.00,,,,",
+          "2026-03-02T09:00:00Z,o-5,deposit,other:nobody,,USD,1.00,,,,",
+          "2026-03-02T09:00:00Z,o-6,deposit,other:bob\u001b[2J,,USD,1.00,,,,"
+        ])
+        const played = yield* demo(dataDir, "--file", other, "--json")
+        succeeded(played)
+        assert.deepInclude(jsonOf(played), {
+          commands: 4,
+          accepted: 2,
+          replayed: 0,
+          refused: { AccountNotFound: 1, InsufficientFunds: 1 },
+          faults: { "bad id": 2, malformed: 1 },
+          invariants: allHold,
+          ok: true
+        })
+        const story = yield* demo(dataDir, "--file", other)
+        assert.match(story.stdout, /accepted +0 [\s\S]*replayed +2 [\s\S]*refused +2 /)
+        assert.include(story.stdout, "line 8, account: bad id: other:bob·[2J")
+
+        // A day whose earlier lines were changed is not the day that was played.
+        const changed = yield* dayFile([
+          "2026-03-02T09:00:00Z,o-1,open,other:alice,,USD,,,Alice,,",
+          "2026-03-02T09:00:00Z,o-2,withdraw,other:alice,,USD,2.00,,,,"
+        ])
+        const refused = yield* demo(dataDir, "--file", changed, "--json")
+        assert.deepInclude(refused, { code: 1, stdout: "" })
+        assert.match(refused.stderr, /^chronicle: the file was changed since it was played on these data/m)
+      }),
+    180_000
+  )
+
+  it.effect("says what is wrong with a file, and with words it does not know", () =>
+    Effect.gen(function* () {
+      const dataDir = yield* freshDataDir
+      const missing = yield* demo(dataDir, "--file", "no-such-file.csv", "--json")
+      assert.deepInclude(missing, { code: 2, stdout: "" })
+      assert.match(missing.stderr, /^chronicle: .*--file.*no-such-file\.csv/)
+      const rate = yield* demo(dataDir, "--rate", "0")
+      assert.deepInclude(rate, { code: 2, stdout: "" })
+      assert.include(rate.stderr, "must be 1 to")
+      const noDay = yield* demo(dataDir, "--file", "package.json")
+      assert.deepInclude(noDay, { code: 1, stdout: "" })
+      assert.match(noDay.stderr, /^chronicle: the first line must be "time,command_id,/)
+      const fs = yield* FileSystem.FileSystem
+      assert.isFalse(yield* fs.exists(dataDir), "nothing was started")
+    })
+  )
+})

@@ -1,0 +1,83 @@
+/** A day's play is killed at ten random moments and begun again; its end state is that of a play nobody disturbed. */
+import { NodeServices } from "@effect/platform-node"
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { startDevStack } from "../../src/infra/dev/DevStack.ts"
+import { jsonOf, printed, run, start } from "../support/chronicle.ts"
+import { freshDataDir, nothingRunsOn, query } from "../support/devStacks.ts"
+import { Dice } from "../support/dice.ts"
+
+const kills = 10
+/** Lines of the day, and how many a second are played: a place in the file is a moment, on an idle machine. */
+const lines = 2_634
+const rate = 1_200
+
+const demo = (dataDir: string, ...more: ReadonlyArray<string>) => ["demo", "--data", dataDir, ...more]
+
+/** All that the ledger knows after a day, but for when it was recorded and by whom. */
+const endState = (dataDir: string) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const stack = yield* startDevStack({ dataDir, durable: false })
+      return {
+        events: yield* query(
+          stack.eventStoreUrl,
+          `SELECT account_id, version::text AS version, type, payload, command_id, ordinal::text AS ordinal,
+             command_hash FROM events ORDER BY account_id, version`
+        ),
+        balances: yield* query(
+          stack.readModelUrl,
+          `SELECT account, status, balance::text AS balance, version::text AS version
+             FROM books_v1_balances ORDER BY account`
+        )
+      }
+    })
+  )
+
+layer(NodeServices.layer, { excludeTestServices: true })("demo killed", (it) => {
+  // Other moments on each run; the seed in the name of the test brings them back.
+  const seed = Number(process.env.CHRONICLE_TEST_SEED ?? Date.now() % 2 ** 31)
+  it.effect(
+    `comes to the end of an undisturbed play after ${kills} kills at random moments, seed ${seed}`,
+    () =>
+      Effect.gen(function* () {
+        const dice = new Dice(seed)
+        const [calm, stormy] = [yield* freshDataDir, yield* freshDataDir]
+        const undisturbed = yield* run(demo(calm, "--json"))
+        assert.deepInclude(undisturbed, { code: 0 }, undisturbed.stderr)
+
+        const places = Array.from({ length: kills }, () => dice.roll(lines)).toSorted((a, b) => a - b)
+        for (const place of places) {
+          yield* Effect.scoped(
+            Effect.gen(function* () {
+              const life = yield* start(demo(stormy, "--rate", String(rate)))
+              yield* printed(life, /^Playing /m)
+              // A moment of the dice, not a wait: whatever it hits must do no harm.
+              yield* Effect.sleep((place / rate) * 1_000)
+              yield* life.signal("SIGKILL")
+              const { code, signal, stdout, stderr } = yield* life.ended
+              assert.deepEqual({ code, signal }, { code: null, signal: "SIGKILL" }, `${stdout}${stderr}`)
+            })
+          )
+          yield* nothingRunsOn(stormy)
+        }
+
+        const last = yield* run(demo(stormy, "--json"))
+        assert.deepInclude(last, { code: 0 }, last.stderr)
+        const { refused, commands, accounts, events, invariants, ...counts } = jsonOf(last)
+        const expected = jsonOf(undisturbed)
+        assert.deepInclude(expected, { refused, commands, accounts, events, invariants })
+        assert.strictEqual(
+          Number(counts.accepted) + Number(counts.replayed),
+          Number(expected.accepted) + Number(expected.replayed)
+        )
+        assert.isAbove(Number(counts.replayed), Number(expected.replayed), "earlier lives got somewhere")
+        const [wanted, found] = [yield* endState(calm), yield* endState(stormy)]
+        assert.strictEqual(wanted.balances.length, 200)
+        assert.strictEqual(wanted.events.length, Number(events))
+        assert.deepEqual(found.balances, wanted.balances)
+        assert.deepEqual(found.events, wanted.events)
+      }),
+    300_000
+  )
+})
