@@ -1,8 +1,7 @@
 /** The chain of I5: each event's hash covers the whole row and the hash before it on the same account. */
 import { hash } from "node:crypto"
 
-import { Schema } from "effect"
-import { type Command, Command as CommandSchema } from "./Command.ts"
+import type { Command } from "./Command.ts"
 import type { StoredEvent } from "./StoredEvent.ts"
 
 /** What the first event of an account is chained to. */
@@ -37,24 +36,21 @@ export const link = (previous: string, row: Unlinked): string =>
 
 export const isLinked = (previous: string, row: StoredEvent): boolean => link(previous, row) === row.hash
 
-const encodeCommand = Schema.encodeSync(CommandSchema)
-
 /**
- * What makes two commands of one id the same command: SHA-256 over everything but the context (a retry may come
- * with another trace id). Fields are encoded in schema order, so the order a caller wrote them in is no matter.
+ * What makes two commands of one id the same command: SHA-256, base64url, over everything but the context (a retry
+ * may come with another trace id), as JSON with the keys of every object in order and amounts as strings.
  */
 export const hashCommand = (command: Command): string => {
   const { context: _, ...body } = command
-  return hash("sha256", JSON.stringify(sorted(encodeCommand(body as Command))), "base64url")
+  return hash("sha256", canonicalJson(body), "base64url")
 }
 
-/** The same JSON value with the keys of every object in order. */
-const sorted = (value: unknown): unknown => {
-  if (Array.isArray(value)) return value.map(sorted)
-  if (typeof value !== "object" || value === null) return value
-  return Object.fromEntries(
-    Object.entries(value)
-      .toSorted(([a], [b]) => (a < b ? -1 : 1))
-      .map(([key, inner]) => [key, sorted(inner)])
-  )
+/** One JSON text for equal values, whatever order their keys were written in. */
+const canonicalJson = (value: unknown): string => {
+  if (typeof value === "bigint") return `"${value}"`
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`
+  if (typeof value !== "object" || value === null) return JSON.stringify(value)
+  const members = Object.entries(value).filter(([, inner]) => inner !== undefined)
+  members.sort(([a], [b]) => (a < b ? -1 : 1))
+  return `{${members.map(([key, inner]) => `${JSON.stringify(key)}:${canonicalJson(inner)}`).join(",")}}`
 }
