@@ -19,3 +19,11 @@ export {
   openLayer,
   openLedger
 } from "./openLedger.ts"
+export { type ClientLimits, defaultClientLimits, type LedgerClientOptions } from "./rpc/ClientOptions.ts"
+export { type ConnectLedgerConfig, connectLedger } from "./rpc/connectLedger.ts"
+export { LedgerClient } from "./rpc/LedgerClient.ts"
+export { LedgerRpc, NodeHealth } from "./rpc/LedgerRpc.ts"
+export * as LedgerRpcServer from "./rpc/LedgerRpcServer.ts"
+export { defaultRpcLimits, RpcConfig, type RpcLimits } from "./rpc/RpcLimits.ts"
+export { type RpcSettings, readRpcSettings } from "./rpc/RpcSettings.ts"
+export { hashToken, Token } from "./rpc/Tokens.ts"

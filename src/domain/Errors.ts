@@ -163,6 +163,28 @@ export class NotYetVisible extends Schema.TaggedError<NotYetVisible>()(
   }
 }
 
+/** The caller did not show who it is: no token, or none that this ledger knows. Nothing was done. */
+export class Unauthenticated extends Schema.TaggedError<Unauthenticated>()(
+  "Unauthenticated",
+  { reason: Schema.String },
+  { httpApiStatus: 401 }
+) {
+  override get message() {
+    return `not authenticated: ${this.reason}`
+  }
+}
+
+/** The caller is known and may not do this: a scope is missing, or an account is not within its prefixes. */
+export class Forbidden extends Schema.TaggedError<Forbidden>()(
+  "Forbidden",
+  { caller: Schema.String, reason: Schema.String },
+  { httpApiStatus: 403 }
+) {
+  override get message() {
+    return `${this.caller} may not do this: ${this.reason}`
+  }
+}
+
 /** Why the rules of the ledger refuse a command; nothing is left in the log. */
 export const Rejection = Schema.Union([
   AccountNotFound,
@@ -183,10 +205,20 @@ export const CommandError = Schema.Union([
   CommandIdReused,
   Overloaded,
   Unavailable,
-  Indeterminate
+  Indeterminate,
+  Unauthenticated,
+  Forbidden
 ])
 export type CommandError = typeof CommandError.Type
 
 /** Everything a query can fail with. */
-export const QueryError = Schema.Union([AccountNotFound, InvalidCommand, Unavailable, NotYetVisible])
+export const QueryError = Schema.Union([
+  AccountNotFound,
+  InvalidCommand,
+  Unavailable,
+  NotYetVisible,
+  Overloaded,
+  Unauthenticated,
+  Forbidden
+])
 export type QueryError = typeof QueryError.Type

@@ -1,0 +1,66 @@
+/** How a peer reaches the ledger: addresses, its token and every limit of the client, from host code or the environment. */
+import { Config, type Redacted } from "effect"
+
+export interface LedgerClientOptions {
+  /** Nodes of one ledger: `tcp://host:port`, `tls://host:port`, `ws://host:port/rpc`, `wss://…`. Calls are spread over them. */
+  readonly urls: ReadonlyArray<string>
+  /** Sent with every call. */
+  readonly token?: Redacted.Redacted | undefined
+  /** What the nodes speak over TCP and TLS; default binary. A WebSocket always speaks NDJSON. */
+  readonly format?: "binary" | "ndjson" | undefined
+  /** Certificates (PEM) to trust over TLS, besides none of the system's; default the system's. */
+  readonly ca?: string | undefined
+  /** What differs from `defaultClientLimits`. */
+  readonly limits?: Partial<ClientLimits> | undefined
+}
+
+export interface ClientLimits {
+  /** How long a command is tried before it fails, in milliseconds. */
+  readonly commandDeadlineMs: number
+  /** The same for a query. */
+  readonly queryDeadlineMs: number
+  /** How long opening a connection may take, in milliseconds. */
+  readonly connectMs: number
+  /** A node is asked so often whether it lives, and is given up when it says nothing for as long again, in milliseconds. */
+  readonly pingMs: number
+  /** The longest pause before a connection or a call is tried again, in milliseconds; it starts at 20 and doubles. */
+  readonly backoffMaxMs: number
+  /** Calls of one node that are not answered; further ones wait. At most the nodes' `inFlightPerConnectionMax`. */
+  readonly inFlightMax: number
+  /** Commands that one message carries; at most the nodes' `batchMax`. */
+  readonly batchMax: number
+  /** Characters of JSON that one command may have. */
+  readonly commandCharactersMax: number
+  /** The same for one message, about; well below the nodes' `messageBytesMax`. */
+  readonly batchCharactersMax: number
+  /** How often a stream of events is opened again without one event in between before it fails. */
+  readonly streamFailuresMax: number
+  /** Largest answer, in bytes. */
+  readonly answerBytesMax: number
+}
+
+export const defaultClientLimits: ClientLimits = {
+  commandDeadlineMs: 10_000,
+  queryDeadlineMs: 10_000,
+  connectMs: 3_000,
+  pingMs: 2_000,
+  backoffMaxMs: 1_000,
+  inFlightMax: 512,
+  batchMax: 1_000,
+  commandCharactersMax: 262_144,
+  batchCharactersMax: 1_048_576,
+  streamFailuresMax: 10,
+  answerBytesMax: 67_108_864
+}
+
+/** `CHRONICLE_RPC_URL` (several separated by commas), `CHRONICLE_RPC_TOKEN`, `CHRONICLE_RPC_FORMAT`. */
+export const clientConfig: Config.Config<LedgerClientOptions> = Config.all({
+  urls: Config.String("CHRONICLE_RPC_URL").pipe(
+    Config.withDefault("tcp://127.0.0.1:7070"),
+    Config.map((urls) => urls.split(",").map((url) => url.trim()))
+  ),
+  token: Config.Redacted("CHRONICLE_RPC_TOKEN").pipe(Config.withDefault(undefined)),
+  format: Config.Literals(["binary", "ndjson"], "CHRONICLE_RPC_FORMAT").pipe(
+    Config.withDefault("binary" as const)
+  )
+})

@@ -1,0 +1,177 @@
+/** The URLs of nodes enter; the same `Ledger` as in process leaves, over RPC. */
+import { Clock, Context, Effect, Latch, Layer, Redacted, Result, type Stream } from "effect"
+import { SecureRandom } from "effect/crypto"
+import { Headers } from "effect/http"
+import type { RpcClientError } from "effect/rpc"
+import type { CommandInput } from "../domain/Command.ts"
+import { type CommandError, Indeterminate, type QueryError, Unavailable } from "../domain/Errors.ts"
+import type { Receipt } from "../domain/Receipt.ts"
+import type { HistoryEntry } from "../domain/Views.ts"
+import { Ledger } from "../Ledger.ts"
+import { makeAsk, makePick, type Standing } from "./Attempts.ts"
+import { defaultClientLimits, type LedgerClientOptions } from "./ClientOptions.ts"
+import type { NodeHealth } from "./LedgerRpc.ts"
+import { type LedgerUrlInvalid, type Link, makeLink, type NodeClient } from "./Link.ts"
+import { remoteEvents } from "./RemoteEvents.ts"
+import { chunksOf, makeWireCommand, type WireCommand } from "./WireCommands.ts"
+
+type Sent<A, E> = Effect.Effect<A, E | RpcClientError.RpcClientError>
+
+export class LedgerClient extends Context.Service<
+  LedgerClient,
+  {
+    /** The nodes, and whether each is connected now. */
+    readonly nodes: () => ReadonlyArray<{ readonly url: string; readonly isConnected: boolean }>
+    /** Waits until one is, at most `connectMs`. */
+    readonly awaitConnected: Effect.Effect<void, Unavailable>
+    /** Of one of the nodes. */
+    readonly health: Effect.Effect<NodeHealth, QueryError>
+    /**
+     * The events of an account above version `after`, oldest first; with `follow` it goes on as they happen. After a
+     * lost connection it goes on, with another node, behind the last event that was taken.
+     */
+    readonly events: (
+      account: string,
+      asked?: { readonly after?: number; readonly follow?: boolean }
+    ) => Stream.Stream<HistoryEntry, QueryError>
+  }
+>()("chronicle/rpc/LedgerClient") {
+  /** In place of `LedgerNode.layer`: host code does not change. Connects in the background. */
+  static readonly layer = (
+    options: LedgerClientOptions
+  ): Layer.Layer<Ledger | LedgerClient, LedgerUrlInvalid> =>
+    Layer.effectContext(make(options)).pipe(Layer.provide(SecureRandom.layerWebCrypto))
+}
+
+const unavailable = (what: string) => (standing: Standing) =>
+  new Unavailable({ what, reason: standing.reason })
+
+const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
+  const limits = { ...defaultClientLimits, ...options.limits }
+  const random = yield* SecureRandom.SecureRandom
+  const clock = yield* Clock.Clock
+  const opened = Latch.makeUnsafe(false)
+  const links: Array<Link> = []
+  const onChange = () => {
+    if (links.some((link) => link.isConnectedUnsafe())) opened.openUnsafe()
+    else opened.closeUnsafe()
+  }
+  for (const url of options.urls) links.push(yield* makeLink(url, options, limits, onChange))
+  onChange()
+  const pick = makePick(links, opened)
+  const ask = makeAsk(links, pick, limits)
+  const what = `the ledger at ${options.urls.join(", ")}`
+  const call =
+    options.token === undefined
+      ? {}
+      : { headers: Headers.fromInput({ authorization: `Bearer ${Redacted.value(options.token)}` }) }
+
+  const query = <A>(send: (client: NodeClient) => Sent<A, QueryError>): Effect.Effect<A, QueryError> =>
+    ask({ send, deadlineMs: limits.queryDeadlineMs, onGivenUp: unavailable(what) })
+
+  const givenUp =
+    (commandId: string) =>
+    (standing: Standing): CommandError =>
+      standing.isUncertain ? new Indeterminate({ commandId }) : unavailable(what)(standing)
+
+  const identify = makeWireCommand(random, limits)
+
+  const dispatch = (input: CommandInput): Effect.Effect<Receipt, CommandError> =>
+    Effect.flatMap(identify(input), ({ commandId, json }) =>
+      ask({
+        send: (client) => client.dispatch({ command: json }, call),
+        deadlineMs: limits.commandDeadlineMs,
+        onGivenUp: givenUp(commandId)
+      })
+    )
+
+  /** One message. It fails as a whole only where it was refused or given up as a whole. */
+  const dispatchChunk = (chunk: ReadonlyArray<WireCommand>, deadlineMs: number) => {
+    const commands = chunk.map(({ json }) => json)
+    return Effect.result(
+      ask<ReadonlyArray<Result.Result<Receipt, CommandError>>, CommandError>({
+        send: (client) => client.dispatchMany({ commands }, call),
+        deadlineMs,
+        onGivenUp: givenUp("")
+      })
+    )
+  }
+
+  /** Chunk after chunk, for the order's sake; once one is given up, those behind it are not sent. */
+  const dispatchChunks = Effect.fnUntraced(function* (commands: ReadonlyArray<WireCommand>) {
+    const results: Array<Result.Result<Receipt, CommandError>> = []
+    const deadline = clock.currentTimeMillisUnsafe() + limits.commandDeadlineMs
+    let stopped: CommandError | undefined
+    for (const chunk of chunksOf(commands, limits)) {
+      if (stopped !== undefined) {
+        const error = stopped
+        results.push(...chunk.map(() => Result.fail(error)))
+        continue
+      }
+      const left = Math.max(1, deadline - clock.currentTimeMillisUnsafe())
+      const answer = yield* dispatchChunk(chunk, left)
+      if (Result.isSuccess(answer)) {
+        for (const one of answer.success) results.push(one)
+        continue
+      }
+      const error = answer.failure
+      const isUncertain = error._tag === "Indeterminate"
+      for (const { commandId } of chunk)
+        results.push(Result.fail(isUncertain ? new Indeterminate({ commandId }) : error))
+      stopped = isUncertain
+        ? new Unavailable({ what, reason: "a command before it in the batch has no known outcome" })
+        : error
+    }
+    return results
+  })
+
+  const dispatchMany = Effect.fnUntraced(function* (inputs: ReadonlyArray<CommandInput>) {
+    const wires = yield* Effect.forEach(inputs, (input) => Effect.result(identify(input)))
+    const results = yield* dispatchChunks(
+      wires.flatMap((wire) => (Result.isSuccess(wire) ? [wire.success] : []))
+    )
+    let next = 0
+    return wires.map((wire): Result.Result<Receipt, CommandError> => {
+      if (Result.isFailure(wire)) return Result.fail(wire.failure)
+      const result = results[next++]
+      if (result === undefined) throw new Error("a command of a batch has no result")
+      return result
+    })
+  })
+
+  const ledger = Ledger.of({
+    dispatch,
+    dispatchMany,
+    balance: (account, asked) => query((client) => client.balance({ account, ...asked }, call)),
+    strongBalance: (account) => query((client) => client.strongBalance({ account }, call)),
+    balanceAt: (account, past) => query((client) => client.balanceAt({ account, ...past }, call)),
+    history: (account, page) => query((client) => client.history({ account, ...page }, call)),
+    statement: (account, asked) => query((client) => client.statement({ account, ...asked }, call)),
+    transfer: (commandId, asked) => query((client) => client.transfer({ commandId, ...asked }, call)),
+    accounts: (asked) => query((client) => client.accounts({ ...asked }, call)),
+    contraBalances: query((client) => client.contraBalances(undefined, call)),
+    trialBalance: query((client) => client.trialBalance(undefined, call)),
+    stats: Effect.orDie(query((client) => client.stats(undefined, call)))
+  })
+
+  return Context.make(Ledger, ledger).pipe(
+    Context.add(LedgerClient, {
+      nodes: () => links.map((link) => ({ url: link.url, isConnected: link.isConnectedUnsafe() })),
+      awaitConnected: opened.await.pipe(
+        Effect.timeoutOrElse({
+          duration: limits.connectMs,
+          orElse: () =>
+            Effect.fail(new Unavailable({ what, reason: links[0]?.troubleUnsafe() ?? "it has no URL" }))
+        })
+      ),
+      health: query((client) => client.health(undefined, call)),
+      events: (account, asked = {}) =>
+        remoteEvents(pick, limits, {
+          open: (client, after) =>
+            client.events({ account, after, follow: asked.follow }, { ...call, streamBufferSize: 64 }),
+          after: asked.after ?? 0,
+          onGivenUp: unavailable(what)
+        })
+    })
+  )
+})

@@ -1,0 +1,108 @@
+/** A running ledger enters; its doors for peers, TCP (or TLS) and WebSocket, leave. */
+import { NodeSocket, NodeSocketServer } from "@effect/platform-node"
+import { Effect, Layer, Option, Redacted } from "effect"
+import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { RpcSerialization, RpcServer } from "effect/rpc"
+import { SocketServer } from "effect/socket"
+import * as connections from "./Connections.ts"
+import { Connections } from "./Connections.ts"
+import { Gate } from "./Gate.ts"
+import { handlers } from "./Handlers.ts"
+import { LedgerRpc } from "./LedgerRpc.ts"
+import { Refusals } from "./Refusals.ts"
+import { RpcConfig } from "./RpcLimits.ts"
+import type { RpcSettings } from "./RpcSettings.ts"
+
+/** Who is let in, for all doors of a node together. */
+export const guard = (settings: Pick<RpcSettings, "tokens">) =>
+  Layer.mergeAll(Gate.layer(settings.tokens), Refusals.layer)
+
+/** How long a peer may take for its part of the TLS handshake, in milliseconds. */
+const handshakeMs = 10_000
+/** After so much silence the kernel asks whether the peer is there, in milliseconds. */
+const keepAliveMs = 30_000
+
+const serialization = (format: RpcSettings["format"]) =>
+  Layer.unwrap(
+    Effect.map(RpcConfig, ({ messageBytesMax }) =>
+      format === "binary"
+        ? RpcSerialization.layerSchemaBinary({ maxFrameSize: messageBytesMax })
+        : RpcSerialization.layerNdjsonWith({ maxBufferSize: messageBytesMax })
+    )
+  )
+
+/** Effect's server behind the connections of one door. */
+const calls = (format: RpcSettings["format"]) =>
+  RpcServer.layer(LedgerRpc, { disableFatalDefects: true, spanPrefix: "LedgerRpc" }).pipe(
+    Layer.provide(handlers),
+    Layer.provideMerge(connections.layer),
+    Layer.provide(serialization(format))
+  )
+
+/** Listens at `host` and `port` (0: any, then told by `SocketServer`). At the end what is under way is answered first. */
+export const layerTcp = (settings: Pick<RpcSettings, "host" | "port" | "format" | "tls">) => {
+  const listen = {
+    host: settings.host,
+    port: settings.port,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: keepAliveMs
+  }
+  const socketServer =
+    settings.tls === undefined
+      ? NodeSocketServer.layer(listen)
+      : NodeSocketServer.layerTls({
+          ...listen,
+          cert: settings.tls.cert,
+          key: Redacted.value(settings.tls.key),
+          handshakeTimeout: handshakeMs,
+          minVersion: "TLSv1.2"
+        })
+  return Layer.effectDiscard(
+    Effect.gen(function* () {
+      const door = yield* Connections
+      const server = yield* SocketServer.SocketServer
+      const serve = server.run((socket) =>
+        Effect.scoped(
+          Effect.flatMap(Effect.serviceOption(NodeSocket.NetSocket), (conn) =>
+            door.serve(socket, { peer: peerOf(Option.map(conn, (one) => one.remoteAddress)) })
+          )
+        )
+      )
+      yield* Effect.forkScoped(serve)
+      // Added last, so it runs first: answers are given before the sockets close.
+      yield* Effect.addFinalizer(() => door.drain)
+    })
+  ).pipe(Layer.provide(calls(settings.format)), Layer.provideMerge(socketServer))
+}
+
+/** `GET /rpc` of the node's HTTP server, upgraded to a WebSocket that speaks NDJSON. */
+export const layerWebSocket = Layer.effectDiscard(
+  Effect.gen(function* () {
+    const door = yield* Connections
+    const gate = yield* Gate
+    const router = yield* HttpRouter.HttpRouter
+    yield* router.add(
+      "GET",
+      "/rpc",
+      Effect.gen(function* () {
+        const request = yield* HttpServerRequest.HttpServerRequest
+        if (request.headers["upgrade"]?.toLowerCase() !== "websocket")
+          return HttpServerResponse.text("this is a WebSocket\n", { status: 426 })
+        // Any page that the machine's user looks at could open a socket to loopback, and needs no token there.
+        if (!gate.isGuarded && request.headers["origin"] !== undefined)
+          return HttpServerResponse.text("no browsers where no tokens are asked for\n", { status: 403 })
+        const socket = yield* request.upgrade
+        yield* door.serve(socket, {
+          peer: peerOf(request.remoteAddress),
+          authorization: request.headers["authorization"]
+        })
+        return HttpServerResponse.empty()
+      })
+    )
+    yield* Effect.addFinalizer(() => door.drain)
+  })
+).pipe(Layer.provide(calls("ndjson")))
+
+const peerOf = (address: Option.Option<string | undefined>): string =>
+  Option.getOrElse(Option.flatMap(address, Option.fromUndefinedOr), () => "an unknown address")

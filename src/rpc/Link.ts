@@ -1,0 +1,115 @@
+/** The URL of a node enters; a connection to it that comes back by itself, and the calls it carries, leave. */
+import { NodeSocket } from "@effect/platform-node"
+import { Data, Effect, Result, Schedule } from "effect"
+import { RpcClient, type RpcClientError, type RpcGroup, RpcSerialization } from "effect/rpc"
+import { Socket } from "effect/socket"
+import type { ClientLimits, LedgerClientOptions } from "./ClientOptions.ts"
+import { LedgerRpc } from "./LedgerRpc.ts"
+
+export type NodeClient = RpcClient.RpcClient<RpcGroup.Rpcs<typeof LedgerRpc>, RpcClientError.RpcClientError>
+
+export interface Link {
+  readonly url: string
+  readonly client: NodeClient
+  readonly isConnectedUnsafe: () => boolean
+  /** Why the last attempt to connect failed. */
+  readonly troubleUnsafe: () => string
+}
+
+/** A URL that names no node. */
+export class LedgerUrlInvalid extends Data.TaggedError("LedgerUrlInvalid")<{ readonly url: string }> {
+  override get message() {
+    return `"${this.url}" is no URL of a node: tcp://host:port, tls://host:port, ws://host:port/rpc or wss://host:port/rpc`
+  }
+}
+
+const portDefault = 7070
+
+/** Connects in the background, for as long as the scope lives. */
+export const makeLink = Effect.fnUntraced(function* (
+  text: string,
+  options: LedgerClientOptions,
+  limits: ClientLimits,
+  onChange: () => void
+) {
+  const { socket, isText } = yield* socketTo(text, options, limits)
+  let isConnected = false
+  let trouble = "no answer yet"
+  const change = (now: boolean) =>
+    Effect.sync(() => {
+      isConnected = now
+      onChange()
+    })
+  const protocol = yield* RpcClient.makeProtocolSocket({
+    pingInterval: limits.pingMs,
+    retryTransientErrors: true,
+    retryPolicy: Schedule.min([Schedule.exponential(20), Schedule.spaced(limits.backoffMaxMs)]).pipe(
+      Schedule.jittered
+    ),
+    onTransientError: (error) =>
+      Effect.sync(() => {
+        trouble = describe(error)
+      })
+  }).pipe(
+    Effect.provideService(Socket.Socket, yield* socket),
+    Effect.provideService(RpcClient.ConnectionHooks, {
+      onConnect: change(true),
+      onDisconnect: change(false)
+    }),
+    Effect.provide(
+      isText || options.format === "ndjson"
+        ? RpcSerialization.layerNdjsonWith({ maxBufferSize: limits.answerBytesMax })
+        : RpcSerialization.layerSchemaBinary({ maxFrameSize: limits.answerBytesMax })
+    )
+  )
+  const client = yield* RpcClient.make(LedgerRpc, { spanPrefix: "LedgerRpc" }).pipe(
+    Effect.provideService(RpcClient.Protocol, protocol)
+  )
+  return {
+    url: text,
+    client,
+    isConnectedUnsafe: () => isConnected,
+    troubleUnsafe: () => trouble
+  } satisfies Link
+})
+
+/** A socket that is dialled anew each time it is read from. */
+const socketTo = Effect.fnUntraced(function* (
+  text: string,
+  options: LedgerClientOptions,
+  limits: ClientLimits
+) {
+  const invalid = () => new LedgerUrlInvalid({ url: text })
+  const url = yield* Effect.fromResult(Result.try({ try: () => new URL(text), catch: invalid }))
+  const openTimeout = limits.connectMs
+  const host = url.hostname.replace(/^\[(.*)\]$/, "$1")
+  const port = url.port === "" ? portDefault : Number(url.port)
+  if (host === "") return yield* invalid()
+  switch (url.protocol) {
+    case "tcp:":
+      return { isText: false, socket: NodeSocket.makeNet({ host, port, noDelay: true, openTimeout }) }
+    case "tls:": {
+      const trust = options.ca === undefined ? {} : { ca: options.ca }
+      // Node sets no server name for an IP address, which the protocol does not allow as one.
+      const name = /^[\d.]+$|:/.test(host) ? {} : { servername: host }
+      return { isText: false, socket: NodeSocket.makeTls({ host, port, ...name, ...trust, openTimeout }) }
+    }
+    case "ws:":
+    case "wss:":
+      return {
+        isText: true,
+        socket: Socket.makeWebSocket(text, { openTimeout }).pipe(
+          Effect.provide(NodeSocket.layerWebSocketConstructor)
+        )
+      }
+    default:
+      return yield* invalid()
+  }
+})
+
+/** The innermost message: `connect ECONNREFUSED 127.0.0.1:7070`. */
+export const describe = (error: RpcClientError.RpcClientError): string => {
+  const cause: unknown = "cause" in error.reason ? error.reason.cause : undefined
+  const inner = cause instanceof Error && cause.message !== "" ? cause.message : error.message
+  return inner.replaceAll(/\s+/g, " ")
+}

@@ -1,0 +1,46 @@
+/** Refused calls and broken connections enter; a bounded number of log lines leaves, and a count of the rest. */
+import { Clock, Context, Effect, Layer } from "effect"
+import { RpcConfig } from "./RpcLimits.ts"
+
+/** Lines are counted anew after so long, in milliseconds. */
+const windowMs = 10_000
+
+export class Refusals extends Context.Service<
+  Refusals,
+  {
+    /** `who` is the caller's name or its address, `reason` holds nothing secret. */
+    readonly log: (who: string, reason: string) => Effect.Effect<void>
+    readonly countUnsafe: () => number
+  }
+>()("chronicle/rpc/Refusals") {
+  static readonly layer = Layer.effect(
+    Refusals,
+    Effect.gen(function* () {
+      const { refusalLinesMax } = yield* RpcConfig
+      const clock = yield* Clock.Clock
+      let since = 0
+      let lines = 0
+      let unsaid = 0
+      let count = 0
+      return {
+        countUnsafe: () => count,
+        log: (who, reason) =>
+          Effect.suspend(() => {
+            count++
+            const now = clock.currentTimeMillisUnsafe()
+            if (now - since >= windowMs) {
+              since = now
+              lines = 0
+            }
+            if (++lines > refusalLinesMax) {
+              unsaid++
+              return Effect.void
+            }
+            const more = unsaid === 0 ? "" : ` (and ${unsaid} refusals before that were not logged)`
+            unsaid = 0
+            return Effect.logWarning(`rpc: refused ${who}: ${reason}${more}`)
+          })
+      }
+    })
+  )
+}

@@ -1,0 +1,92 @@
+/** The tokens' configuration enters; who a presented token belongs to, and what that caller may do, leaves. */
+import { hash, timingSafeEqual } from "node:crypto"
+import { Redacted, Result, Schema } from "effect"
+
+export const Scope = Schema.Literals(["read", "command", "admin"])
+export type Scope = typeof Scope.Type
+
+const Prefix = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z0-9_:-]{1,64}$/, { message: "must be the beginning of an account id" })
+)
+
+/** One token as configured: its SHA-256 alone, never itself. */
+export const Token = Schema.Struct({
+  /** Stands in every event this caller causes (`context.caller`) and in the log of refusals. */
+  name: Schema.String.check(
+    Schema.isPattern(/^[A-Za-z0-9_.:@-]{1,64}$/, {
+      message: "must be 1 to 64 characters of A-Z a-z 0-9 _ . : @ -"
+    })
+  ),
+  sha256: Schema.String.check(
+    Schema.isPattern(/^[0-9a-f]{64}$/, { message: "must be 64 hexadecimal digits" })
+  ),
+  scopes: Schema.Array(Scope).check(Schema.isMinLength(1)),
+  /** The caller may only name accounts that begin with one of these; any, if absent. */
+  accounts: Schema.optionalKey(Schema.Array(Prefix).check(Schema.isMinLength(1)))
+})
+export type Token = typeof Token.Type
+
+/** JSON: an array of tokens; at most 1,000, since each call is compared with all of them. */
+export const Tokens = Schema.fromJsonString(
+  Schema.Array(Token).check(Schema.isMinLength(1), Schema.isMaxLength(1_000))
+)
+
+/** Who calls, as this node knows it. */
+export interface Caller {
+  readonly name: string
+  readonly scopes: ReadonlySet<Scope>
+  /** Undefined: every account. */
+  readonly accounts: ReadonlyArray<string> | undefined
+  /** Whether the name is proven, and so belongs into what the caller does. */
+  readonly isAuthenticated: boolean
+}
+
+/** Everybody, where no tokens are configured (allowed on loopback alone). */
+export const anyone: Caller = {
+  name: "anyone",
+  scopes: new Set(["admin"]),
+  accounts: undefined,
+  isAuthenticated: false
+}
+
+export const hashToken = (token: string): string => hash("sha256", token, "hex")
+
+/** `admin` includes `command` and `read`; `command` does not include `read`. */
+export const hasScope = (caller: Caller, scope: Scope): boolean =>
+  caller.scopes.has("admin") || caller.scopes.has(scope)
+
+export const mayName = (caller: Caller, account: string): boolean =>
+  caller.accounts === undefined || caller.accounts.some((prefix) => account.startsWith(prefix))
+
+/** Looks a token up. Every entry is compared, each in constant time, so the time tells nothing of any of them. */
+export const makeLookup = (tokens: ReadonlyArray<Token>) => {
+  const entries = tokens.map((token) => ({
+    digest: Buffer.from(token.sha256, "hex"),
+    caller: {
+      name: token.name,
+      scopes: new Set(token.scopes),
+      accounts: token.accounts,
+      isAuthenticated: true
+    } satisfies Caller
+  }))
+  return (presented: string): Caller | undefined => {
+    const digest = hash("sha256", presented, "buffer")
+    let found: Caller | undefined
+    for (const entry of entries) if (timingSafeEqual(entry.digest, digest)) found = entry.caller
+    return found
+  }
+}
+
+/** Reads the configuration; a fault is told without a word of its content. */
+export const parseTokens = (json: Redacted.Redacted): Result.Result<ReadonlyArray<Token>, string> => {
+  const parsed = Schema.decodeUnknownResult(Tokens)(Redacted.value(json))
+  if (Result.isFailure(parsed))
+    return Result.fail(
+      'must be a JSON array of {"name", "sha256", "scopes": ["read" | "command" | "admin"], "accounts"?: [prefix]}; ' +
+        "`chronicle token` prints one"
+    )
+  const names = new Set(parsed.success.map(({ name }) => name))
+  return names.size === parsed.success.length
+    ? Result.succeed(parsed.success)
+    : Result.fail("names one caller twice: give every token a name of its own")
+}

@@ -1,0 +1,239 @@
+/** A way to a ledger enters, in process or over a wire; what host code may expect of any of them is tested. */
+import { assert, type Vitest } from "@effect/vitest"
+import { Effect, Option, Result, type Scope } from "effect"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import type { Ledger } from "../../src/Ledger.ts"
+import { deposit, open, transfer } from "../support/ledgerWorld.ts"
+
+type Service = Ledger["Service"]
+
+/** `reach` opens the way; each test has accounts of its own, so all of them may share one ledger. */
+export const ledgerContract = <R>(
+  it: Vitest.MethodsNonLive<R>,
+  reach: Effect.Effect<Service, unknown, R | Scope.Scope>
+): void => {
+  let worlds = 0
+  const scenario = (
+    what: string,
+    body: (ledger: Service, id: (name: string) => string) => Effect.Effect<void, unknown>
+  ) =>
+    it.effect(what, () =>
+      Effect.scoped(
+        Effect.flatMap(reach, (ledger) => {
+          const prefix = `w${++worlds}:${what.length}:`
+          return body(ledger, (one) => prefix + one)
+        })
+      )
+    )
+
+  scenario("a receipt has all its postings, and its read token reads the write", (ledger, id) =>
+    Effect.gen(function* () {
+      const [a, b] = [id("a"), id("b")]
+      yield* ledger.dispatch(open(a))
+      yield* ledger.dispatch(open(b))
+      yield* ledger.dispatch(deposit(a, 12_345_678_901_234_567n))
+      const receipt = yield* ledger.dispatch(transfer(a, b, 45_00n, id("t")))
+      assert.strictEqual(receipt.commandId, id("t"))
+      assert.isFalse(receipt.replayed)
+      assert.deepEqual(
+        receipt.postings.map(({ account, version }) => [account, version]),
+        [
+          [a, 3],
+          [b, 2]
+        ]
+      )
+      const view = yield* ledger.balance(b, { readToken: receipt.readToken })
+      assert.strictEqual(view.balance, 45_00n)
+      assert.strictEqual(view.hash, receipt.postings[1]?.hash)
+      assert.strictEqual((yield* ledger.strongBalance(a)).balance, 12_345_678_901_230_067n)
+      const found = yield* ledger.transfer(id("t"), { readToken: receipt.readToken })
+      assert.strictEqual(Option.getOrThrow(found).amount, 45_00n)
+      assert.isTrue(Option.isNone(yield* ledger.transfer(id("none"))))
+    })
+  )
+
+  scenario("a command sent twice takes effect once; another body under its id is refused", (ledger, id) =>
+    Effect.gen(function* () {
+      yield* ledger.dispatch(open(id("a")))
+      const first = yield* ledger.dispatch(deposit(id("a"), 5n, id("d")))
+      const again = yield* ledger.dispatch(deposit(id("a"), 5n, id("d")))
+      assert.deepEqual(again, { ...first, replayed: true })
+      const error = yield* Effect.flip(ledger.dispatch(deposit(id("a"), 6n, id("d"))))
+      assert.deepInclude(error, { _tag: "CommandIdReused", commandId: id("d") })
+    })
+  )
+
+  scenario("a host that names no id gets one", (ledger, id) =>
+    Effect.gen(function* () {
+      const receipt = yield* ledger.dispatch(open(id("a")))
+      assert.match(receipt.commandId, /^[0-9a-f-]{36}$/)
+    })
+  )
+
+  scenario("every refusal is the same value with the same fields", (ledger, id) =>
+    Effect.gen(function* () {
+      const [a, b] = [id("a"), id("b")]
+      yield* ledger.dispatch(open(a))
+      yield* ledger.dispatch({ ...open(b), asset: "JPY/0" } as CommandInput) // open() is an OpenAccount
+      yield* ledger.dispatch(deposit(a, 10n))
+      const cases: ReadonlyArray<readonly [CommandInput, object]> = [
+        [open(a), { _tag: "AccountAlreadyExists", account: a }],
+        [deposit(id("none"), 1n), { _tag: "AccountNotFound", account: id("none") }],
+        [transfer(a, b, 1n), { _tag: "AssetMismatch", account: b, expected: "USD/2", actual: "JPY/0" }],
+        [transfer(a, a, 1n), { _tag: "SameAccount", account: a }],
+        [transfer(a, id("c"), 1n), { _tag: "AccountNotFound", account: id("c") }],
+        [
+          { _tag: "Withdraw", account: a, amount: 11n },
+          { _tag: "InsufficientFunds", account: a, balance: 10n, amount: 11n, overdraftLimit: 0n }
+        ],
+        [
+          { _tag: "Deposit", account: a, amount: 1n, expectedVersion: 7 },
+          { _tag: "VersionConflict", account: a, expected: 7, actual: 2 }
+        ]
+      ]
+      for (const [command, expected] of cases) {
+        const error = yield* Effect.flip(ledger.dispatch(command))
+        for (const [field, value] of Object.entries(expected))
+          assert.deepEqual(Reflect.get(error, field), value, `${command._tag}: ${field} of ${error._tag}`)
+        assert.isTrue(error instanceof Error)
+      }
+    })
+  )
+
+  scenario("a malformed command is refused with the path of each fault", (ledger, id) =>
+    Effect.gen(function* () {
+      const bad = { _tag: "Transfer", from: "not an id!", to: id("b"), amount: -1n, surplus: 1 }
+      const error = yield* Effect.flip(ledger.dispatch(bad as CommandInput)) // the fault is what is tested
+      if (error._tag !== "InvalidCommand") return assert.fail(error._tag)
+      assert.sameMembers(
+        error.faults.map(({ path }) => path.join(".")),
+        ["from", "amount", "surplus"]
+      )
+      const legs = { _tag: "PostJournal", legs: [{ account: id("a"), side: "debit", amount: 0n }] }
+      const inside = yield* Effect.flip(ledger.dispatch(legs as CommandInput)) // as above
+      if (inside._tag !== "InvalidCommand") return assert.fail(inside._tag)
+      assert.include(
+        inside.faults.map(({ path }) => path.join(".")),
+        "legs.0.amount"
+      )
+    })
+  )
+
+  scenario("a batch answers one result a command, in order, refusals among them", (ledger, id) =>
+    Effect.gen(function* () {
+      const results = yield* ledger.dispatchMany([
+        open(id("a")),
+        deposit(id("a"), 100n),
+        { _tag: "Withdraw", account: id("a"), amount: 101n },
+        deposit("not an id!", 1n),
+        { _tag: "Withdraw", account: id("a"), amount: 100n }
+      ])
+      assert.deepEqual(
+        results.map((one) => (Result.isSuccess(one) ? one.success.postings[0]?.version : one.failure._tag)),
+        [1, 2, "InsufficientFunds", "InvalidCommand", 3]
+      )
+      assert.deepEqual(yield* ledger.dispatchMany([]), [])
+    })
+  )
+
+  scenario("a batch of 2,500 keeps its order on every account", (ledger, id) =>
+    Effect.gen(function* () {
+      const commands: Array<CommandInput> = [open(id("a")), open(id("b"))]
+      for (let n = 0; n < 2_498; n++) commands.push(deposit(id(n % 2 === 0 ? "a" : "b"), BigInt(n + 1)))
+      const results = yield* ledger.dispatchMany(commands)
+      const versions = new Map<string, number>()
+      for (const one of results) {
+        const [posting] = Result.getOrThrow(one).postings
+        if (posting === undefined) return assert.fail("a receipt without a posting")
+        assert.strictEqual(posting.version, (versions.get(posting.account) ?? 0) + 1)
+        versions.set(posting.account, posting.version)
+      }
+      assert.deepEqual([...versions.values()], [1_250, 1_250])
+    })
+  )
+
+  scenario("questions to the past, the register and the statement answer by pages", (ledger, id) =>
+    Effect.gen(function* () {
+      const a = id("a")
+      yield* ledger.dispatch(open(a))
+      for (let n = 1; n <= 5; n++) yield* ledger.dispatch(deposit(a, BigInt(n)))
+      const { readToken } = yield* ledger.dispatch({ _tag: "Withdraw", account: a, amount: 3n })
+      assert.strictEqual((yield* ledger.balanceAt(a, { version: 4 })).balance, 6n)
+      const entries = yield* ledger.history(a, { after: 2, limit: 3 })
+      assert.deepEqual(
+        entries.map(({ version, event }) => [version, event._tag]),
+        [
+          [3, "Deposited"],
+          [4, "Deposited"],
+          [5, "Deposited"]
+        ]
+      )
+      const page = yield* ledger.statement(a, { readToken, limit: 4 })
+      assert.deepEqual(
+        page.rows.map(({ balance }) => balance),
+        [0n, 1n, 3n, 6n]
+      )
+      assert.isDefined(page.next)
+      const rest = yield* ledger.statement(a, { cursor: page.next })
+      assert.deepEqual(
+        rest.rows.map(({ balance, counterparty }) => [balance, counterparty]),
+        [
+          [10n, "external:bank"],
+          [15n, "external:bank"],
+          [12n, "external:bank"]
+        ]
+      )
+      assert.isUndefined(rest.next)
+    })
+  )
+
+  scenario("the whole books are told: accounts, contras, the trial balance and the node", (ledger, id) =>
+    Effect.gen(function* () {
+      yield* ledger.dispatch({
+        _tag: "OpenAccount",
+        account: id("a"),
+        asset: "USD/2",
+        owner: "Ädä \u{1f600}",
+        metadata: { branch: "7" }
+      })
+      const { readToken } = yield* ledger.dispatch(deposit(id("a"), 7n))
+      const view = yield* ledger.balance(id("a"), { readToken })
+      assert.deepInclude(view, { owner: "Ädä \u{1f600}", metadata: { branch: "7" }, available: 7n })
+      assert.isNotEmpty((yield* ledger.accounts({ limit: 1 })).rows)
+      const [contra] = yield* ledger.contraBalances
+      assert.strictEqual(contra?.contra, "external:bank")
+      for (const line of yield* ledger.trialBalance)
+        assert.strictEqual(line.accounts + line.contras, line.total)
+      assert.isAbove((yield* ledger.stats).committed, 0)
+    })
+  )
+
+  scenario("faults of a question are typed", (ledger, id) =>
+    Effect.gen(function* () {
+      const tags = yield* Effect.forEach(
+        [
+          ledger.balance(id("none")),
+          ledger.strongBalance("not an id!"),
+          ledger.balanceAt(id("none"), { version: 0 }),
+          ledger.history(id("none")),
+          ledger.statement(id("none"), { limit: 0.5 }),
+          ledger.transfer("not an id!"),
+          ledger.accounts({ cursor: "not a cursor!" }),
+          ledger.balance(id("none"), { readToken: "nonsense" })
+        ],
+        (question: Effect.Effect<unknown, { readonly _tag: string }>) =>
+          Effect.map(Effect.flip(question), ({ _tag }) => _tag)
+      )
+      assert.deepEqual(tags, [
+        "AccountNotFound",
+        "InvalidCommand",
+        "InvalidCommand",
+        "AccountNotFound",
+        "InvalidCommand",
+        "InvalidCommand",
+        "InvalidCommand",
+        "InvalidCommand"
+      ])
+    })
+  )
+}

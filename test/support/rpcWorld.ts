@@ -1,0 +1,87 @@
+/** A ledger in memory enters; doors of it on free ports of loopback, and clients of them, leave. */
+
+import { createServer } from "node:http"
+import { NodeHttpServer } from "@effect/platform-node"
+import { Context, Effect, Exit, Layer, Redacted, References, Scope } from "effect"
+import { HttpRouter, HttpServer } from "effect/http"
+import { SocketServer } from "effect/socket"
+import { Ledger } from "../../src/Ledger.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
+import type { LedgerClientOptions } from "../../src/rpc/ClientOptions.ts"
+import { LedgerClient } from "../../src/rpc/LedgerClient.ts"
+import * as LedgerRpcServer from "../../src/rpc/LedgerRpcServer.ts"
+import { defaultRpcLimits, RpcConfig, type RpcLimits } from "../../src/rpc/RpcLimits.ts"
+import type { RpcSettings } from "../../src/rpc/RpcSettings.ts"
+import { hashToken, type Token } from "../../src/rpc/Tokens.ts"
+
+/** The program's own log, which tells of every refusal that a test provokes, is not printed. */
+export const quiet = Layer.succeed(References.MinimumLogLevel, "None")
+
+export interface DoorOptions extends Partial<Pick<RpcSettings, "port" | "format" | "tokens" | "tls">> {
+  readonly limits?: Partial<RpcLimits>
+  /** Served instead of the world's. */
+  readonly ledger?: Ledger["Service"]
+}
+
+const hostOf = "127.0.0.1"
+
+/** Builds a layer in a scope of its own that ends with the caller's at the latest. */
+const build = Effect.fnUntraced(function* <A, E, R>(layer: Layer.Layer<A, E, R>) {
+  const scope = yield* Scope.fork(yield* Effect.scope)
+  const context = yield* Layer.buildWithMemoMap(Layer.fresh(layer), Layer.makeMemoMapUnsafe(), scope)
+  return { context, stop: Scope.close(scope, Exit.void) }
+})
+
+const inside = Effect.fnUntraced(function* (options: DoorOptions) {
+  return Layer.mergeAll(
+    LedgerRpcServer.guard({ tokens: options.tokens ?? [] }),
+    Layer.succeed(Ledger, options.ledger ?? (yield* Ledger))
+  ).pipe(Layer.provideMerge(limitsOf(options)), Layer.provideMerge(quiet))
+})
+
+const limitsOf = ({ limits }: DoorOptions) => Layer.succeed(RpcConfig, { ...defaultRpcLimits, ...limits })
+
+/** A TCP (or TLS) door; `stop` closes it as the end of its process would. */
+export const openTcp = Effect.fnUntraced(function* (options: DoorOptions = {}) {
+  const door = LedgerRpcServer.layerTcp({
+    host: hostOf,
+    port: options.port ?? 0,
+    format: options.format ?? "binary",
+    tls: options.tls
+  })
+  const { context, stop } = yield* build(Layer.provide(door, yield* inside(options)))
+  const { address } = Context.get(context, SocketServer.SocketServer)
+  if (address._tag === "UnixPathAddress") return yield* Effect.die(new Error("a TCP door has an IP address"))
+  const scheme = options.tls === undefined ? "tcp" : "tls"
+  return { port: address.port, url: `${scheme}://${hostOf}:${address.port}`, stop }
+})
+
+/** A WebSocket door on an HTTP server of its own. */
+export const openWebSocket = Effect.fnUntraced(function* (options: DoorOptions = {}) {
+  const server = HttpRouter.serve(LedgerRpcServer.layerWebSocket, { disableLogger: true }).pipe(
+    Layer.provideMerge(NodeHttpServer.layer(createServer, { port: options.port ?? 0, host: hostOf }))
+  )
+  const { context, stop } = yield* build(Layer.provide(server, yield* inside(options)))
+  const { address } = Context.get(context, HttpServer.HttpServer)
+  if (address._tag === "UnixPathAddress")
+    return yield* Effect.die(new Error("a WebSocket door has an IP address"))
+  return { port: address.port, url: `ws://${hostOf}:${address.port}/rpc`, stop }
+})
+
+/** A client, its `Ledger`, and the end of it. */
+export const connect = Effect.fnUntraced(function* (options: LedgerClientOptions) {
+  const { context, stop } = yield* build(LedgerClient.layer(options).pipe(Layer.provideMerge(quiet)))
+  return { ledger: Context.get(context, Ledger), client: Context.get(context, LedgerClient), stop }
+})
+
+/** The token of a name is the name with `secret-` before it. */
+export const tokenOf = (name: string) => Redacted.make(`secret-${name}`)
+
+export const token = (name: string, scopes: Token["scopes"], accounts?: ReadonlyArray<string>): Token => ({
+  name,
+  sha256: hashToken(`secret-${name}`),
+  scopes,
+  ...(accounts === undefined ? {} : { accounts })
+})
+
+export const memoryLedger = LedgerNode.layerMemory.pipe(Layer.provideMerge(quiet))
