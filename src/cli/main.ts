@@ -1,11 +1,14 @@
-/** The command line: arguments enter; exit code 0 (done), 1 (refused or failed) or 2 (wrong usage) leaves. */
+/**
+ * The command line: arguments enter; exit code 0 (done), 1 (refused or failed), 2 (wrong usage) or 130 (stopped by
+ * Ctrl-C or SIGTERM before it was done) leaves.
+ */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Config, Console, Effect, Exit, Layer, Logger, Predicate } from "effect"
 import { CliConfig, CliError, CliOutput, Command, GlobalFlag } from "effect/cli"
 import packageJson from "../../package.json" with { type: "json" }
 import { demo } from "./demo.ts"
 import { loadtest } from "./loadtest.ts"
-import { dev, migrate, serve } from "./nodes.ts"
+import { dev, migrate, Stopped, serve } from "./nodes.ts"
 import { balance, history, statement } from "./queries.ts"
 import { verify } from "./verify.ts"
 import { describeConfigError, ServicesUnknown } from "./Where.ts"
@@ -45,11 +48,19 @@ const report = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
   return Console.error(`chronicle: ${words === "" ? String(error) : words}`)
 }
 
+const stopped = { code: 130 }
+
 const program = Command.run(chronicle, { version: packageJson.version }).pipe(
   Effect.scoped,
   Effect.tapCause(report),
   Effect.provide(
-    Layer.mergeAll(NodeServices.layer, flags, presenter, Layer.succeed(Logger.LogToStderr, true))
+    Layer.mergeAll(
+      NodeServices.layer,
+      flags,
+      presenter,
+      Layer.succeed(Logger.LogToStderr, true),
+      Layer.succeed(Stopped, stopped)
+    )
   )
 )
 
@@ -57,7 +68,7 @@ NodeRuntime.runMain(program, {
   disableErrorReporting: true,
   teardown: (exit, onExit) => {
     if (Exit.isSuccess(exit)) return onExit(0)
-    if (Cause.hasInterruptsOnly(exit.cause)) return onExit(130)
+    if (Cause.hasInterruptsOnly(exit.cause)) return onExit(stopped.code)
     const error = Cause.squash(exit.cause)
     const isHelp = CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length === 0
     return onExit(isHelp ? 0 : isUsage(error) ? 2 : 1)

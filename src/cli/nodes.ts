@@ -1,5 +1,5 @@
 /** `migrate`, `serve` and `dev`: the services enter; databases at the current schema, or a running node, leave. */
-import { Effect, Layer, Redacted } from "effect"
+import { Context, Effect, Layer, Redacted } from "effect"
 import { Command, Flag } from "effect/cli"
 import * as Health from "../http/Health.ts"
 import { DevStack } from "../infra/dev/DevStack.ts"
@@ -34,11 +34,18 @@ const urlsOf = (services: Services): ReadonlyArray<readonly [string, string]> =>
   ["CHRONICLE_NATS_URL", services.natsUrl]
 ]
 
+/** The exit code of a command that is told to stop by Ctrl-C or SIGTERM; the shell's for an interrupted one. */
+export const Stopped = Context.Reference<{ code: number }>("chronicle/cli/Stopped", {
+  defaultValue: () => ({ code: 130 })
+})
+
 /** A node until it is told to stop; then what was accepted is answered first. `started` once it takes commands. */
 const runNode = Effect.fnUntraced(
   function* <E>(services: Services, started: Effect.Effect<void, E>) {
     yield* Layer.build(Health.layer.pipe(Layer.provide(LedgerNode.layer(services))))
     yield* started
+    // To be stopped is how a node ends when all is well.
+    ;(yield* Stopped).code = 0
     return yield* Effect.never
   },
   Effect.scoped,

@@ -1,11 +1,10 @@
 /** The words of a command line enter; the program's own process, what it printed and how it ended, leave. */
 import { spawn } from "node:child_process"
-import { existsSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { assert } from "@effect/vitest"
 import { Deferred, Effect, FileSystem, Redacted, Schedule, Stream } from "effect"
 import type { DevStackService } from "../../src/infra/dev/DevStack.ts"
-import { processesOf } from "./devStacks.ts"
+import { loopbackPort } from "../../src/infra/dev/LoopbackPort.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 
@@ -126,9 +125,10 @@ export const variablesOf = (stack: DevStackService): Readonly<Record<string, str
   CHRONICLE_NATS_URL: stack.natsUrl
 })
 
-/** Whether the process still is, and any that works on its data. */
-export const anyoneLeft = (running: Running, dataDir: string): boolean =>
-  existsSync(`/proc/${running.pid}`) || processesOf(dataDir).length > 0
+/** A port of 127.0.0.1 that nobody listened on a moment ago, as `CHRONICLE_HTTP_PORT`. */
+export const freeHttpPort = Effect.map(loopbackPort("HTTP"), (port) => ({
+  CHRONICLE_HTTP_PORT: String(port)
+}))
 
 /** A day of the format of examples/README.md in a file that goes with the scope. */
 export const dayFile = Effect.fnUntraced(function* (lines: ReadonlyArray<string>) {

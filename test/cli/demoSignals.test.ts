@@ -1,0 +1,73 @@
+/** A demo and a node in the foreground get Ctrl-C or SIGTERM; they end soon, leave nobody behind, and their data whole. */
+import { NodeServices } from "@effect/platform-node"
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { type Ended, freeHttpPort, jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
+import { freshDataDir, processesOf } from "../support/devStacks.ts"
+
+/** Longer than PostgreSQL and nats-server take on a busy machine, shorter than anybody's patience. */
+const soon = "20 seconds"
+
+const ended = (running: Running): Effect.Effect<Ended> =>
+  running.ended.pipe(
+    Effect.timeoutOrElse({
+      duration: soon,
+      orElse: () => Effect.die(`has not ended in ${soon}:\n${running.stderr()}`)
+    })
+  )
+
+layer(NodeServices.layer, { excludeTestServices: true })("Ctrl-C and SIGTERM", (it) => {
+  it.effect(
+    "end a demo in its middle with the shell's exit code, and the same demo goes on from there",
+    () =>
+      Effect.gen(function* () {
+        const dataDir = yield* freshDataDir
+        for (const name of ["SIGINT", "SIGTERM"] as const) {
+          const demo = yield* start(["demo", "--data", dataDir, "--rate", "400"])
+          yield* printed(demo, /^played /m)
+          yield* demo.signal(name)
+          const { code, stdout } = yield* ended(demo)
+          assert.strictEqual(code, 130, name)
+          assert.notInclude(stdout, "Verdicts")
+          assert.deepEqual(processesOf(dataDir), [], "every service ended before the demo did")
+        }
+        const whole = yield* run(["demo", "--data", dataDir, "--json"])
+        assert.strictEqual(whole.code, 0, whole.stderr)
+        const { ok, replayed, accepted } = jsonOf(whole)
+        assert.isTrue(ok)
+        assert.isAbove(Number(replayed), 33)
+        assert.strictEqual(Number(replayed) + Number(accepted), 2502)
+      }),
+    180_000
+  )
+
+  it.effect(
+    "end a node in the foreground, and its data can be asked",
+    () =>
+      Effect.gen(function* () {
+        const dataDir = yield* freshDataDir
+        for (const name of ["SIGINT", "SIGTERM"] as const) {
+          const dev = yield* start(["dev", "--data", dataDir], { env: yield* freeHttpPort })
+          yield* printed(dev, /Ctrl-C ends it/)
+          yield* dev.signal(name)
+          assert.strictEqual((yield* ended(dev)).code, 0, "that is how a node ends")
+          assert.deepEqual(processesOf(dataDir), [])
+        }
+        const verified = yield* run(["verify", "--data", dataDir, "--json"])
+        assert.strictEqual(verified.code, 0, verified.stderr)
+        assert.deepInclude(jsonOf(verified), { accounts: 0, ok: true })
+      }),
+    180_000
+  )
+
+  it.effect("end a demo that is still starting its services", () =>
+    Effect.gen(function* () {
+      const dataDir = yield* freshDataDir
+      const demo = yield* start(["demo", "--data", dataDir])
+      yield* printed(demo, /^Starting /m)
+      yield* demo.signal("SIGINT")
+      assert.strictEqual((yield* ended(demo)).code, 130)
+      assert.deepEqual(processesOf(dataDir), [])
+    })
+  )
+})
