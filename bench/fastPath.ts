@@ -54,7 +54,16 @@ export const measureFastPath = Effect.fnUntraced(function* (options: FastPathOpt
   const names = makeNames("bench", false)
   const draws = yield* makeDraws(1)
   const pace = { _tag: "Closed", concurrency: options.concurrency } as const
-  const settings = { accounts, pace, seconds: 0, seed: 1, repeats: 0, intruder: 0, readSide: false }
+  const settings = {
+    accounts,
+    pace,
+    seconds: 0,
+    seed: 1,
+    repeats: 0,
+    intruder: 0,
+    readSide: false,
+    patienceSeconds: 300
+  }
   const scenario = makeScenario({ ...settings, scenario: options.scenario }, names, draws)
   const prepared = Array.from({ length: accounts }, (_, index) => scenario.prepare(index)).flat()
   for (let start = 0; start < prepared.length; start += 5_000) {

@@ -45,7 +45,8 @@ export const makeChronicle = Effect.fnUntraced(function* (setting: Setting, nats
       seed: 1,
       repeats: 0,
       intruder: 0,
-      readSide: false
+      readSide: false,
+      patienceSeconds: 300
     }
     const driver = driverOf(Context.get(yield* Layer.build(writePath(names.run)), Dispatcher))
     // One source of command ids for both kinds.

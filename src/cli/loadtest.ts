@@ -19,6 +19,8 @@ export class LoadTestFailed extends Data.TaggedError("LoadTestFailed")<{ readonl
   }
 }
 
+/** Much more than the read model should need for what it has to catch up with. */
+const patienceSeconds = 600
 const concurrencyDefault = 1_024
 /** Commands of an open loop that may be under way at once: more than a node takes, so that it has to say so. */
 const outstandingMax = 40_000
@@ -118,7 +120,8 @@ const toSettings = Effect.fnUntraced(function* (asked: Asked) {
     seed,
     repeats,
     intruder,
-    readSide
+    readSide,
+    patienceSeconds
   } satisfies LoadSettings
 })
 

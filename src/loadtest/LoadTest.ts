@@ -24,8 +24,6 @@ import { driverOf, migrate, readSide, type ServiceUrls, stores, writePath } from
 const soloCommandsMax = 300
 const soloMsMax = 1_500
 const samplesEveryMs = 500
-/** How long the read model may take for what it has to catch up with: much more than it should. */
-const patienceSeconds = 600
 /** Commands of the probe are numbered from here, far above those of any scenario. */
 const probeCommands = 10 ** 12
 
@@ -68,7 +66,7 @@ const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: Servi
 
   const catchUp = (why: string) => {
     progress.say(`waiting for the read model ${why}`)
-    return awaitCaughtUp(names, scenario.accountsMax, acknowledged, `${patienceSeconds} seconds`)
+    return awaitCaughtUp(names, scenario.accountsMax, acknowledged, `${settings.patienceSeconds} seconds`)
   }
   const prepare = (driver: Driver, from: number, to: number) =>
     prepareAccounts(driver, scenario, acknowledged, { from, to }, (done) =>

@@ -28,4 +28,6 @@ export interface LoadSettings {
   readonly intruder: number
   /** False: relay and projections wait until the load is over. */
   readonly readSide: boolean
+  /** How long the read model may take to catch up before it is given up on. */
+  readonly patienceSeconds: number
 }

@@ -1,0 +1,192 @@
+/** Drivers that stall, refuse and lose answers, in virtual time: what the two loops make of them. */
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import type { Command } from "../../src/domain/Command.ts"
+import { type CommandError, Indeterminate, Overloaded } from "../../src/domain/Errors.ts"
+import type { CommandId } from "../../src/domain/Ids.ts"
+import type { Receipt } from "../../src/domain/Receipt.ts"
+import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
+import { runLoad } from "../../src/loadtest/Load.ts"
+import { Meter, summarize } from "../../src/loadtest/Meter.ts"
+import { makeNames } from "../../src/loadtest/Names.ts"
+import type { Pace } from "../../src/loadtest/Settings.ts"
+
+const names = makeNames("run", false)
+const noStats = {
+  batches: 0,
+  rows: 0,
+  rowsMax: 0,
+  conflicts: 0,
+  repeats: 0,
+  unknown: 0,
+  residents: 0,
+  inFlight: 0
+}
+
+/** Accepts, at versions 1, 2, 3 … of one account. */
+const makeTarget = () => {
+  let version = 0
+  return (command: Command): Receipt => {
+    version++
+    return {
+      commandId: command.commandId,
+      replayed: false,
+      recordedAt: 0,
+      postings: [{ account: names.account(0), version, hash: `hash of ${version}` }],
+      readToken: `${names.account(0)}@${version}`
+    }
+  }
+}
+
+const play = (
+  pace: Pace,
+  seconds: number,
+  dispatch: (command: Command) => Effect.Effect<Receipt, CommandError>
+) =>
+  Effect.gen(function* () {
+    const meter = new Meter()
+    const sent: Array<CommandId> = []
+    let count = 0
+    const running = yield* Effect.forkChild(
+      runLoad({
+        driver: {
+          dispatch: (command) => {
+            sent.push(command.commandId)
+            return dispatch(command)
+          },
+          dispatchMany: () => Effect.die("not used"),
+          stats: () => noStats
+        },
+        next: () => ({
+          _tag: "Deposit",
+          commandId: names.command(count++),
+          account: names.account(0),
+          amount: 1n
+        }),
+        pace,
+        seconds,
+        meter,
+        acknowledged: new Acknowledged(names, 1, false),
+        onAccepted: () => {}
+      })
+    )
+    yield* TestClock.adjust(`${seconds + 60} seconds`)
+    return { took: yield* Fiber.join(running), meter, sent }
+  })
+
+/** Stands still until a second has passed, then takes one millisecond a command. */
+const stalling = Effect.map(Clock.currentTimeMillis, (start) => {
+  const accept = makeTarget()
+  return (command: Command) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) =>
+      Effect.as(Effect.sleep(Math.max(1, start + 1_000 - now)), command)
+    ).pipe(Effect.map(accept))
+})
+
+describe("the open loop", () => {
+  it.effect("sends every command that is due, and counts a stall for each that it delayed", () =>
+    Effect.gen(function* () {
+      const dispatch = yield* stalling
+      const { meter, took } = yield* play(
+        { _tag: "Open", perSecond: 100, outstandingMax: 1_000 },
+        4,
+        dispatch
+      )
+      assert.strictEqual(meter.committed, 400)
+      assert.strictEqual(meter.unsent, 0)
+      assert.isAtLeast(took, 4)
+      const { p50, max } = summarize(meter.decided)
+      assert.isBelow(p50, 5)
+      // A quarter of the commands were due during the stall: the p90 waited through most of it.
+      assert.isAbove(summarize(meter.decided).p90, 500)
+      assert.isAtLeast(max, 990)
+    })
+  )
+
+  it.effect(
+    "times a command from when it was due, even where the bound on those under way held it back",
+    () =>
+      Effect.gen(function* () {
+        const dispatch = yield* stalling
+        const { meter } = yield* play({ _tag: "Open", perSecond: 100, outstandingMax: 10 }, 2, dispatch)
+        assert.strictEqual(meter.committed, 200)
+        // Only ten were sent during the stall, yet all hundred that were due count it.
+        assert.isAbove(summarize(meter.decided).p50, 1)
+        assert.isAbove(meter.decided.getValueAtPercentile(75) / 1_000, 400)
+      })
+  )
+
+  it.effect("says how many commands were due and never sent", () =>
+    Effect.gen(function* () {
+      const { meter } = yield* play({ _tag: "Open", perSecond: 100, outstandingMax: 10 }, 1, (command) =>
+        Effect.as(Effect.sleep("30 seconds"), makeTarget()(command))
+      )
+      assert.strictEqual(meter.committed, 10)
+      assert.strictEqual(meter.unsent, 90)
+    })
+  )
+
+  it.effect("takes Overloaded for an answer, and does not come back", () =>
+    Effect.gen(function* () {
+      const { meter, sent } = yield* play({ _tag: "Open", perSecond: 100, outstandingMax: 100 }, 1, () =>
+        Effect.fail(new Overloaded({ what: "this node", retryAfterMs: 10 }))
+      )
+      assert.strictEqual(meter.overloaded, 100)
+      assert.strictEqual(new Set(sent).size, 100)
+      assert.strictEqual(sent.length, 100)
+      assert.strictEqual(meter.decided.totalCount, 0)
+    })
+  )
+})
+
+describe("the closed loop", () => {
+  it.effect("has as many commands under way as it has clients", () =>
+    Effect.gen(function* () {
+      const accept = makeTarget()
+      let underWay = 0
+      let most = 0
+      const { meter } = yield* play({ _tag: "Closed", concurrency: 7 }, 1, (command) => {
+        most = Math.max(most, ++underWay)
+        return Effect.sleep(10).pipe(
+          Effect.map(() => {
+            underWay--
+            return accept(command)
+          })
+        )
+      })
+      assert.strictEqual(most, 7)
+      assert.strictEqual(meter.committed, 700)
+    })
+  )
+
+  it.effect("comes back with the same command when it was told that the node is full", () =>
+    Effect.gen(function* () {
+      const accept = makeTarget()
+      const refused = new Set<CommandId>()
+      const { meter, sent } = yield* play({ _tag: "Closed", concurrency: 1 }, 1, (command) => {
+        if (refused.has(command.commandId)) return Effect.as(Effect.sleep(1), accept(command))
+        refused.add(command.commandId)
+        return Effect.fail(new Overloaded({ what: "this node", retryAfterMs: 9 }))
+      })
+      assert.strictEqual(meter.committed, 100)
+      assert.strictEqual(meter.overloaded, 100)
+      assert.deepStrictEqual(sent.slice(0, 4), [0, 0, 1, 1].map(names.command))
+    })
+  )
+
+  it.effect("sends an id again whose outcome is unknown, until it is known", () =>
+    Effect.gen(function* () {
+      const accept = makeTarget()
+      let losses = 3
+      const { meter, sent } = yield* play({ _tag: "Closed", concurrency: 1 }, 1, (command) =>
+        losses-- > 0
+          ? Effect.fail(new Indeterminate({ commandId: command.commandId }))
+          : Effect.as(Effect.sleep(10), { ...accept(command), replayed: losses === -1 })
+      )
+      assert.strictEqual(meter.indeterminate, 3)
+      assert.deepStrictEqual(sent.slice(0, 4), [0, 0, 0, 0].map(names.command))
+      assert.strictEqual(meter.replayed, 1)
+    })
+  )
+})

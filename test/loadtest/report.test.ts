@@ -1,0 +1,157 @@
+/** Samples enter: the page is one file that needs no network, and a log without a terminal gets no escape codes. */
+import { assert, describe, it } from "@effect/vitest"
+import { Meter, percentiles, type Sample, summarize } from "../../src/loadtest/Meter.ts"
+import type { LoadOutcome } from "../../src/loadtest/Outcome.ts"
+import { makeProgress } from "../../src/loadtest/Progress.ts"
+import { renderReport } from "../../src/loadtest/Report.ts"
+
+const meterOf = (samples: number) => {
+  const meter = new Meter()
+  for (let index = 0; index < samples; index++) {
+    for (let ms = 1; ms <= 20; ms++) meter.accepted(false, ms)
+    meter.look((index + 1) * 500, { lagMs: index, rssMiB: 100 + index, waiting: 3 })
+  }
+  return meter
+}
+
+const outcomeOf = (meter: Meter, overrides: Partial<LoadOutcome> = {}): LoadOutcome => ({
+  scenario: "transfers-uniform",
+  accounts: 10,
+  nodes: 1,
+  concurrency: 4,
+  rate: null,
+  repeats: 0,
+  intruder: 0,
+  seed: 1,
+  readSide: "on",
+  seconds: 1,
+  committed: meter.committed,
+  committedPerSecond: meter.committed,
+  latencyMs: summarize(meter.decided),
+  fairness: 2,
+  rejected: 0,
+  rejections: {},
+  overloaded: 0,
+  overloadedMs: null,
+  unavailable: 0,
+  indeterminate: 0,
+  unresolved: 0,
+  unsent: 0,
+  conflicts: 0,
+  replayed: 0,
+  resentBatches: 0,
+  batch: { meanRows: 1, maxRows: 1 },
+  projection: { lagMsP50: 1, lagMsP99: 2, caughtUpAfterSeconds: 0.1 },
+  rssMiB: 100,
+  residents: 10,
+  cpuUsPerCommand: 10,
+  storeCommitMs: summarize(meter.decided),
+  soloMs: summarize(meter.decided),
+  eventStore: "PostgreSQL 18.4",
+  invariants: { I1: true, I2: true, I3: true, I4: true, I5: true, I6: true, I7: true, I8: true },
+  findings: [],
+  ok: true,
+  ...overrides
+})
+
+const page = (meter: Meter, overrides: Partial<LoadOutcome> = {}) =>
+  renderReport(
+    outcomeOf(meter, overrides),
+    { history: meter.history, percentiles: percentiles(meter.decided) },
+    "2026-11-25T00:00:00.000Z"
+  )
+
+describe("the report", () => {
+  it("is one page without a script and without anything from elsewhere", () => {
+    const html = page(meterOf(10))
+    assert.notMatch(html, /<script|<link|<img|<iframe|\bsrc=|\bhref=|url\(|@import|https?:/i)
+    assert.strictEqual(html.match(/<svg/g)?.length, 5)
+    // Every coordinate of every line is a number within the picture.
+    for (const [, points = ""] of html.matchAll(/points="([^"]*)"/g)) {
+      for (const point of points.split(" ")) {
+        const [x = Number.NaN, y = Number.NaN] = point.split(",").map(Number)
+        assert.isTrue(x >= 0 && x <= 860 && y >= 0 && y <= 300, point)
+      }
+    }
+  })
+
+  it("says which invariant is broken, and shows findings as text", () => {
+    const invariants = { I1: true, I2: false, I3: true, I4: true, I5: true, I6: true, I7: true, I8: true }
+    const html = page(meterOf(3), { invariants, ok: false, findings: ["I2: <b>off</b>"] })
+    assert.match(html, /I2: money is conserved<\/td><td class="no">BROKEN/)
+    assert.include(html, "I2: &lt;b&gt;off&lt;/b&gt;")
+    assert.notInclude(html, "<b>off")
+  })
+
+  it("can be made of a load in which nothing was committed", () => {
+    assert.notInclude(page(new Meter(), { committed: 0 }), "NaN")
+  })
+})
+
+describe("the meter", () => {
+  it("gives percentiles as they are, and the maximum exactly", () => {
+    const meter = new Meter()
+    for (let ms = 1; ms <= 1_000; ms++) meter.accepted(false, ms)
+    const { p50, p99, max } = summarize(meter.decided)
+    assert.closeTo(p50, 500, 2)
+    assert.closeTo(p99, 990, 2)
+    assert.closeTo(max, 1_000, 1)
+  })
+
+  it("keeps its history bounded, with the whole time in it", () => {
+    const { history } = meterOf(5_000)
+    assert.isAtMost(history.length, 600)
+    assert.isAbove(history.length, 200)
+    assert.closeTo(history.at(-1)?.at ?? 0, 2_500, 20)
+    assert.closeTo(history[0]?.at ?? 0, 0.5, 5)
+  })
+
+  it("does not let answers from memory flatter the distribution", () => {
+    const meter = new Meter()
+    meter.accepted(false, 100)
+    for (let index = 0; index < 1_000; index++) meter.accepted(true, 0.01)
+    assert.closeTo(summarize(meter.decided).p50, 100, 1)
+    assert.strictEqual(meter.replayed, 1_000)
+  })
+})
+
+describe("progress", () => {
+  const sample: Sample = {
+    at: 1,
+    committedPerSecond: 12_345,
+    overloadedPerSecond: 0,
+    p99Ms: 20,
+    lagMs: 5,
+    rssMiB: 100,
+    waiting: 1
+  }
+  const written = (isTerminal: boolean) => {
+    let text = ""
+    const progress = makeProgress(
+      isTerminal,
+      () => 60,
+      (part) => {
+        text += part
+      }
+    )
+    progress.say("opening accounts: 500 of 10000")
+    progress.say("opening accounts: 1000 of 10000")
+    for (let count = 0; count < 20; count++) progress.show(sample, 10)
+    progress.end()
+    return text
+  }
+
+  it("rewrites one line on a terminal, never wider than it", () => {
+    const text = written(true)
+    assert.strictEqual(text.split("\n").length, 2)
+    for (const line of text.split("\r\u001b[2K")) assert.isBelow(line.trimEnd().length, 60)
+  })
+
+  it("writes a few plain lines where there is no terminal", () => {
+    const text = written(false)
+    assert.notInclude(text, "\u001b")
+    assert.notInclude(text, "\r")
+    assert.strictEqual(text.trimEnd().split("\n").length, 3)
+    assert.include(text, "12,345/s")
+  })
+})

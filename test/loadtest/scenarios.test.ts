@@ -1,0 +1,145 @@
+/** Seeds and shares enter; what the scenarios draw is reproducible, and as skewed as it claims to be. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Result } from "effect"
+import { accountsOf, type Command, fromHost } from "../../src/domain/Command.ts"
+import { makeDraws, makeZipf } from "../../src/loadtest/Draws.ts"
+import { makeNames } from "../../src/loadtest/Names.ts"
+import { withRepeats } from "../../src/loadtest/Repeats.ts"
+import { makeScenario } from "../../src/loadtest/Scenario.ts"
+import { type ScenarioName, scenarioNames } from "../../src/loadtest/Settings.ts"
+
+const names = makeNames("run", true)
+
+const scenarioOf = (scenario: ScenarioName, seed: number) =>
+  Effect.map(makeDraws(seed), (draws) =>
+    makeScenario(
+      {
+        scenario,
+        accounts: 300,
+        pace: { _tag: "Closed", concurrency: 1 },
+        seconds: 1,
+        seed,
+        repeats: 0,
+        intruder: 0,
+        readSide: false,
+        patienceSeconds: 60
+      },
+      names,
+      draws
+    )
+  )
+
+const take = (next: () => Command, count: number) => Array.from({ length: count }, next)
+const indexesOf = (command: Command) => accountsOf(command).map((account) => names.indexOf(account) ?? -1)
+
+describe("scenarios", () => {
+  for (const name of scenarioNames) {
+    it.effect(`${name}: the same seed draws the same commands, another one others, all of them valid`, () =>
+      Effect.gen(function* () {
+        const first = take((yield* scenarioOf(name, 1)).next, 500)
+        const again = take((yield* scenarioOf(name, 1)).next, 500)
+        const other = take((yield* scenarioOf(name, 2)).next, 500)
+        assert.deepStrictEqual(first, again)
+        assert.notDeepEqual(first, other)
+        for (const command of first)
+          assert.isTrue(Result.isSuccess(fromHost(command)), JSON.stringify(command._tag))
+        assert.strictEqual(new Set(first.map((command) => command.commandId)).size, 500)
+      })
+    )
+  }
+
+  it.effect("every transfer of the hot scenario touches one account, in either direction", () =>
+    Effect.gen(function* () {
+      const commands = take((yield* scenarioOf("transfers-hot", 1)).next, 400)
+      for (const command of commands) assert.include(indexesOf(command), 0)
+      const outgoing = commands.filter((command) => indexesOf(command)[0] === 0).length
+      assert.isAbove(outgoing, 150)
+      assert.isBelow(outgoing, 250)
+    })
+  )
+
+  it.effect(
+    "the mix has every kind, journals of 3 to 5 legs that sum to zero, and transfers within one asset",
+    () =>
+      Effect.gen(function* () {
+        const scenario = yield* scenarioOf("mixed-zipf", 1)
+        assert.strictEqual(scenario.cold, 90)
+        const commands = take(scenario.next, 5_000)
+        const counts = new Map<string, number>()
+        const legCounts = new Set<number>()
+        for (const command of commands) {
+          counts.set(command._tag, (counts.get(command._tag) ?? 0) + 1)
+          if (command._tag === "Transfer") {
+            const [from = 0, to = 0] = indexesOf(command)
+            assert.strictEqual(from % 3, to % 3)
+            assert.notStrictEqual(from, to)
+          }
+          if (command._tag === "PostJournal") {
+            const sum = command.legs.reduce(
+              (total, leg) => total + (leg.side === "debit" ? -leg.amount : leg.amount),
+              0n
+            )
+            assert.strictEqual(sum, 0n)
+            legCounts.add(command.legs.length)
+            assert.strictEqual(new Set(command.legs.map((leg) => leg.account)).size, command.legs.length)
+          }
+        }
+        assert.sameMembers([...legCounts], [3, 4, 5])
+        for (const [kind, least] of Object.entries({
+          OpenAccount: 100,
+          Deposit: 800,
+          Withdraw: 600,
+          Transfer: 2_000
+        })) {
+          assert.isAtLeast(counts.get(kind) ?? 0, least, kind)
+        }
+      })
+  )
+})
+
+describe("Zipf's law", () => {
+  for (const exponent of [0.5, 0.9, 1, 1.3]) {
+    it.effect(`draws each of the first ranks as often as exponent ${exponent} says`, () =>
+      Effect.gen(function* () {
+        const size = 1_000
+        const count = 200_000
+        const draw = makeZipf(yield* makeDraws(7), size, exponent)
+        const seen = new Float64Array(size)
+        for (let index = 0; index < count; index++) {
+          const rank = draw()
+          seen[rank] = (seen[rank] ?? 0) + 1
+        }
+        let weights = 0
+        for (let rank = 1; rank <= size; rank++) weights += rank ** -exponent
+        for (const rank of [1, 2, 3, 10, 100, 1_000]) {
+          const expected = (count * rank ** -exponent) / weights
+          // Five standard deviations of a Poisson count.
+          assert.closeTo(seen[rank - 1] ?? 0, expected, 5 * Math.sqrt(expected), `rank ${rank}`)
+        }
+      })
+    )
+  }
+})
+
+describe("repeats", () => {
+  it.effect(
+    "sends so many of the commands again, as the very same object but for a few with another body",
+    () =>
+      Effect.gen(function* () {
+        const scenario = yield* scenarioOf("transfers-uniform", 1)
+        const commands = take(withRepeats(scenario.next, 0.2, yield* makeDraws(3)), 20_000)
+        const ids = new Map<string, Command>()
+        let same = 0
+        let changed = 0
+        for (const command of commands) {
+          const first = ids.get(command.commandId)
+          if (first === undefined) ids.set(command.commandId, command)
+          else if (first === command) same++
+          else changed++
+        }
+        assert.closeTo((same + changed) / commands.length, 0.2, 0.02)
+        assert.isAbove(changed, 20)
+        assert.isBelow(changed, 200)
+      })
+  )
+})
