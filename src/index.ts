@@ -19,7 +19,12 @@ export {
   openLayer,
   openLedger
 } from "./openLedger.ts"
-export { type ClientLimits, defaultClientLimits, type LedgerClientOptions } from "./rpc/ClientOptions.ts"
+export {
+  type ClientLimits,
+  clientConfig,
+  defaultClientLimits,
+  type LedgerClientOptions
+} from "./rpc/ClientOptions.ts"
 export { type ConnectLedgerConfig, connectLedger } from "./rpc/connectLedger.ts"
 export { LedgerClient } from "./rpc/LedgerClient.ts"
 export { LedgerRpc, NodeHealth } from "./rpc/LedgerRpc.ts"

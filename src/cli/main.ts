@@ -6,16 +6,34 @@ import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Config, Console, Effect, Exit, Layer, Logger, Predicate } from "effect"
 import { CliConfig, CliError, CliOutput, Command, GlobalFlag } from "effect/cli"
 import packageJson from "../../package.json" with { type: "json" }
+import { RpcSettingsInvalid } from "../rpc/RpcSettings.ts"
+import { deposit, open, transfer, withdraw } from "./commands.ts"
 import { demo } from "./demo.ts"
 import { loadtest } from "./loadtest.ts"
 import { dev, migrate, Stopped, serve } from "./nodes.ts"
 import { balance, history, statement } from "./queries.ts"
+import { token } from "./token.ts"
 import { verify } from "./verify.ts"
 import { describeConfigError, ServicesUnknown } from "./Where.ts"
 
 const chronicle = Command.make("chronicle").pipe(
   Command.withDescription("An event-sourced ledger: append-only, provable, fast"),
-  Command.withSubcommands([demo, dev, serve, migrate, balance, history, statement, verify, loadtest])
+  Command.withSubcommands([
+    demo,
+    dev,
+    serve,
+    migrate,
+    open,
+    deposit,
+    withdraw,
+    transfer,
+    balance,
+    history,
+    statement,
+    verify,
+    loadtest,
+    token
+  ])
 )
 
 /** `--version` belongs to `balance` (a version of the account), so the program's own is not built in. */
@@ -35,7 +53,10 @@ const presenter = CliOutput.layerPresenter({
 })
 
 const isUsage = (error: unknown): boolean =>
-  CliError.isCliError(error) || error instanceof ServicesUnknown || error instanceof Config.ConfigError
+  CliError.isCliError(error) ||
+  error instanceof ServicesUnknown ||
+  error instanceof Config.ConfigError ||
+  error instanceof RpcSettingsInvalid
 
 /** One line a person can act on; a defect keeps its trace. */
 const report = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {

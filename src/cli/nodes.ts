@@ -6,6 +6,8 @@ import { DevStack } from "../infra/dev/DevStack.ts"
 import { limitsFromEnvironment, type Services } from "../infra/Environment.ts"
 import { placeOf } from "../infra/Migrations.ts"
 import * as LedgerNode from "../LedgerNode.ts"
+import { type RpcSettings, readRpcSettings } from "../rpc/RpcSettings.ts"
+import { doors, rpcUrlOf } from "./doors.ts"
 import { makeStory, printJson } from "./Terminal.ts"
 import { dataFlag, environmentServices, jsonFlag, resolveStores } from "./Where.ts"
 
@@ -41,8 +43,8 @@ export const Stopped = Context.Reference<{ code: number }>("chronicle/cli/Stoppe
 
 /** A node until it is told to stop; then what was accepted is answered first. `started` once it takes commands. */
 const runNode = Effect.fnUntraced(
-  function* <E>(services: Services, started: Effect.Effect<void, E>) {
-    yield* Layer.build(Health.layer.pipe(Layer.provide(LedgerNode.layer(services))))
+  function* <E>(services: Services, rpc: RpcSettings, started: Effect.Effect<void, E>) {
+    yield* Layer.build(doors(rpc).pipe(Layer.provide(LedgerNode.layer(services))))
     yield* started
     // To be stopped is how a node ends when all is well.
     ;(yield* Stopped).code = 0
@@ -57,10 +59,15 @@ export const serve = Command.make(
   {},
   Effect.fnUntraced(function* () {
     const services = yield* environmentServices
+    const rpc = yield* readRpcSettings
     yield* Effect.logInfo(
       `node ${services.nodeName}: event store ${placeOf(services.eventStoreUrl)}, read model ${placeOf(services.readModelUrl)}`
     )
-    return yield* runNode(services, Effect.logInfo("ready: SIGTERM or Ctrl-C ends it"))
+    return yield* runNode(
+      services,
+      rpc,
+      Effect.logInfo(`ready, RPC at ${rpcUrlOf(rpc)}: SIGTERM or Ctrl-C ends it`)
+    )
   })
 ).pipe(Command.withDescription("Run one node against the services of the environment, in the foreground"))
 
@@ -74,6 +81,7 @@ export const dev = Command.make(
   },
   Effect.fnUntraced(function* ({ data }) {
     const story = makeStory(false)
+    const rpc = yield* readRpcSettings
     yield* story.line(`Starting PostgreSQL, JetStream and the event store in ${data} …`)
     const node = Effect.gen(function* () {
       const stack = yield* DevStack
@@ -83,10 +91,11 @@ export const dev = Command.make(
       const started = Effect.gen(function* () {
         yield* story.line("\nThe node is up. For other terminals:\n")
         for (const [variable, url] of urlsOf(services)) yield* story.line(`export ${variable}=${url}`)
+        yield* story.line(`export CHRONICLE_RPC_URL=${rpcUrlOf(rpc)}`)
         yield* story.line(`\nHealth: ${Health.urlOf(yield* Health.httpPort)}/health`)
         yield* story.line("Ctrl-C ends it; the data stay.")
       })
-      return yield* runNode(services, started)
+      return yield* runNode(services, rpc, started)
     })
     return yield* node.pipe(Effect.provide(DevStack.layer({ dataDir: data })))
   })

@@ -26,10 +26,7 @@ const health = HttpRouter.add(
   })
 )
 
-/**
- * `GET /ready`: 200 while commands can be taken, else 503 with the reasons. Trouble of the read side is told as
- * `degraded` and keeps no caller away: commands go on while JetStream or the read model is down.
- */
+/** `GET /ready`: 200 while commands can be taken and no projector is failing, else 503 with the reasons. */
 const ready = HttpRouter.add(
   "GET",
   "/ready",
@@ -37,14 +34,16 @@ const ready = HttpRouter.add(
     const ledger = yield* Ledger
     const projections = yield* ProjectionHealth
     const { trouble } = yield* ledger.stats
-    const reasons = trouble === undefined ? [] : [`event store: ${trouble}`]
-    const degraded = projections
-      .partitionsUnsafe()
-      .flatMap(({ partition, lastError }) =>
-        lastError === undefined ? [] : [`projection of partition ${partition}: ${lastError}`]
-      )
+    const reasons = [
+      ...(trouble === undefined ? [] : [`event store: ${trouble}`]),
+      ...projections
+        .partitionsUnsafe()
+        .flatMap(({ partition, lastError }) =>
+          lastError === undefined ? [] : [`projection of partition ${partition}: ${lastError}`]
+        )
+    ]
     return yield* HttpServerResponse.json(
-      { ready: reasons.length === 0, reasons, degraded },
+      { ready: reasons.length === 0, reasons },
       { status: reasons.length === 0 ? 200 : 503 }
     )
   })
@@ -64,15 +63,24 @@ const host = "127.0.0.1"
 
 export const urlOf = (port: number): string => `http://${host}:${port}`
 
-/** Serves both at `CHRONICLE_HTTP_PORT` (default 7080) of 127.0.0.1. */
-export const layer = Layer.unwrap(
-  Effect.map(httpPort, (port) =>
-    HttpRouter.serve(Layer.mergeAll(health, ready), { disableLogger: true }).pipe(
-      Layer.provide(NodeHttpServer.layer(createServer, { port, host })),
-      Layer.catchTag("ServeError", ({ cause }) => {
-        const reason = cause instanceof Error ? cause.message : String(cause)
-        return Layer.effectDiscard(new HttpPortUnusable({ port, reason }))
-      })
+/** Serves both, and further routes, at `CHRONICLE_HTTP_PORT` (default 7080) of 127.0.0.1. */
+export const layerWith = <R>(
+  routes: Layer.Layer<never, never, R>,
+  { messageBytesMax }: { readonly messageBytesMax: number }
+) =>
+  Layer.unwrap(
+    Effect.map(httpPort, (port) =>
+      HttpRouter.serve(Layer.mergeAll(health, ready, routes), { disableLogger: true }).pipe(
+        Layer.provide(
+          NodeHttpServer.layer(createServer, { port, host, websocket: { maxPayload: messageBytesMax } })
+        ),
+        Layer.catchTag("ServeError", ({ cause }) => {
+          const reason = cause instanceof Error ? cause.message : String(cause)
+          return Layer.effectDiscard(new HttpPortUnusable({ port, reason }))
+        })
+      )
     )
   )
-)
+
+/** Health alone. */
+export const layer = layerWith(Layer.empty, { messageBytesMax: 65_536 })

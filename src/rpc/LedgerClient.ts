@@ -1,5 +1,5 @@
 /** The URLs of nodes enter; the same `Ledger` as in process leaves, over RPC. */
-import { Clock, Context, Effect, Latch, Layer, Redacted, Result, type Stream } from "effect"
+import { Clock, type Config, Context, Effect, Latch, Layer, Redacted, Result, type Stream } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { Headers } from "effect/http"
 import type { RpcClientError } from "effect/rpc"
@@ -41,6 +41,12 @@ export class LedgerClient extends Context.Service<
     options: LedgerClientOptions
   ): Layer.Layer<Ledger | LedgerClient, LedgerUrlInvalid> =>
     Layer.effectContext(make(options)).pipe(Layer.provide(SecureRandom.layerWebCrypto))
+
+  /** Options from the environment: `clientConfig`. */
+  static readonly layerConfig = (
+    config: Config.Config<LedgerClientOptions>
+  ): Layer.Layer<Ledger | LedgerClient, LedgerUrlInvalid | Config.ConfigError> =>
+    Layer.unwrap(Effect.map(config, (options) => LedgerClient.layer(options)))
 }
 
 const unavailable = (what: string) => (standing: Standing) =>

@@ -35,7 +35,8 @@ const serialization = (format: RpcSettings["format"]) =>
 const calls = (format: RpcSettings["format"]) =>
   RpcServer.layer(LedgerRpc, { disableFatalDefects: true, spanPrefix: "LedgerRpc" }).pipe(
     Layer.provide(handlers),
-    Layer.provideMerge(connections.layer),
+    // Each door has connections of its own: one memoized for both would speak one format at both.
+    Layer.provideMerge(Layer.fresh(connections.layer)),
     Layer.provide(serialization(format))
   )
 

@@ -1,0 +1,34 @@
+/** What a person writes for an amount enters (`12.50`, `12.50 USD`, `12.50 USD/2`); minor units of an asset leave. */
+import { Result, Schema } from "effect"
+import { Asset, codeOf, type MoneyFault, parseDecimal } from "../domain/Money.ts"
+
+export interface MoneyText {
+  readonly decimal: string
+  /** `USD` or `USD/2`; undefined where only a number was given. */
+  readonly unit: string | undefined
+}
+
+const readAsset = Schema.decodeUnknownResult(Asset)
+
+export const parseMoneyText = (text: string): MoneyText | undefined => {
+  const match = /^(\d+(?:\.\d+)?)(?:\s+([A-Z][A-Z0-9]{0,11}(?:\/\d{1,2})?))?$/.exec(text.trim())
+  const [, decimal, unit] = match ?? []
+  return decimal === undefined ? undefined : { decimal, unit }
+}
+
+/** The asset that the text itself names in full; only then nobody need be asked for it. */
+export const assetIn = ({ unit }: MoneyText): Asset | undefined => {
+  if (unit === undefined || !unit.includes("/")) return undefined
+  const asset = readAsset(unit)
+  return Result.isSuccess(asset) ? asset.success : undefined
+}
+
+/** Minor units of the account's asset, or why the text does not name any. */
+export const unitsOf = (money: MoneyText, asset: Asset): Result.Result<bigint, string> => {
+  if (money.unit !== undefined && money.unit !== codeOf(asset) && money.unit !== asset)
+    return Result.fail(`the account holds ${asset}, not ${money.unit}`)
+  return Result.mapError(
+    parseDecimal(money.decimal, asset),
+    (fault: MoneyFault) => `${money.decimal} ${codeOf(asset)}: ${fault} (${asset})`
+  )
+}

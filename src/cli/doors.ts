@@ -1,0 +1,39 @@
+/** A running node enters; all that others reach it by leaves: health, RPC over TCP (or TLS) and over a WebSocket. */
+import { Data, Effect, Layer } from "effect"
+import * as Health from "../http/Health.ts"
+import * as LedgerRpcServer from "../rpc/LedgerRpcServer.ts"
+import { RpcConfig, rpcLimitsFromEnvironment } from "../rpc/RpcLimits.ts"
+import type { RpcSettings } from "../rpc/RpcSettings.ts"
+
+/** Nobody can be answered there; mostly because somebody else listens. */
+export class RpcPortUnusable extends Data.TaggedError("RpcPortUnusable")<{
+  readonly host: string
+  readonly port: number
+  readonly reason: string
+}> {
+  override get message() {
+    return `cannot listen on port ${this.port} of ${this.host} (${this.reason}): free it, or set CHRONICLE_RPC_PORT to another`
+  }
+}
+
+/** `tcp://127.0.0.1:7070`, as `CHRONICLE_RPC_URL` takes it. */
+export const rpcUrlOf = ({ host, port, tls }: RpcSettings): string =>
+  `${tls === undefined ? "tcp" : "tls"}://${host.includes(":") ? `[${host}]` : host}:${port}`
+
+export const doors = (settings: RpcSettings) => {
+  const { host, port } = settings
+  const tcp = LedgerRpcServer.layerTcp(settings).pipe(
+    Layer.catchTag("SocketServerError", ({ reason }) => {
+      const cause: unknown = reason.cause
+      const words = cause instanceof Error ? cause.message : String(cause)
+      return Layer.effectDiscard(new RpcPortUnusable({ host, port, reason: words }))
+    })
+  )
+  const http = Layer.unwrap(
+    Effect.map(RpcConfig, (limits) => Health.layerWith(LedgerRpcServer.layerWebSocket, limits))
+  )
+  return Layer.mergeAll(http, tcp).pipe(
+    Layer.provide(LedgerRpcServer.guard(settings)),
+    Layer.provide(rpcLimitsFromEnvironment)
+  )
+}
