@@ -10,6 +10,13 @@ import type { AccountId, Instant } from "../domain/Ids.ts"
 import { encodeContext, encodePayload, type StoredEvent, schemaVersionOf } from "../domain/StoredEvent.ts"
 import type { Leg, Ticket } from "./Ticket.ts"
 
+/** Another node that wants to decide on the account; told once that it may, or why not. */
+export interface Borrower {
+  readonly lease: string
+  readonly grant: (actor: AccountActor) => void
+  readonly refuse: (refusal: Exit.Exit<never, Unavailable>) => void
+}
+
 /**
  * The actor of one account. Its turn is a synchronous function (`takeTurn`): in one thread that serializes the
  * commands of an account, and the two sides of a transfer, without a lock to wait for or a deadlock to fear.
@@ -17,14 +24,22 @@ import type { Leg, Ticket } from "./Ticket.ts"
  */
 export class AccountActor {
   readonly id: AccountId
-  /** `gone` once it left memory: nobody may decide on it any more. */
-  phase: "loading" | "ready" | "gone" = "loading"
+  /**
+   * - `lending`: another node asked for it; nothing new is decided on it, and once all is settled it is lent;
+   * - `lent`: another node decides on it (see Lending.ts);
+   * - `gone`: it left memory, nobody may decide on it any more.
+   */
+  phase: "loading" | "ready" | "lending" | "lent" | "gone" = "loading"
   /** What the log holds. */
   committed: Head
   /** What the log will hold once everything decided so far is committed. */
   speculative: Head
   /** Tickets decided on it and not settled; it stays in memory while there are any. */
   uncommitted = 0
+  /** Tickets that wait for other accounts and need this one afterwards: meanwhile it is not lent. */
+  reservations = 0
+  /** Nodes that wait to borrow it, in order of arrival. */
+  borrowers: Array<Borrower> = []
   /** The batch that is being sent with rows of this account: never two at once. */
   flight: object | undefined
   mailbox: Array<Ticket> = []
@@ -42,7 +57,10 @@ export class AccountActor {
   }
 
   get isIdle(): boolean {
-    return this.phase === "ready" && this.uncommitted === 0 && this.mailbox.length === 0
+    return (
+      this.phase === "ready" &&
+      this.uncommitted + this.reservations + this.mailbox.length + this.borrowers.length === 0
+    )
   }
 
   /** Takes on the state read from the log; whatever it thought before is forgotten. */

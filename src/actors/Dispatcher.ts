@@ -12,27 +12,48 @@ import { makeCommitPipeline, type PipelineStats } from "./CommitPipeline.ts"
 import { CommitQueue } from "./CommitQueue.ts"
 import { watchDeadlines } from "./Deadlines.ts"
 import { LedgerClock } from "./LedgerClock.ts"
+import type { Lending } from "./Lending.ts"
+import type { Answer, NotMine } from "./Placement.ts"
+import { makeReception } from "./Reception.ts"
 import { makeRepeats } from "./Repeats.ts"
 import { type Settlement, Ticket } from "./Ticket.ts"
 import { makeTurns } from "./Turns.ts"
 import { indeterminate, UnderWay, unavailable } from "./UnderWay.ts"
 import { makeWriters } from "./Writers.ts"
 
-/** Commands of one `dispatchMany` that are admitted at once. */
-const chunkMax = 1_000
-
 /** This node's state, for health and reports. */
 export interface DispatcherStats extends PipelineStats {
   readonly inFlight: number
   readonly residents: number
+  /** Accounts of other nodes that this one decides on just now, or waits for. */
+  readonly borrowed: number
+  /** Accounts that were lent and not given back in time. */
+  readonly lapsed: number
+}
+
+/** This node's side of the conversation between nodes. */
+export interface Here {
+  readonly dispatch: (commands: ReadonlyArray<Command>) => Effect.Effect<ReadonlyArray<Answer>>
+  readonly head: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
+  readonly lend: Lending["lend"]
+  readonly takeBack: Lending["takeBack"]
+  /** Accounts are this node's from now on: what it remembers of them from before is old. */
+  readonly enter: (isArriving: (account: AccountId) => boolean) => void
+  /** Accounts are not this node's any more: waits, bounded, for what is under way on them, and forgets them. */
+  readonly leave: (isForeign: (account: AccountId) => boolean) => Effect.Effect<void>
+  /** Takes no further command, and waits until all that was accepted is answered. */
+  readonly close: Effect.Effect<void>
 }
 
 export class Dispatcher extends Context.Service<
   Dispatcher,
   {
-    /** Decides and commits one command. Interrupting the caller does not take the command back. */
+    /** Decides and commits one command, here or where its first account lives. Interrupting does not take it back. */
     readonly dispatch: (command: Command) => Effect.Effect<Receipt, CommandError>
-    /** An ordered batch of one caller: on every account in the given order, with a result for each. */
+    /**
+     * An ordered batch of one caller, with a result for each. Commands whose first accounts are of one group (see
+     * `Placement`) or all of this node take effect in the given order; between others there is no order.
+     */
     readonly dispatchMany: (
       commands: ReadonlyArray<Command>
     ) => Effect.Effect<ReadonlyArray<Result.Result<Receipt, CommandError>>>
@@ -41,6 +62,8 @@ export class Dispatcher extends Context.Service<
     /** The earliest instant at which something of the account (or of any) is decided and not settled. */
     readonly openSince: (account?: AccountId) => Instant | undefined
     readonly stats: () => DispatcherStats
+    /** What other nodes ask of this one. */
+    readonly here: Here
   }
 >()("chronicle/actors/Dispatcher") {
   /** `node` names this process in the writers it registers. */
@@ -54,11 +77,12 @@ const make = Effect.fnUntraced(function* (node: string) {
   const underWay = new UnderWay()
   let isClosing = false
 
-  const overloaded = (what: string) => {
+  const overload = (what: string) => {
     const waiting = 1 + queue.size / limits.batchRowsMax
     const retryAfterMs = Math.ceil(Math.min(pipeline.stats.commitMs * waiting, limits.commandDeadlineMs))
-    return Exit.fail(new Overloaded({ what, retryAfterMs }))
+    return new Overloaded({ what, retryAfterMs })
   }
+  const overloaded = (what: string) => Exit.fail(overload(what))
 
   const writers = yield* makeWriters(node, () => underWay.openSince())
 
@@ -93,6 +117,7 @@ const make = Effect.fnUntraced(function* (node: string) {
       } else {
         // An id that was accepted once keeps its outcome for ever, whatever today's state says (I4).
         ticket.phase = "waiting"
+        ticket.letGo()
         repeats.lookUp(ticket)
       }
       turns.reloadIfLanded(ticket.accounts)
@@ -100,6 +125,7 @@ const make = Effect.fnUntraced(function* (node: string) {
     onLost: (ticket) => underWay.finish(ticket, indeterminate(ticket)),
     onRepeat: (ticket) => {
       ticket.isRepeat = true
+      ticket.letGo()
       repeats.noteStorm(clock.nowUnsafe())
       repeats.lookUp(ticket)
       turns.reloadIfLanded(ticket.accounts)
@@ -138,55 +164,28 @@ const make = Effect.fnUntraced(function* (node: string) {
   }
 
   const deadlines = yield* watchDeadlines(underWay, queue, turns, pipeline.stats)
-
-  // Added last, so it runs first: what was accepted is answered before the lanes stop.
-  yield* Effect.addFinalizer(() => {
+  const close = Effect.suspend(() => {
     isClosing = true
     return deadlines.drain
   })
+  // Added last, so it runs first: what was accepted is answered before the lanes stop.
+  yield* Effect.addFinalizer(() => close)
 
-  /** Waits until the accounts are in memory, so that a batch is decided in its order. */
-  const warm = (commands: ReadonlyArray<Command>) => {
-    const cold = new Set<AccountId>()
-    for (const command of commands) {
-      for (const id of accountsOf(command)) if (turns.residents.peek(id)?.phase !== "ready") cold.add(id)
-    }
-    return Effect.forEach(cold, (id) => Effect.ignore(turns.head(id)), {
-      concurrency: "unbounded",
-      discard: true
-    })
-  }
-
-  const dispatchMany = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
-    const results: Array<Effect.Effect<Result.Result<Receipt, CommandError>>> = []
-    for (let start = 0; start < commands.length; start += chunkMax) {
-      const chunk = commands.slice(start, start + chunkMax)
-      yield* warm(chunk)
-      results.push(...chunk.map((command) => Effect.result(begin(command))))
-    }
-    return yield* Effect.all(results)
-  })
-
-  /** Admits a command now; the effect waits for what came of it. */
-  const begin = (command: Command): Effect.Effect<Receipt, CommandError> => {
-    let settled: Settlement | undefined
-    let waiting: ((settlement: Settlement) => void) | undefined
-    admit(command, (settlement) => {
-      settled = settlement
-      waiting?.(settlement)
-    })
-    return Effect.callback<Receipt, CommandError>((resume) => {
-      if (settled !== undefined) resume(settled)
-      else waiting = resume
-    })
-  }
+  const reception = yield* makeReception({ admit, underWay, turns, overload })
 
   return Dispatcher.of({
-    dispatch: (command) => Effect.callback<Receipt, CommandError>((resume) => admit(command, resume)),
-    dispatchMany,
-    head: turns.head,
+    dispatch: reception.dispatch,
+    dispatchMany: reception.dispatchMany,
+    head: reception.head,
     openSince: (account) => underWay.openSince(account),
-    stats: () => ({ ...pipeline.stats, inFlight: underWay.size, residents: turns.residents.size() })
+    stats: () => ({
+      ...pipeline.stats,
+      inFlight: underWay.size + reception.away(),
+      residents: turns.residents.size(),
+      borrowed: turns.borrowing.size(),
+      lapsed: turns.lending.lapsed()
+    }),
+    here: { ...reception.here, close }
   })
 })
 

@@ -25,6 +25,10 @@ export interface Residents {
    * own still in flight only the forgetting happens: to be called again when the last of them is settled.
    */
   readonly reload: (actor: AccountActor) => void
+  /** Forgets those idle accounts that are not this node's any more; answers how many others are in use. */
+  readonly dropForeign: (isForeign: (id: AccountId) => boolean) => number
+  /** Accounts came (back) to this node: what it remembers of them may be old. */
+  readonly distrust: (isArriving: (id: AccountId) => boolean) => void
   readonly size: () => number
 }
 
@@ -150,12 +154,30 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
   })
   yield* passivateIdle.pipe(Effect.delay(limits.idleMs / 2), Effect.forever, Effect.forkScoped)
 
+  const reload = (actor: AccountActor): void => {
+    actor.phase = "loading"
+    if (actor.uncommitted === 0) want(actor)
+  }
+
   return {
     get,
     peek: (id) => actors.get(id),
-    reload: (actor) => {
-      actor.phase = "loading"
-      if (actor.uncommitted === 0) want(actor)
+    reload,
+    dropForeign: (isForeign) => {
+      let inUse = 0
+      for (const actor of actors.values()) {
+        if (!isForeign(actor.id)) continue
+        if (actor.isIdle) passivate(actor)
+        else inUse++
+      }
+      return inUse
+    },
+    distrust: (isArriving) => {
+      for (const actor of actors.values()) {
+        if (!isArriving(actor.id)) continue
+        if (actor.isIdle) passivate(actor)
+        else reload(actor)
+      }
     },
     size: () => actors.size
   } satisfies Residents

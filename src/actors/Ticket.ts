@@ -24,6 +24,16 @@ export interface Leg {
  */
 export type TicketPhase = "waiting" | "queued" | "flying" | "settled"
 
+/** An account that a ticket keeps from others; see Enlistment.ts for the order in which it may. */
+export interface Hold {
+  readonly actor: AccountActor
+  /** False once the account may have been decided on by others: the ticket must begin again. */
+  readonly isGood: (nowMs: number) => boolean
+  /** Held until the ticket is decided, or until its outcome is known. */
+  readonly until: "decided" | "settled"
+  readonly letGo: () => void
+}
+
 export type Settlement = Exit.Exit<Receipt, CommandError>
 
 interface Waiter {
@@ -51,13 +61,46 @@ export class Ticket {
   isRepeat = false
   /** The log was asked, and does not hold its id. */
   isNew = false
+  /** The accounts it keeps from others, in the order of their ids; few tickets need any. */
+  holds: ReadonlyArray<Hold> = []
   #waiters: Array<Waiter> = []
+  #order: ReadonlyArray<AccountId> | undefined
+  #onDecided: Array<() => void> = []
 
   constructor(command: Command, commandHash: string, deadline: Instant) {
     this.command = command
     this.commandHash = commandHash
     this.accounts = accountsOf(command)
     this.deadline = deadline
+  }
+
+  /** Its accounts in the one order in which all nodes take hold of them. */
+  get order(): ReadonlyArray<AccountId> {
+    this.#order ??= [...new Set(this.accounts)].sort()
+    return this.#order
+  }
+
+  /** Lets go of the accounts it holds: all of them, or those that it needed for the decision alone. */
+  letGo(until: Hold["until"] | "all" = "all"): void {
+    const { holds } = this
+    if (holds.length === 0) return
+    const isOver = (hold: Hold) => until === "all" || hold.until === until
+    this.holds = holds.filter((hold) => !isOver(hold))
+    for (const hold of holds) if (isOver(hold)) hold.letGo()
+  }
+
+  /** Calls back once it is decided or settled, at once if it is. */
+  whenDecided(resume: () => void): void {
+    if (this.phase === "waiting") this.#onDecided.push(resume)
+    else resume()
+  }
+
+  /** Its phase is not `waiting` any more. */
+  noteDecided(): void {
+    if (this.#onDecided.length === 0) return
+    const resumes = this.#onDecided
+    this.#onDecided = []
+    for (const resume of resumes) resume()
   }
 
   /** The first caller; its patience is the ticket's. */

@@ -1,12 +1,16 @@
-/** Tickets enter; each takes its turn as soon as all its actors are in memory, and leaves for the commit queue. */
-import { Effect, Exit, Result } from "effect"
+/** Tickets enter; each takes its turn as soon as all its actors are at hand, and leaves for the commit queue. */
+import { Clock, Effect, Exit, Result } from "effect"
 import type { Unavailable } from "../domain/Errors.ts"
 import type { BrokenLog, Head } from "../domain/Head.ts"
-import type { AccountId } from "../domain/Ids.ts"
+import type { AccountId, Instant } from "../domain/Ids.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
 import { type AccountActor, takeTurn } from "./AccountActor.ts"
+import { makeBorrowing } from "./Borrowing.ts"
 import type { CommitQueue } from "./CommitQueue.ts"
+import { makeEnlistment } from "./Enlistment.ts"
 import { LedgerClock } from "./LedgerClock.ts"
+import { makeLending } from "./Lending.ts"
+import { Placement } from "./Placement.ts"
 import { makeResidents } from "./Residents.ts"
 import type { Settlement, Ticket } from "./Ticket.ts"
 import { type UnderWay, unavailable } from "./UnderWay.ts"
@@ -29,28 +33,47 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
   const { queue, underWay } = options
   const limits = yield* LedgerConfig
   const clock = yield* LedgerClock
+  const wall = yield* Clock.Clock
+  const placement = yield* Placement
 
-  /** Finds the actors of a ticket; decides it when all are ready, else leaves it with the first that is not. */
+  /** Finds the actors of a ticket; decides it when all may be decided on, else leaves it where it will be told. */
   const route = (ticket: Ticket): void => {
     if (ticket.phase === "settled") return
     const refusal = options.refusal()
     if (refusal !== undefined) return underWay.giveUp(ticket, "this node", refusal)
     const now = clock.nowUnsafe()
-    const actors: Array<AccountActor> = []
-    for (const id of ticket.accounts) {
-      const actor = residents.get(id, now)
-      if (actor === undefined) return underWay.finish(ticket, options.overloaded("memory for accounts"))
-      actors.push(actor)
-    }
-    const loading = actors.find((actor) => actor.phase !== "ready")
-    if (loading !== undefined) {
-      loading.mailbox.push(ticket)
-      return
-    }
+    const found = ticket.holds.length === 0 ? atHand(ticket, now) : "elsewhere"
+    if (found === "waits") return
+    const actors = found === "elsewhere" ? enlistment.enlist(ticket, now) : found
+    if (actors === undefined) return
     const turn = Result.try(() => takeTurn(ticket, actors, now))
     if (Result.isFailure(turn)) return crash(ticket, actors, turn.failure)
     queue.push(ticket)
+    ticket.letGo("decided")
+    ticket.noteDecided()
     options.onQueued()
+  }
+
+  /** The common case: all accounts are ours, and in memory or about to be. */
+  const atHand = (ticket: Ticket, now: Instant): ReadonlyArray<AccountActor> | "waits" | "elsewhere" => {
+    const actors: Array<AccountActor> = []
+    let loading: AccountActor | undefined
+    for (const id of ticket.accounts) {
+      if (!placement.owns(id)) return "elsewhere"
+      const actor = residents.get(id, now)
+      if (actor === undefined) return noRoom(ticket)
+      if (actor.phase === "lending" || actor.phase === "lent") return "elsewhere"
+      if (actor.phase !== "ready") loading ??= actor
+      actors.push(actor)
+    }
+    if (loading === undefined) return actors
+    loading.mailbox.push(ticket)
+    return "waits"
+  }
+
+  const noRoom = (ticket: Ticket): "waits" => {
+    underWay.finish(ticket, options.overloaded("memory for accounts"))
+    return "waits"
   }
 
   /** Let it crash: the actors are rebuilt from the log, what waited on them is decided again. */
@@ -58,34 +81,57 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
     ticket.attempts++
     const stale = new Set(actors)
     const evicted = queue.evict((one) => one.touched.some((actor) => stale.has(actor)))
-    for (const actor of stale) residents.reload(actor)
+    for (const actor of stale) reload(actor)
     if (ticket.attempts >= defectsMax) underWay.finish(ticket, Exit.die(defect))
-    for (const one of [...evicted, ticket]) route(one)
+    for (const one of [...evicted, ticket]) {
+      one.letGo()
+      route(one)
+    }
   }
 
   const residents = yield* makeResidents({
-    onReady: (actor) => {
-      const { mailbox, readers } = actor
-      actor.mailbox = []
-      actor.readers = new Set()
-      for (const ticket of mailbox) route(ticket)
-      for (const reader of readers) reader(Exit.succeed(actor.committed))
-    },
+    onReady: (actor) => onReady(actor),
     onBroken: (actor, broken: BrokenLog) => {
       const failure = unavailable(`account ${actor.id}`, broken.message)
       for (const ticket of actor.mailbox) underWay.finish(ticket, failure)
       for (const reader of actor.readers) reader(failure)
+      for (const borrower of actor.borrowers) borrower.refuse(failure)
     },
     onUnavailable: (reason) => {
       underWay.trouble = reason
     }
   })
 
-  /** Lets actors that wait for their last ticket in flight be rebuilt, now that one more has landed. */
+  /** What waits on an actor is decided, in order; then it may be lent. */
+  const onReady = (actor: AccountActor): void => {
+    const { mailbox, readers } = actor
+    actor.mailbox = []
+    actor.readers = new Set()
+    for (const ticket of mailbox) route(ticket)
+    for (const reader of readers) reader(Exit.succeed(actor.committed))
+    lending.look(actor)
+  }
+
+  const lending = yield* makeLending(residents, onReady)
+  const borrowing = yield* makeBorrowing({
+    onReady: route,
+    onRefused: (ticket, refusal) =>
+      refusal._tag === "Unavailable"
+        ? underWay.giveUp(ticket, refusal.what, refusal.reason)
+        : underWay.finish(ticket, Exit.fail(refusal))
+  })
+  const enlistment = makeEnlistment({ placement, residents, lending, borrowing, wall, noRoom })
+
+  const reload = (actor: AccountActor): void => {
+    if (!borrowing.breakOff(actor)) residents.reload(actor)
+  }
+
+  /** Lets actors that wait for their last ticket in flight be rebuilt, or lent, now that one more has landed. */
   const reloadIfLanded = (ids: ReadonlyArray<AccountId>): void => {
     for (const id of ids) {
       const actor = residents.peek(id)
       if (actor?.phase === "loading" && actor.uncommitted === 0) residents.reload(actor)
+      else if (actor?.phase === "lending") lending.look(actor)
     }
   }
 
@@ -93,7 +139,7 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
     Effect.callback<Head, Unavailable>((resume) => {
       const actor = residents.get(account, clock.nowUnsafe())
       if (actor === undefined) return resume(unavailable("this node", "memory for accounts is full"))
-      if (actor.phase === "ready") return resume(Exit.succeed(actor.committed))
+      if (actor.phase === "ready" || actor.phase === "lending") return resume(Exit.succeed(actor.committed))
       actor.readers.add(resume)
       return Effect.sync(() => actor.readers.delete(resume))
     }).pipe(
@@ -105,14 +151,17 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
 
   return {
     residents,
+    lending,
+    borrowing,
     route,
     reloadIfLanded,
     /** The committed head of an account, from its actor. */
     head,
     /** Decides evicted tickets again, in their order, after the stale actors are rebuilt. */
     again: (tickets: ReadonlyArray<Ticket>, stale: ReadonlySet<AccountActor>): void => {
-      for (const actor of stale) residents.reload(actor)
+      for (const actor of stale) reload(actor)
       for (const ticket of tickets) {
+        ticket.letGo()
         reloadIfLanded(ticket.accounts)
         if (ticket.attempts <= limits.redecideMax) route(ticket)
         else {

@@ -35,6 +35,8 @@ export class UnderWay {
     if (ticket.phase === "settled") return
     ticket.phase = "settled"
     this.#tickets.delete(ticket.command.commandId)
+    ticket.letGo()
+    ticket.noteDecided()
     ticket.answer(settlement)
   }
 
