@@ -41,23 +41,35 @@ export interface LedgerNode {
   readonly stop: Effect.Effect<void>
 }
 
+const past = TimeTravel.layer.pipe(
+  Layer.provideMerge(Layer.mergeAll(ClosedInstants.layer, Snapshotter.layer))
+)
+
 const services = (name: string) =>
   Dispatcher.layer(name).pipe(
-    Layer.provideMerge(TimeTravel.layer),
-    Layer.provideMerge(
-      Layer.mergeAll(ClosedInstants.layer, Snapshotter.layer, LedgerClock.layer, CommitFeed.layer)
-    )
+    Layer.provideMerge(past),
+    Layer.provideMerge(Layer.mergeAll(LedgerClock.layer, CommitFeed.layer))
   )
 
-/** A node of its own, sharing nothing with others but the store; it ends with the scope at the latest. */
-export const startNode = Effect.fnUntraced(function* (name: string, options: NodeOptions = {}) {
-  const scope = yield* Scope.fork(yield* Effect.scope)
-  const outside = Layer.mergeAll(
+const outsideOf = Effect.fnUntraced(function* (options: NodeOptions) {
+  return Layer.mergeAll(
     Layer.succeed(EventStore, options.store ?? (yield* EventStore)),
     Layer.succeed(Snapshots, options.snapshots ?? (yield* Snapshots)),
     Layer.succeed(LedgerConfig, { ...defaultLimits, ...options.limits })
   )
-  const node = Layer.provide(services(name), outside)
+})
+
+/** Answers questions about the past beside the nodes, without being one. */
+export const startReader = Effect.fnUntraced(function* (options: NodeOptions = {}) {
+  const reader = Layer.provide(past, yield* outsideOf(options))
+  const context = yield* Layer.buildWithMemoMap(reader, Layer.makeMemoMapUnsafe(), yield* Effect.scope)
+  return yield* Effect.provide(TimeTravel, context)
+})
+
+/** A node of its own, sharing nothing with others but the store; it ends with the scope at the latest. */
+export const startNode = Effect.fnUntraced(function* (name: string, options: NodeOptions = {}) {
+  const scope = yield* Scope.fork(yield* Effect.scope)
+  const node = Layer.provide(services(name), yield* outsideOf(options))
   const context = yield* Layer.buildWithMemoMap(node, Layer.makeMemoMapUnsafe(), scope)
   const dispatcher = yield* Effect.provide(Dispatcher, context)
   return {
