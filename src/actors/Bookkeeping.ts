@@ -2,13 +2,14 @@
 import { Clock, Context, Effect, Layer } from "effect"
 import type { Posted } from "../domain/Books.ts"
 import { fold } from "../domain/BooksFold.ts"
-import type { AccountId } from "../domain/Ids.ts"
-import { partitionOf } from "../domain/Partition.ts"
+import type { AccountId, Version } from "../domain/Ids.ts"
 import type { StoredEvent } from "../domain/StoredEvent.ts"
 import { EventStore, StoreUnavailable } from "../infra/EventStore.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
-import { type BooksBatch, type Checkpoint, type Parked, ReadModel } from "../infra/ReadModel.ts"
+import { type Checkpoint, type Parked, type ProjectionModel, ReadModel } from "../infra/ReadModel.ts"
 import { ReadSideConfig } from "../infra/ReadSideConfig.ts"
+import { toBatch } from "./Batch.ts"
+import { makeSkip, type SkipRefused } from "./Skip.ts"
 
 /** What one call did. */
 export interface Projected {
@@ -40,21 +41,30 @@ export class Bookkeeping extends Context.Service<
     readonly catchUp: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<number, StoreUnavailable>
     /** Takes over what other processes parked or released. */
     readonly refreshParked: Effect.Effect<void, StoreUnavailable>
+    /**
+     * Leaves out for ever the event that an account is parked at, records that, and goes on after it. What the
+     * event did to the balance is kept where it can be read. Refused where the account is not parked there, or
+     * where the event is its first and cannot be read: there is no balance to go on from.
+     */
+    readonly skipParked: (
+      account: AccountId,
+      version: Version
+    ) => Effect.Effect<void, SkipRefused | StoreUnavailable>
     /** Tries parked accounts again, all unless some are named; answers those that still cannot go on. */
     readonly retryParked: (
       accounts?: ReadonlyArray<AccountId>
     ) => Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
   }
 >()("chronicle/actors/Bookkeeping") {
+  /** Of the books; other projections make their own over their tables. */
   static readonly layer = Layer.effect(
     Bookkeeping,
-    Effect.suspend(() => makeBookkeeping)
+    Effect.suspend(() => Effect.flatMap(ReadModel, makeBookkeeping))
   )
 }
 
-const makeBookkeeping = Effect.gen(function* () {
+export const makeBookkeeping = Effect.fnUntraced(function* (readModel: ProjectionModel) {
   const store = yield* EventStore
-  const readModel = yield* ReadModel
   const { partitions } = yield* LedgerConfig
   const limits = yield* ReadSideConfig
   /** Rows of these are dropped: they are read from the log when the account is released. */
@@ -72,9 +82,11 @@ const makeBookkeeping = Effect.gen(function* () {
   /** Halves a batch that the database refuses until the guilty row is alone, and parks its account. */
   const write = (
     posted: ReadonlyArray<Posted>,
-    checkpoint: Checkpoint | undefined
-  ): Effect.Effect<boolean, StoreUnavailable> =>
-    Effect.catchTag(readModel.apply(toBatch(posted, checkpoint, partitions)), "RowsRefused", (refused) => {
+    checkpoint: Checkpoint | undefined,
+    generation: number
+  ): Effect.Effect<boolean, StoreUnavailable> => {
+    const batch = { ...toBatch(posted, checkpoint, partitions), generation }
+    return Effect.catchTag(readModel.apply(batch), "RowsRefused", (refused) => {
       const [only] = posted
       if (only === undefined) return Effect.die(refused)
       if (posted.length === 1) {
@@ -84,15 +96,16 @@ const makeBookkeeping = Effect.gen(function* () {
       const middle = Math.floor(posted.length / 2)
       const secondHalf = Effect.suspend(() => {
         const rest = posted.slice(middle).filter(({ head }) => !parked.has(head.account.id))
-        return write(rest, checkpoint)
+        return write(rest, checkpoint, generation)
       })
-      return Effect.flatMap(write(posted.slice(0, middle), undefined), (written) =>
+      return Effect.flatMap(write(posted.slice(0, middle), undefined, generation), (written) =>
         written ? secondHalf : Effect.succeed(false)
       )
     })
+  }
 
   /** Runs a step that answers `undefined` when another projector moved its accounts meanwhile, until it does not. */
-  const settled = Effect.fnUntraced(function* <A>(attempt: Effect.Effect<A | undefined, StoreUnavailable>) {
+  const settled = Effect.fnUntraced(function* <A, E>(attempt: Effect.Effect<A | undefined, E>) {
     for (let tries = 0; tries <= limits.contendedMax; tries++) {
       const done = yield* attempt
       if (done !== undefined) return done
@@ -102,11 +115,11 @@ const makeBookkeeping = Effect.gen(function* () {
 
   /** One step of `catchUp`: answers how many events were projected, and which accounts may have more. */
   const advance = Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
-    const heads = yield* readModel.heads(accounts)
+    const { heads, generation } = yield* readModel.look(accounts)
     const from = accounts.map((account) => ({ account, after: heads.get(account)?.account.version ?? 0 }))
     const rows = yield* store.readStreams(from, limits.projectEventsMax)
     const { posted, broken } = fold(heads, rows)
-    if (posted.length > 0 && !(yield* write(posted, undefined))) return undefined
+    if (posted.length > 0 && !(yield* write(posted, undefined, generation))) return undefined
     for (const { account, version, reason } of broken) {
       yield* park({ account: account as AccountId, version, reason }) // one of `accounts`
     }
@@ -133,10 +146,11 @@ const makeBookkeeping = Effect.gen(function* () {
     checkpoint: Checkpoint | undefined
   ) {
     const wanted = rows.filter((row) => !parked.has(row.accountId))
-    const heads = yield* readModel.heads([...new Set(wanted.map((row) => row.accountId))])
+    const accounts = [...new Set(wanted.map((row) => row.accountId))]
+    const { heads, generation } = yield* readModel.look(accounts)
     const folded = fold(heads, wanted)
     if (folded.posted.length === 0 && checkpoint === undefined) return folded
-    return (yield* write(folded.posted, checkpoint)) ? folded : undefined
+    return (yield* write(folded.posted, checkpoint, generation)) ? folded : undefined
   })
 
   const project = Effect.fnUntraced(function* (
@@ -174,27 +188,7 @@ const makeBookkeeping = Effect.gen(function* () {
     return yield* readModel.parked
   })
 
-  return { project, catchUp, refreshParked, retryParked }
-})
+  const skipParked = makeSkip({ store, readModel, settled, release })
 
-/** The rows of a run of postings, in order of account and version, as one batch. */
-export const toBatch = (
-  posted: ReadonlyArray<Posted>,
-  checkpoint: Checkpoint | undefined,
-  partitions: number
-): BooksBatch => {
-  const moves = new Map<AccountId, BooksBatch["moves"][number]>()
-  const contras: Array<BooksBatch["contras"][number]> = []
-  for (const { head, contra } of posted) {
-    const { id, version } = head.account
-    moves.set(id, { from: moves.get(id)?.from ?? version - 1, head })
-    if (contra !== undefined) contras.push({ ...contra, partition: partitionOf(id, partitions) })
-  }
-  return {
-    moves: [...moves.values()],
-    lines: posted.map(({ line }) => line),
-    transfers: posted.flatMap(({ transfer }) => (transfer === undefined ? [] : [transfer])),
-    contras,
-    checkpoint
-  }
-}
+  return { project, catchUp, refreshParked, retryParked, skipParked } satisfies Bookkeeping["Service"]
+})

@@ -10,6 +10,10 @@ export interface PartitionHealth {
   readonly events: number
   /** From the recording of the last event to its projection. */
   readonly lagMs: number
+  /** Events of the log that the last sweep found missing, though their time had come … */
+  readonly behindEvents: number
+  /** … and how long the oldest of them has been waiting, in milliseconds. Both 0 when there is none. */
+  readonly behindMs: number
   /** The last error, while the projector has not gone on since. */
   readonly lastError: string | undefined
   readonly restarts: number
@@ -48,35 +52,40 @@ export class ProjectionHealth extends Context.Service<
 >()("chronicle/actors/ProjectionHealth") {
   static readonly layer = Layer.effect(
     ProjectionHealth,
-    Effect.gen(function* () {
-      const { partitions } = yield* LedgerConfig
-      const counts = Array.from({ length: partitions }, (_, partition) => fresh(partition))
-      const samples: Array<number> = []
-      let next = 0
-      const ofUnsafe = (partition: number): Counts => {
-        const found = counts[partition]
-        if (found === undefined) throw new Error(`there is no partition ${partition}`)
-        return found
-      }
-      return {
-        partitionsUnsafe: () => counts.map((one) => ({ ...one })),
-        lagMsUnsafe: () => summarize(samples),
-        ofUnsafe,
-        lagUnsafe: (partition, lagMs) => {
-          ofUnsafe(partition).lagMs = lagMs
-          samples[next] = lagMs
-          next = (next + 1) % samplesMax
-        }
-      }
-    })
+    Effect.suspend(() => makeHealth)
   )
 }
+
+/** Of one projection; `ProjectionHealth` is that of the books. */
+export const makeHealth = Effect.gen(function* () {
+  const { partitions } = yield* LedgerConfig
+  const counts = Array.from({ length: partitions }, (_, partition) => fresh(partition))
+  const samples: Array<number> = []
+  let next = 0
+  const ofUnsafe = (partition: number): Counts => {
+    const found = counts[partition]
+    if (found === undefined) throw new Error(`there is no partition ${partition}`)
+    return found
+  }
+  return {
+    partitionsUnsafe: () => counts.map((one) => ({ ...one })),
+    lagMsUnsafe: () => summarize(samples),
+    ofUnsafe,
+    lagUnsafe: (partition: number, lagMs: number) => {
+      ofUnsafe(partition).lagMs = lagMs
+      samples[next] = lagMs
+      next = (next + 1) % samplesMax
+    }
+  } satisfies ProjectionHealth["Service"]
+})
 
 const fresh = (partition: number): Counts => ({
   partition,
   position: 0,
   events: 0,
   lagMs: 0,
+  behindEvents: 0,
+  behindMs: 0,
   lastError: undefined,
   restarts: 0,
   gaps: 0,

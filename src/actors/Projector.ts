@@ -1,60 +1,86 @@
 /** Deliveries of the bus enter, one supervised fiber a partition; they are projected, then acknowledged. */
 import { Clock, Context, Effect, Layer, Result } from "effect"
 import type { StoredEvent } from "../domain/StoredEvent.ts"
+import { books } from "../infra/BooksProjection.ts"
 import { Bus, type Delivery } from "../infra/Bus.ts"
 import type { WriterId } from "../infra/EventStore.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
-import { type Checkpoint, ReadModel } from "../infra/ReadModel.ts"
+import { prefixOf } from "../infra/Projection.ts"
+import { type Checkpoint, type ProjectionModel, ReadModel } from "../infra/ReadModel.ts"
 import { ReadSideConfig } from "../infra/ReadSideConfig.ts"
 import { Bookkeeping } from "./Bookkeeping.ts"
 import { KnownWriters } from "./KnownWriters.ts"
 import { ProjectionHealth } from "./ProjectionHealth.ts"
 import { reasonOf, supervise } from "./Supervisor.ts"
 
-/** The projection's name on the bus; its version is in it, so that another one reads from the beginning. */
-export const projectionName = "books_v1"
+/** The books' name on the bus; its version is in it, so that another one reads from the beginning. */
+export const projectionName = prefixOf(books)
 
-/** Starts the fibers; how they are is told by `ProjectionHealth`. */
+/** One projection and what it works with. */
+export interface Projecting {
+  /** What the bus knows it by. */
+  readonly name: string
+  readonly model: ProjectionModel
+  readonly bookkeeping: Bookkeeping["Service"]
+  readonly health: ProjectionHealth["Service"]
+}
+
+/** Starts the fibers of the books; how they are is told by `ProjectionHealth`. */
 export class Projector extends Context.Service<Projector, { readonly projection: string }>()(
   "chronicle/actors/Projector"
 ) {
   static readonly layer = Layer.effect(
     Projector,
     Effect.gen(function* () {
-      const { partitions } = yield* LedgerConfig
-      const health = yield* ProjectionHealth
-      for (let partition = 0; partition < partitions; partition++) {
-        const state = health.ofUnsafe(partition)
-        yield* supervise(
-          (alive) => Effect.scoped(project(partition, alive)),
-          (cause) =>
-            Effect.suspend(() => {
-              const reason = reasonOf(cause)
-              const isNews = reason !== state.lastError
-              state.lastError = reason
-              state.restarts++
-              return isNews
-                ? Effect.logWarning(`projector ${partition} begins again: ${reason}`)
-                : Effect.void
-            })
-        ).pipe(Effect.forkScoped)
-      }
+      const [model, bookkeeping, health] = [yield* ReadModel, yield* Bookkeeping, yield* ProjectionHealth]
+      yield* startProjectors({ name: projectionName, model, bookkeeping, health })
       return { projection: projectionName }
     })
   )
 }
 
+/** One supervised fiber a partition, for as long as the scope lives. */
+export const startProjectors = Effect.fnUntraced(function* (projecting: Projecting) {
+  const { partitions } = yield* LedgerConfig
+  for (let partition = 0; partition < partitions; partition++) {
+    const state = projecting.health.ofUnsafe(partition)
+    yield* supervise(
+      (alive) => Effect.scoped(project(projecting, partition, alive)),
+      (cause) =>
+        Effect.suspend(() => {
+          const reason = reasonOf(cause)
+          const isNews = reason !== state.lastError
+          state.lastError = reason
+          state.restarts++
+          return isNews
+            ? Effect.logWarning(`projector ${projecting.name} ${partition} begins again: ${reason}`)
+            : Effect.void
+        })
+    ).pipe(Effect.forkScoped)
+  }
+})
+
 /** One life of a partition's fiber: ends with the first error, having acknowledged nothing that is not written. */
-const project = Effect.fnUntraced(function* (partition: number, alive: () => void) {
+const project = Effect.fnUntraced(function* (
+  { name, model, bookkeeping, health }: Projecting,
+  partition: number,
+  alive: () => void
+) {
   const bus = yield* Bus
-  const readModel = yield* ReadModel
-  const bookkeeping = yield* Bookkeeping
   const writers = yield* KnownWriters
-  const health = yield* ProjectionHealth
-  const { projectEventsMax } = yield* ReadSideConfig
+  const { projectEventsMax, ackWaitMs } = yield* ReadSideConfig
   const state = health.ofUnsafe(partition)
-  state.position = (yield* readModel.checkpoints).get(partition)?.position ?? 0
-  const subscription = yield* bus.subscribe({ projection: projectionName, partition })
+  state.position = (yield* model.checkpoints).get(partition)?.position ?? 0
+  const subscription = yield* bus.subscribe({ projection: name, partition })
+  // What the last life died of would have been delivered again by then: it is over, even if nothing comes.
+  yield* Effect.forkScoped(
+    Effect.delay(
+      Effect.sync(() => {
+        state.lastError = undefined
+      }),
+      ackWaitMs
+    )
+  )
 
   return yield* Effect.gen(function* () {
     const deliveries = yield* subscription.take(roomFor(projectEventsMax))

@@ -1,13 +1,15 @@
 /** The writers' tails enter; what of them the read model lacks is loaded from the log: the net under the bus. */
 import { Clock, Context, Effect, Layer, Semaphore } from "effect"
-import type { AccountId, Version } from "../domain/Ids.ts"
-import type { Position } from "../domain/Receipt.ts"
-import { type CommitRow, EventStore, type StoreUnavailable, type WriterRow } from "../infra/EventStore.ts"
+import type { Instant } from "../domain/Ids.ts"
+import { partitionOf } from "../domain/Partition.ts"
+import { EventStore, type StoreUnavailable, type WriterRow } from "../infra/EventStore.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
-import { ReadModel } from "../infra/ReadModel.ts"
+import { type CheckpointAt, type ProjectionModel, ReadModel } from "../infra/ReadModel.ts"
 import { ReadSideConfig } from "../infra/ReadSideConfig.ts"
 import { Bookkeeping } from "./Bookkeeping.ts"
+import { ProjectionHealth } from "./ProjectionHealth.ts"
 import { reasonOf, supervise } from "./Supervisor.ts"
+import { type Lag, type Missing, makeLag, missingIn } from "./TailLag.ts"
 
 export interface SweepReport {
   /** Commits that were found in the read model, or brought there. */
@@ -19,10 +21,16 @@ export interface SweepReport {
 }
 
 export interface SweepStatus {
-  /** Sweeps that came to their end. */
+  /** Sweeps that came to their end, and when the last one did (0: none yet). */
   readonly sweeps: number
+  readonly sweptAt: Instant
   readonly loaded: number
+  /** What the last sweep found to be waiting for the bus to bring it. */
+  readonly lag: Lag
+  /** Accounts that are parked. */
+  readonly parked: number
   readonly lastError: string | undefined
+  readonly restarts: number
 }
 
 export class Sweep extends Context.Service<
@@ -33,43 +41,66 @@ export class Sweep extends Context.Service<
     readonly statusUnsafe: () => SweepStatus
   }
 >()("chronicle/actors/Sweep") {
+  /** Of the books. */
   static readonly layer = Layer.effect(
     Sweep,
-    Effect.suspend(() => makeSweep)
+    Effect.gen(function* () {
+      const [model, bookkeeping, health] = [yield* ReadModel, yield* Bookkeeping, yield* ProjectionHealth]
+      const sweep = yield* makeSweep({ model, bookkeeping, health })
+      yield* sweep.regularly.pipe(Effect.forkScoped)
+      return sweep
+    })
   )
 }
 
-/** Positions of one question to the read model. */
-const positionsMax = 5_000
+/** What is loaded: nothing, everything that is missing, or what the bus will not bring any more. */
+type Loads = "nothing" | "everything" | "lost"
 
-const makeSweep = Effect.gen(function* () {
+interface Swept {
+  readonly model: ProjectionModel
+  readonly bookkeeping: Bookkeeping["Service"]
+  readonly health: ProjectionHealth["Service"]
+}
+
+/** The sweep of one projection; `regularly` never ends. */
+export const makeSweep = Effect.fnUntraced(function* ({ model, bookkeeping, health }: Swept) {
   const store = yield* EventStore
-  const readModel = yield* ReadModel
-  const bookkeeping = yield* Bookkeeping
-  const { sweepMs } = yield* LedgerConfig
+  const { sweepMs, partitions } = yield* LedgerConfig
   const { sweepGraceMs, sweepCommitsMax } = yield* ReadSideConfig
   const oneAtATime = yield* Semaphore.make(1)
   const status: { -readonly [Key in keyof SweepStatus]: SweepStatus[Key] } = {
     sweeps: 0,
+    sweptAt: 0,
     loaded: 0,
-    lastError: undefined
+    lag: { events: 0, ms: 0, isExact: true },
+    parked: 0,
+    lastError: undefined,
+    restarts: 0
   }
 
-  const behindOf = Effect.fnUntraced(function* (rows: ReadonlyArray<CommitRow>) {
-    const behind: Array<AccountId> = []
-    const positions = latestOf(rows)
-    for (let start = 0; start < positions.length; start += positionsMax) {
-      const found = yield* readModel.behind(positions.slice(start, start + positionsMax))
-      behind.push(...found.map((position) => position.account))
-    }
-    return behind
-  })
+  /**
+   * The bus brings a partition's messages about in order: what it should have brought before the latest, or has not
+   * brought though nothing else came, is lost. The rest is only late, and loading it would double the work of the
+   * projectors when they have most.
+   */
+  const isLost = (checkpoints: ReadonlyMap<number, CheckpointAt>, now: Instant) => (missing: Missing) => {
+    const checkpoint = checkpoints.get(partitionOf(missing.account, partitions))
+    return (
+      checkpoint === undefined ||
+      checkpoint.recordedAt >= missing.recordedAt + sweepGraceMs ||
+      now - checkpoint.updatedAt >= sweepGraceMs
+    )
+  }
 
-  /** Follows one writer from where it was swept to; stops at the first commit that is too young, or is behind. */
+  /** Follows one writer from where it was swept to; stops at the first commit that is too young, or must wait. */
   const sweepWriter = Effect.fnUntraced(function* (
     { writerId, lastSeq }: WriterRow,
     swept: number,
-    options: { readonly youngest: number; readonly load: boolean }
+    options: {
+      readonly youngest: number
+      readonly isLost: (missing: Missing) => boolean
+      readonly lag: Lagging
+    }
   ) {
     let report: SweepReport = { commits: 0, loaded: 0, behind: 0 }
     let from = swept
@@ -79,11 +110,20 @@ const makeSweep = Effect.gen(function* () {
       const rows = young === -1 ? tail : tail.slice(0, young)
       const to = rows.at(-1)?.seq
       if (to === undefined) return report
-      const behind = yield* behindOf(rows)
-      if (behind.length > 0 && !options.load) return { ...report, behind: behind.length }
-      const loaded = behind.length === 0 ? 0 : yield* bookkeeping.catchUp(behind)
-      yield* readModel.moveSwept(writerId, from, to)
-      report = { ...report, commits: report.commits + rows.length, loaded: report.loaded + loaded }
+      const missing = yield* missingIn(model, rows)
+      const lost = missing.filter(options.isLost)
+      const loaded = lost.length === 0 ? 0 : yield* bookkeeping.catchUp(lost.map(({ account }) => account))
+      report = { ...report, loaded: report.loaded + loaded }
+      if (lost.length < missing.length) {
+        options.lag.add(missing.filter((one) => !lost.includes(one)))
+        // Those after it are in the same order on the bus: how many they are is told by how many these are.
+        options.lag.guess(
+          young === -1 ? (rows.reduce((sum, row) => sum + row.rows, 0) / rows.length) * (lastSeq - to) : 0
+        )
+        return { ...report, behind: missing.length - lost.length }
+      }
+      yield* model.moveSwept(writerId, from, to)
+      report = { ...report, commits: report.commits + rows.length }
       from = to
     }
     return report
@@ -91,15 +131,20 @@ const makeSweep = Effect.gen(function* () {
 
   const sweepAll = Effect.fnUntraced(function* (options: {
     readonly youngest: number
-    readonly load: boolean
+    readonly loads: Loads
   }) {
     yield* bookkeeping.refreshParked
     // The cursors are asked for anew each time: they begin again at 0 when the read model was lost.
     const writers = yield* store.listWriters
-    const swept = yield* readModel.swept
+    const swept = yield* model.swept
+    const now = yield* Clock.currentTimeMillis
+    const lost =
+      options.loads === "lost" ? isLost(yield* model.checkpoints, now) : () => options.loads === "everything"
+    const lag = makeLag(now, partitions)
     let sum: SweepReport = { commits: 0, loaded: 0, behind: 0 }
     for (const writer of writers) {
-      const report = yield* sweepWriter(writer, swept.get(writer.writerId) ?? 0, options)
+      const from = swept.get(writer.writerId) ?? 0
+      const report = yield* sweepWriter(writer, from, { youngest: options.youngest, isLost: lost, lag })
       sum = {
         commits: sum.commits + report.commits,
         loaded: sum.loaded + report.loaded,
@@ -107,40 +152,42 @@ const makeSweep = Effect.gen(function* () {
       }
     }
     status.loaded += sum.loaded
+    status.parked = (yield* model.parked).length
+    status.lag = lag.total()
+    for (let partition = 0; partition < partitions; partition++) {
+      Object.assign(health.ofUnsafe(partition), lag.of(partition))
+    }
     return sum
   }, oneAtATime.withPermit)
 
   const regular = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
-    const { loaded } = yield* sweepAll({ youngest: now - sweepGraceMs, load: true })
+    const { loaded } = yield* sweepAll({ youngest: now - sweepGraceMs, loads: "lost" })
     status.sweeps++
+    status.sweptAt = yield* Clock.currentTimeMillis
     status.lastError = undefined
     if (loaded > 0)
       yield* Effect.logInfo(`sweep: ${loaded} events came from the log, the bus had not brought them`)
   })
 
-  yield* supervise(
+  const regularly = supervise(
     (alive) => regular.pipe(Effect.map(alive), Effect.delay(sweepMs), Effect.forever),
     (cause) =>
       Effect.suspend(() => {
         const reason = reasonOf(cause)
         const isNews = reason !== status.lastError
         status.lastError = reason
+        status.restarts++
         return isNews ? Effect.logWarning(`sweep: ${reason}`) : Effect.void
       })
-  ).pipe(Effect.forkScoped)
+  )
 
   return {
-    sweep: ({ load }) => sweepAll({ youngest: Number.MAX_SAFE_INTEGER, load }),
-    statusUnsafe: () => ({ ...status })
-  } satisfies Sweep["Service"]
+    sweep: ({ load }: { readonly load: boolean }) =>
+      sweepAll({ youngest: Number.MAX_SAFE_INTEGER, loads: load ? "everything" : "nothing" }),
+    statusUnsafe: () => ({ ...status }),
+    regularly
+  }
 })
 
-/** The last version of each account in these commits. */
-const latestOf = (rows: ReadonlyArray<CommitRow>): ReadonlyArray<Position> => {
-  const latest = new Map<AccountId, Version>()
-  for (const { keys } of rows) {
-    for (const [account, , last] of keys) latest.set(account, Math.max(last, latest.get(account) ?? 0))
-  }
-  return [...latest].map(([account, version]) => ({ account, version }))
-}
+type Lagging = ReturnType<typeof makeLag>

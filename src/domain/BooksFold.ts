@@ -48,7 +48,7 @@ export const fold = (heads: ReadonlyMap<AccountId, OpenedHead>, rows: ReadonlyAr
 }
 
 /** A reducer that throws on a row is a reason to park one account, not to stop its partition. */
-const tryPost = (head: Head, row: StoredEvent): Result.Result<Posted, BrokenLog> => {
+export const tryPost = (head: Head, row: StoredEvent): Result.Result<Posted, BrokenLog> => {
   const followed = Result.try({
     try: () => post(head, row),
     catch: (cause) => {

@@ -5,12 +5,14 @@ import type { EventType } from "../domain/Event.ts"
 import type { AccountId, CommandId, Instant, Version } from "../domain/Ids.ts"
 import type { Asset } from "../domain/Money.ts"
 import type { Position } from "../domain/Receipt.ts"
+import { books } from "./BooksProjection.ts"
 import type { StoreUnavailable, WriterId } from "./EventStore.ts"
+import { prefixOf } from "./Projection.ts"
 import { type FrozenBooks, freeze } from "./ReadModelFrozen.ts"
 import { makeReadModelMemory } from "./ReadModelMemory.ts"
 import { makeBooksReads } from "./ReadModelReads.ts"
 import { ReadModelSql } from "./ReadModelSql.ts"
-import { makeBooksWrites } from "./ReadModelWrites.ts"
+import { makeProjectionWrites } from "./ReadModelWrites.ts"
 
 /** An account that moves from version `from` (0: it has no row yet) to the head's. */
 export interface Move {
@@ -27,6 +29,11 @@ export interface Checkpoint {
   readonly recordedAt: Instant
 }
 
+export interface CheckpointAt extends Checkpoint {
+  /** By the clock of the projector that moved it last. */
+  readonly updatedAt: Instant
+}
+
 /** What one transaction writes. Its rows are those of the events between each move's two versions. */
 export interface BooksBatch {
   readonly moves: ReadonlyArray<Move>
@@ -34,6 +41,17 @@ export interface BooksBatch {
   readonly transfers: ReadonlyArray<TransferRow>
   readonly contras: ReadonlyArray<ContraEntry & { readonly partition: number }>
   readonly checkpoint: Checkpoint | undefined
+  /** That of the `look` which the batch was folded on; the batch is refused when the tables are others by now. */
+  readonly generation?: number
+  /** The event that a person leaves out by this batch. */
+  readonly skipped?: Parked
+}
+
+/** Heads as of one generation of the tables; a rebuild exchanges them. */
+export interface Looked {
+  readonly generation: number
+  /** Accounts without a row are left out. */
+  readonly heads: ReadonlyMap<AccountId, OpenedHead>
 }
 
 /** An account that stays where it is, because its event `version` cannot be projected. */
@@ -77,16 +95,14 @@ export class RowsRefused extends Data.TaggedError("RowsRefused")<{ readonly reas
 }
 
 export interface ReadModelWrites {
-  /** The rows of accounts as they are; those without one are left out. */
-  readonly heads: (
-    accounts: ReadonlyArray<AccountId>
-  ) => Effect.Effect<ReadonlyMap<AccountId, OpenedHead>, StoreUnavailable>
+  /** The rows of accounts as they are, to fold on. */
+  readonly look: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<Looked, StoreUnavailable>
   /**
    * Writes a batch, whole or not at all; false, and nothing written, when an account was not at its `from`:
    * somebody else moved it, look again. This guard alone makes any number of projectors safe at once.
    */
   readonly apply: (batch: BooksBatch) => Effect.Effect<boolean, StoreUnavailable | RowsRefused>
-  readonly checkpoints: Effect.Effect<ReadonlyMap<number, Checkpoint>, StoreUnavailable>
+  readonly checkpoints: Effect.Effect<ReadonlyMap<number, CheckpointAt>, StoreUnavailable>
   /** Which of the positions are not reached: they, with the version the account is at. Parked ones count as reached. */
   readonly behind: (
     positions: ReadonlyArray<Position>
@@ -97,9 +113,15 @@ export interface ReadModelWrites {
   readonly parked: Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
   readonly park: (parked: ReadonlyArray<Parked>) => Effect.Effect<void, StoreUnavailable>
   readonly unpark: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>
+  /** Events left out for ever, in order of account and version; `since` is when that was said. */
+  readonly skipped: Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
 }
 
 export interface ReadModelReads {
+  /** The rows of accounts as they are; those without one are left out. */
+  readonly heads: (
+    accounts: ReadonlyArray<AccountId>
+  ) => Effect.Effect<ReadonlyMap<AccountId, OpenedHead>, StoreUnavailable>
   /** The versions accounts are at; those without a row are left out. */
   readonly versions: (
     accounts: ReadonlyArray<AccountId>
@@ -117,6 +139,9 @@ export interface ReadModelReads {
   readonly trialBalance: Effect.Effect<ReadonlyArray<TrialLine>, StoreUnavailable>
 }
 
+/** What the machine of a projection works on, whatever it projects. */
+export type ProjectionModel = ReadModelWrites & Pick<ReadModelReads, "versions">
+
 export interface ReadModelAudits {
   /** Everything as it is at this instant, until the scope ends: projectors go on and change nothing of it. */
   readonly frozen: Effect.Effect<FrozenBooks, StoreUnavailable, Scope.Scope>
@@ -132,7 +157,8 @@ export class ReadModel extends Context.Service<
     ReadModel,
     Effect.gen(function* () {
       const sql = yield* ReadModelSql
-      return { ...(yield* makeBooksWrites(sql)), ...makeBooksReads(sql), frozen: freeze(sql) }
+      const writes = yield* makeProjectionWrites(sql, books, prefixOf(books))
+      return { ...writes, ...makeBooksReads(sql), frozen: freeze(sql) }
     })
   )
 

@@ -4,7 +4,9 @@ import type { PgClient } from "@effect/sql-pg/PgClient"
 import { Effect, type Scope } from "effect"
 import type { StatementLine, TransferRow } from "../domain/Books.ts"
 import type { AccountId, CommandId, Instant, Version } from "../domain/Ids.ts"
+import { books } from "./BooksProjection.ts"
 import { int8, textArray, toInstant } from "./EventStoreRows.ts"
+import { prefixOf, tablesOf } from "./Projection.ts"
 import type { Parked } from "./ReadModel.ts"
 import { headColumns, lineColumns, toLine, toTransfer, transferColumns } from "./ReadModelRows.ts"
 import { toUnavailable } from "./ReadModelSql.ts"
@@ -94,6 +96,8 @@ const toBalance = (row: ReadonlyArray<unknown>): BalanceRow => ({
   hash: String(row[9])
 })
 
+const frozenTables = tablesOf(books).map((table) => `${prefixOf(books)}_${table}`)
+
 /** One transaction of PostgreSQL whose snapshot is taken here, and which ends with the scope. */
 export const freeze = (sql: PgClient): Effect.Effect<FrozenBooks, StoreUnavailable, Scope.Scope> =>
   Effect.gen(function* () {
@@ -110,7 +114,9 @@ export const freeze = (sql: PgClient): Effect.Effect<FrozenBooks, StoreUnavailab
       int8(after.version),
       int8(limit)
     ]
-    // The snapshot is taken by the first statement, not by BEGIN.
+    // A rebuild must not exchange some of the tables under it. Taken before the snapshot, in the order of writers.
+    yield* run(`LOCK TABLE ${frozenTables.join(", ")} IN ACCESS SHARE MODE`)
+    // The snapshot is taken by the first query, not by BEGIN.
     yield* run("SELECT 1 FROM books_v1_balances LIMIT 1")
     return {
       balances: (page) => Effect.map(query(balances, keyed(page)), (rows) => rows.map(toBalance)),

@@ -1,22 +1,23 @@
 /** The read model in this process's memory: the same contract as over PostgreSQL, for simulations and tests. */
-import { Effect } from "effect"
+import { Clock, Effect } from "effect"
 import type { OpenedHead, StatementLine, TransferRow } from "../domain/Books.ts"
 import type { AccountId, CommandId } from "../domain/Ids.ts"
 import type { Asset } from "../domain/Money.ts"
 import { Arrivals } from "./Arrivals.ts"
 import type { WriterId } from "./EventStore.ts"
-import type { BooksBatch, Checkpoint, Parked, ReadModel } from "./ReadModel.ts"
+import type { BooksBatch, CheckpointAt, Parked, ReadModel } from "./ReadModel.ts"
 import { freezeTables } from "./ReadModelFrozenMemory.ts"
 
 export interface Tables {
   readonly heads: Map<AccountId, OpenedHead>
-  /** Lines of an account in order of version, from 1. */
+  /** Lines of an account in order of version. */
   readonly lines: Map<AccountId, Array<StatementLine>>
   readonly transfers: Map<CommandId, TransferRow>
   readonly contras: Map<string, { contra: string; asset: Asset; balance: bigint }>
-  readonly checkpoints: Map<number, Checkpoint>
+  readonly checkpoints: Map<number, CheckpointAt>
   readonly swept: Map<WriterId, number>
   readonly parked: Map<AccountId, Parked>
+  readonly skipped: Map<string, Parked>
 }
 
 export const makeReadModelMemory = Effect.gen(function* () {
@@ -28,17 +29,19 @@ export const makeReadModelMemory = Effect.gen(function* () {
     contras: new Map(),
     checkpoints: new Map(),
     swept: new Map(),
-    parked: new Map()
+    parked: new Map(),
+    skipped: new Map()
   }
   const { heads, swept, parked } = tables
   const versionOf = (account: AccountId) => heads.get(account)?.account.version ?? 0
 
   return {
+    look: (accounts) => Effect.sync(() => ({ generation: 0, heads: pick(heads, accounts) })),
     heads: (accounts) => Effect.sync(() => pick(heads, accounts)),
     apply: (batch) =>
-      Effect.sync(() => {
+      Effect.map(Clock.currentTimeMillis, (now) => {
         if (batch.moves.some((move) => versionOf(move.head.account.id) !== move.from)) return false
-        write(tables, batch)
+        write(tables, batch, now)
         for (const { head } of batch.moves) arrivals.arrivedUnsafe(head.account.id, head.account.version)
         return true
       }),
@@ -66,6 +69,7 @@ export const makeReadModelMemory = Effect.gen(function* () {
       Effect.sync(() => {
         for (const account of accounts) parked.delete(account)
       }),
+    skipped: Effect.sync(() => [...tables.skipped.values()]),
     versions: (accounts) =>
       Effect.sync(() => {
         const found = [...pick(heads, accounts)]
@@ -104,11 +108,11 @@ const pick = <K, V>(from: ReadonlyMap<K, V>, keys: ReadonlyArray<K>): ReadonlyMa
   return found
 }
 
-const write = (tables: Tables, batch: BooksBatch): void => {
+const write = (tables: Tables, batch: BooksBatch, now: number): void => {
   for (const { head } of batch.moves) tables.heads.set(head.account.id, head)
   for (const line of batch.lines) {
     const lines = tables.lines.get(line.account) ?? []
-    if (lines.length + 1 !== line.version)
+    if ((lines.at(-1)?.version ?? 0) >= line.version)
       throw new Error(`line ${line.account}@${line.version} is out of order`)
     lines.push(line)
     tables.lines.set(line.account, lines)
@@ -118,13 +122,14 @@ const write = (tables: Tables, batch: BooksBatch): void => {
     const balance = (tables.contras.get(`${contra} ${asset}`)?.balance ?? 0n) + amount
     tables.contras.set(`${contra} ${asset}`, { contra, asset, balance })
   }
-  const { checkpoint } = batch
+  const { checkpoint, skipped } = batch
+  if (skipped !== undefined) tables.skipped.set(`${skipped.account}@${skipped.version}`, skipped)
   if (checkpoint !== undefined) {
     const recordedAt = Math.max(
       checkpoint.recordedAt,
       tables.checkpoints.get(checkpoint.partition)?.recordedAt ?? 0
     )
-    tables.checkpoints.set(checkpoint.partition, { ...checkpoint, recordedAt })
+    tables.checkpoints.set(checkpoint.partition, { ...checkpoint, recordedAt, updatedAt: now })
   }
 }
 

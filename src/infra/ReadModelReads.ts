@@ -9,6 +9,12 @@ import type { ReadModelReads } from "./ReadModel.ts"
 import { headColumns, lineColumns, toHead, toLine, toTransfer, transferColumns } from "./ReadModelRows.ts"
 import { toUnavailable, valuesOf } from "./ReadModelSql.ts"
 
+const heads = `
+  SELECT ${headColumns} FROM unnest($1::text[]) AS wanted(id)
+  CROSS JOIN LATERAL (SELECT * FROM books_v1_balances b WHERE b.account = wanted.id LIMIT 1) AS found`
+
+const head = `SELECT ${headColumns} FROM books_v1_balances WHERE account = $1`
+
 const versions = `
   SELECT wanted.id, found.version FROM unnest($1::text[]) AS wanted(id)
   CROSS JOIN LATERAL (SELECT b.version FROM books_v1_balances b WHERE b.account = wanted.id LIMIT 1) AS found`
@@ -35,6 +41,15 @@ export const makeBooksReads = (sql: PgClient): ReadModelReads => {
     Effect.mapError(valuesOf(sql, text, params), toUnavailable)
 
   return {
+    heads: (accounts) => {
+      const [only] = accounts
+      // By far the most frequent question of all.
+      const rows =
+        only !== undefined && accounts.length === 1
+          ? query(head, [PgTypes.text(only)])
+          : query(heads, [textArray(accounts)])
+      return Effect.map(rows, (found) => new Map(found.map(toHead).map((one) => [one.account.id, one])))
+    },
     versions: (accounts) =>
       Effect.map(
         query(versions, [textArray(accounts)]),

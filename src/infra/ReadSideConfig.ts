@@ -40,6 +40,20 @@ export interface ReadSideLimits {
   readonly tokenPollMs: number
   /** Rows of one page of an answer. */
   readonly pageMax: number
+  /** A node is not ready while a projection lacks more events than this … */
+  readonly readyLagEventsMax: number
+  /** … or the oldest of them has been waiting for longer than this, in milliseconds. */
+  readonly readyLagMsMax: number
+  /** Events that a rebuild reads from the log and writes at once. */
+  readonly rebuildEventsMax: number
+  /** How long a rebuild may hold up projectors and readers while it exchanges the tables, in milliseconds. */
+  readonly swapMsMax: number
+  /** How often a subscription looks for commits of other nodes, in milliseconds. */
+  readonly subscribePollMs: number
+  /** Events that a subscription reads from the log at once, about. */
+  readonly subscribeEventsMax: number
+  /** Commits of one writer whose keys a subscription looks ahead to put accounts in order. */
+  readonly subscribeCommitsMax: number
 }
 
 export const defaultReadSideLimits: ReadSideLimits = {
@@ -61,7 +75,14 @@ export const defaultReadSideLimits: ReadSideLimits = {
   connectMs: 3_000,
   tokenWaitersMax: 10_000,
   tokenPollMs: 100,
-  pageMax: 1_000
+  pageMax: 1_000,
+  readyLagEventsMax: 50_000,
+  readyLagMsMax: 10_000,
+  rebuildEventsMax: 5_000,
+  swapMsMax: 3_000,
+  subscribePollMs: 250,
+  subscribeEventsMax: 1_000,
+  subscribeCommitsMax: 100
 }
 
 /** The limits in force; a reference, so that tests and hosts override only what they mean. */

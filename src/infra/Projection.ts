@@ -1,0 +1,33 @@
+/** What a projection is: the events' effects enter its `write`, rows of its own tables leave. */
+import type { PgClient } from "@effect/sql-pg/PgClient"
+import type { Effect } from "effect"
+import type { SqlError } from "effect/sql/SqlError"
+import type { BooksBatch } from "./ReadModel.ts"
+
+/**
+ * One projection of the log. Whatever it is, the machine is the same: order, gaps, repeats, poison, sweep, rebuild.
+ * Its migration makes the tables `<name>_v<version>_<table>`: the standard ones, best as copies (`LIKE books_v1_…
+ * INCLUDING ALL`), and its own. What it writes must depend on the batch and on its own rows alone.
+ */
+export interface Projection {
+  /** Lower-case letters, digits and `_`. */
+  readonly name: string
+  /** Raise it when `write` changes: the new version stands beside the old one, in tables of its own. */
+  readonly version: number
+  /** Its own tables, without prefix; those of `standardTables` come on top. */
+  readonly tables: ReadonlyArray<string>
+  /** Writes the rows of a batch into tables of this prefix; in the transaction that moves the accounts' versions. */
+  readonly write: (sql: PgClient, prefix: string, batch: BooksBatch) => Effect.Effect<unknown, SqlError>
+}
+
+/** Heads of the accounts, cursors, poison; `checkpoints` is left out, it tells of the bus and not of the tables. */
+export const standardTables = ["balances", "swept", "parked_accounts", "skipped"] as const
+
+export const prefixOf = ({ name, version }: Pick<Projection, "name" | "version">): string =>
+  `${name}_v${version}`
+
+/** The tables that a rebuild fills and exchanges, in the order in which every transaction touches them. */
+export const tablesOf = ({ tables }: Projection): ReadonlyArray<string> => {
+  const [balances, ...rest] = standardTables
+  return [balances, ...tables, ...rest]
+}
