@@ -2,8 +2,9 @@
 import { Clock, Effect, Exit, Fiber, Result } from "effect"
 import { TestClock } from "effect/testing"
 import type { CommandInput } from "../../src/domain/Command.ts"
-import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStore, StoreUnavailable } from "../../src/infra/EventStore.ts"
 import type { LedgerLimits } from "../../src/infra/LedgerConfig.ts"
+import { Snapshots } from "../../src/infra/Snapshots.ts"
 import { Dice } from "./dice.ts"
 import { FaultyStore, type Script } from "./faultyStore.ts"
 import { type Attempt, faultsOf, logOf } from "./invariants.ts"
@@ -26,7 +27,8 @@ export interface World {
   readonly accounts: number
   /** The faults, one script a node. */
   readonly script: (node: number) => Script
-  readonly limits?: Partial<LedgerLimits>
+  /** Every so many calls of the snapshots fail; never, if left out. */
+  readonly snapshotsFailOneIn?: number
 }
 
 export interface Outcome {
@@ -47,6 +49,19 @@ const smallLimits: Partial<LedgerLimits> = {
   idleMs: 100,
   inFlightMax: 40,
   inFlightPerAccountMax: 12
+}
+
+const away = new StoreUnavailable({ store: "event store", reason: "a fault of the test" })
+
+/** Snapshots of which some calls fail. */
+const failing = (inner: Snapshots["Service"], dice: Dice, oneIn: number): Snapshots["Service"] => {
+  const maybe = <A>(call: Effect.Effect<A, StoreUnavailable>) =>
+    Effect.suspend(() => (dice.roll(oneIn) === 0 ? Effect.fail(away) : call))
+  return {
+    ...inner,
+    latest: (accounts) => maybe(inner.latest(accounts)),
+    save: (heads) => maybe(inner.save(heads))
+  }
 }
 
 const sendingsMax = 12
@@ -93,6 +108,10 @@ const mayHaveBeen = new Set(["Indeterminate", "Unavailable", "Overloaded"])
 /** Runs a world to its end in virtual time. */
 export const simulate = Effect.fnUntraced(function* (world: World) {
   const inner = yield* EventStore
+  const innerSnapshots = yield* Snapshots
+  const oneIn = world.snapshotsFailOneIn
+  const snapshots =
+    oneIn === undefined ? innerSnapshots : failing(innerSnapshots, new Dice(world.seed), oneIn)
   const stores = Array.from({ length: world.nodes }, (_, node) => FaultyStore.over(inner, world.script(node)))
   const attempts: Array<Attempt> = []
   const inputs = new Map<string, CommandInput>()
@@ -130,7 +149,7 @@ export const simulate = Effect.fnUntraced(function* (world: World) {
 
   const run = Effect.gen(function* () {
     const nodes = yield* Effect.forEach(stores, ({ store }, index) =>
-      startNode(`node-${index}`, { store, limits: { ...smallLimits, ...world.limits } }).pipe(
+      startNode(`node-${index}`, { store, snapshots, limits: smallLimits }).pipe(
         Effect.retry({ times: 20 })
       )
     )
