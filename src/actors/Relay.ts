@@ -14,6 +14,8 @@ export interface RelayStatus {
   readonly events: number
   /** Of these, how many came from the store, because the feed had dropped them or their node died. */
   readonly eventsFromStore: number
+  /** Commits of all writers that were not published yet when last looked, every `orphansMs`; about, beside other nodes. */
+  readonly unpublished: number
   /** The last error, while nothing was published since. */
   readonly lastError: string | undefined
   readonly restarts: number
@@ -42,6 +44,7 @@ const makeRelay = Effect.gen(function* () {
   const status: { -readonly [Key in keyof RelayStatus]: RelayStatus[Key] } = {
     events: 0,
     eventsFromStore: 0,
+    unpublished: 0,
     lastError: undefined,
     restarts: 0
   }
@@ -143,6 +146,9 @@ const makeRelay = Effect.gen(function* () {
         yield* turn.withPermit(publishTail(row.writerId, row.lastSeq))
       }
     }
+    status.unpublished = rows.reduce((sum, row) => sum + Math.max(0, row.lastSeq - cursorOf(row.writerId)), 0)
+    // The store and, if there was something to do, the bus answered: whatever was wrong is over.
+    if (!isStart && status.unpublished === 0) status.lastError = undefined
   })
 
   const saveCursors = Effect.suspend(() => {

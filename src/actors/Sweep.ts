@@ -66,7 +66,7 @@ interface Swept {
 export const makeSweep = Effect.fnUntraced(function* ({ model, bookkeeping, health }: Swept) {
   const store = yield* EventStore
   const { sweepMs, partitions } = yield* LedgerConfig
-  const { sweepGraceMs, sweepCommitsMax } = yield* ReadSideConfig
+  const { sweepGraceMs, lostAfterMs, sweepCommitsMax } = yield* ReadSideConfig
   const oneAtATime = yield* Semaphore.make(1)
   const status: { -readonly [Key in keyof SweepStatus]: SweepStatus[Key] } = {
     sweeps: 0,
@@ -87,8 +87,8 @@ export const makeSweep = Effect.fnUntraced(function* ({ model, bookkeeping, heal
     const checkpoint = checkpoints.get(partitionOf(missing.account, partitions))
     return (
       checkpoint === undefined ||
-      checkpoint.recordedAt >= missing.recordedAt + sweepGraceMs ||
-      now - checkpoint.updatedAt >= sweepGraceMs
+      checkpoint.recordedAt >= missing.recordedAt + lostAfterMs ||
+      now - checkpoint.updatedAt >= lostAfterMs
     )
   }
 

@@ -3,49 +3,64 @@ import { createServer } from "node:http"
 import { NodeHttpServer } from "@effect/platform-node"
 import { Config, Data, Effect, Layer } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
-import { ProjectionHealth } from "../actors/ProjectionHealth.ts"
+import { ReadSideHealth } from "../actors/ReadSideHealth.ts"
 import { Bus } from "../infra/Bus.ts"
 import { Ledger } from "../Ledger.ts"
 
 export const httpPort = Config.Port("CHRONICLE_HTTP_PORT").pipe(Config.withDefault(7080))
 
-/** `GET /health`: the process answers, and how it is. Always 200 while it does. */
+/**
+ * `GET /health`: the process answers, and how it is: write path, bus, relay, and of each projection its lag (of what
+ * the bus brings, and in events and milliseconds by the log), partition by partition, parked accounts, last errors
+ * and restarts. Always 200 while it does.
+ */
 const health = HttpRouter.add(
   "GET",
   "/health",
   Effect.gen(function* () {
     const ledger = yield* Ledger
-    const projections = yield* ProjectionHealth
+    const readSide = yield* ReadSideHealth
     const bus = yield* Bus
-    const partitions = projections.partitionsUnsafe()
     return yield* HttpServerResponse.json({
       write: yield* ledger.stats,
       bus: { connected: bus.isConnectedUnsafe() },
-      projection: { lagMs: projections.lagMsUnsafe(), partitions }
+      readSide: yield* readSide.report
     })
   })
 )
 
-/** `GET /ready`: 200 while commands can be taken and no projector is failing, else 503 with the reasons. */
+const answer = (reasons: ReadonlyArray<string>, readSide: ReadonlyArray<string>) =>
+  HttpServerResponse.json(
+    { ready: reasons.length === 0, reasons, readSide },
+    { status: reasons.length === 0 ? 200 : 503 }
+  )
+
+const commandTrouble = Effect.gen(function* () {
+  const ledger = yield* Ledger
+  const { trouble } = yield* ledger.stats
+  return trouble === undefined ? [] : [`event store: ${trouble}`]
+})
+
+/**
+ * `GET /ready`: 200 while commands are taken and the read side keeps up, else 503 with the reasons: a projection
+ * behind the bound, a fiber that fails, or one that nobody has compared with the log lately.
+ */
 const ready = HttpRouter.add(
   "GET",
   "/ready",
   Effect.gen(function* () {
-    const ledger = yield* Ledger
-    const projections = yield* ProjectionHealth
-    const { trouble } = yield* ledger.stats
-    const reasons = [
-      ...(trouble === undefined ? [] : [`event store: ${trouble}`]),
-      ...projections
-        .partitionsUnsafe()
-        .flatMap(({ partition, lastError }) =>
-          lastError === undefined ? [] : [`projection of partition ${partition}: ${lastError}`]
-        )
-    ]
-    return yield* HttpServerResponse.json(
-      { ready: reasons.length === 0, reasons },
-      { status: reasons.length === 0 ? 200 : 503 }
-    )
+    const { reasons } = yield* Effect.flatMap(ReadSideHealth, ({ report }) => report)
+    return yield* answer([...(yield* commandTrouble), ...reasons], reasons)
+  })
+)
+
+/** `GET /ready/commands`: for those who only send commands, which go on while JetStream or the read model is down. */
+const readyForCommands = HttpRouter.add(
+  "GET",
+  "/ready/commands",
+  Effect.gen(function* () {
+    const { reasons } = yield* Effect.flatMap(ReadSideHealth, ({ report }) => report)
+    return yield* answer(yield* commandTrouble, reasons)
   })
 )
 
@@ -63,14 +78,14 @@ const host = "127.0.0.1"
 
 export const urlOf = (port: number): string => `http://${host}:${port}`
 
-/** Serves both, and further routes, at `CHRONICLE_HTTP_PORT` (default 7080) of 127.0.0.1. */
+/** Serves these, and further routes, at `CHRONICLE_HTTP_PORT` (default 7080) of 127.0.0.1. */
 export const layerWith = <R>(
   routes: Layer.Layer<never, never, R>,
   { messageBytesMax }: { readonly messageBytesMax: number }
 ) =>
   Layer.unwrap(
     Effect.map(httpPort, (port) =>
-      HttpRouter.serve(Layer.mergeAll(health, ready, routes), { disableLogger: true }).pipe(
+      HttpRouter.serve(Layer.mergeAll(health, ready, readyForCommands, routes), { disableLogger: true }).pipe(
         Layer.provide(
           NodeHttpServer.layer(createServer, { port, host, websocket: { maxPayload: messageBytesMax } })
         ),

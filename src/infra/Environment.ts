@@ -1,6 +1,7 @@
 /** Environment variables enter (design §11); where the services are, and the limits in force, leave. */
 import { Config, Effect, Layer, type Redacted, Schema } from "effect"
 import { defaultLimits, LedgerConfig, type LedgerLimits } from "./LedgerConfig.ts"
+import { defaultReadSideLimits, ReadSideConfig, type ReadSideLimits } from "./ReadSideConfig.ts"
 
 /** The services one node works with, and its name among the others. */
 export interface Services {
@@ -32,21 +33,29 @@ export const storesConfig: Config.Config<Pick<Services, "eventStoreUrl" | "readM
 })
 
 /** `batchRowsMax` is set by `CHRONICLE_BATCH_ROWS_MAX`. */
-export const variableOf = (limit: keyof LedgerLimits): string =>
+export const variableOf = (limit: keyof LedgerLimits | keyof ReadSideLimits): string =>
   `CHRONICLE_${limit.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
 
 /** A limit of zero would stop what it bounds for ever. */
 const Limit = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
 
-/** Every limit of `LedgerLimits` has a variable of its own; a whole number above zero. */
-export const limitsFromEnvironment: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
+const overridden = <Limits extends object>(defaults: Limits): Effect.Effect<Limits, Config.ConfigError> =>
   Effect.gen(function* () {
-    const limits: Record<string, number> = { ...defaultLimits }
-    for (const [limit, value] of Object.entries(defaultLimits)) {
-      // Object.entries forgets that the keys of LedgerLimits are its keys.
-      const variable = variableOf(limit as keyof LedgerLimits)
+    const limits: Record<string, number> = {}
+    for (const [limit, value] of Object.entries(defaults)) {
+      // Object.entries forgets that the keys of the limits are their keys.
+      const variable = variableOf(limit as keyof LedgerLimits | keyof ReadSideLimits)
       limits[limit] = yield* Config.schema(Limit, variable).pipe(Config.withDefault(value))
     }
-    return Layer.succeed(LedgerConfig, { ...defaultLimits, ...limits })
+    return { ...defaults, ...limits }
+  })
+
+/** Every limit of `LedgerLimits` and `ReadSideLimits` has a variable of its own; a whole number above zero. */
+export const limitsFromEnvironment: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
+  Effect.gen(function* () {
+    return Layer.mergeAll(
+      Layer.succeed(LedgerConfig, yield* overridden(defaultLimits)),
+      Layer.succeed(ReadSideConfig, yield* overridden(defaultReadSideLimits))
+    )
   })
 )

@@ -26,6 +26,8 @@ export interface ReadSideLimits {
   readonly contendedMax: number
   /** Commits younger than this are left to the bus by the sweep, in milliseconds. */
   readonly sweepGraceMs: number
+  /** A commit is lost, and loaded by the sweep, when its partition has been silent or further on for so long, in ms. */
+  readonly lostAfterMs: number
   /** Commits of one writer that the sweep compares at once. */
   readonly sweepCommitsMax: number
   /** Connections to the read model. */
@@ -69,6 +71,7 @@ export const defaultReadSideLimits: ReadSideLimits = {
   projectEventsMax: 2_000,
   contendedMax: 20,
   sweepGraceMs: 1_500,
+  lostAfterMs: 1_500,
   sweepCommitsMax: 100,
   readModelConnections: 8,
   readModelStatementMs: 10_000,

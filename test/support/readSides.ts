@@ -50,6 +50,7 @@ export const limitsOf = ({ ledger, readSide }: TestLimits) =>
       relayCursorMs: 50,
       orphansMs: 3_600_000,
       sweepGraceMs: 0,
+      lostAfterMs: 0,
       ...readSide
     })
   )

@@ -1,0 +1,154 @@
+/** Nothing of the read side stops without being visible: lag in events and milliseconds, failing fibers, readiness. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { ReadSideHealth } from "../../src/actors/ReadSideHealth.ts"
+import { partitionOf } from "../../src/domain/Partition.ts"
+import { Arrivals } from "../../src/infra/Arrivals.ts"
+import { Bus } from "../../src/infra/Bus.ts"
+import { makeBusMemory } from "../../src/infra/BusMemory.ts"
+import { EventStore, StoreUnavailable } from "../../src/infra/EventStore.ts"
+import { ReadModel } from "../../src/infra/ReadModel.ts"
+import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
+import {
+  append,
+  assertCaughtUp,
+  eventually,
+  play,
+  readSideOn,
+  type TestLimits
+} from "../support/readSides.ts"
+import { accountId } from "../support/storedEvents.ts"
+
+interface Faults {
+  isBusAway: boolean
+  /** What a write of the read model does instead, while it is there. */
+  apply: Effect.Effect<boolean, StoreUnavailable> | undefined
+}
+
+const world = (faults: Faults, limits: TestLimits) =>
+  readSideOn(
+    Layer.mergeAll(
+      Layer.fresh(EventStore.layerMemory),
+      Layer.fresh(
+        Layer.effect(
+          Bus,
+          Effect.map(
+            makeBusMemory({ isAway: () => faults.isBusAway, loses: 0, repeats: 0, shuffles: 0 }),
+            ({ bus }) => bus
+          )
+        )
+      ),
+      Layer.fresh(
+        Layer.effect(
+          ReadModel,
+          Effect.map(ReadModel, (real) => ({
+            ...real,
+            apply: (batch: Parameters<typeof real.apply>[0]) =>
+              Effect.suspend(() => faults.apply ?? real.apply(batch))
+          }))
+        ).pipe(Layer.provide(ReadModel.layerMemory), Layer.provideMerge(Arrivals.layer))
+      )
+    ),
+    limits
+  )
+
+const report = Effect.flatMap(ReadSideHealth, (health) => health.report)
+
+const quick = { ledger: { sweepMs: 30, partitions: 2 }, readSide: { ackWaitMs: 60, orphansMs: 30 } }
+
+describe("the health of the read side", () => {
+  it.live("is good while everything follows, and names the projection and its partitions", () =>
+    Effect.gen(function* () {
+      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      yield* play(bookkeeper, [openAccount("a"), openAccount("b")], [deposit("a", 1n)])
+      yield* eventually(assertCaughtUp(bookkeeper.log))
+      yield* eventually(
+        Effect.map(report, ({ ready, reasons, projections: [books], relay }) => {
+          assert.deepStrictEqual(reasons, [])
+          assert.isTrue(ready)
+          assert.strictEqual(books?.name, "books_v1")
+          assert.deepStrictEqual(books?.sweep.lag, { events: 0, ms: 0, isExact: true })
+          assert.isAbove(books?.sweep.sweeps ?? 0, 0)
+          assert.strictEqual(relay.unpublished, 0)
+          assert.deepStrictEqual(
+            books?.partitions.map(({ partition }) => partition),
+            [0, 1]
+          )
+        })
+      )
+    }).pipe(Effect.provide(world({ isBusAway: false, apply: undefined }, quick)))
+  )
+
+  it.live("tells a projector that hangs by the events it leaves waiting, partition by partition", () => {
+    const faults: Faults = { isBusAway: false, apply: undefined }
+    return Effect.gen(function* () {
+      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      yield* play(bookkeeper, [openAccount("a")])
+      yield* eventually(assertCaughtUp(bookkeeper.log))
+      // It neither fails nor answers; and afterwards nothing arrives at all.
+      faults.apply = Effect.never
+      yield* play(bookkeeper, [deposit("a", 1n)], [deposit("a", 2n)], [deposit("a", 3n)])
+      const own = partitionOf(accountId("a"), 2)
+      yield* eventually(
+        Effect.map(report, ({ ready, reasons, projections: [books] }) => {
+          assert.strictEqual(books?.sweep.lag.events, 3)
+          assert.isAbove(books?.sweep.lag.ms ?? 0, 100)
+          assert.strictEqual(books?.partitions[own]?.behindEvents, 3)
+          assert.strictEqual(books?.partitions[1 - own]?.behindEvents, 0)
+          assert.isFalse(ready)
+          assert.match(reasons.join(), /books_v1 is 3 events and \d+ ms behind/)
+        })
+      )
+    }).pipe(
+      Effect.provide(
+        // What waits is left to the bus for as long as the test takes: the lag is told, not hidden by loading.
+        world(faults, {
+          ledger: quick.ledger,
+          readSide: { ...quick.readSide, readyLagEventsMax: 2, lostAfterMs: 60_000 }
+        })
+      )
+    )
+  })
+
+  it.live("tells a bus that is away by fibers that fail, and is good again soon after it is back", () => {
+    const faults: Faults = { isBusAway: true, apply: undefined }
+    return Effect.gen(function* () {
+      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      yield* play(bookkeeper, [openAccount("a")])
+      yield* eventually(
+        Effect.map(report, ({ ready, reasons }) => {
+          assert.isFalse(ready)
+          assert.include(reasons, "relay: bus: the bus is away")
+          assert.include(reasons, "books_v1, partition 0: bus: the bus is away")
+        })
+      )
+      faults.isBusAway = false
+      yield* eventually(assertCaughtUp(bookkeeper.log))
+      // Nothing more is sent: an idle partition must not stay red for ever.
+      yield* eventually(Effect.map(report, ({ reasons }) => assert.deepStrictEqual(reasons, [])))
+    }).pipe(Effect.provide(world(faults, quick)))
+  })
+
+  it.live("tells a read model that is away, and a sweep that never comes to its end", () => {
+    const faults: Faults = { isBusAway: false, apply: undefined }
+    return Effect.gen(function* () {
+      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      faults.apply = Effect.fail(new StoreUnavailable({ store: "read model", reason: "away" }))
+      yield* append(bookkeeper.commit(openAccount("a")))
+      yield* eventually(
+        Effect.map(report, ({ reasons }) => assert.include(reasons, "books_v1, sweep: read model: away"))
+      )
+      faults.apply = Effect.never
+      yield* eventually(
+        Effect.map(report, ({ ready, reasons }) => {
+          assert.isFalse(ready)
+          assert.match(reasons.join(), /books_v1 has not been compared with the log for \d+ ms/)
+        })
+      )
+    }).pipe(
+      Effect.provide(
+        world(faults, { ledger: quick.ledger, readSide: { ...quick.readSide, readyLagMsMax: 300 } })
+      )
+    )
+  })
+})
