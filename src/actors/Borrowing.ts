@@ -60,7 +60,8 @@ export const makeBorrowing = Effect.fnUntraced(function* (events: BorrowingEvent
     for (const ticket of tickets) if (ticket.phase !== "settled") events.onReady(ticket)
   }
 
-  const ask = (account: AccountId, waiting: Array<Ticket>): Guest => {
+  /** The answer may be here before this returns. */
+  const ask = (account: AccountId, waiting: Array<Ticket>): void => {
     const now = wall.currentTimeMillisUnsafe()
     const guest: Guest = {
       actor: new AccountActor(account, now),
@@ -83,7 +84,6 @@ export const makeBorrowing = Effect.fnUntraced(function* (events: BorrowingEvent
       )
     )
     run(asked)
-    return guest
   }
 
   const begin = (guest: Guest, loan: Loan, askedAt: number): void => {
@@ -140,7 +140,11 @@ export const makeBorrowing = Effect.fnUntraced(function* (events: BorrowingEvent
 
   return {
     join: (account, ticket) => {
-      const guest = guests.get(account) ?? ask(account, [])
+      const guest = guests.get(account)
+      if (guest === undefined) {
+        ask(account, [ticket])
+        return undefined
+      }
       const now = wall.currentTimeMillisUnsafe()
       const isOpen = !guest.isBroken && now < guest.closesAtMs && guest.joined < limits.shareMax
       if (guest.lent === undefined || !isOpen) {

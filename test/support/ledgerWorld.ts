@@ -4,6 +4,7 @@ import { ClosedInstants } from "../../src/actors/ClosedInstants.ts"
 import { CommitFeed } from "../../src/actors/CommitFeed.ts"
 import { Dispatcher } from "../../src/actors/Dispatcher.ts"
 import { LedgerClock } from "../../src/actors/LedgerClock.ts"
+import { Placement, type Placing } from "../../src/actors/Placement.ts"
 import { Snapshotter } from "../../src/actors/Snapshotter.ts"
 import { TimeTravel } from "../../src/actors/TimeTravel.ts"
 import { type Command, type CommandInput, fromHost } from "../../src/domain/Command.ts"
@@ -11,6 +12,7 @@ import type { CommandError } from "../../src/domain/Errors.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
+import { ClusterConfig, type ClusterLimits, defaultClusterLimits } from "../../src/infra/ClusterConfig.ts"
 import { EventStore } from "../../src/infra/EventStore.ts"
 import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/LedgerConfig.ts"
 import { Snapshots } from "../../src/infra/Snapshots.ts"
@@ -29,6 +31,9 @@ export interface NodeOptions {
   /** Another store than the world's, a faulty one say. */
   readonly store?: Store
   readonly snapshots?: Snapshots["Service"]
+  /** Its place among others; alone by default. */
+  readonly placement?: Placing
+  readonly cluster?: Partial<ClusterLimits>
 }
 
 export interface LedgerNode {
@@ -55,7 +60,9 @@ const outsideOf = Effect.fnUntraced(function* (options: NodeOptions) {
   return Layer.mergeAll(
     Layer.succeed(EventStore, options.store ?? (yield* EventStore)),
     Layer.succeed(Snapshots, options.snapshots ?? (yield* Snapshots)),
-    Layer.succeed(LedgerConfig, { ...defaultLimits, ...options.limits })
+    Layer.succeed(LedgerConfig, { ...defaultLimits, ...options.limits }),
+    Layer.succeed(ClusterConfig, { ...defaultClusterLimits, ...options.cluster }),
+    options.placement === undefined ? Layer.empty : Layer.succeed(Placement, options.placement)
   )
 })
 

@@ -2,6 +2,7 @@
 import { Clock, Effect, Exit, Fiber, Result } from "effect"
 import { TestClock } from "effect/testing"
 import type { CommandInput } from "../../src/domain/Command.ts"
+import type { ClusterLimits } from "../../src/infra/ClusterConfig.ts"
 import { EventStore, StoreUnavailable } from "../../src/infra/EventStore.ts"
 import type { LedgerLimits } from "../../src/infra/LedgerConfig.ts"
 import { Snapshots } from "../../src/infra/Snapshots.ts"
@@ -18,6 +19,7 @@ import {
   transfer,
   withdraw
 } from "./ledgerWorld.ts"
+import type { Town } from "./town.ts"
 
 export interface World {
   readonly seed: number
@@ -29,6 +31,10 @@ export interface World {
   readonly script: (node: number) => Script
   /** Every so many calls of the snapshots fail; never, if left out. */
   readonly snapshotsFailOneIn?: number
+  /** How the accounts are spread over the nodes; every node believes to own all of them by default. */
+  readonly town?: Town
+  /** Goes on beside the clients, and ends with them. */
+  readonly meanwhile?: Effect.Effect<void>
 }
 
 export interface Outcome {
@@ -62,6 +68,15 @@ const failing = (inner: Snapshots["Service"], dice: Dice, oneIn: number): Snapsh
     latest: (accounts) => maybe(inner.latest(accounts)),
     save: (heads) => maybe(inner.save(heads))
   }
+}
+
+const smallCluster: Partial<ClusterLimits> = {
+  leaseMs: 100,
+  shareMs: 10,
+  shareMax: 4,
+  retryMs: 5,
+  drainMs: 50,
+  answerGraceMs: 60
 }
 
 const sendingsMax = 12
@@ -149,10 +164,19 @@ export const simulate = Effect.fnUntraced(function* (world: World) {
 
   const run = Effect.gen(function* () {
     const nodes = yield* Effect.forEach(stores, ({ store }, index) =>
-      startNode(`node-${index}`, { store, snapshots, limits: smallLimits }).pipe(
-        Effect.retry({ times: 20 })
+      startNode(`node-${index}`, {
+        store,
+        snapshots,
+        limits: smallLimits,
+        ...(world.town === undefined
+          ? {}
+          : { placement: world.town.placementOf(index), cluster: smallCluster })
+      }).pipe(
+        Effect.retry({ times: 20 }),
+        Effect.tap((node) => Effect.sync(() => world.town?.enter(index, node.dispatcher.here)))
       )
     )
+    const meanwhile = yield* Effect.forkChild(world.meanwhile ?? Effect.void)
     for (let index = 0; index < world.accounts; index++) {
       const node = nodes[index % nodes.length]
       if (node !== undefined) yield* send(node, { ...open(`acc-${index}`, 10n), commandId: `open-${index}` })
@@ -160,6 +184,7 @@ export const simulate = Effect.fnUntraced(function* (world: World) {
     yield* Effect.forEach(Array.from({ length: world.clients }), (_, index) => client(nodes, index), {
       concurrency: "unbounded"
     })
+    yield* Fiber.interrupt(meanwhile)
     for (const store of stores) store.script = () => undefined
     yield* Effect.forEach(nodes, (node) => node.stop, { concurrency: "unbounded" })
     // What was to land late has landed.

@@ -1,0 +1,120 @@
+/** Write sides of nodes enter; they find each other in memory, over a network that loses, repeats and delays by script. */
+import { Effect } from "effect"
+import type { Here } from "../../src/actors/Dispatcher.ts"
+import type { Placing } from "../../src/actors/Placement.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
+
+/** What may befall a message. A question that is lost is put again, as by the cluster; what is given back is not. */
+export type MessageFault = "lost" | "answerLost" | "slow"
+
+const againMs = 10
+const slowMs = 30
+
+/** Which node owns which group of accounts, and what each believes. */
+export class Town {
+  readonly groups: number
+  script: () => MessageFault | undefined = () => undefined
+  /** Messages that were delivered. */
+  delivered = 0
+  /** By group, the node that the others believe to own it. */
+  readonly #owners: Array<number>
+  /** By node, the groups it believes to own. */
+  readonly #claims: ReadonlyArray<Set<number>>
+  readonly #nodes = new Map<number, Here>()
+
+  constructor(nodes: number, groups: number) {
+    this.groups = groups
+    this.#owners = Array.from({ length: groups }, (_, group) => group % nodes)
+    this.#claims = Array.from(
+      { length: nodes },
+      (_, node) => new Set(this.#owners.flatMap((owner, group) => (owner === node ? [group] : [])))
+    )
+  }
+
+  /** The last digits of an id decide, so that a test can choose. */
+  groupOf(account: string): number {
+    return Number(/\d+$/.exec(account)?.[0] ?? 0) % this.groups
+  }
+
+  ownerOf(account: string): number {
+    return this.#owners[this.groupOf(account)] ?? 0
+  }
+
+  enter(node: number, here: Here): void {
+    this.#nodes.set(node, here)
+  }
+
+  /** From here on no message reaches the node. */
+  cutOff(node: number): void {
+    this.#nodes.delete(node)
+  }
+
+  /** The group goes to another node, as when shards are balanced: the old owner drains first. */
+  move(group: number, to: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const from = this.#owners[group] ?? 0
+      this.#claims[from]?.delete(group)
+      const left = this.#nodes.get(from)?.leave((id) => this.groupOf(id) === group) ?? Effect.void
+      return Effect.andThen(
+        left,
+        Effect.sync(() => this.#arrive(group, to))
+      )
+    })
+  }
+
+  /** The group goes to another node, and the old owner does not know. */
+  seize(group: number, to: number): void {
+    this.#arrive(group, to)
+  }
+
+  /** The node learns what it lost. */
+  wakeUp(node: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const lost = new Set([...(this.#claims[node] ?? [])].filter((group) => this.#owners[group] !== node))
+      for (const group of lost) this.#claims[node]?.delete(group)
+      return this.#nodes.get(node)?.leave((id) => lost.has(this.groupOf(id))) ?? Effect.void
+    })
+  }
+
+  #arrive(group: number, to: number): void {
+    this.#owners[group] = to
+    this.#nodes.get(to)?.enter((id) => this.groupOf(id) === group)
+    this.#claims[to]?.add(group)
+  }
+
+  placementOf(node: number): Placing {
+    return {
+      owns: (id) => this.#claims[node]?.has(this.groupOf(id)) ?? false,
+      groupOf: (id) => this.groupOf(id),
+      dispatch: (id, commands) => this.#put(id, (here) => here.dispatch(commands)),
+      head: (id) => this.#put(id, (here) => here.head(id)),
+      borrow: (id, lease) => this.#put(id, (here) => here.lend(id, lease)),
+      giveBack: (id, lease, given) =>
+        Effect.suspend(() => {
+          const fault = this.script()
+          const given_ = Effect.sync(() => this.#at(id)?.takeBack(id, lease, given))
+          return fault === "lost" ? Effect.void : fault === "slow" ? Effect.delay(given_, slowMs) : given_
+        })
+    }
+  }
+
+  #at(id: AccountId): Here | undefined {
+    return this.#nodes.get(this.ownerOf(id))
+  }
+
+  /** Puts a question until an answer comes. */
+  #put<A, E>(id: AccountId, question: (here: Here) => Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return Effect.suspend(() => {
+      const again = Effect.delay(
+        Effect.suspend(() => this.#put(id, question)),
+        againMs
+      )
+      const here = this.#at(id)
+      const fault = this.script()
+      if (here === undefined || fault === "lost") return again
+      this.delivered++
+      if (fault === "answerLost") return Effect.andThen(Effect.exit(question(here)), again)
+      return fault === "slow" ? Effect.delay(question(here), slowMs) : question(here)
+    })
+  }
+}
