@@ -121,7 +121,8 @@ export const tellTimeTravel = Effect.fnUntraced(function* (story: Story) {
   return Option.some<string>(account)
 })
 
-const meanings: Readonly<Record<keyof Verdicts["invariants"], string>> = {
+/** What each invariant promises, in a line. */
+export const meanings: Readonly<Record<keyof Verdicts["invariants"], string>> = {
   I1: "dense: versions without a gap, every commit complete",
   I2: "conserved: every transaction sums to zero, and so do the books",
   I3: "covered: no balance below its overdraft limit, after any event",

@@ -2,8 +2,12 @@
 import { Data, Effect, Option } from "effect"
 import { Argument, Command } from "effect/cli"
 import { Audit, type Finding } from "../actors/Audit.ts"
+import { invariants } from "../actors/AuditFindings.ts"
+import { AccountNotFound } from "../domain/Errors.ts"
 import { AccountId } from "../domain/Ids.ts"
+import { limitsFromEnvironment } from "../infra/Environment.ts"
 import * as LedgerNode from "../LedgerNode.ts"
+import { meanings } from "./DemoStory.ts"
 import { grouped, makeProgress, makeStory, printJson } from "./Terminal.ts"
 import { dataFlag, jsonFlag, resolveStores } from "./Where.ts"
 
@@ -41,12 +45,14 @@ export const verify = Command.make(
       })
     }).pipe(Effect.provide(Audit.layer), Effect.provide(LedgerNode.layerReader(stores)))
     yield* progress.clear
+    if (Option.isSome(account) && report.events === 0 && report.ok)
+      return yield* new AccountNotFound({ account: account.value })
     yield* story.line(
       `${grouped(report.events)} events of ${grouped(report.accounts)} accounts, ${grouped(report.commits)} commits, ` +
         `${grouped(report.snapshots)} snapshots, and the read model:`
     )
-    for (const [invariant, holds] of Object.entries(report.invariants)) {
-      yield* story.line(`  ${holds ? "✓" : "✗"} ${invariant}`)
+    for (const invariant of invariants) {
+      yield* story.line(`  ${report.invariants[invariant] ? "✓" : "✗"} ${invariant} ${meanings[invariant]}`)
     }
     for (const finding of report.findings.slice(0, findingsShown)) yield* story.line(`  ${describe(finding)}`)
     if (report.behind > 0)
@@ -56,7 +62,7 @@ export const verify = Command.make(
     }
     if (json) yield* printJson(report)
     if (!report.ok) return yield* new BooksBroken({ findings: report.findingsTotal })
-  })
+  }, Effect.provide(limitsFromEnvironment))
 ).pipe(
   Command.withDescription(
     "Check I1-I5 and I8 on the stores; name the first broken row, and exit 1 if there is any"

@@ -2,7 +2,7 @@
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { type Ended, freeHttpPort, jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
+import { type Ended, freePorts, jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
 import { freshDataDir, processesOf } from "../support/devStacks.ts"
 
 /** Longer than PostgreSQL and nats-server take on a busy machine, shorter than anybody's patience. */
@@ -47,7 +47,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("Ctrl-C and SIGTERM", (
       Effect.gen(function* () {
         const dataDir = yield* freshDataDir
         for (const name of ["SIGINT", "SIGTERM"] as const) {
-          const dev = yield* start(["dev", "--data", dataDir], { env: yield* freeHttpPort })
+          const dev = yield* start(["dev", "--data", dataDir], { env: yield* freePorts })
           yield* printed(dev, /Ctrl-C ends it/)
           yield* dev.signal(name)
           assert.strictEqual((yield* ended(dev)).code, 0, "that is how a node ends")

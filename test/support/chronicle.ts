@@ -1,10 +1,16 @@
 /** The words of a command line enter; the program's own process, what it printed and how it ended, leave. */
 import { spawn } from "node:child_process"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { assert } from "@effect/vitest"
-import { Deferred, Effect, FileSystem, Redacted, Schedule, Stream } from "effect"
-import type { DevStackService } from "../../src/infra/dev/DevStack.ts"
+import { Deferred, Effect, FileSystem, Layer, Option, Redacted, Schedule, Stream } from "effect"
+import { Audit } from "../../src/actors/Audit.ts"
+import { runDemo } from "../../src/cli/DemoRun.ts"
+import { type DevStackService, startDevStack } from "../../src/infra/dev/DevStack.ts"
 import { loopbackPort } from "../../src/infra/dev/LoopbackPort.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
+import { freshDataDir } from "./devStacks.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 
@@ -33,10 +39,15 @@ export interface Options {
 
 const environment = (given: Readonly<Record<string, string>> = {}) => {
   const rest = Object.entries(process.env).filter(([name]) => !name.startsWith("CHRONICLE_"))
-  return { ...Object.fromEntries(rest), NO_COLOR: "1", ...given }
+  // Most of what a short command costs is reading its own sources.
+  const NODE_COMPILE_CACHE = join(tmpdir(), "chronicle-test-compile-cache")
+  return { ...Object.fromEntries(rest), NODE_COMPILE_CACHE, NO_COLOR: "1", ...given }
 }
 
-/** Killed with the scope if it still runs by then. */
+/** How long a process may take to end in order before it is killed: its services go with it. */
+const endsWithin = "20 seconds"
+
+/** Ended with the scope if it still runs by then. */
 export const start = Effect.fnUntraced(function* (args: ReadonlyArray<string>, options: Options = {}) {
   const done = yield* Deferred.make<Ended>()
   const written = { stdout: "", stderr: "" }
@@ -59,7 +70,10 @@ export const start = Effect.fnUntraced(function* (args: ReadonlyArray<string>, o
     }),
     (spawned) =>
       Effect.gen(function* () {
-        if (spawned.exitCode === null && spawned.signalCode === null) spawned.kill("SIGKILL")
+        spawned.kill("SIGTERM")
+        const orderly = yield* Effect.timeoutOption(Deferred.await(done), endsWithin)
+        if (Option.isSome(orderly)) return
+        spawned.kill("SIGKILL")
         yield* Deferred.await(done)
       })
   )
@@ -125,10 +139,11 @@ export const variablesOf = (stack: DevStackService): Readonly<Record<string, str
   CHRONICLE_NATS_URL: stack.natsUrl
 })
 
-/** A port of 127.0.0.1 that nobody listened on a moment ago, as `CHRONICLE_HTTP_PORT`. */
-export const freeHttpPort = Effect.map(loopbackPort("HTTP"), (port) => ({
-  CHRONICLE_HTTP_PORT: String(port)
-}))
+/** Ports of 127.0.0.1 that nobody listened on a moment ago, for a node's doors. */
+export const freePorts = Effect.gen(function* () {
+  const [http, rpc] = [yield* loopbackPort("HTTP"), yield* loopbackPort("RPC")]
+  return { CHRONICLE_HTTP_PORT: String(http), CHRONICLE_RPC_PORT: String(rpc) }
+})
 
 /** A day of the format of examples/README.md in a file that goes with the scope. */
 export const dayFile = Effect.fnUntraced(function* (lines: ReadonlyArray<string>) {
@@ -146,3 +161,15 @@ export const firstLines = (count: number) =>
       .stream(`${root}/examples/day.csv`)
       .pipe(Stream.decodeText, Stream.splitLines, Stream.drop(1), Stream.take(count), Stream.runCollect)
   )
+
+/** A running stack on which a day was played; the node that did it has ended. */
+export const playedStack = Effect.fnUntraced(function* (day: ReadonlyArray<string>) {
+  const stack = yield* startDevStack({ dataDir: yield* freshDataDir, durable: false })
+  yield* LedgerNode.migrate(stack)
+  const file = yield* dayFile(day)
+  const { verdicts } = yield* runDemo({ file, journals: `${stack.dataDir}/refusals` }).pipe(
+    Effect.provide(Audit.layer.pipe(Layer.provideMerge(LedgerNode.layer({ ...stack, nodeName: "demo" }))))
+  )
+  assert.deepEqual(verdicts.faults, [])
+  return stack
+})

@@ -1,0 +1,175 @@
+/** Questions at the command line, right ones and wrong ones, as real processes; what they answer, and how they end. */
+import { createServer } from "node:net"
+import { NodeServices } from "@effect/platform-node"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { DevStack } from "../../src/infra/dev/DevStack.ts"
+import { type Ended, jsonOf, playedStack, run, variablesOf } from "../support/chronicle.ts"
+import { query } from "../support/devStacks.ts"
+
+const day = [
+  "2026-03-02T09:00:00Z,c-1,open,alice,,USD,,,Alice,50.00,",
+  "2026-03-02T09:00:00Z,c-2,open,bob,,USD,,,Bob,,",
+  "2026-03-02T09:01:00Z,c-3,deposit,alice,,USD,500.00,,,,wages",
+  "2026-03-02T09:02:00Z,c-4,transfer,alice,bob,USD,120.00,,,,rent"
+]
+
+/** Over the stack's services; `env` replaces some of the variables. */
+const ask = Effect.fnUntraced(function* (args: ReadonlyArray<string>, env: Record<string, string> = {}) {
+  return yield* run(args, { env: { ...variablesOf(yield* DevStack), ...env } })
+})
+
+const failed = (ended: Ended, code: number, stderr: RegExp): void => {
+  assert.deepInclude(ended, { code, stdout: "" }, ended.stderr)
+  assert.match(ended.stderr, stderr)
+  assert.notMatch(ended.stderr, /SchemaError|\n\s+at /, "words for a person, no trace")
+}
+
+/** Takes connections and never answers, as a firewall or a frozen server does. */
+const silentPort = Effect.acquireRelease(
+  Effect.callback<{ readonly port: number; readonly close: () => void }>((resume) => {
+    const server = createServer((socket) => socket.on("error", () => socket.destroy()))
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address()
+      const port = address !== null && typeof address === "object" ? address.port : 0
+      resume(Effect.succeed({ port, close: () => server.close() }))
+    })
+  }),
+  ({ close }) => Effect.sync(close)
+).pipe(Effect.map(({ port }) => port))
+
+layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServices.layer)), {
+  excludeTestServices: true,
+  timeout: 120_000
+})("the command line", (it) => {
+  it.effect("answers a balance now, at a version and at a time", () =>
+    Effect.gen(function* () {
+      const now = jsonOf(yield* ask(["balance", "alice", "--json"]))
+      assert.deepInclude(now, {
+        account: "alice",
+        asset: "USD/2",
+        balance: "38000",
+        version: 3,
+        status: "open"
+      })
+      assert.deepInclude(now, { available: "43000" })
+      const before = jsonOf(yield* ask(["balance", "alice", "--version", "2", "--json"]))
+      assert.deepInclude(before, { balance: "50000", version: 2 })
+      const at = new Date(Number(now.recordedAt)).toISOString()
+      assert.deepInclude(jsonOf(yield* ask(["balance", "alice", "--at", at, "--json"])), {
+        balance: "38000",
+        hash: now.hash
+      })
+      const told = yield* ask(["balance", "alice"])
+      assert.match(told.stdout, /balance +380\.00 USD\n +available +430\.00 USD/)
+    })
+  )
+
+  it.effect("answers the history of an account, and its statement by pages", () =>
+    Effect.gen(function* () {
+      const history = yield* ask(["history", "alice", "--after", "1", "--json"])
+      const events: unknown = JSON.parse(history.stdout)
+      assert.isTrue(Array.isArray(events) && events.length === 2)
+      const first = jsonOf(yield* ask(["statement", "alice", "--limit", "2", "--json"]))
+      assert.isTrue(Array.isArray(first.rows) && first.rows.length === 2)
+      const cursor = String(first.next)
+      const second = jsonOf(yield* ask(["statement", "alice", "--limit", "2", "--cursor", cursor, "--json"]))
+      assert.isTrue(Array.isArray(second.rows) && second.rows.length === 1)
+      assert.notProperty(second, "next")
+      const told = yield* ask(["statement", "alice"])
+      assert.match(told.stdout, /TransferSent +bob +-120\.00 USD +380\.00 USD +rent/)
+    })
+  )
+
+  it.effect("says in one line that there is no such account", () =>
+    Effect.gen(function* () {
+      for (const command of ["balance", "history", "statement", "verify"]) {
+        const unknown = yield* ask([command, "nobody", "--json"])
+        failed(unknown, 1, /^chronicle: account nobody does not exist\n$/)
+      }
+    })
+  )
+
+  it.effect("refuses what it does not understand with exit code 2, and says what", () =>
+    Effect.gen(function* () {
+      failed(yield* ask(["balance", "a b"]), 2, /^chronicle: .*account.*"a b".* must be 1 to 64 characters/)
+      failed(yield* ask(["balance"]), 2, /^chronicle: .*account\nusage: chronicle balance/)
+      failed(yield* ask(["balance", "alice", "--frob"]), 2, /^chronicle: .*--frob/)
+      failed(yield* ask(["frobnicate"]), 2, /^chronicle: .*frobnicate/)
+      failed(yield* ask(["balance", "alice", "--at", "yesterday"]), 2, /--at.*yesterday/)
+      failed(yield* ask(["balance", "alice", "--version", "0"]), 2, /--version/)
+      failed(yield* ask(["statement", "alice", "--limit", "none"]), 2, /--limit/)
+      const help = yield* ask(["balance", "--help"])
+      assert.deepInclude(help, { code: 0, stderr: "" })
+      assert.include(help.stdout, "--version")
+    })
+  )
+
+  it.effect("says which variable is missing or wrong, with exit code 2", () =>
+    Effect.gen(function* () {
+      failed(
+        yield* run(["balance", "alice"]),
+        2,
+        /CHRONICLE_EVENT_STORE_URL, CHRONICLE_READ_MODEL_URL are not set/
+      )
+      failed(yield* run(["serve"]), 2, /CHRONICLE_NATS_URL are not set/)
+      const one = { CHRONICLE_EVENT_STORE_URL: "postgresql://127.0.0.1:1/x" }
+      failed(yield* run(["verify"], { env: one }), 2, /^chronicle: CHRONICLE_READ_MODEL_URL is not set/)
+      failed(
+        yield* ask(["balance", "alice"], { CHRONICLE_LANES: "0" }),
+        2,
+        /CHRONICLE_LANES: .*greater than or equal to 1/
+      )
+      failed(yield* ask(["balance", "alice"], { CHRONICLE_LANES: "many" }), 2, /CHRONICLE_LANES: expected/)
+    })
+  )
+
+  it.effect("says which database cannot be used, where, and what to do", () =>
+    Effect.gen(function* () {
+      const refused = { CHRONICLE_EVENT_STORE_URL: "postgresql://me:secret@127.0.0.1:1/ledger" }
+      for (const command of [["balance", "alice"], ["migrate"], ["verify"]]) {
+        const told = yield* ask(command, refused)
+        failed(
+          told,
+          1,
+          /event-store database.*postgresql:\/\/127\.0\.0\.1:1\/ledger.*ECONNREFUSED.*Is it running, and the URL right\?/
+        )
+        assert.notInclude(told.stderr, "secret")
+      }
+      const silent = `postgresql://me@127.0.0.1:${yield* silentPort}/books`
+      failed(
+        yield* ask(["balance", "alice"], { CHRONICLE_READ_MODEL_URL: silent }),
+        1,
+        /read-model database.*\/books/
+      )
+      const nonsense = { CHRONICLE_READ_MODEL_URL: "nonsense" }
+      failed(yield* ask(["balance", "alice"], nonsense), 1, /read-model database.*a URL that cannot be read/)
+      const empty = new URL(variablesOf(yield* DevStack).CHRONICLE_READ_MODEL_URL ?? "")
+      empty.pathname = "/postgres"
+      const old = yield* ask(["balance", "alice"], { CHRONICLE_READ_MODEL_URL: empty.toString() })
+      failed(old, 1, /read-model database lacks migrations 1.*: run "chronicle migrate" first/)
+      empty.pathname = "/nowhere"
+      const none = yield* ask(["balance", "alice"], { CHRONICLE_READ_MODEL_URL: empty.toString() })
+      failed(none, 1, /"nowhere" does not exist/)
+    })
+  )
+
+  it.effect("migrates twice, and refuses databases of a newer schema", () =>
+    Effect.gen(function* () {
+      const { eventStoreUrl } = yield* DevStack
+      const nothing = jsonOf(yield* ask(["migrate", "--json"]))
+      assert.deepEqual(nothing, { eventStore: [], readModel: [] })
+      assert.match((yield* ask(["migrate"])).stdout, /event store at .* is at the current schema/)
+      yield* query(
+        eventStoreUrl,
+        `INSERT INTO chronicle_migrations (kind, id, name, checksum, applied_at)
+           VALUES ('event-store', 999, 'from the future', '', now())`
+      )
+      for (const command of [["migrate"], ["balance", "alice"]]) {
+        failed(yield* ask(command), 1, /event-store database has schema 999, this program knows up to \d+/)
+      }
+      yield* query(eventStoreUrl, "DELETE FROM chronicle_migrations WHERE id = 999")
+      assert.strictEqual((yield* ask(["balance", "alice"])).code, 0)
+    })
+  )
+})

@@ -1,0 +1,133 @@
+/** `dev` and `serve` run in processes of their own; others ask beside them, and what stands in their way is told. */
+import { createServer } from "node:net"
+import { NodeServices } from "@effect/platform-node"
+import { assert, layer } from "@effect/vitest"
+import { Effect, FileSystem, Schema } from "effect"
+import { FetchHttpClient, HttpClient } from "effect/http"
+import { loopbackPort } from "../../src/infra/dev/LoopbackPort.ts"
+import { freePorts, jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
+import { freshDataDir, processesOf } from "../support/devStacks.ts"
+
+/** What the lines `export NAME=value` would set in a shell. */
+const exported = ({ stdout }: Running): Record<string, string> =>
+  Object.fromEntries([...stdout().matchAll(/^export (\w+)=(\S+)$/gm)].map(([, name, value]) => [name, value]))
+
+const Ready = Schema.Struct({ ready: Schema.Boolean, reasons: Schema.Array(Schema.String) })
+
+const get = (port: string | undefined, path: string) =>
+  Effect.gen(function* () {
+    const response = yield* HttpClient.get(`http://127.0.0.1:${port}${path}`)
+    return { status: response.status, body: yield* response.json }
+  }).pipe(Effect.provide(FetchHttpClient.layer))
+
+/** Listens until the scope ends. */
+const taken = Effect.fnUntraced(function* (port: number) {
+  yield* Effect.acquireRelease(
+    Effect.callback<() => void>((resume) => {
+      const server = createServer().listen(port, "127.0.0.1", () =>
+        resume(Effect.succeed(() => server.close()))
+      )
+    }),
+    (close) => Effect.sync(close)
+  )
+})
+
+layer(NodeServices.layer, { excludeTestServices: true })("a node in the foreground", (it) => {
+  it.effect(
+    "prints what other processes need to ask and to serve beside it, and stops when told to",
+    () =>
+      Effect.gen(function* () {
+        const dataDir = yield* freshDataDir
+        const dev = yield* start(["dev", "--data", dataDir], { env: yield* freePorts })
+        yield* printed(dev, /Ctrl-C ends it/)
+        const env = exported(dev)
+        assert.includeMembers(Object.keys(env), [
+          "CHRONICLE_EVENT_STORE_URL",
+          "CHRONICLE_READ_MODEL_URL",
+          "CHRONICLE_NATS_URL"
+        ])
+        const verified = yield* run(["verify", "--json"], { env })
+        assert.deepInclude(jsonOf(verified), { accounts: 0, ok: true })
+        const nobody = yield* run(["balance", "nobody"], { env })
+        assert.deepInclude(nobody, { code: 1, stderr: "chronicle: account nobody does not exist\n" })
+
+        const ports = yield* freePorts
+        const served = { ...env, ...ports, CHRONICLE_NODE_NAME: "second" }
+        const serve = yield* start(["serve"], { env: served })
+        yield* printed(serve, /ready/)
+        const ready = yield* get(ports.CHRONICLE_HTTP_PORT, "/ready")
+        assert.strictEqual(ready.status, 200)
+        assert.deepInclude(Schema.decodeUnknownSync(Ready)(ready.body), { ready: true, reasons: [] })
+        const health = yield* get(ports.CHRONICLE_HTTP_PORT, "/health")
+        assert.strictEqual(health.status, 200)
+        assert.include(JSON.stringify(health.body), '"connected":true')
+
+        // A third finds the port taken; the data directory is the first one's alone.
+        const third = yield* run(["serve"], { env: served })
+        assert.deepInclude(third, { code: 1, stdout: "" })
+        assert.match(
+          third.stderr,
+          /cannot listen on port \d+ of 127\.0\.0\.1 .*set CHRONICLE_\w+_PORT to another/
+        )
+        const other = yield* run(["demo", "--data", dataDir])
+        assert.strictEqual(other.code, 1)
+        assert.match(other.stderr, /^chronicle: .* is in use by another process of the ledger: .*\n$/)
+
+        yield* serve.signal("SIGTERM")
+        const { code, stdout } = yield* serve.ended
+        assert.deepEqual({ code, stdout }, { code: 0, stdout: "" })
+        yield* dev.signal("SIGTERM")
+        assert.strictEqual((yield* dev.ended).code, 0)
+        assert.deepEqual(processesOf(dataDir), [])
+      }),
+    120_000
+  )
+
+  it.effect("does not start on a taken port, and leaves no service behind", () =>
+    Effect.gen(function* () {
+      const dataDir = yield* freshDataDir
+      const port = yield* loopbackPort("HTTP")
+      yield* taken(port)
+      const env = { ...(yield* freePorts), CHRONICLE_HTTP_PORT: String(port) }
+      const dev = yield* run(["dev", "--data", dataDir], { env })
+      assert.strictEqual(dev.code, 1)
+      assert.include(dev.stderr, `cannot listen on port ${port} of 127.0.0.1`)
+      assert.include(dev.stderr, "set CHRONICLE_HTTP_PORT to another")
+      assert.deepEqual(processesOf(dataDir), [])
+    })
+  )
+
+  it.effect("leaves a data directory of a newer release alone", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const dataDir = yield* freshDataDir
+      yield* fs.makeDirectory(dataDir)
+      yield* fs.writeFileString(`${dataDir}/version.json`, '{"layout":99}')
+      for (const args of [["dev"], ["demo"], ["balance", "alice"]]) {
+        const refused = yield* run([...args, "--data", dataDir])
+        assert.strictEqual(refused.code, 1)
+        assert.match(
+          refused.stderr,
+          /^chronicle: .* has layout 99, this release knows up to \d+: use a newer release/
+        )
+      }
+      assert.strictEqual(yield* fs.readFileString(`${dataDir}/version.json`), '{"layout":99}')
+    })
+  )
+
+  it.effect("goes on without NATS, saying where it looks for it", () =>
+    Effect.gen(function* () {
+      const dataDir = yield* freshDataDir
+      const dev = yield* start(["dev", "--data", dataDir], { env: yield* freePorts })
+      yield* printed(dev, /Ctrl-C ends it/)
+      const env = { ...exported(dev), ...(yield* freePorts), CHRONICLE_NATS_URL: "nats://127.0.0.1:1" }
+      const serve = yield* start(["serve"], { env })
+      yield* printed(serve, /bus: no connection to 127\.0\.0\.1:1: /)
+      yield* printed(serve, /ready/)
+      const health = yield* get(env.CHRONICLE_HTTP_PORT, "/health")
+      assert.include(JSON.stringify(health.body), '"connected":false')
+      yield* serve.signal("SIGTERM")
+      assert.strictEqual((yield* serve.ended).code, 0)
+    })
+  )
+})
