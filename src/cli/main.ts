@@ -11,7 +11,9 @@ import { deposit, open, transfer, withdraw } from "./commands.ts"
 import { demo } from "./demo.ts"
 import { loadtest } from "./loadtest.ts"
 import { dev, migrate, Stopped, serve } from "./nodes.ts"
+import { parked } from "./parked.ts"
 import { balance, history, statement } from "./queries.ts"
+import { rebuild } from "./rebuild.ts"
 import { token } from "./token.ts"
 import { verify } from "./verify.ts"
 import { describeConfigError, ServicesUnknown } from "./Where.ts"
@@ -31,6 +33,8 @@ const chronicle = Command.make("chronicle").pipe(
     history,
     statement,
     verify,
+    parked,
+    rebuild,
     loadtest,
     token
   ])

@@ -1,8 +1,8 @@
 /** Why a database cannot be used or brought to the program's schema, in words for the person who started it. */
 import { Data } from "effect"
 
-/** Which database: a folder of `migrations/`. Both kinds may share one database. */
-export type SchemaKind = "event-store" | "read-model"
+/** Which tables: a folder of `migrations/`, or those of one more projection. All kinds may share one database. */
+export type SchemaKind = "event-store" | "read-model" | `projection ${string}`
 
 /** The database was brought to a schema that this program does not know: run a newer program. */
 export class SchemaTooNew extends Data.TaggedError("SchemaTooNew")<{

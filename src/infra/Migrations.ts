@@ -204,7 +204,8 @@ const alone =
   }
 
 /** `run` over a connection of its own. */
-export const migrate = (kind: SchemaKind, url: Redacted.Redacted) => alone(kind, url)(run(kind))
+export const migrate = (kind: SchemaKind, url: Redacted.Redacted, folder = folderOf(kind)) =>
+  alone(kind, url)(run(kind, folder))
 
 /** `check` over a connection of its own. */
 export const checkAt = (kind: SchemaKind, url: Redacted.Redacted) => alone(kind, url)(check(kind))

@@ -14,6 +14,8 @@ export interface Projection {
   readonly name: string
   /** Raise it when `write` changes: the new version stands beside the old one, in tables of its own. */
   readonly version: number
+  /** The folder of its numbered SQL files, where they are not the read model's own. */
+  readonly migrations?: string
   /** Its own tables, without prefix; those of `standardTables` come on top. */
   readonly tables: ReadonlyArray<string>
   /** Writes the rows of a batch into tables of this prefix; in the transaction that moves the accounts' versions. */

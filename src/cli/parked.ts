@@ -1,0 +1,122 @@
+/** `parked`, `parked retry`, `parked skip`: accounts that a poison event holds up enter; what became of them leaves. */
+import { Data, Effect, Option, Schema } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import { Bookkeeping } from "../actors/Bookkeeping.ts"
+import { AccountId, printInstant } from "../domain/Ids.ts"
+import { limitsFromEnvironment } from "../infra/Environment.ts"
+import { type Parked, ReadModel } from "../infra/ReadModel.ts"
+import * as LedgerNode from "../LedgerNode.ts"
+import { makeStory, printJson, type Story } from "./Terminal.ts"
+import { dataFlag, jsonFlag, resolveStores } from "./Where.ts"
+
+export class AccountNotParked extends Data.TaggedError("AccountNotParked")<{ readonly account: string }> {
+  override get message() {
+    return `account ${this.account} is not parked`
+  }
+}
+
+/** The retry came to its end; accounts still cannot go on. */
+export class StillParked extends Data.TaggedError("StillParked")<{
+  readonly accounts: number
+  readonly reason: string
+}> {
+  override get message() {
+    return `${this.accounts === 1 ? "one account is" : `${this.accounts} accounts are`} parked still: ${this.reason}`
+  }
+}
+
+const account = Argument.String("account").pipe(
+  Argument.withDescription("The account's id"),
+  Argument.withSchema(AccountId)
+)
+
+/** Beside running nodes: they take over within one sweep what is done here. */
+const bookkeeping = <A, E, R>(data: Option.Option<string>, self: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(resolveStores(data), (stores) =>
+    self.pipe(Effect.provide(Bookkeeping.layer), Effect.provide(LedgerNode.layerReader(stores)))
+  ).pipe(Effect.scoped, Effect.provide(limitsFromEnvironment))
+
+const tell = (story: Story, rows: ReadonlyArray<Parked>) =>
+  story.table(
+    rows.map((row) => [row.account, String(row.version), printInstant(row.since), row.reason]),
+    "lrll"
+  )
+
+const retry = Command.make(
+  "retry",
+  { account: account.pipe(Argument.optional), data: dataFlag, json: jsonFlag },
+  Effect.fnUntraced(function* ({ account, data, json }) {
+    const story = makeStory(json)
+    yield* bookkeeping(
+      data,
+      Effect.gen(function* () {
+        const before = yield* (yield* ReadModel).parked
+        const asked = before.filter((row) => Option.isNone(account) || row.account === account.value)
+        if (Option.isSome(account) && asked.length === 0) {
+          return yield* new AccountNotParked({ account: account.value })
+        }
+        const still = yield* (yield* Bookkeeping).retryParked(asked.map((row) => row.account))
+        const left = still.filter((row) => asked.some((one) => one.account === row.account))
+        const released = asked.filter((row) => !left.some((one) => one.account === row.account))
+        yield* story.line(`${released.length} of ${asked.length} accounts go on.`)
+        yield* tell(story, left)
+        if (json) yield* printJson({ released: released.map((row) => row.account), parked: left })
+        const [first] = left
+        if (first !== undefined) yield* new StillParked({ accounts: left.length, reason: first.reason })
+      })
+    )
+  })
+).pipe(Command.withDescription("Try a parked account again, all of them without an account"))
+
+const skip = Command.make(
+  "skip",
+  {
+    account,
+    version: Flag.Int("version").pipe(
+      Flag.withDescription("The version it is parked at: what is left out for ever"),
+      Flag.withSchema(Schema.Int.check(Schema.isGreaterThanOrEqualTo(1)))
+    ),
+    data: dataFlag,
+    json: jsonFlag
+  },
+  Effect.fnUntraced(function* ({ account, version, data, json }) {
+    const story = makeStory(json)
+    yield* bookkeeping(
+      data,
+      Effect.gen(function* () {
+        yield* (yield* Bookkeeping).skipParked(account, version)
+        const parked = (yield* (yield* ReadModel).parked).filter((row) => row.account === account)
+        yield* story.line(`Version ${version} of ${account} is left out of its statement; "verify" tells it.`)
+        yield* tell(story, parked)
+        if (json) yield* printJson({ account, version, parked })
+      })
+    )
+  })
+).pipe(
+  Command.withDescription("Leave the event out that an account is parked at, for ever and on the record")
+)
+
+export const parked = Command.make(
+  "parked",
+  { data: dataFlag, json: jsonFlag },
+  Effect.fnUntraced(function* ({ data, json }) {
+    const story = makeStory(json)
+    yield* bookkeeping(
+      data,
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const [rows, skipped] = [yield* readModel.parked, yield* readModel.skipped]
+        yield* story.line(
+          rows.length === 0 ? "No account is parked." : "Parked, at the version that holds it up:"
+        )
+        yield* tell(story, rows)
+        if (skipped.length > 0) yield* story.line("Left out for ever:")
+        yield* tell(story, skipped)
+        if (json) yield* printJson({ parked: rows, skipped })
+      })
+    )
+  })
+).pipe(
+  Command.withDescription("List the accounts whose next event cannot be projected, and what was left out"),
+  Command.withSubcommands([retry, skip])
+)
