@@ -1,9 +1,10 @@
 /** Numbers of accounts and commands enter; the ids of one run leave, and back. */
 import type { AccountId, CommandId } from "../domain/Ids.ts"
-import type { Asset } from "../domain/Money.ts"
+import { Asset } from "../domain/Money.ts"
 
-/** Every third account holds the same asset. */
-const assets = ["USD/2", "JPY/0", "BTC/8"]
+const dollars = Asset.make("USD/2")
+/** Every third account of a mix holds the same asset. */
+const assets = [dollars, Asset.make("JPY/0"), Asset.make("BTC/8")]
 
 /** Ids of one run, unlike those of any other, so that one database can take many runs. */
 export interface Names {
@@ -24,6 +25,6 @@ export const makeNames = (run: string, isMixed: boolean): Names => {
     account: (index) => `${prefix}${index}` as AccountId,
     indexOf: (account) => (account.startsWith(prefix) ? Number(account.slice(prefix.length)) : undefined),
     command: (number) => `${run}:${number}` as CommandId,
-    assetOf: (index) => assets[isMixed ? index % assets.length : 0] as Asset
+    assetOf: (index) => (isMixed ? assets[index % assets.length] : undefined) ?? dollars
   }
 }
