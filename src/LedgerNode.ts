@@ -2,6 +2,8 @@
 import { Effect, Layer, type Redacted } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { ClosedInstants } from "./actors/ClosedInstants.ts"
+import * as ClusterDoor from "./actors/ClusterDoor.ts"
+import { ClusterShards, layerPlacement } from "./actors/ClusterShards.ts"
 import { CommitFeed } from "./actors/CommitFeed.ts"
 import { Dispatcher } from "./actors/Dispatcher.ts"
 import { History } from "./actors/History.ts"
@@ -11,7 +13,8 @@ import { Snapshotter } from "./actors/Snapshotter.ts"
 import { TimeTravel } from "./actors/TimeTravel.ts"
 import { Arrivals } from "./infra/Arrivals.ts"
 import { Bus } from "./infra/Bus.ts"
-import type { Services } from "./infra/Environment.ts"
+import * as ClusterRunner from "./infra/ClusterRunner.ts"
+import type { ClusterAddress, Services } from "./infra/Environment.ts"
 import { EventStore } from "./infra/EventStore.ts"
 import { EventStoreClient } from "./infra/EventStoreClient.ts"
 import * as Migrations from "./infra/Migrations.ts"
@@ -69,6 +72,21 @@ export const layer = (services: Services) =>
     Layer.provideMerge(stores(services)),
     Layer.provide(SecureRandom.layerWebCrypto)
   )
+
+/**
+ * The same, as a member of the cluster of all nodes over these services: each account is owned by one of them, and
+ * a command may be given to any. At the end what was accepted is answered, and the others take the accounts over.
+ */
+export const layerCluster = (services: Services, place: ClusterAddress) => {
+  const shards = ClusterShards.layer.pipe(
+    Layer.provideMerge(ClusterRunner.layer({ ...place, locksUrl: services.readModelUrl }))
+  )
+  // Built last, so that it ends first: the accounts are not to wait for the rest of this node's end.
+  return ClusterDoor.layer(services.nodeName).pipe(
+    Layer.provideMerge(layer(services).pipe(Layer.provide(layerPlacement))),
+    Layer.provide(shards)
+  )
+}
 
 /** One node with everything in this process's memory: for tests of host code. Forgets all at the end. */
 export const layerMemory = Ledger.layer.pipe(

@@ -24,6 +24,8 @@ export interface Borrower {
  */
 export class AccountActor {
   readonly id: AccountId
+  /** The accounts that move between nodes together with it (see Placement.ts). */
+  readonly group: number
   /**
    * - `lending`: another node asked for it; nothing new is decided on it, and once all is settled it is lent;
    * - `lent`: another node decides on it (see Lending.ts);
@@ -49,8 +51,9 @@ export class AccountActor {
   /** When it was last passed over in the search for room. */
   passedAt: Instant = 0
 
-  constructor(id: AccountId, now: Instant) {
+  constructor(id: AccountId, now: Instant, group = 0) {
     this.id = id
+    this.group = group
     this.committed = emptyHead(id)
     this.speculative = this.committed
     this.usedAt = now

@@ -25,22 +25,24 @@ import { makeWriters } from "./Writers.ts"
 export interface DispatcherStats extends PipelineStats {
   readonly inFlight: number
   readonly residents: number
-  /** Accounts of other nodes that this one decides on just now, or waits for. */
-  readonly borrowed: number
-  /** Accounts that were lent and not given back in time. */
-  readonly lapsed: number
 }
 
 /** This node's side of the conversation between nodes. */
 export interface Here {
+  readonly owns: (account: AccountId) => boolean
   readonly dispatch: (commands: ReadonlyArray<Command>) => Effect.Effect<ReadonlyArray<Answer>>
   readonly head: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
   readonly lend: Lending["lend"]
   readonly takeBack: Lending["takeBack"]
-  /** Accounts are this node's from now on: what it remembers of them from before is old. */
-  readonly enter: (isArriving: (account: AccountId) => boolean) => void
-  /** Accounts are not this node's any more: waits, bounded, for what is under way on them, and forgets them. */
-  readonly leave: (isForeign: (account: AccountId) => boolean) => Effect.Effect<void>
+  /** Groups of accounts are this node's from now on: what it remembers of them from before is old. */
+  readonly enter: (isArriving: (group: number) => boolean) => void
+  /** Groups are not this node's any more: waits, bounded, for what is under way on them, and forgets them. */
+  readonly leave: (isForeign: (group: number) => boolean) => Effect.Effect<void>
+  /**
+   * `borrowed`: accounts of other nodes that this one decides on just now, or waits for; `lapsed`: accounts that
+   * were lent and not given back in time, since the start.
+   */
+  readonly loans: () => { readonly borrowed: number; readonly lapsed: number }
   /** Takes no further command, and waits until all that was accepted is answered. */
   readonly close: Effect.Effect<void>
 }
@@ -171,7 +173,7 @@ const make = Effect.fnUntraced(function* (node: string) {
   // Added last, so it runs first: what was accepted is answered before the lanes stop.
   yield* Effect.addFinalizer(() => close)
 
-  const reception = yield* makeReception({ admit, underWay, turns, overload })
+  const reception = yield* makeReception({ admit, underWay, turns, overload, isClosing: () => isClosing })
 
   return Dispatcher.of({
     dispatch: reception.dispatch,
@@ -181,11 +183,13 @@ const make = Effect.fnUntraced(function* (node: string) {
     stats: () => ({
       ...pipeline.stats,
       inFlight: underWay.size + reception.away(),
-      residents: turns.residents.size(),
-      borrowed: turns.borrowing.size(),
-      lapsed: turns.lending.lapsed()
+      residents: turns.residents.size()
     }),
-    here: { ...reception.here, close }
+    here: {
+      ...reception.here,
+      loans: () => ({ borrowed: turns.borrowing.size(), lapsed: turns.lending.lapsed() }),
+      close
+    }
   })
 })
 

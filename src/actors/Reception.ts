@@ -1,12 +1,13 @@
 /** Commands of hosts and of other nodes enter; each is admitted here, or sent to the node of its first account. */
-import { Clock, Effect, Fiber, Option, Result, Schedule } from "effect"
+import { Effect, Fiber, Schedule } from "effect"
 import { accountsOf, type Command } from "../domain/Command.ts"
-import { type CommandError, Indeterminate, type Overloaded, Unavailable } from "../domain/Errors.ts"
+import type { CommandError, Overloaded, Unavailable } from "../domain/Errors.ts"
 import type { Head } from "../domain/Head.ts"
 import type { AccountId } from "../domain/Ids.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 import { ClusterConfig } from "../infra/ClusterConfig.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
+import { lost, makeForwarding, moving, type Outcome } from "./Forwarding.ts"
 import { type Answer, type Loan, type NotLent, NotMine, Placement } from "./Placement.ts"
 import type { Settlement, Ticket } from "./Ticket.ts"
 import type { Turns } from "./Turns.ts"
@@ -17,13 +18,13 @@ const chunkMax = 1_000
 /** How often a shard that leaves looks whether all is settled, in milliseconds. */
 const leaveLookMs = 5
 
-type Outcome = Result.Result<Receipt, CommandError>
-
 export interface ReceptionParts {
   readonly admit: (command: Command, resume: (settlement: Settlement) => void) => void
   readonly underWay: UnderWay
   readonly turns: Turns
   readonly overload: (what: string) => Overloaded
+  /** This node takes no more: who asks is to ask again, elsewhere. */
+  readonly isClosing: () => boolean
 }
 
 export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts) {
@@ -31,10 +32,6 @@ export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts)
   const placement = yield* Placement
   const limits = yield* LedgerConfig
   const cluster = yield* ClusterConfig
-  const wall = yield* Clock.Clock
-  /** Commands of ours that are at another node, or on their way. */
-  let away = 0
-
   const firstOf = (command: Command): AccountId => accountsOf(command)[0] as AccountId // a command has an account
   const isHere = (command: Command) => placement.owns(firstOf(command))
 
@@ -91,144 +88,66 @@ export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts)
     return results
   })
 
-  /** Puts commands of one group to its owner until it takes them, or their patience ends. */
-  const send = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {
-    const outcomes = new Map<Command, Outcome>()
-    const until = wall.currentTimeMillisUnsafe() + limits.commandDeadlineMs
-    let open = commands
-    for (;;) {
-      const patience = until - wall.currentTimeMillisUnsafe()
-      if (patience <= 0) break
-      const answers = yield* ask(account, open, patience)
-      // Whether it has been taken, and what came of it, cannot be known.
-      if (answers === undefined) {
-        for (const command of open) {
-          const { commandId } = command
-          outcomes.set(command, Result.fail(new Indeterminate({ commandId })))
-        }
-        return outcomes
-      }
-      const moved: Array<Command> = []
-      for (const [index, command] of open.entries()) {
-        const answer = answers[index]
-        if (answer?._tag === "Done") outcomes.set(command, Result.succeed(answer.receipt))
-        else if (answer?._tag === "Failed") outcomes.set(command, Result.fail(answer.error))
-        else moved.push(command)
-      }
-      open = moved
-      if (open.length === 0) return outcomes
-      yield* Effect.sleep(cluster.retryMs)
-    }
-    const refusal = yield* Effect.flip(moving(account))
-    for (const command of open) outcomes.set(command, Result.fail(refusal))
-    return outcomes
-  })
-
-  /** Undefined when no answer came. The owner may have become this node. */
-  const ask = (account: AccountId, commands: ReadonlyArray<Command>, patienceMs: number) =>
-    placement.owns(account)
-      ? Effect.map(dispatchHere(commands), (answers): ReadonlyArray<Answer> | undefined => answers)
-      : placement.dispatch(account, commands).pipe(
-          Effect.timeoutOption(patienceMs + cluster.answerGraceMs),
-          Effect.map(Option.getOrUndefined),
-          Effect.catch((error) => Effect.succeed(commands.map((): Answer => ({ _tag: "Failed", error }))))
-        )
-
   const dispatchHere = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
     const begun = yield* beginAll(commands, (command) =>
-      isHere(command) ? Effect.result(begin(command)) : undefined
+      isHere(command) && !parts.isClosing() ? answerOf(command, begin(command)) : moved
     )
-    return yield* Effect.forEach(begun, (one) =>
-      one === undefined
-        ? Effect.succeed<Answer>({ _tag: "Moved" })
-        : Effect.map(
-            one,
-            (outcome): Answer =>
-              Result.isSuccess(outcome)
-                ? { _tag: "Done", receipt: outcome.success }
-                : { _tag: "Failed", error: outcome.failure }
-          )
-    )
+    return yield* Effect.all(begun)
   })
 
-  const forward = (account: AccountId, commands: ReadonlyArray<Command>) =>
-    Effect.suspend((): Effect.Effect<ReadonlyMap<Command, Outcome>> => {
-      if (away + commands.length > limits.inFlightMax) {
-        const refusal = Result.fail(parts.overload("this node"))
-        return Effect.succeed(new Map(commands.map((command) => [command, refusal])))
-      }
-      away += commands.length
-      return Effect.ensuring(
-        send(account, commands),
-        Effect.sync(() => {
-          away -= commands.length
-        })
-      )
-    })
-
-  const outcomeOf = (outcomes: ReadonlyMap<Command, Outcome>, command: Command): Outcome =>
-    outcomes.get(command) ?? Result.fail(new Indeterminate({ commandId: command.commandId }))
+  const { forward, away } = yield* makeForwarding({ overload: parts.overload, dispatchHere })
 
   const dispatch = (command: Command): Effect.Effect<Receipt, CommandError> =>
     Effect.suspend(() =>
       isHere(command)
         ? Effect.callback<Receipt, CommandError>((resume) => admit(command, resume))
-        : Effect.flatMap(forward(firstOf(command), [command]), (outcomes) =>
-            Effect.fromResult(outcomeOf(outcomes, command))
+        : Effect.flatMap(forward(firstOf(command), [command]), ([outcome]) =>
+            outcome === undefined ? Effect.die("a command has no outcome") : Effect.fromResult(outcome)
           )
     )
 
-  /** Sends each group of the chunk to its owner and admits the rest; the effects wait for what came of them. */
-  const dispatchChunk = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
-    const groups = new Map<number, Array<Command>>()
-    const ours: Array<Command> = []
-    for (const command of commands) {
+  const dispatchMany = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
+    const results = new Array<Effect.Effect<Outcome>>(commands.length)
+    const ours: Array<number> = []
+    const groups = new Map<number, Array<number>>()
+    for (const [index, command] of commands.entries()) {
       if (isHere(command)) {
-        ours.push(command)
+        ours.push(index)
         continue
       }
       const group = placement.groupOf(firstOf(command))
       const others = groups.get(group)
-      if (others === undefined) groups.set(group, [command])
-      else others.push(command)
+      if (others === undefined) groups.set(group, [index])
+      else others.push(index)
     }
-    const results = new Map<Command, Effect.Effect<Outcome>>()
+    const at = (index: number): Command => commands[index] as Command // the indices are those of commands
     for (const group of groups.values()) {
-      const first = group[0]
-      if (first === undefined) continue
-      const sent = yield* Effect.forkChild(forward(firstOf(first), group))
-      for (const command of group) {
-        results.set(
-          command,
-          Effect.map(Fiber.join(sent), (outcomes) => outcomeOf(outcomes, command))
-        )
+      const sent = yield* Effect.forkChild(forward(firstOf(at(group[0] ?? 0)), group.map(at)))
+      for (const [nth, index] of group.entries()) {
+        results[index] = Effect.map(Fiber.join(sent), (outcomes) => outcomes[nth] as Outcome) // one a command
       }
     }
-    const begun = yield* beginAll(ours, (command) => Effect.result(begin(command)))
-    for (const [index, command] of ours.entries())
-      results.set(command, begun[index] as Effect.Effect<Outcome>) // one each
-    return commands.map((command) => results.get(command) as Effect.Effect<Outcome>) // each is ours or in a group
-  })
-
-  const dispatchMany = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
-    const results: Array<Effect.Effect<Outcome>> = []
-    for (let start = 0; start < commands.length; start += chunkMax) {
-      results.push(...(yield* dispatchChunk(commands.slice(start, start + chunkMax))))
+    for (let start = 0; start < ours.length; start += chunkMax) {
+      const chunk = ours.slice(start, start + chunkMax)
+      const begun = yield* beginAll(chunk.map(at), (command) => Effect.result(begin(command)))
+      for (const [nth, index] of chunk.entries()) results[index] = begun[nth] as Effect.Effect<Outcome> // one a command
     }
     return yield* Effect.all(results)
   })
 
+  const isServed = (account: AccountId): boolean => placement.owns(account) && !parts.isClosing()
+
   const headHere = (account: AccountId): Effect.Effect<Head, NotMine | Unavailable> =>
-    Effect.suspend(() => (placement.owns(account) ? turns.head(account) : notMine))
+    Effect.suspend(() => (isServed(account) ? turns.head(account) : notMine))
 
   const head = (account: AccountId): Effect.Effect<Head, Unavailable> =>
     Effect.suspend(() => (placement.owns(account) ? turns.head(account) : placement.head(account))).pipe(
       Effect.retry({ while: isMoving, schedule: Schedule.spaced(cluster.retryMs) }),
-      Effect.catchTag("NotMine", () => moving(account)),
-      Effect.timeoutOrElse({ duration: limits.queryDeadlineMs, orElse: () => moving(account) })
+      Effect.catchTag("NotMine", () => Effect.fail(moving(account))),
+      Effect.timeoutOrElse({ duration: limits.queryDeadlineMs, orElse: () => Effect.fail(moving(account)) })
     )
 
-  const leave = (isForeign: (account: AccountId) => boolean) =>
+  const leave = (isForeign: (group: number) => boolean) =>
     Effect.sync(() => turns.residents.dropForeign(isForeign)).pipe(
       Effect.repeat({ until: (inUse) => inUse === 0, schedule: Schedule.spaced(leaveLookMs) }),
       Effect.timeoutOption(cluster.drainMs),
@@ -236,20 +155,30 @@ export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts)
     )
 
   const here = {
+    owns: isServed,
     dispatch: dispatchHere,
     head: headHere,
     lend: (account: AccountId, lease: string): Effect.Effect<Loan, NotLent> =>
-      Effect.suspend(() => (placement.owns(account) ? turns.lending.lend(account, lease) : notMine)),
+      Effect.suspend(() => (isServed(account) ? turns.lending.lend(account, lease) : notMine)),
     takeBack: turns.lending.takeBack,
     enter: turns.residents.distrust,
     leave
   }
-  return { dispatch, dispatchMany, head, here, away: () => away }
+  return { dispatch, dispatchMany, head, here, away }
 })
 
 const notMine: Effect.Effect<never, NotMine | Unavailable> = Effect.fail(new NotMine())
 
 const isMoving = (error: NotMine | Unavailable): boolean => error._tag === "NotMine"
 
-const moving = (account: AccountId) =>
-  Effect.fail(new Unavailable({ what: `account ${account}`, reason: "it is moving to another node" }))
+const moved = Effect.succeed<Answer>({ _tag: "Moved" })
+
+const answerOf = (command: Command, outcome: Effect.Effect<Receipt, CommandError>): Effect.Effect<Answer> =>
+  outcome.pipe(
+    Effect.match({
+      onSuccess: (receipt): Answer => ({ _tag: "Done", receipt }),
+      onFailure: (error): Answer => ({ _tag: "Failed", error })
+    }),
+    // A defect stays here, where it is logged; the caller does not know more than that.
+    Effect.catchDefect(() => Effect.succeed(lost(command)))
+  )

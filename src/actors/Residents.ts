@@ -6,6 +6,7 @@ import { LedgerConfig } from "../infra/LedgerConfig.ts"
 import { AccountActor } from "./AccountActor.ts"
 import { LedgerClock } from "./LedgerClock.ts"
 import { loadHeads } from "./LoadHeads.ts"
+import { Placement } from "./Placement.ts"
 import { Snapshotter } from "./Snapshotter.ts"
 
 /** Accounts that one batch of loading reads, and batches that load at once. */
@@ -25,10 +26,10 @@ export interface Residents {
    * own still in flight only the forgetting happens: to be called again when the last of them is settled.
    */
   readonly reload: (actor: AccountActor) => void
-  /** Forgets those idle accounts that are not this node's any more; answers how many others are in use. */
-  readonly dropForeign: (isForeign: (id: AccountId) => boolean) => number
-  /** Accounts came (back) to this node: what it remembers of them may be old. */
-  readonly distrust: (isArriving: (id: AccountId) => boolean) => void
+  /** Forgets those idle accounts whose groups are not this node's any more; answers how many others are in use. */
+  readonly dropForeign: (isForeign: (group: number) => boolean) => number
+  /** Groups of accounts came (back) to this node: what it remembers of them may be old. */
+  readonly distrust: (isArriving: (group: number) => boolean) => void
   readonly size: () => number
 }
 
@@ -46,6 +47,7 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
   const limits = yield* LedgerConfig
   const clock = yield* LedgerClock
   const snapshotter = yield* Snapshotter
+  const placement = yield* Placement
   const actors = new Map<AccountId, AccountActor>()
   const wanted = new Set<AccountActor>()
   /** Being read; nobody decides on them meanwhile, so a second reading would find the same, or come too late. */
@@ -92,7 +94,7 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
       return resident
     }
     if (actors.size >= limits.residentsMax && !makeRoom(now)) return undefined
-    const actor = new AccountActor(id, now)
+    const actor = new AccountActor(id, now, placement.groupOf(id))
     actors.set(id, actor)
     want(actor)
     return actor
@@ -166,7 +168,7 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
     dropForeign: (isForeign) => {
       let inUse = 0
       for (const actor of actors.values()) {
-        if (!isForeign(actor.id)) continue
+        if (!isForeign(actor.group)) continue
         if (actor.isIdle) passivate(actor)
         else inUse++
       }
@@ -174,7 +176,7 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
     },
     distrust: (isArriving) => {
       for (const actor of actors.values()) {
-        if (!isArriving(actor.id)) continue
+        if (!isArriving(actor.group)) continue
         if (actor.isIdle) passivate(actor)
         else reload(actor)
       }

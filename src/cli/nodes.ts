@@ -3,7 +3,12 @@ import { Context, Effect, Layer, Redacted } from "effect"
 import { Command, Flag } from "effect/cli"
 import * as Health from "../http/Health.ts"
 import { DevStack } from "../infra/dev/DevStack.ts"
-import { limitsFromEnvironment, type Services } from "../infra/Environment.ts"
+import {
+  type ClusterAddress,
+  clusterConfig,
+  limitsFromEnvironment,
+  type Services
+} from "../infra/Environment.ts"
 import { placeOf } from "../infra/Migrations.ts"
 import * as LedgerNode from "../LedgerNode.ts"
 import { type RpcSettings, readRpcSettings } from "../rpc/RpcSettings.ts"
@@ -43,8 +48,15 @@ export const Stopped = Context.Reference<{ code: number }>("chronicle/cli/Stoppe
 
 /** A node until it is told to stop; then what was accepted is answered first. `started` once it takes commands. */
 const runNode = Effect.fnUntraced(
-  function* <E>(services: Services, rpc: RpcSettings, started: Effect.Effect<void, E>) {
-    yield* Layer.build(doors(rpc).pipe(Layer.provide(LedgerNode.layer(services))))
+  function* <E>(
+    services: Services,
+    rpc: RpcSettings,
+    started: Effect.Effect<void, E>,
+    cluster?: ClusterAddress
+  ) {
+    const node =
+      cluster === undefined ? LedgerNode.layer(services) : LedgerNode.layerCluster(services, cluster)
+    yield* Layer.build(doors(rpc).pipe(Layer.provide(node)))
     yield* started
     // To be stopped is how a node ends when all is well.
     ;(yield* Stopped).code = 0
@@ -63,10 +75,14 @@ export const serve = Command.make(
     yield* Effect.logInfo(
       `node ${services.nodeName}: event store ${placeOf(services.eventStoreUrl)}, read model ${placeOf(services.readModelUrl)}`
     )
+    const cluster = yield* clusterConfig
+    if (cluster !== undefined)
+      yield* Effect.logInfo(`member of the cluster at ${cluster.host}:${cluster.port}`)
     return yield* runNode(
       services,
       rpc,
-      Effect.logInfo(`ready, RPC at ${rpcUrlOf(rpc)}: SIGTERM or Ctrl-C ends it`)
+      Effect.logInfo(`ready, RPC at ${rpcUrlOf(rpc)}: SIGTERM or Ctrl-C ends it`),
+      cluster
     )
   })
 ).pipe(Command.withDescription("Run one node against the services of the environment, in the foreground"))

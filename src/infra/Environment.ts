@@ -1,5 +1,6 @@
 /** Environment variables enter (design §11); where the services are, and the limits in force, leave. */
 import { Config, Effect, Layer, type Redacted, Schema } from "effect"
+import { ClusterConfig, type ClusterLimits, defaultClusterLimits } from "./ClusterConfig.ts"
 import { defaultLimits, LedgerConfig, type LedgerLimits } from "./LedgerConfig.ts"
 import { defaultReadSideLimits, ReadSideConfig, type ReadSideLimits } from "./ReadSideConfig.ts"
 
@@ -26,36 +27,67 @@ export const servicesConfig: Config.Config<Services> = Config.all({
   nodeName: Config.String("CHRONICLE_NODE_NAME").pipe(Config.withDefault("node-1"))
 })
 
+/** Where the other nodes of a cluster reach this one, and where it listens if that is another address. */
+export interface ClusterAddress {
+  readonly host: string
+  readonly port: number
+  readonly listenHost?: string
+}
+
+/** `CHRONICLE_CLUSTER_PORT`, `CHRONICLE_CLUSTER_HOST`, `CHRONICLE_CLUSTER_LISTEN`; undefined for a node alone. */
+export const clusterConfig: Config.Config<ClusterAddress | undefined> = Config.all({
+  port: Config.option(
+    Config.schema(
+      Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65_535 })),
+      "CHRONICLE_CLUSTER_PORT"
+    )
+  ),
+  host: Config.String("CHRONICLE_CLUSTER_HOST").pipe(Config.withDefault("127.0.0.1")),
+  listenHost: Config.option(Config.String("CHRONICLE_CLUSTER_LISTEN"))
+}).pipe(
+  Config.map(({ port, host, listenHost }) =>
+    port._tag === "None"
+      ? undefined
+      : { host, port: port.value, ...(listenHost._tag === "None" ? {} : { listenHost: listenHost.value }) }
+  )
+)
+
 /** `CHRONICLE_EVENT_STORE_URL` and `CHRONICLE_READ_MODEL_URL`: all that questions and migrations need. */
 export const storesConfig: Config.Config<Pick<Services, "eventStoreUrl" | "readModelUrl">> = Config.all({
   eventStoreUrl: Config.Redacted("CHRONICLE_EVENT_STORE_URL"),
   readModelUrl: Config.Redacted("CHRONICLE_READ_MODEL_URL")
 })
 
-/** `batchRowsMax` is set by `CHRONICLE_BATCH_ROWS_MAX`. */
-export const variableOf = (limit: keyof LedgerLimits | keyof ReadSideLimits): string =>
-  `CHRONICLE_${limit.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
+/** `batchRowsMax` is set by `CHRONICLE_BATCH_ROWS_MAX`; a limit of the cluster begins with `CHRONICLE_CLUSTER`. */
+export const variableOf = (
+  limit: keyof LedgerLimits | keyof ReadSideLimits | keyof ClusterLimits,
+  prefix = "CHRONICLE"
+): string => `${prefix}_${limit.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
 
 /** A limit of zero would stop what it bounds for ever. */
 const Limit = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
 
-const overridden = <Limits extends object>(defaults: Limits): Effect.Effect<Limits, Config.ConfigError> =>
+const overridden = <Limits extends object>(
+  defaults: Limits,
+  prefix?: string
+): Effect.Effect<Limits, Config.ConfigError> =>
   Effect.gen(function* () {
     const limits: Record<string, number> = {}
     for (const [limit, value] of Object.entries(defaults)) {
       // Object.entries forgets that the keys of the limits are their keys.
-      const variable = variableOf(limit as keyof LedgerLimits | keyof ReadSideLimits)
+      const variable = variableOf(limit as keyof LedgerLimits, prefix)
       limits[limit] = yield* Config.schema(Limit, variable).pipe(Config.withDefault(value))
     }
     return { ...defaults, ...limits }
   })
 
-/** Every limit of `LedgerLimits` and `ReadSideLimits` has a variable of its own; a whole number above zero. */
+/** Every limit of `LedgerLimits`, `ReadSideLimits` and `ClusterLimits` has a variable of its own; a whole number above zero. */
 export const limitsFromEnvironment: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
   Effect.gen(function* () {
     return Layer.mergeAll(
       Layer.succeed(LedgerConfig, yield* overridden(defaultLimits)),
-      Layer.succeed(ReadSideConfig, yield* overridden(defaultReadSideLimits))
+      Layer.succeed(ReadSideConfig, yield* overridden(defaultReadSideLimits)),
+      Layer.succeed(ClusterConfig, yield* overridden(defaultClusterLimits, "CHRONICLE_CLUSTER"))
     )
   })
 )

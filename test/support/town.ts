@@ -54,7 +54,7 @@ export class Town {
     return Effect.suspend(() => {
       const from = this.#owners[group] ?? 0
       this.#claims[from]?.delete(group)
-      const left = this.#nodes.get(from)?.leave((id) => this.groupOf(id) === group) ?? Effect.void
+      const left = this.#nodes.get(from)?.leave((one) => one === group) ?? Effect.void
       return Effect.andThen(
         left,
         Effect.sync(() => this.#arrive(group, to))
@@ -72,13 +72,13 @@ export class Town {
     return Effect.suspend(() => {
       const lost = new Set([...(this.#claims[node] ?? [])].filter((group) => this.#owners[group] !== node))
       for (const group of lost) this.#claims[node]?.delete(group)
-      return this.#nodes.get(node)?.leave((id) => lost.has(this.groupOf(id))) ?? Effect.void
+      return this.#nodes.get(node)?.leave((group) => lost.has(group)) ?? Effect.void
     })
   }
 
   #arrive(group: number, to: number): void {
     this.#owners[group] = to
-    this.#nodes.get(to)?.enter((id) => this.groupOf(id) === group)
+    this.#nodes.get(to)?.enter((one) => one === group)
     this.#claims[to]?.add(group)
   }
 

@@ -1,0 +1,102 @@
+/**
+ * Opposite transfers in rings of five over some nodes, each a process: throughput, latency and every invariant leave.
+ * Run as `node bench/cluster/storm.ts [seconds] [nodes] [accounts] [concurrency a node] [rings|pairs]`.
+ */
+import { NodeServices } from "@effect/platform-node"
+import { Effect, FileSystem, Layer, Logger, Redacted, References } from "effect"
+import { startDevStack } from "../../src/infra/dev/DevStack.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
+import { faultsOf, logOf } from "../../test/support/invariants.ts"
+import { tally } from "../../test/support/ledgerWorld.ts"
+import type { StormResult } from "../../test/support/memberMain.ts"
+import { type Member, startMember } from "../../test/support/members.ts"
+
+const [seconds = 20, nodes = 3, accounts = 30, concurrency = 32] = process.argv.slice(2, 6).map(Number)
+const shape = process.argv[6] === "pairs" ? "pairs" : "rings"
+
+const percentile = (sorted: ReadonlyArray<number>, part: number) =>
+  Math.round((sorted[Math.floor(sorted.length * part)] ?? 0) * 10) / 10
+
+const program = Effect.gen(function* () {
+  const fs = yield* FileSystem.FileSystem
+  const dataDir = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-storm-" })
+  yield* fs.chmod(dataDir, 0o711)
+  const stack = yield* startDevStack({ dataDir })
+  yield* LedgerNode.migrate(stack)
+  const urls = {
+    eventStoreUrl: Redacted.value(stack.eventStoreUrl),
+    readModelUrl: Redacted.value(stack.readModelUrl),
+    natsUrl: stack.natsUrl
+  }
+  const members = yield* Effect.forEach(
+    Array.from({ length: nodes }),
+    (_, index) => startMember({ ...urls, name: `node-${index}` }),
+    { concurrency: "unbounded" }
+  )
+  const [first] = members
+  if (first === undefined) return
+  const commands = Array.from({ length: accounts }, (_, index) => [
+    { _tag: "OpenAccount", account: `s${index}`, asset: "USD/2", owner: "Ada", commandId: `open-${index}` },
+    { _tag: "Deposit", account: `s${index}`, amount: "100000000", commandId: `fund-${index}` }
+  ])
+  console.error("funding")
+  const funded = yield* first.ask<StormResult["attempts"]>({ _tag: "Send", commands: commands.flat() })
+  console.error(tally(funded.map(({ answer }) => (typeof answer === "string" ? answer : "Accepted"))))
+  const storms = yield* Effect.forEach(
+    members,
+    (member, seed) =>
+      member.ask<StormResult>({
+        _tag: "Storm",
+        storm: { prefix: "s", accounts, shape, seconds, concurrency, seed }
+      }),
+    { concurrency: "unbounded" }
+  )
+  const attempts = storms.flatMap((storm) => storm.attempts)
+  const answers = tally(attempts.map(({ answer }) => (typeof answer === "string" ? answer : "Accepted")))
+  const latencies = storms.flatMap((storm) => storm.latenciesMs).sort((a, b) => a - b)
+  const stats = yield* Effect.forEach(members, (member: Member) => member.ask({ _tag: "Stats" }))
+  const log = yield* Effect.flatMap(EventStore, logOf).pipe(
+    Effect.provide(EventStore.layer.pipe(Layer.provide(EventStoreClient.layer(stack.eventStoreUrl))))
+  )
+  const faults = faultsOf(log, [...funded, ...attempts])
+  console.log(
+    JSON.stringify(
+      {
+        shape,
+        nodes,
+        accounts,
+        concurrency: concurrency * nodes,
+        seconds,
+        answers,
+        acceptedPerSecond: Math.round((answers.Accepted ?? 0) / seconds),
+        latencyMs: {
+          p50: percentile(latencies, 0.5),
+          p99: percentile(latencies, 0.99),
+          p999: percentile(latencies, 0.999),
+          max: Math.round(latencies.at(-1) ?? 0)
+        },
+        stats,
+        faults: faults.slice(0, 10)
+      },
+      undefined,
+      1
+    )
+  )
+  process.exitCode = faults.length === 0 ? 0 : 1
+}).pipe(Effect.scoped)
+
+Effect.runPromise(
+  Effect.provide(
+    program,
+    Layer.mergeAll(
+      NodeServices.layer,
+      Layer.succeed(Logger.LogToStderr, true),
+      Layer.succeed(References.MinimumLogLevel, "Error")
+    )
+  )
+).catch((error: unknown) => {
+  console.error(error)
+  process.exitCode = 1
+})

@@ -1,0 +1,110 @@
+/** Commands whose first accounts are of one group of another node enter; that node takes them, and its answers leave. */
+import { Clock, Effect, Result } from "effect"
+import type { Command } from "../domain/Command.ts"
+import { type CommandError, Indeterminate, type Overloaded, Unavailable } from "../domain/Errors.ts"
+import type { AccountId } from "../domain/Ids.ts"
+import type { Receipt } from "../domain/Receipt.ts"
+import { ClusterConfig } from "../infra/ClusterConfig.ts"
+import { LedgerConfig } from "../infra/LedgerConfig.ts"
+import { type Answer, Placement } from "./Placement.ts"
+
+/** Commands that travel in one message. */
+const messageMax = 1_000
+
+export type Outcome = Result.Result<Receipt, CommandError>
+
+export interface ForwardingParts {
+  readonly overload: (what: string) => Overloaded
+  /** For the case that the group has come to this node. */
+  readonly dispatchHere: (commands: ReadonlyArray<Command>) => Effect.Effect<ReadonlyArray<Answer>>
+}
+
+export interface Forwarding {
+  /** In the order of the commands, an outcome for each. */
+  readonly forward: (
+    account: AccountId,
+    commands: ReadonlyArray<Command>
+  ) => Effect.Effect<ReadonlyArray<Outcome>>
+  /** Commands of ours that are at another node, or on their way. */
+  readonly away: () => number
+}
+
+export const makeForwarding = Effect.fnUntraced(function* (parts: ForwardingParts) {
+  const placement = yield* Placement
+  const limits = yield* LedgerConfig
+  const cluster = yield* ClusterConfig
+  const wall = yield* Clock.Clock
+  let away = 0
+
+  /** One question to whoever owns the group now. */
+  const ask = (account: AccountId, commands: ReadonlyArray<Command>, patienceMs: number) => {
+    if (placement.owns(account)) return parts.dispatchHere(commands)
+    const all = (answer: (command: Command) => Answer) => Effect.succeed(commands.map(answer))
+    return placement.dispatch(account, commands).pipe(
+      Effect.catch((error) => all(() => ({ _tag: "Failed", error }))),
+      // Whether they were taken, and what came of them, cannot be known.
+      Effect.timeoutOrElse({
+        duration: patienceMs + cluster.answerGraceMs,
+        orElse: () => all(lost)
+      })
+    )
+  }
+
+  /** Asks until every command is taken, or their patience ends. */
+  const send = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {
+    const outcomes = new Array<Outcome | undefined>(commands.length)
+    const until = wall.currentTimeMillisUnsafe() + limits.commandDeadlineMs
+    let open = commands.map((_, index) => index)
+    for (;;) {
+      const patience = until - wall.currentTimeMillisUnsafe()
+      if (patience <= 0) break
+      const answers = yield* ask(account, pick(commands, open), patience)
+      open = open.filter((index, nth) => {
+        const answer = answers[nth]
+        if (answer === undefined || answer._tag === "Moved") return true
+        outcomes[index] = answer._tag === "Done" ? Result.succeed(answer.receipt) : Result.fail(answer.error)
+        return false
+      })
+      if (open.length === 0) break
+      yield* Effect.sleep(cluster.retryMs)
+    }
+    const refusal = Result.fail(moving(account))
+    return commands.map((_, index): Outcome => outcomes[index] ?? refusal)
+  })
+
+  const forward = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {
+    if (away + commands.length > limits.inFlightMax) {
+      const refusal = Result.fail(parts.overload("this node"))
+      return commands.map((): Outcome => refusal)
+    }
+    away += commands.length
+    const outcomes: Array<Outcome> = []
+    const sendAll = Effect.gen(function* () {
+      // One message after another, for a later one must not overtake.
+      for (let start = 0; start < commands.length; start += messageMax) {
+        outcomes.push(...(yield* send(account, commands.slice(start, start + messageMax))))
+      }
+      return outcomes
+    })
+    return yield* Effect.ensuring(
+      sendAll,
+      Effect.sync(() => {
+        away -= commands.length
+      })
+    )
+  })
+
+  return { forward, away: () => away } satisfies Forwarding
+})
+
+const pick = (commands: ReadonlyArray<Command>, indices: ReadonlyArray<number>): ReadonlyArray<Command> =>
+  indices.length === commands.length ? commands : indices.map((index) => commands[index] as Command) // the indices are those of commands
+
+/** The outcome of a command whose answer never came. */
+export const lost = ({ commandId }: Command): Answer => ({
+  _tag: "Failed",
+  error: new Indeterminate({ commandId })
+})
+
+export const moving = (account: AccountId): Unavailable =>
+  new Unavailable({ what: `account ${account}`, reason: "it is moving to another node" })

@@ -1,0 +1,165 @@
+/** Run as a process: one node of a cluster over the services of the environment; commands and storms enter by messages. */
+import { Cause, Effect, Layer, Logger, ManagedRuntime, Redacted, References, Result } from "effect"
+import { Dispatcher } from "../../src/actors/Dispatcher.ts"
+import { fromJson } from "../../src/domain/Command.ts"
+import { ClusterConfig, type ClusterLimits, defaultClusterLimits } from "../../src/infra/ClusterConfig.ts"
+import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/LedgerConfig.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
+import { Dice } from "./dice.ts"
+import type { Attempt } from "./invariants.ts"
+import { transfer } from "./ledgerWorld.ts"
+
+export interface MemberOptions {
+  readonly eventStoreUrl: string
+  readonly readModelUrl: string
+  readonly natsUrl: string
+  readonly name: string
+  readonly port: number
+  readonly limits?: Partial<LedgerLimits>
+  readonly cluster?: Partial<ClusterLimits>
+}
+
+/** Transfers between accounts `prefix0` … for so long: to the next in a ring of five or back, or between any two. */
+export interface Storm {
+  readonly prefix: string
+  readonly accounts: number
+  readonly shape: "rings" | "pairs"
+  readonly seconds: number
+  readonly concurrency: number
+  readonly seed: number
+}
+
+export interface StormResult {
+  /** `start` and `end` are nanoseconds of the machine's clock. */
+  readonly attempts: ReadonlyArray<Attempt>
+  readonly latenciesMs: ReadonlyArray<number>
+}
+
+export type Question =
+  | { readonly _tag: "Send"; readonly commands: ReadonlyArray<Readonly<Record<string, unknown>>> }
+  | { readonly _tag: "Storm"; readonly storm: Storm }
+  | { readonly _tag: "Head"; readonly account: string }
+  | { readonly _tag: "Owns"; readonly account: string }
+  | { readonly _tag: "Stats" }
+
+/** One clock for all processes of the machine. */
+const now = (): number => Number(process.hrtime.bigint())
+
+const answerOf = (result: Result.Result<Attempt["answer"], { readonly _tag: string }>): Attempt["answer"] =>
+  Result.isSuccess(result) ? result.success : result.failure._tag
+
+const storm = ({ prefix, accounts, shape, seconds, concurrency, seed }: Storm) =>
+  Effect.gen(function* () {
+    const ledger = yield* Ledger
+    const attempts: Array<Attempt> = []
+    const latenciesMs: Array<number> = []
+    const end = now() + seconds * 1e9
+    const client = (index: number) =>
+      Effect.gen(function* () {
+        const dice = new Dice(seed * 1_000 + index)
+        for (let nth = 0; now() < end; nth++) {
+          const from = dice.roll(accounts)
+          const ring = Math.floor(from / 5) * 5
+          const to =
+            shape === "rings"
+              ? ring + ((from - ring + (dice.chance(0.5) ? 1 : 4)) % 5)
+              : (from + 1 + dice.roll(accounts - 1)) % accounts
+          const commandId = `${prefix}-${seed}-${index}-${nth}`
+          const command = transfer(`${prefix}${from}`, `${prefix}${to}`, 1n, commandId)
+          for (let sending = 0; sending < 10; sending++) {
+            const start = now()
+            const result = yield* Effect.result(ledger.dispatch(command))
+            const finish = now()
+            attempts.push({ commandId, start, end: finish, answer: answerOf(result) })
+            latenciesMs.push((finish - start) / 1e6)
+            if (Result.isSuccess(result) || result.failure._tag === "InsufficientFunds") break
+            yield* Effect.sleep(20)
+          }
+        }
+      })
+    yield* Effect.forEach(Array.from({ length: concurrency }), (_, index) => client(index), {
+      concurrency: "unbounded"
+    })
+    return { attempts, latenciesMs } satisfies StormResult
+  })
+
+const options = JSON.parse(process.argv[2] ?? "{}") as MemberOptions // written by members.ts
+const services = {
+  eventStoreUrl: Redacted.make(options.eventStoreUrl),
+  readModelUrl: Redacted.make(options.readModelUrl),
+  natsUrl: options.natsUrl,
+  nodeName: options.name
+}
+const runtime = ManagedRuntime.make(
+  LedgerNode.layerCluster(services, { host: "127.0.0.1", port: options.port }).pipe(
+    Layer.provide([
+      Layer.succeed(LedgerConfig, { ...defaultLimits, ...options.limits }),
+      Layer.succeed(ClusterConfig, { ...defaultClusterLimits, ...options.cluster })
+    ]),
+    Layer.provideMerge(
+      Layer.mergeAll(
+        Layer.succeed(Logger.LogToStderr, true),
+        Layer.succeed(References.MinimumLogLevel, process.env.MEMBER_LOG === undefined ? "Error" : "All")
+      )
+    )
+  )
+)
+
+const answer = (question: Question) =>
+  Effect.gen(function* () {
+    const ledger = yield* Ledger
+    switch (question._tag) {
+      case "Send": {
+        const commands = question.commands.map((command) => Result.getOrThrow(fromJson(command)))
+        const start = now()
+        const results = yield* (yield* Dispatcher).dispatchMany(commands)
+        const end = now()
+        return results.map((result, nth) => ({
+          commandId: commands[nth]?.commandId ?? "",
+          start,
+          end,
+          answer: answerOf(result)
+        }))
+      }
+      case "Storm":
+        return yield* storm(question.storm)
+      case "Head": {
+        const { version, balance } = yield* ledger.strongBalance(question.account)
+        return { version, balance: String(balance) }
+      }
+      case "Owns":
+        return (yield* Dispatcher).here.owns(question.account as never) // ids of tests are valid
+      case "Stats": {
+        const dispatcher = yield* Dispatcher
+        return { ...dispatcher.stats(), ...dispatcher.here.loans() }
+      }
+    }
+  })
+
+process.on("message", ({ id, question }: { readonly id: number; readonly question: Question }) => {
+  runtime
+    .runPromise(
+      Effect.result(Effect.catchCause(answer(question), (cause) => Effect.fail(Cause.pretty(cause))))
+    )
+    .then((result) => {
+      process.send?.(
+        Result.isSuccess(result) ? { id, value: result.success } : { id, error: String(result.failure) }
+      )
+    })
+})
+
+const stop = () => {
+  void runtime.dispose().finally(() => process.exit(0))
+}
+process.on("SIGTERM", stop)
+// A test that is killed leaves nobody behind.
+process.on("disconnect", () => process.exit(1))
+
+runtime.runPromise(Ledger).then(
+  () => process.send?.({ ready: true }),
+  (error: unknown) => {
+    console.error(error)
+    process.exit(1)
+  }
+)
