@@ -1,5 +1,5 @@
 /** `chronicle loadtest`: a scenario, a pace and a time enter; figures, a report and the verdict on every invariant leave. */
-import { Clock, Config, Console, Data, Effect, FileSystem, Option, Path, Schema } from "effect"
+import { Clock, Config, Data, Effect, FileSystem, Option, Path, Schema } from "effect"
 import { CliError, Command, Flag } from "effect/cli"
 import { printInstant } from "../domain/Ids.ts"
 import { limitsFromEnvironment } from "../infra/Environment.ts"
@@ -105,7 +105,6 @@ const toSettings = Effect.fnUntraced(function* (asked: Asked) {
   const { scenario, accounts, seed, repeats, intruder } = asked
   if (Option.isSome(asked.rate) && Option.isSome(asked.concurrency)) {
     const reason = "--rate and --concurrency exclude each other: an open loop, or a closed one"
-    yield* Console.error(`chronicle: ${reason}`)
     return yield* new CliError.UserError({ cause: reason })
   }
   const pace: Pace = Option.isSome(asked.rate)
