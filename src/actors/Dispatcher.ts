@@ -99,7 +99,6 @@ const make = Effect.fnUntraced(function* (node: string) {
   const repeats = yield* makeRepeats({
     onKnown: (ticket, settlement) => underWay.finish(ticket, settlement),
     onUnknown: (ticket) => {
-      ticket.isNew = true
       if (ticket.refusal === undefined) turns.route(ticket)
       else underWay.finish(ticket, Exit.fail(ticket.refusal))
     },
@@ -114,10 +113,9 @@ const make = Effect.fnUntraced(function* (node: string) {
         const receipt = receiptOf(ticket)
         repeats.remember(ticket, receipt)
         underWay.finish(ticket, Exit.succeed(receipt))
-      } else if (ticket.isNew) {
-        underWay.finish(ticket, Exit.fail(ticket.refusal))
       } else {
-        // An id that was accepted once keeps its outcome for ever, whatever today's state says (I4).
+        // An id that was accepted once keeps its outcome for ever, whatever today's state says (I4). A look of before
+        // the decision proves nothing: another node may have accepted the id while the account was being loaded.
         ticket.phase = "waiting"
         ticket.letGo()
         repeats.lookUp(ticket)

@@ -59,8 +59,6 @@ export class Ticket {
   attempts = 0
   /** The log was seen to hold its id already: "nothing was done" would be a lie from here on. */
   isRepeat = false
-  /** The log was asked, and does not hold its id. */
-  isNew = false
   /** The accounts it keeps from others, in the order of their ids; few tickets need any. */
   holds: ReadonlyArray<Hold> = []
   #waiters: Array<Waiter> = []

@@ -1,19 +1,22 @@
 /** Two nodes that both believe to own every account, over one store: the keys alone keep the log right. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Result } from "effect"
+import { Effect, Fiber, Result } from "effect"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { EventStore } from "../../src/infra/EventStore.ts"
+import { FaultyStore } from "../support/faultyStore.ts"
 import { invariantsOf } from "../support/invariants.ts"
 import {
   deposit,
   fund,
   memoryStores,
+  open,
   outcomeOf,
   quiet,
   readStream,
   startNode,
   tally,
   transfer,
+  until,
   withdraw
 } from "../support/ledgerWorld.ts"
 
@@ -116,4 +119,26 @@ it.live("a conflict on one account does not harm the others that rode in the sam
     assert.isFalse((yield* first.send(deposit("n-7", 1n))).replayed)
     assert.deepStrictEqual(yield* invariantsOf(store), [])
   }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.live(
+  "an id that the other node accepts after it was looked up keeps its outcome, though refused here",
+  () =>
+    Effect.gen(function* () {
+      const store = yield* EventStore
+      const faulty = FaultyStore.over(store)
+      const first = yield* startNode("first")
+      const second = yield* startNode("second", { store: faulty.store })
+      yield* fund(first, ["a"], 100n)
+      yield* first.send(deposit("a", 1n, "repeated"))
+      // A repeat: from here on the second node looks ids up before it decides them.
+      assert.isTrue((yield* second.send(deposit("a", 1n, "repeated"))).replayed)
+      faulty.hold("readStreams")
+      const opening = { ...open("late"), commandId: "opened-twice" }
+      const waiting = yield* Effect.forkChild(second.send(opening))
+      yield* until("the account is being loaded", () => faulty.held() > 0)
+      const accepted = yield* first.send(opening)
+      faulty.release()
+      assert.deepStrictEqual(yield* Fiber.join(waiting), { ...accepted, replayed: true })
+    }).pipe(Effect.provide([memoryStores, quiet]))
 )
