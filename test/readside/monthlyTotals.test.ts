@@ -1,0 +1,86 @@
+/** The example of one more projection: a file and its migration, live, rebuilt, and independent of the books. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Redacted } from "effect"
+import monthlyTotals, { type MonthlyTotal, totalsOf } from "../../examples/monthly-totals/projection.ts"
+import * as ProjectionFibers from "../../src/actors/ProjectionFibers.ts"
+import { Projections } from "../../src/actors/Projections.ts"
+import { rebuild } from "../../src/actors/Rebuild.ts"
+import * as Migrations from "../../src/infra/Migrations.ts"
+import { ReadModelSql } from "../../src/infra/ReadModelSql.ts"
+import { Bookkeeper, deposit, openAccount, transfer, withdraw } from "../support/bookkeeper.ts"
+import { execute } from "../support/databases.ts"
+import { assertCaughtUp, eventually, foldLog, play } from "../support/readSides.ts"
+import { rebuildWorld } from "../support/rebuilds.ts"
+import { accountId } from "../support/storedEvents.ts"
+
+const at = (month: string, day: number) => Date.parse(`${month}-${String(day).padStart(2, "0")}T23:30:00Z`)
+
+/** Months by effective time: some days of three months, in no order. */
+const steps = ["2026-03", "2026-01", "2026-03", "2026-02"].map((month, index) => [
+  { ...deposit("ann", 1_000n + BigInt(index)), effectiveAt: at(month, 28 - index) },
+  { ...transfer("ann", "bob", 30n), effectiveAt: at(month, 1) },
+  { ...withdraw("bob", 5n), effectiveAt: at(month, 15) }
+])
+
+/** By the books' own lines, without the projection. */
+const expectedOf = (bookkeeper: Bookkeeper, account: string): ReadonlyArray<MonthlyTotal> => {
+  const totals = new Map<string, MonthlyTotal>()
+  for (const line of foldLog(bookkeeper.log).lines) {
+    if (line.account !== account) continue
+    const month = new Date(line.effectiveAt).toISOString().slice(0, 7)
+    const { cameIn, wentOut, lines } = totals.get(month) ?? { cameIn: 0n, wentOut: 0n, lines: 0 }
+    const [plus, minus] = line.amount > 0n ? [line.amount, 0n] : [0n, -line.amount]
+    totals.set(month, { month, cameIn: cameIn + plus, wentOut: wentOut + minus, lines: lines + 1 })
+  }
+  return [...totals.values()].toSorted((a, b) => (a.month < b.month ? -1 : 1))
+}
+
+const asExpected = (bookkeeper: Bookkeeper) =>
+  Effect.gen(function* () {
+    const sql = yield* ReadModelSql
+    for (const account of ["ann", "bob"]) {
+      assert.deepStrictEqual(yield* totalsOf(sql, accountId(account)), expectedOf(bookkeeper, account))
+    }
+  })
+
+describe("the monthly totals", () => {
+  it.live("follow live, stop alone, and are rebuilt from the log while the books go on", () =>
+    Effect.gen(function* () {
+      const world = yield* rebuildWorld()
+      const { migrations } = monthlyTotals
+      assert.isDefined(migrations)
+      yield* Migrations.migrate("projection monthly_totals", Redacted.make(world.databaseUrl), migrations)
+      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      yield* Effect.gen(function* () {
+        yield* play(bookkeeper, [openAccount("ann"), openAccount("bob")], ...steps)
+        yield* eventually(assertCaughtUp(bookkeeper.log))
+        yield* eventually(asExpected(bookkeeper))
+        assert.isAtLeast(expectedOf(bookkeeper, "ann").length, 4)
+
+        // Its tables are gone: it alone fails, and says so.
+        yield* execute(world.databaseUrl, "ALTER TABLE monthly_totals_v1_totals RENAME TO elsewhere")
+        yield* play(bookkeeper, ...steps)
+        yield* eventually(assertCaughtUp(bookkeeper.log))
+        const projections = yield* Projections
+        yield* eventually(
+          Effect.sync(() => {
+            const [books, monthly] = projections.statesUnsafe()
+            assert.deepStrictEqual([books?.name, monthly?.name], ["books_v1", "monthly_totals_v1"])
+            assert.isUndefined(books?.sweep.lastError)
+            assert.match(monthly?.sweep.lastError ?? "", /monthly_totals_v1_totals/)
+          })
+        )
+        yield* execute(world.databaseUrl, "ALTER TABLE elsewhere RENAME TO monthly_totals_v1_totals")
+        yield* eventually(asExpected(bookkeeper))
+
+        yield* execute(world.databaseUrl, "UPDATE monthly_totals_v1_totals SET came_in = 0")
+        const report = yield* rebuild(monthlyTotals)
+        assert.strictEqual(report.events, bookkeeper.log.length)
+        yield* asExpected(bookkeeper)
+        yield* play(bookkeeper, ...steps)
+        yield* eventually(asExpected(bookkeeper))
+        yield* eventually(assertCaughtUp(bookkeeper.log))
+      }).pipe(Effect.provide(ProjectionFibers.layerOf(monthlyTotals).pipe(Layer.provideMerge(world.process))))
+    })
+  )
+})

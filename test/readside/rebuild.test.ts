@@ -1,0 +1,203 @@
+/** A rebuild beside the live projection: right at the end, wherever it is killed, and nobody sees some of each. */
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Fiber, Queue } from "effect"
+import { rebuild } from "../../src/actors/Rebuild.ts"
+import { books } from "../../src/infra/BooksProjection.ts"
+import type { EventStore } from "../../src/infra/EventStore.ts"
+import { ReadModel } from "../../src/infra/ReadModel.ts"
+import type { ReadModelSql } from "../../src/infra/ReadModelSql.ts"
+import { makeRebuildTables } from "../../src/infra/RebuildTables.ts"
+import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
+import { execute } from "../support/databases.ts"
+import { assertCaughtUp, eventually, play } from "../support/readSides.ts"
+import { rebuildWorld } from "../support/rebuilds.ts"
+import { accountId } from "../support/storedEvents.ts"
+
+const ids = Array.from({ length: 30 }, (_, index) => `acc-${index}`)
+const round = (number: number) =>
+  ids.flatMap((id, index) => [
+    deposit(id, BigInt(100 + number)),
+    transfer(id, ids[(index + 1) % ids.length] ?? id, BigInt(1 + index))
+  ])
+
+const filled = Effect.fnUntraced(function* (bookkeeper: Bookkeeper, rounds: number) {
+  yield* play(
+    bookkeeper,
+    ids.map((id) => openAccount(id))
+  )
+  for (let number = 0; number < rounds; number++) yield* play(bookkeeper, round(number))
+  yield* eventually(assertCaughtUp(bookkeeper.log))
+})
+
+describe("a rebuild", () => {
+  it.live(
+    "takes the place of broken tables while commits are projected; readers see the old or the new",
+    () =>
+      Effect.gen(function* () {
+        const world = yield* rebuildWorld()
+        const bookkeeper = new Bookkeeper("writer-1", Date.now())
+        yield* Effect.gen(function* () {
+          yield* filled(bookkeeper, 5)
+          // What the old tables say is off by 7 a row from here on, and the projector carries that on.
+          yield* execute(
+            world.databaseUrl,
+            "UPDATE books_v1_balances SET balance = balance + 7",
+            "UPDATE books_v1_statement_lines SET balance = balance + 7"
+          )
+          const readModel = yield* ReadModel
+          // Commits come with every step of the rebuild, fewer than a step reads: it must get to an end.
+          const begun = yield* Queue.unbounded<number>()
+          const writer = yield* Effect.forkChild(
+            Queue.take(begun).pipe(
+              Effect.flatMap((number) =>
+                play(
+                  bookkeeper,
+                  ids.slice(number % 3, (number % 3) + 10).map((id) => deposit(id, BigInt(number + 1)))
+                )
+              ),
+              Effect.forever
+            )
+          )
+          const seen: Array<bigint> = []
+          let version = 0
+          const reader = yield* Effect.forkChild(
+            Effect.gen(function* () {
+              for (;;) {
+                const [usd] = yield* readModel.trialBalance
+                seen.push(usd?.total ?? 0n)
+                const frozen = yield* Effect.scoped(
+                  Effect.gen(function* () {
+                    const tables = yield* readModel.frozen
+                    const heads = yield* tables.balances({ after: { account: "", version: 0 }, limit: 100 })
+                    const lines = yield* tables.lines({ after: { account: "", version: 0 }, limit: 10_000 })
+                    return { heads, lines }
+                  })
+                )
+                for (const head of frozen.heads) {
+                  const last = frozen.lines.findLast((line) => line.account === head.account)
+                  assert.deepInclude(last, { version: head.version, balance: head.balance }, "one generation")
+                }
+                const now = (yield* readModel.versions([accountId("acc-3")])).get(accountId("acc-3")) ?? 0
+                assert.isAtLeast(now, version, "no row goes back")
+                version = now
+              }
+            })
+          )
+          const steps: Array<string> = []
+          const report = yield* rebuild(books, {
+            onStep: ({ phase }) => {
+              Queue.offerUnsafe(begun, steps.push(phase))
+            }
+          })
+          yield* eventually(Effect.sync(() => assert.include(seen, 0n)))
+          yield* Fiber.interrupt(writer)
+          yield* eventually(assertCaughtUp(bookkeeper.log))
+          assert.isUndefined(reader.pollUnsafe(), "the reader found nothing wrong")
+          yield* Fiber.interrupt(reader)
+          assert.deepStrictEqual(
+            [...new Set(seen)].toSorted((a, b) => Number(b - a)),
+            [210n, 0n]
+          )
+          assert.isTrue(seen.indexOf(0n) > seen.lastIndexOf(210n), "once new, never old again")
+          assert.isAbove(steps.filter((phase) => phase === "reading the log").length, 5)
+          assert.isAtLeast(report.events, 5 * 60)
+          assert.isFalse(report.resumed)
+        }).pipe(Effect.provide(world.process))
+      })
+  )
+
+  it.live("that is killed at any of its steps ends right when it is started again", () =>
+    Effect.gen(function* () {
+      const world = yield* rebuildWorld()
+      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      yield* Effect.gen(function* () {
+        yield* filled(bookkeeper, 3)
+        let resumed = 0
+        for (const killedAt of [1, 2, 5, 9, 12, 13, 14, 15]) {
+          yield* execute(world.databaseUrl, "UPDATE books_v1_balances SET balance = balance + 1")
+          const reached = yield* Deferred.make<void>()
+          let steps = 0
+          const first = yield* Effect.forkChild(
+            rebuild(books, {
+              onStep: () => {
+                if (++steps === killedAt) Deferred.doneUnsafe(reached, Effect.void)
+              }
+            })
+          )
+          yield* Effect.raceFirst(Deferred.await(reached), Fiber.await(first))
+          yield* Fiber.interrupt(first)
+          // Those come while nobody is rebuilding.
+          yield* play(bookkeeper, [deposit("acc-1", 1n), transfer("acc-29", "acc-0", 1n)])
+          if ((yield* rebuild(books)).resumed) resumed++
+          yield* eventually(assertCaughtUp(bookkeeper.log))
+        }
+        assert.isAtLeast(resumed, 5)
+      }).pipe(Effect.provide(world.process))
+    })
+  )
+
+  it.live("refuses to run twice at once", () =>
+    Effect.gen(function* () {
+      const world = yield* rebuildWorld()
+      yield* Effect.gen(function* () {
+        yield* filled(new Bookkeeper(), 1)
+        let second: Fiber.Fiber<unknown, unknown> | undefined
+        const running = yield* Deferred.make<string>()
+        const context = yield* Effect.context<EventStore | ReadModelSql>()
+        yield* rebuild(books, {
+          onStep: () => {
+            second ??= Effect.runForkWith(context)(
+              rebuild(books).pipe(
+                Effect.flip,
+                Effect.tap((error) => Deferred.succeed(running, error.message))
+              )
+            )
+          }
+        }).pipe(Effect.andThen(Effect.sync(() => assert.isDefined(second))))
+        assert.include(yield* Deferred.await(running), "is being rebuilt by another process")
+      }).pipe(Effect.provide(world.process))
+    })
+  )
+
+  it.live("makes a batch that was folded on the old tables look again", () =>
+    Effect.gen(function* () {
+      const world = yield* rebuildWorld()
+      const bookkeeper = new Bookkeeper()
+      yield* Effect.gen(function* () {
+        yield* filled(bookkeeper, 1)
+        const readModel = yield* ReadModel
+        const id = accountId("acc-1")
+        const { generation, heads } = yield* readModel.look([id])
+        const head = heads.get(id)
+        assert.isDefined(head)
+        if (head === undefined) return
+        yield* rebuild(books)
+        const { version } = head.account
+        const next = { ...head, account: { ...head.account, version: version + 1, balance: 1n } }
+        const batch = { lines: [], transfers: [], contras: [], checkpoint: undefined, generation }
+        assert.isFalse(yield* readModel.apply({ ...batch, moves: [{ from: version, head: next }] }))
+        yield* assertCaughtUp(bookkeeper.log)
+        const looked = yield* readModel.look([id])
+        assert.strictEqual(looked.generation, generation + 1)
+        assert.deepStrictEqual(looked.heads.get(id), head)
+      }).pipe(Effect.provide(world.process))
+    })
+  )
+
+  it.live("leaves the old tables as they are when the exchange fails", () =>
+    Effect.gen(function* () {
+      const world = yield* rebuildWorld()
+      const bookkeeper = new Bookkeeper()
+      yield* Effect.gen(function* () {
+        yield* filled(bookkeeper, 1)
+        const tables = yield* makeRebuildTables(books)
+        yield* tables.begin(new Map())
+        const failed = yield* Effect.flip(tables.swap(Effect.fail("no" as const)))
+        assert.strictEqual(failed, "no")
+        yield* play(bookkeeper, [deposit("acc-1", 1n)])
+        yield* eventually(assertCaughtUp(bookkeeper.log))
+        assert.isDefined(yield* tables.progress, "it can be gone on with")
+      }).pipe(Effect.provide(world.process))
+    })
+  )
+})

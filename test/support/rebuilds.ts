@@ -1,0 +1,24 @@
+/** A database enters; one process's whole read side on a log and a bus in memory, and what a rebuild needs, leave. */
+import { inject } from "@effect/vitest"
+import { Effect, Layer, Redacted } from "effect"
+import { Bus } from "../../src/infra/Bus.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { ReadModelSql } from "../../src/infra/ReadModelSql.ts"
+import { freshReadModel, limitsOf, readModelOn, readSideOn, type TestLimits } from "./readSides.ts"
+
+/** Small pages, so that a rebuild has many steps. */
+export const smallSteps: TestLimits = { ledger: { sweepMs: 50 }, readSide: { rebuildEventsMax: 20 } }
+
+export const rebuildWorld = Effect.fnUntraced(
+  function* (limits: TestLimits = smallSteps) {
+    const databaseUrl = yield* freshReadModel(inject("postgresUrl"))
+    const shared = yield* Layer.build(Layer.mergeAll(EventStore.layerMemory, Bus.layerMemory))
+    const services = Layer.mergeAll(Layer.succeedContext(shared), readModelOn(databaseUrl))
+    const process = readSideOn(services, limits).pipe(
+      Layer.provideMerge(ReadModelSql.layer(Redacted.make(databaseUrl))),
+      Layer.provideMerge(limitsOf(limits))
+    )
+    return { databaseUrl, process }
+  },
+  Effect.provide(limitsOf({}))
+)
