@@ -1,5 +1,6 @@
 /** For hosts without Effect: the same ledger with promises. Plain values enter, plain values or typed errors leave. */
 import { Cause, type Context, Effect, Exit, type Layer, ManagedRuntime, Redacted, Result } from "effect"
+import { Unavailable } from "./domain/Errors.ts"
 import type { Services } from "./infra/Environment.ts"
 import { Ledger } from "./Ledger.ts"
 import * as LedgerNode from "./LedgerNode.ts"
@@ -34,7 +35,7 @@ export type AsyncLedger = {
   readonly contraBalances: () => Promise<Effect.Success<Service["contraBalances"]>>
   readonly trialBalance: () => Promise<Effect.Success<Service["trialBalance"]>>
   readonly stats: () => Promise<Effect.Success<Service["stats"]>>
-  /** Answers everything that was accepted, then lets go of all connections. */
+  /** Takes nothing more, waits until every call under way is answered, then lets go of all connections. */
   readonly close: () => Promise<void>
 }
 
@@ -64,7 +65,19 @@ export const openLayer = async <E>(layer: Layer.Layer<Ledger, E>): Promise<Async
     await runtime.dispose()
     throw error
   })
-  const run = <A, F>(effect: Effect.Effect<A, F>): Promise<A> => settle(runtime.runPromiseExit(effect))
+  const underWay = new Set<Promise<unknown>>()
+  let closed: Promise<void> | undefined
+  const run = async <A, F>(effect: Effect.Effect<A, F>): Promise<A> => {
+    if (closed !== undefined) throw new Unavailable({ what: "this ledger", reason: "it is closed" })
+    const answer = runtime.runPromiseExit(effect)
+    underWay.add(answer)
+    return settle(answer.finally(() => underWay.delete(answer)))
+  }
+  /** The runtime interrupts what it runs: a command that was accepted would lose its receipt. All calls end in time. */
+  const close = async (): Promise<void> => {
+    await Promise.allSettled(underWay)
+    await runtime.dispose()
+  }
   return {
     dispatch: (...args) => run(ledger.dispatch(...args)),
     dispatchMany: async (...args) =>
@@ -84,7 +97,10 @@ export const openLayer = async <E>(layer: Layer.Layer<Ledger, E>): Promise<Async
     contraBalances: () => run(ledger.contraBalances),
     trialBalance: () => run(ledger.trialBalance),
     stats: () => run(ledger.stats),
-    close: () => runtime.dispose()
+    close: () => {
+      closed ??= close()
+      return closed
+    }
   }
 }
 

@@ -1,0 +1,24 @@
+/** The ledger of hosts without Effect, in memory: what its promises do at the end. */
+import { assert, it } from "vitest"
+import { LedgerNode, openLayer } from "../src/index.ts"
+
+const outcomeOf = (answer: Promise<unknown>): Promise<string> =>
+  answer.then(
+    () => "answered",
+    (error) => String(error._tag ?? error)
+  )
+
+it("closing answers every call under way, and refuses what comes after", async () => {
+  const ledger = await openLayer(LedgerNode.layerMemory)
+  await ledger.dispatch({ _tag: "OpenAccount", account: "a", asset: "USD/2", owner: "Ada" })
+  const deposits = Array.from({ length: 200 }, () =>
+    outcomeOf(ledger.dispatch({ _tag: "Deposit", account: "a", amount: 1n }))
+  )
+  const asked = outcomeOf(ledger.strongBalance("a"))
+  const closed = ledger.close()
+  const late = outcomeOf(ledger.dispatch({ _tag: "Deposit", account: "a", amount: 1n }))
+  await Promise.all([closed, ledger.close()])
+  assert.deepStrictEqual(new Set(await Promise.all([...deposits, asked])), new Set(["answered"]))
+  assert.strictEqual(await late, "Unavailable")
+  assert.strictEqual(await outcomeOf(ledger.balance("a")), "Unavailable")
+})
