@@ -1,11 +1,12 @@
 /** An account and a page enter; its events as they stand in the log, checked against the chain, leave. */
 import { Context, Effect, Layer, Result } from "effect"
-import { AccountNotFound, type QueryError, Unavailable } from "../domain/Errors.ts"
+import { AccountNotFound, InvalidCommand, type QueryError, Unavailable } from "../domain/Errors.ts"
 import type { Event } from "../domain/Event.ts"
 import { isLinked } from "../domain/HashChain.ts"
 import type { AccountId, CommandId, Instant, Version } from "../domain/Ids.ts"
 import { decodeStored } from "../domain/StoredEvent.ts"
 import { EventStore } from "../infra/EventStore.ts"
+import { limitOf } from "../infra/Queries.ts"
 
 /** Most events of one page. */
 export const historyPageMax = 1_000
@@ -37,7 +38,9 @@ export class History extends Context.Service<
       const events = Effect.fn("History.events")(
         function* (account: AccountId, page: { readonly after?: Version; readonly limit?: number } = {}) {
           const after = page.after ?? 0
-          const limit = Math.min(page.limit ?? historyPageMax, historyPageMax)
+          if (!Number.isSafeInteger(after) || after < 0)
+            return yield* InvalidCommand.at("after", "must be a version: a whole number of 0 or more")
+          const limit = yield* Effect.fromResult(limitOf(page, historyPageMax, historyPageMax))
           // One more before the page: its hash is what the first event of the page is chained to.
           const from = Math.max(0, after - 1)
           const rows = yield* store.readStream({ account, after: from, limit: limit + (after - from) })

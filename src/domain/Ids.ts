@@ -30,9 +30,12 @@ export const CommandId = Schema.String.check(Schema.isPattern(idPattern, { messa
 )
 export type CommandId = typeof CommandId.Type
 
+/** The end of the year 9999, as far as four digits of a year go. */
+export const instantMax = 253_402_300_799_999
+
 /** Milliseconds since the Unix epoch, UTC. */
 export const Instant = Schema.Int.check(
-  Schema.isBetween({ minimum: 0, maximum: 253_402_300_799_999 }, { message: "must be epoch milliseconds" })
+  Schema.isBetween({ minimum: 0, maximum: instantMax }, { message: "must be epoch milliseconds" })
 )
 export type Instant = typeof Instant.Type
 

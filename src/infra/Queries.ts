@@ -9,7 +9,7 @@ import {
   Unavailable
 } from "../domain/Errors.ts"
 import type { EventType } from "../domain/Event.ts"
-import { AccountId, type CommandId, type Instant } from "../domain/Ids.ts"
+import { AccountId, type CommandId, type Instant, instantMax } from "../domain/Ids.ts"
 import { type Position, parseToken, printToken } from "../domain/Receipt.ts"
 import { Arrivals } from "./Arrivals.ts"
 import { LedgerConfig } from "./LedgerConfig.ts"
@@ -101,8 +101,9 @@ const makeQueries = Effect.gen(function* () {
   ) {
     const after = asked.cursor === undefined ? 0 : yield* Effect.fromResult(versionOf(asked.cursor))
     const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
+    const from = yield* Effect.fromResult(boundOf("from", asked.from))
+    const to = yield* Effect.fromResult(boundOf("to", asked.to))
     yield* awaitToken(asked.readToken)
-    const { from, to } = asked
     // One more than asked tells whether there is a next page.
     const lines = yield* answered(readModel.lines({ account, after, limit: limit + 1, from, to, types }))
     if (lines.length === 0) yield* balance(account)
@@ -189,8 +190,23 @@ const accountOf = (cursor: string): Result.Result<string, InvalidCommand> =>
     ? Result.succeed(cursor)
     : Result.fail(InvalidCommand.at("cursor", `"${cursor.slice(0, 40)}" is no cursor of this query`))
 
-const limitOf = ({ limit }: PageAsked, max: number): Result.Result<number, InvalidCommand> => {
-  if (limit === undefined) return Result.succeed(Math.min(rowsDefault, max))
+/** Any whole milliseconds; what lies beyond all instants is as far as the furthest of them. */
+const boundOf = (
+  path: string,
+  bound: number | undefined
+): Result.Result<Instant | undefined, InvalidCommand> => {
+  if (bound === undefined) return Result.succeed(undefined)
+  return Number.isInteger(bound)
+    ? Result.succeed(Math.min(Math.max(bound, 0), instantMax))
+    : Result.fail(InvalidCommand.at(path, "must be epoch milliseconds, a whole number"))
+}
+
+export const limitOf = (
+  { limit }: PageAsked,
+  max: number,
+  otherwise = rowsDefault
+): Result.Result<number, InvalidCommand> => {
+  if (limit === undefined) return Result.succeed(Math.min(otherwise, max))
   return Number.isInteger(limit) && limit >= 1
     ? Result.succeed(Math.min(limit, max))
     : Result.fail(InvalidCommand.at("limit", "must be a whole number of 1 or more"))

@@ -147,7 +147,7 @@ describe("queries", () => {
     }).pipe(Effect.provide(services()))
   )
 
-  it.effect("refuse what is no cursor, no limit and no token, each by its name", () =>
+  it.effect("refuse what is no cursor, limit, time or token, each by its name", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
       yield* project(new Bookkeeper(), openAccount("a"))
@@ -157,6 +157,8 @@ describe("queries", () => {
         ["cursor", queries.accounts({ cursor: "no account!" })],
         ["limit", queries.statement(a, { limit: 0 })],
         ["limit", queries.accounts({ limit: 1.5 })],
+        ["from", queries.statement(a, { from: Number.NaN })],
+        ["to", queries.statement(a, { to: 1.5 })],
         ["readToken", queries.balance(a, { readToken: "a" })],
         ["readToken", queries.balance(a, { readToken: "a@x" })],
         ["readToken", queries.statement(a, { readToken: "a@1,".repeat(5_000) })]
