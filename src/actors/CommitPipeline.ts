@@ -3,11 +3,13 @@ import { Duration, Effect, Latch } from "effect"
 import type { AccountId } from "../domain/Ids.ts"
 import { type Commit, type CommitOutcome, EventStore, type WriterId } from "../infra/EventStore.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
+import { continued } from "../infra/Tracing.ts"
 import type { AccountActor } from "./AccountActor.ts"
 import { CommitFeed } from "./CommitFeed.ts"
+import { makeCommitMeters } from "./CommitMeters.ts"
 import { type CommitQueue, clearFlight, type Flight } from "./CommitQueue.ts"
 import { Snapshotter } from "./Snapshotter.ts"
-import type { Ticket } from "./Ticket.ts"
+import { about, type Ticket } from "./Ticket.ts"
 import type { Writers } from "./Writers.ts"
 
 const retryFirstMs = 5
@@ -66,6 +68,7 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
   const store = yield* EventStore
   const feed = yield* CommitFeed
   const snapshotter = yield* Snapshotter
+  const meters = yield* makeCommitMeters
   const limits = yield* LedgerConfig
   const batchLimits = { rowsMax: limits.batchRowsMax, bytesMax: limits.batchBytesMax }
   const latch = Latch.makeUnsafe(false)
@@ -164,6 +167,16 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
       new Set()
     )
 
+  const send = (commit: Commit): Effect.Effect<CommitOutcome> =>
+    store.commit(commit).pipe(
+      continued({
+        name: "commit",
+        kind: "client",
+        rows: () => commit.events,
+        attributes: { "chronicle.writer": commit.writerId, "chronicle.seq": commit.seq }
+      })
+    )
+
   /** Sends one flight until nothing of it is open. */
   const fly = Effect.fnUntraced(function* (lane: Lane, flight: Flight) {
     let mayHaveLanded = false
@@ -171,24 +184,28 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
     while (flight.tickets.length > 0) {
       const commit: Commit = { writerId: lane.writerId, seq: lane.seq, events: rowsOf(flight) }
       if (commit.events.length === 0) return complete(flight, commit)
-      const [took, outcome] = yield* Effect.timed(store.commit(commit))
+      const [took, outcome] = yield* Effect.timed(send(commit))
       switch (outcome._tag) {
         case "Committed": {
           lane.seq++
           lane.retryMs = retryFirstMs
-          stats.commitMs += (Duration.toMillis(took) - stats.commitMs) / 16
+          const millis = Duration.toMillis(took)
+          stats.commitMs += (millis - stats.commitMs) / 16
+          meters.flushedUnsafe(commit.events.length, millis)
           return complete(flight, commit)
         }
         case "Conflict": {
           // With nobody to blame, the row in the way is gone again: the same commit may try once more.
           if (outcome.versions.length + outcome.commands.length === 0) break
           mayHaveLanded = false
+          const { tickets } = flight
           const stale = isolate(flight, outcome)
           if (stale.size > 0) {
+            const accounts = new Set([...stale].map((actor) => actor.id))
             yield* Effect.logWarning(
               "split brain: another writer wrote to accounts this node owned; they are reloaded",
-              [...stale].slice(0, 10).map((actor) => actor.id)
-            )
+              [...accounts].slice(0, 10)
+            ).pipe(about(tickets.filter((ticket) => ticket.accounts.some((id) => accounts.has(id)))))
           }
           continue
         }
@@ -221,7 +238,9 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
 
   /** A defect is a bug of ours: the lane goes on as a new writer, and only what was in flight is lost sight of. */
   const abandon = Effect.fnUntraced(function* (lane: Lane, flight: Flight, defect: unknown) {
-    yield* Effect.logError("a commit lane failed; it goes on as a new writer", defect)
+    yield* Effect.logError("a commit lane failed; it goes on as a new writer", defect).pipe(
+      about(flight.tickets)
+    )
     const { writerId } = lane
     lane.writerId = yield* writers.register(lane.index)
     lane.seq = 1

@@ -6,17 +6,18 @@ import { type CommandError, CommandIdReused, Overloaded, type Unavailable } from
 import { hashCommand } from "../domain/HashChain.ts"
 import type { Head } from "../domain/Head.ts"
 import type { AccountId, Instant } from "../domain/Ids.ts"
-import { printToken, type Receipt } from "../domain/Receipt.ts"
+import type { Receipt } from "../domain/Receipt.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
 import { makeCommitPipeline, type PipelineStats } from "./CommitPipeline.ts"
 import { CommitQueue } from "./CommitQueue.ts"
 import { watchDeadlines } from "./Deadlines.ts"
 import { LedgerClock } from "./LedgerClock.ts"
 import type { Lending } from "./Lending.ts"
+import { type DispatcherMeters, loadOf } from "./Meters.ts"
 import type { Answer, NotMine } from "./Placement.ts"
 import { makeReception } from "./Reception.ts"
 import { makeRepeats } from "./Repeats.ts"
-import { type Settlement, Ticket } from "./Ticket.ts"
+import { receiptOf, type Settlement, Ticket } from "./Ticket.ts"
 import { makeTurns } from "./Turns.ts"
 import { indeterminate, UnderWay, unavailable } from "./UnderWay.ts"
 import { makeWriters } from "./Writers.ts"
@@ -64,6 +65,8 @@ export class Dispatcher extends Context.Service<
     /** The earliest instant at which something of the account (or of any) is decided and not settled. */
     readonly openSince: (account?: AccountId) => Instant | undefined
     readonly stats: () => DispatcherStats
+    /** More of the same, for the metrics; walks all that is under way. */
+    readonly meters: () => DispatcherMeters
     /** What other nodes ask of this one. */
     readonly here: Here
   }
@@ -133,6 +136,12 @@ const make = Effect.fnUntraced(function* (node: string) {
     onEvicted: turns.again
   })
 
+  /** Answers a command that does not become a ticket. */
+  const turnAway = (settlement: Settlement, resume: (settlement: Settlement) => void): void => {
+    underWay.outcomes.note(settlement)
+    resume(settlement)
+  }
+
   /** Takes a command in, or says at once why not. `resume` is called exactly once. */
   const admit = (command: Command, resume: (settlement: Settlement) => void): void => {
     const { commandId } = command
@@ -141,19 +150,22 @@ const make = Effect.fnUntraced(function* (node: string) {
     const deadline = now + limits.commandDeadlineMs
     const same = underWay.get(commandId)
     if (same !== undefined) {
-      if (same.commandHash === commandHash) return same.join(resume, deadline)
-      return resume(Exit.fail(new CommandIdReused({ commandId })))
+      if (same.commandHash === commandHash) {
+        underWay.outcomes.joined++
+        return same.join(resume, deadline)
+      }
+      return turnAway(Exit.fail(new CommandIdReused({ commandId })), resume)
     }
     const known = repeats.recall(commandId, commandHash)
-    if (known !== undefined) return resume(known)
-    if (isClosing) return resume(unavailable("this node", "it is closing"))
+    if (known !== undefined) return turnAway(known, resume)
+    if (isClosing) return turnAway(unavailable("this node", "it is closing"), resume)
     const refusal = writers.refusal()
-    if (refusal !== undefined) return resume(unavailable("this node", refusal))
-    if (underWay.size >= limits.inFlightMax) return resume(overloaded("this node"))
+    if (refusal !== undefined) return turnAway(unavailable("this node", refusal), resume)
+    if (underWay.size >= limits.inFlightMax) return turnAway(overloaded("this node"), resume)
     for (const id of accountsOf(command)) {
       const actor = turns.residents.peek(id)
       if (actor !== undefined && actor.uncommitted + actor.mailbox.length >= limits.inFlightPerAccountMax) {
-        return resume(overloaded(`account ${id}`))
+        return turnAway(overloaded(`account ${id}`), resume)
       }
     }
     const ticket = new Ticket(command, commandHash, deadline)
@@ -183,6 +195,12 @@ const make = Effect.fnUntraced(function* (node: string) {
       inFlight: underWay.size + reception.away(),
       residents: turns.residents.size()
     }),
+    meters: () => ({
+      ...loadOf(underWay, clock.nowUnsafe(), limits.commandDeadlineMs),
+      outcomes: underWay.outcomes,
+      queued: queue.size,
+      clockSkewMs: writers.skewMs()
+    }),
     here: {
       ...reception.here,
       loans: () => ({ borrowed: turns.borrowing.size(), lapsed: turns.lending.lapsed() }),
@@ -190,19 +208,3 @@ const make = Effect.fnUntraced(function* (node: string) {
     }
   })
 })
-
-/** The receipt of a command whose rows this node wrote. */
-const receiptOf = (ticket: Ticket): Receipt => {
-  const postings = ticket.legs.map(({ row }) => ({
-    account: row.accountId,
-    version: row.version,
-    hash: row.hash
-  }))
-  return {
-    commandId: ticket.command.commandId,
-    replayed: false,
-    recordedAt: ticket.recordedAt,
-    postings,
-    readToken: printToken(postings)
-  }
-}

@@ -1,10 +1,10 @@
 /** One command under way in this node: from admission to its settlement, which happens exactly once. */
-import { Exit } from "effect"
+import { Effect, Exit } from "effect"
 import { accountsOf, type Command } from "../domain/Command.ts"
 import type { CommandError, Rejection } from "../domain/Errors.ts"
 import type { Head } from "../domain/Head.ts"
 import type { AccountId, Instant } from "../domain/Ids.ts"
-import type { Receipt } from "../domain/Receipt.ts"
+import { printToken, type Receipt } from "../domain/Receipt.ts"
 import type { StoredEvent } from "../domain/StoredEvent.ts"
 import type { AccountActor } from "./AccountActor.ts"
 
@@ -131,3 +131,28 @@ const markReplayed = (settlement: Settlement): Settlement =>
   settlement._tag === "Success" && !settlement.value.replayed
     ? Exit.succeed({ ...settlement.value, replayed: true })
     : settlement
+
+/** The receipt of a command whose rows this node wrote. */
+export const receiptOf = (ticket: Ticket): Receipt => {
+  const postings = ticket.legs.map(({ row }) => ({
+    account: row.accountId,
+    version: row.version,
+    hash: row.hash
+  }))
+  return {
+    commandId: ticket.command.commandId,
+    replayed: false,
+    recordedAt: ticket.recordedAt,
+    postings,
+    readToken: printToken(postings)
+  }
+}
+
+/** Names the commands that a log is about, and the traces they belong to, a few of each. */
+export const about = (tickets: ReadonlyArray<Ticket>) => {
+  const commands = tickets.slice(0, 10).map(({ command }) => command)
+  return Effect.annotateLogs({
+    commandIds: commands.map(({ commandId }) => commandId),
+    traceparents: commands.flatMap(({ context }) => context?.traceparent ?? [])
+  })
+}

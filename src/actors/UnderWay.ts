@@ -2,6 +2,7 @@
 import { Exit } from "effect"
 import { Indeterminate, Unavailable } from "../domain/Errors.ts"
 import type { AccountId, CommandId, Instant } from "../domain/Ids.ts"
+import { Outcomes } from "./Meters.ts"
 import type { Settlement, Ticket } from "./Ticket.ts"
 
 export const unavailable = (what: string, reason: string) => Exit.fail(new Unavailable({ what, reason }))
@@ -12,6 +13,7 @@ export const indeterminate = (ticket: Ticket) =>
 /** All commands of this node that are accepted and not answered, in the order of their arrival. */
 export class UnderWay {
   readonly #tickets = new Map<CommandId, Ticket>()
+  readonly outcomes = new Outcomes()
   /** What a store said last when it did not answer; told to those whose patience ends. */
   trouble = "no answer"
 
@@ -34,6 +36,7 @@ export class UnderWay {
   finish(ticket: Ticket, settlement: Settlement): void {
     if (ticket.phase === "settled") return
     ticket.phase = "settled"
+    this.outcomes.note(settlement)
     this.#tickets.delete(ticket.command.commandId)
     ticket.letGo()
     ticket.noteDecided()

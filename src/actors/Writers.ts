@@ -17,6 +17,8 @@ export interface Writers {
   readonly retire: (writerId: WriterId) => void
   /** Why commands must be refused now, or `undefined`: the clock is off, or was never compared. */
   readonly refusal: () => string | undefined
+  /** How far the clock was off at the last heartbeat, in milliseconds; 0 within the time that the asking took. */
+  readonly skewMs: () => number
 }
 
 /**
@@ -30,6 +32,7 @@ export const makeWriters = Effect.fnUntraced(function* (node: string, openSince:
   const limits = yield* LedgerConfig
   const live = new Set<WriterId>()
   const closedNow = (now: Instant): Instant => Math.min(openSince() ?? now, now) - 1
+  let skewMs = 0
   let refusal: string | undefined = "the clock was not compared with the store's yet"
 
   /** Raises the clock over everything that may have been answered, and compares it with the store's. */
@@ -41,6 +44,7 @@ export const makeWriters = Effect.fnUntraced(function* (node: string, openSince:
     const answeredAt = wall.currentTimeMillisUnsafe()
     // The store read its clock somewhere between; only what lies outside counts as skew.
     const skew = Math.max(sentAt - storeNow, storeNow - answeredAt, 0)
+    skewMs = skew
     const isOff = skew > limits.clockSkewMaxMs
     if (isOff && refusal === undefined) {
       yield* Effect.logError(`this node's clock is ${skew} ms off the store's: commands are refused`)
@@ -90,6 +94,7 @@ export const makeWriters = Effect.fnUntraced(function* (node: string, openSince:
     retire: (writerId) => {
       live.delete(writerId)
     },
-    refusal: () => refusal
+    refusal: () => refusal,
+    skewMs: () => skewMs
   } satisfies Writers
 })
