@@ -31,6 +31,13 @@ export class ServicesUnknown extends Data.TaggedError("ServicesUnknown")<{ reado
   }
 }
 
+/** Options that are right one by one and mean nothing together: wrong usage. */
+export class OptionsInvalid extends Data.TaggedError("OptionsInvalid")<{ readonly reason: string }> {
+  override get message() {
+    return this.reason
+  }
+}
+
 /** `SchemaError(Expected … at ["NAME"])`, as a person reads it. */
 export const describeConfigError = ({ message }: Config.ConfigError): string => {
   const found = /SchemaError\(([\s\S]*)\n\s+at \["(\w+)"\]\)/.exec(message)

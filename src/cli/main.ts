@@ -16,7 +16,7 @@ import { balance, history, statement } from "./queries.ts"
 import { rebuild } from "./rebuild.ts"
 import { token } from "./token.ts"
 import { verify } from "./verify.ts"
-import { describeConfigError, ServicesUnknown } from "./Where.ts"
+import { describeConfigError, OptionsInvalid, ServicesUnknown } from "./Where.ts"
 
 const chronicle = Command.make("chronicle").pipe(
   Command.withDescription("An event-sourced ledger: append-only, provable, fast"),
@@ -59,6 +59,7 @@ const presenter = CliOutput.layerPresenter({
 const isUsage = (error: unknown): boolean =>
   CliError.isCliError(error) ||
   error instanceof ServicesUnknown ||
+  error instanceof OptionsInvalid ||
   error instanceof Config.ConfigError ||
   error instanceof RpcSettingsInvalid
 

@@ -1,18 +1,18 @@
 /** `balance`, `history` and `statement`: an account enters; what the stores say of it leaves, without a node. */
 import { Effect, Option, Schema } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { History } from "../actors/History.ts"
+import { History, historyPageMax } from "../actors/History.ts"
 import { type AsOf, TimeTravel } from "../actors/TimeTravel.ts"
 import { AccountNotFound } from "../domain/Errors.ts"
 import { amountOf } from "../domain/Event.ts"
-import { AccountId, printInstant } from "../domain/Ids.ts"
+import { AccountId, printInstant, Version } from "../domain/Ids.ts"
 import { formatMoney } from "../domain/Money.ts"
 import { type AccountView, viewOf } from "../domain/Views.ts"
 import { limitsFromEnvironment } from "../infra/Environment.ts"
 import { Queries } from "../infra/Queries.ts"
 import * as LedgerNode from "../LedgerNode.ts"
 import { makeStory, printJson } from "./Terminal.ts"
-import { dataFlag, jsonFlag, resolveStores } from "./Where.ts"
+import { dataFlag, jsonFlag, OptionsInvalid, resolveStores } from "./Where.ts"
 
 const account = Argument.String("account").pipe(
   Argument.withDescription("The account's id"),
@@ -51,6 +51,9 @@ export const balance = Command.make(
     json: jsonFlag
   },
   Effect.fnUntraced(function* ({ account, at, version, token, data, json }) {
+    // Whichever were left out would make the answer one to another question.
+    if ([Option.isSome(at), Option.isSome(version), Option.isSome(token)].filter(Boolean).length > 1)
+      return yield* new OptionsInvalid({ reason: "--at, --version and --token exclude each other" })
     const asOf: AsOf | undefined = Option.isSome(version)
       ? { _tag: "Version", version: version.value }
       : Option.isSome(at)
@@ -97,9 +100,13 @@ export const history = Command.make(
   "history",
   {
     account,
-    after: Flag.Int("after").pipe(Flag.withDescription("Events above this version"), Flag.withDefault(0)),
+    after: Flag.Int("after").pipe(
+      Flag.withDescription("Events above this version"),
+      Flag.withSchema(Version),
+      Flag.withDefault(0)
+    ),
     limit: Flag.Int("limit").pipe(
-      Flag.withDescription("At most so many, oldest first"),
+      Flag.withDescription(`At most so many, oldest first; never more than ${historyPageMax}`),
       Flag.withSchema(positive),
       Flag.withDefault(100)
     ),
@@ -124,6 +131,9 @@ export const history = Command.make(
           ]),
           "rllrll"
         )
+        const last = entries.at(-1)
+        if (last !== undefined && entries.length === Math.min(limit, historyPageMax))
+          yield* story.line(`  … there may be more: --after ${last.version}`)
         if (json) yield* printJson(entries)
       })
     )

@@ -70,6 +70,8 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
       const history = yield* ask(["history", "alice", "--after", "1", "--json"])
       const events: unknown = JSON.parse(history.stdout)
       assert.isTrue(Array.isArray(events) && events.length === 2)
+      const page = yield* ask(["history", "alice", "--limit", "2"])
+      assert.match(page.stdout, /\n +… there may be more: --after 2\n$/)
       const first = jsonOf(yield* ask(["statement", "alice", "--limit", "2", "--json"]))
       assert.isTrue(Array.isArray(first.rows) && first.rows.length === 2)
       const cursor = String(first.next)
@@ -98,6 +100,9 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
       failed(yield* ask(["frobnicate"]), 2, /^chronicle: .*frobnicate/)
       failed(yield* ask(["balance", "alice", "--at", "yesterday"]), 2, /--at.*yesterday/)
       failed(yield* ask(["balance", "alice", "--version", "0"]), 2, /--version/)
+      const twice = ["balance", "alice", "--version", "1", "--at", "2026-03-02T09:00:00Z"]
+      failed(yield* ask(twice), 2, /^chronicle: --at, --version and --token exclude each other\n$/)
+      failed(yield* ask(["history", "alice", "--after", "-1"]), 2, /--after/)
       failed(yield* ask(["statement", "alice", "--limit", "none"]), 2, /--limit/)
       const help = yield* ask(["balance", "--help"])
       assert.deepInclude(help, { code: 0, stderr: "" })
