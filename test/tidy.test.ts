@@ -121,7 +121,7 @@ const rules: { readonly [name: string]: Rule } = {
   "the clock is a service": ban(isSource, /\bDate\.now\(|\bnew Date\(\)|\bperformance\.now\(/, "use Clock"),
   "chance is a service": ban(
     isSource,
-    /\bMath\.random\(|\brandomUUID\(|\brandomBytes\(/,
+    /\bMath\.random\(|\brandomUUID\(|(?<!\brandom\.)\brandomBytes\(/,
     "use Random or Crypto"
   ),
   "time passes in Effect": ban(
