@@ -9,6 +9,7 @@ import { CommitFeed } from "./CommitFeed.ts"
 import { makeCommitMeters } from "./CommitMeters.ts"
 import { type CommitQueue, clearFlight, type Flight } from "./CommitQueue.ts"
 import { Snapshotter } from "./Snapshotter.ts"
+import { makeSplitBrainAlarm } from "./SplitBrainAlarm.ts"
 import { about, type Ticket } from "./Ticket.ts"
 import type { Writers } from "./Writers.ts"
 
@@ -70,6 +71,7 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
   const snapshotter = yield* Snapshotter
   const meters = yield* makeCommitMeters
   const limits = yield* LedgerConfig
+  const alarm = yield* makeSplitBrainAlarm
   const batchLimits = { rowsMax: limits.batchRowsMax, bytesMax: limits.batchBytesMax }
   const latch = Latch.makeUnsafe(false)
   const stats: PipelineStats = {
@@ -199,14 +201,7 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
           if (outcome.versions.length + outcome.commands.length === 0) break
           mayHaveLanded = false
           const { tickets } = flight
-          const stale = isolate(flight, outcome)
-          if (stale.size > 0) {
-            const accounts = new Set([...stale].map((actor) => actor.id))
-            yield* Effect.logWarning(
-              "split brain: another writer wrote to accounts this node owned; they are reloaded",
-              [...accounts].slice(0, 10)
-            ).pipe(about(tickets.filter((ticket) => ticket.accounts.some((id) => accounts.has(id)))))
-          }
+          yield* alarm(isolate(flight, outcome), tickets)
           continue
         }
         case "Fenced": {
