@@ -8,6 +8,7 @@ import { LedgerConfig } from "../infra/LedgerConfig.ts"
 import { prefixOf } from "../infra/Projection.ts"
 import { type Checkpoint, type ProjectionModel, ReadModel } from "../infra/ReadModel.ts"
 import { ReadSideConfig } from "../infra/ReadSideConfig.ts"
+import { continued } from "../infra/Tracing.ts"
 import { Bookkeeping } from "./Bookkeeping.ts"
 import { KnownWriters } from "./KnownWriters.ts"
 import { ProjectionHealth } from "./ProjectionHealth.ts"
@@ -86,7 +87,14 @@ const project = Effect.fnUntraced(function* (
     const deliveries = yield* subscription.take(roomFor(projectEventsMax))
     const { rows, faulty, foreign } = yield* sort(deliveries, writers.areKnown)
     const checkpoint = checkpointOf(partition, deliveries, rows)
-    const done = yield* bookkeeping.project(rows, checkpoint)
+    const done = yield* bookkeeping.project(rows, checkpoint).pipe(
+      continued({
+        name: "project",
+        kind: "consumer",
+        rows: () => rows,
+        attributes: { "chronicle.projection": name, "chronicle.partition": partition }
+      })
+    )
     for (const delivery of deliveries) delivery.ackUnsafe()
     if (isRewound(state.position, deliveries)) {
       state.rewinds++

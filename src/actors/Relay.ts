@@ -5,6 +5,7 @@ import { type BusMessage, pack } from "../infra/BusMessage.ts"
 import { type Commit, EventStore, type WriterId, type WriterRow } from "../infra/EventStore.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
 import { ReadSideConfig } from "../infra/ReadSideConfig.ts"
+import { continued } from "../infra/Tracing.ts"
 import { CommitFeed } from "./CommitFeed.ts"
 import { reasonOf, supervise } from "./Supervisor.ts"
 import { readCommits } from "./TailReader.ts"
@@ -67,7 +68,14 @@ const makeRelay = Effect.gen(function* () {
     for (const commit of commits) {
       messages.push(...pack(commit, { partitions, bytesMax: limits.messageBytesMax }))
     }
-    yield* bus.publish(messages)
+    yield* bus.publish(messages).pipe(
+      continued({
+        name: "relay",
+        kind: "producer",
+        rows: () => commits.flatMap((commit) => commit.events),
+        attributes: { "chronicle.messages": messages.length }
+      })
+    )
     for (const { writerId, seq, events } of commits) {
       moveTo(writerId, seq)
       status.events += events.length

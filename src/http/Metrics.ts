@@ -1,0 +1,61 @@
+/** A running node enters; `GET /metrics`, what it did and how it is in Prometheus' text format, leaves. */
+import { Context, Effect, Metric } from "effect"
+import { HttpRouter, HttpServerResponse } from "effect/http"
+import { PrometheusMetrics } from "effect/observability"
+import { Dispatcher } from "../actors/Dispatcher.ts"
+import { ReadSideHealth } from "../actors/ReadSideHealth.ts"
+import { Bus } from "../infra/Bus.ts"
+import { type Reading, readSideReadings, writeSideReadings } from "./Readings.ts"
+
+/** Read when they are asked for: nothing on the way of a command knows of them. */
+const processReadings = (): ReadonlyArray<Reading> => {
+  const { rss, heapUsed } = process.memoryUsage()
+  const { user, system } = process.cpuUsage()
+  return [
+    { name: "process_resident_memory_bytes", help: "Memory of the process", kind: "gauge", value: rss },
+    { name: "process_heap_used_bytes", help: "Objects in the heap", kind: "gauge", value: heapUsed },
+    {
+      name: "process_cpu_seconds_total",
+      help: "CPU time of the process",
+      kind: "counter",
+      value: (user + system) / 1e6
+    },
+    { name: "process_uptime_seconds", help: "Since the start", kind: "gauge", value: process.uptime() }
+  ]
+}
+
+/** Puts a value into a registry as effect's metrics are: the registry reads it once, for this scrape. */
+const register = ({ name, help, kind, value, labels }: Reading, context: Context.Context<never>): void => {
+  const options = { description: help, ...(labels === undefined ? {} : { attributes: labels }) }
+  const silent = { update: () => {}, modify: () => {} }
+  if (kind === "counter") {
+    const state = { count: value, incremental: true }
+    Metric.registerUnsafe(Metric.counter(name, options), context, { get: () => state, ...silent })
+  } else {
+    Metric.registerUnsafe(Metric.gauge(name, options), context, { get: () => ({ value }), ...silent })
+  }
+}
+
+/** The text of one scrape: what the host and effect count, the histograms of the commits, and all readings. */
+export const scrape = Effect.gen(function* () {
+  const dispatcher = yield* Dispatcher
+  const readSide = yield* Effect.flatMap(ReadSideHealth, ({ report }) => report)
+  const bus = yield* Bus
+  const registry: Metric.MetricRegistry = new Map(yield* Metric.MetricRegistry)
+  const context = Context.make(Metric.MetricRegistry, registry)
+  const readings = [
+    ...writeSideReadings(dispatcher.stats(), dispatcher.meters(), dispatcher.here.loans()),
+    ...readSideReadings(readSide, bus.isConnectedUnsafe()),
+    ...processReadings()
+  ]
+  for (const reading of readings) register(reading, context)
+  return PrometheusMetrics.formatUnsafe(context)
+})
+
+export const metrics = HttpRouter.add(
+  "GET",
+  "/metrics",
+  Effect.map(scrape, (text) =>
+    HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4; charset=utf-8" })
+  )
+)
