@@ -19,6 +19,8 @@ export const quiet = Layer.succeed(References.MinimumLogLevel, "None")
 
 export interface DoorOptions extends Partial<Pick<RpcSettings, "port" | "format" | "tokens" | "tls">> {
   readonly limits?: Partial<RpcLimits>
+  /** Whether the door logs with the test's own logger; it is quiet otherwise. */
+  readonly isLogged?: boolean
   /** Served instead of the world's. */
   readonly ledger?: Ledger["Service"]
 }
@@ -36,7 +38,10 @@ const inside = Effect.fnUntraced(function* (options: DoorOptions) {
   return Layer.mergeAll(
     LedgerRpcServer.guard({ tokens: options.tokens ?? [] }),
     Layer.succeed(Ledger, options.ledger ?? (yield* Ledger))
-  ).pipe(Layer.provideMerge(limitsOf(options)), Layer.provideMerge(quiet))
+  ).pipe(
+    Layer.provideMerge(limitsOf(options)),
+    Layer.provideMerge(options.isLogged === true ? Layer.empty : quiet)
+  )
 })
 
 const limitsOf = ({ limits }: DoorOptions) => Layer.succeed(RpcConfig, { ...defaultRpcLimits, ...limits })

@@ -1,0 +1,284 @@
+/** Callers with all sorts of tokens enter; what each may do, and how it is refused what it may not, is tested. */
+import { get } from "node:http"
+import { NodeSocket } from "@effect/platform-node"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Logger, Redacted, References, Result } from "effect"
+import { Socket } from "effect/socket"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import { anyone, hashToken, makeLookup, parseTokens } from "../../src/rpc/Tokens.ts"
+import { deposit, open, transfer } from "../support/ledgerWorld.ts"
+import { connect, memoryLedger, openTcp, openWebSocket, token, tokenOf } from "../support/rpcWorld.ts"
+
+const tokens = [
+  token("reader", ["read"]),
+  token("sender", ["command"]),
+  token("both", ["read", "command"]),
+  token("boss", ["admin"]),
+  token("shop", ["read", "command"], ["shop:", "till:"])
+]
+
+type Service = Ledger["Service"]
+const outcome = (asked: Effect.Effect<unknown, { readonly _tag: string }>) =>
+  Effect.match(asked, { onFailure: ({ _tag }) => _tag, onSuccess: () => "done" })
+
+const leg = (account: string, side: "debit" | "credit") => ({ account, side, amount: 1n })
+
+layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
+  /** A door of the test's own, and the way in for each name. */
+  const world = Effect.gen(function* () {
+    const { url } = yield* openTcp({ tokens })
+    const as = Effect.fnUntraced(function* (name?: string) {
+      const way = yield* connect({ urls: [url], token: name === undefined ? undefined : tokenOf(name) })
+      return way.ledger
+    })
+    const inside = yield* Ledger
+    for (const account of ["shop:a", "shop:b", "till:1", "other:a"])
+      yield* Effect.ignore(
+        inside.dispatch({ ...open(account), commandId: `open-${account}` } as CommandInput)
+      ) // an OpenAccount
+    return { as, inside }
+  })
+
+  it.effect("without a token, or with one that is not known, nothing is done", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { as, inside } = yield* world
+        const before = (yield* inside.stats).committed
+        for (const ledger of [yield* as(), yield* as("nobody")]) {
+          assert.strictEqual(yield* outcome(ledger.dispatch(deposit("shop:a", 1n))), "Unauthenticated")
+          assert.strictEqual(yield* outcome(ledger.strongBalance("shop:a")), "Unauthenticated")
+          const [one] = yield* ledger.dispatchMany([deposit("shop:a", 1n)])
+          assert.strictEqual(one && Result.isFailure(one) ? one.failure._tag : "done", "Unauthenticated")
+        }
+        assert.strictEqual((yield* inside.stats).committed, before)
+      })
+    )
+  )
+
+  it.effect("each scope opens what it says and nothing else", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { as } = yield* world
+        const asked = (ledger: Service) =>
+          Effect.all([
+            outcome(ledger.strongBalance("other:a")),
+            outcome(ledger.trialBalance),
+            outcome(ledger.dispatch(deposit("other:a", 1n))),
+            outcome(ledger.dispatch({ _tag: "FreezeAccount", account: "other:a" })),
+            outcome(ledger.dispatch({ _tag: "UnfreezeAccount", account: "other:a" }))
+          ])
+        const no = "Forbidden"
+        assert.deepEqual(yield* asked(yield* as("reader")), ["done", "done", no, no, no])
+        assert.deepEqual(yield* asked(yield* as("sender")), [no, no, "done", no, no])
+        assert.deepEqual(yield* asked(yield* as("both")), ["done", "done", "done", no, no])
+        assert.deepEqual(yield* asked(yield* as("boss")), ["done", "done", "done", "done", "done"])
+      })
+    )
+  )
+
+  it.effect("a caller of some prefixes may name no other account, wherever it stands", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { as, inside } = yield* world
+        const shop = yield* as("shop")
+        yield* inside.dispatch(deposit("other:a", 50n))
+        const { commandId } = yield* inside.dispatch(transfer("other:a", "shop:a", 10n))
+        yield* inside.dispatch(open("other:b"))
+        const hidden = yield* inside.dispatch(transfer("other:a", "other:b", 1n))
+        const journal = (...accounts: ReadonlyArray<string>): CommandInput => ({
+          _tag: "PostJournal",
+          legs: accounts.map((account, n) => leg(account, n === 0 ? "debit" : "credit"))
+        })
+        const refused: ReadonlyArray<readonly [string, Effect.Effect<unknown, { readonly _tag: string }>]> = [
+          ["open", shop.dispatch(open("other:new"))],
+          ["deposit", shop.dispatch(deposit("other:a", 1n))],
+          ["withdraw", shop.dispatch({ _tag: "Withdraw", account: "other:a", amount: 1n })],
+          ["transfer from", shop.dispatch(transfer("other:a", "shop:a", 1n))],
+          ["transfer to", shop.dispatch(transfer("shop:a", "other:a", 1n))],
+          ["the first leg", shop.dispatch(journal("other:a", "shop:a"))],
+          ["the last leg", shop.dispatch(journal("shop:a", "other:a"))],
+          ["a prefix in the middle", shop.dispatch(deposit("my-shop:a", 1n))],
+          ["balance", shop.balance("other:a")],
+          ["strong balance", shop.strongBalance("other:a")],
+          ["balance at", shop.balanceAt("other:a", { version: 1 })],
+          ["history", shop.history("other:a")],
+          ["statement", shop.statement("other:a")],
+          ["accounts", shop.accounts()],
+          ["contras", shop.contraBalances],
+          ["trial balance", shop.trialBalance]
+        ]
+        for (const [what, asked] of refused) assert.strictEqual(yield* outcome(asked), "Forbidden", what)
+        const allowed: ReadonlyArray<readonly [string, Effect.Effect<unknown, { readonly _tag: string }>]> = [
+          ["deposit", shop.dispatch(deposit("shop:a", 5n))],
+          ["transfer", shop.dispatch(transfer("shop:a", "till:1", 1n))],
+          ["journal", shop.dispatch(journal("shop:a", "shop:b"))],
+          ["history", shop.history("till:1")]
+        ]
+        for (const [what, asked] of allowed) assert.strictEqual(yield* outcome(asked), "done", what)
+        const mine = yield* shop.transfer(commandId, {
+          readToken: (yield* inside.dispatch(deposit("shop:a", 1n))).readToken
+        })
+        assert.strictEqual(mine._tag, "Some", "a party of a transfer sees it")
+        assert.strictEqual((yield* shop.transfer(hidden.commandId))._tag, "None", "nobody else does")
+      })
+    )
+  )
+
+  it.effect("in a batch each command is judged by itself", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { as } = yield* world
+        const shop = yield* as("shop")
+        const results = yield* shop.dispatchMany([
+          deposit("shop:a", 1n),
+          deposit("other:a", 1n),
+          { _tag: "CloseAccount", account: "shop:b" },
+          deposit("till:1", 1n)
+        ])
+        assert.deepEqual(
+          results.map((one) => (Result.isSuccess(one) ? "done" : one.failure._tag)),
+          ["done", "Forbidden", "Forbidden", "done"]
+        )
+      })
+    )
+  )
+
+  it.effect("the events of a caller carry its proven name, whatever it says", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        const heard: Array<CommandInput> = []
+        const ledger: Service = {
+          ...inside,
+          dispatch: (command) => {
+            heard.push(command)
+            return inside.dispatch(command)
+          }
+        }
+        const { url } = yield* openTcp({ tokens, ledger })
+        const both = yield* connect({ urls: [url], token: tokenOf("both") })
+        yield* both.ledger.dispatch({
+          ...deposit("other:a", 1n),
+          context: { caller: "boss", correlationId: "42" }
+        })
+        yield* both.ledger.dispatch(deposit("other:a", 1n))
+        assert.deepEqual(
+          heard.map(({ context }) => context),
+          [{ caller: "both", correlationId: "42" }, { caller: "both" }]
+        )
+      })
+    )
+  )
+
+  it.effect("a WebSocket may show its token once, in the request that opens it", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { url, port } = yield* openWebSocket({ tokens })
+        const plain = yield* Effect.promise(() => fetch(`http://127.0.0.1:${port}/rpc`))
+        assert.strictEqual(plain.status, 426)
+        const ask = Effect.fnUntraced(function* (headers: Readonly<Record<string, string>>) {
+          const socket = yield* Socket.makeWebSocket(url, { headers })
+          const writer = yield* socket.writer
+          const { pull } = yield* socket.reader
+          yield* writer.write('{"_tag":"Request","id":"1","tag":"health","payload":null,"headers":[]}\n')
+          return String((yield* pull)[0])
+        }, Effect.provide(NodeSocket.layerWebSocketConstructor))
+        assert.include(yield* ask({ authorization: "Bearer secret-reader" }), '"ready":true')
+        assert.include(yield* ask({ authorization: "Bearer wrong" }), "Unauthenticated")
+        assert.include(yield* ask({}), "Unauthenticated")
+      })
+    )
+  )
+
+  it.effect("no web page may use the WebSocket of a ledger that asks for no tokens", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const open = yield* openWebSocket()
+        const page = { connection: "Upgrade", upgrade: "websocket", origin: "https://evil.example" }
+        const answered = yield* Effect.promise(
+          () =>
+            new Promise<number | undefined>((resolve) => {
+              const headers = {
+                ...page,
+                "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+                "sec-websocket-version": "13"
+              }
+              get({ host: "127.0.0.1", port: open.port, path: "/rpc", headers }, (response) =>
+                resolve(response.statusCode)
+              ).on("upgrade", (response) => resolve(response.statusCode))
+            })
+        )
+        assert.strictEqual(answered, 403)
+      })
+    )
+  )
+
+  it.effect("refusals are logged with who and why, a bounded number of times, and never with the token", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const lines: Array<string> = []
+        const logger = Logger.make(({ message }) => {
+          lines.push(String(message))
+        })
+        yield* Effect.gen(function* () {
+          const { url } = yield* openTcp({ tokens, limits: { refusalLinesMax: 5 }, isLogged: true })
+          const reader = yield* connect({ urls: [url], token: tokenOf("reader") })
+          for (let n = 0; n < 30; n++) yield* outcome(reader.ledger.dispatch(deposit("shop:a", 1n)))
+        }).pipe(
+          Effect.provideService(Logger.CurrentLoggers, new Set([logger])),
+          Effect.provideService(References.MinimumLogLevel, "Info")
+        )
+        const refusals = lines.filter((line) => line.includes("refused"))
+        assert.lengthOf(refusals, 5)
+        assert.match(
+          refusals[0] ?? "",
+          /refused reader at 127\.0\.0\.1: dispatch: .*scope command is missing/
+        )
+        assert.isFalse(lines.some((line) => line.includes("secret-")))
+      })
+    )
+  )
+
+  it.effect("a caller above its rate is told when to come again, others are not touched", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { url } = yield* openTcp({ tokens, limits: { ratePerSecond: 20 } })
+        const fast = yield* connect({ urls: [url], token: tokenOf("reader") })
+        const calm = yield* connect({ urls: [url], token: tokenOf("both") })
+        const outcomes = yield* Effect.all(
+          Array.from({ length: 60 }, () => Effect.result(fast.ledger.trialBalance)),
+          { concurrency: "unbounded" }
+        )
+        const refused = outcomes.flatMap((one) => (Result.isFailure(one) ? [one.failure] : []))
+        assert.isAtLeast(refused.length, 20)
+        for (const error of refused) {
+          if (error._tag !== "Overloaded") return assert.fail(error._tag)
+          assert.isAtLeast(error.retryAfterMs, 1)
+        }
+        assert.strictEqual(yield* outcome(calm.ledger.trialBalance), "done")
+      })
+    )
+  )
+
+  it("a token is found by its hash alone, and a faulty configuration says nothing of its content", () => {
+    const lookup = makeLookup(tokens)
+    assert.strictEqual(lookup("secret-shop")?.name, "shop")
+    assert.isUndefined(lookup("secret-sho"))
+    assert.isUndefined(lookup(hashToken("secret-shop")))
+    assert.isTrue(anyone.scopes.has("admin"))
+    const secret = "very-secret"
+    for (const json of [
+      secret,
+      "{}",
+      "[]",
+      `[{"name":"a","sha256":"${secret}","scopes":["read"]}]`,
+      `[{"name":"a","sha256":"${hashToken("x")}","scopes":["everything"]}]`,
+      JSON.stringify([token("a", ["read"]), token("a", ["admin"])])
+    ]) {
+      const parsed = parseTokens(Redacted.make(json))
+      if (Result.isSuccess(parsed)) return assert.fail(`accepted ${json}`)
+      assert.notInclude(parsed.failure, secret)
+    }
+  })
+})

@@ -1,0 +1,356 @@
+/** Connections that break, nodes that restart, freeze or close, readers that are slow: what a client is told is tested. */
+import { createServer, type Socket as NetSocket } from "node:net"
+import { assert, layer } from "@effect/vitest"
+import { Deferred, Effect, Fiber, Option, Queue, Result, Schedule, Stream } from "effect"
+import { Unavailable } from "../../src/domain/Errors.ts"
+import type { Receipt } from "../../src/domain/Receipt.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import { connectLedger } from "../../src/rpc/connectLedger.ts"
+import { deposit, open, transfer } from "../support/ledgerWorld.ts"
+import { connect, memoryLedger, openTcp, openWebSocket } from "../support/rpcWorld.ts"
+
+type Service = Ledger["Service"]
+
+/** Waits for a condition, looking again every few milliseconds. */
+const until = (what: string, condition: () => boolean) =>
+  Effect.suspend(() => (condition() ? Effect.void : Effect.fail("not yet"))).pipe(
+    Effect.retry({ schedule: Schedule.spaced(5) }),
+    Effect.timeoutOrElse({
+      duration: 20_000,
+      orElse: () => Effect.die(new Error(`waited in vain until ${what}`))
+    })
+  )
+
+/** A ledger whose commands wait for a gate after they took effect: the answer is lost when the door closes. */
+const held = Effect.fnUntraced(function* (inside: Service) {
+  const gate = yield* Deferred.make<void>()
+  const arrived: Array<string> = []
+  const ledger: Service = {
+    ...inside,
+    dispatch: (command) =>
+      inside.dispatch(command).pipe(
+        Effect.tap(({ commandId }) => {
+          arrived.push(commandId)
+          return Deferred.await(gate)
+        })
+      )
+  }
+  return { ledger, gate, arrived }
+})
+
+layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
+  it.effect(
+    "whose connection is cut after the commit gets the outcome of its first sending from another node",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const inside = yield* Ledger
+          yield* inside.dispatch(open("cut"))
+          const { ledger, arrived } = yield* held(inside)
+          const first = yield* openTcp({ ledger, limits: { drainMs: 1 } })
+          const way = yield* connect({ urls: [first.url] })
+          const call = yield* Effect.forkChild(way.ledger.dispatch(deposit("cut", 7n)))
+          yield* until("the command took effect", () => arrived.length === 1)
+          yield* first.stop
+          yield* openTcp({ port: first.port })
+          const receipt: Receipt = yield* Fiber.join(call)
+          assert.isTrue(receipt.replayed)
+          assert.strictEqual(receipt.commandId, arrived[0])
+          assert.strictEqual((yield* inside.strongBalance("cut")).balance, 7n)
+        })
+      )
+  )
+
+  it.effect(
+    "does not know the outcome of what was sent and never answered, and knows that of what was not sent",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const { ledger, arrived } = yield* held(yield* Ledger)
+          yield* ledger.strongBalance("unknown").pipe(Effect.ignore)
+          const door = yield* openTcp({ ledger, limits: { drainMs: 1 } })
+          const limits = { commandDeadlineMs: 400, queryDeadlineMs: 100 }
+          const way = yield* connect({ urls: [door.url], limits })
+          yield* way.client.awaitConnected
+          const call = yield* Effect.forkChild(
+            Effect.flip(
+              way.ledger.dispatch({ ...open("unknown"), commandId: "lost" } as Parameters<
+                Service["dispatch"]
+              >[0])
+            ) // an OpenAccount
+          )
+          yield* until("the command took effect", () => arrived.length === 1)
+          yield* door.stop
+          assert.deepInclude(yield* Fiber.join(call), { _tag: "Indeterminate", commandId: "lost" })
+          const unsent = yield* Effect.flip(way.ledger.dispatch(deposit("unknown", 1n)))
+          assert.strictEqual(unsent._tag, "Unavailable")
+          assert.include(unsent.message, "nothing was done")
+          assert.strictEqual((yield* Effect.flip(way.ledger.strongBalance("unknown")))._tag, "Unavailable")
+          const [one, two] = yield* way.ledger.dispatchMany([deposit("unknown", 1n), deposit("unknown", 1n)])
+          for (const result of [one, two])
+            assert.strictEqual(
+              result && Result.isFailure(result) ? result.failure._tag : "done",
+              "Unavailable"
+            )
+        })
+      )
+  )
+
+  it.effect("that gives a call up interrupts it on the node, and its connection serves others", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        const interrupted = yield* Deferred.make<void>()
+        const begun = yield* Deferred.make<void>()
+        const ledger: Service = {
+          ...inside,
+          strongBalance: () =>
+            Effect.onInterrupt(Effect.andThen(Deferred.succeed(begun, undefined), Effect.never), () =>
+              Deferred.succeed(interrupted, undefined)
+            )
+        }
+        const { url } = yield* openTcp({ ledger })
+        const way = yield* connect({ urls: [url] })
+        const call = yield* Effect.forkChild(way.ledger.strongBalance("any"))
+        yield* Deferred.await(begun)
+        yield* Fiber.interrupt(call)
+        yield* Deferred.await(interrupted)
+        assert.isAtLeast((yield* way.ledger.stats).committed, 0)
+        const late = yield* connect({ urls: [url], limits: { queryDeadlineMs: 50 } })
+        assert.strictEqual((yield* Effect.flip(late.ledger.strongBalance("any")))._tag, "Unavailable")
+      })
+    )
+  )
+
+  it.effect("that is killed takes its calls with it, and the node forgets it", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        let running = 0
+        const ledger: Service = {
+          ...inside,
+          strongBalance: () =>
+            Effect.suspend(() => {
+              running++
+              return Effect.ensuring(
+                Effect.never,
+                Effect.sync(() => running--)
+              )
+            })
+        }
+        const { url } = yield* openTcp({ ledger })
+        const way = yield* connect({ urls: [url] })
+        yield* Effect.forkChild(Effect.ignoreCause(way.ledger.strongBalance("any")))
+        yield* until("the call runs", () => running === 1)
+        yield* way.stop
+        yield* until("the call has ended", () => running === 0)
+      })
+    )
+  )
+
+  it.effect("spreads its calls over nodes, leaves a closed one and comes back to it", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        const counts = [0, 0]
+        const counting = (n: number): Service => ({
+          ...inside,
+          stats: Effect.tap(inside.stats, () => {
+            counts[n] = (counts[n] ?? 0) + 1
+            return Effect.void
+          })
+        })
+        const a = yield* openTcp({ ledger: counting(0) })
+        const b = yield* openTcp({ ledger: counting(1) })
+        const way = yield* connect({ urls: [a.url, b.url] })
+        const connected = () => way.client.nodes().filter(({ isConnected }) => isConnected).length
+        const ask = Effect.repeat(way.ledger.stats, { times: 9 })
+        yield* until("both are connected", () => connected() === 2)
+        yield* ask
+        assert.deepEqual(counts, [5, 5])
+        yield* b.stop
+        yield* until("one is left", () => connected() === 1)
+        yield* ask
+        assert.deepEqual(counts, [15, 5])
+        yield* openTcp({ ledger: counting(1), port: b.port })
+        yield* until("it is back", () => connected() === 2)
+        yield* ask
+        assert.deepEqual(counts, [20, 10])
+      })
+    )
+  )
+
+  it.effect("asks another node when one says that it does nothing", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        const closing: Service = {
+          ...inside,
+          dispatch: () => Effect.fail(new Unavailable({ what: "this node", reason: "it is closing" }))
+        }
+        const a = yield* openTcp({ ledger: closing })
+        const b = yield* openTcp()
+        const both = yield* connect({ urls: [a.url, b.url] })
+        yield* until("both are connected", () => both.client.nodes().every(({ isConnected }) => isConnected))
+        for (const account of ["turned:1", "turned:2"])
+          assert.isFalse((yield* both.ledger.dispatch(open(account))).replayed)
+        const alone = yield* connect({ urls: [a.url] })
+        assert.strictEqual((yield* Effect.flip(alone.ledger.dispatch(open("turned:3"))))._tag, "Unavailable")
+      })
+    )
+  )
+
+  it.effect("leaves a node that is frozen after its ping is not answered", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const frozen = yield* Effect.acquireRelease(
+          Effect.promise(
+            () =>
+              new Promise<{ port: number; close: () => void }>((resolve) => {
+                const sockets = new Set<NetSocket>()
+                // Takes everything, says nothing: what the kernel does for a stopped process.
+                const server = createServer((socket) => sockets.add(socket.on("error", () => {})))
+                server.listen(0, "127.0.0.1", () => {
+                  const address = server.address()
+                  const port = typeof address === "object" && address !== null ? address.port : 0
+                  resolve({
+                    port,
+                    close: () => {
+                      for (const socket of sockets) socket.destroy()
+                      server.close()
+                    }
+                  })
+                })
+              })
+          ),
+          ({ close }) => Effect.sync(close)
+        )
+        const good = yield* openTcp()
+        const urls = [`tcp://127.0.0.1:${frozen.port}`, good.url]
+        const way = yield* connect({ urls, limits: { pingMs: 100 } })
+        yield* until("both are connected", () => way.client.nodes().every(({ isConnected }) => isConnected))
+        const receipts = yield* Effect.all(
+          [way.ledger.dispatch(open("frozen:1")), way.ledger.dispatch(open("frozen:2"))],
+          {
+            concurrency: 2
+          }
+        )
+        assert.lengthOf(receipts, 2)
+      })
+    )
+  )
+
+  it.effect("that reads a stream slowly holds it back, and the rest of the connection goes on", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        yield* inside.dispatch(open("slow"))
+        yield* inside.dispatchMany(Array.from({ length: 2_999 }, (_, n) => deposit("slow", BigInt(n + 1))))
+        let pages = 0
+        const ledger: Service = {
+          ...inside,
+          history: (account, page) => {
+            pages++
+            return inside.history(account, page)
+          }
+        }
+        const { url } = yield* openTcp({ ledger })
+        const way = yield* connect({ urls: [url] })
+        const taken: Array<number> = []
+        const step = yield* Queue.bounded<void>(1)
+        const reader = yield* way.client.events("slow").pipe(
+          Stream.runForEach(({ version }) => {
+            taken.push(version)
+            return taken.length === 1 ? Queue.take(step) : Effect.void
+          }),
+          Effect.forkChild
+        )
+        yield* until("the first event was taken", () => taken.length === 1)
+        for (let n = 0; n < 50; n++) yield* way.ledger.stats
+        assert.isAtMost(pages, 4, "pages of 200 that were read for a reader of one event")
+        yield* Queue.offer(step, undefined)
+        yield* Fiber.join(reader)
+        assert.deepEqual(
+          taken,
+          Array.from({ length: 3_000 }, (_, n) => n + 1)
+        )
+      })
+    )
+  )
+
+  it.effect("that follows an account gets every event once, across a restart of the node", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        yield* inside.dispatch(open("followed"))
+        const first = yield* openTcp({ limits: { drainMs: 1, followMs: 10 } })
+        const way = yield* connect({ urls: [first.url] })
+        const taken: Array<number> = []
+        yield* way.client.events("followed", { follow: true }).pipe(
+          Stream.runForEach(({ version }) => Effect.sync(() => taken.push(version))),
+          Effect.forkChild
+        )
+        yield* until("the first event came", () => taken.length === 1)
+        yield* inside.dispatch(deposit("followed", 1n))
+        yield* until("the second event came", () => taken.length === 2)
+        yield* first.stop
+        yield* inside.dispatch(deposit("followed", 1n))
+        yield* openTcp({ port: first.port, limits: { followMs: 10 } })
+        yield* inside.dispatch(deposit("followed", 1n))
+        yield* until("all events came", () => taken.length >= 4)
+        assert.deepEqual(taken, [1, 2, 3, 4])
+      })
+    )
+  )
+
+  it.effect("gets what was accepted answered before a node that closes is gone", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        yield* inside.dispatch(open("drained"))
+        const { ledger, gate, arrived } = yield* held(inside)
+        const door = yield* openTcp({ ledger })
+        const way = yield* connect({ urls: [door.url], limits: { commandDeadlineMs: 3_000 } })
+        const call = yield* Effect.forkChild(way.ledger.dispatch(deposit("drained", 1n)))
+        yield* until("the command took effect", () => arrived.length === 1)
+        const stopping = yield* Effect.forkChild(door.stop, { startImmediately: true })
+        const refused = yield* Effect.flip(way.ledger.dispatch(deposit("drained", 1n)))
+        assert.deepInclude(refused, { _tag: "Unavailable", reason: "it is closing" })
+        yield* Deferred.succeed(gate, undefined)
+        assert.isFalse((yield* Fiber.join(call)).replayed)
+        yield* Fiber.join(stopping)
+      })
+    )
+  )
+
+  it.effect("without Effect gets promises, bigints and errors with a tag", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const tcp = yield* openTcp()
+        const socket = yield* openWebSocket()
+        yield* Effect.promise(async () => {
+          for (const url of [tcp.url, socket.url]) {
+            const ledger = await connectLedger({ url })
+            const account = `plain:${url.slice(0, 2)}`
+            await ledger.dispatch(open(account))
+            const [result] = await ledger.dispatchMany([deposit(account, 3n)])
+            assert.isTrue(result?.ok)
+            const error = await ledger
+              .dispatch(transfer(account, "plain:none", 1n))
+              .catch((caught: unknown) => caught)
+            assert.deepInclude(error, { _tag: "AccountNotFound", account: "plain:none" })
+            assert.strictEqual((await ledger.strongBalance(account)).balance, 3n)
+            assert.isTrue(Option.isNone(await ledger.transfer("none")))
+            await ledger.close()
+          }
+          const nobody = await connectLedger({ url: "tcp://127.0.0.1:1", limits: { connectMs: 100 } }).catch(
+            (caught: unknown) => caught
+          )
+          assert.deepInclude(nobody, { _tag: "Unavailable" })
+          const nonsense = await connectLedger({ url: "http://127.0.0.1" }).catch((caught: unknown) => caught)
+          assert.deepInclude(nonsense, { _tag: "LedgerUrlInvalid" })
+        })
+      })
+    )
+  )
+})
