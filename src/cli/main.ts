@@ -3,9 +3,10 @@
  * Ctrl-C or SIGTERM before it was done) leaves.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
-import { Cause, Config, Console, Effect, Exit, Layer, Logger, Predicate } from "effect"
+import { Cause, Config, Console, Effect, Exit, Layer, Logger, Option, Predicate } from "effect"
 import { CliConfig, CliError, CliOutput, Command, GlobalFlag } from "effect/cli"
 import packageJson from "../../package.json" with { type: "json" }
+import { layerJsonLogs, layerLogs, logFormat } from "../infra/Telemetry.ts"
 import { RpcSettingsInvalid } from "../rpc/RpcSettings.ts"
 import { deposit, open, transfer, withdraw } from "./commands.ts"
 import { demo } from "./demo.ts"
@@ -68,16 +69,25 @@ const report = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
   if (Cause.hasInterruptsOnly(cause)) return Effect.void
   const error = Cause.squash(cause)
   if (CliError.isCliError(error)) return Effect.void // said already, with the usage
-  if (Cause.hasDies(cause)) return Console.error(Cause.pretty(cause))
-  if (error instanceof Config.ConfigError) return Console.error(`chronicle: ${describeConfigError(error)}`)
+  if (Cause.hasDies(cause)) return say(Cause.pretty(cause))
+  if (error instanceof Config.ConfigError) return say(`chronicle: ${describeConfigError(error)}`)
   const words = Predicate.hasProperty(error, "message") ? String(error.message) : ""
-  return Console.error(`chronicle: ${words === "" ? String(error) : words}`)
+  return say(`chronicle: ${words === "" ? String(error) : words}`)
 }
+
+/** Who asked for JSON gets nothing else on stderr, the reason of the end included. */
+const say = (line: string): Effect.Effect<void> =>
+  Effect.flatMap(Effect.option(logFormat), (format) =>
+    Option.contains(format, "json")
+      ? Effect.logFatal(line).pipe(Effect.provide(layerJsonLogs))
+      : Console.error(line)
+  )
 
 const stopped = { code: 130 }
 
 const program = Command.run(chronicle, { version: packageJson.version }).pipe(
   Effect.scoped,
+  Effect.provide(layerLogs),
   Effect.tapCause(report),
   Effect.provide(
     Layer.mergeAll(

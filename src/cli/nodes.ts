@@ -10,6 +10,7 @@ import {
   type Services
 } from "../infra/Environment.ts"
 import { placeOf } from "../infra/Migrations.ts"
+import { layerTraces } from "../infra/Telemetry.ts"
 import * as LedgerNode from "../LedgerNode.ts"
 import { type RpcSettings, readRpcSettings } from "../rpc/RpcSettings.ts"
 import { doors, rpcUrlOf } from "./doors.ts"
@@ -56,7 +57,8 @@ const runNode = Effect.fnUntraced(
   ) {
     const node =
       cluster === undefined ? LedgerNode.layer(services) : LedgerNode.layerCluster(services, cluster)
-    yield* Layer.build(doors(rpc).pipe(Layer.provide(node)))
+    const traces = yield* Layer.build(layerTraces(services.nodeName))
+    yield* Layer.build(doors(rpc).pipe(Layer.provide(node))).pipe(Effect.provide(traces))
     yield* started
     // To be stopped is how a node ends when all is well.
     ;(yield* Stopped).code = 0

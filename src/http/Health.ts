@@ -6,6 +6,7 @@ import { HttpRouter, HttpServerResponse } from "effect/http"
 import { ReadSideHealth } from "../actors/ReadSideHealth.ts"
 import { Bus } from "../infra/Bus.ts"
 import { Ledger } from "../Ledger.ts"
+import { metrics } from "./Metrics.ts"
 
 export const httpPort = Config.Port("CHRONICLE_HTTP_PORT").pipe(Config.withDefault(7080))
 
@@ -85,7 +86,9 @@ export const layerWith = <R>(
 ) =>
   Layer.unwrap(
     Effect.map(httpPort, (port) =>
-      HttpRouter.serve(Layer.mergeAll(health, ready, readyForCommands, routes), { disableLogger: true }).pipe(
+      HttpRouter.serve(Layer.mergeAll(health, ready, readyForCommands, metrics, routes), {
+        disableLogger: true
+      }).pipe(
         Layer.provide(
           NodeHttpServer.layer(createServer, { port, host, websocket: { maxPayload: messageBytesMax } })
         ),
