@@ -1,9 +1,12 @@
 /** The ledger as host code sees it: commands enter and receipts leave, questions enter and views leave. */
-import { Context, Effect, Layer, Option, Result, Schema } from "effect"
+import { Context, Effect, Layer, Option, Result, Schema, type Stream } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { Dispatcher, type DispatcherStats } from "./actors/Dispatcher.ts"
 import { History } from "./actors/History.ts"
+import { type CommittedEvent, type SubscriptionAsked, Subscriptions } from "./actors/Subscriptions.ts"
 import { type AsOf, TimeTravel } from "./actors/TimeTravel.ts"
+import { traced } from "./actors/TracedDispatch.ts"
+import { type DatedTrialBalance, TrialBalance } from "./actors/TrialBalance.ts"
 import type { StatementLine, TransferRow } from "./domain/Books.ts"
 import { type Command, type CommandInput, fromHost } from "./domain/Command.ts"
 import {
@@ -59,6 +62,19 @@ export class Ledger extends Context.Service<
     readonly contraBalances: Effect.Effect<ReadonlyArray<ContraBalance>, QueryError>
     /** The sums of every asset at one instant of the read model; each `total` is zero once it has caught up (I2). */
     readonly trialBalance: Effect.Effect<ReadonlyArray<TrialLine>, QueryError>
+    /**
+     * The same as of an instant at which things were recorded (default: now), from everything recorded up to then
+     * and nothing else: `total` is zero (I2), whatever is committed meanwhile. Waits, bounded, until the instant is
+     * closed and the read model has reached it.
+     */
+    readonly trialBalanceAt: (asked?: {
+      readonly recordedAt?: number | undefined
+    }) => Effect.Effect<DatedTrialBalance, QueryError>
+    /**
+     * Every committed event after a cursor, in order on each account, at least once. Never ends by itself; as slow
+     * as its consumer.
+     */
+    readonly subscribe: (asked?: SubscriptionAsked) => Stream.Stream<CommittedEvent, QueryError>
     readonly stats: Effect.Effect<DispatcherStats>
   }
 >()("chronicle/Ledger") {
@@ -82,9 +98,12 @@ const version = checked("version", Schema.Int.check(Schema.isGreaterThanOrEqualT
 
 const make = Effect.gen(function* () {
   const dispatcher = yield* Dispatcher
+  const send = traced(dispatcher)
   const history = yield* History
   const travel = yield* TimeTravel
   const queries = yield* Queries
+  const trial = yield* TrialBalance
+  const subscriptions = yield* Subscriptions
   const random = yield* SecureRandom.SecureRandom
 
   const identified = (input: CommandInput): Effect.Effect<Command, InvalidCommand> =>
@@ -95,11 +114,11 @@ const make = Effect.gen(function* () {
       : Effect.fromResult(fromHost(input))
 
   const dispatch = (input: CommandInput): Effect.Effect<Receipt, CommandError> =>
-    Effect.flatMap(identified(input), dispatcher.dispatch)
+    Effect.flatMap(identified(input), send.dispatch)
 
   const dispatchMany = Effect.fnUntraced(function* (inputs: ReadonlyArray<CommandInput>) {
     const parsed = yield* Effect.forEach(inputs, (input) => Effect.result(identified(input)))
-    const receipts = yield* dispatcher.dispatchMany(
+    const receipts = yield* send.dispatchMany(
       parsed.flatMap((one) => (Result.isSuccess(one) ? [one.success] : []))
     )
     let next = 0
@@ -141,6 +160,10 @@ const make = Effect.gen(function* () {
       Effect.map(queries.accounts(asked), ({ rows, next }) => ({ rows: rows.map(viewOf), next })),
     contraBalances: queries.contraBalances,
     trialBalance: queries.trialBalance,
+    trialBalanceAt: Effect.fnUntraced(function* ({ recordedAt } = {}) {
+      return yield* trial.at(recordedAt === undefined ? undefined : yield* instant(recordedAt))
+    }),
+    subscribe: subscriptions.subscribe,
     stats: Effect.sync(() => dispatcher.stats())
   } satisfies Ledger["Service"]
 })

@@ -3,7 +3,6 @@ import { Effect, Layer, type Redacted } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { ClosedInstants } from "./actors/ClosedInstants.ts"
 import * as ClusterDoor from "./actors/ClusterDoor.ts"
-import { ClusterShards, layerPlacement } from "./actors/ClusterShards.ts"
 import { CommitFeed } from "./actors/CommitFeed.ts"
 import { Dispatcher } from "./actors/Dispatcher.ts"
 import { History } from "./actors/History.ts"
@@ -11,9 +10,9 @@ import { LedgerClock } from "./actors/LedgerClock.ts"
 import * as ReadSide from "./actors/ReadSide.ts"
 import { Snapshotter } from "./actors/Snapshotter.ts"
 import { TimeTravel } from "./actors/TimeTravel.ts"
+import { TrialBalance } from "./actors/TrialBalance.ts"
 import { Arrivals } from "./infra/Arrivals.ts"
 import { Bus } from "./infra/Bus.ts"
-import * as ClusterRunner from "./infra/ClusterRunner.ts"
 import type { ClusterAddress, Services } from "./infra/Environment.ts"
 import { EventStore } from "./infra/EventStore.ts"
 import { EventStoreClient } from "./infra/EventStoreClient.ts"
@@ -24,8 +23,8 @@ import { ReadModelSql } from "./infra/ReadModelSql.ts"
 import { Snapshots } from "./infra/Snapshots.ts"
 import { Ledger } from "./Ledger.ts"
 
-/** Questions about the past, straight from the log: need no node. */
-const past = Layer.mergeAll(TimeTravel.layer, History.layer).pipe(
+/** Questions about the past, from the log and the read model: need no node. */
+const past = Layer.mergeAll(TimeTravel.layer, History.layer, TrialBalance.layer).pipe(
   Layer.provideMerge(Layer.mergeAll(ClosedInstants.layer, Snapshotter.layer))
 )
 
@@ -77,16 +76,8 @@ export const layer = (services: Services) =>
  * The same, as a member of the cluster of all nodes over these services: each account is owned by one of them, and
  * a command may be given to any. At the end what was accepted is answered, and the others take the accounts over.
  */
-export const layerCluster = (services: Services, place: ClusterAddress) => {
-  const shards = ClusterShards.layer.pipe(
-    Layer.provideMerge(ClusterRunner.layer({ ...place, locksUrl: services.readModelUrl }))
-  )
-  // Built last, so that it ends first: the accounts are not to wait for the rest of this node's end.
-  return ClusterDoor.layer(services.nodeName).pipe(
-    Layer.provideMerge(layer(services).pipe(Layer.provide(layerPlacement))),
-    Layer.provide(shards)
-  )
-}
+export const layerCluster = (services: Services, place: ClusterAddress) =>
+  ClusterDoor.member(services.nodeName, { ...place, locksUrl: services.readModelUrl })(layer(services))
 
 /** One node with everything in this process's memory: for tests of host code. Forgets all at the end. */
 export const layerMemory = Ledger.layer.pipe(

@@ -1,5 +1,15 @@
 /** For hosts without Effect: the same ledger with promises. Plain values enter, plain values or typed errors leave. */
-import { Cause, type Context, Effect, Exit, type Layer, ManagedRuntime, Redacted, Result } from "effect"
+import {
+  Cause,
+  type Context,
+  Effect,
+  Exit,
+  type Layer,
+  ManagedRuntime,
+  Redacted,
+  Result,
+  Stream
+} from "effect"
 import { Unavailable } from "./domain/Errors.ts"
 import type { Services } from "./infra/Environment.ts"
 import { Ledger } from "./Ledger.ts"
@@ -28,12 +38,16 @@ type Asked<F> = F extends (...args: infer A) => Effect.Effect<infer Success, inf
 export type AsyncLedger = {
   readonly [Key in Exclude<
     keyof Service,
-    "contraBalances" | "trialBalance" | "stats" | "dispatchMany"
+    "contraBalances" | "trialBalance" | "stats" | "dispatchMany" | "subscribe"
   >]: Asked<Service[Key]>
 } & {
   readonly dispatchMany: (...args: Parameters<Service["dispatchMany"]>) => Promise<ReadonlyArray<AsyncResult>>
   readonly contraBalances: () => Promise<Effect.Success<Service["contraBalances"]>>
   readonly trialBalance: () => Promise<Effect.Success<Service["trialBalance"]>>
+  /** Rejects the next step when the log cannot be read; `return` ends it. */
+  readonly subscribe: (
+    ...args: Parameters<Service["subscribe"]>
+  ) => AsyncIterable<Stream.Success<ReturnType<Service["subscribe"]>>>
   readonly stats: () => Promise<Effect.Success<Service["stats"]>>
   /** Takes nothing more, waits until every call under way is answered, then lets go of all connections. */
   readonly close: () => Promise<void>
@@ -95,6 +109,8 @@ export const openLayer = async <E>(layer: Layer.Layer<Ledger, E>): Promise<Async
     transfer: (...args) => run(ledger.transfer(...args)),
     accounts: (...args) => run(ledger.accounts(...args)),
     contraBalances: () => run(ledger.contraBalances),
+    trialBalanceAt: (...args) => run(ledger.trialBalanceAt(...args)),
+    subscribe: (...args) => Stream.toAsyncIterable(ledger.subscribe(...args)),
     trialBalance: () => run(ledger.trialBalance),
     stats: () => run(ledger.stats),
     close: () => {

@@ -22,6 +22,8 @@ export class CommitFeed extends Context.Service<
     readonly offerUnsafe: (commit: Commit) => void
     /** Waits until something was offered, then takes all of it. */
     readonly takeAll: Effect.Effect<Offered>
+    /** Completes at the next offer after this call; any number may wait. */
+    readonly changedUnsafe: () => Effect.Effect<void>
     /** Commits dropped since the start. */
     readonly droppedUnsafe: () => number
   }
@@ -35,8 +37,19 @@ export class CommitFeed extends Context.Service<
       let dropped = new Map<WriterId, number>()
       let events = 0
       let droppedCount = 0
+      /** One for all who wait; made when somebody does. */
+      let change: Latch.Latch | undefined
+      const tellChange = (): void => {
+        change?.openUnsafe()
+        change = undefined
+      }
       return {
+        changedUnsafe: () => {
+          change ??= Latch.makeUnsafe(false)
+          return change.await
+        },
         offerUnsafe: (commit) => {
+          tellChange()
           // One commit always fits into an empty feed, however large it is.
           if (events > 0 && events + commit.events.length > feedEventsMax) {
             dropped.set(commit.writerId, commit.seq)

@@ -8,6 +8,7 @@ import { Projections, register } from "./Projections.ts"
 import { Projector, projectionName } from "./Projector.ts"
 import { ReadSideHealth } from "./ReadSideHealth.ts"
 import { Relay } from "./Relay.ts"
+import { Subscriptions } from "./Subscriptions.ts"
 import { Sweep } from "./Sweep.ts"
 
 /** Projectors and sweep of the books: everything that writes them. */
@@ -22,7 +23,7 @@ const booksRegistered = Layer.effectDiscard(
 ).pipe(Layer.provideMerge(books))
 
 /** Needs `EventStore`, `Bus`, `ReadModel`, `Arrivals`, and the `CommitFeed` that the commit pipeline offers to. */
-export const layer = Layer.mergeAll(ReadSideHealth.layer, Queries.layer).pipe(
+export const layer = Layer.mergeAll(ReadSideHealth.layer, Queries.layer, Subscriptions.layer).pipe(
   Layer.provideMerge(Layer.mergeAll(Relay.layer, booksRegistered)),
   Layer.provideMerge(Layer.mergeAll(Projections.layer, KnownWriters.layer))
 )

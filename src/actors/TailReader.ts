@@ -21,6 +21,13 @@ export const readCommits = Effect.fnUntraced(function* (from: {
   const store = yield* EventStore
   const tail = yield* store.readTail({ writerId: from.writerId, after: from.after, limit: commitsMax })
   const rows = upToEvents(tail, from.eventsMax)
+  const commits = yield* readRows(rows)
+  return { commits, last: rows.at(-1)?.seq } satisfies Tail
+})
+
+/** The events of these commits, in their order; those of fences are left out. */
+export const readRows = Effect.fnUntraced(function* (rows: ReadonlyArray<CommitRow>) {
+  const store = yield* EventStore
   const keys = rows.flatMap((row) => row.keys.flatMap(versionsOf))
   const events = new Map<string, StoredEvent>()
   for (const event of keys.length === 0 ? [] : yield* store.readEvents(keys)) {
@@ -38,7 +45,7 @@ export const readCommits = Effect.fnUntraced(function* (from: {
     }
     if (found.length > 0) commits.push({ writerId: row.writerId, seq: row.seq, events: found })
   }
-  return { commits, last: rows.at(-1)?.seq } satisfies Tail
+  return commits
 })
 
 const upToEvents = (rows: ReadonlyArray<CommitRow>, eventsMax: number): ReadonlyArray<CommitRow> => {

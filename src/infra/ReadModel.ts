@@ -137,6 +137,8 @@ export interface ReadModelReads {
   readonly contras: Effect.Effect<ReadonlyArray<ContraBalance>, StoreUnavailable>
   /** All of it at one instant of the read model. */
   readonly trialBalance: Effect.Effect<ReadonlyArray<TrialLine>, StoreUnavailable>
+  /** The same without the lines recorded after an instant; costs what came since. */
+  readonly trialBalanceAt: (instant: Instant) => Effect.Effect<ReadonlyArray<TrialLine>, StoreUnavailable>
 }
 
 /** What the machine of a projection works on, whatever it projects. */

@@ -95,7 +95,8 @@ export const makeReadModelMemory = Effect.gen(function* () {
         `${a.contra} ${a.asset}` < `${b.contra} ${b.asset}` ? -1 : 1
       )
     ),
-    trialBalance: Effect.sync(() => trialBalance(tables))
+    trialBalance: Effect.sync(() => trialBalance(tables, Number.POSITIVE_INFINITY)),
+    trialBalanceAt: (instant) => Effect.sync(() => trialBalance(tables, instant))
   } satisfies ReadModel["Service"]
 })
 
@@ -133,7 +134,7 @@ const write = (tables: Tables, batch: BooksBatch, now: number): void => {
   }
 }
 
-const trialBalance = ({ heads, contras }: Tables) => {
+const trialBalance = ({ heads, contras, lines }: Tables, instant: number) => {
   const sums = new Map<Asset, { accounts: bigint; contras: bigint }>()
   const add = (asset: Asset, accounts: bigint, outside: bigint) => {
     const sum = sums.get(asset) ?? { accounts: 0n, contras: 0n }
@@ -141,6 +142,11 @@ const trialBalance = ({ heads, contras }: Tables) => {
   }
   for (const { account } of heads.values()) add(account.asset, account.balance, 0n)
   for (const { asset, balance } of contras.values()) add(asset, 0n, balance)
+  for (const { asset, amount, type } of [...lines.values()]
+    .flat()
+    .filter((line) => line.recordedAt > instant)) {
+    add(asset, -amount, type === "Deposited" || type === "Withdrawn" ? amount : 0n)
+  }
   return [...sums]
     .map(([asset, sum]) => ({ asset, ...sum, total: sum.accounts + sum.contras }))
     .toSorted((a, b) => (a.asset < b.asset ? -1 : 1))

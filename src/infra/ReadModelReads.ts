@@ -5,7 +5,7 @@ import { Effect } from "effect"
 import type { AccountId } from "../domain/Ids.ts"
 import type { Asset } from "../domain/Money.ts"
 import { int8, textArray } from "./EventStoreRows.ts"
-import type { ReadModelReads } from "./ReadModel.ts"
+import type { ReadModelReads, TrialLine } from "./ReadModel.ts"
 import { headColumns, lineColumns, toHead, toLine, toTransfer, transferColumns } from "./ReadModelRows.ts"
 import { toUnavailable, valuesOf } from "./ReadModelSql.ts"
 
@@ -35,6 +35,24 @@ const trial = `
     UNION ALL
     SELECT asset, 0, sum(balance) FROM books_v1_contra GROUP BY asset
   ) AS sides GROUP BY asset ORDER BY asset COLLATE "C"`
+
+/** One statement, one snapshot: the sums as they are, less what was recorded after the instant. */
+const trialAt = `
+  SELECT asset, sum(inside)::text, sum(outside)::text FROM (
+    SELECT asset, sum(balance) AS inside, 0 AS outside FROM books_v1_balances GROUP BY asset
+    UNION ALL
+    SELECT asset, -sum(amount), coalesce(sum(amount) FILTER (WHERE type IN ('Deposited', 'Withdrawn')), 0)
+    FROM books_v1_statement_lines WHERE recorded_at > $1 GROUP BY asset
+    UNION ALL
+    SELECT asset, 0, sum(balance) FROM books_v1_contra GROUP BY asset
+  ) AS sides GROUP BY asset ORDER BY asset COLLATE "C"`
+
+const toTrialLine = (row: ReadonlyArray<unknown>): TrialLine => {
+  const accounts = BigInt(String(row[1]))
+  const contras = BigInt(String(row[2]))
+  // Branded when it was written.
+  return { asset: row[0] as Asset, accounts, contras, total: accounts + contras }
+}
 
 export const makeBooksReads = (sql: PgClient): ReadModelReads => {
   const query = (text: string, params: ReadonlyArray<unknown>) =>
@@ -88,13 +106,8 @@ export const makeBooksReads = (sql: PgClient): ReadModelReads => {
         balance: BigInt(String(row[2]))
       }))
     ),
-    trialBalance: Effect.map(query(trial, []), (rows) =>
-      rows.map((row) => {
-        const accounts = BigInt(String(row[1]))
-        const outside = BigInt(String(row[2]))
-        // Branded when it was written.
-        return { asset: row[0] as Asset, accounts, contras: outside, total: accounts + outside }
-      })
-    )
+    trialBalance: Effect.map(query(trial, []), (rows) => rows.map(toTrialLine)),
+    trialBalanceAt: (instant) =>
+      Effect.map(query(trialAt, [PgTypes.timestamptz(instant)]), (rows) => rows.map(toTrialLine))
   }
 }

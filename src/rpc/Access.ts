@@ -19,9 +19,11 @@ export const scopeOf: { readonly [P in Procedure]: Scope } = {
   accounts: "read",
   contraBalances: "read",
   trialBalance: "read",
+  trialBalanceAt: "read",
   stats: "read",
   health: "read",
-  events: "read"
+  events: "read",
+  subscribe: "read"
 }
 
 /** Commands that decide over an account instead of using it. */

@@ -43,6 +43,13 @@ export const handlers = LedgerRpc.toLayer(
       return permitted(caller, permitWhole(caller))
     }
 
+    /** A subscription to some accounts, or to all of them. */
+    const permittedPrefix = ({ headers }: Called, prefix: string | undefined) => {
+      const caller = gate.callerOf(headers)
+      const own = caller.accounts?.some((allowed) => prefix?.startsWith(allowed) === true)
+      return permitted(caller, own === true ? Result.succeed(undefined) : permitWhole(caller))
+    }
+
     const dispatchMany = Effect.fnUntraced(function* (caller: Caller, wires: ReadonlyArray<unknown>) {
       if (wires.length > limits.batchMax)
         return yield* InvalidCommand.at(
@@ -93,12 +100,15 @@ export const handlers = LedgerRpc.toLayer(
       accounts: (asked, call) => Effect.andThen(whole(call), ledger.accounts(asked)),
       contraBalances: (_, call) => Effect.andThen(whole(call), ledger.contraBalances),
       trialBalance: (_, call) => Effect.andThen(whole(call), ledger.trialBalance),
+      trialBalanceAt: (asked, call) => Effect.andThen(whole(call), ledger.trialBalanceAt(asked)),
       stats: (_, call) => Effect.andThen(whole(call), ledger.stats),
       health: () =>
         Effect.map(ledger.stats, ({ trouble }) => ({
           ready: trouble === undefined,
           reasons: trouble === undefined ? [] : [`event store: ${trouble}`]
         })),
+      subscribe: (asked, call) =>
+        Stream.unwrap(Effect.map(permittedPrefix(call, asked.accountPrefix), () => ledger.subscribe(asked))),
       events: ({ account, after, follow }, call) =>
         Stream.unwrap(
           Effect.map(about(call, account), () =>

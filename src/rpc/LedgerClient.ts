@@ -157,6 +157,14 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
     accounts: (asked) => query((client) => client.accounts({ ...asked }, call)),
     contraBalances: query((client) => client.contraBalances(undefined, call)),
     trialBalance: query((client) => client.trialBalance(undefined, call)),
+    trialBalanceAt: (asked) => query((client) => client.trialBalanceAt({ ...asked }, call)),
+    subscribe: (asked = {}) =>
+      remoteEvents(pick, limits, {
+        open: (client, after) => client.subscribe({ ...asked, after }, { ...call, streamBufferSize: 64 }),
+        after: asked.after,
+        placeOf: ({ cursor }) => cursor,
+        onGivenUp: unavailable(what)
+      }),
     stats: Effect.orDie(query((client) => client.stats(undefined, call)))
   })
 
@@ -176,6 +184,7 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
           open: (client, after) =>
             client.events({ account, after, follow: asked.follow }, { ...call, streamBufferSize: 64 }),
           after: asked.after ?? 0,
+          placeOf: ({ version }) => version,
           onGivenUp: unavailable(what)
         })
     })

@@ -2,6 +2,7 @@
 import { Schema } from "effect"
 import { Rpc, RpcGroup } from "effect/rpc"
 import { CommandError, QueryError } from "../domain/Errors.ts"
+import { Event } from "../domain/Event.ts"
 import { AccountId, CommandId, Instant, Version } from "../domain/Ids.ts"
 import { Amount, Asset } from "../domain/Money.ts"
 import { Receipt } from "../domain/Receipt.ts"
@@ -39,6 +40,18 @@ const ContraRow = Schema.Struct({
   contra: Schema.String,
   asset: Asset,
   balance: Schema.BigIntFromString
+})
+
+/** One committed event of a subscription. */
+const CommittedView = Schema.Struct({
+  account: AccountId,
+  version: Version,
+  event: Schema.UndefinedOr(Event),
+  commandId: CommandId,
+  recordedAt: Instant,
+  effectiveAt: Instant,
+  hash: Schema.String,
+  cursor: Schema.String
 })
 
 /** `DispatcherStats` of the node that answers. */
@@ -101,12 +114,28 @@ export const LedgerRpc = RpcGroup.make(
   Rpc.make("accounts", { payload: PageAsked, success: page(AccountView), error: QueryError }),
   Rpc.make("contraBalances", { success: Schema.Array(ContraRow), error: QueryError }),
   Rpc.make("trialBalance", { success: Schema.Array(TrialLineView), error: QueryError }),
+  Rpc.make("trialBalanceAt", {
+    payload: { recordedAt: optional(Schema.Number) },
+    success: Schema.Struct({
+      recordedAt: Instant,
+      lines: Schema.Array(TrialLineView),
+      parked: Schema.Int
+    }),
+    error: QueryError
+  }),
   Rpc.make("stats", { success: Stats, error: QueryError }),
   Rpc.make("health", { success: NodeHealth, error: QueryError }),
   /** The events of an account above version `after`, oldest first; with `follow` it goes on as they happen. */
   Rpc.make("events", {
     payload: { account: Account, after: optional(Schema.Number), follow: optional(Schema.Boolean) },
     success: HistoryEntry,
+    error: QueryError,
+    stream: true
+  }),
+  /** Every committed event after a cursor, in order on each account, at least once; never ends by itself. */
+  Rpc.make("subscribe", {
+    payload: { after: optional(Schema.String), accountPrefix: optional(Schema.String) },
+    success: CommittedView,
     error: QueryError,
     stream: true
   })

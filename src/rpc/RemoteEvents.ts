@@ -1,28 +1,29 @@
-/** A stream of events from a node enters; the same leaves without gaps or repeats, across lost connections. */
+/** A stream of events from a node enters; the same leaves without gaps, across lost connections. */
 import { Cause, Effect, Option, Stream } from "effect"
 import type { RpcClientError } from "effect/rpc"
 import type { QueryError } from "../domain/Errors.ts"
-import type { HistoryEntry } from "../domain/Views.ts"
 import { isLostConnection, type Pick, type Standing } from "./Attempts.ts"
 import type { ClientLimits } from "./ClientOptions.ts"
 import { describe, type NodeClient } from "./Link.ts"
 
 const backoffMs = 20
 
-export const remoteEvents = (
+/** `Place` is where the stream goes on with another node: without repeats where it names each event. */
+export const remoteEvents = <A, Place>(
   pick: Pick,
   limits: ClientLimits,
   asked: {
     readonly open: (
       client: NodeClient,
-      after: number
-    ) => Stream.Stream<HistoryEntry, QueryError | RpcClientError.RpcClientError>
-    readonly after: number
+      after: Place
+    ) => Stream.Stream<A, QueryError | RpcClientError.RpcClientError>
+    readonly after: Place
+    readonly placeOf: (entry: A) => Place
     readonly onGivenUp: (standing: Standing) => QueryError
   }
-): Stream.Stream<HistoryEntry, QueryError> =>
+): Stream.Stream<A, QueryError> =>
   Stream.suspend(() => {
-    let last = asked.after
+    let last: Place = asked.after
     let failures = 0
     const giveUp = (reason: string) => Effect.fail(asked.onGivenUp({ isUncertain: false, reason }))
 
@@ -32,10 +33,10 @@ export const remoteEvents = (
         orElse: () => giveUp("no node is connected")
       })
     )
-    const once = (): Stream.Stream<HistoryEntry, QueryError> =>
+    const once = (): Stream.Stream<A, QueryError> =>
       Stream.unwrap(Effect.map(connected, (link) => asked.open(link.client, last))).pipe(
         Stream.map((entry) => {
-          last = entry.version
+          last = asked.placeOf(entry)
           failures = 0
           return entry
         }),
@@ -45,7 +46,7 @@ export const remoteEvents = (
     /** Only a lost connection is tried again, and a bounded number of times without an event in between. */
     const again = (
       cause: Cause.Cause<QueryError | RpcClientError.RpcClientError>
-    ): Stream.Stream<HistoryEntry, QueryError> => {
+    ): Stream.Stream<A, QueryError> => {
       const found = Option.getOrUndefined(Cause.findErrorOption(cause))
       if (found !== undefined && !isLostConnection(found)) return Stream.fail(found)
       const reason = found === undefined ? Cause.pretty(cause) : describe(found)

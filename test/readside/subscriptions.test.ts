@@ -1,0 +1,168 @@
+/** Subscriptions: every committed event, in order on each account, from any place, woken by commits and bounded. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Stream } from "effect"
+import { CommitFeed } from "../../src/actors/CommitFeed.ts"
+import { type CommittedEvent, Subscriptions } from "../../src/actors/Subscriptions.ts"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import type { Commit } from "../../src/infra/StoreValues.ts"
+import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
+import { append, appendAndOffer, eventually, limitsOf, type TestLimits } from "../support/readSides.ts"
+
+const world = (limits: TestLimits["readSide"] = {}) =>
+  Layer.fresh(
+    Subscriptions.layer.pipe(
+      Layer.provideMerge(Layer.mergeAll(EventStore.layerMemory, CommitFeed.layer)),
+      Layer.provide(limitsOf({ readSide: limits ?? {} }))
+    )
+  )
+
+const ids = Array.from({ length: 12 }, (_, index) => `acc-${index}`)
+
+/** One history written by three writers in turn, as lanes and nodes do: accounts change hands all the time. */
+const threeWriters = () => {
+  const bookkeeper = new Bookkeeper("w-0")
+  const seqs = [0, 0, 0]
+  const commits: Array<Commit> = []
+  const add = (...commands: ReadonlyArray<CommandInput>) => {
+    const { events } = bookkeeper.commit(...commands)
+    const lane = (commits.length * 7 + (commits.length % 5)) % 3
+    const seq = (seqs[lane] ?? 0) + 1
+    seqs[lane] = seq
+    commits.push({ writerId: `w-${lane}`, seq, events })
+  }
+  add(...ids.map((id) => openAccount(id)), ...ids.map((id) => deposit(id, 1_000n)))
+  for (let index = 0; index < 300; index++) {
+    const [from = "", to = ""] = [ids[index % 12], ids[(index * 5 + 1) % 12]]
+    add(deposit(from, 1n), ...(from === to ? [] : [transfer(from, to, 1n)]))
+  }
+  return { bookkeeper, commits }
+}
+
+const subscribed = (asked: Parameters<Subscriptions["Service"]["subscribe"]>[0], count: number) =>
+  Effect.flatMap(Subscriptions, ({ subscribe }) =>
+    Stream.runCollect(Stream.take(subscribe(asked), count)).pipe(Effect.timeout("20 seconds"), Effect.orDie)
+  )
+
+const assertInOrder = (events: ReadonlyArray<CommittedEvent>) => {
+  const versions = new Map<string, number>()
+  for (const { account, version } of events) {
+    assert.strictEqual(version, (versions.get(account) ?? 0) + 1, `${account}@${version} in its turn`)
+    versions.set(account, version)
+  }
+}
+
+describe("a subscription", () => {
+  for (const subscribeCommitsMax of [100, 7]) {
+    it.live(`brings a log of three writers in order of each account, ${subscribeCommitsMax} ahead`, () =>
+      Effect.gen(function* () {
+        const { bookkeeper, commits } = threeWriters()
+        for (const commit of commits) yield* append(commit)
+        const events = yield* subscribed({}, bookkeeper.log.length)
+        assertInOrder(events)
+        assert.deepStrictEqual(
+          new Set(events.map((event) => `${event.account}@${event.version} ${event.hash}`)),
+          new Set(bookkeeper.log.map((row) => `${row.accountId}@${row.version} ${row.hash}`))
+        )
+        assert.isTrue(events.every(({ event }) => event !== undefined))
+      }).pipe(Effect.provide(world({ subscribeCommitsMax, subscribeEventsMax: 20 })))
+    )
+  }
+
+  it.live(
+    "goes on after any event by its cursor, and loses none; what comes again is known by its version",
+    () =>
+      Effect.gen(function* () {
+        const { bookkeeper, commits } = threeWriters()
+        for (const commit of commits) yield* append(commit)
+        const all = yield* subscribed({}, bookkeeper.log.length)
+        for (const place of [0, 1, 30, 31, 200, all.length - 2]) {
+          const seen = new Set(all.slice(0, place + 1).map((event) => `${event.account}@${event.version}`))
+          const later = new Set(
+            all.map((event) => `${event.account}@${event.version}`).filter((key) => !seen.has(key))
+          )
+          const { subscribe } = yield* Subscriptions
+          let again = 0
+          yield* Stream.runForEachWhile(subscribe({ after: all[place]?.cursor }), (event) =>
+            Effect.sync(() => {
+              const key = `${event.account}@${event.version}`
+              if (seen.has(key)) again++
+              later.delete(key)
+              return later.size > 0
+            })
+          )
+          // At most the commit it was in the middle of.
+          assert.isAtMost(again, 24, `after ${place}`)
+        }
+      }).pipe(Effect.provide(world()))
+  )
+
+  it.live("brings what is committed while it waits, at once by this node and soon by others", () =>
+    Effect.gen(function* () {
+      const bookkeeper = new Bookkeeper()
+      yield* append(bookkeeper.commit(openAccount("a"), openAccount("b")))
+      const { subscribe } = yield* Subscriptions
+      const seen: Array<string> = []
+      const reader = yield* Effect.forkChild(
+        Stream.runForEach(subscribe({ after: "now" }), ({ account, version }) =>
+          Effect.sync(() => seen.push(`${account}@${version}`))
+        )
+      )
+      yield* eventually(
+        Effect.gen(function* () {
+          yield* appendAndOffer(bookkeeper.commit(deposit("a", 1n)))
+          assert.isAbove(seen.length, 0)
+        })
+      )
+      assert.notInclude(seen, "a@1", "what was there before is not asked for")
+      // By another node: not offered to this one's feed.
+      yield* append(bookkeeper.commit(deposit("b", 1n)))
+      yield* eventually(Effect.sync(() => assert.include(seen, "b@2")))
+      yield* Fiber.interrupt(reader)
+    }).pipe(Effect.provide(world({ subscribePollMs: 20 })))
+  )
+
+  it.live("brings the accounts of a prefix alone, and reads no more than is taken", () => {
+    let reads = 0
+    const counted = Layer.effect(
+      EventStore,
+      Effect.map(EventStore, (real) => ({
+        ...real,
+        readEvents: (keys: Parameters<typeof real.readEvents>[0]) => {
+          reads += keys.length
+          return real.readEvents(keys)
+        }
+      }))
+    ).pipe(Layer.provide(EventStore.layerMemory))
+    return Effect.gen(function* () {
+      const { bookkeeper, commits } = threeWriters()
+      for (const commit of commits) yield* append(commit)
+      const wanted = bookkeeper.log.filter((row) => row.accountId.startsWith("acc-1"))
+      const events = yield* subscribed({ accountPrefix: "acc-1" }, wanted.length)
+      assertInOrder(events)
+      assert.strictEqual(new Set(events.map((event) => event.account)).size, 3)
+      reads = 0
+      yield* subscribed({}, 5)
+      assert.isAtMost(reads, 60, "of more than 800 events")
+    }).pipe(
+      Effect.provide(
+        Layer.fresh(
+          Subscriptions.layer.pipe(
+            Layer.provideMerge(Layer.mergeAll(counted, CommitFeed.layer)),
+            Layer.provide(limitsOf({ readSide: { subscribeEventsMax: 20 } }))
+          )
+        )
+      )
+    )
+  })
+
+  it.live("refuses what is no cursor", () =>
+    Effect.gen(function* () {
+      const { subscribe } = yield* Subscriptions
+      for (const after of ["", "nonsense", Buffer.from('{"w":-1}').toString("base64url")]) {
+        const error = yield* Effect.flip(Stream.runDrain(subscribe({ after })))
+        assert.strictEqual(error._tag, "InvalidCommand")
+      }
+    }).pipe(Effect.provide(world()))
+  )
+})

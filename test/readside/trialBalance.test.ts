@@ -1,0 +1,133 @@
+/** The trial balance as of an instant: zero whatever streams in meanwhile, the same for ever, bounded in its waits. */
+import { assert, describe, inject, it } from "@effect/vitest"
+import { Effect, Fiber, Layer } from "effect"
+import { ClosedInstants } from "../../src/actors/ClosedInstants.ts"
+import { TrialBalance } from "../../src/actors/TrialBalance.ts"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import { Arrivals } from "../../src/infra/Arrivals.ts"
+import { Bus } from "../../src/infra/Bus.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { ReadModel } from "../../src/infra/ReadModel.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
+import { Bookkeeper, deposit, openAccount, transfer, withdraw } from "../support/bookkeeper.ts"
+import {
+  append,
+  assertCaughtUp,
+  eventually,
+  foldLog,
+  freshReadModel,
+  limitsOf,
+  play,
+  readModelOn,
+  readSideOn,
+  sweeping
+} from "../support/readSides.ts"
+
+const ids = Array.from({ length: 20 }, (_, index) => `acc-${index}`)
+
+const answers = <R, E>(world: Layer.Layer<R, E>) =>
+  TrialBalance.layer.pipe(
+    Layer.provideMerge(ClosedInstants.layer),
+    Layer.provideMerge(world as Layer.Layer<R | EventStore | ReadModel, E>), // every world of this file has them
+    Layer.provide(limitsOf({ ledger: { queryDeadlineMs: 400 } }))
+  )
+
+const onPostgres = Layer.unwrap(
+  Effect.map(freshReadModel(inject("postgresUrl")), (url) =>
+    answers(readSideOn(Layer.mergeAll(EventStore.layerMemory, Bus.layerMemory, readModelOn(url)), sweeping))
+  )
+)
+
+/** Nothing of it can come any more: every instant is closed. */
+const ended = ({ writerId }: Bookkeeper) => Effect.flatMap(EventStore, (store) => store.fenceWriter(writerId))
+
+describe("the trial balance as of an instant", () => {
+  it.live("holds exactly what was recorded up to then, at every instant", () =>
+    Effect.gen(function* () {
+      const bookkeeper = new Bookkeeper()
+      const round = (number: number): ReadonlyArray<CommandInput> =>
+        ids.flatMap((id, index) => [
+          deposit(id, BigInt(100 + number)),
+          transfer(id, ids[(index + 1) % 20] ?? id, 3n),
+          withdraw(id, 2n)
+        ])
+      yield* play(
+        bookkeeper,
+        ids.map((id) => openAccount(id)),
+        round(1),
+        round(2),
+        round(3)
+      )
+      yield* eventually(assertCaughtUp(bookkeeper.log))
+      yield* ended(bookkeeper)
+      const trial = yield* TrialBalance
+      for (const row of [0, 19, 20, 50, 77, 120, bookkeeper.log.length - 1]) {
+        const at = bookkeeper.log[row]?.recordedAt ?? 0
+        const { heads, contras } = foldLog(bookkeeper.log.filter((one) => one.recordedAt <= at))
+        const sum = (values: Iterable<bigint>) => [...values].reduce((left, right) => left + right, 0n)
+        const accounts = sum([...heads.values()].map(({ account }) => account.balance))
+        const { lines, parked } = yield* trial.at(at)
+        assert.deepStrictEqual(lines, [
+          { asset: "USD/2", accounts, contras: sum(contras.values()), total: 0n }
+        ] as ReadonlyArray<object>)
+        assert.strictEqual(parked, 0)
+      }
+    }).pipe(Effect.provide(onPostgres))
+  )
+
+  it.live("waits until the read model has what was recorded, and says so when it takes too long", () =>
+    Effect.gen(function* () {
+      const bookkeeper = new Bookkeeper("writer-1", Date.now() - 60_000)
+      yield* append(bookkeeper.commit(openAccount("a"), deposit("a", 5n)))
+      yield* ended(bookkeeper)
+      const trial = yield* TrialBalance
+      const error = yield* Effect.flip(trial.at(bookkeeper.now))
+      assert.include(error.message, "reached an earlier instant")
+    }).pipe(
+      Effect.provide(
+        answers(
+          Layer.mergeAll(EventStore.layerMemory, ReadModel.layerMemory).pipe(
+            Layer.provideMerge(Arrivals.layer)
+          )
+        )
+      )
+    )
+  )
+
+  it.live("is zero while transfers stream in through a whole node, and stays what it was", () =>
+    Effect.gen(function* () {
+      const ledger = yield* Ledger
+      yield* Effect.forEach(ids, (account) =>
+        ledger.dispatch({ _tag: "OpenAccount", account, asset: "USD/2", owner: "somebody" })
+      )
+      yield* Effect.forEach(ids, (account) => ledger.dispatch({ _tag: "Deposit", account, amount: 1_000n }))
+      const streaming = yield* Effect.forkChild(
+        Effect.forEach(
+          ids,
+          (from, index) =>
+            Effect.forever(
+              ledger
+                .dispatch({ _tag: "Transfer", from, to: ids[(index + 7) % 20] ?? from, amount: 1n })
+                .pipe(Effect.ignore)
+            ),
+          { concurrency: "unbounded" }
+        )
+      )
+      const seen: Array<number> = []
+      for (let look = 0; look < 5; look++) {
+        const { lines, recordedAt } = yield* ledger.trialBalanceAt()
+        assert.deepStrictEqual(
+          lines.map(({ accounts, contras, total }) => [accounts, contras, total]),
+          [[20_000n, -20_000n, 0n]]
+        )
+        seen.push(recordedAt)
+      }
+      yield* Fiber.interrupt(streaming)
+      for (const recordedAt of seen) {
+        const { lines } = yield* ledger.trialBalanceAt({ recordedAt })
+        assert.strictEqual(lines[0]?.total, 0n)
+      }
+    }).pipe(Effect.provide(LedgerNode.layerMemory))
+  )
+})
