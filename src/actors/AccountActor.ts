@@ -47,16 +47,16 @@ export class AccountActor {
   mailbox: Array<Ticket> = []
   /** Readers that wait for it to be ready. */
   readers = new Set<(head: Exit.Exit<Head, Unavailable>) => void>()
-  usedAt: Instant
-  /** When it was last passed over in the search for room. */
-  passedAt: Instant = 0
+  /** When it was last asked for, and last passed over in the search for room; in milliseconds elapsed. */
+  usedAt: number
+  passedAt = Number.NEGATIVE_INFINITY
 
-  constructor(id: AccountId, now: Instant, group = 0) {
+  constructor(id: AccountId, nowMs: number, group = 0) {
     this.id = id
     this.group = group
     this.committed = emptyHead(id)
     this.speculative = this.committed
-    this.usedAt = now
+    this.usedAt = nowMs
   }
 
   get isIdle(): boolean {
@@ -96,10 +96,7 @@ export const takeTurn = (ticket: Ticket, actors: ReadonlyArray<AccountActor>, no
     : []
   // Nothing below can fail: the turn has happened.
   for (const { actor, after } of legs) actor.speculative = after
-  for (const actor of actors) {
-    actor.uncommitted++
-    actor.usedAt = now
-  }
+  for (const actor of actors) actor.uncommitted++
   ticket.recordedAt = recordedAt
   ticket.touched = actors
   ticket.legs = legs
@@ -118,7 +115,7 @@ const appendLeg = (
   if (!isCovered(account)) throw new Error(`command ${ticket.command.commandId} would overdraw ${actor.id}`)
   const row = toRow(ticket.command, decided, account.version, ordinal, ticket.commandHash, recordedAt)
   const hash = link(before.hash, row)
-  return { actor, before, after: { account, hash, recordedAt }, row: { ...row, hash } }
+  return { actor, before, after: { account, hash, recordedAt }, row: Object.assign(row, { hash }) }
 }
 
 const toRow = (

@@ -44,6 +44,15 @@ describe("the stored form", () => {
     assert.deepEqual(Result.getOrThrow(decodeStored(row)), event)
   })
 
+  it.prop(
+    "writes what the schema encodes, also where it is written out",
+    [Schema.toType(Event)],
+    ([event]) => {
+      const { _tag, ...payload } = Schema.encodeSync(Event)(event)
+      assert.strictEqual(encodePayload(event), JSON.stringify(payload))
+    }
+  )
+
   it.prop("keeps the context as JSON, and nothing of an empty one", [CommandContext], ([context]) => {
     const text = encodeContext(context)
     if (Object.keys(context).length === 0) assert.isNull(text)
