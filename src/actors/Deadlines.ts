@@ -1,6 +1,6 @@
 /** Tickets whose patience ends enter; answers as truthful as their phase allows leave; and the same for all at the end. */
 import { Effect } from "effect"
-import type { AccountId, Instant } from "../domain/Ids.ts"
+import type { AccountId } from "../domain/Ids.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
 import type { PipelineStats } from "./CommitPipeline.ts"
 import type { CommitQueue } from "./CommitQueue.ts"
@@ -24,7 +24,7 @@ export const watchDeadlines = Effect.fnUntraced(function* (
   const clock = yield* LedgerClock
   const limits = yield* LedgerConfig
 
-  const expire = (until: Instant): void => {
+  const expire = (until: number): void => {
     const unsent = new Set<Ticket>()
     const emptied = new Set<AccountId>()
     for (const ticket of underWay.tickets()) {
@@ -51,7 +51,7 @@ export const watchDeadlines = Effect.fnUntraced(function* (
     turns.again(evicted, new Set())
   }
 
-  yield* Effect.sync(() => expire(clock.nowUnsafe())).pipe(
+  yield* Effect.sync(() => expire(clock.elapsedUnsafe())).pipe(
     Effect.delay(expiryMs),
     Effect.forever,
     Effect.forkScoped

@@ -129,7 +129,7 @@ const make = Effect.fnUntraced(function* (node: string) {
     onRepeat: (ticket) => {
       ticket.isRepeat = true
       ticket.letGo()
-      repeats.noteStorm(clock.nowUnsafe())
+      repeats.noteStorm(clock.elapsedUnsafe())
       repeats.lookUp(ticket)
       turns.reloadIfLanded(ticket.accounts)
     },
@@ -146,7 +146,7 @@ const make = Effect.fnUntraced(function* (node: string) {
   const admit = (command: Command, resume: (settlement: Settlement) => void): void => {
     const { commandId } = command
     const commandHash = hashCommand(command)
-    const now = clock.nowUnsafe()
+    const now = clock.elapsedUnsafe()
     const deadline = now + limits.commandDeadlineMs
     const same = underWay.get(commandId)
     if (same !== undefined) {
@@ -196,7 +196,7 @@ const make = Effect.fnUntraced(function* (node: string) {
       residents: turns.residents.size()
     }),
     meters: () => ({
-      ...loadOf(underWay, clock.nowUnsafe(), limits.commandDeadlineMs),
+      ...loadOf(underWay, clock.elapsedUnsafe(), limits.commandDeadlineMs),
       outcomes: underWay.outcomes,
       queued: queue.size,
       clockSkewMs: writers.skewMs()

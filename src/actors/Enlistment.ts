@@ -1,6 +1,6 @@
 /** A ticket whose accounts are not all at hand enters; it takes hold of one after another in the one order of all nodes. */
 import type { Clock } from "effect"
-import type { AccountId, Instant } from "../domain/Ids.ts"
+import type { AccountId } from "../domain/Ids.ts"
 import type { AccountActor } from "./AccountActor.ts"
 import type { Borrowing } from "./Borrowing.ts"
 import type { Lending } from "./Lending.ts"
@@ -20,7 +20,7 @@ export interface EnlistmentParts {
 
 export interface Enlistment {
   /** The ticket's actors, all to be decided on now; undefined when it waits (and is routed again) or has ended. */
-  readonly enlist: (ticket: Ticket, now: Instant) => ReadonlyArray<AccountActor> | undefined
+  readonly enlist: (ticket: Ticket, elapsedMs: number) => ReadonlyArray<AccountActor> | undefined
 }
 
 /**
@@ -45,9 +45,9 @@ export const makeEnlistment = (parts: EnlistmentParts): Enlistment => {
   }
 
   /** Undefined when the ticket waits for this account, or has ended. */
-  const hold = (ticket: Ticket, id: AccountId, now: Instant): Hold | undefined => {
+  const hold = (ticket: Ticket, id: AccountId, elapsedMs: number): Hold | undefined => {
     if (!placement.owns(id)) return borrowing.join(id, ticket)
-    const actor = residents.get(id, now)
+    const actor = residents.get(id, elapsedMs)
     if (actor === undefined) {
       parts.noRoom(ticket)
       return undefined
@@ -57,12 +57,12 @@ export const makeEnlistment = (parts: EnlistmentParts): Enlistment => {
     return undefined
   }
 
-  const enlist = (ticket: Ticket, now: Instant): ReadonlyArray<AccountActor> | undefined => {
+  const enlist = (ticket: Ticket, elapsedMs: number): ReadonlyArray<AccountActor> | undefined => {
     const nowMs = wall.currentTimeMillisUnsafe()
     if (ticket.holds.some((one) => !one.isGood(nowMs))) ticket.letGo()
     while (ticket.holds.length < ticket.order.length) {
       const id = ticket.order[ticket.holds.length] as AccountId // the index is below the length
-      const next = hold(ticket, id, now)
+      const next = hold(ticket, id, elapsedMs)
       if (next === undefined) return undefined
       ticket.holds = [...ticket.holds, next]
     }

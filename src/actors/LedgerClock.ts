@@ -2,7 +2,7 @@
 import { Clock, Context, Effect, Layer } from "effect"
 import type { Instant } from "../domain/Ids.ts"
 
-/** The only clock on the way of a command (design §4). */
+/** The only clock on the way of a command (design §4): what it says is recorded, what elapses is waited for. */
 export class LedgerClock extends Context.Service<
   LedgerClock,
   {
@@ -10,6 +10,8 @@ export class LedgerClock extends Context.Service<
     readonly nowUnsafe: () => Instant
     /** From here on every answer is at least `floor`: what lies before it was answered, and must not change (I9). */
     readonly raiseUnsafe: (floor: Instant) => void
+    /** Milliseconds since some moment: they go on while `nowUnsafe` waits for a clock that was set back. For patience. */
+    readonly elapsedUnsafe: () => number
   }
 >()("chronicle/actors/LedgerClock") {
   static readonly layer = Layer.effect(
@@ -24,7 +26,8 @@ export class LedgerClock extends Context.Service<
         },
         raiseUnsafe: (instant) => {
           floor = Math.max(floor, instant)
-        }
+        },
+        elapsedUnsafe: () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
       }
     })
   )

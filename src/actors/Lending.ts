@@ -55,7 +55,7 @@ export const makeLending = Effect.fnUntraced(function* (
 
   const lend = (account: AccountId, lease: string): Effect.Effect<Loan, NotLent> =>
     Effect.callback<Loan, NotLent>((resume) => {
-      const actor = residents.get(account, clock.nowUnsafe())
+      const actor = residents.get(account, clock.elapsedUnsafe())
       if (actor === undefined) {
         return resume(Exit.fail(new Overloaded({ what: "memory for accounts", retryAfterMs: leaseMs })))
       }

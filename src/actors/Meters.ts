@@ -1,5 +1,5 @@
 /** Settlements and tickets enter; counts of outcomes, and of what is under way, leave: for the metrics. */
-import type { AccountId, Instant } from "../domain/Ids.ts"
+import type { AccountId } from "../domain/Ids.ts"
 import type { Settlement, TicketPhase } from "./Ticket.ts"
 import type { UnderWay } from "./UnderWay.ts"
 
@@ -35,7 +35,7 @@ export interface Load {
 }
 
 /** Walks everything under way (at most `inFlightMax`): for a scrape, not for a command. */
-export const loadOf = (underWay: UnderWay, now: Instant, patienceMs: number): Load => {
+export const loadOf = (underWay: UnderWay, now: number, patienceMs: number): Load => {
   const phases = { waiting: 0, queued: 0, flying: 0 }
   const depths = new Map<AccountId, number>()
   let oldestMs = 0

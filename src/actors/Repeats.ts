@@ -2,7 +2,7 @@
 import { Effect, Exit, Latch, Result } from "effect"
 import { CommandIdReused } from "../domain/Errors.ts"
 import type { Event } from "../domain/Event.ts"
-import type { CommandId, Instant } from "../domain/Ids.ts"
+import type { CommandId } from "../domain/Ids.ts"
 import { type Position, printToken, type Receipt } from "../domain/Receipt.ts"
 import { decodeStored, type StoredEvent } from "../domain/StoredEvent.ts"
 import { EventStore } from "../infra/EventStore.ts"
@@ -19,9 +19,9 @@ export interface Repeats {
   readonly recall: (commandId: CommandId, commandHash: string) => Settlement | undefined
   readonly remember: (ticket: Ticket, receipt: Receipt) => void
   /** True while ids should be looked up before they are decided. */
-  readonly isStorm: (now: Instant) => boolean
+  readonly isStorm: (nowMs: number) => boolean
   /** A repeat got as far as the log. */
-  readonly noteStorm: (now: Instant) => void
+  readonly noteStorm: (nowMs: number) => void
   /** Looks an id up in the log, in a batch with others; `events` says what becomes of the ticket. */
   readonly lookUp: (ticket: Ticket) => void
 }
@@ -45,7 +45,7 @@ export const makeRepeats = Effect.fnUntraced(function* (events: RepeatsEvents) {
   let old: ReadonlyMap<CommandId, Outcome> = young
   const wake = Latch.makeUnsafe(false)
   let pending: Array<Ticket> = []
-  let stormUntil: Instant = 0
+  let stormUntil = Number.NEGATIVE_INFINITY
 
   const settlementOf = (commandId: CommandId, outcome: Outcome, commandHash: string): Settlement =>
     outcome.commandHash === commandHash

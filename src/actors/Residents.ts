@@ -1,7 +1,7 @@
 /** Account ids enter; their actors, in memory and bounded in number, leave; cold ones are loaded in batches. */
 import { Effect, Latch, Result } from "effect"
 import type { BrokenLog } from "../domain/Head.ts"
-import type { AccountId, Instant } from "../domain/Ids.ts"
+import type { AccountId } from "../domain/Ids.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
 import { AccountActor } from "./AccountActor.ts"
 import { LedgerClock } from "./LedgerClock.ts"
@@ -17,8 +17,11 @@ const retryMs = 200
 const looksMax = 128
 
 export interface Residents {
-  /** The account's actor; `undefined` when memory is full of accounts that are all in use. */
-  readonly get: (id: AccountId, now: Instant) => AccountActor | undefined
+  /**
+   * The account's actor; `undefined` when memory is full of accounts that are all in use. `nowMs` has elapsed, one
+   * value for all accounts of a command.
+   */
+  readonly get: (id: AccountId, nowMs: number) => AccountActor | undefined
   /** The actor, if it is in memory. */
   readonly peek: (id: AccountId) => AccountActor | undefined
   /**
@@ -66,20 +69,20 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
   }
 
   /** Makes room for one by the second-chance rule: an actor used since it was last passed over is passed again. */
-  const makeRoom = (now: Instant): boolean => {
+  const makeRoom = (nowMs: number): boolean => {
     let fallback: AccountActor | undefined
     let looks = 0
     for (const actor of actors.values()) {
       if (looks++ === looksMax) break
       // One used at this very instant may belong to the command that asks for room.
-      if (actor.isIdle && actor.usedAt < now) {
+      if (actor.isIdle && actor.usedAt < nowMs) {
         if (actor.usedAt <= actor.passedAt) {
           passivate(actor)
           return true
         }
         fallback ??= actor
       }
-      actor.passedAt = now
+      actor.passedAt = nowMs
       actors.delete(actor.id)
       actors.set(actor.id, actor)
     }
@@ -87,14 +90,14 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
     return fallback !== undefined
   }
 
-  const get = (id: AccountId, now: Instant): AccountActor | undefined => {
+  const get = (id: AccountId, nowMs: number): AccountActor | undefined => {
     const resident = actors.get(id)
     if (resident !== undefined) {
-      resident.usedAt = now
+      resident.usedAt = nowMs
       return resident
     }
-    if (actors.size >= limits.residentsMax && !makeRoom(now)) return undefined
-    const actor = new AccountActor(id, now, placement.groupOf(id))
+    if (actors.size >= limits.residentsMax && !makeRoom(nowMs)) return undefined
+    const actor = new AccountActor(id, nowMs, placement.groupOf(id))
     actors.set(id, actor)
     want(actor)
     return actor
@@ -151,7 +154,7 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
   for (let index = 0; index < loaders; index++) yield* Effect.forkScoped(loader)
 
   const passivateIdle = Effect.sync(() => {
-    const before = clock.nowUnsafe() - limits.idleMs
+    const before = clock.elapsedUnsafe() - limits.idleMs
     for (const actor of actors.values()) if (actor.isIdle && actor.usedAt < before) passivate(actor)
   })
   yield* passivateIdle.pipe(Effect.delay(limits.idleMs / 2), Effect.forever, Effect.forkScoped)

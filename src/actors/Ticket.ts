@@ -40,14 +40,15 @@ interface Waiter {
   readonly resume: (settlement: Settlement) => void
   /** True for a caller that sent the id while it was under way already. */
   readonly joined: boolean
-  readonly deadline: Instant
+  readonly deadline: number
 }
 
 export class Ticket {
   readonly command: Command
   readonly commandHash: string
   readonly accounts: ReadonlyArray<AccountId>
-  readonly deadline: Instant
+  /** By `LedgerClock.elapsedUnsafe`, as all deadlines here. */
+  readonly deadline: number
   phase: TicketPhase = "waiting"
   /** The actors it was decided on; empty while it is waiting. */
   touched: ReadonlyArray<AccountActor> = []
@@ -65,7 +66,7 @@ export class Ticket {
   #order: ReadonlyArray<AccountId> | undefined
   #onDecided: Array<() => void> = []
 
-  constructor(command: Command, commandHash: string, deadline: Instant) {
+  constructor(command: Command, commandHash: string, deadline: number) {
     this.command = command
     this.commandHash = commandHash
     this.accounts = accountsOf(command)
@@ -107,12 +108,12 @@ export class Ticket {
   }
 
   /** A caller that came later with the same command, and has patience of its own. */
-  join(resume: (settlement: Settlement) => void, deadline: Instant): void {
+  join(resume: (settlement: Settlement) => void, deadline: number): void {
     this.#waiters.push({ resume, joined: true, deadline })
   }
 
   /** Answers those whose patience ends at `until`, while the ticket is still under way. */
-  answerUntil(until: Instant, settlement: Settlement): void {
+  answerUntil(until: number, settlement: Settlement): void {
     const late = this.#waiters.filter((waiter) => waiter.deadline <= until)
     if (late.length === 0) return
     this.#waiters = this.#waiters.filter((waiter) => waiter.deadline > until)

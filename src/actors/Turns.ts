@@ -2,7 +2,7 @@
 import { Clock, Effect, Exit, Result } from "effect"
 import type { Unavailable } from "../domain/Errors.ts"
 import type { BrokenLog, Head } from "../domain/Head.ts"
-import type { AccountId, Instant } from "../domain/Ids.ts"
+import type { AccountId } from "../domain/Ids.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
 import { type AccountActor, takeTurn } from "./AccountActor.ts"
 import { makeBorrowing } from "./Borrowing.ts"
@@ -41,12 +41,12 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
     if (ticket.phase === "settled") return
     const refusal = options.refusal()
     if (refusal !== undefined) return underWay.giveUp(ticket, "this node", refusal)
-    const now = clock.nowUnsafe()
-    const found = ticket.holds.length === 0 ? atHand(ticket, now) : "elsewhere"
+    const elapsedMs = clock.elapsedUnsafe()
+    const found = ticket.holds.length === 0 ? atHand(ticket, elapsedMs) : "elsewhere"
     if (found === "waits") return
-    const actors = found === "elsewhere" ? enlistment.enlist(ticket, now) : found
+    const actors = found === "elsewhere" ? enlistment.enlist(ticket, elapsedMs) : found
     if (actors === undefined) return
-    const turn = Result.try(() => takeTurn(ticket, actors, now))
+    const turn = Result.try(() => takeTurn(ticket, actors, clock.nowUnsafe()))
     if (Result.isFailure(turn)) return crash(ticket, actors, turn.failure)
     queue.push(ticket)
     ticket.letGo("decided")
@@ -55,12 +55,12 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
   }
 
   /** The common case: all accounts are ours, and in memory or about to be. */
-  const atHand = (ticket: Ticket, now: Instant): ReadonlyArray<AccountActor> | "waits" | "elsewhere" => {
+  const atHand = (ticket: Ticket, elapsedMs: number): ReadonlyArray<AccountActor> | "waits" | "elsewhere" => {
     const actors: Array<AccountActor> = []
     let loading: AccountActor | undefined
     for (const id of ticket.accounts) {
       if (!placement.owns(id)) return "elsewhere"
-      const actor = residents.get(id, now)
+      const actor = residents.get(id, elapsedMs)
       if (actor === undefined) return noRoom(ticket)
       if (actor.phase === "lending" || actor.phase === "lent") return "elsewhere"
       if (actor.phase !== "ready") loading ??= actor
@@ -137,7 +137,7 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
 
   const head = (account: AccountId): Effect.Effect<Head, Unavailable> =>
     Effect.callback<Head, Unavailable>((resume) => {
-      const actor = residents.get(account, clock.nowUnsafe())
+      const actor = residents.get(account, clock.elapsedUnsafe())
       if (actor === undefined) return resume(unavailable("this node", "memory for accounts is full"))
       if (actor.phase === "ready" || actor.phase === "lending") return resume(Exit.succeed(actor.committed))
       actor.readers.add(resume)

@@ -1,0 +1,54 @@
+/** The machine's clock is set back under a running node: what is recorded waits for it, patience does not. */
+import { assert, it } from "@effect/vitest"
+import { Clock, Effect, Result } from "effect"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { FaultyStore } from "../support/faultyStore.ts"
+import { deposit, memoryStores, open, outcomeOf, quiet, startNode, tally } from "../support/ledgerWorld.ts"
+
+/** A clock that can be set, over one whose time passes. */
+const settable = (inner: Clock.Clock) => {
+  let setBackMs = 0
+  const nowMs = () => inner.currentTimeMillisUnsafe() - setBackMs
+  const clock: Clock.Clock = {
+    currentTimeMillisUnsafe: nowMs,
+    currentTimeMillis: Effect.sync(nowMs),
+    currentTimeNanosUnsafe: () => inner.currentTimeNanosUnsafe(),
+    currentTimeNanos: inner.currentTimeNanos,
+    monotonicTimeNanosUnsafe: () => inner.monotonicTimeNanosUnsafe(),
+    monotonicTimeNanos: inner.monotonicTimeNanos,
+    sleep: (duration) => inner.sleep(duration)
+  }
+  return {
+    clock,
+    setBack: (ms: number) => {
+      setBackMs = ms
+    }
+  }
+}
+
+const hourMs = 3_600_000
+const residentsMax = 4
+
+it.live("callers are answered at their deadline, and idle accounts make room for others", () =>
+  Effect.gen(function* () {
+    const { clock, setBack } = settable(yield* Clock.Clock)
+    yield* Effect.gen(function* () {
+      const faulty = FaultyStore.over(yield* EventStore)
+      const limits = { commandDeadlineMs: 200, residentsMax }
+      const node = yield* startNode("node", { store: faulty.store, limits })
+      yield* node.send(open("a"))
+      const before = (yield* node.send(deposit("a", 1n))).recordedAt
+      setBack(hourMs)
+      faulty.hold("commit")
+      // The test's own time limit is far below the hour for which they would wait otherwise.
+      const late = yield* Effect.result(node.send(deposit("a", 1n)))
+      assert.strictEqual(outcomeOf(late), "Indeterminate")
+      faulty.release()
+      const opened = yield* Effect.forEach(Array.from({ length: 3 * residentsMax }), (_, index) =>
+        Effect.result(node.send(open(`cold-${index}`)))
+      )
+      assert.deepStrictEqual(tally(opened.map(outcomeOf)), { Accepted: opened.length })
+      for (const one of opened) assert.isAtLeast(Result.getOrThrow(one).recordedAt, before)
+    }).pipe(Effect.provide([memoryStores, quiet]), Effect.provideService(Clock.Clock, clock))
+  })
+)
