@@ -11,7 +11,7 @@ import * as LedgerNode from "../../src/LedgerNode.ts"
 import { faultsOf, logOf } from "../../test/support/invariants.ts"
 import { tally } from "../../test/support/ledgerWorld.ts"
 import type { StormResult } from "../../test/support/memberMain.ts"
-import { type Member, startMember } from "../../test/support/members.ts"
+import { startMember } from "../../test/support/members.ts"
 
 const [seconds = 20, nodes = 3, accounts = 30, concurrency = 32] = process.argv.slice(2, 6).map(Number)
 const shape = process.argv[6] === "pairs" ? "pairs" : "rings"
@@ -27,8 +27,7 @@ const program = Effect.gen(function* () {
   yield* LedgerNode.migrate(stack)
   const urls = {
     eventStoreUrl: Redacted.value(stack.eventStoreUrl),
-    readModelUrl: Redacted.value(stack.readModelUrl),
-    natsUrl: stack.natsUrl
+    locksUrl: Redacted.value(stack.readModelUrl)
   }
   const members = yield* Effect.forEach(
     Array.from({ length: nodes }),
@@ -56,7 +55,7 @@ const program = Effect.gen(function* () {
   const attempts = storms.flatMap((storm) => storm.attempts)
   const answers = tally(attempts.map(({ answer }) => (typeof answer === "string" ? answer : "Accepted")))
   const latencies = storms.flatMap((storm) => storm.latenciesMs).sort((a, b) => a - b)
-  const stats = yield* Effect.forEach(members, (member: Member) => member.ask({ _tag: "Stats" }))
+  const stats = yield* Effect.forEach(members, (member) => member.ask({ _tag: "Stats" }))
   const log = yield* Effect.flatMap(EventStore, logOf).pipe(
     Effect.provide(EventStore.layer.pipe(Layer.provide(EventStoreClient.layer(stack.eventStoreUrl))))
   )

@@ -2,7 +2,8 @@
 import { Effect, Layer } from "effect"
 import { Sharding } from "effect/cluster"
 import { ClusterConfig } from "../infra/ClusterConfig.ts"
-import { ClusterShards, type NodeStatus, ShardEntity } from "./ClusterShards.ts"
+import * as ClusterRunner from "../infra/ClusterRunner.ts"
+import { ClusterShards, layerPlacement, type NodeStatus, ShardEntity } from "./ClusterShards.ts"
 import { Dispatcher } from "./Dispatcher.ts"
 
 /**
@@ -57,3 +58,14 @@ export const layer = (node: string) =>
       yield* Effect.addFinalizer(() => here.close)
     })
   )
+
+/**
+ * Makes a node a member: what decides commands comes with it, and ends after the others have taken over its shards.
+ * The door is built last, so that it ends first.
+ */
+export const member =
+  (node: string, place: ClusterRunner.ClusterPlace) =>
+  <A, E, R>(inner: Layer.Layer<A | Dispatcher, E, R>) => {
+    const shards = ClusterShards.layer.pipe(Layer.provideMerge(ClusterRunner.layer(place)))
+    return layer(node).pipe(Layer.provideMerge(Layer.provide(inner, layerPlacement)), Layer.provide(shards))
+  }

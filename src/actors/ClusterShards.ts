@@ -1,13 +1,12 @@
 /** Effect Cluster's shards enter; which accounts this node owns for certain, and messages to the owners of others, leave. */
-import { Clock, Context, Effect, Layer, Schema } from "effect"
-import { type ClusterError, Entity, EntityId, Sharding } from "effect/cluster"
+import { Cause, Clock, Context, Effect, Layer, Option, Schema } from "effect"
+import { type ClusterError, ClusterSchema, Entity, EntityId, Sharding } from "effect/cluster"
 import { Rpc } from "effect/rpc"
 import { Command } from "../domain/Command.ts"
 import { Overloaded, Unavailable } from "../domain/Errors.ts"
 import { AccountId } from "../domain/Ids.ts"
 import { ClusterConfig } from "../infra/ClusterConfig.ts"
 import { LockCertainty } from "../infra/ClusterRunner.ts"
-import { lost } from "./Forwarding.ts"
 import { Answer, GivenBack, HeadSent, Loan, NotLent, NotMine, Placement, type Placing } from "./Placement.ts"
 
 const shardGroup = "default"
@@ -45,7 +44,8 @@ export const ShardEntity = Entity.make("chronicle-shard", [
   }),
   Rpc.make("GiveBack", { payload: { account: AccountId, lease: Schema.String, given: GivenBack } }),
   Rpc.make("Status", { success: NodeStatus })
-])
+  // A command carries its own trace; a span a message would cost more than the message.
+]).annotate(ClusterSchema.ClientTracingEnabled, false)
 
 /** The entity of each shard, by the shard's number; index 0 is none. */
 export const shardEntities = (
@@ -64,14 +64,23 @@ export const shardEntities = (
   return names
 }
 
+/** Where the cluster does not deliver, or the owner is losing the shard, the account is moving: nothing was done. */
+const orMoving = <A, E extends { readonly _tag: string }>(
+  asked: Effect.Effect<A, E | SendError>
+): Effect.Effect<A, Exclude<E, SendError> | NotMine> =>
+  Effect.catchCause(asked, (cause): Effect.Effect<never, Exclude<E, SendError> | NotMine> => {
+    const error = Cause.findErrorOption(cause)
+    return Option.isSome(error) && !isSendError(error.value)
+      ? // What is no error of sending is one of the answer.
+        Effect.fail(error.value as Exclude<E, SendError>)
+      : Effect.fail(new NotMine())
+  })
+
 type SendError =
   | ClusterError.MailboxFull
   | ClusterError.AlreadyProcessingMessage
   | ClusterError.PersistenceError
   | ClusterError.EntityNotAssignedToRunner
-
-const unreachable = (error: SendError) =>
-  new Unavailable({ what: "the node of the account", reason: error._tag })
 
 const isSendError = (error: { readonly _tag: string }): error is SendError =>
   error._tag === "MailboxFull" ||
@@ -127,26 +136,17 @@ const makePlacing = Effect.gen(function* () {
             const error = new Overloaded({ what: "the node of the account", retryAfterMs: leaseMs })
             return Effect.succeed(commands.map((): Answer => ({ _tag: "Failed", error })))
           }),
-          // An earlier try of the cluster's own may have arrived.
-          Effect.catch(() => Effect.succeed(commands.map(lost))),
-          Effect.catchDefect((defect) =>
-            Effect.as(Effect.logError("another node failed at commands", defect), commands.map(lost))
-          )
+          // A node that loses the shard interrupts what it does there; one that failed logged why.
+          Effect.catchCause(() => Effect.succeed(commands.map((): Answer => ({ _tag: "Unknown" }))))
         ),
-    head: (account) =>
-      Effect.mapError(shardOf(account).Head({ account }), (error) =>
-        isSendError(error) ? unreachable(error) : error
-      ),
-    borrow: (account, lease) =>
-      Effect.mapError(shardOf(account).Borrow({ account, lease }), (error) =>
-        isSendError(error) ? unreachable(error) : error
-      ),
+    head: (account) => orMoving(shardOf(account).Head({ account })),
+    borrow: (account, lease) => orMoving(shardOf(account).Borrow({ account, lease })),
     giveBack: (account, lease, given) =>
       shardOf(account)
         .GiveBack({ account, lease, given })
         .pipe(
           Effect.timeoutOption(leaseMs),
-          Effect.catch((error) => Effect.logDebug("an account was not given back", error._tag)),
+          Effect.catchCause((cause) => Effect.logDebug("an account was not given back", cause)),
           Effect.asVoid
         )
   } satisfies Placing

@@ -42,18 +42,22 @@ export const makeForwarding = Effect.fnUntraced(function* (parts: ForwardingPart
     const all = (answer: (command: Command) => Answer) => Effect.succeed(commands.map(answer))
     return placement.dispatch(account, commands).pipe(
       Effect.catch((error) => all(() => ({ _tag: "Failed", error }))),
-      // Whether they were taken, and what came of them, cannot be known.
       Effect.timeoutOrElse({
         duration: patienceMs + cluster.answerGraceMs,
-        orElse: () => all(lost)
+        orElse: () => all(() => ({ _tag: "Unknown" }))
       })
     )
   }
 
-  /** Asks until every command is taken, or their patience ends. */
+  /**
+   * Asks until every command is taken, or their patience ends. An answer after one that did not come is true: what
+   * an owner took before either stands in the log, where the next owner finds it, or can no longer get there, for
+   * a node does not decide again what others gave it once the account has left (see Turns.ts).
+   */
   const send = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {
     const outcomes = new Array<Outcome | undefined>(commands.length)
     const until = wall.currentTimeMillisUnsafe() + limits.commandDeadlineMs
+    const unknown = new Set<number>()
     let open = commands.map((_, index) => index)
     for (;;) {
       const patience = until - wall.currentTimeMillisUnsafe()
@@ -62,6 +66,10 @@ export const makeForwarding = Effect.fnUntraced(function* (parts: ForwardingPart
       open = open.filter((index, nth) => {
         const answer = answers[nth]
         if (answer === undefined || answer._tag === "Moved") return true
+        if (answer._tag === "Unknown") {
+          unknown.add(index)
+          return true
+        }
         outcomes[index] = answer._tag === "Done" ? Result.succeed(answer.receipt) : Result.fail(answer.error)
         return false
       })
@@ -69,7 +77,10 @@ export const makeForwarding = Effect.fnUntraced(function* (parts: ForwardingPart
       yield* Effect.sleep(cluster.retryMs)
     }
     const refusal = Result.fail(moving(account))
-    return commands.map((_, index): Outcome => outcomes[index] ?? refusal)
+    return commands.map((command, index): Outcome => {
+      const open = unknown.has(index) ? Result.fail(lost(command)) : refusal
+      return outcomes[index] ?? open
+    })
   })
 
   const forward = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {
@@ -101,10 +112,7 @@ const pick = (commands: ReadonlyArray<Command>, indices: ReadonlyArray<number>):
   indices.length === commands.length ? commands : indices.map((index) => commands[index] as Command) // the indices are those of commands
 
 /** The outcome of a command whose answer never came. */
-export const lost = ({ commandId }: Command): Answer => ({
-  _tag: "Failed",
-  error: new Indeterminate({ commandId })
-})
+const lost = ({ commandId }: Command): Indeterminate => new Indeterminate({ commandId })
 
 export const moving = (account: AccountId): Unavailable =>
   new Unavailable({ what: `account ${account}`, reason: "it is moving to another node" })

@@ -18,7 +18,9 @@ export const Answer = Schema.TaggedUnion({
   Done: { receipt: Receipt },
   Failed: { error: CommandError },
   /** Nothing was done: the node that was asked does not own the account. */
-  Moved: {}
+  Moved: {},
+  /** No answer came. Ask again: whoever owns the account then knows the command id, or decides anew. */
+  Unknown: {}
 })
 export type Answer = typeof Answer.Type
 

@@ -1,16 +1,16 @@
 /** Commands of hosts and of other nodes enter; each is admitted here, or sent to the node of its first account. */
 import { Effect, Fiber, Schedule } from "effect"
 import { accountsOf, type Command } from "../domain/Command.ts"
-import type { CommandError, Overloaded, Unavailable } from "../domain/Errors.ts"
+import { type CommandError, Indeterminate, type Overloaded, type Unavailable } from "../domain/Errors.ts"
 import type { Head } from "../domain/Head.ts"
 import type { AccountId } from "../domain/Ids.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 import { ClusterConfig } from "../infra/ClusterConfig.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
-import { lost, makeForwarding, moving, type Outcome } from "./Forwarding.ts"
+import { makeForwarding, moving, type Outcome } from "./Forwarding.ts"
 import { type Answer, type Loan, type NotLent, NotMine, Placement } from "./Placement.ts"
 import type { Settlement, Ticket } from "./Ticket.ts"
-import type { Turns } from "./Turns.ts"
+import { movedAway, type Turns } from "./Turns.ts"
 import type { UnderWay } from "./UnderWay.ts"
 
 /** Commands of one batch that are admitted, or sent, at once. */
@@ -36,13 +36,17 @@ export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts)
   const isHere = (command: Command) => placement.owns(firstOf(command))
 
   /** Admits a command now; the effect waits for what came of it. */
-  const begin = (command: Command): Effect.Effect<Receipt, CommandError> => {
+  const begin = (command: Command, isForwarded = false): Effect.Effect<Receipt, CommandError> => {
     let settled: Settlement | undefined
     let waiting: ((settlement: Settlement) => void) | undefined
     admit(command, (settlement) => {
       settled = settlement
       waiting?.(settlement)
     })
+    if (isForwarded) {
+      const ticket = underWay.get(command.commandId)
+      if (ticket !== undefined) ticket.isForwarded = true
+    }
     return Effect.callback<Receipt, CommandError>((resume) => {
       if (settled !== undefined) resume(settled)
       else waiting = resume
@@ -90,7 +94,7 @@ export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts)
 
   const dispatchHere = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
     const begun = yield* beginAll(commands, (command) =>
-      isHere(command) && !parts.isClosing() ? answerOf(command, begin(command)) : moved
+      isHere(command) && !parts.isClosing() ? answerOf(command, begin(command, true)) : moved
     )
     return yield* Effect.all(begun)
   })
@@ -177,8 +181,10 @@ const answerOf = (command: Command, outcome: Effect.Effect<Receipt, CommandError
   outcome.pipe(
     Effect.match({
       onSuccess: (receipt): Answer => ({ _tag: "Done", receipt }),
-      onFailure: (error): Answer => ({ _tag: "Failed", error })
+      onFailure: (error): Answer => (error === movedAway ? { _tag: "Moved" } : { _tag: "Failed", error })
     }),
     // A defect stays here, where it is logged; the caller does not know more than that.
-    Effect.catchDefect(() => Effect.succeed(lost(command)))
+    Effect.catchDefect(() =>
+      Effect.succeed<Answer>({ _tag: "Failed", error: new Indeterminate({ commandId: command.commandId }) })
+    )
   )

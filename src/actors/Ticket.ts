@@ -60,6 +60,8 @@ export class Ticket {
   attempts = 0
   /** The log was seen to hold its id already: "nothing was done" would be a lie from here on. */
   isRepeat = false
+  /** Another node gave it: if the first account leaves before it is decided, that node is to give it to the next. */
+  isForwarded = false
   /** The accounts it keeps from others, in the order of their ids; few tickets need any. */
   holds: ReadonlyArray<Hold> = []
   #waiters: Array<Waiter> = []

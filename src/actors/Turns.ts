@@ -1,6 +1,6 @@
 /** Tickets enter; each takes its turn as soon as all its actors are at hand, and leaves for the commit queue. */
 import { Clock, Effect, Exit, Result } from "effect"
-import type { Unavailable } from "../domain/Errors.ts"
+import { Unavailable } from "../domain/Errors.ts"
 import type { BrokenLog, Head } from "../domain/Head.ts"
 import type { AccountId } from "../domain/Ids.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
@@ -13,10 +13,13 @@ import { makeLending } from "./Lending.ts"
 import { Placement } from "./Placement.ts"
 import { makeResidents } from "./Residents.ts"
 import type { Settlement, Ticket } from "./Ticket.ts"
-import { type UnderWay, unavailable } from "./UnderWay.ts"
+import { indeterminate, type UnderWay, unavailable } from "./UnderWay.ts"
 
 /** Defects that one command may cause before it fails with them. */
 const defectsMax = 2
+
+/** Nothing was done: the account left while the command waited. */
+export const movedAway = new Unavailable({ what: "this account", reason: "it moved to another node" })
 
 export interface TurnsOptions {
   readonly queue: CommitQueue
@@ -41,6 +44,9 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
     if (ticket.phase === "settled") return
     const refusal = options.refusal()
     if (refusal !== undefined) return underWay.giveUp(ticket, "this node", refusal)
+    if (ticket.isForwarded && !placement.owns(ticket.accounts[0] as AccountId)) {
+      return underWay.finish(ticket, ticket.isRepeat ? indeterminate(ticket) : Exit.fail(movedAway))
+    }
     const elapsedMs = clock.elapsedUnsafe()
     const found = ticket.holds.length === 0 ? atHand(ticket, elapsedMs) : "elsewhere"
     if (found === "waits") return

@@ -36,11 +36,11 @@ export interface ClusterLimits {
 
 export const defaultClusterLimits: ClusterLimits = {
   shards: 120,
-  lockExpirationMs: 5_000,
-  lockRefreshMs: 1_500,
+  lockExpirationMs: 8_000,
+  lockRefreshMs: 2_500,
   membershipPollMs: 200,
   healthCheckMs: 1_000,
-  pingMs: 1_000,
+  pingMs: 2_000,
   acquireMs: 700,
   retryMs: 25,
   mailboxMax: 20_000,

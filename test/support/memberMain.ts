@@ -1,19 +1,24 @@
-/** Run as a process: one node of a cluster over the services of the environment; commands and storms enter by messages. */
+/** Run as a process: the write side of one node of a cluster; commands and storms enter by messages. */
 import { Cause, Effect, Layer, Logger, ManagedRuntime, Redacted, References, Result } from "effect"
+import * as ClusterDoor from "../../src/actors/ClusterDoor.ts"
+import { CommitFeed } from "../../src/actors/CommitFeed.ts"
 import { Dispatcher } from "../../src/actors/Dispatcher.ts"
+import { LedgerClock } from "../../src/actors/LedgerClock.ts"
+import { Snapshotter } from "../../src/actors/Snapshotter.ts"
 import { fromJson } from "../../src/domain/Command.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
 import { ClusterConfig, type ClusterLimits, defaultClusterLimits } from "../../src/infra/ClusterConfig.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
 import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/LedgerConfig.ts"
-import { Ledger } from "../../src/Ledger.ts"
-import * as LedgerNode from "../../src/LedgerNode.ts"
+import { Snapshots } from "../../src/infra/Snapshots.ts"
 import { Dice } from "./dice.ts"
 import type { Attempt } from "./invariants.ts"
-import { transfer } from "./ledgerWorld.ts"
+import { toCommand, transfer } from "./ledgerWorld.ts"
 
 export interface MemberOptions {
   readonly eventStoreUrl: string
-  readonly readModelUrl: string
-  readonly natsUrl: string
+  readonly locksUrl: string
   readonly name: string
   readonly port: number
   readonly limits?: Partial<LedgerLimits>
@@ -51,7 +56,7 @@ const answerOf = (result: Result.Result<Attempt["answer"], { readonly _tag: stri
 
 const storm = ({ prefix, accounts, shape, seconds, concurrency, seed }: Storm) =>
   Effect.gen(function* () {
-    const ledger = yield* Ledger
+    const dispatcher = yield* Dispatcher
     const attempts: Array<Attempt> = []
     const latenciesMs: Array<number> = []
     const end = now() + seconds * 1e9
@@ -66,10 +71,10 @@ const storm = ({ prefix, accounts, shape, seconds, concurrency, seed }: Storm) =
               ? ring + ((from - ring + (dice.chance(0.5) ? 1 : 4)) % 5)
               : (from + 1 + dice.roll(accounts - 1)) % accounts
           const commandId = `${prefix}-${seed}-${index}-${nth}`
-          const command = transfer(`${prefix}${from}`, `${prefix}${to}`, 1n, commandId)
+          const command = toCommand(transfer(`${prefix}${from}`, `${prefix}${to}`, 1n, commandId))
           for (let sending = 0; sending < 10; sending++) {
             const start = now()
-            const result = yield* Effect.result(ledger.dispatch(command))
+            const result = yield* Effect.result(dispatcher.dispatch(command))
             const finish = now()
             attempts.push({ commandId, start, end: finish, answer: answerOf(result) })
             latenciesMs.push((finish - start) / 1e6)
@@ -85,14 +90,21 @@ const storm = ({ prefix, accounts, shape, seconds, concurrency, seed }: Storm) =
   })
 
 const options = JSON.parse(process.argv[2] ?? "{}") as MemberOptions // written by members.ts
-const services = {
-  eventStoreUrl: Redacted.make(options.eventStoreUrl),
-  readModelUrl: Redacted.make(options.readModelUrl),
-  natsUrl: options.natsUrl,
-  nodeName: options.name
-}
+const url = Redacted.make(options.eventStoreUrl)
+const stores = Layer.mergeAll(EventStore.layer, Snapshots.layer).pipe(
+  Layer.provide(EventStoreClient.layer(url))
+)
+/** The write side alone: what the read side does is the same in a cluster. */
+const writeSide = Dispatcher.layer(options.name).pipe(
+  Layer.provide(Layer.mergeAll(Snapshotter.layer, LedgerClock.layer, CommitFeed.layer)),
+  Layer.provide(stores)
+)
 const runtime = ManagedRuntime.make(
-  LedgerNode.layerCluster(services, { host: "127.0.0.1", port: options.port }).pipe(
+  ClusterDoor.member(options.name, {
+    host: "127.0.0.1",
+    port: options.port,
+    locksUrl: Redacted.make(options.locksUrl)
+  })(writeSide).pipe(
     Layer.provide([
       Layer.succeed(LedgerConfig, { ...defaultLimits, ...options.limits }),
       Layer.succeed(ClusterConfig, { ...defaultClusterLimits, ...options.cluster })
@@ -100,7 +112,7 @@ const runtime = ManagedRuntime.make(
     Layer.provideMerge(
       Layer.mergeAll(
         Layer.succeed(Logger.LogToStderr, true),
-        Layer.succeed(References.MinimumLogLevel, process.env.MEMBER_LOG === undefined ? "Error" : "All")
+        Layer.succeed(References.MinimumLogLevel, process.env.MEMBER_LOG === undefined ? "Fatal" : "Debug")
       )
     )
   )
@@ -108,12 +120,12 @@ const runtime = ManagedRuntime.make(
 
 const answer = (question: Question) =>
   Effect.gen(function* () {
-    const ledger = yield* Ledger
+    const dispatcher = yield* Dispatcher
     switch (question._tag) {
       case "Send": {
         const commands = question.commands.map((command) => Result.getOrThrow(fromJson(command)))
         const start = now()
-        const results = yield* (yield* Dispatcher).dispatchMany(commands)
+        const results = yield* dispatcher.dispatchMany(commands)
         const end = now()
         return results.map((result, nth) => ({
           commandId: commands[nth]?.commandId ?? "",
@@ -125,14 +137,14 @@ const answer = (question: Question) =>
       case "Storm":
         return yield* storm(question.storm)
       case "Head": {
-        const { version, balance } = yield* ledger.strongBalance(question.account)
-        return { version, balance: String(balance) }
+        const { account } = yield* dispatcher.head(question.account as AccountId) // ids of tests are valid
+        return { version: account.version, balance: String(account._tag === "Opened" ? account.balance : 0n) }
       }
       case "Owns":
-        return (yield* Dispatcher).here.owns(question.account as never) // ids of tests are valid
+        return dispatcher.here.owns(question.account as AccountId) // as above
       case "Stats": {
-        const dispatcher = yield* Dispatcher
-        return { ...dispatcher.stats(), ...dispatcher.here.loans() }
+        const { user, system } = process.cpuUsage()
+        return { ...dispatcher.stats(), ...dispatcher.here.loans(), cpuMs: (user + system) / 1_000 }
       }
     }
   })
@@ -156,7 +168,7 @@ process.on("SIGTERM", stop)
 // A test that is killed leaves nobody behind.
 process.on("disconnect", () => process.exit(1))
 
-runtime.runPromise(Ledger).then(
+runtime.runPromise(Dispatcher).then(
   () => process.send?.({ ready: true }),
   (error: unknown) => {
     console.error(error)
