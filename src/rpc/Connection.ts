@@ -1,5 +1,5 @@
 /** One peer's socket: its bytes enter and messages leave, and what it holds of this node is counted. */
-import { type Clock, Effect, Result } from "effect"
+import { type Clock, Effect, Result, Semaphore } from "effect"
 import type { RpcMessage, RpcSerialization } from "effect/rpc"
 import { Socket } from "effect/socket"
 import { type Message, readMessage } from "./Envelope.ts"
@@ -29,6 +29,8 @@ export class Connection {
   stuckSince: number | undefined = undefined
   readonly #writer: Writer
   readonly #parser: RpcSerialization.Parser
+  /** One write at a time: however many answers wait for a slow peer, its socket knows of one. */
+  readonly #turn = Semaphore.makeUnsafe(1)
   #writes = 0
 
   constructor(options: {
@@ -74,7 +76,7 @@ export class Connection {
       this.stuckSince ??= clock.currentTimeMillisUnsafe()
       this.#writes++
       return Effect.ensuring(
-        Effect.ignore(this.#writer.write(encoded)),
+        this.#turn.withPermit(Effect.ignore(this.#writer.write(encoded))),
         Effect.sync(() => {
           // Others may wait still, but one that was taken shows that the peer reads.
           this.stuckSince = --this.#writes === 0 ? undefined : clock.currentTimeMillisUnsafe()

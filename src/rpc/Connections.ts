@@ -116,10 +116,12 @@ const make = Effect.gen(function* () {
 
   const serveUntilEnd = Effect.fnUntraced(function* (socket: Socket.Socket, { peer, authorization }: Origin) {
     const held = peers.get(peer) ?? 0
-    if (isClosing || connections.size >= limits.connectionsMax || held >= limits.connectionsPerPeerMax) {
-      if (!isClosing)
-        yield* refusals.log(peer, `too many connections (${held} of this peer, ${connections.size} of all)`)
-      return
+    // A socket is only ever closed by the end of its reader.
+    const { pull } = yield* socket.reader
+    if (isClosing) return
+    if (connections.size >= limits.connectionsMax || held >= limits.connectionsPerPeerMax) {
+      const counts = `${held} of this peer, ${connections.size} of all`
+      return yield* refusals.log(peer, `too many connections (${counts})`)
     }
     const id = nextId++
     const connection = new Connection({
@@ -142,7 +144,6 @@ const make = Effect.gen(function* () {
         return Queue.offer(disconnects, id)
       })
     )
-    const { pull } = yield* socket.reader
     for (;;) {
       for (const data of yield* pull) if (!(yield* process(connection, data))) return
     }

@@ -100,6 +100,7 @@ export const LedgerRpc = RpcGroup.make(
       account: Account,
       from: optional(Schema.Number),
       to: optional(Schema.Number),
+      axis: optional(Schema.Literals(["recorded", "effective"])),
       ...PageAsked,
       ...Fresh
     },
