@@ -1,7 +1,9 @@
 /** What the package exports. */
 export * as ProjectionFibers from "./actors/ProjectionFibers.ts"
 export { type RebuildOptions, type RebuildReport, type RebuildStep, rebuild } from "./actors/Rebuild.ts"
+export type { CommittedEvent, SubscriptionAsked } from "./actors/Subscriptions.ts"
 export type { AsOf, PastState } from "./actors/TimeTravel.ts"
+export type { DatedTrialBalance } from "./actors/TrialBalance.ts"
 export { Command, type CommandContext, type CommandInput } from "./domain/Command.ts"
 export * from "./domain/Errors.ts"
 export { Event } from "./domain/Event.ts"
@@ -13,6 +15,7 @@ export { limitsFromEnvironment, type Services, servicesConfig } from "./infra/En
 export { defaultLimits, LedgerConfig, type LedgerLimits } from "./infra/LedgerConfig.ts"
 export { type Projection, prefixOf } from "./infra/Projection.ts"
 export type { Fresh, Page, PageAsked, StatementAsked } from "./infra/Queries.ts"
+export type { TimeAxis } from "./infra/ReadModel.ts"
 export { Ledger, type Past } from "./Ledger.ts"
 export * as LedgerNode from "./LedgerNode.ts"
 export {

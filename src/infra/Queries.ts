@@ -13,7 +13,7 @@ import { AccountId, type CommandId, type Instant, instantMax } from "../domain/I
 import { type Position, parseToken, printToken } from "../domain/Receipt.ts"
 import { Arrivals } from "./Arrivals.ts"
 import { LedgerConfig } from "./LedgerConfig.ts"
-import { type ContraBalance, ReadModel, type TrialLine } from "./ReadModel.ts"
+import { type ContraBalance, ReadModel, type TimeAxis, type TrialLine } from "./ReadModel.ts"
 import { ReadSideConfig } from "./ReadSideConfig.ts"
 import type { StoreUnavailable } from "./StoreValues.ts"
 
@@ -36,9 +36,10 @@ export interface Page<A> {
 }
 
 export interface StatementAsked extends PageAsked, Fresh {
-  /** Recorded at or after `from` and before `to`. */
+  /** Recorded (or, by `axis`, effective) at or after `from` and before `to`. */
   readonly from?: Instant | undefined
   readonly to?: Instant | undefined
+  readonly axis?: TimeAxis | undefined
 }
 
 /** From the `books` projection; the account's events `1 … account.version` are folded in (I8). */
@@ -105,7 +106,9 @@ const makeQueries = Effect.gen(function* () {
     const to = yield* Effect.fromResult(boundOf("to", asked.to))
     yield* awaitToken(asked.readToken)
     // One more than asked tells whether there is a next page.
-    const lines = yield* answered(readModel.lines({ account, after, limit: limit + 1, from, to, types }))
+    const lines = yield* answered(
+      readModel.lines({ account, after, limit: limit + 1, from, to, types, axis: asked.axis })
+    )
     if (lines.length === 0) yield* balance(account)
     return pageOf(lines, limit, (line) => String(line.version))
   })

@@ -76,14 +76,19 @@ export interface TrialLine {
   readonly total: bigint
 }
 
+/** Which of an event's two times is meant (design §4). */
+export type TimeAxis = "recorded" | "effective"
+
 export interface LinesAsked {
   readonly account: AccountId
   /** Lines above this version … */
   readonly after: Version
   readonly limit: number
-  /** … recorded at or after `from` and before `to`, of these types. */
+  /** … recorded (or, by `axis`, effective) at or after `from` and before `to`, of these types. */
   readonly from?: Instant | undefined
   readonly to?: Instant | undefined
+  /** Default `recorded`. */
+  readonly axis?: TimeAxis | undefined
   readonly types?: ReadonlyArray<EventType> | undefined
 }
 

@@ -82,10 +82,21 @@ export const makeReadModelMemory = Effect.gen(function* () {
           .toSorted((a, b) => (a.account.id < b.account.id ? -1 : 1))
           .slice(0, limit)
       ),
-    lines: ({ account, after, limit, from = 0, to = Number.POSITIVE_INFINITY, types }) =>
+    lines: ({
+      account,
+      after,
+      limit,
+      from = Number.NEGATIVE_INFINITY,
+      to = Number.POSITIVE_INFINITY,
+      types,
+      axis
+    }) =>
       Effect.sync(() =>
         (tables.lines.get(account) ?? [])
-          .filter((line) => line.version > after && line.recordedAt >= from && line.recordedAt < to)
+          .filter((line) => {
+            const at = axis === "effective" ? line.effectiveAt : line.recordedAt
+            return line.version > after && at >= from && at < to
+          })
           .filter((line) => types === undefined || types.includes(line.type))
           .slice(0, limit)
       ),

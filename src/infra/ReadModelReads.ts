@@ -21,10 +21,51 @@ const versions = `
 
 const lines = `
   SELECT ${lineColumns} FROM books_v1_statement_lines
-  WHERE account = $1 AND version > $2
-    AND ($4::timestamptz IS NULL OR recorded_at >= $4) AND ($5::timestamptz IS NULL OR recorded_at < $5)
-    AND ($6::text[] IS NULL OR type = ANY($6))
+  WHERE account = $1 AND version > $2 AND ($4::text[] IS NULL OR type = ANY($4))
   ORDER BY version LIMIT $3`
+
+/**
+ * The last version recorded before an instant, by halving: instants never go back along an account, so it costs
+ * some twenty look-ups of the primary key however long the account is, and no index on time at each write.
+ */
+const versionBefore = (instant: string) => `(
+  WITH RECURSIVE halves(low, high) AS (
+    SELECT 0::int8, coalesce((SELECT version FROM books_v1_balances WHERE account = $1), 0)
+    UNION ALL
+    SELECT CASE WHEN isBefore THEN middle ELSE low END, CASE WHEN isBefore THEN high ELSE middle - 1 END
+    FROM halves CROSS JOIN LATERAL (SELECT (low + high + 1) / 2 AS middle) AS m
+    CROSS JOIN LATERAL (
+      SELECT coalesce((
+        SELECT l.recorded_at < ${instant} FROM books_v1_statement_lines l
+        WHERE l.account = $1 AND l.version <= middle AND l.version > low ORDER BY l.version DESC LIMIT 1
+      ), true) AS isBefore
+    ) AS looked
+    WHERE low < high
+  ) SELECT low FROM halves WHERE low = high)`
+
+/** `$5` and `$6` are always given: the ends of time where nobody asked for less. */
+const recordedLines = `
+  SELECT ${lineColumns} FROM books_v1_statement_lines
+  WHERE account = $1 AND version > greatest($2, ${versionBefore("$5")}) AND version <= ${versionBefore("$6")}
+    AND ($4::text[] IS NULL OR type = ANY($4))
+  ORDER BY version LIMIT $3`
+
+/** What counts when it was recorded is found by halving; the rest has a small index of its own. */
+const effectiveLines = `
+  SELECT * FROM (
+    (SELECT ${lineColumns} FROM books_v1_statement_lines
+     WHERE account = $1 AND version > greatest($2, ${versionBefore("$5")}) AND version <= ${versionBefore("$6")}
+       AND effective_at = recorded_at AND ($4::text[] IS NULL OR type = ANY($4))
+     ORDER BY version LIMIT $3)
+    UNION ALL
+    (SELECT ${lineColumns} FROM books_v1_statement_lines
+     WHERE account = $1 AND version > $2 AND effective_at <> recorded_at
+       AND effective_at >= $5 AND effective_at < $6 AND ($4::text[] IS NULL OR type = ANY($4))
+     ORDER BY version LIMIT $3)
+  ) AS both_kinds ORDER BY version LIMIT $3`
+
+/** Outside of every instant of the ledger. */
+const [beginningOfTime, endOfTime] = [-62_135_596_800_000, 253_402_300_799_999]
 
 const contras = `
   SELECT contra, asset, sum(balance)::text FROM books_v1_contra GROUP BY contra, asset ORDER BY contra, asset`
@@ -82,18 +123,20 @@ export const makeBooksReads = (sql: PgClient): ReadModelReads => {
         ]),
         (rows) => rows.map(toHead)
       ),
-    lines: ({ account, after, limit, from, to, types }) =>
-      Effect.map(
-        query(lines, [
-          PgTypes.text(account),
-          int8(after),
-          int8(limit),
-          PgTypes.timestamptz(from ?? null),
-          PgTypes.timestamptz(to ?? null),
-          types === undefined ? null : textArray(types)
-        ]),
-        (rows) => rows.map(toLine)
-      ),
+    lines: ({ account, after, limit, from, to, types, axis }) => {
+      const asked = [
+        PgTypes.text(account),
+        int8(after),
+        int8(limit),
+        types === undefined ? null : textArray(types)
+      ]
+      const range = [PgTypes.timestamptz(from ?? beginningOfTime), PgTypes.timestamptz(to ?? endOfTime)]
+      const rows =
+        from === undefined && to === undefined
+          ? query(lines, asked)
+          : query(axis === "effective" ? effectiveLines : recordedLines, [...asked, ...range])
+      return Effect.map(rows, (found) => found.map(toLine))
+    },
     transfer: (id) =>
       Effect.map(
         query(`SELECT ${transferColumns} FROM books_v1_transfers WHERE id = $1`, [PgTypes.text(id)]),

@@ -165,6 +165,46 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
     )
 
     test(
+      "finds any range of either time, wherever it begins and ends, and by pages",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const bookkeeper = new Bookkeeper()
+        const start = bookkeeper.now
+        bookkeeper.commit(openAccount("a"), openAccount("b"))
+        for (let index = 0; index < 40; index++) {
+          // Every fourth counts for another day, before or after; some share an instant.
+          const shifted = index % 4 === 3 ? { effectiveAt: start + ((index * 17) % 60) - 5 } : {}
+          bookkeeper.commit({ ...deposit(index % 5 === 0 ? "b" : "a", 1n), ...shifted })
+          if (index % 3 === 0) bookkeeper.now--
+        }
+        const batch = batchOf(bookkeeper.log)
+        // A line may be missing: its event was skipped.
+        const left = batch.lines.filter((line) => line.account !== "a" || ![7, 8, 20].includes(line.version))
+        assert.isTrue(yield* readModel.apply({ ...batch, lines: left }))
+        const at = { recorded: "recordedAt", effective: "effectiveAt" } as const
+        for (const axis of ["recorded", "effective"] as const) {
+          for (let from = -2; from < 45; from += 3) {
+            for (const length of [0, 1, 4, 17, 100]) {
+              const range = { from: start + from, to: start + from + length }
+              const expected = left.filter(
+                (line) => line.account === "a" && line[at[axis]] >= range.from && line[at[axis]] < range.to
+              )
+              const asked = { account: a, after: 0, limit: 100, axis, ...range }
+              assert.deepStrictEqual(yield* readModel.lines(asked), expected, `${axis} ${from} ${length}`)
+              const rest = expected.filter((line) => line.version > 9).slice(0, 3)
+              assert.deepStrictEqual(yield* readModel.lines({ ...asked, after: 9, limit: 3 }), rest)
+            }
+          }
+          const openEnd = left.filter((line) => line.account === "a" && line[at[axis]] >= start + 10)
+          assert.deepStrictEqual(
+            yield* readModel.lines({ account: a, after: 0, limit: 100, axis, from: start + 10 }),
+            openEnd
+          )
+        }
+      })
+    )
+
+    test(
       "tells which positions are behind, and leaves parked accounts out",
       Effect.gen(function* () {
         const readModel = yield* ReadModel

@@ -2,7 +2,7 @@
 import { get } from "node:http"
 import { NodeSocket } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Logger, Redacted, References, Result } from "effect"
+import { Effect, Logger, Redacted, References, Result, Stream } from "effect"
 import { Socket } from "effect/socket"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { Ledger } from "../../src/Ledger.ts"
@@ -106,14 +106,19 @@ layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
           ["statement", shop.statement("other:a")],
           ["accounts", shop.accounts()],
           ["contras", shop.contraBalances],
-          ["trial balance", shop.trialBalance]
+          ["trial balance", shop.trialBalance],
+          ["trial balance at", shop.trialBalanceAt()],
+          ["everybody's events", Stream.runHead(shop.subscribe())],
+          ["others' events", Stream.runHead(shop.subscribe({ accountPrefix: "other:" }))],
+          ["events of a shorter prefix", Stream.runHead(shop.subscribe({ accountPrefix: "sho" }))]
         ]
         for (const [what, asked] of refused) assert.strictEqual(yield* outcome(asked), "Forbidden", what)
         const allowed: ReadonlyArray<readonly [string, Effect.Effect<unknown, { readonly _tag: string }>]> = [
           ["deposit", shop.dispatch(deposit("shop:a", 5n))],
           ["transfer", shop.dispatch(transfer("shop:a", "till:1", 1n))],
           ["journal", shop.dispatch(journal("shop:a", "shop:b"))],
-          ["history", shop.history("till:1")]
+          ["history", shop.history("till:1")],
+          ["its own events", Stream.runHead(shop.subscribe({ accountPrefix: "shop:a" }))]
         ]
         for (const [what, asked] of allowed) assert.strictEqual(yield* outcome(asked), "done", what)
         const mine = yield* shop.transfer(commandId, {

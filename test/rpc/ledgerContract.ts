@@ -1,6 +1,6 @@
 /** A way to a ledger enters, in process or over a wire; what host code may expect of any of them is tested. */
 import { assert, type Vitest } from "@effect/vitest"
-import { Effect, Option, Result, type Scope } from "effect"
+import { Effect, Option, Result, type Scope, Stream } from "effect"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import type { Ledger } from "../../src/Ledger.ts"
 import { deposit, open, transfer } from "../support/ledgerWorld.ts"
@@ -204,6 +204,15 @@ export const ledgerContract = <R>(
       assert.strictEqual(contra?.contra, "external:bank")
       for (const line of yield* ledger.trialBalance)
         assert.strictEqual(line.accounts + line.contras, line.total)
+      for (const line of (yield* ledger.trialBalanceAt()).lines) assert.strictEqual(line.total, 0n)
+      const events = yield* Stream.runCollect(Stream.take(ledger.subscribe({ accountPrefix: id("a") }), 2))
+      assert.deepStrictEqual(
+        events.map(({ version, event }) => [version, event?._tag]),
+        [
+          [1, "AccountOpened"],
+          [2, "Deposited"]
+        ]
+      )
       assert.isAbove((yield* ledger.stats).committed, 0)
     })
   )
