@@ -1,0 +1,317 @@
+/** Three nodes, each a process, over one PostgreSQL: who owns what, and what becomes of commands when nodes come and go. */
+import { assert, describe, layer } from "@effect/vitest"
+import { Clock, Context, Effect, Fiber, Layer, Redacted } from "effect"
+import { inject } from "vitest"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
+import { freshDatabase, freshEventStore } from "../support/databases.ts"
+import { type Attempt, faultsOf, logOf } from "../support/invariants.ts"
+import { tally } from "../support/ledgerWorld.ts"
+import type { MemberOptions, StormResult } from "../support/memberMain.ts"
+import { eventually, type Member, startMember } from "../support/members.ts"
+
+/** Locks go over soon, so that the tests need not wait for long. */
+const cluster = { lockExpirationMs: 3_000, lockRefreshMs: 900, pingMs: 800, healthCheckMs: 500 }
+
+class World extends Context.Service<
+  World,
+  {
+    readonly members: ReadonlyArray<Member>
+    readonly start: (name: string) => ReturnType<typeof startMember>
+    readonly eventStoreUrl: string
+    readonly attempts: Array<Attempt>
+  }
+>()("chronicle/test/ClusterWorld") {
+  static readonly layer = Layer.effect(
+    World,
+    Effect.gen(function* () {
+      const eventStoreUrl = yield* freshEventStore(inject("postgresUrl"))
+      const locksUrl = yield* freshDatabase(inject("postgresUrl"))
+      const options: Omit<MemberOptions, "port" | "name"> = { eventStoreUrl, locksUrl, cluster }
+      const start = (name: string) => startMember({ ...options, name })
+      const members = yield* Effect.forEach(["node-0", "node-1", "node-2"], start, {
+        concurrency: "unbounded"
+      })
+      return { members, start, eventStoreUrl, attempts: [] }
+    })
+  )
+}
+
+const accounts = Array.from({ length: 60 }, (_, index) => `s${index}`)
+
+const send = (member: Member, ...commands: ReadonlyArray<Readonly<Record<string, unknown>>>) =>
+  Effect.gen(function* () {
+    const { attempts } = yield* World
+    const answered = yield* member.ask<ReadonlyArray<Attempt>>({ _tag: "Send", commands })
+    attempts.push(...answered)
+    return answered
+  })
+
+const outcome = ({ answer }: Attempt): string =>
+  typeof answer === "string" ? answer : answer.replayed ? "Replayed" : "Accepted"
+
+const deposit = (account: string, commandId: string) => ({ _tag: "Deposit", account, amount: "1", commandId })
+const transfer = (from: string, to: string, amount: string, commandId: string) => ({
+  _tag: "Transfer",
+  from,
+  to,
+  amount,
+  commandId
+})
+
+const owners = (members: ReadonlyArray<Member>, account: string) =>
+  Effect.filter(members, (member) => member.ask<boolean>({ _tag: "Owns", account }))
+
+/** Every account has exactly one owner. */
+const settled = (members: ReadonlyArray<Member>) =>
+  eventually(
+    "each account has one owner",
+    20,
+    Effect.map(
+      Effect.forEach(accounts, (account) => owners(members, account)),
+      (all) => all.every((some) => some.length === 1)
+    )
+  )
+
+const invariantsHold = Effect.gen(function* () {
+  const { eventStoreUrl, attempts } = yield* World
+  const log = yield* Effect.flatMap(EventStore, logOf).pipe(
+    Effect.provide(EventStore.layer),
+    Effect.provide(EventStoreClient.layer(Redacted.make(eventStoreUrl)))
+  )
+  assert.deepStrictEqual(faultsOf(log, attempts).slice(0, 10), [])
+})
+
+/** The longest time in which nobody was served, while `meanwhile` happens: deposits on `account`, one after another. */
+const longestGap = Effect.fnUntraced(function* (
+  by: Member,
+  account: string,
+  id: string,
+  meanwhile: Effect.Effect<void>
+) {
+  const { attempts } = yield* World
+  let isOver = false
+  let nth = 0
+  const serve = Effect.gen(function* () {
+    let served = yield* Clock.currentTimeMillis
+    let longest = 0
+    for (;;) {
+      const wasOver = isOver
+      const [answered] = yield* send(by, deposit(account, `${id}-${nth}`))
+      const now = yield* Clock.currentTimeMillis
+      // What was refused, or is unknown, is sent again with the same id.
+      if (answered !== undefined && typeof answered.answer !== "string") {
+        nth++
+        longest = Math.max(longest, now - served)
+        served = now
+        if (wasOver) return longest
+      }
+    }
+  })
+  const serving = yield* Effect.forkChild(serve)
+  yield* eventually(
+    "the first is served",
+    10,
+    Effect.sync(() => nth > 3)
+  )
+  yield* meanwhile
+  isOver = true
+  const gap = yield* Fiber.join(serving)
+  assert.isAbove(attempts.length, 3)
+  return gap
+})
+
+const report = (what: string, ms: number) =>
+  Effect.sync(() => console.info(`${what}: ${ms} ms without service`))
+
+describe("three nodes", () => {
+  layer(World.layer, { timeout: 60_000, excludeTestServices: true })("over one PostgreSQL", (it) => {
+    it.effect("own each account once, and take commands for any of them from anywhere", () =>
+      Effect.gen(function* () {
+        const { members } = yield* World
+        yield* settled(members)
+        for (const [index, account] of accounts.entries()) {
+          const member = members[index % 3]
+          if (member === undefined) return
+          const answered = yield* send(
+            member,
+            { _tag: "OpenAccount", account, asset: "USD/2", owner: "Ada", commandId: `open-${account}` },
+            { _tag: "Deposit", account, amount: "1000", commandId: `fund-${account}` }
+          )
+          assert.deepStrictEqual(answered.map(outcome), ["Accepted", "Accepted"])
+        }
+        const counts = yield* Effect.forEach(members, (member) =>
+          Effect.map(
+            Effect.filter(accounts, (account) => member.ask<boolean>({ _tag: "Owns", account })),
+            (owned) => owned.length
+          )
+        )
+        assert.strictEqual(counts[0] === undefined ? 0 : counts.reduce((sum, count) => sum + count), 60)
+        for (const count of counts) assert.isAbove(count, 5)
+        const heads = yield* Effect.forEach(members, (member) => member.ask({ _tag: "Head", account: "s7" }))
+        assert.deepStrictEqual(heads, [
+          { version: 2, balance: "1000" },
+          { version: 2, balance: "1000" },
+          { version: 2, balance: "1000" }
+        ])
+      })
+    )
+
+    it.effect(
+      "transfer between accounts of two nodes: accepted, refused, and replayed from any of them",
+      () =>
+        Effect.gen(function* () {
+          const { members } = yield* World
+          const [first, second, third] = members
+          if (first === undefined || second === undefined || third === undefined) return
+          const [from] = yield* Effect.filter(accounts, (account) =>
+            first.ask<boolean>({ _tag: "Owns", account })
+          )
+          const [to] = yield* Effect.filter(accounts, (account) =>
+            second.ask<boolean>({ _tag: "Owns", account })
+          )
+          if (from === undefined || to === undefined) return assert.fail("each owns some")
+          const all = (command: Readonly<Record<string, unknown>>) =>
+            Effect.forEach(members, (member) =>
+              Effect.map(send(member, command), ([one]) => one && outcome(one))
+            )
+          assert.deepStrictEqual(yield* all(transfer(from, to, "10", "t-1")), [
+            "Accepted",
+            "Replayed",
+            "Replayed"
+          ])
+          assert.deepStrictEqual(yield* all(transfer(to, from, "5000", "t-2")), [
+            "InsufficientFunds",
+            "InsufficientFunds",
+            "InsufficientFunds"
+          ])
+          assert.deepStrictEqual(yield* all(transfer(from, to, "11", "t-1")), [
+            "CommandIdReused",
+            "CommandIdReused",
+            "CommandIdReused"
+          ])
+          assert.deepStrictEqual(yield* third.ask({ _tag: "Head", account: to }), {
+            version: 3,
+            balance: "1010"
+          })
+        })
+    )
+
+    it.effect("carry a storm of opposite transfers in rings of five to its end, and everyone is served", () =>
+      Effect.gen(function* () {
+        const { members, attempts } = yield* World
+        const storms = yield* Effect.forEach(
+          members,
+          (member, seed) =>
+            member.ask<StormResult>({
+              _tag: "Storm",
+              storm: { prefix: "s", accounts: 30, shape: "rings", seconds: 3, concurrency: 12, seed }
+            }),
+          { concurrency: "unbounded" }
+        )
+        for (const storm of storms) attempts.push(...storm.attempts)
+        const counts = tally(storms.flatMap((storm) => storm.attempts.map(outcome)))
+        assert.isAbove(counts.Accepted ?? 0, 100)
+        assert.deepStrictEqual(
+          Object.keys(counts).filter((tag) => tag !== "Accepted" && tag !== "InsufficientFunds"),
+          []
+        )
+        const stats = yield* Effect.forEach(members, (member) =>
+          member.ask<{ conflicts: number; borrowed: number }>({ _tag: "Stats" })
+        )
+        for (const { conflicts, borrowed } of stats) assert.deepStrictEqual([conflicts, borrowed], [0, 0])
+        yield* invariantsHold
+      })
+    )
+
+    it.effect("serve on while one joins, and again while it leaves", () =>
+      Effect.gen(function* () {
+        const { members, start } = yield* World
+        const [first] = members
+        if (first === undefined) return
+        const joined = yield* start("node-3")
+        const all = [...members, joined]
+        yield* eventually(
+          "the new one owns something",
+          20,
+          Effect.map(
+            Effect.filter(accounts, (account) => joined.ask<boolean>({ _tag: "Owns", account })),
+            (owned) => owned.length > 5
+          )
+        )
+        yield* settled(all)
+        const [theirs] = yield* Effect.filter(accounts, (account) =>
+          joined.ask<boolean>({ _tag: "Owns", account })
+        )
+        if (theirs === undefined) return assert.fail("it owns some")
+        const gap = yield* longestGap(
+          first,
+          theirs,
+          "drain",
+          Effect.andThen(joined.signal("SIGTERM"), joined.ended)
+        )
+        yield* report("SIGTERM", gap)
+        assert.isBelow(gap, 5_000)
+        yield* settled(members)
+        yield* invariantsHold
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("let nobody who was frozen until its accounts had gone do harm when it wakes", () =>
+      Effect.gen(function* () {
+        const { members } = yield* World
+        const [first, second, third] = members
+        if (first === undefined || second === undefined || third === undefined) return
+        const [theirs] = yield* Effect.filter(accounts, (account) =>
+          third.ask<boolean>({ _tag: "Owns", account })
+        )
+        if (theirs === undefined) return assert.fail("it owns some")
+        const takenOver = eventually(
+          "another owns the account",
+          20,
+          Effect.map(owners([first, second], theirs), (some) => some.length === 1)
+        )
+        const gap = yield* longestGap(
+          first,
+          theirs,
+          "freeze",
+          Effect.andThen(third.signal("SIGSTOP"), takenOver)
+        )
+        yield* report("SIGSTOP", gap)
+        assert.isBelow(gap, 15_000)
+        // It wakes, and in the same moment is asked for what it believed to own, as the new owner is.
+        yield* third.signal("SIGCONT")
+        const both = yield* Effect.forEach(
+          Array.from({ length: 40 }),
+          (_, index) => send(index % 2 === 0 ? third : first, deposit(theirs, `awake-${index}`)),
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(tally(both.flat().map(outcome)), { Accepted: 40 })
+        yield* settled(members)
+        yield* invariantsHold
+      })
+    )
+
+    it.effect("take over what a killed one owned", () =>
+      Effect.gen(function* () {
+        const { members } = yield* World
+        const [first, second, third] = members
+        if (first === undefined || second === undefined || third === undefined) return
+        const [theirs] = yield* Effect.filter(accounts, (account) =>
+          third.ask<boolean>({ _tag: "Owns", account })
+        )
+        if (theirs === undefined) return assert.fail("it owns some")
+        const gap = yield* longestGap(
+          first,
+          theirs,
+          "kill",
+          Effect.andThen(third.signal("SIGKILL"), third.ended)
+        )
+        yield* report("SIGKILL", gap)
+        assert.isBelow(gap, 15_000)
+        yield* settled([first, second])
+        yield* invariantsHold
+      })
+    )
+  })
+})
