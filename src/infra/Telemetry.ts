@@ -10,7 +10,7 @@ export const logFormat = Config.Literals(["text", "json"], "CHRONICLE_LOG_FORMAT
 )
 
 /** As `Logger.formatJson`, and with the trace and the span that the line belongs to, where there are any. */
-export const jsonLogger = Logger.make<unknown, string>((options) => {
+const jsonLogger = Logger.make<unknown, string>((options) => {
   const { span } = options.fiber.cache
   const trace =
     span !== undefined && isTraced(options.fiber) ? { traceId: span.traceId, spanId: span.spanId } : {}
@@ -49,7 +49,7 @@ export const sampling =
 const Ratio = Schema.Number.check(Schema.isBetween({ minimum: 0, maximum: 1 }))
 
 /** The URL of an OpenTelemetry collector (OTLP over HTTP, `http://collector:4318`); no tracing without it. */
-export const otlpConfig = Config.all({
+const otlpConfig = Config.all({
   url: Config.option(Config.URL("CHRONICLE_OTLP_URL")),
   ratio: Config.schema(Ratio, "CHRONICLE_TRACES_RATIO").pipe(Config.withDefault(1))
 })

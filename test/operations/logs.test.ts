@@ -1,0 +1,94 @@
+/** What a node logs enters; lines of JSON with the trace they belong to, and without secrets, leave. */
+import { assert, describe, it } from "@effect/vitest"
+import { Console, Effect, Layer, Redacted, Tracer } from "effect"
+import { layerJsonLogs } from "../../src/infra/Telemetry.ts"
+import { run } from "../support/chronicle.ts"
+
+/** What an effect logs, line by line. */
+const linesOf = Effect.fnUntraced(function* (logs: Effect.Effect<void>) {
+  const lines: Array<string> = []
+  const console: Console.Console = {
+    ...(yield* Console.Console),
+    log: () => assert.fail("stdout belongs to answers"),
+    error: (line: unknown) => void lines.push(String(line))
+  }
+  yield* logs.pipe(Effect.provide(layerJsonLogs), Effect.provideService(Console.Console, console))
+  return lines.map((line): Record<string, unknown> => JSON.parse(line))
+})
+
+const otherTracer = Layer.succeed(
+  Tracer.Tracer,
+  Tracer.make({ span: (options) => new Tracer.NativeSpan(options) })
+)
+
+describe("logs as JSON", () => {
+  it.effect("are one object a line on stderr, with what they are about as fields", () =>
+    Effect.gen(function* () {
+      const [line, ...more] = yield* linesOf(
+        Effect.logWarning("split\nbrain", ["alice"]).pipe(Effect.annotateLogs({ commandIds: ["order-1"] }))
+      )
+      assert.deepEqual(more, [])
+      assert.strictEqual(line?.level, "WARN")
+      assert.deepEqual(line?.message, ["split\nbrain", ["alice"]])
+      assert.deepEqual(line?.annotations, { commandIds: ["order-1"] })
+      assert.match(String(line?.timestamp), /^\d{4}-\d\d-\d\dT[\d:.]+Z$/)
+      assert.notProperty(line, "traceId")
+    })
+  )
+
+  it.effect("name the trace and the span they were written under, where somebody traces", () =>
+    Effect.gen(function* () {
+      const [line] = yield* linesOf(
+        Effect.useSpan("work", (span) =>
+          Effect.withParentSpan(Effect.logInfo(span.traceId, span.spanId), span)
+        ).pipe(Effect.provide(otherTracer))
+      )
+      assert.deepEqual([line?.traceId, line?.spanId], line?.message)
+    })
+  )
+
+  it.effect("never hold a secret", () =>
+    Effect.gen(function* () {
+      const url = Redacted.make("postgresql://root:hunter2@host/ledger")
+      const lines = yield* linesOf(Effect.logError("no connection", { url }, url))
+      assert.notInclude(JSON.stringify(lines), "hunter2")
+      assert.include(JSON.stringify(lines), "redacted")
+    })
+  )
+})
+
+describe("the command line", () => {
+  it.live(
+    "writes nothing but JSON to stderr where CHRONICLE_LOG_FORMAT=json, the reason of its end included",
+    () =>
+      Effect.gen(function* () {
+        const nowhere = "postgresql://nobody:hunter2@127.0.0.1:1/nothing"
+        const { code, stderr, stdout } = yield* run(["serve"], {
+          env: {
+            CHRONICLE_LOG_FORMAT: "json",
+            CHRONICLE_EVENT_STORE_URL: nowhere,
+            CHRONICLE_READ_MODEL_URL: nowhere,
+            CHRONICLE_NATS_URL: "nats://127.0.0.1:1"
+          }
+        })
+        assert.strictEqual(code, 1)
+        assert.strictEqual(stdout, "")
+        const lines = stderr
+          .trimEnd()
+          .split("\n")
+          .map((line): Record<string, unknown> => JSON.parse(line))
+        assert.match(String(lines[0]?.message), /^node node-1: event store postgresql:\/\/127\.0\.0\.1:1/)
+        assert.strictEqual(lines.at(-1)?.level, "FATAL")
+        assert.notInclude(stderr, "hunter2")
+      }),
+    60_000
+  )
+
+  it.live("refuses a format that it does not know, by the variable's name", () =>
+    Effect.gen(function* () {
+      const { code, stderr } = yield* run(["migrate"], { env: { CHRONICLE_LOG_FORMAT: "xml" } })
+      assert.strictEqual(code, 2)
+      assert.include(stderr, "CHRONICLE_LOG_FORMAT")
+    })
+  )
+})
