@@ -192,6 +192,8 @@ const make = Effect.fnUntraced(function* (node: string) {
     openSince: (account) => underWay.openSince(account),
     stats: () => ({
       ...pipeline.stats,
+      // What the last commit met is old once nothing waits: a node that nobody asks would never be ready again.
+      trouble: writers.trouble() ?? (underWay.size === 0 ? undefined : pipeline.stats.trouble),
       inFlight: underWay.size + reception.away(),
       residents: turns.residents.size()
     }),

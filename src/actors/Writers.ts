@@ -17,6 +17,8 @@ export interface Writers {
   readonly retire: (writerId: WriterId) => void
   /** Why commands must be refused now, or `undefined`: the clock is off, or was never compared. */
   readonly refusal: () => string | undefined
+  /** The same, or why the store did not take the last life sign: known also while nobody sends a command. */
+  readonly trouble: () => string | undefined
   /** How far the clock was off at the last heartbeat, in milliseconds; 0 within the time that the asking took. */
   readonly skewMs: () => number
 }
@@ -33,6 +35,7 @@ export const makeWriters = Effect.fnUntraced(function* (node: string, openSince:
   const live = new Set<WriterId>()
   const closedNow = (now: Instant): Instant => Math.min(openSince() ?? now, now) - 1
   let skewMs = 0
+  let silence: string | undefined
   let refusal: string | undefined = "the clock was not compared with the store's yet"
 
   /** Raises the clock over everything that may have been answered, and compares it with the store's. */
@@ -42,6 +45,7 @@ export const makeWriters = Effect.fnUntraced(function* (node: string, openSince:
     const sentAt = wall.currentTimeMillisUnsafe()
     const storeNow = yield* store.heartbeat(writers.map((writerId) => ({ writerId, closedAt })))
     const answeredAt = wall.currentTimeMillisUnsafe()
+    silence = undefined
     // The store read its clock somewhere between; only what lies outside counts as skew.
     const skew = Math.max(sentAt - storeNow, storeNow - answeredAt, 0)
     skewMs = skew
@@ -83,7 +87,10 @@ export const makeWriters = Effect.fnUntraced(function* (node: string, openSince:
   // An earlier life of this node, or another, may have run with a clock ahead of ours.
   clock.raiseUnsafe(yield* store.lastRecordedAt)
   yield* Effect.suspend(() => beat([...live])).pipe(
-    Effect.catch((error) => Effect.logWarning("no heartbeat", error.message)),
+    Effect.catch((error) => {
+      silence = error.reason
+      return Effect.logWarning("no heartbeat", error.message)
+    }),
     Effect.delay(limits.heartbeatMs),
     Effect.forever,
     Effect.forkScoped
@@ -95,6 +102,7 @@ export const makeWriters = Effect.fnUntraced(function* (node: string, openSince:
       live.delete(writerId)
     },
     refusal: () => refusal,
+    trouble: () => refusal ?? silence,
     skewMs: () => skewMs
   } satisfies Writers
 })

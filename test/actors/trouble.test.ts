@@ -1,0 +1,47 @@
+/** Whether a node takes commands, as health tells it: also while it is asked for nothing. */
+import { assert, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { defaultLimits } from "../../src/infra/LedgerConfig.ts"
+import { FaultyStore, type Method } from "../support/faultyStore.ts"
+import { deposit, memoryStores, open, quiet, startNode } from "../support/ledgerWorld.ts"
+
+const start = Effect.gen(function* () {
+  const faulty = FaultyStore.over(yield* EventStore)
+  const node = yield* startNode("node", { store: faulty.store })
+  yield* node.send(open("a"))
+  const fail = (failing?: Method) => {
+    faulty.script = ({ method }) =>
+      method !== failing ? undefined : method === "commit" ? "notWritten" : "unavailable"
+  }
+  return { node, fail, trouble: () => node.dispatcher.stats().trouble }
+})
+
+it.effect("an outage is over when the store answers again, though nobody sends a command", () =>
+  Effect.gen(function* () {
+    const { node, fail, trouble } = yield* start
+    fail("commit")
+    const refused = yield* Effect.forkChild(Effect.flip(node.send(deposit("a", 1n))))
+    yield* TestClock.adjust(defaultLimits.commandDeadlineMs / 2)
+    assert.strictEqual(trouble(), "a fault of the test")
+    yield* TestClock.adjust(defaultLimits.commandDeadlineMs)
+    assert.strictEqual((yield* Fiber.join(refused))._tag, "Unavailable")
+    fail()
+    yield* TestClock.adjust(2 * defaultLimits.heartbeatMs)
+    assert.isUndefined(trouble())
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect("an outage is seen while nobody sends a command", () =>
+  Effect.gen(function* () {
+    const { fail, trouble } = yield* start
+    assert.isUndefined(trouble())
+    fail("heartbeat")
+    yield* TestClock.adjust(2 * defaultLimits.heartbeatMs)
+    assert.strictEqual(trouble(), "a fault of the test")
+    fail()
+    yield* TestClock.adjust(2 * defaultLimits.heartbeatMs)
+    assert.isUndefined(trouble())
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
