@@ -6,7 +6,7 @@ import { isLinked } from "../domain/HashChain.ts"
 import type { AccountId, CommandId, Instant, Version } from "../domain/Ids.ts"
 import { decodeStored } from "../domain/StoredEvent.ts"
 import { EventStore } from "../infra/EventStore.ts"
-import { limitOf } from "../infra/Queries.ts"
+import { limitOf } from "../infra/Pages.ts"
 
 /** Most events of one page. */
 export const historyPageMax = 1_000

@@ -1,5 +1,5 @@
 /** Questions about balances and statements enter; pages of the read model leave, at least as new as a read token. */
-import { Context, Effect, Layer, Option, Result, Schema } from "effect"
+import { Context, Effect, Layer, Option } from "effect"
 import type { OpenedHead, StatementLine, TransferRow } from "../domain/Books.ts"
 import {
   AccountNotFound,
@@ -9,30 +9,20 @@ import {
   Unavailable
 } from "../domain/Errors.ts"
 import type { EventType } from "../domain/Event.ts"
-import { AccountId, type CommandId, type Instant, instantMax } from "../domain/Ids.ts"
+import type { AccountId, CommandId, Instant } from "../domain/Ids.ts"
 import { type Position, parseToken, printToken } from "../domain/Receipt.ts"
 import { Arrivals } from "./Arrivals.ts"
 import { LedgerConfig } from "./LedgerConfig.ts"
+import { accountOf, boundOf, limitOf, type Page, type PageAsked, pageOf, versionOf } from "./Pages.ts"
 import { type ContraBalance, ReadModel, type TimeAxis, type TrialLine } from "./ReadModel.ts"
 import { ReadSideConfig } from "./ReadSideConfig.ts"
 import type { StoreUnavailable } from "./StoreValues.ts"
 
+export type { Page, PageAsked } from "./Pages.ts"
+
 export interface Fresh {
   /** From a receipt: the answer holds at least that write, or the query fails with `NotYetVisible`. */
   readonly readToken?: string | undefined
-}
-
-export interface PageAsked {
-  /** `next` of the page before. */
-  readonly cursor?: string | undefined
-  /** Default 100; at most `pageMax` rows are answered whatever is asked. */
-  readonly limit?: number | undefined
-}
-
-export interface Page<A> {
-  readonly rows: ReadonlyArray<A>
-  /** Where the next page begins; undefined at the end as it is now. */
-  readonly next: string | undefined
 }
 
 export interface StatementAsked extends PageAsked, Fresh {
@@ -73,7 +63,6 @@ export class Queries extends Context.Service<
   )
 }
 
-const rowsDefault = 100
 /** Longer than any token of a journal with the most legs. */
 const tokenMax = 10_000
 const transferTypes: ReadonlyArray<EventType> = ["TransferSent", "TransferReceived"]
@@ -180,43 +169,3 @@ const unavailable = (error: StoreUnavailable): Unavailable =>
 
 const answered = <A>(self: Effect.Effect<A, StoreUnavailable>): Effect.Effect<A, Unavailable> =>
   Effect.mapError(self, unavailable)
-
-const versionOf = (cursor: string): Result.Result<number, InvalidCommand> =>
-  /^\d{1,15}$/.test(cursor)
-    ? Result.succeed(Number(cursor))
-    : Result.fail(InvalidCommand.at("cursor", `"${cursor.slice(0, 40)}" is no cursor of this query`))
-
-const isAccountId = Schema.is(AccountId)
-
-const accountOf = (cursor: string): Result.Result<string, InvalidCommand> =>
-  isAccountId(cursor)
-    ? Result.succeed(cursor)
-    : Result.fail(InvalidCommand.at("cursor", `"${cursor.slice(0, 40)}" is no cursor of this query`))
-
-/** Any whole milliseconds; what lies beyond all instants is as far as the furthest of them. */
-const boundOf = (
-  path: string,
-  bound: number | undefined
-): Result.Result<Instant | undefined, InvalidCommand> => {
-  if (bound === undefined) return Result.succeed(undefined)
-  return Number.isInteger(bound)
-    ? Result.succeed(Math.min(Math.max(bound, 0), instantMax))
-    : Result.fail(InvalidCommand.at(path, "must be epoch milliseconds, a whole number"))
-}
-
-export const limitOf = (
-  { limit }: PageAsked,
-  max: number,
-  otherwise = rowsDefault
-): Result.Result<number, InvalidCommand> => {
-  if (limit === undefined) return Result.succeed(Math.min(otherwise, max))
-  return Number.isInteger(limit) && limit >= 1
-    ? Result.succeed(Math.min(limit, max))
-    : Result.fail(InvalidCommand.at("limit", "must be a whole number of 1 or more"))
-}
-
-const pageOf = <A>(found: ReadonlyArray<A>, limit: number, cursorOf: (row: A) => string): Page<A> => {
-  const rows = found.slice(0, limit)
-  const last = rows.at(-1)
-  return { rows, next: found.length > limit && last !== undefined ? cursorOf(last) : undefined }
-}
