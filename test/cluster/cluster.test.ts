@@ -2,6 +2,9 @@
 import { assert, describe, layer } from "@effect/vitest"
 import { Clock, Context, Effect, Fiber, Layer, Redacted } from "effect"
 import { inject } from "vitest"
+import { clusterStatus } from "../../src/actors/ClusterStatus.ts"
+import { ClusterConfig, defaultClusterLimits } from "../../src/infra/ClusterConfig.ts"
+import * as ClusterRunner from "../../src/infra/ClusterRunner.ts"
 import { EventStore } from "../../src/infra/EventStore.ts"
 import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
 import { freshDatabase, freshEventStore } from "../support/databases.ts"
@@ -19,6 +22,7 @@ class World extends Context.Service<
     readonly members: ReadonlyArray<Member>
     readonly start: (name: string) => ReturnType<typeof startMember>
     readonly eventStoreUrl: string
+    readonly locksUrl: string
     readonly attempts: Array<Attempt>
   }
 >()("chronicle/test/ClusterWorld") {
@@ -32,7 +36,7 @@ class World extends Context.Service<
       const members = yield* Effect.forEach(["node-0", "node-1", "node-2"], start, {
         concurrency: "unbounded"
       })
-      return { members, start, eventStoreUrl, attempts: [] }
+      return { members, start, eventStoreUrl, locksUrl, attempts: [] }
     })
   )
 }
@@ -154,6 +158,28 @@ describe("three nodes", () => {
           { version: 2, balance: "1000" },
           { version: 2, balance: "1000" }
         ])
+      })
+    )
+
+    it.effect("tell a stranger who they are, and which shards each owns", () =>
+      Effect.gen(function* () {
+        const { locksUrl } = yield* World
+        const status = yield* clusterStatus(5_000).pipe(
+          Effect.provide(ClusterRunner.layerClient(Redacted.make(locksUrl))),
+          Effect.provideService(ClusterConfig, { ...defaultClusterLimits, ...cluster }),
+          Effect.scoped
+        )
+        assert.deepStrictEqual(status.unowned, [])
+        assert.deepStrictEqual(
+          status.nodes.map(({ node }) => node),
+          ["node-0", "node-1", "node-2"]
+        )
+        const shards = status.nodes.flatMap((node) => node.shards)
+        assert.deepStrictEqual([shards.length, new Set(shards).size], [status.shards, status.shards])
+        assert.strictEqual(
+          status.nodes.reduce((sum, { committed }) => sum + committed, 0),
+          120
+        )
       })
     )
 
