@@ -106,8 +106,9 @@ const make = Effect.gen(function* () {
   const subscriptions = yield* Subscriptions
   const random = yield* SecureRandom.SecureRandom
 
-  const identified = (input: CommandInput): Effect.Effect<Command, InvalidCommand> =>
-    input.commandId === undefined
+  // A host without types may pass nothing at all, which lacks an id too.
+  const identified = (input: CommandInput | undefined): Effect.Effect<Command, InvalidCommand> =>
+    input?.commandId === undefined
       ? Effect.flatMap(random.uuidV7({}), (made) =>
           Effect.fromResult(fromHost({ ...input, commandId: made }))
         )

@@ -1,6 +1,6 @@
 /** The ledger of hosts without Effect, in memory: what its promises do at the end. */
 import { assert, it } from "vitest"
-import { LedgerNode, openLayer } from "../src/index.ts"
+import { type CommandInput, LedgerNode, openLayer } from "../src/index.ts"
 
 const outcomeOf = (answer: Promise<unknown>): Promise<string> =>
   answer.then(
@@ -21,4 +21,17 @@ it("closing answers every call under way, and refuses what comes after", async (
   assert.deepStrictEqual(new Set(await Promise.all([...deposits, asked])), new Set(["answered"]))
   assert.strictEqual(await late, "Unavailable")
   assert.strictEqual(await outcomeOf(ledger.balance("a")), "Unavailable")
+})
+
+it("a command that is none at all is refused like any other invalid one", async () => {
+  const ledger = await openLayer(LedgerNode.layerMemory)
+  const nothing: CommandInput = JSON.parse("null")
+  assert.strictEqual(await outcomeOf(ledger.dispatch(nothing)), "InvalidCommand")
+  const [first, second] = await ledger.dispatchMany([
+    nothing,
+    { _tag: "OpenAccount", account: "a", asset: "USD/2", owner: "Ada" }
+  ])
+  assert.strictEqual(first?.ok === false && first.error._tag, "InvalidCommand")
+  assert.isTrue(second?.ok)
+  await ledger.close()
 })
