@@ -10,7 +10,7 @@ import { describe } from "vitest"
 import { parse } from "yaml"
 import packageJson from "../package.json" with { type: "json" }
 import { findNatsServer } from "../src/infra/dev/Programs.ts"
-import { servicesConfig } from "../src/infra/Environment.ts"
+import { clusterConfig, servicesConfig } from "../src/infra/Environment.ts"
 
 const root = join(import.meta.dirname, "..")
 const read = (file: string) => readFileSync(join(root, file), "utf8")
@@ -49,7 +49,7 @@ const service = (name: string): typeof Service.Type => services[name] ?? expect.
 const named = (prefix: string) =>
   Object.keys(services).filter((name) => new RegExp(`^${prefix}-\\d$`).test(name))
 const dockerfile = read("Dockerfile")
-const environment = service("ledger").environment ?? {}
+const environment = service("ledger-1").environment ?? {}
 const config = Effect.runSync(servicesConfig.parse(ConfigProvider.fromUnknown(environment)))
 
 describe("docker-compose.yml", () => {
@@ -128,19 +128,37 @@ describe("docker-compose.yml", () => {
       "service_completed_successfully"
     )
     expect(service("migrate").command).toEqual(["migrate"])
-    expect(service("migrate").environment).toEqual(environment)
+    for (const [name, value] of Object.entries(service("migrate").environment ?? {}))
+      expect(environment[name], name).toBe(value)
   })
 
   it("starts the ledger after the migration, when every service is healthy", () => {
-    const conditions = service("ledger").depends_on ?? {}
-    expect(conditions.migrate?.condition).toBe("service_completed_successfully")
-    for (const name of [...named("cockroach"), ...named("nats"), "postgres"]) {
-      expect(conditions[name]?.condition).toBe("service_healthy")
+    for (const node of named("ledger")) {
+      const conditions = service(node).depends_on ?? {}
+      expect(conditions.migrate?.condition).toBe("service_completed_successfully")
+      for (const name of [...named("cockroach"), ...named("nats"), "postgres"]) {
+        expect(conditions[name]?.condition).toBe("service_healthy")
+      }
     }
   })
 
+  it("has three ledger nodes, each with a name of its own and an address that the others reach", () => {
+    const nodes = named("ledger")
+    expect(nodes.length).toBe(3)
+    const names = nodes.map((node) => {
+      const provider = ConfigProvider.fromUnknown(service(node).environment ?? {})
+      const cluster = Effect.runSync(clusterConfig.parse(provider))
+      expect(cluster?.host).toBe(node)
+      expect(cluster?.listenHost).toBe("0.0.0.0")
+      // No port of the cluster is reachable from outside: it has no door of its own.
+      expect(service(node).ports).toBeUndefined()
+      return Effect.runSync(servicesConfig.parse(provider)).nodeName
+    })
+    expect(new Set(names).size).toBe(3)
+  })
+
   it("asks the ledger for its health at the port and the path that it serves", () => {
-    const url = /fetch\("(.+?)"\)/.exec(service("ledger").healthcheck?.test.at(-1) ?? "")?.[1] ?? ""
+    const url = /fetch\("(.+?)"\)/.exec(service("ledger-1").healthcheck?.test.at(-1) ?? "")?.[1] ?? ""
     const { hostname, pathname, port } = new URL(url)
     expect([hostname, port]).toEqual(["127.0.0.1", environment.CHRONICLE_HTTP_PORT])
     expect(read("src/http/Health.ts")).toContain(`"${pathname}"`)
@@ -184,7 +202,7 @@ describe("Dockerfile", () => {
     const major = packageJson.devDependencies.node.split(".")[0]
     expect(images).toEqual([major, major])
     expect(dockerfile).toMatch(/^USER node$/m)
-    expect(service("ledger").read_only).toBe(true)
+    expect(service("ledger-1").read_only).toBe(true)
   })
 
   it("copies what exists, and the build context holds it", () => {
