@@ -43,7 +43,7 @@ export const makeForwarding = Effect.fnUntraced(function* (parts: ForwardingPart
     return placement.dispatch(account, commands).pipe(
       Effect.catch((error) => all(() => ({ _tag: "Failed", error }))),
       Effect.timeoutOrElse({
-        duration: patienceMs + cluster.answerGraceMs,
+        duration: Math.min(patienceMs + cluster.answerGraceMs, cluster.askMs),
         orElse: () => all(() => ({ _tag: "Unknown" }))
       })
     )

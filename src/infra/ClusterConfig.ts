@@ -30,6 +30,8 @@ export interface ClusterLimits {
   readonly drainMs: number
   /** How much longer than the deadline of a command its sender waits for the answer of the owner, in milliseconds. */
   readonly answerGraceMs: number
+  /** After so long without an answer commands are put to their owner again, which may be another by now, in milliseconds. */
+  readonly askMs: number
   /** Connections to the database that holds the locks; one of them is the locks' own. */
   readonly connections: number
 }
@@ -49,6 +51,7 @@ export const defaultClusterLimits: ClusterLimits = {
   shareMax: 500,
   drainMs: 1_000,
   answerGraceMs: 500,
+  askMs: 3_000,
   connections: 3
 }
 
