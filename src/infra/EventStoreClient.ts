@@ -24,6 +24,7 @@ export class EventStoreClient extends Context.Service<
         const options = {
           url,
           connectTimeout: limits.storeConnectMs,
+          connectionTTL: limits.storeConnectionMs,
           keepAlive: "5 seconds",
           idleTimeout: "5 minutes"
         } as const

@@ -38,6 +38,11 @@ export interface LedgerLimits {
   readonly storeStatementMs: number
   /** How long opening a connection to the event store may take, in milliseconds. */
   readonly storeConnectMs: number
+  /**
+   * A connection to either database gives way to a new one after so long, in milliseconds: where an address leads
+   * elsewhere after a failover, an old one may lead to a server that only reads, and is never cut.
+   */
+  readonly storeConnectionMs: number
   /** How often the projector compares the read model with the writers' tails, in milliseconds. */
   readonly sweepMs: number
 }
@@ -61,6 +66,7 @@ export const defaultLimits: LedgerLimits = {
   storeReaders: 4,
   storeStatementMs: 4_000,
   storeConnectMs: 3_000,
+  storeConnectionMs: 60_000,
   sweepMs: 2_000
 }
 

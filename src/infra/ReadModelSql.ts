@@ -3,6 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, type Redacted } from "effect"
 import { Reactivity } from "effect/reactivity"
 import type { SqlError } from "effect/sql/SqlError"
+import { LedgerConfig } from "./LedgerConfig.ts"
 import { ReadSideConfig } from "./ReadSideConfig.ts"
 import { describeSqlError } from "./SqlState.ts"
 import { StoreUnavailable } from "./StoreValues.ts"
@@ -17,11 +18,13 @@ export class ReadModelSql extends Context.Service<ReadModelSql, PgClient.PgClien
       ReadModelSql,
       Effect.gen(function* () {
         const limits = yield* ReadSideConfig
+        const { storeConnectionMs } = yield* LedgerConfig
         return yield* PgClient.make({
           url,
           applicationName: "chronicle read model",
           maxConnections: limits.readModelConnections,
           connectTimeout: limits.connectMs,
+          connectionTTL: storeConnectionMs,
           keepAlive: "5 seconds",
           idleTimeout: "5 minutes",
           startupParameters: {

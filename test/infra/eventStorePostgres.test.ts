@@ -7,6 +7,7 @@ import { SqlClient } from "effect/sql"
 import { emptyHead } from "../../src/domain/Head.ts"
 import { CommitOutcome, EventStore } from "../../src/infra/EventStore.ts"
 import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
+import { defaultLimits, LedgerConfig } from "../../src/infra/LedgerConfig.ts"
 import { Snapshots } from "../../src/infra/Snapshots.ts"
 import { execute, freshEventStore, TestDatabase } from "../support/databases.ts"
 import { accountId, commandId, storedEvent, storedEvents } from "../support/storedEvents.ts"
@@ -28,6 +29,29 @@ describe("the event store on PostgreSQL alone", () => {
         Layer.provide(EventStoreClient.layer(Redacted.make(url)))
       )
     )
+
+  it.live("leaves a connection that came to lead to a server that only reads", () =>
+    Effect.gen(function* () {
+      const url = yield* freshEventStore(serverUrl)
+      const database = new URL(url).pathname.slice(1)
+      yield* execute(url, `ALTER DATABASE ${database} SET default_transaction_read_only = on`)
+      yield* Effect.gen(function* () {
+        const store = yield* EventStore
+        const commit = store.commit({ writerId: "moved", seq: 1, events: storedEvents("moved", 1, 1) })
+        assert.strictEqual((yield* commit)._tag, "NotWritten")
+        // As after a failover: a new connection to the address could write, the old one is not cut.
+        yield* execute(
+          url,
+          "SET default_transaction_read_only = off",
+          `ALTER DATABASE ${database} RESET default_transaction_read_only`
+        )
+        assert.deepStrictEqual(yield* commit, CommitOutcome.Committed())
+      }).pipe(
+        Effect.provide(stores(url)),
+        Effect.provideService(LedgerConfig, { ...defaultLimits, storeConnectionMs: 1 })
+      )
+    })
+  )
 
   it.live("reads no table of the log as a whole, not even with plans from when it was small", () =>
     Effect.gen(function* () {
