@@ -8,13 +8,15 @@ import { CliConfig, CliError, CliOutput, Command, GlobalFlag } from "effect/cli"
 import packageJson from "../../package.json" with { type: "json" }
 import { layerJsonLogs, layerLogs, logFormat } from "../infra/Telemetry.ts"
 import { RpcSettingsInvalid } from "../rpc/RpcSettings.ts"
+import { cluster } from "./cluster.ts"
 import { deposit, open, transfer, withdraw } from "./commands.ts"
 import { demo } from "./demo.ts"
 import { loadtest } from "./loadtest.ts"
 import { dev, migrate, Stopped, serve } from "./nodes.ts"
 import { parked } from "./parked.ts"
-import { balance, history, statement } from "./queries.ts"
+import { balance, history } from "./queries.ts"
 import { rebuild } from "./rebuild.ts"
+import { statement, trialBalance } from "./statement.ts"
 import { token } from "./token.ts"
 import { verify } from "./verify.ts"
 import { describeConfigError, OptionsInvalid, ServicesUnknown } from "./Where.ts"
@@ -33,11 +35,13 @@ const chronicle = Command.make("chronicle").pipe(
     balance,
     history,
     statement,
+    trialBalance,
     verify,
     parked,
     rebuild,
     loadtest,
-    token
+    token,
+    cluster
   ])
 )
 

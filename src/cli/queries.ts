@@ -1,4 +1,4 @@
-/** `balance`, `history` and `statement`: an account enters; what the stores say of it leaves, without a node. */
+/** `balance` and `history`: an account enters; what the stores say of it leaves, without a node. */
 import { Effect, Option, Schema } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { History, historyPageMax } from "../actors/History.ts"
@@ -14,20 +14,20 @@ import * as LedgerNode from "../LedgerNode.ts"
 import { makeStory, printJson } from "./Terminal.ts"
 import { dataFlag, jsonFlag, OptionsInvalid, resolveStores } from "./Where.ts"
 
-const account = Argument.String("account").pipe(
+export const account = Argument.String("account").pipe(
   Argument.withDescription("The account's id"),
   Argument.withSchema(AccountId)
 )
 
-const readToken = Flag.String("token").pipe(
+export const readToken = Flag.String("token").pipe(
   Flag.withDescription("A receipt's read token: wait until the read model holds that write"),
   Flag.optional
 )
 
-const positive = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
+export const positive = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
 
 /** Runs over the log and the read model where `--data` or the environment says they are. */
-const reading = <A, E, R>(data: Option.Option<string>, self: Effect.Effect<A, E, R>) =>
+export const reading = <A, E, R>(data: Option.Option<string>, self: Effect.Effect<A, E, R>) =>
   Effect.flatMap(resolveStores(data), (stores) => Effect.provide(self, LedgerNode.layerReader(stores))).pipe(
     Effect.scoped,
     Effect.provide(limitsFromEnvironment)
@@ -141,53 +141,3 @@ export const history = Command.make(
 ).pipe(
   Command.withDescription("The events of an account, straight from the log, checked against their chain")
 )
-
-export const statement = Command.make(
-  "statement",
-  {
-    account,
-    from: Flag.Date("from").pipe(Flag.withDescription("Recorded at or after, ISO 8601"), Flag.optional),
-    to: Flag.Date("to").pipe(Flag.withDescription("Recorded before, ISO 8601"), Flag.optional),
-    cursor: Flag.String("cursor").pipe(Flag.withDescription("`next` of the page before"), Flag.optional),
-    limit: Flag.Int("limit").pipe(
-      Flag.withDescription("Lines of a page"),
-      Flag.withSchema(positive),
-      Flag.withDefault(50)
-    ),
-    token: readToken,
-    data: dataFlag,
-    json: jsonFlag
-  },
-  Effect.fnUntraced(function* ({ account, from, to, cursor, limit, token, data, json }) {
-    const story = makeStory(json)
-    const millis = (date: Option.Option<Date>) =>
-      Option.getOrUndefined(Option.map(date, (one) => one.getTime()))
-    yield* reading(
-      data,
-      Effect.gen(function* () {
-        const queries = yield* Queries
-        const page = yield* queries.statement(account, {
-          from: millis(from),
-          to: millis(to),
-          cursor: Option.getOrUndefined(cursor),
-          limit,
-          readToken: Option.getOrUndefined(token)
-        })
-        yield* story.table(
-          page.rows.map((line) => [
-            String(line.version),
-            printInstant(line.effectiveAt),
-            line.type,
-            line.counterparty ?? "",
-            formatMoney(line.amount, line.asset),
-            formatMoney(line.balance, line.asset),
-            line.description ?? ""
-          ]),
-          "rlllrrl"
-        )
-        if (page.next !== undefined) yield* story.line(`  … more: --cursor ${page.next}`)
-        if (json) yield* printJson(page)
-      })
-    )
-  })
-).pipe(Command.withDescription("The statement of an account, by pages, with the running balance"))

@@ -1,0 +1,123 @@
+/** `statement` and `trial-balance`: an account or an instant enters; lines of the books leave, on paper or in a file. */
+import { Data, Effect, Option } from "effect"
+import { Command, Flag } from "effect/cli"
+import { TrialBalance } from "../actors/TrialBalance.ts"
+import { printInstant } from "../domain/Ids.ts"
+import { formatMoney } from "../domain/Money.ts"
+import { Queries } from "../infra/Queries.ts"
+import { exportStatement } from "./export.ts"
+import { account, positive, reading, readToken } from "./queries.ts"
+import { grouped, makeStory, printJson } from "./Terminal.ts"
+import { dataFlag, jsonFlag, OptionsInvalid } from "./Where.ts"
+
+const millis = (date: Option.Option<Date>) => Option.getOrUndefined(Option.map(date, (one) => one.getTime()))
+
+export const statement = Command.make(
+  "statement",
+  {
+    account,
+    from: Flag.Date("from").pipe(Flag.withDescription("At or after, ISO 8601"), Flag.optional),
+    to: Flag.Date("to").pipe(Flag.withDescription("Before, ISO 8601"), Flag.optional),
+    by: Flag.Literals("by", ["recorded", "effective"]).pipe(
+      Flag.withDescription("The time that --from and --to mean: when it was recorded, or for when it counts"),
+      Flag.withDefault("recorded")
+    ),
+    cursor: Flag.String("cursor").pipe(Flag.withDescription("`next` of the page before"), Flag.optional),
+    limit: Flag.Int("limit").pipe(
+      Flag.withDescription("Lines of a page"),
+      Flag.withSchema(positive),
+      Flag.withDefault(50)
+    ),
+    format: Flag.Literals("export", ["csv", "json"]).pipe(
+      Flag.withDescription("Write all of it to the file of --out"),
+      Flag.optional
+    ),
+    out: Flag.Path("out").pipe(Flag.withDescription("The file of --export"), Flag.optional),
+    token: readToken,
+    data: dataFlag,
+    json: jsonFlag
+  },
+  Effect.fnUntraced(function* ({ account, from, to, by, cursor, limit, format, out, token, data, json }) {
+    const story = makeStory(json)
+    if (Option.isSome(format) !== Option.isSome(out)) {
+      return yield* new OptionsInvalid({ reason: "--export and --out belong together" })
+    }
+    const asked = { from: millis(from), to: millis(to), axis: by, readToken: Option.getOrUndefined(token) }
+    if (Option.isSome(format) && Option.isSome(out)) {
+      const file = out.value
+      const lines = yield* reading(data, exportStatement(account, format.value, file, asked))
+      yield* story.line(`${grouped(lines)} lines are in ${file}.`)
+      if (json) yield* printJson({ file, lines })
+      return
+    }
+    yield* reading(
+      data,
+      Effect.gen(function* () {
+        const queries = yield* Queries
+        const page = yield* queries.statement(account, {
+          ...asked,
+          cursor: Option.getOrUndefined(cursor),
+          limit
+        })
+        yield* story.table(
+          page.rows.map((line) => [
+            String(line.version),
+            printInstant(line.effectiveAt),
+            line.type,
+            line.counterparty ?? "",
+            formatMoney(line.amount, line.asset),
+            formatMoney(line.balance, line.asset),
+            line.description ?? ""
+          ]),
+          "rlllrrl"
+        )
+        if (page.next !== undefined) yield* story.line(`  … more: --cursor ${page.next}`)
+        if (json) yield* printJson(page)
+      })
+    )
+  })
+).pipe(
+  Command.withDescription(
+    "The statement of an account, with the running balance: by pages, or all of it to a file"
+  )
+)
+
+/** The books do not balance as of that instant: a sum is not zero. */
+export class NotBalanced extends Data.TaggedError("NotBalanced")<{ readonly assets: ReadonlyArray<string> }> {
+  override get message() {
+    return `the books do not balance in ${this.assets.join(", ")}`
+  }
+}
+
+export const trialBalance = Command.make(
+  "trial-balance",
+  {
+    at: Flag.Date("at").pipe(
+      Flag.withDescription("Of everything recorded up to then, ISO 8601; now by default"),
+      Flag.optional
+    ),
+    data: dataFlag,
+    json: jsonFlag
+  },
+  Effect.fnUntraced(function* ({ at, data, json }) {
+    const story = makeStory(json)
+    const trial = yield* reading(
+      data,
+      Effect.flatMap(TrialBalance, (balance) => balance.at(millis(at)))
+    )
+    yield* story.line(`As of ${printInstant(trial.recordedAt)}:`)
+    yield* story.table(
+      trial.lines.map(({ asset, accounts, contras, total }) => [
+        asset,
+        formatMoney(accounts, asset),
+        formatMoney(contras, asset),
+        formatMoney(total, asset)
+      ]),
+      "lrrr"
+    )
+    if (trial.parked > 0) yield* story.line(`  ${trial.parked} accounts are parked and not all in it.`)
+    if (json) yield* printJson(trial)
+    const off = trial.lines.filter((line) => line.total !== 0n)
+    if (off.length > 0) yield* new NotBalanced({ assets: off.map((line) => line.asset) })
+  })
+).pipe(Command.withDescription("What all accounts and the world outside hold, as of an instant; zero in sum"))
