@@ -1,5 +1,5 @@
 /** One peer's socket: its bytes enter and messages leave, and what it holds of this node is counted. */
-import { type Clock, Effect, Result, Semaphore } from "effect"
+import { type Clock, Effect, Latch, Result } from "effect"
 import type { RpcMessage, RpcSerialization } from "effect/rpc"
 import { Socket } from "effect/socket"
 import { type Message, readMessage } from "./Envelope.ts"
@@ -7,6 +7,11 @@ import type { Badge } from "./Gate.ts"
 
 /** The writing half of a socket. */
 export type Writer = Effect.Success<Socket.Socket["writer"]>
+
+/** Bytes that may wait for a peer before those who answer it wait too. */
+const waitingMax = 262_144
+/** How long a closing connection tries to send what it said last, in milliseconds. */
+const lastWordsMs = 100
 
 /** What came of some bytes. */
 export type Received =
@@ -29,9 +34,11 @@ export class Connection {
   stuckSince: number | undefined = undefined
   readonly #writer: Writer
   readonly #parser: RpcSerialization.Parser
-  /** One write at a time: however many answers wait for a slow peer, its socket knows of one. */
-  readonly #turn = Semaphore.makeUnsafe(1)
-  #writes = 0
+  readonly #wake = Latch.makeUnsafe(false)
+  readonly #room = Latch.makeUnsafe(true)
+  #waiting: Array<Uint8Array | string> = []
+  #waitingBytes = 0
+  #isClosed = false
 
   constructor(options: {
     readonly id: number
@@ -68,20 +75,56 @@ export class Connection {
     return { _tag: "Messages", messages }
   }
 
-  /** Waits while the peer does not take it. */
-  write(response: RpcMessage.FromServerEncoded, clock: Clock.Clock): Effect.Effect<void> {
+  /** Hands the message to `pump`; waits while more than `waitingMax` bytes wait for the peer. */
+  write(response: RpcMessage.FromServerEncoded): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const encoded = this.#parser.encode(response)
+      const encoded = this.#isClosed ? undefined : this.#parser.encode(response)
       if (encoded === undefined) return Effect.void
-      this.stuckSince ??= clock.currentTimeMillisUnsafe()
-      this.#writes++
-      return Effect.ensuring(
-        this.#turn.withPermit(Effect.ignore(this.#writer.write(encoded))),
+      this.#waiting.push(encoded)
+      this.#waitingBytes += encoded.length
+      this.#wake.openUnsafe()
+      if (this.#waitingBytes <= waitingMax) return Effect.void
+      this.#room.closeUnsafe()
+      return this.#room.await
+    })
+  }
+
+  /** Writes what waits, all of it at once, for as long as the connection lives. A handler never waits on a socket. */
+  pump(clock: Clock.Clock): Effect.Effect<never, Socket.SocketError> {
+    return Effect.suspend(() => {
+      this.#wake.closeUnsafe()
+      this.stuckSince = clock.currentTimeMillisUnsafe()
+      return this.#flush
+    }).pipe(
+      Effect.andThen(
         Effect.sync(() => {
-          // Others may wait still, but one that was taken shows that the peer reads.
-          this.stuckSince = --this.#writes === 0 ? undefined : clock.currentTimeMillisUnsafe()
+          this.stuckSince = undefined
+          if (this.#waiting.length === 0) this.#room.openUnsafe()
         })
-      )
+      ),
+      Effect.andThen(Effect.suspend(() => this.#wake.await)),
+      Effect.forever
+    )
+  }
+
+  get #flush(): Effect.Effect<void, Socket.SocketError> {
+    return Effect.suspend(() => {
+      const [first, ...rest] = this.#waiting
+      if (first === undefined) return Effect.void
+      this.#waiting = []
+      this.#waitingBytes = 0
+      return this.#writer.writeAll([first, ...rest])
+    })
+  }
+
+  /** Says what is still to be said, if the peer listens; then nobody waits for this connection any more. */
+  get close(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.#isClosed = true
+      this.#room.openUnsafe()
+      // Runs where nothing can be interrupted; a peer that takes nothing must not hold the end up.
+      const lastWords = Effect.interruptible(Effect.ignore(this.#flush))
+      return Effect.asVoid(Effect.timeoutOption(lastWords, lastWordsMs))
     })
   }
 

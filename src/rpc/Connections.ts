@@ -85,7 +85,7 @@ const make = Effect.gen(function* () {
       return true
     }
     const error = admitted.failure
-    yield* connection.write({ _tag: "Exit", requestId: id, exit: exitOf(tag, error) }, clock)
+    yield* connection.write({ _tag: "Exit", requestId: id, exit: exitOf(tag, error) })
     if (error._tag === "Overloaded" || error._tag === "Unavailable") return true
     const caller = connection.badge.caller?.name ?? "an unknown caller"
     yield* refusals.log(`${caller} at ${connection.peer}`, `${tag}: ${error.message}`)
@@ -141,9 +141,10 @@ const make = Effect.gen(function* () {
         const left = (peers.get(peer) ?? 1) - 1
         if (left === 0) peers.delete(peer)
         else peers.set(peer, left)
-        return Queue.offer(disconnects, id)
+        return Effect.andThen(connection.close, Queue.offer(disconnects, id))
       })
     )
+    yield* Effect.forkScoped(Effect.ignore(connection.pump(clock)))
     for (;;) {
       for (const data of yield* pull) if (!(yield* process(connection, data))) return
     }
@@ -179,7 +180,7 @@ const make = Effect.gen(function* () {
       send: (clientId: number, response: RpcMessage.FromServerEncoded) => {
         const connection = connections.get(clientId)
         if (connection === undefined) return Effect.void
-        const write = connection.write(response, clock)
+        const write = connection.write(response)
         if (response._tag !== "Exit") return write
         // Until the peer has taken the answer it counts as under way: a peer that does not read gets no more of them.
         return Effect.ensuring(

@@ -88,15 +88,15 @@ export const layerWebSocket = Layer.effectDiscard(
       "/rpc",
       Effect.gen(function* () {
         const request = yield* HttpServerRequest.HttpServerRequest
-        if (request.headers["upgrade"]?.toLowerCase() !== "websocket")
+        if (request.headers.upgrade?.toLowerCase() !== "websocket")
           return HttpServerResponse.text("this is a WebSocket\n", { status: 426 })
         // Any page that the machine's user looks at could open a socket to loopback, and needs no token there.
-        if (!gate.isGuarded && request.headers["origin"] !== undefined)
+        if (!gate.isGuarded && request.headers.origin !== undefined)
           return HttpServerResponse.text("no browsers where no tokens are asked for\n", { status: 403 })
         const socket = yield* request.upgrade
         yield* door.serve(socket, {
           peer: peerOf(request.remoteAddress),
-          authorization: request.headers["authorization"]
+          authorization: request.headers.authorization
         })
         return HttpServerResponse.empty()
       })

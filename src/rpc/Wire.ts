@@ -14,8 +14,8 @@ const mapAmounts = (fields: Fields, change: (amount: unknown) => unknown): Field
     const value = fields[name]
     if (value !== undefined) changed = { ...(changed ?? fields), [name]: change(value) }
   }
-  if (Array.isArray(fields["legs"])) {
-    const legs = fields["legs"].map((leg: unknown) => (isFields(leg) ? mapAmounts(leg, change) : leg))
+  if (Array.isArray(fields.legs)) {
+    const legs = fields.legs.map((leg: unknown) => (isFields(leg) ? mapAmounts(leg, change) : leg))
     changed = { ...(changed ?? fields), legs }
   }
   return changed ?? fields
