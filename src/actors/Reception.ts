@@ -141,11 +141,19 @@ export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts)
 
   const isServed = (account: AccountId): boolean => placement.owns(account) && !parts.isClosing()
 
+  /** While this node waited, or was frozen, the account may have gone: what it knew is no answer then. */
+  const headOfOurs = (account: AccountId): Effect.Effect<Head, NotMine | Unavailable> =>
+    Effect.filterOrFail(
+      turns.head(account),
+      () => placement.owns(account),
+      () => new NotMine()
+    )
+
   const headHere = (account: AccountId): Effect.Effect<Head, NotMine | Unavailable> =>
-    Effect.suspend(() => (isServed(account) ? turns.head(account) : notMine))
+    Effect.suspend(() => (isServed(account) ? headOfOurs(account) : notMine))
 
   const head = (account: AccountId): Effect.Effect<Head, Unavailable> =>
-    Effect.suspend(() => (placement.owns(account) ? turns.head(account) : placement.head(account))).pipe(
+    Effect.suspend(() => (placement.owns(account) ? headOfOurs(account) : placement.head(account))).pipe(
       Effect.retry({ while: isMoving, schedule: Schedule.spaced(cluster.retryMs) }),
       Effect.catchTag("NotMine", () => Effect.fail(moving(account))),
       Effect.timeoutOrElse({ duration: limits.queryDeadlineMs, orElse: () => Effect.fail(moving(account)) })
