@@ -6,6 +6,7 @@ import { invariants } from "../actors/AuditFindings.ts"
 import { AccountNotFound } from "../domain/Errors.ts"
 import { AccountId } from "../domain/Ids.ts"
 import { limitsFromEnvironment } from "../infra/Environment.ts"
+import { ReadModel } from "../infra/ReadModel.ts"
 import * as LedgerNode from "../LedgerNode.ts"
 import { meanings } from "./DemoStory.ts"
 import { grouped, makeProgress, makeStory, printJson } from "./Terminal.ts"
@@ -36,13 +37,17 @@ export const verify = Command.make(
     const story = makeStory(json)
     const stores = yield* resolveStores(data)
     const progress = yield* makeProgress
-    const report = yield* Effect.gen(function* () {
+    const { report, skipped } = yield* Effect.gen(function* () {
       const audit = yield* Audit
-      return yield* audit.verify({
+      const readModel = yield* ReadModel
+      const found = yield* audit.verify({
         ...(Option.isSome(account) ? { account: account.value } : {}),
         onProgress: ({ accounts, events }) =>
           progress.showUnsafe(`checked ${grouped(events)} events of ${grouped(accounts)} accounts`)
       })
+      const left = yield* readModel.skipped
+      const asked = left.filter((row) => Option.isNone(account) || row.account === account.value)
+      return { report: found, skipped: asked }
     }).pipe(Effect.provide(Audit.layer), Effect.provide(LedgerNode.layerReader(stores)))
     yield* progress.clear
     if (Option.isSome(account) && report.events === 0 && report.ok)
@@ -60,7 +65,10 @@ export const verify = Command.make(
     for (const { account: id, version, reason } of report.parked) {
       yield* story.line(`  parked: ${id} at version ${version}: ${reason}`)
     }
-    if (json) yield* printJson(report)
+    for (const { account: id, version, reason } of skipped) {
+      yield* story.line(`  left out by "parked skip": ${id} at version ${version}: ${reason}`)
+    }
+    if (json) yield* printJson({ ...report, skipped })
     if (!report.ok) return yield* new BooksBroken({ findings: report.findingsTotal })
   }, Effect.provide(limitsFromEnvironment))
 ).pipe(

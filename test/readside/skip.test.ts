@@ -1,0 +1,95 @@
+/** Leaving a poison event out: on the record, refused where it would be a lie, and kept by a rebuild. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { Bookkeeping } from "../../src/actors/Bookkeeping.ts"
+import { rebuild } from "../../src/actors/Rebuild.ts"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import { link } from "../../src/domain/HashChain.ts"
+import { books } from "../../src/infra/BooksProjection.ts"
+import { ReadModel } from "../../src/infra/ReadModel.ts"
+import type { Commit } from "../../src/infra/StoreValues.ts"
+import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
+import { appendAndOffer, eventually, play } from "../support/readSides.ts"
+import { rebuildWorld } from "../support/rebuilds.ts"
+import { accountId } from "../support/storedEvents.ts"
+
+const poor = accountId("poor")
+
+/** The next commit as a program of the future would write it; what follows is chained to it. */
+const poisoned = (bookkeeper: Bookkeeper, ...commands: ReadonlyArray<CommandInput>): Commit => {
+  const head = bookkeeper.headOf(poor)
+  const { events, ...commit } = bookkeeper.commit(...commands)
+  let previous = head.hash
+  const rows = events.map((row) => {
+    const { hash: _, ...unlinked } = { ...row, schemaVersion: 99 }
+    previous = link(previous, unlinked)
+    return { ...unlinked, hash: previous }
+  })
+  const after = bookkeeper.headOf(poor)
+  bookkeeper.heads.set(poor, { ...after, hash: previous })
+  return { ...commit, events: rows }
+}
+
+describe("skipping a parked event", () => {
+  it.live("lets the account go on without it, says so for ever, and survives a rebuild", () =>
+    Effect.gen(function* () {
+      const world = yield* rebuildWorld()
+      const bookkeeper = new Bookkeeper()
+      yield* Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const bookkeeping = yield* Bookkeeping
+        yield* play(bookkeeper, [openAccount("poor"), deposit("poor", 10n)])
+        yield* appendAndOffer(poisoned(bookkeeper, deposit("poor", 5n)))
+        yield* play(bookkeeper, [deposit("poor", 1n)])
+        yield* eventually(Effect.map(readModel.parked, (rows) => assert.lengthOf(rows, 1)))
+        const refused = yield* Effect.flip(bookkeeping.skipParked(poor, 4))
+        assert.include(refused.message, "it is parked at version 3")
+        yield* bookkeeping.skipParked(poor, 3)
+
+        const assertSkipped = Effect.gen(function* () {
+          assert.deepStrictEqual(yield* readModel.parked, [])
+          const [skipped] = yield* readModel.skipped
+          assert.deepInclude(skipped, { account: poor, version: 3 })
+          assert.include(skipped?.reason, "schema version 99")
+          const lines = yield* readModel.lines({ account: poor, after: 0, limit: 10 })
+          // What it did to the balance cannot be read: the next line goes on from before it.
+          assert.deepStrictEqual(
+            lines.map(({ version, balance }) => [version, balance]),
+            [
+              [1, 0n],
+              [2, 10n],
+              [4, 11n]
+            ]
+          )
+        })
+        yield* assertSkipped
+        const again = yield* Effect.flip(bookkeeping.skipParked(poor, 3))
+        assert.include(again.message, "it is not parked")
+        yield* play(bookkeeper, [deposit("poor", 1n)])
+        yield* eventually(
+          Effect.map(readModel.versions([poor]), (versions) => assert.strictEqual(versions.get(poor), 5))
+        )
+        yield* rebuild(books)
+        assert.deepInclude((yield* readModel.skipped)[0], { account: poor, version: 3 })
+        assert.deepStrictEqual(yield* readModel.parked, [])
+        assert.strictEqual((yield* readModel.heads([poor])).get(poor)?.account.balance, 12n)
+      }).pipe(Effect.provide(world.process))
+    })
+  )
+
+  it.live("is refused for the first event of an account, which has no balance to go on from", () =>
+    Effect.gen(function* () {
+      const world = yield* rebuildWorld()
+      yield* Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const bookkeeping = yield* Bookkeeping
+        yield* appendAndOffer(poisoned(new Bookkeeper(), openAccount("poor")))
+        yield* eventually(Effect.map(readModel.parked, (rows) => assert.lengthOf(rows, 1)))
+        const refused = yield* Effect.flip(bookkeeping.skipParked(poor, 1))
+        assert.include(refused.message, "no balance to go on from")
+        assert.lengthOf(yield* readModel.parked, 1)
+        assert.deepStrictEqual(yield* readModel.skipped, [])
+      }).pipe(Effect.provide(world.process))
+    })
+  )
+})
