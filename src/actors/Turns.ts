@@ -89,10 +89,7 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
     const evicted = queue.evict((one) => one.touched.some((actor) => stale.has(actor)))
     for (const actor of stale) reload(actor)
     if (ticket.attempts >= defectsMax) underWay.finish(ticket, Exit.die(defect))
-    for (const one of [...evicted, ticket]) {
-      one.letGo()
-      route(one)
-    }
+    inOrder([...evicted, ticket], route)
   }
 
   const residents = yield* makeResidents({
@@ -166,17 +163,35 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
     /** Decides evicted tickets again, in their order, after the stale actors are rebuilt. */
     again: (tickets: ReadonlyArray<Ticket>, stale: ReadonlySet<AccountActor>): void => {
       for (const actor of stale) reload(actor)
-      for (const ticket of tickets) {
-        ticket.letGo()
+      inOrder(tickets, (ticket) => {
         reloadIfLanded(ticket.accounts)
         if (ticket.attempts <= limits.redecideMax) route(ticket)
         else {
           const reason = `conflicts with another writer ${ticket.attempts} times over`
           underWay.giveUp(ticket, "this account", reason)
         }
-      }
+      })
     }
   }
 })
+
+/**
+ * Begins tickets again, none before those it shares an account with are decided: one that waits for an account that
+ * is being read must not be overtaken on its others, or a batch would not take effect in its order.
+ */
+const inOrder = (tickets: ReadonlyArray<Ticket>, begin: (ticket: Ticket) => void): void => {
+  const waiting = new Map<AccountId, Ticket>()
+  for (const ticket of tickets) ticket.letGo()
+  for (const ticket of tickets) {
+    const before = new Set(ticket.accounts.flatMap((id) => waiting.get(id) ?? []))
+    let open = 1 + before.size
+    const go = () => {
+      if (--open === 0) begin(ticket)
+    }
+    for (const one of before) one.whenDecided(go)
+    go()
+    if (ticket.phase === "waiting") for (const id of ticket.accounts) waiting.set(id, ticket)
+  }
+}
 
 export type Turns = Effect.Success<ReturnType<typeof makeTurns>>

@@ -15,6 +15,7 @@ import {
   readStream,
   startNode,
   tally,
+  toCommand,
   transfer,
   until,
   withdraw
@@ -141,4 +142,23 @@ it.live(
       faulty.release()
       assert.deepStrictEqual(yield* Fiber.join(waiting), { ...accepted, replayed: true })
     }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.live("a conflict on one account of a batch does not change the order on the others", () =>
+  Effect.gen(function* () {
+    const faulty = FaultyStore.over(yield* EventStore)
+    const node = yield* startNode("node", { store: faulty.store })
+    yield* fund(node, ["a"], 100n)
+    yield* node.send(open("b"))
+    // Another writer takes the next version of `a`, which is then read anew; `b` is at hand all the time.
+    const from = faulty.callsOf("commit")
+    faulty.script = ({ method, nth }) => (method === "commit" && nth === from ? "overtaken" : undefined)
+    const results = yield* node.dispatcher.dispatchMany([
+      toCommand(transfer("a", "b", 60n)),
+      toCommand(withdraw("b", 40n)),
+      toCommand(withdraw("b", 20n))
+    ])
+    assert.deepStrictEqual(results.map(outcomeOf), ["Accepted", "Accepted", "Accepted"])
+    assert.strictEqual(node.dispatcher.stats().conflicts, 1)
+  }).pipe(Effect.provide([memoryStores, quiet]))
 )
