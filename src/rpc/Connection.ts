@@ -103,7 +103,8 @@ export class Connection {
         })
       ),
       Effect.andThen(Effect.suspend(() => this.#wake.await)),
-      Effect.forever
+      Effect.forever,
+      Effect.tapError(() => Effect.sync(() => this.#release()))
     )
   }
 
@@ -130,7 +131,18 @@ export class Connection {
 
   /** Drops the socket with whatever was not sent. */
   get destroy(): Effect.Effect<void> {
-    return Effect.ignore(this.#writer.write(new Socket.CloseEvent(1008, "closed by the ledger")))
+    return Effect.andThen(
+      Effect.sync(() => this.#release()),
+      Effect.ignore(this.#writer.write(new Socket.CloseEvent(1008, "closed by the ledger")))
+    )
+  }
+
+  /** Nobody waits for this peer any more, not even who reads from it and would then see its end. */
+  #release(): void {
+    this.#isClosed = true
+    this.#waiting = []
+    this.#waitingBytes = 0
+    this.#room.openUnsafe()
   }
 
   begin(id: string | number, isStream: boolean): void {

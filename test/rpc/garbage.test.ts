@@ -1,0 +1,258 @@
+/** A hundred thousand malformed, truncated, oversized and random messages enter; a door that serves others as before leaves. */
+import { createConnection, type Socket as NetSocket } from "node:net"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Fiber, Schedule, Schema } from "effect"
+import { RpcSerialization } from "effect/rpc"
+import { Ledger } from "../../src/Ledger.ts"
+import { LedgerRpc } from "../../src/rpc/LedgerRpc.ts"
+import { Dice } from "../support/dice.ts"
+import { open } from "../support/ledgerWorld.ts"
+import { connect, memoryLedger, openTcp } from "../support/rpcWorld.ts"
+
+type Format = "binary" | "ndjson"
+
+const messages = 100_000
+const perConnection = 50
+const messageBytesMax = 16_384
+
+const serializationOf = (format: Format) =>
+  Effect.provide(
+    RpcSerialization.RpcSerialization,
+    format === "binary" ? RpcSerialization.layerSchemaBinary() : RpcSerialization.layerNdjson
+  )
+
+/** Messages that are in order, as bytes: what is then cut, bent and repeated. */
+const orderly = Effect.fnUntraced(function* (format: Format) {
+  const { codecFor, makeUnsafe } = yield* serializationOf(format)
+  const payloads: Readonly<Record<string, unknown>> = {
+    strongBalance: { account: "nobody" },
+    dispatch: { command: { _tag: "Deposit", account: "nobody", amount: "1" } },
+    dispatchMany: { commands: [{ _tag: "Transfer" }, 7, null, "x"] },
+    history: { account: "nobody", after: 3 },
+    events: { account: "nobody", follow: true }
+  }
+  const frames: Array<Buffer> = []
+  let id = 0
+  for (const [tag, payload] of Object.entries(payloads)) {
+    const rpc = LedgerRpc.requests.get(tag)
+    if (rpc === undefined) return yield* Effect.die(new Error(tag))
+    const encoded = Schema.encodeUnknownSync(codecFor(rpc.payloadSchema))(payload)
+    // One parser a frame: the binary one remembers what it said before.
+    const frame = makeUnsafe().encode({ _tag: "Request", id: id++, tag, payload: encoded, headers: [] })
+    frames.push(Buffer.from(frame ?? ""))
+  }
+  for (const other of [
+    { _tag: "Ping" },
+    { _tag: "Eof" },
+    { _tag: "Ack", requestId: 99 },
+    { _tag: "Interrupt", requestId: 98 }
+  ])
+    frames.push(Buffer.from(makeUnsafe().encode(other) ?? ""))
+  return frames
+})
+
+const jsons = [
+  "null",
+  "[]",
+  "7",
+  '{"_tag":"Request"}',
+  '{"_tag":"Request","id":{},"tag":"dispatch","payload":null,"headers":[]}',
+  '{"_tag":"Request","id":"1","tag":"__proto__","payload":null,"headers":[]}',
+  '{"_tag":"Request","id":"1","tag":"dispatch","payload":{"command":{"__proto__":{"_tag":"Deposit"}}},"headers":[]}',
+  '{"_tag":"Request","id":"2","tag":"dispatch","payload":null,"headers":[["authorization"]]}',
+  '{"_tag":"Request","id":"3","tag":"dispatch","payload":{},"headers":[],"isNotification":true}',
+  '{"_tag":"Request","id":"4","tag":"balance","payload":{"account":{"toString":1}},"headers":[]}',
+  '{"_tag":"Interrupt","requestId":[]}',
+  '{"_tag":"Exit","requestId":"1","exit":{}}',
+  `{"_tag":"Request","id":"5","tag":"dispatch","payload":${"[".repeat(500)}${"]".repeat(500)},"headers":[]}`
+]
+
+/** One message that is more or less wrong. */
+const garbage = (dice: Dice, format: Format, frames: ReadonlyArray<Buffer>): Buffer => {
+  const frame = Buffer.from(frames[dice.roll(frames.length)] ?? "")
+  switch (dice.roll(8)) {
+    case 0:
+      return Buffer.from(Array.from({ length: dice.roll(200) }, () => dice.roll(256)))
+    case 1:
+      return frame.subarray(0, dice.roll(frame.length))
+    case 2:
+    case 3:
+      for (let n = 0; n <= dice.roll(4); n++) frame[dice.roll(frame.length)] = dice.roll(256)
+      return frame
+    case 4:
+      return dice.chance(0.02) ? Buffer.alloc(messageBytesMax * 2, dice.roll(256)) : frame
+    case 5:
+      return format === "ndjson" ? Buffer.from(`${jsons[dice.roll(jsons.length)]}\n`) : frame
+    default:
+      return frame
+  }
+}
+
+/** Sends everything at once, then waits until the door has closed the connection, or closes it itself. */
+const throwAt = (port: number, data: ReadonlyArray<Buffer>, dice: Dice) =>
+  Effect.callback<void>((resume) => {
+    const socket = createConnection({ port, host: "127.0.0.1" })
+    socket.on("error", () => {})
+    socket.on("close", () => resume(Effect.void))
+    socket.on("connect", () => {
+      for (const one of data) socket.write(one)
+      if (dice.chance(0.3)) socket.destroy()
+      else socket.end()
+    })
+    socket.resume()
+  })
+
+setFlagsFromString("--expose-gc")
+const collect: () => void = runInNewContext("gc")
+const heapMiB = () => {
+  collect()
+  return process.memoryUsage().heapUsed / 2 ** 20
+}
+
+layer(memoryLedger, { excludeTestServices: true })("a door", (it) => {
+  it.effect("that is sent 100,000 wrong messages neither falls, leaks nor lets others wait", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const ledger = yield* Ledger
+        yield* ledger.dispatch(open("good"))
+        const dice = new Dice(20_261_124)
+        const limits = { messageBytesMax, connectionsPerPeerMax: 24 }
+        const doors = yield* Effect.forEach(["binary", "ndjson"] as const, (format) =>
+          Effect.gen(function* () {
+            const { port, url } = yield* openTcp({ format, limits })
+            const good = yield* connect({ urls: [url], format })
+            yield* good.client.awaitConnected
+            return { port, url, format, good, frames: yield* orderly(format) }
+          })
+        )
+        let asked = 0
+        const goodOnes = yield* Effect.forEach(doors, ({ good }) =>
+          good.ledger.strongBalance("good").pipe(
+            Effect.tap(() => {
+              asked++
+              return Effect.yieldNow
+            }),
+            Effect.forever,
+            Effect.forkChild
+          )
+        )
+        const storm = (count: number) =>
+          Effect.forEach(
+            Array.from({ length: count / perConnection }, (_, n) => doors[n % doors.length]),
+            (door) =>
+              door === undefined
+                ? Effect.void
+                : throwAt(
+                    door.port,
+                    Array.from({ length: perConnection }, () => garbage(dice, door.format, door.frames)),
+                    dice
+                  ),
+            { concurrency: 16, discard: true }
+          )
+        yield* storm(messages / 5)
+        const before = heapMiB()
+        const askedBefore = asked
+        yield* storm((messages * 4) / 5)
+        assert.isBelow(heapMiB() - before, 15, "MiB that 80,000 wrong messages left behind")
+        assert.isAbove(asked - askedBefore, 100, "answers that others got meanwhile")
+        for (const fiber of goodOnes) {
+          assert.isUndefined(fiber.pollUnsafe(), "no call of others failed")
+          yield* Fiber.interrupt(fiber)
+        }
+        // As many as a peer may have: the slots of all that were thrown out are free again.
+        for (const { url, format } of doors) {
+          const fresh = yield* Effect.forEach(Array.from({ length: 20 }), () =>
+            connect({ urls: [url], format })
+          )
+          for (const { ledger } of fresh) assert.strictEqual((yield* ledger.strongBalance("good")).version, 1)
+        }
+      })
+    )
+  )
+
+  it.effect("closes what is silent, what does not end its message, and what does not read its answers", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const ledger = yield* Ledger
+        yield* ledger.dispatch(open("read"))
+        yield* ledger.dispatchMany(
+          Array.from(
+            { length: 300 },
+            () => ({ _tag: "Deposit", account: "read", amount: 1n, description: "x".repeat(200) }) as const
+          )
+        )
+        const limits = {
+          idleMs: 50,
+          stuckMs: 50,
+          messageBytesMax: 4_000,
+          connectionsPerPeerMax: 1,
+          inFlightPerConnectionMax: 200
+        }
+        let pages = 0
+        const counting = {
+          ...ledger,
+          history: (account: string) => {
+            pages++
+            return ledger.history(account)
+          }
+        }
+        const { port, url } = yield* openTcp({ format: "ndjson", limits, ledger: counting })
+        const send = (text: string) =>
+          Effect.acquireRelease(
+            Effect.callback<NetSocket>((resume) => {
+              const socket = createConnection({ port, host: "127.0.0.1" })
+              socket.on("error", () => {})
+              socket.write(text, () => resume(Effect.succeed(socket)))
+            }),
+            (socket) => Effect.sync(() => socket.destroy())
+          )
+        /** Only one connection is let in, so the next is served when the one before was thrown out. */
+        const nextIsServed = Effect.gen(function* () {
+          const next = yield* connect({ urls: [url], format: "ndjson", limits: { backoffMaxMs: 50 } })
+          assert.strictEqual((yield* next.ledger.strongBalance("read")).version, 301)
+          yield* next.stop
+        })
+        yield* send("\n")
+        yield* nextIsServed
+        yield* send(`{"_tag":"Ping"${" ".repeat(5_000)}`)
+        yield* nextIsServed
+        const history = (id: number) =>
+          `{"_tag":"Request","id":${id},"tag":"history","payload":{"account":"read"},"headers":[]}\n`
+        const requests = Array.from({ length: 2_000 }, (_, id) => history(id)).join("")
+        // Never reads: the kernel's buffers fill, then the node waits for it. Again until it was let in.
+        yield* Effect.suspend(() =>
+          pages > 0 ? Effect.void : Effect.andThen(send(requests), Effect.fail("not let in yet"))
+        ).pipe(Effect.retry({ schedule: Schedule.spaced(50) }))
+        yield* nextIsServed
+        assert.isBelow(pages, 1_000, "answers that were made for a peer that takes none")
+      })
+    )
+  )
+
+  it.effect("takes a bounded number of connections of one peer, calls and streams of one connection", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        yield* inside.dispatch(open("bounded"))
+        const never = { ...inside, strongBalance: () => Effect.never }
+        const limits = { connectionsPerPeerMax: 2, inFlightPerConnectionMax: 3, streamsPerConnectionMax: 1 }
+        const { url } = yield* openTcp({ ledger: never, limits })
+        const one = yield* connect({ urls: [url] })
+        yield* one.client.awaitConnected
+        for (let n = 0; n < 3; n++)
+          yield* Effect.forkChild(Effect.ignoreCause(one.ledger.strongBalance("bounded")), {
+            startImmediately: true
+          })
+        const full = yield* Effect.flip(one.ledger.balance("bounded"))
+        assert.deepInclude(full, { _tag: "Overloaded", what: "this connection" })
+        const two = yield* connect({ urls: [url] })
+        yield* two.client.awaitConnected
+        assert.isAtLeast((yield* two.ledger.stats).residents, 1)
+        const three = yield* connect({ urls: [url], limits: { queryDeadlineMs: 300 } })
+        assert.strictEqual((yield* Effect.flip(three.ledger.balance("bounded")))._tag, "Unavailable")
+      })
+    )
+  )
+})
