@@ -1,0 +1,68 @@
+/** The packed package in an empty folder enters; peers in TypeScript and in plain JavaScript that move money leave. */
+import { execFile } from "node:child_process"
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join, resolve } from "node:path"
+import { promisify } from "node:util"
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { Ledger } from "../../src/Ledger.ts"
+import { memoryLedger, openTcp, token } from "../support/rpcWorld.ts"
+
+const run = promisify(execFile)
+
+/** Undefined where npm reaches neither its cache nor a registry: the one thing that this machine may lack. */
+const install = async (folder: string): Promise<string | undefined> => {
+  await run("npm", ["pack", "--pack-destination", folder], { cwd: resolve(".") })
+  const [packed] = readdirSync(folder).filter((name) => name.endsWith(".tgz"))
+  const peer = join(folder, "peer")
+  mkdirSync(peer)
+  writeFileSync(join(peer, "package.json"), JSON.stringify({ private: true, type: "module" }))
+  const flags = ["--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts"]
+  const failed = await run("npm", ["install", ...flags, join(folder, packed ?? "")], { cwd: peer }).then(
+    () => undefined,
+    (error: unknown) => error
+  )
+  if (failed === undefined) return peer
+  if (/ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|ENOTCACHED/.test(String(failed))) return undefined
+  throw failed
+}
+
+layer(memoryLedger, { excludeTestServices: true })("the packed package", (it) => {
+  it.effect(
+    "lets a peer with Effect and one without it move money and read it back",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const folder = yield* Effect.acquireRelease(
+            Effect.sync(() => mkdtempSync(join(tmpdir(), "chronicle-package-"))),
+            (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true }))
+          )
+          const peer = yield* Effect.promise(() => install(folder))
+          if (peer === undefined) {
+            console.warn(
+              "NOT TESTED: npm can reach neither its cache nor a registry, so the package was not installed"
+            )
+            return
+          }
+          const { url } = yield* openTcp({ tokens: [token("peer", ["read", "command"], ["peer:"])] })
+          const env = { ...process.env, CHRONICLE_RPC_URL: url, CHRONICLE_RPC_TOKEN: "secret-peer" }
+          const said: Array<string> = []
+          for (const example of ["peer-effect.mts", "peer-plain.mjs"]) {
+            copyFileSync(join("examples", example), join(peer, example))
+            const { stdout } = yield* Effect.promise(() =>
+              run(process.execPath, [example], { cwd: peer, env })
+            )
+            said.push(stdout.trim())
+          }
+          assert.deepEqual(said, [
+            "peer:bob has 2500 after version 2",
+            "done, done, InsufficientFunds\npeer:dan has 2500 after version 2"
+          ])
+          const ledger = yield* Ledger
+          assert.strictEqual((yield* ledger.strongBalance("peer:ada")).balance, 75_00n)
+        })
+      ),
+    120_000
+  )
+})
