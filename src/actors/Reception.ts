@@ -15,6 +15,8 @@ import type { UnderWay } from "./UnderWay.ts"
 
 /** Commands of one batch that are admitted, or sent, at once. */
 const chunkMax = 1_000
+/** Chunks of one `dispatchMany` that are under way at once. */
+const chunksMax = 2
 /** How often a shard that leaves looks whether all is settled, in milliseconds. */
 const leaveLookMs = 5
 
@@ -132,6 +134,12 @@ export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts)
       }
     }
     for (let start = 0; start < ours.length; start += chunkMax) {
+      // However long a batch is, it alone does not fill the node: of its own commands few chunks are in the air.
+      const landed = ours.slice(
+        Math.max(0, start - chunksMax * chunkMax),
+        Math.max(0, start - (chunksMax - 1) * chunkMax)
+      )
+      for (const index of landed) yield* results[index] as Effect.Effect<Outcome> // set two rounds ago
       const chunk = ours.slice(start, start + chunkMax)
       const begun = yield* beginAll(chunk.map(at), (command) => Effect.result(begin(command)))
       for (const [nth, index] of chunk.entries()) results[index] = begun[nth] as Effect.Effect<Outcome> // one a command

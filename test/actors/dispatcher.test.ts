@@ -199,6 +199,16 @@ layer(memoryStores)("a node", (it) => {
     })
   )
 
+  it.effect("carries a batch longer than it has room for commands, and overloads no one", () =>
+    Effect.gen(function* () {
+      const node = yield* startNode("long", { limits: { inFlightMax: 2_500, inFlightPerAccountMax: 2_500 } })
+      yield* fund(node, ["l-a"], 1n)
+      const commands = Array.from({ length: 6_000 }, () => toCommand(deposit("l-a", 1n)))
+      const results = yield* node.dispatcher.dispatchMany(commands)
+      assert.deepStrictEqual(tally(results.map(outcomeOf)), { Accepted: 6_000 })
+    })
+  )
+
   it.effect("does not take a command back when its caller is interrupted", () =>
     Effect.gen(function* () {
       const inner = yield* EventStore
