@@ -1,9 +1,10 @@
 /**
  * Opposite transfers in rings of five over some nodes, each a process: throughput, latency and every invariant leave.
- * Run as `node bench/cluster/storm.ts [seconds] [nodes] [accounts] [concurrency a node] [rings|pairs]`.
+ * Run as `node bench/cluster/storm.ts [seconds] [nodes] [accounts] [concurrency a node] [rings|pairs] [chaos]`. With
+ * `chaos` the first node alone gives the commands, while the others are killed, frozen, ended and started again.
  */
 import { NodeServices } from "@effect/platform-node"
-import { Effect, FileSystem, Layer, Logger, Redacted, References } from "effect"
+import { Effect, Fiber, FileSystem, Layer, Logger, Redacted, References } from "effect"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import { EventStore } from "../../src/infra/EventStore.ts"
 import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
@@ -11,10 +12,12 @@ import * as LedgerNode from "../../src/LedgerNode.ts"
 import { faultsOf, logOf } from "../../test/support/invariants.ts"
 import { tally } from "../../test/support/ledgerWorld.ts"
 import type { StormResult } from "../../test/support/memberMain.ts"
-import { startMember } from "../../test/support/members.ts"
+import { type Member, startMember } from "../../test/support/members.ts"
 
 const [seconds = 20, nodes = 3, accounts = 30, concurrency = 32] = process.argv.slice(2, 6).map(Number)
 const shape = process.argv[6] === "pairs" ? "pairs" : "rings"
+
+const isChaos = process.argv[7] === "chaos"
 
 const percentile = (sorted: ReadonlyArray<number>, part: number) =>
   Math.round((sorted[Math.floor(sorted.length * part)] ?? 0) * 10) / 10
@@ -36,6 +39,28 @@ const program = Effect.gen(function* () {
   )
   const [first] = members
   if (first === undefined) return
+  const others: Array<Member> = members.slice(1)
+  const misfortunes: Array<string> = []
+
+  /** Something befalls each of the others in turn: long enough for its accounts to be taken over, and for it to return. */
+  const chaos = Effect.gen(function* () {
+    for (let nth = 0; ; nth++) {
+      const index = nth % others.length
+      const victim = others[index]
+      if (victim === undefined) return
+      const signal = (["SIGKILL", "SIGSTOP", "SIGTERM"] as const)[nth % 3] ?? "SIGKILL"
+      yield* Effect.sleep(4_000)
+      yield* victim.signal(signal)
+      misfortunes.push(`${signal} ${victim.name}`)
+      if (signal === "SIGSTOP") {
+        yield* Effect.sleep(12_000)
+        yield* victim.signal("SIGCONT")
+      } else {
+        yield* victim.ended
+        others[index] = yield* startMember({ ...urls, name: victim.name })
+      }
+    }
+  })
   const commands = Array.from({ length: accounts }, (_, index) => [
     { _tag: "OpenAccount", account: `s${index}`, asset: "USD/2", owner: "Ada", commandId: `open-${index}` },
     { _tag: "Deposit", account: `s${index}`, amount: "100000000", commandId: `fund-${index}` }
@@ -43,8 +68,9 @@ const program = Effect.gen(function* () {
   console.error("funding")
   const funded = yield* first.ask<StormResult["attempts"]>({ _tag: "Send", commands: commands.flat() })
   console.error(tally(funded.map(({ answer }) => (typeof answer === "string" ? answer : "Accepted"))))
+  const befalling = yield* Effect.forkScoped(isChaos ? chaos : Effect.void)
   const storms = yield* Effect.forEach(
-    members,
+    isChaos ? [first] : members,
     (member, seed) =>
       member.ask<StormResult>({
         _tag: "Storm",
@@ -52,10 +78,11 @@ const program = Effect.gen(function* () {
       }),
     { concurrency: "unbounded" }
   )
+  yield* Fiber.interrupt(befalling)
   const attempts = storms.flatMap((storm) => storm.attempts)
   const answers = tally(attempts.map(({ answer }) => (typeof answer === "string" ? answer : "Accepted")))
   const latencies = storms.flatMap((storm) => storm.latenciesMs).sort((a, b) => a - b)
-  const stats = yield* Effect.forEach(members, (member) => member.ask({ _tag: "Stats" }))
+  const stats = yield* Effect.forEach(isChaos ? [first] : members, (member) => member.ask({ _tag: "Stats" }))
   const log = yield* Effect.flatMap(EventStore, logOf).pipe(
     Effect.provide(EventStore.layer.pipe(Layer.provide(EventStoreClient.layer(stack.eventStoreUrl))))
   )
@@ -68,6 +95,7 @@ const program = Effect.gen(function* () {
         accounts,
         concurrency: concurrency * nodes,
         seconds,
+        misfortunes,
         answers,
         acceptedPerSecond: Math.round((answers.Accepted ?? 0) / seconds),
         latencyMs: {

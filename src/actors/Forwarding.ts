@@ -36,15 +36,17 @@ export const makeForwarding = Effect.fnUntraced(function* (parts: ForwardingPart
   const wall = yield* Clock.Clock
   let away = 0
 
-  /** One question to whoever owns the group now. */
+  /** One question to whoever owns the group now: this node, if the group has come to it meanwhile. */
   const ask = (account: AccountId, commands: ReadonlyArray<Command>, patienceMs: number) => {
-    if (placement.owns(account)) return parts.dispatchHere(commands)
-    const all = (answer: (command: Command) => Answer) => Effect.succeed(commands.map(answer))
-    return placement.dispatch(account, commands).pipe(
-      Effect.catch((error) => all(() => ({ _tag: "Failed", error }))),
+    const all = (answer: Answer) => Effect.succeed(commands.map(() => answer))
+    const isOurs = placement.owns(account)
+    const asked = isOurs ? parts.dispatchHere(commands) : placement.dispatch(account, commands)
+    const graceMs = patienceMs + cluster.answerGraceMs
+    return asked.pipe(
+      Effect.catch((error) => all({ _tag: "Failed", error })),
       Effect.timeoutOrElse({
-        duration: Math.min(patienceMs + cluster.answerGraceMs, cluster.askMs),
-        orElse: () => all(() => ({ _tag: "Unknown" }))
+        duration: isOurs ? graceMs : Math.min(graceMs, cluster.askMs),
+        orElse: () => all({ _tag: "Unknown" })
       })
     )
   }
