@@ -7,7 +7,7 @@ import type { BooksBatch, Checkpoint } from "../infra/ReadModel.ts"
 /** The rows of a run of postings, in order of account and version, as one batch. */
 export const toBatch = (
   posted: ReadonlyArray<Posted>,
-  checkpoint: Checkpoint | undefined,
+  checkpoints: ReadonlyArray<Checkpoint>,
   partitions: number
 ): BooksBatch => {
   const moves = new Map<AccountId, BooksBatch["moves"][number]>()
@@ -22,6 +22,6 @@ export const toBatch = (
     lines: posted.map(({ line }) => line),
     transfers: posted.flatMap(({ transfer }) => (transfer === undefined ? [] : [transfer])),
     contras,
-    checkpoint
+    checkpoints
   }
 }

@@ -3,6 +3,7 @@ import { Clock, Context, Effect, Layer } from "effect"
 import type { Posted } from "../domain/Books.ts"
 import { fold } from "../domain/BooksFold.ts"
 import type { AccountId, Version } from "../domain/Ids.ts"
+import { partitionOf } from "../domain/Partition.ts"
 import type { StoredEvent } from "../domain/StoredEvent.ts"
 import { EventStore, StoreUnavailable } from "../infra/EventStore.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
@@ -14,6 +15,8 @@ import { makeSkip, type SkipRefused } from "./Skip.ts"
 /** What one call did. */
 export interface Projected {
   readonly events: number
+  /** Of these, those that came with the call, by the partition of their account. */
+  readonly byPartition: ReadonlyMap<number, number>
   /** Rows that had been projected before. */
   readonly repeats: number
   /** Accounts whose rows had to be read from the log. */
@@ -35,7 +38,7 @@ export class Bookkeeping extends Context.Service<
     /** Projects rows from the bus, and loads from the log what they leave out. Any number of callers at once. */
     readonly project: (
       rows: ReadonlyArray<StoredEvent>,
-      checkpoint: Checkpoint | undefined
+      checkpoints: ReadonlyArray<Checkpoint>
     ) => Effect.Effect<Projected, StoreUnavailable>
     /** Brings accounts to the end of their streams as the log has them; answers the number of events. */
     readonly catchUp: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<number, StoreUnavailable>
@@ -82,10 +85,10 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
   /** Halves a batch that the database refuses until the guilty row is alone, and parks its account. */
   const write = (
     posted: ReadonlyArray<Posted>,
-    checkpoint: Checkpoint | undefined,
+    checkpoints: ReadonlyArray<Checkpoint>,
     generation: number
   ): Effect.Effect<boolean, StoreUnavailable> => {
-    const batch = { ...toBatch(posted, checkpoint, partitions), generation }
+    const batch = { ...toBatch(posted, checkpoints, partitions), generation }
     return Effect.catchTag(readModel.apply(batch), "RowsRefused", (refused) => {
       const [only] = posted
       if (only === undefined) return Effect.die(refused)
@@ -96,9 +99,9 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
       const middle = Math.floor(posted.length / 2)
       const secondHalf = Effect.suspend(() => {
         const rest = posted.slice(middle).filter(({ head }) => !parked.has(head.account.id))
-        return write(rest, checkpoint, generation)
+        return write(rest, checkpoints, generation)
       })
-      return Effect.flatMap(write(posted.slice(0, middle), undefined, generation), (written) =>
+      return Effect.flatMap(write(posted.slice(0, middle), [], generation), (written) =>
         written ? secondHalf : Effect.succeed(false)
       )
     })
@@ -119,7 +122,7 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
     const from = accounts.map((account) => ({ account, after: heads.get(account)?.account.version ?? 0 }))
     const rows = yield* store.readStreams(from, limits.projectEventsMax)
     const { posted, broken } = fold(heads, rows)
-    if (posted.length > 0 && !(yield* write(posted, undefined, generation))) return undefined
+    if (posted.length > 0 && !(yield* write(posted, [], generation))) return undefined
     for (const { account, version, reason } of broken) {
       yield* park({ account: account as AccountId, version, reason }) // one of `accounts`
     }
@@ -143,23 +146,24 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
 
   const projectOnce = Effect.fnUntraced(function* (
     rows: ReadonlyArray<StoredEvent>,
-    checkpoint: Checkpoint | undefined
+    checkpoints: ReadonlyArray<Checkpoint>
   ) {
     const wanted = rows.filter((row) => !parked.has(row.accountId))
     const accounts = [...new Set(wanted.map((row) => row.accountId))]
     const { heads, generation } = yield* readModel.look(accounts)
     const folded = fold(heads, wanted)
-    if (folded.posted.length === 0 && checkpoint === undefined) return folded
-    return (yield* write(folded.posted, checkpoint, generation)) ? folded : undefined
+    if (folded.posted.length === 0 && checkpoints.length === 0) return folded
+    return (yield* write(folded.posted, checkpoints, generation)) ? folded : undefined
   })
 
   const project = Effect.fnUntraced(function* (
     rows: ReadonlyArray<StoredEvent>,
-    checkpoint: Checkpoint | undefined
+    checkpoints: ReadonlyArray<Checkpoint>
   ) {
-    const { posted, gaps, broken, repeats } = yield* settled(projectOnce(rows, checkpoint))
+    const { posted, gaps, broken, repeats } = yield* settled(projectOnce(rows, checkpoints))
     const loaded = gaps.length === 0 ? 0 : yield* catchUp(gaps)
-    return { events: posted.length + loaded, repeats, gaps: gaps.length, faulty: broken.length }
+    const byPartition = countBy(posted, ({ head }) => partitionOf(head.account.id, partitions))
+    return { events: posted.length + loaded, byPartition, repeats, gaps: gaps.length, faulty: broken.length }
   })
 
   const refreshParked = Effect.gen(function* () {
@@ -192,3 +196,9 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
 
   return { project, catchUp, refreshParked, retryParked, skipParked } satisfies Bookkeeping["Service"]
 })
+
+const countBy = <A>(values: ReadonlyArray<A>, keyOf: (value: A) => number): ReadonlyMap<number, number> => {
+  const counts = new Map<number, number>()
+  for (const value of values) counts.set(keyOf(value), (counts.get(keyOf(value)) ?? 0) + 1)
+  return counts
+}

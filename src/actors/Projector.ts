@@ -10,6 +10,7 @@ import { type Checkpoint, type ProjectionModel, ReadModel } from "../infra/ReadM
 import { ReadSideConfig } from "../infra/ReadSideConfig.ts"
 import { continued } from "../infra/Tracing.ts"
 import { Bookkeeping } from "./Bookkeeping.ts"
+import { makeFlush } from "./Flush.ts"
 import { KnownWriters } from "./KnownWriters.ts"
 import { ProjectionHealth } from "./ProjectionHealth.ts"
 import { reasonOf, supervise } from "./Supervisor.ts"
@@ -43,10 +44,11 @@ export class Projector extends Context.Service<Projector, { readonly projection:
 /** One supervised fiber a partition, for as long as the scope lives. */
 export const startProjectors = Effect.fnUntraced(function* (projecting: Projecting) {
   const { partitions } = yield* LedgerConfig
+  const flush = yield* makeFlush(projecting.bookkeeping)
   for (let partition = 0; partition < partitions; partition++) {
     const state = projecting.health.ofUnsafe(partition)
     yield* supervise(
-      (alive) => Effect.scoped(project(projecting, partition, alive)),
+      (alive) => Effect.scoped(project(projecting, flush, partition, alive)),
       (cause) =>
         Effect.suspend(() => {
           const reason = reasonOf(cause)
@@ -63,7 +65,8 @@ export const startProjectors = Effect.fnUntraced(function* (projecting: Projecti
 
 /** One life of a partition's fiber: ends with the first error, having acknowledged nothing that is not written. */
 const project = Effect.fnUntraced(function* (
-  { name, model, bookkeeping, health }: Projecting,
+  { name, model, health }: Projecting,
+  flush: Effect.Success<ReturnType<typeof makeFlush>>,
   partition: number,
   alive: () => void
 ) {
@@ -87,7 +90,7 @@ const project = Effect.fnUntraced(function* (
     const deliveries = yield* subscription.take(roomFor(projectEventsMax))
     const { rows, faulty, foreign } = yield* sort(deliveries, writers.areKnown)
     const checkpoint = checkpointOf(partition, deliveries, rows)
-    const done = yield* bookkeeping.project(rows, checkpoint).pipe(
+    const done = yield* flush.project(rows, checkpoint).pipe(
       continued({
         name: "project",
         kind: "consumer",

@@ -68,7 +68,7 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
     const after = began?.after ?? { account: "", version: 0 }
     yield* scanLog(after, (rows, reached, scanned) =>
       Effect.gen(function* () {
-        const done = yield* next.bookkeeping.project(rows, undefined)
+        const done = yield* next.bookkeeping.project(rows, [])
         events += done.events
         here += done.events
         yield* tables.scannedTo({ after: reached, events, scanned })

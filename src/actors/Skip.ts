@@ -38,7 +38,7 @@ export const makeSkip = ({ store, readModel, settled, release }: Machine) => {
     }
     const moves = [{ from: version - 1, head: next }]
     const skipped = { account, version, reason, since: yield* Clock.currentTimeMillis }
-    const batch = { moves, lines: [], transfers: [], contras: [], checkpoint: undefined, generation, skipped }
+    const batch = { moves, lines: [], transfers: [], contras: [], checkpoints: [], generation, skipped }
     return (yield* readModel.apply(batch)) ? true : undefined
   })
 

@@ -40,7 +40,7 @@ export interface BooksBatch {
   readonly lines: ReadonlyArray<StatementLine>
   readonly transfers: ReadonlyArray<TransferRow>
   readonly contras: ReadonlyArray<ContraEntry & { readonly partition: number }>
-  readonly checkpoint: Checkpoint | undefined
+  readonly checkpoints: ReadonlyArray<Checkpoint>
   /** That of the `look` which the batch was folded on; the batch is refused when the tables are others by now. */
   readonly generation?: number
   /** The event that a person leaves out by this batch. */

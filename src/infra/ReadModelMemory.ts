@@ -134,9 +134,9 @@ const write = (tables: Tables, batch: BooksBatch, now: number): void => {
     const balance = (tables.contras.get(`${contra} ${asset}`)?.balance ?? 0n) + amount
     tables.contras.set(`${contra} ${asset}`, { contra, asset, balance })
   }
-  const { checkpoint, skipped } = batch
+  const { checkpoints, skipped } = batch
   if (skipped !== undefined) tables.skipped.set(`${skipped.account}@${skipped.version}`, skipped)
-  if (checkpoint !== undefined) {
+  for (const checkpoint of checkpoints) {
     const recordedAt = Math.max(
       checkpoint.recordedAt,
       tables.checkpoints.get(checkpoint.partition)?.recordedAt ?? 0

@@ -5,7 +5,7 @@ import { Clock, Data, Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { AccountId } from "../domain/Ids.ts"
 import { Arrivals } from "./Arrivals.ts"
-import { int8, int8Array, textArray, timestampArray, toInstant } from "./EventStoreRows.ts"
+import { arrayOf, int8, int8Array, textArray, timestampArray, toInstant } from "./EventStoreRows.ts"
 import type { Projection } from "./Projection.ts"
 import {
   type BooksBatch,
@@ -15,86 +15,14 @@ import {
   type ProjectionModel,
   RowsRefused
 } from "./ReadModel.ts"
-import { headColumns, moveParams, toHead } from "./ReadModelRows.ts"
+import { moveParams, toHead } from "./ReadModelRows.ts"
 import { toUnavailable, valuesOf } from "./ReadModelSql.ts"
+import { statementsOf } from "./ReadModelStatements.ts"
 import { describeSqlError, isRolledBack, sqlStateOf } from "./SqlState.ts"
 import type { StoreUnavailable } from "./StoreValues.ts"
 
 /** An account of the batch was not at the version the batch starts from, or the tables are others by now. */
 class Moved extends Data.TaggedError("Moved") {}
-
-/** The statements over the tables of one prefix. */
-const statementsOf = (prefix: string) => ({
-  /** One row even where no account is found: the generation is told by it. */
-  look: `
-    SELECT g.generation, ${headColumns} FROM (
-      SELECT coalesce(max(generation), 0) AS generation FROM projections WHERE prefix = $2
-    ) AS g LEFT JOIN (
-      SELECT found.* FROM unnest($1::text[]) AS wanted(id)
-      CROSS JOIN LATERAL (SELECT * FROM ${prefix}_balances b WHERE b.account = wanted.id LIMIT 1) AS found
-    ) AS heads ON true`,
-
-  /** Rows are taken in order of account, so that two projectors on the same ones wait, and do not deadlock. */
-  move: `
-    WITH moves AS (
-      SELECT * FROM unnest($1::text[], $2::int8[], $3::text[], $4::text[], $5::text[], $6::int8[], $7::int8[],
-        $8::text[], $9::timestamptz[], $10::text[], $11::int8[]) AS u(${headColumns}, was)
-      ORDER BY account
-    ), opened AS (
-      INSERT INTO ${prefix}_balances (${headColumns})
-      SELECT ${headColumns} FROM moves WHERE was = 0
-      ON CONFLICT (account) DO NOTHING RETURNING 1
-    ), moved AS (
-      UPDATE ${prefix}_balances b SET version = m.version, status = m.status, balance = m.balance,
-        recorded_at = m.recorded_at, hash = m.hash
-      FROM moves m WHERE b.account = m.account AND b.version = m.was RETURNING 1
-    )
-    SELECT (SELECT count(*) FROM opened) + (SELECT count(*) FROM moved),
-      (SELECT coalesce(max(generation), 0) FROM projections WHERE prefix = $12)`,
-
-  versions: `
-    SELECT wanted.id, found.version FROM unnest($1::text[]) AS wanted(id)
-    CROSS JOIN LATERAL (SELECT b.version FROM ${prefix}_balances b WHERE b.account = wanted.id LIMIT 1) AS found`,
-
-  checkpoints: `SELECT partition_id, position, recorded_at, updated_at FROM ${prefix}_checkpoints`,
-
-  setCheckpoint: `
-    INSERT INTO ${prefix}_checkpoints AS c (partition_id, position, recorded_at, updated_at)
-    VALUES ($1, $2, $3, $4)
-    ON CONFLICT (partition_id) DO UPDATE SET position = excluded.position,
-      recorded_at = GREATEST(c.recorded_at, excluded.recorded_at), updated_at = excluded.updated_at`,
-
-  behind: `
-    SELECT wanted.id, wanted.version, coalesce(found.version, 0)
-    FROM unnest($1::text[], $2::int8[]) AS wanted(id, version)
-    LEFT JOIN LATERAL (
-      SELECT b.version FROM ${prefix}_balances b WHERE b.account = wanted.id LIMIT 1
-    ) AS found ON true
-    WHERE (found.version IS NULL OR found.version < wanted.version)
-      AND NOT EXISTS (SELECT 1 FROM ${prefix}_parked_accounts p WHERE p.account = wanted.id)`,
-
-  swept: `SELECT writer_id, seq FROM ${prefix}_swept`,
-
-  moveSwept: `
-    INSERT INTO ${prefix}_swept AS s (writer_id, seq)
-    SELECT $1, $3::int8 WHERE $2::int8 = 0 OR EXISTS (SELECT 1 FROM ${prefix}_swept WHERE writer_id = $1)
-    ON CONFLICT (writer_id) DO UPDATE SET seq = excluded.seq WHERE s.seq = $2`,
-
-  parked: `SELECT account, version, reason, since FROM ${prefix}_parked_accounts ORDER BY account`,
-
-  park: `
-    INSERT INTO ${prefix}_parked_accounts (account, version, reason, since)
-    SELECT * FROM unnest($1::text[], $2::int8[], $3::text[], $4::timestamptz[])
-    ON CONFLICT (account) DO UPDATE SET version = excluded.version, reason = excluded.reason`,
-
-  unpark: `DELETE FROM ${prefix}_parked_accounts WHERE account = ANY($1::text[])`,
-
-  skipped: `SELECT account, version, reason, at FROM ${prefix}_skipped ORDER BY account, version`,
-
-  skip: `
-    INSERT INTO ${prefix}_skipped (account, version, reason, at) VALUES ($1, $2, $3, $4)
-    ON CONFLICT (account, version) DO NOTHING`
-})
 
 /** Over the tables of `prefix`; whoever waits for an account in this process is told through `Arrivals`. */
 export const makeProjectionWrites = Effect.fnUntraced(function* (
@@ -117,8 +45,8 @@ export const makeProjectionWrites = Effect.fnUntraced(function* (
       yield* projection.write(sql, prefix, batch)
     }
     if (batch.skipped !== undefined) yield* valuesOf(sql, text.skip, skipParams(batch.skipped))
-    if (batch.checkpoint !== undefined) {
-      const params = checkpointParams(batch.checkpoint, yield* Clock.currentTimeMillis)
+    if (batch.checkpoints.length > 0) {
+      const params = checkpointParams(batch.checkpoints, yield* Clock.currentTimeMillis)
       yield* valuesOf(sql, text.setCheckpoint, params)
     }
   })
@@ -212,9 +140,16 @@ const skipParams = ({ account, version, reason, since }: Parked) => [
   PgTypes.timestamptz(since)
 ]
 
-const checkpointParams = ({ partition, position, recordedAt }: Checkpoint, now: number) => [
-  PgTypes.int4(partition),
-  int8(position),
-  PgTypes.timestamptz(recordedAt),
-  PgTypes.timestamptz(now)
-]
+/** In order of partition, so that two projectors on the same ones wait, and do not deadlock. */
+const checkpointParams = (checkpoints: ReadonlyArray<Checkpoint>, now: number) => {
+  const sorted = checkpoints.toSorted((a, b) => a.partition - b.partition)
+  return [
+    arrayOf(
+      sorted.map((one) => one.partition),
+      PgTypes.OID.int4
+    ),
+    int8Array(sorted.map((one) => one.position)),
+    timestampArray(sorted.map((one) => one.recordedAt)),
+    PgTypes.timestamptz(now)
+  ]
+}

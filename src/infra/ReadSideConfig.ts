@@ -22,6 +22,8 @@ export interface ReadSideLimits {
   readonly ackWaitMs: number
   /** Events one transaction of the read model carries, about. */
   readonly projectEventsMax: number
+  /** Transactions of the read model that the partitions of one projection share, and that run at once. */
+  readonly projectLanes: number
   /** How often a batch is folded again because another projector moved its rows. */
   readonly contendedMax: number
   /** Commits younger than this are left to the bus by the sweep, in milliseconds. */
@@ -69,6 +71,7 @@ export const defaultReadSideLimits: ReadSideLimits = {
   unackedMax: 128,
   ackWaitMs: 10_000,
   projectEventsMax: 2_000,
+  projectLanes: 2,
   contendedMax: 20,
   sweepGraceMs: 1_500,
   lostAfterMs: 1_500,

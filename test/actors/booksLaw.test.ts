@@ -66,7 +66,7 @@ describe("the projection", () => {
         const { log } = bookkeeper
         for (const step of steps) {
           const rows = step.flatMap((index) => log.slice(index % log.length, (index % log.length) + 1))
-          const done = yield* bookkeeping.project(rows, undefined)
+          const done = yield* bookkeeping.project(rows, [])
           gaps += done.gaps
           repeats += done.repeats
           yield* assertPrefixes(log)
@@ -99,7 +99,7 @@ describe("the projection", () => {
           .toSorted((a, b) => a.key - b.key)
           .map(({ row }) => row)
         for (let start = 0; start < shuffled.length; start += 4) {
-          yield* bookkeeping.project(shuffled.slice(start, start + 4), undefined)
+          yield* bookkeeping.project(shuffled.slice(start, start + 4), [])
         }
         yield* assertCaughtUp(bookkeeper.log)
       }).pipe(Effect.provide(inMemory())),

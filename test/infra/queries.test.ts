@@ -36,7 +36,7 @@ const a = accountId("a")
 const b = accountId("b")
 
 const project = (bookkeeper: Bookkeeper, ...commands: ReadonlyArray<CommandInput>) =>
-  Effect.flatMap(Bookkeeping, ({ project }) => project(bookkeeper.commit(...commands).events, undefined))
+  Effect.flatMap(Bookkeeping, ({ project }) => project(bookkeeper.commit(...commands).events, []))
 
 const failureOf = (query: Effect.Effect<unknown, QueryError>) => Effect.flip(query)
 
@@ -204,10 +204,10 @@ describe("a query with a read token", () => {
       const waiting = yield* Effect.forkChild(queries.balance(a, { readToken: "a@2,b@2" }))
       yield* TestClock.adjust("50 millis")
       const bookkeeping = yield* Bookkeeping
-      yield* bookkeeping.project(commit.events.slice(0, 1), undefined)
+      yield* bookkeeping.project(commit.events.slice(0, 1), [])
       yield* TestClock.adjust("50 millis")
       assert.isUndefined(waiting.pollUnsafe())
-      yield* bookkeeping.project(commit.events.slice(1), undefined)
+      yield* bookkeeping.project(commit.events.slice(1), [])
       const { account } = yield* Fiber.join(waiting)
       assert.strictEqual(account.balance, 5n)
     }).pipe(Effect.provide(services({ tokenPollMs: 3_600_000 })))

@@ -33,7 +33,7 @@ describe("the read model on PostgreSQL alone", () => {
           lines: [{ ...line, description: "a\u0000b" }],
           transfers: [],
           contras: [],
-          checkpoint: undefined
+          checkpoints: []
         })
       )
       assert.strictEqual(error._tag, "RowsRefused")

@@ -28,7 +28,7 @@ const batchOf = (rows: ReadonlyArray<StoredEvent>): BooksBatch => {
     lines: posted.map(({ line }) => line),
     transfers: posted.flatMap(({ transfer: row }) => row ?? []),
     contras: posted.flatMap(({ contra }) => (contra === undefined ? [] : [{ ...contra, partition: 3 }])),
-    checkpoint: undefined
+    checkpoints: []
   }
 }
 
@@ -257,7 +257,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
             lines: [],
             transfers: [],
             contras: [],
-            checkpoint: { partition: 7, position, recordedAt }
+            checkpoints: [{ partition: 7, position, recordedAt }]
           })
         yield* write(100, 1_767_225_600_000)
         yield* write(3, 1_767_225_500_000)

@@ -174,7 +174,7 @@ describe("a rebuild", () => {
         yield* rebuild(books)
         const { version } = head.account
         const next = { ...head, account: { ...head.account, version: version + 1, balance: 1n } }
-        const batch = { lines: [], transfers: [], contras: [], checkpoint: undefined, generation }
+        const batch = { lines: [], transfers: [], contras: [], checkpoints: [], generation }
         assert.isFalse(yield* readModel.apply({ ...batch, moves: [{ from: version, head: next }] }))
         yield* assertCaughtUp(bookkeeper.log)
         const looked = yield* readModel.look([id])
