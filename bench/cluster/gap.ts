@@ -1,0 +1,80 @@
+/**
+ * How long an account is without service when its node ends: `node bench/cluster/gap.ts SIGTERM|SIGKILL|SIGSTOP [node]`.
+ * Three nodes, each a process; another node than the victim (0, 1 or 2) is given deposits, one after another.
+ */
+import { NodeServices } from "@effect/platform-node"
+import { Effect, FileSystem, Layer, Logger, Redacted, References } from "effect"
+import { startDevStack } from "../../src/infra/dev/DevStack.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
+import type { Attempt } from "../../test/support/invariants.ts"
+import { eventually, startMember } from "../../test/support/members.ts"
+
+const signal = process.argv[2] === "SIGKILL" || process.argv[2] === "SIGSTOP" ? process.argv[2] : "SIGTERM"
+const victimIndex = Number(process.argv[3] ?? 2)
+/** The account is served so often after it has gone over, before the figure is taken. */
+const servedAfter = 100
+
+const program = Effect.gen(function* () {
+  const fs = yield* FileSystem.FileSystem
+  const dataDir = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-gap-" })
+  yield* fs.chmod(dataDir, 0o711)
+  const stack = yield* startDevStack({ dataDir })
+  yield* LedgerNode.migrate(stack)
+  const urls = {
+    eventStoreUrl: Redacted.value(stack.eventStoreUrl),
+    locksUrl: Redacted.value(stack.readModelUrl)
+  }
+  const members = yield* Effect.forEach(
+    [0, 1, 2],
+    (index) => startMember({ ...urls, name: `node-${index}` }),
+    {
+      concurrency: "unbounded"
+    }
+  )
+  const victim = members[victimIndex]
+  const by = members[(victimIndex + 1) % 3]
+  if (victim === undefined || by === undefined) return
+  const accounts = Array.from({ length: 60 }, (_, index) => `g${index}`)
+  const ownedBy = (member: typeof victim) =>
+    Effect.filter(accounts, (account) => member.ask<boolean>({ _tag: "Owns", account }))
+  yield* eventually(
+    "all is placed",
+    30,
+    Effect.map(
+      Effect.forEach(members, ownedBy),
+      (all) => all.flat().length === accounts.length && all.every((owned) => owned.length > 10)
+    )
+  )
+  const [account] = yield* ownedBy(victim)
+  if (account === undefined) return yield* Effect.die("the victim owns nothing")
+  const send = (command: Readonly<Record<string, unknown>>) =>
+    Effect.map(
+      by.ask<ReadonlyArray<Attempt>>({ _tag: "Send", commands: [{ ...command, account }] }),
+      ([attempt]) => attempt !== undefined && typeof attempt.answer !== "string"
+    )
+  yield* send({ _tag: "OpenAccount", asset: "USD/2", owner: "Ada", commandId: "open" })
+  yield* victim.signal(signal)
+  let last = Date.now()
+  let longest = 0
+  for (let nth = 0; nth < servedAfter || longest < 50; ) {
+    if (!(yield* send({ _tag: "Deposit", amount: "1", commandId: `d-${nth}` }))) continue
+    nth++
+    longest = Math.max(longest, Date.now() - last)
+    last = Date.now()
+  }
+  console.log(JSON.stringify({ signal, victim: victim.name, longestMs: longest }))
+}).pipe(Effect.scoped)
+
+Effect.runPromise(
+  Effect.provide(
+    program,
+    Layer.mergeAll(
+      NodeServices.layer,
+      Layer.succeed(Logger.LogToStderr, true),
+      Layer.succeed(References.MinimumLogLevel, "Error")
+    )
+  )
+).catch((error: unknown) => {
+  console.error(error)
+  process.exitCode = 1
+})
