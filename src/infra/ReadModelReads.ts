@@ -2,7 +2,7 @@
 import { PgTypes } from "@effect/sql-pg"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import { Effect } from "effect"
-import type { AccountId } from "../domain/Ids.ts"
+import type { AccountId, Instant } from "../domain/Ids.ts"
 import type { Asset } from "../domain/Money.ts"
 import { int8, textArray } from "./EventStoreRows.ts"
 import type { ReadModelReads, TrialLine } from "./ReadModel.ts"
@@ -24,11 +24,15 @@ const lines = `
   WHERE account = $1 AND version > $2 AND ($4::text[] IS NULL OR type = ANY($4))
   ORDER BY version LIMIT $3`
 
+const versionMax = "9223372036854775807"
+
 /**
  * The last version recorded before an instant, by halving: instants never go back along an account, so it costs
  * some twenty look-ups of the primary key however long the account is, and no index on time at each write.
  */
-const versionBefore = (instant: string) => `(
+const versionBefore = (
+  instant: string
+) => `(CASE WHEN ${instant} = '-infinity' THEN 0 WHEN ${instant} = 'infinity' THEN ${versionMax} ELSE (
   WITH RECURSIVE halves(low, high) AS (
     SELECT 0::int8, coalesce((SELECT version FROM books_v1_balances WHERE account = $1), 0)
     UNION ALL
@@ -41,12 +45,12 @@ const versionBefore = (instant: string) => `(
       ), true) AS isBefore
     ) AS looked
     WHERE low < high
-  ) SELECT low FROM halves WHERE low = high)`
+  ) SELECT low FROM halves WHERE low = high) END)`
 
 /** `$5` and `$6` are always given: the ends of time where nobody asked for less. */
 const recordedLines = `
   SELECT ${lineColumns} FROM books_v1_statement_lines
-  WHERE account = $1 AND version > greatest($2, ${versionBefore("$5")}) AND version <= ${versionBefore("$6")}
+  WHERE account = $1 AND version > greatest($2, ${versionBefore("$5::text::timestamptz")}) AND version <= ${versionBefore("$6::text::timestamptz")}
     AND ($4::text[] IS NULL OR type = ANY($4))
   ORDER BY version LIMIT $3`
 
@@ -54,18 +58,15 @@ const recordedLines = `
 const effectiveLines = `
   SELECT * FROM (
     (SELECT ${lineColumns} FROM books_v1_statement_lines
-     WHERE account = $1 AND version > greatest($2, ${versionBefore("$5")}) AND version <= ${versionBefore("$6")}
+     WHERE account = $1 AND version > greatest($2, ${versionBefore("$5::text::timestamptz")}) AND version <= ${versionBefore("$6::text::timestamptz")}
        AND effective_at = recorded_at AND ($4::text[] IS NULL OR type = ANY($4))
      ORDER BY version LIMIT $3)
     UNION ALL
     (SELECT ${lineColumns} FROM books_v1_statement_lines
      WHERE account = $1 AND version > $2 AND effective_at <> recorded_at
-       AND effective_at >= $5 AND effective_at < $6 AND ($4::text[] IS NULL OR type = ANY($4))
+       AND effective_at >= $5::text::timestamptz AND effective_at < $6::text::timestamptz AND ($4::text[] IS NULL OR type = ANY($4))
      ORDER BY version LIMIT $3)
   ) AS both_kinds ORDER BY version LIMIT $3`
-
-/** Outside of every instant of the ledger. */
-const [beginningOfTime, endOfTime] = [-62_135_596_800_000, 253_402_300_799_999]
 
 const contras = `
   SELECT contra, asset, sum(balance)::text FROM books_v1_contra GROUP BY contra, asset ORDER BY contra, asset`
@@ -94,6 +95,10 @@ const toTrialLine = (row: ReadonlyArray<unknown>): TrialLine => {
   // Branded when it was written.
   return { asset: row[0] as Asset, accounts, contras, total: accounts + contras }
 }
+
+/** PostgreSQL's own ends of time, where nobody asked for less. */
+const boundOf = (instant: Instant | undefined, end: "-infinity" | "infinity") =>
+  instant === undefined ? PgTypes.text(end) : PgTypes.text(new Date(instant).toISOString())
 
 export const makeBooksReads = (sql: PgClient): ReadModelReads => {
   const query = (text: string, params: ReadonlyArray<unknown>) =>
@@ -130,7 +135,7 @@ export const makeBooksReads = (sql: PgClient): ReadModelReads => {
         int8(limit),
         types === undefined ? null : textArray(types)
       ]
-      const range = [PgTypes.timestamptz(from ?? beginningOfTime), PgTypes.timestamptz(to ?? endOfTime)]
+      const range = [boundOf(from, "-infinity"), boundOf(to, "infinity")]
       const rows =
         from === undefined && to === undefined
           ? query(lines, asked)
