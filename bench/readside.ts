@@ -107,7 +107,7 @@ const paging = Effect.gen(function* () {
 const balances = Effect.gen(function* () {
   const sql = yield* ReadModelSql
   const queries = yield* Queries
-  const asks = 20_000
+  const asks = 5_000
   const run = <E, R>(one: (index: number) => Effect.Effect<unknown, E, R>) =>
     Effect.forEach(Array.from({ length: asks }), (_, index) => one(index), { concurrency: 8, discard: true })
   const bare = (index: number) =>
@@ -115,12 +115,17 @@ const balances = Effect.gen(function* () {
   const asked = (index: number) => queries.balance(accountId(`acc-${index % accounts}`))
   yield* run(bare)
   yield* run(asked)
-  const [floor, ours] = [yield* timed(run(bare)), yield* timed(run(asked))]
+  // In turn, and the best of each: whatever else the machine does then hits both alike.
+  let [floor, ours] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]
+  for (let round = 0; round < 8; round++) {
+    floor = Math.min(floor, (yield* timed(run(bare))).ms)
+    ours = Math.min(ours, (yield* timed(run(asked))).ms)
+  }
   const perSecond = (ms: number) => Math.round((asks / ms) * 1_000)
   yield* say("balance by id", {
-    barePerSecond: perSecond(floor.ms),
-    perSecond: perSecond(ours.ms),
-    ratio: floor.ms / ours.ms
+    barePerSecond: perSecond(floor),
+    perSecond: perSecond(ours),
+    ratio: floor / ours
   })
 })
 
