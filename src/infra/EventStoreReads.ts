@@ -15,7 +15,7 @@ import {
   toInstant,
   toStoredEvent
 } from "./EventStoreRows.ts"
-import { chunksOf, unionOf } from "./SqlUnion.ts"
+import { chunksOf, statementsAtOnce, unionOf } from "./SqlUnion.ts"
 
 type Reads = Pick<
   EventStore["Service"],
@@ -91,13 +91,20 @@ export const makeReads = (query: Query): Reads => {
 
     readStreams: Effect.fnUntraced(function* (from, limit) {
       const found: Array<StoredEvent> = []
-      const inOrder = from.toSorted((a, b) => (a.account < b.account ? -1 : 1))
-      for (const chunk of chunksOf(inOrder)) {
-        if (found.length >= limit) break
-        const params = chunk.flatMap((one) => [PgTypes.text(one.account), int8(one.after)])
-        found.push(...(yield* events(streams(chunk.length), [int8(limit - found.length), ...params])))
+      const chunks = chunksOf(from.toSorted((a, b) => (a.account < b.account ? -1 : 1)))
+      for (let next = 0; next < chunks.length && found.length < limit; next += statementsAtOnce) {
+        const left = int8(limit - found.length)
+        const parts = yield* Effect.forEach(
+          chunks.slice(next, next + statementsAtOnce),
+          (chunk) => {
+            const params = chunk.flatMap((one) => [PgTypes.text(one.account), int8(one.after)])
+            return events(streams(chunk.length), [left, ...params])
+          },
+          { concurrency: statementsAtOnce }
+        )
+        for (const part of parts) found.push(...part)
       }
-      return found
+      return found.slice(0, limit)
     }),
 
     readEvents: (keys) =>

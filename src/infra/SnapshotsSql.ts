@@ -5,7 +5,7 @@ import { Account, accountSchemaVersion } from "../domain/Account.ts"
 import type { Head } from "../domain/Head.ts"
 import { makeQuery } from "./EventStoreClient.ts"
 import { arrayOf, int8, int8Array, textArray, timestampArray, toInstant } from "./EventStoreRows.ts"
-import { chunksOf, unionOf } from "./SqlUnion.ts"
+import { chunksOf, statementsAtOnce, unionOf } from "./SqlUnion.ts"
 import type { EventKey } from "./StoreValues.ts"
 
 const columns = "account_id, version, recorded_at, state, hash"
@@ -61,12 +61,15 @@ export const makeSql = Effect.gen(function* () {
   const query = yield* makeQuery
   return {
     latest: Effect.fnUntraced(function* (accounts: ReadonlyArray<string>) {
-      const found: Array<Head> = []
-      for (const chunk of chunksOf(accounts)) {
-        const ids = chunk.map((account) => PgTypes.text(account))
-        found.push(...(yield* toHeads(yield* query(latest(chunk.length), [schemaVersion, ...ids]))))
-      }
-      return found
+      const parts = yield* Effect.forEach(
+        chunksOf(accounts),
+        (chunk) => {
+          const ids = chunk.map((account) => PgTypes.text(account))
+          return Effect.flatMap(query(latest(chunk.length), [schemaVersion, ...ids]), toHeads)
+        },
+        { concurrency: statementsAtOnce }
+      )
+      return parts.flat()
     }),
 
     before: Effect.fnUntraced(function* (

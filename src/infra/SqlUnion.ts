@@ -3,6 +3,9 @@
 /** Keys of one statement. More make the plan slow to build, fewer cost more round trips. */
 const branchesMax = 16
 
+/** Statements of one question that run at once; the pool has room for others beside them. */
+export const statementsAtOnce = 3
+
 /** Pieces of at most `branchesMax`. */
 export const chunksOf = <A>(items: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> =>
   Array.from({ length: Math.ceil(items.length / branchesMax) }, (_, index) =>
