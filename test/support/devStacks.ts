@@ -44,11 +44,11 @@ export const guardsOf = (dataDir: string): ReadonlyArray<number> =>
     .filter(([, words]) => words.includes(`${dataDir}/run/`) && words.includes("while read"))
     .map(([pid]) => pid)
 
-/** This machine, with other programs in place of some of its own; nothing is fetched. */
+/** This machine, with other programs in place of some of its own; those are not fetched either. */
 export const withPrograms = (programs: Record<string, Option.Option<string>>) =>
   Effect.updateService(Programs, (real) => ({
     find: (name) => (name in programs ? Effect.succeed(programs[name] ?? Option.none()) : real.find(name)),
-    fetch: () => Effect.succeedNone
+    fetch: (name) => (name in programs ? Effect.succeedNone : real.fetch(name))
   }))
 
 /** Tests run the same with and without a CockroachDB on the PATH. */
