@@ -3,8 +3,8 @@
  * `node_modules/.bin/node bench/readside.ts [events] [lines]` (defaults 200,000 and 1,000,000).
  */
 import { Clock, Effect, Layer } from "effect"
-import { Bookkeeping } from "../src/actors/Bookkeeping.ts"
-import { rebuild } from "../src/actors/Rebuild.ts"
+import { Bookkeeping } from "../src/actors/readside/Bookkeeping.ts"
+import { rebuild } from "../src/actors/readside/Rebuild.ts"
 import { Arrivals } from "../src/infra/Arrivals.ts"
 import { books } from "../src/infra/BooksProjection.ts"
 import { EventStore } from "../src/infra/EventStore.ts"

@@ -3,7 +3,11 @@ import { Context, Effect, Layer, Option, Result, Schema, type Stream } from "eff
 import { SecureRandom } from "effect/crypto"
 import { Dispatcher, type DispatcherStats } from "./actors/Dispatcher.ts"
 import { History } from "./actors/History.ts"
-import { type CommittedEvent, type SubscriptionAsked, Subscriptions } from "./actors/Subscriptions.ts"
+import {
+  type CommittedEvent,
+  type SubscriptionAsked,
+  Subscriptions
+} from "./actors/readside/Subscriptions.ts"
 import { type AsOf, TimeTravel } from "./actors/TimeTravel.ts"
 import { traced } from "./actors/TracedDispatch.ts"
 import { type DatedTrialBalance, TrialBalance } from "./actors/TrialBalance.ts"

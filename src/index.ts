@@ -1,7 +1,12 @@
 /** What the package exports. */
-export * as ProjectionFibers from "./actors/ProjectionFibers.ts"
-export { type RebuildOptions, type RebuildReport, type RebuildStep, rebuild } from "./actors/Rebuild.ts"
-export type { CommittedEvent, SubscriptionAsked } from "./actors/Subscriptions.ts"
+export * as ProjectionFibers from "./actors/readside/ProjectionFibers.ts"
+export {
+  type RebuildOptions,
+  type RebuildReport,
+  type RebuildStep,
+  rebuild
+} from "./actors/readside/Rebuild.ts"
+export type { CommittedEvent, SubscriptionAsked } from "./actors/readside/Subscriptions.ts"
 export type { AsOf, PastState } from "./actors/TimeTravel.ts"
 export type { DatedTrialBalance } from "./actors/TrialBalance.ts"
 export { Command, type CommandContext, type CommandInput } from "./domain/Command.ts"

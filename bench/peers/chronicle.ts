@@ -1,6 +1,6 @@
 /** Ours: one node's write path with everything it promises, driven as the load test drives it. */
 import { Context, Effect, Layer, Redacted } from "effect"
-import { Audit } from "../../src/actors/Audit.ts"
+import { Audit } from "../../src/actors/audit/Audit.ts"
 import { Dispatcher } from "../../src/actors/Dispatcher.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
 import { makeDraws } from "../../src/loadtest/Draws.ts"

@@ -7,7 +7,7 @@ import { LedgerConfig } from "../infra/LedgerConfig.ts"
 import { ReadModel, type TrialLine } from "../infra/ReadModel.ts"
 import { ReadSideConfig } from "../infra/ReadSideConfig.ts"
 import { ClosedInstants } from "./ClosedInstants.ts"
-import { missingIn } from "./TailLag.ts"
+import { missingIn } from "./readside/TailLag.ts"
 
 export interface DatedTrialBalance {
   readonly recordedAt: Instant

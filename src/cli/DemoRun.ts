@@ -1,6 +1,6 @@
 /** A day's file and a running node enter; the day is played, watched and audited; what it came to leaves. */
 import { Clock, Duration, Effect, FileSystem, Option, Path, Stream } from "effect"
-import { Audit } from "../actors/Audit.ts"
+import { Audit } from "../actors/audit/Audit.ts"
 import type { DispatcherStats } from "../actors/Dispatcher.ts"
 import type { CommandInput } from "../domain/Command.ts"
 import { hashCommand } from "../domain/HashChain.ts"

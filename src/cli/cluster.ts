@@ -1,7 +1,7 @@
 /** `chronicle cluster`: the read model's database, where the nodes find each other, enters; the nodes leave. */
 import { Data, Effect } from "effect"
 import { Command } from "effect/cli"
-import { clusterStatus } from "../actors/ClusterStatus.ts"
+import { clusterStatus } from "../actors/cluster/ClusterStatus.ts"
 import * as ClusterRunner from "../infra/ClusterRunner.ts"
 import { limitsFromEnvironment } from "../infra/Environment.ts"
 import { grouped, makeStory, printJson } from "./Terminal.ts"

@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url"
 import { Data, Effect, Layer, Option, Path, References, Schema, Stream } from "effect"
 import { Command, Flag, GlobalFlag } from "effect/cli"
-import { Audit } from "../actors/Audit.ts"
+import { Audit } from "../actors/audit/Audit.ts"
 import { DevStack } from "../infra/dev/DevStack.ts"
 import { limitsFromEnvironment } from "../infra/Environment.ts"
 import * as LedgerNode from "../LedgerNode.ts"

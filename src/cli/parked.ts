@@ -1,7 +1,7 @@
 /** `parked`, `parked retry`, `parked skip`: accounts that a poison event holds up enter; what became of them leaves. */
 import { Data, Effect, Option, Schema } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { Bookkeeping } from "../actors/Bookkeeping.ts"
+import { Bookkeeping } from "../actors/readside/Bookkeeping.ts"
 import { AccountId, printInstant } from "../domain/Ids.ts"
 import { limitsFromEnvironment } from "../infra/Environment.ts"
 import { type Parked, ReadModel } from "../infra/ReadModel.ts"

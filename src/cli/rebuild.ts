@@ -2,7 +2,7 @@
 import { pathToFileURL } from "node:url"
 import { Data, Effect, Option, Predicate } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { rebuild as rebuildProjection } from "../actors/Rebuild.ts"
+import { rebuild as rebuildProjection } from "../actors/readside/Rebuild.ts"
 import { books } from "../infra/BooksProjection.ts"
 import { limitsFromEnvironment } from "../infra/Environment.ts"
 import * as Migrations from "../infra/Migrations.ts"

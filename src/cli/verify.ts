@@ -1,8 +1,8 @@
 /** `chronicle verify`: the stores enter; which invariants hold, and the first rows that break them, leave. */
 import { Data, Effect, Option } from "effect"
 import { Argument, Command } from "effect/cli"
-import { Audit, type Finding } from "../actors/Audit.ts"
-import { invariants } from "../actors/AuditFindings.ts"
+import { Audit, type Finding } from "../actors/audit/Audit.ts"
+import { invariants } from "../actors/audit/AuditFindings.ts"
 import { AccountNotFound } from "../domain/Errors.ts"
 import { AccountId } from "../domain/Ids.ts"
 import { limitsFromEnvironment } from "../infra/Environment.ts"

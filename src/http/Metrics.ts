@@ -3,7 +3,7 @@ import { Context, Effect, Metric } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import { Dispatcher } from "../actors/Dispatcher.ts"
-import { ReadSideHealth } from "../actors/ReadSideHealth.ts"
+import { ReadSideHealth } from "../actors/readside/ReadSideHealth.ts"
 import { Bus } from "../infra/Bus.ts"
 import { type Reading, readSideReadings, writeSideReadings } from "./Readings.ts"
 

@@ -1,8 +1,8 @@
 /** What the actors tell of themselves enters; each number with its name, its labels and its meaning leaves. */
 import type { DispatcherStats, Here } from "../actors/Dispatcher.ts"
 import type { DispatcherMeters } from "../actors/Meters.ts"
-import type { ProjectionState } from "../actors/Projections.ts"
-import type { ReadSideReport } from "../actors/ReadSideHealth.ts"
+import type { ProjectionState } from "../actors/readside/Projections.ts"
+import type { ReadSideReport } from "../actors/readside/ReadSideHealth.ts"
 
 /** Units are in the name, as Prometheus wants it: seconds, bytes, `_total` for what only grows. */
 export interface Reading {

@@ -1,6 +1,6 @@
 /** The stores after a load enter; what the audit of all of them says, in the words of a report, leaves. */
 import { Effect } from "effect"
-import { Audit, type Finding } from "../actors/Audit.ts"
+import { Audit, type Finding } from "../actors/audit/Audit.ts"
 import type { Audited } from "./Outcome.ts"
 
 const findingsMax = 20

@@ -1,8 +1,8 @@
 /** A ledger on real databases is tampered with in every way that SQL allows; the audit names the row each time. */
 import { assert, inject, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { Audit, type AuditReport, type Finding } from "../../src/actors/Audit.ts"
-import { AuditConfig, type AuditLimits, defaultAuditLimits } from "../../src/actors/AuditConfig.ts"
+import { Audit, type AuditReport, type Finding } from "../../src/actors/audit/Audit.ts"
+import { AuditConfig, type AuditLimits, defaultAuditLimits } from "../../src/actors/audit/AuditConfig.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
 import { auditWorld, Tampering, tampered } from "../support/auditWorld.ts"
 

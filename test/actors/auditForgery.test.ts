@@ -1,7 +1,7 @@
 /** Forgers who can compute hashes enter; how far the audit sees through them, and where it ends, leaves. */
 import { assert, inject, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { Audit, type Finding } from "../../src/actors/Audit.ts"
+import { Audit, type Finding } from "../../src/actors/audit/Audit.ts"
 import { genesis, link } from "../../src/domain/HashChain.ts"
 import { AccountId, CommandId } from "../../src/domain/Ids.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"

@@ -1,8 +1,8 @@
 /** Versions of many accounts enter in any order; what the audit remembers of them is exact and bounded. */
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { Listing } from "../../src/actors/AuditCommits.ts"
-import { Versions } from "../../src/actors/AuditVersions.ts"
+import { Listing } from "../../src/actors/audit/AuditCommits.ts"
+import { Versions } from "../../src/actors/audit/AuditVersions.ts"
 
 const small = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 

@@ -1,8 +1,8 @@
 /** Nodes commit, start and end, projectors project, and an audit that looks on the while must find nothing. */
 import { assert, inject, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Redacted } from "effect"
-import { Audit } from "../../src/actors/Audit.ts"
-import { AuditConfig, type AuditLimits, defaultAuditLimits } from "../../src/actors/AuditConfig.ts"
+import { Audit } from "../../src/actors/audit/Audit.ts"
+import { AuditConfig, type AuditLimits, defaultAuditLimits } from "../../src/actors/audit/AuditConfig.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { Arrivals } from "../../src/infra/Arrivals.ts"
 import { Bus } from "../../src/infra/Bus.ts"

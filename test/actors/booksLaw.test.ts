@@ -1,9 +1,9 @@
 /** The law of the projection (I8): whatever the bus does with the messages, rows equal the fold of the log. */
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Effect, Layer, Schema } from "effect"
-import { Bookkeeping } from "../../src/actors/Bookkeeping.ts"
-import { ProjectionHealth } from "../../src/actors/ProjectionHealth.ts"
-import { Sweep } from "../../src/actors/Sweep.ts"
+import { Bookkeeping } from "../../src/actors/readside/Bookkeeping.ts"
+import { ProjectionHealth } from "../../src/actors/readside/ProjectionHealth.ts"
+import { Sweep } from "../../src/actors/readside/Sweep.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { Arrivals } from "../../src/infra/Arrivals.ts"
 import { EventStore } from "../../src/infra/EventStore.ts"

@@ -1,8 +1,8 @@
 /** Events that cannot be projected: their account stays where it is, visibly, and the others go on. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { Bookkeeping } from "../../src/actors/Bookkeeping.ts"
-import { ProjectionHealth } from "../../src/actors/ProjectionHealth.ts"
+import { Bookkeeping } from "../../src/actors/readside/Bookkeeping.ts"
+import { ProjectionHealth } from "../../src/actors/readside/ProjectionHealth.ts"
 import { link } from "../../src/domain/HashChain.ts"
 import { partitionOf } from "../../src/domain/Partition.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"

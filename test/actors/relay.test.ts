@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import { CommitFeed } from "../../src/actors/CommitFeed.ts"
-import { Relay } from "../../src/actors/Relay.ts"
+import { Relay } from "../../src/actors/readside/Relay.ts"
 import { Bus } from "../../src/infra/Bus.ts"
 import { fairWeather, makeBusMemory } from "../../src/infra/BusMemory.ts"
 import type { BusMessage } from "../../src/infra/BusMessage.ts"

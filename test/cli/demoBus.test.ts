@@ -2,7 +2,7 @@
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer, References, Schedule } from "effect"
-import { Audit } from "../../src/actors/Audit.ts"
+import { Audit } from "../../src/actors/audit/Audit.ts"
 import { runDemo } from "../../src/cli/DemoRun.ts"
 import { Bus } from "../../src/infra/Bus.ts"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"

@@ -2,7 +2,7 @@
 import { assert, describe, layer } from "@effect/vitest"
 import { Clock, Context, Effect, Fiber, Layer, Redacted } from "effect"
 import { inject } from "vitest"
-import { clusterStatus } from "../../src/actors/ClusterStatus.ts"
+import { clusterStatus } from "../../src/actors/cluster/ClusterStatus.ts"
 import { ClusterConfig, defaultClusterLimits } from "../../src/infra/ClusterConfig.ts"
 import * as ClusterRunner from "../../src/infra/ClusterRunner.ts"
 import { EventStore } from "../../src/infra/EventStore.ts"

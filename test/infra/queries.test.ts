@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Result } from "effect"
 import { TestClock } from "effect/testing"
-import { Bookkeeping } from "../../src/actors/Bookkeeping.ts"
+import { Bookkeeping } from "../../src/actors/readside/Bookkeeping.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import type { QueryError } from "../../src/domain/Errors.ts"
 import { Arrivals } from "../../src/infra/Arrivals.ts"

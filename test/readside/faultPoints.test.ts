@@ -1,7 +1,7 @@
 /** Projector fibers that die at each of their calls, before or after it took effect: the read model comes out the same. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { ProjectionHealth } from "../../src/actors/ProjectionHealth.ts"
+import { ProjectionHealth } from "../../src/actors/readside/ProjectionHealth.ts"
 import { Arrivals } from "../../src/infra/Arrivals.ts"
 import { Bus } from "../../src/infra/Bus.ts"
 import { EventStore } from "../../src/infra/EventStore.ts"

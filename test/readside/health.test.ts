@@ -1,7 +1,7 @@
 /** Nothing of the read side stops without being visible: lag in events and milliseconds, failing fibers, readiness. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { ReadSideHealth } from "../../src/actors/ReadSideHealth.ts"
+import { ReadSideHealth } from "../../src/actors/readside/ReadSideHealth.ts"
 import { partitionOf } from "../../src/domain/Partition.ts"
 import { Arrivals } from "../../src/infra/Arrivals.ts"
 import { Bus } from "../../src/infra/Bus.ts"

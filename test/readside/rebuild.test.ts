@@ -1,7 +1,7 @@
 /** A rebuild beside the live projection: right at the end, wherever it is killed, and nobody sees some of each. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Queue } from "effect"
-import { rebuild } from "../../src/actors/Rebuild.ts"
+import { rebuild } from "../../src/actors/readside/Rebuild.ts"
 import { books } from "../../src/infra/BooksProjection.ts"
 import type { EventStore } from "../../src/infra/EventStore.ts"
 import { ReadModel } from "../../src/infra/ReadModel.ts"

@@ -1,8 +1,8 @@
 /** Leaving a poison event out: on the record, refused where it would be a lie, and kept by a rebuild. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { Bookkeeping } from "../../src/actors/Bookkeeping.ts"
-import { rebuild } from "../../src/actors/Rebuild.ts"
+import { Bookkeeping } from "../../src/actors/readside/Bookkeeping.ts"
+import { rebuild } from "../../src/actors/readside/Rebuild.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { link } from "../../src/domain/HashChain.ts"
 import { books } from "../../src/infra/BooksProjection.ts"

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Stream } from "effect"
 import { CommitFeed } from "../../src/actors/CommitFeed.ts"
-import { type CommittedEvent, Subscriptions } from "../../src/actors/Subscriptions.ts"
+import { type CommittedEvent, Subscriptions } from "../../src/actors/readside/Subscriptions.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { EventStore } from "../../src/infra/EventStore.ts"
 import type { Commit } from "../../src/infra/StoreValues.ts"

@@ -1,7 +1,7 @@
 /** Run as a process: the write side of one node of a cluster; commands and storms enter by messages. */
 import { Cause, Effect, Layer, Logger, ManagedRuntime, Redacted, References, Result } from "effect"
-import * as ClusterDoor from "../../src/actors/ClusterDoor.ts"
 import { CommitFeed } from "../../src/actors/CommitFeed.ts"
+import * as ClusterDoor from "../../src/actors/cluster/ClusterDoor.ts"
 import { Dispatcher } from "../../src/actors/Dispatcher.ts"
 import { LedgerClock } from "../../src/actors/LedgerClock.ts"
 import { Snapshotter } from "../../src/actors/Snapshotter.ts"

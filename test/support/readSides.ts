@@ -2,7 +2,7 @@
 import { assert } from "@effect/vitest"
 import { Context, Effect, Layer, Redacted, Result, Schedule } from "effect"
 import { CommitFeed } from "../../src/actors/CommitFeed.ts"
-import * as ReadSide from "../../src/actors/ReadSide.ts"
+import * as ReadSide from "../../src/actors/readside/ReadSide.ts"
 import type { ContraEntry, OpenedHead, StatementLine } from "../../src/domain/Books.ts"
 import { post } from "../../src/domain/Books.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"

@@ -1,0 +1,165 @@
+/** Rows of the frozen read model and what the log says they must be enter; findings leave (I8). */
+import { Effect } from "effect"
+import type { ContraEntry, OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
+import type { CommandId } from "../../domain/Ids.ts"
+import type { EventStore, StoreUnavailable } from "../../infra/EventStore.ts"
+import type { BalanceRow, FrozenBooks } from "../../infra/ReadModelFrozen.ts"
+import type { AuditLimits } from "./AuditConfig.ts"
+import { difference, type Findings } from "./AuditFindings.ts"
+import type { Entry } from "./AuditRun.ts"
+
+const where = "read model" as const
+const invariant = "I8" as const
+
+/** The row of the balances that a head makes. */
+const balanceOf = ({ account, recordedAt, hash }: OpenedHead): BalanceRow => ({
+  account: account.id,
+  version: account.version,
+  status: account.status,
+  asset: account.asset,
+  owner: account.owner,
+  overdraftLimit: account.overdraftLimit,
+  balance: account.balance,
+  metadata: JSON.stringify(account.metadata),
+  recordedAt,
+  hash
+})
+
+export const checkBalance = (findings: Findings, head: OpenedHead, row: BalanceRow): void => {
+  const fault = difference(balanceOf(head), row)
+  if (fault === undefined) return
+  const { account, version } = row
+  const reason = `balance row: ${fault.reason}`
+  findings.add({ invariant, where, account, version, column: fault.column, reason })
+}
+
+export const checkLine = (findings: Findings, expected: Entry | undefined, line: StatementLine): void => {
+  const { account, version } = line
+  const broken = (reason: string, column?: string) =>
+    findings.add({
+      invariant,
+      where,
+      account,
+      version,
+      ...(column === undefined ? {} : { column }),
+      reason: `statement line: ${reason}`
+    })
+  if (expected === undefined) return broken("the log has no such event")
+  expected.lineSeen = true
+  if (version > expected.projected) return broken(`the balance row is at version ${expected.projected} only`)
+  if (expected.posted === undefined) return
+  const fault = difference(expected.posted.line, line)
+  if (fault !== undefined) broken(fault.reason, fault.column)
+}
+
+/** Lines that should have been met, and transfers; answers how many transfers are as they should be, or not. */
+export const checkPresent = Effect.fnUntraced(function* (
+  findings: Findings,
+  books: FrozenBooks,
+  entries: Iterable<Entry>,
+  limits: AuditLimits
+) {
+  const wanted = new Map<CommandId, TransferRow>()
+  for (const { posted, projected, lineSeen } of entries) {
+    if (posted === undefined || posted.line.version > projected) continue
+    const { account, version } = posted.line
+    if (!lineSeen)
+      findings.add({ invariant, where, account, version, reason: "its statement line is missing" })
+    if (posted.transfer !== undefined) wanted.set(posted.transfer.id, posted.transfer)
+  }
+  const ids = [...wanted.keys()]
+  const found = new Map<CommandId, TransferRow>()
+  for (let start = 0; start < ids.length; start += limits.lookUpKeys) {
+    for (const row of yield* books.transfersOf(ids.slice(start, start + limits.lookUpKeys)))
+      found.set(row.id, row)
+  }
+  for (const [id, transfer] of wanted) {
+    const row = found.get(id)
+    const fault = row === undefined ? { column: "id", reason: "it is missing" } : difference(transfer, row)
+    if (fault === undefined) continue
+    findings.add({
+      invariant,
+      where,
+      account: transfer.from,
+      version: transfer.fromVersion,
+      column: fault.column,
+      reason: `transfer ${id}: ${fault.reason}`
+    })
+  }
+  return found.size
+})
+
+/** Transfers that no event of the log made; looked for only when there are more of them than were met. */
+export const checkTransfers = Effect.fnUntraced(function* (
+  findings: Findings,
+  books: FrozenBooks,
+  store: EventStore["Service"],
+  limits: AuditLimits
+) {
+  let after = ""
+  for (;;) {
+    const rows = yield* books.transfers({ after, limit: limits.lookUpKeys })
+    const versions = yield* books.versions([...new Set(rows.map((row) => row.from))])
+    const events = yield* store.readEvents(
+      rows.map((row) => ({ account: row.from, version: row.fromVersion }))
+    )
+    const made = new Set(
+      events
+        .filter((event) => event.type === "TransferSent")
+        .map((event) => `${event.commandId} ${event.accountId}@${event.version}`)
+    )
+    for (const row of rows) {
+      const { id, from: account, fromVersion: version } = row
+      const isMade = made.has(`${id} ${account}@${version}`)
+      if (isMade && version <= (versions.get(account) ?? 0)) continue
+      const reason = isMade
+        ? `transfer ${id}: the balance row of its sender is not there yet`
+        : `transfer ${id}: the log has no such event`
+      findings.add({ invariant, where, account, version, reason })
+    }
+    const last = rows.at(-1)
+    if (rows.length < limits.lookUpKeys || last === undefined) return
+    after = last.id
+  }
+})
+
+/** Sums of contras by the log, as far as the accounts are projected. */
+export interface ContraSums {
+  readonly add: (entry: ContraEntry) => void
+  /** False once an event was met that cannot be followed: then nothing can be said. */
+  isKnown: boolean
+  /** Compares them with all rows of the read model, and uses them up. */
+  readonly check: (findings: Findings, books: FrozenBooks) => Effect.Effect<void, StoreUnavailable>
+}
+
+/** Bounded: what is beyond that many contras shares one sum an asset. */
+export const makeContraSums = ({ contras, lookUpKeys }: AuditLimits): ContraSums => {
+  const rests = new Map<string, bigint>()
+  const add = (contra: string, asset: string, amount: bigint): void => {
+    const own = `${contra} ${asset}`
+    const key = rests.has(own) || rests.size < contras ? own : `others ${asset}`
+    rests.set(key, (rests.get(key) ?? 0n) + amount)
+  }
+  const sums: ContraSums = {
+    add: ({ contra, asset, amount }) => add(contra, asset, amount),
+    isKnown: true,
+    check: Effect.fnUntraced(function* (findings, books) {
+      if (!sums.isKnown) return
+      let after = { contra: "", asset: "" }
+      for (;;) {
+        const rows = yield* books.contras({ after, limit: lookUpKeys })
+        for (const row of rows) add(row.contra, row.asset, -row.balance)
+        const last = rows.at(-1)
+        if (rows.length < lookUpKeys || last === undefined) break
+        after = last
+      }
+      for (const [key, rest] of rests) {
+        if (rest === 0n) continue
+        const [account = "", asset = ""] = key.split(" ")
+        const reason = `contra: its balance is ${-rest} minor units of ${asset} off the log`
+        findings.add({ invariant, where, account, column: "balance", reason })
+      }
+    })
+  }
+  return sums
+}

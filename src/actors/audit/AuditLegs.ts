@@ -1,0 +1,163 @@
+/** One leg of a transaction and the rows its posting references name enter; what does not fit leaves. Pure. */
+import type { Event } from "../../domain/Event.ts"
+import type { AccountId, Version } from "../../domain/Ids.ts"
+import type { Asset } from "../../domain/Money.ts"
+import type { StoredEvent } from "../../domain/StoredEvent.ts"
+
+export interface Key {
+  readonly account: AccountId
+  readonly version: Version
+}
+
+/** A row of the log and what it says; `event` is undefined where it cannot be read. */
+export interface Reading {
+  readonly row: StoredEvent
+  readonly event: Event | undefined
+}
+
+export interface LegFault {
+  /** I2: the legs do not balance or do not find each other; I4: the events of the command are not each there once. */
+  readonly invariant: "I2" | "I4"
+  readonly reason: string
+}
+
+type Find = (key: Key) => Reading | undefined
+type AssetOf = (account: AccountId) => Asset | undefined
+
+/** Where the counter-legs of an event stand. */
+export const counterLegsOf = (event: Event): ReadonlyArray<Key> => {
+  switch (event._tag) {
+    case "TransferSent":
+      return [{ account: event.to, version: event.toVersion }]
+    case "TransferReceived":
+      return [{ account: event.from, version: event.fromVersion }]
+    case "JournalPosted":
+      return event.legs.slice(1)
+    case "JournalLegPosted":
+      return [{ account: event.head, version: event.headVersion }]
+    default:
+      return []
+  }
+}
+
+const at = (key: { readonly account: string; readonly version: number }) => `${key.account}@${key.version}`
+
+/** The first fault of a leg. `find` knows all of `counterLegsOf`, `assetOf` all their accounts, as far as they exist. */
+export const faultOfLeg = (
+  { row, event }: Reading & { readonly event: Event },
+  find: Find,
+  assetOf: AssetOf
+): LegFault | undefined => {
+  const own: Key = { account: row.accountId, version: row.version }
+  const isHead = event._tag !== "TransferReceived" && event._tag !== "JournalLegPosted"
+  if (isHead !== (row.ordinal === 0))
+    return { invariant: "I4", reason: `${event._tag} with ordinal ${row.ordinal}` }
+  if (isHead !== (row.commandHash !== null)) {
+    return { invariant: "I4", reason: "the hash of the command belongs on ordinal 0, and only there" }
+  }
+  switch (event._tag) {
+    case "TransferSent":
+    case "TransferReceived":
+      return faultOfTransfer(own, row, event, find, assetOf)
+    case "JournalPosted":
+      return faultOfJournal(own, row, event, find, assetOf)
+    case "JournalLegPosted": {
+      const head = find({ account: event.head, version: event.headVersion })
+      const listed = head?.event?._tag === "JournalPosted" ? head.event.legs[row.ordinal] : undefined
+      const fits =
+        listed !== undefined &&
+        at(listed) === at(own) &&
+        listed.amount === event.amount &&
+        listed.side === event.side
+      const key = { account: event.head, version: event.headVersion }
+      return faultOfPair(row, key, head, fits, head?.row.ordinal === 0)
+    }
+    default:
+      return undefined
+  }
+}
+
+/** What two rows of one command have in common, and that the references meet. */
+const faultOfPair = (
+  row: StoredEvent,
+  key: Key,
+  counter: Reading | undefined,
+  fits: boolean,
+  hasOrdinal: boolean
+): LegFault | undefined => {
+  const name = `its counter-leg ${at(key)}`
+  if (counter === undefined) return { invariant: "I2", reason: `${name} is missing` }
+  if (counter.event === undefined) return { invariant: "I2", reason: `${name} cannot be read` }
+  if (!fits) return { invariant: "I2", reason: `${name} does not name it, or another amount` }
+  if (counter.row.commandId !== row.commandId) {
+    return { invariant: "I4", reason: `${name} belongs to command ${counter.row.commandId}` }
+  }
+  if (!hasOrdinal) return { invariant: "I4", reason: `${name} has ordinal ${counter.row.ordinal}` }
+  if (counter.row.recordedAt !== row.recordedAt || counter.row.effectiveAt !== row.effectiveAt) {
+    return { invariant: "I2", reason: `${name} has another time` }
+  }
+  return undefined
+}
+
+const faultOfTransfer = (
+  own: Key,
+  row: StoredEvent,
+  event: Extract<Event, { readonly _tag: "TransferSent" | "TransferReceived" }>,
+  find: Find,
+  assetOf: AssetOf
+): LegFault | undefined => {
+  const isSent = event._tag === "TransferSent"
+  const key: Key = isSent
+    ? { account: event.to, version: event.toVersion }
+    : { account: event.from, version: event.fromVersion }
+  const counter = find(key)
+  const other = counter?.event
+  const back =
+    isSent && other?._tag === "TransferReceived"
+      ? { account: other.from, version: other.fromVersion, amount: other.amount }
+      : !isSent && other?._tag === "TransferSent"
+        ? { account: other.to, version: other.toVersion, amount: other.amount }
+        : undefined
+  const fits = back !== undefined && at(back) === at(own) && back.amount === event.amount
+  const fault = faultOfPair(row, key, counter, fits, counter?.row.ordinal === (isSent ? 1 : 0))
+  if (fault !== undefined) return fault
+  const [mine, theirs] = [assetOf(own.account), assetOf(key.account)]
+  return mine === undefined || theirs === undefined || mine === theirs
+    ? undefined
+    : { invariant: "I2", reason: `it moves ${mine}, its counter-leg ${at(key)} ${theirs}` }
+}
+
+const faultOfJournal = (
+  own: Key,
+  row: StoredEvent,
+  event: Extract<Event, { readonly _tag: "JournalPosted" }>,
+  find: Find,
+  assetOf: AssetOf
+): LegFault | undefined => {
+  const [first] = event.legs
+  if (first === undefined || at(first) !== at(own)) {
+    return { invariant: "I2", reason: "its first leg is not itself" }
+  }
+  const sums = new Map<Asset | undefined, bigint>()
+  for (const [ordinal, leg] of event.legs.entries()) {
+    const asset = assetOf(leg.account)
+    sums.set(asset, (sums.get(asset) ?? 0n) + (leg.side === "credit" ? leg.amount : -leg.amount))
+    if (ordinal === 0) continue
+    const counter = find(leg)
+    const other = counter?.event
+    const fits =
+      other?._tag === "JournalLegPosted" &&
+      at({ account: other.head, version: other.headVersion }) === at(own) &&
+      other.amount === leg.amount &&
+      other.side === leg.side
+    const fault = faultOfPair(row, leg, counter, fits, counter?.row.ordinal === ordinal)
+    if (fault !== undefined) return fault
+  }
+  // An account whose opening is lost has no asset; that is a finding of its own.
+  if (sums.has(undefined)) return undefined
+  for (const [asset, sum] of sums) {
+    if (sum !== 0n)
+      return { invariant: "I2", reason: `its legs sum to ${sum} minor units of ${asset}, not to zero` }
+  }
+  return undefined
+}

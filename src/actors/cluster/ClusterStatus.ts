@@ -1,0 +1,50 @@
+/** The shards of a cluster enter; who owns them, and what each node says of itself, leave. */
+import { Effect, Option, Schema } from "effect"
+import { Sharding } from "effect/cluster"
+import { ClusterConfig } from "../../infra/ClusterConfig.ts"
+import { NodeStatus, ShardEntity, shardEntities } from "./ClusterShards.ts"
+
+export const ClusterStatus = Schema.Struct({
+  shards: Schema.Int,
+  nodes: Schema.Array(NodeStatus),
+  /** Shards that no node answered for. */
+  unowned: Schema.Array(Schema.Int)
+})
+export type ClusterStatus = typeof ClusterStatus.Type
+
+/** Shards that are asked for at once. */
+const asked = 16
+
+/** Asks each shard's owner, once a node; a shard whose owner does not answer within `patienceMs` is not owned. */
+export const clusterStatus = Effect.fn("ClusterStatus.of")(function* (patienceMs: number) {
+  const sharding = yield* Sharding.Sharding
+  const { shards } = yield* ClusterConfig
+  const entity = yield* ShardEntity.client
+  const names = shardEntities(sharding, shards)
+  const nodes = new Map<string, NodeStatus>()
+  const isAnswered = (shard: number) => [...nodes.values()].some((node) => node.shards.includes(shard))
+  const ask = (shard: number) =>
+    Effect.suspend(() =>
+      // What its owner said when it was asked about another shard holds for this one too.
+      isAnswered(shard)
+        ? Effect.void
+        : entity(names[shard] ?? "")
+            .Status()
+            .pipe(
+              Effect.timeoutOption(patienceMs),
+              Effect.catchCause(() => Effect.succeed(Option.none<NodeStatus>())),
+              Effect.tap((status) =>
+                Effect.sync(() => {
+                  if (Option.isSome(status)) nodes.set(status.value.node, status.value)
+                })
+              )
+            )
+    )
+  const numbers = Array.from({ length: shards }, (_, index) => index + 1)
+  yield* Effect.forEach(numbers, ask, { concurrency: asked, discard: true })
+  return {
+    shards,
+    nodes: [...nodes.values()].sort((a, b) => (a.node < b.node ? -1 : 1)),
+    unowned: numbers.filter((shard) => !isAnswered(shard))
+  } satisfies ClusterStatus
+})
