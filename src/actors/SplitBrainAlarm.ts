@@ -1,4 +1,4 @@
-/** Accounts that another writer wrote to enter; a warning a second at most, with what it left out, leaves. */
+/** Accounts that another writer wrote to enter; a warning a second at most, and none of them untold, leaves. */
 import { Effect } from "effect"
 import type { AccountActor } from "./AccountActor.ts"
 import { LedgerClock } from "./LedgerClock.ts"
@@ -9,10 +9,25 @@ const everyMs = 1_000
 /** Account ids that one warning names. */
 const namedMax = 10
 
+/** The numbers of all warnings of a node add up to its count of conflicts, also when it ends in between. */
 export const makeSplitBrainAlarm = Effect.gen(function* () {
   const clock = yield* LedgerClock
   let warnedAt = Number.NEGATIVE_INFINITY
   let unsaid = 0
+
+  const warn = (count: number, accounts: ReadonlyArray<string>) =>
+    Effect.logWarning(
+      `split brain: another writer wrote to accounts this node owned, ${count} times; they are reloaded`,
+      accounts
+    )
+  const catchUp = Effect.suspend(() => {
+    const count = unsaid
+    unsaid = 0
+    return count === 0 ? Effect.void : warn(count, [])
+  })
+  yield* catchUp.pipe(Effect.delay(everyMs), Effect.forever, Effect.forkScoped)
+  yield* Effect.addFinalizer(() => catchUp)
+
   return Effect.fnUntraced(function* (stale: ReadonlySet<AccountActor>, tickets: ReadonlyArray<Ticket>) {
     if (stale.size === 0) return
     const now = clock.nowUnsafe()
@@ -21,12 +36,9 @@ export const makeSplitBrainAlarm = Effect.gen(function* () {
       return
     }
     const accounts = new Set([...stale].map((actor) => actor.id))
-    const before = unsaid === 0 ? "" : ` (and ${unsaid} times since the last warning)`
     warnedAt = now
-    unsaid = 0
-    yield* Effect.logWarning(
-      `split brain: another writer wrote to accounts this node owned; they are reloaded${before}`,
-      [...accounts].slice(0, namedMax)
-    ).pipe(about(tickets.filter((ticket) => ticket.accounts.some((id) => accounts.has(id)))))
+    yield* warn(stale.size, [...accounts].slice(0, namedMax)).pipe(
+      about(tickets.filter((ticket) => ticket.accounts.some((id) => accounts.has(id))))
+    )
   })
 })

@@ -43,9 +43,10 @@ const settings = (limits: ClusterLimits, place?: ClusterPlace) =>
   ShardingConfig.layer({
     runnerAddress:
       place === undefined ? Option.none() : Option.some(RunnerAddress.make(place.host, place.port)),
-    runnerListenAddress: Option.map(Option.fromUndefinedOr(place?.listenHost), (host) =>
-      RunnerAddress.make(host, place?.port ?? 0)
-    ),
+    runnerListenAddress:
+      place === undefined
+        ? Option.none()
+        : Option.some(RunnerAddress.make(place.listenHost ?? place.host, place.listenPort ?? place.port)),
     shardsPerGroup: limits.shards,
     shardLockExpiration: limits.lockExpirationMs,
     shardLockRefreshInterval: limits.lockRefreshMs,

@@ -32,23 +32,31 @@ export interface ClusterAddress {
   readonly host: string
   readonly port: number
   readonly listenHost?: string
+  readonly listenPort?: number
 }
 
-/** `CHRONICLE_CLUSTER_PORT`, `CHRONICLE_CLUSTER_HOST`, `CHRONICLE_CLUSTER_LISTEN`; undefined for a node alone. */
+const portOf = (variable: string) =>
+  Config.option(Config.schema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65_535 })), variable))
+
+/**
+ * `CHRONICLE_CLUSTER_PORT`, `CHRONICLE_CLUSTER_HOST`, and where it listens on another address, as behind a mapped
+ * port: `CHRONICLE_CLUSTER_LISTEN`, `CHRONICLE_CLUSTER_LISTEN_PORT`. Undefined for a node alone.
+ */
 export const clusterConfig: Config.Config<ClusterAddress | undefined> = Config.all({
-  port: Config.option(
-    Config.schema(
-      Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 65_535 })),
-      "CHRONICLE_CLUSTER_PORT"
-    )
-  ),
+  port: portOf("CHRONICLE_CLUSTER_PORT"),
   host: Config.String("CHRONICLE_CLUSTER_HOST").pipe(Config.withDefault("127.0.0.1")),
-  listenHost: Config.option(Config.String("CHRONICLE_CLUSTER_LISTEN"))
+  listenHost: Config.option(Config.String("CHRONICLE_CLUSTER_LISTEN")),
+  listenPort: portOf("CHRONICLE_CLUSTER_LISTEN_PORT")
 }).pipe(
-  Config.map(({ port, host, listenHost }) =>
+  Config.map(({ port, host, listenHost, listenPort }) =>
     port._tag === "None"
       ? undefined
-      : { host, port: port.value, ...(listenHost._tag === "None" ? {} : { listenHost: listenHost.value }) }
+      : {
+          host,
+          port: port.value,
+          ...(listenHost._tag === "None" ? {} : { listenHost: listenHost.value }),
+          ...(listenPort._tag === "None" ? {} : { listenPort: listenPort.value })
+        }
   )
 )
 

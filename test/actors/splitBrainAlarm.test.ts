@@ -1,4 +1,4 @@
-/** The alarm of a split brain: once a second, with a count of what it left out. */
+/** The alarm of a split brain: seldom more than once a second, and every conflict in one of them. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer, Logger } from "effect"
 import { TestClock } from "effect/testing"
@@ -10,22 +10,44 @@ import type { AccountId } from "../../src/domain/Ids.ts"
 const actors = (count: number) =>
   new Set(Array.from({ length: count }, (_, index) => new AccountActor(`a-${index}` as AccountId, 0)))
 
-it.effect("a split brain is warned of once a second, with what was left out", () => {
-  const said: Array<string> = []
+/** How many conflicts each warning tells of. */
+const listen = () => {
+  const told: Array<number> = []
   const logger = Logger.make(({ message }) => {
-    said.push(String(Array.isArray(message) ? message[0] : message))
+    const text = String(Array.isArray(message) ? message[0] : message)
+    told.push(Number(/this node owned, (\d+) times/.exec(text)?.[1]))
   })
+  return { told, layer: Layer.mergeAll(LedgerClock.layer, Logger.layer([logger])) }
+}
+
+it.effect("a split brain is warned of at once, and what comes within a second of it with its number", () => {
+  const { told, layer } = listen()
   return Effect.gen(function* () {
     const alarm = yield* makeSplitBrainAlarm
     yield* alarm(new Set(), [])
-    assert.deepEqual(said, [], "no account, no alarm")
+    assert.deepEqual(told, [], "no account, no alarm")
     yield* alarm(actors(1), [])
     yield* alarm(actors(3), [])
     yield* alarm(actors(2), [])
-    assert.strictEqual(said.length, 1)
+    assert.deepEqual(told, [1])
     yield* TestClock.adjust(1_000)
+    assert.deepEqual(told, [1, 5], "nobody need come again for it to be told")
+    yield* TestClock.adjust(5_000)
+    assert.deepEqual(told, [1, 5], "and nothing is told twice")
+    yield* alarm(actors(4), [])
+    assert.deepEqual(told, [1, 5, 4])
+  }).pipe(Effect.scoped, Effect.provide(layer))
+})
+
+it.effect("a node that ends tells what it has not told yet", () => {
+  const { told, layer } = listen()
+  return Effect.gen(function* () {
+    const alarm = yield* makeSplitBrainAlarm
     yield* alarm(actors(1), [])
-    assert.strictEqual(said.length, 2)
-    assert.include(said[1], "5 times since the last warning")
-  }).pipe(Effect.provide(Layer.mergeAll(LedgerClock.layer, Logger.layer([logger]))))
+    yield* alarm(actors(7), [])
+  }).pipe(
+    Effect.scoped,
+    Effect.tap(() => Effect.sync(() => assert.deepEqual(told, [1, 7]))),
+    Effect.provide(layer)
+  )
 })
