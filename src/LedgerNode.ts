@@ -62,14 +62,23 @@ export const migrate = (services: {
     readModel: Migrations.migrate("read-model", services.readModelUrl)
   })
 
-/** One node over CockroachDB (or PostgreSQL), PostgreSQL and NATS; the databases migrated already. */
-export const layer = (services: Services) =>
+/** One node over whatever stores and bus it is given: its write side, its read side, and the ledger they make. */
+export const over = <E, R>(
+  nodeName: string,
+  outside: Layer.Layer<EventStore | Snapshots | ReadModel | Arrivals | Bus, E, R>
+) =>
   Ledger.layer.pipe(
     Layer.provideMerge(ReadSide.layer),
-    Layer.provideMerge(writeSide(services.nodeName)),
-    Layer.provideMerge(Bus.layer({ url: services.natsUrl, replicas: services.natsReplicas ?? 1 })),
-    Layer.provideMerge(stores(services)),
+    Layer.provideMerge(writeSide(nodeName)),
+    Layer.provideMerge(outside),
     Layer.provide(SecureRandom.layerWebCrypto)
+  )
+
+/** One node over CockroachDB (or PostgreSQL), PostgreSQL and NATS; the databases migrated already. */
+export const layer = (services: Services) =>
+  over(
+    services.nodeName,
+    Layer.merge(Bus.layer({ url: services.natsUrl, replicas: services.natsReplicas ?? 1 }), stores(services))
   )
 
 /**
@@ -80,12 +89,9 @@ export const layerCluster = (services: Services, place: ClusterAddress) =>
   ClusterDoor.member(services.nodeName, { ...place, locksUrl: services.readModelUrl })(layer(services))
 
 /** One node with everything in this process's memory: for tests of host code. Forgets all at the end. */
-export const layerMemory = Ledger.layer.pipe(
-  Layer.provideMerge(ReadSide.layer),
-  Layer.provideMerge(writeSide("memory")),
-  Layer.provideMerge(
-    Layer.mergeAll(Bus.layerMemory, EventStore.layerMemory, Snapshots.layerMemory, ReadModel.layerMemory)
-  ),
-  Layer.provideMerge(Arrivals.layer),
-  Layer.provide(SecureRandom.layerWebCrypto)
+export const layerMemory = over(
+  "memory",
+  Layer.mergeAll(Bus.layerMemory, EventStore.layerMemory, Snapshots.layerMemory, ReadModel.layerMemory).pipe(
+    Layer.provideMerge(Arrivals.layer)
+  )
 )

@@ -160,4 +160,31 @@ describe("a projector", () => {
       yield* eventually(assertCaughtUp(bookkeeper.log))
     }).pipe(Effect.provide(inMemory({ isAway: () => isAway })))
   })
+
+  it.live("begins again after an interruption from within, which ends everybody else", () => {
+    let left = 3
+    const bus = Layer.effect(
+      Bus,
+      Effect.map(Bus, (real) => ({
+        ...real,
+        subscribe: (consumer: Parameters<typeof real.subscribe>[0]) =>
+          Effect.suspend(() => (left-- > 0 ? Effect.interrupt : real.subscribe(consumer)))
+      }))
+    ).pipe(Layer.provide(Bus.layerMemory))
+    const world = readSideOn(
+      Layer.mergeAll(
+        Layer.fresh(EventStore.layerMemory),
+        Layer.fresh(bus),
+        Layer.fresh(ReadModel.layerMemory.pipe(Layer.provideMerge(Arrivals.layer)))
+      ),
+      { ledger: { partitions: 1 } }
+    )
+    return Effect.gen(function* () {
+      const bookkeeper = new Bookkeeper()
+      yield* play(bookkeeper, [openAccount("a")], [deposit("a", 2n)])
+      yield* eventually(assertCaughtUp(bookkeeper.log))
+      const health = yield* ProjectionHealth
+      assert.strictEqual(health.partitionsUnsafe()[0]?.restarts, 3)
+    }).pipe(Effect.provide(world))
+  })
 })

@@ -18,10 +18,8 @@ export const supervise = Effect.fnUntraced(function* <E, R>(
     deaths = 0
   }
   return yield* life(alive).pipe(
-    Effect.catchCause((cause) =>
-      // An interruption from outside is an end, not a death.
-      Cause.hasInterruptsOnly(cause) ? Effect.failCause(Cause.interrupt()) : onDeath(cause)
-    ),
+    // An interruption from outside never gets here; one from within is a death like any other.
+    Effect.catchCause(onDeath),
     Effect.flatMap(() => Effect.sleep(Math.min(backoffMaxMs, pauseMsMin * 2 ** Math.min(deaths++, 20)))),
     Effect.forever
   )
