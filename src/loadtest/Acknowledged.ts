@@ -7,6 +7,7 @@ import type { AccountId, CommandId } from "../domain/Ids.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 import type { StoredEvent } from "../domain/StoredEvent.ts"
 import type { Names } from "./Names.ts"
+import { type Digest, digestOf, Sums } from "./Sums.ts"
 
 /** Commands without a definite answer that are remembered one by one; more make the check incomplete. */
 const openMax = 100_000
@@ -21,43 +22,10 @@ export interface AckFault {
 /** How far each account of a command was known to be when it was sent. */
 export type Sent = ReadonlyArray<number>
 
-/**
- * The sum of the hashes of an account's events, twice 32 bits of each: the same for the same set in any order.
- * An event's hash covers its whole row, so two equal sums (and counts) mean the same rows, by any chance that
- * matters for finding mistakes.
- */
-class Sums {
-  readonly count: Uint32Array
-  readonly low: Uint32Array
-  readonly high: Uint32Array
-
-  constructor(accounts: number) {
-    this.count = new Uint32Array(accounts)
-    this.low = new Uint32Array(accounts)
-    this.high = new Uint32Array(accounts)
-  }
-
-  add(account: number, hash: string): void {
-    let low = 0x811c9dc5
-    let high = 0x9e3779b9
-    for (let index = 0; index < hash.length; index++) {
-      const code = hash.charCodeAt(index)
-      low = Math.imul(low ^ code, 0x01000193)
-      high = Math.imul(high ^ code, 0x85ebca6b)
-    }
-    // Every index given to these arrays is below their length; the arrays wrap at 2^32 by themselves.
-    this.count[account] = (this.count[account] ?? 0) + 1
-    this.low[account] = (this.low[account] ?? 0) + low
-    this.high[account] = (this.high[account] ?? 0) + high
-  }
-
-  equals(other: Sums, account: number): boolean {
-    return (
-      this.count[account] === other.count[account] &&
-      this.low[account] === other.low[account] &&
-      this.high[account] === other.high[account]
-    )
-  }
+/** Is told of all that `conclude` will compare, so that another process can come to the same verdict. */
+export interface AckSink {
+  readonly counted: (commandId: CommandId, account: number, version: number, digest: Digest) => void
+  readonly unknown: (commandId: CommandId) => void
 }
 
 export class Acknowledged {
@@ -72,12 +40,17 @@ export class Acknowledged {
   /** Commands whose answer was `Indeterminate`, until a definite one. */
   readonly #open = new Set<CommandId>()
   readonly #openLogged = new Set<string>()
+  #isOrphan: (commandId: CommandId) => boolean = () => false
+  /** Rows in the log of commands whose sender is gone, and that it told of no answer. */
+  orphanRows = 0
+  readonly #sink: AckSink | undefined
   readonly #firsts: WeakMap<Command, Receipt> | undefined
   readonly #broken = new Set<AckFault["invariant"]>()
 
   /** `comparesRepeats`: each command that is sent again, as the same object, must get the same receipt again. */
-  constructor(names: Names, accounts: number, comparesRepeats: boolean) {
+  constructor(names: Names, accounts: number, comparesRepeats: boolean, sink?: AckSink) {
     this.#names = names
+    this.#sink = sink
     this.#firsts = comparesRepeats ? new WeakMap() : undefined
     this.#accounts = accounts
     this.#acked = new Sums(accounts)
@@ -104,17 +77,36 @@ export class Acknowledged {
       const posting = postings[ordinal]
       const index = posting === undefined ? undefined : this.#names.indexOf(posting.account)
       if (posting === undefined || index === undefined || index >= this.#accounts) continue
-      this.#acked.add(index, posting.hash)
+      const digest = digestOf(posting.hash)
+      this.counted(commandId, index, posting.version, digest)
+      this.#sink?.counted(commandId, index, posting.version, digest)
       if (posting.version <= (sent[ordinal] ?? 0)) {
         const place = `${posting.account}@${posting.version}`
         this.#blame("I7", `${commandId} is at ${place}, before one that was acknowledged before it was sent`)
       }
-      if (posting.version > (this.#versions[index] ?? 0)) this.#versions[index] = posting.version
     }
   }
 
+  /** An acknowledged event, as a sink is told of it. */
+  counted(commandId: CommandId, account: number, version: number, digest: Digest): void {
+    this.#open.delete(commandId)
+    this.#acked.add(account, digest)
+    this.learn(account, version)
+  }
+
+  /** Somebody was told of this version: what is sent from now on must come after it. */
+  learn(account: number, version: number): void {
+    if (version > (this.#versions[account] ?? 0)) this.#versions[account] = version
+  }
+
+  /** The senders of these commands are gone: those may be in the log or not, as if each answer had been `Indeterminate`. */
+  orphan(isOrphan: (commandId: CommandId) => boolean): void {
+    this.#isOrphan = isOrphan
+  }
+
   /** The answer was `Indeterminate`: it may be in the log or not. */
-  unknown(command: Command): void {
+  unknown(command: Pick<Command, "commandId">): void {
+    this.#sink?.unknown(command.commandId)
     if (this.#open.size < openMax) this.#open.add(command.commandId)
     else this.#blame("I4", `more than ${openMax} commands without a definite answer: not all can be checked`)
   }
@@ -133,7 +125,9 @@ export class Acknowledged {
   logged(row: StoredEvent): void {
     const index = this.#names.indexOf(row.accountId)
     if (index === undefined || index >= this.#accounts) return
-    if (!this.#open.has(row.commandId)) return this.#logged.add(index, row.hash)
+    const isOrphan = this.#isOrphan(row.commandId)
+    if (!isOrphan && !this.#open.has(row.commandId)) return this.#logged.add(index, digestOf(row.hash))
+    if (isOrphan) this.orphanRows++
     const key = `${row.commandId} ${row.ordinal}`
     if (this.#openLogged.has(key)) this.#blame("I4", `${row.commandId} is in the log twice`)
     this.#openLogged.add(key)

@@ -97,8 +97,11 @@ export class Meter {
     return sum
   }
 
-  /** Adds a point to the history. */
-  look(atMs: number, state: Pick<Sample, "lagMs" | "rssMiB" | "waiting">): Sample {
+  /** Adds a point to the history. `p99Ms` where others recorded the latencies. */
+  look(
+    atMs: number,
+    state: Pick<Sample, "lagMs" | "rssMiB" | "waiting"> & Partial<Pick<Sample, "p99Ms">>
+  ): Sample {
     const seconds = Math.max(atMs - this.#last.atMs, 1) / 1_000
     const sample: Sample = {
       at: atMs / 1_000,

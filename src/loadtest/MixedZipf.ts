@@ -3,7 +3,7 @@ import type { Command, Leg } from "../domain/Command.ts"
 import type { CommandId } from "../domain/Ids.ts"
 import { type Draws, makeZipf } from "./Draws.ts"
 import type { Names } from "./Names.ts"
-import type { Scenario } from "./Scenario.ts"
+import type { Scenario, Share } from "./Scenario.ts"
 
 /** Rank k is used with a probability proportional to 1 / k^0.9. */
 const skew = 0.9
@@ -18,6 +18,7 @@ interface Ingredients {
   readonly accounts: number
   readonly names: Names
   readonly draws: Draws
+  readonly share: Share
   readonly prepare: (index: number) => ReadonlyArray<Command>
   readonly nextId: () => CommandId
   readonly amount: () => bigint
@@ -26,21 +27,26 @@ interface Ingredients {
 /** Shares of the commands, in hundredths; what is left are refusals. */
 const shares = { open: 4, deposit: 18, withdraw: 15, transfer: 45, journal: 14 }
 
-export const makeMixedZipf = ({ accounts, names, draws, prepare, nextId, amount }: Ingredients): Scenario => {
+export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
+  const { accounts, names, draws, share, prepare, nextId, amount } = ingredients
   const cold = Math.floor(accounts * coldShare)
   const accountsMax = accounts * (1 + opensShare)
   const rank = makeZipf(draws, accounts, skew)
+  /** Of those that this share opens, in its own order. */
   let opened = accounts
+  const openedMax = accounts + Math.floor((accounts * opensShare) / share.of)
+  const indexOf = (nth: number) => (nth < accounts ? nth : accounts + (nth - accounts) * share.of + share.nth)
 
   // The busiest account is the last one, so that the cold ones, at the front, are the quiet ones.
-  const pick = () => (draws.chance(strayShare) ? draws.below(opened) : accounts - 1 - rank())
+  const pick = () => (draws.chance(strayShare) ? indexOf(draws.below(opened)) : accounts - 1 - rank())
   /** Another account of the same asset; `taken` is at most a handful of `accounts` (at least 100). */
   const pickBeside = (taken: ReadonlyArray<number>): number => {
     const kind = (taken[0] ?? 0) % 3
     for (;;) {
       const near = pick()
-      const index = near - (near % 3) + kind
-      if (index < opened && !taken.includes(index)) return index
+      const index = near < accounts ? near - (near % 3) + kind : near
+      const isThere = near < accounts ? index < accounts : index % 3 === kind
+      if (isThere && !taken.includes(index)) return index
     }
   }
   const journal = (): Command => {
@@ -87,8 +93,8 @@ export const makeMixedZipf = ({ accounts, names, draws, prepare, nextId, amount 
 
   const next = (): Command => {
     let at = draws.below(100) - shares.open
-    if (at < 0 && opened < accountsMax) {
-      const index = opened++
+    if (at < 0 && opened < openedMax) {
+      const index = indexOf(opened++)
       const asset = names.assetOf(index)
       return { _tag: "OpenAccount", ...on(index), asset, owner: "load test", overdraftLimit: 10n ** 9n }
     }

@@ -15,16 +15,29 @@ export interface Scenario {
   readonly next: () => Command
 }
 
+/** Which part of a load this is: of `of` sources, the `nth` from 0; no two send one command or open one account. */
+export interface Share {
+  readonly nth: number
+  readonly of: number
+}
+
+const whole: Share = { nth: 0, of: 1 }
+
 /** What every account is given: enough never to run dry by chance. Minor units. */
 export const funds = 10n ** 14n
 
 /** The account that takes part in every command of a hot scenario. */
 const hot = 0
 
-export const makeScenario = (settings: LoadSettings, names: Names, draws: Draws): Scenario => {
+export const makeScenario = (
+  settings: LoadSettings,
+  names: Names,
+  draws: Draws,
+  share: Share = whole
+): Scenario => {
   const { accounts } = settings
   let count = 0
-  const nextId = () => names.command(count++)
+  const nextId = () => names.command(share.nth + share.of * count++)
   const prepare = (index: number): ReadonlyArray<Command> => [
     {
       _tag: "OpenAccount",
@@ -76,6 +89,6 @@ export const makeScenario = (settings: LoadSettings, names: Names, draws: Draws)
         })
       }
     case "mixed-zipf":
-      return makeMixedZipf({ accounts, names, draws, prepare, nextId, amount })
+      return makeMixedZipf({ accounts, names, draws, share, prepare, nextId, amount })
   }
 }
