@@ -45,7 +45,7 @@ describe("a projector that is killed", () => {
         points.filter((point) => point.call === call),
         (point) => {
           const faults = new FaultPoints()
-          faults.current = { ...point }
+          faults.armed = [{ ...point }]
           // Every second commit never comes: the next one shows a gap.
           faults.loses = ({ seq }) => seq % 2 === 0
           return Effect.gen(function* () {

@@ -26,18 +26,19 @@ export interface FaultPoint {
 
 const killed = "killed at a fault point"
 
-/** `current` is the point that is armed, if any. */
 export class FaultPoints {
-  current: FaultPoint | undefined
+  /** Those that are to come; each kills once. */
+  armed: Array<FaultPoint> = []
   /** How many fibers were killed. */
   deaths = 0
   /** Messages that the bus acknowledges and never brings. */
   loses: (message: BusMessage) => boolean = () => false
 
   #isDue(call: FaultPoint["call"], when: FaultPoint["when"]): boolean {
-    const point = this.current
-    if (point === undefined || point.call !== call || point.when !== when || --point.left !== 0) return false
-    this.deaths++
+    const due = this.armed.filter((point) => point.call === call && point.when === when && --point.left <= 0)
+    if (due.length === 0) return false
+    this.armed = this.armed.filter((point) => !due.includes(point))
+    this.deaths += due.length
     return true
   }
 

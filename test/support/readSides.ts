@@ -119,8 +119,8 @@ const add = (contras: Map<string, bigint>, { contra, asset, amount }: ContraEntr
   contras.set(`${contra} ${asset}`, (contras.get(`${contra} ${asset}`) ?? 0n) + amount)
 }
 
-/** I8, caught up: every row equals the fold of the whole log, and nothing else is there. */
-export const assertCaughtUp = Effect.fnUntraced(function* (log: ReadonlyArray<StoredEvent>) {
+/** Every row equals the fold of these events, and nothing else is there. */
+export const assertRows = Effect.fnUntraced(function* (log: ReadonlyArray<StoredEvent>) {
   const readModel = yield* ReadModel
   const expected = foldLog(log)
   const heads = yield* readModel.accounts({ after: "", limit: 10_000 })
@@ -136,11 +136,37 @@ export const assertCaughtUp = Effect.fnUntraced(function* (log: ReadonlyArray<St
     new Map(contras.map(({ contra, asset, balance }) => [`${contra} ${asset}`, balance])),
     expected.contras
   )
+})
+
+/** I8, caught up: every row equals the fold of the whole log, and nothing else is there. */
+export const assertCaughtUp = Effect.fnUntraced(function* (log: ReadonlyArray<StoredEvent>) {
+  yield* assertRows(log)
+  const readModel = yield* ReadModel
   for (const line of yield* readModel.trialBalance) assert.strictEqual(line.total, 0n)
 })
 
-const sortedById = (heads: ReadonlyMap<AccountId, OpenedHead>) =>
-  new Map([...heads].toSorted(([a], [b]) => (a < b ? -1 : 1)))
+/** The whole log, in order of account and version. */
+export const wholeLog = Effect.gen(function* () {
+  const store = yield* EventStore
+  const log: Array<StoredEvent> = []
+  for (let after = { account: "", version: 0 }; ; ) {
+    const page = yield* store.scan({ after, limit: 5_000 })
+    log.push(...page)
+    const last = page.at(-1)
+    if (last === undefined) return log as ReadonlyArray<StoredEvent>
+    after = { account: last.accountId, version: last.version }
+  }
+})
+
+/** Cheap to ask again and again: each account of the log is at its last version. */
+export const assertVersions = Effect.fnUntraced(function* (log: ReadonlyArray<StoredEvent>) {
+  const readModel = yield* ReadModel
+  const last = new Map(log.map((row) => [row.accountId, row.version]))
+  assert.deepStrictEqual(sortedById(yield* readModel.versions([...last.keys()])), sortedById(last))
+})
+
+const sortedById = <A>(rows: ReadonlyMap<AccountId, A>) =>
+  new Map([...rows].toSorted(([a], [b]) => (a < b ? -1 : 1)))
 
 /** I8 at any moment: every row equals the fold of a prefix of its account's stream. */
 export const assertPrefixes = Effect.fnUntraced(function* (log: ReadonlyArray<StoredEvent>) {

@@ -1,0 +1,69 @@
+/** Nothing enters; a PostgreSQL and a JetStream of this test alone leave, with the means to end and start them at will. */
+import { NodeServices } from "@effect/platform-node"
+import { Context, Effect, Exit, FileSystem, Layer, Path, type Redacted, Ref, Schedule, Scope } from "effect"
+import { startPostgres } from "../../src/infra/dev/EmbeddedPostgres.ts"
+import { type NatsServer, startNats } from "../../src/infra/dev/NatsServer.ts"
+import { guardOrphans } from "../../src/infra/dev/OrphanGuard.ts"
+
+export class OwnServers extends Context.Service<
+  OwnServers,
+  {
+    readonly eventStoreUrl: Redacted.Redacted
+    readonly readModelUrl: Redacted.Redacted
+    readonly nats: NatsServer
+    /** Ends the process, in order or as a crash would; then starts another on the same data and port. */
+    readonly restartPostgres: (how: "in order" | "killed") => Effect.Effect<void>
+  }
+>()("chronicle/test/OwnServers") {
+  static readonly layer = Layer.effect(
+    OwnServers,
+    Effect.suspend(() => make)
+  ).pipe(Layer.provide(NodeServices.layer))
+}
+
+const make = Effect.gen(function* () {
+  const fs = yield* FileSystem.FileSystem
+  const { join } = yield* Path.Path
+  const directory = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-own-" })
+  // PostgreSQL runs as another user when root runs the tests.
+  yield* fs.chmod(directory, 0o711)
+  const run = join(directory, "run")
+  yield* fs.makeDirectory(run)
+  yield* guardOrphans(run)
+  const filesOf = (name: string) => ({
+    directory: join(directory, name),
+    pidFile: join(run, `${name}.pid`),
+    logFile: join(directory, `${name}.log`)
+  })
+  const files = filesOf("postgres")
+  const context = yield* Effect.context<NodeServices.NodeServices | Scope.Scope>()
+  const parent = Context.get(context, Scope.Scope)
+  const launch = Effect.fnUntraced(function* (port: number | undefined) {
+    const scope = yield* Scope.fork(parent)
+    const server = yield* startPostgres({
+      ...files,
+      port,
+      durable: false,
+      databases: ["events", "read_model"]
+    }).pipe(Scope.provide(scope))
+    return { scope, ...server }
+  }, Effect.provideContext(context))
+
+  const [first, nats] = yield* Effect.all([launch(undefined), startNats(filesOf("nats"))], {
+    concurrency: "unbounded"
+  })
+  const running = yield* Ref.make(first)
+  return {
+    eventStoreUrl: first.urlOf("events"),
+    readModelUrl: first.urlOf("read_model"),
+    nats,
+    restartPostgres: (how: "in order" | "killed") =>
+      Effect.gen(function* () {
+        if (how === "killed") process.kill(Number(yield* fs.readFileString(files.pidFile)), "SIGKILL")
+        yield* Scope.close((yield* Ref.get(running)).scope, Exit.void)
+        // The children of one that was killed may hold the port for a moment.
+        const next = Effect.retry(launch(first.port), { schedule: Schedule.spaced("100 millis"), times: 50 })
+        yield* Ref.set(running, yield* next)
+      }).pipe(Effect.orDie)
+  }
+})
