@@ -1,7 +1,7 @@
 /** The address of this node and the database of the locks enter; Effect Cluster's sharding over both leaves. */
 import { NodeClusterSocket } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
-import { Clock, Context, Duration, Effect, Layer, Option, type Redacted } from "effect"
+import { Clock, Context, Data, Duration, Effect, Layer, Option, type Redacted } from "effect"
 import {
   MessageStorage,
   RunnerAddress,
@@ -39,14 +39,14 @@ export class LockCertainty extends Context.Service<
   static readonly layer = Layer.sync(LockCertainty, () => ({ untilMs: 0 }))
 }
 
+const listenAddress = ({ host, port, listenHost, listenPort }: ClusterPlace) =>
+  RunnerAddress.make(listenHost ?? host, listenPort ?? port)
+
 const settings = (limits: ClusterLimits, place?: ClusterPlace) =>
   ShardingConfig.layer({
     runnerAddress:
       place === undefined ? Option.none() : Option.some(RunnerAddress.make(place.host, place.port)),
-    runnerListenAddress:
-      place === undefined
-        ? Option.none()
-        : Option.some(RunnerAddress.make(place.listenHost ?? place.host, place.listenPort ?? place.port)),
+    runnerListenAddress: Option.map(Option.fromUndefinedOr(place), listenAddress),
     shardsPerGroup: limits.shards,
     shardLockExpiration: limits.lockExpirationMs,
     shardLockRefreshInterval: limits.lockRefreshMs,
@@ -130,12 +130,33 @@ const common = (limits: ClusterLimits, locksUrl: Redacted.Redacted, place?: Clus
     Layer.orDie
   )
 
+/** Other nodes cannot reach this one there; mostly because somebody else listens. */
+export class ClusterPortUnusable extends Data.TaggedError("ClusterPortUnusable")<{
+  readonly host: string
+  readonly port: number
+  readonly reason: string
+}> {
+  override get message() {
+    return `cannot listen on port ${this.port} of ${this.host} for the other nodes (${this.reason}): free it, or set CHRONICLE_CLUSTER_PORT to another`
+  }
+}
+
+const listener = (place: ClusterPlace) =>
+  NodeClusterSocket.layerSocketServer.pipe(
+    Layer.catchTag("SocketServerError", ({ reason }) => {
+      const { host, port } = listenAddress(place)
+      const cause: unknown = reason.cause
+      const words = cause instanceof Error ? cause.message : String(cause)
+      return Layer.effectDiscard(new ClusterPortUnusable({ host, port, reason: words }))
+    })
+  )
+
 /** `Sharding` of a member. Listens at its address, and dies where the locks cannot be reached. */
 export const layer = (place: ClusterPlace) =>
   Layer.unwrap(
     Effect.map(ClusterConfig, (limits) =>
       SocketRunner.layer.pipe(
-        Layer.provide([NodeClusterSocket.layerSocketServer, NodeClusterSocket.layerClientProtocol, health]),
+        Layer.provide([listener(place), NodeClusterSocket.layerClientProtocol, health]),
         Layer.provide(common(limits, place.locksUrl, place)),
         Layer.provideMerge(LockCertainty.layer)
       )

@@ -10,14 +10,18 @@ export interface TcpProxy {
   readonly cutAnswers: () => void
   /** Nothing that a client sends from now on reaches the server; the connection is cut at its first byte. */
   readonly cutRequests: () => void
+  /** As `cut`, but with a reset in place of an orderly end. */
+  readonly reset: () => void
   /** Bytes are swallowed in both directions, connections stay open. */
   readonly silence: () => void
+  /** Nothing passes, new connections included, until `forward`; then everything does, late, as after a partition. */
+  readonly hold: () => void
   /** Each connection is cut after a number of pieces of its own (1 … 15), in either direction, sent on or not. */
   readonly cutAtRandom: () => void
   readonly forward: () => void
 }
 
-type Mode = "forward" | "cut" | "cutAnswers" | "cutRequests" | "cutAtRandom" | "silence"
+type Mode = "forward" | "cut" | "cutAnswers" | "cutRequests" | "cutAtRandom" | "silence" | "hold"
 
 /** A small generator of its own, so that a run can be repeated. */
 const makeDice = () => {
@@ -35,17 +39,18 @@ export const tcpProxy = (host: string, port: number) =>
       let mode: Mode = "forward"
       const dice = makeDice()
       const pairs = new Set<readonly [Net.Socket, Net.Socket]>()
-      const cutAll = () => {
-        for (const [client, upstream] of pairs) {
-          client.destroy()
-          upstream.destroy()
+      const cutAll = (isReset: boolean) => {
+        for (const socket of [...pairs].flat()) {
+          if (isReset) socket.resetAndDestroy()
+          else socket.destroy()
         }
       }
-      const server = Net.createServer((client) => {
+      const server = Net.createServer({ noDelay: true }, (client) => {
         if (mode === "cut") return client.destroy()
-        const upstream = Net.connect(port, host)
+        const upstream = Net.connect({ port, host, noDelay: true })
         const pair = [client, upstream] as const
         pairs.add(pair)
+        if (mode === "hold") for (const socket of pair) socket.pause()
         const end = () => {
           pairs.delete(pair)
           client.destroy()
@@ -67,23 +72,29 @@ export const tcpProxy = (host: string, port: number) =>
       })
       server.listen(0, "127.0.0.1", () => {
         const address = server.address()
-        const set = (next: Mode) => () => {
+        const set = (next: Mode, isReset?: boolean) => () => {
           mode = next
-          if (next === "cut") cutAll()
+          if (next === "cut") cutAll(isReset === true)
+          for (const socket of [...pairs].flat()) {
+            if (next === "hold") socket.pause()
+            else if (socket.isPaused()) socket.resume()
+          }
         }
         resume(
           Effect.succeed({
             proxy: {
               port: typeof address === "object" && address !== null ? address.port : 0,
               cut: set("cut"),
+              reset: set("cut", true),
               cutAnswers: set("cutAnswers"),
               cutRequests: set("cutRequests"),
               silence: set("silence"),
+              hold: set("hold"),
               cutAtRandom: set("cutAtRandom"),
               forward: set("forward")
             },
             close: () => {
-              cutAll()
+              cutAll(false)
               server.close()
             }
           })

@@ -1,0 +1,96 @@
+/**
+ * Three nodes under load to which everything happens in turn: `npm run bench:chaos -- --seconds 120 --seed 1`
+ * `[--customers 24] [--kinds kill,zombie] [--logs DIR]`. Each node is a process of `chronicle serve` with its read side; one embedded
+ * stack. Prints each misfortune as it is over, a table, and one line of JSON; exit code 1 if anything is broken.
+ */
+import { mkdirSync } from "node:fs"
+import { parseArgs } from "node:util"
+import { NodeServices } from "@effect/platform-node"
+import { Effect, FileSystem, Layer, Logger, References } from "effect"
+import { startDevStack } from "../../src/infra/dev/DevStack.ts"
+import { runChaos } from "../../test/support/chaos/chaos.ts"
+import { type Incident, kinds, misfortunesOf } from "../../test/support/chaos/misfortunes.ts"
+import { tally } from "../../test/support/ledgerWorld.ts"
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: "string", default: "120" },
+    seed: { type: "string", default: "1" },
+    customers: { type: "string", default: "24" },
+    kinds: { type: "string", default: kinds.join() },
+    logs: { type: "string" }
+  }
+})
+
+const nameOf = ({ kind, sockets }: Incident) => (sockets === undefined ? kind : `${kind} (${sockets})`)
+
+/** The worst and the middle of each kind of misfortune. */
+const tableOf = (incidents: ReadonlyArray<Incident>) => {
+  const names = [...new Set(incidents.map(nameOf))].sort()
+  return names.map((name) => {
+    const some = incidents.filter((one) => nameOf(one) === name && one.accounts > 0)
+    const gaps = some.map(({ gapMs }) => gapMs).sort((a, b) => a - b)
+    return {
+      misfortune: name,
+      times: some.length,
+      medianMs: gaps[Math.floor(gaps.length / 2)] ?? 0,
+      worstMs: gaps.at(-1) ?? 0,
+      elsewhereMs: Math.max(0, ...some.map(({ elsewhereMs }) => elsewhereMs)),
+      readMs: Math.max(0, ...some.map(({ readMs }) => readMs))
+    }
+  })
+}
+
+const program = Effect.gen(function* () {
+  const fs = yield* FileSystem.FileSystem
+  const dataDir = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-chaos-" })
+  yield* fs.chmod(dataDir, 0o711)
+  const logDir = values.logs ?? dataDir
+  mkdirSync(logDir, { recursive: true })
+  const stack = yield* startDevStack({ dataDir: `${dataDir}/stack` })
+  const seed = Number(values.seed)
+  const { incidents, seconds, attempts, verdict } = yield* runChaos(stack, {
+    seed,
+    seconds: Number(values.seconds),
+    accounts: 300,
+    customers: Number(values.customers),
+    thinkMs: 40,
+    watched: 18,
+    watchMs: 100,
+    cluster: {},
+    misfortunes: misfortunesOf(kinds.filter((kind) => values.kinds.split(",").includes(kind))),
+    logDir,
+    onIncident: (one) =>
+      console.error(
+        `${nameOf(one)}, ${one.node}: ${one.gapMs} ms without service (others ${one.elsewhereMs} ms, balances with a token ${one.readMs} ms)`
+      )
+  })
+  const answers = tally(attempts.map(({ answer }) => (typeof answer === "string" ? answer : "Accepted")))
+  const table = tableOf(incidents)
+  console.error("milliseconds without service for an account of the node, by what befell it")
+  for (const { misfortune, times, medianMs, worstMs, elsewhereMs, readMs } of table)
+    console.error(
+      `${misfortune.padEnd(24)} ${String(times).padStart(3)} times   median ${String(medianMs).padStart(6)}   ` +
+        `worst ${String(worstMs).padStart(6)}   accounts of others ${String(elsewhereMs).padStart(6)}   balance with a token ${String(readMs).padStart(6)}`
+    )
+  for (const fault of verdict.faults) console.error(fault)
+  const ok = verdict.faults.length === 0 && Object.values(verdict.invariants).every((holds) => holds)
+  console.log(
+    JSON.stringify({ seed, seconds: Math.round(seconds), answers, ...verdict, withoutService: table, ok })
+  )
+  process.exitCode = ok ? 0 : 1
+}).pipe(Effect.scoped)
+
+Effect.runPromise(
+  Effect.provide(
+    program,
+    Layer.mergeAll(
+      NodeServices.layer,
+      Layer.succeed(Logger.LogToStderr, true),
+      Layer.succeed(References.MinimumLogLevel, "Error")
+    )
+  )
+).catch((error: unknown) => {
+  console.error(error)
+  process.exitCode = 1
+})

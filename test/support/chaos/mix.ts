@@ -1,0 +1,54 @@
+/** The nodes of a ledger enter; customers who send a bank's day to any of them until the journal is over leave. */
+import { Effect, Layer } from "effect"
+import type { Command } from "../../../src/domain/Command.ts"
+import { Ledger } from "../../../src/Ledger.ts"
+import { makeDraws } from "../../../src/loadtest/Draws.ts"
+import { makeNames } from "../../../src/loadtest/Names.ts"
+import { makeScenario } from "../../../src/loadtest/Scenario.ts"
+import { LedgerClient } from "../../../src/rpc/LedgerClient.ts"
+import type { Journal } from "./journal.ts"
+import type { ServedNode } from "./servedNode.ts"
+
+export interface MixSettings {
+  readonly seed: number
+  readonly accounts: number
+  readonly customers: number
+  /** How long each waits before its next command, in milliseconds. */
+  readonly thinkMs: number
+}
+
+/** `prepare` opens and funds the accounts; `run` ends when the journal is over. */
+export const makeMix = Effect.fnUntraced(function* (
+  nodes: ReadonlyArray<ServedNode>,
+  journal: Journal,
+  { seed, accounts, customers, thinkMs }: MixSettings
+) {
+  const client = LedgerClient.layer({ urls: nodes.map(({ rpcUrl }) => rpcUrl) })
+  const ledger = yield* Effect.provide(Ledger, yield* Effect.orDie(Layer.build(client)))
+  const settings = {
+    scenario: "mixed-zipf",
+    accounts,
+    pace: { _tag: "Closed", concurrency: customers },
+    seconds: 0,
+    seed,
+    repeats: 0,
+    intruder: 0,
+    readSide: true,
+    patienceSeconds: 0
+  } as const
+  const scenario = makeScenario(settings, makeNames(`mix${seed}`, true), yield* makeDraws(seed))
+  const settle = (command: Command) => journal.settle(command, (one) => Effect.result(ledger.dispatch(one)))
+  const customer = Effect.gen(function* () {
+    while (!journal.isOver) {
+      yield* settle(scenario.next())
+      yield* Effect.sleep(thinkMs)
+    }
+  })
+  // Each account is opened before it is funded.
+  const prepareOne = (index: number) => Effect.forEach(scenario.prepare(index), settle, { discard: true })
+  const all = Array.from({ length: accounts }, (_, index) => index)
+  return {
+    prepare: Effect.forEach(all, prepareOne, { concurrency: 32, discard: true }),
+    run: Effect.replicateEffect(customer, customers, { concurrency: "unbounded", discard: true })
+  }
+})

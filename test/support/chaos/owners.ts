@@ -1,0 +1,43 @@
+/** The database of the locks enters; which node owns which account, asked of the nodes by a stranger, leaves. */
+import { Effect, Layer, type Redacted } from "effect"
+import { EntityId, Sharding } from "effect/cluster"
+import { type ClusterStatus, clusterStatus } from "../../../src/actors/cluster/ClusterStatus.ts"
+import { ClusterConfig, type ClusterLimits } from "../../../src/infra/ClusterConfig.ts"
+import * as ClusterRunner from "../../../src/infra/ClusterRunner.ts"
+import { eventually } from "../members.ts"
+
+const patienceMs = 2_000
+
+/** Exactly these nodes own everything, each shard once. */
+const isSettled = ({ nodes, unowned, shards }: ClusterStatus, names: ReadonlyArray<string>) =>
+  unowned.length === 0 &&
+  nodes.map(({ node }) => node).join() === [...names].sort().join() &&
+  nodes.reduce((sum, node) => sum + node.shards.length, 0) === shards
+
+export const makeOwners = Effect.fnUntraced(function* (locksUrl: Redacted.Redacted, limits: ClusterLimits) {
+  const client = ClusterRunner.layerClient(locksUrl).pipe(Layer.provide(Layer.succeed(ClusterConfig, limits)))
+  const context = yield* Layer.build(client)
+  const sharding = yield* Effect.provide(Sharding.Sharding, context)
+  const status = clusterStatus(patienceMs).pipe(
+    Effect.provide(context),
+    Effect.provideService(ClusterConfig, limits)
+  )
+  const shardOf = (account: string) => sharding.getShardId(EntityId.make(account), "default").id
+  return {
+    /** Waits until exactly these nodes own all accounts; dies after so many seconds. */
+    settled: (names: ReadonlyArray<string>, seconds: number) =>
+      eventually(
+        `${names.join(", ")} own all accounts`,
+        seconds,
+        Effect.map(status, (one) => isSettled(one, names))
+      ),
+    /** Those of the accounts that the node says it owns. */
+    ownedBy: (name: string, accounts: ReadonlyArray<string>) =>
+      Effect.map(status, ({ nodes }) => {
+        const shards = new Set(nodes.find(({ node }) => node === name)?.shards)
+        return accounts.filter((account) => shards.has(shardOf(account)))
+      })
+  }
+})
+
+export type Owners = Effect.Success<ReturnType<typeof makeOwners>>

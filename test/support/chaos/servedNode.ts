@@ -1,0 +1,195 @@
+/**
+ * Services enter; a node of the cluster leaves: a process of `chronicle serve` that reaches each service, and is
+ * reached by the other nodes, through a proxy that can cut.
+ */
+import { type ChildProcess, spawn } from "node:child_process"
+import { appendFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { Deferred, Effect, Redacted, type Scope } from "effect"
+import type { DevStackService } from "../../../src/infra/dev/DevStack.ts"
+import { loopbackPort } from "../../../src/infra/dev/LoopbackPort.ts"
+import { eventually } from "../members.ts"
+import { type TcpProxy, tcpProxy } from "../tcpProxy.ts"
+
+const main = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url))
+const askedMs = 500
+const warningsMax = 20
+
+export interface ServedNodeOptions {
+  readonly name: string
+  readonly stack: DevStackService
+  /** Limits of the node, by the names of their variables. */
+  readonly limits: Readonly<Record<string, string>>
+  /** The node's log goes to this file. */
+  readonly logFile: string
+}
+
+/** What a life of the process counted, as it said last. */
+interface Counted {
+  conflicts: number
+  unknown: number
+  repeats: number
+  fenced: number
+  committed: number
+}
+
+/** One life of the process. */
+export interface Life extends Counted {
+  /** The sum of all its warnings of a split brain. */
+  warned: number
+  /** Undefined while it runs. */
+  end: "SIGKILL" | "SIGTERM" | undefined
+}
+
+export interface ServedNode {
+  readonly name: string
+  readonly rpcUrl: string
+  readonly proxies: Readonly<Record<"postgres" | "nats" | "cluster", TcpProxy>>
+  /** Ready when it takes commands. Once more after an end. */
+  readonly start: Effect.Effect<void>
+  readonly signal: (name: "SIGSTOP" | "SIGCONT") => Effect.Effect<void>
+  /** Answers when the process has ended. */
+  readonly end: (name: "SIGKILL" | "SIGTERM") => Effect.Effect<void>
+  /** Reads the counters of the life under way; a process that does not answer keeps what it said last. */
+  readonly count: Effect.Effect<void>
+  readonly lives: ReadonlyArray<Life>
+  /** What the runtime (not the ledger) warned of, `MaxListenersExceededWarning` for one. */
+  readonly warnings: ReadonlyArray<string>
+}
+
+const through = (url: string, proxy: TcpProxy): string => {
+  const changed = new URL(url)
+  changed.port = String(proxy.port)
+  return changed.toString()
+}
+
+const proxyTo = (url: string) => {
+  const { hostname, port } = new URL(url)
+  return tcpProxy(hostname, Number(port))
+}
+
+/** What `/health` says of the write side; undefined where nobody answers. */
+const askHealth = (port: number) =>
+  Effect.tryPromise(async () => {
+    const response = await fetch(`http://127.0.0.1:${port}/health`, { signal: AbortSignal.timeout(askedMs) })
+    return (await response.json()) as { readonly write: Counted } // what src/http/Health.ts answers
+  }).pipe(Effect.orElseSucceed(() => undefined))
+
+/**
+ * A free port that no outgoing connection is given by the system (those begin at 32768 on Linux, at 49152 elsewhere),
+ * so that it is still free when the node comes back.
+ */
+const lastingPort = Effect.suspend(() =>
+  loopbackPort("the node", 20_000 + Math.floor(Math.random() * 12_000))
+).pipe(Effect.retry({ times: 50 }), Effect.orDie)
+
+/** Not started yet; killed with the scope. The stack has one PostgreSQL for both databases. */
+export const makeServedNode = Effect.fnUntraced(function* ({
+  name,
+  stack,
+  limits,
+  logFile
+}: ServedNodeOptions): Effect.fn.Return<ServedNode, never, Scope.Scope> {
+  const rpcPort = yield* lastingPort
+  const httpPort = yield* lastingPort
+  const clusterPort = yield* lastingPort
+  const postgresUrl = Redacted.value(stack.readModelUrl)
+  const postgres = yield* proxyTo(postgresUrl)
+  const nats = yield* proxyTo(stack.natsUrl)
+  const cluster = yield* tcpProxy("127.0.0.1", clusterPort)
+  const env = {
+    ...process.env,
+    ...limits,
+    CHRONICLE_NODE_NAME: name,
+    CHRONICLE_EVENT_STORE_URL: through(Redacted.value(stack.eventStoreUrl), postgres),
+    CHRONICLE_READ_MODEL_URL: through(postgresUrl, postgres),
+    CHRONICLE_NATS_URL: through(stack.natsUrl, nats),
+    CHRONICLE_RPC_PORT: String(rpcPort),
+    CHRONICLE_HTTP_PORT: String(httpPort),
+    CHRONICLE_CLUSTER_PORT: String(cluster.port),
+    CHRONICLE_CLUSTER_LISTEN_PORT: String(clusterPort)
+  }
+  const lives: Array<Life> = []
+  const warnings: Array<string> = []
+  let running: { readonly child: ChildProcess; readonly ended: Deferred.Deferred<void> } | undefined
+
+  const listen = (child: ChildProcess, life: Life): void => {
+    let rest = ""
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      appendFileSync(logFile, text)
+      const lines = (rest + text).split("\n")
+      rest = lines.pop() ?? ""
+      for (const line of lines) {
+        life.warned += Number(/split brain: .* (\d+) times; they/.exec(line)?.[1] ?? 0)
+        if (/\(node:\d+\)/.test(line) && warnings.length < warningsMax) warnings.push(line)
+      }
+    })
+  }
+
+  const count = Effect.gen(function* () {
+    const life = lives.at(-1)
+    if (life === undefined || life.end !== undefined) return
+    const health = yield* askHealth(httpPort)
+    if (health === undefined) return
+    const { conflicts, unknown, repeats, fenced, committed } = health.write
+    Object.assign(life, { conflicts, unknown, repeats, fenced, committed })
+  })
+
+  const start = Effect.gen(function* () {
+    const ended = yield* Deferred.make<void>()
+    const life: Life = {
+      conflicts: 0,
+      unknown: 0,
+      repeats: 0,
+      fenced: 0,
+      committed: 0,
+      warned: 0,
+      end: undefined
+    }
+    const child = spawn(process.execPath, ["--trace-warnings", main, "serve"], {
+      env,
+      stdio: ["ignore", "ignore", "pipe"]
+    })
+    lives.push(life)
+    listen(child, life)
+    // Not "exit": what it said last is to be read too.
+    child.once("close", () => {
+      running = undefined
+      Deferred.doneUnsafe(ended, Effect.void)
+    })
+    running = { child, ended }
+    yield* eventually(
+      `${name} takes commands (its log: ${logFile})`,
+      60,
+      Effect.map(askHealth(httpPort), (health) => health !== undefined)
+    ).pipe(
+      Effect.raceFirst(
+        Effect.andThen(Deferred.await(ended), Effect.die(new Error(`${name} did not start (${logFile})`)))
+      )
+    )
+  })
+
+  const end = (signal: "SIGKILL" | "SIGTERM") =>
+    Effect.gen(function* () {
+      const life = lives.at(-1)
+      if (running === undefined || life === undefined) return
+      const { child, ended } = running
+      yield* count
+      life.end = signal
+      child.kill(signal)
+      yield* Deferred.await(ended)
+    })
+
+  yield* Effect.addFinalizer(() => end("SIGKILL"))
+  return {
+    name,
+    rpcUrl: `tcp://127.0.0.1:${rpcPort}`,
+    proxies: { postgres, nats, cluster },
+    start,
+    signal: (signal) => Effect.sync(() => void running?.child.kill(signal)),
+    end,
+    count,
+    lives,
+    warnings
+  }
+})

@@ -1,0 +1,102 @@
+/** What customers were told, what nodes counted and what the stores hold, after all is over, enter; every breach leaves. */
+import { readFileSync } from "node:fs"
+import { Effect } from "effect"
+import { Audit } from "../../../src/actors/audit/Audit.ts"
+import type { DevStackService } from "../../../src/infra/dev/DevStack.ts"
+import { EventStore } from "../../../src/infra/EventStore.ts"
+import * as LedgerNode from "../../../src/LedgerNode.ts"
+import { faultsOf, logOf } from "../invariants.ts"
+import { eventually } from "../members.ts"
+import type { Journal } from "./journal.ts"
+import type { ServedNode } from "./servedNode.ts"
+
+const catchUpSeconds = 90
+const listedMax = 10
+
+export interface Verdict {
+  /** I1-I5 and I8 by the audit of the project; I1-I7 again by the checks of the tests are in `faults`. */
+  readonly invariants: Readonly<Record<string, boolean>>
+  readonly events: number
+  readonly conflicts: {
+    /** By the counters of all lives of all nodes, as they said last. */
+    readonly counted: number
+    /** By their warnings. */
+    readonly warned: number
+    /** Versions that PostgreSQL refused because they were taken, and sendings whose outcome was asked for again. */
+    readonly refusedByStore: number
+    readonly sentAgain: number
+  }
+  readonly faults: ReadonlyArray<string>
+}
+
+/** Duplicate versions in PostgreSQL's own log. */
+const refusalsIn = (logFile: string): number =>
+  readFileSync(logFile, "utf8").split('duplicate key value violates unique constraint "events_pkey"').length -
+  1
+
+/** Until the read model has all there is; what the audit says then. */
+const audited = Effect.gen(function* () {
+  const audit = yield* Audit
+  yield* eventually(
+    "the read model has caught up",
+    catchUpSeconds,
+    Effect.map(Effect.orDie(audit.verify()), ({ behind }) => behind === 0)
+  )
+  return yield* Effect.orDie(audit.verify())
+}).pipe(Effect.provide(Audit.layer))
+
+/** Each conflict is counted, and told. A killed life cannot tell what it counted last. */
+const conflictsOf = (nodes: ReadonlyArray<ServedNode>, postgresLog: string) => {
+  const lives = nodes.flatMap((node) => node.lives)
+  const faults: Array<string> = []
+  for (const { name, lives } of nodes) {
+    for (const { conflicts, warned, end } of lives) {
+      // What it counted while it ended was not asked for any more.
+      const isTold = end === undefined ? warned === conflicts : end === "SIGKILL" || warned >= conflicts
+      if (!isTold) faults.push(`${name} counted ${conflicts} conflicts, and its warnings tell of ${warned}`)
+    }
+  }
+  const sum = (key: "conflicts" | "warned" | "unknown") => lives.reduce((total, life) => total + life[key], 0)
+  const seen = lives.reduce((total, life) => total + Math.max(life.conflicts, life.warned), 0)
+  const refusedByStore = refusalsIn(postgresLog)
+  // A life that is killed between the refusal and its count takes one with it for each of its two lanes.
+  const untold = 2 * lives.filter(({ end }) => end === "SIGKILL").length
+  if (refusedByStore > seen + sum("unknown") + untold)
+    faults.push(`the store refused ${refusedByStore} versions, and only ${seen} conflicts were counted`)
+  return {
+    conflicts: {
+      counted: sum("conflicts"),
+      warned: sum("warned"),
+      refusedByStore,
+      sentAgain: sum("unknown")
+    },
+    faults
+  }
+}
+
+/** The nodes must run still, and nobody send. */
+export const judge = Effect.fnUntraced(function* (
+  stack: DevStackService,
+  nodes: ReadonlyArray<ServedNode>,
+  journal: Journal
+) {
+  const { report, log } = yield* Effect.gen(function* () {
+    return { report: yield* audited, log: yield* logOf(yield* EventStore) }
+  }).pipe(Effect.provide(LedgerNode.stores(stack)), Effect.scoped, Effect.orDie)
+  for (const node of nodes) yield* node.count
+  const { conflicts, faults } = conflictsOf(nodes, `${stack.dataDir}/logs/postgres.log`)
+  return {
+    invariants: { ...report.invariants, I8: report.invariants.I8 && report.parked.length === 0 },
+    events: report.events,
+    conflicts,
+    faults: [
+      ...report.findings.slice(0, listedMax).map((one) => `audit: ${JSON.stringify(one)}`),
+      ...report.parked.slice(0, listedMax).map(({ account, reason }) => `${account} is parked: ${reason}`),
+      ...faultsOf(log, journal.attempts).slice(0, listedMax),
+      ...journal.stale.slice(0, listedMax),
+      ...(journal.unsettled === 0 ? [] : [`${journal.unsettled} commands never got a definite answer`]),
+      ...nodes.flatMap(({ name, warnings }) => warnings.map((warning) => `${name}: ${warning}`)),
+      ...faults
+    ]
+  } satisfies Verdict
+})
