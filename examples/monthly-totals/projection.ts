@@ -30,25 +30,29 @@ export const monthlyTotals: Projection = {
   version: 1,
   migrations: new URL("migrations", import.meta.url).pathname,
   tables: ["totals"],
-  write: (sql, prefix, { lines }) =>
-    sql.unsafe(add(prefix), [
-      array(
-        lines.map((line) => line.account),
-        PgTypes.OID.text
-      ),
-      array(
-        lines.map((line) => line.effectiveAt),
-        PgTypes.OID.timestamptz
-      ),
-      array(
-        lines.map((line) => line.asset),
-        PgTypes.OID.text
-      ),
-      array(
-        lines.map((line) => line.amount),
-        PgTypes.OID.int8
-      )
-    ])
+  write: (prefix, { lines }) => [
+    {
+      text: add(prefix),
+      params: [
+        array(
+          lines.map((line) => line.account),
+          PgTypes.OID.text
+        ),
+        array(
+          lines.map((line) => line.effectiveAt),
+          PgTypes.OID.timestamptz
+        ),
+        array(
+          lines.map((line) => line.asset),
+          PgTypes.OID.text
+        ),
+        array(
+          lines.map((line) => line.amount),
+          PgTypes.OID.int8
+        )
+      ]
+    }
+  ]
 }
 
 /** What `chronicle rebuild monthly_totals --module …` builds. */

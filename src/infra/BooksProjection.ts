@@ -1,13 +1,9 @@
 /** Batches of the projection `books` enter; statement lines, transfers and contra balances are written. */
 import { PgTypes } from "@effect/sql-pg"
-import type { PgClient } from "@effect/sql-pg/PgClient"
-import { Effect } from "effect"
-import type { SqlError } from "effect/sql/SqlError"
 import { arrayOf, textArray } from "./EventStoreRows.ts"
-import type { Projection } from "./Projection.ts"
+import type { Projection, Written } from "./Projection.ts"
 import type { BooksBatch } from "./ReadModel.ts"
 import { lineColumns, lineParams, transferColumns, transferParams } from "./ReadModelRows.ts"
-import { valuesOf } from "./ReadModelSql.ts"
 
 const { OID } = PgTypes
 
@@ -41,14 +37,17 @@ const contraParams = (contras: BooksBatch["contras"]) => [
   )
 ]
 
-const write = (sql: PgClient, prefix: string, batch: BooksBatch): Effect.Effect<void, SqlError> =>
-  Effect.gen(function* () {
-    if (batch.lines.length > 0) yield* valuesOf(sql, addLines(prefix), lineParams(batch.lines))
-    if (batch.transfers.length > 0) {
-      yield* valuesOf(sql, addTransfers(prefix), transferParams(batch.transfers))
-    }
-    if (batch.contras.length > 0) yield* valuesOf(sql, addContras(prefix), contraParams(batch.contras))
-  })
+const write = (prefix: string, batch: BooksBatch): ReadonlyArray<Written> => {
+  const pieces: Array<Written> = []
+  if (batch.lines.length > 0) pieces.push({ text: addLines(prefix), params: lineParams(batch.lines) })
+  if (batch.transfers.length > 0) {
+    pieces.push({ text: addTransfers(prefix), params: transferParams(batch.transfers) })
+  }
+  if (batch.contras.length > 0) {
+    pieces.push({ text: addContras(prefix), params: contraParams(batch.contras) })
+  }
+  return pieces
+}
 
 /** Balances, statements, transfers and the world outside: what `Queries` asks. */
 export const books: Projection = {

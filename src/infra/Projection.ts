@@ -1,8 +1,12 @@
 /** What a projection is: the events' effects enter its `write`, rows of its own tables leave. */
-import type { PgClient } from "@effect/sql-pg/PgClient"
-import type { Effect } from "effect"
-import type { SqlError } from "effect/sql/SqlError"
+import type { PgTypes } from "@effect/sql-pg"
 import type { BooksBatch } from "./ReadModel.ts"
+
+/** An INSERT, UPDATE, DELETE or MERGE, and its parameters `$1` …: the same text for batches of the same kind. */
+export interface Written {
+  readonly text: string
+  readonly params: ReadonlyArray<PgTypes.Parameter>
+}
 
 /**
  * One projection of the log. Whatever it is, the machine is the same: order, gaps, repeats, poison, sweep, rebuild.
@@ -18,8 +22,11 @@ export interface Projection {
   readonly migrations?: string
   /** Its own tables, without prefix; those of `standardTables` come on top. */
   readonly tables: ReadonlyArray<string>
-  /** Writes the rows of a batch into tables of this prefix; in the transaction that moves the accounts' versions. */
-  readonly write: (sql: PgClient, prefix: string, batch: BooksBatch) => Effect.Effect<unknown, SqlError>
+  /**
+   * The rows of a batch, for tables of this prefix. The pieces become one statement with that which moves the
+   * accounts' versions: each sees the tables as they were before, none what another of them writes.
+   */
+  readonly write: (prefix: string, batch: BooksBatch) => ReadonlyArray<Written>
 }
 
 /** Heads of the accounts, cursors, poison; `checkpoints` is left out, it tells of the bus and not of the tables. */

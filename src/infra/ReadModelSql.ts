@@ -29,6 +29,9 @@ export class ReadModelSql extends Context.Service<ReadModelSql, PgClient.PgClien
           idleTimeout: "5 minutes",
           startupParameters: {
             statement_timeout: String(limits.readModelStatementMs),
+            // Nothing here is not in the log: a server that dies loses the last moments of it, rows, versions and
+            // cursors alike, and they are projected again. What only a person knows asks for its sync itself.
+            synchronous_commit: "off",
             // A plan made while a table was empty would read the whole of it for ever after.
             plan_cache_mode: "force_custom_plan"
           }

@@ -1,18 +1,33 @@
 /** The prefix of a projection's tables enters; the statements that its machine runs on them leave. */
+import type { Written } from "./Projection.ts"
 import { headColumns } from "./ReadModelRows.ts"
 
-export const statementsOf = (prefix: string) => ({
-  /** One row even where no account is found: the generation is told by it. */
-  look: `
-    SELECT g.generation, ${headColumns} FROM (
-      SELECT coalesce(max(generation), 0) AS generation FROM projections WHERE prefix = $2
-    ) AS g LEFT JOIN (
-      SELECT found.* FROM unnest($1::text[]) AS wanted(id)
-      CROSS JOIN LATERAL (SELECT * FROM ${prefix}_balances b WHERE b.account = wanted.id LIMIT 1) AS found
-    ) AS heads ON true`,
+/** Parameters of the statement that moves accounts; what is written with them is numbered on from here. */
+const moveParams = 14
 
-  /** Rows are taken in order of account, so that two projectors on the same ones wait, and do not deadlock. */
-  move: `
+/**
+ * The whole of a batch as one statement: seven round trips would cost a busy process seven turns of its loop, with
+ * the rows locked meanwhile. The accounts are moved first; when one of them was not where the batch says, the
+ * division by zero ends the statement, and nothing of it was written.
+ */
+export const applyStatement = (prefix: string, pieces: ReadonlyArray<Written>): string => {
+  let params = moveParams
+  const written = pieces.map(({ text, params: own }, index) => {
+    const first = params
+    params += own.length
+    return `, written_${index} AS (${text.replaceAll(/\$(\d+)/g, (_, number) => `$${first + Number(number)}`)})`
+  })
+  return `${moves(prefix)}${written.join("")}
+    SELECT 1 / (CASE WHEN (SELECT count(*) FROM opened) + (SELECT count(*) FROM moved) = $12::int8
+      AND (SELECT coalesce(max(generation), 0) = coalesce($14::int8, max(generation), 0) FROM projections WHERE prefix = $13)
+      THEN 1 ELSE 0 END)`
+}
+
+/** What ends a batch whose accounts others moved; no other expression of the statement divides. */
+export const movedState = "22012"
+
+/** Rows are taken in order of account, so that two projectors on the same ones wait, and do not deadlock. */
+const moves = (prefix: string) => `
     WITH moves AS (
       SELECT * FROM unnest($1::text[], $2::int8[], $3::text[], $4::text[], $5::text[], $6::int8[], $7::int8[],
         $8::text[], $9::timestamptz[], $10::text[], $11::int8[]) AS u(${headColumns}, was)
@@ -25,9 +40,17 @@ export const statementsOf = (prefix: string) => ({
       UPDATE ${prefix}_balances b SET version = m.version, status = m.status, balance = m.balance,
         recorded_at = m.recorded_at, hash = m.hash
       FROM moves m WHERE b.account = m.account AND b.version = m.was RETURNING 1
-    )
-    SELECT (SELECT count(*) FROM opened) + (SELECT count(*) FROM moved),
-      (SELECT coalesce(max(generation), 0) FROM projections WHERE prefix = $12)`,
+    )`
+
+export const statementsOf = (prefix: string) => ({
+  /** One row even where no account is found: the generation is told by it. */
+  look: `
+    SELECT g.generation, ${headColumns} FROM (
+      SELECT coalesce(max(generation), 0) AS generation FROM projections WHERE prefix = $2
+    ) AS g LEFT JOIN (
+      SELECT found.* FROM unnest($1::text[]) AS wanted(id)
+      CROSS JOIN LATERAL (SELECT * FROM ${prefix}_balances b WHERE b.account = wanted.id LIMIT 1) AS found
+    ) AS heads ON true`,
 
   versions: `
     SELECT wanted.id, found.version FROM unnest($1::text[]) AS wanted(id)

@@ -1,7 +1,7 @@
-/** Batches of a projection enter PostgreSQL, each in one transaction that is guarded by the accounts' versions. */
+/** Batches of a projection enter PostgreSQL, each by one statement that is guarded by the accounts' versions. */
 import { PgTypes } from "@effect/sql-pg"
 import type { PgClient } from "@effect/sql-pg/PgClient"
-import { Clock, Data, Effect } from "effect"
+import { Clock, Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { AccountId } from "../domain/Ids.ts"
 import { Arrivals } from "./Arrivals.ts"
@@ -17,12 +17,9 @@ import {
 } from "./ReadModel.ts"
 import { moveParams, toHead } from "./ReadModelRows.ts"
 import { toUnavailable, valuesOf } from "./ReadModelSql.ts"
-import { statementsOf } from "./ReadModelStatements.ts"
+import { applyStatement, movedState, statementsOf } from "./ReadModelStatements.ts"
 import { describeSqlError, isRolledBack, sqlStateOf } from "./SqlState.ts"
 import type { StoreUnavailable } from "./StoreValues.ts"
-
-/** An account of the batch was not at the version the batch starts from, or the tables are others by now. */
-class Moved extends Data.TaggedError("Moved") {}
 
 /** Over the tables of `prefix`; whoever waits for an account in this process is told through `Arrivals`. */
 export const makeProjectionWrites = Effect.fnUntraced(function* (
@@ -35,20 +32,30 @@ export const makeProjectionWrites = Effect.fnUntraced(function* (
   const query = (statement: string, params: ReadonlyArray<unknown>) =>
     Effect.mapError(valuesOf(sql, statement, params), toUnavailable)
 
+  const checkpointed = Effect.fnUntraced(function* (checkpoints: ReadonlyArray<Checkpoint>) {
+    return { text: text.setCheckpoint, params: checkpointParams(checkpoints, yield* Clock.currentTimeMillis) }
+  })
+
   const write = Effect.fnUntraced(function* (batch: BooksBatch) {
-    if (batch.moves.length > 0) {
-      const rows = yield* valuesOf(sql, text.move, [...moveParams(batch.moves), PgTypes.text(prefix)])
-      if (Number(rows[0]?.[0]) !== batch.moves.length) return yield* new Moved()
-      if (batch.generation !== undefined && Number(rows[0]?.[1]) !== batch.generation) {
-        return yield* new Moved()
-      }
-      yield* projection.write(sql, prefix, batch)
-    }
-    if (batch.skipped !== undefined) yield* valuesOf(sql, text.skip, skipParams(batch.skipped))
-    if (batch.checkpoints.length > 0) {
-      const params = checkpointParams(batch.checkpoints, yield* Clock.currentTimeMillis)
-      yield* valuesOf(sql, text.setCheckpoint, params)
-    }
+    const { moves, checkpoints } = batch
+    const also = checkpoints.length === 0 ? [] : [yield* checkpointed(checkpoints)]
+    if (moves.length > 0) {
+      const pieces = [...projection.write(prefix, batch), ...also]
+      yield* valuesOf(sql, applyStatement(prefix, pieces), [
+        ...moveParams(moves),
+        int8(moves.length),
+        PgTypes.text(prefix),
+        batch.generation === undefined ? null : int8(batch.generation),
+        ...pieces.flatMap((piece) => piece.params)
+      ])
+    } else for (const { text: alone, params } of also) yield* valuesOf(sql, alone, params)
+  })
+
+  /** What a person decided is nowhere else: unlike the rest, which the log has, it is on disk when this ends. */
+  const writeDecision = Effect.fnUntraced(function* (batch: BooksBatch, skipped: Parked) {
+    yield* valuesOf(sql, "SET LOCAL synchronous_commit = on", [])
+    yield* write(batch)
+    yield* valuesOf(sql, text.skip, skipParams(skipped))
   })
 
   return {
@@ -61,12 +68,13 @@ export const makeProjectionWrites = Effect.fnUntraced(function* (
         }
       }),
     apply: (batch) =>
-      sql.withTransaction(write(batch)).pipe(
+      Effect.suspend(() =>
+        batch.skipped === undefined ? write(batch) : sql.withTransaction(writeDecision(batch, batch.skipped))
+      ).pipe(
         Effect.map(() => {
           for (const { head } of batch.moves) arrivals.arrivedUnsafe(head.account.id, head.account.version)
           return true
         }),
-        Effect.catchTag("Moved", () => Effect.succeed(false)),
         Effect.catchTag("SqlError", ending)
       ),
     versions: (accounts) =>
@@ -113,7 +121,7 @@ export const makeProjectionWrites = Effect.fnUntraced(function* (
 /** 22 is data that cannot be stored, 23 a constraint; a row that is there already is one of those. */
 const ending = (error: SqlError): Effect.Effect<boolean, StoreUnavailable | RowsRefused> => {
   const state = sqlStateOf(error)
-  if (isRolledBack(state)) return Effect.succeed(false)
+  if (isRolledBack(state) || state === movedState) return Effect.succeed(false)
   if (state !== undefined && /^2[23]/.test(state)) {
     return Effect.fail(new RowsRefused({ reason: describeSqlError(error) }))
   }
