@@ -4,6 +4,7 @@ import { CliError, Command, Flag } from "effect/cli"
 import { printInstant } from "../domain/Ids.ts"
 import { limitsFromEnvironment } from "../infra/Environment.ts"
 import { runLoadTest } from "../loadtest/LoadTest.ts"
+import { runNodesTest } from "../loadtest/nodes/NodesTest.ts"
 import type { LoadOutcome } from "../loadtest/Outcome.ts"
 import { makeProgress } from "../loadtest/Progress.ts"
 import { renderReport } from "../loadtest/Report.ts"
@@ -22,6 +23,8 @@ export class LoadTestFailed extends Data.TaggedError("LoadTestFailed")<{ readonl
 /** Much more than the read model should need for what it has to catch up with. */
 const patienceSeconds = 600
 const concurrencyDefault = 1_024
+/** On one machine: each has its connections to both databases. */
+const nodesMax = 9
 /** Commands of an open loop that may be under way at once: more than a node takes, so that it has to say so. */
 const outstandingMax = 40_000
 
@@ -75,11 +78,10 @@ const flags = {
     Flag.withDefault("on")
   ),
   nodes: Flag.Int("nodes").pipe(
-    Flag.filter(
-      (nodes) => nodes === 1,
-      (nodes) => `only 1 node so far: ${nodes} need the cluster, which is not there yet`
+    Flag.withSchema(within(1, nodesMax)),
+    Flag.withDescription(
+      "Nodes that share the accounts, each a process that gives itself its part of the load; 1 is this process"
     ),
-    Flag.withDescription("Nodes that share the accounts; 1 so far"),
     Flag.withDefault(1)
   ),
   report: Flag.Path("report").pipe(
@@ -98,6 +100,7 @@ interface Asked {
   readonly seed: number
   readonly repeats: number
   readonly intruder: number
+  readonly nodes: number
   readonly readSide: "on" | "off"
 }
 
@@ -106,6 +109,13 @@ const toSettings = Effect.fnUntraced(function* (asked: Asked) {
   if (Option.isSome(asked.rate) && Option.isSome(asked.concurrency)) {
     const reason = "--rate and --concurrency exclude each other: an open loop, or a closed one"
     return yield* new CliError.UserError({ cause: reason })
+  }
+  if (asked.nodes > 1 && intruder > 0) {
+    const reason = "--intruder is for one node: those of a cluster know of each other"
+    return yield* new CliError.UserError({ cause: reason })
+  }
+  if (Option.getOrElse(asked.concurrency, () => concurrencyDefault) < asked.nodes) {
+    return yield* new CliError.UserError({ cause: "--concurrency must be a client for each node at least" })
   }
   const pace: Pace = Option.isSome(asked.rate)
     ? { _tag: "Open", perSecond: asked.rate.value, outstandingMax }
@@ -144,7 +154,10 @@ export const loadtest = Command.make(
     const startedAt = printInstant(yield* Clock.currentTimeMillis)
     progress.say("starting the services")
     const { outcome, details } = yield* Effect.gen(function* () {
-      return yield* runLoadTest(settings, yield* services, progress)
+      const urls = yield* services
+      return yield* asked.nodes === 1
+        ? runLoadTest(settings, urls, progress)
+        : runNodesTest(settings, asked.nodes, urls, progress)
     }).pipe(Effect.scoped, Effect.provide(limitsFromEnvironment))
     if (Option.isSome(report)) {
       const page = yield* writeReport(report.value, outcome, renderReport(outcome, details, startedAt))

@@ -47,7 +47,10 @@ export class Acknowledged {
   readonly #firsts: WeakMap<Command, Receipt> | undefined
   readonly #broken = new Set<AckFault["invariant"]>()
 
-  /** `comparesRepeats`: each command that is sent again, as the same object, must get the same receipt again. */
+  /**
+   * `comparesRepeats`: each command that is sent again, as the same object, must get the same receipt again. Without it
+   * no command may be sent again once it was accepted.
+   */
   constructor(names: Names, accounts: number, comparesRepeats: boolean, sink?: AckSink) {
     this.#names = names
     this.#sink = sink
@@ -64,14 +67,16 @@ export class Acknowledged {
     return accountsOf(command).map((account) => this.#versionOf(account))
   }
 
-  /** A command was accepted. A replay counts only where the first answer was lost (`Indeterminate`). */
+  /**
+   * A command was accepted. The first answer counts, a replay or not: a node that sends a command on sends it again
+   * where the answer was lost, so that even the first one the caller sees may be a replay.
+   */
   accepted(command: Command, sent: Sent, receipt: Receipt): void {
     const { commandId } = command
     if (receipt.commandId !== commandId)
-      this.#blame("I4", `${commandId} got the receipt of ${receipt.commandId}`)
-    if (this.#firsts !== undefined) this.#compare(this.#firsts, command, receipt)
-    const wasOpen = this.#open.delete(commandId)
-    if (receipt.replayed && !wasOpen) return
+      this.blame("I4", `${commandId} got the receipt of ${receipt.commandId}`)
+    if (this.#firsts !== undefined && !this.#isFirst(this.#firsts, command, receipt)) return
+    this.#open.delete(commandId)
     const { postings } = receipt
     for (let ordinal = 0; ordinal < postings.length; ordinal++) {
       const posting = postings[ordinal]
@@ -82,7 +87,7 @@ export class Acknowledged {
       this.#sink?.counted(commandId, index, posting.version, digest)
       if (posting.version <= (sent[ordinal] ?? 0)) {
         const place = `${posting.account}@${posting.version}`
-        this.#blame("I7", `${commandId} is at ${place}, before one that was acknowledged before it was sent`)
+        this.blame("I7", `${commandId} is at ${place}, before one that was acknowledged before it was sent`)
       }
     }
   }
@@ -108,7 +113,7 @@ export class Acknowledged {
   unknown(command: Pick<Command, "commandId">): void {
     this.#sink?.unknown(command.commandId)
     if (this.#open.size < openMax) this.#open.add(command.commandId)
-    else this.#blame("I4", `more than ${openMax} commands without a definite answer: not all can be checked`)
+    else this.blame("I4", `more than ${openMax} commands without a definite answer: not all can be checked`)
   }
 
   /** Commands that never got a definite answer. */
@@ -129,7 +134,7 @@ export class Acknowledged {
     if (!isOrphan && !this.#open.has(row.commandId)) return this.#logged.add(index, digestOf(row.hash))
     if (isOrphan) this.orphanRows++
     const key = `${row.commandId} ${row.ordinal}`
-    if (this.#openLogged.has(key)) this.#blame("I4", `${row.commandId} is in the log twice`)
+    if (this.#openLogged.has(key)) this.blame("I4", `${row.commandId} is in the log twice`)
     this.#openLogged.add(key)
   }
 
@@ -141,11 +146,11 @@ export class Acknowledged {
       const logged = this.#logged.count[index] ?? 0
       const account = this.#names.account(index)
       if (acked > logged) {
-        this.#blame("I6", `${account}: ${acked} events were acknowledged, the log holds ${logged} of them`)
+        this.blame("I6", `${account}: ${acked} events were acknowledged, the log holds ${logged} of them`)
       } else if (acked < logged) {
-        this.#blame("I4", `${account}: the log holds ${logged - acked} events that nobody was told of`)
+        this.blame("I4", `${account}: the log holds ${logged - acked} events that nobody was told of`)
       } else {
-        this.#blame("I6", `${account}: an acknowledged event is in the log with another hash, or not at all`)
+        this.blame("I6", `${account}: an acknowledged event is in the log with another hash, or not at all`)
       }
     }
   }
@@ -155,13 +160,16 @@ export class Acknowledged {
   }
 
   /** Whoever asks, and whenever: one command has one outcome. */
-  #compare(firsts: WeakMap<Command, Receipt>, command: Command, again: Receipt): void {
+  #isFirst(firsts: WeakMap<Command, Receipt>, command: Command, again: Receipt): boolean {
     const first = firsts.get(command)
     if (first === undefined) {
       firsts.set(command, again)
-    } else if (first.readToken !== again.readToken || first.postings[0]?.hash !== again.postings[0]?.hash) {
-      this.#blame("I4", `${first.commandId} was answered ${first.readToken}, then ${again.readToken}`)
+      return true
     }
+    if (first.readToken !== again.readToken || first.postings[0]?.hash !== again.postings[0]?.hash) {
+      this.blame("I4", `${first.commandId} was answered ${first.readToken}, then ${again.readToken}`)
+    }
+    return false
   }
 
   #versionOf(account: AccountId): number {
@@ -169,9 +177,10 @@ export class Acknowledged {
     return index === undefined ? 0 : (this.#versions[index] ?? 0)
   }
 
-  #blame(invariant: AckFault["invariant"], reason: string): void {
-    this.#broken.add(invariant)
+  /** Also for what others found. The first fault of each invariant is always kept. */
+  blame(invariant: AckFault["invariant"], reason: string): void {
     this.faultsTotal++
-    if (this.faults.length < faultsMax) this.faults.push({ invariant, reason })
+    if (this.faults.length < faultsMax || this.isKept(invariant)) this.faults.push({ invariant, reason })
+    this.#broken.add(invariant)
   }
 }

@@ -31,17 +31,16 @@ export interface Driver {
 export const withIntruder = (node: Driver, intruder: Driver, isIntruders: () => boolean): Driver => ({
   dispatch: (command) => (isIntruders() ? intruder : node).dispatch(command),
   dispatchMany: node.dispatchMany,
-  stats: () => {
-    const [own, other] = [node.stats(), intruder.stats()]
-    return {
-      batches: own.batches + other.batches,
-      rows: own.rows + other.rows,
-      rowsMax: Math.max(own.rowsMax, other.rowsMax),
-      conflicts: own.conflicts + other.conflicts,
-      repeats: own.repeats + other.repeats,
-      unknown: own.unknown + other.unknown,
-      residents: own.residents + other.residents,
-      inFlight: own.inFlight + other.inFlight
-    }
-  }
+  stats: () => addStats(node.stats(), intruder.stats())
+})
+
+export const addStats = (one: DriverStats, other: DriverStats): DriverStats => ({
+  batches: one.batches + other.batches,
+  rows: one.rows + other.rows,
+  rowsMax: Math.max(one.rowsMax, other.rowsMax),
+  conflicts: one.conflicts + other.conflicts,
+  repeats: one.repeats + other.repeats,
+  unknown: one.unknown + other.unknown,
+  residents: one.residents + other.residents,
+  inFlight: one.inFlight + other.inFlight
 })

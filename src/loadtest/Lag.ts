@@ -7,7 +7,7 @@ import type { Acknowledged } from "./Acknowledged.ts"
 import type { Names } from "./Names.ts"
 
 /** How often a write is marked to be watched, and how often the watched ones are looked for. */
-const markEveryMs = 100
+export const markEveryMs = 100
 const lookEveryMs = 20
 /** Writes watched at once; a read model that is far behind is not asked about more. */
 const watchedMax = 200
@@ -16,6 +16,8 @@ const accountsAtOnce = 1_000
 export interface LagWatch {
   /** Offers a write that was acknowledged just now. */
   readonly offerUnsafe: (receipt: Receipt) => void
+  /** Watches a write that was acknowledged at this instant of the monotonic clock, in milliseconds. */
+  readonly markUnsafe: (position: Position, at: number) => void
   /** The latest lag seen, or how long the oldest watched write is waiting if that is longer; milliseconds. */
   readonly currentMs: () => number | undefined
   readonly histogram: Histogram
@@ -45,13 +47,17 @@ export const makeLagWatch = Effect.gen(function* () {
     }
     watched = watched.filter(({ position }) => late.has(`${position.account}@${position.version}`))
   })
+  const markUnsafe = (position: Position, at: number): void => {
+    if (watched.length < watchedMax) watched.push({ position, at })
+  }
   return {
+    markUnsafe,
     offerUnsafe: (receipt) => {
       const now = nowMs()
       const position = receipt.postings[0]
       if (position === undefined || now - markedAt < markEveryMs || watched.length >= watchedMax) return
       markedAt = now
-      watched.push({ position, at: now })
+      markUnsafe(position, now)
     },
     currentMs: () => {
       const oldest = watched[0]

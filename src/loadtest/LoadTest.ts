@@ -1,5 +1,5 @@
 /** Settings and services enter; accounts are prepared, the load is run, every invariant checked; the outcome leaves. */
-import { Clock, Context, Effect, Fiber, Layer, Result } from "effect"
+import { Clock, Context, Effect, Fiber, Layer } from "effect"
 import { Dispatcher } from "../actors/Dispatcher.ts"
 import { EventStore } from "../infra/EventStore.ts"
 import { LedgerConfig, type LedgerLimits } from "../infra/LedgerConfig.ts"
@@ -9,23 +9,24 @@ import { makeDraws } from "./Draws.ts"
 import { type Driver, withIntruder } from "./Driver.ts"
 import { awaitCaughtUp, type LagWatch, makeLagWatch } from "./Lag.ts"
 import { runLoad } from "./Load.ts"
-import { Meter, makeHistogram, recordMs, summarize } from "./Meter.ts"
+import { Meter, summarize } from "./Meter.ts"
 import { makeNames } from "./Names.ts"
+import { nodeFigures } from "./NodeFigures.ts"
 import { detailsOf, type Measured, toOutcome } from "./Outcome.ts"
 import { prepareAccounts } from "./Prepare.ts"
 import { probeStore } from "./Probe.ts"
 import type { Progress } from "./Progress.ts"
 import { withRepeats } from "./Repeats.ts"
-import { makeScenario, type Scenario } from "./Scenario.ts"
+import { makeScenario } from "./Scenario.ts"
 import type { LoadSettings } from "./Settings.ts"
+import { measureSolo } from "./Solo.ts"
+import { lookAtProcesses, usageBetween } from "./Usage.ts"
 import { checkLog } from "./Walk.ts"
 import { driverOf, migrate, readSide, type ServiceUrls, stores, writePath } from "./World.ts"
 
-const soloCommandsMax = 300
-const soloMsMax = 1_500
 const samplesEveryMs = 500
 /** Commands of the probe are numbered from here, far above those of any scenario. */
-const probeCommands = 10 ** 12
+export const probeCommands = 10 ** 12
 
 /** A mix keeps less in memory than it uses, so that accounts come and go. */
 export const limitsFor = (settings: LoadSettings, limits: LedgerLimits): LedgerLimits =>
@@ -96,6 +97,8 @@ const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: Servi
   const before = { ...driver.stats() }
   const sampling = yield* Effect.forkChild(sample(meter, driver, lagWatch, settings.seconds, progress))
   const watching = yield* Effect.forkChild(settings.readSide ? lagWatch.watch : Effect.never)
+  const look = yield* lookAtProcesses
+  const loop = performance.eventLoopUtilization()
   const cpu = process.cpuUsage()
   const seconds = yield* runLoad({
     driver,
@@ -107,7 +110,10 @@ const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: Servi
     onAccepted: settings.readSide ? lagWatch.offerUnsafe : () => {}
   })
   const cpuUsed = process.cpuUsage(cpu)
+  const eventLoopUtilization = performance.eventLoopUtilization(loop).utilization
   const after = { ...driver.stats() }
+  const cpuUs = cpuUsed.user + cpuUsed.system
+  const usage = usageBetween(look, yield* lookAtProcesses, { "node-1": cpuUs / 1e6 })
   yield* Fiber.interruptAll([sampling, watching])
   progress.end()
 
@@ -127,41 +133,39 @@ const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: Servi
     lag: lagWatch.histogram,
     caughtUpAfterSeconds,
     rssMiBMax: meter.rssMiBMax,
-    cpuUs: cpuUsed.user + cpuUsed.system,
+    cpuUs,
     store: storeLatency,
     solo,
     acknowledged,
-    audited
+    audited,
+    nodes: [
+      nodeFigures({
+        name: "node-1",
+        seconds,
+        committed: meter.committed,
+        rejected: meter.rejectedCount,
+        overloaded: meter.overloaded,
+        unavailable: meter.unavailable,
+        indeterminate: meter.indeterminate,
+        latencyMs: summarize(meter.decided),
+        ways: { here: meter.committed + meter.rejectedCount, borrowing: 0, forwarded: 0 },
+        before,
+        after,
+        cpuUs,
+        eventLoopUtilization,
+        rssMiB: meter.rssMiBMax,
+        shards: null,
+        ended: null
+      })
+    ],
+    usage,
+    failures: []
   } satisfies Measured
 })
 
 /** One life of the write path, in the scope. */
-const startNode = (node: string) =>
+export const startNode = (node: string) =>
   Effect.map(Layer.build(writePath(node)), (services) => driverOf(Context.get(services, Dispatcher)))
-
-/** What a single client sees that waits for each answer; part of the run, but not of the load. */
-const measureSolo = Effect.fnUntraced(function* (
-  driver: Driver,
-  scenario: Scenario,
-  acknowledged: Acknowledged
-) {
-  const clock = yield* Clock.Clock
-  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-  const histogram = makeHistogram()
-  const start = nowMs()
-  for (let count = 0; count < soloCommandsMax && nowMs() - start < soloMsMax; count++) {
-    const command = scenario.next()
-    const sent = acknowledged.sent(command)
-    const sentAt = nowMs()
-    const result = yield* Effect.result(driver.dispatch(command))
-    const tookMs = nowMs() - sentAt
-    if (Result.isSuccess(result)) {
-      recordMs(histogram, tookMs)
-      acknowledged.accepted(command, sent, result.success)
-    } else if (result.failure._tag === "Indeterminate") acknowledged.unknown(command)
-  }
-  return summarize(histogram)
-})
 
 /** Looks at the load twice a second, until interrupted. */
 const sample = Effect.fnUntraced(function* (

@@ -13,6 +13,8 @@ export interface Names {
   /** Which account of this run it is; `undefined` for one of somebody else. */
   readonly indexOf: (account: AccountId) => number | undefined
   readonly command: (number: number) => CommandId
+  /** Of a command of this run. */
+  readonly numberOf: (command: CommandId) => number
   readonly assetOf: (index: number) => Asset
 }
 
@@ -25,6 +27,7 @@ export const makeNames = (run: string, isMixed: boolean): Names => {
     account: (index) => `${prefix}${index}` as AccountId,
     indexOf: (account) => (account.startsWith(prefix) ? Number(account.slice(prefix.length)) : undefined),
     command: (number) => `${run}:${number}` as CommandId,
+    numberOf: (command) => Number(command.slice(run.length + 1)),
     assetOf: (index) => (isMixed ? assets[index % assets.length] : undefined) ?? dollars
   }
 }

@@ -3,7 +3,9 @@ import type { Histogram } from "hdr-histogram-js"
 import type { Acknowledged } from "./Acknowledged.ts"
 import type { DriverStats } from "./Driver.ts"
 import { type Latency, type Meter, percentiles, type Sample, summarize } from "./Meter.ts"
+import { batchBetween, type NodeFigures } from "./NodeFigures.ts"
 import type { LoadSettings } from "./Settings.ts"
+import type { Usage } from "./Usage.ts"
 
 export const invariantNames = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8"] as const
 export type InvariantName = (typeof invariantNames)[number]
@@ -34,12 +36,16 @@ export interface Measured {
   readonly solo: Latency
   readonly acknowledged: Acknowledged
   readonly audited: Audited
+  readonly nodes: ReadonlyArray<NodeFigures>
+  readonly usage: Usage
+  /** What befell the load itself: the ledger may have kept every promise, and yet these are not its figures. */
+  readonly failures: ReadonlyArray<string>
 }
 
 export interface LoadOutcome {
   readonly scenario: string
   readonly accounts: number
-  readonly nodes: number
+  readonly nodes: ReadonlyArray<NodeFigures>
   readonly concurrency: number | null
   readonly rate: number | null
   readonly repeats: number
@@ -75,6 +81,7 @@ export interface LoadOutcome {
   readonly rssMiB: number
   readonly residents: number
   readonly cpuUsPerCommand: number
+  readonly cpu: Usage
   readonly storeCommitMs: Latency
   readonly soloMs: Latency
   readonly eventStore: string
@@ -100,7 +107,6 @@ export const toOutcome = (measured: Measured): LoadOutcome => {
   const { settings, meter, before, after, acknowledged, audited, lag } = measured
   const { pace } = settings
   const latencyMs = summarize(meter.decided)
-  const batches = after.batches - before.batches
   const caughtUp = measured.caughtUpAfterSeconds
   const invariants = {
     ...audited.invariants,
@@ -111,6 +117,7 @@ export const toOutcome = (measured: Measured): LoadOutcome => {
     I8: audited.invariants.I8 && caughtUp !== undefined
   }
   const findings = [
+    ...measured.failures,
     ...meter.defects.slice(0, 3).map((defect) => `defect: ${defect}`),
     ...acknowledged.faults.map(({ invariant, reason }) => `${invariant}: ${reason}`),
     ...audited.findings,
@@ -120,7 +127,7 @@ export const toOutcome = (measured: Measured): LoadOutcome => {
   return {
     scenario: settings.scenario,
     accounts: settings.accounts,
-    nodes: 1,
+    nodes: measured.nodes,
     concurrency: pace._tag === "Closed" ? pace.concurrency : null,
     rate: pace._tag === "Open" ? pace.perSecond : null,
     repeats: settings.repeats,
@@ -143,10 +150,7 @@ export const toOutcome = (measured: Measured): LoadOutcome => {
     conflicts: after.conflicts - before.conflicts,
     replayed: meter.replayed,
     resentBatches: after.unknown - before.unknown,
-    batch: {
-      meanRows: batches === 0 ? 0 : round((after.rows - before.rows) / batches, 1),
-      maxRows: after.rowsMax
-    },
+    batch: batchBetween(before, after),
     projection: {
       lagMsP50: lag.totalCount === 0 ? null : lag.getValueAtPercentile(50),
       lagMsP99: lag.totalCount === 0 ? null : lag.getValueAtPercentile(99),
@@ -155,11 +159,16 @@ export const toOutcome = (measured: Measured): LoadOutcome => {
     rssMiB: measured.rssMiBMax,
     residents: after.residents,
     cpuUsPerCommand: answered === 0 ? 0 : round(measured.cpuUs / answered, 1),
+    cpu: measured.usage,
     storeCommitMs: measured.store,
     soloMs: measured.solo,
     eventStore: measured.product,
     invariants,
     findings,
-    ok: Object.values(invariants).every(Boolean) && meter.defects.length === 0 && meter.committed > 0
+    ok:
+      Object.values(invariants).every(Boolean) &&
+      meter.defects.length === 0 &&
+      measured.failures.length === 0 &&
+      meter.committed > 0
   }
 }

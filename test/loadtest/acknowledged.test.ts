@@ -79,8 +79,15 @@ describe("receipts against the log", () => {
     assert.deepStrictEqual(verdict(twice.judge, [...twice.rows, rowOf(4, 4), rowOf(4, 5)]), ["I4"])
   })
 
-  it("counts a replay where it is the first definite answer, and only there", () => {
+  it("counts a replay where it is the first answer, for a node sends again what it sent on", () => {
     const { judge, rows } = threeDeposits()
+    const command = deposit(4)
+    judge.accepted(command, judge.sent(command), receiptOf(rowOf(4, 4), true))
+    assert.deepStrictEqual(verdict(judge, [...rows, rowOf(4, 4)]), [])
+  })
+
+  it("counts a replay where it is the first definite answer, and only there", () => {
+    const { judge, rows } = threeDeposits(true)
     const command = deposit(4)
     const sent = judge.sent(command)
     judge.unknown(command)

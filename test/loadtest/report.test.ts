@@ -17,7 +17,7 @@ const meterOf = (samples: number) => {
 const outcomeOf = (meter: Meter, overrides: Partial<LoadOutcome> = {}): LoadOutcome => ({
   scenario: "transfers-uniform",
   accounts: 10,
-  nodes: 1,
+  nodes: [],
   concurrency: 4,
   rate: null,
   repeats: 0,
@@ -45,6 +45,7 @@ const outcomeOf = (meter: Meter, overrides: Partial<LoadOutcome> = {}): LoadOutc
   rssMiB: 100,
   residents: 10,
   cpuUsPerCommand: 10,
+  cpu: { cores: 2, busy: 0.5, seconds: { "node-1": 1 } },
   storeCommitMs: summarize(meter.decided),
   soloMs: summarize(meter.decided),
   eventStore: "PostgreSQL 18.4",

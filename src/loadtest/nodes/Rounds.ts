@@ -1,0 +1,74 @@
+/** Nodes that are up enter; what is done with all of them at once, and who did not come through it, leave. */
+import { Clock, Effect, Option } from "effect"
+import type { LoadSettings } from "../Settings.ts"
+import type { Told } from "./AckJournal.ts"
+import type { Gathered } from "./Gathered.ts"
+import type { NodeProcess } from "./NodeProcess.ts"
+
+/** How much longer than its load a node may take until all it sent is answered, in milliseconds. */
+const answersWithinMs = 240_000
+const passOnEveryMs = 200
+
+type Nodes = ReadonlyArray<NodeProcess>
+
+/** Each prepares its part of accounts `from` … `to - 1`. */
+export const prepareAll = (nodes: Nodes, from: number, to: number) => {
+  const startOf = (nth: number) => from + Math.floor(((to - from) * nth) / nodes.length)
+  return Effect.forEach(
+    nodes,
+    (node, nth) => node.ask({ _tag: "Prepare", from: startOf(nth), to: startOf(nth + 1) }),
+    { concurrency: "unbounded", discard: true }
+  )
+}
+
+/** What one node told is known to all soon: their callers then expect to come after it. Until interrupted. */
+export const passOn = (told: Told, nodes: Nodes) =>
+  Effect.sync(() => {
+    const versions = told.takeKnown()
+    if (versions === undefined) return
+    for (const node of nodes) node.tell({ _tag: "Known", versions })
+  }).pipe(Effect.delay(passOnEveryMs), Effect.forever)
+
+/** Every node under its share of the load; answers which did not come to its end, and why. */
+export const loadAll = Effect.fn("LoadTest.loadAll")(function* (
+  nodes: Nodes,
+  settings: LoadSettings,
+  gathered: Gathered
+) {
+  const clock = yield* Clock.Clock
+  const start = clock.monotonicTimeNanosUnsafe()
+  const failures: Array<string> = []
+  const lost = (nth: number, name: string, reason: string): void => {
+    const seconds = Number(clock.monotonicTimeNanosUnsafe() - start) / 1e9
+    const how = `${reason} after ${seconds.toFixed(1)} s of load`
+    gathered.ended(nth, how)
+    failures.push(`${name} ${how}`)
+  }
+  yield* Effect.forEach(
+    nodes,
+    (node, nth) =>
+      node.ask({ _tag: "Load" }).pipe(
+        Effect.timeoutOption(settings.seconds * 1_000 + answersWithinMs),
+        Effect.match({
+          onFailure: ({ reason }) => lost(nth, node.name, reason),
+          onSuccess: Option.match({
+            onNone: () => lost(nth, node.name, "was still waiting for answers"),
+            onSome: ({ seconds }) => gathered.finished(nth, seconds ?? 0)
+          })
+        })
+      ),
+    { concurrency: "unbounded", discard: true }
+  )
+  return failures
+})
+
+/** In order, all at once; answers which had ended since the load, or did not end well. */
+export const endAll = Effect.fn("LoadTest.endAll")(function* (nodes: Nodes, gathered: Gathered) {
+  const endings = yield* Effect.forEach(nodes, (node) => node.end, { concurrency: "unbounded" })
+  return endings.flatMap((ending, nth) => {
+    const name = nodes[nth]?.name ?? ""
+    if (Option.isNone(ending) || gathered.hasEnded(nth)) return []
+    gathered.ended(nth, ending.value)
+    return [`${name} ${ending.value}`]
+  })
+})

@@ -1,0 +1,64 @@
+/**
+ * Run as a process by a load test: the environment of `serve`, with a place in a cluster, enters; a node that loads
+ * itself when it is asked to leaves. Its terminal belongs to its parent, which ends it by SIGTERM.
+ */
+import { NodeRuntime } from "@effect/platform-node"
+import { Cause, Context, Effect, Exit, Layer, Logger, References } from "effect"
+import * as ClusterDoor from "../../actors/cluster/ClusterDoor.ts"
+import { Dispatcher } from "../../actors/Dispatcher.ts"
+import { clusterConfig, limitsFromEnvironment, servicesConfig } from "../../infra/Environment.ts"
+import { LedgerConfig } from "../../infra/LedgerConfig.ts"
+import { layerLogs } from "../../infra/Telemetry.ts"
+import * as LedgerNode from "../../LedgerNode.ts"
+import { limitsFor } from "../LoadTest.ts"
+import { stores, writePath } from "../World.ts"
+import { serveLoad } from "./NodeLoad.ts"
+import type { FromNode, NodeWork, ToNode } from "./Protocol.ts"
+
+const post = (message: FromNode): void => {
+  process.send?.(message)
+}
+
+const work = JSON.parse(process.argv[2] ?? "{}") as NodeWork // written by NodeProcess.ts
+
+const program = Effect.gen(function* () {
+  const services = yield* servicesConfig
+  const place = yield* clusterConfig
+  if (place === undefined)
+    return yield* Effect.die(new Error("a node of a load needs CHRONICLE_CLUSTER_PORT"))
+  const node = services.nodeName
+  const dispatcher = work.settings.readSide
+    ? Layer.build(LedgerNode.layerCluster(services, place)).pipe(
+        Effect.map((context) => Context.get(context, Dispatcher))
+      )
+    : ClusterDoor.member(node, { ...place, locksUrl: services.readModelUrl })(writePath(node)).pipe(
+        Layer.provide(stores(services)),
+        Layer.build,
+        Effect.map((context) => Context.get(context, Dispatcher))
+      )
+  const { accounts } = work.settings
+  const limits = limitsFor(
+    { ...work.settings, accounts: Math.ceil(accounts / work.nodes) },
+    yield* LedgerConfig
+  )
+  const handle = yield* serveLoad(work, yield* Effect.provideService(dispatcher, LedgerConfig, limits), post)
+  const run = Effect.runForkWith(yield* Effect.context())
+  process.on("message", (message) => {
+    run(handle(message as ToNode)) // sent by NodeProcess.ts
+  })
+  post({ _tag: "Ready" })
+  return yield* Effect.never
+}).pipe(
+  Effect.scoped,
+  Effect.provide(limitsFromEnvironment),
+  Effect.provide(layerLogs),
+  Effect.provideService(Logger.LogToStderr, true),
+  Effect.provideService(References.MinimumLogLevel, work.logLevel)
+)
+
+// A parent that is gone cannot end us, nor hear of anything.
+process.on("disconnect", () => process.exit(1))
+
+NodeRuntime.runMain(program, {
+  teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
+})
