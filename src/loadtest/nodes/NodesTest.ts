@@ -7,10 +7,10 @@ import { EventStore } from "../../infra/EventStore.ts"
 import { Acknowledged } from "../Acknowledged.ts"
 import { auditAll } from "../Audited.ts"
 import { makeDraws } from "../Draws.ts"
-import { awaitCaughtUp, makeLagWatch } from "../Lag.ts"
+import { awaitCaughtUp, type LagWatch, makeLagWatch } from "../Lag.ts"
 import { probeCommands, startNode } from "../LoadTest.ts"
 import { Meter, makeHistogram, summarize } from "../Meter.ts"
-import { makeNames } from "../Names.ts"
+import { makeNames, type Names } from "../Names.ts"
 import { detailsOf, type Measured, toOutcome } from "../Outcome.ts"
 import { prepareAccounts } from "../Prepare.ts"
 import { probeStore } from "../Probe.ts"
@@ -21,7 +21,7 @@ import { lookAtProcesses, usageBetween } from "../Usage.ts"
 import { checkLog } from "../Walk.ts"
 import { migrate, readSide, type ServiceUrls, stores } from "../World.ts"
 import { Told } from "./AckJournal.ts"
-import { nameOf, startCluster } from "./Cluster.ts"
+import { type Cluster, nameOf, startCluster } from "./Cluster.ts"
 import { Gathered } from "./Gathered.ts"
 import type { NodeProcess } from "./NodeProcess.ts"
 import type { FromNode } from "./Protocol.ts"
@@ -39,24 +39,41 @@ export const runNodesTest = Effect.fn("LoadTest.runNodes")(function* (
 ) {
   progress.say("bringing both databases to the current schema")
   yield* migrate(urls)
-  return yield* measure(settings, nodes, urls, progress, meanwhile).pipe(
+  return yield* Effect.gen(function* () {
+    const run = yield* begin(settings, nodes, urls, progress)
+    const loaded = yield* load(run, meanwhile)
+    return yield* judge(run, loaded)
+  }).pipe(
     Effect.map((measured) => ({ outcome: toOutcome(measured), details: detailsOf(measured.meter) })),
     Effect.scoped,
     Effect.provide(stores(urls))
   )
 })
 
-const measure = Effect.fnUntraced(function* (
+/** What the three parts of a run have in common. */
+interface Run {
+  readonly settings: LoadSettings
+  readonly urls: ServiceUrls
+  readonly progress: Progress
+  readonly names: Names
+  readonly accountsMax: number
+  readonly acknowledged: Acknowledged
+  readonly told: Told
+  readonly gathered: Gathered
+  readonly lagWatch: LagWatch
+  readonly cluster: Cluster
+  readonly before: Pick<Measured, "product" | "store" | "solo">
+}
+
+/** Nodes that know their accounts, but for those that are to be cold. */
+const begin = Effect.fnUntraced(function* (
   settings: LoadSettings,
   count: number,
   urls: ServiceUrls,
-  progress: Progress,
-  meanwhile: (nodes: ReadonlyArray<NodeProcess>) => Effect.Effect<void>
+  progress: Progress
 ) {
   const store = yield* EventStore
-  const clock = yield* Clock.Clock
-  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-  const run = `lt${clock.currentTimeMillisUnsafe().toString(36)}`
+  const run = `lt${(yield* Clock.currentTimeMillis).toString(36)}`
   const names = makeNames(run, settings.scenario === "mixed-zipf")
   // The nodes draw the load; this process only what is to be cold.
   const share = { nth: count, of: count + 1 }
@@ -68,11 +85,6 @@ const measure = Effect.fnUntraced(function* (
   const product = yield* store.product
   progress.say(`measuring what one commit costs on ${product}`)
   const storeLatency = yield* probeStore(names, probeCommands)
-  const catchUp = (why: string) => {
-    progress.say(`waiting for the read model ${why}`)
-    return awaitCaughtUp(names, scenario.accountsMax, acknowledged, `${settings.patienceSeconds} seconds`)
-  }
-
   if (scenario.cold > 0) {
     progress.say(`opening and funding ${scenario.cold} accounts that no node will know`)
     const cold = { from: 0, to: scenario.cold }
@@ -88,77 +100,94 @@ const measure = Effect.fnUntraced(function* (
     else if (message._tag === "Mark") lagWatch.markUnsafe(message.position, message.atMs)
   }
   progress.say(`starting ${count} nodes`)
-  const cluster = yield* startCluster(
-    urls,
-    { run, nodes: count, logLevel: yield* References.MinimumLogLevel, settings },
-    hear
-  )
-  const passing = yield* Effect.forkChild(passOn(told, cluster.nodes))
+  const logLevel = yield* References.MinimumLogLevel
+  const cluster = yield* startCluster(urls, { run, nodes: count, logLevel, settings }, hear)
+  yield* Effect.forkScoped(passOn(told, cluster.nodes))
   progress.say("opening and funding the other accounts")
   yield* prepareAll(cluster.nodes, scenario.cold, settings.accounts)
   const [first] = cluster.nodes
-  const solo = first === undefined ? {} : yield* first.ask({ _tag: "Solo" })
-  if (settings.readSide) yield* catchUp("to reach the prepared accounts")
+  const { solo } = first === undefined ? {} : yield* first.ask({ _tag: "Solo" })
+  const before = { product, store: storeLatency, solo: solo ?? summarize(makeHistogram()) }
+  const { accountsMax } = scenario
+  const parts = { names, accountsMax, acknowledged, told, gathered, lagWatch, cluster, before }
+  return { settings, urls, progress, ...parts } satisfies Run
+})
 
+const catchUp = ({ settings, progress, names, accountsMax, acknowledged }: Run, why: string) => {
+  progress.say(`waiting for the read model ${why}`)
+  return awaitCaughtUp(names, accountsMax, acknowledged, `${settings.patienceSeconds} seconds`)
+}
+
+const load = Effect.fnUntraced(function* (
+  run: Run,
+  meanwhile: (nodes: ReadonlyArray<NodeProcess>) => Effect.Effect<void>
+) {
+  const { settings, gathered, lagWatch, progress } = run
+  const { nodes } = run.cluster
+  if (settings.readSide) yield* catchUp(run, "to reach the prepared accounts")
+  const clock = yield* Clock.Clock
+  const start = clock.monotonicTimeNanosUnsafe()
   const meter = new Meter()
-  const start = nowMs()
   const sampling = yield* Effect.forkChild(
-    Effect.sync(() =>
-      progress.show(gathered.sample(meter, nowMs() - start, lagWatch.currentMs()), settings.seconds)
-    ).pipe(Effect.delay(samplesEveryMs), Effect.forever)
+    Effect.sync(() => {
+      const atMs = Number(clock.monotonicTimeNanosUnsafe() - start) / 1e6
+      progress.show(gathered.sample(meter, atMs, lagWatch.currentMs()), settings.seconds)
+    }).pipe(Effect.delay(samplesEveryMs), Effect.forever)
   )
   const watching = yield* Effect.forkChild(settings.readSide ? lagWatch.watch : Effect.never)
-  const befalling = yield* Effect.forkChild(meanwhile(cluster.nodes))
+  const befalling = yield* Effect.forkChild(meanwhile(nodes))
   const look = yield* lookAtProcesses
   const cpu = process.cpuUsage()
-  const failures = yield* loadAll(cluster.nodes, settings, gathered)
-  const own = process.cpuUsage(cpu)
-  const lookAfter = yield* lookAtProcesses
+  const failures = yield* loadAll(nodes, settings, gathered)
+  const { user, system } = process.cpuUsage(cpu)
+  const own = {
+    ...Object.fromEntries(gathered.figures(run.cluster.shards).map((node) => [node.name, node.cpuSeconds])),
+    loadtest: (user + system) / 1e6
+  }
+  const pids = new Set(nodes.map(({ pid }) => pid))
+  const usage = usageBetween(look, yield* lookAtProcesses, own, pids)
   yield* Fiber.interruptAll([sampling, watching, befalling])
   progress.end()
+  return { meter, failures, usage }
+})
 
+interface Loaded extends Pick<Measured, "meter" | "failures" | "usage"> {}
+
+const judge = Effect.fnUntraced(function* (run: Run, { meter, failures, usage }: Loaded) {
+  const { settings, progress, names, acknowledged, told, gathered } = run
+  const { nodes, shards } = run.cluster
   // Where the nodes have no read side, all of it was left for now, and for this process.
-  if (!settings.readSide) yield* Layer.build(readSide(urls))
-  const caughtUpAfterSeconds = yield* catchUp("to catch up")
-  yield* Fiber.interrupt(passing)
+  if (!settings.readSide) yield* Layer.build(readSide(run.urls))
+  const caughtUpAfterSeconds = yield* catchUp(run, "to catch up")
   progress.say("ending the nodes")
-  failures.push(...(yield* endAll(cluster.nodes, gathered)))
-  told.lost((command) => gathered.hasEnded(command % (count + 1)))
+  const endings = yield* endAll(nodes, gathered)
+  told.lost((command) => gathered.hasEnded(command % (nodes.length + 1)))
   for (const { faults } of gathered.reports) {
     for (const { invariant, reason } of faults) acknowledged.blame(invariant, reason)
   }
   progress.say("comparing the log with every receipt")
-  yield* checkLog(names, scenario.accountsMax, acknowledged)
-  if (acknowledged.orphanRows > 0) {
-    failures.push(`${acknowledged.orphanRows} events are in the log whose callers died before they were told`)
-  }
+  yield* checkLog(names, run.accountsMax, acknowledged)
+  const { orphanRows } = acknowledged
+  const orphans = `${orphanRows} events are in the log whose callers died before they told of an answer`
   const audited = yield* auditAll((events) => progress.say(`auditing log and read model: ${events} events`))
   progress.end()
   gathered.conclude(meter)
-  const figures = gathered.figures(cluster.shards)
-  const cpuSeconds = Object.fromEntries(figures.map((one) => [one.name, one.cpuSeconds]))
+  const figures = gathered.figures(shards)
   return {
+    ...run.before,
     settings,
-    product,
     seconds: gathered.seconds,
     meter,
     before: gathered.stats(({ before }) => before),
     after: gathered.stats(({ after }) => after),
-    lag: lagWatch.histogram,
+    lag: run.lagWatch.histogram,
     caughtUpAfterSeconds,
     rssMiBMax: Math.max(...figures.map(({ rssMiB }) => rssMiB)),
     cpuUs: gathered.reports.reduce((sum, { cpuUs }) => sum + cpuUs, 0),
-    store: storeLatency,
-    solo: solo.solo ?? summarize(makeHistogram()),
     acknowledged,
     audited,
     nodes: figures,
-    usage: usageBetween(
-      look,
-      lookAfter,
-      { ...cpuSeconds, loadtest: (own.user + own.system) / 1e6 },
-      new Set(cluster.nodes.map(({ pid }) => pid))
-    ),
-    failures
+    usage,
+    failures: [...failures, ...endings, ...(orphanRows > 0 ? [orphans] : [])]
   } satisfies Measured
 })
