@@ -79,7 +79,8 @@ export class Ledger extends Context.Service<
      * as its consumer.
      */
     readonly subscribe: (asked?: SubscriptionAsked) => Stream.Stream<CommittedEvent, QueryError>
-    readonly stats: Effect.Effect<DispatcherStats>
+    /** Of the node that is asked; in process it never fails. */
+    readonly stats: Effect.Effect<DispatcherStats, QueryError>
   }
 >()("chronicle/Ledger") {
   /** Over the services of one node; `LedgerNode.layer` and `LedgerNode.layerMemory` bring them along. */

@@ -23,7 +23,7 @@ const health = HttpRouter.add(
     const readSide = yield* ReadSideHealth
     const bus = yield* Bus
     return yield* HttpServerResponse.json({
-      write: yield* ledger.stats,
+      write: yield* Effect.catch(ledger.stats, ({ message }) => Effect.succeed({ trouble: message })),
       bus: { connected: bus.isConnectedUnsafe() },
       readSide: yield* readSide.report
     })
@@ -38,7 +38,7 @@ const answer = (reasons: ReadonlyArray<string>, readSide: ReadonlyArray<string>)
 
 const commandTrouble = Effect.gen(function* () {
   const ledger = yield* Ledger
-  const { trouble } = yield* ledger.stats
+  const { trouble } = yield* Effect.catch(ledger.stats, ({ message }) => Effect.succeed({ trouble: message }))
   return trouble === undefined ? [] : [`event store: ${trouble}`]
 })
 

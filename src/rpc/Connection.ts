@@ -13,6 +13,12 @@ const waitingMax = 262_144
 /** How long a closing connection tries to send what it said last, in milliseconds. */
 const lastWordsMs = 100
 
+/**
+ * All that one stretch of the program answers (the commands of a commit) goes in one write, at the end of the stretch
+ * and not a turn of the event loop later, in which the read side of that same commit would come first.
+ */
+const afterThisStretch = Effect.callback<void>((resume) => queueMicrotask(() => resume(Effect.void)))
+
 /** What came of some bytes. */
 export type Received =
   | { readonly _tag: "Messages"; readonly messages: ReadonlyArray<Message> }
@@ -102,8 +108,9 @@ export class Connection {
           if (this.#waiting.length === 0) this.#room.openUnsafe()
         })
       ),
-      Effect.andThen(Effect.suspend(() => this.#wake.await)),
-      Effect.forever,
+      Effect.andThen(this.#wake.await),
+      Effect.andThen(afterThisStretch),
+      Effect.forever({ disableYield: true }),
       Effect.tapError(() => Effect.sync(() => this.#release()))
     )
   }

@@ -6,7 +6,7 @@ import { Overloaded, Unavailable } from "../domain/Errors.ts"
 import { Connection } from "./Connection.ts"
 import type { Call, Message } from "./Envelope.ts"
 import { callerHeader, Gate, isProcedure, type Refusal } from "./Gate.ts"
-import type { Procedure } from "./LedgerRpc.ts"
+import { isStreaming, type Procedure } from "./LedgerRpc.ts"
 import { makeRefusalExits } from "./RefusalExits.ts"
 import { Refusals } from "./Refusals.ts"
 import { RpcConfig } from "./RpcLimits.ts"
@@ -66,7 +66,7 @@ const make = Effect.gen(function* () {
     if (isClosing) return Result.fail(new Unavailable({ what: "this node", reason: "it is closing" }))
     const full = (what: string) => Result.fail(new Overloaded({ what, retryAfterMs: 10 }))
     if (connection.calls.size >= limits.inFlightPerConnectionMax) return full("this connection")
-    if (procedure === "events" && connection.streams >= limits.streamsPerConnectionMax)
+    if (isStreaming(procedure) && connection.streams >= limits.streamsPerConnectionMax)
       return full("the number of streams of this connection")
     const authorization = call.authorization ?? connection.authorization
     return Result.map(gate.admitUnsafe(procedure, authorization, connection.badge), (caller) => caller.name)
@@ -79,7 +79,7 @@ const make = Effect.gen(function* () {
     if (!isProcedure(tag)) return yield* broken(connection, "a call of a procedure that does not exist")
     const admitted = refusalOf(connection, call, tag)
     if (Result.isSuccess(admitted)) {
-      connection.begin(id, tag === "events")
+      connection.begin(id, isStreaming(tag))
       const headers: ReadonlyArray<[string, string]> = [[callerHeader, admitted.success]]
       yield* handOn(connection.id, { _tag: "Request", id, tag, payload, headers, ...span })
       return true

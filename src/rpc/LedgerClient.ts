@@ -165,7 +165,7 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
         placeOf: ({ cursor }) => cursor,
         onGivenUp: unavailable(what)
       }),
-    stats: Effect.orDie(query((client) => client.stats(undefined, call)))
+    stats: query((client) => client.stats(undefined, call))
   })
 
   return Context.make(Ledger, ledger).pipe(

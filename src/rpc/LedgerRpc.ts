@@ -1,6 +1,6 @@
 /** What peers may call: one procedure for each method of `Ledger`, with the schemas of what enters and leaves. */
 import { Schema } from "effect"
-import { Rpc, RpcGroup } from "effect/rpc"
+import { Rpc, RpcGroup, RpcSchema } from "effect/rpc"
 import { CommandError, QueryError } from "../domain/Errors.ts"
 import { Event } from "../domain/Event.ts"
 import { AccountId, CommandId, Instant, Version } from "../domain/Ids.ts"
@@ -141,6 +141,12 @@ export const LedgerRpc = RpcGroup.make(
     stream: true
   })
 )
+
+/** Whether the answer is a stream, which may stay open for long. */
+export const isStreaming = (procedure: Procedure): boolean => {
+  const rpc = LedgerRpc.requests.get(procedure)
+  return rpc !== undefined && RpcSchema.isStreamSchema(rpc.successSchema)
+}
 
 /** The names of all procedures. */
 export type Procedure = RpcGroup.Rpcs<typeof LedgerRpc>["_tag"]
