@@ -10,7 +10,8 @@ import { makeProgress } from "../loadtest/Progress.ts"
 import { renderReport } from "../loadtest/Report.ts"
 import { type LoadSettings, type Pace, scenarioNames } from "../loadtest/Settings.ts"
 import { ownStack } from "../loadtest/World.ts"
-import { grouped, makeStory, printJson } from "./Terminal.ts"
+import { tell } from "./LoadStory.ts"
+import { printJson } from "./Terminal.ts"
 import { environmentServices, jsonFlag } from "./Where.ts"
 
 /** The load ran, and something is wrong: the figures say what. */
@@ -181,26 +182,4 @@ const writeReport = Effect.fnUntraced(function* (directory: string, outcome: Loa
   const file = path.join(directory, `${outcome.scenario}.html`)
   yield* files.writeFileString(file, page)
   return file
-})
-
-const tell = Effect.fnUntraced(function* (outcome: LoadOutcome) {
-  const story = makeStory(false)
-  const ms = (value: number) => `${value.toFixed(1)} ms`
-  const { latencyMs, batch, projection, invariants } = outcome
-  const broken = Object.entries(invariants).flatMap(([name, held]) => (held ? [] : [name]))
-  const lag = projection.lagMsP99 === null ? "" : `, lag p99 ${projection.lagMsP99} ms`
-  yield* story.table([
-    [
-      "committed",
-      `${grouped(outcome.committed)} in ${outcome.seconds} s: ${grouped(outcome.committedPerSecond)} a second`
-    ],
-    ["latency", `p50 ${ms(latencyMs.p50)}, p99 ${ms(latencyMs.p99)}, max ${ms(latencyMs.max)}`],
-    ["one client", `p50 ${ms(outcome.soloMs.p50)}; the store alone ${ms(outcome.storeCommitMs.p50)}`],
-    ["refused", `${grouped(outcome.rejected)} by the rules, ${grouped(outcome.overloaded)} for overload`],
-    ["batches", `${batch.meanRows} rows on average, ${outcome.conflicts} conflicts`],
-    ["read model", `caught up after ${projection.caughtUpAfterSeconds ?? "never"} s${lag}`],
-    ["memory", `${outcome.rssMiB} MiB at most, ${outcome.cpuUsPerCommand} µs of processor time a command`],
-    ["event store", outcome.eventStore],
-    ["invariants", broken.length === 0 ? "all hold" : `BROKEN: ${broken.join(", ")}`]
-  ])
 })

@@ -1,6 +1,7 @@
 /** The outcome of a load enters; a page that explains itself, in one file without any network, leaves. */
 import { availableParallelism, cpus, release, totalmem, type } from "node:os"
 import { escapeHtml, linearAxis, logAxis, plot } from "./Charts.ts"
+import type { NodeFigures } from "./NodeFigures.ts"
 import type { LoadDetails, LoadOutcome } from "./Outcome.ts"
 
 /** Where it was measured: figures mean nothing without it. */
@@ -71,6 +72,7 @@ ${percentilePlot(details)}
 ${projection.lagMsP50 === null ? "" : `<p>Lag of the read model behind the acknowledgement, milliseconds</p>${historyPlot(details, "lag ms", "c", (sample) => sample.lagMs)}`}
 <p>Memory of the process, MiB</p>${historyPlot(details, "MiB", "a", (sample) => sample.rssMiB)}
 <h2>Invariants</h2><table>${invariants.join("")}</table>${findings}
+${outcome.nodes.length > 1 ? nodesTable(outcome) : ""}
 <h2>Figures</h2>${table(figureRows(outcome))}
 <h2>Machine</h2>${table(describeMachine())}
 </body></html>
@@ -97,10 +99,43 @@ const figureRows = (outcome: LoadOutcome): ReadonlyArray<readonly [string, strin
     `${ms(outcome.projection.lagMsP50)}, ${ms(outcome.projection.lagMsP99)}`
   ],
   ["caught up after", `${outcome.projection.caughtUpAfterSeconds ?? "never"} s`],
-  ["processor time a command", `${outcome.cpuUsPerCommand} µs, of this process with all that ran in it`],
+  [
+    "processor time a command",
+    `${outcome.cpuUsPerCommand} µs, of the ${outcome.nodes.length > 1 ? "nodes" : "node"} with all that ran in it`
+  ],
+  ["processor time", printCpu(outcome.cpu)],
   ["memory, most", `${outcome.rssMiB} MiB`],
   ["accounts in memory at the end", number(outcome.residents)]
 ]
+
+/** A column a node: who had how much of it. */
+const nodesTable = ({ nodes }: LoadOutcome): string => {
+  const rows: ReadonlyArray<readonly [string, (node: NodeFigures) => string]> = [
+    ["", ({ name }) => name],
+    ["committed a second", ({ committedPerSecond }) => number(committedPerSecond)],
+    ["latency p50, p99", ({ latencyMs }) => `${ms(latencyMs.p50)}, ${ms(latencyMs.p99)}`],
+    [
+      "its commands: all accounts here, some borrowed, sent on",
+      ({ ways }) => `${number(ways.here)}, ${number(ways.borrowing)}, ${number(ways.forwarded)}`
+    ],
+    ["events it decided", ({ rows }) => number(rows)],
+    ["rows of a batch, mean", ({ batch }) => number(batch.meanRows)],
+    ["accounts in conflict", ({ conflicts }) => number(conflicts)],
+    ["shards at the start", ({ shards }) => (shards === null ? "" : number(shards))],
+    ["processor time", ({ cpuSeconds }) => `${number(cpuSeconds)} s`],
+    ["its thread was busy", ({ eventLoopUtilization }) => `${number(eventLoopUtilization * 100)} %`],
+    ["memory, most", ({ rssMiB }) => `${number(rssMiB)} MiB`],
+    ["end", ({ ended }) => ended ?? "in order"]
+  ]
+  const cells = (valueOf: (node: NodeFigures) => string) =>
+    nodes.map((node) => `<td>${escapeHtml(valueOf(node))}</td>`).join("")
+  return `<h2>Nodes</h2><table>${rows.map(([name, valueOf]) => `<tr><td>${escapeHtml(name)}</td>${cells(valueOf)}</tr>`).join("")}</table>`
+}
+
+const printCpu = ({ cores, busy, seconds }: LoadOutcome["cpu"]): string => {
+  const parts = Object.entries(seconds).map(([name, used]) => `${name} ${number(used)} s`)
+  return `${parts.join(", ")}; ${cores} cores were busy ${number(busy * 100)} % of the time`
+}
 
 const printCounts = (sum: number, counts: Readonly<Record<string, number>>): string =>
   `${number(sum)}${

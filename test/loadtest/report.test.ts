@@ -1,6 +1,7 @@
 /** Samples enter: the page is one file that needs no network, and a log without a terminal gets no escape codes. */
 import { assert, describe, it } from "@effect/vitest"
 import { Meter, percentiles, type Sample, summarize } from "../../src/loadtest/Meter.ts"
+import { nodeFigures } from "../../src/loadtest/NodeFigures.ts"
 import type { LoadOutcome } from "../../src/loadtest/Outcome.ts"
 import { makeProgress } from "../../src/loadtest/Progress.ts"
 import { renderReport } from "../../src/loadtest/Report.ts"
@@ -55,6 +56,17 @@ const outcomeOf = (meter: Meter, overrides: Partial<LoadOutcome> = {}): LoadOutc
   ...overrides
 })
 
+const stats = {
+  batches: 0,
+  rows: 0,
+  rowsMax: 0,
+  conflicts: 0,
+  repeats: 0,
+  unknown: 0,
+  residents: 0,
+  inFlight: 0
+}
+
 const page = (meter: Meter, overrides: Partial<LoadOutcome> = {}) =>
   renderReport(
     outcomeOf(meter, overrides),
@@ -82,6 +94,33 @@ describe("the report", () => {
     assert.match(html, /I2: money is conserved<\/td><td class="no">BROKEN/)
     assert.include(html, "I2: &lt;b&gt;off&lt;/b&gt;")
     assert.notInclude(html, "<b>off")
+  })
+
+  it("has a column for each node, with how it ended, where there are several", () => {
+    const node = (name: string, ended: string | null) =>
+      nodeFigures({
+        name,
+        shards: 60,
+        seconds: 2,
+        committed: 100,
+        rejected: 0,
+        overloaded: 0,
+        unavailable: 0,
+        indeterminate: 0,
+        latencyMs: summarize(meterOf(1).decided),
+        ways: { here: 30, borrowing: 20, forwarded: 50 },
+        before: stats,
+        after: { ...stats, rows: 90, batches: 10 },
+        cpuUs: 1_500_000,
+        eventLoopUtilization: 0.7515,
+        rssMiB: 200,
+        ended
+      })
+    const html = page(meterOf(3), { nodes: [node("node-1", null), node("node-2", "<SIGKILL> after 1 s")] })
+    assert.include(html, "<td>committed a second</td><td>50</td><td>50</td>")
+    assert.include(html, "<td>rows of a batch, mean</td><td>9</td><td>9</td>")
+    assert.include(html, "<td>end</td><td>in order</td><td>&lt;SIGKILL&gt; after 1 s</td>")
+    assert.notInclude(page(meterOf(3), { nodes: [node("node-1", null)] }), "<h2>Nodes</h2>")
   })
 
   it("can be made of a load in which nothing was committed", () => {
