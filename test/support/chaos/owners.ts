@@ -7,6 +7,8 @@ import * as ClusterRunner from "../../../src/infra/ClusterRunner.ts"
 import { eventually } from "../members.ts"
 
 const patienceMs = 2_000
+/** Longer than the nodes take to notice that one of them is back. */
+const calmMs = 2_000
 
 /** Exactly these nodes own everything, each shard once. */
 const isSettled = ({ nodes, unowned, shards }: ClusterStatus, names: ReadonlyArray<string>) =>
@@ -22,15 +24,25 @@ export const makeOwners = Effect.fnUntraced(function* (locksUrl: Redacted.Redact
     Effect.provide(context),
     Effect.provideService(ClusterConfig, limits)
   )
+  /** Who owns what, as long as exactly these nodes own everything. */
+  const placed = (names: ReadonlyArray<string>) =>
+    Effect.map(status, (one) =>
+      isSettled(one, names) ? JSON.stringify(one.nodes.map(({ node, shards }) => [node, shards])) : undefined
+    )
   const shardOf = (account: string) => sharding.getShardId(EntityId.make(account), "default").id
   return {
-    /** Waits until exactly these nodes own all accounts; dies after so many seconds. */
+    /** Waits until exactly these nodes own all accounts, and no account has moved for a while; dies after so many seconds. */
     settled: (names: ReadonlyArray<string>, seconds: number) =>
-      eventually(
-        `${names.join(", ")} own all accounts`,
-        seconds,
-        Effect.map(status, (one) => isSettled(one, names))
-      ),
+      Effect.suspend(() => {
+        let last: string | undefined
+        let since = 0
+        const isLasting = Effect.map(placed(names), (now) => {
+          if (now === undefined || now !== last) since = performance.now()
+          last = now
+          return now !== undefined && performance.now() - since > calmMs
+        })
+        return eventually(`${names.join(", ")} own all accounts`, seconds, isLasting)
+      }),
     /** Those of the accounts that the node says it owns. */
     ownedBy: (name: string, accounts: ReadonlyArray<string>) =>
       Effect.map(status, ({ nodes }) => {
