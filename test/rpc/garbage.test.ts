@@ -210,7 +210,9 @@ layer(memoryLedger, { excludeTestServices: true })("a door", (it) => {
           )
         /** Only one connection is let in, so the next is served when the one before was thrown out. */
         const nextIsServed = Effect.gen(function* () {
-          const next = yield* connect({ urls: [url], format: "ndjson", limits: { backoffMaxMs: 50 } })
+          // Long enough for a busy machine to fill the kernel's buffers with answers first.
+          const limits = { backoffMaxMs: 50, queryDeadlineMs: 90_000 }
+          const next = yield* connect({ urls: [url], format: "ndjson", limits })
           assert.strictEqual((yield* next.ledger.strongBalance("read")).version, 301)
           yield* next.stop
         })
