@@ -13,6 +13,7 @@ import { makeReadModelMemory } from "./ReadModelMemory.ts"
 import { makeBooksReads } from "./ReadModelReads.ts"
 import { ReadModelSql } from "./ReadModelSql.ts"
 import { makeProjectionWrites } from "./ReadModelWrites.ts"
+import { ReadSideConfig } from "./ReadSideConfig.ts"
 
 /** An account that moves from version `from` (0: it has no row yet) to the head's. */
 export interface Move {
@@ -165,7 +166,7 @@ export class ReadModel extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* ReadModelSql
       const writes = yield* makeProjectionWrites(sql, books, prefixOf(books))
-      return { ...writes, ...makeBooksReads(sql), frozen: freeze(sql) }
+      return { ...writes, ...makeBooksReads(sql, yield* ReadSideConfig), frozen: freeze(sql) }
     })
   )
 

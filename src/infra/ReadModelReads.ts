@@ -6,8 +6,10 @@ import type { AccountId, Instant } from "../domain/Ids.ts"
 import type { Asset } from "../domain/Money.ts"
 import { int8, textArray } from "./EventStoreRows.ts"
 import type { ReadModelReads, TrialLine } from "./ReadModel.ts"
+import { makeHeadAsker } from "./ReadModelHeads.ts"
 import { headColumns, lineColumns, toHead, toLine, toTransfer, transferColumns } from "./ReadModelRows.ts"
 import { toUnavailable, valuesOf } from "./ReadModelSql.ts"
+import type { ReadSideLimits } from "./ReadSideConfig.ts"
 
 const heads = `
   SELECT ${headColumns} FROM unnest($1::text[]) AS wanted(id)
@@ -100,19 +102,33 @@ const toTrialLine = (row: ReadonlyArray<unknown>): TrialLine => {
 const boundOf = (instant: Instant | undefined, end: "-infinity" | "infinity") =>
   instant === undefined ? PgTypes.text(end) : PgTypes.text(new Date(instant).toISOString())
 
-export const makeBooksReads = (sql: PgClient): ReadModelReads => {
+export const makeBooksReads = (
+  sql: PgClient,
+  limits: Pick<ReadSideLimits, "pageMax" | "headStatementsMax">
+): ReadModelReads => {
   const query = (text: string, params: ReadonlyArray<unknown>) =>
     Effect.mapError(valuesOf(sql, text, params), toUnavailable)
+
+  const headsOf = (accounts: ReadonlyArray<AccountId>) => {
+    const [only] = accounts
+    const rows =
+      only !== undefined && accounts.length === 1
+        ? query(head, [PgTypes.text(only)])
+        : query(heads, [textArray(accounts)])
+    return Effect.map(rows, (found) => new Map(found.map(toHead).map((one) => [one.account.id, one])))
+  }
+  /** By far the most frequent question of all. */
+  const headOf = makeHeadAsker(headsOf, {
+    statementsMax: limits.headStatementsMax,
+    accountsMax: limits.pageMax
+  })
 
   return {
     heads: (accounts) => {
       const [only] = accounts
-      // By far the most frequent question of all.
-      const rows =
-        only !== undefined && accounts.length === 1
-          ? query(head, [PgTypes.text(only)])
-          : query(heads, [textArray(accounts)])
-      return Effect.map(rows, (found) => new Map(found.map(toHead).map((one) => [one.account.id, one])))
+      return only !== undefined && accounts.length === 1
+        ? Effect.map(headOf(only), (found) => new Map(found === undefined ? [] : [[only, found]]))
+        : headsOf(accounts)
     },
     versions: (accounts) =>
       Effect.map(

@@ -24,6 +24,12 @@ export interface ReadSideLimits {
   readonly projectEventsMax: number
   /** Transactions of the read model that the partitions of one projection share, and that run at once. */
   readonly projectLanes: number
+  /** Partitions whose common transaction is not over after so long go on one by one, in milliseconds … */
+  readonly togetherMs: number
+  /** … each of which may take so long for its own, doubled after each failure up to this. */
+  readonly aloneMsMax: number
+  /** How long a partition that moves to another node waits for what it is writing, in milliseconds. */
+  readonly handoverMs: number
   /** How often a batch is folded again because another projector moved its rows. */
   readonly contendedMax: number
   /** Commits younger than this are left to the bus by the sweep, in milliseconds. */
@@ -40,10 +46,14 @@ export interface ReadSideLimits {
   readonly connectMs: number
   /** Queries that wait for a read token at once. */
   readonly tokenWaitersMax: number
-  /** How often they look into the read model, all by one statement, in milliseconds. */
+  /** How often they look into the read model, all by one statement, in milliseconds … */
   readonly tokenPollMs: number
+  /** … and how soon for what the projectors of other nodes bring; doubled up to `tokenPollMs` while nobody joins. */
+  readonly tokenSoonMs: number
   /** Rows of one page of an answer. */
   readonly pageMax: number
+  /** Statements for balances by id that run at once; each carries all that were asked while others ran. */
+  readonly headStatementsMax: number
   /** A node is not ready while a projection lacks more events than this … */
   readonly readyLagEventsMax: number
   /** … or the oldest of them has been waiting for longer than this, in milliseconds. */
@@ -72,6 +82,9 @@ export const defaultReadSideLimits: ReadSideLimits = {
   ackWaitMs: 10_000,
   projectEventsMax: 2_000,
   projectLanes: 2,
+  togetherMs: 2_000,
+  aloneMsMax: 60_000,
+  handoverMs: 1_000,
   contendedMax: 20,
   sweepGraceMs: 1_500,
   lostAfterMs: 1_500,
@@ -81,7 +94,9 @@ export const defaultReadSideLimits: ReadSideLimits = {
   connectMs: 3_000,
   tokenWaitersMax: 10_000,
   tokenPollMs: 100,
+  tokenSoonMs: 8,
   pageMax: 1_000,
+  headStatementsMax: 2,
   readyLagEventsMax: 50_000,
   readyLagMsMax: 10_000,
   rebuildEventsMax: 5_000,

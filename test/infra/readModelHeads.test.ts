@@ -1,0 +1,134 @@
+/** Questions for single balances enter; that few statements answer them, none of them too early, leaves. */
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Exit, Fiber } from "effect"
+import type { OpenedHead } from "../../src/domain/Books.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
+import { makeHeadAsker } from "../../src/infra/ReadModelHeads.ts"
+import { StoreUnavailable } from "../../src/infra/StoreValues.ts"
+import { accountId } from "../support/storedEvents.ts"
+
+const headOf = (id: AccountId, version: number): OpenedHead => ({
+  account: {
+    _tag: "Opened",
+    id,
+    version,
+    status: "open",
+    asset: "USD/2" as OpenedHead["account"]["asset"], // well-formed
+    owner: "x",
+    overdraftLimit: 0n,
+    balance: 0n,
+    metadata: {}
+  },
+  hash: "",
+  recordedAt: 0
+})
+
+/** A table whose statements read when they begin, and answer when they are let. */
+const makeTable = () => {
+  const statements: Array<{
+    readonly accounts: ReadonlyArray<AccountId>
+    readonly answer: Deferred.Deferred<void, StoreUnavailable>
+  }> = []
+  const versions = new Map<AccountId, number>()
+  const look = (accounts: ReadonlyArray<AccountId>) =>
+    Effect.suspend(() => {
+      const read = accounts.flatMap((id) => {
+        const version = versions.get(id)
+        return version === undefined ? [] : [[id, headOf(id, version)] as const]
+      })
+      const answer = Deferred.makeUnsafe<void, StoreUnavailable>()
+      statements.push({ accounts, answer })
+      return Effect.as(Deferred.await(answer), new Map(read))
+    })
+  return { statements, versions, look }
+}
+
+/** Lets every fiber go as far as it can. */
+const settle = Effect.forEach(Array.from({ length: 20 }), () => Effect.yieldNow, { discard: true })
+const [a, b, c] = [accountId("a"), accountId("b"), accountId("c")]
+
+describe("asking for a balance", () => {
+  it.effect("goes at once where a statement may start, and together with others where none may", () =>
+    Effect.gen(function* () {
+      const { statements, versions, look } = makeTable()
+      for (const id of [a, b]) versions.set(id, 1)
+      const ask = makeHeadAsker(look, { statementsMax: 1, accountsMax: 100 })
+      const first = yield* Effect.forkChild(ask(a))
+      yield* settle
+      assert.deepStrictEqual(
+        statements.map((one) => one.accounts),
+        [[a]]
+      )
+      const later = yield* Effect.forEach([b, b, a, c], (id) => Effect.forkChild(ask(id)))
+      yield* settle
+      assert.lengthOf(statements, 1)
+      yield* Deferred.succeed(statements[0]?.answer ?? assert.fail(), undefined)
+      yield* settle
+      assert.deepStrictEqual(statements[1]?.accounts, [b, a, c])
+      yield* Deferred.succeed(statements[1]?.answer ?? assert.fail(), undefined)
+      assert.strictEqual((yield* Fiber.join(first))?.account.id, a)
+      const answers = yield* Fiber.joinAll(later)
+      assert.deepStrictEqual(
+        answers.map((head) => head?.account.id),
+        [b, b, a, undefined]
+      )
+      assert.lengthOf(statements, 2)
+    })
+  )
+
+  it.effect("never joins a statement that has begun: it sees what was written before it was asked", () =>
+    Effect.gen(function* () {
+      const { statements, versions, look } = makeTable()
+      versions.set(a, 1)
+      const ask = makeHeadAsker(look, { statementsMax: 1, accountsMax: 100 })
+      const before = yield* Effect.forkChild(ask(a))
+      yield* settle
+      versions.set(a, 2)
+      const after = yield* Effect.forkChild(ask(a))
+      yield* settle
+      yield* Deferred.succeed(statements[0]?.answer ?? assert.fail(), undefined)
+      yield* settle
+      yield* Deferred.succeed(statements[1]?.answer ?? assert.fail(), undefined)
+      assert.strictEqual((yield* Fiber.join(before))?.account.version, 1)
+      assert.strictEqual((yield* Fiber.join(after))?.account.version, 2)
+    })
+  )
+
+  it.effect("tells each who asked that the statement failed, and goes on with the next", () =>
+    Effect.gen(function* () {
+      const { statements, versions, look } = makeTable()
+      versions.set(a, 1)
+      const ask = makeHeadAsker(look, { statementsMax: 1, accountsMax: 100 })
+      const asked = yield* Effect.forEach([a, b], (id) => Effect.forkChild(ask(id)))
+      yield* settle
+      yield* Deferred.fail(
+        statements[0]?.answer ?? assert.fail(),
+        new StoreUnavailable({ store: "read model", reason: "gone" })
+      )
+      for (const fiber of asked) assert.isTrue(Exit.isFailure(yield* Fiber.await(fiber)))
+      const again = yield* Effect.forkChild(ask(a))
+      yield* settle
+      yield* Deferred.succeed(statements[1]?.answer ?? assert.fail(), undefined)
+      assert.strictEqual((yield* Fiber.join(again))?.account.version, 1)
+    })
+  )
+
+  it.effect("gives up alone when it is interrupted: the others are answered, and room is made again", () =>
+    Effect.gen(function* () {
+      const { statements, versions, look } = makeTable()
+      for (const id of [a, b, c]) versions.set(id, 1)
+      const ask = makeHeadAsker(look, { statementsMax: 1, accountsMax: 100 })
+      const flying = yield* Effect.forkChild(ask(a))
+      yield* settle
+      const [waiting, other] = [yield* Effect.forkChild(ask(b)), yield* Effect.forkChild(ask(c))]
+      yield* settle
+      yield* Fiber.interrupt(flying)
+      yield* Fiber.interrupt(waiting)
+      yield* Deferred.succeed(statements[0]?.answer ?? assert.fail(), undefined)
+      yield* settle
+      assert.deepStrictEqual(statements[1]?.accounts, [c])
+      yield* Deferred.succeed(statements[1]?.answer ?? assert.fail(), undefined)
+      assert.strictEqual((yield* Fiber.join(other))?.account.id, c)
+    })
+  )
+})
