@@ -1,0 +1,166 @@
+/** In virtual time: messages that come twice, in any order and minutes late, and such that never come; no row differs. */
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Effect, Layer } from "effect"
+import { TestClock } from "effect/testing"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import { partitionOf } from "../../src/domain/Partition.ts"
+import { Arrivals } from "../../src/infra/Arrivals.ts"
+import { Bus } from "../../src/infra/Bus.ts"
+import type { BusMessage } from "../../src/infra/BusMessage.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { defaultLimits } from "../../src/infra/LedgerConfig.ts"
+import { ReadModel } from "../../src/infra/ReadModel.ts"
+import { defaultReadSideLimits } from "../../src/infra/ReadSideConfig.ts"
+import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
+import { Dice } from "../support/dice.ts"
+import {
+  assertCaughtUp,
+  assertPrefixes,
+  assertVersions,
+  play,
+  readSideOn,
+  type TestLimits
+} from "../support/readSides.ts"
+import { accountId } from "../support/storedEvents.ts"
+
+/** A read side in memory, over a bus whose messages go through other hands first. */
+const world = (hands: (real: Bus["Service"]) => Bus["Service"]["publish"], limits: TestLimits) =>
+  readSideOn(
+    Layer.mergeAll(
+      Layer.fresh(EventStore.layerMemory),
+      Layer.fresh(
+        Layer.effect(
+          Bus,
+          Effect.map(Bus, (real) => ({ ...real, publish: hands(real) }))
+        ).pipe(Layer.provide(Bus.layerMemory))
+      ),
+      Layer.fresh(ReadModel.layerMemory.pipe(Layer.provideMerge(Arrivals.layer)))
+    ),
+    limits
+  )
+
+const beginning = Date.parse("2026-03-01T00:00:00Z")
+const minute = 60_000
+const latestMs = 12 * minute
+
+/** Each message is acknowledged at once, and comes twice, each time up to twelve minutes late. */
+const lateTwice = (dice: Dice, inTheAir: { count: number }) => (real: Bus["Service"]) =>
+  Effect.fnUntraced(function* (messages: ReadonlyArray<BusMessage>) {
+    for (const message of messages) {
+      // Under another id, or the bus would drop the second.
+      for (const copy of [message, { ...message, part: message.part + 1_000 }]) {
+        inTheAir.count++
+        const arrive = Effect.andThen(
+          real.publish([copy]),
+          Effect.sync(() => inTheAir.count--)
+        )
+        yield* Effect.forkDetach(Effect.delay(arrive, dice.roll(latestMs)))
+      }
+    }
+  })
+
+const ids = Array.from({ length: 12 }, (_, index) => `acc-${index}`)
+const round = (dice: Dice): ReadonlyArray<CommandInput> =>
+  Array.from({ length: 6 }, () => {
+    const [from, to] = [ids[dice.roll(12)] ?? "", ids[dice.roll(12)] ?? ""]
+    return from === to ? deposit(from, 3n) : transfer(from, to, 1n)
+  })
+
+describe("messages that are delivered twice, reordered and delayed by minutes", () => {
+  for (const [name, sweepMs] of [
+    ["by the bus and the log alone", 3_600_000],
+    ["beside the sweep, for which all of them are lost", defaultLimits.sweepMs]
+  ] as const) {
+    for (const seed of [1, 2]) {
+      it.effect(`leave no row different, ${name} (seed ${seed})`, () =>
+        Effect.gen(function* () {
+          yield* TestClock.setTime(beginning)
+          const dice = new Dice(seed)
+          const inTheAir = { count: 0 }
+          yield* Effect.gen(function* () {
+            const bookkeeper = new Bookkeeper("writer-1", beginning)
+            yield* play(bookkeeper, [
+              ...ids.map((id) => openAccount(id)),
+              ...ids.map((id) => deposit(id, 1_000n))
+            ])
+            let isMeanwhile = false
+            for (let step = 0; step < 40; step++) {
+              bookkeeper.now = Math.max(bookkeeper.now, yield* Clock.currentTimeMillis)
+              yield* play(bookkeeper, round(dice))
+              yield* TestClock.adjust(20_000)
+              yield* assertPrefixes(bookkeeper.log)
+              isMeanwhile ||= inTheAir.count > 20
+            }
+            assert.isTrue(isMeanwhile, "many were under way for long")
+            yield* TestClock.adjust(latestMs + minute)
+            assert.strictEqual(inTheAir.count, 0, "all of them came")
+            yield* assertCaughtUp(bookkeeper.log)
+          }).pipe(
+            Effect.provide(
+              world(lateTwice(dice, inTheAir), { ledger: { sweepMs }, readSide: defaultReadSideLimits })
+            )
+          )
+        })
+      )
+    }
+  }
+})
+
+describe("the last event of an idle account, lost on the bus", () => {
+  const idle = accountId("idle")
+  const neighbour = ids.find((id) => partitionOf(accountId(id), 16) === partitionOf(idle, 16)) ?? ""
+  const { sweepGraceMs, lostAfterMs } = defaultReadSideLimits
+  /** A round of the sweep, and what it leaves to the bus. */
+  const latest = defaultLimits.sweepMs + Math.max(sweepGraceMs, lostAfterMs)
+
+  const tick = 50
+
+  for (const isBusy of [false, true]) {
+    it.effect(
+      `is there within a round of the sweep and its grace, while its partition is ${isBusy ? "busy" : "silent"}`,
+      () =>
+        Effect.gen(function* () {
+          yield* TestClock.setTime(beginning)
+          let loses = false
+          const hands = (real: Bus["Service"]) => (messages: ReadonlyArray<BusMessage>) =>
+            loses ? Effect.void : real.publish(messages)
+          yield* Effect.gen(function* () {
+            const readModel = yield* ReadModel
+            const bookkeeper = new Bookkeeper("writer-1", beginning)
+            yield* play(bookkeeper, [openAccount("idle"), openAccount(neighbour)])
+            yield* TestClock.adjust(10)
+            yield* assertVersions(bookkeeper.log)
+            const waits: Array<number> = []
+            // At all places between two sweeps.
+            for (let phase = 0; phase < 8; phase++) {
+              bookkeeper.now = Math.max(bookkeeper.now, yield* Clock.currentTimeMillis)
+              loses = true
+              yield* play(bookkeeper, [deposit("idle", 1n)])
+              yield* TestClock.adjust(tick)
+              loses = false
+              const { version } = bookkeeper.headOf(idle).account
+              let waited = tick
+              while ((yield* readModel.versions([idle])).get(idle) !== version) {
+                assert.isAtMost(waited, latest + tick)
+                bookkeeper.now = Math.max(bookkeeper.now, yield* Clock.currentTimeMillis)
+                if (isBusy && waited % 200 === 0) yield* play(bookkeeper, [deposit(neighbour, 1n)])
+                yield* TestClock.adjust(tick)
+                waited += tick
+              }
+              waits.push(waited)
+              yield* TestClock.adjust(4_000 + 270 * phase)
+            }
+            assert.isAtLeast(Math.max(...waits), defaultLimits.sweepMs, "the bus had not brought it")
+            yield* assertCaughtUp(bookkeeper.log)
+          }).pipe(
+            Effect.provide(
+              world(hands, {
+                ledger: { partitions: 16, sweepMs: defaultLimits.sweepMs },
+                readSide: { ...defaultReadSideLimits, orphansMs: 3_600_000 }
+              })
+            )
+          )
+        })
+    )
+  }
+})
