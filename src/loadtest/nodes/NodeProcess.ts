@@ -31,7 +31,7 @@ export class NodeFailed extends Data.TaggedError("NodeFailed")<{
 export interface NodeProcess {
   readonly name: string
   readonly pid: number
-  readonly ask: (request: Request) => Effect.Effect<Answer, NodeFailed>
+  readonly ask: (request: Request, withinMs: number) => Effect.Effect<Answer, NodeFailed>
   readonly tell: (message: ToNode) => void
   /** Tells it to end in order; none, or what was wrong with its end. Also the end it came to by itself. */
   readonly end: Effect.Effect<Option.Option<string>>
@@ -161,14 +161,17 @@ export const startNodeProcess = Effect.fn("LoadTest.startNodeProcess")(function*
     name,
     pid: child.pid ?? 0,
     tell,
-    ask: (request) =>
+    ask: (request, withinMs) =>
       Effect.suspend(() => {
         if (!child.connected) return Effect.fail(failure("has ended"))
         const id = ++ids
         const question = Deferred.makeUnsafe<Answer, NodeFailed>()
         asked.set(id, question)
         tell({ _tag: "Request", id, request })
-        return Deferred.await(question)
+        return Effect.timeoutOrElse(Deferred.await(question), {
+          duration: withinMs,
+          orElse: () => Effect.fail(failure(`did not finish within ${withinMs / 1_000} s`))
+        })
       }),
     end: end(child)
   } satisfies NodeProcess

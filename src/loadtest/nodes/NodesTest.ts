@@ -28,6 +28,7 @@ import type { FromNode } from "./Protocol.ts"
 import { endAll, loadAll, passOn, prepareAll } from "./Rounds.ts"
 
 const samplesEveryMs = 500
+const soloWithinMs = 60_000
 
 /** `nodes`: two at least. What a test does to the nodes while they are under load is `meanwhile`. */
 export const runNodesTest = Effect.fn("LoadTest.runNodes")(function* (
@@ -106,7 +107,7 @@ const begin = Effect.fnUntraced(function* (
   progress.say("opening and funding the other accounts")
   yield* prepareAll(cluster.nodes, scenario.cold, settings.accounts)
   const [first] = cluster.nodes
-  const { solo } = first === undefined ? {} : yield* first.ask({ _tag: "Solo" })
+  const { solo } = first === undefined ? {} : yield* first.ask({ _tag: "Solo" }, soloWithinMs)
   const before = { product, store: storeLatency, solo: solo ?? summarize(makeHistogram()) }
   const { accountsMax } = scenario
   const parts = { names, accountsMax, acknowledged, told, gathered, lagWatch, cluster, before }

@@ -5,8 +5,9 @@ import type { Told } from "./AckJournal.ts"
 import type { Gathered } from "./Gathered.ts"
 import type { NodeProcess } from "./NodeProcess.ts"
 
-/** How much longer than its load a node may take until all it sent is answered, in milliseconds. */
-const answersWithinMs = 240_000
+/** How long a node may take to prepare its accounts, and how much longer than its load until all is answered, in milliseconds. */
+const preparedWithinMs = 1_200_000
+const answeredWithinMs = 240_000
 const passOnEveryMs = 200
 
 type Nodes = ReadonlyArray<NodeProcess>
@@ -16,7 +17,10 @@ export const prepareAll = (nodes: Nodes, from: number, to: number) => {
   const startOf = (nth: number) => from + Math.floor(((to - from) * nth) / nodes.length)
   return Effect.forEach(
     nodes,
-    (node, nth) => node.ask({ _tag: "Prepare", from: startOf(nth), to: startOf(nth + 1) }),
+    (node, nth) => {
+      const request = { _tag: "Prepare", from: startOf(nth), to: startOf(nth + 1) } as const
+      return node.ask(request, preparedWithinMs)
+    },
     { concurrency: "unbounded", discard: true }
   )
 }
@@ -47,16 +51,10 @@ export const loadAll = Effect.fn("LoadTest.loadAll")(function* (
   yield* Effect.forEach(
     nodes,
     (node, nth) =>
-      node.ask({ _tag: "Load" }).pipe(
-        Effect.timeoutOption(settings.seconds * 1_000 + answersWithinMs),
-        Effect.match({
-          onFailure: ({ reason }) => lost(nth, node.name, reason),
-          onSuccess: Option.match({
-            onNone: () => lost(nth, node.name, "was still waiting for answers"),
-            onSome: ({ seconds }) => gathered.finished(nth, seconds ?? 0)
-          })
-        })
-      ),
+      Effect.match(node.ask({ _tag: "Load" }, settings.seconds * 1_000 + answeredWithinMs), {
+        onFailure: ({ reason }) => lost(nth, node.name, reason),
+        onSuccess: ({ seconds }) => gathered.finished(nth, seconds ?? 0)
+      }),
     { concurrency: "unbounded", discard: true }
   )
   return failures
