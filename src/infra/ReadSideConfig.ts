@@ -30,6 +30,8 @@ export interface ReadSideLimits {
   readonly aloneMsMax: number
   /** How long a partition that moves to another node waits for what it is writing, in milliseconds. */
   readonly handoverMs: number
+  /** Heads that a projection keeps in memory as it wrote them, so that it need not read them again. */
+  readonly headsKeptMax: number
   /** How often a batch is folded again because another projector moved its rows. */
   readonly contendedMax: number
   /** Commits younger than this are left to the bus by the sweep, in milliseconds. */
@@ -58,8 +60,10 @@ export interface ReadSideLimits {
   readonly readyLagEventsMax: number
   /** … or the oldest of them has been waiting for longer than this, in milliseconds. */
   readonly readyLagMsMax: number
-  /** Events that a rebuild reads from the log and writes at once. */
+  /** Events that a rebuild reads from the log and writes at once … */
   readonly rebuildEventsMax: number
+  /** … by so many statements beside each other. */
+  readonly rebuildLanes: number
   /** How long a rebuild may hold up projectors and readers while it exchanges the tables, in milliseconds. */
   readonly swapMsMax: number
   /** How often a subscription looks for commits of other nodes, in milliseconds. */
@@ -85,6 +89,7 @@ export const defaultReadSideLimits: ReadSideLimits = {
   togetherMs: 2_000,
   aloneMsMax: 60_000,
   handoverMs: 1_000,
+  headsKeptMax: 20_000,
   contendedMax: 20,
   sweepGraceMs: 1_500,
   lostAfterMs: 1_500,
@@ -100,6 +105,7 @@ export const defaultReadSideLimits: ReadSideLimits = {
   readyLagEventsMax: 50_000,
   readyLagMsMax: 10_000,
   rebuildEventsMax: 5_000,
+  rebuildLanes: 2,
   swapMsMax: 3_000,
   subscribePollMs: 250,
   subscribeEventsMax: 1_000,

@@ -11,6 +11,7 @@ import { type Checkpoint, type Parked, type ProjectionModel, ReadModel } from ".
 import { ReadSideConfig } from "../../infra/ReadSideConfig.ts"
 import { toBatch } from "../Batch.ts"
 import { makeSkip, type SkipRefused } from "./Skip.ts"
+import { makeWrittenHeads } from "./WrittenHeads.ts"
 
 /** What one call did. */
 export interface Projected {
@@ -73,8 +74,11 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
   /** Rows of these are dropped: they are read from the log when the account is released. */
   let parked = new Set<AccountId>()
 
+  const written = makeWrittenHeads(readModel, limits.headsKeptMax)
+
   const park = Effect.fnUntraced(function* (poison: Poison) {
     const { account, version, reason } = poison
+    written.forgetUnsafe([account])
     if (!parked.has(account)) {
       yield* Effect.logError(`projection: account ${account} is parked at version ${version}: ${reason}`)
     }
@@ -136,6 +140,7 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
   const catchUp = Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
     let events = 0
     let unread = accounts
+    written.forgetUnsafe(accounts)
     while (unread.length > 0) {
       const done = yield* settled(advance(unread))
       events += done.events
@@ -150,17 +155,29 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
   ) {
     const wanted = rows.filter((row) => !parked.has(row.accountId))
     const accounts = [...new Set(wanted.map((row) => row.accountId))]
-    const { heads, generation } = yield* readModel.look(accounts)
-    const folded = fold(heads, wanted)
+    const found = yield* written.look(accounts)
+    if (found === undefined) return undefined
+    const folded = fold(found.heads, wanted)
     if (folded.posted.length === 0 && checkpoints.length === 0) return folded
-    return (yield* write(folded.posted, checkpoints, generation)) ? folded : undefined
+    if (!(yield* write(folded.posted, checkpoints, found.generation))) {
+      written.forgetAllUnsafe()
+      return undefined
+    }
+    written.rememberUnsafe(
+      found.generation,
+      folded.posted.filter(({ head }) => !parked.has(head.account.id)).map(({ head }) => head)
+    )
+    return folded
   })
 
   const project = Effect.fnUntraced(function* (
     rows: ReadonlyArray<StoredEvent>,
     checkpoints: ReadonlyArray<Checkpoint>
   ) {
-    const { posted, gaps, broken, repeats } = yield* settled(projectOnce(rows, checkpoints))
+    const { posted, gaps, broken, repeats } = yield* settled(projectOnce(rows, checkpoints)).pipe(
+      // A read model that went away may come back with less than it had.
+      Effect.tapCause(() => Effect.sync(written.forgetAllUnsafe))
+    )
     const loaded = gaps.length === 0 ? 0 : yield* catchUp(gaps)
     const byPartition = countBy(posted, ({ head }) => partitionOf(head.account.id, partitions))
     return { events: posted.length + loaded, byPartition, repeats, gaps: gaps.length, faulty: broken.length }

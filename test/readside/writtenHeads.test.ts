@@ -1,0 +1,102 @@
+/** Rows enter a projection that keeps what it wrote; how often it reads, and that it is never misled, leave. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { makeBookkeeping } from "../../src/actors/readside/Bookkeeping.ts"
+import { Arrivals } from "../../src/infra/Arrivals.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { ReadModel } from "../../src/infra/ReadModel.ts"
+import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/ReadSideConfig.ts"
+import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
+import { accountId } from "../support/storedEvents.ts"
+
+const worlds = Layer.mergeAll(ReadModel.layerMemory, EventStore.layerMemory).pipe(
+  Layer.provideMerge(Arrivals.layer)
+)
+
+/** A projection, and the accounts it looked at in the read model so far. */
+const watched = Effect.gen(function* () {
+  const readModel = yield* ReadModel
+  const looked: Array<string> = []
+  const bookkeeping = yield* makeBookkeeping({
+    ...readModel,
+    look: (accounts) => {
+      looked.push(...accounts)
+      return readModel.look(accounts)
+    }
+  })
+  return { readModel, bookkeeping, looked }
+})
+
+const [a, b] = [accountId("a"), accountId("b")]
+
+describe("a projection that keeps the heads it wrote", () => {
+  it.effect("reads an account once, and folds the next rows on what it wrote", () =>
+    Effect.gen(function* () {
+      const { readModel, bookkeeping, looked } = yield* watched
+      const bookkeeper = new Bookkeeper()
+      yield* bookkeeping.project(bookkeeper.commit(openAccount("a"), deposit("a", 5n)).events, [])
+      yield* bookkeeping.project(bookkeeper.commit(deposit("a", 7n), openAccount("b")).events, [])
+      yield* bookkeeping.project(bookkeeper.commit(deposit("a", 1n), deposit("b", 2n)).events, [])
+      assert.deepStrictEqual(looked, ["a", "b"])
+      const heads = yield* readModel.heads([a, b])
+      assert.strictEqual(heads.get(a)?.account.balance, 13n)
+      assert.strictEqual(heads.get(b)?.account.balance, 2n)
+    }).pipe(Effect.provide(worlds))
+  )
+
+  it.effect("skips rows that come again, without a look and without a change", () =>
+    Effect.gen(function* () {
+      const { readModel, bookkeeping, looked } = yield* watched
+      const { events } = new Bookkeeper().commit(openAccount("a"), deposit("a", 5n))
+      yield* bookkeeping.project(events, [])
+      const again = yield* bookkeeping.project(events, [])
+      assert.deepInclude(again, { events: 0, repeats: 2, gaps: 0 })
+      assert.deepStrictEqual(looked, ["a"])
+      assert.strictEqual((yield* readModel.heads([a])).get(a)?.account.balance, 5n)
+    }).pipe(Effect.provide(worlds))
+  )
+
+  it.effect("looks again when another process moved one of its accounts meanwhile", () =>
+    Effect.gen(function* () {
+      const store = yield* EventStore
+      const { readModel, bookkeeping } = yield* watched
+      const other = yield* watched
+      const bookkeeper = new Bookkeeper()
+      yield* store.registerWriter({ writerId: bookkeeper.writerId, node: "n", closedAt: 0 })
+      const commits = [
+        bookkeeper.commit(openAccount("a"), openAccount("b")),
+        bookkeeper.commit(deposit("a", 5n)),
+        bookkeeper.commit(deposit("a", 7n), deposit("b", 1n))
+      ]
+      for (const commit of commits) yield* store.commit(commit)
+      const [opened, first, second] = commits
+      yield* bookkeeping.project(opened?.events ?? [], [])
+      yield* other.bookkeeping.project(first?.events ?? [], [])
+      // This one has `a` at 1 in mind, and meets a gap; then the very rows that the other wrote, once more.
+      yield* bookkeeping.project(second?.events ?? [], [])
+      yield* other.bookkeeping.project(second?.events ?? [], [])
+      yield* other.bookkeeping.project(first?.events ?? [], [])
+      const heads = yield* readModel.heads([a, b])
+      assert.deepStrictEqual(
+        [heads.get(a)?.account.version, heads.get(a)?.account.balance, heads.get(b)?.account.balance],
+        [3, 12n, 1n]
+      )
+      assert.lengthOf(yield* readModel.lines({ account: a, after: 0, limit: 10 }), 3)
+    }).pipe(Effect.provide(worlds))
+  )
+
+  it.effect("keeps no more heads than it may, and is right without them", () =>
+    Effect.gen(function* () {
+      const { readModel, bookkeeping, looked } = yield* watched
+      const bookkeeper = new Bookkeeper()
+      yield* bookkeeping.project(bookkeeper.commit(openAccount("a")).events, [])
+      yield* bookkeeping.project(bookkeeper.commit(openAccount("b")).events, [])
+      yield* bookkeeping.project(bookkeeper.commit(deposit("a", 3n)).events, [])
+      assert.deepStrictEqual(looked, ["a", "b", "a"])
+      assert.strictEqual((yield* readModel.heads([a])).get(a)?.account.balance, 3n)
+    }).pipe(
+      Effect.provide(worlds),
+      Effect.provideService(ReadSideConfig, { ...defaultReadSideLimits, headsKeptMax: 1 })
+    )
+  )
+})
