@@ -146,12 +146,14 @@ describe("a load test over nodes", () => {
         }
       )
       let nodes: ReadonlyArray<number> = []
-      yield* until(
+      const started = until(
         Effect.map(lookAtProcesses, ({ rows }) => {
           nodes = [...rows].flatMap(([pid, { parent }]) => (parent === running.pid ? [pid] : []))
           return nodes.length === 2
         })
       )
+      const ended = Effect.flatMap(running.ended, ({ stderr }) => Effect.die(new Error(stderr)))
+      yield* Effect.raceFirst(started, ended)
       yield* running.signal("SIGINT")
       const { code } = yield* running.ended
       assert.strictEqual(code, 130)
