@@ -1,43 +1,83 @@
-/** A transfer followed at once by a question with its token, many at a time: never stale. */
-import { assert, describe, it } from "@effect/vitest"
-import { Effect, Option } from "effect"
+/** Ten thousand transfers, each followed at once by a question with its token, over real stores: never stale. */
+import { randomBytes } from "node:crypto"
+import { assert, describe, inject, it } from "@effect/vitest"
+import { Effect, Layer, Option, Redacted } from "effect"
+import { connect } from "nats"
+import { Bus } from "../../src/infra/Bus.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
+import { transfer } from "../support/bookkeeper.ts"
+import { freshEventStore } from "../support/databases.ts"
+import { freshReadModel } from "../support/readSides.ts"
+import { openAll } from "../support/steadyLoad.ts"
 
-const accounts = 50
-/** `bench/readside.ts` asks 10,000 times, over real stores. */
-const asks = 1_000
+const accounts = 100
+const transfers = 10_000
+const clients = 128
+
+/** As it is served, with the limits that are the defaults. */
+const node = Layer.unwrap(
+  Effect.gen(function* () {
+    const [eventStoreUrl, readModelUrl] = [
+      yield* freshEventStore(inject("postgresUrl")),
+      yield* freshReadModel(inject("postgresUrl"))
+    ]
+    const id = randomBytes(6).toString("hex")
+    const bus = { url: inject("natsUrl"), stream: `TEST_${id}`, subject: `test.${id}` }
+    yield* Effect.addFinalizer(() =>
+      Effect.promise(() =>
+        connect({ servers: bus.url }).then((nats) =>
+          nats
+            .jetstreamManager()
+            .then((jsm) => jsm.streams.delete(bus.stream))
+            .finally(() => nats.close())
+        )
+      ).pipe(Effect.exit)
+    )
+    const stores = LedgerNode.stores({
+      eventStoreUrl: Redacted.make(eventStoreUrl),
+      readModelUrl: Redacted.make(readModelUrl)
+    })
+    return LedgerNode.over("node", Layer.merge(Bus.layer(bus), stores))
+  })
+)
 
 describe("a question with a read token", () => {
-  it.live("sees its write, a thousand times under load, on both sides of the transfer", () =>
-    Effect.gen(function* () {
-      const ledger = yield* Ledger
-      const idOf = (index: number) => `acc-${index % accounts}`
-      yield* Effect.forEach(Array.from({ length: accounts }), (_, index) =>
-        Effect.andThen(
-          ledger.dispatch({ _tag: "OpenAccount", account: idOf(index), asset: "USD/2", owner: "somebody" }),
-          ledger.dispatch({ _tag: "Deposit", account: idOf(index), amount: 1_000_000n })
+  it.live(
+    "sees its write, ten thousand times under load, on both sides of the transfer",
+    () =>
+      Effect.gen(function* () {
+        const ledger = yield* Ledger
+        const ids = Array.from({ length: accounts }, (_, index) => `acc-${index}`)
+        yield* openAll(ids, 1_000_000n)
+        let [asked, stale] = [0, 0]
+        const one = Effect.fnUntraced(function* (index: number) {
+          const [from, to] = [ids[index % accounts] ?? "", ids[(index * 7 + 1) % accounts] ?? ""]
+          const sent = yield* ledger.dispatch(transfer(from, to, 1n))
+          const { readToken } = sent
+          // The token holds both sides: each is asked for in turn.
+          const { account, version } = sent.postings[index % 2] ?? sent.postings[0] ?? assert.fail()
+          // As the answer would have been without it.
+          if (index % 20 < 2 && (yield* ledger.balance(account)).version < version) stale++
+          assert.isAtLeast((yield* ledger.balance(account, { readToken })).version, version)
+          asked++
+          if (index % 10 !== 0) return
+          const { rows } = yield* ledger.statement(from, {
+            readToken,
+            cursor: String((sent.postings[0]?.version ?? 1) - 1)
+          })
+          assert.strictEqual(rows[0]?.commandId, sent.commandId)
+          assert.isTrue(Option.isSome(yield* ledger.transfer(sent.commandId, { readToken })))
+        })
+        yield* Effect.forEach(
+          Array.from({ length: transfers }, (_, index) => index),
+          one,
+          { concurrency: clients, discard: true }
         )
-      )
-      let withoutToken = 0
-      yield* Effect.forEach(
-        Array.from({ length: asks }, (_, index) => index),
-        (index) =>
-          Effect.gen(function* () {
-            const [from, to] = [idOf(index), idOf(index * 7 + 1)]
-            if (from === to) return
-            const { postings, readToken } = yield* ledger.dispatch({ _tag: "Transfer", from, to, amount: 1n })
-            for (const { account, version } of postings) {
-              // Without it even the account's opening may not be there yet.
-              const unasked = yield* Effect.option(ledger.balance(account))
-              if (Option.isNone(unasked) || unasked.value.version < version) withoutToken++
-              const { version: seen } = yield* ledger.balance(account, { readToken })
-              assert.isAtLeast(seen, version)
-            }
-          }),
-        { concurrency: 64, discard: true }
-      )
-      assert.isAbove(withoutToken, 0, "without it, it would have been stale: the token was needed")
-    }).pipe(Effect.provide(LedgerNode.layerMemory))
+        assert.strictEqual(asked, transfers)
+        assert.isAbove(stale, 0, "without it, some would have been stale: the token was needed")
+      }).pipe(Effect.provide(node)),
+    // Some seconds where nothing else runs.
+    180_000
   )
 })
