@@ -1,5 +1,6 @@
 /** A projection enters; its tables are built anew from the log beside the live ones, and take their place. */
 import { Clock, Effect, Fiber } from "effect"
+import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { Arrivals } from "../../infra/Arrivals.ts"
 import { type EventKey, EventStore, type StoreUnavailable } from "../../infra/EventStore.ts"
 import { type Projection, prefixOf } from "../../infra/Projection.ts"
@@ -9,6 +10,7 @@ import { ReadSideConfig } from "../../infra/ReadSideConfig.ts"
 import { makeRebuildTables } from "../../infra/RebuildTables.ts"
 import { makeBookkeeping } from "./Bookkeeping.ts"
 import { makeHealth } from "./ProjectionHealth.ts"
+import { makeBulk } from "./RebuildBulk.ts"
 import { makeSweep } from "./Sweep.ts"
 
 export interface RebuildStep {
@@ -65,12 +67,12 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
     )
 
   if (began?.scanned !== true) {
-    const after = began?.after ?? { account: "", version: 0 }
-    yield* scanLog(after, (rows, reached, scanned) =>
+    const bulk = yield* makeBulk(next)
+    yield* scanLog(began?.after ?? { account: "", version: 0 }, bulk.fold, (folded, reached, scanned) =>
       Effect.gen(function* () {
-        const done = yield* next.bookkeeping.project(rows, [])
-        events += done.events
-        here += done.events
+        const written = yield* bulk.write(folded)
+        events += written
+        here += written
         yield* tables.scannedTo({ after: reached, events, scanned })
         yield* step("reading the log")
       })
@@ -115,28 +117,31 @@ const makeNext = Effect.fnUntraced(
   Effect.provide(Arrivals.layer, { local: true })
 )
 
-/** The whole log in order of account and version; the next page is read while one is written. */
-const scanLog = Effect.fnUntraced(function* <E>(
+/**
+ * The whole log in order of account and version. While a page is written, the next is folded and the one after
+ * that read: the process and the database work at the same time.
+ */
+const scanLog = Effect.fnUntraced(function* <A, E>(
   begin: EventKey,
-  write: (
-    rows: Effect.Success<ReturnType<EventStore["Service"]["scan"]>>,
-    reached: EventKey,
-    isLast: boolean
-  ) => Effect.Effect<void, E>
+  fold: (rows: ReadonlyArray<StoredEvent>) => A,
+  write: (folded: A, reached: EventKey, isLast: boolean) => Effect.Effect<void, E>
 ) {
   const store = yield* EventStore
   const { rebuildEventsMax } = yield* ReadSideConfig
   const read = (after: EventKey) => store.scan({ after, limit: rebuildEventsMax })
   let after = begin
   let page = yield* Effect.forkScoped(read(after))
+  let writing = yield* Effect.forkScoped(Effect.void as Effect.Effect<void, E>) // the first has none before it
   while (true) {
     const rows = yield* Fiber.join(page)
     const last = rows.at(-1)
     const isLast = rows.length < rebuildEventsMax || last === undefined
     if (last !== undefined) after = { account: last.accountId, version: last.version }
     if (!isLast) page = yield* Effect.forkScoped(read(after))
-    yield* write(rows, after, isLast)
-    if (isLast) return
+    const folded = fold(rows)
+    yield* Fiber.join(writing)
+    writing = yield* Effect.forkScoped(write(folded, after, isLast))
+    if (isLast) return yield* Fiber.join(writing)
   }
 })
 
