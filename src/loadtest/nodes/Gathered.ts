@@ -56,6 +56,11 @@ export class Gathered {
     return this.#heard[nth]?.ended !== undefined
   }
 
+  /** Of each node, as it said last. */
+  get committed(): ReadonlyArray<number> {
+    return this.#heard.map(({ report }) => report?.committed ?? 0)
+  }
+
   /** Of those that are there. */
   get reports(): ReadonlyArray<Report> {
     return this.#heard.flatMap(({ report }) => (report === undefined ? [] : [report]))

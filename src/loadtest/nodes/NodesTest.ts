@@ -30,13 +30,19 @@ import { endAll, loadAll, passOn, prepareAll } from "./Rounds.ts"
 const samplesEveryMs = 500
 const soloWithinMs = 60_000
 
-/** `nodes`: two at least. What a test does to the nodes while they are under load is `meanwhile`. */
+/** Runs beside the load, until it is over: what befalls the nodes. `committed`: what each told that it has, up to now. */
+export type Meanwhile = (
+  nodes: ReadonlyArray<NodeProcess>,
+  committed: () => ReadonlyArray<number>
+) => Effect.Effect<void>
+
+/** `nodes`: two at least. */
 export const runNodesTest = Effect.fn("LoadTest.runNodes")(function* (
   settings: LoadSettings,
   nodes: number,
   urls: ServiceUrls,
   progress: Progress,
-  meanwhile: (nodes: ReadonlyArray<NodeProcess>) => Effect.Effect<void> = () => Effect.void
+  meanwhile: Meanwhile = () => Effect.void
 ) {
   progress.say("bringing both databases to the current schema")
   yield* migrate(urls)
@@ -119,10 +125,7 @@ const catchUp = ({ settings, progress, names, accountsMax, acknowledged }: Run, 
   return awaitCaughtUp(names, accountsMax, acknowledged, `${settings.patienceSeconds} seconds`)
 }
 
-const load = Effect.fnUntraced(function* (
-  run: Run,
-  meanwhile: (nodes: ReadonlyArray<NodeProcess>) => Effect.Effect<void>
-) {
+const load = Effect.fnUntraced(function* (run: Run, meanwhile: Meanwhile) {
   const { settings, gathered, lagWatch, progress } = run
   const { nodes } = run.cluster
   if (settings.readSide) yield* catchUp(run, "to reach the prepared accounts")
@@ -136,7 +139,7 @@ const load = Effect.fnUntraced(function* (
     }).pipe(Effect.delay(samplesEveryMs), Effect.forever)
   )
   const watching = yield* Effect.forkChild(settings.readSide ? lagWatch.watch : Effect.never)
-  const befalling = yield* Effect.forkChild(meanwhile(nodes))
+  const befalling = yield* Effect.forkChild(meanwhile(nodes, () => gathered.committed))
   const look = yield* lookAtProcesses
   const cpu = process.cpuUsage()
   const failures = yield* loadAll(nodes, settings, gathered)
