@@ -4,6 +4,7 @@ import { SecureRandom } from "effect/crypto"
 import { ClosedInstants } from "./actors/ClosedInstants.ts"
 import { CommitFeed } from "./actors/CommitFeed.ts"
 import * as ClusterDoor from "./actors/cluster/ClusterDoor.ts"
+import * as ClusterDuties from "./actors/cluster/ClusterDuties.ts"
 import { Dispatcher } from "./actors/Dispatcher.ts"
 import { History } from "./actors/History.ts"
 import { LedgerClock } from "./actors/LedgerClock.ts"
@@ -74,19 +75,24 @@ export const over = <E, R>(
     Layer.provide(SecureRandom.layerWebCrypto)
   )
 
+const outsideOf = (services: Services) =>
+  Layer.merge(Bus.layer({ url: services.natsUrl, replicas: services.natsReplicas ?? 1 }), stores(services))
+
 /** One node over CockroachDB (or PostgreSQL), PostgreSQL and NATS; the databases migrated already. */
-export const layer = (services: Services) =>
-  over(
-    services.nodeName,
-    Layer.merge(Bus.layer({ url: services.natsUrl, replicas: services.natsReplicas ?? 1 }), stores(services))
-  )
+export const layer = (services: Services) => over(services.nodeName, outsideOf(services))
 
 /**
- * The same, as a member of the cluster of all nodes over these services: each account is owned by one of them, and
- * a command may be given to any. At the end what was accepted is answered, and the others take the accounts over.
+ * The same, as a member of the cluster of all nodes over these services: each account and each part of the read side
+ * is owned by one of them, and a command or a question may be given to any. At the end what was accepted is answered, and the others take the accounts over.
  */
 export const layerCluster = (services: Services, place: ClusterAddress) =>
-  ClusterDoor.member(services.nodeName, { ...place, locksUrl: services.readModelUrl })(layer(services))
+  ClusterDoor.member(services.nodeName, { ...place, locksUrl: services.readModelUrl })(
+    over(
+      services.nodeName,
+      // Out to the host as well: further projections are spread over the nodes as the books are.
+      ClusterDuties.layer(services.nodeName).pipe(Layer.provideMerge(outsideOf(services)))
+    )
+  )
 
 /** One node with everything in this process's memory: for tests of host code. Forgets all at the end. */
 export const layerMemory = over(

@@ -22,6 +22,7 @@ export class CommitFeed extends Context.Service<
     readonly offerUnsafe: (commit: Commit) => void
     /** Waits until something was offered, then takes all of it. */
     readonly takeAll: Effect.Effect<Offered>
+    readonly hasSomeUnsafe: () => boolean
     /** Completes at the next offer after this call; any number may wait. */
     readonly changedUnsafe: () => Effect.Effect<void>
     /** Commits dropped since the start. */
@@ -68,6 +69,7 @@ export class CommitFeed extends Context.Service<
           wake.closeUnsafe()
           return offered
         }),
+        hasSomeUnsafe: () => wake.isOpen(),
         droppedUnsafe: () => droppedCount
       }
     })

@@ -1,9 +1,16 @@
 /** `chronicle cluster`: the read model's database, where the nodes find each other, enters; the nodes leave. */
-import { Data, Effect } from "effect"
+import { Data, Effect, Layer } from "effect"
 import { Command } from "effect/cli"
-import { clusterStatus } from "../actors/cluster/ClusterStatus.ts"
+import {
+  type ClusterStatus,
+  clusterStatus,
+  type DutyStatus,
+  dutiesStatus
+} from "../actors/cluster/ClusterStatus.ts"
 import * as ClusterRunner from "../infra/ClusterRunner.ts"
+import { DutyRoster } from "../infra/DutyRoster.ts"
 import { limitsFromEnvironment } from "../infra/Environment.ts"
+import { ReadModelSql } from "../infra/ReadModelSql.ts"
 import { grouped, makeStory, printJson } from "./Terminal.ts"
 import { dataFlag, jsonFlag, resolveStores } from "./Where.ts"
 
@@ -19,6 +26,41 @@ export class ShardsUnowned extends Data.TaggedError("ShardsUnowned")<{ readonly 
   }
 }
 
+/** Parts of the read side that no node does just now. */
+export class DutiesUnowned extends Data.TaggedError("DutiesUnowned")<{
+  readonly duties: ReadonlyArray<string>
+}> {
+  override get message() {
+    return `no node does ${this.duties.join(", ")}`
+  }
+}
+
+/** `books_v1: 0, 3, sweep; orphans`. */
+const describeDuties = (duties: ReadonlyArray<string>): string => {
+  const groups = Map.groupBy(duties, (duty) => duty.split("/")[0] ?? duty)
+  return [...groups]
+    .map(([group, all]) => {
+      const parts = all.flatMap((duty) => duty.split("/").slice(1))
+      const sorted = parts.toSorted((a, b) => a.localeCompare(b, "en", { numeric: true }))
+      return sorted.length === 0 ? group : `${group}: ${sorted.join(", ")}`
+    })
+    .join("; ")
+}
+
+const linesOf = (
+  { nodes, shards }: ClusterStatus,
+  duties: ReadonlyArray<DutyStatus>
+): ReadonlyArray<string> =>
+  nodes.map((node) => {
+    const own = duties.filter((one) => one.node === node.node && !one.isNobodys).map((one) => one.duty)
+    return (
+      `${node.node}: ${node.shards.length} of ${shards} shards, ${grouped(node.actors)} accounts in memory, ` +
+      `${grouped(node.inFlight)} commands under way, ${grouped(node.committed)} committed, ` +
+      `${grouped(node.conflicts)} conflicts, ${grouped(node.lapsed)} leases lapsed` +
+      (own.length === 0 ? "" : `; read side: ${describeDuties(own)}`)
+    )
+  })
+
 export const cluster = Command.make(
   "cluster",
   { data: dataFlag, json: jsonFlag },
@@ -30,17 +72,20 @@ export const cluster = Command.make(
         Effect.provide(ClusterRunner.layerClient(readModelUrl)),
         Effect.scoped
       )
-      for (const node of status.nodes) {
-        yield* story.line(
-          `${node.node}: ${node.shards.length} of ${status.shards} shards, ${grouped(node.actors)} accounts in memory, ` +
-            `${grouped(node.inFlight)} commands under way, ${grouped(node.committed)} committed, ` +
-            `${grouped(node.conflicts)} conflicts, ${grouped(node.lapsed)} leases lapsed`
-        )
-      }
-      if (json) yield* printJson(status)
+      const duties = yield* dutiesStatus.pipe(
+        Effect.provide(DutyRoster.layer.pipe(Layer.provide(ReadModelSql.layer(readModelUrl))))
+      )
+      for (const line of linesOf(status, duties)) yield* story.line(line)
+      if (json) yield* printJson({ ...status, duties })
       if (status.unowned.length > 0) return yield* new ShardsUnowned({ count: status.unowned.length })
+      const nobodys = duties.filter(({ isNobodys }) => isNobodys).map(({ duty }) => duty)
+      if (nobodys.length > 0) return yield* new DutiesUnowned({ duties: nobodys })
     },
     Effect.scoped,
     Effect.provide(limitsFromEnvironment)
   )
-).pipe(Command.withDescription("Show the nodes of the cluster, and which of them owns how many shards"))
+).pipe(
+  Command.withDescription(
+    "Show the nodes of the cluster, and which of them owns how many shards and which parts of the read side"
+  )
+)

@@ -86,6 +86,7 @@ export const readSideReadings = (report: ReadSideReport, isBusUp: boolean): Read
     counter("relayed_from_store", relay.eventsFromStore, "Of these, read from the log"),
     gauge("relay_lag_commits", relay.unpublished, "Commits of all writers that are not on the bus yet"),
     counter("restarts", relay.restarts, "Fibers that died and began again", { fiber: "relay" }),
+    gauge("duties_unowned", report.duties.filter((one) => one.isNobodys).length, "Work that no node does"),
     ...projections.flatMap(projectionReadings)
   ]
 }
@@ -118,6 +119,7 @@ const projectionReadings = ({ name, sweep, partitions }: ProjectionState): Reado
           "From recording to projection, last batch",
           labels
         ),
+        gauge("projection_owned", flag(one.isOwned), "1 where this node projects the partition", labels),
         gauge("projection_behind_events", one.behindEvents, "Events of the log that it lacks", labels),
         gauge("projection_behind_seconds", seconds(one.behindMs), "How long the oldest waits", labels),
         counter("projected_events", one.events, "Events this process projected", labels),

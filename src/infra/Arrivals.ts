@@ -1,7 +1,9 @@
 /** Versions that reached the read model enter; those who wait for them in this process are woken. */
-import { Context, Effect, Layer, Option } from "effect"
+import { Context, Effect, Latch, Layer, Option } from "effect"
 import type { AccountId, Version } from "../domain/Ids.ts"
+import { partitionOf } from "../domain/Partition.ts"
 import type { Position } from "../domain/Receipt.ts"
+import { LedgerConfig } from "./LedgerConfig.ts"
 import { ReadSideConfig } from "./ReadSideConfig.ts"
 
 interface Waiter {
@@ -14,18 +16,27 @@ export class Arrivals extends Context.Service<
   {
     /** The read model holds the account at `version`. Wakes whom that satisfies; costs a map look-up otherwise. */
     readonly arrivedUnsafe: (account: AccountId, version: Version) => void
+    /** Whether a projector of this process brings the partition, and so tells at once. */
+    readonly bringUnsafe: (partition: number, isHere: boolean) => void
     /** Completes at an arrival that satisfies the position; `None` at once when too many wait already. */
     readonly await: (position: Position) => Effect.Effect<Option.Option<void>>
-    /** The accounts that are waited for, for the one poll that serves all who wait. */
-    readonly awaitedUnsafe: () => ReadonlyArray<AccountId>
+    /** The accounts that are waited for: all, or those that projectors of this process, or of others, bring. */
+    readonly awaitedUnsafe: (brought?: "here" | "elsewhere") => ReadonlyArray<AccountId>
+    /** Completes when somebody began to wait for one of those since this completed last. */
+    readonly joinedElsewhere: Effect.Effect<void>
+    readonly hasJoinedElsewhereUnsafe: () => boolean
   }
 >()("chronicle/infra/Arrivals") {
   static readonly layer = Layer.effect(
     Arrivals,
     Effect.gen(function* () {
       const { tokenWaitersMax } = yield* ReadSideConfig
+      const { partitions } = yield* LedgerConfig
       const waiters = new Map<AccountId, Set<Waiter>>()
+      const here = new Set<number>()
+      const joined = Latch.makeUnsafe(false)
       let waiting = 0
+      const isElsewhere = (account: AccountId) => !here.has(partitionOf(account, partitions))
 
       const leave = (account: AccountId, waiter: Waiter): void => {
         const group = waiters.get(account)
@@ -44,6 +55,12 @@ export class Arrivals extends Context.Service<
             waiter.wake()
           }
         },
+        bringUnsafe: (partition, isHere) => {
+          if (isHere) here.add(partition)
+          else here.delete(partition)
+          // Who waits for it must be looked for elsewhere from now on.
+          if (!isHere && waiting > 0) joined.openUnsafe()
+        },
         await: ({ account, version }) =>
           Effect.callback<Option.Option<void>>((resume) => {
             if (waiting >= tokenWaitersMax) {
@@ -55,9 +72,20 @@ export class Arrivals extends Context.Service<
             if (group === undefined) waiters.set(account, new Set([waiter]))
             else group.add(waiter)
             waiting++
+            if (isElsewhere(account)) joined.openUnsafe()
             return Effect.sync(() => leave(account, waiter))
           }),
-        awaitedUnsafe: () => [...waiters.keys()]
+        awaitedUnsafe: (brought) => {
+          const accounts = [...waiters.keys()]
+          return brought === undefined
+            ? accounts
+            : accounts.filter((account) => isElsewhere(account) === (brought === "elsewhere"))
+        },
+        joinedElsewhere: Effect.andThen(
+          joined.await,
+          Effect.sync(() => joined.closeUnsafe())
+        ),
+        hasJoinedElsewhereUnsafe: () => joined.isOpen()
       }
     })
   )

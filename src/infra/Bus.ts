@@ -20,12 +20,14 @@ export interface Delivery {
   readonly message: Result.Result<BusMessage, string>
   /** Synchronous and without an answer: one that is lost leads to a repetition. */
   readonly ackUnsafe: () => void
+  /** Not by me: it is delivered again at once, to whoever takes next, and not only after `ackWaitMs`. */
+  readonly nakUnsafe: () => void
 }
 
 export interface Subscription {
   /**
    * Waits until something is there, then takes what is there, as long as `accept` says so (at least one). Fails
-   * when the subscription broke: subscribe again.
+   * when the subscription broke: subscribe again. What was sent ahead and not taken goes back with the scope.
    */
   readonly take: (
     accept: (delivery: Delivery) => boolean

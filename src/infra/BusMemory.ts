@@ -84,6 +84,12 @@ export const makeBusMemory = Effect.fnUntraced(function* (weather: BusWeather = 
       message: Result.succeed(kept.message),
       ackUnsafe: () => {
         cursor.pending.delete(kept.position)
+      },
+      nakUnsafe: () => {
+        if (!cursor.pending.has(kept.position)) return
+        cursor.pending.set(kept.position, Number.NEGATIVE_INFINITY)
+        wake.openUnsafe()
+        wake.closeUnsafe()
       }
     }
   }
@@ -110,7 +116,7 @@ export const makeBusMemory = Effect.fnUntraced(function* (weather: BusWeather = 
     const taken: Array<Delivery> = []
     for (const kept of offered) {
       const peeked = { position: kept.position, isRepeated: false, message: Result.succeed(kept.message) }
-      if (!accept({ ...peeked, ackUnsafe: () => {} }) && taken.length > 0) break
+      if (!accept({ ...peeked, ackUnsafe: () => {}, nakUnsafe: () => {} }) && taken.length > 0) break
       taken.push(deliver(cursor, kept, now))
       if (yield* chance(weather.repeats)) taken.push(deliver(cursor, kept, now))
     }

@@ -145,7 +145,10 @@ export const makeBusNats = Effect.fnUntraced(function* (options: BusNatsOptions)
           callback: inbox.receive
         })
       const messages = yield* Effect.acquireRelease(ask(open), (opened) =>
-        Effect.promise(() => opened.close())
+        Effect.andThen(
+          Effect.promise(() => letGo(opened)),
+          Effect.sync(inbox.giveBack)
+        )
       )
       yield* Effect.forkScoped(watch(messages, nats, inbox))
       return { take: inbox.take }
@@ -174,9 +177,23 @@ export const makeBusNats = Effect.fnUntraced(function* (options: BusNatsOptions)
   return { publish, subscribe, isConnectedUnsafe: connection.isUpUnsafe } satisfies Bus["Service"]
 })
 
+/** Closes when everything is here that the server sent: what `close` alone would drop comes again after `ackWaitMs`. */
+const letGo = (messages: ConsumerMessages): Promise<unknown> => {
+  // The class has a subscription that its interface does not show; where it has none, closing is all there is.
+  const { sub } = messages as ConsumerMessages & { readonly sub?: { drain(): Promise<void> } }
+  const drained = sub === undefined ? Promise.resolve() : sub.drain()
+  return drained.then(
+    () => messages.close(),
+    // The connection is gone, and so is what was on its way.
+    () => messages.close()
+  )
+}
+
 interface Inbox {
   readonly receive: (message: JsMsg) => void
   readonly fail: (error: StoreUnavailable) => void
+  /** Lets the server send what was not taken to the next who asks. */
+  readonly giveBack: () => void
   readonly take: Subscription["take"]
 }
 
@@ -193,6 +210,10 @@ const makeInbox = (): Inbox => {
     fail: (error) => {
       failure = error
       wake.openUnsafe()
+    },
+    giveBack: () => {
+      for (const delivery of deliveries) delivery.nakUnsafe()
+      deliveries = []
     },
     take: (accept) =>
       Effect.flatMap(wake.await, () => {
@@ -211,5 +232,6 @@ const toDelivery = (message: JsMsg): Delivery => ({
   position: message.seq,
   isRepeated: message.redelivered,
   message: decodeMessage(message.string()),
-  ackUnsafe: () => message.ack()
+  ackUnsafe: () => message.ack(),
+  nakUnsafe: () => message.nak()
 })

@@ -32,6 +32,12 @@ export interface ClusterLimits {
   readonly answerGraceMs: number
   /** After so long without an answer commands are put to their owner again, which may be another by now, in milliseconds. */
   readonly askMs: number
+  /** How often a node says which of the common work is its own, and looks what the others said, in milliseconds. */
+  readonly dutyReportMs: number
+  /** Work whose owner did not say so for so long is nobody's, in milliseconds. */
+  readonly dutySilentMs: number
+  /** Work of which nothing was heard for so long is forgotten: the program has it no more, in milliseconds. */
+  readonly dutyForgottenMs: number
   /** Connections to the database that holds the locks; one of them is the locks' own. */
   readonly connections: number
 }
@@ -52,6 +58,9 @@ export const defaultClusterLimits: ClusterLimits = {
   drainMs: 1_000,
   answerGraceMs: 500,
   askMs: 3_000,
+  dutyReportMs: 1_000,
+  dutySilentMs: 15_000,
+  dutyForgottenMs: 3_600_000,
   connections: 3
 }
 

@@ -125,20 +125,39 @@ const makeQueries = Effect.gen(function* () {
   } satisfies Queries["Service"]
 })
 
-/** Waits for positions: woken by projectors of this process, and by one poll for all waiters for those of others. */
+/** Waits for positions: woken by projectors of this process, and by one look for all who wait for those of others. */
 const makeAwaitPositions = Effect.gen(function* () {
   const readModel = yield* ReadModel
   const arrivals = yield* Arrivals
   const { queryDeadlineMs } = yield* LedgerConfig
-  const { tokenPollMs } = yield* ReadSideConfig
+  const { tokenPollMs, tokenSoonMs } = yield* ReadSideConfig
 
-  const poll = Effect.gen(function* () {
-    const awaited = arrivals.awaitedUnsafe()
-    if (awaited.length === 0) return
-    for (const [account, version] of yield* readModel.versions(awaited))
-      arrivals.arrivedUnsafe(account, version)
+  const look = (awaited: ReadonlyArray<AccountId>) =>
+    Effect.gen(function* () {
+      if (awaited.length === 0) return
+      for (const [account, version] of yield* readModel.versions(awaited))
+        arrivals.arrivedUnsafe(account, version)
+    }).pipe(Effect.ignore)
+  // Who asked between the writing and the telling was not told.
+  yield* Effect.suspend(() => look(arrivals.awaitedUnsafe("here"))).pipe(
+    Effect.delay(tokenPollMs),
+    Effect.forever,
+    Effect.forkScoped
+  )
+  /** Soon after somebody joined, then ever more seldom: a write is rarely far behind. Nobody waits: no statement. */
+  const lookElsewhere = Effect.gen(function* () {
+    yield* arrivals.joinedElsewhere
+    let pauseMs = tokenSoonMs
+    while (arrivals.awaitedUnsafe("elsewhere").length > 0) {
+      yield* Effect.sleep(pauseMs)
+      if (arrivals.hasJoinedElsewhereUnsafe()) {
+        yield* arrivals.joinedElsewhere
+        pauseMs = tokenSoonMs
+      } else pauseMs = Math.min(pauseMs * 2, tokenPollMs)
+      yield* look(arrivals.awaitedUnsafe("elsewhere"))
+    }
   })
-  yield* poll.pipe(Effect.ignore, Effect.delay(tokenPollMs), Effect.forever, Effect.forkScoped)
+  yield* lookElsewhere.pipe(Effect.forever, Effect.forkScoped)
 
   /** The positions that are not reached, each with where its account is. */
   const missingOf = Effect.fnUntraced(function* (positions: ReadonlyArray<Position>) {

@@ -82,6 +82,25 @@ describe("the relay", () => {
     })
   )
 
+  it.live("publishes at its end what was offered and is not published yet", () =>
+    Effect.gen(function* () {
+      let isAway = false
+      const { relay, seqsOf, store } = yield* makeHarness(() => isAway)
+      yield* Effect.gen(function* () {
+        const [first, ...rest] = commitsOf(new Bookkeeper("w1"), 5)
+        if (first !== undefined) yield* appendAndOffer(first)
+        const { statusUnsafe, publishedUnsafe } = yield* Relay
+        yield* eventually(Effect.sync(() => assert.strictEqual(publishedUnsafe("w1"), 1)))
+        isAway = true
+        for (const commit of rest) yield* appendAndOffer(commit)
+        yield* eventually(Effect.sync(() => assert.isAbove(statusUnsafe().restarts, 0)))
+        isAway = false
+      }).pipe(Effect.provide(relay({ readSide: { backoffMaxMs: 3_600_000, relayCursorMs: 3_600_000 } })))
+      assert.deepStrictEqual(seqsOf("w1"), upTo(5))
+      assert.strictEqual((yield* Context.get(store, EventStore).relayCursors).get("w1"), 5)
+    })
+  )
+
   it.live("reads from the store what found no room in the feed, also when nothing follows it", () =>
     Effect.gen(function* () {
       let isAway = false

@@ -30,7 +30,11 @@ const takeCount = (subscription: Subscription, count: number) =>
     return taken
   })
 
-export const busContract = (name: string, build: Effect.Effect<BusUnderTest, unknown, Scope.Scope>) => {
+export const busContract = (
+  name: string,
+  buildWith: (limits: { readonly ackWaitMs: number }) => Effect.Effect<BusUnderTest, unknown, Scope.Scope>
+) => {
+  const build = buildWith({ ackWaitMs: 300 })
   const reader = { projection: "test", partition: 0 }
 
   describe(`the bus over ${name}`, () => {
@@ -83,6 +87,30 @@ export const busContract = (name: string, build: Effect.Effect<BusUnderTest, unk
         const again = yield* takeCount(yield* bus.subscribe(reader), 2)
         assert.deepStrictEqual(numbersOf(again), [3, 4])
         assert.isTrue(again.every((delivery) => delivery.isRepeated))
+      })
+    )
+
+    it.live("delivers at once, to whoever reads on, what was refused and what was sent ahead in vain", () =>
+      Effect.gen(function* () {
+        const { bus } = yield* buildWith({ ackWaitMs: 3_600_000 })
+        yield* bus.publish(messagesOf(6))
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const held: Array<Delivery> = []
+            // After the subscription has ended, or what is refused would come to it again.
+            yield* Effect.addFinalizer(() =>
+              Effect.sync(() => {
+                for (const delivery of held) delivery.nakUnsafe()
+              })
+            )
+            const subscription = yield* bus.subscribe(reader)
+            held.push(...(yield* subscription.take(() => false)), ...(yield* subscription.take(() => false)))
+            // What was acknowledged stays so.
+            held[0]?.ackUnsafe()
+          })
+        )
+        const again = yield* takeCount(yield* bus.subscribe(reader), 5)
+        assert.sameMembers([...numbersOf(again)], [2, 3, 4, 5, 6])
       })
     )
 

@@ -7,10 +7,9 @@ import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/ReadSideC
 import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
 import { busContract } from "./busContract.ts"
 
-busContract(
-  "memory",
+busContract("memory", (limits) =>
   Effect.map(makeBusMemory(), ({ bus, wipeUnsafe }) => ({ bus, wipe: Effect.sync(wipeUnsafe) })).pipe(
-    Effect.provideService(ReadSideConfig, { ...defaultReadSideLimits, ackWaitMs: 200 })
+    Effect.provideService(ReadSideConfig, { ...defaultReadSideLimits, ...limits })
   )
 )
 

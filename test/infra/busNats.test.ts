@@ -24,7 +24,10 @@ const manager = Effect.map(
 )
 
 /** A stream of its own, deleted with the scope; connected. */
-const freshStream = Effect.gen(function* () {
+const streamWith = (limits: { readonly ackWaitMs: number }) =>
+  Effect.provideService(makeStream, ReadSideConfig, { ...defaultReadSideLimits, ...limits })
+
+const makeStream = Effect.gen(function* () {
   const id = randomBytes(6).toString("hex")
   const jsm = yield* Effect.flatMap(manager, (pending) => Effect.promise(() => pending))
   const wipe = Effect.promise(() => jsm.streams.delete(`TEST_${id}`)).pipe(Effect.asVoid)
@@ -32,9 +35,11 @@ const freshStream = Effect.gen(function* () {
   const bus = yield* makeBusNats({ url: natsUrl, stream: `TEST_${id}`, subject: `test.${id}` })
   yield* bus.publish([]).pipe(Effect.retry(patiently))
   return { bus, wipe, jsm, stream: `TEST_${id}` }
-}).pipe(Effect.provideService(ReadSideConfig, { ...defaultReadSideLimits, ackWaitMs: 500 }))
+})
 
-busContract("JetStream", freshStream)
+const freshStream = streamWith({ ackWaitMs: 500 })
+
+busContract("JetStream", streamWith)
 
 describe("the bus over JetStream alone", () => {
   it.live("keeps its stream bounded in size and age, on disk", () =>

@@ -1,7 +1,8 @@
-/** The shards of a cluster enter; who owns them, and what each node says of itself, leave. */
+/** The shards of a cluster, and what its nodes do for all, enter; who has what, and how each node is, leave. */
 import { Effect, Option, Schema } from "effect"
 import { Sharding } from "effect/cluster"
 import { ClusterConfig } from "../../infra/ClusterConfig.ts"
+import { DutyRoster } from "../../infra/DutyRoster.ts"
 import { NodeStatus, ShardEntity, shardEntities } from "./ClusterShards.ts"
 
 export const ClusterStatus = Schema.Struct({
@@ -11,6 +12,30 @@ export const ClusterStatus = Schema.Struct({
   unowned: Schema.Array(Schema.Int)
 })
 export type ClusterStatus = typeof ClusterStatus.Type
+
+/** What one node does for all: a partition of a projection, a sweep, the look for tails of dead nodes. */
+export const DutyStatus = Schema.Struct({
+  duty: Schema.String,
+  /** Who said last that it has it. */
+  node: Schema.String,
+  /** For how long, in milliseconds, … */
+  heldMs: Schema.Finite,
+  /** … and since when it did not say so. */
+  silentMs: Schema.Finite,
+  /** So long silent that nobody does it. */
+  isNobodys: Schema.Boolean
+})
+export type DutyStatus = typeof DutyStatus.Type
+
+/** What the nodes said last, in order of name. */
+export const dutiesStatus = Effect.gen(function* () {
+  const roster = yield* DutyRoster
+  const { dutySilentMs } = yield* ClusterConfig
+  return (yield* roster.all).map(({ duty, node, heldMs, silentMs }): DutyStatus => {
+    const isNobodys = silentMs > dutySilentMs
+    return { duty, node, heldMs: Math.round(heldMs), silentMs: Math.round(silentMs), isNobodys }
+  })
+})
 
 /** Shards that are asked for at once. */
 const asked = 16

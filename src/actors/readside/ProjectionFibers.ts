@@ -8,7 +8,7 @@ import { makeBookkeeping } from "./Bookkeeping.ts"
 import { makeHealth } from "./ProjectionHealth.ts"
 import { register } from "./Projections.ts"
 import { startProjectors } from "./Projector.ts"
-import { makeSweep } from "./Sweep.ts"
+import { startSweep } from "./Sweep.ts"
 
 /** Needs what a node has; its tables are migrated already. One that fails holds up no other. */
 export const layerOf = (projection: Projection) =>
@@ -16,14 +16,17 @@ export const layerOf = (projection: Projection) =>
     Effect.gen(function* () {
       const sql = yield* ReadModelSql
       const name = prefixOf(projection)
-      const model = yield* Effect.provide(makeProjectionWrites(sql, projection, name), Arrivals.layer, {
-        local: true
-      })
+      // Of its own: nobody waits there, and what it brings is not what the queries of the books wait for.
+      const arrivals = yield* Effect.provide(Arrivals, Arrivals.layer, { local: true })
+      const model = yield* Effect.provideService(
+        makeProjectionWrites(sql, projection, name),
+        Arrivals,
+        arrivals
+      )
       const bookkeeping = yield* makeBookkeeping(model)
       const health = yield* makeHealth
-      yield* startProjectors({ name, model, bookkeeping, health })
-      const sweep = yield* makeSweep({ model, bookkeeping, health })
-      yield* Effect.forkScoped(sweep.regularly)
+      yield* startProjectors({ name, model, bookkeeping, health, arrivals })
+      const sweep = yield* startSweep(name, { model, bookkeeping, health })
       yield* register({ name, health, sweep })
     })
   )

@@ -4,6 +4,8 @@ import { LedgerConfig } from "../../infra/LedgerConfig.ts"
 
 export interface PartitionHealth {
   readonly partition: number
+  /** This node projects it; what another one does shows there. */
+  readonly isOwned: boolean
   /** The bus's number of the last message that was projected; 0 before the first. */
   readonly position: number
   /** Events that this process projected, from the bus or the log. */
@@ -81,6 +83,7 @@ export const makeHealth = Effect.gen(function* () {
 
 const fresh = (partition: number): Counts => ({
   partition,
+  isOwned: false,
   position: 0,
   events: 0,
   lagMs: 0,

@@ -1,6 +1,7 @@
-/** Deliveries of the bus enter, one supervised fiber a partition; they are projected, then acknowledged. */
+/** Deliveries of the bus enter, one supervised fiber a partition of ours; they are projected, then acknowledged. */
 import { Clock, Context, Effect, Layer, Result } from "effect"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
+import { Arrivals } from "../../infra/Arrivals.ts"
 import { books } from "../../infra/BooksProjection.ts"
 import { Bus, type Delivery } from "../../infra/Bus.ts"
 import type { WriterId } from "../../infra/EventStore.ts"
@@ -9,6 +10,7 @@ import { prefixOf } from "../../infra/Projection.ts"
 import { type Checkpoint, type ProjectionModel, ReadModel } from "../../infra/ReadModel.ts"
 import { ReadSideConfig } from "../../infra/ReadSideConfig.ts"
 import { continued } from "../../infra/Tracing.ts"
+import { Duties } from "../Duties.ts"
 import { Bookkeeping } from "./Bookkeeping.ts"
 import { makeFlush } from "./Flush.ts"
 import { KnownWriters } from "./KnownWriters.ts"
@@ -25,6 +27,8 @@ export interface Projecting {
   readonly model: ProjectionModel
   readonly bookkeeping: Bookkeeping["Service"]
   readonly health: ProjectionHealth["Service"]
+  /** Where those wait whom the model tells. */
+  readonly arrivals: Arrivals["Service"]
 }
 
 /** Starts the fibers of the books; how they are is told by `ProjectionHealth`. */
@@ -35,18 +39,39 @@ export class Projector extends Context.Service<Projector, { readonly projection:
     Projector,
     Effect.gen(function* () {
       const [model, bookkeeping, health] = [yield* ReadModel, yield* Bookkeeping, yield* ProjectionHealth]
-      yield* startProjectors({ name: projectionName, model, bookkeeping, health })
+      const arrivals = yield* Arrivals
+      yield* startProjectors({ name: projectionName, model, bookkeeping, health, arrivals })
       return { projection: projectionName }
     })
   )
 }
 
-/** One supervised fiber a partition, for as long as the scope lives. */
+/** The duty to project one partition. */
+export const projectorDuty = (projection: string, partition: number): string => `${projection}/${partition}`
+
+/** One supervised fiber for each partition that is this node's, for as long as it is; in the scope. */
 export const startProjectors = Effect.fnUntraced(function* (projecting: Projecting) {
   const { partitions } = yield* LedgerConfig
+  const duties = yield* Duties
   const flush = yield* makeFlush(projecting.bookkeeping)
   for (let partition = 0; partition < partitions; partition++) {
+    yield* duties.run(projectorDuty(projecting.name, partition), tenure(projecting, flush, partition))
+  }
+})
+
+type Flush = Effect.Success<ReturnType<typeof makeFlush>>
+
+/** From when the partition comes to this node until it goes. */
+const tenure = (projecting: Projecting, flush: Flush, partition: number) =>
+  Effect.gen(function* () {
     const state = projecting.health.ofUnsafe(partition)
+    const own = (isOwned: boolean) =>
+      Effect.sync(() => {
+        state.isOwned = isOwned
+        state.lastError = undefined
+        projecting.arrivals.bringUnsafe(partition, isOwned)
+      })
+    yield* Effect.acquireRelease(own(true), () => own(false))
     yield* supervise(
       (alive) => Effect.scoped(project(projecting, flush, partition, alive)),
       (cause) =>
@@ -59,14 +84,22 @@ export const startProjectors = Effect.fnUntraced(function* (projecting: Projecti
             ? Effect.logWarning(`projector ${projecting.name} ${partition} begins again: ${reason}`)
             : Effect.void
         })
-    ).pipe(Effect.forkScoped)
-  }
-})
+    )
+  })
 
-/** One life of a partition's fiber: ends with the first error, having acknowledged nothing that is not written. */
+/** What was taken and is not answered; it may be written though its fiber was told to stop. */
+interface Held {
+  deliveries: ReadonlyArray<Delivery>
+  isWritten: boolean
+}
+
+/**
+ * One life of a partition's fiber: ends with the first error, having acknowledged nothing that is not written. What it
+ * had taken goes back to the bus then, for the next life or the next owner.
+ */
 const project = Effect.fnUntraced(function* (
   { name, model, health }: Projecting,
-  flush: Effect.Success<ReturnType<typeof makeFlush>>,
+  flush: Flush,
   partition: number,
   alive: () => void
 ) {
@@ -75,6 +108,14 @@ const project = Effect.fnUntraced(function* (
   const { projectEventsMax, ackWaitMs } = yield* ReadSideConfig
   const state = health.ofUnsafe(partition)
   state.position = (yield* model.checkpoints).get(partition)?.position ?? 0
+  // Before the subscription, so that what goes back at the end does not come to it again.
+  const held = yield* Effect.acquireRelease(
+    Effect.sync((): Held => ({ deliveries: [], isWritten: false })),
+    ({ deliveries, isWritten }) =>
+      Effect.sync(() => {
+        for (const delivery of deliveries) isWritten ? delivery.ackUnsafe() : delivery.nakUnsafe()
+      })
+  )
   const subscription = yield* bus.subscribe({ projection: name, partition })
   // What the last life died of would have been delivered again by then: it is over, even if nothing comes.
   yield* Effect.forkScoped(
@@ -88,9 +129,13 @@ const project = Effect.fnUntraced(function* (
 
   return yield* Effect.gen(function* () {
     const deliveries = yield* subscription.take(roomFor(projectEventsMax))
+    Object.assign(held, { deliveries, isWritten: false })
     const { rows, faulty, foreign } = yield* sort(deliveries, writers.areKnown)
     const checkpoint = checkpointOf(partition, deliveries, rows)
-    const done = yield* flush.project(rows, checkpoint).pipe(
+    const onWritten = (): void => {
+      held.isWritten = true
+    }
+    const done = yield* flush.project(rows, checkpoint, onWritten).pipe(
       continued({
         name: "project",
         kind: "consumer",
@@ -99,6 +144,7 @@ const project = Effect.fnUntraced(function* (
       })
     )
     for (const delivery of deliveries) delivery.ackUnsafe()
+    held.deliveries = []
     if (isRewound(state.position, deliveries)) {
       state.rewinds++
       yield* Effect.logWarning(`projector ${partition}: the stream began again; the log fills what it lacks`)

@@ -3,6 +3,7 @@ import { Clock, Context, Effect, Layer } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/ReadSideConfig.ts"
+import { Duties, type DutyState } from "../Duties.ts"
 import { type ProjectionState, Projections } from "./Projections.ts"
 import { Relay, type RelayStatus } from "./Relay.ts"
 
@@ -13,6 +14,8 @@ export interface ReadSideReport {
   readonly reasons: ReadonlyArray<string>
   readonly relay: RelayStatus
   readonly projections: ReadonlyArray<ProjectionState>
+  /** Of a member of a cluster: who has which of the work that one node does for all. None on a node alone. */
+  readonly duties: ReadonlyArray<DutyState>
 }
 
 export class ReadSideHealth extends Context.Service<
@@ -24,6 +27,7 @@ export class ReadSideHealth extends Context.Service<
     Effect.gen(function* () {
       const relay = yield* Relay
       const projections = yield* Projections
+      const duties = yield* Duties
       const { sweepMs } = yield* LedgerConfig
       const { readyLagEventsMax, readyLagMsMax } = yield* ReadSideConfig
       const startedAt = yield* Clock.currentTimeMillis
@@ -49,15 +53,34 @@ export class ReadSideHealth extends Context.Service<
         )
       ]
 
+      /** What others have is theirs to tell of; what nobody has, nobody else would. */
+      const unowned = (): ReadonlyArray<string> => {
+        const trouble = duties.troubleUnsafe()
+        return [
+          ...(trouble === undefined ? [] : [`who has which part of the read side is not known: ${trouble}`]),
+          ...duties
+            .statesUnsafe()
+            .filter(({ isNobodys }) => isNobodys)
+            .map(({ duty, silentMs }) => `nobody has had ${duty} for ${silentMs} ms`)
+        ]
+      }
+
       return {
         report: Effect.map(Clock.currentTimeMillis, (now) => {
           const states = projections.statesUnsafe()
           const relayed = relay.statusUnsafe()
           const reasons = [
             ...(relayed.lastError === undefined ? [] : [`relay: ${relayed.lastError}`]),
+            ...unowned(),
             ...states.flatMap((state) => [...failing(state), ...behind(state), ...unswept(state, now)])
           ]
-          return { ready: reasons.length === 0, reasons, relay: relayed, projections: states }
+          return {
+            ready: reasons.length === 0,
+            reasons,
+            relay: relayed,
+            projections: states,
+            duties: duties.statesUnsafe()
+          }
         })
       }
     })

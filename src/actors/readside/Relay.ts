@@ -1,23 +1,22 @@
 /** Commits enter, from the feed or the store's tails; they are published in order of `seq`, writer by writer. */
-import { Context, Effect, Layer, Semaphore } from "effect"
-import { Bus } from "../../infra/Bus.ts"
-import { type BusMessage, pack } from "../../infra/BusMessage.ts"
+import { Context, Effect, Layer } from "effect"
 import { type Commit, EventStore, type WriterId, type WriterRow } from "../../infra/EventStore.ts"
-import { LedgerConfig } from "../../infra/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/ReadSideConfig.ts"
-import { continued } from "../../infra/Tracing.ts"
 import { CommitFeed } from "../CommitFeed.ts"
+import { Duties } from "../Duties.ts"
+import { makePublishing } from "./Publishing.ts"
 import { reasonOf, supervise } from "./Supervisor.ts"
-import { readCommits } from "./TailReader.ts"
 
 export interface RelayStatus {
   /** Events acknowledged by the bus since the start. */
   readonly events: number
   /** Of these, how many came from the store, because the feed had dropped them or their node died. */
   readonly eventsFromStore: number
-  /** Commits of all writers that were not published yet when last looked, every `orphansMs`; about, beside other nodes. */
+  /** This node looks for what dead ones left unpublished; its own commits every node publishes itself. */
+  readonly isOwned: boolean
+  /** Commits of all writers that were not published when the owner of that duty last looked, every `orphansMs`; about. */
   readonly unpublished: number
-  /** The last error, while nothing was published since. */
+  /** The last error of what this node publishes, while it has not gone on since. */
   readonly lastError: string | undefined
   readonly restarts: number
 }
@@ -36,64 +35,24 @@ export class Relay extends Context.Service<
   )
 }
 
+/** The duty to publish what nodes left that are no more. */
+export const orphansDuty = "orphans"
+
 const makeRelay = Effect.gen(function* () {
+  const duties = yield* Duties
   const store = yield* EventStore
-  const bus = yield* Bus
   const feed = yield* CommitFeed
-  const { partitions } = yield* LedgerConfig
   const limits = yield* ReadSideConfig
-  const status: { -readonly [Key in keyof RelayStatus]: RelayStatus[Key] } = {
-    events: 0,
-    eventsFromStore: 0,
-    unpublished: 0,
-    lastError: undefined,
-    restarts: 0
-  }
-  /** What is acknowledged; the store's cursors follow at intervals, so a restart may publish a little again. */
-  const published = new Map<WriterId, number>()
-  const unsaved = new Map<WriterId, number>()
-  /** Feed and tails are published by one fiber at a time, or they would overtake each other. */
-  const turn = yield* Semaphore.make(1)
-  const cursorOf = (writer: WriterId) => published.get(writer) ?? 0
+  const { counts, turn, cursorOf, publish, publishTail, readCursors, saveCursors } = yield* makePublishing
+  /** By the fiber that died of it, until it goes on. */
+  const errors = new Map<string, string>()
+  const status = { isOwned: false, unpublished: 0, restarts: 0 }
 
-  const moveTo = (writer: WriterId, seq: number): void => {
-    if (seq <= cursorOf(writer)) return
-    published.set(writer, seq)
-    unsaved.set(writer, seq)
-  }
-
-  /** Sends messages of whole commits; their cursors move once everything is acknowledged. */
-  const publish = Effect.fnUntraced(function* (commits: ReadonlyArray<Commit>) {
-    const messages: Array<BusMessage> = []
-    for (const commit of commits) {
-      messages.push(...pack(commit, { partitions, bytesMax: limits.messageBytesMax }))
-    }
-    yield* bus.publish(messages).pipe(
-      continued({
-        name: "relay",
-        kind: "producer",
-        rows: () => commits.flatMap((commit) => commit.events),
-        attributes: { "chronicle.messages": messages.length }
-      })
-    )
-    for (const { writerId, seq, events } of commits) {
-      moveTo(writerId, seq)
-      status.events += events.length
-    }
-    status.lastError = undefined
-  })
-
-  /** Publishes a writer's tail from the store, to its end or to `upTo`. */
-  const publishTail = Effect.fnUntraced(function* (writerId: WriterId, upTo: number) {
-    while (cursorOf(writerId) < upTo) {
-      const after = cursorOf(writerId)
-      const { commits, last } = yield* readCommits({ writerId, after, eventsMax: limits.publishEventsMax })
-      if (last === undefined) return
-      if (commits.length > 0) yield* publish(commits)
-      for (const commit of commits) status.eventsFromStore += commit.events.length
-      moveTo(writerId, last)
-    }
-  })
+  const wentOn = (fiber: string, alive: () => void) =>
+    Effect.sync(() => {
+      errors.delete(fiber)
+      alive()
+    })
 
   const relayFeed = Effect.fnUntraced(function* (alive: () => void) {
     const { commits, dropped } = yield* feed.takeAll
@@ -118,7 +77,7 @@ const makeRelay = Effect.gen(function* () {
       }
       if (slice.length > 0) yield* publish(slice)
       for (const [writerId, seq] of dropped) yield* publishTail(writerId, seq)
-      alive()
+      yield* wentOn("feed", alive)
     }).pipe(
       // What was taken out of the feed is not forgotten by a failure: it is read from the store in the next life.
       Effect.tapCause(() => Effect.sync(() => remember(commits, dropped))),
@@ -138,6 +97,7 @@ const makeRelay = Effect.gen(function* () {
       yield* publishTail(writerId, seq)
       owed.delete(writerId)
     }
+    errors.delete("feed")
   }).pipe(turn.withPermit)
 
   const isSilent = (row: WriterRow, newest: number) =>
@@ -145,8 +105,7 @@ const makeRelay = Effect.gen(function* () {
 
   /** Tails that nobody else will publish; at the start those of all writers, of which some may be alive. */
   const publishOrphans = Effect.fnUntraced(function* (isStart: boolean) {
-    const cursors = yield* store.relayCursors
-    for (const [writer, seq] of cursors) published.set(writer, Math.max(seq, cursorOf(writer)))
+    yield* readCursors
     const rows = yield* store.listWriters
     const newest = rows.reduce((latest, row) => Math.max(latest, row.heartbeatAt), 0)
     for (const row of rows) {
@@ -155,49 +114,77 @@ const makeRelay = Effect.gen(function* () {
       }
     }
     status.unpublished = rows.reduce((sum, row) => sum + Math.max(0, row.lastSeq - cursorOf(row.writerId)), 0)
-    // The store and, if there was something to do, the bus answered: whatever was wrong is over.
-    if (!isStart && status.unpublished === 0) status.lastError = undefined
+    duties.tellUnsafe(orphansDuty, String(status.unpublished))
   })
 
-  const saveCursors = Effect.suspend(() => {
-    if (unsaved.size === 0) return Effect.void
-    const cursors = new Map(unsaved)
-    return Effect.map(store.moveRelayCursors(cursors), () => {
-      for (const [writer, seq] of cursors) if (unsaved.get(writer) === seq) unsaved.delete(writer)
-    })
-  })
-
-  const onDeath = (cause: Parameters<typeof reasonOf>[0]) =>
+  const onDeath = (fiber: string) => (cause: Parameters<typeof reasonOf>[0]) =>
     Effect.suspend(() => {
       const reason = reasonOf(cause)
-      const isNews = status.lastError !== reason
-      status.lastError = reason
+      const isNews = ![...errors.values()].includes(reason)
+      errors.set(fiber, reason)
       status.restarts++
       return isNews ? Effect.logWarning(`relay: ${reason}`) : Effect.void
     })
 
-  let isStart = true
+  // What this node committed last is not left to others, who would find it only when its writers are silent for long.
+  const publishRest = Effect.suspend(() =>
+    Effect.andThen(payOwed, feed.hasSomeUnsafe() ? relayFeed(() => {}) : Effect.void)
+  )
+  yield* Effect.addFinalizer(() =>
+    publishRest.pipe(
+      Effect.timeoutOption(limits.handoverMs),
+      Effect.ignoreCause,
+      Effect.andThen(saveCursors.pipe(Effect.timeoutOption(limits.relayCursorMs), Effect.ignore))
+    )
+  )
+  yield* supervise(
+    (alive) => Effect.andThen(payOwed, Effect.forever(relayFeed(alive))),
+    onDeath("feed")
+  ).pipe(Effect.forkScoped)
   yield* supervise(
     (alive) =>
-      Effect.gen(function* () {
-        if (isStart) yield* publishOrphans(true)
-        isStart = false
-        yield* payOwed
-        yield* relayFeed(alive).pipe(Effect.forever)
-      }),
-    onDeath
+      saveCursors.pipe(
+        Effect.andThen(wentOn("cursors", alive)),
+        Effect.delay(limits.relayCursorMs),
+        Effect.forever
+      ),
+    onDeath("cursors")
   ).pipe(Effect.forkScoped)
-  yield* supervise(
-    (alive) => publishOrphans(false).pipe(Effect.map(alive), Effect.delay(limits.orphansMs), Effect.forever),
-    onDeath
-  ).pipe(Effect.forkScoped)
-  yield* supervise(
-    (alive) => saveCursors.pipe(Effect.map(alive), Effect.delay(limits.relayCursorMs), Effect.forever),
-    onDeath
-  ).pipe(Effect.forkScoped)
-  yield* Effect.addFinalizer(() =>
-    saveCursors.pipe(Effect.timeoutOption(limits.relayCursorMs), Effect.ignore)
+
+  const own = (isOwned: boolean) =>
+    Effect.sync(() => {
+      status.isOwned = isOwned
+      status.unpublished = 0
+      errors.delete("orphans")
+    })
+  const lookForOrphans = Effect.suspend(() => {
+    let isStart = true
+    return supervise(
+      (alive) =>
+        Effect.suspend(() => publishOrphans(isStart)).pipe(
+          Effect.andThen(wentOn("orphans", alive)),
+          Effect.andThen(() => {
+            isStart = false
+            return Effect.sleep(limits.orphansMs)
+          }),
+          Effect.forever
+        ),
+      onDeath("orphans")
+    )
+  })
+  yield* duties.run(
+    orphansDuty,
+    Effect.andThen(
+      Effect.acquireRelease(own(true), () => own(false)),
+      lookForOrphans
+    )
   )
 
-  return { statusUnsafe: () => ({ ...status }), publishedUnsafe: cursorOf }
+  const statusUnsafe = (): RelayStatus => ({
+    ...status,
+    ...counts,
+    unpublished: status.isOwned ? status.unpublished : Number(duties.toldUnsafe(orphansDuty) ?? 0),
+    lastError: errors.values().next().value
+  })
+  return { statusUnsafe, publishedUnsafe: cursorOf }
 })

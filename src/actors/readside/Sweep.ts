@@ -1,36 +1,35 @@
-/** The writers' tails enter; what of them the read model lacks is loaded from the log: the net under the bus. */
-import { Clock, Context, Effect, Layer, Semaphore } from "effect"
-import type { Instant } from "../../domain/Ids.ts"
-import { partitionOf } from "../../domain/Partition.ts"
-import { EventStore, type StoreUnavailable, type WriterRow } from "../../infra/EventStore.ts"
+/** The duty to sweep a projection's tails enters; one node does it, and all of them tell what was found. */
+import { Context, Effect, Layer, Option, Schema } from "effect"
+import { Instant } from "../../domain/Ids.ts"
+import type { StoreUnavailable } from "../../infra/EventStore.ts"
 import { LedgerConfig } from "../../infra/LedgerConfig.ts"
-import { type CheckpointAt, type ProjectionModel, ReadModel } from "../../infra/ReadModel.ts"
-import { ReadSideConfig } from "../../infra/ReadSideConfig.ts"
+import { ReadModel } from "../../infra/ReadModel.ts"
+import { Duties } from "../Duties.ts"
 import { Bookkeeping } from "./Bookkeeping.ts"
 import { ProjectionHealth } from "./ProjectionHealth.ts"
-import { reasonOf, supervise } from "./Supervisor.ts"
-import { type Lag, type Missing, makeLag, missingIn } from "./TailLag.ts"
+import { projectionName } from "./Projector.ts"
+import { makeSweep, type SweepCounts, type SweepReport, type Swept } from "./SweepTails.ts"
+import { Lag, makeLag } from "./TailLag.ts"
 
-export interface SweepReport {
-  /** Commits that were found in the read model, or brought there. */
-  readonly commits: number
-  /** Events that the bus had not brought. */
-  readonly loaded: number
-  /** Accounts that are behind still; 0 when the read model has all that was in the log when the sweep began. */
-  readonly behind: number
-}
+export { makeSweep, type SweepReport } from "./SweepTails.ts"
 
-export interface SweepStatus {
-  /** Sweeps that came to their end, and when the last one did (0: none yet). */
-  readonly sweeps: number
-  readonly sweptAt: Instant
-  readonly loaded: number
-  /** What the last sweep found to be waiting for the bus to bring it. */
-  readonly lag: Lag
+/** What one node's sweep finds out for all nodes. */
+const Found = Schema.Struct({
+  /** When the last sweep came to its end (0: none yet). */
+  sweptAt: Instant,
+  /** What it found to be waiting for the bus to bring it. */
+  lag: Lag,
   /** Accounts that are parked. */
-  readonly parked: number
-  readonly lastError: string | undefined
-  readonly restarts: number
+  parked: Schema.Int,
+  lastError: Schema.optional(Schema.String)
+})
+const FoundText = Schema.fromJsonString(Found)
+const toText = Schema.encodeSync(FoundText)
+const fromText = Schema.decodeOption(FoundText)
+
+/** What was found is of the node whose duty the sweep is, as far as it is known here; the rest is this node's. */
+export interface SweepStatus extends Readonly<SweepCounts> {
+  readonly isOwned: boolean
 }
 
 export class Sweep extends Context.Service<
@@ -46,148 +45,51 @@ export class Sweep extends Context.Service<
     Sweep,
     Effect.gen(function* () {
       const [model, bookkeeping, health] = [yield* ReadModel, yield* Bookkeeping, yield* ProjectionHealth]
-      const sweep = yield* makeSweep({ model, bookkeeping, health })
-      yield* sweep.regularly.pipe(Effect.forkScoped)
-      return sweep
+      return yield* startSweep(projectionName, { model, bookkeeping, health })
     })
   )
 }
 
-/** What is loaded: nothing, everything that is missing, or what the bus will not bring any more. */
-type Loads = "nothing" | "everything" | "lost"
+export const sweepDuty = (projection: string): string => `${projection}/sweep`
 
-interface Swept {
-  readonly model: ProjectionModel
-  readonly bookkeeping: Bookkeeping["Service"]
-  readonly health: ProjectionHealth["Service"]
-}
-
-/** The sweep of one projection; `regularly` never ends. */
-export const makeSweep = Effect.fnUntraced(function* ({ model, bookkeeping, health }: Swept) {
-  const store = yield* EventStore
+/** Regular where it is this node's duty; runs in the scope. */
+export const startSweep = Effect.fnUntraced(function* (name: string, swept: Swept) {
+  const duties = yield* Duties
   const { sweepMs, partitions } = yield* LedgerConfig
-  const { sweepGraceMs, lostAfterMs, sweepCommitsMax } = yield* ReadSideConfig
-  const oneAtATime = yield* Semaphore.make(1)
-  const status: { -readonly [Key in keyof SweepStatus]: SweepStatus[Key] } = {
-    sweeps: 0,
-    sweptAt: 0,
-    loaded: 0,
-    lag: { events: 0, ms: 0, isExact: true },
-    parked: 0,
-    lastError: undefined,
-    restarts: 0
-  }
+  const duty = sweepDuty(name)
+  const tell = (status: SweepCounts) => duties.tellUnsafe(duty, toText(status))
+  const { sweep, statusUnsafe, forgetUnsafe, regularly } = yield* makeSweep(swept, tell)
 
-  /**
-   * The bus brings a partition's messages about in order: what it should have brought before the latest, or has not
-   * brought though nothing else came, is lost. The rest is only late, and loading it would double the work of the
-   * projectors when they have most.
-   */
-  const isLost = (checkpoints: ReadonlyMap<number, CheckpointAt>, now: Instant) => (missing: Missing) => {
-    const checkpoint = checkpoints.get(partitionOf(missing.account, partitions))
-    return (
-      checkpoint === undefined ||
-      checkpoint.recordedAt >= missing.recordedAt + lostAfterMs ||
-      now - checkpoint.updatedAt >= lostAfterMs
-    )
-  }
-
-  /** Follows one writer from where it was swept to; stops at the first commit that is too young, or must wait. */
-  const sweepWriter = Effect.fnUntraced(function* (
-    { writerId, lastSeq }: WriterRow,
-    swept: number,
-    options: {
-      readonly youngest: number
-      readonly isLost: (missing: Missing) => boolean
-      readonly lag: Lagging
-    }
-  ) {
-    let report: SweepReport = { commits: 0, loaded: 0, behind: 0 }
-    let from = swept
-    while (from < lastSeq) {
-      const tail = yield* store.readTail({ writerId, after: from, limit: sweepCommitsMax })
-      const young = tail.findIndex((row) => row.recordedAt > options.youngest)
-      const rows = young === -1 ? tail : tail.slice(0, young)
-      const to = rows.at(-1)?.seq
-      if (to === undefined) return report
-      const missing = yield* missingIn(model, rows)
-      const lost = missing.filter(options.isLost)
-      const loaded = lost.length === 0 ? 0 : yield* bookkeeping.catchUp(lost.map(({ account }) => account))
-      report = { ...report, loaded: report.loaded + loaded }
-      if (lost.length < missing.length) {
-        options.lag.add(missing.filter((one) => !lost.includes(one)))
-        // Those after it are in the same order on the bus: how many they are is told by how many these are.
-        options.lag.guess(
-          young === -1 ? (rows.reduce((sum, row) => sum + row.rows, 0) / rows.length) * (lastSeq - to) : 0
-        )
-        return { ...report, behind: missing.length - lost.length }
+  let isOwned = false
+  const own = (isNow: boolean) =>
+    Effect.sync(() => {
+      isOwned = isNow
+      forgetUnsafe()
+      for (let partition = 0; partition < partitions; partition++) {
+        Object.assign(swept.health.ofUnsafe(partition), makeLag(0, partitions).of(partition))
       }
-      yield* model.moveSwept(writerId, from, to)
-      report = { ...report, commits: report.commits + rows.length }
-      from = to
-    }
-    return report
-  })
+    })
+  const tenure = Effect.acquireRelease(own(true), () => own(false))
+  yield* duties.run(duty, Effect.andThen(tenure, regularly))
 
-  const sweepAll = Effect.fnUntraced(function* (options: {
-    readonly youngest: number
-    readonly loads: Loads
-  }) {
-    yield* bookkeeping.refreshParked
-    // The cursors are asked for anew each time: they begin again at 0 when the read model was lost.
-    const writers = yield* store.listWriters
-    const swept = yield* model.swept
-    const now = yield* Clock.currentTimeMillis
-    const lost =
-      options.loads === "lost" ? isLost(yield* model.checkpoints, now) : () => options.loads === "everything"
-    const lag = makeLag(now, partitions)
-    let sum: SweepReport = { commits: 0, loaded: 0, behind: 0 }
-    for (const writer of writers) {
-      const from = swept.get(writer.writerId) ?? 0
-      const report = yield* sweepWriter(writer, from, { youngest: options.youngest, isLost: lost, lag })
-      sum = {
-        commits: sum.commits + report.commits,
-        loaded: sum.loaded + report.loaded,
-        behind: sum.behind + report.behind
-      }
-    }
-    status.loaded += sum.loaded
-    status.parked = (yield* model.parked).length
-    status.lag = lag.total()
-    for (let partition = 0; partition < partitions; partition++) {
-      Object.assign(health.ofUnsafe(partition), lag.of(partition))
-    }
-    return sum
-  }, oneAtATime.withPermit)
-
-  const regular = Effect.gen(function* () {
-    const now = yield* Clock.currentTimeMillis
-    const { loaded } = yield* sweepAll({ youngest: now - sweepGraceMs, loads: "lost" })
-    status.sweeps++
-    status.sweptAt = yield* Clock.currentTimeMillis
-    status.lastError = undefined
-    if (loaded > 0)
-      yield* Effect.logInfo(`sweep: ${loaded} events came from the log, the bus had not brought them`)
-  })
-
-  const regularly = supervise(
-    (alive) => regular.pipe(Effect.map(alive), Effect.delay(sweepMs), Effect.forever),
-    (cause) =>
-      Effect.suspend(() => {
-        const reason = reasonOf(cause)
-        const isNews = reason !== status.lastError
-        status.lastError = reason
-        status.restarts++
-        return isNews ? Effect.logWarning(`sweep: ${reason}`) : Effect.void
-      })
+  // Which accounts are parked, everybody who projects must know.
+  yield* Effect.suspend(() => (isOwned ? Effect.void : swept.bookkeeping.refreshParked)).pipe(
+    Effect.ignore,
+    Effect.delay(sweepMs),
+    Effect.forever,
+    Effect.forkScoped
   )
 
   return {
-    sweep: ({ load }: { readonly load: boolean }) =>
-      sweepAll({ youngest: Number.MAX_SAFE_INTEGER, loads: load ? "everything" : "nothing" }),
-    statusUnsafe: () => ({ ...status }),
-    regularly
-  }
+    sweep,
+    statusUnsafe: () => {
+      const status = statusUnsafe()
+      const told = duties.toldUnsafe(duty)
+      const found = told === undefined ? undefined : Option.getOrUndefined(fromText(told))
+      // Who has just taken it over goes on from what the last owner found.
+      return isOwned
+        ? { ...status, isOwned, sweptAt: Math.max(status.sweptAt, found?.sweptAt ?? 0) }
+        : { ...status, ...found, isOwned }
+    }
+  } satisfies Sweep["Service"]
 })
-
-type Lagging = ReturnType<typeof makeLag>

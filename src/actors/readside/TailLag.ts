@@ -1,18 +1,19 @@
 /** Commit rows of the writers' tails enter; what of them a projection lacks, in events and milliseconds, leaves. */
-import { Effect } from "effect"
+import { Effect, Schema } from "effect"
 import type { AccountId, Instant, Version } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import type { Position } from "../../domain/Receipt.ts"
 import type { CommitRow } from "../../infra/EventStore.ts"
 import type { ProjectionModel } from "../../infra/ReadModel.ts"
 
-export interface Lag {
-  readonly events: number
+export const Lag = Schema.Struct({
+  events: Schema.Int,
   /** How long the oldest of them has been waiting, in milliseconds. */
-  readonly ms: number
+  ms: Schema.Finite,
   /** False when only the oldest commits were counted, and the rest estimated by them. */
-  readonly isExact: boolean
-}
+  isExact: Schema.Boolean
+})
+export type Lag = typeof Lag.Type
 
 /** An account of some commits that the projection has not brought to their last version. */
 export interface Missing extends Position {

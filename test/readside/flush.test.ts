@@ -1,0 +1,181 @@
+/** Partitions share transactions of the read model: one that hangs or fails holds up the others for a bounded time. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import { makeFlush } from "../../src/actors/readside/Flush.ts"
+import { StoreUnavailable } from "../../src/infra/EventStore.ts"
+import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/ReadSideConfig.ts"
+
+const limits = { ...defaultReadSideLimits, togetherMs: 1_000, aloneMsMax: 4_000, handoverMs: 500 }
+const away = new StoreUnavailable({ store: "read model", reason: "away" })
+
+/** A flush whose transactions do as `write` says for the partitions that are in them, and are remembered. */
+const makeWorld = (write: (partitions: ReadonlyArray<number>) => Effect.Effect<void, StoreUnavailable>) =>
+  Effect.gen(function* () {
+    const transactions: Array<ReadonlyArray<number>> = []
+    const acknowledged: Array<number> = []
+    const flush = yield* makeFlush({
+      project: (_, checkpoints) =>
+        Effect.suspend(() => {
+          const partitions = checkpoints.map(({ partition }) => partition)
+          transactions.push(partitions)
+          return Effect.as(write(partitions), {
+            events: 0,
+            byPartition: new Map(),
+            repeats: 0,
+            gaps: 0,
+            faulty: 0
+          })
+        })
+    })
+    const send = (partition: number) =>
+      flush.project([], { partition, position: 1, recordedAt: 1 }, () => acknowledged.push(partition))
+    /** All at once, each by a fiber of its own. */
+    const sendAll = (partitions: ReadonlyArray<number>) =>
+      Effect.forEach(partitions, (partition) => Effect.forkChild(Effect.exit(send(partition))))
+    return { transactions, acknowledged, send, sendAll }
+  }).pipe(Effect.provideService(ReadSideConfig, limits))
+
+const isDone = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.pollUnsafe() !== undefined
+const others = [0, 1, 2, 4, 5, 6, 7]
+const everyone = [0, 1, 2, 3, 4, 5, 6, 7]
+
+describe("partitions that are written together", () => {
+  it.effect("are in one transaction", () =>
+    Effect.gen(function* () {
+      const { transactions, acknowledged, sendAll } = yield* makeWorld(() => Effect.void)
+      const fibers = yield* sendAll(everyone)
+      yield* Effect.forEach(fibers, Fiber.join)
+      assert.deepStrictEqual(transactions, [everyone])
+      assert.deepStrictEqual(acknowledged, everyone)
+    })
+  )
+
+  it.effect("wait for one that hangs no longer than a common transaction may take, and then not at all", () =>
+    Effect.gen(function* () {
+      let isHanging = true
+      const { acknowledged, sendAll } = yield* makeWorld((partitions) =>
+        isHanging && partitions.includes(3) ? Effect.never : Effect.void
+      )
+      const [guilty] = yield* sendAll([3, ...others])
+      yield* TestClock.adjust(limits.togetherMs - 1)
+      assert.deepStrictEqual(acknowledged, [])
+      yield* TestClock.adjust(1)
+      assert.sameMembers(acknowledged, others)
+
+      // It hangs on, and the others go on: no more time passes.
+      for (let round = 0; round < 3; round++) {
+        acknowledged.length = 0
+        const fibers = yield* sendAll(others)
+        yield* Effect.forEach(fibers, Fiber.join)
+        assert.sameMembers(acknowledged, others)
+      }
+      if (guilty === undefined) return assert.fail("it was sent")
+      assert.isFalse(isDone(guilty))
+      yield* TestClock.adjust(limits.togetherMs)
+      assert.strictEqual((yield* Fiber.join(guilty))._tag, "Failure", "it is told, and begins again")
+
+      isHanging = false
+      const again = yield* sendAll(everyone)
+      yield* Effect.forEach(again, Fiber.join)
+      assert.include(acknowledged, 3)
+    })
+  )
+
+  it.effect("are not stopped by several that hang, each time they come back", () =>
+    Effect.gen(function* () {
+      const hanging = [1, 3, 5]
+      const { acknowledged, send, sendAll } = yield* makeWorld((partitions) =>
+        partitions.some((partition) => hanging.includes(partition)) ? Effect.never : Effect.void
+      )
+      const stubborn = yield* Effect.forEach(hanging, (partition) =>
+        Effect.forkChild(Effect.forever(Effect.exit(send(partition))))
+      )
+      const healthy = everyone.filter((partition) => !hanging.includes(partition))
+      yield* sendAll(healthy)
+      // The common transaction, and then three that hang take their turns on two lanes.
+      yield* TestClock.adjust(limits.togetherMs * 4)
+      assert.includeMembers(acknowledged, healthy)
+      acknowledged.length = 0
+      for (let round = 0; round < 20; round++) {
+        const fibers = yield* sendAll(healthy)
+        yield* TestClock.adjust(100)
+        assert.isTrue(fibers.every(isDone), `round ${round}`)
+      }
+      const leaving = yield* Effect.forkChild(Effect.forEach(stubborn, Fiber.interrupt))
+      yield* TestClock.adjust(limits.handoverMs)
+      yield* Fiber.join(leaving)
+    })
+  )
+
+  it.effect("do not fail with one that fails, and are together again once it does not", () =>
+    Effect.gen(function* () {
+      let isFailing = true
+      const { transactions, acknowledged, sendAll } = yield* makeWorld((partitions) =>
+        isFailing && partitions.includes(3) ? Effect.fail(away) : Effect.void
+      )
+      const fibers = yield* sendAll(everyone)
+      const exits = yield* Effect.forEach(fibers, Fiber.join)
+      assert.deepStrictEqual(
+        exits.map(({ _tag }) => _tag),
+        everyone.map((partition) => (partition === 3 ? "Failure" : "Success"))
+      )
+      assert.sameMembers(acknowledged, others)
+      isFailing = false
+      yield* Effect.forEach(yield* sendAll([3]), Fiber.join)
+      transactions.length = 0
+      yield* Effect.forEach(yield* sendAll(everyone), Fiber.join)
+      assert.deepStrictEqual(transactions, [everyone])
+    })
+  )
+})
+
+describe("a partition that leaves", () => {
+  it.effect("waits for what is being written, which is acknowledged then", () =>
+    Effect.gen(function* () {
+      const { acknowledged, send } = yield* makeWorld(() => Effect.sleep(100))
+      const fiber = yield* Effect.forkChild(send(0))
+      yield* TestClock.adjust(50)
+      const leaving = yield* Effect.forkChild(Fiber.interrupt(fiber))
+      yield* TestClock.adjust(49)
+      assert.isFalse(isDone(leaving))
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(leaving)
+      assert.deepStrictEqual(acknowledged, [0])
+    })
+  )
+
+  it.effect(
+    "does not wait for a write that hangs longer than a handover may take, nor do those after it",
+    () =>
+      Effect.gen(function* () {
+        const { acknowledged, sendAll } = yield* makeWorld(() => Effect.never)
+        const fibers = yield* sendAll([0, 1, 2, 3])
+        yield* TestClock.adjust(1)
+        const leaving = yield* Effect.forkChild(Effect.forEach(fibers, Fiber.interrupt))
+        yield* TestClock.adjust(limits.handoverMs - 1)
+        assert.isFalse(isDone(leaving))
+        yield* TestClock.adjust(1)
+        yield* Fiber.join(leaving)
+        assert.deepStrictEqual(acknowledged, [])
+      })
+  )
+
+  it.effect("takes with it what nobody has begun to write", () =>
+    Effect.gen(function* () {
+      const { transactions, acknowledged, sendAll } = yield* makeWorld(() => Effect.sleep(900))
+      // As many as there are lanes, one after the other so that they do not share one.
+      for (let lane = 0; lane < limits.projectLanes; lane++) {
+        yield* sendAll([lane])
+        yield* TestClock.adjust(1)
+      }
+      const [waiting] = yield* sendAll([7])
+      yield* TestClock.adjust(1)
+      if (waiting === undefined) return assert.fail("it was sent")
+      yield* Fiber.interrupt(waiting)
+      yield* TestClock.adjust(5_000)
+      assert.deepStrictEqual(transactions, [[0], [1]])
+      assert.deepStrictEqual(acknowledged, [0, 1])
+    })
+  )
+})
