@@ -1,7 +1,7 @@
 /** The address of this node and the database of the locks enter; Effect Cluster's sharding over both leaves. */
 import { NodeClusterSocket } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
-import { Clock, Context, Data, Duration, Effect, Layer, Option, type Redacted } from "effect"
+import { Clock, Context, Data, Duration, Effect, Layer, Option, type Redacted, Semaphore } from "effect"
 import {
   MessageStorage,
   RunnerAddress,
@@ -70,6 +70,9 @@ const locksClient = (limits: ClusterLimits, url: Redacted.Redacted) =>
     startupParameters: { statement_timeout: String(limits.lockRefreshMs) }
   })
 
+/** Shards that are let go of at once. */
+const releasesMax = 2
+
 /** The storage of effect, which tells how long locks are certain, is patient with shards that are just being let go of,
  * and lets go of all before the others learn that this node leaves. */
 const storage = Layer.effect(
@@ -79,6 +82,7 @@ const storage = Layer.effect(
     const limits = yield* ClusterConfig
     const certainty = yield* LockCertainty
     const wall = yield* Clock.Clock
+    const turn = Semaphore.makeUnsafe(releasesMax)
     const confirm = (sentAtMs: number): void => {
       certainty.untilMs = Math.max(certainty.untilMs, sentAtMs + limits.lockExpirationMs)
     }
@@ -102,6 +106,9 @@ const storage = Layer.effect(
         if (held.length > 0) confirm(sentAtMs)
         return held
       }),
+      // All locks are on one connection, and one operation on it that is late ends it with all of them: many shards
+      // that leave at once, as when a node joins, must not wait there for each other.
+      release: (address, shard) => turn.withPermit(inner.release(address, shard)),
       unregister: (address) =>
         Effect.andThen(Effect.ignore(inner.releaseAll(address)), inner.unregister(address))
     })
@@ -123,7 +130,8 @@ const health = Layer.effect(
   })
 ).pipe(Layer.provide(Runners.layerRpc), Layer.provide(NodeClusterSocket.layerClientProtocol))
 
-const common = (limits: ClusterLimits, locksUrl: Redacted.Redacted, place?: ClusterPlace) =>
+/** Where the nodes find each other and lock their shards, and how they talk. */
+export const common = (limits: ClusterLimits, locksUrl: Redacted.Redacted, place?: ClusterPlace) =>
   Layer.mergeAll(storage, MessageStorage.layerNoop, RpcSerialization.layerSchemaBinary()).pipe(
     Layer.provide(locksClient(limits, locksUrl)),
     Layer.provideMerge(settings(limits, place)),

@@ -19,6 +19,8 @@ export interface TcpProxy {
   /** Each connection is cut after a number of pieces of its own (1 … 15), in either direction, sent on or not. */
   readonly cutAtRandom: () => void
   readonly forward: () => void
+  /** What passes from now on does so this much later, in milliseconds. */
+  readonly delay: (ms: number) => void
 }
 
 type Mode = "forward" | "cut" | "cutAnswers" | "cutRequests" | "cutAtRandom" | "silence" | "hold"
@@ -37,6 +39,7 @@ export const tcpProxy = (host: string, port: number) =>
   Effect.acquireRelease(
     Effect.callback<{ readonly proxy: TcpProxy; readonly close: () => void }>((resume) => {
       let mode: Mode = "forward"
+      let delayMs = 0
       const dice = makeDice()
       const pairs = new Set<readonly [Net.Socket, Net.Socket]>()
       const cutAll = (isReset: boolean) => {
@@ -64,7 +67,9 @@ export const tcpProxy = (host: string, port: number) =>
             if (dice(2) === 0) sendOn()
             end()
           } else if (mode === cutting) end()
-          else if (mode !== "silence") sendOn()
+          else if (mode === "silence") return
+          else if (delayMs > 0) setTimeout(sendOn, delayMs)
+          else sendOn()
         }
         client.on("data", (bytes) => pass("cutRequests", () => upstream.write(bytes)))
         upstream.on("data", (bytes) => pass("cutAnswers", () => client.write(bytes)))
@@ -91,7 +96,10 @@ export const tcpProxy = (host: string, port: number) =>
               silence: set("silence"),
               hold: set("hold"),
               cutAtRandom: set("cutAtRandom"),
-              forward: set("forward")
+              forward: set("forward"),
+              delay: (ms) => {
+                delayMs = ms
+              }
             },
             close: () => {
               cutAll(false)
