@@ -9,13 +9,14 @@ import type { Commit } from "../../src/infra/StoreValues.ts"
 import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
 import { append, appendAndOffer, eventually, limitsOf, type TestLimits } from "../support/readSides.ts"
 
-const world = (limits: TestLimits["readSide"] = {}) =>
+const worldOn = (log: Layer.Layer<EventStore>, limits: TestLimits["readSide"] = {}) =>
   Layer.fresh(
     Subscriptions.layer.pipe(
-      Layer.provideMerge(Layer.mergeAll(EventStore.layerMemory, CommitFeed.layer)),
+      Layer.provideMerge(Layer.mergeAll(log, CommitFeed.layer)),
       Layer.provide(limitsOf({ readSide: limits ?? {} }))
     )
   )
+const world = (limits?: TestLimits["readSide"]) => worldOn(EventStore.layerMemory, limits)
 
 const ids = Array.from({ length: 12 }, (_, index) => `acc-${index}`)
 
@@ -38,6 +39,19 @@ const threeWriters = () => {
   }
   return { bookkeeper, commits }
 }
+
+/** So many commits of one account by a writer, which another one may have written to before. */
+const appendAll = Effect.fnUntraced(function* (bookkeeper: Bookkeeper, writerId: string, count: number) {
+  const store = yield* EventStore
+  const known = (yield* Effect.orDie(store.listWriters)).find((row) => row.writerId === writerId)
+  if (known === undefined) yield* Effect.orDie(store.registerWriter({ writerId, node: "test", closedAt: 0 }))
+  for (let nth = 1; nth <= count; nth++) {
+    const isNew = bookkeeper.log.length === 0
+    const { events } = bookkeeper.commit(isNew ? openAccount("one") : deposit("one", 1n))
+    const commit = { writerId, seq: (known?.lastSeq ?? 0) + nth, events }
+    assert.strictEqual((yield* Effect.orDie(store.commit(commit)))._tag, "Committed")
+  }
+})
 
 const subscribed = (asked: Parameters<Subscriptions["Service"]["subscribe"]>[0], count: number) =>
   Effect.flatMap(Subscriptions, ({ subscribe }) =>
@@ -68,6 +82,47 @@ describe("a subscription", () => {
       }).pipe(Effect.provide(world({ subscribeCommitsMax, subscribeEventsMax: 20 })))
     )
   }
+
+  it.live("keeps the order where a writer went on with what another one had written much of before", () =>
+    Effect.gen(function* () {
+      const bookkeeper = new Bookkeeper("w-9")
+      // The one that comes first by name has the later half of the log.
+      yield* appendAll(bookkeeper, "w-9", 50)
+      yield* appendAll(bookkeeper, "w-1", 50)
+      assertInOrder(yield* subscribed({}, bookkeeper.log.length))
+    }).pipe(Effect.provide(world({ subscribeCommitsMax: 7 })))
+  )
+
+  it.live("keeps the order when commits come between its looks at the writers' tails", () =>
+    Effect.gen(function* () {
+      const bookkeeper = new Bookkeeper("w-0")
+      let between: Effect.Effect<unknown> = Effect.void
+      const log = Layer.effect(
+        EventStore,
+        Effect.map(EventStore, (real) => ({
+          ...real,
+          readTail: (from: Parameters<typeof real.readTail>[0]) =>
+            Effect.tap(real.readTail(from), () => {
+              const now = between
+              between = Effect.void
+              return now
+            })
+        }))
+      ).pipe(Layer.provide(EventStore.layerMemory))
+      yield* Effect.gen(function* () {
+        const first = appendAll(bookkeeper, "w-0", 1)
+        yield* first
+        yield* appendAll(bookkeeper, "w-1", 1)
+        // Two more of one account: the earlier one in the tail that was read, the later one in the tail that was not.
+        const context = yield* Effect.context<EventStore>()
+        between = Effect.andThen(
+          Effect.suspend(() => appendAll(bookkeeper, "w-0", 1)),
+          Effect.suspend(() => appendAll(bookkeeper, "w-1", 1))
+        ).pipe(Effect.provideContext(context))
+        assertInOrder(yield* subscribed({}, 4))
+      }).pipe(Effect.provide(worldOn(Layer.fresh(log), { subscribePollMs: 10 })))
+    })
+  )
 
   it.live(
     "goes on after any event by its cursor, and loses none; what comes again is known by its version",

@@ -25,21 +25,30 @@ export const makeTails = (
 ) => {
   const cursor = new Map(start)
   const ahead = new Map<WriterId, Array<CommitRow>>()
+  /** Writers that have more to say than was read ahead of them. */
+  let unread: ReadonlySet<WriterId> = new Set()
 
   const refill = Effect.gen(function* () {
+    const more = new Set<WriterId>()
     for (const { writerId, lastSeq } of yield* store.listWriters) {
       const rows = ahead.get(writerId) ?? []
       const after = rows.at(-1)?.seq ?? cursor.get(writerId) ?? 0
       const limit = limits.subscribeCommitsMax - rows.length
-      if (after >= lastSeq || limit <= 0) continue
-      rows.push(...(yield* store.readTail({ writerId, after, limit })))
-      ahead.set(writerId, rows)
+      if (after < lastSeq && limit > 0) {
+        const tail = yield* store.readTail({ writerId, after, limit })
+        // What was committed since the writers were listed may follow upon commits of tails that are not read again.
+        rows.push(...tail.filter((row) => row.seq <= lastSeq))
+        ahead.set(writerId, rows)
+      }
+      const last = rows.at(-1)
+      if (last !== undefined && last.seq < lastSeq) more.add(writerId)
     }
+    unread = more
   })
 
   const next = Effect.gen(function* () {
     yield* refill
-    const rows = takeReady(ahead, limits.subscribeEventsMax)
+    const rows = takeReady(ahead, unread, limits.subscribeEventsMax)
     const commits = yield* readRows(rows).pipe(
       Effect.provideService(EventStore, store),
       // What was taken is read again by the next call, or by whoever resumes.
@@ -57,9 +66,13 @@ export const makeTails = (
   return { next }
 }
 
-/** Takes rows off the fronts, oldest first, that no earlier version of an account is waiting behind. */
+/**
+ * Takes rows off the fronts, oldest first, that no earlier version of an account is waiting behind; as long as the
+ * next row of every writer that has more is known.
+ */
 const takeReady = (
   ahead: ReadonlyMap<WriterId, Array<CommitRow>>,
+  unread: ReadonlySet<WriterId>,
   eventsMax: number
 ): ReadonlyArray<CommitRow> => {
   const waiting = new Map<AccountId, Array<Version>>()
@@ -78,7 +91,7 @@ const takeReady = (
 
   const taken: Array<CommitRow> = []
   let events = 0
-  while (events < eventsMax) {
+  while (events < eventsMax && unread.values().every((writer) => (ahead.get(writer)?.length ?? 0) > 0)) {
     const fronts = [...ahead.values()].flatMap((rows) => rows.slice(0, 1))
     const oldestFirst = fronts.toSorted((a, b) => a.recordedAt - b.recordedAt)
     // The one that was committed first is always ready; only in a broken log there is none, and that must not stop it.
