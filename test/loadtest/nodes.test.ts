@@ -118,7 +118,9 @@ describe("a load test over nodes", () => {
       Effect.gen(function* () {
         const pace = { _tag: "Open", perSecond: 80, outstandingMax: 1_000 } as const
         const { outcome, left } = yield* load({ pace, seconds: 8, readSide: false }, ([, second]) =>
-          Effect.sync(() => void process.kill(second?.pid ?? 0, "SIGKILL"))
+          Effect.sync(() => {
+            if (second !== undefined) process.kill(second.pid, "SIGKILL")
+          })
         )
         assert.isFalse(outcome.ok)
         assert.match(outcome.findings.join("\n"), /^node-2 ended \(SIGKILL\) after [\d.]+ s of load/)
