@@ -1,11 +1,11 @@
 /** A driver, a source of commands and a pace enter; every command sent until the time is over, metered, leaves. */
-import { Cause, Clock, Effect, Exit, Latch } from "effect"
+import { Cause, Clock, Effect, Exit, Latch, type Scope } from "effect"
 import type { Command } from "../domain/Command.ts"
 import type { CommandError } from "../domain/Errors.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 import type { Acknowledged, Sent } from "./Acknowledged.ts"
 import type { Driver } from "./Driver.ts"
-import type { Meter } from "./Meter.ts"
+import { type Meter, recordMs } from "./Meter.ts"
 import type { Pace } from "./Settings.ts"
 
 /** How often a command without a definite answer is sent again, and the pause before it. */
@@ -13,8 +13,9 @@ const resendsMax = 20
 const resendPauseMs = 250
 /** How long a closed-loop client waits at most when it is told to come back later. */
 const backOffMaxMs = 1_000
-/** How often the open loop looks which commands are due. */
+/** How often the open loop looks which commands are due, and how many it draws at once. */
 const tickMs = 1
+const drawMax = 64
 
 export interface Load {
   readonly driver: Driver
@@ -34,7 +35,7 @@ export const runLoad = Effect.fn("LoadTest.load")(function* (load: Load) {
   const start = nowMs()
   const end = start + load.seconds * 1_000
   const isOver = () => nowMs() >= end
-  const send = makeSend(load, nowMs, isOver)
+  const send = makeSend(load, nowMs, start, isOver)
   if (load.pace._tag === "Closed") {
     const client = Effect.whileLoop({
       while: () => !isOver(),
@@ -57,7 +58,7 @@ export const runLoad = Effect.fn("LoadTest.load")(function* (load: Load) {
 type Send = (command: Command, startedAt: number) => Effect.Effect<void>
 
 /** Sends one command until it is settled, or the time is over. */
-const makeSend = (load: Load, nowMs: () => number, isOver: () => boolean): Send => {
+const makeSend = (load: Load, nowMs: () => number, start: number, isOver: () => boolean): Send => {
   const { driver, meter, acknowledged } = load
   const comesBack = load.pace._tag === "Closed"
 
@@ -66,13 +67,15 @@ const makeSend = (load: Load, nowMs: () => number, isOver: () => boolean): Send 
     command: Command,
     sent: Sent,
     startedAt: number,
+    calledAt: number,
     resends: number
   ): Effect.Effect<void> => {
-    const tookMs = nowMs() - startedAt
+    const now = nowMs()
+    const tookMs = now - startedAt
     if (Exit.isSuccess(exit)) {
       const receipt = exit.value
       acknowledged.accepted(command, sent, receipt)
-      meter.accepted(receipt.replayed, tookMs)
+      meter.accepted(receipt.replayed, tookMs, now - start)
       if (!receipt.replayed) load.onAccepted(receipt)
       return Effect.void
     }
@@ -86,7 +89,7 @@ const makeSend = (load: Load, nowMs: () => number, isOver: () => boolean): Send 
       Effect.flatMap(Effect.sleep(pauseMs), () => attempt(command, sent, startedAt, resends + 1))
     switch (error.value._tag) {
       case "Overloaded": {
-        meter.refusedForLoad(tookMs)
+        meter.refusedForLoad(now - calledAt)
         return comesBack && !isOver() ? again(Math.min(error.value.retryAfterMs, backOffMaxMs)) : Effect.void
       }
       case "Unavailable": {
@@ -99,16 +102,19 @@ const makeSend = (load: Load, nowMs: () => number, isOver: () => boolean): Send 
         return resends < resendsMax ? again(resendPauseMs) : Effect.void
       }
       default: {
-        meter.rejected(error.value, tookMs)
+        meter.rejected(error.value, tookMs, now - start)
         return Effect.void
       }
     }
   }
 
   const attempt = (command: Command, sent: Sent, startedAt: number, resends: number): Effect.Effect<void> =>
-    Effect.flatMap(Effect.exit(driver.dispatch(command)), (exit) =>
-      settle(exit, command, sent, startedAt, resends)
-    )
+    Effect.suspend(() => {
+      const calledAt = nowMs()
+      return Effect.flatMap(Effect.exit(driver.dispatch(command)), (exit) =>
+        settle(exit, command, sent, startedAt, calledAt, resends)
+      )
+    })
   return (command, startedAt) => attempt(command, acknowledged.sent(command), startedAt, 0)
 }
 
@@ -120,28 +126,67 @@ const sendOnTime = Effect.fnUntraced(function* (
   nowMs: () => number,
   send: Send
 ) {
-  const scope = yield* Effect.scope
-  const idle = Latch.makeUnsafe(true)
+  const { meter } = load
+  const senders = yield* makeSenders(send, nowMs, meter)
   const total = Math.floor(pace.perSecond * load.seconds)
   let issued = 0
-  let outstanding = 0
-  const done = () => {
-    outstanding--
-    if (outstanding === 0) idle.openUnsafe()
-  }
   for (let isOver = false; !isOver; ) {
     const atMs = nowMs() - start
     isOver = atMs >= load.seconds * 1_000
     const due = Math.min(total, Math.floor((atMs / 1_000) * pace.perSecond) + 1)
-    while (issued < due && outstanding < pace.outstandingMax) {
-      const dueAt = start + (issued / pace.perSecond) * 1_000
-      issued++
-      outstanding++
-      idle.closeUnsafe()
-      yield* Effect.forkIn(Effect.ensuring(send(load.next(), dueAt), Effect.sync(done)), scope)
+    for (;;) {
+      const room = Math.min(due - issued, pace.outstandingMax - senders.busy(), drawMax)
+      if (room <= 0) break
+      const drawnAt = nowMs()
+      const commands = Array.from({ length: room }, load.next)
+      meter.drawnMs += nowMs() - drawnAt
+      meter.drawn += room
+      for (const command of commands) {
+        yield* senders.start(command, start + (issued++ / pace.perSecond) * 1_000)
+      }
     }
     if (!isOver) yield* Effect.sleep(tickMs)
   }
-  load.meter.unsent = total - issued
-  yield* idle.await
+  meter.unsent = total - issued
+  yield* senders.idle
+})
+
+/**
+ * Fibers that send one command after another and wait in between; as many as were ever busy at once. A fiber a command
+ * would be twice the garbage, and the load is to weigh little beside what it measures.
+ */
+const makeSenders = Effect.fnUntraced(function* (send: Send, nowMs: () => number, meter: Meter) {
+  const scope: Scope.Scope = yield* Effect.scope
+  const idle = Latch.makeUnsafe(true)
+  const waiting: Array<(job: Effect.Effect<void>) => void> = []
+  let busy = 0
+  const done = Effect.sync(() => {
+    if (--busy === 0) idle.openUnsafe()
+  })
+  const next = Effect.flatten(
+    Effect.callback<Effect.Effect<void>>((resume) => {
+      waiting.push((job) => resume(Effect.succeed(job)))
+    })
+  )
+  return {
+    busy: () => busy,
+    idle: idle.await,
+    start: (command: Command, dueAt: number): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        busy++
+        idle.closeUnsafe()
+        const job = Effect.ensuring(
+          Effect.suspend(() => {
+            recordMs(meter.delays, nowMs() - dueAt)
+            return send(command, dueAt)
+          }),
+          done
+        )
+        const resume = waiting.pop()
+        if (resume === undefined)
+          return Effect.asVoid(Effect.forkIn(Effect.andThen(job, Effect.forever(next)), scope))
+        resume(job)
+        return Effect.void
+      })
+  }
 })

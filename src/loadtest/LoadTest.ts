@@ -5,6 +5,7 @@ import { EventStore } from "../infra/EventStore.ts"
 import { LedgerConfig, type LedgerLimits } from "../infra/LedgerConfig.ts"
 import { Acknowledged } from "./Acknowledged.ts"
 import { auditAll } from "./Audited.ts"
+import { noBeside, startBeside } from "./Beside.ts"
 import { makeDraws } from "./Draws.ts"
 import { type Driver, withIntruder } from "./Driver.ts"
 import { awaitCaughtUp, type LagWatch, makeLagWatch } from "./Lag.ts"
@@ -13,6 +14,7 @@ import { Meter, summarize } from "./Meter.ts"
 import { makeNames } from "./Names.ts"
 import { nodeFigures } from "./NodeFigures.ts"
 import { detailsOf, type Measured, toOutcome } from "./Outcome.ts"
+import { watchPauses } from "./Pauses.ts"
 import { prepareAccounts } from "./Prepare.ts"
 import { probeStore } from "./Probe.ts"
 import type { Progress } from "./Progress.ts"
@@ -27,6 +29,7 @@ import { driverOf, migrate, readSide, type ServiceUrls, stores, writePath } from
 const samplesEveryMs = 500
 /** Commands of the probe are numbered from here, far above those of any scenario. */
 export const probeCommands = 10 ** 12
+const besideCommands = 2 * probeCommands
 
 /** A mix keeps less in memory than it uses, so that accounts come and go. */
 export const limitsFor = (settings: LoadSettings, limits: LedgerLimits): LedgerLimits =>
@@ -64,6 +67,9 @@ const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: Servi
   const product = yield* store.product
   progress.say(`measuring what one commit costs on ${product}`)
   const storeLatency = yield* probeStore(names, probeCommands)
+  const besideWork = { run: names.run, commandNumber: besideCommands }
+  const beside =
+    settings.storeBeside === false ? noBeside : yield* startBeside(urls.eventStoreUrl, besideWork)
 
   const catchUp = (why: string) => {
     progress.say(`waiting for the read model ${why}`)
@@ -97,6 +103,8 @@ const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: Servi
   const before = { ...driver.stats() }
   const sampling = yield* Effect.forkChild(sample(meter, driver, lagWatch, settings.seconds, progress))
   const watching = yield* Effect.forkChild(settings.readSide ? lagWatch.watch : Effect.never)
+  yield* beside.begin
+  const pauses = yield* watchPauses
   const look = yield* lookAtProcesses
   const loop = performance.eventLoopUtilization()
   const cpu = process.cpuUsage()
@@ -111,6 +119,8 @@ const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: Servi
   })
   const cpuUsed = process.cpuUsage(cpu)
   const eventLoopUtilization = performance.eventLoopUtilization(loop).utilization
+  const pausesSeen = pauses()
+  const storeBeside = yield* beside.end
   const after = { ...driver.stats() }
   const cpuUs = cpuUsed.user + cpuUsed.system
   const usage = usageBetween(look, yield* lookAtProcesses, { "node-1": cpuUs / 1e6 })
@@ -135,6 +145,8 @@ const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: Servi
     rssMiBMax: meter.rssMiBMax,
     cpuUs,
     store: storeLatency,
+    storeBeside,
+    pauses: pausesSeen,
     solo,
     acknowledged,
     audited,

@@ -39,11 +39,15 @@ export const recordMs = (histogram: Histogram, ms: number): void =>
 
 const toMs = (us: number): number => Math.round(us) / usPerMs
 
+/** A bucket stands for its upper end, which may lie above all that was recorded. */
+const atPercentile = (histogram: Histogram, percentile: number): number =>
+  toMs(Math.min(histogram.getValueAtPercentile(percentile), histogram.maxValue))
+
 export const summarize = (histogram: Histogram): Latency => ({
-  p50: toMs(histogram.getValueAtPercentile(50)),
-  p90: toMs(histogram.getValueAtPercentile(90)),
-  p99: toMs(histogram.getValueAtPercentile(99)),
-  p999: toMs(histogram.getValueAtPercentile(99.9)),
+  p50: atPercentile(histogram, 50),
+  p90: atPercentile(histogram, 90),
+  p99: atPercentile(histogram, 99),
+  p999: atPercentile(histogram, 99.9),
   max: toMs(histogram.maxValue)
 })
 
@@ -62,28 +66,36 @@ export class Meter {
   readonly defects: Array<string> = []
   /** Commands decided on a state: committed, or refused by the rules. */
   readonly decided: Histogram = makeHistogram()
-  /** How long it took to say `Overloaded`. */
+  /** From the call to the `Overloaded`: what saying no costs, without the wait for the turn to ask. */
   readonly refusals: Histogram = makeHistogram()
+  /** How long after it was due a command was sent (open loop): the load's own share of the latency. */
+  readonly delays: Histogram = makeHistogram()
+  /** What drawing commands took, in milliseconds, and how many were drawn by then (open loop). */
+  drawnMs = 0
+  drawn = 0
+  /** The longest wait for a decision, and when it ended, milliseconds since the start of the load. */
+  longest = { tookMs: 0, atMs: 0 }
   readonly #recent: Histogram = makeHistogram()
   #history: Array<Sample> = []
   #every = 1
   #looks = 0
   #last = { atMs: 0, committed: 0, overloaded: 0 }
 
-  accepted(isReplayed: boolean, tookMs: number): void {
+  /** `atMs`: since the start of the load. */
+  accepted(isReplayed: boolean, tookMs: number, atMs = 0): void {
     if (isReplayed) {
       this.replayed++
       return
     }
     this.committed++
-    this.#record(tookMs)
+    this.#record(tookMs, atMs)
   }
 
   /** The answer a caller can do nothing about but accept. */
-  rejected(error: CommandError, tookMs: number): void {
+  rejected(error: CommandError, tookMs: number, atMs = 0): void {
     this.rejections.set(error._tag, (this.rejections.get(error._tag) ?? 0) + 1)
     // Told from memory, without the store: it would flatter the distribution.
-    if (error._tag !== "CommandIdReused") this.#record(tookMs)
+    if (error._tag !== "CommandIdReused") this.#record(tookMs, atMs)
   }
 
   refusedForLoad(tookMs: number): void {
@@ -125,7 +137,8 @@ export class Meter {
     return this.#history
   }
 
-  #record(tookMs: number): void {
+  #record(tookMs: number, atMs: number): void {
+    if (tookMs > this.longest.tookMs) this.longest = { tookMs, atMs }
     recordMs(this.decided, tookMs)
     recordMs(this.#recent, tookMs)
   }
@@ -137,7 +150,7 @@ export const percentiles = (
 ): ReadonlyArray<readonly [percentile: number, ms: number]> => {
   const points: Array<readonly [number, number]> = []
   for (let rest = 100; rest > 0.0005; rest *= 0.8) {
-    points.push([100 - rest, toMs(histogram.getValueAtPercentile(100 - rest))])
+    points.push([100 - rest, atPercentile(histogram, 100 - rest)])
     if ((rest / 100) * histogram.totalCount < 0.5) break
   }
   return points

@@ -4,6 +4,7 @@ import type { Acknowledged } from "./Acknowledged.ts"
 import type { DriverStats } from "./Driver.ts"
 import { type Latency, type Meter, percentiles, type Sample, summarize } from "./Meter.ts"
 import { batchBetween, type NodeFigures } from "./NodeFigures.ts"
+import type { Pauses } from "./Pauses.ts"
 import type { LoadSettings } from "./Settings.ts"
 import type { Usage } from "./Usage.ts"
 
@@ -32,6 +33,10 @@ export interface Measured {
   readonly cpuUs: number
   /** One commit of one event, straight to the store. */
   readonly store: Latency
+  /** The same at the time of the load, by a client that shares nothing with it but the store. */
+  readonly storeBeside?: Latency | null
+  /** Of the process of the one node; not where there are several. */
+  readonly pauses?: Pauses
   /** One client, one command at a time, through the ledger. */
   readonly solo: Latency
   readonly acknowledged: Acknowledged
@@ -59,16 +64,20 @@ export interface LoadOutcome {
   readonly latencyMs: Latency
   /** The longest wait as a multiple of the p50. */
   readonly fairness: number
+  /** When the longest wait ended, in seconds since the start of the load; null where several nodes measured. */
+  readonly longestWaitAtSeconds: number | null
   readonly rejected: number
   readonly rejections: Readonly<Record<string, number>>
   readonly overloaded: number
-  /** How long callers waited for an `Overloaded`. */
+  /** From the call to the `Overloaded`. */
   readonly overloadedMs: Latency | null
   readonly unavailable: number
   readonly indeterminate: number
   /** Of those, commands that never got a definite answer. */
   readonly unresolved: number
   readonly unsent: number
+  /** The load's own share, in an open loop: how late it sent what was due, and what drawing a command cost it. */
+  readonly generator: { readonly delayMs: Latency; readonly drawUsPerCommand: number } | null
   readonly conflicts: number
   readonly replayed: number
   readonly resentBatches: number
@@ -83,6 +92,11 @@ export interface LoadOutcome {
   readonly cpuUsPerCommand: number
   readonly cpu: Usage
   readonly storeCommitMs: Latency
+  /** At the time of the load; null: not measured. */
+  readonly storeBesideMs: Latency | null
+  /** The p99 of the ledger over the p99 of a single commit, at the time of the load. */
+  readonly p99OverStore: number | null
+  readonly pauses: Pauses | null
   readonly soloMs: Latency
   readonly eventStore: string
   readonly invariants: Readonly<Record<InvariantName, boolean>>
@@ -103,10 +117,19 @@ export const detailsOf = (meter: Meter): LoadDetails => ({
 
 const round = (value: number, digits: number): number => Number(value.toFixed(digits))
 
+const generatorOf = (meter: Meter): LoadOutcome["generator"] =>
+  meter.drawn === 0
+    ? null
+    : {
+        delayMs: summarize(meter.delays),
+        drawUsPerCommand: round((meter.drawnMs * 1_000) / meter.drawn, 2)
+      }
+
 export const toOutcome = (measured: Measured): LoadOutcome => {
   const { settings, meter, before, after, acknowledged, audited, lag } = measured
   const { pace } = settings
   const latencyMs = summarize(meter.decided)
+  const beside = measured.storeBeside ?? null
   const caughtUp = measured.caughtUpAfterSeconds
   const invariants = {
     ...audited.invariants,
@@ -139,6 +162,7 @@ export const toOutcome = (measured: Measured): LoadOutcome => {
     committedPerSecond: Math.round(meter.committed / measured.seconds),
     latencyMs,
     fairness: latencyMs.p50 === 0 ? 0 : round(latencyMs.max / latencyMs.p50, 2),
+    longestWaitAtSeconds: meter.longest.tookMs === 0 ? null : round(meter.longest.atMs / 1_000, 2),
     rejected: meter.rejectedCount,
     rejections: Object.fromEntries([...meter.rejections].toSorted(([a], [b]) => (a < b ? -1 : 1))),
     overloaded: meter.overloaded,
@@ -147,6 +171,7 @@ export const toOutcome = (measured: Measured): LoadOutcome => {
     indeterminate: meter.indeterminate,
     unresolved: acknowledged.openCount,
     unsent: meter.unsent,
+    generator: generatorOf(meter),
     conflicts: after.conflicts - before.conflicts,
     replayed: meter.replayed,
     resentBatches: after.unknown - before.unknown,
@@ -161,6 +186,9 @@ export const toOutcome = (measured: Measured): LoadOutcome => {
     cpuUsPerCommand: answered === 0 ? 0 : round(measured.cpuUs / answered, 1),
     cpu: measured.usage,
     storeCommitMs: measured.store,
+    storeBesideMs: beside,
+    p99OverStore: beside === null || beside.p99 === 0 ? null : round(latencyMs.p99 / beside.p99, 2),
+    pauses: measured.pauses ?? null,
     soloMs: measured.solo,
     eventStore: measured.product,
     invariants,

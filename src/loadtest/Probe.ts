@@ -19,36 +19,64 @@ const millisMax = 1_500
 /** An index that no scenario uses. */
 const probeAccount = 4_000_000_000
 
+/** How long to wait before the same commit is sent again that has no outcome yet, in milliseconds. */
+const retryMs = 50
+
 /**
- * Commits deposits to an account of its own, one after another, the way a lane of the ledger would: real events,
- * so that they stand every audit. Before the load, on the same connections.
+ * A client of the store alone: commits deposits to an account of its own, one after another, the way a lane of the
+ * ledger would: real events, so that they stand every audit. `nth` keeps two clients of one run apart.
  */
-export const probeStore = Effect.fn("LoadTest.probe")(function* (names: Names, commandNumber: number) {
+export const makeStoreClient = Effect.fnUntraced(function* (
+  names: Names,
+  nth: number,
+  commandNumber: number
+) {
   const store = yield* EventStore
   const clock = yield* Clock.Clock
-  const id = names.account(probeAccount)
-  const writerId = `${names.run}-probe.${yield* Random.nextIntBetween(0, 36 ** 6)}`
-  const histogram = makeHistogram()
+  const id = names.account(probeAccount + nth)
+  const writerId = `${names.run}-probe-${nth}.${yield* Random.nextIntBetween(0, 36 ** 6)}`
   let head = emptyHead(id)
+  let seq = 0
   yield* store.registerWriter({ writerId, node: names.run, closedAt: clock.currentTimeMillisUnsafe() - 1 })
-  const start = clock.monotonicTimeNanosUnsafe()
-  for (let seq = 1; seq <= commitsMax; seq++) {
-    const commandId = names.command(commandNumber + seq)
-    const command: Command =
-      seq === 1
-        ? { _tag: "OpenAccount", commandId, account: id, asset: names.assetOf(0), owner: "load test" }
-        : { _tag: "Deposit", commandId, account: id, amount: 1n }
-    const now = clock.currentTimeMillisUnsafe()
-    const step = next(head, command, Math.max(now, head.recordedAt))
-    head = step.head
-    const sentAt = clock.monotonicTimeNanosUnsafe()
-    const outcome = yield* store.commit({ writerId, seq, events: [step.row] })
-    const answeredAt = clock.monotonicTimeNanosUnsafe()
-    if (outcome._tag !== "Committed") return yield* Effect.die(new Error(`the probe met ${outcome._tag}`))
-    if (seq > warmUp) recordMs(histogram, Number(answeredAt - sentAt) / 1e6)
-    if (seq >= commitsMin && Number(answeredAt - start) / 1e6 > millisMax) break
+  return {
+    /** Answers the milliseconds until it was durable, however often it had to be sent. */
+    commit: Effect.gen(function* () {
+      seq++
+      const commandId = names.command(commandNumber + seq)
+      const command: Command =
+        seq === 1
+          ? { _tag: "OpenAccount", commandId, account: id, asset: names.assetOf(0), owner: "load test" }
+          : { _tag: "Deposit", commandId, account: id, amount: 1n }
+      const step = next(head, command, Math.max(clock.currentTimeMillisUnsafe(), head.recordedAt))
+      head = step.head
+      const commit = { writerId, seq, events: [step.row] }
+      const sentAt = clock.monotonicTimeNanosUnsafe()
+      for (;;) {
+        const outcome = yield* store.commit(commit)
+        if (outcome._tag === "Committed") return Number(clock.monotonicTimeNanosUnsafe() - sentAt) / 1e6
+        if (outcome._tag === "Conflict" || outcome._tag === "Fenced") {
+          return yield* Effect.die(new Error(`the probe met ${outcome._tag}`))
+        }
+        yield* Effect.sleep(retryMs)
+      }
+    }),
+    /** Nobody need wait for its writer any more. */
+    end: store.fenceWriter(writerId)
   }
-  yield* store.fenceWriter(writerId)
+})
+
+/** Before the load, on the same connections. */
+export const probeStore = Effect.fn("LoadTest.probe")(function* (names: Names, commandNumber: number) {
+  const clock = yield* Clock.Clock
+  const client = yield* makeStoreClient(names, 0, commandNumber)
+  const histogram = makeHistogram()
+  const start = clock.monotonicTimeNanosUnsafe()
+  for (let count = 1; count <= commitsMax; count++) {
+    const tookMs = yield* client.commit
+    if (count > warmUp) recordMs(histogram, tookMs)
+    if (count >= commitsMin && Number(clock.monotonicTimeNanosUnsafe() - start) / 1e6 > millisMax) break
+  }
+  yield* client.end
   return summarize(histogram) satisfies Latency
 })
 

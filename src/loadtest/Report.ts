@@ -1,6 +1,7 @@
 /** The outcome of a load enters; a page that explains itself, in one file without any network, leaves. */
 import { availableParallelism, cpus, release, totalmem, type } from "node:os"
 import { escapeHtml, linearAxis, logAxis, plot } from "./Charts.ts"
+import { figureRows, ms, number } from "./Figures.ts"
 import type { NodeFigures } from "./NodeFigures.ts"
 import type { LoadDetails, LoadOutcome } from "./Outcome.ts"
 
@@ -36,9 +37,6 @@ svg { width: 100%; height: auto } svg text { font-size: 11px; fill: var(--soft) 
 
 const table = (rows: ReadonlyArray<readonly [string, string]>): string =>
   `<table>${rows.map(([name, value]) => `<tr><td>${escapeHtml(name)}</td><td>${escapeHtml(value)}</td></tr>`).join("")}</table>`
-
-const number = (value: number): string => value.toLocaleString("en-US", { maximumFractionDigits: 2 })
-const ms = (value: number | null): string => (value === null ? "not measured" : `${number(value)} ms`)
 
 export const renderReport = (outcome: LoadOutcome, details: LoadDetails, startedAt: string): string => {
   const { latencyMs, projection } = outcome
@@ -79,35 +77,6 @@ ${outcome.nodes.length > 1 ? nodesTable(outcome) : ""}
 `
 }
 
-const figureRows = (outcome: LoadOutcome): ReadonlyArray<readonly [string, string]> => [
-  ["accounts", number(outcome.accounts)],
-  ["seed, share of repeats", `${outcome.seed}, ${outcome.repeats}`],
-  ["committed, replayed", `${number(outcome.committed)}, ${number(outcome.replayed)}`],
-  ["refused by the rules", printCounts(outcome.rejected, outcome.rejections)],
-  ["overloaded, unavailable", `${number(outcome.overloaded)}, ${number(outcome.unavailable)}`],
-  ["indeterminate, never resolved", `${number(outcome.indeterminate)}, ${number(outcome.unresolved)}`],
-  ["due, but not sent", number(outcome.unsent)],
-  ["latency p50, p90, p99, p99.9, max", Object.values(outcome.latencyMs).map(ms).join(", ")],
-  ["longest wait over p50", `${outcome.fairness} times`],
-  ["one client at a time, p50, p99", `${ms(outcome.soloMs.p50)}, ${ms(outcome.soloMs.p99)}`],
-  ["the store's own commit, p50, p99", `${ms(outcome.storeCommitMs.p50)}, ${ms(outcome.storeCommitMs.p99)}`],
-  ["rows of a batch, mean, max", `${outcome.batch.meanRows}, ${outcome.batch.maxRows}`],
-  ["accounts in conflict", number(outcome.conflicts)],
-  ["batches sent again", number(outcome.resentBatches)],
-  [
-    "lag of the read model p50, p99",
-    `${ms(outcome.projection.lagMsP50)}, ${ms(outcome.projection.lagMsP99)}`
-  ],
-  ["caught up after", `${outcome.projection.caughtUpAfterSeconds ?? "never"} s`],
-  [
-    "processor time a command",
-    `${outcome.cpuUsPerCommand} µs, of the ${outcome.nodes.length > 1 ? "nodes" : "node"} with all that ran in it`
-  ],
-  ["processor time", printCpu(outcome.cpu)],
-  ["memory, most", `${outcome.rssMiB} MiB`],
-  ["accounts in memory at the end", number(outcome.residents)]
-]
-
 /** A column a node: who had how much of it. */
 const nodesTable = ({ nodes }: LoadOutcome): string => {
   const rows: ReadonlyArray<readonly [string, (node: NodeFigures) => string]> = [
@@ -131,20 +100,6 @@ const nodesTable = ({ nodes }: LoadOutcome): string => {
     nodes.map((node) => `<td>${escapeHtml(valueOf(node))}</td>`).join("")
   return `<h2>Nodes</h2><table>${rows.map(([name, valueOf]) => `<tr><td>${escapeHtml(name)}</td>${cells(valueOf)}</tr>`).join("")}</table>`
 }
-
-const printCpu = ({ cores, busy, seconds }: LoadOutcome["cpu"]): string => {
-  const parts = Object.entries(seconds).map(([name, used]) => `${name} ${number(used)} s`)
-  return `${parts.join(", ")}; ${cores} cores were busy ${number(busy * 100)} % of the time`
-}
-
-const printCounts = (sum: number, counts: Readonly<Record<string, number>>): string =>
-  `${number(sum)}${
-    sum === 0
-      ? ""
-      : ` (${Object.entries(counts)
-          .map(([name, count]) => `${name} ${number(count)}`)
-          .join(", ")})`
-  }`
 
 /** How many in one are slower: 1 in 10 is the p90. On a log scale the tail has as much room as the rest. */
 const percentilePlot = ({ percentiles }: LoadDetails): string => {

@@ -28,6 +28,8 @@ export interface LoadSettings {
   readonly intruder: number
   /** False: relay and projections wait until the load is over. */
   readonly readSide: boolean
+  /** False: no thread measures beside the load what the store takes by itself. */
+  readonly storeBeside?: boolean
   /** How long the read model may take to catch up before it is given up on. */
   readonly patienceSeconds: number
 }

@@ -127,6 +127,33 @@ describe("the open loop", () => {
     })
   )
 
+  it.effect("times an Overloaded from the call, and tells apart how late the load itself was", () =>
+    Effect.gen(function* () {
+      const { meter } = yield* play({ _tag: "Open", perSecond: 100, outstandingMax: 1 }, 2, () =>
+        Effect.andThen(Effect.sleep(30), Effect.fail(new Overloaded({ what: "this node", retryAfterMs: 10 })))
+      )
+      // One at a time in 30 ms each: the load falls behind by 20 ms with each command that is due.
+      assert.isAbove(meter.overloaded, 50)
+      assert.isAtMost(summarize(meter.refusals).max, 35)
+      assert.isAbove(summarize(meter.delays).max, 1_000)
+      assert.strictEqual(meter.delays.totalCount, meter.overloaded)
+    })
+  )
+
+  it.effect("knows when the longest wait was", () =>
+    Effect.gen(function* () {
+      const accept = makeTarget()
+      let count = 0
+      const { meter } = yield* play({ _tag: "Open", perSecond: 10, outstandingMax: 100 }, 4, (command) =>
+        // The one that is due after two seconds.
+        Effect.as(Effect.sleep(count++ === 20 ? 700 : 10), command).pipe(Effect.map(accept))
+      )
+      assert.strictEqual(meter.committed, 40)
+      assert.isAtLeast(meter.longest.tookMs, 700)
+      assert.approximately(meter.longest.atMs, 2_700, 20)
+    })
+  )
+
   it.effect("takes Overloaded for an answer, and does not come back", () =>
     Effect.gen(function* () {
       const { meter, sent } = yield* play({ _tag: "Open", perSecond: 100, outstandingMax: 100 }, 1, () =>
@@ -138,6 +165,20 @@ describe("the open loop", () => {
       assert.strictEqual(meter.decided.totalCount, 0)
     })
   )
+})
+
+describe("a summary", () => {
+  it("never names a percentile above the longest wait", () => {
+    // 214,783 is the upper end of the bucket of both.
+    for (const us of [214_700, 214_699, 1_517_898, 7]) {
+      const meter = new Meter()
+      meter.accepted(false, us / 1_000)
+      const { p50, p99, p999, max } = summarize(meter.decided)
+      assert.isAtLeast(max, p50)
+      assert.isAtLeast(max, p99)
+      assert.isAtLeast(max, p999)
+    }
+  })
 })
 
 describe("the closed loop", () => {

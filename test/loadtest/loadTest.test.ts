@@ -22,6 +22,7 @@ const small: LoadSettings = {
   repeats: 0,
   intruder: 0,
   readSide: true,
+  storeBeside: false,
   patienceSeconds: 60
 }
 
@@ -64,10 +65,16 @@ describe("a load test", () => {
 
   it.live("at a fixed rate sends every command that is due", () =>
     Effect.gen(function* () {
-      const outcome = yield* load({ pace: { _tag: "Open", perSecond: 300, outstandingMax: 1_000 } })
+      const pace = { _tag: "Open", perSecond: 300, outstandingMax: 1_000 } as const
+      const outcome = yield* load({ pace, storeBeside: true })
       assertSound(outcome)
       assert.strictEqual(outcome.committed + outcome.overloaded, 300)
       assert.strictEqual(outcome.unsent, 0)
+      // All that was sent was timed, and what the store takes by itself was measured beside it.
+      assert.isNotNull(outcome.generator)
+      assert.isAbove(outcome.storeBesideMs?.p50 ?? 0, 0)
+      assert.isAtLeast(outcome.pauses?.eventLoopMs.max ?? -1, 0)
+      assert.isAtLeast(outcome.longestWaitAtSeconds ?? -1, 0)
     })
   )
 
@@ -154,6 +161,8 @@ describe("a load test", () => {
       }).pipe(Effect.provideService(LedgerConfig, { ...limits, inFlightMax: 200 }))
       assertSound(outcome)
       assert.isAbove(outcome.overloaded, 0)
+      assert.isAtMost(outcome.overloadedMs?.p50 ?? Number.POSITIVE_INFINITY, outcome.latencyMs.p50)
+      assert.isAbove(outcome.generator?.drawUsPerCommand ?? 0, 0)
     })
   )
 })
