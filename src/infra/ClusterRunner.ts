@@ -1,5 +1,4 @@
 /** The address of this node and the database of the locks enter; Effect Cluster's sharding over both leaves. */
-import { NodeClusterSocket } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { Clock, Context, Data, Duration, Effect, Layer, Option, type Redacted, Semaphore } from "effect"
 import {
@@ -13,7 +12,9 @@ import {
   SqlRunnerStorage
 } from "effect/cluster"
 import { RpcSerialization } from "effect/rpc"
+import { SocketServer } from "effect/socket"
 import { ClusterConfig, type ClusterLimits } from "./ClusterConfig.ts"
+import * as ClusterSocket from "./ClusterSocket.ts"
 import type { ClusterAddress } from "./Environment.ts"
 
 /** Begins the names of the tables in which the nodes find each other. */
@@ -128,7 +129,7 @@ const health = Layer.effect(
           .pipe(Effect.timeout(Duration.millis(pingMs)), Effect.retry({ times: 1 }), Effect.isSuccess)
     }
   })
-).pipe(Layer.provide(Runners.layerRpc), Layer.provide(NodeClusterSocket.layerClientProtocol))
+).pipe(Layer.provide(Runners.layerRpc), Layer.provide(ClusterSocket.layerClientProtocol))
 
 /** Where the nodes find each other and lock their shards, and how they talk. */
 export const common = (limits: ClusterLimits, locksUrl: Redacted.Redacted, place?: ClusterPlace) =>
@@ -150,12 +151,12 @@ export class ClusterPortUnusable extends Data.TaggedError("ClusterPortUnusable")
 }
 
 const listener = (place: ClusterPlace) =>
-  NodeClusterSocket.layerSocketServer.pipe(
+  ClusterSocket.layerServer(listenAddress(place)).pipe(
     Layer.catchTag("SocketServerError", ({ reason }) => {
       const { host, port } = listenAddress(place)
       const cause: unknown = reason.cause
       const words = cause instanceof Error ? cause.message : String(cause)
-      return Layer.effectDiscard(new ClusterPortUnusable({ host, port, reason: words }))
+      return Layer.effect(SocketServer.SocketServer, new ClusterPortUnusable({ host, port, reason: words }))
     })
   )
 
@@ -164,7 +165,7 @@ export const layer = (place: ClusterPlace) =>
   Layer.unwrap(
     Effect.map(ClusterConfig, (limits) =>
       SocketRunner.layer.pipe(
-        Layer.provide([listener(place), NodeClusterSocket.layerClientProtocol, health]),
+        Layer.provide([listener(place), ClusterSocket.layerClientProtocol, health]),
         Layer.provide(common(limits, place.locksUrl, place)),
         Layer.provideMerge(LockCertainty.layer)
       )
@@ -176,7 +177,7 @@ export const layerClient = (locksUrl: Redacted.Redacted) =>
   Layer.unwrap(
     Effect.map(ClusterConfig, (limits) =>
       SocketRunner.layerClientOnly.pipe(
-        Layer.provide(NodeClusterSocket.layerClientProtocol),
+        Layer.provide(ClusterSocket.layerClientProtocol),
         Layer.provide(common(limits, locksUrl)),
         Layer.provide(LockCertainty.layer)
       )

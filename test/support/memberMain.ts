@@ -14,7 +14,7 @@ import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/
 import { Snapshots } from "../../src/infra/Snapshots.ts"
 import { Dice } from "./dice.ts"
 import type { Attempt } from "./invariants.ts"
-import { toCommand, transfer } from "./ledgerWorld.ts"
+import { deposit, toCommand, transfer } from "./ledgerWorld.ts"
 
 export interface MemberOptions {
   readonly eventStoreUrl: string
@@ -35,6 +35,13 @@ export interface Storm {
   readonly seed: number
 }
 
+/** Deposits, one a call, to these accounts in turn, for so long. */
+export interface Deposits {
+  readonly accounts: ReadonlyArray<string>
+  readonly seconds: number
+  readonly concurrency: number
+}
+
 export interface StormResult {
   /** `start` and `end` are nanoseconds of the machine's clock. */
   readonly attempts: ReadonlyArray<Attempt>
@@ -44,6 +51,7 @@ export interface StormResult {
 export type Question =
   | { readonly _tag: "Send"; readonly commands: ReadonlyArray<Readonly<Record<string, unknown>>> }
   | { readonly _tag: "Storm"; readonly storm: Storm }
+  | { readonly _tag: "Deposits"; readonly deposits: Deposits }
   | { readonly _tag: "Head"; readonly account: string }
   | { readonly _tag: "Owns"; readonly account: string }
   | { readonly _tag: "Stats" }
@@ -87,6 +95,28 @@ const storm = ({ prefix, accounts, shape, seconds, concurrency, seed }: Storm) =
       concurrency: "unbounded"
     })
     return { attempts, latenciesMs } satisfies StormResult
+  })
+
+const deposits = ({ accounts, seconds, concurrency }: Deposits) =>
+  Effect.gen(function* () {
+    const dispatcher = yield* Dispatcher
+    const latenciesMs: Array<number> = []
+    const begin = now()
+    const end = begin + seconds * 1e9
+    const client = (index: number) =>
+      Effect.gen(function* () {
+        for (let nth = index; now() < end; nth += concurrency) {
+          const account = accounts[nth % accounts.length] ?? ""
+          const command = toCommand(deposit(account, 1n, `${options.name}-${begin}-${index}-${nth}`))
+          const start = now()
+          yield* dispatcher.dispatch(command)
+          latenciesMs.push((now() - start) / 1e6)
+        }
+      })
+    yield* Effect.forEach(Array.from({ length: concurrency }), (_, index) => client(index), {
+      concurrency: "unbounded"
+    })
+    return latenciesMs
   })
 
 const options = JSON.parse(process.argv[2] ?? "{}") as MemberOptions // written by members.ts
@@ -136,6 +166,8 @@ const answer = (question: Question) =>
       }
       case "Storm":
         return yield* storm(question.storm)
+      case "Deposits":
+        return yield* deposits(question.deposits)
       case "Head": {
         const { account } = yield* dispatcher.head(question.account as AccountId) // ids of tests are valid
         return { version: account.version, balance: String(account._tag === "Opened" ? account.balance : 0n) }

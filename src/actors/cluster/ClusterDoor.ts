@@ -5,6 +5,7 @@ import { ClusterConfig } from "../../infra/ClusterConfig.ts"
 import * as ClusterRunner from "../../infra/ClusterRunner.ts"
 import { Dispatcher } from "../Dispatcher.ts"
 import { ClusterShards, layerPlacement, type NodeStatus, ShardEntity } from "./ClusterShards.ts"
+import { answerLetter, answerLetters } from "./Letters.ts"
 
 /**
  * Opens the node to the cluster. At the end of its scope it settles what it has, then lets go of its shards: this
@@ -29,11 +30,9 @@ export const layer = (node: string) =>
         ShardEntity,
         Effect.succeed(
           ShardEntity.of({
-            Dispatch: ({ payload }) => here.dispatch(payload.commands),
-            Head: ({ payload }) => here.head(payload.account),
-            Borrow: ({ payload }) => here.lend(payload.account, payload.lease),
-            GiveBack: ({ payload }) =>
-              Effect.sync(() => here.takeBack(payload.account, payload.lease, payload.given)),
+            Letter: ({ payload }) =>
+              Effect.map(answerLetter(here, payload.letter), (said) => ({ nth: 0, said, node })),
+            Letters: ({ payload }) => answerLetters(here, payload.letters, node),
             Status: () => status
           })
         ),

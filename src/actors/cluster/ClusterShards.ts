@@ -1,15 +1,17 @@
 /** Effect Cluster's shards enter; which accounts this node owns for certain, and messages to the owners of others, leave. */
-import { Cause, Clock, Context, Effect, Layer, Option, Schema } from "effect"
-import { type ClusterError, ClusterSchema, Entity, EntityId, Sharding } from "effect/cluster"
+import { Clock, Context, Effect, Layer, Schema } from "effect"
+import { ClusterSchema, Entity, EntityId, Sharding } from "effect/cluster"
 import { Rpc } from "effect/rpc"
-import { Command } from "../../domain/Command.ts"
-import { Overloaded, Unavailable } from "../../domain/Errors.ts"
-import { AccountId } from "../../domain/Ids.ts"
+import { Overloaded } from "../../domain/Errors.ts"
+import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/ClusterConfig.ts"
 import { LockCertainty } from "../../infra/ClusterRunner.ts"
-import { Answer, GivenBack, HeadSent, Loan, NotLent, NotMine, Placement, type Placing } from "../Placement.ts"
+import { type Answer, NotMine, Placement, type Placing } from "../Placement.ts"
+import { Letter, makePost, Reply, type Said } from "./Letters.ts"
 
 const shardGroup = "default"
+/** Replies that wait in this node to be read, of one message. */
+const repliesMax = 500
 
 /** What a node says of itself. */
 export const NodeStatus = Schema.Struct({
@@ -31,18 +33,9 @@ export type NodeStatus = typeof NodeStatus.Type
 
 /** One entity a shard, not one an account: it carries what comes from other nodes, and is bounded in number. */
 export const ShardEntity = Entity.make("chronicle-shard", [
-  Rpc.make("Dispatch", { payload: { commands: Schema.Array(Command) }, success: Schema.Array(Answer) }),
-  Rpc.make("Head", {
-    payload: { account: AccountId },
-    success: HeadSent,
-    error: Schema.Union([NotMine, Unavailable])
-  }),
-  Rpc.make("Borrow", {
-    payload: { account: AccountId, lease: Schema.String },
-    success: Loan,
-    error: NotLent
-  }),
-  Rpc.make("GiveBack", { payload: { account: AccountId, lease: Schema.String, given: GivenBack } }),
+  Rpc.make("Letter", { payload: { letter: Letter }, success: Reply }),
+  /** Each reply as soon as it is there: no letter waits for another's answer. */
+  Rpc.make("Letters", { payload: { letters: Schema.Array(Letter) }, success: Reply, stream: true }),
   Rpc.make("Status", { success: NodeStatus })
   // A command carries its own trace; a span a message would cost more than the message.
 ]).annotate(ClusterSchema.ClientTracingEnabled, false)
@@ -63,30 +56,6 @@ export const shardEntities = (
   }
   return names
 }
-
-/** Where the cluster does not deliver, or the owner is losing the shard, the account is moving: nothing was done. */
-const orMoving = <A, E extends { readonly _tag: string }>(
-  asked: Effect.Effect<A, E | SendError>
-): Effect.Effect<A, Exclude<E, SendError> | NotMine> =>
-  Effect.catchCause(asked, (cause): Effect.Effect<never, Exclude<E, SendError> | NotMine> => {
-    const error = Cause.findErrorOption(cause)
-    return Option.isSome(error) && !isSendError(error.value)
-      ? // What is no error of sending is one of the answer.
-        Effect.fail(error.value as Exclude<E, SendError>)
-      : Effect.fail(new NotMine())
-  })
-
-type SendError =
-  | ClusterError.MailboxFull
-  | ClusterError.AlreadyProcessingMessage
-  | ClusterError.PersistenceError
-  | ClusterError.EntityNotAssignedToRunner
-
-const isSendError = (error: { readonly _tag: string }): error is SendError =>
-  error._tag === "MailboxFull" ||
-  error._tag === "AlreadyProcessingMessage" ||
-  error._tag === "PersistenceError" ||
-  error._tag === "EntityNotAssignedToRunner"
 
 /** The shards of this node, which the cluster gives and takes. */
 export class ClusterShards extends Context.Service<
@@ -123,32 +92,47 @@ const makePlacing = Effect.gen(function* () {
   const { leaseMs } = yield* ClusterConfig
   const entity = yield* ShardEntity.client
   const groupOf = (account: AccountId): number => sharding.getShardId(EntityId.make(account), shardGroup).id
-  const shardOf = (account: AccountId) => entity(entities[groupOf(account)] ?? "")
+  const owner = (shard: number) => entity(entities[shard] ?? "")
+  const post = yield* makePost({
+    one: (shard, letter) => owner(shard).Letter({ letter }),
+    many: (shard, letters) => owner(shard).Letters({ letters }, { streamBufferSize: repliesMax })
+  })
+  const write = (account: AccountId, letter: Letter) => post(groupOf(account), letter)
+  /** Where the cluster does not deliver, or the owner is losing the shard, the account is moving: nothing was done. */
+  const moving = Effect.fail(new NotMine())
+  const refusalOf = (said: Said) => (said._tag === "Refused" ? Effect.fail(said.error) : moving)
 
   return {
     owns: (account) => owned[groupOf(account)] === true && wall.currentTimeMillisUnsafe() < certainty.untilMs,
     groupOf,
     dispatch: (account, commands) =>
-      shardOf(account)
-        .Dispatch({ commands })
-        .pipe(
-          Effect.catchTag("MailboxFull", () => {
-            const error = new Overloaded({ what: "the node of the account", retryAfterMs: leaseMs })
-            return Effect.succeed(commands.map((): Answer => ({ _tag: "Failed", error })))
-          }),
-          // A node that loses the shard interrupts what it does there; one that failed logged why.
-          Effect.catchCause(() => Effect.succeed(commands.map((): Answer => ({ _tag: "Unknown" }))))
-        ),
-    head: (account) => orMoving(shardOf(account).Head({ account })),
-    borrow: (account, lease) => orMoving(shardOf(account).Borrow({ account, lease })),
+      Effect.match(write(account, { _tag: "Dispatch", commands }), {
+        onSuccess: (said) =>
+          said._tag === "Answers" ? said.answers : commands.map((): Answer => ({ _tag: "Unknown" })),
+        onFailure: ({ isFull }) => {
+          if (!isFull) return commands.map((): Answer => ({ _tag: "Unknown" }))
+          const error = new Overloaded({ what: "the node of the account", retryAfterMs: leaseMs })
+          return commands.map((): Answer => ({ _tag: "Failed", error }))
+        }
+      }),
+    head: (account) =>
+      write(account, { _tag: "Head", account }).pipe(
+        Effect.catch(() => moving),
+        Effect.flatMap((said) => (said._tag === "Head" ? Effect.succeed(said.head) : refusalOf(said))),
+        // Nobody refuses a question for want of memory.
+        Effect.catchTag("Overloaded", () => moving)
+      ),
+    borrow: (account, lease) =>
+      write(account, { _tag: "Borrow", account, lease }).pipe(
+        Effect.catch(() => moving),
+        Effect.flatMap((said) => (said._tag === "Lent" ? Effect.succeed(said.loan) : refusalOf(said)))
+      ),
     giveBack: (account, lease, given) =>
-      shardOf(account)
-        .GiveBack({ account, lease, given })
-        .pipe(
-          Effect.timeoutOption(leaseMs),
-          Effect.catchCause((cause) => Effect.logDebug("an account was not given back", cause)),
-          Effect.asVoid
-        )
+      write(account, { _tag: "GiveBack", account, lease, given }).pipe(
+        Effect.timeoutOption(leaseMs),
+        Effect.catchCause((cause) => Effect.logDebug("an account was not given back", cause)),
+        Effect.asVoid
+      )
   } satisfies Placing
 })
 

@@ -1,0 +1,86 @@
+/**
+ * What it costs to send commands on: `node bench/cluster/forward.ts [seconds] [concurrency]`. Two nodes, each a process; the
+ * first is given deposits, one a call, for accounts that the second owns, then as many for its own.
+ */
+import { NodeServices } from "@effect/platform-node"
+import { Effect, FileSystem, Layer, Logger, Redacted, References } from "effect"
+import { startDevStack } from "../../src/infra/dev/DevStack.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
+import { eventually, type Member, startMember } from "../../test/support/members.ts"
+
+const [seconds = 5, concurrency = 256] = process.argv.slice(2).map(Number)
+
+const program = Effect.gen(function* () {
+  const fs = yield* FileSystem.FileSystem
+  const dataDir = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-forward-" })
+  yield* fs.chmod(dataDir, 0o711)
+  const stack = yield* startDevStack({ dataDir, durable: false })
+  yield* LedgerNode.migrate(stack)
+  const urls = {
+    eventStoreUrl: Redacted.value(stack.eventStoreUrl),
+    locksUrl: Redacted.value(stack.readModelUrl)
+  }
+  const members = yield* Effect.forEach([0, 1], (index) => startMember({ ...urls, name: `node-${index}` }), {
+    concurrency: "unbounded"
+  })
+  const [first, second] = members
+  if (first === undefined || second === undefined) return
+  const accounts = Array.from({ length: 400 }, (_, index) => `f${index}`)
+  const ownedBy = (member: Member) =>
+    Effect.filter(accounts, (account) => member.ask<boolean>({ _tag: "Owns", account }))
+  yield* eventually(
+    "all is placed",
+    30,
+    Effect.map(
+      Effect.forEach(members, ownedBy),
+      (all) => all.flat().length === accounts.length && all.every((owned) => owned.length > 50)
+    )
+  )
+  const commands = accounts.map((account) => ({
+    _tag: "OpenAccount",
+    account,
+    asset: "USD/2",
+    owner: "Ada",
+    commandId: `open-${account}`
+  }))
+  yield* first.ask({ _tag: "Send", commands })
+  const cpu = (member: Member) =>
+    Effect.map(member.ask<{ readonly cpuMs: number }>({ _tag: "Stats" }), ({ cpuMs }) => cpuMs)
+  const measure = Effect.fnUntraced(function* (way: string, owner: Member, forSeconds: number) {
+    const [sender, taker] = [yield* cpu(first), yield* cpu(second)]
+    const latencies = yield* first.ask<Array<number>>({
+      _tag: "Deposits",
+      deposits: { accounts: (yield* ownedBy(owner)).slice(0, 100), seconds: forSeconds, concurrency }
+    })
+    const count = latencies.length
+    latencies.sort((a, b) => a - b)
+    const perCommandUs = (ms: number) => Math.round((ms * 1_000) / count)
+    return {
+      way,
+      concurrency,
+      perSecond: Math.round(count / forSeconds),
+      p50Ms: Math.round(latencies[count >> 1] ?? 0),
+      p99Ms: Math.round(latencies[Math.floor(count * 0.99)] ?? 0),
+      senderUs: perCommandUs((yield* cpu(first)) - sender),
+      ownerUs: perCommandUs((yield* cpu(second)) - taker)
+    }
+  })
+  yield* measure("warm", second, 2)
+  yield* measure("warm", first, 1)
+  console.log(JSON.stringify(yield* measure("forwarded", second, seconds)))
+  console.log(JSON.stringify(yield* measure("its own", first, seconds)))
+}).pipe(Effect.scoped)
+
+Effect.runPromise(
+  Effect.provide(
+    program,
+    Layer.mergeAll(
+      NodeServices.layer,
+      Layer.succeed(Logger.LogToStderr, true),
+      Layer.succeed(References.MinimumLogLevel, "Error")
+    )
+  )
+).catch((error: unknown) => {
+  console.error(error)
+  process.exitCode = 1
+})
