@@ -1,0 +1,277 @@
+/** Two nodes over one log, bus and read model: each partition is brought by one of them, and moves without loss. */
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Effect, Fiber, Layer } from "effect"
+import { ProjectionHealth } from "../../src/actors/readside/ProjectionHealth.ts"
+import { projectionName, projectorDuty } from "../../src/actors/readside/Projector.ts"
+import { ReadSideHealth } from "../../src/actors/readside/ReadSideHealth.ts"
+import { orphansDuty, Relay } from "../../src/actors/readside/Relay.ts"
+import { Sweep } from "../../src/actors/readside/Sweep.ts"
+import { partitionOf } from "../../src/domain/Partition.ts"
+import { Arrivals } from "../../src/infra/Arrivals.ts"
+import { Bus } from "../../src/infra/Bus.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { Queries } from "../../src/infra/Queries.ts"
+import { ReadModel } from "../../src/infra/ReadModel.ts"
+import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
+import { Dice } from "../support/dice.ts"
+import { DutyBoard } from "../support/dutyBoard.ts"
+import { assertCaughtUp, eventually, play, readSideOn, type TestLimits } from "../support/readSides.ts"
+import { accountId } from "../support/storedEvents.ts"
+
+const partitions = 4
+const ids = Array.from({ length: 12 }, (_, index) => `acc-${index}`)
+const projector = (partition: number) => projectorDuty(projectionName, partition)
+
+/** What only time would bring back, never comes back. */
+const patient: TestLimits = {
+  ledger: { partitions },
+  readSide: { ackWaitMs: 3_600_000, lostAfterMs: 3_600_000, handoverMs: 100 }
+}
+
+/** A log, a bus and a read model; `apply` stands in for the write of the read model while it is there. */
+const makeWorld = (board: DutyBoard, limits: TestLimits = patient) =>
+  Effect.gen(function* () {
+    const faults: { apply: Effect.Effect<boolean> | undefined } = { apply: undefined }
+    const common = yield* Layer.build(
+      Layer.mergeAll(
+        Layer.fresh(EventStore.layerMemory),
+        Layer.fresh(Bus.layerMemory),
+        Layer.fresh(ReadModel.layerMemory).pipe(Layer.provideMerge(Layer.fresh(Arrivals.layer)))
+      )
+    )
+    const real = Context.get(common, ReadModel)
+    /** Its projectors wake who waits on this node and nowhere else, as in a process of its own. */
+    const modelOf = Layer.effect(
+      ReadModel,
+      Effect.map(Arrivals, (arrivals) => ({
+        ...real,
+        apply: (batch: Parameters<typeof real.apply>[0]) =>
+          Effect.suspend(() => faults.apply ?? real.apply(batch)).pipe(
+            Effect.tap((isWritten) =>
+              Effect.sync(() => {
+                if (!isWritten) return
+                for (const { head } of batch.moves) {
+                  arrivals.arrivedUnsafe(head.account.id, head.account.version)
+                }
+              })
+            )
+          )
+      }))
+    ).pipe(Layer.provideMerge(Layer.fresh(Arrivals.layer)))
+    const node = (name: string) =>
+      Layer.build(
+        readSideOn(
+          Layer.mergeAll(
+            Layer.succeedContext(Context.pick(EventStore, Bus)(common)),
+            Layer.fresh(modelOf),
+            board.layer(name)
+          ),
+          limits
+        )
+      )
+    return { node, faults }
+  })
+
+type Node = Effect.Success<ReturnType<Effect.Success<ReturnType<typeof makeWorld>>["node"]>>
+
+const eventsOf = (node: Node): ReadonlyArray<number> =>
+  Context.get(node, ProjectionHealth)
+    .partitionsUnsafe()
+    .map(({ events }) => events)
+
+const opening = ids.map((id) => openAccount(id))
+const round = ids.flatMap((id, index) => [
+  deposit(id, 100n),
+  transfer(id, ids[(index + 1) % ids.length] ?? id, 1n)
+])
+
+const evenAndOdd = () =>
+  new DutyBoard((duty) => (["0", "2", "sweep"].includes(duty.split("/")[1] ?? "") ? "one" : "two"))
+
+describe("two nodes", () => {
+  it.live("bring each partition from one of them, and tell which", () =>
+    Effect.gen(function* () {
+      const { node } = yield* makeWorld(evenAndOdd())
+      const [one, two] = [yield* node("one"), yield* node("two")]
+      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      yield* play(bookkeeper, opening, round).pipe(Effect.provide(one))
+      yield* eventually(assertCaughtUp(bookkeeper.log)).pipe(Effect.provide(one))
+      const expected = (rest: number) =>
+        Array.from({ length: partitions }, (_, partition) =>
+          partition % 2 === rest
+            ? bookkeeper.log.filter((row) => partitionOf(row.accountId, partitions) === partition).length
+            : 0
+        )
+      yield* eventually(
+        Effect.sync(() => {
+          assert.deepStrictEqual(eventsOf(one), expected(0))
+          assert.deepStrictEqual(eventsOf(two), expected(1))
+        })
+      )
+      const owned = (node: Node) =>
+        Context.get(node, ProjectionHealth)
+          .partitionsUnsafe()
+          .filter(({ isOwned }) => isOwned)
+          .map(({ partition }) => partition)
+      assert.deepStrictEqual(
+        [owned(one), owned(two)],
+        [
+          [0, 2],
+          [1, 3]
+        ]
+      )
+      assert.deepStrictEqual(
+        [one, two].map((node) => Context.get(node, Sweep).statusUnsafe().isOwned),
+        [true, false]
+      )
+      assert.deepStrictEqual(
+        [one, two].map((node) => Context.get(node, Relay).statusUnsafe().isOwned),
+        [false, true]
+      )
+    })
+  )
+
+  it.live("tell of both what the sweep of one finds, and neither is unready by what the other has", () =>
+    Effect.gen(function* () {
+      const limits: TestLimits = {
+        ledger: { partitions, sweepMs: 20 },
+        readSide: { ...patient.readSide, readyLagMsMax: 2_000 }
+      }
+      const { node, faults } = yield* makeWorld(evenAndOdd(), limits)
+      const [one, two] = [yield* node("one"), yield* node("two")]
+      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      const reportOf = (node: Node) => Context.get(node, ReadSideHealth).report
+      yield* play(bookkeeper, opening).pipe(Effect.provide(one))
+      yield* eventually(assertCaughtUp(bookkeeper.log)).pipe(Effect.provide(one))
+      yield* eventually(
+        Effect.gen(function* () {
+          for (const report of [yield* reportOf(one), yield* reportOf(two)]) {
+            assert.deepStrictEqual(report.reasons, [])
+            assert.isAbove(report.projections[0]?.sweep.sweptAt ?? 0, 0)
+          }
+        })
+      )
+      assert.strictEqual(Context.get(two, Sweep).statusUnsafe().sweeps, 0)
+      // Longer than a sweep may be silent: who does not sweep must not take that for its own.
+      faults.apply = Effect.never
+      yield* play(bookkeeper, round).pipe(Effect.provide(one))
+      yield* eventually(
+        Effect.gen(function* () {
+          for (const { ready, projections } of [yield* reportOf(one), yield* reportOf(two)]) {
+            assert.isAbove(projections[0]?.sweep.lag.events ?? 0, 0)
+            assert.isFalse(ready)
+          }
+        })
+      )
+    })
+  )
+
+  it.live("answer a token at once where the other brings the partition", () =>
+    Effect.gen(function* () {
+      const board = new DutyBoard(() => "one")
+      const { node } = yield* makeWorld(board)
+      const [one, two] = [yield* node("one"), yield* node("two")]
+      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      const queries = Context.get(two, Queries)
+      yield* play(bookkeeper, opening).pipe(Effect.provide(one))
+      for (let nth = 0; nth < 50; nth++) {
+        const id = ids[nth % ids.length] ?? ""
+        const version = 2 + Math.floor(nth / ids.length)
+        const asked = yield* Effect.forkChild(
+          queries.balance(accountId(id), { readToken: `${id}@${version}` })
+        )
+        yield* play(bookkeeper, [deposit(id, 1n)]).pipe(Effect.provide(one))
+        assert.isAtLeast((yield* Fiber.join(asked)).account.version, version)
+      }
+      assert.deepStrictEqual(eventsOf(two), [0, 0, 0, 0])
+    })
+  )
+})
+
+describe("a partition that moves", () => {
+  it.live("takes along at once what was taken and not written, though the old node hangs in it", () =>
+    Effect.gen(function* () {
+      const board = new DutyBoard(() => "one")
+      const { node, faults } = yield* makeWorld(board)
+      const [one, two] = [yield* node("one"), yield* node("two")]
+      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      yield* play(bookkeeper, opening).pipe(Effect.provide(one))
+      yield* eventually(assertCaughtUp(bookkeeper.log)).pipe(Effect.provide(one))
+      let hanging = 0
+      faults.apply = Effect.suspend(() => {
+        hanging++
+        return Effect.never
+      })
+      yield* play(bookkeeper, round).pipe(Effect.provide(one))
+      yield* eventually(Effect.sync(() => assert.isAbove(hanging, 0)))
+      for (let partition = 0; partition < partitions; partition++) {
+        yield* board.take("one", projector(partition))
+      }
+      faults.apply = undefined
+      for (let partition = 0; partition < partitions; partition++) {
+        yield* board.give("two", projector(partition))
+      }
+      // Neither the patience of the bus nor a sweep brings it.
+      yield* eventually(assertCaughtUp(bookkeeper.log)).pipe(Effect.provide(two))
+      assert.deepStrictEqual(
+        Context.get(one, ProjectionHealth)
+          .partitionsUnsafe()
+          .map(({ isOwned, lastError }) => [isOwned, lastError]),
+        Array.from({ length: partitions }, () => [false, undefined])
+      )
+    })
+  )
+
+  it.live("comes out right however often it moves, also where both nodes have it for a while", () =>
+    Effect.gen(function* () {
+      const board = evenAndOdd()
+      const { node } = yield* makeWorld(board, {
+        ...patient,
+        readSide: { ...patient.readSide, ackWaitMs: 1_000 }
+      })
+      const [one, two] = [yield* node("one"), yield* node("two")]
+      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      const dice = new Dice(7)
+      const shuffle = Effect.gen(function* () {
+        const duty = projector(dice.roll(partitions))
+        const [from, to] = dice.chance(0.5) ? ["one", "two"] : ["two", "one"]
+        // Now and then the new one begins before the old one ends.
+        if (dice.chance(0.3)) yield* board.give(to, duty)
+        yield* board.move(duty, from, to)
+      })
+      yield* play(bookkeeper, opening).pipe(Effect.provide(one))
+      for (let nth = 0; nth < 40; nth++) {
+        yield* play(bookkeeper, round.slice(0, 6)).pipe(Effect.provide(nth % 2 === 0 ? one : two))
+        yield* shuffle
+      }
+      for (let partition = 0; partition < partitions; partition++)
+        yield* board.give("one", projector(partition))
+      yield* eventually(assertCaughtUp(bookkeeper.log)).pipe(Effect.provide(one))
+    })
+  )
+})
+
+describe("the look for orphans", () => {
+  it.live("moves with its duty, and finds what a node left that is no more", () =>
+    Effect.gen(function* () {
+      const board = new DutyBoard((duty) => (duty === orphansDuty ? "one" : "two"))
+      const { node } = yield* makeWorld(board)
+      const two = yield* node("two")
+      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      const dead = Effect.scoped(
+        Effect.gen(function* () {
+          const one = yield* node("one")
+          yield* play(bookkeeper, opening).pipe(Effect.provide(one))
+          yield* eventually(assertCaughtUp(bookkeeper.log)).pipe(Effect.provide(two))
+        })
+      )
+      yield* dead
+      // Committed, and never offered to anybody.
+      const lost = bookkeeper.commit(...round)
+      const store = Context.get(two, EventStore)
+      assert.strictEqual((yield* store.commit(lost))._tag, "Committed")
+      yield* board.give("two", orphansDuty)
+      yield* eventually(assertCaughtUp(bookkeeper.log)).pipe(Effect.provide(two))
+    })
+  )
+})
