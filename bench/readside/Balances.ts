@@ -1,0 +1,95 @@
+/** A read model with accounts enters; how many balances by id it answers, beside pgbench's same SELECT, leaves. */
+import { Clock, Effect, FileSystem, Redacted } from "effect"
+import { ChildProcess, ChildProcessSpawner } from "effect/process"
+import { Queries } from "../../src/infra/Queries.ts"
+import { headColumns } from "../../src/infra/ReadModelRows.ts"
+import { ReadModelSql } from "../../src/infra/ReadModelSql.ts"
+import { ReadSideConfig } from "../../src/infra/ReadSideConfig.ts"
+import { accountId } from "../../test/support/storedEvents.ts"
+import { bar, say, whole } from "./Bars.ts"
+
+const accounts = 10_000
+const rounds = 5
+const wantedRatio = 0.7
+/** Who asks at once: as many as there are connections, and as many as a busy node has. */
+const askers = [8, 256]
+
+const median = (values: ReadonlyArray<number>) =>
+  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
+
+const idOf = (index: number) => `balance-${index}`
+
+const fill = Effect.gen(function* () {
+  const sql = yield* ReadModelSql
+  yield* sql.unsafe(
+    `INSERT INTO books_v1_balances SELECT '${idOf(0).slice(0, -1)}' || g, 5, 'open', 'USD/2', 'x', 0, g, '{}', now(), repeat('h', 64)
+     FROM generate_series(0, ${accounts - 1}) AS g`
+  )
+  yield* sql.unsafe("VACUUM ANALYZE books_v1_balances")
+})
+
+/** pgbench's rate through `clients` connections; undefined where there is no pgbench. */
+const makePgbench = Effect.fnUntraced(function* (url: Redacted.Redacted, clients: number, seconds: number) {
+  const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
+  const files = yield* FileSystem.FileSystem
+  const directory = yield* files.makeTempDirectoryScoped({ prefix: "chronicle-readside-" })
+  const script = `${directory}/balance.sql`
+  yield* files.writeFileString(
+    script,
+    `\\set n random(0, ${accounts - 1})\nSELECT ${headColumns} FROM books_v1_balances WHERE account = '${idOf(0).slice(0, -1)}' || :n;\n`
+  )
+  const args = ["-n", "-M", "prepared", "-f", script, "-c", `${clients}`, "-j", "2", "-T", `${seconds}`]
+  return spawner.string(ChildProcess.make("pgbench", [...args, Redacted.value(url)])).pipe(
+    Effect.map((output) => Number(/tps = ([\d.]+)/.exec(output)?.[1])),
+    Effect.orElseSucceed(() => undefined)
+  )
+})
+
+/** So many fibers ask one balance after another. */
+const ask = Effect.fnUntraced(function* (fibers: number, seconds: number) {
+  const queries = yield* Queries
+  const clock = yield* Clock.Clock
+  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const start = nowMs()
+  let answers = 0
+  const one = Effect.suspend(() => queries.balance(accountId(idOf((answers * 7_919) % accounts))))
+  const asker = Effect.whileLoop({
+    while: () => nowMs() - start < seconds * 1_000,
+    body: () => one,
+    step: () => {
+      answers++
+    }
+  })
+  yield* Effect.forEach(Array.from({ length: fibers }), () => asker, {
+    concurrency: "unbounded",
+    discard: true
+  })
+  return (answers * 1_000) / (nowMs() - start)
+})
+
+export const measureBalances = Effect.fnUntraced(function* (url: Redacted.Redacted, seconds: number) {
+  const { readModelConnections } = yield* ReadSideConfig
+  yield* fill
+  const pgbench = yield* makePgbench(url, readModelConnections, seconds)
+  for (const fibers of askers) yield* ask(fibers, 1)
+  const ratios = new Map<number, Array<number>>(askers.map((fibers) => [fibers, []]))
+  for (let round = 0; round < rounds; round++) {
+    // In turn, so that whatever else the machine does hits both alike.
+    const theirs = yield* pgbench
+    if (theirs === undefined) return [bar("balance by id", "pgbench is not on the PATH", ">= 0.7", false)]
+    for (const fibers of askers) {
+      const ours = yield* ask(fibers, seconds)
+      ratios.get(fibers)?.push(ours / theirs)
+      yield* say(`balances a second: pgbench ${whole(theirs)}, ${fibers} askers ${whole(ours)}`)
+    }
+  }
+  return askers.map((fibers) => {
+    const ratio = median(ratios.get(fibers) ?? [])
+    return bar(
+      `balance by id, ${fibers} askers over ${readModelConnections} connections, of pgbench`,
+      ratio.toFixed(2),
+      `>= ${wantedRatio}`,
+      ratio >= wantedRatio
+    )
+  })
+}, Effect.scoped)

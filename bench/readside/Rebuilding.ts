@@ -1,0 +1,122 @@
+/** An empty log enters; how fast its events are projected live, and rebuilt while balances are asked for, leaves. */
+import { Clock, Effect, Fiber } from "effect"
+import { Bookkeeping } from "../../src/actors/readside/Bookkeeping.ts"
+import { rebuild } from "../../src/actors/readside/Rebuild.ts"
+import { partitionOf } from "../../src/domain/Partition.ts"
+import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
+import { books } from "../../src/infra/BooksProjection.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { LedgerConfig } from "../../src/infra/LedgerConfig.ts"
+import { Queries } from "../../src/infra/Queries.ts"
+import { ReadSideConfig } from "../../src/infra/ReadSideConfig.ts"
+import { makeHistogram, recordMs, summarize } from "../../src/loadtest/Meter.ts"
+import { Bookkeeper, deposit, openAccount, transfer } from "../../test/support/bookkeeper.ts"
+import { accountId } from "../../test/support/storedEvents.ts"
+import { bar, say, timed, whole } from "./Bars.ts"
+
+const accounts = 10_000
+/** Events between two looks at the clock: many transactions. */
+const chunkEvents = 20_000
+const commitRows = 1_000
+const readEveryMs = 5
+
+const ids = Array.from({ length: accounts }, (_, index) => `acc-${index}`)
+
+/** Commands of a log: all accounts are opened and funded, then transfers run between all of them. */
+const commandsAfter = (events: number, count: number) =>
+  Array.from({ length: count }, (_, step) => {
+    const number = events + step
+    const from = ids[number % accounts] ?? ""
+    const to = ids[(number * 7 + 1) % accounts] ?? ""
+    return from === to ? deposit(from, 1n) : transfer(from, to, 1n)
+  })
+
+/** As the lanes of the projectors do it, with what they have at most: no bus between, nothing to wait for. */
+const projectLive = Effect.fnUntraced(function* (rows: ReadonlyArray<StoredEvent>) {
+  const bookkeeping = yield* Bookkeeping
+  const { partitions } = yield* LedgerConfig
+  const { projectEventsMax, projectLanes } = yield* ReadSideConfig
+  const lanes = Array.from({ length: projectLanes }, (_, lane) =>
+    rows.filter((row) => partitionOf(row.accountId, partitions) % projectLanes === lane)
+  )
+  yield* Effect.forEach(
+    lanes,
+    (lane) =>
+      Effect.gen(function* () {
+        for (let start = 0; start < lane.length; start += projectEventsMax) {
+          yield* bookkeeping.project(lane.slice(start, start + projectEventsMax), [])
+        }
+      }),
+    { concurrency: projectLanes, discard: true }
+  )
+})
+
+/** Asks for a balance every few milliseconds; each must be there, whatever happens to the tables. */
+const reader = Effect.fnUntraced(function* () {
+  const queries = yield* Queries
+  const histogram = makeHistogram()
+  let index = 0
+  const fiber = yield* Effect.forkScoped(
+    Effect.suspend(() => {
+      index = (index + 37) % accounts
+      return timed(queries.balance(accountId(ids[index] ?? "")))
+    }).pipe(
+      Effect.map(({ ms }) => recordMs(histogram, ms)),
+      Effect.andThen(Effect.sleep(readEveryMs)),
+      Effect.forever
+    )
+  )
+  return {
+    histogram,
+    stop: Effect.suspend(() => (fiber.pollUnsafe() ? Fiber.join(fiber) : Fiber.interrupt(fiber)))
+  }
+})
+
+export const measureRebuild = Effect.fnUntraced(function* (eventsWanted: number) {
+  const store = yield* EventStore
+  const bookkeeper = new Bookkeeper("bench", (yield* Clock.currentTimeMillis) - 3_600_000)
+  yield* store.registerWriter({ writerId: "bench", node: "bench", closedAt: 0 })
+  let events = 0
+  let liveMs = 0
+  let best = 0
+  const play = Effect.fnUntraced(function* (commands: Parameters<Bookkeeper["decide"]>[0][]) {
+    const rows: Array<StoredEvent> = []
+    for (let start = 0; start < commands.length; start += commitRows / 2) {
+      const commit = bookkeeper.commit(...commands.slice(start, start + commitRows / 2))
+      yield* store.commit(commit)
+      rows.push(...commit.events)
+    }
+    // It remembers every row, which are a million.
+    bookkeeper.log.length = 0
+    const { ms } = yield* timed(projectLive(rows))
+    events += rows.length
+    liveMs += ms
+    best = Math.max(best, (rows.length * 1_000) / ms)
+  })
+  yield* play([...ids.map((id) => openAccount(id)), ...ids.map((id) => deposit(id, 10n ** 12n))])
+  const reading = yield* reader()
+  while (events < eventsWanted) yield* play(commandsAfter(events, chunkEvents / 2))
+  yield* reading.stop
+  const live = (events * 1_000) / liveMs
+  yield* say(`${whole(events)} events: live ${whole(live)} a second, at best ${whole(best)}`)
+
+  const during = yield* reader()
+  const anew = yield* timed(rebuild(books))
+  yield* during.stop
+  if (anew.value.events !== events) {
+    return yield* Effect.die(new Error(`${anew.value.events} events were rebuilt of ${events}`))
+  }
+  const rebuilt = (events * 1_000) / anew.ms
+  const { p99, max } = summarize(during.histogram)
+  yield* say(
+    `rebuilt ${whole(rebuilt)} a second; ${whole(during.histogram.totalCount)} balances were read meanwhile, p99 ${p99.toFixed(1)} ms, at most ${max.toFixed(0)} ms`
+  )
+  return [
+    bar(
+      `rebuild of ${whole(events)} events, of the sustained live projection`,
+      `${(rebuilt / live).toFixed(2)} (${whole(rebuilt)}/s against ${whole(live)}/s)`,
+      ">= 1",
+      rebuilt >= live
+    )
+  ]
+}, Effect.scoped)

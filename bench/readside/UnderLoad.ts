@@ -1,0 +1,174 @@
+/** A stack enters; how far the projections are behind at full and half load, and after an outage of the bus, leaves. */
+import { Array as Arr, Clock, Context, Effect, Fiber, Layer } from "effect"
+import { Dispatcher } from "../../src/actors/Dispatcher.ts"
+import { ProjectionHealth } from "../../src/actors/readside/ProjectionHealth.ts"
+import { Sweep } from "../../src/actors/readside/Sweep.ts"
+import type { DevStackService } from "../../src/infra/dev/DevStack.ts"
+import { ReadModel } from "../../src/infra/ReadModel.ts"
+import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
+import { makeDraws } from "../../src/loadtest/Draws.ts"
+import { awaitCaughtUp, makeLagWatch } from "../../src/loadtest/Lag.ts"
+import { runLoad } from "../../src/loadtest/Load.ts"
+import { Meter } from "../../src/loadtest/Meter.ts"
+import { makeNames } from "../../src/loadtest/Names.ts"
+import { prepareAccounts } from "../../src/loadtest/Prepare.ts"
+import { makeScenario } from "../../src/loadtest/Scenario.ts"
+import type { Pace } from "../../src/loadtest/Settings.ts"
+import { driverOf, readSide, writePath } from "../../src/loadtest/World.ts"
+import { bar, say, timed, whole } from "./Bars.ts"
+
+const accounts = 10_000
+const closed: Pace = { _tag: "Closed", concurrency: 1_024 }
+const warmUpSeconds = 3
+const lagMsMax = 250
+const keptMin = 0.8
+const positionsMax = 1_000
+const patience = "10 minutes"
+
+/** A node with its read side and a load that knows what was acknowledged. */
+const makeWorld = Effect.fnUntraced(function* (urls: DevStackService) {
+  const clock = yield* Clock.Clock
+  const names = makeNames(`rs${clock.currentTimeMillisUnsafe().toString(36)}`, false)
+  const acknowledged = new Acknowledged(names, accounts, false)
+  const settings = {
+    scenario: "transfers-uniform",
+    accounts,
+    pace: closed,
+    seconds: 0,
+    seed: 1,
+    repeats: 0,
+    intruder: 0,
+    readSide: true,
+    patienceSeconds: 600
+  } as const
+  const driver = driverOf(Context.get(yield* Layer.build(writePath(names.run)), Dispatcher))
+  const scenario = makeScenario(settings, names, yield* makeDraws(1))
+  yield* prepareAccounts(driver, scenario, acknowledged, { from: 0, to: accounts }, () => {})
+  const services = yield* Layer.build(readSide(urls))
+  const health = Context.get(services, ProjectionHealth)
+  const sweep = Context.get(services, Sweep)
+
+  /** Events in the read model since the start, whoever brought them. */
+  const projected = () =>
+    health.partitionsUnsafe().reduce((sum, { events }) => sum + events, sweep.statusUnsafe().loaded)
+  const caughtUp = Effect.flatMap(awaitCaughtUp(names, accounts, acknowledged, patience), (seconds) =>
+    seconds === undefined
+      ? Effect.die(new Error("the read model does not catch up"))
+      : Effect.succeed(seconds)
+  )
+  const run = Effect.fnUntraced(function* (pace: Pace, seconds: number) {
+    const lag = yield* makeLagWatch
+    const watching = yield* Effect.forkChild(lag.watch)
+    const meter = new Meter()
+    const took = yield* runLoad({
+      driver,
+      next: scenario.next,
+      pace,
+      seconds,
+      meter,
+      acknowledged,
+      onAccepted: lag.offerUnsafe
+    })
+    yield* Fiber.interrupt(watching)
+    if (meter.defects.length > 0) return yield* Effect.die(new Error(meter.defects[0]))
+    return { perSecond: meter.committed / took, lag: lag.histogram }
+  })
+  /** Ends when the read model has what was acknowledged at this instant; what comes later is not waited for. */
+  const reachesNow = Effect.gen(function* () {
+    const readModel = yield* ReadModel
+    let waiting = Array.from({ length: accounts }, (_, index) => ({
+      account: names.account(index),
+      version: acknowledged.versionAt(index)
+    }))
+    while (waiting.length > 0) {
+      waiting = (yield* Effect.forEach(Arr.chunksOf(waiting, positionsMax), readModel.behind)).flat()
+      if (waiting.length > 0) yield* Effect.sleep(50)
+    }
+  })
+  return { run, projected, caughtUp, reachesNow, rows: () => driver.stats().rows }
+})
+
+type World = Effect.Success<ReturnType<typeof makeWorld>>
+
+/** Begun when the queues are full, so that the ratio is that of two rates and not of two beginnings. */
+const measureSaturation = Effect.fnUntraced(function* (world: World, seconds: number) {
+  const load = yield* Effect.forkChild(world.run(closed, seconds + warmUpSeconds))
+  yield* Effect.sleep(warmUpSeconds * 1_000)
+  const [rows, projected] = [world.rows(), world.projected()]
+  const { perSecond, lag } = yield* Fiber.join(load)
+  const [written, kept] = [world.rows() - rows, world.projected() - projected]
+  const behind = yield* world.caughtUp
+  yield* say(
+    `saturated: ${whole(perSecond)} transfers a second, lag p99 ${whole(lag.getValueAtPercentile(99))} ms, caught up after ${behind.toFixed(1)} s`
+  )
+  return {
+    perSecond,
+    bar: bar(
+      "at saturation, events projected of those written",
+      (kept / written).toFixed(2),
+      `>= ${keptMin}`,
+      kept / written >= keptMin
+    )
+  }
+})
+
+const measureLag = Effect.fnUntraced(function* (world: World, perSecond: number, seconds: number) {
+  const pace: Pace = { _tag: "Open", perSecond, outstandingMax: 10_000 }
+  yield* world.run(pace, warmUpSeconds)
+  const found = yield* world.run(pace, seconds)
+  yield* world.caughtUp
+  const [p50, p99] = [50, 99].map((percentile) => found.lag.getValueAtPercentile(percentile))
+  yield* say(
+    `at ${whole(perSecond)} a second: lag p50 ${p50} ms, p99 ${p99} ms, of ${found.lag.totalCount} writes`
+  )
+  return bar(
+    `projection lag p99 at half of it (${whole(perSecond)} transfers a second)`,
+    `${p99} ms`,
+    `<= ${lagMsMax} ms`,
+    (p99 ?? Number.POSITIVE_INFINITY) <= lagMsMax
+  )
+})
+
+/** The bus is away under load; the clock runs from its return until all that was acknowledged is to be read. */
+const measureOutage = Effect.fnUntraced(function* (
+  world: World,
+  { nats }: DevStackService,
+  perSecond: number,
+  seconds: number
+) {
+  const pace: Pace = { _tag: "Open", perSecond, outstandingMax: 10_000 }
+  const load = yield* Effect.forkChild(Effect.forever(world.run(pace, 1)))
+  yield* Effect.sleep(warmUpSeconds * 1_000)
+  const rows = world.rows()
+  const outage = yield* timed(
+    Effect.gen(function* () {
+      yield* nats.kill
+      yield* Effect.sleep(seconds * 1_000)
+      yield* nats.start
+    })
+  )
+  const written = world.rows() - rows
+  const { ms } = yield* timed(world.reachesNow)
+  yield* Fiber.interrupt(load)
+  yield* say(`outage: ${whole(written)} events came during ${(outage.ms / 1_000).toFixed(1)} s`)
+  return bar(
+    `catching up from ${(outage.ms / 1_000).toFixed(0)} s without the bus, ${whole(perSecond)} transfers a second going on`,
+    `${(ms / 1_000).toFixed(1)} s`,
+    "less than it took",
+    ms < outage.ms
+  )
+})
+
+export const measureUnderLoad = Effect.fnUntraced(function* (
+  stack: DevStackService,
+  { seconds, outageSeconds }: { readonly seconds: number; readonly outageSeconds: number }
+) {
+  const world = yield* makeWorld(stack)
+  yield* world.caughtUp
+  const saturated = yield* measureSaturation(world, seconds)
+  const half = Math.round(saturated.perSecond / 2)
+  const lag = yield* measureLag(world, half, seconds)
+  const bars = [saturated.bar, lag]
+  if (outageSeconds > 0) bars.push(yield* measureOutage(world, stack, half, outageSeconds))
+  return bars
+}, Effect.scoped)
