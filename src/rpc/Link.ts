@@ -3,6 +3,7 @@ import { NodeSocket } from "@effect/platform-node"
 import { Data, Effect, Result, Schedule } from "effect"
 import { RpcClient, type RpcClientError, type RpcGroup, RpcSerialization } from "effect/rpc"
 import { Socket } from "effect/socket"
+import { steadySocket } from "../infra/SteadySocket.ts"
 import type { ClientLimits, LedgerClientOptions } from "./ClientOptions.ts"
 import { LedgerRpc } from "./LedgerRpc.ts"
 
@@ -51,7 +52,8 @@ export const makeLink = Effect.fnUntraced(function* (
         trouble = describe(error)
       })
   }).pipe(
-    Effect.provideService(Socket.Socket, yield* socket),
+    // A ping waits like any other write for a peer that does not read: it alone would not find out.
+    Effect.provideService(Socket.Socket, yield* steadySocket(yield* socket, 2 * limits.pingMs)),
     Effect.provideService(RpcClient.ConnectionHooks, {
       onConnect: change(true),
       onDisconnect: change(false)

@@ -38,6 +38,30 @@ const held = Effect.fnUntraced(function* (inside: Service) {
   return { ledger, gate, arrived }
 })
 
+/** Takes connections and says nothing: what the kernel does for a stopped process. */
+const frozenNode = Effect.acquireRelease(
+  Effect.promise(
+    () =>
+      new Promise<{ port: number; accepted: () => number; close: () => void }>((resolve) => {
+        const sockets = new Set<NetSocket>()
+        const server = createServer((socket) => sockets.add(socket.on("error", () => {})))
+        server.listen(0, "127.0.0.1", () => {
+          const address = server.address()
+          const port = typeof address === "object" && address !== null ? address.port : 0
+          resolve({
+            port,
+            accepted: () => sockets.size,
+            close: () => {
+              for (const socket of sockets) socket.destroy()
+              server.close()
+            }
+          })
+        })
+      })
+  ),
+  ({ close }) => Effect.sync(close)
+)
+
 layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
   it.effect(
     "whose connection is cut after the commit gets the outcome of its first sending from another node",
@@ -203,28 +227,7 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
   it.effect("leaves a node that is frozen after its ping is not answered", () =>
     Effect.scoped(
       Effect.gen(function* () {
-        const frozen = yield* Effect.acquireRelease(
-          Effect.promise(
-            () =>
-              new Promise<{ port: number; close: () => void }>((resolve) => {
-                const sockets = new Set<NetSocket>()
-                // Takes everything, says nothing: what the kernel does for a stopped process.
-                const server = createServer((socket) => sockets.add(socket.on("error", () => {})))
-                server.listen(0, "127.0.0.1", () => {
-                  const address = server.address()
-                  const port = typeof address === "object" && address !== null ? address.port : 0
-                  resolve({
-                    port,
-                    close: () => {
-                      for (const socket of sockets) socket.destroy()
-                      server.close()
-                    }
-                  })
-                })
-              })
-          ),
-          ({ close }) => Effect.sync(close)
-        )
+        const frozen = yield* frozenNode
         const good = yield* openTcp()
         const urls = [`tcp://127.0.0.1:${frozen.port}`, good.url]
         const way = yield* connect({ urls, limits: { pingMs: 100 } })
@@ -236,6 +239,23 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
           }
         )
         assert.lengthOf(receipts, 2)
+      })
+    )
+  )
+
+  it.effect("leaves a frozen node also when its buffers are full, so that no ping gets through", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const frozen = yield* frozenNode
+        const way = yield* connect({ urls: [`tcp://127.0.0.1:${frozen.port}`], limits: { pingMs: 300 } })
+        // Megabytes, more than the kernel takes for a process that does not read.
+        const commands = Array.from({ length: 1_000 }, () => deposit("frozen:3", 1n))
+        const calls = yield* Effect.forkChild(
+          Effect.replicateEffect(way.ledger.dispatchMany(commands), 200, { concurrency: "unbounded" })
+        )
+        // The first connection may get a ping through before it is full; the next is full at once.
+        yield* until("it is left and tried again twice", () => frozen.accepted() > 2)
+        yield* Fiber.interrupt(calls)
       })
     )
   )

@@ -1,0 +1,81 @@
+/** A peer that accepts a connection and never reads: who writes to it waits, but neither for ever nor with many listeners. */
+import * as Net from "node:net"
+import { NodeSocket } from "@effect/platform-node"
+import { assert, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { steadySocket } from "../../src/infra/SteadySocket.ts"
+import { eventually } from "../support/members.ts"
+
+/** Accepts, and reads only once it is told to. */
+const peer = Effect.acquireRelease(
+  Effect.callback<{
+    readonly port: number
+    readonly accepted: Array<Net.Socket>
+    readonly server: Net.Server
+  }>((resume) => {
+    const accepted: Array<Net.Socket> = []
+    const server = Net.createServer({ pauseOnConnect: true }, (socket) => {
+      accepted.push(socket.on("error", () => {}))
+    })
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address()
+      const port = typeof address === "object" && address !== null ? address.port : 0
+      resume(Effect.succeed({ port, accepted, server }))
+    })
+  }),
+  ({ accepted, server }) =>
+    Effect.sync(() => {
+      for (const socket of accepted) socket.destroy()
+      server.close()
+    })
+)
+
+/** The connection's own end, to see who listens to it. */
+const connect = Effect.fnUntraced(function* (port: number, stuckMs: number) {
+  // Whoever makes the connection for a socket of effect listens to its errors.
+  const conn = Net.connect({ port, host: "127.0.0.1" }).on("error", () => {})
+  const socket = yield* steadySocket(yield* NodeSocket.fromDuplex(Effect.succeed(conn)), stuckMs)
+  return { conn, reader: yield* socket.reader, writer: yield* socket.writer }
+})
+
+const piece = new Uint8Array(1_000_000)
+const writers = 40
+
+it.live("a connection whose peer does not read is cut after its time, and every write ends", () =>
+  Effect.gen(function* () {
+    const { port } = yield* peer
+    const { reader, writer } = yield* connect(port, 300)
+    const reading = yield* Effect.forkChild(Effect.exit(reader.pull))
+    const writes = yield* Effect.forkChild(
+      Effect.forEach(
+        Array.from({ length: writers }),
+        () => Effect.timeoutOption(Effect.exit(writer.write(piece)), "10 seconds"),
+        { concurrency: "unbounded" }
+      )
+    )
+    assert.strictEqual((yield* Fiber.join(reading))._tag, "Failure")
+    // With no connection any more, the first of those in line waits for the next one.
+    yield* Fiber.interrupt(writes)
+  }).pipe(Effect.scoped)
+)
+
+it.live("of many who write to it one waits at a time, and all go on when it reads again", () =>
+  Effect.gen(function* () {
+    const { port, accepted } = yield* peer
+    const { conn, writer } = yield* connect(port, 60_000)
+    const writes = yield* Effect.forkChild(
+      Effect.forEach(Array.from({ length: writers }), () => writer.write(piece), {
+        concurrency: "unbounded"
+      })
+    )
+    yield* eventually(
+      "the buffers are full",
+      20,
+      Effect.sync(() => conn.writableNeedDrain)
+    )
+    assert.isBelow(conn.listenerCount("drain"), 3)
+    for (const socket of accepted) socket.resume()
+    yield* Fiber.join(writes)
+    assert.strictEqual(conn.bytesWritten + conn.writableLength >= writers * piece.length, true)
+  }).pipe(Effect.scoped)
+)
