@@ -1,13 +1,12 @@
 /** One account in memory: commands enter one after another, decided rows leave for the commit queue. */
 import { type Exit, Result } from "effect"
 import { evolve, isCovered } from "../domain/Account.ts"
-import type { Command } from "../domain/Command.ts"
 import { type Decided, decide } from "../domain/Decide.ts"
 import type { Unavailable } from "../domain/Errors.ts"
-import { link } from "../domain/HashChain.ts"
+import { linked } from "../domain/HashChain.ts"
 import { emptyHead, type Head } from "../domain/Head.ts"
 import type { AccountId, Instant } from "../domain/Ids.ts"
-import { encodeContext, encodePayload, type StoredEvent, schemaVersionOf } from "../domain/StoredEvent.ts"
+import { encodeContext, encodePayload, schemaVersionOf } from "../domain/StoredEvent.ts"
 import type { Leg, Ticket } from "./Ticket.ts"
 
 /** Another node that wants to decide on the account; told once that it may, or why not. */
@@ -43,7 +42,9 @@ export class AccountActor {
   /** Nodes that wait to borrow it, in order of arrival. */
   borrowers: Array<Borrower> = []
   /** The batch that is being sent with rows of this account: never two at once. */
-  flight: object | undefined
+  flight: object | undefined = undefined
+  /** At which look of the commit queue an older ticket of it had to wait. */
+  blockedAt = 0
   mailbox: Array<Ticket> = []
   /** Readers that wait for it to be ready. */
   readers = new Set<(head: Exit.Exit<Head, Unavailable>) => void>()
@@ -82,16 +83,17 @@ export class AccountActor {
 export const takeTurn = (ticket: Ticket, actors: ReadonlyArray<AccountActor>, now: Instant): void => {
   const { command } = ticket
   let recordedAt = now
-  for (const actor of actors) recordedAt = Math.max(recordedAt, actor.speculative.recordedAt)
+  for (const { speculative } of actors) {
+    if (speculative.recordedAt > recordedAt) recordedAt = speculative.recordedAt
+  }
   const actorOf = (id: AccountId): AccountActor => {
-    const actor = actors.find((one) => one.id === id)
-    if (actor === undefined) throw new Error(`command ${command.commandId} was routed without account ${id}`)
-    return actor
+    for (const actor of actors) if (actor.id === id) return actor
+    throw new Error(`command ${command.commandId} was routed without account ${id}`)
   }
   const decision = decide(command, (id) => actorOf(id).speculative.account)
   const legs = Result.isSuccess(decision)
     ? decision.success.map((decided, ordinal) =>
-        appendLeg(ticket, decided, ordinal, actorOf(decided.account), recordedAt)
+        toLeg(ticket, decided, ordinal, actorOf(decided.account), recordedAt)
       )
     : []
   // Nothing below can fail: the turn has happened.
@@ -103,39 +105,30 @@ export const takeTurn = (ticket: Ticket, actors: ReadonlyArray<AccountActor>, no
   ticket.refusal = Result.isFailure(decision) ? decision.failure : undefined
 }
 
-const appendLeg = (
-  ticket: Ticket,
-  decided: Decided,
+const toLeg = (
+  { command, commandHash }: Ticket,
+  { event }: Decided,
   ordinal: number,
   actor: AccountActor,
   recordedAt: Instant
 ): Leg => {
   const before = actor.speculative
-  const account = evolve(before.account, decided.event)
-  if (!isCovered(account)) throw new Error(`command ${ticket.command.commandId} would overdraw ${actor.id}`)
-  const row = toRow(ticket.command, decided, account.version, ordinal, ticket.commandHash, recordedAt)
-  const hash = link(before.hash, row)
-  return { actor, before, after: { account, hash, recordedAt }, row: Object.assign(row, { hash }) }
+  const account = evolve(before.account, event)
+  if (!isCovered(account)) throw new Error(`command ${command.commandId} would overdraw ${actor.id}`)
+  const { effectiveAt } = command
+  const row = linked(before.hash, {
+    accountId: actor.id,
+    version: account.version,
+    type: event._tag,
+    schemaVersion: schemaVersionOf(event._tag),
+    payload: encodePayload(event),
+    commandId: command.commandId,
+    ordinal,
+    commandHash: ordinal === 0 ? commandHash : null,
+    recordedAt,
+    effectiveAt: effectiveAt === undefined || effectiveAt === recordedAt ? null : effectiveAt,
+    context: encodeContext(command.context),
+    hash: ""
+  })
+  return { actor, before, after: { account, hash: row.hash, recordedAt }, row }
 }
-
-const toRow = (
-  command: Command,
-  { account, event }: Decided,
-  version: number,
-  ordinal: number,
-  commandHash: string,
-  recordedAt: Instant
-): Omit<StoredEvent, "hash"> => ({
-  accountId: account,
-  version,
-  type: event._tag,
-  schemaVersion: schemaVersionOf(event._tag),
-  payload: encodePayload(event),
-  commandId: command.commandId,
-  ordinal,
-  commandHash: ordinal === 0 ? commandHash : null,
-  recordedAt,
-  effectiveAt:
-    command.effectiveAt === undefined || command.effectiveAt === recordedAt ? null : command.effectiveAt,
-  context: encodeContext(command.context)
-})

@@ -1,13 +1,14 @@
 /** Queued tickets enter; lanes send them in batches, one INSERT each, until every outcome is definite. */
 import { Duration, Effect, Latch } from "effect"
 import type { AccountId } from "../domain/Ids.ts"
+import type { StoredEvent } from "../domain/StoredEvent.ts"
 import { type Commit, type CommitOutcome, EventStore, type WriterId } from "../infra/EventStore.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
 import { continued } from "../infra/Tracing.ts"
 import type { AccountActor } from "./AccountActor.ts"
 import { CommitFeed } from "./CommitFeed.ts"
 import { makeCommitMeters } from "./CommitMeters.ts"
-import { type CommitQueue, clearFlight, type Flight } from "./CommitQueue.ts"
+import type { CommitQueue, Flight } from "./CommitQueue.ts"
 import { Snapshotter } from "./Snapshotter.ts"
 import { makeSplitBrainAlarm } from "./SplitBrainAlarm.ts"
 import { about, type Ticket } from "./Ticket.ts"
@@ -90,7 +91,7 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
   /** Everything of the flight is in the log: actors first, then the relay, then the callers (I6). */
   const complete = (flight: Flight, commit: Commit): void => {
     const { tickets } = flight
-    clearFlight(tickets)
+    queue.land(tickets)
     flight.tickets = []
     for (const ticket of tickets) {
       for (const { actor, after } of ticket.legs) {
@@ -286,4 +287,8 @@ const pause = (lane: Lane): Effect.Effect<void> =>
     return Effect.sleep(retryMs)
   })
 
-const rowsOf = (flight: Flight) => flight.tickets.flatMap((ticket) => ticket.legs.map((leg) => leg.row))
+const rowsOf = (flight: Flight): ReadonlyArray<StoredEvent> => {
+  const rows: Array<StoredEvent> = []
+  for (const { legs } of flight.tickets) for (const { row } of legs) rows.push(row)
+  return rows
+}

@@ -21,33 +21,37 @@ const rowBytes = 250
  * nothing is in flight that depends on an outcome still open elsewhere.
  */
 export class CommitQueue {
-  #tickets: ReadonlyArray<Ticket> = []
-  #arrivals: Array<Ticket> = []
+  #tickets: Array<Ticket> = []
+  /**
+   * How many of them, from the first, are known to be blocked: until something lands or leaves, a lane that looks
+   * again need not look at those. A hot account blocks thousands.
+   */
+  #blocked = 0
+  /** Counts the times at which that began anew; the accounts of what is blocked are marked with it. */
+  #look = 1
 
   get size(): number {
-    return this.#tickets.length + this.#arrivals.length
+    return this.#tickets.length
   }
 
   push(ticket: Ticket): void {
     ticket.phase = "queued"
-    this.#arrivals.push(ticket)
+    this.#tickets.push(ticket)
   }
 
   /** Takes the oldest tickets that may fly now, whole, up to the limits (at least one, however large). */
   take(limits: BatchLimits): Flight | undefined {
-    const queue = this.#all()
+    const queue = this.#tickets
     const flight: Flight = { tickets: [] }
     const taken: Array<Ticket> = []
-    const left: Array<Ticket> = []
-    const blocked = new Set<AccountActor>()
     let rows = 0
     let bytes = 0
-    let next = 0
+    let next = this.#blocked
     for (; next < queue.length; next++) {
       const ticket = queue[next] as Ticket // next < length
-      if (ticket.touched.some((actor) => blocked.has(actor) || isElsewhere(actor, flight))) {
-        for (const actor of ticket.touched) blocked.add(actor)
-        left.push(ticket)
+      if (isBlocked(ticket, this.#look, flight)) {
+        for (const actor of ticket.touched) actor.blockedAt = this.#look
+        queue[this.#blocked++] = ticket
         continue
       }
       bytes += bytesOf(ticket)
@@ -58,16 +62,22 @@ export class CommitQueue {
       taken.push(ticket)
     }
     if (taken.length === 0) return undefined
-    this.#tickets = left.concat(queue.slice(next))
+    queue.splice(this.#blocked, taken.length)
     flight.tickets = taken
     return flight
+  }
+
+  /** The flight is over: its actors may fly again. */
+  land(tickets: ReadonlyArray<Ticket>): void {
+    for (const ticket of tickets) for (const actor of ticket.touched) actor.flight = undefined
+    this.#lookAgain()
   }
 
   /** Puts a flight that certainly wrote nothing back to the front. */
   putBack(flight: Flight): void {
     for (const ticket of flight.tickets) ticket.phase = "queued"
-    clearFlight(flight.tickets)
-    this.#tickets = flight.tickets.concat(this.#all())
+    this.land(flight.tickets)
+    this.#tickets = flight.tickets.concat(this.#tickets)
     flight.tickets = []
   }
 
@@ -79,7 +89,7 @@ export class CommitQueue {
   evict(isGuilty: (ticket: Ticket) => boolean, flight?: Flight): ReadonlyArray<Ticket> {
     const tainted = new Set<AccountActor>()
     const evicted: Array<Ticket> = []
-    const keep = (tickets: ReadonlyArray<Ticket>): ReadonlyArray<Ticket> =>
+    const keep = (tickets: ReadonlyArray<Ticket>): Array<Ticket> =>
       tickets.filter((ticket) => {
         if (!isGuilty(ticket) && !ticket.touched.some((actor) => tainted.has(actor))) return true
         evicted.push(ticket)
@@ -88,27 +98,20 @@ export class CommitQueue {
         return false
       })
     if (flight !== undefined) {
-      clearFlight(flight.tickets)
+      this.land(flight.tickets)
       flight.tickets = keep(flight.tickets)
       for (const ticket of flight.tickets) for (const actor of ticket.touched) actor.flight = flight
     }
-    this.#tickets = keep(this.#all())
+    this.#tickets = keep(this.#tickets)
+    this.#lookAgain()
     rollBack(evicted)
     return evicted
   }
 
-  #all(): ReadonlyArray<Ticket> {
-    if (this.#arrivals.length > 0) {
-      this.#tickets = this.#tickets.concat(this.#arrivals)
-      this.#arrivals = []
-    }
-    return this.#tickets
+  #lookAgain(): void {
+    this.#blocked = 0
+    this.#look++
   }
-}
-
-/** The flight is over: its actors may fly again. */
-export const clearFlight = (tickets: ReadonlyArray<Ticket>): void => {
-  for (const ticket of tickets) for (const actor of ticket.touched) actor.flight = undefined
 }
 
 const rollBack = (evicted: ReadonlyArray<Ticket>): void => {
@@ -126,8 +129,13 @@ const rollBack = (evicted: ReadonlyArray<Ticket>): void => {
   }
 }
 
-const isElsewhere = (actor: AccountActor, flight: Flight): boolean =>
-  actor.flight !== undefined && actor.flight !== flight
+/** An account of it is in another flight, or waits for one with an older ticket. */
+const isBlocked = (ticket: Ticket, look: number, flight: Flight): boolean => {
+  for (const { blockedAt, flight: other } of ticket.touched) {
+    if (blockedAt === look || (other !== undefined && other !== flight)) return true
+  }
+  return false
+}
 
 const bytesOf = (ticket: Ticket): number => {
   let bytes = 0

@@ -1,7 +1,6 @@
 /** Commands enter, bounded; each is decided on its actors, committed, and answered with a receipt or a typed error. */
 import { Context, Effect, Exit, Layer, type Result } from "effect"
 import type { Command } from "../domain/Command.ts"
-import { accountsOf } from "../domain/Command.ts"
 import { type CommandError, CommandIdReused, Overloaded, type Unavailable } from "../domain/Errors.ts"
 import { hashCommand } from "../domain/HashChain.ts"
 import type { Head } from "../domain/Head.ts"
@@ -123,7 +122,7 @@ const make = Effect.fnUntraced(function* (node: string) {
         ticket.letGo()
         repeats.lookUp(ticket)
       }
-      turns.reloadIfLanded(ticket.accounts)
+      turns.noteLanded(ticket)
     },
     onLost: (ticket) => underWay.finish(ticket, indeterminate(ticket)),
     onRepeat: (ticket) => {
@@ -162,17 +161,17 @@ const make = Effect.fnUntraced(function* (node: string) {
     const refusal = writers.refusal()
     if (refusal !== undefined) return turnAway(unavailable("this node", refusal), resume)
     if (underWay.size >= limits.inFlightMax) return turnAway(overloaded("this node"), resume)
-    for (const id of accountsOf(command)) {
-      const actor = turns.residents.peek(id)
+    const ticket = new Ticket(command, commandHash, deadline)
+    const actors = ticket.accounts.map(turns.residents.peek)
+    for (const actor of actors) {
       if (actor !== undefined && actor.uncommitted + actor.mailbox.length >= limits.inFlightPerAccountMax) {
-        return turnAway(overloaded(`account ${id}`), resume)
+        return turnAway(overloaded(`account ${actor.id}`), resume)
       }
     }
-    const ticket = new Ticket(command, commandHash, deadline)
     ticket.await(resume)
     underWay.add(ticket)
     if (repeats.isStorm(now)) repeats.lookUp(ticket)
-    else turns.route(ticket)
+    else turns.routeAt(ticket, now, actors)
   }
 
   const deadlines = yield* watchDeadlines(underWay, queue, turns, pipeline.stats)

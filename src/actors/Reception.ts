@@ -1,6 +1,6 @@
 /** Commands of hosts and of other nodes enter; each is admitted here, or sent to the node of its first account. */
 import { Effect, Fiber, Schedule } from "effect"
-import { accountsOf, type Command } from "../domain/Command.ts"
+import { accountsOf, type Command, firstAccountOf } from "../domain/Command.ts"
 import { type CommandError, Indeterminate, type Overloaded, type Unavailable } from "../domain/Errors.ts"
 import type { Head } from "../domain/Head.ts"
 import type { AccountId } from "../domain/Ids.ts"
@@ -34,8 +34,7 @@ export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts)
   const placement = yield* Placement
   const limits = yield* LedgerConfig
   const cluster = yield* ClusterConfig
-  const firstOf = (command: Command): AccountId => accountsOf(command)[0] as AccountId // a command has an account
-  const isHere = (command: Command) => placement.owns(firstOf(command))
+  const isHere = (command: Command) => placement.owns(firstAccountOf(command))
 
   /** Admits a command now; the effect waits for what came of it. */
   const begin = (command: Command, isForwarded = false): Effect.Effect<Receipt, CommandError> => {
@@ -104,12 +103,14 @@ export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts)
   const { forward, away } = yield* makeForwarding({ overload: parts.overload, dispatchHere })
 
   const dispatch = (command: Command): Effect.Effect<Receipt, CommandError> =>
-    Effect.suspend(() =>
-      isHere(command)
-        ? Effect.callback<Receipt, CommandError>((resume) => admit(command, resume))
-        : Effect.flatMap(forward(firstOf(command), [command]), ([outcome]) =>
-            outcome === undefined ? Effect.die("a command has no outcome") : Effect.fromResult(outcome)
-          )
+    Effect.callback<Receipt, CommandError>((resume) => {
+      if (isHere(command)) admit(command, resume)
+      else resume(sendOn(command))
+    })
+
+  const sendOn = (command: Command): Effect.Effect<Receipt, CommandError> =>
+    Effect.flatMap(forward(firstAccountOf(command), [command]), ([outcome]) =>
+      outcome === undefined ? Effect.die("a command has no outcome") : Effect.fromResult(outcome)
     )
 
   const dispatchMany = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
@@ -121,14 +122,14 @@ export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts)
         ours.push(index)
         continue
       }
-      const group = placement.groupOf(firstOf(command))
+      const group = placement.groupOf(firstAccountOf(command))
       const others = groups.get(group)
       if (others === undefined) groups.set(group, [index])
       else others.push(index)
     }
     const at = (index: number): Command => commands[index] as Command // the indices are those of commands
     for (const group of groups.values()) {
-      const sent = yield* Effect.forkChild(forward(firstOf(at(group[0] ?? 0)), group.map(at)))
+      const sent = yield* Effect.forkChild(forward(firstAccountOf(at(group[0] ?? 0)), group.map(at)))
       for (const [nth, index] of group.entries()) {
         results[index] = Effect.map(Fiber.join(sent), (outcomes) => outcomes[nth] as Outcome) // one a command
       }

@@ -36,12 +36,16 @@ export interface Hold {
 
 export type Settlement = Exit.Exit<Receipt, CommandError>
 
-interface Waiter {
-  readonly resume: (settlement: Settlement) => void
-  /** True for a caller that sent the id while it was under way already. */
-  readonly joined: boolean
+type Resume = (settlement: Settlement) => void
+
+/** A caller that sent the id while it was under way already. */
+interface Joined {
+  readonly resume: Resume
   readonly deadline: number
 }
+
+/** Shared by all who have none: most tickets never wait, are joined, or hold anything. */
+const none: ReadonlyArray<never> = []
 
 export class Ticket {
   readonly command: Command
@@ -51,10 +55,10 @@ export class Ticket {
   readonly deadline: number
   phase: TicketPhase = "waiting"
   /** The actors it was decided on; empty while it is waiting. */
-  touched: ReadonlyArray<AccountActor> = []
+  touched: ReadonlyArray<AccountActor> = none
   /** What it writes; empty for a refused command, which rides along so that its refusal is as true as a commit. */
-  legs: ReadonlyArray<Leg> = []
-  refusal: Rejection | undefined
+  legs: ReadonlyArray<Leg> = none
+  refusal: Rejection | undefined = undefined
   recordedAt: Instant = 0
   /** How often it was decided in vain because of a conflict of its own. */
   attempts = 0
@@ -63,10 +67,13 @@ export class Ticket {
   /** Another node gave it: if the first account leaves before it is decided, that node is to give it to the next. */
   isForwarded = false
   /** The accounts it keeps from others, in the order of their ids; few tickets need any. */
-  holds: ReadonlyArray<Hold> = []
-  #waiters: Array<Waiter> = []
-  #order: ReadonlyArray<AccountId> | undefined
-  #onDecided: Array<() => void> = []
+  holds: ReadonlyArray<Hold> = none
+  /** The first caller, until it is answered. */
+  #resume: Resume | undefined = undefined
+  /** Made by the first who joins, as the next: few tickets need any. */
+  #joined: Array<Joined> | undefined = undefined
+  #order: ReadonlyArray<AccountId> | undefined = undefined
+  #onDecided: Array<() => void> | undefined = undefined
 
   constructor(command: Command, commandHash: string, deadline: number) {
     this.command = command
@@ -92,41 +99,53 @@ export class Ticket {
 
   /** Calls back once it is decided or settled, at once if it is. */
   whenDecided(resume: () => void): void {
-    if (this.phase === "waiting") this.#onDecided.push(resume)
-    else resume()
+    if (this.phase !== "waiting") return resume()
+    this.#onDecided ??= []
+    this.#onDecided.push(resume)
   }
 
   /** Its phase is not `waiting` any more. */
   noteDecided(): void {
-    if (this.#onDecided.length === 0) return
     const resumes = this.#onDecided
-    this.#onDecided = []
+    if (resumes === undefined) return
+    this.#onDecided = undefined
     for (const resume of resumes) resume()
   }
 
   /** The first caller; its patience is the ticket's. */
-  await(resume: (settlement: Settlement) => void): void {
-    this.#waiters.push({ resume, joined: false, deadline: this.deadline })
+  await(resume: Resume): void {
+    this.#resume = resume
   }
 
   /** A caller that came later with the same command, and has patience of its own. */
-  join(resume: (settlement: Settlement) => void, deadline: number): void {
-    this.#waiters.push({ resume, joined: true, deadline })
+  join(resume: Resume, deadline: number): void {
+    this.#joined ??= []
+    this.#joined.push({ resume, deadline })
   }
 
   /** Answers those whose patience ends at `until`, while the ticket is still under way. */
   answerUntil(until: number, settlement: Settlement): void {
-    const late = this.#waiters.filter((waiter) => waiter.deadline <= until)
-    if (late.length === 0) return
-    this.#waiters = this.#waiters.filter((waiter) => waiter.deadline > until)
+    if (this.deadline <= until) this.#answerFirst(settlement)
+    const late = this.#joined?.filter((one) => one.deadline <= until)
+    if (late === undefined || late.length === 0) return
+    this.#joined = this.#joined?.filter((one) => one.deadline > until)
     for (const { resume } of late) resume(settlement)
   }
 
-  /** Answers all waiters and forgets them. */
+  /** Answers all callers and forgets them. */
   answer(settlement: Settlement): void {
-    const waiters = this.#waiters
-    this.#waiters = []
-    for (const { resume, joined } of waiters) resume(joined ? markReplayed(settlement) : settlement)
+    const joined = this.#joined
+    this.#joined = undefined
+    this.#answerFirst(settlement)
+    if (joined === undefined) return
+    const replayed = markReplayed(settlement)
+    for (const { resume } of joined) resume(replayed)
+  }
+
+  #answerFirst(settlement: Settlement): void {
+    const resume = this.#resume
+    this.#resume = undefined
+    resume?.(settlement)
   }
 }
 

@@ -31,6 +31,10 @@ export interface TurnsOptions {
   readonly onQueued: () => void
 }
 
+/** A ticket's actors, as far as they were found in memory. */
+type Known = ReadonlyArray<AccountActor | undefined>
+const unknown: Known = []
+
 /** Starts the loaders in the scope. */
 export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
   const { queue, underWay } = options
@@ -40,15 +44,17 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
   const placement = yield* Placement
 
   /** Finds the actors of a ticket; decides it when all may be decided on, else leaves it where it will be told. */
-  const route = (ticket: Ticket): void => {
+  const route = (ticket: Ticket): void => routeAt(ticket, clock.elapsedUnsafe(), unknown)
+
+  /** The same, for a caller that asked the clock just now, and the residents (in the order of the accounts). */
+  const routeAt = (ticket: Ticket, elapsedMs: number, known: Known): void => {
     if (ticket.phase === "settled") return
     const refusal = options.refusal()
     if (refusal !== undefined) return underWay.giveUp(ticket, "this node", refusal)
     if (ticket.isForwarded && !placement.owns(ticket.accounts[0] as AccountId)) {
       return underWay.finish(ticket, ticket.isRepeat ? indeterminate(ticket) : Exit.fail(movedAway))
     }
-    const elapsedMs = clock.elapsedUnsafe()
-    const found = ticket.holds.length === 0 ? atHand(ticket, elapsedMs) : "elsewhere"
+    const found = ticket.holds.length === 0 ? atHand(ticket, elapsedMs, known) : "elsewhere"
     if (found === "waits") return
     const actors = found === "elsewhere" ? enlistment.enlist(ticket, elapsedMs) : found
     if (actors === undefined) return
@@ -61,20 +67,33 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
   }
 
   /** The common case: all accounts are ours, and in memory or about to be. */
-  const atHand = (ticket: Ticket, elapsedMs: number): ReadonlyArray<AccountActor> | "waits" | "elsewhere" => {
-    const actors: Array<AccountActor> = []
+  const atHand = (
+    ticket: Ticket,
+    elapsedMs: number,
+    known: Known
+  ): ReadonlyArray<AccountActor> | "waits" | "elsewhere" => {
+    const { accounts } = ticket
+    // Of its final size at once: the first push would make room for seventeen.
+    const actors = new Array<AccountActor>(accounts.length)
     let loading: AccountActor | undefined
-    for (const id of ticket.accounts) {
+    for (const [nth, id] of accounts.entries()) {
       if (!placement.owns(id)) return "elsewhere"
-      const actor = residents.get(id, elapsedMs)
+      const actor = resident(id, elapsedMs, known[nth])
       if (actor === undefined) return noRoom(ticket)
       if (actor.phase === "lending" || actor.phase === "lent") return "elsewhere"
       if (actor.phase !== "ready") loading ??= actor
-      actors.push(actor)
+      actors[nth] = actor
     }
     if (loading === undefined) return actors
     loading.mailbox.push(ticket)
     return "waits"
+  }
+
+  /** One that is known may have made room for another account of the same ticket. */
+  const resident = (id: AccountId, elapsedMs: number, known: AccountActor | undefined) => {
+    if (known === undefined || known.phase === "gone") return residents.get(id, elapsedMs)
+    known.usedAt = elapsedMs
+    return known
   }
 
   const noRoom = (ticket: Ticket): "waits" => {
@@ -138,6 +157,11 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
     }
   }
 
+  /** The same after a ticket's outcome, for whatever it was decided on. */
+  const noteLanded = ({ touched }: Ticket): void => {
+    for (const actor of touched) if (actor.phase !== "ready") reloadIfLanded([actor.id])
+  }
+
   const head = (account: AccountId): Effect.Effect<Head, Unavailable> =>
     Effect.callback<Head, Unavailable>((resume) => {
       const actor = residents.get(account, clock.elapsedUnsafe())
@@ -157,7 +181,9 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
     lending,
     borrowing,
     route,
+    routeAt,
     reloadIfLanded,
+    noteLanded,
     /** The committed head of an account, from its actor. */
     head,
     /** Decides evicted tickets again, in their order, after the stale actors are rebuilt. */

@@ -1,5 +1,6 @@
 /** What a client may ask of the ledger; a value from outside enters, a valid `Command` leaves. */
 import { type Brand, Result, Schema, SchemaIssue } from "effect"
+import { SchemaJITCompiler } from "effect/schema"
 import { InvalidCommand } from "./Errors.ts"
 import { AccountId, CommandId, ContraId, Instant, Version } from "./Ids.ts"
 import { Amount, Asset, OverdraftLimit } from "./Money.ts"
@@ -91,7 +92,10 @@ export type CommandInput = WithOptionalId<Plain<Command>>
 
 // A field nobody knows is a mistyped one: dropping it would drop what the caller meant (`expectedVersion`).
 const strict = { errors: "all", onExcessProperty: "error" } as const
-const decodeTyped = Schema.decodeUnknownResult(Schema.toType(Command), strict)
+/** Compiled where the host allows code from text (else interpreted): every command comes this way. */
+const Typed = Schema.toType(Command)
+SchemaJITCompiler.enable(Typed.ast)
+const decodeTyped = Schema.decodeUnknownResult(Typed, strict)
 const decodeWire = Schema.decodeUnknownResult(Command, strict)
 const toFaults = SchemaIssue.makeFormatterStandardSchemaV1()
 
@@ -120,5 +124,17 @@ export const accountsOf = (command: Command): ReadonlyArray<AccountId> => {
       return command.legs.map((leg) => leg.account)
     default:
       return [command.account]
+  }
+}
+
+/** The first of `accountsOf`, which decides where a command goes. */
+export const firstAccountOf = (command: Command): AccountId => {
+  switch (command._tag) {
+    case "Transfer":
+      return command.from
+    case "PostJournal":
+      return command.legs[0]?.account as AccountId // the schema asks for two legs at least
+    default:
+      return command.account
   }
 }

@@ -2,7 +2,7 @@
 import { Result } from "effect"
 import { type Account, active, covers, holds, type OpenedAccount } from "./Account.ts"
 import type { Command, Leg } from "./Command.ts"
-import { accountsOf } from "./Command.ts"
+import { firstAccountOf } from "./Command.ts"
 import {
   AccountAlreadyExists,
   AccountNotActive,
@@ -32,8 +32,8 @@ const bank = "external:bank" as ContraId // a literal that the schema of ContraI
  * step). The legs stand in the order of `accountsOf(command)`; an accepted command has at least one.
  */
 export const decide = (command: Command, stateOf: StateOf): Decision => {
-  const head = accountsOf(command)[0]
-  if (head !== undefined && command.expectedVersion !== undefined) {
+  if (command.expectedVersion !== undefined) {
+    const head = firstAccountOf(command)
     const { version } = stateOf(head)
     if (version !== command.expectedVersion) {
       return Result.fail(

@@ -34,15 +34,50 @@ export const link = (previous: string, row: Unlinked): string =>
     "base64url"
   )
 
+/** The row with its hash, which is written into the row itself: a copy of it would cost as much as the rest of a turn. */
+export const linked = (previous: string, row: Unlinked & { hash: string }): StoredEvent => {
+  row.hash = link(previous, row)
+  return row
+}
+
 export const isLinked = (previous: string, row: StoredEvent): boolean => link(previous, row) === row.hash
 
 /**
  * What makes two commands of one id the same command: SHA-256, base64url, over everything but the context (a retry
  * may come with another trace id), as JSON with the keys of every object in order and amounts as strings.
  */
-export const hashCommand = (command: Command): string => {
+export const hashCommand = (command: Command): string => hash("sha256", canonicalText(command), "base64url")
+
+const canonicalText = (command: Command): string => {
+  switch (command._tag) {
+    // The commands of every day are written out, which is ten times as fast; a test compares the two.
+    case "Deposit":
+    case "Withdraw":
+      return `{"_tag":"${command._tag}","account":"${command.account}",${amountText(command)},"commandId":"${command.commandId}"${optional("contra", command.contra)}${laterMembers(command)}}`
+    case "Transfer":
+      return `{"_tag":"Transfer",${amountText(command)},"commandId":"${command.commandId}"${laterMembers(command)},"from":"${command.from}","to":"${command.to}"}`
+    default:
+      return canonicalCommand(command)
+  }
+}
+
+type Movement = Extract<Command, { readonly _tag: "Deposit" | "Withdraw" | "Transfer" }>
+
+const amountText = ({ amount, asset }: Movement): string => `"amount":"${amount}"${optional("asset", asset)}`
+
+const laterMembers = ({ description, effectiveAt, expectedVersion }: Movement): string =>
+  description === undefined && effectiveAt === undefined && expectedVersion === undefined
+    ? ""
+    : `${optional("description", description)}${optional("effectiveAt", effectiveAt)}${optional("expectedVersion", expectedVersion)}`
+
+/** A member that may be absent, with the comma before it. */
+const optional = (key: string, value: string | number | undefined): string =>
+  value === undefined ? "" : `,"${key}":${JSON.stringify(value)}`
+
+/** The rule that the texts written out above keep: everything but the context. */
+export const canonicalCommand = (command: Command): string => {
   const { context: _, ...body } = command
-  return hash("sha256", canonicalJson(body), "base64url")
+  return canonicalJson(body)
 }
 
 /** One JSON text for equal values, whatever order their keys were written in. */

@@ -33,28 +33,44 @@ const columns = [
 export const eventColumns = columns.join(", ")
 export const eventColumnsOf = (table: string) => columns.map((column) => `${table}.${column}`).join(", ")
 
-/** The events as twelve array parameters, in the order of `eventColumns`. */
+/** The events as twelve array parameters, in the order of `eventColumns`: in one pass, for each commit comes by here. */
 export const toColumns = (events: ReadonlyArray<StoredEvent>): ReadonlyArray<PgTypes.Parameter> => {
-  const column = <A>(pick: (event: StoredEvent) => A): ReadonlyArray<A> => events.map(pick)
+  const rows = events.length
+  const texts = () => new Array<string | null>(rows)
+  const numbers = () => new Array<number | null>(rows)
+  const [accounts, types, payloads, commands] = [texts(), texts(), texts(), texts()]
+  const [commandHashes, contexts, hashes] = [texts(), texts(), texts()]
+  const [schemaVersions, ordinals, recorded, effective] = [numbers(), numbers(), numbers(), numbers()]
+  const versions = new Array<bigint>(rows)
+  let row = 0
+  for (const event of events) {
+    accounts[row] = event.accountId
+    versions[row] = BigInt(event.version)
+    types[row] = event.type
+    schemaVersions[row] = event.schemaVersion
+    payloads[row] = event.payload
+    commands[row] = event.commandId
+    ordinals[row] = event.ordinal
+    commandHashes[row] = event.commandHash
+    recorded[row] = event.recordedAt
+    effective[row] = event.effectiveAt
+    contexts[row] = event.context
+    hashes[row] = event.hash
+    row++
+  }
   return [
-    textArray(column((event) => event.accountId)),
-    int8Array(column((event) => event.version)),
-    textArray(column((event) => event.type)),
-    arrayOf(
-      column((event) => event.schemaVersion),
-      OID.int4
-    ),
-    textArray(column((event) => event.payload)),
-    textArray(column((event) => event.commandId)),
-    arrayOf(
-      column((event) => event.ordinal),
-      OID.int4
-    ),
-    textArray(column((event) => event.commandHash)),
-    timestampArray(column((event) => event.recordedAt)),
-    timestampArray(column((event) => event.effectiveAt)),
-    textArray(column((event) => event.context)),
-    textArray(column((event) => event.hash))
+    textArray(accounts),
+    arrayOf(versions, OID.int8),
+    textArray(types),
+    arrayOf(schemaVersions, OID.int4),
+    textArray(payloads),
+    textArray(commands),
+    arrayOf(ordinals, OID.int4),
+    textArray(commandHashes),
+    timestampArray(recorded),
+    timestampArray(effective),
+    textArray(contexts),
+    textArray(hashes)
   ]
 }
 

@@ -1,9 +1,17 @@
 /** Events survive the log: written as rows, read back the same, upcast from older rows, refused where unreadable. */
+import { hash } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import { Result, Schema } from "effect"
 import { Command, CommandContext } from "../../src/domain/Command.ts"
 import { Event } from "../../src/domain/Event.ts"
-import { genesis, hashCommand, isLinked, link, type Unlinked } from "../../src/domain/HashChain.ts"
+import {
+  canonicalCommand,
+  genesis,
+  hashCommand,
+  isLinked,
+  link,
+  type Unlinked
+} from "../../src/domain/HashChain.ts"
 import { emptyHead, follow, type Head } from "../../src/domain/Head.ts"
 import type { AccountId, CommandId } from "../../src/domain/Ids.ts"
 import {
@@ -208,6 +216,10 @@ describe("the hash of a command", () => {
       assert.strictEqual(hashCommand({ ...command, context }), hashCommand(command))
     }
   )
+
+  it.prop("is that of the canonical text, written out or not", [Schema.toType(Command)], ([command]) => {
+    assert.strictEqual(hashCommand(command), hash("sha256", canonicalCommand(command), "base64url"))
+  })
 
   it.each([
     ["commandId", "d"],
