@@ -4,7 +4,9 @@ import type { LoadOutcome } from "./Outcome.ts"
 import type { Pauses } from "./Pauses.ts"
 
 export const number = (value: number): string => value.toLocaleString("en-US", { maximumFractionDigits: 2 })
-export const ms = (value: number | null): string => (value === null ? "not measured" : `${number(value)} ms`)
+/** Three digits say all that a latency has to say. */
+export const ms = (value: number | null): string =>
+  value === null ? "not measured" : `${number(Number(value.toPrecision(value < 1_000 ? 3 : 4)))} ms`
 
 /** A name and a value each, in words. */
 export const figureRows = (outcome: LoadOutcome): ReadonlyArray<readonly [string, string]> => [

@@ -1,5 +1,5 @@
 /** Accepted commands enter; how long after its acknowledgement a write is seen in the read model leaves. */
-import { Clock, Duration, Effect, Option } from "effect"
+import { Clock, Duration, Effect, Option, Schedule } from "effect"
 import { build, type Histogram } from "hdr-histogram-js"
 import type { Position, Receipt } from "../domain/Receipt.ts"
 import { ReadModel } from "../infra/ReadModel.ts"
@@ -88,7 +88,9 @@ export const awaitCaughtUp = Effect.fn("LoadTest.awaitCaughtUp")(function* (
         const version = acknowledged.versionAt(index)
         if (version > 0) positions.push({ account: names.account(index), version })
       }
-      while (positions.length > 0 && (yield* readModel.behind(positions)).length > 0) yield* Effect.sleep(50)
+      // A read model that does not answer for a moment is only late; how late it may be is `patience`.
+      const behind = readModel.behind(positions).pipe(Effect.retry(Schedule.spaced(500)))
+      while (positions.length > 0 && (yield* behind).length > 0) yield* Effect.sleep(50)
     }
   }).pipe(Effect.timeoutOption(patience), Effect.timed)
   return Option.isSome(outcome) ? Duration.toSeconds(took) : undefined

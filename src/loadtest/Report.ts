@@ -3,7 +3,7 @@ import { availableParallelism, cpus, release, totalmem, type } from "node:os"
 import { escapeHtml, linearAxis, logAxis, plot } from "./Charts.ts"
 import { figureRows, ms, number } from "./Figures.ts"
 import type { NodeFigures } from "./NodeFigures.ts"
-import type { LoadDetails, LoadOutcome } from "./Outcome.ts"
+import { type InvariantName, invariantNames, type LoadDetails, type LoadOutcome } from "./Outcome.ts"
 
 /** Where it was measured: figures mean nothing without it. */
 export const describeMachine = (): ReadonlyArray<readonly [string, string]> => [
@@ -13,7 +13,7 @@ export const describeMachine = (): ReadonlyArray<readonly [string, string]> => [
   ["Node.js", process.version]
 ]
 
-const promises: Readonly<Record<string, string>> = {
+const promises: Readonly<Record<InvariantName, string>> = {
   I1: "versions of an account are dense",
   I2: "money is conserved",
   I3: "no balance below its limit",
@@ -31,7 +31,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.5rem; margin-bottom: 0 } h2 { font-size: 1.1rem; margin-top: 2rem } p { color: var(--soft); margin: .2rem 0 }
 .figures { display: flex; flex-wrap: wrap; gap: 1.5rem; margin: 1.2rem 0 } .figures b { display: block; font-size: 1.6rem; font-variant-numeric: tabular-nums }
 table { border-collapse: collapse; width: 100% } td { border-top: 1px solid var(--line); padding: .25rem .5rem .25rem 0; vertical-align: top }
-td:first-child { color: var(--soft); width: 16rem } td.yes { color: var(--c) } td.no { color: var(--b); font-weight: 600 }
+td:first-child { color: var(--soft); width: 20rem } td.yes { color: var(--c) } td.no { color: var(--b); font-weight: 600 }
 svg { width: 100%; height: auto } svg text { font-size: 11px; fill: var(--soft) } .grid { stroke: var(--line); stroke-width: 1 }
 .series { fill: none; stroke-width: 2; stroke-linejoin: round } .a { stroke: var(--a) } .b { stroke: var(--b) } .c { stroke: var(--c) }`
 
@@ -50,10 +50,10 @@ export const renderReport = (outcome: LoadOutcome, details: LoadDetails, started
     [ms(latencyMs.max), "all within"],
     [outcome.ok ? "yes" : "NO", "every invariant holds"]
   ]
-  const invariants = Object.entries(outcome.invariants).map(
-    ([name, held]) =>
-      `<tr><td>${name}: ${promises[name] ?? ""}</td><td class="${held ? "yes" : "no"}">${held ? "holds" : "BROKEN"}</td></tr>`
-  )
+  const invariants = invariantNames.map((name) => {
+    const held = outcome.invariants[name]
+    return `<tr><td>${name}: ${promises[name]}</td><td class="${held ? "yes" : "no"}">${held ? "holds" : "BROKEN"}</td></tr>`
+  })
   const findings = outcome.findings.map((finding) => `<p>${escapeHtml(finding)}</p>`).join("")
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -67,6 +67,7 @@ ${percentilePlot(details)}
 <h2>Over time</h2>
 <p>Commands committed a second</p>${historyPlot(details, "committed a second", "a", (sample) => sample.committedPerSecond)}
 <p>p99 of the latency, milliseconds</p>${historyPlot(details, "p99 ms", "b", (sample) => sample.p99Ms)}
+${outcome.overloaded === 0 ? "" : `<p>Answers of Overloaded a second</p>${historyPlot(details, "Overloaded a second", "c", (sample) => sample.overloadedPerSecond)}`}
 ${projection.lagMsP50 === null ? "" : `<p>Lag of the read model behind the acknowledgement, milliseconds</p>${historyPlot(details, "lag ms", "c", (sample) => sample.lagMs)}`}
 <p>Memory of the process, MiB</p>${historyPlot(details, "MiB", "a", (sample) => sample.rssMiB)}
 <h2>Invariants</h2><table>${invariants.join("")}</table>${findings}
@@ -103,13 +104,17 @@ const nodesTable = ({ nodes }: LoadOutcome): string => {
 
 /** How many in one are slower: 1 in 10 is the p90. On a log scale the tail has as much room as the rest. */
 const percentilePlot = ({ percentiles }: LoadDetails): string => {
-  const points = percentiles.map(([percentile, latency]) => [100 / (100 - percentile), latency] as const)
-  if (points.length === 0) return ""
+  // The luckiest of all says nothing, and would stretch the scale.
+  const points = percentiles
+    .filter(([percentile]) => percentile > 0)
+    .map(([percentile, latency]) => [100 / (100 - percentile), latency] as const)
+  const [first] = points
+  if (first === undefined) return ""
   const last = points.at(-1)?.[0] ?? 10
   const ticks = [50, 90, 99, 99.9, 99.99, 99.999].filter((one) => 100 / (100 - one) <= last * 1.001)
   const x = {
     label: "percentile",
-    from: 1,
+    from: first[0],
     to: Math.max(last, 10),
     ticks: ticks.map((one) => [100 / (100 - one), `${one} %`] as const),
     isLog: true

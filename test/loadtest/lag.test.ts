@@ -1,0 +1,56 @@
+/** A read model that is late, or away for a moment, enters; when a load takes it for caught up is checked. */
+import { assert, it } from "@effect/vitest"
+import { Effect, Fiber, Layer } from "effect"
+import { TestClock } from "effect/testing"
+import { Arrivals } from "../../src/infra/Arrivals.ts"
+import { StoreUnavailable } from "../../src/infra/EventStore.ts"
+import { ReadModel } from "../../src/infra/ReadModel.ts"
+import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
+import { awaitCaughtUp } from "../../src/loadtest/Lag.ts"
+import { makeNames } from "../../src/loadtest/Names.ts"
+
+const names = makeNames("run", false)
+const account = names.account(0)
+
+/** Answers as told, call after call; the last answer stays. */
+const answering = (...answers: ReadonlyArray<"away" | "behind" | "there">) => {
+  let asked = 0
+  const layer = Layer.effect(
+    ReadModel,
+    Effect.map(ReadModel, (real) => ({
+      ...real,
+      behind: (): ReturnType<typeof real.behind> =>
+        Effect.suspend(() => {
+          const answer = answers[Math.min(asked++, answers.length - 1)]
+          if (answer === "away") return new StoreUnavailable({ store: "read model", reason: "away" })
+          return Effect.succeed(answer === "behind" ? [{ account, version: 1, reached: 0 }] : [])
+        })
+    }))
+  ).pipe(Layer.provide(ReadModel.layerMemory), Layer.provide(Arrivals.layer))
+  return { layer, asked: () => asked }
+}
+
+const wait = (layer: Layer.Layer<ReadModel>) =>
+  Effect.gen(function* () {
+    const acknowledged = new Acknowledged(names, 1, false)
+    acknowledged.learn(0, 1)
+    const waiting = yield* Effect.forkChild(awaitCaughtUp(names, 1, acknowledged, "10 seconds"))
+    // In small steps: each answer leads to the next pause.
+    yield* Effect.repeat(TestClock.adjust("50 millis"), { times: 400 })
+    return yield* Fiber.join(waiting)
+  }).pipe(Effect.provide(layer))
+
+it.effect("waits for a read model that does not answer for a moment", () =>
+  Effect.gen(function* () {
+    const { layer, asked } = answering("away", "behind", "away", "there")
+    assert.approximately((yield* wait(layer)) ?? Number.NaN, 1.05, 0.1)
+    assert.strictEqual(asked(), 4)
+  })
+)
+
+it.effect("gives up on one that is away, or behind, for longer than its patience", () =>
+  Effect.gen(function* () {
+    assert.isUndefined(yield* wait(answering("away").layer))
+    assert.isUndefined(yield* wait(answering("behind").layer))
+  })
+)
