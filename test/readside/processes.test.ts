@@ -28,6 +28,9 @@ import {
 } from "../support/readSides.ts"
 import { openAll, startLoad } from "../support/steadyLoad.ts"
 
+/** A process takes its time to begin on a machine that has other things to do. */
+const startsWithin = 90
+
 const freshStores = Effect.all({
   eventStoreUrl: freshEventStore(inject("postgresUrl")),
   readModelUrl: freshReadModel(inject("postgresUrl"))
@@ -75,7 +78,10 @@ describe("processes of the read side", () => {
           const load = yield* startLoad("three", ids)
           const handling = (process: typeof frozen) => {
             const enough = process.handled() + 100
-            return eventually(Effect.sync(() => assert.isAtLeast(process.handled(), enough)))
+            return eventually(
+              Effect.sync(() => assert.isAtLeast(process.handled(), enough)),
+              startsWithin
+            )
           }
           const committed = (more: number) => {
             const enough = load.committedUnsafe() + more
@@ -97,7 +103,8 @@ describe("processes of the read side", () => {
           yield* eventually(Effect.sync(() => assert.isAtLeast(frozen.handled(), log.length)))
           yield* assertCaughtUp(log)
         }).pipe(Effect.provide(here))
-      })
+      }),
+    240_000
   )
 })
 
@@ -114,6 +121,8 @@ describe("a rebuild in a process of its own", () => {
             deposit(id, BigInt(100 + number)),
             transfer(id, ids[(index + 1) % ids.length] ?? id, BigInt(1 + index))
           ])
+        /** No transfers: their two legs may be projected one after the other, and the sum tells of that alone. */
+        const deposits = (amount: bigint) => ids.slice(0, 10).map((id) => deposit(id, amount))
         const live = readSideOn(
           Layer.mergeAll(
             EventStore.layer.pipe(Layer.provide(EventStoreClient.layer(Redacted.make(stores.eventStoreUrl)))),
@@ -130,9 +139,11 @@ describe("a rebuild in a process of its own", () => {
           )
           for (let number = 0; number < 12; number++) yield* play(bookkeeper, round(number))
           yield* eventually(assertCaughtUp(bookkeeper.log))
-          // What the old tables say is off by 7 a row from here on, and the projector carries that on.
-          yield* execute(stores.readModelUrl, "UPDATE books_v1_balances SET balance = balance + 7")
+          // What the old tables say is off from here on, and the projector, which adds to it, carries that on.
+          yield* execute(stores.readModelUrl, "UPDATE books_v1_contra SET balance = balance + 7")
           const readModel = yield* ReadModel
+          const off = (yield* readModel.trialBalance)[0]?.total ?? 0n
+          assert.notStrictEqual(off, 0n)
           const seen: Array<bigint> = []
           const reader = yield* Effect.forkChild(
             readModel.trialBalance.pipe(
@@ -146,13 +157,16 @@ describe("a rebuild in a process of its own", () => {
           const killAt = (holdAt: number) =>
             Effect.gen(function* () {
               const process = yield* run(holdAt)
-              yield* eventually(Effect.sync(() => assert.isTrue(process.last("held"), process.stderr())))
+              yield* eventually(
+                Effect.sync(() => assert.isTrue(process.last("held"), process.stderr())),
+                startsWithin
+              )
               assert.strictEqual(process.last("phase"), "reading the log")
               const events = Number(process.last("events"))
               yield* process.signal("SIGKILL")
               yield* process.ended
               // Commits come while nobody is rebuilding.
-              yield* play(bookkeeper, [deposit("acc-1", 1n), transfer("acc-29", "acc-0", 1n)])
+              yield* play(bookkeeper, deposits(1n))
               return events
             }).pipe(Effect.scoped)
           const first = yield* killAt(3)
@@ -169,25 +183,29 @@ describe("a rebuild in a process of its own", () => {
               Redacted.make(stores.readModelUrl),
               "SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             )
-            yield* eventually(Effect.map(waiting, (rows) => assert.isAbove(rows.length, 0, process.stderr())))
+            yield* eventually(
+              Effect.map(waiting, (rows) => assert.isAbove(rows.length, 0, process.stderr())),
+              startsWithin
+            )
             yield* process.signal("SIGKILL")
             yield* process.ended
           }).pipe(Effect.scoped)
           assert.notInclude(seen, 0n, "nothing was exchanged yet")
-          yield* play(bookkeeper, round(20))
+          yield* play(bookkeeper, deposits(2n))
 
           const last = yield* run()
           const { code } = yield* last.ended
           assert.strictEqual(code, 0, last.stderr())
           assert.deepInclude(last.last("report"), { resumed: true, parked: 0 })
           yield* eventually(Effect.sync(() => assert.include(seen, 0n)))
-          yield* play(bookkeeper, round(21))
+          yield* play(bookkeeper, deposits(3n))
           yield* eventually(assertCaughtUp(bookkeeper.log))
           assert.isUndefined(reader.pollUnsafe(), "the reader was always answered")
           yield* Fiber.interrupt(reader)
-          assert.deepStrictEqual(new Set(seen), new Set([210n, 0n]), "the old or the new, never a mix")
-          assert.isAbove(seen.indexOf(0n), seen.lastIndexOf(210n), "once new, never old again")
+          assert.deepStrictEqual(new Set(seen), new Set([off, 0n]), "the old or the new, never a mix")
+          assert.isAbove(seen.indexOf(0n), seen.lastIndexOf(off), "once new, never old again")
         }).pipe(Effect.provide(live))
-      })
+      }),
+    240_000
   )
 })

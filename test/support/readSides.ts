@@ -91,12 +91,12 @@ export const appendAndOffer = Effect.fnUntraced(function* (commit: Commit) {
   feed.offerUnsafe(commit)
 })
 
-/** Polls until the assertions hold; what still fails after 20 seconds is the test's failure. */
-export const eventually = <E, R>(assertions: Effect.Effect<void, E, R>) =>
+/** Polls until the assertions hold; what still fails after so long, 20 seconds by default, is the test's failure. */
+export const eventually = <E, R>(assertions: Effect.Effect<void, E, R>, seconds = 20) =>
   assertions.pipe(
     Effect.sandbox,
-    Effect.retry({ schedule: Schedule.spaced("20 millis"), times: 1_000 }),
-    Effect.timeout("20 seconds"),
+    Effect.retry({ schedule: Schedule.spaced("20 millis"), times: seconds * 50 }),
+    Effect.timeout(seconds * 1_000),
     Effect.orDie
   )
 
