@@ -73,6 +73,6 @@ const toDuty = (row: ReadonlyArray<unknown>): DutyRow => ({
   duty: String(row[0]),
   node: String(row[1]),
   found: row[2] === null ? undefined : String(row[2]),
-  heldMs: Number(row[3]),
-  silentMs: Number(row[4])
+  heldMs: Math.round(Number(row[3])),
+  silentMs: Math.round(Number(row[4]))
 })

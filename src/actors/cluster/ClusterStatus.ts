@@ -33,7 +33,7 @@ export const dutiesStatus = Effect.gen(function* () {
   const { dutySilentMs } = yield* ClusterConfig
   return (yield* roster.all).map(({ duty, node, heldMs, silentMs }): DutyStatus => {
     const isNobodys = silentMs > dutySilentMs
-    return { duty, node, heldMs: Math.round(heldMs), silentMs: Math.round(silentMs), isNobodys }
+    return { duty, node, heldMs, silentMs, isNobodys }
   })
 })
 

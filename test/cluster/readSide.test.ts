@@ -1,0 +1,263 @@
+/** Three nodes as processes of their own: the read side is spread over them, each part has one owner, and it moves. */
+import { assert, describe, layer } from "@effect/vitest"
+import { Context, Effect, Layer, Redacted, Schema } from "effect"
+import { loopbackPort } from "../../src/infra/dev/LoopbackPort.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
+import { LedgerClient } from "../../src/rpc/LedgerClient.ts"
+import { freePorts, jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
+import { eventually } from "../support/members.ts"
+import { OwnServers } from "../support/ownServers.ts"
+
+const Health = Schema.Struct({
+  readSide: Schema.Struct({
+    ready: Schema.Boolean,
+    reasons: Schema.Array(Schema.String),
+    relay: Schema.Struct({ isOwned: Schema.Boolean }),
+    projections: Schema.Array(
+      Schema.Struct({
+        name: Schema.String,
+        sweep: Schema.Struct({ isOwned: Schema.Boolean }),
+        partitions: Schema.Array(
+          Schema.Struct({ partition: Schema.Int, isOwned: Schema.Boolean, repeats: Schema.Int })
+        )
+      })
+    ),
+    duties: Schema.Array(Schema.Struct({ duty: Schema.String, isOwn: Schema.Boolean }))
+  })
+})
+type ReadSide = (typeof Health.Type)["readSide"]
+
+interface Node {
+  readonly name: string
+  readonly process: Running
+  readonly ledger: Ledger["Service"]
+  /** Undefined while it does not answer. */
+  readonly readSide: Effect.Effect<ReadSide | undefined>
+}
+
+/** A frozen node is missed by what it says long before it is missed by its locks, so that both can be seen. */
+const limits = {
+  CHRONICLE_CLUSTER_LOCK_EXPIRATION_MS: "8000",
+  CHRONICLE_CLUSTER_PING_MS: "4000",
+  CHRONICLE_CLUSTER_DUTY_REPORT_MS: "200",
+  CHRONICLE_CLUSTER_DUTY_SILENT_MS: "1500",
+  CHRONICLE_SWEEP_MS: "500",
+  CHRONICLE_READY_LAG_MS_MAX: "60000"
+}
+
+class World extends Context.Service<
+  World,
+  {
+    readonly env: Readonly<Record<string, string>>
+    readonly nodes: ReadonlyArray<Node>
+  }
+>()("chronicle/test/ReadSideOfCluster") {
+  static readonly layer = Layer.effect(
+    World,
+    Effect.gen(function* () {
+      const { eventStoreUrl, readModelUrl, nats } = yield* OwnServers
+      yield* LedgerNode.migrate({ eventStoreUrl, readModelUrl })
+      const env = {
+        ...limits,
+        CHRONICLE_EVENT_STORE_URL: Redacted.value(eventStoreUrl),
+        CHRONICLE_READ_MODEL_URL: Redacted.value(readModelUrl),
+        CHRONICLE_NATS_URL: nats.url
+      }
+      const startNode = Effect.fnUntraced(function* (name: string) {
+        const ports = {
+          ...(yield* freePorts),
+          CHRONICLE_CLUSTER_PORT: String(yield* loopbackPort("the cluster")),
+          CHRONICLE_NODE_NAME: name
+        }
+        const process = yield* start(["serve"], { env: { ...env, ...ports } })
+        yield* printed(process, /ready/)
+        const client = yield* Layer.build(
+          LedgerClient.layer({ urls: [`tcp://127.0.0.1:${ports.CHRONICLE_RPC_PORT}`] })
+        )
+        const readSide = Effect.tryPromise(() =>
+          fetch(`http://127.0.0.1:${ports.CHRONICLE_HTTP_PORT}/health`, {
+            signal: AbortSignal.timeout(1_000)
+          }).then((response) => response.json())
+        ).pipe(
+          Effect.map((body) => Schema.decodeUnknownSync(Health)(body).readSide),
+          Effect.orElseSucceed(() => undefined)
+        )
+        return { name, process, ledger: Context.get(client, Ledger), readSide } satisfies Node
+      })
+      const nodes = yield* Effect.forEach(["node-0", "node-1", "node-2"], startNode, {
+        concurrency: "unbounded"
+      })
+      return { env, nodes }
+    })
+  ).pipe(Layer.provide(OwnServers.layer))
+}
+
+const ownOf = (readSide: ReadSide): ReadonlyArray<string> =>
+  readSide.duties.filter(({ isOwn }) => isOwn).map(({ duty }) => duty)
+
+/** Each of these says the same of itself in both ways, all are ready, and each part has one owner. */
+const spread = Effect.fnUntraced(function* (nodes: ReadonlyArray<Node>) {
+  const told = yield* Effect.forEach(nodes, ({ readSide }) => readSide)
+  const all = told.flatMap((one) => (one === undefined ? [] : [one]))
+  if (all.length < nodes.length || all.some(({ ready }) => !ready)) return undefined
+  const owned = all.map(ownOf)
+  const known = all[0]?.duties.map(({ duty }) => duty) ?? []
+  const isSpread = known.every((duty) => owned.filter((own) => own.includes(duty)).length === 1)
+  return isSpread ? { owned, known, all } : undefined
+})
+
+const untilSpread = (nodes: ReadonlyArray<Node>) =>
+  Effect.gen(function* () {
+    yield* eventually(
+      "each part of the read side has one owner",
+      60,
+      Effect.map(spread(nodes), (found) => found !== undefined)
+    )
+  })
+
+const accounts = Array.from({ length: 40 }, (_, index) => `r${index}`)
+
+/** A deposit to each by one node, then its balance by every other with the token: in it, at the latest at the deadline. */
+const writeAndRead = (id: string, expected: bigint, nodes: ReadonlyArray<Node>) =>
+  Effect.forEach(
+    accounts,
+    (account, index) =>
+      Effect.gen(function* () {
+        const writer = nodes[index % nodes.length]
+        if (writer === undefined) return assert.fail("there are nodes")
+        const command = {
+          _tag: "Deposit",
+          account,
+          amount: 1n,
+          commandId: `${id}-${account}`
+        } as const
+        // While a node is being missed its accounts are moving: what is told then is to send the command again.
+        const { readToken } = yield* writer.ledger.dispatch(command).pipe(Effect.retry({ times: 20 }))
+        for (const { ledger } of nodes) {
+          const balance = yield* ledger.balance(account, { readToken }).pipe(Effect.retry({ times: 5 }))
+          assert.strictEqual(balance.balance, expected)
+        }
+      }),
+    { concurrency: 8, discard: true }
+  )
+
+describe("the read side of three nodes", () => {
+  layer(World.layer, { timeout: 120_000, excludeTestServices: true })(
+    "over one PostgreSQL and one JetStream",
+    (it) => {
+      it.effect("is spread over them, one owner each part, which all of them and the command line tell", () =>
+        Effect.gen(function* () {
+          const { nodes, env } = yield* World
+          yield* untilSpread(nodes)
+          const found = yield* spread(nodes)
+          if (found === undefined) return assert.fail("it was spread")
+          assert.sameMembers(
+            [...found.known],
+            [
+              ...Array.from({ length: 16 }, (_, partition) => `books_v1/${partition}`),
+              "books_v1/sweep",
+              "orphans"
+            ]
+          )
+          // Which node has which is drawn by their addresses.
+          assert.isAbove(found.owned.filter((own) => own.length > 0).length, 1)
+          for (const [index, { projections, relay }] of found.all.entries()) {
+            const own = new Set(found.owned[index])
+            assert.strictEqual(relay.isOwned, own.has("orphans"))
+            for (const { name, sweep, partitions } of projections) {
+              assert.strictEqual(sweep.isOwned, own.has(`${name}/sweep`))
+              for (const one of partitions)
+                assert.strictEqual(one.isOwned, own.has(`${name}/${one.partition}`))
+            }
+          }
+          const told = yield* run(["cluster", "--json"], { env })
+          assert.strictEqual(told.code, 0, told.stderr)
+          const { duties } = jsonOf(told) as {
+            readonly duties: ReadonlyArray<{ readonly duty: string; readonly node: string }> // as cli/cluster.ts prints
+          }
+          assert.deepStrictEqual(
+            nodes.map(({ name }) =>
+              duties
+                .filter((one) => one.node === name)
+                .map(({ duty }) => duty)
+                .sort()
+            ),
+            found.owned.map((own) => [...own].sort())
+          )
+        })
+      )
+
+      it.effect("answers tokens on every node, whoever brings the partition", () =>
+        Effect.gen(function* () {
+          const { nodes } = yield* World
+          const [first] = nodes
+          if (first === undefined) return
+          for (const account of accounts) {
+            yield* first.ledger.dispatch({
+              _tag: "OpenAccount",
+              account,
+              asset: "USD/2",
+              owner: "Ada",
+              commandId: `open-${account}`
+            })
+          }
+          yield* writeAndRead("calm", 1n, nodes)
+        })
+      )
+
+      it.effect(
+        "says what nobody does while its owner is frozen; others take it over, and it stays away when that wakes",
+        () =>
+          Effect.gen(function* () {
+            const { nodes } = yield* World
+            const found = yield* spread(nodes)
+            const frozen = nodes.find((_, index) => found?.owned[index]?.includes("books_v1/sweep"))
+            if (frozen === undefined) return assert.fail("somebody sweeps")
+            const others = nodes.filter((node) => node !== frozen)
+            yield* frozen.process.signal("SIGSTOP")
+            yield* eventually(
+              "somebody says that nobody sweeps",
+              30,
+              Effect.map(
+                Effect.forEach(others, ({ readSide }) => readSide),
+                (told) =>
+                  told.some(
+                    (one) =>
+                      one?.ready === false &&
+                      one.reasons.some((reason) => /nobody has had books_v1\/sweep for \d+ ms/.test(reason))
+                  )
+              )
+            )
+            yield* untilSpread(others)
+            yield* writeAndRead("frozen", 2n, others)
+            yield* frozen.process.signal("SIGCONT")
+            yield* untilSpread(nodes)
+            yield* writeAndRead("awake", 3n, nodes)
+          }),
+        120_000
+      )
+
+      it.effect(
+        "goes to the others when a node is killed, and when one is told to end",
+        () =>
+          Effect.gen(function* () {
+            const { nodes } = yield* World
+            const [first, second, third] = nodes
+            if (first === undefined || second === undefined || third === undefined) return
+            yield* third.process.signal("SIGKILL")
+            yield* third.process.ended
+            yield* untilSpread([first, second])
+            yield* writeAndRead("killed", 4n, [first, second])
+            yield* second.process.signal("SIGTERM")
+            assert.strictEqual((yield* second.process.ended).code, 0)
+            yield* untilSpread([first])
+            yield* writeAndRead("ended", 5n, [first])
+            const left = yield* first.readSide
+            assert.strictEqual(left === undefined ? 0 : ownOf(left).length, 18)
+          }),
+        120_000
+      )
+    }
+  )
+})
