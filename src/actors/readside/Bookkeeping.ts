@@ -179,7 +179,8 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
       Effect.tapCause(() => Effect.sync(written.forgetAllUnsafe))
     )
     const loaded = gaps.length === 0 ? 0 : yield* catchUp(gaps)
-    const byPartition = countBy(posted, ({ head }) => partitionOf(head.account.id, partitions))
+    const groups = Map.groupBy(posted, ({ head }) => partitionOf(head.account.id, partitions))
+    const byPartition = new Map([...groups].map(([partition, group]) => [partition, group.length]))
     return { events: posted.length + loaded, byPartition, repeats, gaps: gaps.length, faulty: broken.length }
   })
 
@@ -213,9 +214,3 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
 
   return { project, catchUp, refreshParked, retryParked, skipParked } satisfies Bookkeeping["Service"]
 })
-
-const countBy = <A>(values: ReadonlyArray<A>, keyOf: (value: A) => number): ReadonlyMap<number, number> => {
-  const counts = new Map<number, number>()
-  for (const value of values) counts.set(keyOf(value), (counts.get(keyOf(value)) ?? 0) + 1)
-  return counts
-}
