@@ -16,6 +16,8 @@ const backOffMaxMs = 1_000
 /** How often the open loop looks which commands are due, and how many it draws at once. */
 const tickMs = 1
 const drawMax = 64
+/** How long after its end it may still be sending what was due by then; the rest is counted as not sent. */
+const lateMaxMs = 5_000
 
 export interface Load {
   readonly driver: Driver
@@ -134,7 +136,7 @@ const sendOnTime = Effect.fnUntraced(function* (
     const atMs = nowMs() - start
     isOver = atMs >= load.seconds * 1_000
     const due = Math.min(total, Math.floor((atMs / 1_000) * pace.perSecond) + 1)
-    for (;;) {
+    while (nowMs() - start < load.seconds * 1_000 + lateMaxMs) {
       const room = Math.min(due - issued, pace.outstandingMax - senders.busy(), drawMax)
       if (room <= 0) break
       const drawnAt = nowMs()

@@ -140,6 +140,27 @@ describe("the open loop", () => {
     })
   )
 
+  it.effect("gives up sending some time after its end, where it cannot keep the pace", () =>
+    Effect.gen(function* () {
+      // A machine on which every look at the clock takes a millisecond: far from ten thousand commands a second.
+      let now = 0n
+      const slow: Clock.Clock = Object.assign(Object.create(yield* Clock.Clock), {
+        monotonicTimeNanosUnsafe: () => {
+          now += 1_000_000n
+          return now
+        },
+        sleep: () => Effect.yieldNow
+      })
+      const { meter, took } = yield* play({ _tag: "Open", perSecond: 10_000, outstandingMax: 10 }, 2, () =>
+        Effect.fail(new Overloaded({ what: "this node", retryAfterMs: 10 }))
+      ).pipe(Effect.provideService(Clock.Clock, slow))
+      assert.isAbove(meter.overloaded, 100)
+      assert.isAbove(meter.unsent, 10_000)
+      assert.strictEqual(meter.unsent + meter.overloaded, 20_000)
+      assert.isBelow(took, 8)
+    })
+  )
+
   it.effect("knows when the longest wait was", () =>
     Effect.gen(function* () {
       const accept = makeTarget()
