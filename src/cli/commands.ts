@@ -1,5 +1,5 @@
 /** `open`, `deposit`, `withdraw` and `transfer`: arguments enter; the receipt that a node gave over RPC leaves. */
-import { Data, Effect, Option, Result } from "effect"
+import { Config, Data, Effect, FileSystem, Layer, Option, Result } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import type { CommandInput } from "../domain/Command.ts"
 import { AccountId, CommandId, ContraId, printInstant } from "../domain/Ids.ts"
@@ -10,7 +10,7 @@ import { clientConfig } from "../rpc/ClientOptions.ts"
 import { LedgerClient } from "../rpc/LedgerClient.ts"
 import { assetIn, type MoneyText, parseMoneyText, unitsOf } from "./MoneyText.ts"
 import { makeStory, printJson } from "./Terminal.ts"
-import { jsonFlag } from "./Where.ts"
+import { jsonFlag, OptionsInvalid } from "./Where.ts"
 
 /** An amount that the account cannot hold. */
 class AmountInvalid extends Data.TaggedError("AmountInvalid")<{ readonly reason: string }> {
@@ -69,7 +69,19 @@ const send = <E>(
     yield* tell(yield* ledger.dispatch(input), json)
   }).pipe(Effect.provide(clientLayer))
 
-const clientLayer = LedgerClient.layerConfig(clientConfig)
+/** As the environment has it; `CHRONICLE_RPC_CA` is a file with the certificates to trust instead of the system's. */
+const clientLayer = Layer.unwrap(
+  Effect.gen(function* () {
+    const options = yield* clientConfig
+    const file = yield* Config.option(Config.String("CHRONICLE_RPC_CA"))
+    if (Option.isNone(file)) return LedgerClient.layer(options)
+    const files = yield* FileSystem.FileSystem
+    const ca = yield* files
+      .readFileString(file.value)
+      .pipe(Effect.mapError((error) => new OptionsInvalid({ reason: `CHRONICLE_RPC_CA: ${error.message}` })))
+    return LedgerClient.layer({ ...options, ca })
+  })
+)
 
 const tell = Effect.fnUntraced(function* (receipt: Receipt, json: boolean) {
   const story = makeStory(json)

@@ -11,6 +11,8 @@ export interface Standing {
   readonly isUncertain: boolean
   /** Why there is no answer. */
   readonly reason: string
+  /** It was not begun, for too many others wait. */
+  readonly isFull: boolean
 }
 
 export interface Asked<A, E> {
@@ -63,6 +65,7 @@ export const isLostConnection = (error: unknown): error is RpcClientError.RpcCli
 
 export const makeAsk = (links: ReadonlyArray<Link>, pick: Pick, limits: ClientLimits) => {
   const permits = Semaphore.makeUnsafe(limits.inFlightMax * links.length)
+  let waiting = 0
 
   const isAnotherLeft = (turned: ReadonlySet<Link>) =>
     links.some((link) => link.isConnectedUnsafe() && !turned.has(link))
@@ -72,9 +75,12 @@ export const makeAsk = (links: ReadonlyArray<Link>, pick: Pick, limits: ClientLi
       /** An earlier sending ended without an answer. */
       let isLost = false
       let isUnderWay = false
-      let reason = "no node is connected"
+      let isBegun = false
+      let reason = `${waiting} calls of this client were before it`
       const turned = new Set<Link>()
-      const giveUp = () => onGivenUp({ isUncertain: isLost || isUnderWay, reason })
+      const giveUp = (isFull = false) => onGivenUp({ isUncertain: isLost || isUnderWay, reason, isFull })
+      if (waiting >= limits.waitingMax) return Effect.fail(giveUp(true))
+      waiting++
 
       /** Undefined: not definite, send again. */
       const settle = (
@@ -102,6 +108,9 @@ export const makeAsk = (links: ReadonlyArray<Link>, pick: Pick, limits: ClientLi
       }
 
       const attempt = Effect.gen(function* () {
+        isBegun = true
+        waiting--
+        reason = "no node is connected"
         for (let tries = 0; ; tries++) {
           const link = yield* pick(turned)
           isUnderWay = true
@@ -117,10 +126,15 @@ export const makeAsk = (links: ReadonlyArray<Link>, pick: Pick, limits: ClientLi
           duration: deadlineMs,
           orElse: () => {
             const down = links.find((link) => !link.isConnectedUnsafe())
-            if (!isLost && !isUnderWay && down !== undefined) reason = down.troubleUnsafe()
+            if (isBegun && !isLost && !isUnderWay && down !== undefined) reason = down.troubleUnsafe()
             return Effect.fail(giveUp())
           }
-        })
+        }),
+        Effect.ensuring(
+          Effect.sync(() => {
+            if (!isBegun) waiting--
+          })
+        )
       )
     })
 }

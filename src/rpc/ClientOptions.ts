@@ -27,6 +27,8 @@ export interface ClientLimits {
   readonly backoffMaxMs: number
   /** Calls of one node that are not answered; further ones wait. At most the nodes' `inFlightPerConnectionMax`. */
   readonly inFlightMax: number
+  /** Calls that wait for others to be answered; further ones are `Overloaded`. */
+  readonly waitingMax: number
   /** Commands that one message carries; at most the nodes' `batchMax`. */
   readonly batchMax: number
   /** Characters of JSON that one command may have. */
@@ -46,6 +48,7 @@ export const defaultClientLimits: ClientLimits = {
   pingMs: 2_000,
   backoffMaxMs: 1_000,
   inFlightMax: 512,
+  waitingMax: 20_000,
   batchMax: 1_000,
   commandCharactersMax: 262_144,
   batchCharactersMax: 1_048_576,

@@ -4,7 +4,13 @@ import { SecureRandom } from "effect/crypto"
 import { Headers } from "effect/http"
 import type { RpcClientError } from "effect/rpc"
 import type { CommandInput } from "../domain/Command.ts"
-import { type CommandError, Indeterminate, type QueryError, Unavailable } from "../domain/Errors.ts"
+import {
+  type CommandError,
+  Indeterminate,
+  Overloaded,
+  type QueryError,
+  Unavailable
+} from "../domain/Errors.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 import type { HistoryEntry } from "../domain/Views.ts"
 import { Ledger } from "../Ledger.ts"
@@ -12,7 +18,7 @@ import { makeAsk, makePick, type Standing } from "./Attempts.ts"
 import { defaultClientLimits, type LedgerClientOptions } from "./ClientOptions.ts"
 import type { NodeHealth } from "./LedgerRpc.ts"
 import { type LedgerUrlInvalid, type Link, makeLink, type NodeClient } from "./Link.ts"
-import { remoteEvents } from "./RemoteEvents.ts"
+import { makeDial, remoteEvents } from "./RemoteEvents.ts"
 import { chunksOf, makeWireCommand, type WireCommand } from "./WireCommands.ts"
 
 type Sent<A, E> = Effect.Effect<A, E | RpcClientError.RpcClientError>
@@ -49,8 +55,10 @@ export class LedgerClient extends Context.Service<
     Layer.unwrap(Effect.map(config, (options) => LedgerClient.layer(options)))
 }
 
-const unavailable = (what: string) => (standing: Standing) =>
-  new Unavailable({ what, reason: standing.reason })
+const unavailable =
+  (what: string) =>
+  ({ reason, isFull }: Standing): Unavailable | Overloaded =>
+    isFull ? new Overloaded({ what: "this client", retryAfterMs: 10 }) : new Unavailable({ what, reason })
 
 const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
   const limits = { ...defaultClientLimits, ...options.limits }
@@ -66,6 +74,7 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
   onChange()
   const pick = makePick(links, opened)
   const ask = makeAsk(links, pick, limits)
+  const dial = makeDial(options, limits)
   const what = `the ledger at ${options.urls.join(", ")}`
   const call =
     options.token === undefined
@@ -159,9 +168,11 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
     trialBalance: query((client) => client.trialBalance(undefined, call)),
     trialBalanceAt: (asked) => query((client) => client.trialBalanceAt({ ...asked }, call)),
     subscribe: (asked = {}) =>
-      remoteEvents(pick, limits, {
+      remoteEvents(pick, dial, limits, {
         open: (client, after) => client.subscribe({ ...asked, after }, { ...call, streamBufferSize: 64 }),
         after: asked.after,
+        // Another now: what was committed between the two would be missing.
+        isPlace: (place) => place !== "now",
         placeOf: ({ cursor }) => cursor,
         onGivenUp: unavailable(what)
       }),
@@ -180,10 +191,11 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
       ),
       health: query((client) => client.health(undefined, call)),
       events: (account, asked = {}) =>
-        remoteEvents(pick, limits, {
+        remoteEvents(pick, dial, limits, {
           open: (client, after) =>
             client.events({ account, after, follow: asked.follow }, { ...call, streamBufferSize: 64 }),
           after: asked.after ?? 0,
+          isPlace: () => true,
           placeOf: ({ version }) => version,
           onGivenUp: unavailable(what)
         })

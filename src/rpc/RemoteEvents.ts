@@ -1,16 +1,44 @@
 /** A stream of events from a node enters; the same leaves without gaps, across lost connections. */
-import { Cause, Effect, Option, Stream } from "effect"
+import { Cause, Effect, Latch, Option, type Scope, Stream } from "effect"
 import type { RpcClientError } from "effect/rpc"
-import type { QueryError } from "../domain/Errors.ts"
+import { type QueryError, Unavailable } from "../domain/Errors.ts"
 import { isLostConnection, type Pick, type Standing } from "./Attempts.ts"
-import type { ClientLimits } from "./ClientOptions.ts"
-import { describe, type NodeClient } from "./Link.ts"
+import type { ClientLimits, LedgerClientOptions } from "./ClientOptions.ts"
+import { describe, type Link, makeLink, type NodeClient } from "./Link.ts"
 
 const backoffMs = 20
+
+/**
+ * A connection of a stream's own, to the same node. What a reader does not take waits in its connection, and would keep
+ * the answers of all other calls waiting behind it.
+ */
+export type Dial = (link: Link) => Effect.Effect<NodeClient, Unavailable, Scope.Scope>
+
+export const makeDial =
+  (options: LedgerClientOptions, limits: ClientLimits): Dial =>
+  ({ url }) =>
+    Effect.gen(function* () {
+      const opened = Latch.makeUnsafe(false)
+      let isConnected = () => false
+      const look = () => {
+        if (isConnected()) opened.openUnsafe()
+      }
+      const own = yield* Effect.orDie(makeLink(url, options, limits, look)) // the URL is that of a link
+      isConnected = own.isConnectedUnsafe
+      look()
+      yield* opened.await.pipe(
+        Effect.timeoutOrElse({
+          duration: limits.connectMs,
+          orElse: () => Effect.fail(new Unavailable({ what: url, reason: own.troubleUnsafe() }))
+        })
+      )
+      return own.client
+    })
 
 /** `Place` is where the stream goes on with another node: without repeats where it names each event. */
 export const remoteEvents = <A, Place>(
   pick: Pick,
+  dial: Dial,
   limits: ClientLimits,
   asked: {
     readonly open: (
@@ -19,13 +47,16 @@ export const remoteEvents = <A, Place>(
     ) => Stream.Stream<A, QueryError | RpcClientError.RpcClientError>
     readonly after: Place
     readonly placeOf: (entry: A) => Place
+    /** Whether a stream that was lost may go on from there. */
+    readonly isPlace: (place: Place) => boolean
     readonly onGivenUp: (standing: Standing) => QueryError
   }
 ): Stream.Stream<A, QueryError> =>
   Stream.suspend(() => {
     let last: Place = asked.after
     let failures = 0
-    const giveUp = (reason: string) => Effect.fail(asked.onGivenUp({ isUncertain: false, reason }))
+    const giveUp = (reason: string) =>
+      Effect.fail(asked.onGivenUp({ isUncertain: false, isFull: false, reason }))
 
     const connected = Effect.suspend(() => pick(new Set())).pipe(
       Effect.timeoutOrElse({
@@ -34,7 +65,7 @@ export const remoteEvents = <A, Place>(
       })
     )
     const once = (): Stream.Stream<A, QueryError> =>
-      Stream.unwrap(Effect.map(connected, (link) => asked.open(link.client, last))).pipe(
+      Stream.unwrap(Effect.map(Effect.flatMap(connected, dial), (client) => asked.open(client, last))).pipe(
         Stream.map((entry) => {
           last = asked.placeOf(entry)
           failures = 0
@@ -43,17 +74,22 @@ export const remoteEvents = <A, Place>(
         Stream.catchCause((cause) => again(cause))
       )
 
-    /** Only a lost connection is tried again, and a bounded number of times without an event in between. */
+    /** Only what may be otherwise at another node is tried again, a bounded number of times without an event in between. */
     const again = (
       cause: Cause.Cause<QueryError | RpcClientError.RpcClientError>
     ): Stream.Stream<A, QueryError> => {
       const found = Option.getOrUndefined(Cause.findErrorOption(cause))
-      if (found !== undefined && !isLostConnection(found)) return Stream.fail(found)
-      const reason = found === undefined ? Cause.pretty(cause) : describe(found)
+      const isRefused = found !== undefined && !isLostConnection(found)
+      if (isRefused && !isPassing(found)) return Stream.fail(found)
       const pauseMs = Math.min(limits.backoffMaxMs, backoffMs * 2 ** Math.min(failures++, 16))
-      if (Cause.hasDies(cause) || failures > limits.streamFailuresMax)
-        return Stream.fromEffect(giveUp(reason))
+      if (Cause.hasDies(cause) || failures > limits.streamFailuresMax || !asked.isPlace(last))
+        return isRefused
+          ? Stream.fail(found)
+          : Stream.fromEffect(giveUp(found === undefined ? Cause.pretty(cause) : describe(found)))
       return Stream.unwrap(Effect.as(Effect.sleep(pauseMs), once()))
     }
     return once()
   })
+
+/** A node that is closing, or has too many streams. */
+const isPassing = ({ _tag }: QueryError): boolean => _tag === "Unavailable" || _tag === "Overloaded"

@@ -1,0 +1,135 @@
+/** Commands at the command line, over TLS and with a token, as real processes; what they answer, and how they end. */
+import { readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import { NodeServices } from "@effect/platform-node"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer, Redacted } from "effect"
+import { Ledger } from "../../src/Ledger.ts"
+import { type Ended, jsonOf, run } from "../support/chronicle.ts"
+import { memoryLedger, openTcp, token } from "../support/rpcWorld.ts"
+
+const fileOf = (name: string) => fileURLToPath(new URL(`./certificates/${name}`, import.meta.url))
+const pem = (name: string) => readFileSync(fileOf(name), "utf8")
+const tls = { cert: pem("server.pem"), key: Redacted.make(pem("server.key")) }
+
+/** Each command is a process that starts, several seconds on a machine with much else to do. */
+const longest = 180_000
+
+const failed = (ended: Ended, code: number, stderr: RegExp): void => {
+  assert.deepInclude(ended, { code, stdout: "" }, ended.stderr)
+  assert.match(ended.stderr, stderr)
+  assert.notMatch(ended.stderr, /SchemaError|\n\s+at |secret-/, "words for a person, no trace and no token")
+}
+
+layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
+  excludeTestServices: true
+})("the command line over RPC", (it) => {
+  /** A door that knows a till and a reader, and the command line as each of them, or anybody else. */
+  const world = Effect.gen(function* () {
+    const { url } = yield* openTcp({
+      tls,
+      tokens: [token("till", ["read", "command"], ["till:"]), token("reader", ["read"])]
+    })
+    const env = { CHRONICLE_RPC_URL: url, CHRONICLE_RPC_CA: fileOf("ledger-ca.pem") }
+    const as = (name: string) => ({ ...env, CHRONICLE_RPC_TOKEN: `secret-${name}` })
+    const till = (...args: ReadonlyArray<string>) => run(args, { env: as("till") })
+    return { env, as, till }
+  })
+
+  it.effect(
+    "opens, brings in, moves and takes out money with a token over TLS, and prints receipts",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const { till } = yield* world
+          const ledger = yield* Ledger
+          yield* ledger.dispatch({ _tag: "OpenAccount", account: "till:b", asset: "USD/2", owner: "Bo" })
+
+          const opened = yield* till("open", "till:a", "USD/2", "--owner", "Ada", "--id", "open-a", "--json")
+          assert.deepInclude(jsonOf(opened), { commandId: "open-a", replayed: false })
+          const paid = yield* till("deposit", "till:a", "12.50", "--description", "float")
+          assert.strictEqual(paid.code, 0, paid.stderr)
+          assert.match(
+            paid.stdout,
+            /^Done\.\n[\s\S]*till:a +version 2, hash [\w-]{43}\n +read token +till:a@2\n$/
+          )
+          const moved = jsonOf(yield* till("transfer", "till:a", "till:b", "5 USD", "--json"))
+          assert.strictEqual(moved.readToken, "till:a@3,till:b@2")
+          assert.strictEqual((yield* till("withdraw", "till:b", "1.25 USD/2")).code, 0)
+          assert.strictEqual((yield* ledger.strongBalance("till:a")).balance, 7_50n)
+          assert.strictEqual((yield* ledger.strongBalance("till:b")).balance, 3_75n)
+        })
+      ),
+    longest
+  )
+
+  it.effect(
+    "ends with 1 where the ledger or the door refuses, with 2 where the words mean nothing",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const { env, as, till } = yield* world
+          const ledger = yield* Ledger
+          yield* ledger.dispatch({ _tag: "OpenAccount", account: "till:c", asset: "USD/2", owner: "Cy" })
+          failed(yield* till("withdraw", "till:c", "100 USD/2"), 1, /^chronicle: .*till:c/)
+          failed(yield* till("deposit", "other:a", "1 USD/2", "--json"), 1, /other:a is not within till:/)
+          const spend = ["deposit", "till:c", "1 USD/2"]
+          failed(yield* run(spend, { env: as("reader") }), 1, /scope command is missing/)
+          failed(yield* run(spend, { env: as("nobody") }), 1, /token is not known/)
+          // What cannot be meant ends with 2, and nobody is asked.
+          failed(yield* till("deposit", "till:c", "much"), 2, /"much" is no amount/)
+          failed(yield* run(spend, { env: { ...env, CHRONICLE_RPC_CA: "none.pem" } }), 2, /CHRONICLE_RPC_CA/)
+          assert.strictEqual((yield* ledger.strongBalance("till:c")).version, 1)
+        })
+      ),
+    longest
+  )
+
+  it.effect(
+    "gives up on a node that it cannot reach or trust, and says so",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const { url } = yield* openTcp({ tls })
+          const args = ["deposit", "till:a", "1 USD/2"]
+          const untrusted = { CHRONICLE_RPC_URL: url, CHRONICLE_RPC_CA: fileOf("other-ca.pem") }
+          failed(yield* run(args, { env: untrusted }), 1, /certificate|self.signed|issuer/)
+          const nobody = { CHRONICLE_RPC_URL: "tcp://127.0.0.1:1" }
+          failed(yield* run(args, { env: nobody }), 1, /ECONNREFUSED 127\.0\.0\.1:1; nothing was done/)
+        })
+      ),
+    longest
+  )
+
+  it.effect(
+    "does not serve beyond loopback without tokens and TLS, and never tells what a token file holds",
+    () =>
+      Effect.gen(function* () {
+        const services = {
+          CHRONICLE_EVENT_STORE_URL: "postgresql://nobody@127.0.0.1:1/none",
+          CHRONICLE_READ_MODEL_URL: "postgresql://nobody@127.0.0.1:1/none",
+          CHRONICLE_NATS_URL: "nats://127.0.0.1:1"
+        }
+        const serve = (env: Readonly<Record<string, string>>) =>
+          run(["serve"], { env: { ...services, ...env } })
+        const open = { CHRONICLE_RPC_HOST: "0.0.0.0" }
+        const withTls = {
+          CHRONICLE_RPC_TLS_CERT: fileOf("server.pem"),
+          CHRONICLE_RPC_TLS_KEY: fileOf("server.key")
+        }
+        const withTokens = { CHRONICLE_RPC_TOKENS: JSON.stringify([token("a", ["read"])]) }
+        failed(yield* serve(open), 2, /without TLS .* and tokens .*anybody who reaches it could move money/)
+        failed(yield* serve({ ...open, ...withTls }), 2, /without tokens/)
+        failed(yield* serve({ ...open, ...withTokens }), 2, /without TLS/)
+        failed(
+          yield* serve({ CHRONICLE_RPC_TOKENS: '["secret-of-mine"]' }),
+          2,
+          /CHRONICLE_RPC_TOKENS must be/
+        )
+        // With both it goes on, to the databases, which are not there.
+        const both = yield* serve({ ...open, ...withTls, ...withTokens })
+        assert.strictEqual(both.code, 1)
+        assert.notInclude(both.stderr, "could move money")
+      })
+  )
+})

@@ -1,0 +1,67 @@
+/** Ten thousand calls at once over one connection: each is answered, once; what is too much is refused, not kept. */
+import { assert, layer } from "@effect/vitest"
+import { Effect, Result } from "effect"
+import { Ledger } from "../../src/Ledger.ts"
+import { deposit, open, tally } from "../support/ledgerWorld.ts"
+import { connect, memoryLedger, openTcp } from "../support/rpcWorld.ts"
+
+const calls = 10_000
+/** As long as the test may take. */
+const patient = { commandDeadlineMs: 100_000, queryDeadlineMs: 100_000 }
+
+layer(memoryLedger, { excludeTestServices: true })("a crowd of calls on one connection", (it) => {
+  it.effect(
+    "is answered to the last, each command once",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const inside = yield* Ledger
+          yield* inside.dispatch(open("crowd"))
+          const { url } = yield* openTcp()
+          const way = yield* connect({ urls: [url], limits: patient })
+          const receipts = yield* Effect.forEach(
+            Array.from({ length: calls }),
+            (_, nth) => way.ledger.dispatch(deposit("crowd", 1n, `crowd-${nth}`)),
+            { concurrency: "unbounded" }
+          )
+          const versions = receipts.map(({ postings }) => postings[0]?.version ?? 0).sort((a, b) => a - b)
+          assert.deepEqual(
+            versions,
+            Array.from({ length: calls }, (_, index) => index + 2)
+          )
+          assert.strictEqual((yield* inside.strongBalance("crowd")).balance, BigInt(calls))
+        })
+      ),
+    120_000
+  )
+
+  it.effect("that waits for others is bounded, and forgotten when it is given up", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        yield* inside.dispatch(open("queue"))
+        const { url } = yield* openTcp({ ledger: { ...inside, strongBalance: () => Effect.never } })
+        const limits = { ...patient, inFlightMax: 2, waitingMax: 3, queryDeadlineMs: 2_000 }
+        const way = yield* connect({ urls: [url], limits })
+        yield* way.client.awaitConnected
+        const asked = Effect.forEach(
+          Array.from({ length: 8 }),
+          () => Effect.result(way.ledger.strongBalance("queue")),
+          { concurrency: "unbounded" }
+        )
+        for (const _ of ["at first", "again"]) {
+          const results = yield* asked
+          assert.deepEqual(tally(results.map((one) => (Result.isSuccess(one) ? "done" : one.failure._tag))), {
+            Unavailable: 5,
+            Overloaded: 3
+          })
+          assert.match(
+            results.map((one) => (Result.isSuccess(one) ? "" : one.failure.message)).join("\n"),
+            /calls of this client were before it/
+          )
+        }
+        assert.strictEqual((yield* way.ledger.balanceAt("queue", { version: 1 })).version, 1)
+      })
+    )
+  )
+})

@@ -1,0 +1,163 @@
+/** Subscriptions over RPC: whatever happens to nodes and connections, every committed event comes, in its order. */
+import { createConnection } from "node:net"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Fiber, Queue, Schedule, Stream } from "effect"
+import type { CommittedEvent } from "../../src/actors/readside/Subscriptions.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import { deposit, open, transfer } from "../support/ledgerWorld.ts"
+import { connect, memoryLedger, openTcp, token, tokenOf } from "../support/rpcWorld.ts"
+
+type Service = Ledger["Service"]
+
+const until = (what: string, condition: () => boolean) =>
+  Effect.suspend(() => (condition() ? Effect.void : Effect.fail("not yet"))).pipe(
+    Effect.retry({ schedule: Schedule.spaced(10) }),
+    Effect.timeoutOrElse({
+      duration: 50_000,
+      orElse: () => Effect.die(new Error(`waited in vain until ${what}`))
+    })
+  )
+
+/** Each account's versions as they came. */
+const versionsOf = (events: ReadonlyArray<CommittedEvent>) => {
+  const versions = new Map<string, Array<number>>()
+  for (const { account, version } of events) {
+    const before = versions.get(account) ?? []
+    // At least once: what came already may come again behind a lost connection.
+    if (version > (before.at(-1) ?? 0)) versions.set(account, [...before, version])
+  }
+  return versions
+}
+
+const upTo = (last: number) => Array.from({ length: last }, (_, index) => index + 1)
+
+layer(memoryLedger, { excludeTestServices: true })("a subscription over RPC", (it) => {
+  it.effect(
+    "goes on behind the last event when its node ends and comes back, which it holds up in no way",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const inside = yield* Ledger
+          const tokens = [token("shop", ["read"], ["re:"])]
+          yield* inside.dispatchMany([open("re:a"), open("re:b"), open("other:c"), deposit("re:a", 100n)])
+          // Longer than this test may take: a node that waited for its streams to end would not end.
+          const first = yield* openTcp({ tokens, limits: { drainMs: 600_000 } })
+          const way = yield* connect({ urls: [first.url], token: tokenOf("shop") })
+          const taken: Array<CommittedEvent> = []
+          const reader = yield* way.ledger.subscribe({ accountPrefix: "re:" }).pipe(
+            Stream.runForEach((event) => Effect.sync(() => taken.push(event))),
+            Effect.forkChild
+          )
+          yield* until("the first events came", () => taken.length >= 3)
+          yield* first.stop
+          yield* inside.dispatchMany([transfer("re:a", "re:b", 1n), deposit("other:c", 1n)])
+          yield* openTcp({ tokens, port: first.port })
+          yield* inside.dispatch(transfer("re:a", "re:b", 1n))
+          yield* until("all events came", () => versionsOf(taken).get("re:b")?.at(-1) === 3)
+          yield* until("all events came", () => versionsOf(taken).get("re:a")?.at(-1) === 4)
+          yield* Fiber.interrupt(reader)
+          assert.deepEqual([...versionsOf(taken)].sort(), [
+            ["re:a", upTo(4)],
+            ["re:b", upTo(3)]
+          ])
+          // A host that was away goes on from the cursor it kept.
+          const late = yield* way.ledger
+            .subscribe({ accountPrefix: "re:", after: taken[2]?.cursor ?? "" })
+            .pipe(Stream.take(4), Stream.runCollect)
+          assert.deepEqual(late.map(({ account, version }) => `${account}@${version}`).sort(), [
+            "re:a@3",
+            "re:a@4",
+            "re:b@2",
+            "re:b@3"
+          ])
+        })
+      )
+  )
+
+  it.effect(
+    "from now on fails when its connection is lost before the first event, for it has no place to go on from",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const inside = yield* Ledger
+          const { url, stop } = yield* openTcp({
+            ledger: { ...inside, subscribe: () => Stream.never }
+          })
+          const way = yield* connect({ urls: [url] })
+          const reader = yield* Effect.forkChild(
+            Effect.flip(Stream.runDrain(way.ledger.subscribe({ after: "now" }))),
+            { startImmediately: true }
+          )
+          yield* way.client.awaitConnected
+          // Answered behind the subscription, on the same connection.
+          yield* way.ledger.stats
+          yield* stop
+          assert.strictEqual((yield* Fiber.join(reader))._tag, "Unavailable")
+        })
+      )
+  )
+
+  it.effect("is as slow as its reader, for whom nobody else waits", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        yield* inside.dispatch(open("slow:a"))
+        const count = 3_000
+        yield* inside.dispatchMany(Array.from({ length: count - 1 }, () => deposit("slow:a", 1n)))
+        let read = 0
+        const ledger: Service = {
+          ...inside,
+          subscribe: (asked) =>
+            Stream.map(inside.subscribe(asked), (event) => {
+              read++
+              return event
+            })
+        }
+        const { url } = yield* openTcp({ ledger })
+        const way = yield* connect({ urls: [url] })
+        const taken: Array<CommittedEvent> = []
+        const step = yield* Queue.bounded<void>(1)
+        const reader = yield* way.ledger.subscribe({ accountPrefix: "slow:" }).pipe(
+          // Not so many: what was read before a pause may come again behind it.
+          Stream.takeUntil(({ version }) => version === count),
+          Stream.runForEach((event) => {
+            taken.push(event)
+            return taken.length === 1 ? Queue.take(step) : Effect.void
+          }),
+          Effect.forkChild
+        )
+        yield* until("the first event was taken", () => taken.length === 1)
+
+        for (let n = 0; n < 50; n++) yield* way.ledger.stats
+        assert.isAtMost(read, count / 2, "events that were read for a reader of one")
+        yield* Queue.offer(step, undefined)
+        yield* Fiber.join(reader)
+        assert.deepEqual(versionsOf(taken).get("slow:a"), upTo(count))
+      })
+    )
+  )
+
+  it.effect("counts as a stream of its connection, of which there is a bounded number", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { port } = yield* openTcp({ format: "ndjson", limits: { streamsPerConnectionMax: 2 } })
+        const request = (id: number, tag: string, payload: object) =>
+          `${JSON.stringify({ _tag: "Request", id, tag, payload, headers: [] })}\n`
+        const said = yield* Effect.callback<string>((resume) => {
+          let text = ""
+          const socket = createConnection({ port, host: "127.0.0.1" })
+          socket.on("error", () => {})
+          socket.on("data", (data) => {
+            text += data.toString()
+            if (text.includes("Exit")) socket.destroy()
+          })
+          socket.on("close", () => resume(Effect.succeed(text)))
+          for (const id of [1, 2, 3]) socket.write(request(id, "subscribe", { accountPrefix: "none:" }))
+        })
+        const exit: unknown = JSON.parse(said.split("\n").find((line) => line.includes("Exit")) ?? "{}")
+        assert.deepInclude(exit, { _tag: "Exit", requestId: 3 })
+        assert.include(said, "the number of streams of this connection")
+      })
+    )
+  )
+})

@@ -1,0 +1,96 @@
+/** A door with a certificate enters; who trusts it is answered, everybody else is told why not and learns nothing. */
+import { readFileSync } from "node:fs"
+import { createConnection } from "node:net"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Redacted } from "effect"
+import { Ledger } from "../../src/Ledger.ts"
+import { connectLedger } from "../../src/rpc/connectLedger.ts"
+import { deposit, open } from "../support/ledgerWorld.ts"
+import { connect, memoryLedger, openTcp, token, tokenOf } from "../support/rpcWorld.ts"
+
+const pem = (name: string) => readFileSync(new URL(`./certificates/${name}`, import.meta.url), "utf8")
+
+const tls = { cert: pem("server.pem"), key: Redacted.make(pem("server.key")) }
+const ca = pem("ledger-ca.pem")
+const tokens = [token("shop", ["read", "command"])]
+/** Long enough for a handshake of a busy machine, and not longer than the test. */
+const limits = { connectMs: 3_000, queryDeadlineMs: 3_000, commandDeadlineMs: 3_000 }
+
+layer(memoryLedger, { excludeTestServices: true })("a door with TLS", (it) => {
+  it.effect("answers a peer that trusts its certificate and shows its token", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        yield* inside.dispatch(open("tls:a"))
+        const { url, port } = yield* openTcp({ tls, tokens })
+        assert.match(url, /^tls:/)
+        for (const way of [url, `tls://localhost:${port}`]) {
+          const peer = yield* connect({ urls: [way], ca, token: tokenOf("shop") })
+          assert.isFalse((yield* peer.ledger.dispatch(deposit("tls:a", 1n))).replayed)
+        }
+        yield* Effect.promise(async () => {
+          const ledger = await connectLedger({ url, ca, token: "secret-shop" })
+          assert.strictEqual((await ledger.strongBalance("tls:a")).balance, 2n)
+          await ledger.close()
+        })
+        const stranger = yield* connect({ urls: [url], ca, token: Redacted.make("wrong") })
+        assert.strictEqual(
+          (yield* Effect.flip(stranger.ledger.strongBalance("tls:a")))._tag,
+          "Unauthenticated"
+        )
+      })
+    )
+  )
+
+  it.effect("is not trusted by a peer that knows another authority, nor under another name", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { url, port } = yield* openTcp({ tls, tokens })
+        const cases = [
+          [url, pem("other-ca.pem"), /unable to verify|self.signed|issuer/],
+          [url, undefined, /unable to verify|self.signed|issuer/],
+          [`tls://127.0.0.2:${port}`, ca, /ECONNREFUSED|does not match/]
+        ] as const
+        for (const [way, trusted, words] of cases) {
+          const peer = yield* connect({ urls: [way], ca: trusted, token: tokenOf("shop"), limits })
+          const error = yield* Effect.flip(peer.ledger.strongBalance("tls:a"))
+          assert.strictEqual(error._tag, "Unavailable")
+          assert.match(error.message, words)
+        }
+      })
+    )
+  )
+
+  it.effect("takes nothing in plain text, and a plain door nothing over TLS", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        const guarded = yield* openTcp({ tls, tokens })
+        const plain = yield* openTcp({ tokens })
+        const before = (yield* inside.stats).committed
+        for (const options of [
+          { urls: [`tcp://127.0.0.1:${guarded.port}`] },
+          { urls: [`tls://127.0.0.1:${plain.port}`], ca }
+        ]) {
+          const peer = yield* connect({ ...options, token: tokenOf("shop"), limits })
+          const error = yield* Effect.flip(peer.ledger.dispatch(deposit("tls:a", 1n)))
+          assert.include(["Unavailable", "Indeterminate"], error._tag)
+        }
+        assert.strictEqual((yield* inside.stats).committed, before)
+        // What the door says to plain words is no answer of the ledger.
+        const said = yield* Effect.callback<string>((resume) => {
+          let text = ""
+          const socket = createConnection({ port: guarded.port, host: "127.0.0.1" }, () =>
+            socket.write('{"_tag":"Request","id":"1","tag":"health","payload":null,"headers":[]}\n')
+          )
+          socket.on("error", () => {})
+          socket.on("data", (data) => {
+            text += data.toString("latin1")
+          })
+          socket.on("close", () => resume(Effect.succeed(text)))
+        })
+        assert.notInclude(said, "Exit")
+      })
+    )
+  )
+})
