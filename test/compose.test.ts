@@ -1,5 +1,6 @@
 /** docker-compose.yml, the Dockerfile and what they mount enter; that they match what the code needs is checked. */
 import { spawnSync } from "node:child_process"
+import { createPrivateKey, X509Certificate } from "node:crypto"
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -11,6 +12,7 @@ import { parse } from "yaml"
 import packageJson from "../package.json" with { type: "json" }
 import { findNatsServer } from "../src/infra/dev/Programs.ts"
 import { clusterConfig, servicesConfig } from "../src/infra/Environment.ts"
+import { readRpcSettings } from "../src/rpc/RpcSettings.ts"
 
 const root = join(import.meta.dirname, "..")
 const read = (file: string) => readFileSync(join(root, file), "utf8")
@@ -22,6 +24,7 @@ const Service = Schema.Struct({
   command: Schema.optionalKey(Schema.Union([Schema.String, Schema.Array(Schema.String)])),
   environment: Schema.optionalKey(Schema.Record(Schema.String, Schema.String)),
   ports: Schema.optionalKey(Schema.Array(Schema.String)),
+  secrets: Schema.optionalKey(Schema.Array(Schema.String)),
   volumes: Schema.optionalKey(Schema.Array(Schema.String)),
   read_only: Schema.optionalKey(Schema.Boolean),
   healthcheck: Schema.optionalKey(Schema.Struct({ test: Schema.Array(Schema.String) })),
@@ -39,10 +42,11 @@ const Service = Schema.Struct({
 })
 const Compose = Schema.Struct({
   services: Schema.Record(Schema.String, Service),
+  secrets: Schema.Record(Schema.String, Schema.Struct({ file: Schema.String })),
   volumes: Schema.Record(Schema.String, Schema.Null)
 })
 
-const { services, volumes } = Schema.decodeUnknownSync(Compose)(
+const { services, secrets, volumes } = Schema.decodeUnknownSync(Compose)(
   parse(read("docker-compose.yml"), { merge: true })
 )
 const service = (name: string): typeof Service.Type => services[name] ?? expect.fail(`no service ${name}`)
@@ -150,12 +154,69 @@ describe("docker-compose.yml", () => {
       const cluster = Effect.runSync(clusterConfig.parse(provider))
       expect(cluster?.host).toBe(node)
       expect(cluster?.listenHost).toBe("0.0.0.0")
-      // No port of the cluster is reachable from outside: it has no door of its own.
-      expect(service(node).ports).toBeUndefined()
+      // Of the cluster nothing is reachable from outside: it has no door of its own. Of RPC there is, on a port of its own.
+      expect(service(node).ports).toEqual([`127.0.0.1:707${node.at(-1)}:${environment.CHRONICLE_RPC_PORT}`])
       return Effect.runSync(servicesConfig.parse(provider)).nodeName
     })
     expect(new Set(names).size).toBe(3)
   })
+
+  it("opens RPC to peers with the certificate and the tokens that its script makes, and to nobody else", () =>
+    Effect.gen(function* () {
+      const directory = mkdtempSync(join(tmpdir(), "chronicle-secrets-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(directory, { recursive: true })))
+      const made = spawnSync("sh", ["docker/secrets.sh", directory], { cwd: root, encoding: "utf8" })
+      if (spawnSync("openssl", ["version"]).status !== 0) {
+        console.warn("NOT TESTED: there is no openssl on this machine, so no secrets were made")
+        return
+      }
+      expect(made.stderr).toBe("")
+      expect(made.status).toBe(0)
+      /** Where a file of a container comes from: the secret's, made in the directory of this test. */
+      const sourceOf = (path: string | undefined) => {
+        const name = path?.replace("/run/secrets/", "") ?? ""
+        for (const node of named("ledger")) expect(service(node).secrets).toContain(name)
+        const file = secrets[name]?.file ?? expect.fail(`no secret ${name}`)
+        expect(read(".gitignore")).toContain("docker/secrets/")
+        return file.replace("./docker/secrets", directory)
+      }
+      const variables = Object.fromEntries(
+        Object.entries(environment).map(([name, value]) => [
+          name,
+          value.startsWith("/run/secrets/") ? sourceOf(value) : value
+        ])
+      )
+      const settings = yield* readRpcSettings.pipe(
+        Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown(variables))
+      )
+      expect(settings.host).toBe("0.0.0.0")
+      expect(settings.tls?.cert).toContain("BEGIN CERTIFICATE")
+      expect(settings.tokens.map(({ name, scopes }) => [name, scopes])).toEqual([
+        ["peer", ["read", "command"]]
+      ])
+      const peer = readFileSync(join(directory, "peer.env"), "utf8")
+      const nameOf = (line: string) => line.split("=")[0]
+      expect(
+        read("docker/peer.env.example")
+          .split("\n")
+          .filter((line) => !line.startsWith("#"))
+          .map(nameOf)
+      ).toEqual(peer.split("\n").map(nameOf))
+      const ports = named("ledger").map((node) =>
+        (service(node).ports?.[0] ?? "").split(":").slice(0, 2).join(":")
+      )
+      expect(peer).toContain(`CHRONICLE_RPC_URL=${ports.map((port) => `tls://${port}`).join(",")}\n`)
+      const { cert, key } = {
+        cert: settings.tls?.cert ?? "",
+        key: Redacted.value(settings.tls?.key ?? Redacted.make(""))
+      }
+      expect(new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))).toBe(true)
+      for (const host of ["localhost", ...named("ledger")])
+        expect(new X509Certificate(cert).checkHost(host)).toBe(host)
+      expect(new X509Certificate(cert).checkIP("127.0.0.1")).toBe("127.0.0.1")
+      // Made once: a second run would lock the peers out.
+      expect(spawnSync("sh", ["docker/secrets.sh", directory], { cwd: root }).status).toBe(1)
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer), Effect.runPromise))
 
   it("asks the ledger for its health at the port and the path that it serves", () => {
     const url = /fetch\("(.+?)"\)/.exec(service("ledger-1").healthcheck?.test.at(-1) ?? "")?.[1] ?? ""
