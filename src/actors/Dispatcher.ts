@@ -81,10 +81,15 @@ const make = Effect.fnUntraced(function* (node: string) {
   const underWay = new UnderWay()
   let isClosing = false
 
+  let said: Overloaded | undefined
+  /** One error for all who are told the same: the stack trace of a new one is six sevenths of a refusal's cost. */
   const overload = (what: string) => {
     const waiting = 1 + queue.size / limits.batchRowsMax
     const retryAfterMs = Math.ceil(Math.min(pipeline.stats.commitMs * waiting, limits.commandDeadlineMs))
-    return new Overloaded({ what, retryAfterMs })
+    if (said?.what !== what || said.retryAfterMs !== retryAfterMs) {
+      said = new Overloaded({ what, retryAfterMs })
+    }
+    return said
   }
   const overloaded = (what: string) => Exit.fail(overload(what))
 

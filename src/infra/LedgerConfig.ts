@@ -63,7 +63,7 @@ export const defaultLimits: LedgerLimits = {
   outcomesMax: 100_000,
   clockSkewMaxMs: 500,
   heartbeatMs: 500,
-  storeReaders: 4,
+  storeReaders: 8,
   storeStatementMs: 4_000,
   storeConnectMs: 3_000,
   storeConnectionMs: 60_000,

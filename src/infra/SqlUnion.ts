@@ -3,8 +3,8 @@
 /** Keys of one statement. More make the plan slow to build, fewer cost more round trips. */
 const branchesMax = 16
 
-/** Statements of one question that run at once; the pool has room for others beside them. */
-export const statementsAtOnce = 3
+/** Statements of one question that run at once; the pool (`storeReaders`) has room for others beside them. */
+export const statementsAtOnce = 6
 
 /** Pieces of at most `branchesMax`. */
 export const chunksOf = <A>(items: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> =>
