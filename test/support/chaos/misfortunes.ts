@@ -52,7 +52,7 @@ export interface Incident extends Misfortune {
   readonly readMs: number
 }
 
-const settleSeconds = 60
+const settleSeconds = 120
 /** The time a reset lasts, in milliseconds: whoever connects is cut off again. */
 const resetMs = 2_500
 /** How much longer than a lock lives a node is away, in milliseconds. */
