@@ -3,11 +3,13 @@ import { Context, Effect, Layer, Option, Result, Schema, type Stream } from "eff
 import { SecureRandom } from "effect/crypto"
 import { Dispatcher, type DispatcherStats } from "./actors/Dispatcher.ts"
 import { History } from "./actors/History.ts"
+import { Bookkeeping } from "./actors/readside/Bookkeeping.ts"
 import {
   type CommittedEvent,
   type SubscriptionAsked,
   Subscriptions
 } from "./actors/readside/Subscriptions.ts"
+import { Sweep } from "./actors/readside/Sweep.ts"
 import { type AsOf, TimeTravel } from "./actors/TimeTravel.ts"
 import { traced } from "./actors/TracedDispatch.ts"
 import { type DatedTrialBalance, TrialBalance } from "./actors/TrialBalance.ts"
@@ -42,7 +44,10 @@ export class Ledger extends Context.Service<
     readonly dispatchMany: (
       commands: ReadonlyArray<CommandInput>
     ) => Effect.Effect<ReadonlyArray<Result.Result<Receipt, CommandError>>>
-    /** From the read model; pass a receipt's `readToken` to see at least that write. */
+    /**
+     * From the read model; pass a receipt's `readToken` to see at least that write. Its `completeTo` tells how far
+     * behind the log the answer may be.
+     */
     readonly balance: (account: string, asked?: Fresh) => Effect.Effect<AccountView, QueryError>
     /** From the account's actor: everything acknowledged before is in it. */
     readonly strongBalance: (account: string) => Effect.Effect<AccountView, QueryError>
@@ -108,6 +113,8 @@ const make = Effect.gen(function* () {
   const travel = yield* TimeTravel
   const queries = yield* Queries
   const trial = yield* TrialBalance
+  const bookkeeping = yield* Bookkeeping
+  const sweep = yield* Sweep
   const subscriptions = yield* Subscriptions
   const random = yield* SecureRandom.SecureRandom
 
@@ -136,6 +143,14 @@ const make = Effect.gen(function* () {
     })
   })
 
+  const balance = Effect.fnUntraced(function* (account: string, asked?: Fresh) {
+    const id = yield* accountId(account)
+    // Before the question: what a sweep finds later need not be in its answer. A parked account stays where it is.
+    const reached = bookkeeping.isParkedUnsafe(id) ? 0 : sweep.statusUnsafe().completeTo
+    const view = viewOf(yield* queries.balance(id, asked))
+    return { ...view, completeTo: Math.max(view.recordedAt, reached) }
+  })
+
   const strongBalance = Effect.fn("Ledger.strongBalance")(function* (account: string) {
     return yield* opened(yield* dispatcher.head(yield* accountId(account)))
   })
@@ -154,8 +169,7 @@ const make = Effect.gen(function* () {
     dispatchMany,
     strongBalance,
     balanceAt,
-    balance: (account, asked) =>
-      Effect.flatMap(accountId(account), (id) => queries.balance(id, asked)).pipe(Effect.map(viewOf)),
+    balance,
     history: (account, page) => Effect.flatMap(accountId(account), (id) => history.events(id, page)),
     statement: (account, asked) => Effect.flatMap(accountId(account), (id) => queries.statement(id, asked)),
     transfer: (id, asked) =>

@@ -9,6 +9,7 @@ import { AccountId, printInstant, Version } from "../domain/Ids.ts"
 import { formatMoney } from "../domain/Money.ts"
 import { type AccountView, viewOf } from "../domain/Views.ts"
 import { limitsFromEnvironment } from "../infra/Environment.ts"
+import { EventStore } from "../infra/EventStore.ts"
 import { Queries } from "../infra/Queries.ts"
 import * as LedgerNode from "../LedgerNode.ts"
 import { makeStory, printJson } from "./Terminal.ts"
@@ -66,6 +67,7 @@ export const balance = Command.make(
         const view = yield* asOf === undefined
           ? current(account, Option.getOrUndefined(token))
           : past(account, asOf)
+        const behind = asOf === undefined ? yield* behindOf(view) : undefined
         yield* story.table([
           ["account", view.account],
           ["balance", formatMoney(view.balance, view.asset)],
@@ -74,9 +76,12 @@ export const balance = Command.make(
           ["owner", view.owner],
           ["version", String(view.version)],
           ["recorded", printInstant(view.recordedAt)],
-          ["hash", view.hash]
+          ["hash", view.hash],
+          ...(behind === undefined
+            ? []
+            : [["behind the log", `${behind < historyPageMax ? "" : "at least "}${behind} events`] as const])
         ])
-        if (json) yield* printJson(view)
+        if (json) yield* printJson({ ...view, ...(behind === undefined ? {} : { behind }) })
       })
     )
   })
@@ -85,6 +90,12 @@ export const balance = Command.make(
 const current = Effect.fnUntraced(function* (id: AccountId, token: string | undefined) {
   const queries = yield* Queries
   return viewOf(yield* queries.balance(id, { readToken: token }))
+})
+
+/** How many events the log has, and the answer lacks; of one that cannot be read too. At most a page is counted. */
+const behindOf = Effect.fnUntraced(function* ({ account, version }: AccountView) {
+  const log = yield* EventStore
+  return (yield* log.readStream({ account, after: version, limit: historyPageMax })).length
 })
 
 const past = Effect.fnUntraced(function* (id: AccountId, asOf: AsOf) {

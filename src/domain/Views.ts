@@ -23,7 +23,12 @@ export const AccountView = Schema.Struct({
   /** When the event of that version was recorded. */
   recordedAt: Instant,
   /** The hash of that event: the proof of everything before it. */
-  hash: Schema.String
+  hash: Schema.String,
+  /**
+   * Of a balance from the read model: what was recorded on the account before this instant is in it, what came later
+   * may not be yet. Absent where nothing can be missing, or the answer is one of many.
+   */
+  completeTo: Schema.optionalKey(Instant)
 })
 export type AccountView = typeof AccountView.Type
 

@@ -43,6 +43,8 @@ export class Bookkeeping extends Context.Service<
     ) => Effect.Effect<Projected, StoreUnavailable>
     /** Brings accounts to the end of their streams as the log has them; answers the number of events. */
     readonly catchUp: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<number, StoreUnavailable>
+    /** As far as this process knows: others park too. */
+    readonly isParkedUnsafe: (account: AccountId) => boolean
     /** Takes over what other processes parked or released. */
     readonly refreshParked: Effect.Effect<void, StoreUnavailable>
     /**
@@ -212,5 +214,12 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
 
   const skipParked = makeSkip({ store, readModel, settled, release })
 
-  return { project, catchUp, refreshParked, retryParked, skipParked } satisfies Bookkeeping["Service"]
+  return {
+    isParkedUnsafe: (account) => parked.has(account),
+    project,
+    catchUp,
+    refreshParked,
+    retryParked,
+    skipParked
+  } satisfies Bookkeeping["Service"]
 })

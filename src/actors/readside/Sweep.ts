@@ -19,6 +19,7 @@ const Found = Schema.Struct({
   sweptAt: Instant,
   /** What it found to be waiting for the bus to bring it. */
   lag: Lag,
+  completeTo: Schema.optionalKey(Instant),
   /** Accounts that are parked. */
   parked: Schema.Int,
   lastError: Schema.optional(Schema.String)
@@ -60,6 +61,13 @@ export const startSweep = Effect.fnUntraced(function* (name: string, swept: Swep
   const tell = (status: SweepCounts) => duties.tellUnsafe(duty, toText(status))
   const { sweep, statusUnsafe, forgetUnsafe, regularly } = yield* makeSweep(swept, tell)
 
+  /** Read once, however often it is asked for. */
+  let read: { readonly text: string; readonly found: typeof Found.Type | undefined } | undefined
+  const foundIn = (text: string) => {
+    if (read?.text !== text) read = { text, found: Option.getOrUndefined(fromText(text)) }
+    return read.found
+  }
+
   let isOwned = false
   const own = (isNow: boolean) =>
     Effect.sync(() => {
@@ -85,10 +93,15 @@ export const startSweep = Effect.fnUntraced(function* (name: string, swept: Swep
     statusUnsafe: () => {
       const status = statusUnsafe()
       const told = duties.toldUnsafe(duty)
-      const found = told === undefined ? undefined : Option.getOrUndefined(fromText(told))
+      const found = told === undefined ? undefined : foundIn(told)
       // Who has just taken it over goes on from what the last owner found.
       return isOwned
-        ? { ...status, isOwned, sweptAt: Math.max(status.sweptAt, found?.sweptAt ?? 0) }
+        ? {
+            ...status,
+            isOwned,
+            sweptAt: Math.max(status.sweptAt, found?.sweptAt ?? 0),
+            completeTo: Math.max(status.completeTo, found?.completeTo ?? 0)
+          }
         : { ...status, ...found, isOwned }
     }
   } satisfies Sweep["Service"]

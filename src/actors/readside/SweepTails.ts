@@ -28,6 +28,8 @@ export interface SweepCounts {
   loaded: number
   /** What the last sweep found to be waiting for the bus to bring it. */
   lag: Lag
+  /** What was recorded before then is in the read model, but for parked accounts; 0: not known. */
+  completeTo: Instant
   /** Accounts that are parked. */
   parked: number
   lastError: string | undefined
@@ -50,13 +52,14 @@ export const makeSweep = Effect.fnUntraced(function* (
 ) {
   const store = yield* EventStore
   const { sweepMs, partitions } = yield* LedgerConfig
-  const { sweepGraceMs, lostAfterMs, sweepCommitsMax } = yield* ReadSideConfig
+  const { sweepGraceMs, lostAfterMs, sweepCommitsMax, writerSilentMs } = yield* ReadSideConfig
   const oneAtATime = yield* Semaphore.make(1)
   const status: SweepCounts = {
     sweeps: 0,
     sweptAt: 0,
     loaded: 0,
     lag: { events: 0, ms: 0, isExact: true },
+    completeTo: 0,
     parked: 0,
     lastError: undefined,
     restarts: 0
@@ -118,6 +121,7 @@ export const makeSweep = Effect.fnUntraced(function* (
     readonly loads: Loads
   }) {
     yield* bookkeeping.refreshParked
+    const began = yield* Clock.currentTimeMillis
     // The cursors are asked for anew each time: they begin again at 0 when the read model was lost.
     const writers = yield* store.listWriters
     const swept = yield* model.swept
@@ -138,6 +142,11 @@ export const makeSweep = Effect.fnUntraced(function* (
     status.loaded += sum.loaded
     status.parked = (yield* model.parked).length
     status.lag = lag.total()
+    const oldestMissing = status.lag.events > 0 ? now - status.lag.ms : now
+    status.completeTo = Math.max(
+      0,
+      Math.min(began, options.youngest + 1, oldestMissing, closedTo(writers, writerSilentMs))
+    )
     for (let partition = 0; partition < partitions; partition++) {
       Object.assign(health.ofUnsafe(partition), lag.of(partition))
     }
@@ -179,5 +188,15 @@ export const makeSweep = Effect.fnUntraced(function* (
     }
   }
 })
+
+/** None of those that live can still commit what is recorded before then; the dead are left to the relays. */
+const closedTo = (writers: ReadonlyArray<WriterRow>, silentMs: number): Instant => {
+  const newest = writers.reduce((latest, row) => Math.max(latest, row.heartbeatAt), 0)
+  return writers.reduce(
+    (least, row) =>
+      row.fenced || newest - row.heartbeatAt > silentMs ? least : Math.min(least, row.closedAt + 1),
+    Number.MAX_SAFE_INTEGER
+  )
+}
 
 type Lagging = ReturnType<typeof makeLag>

@@ -1,0 +1,126 @@
+/** How far behind the log a balance may be, told with it: never more than is true, also of an account that is parked. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Schedule } from "effect"
+import { Sweep } from "../../src/actors/readside/Sweep.ts"
+import { Arrivals } from "../../src/infra/Arrivals.ts"
+import { Bus } from "../../src/infra/Bus.ts"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import { ReadModel, RowsRefused } from "../../src/infra/ReadModel.ts"
+import { Snapshots } from "../../src/infra/Snapshots.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
+import { deposit, openAccount } from "../support/bookkeeper.ts"
+import { eventually, limitsOf } from "../support/readSides.ts"
+
+/** A node in memory whose read model takes no batch while it is away, and never one that says "poison". */
+const world = (faults: { isAway: boolean }) => {
+  const readModel = Layer.effect(
+    ReadModel,
+    Effect.map(ReadModel, (real) => ({
+      ...real,
+      apply: (batch: Parameters<typeof real.apply>[0]) => {
+        if (faults.isAway) return Effect.succeed(false)
+        const isPoison = batch.lines.some(({ description }) => description === "poison")
+        return isPoison ? Effect.fail(new RowsRefused({ reason: "poison" })) : real.apply(batch)
+      }
+    }))
+  ).pipe(Layer.provide(ReadModel.layerMemory))
+  return LedgerNode.over(
+    "node",
+    Layer.mergeAll(Bus.layerMemory, EventStore.layerMemory, Snapshots.layerMemory, readModel).pipe(
+      Layer.provideMerge(Arrivals.layer)
+    )
+  ).pipe(
+    Layer.provide(
+      limitsOf({
+        ledger: { partitions: 2, sweepMs: 20, heartbeatMs: 50, queryDeadlineMs: 10_000 },
+        readSide: { sweepGraceMs: 50, lostAfterMs: 50 }
+      })
+    ),
+    Layer.fresh
+  )
+}
+
+const completeTo = (account: string) =>
+  Effect.flatMap(Ledger, (ledger) => ledger.balance(account)).pipe(Effect.map((view) => view.completeTo ?? 0))
+
+describe("a balance of the read model", () => {
+  it.live(
+    "tells up to when it is complete: soon up to after its last event, and not past one that is missing",
+    () => {
+      const faults = { isAway: false }
+      return Effect.gen(function* () {
+        const ledger = yield* Ledger
+        yield* ledger.dispatch(openAccount("a"))
+        const first = yield* ledger.dispatch(deposit("a", 1n))
+        yield* ledger.balance("a", first)
+        // Nothing else comes, and still it becomes younger.
+        yield* eventually(Effect.map(completeTo("a"), (at) => assert.isAbove(at, first.recordedAt)))
+        const idle = yield* completeTo("a")
+        yield* eventually(Effect.map(completeTo("a"), (at) => assert.isAbove(at, idle)))
+
+        faults.isAway = true
+        const second = yield* ledger.dispatch(deposit("a", 1n))
+        const sweep = yield* Sweep
+        const rounds = () => sweep.statusUnsafe().sweeps + sweep.statusUnsafe().restarts
+        const enough = rounds() + 5
+        const staysBehind = Effect.gen(function* () {
+          const view = yield* ledger.balance("a")
+          assert.strictEqual(view.version, 2)
+          assert.isAtMost(view.completeTo ?? 0, second.recordedAt, "it is not in it")
+        })
+        yield* Effect.repeat(staysBehind, {
+          schedule: Schedule.spaced("2 millis"),
+          while: () => rounds() < enough
+        })
+        faults.isAway = false
+        yield* ledger.balance("a", second)
+        yield* eventually(Effect.map(completeTo("a"), (at) => assert.isAbove(at, second.recordedAt)))
+      }).pipe(Effect.provide(world(faults)))
+    }
+  )
+
+  it.live("tells of a parked account that it is as old as its last event, while others go on", () =>
+    Effect.gen(function* () {
+      const ledger = yield* Ledger
+      yield* ledger.dispatch(openAccount("poor"))
+      const opened = yield* ledger.dispatch(openAccount("rich"))
+      const poison = yield* ledger.dispatch(deposit("poor", 1n, "poison"))
+      yield* ledger.balance("rich", opened)
+      yield* eventually(Effect.map(completeTo("rich"), (at) => assert.isAbove(at, poison.recordedAt)))
+      const view = yield* ledger.balance("poor")
+      assert.strictEqual(view.version, 1)
+      assert.strictEqual(view.completeTo, view.recordedAt)
+      // What cannot be behind says nothing of it.
+      assert.isUndefined((yield* ledger.strongBalance("poor")).completeTo)
+    }).pipe(Effect.provide(world({ isAway: false })))
+  )
+
+  it.live("is complete as far as it says, under load", () =>
+    Effect.gen(function* () {
+      const ledger = yield* Ledger
+      const ids = Array.from({ length: 10 }, (_, index) => `acc-${index}`)
+      yield* Effect.forEach(ids, (id) => ledger.dispatch(openAccount(id)))
+      const acknowledged = new Map<string, Array<{ readonly version: number; readonly recordedAt: number }>>()
+      let looks = 0
+      const client = (id: string) =>
+        Effect.gen(function* () {
+          const known = acknowledged.get(id) ?? []
+          acknowledged.set(id, known)
+          for (let nth = 0; nth < 200; nth++) {
+            const { postings, recordedAt } = yield* ledger.dispatch(deposit(id, 1n))
+            known.push({ version: postings[0]?.version ?? 0, recordedAt })
+            const view = yield* Effect.option(ledger.balance(id))
+            if (view._tag === "None") continue
+            const { version, completeTo = 0 } = view.value
+            for (const one of known) {
+              if (one.recordedAt < completeTo) assert.isAtMost(one.version, version)
+            }
+            looks++
+          }
+        })
+      yield* Effect.forEach(ids, client, { concurrency: "unbounded", discard: true })
+      assert.isAbove(looks, 100)
+    }).pipe(Effect.provide(world({ isAway: false })))
+  )
+})
