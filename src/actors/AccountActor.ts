@@ -16,6 +16,8 @@ export interface Borrower {
   readonly refuse: (refusal: Exit.Exit<never, Unavailable>) => void
 }
 
+export type Reader = (head: Exit.Exit<Head, Unavailable>) => void
+
 /**
  * The actor of one account. Its turn is a synchronous function (`takeTurn`): in one thread that serializes the
  * commands of an account, and the two sides of a transfer, without a lock to wait for or a deadlock to fear.
@@ -45,9 +47,10 @@ export class AccountActor {
   flight: object | undefined = undefined
   /** At which look of the commit queue an older ticket of it had to wait. */
   blockedAt = 0
-  mailbox: Array<Ticket> = []
+  /** Made by the first that waits, as the next: most accounts in memory are never waited for, and there are many. */
+  mailbox: Array<Ticket> | undefined = undefined
   /** Readers that wait for it to be ready. */
-  readers = new Set<(head: Exit.Exit<Head, Unavailable>) => void>()
+  readers: Set<Reader> | undefined = undefined
   /** When it was last asked for, and last passed over in the search for room; in milliseconds elapsed. */
   usedAt: number
   passedAt = Number.NEGATIVE_INFINITY
@@ -60,11 +63,19 @@ export class AccountActor {
     this.usedAt = nowMs
   }
 
+  /** Tickets that wait for it or were decided on it, and are not settled. */
+  get underWay(): number {
+    return this.uncommitted + (this.mailbox?.length ?? 0)
+  }
+
+  /** Lets a ticket wait until it is ready. */
+  wait(ticket: Ticket): void {
+    this.mailbox ??= []
+    this.mailbox.push(ticket)
+  }
+
   get isIdle(): boolean {
-    return (
-      this.phase === "ready" &&
-      this.uncommitted + this.reservations + this.mailbox.length + this.borrowers.length === 0
-    )
+    return this.phase === "ready" && this.underWay + this.reservations + this.borrowers.length === 0
   }
 
   /** Takes on the state read from the log; whatever it thought before is forgotten. */

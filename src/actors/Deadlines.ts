@@ -38,7 +38,7 @@ export const watchDeadlines = Effect.fnUntraced(function* (
     }
     for (const id of emptied) {
       const actor = turns.residents.peek(id)
-      if (actor !== undefined) actor.mailbox = actor.mailbox.filter((ticket) => ticket.phase !== "settled")
+      if (actor !== undefined) actor.mailbox = actor.mailbox?.filter((ticket) => ticket.phase !== "settled")
     }
     if (unsent.size > 0) withdraw(unsent)
   }

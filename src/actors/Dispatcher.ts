@@ -169,7 +169,7 @@ const make = Effect.fnUntraced(function* (node: string) {
     const ticket = new Ticket(command, commandHash, deadline)
     const actors = ticket.accounts.map(turns.residents.peek)
     for (const actor of actors) {
-      if (actor !== undefined && actor.uncommitted + actor.mailbox.length >= limits.inFlightPerAccountMax) {
+      if (actor !== undefined && actor.underWay >= limits.inFlightPerAccountMax) {
         return turnAway(overloaded(`account ${actor.id}`), resume)
       }
     }

@@ -32,8 +32,8 @@ export interface TurnsOptions {
 }
 
 /** A ticket's actors, as far as they were found in memory. */
-type Known = ReadonlyArray<AccountActor | undefined>
-const unknown: Known = []
+type Known = ReadonlyArray<AccountActor | undefined> | undefined
+type AtHand = ReadonlyArray<AccountActor> | "waits" | "elsewhere"
 
 /** Starts the loaders in the scope. */
 export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
@@ -44,7 +44,7 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
   const placement = yield* Placement
 
   /** Finds the actors of a ticket; decides it when all may be decided on, else leaves it where it will be told. */
-  const route = (ticket: Ticket): void => routeAt(ticket, clock.elapsedUnsafe(), unknown)
+  const route = (ticket: Ticket): void => routeAt(ticket, clock.elapsedUnsafe(), undefined)
 
   /** The same, for a caller that asked the clock just now, and the residents (in the order of the accounts). */
   const routeAt = (ticket: Ticket, elapsedMs: number, known: Known): void => {
@@ -67,25 +67,21 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
   }
 
   /** The common case: all accounts are ours, and in memory or about to be. */
-  const atHand = (
-    ticket: Ticket,
-    elapsedMs: number,
-    known: Known
-  ): ReadonlyArray<AccountActor> | "waits" | "elsewhere" => {
+  const atHand = (ticket: Ticket, elapsedMs: number, known: Known): AtHand => {
     const { accounts } = ticket
     // Of its final size at once: the first push would make room for seventeen.
     const actors = new Array<AccountActor>(accounts.length)
     let loading: AccountActor | undefined
     for (const [nth, id] of accounts.entries()) {
       if (!placement.owns(id)) return "elsewhere"
-      const actor = resident(id, elapsedMs, known[nth])
+      const actor = resident(id, elapsedMs, known?.[nth])
       if (actor === undefined) return noRoom(ticket)
       if (actor.phase === "lending" || actor.phase === "lent") return "elsewhere"
       if (actor.phase !== "ready") loading ??= actor
       actors[nth] = actor
     }
     if (loading === undefined) return actors
-    loading.mailbox.push(ticket)
+    loading.wait(ticket)
     return "waits"
   }
 
@@ -115,8 +111,8 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
     onReady: (actor) => onReady(actor),
     onBroken: (actor, broken: BrokenLog) => {
       const failure = unavailable(`account ${actor.id}`, broken.message)
-      for (const ticket of actor.mailbox) underWay.finish(ticket, failure)
-      for (const reader of actor.readers) reader(failure)
+      for (const ticket of actor.mailbox ?? []) underWay.finish(ticket, failure)
+      for (const reader of actor.readers ?? []) reader(failure)
       for (const borrower of actor.borrowers) borrower.refuse(failure)
     },
     onUnavailable: (reason) => {
@@ -127,10 +123,10 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
   /** What waits on an actor is decided, in order; then it may be lent. */
   const onReady = (actor: AccountActor): void => {
     const { mailbox, readers } = actor
-    actor.mailbox = []
-    actor.readers = new Set()
-    for (const ticket of mailbox) route(ticket)
-    for (const reader of readers) reader(Exit.succeed(actor.committed))
+    actor.mailbox = undefined
+    actor.readers = undefined
+    for (const ticket of mailbox ?? []) route(ticket)
+    for (const reader of readers ?? []) reader(Exit.succeed(actor.committed))
     lending.look(actor)
   }
 
@@ -167,8 +163,9 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
       const actor = residents.get(account, clock.elapsedUnsafe())
       if (actor === undefined) return resume(unavailable("this node", "memory for accounts is full"))
       if (actor.phase === "ready" || actor.phase === "lending") return resume(Exit.succeed(actor.committed))
+      actor.readers ??= new Set()
       actor.readers.add(resume)
-      return Effect.sync(() => actor.readers.delete(resume))
+      return Effect.sync(() => actor.readers?.delete(resume))
     }).pipe(
       Effect.timeoutOrElse({
         duration: limits.queryDeadlineMs,

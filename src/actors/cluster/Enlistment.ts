@@ -53,7 +53,7 @@ export const makeEnlistment = (parts: EnlistmentParts): Enlistment => {
       return undefined
     }
     if (actor.phase === "ready") return reserve(actor)
-    actor.mailbox.push(ticket)
+    actor.wait(ticket)
     return undefined
   }
 
@@ -70,7 +70,7 @@ export const makeEnlistment = (parts: EnlistmentParts): Enlistment => {
     for (const { actor } of ticket.holds) {
       // An account of ours that was wrong meanwhile is being read again; it stays held.
       if (actor.phase === "loading" && residents.peek(actor.id) === actor) {
-        actor.mailbox.push(ticket)
+        actor.wait(ticket)
         return undefined
       }
       actors.set(actor.id, actor)
