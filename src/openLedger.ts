@@ -11,7 +11,7 @@ import {
   Stream
 } from "effect"
 import { Unavailable } from "./domain/Errors.ts"
-import type { Services } from "./infra/Environment.ts"
+import { type Services, uniqueNodeName } from "./infra/Environment.ts"
 import { Ledger } from "./Ledger.ts"
 import * as LedgerNode from "./LedgerNode.ts"
 
@@ -23,7 +23,7 @@ export interface OpenLedgerConfig {
   readonly readModelUrl: string
   /** `nats://host:port`, several separated by commas. */
   readonly natsUrl: string
-  /** Names this process among the nodes; default `node-1`. */
+  /** Names this process among the nodes, the same after a restart; default a name of this call alone. */
   readonly nodeName?: string
   /** Brings both databases to this program's schema first; default false. */
   readonly migrate?: boolean
@@ -66,7 +66,7 @@ export const openLedger = async (config: OpenLedgerConfig): Promise<AsyncLedger>
     eventStoreUrl: Redacted.make(config.eventStoreUrl),
     readModelUrl: Redacted.make(config.readModelUrl),
     natsUrl: config.natsUrl,
-    nodeName: config.nodeName ?? "node-1"
+    nodeName: config.nodeName ?? uniqueNodeName()
   }
   if (config.migrate === true) await settle(Effect.runPromiseExit(LedgerNode.migrate(services)))
   return openLayer(LedgerNode.layer(services))

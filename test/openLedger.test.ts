@@ -1,6 +1,7 @@
 /** The ledger of hosts without Effect, in memory: what its promises do at the end. */
 import { assert, it } from "vitest"
 import { type CommandInput, LedgerNode, openLayer } from "../src/index.ts"
+import { uniqueNodeName } from "../src/infra/Environment.ts"
 
 const outcomeOf = (answer: Promise<unknown>): Promise<string> =>
   answer.then(
@@ -21,6 +22,12 @@ it("closing answers every call under way, and refuses what comes after", async (
   assert.deepStrictEqual(new Set(await Promise.all([...deposits, asked])), new Set(["answered"]))
   assert.strictEqual(await late, "Unavailable")
   assert.strictEqual(await outcomeOf(ledger.balance("a")), "Unavailable")
+})
+
+it("a node that is given no name has one that no other node has", () => {
+  const names = Array.from({ length: 100 }, uniqueNodeName)
+  assert.strictEqual(new Set(names).size, 100)
+  for (const name of names) assert.match(name, /^[A-Za-z0-9_-]{10,64}$/)
 })
 
 it("a command that is none at all is refused like any other invalid one", async () => {

@@ -1,4 +1,6 @@
 /** Environment variables enter (design §11); where the services are, and the limits in force, leave. */
+import { randomUUID } from "node:crypto"
+import { hostname } from "node:os"
 import { Config, Effect, Layer, type Redacted, Schema } from "effect"
 import { ClusterConfig, type ClusterLimits, defaultClusterLimits } from "./ClusterConfig.ts"
 import { defaultLimits, LedgerConfig, type LedgerLimits } from "./LedgerConfig.ts"
@@ -18,13 +20,19 @@ export interface Services {
   readonly nodeName: string
 }
 
+/** Of this process alone: two nodes of one name would take each other's writers for their own, left behind at a restart. */
+export const uniqueNodeName = (): string => {
+  const host = hostname().replaceAll(/[^A-Za-z0-9_-]/g, "-")
+  return `${host.slice(0, 30)}-${randomUUID().slice(0, 8)}`
+}
+
 /** `CHRONICLE_EVENT_STORE_URL`, `CHRONICLE_READ_MODEL_URL`, `CHRONICLE_NATS_URL`, `CHRONICLE_NATS_REPLICAS`, `CHRONICLE_NODE_NAME`. */
 export const servicesConfig: Config.Config<Services> = Config.all({
   eventStoreUrl: Config.Redacted("CHRONICLE_EVENT_STORE_URL"),
   readModelUrl: Config.Redacted("CHRONICLE_READ_MODEL_URL"),
   natsUrl: Config.String("CHRONICLE_NATS_URL"),
   natsReplicas: Config.Int("CHRONICLE_NATS_REPLICAS").pipe(Config.withDefault(1)),
-  nodeName: Config.String("CHRONICLE_NODE_NAME").pipe(Config.withDefault("node-1"))
+  nodeName: Config.String("CHRONICLE_NODE_NAME").pipe(Config.withDefault(uniqueNodeName()))
 })
 
 /** Where the other nodes of a cluster reach this one, and where it listens if that is another address. */

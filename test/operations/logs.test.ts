@@ -77,7 +77,10 @@ describe("the command line", () => {
           .trimEnd()
           .split("\n")
           .map((line): Record<string, unknown> => JSON.parse(line))
-        assert.match(String(lines[0]?.message), /^node node-1: event store postgresql:\/\/127\.0\.0\.1:1/)
+        assert.match(
+          String(lines[0]?.message),
+          /^node [\w-]+-[0-9a-f]{8}: event store postgresql:\/\/127\.0\.0\.1:1/
+        )
         assert.strictEqual(lines.at(-1)?.level, "FATAL")
         assert.notInclude(stderr, "hunter2")
       }),
