@@ -1,8 +1,9 @@
 /** Samples enter; a line that is rewritten in place on a terminal, or now and then a line in a log, leaves. */
 import type { Sample } from "./Meter.ts"
 
-/** A log without a terminal gets a line every so many samples. */
+/** A log without a terminal gets a line every so many samples, and one of a long step every so many reports of it. */
 const quietEvery = 10
+const quietStepEvery = 200
 const clearLine = "\r\u001b[2K"
 
 export interface Progress {
@@ -21,6 +22,7 @@ export const makeProgress = (
   let isOpen = false
   let shown = 0
   let lastStep = ""
+  let reports = 0
   const put = (text: string): void => {
     isOpen = true
     write(clearLine + text.slice(0, Math.max(20, columns() - 1)))
@@ -28,9 +30,10 @@ export const makeProgress = (
   return {
     say: (text) => {
       if (isTerminal) return put(text)
-      // Without a terminal, one line a step.
+      // Without a terminal, one line a step, unless it is long.
       const step = text.replaceAll(/[\d,.]+/g, "")
-      if (step === lastStep) return
+      reports = step === lastStep ? reports + 1 : 0
+      if (reports % quietStepEvery !== 0) return
       lastStep = step
       write(`${text}\n`)
     },

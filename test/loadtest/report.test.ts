@@ -199,4 +199,22 @@ describe("progress", () => {
     assert.strictEqual(text.trimEnd().split("\n").length, 3)
     assert.include(text, "12,345/s")
   })
+
+  it("says now and then how far a long step is, also where there is no terminal", () => {
+    let text = ""
+    const progress = makeProgress(
+      false,
+      () => 60,
+      (part) => {
+        text += part
+      }
+    )
+    for (let done = 1; done <= 1_000; done++) progress.say(`accounts: ${done * 500} of 500000`)
+    progress.say("comparing")
+    const lines = text.trimEnd().split("\n")
+    assert.strictEqual(lines[0], "accounts: 500 of 500000")
+    assert.strictEqual(lines.at(-1), "comparing")
+    assert.isAbove(lines.length, 4)
+    assert.isBelow(lines.length, 12)
+  })
 })
