@@ -143,7 +143,7 @@ const writeAndRead = (id: string, expected: bigint, nodes: ReadonlyArray<Node>) 
   )
 
 describe("the read side of three nodes", () => {
-  layer(World.layer, { timeout: 120_000, excludeTestServices: true })(
+  layer(World.layer, { timeout: 240_000, excludeTestServices: true })(
     "over one PostgreSQL and one JetStream",
     (it) => {
       it.effect("is spread over them, one owner each part, which all of them and the command line tell", () =>

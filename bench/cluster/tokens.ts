@@ -1,0 +1,96 @@
+/**
+ * How soon a node answers a read token whose partition another node brings: `node bench/cluster/tokens.ts [seconds]`.
+ * Three nodes of one cluster in this process: one is written to, one looks as by default, one only each 100 ms.
+ */
+import { NodeServices } from "@effect/platform-node"
+import { Context, Effect, FileSystem, Layer, Logger, References } from "effect"
+import { ProjectionHealth } from "../../src/actors/readside/ProjectionHealth.ts"
+import { partitionOf } from "../../src/domain/Partition.ts"
+import { startDevStack } from "../../src/infra/dev/DevStack.ts"
+import { loopbackPort } from "../../src/infra/dev/LoopbackPort.ts"
+import { defaultLimits } from "../../src/infra/LedgerConfig.ts"
+import { defaultReadSideLimits, ReadSideConfig, type ReadSideLimits } from "../../src/infra/ReadSideConfig.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
+import { accountId } from "../../test/support/storedEvents.ts"
+
+const seconds = Number(process.argv[2] ?? 20)
+const accounts = Array.from({ length: 200 }, (_, index) => `t${index}`)
+const now = (): number => Number(process.hrtime.bigint()) / 1e6
+
+const percentiles = (samples: ReadonlyArray<number>) => {
+  const sorted = samples.toSorted((a, b) => a - b)
+  const at = (share: number) => Math.round((sorted[Math.floor(sorted.length * share)] ?? 0) * 10) / 10
+  return { asked: sorted.length, p50Ms: at(0.5), p90Ms: at(0.9), p99Ms: at(0.99) }
+}
+
+const program = Effect.gen(function* () {
+  const fs = yield* FileSystem.FileSystem
+  const dataDir = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-tokens-" })
+  yield* fs.chmod(dataDir, 0o711)
+  const stack = yield* startDevStack({ dataDir })
+  yield* LedgerNode.migrate(stack)
+  const node = Effect.fnUntraced(function* (nodeName: string, limits: Partial<ReadSideLimits> = {}) {
+    const port = yield* loopbackPort("the cluster")
+    const context = yield* Layer.build(
+      Layer.fresh(LedgerNode.layerCluster({ ...stack, nodeName }, { host: "127.0.0.1", port })).pipe(
+        Layer.provide(Layer.succeed(ReadSideConfig, { ...defaultReadSideLimits, ...limits }))
+      )
+    )
+    const health = Context.get(context, ProjectionHealth)
+    const brings = (account: string) =>
+      health.ofUnsafe(partitionOf(accountId(account), defaultLimits.partitions)).isOwned
+    return { ledger: Context.get(context, Ledger), brings }
+  })
+  const writer = yield* node("writer")
+  const asking = {
+    soon: yield* node("soon"),
+    "each 100 ms": yield* node("seldom", { tokenSoonMs: 100 })
+  }
+  for (const account of accounts)
+    yield* writer.ledger.dispatch({ _tag: "OpenAccount", account, asset: "USD/2", owner: "Ada" })
+  yield* Effect.sleep("3 seconds")
+  const waited = new Map<string, Array<number>>()
+  const end = now() + seconds * 1_000
+  const client = (index: number) =>
+    Effect.gen(function* () {
+      for (let nth = index; now() < end; nth += 16) {
+        const account = accounts[nth % accounts.length] ?? ""
+        const { readToken } = yield* writer.ledger.dispatch({ _tag: "Deposit", account, amount: 1n })
+        const ask = (name: string, { ledger, brings }: typeof asking.soon) =>
+          Effect.gen(function* () {
+            const series = `${name}, brought ${brings(account) ? "here" : "elsewhere"}`
+            const start = now()
+            yield* ledger.balance(account, { readToken })
+            const samples = waited.get(series) ?? []
+            waited.set(series, samples)
+            samples.push(now() - start)
+          })
+        yield* Effect.forEach(Object.entries(asking), ([name, one]) => ask(name, one), {
+          concurrency: "unbounded"
+        })
+      }
+    })
+  yield* Effect.forEach(Array.from({ length: 16 }), (_, index) => client(index), { concurrency: "unbounded" })
+  console.log(
+    JSON.stringify(
+      Object.fromEntries([...waited].map(([series, samples]) => [series, percentiles(samples)])),
+      null,
+      2
+    )
+  )
+}).pipe(Effect.scoped)
+
+Effect.runPromise(
+  Effect.provide(
+    program,
+    Layer.mergeAll(
+      NodeServices.layer,
+      Layer.succeed(Logger.LogToStderr, true),
+      Layer.succeed(References.MinimumLogLevel, "Error")
+    )
+  )
+).catch((error: unknown) => {
+  console.error(error)
+  process.exitCode = 1
+})
