@@ -165,7 +165,8 @@ const allowed: { readonly [rule: string]: { readonly [path: string]: string } } 
     "src/infra/dev/PostgresFiles.ts": "a password needs the machine's entropy, no seed may foretell it"
   },
   "the environment is read in one place": {
-    "src/infra/dev/Programs.ts": "PATH and HOME are the machine's, not the ledger's configuration"
+    "src/infra/dev/Programs.ts": "PATH and HOME are the machine's, not the ledger's configuration",
+    "src/loadtest/nodes/NodeProcess.ts": "a node gets the environment of its parent, with its own place in it"
   },
   "no async and no try in Effect code": {
     "src/openLedger.ts": "the door for hosts that have promises and no Effect"
