@@ -114,8 +114,10 @@ export type Post = (shard: number, letter: Letter) => Effect.Effect<Said, Unansw
 export const makePost = Effect.fnUntraced(function* (carrier: Carrier) {
   const run = yield* FiberSet.makeRuntime<never, void>()
   const homes = new Map<number, string>()
-  /** By node, or by shard where its node is not known. */
-  const pending = new Map<string, Message>()
+  /** The messages of this turn, in order. */
+  let leaving: Array<Message> = []
+  /** Those of them that take more letters, by node, or by shard where its node is not known. */
+  const open = new Map<string, Message>()
 
   const settle = (sent: Sent, answer: Exit.Exit<Said, Unanswered>): void => {
     const { resume } = sent
@@ -160,8 +162,9 @@ export const makePost = Effect.fnUntraced(function* (carrier: Carrier) {
   const leave = Effect.andThen(
     Effect.yieldNow,
     Effect.sync(() => {
-      const messages = [...pending.values()]
-      pending.clear()
+      const messages = leaving
+      leaving = []
+      open.clear()
       for (const message of messages) {
         if (message.open > 0) message.carrying = run(carry(message))
       }
@@ -170,12 +173,12 @@ export const makePost = Effect.fnUntraced(function* (carrier: Carrier) {
 
   const messageTo = (shard: number): Message => {
     const to = homes.get(shard) ?? `shard ${shard}`
-    const found = pending.get(to)
+    const found = open.get(to)
     if (found !== undefined && found.letters.length < lettersMax) return found
-    if (found !== undefined) found.carrying = run(carry(found))
     const message: Message = { letters: [], open: 0, carrying: undefined }
-    if (pending.size === 0) run(leave)
-    pending.set(to, message)
+    if (leaving.length === 0) run(leave)
+    leaving.push(message)
+    open.set(to, message)
     return message
   }
 
