@@ -17,7 +17,7 @@ export interface Axis {
 
 const width = 860
 const height = 300
-const left = 64
+const left = 76
 const right = 16
 const top = 12
 const bottom = 44
