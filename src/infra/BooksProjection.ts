@@ -54,5 +54,6 @@ export const books: Projection = {
   name: "books",
   version: 1,
   tables: ["statement_lines", "transfers", "contra"],
+  appended: ["statement_lines", "transfers"],
   write
 }

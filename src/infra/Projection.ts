@@ -22,6 +22,8 @@ export interface Projection {
   readonly migrations?: string
   /** Its own tables, without prefix; those of `standardTables` come on top. */
   readonly tables: ReadonlyArray<string>
+  /** Those of them whose rows are only ever added: a rebuild makes their indexes when all rows are there. */
+  readonly appended?: ReadonlyArray<string>
   /**
    * The rows of a batch, for tables of this prefix. The pieces become one statement with that which moves the
    * accounts' versions: each sees the tables as they were before, none what another of them writes.

@@ -117,6 +117,7 @@ export interface ReadModelWrites {
   /** Moves a writer's swept cursor, if it still stands at `from`: not so when the read model was lost meanwhile. */
   readonly moveSwept: (writerId: WriterId, from: number, to: number) => Effect.Effect<void, StoreUnavailable>
   readonly parked: Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
+  /** Leaves out those that got past their event meanwhile: somebody skipped it, or could project it. */
   readonly park: (parked: ReadonlyArray<Parked>) => Effect.Effect<void, StoreUnavailable>
   readonly unpark: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>
   /** Events left out for ever, in order of account and version; `since` is when that was said. */

@@ -62,6 +62,7 @@ export const makeReadModelMemory = Effect.gen(function* () {
     park: (list) =>
       Effect.sync(() => {
         for (const one of list) {
+          if (versionOf(one.account) >= one.version) continue
           parked.set(one.account, { ...one, since: parked.get(one.account)?.since ?? one.since })
         }
       }),

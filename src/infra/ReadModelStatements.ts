@@ -84,7 +84,8 @@ export const statementsOf = (prefix: string) => ({
 
   park: `
     INSERT INTO ${prefix}_parked_accounts (account, version, reason, since)
-    SELECT * FROM unnest($1::text[], $2::int8[], $3::text[], $4::timestamptz[])
+    SELECT * FROM unnest($1::text[], $2::int8[], $3::text[], $4::timestamptz[]) AS u(account, version, reason, since)
+    WHERE NOT EXISTS (SELECT 1 FROM ${prefix}_balances b WHERE b.account = u.account AND b.version >= u.version)
     ON CONFLICT (account) DO UPDATE SET version = excluded.version, reason = excluded.reason`,
 
   unpark: `DELETE FROM ${prefix}_parked_accounts WHERE account = ANY($1::text[])`,

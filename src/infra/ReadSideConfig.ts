@@ -64,6 +64,8 @@ export interface ReadSideLimits {
   readonly rebuildEventsMax: number
   /** … by so many statements beside each other. */
   readonly rebuildLanes: number
+  /** How long a rebuild may take for the indexes of one table, in milliseconds. */
+  readonly rebuildIndexMsMax: number
   /** How long a rebuild may hold up projectors and readers while it exchanges the tables, in milliseconds. */
   readonly swapMsMax: number
   /** How often a subscription looks for commits of other nodes, in milliseconds. */
@@ -105,7 +107,8 @@ export const defaultReadSideLimits: ReadSideLimits = {
   readyLagEventsMax: 50_000,
   readyLagMsMax: 10_000,
   rebuildEventsMax: 5_000,
-  rebuildLanes: 2,
+  rebuildLanes: 3,
+  rebuildIndexMsMax: 3_600_000,
   swapMsMax: 3_000,
   subscribePollMs: 250,
   subscribeEventsMax: 1_000,

@@ -32,9 +32,24 @@ export class RebuildRunning extends Data.TaggedError("RebuildRunning")<{ readonl
 const options = `
   SELECT array_to_string(reloptions, ', ') FROM pg_class WHERE oid = to_regclass($1) AND reloptions IS NOT NULL`
 
+/** The indexes of a table, as they were told, and the constraints they stand for. */
+const indexes = `
+  SELECT pg_get_indexdef(i.indexrelid), pg_get_constraintdef(c.oid)
+  FROM pg_index i LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid AND c.conrelid = i.indrelid
+  WHERE i.indrelid = to_regclass($1) ORDER BY i.indexrelid`
+
+/** The same index on another table, under a name that PostgreSQL finds for it. */
+const indexOn = (table: string, [index, constraint]: ReadonlyArray<unknown>): string =>
+  constraint === null
+    ? String(index).replace(
+        /^CREATE (UNIQUE )?INDEX .+? ON \S+ /,
+        (_, unique = "") => `CREATE ${unique}INDEX ON ${table} `
+      )
+    : `ALTER TABLE ${table} ADD ${String(constraint)}`
+
 export const makeRebuildTables = Effect.fnUntraced(function* (projection: Projection) {
   const sql = yield* ReadModelSql
-  const { swapMsMax } = yield* ReadSideConfig
+  const { swapMsMax, rebuildIndexMsMax } = yield* ReadSideConfig
   const prefix = prefixOf(projection)
   const [next, old] = [`${prefix}_next`, `${prefix}_old`]
   const tables = tablesOf(projection)
@@ -65,7 +80,8 @@ export const makeRebuildTables = Effect.fnUntraced(function* (projection: Projec
   const begin = Effect.fnUntraced(function* (tails: ReadonlyMap<WriterId, number>) {
     yield* drop(next)
     for (const table of tables) {
-      yield* run(`CREATE TABLE ${next}_${table} (LIKE ${prefix}_${table} INCLUDING ALL)`)
+      const later = projection.appended?.includes(table) === true ? " EXCLUDING INDEXES" : ""
+      yield* run(`CREATE TABLE ${next}_${table} (LIKE ${prefix}_${table} INCLUDING ALL${later})`)
       const [told] = yield* run(options, [PgTypes.text(`${prefix}_${table}`)])
       if (told !== undefined) yield* run(`ALTER TABLE ${next}_${table} SET (${String(told[0])})`)
     }
@@ -80,6 +96,15 @@ export const makeRebuildTables = Effect.fnUntraced(function* (projection: Projec
          after_version = 0, events = 0`,
       [PgTypes.text(prefix), PgTypes.timestamptz(yield* Clock.currentTimeMillis)]
     )
+  })
+
+  /** A table's indexes all together or none, so that one that has some has all. */
+  const index = Effect.fnUntraced(function* (table: string) {
+    if ((yield* run(indexes, [PgTypes.text(`${next}_${table}`)])).length > 0) return
+    yield* run(`SET LOCAL statement_timeout = ${rebuildIndexMsMax}`)
+    for (const told of yield* run(indexes, [PgTypes.text(`${prefix}_${table}`)])) {
+      yield* run(indexOn(`${next}_${table}`, told))
+    }
   })
 
   const scannedTo = ({ after, events, scanned }: Omit<RebuildProgress, "startedAt">) =>
@@ -139,6 +164,10 @@ export const makeRebuildTables = Effect.fnUntraced(function* (projection: Projec
     progress,
     begin: (tails: ReadonlyMap<WriterId, number>) => answered(sql.withTransaction(begin(tails))),
     scannedTo: (to: Omit<RebuildProgress, "startedAt">) => answered(scannedTo(to)),
+    /** What `begin` left out, once all rows are there; nothing where that was done. */
+    index: Effect.forEach(projection.appended ?? [], (table) => answered(sql.withTransaction(index(table))), {
+      discard: true
+    }),
     /** Events in the live tables, about as many as there will be. */
     liveEvents: Effect.map(
       answered(run(`SELECT coalesce(sum(version), 0)::int8 FROM ${prefix}_balances`)),

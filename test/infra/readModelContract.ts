@@ -234,6 +234,21 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
     )
 
     test(
+      "parks no account that got past the event meanwhile",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const bookkeeper = new Bookkeeper()
+        bookkeeper.commit(openAccount("a"), deposit("a", 1n), openAccount("b"))
+        assert.isTrue(yield* readModel.apply(batchOf(bookkeeper.log)))
+        const at = (account: AccountId, version: number) => ({ account, version, reason: "poison", since: 1 })
+        yield* readModel.park([at(a, 2), at(b, 2)])
+        assert.deepStrictEqual(yield* readModel.parked, [at(b, 2)])
+        yield* readModel.park([at(a, 3)])
+        assert.deepStrictEqual(yield* readModel.parked, [at(a, 3), at(b, 2)])
+      })
+    )
+
+    test(
       "moves a swept cursor only from where it stands",
       Effect.gen(function* () {
         const readModel = yield* ReadModel

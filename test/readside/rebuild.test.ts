@@ -5,7 +5,7 @@ import { rebuild } from "../../src/actors/readside/Rebuild.ts"
 import { books } from "../../src/infra/BooksProjection.ts"
 import type { EventStore } from "../../src/infra/EventStore.ts"
 import { ReadModel } from "../../src/infra/ReadModel.ts"
-import type { ReadModelSql } from "../../src/infra/ReadModelSql.ts"
+import { ReadModelSql } from "../../src/infra/ReadModelSql.ts"
 import { makeRebuildTables } from "../../src/infra/RebuildTables.ts"
 import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
 import { execute } from "../support/databases.ts"
@@ -19,6 +19,18 @@ const round = (number: number) =>
     deposit(id, BigInt(100 + number)),
     transfer(id, ids[(index + 1) % ids.length] ?? id, BigInt(1 + index))
   ])
+
+/** Every index of the projection's tables, without its name, and what its table was told. */
+const shapes = Effect.gen(function* () {
+  const sql = yield* ReadModelSql
+  return yield* sql.unsafe(
+    `SELECT t.relname, regexp_replace(pg_get_indexdef(i.indexrelid), 'INDEX \\S+ ON', 'INDEX ON') AS index,
+       pg_get_constraintdef(c.oid) AS constraint, array_to_string(t.reloptions, ', ') AS options
+     FROM pg_class t JOIN pg_index i ON i.indrelid = t.oid
+     LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid AND c.conrelid = t.oid
+     WHERE t.relname LIKE 'books\\_v1\\_%' AND t.relname NOT LIKE 'books\\_v1\\_old%' ORDER BY 1, 2`
+  ).values
+})
 
 const filled = Effect.fnUntraced(function* (bookkeeper: Bookkeeper, rounds: number) {
   yield* play(
@@ -182,6 +194,22 @@ describe("a rebuild", () => {
         const looked = yield* readModel.look([id])
         assert.strictEqual(looked.generation, generation + 1)
         assert.deepStrictEqual(looked.heads.get(id), head)
+      }).pipe(Effect.provide(world.process))
+    })
+  )
+
+  it.live("makes the indexes that the tables had, and the settings they were made with", () =>
+    Effect.gen(function* () {
+      const world = yield* rebuildWorld()
+      const bookkeeper = new Bookkeeper()
+      yield* Effect.gen(function* () {
+        yield* filled(bookkeeper, 1)
+        const before = yield* shapes
+        assert.isAtLeast(before.length, 8)
+        yield* rebuild(books)
+        assert.deepStrictEqual(yield* shapes, before)
+        yield* rebuild(books)
+        assert.deepStrictEqual(yield* shapes, before)
       }).pipe(Effect.provide(world.process))
     })
   )

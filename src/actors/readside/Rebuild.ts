@@ -14,7 +14,7 @@ import { makeBulk } from "./RebuildBulk.ts"
 import { makeSweep } from "./Sweep.ts"
 
 export interface RebuildStep {
-  readonly phase: "reading the log" | "following the writers" | "exchanging the tables"
+  readonly phase: "reading the log" | "making the indexes" | "following the writers" | "exchanging the tables"
   /** Events in the new tables. */
   readonly events: number
   /** Events in the live tables when it began, about as many as there will be; 0 when unknown. */
@@ -78,6 +78,8 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
       })
     )
   }
+  yield* step("making the indexes")
+  yield* tables.index
   yield* skipAgain(projection, next)
 
   const follow = Effect.gen(function* () {
