@@ -27,11 +27,7 @@ export interface Projected {
 }
 
 /** Why an account cannot go on. */
-interface Poison {
-  readonly account: AccountId
-  readonly version: number
-  readonly reason: string
-}
+type Poison = Omit<Parked, "since">
 
 export class Bookkeeping extends Context.Service<
   Bookkeeping,
@@ -43,7 +39,7 @@ export class Bookkeeping extends Context.Service<
     ) => Effect.Effect<Projected, StoreUnavailable>
     /** Brings accounts to the end of their streams as the log has them; answers the number of events. */
     readonly catchUp: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<number, StoreUnavailable>
-    /** As far as this process knows: others park too. */
+    /** As far as this process knows. */
     readonly isParkedUnsafe: (account: AccountId) => boolean
     /** Takes over what other processes parked or released. */
     readonly refreshParked: Effect.Effect<void, StoreUnavailable>
@@ -214,12 +210,8 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
 
   const skipParked = makeSkip({ store, readModel, settled, release })
 
-  return {
-    isParkedUnsafe: (account) => parked.has(account),
-    project,
-    catchUp,
-    refreshParked,
-    retryParked,
-    skipParked
-  } satisfies Bookkeeping["Service"]
+  const isParkedUnsafe = (account: AccountId): boolean => parked.has(account)
+
+  const parkedOnes = { isParkedUnsafe, refreshParked, retryParked, skipParked }
+  return { project, catchUp, ...parkedOnes } satisfies Bookkeeping["Service"]
 })
