@@ -237,7 +237,7 @@ describe("three nodes", () => {
         )
         for (const storm of storms) attempts.push(...storm.attempts)
         const counts = tally(storms.flatMap((storm) => storm.attempts.map(outcome)))
-        assert.isAbove(counts.Accepted ?? 0, 100)
+        for (const storm of storms) assert.isAbove(tally(storm.attempts.map(outcome)).Accepted ?? 0, 0)
         assert.deepStrictEqual(
           Object.keys(counts).filter((tag) => tag !== "Accepted" && tag !== "InsufficientFunds"),
           []
