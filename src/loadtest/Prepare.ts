@@ -49,17 +49,17 @@ const sendAll = Effect.fnUntraced(function* (
   acknowledged: Acknowledged,
   commands: ReadonlyArray<Command>
 ) {
-  let left = commands
+  // As of the first sending: one that has no answer may have landed before others that were answered since.
+  let left = commands.map((command) => ({ command, sent: acknowledged.sent(command) }))
   for (let tries = 0; tries < triesMax; tries++) {
-    const sent = left.map((command) => acknowledged.sent(command))
-    const results = yield* driver.dispatchMany(left)
-    const again: Array<Command> = []
-    for (const [index, command] of left.entries()) {
+    const results = yield* driver.dispatchMany(left.map(({ command }) => command))
+    const again: Array<(typeof left)[number]> = []
+    for (const [index, one] of left.entries()) {
+      const { command, sent } = one
       const result = results[index]
-      const floor = sent[index]
-      if (result === undefined || floor === undefined) continue
+      if (result === undefined) continue
       if (Result.isSuccess(result)) {
-        acknowledged.accepted(command, floor, result.success)
+        acknowledged.accepted(command, sent, result.success)
         continue
       }
       const { _tag, message } = result.failure
@@ -68,7 +68,7 @@ const sendAll = Effect.fnUntraced(function* (
       else if (_tag !== "Overloaded" && _tag !== "Unavailable" && _tag !== "AccountNotFound") {
         return yield* new PreparationFailed({ reason: message })
       }
-      again.push(command)
+      again.push(one)
     }
     if (again.length === 0) return
     left = again
