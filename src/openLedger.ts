@@ -66,7 +66,7 @@ export const openLedger = async (config: OpenLedgerConfig): Promise<AsyncLedger>
     eventStoreUrl: Redacted.make(config.eventStoreUrl),
     readModelUrl: Redacted.make(config.readModelUrl),
     natsUrl: config.natsUrl,
-    nodeName: config.nodeName ?? uniqueNodeName()
+    nodeName: config.nodeName ?? Effect.runSync(uniqueNodeName)
   }
   if (config.migrate === true) await settle(Effect.runPromiseExit(LedgerNode.migrate(services)))
   return openLayer(LedgerNode.layer(services))

@@ -1,4 +1,5 @@
 /** The ledger of hosts without Effect, in memory: what its promises do at the end. */
+import { Effect } from "effect"
 import { assert, it } from "vitest"
 import { type CommandInput, LedgerNode, openLayer } from "../src/index.ts"
 import { uniqueNodeName } from "../src/infra/Environment.ts"
@@ -25,7 +26,7 @@ it("closing answers every call under way, and refuses what comes after", async (
 })
 
 it("a node that is given no name has one that no other node has", () => {
-  const names = Array.from({ length: 100 }, uniqueNodeName)
+  const names = Array.from({ length: 100 }, () => Effect.runSync(uniqueNodeName))
   assert.strictEqual(new Set(names).size, 100)
   for (const name of names) assert.match(name, /^[A-Za-z0-9_-]{10,64}$/)
 })

@@ -1,7 +1,6 @@
 /** Environment variables enter (design §11); where the services are, and the limits in force, leave. */
-import { randomUUID } from "node:crypto"
 import { hostname } from "node:os"
-import { Config, Effect, Layer, type Redacted, Schema } from "effect"
+import { Config, Effect, Layer, Option, Random, type Redacted, Schema } from "effect"
 import { ClusterConfig, type ClusterLimits, defaultClusterLimits } from "./ClusterConfig.ts"
 import { defaultLimits, LedgerConfig, type LedgerLimits } from "./LedgerConfig.ts"
 import { defaultReadSideLimits, ReadSideConfig, type ReadSideLimits } from "./ReadSideConfig.ts"
@@ -21,10 +20,11 @@ export interface Services {
 }
 
 /** Of this process alone: two nodes of one name would take each other's writers for their own, left behind at a restart. */
-export const uniqueNodeName = (): string => {
+export const uniqueNodeName: Effect.Effect<string> = Effect.gen(function* () {
   const host = hostname().replaceAll(/[^A-Za-z0-9_-]/g, "-")
-  return `${host.slice(0, 30)}-${randomUUID().slice(0, 8)}`
-}
+  const nonce = yield* Random.nextIntBetween(0, 2 ** 32, { halfOpen: true })
+  return `${host.slice(0, 30)}-${nonce.toString(16).padStart(8, "0")}`
+})
 
 /** `CHRONICLE_EVENT_STORE_URL`, `CHRONICLE_READ_MODEL_URL`, `CHRONICLE_NATS_URL`, `CHRONICLE_NATS_REPLICAS`, `CHRONICLE_NODE_NAME`. */
 export const servicesConfig: Config.Config<Services> = Config.all({
@@ -32,7 +32,9 @@ export const servicesConfig: Config.Config<Services> = Config.all({
   readModelUrl: Config.Redacted("CHRONICLE_READ_MODEL_URL"),
   natsUrl: Config.String("CHRONICLE_NATS_URL"),
   natsReplicas: Config.Int("CHRONICLE_NATS_REPLICAS").pipe(Config.withDefault(1)),
-  nodeName: Config.String("CHRONICLE_NODE_NAME").pipe(Config.withDefault(uniqueNodeName()))
+  nodeName: Config.option(Config.String("CHRONICLE_NODE_NAME")).pipe(
+    Config.mapEffect((name) => (Option.isSome(name) ? Effect.succeed(name.value) : uniqueNodeName))
+  )
 })
 
 /** Where the other nodes of a cluster reach this one, and where it listens if that is another address. */
