@@ -146,7 +146,11 @@ export const makeBusNats = Effect.fnUntraced(function* (options: BusNatsOptions)
         })
       const messages = yield* Effect.acquireRelease(ask(open), (opened) =>
         Effect.andThen(
-          Effect.promise(() => letGo(opened)),
+          // A connection that was lost meanwhile may never tell that everything is here.
+          Effect.promise(() => letGo(opened)).pipe(
+            Effect.interruptible,
+            Effect.timeoutOption(limits.handoverMs)
+          ),
           Effect.sync(inbox.giveBack)
         )
       )

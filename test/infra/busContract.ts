@@ -90,7 +90,7 @@ export const busContract = (
       })
     )
 
-    it.live("delivers at once, to whoever reads on, what was refused and what was sent ahead in vain", () =>
+    it.live("delivers at once, to whoever reads on, what was refused", () =>
       Effect.gen(function* () {
         const { bus } = yield* buildWith({ ackWaitMs: 3_600_000 })
         yield* bus.publish(messagesOf(6))
@@ -104,13 +104,18 @@ export const busContract = (
               })
             )
             const subscription = yield* bus.subscribe(reader)
-            held.push(...(yield* subscription.take(() => false)), ...(yield* subscription.take(() => false)))
+            held.push(...(yield* takeCount(subscription, 6)))
             // What was acknowledged stays so.
             held[0]?.ackUnsafe()
           })
         )
-        const again = yield* takeCount(yield* bus.subscribe(reader), 5)
-        assert.sameMembers([...numbersOf(again)], [2, 3, 4, 5, 6])
+        // At least once: any of them may come twice.
+        const subscription = yield* bus.subscribe(reader)
+        const again = new Set<number>()
+        while (again.size < 5) {
+          for (const number of numbersOf(yield* subscription.take(() => true))) again.add(number)
+        }
+        assert.sameMembers([...again], [2, 3, 4, 5, 6])
       })
     )
 

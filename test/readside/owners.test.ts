@@ -152,6 +152,19 @@ describe("two nodes", () => {
         })
       )
       assert.strictEqual(Context.get(two, Sweep).statusUnsafe().sweeps, 0)
+      // A partition of which the bus brought nothing yet is loaded by the sweep, which would hang then, and tell nothing.
+      const positions = (node: Node) =>
+        Context.get(node, ProjectionHealth)
+          .partitionsUnsafe()
+          .map(({ position }) => position)
+      yield* eventually(
+        Effect.sync(() => {
+          const [first, second] = [positions(one), positions(two)]
+          for (const [partition, position] of first.entries()) {
+            assert.isAbove(position + (second[partition] ?? 0), 0)
+          }
+        })
+      )
       // Longer than a sweep may be silent: who does not sweep must not take that for its own.
       faults.apply = Effect.never
       yield* play(bookkeeper, round).pipe(Effect.provide(one))
