@@ -135,6 +135,36 @@ describe("a poison event", () => {
       yield* eventually(assertCaughtUp(bookkeeper.log))
     }).pipe(Effect.provide(inMemory({ refuses: (text) => text === "bad" && !isCured })))
   })
+
+  it.live("is let go by a retry, though a sweep looks at what is parked in the middle of it", () => {
+    let isCured = false
+    let meanwhile: Effect.Effect<unknown> = Effect.void
+    const looking = Layer.effect(
+      ReadModel,
+      Effect.map(ReadModel, (real) => ({
+        ...real,
+        apply: (batch: Parameters<typeof real.apply>[0]) =>
+          Effect.suspend(() => Effect.andThen(isCured ? meanwhile : Effect.void, real.apply(batch)))
+      }))
+    ).pipe(
+      Layer.provide(readModelWith({ refuses: (text) => text === "bad" && !isCured })),
+      Layer.provideMerge(Arrivals.layer)
+    )
+    const world = readSideOn(
+      Layer.mergeAll(Layer.fresh(EventStore.layerMemory), Layer.fresh(Bus.layerMemory), Layer.fresh(looking))
+    )
+    return Effect.gen(function* () {
+      const bookkeeper = new Bookkeeper()
+      yield* play(bookkeeper, [openAccount("poor")], [deposit("poor", 1n, "bad")])
+      yield* eventually(Effect.map(parkedNow, (parked) => assert.lengthOf(parked, 1)))
+      const bookkeeping = yield* Bookkeeping
+      meanwhile = Effect.ignore(bookkeeping.refreshParked)
+      isCured = true
+      assert.deepStrictEqual(yield* bookkeeping.retryParked(), [])
+      assert.isFalse(bookkeeping.isParkedUnsafe(poor))
+      yield* assertCaughtUp(bookkeeper.log)
+    }).pipe(Effect.provide(world))
+  })
 })
 
 describe("a projector", () => {

@@ -195,8 +195,12 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
     if (accounts.length === 0) return
     for (const account of accounts) parked.delete(account)
     yield* catchUp(accounts)
-    const free = accounts.filter((account) => !parked.has(account))
+    // By the tables: a sweep may have taken over meanwhile what was parked before.
+    const at = new Map((yield* readModel.parked).map((row) => [row.account, row.version]))
+    const versions = yield* readModel.versions(accounts)
+    const free = accounts.filter((account) => (versions.get(account) ?? 0) >= (at.get(account) ?? 0))
     yield* readModel.unpark(free)
+    for (const account of free) parked.delete(account)
     // What was committed in between may have been passed over by a sweep that saw them parked.
     yield* catchUp(free)
   })
@@ -211,7 +215,6 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
   const skipParked = makeSkip({ store, readModel, settled, release })
 
   const isParkedUnsafe = (account: AccountId): boolean => parked.has(account)
-
   const parkedOnes = { isParkedUnsafe, refreshParked, retryParked, skipParked }
   return { project, catchUp, ...parkedOnes } satisfies Bookkeeping["Service"]
 })
