@@ -34,7 +34,7 @@ export const busContract = (
   name: string,
   buildWith: (limits: { readonly ackWaitMs: number }) => Effect.Effect<BusUnderTest, unknown, Scope.Scope>
 ) => {
-  const build = buildWith({ ackWaitMs: 300 })
+  const build = buildWith({ ackWaitMs: 1_000 })
   const reader = { projection: "test", partition: 0 }
 
   describe(`the bus over ${name}`, () => {
