@@ -4,8 +4,9 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: ["test/support/globalSetup.ts"],
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // Bounds on waiting, not on speed: a machine that does something else besides takes many times as long.
+    testTimeout: 180_000,
+    hookTimeout: 240_000,
     pool: "forks",
     maxWorkers: 2
   }

@@ -172,8 +172,6 @@ const allowed: { readonly [rule: string]: { readonly [path: string]: string } } 
     "src/openLedger.ts": "the door for hosts that have promises and no Effect"
   },
   "every test runs": {
-    "test/cluster/zombie.test.ts":
-      "its second half runs where a CockroachDB is named, and says so where none is",
     "test/infra/eventStoreCockroach.test.ts": "runs where a CockroachDB is named, and says so where none is"
   },
   "files above 220 lines have a reason": {

@@ -58,7 +58,8 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo killed", (it) => 
               yield* Effect.sleep((place / rate) * 1_000)
               yield* life.signal("SIGKILL")
               const { code, signal, stdout, stderr } = yield* life.ended
-              assert.deepEqual({ code, signal }, { code: null, signal: "SIGKILL" }, `${stdout}${stderr}`)
+              // Where the dice drew one of the last lines, a test that is held up comes too late for it.
+              assert.isTrue(signal === "SIGKILL" || code === 0, `${code} ${signal} ${stdout}${stderr}`)
             })
           )
           yield* nothingRunsOn(stormy)
@@ -80,6 +81,6 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo killed", (it) => 
         assert.deepEqual(found.accounts, wanted.accounts)
         assert.deepEqual(found.events, wanted.events)
       }),
-    300_000
+    600_000
   )
 })

@@ -91,7 +91,7 @@ describe("the event store on PostgreSQL alone", () => {
       // The server publishes a session's counts at the latest when the session ends.
       const found = yield* counts.pipe(
         Effect.delay("20 millis"),
-        Effect.repeat({ until: (rows) => rows.every((row) => row.idx_scan >= 20n), times: 500 })
+        Effect.repeat({ until: (rows) => rows.every((row) => row.idx_scan >= 20n), times: 3_000 })
       )
       assert.deepStrictEqual(
         found.map((row) => row.relname),

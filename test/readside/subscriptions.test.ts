@@ -55,7 +55,7 @@ const appendAll = Effect.fnUntraced(function* (bookkeeper: Bookkeeper, writerId:
 
 const subscribed = (asked: Parameters<Subscriptions["Service"]["subscribe"]>[0], count: number) =>
   Effect.flatMap(Subscriptions, ({ subscribe }) =>
-    Stream.runCollect(Stream.take(subscribe(asked), count)).pipe(Effect.timeout("20 seconds"), Effect.orDie)
+    Stream.runCollect(Stream.take(subscribe(asked), count)).pipe(Effect.timeout("60 seconds"), Effect.orDie)
   )
 
 const assertInOrder = (events: ReadonlyArray<CommittedEvent>) => {

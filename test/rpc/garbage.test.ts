@@ -9,6 +9,7 @@ import { Ledger } from "../../src/Ledger.ts"
 import { LedgerRpc } from "../../src/rpc/LedgerRpc.ts"
 import { Dice } from "../support/dice.ts"
 import { open } from "../support/ledgerWorld.ts"
+import { eventually } from "../support/readSides.ts"
 import { connect, memoryLedger, openTcp } from "../support/rpcWorld.ts"
 
 type Format = "binary" | "ndjson"
@@ -155,7 +156,12 @@ layer(memoryLedger, { excludeTestServices: true })("a door", (it) => {
         const before = heapMiB()
         const askedBefore = asked
         yield* storm((messages * 4) / 5)
-        assert.isBelow(heapMiB() - before, 15, "MiB that 80,000 wrong messages left behind")
+        // The door may still be letting go of the last of them.
+        yield* eventually(
+          Effect.sync(() =>
+            assert.isBelow(heapMiB() - before, 15, "MiB that 80,000 wrong messages left behind")
+          )
+        )
         assert.isAbove(asked - askedBefore, 100, "answers that others got meanwhile")
         for (const fiber of goodOnes) {
           assert.isUndefined(fiber.pollUnsafe(), "no call of others failed")

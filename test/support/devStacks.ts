@@ -54,11 +54,11 @@ export const withPrograms = (programs: Record<string, Option.Option<string>>) =>
 /** Tests run the same with and without a CockroachDB on the PATH. */
 export const withoutCockroach = withPrograms({ cockroach: Option.none() })
 
-/** Polls a condition; fails after 20 seconds. */
+/** Polls a condition; fails after 60 seconds. */
 export const until = (what: string, condition: () => boolean) =>
   Effect.sync(condition).pipe(
     Effect.repeat({ schedule: Schedule.spaced("20 millis"), until: (holds) => holds }),
-    Effect.timeoutOrElse({ duration: "20 seconds", orElse: () => Effect.die(`in vain waited until ${what}`) })
+    Effect.timeoutOrElse({ duration: "60 seconds", orElse: () => Effect.die(`in vain waited until ${what}`) })
   )
 
 export const nothingRunsOn = (dataDir: string) =>
@@ -87,7 +87,7 @@ export const stackInChild = Effect.fnUntraced(function* (dataDir: string) {
     .pipe(
       Effect.repeat({ schedule: Schedule.spaced("20 millis"), until: (exists) => exists }),
       Effect.raceFirst(Effect.andThen(child.exitCode, Effect.die("the child ended before its stack was up"))),
-      Effect.timeout("60 seconds")
+      Effect.timeout("120 seconds")
     )
   return child
 })

@@ -91,8 +91,8 @@ export const appendAndOffer = Effect.fnUntraced(function* (commit: Commit) {
   feed.offerUnsafe(commit)
 })
 
-/** Polls until the assertions hold; what still fails after so long, 20 seconds by default, is the test's failure. */
-export const eventually = <E, R>(assertions: Effect.Effect<void, E, R>, seconds = 20) =>
+/** Polls until the assertions hold; what still fails after so long, 60 seconds by default, is the test's failure. */
+export const eventually = <E, R>(assertions: Effect.Effect<void, E, R>, seconds = 60) =>
   assertions.pipe(
     Effect.sandbox,
     Effect.retry({ schedule: Schedule.spaced("20 millis"), times: seconds * 50 }),
