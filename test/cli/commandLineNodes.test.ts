@@ -4,9 +4,9 @@ import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect, FileSystem, Schema } from "effect"
 import { FetchHttpClient, HttpClient } from "effect/http"
-import { loopbackPort } from "../../src/infra/dev/LoopbackPort.ts"
-import { freePorts, jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
+import { jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
 import { freshDataDir, processesOf } from "../support/devStacks.ts"
+import { freePorts, ownPort } from "../support/ports.ts"
 
 /** What the lines `export NAME=value` would set in a shell. */
 const exported = ({ stdout }: Running): Record<string, string> =>
@@ -80,13 +80,13 @@ layer(NodeServices.layer, { excludeTestServices: true })("a node in the foregrou
         assert.strictEqual((yield* dev.ended).code, 0)
         assert.deepEqual(processesOf(dataDir), [])
       }),
-    120_000
+    400_000
   )
 
   it.effect("does not start on a taken port, and leaves no service behind", () =>
     Effect.gen(function* () {
       const dataDir = yield* freshDataDir
-      const port = yield* loopbackPort("HTTP")
+      const port = yield* ownPort
       yield* taken(port)
       const env = { ...(yield* freePorts), CHRONICLE_HTTP_PORT: String(port) }
       const dev = yield* run(["dev", "--data", dataDir], { env })

@@ -2,11 +2,12 @@
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { type Ended, freePorts, jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
+import { type Ended, jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
 import { freshDataDir, processesOf } from "../support/devStacks.ts"
+import { freePorts } from "../support/ports.ts"
 
 /** Longer than PostgreSQL and nats-server take on a busy machine, shorter than anybody's patience. */
-const soon = "20 seconds"
+const soon = "60 seconds"
 
 const ended = (running: Running): Effect.Effect<Ended> =>
   running.ended.pipe(
@@ -38,7 +39,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("Ctrl-C and SIGTERM", (
         assert.isAbove(Number(replayed), 33)
         assert.strictEqual(Number(replayed) + Number(accepted), 2502)
       }),
-    180_000
+    400_000
   )
 
   it.effect(
@@ -57,7 +58,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("Ctrl-C and SIGTERM", (
         assert.strictEqual(verified.code, 0, verified.stderr)
         assert.deepInclude(jsonOf(verified), { accounts: 0, ok: true })
       }),
-    180_000
+    400_000
   )
 
   it.effect("end a demo that is still starting its services", () =>

@@ -6,14 +6,14 @@ import { Effect, FileSystem, Result, Schedule } from "effect"
 import { connect, DiscardPolicy, RetentionPolicy, StorageType } from "nats"
 import { pack } from "../../src/infra/BusMessage.ts"
 import { makeBusNats } from "../../src/infra/BusNats.ts"
-import { loopbackPort } from "../../src/infra/dev/LoopbackPort.ts"
 import { startNats } from "../../src/infra/dev/NatsServer.ts"
 import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/ReadSideConfig.ts"
 import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
+import { ownPort } from "../support/ports.ts"
 import { busContract } from "./busContract.ts"
 
 const natsUrl = inject("natsUrl")
-const patiently = { schedule: Schedule.spaced("50 millis"), times: 200 }
+const patiently = { schedule: Schedule.spaced("50 millis"), times: 1_000 }
 
 const manager = Effect.map(
   Effect.acquireRelease(
@@ -37,7 +37,7 @@ const makeStream = Effect.gen(function* () {
   return { bus, wipe, jsm, stream: `TEST_${id}` }
 })
 
-const freshStream = streamWith({ ackWaitMs: 500 })
+const freshStream = streamWith({ ackWaitMs: 60_000 })
 
 busContract("JetStream", streamWith)
 
@@ -104,7 +104,7 @@ describe("the bus over JetStream alone", () => {
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
         const directory = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-test-nats-" })
-        const port = yield* loopbackPort("NATS")
+        const port = yield* ownPort
         const url = `nats://127.0.0.1:${port}`
         const bus = yield* makeBusNats({ url })
         const bookkeeper = new Bookkeeper()
@@ -145,6 +145,6 @@ describe("the bus over JetStream alone", () => {
         assert.strictEqual(yield* publishOne, 3)
         assert.strictEqual(yield* readOne, 3)
       }).pipe(Effect.provide(NodeServices.layer)),
-    60_000
+    180_000
   )
 })

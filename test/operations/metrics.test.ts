@@ -2,9 +2,9 @@
 import { assert, layer } from "@effect/vitest"
 import { ConfigProvider, Context, Effect, Layer } from "effect"
 import * as Health from "../../src/http/Health.ts"
-import { loopbackPort } from "../../src/infra/dev/LoopbackPort.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { deposit, open, withdraw } from "../support/ledgerWorld.ts"
+import { ownPort } from "../support/ports.ts"
 import { eventually } from "../support/readSides.ts"
 import { memoryLedger } from "../support/rpcWorld.ts"
 
@@ -12,7 +12,7 @@ class Port extends Context.Service<Port, number>()("chronicle/test/Port") {}
 
 /** The whole HTTP door of a node, as `serve` opens it. */
 const door = Layer.unwrap(
-  Effect.map(loopbackPort("HTTP"), (port) =>
+  Effect.map(ownPort, (port) =>
     Health.layer.pipe(
       Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ CHRONICLE_HTTP_PORT: String(port) }))),
       Layer.provideMerge(Layer.succeed(Port, port))

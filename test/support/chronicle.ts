@@ -8,7 +8,6 @@ import { Deferred, Effect, FileSystem, Layer, Option, Redacted, Schedule, Stream
 import { Audit } from "../../src/actors/audit/Audit.ts"
 import { runDemo } from "../../src/cli/DemoRun.ts"
 import { type DevStackService, startDevStack } from "../../src/infra/dev/DevStack.ts"
-import { loopbackPort } from "../../src/infra/dev/LoopbackPort.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { freshDataDir } from "./devStacks.ts"
 
@@ -137,12 +136,6 @@ export const variablesOf = (stack: DevStackService): Readonly<Record<string, str
   CHRONICLE_EVENT_STORE_URL: Redacted.value(stack.eventStoreUrl),
   CHRONICLE_READ_MODEL_URL: Redacted.value(stack.readModelUrl),
   CHRONICLE_NATS_URL: stack.natsUrl
-})
-
-/** Ports of 127.0.0.1 that nobody listened on a moment ago, for a node's doors. */
-export const freePorts = Effect.gen(function* () {
-  const [http, rpc] = [yield* loopbackPort("HTTP"), yield* loopbackPort("RPC")]
-  return { CHRONICLE_HTTP_PORT: String(http), CHRONICLE_RPC_PORT: String(rpc) }
 })
 
 /** A day of the format of examples/README.md in a file that goes with the scope. */

@@ -1,9 +1,9 @@
 /** The services of a cluster enter; its nodes, as processes that can be asked, frozen and killed, leave. */
 import { type ChildProcess, fork } from "node:child_process"
-import { createServer } from "node:net"
 import { fileURLToPath } from "node:url"
 import { Deferred, Effect, Schedule } from "effect"
 import type { MemberOptions, Question } from "./memberMain.ts"
+import { ownPort } from "./ports.ts"
 
 const main = fileURLToPath(new URL("./memberMain.ts", import.meta.url))
 
@@ -16,16 +16,6 @@ export interface Member {
   readonly ended: Effect.Effect<void>
 }
 
-/** A port of the loopback that is free now. */
-const freePort = Effect.callback<number>((resume) => {
-  const server = createServer()
-  server.listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    const port = typeof address === "object" && address !== null ? address.port : 0
-    server.close(() => resume(Effect.succeed(port)))
-  })
-})
-
 interface Reply {
   readonly ready?: boolean
   readonly id?: number
@@ -35,7 +25,7 @@ interface Reply {
 
 /** Ready when it takes commands; killed with the scope. */
 export const startMember = Effect.fnUntraced(function* (options: Omit<MemberOptions, "port">) {
-  const port = yield* freePort
+  const port = yield* ownPort
   const ready = yield* Deferred.make<void>()
   const ended = yield* Deferred.make<void>()
   const asked = new Map<number, Deferred.Deferred<unknown>>()

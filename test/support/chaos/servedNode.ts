@@ -7,8 +7,8 @@ import { appendFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { Deferred, Effect, Redacted, type Scope } from "effect"
 import type { DevStackService } from "../../../src/infra/dev/DevStack.ts"
-import { loopbackPort } from "../../../src/infra/dev/LoopbackPort.ts"
 import { eventually } from "../members.ts"
+import { ownPort } from "../ports.ts"
 import { type TcpProxy, tcpProxy } from "../tcpProxy.ts"
 
 const main = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url))
@@ -75,14 +75,6 @@ const askHealth = (port: number) =>
     return (await response.json()) as { readonly write: Counted } // what src/http/Health.ts answers
   }).pipe(Effect.orElseSucceed(() => undefined))
 
-/**
- * A free port that no outgoing connection is given by the system (those begin at 32768 on Linux, at 49152 elsewhere),
- * so that it is still free when the node comes back.
- */
-const lastingPort = Effect.suspend(() =>
-  loopbackPort("the node", 20_000 + Math.floor(Math.random() * 12_000))
-).pipe(Effect.retry({ times: 50 }), Effect.orDie)
-
 /** Not started yet; killed with the scope. The stack has one PostgreSQL for both databases. */
 export const makeServedNode = Effect.fnUntraced(function* ({
   name,
@@ -90,9 +82,9 @@ export const makeServedNode = Effect.fnUntraced(function* ({
   limits,
   logFile
 }: ServedNodeOptions): Effect.fn.Return<ServedNode, never, Scope.Scope> {
-  const rpcPort = yield* lastingPort
-  const httpPort = yield* lastingPort
-  const clusterPort = yield* lastingPort
+  const rpcPort = yield* ownPort
+  const httpPort = yield* ownPort
+  const clusterPort = yield* ownPort
   const postgresUrl = Redacted.value(stack.readModelUrl)
   const postgres = yield* proxyTo(postgresUrl)
   const nats = yield* proxyTo(stack.natsUrl)
