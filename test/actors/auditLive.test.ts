@@ -122,7 +122,7 @@ const suite = <E>(name: string, stores: Layer.Layer<EventStore | Snapshots | Rea
         Effect.provide(Layer.mergeAll(Audit.layer, readSide)),
         Effect.provide(stores)
       ),
-    120_000
+    300_000
   )
 
 suite("memory", Layer.provideMerge(Layer.mergeAll(memoryStores, ReadModel.layerMemory), Arrivals.layer))

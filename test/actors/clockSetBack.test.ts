@@ -34,7 +34,8 @@ it.live("callers are answered at their deadline, and idle accounts make room for
     const { clock, setBack } = settable(yield* Clock.Clock)
     yield* Effect.gen(function* () {
       const faulty = FaultyStore.over(yield* EventStore)
-      const limits = { commandDeadlineMs: 200, residentsMax }
+      // So long that no machine stands still for it.
+      const limits = { commandDeadlineMs: 3_000, residentsMax }
       const node = yield* startNode("node", { store: faulty.store, limits })
       yield* node.send(open("a"))
       const before = (yield* node.send(deposit("a", 1n))).recordedAt

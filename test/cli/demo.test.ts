@@ -46,7 +46,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
         assert.deepEqual(jsonOf(after), jsonOf(before))
         yield* nothingRunsOn(dataDir)
       }),
-    180_000
+    400_000
   )
 
   it.effect(
@@ -109,7 +109,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
         assert.deepInclude(refused, { code: 1, stdout: "" })
         assert.match(refused.stderr, /^chronicle: the file was changed since it was played on these data/m)
       }),
-    180_000
+    400_000
   )
 
   it.effect("says what is wrong with a file, and with words it does not know", () =>

@@ -70,12 +70,12 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo without a bus", (
   it.effect(
     "goes on accepting while nats-server is killed, and the read model catches up once it is back",
     () => playThrough((nats) => nats.kill),
-    120_000
+    400_000
   )
 
   it.effect(
     "goes on accepting while all of JetStream is deleted, and the read model heals from the log",
     () => playThrough((nats) => nats.deleteJetStream),
-    120_000
+    400_000
   )
 })

@@ -34,7 +34,8 @@ export const busContract = (
   name: string,
   buildWith: (limits: { readonly ackWaitMs: number }) => Effect.Effect<BusUnderTest, unknown, Scope.Scope>
 ) => {
-  const build = buildWith({ ackWaitMs: 1_000 })
+  /** Nothing comes again by time while a test runs. */
+  const build = buildWith({ ackWaitMs: 60_000 })
   const reader = { projection: "test", partition: 0 }
 
   describe(`the bus over ${name}`, () => {
@@ -76,7 +77,7 @@ export const busContract = (
 
     it.live("delivers again what was not acknowledged, to whoever reads on under the name", () =>
       Effect.gen(function* () {
-        const { bus } = yield* build
+        const { bus } = yield* buildWith({ ackWaitMs: 2_000 })
         yield* bus.publish(messagesOf(4))
         yield* Effect.scoped(
           Effect.gen(function* () {

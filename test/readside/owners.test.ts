@@ -24,7 +24,7 @@ const projector = (partition: number) => projectorDuty(projectionName, partition
 
 /** What only time would bring back, never comes back. */
 const patient: TestLimits = {
-  ledger: { partitions },
+  ledger: { partitions, queryDeadlineMs: 60_000 },
   readSide: { ackWaitMs: 3_600_000, lostAfterMs: 3_600_000, handoverMs: 100 }
 }
 

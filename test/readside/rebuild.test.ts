@@ -97,6 +97,7 @@ describe("a rebuild", () => {
               }
             })
           )
+          yield* eventually(Effect.sync(() => assert.isAbove(seen.length, 0)))
           const steps: Array<string> = []
           const report = yield* rebuild(books, {
             onStep: ({ phase }) => {

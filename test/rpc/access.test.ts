@@ -248,7 +248,7 @@ layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
   it.effect("a caller above its rate is told when to come again, others are not touched", () =>
     Effect.scoped(
       Effect.gen(function* () {
-        const { url } = yield* openTcp({ tokens, limits: { ratePerSecond: 20 } })
+        const { url } = yield* openTcp({ tokens, limits: { ratePerSecond: 2 } })
         const fast = yield* connect({ urls: [url], token: tokenOf("reader") })
         const calm = yield* connect({ urls: [url], token: tokenOf("both") })
         const outcomes = yield* Effect.all(

@@ -80,7 +80,7 @@ export const stackInChild = Effect.fnUntraced(function* (dataDir: string) {
   const child = yield* ChildProcess.make(
     process.execPath,
     [`${import.meta.dirname}/devStackMain.ts`, dataDir, ready],
-    { stdin: "ignore", stdout: "ignore", stderr: "inherit", forceKillAfter: "20 seconds" }
+    { stdin: "ignore", stdout: "ignore", stderr: "inherit", forceKillAfter: "60 seconds" }
   )
   yield* fs
     .exists(ready)
