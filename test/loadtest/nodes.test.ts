@@ -27,9 +27,9 @@ const small: LoadSettings = {
   patienceSeconds: 60
 }
 
-/** A dead node is missed soon, and what waits for it gives up soon. */
+/** What waits for a dead node gives up soon; its locks go with its connections. */
 const hasty = {
-  cluster: { ...defaultClusterLimits, lockExpirationMs: 3_000, lockRefreshMs: 800, askMs: 1_000 },
+  cluster: { ...defaultClusterLimits, askMs: 1_000 },
   ledger: { ...defaultLimits, commandDeadlineMs: 6_000, storeStatementMs: 3_000 }
 }
 
