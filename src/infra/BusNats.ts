@@ -1,11 +1,10 @@
 /** The bus over one JetStream stream: created when missing, at the start and whenever it was lost. */
-import { Effect, Latch, Semaphore } from "effect"
+import { Effect, Semaphore } from "effect"
 import {
   AckPolicy,
   type ConsumerMessages,
   DeliverPolicy,
   DiscardPolicy,
-  type JsMsg,
   type NatsConnection,
   NatsError,
   nanos,
@@ -13,9 +12,10 @@ import {
   StorageType,
   type StreamConfig
 } from "nats"
-import type { Bus, ConsumerName, Delivery, Subscription } from "./Bus.ts"
+import type { Bus, ConsumerName } from "./Bus.ts"
 import { makeBusConnection } from "./BusConnection.ts"
-import { type BusMessage, decodeMessage, encodeMessage, messageIdOf } from "./BusMessage.ts"
+import { type Inbox, makeInbox } from "./BusInbox.ts"
+import { type BusMessage, encodeMessage, messageIdOf } from "./BusMessage.ts"
 import { ReadSideConfig } from "./ReadSideConfig.ts"
 import { StoreUnavailable } from "./StoreValues.ts"
 
@@ -192,50 +192,3 @@ const letGo = (messages: ConsumerMessages): Promise<unknown> => {
     () => messages.close()
   )
 }
-
-interface Inbox {
-  readonly receive: (message: JsMsg) => void
-  readonly fail: (error: StoreUnavailable) => void
-  /** Lets the server send what was not taken to the next who asks. */
-  readonly giveBack: () => void
-  readonly take: Subscription["take"]
-}
-
-/** What the server sent ahead; it sends no more than may be unacknowledged. */
-const makeInbox = (): Inbox => {
-  const wake = Latch.makeUnsafe(false)
-  let deliveries: Array<Delivery> = []
-  let failure: StoreUnavailable | undefined
-  return {
-    receive: (message) => {
-      deliveries.push(toDelivery(message))
-      wake.openUnsafe()
-    },
-    fail: (error) => {
-      failure = error
-      wake.openUnsafe()
-    },
-    giveBack: () => {
-      for (const delivery of deliveries) delivery.nakUnsafe()
-      deliveries = []
-    },
-    take: (accept) =>
-      Effect.flatMap(wake.await, () => {
-        if (deliveries.length === 0 && failure !== undefined) return Effect.fail(failure)
-        const refused = deliveries.findIndex((delivery, index) => !accept(delivery) && index > 0)
-        const count = refused === -1 ? deliveries.length : refused
-        const taken = deliveries.slice(0, count)
-        deliveries = deliveries.slice(count)
-        if (deliveries.length === 0 && failure === undefined) wake.closeUnsafe()
-        return Effect.succeed(taken)
-      })
-  }
-}
-
-const toDelivery = (message: JsMsg): Delivery => ({
-  position: message.seq,
-  isRepeated: message.redelivered,
-  message: decodeMessage(message.string()),
-  ackUnsafe: () => message.ack(),
-  nakUnsafe: () => message.nak()
-})

@@ -26,9 +26,6 @@ export interface Projected {
   readonly faulty: number
 }
 
-/** Why an account cannot go on. */
-type Poison = Omit<Parked, "since">
-
 export class Bookkeeping extends Context.Service<
   Bookkeeping,
   {
@@ -71,17 +68,19 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
   const limits = yield* ReadSideConfig
   /** Rows of these are dropped: they are read from the log when the account is released. */
   let parked = new Set<AccountId>()
+  /** Parked by this process since it last released them, whatever it took over from others meanwhile. */
+  const parkedHere = new Set<AccountId>()
 
   const written = makeWrittenHeads(readModel, limits.headsKeptMax)
 
-  const park = Effect.fnUntraced(function* (poison: Poison) {
-    const { account, version, reason } = poison
+  const park = Effect.fnUntraced(function* ({ account, version, reason }: Omit<Parked, "since">) {
     written.forgetUnsafe([account])
     if (!parked.has(account)) {
       yield* Effect.logError(`projection: account ${account} is parked at version ${version}: ${reason}`)
     }
     yield* readModel.park([{ account, version, reason, since: yield* Clock.currentTimeMillis }])
     parked.add(account)
+    parkedHere.add(account)
   })
 
   /** Halves a batch that the database refuses until the guilty row is alone, and parks its account. */
@@ -193,12 +192,12 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
 
   const release = Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
     if (accounts.length === 0) return
-    for (const account of accounts) parked.delete(account)
+    for (const account of accounts) {
+      parked.delete(account)
+      parkedHere.delete(account)
+    }
     yield* catchUp(accounts)
-    // By the tables: a sweep may have taken over meanwhile what was parked before.
-    const at = new Map((yield* readModel.parked).map((row) => [row.account, row.version]))
-    const versions = yield* readModel.versions(accounts)
-    const free = accounts.filter((account) => (versions.get(account) ?? 0) >= (at.get(account) ?? 0))
+    const free = accounts.filter((account) => !parkedHere.has(account))
     yield* readModel.unpark(free)
     for (const account of free) parked.delete(account)
     // What was committed in between may have been passed over by a sweep that saw them parked.
@@ -213,7 +212,6 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
   })
 
   const skipParked = makeSkip({ store, readModel, settled, release })
-
   const isParkedUnsafe = (account: AccountId): boolean => parked.has(account)
   const parkedOnes = { isParkedUnsafe, refreshParked, retryParked, skipParked }
   return { project, catchUp, ...parkedOnes } satisfies Bookkeeping["Service"]
