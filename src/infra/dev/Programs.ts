@@ -1,5 +1,5 @@
 /** A program's name enters; where it is on this machine, or how to get it, leaves. */
-import { Context, Effect, FileSystem, Option, Path } from "effect"
+import { Context, Effect, FileSystem, Option, Path, Schedule } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { ProgramMissing } from "./DevStackErrors.ts"
 
@@ -54,7 +54,14 @@ const unpackDebianPackage = Effect.fnUntraced(
     const download = run(aptGet.value, ["download", name], work)
     // Fresh machines have no lists of packages yet, and only root may fetch them.
     const updated = Effect.suspend(() => run(aptGet.value, ["update", "-q"], work))
-    const got = (yield* download) || (process.getuid?.() === 0 && (yield* updated) && (yield* download))
+    const fetched = Effect.gen(function* () {
+      return (yield* download) || (process.getuid?.() === 0 && (yield* updated) && (yield* download))
+    })
+    // A mirror that fails, or another program that holds the lists, is asked again.
+    const got = yield* fetched.pipe(
+      Effect.tap((isThere) => (isThere ? Effect.void : Effect.logWarning(`${name} could not be fetched`))),
+      Effect.repeat({ schedule: Schedule.spaced("4 seconds"), times: 3, until: (isThere) => isThere })
+    )
     const packages = (yield* fs.readDirectory(work)).filter((entry) => entry.endsWith(".deb"))
     if (!got || packages[0] === undefined) return Option.none<string>()
     const unpacked = path.join(work, "unpacked")
