@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import { Listing } from "../../src/actors/audit/AuditCommits.ts"
 import { Versions } from "../../src/actors/audit/AuditVersions.ts"
+import { drawn } from "../support/drawn.ts"
 
 const small = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
@@ -25,7 +26,8 @@ describe("the versions of one account", () => {
         assert.strictEqual(versions.isEmpty, model.size === 0)
         assert.deepStrictEqual(versions.summary(), { least: Math.min(...model), count: model.size })
       }
-    }
+    },
+    drawn
   )
 })
 
@@ -60,7 +62,8 @@ describe("a slice of the listing", () => {
       }
       assert.deepStrictEqual(seen.toSorted(), [...wanted.keys()].toSorted())
       assert.strictEqual(new Set(seen).size, seen.length)
-    }
+    },
+    drawn
   )
 
   it("ends at the first account that does not fit, though a lighter one above it would", () => {

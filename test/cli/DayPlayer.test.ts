@@ -11,6 +11,7 @@ import { Indeterminate, Overloaded, Unavailable } from "../../src/domain/Errors.
 import type { CommandId } from "../../src/domain/Ids.ts"
 import { commands as anyCommands } from "../domain/arbitraries.ts"
 import { command } from "../domain/books.ts"
+import { drawn } from "../support/drawn.ts"
 import { type EndState, FakeDisk, FakeLedger, inOrder, Life } from "./fakes.ts"
 
 const forgetful: PlayJournal = { refused: new Map(), record: () => Effect.void }
@@ -149,7 +150,8 @@ describe("an undisturbed day", () => {
         const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
         yield* live(commands, world, new Life(), { concurrency })
         assert.deepEqual(world.ledger.endState, inOrder(commands))
-      }).pipe(Random.withSeed(seed))
+      }).pipe(Random.withSeed(seed)),
+    drawn
   )
 
   it.effect("sends commands of one id one after another, also on different accounts", () =>
@@ -256,7 +258,7 @@ describe("a player that is killed", () => {
         yield* live(commands, world, new Life())
         assert.deepEqual(world.ledger.endState, inOrder(commands))
       }).pipe(Random.withSeed(seed)),
-    { arbitrary: { runs: 200, size: 60 } }
+    { arbitrary: { ...drawn.arbitrary, runs: 200, size: 60 } }
   )
 
   it.effect("would end otherwise without the journal: that is what the tests above stand on", () =>

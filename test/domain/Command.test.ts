@@ -4,6 +4,7 @@ import { Result, Schema } from "effect"
 import { AccountMetadata, accountsOf, fromHost, fromJson } from "../../src/domain/Command.ts"
 import { AccountId, CommandId, ContraId, Instant } from "../../src/domain/Ids.ts"
 import { amountMax } from "../../src/domain/Money.ts"
+import { drawn } from "../support/drawn.ts"
 
 const open = { _tag: "OpenAccount", commandId: "c", account: "a", asset: "USD/2", owner: "Ada" }
 const deposit = { _tag: "Deposit", commandId: "c", account: "a", amount: 1n }
@@ -128,14 +129,24 @@ it("names the accounts in the order of the legs", () => {
 })
 
 describe("ids", () => {
-  it.prop("are safe in a URL, a NATS subject and a read token", [AccountId, CommandId, ContraId], (ids) => {
-    for (const id of ids) {
-      assert.strictEqual(encodeURIComponent(id).replaceAll("%3A", ":"), id)
-      assert.notMatch(id, /[.*>\s@,]/)
-    }
-  })
+  it.prop(
+    "are safe in a URL, a NATS subject and a read token",
+    [AccountId, CommandId, ContraId],
+    (ids) => {
+      for (const id of ids) {
+        assert.strictEqual(encodeURIComponent(id).replaceAll("%3A", ":"), id)
+        assert.notMatch(id, /[.*>\s@,]/)
+      }
+    },
+    drawn
+  )
 
-  it.prop("instants are dates", [Instant], ([instant]) => {
-    assert.strictEqual(new Date(instant).getTime(), instant)
-  })
+  it.prop(
+    "instants are dates",
+    [Instant],
+    ([instant]) => {
+      assert.strictEqual(new Date(instant).getTime(), instant)
+    },
+    drawn
+  )
 })

@@ -12,6 +12,7 @@ import {
   parseDecimal,
   scaleOf
 } from "../../src/domain/Money.ts"
+import { drawn } from "../support/drawn.ts"
 
 const asset = Schema.decodeSync(Asset)
 
@@ -54,15 +55,25 @@ it.each<[string, string, MoneyFault]>([
 })
 
 describe("every asset and balance", () => {
-  it.prop("formats and reads back to the same units", [Schema.toType(Balance), Asset], ([units, asset]) => {
-    assert.deepEqual(parseDecimal(formatDecimal(units, asset), asset), Result.succeed(units))
-  })
+  it.prop(
+    "formats and reads back to the same units",
+    [Schema.toType(Balance), Asset],
+    ([units, asset]) => {
+      assert.deepEqual(parseDecimal(formatDecimal(units, asset), asset), Result.succeed(units))
+    },
+    drawn
+  )
 
-  it.prop("formats with exactly the asset's decimals", [Schema.toType(Balance), Asset], ([units, asset]) => {
-    const [, fraction = ""] = formatDecimal(units, asset).split(".")
-    assert.strictEqual(fraction.length, scaleOf(asset))
-    assert.strictEqual(`${codeOf(asset)}/${scaleOf(asset)}`, asset)
-  })
+  it.prop(
+    "formats with exactly the asset's decimals",
+    [Schema.toType(Balance), Asset],
+    ([units, asset]) => {
+      const [, fraction = ""] = formatDecimal(units, asset).split(".")
+      assert.strictEqual(fraction.length, scaleOf(asset))
+      assert.strictEqual(`${codeOf(asset)}/${scaleOf(asset)}`, asset)
+    },
+    drawn
+  )
 })
 
 it("prints an amount with its code", () => {

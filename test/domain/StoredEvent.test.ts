@@ -21,6 +21,7 @@ import {
   type StoredEvent,
   schemaVersionOf
 } from "../../src/domain/StoredEvent.ts"
+import { drawn } from "../support/drawn.ts"
 import { command } from "./books.ts"
 
 const account = "alice" as AccountId // a literal that its schema accepts
@@ -43,14 +44,19 @@ const linked = (row: Partial<Unlinked>, previous = genesis): StoredEvent => {
 }
 
 describe("the stored form", () => {
-  it.prop("gives every event back as it was written", [Schema.toType(Event)], ([event]) => {
-    const row = linked({
-      type: event._tag,
-      schemaVersion: schemaVersionOf(event._tag),
-      payload: encodePayload(event)
-    })
-    assert.deepEqual(Result.getOrThrow(decodeStored(row)), event)
-  })
+  it.prop(
+    "gives every event back as it was written",
+    [Schema.toType(Event)],
+    ([event]) => {
+      const row = linked({
+        type: event._tag,
+        schemaVersion: schemaVersionOf(event._tag),
+        payload: encodePayload(event)
+      })
+      assert.deepEqual(Result.getOrThrow(decodeStored(row)), event)
+    },
+    drawn
+  )
 
   it.prop(
     "writes what the schema encodes, also where it is written out",
@@ -58,14 +64,20 @@ describe("the stored form", () => {
     ([event]) => {
       const { _tag, ...payload } = Schema.encodeSync(Event)(event)
       assert.strictEqual(encodePayload(event), JSON.stringify(payload))
-    }
+    },
+    drawn
   )
 
-  it.prop("keeps the context as JSON, and nothing of an empty one", [CommandContext], ([context]) => {
-    const text = encodeContext(context)
-    if (Object.keys(context).length === 0) assert.isNull(text)
-    else assert.deepEqual(JSON.parse(text ?? ""), { ...context })
-  })
+  it.prop(
+    "keeps the context as JSON, and nothing of an empty one",
+    [CommandContext],
+    ([context]) => {
+      const text = encodeContext(context)
+      if (Object.keys(context).length === 0) assert.isNull(text)
+      else assert.deepEqual(JSON.parse(text ?? ""), { ...context })
+    },
+    drawn
+  )
 
   it("reads an account opened under schema version 1, which knew neither overdrafts nor metadata", () => {
     const row = linked({ schemaVersion: 1, payload: '{"asset":"JPY/0","owner":"Old Bank"}' })
@@ -214,12 +226,18 @@ describe("the hash of a command", () => {
     [Schema.toType(Command), CommandContext],
     ([command, context]) => {
       assert.strictEqual(hashCommand({ ...command, context }), hashCommand(command))
-    }
+    },
+    drawn
   )
 
-  it.prop("is that of the canonical text, written out or not", [Schema.toType(Command)], ([command]) => {
-    assert.strictEqual(hashCommand(command), hash("sha256", canonicalCommand(command), "base64url"))
-  })
+  it.prop(
+    "is that of the canonical text, written out or not",
+    [Schema.toType(Command)],
+    ([command]) => {
+      assert.strictEqual(hashCommand(command), hash("sha256", canonicalCommand(command), "base64url"))
+    },
+    drawn
+  )
 
   it.each([
     ["commandId", "d"],

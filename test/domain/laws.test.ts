@@ -8,6 +8,7 @@ import { Rejection } from "../../src/domain/Errors.ts"
 import { amountOf, Event } from "../../src/domain/Event.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { balanceMax } from "../../src/domain/Money.ts"
+import { drawn } from "../support/drawn.ts"
 import { commands } from "./arbitraries.ts"
 import { Books } from "./books.ts"
 
@@ -94,13 +95,18 @@ describe("for every sequence of commands", () => {
     options
   )
 
-  it.prop("a refusal leaves the books as they were", [commands], ([commands]) => {
-    const books = new Books()
-    for (const command of commands) {
-      const before = new Map(books.accounts)
-      if (Result.isFailure(books.run(command))) assert.deepStrictEqual(books.accounts, before)
-    }
-  })
+  it.prop(
+    "a refusal leaves the books as they were",
+    [commands],
+    ([commands]) => {
+      const books = new Books()
+      for (const command of commands) {
+        const before = new Map(books.accounts)
+        if (Result.isFailure(books.run(command))) assert.deepStrictEqual(books.accounts, before)
+      }
+    },
+    drawn
+  )
 })
 
 it.prop(
@@ -118,10 +124,16 @@ it.prop(
         assert.isNotEmpty(decision.success)
       }
     }
-  }
+  },
+  drawn
 )
 
-it.prop("every valid command survives JSON", [Schema.toType(Command)], ([command]) => {
-  const json: unknown = JSON.parse(JSON.stringify(Schema.encodeSync(Command)(command)))
-  assert.deepEqual(Result.getOrThrow(fromJson(json)), command)
-})
+it.prop(
+  "every valid command survives JSON",
+  [Schema.toType(Command)],
+  ([command]) => {
+    const json: unknown = JSON.parse(JSON.stringify(Schema.encodeSync(Command)(command)))
+    assert.deepEqual(Result.getOrThrow(fromJson(json)), command)
+  },
+  drawn
+)

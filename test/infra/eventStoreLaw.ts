@@ -3,6 +3,7 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, Layer, Schema } from "effect"
 import { EventStore } from "../../src/infra/EventStore.ts"
 import { TestDatabase, testClient } from "../support/databases.ts"
+import { drawn } from "../support/drawn.ts"
 import { accountId, commandId, storedEvent } from "../support/storedEvents.ts"
 
 const small = (maximum: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum }))
@@ -126,7 +127,7 @@ export const eventStoreLaw = (name: string, serverUrl: string, runs: number) => 
             yield* run(memory, operations, prefix)
           )
         }),
-      { arbitrary: { runs } }
+      { arbitrary: { ...drawn.arbitrary, runs } }
     )
   })
 }
