@@ -11,8 +11,11 @@ export class OwnServers extends Context.Service<
     readonly eventStoreUrl: Redacted.Redacted
     readonly readModelUrl: Redacted.Redacted
     readonly nats: NatsServer
-    /** Ends the process, in order or as a crash would; then starts another on the same data and port. */
-    readonly restartPostgres: (how: "in order" | "killed") => Effect.Effect<void>
+    /** Ends the process, in order or as a crash would; `meanwhile`, then starts another on the same data and port. */
+    readonly restartPostgres: (
+      how: "in order" | "killed",
+      meanwhile?: Effect.Effect<void>
+    ) => Effect.Effect<void>
   }
 >()("chronicle/test/OwnServers") {
   static readonly layer = Layer.effect(
@@ -57,12 +60,13 @@ const make = Effect.gen(function* () {
     eventStoreUrl: first.urlOf("events"),
     readModelUrl: first.urlOf("read_model"),
     nats,
-    restartPostgres: (how: "in order" | "killed") =>
+    restartPostgres: (how: "in order" | "killed", meanwhile: Effect.Effect<void> = Effect.void) =>
       Effect.gen(function* () {
         if (how === "killed") process.kill(Number(yield* fs.readFileString(files.pidFile)), "SIGKILL")
         yield* Scope.close((yield* Ref.get(running)).scope, Exit.void)
+        yield* meanwhile
         // The children of one that was killed may hold the port for a moment.
-        const next = Effect.retry(launch(first.port), { schedule: Schedule.spaced("100 millis"), times: 50 })
+        const next = Effect.retry(launch(first.port), { schedule: Schedule.spaced("100 millis"), times: 300 })
         yield* Ref.set(running, yield* next)
       }).pipe(Effect.orDie)
   }
