@@ -3,7 +3,6 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Queue } from "effect"
 import { rebuild } from "../../src/actors/readside/Rebuild.ts"
 import { books } from "../../src/infra/BooksProjection.ts"
-import type { EventStore } from "../../src/infra/EventStore.ts"
 import { ReadModel } from "../../src/infra/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/ReadModelSql.ts"
 import { makeRebuildTables } from "../../src/infra/RebuildTables.ts"
@@ -156,20 +155,22 @@ describe("a rebuild", () => {
       const world = yield* rebuildWorld()
       yield* Effect.gen(function* () {
         yield* filled(new Bookkeeper(), 1)
-        let second: Fiber.Fiber<unknown, unknown> | undefined
-        const running = yield* Deferred.make<string>()
-        const context = yield* Effect.context<EventStore | ReadModelSql>()
-        yield* rebuild(books, {
-          onStep: () => {
-            second ??= Effect.runForkWith(context)(
-              rebuild(books).pipe(
-                Effect.flip,
-                Effect.tap((error) => Deferred.succeed(running, error.message))
-              )
+        const readModel = yield* ReadModel
+        const begun = yield* Deferred.make<void>()
+        const first = yield* Effect.scoped(
+          Effect.gen(function* () {
+            // Who reads the tables holds up their exchange, and with it the end of the first one.
+            yield* readModel.frozen
+            const running = yield* Effect.forkChild(
+              rebuild(books, { onStep: () => Deferred.doneUnsafe(begun, Effect.void) })
             )
-          }
-        }).pipe(Effect.andThen(Effect.sync(() => assert.isDefined(second))))
-        assert.include(yield* Deferred.await(running), "is being rebuilt by another process")
+            yield* Deferred.await(begun)
+            const refused = yield* Effect.flip(rebuild(books))
+            assert.include(refused.message, "is being rebuilt by another process")
+            return running
+          })
+        )
+        yield* Fiber.join(first)
       }).pipe(Effect.provide(world.process))
     })
   )
