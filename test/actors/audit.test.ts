@@ -331,7 +331,7 @@ const assertNames = (report: AuditReport, { words, ...named }: Tamper["names"]) 
 
 layer(auditWorld(inject("postgresUrl"), inject("postgresUrl")), {
   excludeTestServices: true,
-  timeout: "1 minute"
+  timeout: "4 minutes"
 })("the audit", (it) => {
   for (const [bounds, limits] of Object.entries(boundsOf)) {
     it.effect(`finds nothing in a ledger as it was written, and has seen all of it (${bounds})`, () =>

@@ -208,7 +208,7 @@ const forgeries: ReadonlyArray<Forgery> = [
 ]
 
 const suite = (name: string, url: string) =>
-  layer(auditWorld(url, inject("postgresUrl")), { excludeTestServices: true, timeout: "1 minute" })(
+  layer(auditWorld(url, inject("postgresUrl")), { excludeTestServices: true, timeout: "4 minutes" })(
     `an audit of forgeries (${name})`,
     (it) => {
       for (const [what, forgery, named, words] of forgeries) {

@@ -40,7 +40,7 @@ const silentPort = Effect.acquireRelease(
 
 layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServices.layer)), {
   excludeTestServices: true,
-  timeout: 120_000
+  timeout: "4 minutes"
 })("the command line", (it) => {
   it.effect("answers a balance now, at a version and at a time", () =>
     Effect.gen(function* () {

@@ -49,6 +49,6 @@ layer(NodeServices.layer, { excludeTestServices: true })("the examples of embedd
           }
         }
       }),
-    120_000
+    240_000
   )
 })

@@ -98,7 +98,7 @@ const statements = Effect.fnUntraced(function* (
 
 layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServices.layer)), {
   excludeTestServices: true,
-  timeout: 120_000
+  timeout: "4 minutes"
 })("verify on the command line", (it) => {
   it.effect("finds nothing in books that nobody touched, nor in one account of them", () =>
     Effect.gen(function* () {

@@ -139,7 +139,7 @@ const report = (what: string, ms: number) =>
   Effect.sync(() => console.info(`${what}: ${ms} ms without service`))
 
 describe("three nodes", () => {
-  layer(World.layer, { timeout: 60_000, excludeTestServices: true })("over one PostgreSQL", (it) => {
+  layer(World.layer, { timeout: "4 minutes", excludeTestServices: true })("over one PostgreSQL", (it) => {
     it.effect("own each account once, and take commands for any of them from anywhere", () =>
       Effect.gen(function* () {
         const { members } = yield* World

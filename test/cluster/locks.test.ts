@@ -35,5 +35,5 @@ it.live(
       const held = yield* locks.refresh(address, shards)
       assert.deepStrictEqual(new Set(held.map(String)), new Set(stay.map(String)))
     }).pipe(Effect.scoped),
-  60_000
+  240_000
 )

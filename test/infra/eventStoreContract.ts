@@ -18,7 +18,7 @@ const fenced = CommitOutcome.Fenced()
 
 /** All tests of a suite share one log: each uses accounts, commands and writers that begin with a name of its own. */
 export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStores, E>) => {
-  layer(stores, { excludeTestServices: true, timeout: "2 minutes" })(`the event store (${name})`, (it) => {
+  layer(stores, { excludeTestServices: true, timeout: "4 minutes" })(`the event store (${name})`, (it) => {
     const commit = (store: Store, writerId: string, seq: number, events: ReadonlyArray<StoredEvent>) =>
       store.commit({ writerId, seq, events })
     const wholeStream = (store: Store, account: string) =>

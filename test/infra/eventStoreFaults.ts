@@ -66,7 +66,7 @@ export const eventStoreFaults = (name: string, serverUrl: string) => {
     Layer.provideMerge(TestDatabase.eventStore(serverUrl))
   )
 
-  layer(shared, { excludeTestServices: true, timeout: "2 minutes" })(
+  layer(shared, { excludeTestServices: true, timeout: "4 minutes" })(
     `a broken connection (${name})`,
     (it) => {
       const wholeStream = (account: string) =>

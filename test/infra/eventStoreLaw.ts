@@ -113,7 +113,7 @@ export const eventStoreLaw = (name: string, serverUrl: string, runs: number) => 
     Layer.provide(TestDatabase.eventStore(serverUrl))
   )
   let runCount = 0
-  layer(shared, { excludeTestServices: true, timeout: "2 minutes" })(`the law (${name})`, (it) => {
+  layer(shared, { excludeTestServices: true, timeout: "4 minutes" })(`the law (${name})`, (it) => {
     it.effect.prop(
       "the database and the memory answer the same to the same operations",
       [Schema.Array(Operation).check(Schema.isMinLength(5), Schema.isMaxLength(25))],

@@ -36,7 +36,7 @@ const one = {
 export const migrationsContract = (name: string, serverUrl: string) => {
   const shared = Layer.merge(Layer.succeed(Server, serverUrl), NodeFileSystem.layer)
 
-  layer(shared, { excludeTestServices: true, timeout: "2 minutes" })(`the migrator (${name})`, (it) => {
+  layer(shared, { excludeTestServices: true, timeout: "4 minutes" })(`the migrator (${name})`, (it) => {
     it.effect("brings an empty database to the program's schema, and a second run finds nothing to do", () =>
       Effect.gen(function* () {
         const { client, url } = yield* fresh

@@ -25,7 +25,7 @@ const head = (account: string, version: number, recordedAt: number, balance = 0n
 
 /** All tests share one store: each uses accounts that begin with a name of its own. */
 export const snapshotsContract = <E>(name: string, snapshots: Layer.Layer<Snapshots, E>) => {
-  layer(snapshots, { excludeTestServices: true, timeout: "2 minutes" })(`snapshots (${name})`, (it) => {
+  layer(snapshots, { excludeTestServices: true, timeout: "4 minutes" })(`snapshots (${name})`, (it) => {
     it.effect("give back the latest of each account exactly, and leave out those without one", () =>
       Effect.gen(function* () {
         const store = yield* Snapshots

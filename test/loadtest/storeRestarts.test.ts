@@ -64,7 +64,7 @@ const restartInTheMiddle = Effect.fnUntraced(function* (run: string, how: "in or
 })
 
 describe("a load while its store is restarted", () => {
-  layer(OwnServers.layer, { timeout: "60 seconds", excludeTestServices: true })((it) => {
+  layer(OwnServers.layer, { timeout: "4 minutes", excludeTestServices: true })((it) => {
     for (const how of ["killed", "in order"] as const) {
       it.effect(
         `goes on after it was ${how === "killed" ? "killed" : "ended in order"}, and loses nothing`,

@@ -84,7 +84,7 @@ describe("the command line", () => {
         assert.strictEqual(lines.at(-1)?.level, "FATAL")
         assert.notInclude(stderr, "hunter2")
       }),
-    60_000
+    240_000
   )
 
   it.live("refuses a format that it does not know, by the variable's name", () =>

@@ -21,7 +21,7 @@ const ask = Effect.fnUntraced(function* (args: ReadonlyArray<string>) {
 
 layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServices.layer)), {
   excludeTestServices: true,
-  timeout: 120_000
+  timeout: "4 minutes"
 })("the read side at the command line", (it) => {
   it.effect("exports a statement as CSV and as JSON, the same lines, and nothing half-written", () =>
     Effect.gen(function* () {

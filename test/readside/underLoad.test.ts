@@ -132,7 +132,7 @@ const total = (key: "rewinds" | "faulty" | "restarts") =>
     health.partitionsUnsafe().reduce((sum, partition) => sum + partition[key], 0)
   )
 
-layer(node, { excludeTestServices: true, timeout: "120 seconds" })("under load the read side", (it) => {
+layer(node, { excludeTestServices: true, timeout: "4 minutes" })("under load the read side", (it) => {
   it.effect("comes right when the NATS server is killed and comes back", () =>
     underLoad(
       "nats-killed",

@@ -32,7 +32,7 @@ layer(memoryLedger, { excludeTestServices: true })("a crowd of calls on one conn
           assert.strictEqual((yield* inside.strongBalance("crowd")).balance, BigInt(calls))
         })
       ),
-    120_000
+    240_000
   )
 
   it.effect("that waits for others is bounded, and forgotten when it is given up", () =>
