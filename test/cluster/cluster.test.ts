@@ -14,7 +14,7 @@ import type { MemberOptions, StormResult } from "../support/memberMain.ts"
 import { eventually, type Member, startMember } from "../support/members.ts"
 
 /** The defaults, but for looks that are more frequent: with shorter times a slow machine is taken for a dead one. */
-const cluster = { lockRefreshMs: 900, healthCheckMs: 500 }
+const cluster = { healthCheckMs: 500 }
 
 class World extends Context.Service<
   World,
