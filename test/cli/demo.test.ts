@@ -12,7 +12,9 @@ const demo = (dataDir: string, ...more: ReadonlyArray<string>) => run(["demo", "
 
 const succeeded = (ended: Ended): void => {
   assert.deepInclude(ended, { code: 0 }, ended.stderr)
-  assert.match(ended.stderr, /^(played [\d,]+ lines\n)*$/, "stderr has progress and nothing else")
+  // A database that hesitates for seconds, as on a busy machine, is worth a warning.
+  const said = ended.stderr.replaceAll(/^\[[\d:.]+\] WARN .*\n( .*\n)*/gm, "")
+  assert.match(said, /^(played [\d,]+ lines\n)*$/, "stderr has progress and nothing else")
 }
 
 layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
