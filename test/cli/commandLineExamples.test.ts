@@ -42,7 +42,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("the examples of embedd
           for (const file of examples) {
             const { code, stdout, stderr } = yield* run([], { file, env: variablesOf(stack) })
             assert.deepEqual(
-              { code, stdout: stdout.replaceAll(/^.*INFO.*\n/gm, "") },
+              { code, stdout: stdout.replaceAll(/^.*(INFO|WARN).*\n/gm, "") },
               { code: 0, stdout: told(file, done) },
               stderr
             )
