@@ -43,7 +43,10 @@ export interface LedgerLimits {
    * elsewhere after a failover, an old one may lead to a server that only reads, and is never cut.
    */
   readonly storeConnectionMs: number
-  /** How often the projector compares the read model with the writers' tails, in milliseconds. */
+  /**
+   * What the bus lost is loaded from the log within this, in milliseconds: the read model is compared with the
+   * writers' tails four times as often, and what is younger than three quarters of it is left to the bus.
+   */
   readonly sweepMs: number
 }
 

@@ -45,6 +45,9 @@ export interface Swept {
   readonly health: ProjectionHealth["Service"]
 }
 
+/** So many looks in `sweepMs`: what is lost waits for its grace and one of them, and is there within the interval. */
+const looksASweep = 4
+
 /** The sweep of one projection; `regularly` never ends, and tells after each sweep what was found. */
 export const makeSweep = Effect.fnUntraced(function* (
   { model, bookkeeping, health }: Swept,
@@ -165,7 +168,7 @@ export const makeSweep = Effect.fnUntraced(function* (
   })
 
   const regularly = supervise(
-    (alive) => regular.pipe(Effect.map(alive), Effect.delay(sweepMs), Effect.forever),
+    (alive) => regular.pipe(Effect.map(alive), Effect.delay(sweepMs / looksASweep), Effect.forever),
     (cause) =>
       Effect.suspend(() => {
         const reason = reasonOf(cause)
