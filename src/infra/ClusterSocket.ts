@@ -4,6 +4,7 @@ import { Effect, Layer } from "effect"
 import { Runners } from "effect/cluster"
 import { RpcClient, RpcSerialization } from "effect/rpc"
 import { Socket, SocketServer } from "effect/socket"
+import { endsInTime } from "./SocketServerEnd.ts"
 import { steadySocket } from "./SteadySocket.ts"
 
 /** How long opening a connection to another node may take, in milliseconds. */
@@ -42,7 +43,7 @@ export const layerClientProtocol = Layer.effect(
 export const layerServer = (address: { readonly host: string; readonly port: number }) =>
   Layer.effect(
     SocketServer.SocketServer,
-    Effect.map(NodeSocketServer.make({ ...address, noDelay: true }), (server) => ({
+    Effect.map(endsInTime(NodeSocketServer.make({ ...address, noDelay: true })), (server) => ({
       ...server,
       run: (handler) => server.run((plain) => Effect.flatMap(steadySocket(plain, silentMs), handler))
     }))

@@ -4,6 +4,7 @@ import { Effect, Layer, Option, Redacted } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { RpcSerialization, RpcServer } from "effect/rpc"
 import { SocketServer } from "effect/socket"
+import { endsInTime } from "../infra/SocketServerEnd.ts"
 import * as connections from "./Connections.ts"
 import { Connections } from "./Connections.ts"
 import { Gate } from "./Gate.ts"
@@ -49,16 +50,17 @@ export const layerTcp = (settings: Pick<RpcSettings, "host" | "port" | "format" 
     keepAlive: true,
     keepAliveInitialDelay: keepAliveMs
   }
-  const socketServer =
+  const listening =
     settings.tls === undefined
-      ? NodeSocketServer.layer(listen)
-      : NodeSocketServer.layerTls({
+      ? NodeSocketServer.make(listen)
+      : NodeSocketServer.makeTls({
           ...listen,
           cert: settings.tls.cert,
           key: Redacted.value(settings.tls.key),
           handshakeTimeout: handshakeMs,
           minVersion: "TLSv1.2"
         })
+  const socketServer = Layer.effect(SocketServer.SocketServer, endsInTime(listening))
   return Layer.effectDiscard(
     Effect.gen(function* () {
       const door = yield* Connections
