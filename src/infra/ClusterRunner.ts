@@ -13,6 +13,7 @@ import {
 } from "effect/cluster"
 import { RpcSerialization } from "effect/rpc"
 import { SocketServer } from "effect/socket"
+import { endsWithin } from "./BoundedEnd.ts"
 import { ClusterConfig, type ClusterLimits } from "./ClusterConfig.ts"
 import * as ClusterSocket from "./ClusterSocket.ts"
 import type { ClusterAddress } from "./Environment.ts"
@@ -164,10 +165,16 @@ const listener = (place: ClusterPlace) =>
 export const layer = (place: ClusterPlace) =>
   Layer.unwrap(
     Effect.map(ClusterConfig, (limits) =>
-      SocketRunner.layer.pipe(
-        Layer.provide([listener(place), ClusterSocket.layerClientProtocol, health]),
-        Layer.provide(common(limits, place.locksUrl, place)),
-        Layer.provideMerge(LockCertainty.layer)
+      endsWithin(
+        SocketRunner.layer.pipe(
+          Layer.provide([listener(place), ClusterSocket.layerClientProtocol, health]),
+          Layer.provide(common(limits, place.locksUrl, place)),
+          Layer.provideMerge(LockCertainty.layer)
+        ),
+        // By then its locks have gone by themselves. Seen in a node that had been frozen: the connection of its locks
+        // was being made anew when it was told to end, and effect waited for that one for ever.
+        limits.drainMs + limits.lockExpirationMs,
+        "this node's part in the cluster"
       )
     )
   )

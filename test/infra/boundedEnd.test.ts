@@ -1,0 +1,53 @@
+/** The end of a layer is waited for as long as was said, and no longer. */
+import { assert, it } from "@effect/vitest"
+import { Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import { endsWithin } from "../../src/infra/BoundedEnd.ts"
+
+class Tenant extends Context.Service<Tenant, { readonly name: string }>()("chronicle/test/Tenant") {}
+
+/** A layer whose end needs as long as the effect that is given. */
+const tenant = (leaving: Effect.Effect<void>) =>
+  Layer.effect(
+    Tenant,
+    Effect.as(
+      Effect.addFinalizer(() => leaving),
+      { name: "tenant" }
+    )
+  )
+
+const closing = Effect.fnUntraced(function* (leaving: Effect.Effect<void>) {
+  const scope = yield* Scope.make()
+  const context = yield* Layer.buildWithScope(endsWithin(tenant(leaving), 1_000, "the tenant"), scope)
+  assert.strictEqual(Context.get(context, Tenant).name, "tenant")
+  return yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+})
+
+it.effect("what ends in its time is waited for", () =>
+  Effect.gen(function* () {
+    let hasLeft = false
+    const close = yield* closing(
+      Effect.delay(
+        Effect.sync(() => {
+          hasLeft = true
+        }),
+        900
+      )
+    )
+    yield* TestClock.adjust(899)
+    assert.isUndefined(close.pollUnsafe())
+    yield* TestClock.adjust(1)
+    yield* Fiber.join(close)
+    assert.isTrue(hasLeft)
+  })
+)
+
+it.effect("what does not end is left alone after its time", () =>
+  Effect.gen(function* () {
+    const close = yield* closing(Effect.never)
+    yield* TestClock.adjust(999)
+    assert.isUndefined(close.pollUnsafe())
+    yield* TestClock.adjust(1)
+    yield* Fiber.join(close)
+  })
+)
