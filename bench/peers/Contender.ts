@@ -23,5 +23,7 @@ export interface Contender {
 export interface Setting {
   /** An empty database of its own, dropped at the end. */
   readonly database: Effect.Effect<string, never, Scope.Scope>
+  /** The same where the log of ours and of the naive client is. */
+  readonly eventDatabase: Effect.Effect<string, never, Scope.Scope>
   readonly accounts: number
 }

@@ -26,7 +26,7 @@ export interface Ours extends Contender {
 /** `natsUrl` undefined: without relay and projections. */
 export const makeChronicle = Effect.fnUntraced(function* (setting: Setting, natsUrl: string | undefined) {
   const urls = {
-    eventStoreUrl: Redacted.make(yield* setting.database),
+    eventStoreUrl: Redacted.make(yield* setting.eventDatabase),
     readModelUrl: Redacted.make(yield* setting.database),
     natsUrl: natsUrl ?? ""
   }

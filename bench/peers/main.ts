@@ -13,7 +13,7 @@ import { hasPgbench, makePgbench } from "./Pgbench.ts"
 import { makeRaw } from "./raw.ts"
 
 /** Databases of random names beside the one of `url`, dropped with the scope. */
-const databasesOf = (url: string): Setting["database"] =>
+const databasesOf = (url: string, ending = "WITH (FORCE)"): Setting["database"] =>
   Effect.acquireRelease(
     Effect.promise(async () => {
       const name = `chronicle_bench_${randomBytes(6).toString("hex")}`
@@ -22,7 +22,7 @@ const databasesOf = (url: string): Setting["database"] =>
       own.pathname = `/${name}`
       return { name, url: own.toString() }
     }),
-    ({ name }) => Effect.promise(() => onServer(url, `DROP DATABASE ${name} WITH (FORCE)`))
+    ({ name }) => Effect.promise(() => onServer(url, `DROP DATABASE ${name} ${ending}`))
   ).pipe(Effect.map((database) => database.url))
 
 const onServer = async (url: string, statement: string): Promise<void> => {
@@ -86,6 +86,12 @@ const peers = Command.make(
       ),
       Flag.optional
     ),
+    cockroach: Flag.String("cockroach").pipe(
+      Flag.withDescription(
+        "A CockroachDB for the events: ours and the naive client in turn on it, nothing else"
+      ),
+      Flag.optional
+    ),
     nats: Flag.String("nats").pipe(
       Flag.withDescription("With --url: a JetStream server, to measure with the read side on as well"),
       Flag.optional
@@ -94,20 +100,25 @@ const peers = Command.make(
     rounds: Flag.Int("rounds").pipe(Flag.withDescription("Turns of each contender"), Flag.withDefault(3)),
     accounts: Flag.Int("accounts").pipe(Flag.withDefault(10_000))
   },
-  Effect.fnUntraced(function* ({ url, nats, seconds, rounds, accounts }) {
+  Effect.fnUntraced(function* ({ url, cockroach, nats, seconds, rounds, accounts }) {
     const stack = Option.isSome(url) ? undefined : yield* ownStack
     // The read model's server: PostgreSQL, whatever holds the events.
     const server = stack === undefined ? Option.getOrThrow(url) : Redacted.value(stack.readModelUrl)
     const natsUrl = stack?.natsUrl ?? Option.getOrUndefined(nats)
     yield* Console.error(`PostgreSQL: ${yield* describeServer(server)}`)
-    const setting: Setting = { database: databasesOf(server), accounts }
+    const database = databasesOf(server)
+    const log = Option.map(cockroach, (events) => databasesOf(events, "CASCADE"))
+    const setting: Setting = { database, eventDatabase: Option.getOrElse(log, () => database), accounts }
     const ours = yield* makeChronicle(setting, undefined)
     const contenders: Array<Contender> = [ours]
-    if (yield* hasPgbench) contenders.push(...(yield* makePgbench(setting)))
+    if (Option.isSome(log)) yield* Console.error("on CockroachDB: ours and the naive client")
+    else if (yield* hasPgbench) contenders.push(...(yield* makePgbench(setting)))
     else yield* Console.error("pgbench is not on the PATH: the PL/pgSQL transfer is left out")
-    const readSide = natsUrl === undefined ? [] : [yield* makeChronicle(setting, natsUrl)]
+    const readSide =
+      natsUrl === undefined || Option.isSome(log) ? [] : [yield* makeChronicle(setting, natsUrl)]
     contenders.push(...readSide)
-    contenders.push(yield* makeRaw(setting), yield* makeNaive(setting), yield* makeEmmett(setting))
+    contenders.push(yield* makeNaive(setting))
+    if (Option.isNone(log)) contenders.push(yield* makeRaw(setting), yield* makeEmmett(setting))
 
     const figures = new Map<string, Array<Figure>>()
     const figuresOf = (name: string, kind: Kind): Array<Figure> => {

@@ -55,7 +55,7 @@ const transfer = async (client: pg.PoolClient, from: string, to: string, amount:
       await client.query({ name: "append", text: append, values })
       return
     } catch (error) {
-      if (!(error instanceof pg.DatabaseError) || error.code !== "23505") throw error
+      if (!(error instanceof pg.DatabaseError && ["23505", "40001"].includes(error.code ?? ""))) throw error
       // Full jitter, doubling: without it a hot account makes all of them fail together.
       const pauseMs = Math.random() * Math.min(50, 2 ** Math.min(tries, 6))
       await new Promise((resolve) => setTimeout(resolve, pauseMs))
@@ -63,8 +63,8 @@ const transfer = async (client: pg.PoolClient, from: string, to: string, amount:
   }
 }
 
-export const makeNaive = Effect.fnUntraced(function* ({ database, accounts }: Setting) {
-  const url = yield* database
+export const makeNaive = Effect.fnUntraced(function* ({ eventDatabase, accounts }: Setting) {
+  const url = yield* eventDatabase
   const pool = yield* Effect.acquireRelease(
     Effect.sync(() => new pg.Pool({ connectionString: url, max: clients })),
     (opened) => Effect.promise(() => opened.end())
@@ -72,7 +72,7 @@ export const makeNaive = Effect.fnUntraced(function* ({ database, accounts }: Se
   yield* Effect.promise(async () => {
     await pool.query(schema)
     await pool.query(
-      `INSERT INTO events SELECT 'account-' || g, 1, 'open-' || g, 0, 1e15, 1e15, '{}' FROM generate_series(0, $1::int8 - 1) AS g`,
+      `INSERT INTO events SELECT 'account-' || g, 1, 'open-' || g, 0, 1000000000000000, 1000000000000000, '{}' FROM generate_series(0, $1::int8 - 1) AS g`,
       [accounts]
     )
     await pool.query("ANALYZE events")
