@@ -6,7 +6,8 @@ import { NodeServices } from "@effect/platform-node"
 import { Effect, FileSystem, Layer, Logger, Redacted, References } from "effect"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
-import { eventually, type Member, startMember } from "../../test/support/members.ts"
+import { type Member, startMember } from "../../test/support/members.ts"
+import { eventually } from "../../test/support/waiting.ts"
 
 const [seconds = 5, concurrency = 256] = process.argv.slice(2).map(Number)
 

@@ -7,7 +7,8 @@ import { Effect, FileSystem, Layer, Logger, Redacted, References } from "effect"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import type { Attempt } from "../../test/support/invariants.ts"
-import { eventually, startMember } from "../../test/support/members.ts"
+import { startMember } from "../../test/support/members.ts"
+import { eventually } from "../../test/support/waiting.ts"
 
 const signal = process.argv[2] === "SIGKILL" || process.argv[2] === "SIGSTOP" ? process.argv[2] : "SIGTERM"
 const victimIndex = Number(process.argv[3] ?? 2)

@@ -333,19 +333,3 @@ describe("the read side", () => {
     })
   )
 })
-
-/** The messages of a test hold what its commits hold. */
-describe("packing", () => {
-  it("keeps each account's rows together, in order, and loses none", () => {
-    const bookkeeper = new Bookkeeper()
-    const commit = bookkeeper.commit(...opening, ...round(1), ...round(2))
-    const messages = pack(commit, { partitions: 4, bytesMax: 3_000 })
-    assert.isAbove(messages.length, 4)
-    const seen = new Map<string, number>()
-    for (const row of messages.flatMap((message) => message.events)) {
-      assert.strictEqual(row.version, (seen.get(row.accountId) ?? 0) + 1)
-      seen.set(row.accountId, row.version)
-    }
-    assert.strictEqual(messages.flatMap((message) => message.events).length, commit.events.length)
-  })
-})

@@ -1,7 +1,7 @@
 /** A day is played while JetStream is killed or emptied under its feet; commands go on, and the books catch up. */
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Layer, References, Schedule } from "effect"
+import { Deferred, Effect, Fiber, Layer, References } from "effect"
 import { Audit } from "../../src/actors/audit/Audit.ts"
 import { runDemo } from "../../src/cli/DemoRun.ts"
 import { Bus } from "../../src/infra/Bus.ts"
@@ -11,17 +11,12 @@ import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { dayFile, firstLines } from "../support/chronicle.ts"
 import { freshDataDir } from "../support/devStacks.ts"
+import { until } from "../support/waiting.ts"
 
 /** Lines of the day; the bus breaks after `breakAt`, and is mended once `settledWithout` more are settled. */
 const lines = 1_600
 const breakAt = 500
 const settledWithout = 600
-
-const until = (what: string, condition: () => boolean) =>
-  Effect.sync(condition).pipe(
-    Effect.repeat({ schedule: Schedule.spaced("10 millis"), until: (holds) => holds }),
-    Effect.timeoutOrElse({ duration: "60 seconds", orElse: () => Effect.die(`in vain waited until ${what}`) })
-  )
 
 const playThrough = Effect.fnUntraced(function* (
   breakBus: (nats: NatsServer) => Effect.Effect<void, unknown>

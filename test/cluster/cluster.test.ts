@@ -11,7 +11,8 @@ import { freshDatabase, freshEventStore } from "../support/databases.ts"
 import { type Attempt, faultsOf, logOf } from "../support/invariants.ts"
 import { tally } from "../support/ledgerWorld.ts"
 import type { MemberOptions, StormResult } from "../support/memberMain.ts"
-import { eventually, type Member, startMember } from "../support/members.ts"
+import { type Member, startMember } from "../support/members.ts"
+import { eventually } from "../support/waiting.ts"
 
 /** The defaults, but for looks that are more frequent: with shorter times a slow machine is taken for a dead one. */
 const cluster = { healthCheckMs: 500 }

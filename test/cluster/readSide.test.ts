@@ -5,9 +5,9 @@ import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { LedgerClient } from "../../src/rpc/LedgerClient.ts"
 import { jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
-import { eventually } from "../support/members.ts"
 import { OwnServers } from "../support/ownServers.ts"
 import { freePorts, ownPort } from "../support/ports.ts"
+import { eventually } from "../support/waiting.ts"
 
 const Health = Schema.Struct({
   readSide: Schema.Struct({

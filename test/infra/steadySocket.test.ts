@@ -4,7 +4,7 @@ import { NodeSocket } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { steadySocket } from "../../src/infra/SteadySocket.ts"
-import { eventually } from "../support/members.ts"
+import { eventually } from "../support/waiting.ts"
 
 /** Accepts, and reads only once it is told to. */
 const peer = Effect.acquireRelease(

@@ -1,25 +1,16 @@
-/** Connections that break, nodes that restart, freeze or close, readers that are slow: what a client is told is tested. */
+/** Connections that break, nodes that restart, freeze or close: what a client is told is tested. */
 import { createServer, type Socket as NetSocket } from "node:net"
 import { assert, layer } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Option, Queue, Result, Schedule, Stream } from "effect"
+import { Deferred, Effect, Fiber, Option, Result } from "effect"
 import { Unavailable } from "../../src/domain/Errors.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { connectLedger } from "../../src/rpc/connectLedger.ts"
 import { deposit, open, transfer } from "../support/ledgerWorld.ts"
 import { connect, memoryLedger, openTcp, openWebSocket } from "../support/rpcWorld.ts"
+import { until } from "../support/waiting.ts"
 
 type Service = Ledger["Service"]
-
-/** Waits for a condition, looking again every few milliseconds. */
-const until = (what: string, condition: () => boolean) =>
-  Effect.suspend(() => (condition() ? Effect.void : Effect.fail("not yet"))).pipe(
-    Effect.retry({ schedule: Schedule.spaced(5) }),
-    Effect.timeoutOrElse({
-      duration: 60_000,
-      orElse: () => Effect.die(new Error(`waited in vain until ${what}`))
-    })
-  )
 
 /** A ledger whose commands wait for a gate after they took effect: the answer is lost when the door closes. */
 const held = Effect.fnUntraced(function* (inside: Service) {
@@ -257,69 +248,6 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
         // The first connection may get a ping through before it is full; the next is full at once.
         yield* until("it is left and tried again twice", () => frozen.accepted() > 2)
         yield* Fiber.interrupt(calls)
-      })
-    )
-  )
-
-  it.effect("that reads a stream slowly holds it back, and the rest of the connection goes on", () =>
-    Effect.scoped(
-      Effect.gen(function* () {
-        const inside = yield* Ledger
-        yield* inside.dispatch(open("slow"))
-        yield* inside.dispatchMany(Array.from({ length: 2_999 }, (_, n) => deposit("slow", BigInt(n + 1))))
-        let pages = 0
-        const ledger: Service = {
-          ...inside,
-          history: (account, page) => {
-            pages++
-            return inside.history(account, page)
-          }
-        }
-        const { url } = yield* openTcp({ ledger })
-        const way = yield* connect({ urls: [url] })
-        const taken: Array<number> = []
-        const step = yield* Queue.bounded<void>(1)
-        const reader = yield* way.client.events("slow").pipe(
-          Stream.runForEach(({ version }) => {
-            taken.push(version)
-            return taken.length === 1 ? Queue.take(step) : Effect.void
-          }),
-          Effect.forkChild
-        )
-        yield* until("the first event was taken", () => taken.length === 1)
-        for (let n = 0; n < 50; n++) yield* way.ledger.stats
-        assert.isAtMost(pages, 4, "pages of 200 that were read for a reader of one event")
-        yield* Queue.offer(step, undefined)
-        yield* Fiber.join(reader)
-        assert.deepEqual(
-          taken,
-          Array.from({ length: 3_000 }, (_, n) => n + 1)
-        )
-      })
-    )
-  )
-
-  it.effect("that follows an account gets every event once, across a restart of the node", () =>
-    Effect.scoped(
-      Effect.gen(function* () {
-        const inside = yield* Ledger
-        yield* inside.dispatch(open("followed"))
-        const first = yield* openTcp({ limits: { drainMs: 1, followMs: 10 } })
-        const way = yield* connect({ urls: [first.url] })
-        const taken: Array<number> = []
-        yield* way.client.events("followed", { follow: true }).pipe(
-          Stream.runForEach(({ version }) => Effect.sync(() => taken.push(version))),
-          Effect.forkChild
-        )
-        yield* until("the first event came", () => taken.length === 1)
-        yield* inside.dispatch(deposit("followed", 1n))
-        yield* until("the second event came", () => taken.length === 2)
-        yield* first.stop
-        yield* inside.dispatch(deposit("followed", 1n))
-        yield* openTcp({ port: first.port, limits: { followMs: 10 } })
-        yield* inside.dispatch(deposit("followed", 1n))
-        yield* until("all events came", () => taken.length >= 4)
-        assert.deepEqual(taken, [1, 2, 3, 4])
       })
     )
   )

@@ -1,18 +1,8 @@
 /** The packed package in an empty folder enters; peers in TypeScript and in plain JavaScript that move money leave. */
 import { execFile } from "node:child_process"
-import {
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync
-} from "node:fs"
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { dirname, join, resolve } from "node:path"
+import { join, resolve } from "node:path"
 import { promisify } from "node:util"
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
@@ -21,26 +11,15 @@ import { memoryLedger, openTcp, token } from "../support/rpcWorld.ts"
 
 const run = promisify(execFile)
 
-/**
- * The package as npm would unpack it, beside links to the packages that it says it depends on, and to no others: as an
- * installation, without asking a registry for what is here already.
- */
+/** As a user installs it. What it depends on comes from npm's cache where it is there, else from the registry. */
 const install = async (folder: string): Promise<string> => {
   await run("npm", ["pack", "--pack-destination", folder], { cwd: resolve(".") })
   const [packed] = readdirSync(folder).filter((name) => name.endsWith(".tgz"))
-  await run("tar", ["-xzf", packed ?? ""], { cwd: folder })
-  const { dependencies, name }: { readonly name: string; readonly dependencies: object } = JSON.parse(
-    readFileSync(join(folder, "package", "package.json"), "utf8")
-  )
   const peer = join(folder, "peer")
-  const modules = join(peer, "node_modules")
-  mkdirSync(modules, { recursive: true })
+  mkdirSync(peer)
   writeFileSync(join(peer, "package.json"), JSON.stringify({ private: true, type: "module" }))
-  renameSync(join(folder, "package"), join(modules, name))
-  for (const dependency of Object.keys(dependencies)) {
-    mkdirSync(dirname(join(modules, dependency)), { recursive: true })
-    symlinkSync(resolve("node_modules", dependency), join(modules, dependency))
-  }
+  const flags = ["--prefer-offline", "--fetch-retries=5", "--no-audit", "--no-fund", "--ignore-scripts"]
+  await run("npm", ["install", ...flags, join(folder, packed ?? "")], { cwd: peer })
   return peer
 }
 

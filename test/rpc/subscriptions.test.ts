@@ -1,22 +1,14 @@
 /** Subscriptions over RPC: whatever happens to nodes and connections, every committed event comes, in its order. */
 import { createConnection } from "node:net"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Fiber, Queue, Schedule, Stream } from "effect"
+import { Effect, Fiber, Queue, Stream } from "effect"
 import type { CommittedEvent } from "../../src/actors/readside/Subscriptions.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { deposit, open, transfer } from "../support/ledgerWorld.ts"
 import { connect, memoryLedger, openTcp, token, tokenOf } from "../support/rpcWorld.ts"
+import { until } from "../support/waiting.ts"
 
 type Service = Ledger["Service"]
-
-const until = (what: string, condition: () => boolean) =>
-  Effect.suspend(() => (condition() ? Effect.void : Effect.fail("not yet"))).pipe(
-    Effect.retry({ schedule: Schedule.spaced(10) }),
-    Effect.timeoutOrElse({
-      duration: 50_000,
-      orElse: () => Effect.die(new Error(`waited in vain until ${what}`))
-    })
-  )
 
 /** Each account's versions as they came. */
 const versionsOf = (events: ReadonlyArray<CommittedEvent>) => {
@@ -157,6 +149,69 @@ layer(memoryLedger, { excludeTestServices: true })("a subscription over RPC", (i
         const exit: unknown = JSON.parse(said.split("\n").find((line) => line.includes("Exit")) ?? "{}")
         assert.deepInclude(exit, { _tag: "Exit", requestId: 3 })
         assert.include(said, "the number of streams of this connection")
+      })
+    )
+  )
+
+  it.effect("of one account is held back by a slow reader, and the rest of its connection goes on", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        yield* inside.dispatch(open("slow"))
+        yield* inside.dispatchMany(Array.from({ length: 2_999 }, (_, n) => deposit("slow", BigInt(n + 1))))
+        let pages = 0
+        const ledger: Service = {
+          ...inside,
+          history: (account, page) => {
+            pages++
+            return inside.history(account, page)
+          }
+        }
+        const { url } = yield* openTcp({ ledger })
+        const way = yield* connect({ urls: [url] })
+        const taken: Array<number> = []
+        const step = yield* Queue.bounded<void>(1)
+        const reader = yield* way.client.events("slow").pipe(
+          Stream.runForEach(({ version }) => {
+            taken.push(version)
+            return taken.length === 1 ? Queue.take(step) : Effect.void
+          }),
+          Effect.forkChild
+        )
+        yield* until("the first event was taken", () => taken.length === 1)
+        for (let n = 0; n < 50; n++) yield* way.ledger.stats
+        assert.isAtMost(pages, 4, "pages of 200 that were read for a reader of one event")
+        yield* Queue.offer(step, undefined)
+        yield* Fiber.join(reader)
+        assert.deepEqual(
+          taken,
+          Array.from({ length: 3_000 }, (_, n) => n + 1)
+        )
+      })
+    )
+  )
+
+  it.effect("of one account brings every event once, across a restart of the node", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        yield* inside.dispatch(open("followed"))
+        const first = yield* openTcp({ limits: { drainMs: 1, followMs: 10 } })
+        const way = yield* connect({ urls: [first.url] })
+        const taken: Array<number> = []
+        yield* way.client.events("followed", { follow: true }).pipe(
+          Stream.runForEach(({ version }) => Effect.sync(() => taken.push(version))),
+          Effect.forkChild
+        )
+        yield* until("the first event came", () => taken.length === 1)
+        yield* inside.dispatch(deposit("followed", 1n))
+        yield* until("the second event came", () => taken.length === 2)
+        yield* first.stop
+        yield* inside.dispatch(deposit("followed", 1n))
+        yield* openTcp({ port: first.port, limits: { followMs: 10 } })
+        yield* inside.dispatch(deposit("followed", 1n))
+        yield* until("all events came", () => taken.length >= 4)
+        assert.deepEqual(taken, [1, 2, 3, 4])
       })
     )
   )

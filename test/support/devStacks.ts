@@ -6,6 +6,7 @@ import { Effect, FileSystem, Option, type Redacted, Schedule } from "effect"
 import { ChildProcess } from "effect/process"
 import { Reactivity } from "effect/reactivity"
 import { Programs } from "../../src/infra/dev/Programs.ts"
+import { until } from "./waiting.ts"
 
 /** A data directory that does not exist yet, removed with the scope. */
 export const freshDataDir = Effect.gen(function* () {
@@ -53,13 +54,6 @@ export const withPrograms = (programs: Record<string, Option.Option<string>>) =>
 
 /** Tests run the same with and without a CockroachDB on the PATH. */
 export const withoutCockroach = withPrograms({ cockroach: Option.none() })
-
-/** Polls a condition; fails after 60 seconds. */
-export const until = (what: string, condition: () => boolean) =>
-  Effect.sync(condition).pipe(
-    Effect.repeat({ schedule: Schedule.spaced("20 millis"), until: (holds) => holds }),
-    Effect.timeoutOrElse({ duration: "60 seconds", orElse: () => Effect.die(`in vain waited until ${what}`) })
-  )
 
 export const nothingRunsOn = (dataDir: string) =>
   until(`nothing runs on ${dataDir}`, () => processesOf(dataDir).length === 0)

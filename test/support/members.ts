@@ -1,7 +1,7 @@
 /** The services of a cluster enter; its nodes, as processes that can be asked, frozen and killed, leave. */
 import { type ChildProcess, fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
-import { Deferred, Effect, Schedule } from "effect"
+import { Deferred, Effect } from "effect"
 import type { MemberOptions, Question } from "./memberMain.ts"
 import { ownPort } from "./ports.ts"
 
@@ -77,14 +77,3 @@ export const startMember = Effect.fnUntraced(function* (options: Omit<MemberOpti
     ended: Deferred.await(ended)
   } satisfies Member
 })
-
-/** Waits for a condition, looking every 20 ms; dies after so many seconds. */
-export const eventually = (what: string, seconds: number, condition: Effect.Effect<boolean>) =>
-  condition.pipe(
-    Effect.repeat({ schedule: Schedule.spaced(20), until: (holds) => holds }),
-    Effect.timeoutOrElse({
-      duration: seconds * 1_000,
-      orElse: () => Effect.die(new Error(`waited ${seconds} s in vain until ${what}`))
-    }),
-    Effect.asVoid
-  )

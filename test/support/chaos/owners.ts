@@ -4,7 +4,7 @@ import { EntityId, Sharding } from "effect/cluster"
 import { type ClusterStatus, clusterStatus } from "../../../src/actors/cluster/ClusterStatus.ts"
 import { ClusterConfig, type ClusterLimits } from "../../../src/infra/ClusterConfig.ts"
 import * as ClusterRunner from "../../../src/infra/ClusterRunner.ts"
-import { eventually } from "../members.ts"
+import { eventually } from "../waiting.ts"
 
 const patienceMs = 2_000
 /** Longer than the nodes take to notice that one of them is back. */

@@ -7,9 +7,9 @@ import { appendFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { Deferred, Effect, Redacted, type Scope } from "effect"
 import type { DevStackService } from "../../../src/infra/dev/DevStack.ts"
-import { eventually } from "../members.ts"
 import { ownPort } from "../ports.ts"
 import { type TcpProxy, tcpProxy } from "../tcpProxy.ts"
+import { eventually } from "../waiting.ts"
 
 const main = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url))
 const askedMs = 500

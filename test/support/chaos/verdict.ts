@@ -6,7 +6,7 @@ import type { DevStackService } from "../../../src/infra/dev/DevStack.ts"
 import { EventStore } from "../../../src/infra/EventStore.ts"
 import * as LedgerNode from "../../../src/LedgerNode.ts"
 import { faultsOf, logOf } from "../invariants.ts"
-import { eventually } from "../members.ts"
+import { eventually } from "../waiting.ts"
 import type { Journal } from "./journal.ts"
 import type { ServedNode } from "./servedNode.ts"
 

@@ -1,0 +1,16 @@
+/** A condition enters; whoever waits for it goes on as soon as it holds, or dies with what was waited for. */
+import { Effect, Schedule } from "effect"
+
+/** Looks every 20 ms; dies after so many seconds. */
+export const eventually = <R>(what: string, seconds: number, condition: Effect.Effect<boolean, never, R>) =>
+  condition.pipe(
+    Effect.repeat({ schedule: Schedule.spaced(20), until: (holds) => holds }),
+    Effect.timeoutOrElse({
+      duration: seconds * 1_000,
+      orElse: () => Effect.die(new Error(`waited ${seconds} s in vain until ${what}`))
+    }),
+    Effect.asVoid
+  )
+
+/** The same for what is looked at without an effect, for up to a minute. */
+export const until = (what: string, condition: () => boolean) => eventually(what, 60, Effect.sync(condition))
