@@ -2,6 +2,7 @@
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer, Logger } from "effect"
 import { Bench } from "tinybench"
+import { tuneCollector } from "../src/infra/Collector.ts"
 import { addActors, addDomain } from "./domain.ts"
 import { type FastPath, type FastPathOptions, measureFastPath } from "./fastPath.ts"
 
@@ -43,4 +44,5 @@ const program = Effect.gen(function* () {
   yield* Console.table(measured.map(toRow))
 })
 
+tuneCollector()
 NodeRuntime.runMain(program.pipe(Effect.provide(Layer.succeed(Logger.LogToStderr, true))))

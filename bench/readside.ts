@@ -4,6 +4,7 @@ import { Effect, Layer, Logger } from "effect"
 import { Command, Flag } from "effect/cli"
 import { Bookkeeping } from "../src/actors/readside/Bookkeeping.ts"
 import { Arrivals } from "../src/infra/Arrivals.ts"
+import { tuneCollector } from "../src/infra/Collector.ts"
 import type { DevStackService } from "../src/infra/dev/DevStack.ts"
 import { EventStore } from "../src/infra/EventStore.ts"
 import { EventStoreClient } from "../src/infra/EventStoreClient.ts"
@@ -78,6 +79,7 @@ const command = Command.make(
     })
 )
 
+tuneCollector()
 NodeRuntime.runMain(
   Command.run(command, { version: "0.1.0" }).pipe(
     Effect.provide(Layer.mergeAll(NodeServices.layer, Layer.succeed(Logger.LogToStderr, true)))

@@ -3,6 +3,7 @@ import { spawn } from "node:child_process"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Clock, Console, Effect, Layer, Redacted, References } from "effect"
 import type { CommandInput } from "../src/domain/Command.ts"
+import { tuneCollector } from "../src/infra/Collector.ts"
 import { DevStack, type DevStackService } from "../src/infra/dev/DevStack.ts"
 import { loopbackPort } from "../src/infra/dev/LoopbackPort.ts"
 import { Ledger } from "../src/Ledger.ts"
@@ -129,4 +130,5 @@ const program = Effect.gen(function* () {
   Effect.provide(Layer.mergeAll(NodeServices.layer, Layer.succeed(References.MinimumLogLevel, "Warn")))
 )
 
+tuneCollector()
 NodeRuntime.runMain(program)

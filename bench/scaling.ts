@@ -3,6 +3,7 @@ import { parseArgs } from "node:util"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, References } from "effect"
 import { tableLines } from "../src/cli/Terminal.ts"
+import { tuneCollector } from "../src/infra/Collector.ts"
 import { runLoadTest } from "../src/loadtest/LoadTest.ts"
 import { runNodesTest } from "../src/loadtest/nodes/NodesTest.ts"
 import type { LoadOutcome } from "../src/loadtest/Outcome.ts"
@@ -101,4 +102,5 @@ const program = Effect.gen(function* () {
   Effect.provideService(References.MinimumLogLevel, "Error")
 )
 
+tuneCollector()
 NodeRuntime.runMain(program)

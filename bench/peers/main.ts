@@ -4,6 +4,7 @@ import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, Layer, Logger, Option, Redacted } from "effect"
 import { Command, Flag } from "effect/cli"
 import pg from "pg"
+import { tuneCollector } from "../../src/infra/Collector.ts"
 import { ownStack } from "../../src/loadtest/World.ts"
 import { type Contender, type Figure, type Kind, kinds, type Setting } from "./Contender.ts"
 import { makeChronicle } from "./chronicle.ts"
@@ -156,6 +157,7 @@ const peers = Command.make(
   })
 ).pipe(Command.withDescription("Measure the ledger and its peers in turn on one PostgreSQL"))
 
+tuneCollector()
 NodeRuntime.runMain(
   Command.run(peers, { version: "1" }).pipe(
     Effect.scoped,

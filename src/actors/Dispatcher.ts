@@ -1,7 +1,7 @@
 /** Commands enter, bounded; each is decided on its actors, committed, and answered with a receipt or a typed error. */
 import { Context, Effect, Exit, Layer, type Result } from "effect"
-import type { Command } from "../domain/Command.ts"
-import { type CommandError, CommandIdReused, Overloaded, type Unavailable } from "../domain/Errors.ts"
+import { accountsOf, type Command } from "../domain/Command.ts"
+import { type CommandError, CommandIdReused, type Unavailable } from "../domain/Errors.ts"
 import { hashCommand } from "../domain/HashChain.ts"
 import type { Head } from "../domain/Head.ts"
 import type { AccountId, Instant } from "../domain/Ids.ts"
@@ -9,11 +9,11 @@ import type { Receipt } from "../domain/Receipt.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
 import { makeCommitPipeline, type PipelineStats } from "./CommitPipeline.ts"
 import { CommitQueue } from "./CommitQueue.ts"
-import type { Lending } from "./cluster/Lending.ts"
 import { watchDeadlines } from "./Deadlines.ts"
+import { Door, type Refused } from "./Door.ts"
+import type { Here } from "./Here.ts"
 import { LedgerClock } from "./LedgerClock.ts"
 import { type DispatcherMeters, loadOf } from "./Meters.ts"
-import type { Answer, NotMine } from "./Placement.ts"
 import { makeReception } from "./Reception.ts"
 import { makeRepeats } from "./Repeats.ts"
 import { receiptOf, type Settlement, Ticket } from "./Ticket.ts"
@@ -27,31 +27,16 @@ export interface DispatcherStats extends PipelineStats {
   readonly residents: number
 }
 
-/** This node's side of the conversation between nodes. */
-export interface Here {
-  readonly owns: (account: AccountId) => boolean
-  readonly dispatch: (commands: ReadonlyArray<Command>) => Effect.Effect<ReadonlyArray<Answer>>
-  readonly head: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
-  readonly lend: Lending["lend"]
-  readonly takeBack: Lending["takeBack"]
-  /** Groups of accounts are this node's from now on: what it remembers of them from before is old. */
-  readonly enter: (isArriving: (group: number) => boolean) => void
-  /** Groups are not this node's any more: waits, bounded, for what is under way on them, and forgets them. */
-  readonly leave: (isForeign: (group: number) => boolean) => Effect.Effect<void>
-  /**
-   * `borrowed`: accounts of other nodes that this one decides on just now, or waits for; `lapsed`: accounts that
-   * were lent and not given back in time, since the start.
-   */
-  readonly loans: () => { readonly borrowed: number; readonly lapsed: number }
-  /** Takes no further command, and waits until all that was accepted is answered. */
-  readonly close: Effect.Effect<void>
-}
-
 export class Dispatcher extends Context.Service<
   Dispatcher,
   {
     /** Decides and commits one command, here or where its first account lives. Interrupting does not take it back. */
     readonly dispatch: (command: Command) => Effect.Effect<Receipt, CommandError>
+    /**
+     * The `Overloaded` that a command of this id would meet here just now, if any: to be asked first, since checking a
+     * command costs more than refusing it. Counts as a refusal.
+     */
+    readonly refusal: (commandId: unknown) => Refused | undefined
     /**
      * An ordered batch of one caller, with a result for each. Commands whose first accounts are of one group (see
      * `Placement`) or all of this node take effect in the given order; between others there is no order.
@@ -81,25 +66,13 @@ const make = Effect.fnUntraced(function* (node: string) {
   const underWay = new UnderWay()
   let isClosing = false
 
-  let said: Overloaded | undefined
-  /** One error for all who are told the same: the stack trace of a new one is six sevenths of a refusal's cost. */
-  const overload = (what: string) => {
-    const waiting = 1 + queue.size / limits.batchRowsMax
-    const retryAfterMs = Math.ceil(Math.min(pipeline.stats.commitMs * waiting, limits.commandDeadlineMs))
-    if (said?.what !== what || said.retryAfterMs !== retryAfterMs) {
-      said = new Overloaded({ what, retryAfterMs })
-    }
-    return said
-  }
-  const overloaded = (what: string) => Exit.fail(overload(what))
-
   const writers = yield* makeWriters(node, () => underWay.openSince())
 
   const turns = yield* makeTurns({
     queue,
     underWay,
     refusal: writers.refusal,
-    overloaded,
+    overloaded: (what) => door.say(what).exit,
     onQueued: () => pipeline.wake()
   })
 
@@ -140,6 +113,15 @@ const make = Effect.fnUntraced(function* (node: string) {
     onEvicted: turns.again
   })
 
+  const door: Door = new Door({
+    limits,
+    underWay,
+    queue,
+    now: () => clock.elapsedUnsafe(),
+    commitMs: () => pipeline.stats.commitMs,
+    isKnown: repeats.isKnown
+  })
+
   /** Answers a command that does not become a ticket. */
   const turnAway = (settlement: Settlement, resume: (settlement: Settlement) => void): void => {
     underWay.outcomes.note(settlement)
@@ -149,30 +131,32 @@ const make = Effect.fnUntraced(function* (node: string) {
   /** Takes a command in, or says at once why not. `resume` is called exactly once. */
   const admit = (command: Command, resume: (settlement: Settlement) => void): void => {
     const { commandId } = command
-    const commandHash = hashCommand(command)
     const now = clock.elapsedUnsafe()
     const deadline = now + limits.commandDeadlineMs
+    let hash: string | undefined
+    // Only when it is needed: in an overload most commands are refused, and it is most of what a refusal would cost.
+    const hashOf = () => {
+      hash ??= hashCommand(command)
+      return hash
+    }
     const same = underWay.get(commandId)
     if (same !== undefined) {
-      if (same.commandHash === commandHash) {
+      if (same.commandHash === hashOf()) {
         underWay.outcomes.joined++
         return same.join(resume, deadline)
       }
       return turnAway(Exit.fail(new CommandIdReused({ commandId })), resume)
     }
-    const known = repeats.recall(commandId, commandHash)
+    const known = repeats.recall(command, hashOf)
     if (known !== undefined) return turnAway(known, resume)
     if (isClosing) return turnAway(unavailable("this node", "it is closing"), resume)
     const refusal = writers.refusal()
     if (refusal !== undefined) return turnAway(unavailable("this node", refusal), resume)
-    if (underWay.size >= limits.inFlightMax) return turnAway(overloaded("this node"), resume)
-    const ticket = new Ticket(command, commandHash, deadline)
-    const actors = ticket.accounts.map(turns.residents.peek)
-    for (const actor of actors) {
-      if (actor !== undefined && actor.underWay >= limits.inFlightPerAccountMax) {
-        return turnAway(overloaded(`account ${actor.id}`), resume)
-      }
-    }
+    const accounts = accountsOf(command)
+    const actors = accounts.map(turns.residents.peek)
+    const full = door.refuse(actors, now)
+    if (full !== undefined) return turnAway(full, resume)
+    const ticket = new Ticket(command, hashOf(), deadline, accounts)
     ticket.await(resume)
     underWay.add(ticket)
     if (repeats.isStorm(now)) repeats.lookUp(ticket)
@@ -187,10 +171,17 @@ const make = Effect.fnUntraced(function* (node: string) {
   // Added last, so it runs first: what was accepted is answered before the lanes stop.
   yield* Effect.addFinalizer(() => close)
 
-  const reception = yield* makeReception({ admit, underWay, turns, overload, isClosing: () => isClosing })
+  const reception = yield* makeReception({
+    admit,
+    underWay,
+    turns,
+    overload: (what) => door.say(what).error,
+    isClosing: () => isClosing
+  })
 
   return Dispatcher.of({
     dispatch: reception.dispatch,
+    refusal: (commandId) => (isClosing ? undefined : door.refuseUnseen(commandId)),
     dispatchMany: reception.dispatchMany,
     head: reception.head,
     openSince: (account) => underWay.openSince(account),

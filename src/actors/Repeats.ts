@@ -1,5 +1,6 @@
 /** Command ids that may have been accepted before enter; their first outcomes leave, from memory or from the log. */
 import { Effect, Exit, Latch, Result } from "effect"
+import type { Command } from "../domain/Command.ts"
 import { CommandIdReused } from "../domain/Errors.ts"
 import type { Event } from "../domain/Event.ts"
 import type { CommandId } from "../domain/Ids.ts"
@@ -7,6 +8,7 @@ import { type Position, printToken, type Receipt } from "../domain/Receipt.ts"
 import { decodeStored, type StoredEvent } from "../domain/StoredEvent.ts"
 import { EventStore } from "../infra/EventStore.ts"
 import { LedgerConfig } from "../infra/LedgerConfig.ts"
+import { RecentOutcomes } from "./RecentOutcomes.ts"
 import type { Settlement, Ticket } from "./Ticket.ts"
 
 const lookupMax = 1_000
@@ -15,8 +17,10 @@ const retryMs = 200
 const stormMs = 10_000
 
 export interface Repeats {
-  /** The settlement of an id accepted lately, from memory. */
-  readonly recall: (commandId: CommandId, commandHash: string) => Settlement | undefined
+  /** The settlement of an id accepted lately, from memory. `hashOf` is asked only where there is one. */
+  readonly recall: (command: Command, hashOf: () => string) => Settlement | undefined
+  /** An id accepted lately: `recall` has a settlement for it. */
+  readonly isKnown: (commandId: CommandId) => boolean
   readonly remember: (ticket: Ticket, receipt: Receipt) => void
   /** True while ids should be looked up before they are decided. */
   readonly isStorm: (nowMs: number) => boolean
@@ -41,8 +45,7 @@ interface Outcome {
 export const makeRepeats = Effect.fnUntraced(function* (events: RepeatsEvents) {
   const store = yield* EventStore
   const limits = yield* LedgerConfig
-  let young = new Map<CommandId, Outcome>()
-  let old: ReadonlyMap<CommandId, Outcome> = young
+  const recent = new RecentOutcomes(limits.outcomesMax)
   const wake = Latch.makeUnsafe(false)
   let pending: Array<Ticket> = []
   let stormUntil = Number.NEGATIVE_INFINITY
@@ -51,15 +54,6 @@ export const makeRepeats = Effect.fnUntraced(function* (events: RepeatsEvents) {
     outcome.commandHash === commandHash
       ? Exit.succeed({ ...outcome.receipt, replayed: true })
       : Exit.fail(new CommandIdReused({ commandId }))
-
-  // Two generations instead of a least-recently-used order: forgetting costs nothing a command.
-  const keep = (commandId: CommandId, outcome: Outcome): void => {
-    if (young.size >= limits.outcomesMax / 2) {
-      old = young
-      young = new Map()
-    }
-    young.set(commandId, outcome)
-  }
 
   const lookUpSome = Effect.gen(function* () {
     yield* wake.await
@@ -87,7 +81,7 @@ export const makeRepeats = Effect.fnUntraced(function* (events: RepeatsEvents) {
       const outcome = found.get(commandId)
       if (outcome === undefined) events.onUnknown(ticket)
       else {
-        keep(commandId, outcome)
+        recent.keep(outcome.commandHash, outcome.receipt)
         events.onKnown(ticket, settlementOf(commandId, outcome, ticket.commandHash))
       }
     }
@@ -99,12 +93,15 @@ export const makeRepeats = Effect.fnUntraced(function* (events: RepeatsEvents) {
   )
 
   return {
-    recall: (commandId, commandHash) => {
-      const outcome = young.get(commandId) ?? old.get(commandId)
-      return outcome === undefined ? undefined : settlementOf(commandId, outcome, commandHash)
+    recall: (command, hashOf) => {
+      const { commandId } = command
+      const kept = recent.hashOf(commandId)
+      if (kept === undefined) return undefined
+      const receipt = kept === hashOf() ? recent.receiptOf(command) : undefined
+      return receipt === undefined ? Exit.fail(new CommandIdReused({ commandId })) : Exit.succeed(receipt)
     },
-    remember: (ticket, receipt) =>
-      keep(ticket.command.commandId, { commandHash: ticket.commandHash, receipt }),
+    isKnown: (commandId) => recent.has(commandId),
+    remember: (ticket, receipt) => recent.keep(ticket.commandHash, receipt),
     isStorm: (now) => now < stormUntil,
     noteStorm: (now) => {
       stormUntil = now + stormMs

@@ -75,10 +75,11 @@ export class Ticket {
   #order: ReadonlyArray<AccountId> | undefined = undefined
   #onDecided: Array<() => void> | undefined = undefined
 
-  constructor(command: Command, commandHash: string, deadline: number) {
+  /** `accounts` may be given where they are known already. */
+  constructor(command: Command, commandHash: string, deadline: number, accounts = accountsOf(command)) {
     this.command = command
     this.commandHash = commandHash
-    this.accounts = accountsOf(command)
+    this.accounts = accounts
     this.deadline = deadline
   }
 

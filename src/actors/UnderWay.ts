@@ -12,32 +12,37 @@ export const indeterminate = (ticket: Ticket) =>
 
 /** All commands of this node that are accepted and not answered, in the order of their arrival. */
 export class UnderWay {
-  readonly #tickets = new Map<CommandId, Ticket>()
+  /**
+   * Through a cell that is emptied at the end: a Map that is tidied leaves its old table behind, linked to the next,
+   * and once one such table got into the old heap, every ticket that was in any later one was kept alive and copied
+   * there too.
+   */
+  readonly #cells = new Map<CommandId, Cell>()
   readonly outcomes = new Outcomes()
   /** What a store said last when it did not answer; told to those whose patience ends. */
   trouble = "no answer"
 
   get size(): number {
-    return this.#tickets.size
+    return this.#cells.size
   }
 
   get(commandId: CommandId): Ticket | undefined {
-    return this.#tickets.get(commandId)
+    return this.#cells.get(commandId)?.ticket
   }
 
   add(ticket: Ticket): void {
-    this.#tickets.set(ticket.command.commandId, ticket)
+    this.#cells.set(ticket.command.commandId, { ticket })
   }
 
-  tickets(): IterableIterator<Ticket> {
-    return this.#tickets.values()
+  *tickets(): IterableIterator<Ticket> {
+    for (const { ticket } of this.#cells.values()) if (ticket !== undefined) yield ticket
   }
 
   finish(ticket: Ticket, settlement: Settlement): void {
     if (ticket.phase === "settled") return
     ticket.phase = "settled"
     this.outcomes.note(settlement)
-    this.#tickets.delete(ticket.command.commandId)
+    this.#remove(ticket.command.commandId)
     ticket.letGo()
     ticket.noteDecided()
     ticket.answer(settlement)
@@ -51,10 +56,21 @@ export class UnderWay {
   /** The earliest instant at which something of the account (or of any) is decided and not settled. */
   openSince(account?: AccountId): Instant | undefined {
     let earliest: Instant | undefined
-    for (const { accounts, legs, recordedAt } of this.#tickets.values()) {
+    for (const { accounts, legs, recordedAt } of this.tickets()) {
       if (legs.length === 0 || (account !== undefined && !accounts.includes(account))) continue
       earliest = Math.min(earliest ?? recordedAt, recordedAt)
     }
     return earliest
   }
+
+  #remove(commandId: CommandId): void {
+    const cell = this.#cells.get(commandId)
+    if (cell === undefined) return
+    cell.ticket = undefined
+    this.#cells.delete(commandId)
+  }
+}
+
+interface Cell {
+  ticket: Ticket | undefined
 }

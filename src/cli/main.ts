@@ -6,6 +6,7 @@ import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Config, Console, Effect, Exit, Layer, Logger, Option, Predicate } from "effect"
 import { CliConfig, CliError, CliOutput, Command, GlobalFlag } from "effect/cli"
 import packageJson from "../../package.json" with { type: "json" }
+import { tuneCollector } from "../infra/Collector.ts"
 import { layerJsonLogs, layerLogs, logFormat } from "../infra/Telemetry.ts"
 import { RpcSettingsInvalid } from "../rpc/RpcSettings.ts"
 import { cluster } from "./cluster.ts"
@@ -104,6 +105,7 @@ const program = Command.run(chronicle, { version: packageJson.version }).pipe(
   )
 )
 
+tuneCollector()
 NodeRuntime.runMain(program, {
   disableErrorReporting: true,
   teardown: (exit, onExit) => {

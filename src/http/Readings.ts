@@ -1,5 +1,6 @@
 /** What the actors tell of themselves enters; each number with its name, its labels and its meaning leaves. */
-import type { DispatcherStats, Here } from "../actors/Dispatcher.ts"
+import type { DispatcherStats } from "../actors/Dispatcher.ts"
+import type { Here } from "../actors/Here.ts"
 import type { DispatcherMeters } from "../actors/Meters.ts"
 import type { ProjectionState } from "../actors/readside/Projections.ts"
 import type { ReadSideReport } from "../actors/readside/ReadSideHealth.ts"

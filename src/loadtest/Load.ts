@@ -1,5 +1,5 @@
 /** A driver, a source of commands and a pace enter; every command sent until the time is over, metered, leaves. */
-import { Cause, Clock, Effect, Exit, Latch, type Scope } from "effect"
+import { Cause, Clock, Effect, Exit, Fiber, Latch } from "effect"
 import type { Command } from "../domain/Command.ts"
 import type { CommandError } from "../domain/Errors.ts"
 import type { Receipt } from "../domain/Receipt.ts"
@@ -57,7 +57,8 @@ export const runLoad = Effect.fn("LoadTest.load")(function* (load: Load) {
   return (nowMs() - start) / 1_000
 })
 
-type Send = (command: Command, startedAt: number) => Effect.Effect<void>
+/** `refused` takes the command where it is told to come back, and does not. */
+type Send = (command: Command, startedAt: number, refused?: Array<Command>) => Effect.Effect<void>
 
 /** Sends one command until it is settled, or the time is over. */
 const makeSend = (load: Load, nowMs: () => number, start: number, isOver: () => boolean): Send => {
@@ -70,7 +71,8 @@ const makeSend = (load: Load, nowMs: () => number, start: number, isOver: () => 
     sent: Sent,
     startedAt: number,
     calledAt: number,
-    resends: number
+    resends: number,
+    refused: Array<Command> | undefined
   ): Effect.Effect<void> => {
     const now = nowMs()
     const tookMs = now - startedAt
@@ -88,10 +90,11 @@ const makeSend = (load: Load, nowMs: () => number, start: number, isOver: () => 
       return Effect.void
     }
     const again = (pauseMs: number) =>
-      Effect.flatMap(Effect.sleep(pauseMs), () => attempt(command, sent, startedAt, resends + 1))
+      Effect.flatMap(Effect.sleep(pauseMs), () => attempt(command, sent, startedAt, resends + 1, refused))
     switch (error.value._tag) {
       case "Overloaded": {
         meter.refusedForLoad(now - calledAt)
+        refused?.push(command)
         return comesBack && !isOver() ? again(Math.min(error.value.retryAfterMs, backOffMaxMs)) : Effect.void
       }
       case "Unavailable": {
@@ -110,17 +113,26 @@ const makeSend = (load: Load, nowMs: () => number, start: number, isOver: () => 
     }
   }
 
-  const attempt = (command: Command, sent: Sent, startedAt: number, resends: number): Effect.Effect<void> =>
+  const attempt = (
+    command: Command,
+    sent: Sent,
+    startedAt: number,
+    resends: number,
+    refused: Array<Command> | undefined
+  ): Effect.Effect<void> =>
     Effect.suspend(() => {
       const calledAt = nowMs()
       return Effect.flatMap(Effect.exit(driver.dispatch(command)), (exit) =>
-        settle(exit, command, sent, startedAt, calledAt, resends)
+        settle(exit, command, sent, startedAt, calledAt, resends, refused)
       )
     })
-  return (command, startedAt) => attempt(command, acknowledged.sent(command), startedAt, 0)
+  return (command, startedAt, refused) => attempt(command, acknowledged.sent(command), startedAt, 0, refused)
 }
 
-/** Starts each command when it is due; where that would be too many at once, late, but timed from when it was due. */
+/**
+ * Starts each command when it is due; where that would be too many at once, late, but timed from when it was due. What
+ * was refused at once is what is offered next, as a caller would that was told to come back.
+ */
 const sendOnTime = Effect.fnUntraced(function* (
   load: Load,
   pace: Pace & { readonly _tag: "Open" },
@@ -129,9 +141,26 @@ const sendOnTime = Effect.fnUntraced(function* (
   send: Send
 ) {
   const { meter } = load
-  const senders = yield* makeSenders(send, nowMs, meter)
+  const refused: Array<Command> = []
+  const senders = yield* makeSenders((command, dueAt) => send(command, dueAt, refused))
+  const offer = (command: Command, dueAt: number): void => {
+    const calledAt = nowMs()
+    recordMs(meter.delays, calledAt - dueAt)
+    if (load.driver.refusal?.(command.commandId) === undefined) return senders.start(command, dueAt)
+    meter.refusedForLoad(nowMs() - calledAt)
+    refused.push(command)
+  }
   const total = Math.floor(pace.perSecond * load.seconds)
   let issued = 0
+  const draw = (count: number): ReadonlyArray<Command> => {
+    const again = refused.splice(-count)
+    if (again.length === count) return again
+    const drawnAt = nowMs()
+    const drawn = Array.from({ length: count - again.length }, load.next)
+    meter.drawnMs += nowMs() - drawnAt
+    meter.drawn += drawn.length
+    return again.concat(drawn)
+  }
   for (let isOver = false; !isOver; ) {
     const atMs = nowMs() - start
     isOver = atMs >= load.seconds * 1_000
@@ -139,12 +168,8 @@ const sendOnTime = Effect.fnUntraced(function* (
     while (nowMs() - start < load.seconds * 1_000 + lateMaxMs) {
       const room = Math.min(due - issued, pace.outstandingMax - senders.busy(), drawMax)
       if (room <= 0) break
-      const drawnAt = nowMs()
-      const commands = Array.from({ length: room }, load.next)
-      meter.drawnMs += nowMs() - drawnAt
-      meter.drawn += room
-      for (const command of commands) {
-        yield* senders.start(command, start + (issued++ / pace.perSecond) * 1_000)
+      for (const command of draw(room)) {
+        offer(command, start + (issued++ / pace.perSecond) * 1_000)
       }
     }
     if (!isOver) yield* Effect.sleep(tickMs)
@@ -153,42 +178,24 @@ const sendOnTime = Effect.fnUntraced(function* (
   yield* senders.idle
 })
 
-/**
- * Fibers that send one command after another and wait in between; as many as were ever busy at once. A fiber a command
- * would be twice the garbage, and the load is to weigh little beside what it measures.
- */
-const makeSenders = Effect.fnUntraced(function* (send: Send, nowMs: () => number, meter: Meter) {
-  const scope: Scope.Scope = yield* Effect.scope
+/** A fiber a command. The load is to weigh little beside what it measures: what is answered at once costs nothing more. */
+const makeSenders = Effect.fnUntraced(function* (send: Send) {
+  const run = Effect.runForkWith(yield* Effect.context<never>())
   const idle = Latch.makeUnsafe(true)
-  const waiting: Array<(job: Effect.Effect<void>) => void> = []
-  let busy = 0
-  const done = Effect.sync(() => {
-    if (--busy === 0) idle.openUnsafe()
-  })
-  const next = Effect.flatten(
-    Effect.callback<Effect.Effect<void>>((resume) => {
-      waiting.push((job) => resume(Effect.succeed(job)))
-    })
-  )
+  const sending = new Set<Fiber.Fiber<void>>()
+  yield* Effect.addFinalizer(() => Fiber.interruptAll(sending))
   return {
-    busy: () => busy,
+    busy: () => sending.size,
     idle: idle.await,
-    start: (command: Command, dueAt: number): Effect.Effect<void> =>
-      Effect.suspend(() => {
-        busy++
-        idle.closeUnsafe()
-        const job = Effect.ensuring(
-          Effect.suspend(() => {
-            recordMs(meter.delays, nowMs() - dueAt)
-            return send(command, dueAt)
-          }),
-          done
-        )
-        const resume = waiting.pop()
-        if (resume === undefined)
-          return Effect.asVoid(Effect.forkIn(Effect.andThen(job, Effect.forever(next)), scope))
-        resume(job)
-        return Effect.void
+    start: (command: Command, dueAt: number): void => {
+      const fiber = run(send(command, dueAt))
+      if (fiber.pollUnsafe() !== undefined) return
+      sending.add(fiber)
+      idle.closeUnsafe()
+      fiber.addObserver(() => {
+        sending.delete(fiber)
+        if (sending.size === 0) idle.openUnsafe()
       })
+    }
   }
 })

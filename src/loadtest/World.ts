@@ -7,6 +7,8 @@ import { LedgerClock } from "../actors/LedgerClock.ts"
 import * as ReadSide from "../actors/readside/ReadSide.ts"
 import { Snapshotter } from "../actors/Snapshotter.ts"
 import { fromHost } from "../domain/Command.ts"
+import type { CommandError } from "../domain/Errors.ts"
+import type { Receipt } from "../domain/Receipt.ts"
 import { Arrivals } from "../infra/Arrivals.ts"
 import { Bus } from "../infra/Bus.ts"
 import { startDevStack } from "../infra/dev/DevStack.ts"
@@ -65,5 +67,9 @@ export const readSide = (urls: ServiceUrls) =>
 export const driverOf = (dispatcher: Dispatcher["Service"]): Driver => ({
   ...dispatcher,
   dispatch: (command) =>
-    Result.match(fromHost(command), { onFailure: Effect.fail, onSuccess: dispatcher.dispatch })
+    Effect.suspend(
+      (): Effect.Effect<Receipt, CommandError> =>
+        dispatcher.refusal(command.commandId) ??
+        Result.match(fromHost(command), { onFailure: Effect.fail, onSuccess: dispatcher.dispatch })
+    )
 })

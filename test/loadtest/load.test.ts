@@ -175,14 +175,14 @@ describe("the open loop", () => {
     })
   )
 
-  it.effect("takes Overloaded for an answer, and does not come back", () =>
+  it.effect("takes Overloaded for an answer, and offers the same command when the next is due", () =>
     Effect.gen(function* () {
       const { meter, sent } = yield* play({ _tag: "Open", perSecond: 100, outstandingMax: 100 }, 1, () =>
         Effect.fail(new Overloaded({ what: "this node", retryAfterMs: 10 }))
       )
       assert.strictEqual(meter.overloaded, 100)
-      assert.strictEqual(new Set(sent).size, 100)
-      assert.strictEqual(sent.length, 100)
+      assert.strictEqual(sent.length, 100, "it does not come back by itself")
+      assert.isBelow(new Set(sent).size, 10)
       assert.strictEqual(meter.decided.totalCount, 0)
     })
   )

@@ -1,6 +1,6 @@
 /** Write sides of nodes enter; they find each other in memory, over a network that loses, repeats and delays by script. */
 import { Effect } from "effect"
-import type { Here } from "../../src/actors/Dispatcher.ts"
+import type { Here } from "../../src/actors/Here.ts"
 import type { Placing } from "../../src/actors/Placement.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 

@@ -2,7 +2,7 @@
 import { Cause, Data, Effect, Exit, Fiber, FiberSet, Option, Queue, Schema, Stream } from "effect"
 import { Command } from "../../domain/Command.ts"
 import { AccountId } from "../../domain/Ids.ts"
-import type { Here } from "../Dispatcher.ts"
+import type { Here } from "../Here.ts"
 import { Answer, GivenBack, HeadSent, Loan, NotLent } from "../Placement.ts"
 
 /** What one node asks of the owner of a shard. */

@@ -6,6 +6,7 @@ import { NodeRuntime } from "@effect/platform-node"
 import { Cause, Context, Effect, Exit, Layer, Logger, References } from "effect"
 import * as ClusterDoor from "../../actors/cluster/ClusterDoor.ts"
 import { Dispatcher } from "../../actors/Dispatcher.ts"
+import { tuneCollector } from "../../infra/Collector.ts"
 import { clusterConfig, limitsFromEnvironment, servicesConfig } from "../../infra/Environment.ts"
 import { LedgerConfig } from "../../infra/LedgerConfig.ts"
 import { layerLogs } from "../../infra/Telemetry.ts"
@@ -59,6 +60,7 @@ const program = Effect.gen(function* () {
 // A parent that is gone cannot end us, nor hear of anything.
 process.on("disconnect", () => process.exit(1))
 
+tuneCollector()
 NodeRuntime.runMain(program, {
   teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
 })

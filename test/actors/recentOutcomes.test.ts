@@ -1,0 +1,91 @@
+/** Outcomes kept outside of the heap: what is recalled is exactly what was kept, and what is gone is not recalled. */
+import { assert, it } from "@effect/vitest"
+import { RecentOutcomes } from "../../src/actors/RecentOutcomes.ts"
+import { accountsOf, type Command } from "../../src/domain/Command.ts"
+import { hashCommand } from "../../src/domain/HashChain.ts"
+import type { AccountId, CommandId } from "../../src/domain/Ids.ts"
+import { type Posting, printToken, type Receipt } from "../../src/domain/Receipt.ts"
+
+const account = (nth: number) => `a-${nth}` as AccountId
+const id = (nth: number) => `c-${nth}` as CommandId
+
+/** Of one leg, two, or four. */
+const commandOf = (nth: number): Command => {
+  const commandId = id(nth)
+  switch (nth % 3) {
+    case 0:
+      return { _tag: "Deposit", commandId, account: account(nth), amount: 1n }
+    case 1:
+      return { _tag: "Transfer", commandId, from: account(nth), to: account(nth + 1), amount: 1n }
+    default: {
+      const legs = [0, 1, 2, 3].map((at) => {
+        const side = at < 2 ? ("debit" as const) : ("credit" as const)
+        return { account: account(nth + at), side, amount: 1n }
+      })
+      return { _tag: "PostJournal", commandId, legs }
+    }
+  }
+}
+
+const receiptOf = (nth: number): Receipt => {
+  const postings = accountsOf(commandOf(nth)).map(
+    (of, ordinal): Posting => ({
+      account: of,
+      version: 2 ** 40 + nth + ordinal,
+      // A hash like any other, of its own for each posting.
+      hash: hashCommand(commandOf(3 * (1_000 + 10 * nth + ordinal)))
+    })
+  )
+  const recordedAt = 1_700_000_000_000 + nth
+  return { commandId: id(nth), replayed: false, recordedAt, postings, readToken: printToken(postings) }
+}
+
+const recalled = (outcomes: RecentOutcomes, nth: number): Receipt | undefined => {
+  const hash = outcomes.hashOf(id(nth))
+  if (hash === undefined) {
+    assert.isUndefined(outcomes.receiptOf(commandOf(nth)))
+    return undefined
+  }
+  assert.strictEqual(hash, hashCommand(commandOf(nth)))
+  return outcomes.receiptOf(commandOf(nth))
+}
+
+it("answers the latest outcomes exactly, whatever number is kept, and never one of another command", () => {
+  for (const max of [0, 1, 2, 3, 7, 10]) {
+    const outcomes = new RecentOutcomes(max)
+    const half = Math.max(1, Math.floor(max / 2))
+    for (let nth = 0; nth < 5 * half + 3; nth++) {
+      outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth))
+      for (let before = 0; before <= nth; before++) {
+        const receipt = recalled(outcomes, before)
+        if (before > nth - half) assert.isDefined(receipt, `${before} after ${nth}, of ${max}`)
+        if (before <= nth - 2 * half) assert.isUndefined(receipt, `${before} after ${nth}, of ${max}`)
+        if (receipt !== undefined) assert.deepEqual(receipt, { ...receiptOf(before), replayed: true })
+      }
+    }
+  }
+})
+
+it("knows another command under a kept id by its hash", () => {
+  const outcomes = new RecentOutcomes(4)
+  outcomes.keep(hashCommand(commandOf(1)), receiptOf(1))
+  const other: Command = { _tag: "Deposit", commandId: id(1), account: account(9), amount: 5n }
+  assert.notStrictEqual(outcomes.hashOf(id(1)), hashCommand(other))
+})
+
+it("keeps an id that comes twice with its latest outcome, and forgets it in its turn", () => {
+  const outcomes = new RecentOutcomes(4)
+  for (const nth of [1, 1, 1, 1, 1]) outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth))
+  assert.deepEqual(recalled(outcomes, 1), { ...receiptOf(1), replayed: true })
+  for (const nth of [3, 4, 6, 7]) outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth))
+  assert.isUndefined(recalled(outcomes, 1))
+  assert.deepEqual(recalled(outcomes, 7), { ...receiptOf(7), replayed: true })
+})
+
+it("keeps what its slots cannot hold, such as a hash of another length", () => {
+  const outcomes = new RecentOutcomes(4)
+  const { postings, ...rest } = receiptOf(1)
+  const odd = { ...rest, postings: postings.map((posting) => ({ ...posting, hash: "short" })) }
+  outcomes.keep(hashCommand(commandOf(1)), odd)
+  assert.deepEqual(recalled(outcomes, 1), { ...odd, replayed: true })
+})
