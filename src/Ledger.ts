@@ -127,9 +127,7 @@ const make = Effect.gen(function* () {
       : Effect.fromResult(fromHost(input))
 
   const dispatch = (input: CommandInput): Effect.Effect<Receipt, CommandError> =>
-    Effect.suspend(
-      () => dispatcher.refusal(input?.commandId) ?? Effect.flatMap(identified(input), send.dispatch)
-    )
+    Effect.suspend(() => dispatcher.refusal(input) ?? Effect.flatMap(identified(input), send.dispatch))
 
   const dispatchMany = Effect.fnUntraced(function* (inputs: ReadonlyArray<CommandInput>) {
     const parsed = yield* Effect.forEach(inputs, (input) => Effect.result(identified(input)))

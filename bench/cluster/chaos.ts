@@ -5,12 +5,12 @@
  */
 import { mkdirSync } from "node:fs"
 import { parseArgs } from "node:util"
-import { NodeServices } from "@effect/platform-node"
-import { Effect, FileSystem, Layer, Logger, References } from "effect"
+import { Effect, FileSystem } from "effect"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import { runChaos } from "../../test/support/chaos/chaos.ts"
 import { type Incident, kinds, misfortunesOf } from "../../test/support/chaos/misfortunes.ts"
 import { tally } from "../../test/support/ledgerWorld.ts"
+import { run } from "./Script.ts"
 
 const { values } = parseArgs({
   options: {
@@ -79,18 +79,6 @@ const program = Effect.gen(function* () {
     JSON.stringify({ seed, seconds: Math.round(seconds), answers, ...verdict, withoutService: table, ok })
   )
   process.exitCode = ok ? 0 : 1
-}).pipe(Effect.scoped)
-
-Effect.runPromise(
-  Effect.provide(
-    program,
-    Layer.mergeAll(
-      NodeServices.layer,
-      Layer.succeed(Logger.LogToStderr, true),
-      Layer.succeed(References.MinimumLogLevel, "Error")
-    )
-  )
-).catch((error: unknown) => {
-  console.error(error)
-  process.exitCode = 1
 })
+
+run(program)

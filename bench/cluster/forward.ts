@@ -2,28 +2,15 @@
  * What it costs to send commands on: `node bench/cluster/forward.ts [seconds] [concurrency]`. Two nodes, each a process; the
  * first is given deposits, one a call, for accounts that the second owns, then as many for its own.
  */
-import { NodeServices } from "@effect/platform-node"
-import { Effect, FileSystem, Layer, Logger, Redacted, References } from "effect"
-import { startDevStack } from "../../src/infra/dev/DevStack.ts"
-import * as LedgerNode from "../../src/LedgerNode.ts"
-import { type Member, startMember } from "../../test/support/members.ts"
+import { Effect } from "effect"
+import type { Member } from "../../test/support/members.ts"
 import { eventually } from "../../test/support/waiting.ts"
+import { run, startNodes } from "./Script.ts"
 
 const [seconds = 5, concurrency = 256] = process.argv.slice(2).map(Number)
 
 const program = Effect.gen(function* () {
-  const fs = yield* FileSystem.FileSystem
-  const dataDir = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-forward-" })
-  yield* fs.chmod(dataDir, 0o711)
-  const stack = yield* startDevStack({ dataDir, durable: false })
-  yield* LedgerNode.migrate(stack)
-  const urls = {
-    eventStoreUrl: Redacted.value(stack.eventStoreUrl),
-    locksUrl: Redacted.value(stack.readModelUrl)
-  }
-  const members = yield* Effect.forEach([0, 1], (index) => startMember({ ...urls, name: `node-${index}` }), {
-    concurrency: "unbounded"
-  })
+  const { members } = yield* startNodes(2, false)
   const [first, second] = members
   if (first === undefined || second === undefined) return
   const accounts = Array.from({ length: 400 }, (_, index) => `f${index}`)
@@ -70,18 +57,6 @@ const program = Effect.gen(function* () {
   yield* measure("warm", first, 1)
   console.log(JSON.stringify(yield* measure("forwarded", second, seconds)))
   console.log(JSON.stringify(yield* measure("its own", first, seconds)))
-}).pipe(Effect.scoped)
-
-Effect.runPromise(
-  Effect.provide(
-    program,
-    Layer.mergeAll(
-      NodeServices.layer,
-      Layer.succeed(Logger.LogToStderr, true),
-      Layer.succeed(References.MinimumLogLevel, "Error")
-    )
-  )
-).catch((error: unknown) => {
-  console.error(error)
-  process.exitCode = 1
 })
+
+run(program)

@@ -2,13 +2,10 @@
  * How long an account is without service when its node ends: `node bench/cluster/gap.ts SIGTERM|SIGKILL|SIGSTOP [node]`.
  * Three nodes, each a process; another node than the victim (0, 1 or 2) is given deposits, one after another.
  */
-import { NodeServices } from "@effect/platform-node"
-import { Effect, FileSystem, Layer, Logger, Redacted, References } from "effect"
-import { startDevStack } from "../../src/infra/dev/DevStack.ts"
-import * as LedgerNode from "../../src/LedgerNode.ts"
+import { Effect } from "effect"
 import type { Attempt } from "../../test/support/invariants.ts"
-import { startMember } from "../../test/support/members.ts"
 import { eventually } from "../../test/support/waiting.ts"
+import { run, startNodes } from "./Script.ts"
 
 const signal = process.argv[2] === "SIGKILL" || process.argv[2] === "SIGSTOP" ? process.argv[2] : "SIGTERM"
 const victimIndex = Number(process.argv[3] ?? 2)
@@ -16,22 +13,7 @@ const victimIndex = Number(process.argv[3] ?? 2)
 const servedAfter = 100
 
 const program = Effect.gen(function* () {
-  const fs = yield* FileSystem.FileSystem
-  const dataDir = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-gap-" })
-  yield* fs.chmod(dataDir, 0o711)
-  const stack = yield* startDevStack({ dataDir })
-  yield* LedgerNode.migrate(stack)
-  const urls = {
-    eventStoreUrl: Redacted.value(stack.eventStoreUrl),
-    locksUrl: Redacted.value(stack.readModelUrl)
-  }
-  const members = yield* Effect.forEach(
-    [0, 1, 2],
-    (index) => startMember({ ...urls, name: `node-${index}` }),
-    {
-      concurrency: "unbounded"
-    }
-  )
+  const { members } = yield* startNodes(3)
   const victim = members[victimIndex]
   const by = members[(victimIndex + 1) % 3]
   if (victim === undefined || by === undefined) return
@@ -64,18 +46,6 @@ const program = Effect.gen(function* () {
     last = Date.now()
   }
   console.log(JSON.stringify({ signal, victim: victim.name, longestMs: longest }))
-}).pipe(Effect.scoped)
-
-Effect.runPromise(
-  Effect.provide(
-    program,
-    Layer.mergeAll(
-      NodeServices.layer,
-      Layer.succeed(Logger.LogToStderr, true),
-      Layer.succeed(References.MinimumLogLevel, "Error")
-    )
-  )
-).catch((error: unknown) => {
-  console.error(error)
-  process.exitCode = 1
 })
+
+run(program)

@@ -3,16 +3,14 @@
  * Run as `node bench/cluster/storm.ts [seconds] [nodes] [accounts] [concurrency a node] [rings|pairs] [chaos]`. With
  * `chaos` the first node alone gives the commands, while the others are killed, frozen, ended and started again.
  */
-import { NodeServices } from "@effect/platform-node"
-import { Effect, Fiber, FileSystem, Layer, Logger, Redacted, References } from "effect"
-import { startDevStack } from "../../src/infra/dev/DevStack.ts"
+import { Effect, Fiber, Layer } from "effect"
 import { EventStore } from "../../src/infra/EventStore.ts"
 import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
-import * as LedgerNode from "../../src/LedgerNode.ts"
 import { faultsOf, logOf } from "../../test/support/invariants.ts"
 import { tally } from "../../test/support/ledgerWorld.ts"
 import type { StormResult } from "../../test/support/memberMain.ts"
 import { type Member, startMember } from "../../test/support/members.ts"
+import { run, startNodes } from "./Script.ts"
 
 const [seconds = 20, nodes = 3, accounts = 30, concurrency = 32] = process.argv.slice(2, 6).map(Number)
 const shape = process.argv[6] === "pairs" ? "pairs" : "rings"
@@ -23,20 +21,7 @@ const percentile = (sorted: ReadonlyArray<number>, part: number) =>
   Math.round((sorted[Math.floor(sorted.length * part)] ?? 0) * 10) / 10
 
 const program = Effect.gen(function* () {
-  const fs = yield* FileSystem.FileSystem
-  const dataDir = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-storm-" })
-  yield* fs.chmod(dataDir, 0o711)
-  const stack = yield* startDevStack({ dataDir })
-  yield* LedgerNode.migrate(stack)
-  const urls = {
-    eventStoreUrl: Redacted.value(stack.eventStoreUrl),
-    locksUrl: Redacted.value(stack.readModelUrl)
-  }
-  const members = yield* Effect.forEach(
-    Array.from({ length: nodes }),
-    (_, index) => startMember({ ...urls, name: `node-${index}` }),
-    { concurrency: "unbounded" }
-  )
+  const { stack, urls, members } = yield* startNodes(nodes)
   const [first] = members
   if (first === undefined) return
   const others: Array<Member> = members.slice(1)
@@ -112,18 +97,6 @@ const program = Effect.gen(function* () {
     )
   )
   process.exitCode = faults.length === 0 ? 0 : 1
-}).pipe(Effect.scoped)
-
-Effect.runPromise(
-  Effect.provide(
-    program,
-    Layer.mergeAll(
-      NodeServices.layer,
-      Layer.succeed(Logger.LogToStderr, true),
-      Layer.succeed(References.MinimumLogLevel, "Error")
-    )
-  )
-).catch((error: unknown) => {
-  console.error(error)
-  process.exitCode = 1
 })
+
+run(program)

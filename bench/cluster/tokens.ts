@@ -2,17 +2,16 @@
  * How soon a node answers a read token whose partition another node brings: `node bench/cluster/tokens.ts [seconds]`.
  * Three nodes of one cluster in this process: one is written to, one looks as by default, one only each 100 ms.
  */
-import { NodeServices } from "@effect/platform-node"
-import { Context, Effect, FileSystem, Layer, Logger, References } from "effect"
+import { Context, Effect, Layer } from "effect"
 import { ProjectionHealth } from "../../src/actors/readside/ProjectionHealth.ts"
 import { partitionOf } from "../../src/domain/Partition.ts"
-import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import { loopbackPort } from "../../src/infra/dev/LoopbackPort.ts"
 import { defaultLimits } from "../../src/infra/LedgerConfig.ts"
 import { defaultReadSideLimits, ReadSideConfig, type ReadSideLimits } from "../../src/infra/ReadSideConfig.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { accountId } from "../../test/support/storedEvents.ts"
+import { run, startStores } from "./Script.ts"
 
 const seconds = Number(process.argv[2] ?? 20)
 const accounts = Array.from({ length: 200 }, (_, index) => `t${index}`)
@@ -25,11 +24,7 @@ const percentiles = (samples: ReadonlyArray<number>) => {
 }
 
 const program = Effect.gen(function* () {
-  const fs = yield* FileSystem.FileSystem
-  const dataDir = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-tokens-" })
-  yield* fs.chmod(dataDir, 0o711)
-  const stack = yield* startDevStack({ dataDir })
-  yield* LedgerNode.migrate(stack)
+  const stack = yield* startStores()
   const node = Effect.fnUntraced(function* (nodeName: string, limits: Partial<ReadSideLimits> = {}) {
     const port = yield* loopbackPort("the cluster")
     const context = yield* Layer.build(
@@ -79,18 +74,6 @@ const program = Effect.gen(function* () {
       2
     )
   )
-}).pipe(Effect.scoped)
-
-Effect.runPromise(
-  Effect.provide(
-    program,
-    Layer.mergeAll(
-      NodeServices.layer,
-      Layer.succeed(Logger.LogToStderr, true),
-      Layer.succeed(References.MinimumLogLevel, "Error")
-    )
-  )
-).catch((error: unknown) => {
-  console.error(error)
-  process.exitCode = 1
 })
+
+run(program)

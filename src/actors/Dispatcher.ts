@@ -10,11 +10,12 @@ import { LedgerConfig } from "../infra/LedgerConfig.ts"
 import { makeCommitPipeline, type PipelineStats } from "./CommitPipeline.ts"
 import { CommitQueue } from "./CommitQueue.ts"
 import { watchDeadlines } from "./Deadlines.ts"
-import { Door, type Refused } from "./Door.ts"
+import { Door, isOfCrowd, type Refused } from "./Door.ts"
 import type { Here } from "./Here.ts"
 import { LedgerClock } from "./LedgerClock.ts"
 import { type DispatcherMeters, loadOf } from "./Meters.ts"
-import { makeReception } from "./Reception.ts"
+import { Placement } from "./Placement.ts"
+import { type Admit, makeReception } from "./Reception.ts"
 import { makeRepeats } from "./Repeats.ts"
 import { receiptOf, type Settlement, Ticket } from "./Ticket.ts"
 import { makeTurns } from "./Turns.ts"
@@ -33,10 +34,10 @@ export class Dispatcher extends Context.Service<
     /** Decides and commits one command, here or where its first account lives. Interrupting does not take it back. */
     readonly dispatch: (command: Command) => Effect.Effect<Receipt, CommandError>
     /**
-     * The `Overloaded` that a command of this id would meet here just now, if any: to be asked first, since checking a
-     * command costs more than refusing it. Counts as a refusal.
+     * The `Overloaded` that a command would meet here just now, if any: to be asked first, since checking a command costs
+     * more than refusing it. Says nothing of what another node decides. Counts as a refusal.
      */
-    readonly refusal: (commandId: unknown) => Refused | undefined
+    readonly refusal: (input: unknown) => Refused | undefined
     /**
      * An ordered batch of one caller, with a result for each. Commands whose first accounts are of one group (see
      * `Placement`) or all of this node take effect in the given order; between others there is no order.
@@ -62,6 +63,7 @@ export class Dispatcher extends Context.Service<
 const make = Effect.fnUntraced(function* (node: string) {
   const limits = yield* LedgerConfig
   const clock = yield* LedgerClock
+  const placement = yield* Placement
   const queue = new CommitQueue()
   const underWay = new UnderWay()
   let isClosing = false
@@ -119,6 +121,7 @@ const make = Effect.fnUntraced(function* (node: string) {
     queue,
     now: () => clock.elapsedUnsafe(),
     commitMs: () => pipeline.stats.commitMs,
+    owns: (account) => account !== undefined && placement.owns(account),
     isKnown: repeats.isKnown
   })
 
@@ -129,7 +132,7 @@ const make = Effect.fnUntraced(function* (node: string) {
   }
 
   /** Takes a command in, or says at once why not. `resume` is called exactly once. */
-  const admit = (command: Command, resume: (settlement: Settlement) => void): void => {
+  const admit: Admit = (command, resume, isPaced): void => {
     const { commandId } = command
     const now = clock.elapsedUnsafe()
     const deadline = now + limits.commandDeadlineMs
@@ -154,9 +157,10 @@ const make = Effect.fnUntraced(function* (node: string) {
     if (refusal !== undefined) return turnAway(unavailable("this node", refusal), resume)
     const accounts = accountsOf(command)
     const actors = accounts.map(turns.residents.peek)
-    const full = door.refuse(actors, now)
+    const full = door.refuse(actors, isPaced, now)
     if (full !== undefined) return turnAway(full, resume)
     const ticket = new Ticket(command, hashOf(), deadline, accounts)
+    ticket.isOfCrowd = isOfCrowd(actors)
     ticket.await(resume)
     underWay.add(ticket)
     if (repeats.isStorm(now)) repeats.lookUp(ticket)
@@ -181,7 +185,7 @@ const make = Effect.fnUntraced(function* (node: string) {
 
   return Dispatcher.of({
     dispatch: reception.dispatch,
-    refusal: (commandId) => (isClosing ? undefined : door.refuseUnseen(commandId)),
+    refusal: (input) => (isClosing || writers.refusal() !== undefined ? undefined : door.refuseUnseen(input)),
     dispatchMany: reception.dispatchMany,
     head: reception.head,
     openSince: (account) => underWay.openSince(account),

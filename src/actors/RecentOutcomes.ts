@@ -6,7 +6,7 @@ import { printToken, type Receipt } from "../domain/Receipt.ts"
 
 /** SHA-256 in base64url, the form of all hashes of this program. */
 const hashChars = 43
-/** Deposits have one posting and transfers two; a journal, which may have more, is kept as the object it is. */
+/** Deposits have one posting and transfers two; a journal of more is kept as the object it is. */
 const postingsMax = 2
 /** A slot holds the hash of the command and its instant, then the hash and the version of each posting. */
 const slotSize = 1 + postingsMax
@@ -63,11 +63,13 @@ export class RecentOutcomes {
     const kept = this.#find(command.commandId)
     if (typeof kept !== "number") return kept && { ...kept.receipt, replayed: true }
     const at = kept * slotSize
-    const postings = accountsOf(command).map((account, ordinal) => ({
-      account,
-      version: this.#numberAt(at + 1 + ordinal),
-      hash: this.#hashAt(at + 1 + ordinal)
-    }))
+    const postings = accountsOf(command)
+      .map((account, ordinal) => ({
+        account,
+        version: this.#numberAt(at + 1 + ordinal),
+        hash: this.#hashAt(at + 1 + ordinal)
+      }))
+      .filter(({ version }) => version > 0)
     return {
       commandId: command.commandId,
       replayed: true,
@@ -85,9 +87,11 @@ export class RecentOutcomes {
   #write(at: number, commandHash: string, { recordedAt, postings }: Receipt): boolean {
     if (postings.length > postingsMax || commandHash.length !== hashChars) return false
     this.#put(at, commandHash, recordedAt)
-    for (let ordinal = 0; ordinal < postings.length; ordinal++) {
+    for (let ordinal = 0; ordinal < postingsMax; ordinal++) {
       const posting = postings[ordinal]
-      if (posting?.hash.length !== hashChars) return false
+      this.#numbers[at + 1 + ordinal] = 0 // no posting: what the slot held before must not be taken for one
+      if (posting === undefined) continue
+      if (posting.hash.length !== hashChars) return false
       this.#put(at + 1 + ordinal, posting.hash, posting.version)
     }
     return true

@@ -20,8 +20,11 @@ const chunksMax = 2
 /** How often a shard that leaves looks whether all is settled, in milliseconds. */
 const leaveLookMs = 5
 
+/** `isPaced`: whoever sends it waits for the answers to some before it sends more. */
+export type Admit = (command: Command, resume: (settlement: Settlement) => void, isPaced: boolean) => void
+
 export interface ReceptionParts {
-  readonly admit: (command: Command, resume: (settlement: Settlement) => void) => void
+  readonly admit: Admit
   readonly underWay: UnderWay
   readonly turns: Turns
   readonly overload: (what: string) => Overloaded
@@ -40,10 +43,14 @@ export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts)
   const begin = (command: Command, isForwarded = false): Effect.Effect<Receipt, CommandError> => {
     let settled: Settlement | undefined
     let waiting: ((settlement: Settlement) => void) | undefined
-    admit(command, (settlement) => {
-      settled = settlement
-      waiting?.(settlement)
-    })
+    admit(
+      command,
+      (settlement) => {
+        settled = settlement
+        waiting?.(settlement)
+      },
+      true
+    )
     if (isForwarded) {
       const ticket = underWay.get(command.commandId)
       if (ticket !== undefined) ticket.isForwarded = true
@@ -104,7 +111,7 @@ export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts)
 
   const dispatch = (command: Command): Effect.Effect<Receipt, CommandError> =>
     Effect.callback<Receipt, CommandError>((resume) => {
-      if (isHere(command)) admit(command, resume)
+      if (isHere(command)) admit(command, resume, false)
       else resume(sendOn(command))
     })
 

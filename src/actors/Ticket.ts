@@ -66,6 +66,8 @@ export class Ticket {
   isRepeat = false
   /** Another node gave it: if the first account leaves before it is decided, that node is to give it to the next. */
   isForwarded = false
+  /** One of its accounts had many others under way when it came: it waits for that one, not for a lane. */
+  isOfCrowd = false
   /** The accounts it keeps from others, in the order of their ids; few tickets need any. */
   holds: ReadonlyArray<Hold> = none
   /** The first caller, until it is answered. */

@@ -30,7 +30,11 @@ export class UnderWay {
     return this.#cells.get(commandId)?.ticket
   }
 
+  /** How many of them came to an account that many others were waiting for. */
+  crowd = 0
+
   add(ticket: Ticket): void {
+    if (ticket.isOfCrowd) this.crowd++
     this.#cells.set(ticket.command.commandId, { ticket })
   }
 
@@ -41,6 +45,7 @@ export class UnderWay {
   finish(ticket: Ticket, settlement: Settlement): void {
     if (ticket.phase === "settled") return
     ticket.phase = "settled"
+    if (ticket.isOfCrowd) this.crowd--
     this.outcomes.note(settlement)
     this.#remove(ticket.command.commandId)
     ticket.letGo()

@@ -2,7 +2,6 @@
 import type { Effect, Result } from "effect"
 import type { Command } from "../domain/Command.ts"
 import type { CommandError } from "../domain/Errors.ts"
-import type { CommandId } from "../domain/Ids.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 
 /** Counters of the node since its start; a remote driver answers what it knows. */
@@ -22,8 +21,8 @@ export interface DriverStats {
 
 export interface Driver {
   readonly dispatch: (command: Command) => Effect.Effect<Receipt, CommandError>
-  /** What `dispatch` asks first, where it can be asked without it: whether a command of this id would be refused for load. */
-  readonly refusal?: (commandId: CommandId) => unknown
+  /** What `dispatch` asks first, where it can be asked without it: whether a command would be refused for load. */
+  readonly refusal?: (command: Command) => unknown
   readonly dispatchMany: (
     commands: ReadonlyArray<Command>
   ) => Effect.Effect<ReadonlyArray<Result.Result<Receipt, CommandError>>>

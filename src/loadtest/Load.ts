@@ -19,6 +19,9 @@ const drawMax = 64
 /** How long after its end it may still be sending what was due by then; the rest is counted as not sent. */
 const lateMaxMs = 5_000
 
+/** As the door says it. */
+const nodeIsFull = "this node"
+
 export interface Load {
   readonly driver: Driver
   readonly next: () => Command
@@ -94,7 +97,8 @@ const makeSend = (load: Load, nowMs: () => number, start: number, isOver: () => 
     switch (error.value._tag) {
       case "Overloaded": {
         meter.refusedForLoad(now - calledAt)
-        refused?.push(command)
+        // What is told to wait for one account, or has been sent to others since, is not what a crowd offers next.
+        if (resends === 0 && error.value.what === nodeIsFull) refused?.push(command)
         return comesBack && !isOver() ? again(Math.min(error.value.retryAfterMs, backOffMaxMs)) : Effect.void
       }
       case "Unavailable": {
@@ -146,7 +150,7 @@ const sendOnTime = Effect.fnUntraced(function* (
   const offer = (command: Command, dueAt: number): void => {
     const calledAt = nowMs()
     recordMs(meter.delays, calledAt - dueAt)
-    if (load.driver.refusal?.(command.commandId) === undefined) return senders.start(command, dueAt)
+    if (load.driver.refusal?.(command) === undefined) return senders.start(command, dueAt)
     meter.refusedForLoad(nowMs() - calledAt)
     refused.push(command)
   }

@@ -69,7 +69,7 @@ export const driverOf = (dispatcher: Dispatcher["Service"]): Driver => ({
   dispatch: (command) =>
     Effect.suspend(
       (): Effect.Effect<Receipt, CommandError> =>
-        dispatcher.refusal(command.commandId) ??
+        dispatcher.refusal(command) ??
         Result.match(fromHost(command), { onFailure: Effect.fail, onSuccess: dispatcher.dispatch })
     )
 })

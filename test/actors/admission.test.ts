@@ -1,68 +1,110 @@
-/** Who may come in: a burst may fill the node, a load that stands may not, and one account less than all. */
+/** Who may come in: a burst may fill the node, a load that stands may not, and one account keeps nobody else out. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber } from "effect"
+import { TestClock } from "effect/testing"
 import { Admission } from "../../src/actors/Admission.ts"
 import { EventStore } from "../../src/infra/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
-import { deposit, fund, memoryStores, startNode, until } from "../support/ledgerWorld.ts"
+import {
+  deposit,
+  fund,
+  memoryStores,
+  outcomeOf,
+  startNode,
+  tally,
+  toCommand,
+  until
+} from "../support/ledgerWorld.ts"
 
-const make = () =>
-  new Admission({ inFlightMax: 1_000, inFlightPerAccountMax: 500, lanes: 2, batchRowsMax: 80 })
+const make = () => new Admission({ inFlightMax: 1_000, lanes: 2, batchRowsMax: 100 })
 
-describe("a node that takes 200 for its lanes, and 1,000 at most", () => {
+describe("a node of which 150 may wait for its lanes, and 1,000 be under way", () => {
   it("takes a burst up to its bound", () => {
     const admission = make()
-    assert.isFalse(admission.isFull(99, 0))
-    for (let underWay = 100; underWay < 1_000; underWay++) assert.isFalse(admission.isFull(underWay, 900))
-    assert.isTrue(admission.isFull(1_000, 900))
+    assert.isFalse(admission.isFull(18, 18, 0))
+    for (let waiting = 19; waiting < 1_000; waiting++) assert.isFalse(admission.isFull(waiting, waiting, 900))
+    assert.isTrue(admission.isFull(1_000, 0, 900))
   })
 
-  it("takes no more than its lanes need from a load that stands, until half of that is gone", () => {
+  it("takes no more than its lanes need from a load that stands, until that is gone", () => {
     const admission = make()
-    assert.isFalse(admission.isFull(99, 0))
-    assert.isFalse(admission.isFull(900, 1_000))
-    assert.isTrue(admission.isFull(900, 1_001))
-    assert.isTrue(admission.isFull(200, 5_000))
-    assert.isFalse(admission.isFull(199, 5_000), "what has landed makes room")
-    assert.isTrue(admission.isFull(200, 5_001), "which is no calm")
-    assert.isFalse(admission.isFull(99, 6_000))
-    assert.isFalse(admission.isFull(999, 6_500), "the next burst")
-  })
-
-  it("cuts the account that crowds it before all others", () => {
-    const admission = make()
-    admission.isFull(99, 0)
-    for (const now of [0, 500]) {
-      assert.isFalse(admission.isFull(600, now))
-      assert.isFalse(admission.isCrowded(499, now))
-      assert.isTrue(admission.isCrowded(500, now))
-    }
-    assert.isFalse(admission.isFull(600, 501))
-    assert.isTrue(admission.isCrowded(100, 501))
-    assert.isFalse(admission.isCrowded(99, 501))
-    // The one is cut, so less is under way soon, and nobody else was refused.
-    assert.isFalse(admission.isFull(99, 900))
-    assert.isFalse(admission.isCrowded(499, 901))
+    assert.isFalse(admission.isFull(900, 18, 0))
+    assert.isFalse(admission.isFull(900, 800, 1_000))
+    assert.isTrue(admission.isFull(900, 800, 1_001))
+    assert.isTrue(admission.isFull(900, 150, 5_000))
+    assert.isFalse(admission.isFull(900, 149, 5_000), "what has landed makes room")
+    assert.isTrue(admission.isFull(900, 150, 5_001), "which is no calm")
+    assert.isFalse(admission.isFull(900, 18, 6_000))
+    assert.isFalse(admission.isFull(999, 900, 6_500), "the next burst")
   })
 
   it("never takes more than its bound, however small that is", () => {
-    const none = new Admission({ inFlightMax: 0, inFlightPerAccountMax: 0, lanes: 2, batchRowsMax: 50 })
-    assert.isTrue(none.isFull(0, 0))
-    const one = new Admission({ inFlightMax: 1, inFlightPerAccountMax: 1, lanes: 2, batchRowsMax: 50 })
-    assert.isFalse(one.isFull(0, 0))
-    assert.isTrue(one.isFull(1, 0))
-    assert.isTrue(one.isFull(1, 9_000))
-    assert.isTrue(one.isCrowded(1, 9_000))
+    const none = new Admission({ inFlightMax: 0, lanes: 2, batchRowsMax: 50 })
+    assert.isTrue(none.isFull(0, 0, 0))
+    const one = new Admission({ inFlightMax: 1, lanes: 1, batchRowsMax: 1 })
+    assert.isFalse(one.isFull(0, 0, 0))
+    assert.isTrue(one.isFull(1, 0, 0))
+    assert.isFalse(one.isFull(0, 0, 9_000))
   })
 })
 
-it.effect("a full node refuses an id before it looks at the command, unless it knows the id", () =>
+/** A node of two lanes over a store that does not answer; a batch and a half may wait. */
+const crowded = Effect.fnUntraced(function* (accounts: ReadonlyArray<string>, batchRowsMax: number) {
+  const faulty = FaultyStore.over(yield* EventStore)
+  const limits = { lanes: 2, batchRowsMax, inFlightMax: 1_000, commandDeadlineMs: 60_000 }
+  const node = yield* startNode("crowded", { store: faulty.store, limits })
+  yield* fund(node, accounts, 10n)
+  faulty.hold("commit")
+  const send = (account: string) => Effect.forkChild(Effect.result(node.send(deposit(account, 1n))))
+  return { faulty, node, send }
+})
+
+it.effect("one account with a standing crowd keeps nobody else out", () =>
+  Effect.gen(function* () {
+    const { faulty, send } = yield* crowded(["hot", "other"], 700)
+    const hot = yield* Effect.forEach(Array.from({ length: 520 }), () => send("hot"))
+    yield* until("a commit is held", () => faulty.held() === 1)
+    for (let second = 0; second < 3; second++) {
+      yield* TestClock.adjust(1_000)
+      hot.push(yield* send("hot"))
+    }
+    const other = yield* send("other")
+    yield* until("the other one flies", () => faulty.held() === 2)
+    faulty.release()
+    const results = yield* Effect.forEach([...hot, other], Fiber.join)
+    assert.deepEqual(tally(results.map(outcomeOf)), { Accepted: 524 })
+  }).pipe(Effect.provide(memoryStores))
+)
+
+it.effect("a standing crowd of many accounts is refused, a batch that paces itself is not", () =>
+  Effect.gen(function* () {
+    const accounts = Array.from({ length: 40 }, (_, index) => `m-${index}`)
+    const { faulty, node, send } = yield* crowded(accounts, 4)
+    const crowd = yield* Effect.forEach(accounts, send)
+    yield* until("both lanes are held", () => faulty.held() === 2)
+    yield* TestClock.adjust(900)
+    crowd.push(yield* send("m-0"))
+    yield* TestClock.adjust(200)
+    const refused = yield* Effect.flip(node.send(deposit("m-1", 1n)))
+    assert.strictEqual(refused._tag, "Overloaded")
+    const batch = yield* Effect.forkChild(
+      node.dispatcher.dispatchMany(accounts.map((account) => toCommand(deposit(account, 1n))))
+    )
+    yield* TestClock.adjust(10)
+    faulty.release()
+    const results = yield* Effect.forEach(crowd, Fiber.join)
+    assert.deepEqual(tally([...results, ...(yield* Fiber.join(batch))].map(outcomeOf)), { Accepted: 81 })
+    assert.isDefined(yield* node.send(deposit("m-1", 1n)), "calm again")
+  }).pipe(Effect.provide(memoryStores))
+)
+
+it.effect("a full node refuses a command before it looks at it, unless it knows the id", () =>
   Effect.gen(function* () {
     const faulty = FaultyStore.over(yield* EventStore)
     const node = yield* startNode("full", { store: faulty.store, limits: { inFlightMax: 2 } })
     yield* fund(node, ["a"], 10n)
     yield* node.send(deposit("a", 1n, "done"))
-    const refused = (id: unknown) => node.dispatcher.refusal(id)
+    const refused = (id: unknown) => node.dispatcher.refusal({ ...deposit("a", 1n), commandId: id })
     assert.isUndefined(refused("new"))
     faulty.hold("commit")
     const sent = yield* Effect.forEach(["one", "two"], (id) =>
@@ -76,6 +118,9 @@ it.effect("a full node refuses an id before it looks at the command, unless it k
       assert.strictEqual(exit.cause.reasons[0]?._tag, "Fail")
     }
     assert.strictEqual(node.dispatcher.meters().outcomes.refused.get("Overloaded"), before + 5)
+    for (const odd of [undefined, null, 7, "text", {}, { legs: 3 }, { from: 5 }]) {
+      assert.isUndefined(node.dispatcher.refusal(odd), "nobody's command")
+    }
     for (const id of ["done", "one", "two"]) assert.isUndefined(refused(id), id)
     assert.isTrue((yield* node.send(deposit("a", 1n, "done"))).replayed)
     faulty.release()

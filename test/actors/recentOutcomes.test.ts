@@ -89,3 +89,12 @@ it("keeps what its slots cannot hold, such as a hash of another length", () => {
   outcomes.keep(hashCommand(commandOf(1)), odd)
   assert.deepEqual(recalled(outcomes, 1), { ...odd, replayed: true })
 })
+
+it("answers a receipt that names fewer postings than the command has accounts as it was kept", () => {
+  const outcomes = new RecentOutcomes(2)
+  for (const nth of [1, 4]) outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth))
+  const { postings, ...rest } = receiptOf(7)
+  const short = { ...rest, postings: postings.slice(0, 1), readToken: printToken(postings.slice(0, 1)) }
+  outcomes.keep(hashCommand(commandOf(7)), short)
+  assert.deepEqual(recalled(outcomes, 7), { ...short, replayed: true })
+})

@@ -1,0 +1,45 @@
+/** What the scripts of this directory begin and end with: stores of their own, nodes over them, and a program that is run. */
+import { NodeServices } from "@effect/platform-node"
+import { Effect, FileSystem, Layer, Logger, Redacted, References, type Scope } from "effect"
+import { startDevStack } from "../../src/infra/dev/DevStack.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
+import { startMember } from "../../test/support/members.ts"
+
+/** Migrated stores in a directory that goes with the scope. */
+export const startStores = Effect.fnUntraced(function* (durable = true) {
+  const fs = yield* FileSystem.FileSystem
+  const dataDir = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-bench-" })
+  // Where this process is root, the database's own user must be able to get to its files below.
+  yield* fs.chmod(dataDir, 0o711)
+  const stack = yield* startDevStack({ dataDir, durable })
+  yield* LedgerNode.migrate(stack)
+  return stack
+})
+
+/** So many nodes of one cluster over stores of their own, each a process. */
+export const startNodes = Effect.fnUntraced(function* (count: number, durable = true) {
+  const stack = yield* startStores(durable)
+  const urls = {
+    eventStoreUrl: Redacted.value(stack.eventStoreUrl),
+    locksUrl: Redacted.value(stack.readModelUrl)
+  }
+  const members = yield* Effect.forEach(
+    Array.from({ length: count }, (_, index) => index),
+    (index) => startMember({ ...urls, name: `node-${index}` }),
+    { concurrency: "unbounded" }
+  )
+  return { stack, urls, members }
+})
+
+/** Runs a script; what it fails with is its end. */
+export const run = <E>(program: Effect.Effect<void, E, NodeServices.NodeServices | Scope.Scope>): void => {
+  const services = Layer.mergeAll(
+    NodeServices.layer,
+    Layer.succeed(Logger.LogToStderr, true),
+    Layer.succeed(References.MinimumLogLevel, "Error")
+  )
+  Effect.runPromise(Effect.provide(Effect.scoped(program), services)).catch((error: unknown) => {
+    console.error(error)
+    process.exitCode = 1
+  })
+}
