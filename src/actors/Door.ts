@@ -8,6 +8,9 @@ import { Admission } from "./Admission.ts"
 import type { CommitQueue } from "./CommitQueue.ts"
 import type { UnderWay } from "./UnderWay.ts"
 
+/** What an `Overloaded` names that is not of one account. */
+export const wholeNode = "this node"
+
 export type Refused = Exit.Exit<never, Overloaded>
 
 export interface DoorParts {
@@ -55,7 +58,7 @@ export class Door {
     now: number
   ): Refused | undefined {
     const { limits, underWay } = this.#parts
-    if (isPaced ? underWay.size >= limits.inFlightMax : this.#isFull(now)) return this.say("this node").exit
+    if (isPaced ? underWay.size >= limits.inFlightMax : this.#isFull(now)) return this.say(wholeNode).exit
     for (const actor of actors) {
       if (actor !== undefined && actor.underWay >= limits.inFlightPerAccountMax) {
         return this.say(`account ${actor.id}`).exit
@@ -71,7 +74,7 @@ export class Door {
     // It may be under way, or done: then its outcome is known, however full the node is.
     const commandId = member(input, "commandId") as CommandId // what is none is not found
     if (underWay.get(commandId) !== undefined || isKnown(commandId)) return undefined
-    const { exit } = this.say("this node")
+    const { exit } = this.say(wholeNode)
     underWay.outcomes.note(exit)
     return exit
   }
@@ -86,7 +89,7 @@ const member = (value: unknown, name: string): unknown =>
   typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined
 
 /** So many under way on one account are a crowd: what comes to it waits for it, whatever the lanes do. */
-const crowdMin = 500
+const crowdMin = 100
 
 export const isOfCrowd = (actors: ReadonlyArray<AccountActor | undefined>): boolean =>
   actors.some((actor) => actor !== undefined && actor.underWay >= crowdMin)

@@ -1,5 +1,6 @@
 /** A driver, a source of commands and a pace enter; every command sent until the time is over, metered, leaves. */
 import { Cause, Clock, Effect, Exit, Fiber, Latch } from "effect"
+import { wholeNode } from "../actors/Door.ts"
 import type { Command } from "../domain/Command.ts"
 import type { CommandError } from "../domain/Errors.ts"
 import type { Receipt } from "../domain/Receipt.ts"
@@ -19,9 +20,6 @@ const drawMax = 64
 /** How long after its end it may still be sending what was due by then; the rest is counted as not sent. */
 const lateMaxMs = 5_000
 
-/** As the door says it. */
-const nodeIsFull = "this node"
-
 export interface Load {
   readonly driver: Driver
   readonly next: () => Command
@@ -40,7 +38,8 @@ export const runLoad = Effect.fn("LoadTest.load")(function* (load: Load) {
   const start = nowMs()
   const end = start + load.seconds * 1_000
   const isOver = () => nowMs() >= end
-  const send = makeSend(load, nowMs, start, isOver)
+  const refused: Array<Command> = []
+  const send = makeSend(load, nowMs, start, isOver, refused)
   if (load.pace._tag === "Closed") {
     const client = Effect.whileLoop({
       while: () => !isOver(),
@@ -55,16 +54,21 @@ export const runLoad = Effect.fn("LoadTest.load")(function* (load: Load) {
       }
     )
   } else {
-    yield* Effect.scoped(sendOnTime(load, load.pace, start, nowMs, send))
+    yield* Effect.scoped(sendOnTime(load, load.pace, start, nowMs, send, refused))
   }
   return (nowMs() - start) / 1_000
 })
 
-/** `refused` takes the command where it is told to come back, and does not. */
-type Send = (command: Command, startedAt: number, refused?: Array<Command>) => Effect.Effect<void>
+type Send = (command: Command, startedAt: number) => Effect.Effect<void>
 
-/** Sends one command until it is settled, or the time is over. */
-const makeSend = (load: Load, nowMs: () => number, start: number, isOver: () => boolean): Send => {
+/** Sends one command until it is settled, or the time is over; an open loop's goes to `refused` where there was no room. */
+const makeSend = (
+  load: Load,
+  nowMs: () => number,
+  start: number,
+  isOver: () => boolean,
+  refused: Array<Command>
+): Send => {
   const { driver, meter, acknowledged } = load
   const comesBack = load.pace._tag === "Closed"
 
@@ -74,8 +78,7 @@ const makeSend = (load: Load, nowMs: () => number, start: number, isOver: () => 
     sent: Sent,
     startedAt: number,
     calledAt: number,
-    resends: number,
-    refused: Array<Command> | undefined
+    resends: number
   ): Effect.Effect<void> => {
     const now = nowMs()
     const tookMs = now - startedAt
@@ -93,13 +96,14 @@ const makeSend = (load: Load, nowMs: () => number, start: number, isOver: () => 
       return Effect.void
     }
     const again = (pauseMs: number) =>
-      Effect.flatMap(Effect.sleep(pauseMs), () => attempt(command, sent, startedAt, resends + 1, refused))
+      Effect.flatMap(Effect.sleep(pauseMs), () => attempt(command, sent, startedAt, resends + 1))
     switch (error.value._tag) {
       case "Overloaded": {
         meter.refusedForLoad(now - calledAt)
-        // What is told to wait for one account, or has been sent to others since, is not what a crowd offers next.
-        if (resends === 0 && error.value.what === nodeIsFull) refused?.push(command)
-        return comesBack && !isOver() ? again(Math.min(error.value.retryAfterMs, backOffMaxMs)) : Effect.void
+        if (comesBack) return isOver() ? Effect.void : again(Math.min(error.value.retryAfterMs, backOffMaxMs))
+        // One that one account has no room for would keep others from being offered; one that was sent before may be in.
+        if (resends === 0 && error.value.what === wholeNode) refused.push(command)
+        return Effect.void
       }
       case "Unavailable": {
         meter.unavailable++
@@ -117,36 +121,30 @@ const makeSend = (load: Load, nowMs: () => number, start: number, isOver: () => 
     }
   }
 
-  const attempt = (
-    command: Command,
-    sent: Sent,
-    startedAt: number,
-    resends: number,
-    refused: Array<Command> | undefined
-  ): Effect.Effect<void> =>
+  const attempt = (command: Command, sent: Sent, startedAt: number, resends: number): Effect.Effect<void> =>
     Effect.suspend(() => {
       const calledAt = nowMs()
       return Effect.flatMap(Effect.exit(driver.dispatch(command)), (exit) =>
-        settle(exit, command, sent, startedAt, calledAt, resends, refused)
+        settle(exit, command, sent, startedAt, calledAt, resends)
       )
     })
-  return (command, startedAt, refused) => attempt(command, acknowledged.sent(command), startedAt, 0, refused)
+  return (command, startedAt) => attempt(command, acknowledged.sent(command), startedAt, 0)
 }
 
 /**
  * Starts each command when it is due; where that would be too many at once, late, but timed from when it was due. What
- * was refused at once is what is offered next, as a caller would that was told to come back.
+ * was refused for want of room is what is offered next: drawing another for each refusal would measure the drawing.
  */
 const sendOnTime = Effect.fnUntraced(function* (
   load: Load,
   pace: Pace & { readonly _tag: "Open" },
   start: number,
   nowMs: () => number,
-  send: Send
+  send: Send,
+  refused: Array<Command>
 ) {
   const { meter } = load
-  const refused: Array<Command> = []
-  const senders = yield* makeSenders((command, dueAt) => send(command, dueAt, refused))
+  const senders = yield* makeSenders(send)
   const offer = (command: Command, dueAt: number): void => {
     const calledAt = nowMs()
     recordMs(meter.delays, calledAt - dueAt)
