@@ -111,8 +111,9 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
         return Effect.sleep(retryMs).pipe(Effect.as(undefined))
       })
     )
-    for (const actor of batch) reading.delete(actor)
     for (const actor of batch) {
+      // Each in its turn: what becomes ready before it is decided upon at once, and may ask for this one.
+      reading.delete(actor)
       const found = loaded?.get(actor.id)
       if (found === undefined) {
         want(actor)
@@ -132,10 +133,14 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
     yield* wake.await
     // What is asked for in the same tick is read in one batch, and never inside of `get`.
     yield* Effect.yieldNow
-    const batch = [...wanted].slice(0, loadBatchMax)
-    for (const actor of batch) {
+    const batch: Array<AccountActor> = []
+    for (const actor of wanted) {
+      if (batch.length === loadBatchMax) break
       wanted.delete(actor)
+      // One that became ready otherwise has been decided upon: what the log holds is behind it.
+      if (actor.phase !== "loading" || actor.uncommitted > 0) continue
       reading.add(actor)
+      batch.push(actor)
     }
     if (wanted.size === 0) wake.closeUnsafe()
     if (batch.length === 0) return

@@ -162,3 +162,29 @@ it.live("a conflict on one account of a batch does not change the order on the o
     assert.strictEqual(node.dispatcher.stats().conflicts, 1)
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
+
+it.live("accounts read again after a conflict are read once, and decided on once", () =>
+  Effect.gen(function* () {
+    const store = yield* EventStore
+    const faulty = FaultyStore.over(store)
+    const node = yield* startNode("first", { store: faulty.store })
+    yield* fund(node, ["a", "b"], 100n)
+    const other = yield* startNode("second", { store })
+    for (const account of ["a", "b"]) yield* other.send(deposit(account, 1n))
+    const reads = faulty.callsOf("readStreams")
+    // One batch that conflicts on both; what is decided again takes its time to land.
+    const commits = faulty.callsOf("commit")
+    faulty.script = ({ method, nth }) => (method === "commit" && nth > commits ? "slow" : undefined)
+    const again = yield* Effect.forEach([deposit("a", 1n), transfer("a", "b", 1n), deposit("b", 1n)], (one) =>
+      Effect.forkChild(Effect.result(node.send(one)))
+    )
+    yield* until("they are decided again", () => faulty.callsOf("commit") > commits + 1)
+    yield* Effect.sleep(5)
+    const later = yield* Effect.result(node.send(deposit("b", 1n)))
+    const results = [...(yield* Effect.forEach(again, Fiber.join)), later]
+    assert.deepStrictEqual(tally(results.map(outcomeOf)), { Accepted: 4 })
+    assert.strictEqual(node.dispatcher.stats().conflicts, 2)
+    assert.strictEqual(faulty.callsOf("readStreams"), reads + 1)
+    assert.deepStrictEqual(yield* invariantsOf(store), [])
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
