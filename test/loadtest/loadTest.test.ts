@@ -96,6 +96,7 @@ describe("a load test", () => {
       const outcome = yield* load({ intruder: 0.2, readSide: false })
       assertSound(outcome)
       assert.isAbove(outcome.conflicts, 0)
+      assert.strictEqual(outcome.indeterminate, 0, "a conflict is decided again, and its outcome is known")
     })
   )
 
