@@ -7,6 +7,7 @@ import { linked } from "../domain/HashChain.ts"
 import { emptyHead, type Head } from "../domain/Head.ts"
 import type { AccountId, Instant } from "../domain/Ids.ts"
 import { encodeContext, encodePayload, schemaVersionOf } from "../domain/StoredEvent.ts"
+import type { Flight } from "./Flight.ts"
 import type { Leg, Ticket } from "./Ticket.ts"
 
 /** Another node that wants to decide on the account; told once that it may, or why not. */
@@ -43,8 +44,8 @@ export class AccountActor {
   reservations = 0
   /** Nodes that wait to borrow it, in order of arrival. */
   borrowers: Array<Borrower> = []
-  /** The batch that is being sent with rows of this account: never two at once. */
-  flight: object | undefined = undefined
+  /** The batch that is being sent with rows of this account; the later one, where one follows another. */
+  flight: Flight | undefined = undefined
   /** At which look of the commit queue an older ticket of it had to wait. */
   blockedAt = 0
   /** Made by the first that waits, as the next: most accounts in memory are never waited for, and there are many. */

@@ -1,5 +1,5 @@
 /** Queued tickets enter; lanes send them in batches, one INSERT each, until every outcome is definite. */
-import { Duration, Effect, Latch } from "effect"
+import { Deferred, Duration, Effect, Latch } from "effect"
 import type { AccountId } from "../domain/Ids.ts"
 import type { StoredEvent } from "../domain/StoredEvent.ts"
 import { type Commit, type CommitOutcome, EventStore, type WriterId } from "../infra/EventStore.ts"
@@ -8,7 +8,9 @@ import { continued } from "../infra/Tracing.ts"
 import type { AccountActor } from "./AccountActor.ts"
 import { CommitFeed } from "./CommitFeed.ts"
 import { makeCommitMeters } from "./CommitMeters.ts"
-import type { CommitQueue, Flight } from "./CommitQueue.ts"
+import type { CommitQueue } from "./CommitQueue.ts"
+import type { Flight } from "./Flight.ts"
+import { noStats, type PipelineStats } from "./PipelineStats.ts"
 import { Snapshotter } from "./Snapshotter.ts"
 import { makeSplitBrainAlarm } from "./SplitBrainAlarm.ts"
 import { about, type Ticket } from "./Ticket.ts"
@@ -27,24 +29,6 @@ export interface PipelineEvents {
   readonly onRepeat: (ticket: Ticket) => void
   /** To be decided again, in this order, once those accounts that another writer wrote to are reloaded. */
   readonly onEvicted: (tickets: ReadonlyArray<Ticket>, stale: ReadonlySet<AccountActor>) => void
-}
-
-/** Counters since the start of the node. */
-export interface PipelineStats {
-  batches: number
-  rows: number
-  rowsMax: number
-  committed: number
-  /** Accounts that another writer wrote to while this node believed it owned them (split brain). */
-  conflicts: number
-  repeats: number
-  /** Sendings whose outcome had to be asked for again. */
-  unknown: number
-  fenced: number
-  /** What the store said last when it did not commit; undefined while it does. */
-  trouble: string | undefined
-  /** Moving average of a successful sending, in milliseconds. */
-  commitMs: number
 }
 
 interface Lane {
@@ -75,23 +59,14 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
   const alarm = yield* makeSplitBrainAlarm
   const batchLimits = { rowsMax: limits.batchRowsMax, bytesMax: limits.batchBytesMax }
   const latch = Latch.makeUnsafe(false)
-  const stats: PipelineStats = {
-    batches: 0,
-    rows: 0,
-    rowsMax: 0,
-    committed: 0,
-    conflicts: 0,
-    repeats: 0,
-    unknown: 0,
-    fenced: 0,
-    trouble: undefined,
-    commitMs: 1
-  }
+  /** Counts lanes that went on as new writers after a fence: they must not write what was decided before it. */
+  let renewals = 0
+  const stats = noStats()
 
   /** Everything of the flight is in the log: actors first, then the relay, then the callers (I6). */
   const complete = (flight: Flight, commit: Commit): void => {
     const { tickets } = flight
-    queue.land(tickets)
+    queue.land(flight)
     flight.tickets = []
     for (const ticket of tickets) {
       for (const { actor, after } of ticket.legs) {
@@ -164,18 +139,25 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
     writers.retire(lane.writerId)
     lane.writerId = yield* writers.register(lane.index)
     lane.seq = 1
+    // Only now: what was taken until here is not among what is decided again.
+    renewals++
     decideAgain(flight)
   })
 
+  /** Takes back what follows the flight; decided again, if a lane was renewed since the flight was taken. */
+  const takeBack = (flight: Flight, since: number): void => {
+    if (queue.disband(flight) && since !== renewals) decideAgain()
+  }
+
   /** Everything that is decided and not in the air elsewhere gets a `recordedAt` of now. */
-  const decideAgain = (flight: Flight): void =>
+  const decideAgain = (flight?: Flight): void =>
     events.onEvicted(
       queue.evict(() => true, flight),
       new Set()
     )
 
-  const send = (commit: Commit): Effect.Effect<CommitOutcome> =>
-    store.commit(commit).pipe(
+  const send = (commit: Commit, mayCommit?: Effect.Effect<boolean>): Effect.Effect<CommitOutcome> =>
+    store.commit(commit, mayCommit).pipe(
       continued({
         name: "commit",
         kind: "client",
@@ -185,19 +167,24 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
     )
 
   /** Sends one flight until nothing of it is open. */
-  const fly = Effect.fnUntraced(function* (lane: Lane, flight: Flight) {
+  const fly = Effect.fnUntraced(function* (lane: Lane, flight: Flight, since: number) {
     let mayHaveLanded = false
-    const renewals = stats.fenced
     while (flight.tickets.length > 0) {
       const commit: Commit = { writerId: lane.writerId, seq: lane.seq, events: rowsOf(flight) }
+      const mayCommit = flight.leader === undefined ? undefined : wordFor(flight)
+      if (mayCommit !== undefined) stats.behind++
       if (commit.events.length === 0) return complete(flight, commit)
-      const [took, outcome] = yield* Effect.timed(send(commit))
+      const [took, outcome] = yield* Effect.timed(send(commit, mayCommit))
+      // Whatever became of it, its leader's outcome comes first: if that did not land at once, this was put back.
+      if (mayCommit !== undefined && !(yield* mayCommit)) return
+      if (outcome._tag !== "Committed") takeBack(flight, since)
       switch (outcome._tag) {
         case "Committed": {
           lane.seq++
           lane.retryMs = retryFirstMs
           const millis = Duration.toMillis(took)
-          stats.commitMs += (millis - stats.commitMs) / 16
+          // What waits for a leader says nothing of the store.
+          if (mayCommit === undefined) stats.commitMs += (millis - stats.commitMs) / 16
           meters.flushedUnsafe(commit.events.length, millis)
           return complete(flight, commit)
         }
@@ -218,7 +205,7 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
           if (!mayHaveLanded) {
             // Nothing is at stake: back to the queue, where a deadline may still take tickets out. But a lane that
             // was renewed meanwhile must not write there what was decided before its fence.
-            if (stats.fenced === renewals) queue.putBack(flight)
+            if (since === renewals) queue.putBack(flight)
             else decideAgain(flight)
             yield* pause(lane)
             latch.openUnsafe()
@@ -237,10 +224,12 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
   })
 
   /** A defect is a bug of ours: the lane goes on as a new writer, and only what was in flight is lost sight of. */
-  const abandon = Effect.fnUntraced(function* (lane: Lane, flight: Flight, defect: unknown) {
-    yield* Effect.logError("a commit lane failed; it goes on as a new writer", defect).pipe(
-      about(flight.tickets)
-    )
+  const abandon = Effect.fnUntraced(function* (lane: Lane, flight: Flight, since: number, defect: unknown) {
+    const { leader, tickets } = flight
+    // A follower that may not become durable yet is not lost: nothing of it is there.
+    if (leader !== undefined) takeBack(leader, since)
+    takeBack(flight, since)
+    yield* Effect.logError("a commit lane failed; it goes on as a new writer", defect).pipe(about(tickets))
     const { writerId } = lane
     lane.writerId = yield* writers.register(lane.index)
     lane.seq = 1
@@ -262,13 +251,18 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
   const work = Effect.fnUntraced(function* (lane: Lane) {
     for (;;) {
       const flight = queue.take(batchLimits)
+      const since = renewals
       if (flight === undefined) {
         latch.closeUnsafe()
         yield* latch.await
         // What is decided in the same tick flies in one batch, and never inside of `wake`.
         yield* Effect.yieldNow
       } else {
-        yield* fly(lane, flight).pipe(Effect.catchDefect((defect) => abandon(lane, flight, defect)))
+        yield* fly(lane, flight, since).pipe(
+          Effect.catchDefect((defect) => abandon(lane, flight, since, defect)),
+          // Ended in the middle, it would leave its follower waiting for a word.
+          Effect.onInterrupt(() => Effect.sync(() => queue.disband(flight)))
+        )
       }
     }
   })
@@ -286,6 +280,10 @@ const pause = (lane: Lane): Effect.Effect<void> =>
     lane.retryMs = Math.min(retryMs * 2, retryMostMs)
     return Effect.sleep(retryMs)
   })
+
+/** Whether a follower may become durable. Never inside of the lane that says so, which is not done with it yet. */
+const wordFor = ({ mayCommit }: Flight): Effect.Effect<boolean> =>
+  Effect.tap(Deferred.await(mayCommit), () => Effect.yieldNow)
 
 const rowsOf = (flight: Flight): ReadonlyArray<StoredEvent> => {
   const rows: Array<StoredEvent> = []

@@ -1,24 +1,20 @@
 /** Decided commands enter in the order of their decision; batches for the lanes leave. Synchronous, no effects. */
+import { Deferred, Exit } from "effect"
 import type { AccountActor } from "./AccountActor.ts"
-import type { Ticket } from "./Ticket.ts"
+import { type BatchLimits, bytesOf, Flight, leaderOf } from "./Flight.ts"
+import { rollBack, type Ticket } from "./Ticket.ts"
 
-/** What one lane sends in one statement. */
-export interface Flight {
-  tickets: ReadonlyArray<Ticket>
-}
-
-export interface BatchLimits {
-  readonly rowsMax: number
-  readonly bytesMax: number
-}
-
-/** Fixed columns of a row, about, on top of its texts. */
-const rowBytes = 250
+/** A follower costs two more round trips: it must carry this part of a full batch at least. */
+const followerPart = 1 / 4
 
 /**
- * The queue in front of the lanes. Two rules keep the log right whatever the lanes do: a command is never split,
- * and an account is never in two flights at once, so a later version cannot commit before an earlier one, and
- * nothing is in flight that depends on an outcome still open elsewhere.
+ * The queue in front of the lanes. Two rules keep the log right whatever the lanes do: a command is never split, and
+ * an account is never in two flights at once, so a later version cannot commit before an earlier one, and nothing
+ * becomes durable that depends on an outcome still open elsewhere.
+ *
+ * The exception to the second is a follower: where all that waits depends on one flight (a hot account does that), its
+ * rows are written while those of its leader are, and made durable when the leader is known to be (`mayCommit`). At
+ * anything else that befalls the leader the follower is as if it had never been taken (`disband`).
  */
 export class CommitQueue {
   #tickets: Array<Ticket> = []
@@ -29,6 +25,9 @@ export class CommitQueue {
   #blocked = 0
   /** Counts the times at which that began anew; the accounts of what is blocked are marked with it. */
   #look = 1
+  /** The look at which nothing could follow, and how many were queued then. */
+  #vainLook = 0
+  #vainSize = 0
 
   get size(): number {
     return this.#tickets.length
@@ -41,8 +40,12 @@ export class CommitQueue {
 
   /** Takes the oldest tickets that may fly now, whole, up to the limits (at least one, however large). */
   take(limits: BatchLimits): Flight | undefined {
+    return this.#takeFree(limits) ?? this.#takeFollower(limits)
+  }
+
+  #takeFree(limits: BatchLimits): Flight | undefined {
     const queue = this.#tickets
-    const flight: Flight = { tickets: [] }
+    const flight = new Flight()
     const taken: Array<Ticket> = []
     let rows = 0
     let bytes = 0
@@ -67,16 +70,85 @@ export class CommitQueue {
     return flight
   }
 
-  /** The flight is over: its actors may fly again. */
-  land(tickets: ReadonlyArray<Ticket>): void {
-    for (const ticket of tickets) for (const actor of ticket.touched) actor.flight = undefined
+  /** Takes what waits for one flight alone, if that is much. */
+  #takeFollower({ rowsMax, bytesMax }: BatchLimits): Flight | undefined {
+    const queue = this.#tickets
+    const least = rowsMax * followerPart
+    // Most commands have two rows at most. What was looked through in vain is not looked through again soon.
+    if (
+      queue.length * 2 < least ||
+      (this.#vainLook === this.#look && queue.length < this.#vainSize + least)
+    ) {
+      return undefined
+    }
+    const leader = leaderOf(queue[0])
+    if (leader === undefined) return undefined
     this.#lookAgain()
+    const flight = new Flight()
+    const taken: Array<Ticket> = []
+    let rows = 0
+    let bytes = 0
+    let isFull = false
+    for (const ticket of queue) {
+      if (isBlocked(ticket, this.#look, flight, leader)) {
+        for (const actor of ticket.touched) actor.blockedAt = this.#look
+        continue
+      }
+      const legs = ticket.legs.length
+      bytes += bytesOf(ticket)
+      isFull = taken.length > 0 && (rows + legs > rowsMax || bytes > bytesMax)
+      if (isFull) break
+      rows += legs
+      taken.push(ticket)
+    }
+    // Without a row there would be nothing to send, and nobody to wait for its leader.
+    if (rows === 0 || (rows < least && !isFull)) {
+      this.#vainLook = this.#look
+      this.#vainSize = queue.length
+      return undefined
+    }
+    for (const ticket of taken) {
+      for (const actor of ticket.touched) actor.flight = flight
+      ticket.phase = "flying"
+    }
+    this.#tickets = queue.filter(({ phase }) => phase === "queued")
+    this.#lookAgain()
+    flight.tickets = taken
+    flight.leader = leader
+    leader.follower = flight
+    return flight
+  }
+
+  /** The flight is over and durable: its actors may fly again, and what follows it may become durable. */
+  land(flight: Flight): void {
+    this.#release(flight)
+    const { follower } = flight
+    if (follower === undefined) return
+    flight.follower = undefined
+    follower.leader = undefined
+    Deferred.doneUnsafe(follower.mayCommit, Exit.succeed(true))
+  }
+
+  /**
+   * The flight did not land at once: what follows it, if anything does, is put back to the front, and nothing follows
+   * it again. Answers whether something did.
+   */
+  disband(flight: Flight): boolean {
+    flight.isTroubled = true
+    const { follower } = flight
+    if (follower === undefined) return false
+    flight.follower = undefined
+    follower.leader = undefined
+    Deferred.doneUnsafe(follower.mayCommit, Exit.succeed(false))
+    this.putBack(follower)
+    for (const ticket of flight.tickets) for (const actor of ticket.touched) actor.flight = flight
+    return true
   }
 
   /** Puts a flight that certainly wrote nothing back to the front. */
   putBack(flight: Flight): void {
     for (const ticket of flight.tickets) ticket.phase = "queued"
-    this.land(flight.tickets)
+    this.#release(flight)
     this.#tickets = flight.tickets.concat(this.#tickets)
     flight.tickets = []
   }
@@ -98,7 +170,7 @@ export class CommitQueue {
         return false
       })
     if (flight !== undefined) {
-      this.land(flight.tickets)
+      this.#release(flight)
       flight.tickets = keep(flight.tickets)
       for (const ticket of flight.tickets) for (const actor of ticket.touched) actor.flight = flight
     }
@@ -108,37 +180,23 @@ export class CommitQueue {
     return evicted
   }
 
+  #release(flight: Flight): void {
+    for (const ticket of flight.tickets) {
+      for (const actor of ticket.touched) if (actor.flight === flight) actor.flight = undefined
+    }
+    this.#lookAgain()
+  }
+
   #lookAgain(): void {
     this.#blocked = 0
     this.#look++
   }
 }
 
-const rollBack = (evicted: ReadonlyArray<Ticket>): void => {
-  const rolledBack = new Set<AccountActor>()
-  for (const ticket of evicted) {
-    for (const { actor, before } of ticket.legs) {
-      if (!rolledBack.has(actor)) actor.speculative = before
-      rolledBack.add(actor)
-    }
-    for (const actor of ticket.touched) actor.uncommitted--
-    ticket.phase = "waiting"
-    ticket.touched = []
-    ticket.legs = []
-    ticket.refusal = undefined
-  }
-}
-
-/** An account of it is in another flight, or waits for one with an older ticket. */
-const isBlocked = (ticket: Ticket, look: number, flight: Flight): boolean => {
+/** An account of it is in another flight (but the one that may be followed), or waits for one with an older ticket. */
+const isBlocked = (ticket: Ticket, look: number, flight: Flight, leader?: Flight): boolean => {
   for (const { blockedAt, flight: other } of ticket.touched) {
-    if (blockedAt === look || (other !== undefined && other !== flight)) return true
+    if (blockedAt === look || (other !== undefined && other !== flight && other !== leader)) return true
   }
   return false
-}
-
-const bytesOf = (ticket: Ticket): number => {
-  let bytes = 0
-  for (const { row } of ticket.legs) bytes += rowBytes + row.payload.length + (row.context?.length ?? 0)
-  return bytes
 }

@@ -157,6 +157,22 @@ const markReplayed = (settlement: Settlement): Settlement =>
     ? Exit.succeed({ ...settlement.value, replayed: true })
     : settlement
 
+/** Takes the speculation of their actors back to before the first of them; they wait to be decided again. */
+export const rollBack = (evicted: ReadonlyArray<Ticket>): void => {
+  const rolledBack = new Set<AccountActor>()
+  for (const ticket of evicted) {
+    for (const { actor, before } of ticket.legs) {
+      if (!rolledBack.has(actor)) actor.speculative = before
+      rolledBack.add(actor)
+    }
+    for (const actor of ticket.touched) actor.uncommitted--
+    ticket.phase = "waiting"
+    ticket.touched = []
+    ticket.legs = []
+    ticket.refusal = undefined
+  }
+}
+
 /** The receipt of a command whose rows this node wrote. */
 export const receiptOf = (ticket: Ticket): Receipt => {
   const postings = ticket.legs.map(({ row }) => ({

@@ -27,7 +27,7 @@ export interface TurnsOptions {
   /** Why commands must be refused now, or `undefined`. */
   readonly refusal: () => string | undefined
   readonly overloaded: (what: string) => Settlement
-  /** The queue has something new. */
+  /** The queue has something new, or something less, which others may have waited for. */
   readonly onQueued: () => void
 }
 
@@ -46,7 +46,7 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
   /** Finds the actors of a ticket; decides it when all may be decided on, else leaves it where it will be told. */
   const route = (ticket: Ticket): void => routeAt(ticket, clock.elapsedUnsafe(), undefined)
 
-  /** The same, for a caller that asked the clock just now, and the residents (in the order of the accounts). */
+  /** The same, for a caller that asked the clock just now, and the residents (in order of the accounts). */
   const routeAt = (ticket: Ticket, elapsedMs: number, known: Known): void => {
     if (ticket.phase === "settled") return
     const refusal = options.refusal()
@@ -105,6 +105,7 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
     for (const actor of stale) reload(actor)
     if (ticket.attempts >= defectsMax) underWay.finish(ticket, Exit.die(defect))
     inOrder([...evicted, ticket], route)
+    options.onQueued()
   }
 
   const residents = yield* makeResidents({
@@ -189,11 +190,9 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
       inOrder(tickets, (ticket) => {
         reloadIfLanded(ticket.accounts)
         if (ticket.attempts <= limits.redecideMax) route(ticket)
-        else {
-          const reason = `conflicts with another writer ${ticket.attempts} times over`
-          underWay.giveUp(ticket, "this account", reason)
-        }
+        else underWay.giveUp(ticket, "this account", `met other writers ${ticket.attempts} times over`)
       })
+      options.onQueued()
     }
   }
 })

@@ -34,8 +34,12 @@ export class EventStore extends Context.Service<
      * a few seconds. After `Unknown`, only `Committed`, `Fenced` or a `Conflict` that names a key settles the
      * commit: `NotWritten` then speaks of the latest sending alone. Dies when a commit breaks the rules (one key
      * or command twice, another content under a number that was used), and nothing of it was written then.
+     *
+     * `mayCommit` is for a commit that must not be there before another one is: its rows are written at once, out of
+     * sight, and become durable when that says true; when it says false they are gone, and the outcome is
+     * `NotWritten`. It must come to an end.
      */
-    readonly commit: (commit: Commit) => Effect.Effect<CommitOutcome>
+    readonly commit: (commit: Commit, mayCommit?: Effect.Effect<boolean>) => Effect.Effect<CommitOutcome>
     /** One account's events in order of version, at most `limit` of them. */
     readonly readStream: (
       from: StreamFrom & { readonly upTo?: Version; readonly limit: number }

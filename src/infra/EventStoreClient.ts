@@ -31,8 +31,13 @@ export class EventStoreClient extends Context.Service<
         const statement_timeout = String(limits.storeStatementMs)
         const commits = yield* PgClient.make({
           ...options,
-          // I6 does not hang on how the server was set up.
-          startupParameters: { statement_timeout, synchronous_commit: "on" },
+          // I6 does not hang on how the server was set up. What a node that froze left open (a commit behind another)
+          // stands in nobody's way for longer than one of its statements may.
+          startupParameters: {
+            statement_timeout,
+            synchronous_commit: "on",
+            idle_in_transaction_session_timeout: statement_timeout
+          },
           applicationName: "chronicle commits",
           maxConnections: limits.lanes
         })

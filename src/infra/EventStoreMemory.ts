@@ -3,55 +3,15 @@ import { Clock, Effect } from "effect"
 import type { AccountId, CommandId, Instant } from "../domain/Ids.ts"
 import type { StoredEvent } from "../domain/StoredEvent.ts"
 import type { EventStore } from "./EventStore.ts"
-import { findTwice } from "./EventStoreCommit.ts"
+import { findTwice, heldBack } from "./EventStoreCommit.ts"
 import { toCommitRow } from "./EventStoreRows.ts"
+import { Ordered } from "./Ordered.ts"
 import { type Commit, CommitOutcome, type CommitRow, type WriterId } from "./StoreValues.ts"
 
 interface Writer {
   readonly node: string
   closedAt: Instant
   heartbeatAt: Instant
-}
-
-/** Rows in order of a number that mostly grows; a search is a bisection. */
-class Ordered<A> {
-  readonly rows: Array<A> = []
-  private readonly numberOf: (row: A) => number
-
-  constructor(numberOf: (row: A) => number) {
-    this.numberOf = numberOf
-  }
-
-  /** The index of the first row whose number is above. */
-  private indexAbove(number: number): number {
-    let low = 0
-    let high = this.rows.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      const row = this.rows[middle]
-      if (row !== undefined && this.numberOf(row) <= number) low = middle + 1
-      else high = middle
-    }
-    return low
-  }
-
-  add(row: A): void {
-    this.rows.splice(this.indexAbove(this.numberOf(row)), 0, row)
-  }
-
-  at(number: number): A | undefined {
-    const row = this.rows[this.indexAbove(number) - 1]
-    return row !== undefined && this.numberOf(row) === number ? row : undefined
-  }
-
-  above(number: number, limit: number): ReadonlyArray<A> {
-    const start = this.indexAbove(number)
-    return this.rows.slice(start, start + limit)
-  }
-
-  get last(): A | undefined {
-    return this.rows.at(-1)
-  }
 }
 
 /** What the tables hold. */
@@ -81,9 +41,8 @@ const orMake = <K, A>(map: Map<K, Ordered<A>>, key: K, numberOf: (row: A) => num
   return found
 }
 
-/** Synchronous, hence atomic: no other fiber sees half a commit. */
-const commitTo = (tables: Tables, commit: Commit): CommitOutcome => {
-  const row = toCommitRow(commit)
+/** What is in the way of the commit, if anything is. */
+const inTheWay = (tables: Tables, commit: Commit, row: CommitRow): CommitOutcome | undefined => {
   const own = tables.tails.get(commit.writerId)?.at(commit.seq)
   if (own !== undefined) {
     if (own.rows === 0) return CommitOutcome.Fenced()
@@ -103,10 +62,25 @@ const commitTo = (tables: Tables, commit: Commit): CommitOutcome => {
   const commands = commit.events
     .filter((event) => event.ordinal === 0 && tables.commands.has(event.commandId))
     .map((event) => event.commandId)
-  if (versions.length > 0 || commands.length > 0) return CommitOutcome.Conflict({ versions, commands })
+  return versions.length + commands.length > 0 ? CommitOutcome.Conflict({ versions, commands }) : undefined
+}
+
+/** Synchronous, hence atomic: no other fiber sees half a commit. */
+const commitTo = (tables: Tables, commit: Commit): CommitOutcome => {
+  const row = toCommitRow(commit)
+  const outcome = inTheWay(tables, commit, row)
+  if (outcome !== undefined) return outcome
   tables.append(row, commit.events)
   return CommitOutcome.Committed()
 }
+
+/** As with the database, what is in the way is known before the word comes, and looked for once more after it. */
+const commitBehind = (tables: Tables, commit: Commit, mayCommit: Effect.Effect<boolean>) =>
+  Effect.suspend(() => {
+    const outcome = inTheWay(tables, commit, toCommitRow(commit))
+    if (outcome !== undefined) return Effect.succeed(outcome)
+    return Effect.map(mayCommit, (may) => (may ? commitTo(tables, commit) : heldBack))
+  })
 
 const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
 
@@ -115,7 +89,10 @@ export const makeMemory = Effect.sync((): EventStore["Service"] => {
   return {
     product: Effect.succeed("memory"),
     // A broken rule thrown inside `sync` is a defect, as it is with the database.
-    commit: (commit) => Effect.sync(() => commitTo(tables, commit)),
+    commit: (commit, mayCommit) =>
+      mayCommit === undefined
+        ? Effect.sync(() => commitTo(tables, commit))
+        : commitBehind(tables, commit, mayCommit),
     ...reads(tables),
     ...writers(tables)
   }

@@ -4,7 +4,7 @@ import { Context } from "effect"
 export interface LedgerLimits {
   /** Partitions of accounts on the bus. Fixed for the life of an installation. */
   readonly partitions: number
-  /** Commit lanes: connections of the write path that work on disjoint accounts. */
+  /** Commit lanes: connections of the write path. They work on disjoint accounts, or one behind another. */
   readonly lanes: number
   /** Most events one INSERT carries; a command is never split. */
   readonly batchRowsMax: number

@@ -6,7 +6,7 @@ import type { StoredEvent } from "../domain/StoredEvent.ts"
 /** One commit lane of one process life; it numbers its commits 1, 2, 3 … without a gap. */
 export type WriterId = string
 
-/** What one flush writes, in one statement: all of it lands or none. At least one event. */
+/** What one flush writes, in one INSERT: all of it lands or none. At least one event. */
 export interface Commit {
   readonly writerId: WriterId
   /** The writer's next number. */

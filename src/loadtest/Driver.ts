@@ -9,6 +9,8 @@ export interface DriverStats {
   readonly batches: number
   readonly rows: number
   readonly rowsMax: number
+  /** Batches that were written behind one that was not durable yet. */
+  readonly behind: number
   /** Accounts another writer wrote to behind the node's back. */
   readonly conflicts: number
   /** Repeats that got as far as the log. */
@@ -40,6 +42,7 @@ export const addStats = (one: DriverStats, other: DriverStats): DriverStats => (
   batches: one.batches + other.batches,
   rows: one.rows + other.rows,
   rowsMax: Math.max(one.rowsMax, other.rowsMax),
+  behind: one.behind + other.behind,
   conflicts: one.conflicts + other.conflicts,
   repeats: one.repeats + other.repeats,
   unknown: one.unknown + other.unknown,

@@ -61,6 +61,7 @@ const Stats = Schema.Struct({
   batches: Schema.Int,
   rows: Schema.Int,
   rowsMax: Schema.Int,
+  behind: Schema.Int,
   committed: Schema.Int,
   conflicts: Schema.Int,
   repeats: Schema.Int,

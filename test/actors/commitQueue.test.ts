@@ -1,7 +1,9 @@
 /** The commit queue against a plain model of it, and one turn of actors: pure, no store, no clock. */
 import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Exit } from "effect"
 import { AccountActor, takeTurn } from "../../src/actors/AccountActor.ts"
-import { CommitQueue, type Flight } from "../../src/actors/CommitQueue.ts"
+import { CommitQueue } from "../../src/actors/CommitQueue.ts"
+import type { Flight } from "../../src/actors/Flight.ts"
 import { Ticket } from "../../src/actors/Ticket.ts"
 import { hashCommand } from "../../src/domain/HashChain.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
@@ -49,8 +51,13 @@ class Desk {
   }
 
   /** As the pipeline does with what is durable. */
+  land(flight: Flight | undefined): void {
+    if (flight === undefined) return
+    this.queue.land(flight)
+    this.settle(...flight.tickets)
+  }
+
   settle(...tickets: ReadonlyArray<Ticket>): void {
-    this.queue.land(tickets)
     for (const ticket of tickets) {
       for (const { actor, after } of ticket.legs) actor.committed = after
       for (const actor of ticket.touched) actor.uncommitted--
@@ -70,6 +77,18 @@ const mayFly = (open: ReadonlyArray<Ticket>): ReadonlyArray<Ticket> => {
   })
 }
 
+/** One that waits for no other: the lane of a follower does. */
+const oneOf = (dice: Dice, flights: ReadonlyArray<Flight>): Flight | undefined => {
+  const free = flights.filter(({ leader }) => leader === undefined)
+  return free[dice.roll(free.length)]
+}
+
+const phasesOf = (tickets: ReadonlyArray<Ticket>) => tickets.map(({ phase }) => phase)
+
+/** What the lane of a follower was told, undefined before. */
+const wordFor = (follower: Flight | undefined): unknown =>
+  follower === undefined ? undefined : follower.mayCommit.effect
+
 const wide = { rowsMax: 1_000, bytesMax: 1_000_000 }
 const names = ["a", "b", "c", "d", "e"] as const
 
@@ -81,14 +100,26 @@ const randomInput = (dice: Dice): Input => {
 }
 
 describe("the commit queue", () => {
-  it("keeps the order of every account whatever the lanes do, one account in one flight, no command split", () => {
-    for (let seed = 1; seed <= 80; seed++) {
+  it("keeps the order of every account whatever the lanes do, one account in one flight, or in one and the next", () => {
+    const followers = { taken: 0, letGo: 0, disbanded: 0 }
+    for (let seed = 1; seed <= 150; seed++) {
       const dice = new Dice(seed)
       const desk = new Desk(names)
       const flights: Array<Flight> = []
       /** What is decided and not durable, in the order of decision; what is durable, in its own. */
       let open: Array<Ticket> = []
       const durable = new Map<string, Array<number>>()
+      const disband = (flight: Flight) => {
+        const { follower } = flight
+        const size = desk.queue.size + (follower?.tickets.length ?? 0)
+        assert.strictEqual(desk.queue.disband(flight), follower !== undefined)
+        assert.strictEqual(desk.queue.size, size)
+        if (follower === undefined) return
+        followers.disbanded++
+        assert.deepStrictEqual(wordFor(follower), Exit.succeed(false))
+        assert.deepStrictEqual(follower.tickets, [])
+        flights.splice(flights.indexOf(follower), 1)
+      }
       for (let step = 0; step < 150; step++) {
         switch (dice.roll(6)) {
           case 0:
@@ -96,18 +127,31 @@ describe("the commit queue", () => {
             open.push(desk.push(randomInput(dice)))
             break
           case 2: {
-            const flight = desk.queue.take({ rowsMax: 1 + dice.roll(6), bytesMax: 100 + dice.roll(3_000) })
+            const limits = { rowsMax: 1 + dice.roll(6), bytesMax: 100 + dice.roll(3_000) }
+            const free = mayFly(open)
+            const flight = desk.queue.take(limits)
             if (flight === undefined) {
               assert.deepStrictEqual(mayFly(open), [], `seed ${seed}: something could have flown`)
               break
             }
             flights.push(flight)
             assert.isTrue(flight.tickets.every((ticket) => ticket.phase === "flying"))
+            if (flight.leader === undefined) break
+            followers.taken++
+            assert.deepStrictEqual(free, [], `seed ${seed}: something could have flown by itself`)
+            assert.isTrue(flights.includes(flight.leader))
+            assert.isUndefined(flight.leader.leader, `seed ${seed}: a follower of a follower`)
+            assert.isFalse(flight.leader.isTroubled)
+            assert.isFalse(Deferred.isDoneUnsafe(flight.mayCommit))
+            const rows = flight.tickets.reduce((sum, { legs }) => sum + legs.length, 0)
+            assert.isAbove(rows, 0, `seed ${seed}: nothing to send`)
             break
           }
           case 3: {
-            const [flight] = flights.splice(dice.roll(flights.length), 1)
+            const flight = oneOf(dice, flights)
             if (flight === undefined) break
+            flights.splice(flights.indexOf(flight), 1)
+            const { follower } = flight
             for (const { legs } of flight.tickets) {
               for (const { row } of legs) {
                 const versions = durable.get(row.accountId) ?? []
@@ -116,16 +160,24 @@ describe("the commit queue", () => {
             }
             const landed = new Set(flight.tickets)
             open = open.filter((ticket) => !landed.has(ticket))
-            desk.settle(...flight.tickets)
+            desk.land(flight)
+            if (follower === undefined) break
+            followers.letGo++
+            assert.deepStrictEqual(wordFor(follower), Exit.succeed(true))
+            assert.isUndefined(follower.leader)
             break
           }
           case 4: {
-            const [flight] = flights.splice(dice.roll(flights.length), 1)
-            if (flight !== undefined) desk.queue.putBack(flight)
+            const flight = oneOf(dice, flights)
+            if (flight === undefined) break
+            flights.splice(flights.indexOf(flight), 1)
+            disband(flight)
+            desk.queue.putBack(flight)
             break
           }
           default: {
-            const flight = dice.chance(0.5) ? flights[dice.roll(flights.length)] : undefined
+            const flight = dice.chance(0.5) ? oneOf(dice, flights) : undefined
+            if (flight !== undefined) disband(flight)
             const victim = open[dice.roll(open.length)]
             const evicted = new Set(desk.queue.evict((ticket) => ticket === victim, flight))
             open = open.filter((ticket) => !evicted.has(ticket))
@@ -135,7 +187,12 @@ describe("the commit queue", () => {
         const owner = new Map<AccountActor, Flight>()
         for (const flight of flights) {
           for (const actor of flight.tickets.flatMap((ticket) => ticket.touched)) {
-            assert.strictEqual(owner.get(actor) ?? flight, flight, `seed ${seed}: one account in two flights`)
+            // In order of taking, so that the second of two is the follower of the first.
+            const other = owner.get(actor) ?? flight
+            assert.isTrue(
+              other === flight || flight.leader === other,
+              `seed ${seed}: one account in two flights`
+            )
             owner.set(actor, flight)
           }
         }
@@ -166,6 +223,58 @@ describe("the commit queue", () => {
         )
       }
     }
+    for (const count of Object.values(followers)) assert.isAbove(count, 50, JSON.stringify(followers))
+  })
+
+  it("takes what waits for one flight alone as its follower, and nothing that waits for another", () => {
+    const desk = new Desk(names)
+    const limits = { rowsMax: 8, bytesMax: 1_000_000 }
+    desk.push(deposit("a", 1n))
+    const first = desk.queue.take(limits)
+    desk.push(deposit("b", 1n))
+    const second = desk.queue.take(limits)
+    const behindFirst = [desk.push(transfer("a", "c", 1n)), desk.push(deposit("c", 1n))]
+    const behindBoth = desk.push(transfer("a", "b", 1n))
+    const behindIt = desk.push(deposit("c", 1n))
+    const behindSecond = desk.push(deposit("b", 1n))
+    // The account of a younger one is older here: nobody may overtake.
+    const afterBoth = desk.push(deposit("a", 1n))
+    const follower = desk.queue.take(limits)
+    assert.deepStrictEqual(follower?.tickets, [...behindFirst, behindIt])
+    assert.strictEqual(follower?.leader, first)
+    assert.deepStrictEqual(phasesOf([behindBoth, behindSecond, afterBoth]), ["queued", "queued", "queued"])
+    desk.land(second)
+    assert.isUndefined(desk.queue.take(limits))
+    desk.land(first)
+    assert.deepStrictEqual(wordFor(follower), Exit.succeed(true))
+  })
+
+  it("lets nothing follow a flight that is in trouble, and nothing that is too little", () => {
+    const desk = new Desk(names)
+    const limits = { rowsMax: 8, bytesMax: 1_000_000 }
+    desk.push(deposit("a", 1n))
+    const first = desk.queue.take(limits)
+    desk.push(deposit("a", 1n))
+    assert.isUndefined(desk.queue.take(limits))
+    const [second, third] = [desk.push(deposit("a", 1n)), desk.push(deposit("a", 1n))]
+    const follower = desk.queue.take(limits)
+    assert.strictEqual(follower?.tickets.length, 3)
+    if (first === undefined) return assert.fail("nothing flew")
+    assert.isTrue(desk.queue.disband(first))
+    assert.deepStrictEqual(phasesOf([second, third]), ["queued", "queued"])
+    assert.isUndefined(desk.queue.take(limits))
+    assert.isFalse(desk.queue.disband(first))
+  })
+
+  it("lets nothing follow that has no row to send, for it would be answered before what it was decided on", () => {
+    const desk = new Desk(names)
+    desk.push(withdraw("a", 100n))
+    desk.queue.take(wide)
+    for (let index = 0; index < 8; index++) desk.push(withdraw("a", 1n))
+    desk.push(deposit("a", 1n))
+    assert.isUndefined(desk.queue.take({ rowsMax: 8, bytesMax: 100 }))
+    desk.push(deposit("a", 1n))
+    assert.strictEqual(desk.queue.take({ rowsMax: 4, bytesMax: 1_000 })?.tickets.length, 10)
   })
 
   it("evicts the guilty and what depends on them, no more and no less than a brute-force model says", () => {
@@ -233,7 +342,7 @@ describe("the commit queue", () => {
     const behind = desk.push(deposit("b", 1n))
     const free = desk.push(deposit("c", 1n))
     assert.deepStrictEqual(desk.queue.take(wide)?.tickets, [free])
-    desk.settle(...(first?.tickets ?? []))
+    desk.land(first)
     assert.deepStrictEqual(desk.queue.take(wide)?.tickets, [waits, behind])
   })
 

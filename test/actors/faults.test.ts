@@ -2,23 +2,40 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { Dice } from "../support/dice.ts"
-import { commitFaults, type Fault, type Method, readFaults, type Script } from "../support/faultyStore.ts"
+import {
+  commitFaults,
+  type Fault,
+  type FaultyStore,
+  type Method,
+  readFaults,
+  type Script
+} from "../support/faultyStore.ts"
 import { memoryStores, quiet } from "../support/ledgerWorld.ts"
 import { simulate, type World } from "../support/simulation.ts"
 
 const run = (world: World) => Effect.provide(simulate(world), [memoryStores, quiet])
 
+/** Two accounts that nearly every command touches, and a store that takes its time: batches follow each other. */
+const hot = { accounts: 2, commitMs: 5 }
+
+const behindIn = (stores: ReadonlyArray<FaultyStore>) => stores.reduce((sum, { behind }) => sum + behind, 0)
+
 const faultsFor = (method: Method): ReadonlyArray<Fault> => (method === "commit" ? commitFaults : readFaults)
 
-describe("one fault", () => {
-  const world = { seed: 3, nodes: 1, clients: 4, commandsPerClient: 4, accounts: 6 }
+describe.each([
+  ["one fault", { seed: 3, nodes: 1, clients: 4, commandsPerClient: 4, accounts: 6 }],
+  [
+    "one fault where batches follow each other",
+    { seed: 3, nodes: 1, clients: 16, commandsPerClient: 6, ...hot }
+  ]
+])("%s", (_, world) => {
   const calm = { ...world, script: () => () => undefined }
 
   for (const fault of [...commitFaults, ...readFaults]) {
     it.effect(`"${fault}", at each call in turn, breaks nothing`, () =>
       Effect.gen(function* () {
         const methods: Array<Method> = []
-        yield* run({
+        const { stores: calmStores } = yield* run({
           ...calm,
           script: () => (call) => {
             methods.push(call.method)
@@ -27,6 +44,7 @@ describe("one fault", () => {
         })
         const places = methods.flatMap((method, index) => (faultsFor(method).includes(fault) ? [index] : []))
         assert.isAbove(places.length, 5)
+        if (world.accounts === hot.accounts) assert.isAbove(behindIn(calmStores), 2)
         let befell = 0
         for (const place of places) {
           const { faults, stores } = yield* run({
@@ -71,6 +89,24 @@ describe("many faults at once", () => {
       const { faults, attempts } = yield* run({ ...worlds, seed, nodes: 2, script: seeded(seed, 5) })
       assert.deepStrictEqual(faults, [])
       assert.isAbove(attempts.filter(({ answer }) => typeof answer !== "string").length, 60)
+    })
+  )
+
+  it.effect.each(seeds)("break nothing where batches follow each other (seed %i)", (seed) =>
+    Effect.gen(function* () {
+      const nodes = 1 + (seed % 2)
+      const { faults, attempts, stores } = yield* run({
+        ...worlds,
+        ...hot,
+        clients: 16,
+        seed,
+        nodes,
+        lanes: 2 + (seed % 3),
+        script: seeded(seed, 8)
+      })
+      assert.deepStrictEqual(faults, [])
+      assert.isAbove(attempts.filter(({ answer }) => typeof answer !== "string").length, 60)
+      assert.isAbove(behindIn(stores), 10)
     })
   )
 })

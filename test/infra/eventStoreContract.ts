@@ -1,8 +1,9 @@
 /** Two clients of one event store enter; the tests that every event store passes leave. */
 import { assert, layer } from "@effect/vitest"
-import { Context, Effect, Fiber, type Layer } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, type Layer, Option } from "effect"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
-import { CommitOutcome, type EventStore } from "../../src/infra/EventStore.ts"
+import { type Commit, CommitOutcome, type EventStore } from "../../src/infra/EventStore.ts"
+import { defaultLimits } from "../../src/infra/LedgerConfig.ts"
 import { accountId, commandId, storedEvent, storedEvents } from "../support/storedEvents.ts"
 
 type Store = EventStore["Service"]
@@ -23,6 +24,15 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
       store.commit({ writerId, seq, events })
     const wholeStream = (store: Store, account: string) =>
       store.readStream({ account: accountId(account), after: 0, limit: 10_000 })
+    /** Sends a commit that waits for a word, and gives it the time to get where it waits. */
+    const sendBehind = Effect.fnUntraced(function* (store: Store, one: Commit) {
+      const word = yield* Deferred.make<boolean>()
+      const fiber = yield* Effect.forkChild(store.commit(one, Deferred.await(word)), {
+        startImmediately: true
+      })
+      yield* Effect.sleep(100)
+      return { word, fiber }
+    })
 
     it.effect("gives back every column of an event exactly as it was committed", () =>
       Effect.gen(function* () {
@@ -233,6 +243,144 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
           { concurrency: "unbounded" }
         )
         assert.deepStrictEqual(outcomes.map((outcome) => outcome._tag).toSorted(), ["Committed", "Conflict"])
+      })
+    )
+
+    it.effect("keeps a commit behind another out of sight until it is told that it may be there", () =>
+      Effect.gen(function* () {
+        const { first, second } = yield* TwoStores
+        const events = storedEvents("behind", 1, 3)
+        const behind = yield* sendBehind(first, { writerId: "behind", seq: 1, events })
+        const reading = yield* Effect.forkChild(wholeStream(second, "behind"), { startImmediately: true })
+        yield* Effect.sleep(200)
+        // CockroachDB lets who reads wait for the word.
+        assert.deepStrictEqual(reading.pollUnsafe() ?? Exit.succeed([]), Exit.succeed([]))
+        assert.isUndefined(behind.fiber.pollUnsafe())
+        yield* Deferred.succeed(behind.word, true)
+        yield* Fiber.join(reading)
+        assert.deepStrictEqual(yield* Fiber.join(behind.fiber), committed)
+        assert.deepStrictEqual(yield* wholeStream(second, "behind"), events)
+        const tail = yield* second.readTail({ writerId: "behind", after: 0, limit: 9 })
+        assert.deepStrictEqual(
+          tail.map((row) => row.seq),
+          [1]
+        )
+      })
+    )
+
+    it.effect(
+      "leaves nothing of a commit that is told it may not be there, and its keys and number free",
+      () =>
+        Effect.gen(function* () {
+          const { first, second } = yield* TwoStores
+          const behind = yield* sendBehind(first, {
+            writerId: "held",
+            seq: 1,
+            events: storedEvents("held-back", 1, 3)
+          })
+          yield* Deferred.succeed(behind.word, false)
+          assert.strictEqual((yield* Fiber.join(behind.fiber))._tag, "NotWritten")
+          assert.deepStrictEqual(yield* wholeStream(second, "held-back"), [])
+          assert.deepStrictEqual(yield* second.readTail({ writerId: "held", after: 0, limit: 9 }), [])
+          assert.deepStrictEqual(yield* commit(first, "held", 1, storedEvents("held-other", 1, 1)), committed)
+          assert.deepStrictEqual(
+            yield* commit(second, "held-2", 1, storedEvents("held-back", 1, 1)),
+            committed
+          )
+        })
+    )
+
+    it.effect("names what is in the way of a commit behind another before the word comes", () =>
+      Effect.gen(function* () {
+        const { first, second } = yield* TwoStores
+        yield* commit(second, "way-1", 1, storedEvents("way", 1, 1))
+        yield* second.fenceWriter("way-fenced")
+        const never = Effect.never
+        assert.deepStrictEqual(
+          yield* first.commit({ writerId: "way-2", seq: 1, events: storedEvents("way", 1, 2) }, never),
+          CommitOutcome.Conflict({
+            versions: [{ account: accountId("way"), version: 1 }],
+            commands: [commandId("way-1")]
+          })
+        )
+        assert.deepStrictEqual(
+          yield* first.commit({ writerId: "way-fenced", seq: 1, events: storedEvents("way", 2, 2) }, never),
+          fenced
+        )
+        const twice = [
+          storedEvent({ account: "way", version: 5 }),
+          storedEvent({ account: "way", version: 5 })
+        ]
+        const exit = yield* Effect.exit(first.commit({ writerId: "way-2", seq: 1, events: twice }, never))
+        assert.strictEqual(exit._tag, "Failure")
+        assert.deepStrictEqual(yield* wholeStream(first, "way"), storedEvents("way", 1, 1))
+      })
+    )
+
+    it.effect("answers a conflict while later keys of the same account wait for a word", () =>
+      Effect.gen(function* () {
+        const { first, second } = yield* TwoStores
+        yield* commit(second, "later-1", 1, storedEvents("later", 1, 1))
+        const behind = yield* sendBehind(first, {
+          writerId: "later-2",
+          seq: 1,
+          events: storedEvents("later", 3, 9)
+        })
+        // Well below the time after which the server would end what waits.
+        const conflict = yield* Effect.timeoutOption(
+          commit(first, "later-3", 1, storedEvents("later", 1, 2)),
+          defaultLimits.storeStatementMs / 2
+        )
+        assert.strictEqual(Option.getOrUndefined(conflict)?._tag, "Conflict")
+        yield* Deferred.succeed(behind.word, false)
+        yield* Fiber.join(behind.fiber)
+      })
+    )
+
+    it.effect("lets one of two have a key that a commit behind another wants too", () =>
+      Effect.gen(function* () {
+        const { first, second } = yield* TwoStores
+        const behind = yield* sendBehind(first, {
+          writerId: "both-want-1",
+          seq: 1,
+          events: [storedEvent({ account: "both-want", version: 1, command: "both-want-1" })]
+        })
+        const other = yield* Effect.forkChild(
+          commit(second, "both-want-2", 1, [
+            storedEvent({ account: "both-want", version: 1, command: "both-want-2" })
+          ]).pipe(Effect.repeat({ while: (outcome) => outcome._tag === "NotWritten", times: 50 })),
+          { startImmediately: true }
+        )
+        yield* Effect.sleep(100)
+        yield* Deferred.succeed(behind.word, true)
+        const outcomes = [yield* Fiber.join(behind.fiber), yield* Fiber.join(other)]
+        assert.deepStrictEqual(outcomes.map(({ _tag }) => _tag).toSorted(), ["Committed", "Conflict"])
+        const winner = outcomes[0]?._tag === "Committed" ? "both-want-1" : "both-want-2"
+        const [stored] = yield* wholeStream(first, "both-want")
+        assert.strictEqual(stored?.commandId, winner)
+      })
+    )
+
+    it.effect("fences a writer that has a commit behind another: before it or after it", () =>
+      Effect.gen(function* () {
+        const { first, second } = yield* TwoStores
+        const events = storedEvents("behind-fence", 1, 1)
+        const behind = yield* sendBehind(first, { writerId: "behind-fence", seq: 1, events })
+        const fencing = yield* Effect.forkChild(second.fenceWriter("behind-fence"), {
+          startImmediately: true
+        })
+        yield* Effect.sleep(100)
+        yield* Deferred.succeed(behind.word, true)
+        const outcome = yield* Fiber.join(behind.fiber)
+        const end = yield* Fiber.join(fencing)
+        assert.include(["Committed", "Fenced"], outcome._tag)
+        const isIn = outcome._tag === "Committed"
+        assert.deepStrictEqual(yield* wholeStream(second, "behind-fence"), isIn ? events : [])
+        assert.strictEqual(end, isIn ? 2 : 1)
+        assert.deepStrictEqual(
+          yield* commit(first, "behind-fence", end, storedEvents("behind-fence", 2, 2)),
+          fenced
+        )
       })
     )
 

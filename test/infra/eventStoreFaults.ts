@@ -12,20 +12,20 @@ import { accountId, storedEvent, storedEvents } from "../support/storedEvents.ts
 import { tcpProxy } from "../support/tcpProxy.ts"
 
 /** A store of its own over a proxy before `url`, with short limits so that silence is noticed soon. */
-const behindProxy = Effect.gen(function* () {
+const behindProxy = Effect.fnUntraced(function* (storeStatementMs: number) {
   const url = new URL(yield* TestDatabase)
   const proxy = yield* tcpProxy(url.hostname, Number(url.port))
   url.port = String(proxy.port)
   // Fresh: the shared store is built from the same layer, and would be handed out again.
-  const services = yield* Layer.build(Layer.fresh(storeAt(url.toString())))
+  const services = yield* Layer.build(Layer.fresh(storeAt(url.toString(), storeStatementMs)))
   return { proxy, store: yield* Effect.provide(EventStore, services) }
 })
 
-const storeAt = (url: string) =>
+const storeAt = (url: string, storeStatementMs: number) =>
   EventStore.layer.pipe(
     Layer.provide(EventStoreClient.layer(Redacted.make(url))),
     Layer.provide(
-      Layer.succeed(LedgerConfig, { ...defaultLimits, lanes: 1, storeStatementMs: 700, storeConnectMs: 700 })
+      Layer.succeed(LedgerConfig, { ...defaultLimits, lanes: 1, storeStatementMs, storeConnectMs: 700 })
     )
   )
 
@@ -77,7 +77,7 @@ export const eventStoreFaults = (name: string, serverUrl: string) => {
       for (const fault of ["cutAnswers", "cutRequests"] as const) {
         it.effect(`gives Unknown under ${fault}, and sending again lands the commit exactly once`, () =>
           Effect.gen(function* () {
-            const { proxy, store } = yield* behindProxy
+            const { proxy, store } = yield* behindProxy(700)
             const account = `${fault}-account`
             const first = { writerId: fault, seq: 1, events: storedEvents(account, 1, 1) }
             assert.deepStrictEqual(yield* untilDefinite(store.commit(first)), CommitOutcome.Committed())
@@ -99,7 +99,7 @@ export const eventStoreFaults = (name: string, serverUrl: string) => {
         "gives NotWritten when no connection can be had, and reads say the store is unavailable",
         () =>
           Effect.gen(function* () {
-            const { proxy, store } = yield* behindProxy
+            const { proxy, store } = yield* behindProxy(700)
             proxy.cut()
             const commit = { writerId: "refused", seq: 1, events: storedEvents("refused", 1, 1) }
             assert.strictEqual((yield* store.commit(commit))._tag, "NotWritten")
@@ -114,7 +114,7 @@ export const eventStoreFaults = (name: string, serverUrl: string) => {
 
       it.effect("gives NotWritten when the server accepts connections but never answers", () =>
         Effect.gen(function* () {
-          const { proxy, store } = yield* behindProxy
+          const { proxy, store } = yield* behindProxy(700)
           proxy.silence()
           const commit = { writerId: "mute", seq: 1, events: storedEvents("mute", 1, 1) }
           assert.strictEqual((yield* store.commit(commit))._tag, "NotWritten")
@@ -124,7 +124,7 @@ export const eventStoreFaults = (name: string, serverUrl: string) => {
 
       it.effect("gives Unknown when the server goes silent on an open connection", () =>
         Effect.gen(function* () {
-          const { proxy, store } = yield* behindProxy
+          const { proxy, store } = yield* behindProxy(700)
           const commit = (seq: number) =>
             store.commit({ writerId: "silent", seq, events: storedEvents("silent", seq, seq) })
           assert.deepStrictEqual(yield* untilDefinite(commit(1)), CommitOutcome.Committed())
@@ -138,12 +138,111 @@ export const eventStoreFaults = (name: string, serverUrl: string) => {
 
       it.effect("gives Unknown at the statement timeout behind another node's open row", () =>
         Effect.gen(function* () {
-          const { store } = yield* behindProxy
+          const { store } = yield* behindProxy(700)
           const holder = yield* holdKey("held", 1)
           const commit = { writerId: "held", seq: 1, events: storedEvents("held", 1, 1) }
           assert.strictEqual((yield* store.commit(commit))._tag, "Unknown")
           yield* holder.release
           assert.deepStrictEqual(yield* untilDefinite(store.commit(commit)), CommitOutcome.Committed())
+        })
+      )
+
+      /** A commit behind another on a store of its own: inserted, and waiting for the word. */
+      const waiting = Effect.fnUntraced(function* (name: string, storeStatementMs = 3_000) {
+        const { proxy, store } = yield* behindProxy(storeStatementMs)
+        const first = { writerId: name, seq: 1, events: storedEvents(name, 1, 1) }
+        assert.deepStrictEqual(yield* untilDefinite(store.commit(first)), CommitOutcome.Committed())
+        const word = yield* Deferred.make<boolean>()
+        const commit = { writerId: name, seq: 2, events: storedEvents(name, 2, 3) }
+        const fiber = yield* Effect.forkChild(store.commit(commit, Deferred.await(word)), {
+          startImmediately: true
+        })
+        yield* Effect.sleep(200)
+        assert.isUndefined(fiber.pollUnsafe())
+        return { proxy, store, commit, word, fiber }
+      })
+
+      for (const fault of ["cutAnswers", "cutRequests"] as const) {
+        it.effect(`gives Unknown for a commit behind another when ${fault} befalls its COMMIT`, () =>
+          Effect.gen(function* () {
+            const account = `behind-${fault}`
+            const { proxy, store, commit, word, fiber } = yield* waiting(account)
+            proxy[fault]()
+            yield* Deferred.succeed(word, true)
+            assert.strictEqual((yield* Fiber.join(fiber))._tag, "Unknown")
+            proxy.forward()
+            assert.deepStrictEqual(yield* untilDefinite(store.commit(commit)), CommitOutcome.Committed())
+            assert.deepStrictEqual(yield* wholeStream(account), storedEvents(account, 1, 3))
+          })
+        )
+      }
+
+      for (const may of [true, false]) {
+        it.effect(`writes nothing of a commit behind another whose connection is cut, then told ${may}`, () =>
+          Effect.gen(function* () {
+            const account = `behind-cut-${may}`
+            const { proxy, store, commit, word, fiber } = yield* waiting(account)
+            proxy.cut()
+            yield* Effect.sleep(50)
+            yield* Deferred.succeed(word, may)
+            const outcome = yield* Fiber.join(fiber)
+            assert.include(may ? ["NotWritten", "Unknown"] : ["NotWritten"], outcome._tag)
+            assert.deepStrictEqual(yield* wholeStream(account), storedEvents(account, 1, 1))
+            proxy.forward()
+            assert.deepStrictEqual(yield* untilDefinite(store.commit(commit)), CommitOutcome.Committed())
+            assert.deepStrictEqual(yield* wholeStream(account), storedEvents(account, 1, 3))
+          })
+        )
+
+        // The server, which would end the session, is not heard of either.
+        it.effect(`ends a commit behind another in a partition, told ${may}`, () =>
+          Effect.gen(function* () {
+            const account = `behind-partition-${may}`
+            const { proxy, store, commit, word, fiber } = yield* waiting(account)
+            proxy.hold()
+            yield* Deferred.succeed(word, may)
+            const outcome = yield* Effect.timeout(Fiber.join(fiber), 30_000)
+            assert.include(may ? ["Unknown"] : ["NotWritten", "Unknown"], outcome._tag)
+            proxy.forward()
+            assert.deepStrictEqual(yield* untilDefinite(store.commit(commit)), CommitOutcome.Committed())
+            assert.deepStrictEqual(yield* wholeStream(account), storedEvents(account, 1, 3))
+          })
+        )
+      }
+
+      it.effect(
+        "ends a commit behind another in a partition from its start, and one that is told nothing",
+        () =>
+          Effect.gen(function* () {
+            const { proxy, store } = yield* behindProxy(700)
+            const commit = (seq: number) => ({
+              writerId: "behind-start",
+              seq,
+              events: storedEvents("behind-start", seq, seq)
+            })
+            assert.deepStrictEqual(yield* untilDefinite(store.commit(commit(1))), CommitOutcome.Committed())
+            const untold = store.commit(commit(2), Effect.never)
+            assert.notStrictEqual((yield* Effect.timeout(untold, 30_000))._tag, "Committed")
+            proxy.hold()
+            const cutOff = store.commit(commit(2), Effect.succeed(true))
+            assert.notStrictEqual((yield* Effect.timeout(cutOff, 30_000))._tag, "Committed")
+            assert.deepStrictEqual(yield* wholeStream("behind-start"), storedEvents("behind-start", 1, 1))
+            proxy.forward()
+            assert.deepStrictEqual(yield* untilDefinite(store.commit(commit(2))), CommitOutcome.Committed())
+          })
+      )
+
+      it.effect("lets the keys of a commit behind another go when its node is frozen for too long", () =>
+        Effect.gen(function* () {
+          const { store, commit, word, fiber } = yield* waiting("behind-frozen", 700)
+          const heir = yield* EventStore
+          const inherited = { writerId: "behind-heir", seq: 1, events: storedEvents("behind-frozen", 2, 2) }
+          // The shared store's statements may take longer than the frozen one's transaction may be idle.
+          assert.deepStrictEqual(yield* untilDefinite(heir.commit(inherited)), CommitOutcome.Committed())
+          yield* Deferred.succeed(word, true)
+          assert.notStrictEqual((yield* Fiber.join(fiber))._tag, "Committed")
+          assert.strictEqual((yield* untilDefinite(store.commit(commit)))._tag, "Conflict")
+          assert.deepStrictEqual(yield* wholeStream("behind-frozen"), storedEvents("behind-frozen", 1, 2))
         })
       )
 
@@ -175,7 +274,7 @@ export const eventStoreFaults = (name: string, serverUrl: string) => {
         "never loses or repeats an acknowledged commit while connections are cut at random moments",
         () =>
           Effect.gen(function* () {
-            const { proxy, store } = yield* behindProxy
+            const { proxy, store } = yield* behindProxy(700)
             const seen = { Unknown: 0, NotWritten: 0 }
             const sendUntilDefinite = (seq: number) =>
               store.commit({ writerId: "cut", seq, events: storedEvents("cut", seq, seq) }).pipe(

@@ -62,6 +62,7 @@ it.effect("an opening whose answer was lost is not blamed for the deposit that w
         batches: 0,
         rows: 0,
         rowsMax: 0,
+        behind: 0,
         conflicts: 0,
         repeats: 0,
         unknown: 0,

@@ -65,6 +65,7 @@ const stats = {
   batches: 0,
   rows: 0,
   rowsMax: 0,
+  behind: 0,
   conflicts: 0,
   repeats: 0,
   unknown: 0,

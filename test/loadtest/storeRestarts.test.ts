@@ -1,7 +1,7 @@
-/** A load on a store whose process is ended and started again in the middle of it: every promise given is kept. */
+/** A load on a store that is ended and started again, or out of reach, in the middle of it: every promise is kept. */
 import { assert, describe, layer } from "@effect/vitest"
-import { Effect, Fiber, References } from "effect"
-import { LedgerConfig } from "../../src/infra/LedgerConfig.ts"
+import { Effect, Fiber, Redacted, References } from "effect"
+import { defaultLimits, LedgerConfig } from "../../src/infra/LedgerConfig.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
 import { auditAll } from "../../src/loadtest/Audited.ts"
 import { makeDraws } from "../../src/loadtest/Draws.ts"
@@ -14,6 +14,7 @@ import { makeScenario } from "../../src/loadtest/Scenario.ts"
 import { checkLog } from "../../src/loadtest/Walk.ts"
 import { migrate, stores } from "../../src/loadtest/World.ts"
 import { OwnServers } from "../support/ownServers.ts"
+import { tcpProxy } from "../support/tcpProxy.ts"
 
 const accounts = 100
 const pace = { _tag: "Closed", concurrency: 64 } as const
@@ -22,11 +23,17 @@ const enough = 300
 /** A load of half a second is begun so often at most: far longer than any store takes to start. */
 const roundsMax = 300
 
-const restartInTheMiddle = Effect.fnUntraced(function* (run: string, how: "in order" | "killed") {
-  const servers = yield* OwnServers
+/** Takes the store away and gives it back, once somebody met that it was away. */
+type Disturb<R> = (met: Effect.Effect<void>) => Effect.Effect<unknown, never, R>
+
+const disturbInTheMiddle = Effect.fnUntraced(function* <R>(
+  run: string,
+  scenarioName: "transfers-uniform" | "transfers-hot",
+  disturb: Disturb<R>
+) {
   const names = makeNames(run, false)
   const settings = {
-    scenario: "transfers-uniform",
+    scenario: scenarioName,
     accounts,
     pace,
     seconds: 1,
@@ -48,7 +55,7 @@ const restartInTheMiddle = Effect.fnUntraced(function* (run: string, how: "in or
   const restarting = yield* Effect.sync(() => meter.committed).pipe(
     Effect.delay(5),
     Effect.repeat({ until: (committed) => committed >= enough }),
-    Effect.andThen(servers.restartPostgres(how, met)),
+    Effect.andThen(disturb(met)),
     Effect.andThen(Effect.sync(() => (committedWhenBack = meter.committed))),
     Effect.forkChild
   )
@@ -63,43 +70,87 @@ const restartInTheMiddle = Effect.fnUntraced(function* (run: string, how: "in or
   return { meter, acknowledged, rows, audited, goesOn: goesOn(), stats: driver.stats() }
 })
 
-describe("a load while its store is restarted", () => {
+/** Short, so that an outage is noticed soon; and small batches, so that they wait for each other. */
+const limits = {
+  ...defaultLimits,
+  commandDeadlineMs: 2_000,
+  storeConnectMs: 1_000,
+  storeStatementMs: 1_000,
+  batchRowsMax: 40
+}
+
+const judge = ({ meter, acknowledged, rows, audited, goesOn, stats }: Disturbed) => {
+  assert.isFalse(goesOn, "after the outage the load committed as much again")
+  assert.deepStrictEqual(meter.defects, [])
+  assert.strictEqual(meter.rejectedCount, 0)
+  // What was acknowledged is in the log once, in order; what stayed open at most once; nothing else is.
+  assert.deepStrictEqual(acknowledged.faults, [])
+  assert.isAtLeast(rows, 2 * (accounts + 2 * enough))
+  assert.deepStrictEqual(audited.findings, [])
+  assert.deepStrictEqual([...new Set(Object.values(audited.invariants))], [true])
+  // No other writer was there: a conflict would be our own landing twice.
+  assert.strictEqual(stats.conflicts, 0)
+}
+type Disturbed = Effect.Success<ReturnType<typeof disturbInTheMiddle>>
+
+describe("a load while its store is away", () => {
   layer(OwnServers.layer, { timeout: "4 minutes", excludeTestServices: true })((it) => {
-    for (const how of ["killed", "in order"] as const) {
-      it.effect(
-        `goes on after it was ${how === "killed" ? "killed" : "ended in order"}, and loses nothing`,
-        () =>
-          Effect.gen(function* () {
-            const { eventStoreUrl, readModelUrl, nats } = yield* OwnServers
-            const urls = { eventStoreUrl, readModelUrl, natsUrl: nats.url }
-            yield* migrate(urls)
-            const limits = yield* LedgerConfig
-            const { meter, acknowledged, rows, audited, goesOn, stats } = yield* restartInTheMiddle(
-              `restart-${how === "killed" ? "killed" : "ended"}`,
-              how
-            ).pipe(
-              Effect.scoped,
-              Effect.provide(stores(urls)),
-              Effect.provideService(LedgerConfig, {
-                ...limits,
-                commandDeadlineMs: 2_000,
-                storeConnectMs: 1_000,
-                storeStatementMs: 1_000
-              })
-            )
-            assert.isFalse(goesOn, "after the restart the load committed as much again")
-            assert.deepStrictEqual(meter.defects, [])
-            assert.strictEqual(meter.rejectedCount, 0)
-            // What was acknowledged is in the log once, in order; nothing else is; nothing stayed open.
-            assert.deepStrictEqual(acknowledged.faults, [])
-            assert.strictEqual(acknowledged.openCount, 0)
-            assert.isAtLeast(rows, 2 * (accounts + 2 * enough))
-            assert.deepStrictEqual(audited.findings, [])
-            assert.deepStrictEqual([...new Set(Object.values(audited.invariants))], [true])
-            // No other writer was there: a conflict would be our own landing twice.
-            assert.strictEqual(stats.conflicts, 0)
-          }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
+    const scenarios = ["transfers-uniform", "transfers-hot"] as const
+    for (const [how, scenario] of (["killed", "in order"] as const).flatMap((how) =>
+      scenarios.map((scenario) => [how, scenario] as const)
+    )) {
+      it.effect(`goes on when it comes back (${how}, ${scenario}), and loses nothing`, () =>
+        Effect.gen(function* () {
+          const servers = yield* OwnServers
+          const urls = {
+            eventStoreUrl: servers.eventStoreUrl,
+            readModelUrl: servers.readModelUrl,
+            natsUrl: servers.nats.url
+          }
+          yield* migrate(urls)
+          const disturbed = yield* disturbInTheMiddle(
+            `restart-${how.replace(" ", "-")}-${scenario}`,
+            scenario,
+            (met) => servers.restartPostgres(how, met)
+          ).pipe(Effect.scoped, Effect.provide(stores(urls)), Effect.provideService(LedgerConfig, limits))
+          judge(disturbed)
+          assert.strictEqual(disturbed.acknowledged.openCount, 0, "nothing stayed open")
+          if (scenario === "transfers-hot") assert.isAbove(disturbed.stats.behind, 10)
+        }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
       )
     }
+
+    it.effect("goes on after a partition, and ends in another one", () =>
+      Effect.gen(function* () {
+        const servers = yield* OwnServers
+        const url = new URL(Redacted.value(servers.eventStoreUrl))
+        const proxy = yield* tcpProxy(url.hostname, Number(url.port))
+        url.port = String(proxy.port)
+        const direct = {
+          eventStoreUrl: servers.eventStoreUrl,
+          readModelUrl: servers.readModelUrl,
+          natsUrl: servers.nats.url
+        }
+        yield* migrate(direct)
+        const disturbed = yield* disturbInTheMiddle("partition", "transfers-hot", (met) =>
+          Effect.sync(proxy.hold).pipe(
+            Effect.andThen(met),
+            // Longer than a statement may take, so that both lanes have noticed.
+            Effect.andThen(Effect.sleep(3_000)),
+            Effect.andThen(Effect.sync(proxy.forward))
+          )
+        ).pipe(
+          // The node that drains and fences its writers finds nobody.
+          Effect.tap(() => Effect.sync(proxy.hold)),
+          Effect.scoped,
+          Effect.timeout(120_000),
+          Effect.provide(stores({ ...direct, eventStoreUrl: Redacted.make(url.toString()) })),
+          Effect.provideService(LedgerConfig, limits)
+        )
+        judge(disturbed)
+        assert.isAbove(disturbed.stats.behind, 10)
+        assert.isAbove(disturbed.meter.indeterminate, 0)
+      }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
+    )
   })
 })

@@ -63,6 +63,12 @@ export class FaultyStore {
   readonly calls = new Map<Method, number>()
   readonly befell = new Map<Fault, number>()
   script: Script = () => undefined
+  /** How long each commit is on its way, in milliseconds. */
+  commitMs = 0
+  /** An interruption of a commit waits for the answer, as the contract has it; not where a test ends while one hangs. */
+  isUninterruptible = false
+  /** Commits that were sent behind one that was still on its way. */
+  behind = 0
   /** Events that streams gave. */
   rowsRead = 0
   readonly #inner: Store
@@ -80,7 +86,7 @@ export class FaultyStore {
     if (script !== undefined) this.script = script
     this.store = {
       ...inner,
-      commit: (commit) => this.#commit(commit),
+      commit: (commit, mayCommit) => this.#commit(commit, mayCommit),
       readStream: (from) => this.#other("readStream", this.#counted(inner.readStream(from))),
       readStreams: (from, limit) => this.#other("readStreams", this.#counted(inner.readStreams(from, limit))),
       readEvents: (keys) => this.#other("readEvents", inner.readEvents(keys)),
@@ -146,15 +152,22 @@ export class FaultyStore {
     })
   }
 
-  #commit(commit: Commit): Effect.Effect<CommitOutcome> {
+  #commit(commit: Commit, mayCommit: Effect.Effect<boolean> | undefined): Effect.Effect<CommitOutcome> {
     return Effect.suspend(() => {
       const fault = this.#next("commit")
-      return Effect.andThen(this.#gate("commit"), this.#befall(fault, commit))
+      if (mayCommit !== undefined) this.behind++
+      const befalls = Effect.andThen(this.#gate("commit"), this.#befall(fault, commit, mayCommit))
+      const sent = this.commitMs === 0 ? befalls : Effect.delay(befalls, this.commitMs)
+      return this.isUninterruptible ? Effect.uninterruptible(sent) : sent
     })
   }
 
-  #befall(fault: Fault | undefined, commit: Commit): Effect.Effect<CommitOutcome> {
-    const send = this.#inner.commit(commit)
+  #befall(
+    fault: Fault | undefined,
+    commit: Commit,
+    mayCommit: Effect.Effect<boolean> | undefined
+  ): Effect.Effect<CommitOutcome> {
+    const send = this.#inner.commit(commit, mayCommit)
     const unknown = CommitOutcome.Unknown({ reason: "a fault of the test" })
     switch (fault) {
       case "notWritten":
@@ -183,7 +196,12 @@ export class FaultyStore {
       case "hangs":
         return Effect.delay(send, slowMs * 20)
       case "overtaken":
-        return Effect.andThen(this.#overtake(commit), send)
+        if (mayCommit === undefined) return Effect.andThen(this.#overtake(commit), send)
+        // What it builds upon is there only when it may land itself.
+        return this.#inner.commit(
+          commit,
+          Effect.tap(mayCommit, (may) => (may ? this.#overtake(commit) : Effect.void))
+        )
       case "unnamedConflict":
         return Effect.succeed(CommitOutcome.Conflict({ versions: [], commands: [] }))
       case "fenced":

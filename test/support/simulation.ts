@@ -29,6 +29,10 @@ export interface World {
   readonly accounts: number
   /** The faults, one script a node. */
   readonly script: (node: number) => Script
+  /** How long each commit is on its way, in milliseconds; 0 if left out. */
+  readonly commitMs?: number
+  /** Commit lanes of a node; as many as by default, if left out. */
+  readonly lanes?: number
   /** Every so many calls of the snapshots fail; never, if left out. */
   readonly snapshotsFailOneIn?: number
   /** How the accounts are spread over the nodes; every node believes to own all of them by default. */
@@ -128,6 +132,7 @@ export const simulate = Effect.fnUntraced(function* (world: World) {
   const snapshots =
     oneIn === undefined ? innerSnapshots : failing(innerSnapshots, new Dice(world.seed), oneIn)
   const stores = Array.from({ length: world.nodes }, (_, node) => FaultyStore.over(inner, world.script(node)))
+  for (const store of stores) store.commitMs = world.commitMs ?? 0
   const attempts: Array<Attempt> = []
   const inputs = new Map<string, CommandInput>()
   let ticks = 0
@@ -167,7 +172,7 @@ export const simulate = Effect.fnUntraced(function* (world: World) {
       startNode(`node-${index}`, {
         store,
         snapshots,
-        limits: smallLimits,
+        limits: world.lanes === undefined ? smallLimits : { ...smallLimits, lanes: world.lanes },
         ...(world.town === undefined
           ? {}
           : { placement: world.town.placementOf(index), cluster: smallCluster })

@@ -9,6 +9,7 @@ const none: DriverStats = {
   batches: 0,
   rows: 0,
   rowsMax: 0,
+  behind: 0,
   conflicts: 0,
   repeats: 0,
   unknown: 0,

@@ -1,0 +1,232 @@
+/** A batch that is written behind another: it lands after it, or as if it had never been taken. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, type Scope } from "effect"
+import { TestClock } from "effect/testing"
+import { EventStore } from "../../src/infra/EventStore.ts"
+import type { LedgerLimits } from "../../src/infra/LedgerConfig.ts"
+import { type Fault, FaultyStore } from "../support/faultyStore.ts"
+import { invariantsOf } from "../support/invariants.ts"
+import {
+  deposit,
+  fund,
+  memoryStores,
+  outcomeOf,
+  quiet,
+  readStream,
+  startNode,
+  tally,
+  until
+} from "../support/ledgerWorld.ts"
+
+const size = 6
+
+/** One deposit on its way, six more behind it, and a store that takes 100 ms from then on. */
+const scene = Effect.fnUntraced(function* (options: {
+  readonly leader?: Fault
+  readonly follower?: Fault
+  readonly limits?: Partial<LedgerLimits>
+  /** The first lane has something else to do until the one before is on its way, so that this one has a later lane. */
+  readonly isFirstLaneBusy?: boolean
+}) {
+  const inner = yield* EventStore
+  const store = FaultyStore.over(inner)
+  store.isUninterruptible = true
+  const node = yield* startNode("follow", {
+    store: store.store,
+    limits: { batchRowsMax: 8, ...options.limits }
+  })
+  yield* fund(node, ["hot", "cold"], 0n + 100n)
+  store.commitMs = 100
+  const send = (account: string, id: string) =>
+    Effect.forkChild(Effect.result(node.send(deposit(account, 1n, id))), { startImmediately: true })
+  if (options.isFirstLaneBusy) {
+    const sent = store.callsOf("commit")
+    yield* send("cold", "busy")
+    yield* until("the first lane is busy", () => store.callsOf("commit") > sent)
+  }
+  const before = store.callsOf("commit")
+  store.script = ({ method, nth }) => {
+    if (method !== "commit") return undefined
+    return nth === before ? options.leader : nth === before + 1 ? options.follower : undefined
+  }
+  const first = yield* send("hot", "first")
+  yield* until("the first is sent", () => store.callsOf("commit") === before + 1)
+  const others = yield* Effect.forEach(Array.from({ length: size }), (_, index) =>
+    send("hot", `later-${index}`)
+  )
+  if (options.isFirstLaneBusy) yield* TestClock.adjust(100)
+  yield* until("the others are sent behind it", () => store.behind === 1)
+  const rest = Effect.gen(function* () {
+    yield* TestClock.adjust(5_000)
+    const outcomes = yield* Effect.forEach([first, ...others], Fiber.join)
+    assert.deepStrictEqual(yield* invariantsOf(inner), [])
+    return tally(outcomes.map(outcomeOf))
+  })
+  const hot = Effect.map(readStream(inner, "hot"), (rows) => rows.slice(2))
+  return {
+    inner,
+    store,
+    node,
+    send,
+    first,
+    others,
+    rest,
+    hot,
+    sendings: () => store.callsOf("commit") - before
+  }
+})
+
+const world = <A, E>(test: Effect.Effect<A, E, Layer.Success<typeof memoryStores> | Scope.Scope>) =>
+  Effect.scoped(test).pipe(Effect.provide(Layer.merge(memoryStores, quiet)))
+
+describe("a batch behind another", () => {
+  it.effect("is answered after it, and takes no sending of its own", () =>
+    world(
+      Effect.gen(function* () {
+        const { store, first, others, hot, rest, sendings } = yield* scene({ leader: "slow" })
+        // The follower's 100 ms are over, and its leader takes 40 ms more.
+        yield* TestClock.adjust(120)
+        assert.deepStrictEqual(yield* hot, [])
+        assert.isUndefined(others[0]?.pollUnsafe())
+        yield* TestClock.adjust(30)
+        assert.isDefined(first.pollUnsafe())
+        assert.deepStrictEqual(yield* rest, { Accepted: 1 + size })
+        assert.deepStrictEqual([sendings(), store.behind], [2, 1])
+      })
+    )
+  )
+
+  for (const leader of [
+    "notWritten",
+    "overtaken",
+    "lostUnknown",
+    "landedUnknown",
+    "unnamedConflict"
+  ] as const) {
+    it.effect(`is taken back, and goes out again, when the one before meets "${leader}"`, () =>
+      world(
+        Effect.gen(function* () {
+          const { store, hot, rest, sendings } = yield* scene({ leader })
+          assert.deepStrictEqual(yield* rest, { Accepted: 1 + size })
+          assert.strictEqual(store.befell.get(leader), 1)
+          assert.isAbove(sendings(), 2)
+          const commands = (yield* hot).map((row) => row.commandId).filter((id) => !id.startsWith("foreign"))
+          assert.deepStrictEqual(commands, [
+            "first",
+            ...Array.from({ length: size }, (_, index) => `later-${index}`)
+          ])
+        })
+      )
+    )
+  }
+
+  it.effect("that meets a defect before its leader has landed loses nobody's outcome", () =>
+    world(
+      Effect.gen(function* () {
+        const { store, rest } = yield* scene({ leader: "hangs", follower: "dies" })
+        assert.deepStrictEqual(yield* rest, { Accepted: 1 + size })
+        assert.strictEqual(store.befell.get("dies"), 1)
+      })
+    )
+  )
+
+  it.effect("whose leader meets a defect is not lost with it", () =>
+    world(
+      Effect.gen(function* () {
+        const { rest } = yield* scene({ leader: "dies", follower: "hangs" })
+        assert.deepStrictEqual(yield* rest, { Accepted: size, Indeterminate: 1 })
+      })
+    )
+  )
+
+  for (const faults of [{ leader: "lostUnknown" }, { leader: "hangs", follower: "dies" }] as const) {
+    it.effect(
+      `is decided again when a lane was fenced before it was taken back (${JSON.stringify(faults)})`,
+      () =>
+        world(
+          Effect.gen(function* () {
+            const { store, send, rest, hot } = yield* scene({ ...faults, limits: { lanes: 3 } })
+            yield* TestClock.adjust(50)
+            const { script } = store
+            store.commitMs = 0
+            store.script = (call) =>
+              call.method === "commit" && !store.befell.has("fenced") ? "fenced" : script(call)
+            const fenced = yield* send("cold", "fenced")
+            yield* until("a lane is fenced", () => store.befell.has("fenced"))
+            const fencedAt = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
+            yield* TestClock.adjust(10)
+            assert.deepStrictEqual(yield* rest, { Accepted: 1 + size })
+            yield* Fiber.join(fenced)
+            const [first, ...later] = yield* hot
+            assert.isBelow(first?.recordedAt ?? 0, fencedAt)
+            assert.strictEqual(later.length, size)
+            for (const row of later) {
+              assert.isAtLeast(row.recordedAt, fencedAt, `${row.commandId} under a new writer`)
+            }
+          })
+        )
+    )
+  }
+
+  it.effect.each([false, true])(
+    "does not keep its node from ending when the one before takes too long (in the later lane: %s)",
+    (isFirstLaneBusy) =>
+      world(
+        Effect.gen(function* () {
+          const { inner, store, node, first, others, hot } = yield* scene({
+            leader: "hangs",
+            isFirstLaneBusy,
+            limits: { commandDeadlineMs: 300 }
+          })
+          const stopping = yield* Effect.forkChild(node.stop, { startImmediately: true })
+          yield* TestClock.adjust(5_000)
+          yield* Fiber.join(stopping)
+          const outcomes = yield* Effect.forEach([first, ...others], Fiber.join)
+          assert.deepStrictEqual(tally(outcomes.map(outcomeOf)), { Indeterminate: 1 + size })
+          assert.deepStrictEqual(yield* invariantsOf(inner), [])
+          assert.strictEqual(store.held(), 0)
+          assert.include([0, 1, 1 + size], (yield* hot).length)
+        })
+      )
+  )
+})
+
+it.effect("what is taken while a lane is being renewed is decided again when it was not written", () =>
+  world(
+    Effect.gen(function* () {
+      const inner = yield* EventStore
+      const store = FaultyStore.over(inner)
+      const node = yield* startNode("renewed", { store: store.store, limits: { lanes: 2 } })
+      yield* fund(node, ["hot", "cold"], 100n)
+      const before = store.callsOf("commit")
+      store.commitMs = 100
+      const faults: ReadonlyArray<Fault | undefined> = ["fenced", undefined, "slowNotWritten"]
+      store.script = ({ method, nth }) => (method === "commit" ? faults[nth - before] : undefined)
+      store.hold("registerWriter")
+      const sent = yield* Effect.forEach(["cold", "hot", "hot"], (account, nth) =>
+        Effect.gen(function* () {
+          const fiber = yield* Effect.forkChild(Effect.result(node.send(deposit(account, 1n))), {
+            startImmediately: true
+          })
+          yield* until(
+            "it is sent, or waits",
+            () => store.callsOf("commit") === before + Math.min(nth + 1, 2)
+          )
+          return fiber
+        })
+      )
+      yield* TestClock.adjust(100)
+      yield* until("the next one is taken", () => store.callsOf("commit") === before + 3)
+      assert.strictEqual(store.held(), 1, "the lane that was fenced is being renewed")
+      const fencedAt = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
+      yield* TestClock.adjust(20)
+      store.release()
+      yield* TestClock.adjust(5_000)
+      const outcomes = yield* Effect.forEach(sent, Fiber.join)
+      assert.deepStrictEqual(tally(outcomes.map(outcomeOf)), { Accepted: 3 })
+      const recordedAt = (yield* readStream(inner, "hot")).map((row) => row.recordedAt)
+      assert.isAtLeast(recordedAt.at(-1) ?? 0, fencedAt)
+      assert.deepStrictEqual(yield* invariantsOf(inner), [])
+    })
+  )
+)
