@@ -239,7 +239,9 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
     yield* Effect.ignore(store.fenceWriter(writerId))
     const lost = new Set(flight.tickets)
     const stale = new Set(flight.tickets.flatMap((ticket) => ticket.touched))
-    const evicted = queue.evict((ticket) => ticket.touched.some((actor) => stale.has(actor)), flight)
+    // Somebody may have fenced it before us: then this is a renewal like any other.
+    renewals++
+    const evicted = queue.evict(() => true, flight)
     for (const ticket of evicted) if (lost.has(ticket)) events.onLost(ticket)
     events.onEvicted(
       evicted.filter((ticket) => !lost.has(ticket)),

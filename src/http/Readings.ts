@@ -68,7 +68,7 @@ export const writeSideReadings = (
     ),
     counter("loans_lapsed", loans.lapsed, "Accounts that were lent and not given back in time"),
     counter("commits", stats.batches, "Commits that are durable"),
-    counter("commits_behind", stats.behind, "Batches written behind one that was not durable yet"),
+    counter("commits_behind", stats.behind, "Sendings behind a batch that was not durable yet"),
     counter("events", stats.rows, "Events in them"),
     counter("conflicts", stats.conflicts, "Split brain: accounts that another writer wrote to"),
     counter("repeats", stats.repeats, "Commands found in the log by the commit itself"),

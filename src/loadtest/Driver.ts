@@ -9,7 +9,7 @@ export interface DriverStats {
   readonly batches: number
   readonly rows: number
   readonly rowsMax: number
-  /** Batches that were written behind one that was not durable yet. */
+  /** Sendings behind a batch that was not durable yet. */
   readonly behind: number
   /** Accounts another writer wrote to behind the node's back. */
   readonly conflicts: number

@@ -230,3 +230,32 @@ it.effect("what is taken while a lane is being renewed is decided again when it 
     })
   )
 )
+
+it.effect("what waits while a lane fails is decided again, for the lane goes on as a new writer", () =>
+  world(
+    Effect.gen(function* () {
+      const inner = yield* EventStore
+      const store = FaultyStore.over(inner)
+      const node = yield* startNode("failed", { store: store.store, limits: { lanes: 1 } })
+      yield* fund(node, ["hot", "cold"], 100n)
+      const before = store.callsOf("commit")
+      store.commitMs = 100
+      store.script = ({ method, nth }) => (method === "commit" && nth === before ? "dies" : undefined)
+      const sent = yield* Effect.forEach(["hot", "cold"], (account) =>
+        Effect.gen(function* () {
+          const fiber = yield* Effect.forkChild(Effect.result(node.send(deposit(account, 1n))), {
+            startImmediately: true
+          })
+          yield* until("the first is sent", () => store.callsOf("commit") === before + 1)
+          return fiber
+        })
+      )
+      const sentAt = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
+      yield* TestClock.adjust(5_000)
+      const outcomes = yield* Effect.forEach(sent, Fiber.join)
+      assert.deepStrictEqual(outcomes.map(outcomeOf), ["Indeterminate", "Accepted"])
+      assert.isAtLeast((yield* readStream(inner, "cold")).at(-1)?.recordedAt ?? 0, sentAt + 100)
+      assert.deepStrictEqual(yield* invariantsOf(inner), [])
+    })
+  )
+)

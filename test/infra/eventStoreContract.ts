@@ -2,8 +2,9 @@
 import { assert, layer } from "@effect/vitest"
 import { Context, Deferred, Effect, Exit, Fiber, type Layer, Option } from "effect"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
-import { type Commit, CommitOutcome, type EventStore } from "../../src/infra/EventStore.ts"
+import { CommitOutcome, type EventStore } from "../../src/infra/EventStore.ts"
 import { defaultLimits } from "../../src/infra/LedgerConfig.ts"
+import { sendBehind } from "../support/sendBehind.ts"
 import { accountId, commandId, storedEvent, storedEvents } from "../support/storedEvents.ts"
 
 type Store = EventStore["Service"]
@@ -24,15 +25,6 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
       store.commit({ writerId, seq, events })
     const wholeStream = (store: Store, account: string) =>
       store.readStream({ account: accountId(account), after: 0, limit: 10_000 })
-    /** Sends a commit that waits for a word, and gives it the time to get where it waits. */
-    const sendBehind = Effect.fnUntraced(function* (store: Store, one: Commit) {
-      const word = yield* Deferred.make<boolean>()
-      const fiber = yield* Effect.forkChild(store.commit(one, Deferred.await(word)), {
-        startImmediately: true
-      })
-      yield* Effect.sleep(100)
-      return { word, fiber }
-    })
 
     it.effect("gives back every column of an event exactly as it was committed", () =>
       Effect.gen(function* () {

@@ -8,6 +8,7 @@ import { CommitOutcome, EventStore } from "../../src/infra/EventStore.ts"
 import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
 import { defaultLimits, LedgerConfig } from "../../src/infra/LedgerConfig.ts"
 import { TestDatabase, testClient } from "../support/databases.ts"
+import { sendBehind } from "../support/sendBehind.ts"
 import { accountId, storedEvent, storedEvents } from "../support/storedEvents.ts"
 import { tcpProxy } from "../support/tcpProxy.ts"
 
@@ -23,7 +24,7 @@ const behindProxy = Effect.fnUntraced(function* (storeStatementMs: number) {
 
 const storeAt = (url: string, storeStatementMs: number) =>
   EventStore.layer.pipe(
-    Layer.provide(EventStoreClient.layer(Redacted.make(url))),
+    Layer.provideMerge(EventStoreClient.layer(Redacted.make(url))),
     Layer.provide(
       Layer.succeed(LedgerConfig, { ...defaultLimits, lanes: 1, storeStatementMs, storeConnectMs: 700 })
     )
@@ -152,13 +153,8 @@ export const eventStoreFaults = (name: string, serverUrl: string) => {
         const { proxy, store } = yield* behindProxy(storeStatementMs)
         const first = { writerId: name, seq: 1, events: storedEvents(name, 1, 1) }
         assert.deepStrictEqual(yield* untilDefinite(store.commit(first)), CommitOutcome.Committed())
-        const word = yield* Deferred.make<boolean>()
         const commit = { writerId: name, seq: 2, events: storedEvents(name, 2, 3) }
-        const fiber = yield* Effect.forkChild(store.commit(commit, Deferred.await(word)), {
-          startImmediately: true
-        })
-        yield* Effect.sleep(200)
-        assert.isUndefined(fiber.pollUnsafe())
+        const { word, fiber } = yield* sendBehind(store, commit)
         return { proxy, store, commit, word, fiber }
       })
 
@@ -234,15 +230,38 @@ export const eventStoreFaults = (name: string, serverUrl: string) => {
 
       it.effect("lets the keys of a commit behind another go when its node is frozen for too long", () =>
         Effect.gen(function* () {
-          const { store, commit, word, fiber } = yield* waiting("behind-frozen", 700)
+          const { proxy, store, commit, word, fiber } = yield* waiting("behind-frozen", 700)
+          // Nothing is heard of it any more, not even that it gives up.
+          proxy.hold()
           const heir = yield* EventStore
           const inherited = { writerId: "behind-heir", seq: 1, events: storedEvents("behind-frozen", 2, 2) }
-          // The shared store's statements may take longer than the frozen one's transaction may be idle.
-          assert.deepStrictEqual(yield* untilDefinite(heir.commit(inherited)), CommitOutcome.Committed())
+          // Its statement may take longer than the frozen one's transaction may be idle.
+          assert.deepStrictEqual(yield* heir.commit(inherited), CommitOutcome.Committed())
           yield* Deferred.succeed(word, true)
           assert.notStrictEqual((yield* Fiber.join(fiber))._tag, "Committed")
+          proxy.forward()
           assert.strictEqual((yield* untilDefinite(store.commit(commit)))._tag, "Conflict")
           assert.deepStrictEqual(yield* wholeStream("behind-frozen"), storedEvents("behind-frozen", 1, 2))
+        })
+      )
+
+      it.effect("writes nothing on a connection with a failed transaction, and ends that", () =>
+        Effect.gen(function* () {
+          const services = yield* Layer.build(Layer.fresh(storeAt(yield* TestDatabase, 3_000)))
+          const store = yield* Effect.provide(EventStore, services)
+          const { commits } = yield* Effect.provide(EventStoreClient, services)
+          yield* Effect.scoped(
+            Effect.gen(function* () {
+              const connection = yield* commits.reserve
+              yield* connection.executeRaw("BEGIN", [])
+              yield* Effect.flip(connection.executeRaw("SELECT 1 FROM nowhere", []))
+            })
+          )
+          const commit = { writerId: "poisoned", seq: 1, events: storedEvents("poisoned", 1, 1) }
+          assert.strictEqual((yield* store.commit(commit))._tag, "NotWritten")
+          assert.deepStrictEqual(yield* wholeStream("poisoned"), [])
+          assert.deepStrictEqual(yield* store.commit(commit), CommitOutcome.Committed())
+          assert.deepStrictEqual(yield* wholeStream("poisoned"), commit.events)
         })
       )
 

@@ -143,7 +143,6 @@ describe("a load while its store is away", () => {
           // The node that drains and fences its writers finds nobody.
           Effect.tap(() => Effect.sync(proxy.hold)),
           Effect.scoped,
-          Effect.timeout(120_000),
           Effect.provide(stores({ ...direct, eventStoreUrl: Redacted.make(url.toString()) })),
           Effect.provideService(LedgerConfig, limits)
         )

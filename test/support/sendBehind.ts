@@ -1,0 +1,14 @@
+/** A commit that goes behind another enters; it waits for its word, which is the test's to give, when this is over. */
+import { Deferred, Effect } from "effect"
+import type { Commit } from "../../src/infra/EventStore.ts"
+import type { Store } from "./ledgerWorld.ts"
+
+export const sendBehind = Effect.fnUntraced(function* (store: Store, commit: Commit) {
+  const word = yield* Deferred.make<boolean>()
+  const isAsked = yield* Deferred.make<void>()
+  // Asked for when the rows are written.
+  const mayCommit = Effect.andThen(Deferred.succeed(isAsked, undefined), Deferred.await(word))
+  const fiber = yield* Effect.forkChild(store.commit(commit, mayCommit), { startImmediately: true })
+  yield* Deferred.await(isAsked)
+  return { word, fiber }
+})
