@@ -37,7 +37,8 @@ export class EventStore extends Context.Service<
      *
      * `mayCommit` is for a commit that must not be there before another one is: its rows are written at once, out of
      * sight, and become durable when that says true; when it says false they are gone, and the outcome is
-     * `NotWritten`. It must come to an end.
+     * `NotWritten`. It must come to an end. Where the database falls silent, up to three statements have to be given up
+     * one after another, each for a few seconds.
      */
     readonly commit: (commit: Commit, mayCommit?: Effect.Effect<boolean>) => Effect.Effect<CommitOutcome>
     /** One account's events in order of version, at most `limit` of them. */

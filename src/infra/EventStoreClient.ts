@@ -32,7 +32,7 @@ export class EventStoreClient extends Context.Service<
         const commits = yield* PgClient.make({
           ...options,
           // I6 does not hang on how the server was set up. What a node that froze left open (a commit behind another)
-          // stands in nobody's way for longer than one of its statements may.
+          // stands in nobody's way for longer than a statement may before it, and once more as long.
           startupParameters: {
             statement_timeout,
             synchronous_commit: "on",

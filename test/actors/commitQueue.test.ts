@@ -1,70 +1,12 @@
-/** The commit queue against a plain model of it, and one turn of actors: pure, no store, no clock. */
+/** The commit queue against a plain model of it: pure, no store, no clock. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Exit } from "effect"
-import { AccountActor, takeTurn } from "../../src/actors/AccountActor.ts"
-import { CommitQueue } from "../../src/actors/CommitQueue.ts"
+import type { AccountActor } from "../../src/actors/AccountActor.ts"
 import type { Flight } from "../../src/actors/Flight.ts"
-import { Ticket } from "../../src/actors/Ticket.ts"
-import { hashCommand } from "../../src/domain/HashChain.ts"
-import { AccountId } from "../../src/domain/Ids.ts"
+import type { Ticket } from "../../src/actors/Ticket.ts"
+import { Desk, type Input } from "../support/desk.ts"
 import { Dice } from "../support/dice.ts"
-import { deposit, open, toCommand, transfer, withdraw } from "../support/ledgerWorld.ts"
-
-type Input = Parameters<typeof toCommand>[0]
-
-/** Actors of open accounts with 100 each, and tickets decided on them. */
-class Desk {
-  readonly actors = new Map<string, AccountActor>()
-  readonly queue = new CommitQueue()
-  now = 1_000
-
-  constructor(accounts: ReadonlyArray<string>, balance = 100n) {
-    for (const name of accounts) {
-      const actor = new AccountActor(AccountId.make(name), 0)
-      actor.phase = "ready"
-      this.actors.set(name, actor)
-      for (const input of [open(name), deposit(name, balance)]) this.settle(this.decide(input))
-    }
-  }
-
-  actor(name: string): AccountActor {
-    const actor = this.actors.get(name)
-    if (actor === undefined) throw new Error(`no account ${name}`)
-    return actor
-  }
-
-  decide(input: Input): Ticket {
-    const command = toCommand(input)
-    const ticket = new Ticket(command, hashCommand(command), 0)
-    takeTurn(
-      ticket,
-      ticket.accounts.map((id) => this.actor(id)),
-      this.now
-    )
-    return ticket
-  }
-
-  push(input: Input): Ticket {
-    const ticket = this.decide(input)
-    this.queue.push(ticket)
-    return ticket
-  }
-
-  /** As the pipeline does with what is durable. */
-  land(flight: Flight | undefined): void {
-    if (flight === undefined) return
-    this.queue.land(flight)
-    this.settle(...flight.tickets)
-  }
-
-  settle(...tickets: ReadonlyArray<Ticket>): void {
-    for (const ticket of tickets) {
-      for (const { actor, after } of ticket.legs) actor.committed = after
-      for (const actor of ticket.touched) actor.uncommitted--
-      ticket.phase = "settled"
-    }
-  }
-}
+import { deposit, transfer, withdraw } from "../support/ledgerWorld.ts"
 
 /** Those queued whose accounts neither are in flight nor stand in an older ticket that has to wait. */
 const mayFly = (open: ReadonlyArray<Ticket>): ReadonlyArray<Ticket> => {
@@ -89,6 +31,8 @@ const phasesOf = (tickets: ReadonlyArray<Ticket>) => tickets.map(({ phase }) => 
 const wordFor = (follower: Flight | undefined): unknown =>
   follower === undefined ? undefined : follower.mayCommit.effect
 
+/** Two rows are a quarter of it: so much a follower must carry. */
+const eight = { rowsMax: 8, bytesMax: 1_000_000 }
 const wide = { rowsMax: 1_000, bytesMax: 1_000_000 }
 const names = ["a", "b", "c", "d", "e"] as const
 
@@ -228,41 +172,39 @@ describe("the commit queue", () => {
 
   it("takes what waits for one flight alone as its follower, and nothing that waits for another", () => {
     const desk = new Desk(names)
-    const limits = { rowsMax: 8, bytesMax: 1_000_000 }
     desk.push(deposit("a", 1n))
-    const first = desk.queue.take(limits)
+    const first = desk.queue.take(eight)
     desk.push(deposit("b", 1n))
-    const second = desk.queue.take(limits)
+    const second = desk.queue.take(eight)
     const behindFirst = [desk.push(transfer("a", "c", 1n)), desk.push(deposit("c", 1n))]
     const behindBoth = desk.push(transfer("a", "b", 1n))
     const behindIt = desk.push(deposit("c", 1n))
     const behindSecond = desk.push(deposit("b", 1n))
     // The account of a younger one is older here: nobody may overtake.
     const afterBoth = desk.push(deposit("a", 1n))
-    const follower = desk.queue.take(limits)
+    const follower = desk.queue.take(eight)
     assert.deepStrictEqual(follower?.tickets, [...behindFirst, behindIt])
     assert.strictEqual(follower?.leader, first)
     assert.deepStrictEqual(phasesOf([behindBoth, behindSecond, afterBoth]), ["queued", "queued", "queued"])
     desk.land(second)
-    assert.isUndefined(desk.queue.take(limits))
+    assert.isUndefined(desk.queue.take(eight))
     desk.land(first)
     assert.deepStrictEqual(wordFor(follower), Exit.succeed(true))
   })
 
   it("lets nothing follow a flight that is in trouble, and nothing that is too little", () => {
     const desk = new Desk(names)
-    const limits = { rowsMax: 8, bytesMax: 1_000_000 }
     desk.push(deposit("a", 1n))
-    const first = desk.queue.take(limits)
+    const first = desk.queue.take(eight)
     desk.push(deposit("a", 1n))
-    assert.isUndefined(desk.queue.take(limits))
+    assert.isUndefined(desk.queue.take(eight))
     const [second, third] = [desk.push(deposit("a", 1n)), desk.push(deposit("a", 1n))]
-    const follower = desk.queue.take(limits)
+    const follower = desk.queue.take(eight)
     assert.strictEqual(follower?.tickets.length, 3)
     if (first === undefined) return assert.fail("nothing flew")
     assert.isTrue(desk.queue.disband(first))
     assert.deepStrictEqual(phasesOf([second, third]), ["queued", "queued"])
-    assert.isUndefined(desk.queue.take(limits))
+    assert.isUndefined(desk.queue.take(eight))
     assert.isFalse(desk.queue.disband(first))
   })
 
@@ -358,87 +300,5 @@ describe("the commit queue", () => {
       desk.queue.evict((ticket) => ticket === all, first),
       [all, refused]
     )
-  })
-})
-
-describe("a turn", () => {
-  it("moves both sides of a transfer in one step, at one instant", () => {
-    const desk = new Desk(names)
-    desk.now = 2_000
-    desk.settle(desk.decide(deposit("b", 1n)))
-    desk.now = 1_500
-    const { legs, recordedAt, touched } = desk.decide(transfer("a", "b", 30n))
-    // Not before the last of any of its accounts, though the clock says so.
-    assert.strictEqual(recordedAt, 2_000)
-    assert.deepStrictEqual(
-      legs.map(({ row }) => [
-        row.accountId,
-        row.version,
-        row.ordinal,
-        row.recordedAt,
-        row.commandHash === null
-      ]),
-      [
-        ["a", 3, 0, 2_000, false],
-        ["b", 4, 1, 2_000, true]
-      ]
-    )
-    const balances = ["a", "b"].map((name) => {
-      const { account } = desk.actor(name).speculative
-      return account._tag === "Opened" ? account.balance : undefined
-    })
-    assert.deepStrictEqual(balances, [70n, 131n])
-    assert.deepStrictEqual(
-      touched.map((actor) => actor.uncommitted),
-      [1, 1]
-    )
-  })
-
-  it("that is refused changes no state, and still counts on its actors until it is settled", () => {
-    const desk = new Desk(names)
-    const before = names.map((name) => desk.actor(name).speculative)
-    const ticket = desk.decide(transfer("a", "b", 101n))
-    assert.strictEqual(ticket.refusal?._tag, "InsufficientFunds")
-    assert.deepStrictEqual(
-      names.map((name) => desk.actor(name).speculative),
-      before
-    )
-    assert.strictEqual(desk.actor("a").uncommitted, 1)
-    assert.isFalse(desk.actor("a").isIdle)
-    desk.settle(ticket)
-    assert.isTrue(desk.actor("a").isIdle)
-  })
-
-  it("that throws leaves every actor as it was", () => {
-    const desk = new Desk(names)
-    const command = toCommand(transfer("a", "b", 1n))
-    let legs = 0
-    // Both legs read it; the second one's row is where it fails, when the first one's is made out already.
-    const throwing = new Proxy(command, {
-      get: (target, key) => {
-        if (key === "effectiveAt" && ++legs === 2) throw new Error("a defect of the test")
-        return Reflect.get(target, key)
-      }
-    })
-    const ticket = new Ticket(throwing, hashCommand(command), 0)
-    const actors = [desk.actor("a"), desk.actor("b")]
-    const before = actors.map(({ speculative, committed, uncommitted }) => ({
-      speculative,
-      committed,
-      uncommitted
-    }))
-    assert.throws(() => takeTurn(ticket, actors, 1_000), "a defect of the test")
-    assert.deepStrictEqual(
-      actors.map(({ speculative, committed, uncommitted }) => ({ speculative, committed, uncommitted })),
-      before
-    )
-    assert.deepStrictEqual([ticket.phase, ticket.legs.length, ticket.touched.length], ["waiting", 0, 0])
-  })
-
-  it("without one of its accounts is a defect, not a decision", () => {
-    const desk = new Desk(names)
-    const command = toCommand(transfer("a", "b", 1n))
-    const ticket = new Ticket(command, hashCommand(command), 0)
-    assert.throws(() => takeTurn(ticket, [desk.actor("a")], 1_000), "without account b")
   })
 })
