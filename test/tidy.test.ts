@@ -68,16 +68,9 @@ const pureDomain: Rule = ({ path, text }) => {
 }
 
 const firstSentence: Rule = ({ path, text }) =>
-  isSource(path) && !/^\/\*\*\s[\s\S]*?[.?!]\s*\*\/\n/.test(text)
-    ? ["line 1: must be a comment of one sentence: what enters, what leaves"]
+  isSource(path) && !/^\/\*\*\s[\s\S]*?[.?!:]\s*\*\/\n/.test(text)
+    ? ["line 1: must be a comment that says what the file is for"]
     : []
-
-const lengthAbove =
-  (linesMax: number): Rule =>
-  ({ path, text }) => {
-    const lines = text.split("\n").length - 1
-    return isSource(path) && lines > linesMax ? [`has ${lines} lines, at most ${linesMax} are wanted`] : []
-  }
 
 const names: Rule = ({ path, text }) => [
   ...(isScript(path) && /(^|[/.])(utils?|common|helpers?|managers?|impl)([/.]|$)/i.test(path)
@@ -113,9 +106,7 @@ const places: Rule = ({ path, text }) => {
 const rules: { readonly [name: string]: Rule } = {
   "imports point down": importDirection,
   "the domain is pure": pureDomain,
-  "a file begins with its sentence": firstSentence,
-  "files are short": lengthAbove(300),
-  "files above 220 lines have a reason": lengthAbove(220),
+  "a file begins by saying what it is for": firstSentence,
   "names say the subject": names,
   "no place of one machine": places,
   "the clock is a service": ban(isSource, /\bDate\.now\(|\bnew Date\(\)|\bperformance\.now\(/, "use Clock"),
@@ -173,9 +164,6 @@ const allowed: { readonly [rule: string]: { readonly [path: string]: string } } 
   },
   "every test runs": {
     "test/infra/eventStoreCockroach.test.ts": "runs where a CockroachDB is named, and says so where none is"
-  },
-  "files above 220 lines have a reason": {
-    "src/actors/CommitPipeline.ts": "the life of a batch, from its lane to every outcome, is read in one go"
   }
 }
 
@@ -225,10 +213,8 @@ describe("each rule", () => {
     ["imports point down", "src/infra/dev/A.ts", 'const b = import("../../actors/B.ts")'],
     ["imports point down", "src/actors/A.ts", 'import { b } from "../../test/b.ts"'],
     ["the domain is pure", "src/domain/A.ts", 'import { Effect, Schema } from "effect"'],
-    ["a file begins with its sentence", src, 'import { A } from "effect"\n'],
-    ["a file begins with its sentence", src, "/** no sentence */\n"],
-    ["files are short", src, "x\n".repeat(301)],
-    ["files above 220 lines have a reason", src, "x\n".repeat(221)],
+    ["a file begins by saying what it is for", src, 'import { A } from "effect"\n'],
+    ["a file begins by saying what it is for", src, "/** no sentence */\n"],
     ["names say the subject", "src/infra/utils.ts", sentence],
     ["names say the subject", "test/common/a.ts", sentence],
     ["names say the subject", src, "export const StoreLive = 1"],
