@@ -1,9 +1,9 @@
 /** What one command costs step by step, without store or fibers: so that a slower step can be told from the others. */
 import { Result } from "effect"
 import type { Bench } from "tinybench"
-import { AccountActor, takeTurn } from "../src/actors/AccountActor.ts"
-import { CommitQueue } from "../src/actors/CommitQueue.ts"
-import { Ticket } from "../src/actors/Ticket.ts"
+import { AccountActor, takeTurn } from "../src/actors/accounts/AccountActor.ts"
+import { Ticket } from "../src/actors/accounts/Lifecycle.ts"
+import { CommitQueue } from "../src/actors/commit/CommitQueue.ts"
 import { type Account, evolve } from "../src/domain/Account.ts"
 import { type Command, fromHost } from "../src/domain/Command.ts"
 import { decide } from "../src/domain/Decide.ts"
@@ -13,7 +13,7 @@ import { emptyHead } from "../src/domain/Head.ts"
 import { AccountId, CommandId } from "../src/domain/Ids.ts"
 import { Asset } from "../src/domain/Money.ts"
 import { encodePayload, type StoredEvent } from "../src/domain/StoredEvent.ts"
-import { toColumns } from "../src/infra/EventStoreRows.ts"
+import { toColumns } from "../src/infra/eventstore/SqlRows.ts"
 
 const from = AccountId.make("bench-from")
 const to = AccountId.make("bench-to")

@@ -2,7 +2,7 @@
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer, Logger } from "effect"
 import { Bench } from "tinybench"
-import { tuneCollector } from "../src/infra/Collector.ts"
+import { tuneCollector } from "../src/infra/telemetry/Collector.ts"
 import { addActors, addDomain } from "./domain.ts"
 import { type FastPath, type FastPathOptions, measureFastPath } from "./fastPath.ts"
 

@@ -1,18 +1,18 @@
 /** The ledger as host code sees it: commands enter and receipts leave, questions enter and views leave. */
 import { Context, Effect, Layer, Option, Result, Schema, type Stream } from "effect"
 import { SecureRandom } from "effect/crypto"
-import { Dispatcher, type DispatcherStats } from "./actors/Dispatcher.ts"
-import { History } from "./actors/History.ts"
-import { Bookkeeping } from "./actors/readside/Bookkeeping.ts"
+import { Dispatcher, type DispatcherStats } from "./actors/commands/Dispatcher.ts"
+import { traced } from "./actors/commands/TracedDispatch.ts"
+import { History } from "./actors/past/History.ts"
+import { type AsOf, TimeTravel } from "./actors/past/TimeTravel.ts"
+import { type DatedTrialBalance, TrialBalance } from "./actors/past/TrialBalance.ts"
+import { Bookkeeping } from "./actors/projections/ProjectionEngine.ts"
+import { Sweep } from "./actors/projections/Reconciler.ts"
 import {
   type CommittedEvent,
   type SubscriptionAsked,
   Subscriptions
-} from "./actors/readside/Subscriptions.ts"
-import { Sweep } from "./actors/readside/Sweep.ts"
-import { type AsOf, TimeTravel } from "./actors/TimeTravel.ts"
-import { traced } from "./actors/TracedDispatch.ts"
-import { type DatedTrialBalance, TrialBalance } from "./actors/TrialBalance.ts"
+} from "./actors/subscriptions/Subscriptions.ts"
 import type { StatementLine, TransferRow } from "./domain/Books.ts"
 import { type Command, type CommandInput, fromHost } from "./domain/Command.ts"
 import {
@@ -26,8 +26,14 @@ import type { Head } from "./domain/Head.ts"
 import { AccountId, CommandId, Instant } from "./domain/Ids.ts"
 import type { Receipt } from "./domain/Receipt.ts"
 import { type AccountView, type HistoryEntry, type PastView, viewOf } from "./domain/Views.ts"
-import { type Fresh, type Page, type PageAsked, Queries, type StatementAsked } from "./infra/Queries.ts"
-import type { ContraBalance, TrialLine } from "./infra/ReadModel.ts"
+import {
+  type Fresh,
+  type Page,
+  type PageAsked,
+  Queries,
+  type StatementAsked
+} from "./infra/readmodel/Queries.ts"
+import type { ContraBalance, TrialLine } from "./infra/readmodel/ReadModel.ts"
 
 /** Which past is asked for: a version of the account, or an instant (epoch milliseconds) at which it was recorded. */
 export type Past = { readonly version: number } | { readonly recordedAt: number }

@@ -1,14 +1,15 @@
 /** What the package exports. */
-export * as ProjectionFibers from "./actors/readside/ProjectionFibers.ts"
+
+export type { AsOf, PastState } from "./actors/past/TimeTravel.ts"
+export type { DatedTrialBalance } from "./actors/past/TrialBalance.ts"
+export * as ProjectionFibers from "./actors/projections/CustomProjection.ts"
 export {
   type RebuildOptions,
   type RebuildReport,
   type RebuildStep,
   rebuild
-} from "./actors/readside/Rebuild.ts"
-export type { CommittedEvent, SubscriptionAsked } from "./actors/readside/Subscriptions.ts"
-export type { AsOf, PastState } from "./actors/TimeTravel.ts"
-export type { DatedTrialBalance } from "./actors/TrialBalance.ts"
+} from "./actors/projections/Rebuild.ts"
+export type { CommittedEvent, SubscriptionAsked } from "./actors/subscriptions/Subscriptions.ts"
 export { Command, type CommandContext, type CommandInput } from "./domain/Command.ts"
 export * from "./domain/Errors.ts"
 export { Event } from "./domain/Event.ts"
@@ -16,12 +17,12 @@ export { AccountId, CommandId, ContraId, Instant, printInstant, Version } from "
 export { Amount, Asset, formatDecimal, formatMoney, parseDecimal } from "./domain/Money.ts"
 export { Posting, printToken, Receipt } from "./domain/Receipt.ts"
 export * from "./domain/Views.ts"
-export { tuneCollector } from "./infra/Collector.ts"
-export { limitsFromEnvironment, type Services, servicesConfig } from "./infra/Environment.ts"
-export { defaultLimits, LedgerConfig, type LedgerLimits } from "./infra/LedgerConfig.ts"
-export { type Projection, prefixOf } from "./infra/Projection.ts"
-export type { Fresh, Page, PageAsked, StatementAsked } from "./infra/Queries.ts"
-export type { TimeAxis } from "./infra/ReadModel.ts"
+export { limitsFromEnvironment, type Services, servicesConfig } from "./infra/config/Environment.ts"
+export { defaultLimits, LedgerConfig, type LedgerLimits } from "./infra/config/LedgerConfig.ts"
+export { type Projection, prefixOf } from "./infra/readmodel/Projection.ts"
+export type { Fresh, Page, PageAsked, StatementAsked } from "./infra/readmodel/Queries.ts"
+export type { TimeAxis } from "./infra/readmodel/ReadModel.ts"
+export { tuneCollector } from "./infra/telemetry/Collector.ts"
 export { Ledger, type Past } from "./Ledger.ts"
 export * as LedgerNode from "./LedgerNode.ts"
 export {

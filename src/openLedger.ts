@@ -11,7 +11,7 @@ import {
   Stream
 } from "effect"
 import { Unavailable } from "./domain/Errors.ts"
-import { type Services, uniqueNodeName } from "./infra/Environment.ts"
+import { type Services, uniqueNodeName } from "./infra/config/Environment.ts"
 import { Ledger } from "./Ledger.ts"
 import * as LedgerNode from "./LedgerNode.ts"
 

@@ -10,8 +10,8 @@ import { ConfigProvider, Effect, Option, Redacted, Schema } from "effect"
 import { describe } from "vitest"
 import { parse } from "yaml"
 import packageJson from "../package.json" with { type: "json" }
+import { clusterConfig, servicesConfig } from "../src/infra/config/Environment.ts"
 import { findNatsServer } from "../src/infra/dev/Programs.ts"
-import { clusterConfig, servicesConfig } from "../src/infra/Environment.ts"
 import { readRpcSettings } from "../src/rpc/RpcSettings.ts"
 
 const root = join(import.meta.dirname, "..")

@@ -2,7 +2,7 @@
 import { Effect } from "effect"
 import { assert, it } from "vitest"
 import { type CommandInput, LedgerNode, openLayer } from "../src/index.ts"
-import { uniqueNodeName } from "../src/infra/Environment.ts"
+import { uniqueNodeName } from "../src/infra/config/Environment.ts"
 
 const outcomeOf = (answer: Promise<unknown>): Promise<string> =>
   answer.then(

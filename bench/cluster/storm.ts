@@ -4,8 +4,8 @@
  * `chaos` the first node alone gives the commands, while the others are killed, frozen, ended and started again.
  */
 import { Effect, Fiber, Layer } from "effect"
-import { EventStore } from "../../src/infra/EventStore.ts"
-import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { EventStoreClient } from "../../src/infra/eventstore/SqlClients.ts"
 import { faultsOf, logOf } from "../../test/support/invariants.ts"
 import { tally } from "../../test/support/ledgerWorld.ts"
 import type { StormResult } from "../../test/support/memberMain.ts"

@@ -3,11 +3,15 @@
  * Three nodes of one cluster in this process: one is written to, one looks as by default, one only each 100 ms.
  */
 import { Context, Effect, Layer } from "effect"
-import { ProjectionHealth } from "../../src/actors/readside/ProjectionHealth.ts"
+import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
 import { partitionOf } from "../../src/domain/Partition.ts"
+import { defaultLimits } from "../../src/infra/config/LedgerConfig.ts"
+import {
+  defaultReadSideLimits,
+  ReadSideConfig,
+  type ReadSideLimits
+} from "../../src/infra/config/ReadSideConfig.ts"
 import { loopbackPort } from "../../src/infra/dev/LoopbackPort.ts"
-import { defaultLimits } from "../../src/infra/LedgerConfig.ts"
-import { defaultReadSideLimits, ReadSideConfig, type ReadSideLimits } from "../../src/infra/ReadSideConfig.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { accountId } from "../../test/support/storedEvents.ts"

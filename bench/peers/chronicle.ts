@@ -1,7 +1,7 @@
 /** Ours: one node's write path with everything it promises, driven as the load test drives it. */
 import { Context, Effect, Layer, Redacted } from "effect"
 import { Audit } from "../../src/actors/audit/Audit.ts"
-import { Dispatcher } from "../../src/actors/Dispatcher.ts"
+import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
 import { makeDraws } from "../../src/loadtest/Draws.ts"
 import { awaitCaughtUp } from "../../src/loadtest/Lag.ts"

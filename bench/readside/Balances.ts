@@ -1,10 +1,10 @@
 /** A read model with accounts enters; how many balances by id it answers, beside pgbench's same SELECT, leaves. */
 import { Clock, Effect, FileSystem, Redacted } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
-import { Queries } from "../../src/infra/Queries.ts"
-import { headColumns } from "../../src/infra/ReadModelRows.ts"
-import { ReadModelSql } from "../../src/infra/ReadModelSql.ts"
-import { ReadSideConfig } from "../../src/infra/ReadSideConfig.ts"
+import { ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
+import { Queries } from "../../src/infra/readmodel/Queries.ts"
+import { headColumns } from "../../src/infra/readmodel/ReadModelRows.ts"
+import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import { accountId } from "../../test/support/storedEvents.ts"
 import { bar, say, whole } from "./Bars.ts"
 

@@ -1,7 +1,7 @@
 /** A short and a long account enter; what a page of 50 lines costs anywhere in them leaves. */
 import { Effect } from "effect"
-import { Queries } from "../../src/infra/Queries.ts"
-import { ReadModelSql } from "../../src/infra/ReadModelSql.ts"
+import { Queries } from "../../src/infra/readmodel/Queries.ts"
+import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import { accountId } from "../../test/support/storedEvents.ts"
 import { bar, say, timed, whole } from "./Bars.ts"
 

@@ -1,11 +1,11 @@
 /** A day's file and a running node enter; the day is played, watched and audited; what it came to leaves. */
 import { Clock, Duration, Effect, FileSystem, Option, Path, Stream } from "effect"
 import { Audit } from "../actors/audit/Audit.ts"
-import type { DispatcherStats } from "../actors/Dispatcher.ts"
+import type { DispatcherStats } from "../actors/commands/Dispatcher.ts"
 import type { CommandInput } from "../domain/Command.ts"
 import { hashCommand } from "../domain/HashChain.ts"
 import { type Position, printToken } from "../domain/Receipt.ts"
-import { Queries } from "../infra/Queries.ts"
+import { Queries } from "../infra/readmodel/Queries.ts"
 import { Ledger } from "../Ledger.ts"
 import { readDayFile } from "./DayFile.ts"
 import { type PlayResult, play } from "./DayPlayer.ts"

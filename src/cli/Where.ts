@@ -3,9 +3,9 @@
 import type { NodeServices } from "@effect/platform-node"
 import { Config, Data, Effect, Option, type Scope } from "effect"
 import { Flag } from "effect/cli"
+import { type Services, servicesConfig, storesConfig } from "../infra/config/Environment.ts"
 import { startDevStack } from "../infra/dev/DevStack.ts"
 import type { DevStackError } from "../infra/dev/DevStackErrors.ts"
-import { type Services, servicesConfig, storesConfig } from "../infra/Environment.ts"
 
 /** `--data DIR` of every command that asks. */
 export const dataFlag = Flag.Directory("data", { mustExist: true }).pipe(

@@ -2,7 +2,7 @@
 import { Effect, Schedule } from "effect"
 import type { AccountId, Version } from "../domain/Ids.ts"
 import type { Position, Receipt } from "../domain/Receipt.ts"
-import { EventStore } from "../infra/EventStore.ts"
+import { EventStore } from "../infra/eventstore/EventStore.ts"
 
 /** The store may be away for a while in the middle of a day: the witness waits a minute. */
 const patiently = <A, E>(read: Effect.Effect<A, E>): Effect.Effect<A> =>

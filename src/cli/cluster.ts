@@ -7,10 +7,10 @@ import {
   type DutyStatus,
   dutiesStatus
 } from "../actors/cluster/ClusterStatus.ts"
-import * as ClusterRunner from "../infra/ClusterRunner.ts"
-import { DutyRoster } from "../infra/DutyRoster.ts"
-import { limitsFromEnvironment } from "../infra/Environment.ts"
-import { ReadModelSql } from "../infra/ReadModelSql.ts"
+import * as ClusterRunner from "../infra/cluster/ClusterRunner.ts"
+import { DutyRoster } from "../infra/cluster/SingletonTable.ts"
+import { limitsFromEnvironment } from "../infra/config/Environment.ts"
+import { ReadModelSql } from "../infra/readmodel/ReadModelSql.ts"
 import { grouped, makeStory, printJson } from "./Terminal.ts"
 import { dataFlag, jsonFlag, resolveStores } from "./Where.ts"
 

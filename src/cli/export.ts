@@ -3,7 +3,7 @@ import { Data, Effect, FileSystem, Option, Stream } from "effect"
 import type { StatementLine } from "../domain/Books.ts"
 import { type AccountId, printInstant } from "../domain/Ids.ts"
 import { formatDecimal } from "../domain/Money.ts"
-import { Queries, type StatementAsked } from "../infra/Queries.ts"
+import { Queries, type StatementAsked } from "../infra/readmodel/Queries.ts"
 import { grouped, makeProgress } from "./Terminal.ts"
 
 export type ExportFormat = "csv" | "json"

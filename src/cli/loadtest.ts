@@ -2,7 +2,7 @@
 import { Clock, Config, Data, Effect, FileSystem, Option, Path, Schema } from "effect"
 import { CliError, Command, Flag } from "effect/cli"
 import { printInstant } from "../domain/Ids.ts"
-import { limitsFromEnvironment } from "../infra/Environment.ts"
+import { limitsFromEnvironment } from "../infra/config/Environment.ts"
 import { runLoadTest } from "../loadtest/LoadTest.ts"
 import { runNodesTest } from "../loadtest/nodes/NodesTest.ts"
 import type { LoadOutcome } from "../loadtest/Outcome.ts"

@@ -2,15 +2,15 @@
 import { Context, Effect, Layer, Redacted } from "effect"
 import { Command, Flag } from "effect/cli"
 import * as Health from "../http/Health.ts"
-import { DevStack } from "../infra/dev/DevStack.ts"
 import {
   type ClusterAddress,
   clusterConfig,
   limitsFromEnvironment,
   type Services
-} from "../infra/Environment.ts"
-import { placeOf } from "../infra/Migrations.ts"
-import { layerTraces } from "../infra/Telemetry.ts"
+} from "../infra/config/Environment.ts"
+import { DevStack } from "../infra/dev/DevStack.ts"
+import { placeOf } from "../infra/postgres/Migrations.ts"
+import { layerTraces } from "../infra/telemetry/Telemetry.ts"
 import * as LedgerNode from "../LedgerNode.ts"
 import { type RpcSettings, readRpcSettings } from "../rpc/RpcSettings.ts"
 import { doors, rpcUrlOf } from "./doors.ts"

@@ -1,10 +1,10 @@
 /** `parked`, `parked retry`, `parked skip`: accounts that a poison event holds up enter; what became of them leaves. */
 import { Data, Effect, Option, Schema } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { Bookkeeping } from "../actors/readside/Bookkeeping.ts"
+import { Bookkeeping } from "../actors/projections/ProjectionEngine.ts"
 import { AccountId, printInstant } from "../domain/Ids.ts"
-import { limitsFromEnvironment } from "../infra/Environment.ts"
-import { type Parked, ReadModel } from "../infra/ReadModel.ts"
+import { limitsFromEnvironment } from "../infra/config/Environment.ts"
+import { type Parked, ReadModel } from "../infra/readmodel/ReadModel.ts"
 import * as LedgerNode from "../LedgerNode.ts"
 import { makeStory, printJson, type Story } from "./Terminal.ts"
 import { dataFlag, jsonFlag, resolveStores } from "./Where.ts"

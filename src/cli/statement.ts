@@ -1,10 +1,10 @@
 /** `statement` and `trial-balance`: an account or an instant enters; lines of the books leave, on paper or in a file. */
 import { Data, Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
-import { TrialBalance } from "../actors/TrialBalance.ts"
+import { TrialBalance } from "../actors/past/TrialBalance.ts"
 import { printInstant } from "../domain/Ids.ts"
 import { formatMoney } from "../domain/Money.ts"
-import { Queries } from "../infra/Queries.ts"
+import { Queries } from "../infra/readmodel/Queries.ts"
 import { exportStatement } from "./export.ts"
 import { account, positive, reading, readToken } from "./queries.ts"
 import { grouped, makeStory, printJson } from "./Terminal.ts"

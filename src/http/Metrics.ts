@@ -2,9 +2,9 @@
 import { Context, Effect, Metric } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
-import { Dispatcher } from "../actors/Dispatcher.ts"
-import { ReadSideHealth } from "../actors/readside/ReadSideHealth.ts"
-import { Bus } from "../infra/Bus.ts"
+import { Dispatcher } from "../actors/commands/Dispatcher.ts"
+import { ReadSideHealth } from "../actors/projections/ReadSideHealth.ts"
+import { Bus } from "../infra/bus/Bus.ts"
 import { type Reading, readSideReadings, writeSideReadings } from "./Readings.ts"
 
 /** Read when they are asked for: nothing on the way of a command knows of them. */

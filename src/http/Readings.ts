@@ -1,9 +1,9 @@
 /** What the actors tell of themselves enters; each number with its name, its labels and its meaning leaves. */
-import type { DispatcherStats } from "../actors/Dispatcher.ts"
-import type { Here } from "../actors/Here.ts"
-import type { DispatcherMeters } from "../actors/Meters.ts"
-import type { ProjectionState } from "../actors/readside/Projections.ts"
-import type { ReadSideReport } from "../actors/readside/ReadSideHealth.ts"
+import type { DispatcherStats } from "../actors/commands/Dispatcher.ts"
+import type { Here } from "../actors/commands/LocalNode.ts"
+import type { DispatcherMeters } from "../actors/commands/Meters.ts"
+import type { ProjectionState } from "../actors/projections/ProjectionRegistry.ts"
+import type { ReadSideReport } from "../actors/projections/ReadSideHealth.ts"
 
 /** Units are in the name, as Prometheus wants it: seconds, bytes, `_total` for what only grows. */
 export interface Reading {

@@ -2,7 +2,7 @@
 import { Clock, Duration, Effect, Option, Schedule } from "effect"
 import { build, type Histogram } from "hdr-histogram-js"
 import type { Position, Receipt } from "../domain/Receipt.ts"
-import { ReadModel } from "../infra/ReadModel.ts"
+import { ReadModel } from "../infra/readmodel/ReadModel.ts"
 import type { Acknowledged } from "./Acknowledged.ts"
 import type { Names } from "./Names.ts"
 

@@ -1,6 +1,6 @@
 /** A driver, a source of commands and a pace enter; every command sent until the time is over, metered, leaves. */
 import { Cause, Clock, Effect, Exit, Fiber, Latch } from "effect"
-import { wholeNode } from "../actors/Door.ts"
+import { wholeNode } from "../actors/commands/AdmissionControl.ts"
 import type { Command } from "../domain/Command.ts"
 import type { CommandError } from "../domain/Errors.ts"
 import type { Receipt } from "../domain/Receipt.ts"

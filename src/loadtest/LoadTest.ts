@@ -1,8 +1,8 @@
 /** Settings and services enter; accounts are prepared, the load is run, every invariant checked; the outcome leaves. */
 import { Clock, Context, Effect, Fiber, Layer } from "effect"
-import { Dispatcher } from "../actors/Dispatcher.ts"
-import { EventStore } from "../infra/EventStore.ts"
-import { LedgerConfig, type LedgerLimits } from "../infra/LedgerConfig.ts"
+import { Dispatcher } from "../actors/commands/Dispatcher.ts"
+import { LedgerConfig, type LedgerLimits } from "../infra/config/LedgerConfig.ts"
+import { EventStore } from "../infra/eventstore/EventStore.ts"
 import { Acknowledged } from "./Acknowledged.ts"
 import { auditAll } from "./Audited.ts"
 import { noBeside, startBeside } from "./Beside.ts"

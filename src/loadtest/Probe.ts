@@ -7,7 +7,7 @@ import { hashCommand, link } from "../domain/HashChain.ts"
 import { emptyHead, type Head } from "../domain/Head.ts"
 import type { Instant } from "../domain/Ids.ts"
 import { encodePayload, type StoredEvent, schemaVersionOf } from "../domain/StoredEvent.ts"
-import { EventStore } from "../infra/EventStore.ts"
+import { EventStore } from "../infra/eventstore/EventStore.ts"
 import { type Latency, makeHistogram, recordMs, summarize } from "./Meter.ts"
 import type { Names } from "./Names.ts"
 

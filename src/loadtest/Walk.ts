@@ -1,6 +1,6 @@
 /** The accounts of a run enter; every row the log holds of them is shown to the acknowledged ones. */
 import { Effect, Schedule } from "effect"
-import { EventStore, type StreamFrom } from "../infra/EventStore.ts"
+import { EventStore, type StreamFrom } from "../infra/eventstore/EventStore.ts"
 import type { Acknowledged } from "./Acknowledged.ts"
 import type { Names } from "./Names.ts"
 

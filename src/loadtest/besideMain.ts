@@ -4,9 +4,9 @@
  */
 import { parentPort, workerData } from "node:worker_threads"
 import { Effect, Layer, Redacted, References } from "effect"
-import { EventStore } from "../infra/EventStore.ts"
-import { EventStoreClient } from "../infra/EventStoreClient.ts"
-import { LedgerConfig } from "../infra/LedgerConfig.ts"
+import { LedgerConfig } from "../infra/config/LedgerConfig.ts"
+import { EventStore } from "../infra/eventstore/EventStore.ts"
+import { EventStoreClient } from "../infra/eventstore/SqlClients.ts"
 import type { BesideWork, FromBeside } from "./Beside.ts"
 import { makeHistogram, recordMs, summarize } from "./Meter.ts"
 import { makeNames } from "./Names.ts"

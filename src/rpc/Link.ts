@@ -3,7 +3,7 @@ import { NodeSocket } from "@effect/platform-node"
 import { Data, Effect, Result, Schedule } from "effect"
 import { RpcClient, type RpcClientError, type RpcGroup, RpcSerialization } from "effect/rpc"
 import { Socket } from "effect/socket"
-import { steadySocket } from "../infra/SteadySocket.ts"
+import { steadySocket } from "../infra/cluster/SocketTimeouts.ts"
 import type { ClientLimits, LedgerClientOptions } from "./ClientOptions.ts"
 import { LedgerRpc } from "./LedgerRpc.ts"
 

@@ -2,8 +2,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { Admission } from "../../src/actors/Admission.ts"
-import { EventStore } from "../../src/infra/EventStore.ts"
+import { Admission } from "../../src/actors/commands/Admission.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
 import {
   deposit,

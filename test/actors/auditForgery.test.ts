@@ -5,7 +5,7 @@ import { Audit, type Finding } from "../../src/actors/audit/Audit.ts"
 import { genesis, link } from "../../src/domain/HashChain.ts"
 import { AccountId, CommandId } from "../../src/domain/Ids.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
-import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { auditWorld, Tampering, tampered } from "../support/auditWorld.ts"
 
 const readRows = (account: string) =>

@@ -1,7 +1,7 @@
 /** The machine's clock is set back under a running node: what is recorded waits for it, patience does not. */
 import { assert, it } from "@effect/vitest"
 import { Clock, Effect, Result } from "effect"
-import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
 import { deposit, memoryStores, open, outcomeOf, quiet, startNode, tally } from "../support/ledgerWorld.ts"
 

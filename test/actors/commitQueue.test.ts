@@ -1,9 +1,9 @@
 /** The commit queue against a plain model of it: pure, no store, no clock. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Exit } from "effect"
-import type { AccountActor } from "../../src/actors/AccountActor.ts"
-import type { Flight } from "../../src/actors/Flight.ts"
-import type { Ticket } from "../../src/actors/Ticket.ts"
+import type { AccountActor } from "../../src/actors/accounts/AccountActor.ts"
+import type { Flight } from "../../src/actors/accounts/Flight.ts"
+import type { Ticket } from "../../src/actors/accounts/Lifecycle.ts"
 import { Desk, type Input } from "../support/desk.ts"
 import { Dice } from "../support/dice.ts"
 import { deposit, transfer, withdraw } from "../support/ledgerWorld.ts"

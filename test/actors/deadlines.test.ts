@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
 import {
   deposit,

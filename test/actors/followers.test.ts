@@ -2,8 +2,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, type Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { EventStore } from "../../src/infra/EventStore.ts"
-import type { LedgerLimits } from "../../src/infra/LedgerConfig.ts"
+import type { LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { type Fault, FaultyStore } from "../support/faultyStore.ts"
 import { invariantsOf } from "../support/invariants.ts"
 import {

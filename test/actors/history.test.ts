@@ -1,7 +1,7 @@
 /** The history of an account by pages, and what is no page. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { History } from "../../src/actors/History.ts"
+import { History } from "../../src/actors/past/History.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { deposit, memoryStores, open, startNode } from "../support/ledgerWorld.ts"
 

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
-import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { type Attempt, faultsOf, type Log, logOf } from "../support/invariants.ts"
 import { deposit, fund, memoryStores, startNode, transfer, withdraw } from "../support/ledgerWorld.ts"
 

@@ -1,7 +1,7 @@
 /** Command ids of an earlier life of the node, sent again when today's state would refuse them. */
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import {
   deposit,
   memoryStores,

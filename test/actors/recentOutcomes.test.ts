@@ -1,6 +1,6 @@
 /** Outcomes kept outside of the heap: what is recalled is exactly what was kept, and what is gone is not recalled. */
 import { assert, it } from "@effect/vitest"
-import { RecentOutcomes } from "../../src/actors/RecentOutcomes.ts"
+import { RecentOutcomes } from "../../src/actors/commands/ReceiptCache.ts"
 import { accountsOf, type Command } from "../../src/domain/Command.ts"
 import { hashCommand } from "../../src/domain/HashChain.ts"
 import type { AccountId, CommandId } from "../../src/domain/Ids.ts"

@@ -1,12 +1,12 @@
 /** The relay: every commit reaches the bus in order of its writer, whoever wrote it, however long the bus was away. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
-import { CommitFeed } from "../../src/actors/CommitFeed.ts"
-import { Relay } from "../../src/actors/readside/Relay.ts"
-import { Bus } from "../../src/infra/Bus.ts"
-import { fairWeather, makeBusMemory } from "../../src/infra/BusMemory.ts"
-import type { BusMessage } from "../../src/infra/BusMessage.ts"
-import { EventStore } from "../../src/infra/EventStore.ts"
+import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
+import { Relay } from "../../src/actors/relay/Relay.ts"
+import { Bus } from "../../src/infra/bus/Bus.ts"
+import { fairWeather, makeBusMemory } from "../../src/infra/bus/BusMemory.ts"
+import type { BusMessage } from "../../src/infra/bus/BusMessage.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
 import { append, appendAndOffer, eventually, limitsOf, type TestLimits } from "../support/readSides.ts"
 

@@ -2,9 +2,9 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer, Logger } from "effect"
 import { TestClock } from "effect/testing"
-import { AccountActor } from "../../src/actors/AccountActor.ts"
-import { LedgerClock } from "../../src/actors/LedgerClock.ts"
-import { makeSplitBrainAlarm } from "../../src/actors/SplitBrainAlarm.ts"
+import { AccountActor } from "../../src/actors/accounts/AccountActor.ts"
+import { LedgerClock } from "../../src/actors/accounts/LedgerClock.ts"
+import { makeSplitBrainAlarm } from "../../src/actors/commit/SplitBrainAlarm.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 
 const actors = (count: number) =>

@@ -2,8 +2,8 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { EventStore } from "../../src/infra/EventStore.ts"
-import { defaultLimits } from "../../src/infra/LedgerConfig.ts"
+import { defaultLimits } from "../../src/infra/config/LedgerConfig.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore, type Method } from "../support/faultyStore.ts"
 import { deposit, memoryStores, open, quiet, startNode } from "../support/ledgerWorld.ts"
 

@@ -1,7 +1,7 @@
 /** One turn of actors: what a decision changes, and what it leaves. Pure, no store, no clock. */
 import { assert, describe, it } from "@effect/vitest"
-import { takeTurn } from "../../src/actors/AccountActor.ts"
-import { Ticket } from "../../src/actors/Ticket.ts"
+import { takeTurn } from "../../src/actors/accounts/AccountActor.ts"
+import { Ticket } from "../../src/actors/accounts/Lifecycle.ts"
 import { hashCommand } from "../../src/domain/HashChain.ts"
 import { Desk } from "../support/desk.ts"
 import { deposit, toCommand, transfer } from "../support/ledgerWorld.ts"

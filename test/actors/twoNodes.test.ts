@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber, Result } from "effect"
 import type { AccountId } from "../../src/domain/Ids.ts"
-import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
 import { invariantsOf } from "../support/invariants.ts"
 import {

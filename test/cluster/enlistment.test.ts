@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Result } from "effect"
 import { TestClock } from "effect/testing"
 import type { AccountId } from "../../src/domain/Ids.ts"
-import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
 import { invariantsOf } from "../support/invariants.ts"
 import {

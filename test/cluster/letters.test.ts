@@ -7,7 +7,7 @@ import {
   makePost,
   type Reply,
   type Said
-} from "../../src/actors/cluster/Letters.ts"
+} from "../../src/actors/cluster/PeerMessages.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 
 const head = (name: string): Letter => ({ _tag: "Head", account: name as AccountId }) // ids of tests are valid

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Dice } from "../support/dice.ts"
 import { commitFaults, readFaults, type Script } from "../support/faultyStore.ts"
 import { invariantsOf } from "../support/invariants.ts"

@@ -5,9 +5,9 @@
 import { assert, inject, it } from "@effect/vitest"
 import { Effect, Layer, Redacted, Result } from "effect"
 import type { AccountId } from "../../src/domain/Ids.ts"
-import { EventStore } from "../../src/infra/EventStore.ts"
-import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
-import { Snapshots } from "../../src/infra/Snapshots.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
+import { EventStoreClient } from "../../src/infra/eventstore/SqlClients.ts"
 import { freshEventStore } from "../support/databases.ts"
 import { type Attempt, invariantsOf } from "../support/invariants.ts"
 import {

@@ -1,8 +1,8 @@
 /** A way to build a bus, and to wipe its stream, enters; the tests that every bus must pass leave. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Result, type Scope } from "effect"
-import type { Bus, Delivery, Subscription } from "../../src/infra/Bus.ts"
-import { type BusMessage, pack } from "../../src/infra/BusMessage.ts"
+import type { Bus, Delivery, Subscription } from "../../src/infra/bus/Bus.ts"
+import { type BusMessage, pack } from "../../src/infra/bus/BusMessage.ts"
 import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
 
 export interface BusUnderTest {

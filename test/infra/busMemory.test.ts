@@ -1,9 +1,9 @@
 /** The contract of the bus in memory, and the bad weather it can make. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Result } from "effect"
-import { fairWeather, makeBusMemory } from "../../src/infra/BusMemory.ts"
-import { pack } from "../../src/infra/BusMessage.ts"
-import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/ReadSideConfig.ts"
+import { fairWeather, makeBusMemory } from "../../src/infra/bus/BusMemory.ts"
+import { pack } from "../../src/infra/bus/BusMessage.ts"
+import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
 import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
 import { busContract } from "./busContract.ts"
 

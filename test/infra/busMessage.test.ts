@@ -1,6 +1,6 @@
 /** Commits enter as messages of the bus: nothing of them is lost, and each account's order is kept. */
 import { assert, it } from "@effect/vitest"
-import { pack } from "../../src/infra/BusMessage.ts"
+import { pack } from "../../src/infra/bus/BusMessage.ts"
 import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
 
 const ids = Array.from({ length: 20 }, (_, index) => `acc-${index}`)

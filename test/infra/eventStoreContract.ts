@@ -2,8 +2,8 @@
 import { assert, layer } from "@effect/vitest"
 import { Context, Deferred, Effect, Exit, Fiber, type Layer, Option } from "effect"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
-import { CommitOutcome, type EventStore } from "../../src/infra/EventStore.ts"
-import { defaultLimits } from "../../src/infra/LedgerConfig.ts"
+import { defaultLimits } from "../../src/infra/config/LedgerConfig.ts"
+import { CommitOutcome, type EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { sendBehind } from "../support/sendBehind.ts"
 import { accountId, commandId, storedEvent, storedEvents } from "../support/storedEvents.ts"
 

@@ -1,7 +1,7 @@
 /** The URL of a database server enters; the law that it answers as the memory store does leaves. */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer, Schema } from "effect"
-import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { TestDatabase, testClient } from "../support/databases.ts"
 import { drawn } from "../support/drawn.ts"
 import { accountId, commandId, storedEvent } from "../support/storedEvents.ts"

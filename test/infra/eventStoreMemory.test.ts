@@ -1,7 +1,7 @@
 /** The contract of the event store, in memory. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { eventStoreContract, TwoStores } from "./eventStoreContract.ts"
 
 eventStoreContract(

@@ -5,7 +5,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
 import { Context, Effect, FileSystem, Layer, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
-import * as Migrations from "../../src/infra/Migrations.ts"
+import * as Migrations from "../../src/infra/postgres/Migrations.ts"
 import { freshDatabase } from "../support/databases.ts"
 
 class Server extends Context.Service<Server, string>()("chronicle/test/Server") {}

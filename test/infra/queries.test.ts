@@ -2,15 +2,19 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Result } from "effect"
 import { TestClock } from "effect/testing"
-import { Bookkeeping } from "../../src/actors/readside/Bookkeeping.ts"
+import { Bookkeeping } from "../../src/actors/projections/ProjectionEngine.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import type { QueryError } from "../../src/domain/Errors.ts"
-import { Arrivals } from "../../src/infra/Arrivals.ts"
-import { EventStore, StoreUnavailable } from "../../src/infra/EventStore.ts"
-import { defaultLimits, LedgerConfig } from "../../src/infra/LedgerConfig.ts"
-import { Queries } from "../../src/infra/Queries.ts"
-import { ReadModel } from "../../src/infra/ReadModel.ts"
-import { defaultReadSideLimits, ReadSideConfig, type ReadSideLimits } from "../../src/infra/ReadSideConfig.ts"
+import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
+import {
+  defaultReadSideLimits,
+  ReadSideConfig,
+  type ReadSideLimits
+} from "../../src/infra/config/ReadSideConfig.ts"
+import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
+import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { Queries } from "../../src/infra/readmodel/Queries.ts"
+import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Bookkeeper, deposit, openAccount, transfer, withdraw } from "../support/bookkeeper.ts"
 import { accountId, commandId } from "../support/storedEvents.ts"
 

@@ -6,7 +6,7 @@ import { post } from "../../src/domain/Books.ts"
 import { emptyHead, type Head } from "../../src/domain/Head.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
-import { type BooksBatch, ReadModel } from "../../src/infra/ReadModel.ts"
+import { type BooksBatch, ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Bookkeeper, deposit, openAccount, transfer, withdraw } from "../support/bookkeeper.ts"
 import { accountId, commandId } from "../support/storedEvents.ts"
 

@@ -3,8 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber } from "effect"
 import type { OpenedHead } from "../../src/domain/Books.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
-import { makeHeadAsker } from "../../src/infra/ReadModelHeads.ts"
-import { StoreUnavailable } from "../../src/infra/StoreValues.ts"
+import { StoreUnavailable } from "../../src/infra/eventstore/EventStoreTypes.ts"
+import { makeHeadAsker } from "../../src/infra/readmodel/ReadModelHeads.ts"
 import { accountId } from "../support/storedEvents.ts"
 
 const headOf = (id: AccountId, version: number): OpenedHead => ({

@@ -4,7 +4,7 @@ import { Effect, type Layer } from "effect"
 import { AccountMetadata } from "../../src/domain/Command.ts"
 import type { Head } from "../../src/domain/Head.ts"
 import { Asset } from "../../src/domain/Money.ts"
-import { Snapshots } from "../../src/infra/Snapshots.ts"
+import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
 import { accountId } from "../support/storedEvents.ts"
 
 const head = (account: string, version: number, recordedAt: number, balance = 0n): Head => ({

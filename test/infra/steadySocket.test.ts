@@ -3,7 +3,7 @@ import * as Net from "node:net"
 import { NodeSocket } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { steadySocket } from "../../src/infra/SteadySocket.ts"
+import { steadySocket } from "../../src/infra/cluster/SocketTimeouts.ts"
 import { eventually } from "../support/waiting.ts"
 
 /** Accepts, and reads only once it is told to. */

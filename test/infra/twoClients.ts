@@ -1,6 +1,6 @@
 /** The URL of a database server enters; two event stores with connections of their own on one fresh database leave. */
 import { Effect, Layer } from "effect"
-import { EventStore } from "../../src/infra/EventStore.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { TestDatabase, testClient } from "../support/databases.ts"
 import { TwoStores } from "./eventStoreContract.ts"
 

@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process"
 import { assert, describe, inject, it } from "@effect/vitest"
 import { Effect, Redacted, References } from "effect"
-import { LedgerConfig } from "../../src/infra/LedgerConfig.ts"
+import { LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
 import { runLoadTest } from "../../src/loadtest/LoadTest.ts"
 import type { LoadOutcome } from "../../src/loadtest/Outcome.ts"
 import type { Progress } from "../../src/loadtest/Progress.ts"

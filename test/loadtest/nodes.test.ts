@@ -1,8 +1,8 @@
 /** Small loads on two node processes over real services: what both counted adds up, and the death of one is told. */
 import { assert, describe, inject, it } from "@effect/vitest"
 import { Effect, Redacted, References, Schedule } from "effect"
-import { ClusterConfig, defaultClusterLimits } from "../../src/infra/ClusterConfig.ts"
-import { defaultLimits, LedgerConfig } from "../../src/infra/LedgerConfig.ts"
+import { ClusterConfig, defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
+import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
 import type { NodeProcess } from "../../src/loadtest/nodes/NodeProcess.ts"
 import { runNodesTest } from "../../src/loadtest/nodes/NodesTest.ts"
 import type { Progress } from "../../src/loadtest/Progress.ts"

@@ -1,7 +1,7 @@
 /** A load on a store that is ended and started again, or out of reach, in the middle of it: every promise is kept. */
 import { assert, describe, layer } from "@effect/vitest"
 import { Effect, Fiber, Redacted, References } from "effect"
-import { defaultLimits, LedgerConfig } from "../../src/infra/LedgerConfig.ts"
+import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
 import { auditAll } from "../../src/loadtest/Audited.ts"
 import { makeDraws } from "../../src/loadtest/Draws.ts"

@@ -1,7 +1,7 @@
 /** What a node logs enters; lines of JSON with the trace they belong to, and without secrets, leave. */
 import { assert, describe, it } from "@effect/vitest"
 import { Console, Effect, Layer, Redacted, Tracer } from "effect"
-import { layerJsonLogs } from "../../src/infra/Telemetry.ts"
+import { layerJsonLogs } from "../../src/infra/telemetry/Telemetry.ts"
 import { run } from "../support/chronicle.ts"
 
 /** What an effect logs, line by line. */

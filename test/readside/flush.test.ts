@@ -2,9 +2,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { makeFlush } from "../../src/actors/readside/Flush.ts"
-import { StoreUnavailable } from "../../src/infra/EventStore.ts"
-import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/ReadSideConfig.ts"
+import { makeFlush } from "../../src/actors/projections/WriteBatcher.ts"
+import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
+import { StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 
 const limits = { ...defaultReadSideLimits, togetherMs: 1_000, aloneMsMax: 4_000, handoverMs: 500 }
 const away = new StoreUnavailable({ store: "read model", reason: "away" })

@@ -1,13 +1,13 @@
 /** Nothing of the read side stops without being visible: lag in events and milliseconds, failing fibers, readiness. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { ReadSideHealth } from "../../src/actors/readside/ReadSideHealth.ts"
+import { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
 import { partitionOf } from "../../src/domain/Partition.ts"
-import { Arrivals } from "../../src/infra/Arrivals.ts"
-import { Bus } from "../../src/infra/Bus.ts"
-import { makeBusMemory } from "../../src/infra/BusMemory.ts"
-import { EventStore, StoreUnavailable } from "../../src/infra/EventStore.ts"
-import { ReadModel } from "../../src/infra/ReadModel.ts"
+import { Bus } from "../../src/infra/bus/Bus.ts"
+import { makeBusMemory } from "../../src/infra/bus/BusMemory.ts"
+import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
+import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
 import {
   append,

@@ -1,11 +1,11 @@
 /** Subscriptions: every committed event, in order on each account, from any place, woken by commits and bounded. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Stream } from "effect"
-import { CommitFeed } from "../../src/actors/CommitFeed.ts"
-import { type CommittedEvent, Subscriptions } from "../../src/actors/readside/Subscriptions.ts"
+import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
+import { type CommittedEvent, Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
-import { EventStore } from "../../src/infra/EventStore.ts"
-import type { Commit } from "../../src/infra/StoreValues.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import type { Commit } from "../../src/infra/eventstore/EventStoreTypes.ts"
 import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
 import { append, appendAndOffer, eventually, limitsOf, type TestLimits } from "../support/readSides.ts"
 

@@ -1,11 +1,11 @@
 /** Rows enter a projection that keeps what it wrote; how often it reads, and that it is never misled, leave. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { makeBookkeeping } from "../../src/actors/readside/Bookkeeping.ts"
-import { Arrivals } from "../../src/infra/Arrivals.ts"
-import { EventStore } from "../../src/infra/EventStore.ts"
-import { ReadModel } from "../../src/infra/ReadModel.ts"
-import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/ReadSideConfig.ts"
+import { makeBookkeeping } from "../../src/actors/projections/ProjectionEngine.ts"
+import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
 import { accountId } from "../support/storedEvents.ts"
 

@@ -12,7 +12,7 @@ import {
   type StoredEvent,
   schemaVersionOf
 } from "../../src/domain/StoredEvent.ts"
-import type { Commit } from "../../src/infra/StoreValues.ts"
+import type { Commit } from "../../src/infra/eventstore/EventStoreTypes.ts"
 
 /** 2026-01-01, and one millisecond more a command. */
 const beginning = 1_767_225_600_000

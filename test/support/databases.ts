@@ -3,8 +3,8 @@ import { randomBytes } from "node:crypto"
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
-import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
-import * as Migrations from "../../src/infra/Migrations.ts"
+import { EventStoreClient } from "../../src/infra/eventstore/SqlClients.ts"
+import * as Migrations from "../../src/infra/postgres/Migrations.ts"
 
 /** Runs statements on a connection of their own. */
 export const execute = (url: string, ...statements: ReadonlyArray<string>) =>

@@ -1,8 +1,8 @@
 /** Account names enter; actors of open accounts in memory leave, with a commit queue, and no store and no clock. */
-import { AccountActor, takeTurn } from "../../src/actors/AccountActor.ts"
-import { CommitQueue } from "../../src/actors/CommitQueue.ts"
-import type { Flight } from "../../src/actors/Flight.ts"
-import { Ticket } from "../../src/actors/Ticket.ts"
+import { AccountActor, takeTurn } from "../../src/actors/accounts/AccountActor.ts"
+import type { Flight } from "../../src/actors/accounts/Flight.ts"
+import { Ticket } from "../../src/actors/accounts/Lifecycle.ts"
+import { CommitQueue } from "../../src/actors/commit/CommitQueue.ts"
 import { hashCommand } from "../../src/domain/HashChain.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
 import { deposit, open, toCommand } from "./ledgerWorld.ts"

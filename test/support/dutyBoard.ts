@@ -1,6 +1,6 @@
 /** Nodes of one process enter; duties that the test gives them and takes from them, also twice, leave. */
 import { Effect, Exit, Layer, Scope } from "effect"
-import { Duties, type DutiesHere } from "../../src/actors/Duties.ts"
+import { Duties, type DutiesHere } from "../../src/actors/relay/Singletons.ts"
 
 interface Place {
   readonly begin: Effect.Effect<Scope.Closeable>

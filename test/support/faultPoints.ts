@@ -1,9 +1,9 @@
 /** A call by name and number enters; a bus, a read model and a log in which the caller's fiber dies there leave. */
 import { Effect } from "effect"
-import type { Bus } from "../../src/infra/Bus.ts"
-import type { BusMessage } from "../../src/infra/BusMessage.ts"
-import type { EventStore } from "../../src/infra/EventStore.ts"
-import type { ReadModel } from "../../src/infra/ReadModel.ts"
+import type { Bus } from "../../src/infra/bus/Bus.ts"
+import type { BusMessage } from "../../src/infra/bus/BusMessage.ts"
+import type { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import type { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 
 /** Everything that a projector waits for, and the acknowledgement, which it does not wait for. */
 export const calls = [

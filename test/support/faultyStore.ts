@@ -3,7 +3,7 @@ import { Effect, Latch } from "effect"
 import { genesis, link } from "../../src/domain/HashChain.ts"
 import { CommandId } from "../../src/domain/Ids.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
-import { type Commit, CommitOutcome, StoreUnavailable } from "../../src/infra/EventStore.ts"
+import { type Commit, CommitOutcome, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import type { Store } from "./ledgerWorld.ts"
 
 /** What may befall the sending of a commit. */

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto"
 import { Effect } from "effect"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
-import type { CommitRow } from "../../src/infra/EventStore.ts"
+import type { CommitRow } from "../../src/infra/eventstore/EventStore.ts"
 import { readLog, type Store } from "./ledgerWorld.ts"
 
 /** Written from the design alone: it shares no code with what it judges. */

@@ -1,21 +1,25 @@
 /** An event store enters; whole write sides of nodes over it, started and stopped at will, leave. */
 import { Effect, Exit, Layer, References, Result, Scope } from "effect"
-import { ClosedInstants } from "../../src/actors/ClosedInstants.ts"
-import { CommitFeed } from "../../src/actors/CommitFeed.ts"
-import { Dispatcher } from "../../src/actors/Dispatcher.ts"
-import { LedgerClock } from "../../src/actors/LedgerClock.ts"
-import { Placement, type Placing } from "../../src/actors/Placement.ts"
-import { Snapshotter } from "../../src/actors/Snapshotter.ts"
-import { TimeTravel } from "../../src/actors/TimeTravel.ts"
+import { LedgerClock } from "../../src/actors/accounts/LedgerClock.ts"
+import { Placement, type Placing } from "../../src/actors/accounts/Placement.ts"
+import { Snapshotter } from "../../src/actors/accounts/Snapshotter.ts"
+import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
+import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
+import { ClosedInstants } from "../../src/actors/past/ClosedTimestamps.ts"
+import { TimeTravel } from "../../src/actors/past/TimeTravel.ts"
 import { type Command, type CommandInput, fromHost } from "../../src/domain/Command.ts"
 import type { CommandError } from "../../src/domain/Errors.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
-import { ClusterConfig, type ClusterLimits, defaultClusterLimits } from "../../src/infra/ClusterConfig.ts"
-import { EventStore } from "../../src/infra/EventStore.ts"
-import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/LedgerConfig.ts"
-import { Snapshots } from "../../src/infra/Snapshots.ts"
+import {
+  ClusterConfig,
+  type ClusterLimits,
+  defaultClusterLimits
+} from "../../src/infra/config/ClusterConfig.ts"
+import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
 
 export type Store = EventStore["Service"]
 

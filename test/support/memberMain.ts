@@ -1,17 +1,21 @@
 /** Run as a process: the write side of one node of a cluster; commands and storms enter by messages. */
 import { Cause, Effect, Layer, Logger, ManagedRuntime, Redacted, References, Result } from "effect"
-import { CommitFeed } from "../../src/actors/CommitFeed.ts"
-import * as ClusterDoor from "../../src/actors/cluster/ClusterDoor.ts"
-import { Dispatcher } from "../../src/actors/Dispatcher.ts"
-import { LedgerClock } from "../../src/actors/LedgerClock.ts"
-import { Snapshotter } from "../../src/actors/Snapshotter.ts"
+import { LedgerClock } from "../../src/actors/accounts/LedgerClock.ts"
+import { Snapshotter } from "../../src/actors/accounts/Snapshotter.ts"
+import * as ClusterDoor from "../../src/actors/cluster/ClusterMember.ts"
+import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
+import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
 import { fromJson } from "../../src/domain/Command.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
-import { ClusterConfig, type ClusterLimits, defaultClusterLimits } from "../../src/infra/ClusterConfig.ts"
-import { EventStore } from "../../src/infra/EventStore.ts"
-import { EventStoreClient } from "../../src/infra/EventStoreClient.ts"
-import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/LedgerConfig.ts"
-import { Snapshots } from "../../src/infra/Snapshots.ts"
+import {
+  ClusterConfig,
+  type ClusterLimits,
+  defaultClusterLimits
+} from "../../src/infra/config/ClusterConfig.ts"
+import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
+import { EventStoreClient } from "../../src/infra/eventstore/SqlClients.ts"
 import { Dice } from "./dice.ts"
 import type { Attempt } from "./invariants.ts"
 import { deposit, toCommand, transfer } from "./ledgerWorld.ts"

@@ -1,10 +1,10 @@
 /** Run as a process: a node without commands that follows the log, or a rebuild of the books; lines on stdout tell how it goes. */
 import { writeSync } from "node:fs"
 import { Effect, Layer, ManagedRuntime, Redacted, References } from "effect"
-import { ProjectionHealth } from "../../src/actors/readside/ProjectionHealth.ts"
-import { rebuild } from "../../src/actors/readside/Rebuild.ts"
-import { books } from "../../src/infra/BooksProjection.ts"
-import { Bus } from "../../src/infra/Bus.ts"
+import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
+import { rebuild } from "../../src/actors/projections/Rebuild.ts"
+import { Bus } from "../../src/infra/bus/Bus.ts"
+import { books } from "../../src/infra/readmodel/BooksProjection.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { limitsOf, type TestLimits } from "./readSides.ts"
 

@@ -1,23 +1,27 @@
 /** The URL of a server enters; fresh databases, whole read sides, and what their tables must hold, leave. */
 import { assert } from "@effect/vitest"
 import { Context, Effect, Layer, Redacted, Result, Schedule } from "effect"
-import { CommitFeed } from "../../src/actors/CommitFeed.ts"
-import * as ReadSide from "../../src/actors/readside/ReadSide.ts"
+import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
+import * as ReadSide from "../../src/actors/projections/ReadSide.ts"
 import type { ContraEntry, OpenedHead, StatementLine } from "../../src/domain/Books.ts"
 import { post } from "../../src/domain/Books.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { emptyHead, type Head } from "../../src/domain/Head.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
-import { Arrivals } from "../../src/infra/Arrivals.ts"
-import type { Bus } from "../../src/infra/Bus.ts"
-import { EventStore } from "../../src/infra/EventStore.ts"
-import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/LedgerConfig.ts"
-import * as Migrations from "../../src/infra/Migrations.ts"
-import { ReadModel } from "../../src/infra/ReadModel.ts"
-import { ReadModelSql } from "../../src/infra/ReadModelSql.ts"
-import { defaultReadSideLimits, ReadSideConfig, type ReadSideLimits } from "../../src/infra/ReadSideConfig.ts"
-import type { Commit } from "../../src/infra/StoreValues.ts"
+import type { Bus } from "../../src/infra/bus/Bus.ts"
+import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
+import {
+  defaultReadSideLimits,
+  ReadSideConfig,
+  type ReadSideLimits
+} from "../../src/infra/config/ReadSideConfig.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import type { Commit } from "../../src/infra/eventstore/EventStoreTypes.ts"
+import * as Migrations from "../../src/infra/postgres/Migrations.ts"
+import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
+import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import type { Bookkeeper } from "./bookkeeper.ts"
 import { freshDatabase } from "./databases.ts"
 

@@ -1,9 +1,9 @@
 /** A database enters; one process's whole read side on a log and a bus in memory, and what a rebuild needs, leave. */
 import { inject } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
-import { Bus } from "../../src/infra/Bus.ts"
-import { EventStore } from "../../src/infra/EventStore.ts"
-import { ReadModelSql } from "../../src/infra/ReadModelSql.ts"
+import { Bus } from "../../src/infra/bus/Bus.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import { freshReadModel, limitsOf, readModelOn, readSideOn, type TestLimits } from "./readSides.ts"
 
 /** Small pages, so that a rebuild has many steps. */

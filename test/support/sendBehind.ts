@@ -1,6 +1,6 @@
 /** A commit that goes behind another enters; it waits for its word, which is the test's to give, when this is over. */
 import { Deferred, Effect } from "effect"
-import type { Commit } from "../../src/infra/EventStore.ts"
+import type { Commit } from "../../src/infra/eventstore/EventStore.ts"
 import type { Store } from "./ledgerWorld.ts"
 
 export const sendBehind = Effect.fnUntraced(function* (store: Store, commit: Commit) {

@@ -1,7 +1,7 @@
 /** Write sides of nodes enter; they find each other in memory, over a network that loses, repeats and delays by script. */
 import { Effect } from "effect"
-import type { Here } from "../../src/actors/Here.ts"
-import type { Placing } from "../../src/actors/Placement.ts"
+import type { Placing } from "../../src/actors/accounts/Placement.ts"
+import type { Here } from "../../src/actors/commands/LocalNode.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 
 /** What may befall a message. A question that is lost is put again, as by the cluster; what is given back is not. */

@@ -1,6 +1,11 @@
 /** The writers' tails enter; which versions of a range of accounts they list leaves, and what is wrong in them. */
 import { Effect } from "effect"
-import { type CommitRow, EventStore, type StoreUnavailable, type WriterId } from "../../infra/EventStore.ts"
+import {
+  type CommitRow,
+  EventStore,
+  type StoreUnavailable,
+  type WriterId
+} from "../../infra/eventstore/EventStore.ts"
 import type { Findings } from "./AuditFindings.ts"
 import { Versions } from "./AuditVersions.ts"
 

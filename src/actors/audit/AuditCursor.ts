@@ -1,6 +1,6 @@
 /** Pages of rows in order of account and version enter; they leave in step with another walk of that order. */
 import { Effect } from "effect"
-import type { EventKey, StoreUnavailable } from "../../infra/StoreValues.ts"
+import type { EventKey, StoreUnavailable } from "../../infra/eventstore/EventStoreTypes.ts"
 
 /** Above every account id and version. */
 export const keyMax: EventKey = { account: "\uffff", version: Number.MAX_SAFE_INTEGER }

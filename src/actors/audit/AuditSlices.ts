@@ -1,7 +1,7 @@
 /** The whole log enters slice by slice, as much as memory is allowed for; each slice is walked and set against the commits. */
 import { Effect } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
-import type { EventKey } from "../../infra/StoreValues.ts"
+import type { EventKey } from "../../infra/eventstore/EventStoreTypes.ts"
 import { dropListed, Listing, listCommits, type TailPart } from "./AuditCommits.ts"
 import { keyMax } from "./AuditCursor.ts"
 import type { Run } from "./AuditRun.ts"

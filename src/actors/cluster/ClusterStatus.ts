@@ -1,8 +1,8 @@
 /** The shards of a cluster, and what its nodes do for all, enter; who has what, and how each node is, leave. */
 import { Effect, Option, Schema } from "effect"
 import { Sharding } from "effect/cluster"
-import { ClusterConfig } from "../../infra/ClusterConfig.ts"
-import { DutyRoster } from "../../infra/DutyRoster.ts"
+import { DutyRoster } from "../../infra/cluster/SingletonTable.ts"
+import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { NodeStatus, ShardEntity, shardEntities } from "./ClusterShards.ts"
 
 export const ClusterStatus = Schema.Struct({

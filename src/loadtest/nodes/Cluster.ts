@@ -1,7 +1,7 @@
 /** The services of a run enter; so many node processes that have shared the accounts among themselves leave. */
 import { Clock, Effect, type Scope } from "effect"
 import { clusterStatus } from "../../actors/cluster/ClusterStatus.ts"
-import * as ClusterRunner from "../../infra/ClusterRunner.ts"
+import * as ClusterRunner from "../../infra/cluster/ClusterRunner.ts"
 import type { DevStackError } from "../../infra/dev/DevStackErrors.ts"
 import type { ServiceUrls } from "../World.ts"
 import { NodeFailed, type NodeProcess, startNodeProcess } from "./NodeProcess.ts"

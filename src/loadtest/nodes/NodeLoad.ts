@@ -1,7 +1,7 @@
 /** Requests of the load test enter a node process; its share of the accounts and of the load is done, and told of. */
 import { Clock, Effect, Fiber, Result } from "effect"
 import { encodeIntoCompressedBase64 } from "hdr-histogram-js"
-import type { Dispatcher } from "../../actors/Dispatcher.ts"
+import type { Dispatcher } from "../../actors/commands/Dispatcher.ts"
 import { accountsOf, type Command } from "../../domain/Command.ts"
 import { Acknowledged } from "../Acknowledged.ts"
 import { makeDraws } from "../Draws.ts"

@@ -3,7 +3,7 @@
  * what all of them measured, and whether every invariant holds over the whole, leaves.
  */
 import { Clock, Effect, Fiber, Layer, References } from "effect"
-import { EventStore } from "../../infra/EventStore.ts"
+import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { Acknowledged } from "../Acknowledged.ts"
 import { auditAll } from "../Audited.ts"
 import { makeDraws } from "../Draws.ts"

@@ -1,8 +1,8 @@
 /** A stack and a seed enter; three nodes on it under load, what befell them in the seed's order, and the verdict leave. */
 import { Effect, Fiber } from "effect"
-import { type ClusterLimits, defaultClusterLimits } from "../../../src/infra/ClusterConfig.ts"
+import { type ClusterLimits, defaultClusterLimits } from "../../../src/infra/config/ClusterConfig.ts"
+import { variableOf } from "../../../src/infra/config/Environment.ts"
 import type { DevStackService } from "../../../src/infra/dev/DevStack.ts"
-import { variableOf } from "../../../src/infra/Environment.ts"
 import * as LedgerNode from "../../../src/LedgerNode.ts"
 import { Dice } from "../dice.ts"
 import { eventually } from "../waiting.ts"

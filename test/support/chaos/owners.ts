@@ -2,8 +2,8 @@
 import { Effect, Layer, type Redacted } from "effect"
 import { EntityId, Sharding } from "effect/cluster"
 import { type ClusterStatus, clusterStatus } from "../../../src/actors/cluster/ClusterStatus.ts"
-import { ClusterConfig, type ClusterLimits } from "../../../src/infra/ClusterConfig.ts"
-import * as ClusterRunner from "../../../src/infra/ClusterRunner.ts"
+import * as ClusterRunner from "../../../src/infra/cluster/ClusterRunner.ts"
+import { ClusterConfig, type ClusterLimits } from "../../../src/infra/config/ClusterConfig.ts"
 import { eventually } from "../waiting.ts"
 
 const patienceMs = 2_000

@@ -1,0 +1,44 @@
+/** Heads that passed a milestone enter after the reply; snapshots are saved in batches, or dropped under pressure. */
+import { Context, Effect, Latch, Layer } from "effect"
+import type { Head } from "../../domain/Head.ts"
+import { Snapshots } from "../../infra/eventstore/Snapshots.ts"
+
+const backlogMax = 5_000
+const batchMax = 500
+
+export class Snapshotter extends Context.Service<
+  Snapshotter,
+  {
+    /** Never blocks; a snapshot may be lost without harm. */
+    readonly offerUnsafe: (head: Head) => void
+  }
+>()("chronicle/actors/Snapshotter") {
+  static readonly layer = Layer.effect(
+    Snapshotter,
+    Effect.gen(function* () {
+      const snapshots = yield* Snapshots
+      const wake = Latch.makeUnsafe(false)
+      let backlog: Array<Head> = []
+
+      const saveSome = Effect.gen(function* () {
+        yield* wake.await
+        const batch = backlog.splice(0, batchMax)
+        if (backlog.length === 0) wake.closeUnsafe()
+        yield* snapshots.save(batch)
+      })
+      yield* saveSome.pipe(
+        Effect.catch((error) => Effect.logWarning("snapshots were not saved", error.message)),
+        Effect.catchDefect((defect) => Effect.logError("snapshots could not be saved", defect)),
+        Effect.forever,
+        Effect.forkScoped
+      )
+      return {
+        offerUnsafe: (head) => {
+          if (backlog.length >= backlogMax) backlog = []
+          backlog.push(head)
+          wake.openUnsafe()
+        }
+      }
+    })
+  )
+}

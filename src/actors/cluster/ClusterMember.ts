@@ -1,0 +1,70 @@
+/** What other nodes ask of this one, and the shards it is given and loses, enter; its dispatcher does the work. */
+import { Effect, Layer } from "effect"
+import { Sharding } from "effect/cluster"
+import * as ClusterRunner from "../../infra/cluster/ClusterRunner.ts"
+import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
+import { Dispatcher } from "../commands/Dispatcher.ts"
+import { ClusterShards, layerPlacement, type NodeStatus, ShardEntity } from "./ClusterShards.ts"
+import { answerLetter, answerLetters } from "./PeerMessages.ts"
+
+/**
+ * Opens the node to the cluster. At the end of its scope it settles what it has, then lets go of its shards: this
+ * must be built last, so that the others take over while the rest of the node is still closing.
+ */
+export const layer = (node: string) =>
+  Layer.effectDiscard(
+    Effect.gen(function* () {
+      const sharding = yield* Sharding.Sharding
+      const shards = yield* ClusterShards
+      const limits = yield* ClusterConfig
+      const dispatcher = yield* Dispatcher
+      const { here } = dispatcher
+
+      const status = Effect.sync((): NodeStatus => {
+        const { committed, conflicts, inFlight, residents } = dispatcher.stats()
+        const owned = shards.owned.flatMap((isOwned, shard) => (isOwned ? [shard] : []))
+        return { node, shards: owned, actors: residents, inFlight, committed, conflicts, ...here.loans() }
+      })
+
+      yield* sharding.registerEntity(
+        ShardEntity,
+        Effect.succeed(
+          ShardEntity.of({
+            Letter: ({ payload }) =>
+              Effect.map(answerLetter(here, payload.letter), (said) => ({ nth: 0, said, node })),
+            Letters: ({ payload }) => answerLetters(here, payload.letters, node),
+            Status: () => status
+          })
+        ),
+        { concurrency: "unbounded", mailboxCapacity: limits.mailboxMax, disableFatalDefects: true }
+      )
+
+      /** Runs where the shard is, from its arrival until it leaves; its lock is not let go of before it has ended. */
+      const residence = (shard: number) =>
+        Effect.acquireRelease(
+          Effect.sync(() => {
+            here.enter((one) => one === shard)
+            shards.set(shard, true)
+          }),
+          () => {
+            shards.set(shard, false)
+            return here.leave((one) => one === shard)
+          }
+        )
+      for (const [shard, name] of shards.entities.entries()) {
+        if (shard > 0) yield* sharding.registerSingleton(name, Effect.asVoid(residence(shard)))
+      }
+      yield* Effect.addFinalizer(() => here.close)
+    })
+  )
+
+/**
+ * Makes a node a member: what decides commands comes with it, and ends after the others have taken over its shards.
+ * The door is built last, so that it ends first.
+ */
+export const member =
+  (node: string, place: ClusterRunner.ClusterPlace) =>
+  <A, E, R>(inner: Layer.Layer<A | Dispatcher, E, R>) => {
+    const shards = ClusterShards.layer.pipe(Layer.provideMerge(ClusterRunner.layer(place)))
+    return layer(node).pipe(Layer.provideMerge(Layer.provide(inner, layerPlacement)), Layer.provide(shards))
+  }

@@ -1,0 +1,219 @@
+/** Tickets enter; each takes its turn as soon as all its actors are at hand, and leaves for the commit queue. */
+import { Clock, Effect, Exit, Result } from "effect"
+import { Unavailable } from "../../domain/Errors.ts"
+import type { BrokenLog, Head } from "../../domain/Head.ts"
+import type { AccountId } from "../../domain/Ids.ts"
+import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { type AccountActor, takeTurn } from "../accounts/AccountActor.ts"
+import { makeResidents } from "../accounts/AccountRegistry.ts"
+import { makeEnlistment } from "../accounts/AcquireAccounts.ts"
+import { makeBorrowing } from "../accounts/LeaseClient.ts"
+import { makeLending } from "../accounts/LeaseServer.ts"
+import { LedgerClock } from "../accounts/LedgerClock.ts"
+import type { Settlement, Ticket } from "../accounts/Lifecycle.ts"
+import { Placement } from "../accounts/Placement.ts"
+import type { CommitQueue } from "../commit/CommitQueue.ts"
+import { indeterminate, type UnderWay, unavailable } from "./InFlightCommands.ts"
+
+/** Defects that one command may cause before it fails with them. */
+const defectsMax = 2
+
+/** Nothing was done: the account left while the command waited. */
+export const movedAway = new Unavailable({ what: "this account", reason: "it moved to another node" })
+
+export interface TurnsOptions {
+  readonly queue: CommitQueue
+  readonly underWay: UnderWay
+  /** Why commands must be refused now, or `undefined`. */
+  readonly refusal: () => string | undefined
+  readonly overloaded: (what: string) => Settlement
+  /** The queue has something new, or something less, which others may have waited for. */
+  readonly onQueued: () => void
+}
+
+/** A ticket's actors, as far as they were found in memory. */
+type Known = ReadonlyArray<AccountActor | undefined> | undefined
+type AtHand = ReadonlyArray<AccountActor> | "waits" | "elsewhere"
+
+/** Starts the loaders in the scope. */
+export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
+  const { queue, underWay } = options
+  const limits = yield* LedgerConfig
+  const clock = yield* LedgerClock
+  const wall = yield* Clock.Clock
+  const placement = yield* Placement
+
+  /** Finds the actors of a ticket; decides it when all may be decided on, else leaves it where it will be told. */
+  const route = (ticket: Ticket): void => routeAt(ticket, clock.elapsedUnsafe(), undefined)
+
+  /** The same, for a caller that asked the clock just now, and the residents (in order of the accounts). */
+  const routeAt = (ticket: Ticket, elapsedMs: number, known: Known): void => {
+    if (ticket.phase === "settled") return
+    const refusal = options.refusal()
+    if (refusal !== undefined) return underWay.giveUp(ticket, "this node", refusal)
+    if (ticket.isForwarded && !placement.owns(ticket.accounts[0] as AccountId)) {
+      return underWay.finish(ticket, ticket.isRepeat ? indeterminate(ticket) : Exit.fail(movedAway))
+    }
+    const found = ticket.holds.length === 0 ? atHand(ticket, elapsedMs, known) : "elsewhere"
+    if (found === "waits") return
+    const actors = found === "elsewhere" ? enlistment.enlist(ticket, elapsedMs) : found
+    if (actors === undefined) return
+    const turn = Result.try(() => takeTurn(ticket, actors, clock.nowUnsafe()))
+    if (Result.isFailure(turn)) return crash(ticket, actors, turn.failure)
+    queue.push(ticket)
+    ticket.letGo("decided")
+    ticket.noteDecided()
+    options.onQueued()
+  }
+
+  /** The common case: all accounts are ours, and in memory or about to be. */
+  const atHand = (ticket: Ticket, elapsedMs: number, known: Known): AtHand => {
+    const { accounts } = ticket
+    // Of its final size at once: the first push would make room for seventeen.
+    const actors = new Array<AccountActor>(accounts.length)
+    let loading: AccountActor | undefined
+    for (const [nth, id] of accounts.entries()) {
+      if (!placement.owns(id)) return "elsewhere"
+      const actor = resident(id, elapsedMs, known?.[nth])
+      if (actor === undefined) return noRoom(ticket)
+      if (actor.phase === "lending" || actor.phase === "lent") return "elsewhere"
+      if (actor.phase !== "ready") loading ??= actor
+      actors[nth] = actor
+    }
+    if (loading === undefined) return actors
+    loading.wait(ticket)
+    return "waits"
+  }
+
+  /** One that is known may have made room for another account of the same ticket. */
+  const resident = (id: AccountId, elapsedMs: number, known: AccountActor | undefined) => {
+    if (known === undefined || known.phase === "gone") return residents.get(id, elapsedMs)
+    known.usedAt = elapsedMs
+    return known
+  }
+
+  const noRoom = (ticket: Ticket): "waits" => {
+    underWay.finish(ticket, options.overloaded("memory for accounts"))
+    return "waits"
+  }
+
+  /** Let it crash: the actors are rebuilt from the log, what waited on them is decided again. */
+  const crash = (ticket: Ticket, actors: ReadonlyArray<AccountActor>, defect: unknown): void => {
+    ticket.attempts++
+    const stale = new Set(actors)
+    const evicted = queue.evict((one) => one.touched.some((actor) => stale.has(actor)))
+    for (const actor of stale) reload(actor)
+    if (ticket.attempts >= defectsMax) underWay.finish(ticket, Exit.die(defect))
+    inOrder([...evicted, ticket], route)
+    options.onQueued()
+  }
+
+  const residents = yield* makeResidents({
+    onReady: (actor) => onReady(actor),
+    onBroken: (actor, broken: BrokenLog) => {
+      const failure = unavailable(`account ${actor.id}`, broken.message)
+      for (const ticket of actor.mailbox ?? []) underWay.finish(ticket, failure)
+      for (const reader of actor.readers ?? []) reader(failure)
+      for (const borrower of actor.borrowers) borrower.refuse(failure)
+    },
+    onUnavailable: (reason) => {
+      underWay.trouble = reason
+    }
+  })
+
+  /** What waits on an actor is decided, in order; then it may be lent. */
+  const onReady = (actor: AccountActor): void => {
+    const { mailbox, readers } = actor
+    actor.mailbox = undefined
+    actor.readers = undefined
+    for (const ticket of mailbox ?? []) route(ticket)
+    for (const reader of readers ?? []) reader(Exit.succeed(actor.committed))
+    lending.look(actor)
+  }
+
+  const lending = yield* makeLending(residents, onReady)
+  const borrowing = yield* makeBorrowing({
+    onReady: route,
+    onRefused: (ticket, refusal) =>
+      refusal._tag === "Unavailable"
+        ? underWay.giveUp(ticket, refusal.what, refusal.reason)
+        : underWay.finish(ticket, Exit.fail(refusal))
+  })
+  const enlistment = makeEnlistment({ placement, residents, lending, borrowing, wall, noRoom })
+
+  const reload = (actor: AccountActor): void => {
+    if (!borrowing.breakOff(actor)) residents.reload(actor)
+  }
+
+  /** Lets actors that wait for their last ticket in flight be rebuilt, or lent, now that one more has landed. */
+  const reloadIfLanded = (ids: ReadonlyArray<AccountId>): void => {
+    for (const id of ids) {
+      const actor = residents.peek(id)
+      if (actor?.phase === "loading" && actor.uncommitted === 0) residents.reload(actor)
+      else if (actor?.phase === "lending") lending.look(actor)
+    }
+  }
+
+  /** The same after a ticket's outcome, for whatever it was decided on. */
+  const noteLanded = ({ touched }: Ticket): void => {
+    for (const actor of touched) if (actor.phase !== "ready") reloadIfLanded([actor.id])
+  }
+
+  const head = (account: AccountId): Effect.Effect<Head, Unavailable> =>
+    Effect.callback<Head, Unavailable>((resume) => {
+      const actor = residents.get(account, clock.elapsedUnsafe())
+      if (actor === undefined) return resume(unavailable("this node", "memory for accounts is full"))
+      if (actor.phase === "ready" || actor.phase === "lending") return resume(Exit.succeed(actor.committed))
+      actor.readers ??= new Set()
+      actor.readers.add(resume)
+      return Effect.sync(() => actor.readers?.delete(resume))
+    }).pipe(
+      Effect.timeoutOrElse({
+        duration: limits.queryDeadlineMs,
+        orElse: () => unavailable("event store", underWay.trouble)
+      })
+    )
+
+  return {
+    residents,
+    lending,
+    borrowing,
+    route,
+    routeAt,
+    reloadIfLanded,
+    noteLanded,
+    /** The committed head of an account, from its actor. */
+    head,
+    /** Decides evicted tickets again, in their order, after the stale actors are rebuilt. */
+    again: (tickets: ReadonlyArray<Ticket>, stale: ReadonlySet<AccountActor>): void => {
+      for (const actor of stale) reload(actor)
+      inOrder(tickets, (ticket) => {
+        reloadIfLanded(ticket.accounts)
+        if (ticket.attempts <= limits.redecideMax) route(ticket)
+        else underWay.giveUp(ticket, "this account", `met other writers ${ticket.attempts} times over`)
+      })
+      options.onQueued()
+    }
+  }
+})
+
+/**
+ * Begins tickets again, none before those it shares an account with are decided: one that waits for an account that
+ * is being read must not be overtaken on its others, or a batch would not take effect in its order.
+ */
+const inOrder = (tickets: ReadonlyArray<Ticket>, begin: (ticket: Ticket) => void): void => {
+  const waiting = new Map<AccountId, Ticket>()
+  for (const ticket of tickets) ticket.letGo()
+  for (const ticket of tickets) {
+    const before = new Set(ticket.accounts.flatMap((id) => waiting.get(id) ?? []))
+    let open = 1 + before.size
+    const go = () => {
+      if (--open === 0) begin(ticket)
+    }
+    for (const one of before) one.whenDecided(go)
+    go()
+    if (ticket.phase === "waiting") for (const id of ticket.accounts) waiting.set(id, ticket)
+  }
+}
+
+export type Turns = Effect.Success<ReturnType<typeof makeTurns>>

@@ -1,0 +1,120 @@
+/** Commands whose first accounts are of one group of another node enter; that node takes them, and its answers leave. */
+import { Clock, Effect, Result } from "effect"
+import type { Command } from "../../domain/Command.ts"
+import { type CommandError, Indeterminate, type Overloaded, Unavailable } from "../../domain/Errors.ts"
+import type { AccountId } from "../../domain/Ids.ts"
+import type { Receipt } from "../../domain/Receipt.ts"
+import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
+import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { type Answer, Placement } from "../accounts/Placement.ts"
+
+/** Commands that travel in one message. */
+const messageMax = 1_000
+
+export type Outcome = Result.Result<Receipt, CommandError>
+
+export interface ForwardingParts {
+  readonly overload: (what: string) => Overloaded
+  /** For the case that the group has come to this node. */
+  readonly dispatchHere: (commands: ReadonlyArray<Command>) => Effect.Effect<ReadonlyArray<Answer>>
+}
+
+export interface Forwarding {
+  /** In the order of the commands, an outcome for each. */
+  readonly forward: (
+    account: AccountId,
+    commands: ReadonlyArray<Command>
+  ) => Effect.Effect<ReadonlyArray<Outcome>>
+  /** Commands of ours that are at another node, or on their way. */
+  readonly away: () => number
+}
+
+export const makeForwarding = Effect.fnUntraced(function* (parts: ForwardingParts) {
+  const placement = yield* Placement
+  const limits = yield* LedgerConfig
+  const cluster = yield* ClusterConfig
+  const wall = yield* Clock.Clock
+  let away = 0
+
+  /** One question to whoever owns the group now: this node, if the group has come to it meanwhile. */
+  const ask = (account: AccountId, commands: ReadonlyArray<Command>, patienceMs: number) => {
+    const all = (answer: Answer) => Effect.succeed(commands.map(() => answer))
+    const isOurs = placement.owns(account)
+    const asked = isOurs ? parts.dispatchHere(commands) : placement.dispatch(account, commands)
+    const graceMs = patienceMs + cluster.answerGraceMs
+    return asked.pipe(
+      Effect.catch((error) => all({ _tag: "Failed", error })),
+      Effect.timeoutOrElse({
+        duration: isOurs ? graceMs : Math.min(graceMs, cluster.askMs),
+        orElse: () => all({ _tag: "Unknown" })
+      })
+    )
+  }
+
+  /**
+   * Asks until every command is taken, or their patience ends. An answer after one that did not come is true: what
+   * an owner took before either stands in the log, where the next owner finds it, or can no longer get there, for
+   * a node does not decide again what others gave it once the account has left (see CommandExecutor.ts).
+   */
+  const send = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {
+    const outcomes = new Array<Outcome | undefined>(commands.length)
+    const until = wall.currentTimeMillisUnsafe() + limits.commandDeadlineMs
+    const unknown = new Set<number>()
+    let open = commands.map((_, index) => index)
+    for (;;) {
+      const patience = until - wall.currentTimeMillisUnsafe()
+      if (patience <= 0) break
+      const answers = yield* ask(account, pick(commands, open), patience)
+      open = open.filter((index, nth) => {
+        const answer = answers[nth]
+        if (answer === undefined || answer._tag === "Moved") return true
+        if (answer._tag === "Unknown") {
+          unknown.add(index)
+          return true
+        }
+        outcomes[index] = answer._tag === "Done" ? Result.succeed(answer.receipt) : Result.fail(answer.error)
+        return false
+      })
+      if (open.length === 0) break
+      yield* Effect.sleep(cluster.retryMs)
+    }
+    const refusal = Result.fail(moving(account))
+    return commands.map((command, index): Outcome => {
+      const open = unknown.has(index) ? Result.fail(lost(command)) : refusal
+      return outcomes[index] ?? open
+    })
+  })
+
+  const forward = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {
+    if (away + commands.length > limits.inFlightMax) {
+      const refusal = Result.fail(parts.overload("this node"))
+      return commands.map((): Outcome => refusal)
+    }
+    away += commands.length
+    const outcomes: Array<Outcome> = []
+    const sendAll = Effect.gen(function* () {
+      // One message after another, for a later one must not overtake.
+      for (let start = 0; start < commands.length; start += messageMax) {
+        outcomes.push(...(yield* send(account, commands.slice(start, start + messageMax))))
+      }
+      return outcomes
+    })
+    return yield* Effect.ensuring(
+      sendAll,
+      Effect.sync(() => {
+        away -= commands.length
+      })
+    )
+  })
+
+  return { forward, away: () => away } satisfies Forwarding
+})
+
+const pick = (commands: ReadonlyArray<Command>, indices: ReadonlyArray<number>): ReadonlyArray<Command> =>
+  indices.length === commands.length ? commands : indices.map((index) => commands[index] as Command) // the indices are those of commands
+
+/** The outcome of a command whose answer never came. */
+const lost = ({ commandId }: Command): Indeterminate => new Indeterminate({ commandId })
+
+export const moving = (account: AccountId): Unavailable =>
+  new Unavailable({ what: `account ${account}`, reason: "it is moving to another node" })

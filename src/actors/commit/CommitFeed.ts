@@ -1,0 +1,77 @@
+/** Commits of this node enter right after they are durable; the relay takes them out, or reads the store instead. */
+import { Context, Effect, Latch, Layer } from "effect"
+import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
+import type { Commit, WriterId } from "../../infra/eventstore/EventStore.ts"
+
+/** What was offered since the last time. */
+export interface Offered {
+  /** In the order in which they were offered. */
+  readonly commits: ReadonlyArray<Commit>
+  /** The last commit of each writer that found no room, and is to be read from the store. */
+  readonly dropped: ReadonlyMap<WriterId, number>
+}
+
+/**
+ * A shortcut past the store's tail, nothing more: what does not fit is dropped and read from the store later. So
+ * the write path never waits for the read side (design §8).
+ */
+export class CommitFeed extends Context.Service<
+  CommitFeed,
+  {
+    /** Synchronous, never blocks, never fails; drops the commit when the feed is full. */
+    readonly offerUnsafe: (commit: Commit) => void
+    /** Waits until something was offered, then takes all of it. */
+    readonly takeAll: Effect.Effect<Offered>
+    readonly hasSomeUnsafe: () => boolean
+    /** Completes at the next offer after this call; any number may wait. */
+    readonly changedUnsafe: () => Effect.Effect<void>
+    /** Commits dropped since the start. */
+    readonly droppedUnsafe: () => number
+  }
+>()("chronicle/actors/CommitFeed") {
+  static readonly layer = Layer.effect(
+    CommitFeed,
+    Effect.gen(function* () {
+      const { feedEventsMax } = yield* ReadSideConfig
+      const wake = Latch.makeUnsafe(false)
+      let commits: Array<Commit> = []
+      let dropped = new Map<WriterId, number>()
+      let events = 0
+      let droppedCount = 0
+      /** One for all who wait; made when somebody does. */
+      let change: Latch.Latch | undefined
+      const tellChange = (): void => {
+        change?.openUnsafe()
+        change = undefined
+      }
+      return {
+        changedUnsafe: () => {
+          change ??= Latch.makeUnsafe(false)
+          return change.await
+        },
+        offerUnsafe: (commit) => {
+          tellChange()
+          // One commit always fits into an empty feed, however large it is.
+          if (events > 0 && events + commit.events.length > feedEventsMax) {
+            dropped.set(commit.writerId, commit.seq)
+            droppedCount++
+            return
+          }
+          commits.push(commit)
+          events += commit.events.length
+          wake.openUnsafe()
+        },
+        takeAll: Effect.map(wake.await, () => {
+          const offered = { commits, dropped }
+          commits = []
+          dropped = new Map()
+          events = 0
+          wake.closeUnsafe()
+          return offered
+        }),
+        hasSomeUnsafe: () => wake.isOpen(),
+        droppedUnsafe: () => droppedCount
+      }
+    })
+  )
+}

@@ -1,0 +1,108 @@
+/** This node's commit lanes become writers the store knows; their life signs and closed instants go to the store. */
+import { Clock, Effect, Random, Schedule } from "effect"
+import type { Instant } from "../../domain/Ids.ts"
+import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { EventStore, type StoreUnavailable, type WriterId } from "../../infra/eventstore/EventStore.ts"
+import { LedgerClock } from "../accounts/LedgerClock.ts"
+
+/** How long the end of a node may take to say goodbye to the store. */
+const fenceAtEndMs = 2_000
+
+export interface Writers {
+  /** The same, but gives up when the store does not answer: for the start of a node. */
+  readonly registerFirst: (lane: number) => Effect.Effect<WriterId, StoreUnavailable>
+  /** A new writer for a lane, known to the store; tries until the store answers. */
+  readonly register: (lane: number) => Effect.Effect<WriterId>
+  /** The writer will not be used again. */
+  readonly retire: (writerId: WriterId) => void
+  /** Why commands must be refused now, or `undefined`: the clock is off, or was never compared. */
+  readonly refusal: () => string | undefined
+  /** The same, or why the store did not take the last life sign: known also while nobody sends a command. */
+  readonly trouble: () => string | undefined
+  /** How far the clock was off at the last heartbeat, in milliseconds; 0 within the time that the asking took. */
+  readonly skewMs: () => number
+}
+
+/**
+ * `openSince` answers the earliest `recordedAt` that is decided and not settled: up to just before it, or up to
+ * now, this node's writers are closed, and the clock is raised so that they stay so (design §4).
+ */
+export const makeWriters = Effect.fnUntraced(function* (node: string, openSince: () => Instant | undefined) {
+  const store = yield* EventStore
+  const clock = yield* LedgerClock
+  const wall = yield* Clock.Clock
+  const limits = yield* LedgerConfig
+  const live = new Set<WriterId>()
+  const closedNow = (now: Instant): Instant => Math.min(openSince() ?? now, now) - 1
+  let skewMs = 0
+  let silence: string | undefined
+  let refusal: string | undefined = "the clock was not compared with the store's yet"
+
+  /** Raises the clock over everything that may have been answered, and compares it with the store's. */
+  const beat = Effect.fnUntraced(function* (writers: ReadonlyArray<WriterId>) {
+    const now = clock.nowUnsafe()
+    const closedAt = closedNow(now)
+    const sentAt = wall.currentTimeMillisUnsafe()
+    const storeNow = yield* store.heartbeat(writers.map((writerId) => ({ writerId, closedAt })))
+    const answeredAt = wall.currentTimeMillisUnsafe()
+    silence = undefined
+    // The store read its clock somewhere between; only what lies outside counts as skew.
+    const skew = Math.max(sentAt - storeNow, storeNow - answeredAt, 0)
+    skewMs = skew
+    const isOff = skew > limits.clockSkewMaxMs
+    if (isOff && refusal === undefined) {
+      yield* Effect.logError(`this node's clock is ${skew} ms off the store's: commands are refused`)
+    }
+    refusal = isOff
+      ? `this node's clock is ${skew} ms off the event store's (${limits.clockSkewMaxMs} ms allowed)`
+      : undefined
+    // Others may have taken for closed what the store's clock has passed before it knew of us; while the clock
+    // is off nothing is decided.
+    if (!isOff) clock.raiseUnsafe(storeNow)
+  })
+
+  const registerFirst = Effect.fnUntraced(function* (lane: number) {
+    const nonce = yield* Random.nextIntBetween(0, 36 ** 6)
+    const writerId = `${node}.${wall.currentTimeMillisUnsafe().toString(36)}.${nonce.toString(36)}.${lane}`
+    // From its first sight of this writer, nobody takes an instant for closed that it may still write at.
+    yield* store.registerWriter({ writerId, node, closedAt: closedNow(clock.nowUnsafe()) })
+    yield* beat([writerId])
+    live.add(writerId)
+    return writerId
+  })
+
+  const register = (lane: number) =>
+    registerFirst(lane).pipe(
+      Effect.tapError((error) => Effect.logWarning("a commit lane waits for the event store", error.message)),
+      Effect.retry(Schedule.spaced(200)),
+      Effect.orDie
+    )
+
+  // An earlier life of this node is over: nobody need wait for its writers, or for ours once we are gone.
+  const fence = (writerIds: ReadonlyArray<WriterId>) =>
+    Effect.forEach(writerIds, (writerId) => store.fenceWriter(writerId), { discard: true })
+  const known = yield* store.listWriters
+  yield* fence(known.filter((one) => one.node === node && !one.fenced).map((one) => one.writerId))
+  yield* Effect.addFinalizer(() => fence([...live]).pipe(Effect.timeoutOption(fenceAtEndMs), Effect.ignore))
+  // An earlier life of this node, or another, may have run with a clock ahead of ours.
+  clock.raiseUnsafe(yield* store.lastRecordedAt)
+  yield* Effect.suspend(() => beat([...live])).pipe(
+    Effect.catch((error) => {
+      silence = error.reason
+      return Effect.logWarning("no heartbeat", error.message)
+    }),
+    Effect.delay(limits.heartbeatMs),
+    Effect.forever,
+    Effect.forkScoped
+  )
+  return {
+    registerFirst,
+    register,
+    retire: (writerId) => {
+      live.delete(writerId)
+    },
+    refusal: () => refusal,
+    trouble: () => refusal ?? silence,
+    skewMs: () => skewMs
+  } satisfies Writers
+})

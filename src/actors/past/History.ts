@@ -1,0 +1,80 @@
+/** An account and a page enter; its events as they stand in the log, checked against the chain, leave. */
+import { Context, Effect, Layer, Result } from "effect"
+import { AccountNotFound, InvalidCommand, type QueryError, Unavailable } from "../../domain/Errors.ts"
+import type { Event } from "../../domain/Event.ts"
+import { isLinked } from "../../domain/HashChain.ts"
+import type { AccountId, CommandId, Instant, Version } from "../../domain/Ids.ts"
+import { decodeStored } from "../../domain/StoredEvent.ts"
+import { EventStore } from "../../infra/eventstore/EventStore.ts"
+import { limitOf } from "../../infra/readmodel/Pages.ts"
+
+/** Most events of one page. */
+export const historyPageMax = 1_000
+
+/** One line of the register, straight from the log. */
+export interface HistoryEntry {
+  readonly version: Version
+  readonly event: Event
+  readonly commandId: CommandId
+  readonly recordedAt: Instant
+  readonly effectiveAt: Instant
+  readonly hash: string
+}
+
+export class History extends Context.Service<
+  History,
+  {
+    /** Events above version `after` (default 0), oldest first, at most `limit` (default and most 1,000). */
+    readonly events: (
+      account: AccountId,
+      page?: { readonly after?: Version; readonly limit?: number }
+    ) => Effect.Effect<ReadonlyArray<HistoryEntry>, QueryError>
+  }
+>()("chronicle/actors/History") {
+  static readonly layer = Layer.effect(
+    History,
+    Effect.gen(function* () {
+      const store = yield* EventStore
+      const events = Effect.fn("History.events")(
+        function* (account: AccountId, page: { readonly after?: Version; readonly limit?: number } = {}) {
+          const after = page.after ?? 0
+          if (!Number.isSafeInteger(after) || after < 0)
+            return yield* InvalidCommand.at("after", "must be a version: a whole number of 0 or more")
+          const limit = yield* Effect.fromResult(limitOf(page, historyPageMax, historyPageMax))
+          // One more before the page: its hash is what the first event of the page is chained to.
+          const from = Math.max(0, after - 1)
+          const rows = yield* store.readStream({ account, after: from, limit: limit + (after - from) })
+          if (rows.length === 0 && after === 0) return yield* new AccountNotFound({ account })
+          const entries: Array<HistoryEntry> = []
+          let previous = ""
+          for (const row of rows) {
+            const event = decodeStored(row)
+            const isWhole = (row.version === 1 || previous !== "") && isLinked(previous, row)
+            previous = row.hash
+            if (row.version <= after) continue
+            if (!isWhole) {
+              const reason = `the chain is broken at version ${row.version}: run verify`
+              return yield* new Unavailable({ what: `account ${account}`, reason })
+            }
+            if (Result.isFailure(event)) {
+              return yield* new Unavailable({ what: `account ${account}`, reason: event.failure.message })
+            }
+            entries.push({
+              version: row.version,
+              event: event.success,
+              commandId: row.commandId,
+              recordedAt: row.recordedAt,
+              effectiveAt: row.effectiveAt ?? row.recordedAt,
+              hash: row.hash
+            })
+          }
+          return entries
+        },
+        Effect.catchTag("StoreUnavailable", (error) =>
+          Effect.fail(new Unavailable({ what: error.store, reason: error.reason }))
+        )
+      )
+      return { events }
+    })
+  )
+}

@@ -1,0 +1,88 @@
+/** Commit rows of the writers' tails enter; what of them a projection lacks, in events and milliseconds, leaves. */
+import { Effect, Schema } from "effect"
+import type { AccountId, Instant, Version } from "../../domain/Ids.ts"
+import { partitionOf } from "../../domain/Partition.ts"
+import type { Position } from "../../domain/Receipt.ts"
+import type { CommitRow } from "../../infra/eventstore/EventStore.ts"
+import type { ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
+
+export const Lag = Schema.Struct({
+  events: Schema.Int,
+  /** How long the oldest of them has been waiting, in milliseconds. */
+  ms: Schema.Finite,
+  /** False when only the oldest commits were counted, and the rest estimated by them. */
+  isExact: Schema.Boolean
+})
+export type Lag = typeof Lag.Type
+
+/** An account of some commits that the projection has not brought to their last version. */
+export interface Missing extends Position {
+  readonly reached: Version
+  /** When the first of its events that is missing was recorded, about: its commit's latest instant. */
+  readonly recordedAt: Instant
+}
+
+/** Positions of one question to the read model. */
+const positionsMax = 5_000
+
+export const missingIn = Effect.fnUntraced(function* (
+  model: ProjectionModel,
+  rows: ReadonlyArray<CommitRow>
+) {
+  const positions = latestOf(rows)
+  const missing: Array<Missing> = []
+  for (let start = 0; start < positions.length; start += positionsMax) {
+    const found = yield* model.behind(positions.slice(start, start + positionsMax))
+    if (found.length > 0) missing.push(...withTimes(found, rows))
+  }
+  return missing
+})
+
+/** The last version of each account in these commits. */
+const latestOf = (rows: ReadonlyArray<CommitRow>): ReadonlyArray<Position> => {
+  const latest = new Map<AccountId, Version>()
+  for (const { keys } of rows) {
+    for (const [account, , last] of keys) latest.set(account, Math.max(last, latest.get(account) ?? 0))
+  }
+  return [...latest].map(([account, version]) => ({ account, version }))
+}
+
+const withTimes = (
+  found: ReadonlyArray<Position & { readonly reached: Version }>,
+  rows: ReadonlyArray<CommitRow>
+): ReadonlyArray<Missing> => {
+  const reached = new Map(found.map((one) => [one.account, one.reached]))
+  const times = new Map<AccountId, Instant>()
+  for (const { keys, recordedAt } of rows) {
+    for (const [account, , last] of keys) {
+      const at = reached.get(account)
+      if (at !== undefined && last > at && !times.has(account)) times.set(account, recordedAt)
+    }
+  }
+  return found.map((one) => ({ ...one, recordedAt: times.get(one.account) ?? 0 }))
+}
+
+/** Sums up what is missing, by partition and in all. */
+export const makeLag = (now: Instant, partitions: number) => {
+  const parts = Array.from({ length: partitions }, () => ({ behindEvents: 0, behindMs: 0 }))
+  let guessed = 0
+  return {
+    add: (missing: ReadonlyArray<Missing>): void => {
+      for (const { account, version, reached, recordedAt } of missing) {
+        const part = parts[partitionOf(account, partitions)]
+        if (part === undefined) continue
+        part.behindEvents += version - reached
+        part.behindMs = Math.max(part.behindMs, now - recordedAt)
+      }
+    },
+    guess: (events: number): void => {
+      guessed += Math.round(events)
+    },
+    of: (partition: number) => parts[partition] ?? { behindEvents: 0, behindMs: 0 },
+    total: (): Lag => ({
+      events: parts.reduce((sum, part) => sum + part.behindEvents, guessed),
+      ms: parts.reduce((most, part) => Math.max(most, part.behindMs), 0),
+      isExact: guessed === 0
+    })
+  }
+}

@@ -1,0 +1,78 @@
+/** Commits of any writers enter; they go to the bus, and how far each writer's tail is published is kept and saved. */
+import { Effect, Semaphore } from "effect"
+import { Bus } from "../../infra/bus/Bus.ts"
+import { type BusMessage, pack } from "../../infra/bus/BusMessage.ts"
+import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
+import { type Commit, EventStore, type WriterId } from "../../infra/eventstore/EventStore.ts"
+import { continued } from "../../infra/telemetry/Tracing.ts"
+import { readCommits } from "./TailReader.ts"
+
+export const makePublishing = Effect.gen(function* () {
+  const store = yield* EventStore
+  const bus = yield* Bus
+  const { partitions } = yield* LedgerConfig
+  const { messageBytesMax, publishEventsMax } = yield* ReadSideConfig
+  /** What is acknowledged; the store's cursors follow at intervals, so a restart may publish a little again. */
+  const published = new Map<WriterId, number>()
+  const unsaved = new Map<WriterId, number>()
+  /** Feed and tails are published by one fiber at a time, or they would overtake each other. */
+  const turn = yield* Semaphore.make(1)
+  const counts = { events: 0, eventsFromStore: 0 }
+  const cursorOf = (writer: WriterId) => published.get(writer) ?? 0
+
+  const moveTo = (writer: WriterId, seq: number): void => {
+    if (seq <= cursorOf(writer)) return
+    published.set(writer, seq)
+    unsaved.set(writer, seq)
+  }
+
+  /** Sends messages of whole commits; their cursors move once everything is acknowledged. */
+  const publish = Effect.fnUntraced(function* (commits: ReadonlyArray<Commit>) {
+    const messages: Array<BusMessage> = []
+    for (const commit of commits) messages.push(...pack(commit, { partitions, bytesMax: messageBytesMax }))
+    yield* bus.publish(messages).pipe(
+      continued({
+        name: "relay",
+        kind: "producer",
+        rows: () => commits.flatMap((commit) => commit.events),
+        attributes: { "chronicle.messages": messages.length }
+      })
+    )
+    for (const { writerId, seq, events } of commits) {
+      moveTo(writerId, seq)
+      counts.events += events.length
+    }
+  })
+
+  /** Publishes a writer's tail from the store, to its end or to `upTo`. */
+  const publishTail = Effect.fnUntraced(function* (writerId: WriterId, upTo: number) {
+    while (cursorOf(writerId) < upTo) {
+      const after = cursorOf(writerId)
+      const { commits, last } = yield* readCommits({ writerId, after, eventsMax: publishEventsMax })
+      if (last === undefined) return
+      if (commits.length > 0) yield* publish(commits)
+      for (const commit of commits) counts.eventsFromStore += commit.events.length
+      moveTo(writerId, last)
+    }
+  })
+
+  return {
+    counts,
+    turn,
+    cursorOf,
+    publish,
+    publishTail,
+    /** Takes over what other lives of the relay, and other nodes, saved. */
+    readCursors: Effect.map(store.relayCursors, (cursors) => {
+      for (const [writer, seq] of cursors) published.set(writer, Math.max(seq, cursorOf(writer)))
+    }),
+    saveCursors: Effect.suspend(() => {
+      if (unsaved.size === 0) return Effect.void
+      const cursors = new Map(unsaved)
+      return Effect.map(store.moveRelayCursors(cursors), () => {
+        for (const [writer, seq] of cursors) if (unsaved.get(writer) === seq) unsaved.delete(writer)
+      })
+    })
+  }
+})

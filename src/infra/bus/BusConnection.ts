@@ -1,0 +1,108 @@
+/** The addresses of NATS servers enter; a connection that comes back for ever, and whether it is up, leave. */
+import { Effect, Schedule, Stream } from "effect"
+import { type ConnectionOptions, connect, Events, type NatsConnection } from "nats"
+import { ReadSideConfig } from "../config/ReadSideConfig.ts"
+import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
+
+export interface BusConnection {
+  /** The connection, if it is up now: nothing is buffered for a server that is away. */
+  readonly get: Effect.Effect<NatsConnection, StoreUnavailable>
+  readonly isUpUnsafe: () => boolean
+  /** Rises each time the connection comes up: what was known of the server may have changed. */
+  readonly eraUnsafe: () => number
+}
+
+/** `nats://user:secret@host:4222,nats://other:4222`; `tls://` asks for TLS. */
+export const toConnectionOptions = (url: string, connectMs: number): ConnectionOptions => {
+  const urls = url
+    .split(",")
+    .map((part) => new URL(part.includes("://") ? part.trim() : `nats://${part.trim()}`))
+  const first = urls[0]
+  const user = decodeURIComponent(first?.username ?? "")
+  const pass = decodeURIComponent(first?.password ?? "")
+  return {
+    servers: urls.map((one) => one.host),
+    ...(pass !== "" ? { user, pass } : user !== "" ? { token: user } : {}),
+    ...(first?.protocol === "tls:" ? { tls: {} } : {}),
+    name: "chronicle",
+    timeout: connectMs,
+    reconnect: true,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 250,
+    // A server that was restarted with other credentials may be so only for a moment.
+    ignoreAuthErrorAbort: true,
+    pingInterval: 5_000,
+    maxPingOut: 2
+  }
+}
+
+const open = (options: ConnectionOptions) =>
+  Effect.tryPromise({
+    try: (signal) =>
+      connect(options).then((connection) =>
+        // Interrupted meanwhile: nobody else would close it.
+        signal.aborted ? connection.close().then(() => Promise.reject(signal.reason)) : connection
+      ),
+    catch: (cause) =>
+      new StoreUnavailable({ store: "bus", reason: cause instanceof Error ? cause.message : String(cause) })
+  })
+
+/** Runs in the scope. */
+export const makeBusConnection = Effect.fnUntraced(function* (url: string) {
+  const { connectMs, backoffMaxMs } = yield* ReadSideConfig
+  const options = toConnectionOptions(url, connectMs)
+  let current: NatsConnection | undefined
+  let isUp = false
+  let era = 0
+
+  const turn = (up: boolean): void => {
+    if (up && !isUp) era++
+    isUp = up
+  }
+
+  const oneLife = Effect.scoped(
+    Effect.gen(function* () {
+      const connection = yield* Effect.acquireRelease(open(options), (opened) =>
+        Effect.promise(() => opened.close())
+      )
+      current = connection
+      turn(true)
+      const watch = Stream.fromAsyncIterable(connection.status(), (cause) => cause).pipe(
+        Stream.runForEach(({ type }) =>
+          Effect.gen(function* () {
+            if (type === Events.Reconnect) turn(true)
+            if (type === Events.Disconnect) turn(false)
+            if (type === Events.Reconnect || type === Events.Disconnect) yield* Effect.logInfo(`bus: ${type}`)
+          })
+        ),
+        Effect.ignore
+      )
+      yield* Effect.forkScoped(watch)
+      const cause = yield* Effect.promise(() => connection.closed())
+      return yield* new StoreUnavailable({ store: "bus", reason: `the connection was closed: ${cause}` })
+    })
+  ).pipe(
+    Effect.ensuring(
+      Effect.sync(() => {
+        current = undefined
+        turn(false)
+      })
+    ),
+    Effect.tapError(({ reason }) =>
+      // A refused connection comes as a bare code.
+      Effect.logWarning(`bus: no connection to ${options.servers}: ${reason}; trying again`)
+    )
+  )
+  const pause = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced(backoffMaxMs)])
+  yield* oneLife.pipe(Effect.retry(pause), Effect.forkScoped)
+
+  return {
+    get: Effect.suspend(() =>
+      current !== undefined && isUp
+        ? Effect.succeed(current)
+        : Effect.fail(new StoreUnavailable({ store: "bus", reason: "not connected" }))
+    ),
+    isUpUnsafe: () => isUp,
+    eraUnsafe: () => era
+  } satisfies BusConnection
+})

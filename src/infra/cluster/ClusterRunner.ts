@@ -1,0 +1,192 @@
+/** The address of this node and the database of the locks enter; Effect Cluster's sharding over both leaves. */
+import { PgClient } from "@effect/sql-pg"
+import { Clock, Context, Data, Duration, Effect, Layer, Option, type Redacted, Semaphore } from "effect"
+import {
+  MessageStorage,
+  RunnerAddress,
+  RunnerHealth,
+  RunnerStorage,
+  Runners,
+  ShardingConfig,
+  SocketRunner,
+  SqlRunnerStorage
+} from "effect/cluster"
+import { RpcSerialization } from "effect/rpc"
+import { SocketServer } from "effect/socket"
+import { ClusterConfig, type ClusterLimits } from "../config/ClusterConfig.ts"
+import type { ClusterAddress } from "../config/Environment.ts"
+import { endsWithin } from "./BoundedEnd.ts"
+import * as ClusterSocket from "./ClusterSocket.ts"
+
+/** Begins the names of the tables in which the nodes find each other. */
+const prefix = "chronicle_cluster"
+
+/** Where this node is a member of which cluster: nodes over one read model are one cluster. */
+export interface ClusterPlace extends ClusterAddress {
+  /** PostgreSQL, whose advisory locks say who owns which shard (CockroachDB's are none). */
+  readonly locksUrl: Redacted.Redacted
+}
+
+/**
+ * How long the locks of this node are certain. Its view of them lags behind, and stands still while the process is
+ * frozen; the database, which ends an idle session after `lockExpirationMs`, does not.
+ */
+export class LockCertainty extends Context.Service<
+  LockCertainty,
+  {
+    /** Until then no other node can hold a lock that this one was confirmed, in milliseconds of the clock. */
+    untilMs: number
+  }
+>()("chronicle/infra/LockCertainty") {
+  static readonly layer = Layer.sync(LockCertainty, () => ({ untilMs: 0 }))
+}
+
+const listenAddress = ({ host, port, listenHost, listenPort }: ClusterPlace) =>
+  RunnerAddress.make(listenHost ?? host, listenPort ?? port)
+
+const settings = (limits: ClusterLimits, place?: ClusterPlace) =>
+  ShardingConfig.layer({
+    runnerAddress:
+      place === undefined ? Option.none() : Option.some(RunnerAddress.make(place.host, place.port)),
+    runnerListenAddress: Option.map(Option.fromUndefinedOr(place), listenAddress),
+    shardsPerGroup: limits.shards,
+    shardLockExpiration: limits.lockExpirationMs,
+    shardLockRefreshInterval: limits.lockRefreshMs,
+    refreshAssignmentsInterval: limits.membershipPollMs,
+    runnerHealthCheckInterval: limits.healthCheckMs,
+    sendRetryInterval: limits.retryMs,
+    entityMailboxCapacity: limits.mailboxMax,
+    // One entity a shard, so no limit is met; see docs/decisions.
+    maxResidentEntities: "unbounded",
+    entityTerminationTimeout: limits.drainMs,
+    simulateRemoteSerialization: false
+  })
+
+const locksClient = (limits: ClusterLimits, url: Redacted.Redacted) =>
+  PgClient.layer({
+    url,
+    applicationName: "chronicle cluster",
+    maxConnections: limits.connections,
+    connectTimeout: limits.lockRefreshMs,
+    keepAlive: "1 second",
+    startupParameters: { statement_timeout: String(limits.lockRefreshMs) }
+  })
+
+/** Shards that are let go of at once. */
+const releasesMax = 2
+
+/** The storage of effect, which tells how long locks are certain, is patient with shards that are just being let go of,
+ * and lets go of all before the others learn that this node leaves. */
+const storage = Layer.effect(
+  RunnerStorage.RunnerStorage,
+  Effect.gen(function* () {
+    const inner = yield* SqlRunnerStorage.make({ prefix })
+    const limits = yield* ClusterConfig
+    const certainty = yield* LockCertainty
+    const wall = yield* Clock.Clock
+    const turn = Semaphore.makeUnsafe(releasesMax)
+    const confirm = (sentAtMs: number): void => {
+      certainty.untilMs = Math.max(certainty.untilMs, sentAtMs + limits.lockExpirationMs)
+    }
+    return RunnerStorage.RunnerStorage.of({
+      ...inner,
+      acquire: Effect.fnUntraced(function* (address, shards) {
+        const wanted = [...shards]
+        const giveUpAtMs = wall.currentTimeMillisUnsafe() + limits.acquireMs
+        for (;;) {
+          const sentAtMs = wall.currentTimeMillisUnsafe()
+          const acquired = yield* inner.acquire(address, wanted)
+          if (acquired.length > 0) confirm(sentAtMs)
+          const isLate = wall.currentTimeMillisUnsafe() + limits.retryMs >= giveUpAtMs
+          if (acquired.length === wanted.length || isLate) return acquired
+          yield* Effect.sleep(limits.retryMs)
+        }
+      }),
+      refresh: Effect.fnUntraced(function* (address, shards) {
+        const sentAtMs = wall.currentTimeMillisUnsafe()
+        const held = yield* inner.refresh(address, shards)
+        if (held.length > 0) confirm(sentAtMs)
+        return held
+      }),
+      // All locks are on one connection, and one operation on it that is late ends it with all of them: many shards
+      // that leave at once, as when a node joins, must not wait there for each other.
+      release: (address, shard) => turn.withPermit(inner.release(address, shard)),
+      unregister: (address) =>
+        Effect.andThen(Effect.ignore(inner.releaseAll(address)), inner.unregister(address))
+    })
+  })
+)
+
+/** A node that does not answer twice in time is taken for dead. */
+const health = Layer.effect(
+  RunnerHealth.RunnerHealth,
+  Effect.gen(function* () {
+    const runners = yield* Runners.Runners
+    const { pingMs } = yield* ClusterConfig
+    return {
+      isAlive: (address) =>
+        runners
+          .ping(address)
+          .pipe(Effect.timeout(Duration.millis(pingMs)), Effect.retry({ times: 1 }), Effect.isSuccess)
+    }
+  })
+).pipe(Layer.provide(Runners.layerRpc), Layer.provide(ClusterSocket.layerClientProtocol))
+
+/** Where the nodes find each other and lock their shards, and how they talk. */
+export const common = (limits: ClusterLimits, locksUrl: Redacted.Redacted, place?: ClusterPlace) =>
+  Layer.mergeAll(storage, MessageStorage.layerNoop, RpcSerialization.layerSchemaBinary()).pipe(
+    Layer.provide(locksClient(limits, locksUrl)),
+    Layer.provideMerge(settings(limits, place)),
+    Layer.orDie
+  )
+
+/** Other nodes cannot reach this one there; mostly because somebody else listens. */
+export class ClusterPortUnusable extends Data.TaggedError("ClusterPortUnusable")<{
+  readonly host: string
+  readonly port: number
+  readonly reason: string
+}> {
+  override get message() {
+    return `cannot listen on port ${this.port} of ${this.host} for the other nodes (${this.reason}): free it, or set CHRONICLE_CLUSTER_PORT to another`
+  }
+}
+
+const listener = (place: ClusterPlace) =>
+  ClusterSocket.layerServer(listenAddress(place)).pipe(
+    Layer.catchTag("SocketServerError", ({ reason }) => {
+      const { host, port } = listenAddress(place)
+      const cause: unknown = reason.cause
+      const words = cause instanceof Error ? cause.message : String(cause)
+      return Layer.effect(SocketServer.SocketServer, new ClusterPortUnusable({ host, port, reason: words }))
+    })
+  )
+
+/** `Sharding` of a member. Listens at its address, and dies where the locks cannot be reached. */
+export const layer = (place: ClusterPlace) =>
+  Layer.unwrap(
+    Effect.map(ClusterConfig, (limits) =>
+      endsWithin(
+        SocketRunner.layer.pipe(
+          Layer.provide([listener(place), ClusterSocket.layerClientProtocol, health]),
+          Layer.provide(common(limits, place.locksUrl, place)),
+          Layer.provideMerge(LockCertainty.layer)
+        ),
+        // By then its locks have gone by themselves. Seen in a node that had been frozen: the connection of its locks
+        // was being made anew when it was told to end, and effect waited for that one for ever.
+        limits.drainMs + limits.lockExpirationMs,
+        "this node's part in the cluster"
+      )
+    )
+  )
+
+/** `Sharding` of somebody who only asks. */
+export const layerClient = (locksUrl: Redacted.Redacted) =>
+  Layer.unwrap(
+    Effect.map(ClusterConfig, (limits) =>
+      SocketRunner.layerClientOnly.pipe(
+        Layer.provide(ClusterSocket.layerClientProtocol),
+        Layer.provide(common(limits, locksUrl)),
+        Layer.provide(LockCertainty.layer)
+      )
+    )
+  )

@@ -1,0 +1,108 @@
+/** The log (CockroachDB, or PostgreSQL as its stand-in): groups of events enter in one statement, streams leave. */
+import { Context, type Effect, Layer } from "effect"
+import type { AccountId, CommandId, Instant, Version } from "../../domain/Ids.ts"
+import type { StoredEvent } from "../../domain/StoredEvent.ts"
+import { makeMemory } from "./EventStoreMemory.ts"
+import { makeSql } from "./EventStoreSql.ts"
+import type {
+  Commit,
+  CommitOutcome,
+  CommitRow,
+  EventKey,
+  StoreUnavailable,
+  StreamFrom,
+  WriterId,
+  WriterRow
+} from "./EventStoreTypes.ts"
+
+export * from "./EventStoreTypes.ts"
+
+/**
+ * The log of all accounts. Rows are never updated or deleted (I9). Every method is one or a few statements that
+ * both engines accept (no advisory locks, no LISTEN, no jsonb[]); reads fail with `StoreUnavailable`.
+ *
+ * A writer sends one commit at a time, and number n + 1 only after n came back `Committed`. On this rests that a
+ * fence at the next number ends its tail for good.
+ */
+export class EventStore extends Context.Service<
+  EventStore,
+  {
+    /** Product and version, for reports: "PostgreSQL 18.4", "CockroachDB v21.1.0". */
+    readonly product: Effect.Effect<string, StoreUnavailable>
+    /**
+     * Sends one commit once; never fails. An interruption waits for the answer, at most the statement timeout and
+     * a few seconds. After `Unknown`, only `Committed`, `Fenced` or a `Conflict` that names a key settles the
+     * commit: `NotWritten` then speaks of the latest sending alone. Dies when a commit breaks the rules (one key
+     * or command twice, another content under a number that was used), and nothing of it was written then.
+     *
+     * `mayCommit` is for a commit that must not be there before another one is: its rows are written at once, out of
+     * sight, and become durable when that says true; when it says false they are gone, and the outcome is
+     * `NotWritten`. It must come to an end. Where the database falls silent, up to three statements have to be given up
+     * one after another, each for a few seconds.
+     */
+    readonly commit: (commit: Commit, mayCommit?: Effect.Effect<boolean>) => Effect.Effect<CommitOutcome>
+    /** One account's events in order of version, at most `limit` of them. */
+    readonly readStream: (
+      from: StreamFrom & { readonly upTo?: Version; readonly limit: number }
+    ) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreUnavailable>
+    /** Many accounts' events, ordered by account and version, at most `limit` rows in all; no account twice. */
+    readonly readStreams: (
+      from: ReadonlyArray<StreamFrom>,
+      limit: number
+    ) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreUnavailable>
+    /** Single events by their keys, ordered by account and version; those that do not exist are left out. */
+    readonly readEvents: (
+      keys: ReadonlyArray<{ readonly account: AccountId; readonly version: Version }>
+    ) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreUnavailable>
+    /** The first event (ordinal 0) of each command id that was accepted, ordered by command id. */
+    readonly findCommands: (
+      commands: ReadonlyArray<CommandId>
+    ) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreUnavailable>
+    /** Account ids in order, above `after`, for walks over the whole log. */
+    readonly listAccounts: (page: {
+      readonly after: string
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<AccountId>, StoreUnavailable>
+    /** The whole log in order of account and version, above a key (which need not exist): every row, for audits. */
+    readonly scan: (page: {
+      readonly after: EventKey
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreUnavailable>
+    /** Makes a writer known before its first commit. `closedAt` as in `heartbeat`. */
+    readonly registerWriter: (writer: {
+      readonly writerId: WriterId
+      readonly node: string
+      readonly closedAt: Instant
+    }) => Effect.Effect<void, StoreUnavailable>
+    /** Reports that a node's writers live and up to where each is closed; answers the store's clock. */
+    readonly heartbeat: (
+      writers: ReadonlyArray<{ readonly writerId: WriterId; readonly closedAt: Instant }>
+    ) => Effect.Effect<Instant, StoreUnavailable>
+    readonly listWriters: Effect.Effect<ReadonlyArray<WriterRow>, StoreUnavailable>
+    /**
+     * Ends a writer's tail with a fence row at its next number, so that not even a zombie can commit under it
+     * again; answers the fence's seq. Safe to call twice, and against a writer that is committing just now.
+     */
+    readonly fenceWriter: (writerId: WriterId) => Effect.Effect<number, StoreUnavailable>
+    /** A writer's commit rows above `after` in order of seq. */
+    readonly readTail: (from: {
+      readonly writerId: WriterId
+      readonly after: number
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<CommitRow>, StoreUnavailable>
+    /** The latest `recordedAt` in the log, 0 when it is empty. */
+    readonly lastRecordedAt: Effect.Effect<Instant, StoreUnavailable>
+    /** How far each writer's tail was published (design §8); a missing one is 0. */
+    readonly relayCursors: Effect.Effect<ReadonlyMap<WriterId, number>, StoreUnavailable>
+    /** Moves cursors; a lower value than the stored one is ignored. */
+    readonly moveRelayCursors: (
+      cursors: ReadonlyMap<WriterId, number>
+    ) => Effect.Effect<void, StoreUnavailable>
+  }
+>()("chronicle/infra/EventStore") {
+  /** Over the connections of an `EventStoreClient`; the database is at the program's schema already. */
+  static readonly layer = Layer.effect(EventStore, makeSql)
+
+  /** In this process's memory, by the same contract; starts empty each time it is built. */
+  static readonly layerMemory = Layer.effect(EventStore, makeMemory)
+}

@@ -1,0 +1,198 @@
+/** The event store in memory: the same contract as on a database, for tests and simulation. */
+import { Clock, Effect } from "effect"
+import type { AccountId, CommandId, Instant } from "../../domain/Ids.ts"
+import type { StoredEvent } from "../../domain/StoredEvent.ts"
+import type { EventStore } from "./EventStore.ts"
+import { findTwice } from "./EventStoreLookUp.ts"
+import { type Commit, CommitOutcome, type CommitRow, type WriterId } from "./EventStoreTypes.ts"
+import { Ordered } from "./Ordered.ts"
+import { heldBack } from "./SqlCommit.ts"
+import { toCommitRow } from "./SqlRows.ts"
+
+interface Writer {
+  readonly node: string
+  closedAt: Instant
+  heartbeatAt: Instant
+}
+
+/** What the tables hold. */
+class Tables {
+  readonly streams = new Map<AccountId, Ordered<StoredEvent>>()
+  readonly commands = new Map<CommandId, StoredEvent>()
+  readonly tails = new Map<WriterId, Ordered<CommitRow>>()
+  readonly writers = new Map<WriterId, Writer>()
+  readonly cursors = new Map<WriterId, number>()
+
+  at(account: AccountId, version: number): StoredEvent | undefined {
+    return this.streams.get(account)?.at(version)
+  }
+
+  append(row: CommitRow, events: ReadonlyArray<StoredEvent>): void {
+    orMake(this.tails, row.writerId, (one) => one.seq).add(row)
+    for (const event of events) {
+      orMake(this.streams, event.accountId, (one) => one.version).add(event)
+      if (event.ordinal === 0) this.commands.set(event.commandId, event)
+    }
+  }
+}
+
+const orMake = <K, A>(map: Map<K, Ordered<A>>, key: K, numberOf: (row: A) => number): Ordered<A> => {
+  const found = map.get(key) ?? new Ordered(numberOf)
+  map.set(key, found)
+  return found
+}
+
+/** What is in the way of the commit, if anything is. */
+const inTheWay = (tables: Tables, commit: Commit, row: CommitRow): CommitOutcome | undefined => {
+  const own = tables.tails.get(commit.writerId)?.at(commit.seq)
+  if (own !== undefined) {
+    if (own.rows === 0) return CommitOutcome.Fenced()
+    const isSame =
+      own.rows === row.rows &&
+      commit.events.every((event) => tables.at(event.accountId, event.version)?.hash === event.hash)
+    if (isSame) return CommitOutcome.Committed()
+    throw new Error(
+      `writer ${commit.writerId} sent another commit under number ${commit.seq}, which it had used`
+    )
+  }
+  const fault = findTwice(commit)
+  if (fault !== undefined) throw new Error(fault)
+  const versions = commit.events
+    .filter((event) => tables.at(event.accountId, event.version) !== undefined)
+    .map((event) => ({ account: event.accountId, version: event.version }))
+  const commands = commit.events
+    .filter((event) => event.ordinal === 0 && tables.commands.has(event.commandId))
+    .map((event) => event.commandId)
+  return versions.length + commands.length > 0 ? CommitOutcome.Conflict({ versions, commands }) : undefined
+}
+
+/** Synchronous, hence atomic: no other fiber sees half a commit. */
+const commitTo = (tables: Tables, commit: Commit): CommitOutcome => {
+  const row = toCommitRow(commit)
+  const outcome = inTheWay(tables, commit, row)
+  if (outcome !== undefined) return outcome
+  tables.append(row, commit.events)
+  return CommitOutcome.Committed()
+}
+
+/** As with the database, what is in the way is known before the word comes, and looked for once more after it. */
+const commitBehind = (tables: Tables, commit: Commit, mayCommit: Effect.Effect<boolean>) =>
+  Effect.suspend(() => {
+    const outcome = inTheWay(tables, commit, toCommitRow(commit))
+    if (outcome !== undefined) return Effect.succeed(outcome)
+    return Effect.map(mayCommit, (may) => (may ? commitTo(tables, commit) : heldBack))
+  })
+
+const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
+
+export const makeMemory = Effect.sync((): EventStore["Service"] => {
+  const tables = new Tables()
+  return {
+    product: Effect.succeed("memory"),
+    // A broken rule thrown inside `sync` is a defect, as it is with the database.
+    commit: (commit, mayCommit) =>
+      mayCommit === undefined
+        ? Effect.sync(() => commitTo(tables, commit))
+        : commitBehind(tables, commit, mayCommit),
+    ...reads(tables),
+    ...writers(tables)
+  }
+})
+
+const reads = (tables: Tables) =>
+  ({
+    readStream: ({ account, after, upTo, limit }) =>
+      Effect.sync(() =>
+        (tables.streams.get(account)?.above(after, limit) ?? []).filter(
+          (row) => upTo === undefined || row.version <= upTo
+        )
+      ),
+    readStreams: (from, limit) =>
+      Effect.sync(() =>
+        from
+          .toSorted((a, b) => byText(a.account, b.account))
+          .flatMap((one) => tables.streams.get(one.account)?.above(one.after, limit) ?? [])
+          .slice(0, limit)
+      ),
+    readEvents: (keys) =>
+      Effect.sync(() =>
+        keys
+          .flatMap((key) => tables.at(key.account, key.version) ?? [])
+          .toSorted((a, b) => byText(a.accountId, b.accountId) || a.version - b.version)
+      ),
+    findCommands: (commands) =>
+      Effect.sync(() =>
+        commands
+          .flatMap((command) => tables.commands.get(command) ?? [])
+          .toSorted((a, b) => byText(a.commandId, b.commandId))
+      ),
+    listAccounts: ({ after, limit }) =>
+      Effect.sync(() =>
+        [...tables.streams.keys()]
+          .filter((account) => account > after && tables.at(account, 1) !== undefined)
+          .toSorted(byText)
+          .slice(0, limit)
+      ),
+    scan: ({ after, limit }) =>
+      Effect.sync(() => {
+        const found: Array<StoredEvent> = []
+        for (const account of [...tables.streams.keys()]
+          .filter((id) => id >= after.account)
+          .toSorted(byText)) {
+          if (found.length >= limit) break
+          const above = account === after.account ? after.version : 0
+          found.push(...(tables.streams.get(account)?.above(above, limit - found.length) ?? []))
+        }
+        return found
+      }),
+    readTail: ({ writerId, after, limit }) =>
+      Effect.sync(() => tables.tails.get(writerId)?.above(after, limit) ?? []),
+    lastRecordedAt: Effect.sync(() => {
+      let last = 0
+      for (const tail of tables.tails.values()) {
+        for (const row of tail.rows) last = Math.max(last, row.recordedAt)
+      }
+      return last
+    })
+  }) satisfies Partial<EventStore["Service"]>
+
+const writers = (tables: Tables) =>
+  ({
+    registerWriter: ({ writerId, node, closedAt }) =>
+      Effect.map(Clock.currentTimeMillis, (heartbeatAt) => {
+        if (!tables.writers.has(writerId)) tables.writers.set(writerId, { node, closedAt, heartbeatAt })
+      }),
+    heartbeat: (beats) =>
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        for (const beat of beats) {
+          const writer = tables.writers.get(beat.writerId)
+          if (writer === undefined) continue
+          writer.heartbeatAt = now
+          writer.closedAt = Math.max(writer.closedAt, beat.closedAt)
+        }
+        return now
+      }),
+    listWriters: Effect.sync(() =>
+      [...tables.writers]
+        .map(([writerId, writer]) => {
+          const last = tables.tails.get(writerId)?.last
+          return { writerId, ...writer, lastSeq: last?.seq ?? 0, fenced: last?.rows === 0 }
+        })
+        .toSorted((a, b) => byText(a.writerId, b.writerId))
+    ),
+    fenceWriter: (writerId) =>
+      Effect.sync(() => {
+        const last = tables.tails.get(writerId)?.last
+        if (last?.rows === 0) return last.seq
+        const seq = (last?.seq ?? 0) + 1
+        tables.append({ writerId, seq, recordedAt: last?.recordedAt ?? 0, rows: 0, keys: [] }, [])
+        return seq
+      }),
+    relayCursors: Effect.sync(() => new Map(tables.cursors)),
+    moveRelayCursors: (moved) =>
+      Effect.sync(() => {
+        for (const [writer, seq] of moved) {
+          tables.cursors.set(writer, Math.max(seq, tables.cursors.get(writer) ?? seq))
+        }
+      })
+  }) satisfies Partial<EventStore["Service"]>

@@ -1,0 +1,86 @@
+/** What enters and leaves the event store as plain values; no store is needed to make or read them. */
+import { Data } from "effect"
+import type { AccountId, CommandId, Instant, Version } from "../../domain/Ids.ts"
+import type { StoredEvent } from "../../domain/StoredEvent.ts"
+
+/** One commit lane of one process life; it numbers its commits 1, 2, 3 … without a gap. */
+export type WriterId = string
+
+/** What one flush writes, in one INSERT: all of it lands or none. At least one event. */
+export interface Commit {
+  readonly writerId: WriterId
+  /** The writer's next number. */
+  readonly seq: number
+  /** In the order in which they were decided; whole commands only. */
+  readonly events: ReadonlyArray<StoredEvent>
+}
+
+/** The row of table `commits` that lands with the events: a writer's tail is these rows in order of `seq`. */
+export interface CommitRow {
+  readonly writerId: WriterId
+  readonly seq: number
+  /** The latest `recordedAt` of its events. */
+  readonly recordedAt: Instant
+  /** Number of events; 0 in the fence row that ends a dead writer's tail. */
+  readonly rows: number
+  /** Which versions of which accounts it wrote: `[account, first, last]`, in no particular order. */
+  readonly keys: ReadonlyArray<readonly [AccountId, Version, Version]>
+}
+
+/** How the sending of a commit ended. Only `Committed` means that something is in the log. */
+export type CommitOutcome = Data.TaggedEnum<{
+  /** All of it is in the log, by this sending or an earlier one of the identical commit. */
+  Committed: {}
+  /**
+   * Nothing was written: some keys are taken. `versions` are those of this commit that exist already (another
+   * writer owned the account), `commands` the ids that were accepted before (repeats). Both may be empty when
+   * the row in the way was gone again at the second look: then the commit may be sent again as it is.
+   */
+  Conflict: {
+    readonly versions: ReadonlyArray<{ readonly account: AccountId; readonly version: Version }>
+    readonly commands: ReadonlyArray<CommandId>
+  }
+  /** Nothing was written: somebody ended this writer's tail. Go on as a new writer, and decide again. */
+  Fenced: {}
+  /** Nothing was written (serialization failure, or no connection could be had): send the identical commit again. */
+  NotWritten: { readonly reason: string }
+  /** It may be in the log or not (connection lost, 40003, timeout): send the identical commit again to learn it. */
+  Unknown: { readonly reason: string }
+}>
+export const CommitOutcome = Data.taggedEnum<CommitOutcome>()
+
+/** A read could not be answered: which store, and what it said. */
+export class StoreUnavailable extends Data.TaggedError("StoreUnavailable")<{
+  readonly store: "event store" | "read model" | "bus"
+  readonly reason: string
+}> {
+  override get message() {
+    return `${this.store}: ${this.reason}`
+  }
+}
+
+/** Where a stream is read from: events with a version above `after`. */
+export interface StreamFrom {
+  readonly account: AccountId
+  readonly after: Version
+}
+
+/** A place in the order of all rows; the account may be any text, as a bound. */
+export interface EventKey {
+  readonly account: string
+  readonly version: Version
+}
+
+/** The state of a writer as the store knows it. */
+export interface WriterRow {
+  readonly writerId: WriterId
+  readonly node: string
+  /** The number of its last commit, 0 before the first. */
+  readonly lastSeq: number
+  /** True once a fence row ended its tail. */
+  readonly fenced: boolean
+  /** Nothing of this writer will ever commit at or before this instant. */
+  readonly closedAt: Instant
+  /** The store's clock when the writer last reported. */
+  readonly heartbeatAt: Instant
+}

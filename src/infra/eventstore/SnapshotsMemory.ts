@@ -1,0 +1,42 @@
+/** Folded accounts, kept in memory in order of version. */
+import { Effect } from "effect"
+import type { Head } from "../../domain/Head.ts"
+import type { AccountId } from "../../domain/Ids.ts"
+import type { Snapshots } from "./Snapshots.ts"
+
+export const makeMemory = Effect.sync((): Snapshots["Service"] => {
+  const saved = new Map<AccountId, Array<Head>>()
+  return {
+    latest: (accounts) => Effect.sync(() => accounts.flatMap((account) => saved.get(account)?.at(-1) ?? [])),
+    before: (account, { version = Number.MAX_SAFE_INTEGER, recordedAt = Number.MAX_SAFE_INTEGER }) =>
+      Effect.sync(() =>
+        saved
+          .get(account)
+          ?.findLast((head) => head.account.version <= version && head.recordedAt <= recordedAt)
+      ),
+    list: ({ after, limit }) =>
+      Effect.sync(() =>
+        [...saved.values()]
+          .flat()
+          .map((head) => ({ account: head.account.id, version: head.account.version, head }))
+          .filter(
+            ({ account, version }) =>
+              account > after.account || (account === after.account && version > after.version)
+          )
+          .toSorted((a, b) =>
+            a.account === b.account ? a.version - b.version : a.account < b.account ? -1 : 1
+          )
+          .slice(0, limit)
+      ),
+    save: (heads) =>
+      Effect.sync(() => {
+        for (const head of heads) {
+          const of = saved.get(head.account.id) ?? []
+          if (of.some((one) => one.account.version === head.account.version)) continue
+          of.push(head)
+          of.sort((a, b) => a.account.version - b.account.version)
+          saved.set(head.account.id, of)
+        }
+      })
+  }
+})

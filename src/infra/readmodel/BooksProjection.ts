@@ -1,0 +1,59 @@
+/** Batches of the projection `books` enter; statement lines, transfers and contra balances are written. */
+import { PgTypes } from "@effect/sql-pg"
+import { arrayOf, textArray } from "../eventstore/SqlRows.ts"
+import type { Projection, Written } from "./Projection.ts"
+import type { BooksBatch } from "./ReadModel.ts"
+import { lineColumns, lineParams, transferColumns, transferParams } from "./ReadModelRows.ts"
+
+const { OID } = PgTypes
+
+const addLines = (prefix: string) => `
+  INSERT INTO ${prefix}_statement_lines (${lineColumns})
+  SELECT * FROM unnest($1::text[], $2::int8[], $3::text[], $4::int8[], $5::int8[], $6::text[], $7::text[],
+    $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[])`
+
+const addTransfers = (prefix: string) => `
+  INSERT INTO ${prefix}_transfers (${transferColumns})
+  SELECT * FROM unnest($1::text[], $2::text[], $3::int8[], $4::text[], $5::int8[], $6::text[], $7::int8[],
+    $8::text[], $9::timestamptz[], $10::timestamptz[])`
+
+const addContras = (prefix: string) => `
+  INSERT INTO ${prefix}_contra AS c (contra, asset, partition_id, balance)
+  SELECT contra, asset, partition_id, sum(amount)
+  FROM unnest($1::text[], $2::text[], $3::int4[], $4::int8[]) AS u(contra, asset, partition_id, amount)
+  GROUP BY contra, asset, partition_id ORDER BY contra, asset, partition_id
+  ON CONFLICT (contra, asset, partition_id) DO UPDATE SET balance = c.balance + excluded.balance`
+
+const contraParams = (contras: BooksBatch["contras"]) => [
+  textArray(contras.map((entry) => entry.contra)),
+  textArray(contras.map((entry) => entry.asset)),
+  arrayOf(
+    contras.map((entry) => entry.partition),
+    OID.int4
+  ),
+  arrayOf(
+    contras.map((entry) => entry.amount),
+    OID.int8
+  )
+]
+
+const write = (prefix: string, batch: BooksBatch): ReadonlyArray<Written> => {
+  const pieces: Array<Written> = []
+  if (batch.lines.length > 0) pieces.push({ text: addLines(prefix), params: lineParams(batch.lines) })
+  if (batch.transfers.length > 0) {
+    pieces.push({ text: addTransfers(prefix), params: transferParams(batch.transfers) })
+  }
+  if (batch.contras.length > 0) {
+    pieces.push({ text: addContras(prefix), params: contraParams(batch.contras) })
+  }
+  return pieces
+}
+
+/** Balances, statements, transfers and the world outside: what `Queries` asks. */
+export const books: Projection = {
+  name: "books",
+  version: 1,
+  tables: ["statement_lines", "transfers", "contra"],
+  appended: ["statement_lines", "transfers"],
+  write
+}

@@ -1,0 +1,190 @@
+/** Questions about balances and statements enter; pages of the read model leave, at least as new as a read token. */
+import { Context, Effect, Layer, Option } from "effect"
+import type { OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
+import {
+  AccountNotFound,
+  InvalidCommand,
+  NotYetVisible,
+  type QueryError,
+  Unavailable
+} from "../../domain/Errors.ts"
+import type { EventType } from "../../domain/Event.ts"
+import type { AccountId, CommandId, Instant } from "../../domain/Ids.ts"
+import { type Position, parseToken, printToken } from "../../domain/Receipt.ts"
+import { LedgerConfig } from "../config/LedgerConfig.ts"
+import { ReadSideConfig } from "../config/ReadSideConfig.ts"
+import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
+import { accountOf, boundOf, limitOf, type Page, type PageAsked, pageOf, versionOf } from "./Pages.ts"
+import { Arrivals } from "./ProjectionWaiters.ts"
+import { type ContraBalance, ReadModel, type TimeAxis, type TrialLine } from "./ReadModel.ts"
+
+export type { Page, PageAsked } from "./Pages.ts"
+
+export interface Fresh {
+  /** From a receipt: the answer holds at least that write, or the query fails with `NotYetVisible`. */
+  readonly readToken?: string | undefined
+}
+
+export interface StatementAsked extends PageAsked, Fresh {
+  /** Recorded (or, by `axis`, effective) at or after `from` and before `to`. */
+  readonly from?: Instant | undefined
+  readonly to?: Instant | undefined
+  readonly axis?: TimeAxis | undefined
+}
+
+/** From the `books` projection; the account's events `1 … account.version` are folded in (I8). */
+export class Queries extends Context.Service<
+  Queries,
+  {
+    readonly balance: (account: AccountId, asked?: Fresh) => Effect.Effect<OpenedHead, QueryError>
+    /** In order of version. */
+    readonly statement: (
+      account: AccountId,
+      asked?: StatementAsked
+    ) => Effect.Effect<Page<StatementLine>, QueryError>
+    /** The statement lines of transfers alone. */
+    readonly transfers: (
+      account: AccountId,
+      asked?: StatementAsked
+    ) => Effect.Effect<Page<StatementLine>, QueryError>
+    /** By the id of its command; undefined when there is none, or it is not visible yet. */
+    readonly transfer: (id: CommandId, asked?: Fresh) => Effect.Effect<TransferRow | undefined, QueryError>
+    /** In order of id. */
+    readonly accounts: (asked?: PageAsked) => Effect.Effect<Page<OpenedHead>, QueryError>
+    readonly contraBalances: Effect.Effect<ReadonlyArray<ContraBalance>, QueryError>
+    readonly trialBalance: Effect.Effect<ReadonlyArray<TrialLine>, QueryError>
+    /** Waits until the read model has reached every position of the token, at most `queryDeadlineMs`. */
+    readonly awaitToken: (readToken: string) => Effect.Effect<void, QueryError>
+  }
+>()("chronicle/infra/Queries") {
+  static readonly layer = Layer.effect(
+    Queries,
+    Effect.suspend(() => makeQueries)
+  )
+}
+
+/** Longer than any token of a journal with the most legs. */
+const tokenMax = 10_000
+const transferTypes: ReadonlyArray<EventType> = ["TransferSent", "TransferReceived"]
+
+const makeQueries = Effect.gen(function* () {
+  const readModel = yield* ReadModel
+  const { pageMax } = yield* ReadSideConfig
+  const awaitPositions = yield* makeAwaitPositions
+
+  const awaitToken = (token: string | undefined): Effect.Effect<void, QueryError> => {
+    if (token === undefined) return Effect.void
+    if (token.length > tokenMax) return Effect.fail(InvalidCommand.at("readToken", "is too long"))
+    return Effect.flatMap(Effect.fromResult(parseToken(token)), awaitPositions)
+  }
+
+  const balance = Effect.fn("Queries.balance")(function* (account: AccountId, asked: Fresh = {}) {
+    yield* awaitToken(asked.readToken)
+    const head = (yield* answered(readModel.heads([account]))).get(account)
+    return head ?? (yield* new AccountNotFound({ account }))
+  })
+
+  const linesOf = Effect.fnUntraced(function* (
+    account: AccountId,
+    asked: StatementAsked,
+    types?: ReadonlyArray<EventType>
+  ) {
+    const after = asked.cursor === undefined ? 0 : yield* Effect.fromResult(versionOf(asked.cursor))
+    const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
+    const from = yield* Effect.fromResult(boundOf("from", asked.from))
+    const to = yield* Effect.fromResult(boundOf("to", asked.to))
+    yield* awaitToken(asked.readToken)
+    // One more than asked tells whether there is a next page.
+    const lines = yield* answered(
+      readModel.lines({ account, after, limit: limit + 1, from, to, types, axis: asked.axis })
+    )
+    if (lines.length === 0) yield* balance(account)
+    return pageOf(lines, limit, (line) => String(line.version))
+  })
+
+  return {
+    balance,
+    statement: Effect.fn("Queries.statement")((account: AccountId, asked: StatementAsked = {}) =>
+      linesOf(account, asked)
+    ),
+    transfers: Effect.fn("Queries.transfers")((account: AccountId, asked: StatementAsked = {}) =>
+      linesOf(account, asked, transferTypes)
+    ),
+    transfer: Effect.fn("Queries.transfer")((id: CommandId, asked: Fresh = {}) =>
+      Effect.andThen(awaitToken(asked.readToken), answered(readModel.transfer(id)))
+    ),
+    accounts: Effect.fn("Queries.accounts")(function* (asked: PageAsked = {}) {
+      const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
+      const after = asked.cursor === undefined ? "" : yield* Effect.fromResult(accountOf(asked.cursor))
+      const heads = yield* answered(readModel.accounts({ after, limit: limit + 1 }))
+      return pageOf(heads, limit, (head) => head.account.id)
+    }),
+    contraBalances: answered(readModel.contras).pipe(Effect.withSpan("Queries.contraBalances")),
+    trialBalance: answered(readModel.trialBalance).pipe(Effect.withSpan("Queries.trialBalance")),
+    awaitToken
+  } satisfies Queries["Service"]
+})
+
+/** Waits for positions: woken by projectors of this process, and by one look for all who wait for those of others. */
+const makeAwaitPositions = Effect.gen(function* () {
+  const readModel = yield* ReadModel
+  const arrivals = yield* Arrivals
+  const { queryDeadlineMs } = yield* LedgerConfig
+  const { tokenPollMs, tokenSoonMs } = yield* ReadSideConfig
+
+  const look = (awaited: ReadonlyArray<AccountId>) =>
+    Effect.gen(function* () {
+      if (awaited.length === 0) return
+      for (const [account, version] of yield* readModel.versions(awaited))
+        arrivals.arrivedUnsafe(account, version)
+    }).pipe(Effect.ignore)
+  // Who asked between the writing and the telling was not told.
+  yield* Effect.suspend(() => look(arrivals.awaitedUnsafe("here"))).pipe(
+    Effect.delay(tokenPollMs),
+    Effect.forever,
+    Effect.forkScoped
+  )
+  /** Soon after somebody joined, then ever more seldom: a write is rarely far behind. Nobody waits: no statement. */
+  const lookElsewhere = Effect.gen(function* () {
+    yield* arrivals.joinedElsewhere
+    let pauseMs = tokenSoonMs
+    while (arrivals.awaitedUnsafe("elsewhere").length > 0) {
+      yield* Effect.sleep(pauseMs)
+      if (arrivals.hasJoinedElsewhereUnsafe()) {
+        yield* arrivals.joinedElsewhere
+        pauseMs = tokenSoonMs
+      } else pauseMs = Math.min(pauseMs * 2, tokenPollMs)
+      yield* look(arrivals.awaitedUnsafe("elsewhere"))
+    }
+  })
+  yield* lookElsewhere.pipe(Effect.forever, Effect.forkScoped)
+
+  /** The positions that are not reached, each with where its account is. */
+  const missingOf = Effect.fnUntraced(function* (positions: ReadonlyArray<Position>) {
+    const versions = yield* readModel.versions(positions.map((position) => position.account))
+    const looked = positions.map((wanted) => ({ wanted, reached: versions.get(wanted.account) ?? 0 }))
+    return looked.filter(({ wanted, reached }) => reached < wanted.version)
+  })
+
+  return (positions: ReadonlyArray<Position>): Effect.Effect<void, Unavailable | NotYetVisible> =>
+    Effect.gen(function* () {
+      const missing = (yield* missingOf(positions)).map(({ wanted }) => wanted)
+      if (missing.length === 0) return
+      const waits = yield* Effect.forEach(missing, (position) => arrivals.await(position), {
+        concurrency: "unbounded"
+      }).pipe(Effect.timeoutOption(queryDeadlineMs))
+      if (Option.isSome(waits) && waits.value.every(Option.isSome)) return
+      const still = yield* missingOf(missing)
+      if (still.length === 0) return
+      return yield* new NotYetVisible({
+        wanted: printToken(still.map(({ wanted }) => wanted)),
+        reached: printToken(still.map(({ wanted, reached }) => ({ ...wanted, version: reached })))
+      })
+    }).pipe(Effect.catchTag("StoreUnavailable", (error) => Effect.fail(unavailable(error))))
+})
+
+const unavailable = (error: StoreUnavailable): Unavailable =>
+  new Unavailable({ what: error.store, reason: error.reason })
+
+const answered = <A>(self: Effect.Effect<A, StoreUnavailable>): Effect.Effect<A, Unavailable> =>
+  Effect.mapError(self, unavailable)
