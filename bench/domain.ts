@@ -1,8 +1,8 @@
 /** What one command costs step by step, without store or fibers: so that a slower step can be told from the others. */
 import { Result } from "effect"
 import type { Bench } from "tinybench"
-import { AccountActor, takeTurn } from "../src/actors/accounts/AccountActor.ts"
-import { Ticket } from "../src/actors/accounts/Lifecycle.ts"
+import { AccountActor, decideOn } from "../src/actors/accounts/AccountActor.ts"
+import { PendingCommand } from "../src/actors/accounts/Lifecycle.ts"
 import { CommitQueue } from "../src/actors/commit/CommitQueue.ts"
 import { type Account, evolve } from "../src/domain/Account.ts"
 import { type Command, fromHost } from "../src/domain/Command.ts"
@@ -93,24 +93,24 @@ export const addActors = (bench: Bench): void => {
       const head = heads[index]
       if (head !== undefined) actor.speculative = head
     }
-    takeTurn(new Ticket(transfer, commandHash, 0), actors, 1)
+    decideOn(new PendingCommand(transfer, commandHash, 0), actors, 1)
   })
   const tickets = Array.from({ length: rowsOfBatch / 2 }, (_, index) => {
     const pair = [readyActor(AccountId.make(`a${index}`)), readyActor(AccountId.make(`b${index}`))]
     const [one, other] = pair
     if (one === undefined || other === undefined) throw new Error("a pair has two")
-    const ticket = new Ticket({ ...transfer, from: one.id, to: other.id }, commandHash, 0)
-    takeTurn(ticket, pair, 1)
+    const ticket = new PendingCommand({ ...transfer, from: one.id, to: other.id }, commandHash, 0)
+    decideOn(ticket, pair, 1)
     return ticket
   })
   bench.add(`queue ${tickets.length} transfers and take them as one batch`, () => {
     const queue = new CommitQueue()
     for (const ticket of tickets) queue.push(ticket)
     const flight = queue.take({ rowsMax: rowsOfBatch, bytesMax: 10_000_000 })
-    if (flight?.tickets.length !== tickets.length) throw new Error("the batch is not whole")
-    for (const ticket of tickets) for (const actor of ticket.touched) actor.flight = undefined
+    if (flight?.commands.length !== tickets.length) throw new Error("the batch is not whole")
+    for (const ticket of tickets) for (const actor of ticket.participants) actor.batch = undefined
   })
-  const rows = tickets.flatMap((ticket) => ticket.legs.map((leg) => leg.row))
+  const rows = tickets.flatMap((ticket) => ticket.pendingEvents.map((leg) => leg.row))
   bench.add(`turn ${rows.length} rows into columns of an INSERT`, () => {
     toColumns(rows)
   })

@@ -2,11 +2,11 @@
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Effect, Layer, Logger } from "effect"
 import { Command, Flag } from "effect/cli"
-import { Bookkeeping } from "../src/actors/projections/ProjectionEngine.ts"
+import { ProjectionEngine } from "../src/actors/projections/ProjectionEngine.ts"
 import type { DevStackService } from "../src/infra/dev/DevStack.ts"
 import { EventStore } from "../src/infra/eventstore/EventStore.ts"
 import { EventStoreClient } from "../src/infra/eventstore/SqlClients.ts"
-import { Arrivals } from "../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../src/infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "../src/infra/readmodel/Queries.ts"
 import { ReadModel } from "../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../src/infra/readmodel/ReadModelSql.ts"
@@ -30,14 +30,14 @@ interface Sizes {
 
 /** The read side without bus and projectors: what is asked, projected and rebuilt by hand. */
 const byHand = (stack: DevStackService) =>
-  Layer.mergeAll(Queries.layer, Bookkeeping.layer).pipe(
+  Layer.mergeAll(Queries.layer, ProjectionEngine.layer).pipe(
     Layer.provideMerge(
       Layer.mergeAll(
         ReadModel.layer,
         EventStore.layer.pipe(Layer.provide(EventStoreClient.layer(stack.eventStoreUrl)))
       )
     ),
-    Layer.provideMerge(Layer.mergeAll(ReadModelSql.layer(stack.readModelUrl), Arrivals.layer))
+    Layer.provideMerge(Layer.mergeAll(ReadModelSql.layer(stack.readModelUrl), ProjectionWaiters.layer))
   )
 
 /** Each on a stack of its own, so that none finds what another left behind. */

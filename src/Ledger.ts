@@ -6,8 +6,8 @@ import { traced } from "./actors/commands/TracedDispatch.ts"
 import { History } from "./actors/past/History.ts"
 import { type AsOf, TimeTravel } from "./actors/past/TimeTravel.ts"
 import { type DatedTrialBalance, TrialBalance } from "./actors/past/TrialBalance.ts"
-import { Bookkeeping } from "./actors/projections/ProjectionEngine.ts"
-import { Sweep } from "./actors/projections/Reconciler.ts"
+import { ProjectionEngine } from "./actors/projections/ProjectionEngine.ts"
+import { Reconciler } from "./actors/projections/Reconciler.ts"
 import {
   type CommittedEvent,
   type SubscriptionAsked,
@@ -119,8 +119,8 @@ const make = Effect.gen(function* () {
   const travel = yield* TimeTravel
   const queries = yield* Queries
   const trial = yield* TrialBalance
-  const bookkeeping = yield* Bookkeeping
-  const sweep = yield* Sweep
+  const bookkeeping = yield* ProjectionEngine
+  const sweep = yield* Reconciler
   const subscriptions = yield* Subscriptions
   const random = yield* SecureRandom.SecureRandom
 

@@ -7,7 +7,7 @@ import * as ClusterDoor from "./actors/cluster/ClusterMember.ts"
 import * as ClusterDuties from "./actors/cluster/ClusterSingletons.ts"
 import { Dispatcher } from "./actors/commands/Dispatcher.ts"
 import { CommitFeed } from "./actors/commit/CommitFeed.ts"
-import { ClosedInstants } from "./actors/past/ClosedTimestamps.ts"
+import { ClosedTimestamps } from "./actors/past/ClosedTimestamps.ts"
 import { History } from "./actors/past/History.ts"
 import { TimeTravel } from "./actors/past/TimeTravel.ts"
 import { TrialBalance } from "./actors/past/TrialBalance.ts"
@@ -18,7 +18,7 @@ import { EventStore } from "./infra/eventstore/EventStore.ts"
 import { Snapshots } from "./infra/eventstore/Snapshots.ts"
 import { EventStoreClient } from "./infra/eventstore/SqlClients.ts"
 import * as Migrations from "./infra/postgres/Migrations.ts"
-import { Arrivals } from "./infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "./infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "./infra/readmodel/Queries.ts"
 import { ReadModel } from "./infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "./infra/readmodel/ReadModelSql.ts"
@@ -26,7 +26,7 @@ import { Ledger } from "./Ledger.ts"
 
 /** Questions about the past, from the log and the read model: need no node. */
 const past = Layer.mergeAll(TimeTravel.layer, History.layer, TrialBalance.layer).pipe(
-  Layer.provideMerge(Layer.mergeAll(ClosedInstants.layer, Snapshotter.layer))
+  Layer.provideMerge(Layer.mergeAll(ClosedTimestamps.layer, Snapshotter.layer))
 )
 
 /** The way of a command: from the dispatcher to the commit, and what the relay is told of it. */
@@ -44,7 +44,7 @@ export const stores = (services: Pick<Services, "eventStoreUrl" | "readModelUrl"
       yield* Migrations.checkAt("read-model", services.readModelUrl)
       return Layer.mergeAll(EventStore.layer, Snapshots.layer, ReadModel.layer).pipe(
         Layer.provideMerge(EventStoreClient.layer(services.eventStoreUrl)),
-        Layer.provideMerge(Layer.mergeAll(ReadModelSql.layer(services.readModelUrl), Arrivals.layer))
+        Layer.provideMerge(Layer.mergeAll(ReadModelSql.layer(services.readModelUrl), ProjectionWaiters.layer))
       )
     })
   )
@@ -66,7 +66,7 @@ export const migrate = (services: {
 /** One node over whatever stores and bus it is given: its write side, its read side, and the ledger they make. */
 export const over = <E, R>(
   nodeName: string,
-  outside: Layer.Layer<EventStore | Snapshots | ReadModel | Arrivals | Bus, E, R>
+  outside: Layer.Layer<EventStore | Snapshots | ReadModel | ProjectionWaiters | Bus, E, R>
 ) =>
   Ledger.layer.pipe(
     Layer.provideMerge(ReadSide.layer),
@@ -98,6 +98,6 @@ export const layerCluster = (services: Services, place: ClusterAddress) =>
 export const layerMemory = over(
   "memory",
   Layer.mergeAll(Bus.layerMemory, EventStore.layerMemory, Snapshots.layerMemory, ReadModel.layerMemory).pipe(
-    Layer.provideMerge(Arrivals.layer)
+    Layer.provideMerge(ProjectionWaiters.layer)
   )
 )

@@ -1,6 +1,6 @@
 /** An empty log enters; how fast its events are projected live, and rebuilt while balances are asked for, leaves. */
 import { Clock, Effect, Fiber } from "effect"
-import { Bookkeeping } from "../../src/actors/projections/ProjectionEngine.ts"
+import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { rebuild } from "../../src/actors/projections/Rebuild.ts"
 import { partitionOf } from "../../src/domain/Partition.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
@@ -33,7 +33,7 @@ const commandsAfter = (events: number, count: number) =>
 
 /** As the lanes of the projectors do it, with what they have at most: no bus between, nothing to wait for. */
 const projectLive = Effect.fnUntraced(function* (rows: ReadonlyArray<StoredEvent>) {
-  const bookkeeping = yield* Bookkeeping
+  const bookkeeping = yield* ProjectionEngine
   const { partitions } = yield* LedgerConfig
   const { projectEventsMax, projectLanes } = yield* ReadSideConfig
   const lanes = Array.from({ length: projectLanes }, (_, lane) =>

@@ -2,7 +2,7 @@
 import { Array as Arr, Clock, Context, Effect, Fiber, Layer } from "effect"
 import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
 import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
-import { Sweep } from "../../src/actors/projections/Reconciler.ts"
+import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
 import type { DevStackService } from "../../src/infra/dev/DevStack.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
@@ -46,7 +46,7 @@ const makeWorld = Effect.fnUntraced(function* (urls: DevStackService) {
   yield* prepareAccounts(driver, scenario, acknowledged, { from: 0, to: accounts }, () => {})
   const services = yield* Layer.build(readSide(urls))
   const health = Context.get(services, ProjectionHealth)
-  const sweep = Context.get(services, Sweep)
+  const sweep = Context.get(services, Reconciler)
 
   /** Events in the read model since the start, whoever brought them. */
   const projected = () =>

@@ -8,7 +8,7 @@ import {
   dutiesStatus
 } from "../actors/cluster/ClusterStatus.ts"
 import * as ClusterRunner from "../infra/cluster/ClusterRunner.ts"
-import { DutyRoster } from "../infra/cluster/SingletonTable.ts"
+import { SingletonTable } from "../infra/cluster/SingletonTable.ts"
 import { limitsFromEnvironment } from "../infra/config/Environment.ts"
 import { ReadModelSql } from "../infra/readmodel/ReadModelSql.ts"
 import { grouped, makeStory, printJson } from "./Terminal.ts"
@@ -73,7 +73,7 @@ export const cluster = Command.make(
         Effect.scoped
       )
       const duties = yield* dutiesStatus.pipe(
-        Effect.provide(DutyRoster.layer.pipe(Layer.provide(ReadModelSql.layer(readModelUrl))))
+        Effect.provide(SingletonTable.layer.pipe(Layer.provide(ReadModelSql.layer(readModelUrl))))
       )
       for (const line of linesOf(status, duties)) yield* story.line(line)
       if (json) yield* printJson({ ...status, duties })

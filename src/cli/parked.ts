@@ -1,7 +1,7 @@
 /** `parked`, `parked retry`, `parked skip`: accounts that a poison event holds up enter; what became of them leaves. */
 import { Data, Effect, Option, Schema } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { Bookkeeping } from "../actors/projections/ProjectionEngine.ts"
+import { ProjectionEngine } from "../actors/projections/ProjectionEngine.ts"
 import { AccountId, printInstant } from "../domain/Ids.ts"
 import { limitsFromEnvironment } from "../infra/config/Environment.ts"
 import { type Parked, ReadModel } from "../infra/readmodel/ReadModel.ts"
@@ -33,7 +33,7 @@ const account = Argument.String("account").pipe(
 /** Beside running nodes: they take over within one sweep what is done here. */
 const bookkeeping = <A, E, R>(data: Option.Option<string>, self: Effect.Effect<A, E, R>) =>
   Effect.flatMap(resolveStores(data), (stores) =>
-    self.pipe(Effect.provide(Bookkeeping.layer), Effect.provide(LedgerNode.layerReader(stores)))
+    self.pipe(Effect.provide(ProjectionEngine.layer), Effect.provide(LedgerNode.layerReader(stores)))
   ).pipe(Effect.scoped, Effect.provide(limitsFromEnvironment))
 
 const tell = (story: Story, rows: ReadonlyArray<Parked>) =>
@@ -55,7 +55,7 @@ const retry = Command.make(
         if (Option.isSome(account) && asked.length === 0) {
           return yield* new AccountNotParked({ account: account.value })
         }
-        const still = yield* (yield* Bookkeeping).retryParked(asked.map((row) => row.account))
+        const still = yield* (yield* ProjectionEngine).retryParked(asked.map((row) => row.account))
         const left = still.filter((row) => asked.some((one) => one.account === row.account))
         const released = asked.filter((row) => !left.some((one) => one.account === row.account))
         yield* story.line(`${released.length} of ${asked.length} accounts go on.`)
@@ -84,7 +84,7 @@ const skip = Command.make(
     yield* bookkeeping(
       data,
       Effect.gen(function* () {
-        yield* (yield* Bookkeeping).skipParked(account, version)
+        yield* (yield* ProjectionEngine).skipParked(account, version)
         const parked = (yield* (yield* ReadModel).parked).filter((row) => row.account === account)
         yield* story.line(`Version ${version} of ${account} is left out of its statement; "verify" tells it.`)
         yield* tell(story, parked)

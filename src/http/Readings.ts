@@ -1,6 +1,6 @@
 /** What the actors tell of themselves enters; each number with its name, its labels and its meaning leaves. */
 import type { DispatcherStats } from "../actors/commands/Dispatcher.ts"
-import type { Here } from "../actors/commands/LocalNode.ts"
+import type { LocalNode } from "../actors/commands/LocalNode.ts"
 import type { DispatcherMeters } from "../actors/commands/Meters.ts"
 import type { ProjectionState } from "../actors/projections/ProjectionRegistry.ts"
 import type { ReadSideReport } from "../actors/projections/ReadSideHealth.ts"
@@ -40,7 +40,7 @@ const usualRefusals = ["InsufficientFunds", "Overloaded", "Unavailable", "Indete
 export const writeSideReadings = (
   stats: DispatcherStats,
   meters: DispatcherMeters,
-  loans: ReturnType<Here["loans"]>
+  loans: ReturnType<LocalNode["loans"]>
 ): ReadonlyArray<Reading> => {
   const { outcomes, phases } = meters
   const commands = "Commands this node answered as the owner of their first account, by outcome"

@@ -15,7 +15,7 @@ import { EventStore } from "../infra/eventstore/EventStore.ts"
 import { Snapshots } from "../infra/eventstore/Snapshots.ts"
 import { EventStoreClient } from "../infra/eventstore/SqlClients.ts"
 import * as Migrations from "../infra/postgres/Migrations.ts"
-import { Arrivals } from "../infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../infra/readmodel/ReadModelSql.ts"
 import type { Driver } from "./Driver.ts"
@@ -50,7 +50,7 @@ export const stores = (urls: ServiceUrls) =>
     ),
     ReadModel.layer.pipe(
       Layer.provide(ReadModelSql.layer(urls.readModelUrl)),
-      Layer.provideMerge(Arrivals.layer)
+      Layer.provideMerge(ProjectionWaiters.layer)
     ),
     CommitFeed.layer
   )

@@ -4,7 +4,7 @@ import { Effect, Layer, Option, Redacted } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { RpcSerialization, RpcServer } from "effect/rpc"
 import { SocketServer } from "effect/socket"
-import { endsInTime } from "../infra/cluster/SocketServerEnd.ts"
+import { withCloseTimeout } from "../infra/cluster/SocketServerEnd.ts"
 import * as connections from "./Connections.ts"
 import { Connections } from "./Connections.ts"
 import { Gate } from "./Gate.ts"
@@ -60,7 +60,7 @@ export const layerTcp = (settings: Pick<RpcSettings, "host" | "port" | "format" 
           handshakeTimeout: handshakeMs,
           minVersion: "TLSv1.2"
         })
-  const socketServer = Layer.effect(SocketServer.SocketServer, endsInTime(listening))
+  const socketServer = Layer.effect(SocketServer.SocketServer, withCloseTimeout(listening))
   return Layer.effectDiscard(
     Effect.gen(function* () {
       const door = yield* Connections

@@ -3,7 +3,7 @@ import { NodeSocket } from "@effect/platform-node"
 import { Data, Effect, Result, Schedule } from "effect"
 import { RpcClient, type RpcClientError, type RpcGroup, RpcSerialization } from "effect/rpc"
 import { Socket } from "effect/socket"
-import { steadySocket } from "../infra/cluster/SocketTimeouts.ts"
+import { withWriteTimeout } from "../infra/cluster/SocketTimeouts.ts"
 import type { ClientLimits, LedgerClientOptions } from "./ClientOptions.ts"
 import { LedgerRpc } from "./LedgerRpc.ts"
 
@@ -53,7 +53,7 @@ export const makeLink = Effect.fnUntraced(function* (
       })
   }).pipe(
     // A ping waits like any other write for a peer that does not read: it alone would not find out.
-    Effect.provideService(Socket.Socket, yield* steadySocket(yield* socket, 2 * limits.pingMs)),
+    Effect.provideService(Socket.Socket, yield* withWriteTimeout(yield* socket, 2 * limits.pingMs)),
     Effect.provideService(RpcClient.ConnectionHooks, {
       onConnect: change(true),
       onDisconnect: change(false)

@@ -8,7 +8,7 @@ import { Bus } from "../../src/infra/bus/Bus.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
 import { EventStoreClient } from "../../src/infra/eventstore/SqlClients.ts"
-import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { freshEventStore } from "../support/databases.ts"
 import { Dice } from "../support/dice.ts"
@@ -109,11 +109,14 @@ const looksOn = Effect.gen(function* () {
 const given = Layer.mergeAll(
   Layer.effect(EventStore, EventStore),
   Layer.effect(ReadModel, ReadModel),
-  Layer.effect(Arrivals, Arrivals)
+  Layer.effect(ProjectionWaiters, ProjectionWaiters)
 )
 const readSide = readSideOn(Layer.provideMerge(Bus.layerMemory, given), sweeping)
 
-const suite = <E>(name: string, stores: Layer.Layer<EventStore | Snapshots | ReadModel | Arrivals, E>) =>
+const suite = <E>(
+  name: string,
+  stores: Layer.Layer<EventStore | Snapshots | ReadModel | ProjectionWaiters, E>
+) =>
   it.live(
     `twenty audits beside live nodes find nothing (${name})`,
     () =>
@@ -125,7 +128,10 @@ const suite = <E>(name: string, stores: Layer.Layer<EventStore | Snapshots | Rea
     300_000
   )
 
-suite("memory", Layer.provideMerge(Layer.mergeAll(memoryStores, ReadModel.layerMemory), Arrivals.layer))
+suite(
+  "memory",
+  Layer.provideMerge(Layer.mergeAll(memoryStores, ReadModel.layerMemory), ProjectionWaiters.layer)
+)
 
 suite(
   "PostgreSQL",

@@ -1,12 +1,12 @@
 /** The law of the projection (I8): whatever the bus does with the messages, rows equal the fold of the log. */
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Effect, Layer, Schema } from "effect"
-import { Bookkeeping } from "../../src/actors/projections/ProjectionEngine.ts"
+import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
-import { Sweep } from "../../src/actors/projections/Reconciler.ts"
+import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
-import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { commands } from "../domain/arbitraries.ts"
 import { Bookkeeper } from "../support/bookkeeper.ts"
@@ -14,12 +14,12 @@ import { append, assertCaughtUp, assertPrefixes, limitsOf } from "../support/rea
 
 const inMemory = () =>
   Layer.fresh(
-    Sweep.layer.pipe(
-      Layer.provideMerge(Bookkeeping.layer),
+    Reconciler.layer.pipe(
+      Layer.provideMerge(ProjectionEngine.layer),
       Layer.provideMerge(
         Layer.mergeAll(ReadModel.layerMemory, EventStore.layerMemory, ProjectionHealth.layer)
       ),
-      Layer.provideMerge(Arrivals.layer),
+      Layer.provideMerge(ProjectionWaiters.layer),
       // Small batches, so that gaps are longer than one.
       Layer.provide(limitsOf({ readSide: { projectEventsMax: 3, sweepCommitsMax: 2 } }))
     )
@@ -60,7 +60,7 @@ describe("the projection", () => {
     [commands, deliveries],
     ([all, steps]) =>
       Effect.gen(function* () {
-        const bookkeeping = yield* Bookkeeping
+        const bookkeeping = yield* ProjectionEngine
         const bookkeeper = new Bookkeeper()
         yield* commitAll(bookkeeper, all)
         const { log } = bookkeeper
@@ -71,7 +71,7 @@ describe("the projection", () => {
           repeats += done.repeats
           yield* assertPrefixes(log)
         }
-        const sweep = yield* Sweep
+        const sweep = yield* Reconciler
         yield* sweep.sweep({ load: true })
         yield* assertCaughtUp(log)
         const readModel = yield* ReadModel
@@ -90,7 +90,7 @@ describe("the projection", () => {
     [commands, Arbitrary.schema(Schema.Array(small(1_000)).check(Schema.isMinLength(1)))],
     ([all, keys]) =>
       Effect.gen(function* () {
-        const bookkeeping = yield* Bookkeeping
+        const bookkeeping = yield* ProjectionEngine
         const bookkeeper = new Bookkeeper()
         yield* commitAll(bookkeeper, all)
         // A permutation that the numbers pick.

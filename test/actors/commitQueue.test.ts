@@ -2,16 +2,18 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Exit } from "effect"
 import type { AccountActor } from "../../src/actors/accounts/AccountActor.ts"
-import type { Flight } from "../../src/actors/accounts/Flight.ts"
-import type { Ticket } from "../../src/actors/accounts/Lifecycle.ts"
+import type { CommitBatch } from "../../src/actors/accounts/Flight.ts"
+import type { PendingCommand } from "../../src/actors/accounts/Lifecycle.ts"
 import { Desk, type Input } from "../support/desk.ts"
 import { Dice } from "../support/dice.ts"
 import { deposit, transfer, withdraw } from "../support/ledgerWorld.ts"
 
 /** Those queued whose accounts neither are in flight nor stand in an older ticket that has to wait. */
-const mayFly = (open: ReadonlyArray<Ticket>): ReadonlyArray<Ticket> => {
-  const blocked = new Set(open.flatMap(({ phase, touched }) => (phase === "flying" ? touched : [])))
-  return open.filter(({ phase, touched }) => {
+const mayFly = (open: ReadonlyArray<PendingCommand>): ReadonlyArray<PendingCommand> => {
+  const blocked = new Set(
+    open.flatMap(({ phase, participants: touched }) => (phase === "flying" ? touched : []))
+  )
+  return open.filter(({ phase, participants: touched }) => {
     if (phase !== "queued") return false
     const isFree = !touched.some((actor) => blocked.has(actor))
     if (!isFree) for (const actor of touched) blocked.add(actor)
@@ -20,15 +22,15 @@ const mayFly = (open: ReadonlyArray<Ticket>): ReadonlyArray<Ticket> => {
 }
 
 /** One that waits for no other: the lane of a follower does. */
-const oneOf = (dice: Dice, flights: ReadonlyArray<Flight>): Flight | undefined => {
-  const free = flights.filter(({ leader }) => leader === undefined)
+const oneOf = (dice: Dice, flights: ReadonlyArray<CommitBatch>): CommitBatch | undefined => {
+  const free = flights.filter(({ predecessor: leader }) => leader === undefined)
   return free[dice.roll(free.length)]
 }
 
-const phasesOf = (tickets: ReadonlyArray<Ticket>) => tickets.map(({ phase }) => phase)
+const phasesOf = (tickets: ReadonlyArray<PendingCommand>) => tickets.map(({ phase }) => phase)
 
 /** What the lane of a follower was told, undefined before. */
-const wordFor = (follower: Flight | undefined): unknown =>
+const wordFor = (follower: CommitBatch | undefined): unknown =>
   follower === undefined ? undefined : follower.mayCommit.effect
 
 /** Two rows are a quarter of it: so much a follower must carry. */
@@ -49,19 +51,19 @@ describe("the commit queue", () => {
     for (let seed = 1; seed <= 150; seed++) {
       const dice = new Dice(seed)
       const desk = new Desk(names)
-      const flights: Array<Flight> = []
+      const flights: Array<CommitBatch> = []
       /** What is decided and not durable, in the order of decision; what is durable, in its own. */
-      let open: Array<Ticket> = []
+      let open: Array<PendingCommand> = []
       const durable = new Map<string, Array<number>>()
-      const disband = (flight: Flight) => {
-        const { follower } = flight
-        const size = desk.queue.size + (follower?.tickets.length ?? 0)
+      const disband = (flight: CommitBatch) => {
+        const { successor: follower } = flight
+        const size = desk.queue.size + (follower?.commands.length ?? 0)
         assert.strictEqual(desk.queue.disband(flight), follower !== undefined)
         assert.strictEqual(desk.queue.size, size)
         if (follower === undefined) return
         followers.disbanded++
         assert.deepStrictEqual(wordFor(follower), Exit.succeed(false))
-        assert.deepStrictEqual(follower.tickets, [])
+        assert.deepStrictEqual(follower.commands, [])
         flights.splice(flights.indexOf(follower), 1)
       }
       for (let step = 0; step < 150; step++) {
@@ -79,15 +81,15 @@ describe("the commit queue", () => {
               break
             }
             flights.push(flight)
-            assert.isTrue(flight.tickets.every((ticket) => ticket.phase === "flying"))
-            if (flight.leader === undefined) break
+            assert.isTrue(flight.commands.every((ticket) => ticket.phase === "flying"))
+            if (flight.predecessor === undefined) break
             followers.taken++
             assert.deepStrictEqual(free, [], `seed ${seed}: something could have flown by itself`)
-            assert.isTrue(flights.includes(flight.leader))
-            assert.isUndefined(flight.leader.leader, `seed ${seed}: a follower of a follower`)
-            assert.isFalse(flight.leader.isTroubled)
+            assert.isTrue(flights.includes(flight.predecessor))
+            assert.isUndefined(flight.predecessor.predecessor, `seed ${seed}: a follower of a follower`)
+            assert.isFalse(flight.predecessor.isRetrying)
             assert.isFalse(Deferred.isDoneUnsafe(flight.mayCommit))
-            const rows = flight.tickets.reduce((sum, { legs }) => sum + legs.length, 0)
+            const rows = flight.commands.reduce((sum, { pendingEvents: legs }) => sum + legs.length, 0)
             assert.isAbove(rows, 0, `seed ${seed}: nothing to send`)
             break
           }
@@ -95,20 +97,20 @@ describe("the commit queue", () => {
             const flight = oneOf(dice, flights)
             if (flight === undefined) break
             flights.splice(flights.indexOf(flight), 1)
-            const { follower } = flight
-            for (const { legs } of flight.tickets) {
+            const { successor: follower } = flight
+            for (const { pendingEvents: legs } of flight.commands) {
               for (const { row } of legs) {
                 const versions = durable.get(row.accountId) ?? []
                 durable.set(row.accountId, [...versions, row.version])
               }
             }
-            const landed = new Set(flight.tickets)
+            const landed = new Set(flight.commands)
             open = open.filter((ticket) => !landed.has(ticket))
             desk.land(flight)
             if (follower === undefined) break
             followers.letGo++
             assert.deepStrictEqual(wordFor(follower), Exit.succeed(true))
-            assert.isUndefined(follower.leader)
+            assert.isUndefined(follower.predecessor)
             break
           }
           case 4: {
@@ -125,27 +127,27 @@ describe("the commit queue", () => {
             const victim = open[dice.roll(open.length)]
             const evicted = new Set(desk.queue.evict((ticket) => ticket === victim, flight))
             open = open.filter((ticket) => !evicted.has(ticket))
-            if (flight?.tickets.length === 0) flights.splice(flights.indexOf(flight), 1)
+            if (flight?.commands.length === 0) flights.splice(flights.indexOf(flight), 1)
           }
         }
-        const owner = new Map<AccountActor, Flight>()
+        const owner = new Map<AccountActor, CommitBatch>()
         for (const flight of flights) {
-          for (const actor of flight.tickets.flatMap((ticket) => ticket.touched)) {
+          for (const actor of flight.commands.flatMap((ticket) => ticket.participants)) {
             // In order of taking, so that the second of two is the follower of the first.
             const other = owner.get(actor) ?? flight
             assert.isTrue(
-              other === flight || flight.leader === other,
+              other === flight || flight.predecessor === other,
               `seed ${seed}: one account in two flights`
             )
             owner.set(actor, flight)
           }
         }
         for (const actor of desk.actors.values()) {
-          assert.strictEqual(actor.flight, owner.get(actor), `seed ${seed}`)
-          const touching = open.flatMap((ticket) => ticket.touched.filter((one) => one === actor))
+          assert.strictEqual(actor.batch, owner.get(actor), `seed ${seed}`)
+          const touching = open.flatMap((ticket) => ticket.participants.filter((one) => one === actor))
           assert.strictEqual(actor.uncommitted, touching.length, `seed ${seed}: uncommitted`)
           // The speculative state is the committed one and what is open, chained without a gap.
-          const rows = open.flatMap(({ legs }) => legs.filter((leg) => leg.actor === actor))
+          const rows = open.flatMap(({ pendingEvents: legs }) => legs.filter((leg) => leg.actor === actor))
           let head = actor.committed
           for (const { before, after, row } of rows) {
             assert.strictEqual(before, head, `seed ${seed}`)
@@ -155,7 +157,7 @@ describe("the commit queue", () => {
           assert.strictEqual(actor.speculative, head, `seed ${seed}`)
         }
         assert.strictEqual(
-          desk.queue.size + flights.reduce((sum, flight) => sum + flight.tickets.length, 0),
+          desk.queue.size + flights.reduce((sum, flight) => sum + flight.commands.length, 0),
           open.length
         )
       }
@@ -183,8 +185,8 @@ describe("the commit queue", () => {
     // The account of a younger one is older here: nobody may overtake.
     const afterBoth = desk.push(deposit("a", 1n))
     const follower = desk.queue.take(eight)
-    assert.deepStrictEqual(follower?.tickets, [...behindFirst, behindIt])
-    assert.strictEqual(follower?.leader, first)
+    assert.deepStrictEqual(follower?.commands, [...behindFirst, behindIt])
+    assert.strictEqual(follower?.predecessor, first)
     assert.deepStrictEqual(phasesOf([behindBoth, behindSecond, afterBoth]), ["queued", "queued", "queued"])
     desk.land(second)
     assert.isUndefined(desk.queue.take(eight))
@@ -200,7 +202,7 @@ describe("the commit queue", () => {
     assert.isUndefined(desk.queue.take(eight))
     const [second, third] = [desk.push(deposit("a", 1n)), desk.push(deposit("a", 1n))]
     const follower = desk.queue.take(eight)
-    assert.strictEqual(follower?.tickets.length, 3)
+    assert.strictEqual(follower?.commands.length, 3)
     if (first === undefined) return assert.fail("nothing flew")
     assert.isTrue(desk.queue.disband(first))
     assert.deepStrictEqual(phasesOf([second, third]), ["queued", "queued"])
@@ -216,7 +218,7 @@ describe("the commit queue", () => {
     desk.push(deposit("a", 1n))
     assert.isUndefined(desk.queue.take({ rowsMax: 8, bytesMax: 100 }))
     desk.push(deposit("a", 1n))
-    assert.strictEqual(desk.queue.take({ rowsMax: 4, bytesMax: 1_000 })?.tickets.length, 10)
+    assert.strictEqual(desk.queue.take({ rowsMax: 4, bytesMax: 1_000 })?.commands.length, 10)
   })
 
   it("evicts the guilty and what depends on them, no more and no less than a brute-force model says", () => {
@@ -229,19 +231,21 @@ describe("the commit queue", () => {
       const flight = dice.chance(0.5) ? desk.queue.take({ rowsMax: 10, bytesMax: 1_000_000 }) : undefined
       const guilty = new Set(tickets.filter(() => dice.chance(0.1)))
       // Whoever was decided after a guilty or dependent one that wrote to an account it looked at.
-      const expected = new Set<Ticket>()
+      const expected = new Set<PendingCommand>()
       for (const [index, ticket] of tickets.entries()) {
         const depends = tickets
           .slice(0, index)
           .some(
-            (other) => expected.has(other) && other.legs.some((leg) => ticket.touched.includes(leg.actor))
+            (other) =>
+              expected.has(other) &&
+              other.pendingEvents.some((leg) => ticket.participants.includes(leg.actor))
           )
         if (guilty.has(ticket) || depends) expected.add(ticket)
       }
       const firstLegs = new Map<AccountActor, unknown>()
       for (const ticket of tickets) {
         if (!expected.has(ticket)) continue
-        for (const { actor, before } of ticket.legs) {
+        for (const { actor, before } of ticket.pendingEvents) {
           if (!firstLegs.has(actor)) firstLegs.set(actor, before)
         }
       }
@@ -254,7 +258,10 @@ describe("the commit queue", () => {
       for (const [actor, before] of firstLegs) assert.strictEqual(actor.speculative, before, `seed ${seed}`)
       for (const ticket of evicted) {
         assert.strictEqual(ticket.phase, "waiting")
-        assert.deepStrictEqual([ticket.legs.length, ticket.touched.length, ticket.refusal], [0, 0, undefined])
+        assert.deepStrictEqual(
+          [ticket.pendingEvents.length, ticket.participants.length, ticket.rejection],
+          [0, 0, undefined]
+        )
       }
       evictedMore += evicted.length - guilty.size
       kept += tickets.length - evicted.length
@@ -266,13 +273,13 @@ describe("the commit queue", () => {
   it("takes up to its limits, but one command at least, however large", () => {
     const desk = new Desk(names)
     for (let index = 0; index < 4; index++) desk.push(transfer("a", "b", 1n))
-    assert.strictEqual(desk.queue.take({ rowsMax: 5, bytesMax: 1_000_000 })?.tickets.length, 2)
+    assert.strictEqual(desk.queue.take({ rowsMax: 5, bytesMax: 1_000_000 })?.commands.length, 2)
     assert.strictEqual(desk.queue.take(wide), undefined)
     const other = new Desk(names)
     other.push(transfer("a", "b", 1n))
     other.push(transfer("c", "d", 1n))
-    assert.strictEqual(other.queue.take({ rowsMax: 1, bytesMax: 1 })?.tickets.length, 1)
-    assert.strictEqual(other.queue.take({ rowsMax: 1, bytesMax: 1 })?.tickets.length, 1)
+    assert.strictEqual(other.queue.take({ rowsMax: 1, bytesMax: 1 })?.commands.length, 1)
+    assert.strictEqual(other.queue.take({ rowsMax: 1, bytesMax: 1 })?.commands.length, 1)
     assert.strictEqual(other.queue.take(wide), undefined)
   })
 
@@ -283,9 +290,9 @@ describe("the commit queue", () => {
     const waits = desk.push(transfer("a", "b", 1n))
     const behind = desk.push(deposit("b", 1n))
     const free = desk.push(deposit("c", 1n))
-    assert.deepStrictEqual(desk.queue.take(wide)?.tickets, [free])
+    assert.deepStrictEqual(desk.queue.take(wide)?.commands, [free])
     desk.land(first)
-    assert.deepStrictEqual(desk.queue.take(wide)?.tickets, [waits, behind])
+    assert.deepStrictEqual(desk.queue.take(wide)?.commands, [waits, behind])
   })
 
   it("makes a refused command wait for what it was decided on", () => {
@@ -293,7 +300,7 @@ describe("the commit queue", () => {
     const all = desk.push(withdraw("a", 100n))
     const first = desk.queue.take(wide)
     const refused = desk.push(withdraw("a", 1n))
-    assert.strictEqual(refused.refusal?._tag, "InsufficientFunds")
+    assert.strictEqual(refused.rejection?._tag, "InsufficientFunds")
     assert.strictEqual(desk.queue.take(wide), undefined)
     // Without the first withdrawal there is nothing to refuse.
     assert.deepStrictEqual(

@@ -1,14 +1,14 @@
 /** Events that cannot be projected: their account stays where it is, visibly, and the others go on. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { Bookkeeping } from "../../src/actors/projections/ProjectionEngine.ts"
+import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
 import { link } from "../../src/domain/HashChain.ts"
 import { partitionOf } from "../../src/domain/Partition.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
-import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel, RowsRefused } from "../../src/infra/readmodel/ReadModel.ts"
 import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
 import { append, appendAndOffer, assertCaughtUp, eventually, play, readSideOn } from "../support/readSides.ts"
@@ -39,7 +39,7 @@ const readModelWith = (faults: {
         return bad ? Effect.fail(new RowsRefused({ reason: "not a text" })) : real.apply(batch)
       }
     }))
-  ).pipe(Layer.provide(ReadModel.layerMemory), Layer.provideMerge(Arrivals.layer))
+  ).pipe(Layer.provide(ReadModel.layerMemory), Layer.provideMerge(ProjectionWaiters.layer))
 
 const inMemory = (faults: Parameters<typeof readModelWith>[0] = {}) =>
   readSideOn(
@@ -77,7 +77,7 @@ describe("a poison event", () => {
       assert.deepInclude(parked, { account: poor, version: 3 })
       assert.include(parked?.reason, "schema version 99 is newer than 1")
 
-      const bookkeeping = yield* Bookkeeping
+      const bookkeeping = yield* ProjectionEngine
       const stillParked = yield* bookkeeping.retryParked()
       assert.deepStrictEqual(
         stillParked.map(({ account, version }) => ({ account, version })),
@@ -126,7 +126,7 @@ describe("a poison event", () => {
       // Those are dropped, swept over, and read from the log later.
       for (let index = 0; index < 10; index++) yield* play(bookkeeper, [deposit("poor", 1n)])
       yield* append(bookkeeper.commit(deposit("poor", 1n)))
-      const bookkeeping = yield* Bookkeeping
+      const bookkeeping = yield* ProjectionEngine
       assert.lengthOf(yield* bookkeeping.retryParked(), 1)
       isCured = true
       assert.deepStrictEqual(yield* bookkeeping.retryParked(), [])
@@ -148,7 +148,7 @@ describe("a poison event", () => {
       }))
     ).pipe(
       Layer.provide(readModelWith({ refuses: (text) => text === "bad" && !isCured })),
-      Layer.provideMerge(Arrivals.layer)
+      Layer.provideMerge(ProjectionWaiters.layer)
     )
     const world = readSideOn(
       Layer.mergeAll(Layer.fresh(EventStore.layerMemory), Layer.fresh(Bus.layerMemory), Layer.fresh(looking))
@@ -157,7 +157,7 @@ describe("a poison event", () => {
       const bookkeeper = new Bookkeeper()
       yield* play(bookkeeper, [openAccount("poor")], [deposit("poor", 1n, "bad")])
       yield* eventually(Effect.map(parkedNow, (parked) => assert.lengthOf(parked, 1)))
-      const bookkeeping = yield* Bookkeeping
+      const bookkeeping = yield* ProjectionEngine
       meanwhile = Effect.ignore(bookkeeping.refreshParked)
       isCured = true
       assert.deepStrictEqual(yield* bookkeeping.retryParked(), [])
@@ -205,7 +205,7 @@ describe("a projector", () => {
       Layer.mergeAll(
         Layer.fresh(EventStore.layerMemory),
         Layer.fresh(bus),
-        Layer.fresh(ReadModel.layerMemory.pipe(Layer.provideMerge(Arrivals.layer)))
+        Layer.fresh(ReadModel.layerMemory.pipe(Layer.provideMerge(ProjectionWaiters.layer)))
       ),
       { ledger: { partitions: 1 } }
     )

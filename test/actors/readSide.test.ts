@@ -4,7 +4,7 @@ import { assert, describe, inject, it } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import { connect, type NatsConnection } from "nats"
 import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
-import { Sweep } from "../../src/actors/projections/Reconciler.ts"
+import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
 import { Relay } from "../../src/actors/relay/Relay.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
@@ -163,7 +163,7 @@ describe("the read side", () => {
       yield* Effect.gen(function* () {
         yield* play(bookkeeper, opening)
         yield* eventually(assertCaughtUp(bookkeeper.log))
-        const sweep = yield* Sweep
+        const sweep = yield* Reconciler
         yield* sweep.sweep({ load: true })
         const { loaded } = sweep.statusUnsafe()
         // In the log, and neither offered to the relay nor ever published.
@@ -182,7 +182,7 @@ describe("the read side", () => {
       yield* Effect.gen(function* () {
         yield* play(bookkeeper, [openAccount("c")])
         yield* eventually(assertCaughtUp(bookkeeper.log))
-        const sweep = yield* Sweep
+        const sweep = yield* Reconciler
         yield* sweep.sweep({ load: true })
         yield* append(bookkeeper.commit(openAccount("a"), openAccount("b")))
         const { behind } = yield* sweep.sweep({ load: false })
@@ -260,7 +260,7 @@ describe("the read side", () => {
       yield* Effect.gen(function* () {
         yield* play(bookkeeper, opening, round(1), round(2))
         yield* eventually(assertCaughtUp(bookkeeper.log))
-        const sweep = yield* Sweep
+        const sweep = yield* Reconciler
         yield* sweep.sweep({ load: true })
         yield* execute(
           world.databaseUrl,

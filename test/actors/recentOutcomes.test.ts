@@ -1,6 +1,6 @@
 /** Outcomes kept outside of the heap: what is recalled is exactly what was kept, and what is gone is not recalled. */
 import { assert, it } from "@effect/vitest"
-import { RecentOutcomes } from "../../src/actors/commands/ReceiptCache.ts"
+import { ReceiptCache } from "../../src/actors/commands/ReceiptCache.ts"
 import { accountsOf, type Command } from "../../src/domain/Command.ts"
 import { hashCommand } from "../../src/domain/HashChain.ts"
 import type { AccountId, CommandId } from "../../src/domain/Ids.ts"
@@ -40,7 +40,7 @@ const receiptOf = (nth: number): Receipt => {
   return { commandId: id(nth), replayed: false, recordedAt, postings, readToken: printToken(postings) }
 }
 
-const recalled = (outcomes: RecentOutcomes, nth: number): Receipt | undefined => {
+const recalled = (outcomes: ReceiptCache, nth: number): Receipt | undefined => {
   const hash = outcomes.hashOf(id(nth))
   if (hash === undefined) {
     assert.isUndefined(outcomes.receiptOf(commandOf(nth)))
@@ -52,7 +52,7 @@ const recalled = (outcomes: RecentOutcomes, nth: number): Receipt | undefined =>
 
 it("answers the latest outcomes exactly, whatever number is kept, and never one of another command", () => {
   for (const max of [0, 1, 2, 3, 7, 10]) {
-    const outcomes = new RecentOutcomes(max)
+    const outcomes = new ReceiptCache(max)
     const half = Math.max(1, Math.floor(max / 2))
     for (let nth = 0; nth < 5 * half + 3; nth++) {
       outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth))
@@ -67,14 +67,14 @@ it("answers the latest outcomes exactly, whatever number is kept, and never one 
 })
 
 it("knows another command under a kept id by its hash", () => {
-  const outcomes = new RecentOutcomes(4)
+  const outcomes = new ReceiptCache(4)
   outcomes.keep(hashCommand(commandOf(1)), receiptOf(1))
   const other: Command = { _tag: "Deposit", commandId: id(1), account: account(9), amount: 5n }
   assert.notStrictEqual(outcomes.hashOf(id(1)), hashCommand(other))
 })
 
 it("keeps an id that comes twice with its latest outcome, and forgets it in its turn", () => {
-  const outcomes = new RecentOutcomes(4)
+  const outcomes = new ReceiptCache(4)
   for (const nth of [1, 1, 1, 1, 1]) outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth))
   assert.deepEqual(recalled(outcomes, 1), { ...receiptOf(1), replayed: true })
   for (const nth of [3, 4, 6, 7]) outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth))
@@ -83,7 +83,7 @@ it("keeps an id that comes twice with its latest outcome, and forgets it in its 
 })
 
 it("keeps what its slots cannot hold, such as a hash of another length", () => {
-  const outcomes = new RecentOutcomes(4)
+  const outcomes = new ReceiptCache(4)
   const { postings, ...rest } = receiptOf(1)
   const odd = { ...rest, postings: postings.map((posting) => ({ ...posting, hash: "short" })) }
   outcomes.keep(hashCommand(commandOf(1)), odd)
@@ -91,7 +91,7 @@ it("keeps what its slots cannot hold, such as a hash of another length", () => {
 })
 
 it("answers a receipt that names fewer postings than the command has accounts as it was kept", () => {
-  const outcomes = new RecentOutcomes(2)
+  const outcomes = new ReceiptCache(2)
   for (const nth of [1, 4]) outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth))
   const { postings, ...rest } = receiptOf(7)
   const short = { ...rest, postings: postings.slice(0, 1), readToken: printToken(postings.slice(0, 1)) }

@@ -1,7 +1,7 @@
 /** One turn of actors: what a decision changes, and what it leaves. Pure, no store, no clock. */
 import { assert, describe, it } from "@effect/vitest"
-import { takeTurn } from "../../src/actors/accounts/AccountActor.ts"
-import { Ticket } from "../../src/actors/accounts/Lifecycle.ts"
+import { decideOn } from "../../src/actors/accounts/AccountActor.ts"
+import { PendingCommand } from "../../src/actors/accounts/Lifecycle.ts"
 import { hashCommand } from "../../src/domain/HashChain.ts"
 import { Desk } from "../support/desk.ts"
 import { deposit, toCommand, transfer } from "../support/ledgerWorld.ts"
@@ -14,7 +14,7 @@ describe("a turn", () => {
     desk.now = 2_000
     desk.settle(desk.decide(deposit("b", 1n)))
     desk.now = 1_500
-    const { legs, recordedAt, touched } = desk.decide(transfer("a", "b", 30n))
+    const { pendingEvents: legs, recordedAt, participants: touched } = desk.decide(transfer("a", "b", 30n))
     // Not before the last of any of its accounts, though the clock says so.
     assert.strictEqual(recordedAt, 2_000)
     assert.deepStrictEqual(
@@ -45,7 +45,7 @@ describe("a turn", () => {
     const desk = new Desk(names)
     const before = names.map((name) => desk.actor(name).speculative)
     const ticket = desk.decide(transfer("a", "b", 101n))
-    assert.strictEqual(ticket.refusal?._tag, "InsufficientFunds")
+    assert.strictEqual(ticket.rejection?._tag, "InsufficientFunds")
     assert.deepStrictEqual(
       names.map((name) => desk.actor(name).speculative),
       before
@@ -67,25 +67,28 @@ describe("a turn", () => {
         return Reflect.get(target, key)
       }
     })
-    const ticket = new Ticket(throwing, hashCommand(command), 0)
+    const ticket = new PendingCommand(throwing, hashCommand(command), 0)
     const actors = [desk.actor("a"), desk.actor("b")]
     const before = actors.map(({ speculative, committed, uncommitted }) => ({
       speculative,
       committed,
       uncommitted
     }))
-    assert.throws(() => takeTurn(ticket, actors, 1_000), "a defect of the test")
+    assert.throws(() => decideOn(ticket, actors, 1_000), "a defect of the test")
     assert.deepStrictEqual(
       actors.map(({ speculative, committed, uncommitted }) => ({ speculative, committed, uncommitted })),
       before
     )
-    assert.deepStrictEqual([ticket.phase, ticket.legs.length, ticket.touched.length], ["waiting", 0, 0])
+    assert.deepStrictEqual(
+      [ticket.phase, ticket.pendingEvents.length, ticket.participants.length],
+      ["waiting", 0, 0]
+    )
   })
 
   it("without one of its accounts is a defect, not a decision", () => {
     const desk = new Desk(names)
     const command = toCommand(transfer("a", "b", 1n))
-    const ticket = new Ticket(command, hashCommand(command), 0)
-    assert.throws(() => takeTurn(ticket, [desk.actor("a")], 1_000), "without account b")
+    const ticket = new PendingCommand(command, hashCommand(command), 0)
+    assert.throws(() => decideOn(ticket, [desk.actor("a")], 1_000), "without account b")
   })
 })

@@ -2,34 +2,34 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Queue, Stream } from "effect"
 import {
-  type Carrier,
-  type Letter,
-  makePost,
-  type Reply,
-  type Said
+  makeSendToPeer,
+  type PeerReply,
+  type PeerRequest,
+  type PeerResponse,
+  type PeerTransport
 } from "../../src/actors/cluster/PeerMessages.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 
-const head = (name: string): Letter => ({ _tag: "Head", account: name as AccountId }) // ids of tests are valid
-const nameOf = (letter: Letter) => (letter._tag === "Head" ? String(letter.account) : letter._tag)
-const taken: Said = { _tag: "Taken" }
-const moved: Said = { _tag: "Answers", answers: [{ _tag: "Moved" }] }
+const head = (name: string): PeerRequest => ({ _tag: "Head", account: name as AccountId }) // ids of tests are valid
+const nameOf = (letter: PeerRequest) => (letter._tag === "Head" ? String(letter.account) : letter._tag)
+const taken: PeerResponse = { _tag: "Taken" }
+const moved: PeerResponse = { _tag: "Answers", answers: [{ _tag: "Moved" }] }
 
 /** Remembers the messages; `say` answers a letter, at once by default. */
-const world = (say: (name: string) => Effect.Effect<Said> = () => Effect.succeed(taken)) =>
+const world = (say: (name: string) => Effect.Effect<PeerResponse> = () => Effect.succeed(taken)) =>
   Effect.gen(function* () {
     const messages: Array<ReadonlyArray<string>> = []
-    const replyTo = (shard: number, letter: Letter, nth: number): Effect.Effect<Reply> =>
+    const replyTo = (shard: number, letter: PeerRequest, nth: number): Effect.Effect<PeerReply> =>
       // Shards 1 to 9 are of one node, 11 to 19 of another.
       Effect.map(say(nameOf(letter)), (said) => ({ nth, said, node: shard < 10 ? "near" : "far" }))
-    const carrier: Carrier = {
+    const carrier: PeerTransport = {
       one: (shard, letter) => {
         messages.push([nameOf(letter)])
         return replyTo(shard, letter, 0)
       },
       many: (shard, letters) => {
         messages.push(letters.map(nameOf))
-        return Stream.callback<Reply>((replies) =>
+        return Stream.callback<PeerReply>((replies) =>
           Effect.forEach(
             letters,
             (letter, nth) =>
@@ -39,7 +39,7 @@ const world = (say: (name: string) => Effect.Effect<Said> = () => Effect.succeed
         )
       }
     }
-    return { post: yield* makePost(carrier), messages }
+    return { post: yield* makeSendToPeer(carrier), messages }
   })
 
 const all = <A, E>(effects: ReadonlyArray<Effect.Effect<A, E>>) =>
@@ -76,7 +76,7 @@ describe("letters of one turn", () => {
 
   it.effect("get each its own answer when it is there: none waits for another's", () =>
     Effect.gen(function* () {
-      const gate = yield* Deferred.make<Said>()
+      const gate = yield* Deferred.make<PeerResponse>()
       const { post } = yield* world((name) =>
         name === "slow" ? Deferred.await(gate) : Effect.succeed(taken)
       )

@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { endsWithin } from "../../src/infra/cluster/BoundedEnd.ts"
+import { withShutdownTimeout } from "../../src/infra/cluster/BoundedEnd.ts"
 
 class Tenant extends Context.Service<Tenant, { readonly name: string }>()("chronicle/test/Tenant") {}
 
@@ -18,7 +18,10 @@ const tenant = (leaving: Effect.Effect<void>) =>
 
 const closing = Effect.fnUntraced(function* (leaving: Effect.Effect<void>) {
   const scope = yield* Scope.make()
-  const context = yield* Layer.buildWithScope(endsWithin(tenant(leaving), 1_000, "the tenant"), scope)
+  const context = yield* Layer.buildWithScope(
+    withShutdownTimeout(tenant(leaving), 1_000, "the tenant"),
+    scope
+  )
   assert.strictEqual(Context.get(context, Tenant).name, "tenant")
   return yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
 })

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Result } from "effect"
 import { TestClock } from "effect/testing"
-import { Bookkeeping } from "../../src/actors/projections/ProjectionEngine.ts"
+import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import type { QueryError } from "../../src/domain/Errors.ts"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
@@ -12,7 +12,7 @@ import {
   type ReadSideLimits
 } from "../../src/infra/config/ReadSideConfig.ts"
 import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
-import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Bookkeeper, deposit, openAccount, transfer, withdraw } from "../support/bookkeeper.ts"
@@ -20,9 +20,9 @@ import { accountId, commandId } from "../support/storedEvents.ts"
 
 const services = (limits: Partial<ReadSideLimits> = {}) =>
   Layer.fresh(
-    Layer.mergeAll(Queries.layer, Bookkeeping.layer).pipe(
+    Layer.mergeAll(Queries.layer, ProjectionEngine.layer).pipe(
       Layer.provideMerge(Layer.mergeAll(ReadModel.layerMemory, EventStore.layerMemory)),
-      Layer.provideMerge(Arrivals.layer),
+      Layer.provideMerge(ProjectionWaiters.layer),
       Layer.provide(Layer.succeed(ReadSideConfig, { ...defaultReadSideLimits, ...limits })),
       Layer.provide(Layer.succeed(LedgerConfig, { ...defaultLimits, queryDeadlineMs: 5_000 }))
     )
@@ -31,16 +31,16 @@ const services = (limits: Partial<ReadSideLimits> = {}) =>
 /** The projector tells arrivals that these queries do not see. */
 const queriesOfAnotherProcess = Layer.fresh(
   Layer.mergeAll(
-    Queries.layer.pipe(Layer.provideMerge(Arrivals.layer)),
-    Bookkeeping.layer.pipe(Layer.provide(EventStore.layerMemory))
-  ).pipe(Layer.provide(ReadModel.layerMemory.pipe(Layer.provide(Layer.fresh(Arrivals.layer)))))
+    Queries.layer.pipe(Layer.provideMerge(ProjectionWaiters.layer)),
+    ProjectionEngine.layer.pipe(Layer.provide(EventStore.layerMemory))
+  ).pipe(Layer.provide(ReadModel.layerMemory.pipe(Layer.provide(Layer.fresh(ProjectionWaiters.layer)))))
 )
 
 const a = accountId("a")
 const b = accountId("b")
 
 const project = (bookkeeper: Bookkeeper, ...commands: ReadonlyArray<CommandInput>) =>
-  Effect.flatMap(Bookkeeping, ({ project }) => project(bookkeeper.commit(...commands).events, []))
+  Effect.flatMap(ProjectionEngine, ({ project }) => project(bookkeeper.commit(...commands).events, []))
 
 const failureOf = (query: Effect.Effect<unknown, QueryError>) => Effect.flip(query)
 
@@ -191,7 +191,7 @@ describe("queries", () => {
               }))
             ).pipe(Layer.provide(ReadModel.layerMemory))
           ),
-          Layer.provide(Arrivals.layer)
+          Layer.provide(ProjectionWaiters.layer)
         )
       )
     )
@@ -202,7 +202,7 @@ describe("a query with a read token", () => {
   it.effect("waits until every position of it is projected, and is woken by the projector", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
-      const arrivals = yield* Arrivals
+      const arrivals = yield* ProjectionWaiters
       for (let partition = 0; partition < defaultLimits.partitions; partition++) {
         arrivals.bringUnsafe(partition, true)
       }
@@ -211,7 +211,7 @@ describe("a query with a read token", () => {
       const commit = bookkeeper.commit(deposit("a", 5n), deposit("b", 5n))
       const waiting = yield* Effect.forkChild(queries.balance(a, { readToken: "a@2,b@2" }))
       yield* TestClock.adjust("50 millis")
-      const bookkeeping = yield* Bookkeeping
+      const bookkeeping = yield* ProjectionEngine
       yield* bookkeeping.project(commit.events.slice(0, 1), [])
       yield* TestClock.adjust("50 millis")
       assert.isUndefined(waiting.pollUnsafe())
@@ -224,7 +224,7 @@ describe("a query with a read token", () => {
   it.effect("sees soon what another process projected, whatever the poll of the others", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
-      const arrivals = yield* Arrivals
+      const arrivals = yield* ProjectionWaiters
       const waiting = yield* Effect.forkChild(queries.balance(a, { readToken: "a@1" }))
       yield* TestClock.adjust("1 millis")
       assert.deepStrictEqual(arrivals.awaitedUnsafe(), [a])
@@ -238,7 +238,7 @@ describe("a query with a read token", () => {
   it.effect("fails at the deadline with what was wanted and what was reached", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
-      const arrivals = yield* Arrivals
+      const arrivals = yield* ProjectionWaiters
       yield* project(new Bookkeeper(), openAccount("a"))
       const waiting = yield* Effect.forkChild(Effect.result(queries.balance(a, { readToken: "a@3" })))
       yield* TestClock.adjust("4999 millis")
@@ -291,6 +291,8 @@ describe("a query with a read token", () => {
       assert.strictEqual(atFirst, 2_000)
       // After 8 ms, 16, 32 and 64 more, then every 100: as many for one who waits as for thousands.
       assert.isAtMost(looks - atFirst, 13)
-    }).pipe(Effect.provide(Queries.layer.pipe(Layer.provide(counted), Layer.provide(Arrivals.layer))))
+    }).pipe(
+      Effect.provide(Queries.layer.pipe(Layer.provide(counted), Layer.provide(ProjectionWaiters.layer)))
+    )
   })
 })

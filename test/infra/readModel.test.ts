@@ -3,7 +3,7 @@ import { assert, describe, inject, it } from "@effect/vitest"
 import { Effect, Layer, Redacted, Result } from "effect"
 import { post } from "../../src/domain/Books.ts"
 import { emptyHead } from "../../src/domain/Head.ts"
-import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import { Bookkeeper, openAccount } from "../support/bookkeeper.ts"
@@ -14,9 +14,9 @@ const sqlLayer = Layer.unwrap(
   Effect.map(freshReadModel(inject("postgresUrl")), (url) =>
     ReadModel.layer.pipe(Layer.provide(ReadModelSql.layer(Redacted.make(url))))
   )
-).pipe(Layer.provide(Arrivals.layer))
+).pipe(Layer.provide(ProjectionWaiters.layer))
 
-readModelContract("memory", ReadModel.layerMemory.pipe(Layer.provide(Arrivals.layer)))
+readModelContract("memory", ReadModel.layerMemory.pipe(Layer.provide(ProjectionWaiters.layer)))
 readModelContract("PostgreSQL", sqlLayer)
 
 describe("the read model on PostgreSQL alone", () => {
@@ -52,7 +52,7 @@ describe("the read model on PostgreSQL alone", () => {
         ReadModel.layer.pipe(
           Layer.provide([
             ReadModelSql.layer(Redacted.make("postgresql://nobody@127.0.0.1:1/nothing")),
-            Arrivals.layer
+            ProjectionWaiters.layer
           ])
         )
       )

@@ -3,7 +3,7 @@ import { connect, type Socket } from "node:net"
 import { NodeSocketServer } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
-import { endsInTime } from "../../src/infra/cluster/SocketServerEnd.ts"
+import { withCloseTimeout } from "../../src/infra/cluster/SocketServerEnd.ts"
 
 /** Far more than the buffers of both ends hold. */
 const words = new Uint8Array(64 * 2 ** 20)
@@ -25,7 +25,7 @@ for (const [what, reads] of [
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const server = yield* Scope.provide(
-        endsInTime(NodeSocketServer.make({ host: "127.0.0.1", port: 0 })),
+        withCloseTimeout(NodeSocketServer.make({ host: "127.0.0.1", port: 0 })),
         scope
       )
       const isWritten = yield* Deferred.make<void>()

@@ -3,7 +3,7 @@ import * as Net from "node:net"
 import { NodeSocket } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { steadySocket } from "../../src/infra/cluster/SocketTimeouts.ts"
+import { withWriteTimeout } from "../../src/infra/cluster/SocketTimeouts.ts"
 import { eventually } from "../support/waiting.ts"
 
 /** Accepts, and reads only once it is told to. */
@@ -34,7 +34,7 @@ const peer = Effect.acquireRelease(
 const connect = Effect.fnUntraced(function* (port: number, stuckMs: number) {
   // Whoever makes the connection for a socket of effect listens to its errors.
   const conn = Net.connect({ port, host: "127.0.0.1" }).on("error", () => {})
-  const socket = yield* steadySocket(yield* NodeSocket.fromDuplex(Effect.succeed(conn)), stuckMs)
+  const socket = yield* withWriteTimeout(yield* NodeSocket.fromDuplex(Effect.succeed(conn)), stuckMs)
   return { conn, reader: yield* socket.reader, writer: yield* socket.writer }
 })
 

@@ -3,7 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
-import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
 import { awaitCaughtUp } from "../../src/loadtest/Lag.ts"
@@ -26,7 +26,7 @@ const answering = (...answers: ReadonlyArray<"away" | "behind" | "there">) => {
           return Effect.succeed(answer === "behind" ? [{ account, version: 1, reached: 0 }] : [])
         })
     }))
-  ).pipe(Layer.provide(ReadModel.layerMemory), Layer.provide(Arrivals.layer))
+  ).pipe(Layer.provide(ReadModel.layerMemory), Layer.provide(ProjectionWaiters.layer))
   return { layer, asked: () => asked }
 }
 

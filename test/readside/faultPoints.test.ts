@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
-import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
 import { calls, type FaultPoint, FaultPoints } from "../support/faultPoints.ts"
@@ -17,7 +17,7 @@ const world = (faults: FaultPoints) => {
   const readModel = Layer.effect(
     ReadModel,
     Effect.map(ReadModel, (real) => faults.readModel(real))
-  ).pipe(Layer.provide(ReadModel.layerMemory), Layer.provideMerge(Arrivals.layer))
+  ).pipe(Layer.provide(ReadModel.layerMemory), Layer.provideMerge(ProjectionWaiters.layer))
   const log = Layer.effect(
     EventStore,
     Effect.map(EventStore, (real) => faults.log(real))

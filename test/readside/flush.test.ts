@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { makeFlush } from "../../src/actors/projections/WriteBatcher.ts"
+import { makeWriteBatcher } from "../../src/actors/projections/WriteBatcher.ts"
 import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 
@@ -14,7 +14,7 @@ const makeWorld = (write: (partitions: ReadonlyArray<number>) => Effect.Effect<v
   Effect.gen(function* () {
     const transactions: Array<ReadonlyArray<number>> = []
     const acknowledged: Array<number> = []
-    const flush = yield* makeFlush({
+    const flush = yield* makeWriteBatcher({
       project: (_, checkpoints) =>
         Effect.suspend(() => {
           const partitions = checkpoints.map(({ partition }) => partition)

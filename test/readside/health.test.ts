@@ -6,7 +6,7 @@ import { partitionOf } from "../../src/domain/Partition.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { makeBusMemory } from "../../src/infra/bus/BusMemory.ts"
 import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
-import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
 import {
@@ -46,7 +46,7 @@ const world = (faults: Faults, limits: TestLimits) =>
             apply: (batch: Parameters<typeof real.apply>[0]) =>
               Effect.suspend(() => faults.apply ?? real.apply(batch))
           }))
-        ).pipe(Layer.provide(ReadModel.layerMemory), Layer.provideMerge(Arrivals.layer))
+        ).pipe(Layer.provide(ReadModel.layerMemory), Layer.provideMerge(ProjectionWaiters.layer))
       )
     ),
     limits

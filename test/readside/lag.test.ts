@@ -1,11 +1,11 @@
 /** How far behind the log a balance may be, told with it: never more than is true, also of an account that is parked. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Schedule } from "effect"
-import { Sweep } from "../../src/actors/projections/Reconciler.ts"
+import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
-import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel, RowsRefused } from "../../src/infra/readmodel/ReadModel.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
@@ -28,7 +28,7 @@ const world = (faults: { isAway: boolean }) => {
   return LedgerNode.over(
     "node",
     Layer.mergeAll(Bus.layerMemory, EventStore.layerMemory, Snapshots.layerMemory, readModel).pipe(
-      Layer.provideMerge(Arrivals.layer)
+      Layer.provideMerge(ProjectionWaiters.layer)
     )
   ).pipe(
     Layer.provide(
@@ -61,7 +61,7 @@ describe("a balance of the read model", () => {
 
         faults.isAway = true
         const second = yield* ledger.dispatch(deposit("a", 1n))
-        const sweep = yield* Sweep
+        const sweep = yield* Reconciler
         const rounds = () => sweep.statusUnsafe().sweeps + sweep.statusUnsafe().restarts
         const enough = rounds() + 5
         const staysBehind = Effect.gen(function* () {

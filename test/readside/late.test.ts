@@ -9,7 +9,7 @@ import type { BusMessage } from "../../src/infra/bus/BusMessage.ts"
 import { defaultLimits } from "../../src/infra/config/LedgerConfig.ts"
 import { defaultReadSideLimits } from "../../src/infra/config/ReadSideConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
-import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
 import { Dice } from "../support/dice.ts"
@@ -34,7 +34,7 @@ const world = (hands: (real: Bus["Service"]) => Bus["Service"]["publish"], limit
           Effect.map(Bus, (real) => ({ ...real, publish: hands(real) }))
         ).pipe(Layer.provide(Bus.layerMemory))
       ),
-      Layer.fresh(ReadModel.layerMemory.pipe(Layer.provideMerge(Arrivals.layer)))
+      Layer.fresh(ReadModel.layerMemory.pipe(Layer.provideMerge(ProjectionWaiters.layer)))
     ),
     limits
   )

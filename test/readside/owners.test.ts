@@ -4,12 +4,12 @@ import { Context, Effect, Fiber, Layer } from "effect"
 import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
 import { projectionName, projectorDuty } from "../../src/actors/projections/Projector.ts"
 import { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
-import { Sweep } from "../../src/actors/projections/Reconciler.ts"
+import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
 import { orphansDuty, Relay } from "../../src/actors/relay/Relay.ts"
 import { partitionOf } from "../../src/domain/Partition.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
-import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
@@ -36,14 +36,14 @@ const makeWorld = (board: DutyBoard, limits: TestLimits = patient) =>
       Layer.mergeAll(
         Layer.fresh(EventStore.layerMemory),
         Layer.fresh(Bus.layerMemory),
-        Layer.fresh(ReadModel.layerMemory).pipe(Layer.provideMerge(Layer.fresh(Arrivals.layer)))
+        Layer.fresh(ReadModel.layerMemory).pipe(Layer.provideMerge(Layer.fresh(ProjectionWaiters.layer)))
       )
     )
     const real = Context.get(common, ReadModel)
     /** Its projectors wake who waits on this node and nowhere else, as in a process of its own. */
     const modelOf = Layer.effect(
       ReadModel,
-      Effect.map(Arrivals, (arrivals) => ({
+      Effect.map(ProjectionWaiters, (arrivals) => ({
         ...real,
         apply: (batch: Parameters<typeof real.apply>[0]) =>
           Effect.suspend(() => faults.apply ?? real.apply(batch)).pipe(
@@ -57,7 +57,7 @@ const makeWorld = (board: DutyBoard, limits: TestLimits = patient) =>
             )
           )
       }))
-    ).pipe(Layer.provideMerge(Layer.fresh(Arrivals.layer)))
+    ).pipe(Layer.provideMerge(Layer.fresh(ProjectionWaiters.layer)))
     const node = (name: string) =>
       Layer.build(
         readSideOn(
@@ -121,7 +121,7 @@ describe("two nodes", () => {
         ]
       )
       assert.deepStrictEqual(
-        [one, two].map((node) => Context.get(node, Sweep).statusUnsafe().isOwned),
+        [one, two].map((node) => Context.get(node, Reconciler).statusUnsafe().isOwned),
         [true, false]
       )
       assert.deepStrictEqual(
@@ -151,7 +151,7 @@ describe("two nodes", () => {
           }
         })
       )
-      assert.strictEqual(Context.get(two, Sweep).statusUnsafe().sweeps, 0)
+      assert.strictEqual(Context.get(two, Reconciler).statusUnsafe().sweeps, 0)
       // A partition of which the bus brought nothing yet is loaded by the sweep, which would hang then, and tell nothing.
       const positions = (node: Node) =>
         Context.get(node, ProjectionHealth)

@@ -1,7 +1,7 @@
 /** Leaving a poison event out: on the record, refused where it would be a lie, and kept by a rebuild. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { Bookkeeping } from "../../src/actors/projections/ProjectionEngine.ts"
+import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { rebuild } from "../../src/actors/projections/Rebuild.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { link } from "../../src/domain/HashChain.ts"
@@ -37,7 +37,7 @@ describe("skipping a parked event", () => {
       const bookkeeper = new Bookkeeper()
       yield* Effect.gen(function* () {
         const readModel = yield* ReadModel
-        const bookkeeping = yield* Bookkeeping
+        const bookkeeping = yield* ProjectionEngine
         yield* play(bookkeeper, [openAccount("poor"), deposit("poor", 10n)])
         yield* appendAndOffer(poisoned(bookkeeper, deposit("poor", 5n)))
         yield* play(bookkeeper, [deposit("poor", 1n)])
@@ -82,7 +82,7 @@ describe("skipping a parked event", () => {
       const world = yield* rebuildWorld()
       yield* Effect.gen(function* () {
         const readModel = yield* ReadModel
-        const bookkeeping = yield* Bookkeeping
+        const bookkeeping = yield* ProjectionEngine
         yield* appendAndOffer(poisoned(new Bookkeeper(), openAccount("poor")))
         yield* eventually(Effect.map(readModel.parked, (rows) => assert.lengthOf(rows, 1)))
         const refused = yield* Effect.flip(bookkeeping.skipParked(poor, 1))

@@ -1,13 +1,13 @@
 /** The trial balance as of an instant: zero whatever streams in meanwhile, the same for ever, bounded in its waits. */
 import { assert, describe, inject, it } from "@effect/vitest"
 import { Effect, Fiber, Layer } from "effect"
-import { ClosedInstants } from "../../src/actors/past/ClosedTimestamps.ts"
+import { ClosedTimestamps } from "../../src/actors/past/ClosedTimestamps.ts"
 import { TrialBalance } from "../../src/actors/past/TrialBalance.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
-import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
@@ -32,7 +32,7 @@ const ids = Array.from({ length: 20 }, (_, index) => `acc-${index}`)
 
 const answers = <R, E>(world: Layer.Layer<R, E>, queryDeadlineMs: number) =>
   TrialBalance.layer.pipe(
-    Layer.provideMerge(ClosedInstants.layer),
+    Layer.provideMerge(ClosedTimestamps.layer),
     Layer.provideMerge(world as Layer.Layer<R | EventStore | ReadModel, E>), // every world of this file has them
     Layer.provide(limitsOf({ ledger: { queryDeadlineMs } }))
   )
@@ -95,7 +95,7 @@ describe("the trial balance as of an instant", () => {
       Effect.provide(
         answers(
           Layer.mergeAll(EventStore.layerMemory, ReadModel.layerMemory).pipe(
-            Layer.provideMerge(Arrivals.layer)
+            Layer.provideMerge(ProjectionWaiters.layer)
           ),
           400
         )

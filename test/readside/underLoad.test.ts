@@ -3,7 +3,7 @@ import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Layer, Redacted, Schedule } from "effect"
 import { connect, type JetStreamManager, type NatsConnection } from "nats"
 import { Audit } from "../../src/actors/audit/Audit.ts"
-import { Bookkeeping } from "../../src/actors/projections/ProjectionEngine.ts"
+import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
 import { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
@@ -246,7 +246,7 @@ layer(node, { excludeTestServices: true, timeout: "4 minutes" })("under load the
     () =>
       Effect.gen(function* () {
         const { readModelUrl } = yield* OwnServers
-        const [readModel, bookkeeping] = [yield* ReadModel, yield* Bookkeeping]
+        const [readModel, bookkeeping] = [yield* ReadModel, yield* ProjectionEngine]
         yield* openAll(ids, 1_000_000n)
         const load = yield* startLoad("poison", ids, { asks: false })
         const alter = (change: string) =>

@@ -1,23 +1,23 @@
 /** Rows enter a projection that keeps what it wrote; how often it reads, and that it is never misled, leave. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { makeBookkeeping } from "../../src/actors/projections/ProjectionEngine.ts"
+import { makeProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
-import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
 import { accountId } from "../support/storedEvents.ts"
 
 const worlds = Layer.mergeAll(ReadModel.layerMemory, EventStore.layerMemory).pipe(
-  Layer.provideMerge(Arrivals.layer)
+  Layer.provideMerge(ProjectionWaiters.layer)
 )
 
 /** A projection, and the accounts it looked at in the read model so far. */
 const watched = Effect.gen(function* () {
   const readModel = yield* ReadModel
   const looked: Array<string> = []
-  const bookkeeping = yield* makeBookkeeping({
+  const bookkeeping = yield* makeProjectionEngine({
     ...readModel,
     look: (accounts) => {
       looked.push(...accounts)

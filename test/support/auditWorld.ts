@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import { Audit } from "../../src/actors/audit/Audit.ts"
-import { Bookkeeping } from "../../src/actors/projections/ProjectionEngine.ts"
+import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
@@ -76,7 +76,7 @@ export const auditWorld = (eventStoreUrl: string, readModelUrl: string) =>
         })
       )
       return tampering.pipe(
-        Layer.provideMerge(Layer.mergeAll(Audit.layer, Bookkeeping.layer)),
+        Layer.provideMerge(Layer.mergeAll(Audit.layer, ProjectionEngine.layer)),
         Layer.provideMerge(stores)
       )
     })
@@ -134,6 +134,6 @@ const fill = Effect.gen(function* () {
     }
     yield* node.stop
   }
-  const bookkeeping = yield* Bookkeeping
+  const bookkeeping = yield* ProjectionEngine
   yield* bookkeeping.catchUp(yield* store.listAccounts({ after: "", limit: 100 }))
 })

@@ -1,7 +1,7 @@
 /** Account names enter; actors of open accounts in memory leave, with a commit queue, and no store and no clock. */
-import { AccountActor, takeTurn } from "../../src/actors/accounts/AccountActor.ts"
-import type { Flight } from "../../src/actors/accounts/Flight.ts"
-import { Ticket } from "../../src/actors/accounts/Lifecycle.ts"
+import { AccountActor, decideOn } from "../../src/actors/accounts/AccountActor.ts"
+import type { CommitBatch } from "../../src/actors/accounts/Flight.ts"
+import { PendingCommand } from "../../src/actors/accounts/Lifecycle.ts"
 import { CommitQueue } from "../../src/actors/commit/CommitQueue.ts"
 import { hashCommand } from "../../src/domain/HashChain.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
@@ -30,10 +30,10 @@ export class Desk {
     return actor
   }
 
-  decide(input: Input): Ticket {
+  decide(input: Input): PendingCommand {
     const command = toCommand(input)
-    const ticket = new Ticket(command, hashCommand(command), 0)
-    takeTurn(
+    const ticket = new PendingCommand(command, hashCommand(command), 0)
+    decideOn(
       ticket,
       ticket.accounts.map((id) => this.actor(id)),
       this.now
@@ -41,23 +41,23 @@ export class Desk {
     return ticket
   }
 
-  push(input: Input): Ticket {
+  push(input: Input): PendingCommand {
     const ticket = this.decide(input)
     this.queue.push(ticket)
     return ticket
   }
 
   /** As the pipeline does with what is durable. */
-  land(flight: Flight | undefined): void {
+  land(flight: CommitBatch | undefined): void {
     if (flight === undefined) return
     this.queue.land(flight)
-    this.settle(...flight.tickets)
+    this.settle(...flight.commands)
   }
 
-  settle(...tickets: ReadonlyArray<Ticket>): void {
+  settle(...tickets: ReadonlyArray<PendingCommand>): void {
     for (const ticket of tickets) {
-      for (const { actor, after } of ticket.legs) actor.committed = after
-      for (const actor of ticket.touched) actor.uncommitted--
+      for (const { actor, after } of ticket.pendingEvents) actor.committed = after
+      for (const actor of ticket.participants) actor.uncommitted--
       ticket.phase = "settled"
     }
   }

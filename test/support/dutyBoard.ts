@@ -1,6 +1,6 @@
 /** Nodes of one process enter; duties that the test gives them and takes from them, also twice, leave. */
 import { Effect, Exit, Layer, Scope } from "effect"
-import { Duties, type DutiesHere } from "../../src/actors/relay/Singletons.ts"
+import { type DutiesHere, Singletons } from "../../src/actors/relay/Singletons.ts"
 
 interface Place {
   readonly begin: Effect.Effect<Scope.Closeable>
@@ -20,7 +20,7 @@ export class DutyBoard {
 
   /** The duties as the node sees them. */
   layer(node: string): Layer.Layer<never> {
-    return Layer.succeed(Duties, {
+    return Layer.succeed(Singletons, {
       run: (duty, life) =>
         Effect.gen({ self: this }, function* () {
           const context = yield* Effect.context<Effect.Services<typeof life>>()

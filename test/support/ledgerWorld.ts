@@ -5,7 +5,7 @@ import { Placement, type Placing } from "../../src/actors/accounts/Placement.ts"
 import { Snapshotter } from "../../src/actors/accounts/Snapshotter.ts"
 import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
 import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
-import { ClosedInstants } from "../../src/actors/past/ClosedTimestamps.ts"
+import { ClosedTimestamps } from "../../src/actors/past/ClosedTimestamps.ts"
 import { TimeTravel } from "../../src/actors/past/TimeTravel.ts"
 import { type Command, type CommandInput, fromHost } from "../../src/domain/Command.ts"
 import type { CommandError } from "../../src/domain/Errors.ts"
@@ -43,7 +43,7 @@ export interface NodeOptions {
 export interface LedgerNode {
   readonly dispatcher: Dispatcher["Service"]
   readonly travel: TimeTravel["Service"]
-  readonly instants: ClosedInstants["Service"]
+  readonly instants: ClosedTimestamps["Service"]
   readonly clock: LedgerClock["Service"]
   readonly send: (command: CommandInput) => Effect.Effect<Receipt, CommandError>
   /** Closes the node as the end of its process would: drains, then fences its writers. */
@@ -51,7 +51,7 @@ export interface LedgerNode {
 }
 
 const past = TimeTravel.layer.pipe(
-  Layer.provideMerge(Layer.mergeAll(ClosedInstants.layer, Snapshotter.layer))
+  Layer.provideMerge(Layer.mergeAll(ClosedTimestamps.layer, Snapshotter.layer))
 )
 
 const services = (name: string) =>
@@ -86,7 +86,7 @@ export const startNode = Effect.fnUntraced(function* (name: string, options: Nod
   return {
     dispatcher,
     travel: yield* Effect.provide(TimeTravel, context),
-    instants: yield* Effect.provide(ClosedInstants, context),
+    instants: yield* Effect.provide(ClosedTimestamps, context),
     clock: yield* Effect.provide(LedgerClock, context),
     send: (input) => dispatcher.dispatch(toCommand(input)),
     stop: Scope.close(scope, Exit.void)

@@ -19,7 +19,7 @@ import {
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import type { Commit } from "../../src/infra/eventstore/EventStoreTypes.ts"
 import * as Migrations from "../../src/infra/postgres/Migrations.ts"
-import { Arrivals } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import type { Bookkeeper } from "./bookkeeper.ts"
@@ -34,7 +34,7 @@ export const readModelOn = (url: string) =>
   Layer.fresh(
     ReadModel.layer.pipe(
       Layer.provide(ReadModelSql.layer(Redacted.make(url))),
-      Layer.provideMerge(Arrivals.layer)
+      Layer.provideMerge(ProjectionWaiters.layer)
     )
   )
 
@@ -63,7 +63,7 @@ export const sweeping: TestLimits = { ledger: { sweepMs: 50 } }
 
 /** The read side of one process: `services` are the log, the bus and the read model it works on. */
 export const readSideOn = <R>(
-  services: Layer.Layer<EventStore | Bus | ReadModel | Arrivals, unknown, R>,
+  services: Layer.Layer<EventStore | Bus | ReadModel | ProjectionWaiters, unknown, R>,
   limits: TestLimits = {}
 ) =>
   Layer.fresh(

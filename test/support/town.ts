@@ -1,7 +1,7 @@
 /** Write sides of nodes enter; they find each other in memory, over a network that loses, repeats and delays by script. */
 import { Effect } from "effect"
 import type { Placing } from "../../src/actors/accounts/Placement.ts"
-import type { Here } from "../../src/actors/commands/LocalNode.ts"
+import type { LocalNode } from "../../src/actors/commands/LocalNode.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 
 /** What may befall a message. A question that is lost is put again, as by the cluster; what is given back is not. */
@@ -20,7 +20,7 @@ export class Town {
   readonly #owners: Array<number>
   /** By node, the groups it believes to own. */
   readonly #claims: ReadonlyArray<Set<number>>
-  readonly #nodes = new Map<number, Here>()
+  readonly #nodes = new Map<number, LocalNode>()
 
   constructor(nodes: number, groups: number) {
     this.groups = groups
@@ -40,7 +40,7 @@ export class Town {
     return this.#owners[this.groupOf(account)] ?? 0
   }
 
-  enter(node: number, here: Here): void {
+  enter(node: number, here: LocalNode): void {
     this.#nodes.set(node, here)
   }
 
@@ -98,12 +98,12 @@ export class Town {
     }
   }
 
-  #at(id: AccountId): Here | undefined {
+  #at(id: AccountId): LocalNode | undefined {
     return this.#nodes.get(this.ownerOf(id))
   }
 
   /** Puts a question until an answer comes. */
-  #put<A, E>(id: AccountId, question: (here: Here) => Effect.Effect<A, E>): Effect.Effect<A, E> {
+  #put<A, E>(id: AccountId, question: (here: LocalNode) => Effect.Effect<A, E>): Effect.Effect<A, E> {
     return Effect.suspend(() => {
       const again = Effect.delay(
         Effect.suspend(() => this.#put(id, question)),

@@ -7,8 +7,8 @@ import { linked } from "../../domain/HashChain.ts"
 import { emptyHead, type Head } from "../../domain/Head.ts"
 import type { AccountId, Instant } from "../../domain/Ids.ts"
 import { encodeContext, encodePayload, schemaVersionOf } from "../../domain/StoredEvent.ts"
-import type { Flight } from "./Flight.ts"
-import type { Leg, Ticket } from "./Lifecycle.ts"
+import type { CommitBatch } from "./Flight.ts"
+import type { PendingCommand, PendingEvent } from "./Lifecycle.ts"
 
 /** Another node that wants to decide on the account; told once that it may, or why not. */
 export interface Borrower {
@@ -41,15 +41,15 @@ export class AccountActor {
   /** Tickets decided on it and not settled; it stays in memory while there are any. */
   uncommitted = 0
   /** Tickets that wait for other accounts and need this one afterwards: meanwhile it is not lent. */
-  reservations = 0
+  pins = 0
   /** Nodes that wait to borrow it, in order of arrival. */
   borrowers: Array<Borrower> = []
   /** The batch that is being sent with rows of this account; the later one, where one follows another. */
-  flight: Flight | undefined = undefined
+  batch: CommitBatch | undefined = undefined
   /** At which look of the commit queue an older ticket of it had to wait. */
-  blockedAt = 0
+  blockedAtScan = 0
   /** Made by the first that waits, as the next: most accounts in memory are never waited for, and there are many. */
-  mailbox: Array<Ticket> | undefined = undefined
+  mailbox: Array<PendingCommand> | undefined = undefined
   /** Readers that wait for it to be ready. */
   readers: Set<Reader> | undefined = undefined
   /** When it was last asked for, and last passed over in the search for room; in milliseconds elapsed. */
@@ -70,13 +70,13 @@ export class AccountActor {
   }
 
   /** Lets a ticket wait until it is ready. */
-  wait(ticket: Ticket): void {
+  wait(ticket: PendingCommand): void {
     this.mailbox ??= []
     this.mailbox.push(ticket)
   }
 
   get isIdle(): boolean {
-    return this.phase === "ready" && this.underWay + this.reservations + this.borrowers.length === 0
+    return this.phase === "ready" && this.underWay + this.pins + this.borrowers.length === 0
   }
 
   /** Takes on the state read from the log; whatever it thought before is forgotten. */
@@ -92,7 +92,7 @@ export class AccountActor {
  * moves them on. `recordedAt` is one for all legs and not before any of their accounts' last. A throw is a
  * defect, and leaves every actor as it was.
  */
-export const takeTurn = (ticket: Ticket, actors: ReadonlyArray<AccountActor>, now: Instant): void => {
+export const decideOn = (ticket: PendingCommand, actors: ReadonlyArray<AccountActor>, now: Instant): void => {
   const { command } = ticket
   let recordedAt = now
   for (const { speculative } of actors) {
@@ -112,18 +112,18 @@ export const takeTurn = (ticket: Ticket, actors: ReadonlyArray<AccountActor>, no
   for (const { actor, after } of legs) actor.speculative = after
   for (const actor of actors) actor.uncommitted++
   ticket.recordedAt = recordedAt
-  ticket.touched = actors
-  ticket.legs = legs
-  ticket.refusal = Result.isFailure(decision) ? decision.failure : undefined
+  ticket.participants = actors
+  ticket.pendingEvents = legs
+  ticket.rejection = Result.isFailure(decision) ? decision.failure : undefined
 }
 
 const toLeg = (
-  { command, commandHash }: Ticket,
+  { command, commandHash }: PendingCommand,
   { event }: Decided,
   ordinal: number,
   actor: AccountActor,
   recordedAt: Instant
-): Leg => {
+): PendingEvent => {
   const before = actor.speculative
   const account = evolve(before.account, event)
   if (!isCovered(account)) throw new Error(`command ${command.commandId} would overdraw ${actor.id}`)

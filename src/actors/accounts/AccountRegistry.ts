@@ -5,7 +5,7 @@ import type { AccountId } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { AccountActor } from "./AccountActor.ts"
 import { LedgerClock } from "./LedgerClock.ts"
-import { loadHeads } from "./LoadAccounts.ts"
+import { loadAccounts } from "./LoadAccounts.ts"
 import { Placement } from "./Placement.ts"
 import { Snapshotter } from "./Snapshotter.ts"
 
@@ -16,7 +16,7 @@ const retryMs = 200
 /** Actors that are looked at to make room for one. */
 const looksMax = 128
 
-export interface Residents {
+export interface AccountRegistry {
   /**
    * The account's actor; `undefined` when memory is full of accounts that are all in use. `nowMs` has elapsed, one
    * value for all accounts of a command.
@@ -30,13 +30,13 @@ export interface Residents {
    */
   readonly reload: (actor: AccountActor) => void
   /** Forgets those idle accounts whose groups are not this node's any more; answers how many others are in use. */
-  readonly dropForeign: (isForeign: (group: number) => boolean) => number
+  readonly evictNotOwned: (isForeign: (group: number) => boolean) => number
   /** Groups of accounts came (back) to this node: what it remembers of them may be old. */
-  readonly distrust: (isArriving: (group: number) => boolean) => void
+  readonly invalidate: (isArriving: (group: number) => boolean) => void
   readonly size: () => number
 }
 
-export interface ResidentsEvents {
+export interface AccountRegistryEvents {
   /** The actor may decide again. */
   readonly onReady: (actor: AccountActor) => void
   /** Its log is broken: the actor is gone, what waits for it must be answered. */
@@ -46,7 +46,7 @@ export interface ResidentsEvents {
 }
 
 /** Starts the loaders and the passivation of idle actors in the scope. */
-export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvents) {
+export const makeAccountRegistry = Effect.fnUntraced(function* (events: AccountRegistryEvents) {
   const limits = yield* LedgerConfig
   const clock = yield* LedgerClock
   const snapshotter = yield* Snapshotter
@@ -105,7 +105,7 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
 
   const load = Effect.fnUntraced(function* (batch: ReadonlyArray<AccountActor>) {
     const ids = batch.map((actor) => actor.id)
-    const loaded = yield* loadHeads(ids, limits.snapshotEvery).pipe(
+    const loaded = yield* loadAccounts(ids, limits.snapshotEvery).pipe(
       Effect.catch((error) => {
         events.onUnavailable(error.message)
         return Effect.sleep(retryMs).pipe(Effect.as(undefined))
@@ -173,7 +173,7 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
     get,
     peek: (id) => actors.get(id),
     reload,
-    dropForeign: (isForeign) => {
+    evictNotOwned: (isForeign) => {
       let inUse = 0
       for (const actor of actors.values()) {
         if (!isForeign(actor.group)) continue
@@ -182,7 +182,7 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
       }
       return inUse
     },
-    distrust: (isArriving) => {
+    invalidate: (isArriving) => {
       for (const actor of actors.values()) {
         if (!isArriving(actor.group)) continue
         if (actor.isIdle) passivate(actor)
@@ -190,5 +190,5 @@ export const makeResidents = Effect.fnUntraced(function* (events: ResidentsEvent
       }
     },
     size: () => actors.size
-  } satisfies Residents
+  } satisfies AccountRegistry
 })

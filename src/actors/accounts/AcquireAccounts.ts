@@ -2,25 +2,25 @@
 import type { Clock } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { AccountActor } from "./AccountActor.ts"
-import type { Residents } from "./AccountRegistry.ts"
-import type { Borrowing } from "./LeaseClient.ts"
-import type { Lending } from "./LeaseServer.ts"
-import type { Hold, Ticket } from "./Lifecycle.ts"
+import type { AccountRegistry } from "./AccountRegistry.ts"
+import type { LeaseClient } from "./LeaseClient.ts"
+import type { LeaseServer } from "./LeaseServer.ts"
+import type { AccountLock, PendingCommand } from "./Lifecycle.ts"
 import type { Placing } from "./Placement.ts"
 
 export interface EnlistmentParts {
   readonly placement: Placing
-  readonly residents: Residents
-  readonly lending: Lending
-  readonly borrowing: Borrowing
+  readonly residents: AccountRegistry
+  readonly lending: LeaseServer
+  readonly borrowing: LeaseClient
   readonly wall: Clock.Clock
   /** Ends a ticket for which there is no memory. */
-  readonly noRoom: (ticket: Ticket) => void
+  readonly noRoom: (ticket: PendingCommand) => void
 }
 
-export interface Enlistment {
+export interface AcquireAccounts {
   /** The ticket's actors, all to be decided on now; undefined when it waits (and is routed again) or has ended. */
-  readonly enlist: (ticket: Ticket, elapsedMs: number) => ReadonlyArray<AccountActor> | undefined
+  readonly acquire: (ticket: PendingCommand, elapsedMs: number) => ReadonlyArray<AccountActor> | undefined
 }
 
 /**
@@ -28,24 +28,24 @@ export interface Enlistment {
  * of waits the ids grow, and it cannot close. An account of ours is held by a reservation, which keeps it from
  * being lent and from nothing else; one of another node by borrowing it. Both are first come, first served.
  */
-export const makeEnlistment = (parts: EnlistmentParts): Enlistment => {
+export const makeAcquireAccounts = (parts: EnlistmentParts): AcquireAccounts => {
   const { placement, residents, lending, borrowing, wall } = parts
 
-  const reserve = (actor: AccountActor): Hold => {
-    actor.reservations++
+  const reserve = (actor: AccountActor): AccountLock => {
+    actor.pins++
     return {
       actor,
       until: "decided",
       isGood: () => actor.phase !== "gone" && placement.owns(actor.id),
-      letGo: () => {
-        actor.reservations--
+      release: () => {
+        actor.pins--
         lending.look(actor)
       }
     }
   }
 
   /** Undefined when the ticket waits for this account, or has ended. */
-  const hold = (ticket: Ticket, id: AccountId, elapsedMs: number): Hold | undefined => {
+  const hold = (ticket: PendingCommand, id: AccountId, elapsedMs: number): AccountLock | undefined => {
     if (!placement.owns(id)) return borrowing.join(id, ticket)
     const actor = residents.get(id, elapsedMs)
     if (actor === undefined) {
@@ -57,17 +57,17 @@ export const makeEnlistment = (parts: EnlistmentParts): Enlistment => {
     return undefined
   }
 
-  const enlist = (ticket: Ticket, elapsedMs: number): ReadonlyArray<AccountActor> | undefined => {
+  const enlist = (ticket: PendingCommand, elapsedMs: number): ReadonlyArray<AccountActor> | undefined => {
     const nowMs = wall.currentTimeMillisUnsafe()
-    if (ticket.holds.some((one) => !one.isGood(nowMs))) ticket.letGo()
-    while (ticket.holds.length < ticket.order.length) {
-      const id = ticket.order[ticket.holds.length] as AccountId // the index is below the length
+    if (ticket.locks.some((one) => !one.isGood(nowMs))) ticket.release()
+    while (ticket.locks.length < ticket.order.length) {
+      const id = ticket.order[ticket.locks.length] as AccountId // the index is below the length
       const next = hold(ticket, id, elapsedMs)
       if (next === undefined) return undefined
-      ticket.holds = [...ticket.holds, next]
+      ticket.locks = [...ticket.locks, next]
     }
     const actors = new Map<AccountId, AccountActor>()
-    for (const { actor } of ticket.holds) {
+    for (const { actor } of ticket.locks) {
       // An account of ours that was wrong meanwhile is being read again; it stays held.
       if (actor.phase === "loading" && residents.peek(actor.id) === actor) {
         actor.wait(ticket)
@@ -77,5 +77,5 @@ export const makeEnlistment = (parts: EnlistmentParts): Enlistment => {
     }
     return ticket.accounts.map((id) => actors.get(id) as AccountActor) // every account is held
   }
-  return { enlist }
+  return { acquire: enlist }
 }

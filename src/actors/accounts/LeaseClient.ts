@@ -6,7 +6,7 @@ import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { AccountActor } from "./AccountActor.ts"
-import type { Hold, Ticket } from "./Lifecycle.ts"
+import type { AccountLock, PendingCommand } from "./Lifecycle.ts"
 import { type GivenBack, type Loan, type NotLent, NotMine, Placement } from "./Placement.ts"
 
 /** An account of another node on which this one decides for a while. */
@@ -14,9 +14,9 @@ interface Guest {
   readonly actor: AccountActor
   readonly lease: string
   /** Those that were decided on it, or will be when they have the rest of their accounts. */
-  readonly users: Set<Ticket>
+  readonly users: Set<PendingCommand>
   /** Those that wait: for it to come, or for the next time. */
-  waiting: Array<Ticket>
+  waiting: Array<PendingCommand>
   /** Undefined until it is here. */
   lent: Head | undefined
   /** Nobody else joins from here on, so that its owner gets it back. */
@@ -29,15 +29,15 @@ interface Guest {
   isBroken: boolean
 }
 
-export interface BorrowingEvents {
+export interface LeaseClientEvents {
   /** The ticket may go on: the account is here, or must be looked for again. */
-  readonly onReady: (ticket: Ticket) => void
-  readonly onRefused: (ticket: Ticket, refusal: Unavailable | Overloaded) => void
+  readonly onReady: (ticket: PendingCommand) => void
+  readonly onRefused: (ticket: PendingCommand, refusal: Unavailable | Overloaded) => void
 }
 
-export interface Borrowing {
+export interface LeaseClient {
   /** A hold on the account; undefined when the ticket must wait, and `onReady` will tell. */
-  readonly join: (account: AccountId, ticket: Ticket) => Hold | undefined
+  readonly join: (account: AccountId, ticket: PendingCommand) => AccountLock | undefined
   /** What is thought of this borrowed account is wrong. False where it is none. */
   readonly breakOff: (actor: AccountActor) => boolean
   /** Accounts asked for or held. */
@@ -45,7 +45,7 @@ export interface Borrowing {
 }
 
 /** Asks and gives back in the scope. */
-export const makeBorrowing = Effect.fnUntraced(function* (events: BorrowingEvents) {
+export const makeLeaseClient = Effect.fnUntraced(function* (events: LeaseClientEvents) {
   const placement = yield* Placement
   const limits = yield* ClusterConfig
   const { commandDeadlineMs } = yield* LedgerConfig
@@ -56,12 +56,12 @@ export const makeBorrowing = Effect.fnUntraced(function* (events: BorrowingEvent
   let leases = 0
 
   /** Lets tickets try again, each of which may come back into a waiting room. */
-  const resume = (tickets: ReadonlyArray<Ticket>): void => {
+  const resume = (tickets: ReadonlyArray<PendingCommand>): void => {
     for (const ticket of tickets) if (ticket.phase !== "settled") events.onReady(ticket)
   }
 
   /** The answer may be here before this returns. */
-  const ask = (account: AccountId, waiting: Array<Ticket>): void => {
+  const ask = (account: AccountId, waiting: Array<PendingCommand>): void => {
     const now = wall.currentTimeMillisUnsafe()
     const guest: Guest = {
       actor: new AccountActor(account, now),
@@ -128,11 +128,11 @@ export const makeBorrowing = Effect.fnUntraced(function* (events: BorrowingEvent
     if (waiting.length > 0) ask(actor.id, waiting)
   }
 
-  const holdOn = (guest: Guest, ticket: Ticket): Hold => ({
+  const holdOn = (guest: Guest, ticket: PendingCommand): AccountLock => ({
     actor: guest.actor,
     until: "settled",
     isGood: (nowMs) => !guest.isBroken && nowMs < guest.endsAtMs,
-    letGo: () => {
+    release: () => {
       guest.users.delete(ticket)
       look(guest)
     }
@@ -163,7 +163,7 @@ export const makeBorrowing = Effect.fnUntraced(function* (events: BorrowingEvent
       return true
     },
     size: () => guests.size
-  } satisfies Borrowing
+  } satisfies LeaseClient
 })
 
 const givenBack = ({ actor, isBroken }: Guest, lent: Head): GivenBack => {

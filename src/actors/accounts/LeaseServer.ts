@@ -4,7 +4,7 @@ import { Overloaded } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import type { AccountActor } from "./AccountActor.ts"
-import type { Residents } from "./AccountRegistry.ts"
+import type { AccountRegistry } from "./AccountRegistry.ts"
 import { LedgerClock } from "./LedgerClock.ts"
 import type { GivenBack, Loan, NotLent } from "./Placement.ts"
 
@@ -16,20 +16,20 @@ interface Lease {
   readonly untilMs: number
 }
 
-export interface Lending {
+export interface LeaseServer {
   /** Waits until nothing is open on the account, then keeps everybody else from it until it is given back. */
   readonly lend: (account: AccountId, lease: string) => Effect.Effect<Loan, NotLent>
   /** The borrower is done. A lease that ended, or never was, is ignored. */
-  readonly takeBack: (account: AccountId, lease: string, given: GivenBack) => void
+  readonly release: (account: AccountId, lease: string, given: GivenBack) => void
   /** Something of the account was settled or let go of: it may be lent now. */
   readonly look: (actor: AccountActor) => void
   /** Leases that ended before the account was given back, since the start of the node. */
-  readonly lapsed: () => number
+  readonly expired: () => number
 }
 
 /** `onReady` is called when the account is ours again. Watches the leases in the scope. */
-export const makeLending = Effect.fnUntraced(function* (
-  residents: Residents,
+export const makeLeaseServer = Effect.fnUntraced(function* (
+  residents: AccountRegistry,
   onReady: (actor: AccountActor) => void
 ) {
   const { leaseMs } = yield* ClusterConfig
@@ -45,7 +45,7 @@ export const makeLending = Effect.fnUntraced(function* (
       return onReady(actor)
     }
     if (actor.phase === "ready") actor.phase = "lending"
-    if (actor.phase !== "lending" || actor.uncommitted + actor.reservations > 0) return
+    if (actor.phase !== "lending" || actor.uncommitted + actor.pins > 0) return
     const borrower = actor.borrowers.shift()
     if (borrower === undefined) return
     actor.phase = "lent"
@@ -97,7 +97,7 @@ export const makeLending = Effect.fnUntraced(function* (
 
   return {
     lend,
-    takeBack: (account, lease, given) => {
+    release: (account, lease, given) => {
       // The question may have come twice, when its first answer was lost: nobody waits for the second.
       const actor = residents.peek(account)
       if (actor !== undefined && actor.borrowers.length > 0) {
@@ -108,6 +108,6 @@ export const makeLending = Effect.fnUntraced(function* (
       if (found !== undefined) end(lease, found.actor, given)
     },
     look,
-    lapsed: () => lapsed
-  } satisfies Lending
+    expired: () => lapsed
+  } satisfies LeaseServer
 })

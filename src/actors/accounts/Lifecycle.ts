@@ -9,7 +9,7 @@ import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import type { AccountActor } from "./AccountActor.ts"
 
 /** One event of a decided command, and the head of its account on either side of it. */
-export interface Leg {
+export interface PendingEvent {
   readonly actor: AccountActor
   readonly before: Head
   readonly after: Head
@@ -22,21 +22,21 @@ export interface Leg {
  * - `flying`: its rows are being sent; from here on only the store knows;
  * - `settled`: every waiter is answered.
  */
-export type TicketPhase = "waiting" | "queued" | "flying" | "settled"
+export type CommandPhase = "waiting" | "queued" | "flying" | "settled"
 
 /** An account that a ticket keeps from others; see AcquireAccounts.ts for the order in which it may. */
-export interface Hold {
+export interface AccountLock {
   readonly actor: AccountActor
   /** False once the account may have been decided on by others: the ticket must begin again. */
   readonly isGood: (nowMs: number) => boolean
   /** Held until the ticket is decided, or until its outcome is known. */
   readonly until: "decided" | "settled"
-  readonly letGo: () => void
+  readonly release: () => void
 }
 
-export type Settlement = Exit.Exit<Receipt, CommandError>
+export type CommandExit = Exit.Exit<Receipt, CommandError>
 
-type Resume = (settlement: Settlement) => void
+type Resume = (settlement: CommandExit) => void
 
 /** A caller that sent the id while it was under way already. */
 interface Joined {
@@ -47,18 +47,18 @@ interface Joined {
 /** Shared by all who have none: most tickets never wait, are joined, or hold anything. */
 const none: ReadonlyArray<never> = []
 
-export class Ticket {
+export class PendingCommand {
   readonly command: Command
   readonly commandHash: string
   readonly accounts: ReadonlyArray<AccountId>
   /** By `LedgerClock.elapsedUnsafe`, as all deadlines here. */
   readonly deadline: number
-  phase: TicketPhase = "waiting"
+  phase: CommandPhase = "waiting"
   /** The actors it was decided on; empty while it is waiting. */
-  touched: ReadonlyArray<AccountActor> = none
+  participants: ReadonlyArray<AccountActor> = none
   /** What it writes; empty for a refused command, which rides along so that its refusal is as true as a commit. */
-  legs: ReadonlyArray<Leg> = none
-  refusal: Rejection | undefined = undefined
+  pendingEvents: ReadonlyArray<PendingEvent> = none
+  rejection: Rejection | undefined = undefined
   recordedAt: Instant = 0
   /** How often it was decided in vain because of a conflict of its own. */
   attempts = 0
@@ -67,9 +67,9 @@ export class Ticket {
   /** Another node gave it: if the first account leaves before it is decided, that node is to give it to the next. */
   isForwarded = false
   /** One of its accounts had many others under way when it came: it waits for that one, not for a lane. */
-  isOfCrowd = false
+  isOfHotAccount = false
   /** The accounts it keeps from others, in the order of their ids; few tickets need any. */
-  holds: ReadonlyArray<Hold> = none
+  locks: ReadonlyArray<AccountLock> = none
   /** The first caller, until it is answered. */
   #resume: Resume | undefined = undefined
   /** Made by the first who joins, as the next: few tickets need any. */
@@ -92,12 +92,12 @@ export class Ticket {
   }
 
   /** Lets go of the accounts it holds: all of them, or those that it needed for the decision alone. */
-  letGo(until: Hold["until"] | "all" = "all"): void {
-    const { holds } = this
+  release(until: AccountLock["until"] | "all" = "all"): void {
+    const { locks: holds } = this
     if (holds.length === 0) return
-    const isOver = (hold: Hold) => until === "all" || hold.until === until
-    this.holds = holds.filter((hold) => !isOver(hold))
-    for (const hold of holds) if (isOver(hold)) hold.letGo()
+    const isOver = (hold: AccountLock) => until === "all" || hold.until === until
+    this.locks = holds.filter((hold) => !isOver(hold))
+    for (const hold of holds) if (isOver(hold)) hold.release()
   }
 
   /** Calls back once it is decided or settled, at once if it is. */
@@ -127,7 +127,7 @@ export class Ticket {
   }
 
   /** Answers those whose patience ends at `until`, while the ticket is still under way. */
-  answerUntil(until: number, settlement: Settlement): void {
+  expireWaiters(until: number, settlement: CommandExit): void {
     if (this.deadline <= until) this.#answerFirst(settlement)
     const late = this.#joined?.filter((one) => one.deadline <= until)
     if (late === undefined || late.length === 0) return
@@ -136,7 +136,7 @@ export class Ticket {
   }
 
   /** Answers all callers and forgets them. */
-  answer(settlement: Settlement): void {
+  reply(settlement: CommandExit): void {
     const joined = this.#joined
     this.#joined = undefined
     this.#answerFirst(settlement)
@@ -145,37 +145,37 @@ export class Ticket {
     for (const { resume } of joined) resume(replayed)
   }
 
-  #answerFirst(settlement: Settlement): void {
+  #answerFirst(settlement: CommandExit): void {
     const resume = this.#resume
     this.#resume = undefined
     resume?.(settlement)
   }
 }
 
-const markReplayed = (settlement: Settlement): Settlement =>
+const markReplayed = (settlement: CommandExit): CommandExit =>
   settlement._tag === "Success" && !settlement.value.replayed
     ? Exit.succeed({ ...settlement.value, replayed: true })
     : settlement
 
 /** Takes the speculation of their actors back to before the first of them; they wait to be decided again. */
-export const rollBack = (evicted: ReadonlyArray<Ticket>): void => {
+export const rollBack = (evicted: ReadonlyArray<PendingCommand>): void => {
   const rolledBack = new Set<AccountActor>()
   for (const ticket of evicted) {
-    for (const { actor, before } of ticket.legs) {
+    for (const { actor, before } of ticket.pendingEvents) {
       if (!rolledBack.has(actor)) actor.speculative = before
       rolledBack.add(actor)
     }
-    for (const actor of ticket.touched) actor.uncommitted--
+    for (const actor of ticket.participants) actor.uncommitted--
     ticket.phase = "waiting"
-    ticket.touched = []
-    ticket.legs = []
-    ticket.refusal = undefined
+    ticket.participants = []
+    ticket.pendingEvents = []
+    ticket.rejection = undefined
   }
 }
 
 /** The receipt of a command whose rows this node wrote. */
-export const receiptOf = (ticket: Ticket): Receipt => {
-  const postings = ticket.legs.map(({ row }) => ({
+export const receiptOf = (ticket: PendingCommand): Receipt => {
+  const postings = ticket.pendingEvents.map(({ row }) => ({
     account: row.accountId,
     version: row.version,
     hash: row.hash
@@ -190,7 +190,7 @@ export const receiptOf = (ticket: Ticket): Receipt => {
 }
 
 /** Names the commands that a log is about, and the traces they belong to, a few of each. */
-export const about = (tickets: ReadonlyArray<Ticket>) => {
+export const about = (tickets: ReadonlyArray<PendingCommand>) => {
   const commands = tickets.slice(0, 10).map(({ command }) => command)
   return Effect.annotateLogs({
     commandIds: commands.map(({ commandId }) => commandId),

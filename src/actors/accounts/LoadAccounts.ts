@@ -9,7 +9,7 @@ import { Snapshots } from "../../infra/eventstore/Snapshots.ts"
 const rowsMax = 5_000
 
 /** What was found of one account. */
-export interface Loaded {
+export interface LoadedAccount {
   readonly head: Result.Result<Head, BrokenLog>
   /** Heads passed on the way that a snapshot would have saved the reading of. */
   readonly milestones: ReadonlyArray<Head>
@@ -24,7 +24,7 @@ interface Reading {
 }
 
 /** Loads many accounts with a few queries, however many they are; checks every row against the one before. */
-export const loadHeads = Effect.fnUntraced(function* (
+export const loadAccounts = Effect.fnUntraced(function* (
   accounts: ReadonlyArray<AccountId>,
   snapshotEvery: number
 ) {
@@ -61,7 +61,7 @@ export const loadHeads = Effect.fnUntraced(function* (
     const appeared = new Set(rows.map((row) => row.accountId))
     unread = unread.filter((account) => isReadable(account) && (!appeared.has(account) || account === last))
   }
-  return readings as ReadonlyMap<AccountId, Loaded>
+  return readings as ReadonlyMap<AccountId, LoadedAccount>
 })
 
 const versionReached = (reading: Reading | undefined): number =>

@@ -5,7 +5,7 @@ import * as ClusterRunner from "../../infra/cluster/ClusterRunner.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { Dispatcher } from "../commands/Dispatcher.ts"
 import { ClusterShards, layerPlacement, type NodeStatus, ShardEntity } from "./ClusterShards.ts"
-import { answerLetter, answerLetters } from "./PeerMessages.ts"
+import { answerRequest, answerRequests } from "./PeerMessages.ts"
 
 /**
  * Opens the node to the cluster. At the end of its scope it settles what it has, then lets go of its shards: this
@@ -31,8 +31,8 @@ export const layer = (node: string) =>
         Effect.succeed(
           ShardEntity.of({
             Letter: ({ payload }) =>
-              Effect.map(answerLetter(here, payload.letter), (said) => ({ nth: 0, said, node })),
-            Letters: ({ payload }) => answerLetters(here, payload.letters, node),
+              Effect.map(answerRequest(here, payload.letter), (said) => ({ nth: 0, said, node })),
+            Letters: ({ payload }) => answerRequests(here, payload.letters, node),
             Status: () => status
           })
         ),

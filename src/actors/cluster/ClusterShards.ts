@@ -7,7 +7,7 @@ import type { AccountId } from "../../domain/Ids.ts"
 import { LockCertainty } from "../../infra/cluster/ClusterRunner.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { type Answer, NotMine, Placement, type Placing } from "../accounts/Placement.ts"
-import { Letter, makePost, Reply, type Said } from "./PeerMessages.ts"
+import { makeSendToPeer, PeerReply, PeerRequest, type PeerResponse } from "./PeerMessages.ts"
 
 const shardGroup = "default"
 /** Replies that wait in this node to be read, of one message. */
@@ -33,9 +33,9 @@ export type NodeStatus = typeof NodeStatus.Type
 
 /** One entity a shard, not one an account: it carries what comes from other nodes, and is bounded in number. */
 export const ShardEntity = Entity.make("chronicle-shard", [
-  Rpc.make("Letter", { payload: { letter: Letter }, success: Reply }),
+  Rpc.make("Letter", { payload: { letter: PeerRequest }, success: PeerReply }),
   /** Each reply as soon as it is there: no letter waits for another's answer. */
-  Rpc.make("Letters", { payload: { letters: Schema.Array(Letter) }, success: Reply, stream: true }),
+  Rpc.make("Letters", { payload: { letters: Schema.Array(PeerRequest) }, success: PeerReply, stream: true }),
   Rpc.make("Status", { success: NodeStatus })
   // A command carries its own trace; a span a message would cost more than the message.
 ]).annotate(ClusterSchema.ClientTracingEnabled, false)
@@ -93,14 +93,14 @@ const makePlacing = Effect.gen(function* () {
   const entity = yield* ShardEntity.client
   const groupOf = (account: AccountId): number => sharding.getShardId(EntityId.make(account), shardGroup).id
   const owner = (shard: number) => entity(entities[shard] ?? "")
-  const post = yield* makePost({
+  const post = yield* makeSendToPeer({
     one: (shard, letter) => owner(shard).Letter({ letter }),
     many: (shard, letters) => owner(shard).Letters({ letters }, { streamBufferSize: repliesMax })
   })
-  const write = (account: AccountId, letter: Letter) => post(groupOf(account), letter)
+  const write = (account: AccountId, letter: PeerRequest) => post(groupOf(account), letter)
   /** Where the cluster does not deliver, or the owner is losing the shard, the account is moving: nothing was done. */
   const moving = Effect.fail(new NotMine())
-  const refusalOf = (said: Said) => (said._tag === "Refused" ? Effect.fail(said.error) : moving)
+  const refusalOf = (said: PeerResponse) => (said._tag === "Refused" ? Effect.fail(said.error) : moving)
 
   return {
     owns: (account) => owned[groupOf(account)] === true && wall.currentTimeMillisUnsafe() < certainty.untilMs,

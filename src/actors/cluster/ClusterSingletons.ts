@@ -2,9 +2,9 @@
 import { Clock, Effect, Layer, Schedule } from "effect"
 import { Sharding } from "effect/cluster"
 import { LockCertainty } from "../../infra/cluster/ClusterRunner.ts"
-import { DutyRoster, type DutyRow } from "../../infra/cluster/SingletonTable.ts"
+import { type SingletonRow, SingletonTable } from "../../infra/cluster/SingletonTable.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
-import { Duties, type DutiesHere, type DutyState } from "../relay/Singletons.ts"
+import { type DutiesHere, type DutyState, Singletons } from "../relay/Singletons.ts"
 
 /**
  * Each duty is a singleton of the cluster: it runs where the shard of its name is, ends before the lock of the shard
@@ -13,14 +13,14 @@ import { Duties, type DutiesHere, type DutyState } from "../relay/Singletons.ts"
 const make = Effect.fnUntraced(function* (node: string) {
   const sharding = yield* Sharding.Sharding
   const certainty = yield* LockCertainty
-  const roster = yield* DutyRoster
+  const roster = yield* SingletonTable
   const { dutyReportMs, dutySilentMs, dutyForgottenMs } = yield* ClusterConfig
   const wall = yield* Clock.Clock
   const startedAt = wall.currentTimeMillisUnsafe()
   const known = new Set<string>()
   /** Our own, each with what was found. */
   const own = new Map<string, string | undefined>()
-  let heard: ReadonlyMap<string, DutyRow> = new Map()
+  let heard: ReadonlyMap<string, SingletonRow> = new Map()
   let heardAt = startedAt
   let trouble: string | undefined
 
@@ -74,4 +74,5 @@ const make = Effect.fnUntraced(function* (node: string) {
 })
 
 /** The duties of one member of a cluster. */
-export const layer = (node: string) => Layer.effect(Duties, make(node)).pipe(Layer.provide(DutyRoster.layer))
+export const layer = (node: string) =>
+  Layer.effect(Singletons, make(node)).pipe(Layer.provide(SingletonTable.layer))

@@ -1,7 +1,7 @@
 /** The shards of a cluster, and what its nodes do for all, enter; who has what, and how each node is, leave. */
 import { Effect, Option, Schema } from "effect"
 import { Sharding } from "effect/cluster"
-import { DutyRoster } from "../../infra/cluster/SingletonTable.ts"
+import { SingletonTable } from "../../infra/cluster/SingletonTable.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { NodeStatus, ShardEntity, shardEntities } from "./ClusterShards.ts"
 
@@ -29,7 +29,7 @@ export type DutyStatus = typeof DutyStatus.Type
 
 /** What the nodes said last, in order of name. */
 export const dutiesStatus = Effect.gen(function* () {
-  const roster = yield* DutyRoster
+  const roster = yield* SingletonTable
   const { dutySilentMs } = yield* ClusterConfig
   return (yield* roster.all).map(({ duty, node, heldMs, silentMs }): DutyStatus => {
     const isNobodys = silentMs > dutySilentMs

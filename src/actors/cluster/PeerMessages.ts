@@ -3,18 +3,18 @@ import { Cause, Data, Effect, Exit, Fiber, FiberSet, Option, Queue, Schema, Stre
 import { Command } from "../../domain/Command.ts"
 import { AccountId } from "../../domain/Ids.ts"
 import { Answer, GivenBack, HeadSent, Loan, NotLent } from "../accounts/Placement.ts"
-import type { Here } from "../commands/LocalNode.ts"
+import type { LocalNode } from "../commands/LocalNode.ts"
 
 /** What one node asks of the owner of a shard. */
-export const Letter = Schema.TaggedUnion({
+export const PeerRequest = Schema.TaggedUnion({
   Dispatch: { commands: Schema.Array(Command) },
   Head: { account: AccountId },
   Borrow: { account: AccountId, lease: Schema.String },
   GiveBack: { account: AccountId, lease: Schema.String, given: GivenBack }
 })
-export type Letter = typeof Letter.Type
+export type PeerRequest = typeof PeerRequest.Type
 
-export const Said = Schema.TaggedUnion({
+export const PeerResponse = Schema.TaggedUnion({
   /** One a command, in order. */
   Answers: { answers: Schema.Array(Answer) },
   Head: { head: HeadSent },
@@ -22,39 +22,42 @@ export const Said = Schema.TaggedUnion({
   Refused: { error: NotLent },
   Taken: {}
 })
-export type Said = typeof Said.Type
+export type PeerResponse = typeof PeerResponse.Type
 
-export const Reply = Schema.Struct({
+export const PeerReply = Schema.Struct({
   /** Which letter of the message is answered. */
   nth: Schema.Int,
-  said: Said,
+  said: PeerResponse,
   /** Who answered. */
   node: Schema.String
 })
-export type Reply = typeof Reply.Type
+export type PeerReply = typeof PeerReply.Type
 
 /** Letters that travel in one message. */
 const lettersMax = 500
 
-const refused = (error: NotLent): Said => ({ _tag: "Refused", error })
+const refused = (error: NotLent): PeerResponse => ({ _tag: "Refused", error })
 
 /** What this node says to a letter. */
-export const answerLetter = (here: Here, letter: Letter): Effect.Effect<Said> => {
+export const answerRequest = (here: LocalNode, letter: PeerRequest): Effect.Effect<PeerResponse> => {
   switch (letter._tag) {
     case "Dispatch":
-      return Effect.map(here.dispatch(letter.commands), (answers): Said => ({ _tag: "Answers", answers }))
+      return Effect.map(
+        here.dispatch(letter.commands),
+        (answers): PeerResponse => ({ _tag: "Answers", answers })
+      )
     case "Head":
       return Effect.match(here.head(letter.account), {
-        onSuccess: (head): Said => ({ _tag: "Head", head }),
+        onSuccess: (head): PeerResponse => ({ _tag: "Head", head }),
         onFailure: refused
       })
     case "Borrow":
       return Effect.match(here.lend(letter.account, letter.lease), {
-        onSuccess: (loan): Said => ({ _tag: "Lent", loan }),
+        onSuccess: (loan): PeerResponse => ({ _tag: "Lent", loan }),
         onFailure: refused
       })
     case "GiveBack":
-      return Effect.sync((): Said => {
+      return Effect.sync((): PeerResponse => {
         here.takeBack(letter.account, letter.lease, letter.given)
         return { _tag: "Taken" }
       })
@@ -62,17 +65,17 @@ export const answerLetter = (here: Here, letter: Letter): Effect.Effect<Said> =>
 }
 
 /** Each is begun in its turn, and answered when it can be. */
-export const answerLetters = (
-  here: Here,
-  letters: ReadonlyArray<Letter>,
+export const answerRequests = (
+  here: LocalNode,
+  letters: ReadonlyArray<PeerRequest>,
   node: string
-): Stream.Stream<Reply> =>
-  Stream.callback<Reply>(
+): Stream.Stream<PeerReply> =>
+  Stream.callback<PeerReply>(
     (replies) =>
       Effect.forEach(
         letters,
         (letter, nth) =>
-          Effect.map(answerLetter(here, letter), (said) => Queue.offerUnsafe(replies, { nth, said, node })),
+          Effect.map(answerRequest(here, letter), (said) => Queue.offerUnsafe(replies, { nth, said, node })),
         { concurrency: "unbounded", discard: true }
       ).pipe(Effect.andThen(Queue.end(replies))),
     { bufferSize: Math.max(1, letters.length) }
@@ -81,19 +84,19 @@ export const answerLetters = (
 /** No answer came. `isFull`: nothing was done, for the other node has too much to do. */
 export class Unanswered extends Data.TaggedError("Unanswered")<{ readonly isFull: boolean }> {}
 
-export interface Carrier {
+export interface PeerTransport {
   /** To the owner of the shard. */
-  readonly one: (shard: number, letter: Letter) => Effect.Effect<Reply, unknown>
+  readonly one: (shard: number, letter: PeerRequest) => Effect.Effect<PeerReply, unknown>
   /** Letters to accounts of any shards of that node; the answers come in any order, each when it is there. */
-  readonly many: (shard: number, letters: ReadonlyArray<Letter>) => Stream.Stream<Reply, unknown>
+  readonly many: (shard: number, letters: ReadonlyArray<PeerRequest>) => Stream.Stream<PeerReply, unknown>
 }
 
 /** A letter on its way. */
 interface Sent {
   readonly shard: number
-  readonly letter: Letter
+  readonly letter: PeerRequest
   /** Undefined when it has its answer, or whoever asked has gone. */
-  resume: ((answer: Exit.Exit<Said, Unanswered>) => void) | undefined
+  resume: ((answer: Exit.Exit<PeerResponse, Unanswered>) => void) | undefined
   message: Message
 }
 
@@ -105,13 +108,13 @@ interface Message {
   carrying: Fiber.Fiber<void> | undefined
 }
 
-export type Post = (shard: number, letter: Letter) => Effect.Effect<Said, Unanswered>
+export type SendToPeer = (shard: number, letter: PeerRequest) => Effect.Effect<PeerResponse, Unanswered>
 
 /**
  * Which node has a shard is known from its last answer there, and may be wrong: then it says that the account is not
  * its own, and the next letter goes to the shard itself. Carries in the scope.
  */
-export const makePost = Effect.fnUntraced(function* (carrier: Carrier) {
+export const makeSendToPeer = Effect.fnUntraced(function* (carrier: PeerTransport) {
   const run = yield* FiberSet.makeRuntime<never, void>()
   const homes = new Map<number, string>()
   /** The messages of this turn, in order. */
@@ -119,7 +122,7 @@ export const makePost = Effect.fnUntraced(function* (carrier: Carrier) {
   /** Those of them that take more letters, by node, or by shard where its node is not known. */
   const open = new Map<string, Message>()
 
-  const settle = (sent: Sent, answer: Exit.Exit<Said, Unanswered>): void => {
+  const settle = (sent: Sent, answer: Exit.Exit<PeerResponse, Unanswered>): void => {
     const { resume } = sent
     if (resume === undefined) return
     sent.resume = undefined
@@ -127,7 +130,7 @@ export const makePost = Effect.fnUntraced(function* (carrier: Carrier) {
     resume(answer)
   }
 
-  const deliver = (sent: Sent | undefined, { said, node }: Reply): void => {
+  const deliver = (sent: Sent | undefined, { said, node }: PeerReply): void => {
     if (sent === undefined) return
     if (isElsewhere(said)) homes.delete(sent.shard)
     else homes.set(sent.shard, node)
@@ -182,8 +185,8 @@ export const makePost = Effect.fnUntraced(function* (carrier: Carrier) {
     return message
   }
 
-  const post: Post = (shard, letter) =>
-    Effect.callback<Said, Unanswered>((resume) => {
+  const post: SendToPeer = (shard, letter) =>
+    Effect.callback<PeerResponse, Unanswered>((resume) => {
       const message = messageTo(shard)
       const sent: Sent = { shard, letter, resume, message }
       message.letters.push(sent)
@@ -201,7 +204,7 @@ export const makePost = Effect.fnUntraced(function* (carrier: Carrier) {
 })
 
 /** The node that answered has the shard no more. */
-const isElsewhere = (said: Said): boolean =>
+const isElsewhere = (said: PeerResponse): boolean =>
   said._tag === "Answers"
     ? said.answers.some(({ _tag }) => _tag === "Moved")
     : said._tag === "Refused" && said.error._tag === "NotMine"

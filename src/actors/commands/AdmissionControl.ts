@@ -6,16 +6,16 @@ import type { LedgerLimits } from "../../infra/config/LedgerConfig.ts"
 import type { AccountActor } from "../accounts/AccountActor.ts"
 import type { CommitQueue } from "../commit/CommitQueue.ts"
 import { Admission } from "./Admission.ts"
-import type { UnderWay } from "./InFlightCommands.ts"
+import type { InFlightCommands } from "./InFlightCommands.ts"
 
 /** What an `Overloaded` names that is not of one account. */
 export const wholeNode = "this node"
 
 export type Refused = Exit.Exit<never, Overloaded>
 
-export interface DoorParts {
+export interface AdmissionParts {
   readonly limits: LedgerLimits
-  readonly underWay: UnderWay
+  readonly underWay: InFlightCommands
   readonly queue: CommitQueue
   readonly now: () => number
   /** What a commit takes lately, in milliseconds. */
@@ -26,18 +26,18 @@ export interface DoorParts {
   readonly isKnown: (commandId: CommandId) => boolean
 }
 
-export class Door {
-  readonly #parts: DoorParts
+export class AdmissionControl {
+  readonly #parts: AdmissionParts
   readonly #admission: Admission
   #said: { readonly error: Overloaded; readonly exit: Refused } | undefined
 
-  constructor(parts: DoorParts) {
+  constructor(parts: AdmissionParts) {
     this.#parts = parts
     this.#admission = new Admission(parts.limits)
   }
 
   /** One error for all who are told the same: the stack trace of a new one is six sevenths of a refusal's cost. */
-  say(what: string): { readonly error: Overloaded; readonly exit: Refused } {
+  overloaded(what: string): { readonly error: Overloaded; readonly exit: Refused } {
     const { limits, queue, commitMs } = this.#parts
     const waiting = 1 + queue.size / limits.batchRowsMax
     const retryAfterMs = Math.ceil(Math.min(commitMs() * waiting, limits.commandDeadlineMs))
@@ -52,29 +52,26 @@ export class Door {
    * Whether there is room for one more command of these accounts, as far as they are in memory. One that is paced by
    * whoever sends it (a batch, another node) never stands in a crowd of its own making.
    */
-  refuse(
-    actors: ReadonlyArray<AccountActor | undefined>,
-    isPaced: boolean,
-    now: number
-  ): Refused | undefined {
+  check(actors: ReadonlyArray<AccountActor | undefined>, isPaced: boolean, now: number): Refused | undefined {
     const { limits, underWay } = this.#parts
-    if (isPaced ? underWay.size >= limits.inFlightMax : this.#isFull(now)) return this.say(wholeNode).exit
+    if (isPaced ? underWay.size >= limits.inFlightMax : this.#isFull(now))
+      return this.overloaded(wholeNode).exit
     for (const actor of actors) {
       if (actor !== undefined && actor.underWay >= limits.inFlightPerAccountMax) {
-        return this.say(`account ${actor.id}`).exit
+        return this.overloaded(`account ${actor.id}`).exit
       }
     }
     return undefined
   }
 
   /** The same before a command is checked; `input` may be anything. Only for what this node would decide itself. */
-  refuseUnseen(input: unknown): Refused | undefined {
+  precheck(input: unknown): Refused | undefined {
     const { underWay, isKnown, owns, now } = this.#parts
     if (!this.#isFull(now()) || !owns(firstNamed(input))) return undefined
     // It may be under way, or done: then its outcome is known, however full the node is.
     const commandId = member(input, "commandId") as CommandId // what is none is not found
     if (underWay.get(commandId) !== undefined || isKnown(commandId)) return undefined
-    const { exit } = this.say(wholeNode)
+    const { exit } = this.overloaded(wholeNode)
     underWay.outcomes.note(exit)
     return exit
   }
@@ -91,7 +88,7 @@ const member = (value: unknown, name: string): unknown =>
 /** So many under way on one account are a crowd: what comes to it waits for it, whatever the lanes do. */
 const crowdMin = 100
 
-export const isOfCrowd = (actors: ReadonlyArray<AccountActor | undefined>): boolean =>
+export const isOfHotAccount = (actors: ReadonlyArray<AccountActor | undefined>): boolean =>
   actors.some((actor) => actor !== undefined && actor.underWay >= crowdMin)
 
 /** What stands where the first account of a command does; undefined where nothing does, or no text. */

@@ -4,16 +4,16 @@ import { Unavailable } from "../../domain/Errors.ts"
 import type { BrokenLog, Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
-import { type AccountActor, takeTurn } from "../accounts/AccountActor.ts"
-import { makeResidents } from "../accounts/AccountRegistry.ts"
-import { makeEnlistment } from "../accounts/AcquireAccounts.ts"
-import { makeBorrowing } from "../accounts/LeaseClient.ts"
-import { makeLending } from "../accounts/LeaseServer.ts"
+import { type AccountActor, decideOn } from "../accounts/AccountActor.ts"
+import { makeAccountRegistry } from "../accounts/AccountRegistry.ts"
+import { makeAcquireAccounts } from "../accounts/AcquireAccounts.ts"
+import { makeLeaseClient } from "../accounts/LeaseClient.ts"
+import { makeLeaseServer } from "../accounts/LeaseServer.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
-import type { Settlement, Ticket } from "../accounts/Lifecycle.ts"
+import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
 import { Placement } from "../accounts/Placement.ts"
 import type { CommitQueue } from "../commit/CommitQueue.ts"
-import { indeterminate, type UnderWay, unavailable } from "./InFlightCommands.ts"
+import { type InFlightCommands, indeterminate, unavailable } from "./InFlightCommands.ts"
 
 /** Defects that one command may cause before it fails with them. */
 const defectsMax = 2
@@ -21,12 +21,12 @@ const defectsMax = 2
 /** Nothing was done: the account left while the command waited. */
 export const movedAway = new Unavailable({ what: "this account", reason: "it moved to another node" })
 
-export interface TurnsOptions {
+export interface CommandExecutorOptions {
   readonly queue: CommitQueue
-  readonly underWay: UnderWay
+  readonly underWay: InFlightCommands
   /** Why commands must be refused now, or `undefined`. */
   readonly refusal: () => string | undefined
-  readonly overloaded: (what: string) => Settlement
+  readonly overloaded: (what: string) => CommandExit
   /** The queue has something new, or something less, which others may have waited for. */
   readonly onQueued: () => void
 }
@@ -36,7 +36,7 @@ type Known = ReadonlyArray<AccountActor | undefined> | undefined
 type AtHand = ReadonlyArray<AccountActor> | "waits" | "elsewhere"
 
 /** Starts the loaders in the scope. */
-export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
+export const makeCommandExecutor = Effect.fnUntraced(function* (options: CommandExecutorOptions) {
   const { queue, underWay } = options
   const limits = yield* LedgerConfig
   const clock = yield* LedgerClock
@@ -44,30 +44,30 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
   const placement = yield* Placement
 
   /** Finds the actors of a ticket; decides it when all may be decided on, else leaves it where it will be told. */
-  const route = (ticket: Ticket): void => routeAt(ticket, clock.elapsedUnsafe(), undefined)
+  const route = (ticket: PendingCommand): void => routeAt(ticket, clock.elapsedUnsafe(), undefined)
 
   /** The same, for a caller that asked the clock just now, and the residents (in order of the accounts). */
-  const routeAt = (ticket: Ticket, elapsedMs: number, known: Known): void => {
+  const routeAt = (ticket: PendingCommand, elapsedMs: number, known: Known): void => {
     if (ticket.phase === "settled") return
     const refusal = options.refusal()
-    if (refusal !== undefined) return underWay.giveUp(ticket, "this node", refusal)
+    if (refusal !== undefined) return underWay.failUnwritten(ticket, "this node", refusal)
     if (ticket.isForwarded && !placement.owns(ticket.accounts[0] as AccountId)) {
-      return underWay.finish(ticket, ticket.isRepeat ? indeterminate(ticket) : Exit.fail(movedAway))
+      return underWay.complete(ticket, ticket.isRepeat ? indeterminate(ticket) : Exit.fail(movedAway))
     }
-    const found = ticket.holds.length === 0 ? atHand(ticket, elapsedMs, known) : "elsewhere"
+    const found = ticket.locks.length === 0 ? atHand(ticket, elapsedMs, known) : "elsewhere"
     if (found === "waits") return
-    const actors = found === "elsewhere" ? enlistment.enlist(ticket, elapsedMs) : found
+    const actors = found === "elsewhere" ? enlistment.acquire(ticket, elapsedMs) : found
     if (actors === undefined) return
-    const turn = Result.try(() => takeTurn(ticket, actors, clock.nowUnsafe()))
+    const turn = Result.try(() => decideOn(ticket, actors, clock.nowUnsafe()))
     if (Result.isFailure(turn)) return crash(ticket, actors, turn.failure)
     queue.push(ticket)
-    ticket.letGo("decided")
+    ticket.release("decided")
     ticket.noteDecided()
     options.onQueued()
   }
 
   /** The common case: all accounts are ours, and in memory or about to be. */
-  const atHand = (ticket: Ticket, elapsedMs: number, known: Known): AtHand => {
+  const atHand = (ticket: PendingCommand, elapsedMs: number, known: Known): AtHand => {
     const { accounts } = ticket
     // Of its final size at once: the first push would make room for seventeen.
     const actors = new Array<AccountActor>(accounts.length)
@@ -92,27 +92,27 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
     return known
   }
 
-  const noRoom = (ticket: Ticket): "waits" => {
-    underWay.finish(ticket, options.overloaded("memory for accounts"))
+  const noRoom = (ticket: PendingCommand): "waits" => {
+    underWay.complete(ticket, options.overloaded("memory for accounts"))
     return "waits"
   }
 
   /** Let it crash: the actors are rebuilt from the log, what waited on them is decided again. */
-  const crash = (ticket: Ticket, actors: ReadonlyArray<AccountActor>, defect: unknown): void => {
+  const crash = (ticket: PendingCommand, actors: ReadonlyArray<AccountActor>, defect: unknown): void => {
     ticket.attempts++
     const stale = new Set(actors)
-    const evicted = queue.evict((one) => one.touched.some((actor) => stale.has(actor)))
+    const evicted = queue.evict((one) => one.participants.some((actor) => stale.has(actor)))
     for (const actor of stale) reload(actor)
-    if (ticket.attempts >= defectsMax) underWay.finish(ticket, Exit.die(defect))
+    if (ticket.attempts >= defectsMax) underWay.complete(ticket, Exit.die(defect))
     inOrder([...evicted, ticket], route)
     options.onQueued()
   }
 
-  const residents = yield* makeResidents({
+  const residents = yield* makeAccountRegistry({
     onReady: (actor) => onReady(actor),
     onBroken: (actor, broken: BrokenLog) => {
       const failure = unavailable(`account ${actor.id}`, broken.message)
-      for (const ticket of actor.mailbox ?? []) underWay.finish(ticket, failure)
+      for (const ticket of actor.mailbox ?? []) underWay.complete(ticket, failure)
       for (const reader of actor.readers ?? []) reader(failure)
       for (const borrower of actor.borrowers) borrower.refuse(failure)
     },
@@ -131,15 +131,15 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
     lending.look(actor)
   }
 
-  const lending = yield* makeLending(residents, onReady)
-  const borrowing = yield* makeBorrowing({
+  const lending = yield* makeLeaseServer(residents, onReady)
+  const borrowing = yield* makeLeaseClient({
     onReady: route,
     onRefused: (ticket, refusal) =>
       refusal._tag === "Unavailable"
-        ? underWay.giveUp(ticket, refusal.what, refusal.reason)
-        : underWay.finish(ticket, Exit.fail(refusal))
+        ? underWay.failUnwritten(ticket, refusal.what, refusal.reason)
+        : underWay.complete(ticket, Exit.fail(refusal))
   })
-  const enlistment = makeEnlistment({ placement, residents, lending, borrowing, wall, noRoom })
+  const enlistment = makeAcquireAccounts({ placement, residents, lending, borrowing, wall, noRoom })
 
   const reload = (actor: AccountActor): void => {
     if (!borrowing.breakOff(actor)) residents.reload(actor)
@@ -155,7 +155,7 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
   }
 
   /** The same after a ticket's outcome, for whatever it was decided on. */
-  const noteLanded = ({ touched }: Ticket): void => {
+  const noteLanded = ({ participants: touched }: PendingCommand): void => {
     for (const actor of touched) if (actor.phase !== "ready") reloadIfLanded([actor.id])
   }
 
@@ -185,12 +185,12 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
     /** The committed head of an account, from its actor. */
     head,
     /** Decides evicted tickets again, in their order, after the stale actors are rebuilt. */
-    again: (tickets: ReadonlyArray<Ticket>, stale: ReadonlySet<AccountActor>): void => {
+    again: (tickets: ReadonlyArray<PendingCommand>, stale: ReadonlySet<AccountActor>): void => {
       for (const actor of stale) reload(actor)
       inOrder(tickets, (ticket) => {
         reloadIfLanded(ticket.accounts)
         if (ticket.attempts <= limits.redecideMax) route(ticket)
-        else underWay.giveUp(ticket, "this account", `met other writers ${ticket.attempts} times over`)
+        else underWay.failUnwritten(ticket, "this account", `met other writers ${ticket.attempts} times over`)
       })
       options.onQueued()
     }
@@ -201,9 +201,9 @@ export const makeTurns = Effect.fnUntraced(function* (options: TurnsOptions) {
  * Begins tickets again, none before those it shares an account with are decided: one that waits for an account that
  * is being read must not be overtaken on its others, or a batch would not take effect in its order.
  */
-const inOrder = (tickets: ReadonlyArray<Ticket>, begin: (ticket: Ticket) => void): void => {
-  const waiting = new Map<AccountId, Ticket>()
-  for (const ticket of tickets) ticket.letGo()
+const inOrder = (tickets: ReadonlyArray<PendingCommand>, begin: (ticket: PendingCommand) => void): void => {
+  const waiting = new Map<AccountId, PendingCommand>()
+  for (const ticket of tickets) ticket.release()
   for (const ticket of tickets) {
     const before = new Set(ticket.accounts.flatMap((id) => waiting.get(id) ?? []))
     let open = 1 + before.size
@@ -216,4 +216,4 @@ const inOrder = (tickets: ReadonlyArray<Ticket>, begin: (ticket: Ticket) => void
   }
 }
 
-export type Turns = Effect.Success<ReturnType<typeof makeTurns>>
+export type CommandExecutor = Effect.Success<ReturnType<typeof makeCommandExecutor>>

@@ -7,11 +7,11 @@ import type { AccountId } from "../../domain/Ids.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
-import type { Settlement, Ticket } from "../accounts/Lifecycle.ts"
+import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
 import { type Answer, type Loan, type NotLent, NotMine, Placement } from "../accounts/Placement.ts"
-import { movedAway, type Turns } from "./CommandExecutor.ts"
+import { type CommandExecutor, movedAway } from "./CommandExecutor.ts"
 import { makeForwarding, moving, type Outcome } from "./Forwarding.ts"
-import type { UnderWay } from "./InFlightCommands.ts"
+import type { InFlightCommands } from "./InFlightCommands.ts"
 
 /** Commands of one batch that are admitted, or sent, at once. */
 const chunkMax = 1_000
@@ -21,18 +21,18 @@ const chunksMax = 2
 const leaveLookMs = 5
 
 /** `isPaced`: whoever sends it waits for the answers to some before it sends more. */
-export type Admit = (command: Command, resume: (settlement: Settlement) => void, isPaced: boolean) => void
+export type Admit = (command: Command, resume: (settlement: CommandExit) => void, isPaced: boolean) => void
 
-export interface ReceptionParts {
+export interface CommandRouterParts {
   readonly admit: Admit
-  readonly underWay: UnderWay
-  readonly turns: Turns
+  readonly underWay: InFlightCommands
+  readonly turns: CommandExecutor
   readonly overload: (what: string) => Overloaded
   /** This node takes no more: who asks is to ask again, elsewhere. */
   readonly isClosing: () => boolean
 }
 
-export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts) {
+export const makeCommandRouter = Effect.fnUntraced(function* (parts: CommandRouterParts) {
   const { admit, turns, underWay } = parts
   const placement = yield* Placement
   const limits = yield* LedgerConfig
@@ -41,8 +41,8 @@ export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts)
 
   /** Admits a command now; the effect waits for what came of it. */
   const begin = (command: Command, isForwarded = false): Effect.Effect<Receipt, CommandError> => {
-    let settled: Settlement | undefined
-    let waiting: ((settlement: Settlement) => void) | undefined
+    let settled: CommandExit | undefined
+    let waiting: ((settlement: CommandExit) => void) | undefined
     admit(
       command,
       (settlement) => {
@@ -81,7 +81,7 @@ export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts)
     admitted: (command: Command) => A
   ) {
     yield* warm(commands)
-    const undecided = new Map<AccountId, Ticket>()
+    const undecided = new Map<AccountId, PendingCommand>()
     const results: Array<A> = []
     for (const command of commands) {
       const accounts = accountsOf(command)
@@ -176,7 +176,7 @@ export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts)
     )
 
   const leave = (isForeign: (group: number) => boolean) =>
-    Effect.sync(() => turns.residents.dropForeign(isForeign)).pipe(
+    Effect.sync(() => turns.residents.evictNotOwned(isForeign)).pipe(
       Effect.repeat({ until: (inUse) => inUse === 0, schedule: Schedule.spaced(leaveLookMs) }),
       Effect.timeoutOption(cluster.drainMs),
       Effect.asVoid
@@ -188,8 +188,8 @@ export const makeReception = Effect.fnUntraced(function* (parts: ReceptionParts)
     head: headHere,
     lend: (account: AccountId, lease: string): Effect.Effect<Loan, NotLent> =>
       Effect.suspend(() => (isServed(account) ? turns.lending.lend(account, lease) : notMine)),
-    takeBack: turns.lending.takeBack,
-    enter: turns.residents.distrust,
+    takeBack: turns.lending.release,
+    enter: turns.residents.invalidate,
     leave
   }
   return { dispatch, dispatchMany, head, here, away }

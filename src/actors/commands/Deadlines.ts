@@ -3,11 +3,11 @@ import { Effect } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
-import type { Ticket } from "../accounts/Lifecycle.ts"
+import type { PendingCommand } from "../accounts/Lifecycle.ts"
 import type { CommitQueue } from "../commit/CommitQueue.ts"
 import type { PipelineStats } from "../commit/PipelineStats.ts"
-import type { Turns } from "./CommandExecutor.ts"
-import { indeterminate, type UnderWay } from "./InFlightCommands.ts"
+import type { CommandExecutor } from "./CommandExecutor.ts"
+import { type InFlightCommands, indeterminate } from "./InFlightCommands.ts"
 
 /** How often deadlines are looked at; a caller may wait so much longer than its deadline, in milliseconds. */
 const expiryMs = 50
@@ -16,23 +16,23 @@ const drainLookMs = 5
 
 /** Watches the deadlines in the scope. */
 export const watchDeadlines = Effect.fnUntraced(function* (
-  underWay: UnderWay,
+  underWay: InFlightCommands,
   queue: CommitQueue,
-  turns: Turns,
+  turns: CommandExecutor,
   stats: PipelineStats
 ) {
   const clock = yield* LedgerClock
   const limits = yield* LedgerConfig
 
   const expire = (until: number): void => {
-    const unsent = new Set<Ticket>()
+    const unsent = new Set<PendingCommand>()
     const emptied = new Set<AccountId>()
-    for (const ticket of underWay.tickets()) {
+    for (const ticket of underWay.commands()) {
       if (ticket.deadline > until) break // all have the same patience, and stand in order of arrival
       if (ticket.phase === "queued") unsent.add(ticket)
-      else if (ticket.phase === "flying") ticket.answerUntil(until, indeterminate(ticket))
+      else if (ticket.phase === "flying") ticket.expireWaiters(until, indeterminate(ticket))
       else {
-        underWay.giveUp(ticket, "event store", underWay.trouble)
+        underWay.failUnwritten(ticket, "event store", underWay.trouble)
         for (const id of ticket.accounts) emptied.add(id)
       }
     }
@@ -44,10 +44,11 @@ export const watchDeadlines = Effect.fnUntraced(function* (
   }
 
   /** Takes tickets out of the queue for good; what was decided upon them is decided again. */
-  const withdraw = (unsent: ReadonlySet<Ticket>): void => {
+  const withdraw = (unsent: ReadonlySet<PendingCommand>): void => {
     const reason = stats.trouble ?? `no room in a batch within ${limits.commandDeadlineMs} ms`
     const evicted = queue.evict((ticket) => unsent.has(ticket))
-    for (const ticket of evicted) if (unsent.has(ticket)) underWay.giveUp(ticket, "event store", reason)
+    for (const ticket of evicted)
+      if (unsent.has(ticket)) underWay.failUnwritten(ticket, "event store", reason)
     turns.again(evicted, new Set())
   }
 
@@ -60,7 +61,7 @@ export const watchDeadlines = Effect.fnUntraced(function* (
   /** Ends whatever is left: nobody is to wait for lanes that stop. */
   const abort = (): void => {
     expire(Number.POSITIVE_INFINITY)
-    for (const ticket of underWay.tickets()) underWay.finish(ticket, indeterminate(ticket))
+    for (const ticket of underWay.commands()) underWay.complete(ticket, indeterminate(ticket))
   }
 
   return {

@@ -8,31 +8,31 @@ import { type Position, printToken, type Receipt } from "../../domain/Receipt.ts
 import { decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
-import type { Settlement, Ticket } from "../accounts/Lifecycle.ts"
-import { RecentOutcomes } from "./ReceiptCache.ts"
+import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
+import { ReceiptCache } from "./ReceiptCache.ts"
 
 const lookupMax = 1_000
 const retryMs = 200
 /** How long after a repeat every id is looked up before it is decided: repeats come in storms. */
 const stormMs = 10_000
 
-export interface Repeats {
+export interface Deduplication {
   /** The settlement of an id accepted lately, from memory. `hashOf` is asked only where there is one. */
-  readonly recall: (command: Command, hashOf: () => string) => Settlement | undefined
+  readonly lookupCached: (command: Command, hashOf: () => string) => CommandExit | undefined
   /** An id accepted lately: `recall` has a settlement for it. */
   readonly isKnown: (commandId: CommandId) => boolean
-  readonly remember: (ticket: Ticket, receipt: Receipt) => void
+  readonly remember: (ticket: PendingCommand, receipt: Receipt) => void
   /** True while ids should be looked up before they are decided. */
   readonly isStorm: (nowMs: number) => boolean
   /** A repeat got as far as the log. */
   readonly noteStorm: (nowMs: number) => void
   /** Looks an id up in the log, in a batch with others; `events` says what becomes of the ticket. */
-  readonly lookUp: (ticket: Ticket) => void
+  readonly lookUp: (ticket: PendingCommand) => void
 }
 
-export interface RepeatsEvents {
-  readonly onKnown: (ticket: Ticket, settlement: Settlement) => void
-  readonly onUnknown: (ticket: Ticket) => void
+export interface DeduplicationEvents {
+  readonly onKnown: (ticket: PendingCommand, settlement: CommandExit) => void
+  readonly onUnknown: (ticket: PendingCommand) => void
   readonly onUnavailable: (reason: string) => void
 }
 
@@ -42,15 +42,15 @@ interface Outcome {
 }
 
 /** Starts the look-ups in the scope. */
-export const makeRepeats = Effect.fnUntraced(function* (events: RepeatsEvents) {
+export const makeDeduplication = Effect.fnUntraced(function* (events: DeduplicationEvents) {
   const store = yield* EventStore
   const limits = yield* LedgerConfig
-  const recent = new RecentOutcomes(limits.outcomesMax)
+  const recent = new ReceiptCache(limits.outcomesMax)
   const wake = Latch.makeUnsafe(false)
-  let pending: Array<Ticket> = []
+  let pending: Array<PendingCommand> = []
   let stormUntil = Number.NEGATIVE_INFINITY
 
-  const settlementOf = (commandId: CommandId, outcome: Outcome, commandHash: string): Settlement =>
+  const settlementOf = (commandId: CommandId, outcome: Outcome, commandHash: string): CommandExit =>
     outcome.commandHash === commandHash
       ? Exit.succeed({ ...outcome.receipt, replayed: true })
       : Exit.fail(new CommandIdReused({ commandId }))
@@ -93,7 +93,7 @@ export const makeRepeats = Effect.fnUntraced(function* (events: RepeatsEvents) {
   )
 
   return {
-    recall: (command, hashOf) => {
+    lookupCached: (command, hashOf) => {
       const { commandId } = command
       const kept = recent.hashOf(commandId)
       if (kept === undefined) return undefined
@@ -110,7 +110,7 @@ export const makeRepeats = Effect.fnUntraced(function* (events: RepeatsEvents) {
       pending.push(ticket)
       wake.openUnsafe()
     }
-  } satisfies Repeats
+  } satisfies Deduplication
 })
 
 /** The first outcomes of those ids that were accepted: two queries, however many they are. */

@@ -8,19 +8,19 @@ import type { AccountId, Instant } from "../../domain/Ids.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
-import { receiptOf, type Settlement, Ticket } from "../accounts/Lifecycle.ts"
+import { type CommandExit, PendingCommand, receiptOf } from "../accounts/Lifecycle.ts"
 import { Placement } from "../accounts/Placement.ts"
 import { makeCommitPipeline } from "../commit/CommitPipeline.ts"
 import { CommitQueue } from "../commit/CommitQueue.ts"
 import type { PipelineStats } from "../commit/PipelineStats.ts"
-import { makeWriters } from "../commit/WriterRegistry.ts"
-import { Door, isOfCrowd, type Refused } from "./AdmissionControl.ts"
-import { makeTurns } from "./CommandExecutor.ts"
-import { type Admit, makeReception } from "./CommandRouter.ts"
+import { makeWriterRegistry } from "../commit/WriterRegistry.ts"
+import { AdmissionControl, isOfHotAccount, type Refused } from "./AdmissionControl.ts"
+import { makeCommandExecutor } from "./CommandExecutor.ts"
+import { type Admit, makeCommandRouter } from "./CommandRouter.ts"
 import { watchDeadlines } from "./Deadlines.ts"
-import { makeRepeats } from "./Deduplication.ts"
-import { indeterminate, UnderWay, unavailable } from "./InFlightCommands.ts"
-import type { Here } from "./LocalNode.ts"
+import { makeDeduplication } from "./Deduplication.ts"
+import { InFlightCommands, indeterminate, unavailable } from "./InFlightCommands.ts"
+import type { LocalNode } from "./LocalNode.ts"
 import { type DispatcherMeters, loadOf } from "./Meters.ts"
 
 /** This node's state, for health and reports. */
@@ -54,7 +54,7 @@ export class Dispatcher extends Context.Service<
     /** More of the same, for the metrics; walks all that is under way. */
     readonly meters: () => DispatcherMeters
     /** What other nodes ask of this one. */
-    readonly here: Here
+    readonly here: LocalNode
   }
 >()("chronicle/actors/Dispatcher") {
   /** `node` names this process in the writers it registers. */
@@ -66,24 +66,24 @@ const make = Effect.fnUntraced(function* (node: string) {
   const clock = yield* LedgerClock
   const placement = yield* Placement
   const queue = new CommitQueue()
-  const underWay = new UnderWay()
+  const underWay = new InFlightCommands()
   let isClosing = false
 
-  const writers = yield* makeWriters(node, () => underWay.openSince())
+  const writers = yield* makeWriterRegistry(node, () => underWay.openSince())
 
-  const turns = yield* makeTurns({
+  const turns = yield* makeCommandExecutor({
     queue,
     underWay,
     refusal: writers.refusal,
-    overloaded: (what) => door.say(what).exit,
+    overloaded: (what) => door.overloaded(what).exit,
     onQueued: () => pipeline.wake()
   })
 
-  const repeats = yield* makeRepeats({
-    onKnown: (ticket, settlement) => underWay.finish(ticket, settlement),
+  const repeats = yield* makeDeduplication({
+    onKnown: (ticket, settlement) => underWay.complete(ticket, settlement),
     onUnknown: (ticket) => {
-      if (ticket.refusal === undefined) turns.route(ticket)
-      else underWay.finish(ticket, Exit.fail(ticket.refusal))
+      if (ticket.rejection === undefined) turns.route(ticket)
+      else underWay.complete(ticket, Exit.fail(ticket.rejection))
     },
     onUnavailable: (reason) => {
       underWay.trouble = reason
@@ -92,23 +92,23 @@ const make = Effect.fnUntraced(function* (node: string) {
 
   const pipeline = yield* makeCommitPipeline(queue, writers, {
     onDurable: (ticket) => {
-      if (ticket.refusal === undefined) {
+      if (ticket.rejection === undefined) {
         const receipt = receiptOf(ticket)
         repeats.remember(ticket, receipt)
-        underWay.finish(ticket, Exit.succeed(receipt))
+        underWay.complete(ticket, Exit.succeed(receipt))
       } else {
         // An id that was accepted once keeps its outcome for ever, whatever today's state says (I4). A look of before
         // the decision proves nothing: another node may have accepted the id while the account was being loaded.
         ticket.phase = "waiting"
-        ticket.letGo()
+        ticket.release()
         repeats.lookUp(ticket)
       }
       turns.noteLanded(ticket)
     },
-    onLost: (ticket) => underWay.finish(ticket, indeterminate(ticket)),
+    onLost: (ticket) => underWay.complete(ticket, indeterminate(ticket)),
     onRepeat: (ticket) => {
       ticket.isRepeat = true
-      ticket.letGo()
+      ticket.release()
       repeats.noteStorm(clock.elapsedUnsafe())
       repeats.lookUp(ticket)
       turns.reloadIfLanded(ticket.accounts)
@@ -116,7 +116,7 @@ const make = Effect.fnUntraced(function* (node: string) {
     onEvicted: turns.again
   })
 
-  const door: Door = new Door({
+  const door: AdmissionControl = new AdmissionControl({
     limits,
     underWay,
     queue,
@@ -127,7 +127,7 @@ const make = Effect.fnUntraced(function* (node: string) {
   })
 
   /** Answers a command that does not become a ticket. */
-  const turnAway = (settlement: Settlement, resume: (settlement: Settlement) => void): void => {
+  const turnAway = (settlement: CommandExit, resume: (settlement: CommandExit) => void): void => {
     underWay.outcomes.note(settlement)
     resume(settlement)
   }
@@ -151,17 +151,17 @@ const make = Effect.fnUntraced(function* (node: string) {
       }
       return turnAway(Exit.fail(new CommandIdReused({ commandId })), resume)
     }
-    const known = repeats.recall(command, hashOf)
+    const known = repeats.lookupCached(command, hashOf)
     if (known !== undefined) return turnAway(known, resume)
     if (isClosing) return turnAway(unavailable("this node", "it is closing"), resume)
     const refusal = writers.refusal()
     if (refusal !== undefined) return turnAway(unavailable("this node", refusal), resume)
     const accounts = accountsOf(command)
     const actors = accounts.map(turns.residents.peek)
-    const full = door.refuse(actors, isPaced, now)
+    const full = door.check(actors, isPaced, now)
     if (full !== undefined) return turnAway(full, resume)
-    const ticket = new Ticket(command, hashOf(), deadline, accounts)
-    ticket.isOfCrowd = isOfCrowd(actors)
+    const ticket = new PendingCommand(command, hashOf(), deadline, accounts)
+    ticket.isOfHotAccount = isOfHotAccount(actors)
     ticket.await(resume)
     underWay.add(ticket)
     if (repeats.isStorm(now)) repeats.lookUp(ticket)
@@ -176,17 +176,17 @@ const make = Effect.fnUntraced(function* (node: string) {
   // Added last, so it runs first: what was accepted is answered before the lanes stop.
   yield* Effect.addFinalizer(() => close)
 
-  const reception = yield* makeReception({
+  const reception = yield* makeCommandRouter({
     admit,
     underWay,
     turns,
-    overload: (what) => door.say(what).error,
+    overload: (what) => door.overloaded(what).error,
     isClosing: () => isClosing
   })
 
   return Dispatcher.of({
     dispatch: reception.dispatch,
-    refusal: (input) => (isClosing || writers.refusal() !== undefined ? undefined : door.refuseUnseen(input)),
+    refusal: (input) => (isClosing || writers.refusal() !== undefined ? undefined : door.precheck(input)),
     dispatchMany: reception.dispatchMany,
     head: reception.head,
     openSince: (account) => underWay.openSince(account),
@@ -205,7 +205,7 @@ const make = Effect.fnUntraced(function* (node: string) {
     }),
     here: {
       ...reception.here,
-      loans: () => ({ borrowed: turns.borrowing.size(), lapsed: turns.lending.lapsed() }),
+      loans: () => ({ borrowed: turns.borrowing.size(), lapsed: turns.lending.expired() }),
       close
     }
   })

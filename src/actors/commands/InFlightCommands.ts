@@ -2,16 +2,16 @@
 import { Exit } from "effect"
 import { Indeterminate, Unavailable } from "../../domain/Errors.ts"
 import type { AccountId, CommandId, Instant } from "../../domain/Ids.ts"
-import type { Settlement, Ticket } from "../accounts/Lifecycle.ts"
+import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
 import { Outcomes } from "./Meters.ts"
 
 export const unavailable = (what: string, reason: string) => Exit.fail(new Unavailable({ what, reason }))
 
-export const indeterminate = (ticket: Ticket) =>
+export const indeterminate = (ticket: PendingCommand) =>
   Exit.fail(new Indeterminate({ commandId: ticket.command.commandId }))
 
 /** All commands of this node that are accepted and not answered, in the order of their arrival. */
-export class UnderWay {
+export class InFlightCommands {
   /**
    * Through a cell that is emptied at the end: a Map that is tidied leaves its old table behind, linked to the next,
    * and once one such table got into the old heap, every ticket that was in any later one was kept alive and copied
@@ -26,42 +26,42 @@ export class UnderWay {
     return this.#cells.size
   }
 
-  get(commandId: CommandId): Ticket | undefined {
+  get(commandId: CommandId): PendingCommand | undefined {
     return this.#cells.get(commandId)?.ticket
   }
 
   /** How many of them came to an account that many others were waiting for. */
   crowd = 0
 
-  add(ticket: Ticket): void {
-    if (ticket.isOfCrowd) this.crowd++
+  add(ticket: PendingCommand): void {
+    if (ticket.isOfHotAccount) this.crowd++
     this.#cells.set(ticket.command.commandId, { ticket })
   }
 
-  *tickets(): IterableIterator<Ticket> {
+  *commands(): IterableIterator<PendingCommand> {
     for (const { ticket } of this.#cells.values()) if (ticket !== undefined) yield ticket
   }
 
-  finish(ticket: Ticket, settlement: Settlement): void {
+  complete(ticket: PendingCommand, settlement: CommandExit): void {
     if (ticket.phase === "settled") return
     ticket.phase = "settled"
-    if (ticket.isOfCrowd) this.crowd--
+    if (ticket.isOfHotAccount) this.crowd--
     this.outcomes.note(settlement)
     this.#remove(ticket.command.commandId)
-    ticket.letGo()
+    ticket.release()
     ticket.noteDecided()
-    ticket.answer(settlement)
+    ticket.reply(settlement)
   }
 
   /** Ends a ticket of which this dispatch wrote nothing. */
-  giveUp(ticket: Ticket, what: string, reason: string): void {
-    this.finish(ticket, ticket.isRepeat ? indeterminate(ticket) : unavailable(what, reason))
+  failUnwritten(ticket: PendingCommand, what: string, reason: string): void {
+    this.complete(ticket, ticket.isRepeat ? indeterminate(ticket) : unavailable(what, reason))
   }
 
   /** The earliest instant at which something of the account (or of any) is decided and not settled. */
   openSince(account?: AccountId): Instant | undefined {
     let earliest: Instant | undefined
-    for (const { accounts, legs, recordedAt } of this.tickets()) {
+    for (const { accounts, pendingEvents: legs, recordedAt } of this.commands()) {
       if (legs.length === 0 || (account !== undefined && !accounts.includes(account))) continue
       earliest = Math.min(earliest ?? recordedAt, recordedAt)
     }
@@ -77,5 +77,5 @@ export class UnderWay {
 }
 
 interface Cell {
-  ticket: Ticket | undefined
+  ticket: PendingCommand | undefined
 }

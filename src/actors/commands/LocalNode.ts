@@ -4,16 +4,16 @@ import type { Command } from "../../domain/Command.ts"
 import type { Unavailable } from "../../domain/Errors.ts"
 import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
-import type { Lending } from "../accounts/LeaseServer.ts"
+import type { LeaseServer } from "../accounts/LeaseServer.ts"
 import type { Answer, NotMine } from "../accounts/Placement.ts"
 
 /** This node's side of the conversation between nodes. */
-export interface Here {
+export interface LocalNode {
   readonly owns: (account: AccountId) => boolean
   readonly dispatch: (commands: ReadonlyArray<Command>) => Effect.Effect<ReadonlyArray<Answer>>
   readonly head: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
-  readonly lend: Lending["lend"]
-  readonly takeBack: Lending["takeBack"]
+  readonly lend: LeaseServer["lend"]
+  readonly takeBack: LeaseServer["release"]
   /** Groups of accounts are this node's from now on: what it remembers of them from before is old. */
   readonly enter: (isArriving: (group: number) => boolean) => void
   /** Groups are not this node's any more: waits, bounded, for what is under way on them, and forgets them. */

@@ -1,7 +1,7 @@
 /** Settlements and tickets enter; counts of outcomes, and of what is under way, leave: for the metrics. */
 import type { AccountId } from "../../domain/Ids.ts"
-import type { Settlement, TicketPhase } from "../accounts/Lifecycle.ts"
-import type { UnderWay } from "./InFlightCommands.ts"
+import type { CommandExit, CommandPhase } from "../accounts/Lifecycle.ts"
+import type { InFlightCommands } from "./InFlightCommands.ts"
 
 /** What this node answered since its start, each command once. Costs a command one addition. */
 export class Outcomes {
@@ -13,7 +13,7 @@ export class Outcomes {
   /** By the error's tag; `Defect` where a bug of ours ended it. */
   readonly refused = new Map<string, number>()
 
-  note(settlement: Settlement): void {
+  note(settlement: CommandExit): void {
     if (settlement._tag === "Success") {
       if (settlement.value.replayed) this.replayed++
       else this.accepted++
@@ -27,7 +27,7 @@ export class Outcomes {
 
 /** What is under way at this moment. */
 export interface Load {
-  readonly phases: Readonly<Record<Exclude<TicketPhase, "settled">, number>>
+  readonly phases: Readonly<Record<Exclude<CommandPhase, "settled">, number>>
   /** How long the oldest command has been under way, in milliseconds. */
   readonly oldestMs: number
   /** The most commands that wait on one account: the depth of its mailbox, decided ones included. */
@@ -35,12 +35,12 @@ export interface Load {
 }
 
 /** Walks everything under way (at most `inFlightMax`): for a scrape, not for a command. */
-export const loadOf = (underWay: UnderWay, now: number, patienceMs: number): Load => {
+export const loadOf = (underWay: InFlightCommands, now: number, patienceMs: number): Load => {
   const phases = { waiting: 0, queued: 0, flying: 0 }
   const depths = new Map<AccountId, number>()
   let oldestMs = 0
   let accountMost = 0
-  for (const { phase, accounts, deadline } of underWay.tickets()) {
+  for (const { phase, accounts, deadline } of underWay.commands()) {
     if (phase === "settled") continue
     phases[phase]++
     oldestMs = Math.max(oldestMs, now - (deadline - patienceMs))

@@ -21,7 +21,7 @@ interface Kept {
  * twice before it comes to rest. Here one costs a key and a number there, and 153 bytes elsewhere. Its accounts are not
  * kept: a repeat names them.
  */
-export class RecentOutcomes {
+export class ReceiptCache {
   /** Slots are given out in turn, one half of them a generation. */
   readonly #half: number
   readonly #hashes: Buffer

@@ -11,15 +11,15 @@ import {
 } from "../../infra/eventstore/EventStore.ts"
 import { continued } from "../../infra/telemetry/Tracing.ts"
 import type { AccountActor } from "../accounts/AccountActor.ts"
-import type { Flight } from "../accounts/Flight.ts"
-import { about, type Ticket } from "../accounts/Lifecycle.ts"
+import type { CommitBatch } from "../accounts/Flight.ts"
+import { about, type PendingCommand } from "../accounts/Lifecycle.ts"
 import { Snapshotter } from "../accounts/Snapshotter.ts"
 import { CommitFeed } from "./CommitFeed.ts"
 import type { CommitQueue } from "./CommitQueue.ts"
 import { makeCommitMeters } from "./CommitStats.ts"
 import { noStats, type PipelineStats } from "./PipelineStats.ts"
 import { makeSplitBrainAlarm } from "./SplitBrainAlarm.ts"
-import type { Writers } from "./WriterRegistry.ts"
+import type { WriterRegistry } from "./WriterRegistry.ts"
 
 const retryFirstMs = 5
 const retryMostMs = 1_000
@@ -27,13 +27,13 @@ const retryMostMs = 1_000
 /** What the pipeline hands back when a ticket cannot simply be committed. */
 export interface PipelineEvents {
   /** Its rows are durable, or it is refused on a state that is: answer it. */
-  readonly onDurable: (ticket: Ticket) => void
+  readonly onDurable: (ticket: PendingCommand) => void
   /** The lane met a defect while the ticket was in flight: its outcome is unknown. */
-  readonly onLost: (ticket: Ticket) => void
+  readonly onLost: (ticket: PendingCommand) => void
   /** Its command id was accepted before: answer the first outcome. */
-  readonly onRepeat: (ticket: Ticket) => void
+  readonly onRepeat: (ticket: PendingCommand) => void
   /** To be decided again, in this order, once those accounts that another writer wrote to are reloaded. */
-  readonly onEvicted: (tickets: ReadonlyArray<Ticket>, stale: ReadonlySet<AccountActor>) => void
+  readonly onEvicted: (tickets: ReadonlyArray<PendingCommand>, stale: ReadonlySet<AccountActor>) => void
 }
 
 interface Lane {
@@ -53,7 +53,7 @@ export interface CommitPipeline {
 /** Starts the lanes in the scope. */
 export const makeCommitPipeline = Effect.fnUntraced(function* (
   queue: CommitQueue,
-  writers: Writers,
+  writers: WriterRegistry,
   events: PipelineEvents
 ) {
   const store = yield* EventStore
@@ -69,16 +69,16 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
   const stats = noStats()
 
   /** Everything of the flight is in the log: actors first, then the relay, then the callers (I6). */
-  const complete = (flight: Flight, commit: Commit): void => {
-    const { tickets } = flight
+  const complete = (flight: CommitBatch, commit: Commit): void => {
+    const { commands: tickets } = flight
     queue.land(flight)
-    flight.tickets = []
+    flight.commands = []
     for (const ticket of tickets) {
-      for (const { actor, after } of ticket.legs) {
+      for (const { actor, after } of ticket.pendingEvents) {
         actor.committed = after
         if (after.account.version % limits.snapshotEvery === 0) snapshotter.offerUnsafe(after)
       }
-      for (const actor of ticket.touched) actor.uncommitted--
+      for (const actor of ticket.participants) actor.uncommitted--
     }
     if (commit.events.length > 0) {
       stats.batches++
@@ -88,12 +88,12 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
       feed.offerUnsafe(commit)
     }
     for (const ticket of tickets) {
-      if (ticket.refusal === undefined) stats.committed++
+      if (ticket.rejection === undefined) stats.committed++
       events.onDurable(ticket)
       // A Map that grew or was tidied leaves its old table behind, which keeps what it held alive through the next
       // collections of the young heap: measured, most tickets were promoted with all their rows.
-      ticket.legs = []
-      ticket.touched = []
+      ticket.pendingEvents = []
+      ticket.participants = []
     }
     latch.openUnsafe()
   }
@@ -103,19 +103,19 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
    * accounts that another writer wrote to. Without a pause: nobody may decide on what was rolled back.
    */
   const isolate = (
-    flight: Flight,
+    flight: CommitBatch,
     outcome: CommitOutcome & { _tag: "Conflict" }
   ): ReadonlySet<AccountActor> => {
     const repeats = new Set<string>(outcome.commands)
     const taken = new Set<AccountId>(outcome.versions.map(({ account }) => account))
     const stale = new Set<AccountActor>()
-    for (const { legs } of flight.tickets) {
+    for (const { pendingEvents: legs } of flight.commands) {
       for (const { actor } of legs) if (taken.has(actor.id)) stale.add(actor)
     }
-    const isRepeat = (ticket: Ticket) => repeats.has(ticket.command.commandId)
-    const isStale = (ticket: Ticket) => ticket.touched.some((actor) => stale.has(actor))
-    const guilty = new Set(flight.tickets.filter((ticket) => !isRepeat(ticket) && isStale(ticket)))
-    const inFlight = new Set(flight.tickets)
+    const isRepeat = (ticket: PendingCommand) => repeats.has(ticket.command.commandId)
+    const isStale = (ticket: PendingCommand) => ticket.participants.some((actor) => stale.has(actor))
+    const guilty = new Set(flight.commands.filter((ticket) => !isRepeat(ticket) && isStale(ticket)))
+    const inFlight = new Set(flight.commands)
     const evicted = queue.evict(
       (ticket) => isStale(ticket) || (inFlight.has(ticket) && isRepeat(ticket)),
       flight
@@ -135,7 +135,7 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
   }
 
   /** The lane's tail was ended by somebody: go on as a new writer, with everything decided again, later. */
-  const renew = Effect.fnUntraced(function* (lane: Lane, flight: Flight) {
+  const renew = Effect.fnUntraced(function* (lane: Lane, flight: CommitBatch) {
     stats.fenced++
     yield* Effect.logWarning(
       "this writer was fenced while it was away; it goes on as a new one",
@@ -150,12 +150,12 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
   })
 
   /** Takes back what follows the flight; decided again, if a lane was renewed since the flight was taken. */
-  const takeBack = (flight: Flight, since: number): void => {
+  const takeBack = (flight: CommitBatch, since: number): void => {
     if (queue.disband(flight) && since !== renewals) decideAgain()
   }
 
   /** Everything that is decided and not in the air elsewhere gets a `recordedAt` of now. */
-  const decideAgain = (flight?: Flight): void =>
+  const decideAgain = (flight?: CommitBatch): void =>
     events.onEvicted(
       queue.evict(() => true, flight),
       new Set()
@@ -172,11 +172,11 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
     )
 
   /** Sends one flight until nothing of it is open. */
-  const fly = Effect.fnUntraced(function* (lane: Lane, flight: Flight, since: number) {
+  const fly = Effect.fnUntraced(function* (lane: Lane, flight: CommitBatch, since: number) {
     let mayHaveLanded = false
-    while (flight.tickets.length > 0) {
+    while (flight.commands.length > 0) {
       const commit: Commit = { writerId: lane.writerId, seq: lane.seq, events: rowsOf(flight) }
-      const mayCommit = flight.leader === undefined ? undefined : wordFor(flight)
+      const mayCommit = flight.predecessor === undefined ? undefined : wordFor(flight)
       if (mayCommit !== undefined) stats.behind++
       if (commit.events.length === 0) return complete(flight, commit)
       const [took, outcome] = yield* Effect.timed(send(commit, mayCommit))
@@ -197,7 +197,7 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
           // With nobody to blame, the row in the way is gone again: the same commit may try once more.
           if (outcome.versions.length + outcome.commands.length === 0) break
           mayHaveLanded = false
-          const { tickets } = flight
+          const { commands: tickets } = flight
           yield* alarm(isolate(flight, outcome), tickets)
           continue
         }
@@ -229,8 +229,13 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
   })
 
   /** A defect is a bug of ours: the lane goes on as a new writer, and only what was in flight is lost sight of. */
-  const abandon = Effect.fnUntraced(function* (lane: Lane, flight: Flight, since: number, defect: unknown) {
-    const { leader, tickets } = flight
+  const abandon = Effect.fnUntraced(function* (
+    lane: Lane,
+    flight: CommitBatch,
+    since: number,
+    defect: unknown
+  ) {
+    const { predecessor: leader, commands: tickets } = flight
     // A follower that may not become durable yet is not lost: nothing of it is there.
     if (leader !== undefined) takeBack(leader, since)
     takeBack(flight, since)
@@ -242,8 +247,8 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
     // What it sent last has landed or never will, so that the actors are rebuilt on the truth. Only now, for with
     // no writer of ours left the instants of what is queued would be taken for closed.
     yield* Effect.ignore(store.fenceWriter(writerId))
-    const lost = new Set(flight.tickets)
-    const stale = new Set(flight.tickets.flatMap((ticket) => ticket.touched))
+    const lost = new Set(flight.commands)
+    const stale = new Set(flight.commands.flatMap((ticket) => ticket.participants))
     // Somebody may have fenced it before us: then this is a renewal like any other.
     renewals++
     const evicted = queue.evict(() => true, flight)
@@ -289,11 +294,11 @@ const pause = (lane: Lane): Effect.Effect<void> =>
   })
 
 /** Whether a follower may become durable. Never inside of the lane that says so, which is not done with it yet. */
-const wordFor = ({ mayCommit }: Flight): Effect.Effect<boolean> =>
+const wordFor = ({ mayCommit }: CommitBatch): Effect.Effect<boolean> =>
   Effect.tap(Deferred.await(mayCommit), () => Effect.yieldNow)
 
-const rowsOf = (flight: Flight): ReadonlyArray<StoredEvent> => {
+const rowsOf = (flight: CommitBatch): ReadonlyArray<StoredEvent> => {
   const rows: Array<StoredEvent> = []
-  for (const { legs } of flight.tickets) for (const { row } of legs) rows.push(row)
+  for (const { pendingEvents: legs } of flight.commands) for (const { row } of legs) rows.push(row)
   return rows
 }

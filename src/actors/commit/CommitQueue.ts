@@ -1,8 +1,8 @@
 /** Decided commands enter in the order of their decision; batches for the lanes leave. Synchronous, no effects. */
 import { Deferred, Exit } from "effect"
 import type { AccountActor } from "../accounts/AccountActor.ts"
-import { type BatchLimits, bytesOf, Flight, leaderOf } from "../accounts/Flight.ts"
-import { rollBack, type Ticket } from "../accounts/Lifecycle.ts"
+import { type BatchLimits, bytesOf, CommitBatch, predecessorOf } from "../accounts/Flight.ts"
+import { type PendingCommand, rollBack } from "../accounts/Lifecycle.ts"
 
 /** A follower costs two more round trips: it must carry this part of a full batch at least. */
 const followerPart = 1 / 4
@@ -17,7 +17,7 @@ const followerPart = 1 / 4
  * anything else that befalls the leader the follower is as if it had never been taken (`disband`).
  */
 export class CommitQueue {
-  #tickets: Array<Ticket> = []
+  #tickets: Array<PendingCommand> = []
   /**
    * How many of them, from the first, are known to be blocked: until something lands or leaves, a lane that looks
    * again need not look at those. A hot account blocks thousands.
@@ -33,45 +33,45 @@ export class CommitQueue {
     return this.#tickets.length
   }
 
-  push(ticket: Ticket): void {
+  push(ticket: PendingCommand): void {
     ticket.phase = "queued"
     this.#tickets.push(ticket)
   }
 
   /** Takes the oldest tickets that may fly now, whole, up to the limits (at least one, however large). */
-  take(limits: BatchLimits): Flight | undefined {
+  take(limits: BatchLimits): CommitBatch | undefined {
     return this.#takeFree(limits) ?? this.#takeFollower(limits)
   }
 
-  #takeFree(limits: BatchLimits): Flight | undefined {
+  #takeFree(limits: BatchLimits): CommitBatch | undefined {
     const queue = this.#tickets
-    const flight = new Flight()
-    const taken: Array<Ticket> = []
+    const flight = new CommitBatch()
+    const taken: Array<PendingCommand> = []
     let rows = 0
     let bytes = 0
     let next = this.#blocked
     for (; next < queue.length; next++) {
-      const ticket = queue[next] as Ticket // next < length
+      const ticket = queue[next] as PendingCommand // next < length
       if (isBlocked(ticket, this.#look, flight)) {
-        for (const actor of ticket.touched) actor.blockedAt = this.#look
+        for (const actor of ticket.participants) actor.blockedAtScan = this.#look
         queue[this.#blocked++] = ticket
         continue
       }
       bytes += bytesOf(ticket)
-      rows += ticket.legs.length
+      rows += ticket.pendingEvents.length
       if (taken.length > 0 && (rows > limits.rowsMax || bytes > limits.bytesMax)) break
-      for (const actor of ticket.touched) actor.flight = flight
+      for (const actor of ticket.participants) actor.batch = flight
       ticket.phase = "flying"
       taken.push(ticket)
     }
     if (taken.length === 0) return undefined
     queue.splice(this.#blocked, taken.length)
-    flight.tickets = taken
+    flight.commands = taken
     return flight
   }
 
   /** Takes what waits for one flight alone, if that is much. */
-  #takeFollower({ rowsMax, bytesMax }: BatchLimits): Flight | undefined {
+  #takeFollower({ rowsMax, bytesMax }: BatchLimits): CommitBatch | undefined {
     const queue = this.#tickets
     const least = rowsMax * followerPart
     // Most commands have two rows at most. What was looked through in vain is not looked through again soon.
@@ -81,20 +81,20 @@ export class CommitQueue {
     ) {
       return undefined
     }
-    const leader = leaderOf(queue[0])
+    const leader = predecessorOf(queue[0])
     if (leader === undefined) return undefined
     this.#lookAgain()
-    const flight = new Flight()
-    const taken: Array<Ticket> = []
+    const flight = new CommitBatch()
+    const taken: Array<PendingCommand> = []
     let rows = 0
     let bytes = 0
     let isFull = false
     for (const ticket of queue) {
       if (isBlocked(ticket, this.#look, flight, leader)) {
-        for (const actor of ticket.touched) actor.blockedAt = this.#look
+        for (const actor of ticket.participants) actor.blockedAtScan = this.#look
         continue
       }
-      const legs = ticket.legs.length
+      const legs = ticket.pendingEvents.length
       bytes += bytesOf(ticket)
       isFull = taken.length > 0 && (rows + legs > rowsMax || bytes > bytesMax)
       if (isFull) break
@@ -108,24 +108,24 @@ export class CommitQueue {
       return undefined
     }
     for (const ticket of taken) {
-      for (const actor of ticket.touched) actor.flight = flight
+      for (const actor of ticket.participants) actor.batch = flight
       ticket.phase = "flying"
     }
     this.#tickets = queue.filter(({ phase }) => phase === "queued")
     this.#lookAgain()
-    flight.tickets = taken
-    flight.leader = leader
-    leader.follower = flight
+    flight.commands = taken
+    flight.predecessor = leader
+    leader.successor = flight
     return flight
   }
 
   /** The flight is over and durable: its actors may fly again, and what follows it may become durable. */
-  land(flight: Flight): void {
+  land(flight: CommitBatch): void {
     this.#release(flight)
-    const { follower } = flight
+    const { successor: follower } = flight
     if (follower === undefined) return
-    flight.follower = undefined
-    follower.leader = undefined
+    flight.successor = undefined
+    follower.predecessor = undefined
     Deferred.doneUnsafe(follower.mayCommit, Exit.succeed(true))
   }
 
@@ -133,24 +133,24 @@ export class CommitQueue {
    * The flight did not land at once: what follows it, if anything does, is put back to the front, and nothing follows
    * it again. Answers whether something did.
    */
-  disband(flight: Flight): boolean {
-    flight.isTroubled = true
-    const { follower } = flight
+  disband(flight: CommitBatch): boolean {
+    flight.isRetrying = true
+    const { successor: follower } = flight
     if (follower === undefined) return false
-    flight.follower = undefined
-    follower.leader = undefined
+    flight.successor = undefined
+    follower.predecessor = undefined
     Deferred.doneUnsafe(follower.mayCommit, Exit.succeed(false))
     this.putBack(follower)
-    for (const ticket of flight.tickets) for (const actor of ticket.touched) actor.flight = flight
+    for (const ticket of flight.commands) for (const actor of ticket.participants) actor.batch = flight
     return true
   }
 
   /** Puts a flight that certainly wrote nothing back to the front. */
-  putBack(flight: Flight): void {
-    for (const ticket of flight.tickets) ticket.phase = "queued"
+  putBack(flight: CommitBatch): void {
+    for (const ticket of flight.commands) ticket.phase = "queued"
     this.#release(flight)
-    this.#tickets = flight.tickets.concat(this.#tickets)
-    flight.tickets = []
+    this.#tickets = flight.commands.concat(this.#tickets)
+    flight.commands = []
   }
 
   /**
@@ -158,21 +158,21 @@ export class CommitQueue {
    * that was decided on a state which those had changed; rolls the actors' speculation back to before the first
    * of them. What is left could have been decided without them. Answers them in the order of their decision.
    */
-  evict(isGuilty: (ticket: Ticket) => boolean, flight?: Flight): ReadonlyArray<Ticket> {
+  evict(isGuilty: (ticket: PendingCommand) => boolean, flight?: CommitBatch): ReadonlyArray<PendingCommand> {
     const tainted = new Set<AccountActor>()
-    const evicted: Array<Ticket> = []
-    const keep = (tickets: ReadonlyArray<Ticket>): Array<Ticket> =>
+    const evicted: Array<PendingCommand> = []
+    const keep = (tickets: ReadonlyArray<PendingCommand>): Array<PendingCommand> =>
       tickets.filter((ticket) => {
-        if (!isGuilty(ticket) && !ticket.touched.some((actor) => tainted.has(actor))) return true
+        if (!isGuilty(ticket) && !ticket.participants.some((actor) => tainted.has(actor))) return true
         evicted.push(ticket)
         // A refused ticket changed nothing, so nothing depends on it.
-        for (const { actor } of ticket.legs) tainted.add(actor)
+        for (const { actor } of ticket.pendingEvents) tainted.add(actor)
         return false
       })
     if (flight !== undefined) {
       this.#release(flight)
-      flight.tickets = keep(flight.tickets)
-      for (const ticket of flight.tickets) for (const actor of ticket.touched) actor.flight = flight
+      flight.commands = keep(flight.commands)
+      for (const ticket of flight.commands) for (const actor of ticket.participants) actor.batch = flight
     }
     this.#tickets = keep(this.#tickets)
     this.#lookAgain()
@@ -180,9 +180,9 @@ export class CommitQueue {
     return evicted
   }
 
-  #release(flight: Flight): void {
-    for (const ticket of flight.tickets) {
-      for (const actor of ticket.touched) if (actor.flight === flight) actor.flight = undefined
+  #release(flight: CommitBatch): void {
+    for (const ticket of flight.commands) {
+      for (const actor of ticket.participants) if (actor.batch === flight) actor.batch = undefined
     }
     this.#lookAgain()
   }
@@ -194,8 +194,13 @@ export class CommitQueue {
 }
 
 /** An account of it is in another flight (but the one that may be followed), or waits for one with an older ticket. */
-const isBlocked = (ticket: Ticket, look: number, flight: Flight, leader?: Flight): boolean => {
-  for (const { blockedAt, flight: other } of ticket.touched) {
+const isBlocked = (
+  ticket: PendingCommand,
+  look: number,
+  flight: CommitBatch,
+  leader?: CommitBatch
+): boolean => {
+  for (const { blockedAtScan: blockedAt, batch: other } of ticket.participants) {
     if (blockedAt === look || (other !== undefined && other !== flight && other !== leader)) return true
   }
   return false

@@ -2,7 +2,7 @@
 import { Effect } from "effect"
 import type { AccountActor } from "../accounts/AccountActor.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
-import { about, type Ticket } from "../accounts/Lifecycle.ts"
+import { about, type PendingCommand } from "../accounts/Lifecycle.ts"
 
 /** Two nodes that fight over many accounts must not also fill the disk with saying so. */
 const everyMs = 1_000
@@ -28,7 +28,10 @@ export const makeSplitBrainAlarm = Effect.gen(function* () {
   yield* catchUp.pipe(Effect.delay(everyMs), Effect.forever, Effect.forkScoped)
   yield* Effect.addFinalizer(() => catchUp)
 
-  return Effect.fnUntraced(function* (stale: ReadonlySet<AccountActor>, tickets: ReadonlyArray<Ticket>) {
+  return Effect.fnUntraced(function* (
+    stale: ReadonlySet<AccountActor>,
+    tickets: ReadonlyArray<PendingCommand>
+  ) {
     if (stale.size === 0) return
     const now = clock.nowUnsafe()
     if (now - warnedAt < everyMs) {

@@ -8,7 +8,7 @@ import { LedgerClock } from "../accounts/LedgerClock.ts"
 /** How long the end of a node may take to say goodbye to the store. */
 const fenceAtEndMs = 2_000
 
-export interface Writers {
+export interface WriterRegistry {
   /** The same, but gives up when the store does not answer: for the start of a node. */
   readonly registerFirst: (lane: number) => Effect.Effect<WriterId, StoreUnavailable>
   /** A new writer for a lane, known to the store; tries until the store answers. */
@@ -27,7 +27,10 @@ export interface Writers {
  * `openSince` answers the earliest `recordedAt` that is decided and not settled: up to just before it, or up to
  * now, this node's writers are closed, and the clock is raised so that they stay so (design §4).
  */
-export const makeWriters = Effect.fnUntraced(function* (node: string, openSince: () => Instant | undefined) {
+export const makeWriterRegistry = Effect.fnUntraced(function* (
+  node: string,
+  openSince: () => Instant | undefined
+) {
   const store = yield* EventStore
   const clock = yield* LedgerClock
   const wall = yield* Clock.Clock
@@ -104,5 +107,5 @@ export const makeWriters = Effect.fnUntraced(function* (node: string, openSince:
     refusal: () => refusal,
     trouble: () => refusal ?? silence,
     skewMs: () => skewMs
-  } satisfies Writers
+  } satisfies WriterRegistry
 })

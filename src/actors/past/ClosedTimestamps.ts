@@ -13,14 +13,14 @@ const pollMs = 50
  * store up to when it is closed; one that gave no sign of life for several heartbeats is fenced, so that not
  * even a zombie can write into an answered past. Works beside running nodes and without any.
  */
-export class ClosedInstants extends Context.Service<
-  ClosedInstants,
+export class ClosedTimestamps extends Context.Service<
+  ClosedTimestamps,
   {
     readonly awaitClosed: (instant: Instant) => Effect.Effect<void, NotYetVisible | Unavailable>
   }
->()("chronicle/actors/ClosedInstants") {
+>()("chronicle/actors/ClosedTimestamps") {
   static readonly layer = Layer.effect(
-    ClosedInstants,
+    ClosedTimestamps,
     Effect.gen(function* () {
       const store = yield* EventStore
       const limits = yield* LedgerConfig

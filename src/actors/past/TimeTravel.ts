@@ -7,7 +7,7 @@ import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../infra/eventstore/Snapshots.ts"
 import { Snapshotter } from "../accounts/Snapshotter.ts"
-import { ClosedInstants } from "./ClosedTimestamps.ts"
+import { ClosedTimestamps } from "./ClosedTimestamps.ts"
 
 /** Which past is asked for. */
 export type AsOf =
@@ -36,7 +36,7 @@ export class TimeTravel extends Context.Service<
     Effect.gen(function* () {
       const store = yield* EventStore
       const snapshots = yield* Snapshots
-      const closed = yield* ClosedInstants
+      const closed = yield* ClosedTimestamps
       const snapshotter = yield* Snapshotter
       const limits = yield* LedgerConfig
 

@@ -7,7 +7,7 @@ import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { ReadModel, type TrialLine } from "../../infra/readmodel/ReadModel.ts"
 import { missingIn } from "../projections/ProjectionLag.ts"
-import { ClosedInstants } from "./ClosedTimestamps.ts"
+import { ClosedTimestamps } from "./ClosedTimestamps.ts"
 
 export interface DatedTrialBalance {
   readonly recordedAt: Instant
@@ -29,7 +29,7 @@ export class TrialBalance extends Context.Service<
     Effect.gen(function* () {
       const store = yield* EventStore
       const readModel = yield* ReadModel
-      const closed = yield* ClosedInstants
+      const closed = yield* ClosedTimestamps
       const { queryDeadlineMs } = yield* LedgerConfig
       const { sweepCommitsMax, tokenPollMs } = yield* ReadSideConfig
 

@@ -16,10 +16,10 @@ import {
 } from "../../infra/readmodel/ReadModel.ts"
 import { toBatch } from "./Batch.ts"
 import { makeSkip, type SkipRefused } from "./SkipParked.ts"
-import { makeWrittenHeads } from "./WrittenHeads.ts"
+import { makeProjectedHeadCache } from "./WrittenHeads.ts"
 
 /** What one call did. */
-export interface Projected {
+export interface ProjectionResult {
   readonly events: number
   /** Of these, those that came with the call, by the partition of their account. */
   readonly byPartition: ReadonlyMap<number, number>
@@ -31,14 +31,14 @@ export interface Projected {
   readonly faulty: number
 }
 
-export class Bookkeeping extends Context.Service<
-  Bookkeeping,
+export class ProjectionEngine extends Context.Service<
+  ProjectionEngine,
   {
     /** Projects rows from the bus, and loads from the log what they leave out. Any number of callers at once. */
     readonly project: (
       rows: ReadonlyArray<StoredEvent>,
       checkpoints: ReadonlyArray<Checkpoint>
-    ) => Effect.Effect<Projected, StoreUnavailable>
+    ) => Effect.Effect<ProjectionResult, StoreUnavailable>
     /** Brings accounts to the end of their streams as the log has them; answers the number of events. */
     readonly catchUp: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<number, StoreUnavailable>
     /** As far as this process knows. */
@@ -59,15 +59,15 @@ export class Bookkeeping extends Context.Service<
       accounts?: ReadonlyArray<AccountId>
     ) => Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
   }
->()("chronicle/actors/Bookkeeping") {
+>()("chronicle/actors/ProjectionEngine") {
   /** Of the books; other projections make their own over their tables. */
   static readonly layer = Layer.effect(
-    Bookkeeping,
-    Effect.suspend(() => Effect.flatMap(ReadModel, makeBookkeeping))
+    ProjectionEngine,
+    Effect.suspend(() => Effect.flatMap(ReadModel, makeProjectionEngine))
   )
 }
 
-export const makeBookkeeping = Effect.fnUntraced(function* (readModel: ProjectionModel) {
+export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: ProjectionModel) {
   const store = yield* EventStore
   const { partitions } = yield* LedgerConfig
   const limits = yield* ReadSideConfig
@@ -76,7 +76,7 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
   /** Parked by this process since it last released them, whatever it took over from others meanwhile. */
   const parkedHere = new Set<AccountId>()
 
-  const written = makeWrittenHeads(readModel, limits.headsKeptMax)
+  const written = makeProjectedHeadCache(readModel, limits.headsKeptMax)
 
   const park = Effect.fnUntraced(function* ({ account, version, reason }: Omit<Parked, "since">) {
     written.forgetUnsafe([account])
@@ -219,5 +219,5 @@ export const makeBookkeeping = Effect.fnUntraced(function* (readModel: Projectio
   const skipParked = makeSkip({ store, readModel, settled, release })
   const isParkedUnsafe = (account: AccountId): boolean => parked.has(account)
   const parkedOnes = { isParkedUnsafe, refreshParked, retryParked, skipParked }
-  return { project, catchUp, ...parkedOnes } satisfies Bookkeeping["Service"]
+  return { project, catchUp, ...parkedOnes } satisfies ProjectionEngine["Service"]
 })

@@ -1,20 +1,20 @@
 /** The projections that run in this process enter by name; how each of them is leaves. */
 import { Context, Effect, Layer } from "effect"
 import type { PartitionHealth, ProjectionHealth } from "./ProjectionHealth.ts"
-import type { Sweep, SweepStatus } from "./Reconciler.ts"
+import type { Reconciler, ReconcilerStatus } from "./Reconciler.ts"
 
 /** What is asked of one projection that runs. */
 export interface RunningProjection {
   readonly name: string
   readonly health: ProjectionHealth["Service"]
-  readonly sweep: Sweep["Service"]
+  readonly sweep: Reconciler["Service"]
 }
 
 export interface ProjectionState {
   readonly name: string
   /** Of the last batches from the bus: milliseconds from recording to projection. */
   readonly lagMs: { readonly p50: number; readonly p99: number; readonly max: number }
-  readonly sweep: SweepStatus
+  readonly sweep: ReconcilerStatus
   readonly partitions: ReadonlyArray<PartitionHealth>
 }
 

@@ -7,15 +7,15 @@ import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import type { WriterId } from "../../infra/eventstore/EventStore.ts"
 import { books } from "../../infra/readmodel/BooksProjection.ts"
 import { prefixOf } from "../../infra/readmodel/Projection.ts"
-import { Arrivals } from "../../infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import { type Checkpoint, type ProjectionModel, ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import { continued } from "../../infra/telemetry/Tracing.ts"
-import { Duties } from "../relay/Singletons.ts"
+import { Singletons } from "../relay/Singletons.ts"
 import { reasonOf, supervise } from "../relay/Supervisor.ts"
 import { KnownWriters } from "./KnownWriters.ts"
-import { Bookkeeping } from "./ProjectionEngine.ts"
+import { ProjectionEngine } from "./ProjectionEngine.ts"
 import { ProjectionHealth } from "./ProjectionHealth.ts"
-import { makeFlush } from "./WriteBatcher.ts"
+import { makeWriteBatcher } from "./WriteBatcher.ts"
 
 /** The books' name on the bus; its version is in it, so that another one reads from the beginning. */
 export const projectionName = prefixOf(books)
@@ -25,10 +25,10 @@ export interface Projecting {
   /** What the bus knows it by. */
   readonly name: string
   readonly model: ProjectionModel
-  readonly bookkeeping: Bookkeeping["Service"]
+  readonly bookkeeping: ProjectionEngine["Service"]
   readonly health: ProjectionHealth["Service"]
   /** Where those wait whom the model tells. */
-  readonly arrivals: Arrivals["Service"]
+  readonly arrivals: ProjectionWaiters["Service"]
 }
 
 /** Starts the fibers of the books; how they are is told by `ProjectionHealth`. */
@@ -38,8 +38,12 @@ export class Projector extends Context.Service<Projector, { readonly projection:
   static readonly layer = Layer.effect(
     Projector,
     Effect.gen(function* () {
-      const [model, bookkeeping, health] = [yield* ReadModel, yield* Bookkeeping, yield* ProjectionHealth]
-      const arrivals = yield* Arrivals
+      const [model, bookkeeping, health] = [
+        yield* ReadModel,
+        yield* ProjectionEngine,
+        yield* ProjectionHealth
+      ]
+      const arrivals = yield* ProjectionWaiters
       yield* startProjectors({ name: projectionName, model, bookkeeping, health, arrivals })
       return { projection: projectionName }
     })
@@ -52,14 +56,14 @@ export const projectorDuty = (projection: string, partition: number): string => 
 /** One supervised fiber for each partition that is this node's, for as long as it is; in the scope. */
 export const startProjectors = Effect.fnUntraced(function* (projecting: Projecting) {
   const { partitions } = yield* LedgerConfig
-  const duties = yield* Duties
-  const flush = yield* makeFlush(projecting.bookkeeping)
+  const duties = yield* Singletons
+  const flush = yield* makeWriteBatcher(projecting.bookkeeping)
   for (let partition = 0; partition < partitions; partition++) {
     yield* duties.run(projectorDuty(projecting.name, partition), tenure(projecting, flush, partition))
   }
 })
 
-type Flush = Effect.Success<ReturnType<typeof makeFlush>>
+type Flush = Effect.Success<ReturnType<typeof makeWriteBatcher>>
 
 /** From when the partition comes to this node until it goes. */
 const tenure = (projecting: Projecting, flush: Flush, partition: number) =>

@@ -4,21 +4,21 @@ import { Queries } from "../../infra/readmodel/Queries.ts"
 import { Relay } from "../relay/Relay.ts"
 import { Subscriptions } from "../subscriptions/Subscriptions.ts"
 import { KnownWriters } from "./KnownWriters.ts"
-import { Bookkeeping } from "./ProjectionEngine.ts"
+import { ProjectionEngine } from "./ProjectionEngine.ts"
 import { ProjectionHealth } from "./ProjectionHealth.ts"
 import { Projections, register } from "./ProjectionRegistry.ts"
 import { Projector, projectionName } from "./Projector.ts"
 import { ReadSideHealth } from "./ReadSideHealth.ts"
-import { Sweep } from "./Reconciler.ts"
+import { Reconciler } from "./Reconciler.ts"
 
 /** Projectors and sweep of the books: everything that writes them. */
-const books = Layer.mergeAll(Projector.layer, Sweep.layer).pipe(
-  Layer.provideMerge(Layer.mergeAll(Bookkeeping.layer, ProjectionHealth.layer))
+const books = Layer.mergeAll(Projector.layer, Reconciler.layer).pipe(
+  Layer.provideMerge(Layer.mergeAll(ProjectionEngine.layer, ProjectionHealth.layer))
 )
 
 const booksRegistered = Layer.effectDiscard(
   Effect.gen(function* () {
-    yield* register({ name: projectionName, health: yield* ProjectionHealth, sweep: yield* Sweep })
+    yield* register({ name: projectionName, health: yield* ProjectionHealth, sweep: yield* Reconciler })
   })
 ).pipe(Layer.provideMerge(books))
 

@@ -4,7 +4,7 @@ import type { Instant } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { Relay, type RelayStatus } from "../relay/Relay.ts"
-import { Duties, type DutyState } from "../relay/Singletons.ts"
+import { type DutyState, Singletons } from "../relay/Singletons.ts"
 import { type ProjectionState, Projections } from "./ProjectionRegistry.ts"
 
 export interface ReadSideReport {
@@ -27,7 +27,7 @@ export class ReadSideHealth extends Context.Service<
     Effect.gen(function* () {
       const relay = yield* Relay
       const projections = yield* Projections
-      const duties = yield* Duties
+      const duties = yield* Singletons
       const { sweepMs } = yield* LedgerConfig
       const { readyLagEventsMax, readyLagMsMax } = yield* ReadSideConfig
       const startedAt = yield* Clock.currentTimeMillis

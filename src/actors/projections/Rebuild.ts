@@ -4,11 +4,11 @@ import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { type EventKey, EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { type Projection, prefixOf } from "../../infra/readmodel/Projection.ts"
-import { Arrivals } from "../../infra/readmodel/ProjectionWaiters.ts"
+import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import { ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
 import { makeProjectionWrites } from "../../infra/readmodel/ReadModelWrites.ts"
 import { makeRebuildTables } from "../../infra/readmodel/RebuildTables.ts"
-import { makeBookkeeping } from "./ProjectionEngine.ts"
+import { makeProjectionEngine } from "./ProjectionEngine.ts"
 import { makeHealth } from "./ProjectionHealth.ts"
 import { makeBulk } from "./RebuildBulk.ts"
 import { makeSweep } from "./Reconciler.ts"
@@ -112,11 +112,11 @@ const makeNext = Effect.fnUntraced(
   function* (projection: Projection) {
     const sql = yield* ReadModelSql
     const model = yield* makeProjectionWrites(sql, projection, `${prefixOf(projection)}_next`)
-    const bookkeeping = yield* makeBookkeeping(model)
+    const bookkeeping = yield* makeProjectionEngine(model)
     const sweep = yield* makeSweep({ model, bookkeeping, health: yield* makeHealth })
     return { model, bookkeeping, sweep }
   },
-  Effect.provide(Arrivals.layer, { local: true })
+  Effect.provide(ProjectionWaiters.layer, { local: true })
 )
 
 /**
@@ -166,5 +166,5 @@ const skipAgain = Effect.fnUntraced(
     })
     yield* again
   },
-  Effect.provide(Arrivals.layer, { local: true })
+  Effect.provide(ProjectionWaiters.layer, { local: true })
 )

@@ -9,7 +9,7 @@ import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import type { ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
 import { toBatch } from "./Batch.ts"
-import type { Bookkeeping } from "./ProjectionEngine.ts"
+import type { ProjectionEngine } from "./ProjectionEngine.ts"
 
 interface BulkPage {
   readonly rows: ReadonlyArray<StoredEvent>
@@ -22,7 +22,7 @@ interface BulkPage {
  */
 export const makeBulk = Effect.fnUntraced(function* (next: {
   readonly model: ProjectionModel
-  readonly bookkeeping: Bookkeeping["Service"]
+  readonly bookkeeping: ProjectionEngine["Service"]
 }) {
   const { partitions } = yield* LedgerConfig
   const { rebuildLanes } = yield* ReadSideConfig

@@ -7,11 +7,11 @@ import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { EventStore, type WriterRow } from "../../infra/eventstore/EventStore.ts"
 import type { CheckpointAt, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
 import { reasonOf, supervise } from "../relay/Supervisor.ts"
-import type { Bookkeeping } from "./ProjectionEngine.ts"
+import type { ProjectionEngine } from "./ProjectionEngine.ts"
 import type { ProjectionHealth } from "./ProjectionHealth.ts"
 import { type Lag, type Missing, makeLag, missingIn } from "./ProjectionLag.ts"
 
-export interface SweepReport {
+export interface ReconcileReport {
   /** Commits that were found in the read model, or brought there. */
   readonly commits: number
   /** Events that the bus had not brought. */
@@ -21,7 +21,7 @@ export interface SweepReport {
 }
 
 /** What this node's sweep went through. */
-export interface SweepCounts {
+export interface ReconcileCounts {
   /** Sweeps that came to their end, and when the last one did (0: none yet). */
   sweeps: number
   sweptAt: Instant
@@ -41,7 +41,7 @@ type Loads = "nothing" | "everything" | "lost"
 
 export interface Swept {
   readonly model: ProjectionModel
-  readonly bookkeeping: Bookkeeping["Service"]
+  readonly bookkeeping: ProjectionEngine["Service"]
   readonly health: ProjectionHealth["Service"]
 }
 
@@ -49,15 +49,15 @@ export interface Swept {
 const looksASweep = 4
 
 /** The sweep of one projection; `regularly` never ends, and tells after each sweep what was found. */
-export const makeSweep = Effect.fnUntraced(function* (
+export const makeReconcileTails = Effect.fnUntraced(function* (
   { model, bookkeeping, health }: Swept,
-  tell: (status: SweepCounts) => void = () => {}
+  tell: (status: ReconcileCounts) => void = () => {}
 ) {
   const store = yield* EventStore
   const { sweepMs, partitions } = yield* LedgerConfig
   const { sweepGraceMs, lostAfterMs, sweepCommitsMax, writerSilentMs } = yield* ReadSideConfig
   const oneAtATime = yield* Semaphore.make(1)
-  const status: SweepCounts = {
+  const status: ReconcileCounts = {
     sweeps: 0,
     sweptAt: 0,
     loaded: 0,
@@ -92,7 +92,7 @@ export const makeSweep = Effect.fnUntraced(function* (
       readonly lag: Lagging
     }
   ) {
-    let report: SweepReport = { commits: 0, loaded: 0, behind: 0 }
+    let report: ReconcileReport = { commits: 0, loaded: 0, behind: 0 }
     let from = swept
     while (from < lastSeq) {
       const tail = yield* store.readTail({ writerId, after: from, limit: sweepCommitsMax })
@@ -132,7 +132,7 @@ export const makeSweep = Effect.fnUntraced(function* (
     const lost =
       options.loads === "lost" ? isLost(yield* model.checkpoints, now) : () => options.loads === "everything"
     const lag = makeLag(now, partitions)
-    let sum: SweepReport = { commits: 0, loaded: 0, behind: 0 }
+    let sum: ReconcileReport = { commits: 0, loaded: 0, behind: 0 }
     for (const writer of writers) {
       const from = swept.get(writer.writerId) ?? 0
       const report = yield* sweepWriter(writer, from, { youngest: options.youngest, isLost: lost, lag })

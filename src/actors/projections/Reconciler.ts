@@ -4,14 +4,19 @@ import { Instant } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { ReadModel } from "../../infra/readmodel/ReadModel.ts"
-import { Duties } from "../relay/Singletons.ts"
-import { Bookkeeping } from "./ProjectionEngine.ts"
+import { Singletons } from "../relay/Singletons.ts"
+import { ProjectionEngine } from "./ProjectionEngine.ts"
 import { ProjectionHealth } from "./ProjectionHealth.ts"
 import { Lag, makeLag } from "./ProjectionLag.ts"
 import { projectionName } from "./Projector.ts"
-import { makeSweep, type SweepCounts, type SweepReport, type Swept } from "./ReconcileTails.ts"
+import {
+  makeReconcileTails,
+  type ReconcileCounts,
+  type ReconcileReport,
+  type Swept
+} from "./ReconcileTails.ts"
 
-export { makeSweep, type SweepReport } from "./ReconcileTails.ts"
+export { makeReconcileTails as makeSweep, type ReconcileReport as SweepReport } from "./ReconcileTails.ts"
 
 /** What one node's sweep finds out for all nodes. */
 const Found = Schema.Struct({
@@ -29,24 +34,28 @@ const toText = Schema.encodeSync(FoundText)
 const fromText = Schema.decodeOption(FoundText)
 
 /** What was found is of the node whose duty the sweep is, as far as it is known here; the rest is this node's. */
-export interface SweepStatus extends Readonly<SweepCounts> {
+export interface ReconcilerStatus extends Readonly<ReconcileCounts> {
   readonly isOwned: boolean
 }
 
-export class Sweep extends Context.Service<
-  Sweep,
+export class Reconciler extends Context.Service<
+  Reconciler,
   {
     /** One sweep now over all commits, however young. With `load` false it only looks. */
-    readonly sweep: (options: { readonly load: boolean }) => Effect.Effect<SweepReport, StoreUnavailable>
-    readonly statusUnsafe: () => SweepStatus
+    readonly sweep: (options: { readonly load: boolean }) => Effect.Effect<ReconcileReport, StoreUnavailable>
+    readonly statusUnsafe: () => ReconcilerStatus
   }
->()("chronicle/actors/Sweep") {
+>()("chronicle/actors/Reconciler") {
   /** Of the books. */
   static readonly layer = Layer.effect(
-    Sweep,
+    Reconciler,
     Effect.gen(function* () {
-      const [model, bookkeeping, health] = [yield* ReadModel, yield* Bookkeeping, yield* ProjectionHealth]
-      return yield* startSweep(projectionName, { model, bookkeeping, health })
+      const [model, bookkeeping, health] = [
+        yield* ReadModel,
+        yield* ProjectionEngine,
+        yield* ProjectionHealth
+      ]
+      return yield* startReconciler(projectionName, { model, bookkeeping, health })
     })
   )
 }
@@ -54,12 +63,12 @@ export class Sweep extends Context.Service<
 export const sweepDuty = (projection: string): string => `${projection}/sweep`
 
 /** Regular where it is this node's duty; runs in the scope. */
-export const startSweep = Effect.fnUntraced(function* (name: string, swept: Swept) {
-  const duties = yield* Duties
+export const startReconciler = Effect.fnUntraced(function* (name: string, swept: Swept) {
+  const duties = yield* Singletons
   const { sweepMs, partitions } = yield* LedgerConfig
   const duty = sweepDuty(name)
-  const tell = (status: SweepCounts) => duties.tellUnsafe(duty, toText(status))
-  const { sweep, statusUnsafe, forgetUnsafe, regularly } = yield* makeSweep(swept, tell)
+  const tell = (status: ReconcileCounts) => duties.tellUnsafe(duty, toText(status))
+  const { sweep, statusUnsafe, forgetUnsafe, regularly } = yield* makeReconcileTails(swept, tell)
 
   /** Read once, however often it is asked for. */
   let read: { readonly text: string; readonly found: typeof Found.Type | undefined } | undefined
@@ -104,5 +113,5 @@ export const startSweep = Effect.fnUntraced(function* (name: string, swept: Swep
           }
         : { ...status, ...found, isOwned }
     }
-  } satisfies Sweep["Service"]
+  } satisfies Reconciler["Service"]
 })

@@ -5,13 +5,13 @@ import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import type { Checkpoint } from "../../infra/readmodel/ReadModel.ts"
 import { reasonOf } from "../relay/Supervisor.ts"
-import type { Bookkeeping, Projected } from "./ProjectionEngine.ts"
+import type { ProjectionEngine, ProjectionResult } from "./ProjectionEngine.ts"
 
 interface Entry {
   readonly rows: ReadonlyArray<StoredEvent>
   readonly checkpoint: Checkpoint
   readonly onWritten: () => void
-  readonly done: Deferred.Deferred<Projected, StoreUnavailable>
+  readonly done: Deferred.Deferred<ProjectionResult, StoreUnavailable>
 }
 
 /**
@@ -23,7 +23,9 @@ interface Entry {
  * is written alone, on lanes of their own, until that succeeded once. So one that hangs holds up the others for
  * `togetherMs` and no longer. Runs in the scope.
  */
-export const makeFlush = Effect.fnUntraced(function* (bookkeeping: Pick<Bookkeeping["Service"], "project">) {
+export const makeWriteBatcher = Effect.fnUntraced(function* (
+  bookkeeping: Pick<ProjectionEngine["Service"], "project">
+) {
   const { projectEventsMax, projectLanes, togetherMs, aloneMsMax, handoverMs } = yield* ReadSideConfig
   const [together, alone] = [makeLine(), makeLine()]
   /** Partitions that are written alone, and how long each may take for it. */
@@ -49,7 +51,7 @@ export const makeFlush = Effect.fnUntraced(function* (bookkeeping: Pick<Bookkeep
         Effect.exit
       )
 
-  const end = (taken: ReadonlyArray<Entry>, exit: Exit.Exit<Projected, StoreUnavailable>): void => {
+  const end = (taken: ReadonlyArray<Entry>, exit: Exit.Exit<ProjectionResult, StoreUnavailable>): void => {
     if (Exit.isSuccess(exit)) isStalled = false
     tell(taken, exit)
   }
@@ -108,7 +110,7 @@ export const makeFlush = Effect.fnUntraced(function* (bookkeeping: Pick<Bookkeep
      */
     project: (rows: ReadonlyArray<StoredEvent>, checkpoint: Checkpoint, onWritten: () => void) =>
       Effect.suspend(() => {
-        const done = Deferred.makeUnsafe<Projected, StoreUnavailable>()
+        const done = Deferred.makeUnsafe<ProjectionResult, StoreUnavailable>()
         const entry: Entry = { rows, checkpoint, onWritten, done }
         const line = suspects.has(checkpoint.partition) ? alone : together
         line.add(entry)
@@ -120,7 +122,7 @@ export const makeFlush = Effect.fnUntraced(function* (bookkeeping: Pick<Bookkeep
 })
 
 /** Each partition's fiber ends of a failure, and begins again by itself; a lane that is stopped leaves nobody waiting. */
-const tell = (taken: ReadonlyArray<Entry>, exit: Exit.Exit<Projected, StoreUnavailable>): void => {
+const tell = (taken: ReadonlyArray<Entry>, exit: Exit.Exit<ProjectionResult, StoreUnavailable>): void => {
   const told =
     Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause) ? Exit.die("the projectors stop") : exit
   for (const [index, { checkpoint, onWritten, done }] of taken.entries()) {
@@ -172,7 +174,7 @@ const makeLine = () => {
 }
 
 /** The first partition of a batch tells what cannot be told apart. */
-const shareOf = (all: Projected, partition: number, isFirst: boolean): Projected => {
+const shareOf = (all: ProjectionResult, partition: number, isFirst: boolean): ProjectionResult => {
   const own = all.byPartition.get(partition) ?? 0
   if (!isFirst) return { events: own, byPartition: new Map(), repeats: 0, gaps: 0, faulty: 0 }
   const came = all.byPartition.values().reduce((sum, events) => sum + events, 0)

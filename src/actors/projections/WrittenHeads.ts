@@ -8,7 +8,7 @@ import type { Looked, ProjectionModel } from "../../infra/readmodel/ReadModel.ts
  * What is kept is only a guess: a batch that was folded on it is refused where the read model is elsewhere, because
  * another process moved an account or the tables were exchanged or lost. Then all is forgotten, and read again.
  */
-export const makeWrittenHeads = (readModel: Pick<ProjectionModel, "look">, headsMax: number) => {
+export const makeProjectedHeadCache = (readModel: Pick<ProjectionModel, "look">, headsMax: number) => {
   /** The longest unused first. */
   const heads = new Map<AccountId, OpenedHead>()
   let generation: number | undefined

@@ -8,7 +8,7 @@ import { type Commit, EventStore, type WriterId } from "../../infra/eventstore/E
 import { continued } from "../../infra/telemetry/Tracing.ts"
 import { readCommits } from "./TailReader.ts"
 
-export const makePublishing = Effect.gen(function* () {
+export const makePublisher = Effect.gen(function* () {
   const store = yield* EventStore
   const bus = yield* Bus
   const { partitions } = yield* LedgerConfig

@@ -3,8 +3,8 @@ import { Context, Effect, Layer } from "effect"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { type Commit, EventStore, type WriterId, type WriterRow } from "../../infra/eventstore/EventStore.ts"
 import { CommitFeed } from "../commit/CommitFeed.ts"
-import { makePublishing } from "./Publisher.ts"
-import { Duties } from "./Singletons.ts"
+import { makePublisher } from "./Publisher.ts"
+import { Singletons } from "./Singletons.ts"
 import { reasonOf, supervise } from "./Supervisor.ts"
 
 export interface RelayStatus {
@@ -39,11 +39,11 @@ export class Relay extends Context.Service<
 export const orphansDuty = "orphans"
 
 const makeRelay = Effect.gen(function* () {
-  const duties = yield* Duties
+  const duties = yield* Singletons
   const store = yield* EventStore
   const feed = yield* CommitFeed
   const limits = yield* ReadSideConfig
-  const { counts, turn, cursorOf, publish, publishTail, readCursors, saveCursors } = yield* makePublishing
+  const { counts, turn, cursorOf, publish, publishTail, readCursors, saveCursors } = yield* makePublisher
   /** By the fiber that died of it, until it goes on. */
   const errors = new Map<string, string>()
   const status = { isOwned: false, unpublished: 0, restarts: 0 }

@@ -36,7 +36,7 @@ export interface DutiesHere {
  * Which node does what only one must do. An optimisation like `Placement`: whoever believes to have a duty may do it
  * beside others. The default is a node alone, which does everything at once.
  */
-export const Duties = Context.Reference<DutiesHere>("chronicle/actors/Duties", {
+export const Singletons = Context.Reference<DutiesHere>("chronicle/actors/Duties", {
   defaultValue: () => ({
     run: (_, life) => Effect.asVoid(Effect.forkScoped(Effect.scoped(life))),
     ownsUnsafe: () => true,

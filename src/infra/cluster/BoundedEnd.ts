@@ -5,7 +5,7 @@ import { Deferred, Effect, Layer, Scope } from "effect"
  * For what is of another's making and only tidies up when it ends. It goes on in the background where it needs longer;
  * a process that was told to end ends nevertheless.
  */
-export const endsWithin = <A, E, R>(layer: Layer.Layer<A, E, R>, endMs: number, what: string) =>
+export const withShutdownTimeout = <A, E, R>(layer: Layer.Layer<A, E, R>, endMs: number, what: string) =>
   Layer.effectContext(
     Effect.gen(function* () {
       const scope = yield* Scope.make()

@@ -15,7 +15,7 @@ import { RpcSerialization } from "effect/rpc"
 import { SocketServer } from "effect/socket"
 import { ClusterConfig, type ClusterLimits } from "../config/ClusterConfig.ts"
 import type { ClusterAddress } from "../config/Environment.ts"
-import { endsWithin } from "./BoundedEnd.ts"
+import { withShutdownTimeout } from "./BoundedEnd.ts"
 import * as ClusterSocket from "./ClusterSocket.ts"
 
 /** Begins the names of the tables in which the nodes find each other. */
@@ -165,7 +165,7 @@ const listener = (place: ClusterPlace) =>
 export const layer = (place: ClusterPlace) =>
   Layer.unwrap(
     Effect.map(ClusterConfig, (limits) =>
-      endsWithin(
+      withShutdownTimeout(
         SocketRunner.layer.pipe(
           Layer.provide([listener(place), ClusterSocket.layerClientProtocol, health]),
           Layer.provide(common(limits, place.locksUrl, place)),

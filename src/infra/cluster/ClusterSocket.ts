@@ -4,8 +4,8 @@ import { Effect, Layer } from "effect"
 import { Runners } from "effect/cluster"
 import { RpcClient, RpcSerialization } from "effect/rpc"
 import { Socket, SocketServer } from "effect/socket"
-import { endsInTime } from "./SocketServerEnd.ts"
-import { steadySocket } from "./SocketTimeouts.ts"
+import { withCloseTimeout } from "./SocketServerEnd.ts"
+import { withWriteTimeout } from "./SocketTimeouts.ts"
 
 /** How long opening a connection to another node may take, in milliseconds. */
 const openMs = 1_000
@@ -30,7 +30,7 @@ export const layerClientProtocol = Layer.effect(
           noDelay: true,
           openTimeout: openMs,
           timeout: silentMs
-        }).pipe(Effect.flatMap((plain) => steadySocket(plain, silentMs)))
+        }).pipe(Effect.flatMap((plain) => withWriteTimeout(plain, silentMs)))
         return yield* RpcClient.makeProtocolSocket().pipe(
           Effect.provideService(Socket.Socket, socket),
           Effect.provideService(RpcSerialization.RpcSerialization, serialization)
@@ -43,8 +43,8 @@ export const layerClientProtocol = Layer.effect(
 export const layerServer = (address: { readonly host: string; readonly port: number }) =>
   Layer.effect(
     SocketServer.SocketServer,
-    Effect.map(endsInTime(NodeSocketServer.make({ ...address, noDelay: true })), (server) => ({
+    Effect.map(withCloseTimeout(NodeSocketServer.make({ ...address, noDelay: true })), (server) => ({
       ...server,
-      run: (handler) => server.run((plain) => Effect.flatMap(steadySocket(plain, silentMs), handler))
+      run: (handler) => server.run((plain) => Effect.flatMap(withWriteTimeout(plain, silentMs), handler))
     }))
   )

@@ -5,7 +5,7 @@ import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { textArray } from "../eventstore/SqlRows.ts"
 import { ReadModelSql, toUnavailable, valuesOf } from "../readmodel/ReadModelSql.ts"
 
-export interface DutyRow {
+export interface SingletonRow {
   readonly duty: string
   /** Who said last that it has it. */
   readonly node: string
@@ -33,8 +33,8 @@ const all = `
   FROM duties ORDER BY duty`
 
 /** One row a duty, which its owner renews. It tells people and probes; what is done where, the cluster's locks say. */
-export class DutyRoster extends Context.Service<
-  DutyRoster,
+export class SingletonTable extends Context.Service<
+  SingletonTable,
   {
     /** These duties, each with what was found, are the node's. */
     readonly report: (
@@ -42,13 +42,13 @@ export class DutyRoster extends Context.Service<
       duties: ReadonlyMap<string, string | undefined>
     ) => Effect.Effect<void, StoreUnavailable>
     /** In order of name. */
-    readonly all: Effect.Effect<ReadonlyArray<DutyRow>, StoreUnavailable>
+    readonly all: Effect.Effect<ReadonlyArray<SingletonRow>, StoreUnavailable>
     /** Forgets what nobody has had for so long, in milliseconds: programs before this one had it. */
     readonly forget: (silentMs: number) => Effect.Effect<void, StoreUnavailable>
   }
->()("chronicle/infra/DutyRoster") {
+>()("chronicle/infra/SingletonTable") {
   static readonly layer = Layer.effect(
-    DutyRoster,
+    SingletonTable,
     Effect.gen(function* () {
       const sql = yield* ReadModelSql
       const query = (text: string, params: ReadonlyArray<unknown>) =>
@@ -69,7 +69,7 @@ export class DutyRoster extends Context.Service<
   )
 }
 
-const toDuty = (row: ReadonlyArray<unknown>): DutyRow => ({
+const toDuty = (row: ReadonlyArray<unknown>): SingletonRow => ({
   duty: String(row[0]),
   node: String(row[1]),
   found: row[2] === null ? undefined : String(row[2]),

@@ -13,7 +13,7 @@ type Server = SocketServer.SocketServer["Service"]
  * Effect's server lets a connection go when all that was written to it has left, and ends when every connection has gone.
  * One peer that is frozen, or does not read, would keep a process that was told to end alive for ever.
  */
-export const endsInTime = <E>(make: Effect.Effect<Server, E, Scope.Scope>) =>
+export const withCloseTimeout = <E>(make: Effect.Effect<Server, E, Scope.Scope>) =>
   Effect.gen(function* () {
     const server = yield* make
     const open = new Set<NodeSocket.NetSocket["Service"]>()

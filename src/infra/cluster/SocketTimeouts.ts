@@ -10,7 +10,7 @@ const lookMs = 500
  * with listeners of its own, and the ping that is to find it out waits with them: the connection would never end. Here
  * a connection on which a write waits for longer than `stuckMs` is cut, as if the peer had answered no ping.
  */
-export const steadySocket = Effect.fnUntraced(function* (inner: Socket.Socket, stuckMs: number) {
+export const withWriteTimeout = Effect.fnUntraced(function* (inner: Socket.Socket, stuckMs: number) {
   const clock = yield* Clock.Clock
 
   /** Undefined while there is no connection, when a write waits for the next one. */

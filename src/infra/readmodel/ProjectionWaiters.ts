@@ -11,8 +11,8 @@ interface Waiter {
   readonly wake: () => void
 }
 
-export class Arrivals extends Context.Service<
-  Arrivals,
+export class ProjectionWaiters extends Context.Service<
+  ProjectionWaiters,
   {
     /** The read model holds the account at `version`. Wakes whom that satisfies; costs a map look-up otherwise. */
     readonly arrivedUnsafe: (account: AccountId, version: Version) => void
@@ -26,9 +26,9 @@ export class Arrivals extends Context.Service<
     readonly joinedElsewhere: Effect.Effect<void>
     readonly hasJoinedElsewhereUnsafe: () => boolean
   }
->()("chronicle/infra/Arrivals") {
+>()("chronicle/infra/ProjectionWaiters") {
   static readonly layer = Layer.effect(
-    Arrivals,
+    ProjectionWaiters,
     Effect.gen(function* () {
       const { tokenWaitersMax } = yield* ReadSideConfig
       const { partitions } = yield* LedgerConfig

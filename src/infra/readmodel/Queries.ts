@@ -15,7 +15,7 @@ import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { accountOf, boundOf, limitOf, type Page, type PageAsked, pageOf, versionOf } from "./Pages.ts"
-import { Arrivals } from "./ProjectionWaiters.ts"
+import { ProjectionWaiters } from "./ProjectionWaiters.ts"
 import { type ContraBalance, ReadModel, type TimeAxis, type TrialLine } from "./ReadModel.ts"
 
 export type { Page, PageAsked } from "./Pages.ts"
@@ -128,7 +128,7 @@ const makeQueries = Effect.gen(function* () {
 /** Waits for positions: woken by projectors of this process, and by one look for all who wait for those of others. */
 const makeAwaitPositions = Effect.gen(function* () {
   const readModel = yield* ReadModel
-  const arrivals = yield* Arrivals
+  const arrivals = yield* ProjectionWaiters
   const { queryDeadlineMs } = yield* LedgerConfig
   const { tokenPollMs, tokenSoonMs } = yield* ReadSideConfig
 

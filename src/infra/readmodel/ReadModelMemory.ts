@@ -4,7 +4,7 @@ import type { OpenedHead, StatementLine, TransferRow } from "../../domain/Books.
 import type { AccountId, CommandId } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
 import type { WriterId } from "../eventstore/EventStore.ts"
-import { Arrivals } from "./ProjectionWaiters.ts"
+import { ProjectionWaiters } from "./ProjectionWaiters.ts"
 import type { BooksBatch, CheckpointAt, Parked, ReadModel } from "./ReadModel.ts"
 import { freezeTables } from "./ReadModelFrozenMemory.ts"
 
@@ -21,7 +21,7 @@ export interface Tables {
 }
 
 export const makeReadModelMemory = Effect.gen(function* () {
-  const arrivals = yield* Arrivals
+  const arrivals = yield* ProjectionWaiters
   const tables: Tables = {
     heads: new Map(),
     lines: new Map(),

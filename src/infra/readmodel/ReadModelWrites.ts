@@ -8,7 +8,7 @@ import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { arrayOf, int8, int8Array, textArray, timestampArray, toInstant } from "../eventstore/SqlRows.ts"
 import { describeSqlError, isRolledBack, sqlStateOf } from "../postgres/SqlState.ts"
 import type { Projection } from "./Projection.ts"
-import { Arrivals } from "./ProjectionWaiters.ts"
+import { ProjectionWaiters } from "./ProjectionWaiters.ts"
 import {
   type BooksBatch,
   type Checkpoint,
@@ -27,7 +27,7 @@ export const makeProjectionWrites = Effect.fnUntraced(function* (
   projection: Projection,
   prefix: string
 ) {
-  const arrivals = yield* Arrivals
+  const arrivals = yield* ProjectionWaiters
   const text = statementsOf(prefix)
   const query = (statement: string, params: ReadonlyArray<unknown>) =>
     Effect.mapError(valuesOf(sql, statement, params), toUnavailable)
