@@ -32,7 +32,7 @@ interface Applied {
 }
 
 const folderOf = (kind: SchemaKind): string =>
-  fileURLToPath(new URL(`../../migrations/${kind}`, import.meta.url))
+  fileURLToPath(new URL(`../../../migrations/${kind}`, import.meta.url))
 
 /** Reads `0001_name.sql`, `0002_…` from a folder, in order of number. */
 export const loadMigrations = (
