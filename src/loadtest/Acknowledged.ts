@@ -1,10 +1,15 @@
 /**
- * Receipts enter as they arrive; whether the log holds exactly what was acknowledged, and in an order that agrees
- * with real time, leaves. In memory that grows with the accounts, never with the commands.
+ * The judge of what a load's callers were told: compares every receipt with the log after the load (I4, I6), and checks
+ * that the order of an account's events agrees with real time (I7). Keeps a few numbers an account and nothing a
+ * command, so that a load may be of any length.
+ *
+ * No verdict follows from the order in which answers arrive. A command that is sent again may be answered from memory
+ * before its first sending is, and a sending may end as `Indeterminate` after another sending of the same command was
+ * accepted. What is known of a command is therefore kept from its first sending on, whichever sending is answered first.
  */
 import { accountsOf, type Command } from "../domain/Command.ts"
 import type { AccountId, CommandId } from "../domain/Ids.ts"
-import type { Receipt } from "../domain/Receipt.ts"
+import type { Position, Receipt } from "../domain/Receipt.ts"
 import type { StoredEvent } from "../domain/StoredEvent.ts"
 import type { Names } from "./Names.ts"
 import { type Digest, digestOf, Sums } from "./Sums.ts"
@@ -19,10 +24,18 @@ export interface AckFault {
   readonly reason: string
 }
 
-/** How far each account of a command was known to be when it was sent. */
-export type Sent = ReadonlyArray<number>
+/** The highest acknowledged version of each account of a command when the command was first sent. */
+export type Sent = ReadonlyArray<Position>
 
-/** Is told of all that `conclude` will compare, so that another process can come to the same verdict. */
+/** What is known of a command that may be sent again. */
+interface Known {
+  /** As of the first sending: the command may have taken effect at any moment since. */
+  readonly sent: Sent
+  /** Of whichever sending was answered first. */
+  receipt: Receipt | undefined
+}
+
+/** Is told of everything that `conclude` will compare, so that another process can come to the same verdict. */
 export interface AckSink {
   readonly counted: (commandId: CommandId, account: number, version: number, digest: Digest) => void
   readonly unknown: (commandId: CommandId) => void
@@ -44,55 +57,81 @@ export class Acknowledged {
   /** Rows in the log of commands whose sender is gone, and that it told of no answer. */
   orphanRows = 0
   readonly #sink: AckSink | undefined
-  readonly #firsts: WeakMap<Command, Receipt> | undefined
+  readonly #known: WeakMap<Command, Known> | undefined
+  /** Commands that carry the id of an accepted command and another body. */
+  readonly #changed = new WeakSet<Command>()
   readonly #broken = new Set<AckFault["invariant"]>()
 
   /**
    * `comparesRepeats`: each command that is sent again, as the same object, must get the same receipt again. Without it
-   * no command may be sent again once it was accepted.
+   * a command may be sent again only after an answer that was not a receipt.
    */
   constructor(names: Names, accounts: number, comparesRepeats: boolean, sink?: AckSink) {
     this.#names = names
     this.#sink = sink
-    this.#firsts = comparesRepeats ? new WeakMap() : undefined
+    this.#known = comparesRepeats ? new WeakMap() : undefined
     this.#accounts = accounts
     this.#acked = new Sums(accounts)
     this.#logged = new Sums(accounts)
     this.#versions = new Float64Array(accounts)
   }
 
-  /** To be called when a command is sent for the first time. */
+  /** Called before a command is sent. The answer for a command that was sent before is that of its first sending. */
   sent(command: Command): Sent {
-    if (command._tag === "Transfer") return [this.#versionOf(command.from), this.#versionOf(command.to)]
-    return accountsOf(command).map((account) => this.#versionOf(account))
+    const known = this.#known?.get(command)
+    if (known !== undefined) return known.sent
+    const sent =
+      command._tag === "Transfer"
+        ? [this.#positionOf(command.from), this.#positionOf(command.to)]
+        : accountsOf(command).map((account) => this.#positionOf(account))
+    this.#known?.set(command, { sent, receipt: undefined })
+    return sent
   }
 
   /**
-   * A command was accepted. The first answer counts, a replay or not: a node that sends a command on sends it again
-   * where the answer was lost, so that even the first one the caller sees may be a replay.
+   * A copy of the command with another amount, which the ledger must refuse: undefined as long as the command itself was
+   * not accepted, or where it has no amount.
+   */
+  changed(command: Command): Command | undefined {
+    if (!("amount" in command) || this.#known?.get(command)?.receipt === undefined) return undefined
+    const changed = { ...command, amount: command.amount + 1n }
+    this.#changed.add(changed)
+    return changed
+  }
+
+  /**
+   * A command was accepted. The first answer counts, replayed or not: the answer of the sending that took effect may
+   * have been lost between two nodes, or overtaken by a repeat that was answered from memory.
    */
   accepted(command: Command, sent: Sent, receipt: Receipt): void {
     const { commandId } = command
     if (receipt.commandId !== commandId)
       this.blame("I4", `${commandId} got the receipt of ${receipt.commandId}`)
-    if (this.#firsts !== undefined && !this.#isFirst(this.#firsts, command, receipt)) return
+    if (this.#changed.has(command)) {
+      this.blame("I4", `${commandId} was accepted with one body, then with another`)
+      return
+    }
+    const known = this.#known?.get(command)
+    if (known?.receipt !== undefined) return this.#compare(known.receipt, receipt)
+    if (known !== undefined) known.receipt = receipt
     this.#open.delete(commandId)
-    const { postings } = receipt
-    for (let ordinal = 0; ordinal < postings.length; ordinal++) {
-      const posting = postings[ordinal]
-      const index = posting === undefined ? undefined : this.#names.indexOf(posting.account)
-      if (posting === undefined || index === undefined || index >= this.#accounts) continue
-      const digest = digestOf(posting.hash)
-      this.counted(commandId, index, posting.version, digest)
-      this.#sink?.counted(commandId, index, posting.version, digest)
-      if (posting.version <= (sent[ordinal] ?? 0)) {
-        const place = `${posting.account}@${posting.version}`
-        this.blame("I7", `${commandId} is at ${place}, before one that was acknowledged before it was sent`)
+    for (const { account, version, hash } of receipt.postings) {
+      const index = this.#names.indexOf(account)
+      if (index === undefined || index >= this.#accounts) continue
+      const digest = digestOf(hash)
+      this.counted(commandId, index, version, digest)
+      this.#sink?.counted(commandId, index, version, digest)
+      const before = sent.find((position) => position.account === account)?.version ?? 0
+      if (version <= before) {
+        this.blame(
+          "I7",
+          `${commandId} is at ${account}@${version}, though version ${before} was acknowledged before the command was first sent`
+        )
       }
     }
   }
 
-  /** An acknowledged event, as a sink is told of it. */
+  /** Takes an acknowledged event, as a sink is told of it. */
   counted(commandId: CommandId, account: number, version: number, digest: Digest): void {
     this.#open.delete(commandId)
     this.#acked.add(account, digest)
@@ -109,10 +148,16 @@ export class Acknowledged {
     this.#isOrphan = isOrphan
   }
 
-  /** The answer was `Indeterminate`: it may be in the log or not. */
-  unknown(command: Pick<Command, "commandId">): void {
+  /** A sending ended as `Indeterminate`: its events may be in the log or not, unless another sending was accepted. */
+  unknown(command: Command): void {
+    if (this.#changed.has(command) || this.#known?.get(command)?.receipt !== undefined) return
     this.#sink?.unknown(command.commandId)
-    if (this.#open.size < openMax) this.#open.add(command.commandId)
+    this.leftOpen(command.commandId)
+  }
+
+  /** Takes a command without a definite answer, as a sink is told of it. */
+  leftOpen(commandId: CommandId): void {
+    if (this.#open.size < openMax) this.#open.add(commandId)
     else this.blame("I4", `more than ${openMax} commands without a definite answer: not all can be checked`)
   }
 
@@ -159,22 +204,21 @@ export class Acknowledged {
     return !this.#broken.has(invariant)
   }
 
-  /** Whoever asks, and whenever: one command has one outcome. */
-  #isFirst(firsts: WeakMap<Command, Receipt>, command: Command, again: Receipt): boolean {
-    const first = firsts.get(command)
-    if (first === undefined) {
-      firsts.set(command, again)
-      return true
-    }
-    if (first.readToken !== again.readToken || first.postings[0]?.hash !== again.postings[0]?.hash) {
-      this.blame("I4", `${first.commandId} was answered ${first.readToken}, then ${again.readToken}`)
-    }
-    return false
+  /** Two receipts of one command must name the same events. Which of the two sendings came first does not matter. */
+  #compare(one: Receipt, other: Receipt): void {
+    const isSame =
+      one.postings.length === other.postings.length &&
+      one.postings.every(({ account, version, hash }, nth) => {
+        const same = other.postings[nth]
+        return same?.account === account && same.version === version && same.hash === hash
+      })
+    if (!isSame)
+      this.blame("I4", `${one.commandId} got two receipts: ${one.readToken} and ${other.readToken}`)
   }
 
-  #versionOf(account: AccountId): number {
+  #positionOf(account: AccountId): Position {
     const index = this.#names.indexOf(account)
-    return index === undefined ? 0 : (this.#versions[index] ?? 0)
+    return { account, version: index === undefined ? 0 : (this.#versions[index] ?? 0) }
   }
 
   /** Also for what others found. The first fault of each invariant is always kept. */

@@ -110,7 +110,7 @@ const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: Servi
   const cpu = process.cpuUsage()
   const seconds = yield* runLoad({
     driver,
-    next: withRepeats(scenario.next, settings.repeats, draws),
+    next: withRepeats(scenario.next, settings.repeats, draws, (command) => acknowledged.changed(command)),
     pace: settings.pace,
     seconds: settings.seconds,
     meter,

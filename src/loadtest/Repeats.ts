@@ -1,4 +1,4 @@
-/** Commands enter; now and then one that was sent before leaves in their place. */
+/** Mixes commands that were sent before into those of a scenario, because callers send again what they are not sure of. */
 import type { Command } from "../domain/Command.ts"
 import type { Draws } from "./Draws.ts"
 
@@ -6,11 +6,19 @@ import type { Draws } from "./Draws.ts"
 const rememberedMax = 150_000
 /** Half of the repeats are of the last so many commands, many of them still under way. */
 const recentMax = 2_000
-/** The share of repeats that have another body, which the ledger must refuse once the first was accepted. */
+/** The share of repeats that have another body, where the command was accepted: the ledger must refuse these. */
 const changedShare = 0.02
 
-/** Answers `next`, but with probability `share` a command it answered before, the same object. */
-export const withRepeats = (next: () => Command, share: number, draws: Draws): (() => Command) => {
+/**
+ * Answers `next`, but with probability `share` a command that it answered before: the same object, or, now and then,
+ * what `changed` makes of it.
+ */
+export const withRepeats = (
+  next: () => Command,
+  share: number,
+  draws: Draws,
+  changed: (command: Command) => Command | undefined
+): (() => Command) => {
   if (share === 0) return next
   const ring: Array<Command> = []
   let written = 0
@@ -18,7 +26,10 @@ export const withRepeats = (next: () => Command, share: number, draws: Draws): (
     if (ring.length > 0 && draws.chance(share)) {
       const span = draws.chance(0.5) ? Math.min(recentMax, ring.length) : ring.length
       const repeated = ring[(written - 1 - draws.below(span) + rememberedMax) % rememberedMax]
-      if (repeated !== undefined) return draws.chance(changedShare) ? changed(repeated) : repeated
+      if (repeated !== undefined) {
+        const other = draws.chance(changedShare) ? changed(repeated) : undefined
+        return other ?? repeated
+      }
     }
     const command = next()
     ring[written] = command
@@ -26,6 +37,3 @@ export const withRepeats = (next: () => Command, share: number, draws: Draws): (
     return command
   }
 }
-
-const changed = (command: Command): Command =>
-  "amount" in command ? { ...command, amount: command.amount + 1n } : command

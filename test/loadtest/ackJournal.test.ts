@@ -111,6 +111,15 @@ describe("the journal of what was acknowledged", () => {
     assert.deepStrictEqual(verdict(judge, [rowOf(1, 1)]), [])
   })
 
+  it("takes no command for open that was accepted before the word of its unknown answer arrives", () => {
+    const { judge, told, travel, acknowledge } = world()
+    acknowledge(rowOf(1, 1), 1)
+    travel()
+    told.take(Float64Array.of(1, -1, 0, 0, 0))
+    assert.strictEqual(judge.openCount, 0)
+    assert.deepStrictEqual(verdict(judge, [rowOf(1, 1)]), [])
+  })
+
   it("lets the callers of one node expect to come after those of another (I7)", () => {
     const [first, second] = [world(), world()]
     first.acknowledge(rowOf(2, 5), 2)
@@ -121,6 +130,6 @@ describe("the journal of what was acknowledged", () => {
     second.node.learn(known[0] ?? 0, known[1] ?? 0)
     second.acknowledge(rowOf(3, 4), 3)
     assert.isFalse(second.node.isKept("I7"))
-    assert.match(second.node.faults[0]?.reason ?? "", /before one that was acknowledged before it was sent/)
+    assert.match(second.node.faults[0]?.reason ?? "", /though version 5 was acknowledged before/)
   })
 })

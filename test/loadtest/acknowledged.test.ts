@@ -44,6 +44,104 @@ const verdict = (judge: Acknowledged, rows: ReadonlyArray<StoredEvent>) => {
   return (["I4", "I6", "I7"] as const).filter((invariant) => !judge.isKept(invariant))
 }
 
+describe("a command that is sent again", () => {
+  /** Command 1 takes effect at version 1, command 2 at version 2 and is answered first. */
+  const overtaken = () => {
+    const judge = new Acknowledged(names, 10, true)
+    const [first, second] = [deposit(1), deposit(2)]
+    const rows = [rowOf(1, 1), rowOf(2, 2)] as const
+    const sentFirst = judge.sent(first)
+    judge.accepted(second, judge.sent(second), receiptOf(rows[1]))
+    return { judge, first, sentFirst, rows }
+  }
+
+  it("may be answered from memory before its first sending is answered", () => {
+    const { judge, first, sentFirst, rows } = overtaken()
+    judge.accepted(first, judge.sent(first), receiptOf(rows[0], true))
+    judge.accepted(first, sentFirst, receiptOf(rows[0]))
+    assert.deepStrictEqual(verdict(judge, rows), [])
+    assert.strictEqual(judge.versionAt(1), 2)
+  })
+
+  it("may be accepted before its first sending ends as Indeterminate", () => {
+    const { judge, first, rows } = overtaken()
+    judge.accepted(first, judge.sent(first), receiptOf(rows[0], true))
+    judge.unknown(first)
+    assert.strictEqual(judge.openCount, 0)
+    assert.deepStrictEqual(verdict(judge, rows), [])
+  })
+
+  it("is missed in the log (I6) although another sending of it ended as Indeterminate", () => {
+    const { judge, first, rows } = overtaken()
+    judge.accepted(first, judge.sent(first), receiptOf(rows[0], true))
+    judge.unknown(first)
+    assert.deepStrictEqual(verdict(judge, rows.slice(1)), ["I6"])
+  })
+
+  it("breaks I7 where its event precedes one that was acknowledged before its first sending", () => {
+    const judge = new Acknowledged(names, 10, true)
+    const [early, late] = [deposit(1), deposit(2)]
+    judge.accepted(early, judge.sent(early), receiptOf(rowOf(1, 2)))
+    const sentLate = judge.sent(late)
+    judge.accepted(late, judge.sent(late), receiptOf(rowOf(2, 1), true))
+    judge.accepted(late, sentLate, receiptOf(rowOf(2, 1)))
+    assert.deepStrictEqual(verdict(judge, [rowOf(2, 1), rowOf(1, 2)]), ["I7"])
+    assert.include(judge.faults[0]?.reason ?? "", "though version 2 was acknowledged before")
+  })
+
+  it("breaks I4 where its answers differ, whichever comes first", () => {
+    for (const [one, other] of [
+      [rowOf(1, 1), rowOf(1, 3)],
+      [rowOf(1, 3), rowOf(1, 1)]
+    ] as const) {
+      const { judge, first, sentFirst } = overtaken()
+      judge.accepted(first, judge.sent(first), receiptOf(one, true))
+      judge.accepted(first, sentFirst, receiptOf(other))
+      assert.isFalse(judge.isKept("I4"))
+      assert.include(judge.faults.at(-1)?.reason ?? "", "got two receipts")
+    }
+  })
+
+  it("breaks I4 where its answers differ in a later posting alone", () => {
+    const judge = new Acknowledged(names, 10, true)
+    const command: Command = {
+      _tag: "Transfer",
+      commandId: names.command(1),
+      from: names.account(1),
+      to: names.account(2),
+      amount: 1n
+    }
+    const receipt = receiptOf(rowOf(1, 1))
+    const withSecond = (version: number) => ({
+      ...receipt,
+      postings: [...receipt.postings, ...receiptOf(rowOf(1, version, 2)).postings]
+    })
+    judge.accepted(command, judge.sent(command), withSecond(4))
+    judge.accepted(command, judge.sent(command), withSecond(5))
+    assert.isFalse(judge.isKept("I4"))
+  })
+
+  it("may change its body only once it was accepted, and is then to be refused", () => {
+    const { judge, first, rows } = overtaken()
+    assert.isUndefined(judge.changed(first))
+    judge.accepted(first, judge.sent(first), receiptOf(rows[0]))
+    const changed = judge.changed(first) ?? assert.fail("an accepted command has an amount to change")
+    assert.deepInclude(changed, { commandId: first.commandId, amount: 2n })
+    // The refusal may be lost on its way: the outcome of the accepted command is known all the same.
+    judge.unknown(changed)
+    assert.strictEqual(judge.openCount, 0)
+    assert.deepStrictEqual(verdict(judge, rows), [])
+  })
+
+  it("breaks I4 where it is accepted with another body too", () => {
+    const { judge, first, rows } = overtaken()
+    judge.accepted(first, judge.sent(first), receiptOf(rows[0]))
+    const changed = judge.changed(first) ?? assert.fail("an accepted command has an amount to change")
+    judge.accepted(changed, judge.sent(changed), receiptOf(rowOf(1, 3)))
+    assert.isFalse(judge.isKept("I4"))
+  })
+})
+
 describe("receipts against the log", () => {
   it("keeps its peace when the log holds what was acknowledged, in whatever order it is read", () => {
     const { judge, rows } = threeDeposits()
@@ -115,11 +213,20 @@ describe("receipts against the log", () => {
     assert.deepStrictEqual(verdict(judge, [rowOf(2, 1), rowOf(1, 2)]), [])
   })
 
-  it("finds a repeat that was answered another outcome (I4)", () => {
-    const judge = new Acknowledged(names, 10, true)
-    const command = deposit(1)
-    judge.accepted(command, judge.sent(command), receiptOf(rowOf(1, 1)))
-    judge.accepted(command, judge.sent(command), receiptOf(rowOf(1, 2), true))
-    assert.isFalse(judge.isKept("I4"))
+  it("judges each leg by its account, in whatever order the receipt names them", () => {
+    const judge = new Acknowledged(names, 10, false)
+    const other = deposit(1, 2)
+    judge.accepted(other, judge.sent(other), receiptOf(rowOf(1, 5, 2)))
+    const transfer: Command = {
+      _tag: "Transfer",
+      commandId: names.command(2),
+      from: names.account(1),
+      to: names.account(2),
+      amount: 1n
+    }
+    const legs = [rowOf(2, 6, 2), rowOf(2, 1, 1)]
+    const postings = legs.flatMap((row) => receiptOf(row).postings)
+    judge.accepted(transfer, judge.sent(transfer), { ...receiptOf(rowOf(2, 6, 2)), postings })
+    assert.deepStrictEqual(verdict(judge, [rowOf(1, 5, 2), ...legs]), [])
   })
 })

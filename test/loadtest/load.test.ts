@@ -7,9 +7,11 @@ import { type CommandError, Indeterminate, Overloaded } from "../../src/domain/E
 import type { CommandId } from "../../src/domain/Ids.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
+import { makeDraws } from "../../src/loadtest/Draws.ts"
 import { runLoad } from "../../src/loadtest/Load.ts"
 import { Meter, summarize } from "../../src/loadtest/Meter.ts"
 import { makeNames } from "../../src/loadtest/Names.ts"
+import { withRepeats } from "../../src/loadtest/Repeats.ts"
 import type { Pace } from "../../src/loadtest/Settings.ts"
 
 const names = makeNames("run", false)
@@ -43,7 +45,8 @@ const makeTarget = () => {
 const play = (
   pace: Pace,
   seconds: number,
-  dispatch: (command: Command) => Effect.Effect<Receipt, CommandError>
+  dispatch: (command: Command) => Effect.Effect<Receipt, CommandError>,
+  options: { readonly next?: () => Command; readonly judge?: Acknowledged } = {}
 ) =>
   Effect.gen(function* () {
     const meter = new Meter()
@@ -59,16 +62,18 @@ const play = (
           dispatchMany: () => Effect.die("not used"),
           stats: () => noStats
         },
-        next: () => ({
-          _tag: "Deposit",
-          commandId: names.command(count++),
-          account: names.account(0),
-          amount: 1n
-        }),
+        next:
+          options.next ??
+          (() => ({
+            _tag: "Deposit",
+            commandId: names.command(count++),
+            account: names.account(0),
+            amount: 1n
+          })),
         pace,
         seconds,
         meter,
-        acknowledged: new Acknowledged(names, 1, false),
+        acknowledged: options.judge ?? new Acknowledged(names, 1, false),
         onAccepted: () => {}
       })
     )
@@ -185,6 +190,61 @@ describe("the open loop", () => {
       assert.strictEqual(sent.length, 100, "it does not come back by itself")
       assert.isBelow(new Set(sent).size, 10)
       assert.strictEqual(meter.decided.totalCount, 0)
+    })
+  )
+})
+
+describe("a load with repeats", () => {
+  /** Takes effect at once and answers after 20 ms; a repeat is answered from memory at once, with `repeated` of the receipt. */
+  const remembering = (repeated: (receipt: Receipt) => Receipt) => {
+    const accept = makeTarget()
+    const known = new Map<CommandId, Receipt>()
+    return (command: Command) =>
+      Effect.suspend(() => {
+        const first = known.get(command.commandId)
+        if (first !== undefined) return Effect.succeed({ ...repeated(first), replayed: true })
+        const receipt = accept(command)
+        known.set(command.commandId, receipt)
+        return Effect.as(Effect.sleep(20), receipt)
+      })
+  }
+  const playRepeats = (repeated: (receipt: Receipt) => Receipt) =>
+    Effect.gen(function* () {
+      const draws = yield* makeDraws(1)
+      const judge = new Acknowledged(names, 1, true)
+      let count = 0
+      const next = withRepeats(
+        (): Command => ({
+          _tag: "Deposit",
+          commandId: names.command(count++),
+          account: names.account(0),
+          amount: 1n
+        }),
+        0.5,
+        draws,
+        () => undefined
+      )
+      const pace = { _tag: "Closed", concurrency: 8 } as const
+      const { meter } = yield* play(pace, 1, remembering(repeated), { next, judge })
+      return { meter, judge }
+    })
+
+  it.effect("finds nothing amiss where repeats are answered before the first sending is", () =>
+    Effect.gen(function* () {
+      const { meter, judge } = yield* playRepeats((receipt) => receipt)
+      assert.deepStrictEqual(judge.faults, [])
+      assert.isAbove(meter.committed, 300)
+      assert.isAbove(meter.replayed, 300)
+    })
+  )
+
+  it.effect("finds that a repeat was answered with another outcome", () =>
+    Effect.gen(function* () {
+      const { judge } = yield* playRepeats((receipt) => ({
+        ...receipt,
+        postings: receipt.postings.map((posting) => ({ ...posting, hash: `${posting.hash} again` }))
+      }))
+      assert.isFalse(judge.isKept("I4"))
     })
   )
 })

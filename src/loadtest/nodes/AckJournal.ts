@@ -57,7 +57,7 @@ export class Told {
       const [command = 0, account = 0, version = 0, low = 0, high = 0] = records.subarray(at, at + width)
       const commandId = this.#names.command(command)
       if (account < 0) {
-        this.#acknowledged.unknown({ commandId })
+        if (!this.#isSettled(command)) this.#acknowledged.leftOpen(commandId)
         continue
       }
       this.#settle(command)

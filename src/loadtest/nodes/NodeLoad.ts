@@ -127,7 +127,7 @@ export const serveLoad = Effect.fnUntraced(function* (
     )
     const seconds = yield* runLoad({
       driver,
-      next: withRepeats(scenario.next, settings.repeats, draws),
+      next: withRepeats(scenario.next, settings.repeats, draws, (command) => acknowledged.changed(command)),
       pace: paceOf(work),
       seconds: settings.seconds,
       meter,

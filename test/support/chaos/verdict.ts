@@ -1,6 +1,6 @@
 /** What customers were told, what nodes counted and what the stores hold, after all is over, enter; every breach leaves. */
 import { readFileSync } from "node:fs"
-import { Effect } from "effect"
+import { Effect, Schedule } from "effect"
 import { Audit } from "../../../src/actors/audit/Audit.ts"
 import type { DevStackService } from "../../../src/infra/dev/DevStack.ts"
 import { EventStore } from "../../../src/infra/eventstore/EventStore.ts"
@@ -8,10 +8,11 @@ import * as LedgerNode from "../../../src/LedgerNode.ts"
 import { faultsOf, logOf } from "../invariants.ts"
 import { eventually } from "../waiting.ts"
 import type { Journal } from "./journal.ts"
-import type { ServedNode } from "./servedNode.ts"
+import type { Life, ServedNode } from "./servedNode.ts"
 
 const catchUpSeconds = 90
 const listedMax = 10
+const warnedWithinMs = 10_000
 
 export interface Verdict {
   /** I1-I5 and I8 by the audit of the project; I1-I7 again by the checks of the tests are in `faults`. */
@@ -45,24 +46,45 @@ const audited = Effect.gen(function* () {
   return yield* Effect.orDie(audit.verify())
 }).pipe(Effect.provide(Audit.layer))
 
-/** Each conflict is counted, and told. A killed life cannot tell what it counted last. */
-const conflictsOf = (nodes: ReadonlyArray<ServedNode>, postgresLog: string) => {
+/** What the verdict on conflicts needs to know of a node. */
+export type CountedNode = Pick<ServedNode, "name" | "lives" | "count">
+
+/** The warnings of one life of a node against its counter of conflicts. */
+const isWarnedOf = ({ conflicts, warned, end }: Life): boolean => {
+  if (end === undefined) return warned === conflicts
+  // The counter was read before the signal: the life may have warned of conflicts that came afterwards, and one that
+  // was killed could not warn of its last ones.
+  return end === "SIGKILL" || warned >= conflicts
+}
+
+/**
+ * Reads all counters until each is matched by warnings, for some seconds at most: a node warns once a second, and its
+ * warnings come another way than its counters.
+ */
+export const countConflicts = (nodes: ReadonlyArray<CountedNode>) =>
+  Effect.gen(function* () {
+    for (const node of nodes) yield* node.count
+    return nodes.every(({ lives }) => lives.every(isWarnedOf))
+  }).pipe(
+    Effect.repeat({ schedule: Schedule.spaced(200), until: (areWarnedOf) => areWarnedOf }),
+    Effect.timeoutOption(warnedWithinMs),
+    Effect.asVoid
+  )
+
+/** Each conflict must have been counted and warned of. `refusedByStore`: versions that were taken already. */
+export const conflictsOf = (nodes: ReadonlyArray<CountedNode>, refusedByStore: number) => {
   const lives = nodes.flatMap((node) => node.lives)
-  const faults: Array<string> = []
-  for (const { name, lives } of nodes) {
-    for (const { conflicts, warned, end } of lives) {
-      // What it counted while it ended was not asked for any more.
-      const isTold = end === undefined ? warned === conflicts : end === "SIGKILL" || warned >= conflicts
-      if (!isTold) faults.push(`${name} counted ${conflicts} conflicts, and its warnings tell of ${warned}`)
-    }
-  }
+  const faults = nodes.flatMap(({ name, lives }) =>
+    lives
+      .filter((life) => !isWarnedOf(life))
+      .map(({ conflicts, warned }) => `${name} counted ${conflicts} conflicts and warned of ${warned}`)
+  )
   const sum = (key: "conflicts" | "warned" | "unknown") => lives.reduce((total, life) => total + life[key], 0)
   const seen = lives.reduce((total, life) => total + Math.max(life.conflicts, life.warned), 0)
-  const refusedByStore = refusalsIn(postgresLog)
-  // A life that is killed between the refusal and its count takes one with it for each of its two lanes.
+  // A life that is killed between a refusal and its count may lose one for each of its two lanes.
   const untold = 2 * lives.filter(({ end }) => end === "SIGKILL").length
   if (refusedByStore > seen + sum("unknown") + untold)
-    faults.push(`the store refused ${refusedByStore} versions, and only ${seen} conflicts were counted`)
+    faults.push(`the store refused ${refusedByStore} versions, but only ${seen} conflicts were counted`)
   return {
     conflicts: {
       counted: sum("conflicts"),
@@ -83,8 +105,8 @@ export const judge = Effect.fnUntraced(function* (
   const { report, log } = yield* Effect.gen(function* () {
     return { report: yield* audited, log: yield* logOf(yield* EventStore) }
   }).pipe(Effect.provide(LedgerNode.stores(stack)), Effect.scoped, Effect.orDie)
-  for (const node of nodes) yield* node.count
-  const { conflicts, faults } = conflictsOf(nodes, `${stack.dataDir}/logs/postgres.log`)
+  yield* countConflicts(nodes)
+  const { conflicts, faults } = conflictsOf(nodes, refusalsIn(`${stack.dataDir}/logs/postgres.log`))
   return {
     invariants: { ...report.invariants, I8: report.invariants.I8 && report.parked.length === 0 },
     events: report.events,
