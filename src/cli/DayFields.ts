@@ -1,6 +1,7 @@
 /** The text of one field of a day's line enters; its value leaves, or the reason why it has none. */
-import { DateTime, Option, Result, Schema } from "effect"
+import { Result, Schema } from "effect"
 import { journalLegsMax, type Leg } from "../domain/Command.ts"
+import { parseInstant } from "../domain/InstantText.ts"
 import { Asset, amountMax, type MoneyFault, parseDecimal } from "../domain/Money.ts"
 
 export const columns = [
@@ -88,15 +89,9 @@ export const toUnits = (column: Column, text: string, asset: Asset): Result.Resu
       units > amountMax || units < -amountMax ? faulty(column, "overflow", text) : Result.succeed(units)
   )
 
-/** `2026-03-02T09:15Z` in epoch milliseconds; seconds and milliseconds may follow; always UTC. */
-export const toInstant = (text: string): Result.Result<number, Fault> => {
-  const match = /^(\d{4}-\d\d-\d\dT\d\d:\d\d)(:\d\d)?(\.\d{3})?Z$/.exec(text)
-  const read = match === null ? Option.none() : DateTime.make(text)
-  // A day that does not exist (30 February) is read as another one: then it is not printed as it was written.
-  return Option.isSome(read) && DateTime.formatIso(read.value).startsWith(match?.[1] ?? text)
-    ? Result.succeed(DateTime.toEpochMillis(read.value))
-    : faulty("time", "bad time", text)
-}
+/** The instant for which a line counts, in epoch milliseconds. */
+export const toInstant = (text: string): Result.Result<number, Fault> =>
+  Result.mapError(parseInstant(text), () => ({ column: "time", reason: "bad time", text }))
 
 /** `alice=-10.00;shop=9.80;fees=0.20`: what each account gets, summing to zero. */
 export const toLegs = (text: string, asset: Asset): Result.Result<ReadonlyArray<unknown>, Fault> =>

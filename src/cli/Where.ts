@@ -1,8 +1,10 @@
 /** Options and environment enter; where the services of a command are, started here if need be, leaves. */
 
 import type { NodeServices } from "@effect/platform-node"
-import { Config, Data, Effect, Option, type Scope } from "effect"
+import { Config, Data, Effect, Option, Result, type Scope } from "effect"
 import { Flag } from "effect/cli"
+import type { Instant } from "../domain/Ids.ts"
+import { instantForms, intervalFault, parseInstant } from "../domain/InstantText.ts"
 import { type Services, servicesConfig, storesConfig } from "../infra/config/Environment.ts"
 import { startDevStack } from "../infra/dev/DevStack.ts"
 import type { DevStackError } from "../infra/dev/DevStackErrors.ts"
@@ -20,6 +22,25 @@ export const jsonFlag = Flag.Boolean("json").pipe(
   Flag.withDescription("Print one JSON value as the last line on stdout"),
   Flag.withDefault(false)
 )
+
+/** An option that names an instant. */
+export const instantFlag = (name: string, description: string) =>
+  Flag.String(name).pipe(
+    Flag.withDescription(`${description}: ${instantForms}`),
+    Flag.filterMap(
+      (text) => Result.getSuccess(parseInstant(text)),
+      (text) => `"${text}" ${Result.match(parseInstant(text), { onSuccess: String, onFailure: String })}`
+    ),
+    Flag.optional
+  )
+
+/** Refuses a `--from` that is later than its `--to`: no answer to it would tell anything. */
+export const checkInterval = (from: Option.Option<Instant>, to: Option.Option<Instant>) => {
+  const fault = intervalFault(Option.getOrUndefined(from), Option.getOrUndefined(to))
+  return fault === undefined
+    ? Effect.void
+    : Effect.fail(new OptionsInvalid({ reason: "--from must not be later than --to" }))
+}
 
 /** What a command needs of the services: everything, or the two databases. */
 export type Stores = Pick<Services, "eventStoreUrl" | "readModelUrl">

@@ -13,7 +13,7 @@ import { EventStore } from "../infra/eventstore/EventStore.ts"
 import { Queries } from "../infra/readmodel/Queries.ts"
 import * as LedgerNode from "../LedgerNode.ts"
 import { makeStory, printJson } from "./Terminal.ts"
-import { dataFlag, jsonFlag, OptionsInvalid, resolveStores } from "./Where.ts"
+import { dataFlag, instantFlag, jsonFlag, OptionsInvalid, resolveStores } from "./Where.ts"
 
 export const account = Argument.String("account").pipe(
   Argument.withDescription("The account's id"),
@@ -38,10 +38,7 @@ export const balance = Command.make(
   "balance",
   {
     account,
-    at: Flag.Date("at").pipe(
-      Flag.withDescription("As of an instant at which it was recorded, ISO 8601; the same answer for ever"),
-      Flag.optional
-    ),
+    at: instantFlag("at", "As of an instant at which it was recorded; the same answer for ever"),
     version: Flag.Int("version").pipe(
       Flag.withDescription("As of a version of the account"),
       Flag.withSchema(positive),
@@ -58,7 +55,7 @@ export const balance = Command.make(
     const asOf: AsOf | undefined = Option.isSome(version)
       ? { _tag: "Version", version: version.value }
       : Option.isSome(at)
-        ? { _tag: "RecordedAt", instant: at.value.getTime() }
+        ? { _tag: "RecordedAt", instant: at.value }
         : undefined
     const story = makeStory(json)
     yield* reading(

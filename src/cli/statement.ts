@@ -8,16 +8,14 @@ import { Queries } from "../infra/readmodel/Queries.ts"
 import { exportStatement } from "./export.ts"
 import { account, positive, reading, readToken } from "./queries.ts"
 import { grouped, makeStory, printJson } from "./Terminal.ts"
-import { dataFlag, jsonFlag, OptionsInvalid } from "./Where.ts"
-
-const millis = (date: Option.Option<Date>) => Option.getOrUndefined(Option.map(date, (one) => one.getTime()))
+import { checkInterval, dataFlag, instantFlag, jsonFlag, OptionsInvalid } from "./Where.ts"
 
 export const statement = Command.make(
   "statement",
   {
     account,
-    from: Flag.Date("from").pipe(Flag.withDescription("At or after, ISO 8601"), Flag.optional),
-    to: Flag.Date("to").pipe(Flag.withDescription("Before, ISO 8601"), Flag.optional),
+    from: instantFlag("from", "At or after"),
+    to: instantFlag("to", "Before"),
     by: Flag.Literals("by", ["recorded", "effective"]).pipe(
       Flag.withDescription("The time that --from and --to mean: when it was recorded, or for when it counts"),
       Flag.withDefault("recorded")
@@ -42,7 +40,13 @@ export const statement = Command.make(
     if (Option.isSome(format) !== Option.isSome(out)) {
       return yield* new OptionsInvalid({ reason: "--export and --out belong together" })
     }
-    const asked = { from: millis(from), to: millis(to), axis: by, readToken: Option.getOrUndefined(token) }
+    yield* checkInterval(from, to)
+    const asked = {
+      from: Option.getOrUndefined(from),
+      to: Option.getOrUndefined(to),
+      axis: by,
+      readToken: Option.getOrUndefined(token)
+    }
     if (Option.isSome(format) && Option.isSome(out)) {
       const file = out.value
       const lines = yield* reading(data, exportStatement(account, format.value, file, asked))
@@ -92,10 +96,7 @@ export class NotBalanced extends Data.TaggedError("NotBalanced")<{ readonly asse
 export const trialBalance = Command.make(
   "trial-balance",
   {
-    at: Flag.Date("at").pipe(
-      Flag.withDescription("Of everything recorded up to then, ISO 8601; now by default"),
-      Flag.optional
-    ),
+    at: instantFlag("at", "Of everything recorded up to then; now by default"),
     data: dataFlag,
     json: jsonFlag
   },
@@ -103,7 +104,7 @@ export const trialBalance = Command.make(
     const story = makeStory(json)
     const trial = yield* reading(
       data,
-      Effect.flatMap(TrialBalance, (balance) => balance.at(millis(at)))
+      Effect.flatMap(TrialBalance, (balance) => balance.at(Option.getOrUndefined(at)))
     )
     yield* story.line(`As of ${printInstant(trial.recordedAt)}:`)
     yield* story.table(

@@ -57,6 +57,14 @@ describe("a line", () => {
       }
     ],
     [
+      "2026-03-02,c1,close,alice,,,,,,,",
+      { _tag: "CloseAccount", commandId: "c1", effectiveAt: 1_772_409_600_000, account: "alice" }
+    ],
+    [
+      "2026-03-02T10:15+01:00,c1,close,alice,,,,,,,",
+      { _tag: "CloseAccount", commandId: "c1", effectiveAt: instant, account: "alice" }
+    ],
+    [
       ",c1,withdraw,alice,external:atm,JPY,1000,,,,cash",
       {
         _tag: "Withdraw",
@@ -116,7 +124,8 @@ describe("a line", () => {
     [",c1,close,external:bank,,,,,,,", "2 account: bad id: external:bank"],
     [",c1,transfer,a,b b,USD,1,,,,", "2 counterparty: bad id: b b"],
     [",c1,deposit,a,bank,USD,1,,,,", "2 counterparty: bad id: bank"],
-    ["2026-03-02,c1,close,alice,,,,,,,", "2 time: bad time: 2026-03-02"],
+    ["02.03.2026,c1,close,alice,,,,,,,", "2 time: bad time: 02.03.2026"],
+    ["5,c1,close,alice,,,,,,,", "2 time: bad time: 5"],
     ["2026-03-02T09:15,c1,close,alice,,,,,,,", "2 time: bad time: 2026-03-02T09:15"],
     ["2026-02-30T09:15Z,c1,close,alice,,,,,,,", "2 time: bad time: 2026-02-30T09:15Z"],
     ["2026-03-02T24:00Z,c1,close,alice,,,,,,,", "2 time: bad time: 2026-03-02T24:00Z"],

@@ -83,6 +83,22 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
     })
   )
 
+  it.effect("reads a day in UTC, whatever the time zone of the machine", () =>
+    Effect.gen(function* () {
+      for (const TZ of ["Pacific/Kiritimati", "Pacific/Niue"]) {
+        const lines = (day: string) =>
+          ask(["statement", "alice", "--by", "effective", "--from", day, "--to", "2026-03-03", "--json"], {
+            TZ
+          })
+        const rows = (answer: Record<string, unknown>) =>
+          Array.isArray(answer.rows) ? answer.rows.length : undefined
+        assert.strictEqual(rows(jsonOf(yield* lines("2026-03-02"))), 3, TZ)
+        assert.strictEqual(rows(jsonOf(yield* lines("2026-03-02T09:01:00Z"))), 2, TZ)
+        assert.strictEqual(rows(jsonOf(yield* lines("1772442120000"))), 1, TZ)
+      }
+    })
+  )
+
   it.effect("says in one line that there is no such account", () =>
     Effect.gen(function* () {
       for (const command of ["balance", "history", "statement", "verify"]) {
@@ -98,7 +114,18 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
       failed(yield* ask(["balance"]), 2, /^chronicle: .*account\nusage: chronicle balance/)
       failed(yield* ask(["balance", "alice", "--frob"]), 2, /^chronicle: .*--frob/)
       failed(yield* ask(["frobnicate"]), 2, /^chronicle: .*frobnicate/)
-      failed(yield* ask(["balance", "alice", "--at", "yesterday"]), 2, /--at.*yesterday/)
+      failed(
+        yield* ask(["balance", "alice", "--at", "yesterday"]),
+        2,
+        /--at.*"yesterday" is no instant: write/
+      )
+      const day = ["--at", "2026-02-30"]
+      failed(yield* ask(["balance", "alice", ...day]), 2, /"2026-02-30" is no day of the calendar/)
+      failed(yield* ask(["trial-balance", ...day]), 2, /"2026-02-30" is no day of the calendar/)
+      const local = ["--from", "2026-03-02T09:15:00"]
+      failed(yield* ask(["statement", "alice", ...local]), 2, /--from.* has no time zone: add Z/)
+      const backwards = ["--from", "2026-03-03", "--to", "2026-03-02"]
+      failed(yield* ask(["statement", "alice", ...backwards]), 2, /--from must not be later than --to/)
       failed(yield* ask(["balance", "alice", "--version", "0"]), 2, /--version/)
       const twice = ["balance", "alice", "--version", "1", "--at", "2026-03-02T09:00:00Z"]
       failed(yield* ask(twice), 2, /^chronicle: --at, --version and --token exclude each other\n$/)

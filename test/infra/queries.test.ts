@@ -163,6 +163,7 @@ describe("queries", () => {
         ["limit", queries.accounts({ limit: 1.5 })],
         ["from", queries.statement(a, { from: Number.NaN })],
         ["to", queries.statement(a, { to: 1.5 })],
+        ["from", queries.statement(a, { from: 2, to: 1 })],
         ["readToken", queries.balance(a, { readToken: "a" })],
         ["readToken", queries.balance(a, { readToken: "a@x" })],
         ["readToken", queries.statement(a, { readToken: "a@1,".repeat(5_000) })]

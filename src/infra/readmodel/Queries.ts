@@ -10,6 +10,7 @@ import {
 } from "../../domain/Errors.ts"
 import type { EventType } from "../../domain/Event.ts"
 import type { AccountId, CommandId, Instant } from "../../domain/Ids.ts"
+import { intervalFault } from "../../domain/InstantText.ts"
 import { type Position, parseToken, printToken } from "../../domain/Receipt.ts"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
@@ -93,6 +94,8 @@ const makeQueries = Effect.gen(function* () {
     const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
     const from = yield* Effect.fromResult(boundOf("from", asked.from))
     const to = yield* Effect.fromResult(boundOf("to", asked.to))
+    const fault = intervalFault(from, to)
+    if (fault !== undefined) return yield* InvalidCommand.at("from", fault)
     yield* awaitToken(asked.readToken)
     // One more than asked tells whether there is a next page.
     const lines = yield* answered(
