@@ -7,8 +7,8 @@ import { CommitFeed } from "../src/actors/commit/CommitFeed.ts"
 import { type Command, fromHost } from "../src/domain/Command.ts"
 import { CommitOutcome, EventStore } from "../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../src/infra/eventstore/Snapshots.ts"
-import { makeDraws } from "../src/loadtest/Draws.ts"
-import { makeNames } from "../src/loadtest/Names.ts"
+import { makeRng } from "../src/loadtest/Rng.ts"
+import { makeRunIds } from "../src/loadtest/RunIds.ts"
 import { makeScenario } from "../src/loadtest/Scenario.ts"
 import type { ScenarioName } from "../src/loadtest/Settings.ts"
 
@@ -51,8 +51,8 @@ const node = Dispatcher.layer("bench").pipe(
 export const measureFastPath = Effect.fnUntraced(function* (options: FastPathOptions) {
   const dispatcher = Context.get(yield* Layer.build(node), Dispatcher)
   const clock = yield* Clock.Clock
-  const names = makeNames("bench", false)
-  const draws = yield* makeDraws(1)
+  const ids = makeRunIds("bench", false)
+  const rng = yield* makeRng(1)
   const pace = { _tag: "Closed", concurrency: options.concurrency } as const
   const settings = {
     accounts,
@@ -64,7 +64,7 @@ export const measureFastPath = Effect.fnUntraced(function* (options: FastPathOpt
     readSide: false,
     patienceSeconds: 300
   }
-  const scenario = makeScenario({ ...settings, scenario: options.scenario }, names, draws)
+  const scenario = makeScenario({ ...settings, scenario: options.scenario }, ids, rng)
   const prepared = Array.from({ length: accounts }, (_, index) => scenario.prepare(index)).flat()
   for (let start = 0; start < prepared.length; start += 5_000) {
     const results = yield* dispatcher.dispatchMany(prepared.slice(start, start + 5_000))

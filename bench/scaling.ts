@@ -8,8 +8,8 @@ import { runLoadTest } from "../src/loadtest/LoadTest.ts"
 import { runNodesTest } from "../src/loadtest/nodes/NodesTest.ts"
 import type { LoadOutcome } from "../src/loadtest/Outcome.ts"
 import { makeProgress } from "../src/loadtest/Progress.ts"
+import { ownStack } from "../src/loadtest/Services.ts"
 import { type LoadSettings, scenarioNames } from "../src/loadtest/Settings.ts"
-import { ownStack } from "../src/loadtest/World.ts"
 
 const { values } = parseArgs({
   options: {

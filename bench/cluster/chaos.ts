@@ -8,7 +8,7 @@ import { parseArgs } from "node:util"
 import { Effect, FileSystem } from "effect"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import { runChaos } from "../../test/support/chaos/chaos.ts"
-import { type Incident, kinds, misfortunesOf } from "../../test/support/chaos/misfortunes.ts"
+import { type Incident, kinds, misfortunesOf } from "../../test/support/chaos/disruptions.ts"
 import { tally } from "../../test/support/ledgerWorld.ts"
 import { run } from "./Script.ts"
 

@@ -3,16 +3,16 @@ import { Context, Effect, Layer, Redacted } from "effect"
 import { Audit } from "../../src/actors/audit/Audit.ts"
 import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
-import { makeDraws } from "../../src/loadtest/Draws.ts"
+import { compareLog } from "../../src/loadtest/CompareLog.ts"
 import { awaitCaughtUp } from "../../src/loadtest/Lag.ts"
 import { runLoad } from "../../src/loadtest/Load.ts"
 import { Meter, summarize } from "../../src/loadtest/Meter.ts"
-import { makeNames } from "../../src/loadtest/Names.ts"
 import { prepareAccounts } from "../../src/loadtest/Prepare.ts"
+import { makeRng } from "../../src/loadtest/Rng.ts"
+import { makeRunIds } from "../../src/loadtest/RunIds.ts"
 import { makeScenario } from "../../src/loadtest/Scenario.ts"
+import { driverOf, migrate, readSide, stores, writePath } from "../../src/loadtest/Services.ts"
 import type { ScenarioName } from "../../src/loadtest/Settings.ts"
-import { checkLog } from "../../src/loadtest/Walk.ts"
-import { driverOf, migrate, readSide, stores, writePath } from "../../src/loadtest/World.ts"
 import type { Contender, Kind, Setting } from "./Contender.ts"
 
 const concurrency = 1_024
@@ -34,9 +34,9 @@ export const makeChronicle = Effect.fnUntraced(function* (setting: Setting, nats
   const services = yield* Layer.build(stores(urls))
   return yield* Effect.gen(function* () {
     const name = natsUrl === undefined ? "off" : "on"
-    const names = makeNames(`peers-${name}`, false)
-    const acknowledged = new Acknowledged(names, setting.accounts, false)
-    const draws = yield* makeDraws(1)
+    const ids = makeRunIds(`peers-${name}`, false)
+    const acknowledged = new Acknowledged(ids, setting.accounts, false)
+    const rng = yield* makeRng(1)
     const pace = { _tag: "Closed", concurrency } as const
     const settings = {
       accounts: setting.accounts,
@@ -48,16 +48,16 @@ export const makeChronicle = Effect.fnUntraced(function* (setting: Setting, nats
       readSide: false,
       patienceSeconds: 300
     }
-    const driver = driverOf(Context.get(yield* Layer.build(writePath(names.run)), Dispatcher))
+    const driver = driverOf(Context.get(yield* Layer.build(writePath(ids.run)), Dispatcher))
     // One source of command ids for both kinds.
-    const uniform = makeScenario({ ...settings, scenario: scenarios.uniform }, names, draws)
-    const hotNames = { ...names, command: (number: number) => names.command(number + 10 ** 9) }
-    const hot = makeScenario({ ...settings, scenario: scenarios.hot }, hotNames, draws)
+    const uniform = makeScenario({ ...settings, scenario: scenarios.uniform }, ids, rng)
+    const hotIds = { ...ids, command: (number: number) => ids.command(number + 10 ** 9) }
+    const hot = makeScenario({ ...settings, scenario: scenarios.hot }, hotIds, rng)
     yield* prepareAccounts(driver, uniform, acknowledged, { from: 0, to: setting.accounts }, () => {})
     const catchUp =
       natsUrl === undefined
         ? Effect.void
-        : awaitCaughtUp(names, setting.accounts, acknowledged, "5 minutes").pipe(
+        : awaitCaughtUp(ids, setting.accounts, acknowledged, "5 minutes").pipe(
             Effect.provideContext(services),
             Effect.orDie
           )
@@ -76,7 +76,7 @@ export const makeChronicle = Effect.fnUntraced(function* (setting: Setting, nats
     const verify = Effect.gen(function* () {
       if (natsUrl !== undefined) yield* Layer.build(readSide(urls))
       yield* catchUp
-      yield* checkLog(names, setting.accounts, acknowledged)
+      yield* compareLog(ids, setting.accounts, acknowledged)
       const audit = yield* Audit
       const report = yield* audit.verify()
       return [

@@ -6,15 +6,15 @@ import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
 import type { DevStackService } from "../../src/infra/dev/DevStack.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
-import { makeDraws } from "../../src/loadtest/Draws.ts"
 import { awaitCaughtUp, makeLagWatch } from "../../src/loadtest/Lag.ts"
 import { runLoad } from "../../src/loadtest/Load.ts"
 import { Meter } from "../../src/loadtest/Meter.ts"
-import { makeNames } from "../../src/loadtest/Names.ts"
 import { prepareAccounts } from "../../src/loadtest/Prepare.ts"
+import { makeRng } from "../../src/loadtest/Rng.ts"
+import { makeRunIds } from "../../src/loadtest/RunIds.ts"
 import { makeScenario } from "../../src/loadtest/Scenario.ts"
+import { driverOf, readSide, writePath } from "../../src/loadtest/Services.ts"
 import type { Pace } from "../../src/loadtest/Settings.ts"
-import { driverOf, readSide, writePath } from "../../src/loadtest/World.ts"
 import { bar, say, timed, whole } from "./Bars.ts"
 
 const accounts = 10_000
@@ -28,8 +28,8 @@ const patience = "10 minutes"
 /** A node with its read side and a load that knows what was acknowledged. */
 const makeWorld = Effect.fnUntraced(function* (urls: DevStackService) {
   const clock = yield* Clock.Clock
-  const names = makeNames(`rs${clock.currentTimeMillisUnsafe().toString(36)}`, false)
-  const acknowledged = new Acknowledged(names, accounts, false)
+  const ids = makeRunIds(`rs${clock.currentTimeMillisUnsafe().toString(36)}`, false)
+  const acknowledged = new Acknowledged(ids, accounts, false)
   const settings = {
     scenario: "transfers-uniform",
     accounts,
@@ -41,8 +41,8 @@ const makeWorld = Effect.fnUntraced(function* (urls: DevStackService) {
     readSide: true,
     patienceSeconds: 600
   } as const
-  const driver = driverOf(Context.get(yield* Layer.build(writePath(names.run)), Dispatcher))
-  const scenario = makeScenario(settings, names, yield* makeDraws(1))
+  const driver = driverOf(Context.get(yield* Layer.build(writePath(ids.run)), Dispatcher))
+  const scenario = makeScenario(settings, ids, yield* makeRng(1))
   yield* prepareAccounts(driver, scenario, acknowledged, { from: 0, to: accounts }, () => {})
   const services = yield* Layer.build(readSide(urls))
   const health = Context.get(services, ProjectionHealth)
@@ -51,7 +51,7 @@ const makeWorld = Effect.fnUntraced(function* (urls: DevStackService) {
   /** Events in the read model since the start, whoever brought them. */
   const projected = () =>
     health.partitionsUnsafe().reduce((sum, { events }) => sum + events, sweep.statusUnsafe().loaded)
-  const caughtUp = Effect.flatMap(awaitCaughtUp(names, accounts, acknowledged, patience), (seconds) =>
+  const caughtUp = Effect.flatMap(awaitCaughtUp(ids, accounts, acknowledged, patience), (seconds) =>
     seconds === undefined
       ? Effect.die(new Error("the read model does not catch up"))
       : Effect.succeed(seconds)
@@ -77,7 +77,7 @@ const makeWorld = Effect.fnUntraced(function* (urls: DevStackService) {
   const reachesNow = Effect.gen(function* () {
     const readModel = yield* ReadModel
     let waiting = Array.from({ length: accounts }, (_, index) => ({
-      account: names.account(index),
+      account: ids.account(index),
       version: acknowledged.versionAt(index)
     }))
     while (waiting.length > 0) {

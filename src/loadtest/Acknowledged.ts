@@ -11,8 +11,8 @@ import { accountsOf, type Command } from "../domain/Command.ts"
 import type { AccountId, CommandId } from "../domain/Ids.ts"
 import type { Position, Receipt } from "../domain/Receipt.ts"
 import type { StoredEvent } from "../domain/StoredEvent.ts"
-import type { Names } from "./Names.ts"
-import { type Digest, digestOf, Sums } from "./Sums.ts"
+import { type Digest, digestOf, MultisetHashes } from "./MultisetHash.ts"
+import type { RunIds } from "./RunIds.ts"
 
 /** Commands without a definite answer that are remembered one by one; more make the check incomplete. */
 const openMax = 100_000
@@ -44,10 +44,10 @@ export interface AckSink {
 export class Acknowledged {
   readonly faults: Array<AckFault> = []
   faultsTotal = 0
-  readonly #names: Names
+  readonly #ids: RunIds
   readonly #accounts: number
-  readonly #acked: Sums
-  readonly #logged: Sums
+  readonly #acked: MultisetHashes
+  readonly #logged: MultisetHashes
   /** The highest version acknowledged on each account. */
   readonly #versions: Float64Array
   /** Commands whose answer was `Indeterminate`, until a definite one. */
@@ -66,13 +66,13 @@ export class Acknowledged {
    * `comparesRepeats`: each command that is sent again, as the same object, must get the same receipt again. Without it
    * a command may be sent again only after an answer that was not a receipt.
    */
-  constructor(names: Names, accounts: number, comparesRepeats: boolean, sink?: AckSink) {
-    this.#names = names
+  constructor(ids: RunIds, accounts: number, comparesRepeats: boolean, sink?: AckSink) {
+    this.#ids = ids
     this.#sink = sink
     this.#known = comparesRepeats ? new WeakMap() : undefined
     this.#accounts = accounts
-    this.#acked = new Sums(accounts)
-    this.#logged = new Sums(accounts)
+    this.#acked = new MultisetHashes(accounts)
+    this.#logged = new MultisetHashes(accounts)
     this.#versions = new Float64Array(accounts)
   }
 
@@ -116,7 +116,7 @@ export class Acknowledged {
     if (known !== undefined) known.receipt = receipt
     this.#open.delete(commandId)
     for (const { account, version, hash } of receipt.postings) {
-      const index = this.#names.indexOf(account)
+      const index = this.#ids.indexOf(account)
       if (index === undefined || index >= this.#accounts) continue
       const digest = digestOf(hash)
       this.counted(commandId, index, version, digest)
@@ -173,7 +173,7 @@ export class Acknowledged {
 
   /** Takes a row of the log; to be called once for every row of the run's accounts, when all is over. */
   logged(row: StoredEvent): void {
-    const index = this.#names.indexOf(row.accountId)
+    const index = this.#ids.indexOf(row.accountId)
     if (index === undefined || index >= this.#accounts) return
     const isOrphan = this.#isOrphan(row.commandId)
     if (!isOrphan && !this.#open.has(row.commandId)) return this.#logged.add(index, digestOf(row.hash))
@@ -189,7 +189,7 @@ export class Acknowledged {
       if (this.#acked.equals(this.#logged, index)) continue
       const acked = this.#acked.count[index] ?? 0
       const logged = this.#logged.count[index] ?? 0
-      const account = this.#names.account(index)
+      const account = this.#ids.account(index)
       if (acked > logged) {
         this.blame("I6", `${account}: ${acked} events were acknowledged, the log holds ${logged} of them`)
       } else if (acked < logged) {
@@ -217,7 +217,7 @@ export class Acknowledged {
   }
 
   #positionOf(account: AccountId): Position {
-    const index = this.#names.indexOf(account)
+    const index = this.#ids.indexOf(account)
     return { account, version: index === undefined ? 0 : (this.#versions[index] ?? 0) }
   }
 

@@ -4,7 +4,7 @@ import { build, type Histogram } from "hdr-histogram-js"
 import type { Position, Receipt } from "../domain/Receipt.ts"
 import { ReadModel } from "../infra/readmodel/ReadModel.ts"
 import type { Acknowledged } from "./Acknowledged.ts"
-import type { Names } from "./Names.ts"
+import type { RunIds } from "./RunIds.ts"
 
 /** How often a write is marked to be watched, and how often the watched ones are looked for. */
 export const markEveryMs = 100
@@ -75,7 +75,7 @@ export const makeLagWatch = Effect.gen(function* () {
 
 /** Waits until the read model has every acknowledged write; answers the seconds that took, none if it gave up. */
 export const awaitCaughtUp = Effect.fn("LoadTest.awaitCaughtUp")(function* (
-  names: Names,
+  ids: RunIds,
   accounts: number,
   acknowledged: Acknowledged,
   patience: Duration.Input
@@ -86,7 +86,7 @@ export const awaitCaughtUp = Effect.fn("LoadTest.awaitCaughtUp")(function* (
       const positions: Array<Position> = []
       for (let index = start; index < Math.min(accounts, start + accountsAtOnce); index++) {
         const version = acknowledged.versionAt(index)
-        if (version > 0) positions.push({ account: names.account(index), version })
+        if (version > 0) positions.push({ account: ids.account(index), version })
       }
       // A read model that does not answer for a moment is only late; how late it may be is `patience`.
       const behind = readModel.behind(positions).pipe(Effect.retry(Schedule.spaced(500)))

@@ -14,7 +14,7 @@ const resendsMax = 20
 const resendPauseMs = 250
 /** How long a closed-loop client waits at most when it is told to come back later. */
 const backOffMaxMs = 1_000
-/** How often the open loop looks which commands are due, and how many it draws at once. */
+/** How often the open loop looks which commands are due, and how many it rng at once. */
 const tickMs = 1
 const drawMax = 64
 /** How long after its end it may still be sending what was due by then; the rest is counted as not sent. */

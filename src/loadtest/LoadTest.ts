@@ -4,14 +4,12 @@ import { Dispatcher } from "../actors/commands/Dispatcher.ts"
 import { LedgerConfig, type LedgerLimits } from "../infra/config/LedgerConfig.ts"
 import { EventStore } from "../infra/eventstore/EventStore.ts"
 import { Acknowledged } from "./Acknowledged.ts"
-import { auditAll } from "./Audited.ts"
-import { noBeside, startBeside } from "./Beside.ts"
-import { makeDraws } from "./Draws.ts"
+import { auditStores } from "./AuditStores.ts"
+import { compareLog } from "./CompareLog.ts"
 import { type Driver, withIntruder } from "./Driver.ts"
 import { awaitCaughtUp, type LagWatch, makeLagWatch } from "./Lag.ts"
 import { runLoad } from "./Load.ts"
 import { Meter, summarize } from "./Meter.ts"
-import { makeNames } from "./Names.ts"
 import { nodeFigures } from "./NodeFigures.ts"
 import { detailsOf, type Measured, toOutcome } from "./Outcome.ts"
 import { watchPauses } from "./Pauses.ts"
@@ -19,12 +17,14 @@ import { prepareAccounts } from "./Prepare.ts"
 import { probeStore } from "./Probe.ts"
 import type { Progress } from "./Progress.ts"
 import { withRepeats } from "./Repeats.ts"
+import { makeRng } from "./Rng.ts"
+import { makeRunIds } from "./RunIds.ts"
 import { makeScenario } from "./Scenario.ts"
+import { driverOf, migrate, readSide, type ServiceUrls, stores, writePath } from "./Services.ts"
 import type { LoadSettings } from "./Settings.ts"
-import { measureSolo } from "./Solo.ts"
+import { measureSingleClient } from "./SingleClient.ts"
+import { noStoreBaseline, startStoreBaseline } from "./StoreBaseline.ts"
 import { lookAtProcesses, usageBetween } from "./Usage.ts"
-import { checkLog } from "./Walk.ts"
-import { driverOf, migrate, readSide, type ServiceUrls, stores, writePath } from "./World.ts"
 
 const samplesEveryMs = 500
 /** Commands of the probe are numbered from here, far above those of any scenario. */
@@ -57,23 +57,25 @@ export const runLoadTest = Effect.fn("LoadTest.run")(function* (
 const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: ServiceUrls, progress: Progress) {
   const store = yield* EventStore
   const clock = yield* Clock.Clock
-  const names = makeNames(
+  const ids = makeRunIds(
     `lt${clock.currentTimeMillisUnsafe().toString(36)}`,
     settings.scenario === "mixed-zipf"
   )
-  const draws = yield* makeDraws(settings.seed)
-  const scenario = makeScenario(settings, names, draws)
-  const acknowledged = new Acknowledged(names, scenario.accountsMax, settings.repeats > 0)
+  const rng = yield* makeRng(settings.seed)
+  const scenario = makeScenario(settings, ids, rng)
+  const acknowledged = new Acknowledged(ids, scenario.accountsMax, settings.repeats > 0)
   const product = yield* store.product
   progress.say(`measuring what one commit costs on ${product}`)
-  const storeLatency = yield* probeStore(names, probeCommands)
-  const besideWork = { run: names.run, commandNumber: besideCommands }
+  const storeLatency = yield* probeStore(ids, probeCommands)
+  const besideWork = { run: ids.run, commandNumber: besideCommands }
   const beside =
-    settings.storeBeside === false ? noBeside : yield* startBeside(urls.eventStoreUrl, besideWork)
+    settings.storeBeside === false
+      ? noStoreBaseline
+      : yield* startStoreBaseline(urls.eventStoreUrl, besideWork)
 
   const catchUp = (why: string) => {
     progress.say(`waiting for the read model ${why}`)
-    return awaitCaughtUp(names, scenario.accountsMax, acknowledged, `${settings.patienceSeconds} seconds`)
+    return awaitCaughtUp(ids, scenario.accountsMax, acknowledged, `${settings.patienceSeconds} seconds`)
   }
   const prepare = (driver: Driver, from: number, to: number) =>
     prepareAccounts(driver, scenario, acknowledged, { from, to }, (done) =>
@@ -82,17 +84,17 @@ const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: Servi
   // An earlier life of the node: what it leaves behind is cold for the next.
   const node = yield* Effect.scoped(
     Effect.gen(function* () {
-      if (scenario.cold > 0) yield* prepare(yield* startNode(names.run), 0, scenario.cold)
-      return names.run
+      if (scenario.cold > 0) yield* prepare(yield* startNode(ids.run), 0, scenario.cold)
+      return ids.run
     })
   )
   const first = yield* startNode(node)
   const driver =
     settings.intruder === 0
       ? first
-      : withIntruder(first, yield* startNode(`${node}-intruder`), () => draws.chance(settings.intruder))
+      : withIntruder(first, yield* startNode(`${node}-intruder`), () => rng.chance(settings.intruder))
   yield* prepare(driver, scenario.cold, settings.accounts)
-  const solo = yield* measureSolo(driver, scenario, acknowledged)
+  const solo = yield* measureSingleClient(driver, scenario, acknowledged)
   if (settings.readSide) {
     yield* Layer.build(readSide(urls))
     yield* catchUp("to reach the prepared accounts")
@@ -110,7 +112,7 @@ const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: Servi
   const cpu = process.cpuUsage()
   const seconds = yield* runLoad({
     driver,
-    next: withRepeats(scenario.next, settings.repeats, draws, (command) => acknowledged.changed(command)),
+    next: withRepeats(scenario.next, settings.repeats, rng, (command) => acknowledged.changed(command)),
     pace: settings.pace,
     seconds: settings.seconds,
     meter,
@@ -130,8 +132,10 @@ const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: Servi
   if (!settings.readSide) yield* Layer.build(readSide(urls))
   const caughtUpAfterSeconds = yield* catchUp("to catch up")
   progress.say("comparing the log with every receipt")
-  yield* checkLog(names, scenario.accountsMax, acknowledged)
-  const audited = yield* auditAll((events) => progress.say(`auditing log and read model: ${events} events`))
+  yield* compareLog(ids, scenario.accountsMax, acknowledged)
+  const audited = yield* auditStores((events) =>
+    progress.say(`auditing log and read model: ${events} events`)
+  )
   progress.end()
   return {
     settings,

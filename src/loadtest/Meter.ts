@@ -94,7 +94,7 @@ export class Meter {
   /** The answer a caller can do nothing about but accept. */
   rejected(error: CommandError, tookMs: number, atMs = 0): void {
     this.rejections.set(error._tag, (this.rejections.get(error._tag) ?? 0) + 1)
-    // Told from memory, without the store: it would flatter the distribution.
+    // ReceivedAcks from memory, without the store: it would flatter the distribution.
     if (error._tag !== "CommandIdReused") this.#record(tookMs, atMs)
   }
 

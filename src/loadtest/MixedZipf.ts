@@ -1,8 +1,8 @@
 /** What a bank's day is made of, in random order, leaves: some accounts busy, most quiet, some commands refused. */
 import type { Command, Leg } from "../domain/Command.ts"
 import type { CommandId } from "../domain/Ids.ts"
-import { type Draws, makeZipf } from "./Draws.ts"
-import type { Names } from "./Names.ts"
+import { makeZipf, type Rng } from "./Rng.ts"
+import type { RunIds } from "./RunIds.ts"
 import type { Scenario, Share } from "./Scenario.ts"
 
 /** Rank k is used with a probability proportional to 1 / k^0.9. */
@@ -16,8 +16,8 @@ const opensShare = 1
 
 interface Ingredients {
   readonly accounts: number
-  readonly names: Names
-  readonly draws: Draws
+  readonly ids: RunIds
+  readonly rng: Rng
   readonly share: Share
   readonly prepare: (index: number) => ReadonlyArray<Command>
   readonly nextId: () => CommandId
@@ -28,17 +28,17 @@ interface Ingredients {
 const shares = { open: 4, deposit: 18, withdraw: 15, transfer: 45, journal: 14 }
 
 export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
-  const { accounts, names, draws, share, prepare, nextId, amount } = ingredients
+  const { accounts, ids, rng, share, prepare, nextId, amount } = ingredients
   const cold = Math.floor(accounts * coldShare)
   const accountsMax = accounts * (1 + opensShare)
-  const rank = makeZipf(draws, accounts, skew)
+  const rank = makeZipf(rng, accounts, skew)
   /** Of those that this share opens, in its own order. */
   let opened = accounts
   const openedMax = accounts + Math.floor((accounts * opensShare) / share.of)
   const indexOf = (nth: number) => (nth < accounts ? nth : accounts + (nth - accounts) * share.of + share.nth)
 
   // The busiest account is the last one, so that the cold ones, at the front, are the quiet ones.
-  const pick = () => (draws.chance(strayShare) ? indexOf(draws.below(opened)) : accounts - 1 - rank())
+  const pick = () => (rng.chance(strayShare) ? indexOf(rng.below(opened)) : accounts - 1 - rank())
   /** Another account of the same asset; `taken` is at most a handful of `accounts` (at least 100). */
   const pickBeside = (taken: ReadonlyArray<number>): number => {
     const kind = (taken[0] ?? 0) % 3
@@ -50,36 +50,36 @@ export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
     }
   }
   const journal = (): Command => {
-    const count = 3 + draws.below(3)
+    const count = 3 + rng.below(3)
     const indexes = [pick()]
     while (indexes.length < count) indexes.push(pickBeside(indexes))
     const [payer = 0, ...payees] = indexes
     const parts = payees.map(
-      (index): Leg => ({ account: names.account(index), side: "credit", amount: amount() })
+      (index): Leg => ({ account: ids.account(index), side: "credit", amount: amount() })
     )
     const sum = parts.reduce((total, part) => total + part.amount, 0n)
     return {
       _tag: "PostJournal",
       commandId: nextId(),
-      legs: [{ account: names.account(payer), side: "debit", amount: sum }, ...parts]
+      legs: [{ account: ids.account(payer), side: "debit", amount: sum }, ...parts]
     }
   }
-  const on = (index: number) => ({ commandId: nextId(), account: names.account(index) })
+  const on = (index: number) => ({ commandId: nextId(), account: ids.account(index) })
   const transfer = (): Command => {
     const from = pick()
     const to = pickBeside([from])
     return {
       _tag: "Transfer",
       commandId: nextId(),
-      from: names.account(from),
-      to: names.account(to),
+      from: ids.account(from),
+      to: ids.account(to),
       amount: amount()
     }
   }
   /** Each refused for another reason. */
   const refused = (): Command => {
     const index = pick()
-    switch (draws.below(4)) {
+    switch (rng.below(4)) {
       case 0:
         return { _tag: "Withdraw", ...on(index), amount: 10n ** 17n }
       case 1:
@@ -87,15 +87,15 @@ export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
       case 2:
         return { _tag: "Deposit", ...on(accountsMax + index), amount: amount() }
       default:
-        return { _tag: "Deposit", ...on(index), amount: amount(), asset: names.assetOf(index + 1) }
+        return { _tag: "Deposit", ...on(index), amount: amount(), asset: ids.assetOf(index + 1) }
     }
   }
 
   const next = (): Command => {
-    let at = draws.below(100) - shares.open
+    let at = rng.below(100) - shares.open
     if (at < 0 && opened < openedMax) {
       const index = indexOf(opened++)
-      const asset = names.assetOf(index)
+      const asset = ids.assetOf(index)
       return { _tag: "OpenAccount", ...on(index), asset, owner: "load test", overdraftLimit: 10n ** 9n }
     }
     at -= shares.deposit

@@ -9,7 +9,7 @@ import type { Instant } from "../domain/Ids.ts"
 import { encodePayload, type StoredEvent, schemaVersionOf } from "../domain/StoredEvent.ts"
 import { EventStore } from "../infra/eventstore/EventStore.ts"
 import { type Latency, makeHistogram, recordMs, summarize } from "./Meter.ts"
-import type { Names } from "./Names.ts"
+import type { RunIds } from "./RunIds.ts"
 
 const commitsMax = 300
 const commitsMin = 100
@@ -26,26 +26,22 @@ const retryMs = 50
  * A client of the store alone: commits deposits to an account of its own, one after another, the way a lane of the
  * ledger would: real events, so that they stand every audit. `nth` keeps two clients of one run apart.
  */
-export const makeStoreClient = Effect.fnUntraced(function* (
-  names: Names,
-  nth: number,
-  commandNumber: number
-) {
+export const makeStoreClient = Effect.fnUntraced(function* (ids: RunIds, nth: number, commandNumber: number) {
   const store = yield* EventStore
   const clock = yield* Clock.Clock
-  const id = names.account(probeAccount + nth)
-  const writerId = `${names.run}-probe-${nth}.${yield* Random.nextIntBetween(0, 36 ** 6)}`
+  const id = ids.account(probeAccount + nth)
+  const writerId = `${ids.run}-probe-${nth}.${yield* Random.nextIntBetween(0, 36 ** 6)}`
   let head = emptyHead(id)
   let seq = 0
-  yield* store.registerWriter({ writerId, node: names.run, closedAt: clock.currentTimeMillisUnsafe() - 1 })
+  yield* store.registerWriter({ writerId, node: ids.run, closedAt: clock.currentTimeMillisUnsafe() - 1 })
   return {
     /** Answers the milliseconds until it was durable, however often it had to be sent. */
     commit: Effect.gen(function* () {
       seq++
-      const commandId = names.command(commandNumber + seq)
+      const commandId = ids.command(commandNumber + seq)
       const command: Command =
         seq === 1
-          ? { _tag: "OpenAccount", commandId, account: id, asset: names.assetOf(0), owner: "load test" }
+          ? { _tag: "OpenAccount", commandId, account: id, asset: ids.assetOf(0), owner: "load test" }
           : { _tag: "Deposit", commandId, account: id, amount: 1n }
       const step = next(head, command, Math.max(clock.currentTimeMillisUnsafe(), head.recordedAt))
       head = step.head
@@ -66,9 +62,9 @@ export const makeStoreClient = Effect.fnUntraced(function* (
 })
 
 /** Before the load, on the same connections. */
-export const probeStore = Effect.fn("LoadTest.probe")(function* (names: Names, commandNumber: number) {
+export const probeStore = Effect.fn("LoadTest.probe")(function* (ids: RunIds, commandNumber: number) {
   const clock = yield* Clock.Clock
-  const client = yield* makeStoreClient(names, 0, commandNumber)
+  const client = yield* makeStoreClient(ids, 0, commandNumber)
   const histogram = makeHistogram()
   const start = clock.monotonicTimeNanosUnsafe()
   for (let count = 1; count <= commitsMax; count++) {

@@ -1,6 +1,6 @@
 /** Mixes commands that were sent before into those of a scenario, because callers send again what they are not sure of. */
 import type { Command } from "../domain/Command.ts"
-import type { Draws } from "./Draws.ts"
+import type { Rng } from "./Rng.ts"
 
 /** Commands remembered; more than a node keeps outcomes of, so that some repeats must be found in the log. */
 const rememberedMax = 150_000
@@ -16,18 +16,18 @@ const changedShare = 0.02
 export const withRepeats = (
   next: () => Command,
   share: number,
-  draws: Draws,
+  rng: Rng,
   changed: (command: Command) => Command | undefined
 ): (() => Command) => {
   if (share === 0) return next
   const ring: Array<Command> = []
   let written = 0
   return () => {
-    if (ring.length > 0 && draws.chance(share)) {
-      const span = draws.chance(0.5) ? Math.min(recentMax, ring.length) : ring.length
-      const repeated = ring[(written - 1 - draws.below(span) + rememberedMax) % rememberedMax]
+    if (ring.length > 0 && rng.chance(share)) {
+      const span = rng.chance(0.5) ? Math.min(recentMax, ring.length) : ring.length
+      const repeated = ring[(written - 1 - rng.below(span) + rememberedMax) % rememberedMax]
       if (repeated !== undefined) {
-        const other = draws.chance(changedShare) ? changed(repeated) : undefined
+        const other = rng.chance(changedShare) ? changed(repeated) : undefined
         return other ?? repeated
       }
     }

@@ -1,8 +1,8 @@
 /** Settings and a seed enter; the accounts to prepare and an endless row of commands leave. */
 import type { Command } from "../domain/Command.ts"
-import type { Draws } from "./Draws.ts"
 import { makeMixedZipf } from "./MixedZipf.ts"
-import type { Names } from "./Names.ts"
+import type { Rng } from "./Rng.ts"
+import type { RunIds } from "./RunIds.ts"
 import type { LoadSettings } from "./Settings.ts"
 
 export interface Scenario {
@@ -31,33 +31,33 @@ const hot = 0
 
 export const makeScenario = (
   settings: LoadSettings,
-  names: Names,
-  draws: Draws,
+  ids: RunIds,
+  rng: Rng,
   share: Share = whole
 ): Scenario => {
   const { accounts } = settings
   let count = 0
-  const nextId = () => names.command(share.nth + share.of * count++)
+  const nextId = () => ids.command(share.nth + share.of * count++)
   const prepare = (index: number): ReadonlyArray<Command> => [
     {
       _tag: "OpenAccount",
       commandId: nextId(),
-      account: names.account(index),
-      asset: names.assetOf(index),
+      account: ids.account(index),
+      asset: ids.assetOf(index),
       owner: "load test"
     },
-    { _tag: "Deposit", commandId: nextId(), account: names.account(index), amount: funds }
+    { _tag: "Deposit", commandId: nextId(), account: ids.account(index), amount: funds }
   ]
-  const amount = () => BigInt(1 + draws.below(1_000))
+  const amount = () => BigInt(1 + rng.below(1_000))
   const otherThan = (index: number) => {
-    const other = draws.below(accounts - 1)
+    const other = rng.below(accounts - 1)
     return other < index ? other : other + 1
   }
   const transfer = (from: number, to: number): Command => ({
     _tag: "Transfer",
     commandId: nextId(),
-    from: names.account(from),
-    to: names.account(to),
+    from: ids.account(from),
+    to: ids.account(to),
     amount: amount()
   })
   const plain = { prepare, cold: 0, accountsMax: accounts }
@@ -66,7 +66,7 @@ export const makeScenario = (
       return {
         ...plain,
         next: () => {
-          const from = draws.below(accounts)
+          const from = rng.below(accounts)
           return transfer(from, otherThan(from))
         }
       }
@@ -75,7 +75,7 @@ export const makeScenario = (
         ...plain,
         next: () => {
           const other = otherThan(hot)
-          return draws.chance(0.5) ? transfer(hot, other) : transfer(other, hot)
+          return rng.chance(0.5) ? transfer(hot, other) : transfer(other, hot)
         }
       }
     case "deposits-hot":
@@ -84,11 +84,11 @@ export const makeScenario = (
         next: () => ({
           _tag: "Deposit",
           commandId: nextId(),
-          account: names.account(hot),
+          account: ids.account(hot),
           amount: amount()
         })
       }
     case "mixed-zipf":
-      return makeMixedZipf({ accounts, names, draws, share, prepare, nextId, amount })
+      return makeMixedZipf({ accounts, ids, rng, share, prepare, nextId, amount })
   }
 }

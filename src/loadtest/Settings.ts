@@ -17,7 +17,7 @@ export interface LoadSettings {
   readonly accounts: number
   readonly pace: Pace
   readonly seconds: number
-  /** The same seed draws the same commands. */
+  /** The same seed rng the same commands. */
   readonly seed: number
   /** The share of commands that are one sent before, 0 … 1. */
   readonly repeats: number

@@ -4,7 +4,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, FileSystem } from "effect"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import { runChaos } from "../support/chaos/chaos.ts"
-import { type Kind, misfortunesOf } from "../support/chaos/misfortunes.ts"
+import { type Kind, misfortunesOf } from "../support/chaos/disruptions.ts"
 import { withoutCockroach } from "../support/devStacks.ts"
 
 const kinds: ReadonlyArray<Kind> = ["kill", "zombie"]

@@ -4,24 +4,24 @@ import type { Command } from "../../src/domain/Command.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
-import { makeNames } from "../../src/loadtest/Names.ts"
-import { AckJournal, Told } from "../../src/loadtest/nodes/AckJournal.ts"
+import { AckJournal, ReceivedAcks } from "../../src/loadtest/nodes/AckJournal.ts"
+import { makeRunIds } from "../../src/loadtest/RunIds.ts"
 import { storedEvent } from "../support/storedEvents.ts"
 
-const names = makeNames("run", false)
+const ids = makeRunIds("run", false)
 const accounts = 10
 /** Commands of two nodes: even numbers are of the first, odd ones of the second. */
 const isSecond = (command: number) => command % 2 === 1
 
 const deposit = (number: number, account = 1): Command => ({
   _tag: "Deposit",
-  commandId: names.command(number),
-  account: names.account(account),
+  commandId: ids.command(number),
+  account: ids.account(account),
   amount: 1n
 })
 
 const rowOf = (number: number, version: number, account = 1): StoredEvent =>
-  storedEvent({ account: names.account(account), version, command: names.command(number) })
+  storedEvent({ account: ids.account(account), version, command: ids.command(number) })
 
 const receiptOf = (row: StoredEvent): Receipt => ({
   commandId: row.commandId,
@@ -33,16 +33,16 @@ const receiptOf = (row: StoredEvent): Receipt => ({
 
 /** A node's end and the judge's, with the way between them. */
 const world = () => {
-  const journal = new AckJournal(names)
-  const node = new Acknowledged(names, accounts, false, journal)
-  const judge = new Acknowledged(names, accounts, false)
-  const told = new Told(names, judge)
+  const journal = new AckJournal(ids)
+  const node = new Acknowledged(ids, accounts, false, journal)
+  const judge = new Acknowledged(ids, accounts, false)
+  const told = new ReceivedAcks(ids, judge)
   return {
     node,
     judge,
     told,
     acknowledge: (row: StoredEvent, number: number) => {
-      const command = deposit(number, names.indexOf(row.accountId))
+      const command = deposit(number, ids.indexOf(row.accountId))
       node.accepted(command, node.sent(command), receiptOf(row))
     },
     travel: () => {

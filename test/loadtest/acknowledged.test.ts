@@ -4,20 +4,20 @@ import type { Command } from "../../src/domain/Command.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
-import { makeNames } from "../../src/loadtest/Names.ts"
+import { makeRunIds } from "../../src/loadtest/RunIds.ts"
 import { storedEvent } from "../support/storedEvents.ts"
 
-const names = makeNames("run", false)
+const ids = makeRunIds("run", false)
 
 const deposit = (number: number, account = 1): Command => ({
   _tag: "Deposit",
-  commandId: names.command(number),
-  account: names.account(account),
+  commandId: ids.command(number),
+  account: ids.account(account),
   amount: 1n
 })
 
 const rowOf = (number: number, version: number, account = 1): StoredEvent =>
-  storedEvent({ account: names.account(account), version, command: names.command(number) })
+  storedEvent({ account: ids.account(account), version, command: ids.command(number) })
 
 const receiptOf = (row: StoredEvent, replayed = false): Receipt => ({
   commandId: row.commandId,
@@ -29,7 +29,7 @@ const receiptOf = (row: StoredEvent, replayed = false): Receipt => ({
 
 /** Three deposits on account 1, sent one after another, each acknowledged. */
 const threeDeposits = (comparesRepeats = false) => {
-  const judge = new Acknowledged(names, 10, comparesRepeats)
+  const judge = new Acknowledged(ids, 10, comparesRepeats)
   const rows = [1, 2, 3].map((number) => rowOf(number, number))
   for (const [index, row] of rows.entries()) {
     const command = deposit(index + 1)
@@ -47,7 +47,7 @@ const verdict = (judge: Acknowledged, rows: ReadonlyArray<StoredEvent>) => {
 describe("a command that is sent again", () => {
   /** Command 1 takes effect at version 1, command 2 at version 2 and is answered first. */
   const overtaken = () => {
-    const judge = new Acknowledged(names, 10, true)
+    const judge = new Acknowledged(ids, 10, true)
     const [first, second] = [deposit(1), deposit(2)]
     const rows = [rowOf(1, 1), rowOf(2, 2)] as const
     const sentFirst = judge.sent(first)
@@ -79,7 +79,7 @@ describe("a command that is sent again", () => {
   })
 
   it("breaks I7 where its event precedes one that was acknowledged before its first sending", () => {
-    const judge = new Acknowledged(names, 10, true)
+    const judge = new Acknowledged(ids, 10, true)
     const [early, late] = [deposit(1), deposit(2)]
     judge.accepted(early, judge.sent(early), receiptOf(rowOf(1, 2)))
     const sentLate = judge.sent(late)
@@ -103,12 +103,12 @@ describe("a command that is sent again", () => {
   })
 
   it("breaks I4 where its answers differ in a later posting alone", () => {
-    const judge = new Acknowledged(names, 10, true)
+    const judge = new Acknowledged(ids, 10, true)
     const command: Command = {
       _tag: "Transfer",
-      commandId: names.command(1),
-      from: names.account(1),
-      to: names.account(2),
+      commandId: ids.command(1),
+      from: ids.account(1),
+      to: ids.account(2),
       amount: 1n
     }
     const receipt = receiptOf(rowOf(1, 1))
@@ -196,7 +196,7 @@ describe("receipts against the log", () => {
   })
 
   it("finds a command that took effect before one acknowledged before it was sent (I7)", () => {
-    const judge = new Acknowledged(names, 10, false)
+    const judge = new Acknowledged(ids, 10, false)
     const [early, late] = [deposit(1), deposit(2)]
     const sentEarly = judge.sent(early)
     judge.accepted(early, sentEarly, receiptOf(rowOf(1, 2)))
@@ -205,7 +205,7 @@ describe("receipts against the log", () => {
   })
 
   it("lets commands that were under way at the same time take either order", () => {
-    const judge = new Acknowledged(names, 10, false)
+    const judge = new Acknowledged(ids, 10, false)
     const [one, other] = [deposit(1), deposit(2)]
     const [sentOne, sentOther] = [judge.sent(one), judge.sent(other)]
     judge.accepted(one, sentOne, receiptOf(rowOf(1, 2)))
@@ -214,14 +214,14 @@ describe("receipts against the log", () => {
   })
 
   it("judges each leg by its account, in whatever order the receipt names them", () => {
-    const judge = new Acknowledged(names, 10, false)
+    const judge = new Acknowledged(ids, 10, false)
     const other = deposit(1, 2)
     judge.accepted(other, judge.sent(other), receiptOf(rowOf(1, 5, 2)))
     const transfer: Command = {
       _tag: "Transfer",
-      commandId: names.command(2),
-      from: names.account(1),
-      to: names.account(2),
+      commandId: ids.command(2),
+      from: ids.account(1),
+      to: ids.account(2),
       amount: 1n
     }
     const legs = [rowOf(2, 6, 2), rowOf(2, 1, 1)]

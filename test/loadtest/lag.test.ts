@@ -7,10 +7,10 @@ import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.t
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
 import { awaitCaughtUp } from "../../src/loadtest/Lag.ts"
-import { makeNames } from "../../src/loadtest/Names.ts"
+import { makeRunIds } from "../../src/loadtest/RunIds.ts"
 
-const names = makeNames("run", false)
-const account = names.account(0)
+const ids = makeRunIds("run", false)
+const account = ids.account(0)
 
 /** Answers as told, call after call; the last answer stays. */
 const answering = (...answers: ReadonlyArray<"away" | "behind" | "there">) => {
@@ -32,9 +32,9 @@ const answering = (...answers: ReadonlyArray<"away" | "behind" | "there">) => {
 
 const wait = (layer: Layer.Layer<ReadModel>) =>
   Effect.gen(function* () {
-    const acknowledged = new Acknowledged(names, 1, false)
+    const acknowledged = new Acknowledged(ids, 1, false)
     acknowledged.learn(0, 1)
-    const waiting = yield* Effect.forkChild(awaitCaughtUp(names, 1, acknowledged, "10 seconds"))
+    const waiting = yield* Effect.forkChild(awaitCaughtUp(ids, 1, acknowledged, "10 seconds"))
     // In small steps: each answer leads to the next pause.
     yield* Effect.repeat(TestClock.adjust("50 millis"), { times: 400 })
     return yield* Fiber.join(waiting)

@@ -7,14 +7,14 @@ import { type CommandError, Indeterminate, Overloaded } from "../../src/domain/E
 import type { CommandId } from "../../src/domain/Ids.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
-import { makeDraws } from "../../src/loadtest/Draws.ts"
 import { runLoad } from "../../src/loadtest/Load.ts"
 import { Meter, summarize } from "../../src/loadtest/Meter.ts"
-import { makeNames } from "../../src/loadtest/Names.ts"
 import { withRepeats } from "../../src/loadtest/Repeats.ts"
+import { makeRng } from "../../src/loadtest/Rng.ts"
+import { makeRunIds } from "../../src/loadtest/RunIds.ts"
 import type { Pace } from "../../src/loadtest/Settings.ts"
 
-const names = makeNames("run", false)
+const ids = makeRunIds("run", false)
 const noStats = {
   batches: 0,
   rows: 0,
@@ -36,8 +36,8 @@ const makeTarget = () => {
       commandId: command.commandId,
       replayed: false,
       recordedAt: 0,
-      postings: [{ account: names.account(0), version, hash: `hash of ${version}` }],
-      readToken: `${names.account(0)}@${version}`
+      postings: [{ account: ids.account(0), version, hash: `hash of ${version}` }],
+      readToken: `${ids.account(0)}@${version}`
     }
   }
 }
@@ -66,14 +66,14 @@ const play = (
           options.next ??
           (() => ({
             _tag: "Deposit",
-            commandId: names.command(count++),
-            account: names.account(0),
+            commandId: ids.command(count++),
+            account: ids.account(0),
             amount: 1n
           })),
         pace,
         seconds,
         meter,
-        acknowledged: options.judge ?? new Acknowledged(names, 1, false),
+        acknowledged: options.judge ?? new Acknowledged(ids, 1, false),
         onAccepted: () => {}
       })
     )
@@ -210,18 +210,18 @@ describe("a load with repeats", () => {
   }
   const playRepeats = (repeated: (receipt: Receipt) => Receipt) =>
     Effect.gen(function* () {
-      const draws = yield* makeDraws(1)
-      const judge = new Acknowledged(names, 1, true)
+      const rng = yield* makeRng(1)
+      const judge = new Acknowledged(ids, 1, true)
       let count = 0
       const next = withRepeats(
         (): Command => ({
           _tag: "Deposit",
-          commandId: names.command(count++),
-          account: names.account(0),
+          commandId: ids.command(count++),
+          account: ids.account(0),
           amount: 1n
         }),
         0.5,
-        draws,
+        rng,
         () => undefined
       )
       const pace = { _tag: "Closed", concurrency: 8 } as const
@@ -294,7 +294,7 @@ describe("the closed loop", () => {
       })
       assert.strictEqual(meter.committed, 100)
       assert.strictEqual(meter.overloaded, 100)
-      assert.deepStrictEqual(sent.slice(0, 4), [0, 0, 1, 1].map(names.command))
+      assert.deepStrictEqual(sent.slice(0, 4), [0, 0, 1, 1].map(ids.command))
     })
   )
 
@@ -308,7 +308,7 @@ describe("the closed loop", () => {
           : Effect.as(Effect.sleep(10), { ...accept(command), replayed: losses === -1 })
       )
       assert.strictEqual(meter.indeterminate, 3)
-      assert.deepStrictEqual(sent.slice(0, 4), [0, 0, 0, 0].map(names.command))
+      assert.deepStrictEqual(sent.slice(0, 4), [0, 0, 0, 0].map(ids.command))
       assert.strictEqual(meter.replayed, 1)
     })
   )

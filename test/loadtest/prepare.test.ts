@@ -6,13 +6,13 @@ import { accountsOf, type Command } from "../../src/domain/Command.ts"
 import { Indeterminate } from "../../src/domain/Errors.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
-import { makeDraws } from "../../src/loadtest/Draws.ts"
 import type { Driver } from "../../src/loadtest/Driver.ts"
-import { makeNames } from "../../src/loadtest/Names.ts"
 import { prepareAccounts } from "../../src/loadtest/Prepare.ts"
+import { makeRng } from "../../src/loadtest/Rng.ts"
+import { makeRunIds } from "../../src/loadtest/RunIds.ts"
 import { makeScenario } from "../../src/loadtest/Scenario.ts"
 
-const names = makeNames("run", false)
+const ids = makeRunIds("run", false)
 const settings = {
   scenario: "transfers-uniform",
   accounts: 100,
@@ -53,8 +53,8 @@ const forgetting = (): Pick<Driver, "dispatchMany"> => {
 
 it.effect("an opening whose answer was lost is not blamed for the deposit that was answered before it", () =>
   Effect.gen(function* () {
-    const scenario = makeScenario(settings, names, yield* makeDraws(1))
-    const acknowledged = new Acknowledged(names, settings.accounts, false)
+    const scenario = makeScenario(settings, ids, yield* makeRng(1))
+    const acknowledged = new Acknowledged(ids, settings.accounts, false)
     const driver: Driver = {
       ...forgetting(),
       dispatch: () => Effect.die("not used"),

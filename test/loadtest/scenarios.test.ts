@@ -2,16 +2,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Result } from "effect"
 import { accountsOf, type Command, fromHost } from "../../src/domain/Command.ts"
-import { makeDraws, makeZipf } from "../../src/loadtest/Draws.ts"
-import { makeNames } from "../../src/loadtest/Names.ts"
 import { withRepeats } from "../../src/loadtest/Repeats.ts"
+import { makeRng, makeZipf } from "../../src/loadtest/Rng.ts"
+import { makeRunIds } from "../../src/loadtest/RunIds.ts"
 import { makeScenario } from "../../src/loadtest/Scenario.ts"
 import { type ScenarioName, scenarioNames } from "../../src/loadtest/Settings.ts"
 
-const names = makeNames("run", true)
+const ids = makeRunIds("run", true)
 
 const scenarioOf = (scenario: ScenarioName, seed: number) =>
-  Effect.map(makeDraws(seed), (draws) =>
+  Effect.map(makeRng(seed), (rng) =>
     makeScenario(
       {
         scenario,
@@ -24,17 +24,17 @@ const scenarioOf = (scenario: ScenarioName, seed: number) =>
         readSide: false,
         patienceSeconds: 60
       },
-      names,
-      draws
+      ids,
+      rng
     )
   )
 
 const take = (next: () => Command, count: number) => Array.from({ length: count }, next)
-const indexesOf = (command: Command) => accountsOf(command).map((account) => names.indexOf(account) ?? -1)
+const indexesOf = (command: Command) => accountsOf(command).map((account) => ids.indexOf(account) ?? -1)
 
 describe("scenarios", () => {
   for (const name of scenarioNames) {
-    it.effect(`${name}: the same seed draws the same commands, another one others, all of them valid`, () =>
+    it.effect(`${name}: the same seed rng the same commands, another one others, all of them valid`, () =>
       Effect.gen(function* () {
         const first = take((yield* scenarioOf(name, 1)).next, 500)
         const again = take((yield* scenarioOf(name, 1)).next, 500)
@@ -99,11 +99,11 @@ describe("scenarios", () => {
 
 describe("Zipf's law", () => {
   for (const exponent of [0.5, 0.9, 1, 1.3]) {
-    it.effect(`draws each of the first ranks as often as exponent ${exponent} says`, () =>
+    it.effect(`rng each of the first ranks as often as exponent ${exponent} says`, () =>
       Effect.gen(function* () {
         const size = 1_000
         const count = 200_000
-        const draw = makeZipf(yield* makeDraws(7), size, exponent)
+        const draw = makeZipf(yield* makeRng(7), size, exponent)
         const seen = new Float64Array(size)
         for (let index = 0; index < count; index++) {
           const rank = draw()
@@ -125,7 +125,7 @@ describe("repeats", () => {
   const repeatsOf = (changed: (command: Command) => Command | undefined) =>
     Effect.gen(function* () {
       const scenario = yield* scenarioOf("transfers-uniform", 1)
-      const commands = take(withRepeats(scenario.next, 0.2, yield* makeDraws(3), changed), 20_000)
+      const commands = take(withRepeats(scenario.next, 0.2, yield* makeRng(3), changed), 20_000)
       const firsts = new Map<string, Command>()
       const counts = { same: 0, changed: 0 }
       for (const command of commands) {

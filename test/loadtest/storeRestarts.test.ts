@@ -3,16 +3,16 @@ import { assert, describe, layer } from "@effect/vitest"
 import { Effect, Fiber, Redacted, References } from "effect"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
-import { auditAll } from "../../src/loadtest/Audited.ts"
-import { makeDraws } from "../../src/loadtest/Draws.ts"
+import { auditStores } from "../../src/loadtest/AuditStores.ts"
+import { compareLog } from "../../src/loadtest/CompareLog.ts"
 import { runLoad } from "../../src/loadtest/Load.ts"
 import { startNode } from "../../src/loadtest/LoadTest.ts"
 import { Meter } from "../../src/loadtest/Meter.ts"
-import { makeNames } from "../../src/loadtest/Names.ts"
 import { prepareAccounts } from "../../src/loadtest/Prepare.ts"
+import { makeRng } from "../../src/loadtest/Rng.ts"
+import { makeRunIds } from "../../src/loadtest/RunIds.ts"
 import { makeScenario } from "../../src/loadtest/Scenario.ts"
-import { checkLog } from "../../src/loadtest/Walk.ts"
-import { migrate, stores } from "../../src/loadtest/World.ts"
+import { migrate, stores } from "../../src/loadtest/Services.ts"
 import { OwnServers } from "../support/ownServers.ts"
 import { tcpProxy } from "../support/tcpProxy.ts"
 
@@ -31,7 +31,7 @@ const disturbInTheMiddle = Effect.fnUntraced(function* <R>(
   scenarioName: "transfers-uniform" | "transfers-hot",
   disturb: Disturb<R>
 ) {
-  const names = makeNames(run, false)
+  const ids = makeRunIds(run, false)
   const settings = {
     scenario: scenarioName,
     accounts,
@@ -43,8 +43,8 @@ const disturbInTheMiddle = Effect.fnUntraced(function* <R>(
     readSide: false,
     patienceSeconds: 60
   } as const
-  const scenario = makeScenario(settings, names, yield* makeDraws(1))
-  const acknowledged = new Acknowledged(names, accounts, false)
+  const scenario = makeScenario(settings, ids, yield* makeRng(1))
+  const acknowledged = new Acknowledged(ids, accounts, false)
   const driver = yield* startNode(run)
   yield* prepareAccounts(driver, scenario, acknowledged, { from: 0, to: accounts }, () => {})
   const meter = new Meter()
@@ -65,8 +65,8 @@ const disturbInTheMiddle = Effect.fnUntraced(function* <R>(
     yield* runLoad({ ...load, onAccepted: () => {} })
   }
   yield* Fiber.join(restarting)
-  const rows = yield* checkLog(names, accounts, acknowledged)
-  const audited = yield* auditAll(() => {})
+  const rows = yield* compareLog(ids, accounts, acknowledged)
+  const audited = yield* auditStores(() => {})
   return { meter, acknowledged, rows, audited, goesOn: goesOn(), stats: driver.stats() }
 })
 

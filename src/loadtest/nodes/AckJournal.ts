@@ -4,8 +4,8 @@
  */
 import type { CommandId } from "../../domain/Ids.ts"
 import type { Acknowledged, AckSink } from "../Acknowledged.ts"
-import type { Names } from "../Names.ts"
-import type { Digest } from "../Sums.ts"
+import type { Digest } from "../MultisetHash.ts"
+import type { RunIds } from "../RunIds.ts"
 
 /** Numbers a record: command, account (-1 where the answer is unknown), version, digest. */
 const width = 5
@@ -16,19 +16,19 @@ const settledMax = 2 ** 31
 
 /** The node's end. */
 export class AckJournal implements AckSink {
-  readonly #names: Names
+  readonly #ids: RunIds
   #records: Array<number> = []
 
-  constructor(names: Names) {
-    this.#names = names
+  constructor(ids: RunIds) {
+    this.#ids = ids
   }
 
   counted(commandId: CommandId, account: number, version: number, [low, high]: Digest): void {
-    this.#records.push(this.#names.numberOf(commandId), account, version, low, high)
+    this.#records.push(this.#ids.numberOf(commandId), account, version, low, high)
   }
 
   unknown(commandId: CommandId): void {
-    this.#records.push(this.#names.numberOf(commandId), -1, 0, 0, 0)
+    this.#records.push(this.#ids.numberOf(commandId), -1, 0, 0, 0)
   }
 
   /** What came since the last time. */
@@ -41,21 +41,21 @@ export class AckJournal implements AckSink {
 }
 
 /** The other end: one judge for what all nodes told. */
-export class Told {
-  readonly #names: Names
+export class ReceivedAcks {
+  readonly #ids: RunIds
   readonly #acknowledged: Acknowledged
   #settled = new Uint8Array(2 ** 16)
   #known = new Map<number, number>()
 
-  constructor(names: Names, acknowledged: Acknowledged) {
-    this.#names = names
+  constructor(ids: RunIds, acknowledged: Acknowledged) {
+    this.#ids = ids
     this.#acknowledged = acknowledged
   }
 
   take(records: Float64Array): void {
     for (let at = 0; at + width <= records.length; at += width) {
       const [command = 0, account = 0, version = 0, low = 0, high = 0] = records.subarray(at, at + width)
-      const commandId = this.#names.command(command)
+      const commandId = this.#ids.command(command)
       if (account < 0) {
         if (!this.#isSettled(command)) this.#acknowledged.leftOpen(commandId)
         continue
@@ -79,7 +79,7 @@ export class Told {
   /** Nobody knows what was answered to the other commands of these sources: they died with it. */
   lost(isGone: (commandNumber: number) => boolean): void {
     this.#acknowledged.orphan((commandId) => {
-      const command = this.#names.numberOf(commandId)
+      const command = this.#ids.numberOf(commandId)
       return isGone(command) && !this.#isSettled(command)
     })
   }

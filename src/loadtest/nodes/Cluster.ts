@@ -3,7 +3,7 @@ import { Clock, Effect, type Scope } from "effect"
 import { clusterStatus } from "../../actors/cluster/ClusterStatus.ts"
 import * as ClusterRunner from "../../infra/cluster/ClusterRunner.ts"
 import type { DevStackError } from "../../infra/dev/DevStackErrors.ts"
-import type { ServiceUrls } from "../World.ts"
+import type { ServiceUrls } from "../Services.ts"
 import { NodeFailed, type NodeProcess, startNodeProcess } from "./NodeProcess.ts"
 import type { FromNode, NodeWork } from "./Protocol.ts"
 

@@ -4,18 +4,18 @@ import { encodeIntoCompressedBase64 } from "hdr-histogram-js"
 import type { Dispatcher } from "../../actors/commands/Dispatcher.ts"
 import { accountsOf, type Command } from "../../domain/Command.ts"
 import { Acknowledged } from "../Acknowledged.ts"
-import { makeDraws } from "../Draws.ts"
 import type { Driver } from "../Driver.ts"
 import { markEveryMs } from "../Lag.ts"
 import { runLoad } from "../Load.ts"
 import { Meter } from "../Meter.ts"
-import { makeNames } from "../Names.ts"
 import { prepareAccounts } from "../Prepare.ts"
 import { withRepeats } from "../Repeats.ts"
+import { makeRng } from "../Rng.ts"
+import { makeRunIds } from "../RunIds.ts"
 import { makeScenario } from "../Scenario.ts"
+import { driverOf } from "../Services.ts"
 import type { Pace } from "../Settings.ts"
-import { measureSolo } from "../Solo.ts"
-import { driverOf } from "../World.ts"
+import { measureSingleClient } from "../SingleClient.ts"
 import { AckJournal } from "./AckJournal.ts"
 import type { Answer, FromNode, NodeWork, Report, Request, ToNode } from "./Protocol.ts"
 
@@ -48,12 +48,12 @@ export const serveLoad = Effect.fnUntraced(function* (
   const { settings, nth, nodes } = work
   const clock = yield* Clock.Clock
   const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-  const names = makeNames(work.run, settings.scenario === "mixed-zipf")
-  const draws = yield* makeDraws(`${settings.seed}:${nth}`)
+  const ids = makeRunIds(work.run, settings.scenario === "mixed-zipf")
+  const rng = yield* makeRng(`${settings.seed}:${nth}`)
   // The load test's own process is one source more: it prepares what is to be cold.
-  const scenario = makeScenario(settings, names, draws, { nth, of: nodes + 1 })
-  const journal = new AckJournal(names)
-  const acknowledged = new Acknowledged(names, scenario.accountsMax, settings.repeats > 0, journal)
+  const scenario = makeScenario(settings, ids, rng, { nth, of: nodes + 1 })
+  const journal = new AckJournal(ids)
+  const acknowledged = new Acknowledged(ids, scenario.accountsMax, settings.repeats > 0, journal)
   const ways = { here: 0, borrowing: 0, forwarded: 0 }
 
   const note = (command: Command): void => {
@@ -127,7 +127,7 @@ export const serveLoad = Effect.fnUntraced(function* (
     )
     const seconds = yield* runLoad({
       driver,
-      next: withRepeats(scenario.next, settings.repeats, draws, (command) => acknowledged.changed(command)),
+      next: withRepeats(scenario.next, settings.repeats, rng, (command) => acknowledged.changed(command)),
       pace: paceOf(work),
       seconds: settings.seconds,
       meter,
@@ -152,7 +152,7 @@ export const serveLoad = Effect.fnUntraced(function* (
           {}
         )
       case "Solo":
-        return Effect.map(measureSolo(driver, scenario, acknowledged), (solo) => ({ solo }))
+        return Effect.map(measureSingleClient(driver, scenario, acknowledged), (solo) => ({ solo }))
       case "Load":
         return load
     }

@@ -7,7 +7,7 @@ import { variableOf } from "../../infra/config/Environment.ts"
 import { LedgerConfig, type LedgerLimits } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { loopbackPort } from "../../infra/dev/LoopbackPort.ts"
-import type { ServiceUrls } from "../World.ts"
+import type { ServiceUrls } from "../Services.ts"
 import type { Answer, FromNode, NodeWork, Request, ToNode } from "./Protocol.ts"
 
 /** The sources run as they are; in the package they are compiled. */

@@ -5,27 +5,27 @@
 import { Clock, Effect, Fiber, Layer, References } from "effect"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { Acknowledged } from "../Acknowledged.ts"
-import { auditAll } from "../Audited.ts"
-import { makeDraws } from "../Draws.ts"
+import { auditStores } from "../AuditStores.ts"
+import { compareLog } from "../CompareLog.ts"
 import { awaitCaughtUp, type LagWatch, makeLagWatch } from "../Lag.ts"
 import { probeCommands, startNode } from "../LoadTest.ts"
 import { Meter, makeHistogram, summarize } from "../Meter.ts"
-import { makeNames, type Names } from "../Names.ts"
 import { detailsOf, type Measured, toOutcome } from "../Outcome.ts"
 import { prepareAccounts } from "../Prepare.ts"
 import { probeStore } from "../Probe.ts"
 import type { Progress } from "../Progress.ts"
+import { makeRng } from "../Rng.ts"
+import { makeRunIds, type RunIds } from "../RunIds.ts"
 import { makeScenario } from "../Scenario.ts"
+import { migrate, readSide, type ServiceUrls, stores } from "../Services.ts"
 import type { LoadSettings } from "../Settings.ts"
 import { lookAtProcesses, usageBetween } from "../Usage.ts"
-import { checkLog } from "../Walk.ts"
-import { migrate, readSide, type ServiceUrls, stores } from "../World.ts"
-import { Told } from "./AckJournal.ts"
+import { ReceivedAcks } from "./AckJournal.ts"
+import { endAll, loadAll, prepareAll, shareAcks } from "./Broadcast.ts"
 import { type Cluster, nameOf, startCluster } from "./Cluster.ts"
-import { Gathered } from "./Gathered.ts"
 import type { NodeProcess } from "./NodeProcess.ts"
+import { NodeReports } from "./NodeReports.ts"
 import type { FromNode } from "./Protocol.ts"
-import { endAll, loadAll, passOn, prepareAll } from "./Rounds.ts"
 
 const samplesEveryMs = 500
 const soloWithinMs = 60_000
@@ -62,11 +62,11 @@ interface Run {
   readonly settings: LoadSettings
   readonly urls: ServiceUrls
   readonly progress: Progress
-  readonly names: Names
+  readonly ids: RunIds
   readonly accountsMax: number
   readonly acknowledged: Acknowledged
-  readonly told: Told
-  readonly gathered: Gathered
+  readonly told: ReceivedAcks
+  readonly gathered: NodeReports
   readonly lagWatch: LagWatch
   readonly cluster: Cluster
   readonly before: Pick<Measured, "product" | "store" | "solo">
@@ -81,17 +81,17 @@ const begin = Effect.fnUntraced(function* (
 ) {
   const store = yield* EventStore
   const run = `lt${(yield* Clock.currentTimeMillis).toString(36)}`
-  const names = makeNames(run, settings.scenario === "mixed-zipf")
+  const ids = makeRunIds(run, settings.scenario === "mixed-zipf")
   // The nodes draw the load; this process only what is to be cold.
   const share = { nth: count, of: count + 1 }
-  const scenario = makeScenario(settings, names, yield* makeDraws(settings.seed), share)
-  const acknowledged = new Acknowledged(names, scenario.accountsMax, false)
-  const told = new Told(names, acknowledged)
-  const gathered = new Gathered(Array.from({ length: count }, (_, nth) => nameOf(nth)))
+  const scenario = makeScenario(settings, ids, yield* makeRng(settings.seed), share)
+  const acknowledged = new Acknowledged(ids, scenario.accountsMax, false)
+  const told = new ReceivedAcks(ids, acknowledged)
+  const gathered = new NodeReports(Array.from({ length: count }, (_, nth) => nameOf(nth)))
   const lagWatch = yield* makeLagWatch
   const product = yield* store.product
   progress.say(`measuring what one commit costs on ${product}`)
-  const storeLatency = yield* probeStore(names, probeCommands)
+  const storeLatency = yield* probeStore(ids, probeCommands)
   if (scenario.cold > 0) {
     progress.say(`opening and funding ${scenario.cold} accounts that no node will know`)
     const cold = { from: 0, to: scenario.cold }
@@ -109,20 +109,20 @@ const begin = Effect.fnUntraced(function* (
   progress.say(`starting ${count} nodes`)
   const logLevel = yield* References.MinimumLogLevel
   const cluster = yield* startCluster(urls, { run, nodes: count, logLevel, settings }, hear)
-  yield* Effect.forkScoped(passOn(told, cluster.nodes))
+  yield* Effect.forkScoped(shareAcks(told, cluster.nodes))
   progress.say("opening and funding the other accounts")
   yield* prepareAll(cluster.nodes, scenario.cold, settings.accounts)
   const [first] = cluster.nodes
   const { solo } = first === undefined ? {} : yield* first.ask({ _tag: "Solo" }, soloWithinMs)
   const before = { product, store: storeLatency, solo: solo ?? summarize(makeHistogram()) }
   const { accountsMax } = scenario
-  const parts = { names, accountsMax, acknowledged, told, gathered, lagWatch, cluster, before }
+  const parts = { ids, accountsMax, acknowledged, told, gathered, lagWatch, cluster, before }
   return { settings, urls, progress, ...parts } satisfies Run
 })
 
-const catchUp = ({ settings, progress, names, accountsMax, acknowledged }: Run, why: string) => {
+const catchUp = ({ settings, progress, ids, accountsMax, acknowledged }: Run, why: string) => {
   progress.say(`waiting for the read model ${why}`)
-  return awaitCaughtUp(names, accountsMax, acknowledged, `${settings.patienceSeconds} seconds`)
+  return awaitCaughtUp(ids, accountsMax, acknowledged, `${settings.patienceSeconds} seconds`)
 }
 
 const load = Effect.fnUntraced(function* (run: Run, meanwhile: Meanwhile) {
@@ -158,7 +158,7 @@ const load = Effect.fnUntraced(function* (run: Run, meanwhile: Meanwhile) {
 interface Loaded extends Pick<Measured, "meter" | "failures" | "usage"> {}
 
 const judge = Effect.fnUntraced(function* (run: Run, { meter, failures, usage }: Loaded) {
-  const { settings, progress, names, acknowledged, told, gathered } = run
+  const { settings, progress, ids, acknowledged, told, gathered } = run
   const { nodes, shards } = run.cluster
   // Where the nodes have no read side, all of it was left for now, and for this process.
   if (!settings.readSide) yield* Layer.build(readSide(run.urls))
@@ -170,10 +170,12 @@ const judge = Effect.fnUntraced(function* (run: Run, { meter, failures, usage }:
     for (const { invariant, reason } of faults) acknowledged.blame(invariant, reason)
   }
   progress.say("comparing the log with every receipt")
-  yield* checkLog(names, run.accountsMax, acknowledged)
+  yield* compareLog(ids, run.accountsMax, acknowledged)
   const { orphanRows } = acknowledged
   const orphans = `${orphanRows} events are in the log whose callers died before they told of an answer`
-  const audited = yield* auditAll((events) => progress.say(`auditing log and read model: ${events} events`))
+  const audited = yield* auditStores((events) =>
+    progress.say(`auditing log and read model: ${events} events`)
+  )
   progress.end()
   gathered.conclude(meter)
   const figures = gathered.figures(shards)

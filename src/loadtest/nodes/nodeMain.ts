@@ -12,7 +12,7 @@ import { tuneCollector } from "../../infra/telemetry/Collector.ts"
 import { layerLogs } from "../../infra/telemetry/Telemetry.ts"
 import * as LedgerNode from "../../LedgerNode.ts"
 import { limitsFor } from "../LoadTest.ts"
-import { stores, writePath } from "../World.ts"
+import { stores, writePath } from "../Services.ts"
 import { serveLoad } from "./NodeLoad.ts"
 import type { FromNode, NodeWork, ToNode } from "./Protocol.ts"
 

@@ -2,8 +2,8 @@
 import { Effect, Layer } from "effect"
 import type { Command } from "../../../src/domain/Command.ts"
 import { Ledger } from "../../../src/Ledger.ts"
-import { makeDraws } from "../../../src/loadtest/Draws.ts"
-import { makeNames } from "../../../src/loadtest/Names.ts"
+import { makeRng } from "../../../src/loadtest/Rng.ts"
+import { makeRunIds } from "../../../src/loadtest/RunIds.ts"
 import { makeScenario } from "../../../src/loadtest/Scenario.ts"
 import { LedgerClient } from "../../../src/rpc/LedgerClient.ts"
 import type { Journal } from "./journal.ts"
@@ -36,7 +36,7 @@ export const makeMix = Effect.fnUntraced(function* (
     readSide: true,
     patienceSeconds: 0
   } as const
-  const scenario = makeScenario(settings, makeNames(`mix${seed}`, true), yield* makeDraws(seed))
+  const scenario = makeScenario(settings, makeRunIds(`mix${seed}`, true), yield* makeRng(seed))
   const settle = (command: Command) => journal.settle(command, (one) => Effect.result(ledger.dispatch(one)))
   const customer = Effect.gen(function* () {
     while (!journal.isOver) {

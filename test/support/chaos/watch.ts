@@ -97,7 +97,7 @@ export const makeWatch = Effect.fnUntraced(function* (
         yield* Effect.sleep(pauseMs)
       }
     })
-    // Beside the deposits: whoever waits for the read model must not keep them up.
+    // StoreBaseline the deposits: whoever waits for the read model must not keep them up.
     const read = Effect.gen(function* () {
       for (let nth = 0; !journal.isOver; nth++) {
         if (last !== undefined) yield* look(account, last, nth % 2 === 0)

@@ -18,7 +18,7 @@ export const digestOf = (hash: string): Digest => {
  * The same for the same set in any order, wherever it was added up: two equal sums (and counts) mean the same rows, by
  * any chance that matters for finding mistakes.
  */
-export class Sums {
+export class MultisetHashes {
   readonly count: Uint32Array
   readonly low: Uint32Array
   readonly high: Uint32Array
@@ -36,7 +36,7 @@ export class Sums {
     this.high[account] = (this.high[account] ?? 0) + high
   }
 
-  equals(other: Sums, account: number): boolean {
+  equals(other: MultisetHashes, account: number): boolean {
     return (
       this.count[account] === other.count[account] &&
       this.low[account] === other.low[account] &&

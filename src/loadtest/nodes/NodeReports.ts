@@ -26,7 +26,7 @@ interface Heard {
   seconds?: number
 }
 
-export class Gathered {
+export class NodeReports {
   readonly #heard: ReadonlyArray<Heard>
   readonly #names: ReadonlyArray<string>
 

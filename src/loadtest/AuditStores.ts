@@ -5,7 +5,7 @@ import type { Audited } from "./Outcome.ts"
 
 const findingsMax = 20
 
-export const auditAll = (onProgress: (events: number) => void) =>
+export const auditStores = (onProgress: (events: number) => void) =>
   Effect.gen(function* () {
     const audit = yield* Audit
     const report = yield* audit.verify({ onProgress: ({ events }) => onProgress(events) })

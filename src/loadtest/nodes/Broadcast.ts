@@ -1,9 +1,9 @@
 /** Nodes that are up enter; what is done with all of them at once, and who did not come through it, leave. */
 import { Clock, Effect, Option } from "effect"
 import type { LoadSettings } from "../Settings.ts"
-import type { Told } from "./AckJournal.ts"
-import type { Gathered } from "./Gathered.ts"
+import type { ReceivedAcks } from "./AckJournal.ts"
 import type { NodeProcess } from "./NodeProcess.ts"
+import type { NodeReports } from "./NodeReports.ts"
 
 /** How long a node may take to prepare its accounts, and how much longer than its load until all is answered, in milliseconds. */
 const preparedWithinMs = 1_200_000
@@ -26,7 +26,7 @@ export const prepareAll = (nodes: Nodes, from: number, to: number) => {
 }
 
 /** What one node told is known to all soon: their callers then expect to come after it. Until interrupted. */
-export const passOn = (told: Told, nodes: Nodes) =>
+export const shareAcks = (told: ReceivedAcks, nodes: Nodes) =>
   Effect.sync(() => {
     const versions = told.takeKnown()
     if (versions === undefined) return
@@ -37,7 +37,7 @@ export const passOn = (told: Told, nodes: Nodes) =>
 export const loadAll = Effect.fn("LoadTest.loadAll")(function* (
   nodes: Nodes,
   settings: LoadSettings,
-  gathered: Gathered
+  gathered: NodeReports
 ) {
   const clock = yield* Clock.Clock
   const start = clock.monotonicTimeNanosUnsafe()
@@ -61,7 +61,7 @@ export const loadAll = Effect.fn("LoadTest.loadAll")(function* (
 })
 
 /** In order, all at once; answers which had ended since the load, or did not end well. */
-export const endAll = Effect.fn("LoadTest.endAll")(function* (nodes: Nodes, gathered: Gathered) {
+export const endAll = Effect.fn("LoadTest.endAll")(function* (nodes: Nodes, gathered: NodeReports) {
   const endings = yield* Effect.forEach(nodes, (node) => node.end, { concurrency: "unbounded" })
   return endings.flatMap((ending, nth) => {
     const name = nodes[nth]?.name ?? ""

@@ -7,7 +7,7 @@ const dollars = Asset.make("USD/2")
 const assets = [dollars, Asset.make("JPY/0"), Asset.make("BTC/8")]
 
 /** Ids of one run, unlike those of any other, so that one database can take many runs. */
-export interface Names {
+export interface RunIds {
   readonly run: string
   readonly account: (index: number) => AccountId
   /** Which account of this run it is; `undefined` for one of somebody else. */
@@ -19,7 +19,7 @@ export interface Names {
 }
 
 /** `run` is of the characters of an id, at most 20 of them; all accounts of a run that is no mix hold dollars. */
-export const makeNames = (run: string, isMixed: boolean): Names => {
+export const makeRunIds = (run: string, isMixed: boolean): RunIds => {
   const prefix = `${run}-`
   return {
     run,

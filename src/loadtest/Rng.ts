@@ -2,7 +2,7 @@
 import { Effect, Random } from "effect"
 
 /** Numbers of one seed; synchronous, because every command needs several. */
-export interface Draws {
+export interface Rng {
   /** 0 ≤ x < 1 */
   readonly unit: () => number
   /** 0 … below - 1 */
@@ -11,7 +11,7 @@ export interface Draws {
   readonly chance: (probability: number) => boolean
 }
 
-export const makeDraws = (seed: number | string): Effect.Effect<Draws> =>
+export const makeRng = (seed: number | string): Effect.Effect<Rng> =>
   Effect.gen(function* () {
     const random = yield* Random.Random
     const unit = () => random.nextDoubleUnsafe()
@@ -27,7 +27,7 @@ export const makeDraws = (seed: number | string): Effect.Effect<Draws> =>
  * memory: rejection-inversion after Hörmann and Derflinger, "Rejection-inversion to generate variates from
  * monotone discrete distributions" (1996), in the form that Apache Commons RNG uses.
  */
-export const makeZipf = (draws: Draws, size: number, exponent: number): (() => number) => {
+export const makeZipf = (rng: Rng, size: number, exponent: number): (() => number) => {
   // (e^x - 1) / x and ln(1 + x) / x, with their limit at 0
   const growth = (x: number) => (Math.abs(x) > 1e-8 ? Math.expm1(x) / x : 1 + x / 2)
   const shrink = (x: number) => (Math.abs(x) > 1e-8 ? Math.log1p(x) / x : 1 - x / 2)
@@ -39,7 +39,7 @@ export const makeZipf = (draws: Draws, size: number, exponent: number): (() => n
   const margin = 2 - inverse(integral(2.5) - weight(2))
   return () => {
     for (;;) {
-      const y = last + draws.unit() * (first - last)
+      const y = last + rng.unit() * (first - last)
       const x = inverse(y)
       const k = Math.min(Math.max(Math.round(x), 1), size)
       if (k - x <= margin || y >= integral(k + 0.5) - weight(k)) return k - 1

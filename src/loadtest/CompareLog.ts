@@ -2,14 +2,14 @@
 import { Effect, Schedule } from "effect"
 import { EventStore, type StreamFrom } from "../infra/eventstore/EventStore.ts"
 import type { Acknowledged } from "./Acknowledged.ts"
-import type { Names } from "./Names.ts"
+import type { RunIds } from "./RunIds.ts"
 
 const accountsAtOnce = 500
 const rowsMax = 5_000
 const readAgain = { schedule: Schedule.spaced(500), times: 20 }
 
-export const checkLog = Effect.fn("LoadTest.checkLog")(function* (
-  names: Names,
+export const compareLog = Effect.fn("LoadTest.compareLog")(function* (
+  ids: RunIds,
   accounts: number,
   acknowledged: Acknowledged
 ) {
@@ -18,7 +18,7 @@ export const checkLog = Effect.fn("LoadTest.checkLog")(function* (
   for (let start = 0; start < accounts; start += accountsAtOnce) {
     const count = Math.min(accountsAtOnce, accounts - start)
     let from: ReadonlyArray<StreamFrom> = Array.from({ length: count }, (_, offset) => ({
-      account: names.account(start + offset),
+      account: ids.account(start + offset),
       after: 0
     }))
     for (;;) {

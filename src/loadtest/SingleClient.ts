@@ -9,7 +9,7 @@ const soloCommandsMax = 300
 const soloMsMax = 1_500
 
 /** What a single client sees that waits for each answer; part of the run, but not of the load. */
-export const measureSolo = Effect.fnUntraced(function* (
+export const measureSingleClient = Effect.fnUntraced(function* (
   driver: Driver,
   scenario: Scenario,
   acknowledged: Acknowledged

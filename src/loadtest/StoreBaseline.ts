@@ -3,7 +3,7 @@ import { Worker } from "node:worker_threads"
 import { Deferred, Effect, Redacted } from "effect"
 import type { Latency } from "./Meter.ts"
 
-export interface BesideWork {
+export interface BaselineWork {
   readonly url: string
   /** Begins the ids of the run. */
   readonly run: string
@@ -11,7 +11,7 @@ export interface BesideWork {
   readonly commandNumber: number
 }
 
-export type FromBeside =
+export type FromBaseline =
   | { readonly _tag: "Ready" }
   | { readonly _tag: "Measured"; readonly latency: Latency | null }
 
@@ -23,16 +23,16 @@ const main = new URL(`./besideMain.${extension}`, import.meta.url)
 const startWithin = "20 seconds"
 const endWithin = "5 seconds"
 
-export interface Beside {
+export interface StoreBaseline {
   readonly begin: Effect.Effect<void>
   /** Null where the thread could not measure. */
   readonly end: Effect.Effect<Latency | null>
 }
 
 /** Starts the thread in the scope; it waits for `begin`. */
-export const startBeside = Effect.fnUntraced(function* (
+export const startStoreBaseline = Effect.fnUntraced(function* (
   url: Redacted.Redacted,
-  work: Omit<BesideWork, "url">
+  work: Omit<BaselineWork, "url">
 ) {
   const ready = yield* Deferred.make<void>()
   const measured = yield* Deferred.make<Latency | null>()
@@ -40,7 +40,7 @@ export const startBeside = Effect.fnUntraced(function* (
     Effect.sync(() => new Worker(main, { workerData: { ...work, url: Redacted.value(url) } })),
     (one) => Effect.promise(() => one.terminate())
   )
-  worker.on("message", (message: FromBeside) => {
+  worker.on("message", (message: FromBaseline) => {
     if (message._tag === "Ready") Deferred.doneUnsafe(ready, Effect.void)
     else Deferred.doneUnsafe(measured, Effect.succeed(message.latency))
   })
@@ -57,8 +57,8 @@ export const startBeside = Effect.fnUntraced(function* (
       Effect.andThen(Deferred.await(measured)),
       Effect.timeoutOrElse({ duration: endWithin, orElse: () => Effect.succeed(null) })
     )
-  } satisfies Beside
+  } satisfies StoreBaseline
 })
 
 /** Measures nothing. */
-export const noBeside: Beside = { begin: Effect.void, end: Effect.succeed(null) }
+export const noStoreBaseline: StoreBaseline = { begin: Effect.void, end: Effect.succeed(null) }

@@ -7,18 +7,18 @@ import { Effect, Layer, Redacted, References } from "effect"
 import { LedgerConfig } from "../infra/config/LedgerConfig.ts"
 import { EventStore } from "../infra/eventstore/EventStore.ts"
 import { EventStoreClient } from "../infra/eventstore/SqlClients.ts"
-import type { BesideWork, FromBeside } from "./Beside.ts"
 import { makeHistogram, recordMs, summarize } from "./Meter.ts"
-import { makeNames } from "./Names.ts"
 import { makeStoreClient } from "./Probe.ts"
+import { makeRunIds } from "./RunIds.ts"
+import type { BaselineWork, FromBaseline } from "./StoreBaseline.ts"
 
 /** The pause after each commit, in milliseconds: to be measured, not to be a load of its own. */
 const pauseMs = 20
 /** The first ones warm up connection, plan and program, and are not counted. */
 const warmUp = 20
 
-const { url, run, commandNumber } = workerData as BesideWork // given by Beside.ts
-const post = (message: FromBeside): void => parentPort?.postMessage(message)
+const { url, run, commandNumber } = workerData as BaselineWork // given by StoreBaseline.ts
+const post = (message: FromBaseline): void => parentPort?.postMessage(message)
 
 let phase: "waiting" | "measuring" | "over" = "waiting"
 parentPort?.on("message", (message: "begin" | "end") => {
@@ -26,7 +26,7 @@ parentPort?.on("message", (message: "begin" | "end") => {
 })
 
 const program = Effect.gen(function* () {
-  const client = yield* makeStoreClient(makeNames(run, false), 1, commandNumber)
+  const client = yield* makeStoreClient(makeRunIds(run, false), 1, commandNumber)
   const histogram = makeHistogram()
   for (let count = 0; count < warmUp; count++) yield* client.commit
   post({ _tag: "Ready" })
