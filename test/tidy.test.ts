@@ -1,8 +1,9 @@
-/** The house rules as an ordinary test: the files of the project enter, each breach leaves by file and line. */
+/** The rules of the house as an ordinary test, so that whoever breaks one is told the file, the line and the reason. */
 import { execFileSync } from "node:child_process"
 import { existsSync, readFileSync } from "node:fs"
 import { dirname, join, normalize } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
+import { measure, measures, trackedFiles } from "../scripts/structure.ts"
 
 interface File {
   readonly path: string
@@ -196,6 +197,78 @@ describe("the house rules", () => {
   it.runIf(existsSync("README.md"))("the README begins with how to install, to see and to test", () => {
     const readme = readFileSync("README.md", "utf8")
     for (const command of ["npm ci", "npm run demo", "npm test"]) assert.include(readme, command)
+  })
+})
+
+/** How many findings of each measure are still there. The numbers only shrink; `npm run structure` names the places. */
+const stillThere: { readonly [what: string]: number } = {
+  "imports that run back up between folders": 1,
+  "definitions over 70 lines": 36,
+  "files that begin with what enters or leaves": 272,
+  "exports and files used nowhere": 93,
+  "state of a command, account or batch that others could write": 10
+}
+
+describe("the structure of the sources", () => {
+  const found = measure(trackedFiles())
+
+  it.each(Object.keys(measures))("has no more %s than before", (what) => {
+    const findings = found.get(what) ?? []
+    const places = findings.map(({ path, line, what: detail }) => `${path}:${line} ${detail}`).join("\n")
+    assert.isAtMost(findings.length, stillThere[what] ?? 0, places)
+  })
+})
+
+const finds = (what: string, ...files: ReadonlyArray<readonly [path: string, text: string]>) =>
+  measure(files.map(([path, text]) => ({ path, text }))).get(what)?.length
+
+describe("each measure of the structure", () => {
+  const up = "imports that run back up between folders"
+  const long = "definitions over 70 lines"
+  const traffic = "files that begin with what enters or leaves"
+  const unused = "exports and files used nowhere"
+  const state = "state of a command, account or batch that others could write"
+  const home = "src/actors/accounts/Lifecycle.ts"
+  const lines = (count: number) => "  f()\n".repeat(count)
+
+  it.each<[what: string, path: string, text: string, count: number]>([
+    [up, "src/actors/accounts/A.ts", 'import { b } from "../commit/B.ts"', 1],
+    [up, "src/actors/relay/A.ts", 'export * from "../projections/B.ts"', 1],
+    [up, "src/infra/postgres/A.ts", 'import type { B } from "../eventstore/B.ts"', 1],
+    [up, "src/rpc/client/A.ts", 'const b = import("../server/B.ts")', 1],
+    [up, "src/rpc/A.ts", 'import { b } from "./server/B.ts"', 1],
+    [up, "src/actors/commands/A.ts", 'import { b } from "../commit/B.ts"', 0],
+    [up, "src/actors/commands/A.ts", 'import { b } from "./B.ts"', 0],
+    [long, "src/actors/A.ts", `const a = () => {\n${lines(69)}}`, 1],
+    [long, "src/actors/A.ts", `const a = () => {\n${lines(68)}}`, 0],
+    [long, "src/actors/A.ts", `class A {\n  b() {\n${lines(69)}  }\n}`, 1],
+    [long, "src/actors/A.ts", `class A {\n  b() {\n${lines(40)}  }\n  c() {\n${lines(40)}  }\n}`, 0],
+    [traffic, "src/actors/A.ts", "/** Commands enter; receipts leave. */\n", 1],
+    [traffic, "src/actors/A.ts", "/** Decides commands. What leaves the actor is a row. */\n", 0],
+    [unused, "src/actors/A.ts", "export const a = 1", 1],
+    [unused, "src/cli/main.ts", "export const a = 1", 0],
+    [state, home, "export class A {\n  phase = 1\n}", 1],
+    [state, home, "export class A {\n  readonly waiters: Array<B> = []\n}", 1],
+    [
+      state,
+      home,
+      "export class A {\n  #phase = 1\n  readonly id: string\n  readonly on: ReadonlyArray<B> = []\n}",
+      0
+    ]
+  ])("counts %s in %s: %j", (what, path, text, count) => {
+    assert.strictEqual(finds(what, [path, text]), count)
+  })
+
+  it("counts an export that is imported as used, and one beside it as not", () => {
+    const files = [
+      ["src/domain/A.ts", "export const a = 1\nexport const b = 2"],
+      ["src/cli/main.ts", 'import { a } from "../domain/A.ts"']
+    ] as const
+    assert.strictEqual(finds(unused, ...files), 1)
+  })
+
+  it("refuses a file that does not parse", () => {
+    assert.throws(() => finds(unused, ["src/domain/A.ts", "const = 1"]), /does not parse/)
   })
 })
 
