@@ -13,7 +13,7 @@ import { emptyHead } from "../src/domain/Head.ts"
 import { AccountId, CommandId } from "../src/domain/Ids.ts"
 import { Asset } from "../src/domain/Money.ts"
 import { encodePayload, type StoredEvent } from "../src/domain/StoredEvent.ts"
-import { toColumns } from "../src/infra/eventstore/SqlRows.ts"
+import { eventColumns } from "../src/infra/eventstore/SqlRows.ts"
 
 const from = AccountId.make("bench-from")
 const to = AccountId.make("bench-to")
@@ -112,6 +112,6 @@ export const addActors = (bench: Bench): void => {
   })
   const rows = tickets.flatMap((ticket) => ticket.pendingEvents.map((leg) => leg.row))
   bench.add(`turn ${rows.length} rows into columns of an INSERT`, () => {
-    toColumns(rows)
+    eventColumns.arrays(rows)
   })
 }

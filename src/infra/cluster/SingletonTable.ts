@@ -2,7 +2,7 @@
 import { PgTypes } from "@effect/sql-pg"
 import { Context, Effect, Layer } from "effect"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
-import { textArray } from "../eventstore/SqlRows.ts"
+import { textArray } from "../postgres/Columns.ts"
 import { ReadModelSql, toUnavailable, valuesOf } from "../readmodel/ReadModelSql.ts"
 
 export interface SingletonRow {

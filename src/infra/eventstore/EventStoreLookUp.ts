@@ -1,22 +1,26 @@
 /** A commit that met a duplicate key enters; what stands in its way leaves, looked up, never guessed. */
 import { PgTypes } from "@effect/sql-pg"
 import { Effect } from "effect"
+import { int8Value, textArray } from "../postgres/Columns.ts"
 import { type Commit, CommitOutcome, type CommitRow, type StoreUnavailable } from "./EventStoreTypes.ts"
 import type { Query } from "./SqlClients.ts"
-import { int8, int8Array, keysToText, textArray } from "./SqlRows.ts"
+import { eventColumns, keysToText } from "./SqlRows.ts"
 
 const own = `SELECT row_count, keys FROM commits WHERE writer_id = $1 AND seq = $2`
 
+const eventKeys = eventColumns.pick("accountId", "version")
+const hashedKeys = eventColumns.pick("accountId", "version", "hash")
+
 /** LATERAL with a LIMIT keeps PostgreSQL from hashing the table. */
 const sameEvents = `
-  SELECT count(*) FROM unnest($1::text[], $2::int8[], $3::text[]) AS mine(account_id, version, hash)
+  SELECT count(*) FROM ${hashedKeys.unnest("mine")}
   CROSS JOIN LATERAL (
     SELECT e.hash FROM events e WHERE e.account_id = mine.account_id AND e.version = mine.version LIMIT 1
   ) AS found
   WHERE found.hash = mine.hash`
 
 const takenVersions = `
-  SELECT found.account_id, found.version FROM unnest($1::text[], $2::int8[]) AS mine(account_id, version)
+  SELECT ${eventKeys.listOf("found")} FROM ${eventKeys.unnest("mine")}
   CROSS JOIN LATERAL (
     SELECT e.account_id, e.version FROM events e
     WHERE e.account_id = mine.account_id AND e.version = mine.version LIMIT 1
@@ -27,16 +31,13 @@ const takenCommands = `SELECT command_id FROM events WHERE command_id = ANY($1::
 /** After a duplicate key: did an earlier sending land, was the writer fenced, or which keys are taken? */
 export const lookUp = (query: Query, commit: Commit, row: CommitRow): Effect.Effect<CommitOutcome> =>
   Effect.gen(function* () {
-    const [found] = yield* query(own, [PgTypes.text(commit.writerId), int8(commit.seq)])
+    const [found] = yield* query(own, [PgTypes.text(commit.writerId), int8Value(commit.seq)])
     if (found !== undefined) {
       if (Number(found[0]) === 0) return CommitOutcome.Fenced()
       return yield* proveSame(query, commit, found[1] === keysToText(row.keys))
     }
     yield* dieIfTwice(commit)
-    const versions = yield* query(takenVersions, [
-      textArray(commit.events.map((event) => event.accountId)),
-      int8Array(commit.events.map((event) => event.version))
-    ])
+    const versions = yield* query(takenVersions, eventKeys.arrays(commit.events))
     const first = commit.events.filter((event) => event.ordinal === 0)
     const commands = yield* query(takenCommands, [textArray(first.map((event) => event.commandId))])
     // Branded ids of this very commit come back.
@@ -56,11 +57,7 @@ export const lookUp = (query: Query, commit: Commit, row: CommitRow): Effect.Eff
 
 /** Our number is taken by us; that it holds these very events is checked, not assumed. */
 const proveSame = Effect.fnUntraced(function* (query: Query, commit: Commit, hasSameKeys: boolean) {
-  const [same] = yield* query(sameEvents, [
-    textArray(commit.events.map((event) => event.accountId)),
-    int8Array(commit.events.map((event) => event.version)),
-    textArray(commit.events.map((event) => event.hash))
-  ])
+  const [same] = yield* query(sameEvents, hashedKeys.arrays(commit.events))
   if (hasSameKeys && Number(same?.[0]) === commit.events.length) return CommitOutcome.Committed()
   return yield* Effect.die(
     new Error(`writer ${commit.writerId} sent another commit under number ${commit.seq}, which it had used`)

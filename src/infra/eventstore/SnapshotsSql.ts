@@ -3,39 +3,57 @@ import { PgTypes } from "@effect/sql-pg"
 import { Effect, Result, Schema } from "effect"
 import { Account, accountSchemaVersion } from "../../domain/Account.ts"
 import type { Head } from "../../domain/Head.ts"
+import { columns, int4, int8, int8Value, text, timestamptz } from "../postgres/Columns.ts"
 import { chunksOf, statementsAtOnce, unionOf } from "../postgres/SqlUnion.ts"
 import type { EventKey } from "./EventStoreTypes.ts"
 import { makeQuery } from "./SqlClients.ts"
-import { arrayOf, int8, int8Array, textArray, timestampArray, toInstant } from "./SqlRows.ts"
 
-const columns = "account_id, version, recorded_at, state, hash"
+/** A row of table `snapshots`; `state` is the JSON text of the account. */
+interface SnapshotRow {
+  readonly accountId: string
+  readonly schemaVersion: number
+  readonly version: number
+  readonly recordedAt: number
+  readonly state: string
+  readonly hash: string
+}
+
+const snapshotColumns = columns<SnapshotRow>({
+  accountId: ["account_id", text()],
+  schemaVersion: ["schema_version", int4],
+  version: ["version", int8],
+  recordedAt: ["recorded_at", timestamptz],
+  state: ["state", text()],
+  hash: ["hash", text()]
+})
+const saved = snapshotColumns.pick("accountId", "version", "recordedAt", "state", "hash")
 
 const latest = unionOf({
   shared: 1,
   width: 1,
   branch: (first) => `
-    SELECT ${columns} FROM snapshots WHERE account_id = $${first} AND schema_version = $1
+    SELECT ${saved.list} FROM snapshots WHERE account_id = $${first} AND schema_version = $1
     ORDER BY version DESC LIMIT 1`,
   tail: ""
 })
 
 const beforeVersion = `
-  SELECT ${columns} FROM snapshots WHERE account_id = $1 AND schema_version = $2 AND version <= $3
+  SELECT ${saved.list} FROM snapshots WHERE account_id = $1 AND schema_version = $2 AND version <= $3
   ORDER BY version DESC LIMIT 1`
 
 /** Along the versions of an account `recorded_at` never goes back, so both orders are one. */
 const beforeInstant = `
-  SELECT ${columns} FROM snapshots
+  SELECT ${saved.list} FROM snapshots
   WHERE account_id = $1 AND schema_version = $2 AND version <= $3 AND recorded_at <= $4
   ORDER BY recorded_at DESC, version DESC LIMIT 1`
 
 const all = `
-  SELECT ${columns} FROM snapshots WHERE schema_version = $1 AND (account_id, version) > ($2, $3)
+  SELECT ${saved.list} FROM snapshots WHERE schema_version = $1 AND (account_id, version) > ($2, $3)
   ORDER BY account_id, version LIMIT $4`
 
 const insert = `
-  INSERT INTO snapshots (account_id, schema_version, version, recorded_at, state, hash)
-  SELECT * FROM unnest($1::text[], $2::int4[], $3::int8[], $4::timestamptz[], $5::text[], $6::text[])
+  INSERT INTO snapshots (${snapshotColumns.list})
+  SELECT * FROM unnest(${snapshotColumns.casts()})
   ON CONFLICT (account_id, schema_version, version) DO NOTHING`
 
 const encodeState = Schema.encodeSync(Schema.fromJsonString(Account))
@@ -43,12 +61,13 @@ const decodeState = Schema.decodeUnknownResult(Schema.fromJsonString(Account))
 
 /** A snapshot that cannot be read is only a lost one: the events are all there. */
 const toHead = Effect.fnUntraced(function* (row: ReadonlyArray<unknown>) {
-  const account = decodeState(row[3])
+  const { accountId, version, recordedAt, state, hash } = saved.decode(row)
+  const account = decodeState(state)
   if (Result.isFailure(account)) {
-    yield* Effect.logWarning(`snapshot ${row[0]}@${row[1]} cannot be read`, account.failure.message)
+    yield* Effect.logWarning(`snapshot ${accountId}@${version} cannot be read`, account.failure.message)
     return []
   }
-  return [{ account: account.success, hash: String(row[4]), recordedAt: toInstant(row[2]) } satisfies Head]
+  return [{ account: account.success, hash, recordedAt } satisfies Head]
 })
 
 const toHeads = (rows: ReadonlyArray<ReadonlyArray<unknown>>) =>
@@ -76,7 +95,7 @@ export const makeSql = Effect.gen(function* () {
       account: string,
       bound: { readonly version?: number; readonly recordedAt?: number }
     ) {
-      const params = [PgTypes.text(account), schemaVersion, int8(bound.version ?? versionMax)]
+      const params = [PgTypes.text(account), schemaVersion, int8Value(bound.version ?? versionMax)]
       const rows =
         bound.recordedAt === undefined
           ? yield* query(beforeVersion, params)
@@ -85,7 +104,7 @@ export const makeSql = Effect.gen(function* () {
     }),
 
     list: Effect.fnUntraced(function* ({ after, limit }: { after: EventKey; limit: number }) {
-      const bounds = [PgTypes.text(after.account), int8(after.version), int8(limit)]
+      const bounds = [PgTypes.text(after.account), int8Value(after.version), int8Value(limit)]
       const rows = yield* query(all, [schemaVersion, ...bounds])
       return yield* Effect.forEach(rows, (row) =>
         Effect.map(toHeads([row]), (heads) => ({
@@ -100,17 +119,19 @@ export const makeSql = Effect.gen(function* () {
       heads.length === 0
         ? Effect.void
         : Effect.asVoid(
-            query(insert, [
-              textArray(heads.map((head) => head.account.id)),
-              arrayOf(
-                heads.map(() => accountSchemaVersion),
-                PgTypes.OID.int4
-              ),
-              int8Array(heads.map((head) => head.account.version)),
-              timestampArray(heads.map((head) => head.recordedAt)),
-              textArray(heads.map((head) => encodeState(head.account))),
-              textArray(heads.map((head) => head.hash))
-            ])
+            query(
+              insert,
+              snapshotColumns.arrays(
+                heads.map(({ account, hash, recordedAt }) => ({
+                  accountId: account.id,
+                  schemaVersion: accountSchemaVersion,
+                  version: account.version,
+                  recordedAt,
+                  state: encodeState(account),
+                  hash
+                }))
+              )
+            )
           )
   }
 })

@@ -8,24 +8,19 @@ import { describeSqlError, isRefused, isRolledBack, sqlStateOf } from "../postgr
 import { lookUp } from "./EventStoreLookUp.ts"
 import { type Commit, CommitOutcome, type CommitRow } from "./EventStoreTypes.ts"
 import { EventStoreClient, type Query } from "./SqlClients.ts"
-import { eventColumns, int8, keysToText, toColumns, toCommitRow } from "./SqlRows.ts"
+import { commitColumns, eventColumns, toCommitRow } from "./SqlRows.ts"
 
 /** Constant text whatever the batch, so it is prepared once. RETURNING, since CockroachDB wants columns of a CTE. */
 const insert = `
   WITH flush AS (
-    INSERT INTO commits (writer_id, seq, recorded_at, row_count, keys) VALUES ($1, $2, $3, $4, $5) RETURNING seq
+    INSERT INTO commits (${commitColumns.list}) VALUES (${commitColumns.placeholders()}) RETURNING seq
   )
-  INSERT INTO events (${eventColumns})
-  SELECT * FROM unnest($6::text[], $7::int8[], $8::text[], $9::int4[], $10::text[], $11::text[], $12::int4[],
-    $13::text[], $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[])`
+  INSERT INTO events (${eventColumns.list})
+  SELECT * FROM unnest(${eventColumns.casts(commitColumns.size + 1)})`
 
 const paramsOf = (commit: Commit, row: CommitRow): ReadonlyArray<unknown> => [
-  PgTypes.text(row.writerId),
-  int8(row.seq),
-  PgTypes.timestamptz(row.recordedAt),
-  PgTypes.int4(row.rows),
-  PgTypes.text(keysToText(row.keys)),
-  ...toColumns(commit.events)
+  ...commitColumns.values(row),
+  ...eventColumns.arrays(commit.events)
 ]
 
 /** The commit that had to be there first is not. */

@@ -3,19 +3,11 @@ import { PgTypes } from "@effect/sql-pg"
 import { Effect } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
+import { int8Array, int8Value, textArray, toInstant } from "../postgres/Columns.ts"
 import { chunksOf, statementsAtOnce, unionOf } from "../postgres/SqlUnion.ts"
 import type { EventStore } from "./EventStore.ts"
 import type { Query } from "./SqlClients.ts"
-import {
-  eventColumns,
-  eventColumnsOf,
-  fromCommitColumns,
-  int8,
-  int8Array,
-  textArray,
-  toInstant,
-  toStoredEvent
-} from "./SqlRows.ts"
+import { commitColumns, eventColumns } from "./SqlRows.ts"
 
 type Reads = Pick<
   EventStore["Service"],
@@ -31,7 +23,7 @@ type Reads = Pick<
 >
 
 const stream = `
-  SELECT ${eventColumns} FROM events WHERE account_id = $1 AND version > $2 AND version <= $3
+  SELECT ${eventColumns.list} FROM events WHERE account_id = $1 AND version > $2 AND version <= $3
   ORDER BY version LIMIT $4`
 
 /**
@@ -42,33 +34,33 @@ const streams = unionOf({
   shared: 1,
   width: 2,
   branch: (first) => `
-    SELECT ${eventColumns} FROM events WHERE account_id = $${first} AND version > $${first + 1}
+    SELECT ${eventColumns.list} FROM events WHERE account_id = $${first} AND version > $${first + 1}
     ORDER BY version LIMIT $1`,
   tail: "ORDER BY account_id, version LIMIT $1"
 })
 
 /** LATERAL with a LIMIT keeps PostgreSQL from hashing the table. */
 const byKeys = `
-  SELECT ${eventColumnsOf("found")} FROM unnest($1::text[], $2::int8[]) AS wanted(account_id, version)
+  SELECT ${eventColumns.listOf("found")} FROM unnest($1::text[], $2::int8[]) AS wanted(account_id, version)
   CROSS JOIN LATERAL (
-    SELECT ${eventColumns} FROM events e
+    SELECT ${eventColumns.list} FROM events e
     WHERE e.account_id = wanted.account_id AND e.version = wanted.version LIMIT 1
   ) AS found
   ORDER BY found.account_id, found.version`
 
 /** Not LATERAL here: CockroachDB 21.1 would scan the whole index of commands. */
 const byCommands = `
-  SELECT ${eventColumns} FROM events WHERE command_id = ANY($1::text[]) AND ordinal = 0 ORDER BY command_id`
+  SELECT ${eventColumns.list} FROM events WHERE command_id = ANY($1::text[]) AND ordinal = 0 ORDER BY command_id`
 
 const accounts = `
   SELECT account_id FROM events WHERE version = 1 AND account_id > $1 ORDER BY account_id LIMIT $2`
 
 const all = `
-  SELECT ${eventColumns} FROM events WHERE (account_id, version) > ($1, $2)
+  SELECT ${eventColumns.list} FROM events WHERE (account_id, version) > ($1, $2)
   ORDER BY account_id, version LIMIT $3`
 
 const tail = `
-  SELECT writer_id, seq, recorded_at, row_count, keys FROM commits WHERE writer_id = $1 AND seq > $2
+  SELECT ${commitColumns.list} FROM commits WHERE writer_id = $1 AND seq > $2
   ORDER BY seq LIMIT $3`
 
 const versionMax = Number.MAX_SAFE_INTEGER
@@ -81,23 +73,28 @@ const shorten = (version: string): string => {
 
 export const makeReads = (query: Query): Reads => {
   const events = (text: string, params: ReadonlyArray<unknown>) =>
-    Effect.map(query(text, params), (rows) => rows.map(toStoredEvent))
+    Effect.map(query(text, params), (rows) => rows.map((row) => eventColumns.decode(row)))
 
   return {
     product: Effect.map(query("SELECT version()", []), (rows) => shorten(String(rows[0]?.[0]))),
 
     readStream: ({ account, after, upTo, limit }) =>
-      events(stream, [PgTypes.text(account), int8(after), int8(upTo ?? versionMax), int8(limit)]),
+      events(stream, [
+        PgTypes.text(account),
+        int8Value(after),
+        int8Value(upTo ?? versionMax),
+        int8Value(limit)
+      ]),
 
     readStreams: Effect.fnUntraced(function* (from, limit) {
       const found: Array<StoredEvent> = []
       const chunks = chunksOf(from.toSorted((a, b) => (a.account < b.account ? -1 : 1)))
       for (let next = 0; next < chunks.length && found.length < limit; next += statementsAtOnce) {
-        const left = int8(limit - found.length)
+        const left = int8Value(limit - found.length)
         const parts = yield* Effect.forEach(
           chunks.slice(next, next + statementsAtOnce),
           (chunk) => {
-            const params = chunk.flatMap((one) => [PgTypes.text(one.account), int8(one.after)])
+            const params = chunk.flatMap((one) => [PgTypes.text(one.account), int8Value(one.after)])
             return events(streams(chunk.length), [left, ...params])
           },
           { concurrency: statementsAtOnce }
@@ -114,16 +111,17 @@ export const makeReads = (query: Query): Reads => {
 
     listAccounts: ({ after, limit }) =>
       Effect.map(
-        query(accounts, [PgTypes.text(after), int8(limit)]),
+        query(accounts, [PgTypes.text(after), int8Value(limit)]),
         // Branded when it was written.
         (rows) => rows.map((row) => row[0] as AccountId)
       ),
 
-    scan: ({ after, limit }) => events(all, [PgTypes.text(after.account), int8(after.version), int8(limit)]),
+    scan: ({ after, limit }) =>
+      events(all, [PgTypes.text(after.account), int8Value(after.version), int8Value(limit)]),
 
     readTail: ({ writerId, after, limit }) =>
-      Effect.map(query(tail, [PgTypes.text(writerId), int8(after), int8(limit)]), (rows) =>
-        rows.map(fromCommitColumns)
+      Effect.map(query(tail, [PgTypes.text(writerId), int8Value(after), int8Value(limit)]), (rows) =>
+        rows.map((row) => commitColumns.decode(row))
       ),
 
     lastRecordedAt: Effect.map(query("SELECT max(recorded_at) FROM commits", []), (rows) => {

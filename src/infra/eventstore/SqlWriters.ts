@@ -1,39 +1,51 @@
 /** Life signs of writers, fences and relay cursors enter; what is known of the writers leaves. */
 import { PgTypes } from "@effect/sql-pg"
 import { Effect } from "effect"
-import type { Instant } from "../../domain/Ids.ts"
+import { columns, int8, int8Value, nullable, text, timestamptz, toInstant } from "../postgres/Columns.ts"
 import { chunksOf, unionOf } from "../postgres/SqlUnion.ts"
 import type { EventStore } from "./EventStore.ts"
-import { StoreUnavailable, type WriterId } from "./EventStoreTypes.ts"
+import { type CommitRow, StoreUnavailable, type WriterId, type WriterRow } from "./EventStoreTypes.ts"
 import type { Query } from "./SqlClients.ts"
-import { int8, int8Array, textArray, timestampArray, toInstant } from "./SqlRows.ts"
+import { commitColumns, cursorColumns } from "./SqlRows.ts"
 
 type Writers = Pick<
   EventStore["Service"],
   "registerWriter" | "heartbeat" | "listWriters" | "fenceWriter" | "relayCursors" | "moveRelayCursors"
 >
 
+/** Table `writers`; when a writer started is only for people. */
+const writerColumns = columns<Omit<WriterRow, "lastSeq" | "fenced"> & { readonly fencedAt: number | null }>({
+  writerId: ["writer_id", text()],
+  node: ["node", text()],
+  fencedAt: ["fenced_at_seq", nullable(int8)],
+  closedAt: ["closed_at", timestamptz],
+  heartbeatAt: ["heartbeat_at", timestamptz]
+})
+
 const register = `
   INSERT INTO writers (writer_id, node, started_at, heartbeat_at, closed_at)
   VALUES ($1, $2, clock_timestamp(), clock_timestamp(), $3) ON CONFLICT (writer_id) DO NOTHING`
 
 /** The clock is read by the outer SELECT, so that it is answered for no writers too. */
+const beats = writerColumns.pick("writerId", "closedAt")
 const beat = `
   WITH beaten AS (
     UPDATE writers SET heartbeat_at = clock_timestamp(), closed_at = greatest(writers.closed_at, beats.closed_at)
-    FROM unnest($1::text[], $2::timestamptz[]) AS beats(writer_id, closed_at)
+    FROM ${beats.unnest("beats")}
     WHERE writers.writer_id = beats.writer_id RETURNING 1
   )
   SELECT clock_timestamp()`
 
-const all = `SELECT writer_id, node, fenced_at_seq, closed_at, heartbeat_at FROM writers ORDER BY writer_id`
+const all = `SELECT ${writerColumns.list} FROM writers ORDER BY writer_id`
+
+const lastRow = commitColumns.pick("writerId", "seq", "rows", "recordedAt")
 
 /** The last commit row of each writer, without reading the others. */
 const lastRows = unionOf({
   shared: 0,
   width: 1,
   branch: (first) => `
-    SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $${first}
+    SELECT ${lastRow.list} FROM commits WHERE writer_id = $${first}
     ORDER BY seq DESC LIMIT 1`,
   tail: ""
 })
@@ -44,36 +56,24 @@ const fence = `
 
 const noteFence = `UPDATE writers SET fenced_at_seq = $2 WHERE writer_id = $1`
 
-const cursors = `SELECT writer_id, seq FROM relay_cursors`
+const cursors = `SELECT ${cursorColumns.list} FROM relay_cursors`
 
 const move = `
-  INSERT INTO relay_cursors (writer_id, seq) SELECT * FROM unnest($1::text[], $2::int8[])
+  INSERT INTO relay_cursors (${cursorColumns.list}) SELECT * FROM unnest(${cursorColumns.casts()})
   ON CONFLICT (writer_id) DO UPDATE SET seq = excluded.seq WHERE relay_cursors.seq < excluded.seq`
 
 /** How often a fence is tried against a writer that takes the very number each time. */
 const fenceTriesMax = 100
 
-interface LastRow {
-  readonly seq: number
-  readonly isFence: boolean
-  readonly recordedAt: Instant
-}
-
 export const makeWriters = (query: Query): Writers => {
   const lastRowsOf = Effect.fnUntraced(function* (writers: ReadonlyArray<WriterId>) {
-    const last = new Map<WriterId, LastRow>()
+    const last = new Map<WriterId, Pick<CommitRow, "seq" | "rows" | "recordedAt">>()
     for (const chunk of chunksOf(writers)) {
       const rows = yield* query(
         lastRows(chunk.length),
         chunk.map((writer) => PgTypes.text(writer))
       )
-      for (const row of rows) {
-        last.set(String(row[0]), {
-          seq: Number(row[1]),
-          isFence: Number(row[2]) === 0,
-          recordedAt: toInstant(row[3])
-        })
-      }
+      for (const row of rows.map((found) => lastRow.decode(found))) last.set(row.writerId, row)
     }
     return last
   })
@@ -84,30 +84,19 @@ export const makeWriters = (query: Query): Writers => {
         query(register, [PgTypes.text(writerId), PgTypes.text(node), PgTypes.timestamptz(closedAt)])
       ),
 
-    heartbeat: (writers) =>
-      Effect.map(
-        query(beat, [
-          textArray(writers.map((writer) => writer.writerId)),
-          timestampArray(writers.map((writer) => writer.closedAt))
-        ]),
-        (rows) => toInstant(rows[0]?.[0])
-      ),
+    heartbeat: (writers) => Effect.map(query(beat, beats.arrays(writers)), (rows) => toInstant(rows[0]?.[0])),
 
     // Closed instants are read before the last commits: what was closed over is then certainly seen.
     listWriters: Effect.gen(function* () {
-      const rows = yield* query(all, [])
-      const open = rows.filter((row) => row[2] === null).map((row) => String(row[0]))
+      const rows = (yield* query(all, [])).map((row) => writerColumns.decode(row))
+      const open = rows.filter((row) => row.fencedAt === null).map((row) => row.writerId)
       const last = yield* lastRowsOf(open)
-      return rows.map(([id, node, fencedAt, closedAt, heartbeatAt]) => {
-        const writerId = String(id)
-        const row = last.get(writerId)
+      return rows.map(({ fencedAt, ...writer }) => {
+        const row = last.get(writer.writerId)
         return {
-          writerId,
-          node: String(node),
-          lastSeq: fencedAt === null ? (row?.seq ?? 0) : Number(fencedAt),
-          fenced: fencedAt !== null || row?.isFence === true,
-          closedAt: toInstant(closedAt),
-          heartbeatAt: toInstant(heartbeatAt)
+          ...writer,
+          lastSeq: fencedAt ?? row?.seq ?? 0,
+          fenced: fencedAt !== null || row?.rows === 0
         }
       })
     }),
@@ -115,13 +104,14 @@ export const makeWriters = (query: Query): Writers => {
     fenceWriter: Effect.fnUntraced(function* (writerId) {
       for (let tries = 0; tries < fenceTriesMax; tries++) {
         const last = (yield* lastRowsOf([writerId])).get(writerId)
-        const seq = last?.isFence === true ? last.seq : (last?.seq ?? 0) + 1
-        if (last?.isFence !== true) {
+        const isFenced = last?.rows === 0
+        const seq = isFenced ? last.seq : (last?.seq ?? 0) + 1
+        if (!isFenced) {
           const at = PgTypes.timestamptz(last?.recordedAt ?? 0)
-          const fenced = yield* query(fence, [PgTypes.text(writerId), int8(seq), at])
+          const fenced = yield* query(fence, [PgTypes.text(writerId), int8Value(seq), at])
           if (fenced.length === 0) continue
         }
-        yield* query(noteFence, [PgTypes.text(writerId), int8(seq)])
+        yield* query(noteFence, [PgTypes.text(writerId), int8Value(seq)])
         return seq
       }
       return yield* new StoreUnavailable({
@@ -132,12 +122,15 @@ export const makeWriters = (query: Query): Writers => {
 
     relayCursors: Effect.map(
       query(cursors, []),
-      (rows) => new Map(rows.map(([writer, seq]) => [String(writer), Number(seq)]))
+      (rows) =>
+        new Map(rows.map((row) => cursorColumns.decode(row)).map(({ writerId, seq }) => [writerId, seq]))
     ),
 
     moveRelayCursors: (moved) =>
       moved.size === 0
         ? Effect.void
-        : Effect.asVoid(query(move, [textArray([...moved.keys()]), int8Array([...moved.values()])]))
+        : Effect.asVoid(
+            query(move, cursorColumns.arrays(Array.from(moved, ([writerId, seq]) => ({ writerId, seq }))))
+          )
   }
 }

@@ -1,6 +1,6 @@
 /** Batches of the projection `books` enter; statement lines, transfers and contra balances are written. */
 import { PgTypes } from "@effect/sql-pg"
-import { arrayOf, textArray } from "../eventstore/SqlRows.ts"
+import { arrayOf, textArray } from "../postgres/Columns.ts"
 import type { Projection, Written } from "./Projection.ts"
 import type { BooksBatch } from "./ReadModel.ts"
 import { lineColumns, lineParams, transferColumns, transferParams } from "./ReadModelRows.ts"

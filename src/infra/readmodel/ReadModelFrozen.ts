@@ -5,7 +5,7 @@ import { Effect, type Scope } from "effect"
 import type { StatementLine, TransferRow } from "../../domain/Books.ts"
 import type { AccountId, CommandId, Instant, Version } from "../../domain/Ids.ts"
 import type { EventKey, StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
-import { int8, textArray, toInstant } from "../eventstore/SqlRows.ts"
+import { int8Value, textArray, toInstant } from "../postgres/Columns.ts"
 import { books } from "./BooksProjection.ts"
 import { prefixOf, tablesOf } from "./Projection.ts"
 import type { Parked } from "./ReadModel.ts"
@@ -111,8 +111,8 @@ export const freeze = (sql: PgClient): Effect.Effect<FrozenBooks, StoreUnavailab
       Effect.mapError(connection.executeValues(text, params), toUnavailable)
     const keyed = ({ after, limit }: PageAfter<EventKey>) => [
       PgTypes.text(after.account),
-      int8(after.version),
-      int8(limit)
+      int8Value(after.version),
+      int8Value(limit)
     ]
     // A rebuild must not exchange some of the tables under it. Taken before the snapshot, in the order of writers.
     yield* run(`LOCK TABLE ${frozenTables.join(", ")} IN ACCESS SHARE MODE`)
@@ -122,14 +122,14 @@ export const freeze = (sql: PgClient): Effect.Effect<FrozenBooks, StoreUnavailab
       balances: (page) => Effect.map(query(balances, keyed(page)), (rows) => rows.map(toBalance)),
       lines: (page) => Effect.map(query(lines, keyed(page)), (rows) => rows.map(toLine)),
       transfers: ({ after, limit }) =>
-        Effect.map(query(transfers, [PgTypes.text(after), int8(limit)]), (rows) => rows.map(toTransfer)),
+        Effect.map(query(transfers, [PgTypes.text(after), int8Value(limit)]), (rows) => rows.map(toTransfer)),
       transfersOf: (ids) => Effect.map(query(transfersOf, [textArray(ids)]), (rows) => rows.map(toTransfer)),
       countTransfers: Effect.map(query("SELECT count(*) FROM books_v1_transfers", []), (rows) =>
         Number(rows[0]?.[0])
       ),
       contras: ({ after, limit }) =>
         Effect.map(
-          query(contras, [PgTypes.text(after.contra), PgTypes.text(after.asset), int8(limit)]),
+          query(contras, [PgTypes.text(after.contra), PgTypes.text(after.asset), int8Value(limit)]),
           (rows) =>
             rows.map((row) => ({
               contra: String(row[0]),
@@ -143,7 +143,7 @@ export const freeze = (sql: PgClient): Effect.Effect<FrozenBooks, StoreUnavailab
           (rows) => new Map(rows.map((row) => [String(row[0]), Number(row[1])]))
         ),
       parked: ({ after, limit }) =>
-        Effect.map(query(parked, [PgTypes.text(after), int8(limit)]), (rows) =>
+        Effect.map(query(parked, [PgTypes.text(after), int8Value(limit)]), (rows) =>
           rows.map((row) => ({
             account: row[0] as AccountId, // branded when it was written
             version: Number(row[1]),

@@ -5,7 +5,7 @@ import { Effect } from "effect"
 import type { AccountId, Instant } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
 import type { ReadSideLimits } from "../config/ReadSideConfig.ts"
-import { int8, textArray } from "../eventstore/SqlRows.ts"
+import { int8Value, textArray } from "../postgres/Columns.ts"
 import type { ReadModelReads, TrialLine } from "./ReadModel.ts"
 import { makeHeadAsker } from "./ReadModelHeads.ts"
 import { headColumns, lineColumns, toHead, toLine, toTransfer, transferColumns } from "./ReadModelRows.ts"
@@ -140,15 +140,15 @@ export const makeBooksReads = (
       Effect.map(
         query(`SELECT ${headColumns} FROM books_v1_balances WHERE account > $1 ORDER BY account LIMIT $2`, [
           PgTypes.text(after),
-          int8(limit)
+          int8Value(limit)
         ]),
         (rows) => rows.map(toHead)
       ),
     lines: ({ account, after, limit, from, to, types, axis }) => {
       const asked = [
         PgTypes.text(account),
-        int8(after),
-        int8(limit),
+        int8Value(after),
+        int8Value(limit),
         types === undefined ? null : textArray(types)
       ]
       const range = [boundOf(from, "-infinity"), boundOf(to, "infinity")]

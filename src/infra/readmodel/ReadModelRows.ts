@@ -7,7 +7,7 @@ import { AccountMetadata } from "../../domain/Command.ts"
 import type { EventType } from "../../domain/Event.ts"
 import type { AccountId, CommandId } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
-import { arrayOf, int8Array, textArray, timestampArray, toInstant } from "../eventstore/SqlRows.ts"
+import { arrayOf, int8Array, textArray, timestampArray, toInstant } from "../postgres/Columns.ts"
 import type { Move } from "./ReadModel.ts"
 
 const { OID } = PgTypes

@@ -5,7 +5,7 @@ import { Clock, Effect } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
-import { arrayOf, int8, int8Array, textArray, timestampArray, toInstant } from "../eventstore/SqlRows.ts"
+import { arrayOf, int8Array, int8Value, textArray, timestampArray, toInstant } from "../postgres/Columns.ts"
 import { describeSqlError, isRolledBack, sqlStateOf } from "../postgres/SqlState.ts"
 import type { Projection } from "./Projection.ts"
 import { ProjectionWaiters } from "./ProjectionWaiters.ts"
@@ -43,9 +43,9 @@ export const makeProjectionWrites = Effect.fnUntraced(function* (
       const pieces = [...projection.write(prefix, batch), ...also]
       yield* valuesOf(sql, applyStatement(prefix, pieces), [
         ...moveParams(moves),
-        int8(moves.length),
+        int8Value(moves.length),
         PgTypes.text(prefix),
-        batch.generation === undefined ? null : int8(batch.generation),
+        batch.generation === undefined ? null : int8Value(batch.generation),
         ...pieces.flatMap((piece) => piece.params)
       ])
     } else for (const { text: alone, params } of also) yield* valuesOf(sql, alone, params)
@@ -102,7 +102,7 @@ export const makeProjectionWrites = Effect.fnUntraced(function* (
       (rows) => new Map(rows.map((row) => [String(row[0]), Number(row[1])]))
     ),
     moveSwept: (writerId, from, to) =>
-      Effect.asVoid(query(text.moveSwept, [PgTypes.text(writerId), int8(from), int8(to)])),
+      Effect.asVoid(query(text.moveSwept, [PgTypes.text(writerId), int8Value(from), int8Value(to)])),
     parked: Effect.map(query(text.parked, []), (rows) => rows.map(toParked)),
     park: (parked) =>
       Effect.asVoid(
@@ -143,7 +143,7 @@ const toCheckpoint = (row: ReadonlyArray<unknown>): [number, CheckpointAt] => {
 
 const skipParams = ({ account, version, reason, since }: Parked) => [
   PgTypes.text(account),
-  int8(version),
+  int8Value(version),
   PgTypes.text(reason),
   PgTypes.timestamptz(since)
 ]

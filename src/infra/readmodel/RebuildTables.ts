@@ -6,7 +6,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { Instant } from "../../domain/Ids.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { type EventKey, StoreUnavailable, type WriterId } from "../eventstore/EventStoreTypes.ts"
-import { int8, int8Array, textArray, toInstant } from "../eventstore/SqlRows.ts"
+import { int8Array, int8Value, textArray, toInstant } from "../postgres/Columns.ts"
 import { describeSqlError } from "../postgres/SqlState.ts"
 import { type Projection, prefixOf, tablesOf } from "./Projection.ts"
 import { ReadModelSql, toUnavailable, valuesOf } from "./ReadModelSql.ts"
@@ -114,8 +114,8 @@ export const makeRebuildTables = Effect.fnUntraced(function* (projection: Projec
       [
         PgTypes.text(prefix),
         PgTypes.text(after.account),
-        int8(after.version),
-        int8(events),
+        int8Value(after.version),
+        int8Value(events),
         PgTypes.bool(scanned)
       ]
     )
