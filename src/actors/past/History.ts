@@ -12,7 +12,7 @@ import { limitOf } from "../../infra/readmodel/Pages.ts"
 export const historyPageMax = 1_000
 
 /** One line of the register, straight from the log. */
-export interface HistoryEntry {
+interface HistoryEntry {
   readonly version: Version
   readonly event: Event
   readonly commandId: CommandId

@@ -4,7 +4,7 @@ import { type ConnectionOptions, connect, Events, type NatsConnection } from "na
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 
-export interface BusConnection {
+interface BusConnection {
   /** The connection, if it is up now: nothing is buffered for a server that is away. */
   readonly get: Effect.Effect<NatsConnection, StoreUnavailable>
   readonly isUpUnsafe: () => boolean
@@ -13,7 +13,7 @@ export interface BusConnection {
 }
 
 /** `nats://user:secret@host:4222,nats://other:4222`; `tls://` asks for TLS. */
-export const toConnectionOptions = (url: string, connectMs: number): ConnectionOptions => {
+const toConnectionOptions = (url: string, connectMs: number): ConnectionOptions => {
   const urls = url
     .split(",")
     .map((part) => new URL(part.includes("://") ? part.trim() : `nats://${part.trim()}`))

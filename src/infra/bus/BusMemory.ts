@@ -6,7 +6,7 @@ import type { Bus, ConsumerName, Delivery, Subscription } from "./Bus.ts"
 import { type BusMessage, messageIdOf } from "./BusMessage.ts"
 
 /** What goes wrong, asked each time anew; chances are 0 … 1, drawn from the `Random` service. */
-export interface BusWeather {
+interface BusWeather {
   /** Nothing can be published or taken. */
   readonly isAway: () => boolean
   /** Acknowledged, and lost. */

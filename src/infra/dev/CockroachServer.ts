@@ -6,7 +6,7 @@ import { startDaemon } from "./Daemon.ts"
 import { ServiceFailed } from "./DevStackErrors.ts"
 import { loopbackPort, onLoopbackPort } from "./LoopbackPort.ts"
 
-export interface CockroachOptions {
+interface CockroachOptions {
   readonly program: string
   readonly directory: string
   readonly pidFile: string

@@ -3,7 +3,7 @@ import { Effect, FileSystem, Schedule, type Scope } from "effect"
 import { ChildProcess, type ChildProcessSpawner } from "effect/process"
 import { ServiceFailed } from "./DevStackErrors.ts"
 
-export interface DaemonSpec {
+interface DaemonSpec {
   readonly service: string
   readonly program: string
   readonly args: ReadonlyArray<string>

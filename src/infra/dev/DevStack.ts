@@ -12,7 +12,7 @@ import { type NatsServer, startNats } from "./NatsServer.ts"
 import { endOrphans, guardOrphans } from "./OrphanGuard.ts"
 import { findCockroach } from "./Programs.ts"
 
-export interface DevStackOptions {
+interface DevStackOptions {
   /** `.chronicle` of the working directory by default. */
   readonly dataDir?: string | undefined
   /** Ports of 127.0.0.1; free ones are chosen by default. */

@@ -9,7 +9,7 @@ import { openPostgresFiles, postgresUser } from "./PostgresFiles.ts"
 import { findPostgresPrograms } from "./PostgresPrograms.ts"
 import { findServerUser } from "./ServerUser.ts"
 
-export interface PostgresOptions {
+interface PostgresOptions {
   /** Belongs to PostgreSQL alone; made on the first start. */
   readonly directory: string
   readonly pidFile: string

@@ -6,7 +6,7 @@ import { ServiceFailed } from "./DevStackErrors.ts"
 import { onLoopbackPort } from "./LoopbackPort.ts"
 import { findNatsServer } from "./Programs.ts"
 
-export interface NatsOptions {
+interface NatsOptions {
   /** Holds the configuration and, below `jetstream`, the streams. */
   readonly directory: string
   readonly pidFile: string

@@ -10,7 +10,7 @@ import type { Instant } from "../../domain/Ids.ts"
 const { OID } = PgTypes
 
 /** How values of one SQL type are written and read. */
-export interface ColumnType<A> {
+interface ColumnType<A> {
   /** As in a cast: `int8`. */
   readonly sql: string
   readonly oid: number
@@ -105,11 +105,11 @@ export const timestampArray = (values: ReadonlyArray<Instant | null>) => arrayOf
 export const int8Value = (value: number) => PgTypes.int8(BigInt(value))
 
 /** Every field of a row with its column, in the order in which they are selected and inserted. */
-export type ColumnTable<Row> = {
+type ColumnTable<Row> = {
   readonly [Field in keyof Row]-?: readonly [name: string, type: ColumnType<Row[Field]>]
 }
 
-export interface Columns<Row> {
+interface Columns<Row> {
   /** Number of columns. */
   readonly size: number
   /** `account_id, version, …` */
