@@ -1,4 +1,4 @@
-/** For hosts without Effect: the same ledger with promises. Plain values enter, plain values or typed errors leave. */
+/** The ledger for hosts without Effect: the same methods with promises, plain values and thrown typed errors. */
 import {
   Cause,
   type Context,
@@ -30,30 +30,29 @@ export interface OpenLedgerConfig {
 }
 
 type Service = Context.Service.Shape<typeof Ledger>
-type Asked<F> = F extends (...args: infer A) => Effect.Effect<infer Success, infer _>
-  ? (...args: A) => Promise<Success>
-  : never
+type OneResult = Effect.Success<ReturnType<Service["dispatchMany"]>>[number]
 
-/** Every method of `Ledger` as a promise; a typed error of the ledger is what it rejects with. */
-export type AsyncLedger = {
-  readonly [Key in Exclude<
-    keyof Service,
-    "contraBalances" | "trialBalance" | "stats" | "dispatchMany" | "subscribe"
-  >]: Asked<Service[Key]>
-} & {
-  readonly dispatchMany: (...args: Parameters<Service["dispatchMany"]>) => Promise<ReadonlyArray<AsyncResult>>
-  readonly contraBalances: () => Promise<Effect.Success<Service["contraBalances"]>>
-  readonly trialBalance: () => Promise<Effect.Success<Service["trialBalance"]>>
-  /** Rejects the next step when the log cannot be read; `return` ends it. */
-  readonly subscribe: (
-    ...args: Parameters<Service["subscribe"]>
-  ) => AsyncIterable<Stream.Success<ReturnType<Service["subscribe"]>>>
-  readonly stats: () => Promise<Effect.Success<Service["stats"]>>
+/** A result of effect as a plain value, at whatever place of an answer. */
+type Plain<Success> = Success extends ReadonlyArray<OneResult> ? ReadonlyArray<AsyncResult> : Success
+
+type Async<Outcome> =
+  Outcome extends Stream.Stream<infer Item, infer _Error>
+    ? AsyncIterable<Item>
+    : Outcome extends Effect.Effect<infer Success, infer _Error>
+      ? Promise<Plain<Success>>
+      : never
+type AsyncMethod<Method> = Method extends (...args: infer Args) => infer Outcome
+  ? (...args: Args) => Async<Outcome>
+  : () => Async<Method>
+
+/**
+ * Every method of `Ledger` as a promise, which rejects with the ledger's typed error. `subscribe` is an async iterable:
+ * its next step rejects when the log cannot be read, and `return` ends it.
+ */
+export type AsyncLedger = { readonly [Key in keyof Service]: AsyncMethod<Service[Key]> } & {
   /** Takes nothing more, waits until every call under way is answered, then lets go of all connections. */
   readonly close: () => Promise<void>
 }
-
-type OneResult = Effect.Success<ReturnType<Service["dispatchMany"]>>[number]
 
 /** The outcome of one command of a batch. */
 export type AsyncResult =
@@ -92,33 +91,27 @@ export const openLayer = async <E>(layer: Layer.Layer<Ledger, E>): Promise<Async
     await Promise.allSettled(underWay)
     await runtime.dispose()
   }
+  const methods: Record<string, (...args: ReadonlyArray<unknown>) => unknown> = {}
+  for (const [name, method] of Object.entries(ledger)) {
+    methods[name] = (...args) => {
+      const outcome: Outcome = typeof method === "function" ? method(...args) : method
+      return Stream.isStream(outcome) ? Stream.toAsyncIterable(outcome) : run(outcome)
+    }
+  }
   return {
-    dispatch: (...args) => run(ledger.dispatch(...args)),
-    dispatchMany: async (...args) =>
-      (await run(ledger.dispatchMany(...args))).map(
-        (result): AsyncResult =>
-          Result.isSuccess(result)
-            ? { ok: true, receipt: result.success }
-            : { ok: false, error: result.failure }
-      ),
-    balance: (...args) => run(ledger.balance(...args)),
-    strongBalance: (...args) => run(ledger.strongBalance(...args)),
-    balanceAt: (...args) => run(ledger.balanceAt(...args)),
-    history: (...args) => run(ledger.history(...args)),
-    statement: (...args) => run(ledger.statement(...args)),
-    transfer: (...args) => run(ledger.transfer(...args)),
-    accounts: (...args) => run(ledger.accounts(...args)),
-    contraBalances: () => run(ledger.contraBalances),
-    trialBalanceAt: (...args) => run(ledger.trialBalanceAt(...args)),
-    subscribe: (...args) => Stream.toAsyncIterable(ledger.subscribe(...args)),
-    trialBalance: () => run(ledger.trialBalance),
-    stats: () => run(ledger.stats),
+    ...(methods as Omit<AsyncLedger, "close" | "dispatchMany">), // one for each member, as their types are derived
+    dispatchMany: async (commands) => (await run(ledger.dispatchMany(commands))).map(toAsyncResult),
     close: () => {
       closed ??= close()
       return closed
     }
   }
 }
+
+type Outcome = Effect.Effect<unknown, unknown> | Stream.Stream<unknown, unknown>
+
+const toAsyncResult = (result: OneResult): AsyncResult =>
+  Result.isSuccess(result) ? { ok: true, receipt: result.success } : { ok: false, error: result.failure }
 
 /** Rejects with the ledger's own error, not with a wrapper around it. */
 const settle = async <A, E>(exit: Promise<Exit.Exit<A, E>>): Promise<A> => {

@@ -2,7 +2,8 @@
 import { Effect, Schema } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { SecureRandom } from "effect/crypto"
-import { hashToken, Scope, Token } from "../rpc/Tokens.ts"
+import { Scope } from "../rpc/LedgerRpc.ts"
+import { hashToken, Token } from "../rpc/Tokens.ts"
 import { makeStory, printJson } from "./Terminal.ts"
 import { jsonFlag } from "./Where.ts"
 

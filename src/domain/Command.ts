@@ -94,7 +94,7 @@ export type CommandInput = WithOptionalId<Plain<Command>>
 const strict = { errors: "all", onExcessProperty: "error" } as const
 const toFaults = SchemaIssue.makeFormatterStandardSchemaV1()
 
-const refuse = (error: Schema.SchemaError): InvalidCommand =>
+export const refuse = (error: Schema.SchemaError): InvalidCommand =>
   new InvalidCommand({
     faults: toFaults(error.issue).issues.map(({ path, message }) => ({
       path: (path ?? []).map((key) => String(typeof key === "object" ? key.key : key)),

@@ -2,29 +2,9 @@
 import { Result } from "effect"
 import { accountsOf, type CommandInput, fromHost } from "../domain/Command.ts"
 import { Forbidden, type InvalidCommand } from "../domain/Errors.ts"
-import type { Procedure } from "./LedgerRpc.ts"
-import { type Caller, hasScope, mayName, type Scope } from "./Tokens.ts"
+import type { AnyQuery } from "../QueryMethods.ts"
+import { type Caller, hasScope, mayName } from "./Tokens.ts"
 import { fromWire } from "./Wire.ts"
-
-/** What each procedure needs; known before anything of its payload is read. */
-export const scopeOf: { readonly [P in Procedure]: Scope } = {
-  dispatch: "command",
-  dispatchMany: "command",
-  balance: "read",
-  strongBalance: "read",
-  balanceAt: "read",
-  history: "read",
-  statement: "read",
-  transfer: "read",
-  accounts: "read",
-  contraBalances: "read",
-  trialBalance: "read",
-  trialBalanceAt: "read",
-  stats: "read",
-  health: "read",
-  events: "read",
-  subscribe: "read"
-}
 
 /** Commands that decide over an account instead of using it. */
 const adminCommands: ReadonlySet<unknown> = new Set(["FreezeAccount", "UnfreezeAccount", "CloseAccount"])
@@ -60,8 +40,34 @@ export const permitCommand = (
 export const permitAccount = (caller: Caller, account: string): Result.Result<string, Forbidden> =>
   mayName(caller, account) ? Result.succeed(account) : outside(caller, account)
 
-/** Questions about all accounts, or about the node. */
-export const permitWhole = (caller: Caller): Result.Result<void, Forbidden> =>
+/** Only those who may name every account may ask about all of them, or about the node. */
+const permitWhole = (caller: Caller): Result.Result<void, Forbidden> =>
   caller.accounts === undefined
     ? Result.succeed(undefined)
     : forbid(caller, "only a token without account prefixes may ask about all accounts")
+
+/** A query with its payload as it came. */
+export const permitQuery = (
+  caller: Caller,
+  { about, conceal }: AnyQuery,
+  payload: unknown
+): Result.Result<unknown, Forbidden> => {
+  if (caller.accounts === undefined) return Result.succeed(undefined)
+  const account = textAt(payload, "account")
+  if (about === "account")
+    return account === undefined ? Result.succeed(undefined) : permitAccount(caller, account)
+  // A stream of the accounts that begin with one of the caller's prefixes is about none but its own.
+  const prefix = textAt(payload, "accountPrefix")
+  return conceal !== undefined || (prefix !== undefined && mayName(caller, prefix))
+    ? Result.succeed(undefined)
+    : permitWhole(caller)
+}
+
+/** The text at a key of a payload that nothing is known of yet. */
+const textAt = (payload: unknown, key: string): string | undefined => {
+  const value: unknown =
+    typeof payload === "object" && payload !== null && Object.hasOwn(payload, key)
+      ? Reflect.get(payload, key)
+      : undefined
+  return typeof value === "string" ? value : undefined
+}

@@ -1,8 +1,7 @@
 /** The head of a call enters, before its payload is read; the caller it belongs to, or a typed refusal, leaves. */
 import { Clock, Context, Effect, Layer, Result } from "effect"
 import { Forbidden, Overloaded, Unauthenticated } from "../domain/Errors.ts"
-import { scopeOf } from "./Access.ts"
-import { LedgerRpc, type Procedure } from "./LedgerRpc.ts"
+import { type Procedure, scopeOf } from "./LedgerRpc.ts"
 import { RpcConfig } from "./RpcLimits.ts"
 import { anyone, type Caller, hasScope, makeLookup, type Token } from "./Tokens.ts"
 
@@ -37,8 +36,6 @@ export class Gate extends Context.Service<
   /** No tokens: everybody may do everything, which `serve` allows on loopback alone. */
   static readonly layer = (tokens: ReadonlyArray<Token>) => Layer.effect(Gate, make(tokens))
 }
-
-export const isProcedure = (tag: string): tag is Procedure => LedgerRpc.requests.has(tag)
 
 const make = Effect.fnUntraced(function* (tokens: ReadonlyArray<Token>) {
   const { ratePerSecond } = yield* RpcConfig
@@ -93,7 +90,7 @@ const make = Effect.fnUntraced(function* (tokens: ReadonlyArray<Token>) {
           authorization === undefined ? "no bearer token was sent" : "the token is not known here"
         return Result.fail(new Unauthenticated({ reason }))
       }
-      const scope = scopeOf[procedure]
+      const scope = scopeOf(procedure)
       if (!hasScope(caller, scope))
         return Result.fail(new Forbidden({ caller: caller.name, reason: `the scope ${scope} is missing` }))
       return Result.map(chargeUnsafe(caller, 1), () => caller)

@@ -1,139 +1,109 @@
-/** Admitted calls enter, each with its caller; the ledger does what that caller may, and its answer leaves. */
-import { Effect, Option, Result, Stream } from "effect"
-import type { CommandInput } from "../domain/Command.ts"
-import { type CommandError, InvalidCommand } from "../domain/Errors.ts"
-import type { Receipt } from "../domain/Receipt.ts"
-import { Ledger, type Past } from "../Ledger.ts"
-import { permitAccount, permitCommand, permitWhole } from "./Access.ts"
+/**
+ * What the procedures of RPC do: the ledger's own methods, of which a caller may use those that its token allows. A call
+ * arrives here after its token and scope were checked on its head; what it names is checked here.
+ */
+import { Effect, Result, Stream } from "effect"
+import { dispatchChecked } from "../CheckedBatch.ts"
+import { InvalidCommand, type QueryError } from "../domain/Errors.ts"
+import { Ledger } from "../Ledger.ts"
+import { type AnyQuery, askMethod, type QueryName, queryEntries } from "../QueryMethods.ts"
+import { permitAccount, permitCommand, permitQuery } from "./Access.ts"
 import { accountEvents } from "./AccountEvents.ts"
 import { Gate } from "./Gate.ts"
-import { LedgerRpc } from "./LedgerRpc.ts"
+import { LedgerRpc, type QueryHandlers } from "./LedgerRpc.ts"
 import { Refusals } from "./Refusals.ts"
 import { RpcConfig } from "./RpcLimits.ts"
 import { type Caller, mayName } from "./Tokens.ts"
 
-interface Called {
+interface Call {
   readonly headers: Readonly<Record<string, string>>
 }
+
+/** The same permit as an effect, which logs who was refused and why. */
+const makePermitted = Effect.gen(function* () {
+  const refusals = yield* Refusals
+  return <A, E extends { readonly _tag: string; readonly message: string }>(
+    caller: Caller,
+    permit: Result.Result<A, E>
+  ): Effect.Effect<A, E> =>
+    Result.isSuccess(permit) || permit.failure._tag !== "Forbidden"
+      ? Effect.fromResult(permit)
+      : Effect.andThen(refusals.log(caller.name, permit.failure.message), Effect.fromResult(permit))
+})
+
+/** Of every query: asks the ledger what the caller may ask, and conceals from the answer what it may not see. */
+const makeQueryHandlers = Effect.gen(function* () {
+  const ledger = yield* Ledger
+  const gate = yield* Gate
+  const permitted = yield* makePermitted
+
+  const handle =
+    (name: QueryName, query: AnyQuery) =>
+    (payload: unknown, { headers }: Call) => {
+      const caller = gate.callerOf(headers)
+      const permit = permitted(caller, permitQuery(caller, query, payload))
+      const ask = () => askMethod(ledger, name, payload)
+      // The table says whether an answer is a stream.
+      if (query.isStream)
+        return Stream.unwrap(Effect.map(permit, ask as () => Stream.Stream<unknown, QueryError>))
+      const answer = Effect.flatMap(permit, ask as () => Effect.Effect<unknown, QueryError>)
+      const { conceal } = query
+      return conceal === undefined
+        ? answer
+        : Effect.map(answer, (found) => conceal(found, (account) => mayName(caller, account)))
+    }
+
+  const handlers: Record<string, unknown> = {}
+  for (const [name, query] of queryEntries) handlers[name] = handle(name, query)
+  return handlers as QueryHandlers // one for each query, whose answer has the type its procedure is derived from
+})
+
+const makeCommandHandlers = Effect.gen(function* () {
+  const ledger = yield* Ledger
+  const gate = yield* Gate
+  const { batchMax } = yield* RpcConfig
+  const permitted = yield* makePermitted
+
+  const dispatchMany = Effect.fnUntraced(function* (caller: Caller, commands: ReadonlyArray<unknown>) {
+    if (commands.length > batchMax)
+      return yield* InvalidCommand.at("commands", `has ${commands.length}, at most ${batchMax} are taken`)
+    yield* Effect.fromResult(gate.chargeUnsafe(caller, commands.length - 1))
+    const permit = (command: unknown) => permitted(caller, permitCommand(caller, command))
+    return yield* dispatchChecked(commands, permit, ledger.dispatchMany)
+  })
+
+  return {
+    dispatch: ({ command }: { readonly command: unknown }, { headers }: Call) => {
+      const caller = gate.callerOf(headers)
+      return Effect.flatMap(permitted(caller, permitCommand(caller, command)), ledger.dispatch)
+    },
+    dispatchMany: ({ commands }: { readonly commands: ReadonlyArray<unknown> }, { headers }: Call) =>
+      dispatchMany(gate.callerOf(headers), commands)
+  }
+})
 
 export const handlers = LedgerRpc.toLayer(
   Effect.gen(function* () {
     const ledger = yield* Ledger
     const gate = yield* Gate
-    const refusals = yield* Refusals
     const limits = yield* RpcConfig
-
-    /** A refusal is logged with who was refused and why. */
-    const permitted = <A, E extends { readonly _tag: string; readonly message: string }>(
-      caller: Caller,
-      permit: Result.Result<A, E>
-    ): Effect.Effect<A, E> =>
-      Result.isSuccess(permit) || permit.failure._tag !== "Forbidden"
-        ? Effect.fromResult(permit)
-        : Effect.andThen(refusals.log(caller.name, permit.failure.message), Effect.fromResult(permit))
-
-    /** A question about one account. */
-    const about = ({ headers }: Called, account: string) => {
-      const caller = gate.callerOf(headers)
-      return permitted(caller, permitAccount(caller, account))
-    }
-    /** A question about all of them. */
-    const whole = ({ headers }: Called) => {
-      const caller = gate.callerOf(headers)
-      return permitted(caller, permitWhole(caller))
-    }
-
-    /** A subscription to some accounts, or to all of them. */
-    const permittedPrefix = ({ headers }: Called, prefix: string | undefined) => {
-      const caller = gate.callerOf(headers)
-      const own = caller.accounts?.some((allowed) => prefix?.startsWith(allowed) === true)
-      return permitted(caller, own === true ? Result.succeed(undefined) : permitWhole(caller))
-    }
-
-    const dispatchMany = Effect.fnUntraced(function* (caller: Caller, wires: ReadonlyArray<unknown>) {
-      if (wires.length > limits.batchMax)
-        return yield* InvalidCommand.at(
-          "commands",
-          `has ${wires.length}, at most ${limits.batchMax} are taken`
-        )
-      yield* Effect.fromResult(gate.chargeUnsafe(caller, wires.length - 1))
-      const permits = yield* Effect.forEach(wires, (wire) =>
-        Effect.result(permitted(caller, permitCommand(caller, wire)))
-      )
-      const allowed: Array<CommandInput> = []
-      for (const permit of permits) if (Result.isSuccess(permit)) allowed.push(permit.success)
-      const results = yield* ledger.dispatchMany(allowed)
-      let next = 0
-      return permits.map((permit): Result.Result<Receipt, CommandError> => {
-        if (Result.isFailure(permit)) return Result.fail(permit.failure)
-        const result = results[next++]
-        if (result === undefined) throw new Error("a command of a batch has no result")
-        return result
-      })
-    })
-
+    const permitted = yield* makePermitted
     return LedgerRpc.of({
-      dispatch: ({ command }, { headers }) => {
-        const caller = gate.callerOf(headers)
-        return Effect.flatMap(permitted(caller, permitCommand(caller, command)), ledger.dispatch)
-      },
-      dispatchMany: ({ commands }, { headers }) => dispatchMany(gate.callerOf(headers), commands),
-      balance: ({ account, readToken }, call) =>
-        Effect.flatMap(about(call, account), () => ledger.balance(account, { readToken })),
-      strongBalance: ({ account }, call) => Effect.flatMap(about(call, account), ledger.strongBalance),
-      balanceAt: ({ account, version, recordedAt }, call) =>
-        Effect.flatMap(about(call, account), () =>
-          Effect.flatMap(pastOf(version, recordedAt), (past) => ledger.balanceAt(account, past))
-        ),
-      history: ({ account, after, limit }, call) =>
-        Effect.flatMap(about(call, account), () => ledger.history(account, defined({ after, limit }))),
-      statement: ({ account, ...asked }, call) =>
-        Effect.flatMap(about(call, account), () => ledger.statement(account, asked)),
-      transfer: ({ commandId, readToken }, { headers }) => {
-        const caller = gate.callerOf(headers)
-        // Who is no party of a transfer does not learn that it exists.
-        return Effect.map(
-          ledger.transfer(commandId, { readToken }),
-          Option.filter(({ from, to }) => mayName(caller, from) || mayName(caller, to))
-        )
-      },
-      accounts: (asked, call) => Effect.andThen(whole(call), ledger.accounts(asked)),
-      contraBalances: (_, call) => Effect.andThen(whole(call), ledger.contraBalances),
-      trialBalance: (_, call) => Effect.andThen(whole(call), ledger.trialBalance),
-      trialBalanceAt: (asked, call) => Effect.andThen(whole(call), ledger.trialBalanceAt(asked)),
-      stats: (_, call) => Effect.andThen(whole(call), ledger.stats),
+      ...(yield* makeCommandHandlers),
+      ...(yield* makeQueryHandlers),
       health: () =>
         Effect.map(ledger.stats, ({ trouble }) => ({
           ready: trouble === undefined,
           reasons: trouble === undefined ? [] : [`event store: ${trouble}`]
         })),
-      subscribe: (asked, call) =>
-        Stream.unwrap(Effect.map(permittedPrefix(call, asked.accountPrefix), () => ledger.subscribe(asked))),
-      events: ({ account, after, follow }, call) =>
-        Stream.unwrap(
-          Effect.map(about(call, account), () =>
-            accountEvents(ledger, {
-              account,
-              after: after ?? 0,
-              followMs: follow === true ? limits.followMs : undefined
-            })
-          )
+      events: ({ account, after, follow }, { headers }) => {
+        const caller = gate.callerOf(headers)
+        const permit = permitted(caller, permitAccount(caller, account))
+        const followMs = follow === true ? limits.followMs : undefined
+        return Stream.unwrap(
+          Effect.map(permit, () => accountEvents(ledger, { account, after: after ?? 0, followMs }))
         )
+      }
     })
   })
 )
-
-const pastOf = (
-  version: number | undefined,
-  recordedAt: number | undefined
-): Effect.Effect<Past, InvalidCommand> => {
-  if (version !== undefined && recordedAt === undefined) return Effect.succeed({ version })
-  if (recordedAt !== undefined && version === undefined) return Effect.succeed({ recordedAt })
-  return Effect.fail(InvalidCommand.at("version", "give exactly one of version and recordedAt"))
-}
-
-/** The same without its undefined fields. */
-const defined = (page: { readonly after?: number | undefined; readonly limit?: number | undefined }) => ({
-  ...(page.after === undefined ? {} : { after: page.after }),
-  ...(page.limit === undefined ? {} : { limit: page.limit })
-})

@@ -3,10 +3,12 @@ import { Clock, type Config, Context, Effect, Latch, Layer, Redacted, Result, ty
 import { SecureRandom } from "effect/crypto"
 import { Headers } from "effect/http"
 import type { RpcClientError } from "effect/rpc"
+import { dispatchChecked } from "../CheckedBatch.ts"
 import type { CommandInput } from "../domain/Command.ts"
 import {
   type CommandError,
   Indeterminate,
+  InvalidCommand,
   Overloaded,
   type QueryError,
   Unavailable
@@ -14,6 +16,7 @@ import {
 import type { Receipt } from "../domain/Receipt.ts"
 import type { HistoryEntry } from "../domain/Views.ts"
 import { Ledger } from "../Ledger.ts"
+import { makeQueryMethods, type QueryName, queryOf } from "../QueryMethods.ts"
 import { makeAsk, makePick, type Standing } from "./Attempts.ts"
 import { defaultClientLimits, type LedgerClientOptions } from "./ClientOptions.ts"
 import type { NodeHealth } from "./LedgerRpc.ts"
@@ -22,6 +25,12 @@ import { makeDial, remoteEvents } from "./RemoteEvents.ts"
 import { chunksOf, makeWireCommand, type WireCommand } from "./WireCommands.ts"
 
 type Sent<A, E> = Effect.Effect<A, E | RpcClientError.RpcClientError>
+
+type SendQuery = (payload: unknown, options: object) => Sent<unknown, QueryError>
+type OpenStream = (
+  payload: unknown,
+  options: object
+) => Stream.Stream<{ readonly cursor: string }, QueryError | RpcClientError.RpcClientError>
 
 export class LedgerClient extends Context.Service<
   LedgerClient,
@@ -140,43 +149,34 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
     return results
   })
 
-  const dispatchMany = Effect.fnUntraced(function* (inputs: ReadonlyArray<CommandInput>) {
-    const wires = yield* Effect.forEach(inputs, (input) => Effect.result(identify(input)))
-    const results = yield* dispatchChunks(
-      wires.flatMap((wire) => (Result.isSuccess(wire) ? [wire.success] : []))
-    )
-    let next = 0
-    return wires.map((wire): Result.Result<Receipt, CommandError> => {
-      if (Result.isFailure(wire)) return Result.fail(wire.failure)
-      const result = results[next++]
-      if (result === undefined) throw new Error("a command of a batch has no result")
-      return result
+  const dispatchMany = (inputs: ReadonlyArray<CommandInput>) =>
+    Array.isArray(inputs)
+      ? dispatchChecked(inputs, identify, dispatchChunks)
+      : Effect.fail(InvalidCommand.at("commands", "must be a list of commands"))
+
+  // The types of a query's procedure are those of the table, which a name that varies does not tell.
+  const askOnce = (name: QueryName, payload: unknown) =>
+    query((client) => (client[name] as SendQuery)(payload, call))
+
+  const askStream = (name: QueryName, payload: unknown) => {
+    const { after, ...options } = payload as { readonly after?: string } // every stream has this option
+    return remoteEvents<{ readonly cursor: string }, string | undefined>(pick, dial, limits, {
+      open: (client, place) =>
+        (client[name] as OpenStream)({ ...options, after: place }, { ...call, streamBufferSize: 64 }),
+      after,
+      // Another now: what was committed between the two would be missing.
+      isPlace: (place) => place !== "now",
+      placeOf: ({ cursor }) => cursor,
+      onGivenUp: unavailable(what)
     })
-  })
+  }
 
   const ledger = Ledger.of({
     dispatch,
     dispatchMany,
-    balance: (account, asked) => query((client) => client.balance({ account, ...asked }, call)),
-    strongBalance: (account) => query((client) => client.strongBalance({ account }, call)),
-    balanceAt: (account, past) => query((client) => client.balanceAt({ account, ...past }, call)),
-    history: (account, page) => query((client) => client.history({ account, ...page }, call)),
-    statement: (account, asked) => query((client) => client.statement({ account, ...asked }, call)),
-    transfer: (commandId, asked) => query((client) => client.transfer({ commandId, ...asked }, call)),
-    accounts: (asked) => query((client) => client.accounts({ ...asked }, call)),
-    contraBalances: query((client) => client.contraBalances(undefined, call)),
-    trialBalance: query((client) => client.trialBalance(undefined, call)),
-    trialBalanceAt: (asked) => query((client) => client.trialBalanceAt({ ...asked }, call)),
-    subscribe: (asked = {}) =>
-      remoteEvents(pick, dial, limits, {
-        open: (client, after) => client.subscribe({ ...asked, after }, { ...call, streamBufferSize: 64 }),
-        after: asked.after,
-        // Another now: what was committed between the two would be missing.
-        isPlace: (place) => place !== "now",
-        placeOf: ({ cursor }) => cursor,
-        onGivenUp: unavailable(what)
-      }),
-    stats: query((client) => client.stats(undefined, call))
+    ...makeQueryMethods((name, payload) =>
+      queryOf(name).isStream ? askStream(name, payload) : askOnce(name, payload)
+    )
   })
 
   return Context.make(Ledger, ledger).pipe(

@@ -27,7 +27,7 @@ export class History extends Context.Service<
     /** Events above version `after` (default 0), oldest first, at most `limit` (default and most 1,000). */
     readonly events: (
       account: AccountId,
-      page?: { readonly after?: Version; readonly limit?: number }
+      page?: { readonly after?: Version | undefined; readonly limit?: number | undefined }
     ) => Effect.Effect<ReadonlyArray<HistoryEntry>, QueryError>
   }
 >()("chronicle/actors/History") {
@@ -36,7 +36,10 @@ export class History extends Context.Service<
     Effect.gen(function* () {
       const store = yield* EventStore
       const events = Effect.fn("History.events")(
-        function* (account: AccountId, page: { readonly after?: Version; readonly limit?: number } = {}) {
+        function* (
+          account: AccountId,
+          page: { readonly after?: Version | undefined; readonly limit?: number | undefined } = {}
+        ) {
           const after = page.after ?? 0
           if (!Number.isSafeInteger(after) || after < 0)
             return yield* InvalidCommand.at("after", "must be a version: a whole number of 0 or more")

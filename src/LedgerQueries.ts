@@ -1,0 +1,251 @@
+/**
+ * Every question that can be asked of the ledger, written down once: what it is about, its options, its answer.
+ *
+ * The methods of `Ledger`, the check of their arguments, the procedures of RPC with their payloads, the handlers, the
+ * client and the promises of `openLedger` are all derived from this table. A new query is one entry here, and its
+ * answer in `Ledger.ts`.
+ */
+import { Option, Schema } from "effect"
+import { InvalidCommand } from "./domain/Errors.ts"
+import { Event } from "./domain/Event.ts"
+import { AccountId, CommandId, Instant, instantMax, Version } from "./domain/Ids.ts"
+import { Amount, Asset } from "./domain/Money.ts"
+import { AccountView, HistoryEntry, PastView, StatementLineView, TrialLineView } from "./domain/Views.ts"
+
+// The options. Their checks name no integer type of effect: that would change how a number is encoded in binary.
+
+const option = <S extends Schema.Constraint>(schema: S) => Schema.optional(schema)
+
+const wholeNumber = (isGood: (value: number) => boolean, message: string) =>
+  Schema.Number.check(Schema.makeFilter<number>((value) => isGood(value) || message))
+
+const PageLimit = wholeNumber(
+  (limit) => Number.isInteger(limit) && limit >= 1,
+  "must be a whole number of 1 or more"
+)
+const PastVersion = wholeNumber(
+  (version) => Number.isSafeInteger(version) && version >= 1,
+  "must be a version: a whole number of 1 or more"
+)
+const AfterVersion = wholeNumber(
+  (version) => Number.isSafeInteger(version) && version >= 0,
+  "must be a version: a whole number of 0 or more"
+)
+const PastInstant = wholeNumber(
+  (instant) => Number.isInteger(instant) && instant >= 0 && instant <= instantMax,
+  "must be epoch milliseconds: a whole number from 0 to the end of the year 9999"
+)
+/** A bound of an interval may lie beyond all instants. */
+const Bound = wholeNumber(Number.isInteger, "must be epoch milliseconds, a whole number")
+
+const consistency = { readToken: option(Schema.String) }
+const page = { cursor: option(Schema.String), limit: option(PageLimit) }
+
+// The answers that are not views of the domain.
+
+const Page = <S extends Schema.Constraint>(row: S) =>
+  Schema.Struct({ rows: Schema.Array(row), next: Schema.UndefinedOr(Schema.String) })
+
+const TransferView = Schema.Struct({
+  id: CommandId,
+  from: AccountId,
+  fromVersion: Version,
+  to: AccountId,
+  toVersion: Version,
+  asset: Asset,
+  amount: Amount,
+  description: Schema.NullOr(Schema.String),
+  recordedAt: Instant,
+  effectiveAt: Instant
+})
+
+/** The balance of the world outside the books, seen from it: minus what came in through it. */
+const ContraBalanceView = Schema.Struct({
+  contra: Schema.String,
+  asset: Asset,
+  balance: Schema.BigIntFromString
+})
+
+const DatedTrialBalanceView = Schema.Struct({
+  recordedAt: Instant,
+  lines: Schema.Array(TrialLineView),
+  parked: Schema.Int
+})
+
+const CommittedEventView = Schema.Struct({
+  account: AccountId,
+  version: Version,
+  event: Schema.UndefinedOr(Event),
+  commandId: CommandId,
+  recordedAt: Instant,
+  effectiveAt: Instant,
+  hash: Schema.String,
+  cursor: Schema.String
+})
+
+const NodeStatsView = Schema.Struct({
+  inFlight: Schema.Int,
+  residents: Schema.Int,
+  batches: Schema.Int,
+  rows: Schema.Int,
+  rowsMax: Schema.Int,
+  behind: Schema.Int,
+  committed: Schema.Int,
+  conflicts: Schema.Int,
+  repeats: Schema.Int,
+  unknown: Schema.Int,
+  fenced: Schema.Int,
+  trouble: Schema.UndefinedOr(Schema.String),
+  commitMs: Schema.Number
+})
+
+/** The id that a query is about is its method's first argument; `books` are all accounts, or the node. */
+export const subjects = {
+  account: { account: AccountId },
+  commandId: { commandId: CommandId },
+  books: {}
+} as const
+export type Subject = keyof typeof subjects
+
+export type Fields = Schema.Struct.Fields
+type OptionsOf<F extends Fields> = Schema.Struct.Type<F>
+
+/** One entry of the table. */
+export interface Query<
+  About extends Subject,
+  F extends Fields,
+  Answer extends Schema.Top,
+  Streams extends boolean,
+  Options
+> {
+  readonly about: About
+  /** Those of the options, which are the method's last argument. */
+  readonly fields: F
+  readonly answer: Answer
+  /** Whether the answer is a stream, which may stay open for long. */
+  readonly isStream: Streams
+  /** Says what is wrong with options each of which is right by itself. */
+  readonly rule: ((options: OptionsOf<F>) => InvalidCommand | undefined) | undefined
+  /**
+   * The answer of a query by command id, without what belongs to accounts that its caller may not name. A query
+   * about no account that has none may only be asked by callers who may name every account.
+   */
+  readonly conceal:
+    | ((answer: Answer["Type"], mayName: (account: string) => boolean) => Answer["Type"])
+    | undefined
+  /** The type of the options; no value has this property. */
+  readonly "~options"?: Options
+}
+
+const query = <About extends Subject, F extends Fields, Answer extends Schema.Top, Options = OptionsOf<F>>(
+  about: About,
+  fields: F,
+  answer: Answer,
+  further: Partial<Pick<Query<About, F, Answer, false, Options>, "rule" | "conceal">> = {}
+): Query<About, F, Answer, false, Options> => ({
+  about,
+  fields,
+  answer,
+  isStream: false,
+  rule: further.rule,
+  conceal: further.conceal
+})
+
+/** A stream is resumed, after a lost connection for instance, with the `cursor` of its last item as `after`. */
+const streamQuery = <
+  About extends Subject,
+  F extends { readonly after: Schema.Top },
+  Answer extends Schema.Top & { readonly Type: { readonly cursor: string } }
+>(
+  about: About,
+  fields: F,
+  answer: Answer
+): Query<About, F, Answer, true, OptionsOf<F>> => ({
+  about,
+  fields,
+  answer,
+  isStream: true,
+  rule: undefined,
+  conceal: undefined
+})
+
+/** Which past is asked for: a version of the account, or an instant (epoch milliseconds) at which it was recorded. */
+export type Past = { readonly version: number } | { readonly recordedAt: number }
+
+const past = { version: option(PastVersion), recordedAt: option(PastInstant) }
+
+/** Options of a query that needs exactly one of the two ways to name the past. */
+const queryPast = <Answer extends Schema.Top>(
+  answer: Answer
+): Query<"account", typeof past, Answer, false, Past> =>
+  query("account", past, answer, {
+    rule: ({ version, recordedAt }) =>
+      (version === undefined) === (recordedAt === undefined)
+        ? InvalidCommand.at("version", "give exactly one of version and recordedAt")
+        : undefined
+  })
+
+export const ledgerQueries = {
+  /**
+   * From the read model; pass a receipt's `readToken` to see at least that write. Its `completeTo` tells how far
+   * behind the log the answer may be.
+   */
+  balance: query("account", consistency, AccountView),
+  /** From the account's actor: everything acknowledged before is in it. */
+  strongBalance: query("account", {}, AccountView),
+  /** From the log: the same answer for ever. */
+  balanceAt: queryPast(PastView),
+  /** From the log: events above version `after`, oldest first, at most 1,000 a page. */
+  history: query(
+    "account",
+    { after: option(AfterVersion), limit: option(PageLimit) },
+    Schema.Array(HistoryEntry)
+  ),
+  /**
+   * From the read model, by pages, with the running balance. Recorded (or, by `axis`, effective) at or after `from`
+   * and before `to`.
+   */
+  statement: query(
+    "account",
+    {
+      from: option(Bound),
+      to: option(Bound),
+      axis: option(Schema.Literals(["recorded", "effective"])),
+      ...page,
+      ...consistency
+    },
+    Page(StatementLineView),
+    {
+      rule: ({ from, to }) =>
+        from !== undefined && to !== undefined && from > to
+          ? InvalidCommand.at("from", "must not be after to")
+          : undefined
+    }
+  ),
+  /** By the id of its command; none when there is no such transfer, or it is not visible yet. */
+  transfer: query("commandId", consistency, Schema.Option(TransferView), {
+    conceal: (found, mayName) => Option.filter(found, ({ from, to }) => mayName(from) || mayName(to))
+  }),
+  /** In order of id. */
+  accounts: query("books", page, Page(AccountView)),
+  contraBalances: query("books", {}, Schema.Array(ContraBalanceView)),
+  /** The sums of every asset at one instant of the read model; each `total` is zero once it has caught up (I2). */
+  trialBalance: query("books", {}, Schema.Array(TrialLineView)),
+  /**
+   * The same as of an instant at which things were recorded (default: now), from everything recorded up to then
+   * and nothing else: `total` is zero (I2), whatever is committed meanwhile. Waits, bounded, until the instant is
+   * closed and the read model has reached it.
+   */
+  trialBalanceAt: query("books", { recordedAt: option(PastInstant) }, DatedTrialBalanceView),
+  /** Of the node that is asked; in process it never fails. */
+  stats: query("books", {}, NodeStatsView),
+  /**
+   * Every committed event after a cursor, in order on each account, at least once. Never ends by itself; as slow
+   * as its consumer.
+   */
+  subscribe: streamQuery(
+    "books",
+    { after: option(Schema.String), accountPrefix: option(Schema.String) },
+    CommittedEventView
+  )
+}

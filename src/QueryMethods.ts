@@ -1,0 +1,144 @@
+/**
+ * What is derived from the table of queries: the methods of `Ledger` with their types, the check of their arguments, and
+ * the payload by which a door carries a call. It exists so that no door writes the queries out a second time.
+ */
+import { Effect, Result, Schema, Stream } from "effect"
+import { refuse } from "./domain/Command.ts"
+import { InvalidCommand, type QueryError } from "./domain/Errors.ts"
+import { type Fields, ledgerQueries, type Query, type Subject, subjects } from "./LedgerQueries.ts"
+
+type Queries = typeof ledgerQueries
+export type QueryName = keyof Queries
+
+type SubjectOf<Name extends QueryName> = (typeof subjects)[Queries[Name]["about"]]
+
+/** What a checked call of a query asks for: the id it is about, and its options. */
+type QueryPayload<Name extends QueryName> = Schema.Struct.Type<SubjectOf<Name>> &
+  Schema.Struct.Type<Queries[Name]["fields"]>
+
+type Outcome<Q> =
+  Q extends Query<infer _About, infer _F, infer Answer, infer Streams, infer _Options>
+    ? Streams extends true
+      ? Stream.Stream<Answer["Type"], QueryError>
+      : Effect.Effect<Answer["Type"], QueryError>
+    : never
+
+type OptionsArgument<Options> =
+  Record<never, never> extends Options ? [options?: Options] : [options: Options]
+
+type Method<Q> =
+  Q extends Query<infer About, infer F, infer _Answer, infer _Streams, infer Options>
+    ? About extends "books"
+      ? keyof F extends never
+        ? Outcome<Q>
+        : (...args: OptionsArgument<Options>) => Outcome<Q>
+      : keyof F extends never
+        ? (id: string) => Outcome<Q>
+        : (id: string, ...args: OptionsArgument<Options>) => Outcome<Q>
+    : never
+
+/** The methods of `Ledger` that ask; a query that takes no arguments is the effect itself. */
+export type QueryMethods = { readonly [Name in QueryName]: Method<Queries[Name]> }
+
+/** How a ledger answers each query, its arguments checked. */
+export type QueryAnswers = {
+  readonly [Name in QueryName]: (payload: QueryPayload<Name>) => Outcome<Queries[Name]>
+}
+
+/** A query without its types, for what is derived from all of them alike. */
+export type AnyQuery = Query<Subject, Fields, Schema.Top, boolean, unknown>
+type AnyOutcome = Effect.Effect<unknown, QueryError> | Stream.Stream<unknown, QueryError>
+
+/** Name and entry of each query. */
+export const queryEntries = Object.entries(ledgerQueries) as ReadonlyArray<readonly [QueryName, AnyQuery]> // Object.entries forgets that the keys of a table are its keys
+
+const byName: ReadonlyMap<QueryName, AnyQuery> = new Map(queryEntries)
+
+export const queryOf = (name: QueryName): AnyQuery => {
+  const query = byName.get(name)
+  if (query === undefined) throw new Error(`no query ${name}`)
+  return query
+}
+
+const idOf = ({ about }: AnyQuery): string | undefined => Object.keys(subjects[about])[0]
+
+/** A query without arguments has neither a payload nor a function. */
+const hasArguments = (query: AnyQuery): boolean =>
+  idOf(query) !== undefined || Object.keys(query.fields).length > 0
+
+/** The fields of a query's payload as a door carries it; ids are plain text there, for the ledger checks them. */
+export type PayloadFields<Name extends QueryName> = {
+  readonly [Key in keyof SubjectOf<Name>]: Schema.String
+} & Queries[Name]["fields"]
+
+export const payloadFieldsOf = (query: AnyQuery): Fields | undefined => {
+  const id = idOf(query)
+  if (!hasArguments(query)) return undefined
+  return id === undefined ? query.fields : { [id]: Schema.String, ...query.fields }
+}
+
+type Options = Readonly<Record<string, unknown>>
+
+/** Neither null nor text, and no date, array or map, which would count as options that say nothing. */
+const isOptions = (value: unknown): value is Options =>
+  Object.prototype.toString.call(value) === "[object Object]"
+
+/** Checks the arguments of a method as strictly as a command: what is misspelt or contradicts itself is refused. */
+const makeReadArguments = (name: QueryName, query: AnyQuery) => {
+  const id = idOf(query)
+  const known = Object.keys(query.fields)
+  const takes = known.length === 0 ? "it takes none" : `it takes ${known.join(", ")}`
+  const decode = Schema.decodeUnknownResult(Schema.Struct({ ...subjects[query.about], ...query.fields }), {
+    errors: "all"
+  })
+  return (args: ReadonlyArray<unknown>): Result.Result<unknown, InvalidCommand> => {
+    const [subject, options = {}] = id === undefined ? [undefined, args[0]] : args
+    if (!isOptions(options))
+      return Result.fail(InvalidCommand.at("options", `must be an object with options of ${name}; ${takes}`))
+    const decoded = decode(id === undefined ? options : { ...options, [id]: subject })
+    const misspelt = Object.keys(options).filter((key) => !known.includes(key))
+    if (misspelt.length > 0 || Result.isFailure(decoded)) {
+      const wrong = Result.isFailure(decoded) ? refuse(decoded.failure).faults : []
+      const faults = misspelt.map((key) => ({ path: [key], message: `is no option of ${name}; ${takes}` }))
+      return Result.fail(new InvalidCommand({ faults: [...wrong, ...faults] }))
+    }
+    const contradiction = query.rule?.(decoded.success)
+    return contradiction === undefined ? Result.succeed(decoded.success) : Result.fail(contradiction)
+  }
+}
+
+/** The methods of a ledger, which check their arguments before `ask` is given the payload. */
+export const makeQueryMethods = (ask: (name: QueryName, payload: unknown) => AnyOutcome): QueryMethods => {
+  const methods: Record<string, unknown> = {}
+  for (const [name, query] of queryEntries) {
+    const readArguments = makeReadArguments(name, query)
+    const method = (...args: ReadonlyArray<unknown>) => {
+      const asked = Effect.suspend(() =>
+        Effect.map(Effect.fromResult(readArguments(args)), (payload) => ask(name, payload))
+      )
+      // Every outcome of `ask` is of the kind that the table says.
+      return query.isStream
+        ? Stream.unwrap(asked as Effect.Effect<Stream.Stream<unknown, QueryError>, InvalidCommand>)
+        : Effect.flatten(asked as Effect.Effect<Effect.Effect<unknown, QueryError>, InvalidCommand>)
+    }
+    methods[name] = hasArguments(query) ? method : method()
+  }
+  return methods as QueryMethods // one method for each entry of the table, from which this type is derived as well
+}
+
+/** The methods of the ledger that answers in this process. */
+export const methodsOf = (answers: QueryAnswers): QueryMethods =>
+  // The payload was decoded by the schemas from which the type of the answer's parameter is derived.
+  makeQueryMethods((name, payload) => (answers[name] as (payload: unknown) => AnyOutcome)(payload))
+
+/** Calls a method with the payload that a door has carried. */
+export const askMethod = (methods: QueryMethods, name: QueryName, payload: unknown): AnyOutcome => {
+  const query = queryOf(name)
+  const method = methods[name]
+  if (Effect.isEffect(method)) return method
+  const id = idOf(query)
+  const call = method as (...args: ReadonlyArray<unknown>) => AnyOutcome // the method checks its arguments
+  if (id === undefined || !isOptions(payload)) return call(payload)
+  const { [id]: subject, ...options } = payload
+  return Object.keys(query.fields).length === 0 ? call(subject) : call(subject, options)
+}
