@@ -20,7 +20,7 @@ const add = (prefix: string) => `
   INSERT INTO ${prefix}_totals AS t (account, month, asset, came_in, went_out, lines)
   SELECT account, date_trunc('month', at AT TIME ZONE 'UTC')::date AS month, min(asset),
     coalesce(sum(amount) FILTER (WHERE amount > 0), 0), coalesce(-sum(amount) FILTER (WHERE amount < 0), 0), count(*)
-  FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::int8[]) AS u(account, at, asset, amount)
+  FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::numeric[]) AS u(account, at, asset, amount)
   GROUP BY account, month ORDER BY account COLLATE "C", month
   ON CONFLICT (account, month) DO UPDATE SET came_in = t.came_in + excluded.came_in,
     went_out = t.went_out + excluded.went_out, lines = t.lines + excluded.lines`
@@ -47,8 +47,8 @@ export const monthlyTotals: Projection = {
           PgTypes.OID.text
         ),
         array(
-          lines.map((line) => line.amount),
-          PgTypes.OID.int8
+          lines.map((line) => String(line.amount)),
+          PgTypes.OID.numeric
         )
       ]
     }

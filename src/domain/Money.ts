@@ -1,5 +1,5 @@
-/** Decimal text enters, whole minor units leave, and back. No floating point on the way. */
-import { Result, Schema } from "effect"
+/** Assets, amounts and balances: their bounds, and their decimal form. Exact, for no floating point is used anywhere. */
+import { Result, Schema, SchemaTransformation } from "effect"
 
 /** A code and a scale, `USD/2`: amounts of it are whole numbers of 10^-scale. */
 export const Asset = Schema.String.check(
@@ -9,13 +9,32 @@ export const Asset = Schema.String.check(
 ).pipe(Schema.brand("Asset"))
 export type Asset = typeof Asset.Type
 
-/** The largest amount of one leg, in minor units. */
-export const amountMax = 10n ** 18n - 1n
-/** A balance stays within plus and minus this, in minor units. */
-export const balanceMax = 2n ** 63n - 1n
+/**
+ * The largest amount of one leg, in minor units: 10^18 whole units of an asset with the largest scale, 18. Below the
+ * largest balance by two digits, so that an account can take a hundred of the largest amounts.
+ */
+export const amountMax = 10n ** 36n - 1n
+/** A balance stays within plus and minus this, in minor units: what SQL's `numeric(38, 0)` holds. */
+export const balanceMax = 10n ** 38n - 1n
 
-/** 1 … 10^18-1 minor units; a string on the wire. */
-export const Amount = Schema.BigIntFromString.check(
+/** Integers in minor units: bigints in memory, decimal strings in JSON, where a number would lose digits. */
+const MinorUnits = Schema.String.annotate({
+  message: 'must be a string of whole minor units, such as "1250"'
+})
+  .check(
+    Schema.isPattern(/^-?\d+$/, { message: 'must be a string of whole minor units, such as "1250"' }),
+    // Before the text is made a bigint, which takes more than linear time.
+    Schema.isMaxLength(100, { message: "has more digits than any amount" })
+  )
+  .pipe(
+    Schema.decodeTo(
+      Schema.BigInt.annotate({ message: "must be a bigint of minor units, such as 1250n" }),
+      SchemaTransformation.bigintFromString
+    )
+  )
+
+/** 1 … 10^36-1 minor units; a string on the wire. */
+export const Amount = MinorUnits.check(
   Schema.isBetweenBigInt(
     { minimum: 1n, maximum: amountMax },
     { message: `must be between 1 and ${amountMax} minor units` }
@@ -23,8 +42,8 @@ export const Amount = Schema.BigIntFromString.check(
 )
 export type Amount = typeof Amount.Type
 
-/** 0 … 10^18-1 minor units an account may go below zero. */
-export const OverdraftLimit = Schema.BigIntFromString.check(
+/** 0 … 10^36-1 minor units an account may go below zero. */
+export const OverdraftLimit = MinorUnits.check(
   Schema.isBetweenBigInt(
     { minimum: 0n, maximum: amountMax },
     { message: `must be between 0 and ${amountMax} minor units` }
@@ -32,8 +51,11 @@ export const OverdraftLimit = Schema.BigIntFromString.check(
 )
 
 /** Any balance, in minor units; a string on the wire. */
-export const Balance = Schema.BigIntFromString.check(
-  Schema.isBetweenBigInt({ minimum: -balanceMax, maximum: balanceMax })
+export const Balance = MinorUnits.check(
+  Schema.isBetweenBigInt(
+    { minimum: -balanceMax, maximum: balanceMax },
+    { message: `must be between -${balanceMax} and ${balanceMax} minor units` }
+  )
 )
 
 /** Why a decimal text is no amount of an asset. */
@@ -42,16 +64,71 @@ export type MoneyFault = "not a decimal number" | "too many decimals" | "out of 
 export const scaleOf = (asset: Asset): number => Number(asset.slice(asset.indexOf("/") + 1))
 export const codeOf = (asset: Asset): string => asset.slice(0, asset.indexOf("/"))
 
-/** `parseDecimal("12.5", "USD/2")` is `1250n`. Signs are read; whether they are allowed is the caller's rule. */
+/** Scales that need not be written by a person. The ledger itself knows none: see `parseAsset`. */
+const shortForms: ReadonlyMap<string, string> = new Map([
+  ["USD", "USD/2"],
+  ["EUR", "EUR/2"],
+  ["JPY", "JPY/0"],
+  ["BTC", "BTC/8"]
+])
+
+const decodeAsset = Schema.decodeUnknownResult(Asset)
+
+/**
+ * An asset as a person writes it: `USD/2`, or `USD` for one of four common assets. Any code may have any scale,
+ * written in full (`JPY/2` is another asset than `JPY/0`). One reader for the command line and day files.
+ */
+export const parseAsset = (text: string): Result.Result<Asset, string> => {
+  const written = trimBlanks(text)
+  return Result.mapError(
+    decodeAsset(shortForms.get(written) ?? written),
+    () =>
+      `must be a code and a scale of 0 to 18, such as "USD/2", or one of ${[...shortForms.keys()].join(", ")}`
+  )
+}
+
+/** Without the blanks around it (spaces, tabs, no-break spaces): they belong to a file's layout, not to the value. */
+export const trimBlanks = (text: string): string => {
+  const isBlank = (char: string | undefined) => char === " " || char === "\t" || char === "\u00a0"
+  return dropEnd(dropStart(text, isBlank), isBlank)
+}
+
+/** Digits, with a point anywhere among them; a sign before them. */
+const decimalPattern = /^([+-]?)(\d*)(?:\.(\d*))?$/
+
+/** More digits than the largest balance of an asset of 18 decimals; longer texts are not made bigints. */
+const digitsMax = balanceMax.toString().length
+
+/**
+ * Minor units of a decimal text, judged by its value: `parseDecimal("12.5", "USD/2")` is `1250n`, and so are `12.50`,
+ * `12.500` and ` 012.5 `; `12.505` has no whole number of minor units. Signs are read; whether they are allowed is the
+ * caller's rule.
+ */
 export const parseDecimal = (text: string, asset: Asset): Result.Result<bigint, MoneyFault> => {
-  const match = /^([+-]?)(\d{1,40})(?:\.(\d{1,40}))?$/.exec(text)
-  if (match === null) return Result.fail("not a decimal number")
-  const [, sign = "", whole = "", fraction = ""] = match
+  const [, sign = "", whole = "", fraction = ""] = decimalPattern.exec(trimBlanks(text)) ?? []
+  if (whole === "" && fraction === "") return Result.fail("not a decimal number")
   const scale = scaleOf(asset)
-  if (fraction.length > scale) return Result.fail("too many decimals")
-  const units = BigInt(whole + fraction.padEnd(scale, "0"))
-  if (units > balanceMax) return Result.fail("out of bounds")
+  const decimals = dropEnd(fraction, isZero)
+  if (decimals.length > scale) return Result.fail("too many decimals")
+  const digits = dropStart(whole + decimals.padEnd(scale, "0"), isZero)
+  if (digits.length > digitsMax) return Result.fail("out of bounds")
+  const units = BigInt(digits)
   return Result.succeed(sign === "-" ? -units : units)
+}
+
+const isZero = (char: string | undefined) => char === "0"
+
+// Loops, because a pattern that ends in `$` is tried anew from every character: quadratic on a long text.
+const dropEnd = (text: string, isDropped: (char: string | undefined) => boolean): string => {
+  let end = text.length
+  while (end > 0 && isDropped(text[end - 1])) end--
+  return text.slice(0, end)
+}
+
+const dropStart = (text: string, isDropped: (char: string | undefined) => boolean): string => {
+  let start = 0
+  while (start < text.length && isDropped(text[start])) start++
+  return text.slice(start)
 }
 
 /** `formatDecimal(-5n, "USD/2")` is `"-0.05"`. */

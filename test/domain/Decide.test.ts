@@ -56,8 +56,10 @@ const journal = (...legs: ReadonlyArray<readonly [account: string, amount: bigin
 
 const a = open("a")
 const ab = [open("a"), open("b"), deposit("a", 100n)]
-const full = [open("a"), ...Array.from({ length: 9 }, () => deposit("a", amountMax)), open("b")]
-const room = balanceMax - 9n * amountMax
+/** A hundred of the largest amounts leave room for 99 minor units. */
+const fill = (account: string) => Array.from({ length: 100 }, () => deposit(account, amountMax))
+const full = [open("a"), ...fill("a"), open("b")]
+const room = balanceMax - 100n * amountMax
 
 const cases: Record<string, ReadonlyArray<Case>> = {
   OpenAccount: [
@@ -197,7 +199,7 @@ const cases: Record<string, ReadonlyArray<Case>> = {
     ["is refused uncovered", ab, transfer("a", "b", 101n), { _tag: "InsufficientFunds", account: "a" }],
     [
       "is refused where the receiver would pass the largest balance",
-      [...full, ...Array.from({ length: 9 }, () => deposit("b", amountMax))],
+      [...full, ...fill("b")],
       transfer("a", "b", room + 1n),
       { _tag: "LimitExceeded", account: "b" }
     ]

@@ -9,6 +9,7 @@ import {
   formatDecimal,
   formatMoney,
   type MoneyFault,
+  parseAsset,
   parseDecimal,
   scaleOf
 } from "../../src/domain/Money.ts"
@@ -26,31 +27,47 @@ it.each<[string, string, bigint]>([
   ["0", "BTC/8", 0n],
   ["-0", "JPY/0", 0n],
   ["007", "JPY/0", 7n],
-  ["92233720368547758.07", "USD/2", balanceMax],
-  ["9.223372036854775807", "X/18", balanceMax]
+  ["8.850", "EUR/2", 885n],
+  ["100.00000", "EUR/2", 10_000n],
+  ["1000.00", "JPY/0", 1000n],
+  ["1.0", "JPY/0", 1n],
+  ["50.", "USD/2", 5000n],
+  [".50", "USD/2", 50n],
+  ["-.5", "USD/2", -50n],
+  ["  12.50\t", "USD/2", 1250n],
+  ["\u00a012.50\u00a0", "USD/2", 1250n],
+  [`${"0".repeat(500)}1.5${"0".repeat(500)}`, "USD/2", 150n],
+  ["1000000000000000000", "ETH/18", 10n ** 36n],
+  [`${"9".repeat(36)}.99`, "USD/2", balanceMax],
+  [`${"9".repeat(20)}.${"9".repeat(18)}`, "X/18", balanceMax]
 ])("reads %s %s as %s minor units", (text, of, units) => {
   assert.deepEqual(parseDecimal(text, asset(of)), Result.succeed(units))
 })
 
 it.each<[string, string, MoneyFault]>([
   ["12.505", "USD/2", "too many decimals"],
-  ["12.500", "USD/2", "too many decimals"],
-  ["1.0", "JPY/0", "too many decimals"],
-  ["92233720368547758.08", "USD/2", "out of bounds"],
-  ["-92233720368547758.08", "USD/2", "out of bounds"],
-  ["9999999999999999999999999999999999999999", "JPY/0", "out of bounds"],
+  ["8.855", "EUR/2", "too many decimals"],
+  ["0.5", "JPY/0", "too many decimals"],
+  [`1${"0".repeat(36)}.00`, "USD/2", "out of bounds"],
+  [`-1${"0".repeat(36)}`, "USD/2", "out of bounds"],
+  ["9".repeat(10_000), "JPY/0", "out of bounds"],
   ["", "USD/2", "not a decimal number"],
-  [".5", "USD/2", "not a decimal number"],
-  ["5.", "USD/2", "not a decimal number"],
+  [".", "USD/2", "not a decimal number"],
+  ["-", "USD/2", "not a decimal number"],
+  ["  ", "USD/2", "not a decimal number"],
+  ["1 000.00", "USD/2", "not a decimal number"],
+  ["1.000.00", "USD/2", "not a decimal number"],
+  ["- 5", "USD/2", "not a decimal number"],
+  ["1,000.00", "USD/2", "not a decimal number"],
+  ["12,50", "USD/2", "not a decimal number"],
   ["1,000", "USD/2", "not a decimal number"],
   ["1e3", "USD/2", "not a decimal number"],
   ["0x10", "JPY/0", "not a decimal number"],
-  [" 1", "JPY/0", "not a decimal number"],
   ["1\n", "JPY/0", "not a decimal number"],
   ["--1", "JPY/0", "not a decimal number"],
   ["٣", "JPY/0", "not a decimal number"],
   ["NaN", "JPY/0", "not a decimal number"]
-])("refuses %j %s as %s", (text, of, fault) => {
+])("refuses %j %s: %s", (text, of, fault) => {
   assert.deepEqual(parseDecimal(text, asset(of)), Result.fail(fault))
 })
 
@@ -80,4 +97,24 @@ it("prints an amount with its code", () => {
   assert.strictEqual(formatMoney(-1250n, asset("USD/2")), "-12.50 USD")
   assert.strictEqual(formatMoney(5n, asset("BTC/8")), "0.00000005 BTC")
   assert.strictEqual(formatMoney(0n, asset("JPY/0")), "0 JPY")
+})
+
+it.each<[string, string]>([
+  ["USD/2", "USD/2"],
+  ["USD", "USD/2"],
+  ["JPY", "JPY/0"],
+  ["BTC", "BTC/8"],
+  [" EUR ", "EUR/2"],
+  ["JPY/2", "JPY/2"],
+  ["BTC/2", "BTC/2"],
+  ["ETH/18", "ETH/18"]
+])("reads the asset %j as %s", (text, asset) => {
+  assert.deepEqual<unknown>(parseAsset(text), Result.succeed(asset))
+})
+
+it.each(["DOGE", "usd", "USD/19", "USD/02", "USD/", "/2", "", "USD /2"])("refuses the asset %j", (text) => {
+  assert.match(
+    Result.getOrThrow(Result.flip(parseAsset(text))),
+    /such as "USD\/2", or one of USD, EUR, JPY, BTC/
+  )
 })

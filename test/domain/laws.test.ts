@@ -24,7 +24,7 @@ const runAll = (
   }
 }
 
-const options = { arbitrary: { runs: 300, size: 100, seed: 7 } }
+const options = { arbitrary: { runs: 400, size: 100, seed: 7 } }
 
 describe("for every sequence of commands", () => {
   const seen = new Map<string, number>()

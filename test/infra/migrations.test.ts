@@ -3,11 +3,11 @@
 import { NodeFileSystem } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, inject, it } from "@effect/vitest"
-import { Effect, FileSystem, Redacted } from "effect"
+import { Effect, FileSystem, Layer, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import * as Migrations from "../../src/infra/postgres/Migrations.ts"
 import { splitStatements } from "../../src/infra/postgres/SqlStatements.ts"
-import { freshEventStore } from "../support/databases.ts"
+import { freshDatabase, freshEventStore } from "../support/databases.ts"
 import { migrationsContract } from "./migrationsContract.ts"
 
 const cockroachUrl = process.env.CHRONICLE_TEST_COCKROACH_URL
@@ -36,6 +36,40 @@ describe("the migrator", () => {
       ).pipe(Effect.provide(PgClient.layer({ url: Redacted.make(url) })))
       assert.deepStrictEqual(rows, [])
     })
+  )
+
+  it.live("widens the amounts of every projection that an older version left, and keeps them", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const sql = yield* SqlClient.SqlClient
+      const all = new URL("../../migrations/read-model", import.meta.url).pathname
+      const older = yield* fs.makeTempDirectoryScoped()
+      for (const file of yield* fs.readDirectory(all))
+        if (file < "0004") yield* fs.copyFile(`${all}/${file}`, `${older}/${file}`)
+      yield* Migrations.run("read-model", older)
+      yield* sql`CREATE TABLE totals_v1_balances (LIKE books_v1_balances INCLUDING ALL)`
+      for (const table of ["balances", "statement_lines", "transfers", "contra"])
+        yield* sql.unsafe(`CREATE TABLE books_v1_next_${table} (LIKE books_v1_${table} INCLUDING ALL)`)
+      yield* sql`INSERT INTO totals_v1_balances
+        VALUES ('a', 1, 'open', 'USD/2', 'Ada', 9223372036854775807, -5, '{}', now(), '')`
+      yield* Migrations.run("read-model", all)
+      const narrow = yield* sql`SELECT table_name, column_name FROM information_schema.columns
+        WHERE table_schema = current_schema() AND data_type <> 'numeric'
+        AND column_name IN ('amount', 'balance', 'overdraft_limit')`
+      assert.deepStrictEqual(narrow, [])
+      const rows = yield* sql`SELECT overdraft_limit::text, balance::text FROM totals_v1_balances`
+      assert.deepStrictEqual(rows, [{ overdraft_limit: "9223372036854775807", balance: "-5" }])
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(
+        Layer.unwrap(
+          Effect.map(freshDatabase(inject("postgresUrl")), (url) =>
+            PgClient.layer({ url: Redacted.make(url) })
+          )
+        )
+      ),
+      Effect.provide(NodeFileSystem.layer)
+    )
   )
 
   it.live("refuses two files of one number", () =>

@@ -5,6 +5,7 @@ import type { OpenedHead, Posted } from "../../src/domain/Books.ts"
 import { post } from "../../src/domain/Books.ts"
 import { emptyHead, type Head } from "../../src/domain/Head.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
+import { amountMax, balanceMax } from "../../src/domain/Money.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
 import { type BooksBatch, ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Bookkeeper, deposit, openAccount, transfer, withdraw } from "../support/bookkeeper.ts"
@@ -104,6 +105,48 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
           (yield* readModel.contras).map((one) => one.balance),
           [-10n]
         )
+      })
+    )
+
+    test(
+      "carries the largest amounts, balances and limits, and contras beyond them",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const bookkeeper = new Bookkeeper()
+        const fill = (account: string) => Array.from({ length: 100 }, () => deposit(account, amountMax))
+        bookkeeper.commit(
+          openAccount("a"),
+          openAccount("b", amountMax),
+          openAccount("c"),
+          ...fill("a"),
+          deposit("a", balanceMax - 100n * amountMax),
+          ...fill("c"),
+          { ...transfer("b", "c", 99n), commandId: "t-1" },
+          withdraw("b", amountMax - 99n)
+        )
+        const batch = batchOf(bookkeeper.log)
+        assert.isTrue(yield* readModel.apply(batch))
+        const c = accountId("c")
+        const heads = yield* readModel.heads([a, b, c])
+        assert.deepStrictEqual(heads, new Map(batch.moves.map(({ head }) => [head.account.id, head])))
+        assert.deepStrictEqual(
+          [a, b, c].map((id) => heads.get(id)?.account.balance),
+          [balanceMax, -amountMax, balanceMax]
+        )
+        assert.strictEqual(heads.get(b)?.account.overdraftLimit, amountMax)
+        const lines = yield* readModel.lines({ account: c, after: 0, limit: 1_000 })
+        assert.deepStrictEqual(
+          lines,
+          batch.lines.filter((line) => line.account === "c")
+        )
+        assert.deepStrictEqual(yield* readModel.transfer(commandId("t-1")), batch.transfers[0])
+        const contras: ReadonlyArray<object> = yield* readModel.contras
+        const outside = -(2n * balanceMax - amountMax)
+        assert.deepStrictEqual(contras, [{ contra: "external:bank", asset: "USD/2", balance: outside }])
+        const trial: ReadonlyArray<object> = yield* readModel.trialBalance
+        assert.deepStrictEqual(trial, [{ asset: "USD/2", accounts: -outside, contras: outside, total: 0n }])
+        const past: ReadonlyArray<object> = yield* readModel.trialBalanceAt(0)
+        assert.deepStrictEqual(past, [{ asset: "USD/2", accounts: 0n, contras: 0n, total: 0n }])
       })
     )
 

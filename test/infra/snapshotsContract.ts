@@ -3,7 +3,7 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, type Layer } from "effect"
 import { AccountMetadata } from "../../src/domain/Command.ts"
 import type { Head } from "../../src/domain/Head.ts"
-import { Asset } from "../../src/domain/Money.ts"
+import { Asset, amountMax, balanceMax } from "../../src/domain/Money.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
 import { accountId } from "../support/storedEvents.ts"
 
@@ -15,7 +15,7 @@ const head = (account: string, version: number, recordedAt: number, balance = 0n
     status: "open",
     asset: Asset.make("USD/2"),
     owner: `O'Hara "the owner" 🦀`,
-    overdraftLimit: 10n ** 18n - 1n,
+    overdraftLimit: amountMax,
     balance,
     metadata: AccountMetadata.make({ note: "back\\slash" })
   },
@@ -30,7 +30,7 @@ export const snapshotsContract = <E>(name: string, snapshots: Layer.Layer<Snapsh
       Effect.gen(function* () {
         const store = yield* Snapshots
         const latest = Array.from({ length: 40 }, (_, index) =>
-          head(`latest-${index}`, 1_000 + index, 2_000 + index, -(2n ** 63n) + 1n + BigInt(index))
+          head(`latest-${index}`, 1_000 + index, 2_000 + index, -balanceMax + BigInt(index))
         )
         const older = latest.map((one) => head(one.account.id, 500, 1_000))
         yield* store.save([...latest, ...older])

@@ -3,24 +3,24 @@ import { PgTypes } from "@effect/sql-pg"
 import { arrayOf, textArray } from "../postgres/Columns.ts"
 import type { Projection, Written } from "./Projection.ts"
 import type { BooksBatch } from "./ReadModel.ts"
-import { lineColumns, lineParams, transferColumns, transferParams } from "./ReadModelRows.ts"
+import { lineColumns, lineParams, numericArray, transferColumns, transferParams } from "./ReadModelRows.ts"
 
 const { OID } = PgTypes
 
 const addLines = (prefix: string) => `
   INSERT INTO ${prefix}_statement_lines (${lineColumns})
-  SELECT * FROM unnest($1::text[], $2::int8[], $3::text[], $4::int8[], $5::int8[], $6::text[], $7::text[],
+  SELECT * FROM unnest($1::text[], $2::int8[], $3::text[], $4::numeric[], $5::numeric[], $6::text[], $7::text[],
     $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[])`
 
 const addTransfers = (prefix: string) => `
   INSERT INTO ${prefix}_transfers (${transferColumns})
-  SELECT * FROM unnest($1::text[], $2::text[], $3::int8[], $4::text[], $5::int8[], $6::text[], $7::int8[],
+  SELECT * FROM unnest($1::text[], $2::text[], $3::int8[], $4::text[], $5::int8[], $6::text[], $7::numeric[],
     $8::text[], $9::timestamptz[], $10::timestamptz[])`
 
 const addContras = (prefix: string) => `
   INSERT INTO ${prefix}_contra AS c (contra, asset, partition_id, balance)
   SELECT contra, asset, partition_id, sum(amount)
-  FROM unnest($1::text[], $2::text[], $3::int4[], $4::int8[]) AS u(contra, asset, partition_id, amount)
+  FROM unnest($1::text[], $2::text[], $3::int4[], $4::numeric[]) AS u(contra, asset, partition_id, amount)
   GROUP BY contra, asset, partition_id ORDER BY contra, asset, partition_id
   ON CONFLICT (contra, asset, partition_id) DO UPDATE SET balance = c.balance + excluded.balance`
 
@@ -31,10 +31,7 @@ const contraParams = (contras: BooksBatch["contras"]) => [
     contras.map((entry) => entry.partition),
     OID.int4
   ),
-  arrayOf(
-    contras.map((entry) => entry.amount),
-    OID.int8
-  )
+  numericArray(contras.map((entry) => entry.amount))
 ]
 
 const write = (prefix: string, batch: BooksBatch): ReadonlyArray<Written> => {

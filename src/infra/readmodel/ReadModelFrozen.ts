@@ -9,7 +9,7 @@ import { int8Value, textArray, toInstant } from "../postgres/Columns.ts"
 import { books } from "./BooksProjection.ts"
 import { prefixOf, tablesOf } from "./Projection.ts"
 import type { Parked } from "./ReadModel.ts"
-import { headColumns, lineColumns, toLine, toTransfer, transferColumns } from "./ReadModelRows.ts"
+import { headColumns, lineColumns, toBigint, toLine, toTransfer, transferColumns } from "./ReadModelRows.ts"
 import { toUnavailable } from "./ReadModelSql.ts"
 
 /** A row of the balances as it stands there, checked by nobody. */
@@ -89,8 +89,8 @@ const toBalance = (row: ReadonlyArray<unknown>): BalanceRow => ({
   status: String(row[2]),
   asset: String(row[3]),
   owner: String(row[4]),
-  overdraftLimit: row[5] as bigint, // the driver's type for int8
-  balance: row[6] as bigint,
+  overdraftLimit: toBigint(row[5]),
+  balance: toBigint(row[6]),
   metadata: String(row[7]),
   recordedAt: toInstant(row[8]),
   hash: String(row[9])
@@ -134,7 +134,7 @@ export const freeze = (sql: PgClient): Effect.Effect<FrozenBooks, StoreUnavailab
             rows.map((row) => ({
               contra: String(row[0]),
               asset: String(row[1]),
-              balance: BigInt(String(row[2]))
+              balance: toBigint(row[2])
             }))
         ),
       versions: (accounts) =>

@@ -8,7 +8,15 @@ import type { ReadSideLimits } from "../config/ReadSideConfig.ts"
 import { int8Value, textArray } from "../postgres/Columns.ts"
 import type { ReadModelReads, TrialLine } from "./ReadModel.ts"
 import { makeHeadAsker } from "./ReadModelHeads.ts"
-import { headColumns, lineColumns, toHead, toLine, toTransfer, transferColumns } from "./ReadModelRows.ts"
+import {
+  headColumns,
+  lineColumns,
+  toBigint,
+  toHead,
+  toLine,
+  toTransfer,
+  transferColumns
+} from "./ReadModelRows.ts"
 import { toUnavailable, valuesOf } from "./ReadModelSql.ts"
 
 const heads = `
@@ -92,8 +100,8 @@ const trialAt = `
   ) AS sides GROUP BY asset ORDER BY asset COLLATE "C"`
 
 const toTrialLine = (row: ReadonlyArray<unknown>): TrialLine => {
-  const accounts = BigInt(String(row[1]))
-  const contras = BigInt(String(row[2]))
+  const accounts = toBigint(row[1])
+  const contras = toBigint(row[2])
   // Branded when it was written.
   return { asset: row[0] as Asset, accounts, contras, total: accounts + contras }
 }
@@ -167,7 +175,7 @@ export const makeBooksReads = (
       rows.map((row) => ({
         contra: String(row[0]),
         asset: row[1] as Asset, // branded when it was written
-        balance: BigInt(String(row[2]))
+        balance: toBigint(row[2])
       }))
     ),
     trialBalance: Effect.map(query(trial, []), (rows) => rows.map(toTrialLine)),

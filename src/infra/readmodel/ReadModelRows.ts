@@ -11,7 +11,10 @@ import { arrayOf, int8Array, textArray, timestampArray, toInstant } from "../pos
 import type { Move } from "./ReadModel.ts"
 
 const { OID } = PgTypes
-const bigintArray = (values: ReadonlyArray<bigint>) => arrayOf(values, OID.int8)
+/** Amounts and balances as `numeric`: they are wider than `int8`. */
+export const numericArray = (values: ReadonlyArray<bigint>) => arrayOf(values.map(String), OID.numeric)
+/** A `numeric` without decimals, which the driver gives as text. */
+export const toBigint = (value: unknown): bigint => BigInt(String(value))
 
 const parseMetadata = Schema.decodeUnknownSync(Schema.fromJsonString(AccountMetadata))
 
@@ -27,8 +30,8 @@ export const toHead = (row: ReadonlyArray<unknown>): OpenedHead => ({
     status: row[2] as OpenedAccount["status"],
     asset: row[3] as Asset,
     owner: row[4] as string,
-    overdraftLimit: row[5] as bigint,
-    balance: row[6] as bigint,
+    overdraftLimit: toBigint(row[5]),
+    balance: toBigint(row[6]),
     metadata: row[7] === "{}" ? {} : parseMetadata(row[7])
   },
   recordedAt: toInstant(row[8]),
@@ -44,8 +47,8 @@ export const moveParams = (moves: ReadonlyArray<Move>): ReadonlyArray<PgTypes.Pa
     textArray(account((one) => one.status)),
     textArray(account((one) => one.asset)),
     textArray(account((one) => one.owner)),
-    bigintArray(account((one) => one.overdraftLimit)),
-    bigintArray(account((one) => one.balance)),
+    numericArray(account((one) => one.overdraftLimit)),
+    numericArray(account((one) => one.balance)),
     textArray(account((one) => JSON.stringify(one.metadata))),
     timestampArray(moves.map((move) => move.head.recordedAt)),
     textArray(moves.map((move) => move.head.hash)),
@@ -60,8 +63,8 @@ export const toLine = (row: ReadonlyArray<unknown>): StatementLine => ({
   account: row[0] as AccountId,
   version: Number(row[1]),
   type: row[2] as EventType,
-  amount: row[3] as bigint,
-  balance: row[4] as bigint,
+  amount: toBigint(row[3]),
+  balance: toBigint(row[4]),
   asset: row[5] as Asset,
   counterparty: row[6] as string | null,
   description: row[7] as string | null,
@@ -74,8 +77,8 @@ export const lineParams = (lines: ReadonlyArray<StatementLine>): ReadonlyArray<P
   textArray(lines.map((line) => line.account)),
   int8Array(lines.map((line) => line.version)),
   textArray(lines.map((line) => line.type)),
-  bigintArray(lines.map((line) => line.amount)),
-  bigintArray(lines.map((line) => line.balance)),
+  numericArray(lines.map((line) => line.amount)),
+  numericArray(lines.map((line) => line.balance)),
   textArray(lines.map((line) => line.asset)),
   textArray(lines.map((line) => line.counterparty)),
   textArray(lines.map((line) => line.description)),
@@ -94,7 +97,7 @@ export const toTransfer = (row: ReadonlyArray<unknown>): TransferRow => ({
   to: row[3] as AccountId,
   toVersion: Number(row[4]),
   asset: row[5] as Asset,
-  amount: row[6] as bigint,
+  amount: toBigint(row[6]),
   description: row[7] as string | null,
   recordedAt: toInstant(row[8]),
   effectiveAt: toInstant(row[9])
@@ -107,7 +110,7 @@ export const transferParams = (rows: ReadonlyArray<TransferRow>): ReadonlyArray<
   textArray(rows.map((row) => row.to)),
   int8Array(rows.map((row) => row.toVersion)),
   textArray(rows.map((row) => row.asset)),
-  bigintArray(rows.map((row) => row.amount)),
+  numericArray(rows.map((row) => row.amount)),
   textArray(rows.map((row) => row.description)),
   timestampArray(rows.map((row) => row.recordedAt)),
   timestampArray(rows.map((row) => row.effectiveAt))

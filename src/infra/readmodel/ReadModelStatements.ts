@@ -29,7 +29,7 @@ export const movedState = "22012"
 /** Rows are taken in order of account, so that two projectors on the same ones wait, and do not deadlock. */
 const moves = (prefix: string) => `
     WITH moves AS (
-      SELECT * FROM unnest($1::text[], $2::int8[], $3::text[], $4::text[], $5::text[], $6::int8[], $7::int8[],
+      SELECT * FROM unnest($1::text[], $2::int8[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::numeric[],
         $8::text[], $9::timestamptz[], $10::text[], $11::int8[]) AS u(${headColumns}, was)
       ORDER BY account
     ), opened AS (
