@@ -1,7 +1,8 @@
-/** The fields of one line of a bank's day enter; a valid command leaves, or what is at fault. */
+/** Makes a command of the fields of one line of a bank's day, or names the field at fault. */
 import { Result } from "effect"
 import { type Command, fromHost } from "../domain/Command.ts"
 import type { InvalidCommand } from "../domain/Errors.ts"
+import { trimBlanks } from "../domain/Money.ts"
 import {
   type Column,
   columns,
@@ -22,11 +23,13 @@ const kinds: ReadonlyMap<string, readonly [needs: ReadonlyArray<Column>, may: Re
     ["deposit", [["account", "asset", "amount"], ["counterparty"]]],
     ["withdraw", [["account", "asset", "amount"], ["counterparty"]]],
     ["transfer", [["account", "counterparty", "asset", "amount"], []]],
-    ["journal", [["asset", "legs"], []]],
+    ["journal", [["legs"], ["asset"]]],
     ["freeze", [["account"], []]],
     ["unfreeze", [["account"], []]],
     ["close", [["account"], []]]
   ])
+
+const texts: ReadonlySet<Column | undefined> = new Set<Column>(["owner", "note"])
 
 type Row = { readonly [Name in Column]: string }
 
@@ -40,9 +43,16 @@ export const toCommand = (record: DayRecord): Result.Result<Command, Fault> =>
 
 /** Names the fields, and sees that those and only those that the kind speaks of are filled. */
 const toRow = ({ text, fields }: DayRecord): Result.Result<Row, Fault> => {
-  if (Result.isFailure(fields) || fields.success.length !== columns.length)
-    return faulty(undefined, "malformed", text)
-  const values = fields.success
+  if (Result.isFailure(fields)) return faulty(undefined, "malformed", text, fields.failure)
+  if (fields.success.length !== columns.length) {
+    const detail = `it has ${fields.success.length} fields, the header has ${columns.length}`
+    return faulty(undefined, "malformed", text, detail)
+  }
+  const values = fields.success.map((field, index) => {
+    const trimmed = trimBlanks(field)
+    // The blanks of a text are part of it, unless there is nothing else.
+    return trimmed !== "" && texts.has(columns[index]) ? field : trimmed
+  })
   // every column has its field: their numbers are equal
   const row = Object.fromEntries(columns.map((column, index) => [column, values[index]])) as Row
   const kind = kinds.get(row.kind)
@@ -97,7 +107,7 @@ const toInput = (row: Row): Result.Result<object, Fault> =>
         return { _tag: row.kind === "deposit" ? "Deposit" : "Withdraw", ...movement, account, ...contra }
       }
       case "journal": {
-        const asset = yield* toAsset(row.asset)
+        const asset = yield* optional(row.asset, toAsset)
         return { _tag: "PostJournal", ...common, legs: yield* toLegs(row.legs, asset), ...description }
       }
       default: {
@@ -130,8 +140,11 @@ const places: { readonly [Field in string]?: readonly [Column, FaultReason] } = 
 }
 
 const toFault = ({ faults }: InvalidCommand, row: Row): Fault => {
-  const place = places[faults[0]?.path[0] ?? ""]
-  if (place === undefined) return { column: undefined, reason: "malformed", text: Object.values(row).join() }
+  const [first] = faults
+  const detail = first?.message ?? "refused without a reason"
+  const place = places[first?.path[0] ?? ""]
+  if (place === undefined)
+    return { column: undefined, reason: "malformed", text: Object.values(row).join(), detail }
   const [column, reason] = place
-  return { column, reason, text: row[column] }
+  return { column, reason, text: row[column], detail }
 }

@@ -1,8 +1,19 @@
-/** The text of one field of a day's line enters; its value leaves, or the reason why it has none. */
-import { Result, Schema } from "effect"
+/**
+ * The fields of a day's line: what each text means, and the reasons why a line is no command. Amounts, assets and
+ * instants are read by the readers of the domain, so that a day file means what the same text means elsewhere.
+ */
+import { Result } from "effect"
 import { journalLegsMax, type Leg } from "../domain/Command.ts"
 import { parseInstant } from "../domain/InstantText.ts"
-import { Asset, amountMax, type MoneyFault, parseDecimal } from "../domain/Money.ts"
+import {
+  type Asset,
+  amountMax,
+  formatMoney,
+  type MoneyFault,
+  parseAsset,
+  parseDecimal,
+  trimBlanks
+} from "../domain/Money.ts"
 
 export const columns = [
   "time",
@@ -48,32 +59,19 @@ export interface LineFault {
   readonly reason: FaultReason
   /** The field (or line) at fault, its first 100 characters. */
   readonly text: string
+  /** What exactly is wrong with the text, where the reason alone leaves that open. */
+  readonly detail?: string
 }
 
 /** A fault before its line is known. */
 export type Fault = Omit<LineFault, "line">
 
-export const faulty = (column: Column | undefined, reason: FaultReason, text: string) =>
-  Result.fail<Fault>({ column, reason, text })
+export const faulty = (column: Column | undefined, reason: FaultReason, text: string, detail?: string) =>
+  Result.fail<Fault>(detail === undefined ? { column, reason, text } : { column, reason, text, detail })
 
-/** Assets that need no scale written out; any other is written with it, `XYZ/3`. */
-const knownScales = new Map([
-  ["USD", 2],
-  ["EUR", 2],
-  ["JPY", 0],
-  ["BTC", 8]
-])
-
-const decodeAsset = Schema.decodeResult(Asset)
-
-/** `USD`, or any asset with its scale. A known code with another scale is more likely a slip than an asset. */
-export const toAsset = (text: string): Result.Result<Asset, Fault> => {
-  const [code = ""] = text.split("/")
-  const known = knownScales.get(code)
-  const written = text === code && known !== undefined ? `${code}/${known}` : text
-  if (known !== undefined && written !== `${code}/${known}`) return faulty("asset", "unknown asset", text)
-  return Result.orElse(decodeAsset(written), () => faulty("asset", "unknown asset", text))
-}
+/** `USD/2`, or `USD` for short. */
+export const toAsset = (text: string): Result.Result<Asset, Fault> =>
+  Result.mapError(parseAsset(text), (detail) => ({ column: "asset", reason: "unknown asset", text, detail }))
 
 const moneyReasons: { readonly [Fault in MoneyFault]: FaultReason } = {
   "not a decimal number": "not a number",
@@ -91,31 +89,40 @@ export const toUnits = (column: Column, text: string, asset: Asset): Result.Resu
 
 /** The instant for which a line counts, in epoch milliseconds. */
 export const toInstant = (text: string): Result.Result<number, Fault> =>
-  Result.mapError(parseInstant(text), () => ({ column: "time", reason: "bad time", text }))
+  Result.mapError(parseInstant(text), (detail) => ({ column: "time", reason: "bad time", text, detail }))
 
-/** `alice=-10.00;shop=9.80;fees=0.20`: what each account gets, summing to zero. */
-export const toLegs = (text: string, asset: Asset): Result.Result<ReadonlyArray<unknown>, Fault> =>
+/**
+ * What each account gets, summing to zero in each asset: `alice=-10.00;shop=9.80;fees=0.20`. A leg may name its asset
+ * (`a=-50 USD;b=50 USD;c=-0.001 BTC;d=0.001 BTC`), so that the two sides of a trade stand on one line and are booked
+ * together or not at all; `asset` is that of the others.
+ */
+export const toLegs = (
+  text: string,
+  asset: Asset | undefined
+): Result.Result<ReadonlyArray<unknown>, Fault> =>
   Result.gen(function* () {
     const parts = text.split(";")
     if (parts.length > journalLegsMax) return yield* faulty("legs", "too many legs", text)
     const legs: Array<{ readonly [Key in keyof Leg]: unknown }> = []
-    const accounts = new Set<string>()
-    let sum = 0n
+    const sums = new Map<Asset, bigint>()
     for (const part of parts) {
-      const [account, decimal, ...further] = part.split("=")
-      if (account === undefined || decimal === undefined || further.length > 0)
-        return yield* faulty("legs", "malformed", part)
-      if (accounts.has(account)) return yield* faulty("legs", "same account", part)
-      accounts.add(account)
-      const units = yield* toUnits("legs", decimal, asset)
+      const [account, money, ...further] = part.split("=").map(trimBlanks)
+      if (account === undefined || money === undefined || further.length > 0)
+        return yield* faulty("legs", "malformed", part, "a leg is account=amount")
+      if (legs.some((leg) => leg.account === account)) return yield* faulty("legs", "same account", part)
+      const [decimal = "", unit, ...rest] = money.split(/[ \t\u00a0]+/)
+      if (rest.length > 0) return yield* faulty("legs", "malformed", part, "an amount is 12.50, or 12.50 USD")
+      const own = unit === undefined ? asset : yield* toAsset(unit)
+      if (own === undefined)
+        return yield* faulty("asset", "missing", part, "neither the line nor the leg has one")
+      const units = yield* toUnits("legs", decimal, own)
       if (units === 0n) return yield* faulty("legs", "not positive", part)
-      sum += units
-      legs.push({
-        account,
-        side: units < 0n ? "debit" : "credit",
-        amount: units < 0n ? -units : units,
-        asset
-      })
+      sums.set(own, (sums.get(own) ?? 0n) + units)
+      const side = units < 0n ? "debit" : "credit"
+      legs.push({ account, side, amount: units < 0n ? -units : units, asset: own })
     }
-    return sum === 0n ? legs : yield* faulty("legs", "unbalanced", text)
+    for (const [of, sum] of sums) {
+      if (sum !== 0n) return yield* faulty("legs", "unbalanced", text, `the sum is ${formatMoney(sum, of)}`)
+    }
+    return legs
   })

@@ -1,6 +1,7 @@
-/** A bank's day as CSV (examples/README.md) enters; commands leave, and a typed fault for each line that is none. */
+/** Reads a bank's day from CSV (examples/README.md): a command for each line, or a typed fault for a line that is none. */
 import { Data, Effect, FileSystem, Result, Stream } from "effect"
 import type { Command } from "../domain/Command.ts"
+import { trimBlanks } from "../domain/Money.ts"
 import { toCommand } from "./DayCommand.ts"
 import { columns, type LineFault } from "./DayFields.ts"
 import { type DayRecord, readRecords } from "./DayLines.ts"
@@ -36,7 +37,8 @@ export const readDay = <E, R>(
       Stream.mapEffect((record) => {
         if (headed) return Effect.succeed([toLine(record)])
         headed = true
-        return Result.isSuccess(record.fields) && record.fields.success.join() === columns.join()
+        return Result.isSuccess(record.fields) &&
+          record.fields.success.map(trimBlanks).join() === columns.join()
           ? Effect.succeed([])
           : Effect.fail(new NotADayFile({ found: record.text.slice(0, 200) }))
       }),
@@ -50,6 +52,6 @@ export const readDay = <E, R>(
 const toLine = (record: DayRecord): DayLine =>
   Result.match(toCommand(record), {
     onSuccess: (command) => DayLine.Command({ line: record.line, command }),
-    onFailure: ({ column, reason, text }) =>
-      DayLine.Fault({ fault: { line: record.line, column, reason, text: text.slice(0, 100) } })
+    onFailure: (fault) =>
+      DayLine.Fault({ fault: { ...fault, line: record.line, text: fault.text.slice(0, 100) } })
   })

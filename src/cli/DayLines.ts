@@ -1,4 +1,7 @@
-/** The bytes of a CSV file of any size enter; its records leave one by one, numbered, each split into fields or at fault. */
+/**
+ * Reads a CSV file of any size line by line, in bounded memory. Apart from the day's meaning, because its rule is not
+ * RFC 4180's: a record is one line, so that a quote that is never closed costs one line and not the rest of the file.
+ */
 import { type CsvError, parse } from "csv-parse/sync"
 import { Result, Stream } from "effect"
 
@@ -54,12 +57,26 @@ const toRecord = (line: number, raw: string, lineCharsMax: number): ReadonlyArra
   return [{ line, text, fields: split(text, lineCharsMax) }]
 }
 
+/** In the words of a reader of the file: the library counts lines of its own, of which it sees one at a time. */
+const describe = ({ code, message }: CsvError): string => {
+  switch (code) {
+    case "CSV_QUOTE_NOT_CLOSED":
+      return "a quote is never closed"
+    case "INVALID_OPENING_QUOTE":
+      return "a quote within a field that does not begin with one"
+    case "CSV_INVALID_CLOSING_QUOTE":
+      return "a closing quote is not followed by a comma"
+    default:
+      return message
+  }
+}
+
 const split = (text: string, lineCharsMax: number): Result.Result<ReadonlyArray<string>, string> => {
   if (text.length > lineCharsMax) return Result.fail(`longer than ${lineCharsMax} characters`)
   if (text.includes("\uFFFD")) return Result.fail("not UTF-8")
   return Result.try({
     // The delimiter of records is named, lest the library takes a lone CR for one.
     try: () => parse(text, { record_delimiter: "\n", relax_column_count: true })[0] ?? [],
-    catch: (error) => (error as CsvError).message // the only error that `parse` throws
+    catch: (error) => describe(error as CsvError) // the only error that `parse` throws
   })
 }

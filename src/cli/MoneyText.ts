@@ -1,6 +1,6 @@
-/** What a person writes for an amount enters (`12.50`, `12.50 USD`, `12.50 USD/2`); minor units of an asset leave. */
+/** Amounts as a person writes them at the command line: `12.50`, `12.50 USD`, `12.50 USD/2`. */
 import { Result, Schema } from "effect"
-import { Asset, codeOf, type MoneyFault, parseDecimal } from "../domain/Money.ts"
+import { Asset, codeOf, type MoneyFault, parseDecimal, trimBlanks } from "../domain/Money.ts"
 
 export interface MoneyText {
   readonly decimal: string
@@ -11,7 +11,7 @@ export interface MoneyText {
 const readAsset = Schema.decodeUnknownResult(Asset)
 
 export const parseMoneyText = (text: string): MoneyText | undefined => {
-  const match = /^(\d+(?:\.\d+)?)(?:\s+([A-Z][A-Z0-9]{0,11}(?:\/\d{1,2})?))?$/.exec(text.trim())
+  const match = /^(\d+(?:\.\d*)?|\.\d+)(?:\s+([A-Z][A-Z0-9]{0,11}(?:\/\d{1,2})?))?$/.exec(trimBlanks(text))
   const [, decimal, unit] = match ?? []
   return decimal === undefined ? undefined : { decimal, unit }
 }

@@ -3,7 +3,7 @@ import { Config, Data, Effect, FileSystem, Layer, Option, Result } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import type { CommandInput } from "../domain/Command.ts"
 import { AccountId, CommandId, ContraId, printInstant } from "../domain/Ids.ts"
-import { Asset, parseDecimal } from "../domain/Money.ts"
+import { parseAsset, parseDecimal } from "../domain/Money.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 import { Ledger } from "../Ledger.ts"
 import { clientConfig } from "../rpc/ClientOptions.ts"
@@ -109,8 +109,11 @@ export const open = Command.make(
   {
     account: account("account", "The new account's id"),
     asset: Argument.String("asset").pipe(
-      Argument.withDescription("A code and a scale: USD/2"),
-      Argument.withSchema(Asset)
+      Argument.withDescription("A code and a scale: USD/2, or USD, EUR, JPY, BTC for short"),
+      Argument.filterMap(
+        (text) => Result.getSuccess(parseAsset(text)),
+        (text) => `"${text}" ${Result.match(parseAsset(text), { onSuccess: String, onFailure: String })}`
+      )
     ),
     owner: Flag.String("owner").pipe(Flag.withDescription("Whose account it is")),
     overdraft: Flag.String("overdraft").pipe(

@@ -24,6 +24,9 @@ const told = (line: DayLine | undefined) =>
     ? line?.command
     : `${line.fault.line} ${line.fault.column ?? "-"}: ${line.fault.reason}: ${line.fault.text}`
 
+/** What exactly is wrong with a line at fault. */
+const detailOf = (line: DayLine | undefined) => (line?._tag === "Fault" ? line.fault.detail : undefined)
+
 const instant = 1_772_442_900_000 // 2026-03-02T09:15Z
 
 describe("a line", () => {
@@ -54,6 +57,36 @@ describe("a line", () => {
         account: "alice",
         asset: "BTC/8",
         amount: 1n
+      }
+    ],
+    ...(
+      [
+        ["EUR", "8.850", "EUR/2", 885n],
+        ["EUR", "100.00000", "EUR/2", 10_000n],
+        ["JPY", "1000.00", "JPY/0", 1000n],
+        ["USD", "50.", "USD/2", 5000n],
+        ["USD", ".50", "USD/2", 50n],
+        [" USD ", "\t12.50 ", "USD/2", 1250n],
+        ["JPY/2", "10.50", "JPY/2", 1050n],
+        ["BTC/2", "10.5", "BTC/2", 1050n],
+        ["ETH/18", "1000000000000.000000000000000001", "ETH/18", 10n ** 30n + 1n]
+      ] as const
+    ).map(([asset, decimal, read, amount]): [string, unknown] => [
+      ` , c1 , deposit , alice , , ${asset},${decimal}, , , , `,
+      { _tag: "Deposit", commandId: "c1", account: "alice", asset: read, amount }
+    ]),
+    [
+      ",c1,journal,,,,, a = -50. USD ; b=50 USD/2;c=-.001 BTC;d=0.001 BTC ,,,a trade",
+      {
+        _tag: "PostJournal",
+        commandId: "c1",
+        legs: [
+          { account: "a", side: "debit", amount: 5000n, asset: "USD/2" },
+          { account: "b", side: "credit", amount: 5000n, asset: "USD/2" },
+          { account: "c", side: "debit", amount: 100_000n, asset: "BTC/8" },
+          { account: "d", side: "credit", amount: 100_000n, asset: "BTC/8" }
+        ],
+        description: "a trade"
       }
     ],
     [
@@ -134,7 +167,6 @@ describe("a line", () => {
     [",c1,freeze,alice,,,,,,,\u0000", "2 note: bad text: \u0000"],
     [`,c1,open,alice,,USD,,,${"x".repeat(129)},,`, `2 owner: bad text: ${"x".repeat(100)}`],
     [",c1,deposit,a,,DOGE,1,,,,", "2 asset: unknown asset: DOGE"],
-    [",c1,deposit,a,,USD/3,1,,,,", "2 asset: unknown asset: USD/3"],
     [",c1,deposit,a,,xyz/3,1,,,,", "2 asset: unknown asset: xyz/3"],
     [",c1,deposit,a,,XYZ/3/4,1,,,,", "2 asset: unknown asset: XYZ/3/4"],
     [',c1,deposit,a,,USD,"1,000",,,,', "2 amount: not a number: 1,000"],
@@ -143,8 +175,20 @@ describe("a line", () => {
     [",c1,deposit,a,,JPY,1.5,,,,", "2 amount: too many decimals: 1.5"],
     [",c1,deposit,a,,USD,0,,,,", "2 amount: not positive: 0"],
     [",c1,deposit,a,,USD,-1,,,,", "2 amount: not positive: -1"],
-    [",c1,deposit,a,,USD,10000000000000000.00,,,,", "2 amount: overflow: 10000000000000000.00"],
-    [",c1,deposit,a,,USD,99999999999999999999999,,,,", "2 amount: overflow: 99999999999999999999999"],
+    [
+      ",c1,deposit,a,,USD,10000000000000000000000000000000000.00,,,,",
+      "2 amount: overflow: 10000000000000000000000000000000000.00"
+    ],
+    [`,c1,deposit,a,,USD,${"9".repeat(50)},,,,`, `2 amount: overflow: ${"9".repeat(50)}`],
+    [",c1,deposit,a,,EUR,8.855,,,,", "2 amount: too many decimals: 8.855"],
+    [',c1,deposit,a,,EUR,"1,000.00",,,,', "2 amount: not a number: 1,000.00"],
+    [',c1,deposit,a,,EUR,"12,50",,,,', "2 amount: not a number: 12,50"],
+    [",c1,deposit,a,,EUR,.,,,,", "2 amount: not a number: ."],
+    [",c1,deposit,a,,EUR,  ,,,,", "2 amount: missing: ,c1,deposit,a,,EUR,  ,,,,"],
+    [",c1,journal,,,,,a=-1 USD;b=1,,,", "2 asset: missing: b=1"],
+    [",c1,journal,,,,,a=-1 USD;b=1 EUR,,,", "2 legs: unbalanced: a=-1 USD;b=1 EUR"],
+    [",c1,journal,,,USD,,a=-1 USD x;b=1,,,", "2 legs: malformed: a=-1 USD x"],
+    [",c1,journal,,,USD,,a=-1 DOGE;b=1,,,", "2 asset: unknown asset: DOGE"],
     [",c1,open,alice,,USD,,,Ada,-1,", "2 overdraft: negative: -1"],
     [",c1,transfer,a,a,USD,1,,,,", "2 counterparty: same account: a"],
     [",c1,journal,,,USD,,a=-1;b=1;a=0.5,,,", "2 legs: same account: a=0.5"],
@@ -160,6 +204,23 @@ describe("a line", () => {
       const lines = yield* readLines(line, good)
       assert.strictEqual(told(lines[0]), expected)
       assert.strictEqual(lines[1]?._tag, "Command", "the rest goes on")
+    })
+  )
+
+  it.effect.each<[string, RegExp]>([
+    ['x,"y', /^a quote is never closed$/],
+    ['x"y",', /^a quote within a field that does not begin with one$/],
+    ['"x"y,', /^a closing quote is not followed by a comma$/],
+    ["a,b,c", /^it has 3 fields, the header has 11$/],
+    [`,c1,close,${"x".repeat(20_000)},,,,,,,`, /^longer than 16384 characters$/],
+    ["2026-02-30,c1,close,alice,,,,,,,", /^is no day of the calendar$/],
+    ["2026-03-02T09:15,c1,close,alice,,,,,,,", /^has no time zone/],
+    [",c 1,close,alice,,,,,,,", /^must be 1 to 64 characters/],
+    [",c1,deposit,a,,DOGE,1,,,,", /^must be a code and a scale/],
+    [",c1,journal,,,USD,,a=-1;b=0.99,,,", /^the sum is -0.01 USD$/]
+  ])("%j says what exactly is wrong", ([line, detail]) =>
+    Effect.gen(function* () {
+      assert.match(detailOf((yield* readLines(line))[0]) ?? "", detail)
     })
   )
 
