@@ -3,7 +3,7 @@ import { Schema, Struct } from "effect"
 import type { OpenedHead } from "./Books.ts"
 import { AccountMetadata } from "./Command.ts"
 import { Event } from "./Event.ts"
-import { AccountId, CommandId, ContraId, Instant, Version } from "./Ids.ts"
+import { AccountId, CommandId, Instant, Version } from "./Ids.ts"
 import { Asset, Balance, OverdraftLimit } from "./Money.ts"
 
 const SumOfBalances = Schema.BigIntFromString
@@ -83,9 +83,6 @@ export const StatementLineView = Schema.Struct({
   recordedAt: Instant,
   effectiveAt: Instant
 })
-
-/** The balance of the world outside the books, seen from it: minus what came in through it. */
-export const ContraView = Schema.Struct({ contra: ContraId, asset: Asset, balance: SumOfBalances })
 
 /** The sums of one asset; `total` is zero once the read model has caught up (I2). */
 export const TrialLineView = Schema.Struct({

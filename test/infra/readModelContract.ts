@@ -326,6 +326,73 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
     )
 
     test(
+      "reloads an account whose row stands for an event that the log does not have",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const bookkeeper = new Bookkeeper()
+        bookkeeper.commit(openAccount("a"), openAccount("b"), deposit("a", 5n), transfer("a", "b", 2n))
+        const forger = new Bookkeeper()
+        forger.commit(
+          openAccount("a"),
+          openAccount("b"),
+          deposit("a", 1_000_000n),
+          { ...transfer("a", "b", 3n), commandId: "forged" },
+          { ...withdraw("a", 9n), contra: "external:atm" }
+        )
+        const ofAccount = (rows: ReadonlyArray<StoredEvent>, account: AccountId) =>
+          rows.filter((row) => row.accountId === account)
+        const forged = batchOf(ofAccount(forger.log, a))
+        const whole = batchOf(bookkeeper.log)
+        assert.isTrue(yield* readModel.apply(forged))
+        assert.isTrue(yield* readModel.apply(batchOf(ofAccount(bookkeeper.log, b))))
+        const { hash } = forger.headOf(a)
+        const real = batchOf(ofAccount(bookkeeper.log, a))
+        for (const held of [
+          { account: a, version: 4, hash: bookkeeper.headOf(a).hash },
+          { account: a, version: 3, hash }
+        ]) {
+          assert.isFalse(yield* readModel.reload(held, 3, real), "it is at another event")
+        }
+        assert.strictEqual((yield* readModel.heads([a])).get(a)?.account.balance, 999_988n)
+        assert.isTrue(yield* readModel.reload({ account: a, version: 4, hash }, 3, real))
+        assert.deepStrictEqual(
+          yield* readModel.heads([a, b]),
+          new Map(whole.moves.map(({ head }) => [head.account.id, head]))
+        )
+        for (const account of [a, b]) {
+          assert.deepStrictEqual(
+            yield* readModel.lines({ account, after: 0, limit: 100 }),
+            whole.lines.filter((line) => line.account === account)
+          )
+        }
+        assert.isUndefined(yield* readModel.transfer(commandId("forged")))
+        const [sent] = whole.transfers
+        assert.deepStrictEqual(yield* readModel.transfer(sent?.id ?? assert.fail()), sent)
+        const contras = (yield* readModel.contras).filter((one) => one.balance !== 0n)
+        assert.deepStrictEqual(
+          contras.map((one) => [one.contra, one.balance]),
+          [["external:bank", -5n]]
+        )
+        assert.strictEqual((yield* readModel.trialBalance)[0]?.total, 0n)
+      })
+    )
+
+    test(
+      "erases an account of which the log has nothing",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const forger = new Bookkeeper()
+        forger.commit(openAccount("a"), deposit("a", 7n))
+        assert.isTrue(yield* readModel.apply(batchOf(forger.log)))
+        const held = { account: a, version: 2, hash: forger.headOf(a).hash }
+        assert.isTrue(yield* readModel.reload(held, 3, batchOf([])))
+        assert.strictEqual((yield* readModel.heads([a])).size, 0)
+        assert.lengthOf(yield* readModel.lines({ account: a, after: 0, limit: 10 }), 0)
+        assert.isTrue((yield* readModel.contras).every((one) => one.balance === 0n))
+      })
+    )
+
+    test(
       "lets one of many writers of the same account win, each time",
       Effect.gen(function* () {
         const readModel = yield* ReadModel

@@ -4,7 +4,7 @@ import { Deferred, Effect, Exit, Fiber } from "effect"
 import type { OpenedHead } from "../../src/domain/Books.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { StoreUnavailable } from "../../src/infra/eventstore/EventStoreTypes.ts"
-import { makeHeadAsker } from "../../src/infra/readmodel/ReadModelHeads.ts"
+import { makeHeadAsker } from "../../src/infra/readmodel/ReadModelReads.ts"
 import { accountId } from "../support/storedEvents.ts"
 
 const headOf = (id: AccountId, version: number): OpenedHead => ({

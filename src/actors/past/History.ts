@@ -6,7 +6,7 @@ import { isLinked } from "../../domain/HashChain.ts"
 import type { AccountId, CommandId, Instant, Version } from "../../domain/Ids.ts"
 import { decodeStored } from "../../domain/StoredEvent.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
-import { limitOf } from "../../infra/readmodel/Pages.ts"
+import { limitOf } from "../../infra/readmodel/Queries.ts"
 
 /** Most events of one page. */
 export const historyPageMax = 1_000

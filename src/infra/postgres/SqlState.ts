@@ -9,13 +9,16 @@ export const sqlStateOf = (error: SqlError): string | undefined => {
   return "severity" in cause && typeof cause.code === "string" ? cause.code : undefined
 }
 
+/** A field of the server's answer (`detail`, `routine`, …); undefined where it has none, or none came. */
+export const serverFieldOf = (error: SqlError, name: string): string | undefined => {
+  const cause: unknown = error.reason.cause
+  const value: unknown = typeof cause === "object" && cause !== null ? Reflect.get(cause, name) : undefined
+  return typeof value === "string" && value !== "" ? value : undefined
+}
+
 /** What a person reads in a log or an error: the server's own words, with code and detail. */
 export const describeSqlError = (error: SqlError): string => {
-  const cause: unknown = error.reason.cause
-  const field = (name: string): string | undefined => {
-    const value: unknown = typeof cause === "object" && cause !== null ? Reflect.get(cause, name) : undefined
-    return typeof value === "string" && value !== "" ? value : undefined
-  }
+  const field = (name: string) => serverFieldOf(error, name)
   // A refused connection to a name with two addresses has a code and no words.
   const words = field("message") ?? field("code") ?? error.message
   const code = sqlStateOf(error)

@@ -46,11 +46,34 @@ const write = (prefix: string, batch: BooksBatch): ReadonlyArray<Written> => {
   return pieces
 }
 
+/** A contra has the opposite of each deposit and withdrawal, so their sum is what it gives back. */
+const takeBackContras = (prefix: string) => `
+  UPDATE ${prefix}_contra c SET balance = c.balance + taken.amount
+  FROM (
+    SELECT counterparty, asset, sum(amount) AS amount FROM ${prefix}_statement_lines
+    WHERE account = $1 AND type IN ('Deposited', 'Withdrawn') GROUP BY counterparty, asset
+  ) AS taken
+  WHERE c.contra = taken.counterparty AND c.asset = taken.asset AND c.partition_id = $2::int4`
+
+/** Transfers are found by the lines of their sender: they have no index on the account. */
+const eraseTransfers = (prefix: string) => `
+  DELETE FROM ${prefix}_transfers t USING ${prefix}_statement_lines l
+  WHERE l.account = $1 AND l.type = 'TransferSent' AND t.id = l.command_id AND t.from_account = $1`
+
+const eraseLines = (prefix: string) => `DELETE FROM ${prefix}_statement_lines WHERE account = $1`
+
+const erase: Projection["erase"] = (prefix, { account, partition }) => [
+  { text: eraseLines(prefix), params: [PgTypes.text(account)] },
+  { text: eraseTransfers(prefix), params: [PgTypes.text(account)] },
+  { text: takeBackContras(prefix), params: [PgTypes.text(account), PgTypes.int4(partition)] }
+]
+
 /** Balances, statements, transfers and the world outside: what `Queries` asks. */
 export const books: Projection = {
   name: "books",
   version: 1,
   tables: ["statement_lines", "transfers", "contra"],
   appended: ["statement_lines", "transfers"],
-  write
+  write,
+  erase
 }

@@ -1,5 +1,6 @@
 /** What a projection is: the events' effects enter its `write`, rows of its own tables leave. */
 import type { PgTypes } from "@effect/sql-pg"
+import type { AccountId } from "../../domain/Ids.ts"
 import type { BooksBatch } from "./ReadModel.ts"
 
 /** An INSERT, UPDATE, DELETE or MERGE, and its parameters `$1` …: the same text for batches of the same kind. */
@@ -27,8 +28,21 @@ export interface Projection {
   /**
    * The rows of a batch, for tables of this prefix. The pieces become one statement with that which moves the
    * accounts' versions: each sees the tables as they were before, none what another of them writes.
+   *
+   * A batch that the database refuses (division by zero, a constraint, `RAISE EXCEPTION` with whatever SQLSTATE, …) is
+   * halved until the guilty event is alone; its account is parked, and all others go on. Where a table or a right is
+   * missing, the projection as a whole waits and says so.
    */
   readonly write: (prefix: string, batch: BooksBatch) => ReadonlyArray<Written>
+  /**
+   * Takes back all that the events of one account wrote, by what its own rows say. Needed where rows turn out to come
+   * from events that the log does not have; a projection without it must be rebuilt then. The pieces become one
+   * statement, as those of `write` do.
+   */
+  readonly erase?: (
+    prefix: string,
+    of: { readonly account: AccountId; readonly partition: number }
+  ) => ReadonlyArray<Written>
 }
 
 /** Heads of the accounts, cursors, poison; `checkpoints` is left out, it tells of the bus and not of the tables. */

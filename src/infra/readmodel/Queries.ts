@@ -1,5 +1,5 @@
 /** Questions about balances and statements enter; pages of the read model leave, at least as new as a read token. */
-import { Context, Effect, Layer, Option } from "effect"
+import { Context, Effect, Layer, Option, Result, Schema } from "effect"
 import type { OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
 import {
   AccountNotFound,
@@ -8,18 +8,27 @@ import {
   type QueryError,
   Unavailable
 } from "../../domain/Errors.ts"
-import type { EventType } from "../../domain/Event.ts"
-import type { AccountId, CommandId, Instant } from "../../domain/Ids.ts"
+import { AccountId, type CommandId, type Instant, instantMax } from "../../domain/Ids.ts"
 import { intervalFault } from "../../domain/InstantText.ts"
 import { type Position, parseToken, printToken } from "../../domain/Receipt.ts"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
-import { accountOf, boundOf, limitOf, type Page, type PageAsked, pageOf, versionOf } from "./Pages.ts"
 import { ProjectionWaiters } from "./ProjectionWaiters.ts"
 import { type ContraBalance, ReadModel, type TimeAxis, type TrialLine } from "./ReadModel.ts"
 
-export type { Page, PageAsked } from "./Pages.ts"
+export interface PageAsked {
+  /** `next` of the page before. */
+  readonly cursor?: string | undefined
+  /** Default 100; at most `pageMax` rows are answered whatever is asked. */
+  readonly limit?: number | undefined
+}
+
+export interface Page<A> {
+  readonly rows: ReadonlyArray<A>
+  /** Where the next page begins; undefined at the end as it is now. */
+  readonly next: string | undefined
+}
 
 export interface Fresh {
   /** From a receipt: the answer holds at least that write, or the query fails with `NotYetVisible`. */
@@ -43,11 +52,6 @@ export class Queries extends Context.Service<
       account: AccountId,
       asked?: StatementAsked
     ) => Effect.Effect<Page<StatementLine>, QueryError>
-    /** The statement lines of transfers alone. */
-    readonly transfers: (
-      account: AccountId,
-      asked?: StatementAsked
-    ) => Effect.Effect<Page<StatementLine>, QueryError>
     /** By the id of its command; undefined when there is none, or it is not visible yet. */
     readonly transfer: (id: CommandId, asked?: Fresh) => Effect.Effect<TransferRow | undefined, QueryError>
     /** In order of id. */
@@ -66,7 +70,6 @@ export class Queries extends Context.Service<
 
 /** Longer than any token of a journal with the most legs. */
 const tokenMax = 10_000
-const transferTypes: ReadonlyArray<EventType> = ["TransferSent", "TransferReceived"]
 
 const makeQueries = Effect.gen(function* () {
   const readModel = yield* ReadModel
@@ -85,10 +88,9 @@ const makeQueries = Effect.gen(function* () {
     return head ?? (yield* new AccountNotFound({ account }))
   })
 
-  const linesOf = Effect.fnUntraced(function* (
+  const statement = Effect.fn("Queries.statement")(function* (
     account: AccountId,
-    asked: StatementAsked,
-    types?: ReadonlyArray<EventType>
+    asked: StatementAsked = {}
   ) {
     const after = asked.cursor === undefined ? 0 : yield* Effect.fromResult(versionOf(asked.cursor))
     const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
@@ -99,7 +101,7 @@ const makeQueries = Effect.gen(function* () {
     yield* awaitToken(asked.readToken)
     // One more than asked tells whether there is a next page.
     const lines = yield* answered(
-      readModel.lines({ account, after, limit: limit + 1, from, to, types, axis: asked.axis })
+      readModel.lines({ account, after, limit: limit + 1, from, to, axis: asked.axis })
     )
     if (lines.length === 0) yield* balance(account)
     return pageOf(lines, limit, (line) => String(line.version))
@@ -107,12 +109,7 @@ const makeQueries = Effect.gen(function* () {
 
   return {
     balance,
-    statement: Effect.fn("Queries.statement")((account: AccountId, asked: StatementAsked = {}) =>
-      linesOf(account, asked)
-    ),
-    transfers: Effect.fn("Queries.transfers")((account: AccountId, asked: StatementAsked = {}) =>
-      linesOf(account, asked, transferTypes)
-    ),
+    statement,
     transfer: Effect.fn("Queries.transfer")((id: CommandId, asked: Fresh = {}) =>
       Effect.andThen(awaitToken(asked.readToken), answered(readModel.transfer(id)))
     ),
@@ -185,6 +182,48 @@ const makeAwaitPositions = Effect.gen(function* () {
       })
     }).pipe(Effect.catchTag("StoreUnavailable", (error) => Effect.fail(unavailable(error))))
 })
+
+const rowsDefault = 100
+
+const versionOf = (cursor: string): Result.Result<number, InvalidCommand> =>
+  /^\d{1,15}$/.test(cursor)
+    ? Result.succeed(Number(cursor))
+    : Result.fail(InvalidCommand.at("cursor", `"${cursor.slice(0, 40)}" is no cursor of this query`))
+
+const isAccountId = Schema.is(AccountId)
+
+const accountOf = (cursor: string): Result.Result<string, InvalidCommand> =>
+  isAccountId(cursor)
+    ? Result.succeed(cursor)
+    : Result.fail(InvalidCommand.at("cursor", `"${cursor.slice(0, 40)}" is no cursor of this query`))
+
+/** Any whole milliseconds; what lies beyond all instants is as far as the furthest of them. */
+const boundOf = (
+  path: string,
+  bound: number | undefined
+): Result.Result<Instant | undefined, InvalidCommand> => {
+  if (bound === undefined) return Result.succeed(undefined)
+  return Number.isInteger(bound)
+    ? Result.succeed(Math.min(Math.max(bound, 0), instantMax))
+    : Result.fail(InvalidCommand.at(path, "must be epoch milliseconds, a whole number"))
+}
+
+export const limitOf = (
+  { limit }: PageAsked,
+  max: number,
+  otherwise = rowsDefault
+): Result.Result<number, InvalidCommand> => {
+  if (limit === undefined) return Result.succeed(Math.min(otherwise, max))
+  return Number.isInteger(limit) && limit >= 1
+    ? Result.succeed(Math.min(limit, max))
+    : Result.fail(InvalidCommand.at("limit", "must be a whole number of 1 or more"))
+}
+
+const pageOf = <A>(found: ReadonlyArray<A>, limit: number, cursorOf: (row: A) => string): Page<A> => {
+  const rows = found.slice(0, limit)
+  const last = rows.at(-1)
+  return { rows, next: found.length > limit && last !== undefined ? cursorOf(last) : undefined }
+}
 
 const unavailable = (error: StoreUnavailable): Unavailable =>
   new Unavailable({ what: error.store, reason: error.reason })

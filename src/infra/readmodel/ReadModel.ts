@@ -100,6 +100,22 @@ export class RowsRefused extends Data.TaggedError("RowsRefused")<{ readonly reas
   }
 }
 
+/** The event at which the read model holds an account: its row of the balances. */
+export interface HeldHead {
+  readonly account: AccountId
+  readonly version: Version
+  readonly hash: string
+}
+
+/** The projection cannot take back what the events of one account wrote: it has to be rebuilt. */
+export class ReloadUnsupported extends Data.TaggedError("ReloadUnsupported")<{
+  readonly projection: string
+}> {
+  override get message() {
+    return `projection ${this.projection} cannot reload one account: rebuild it ("chronicle rebuild")`
+  }
+}
+
 export interface ReadModelWrites {
   /** The rows of accounts as they are, to fold on. */
   readonly look: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<Looked, StoreUnavailable>
@@ -108,6 +124,16 @@ export interface ReadModelWrites {
    * somebody else moved it, look again. This guard alone makes any number of projectors safe at once.
    */
   readonly apply: (batch: BooksBatch) => Effect.Effect<boolean, StoreUnavailable | RowsRefused>
+  /**
+   * For an account whose row stands for an event that the log does not have (I8): takes back all that its events
+   * wrote, and writes the batch, whose moves begin at version 0, in the same transaction. The account's parking and
+   * its skipped events stay. False, and nothing written, when the account is not at `held` any more.
+   */
+  readonly reload: (
+    held: HeldHead,
+    partition: number,
+    batch: BooksBatch
+  ) => Effect.Effect<boolean, StoreUnavailable | RowsRefused | ReloadUnsupported>
   readonly checkpoints: Effect.Effect<ReadonlyMap<number, CheckpointAt>, StoreUnavailable>
   /** Which of the positions are not reached: they, with the version the account is at. Parked ones count as reached. */
   readonly behind: (

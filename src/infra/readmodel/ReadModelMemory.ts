@@ -4,11 +4,12 @@ import type { OpenedHead, StatementLine, TransferRow } from "../../domain/Books.
 import type { AccountId, CommandId } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
 import type { WriterId } from "../eventstore/EventStore.ts"
+import type { EventKey } from "../eventstore/EventStoreTypes.ts"
 import { ProjectionWaiters } from "./ProjectionWaiters.ts"
 import type { BooksBatch, CheckpointAt, Parked, ReadModel } from "./ReadModel.ts"
-import { freezeTables } from "./ReadModelFrozenMemory.ts"
+import type { BalanceRow, FrozenBooks, PageAfter } from "./ReadModelFrozen.ts"
 
-export interface Tables {
+interface Tables {
   readonly heads: Map<AccountId, OpenedHead>
   /** Lines of an account in order of version. */
   readonly lines: Map<AccountId, Array<StatementLine>>
@@ -41,6 +42,15 @@ export const makeReadModelMemory = Effect.gen(function* () {
     apply: (batch) =>
       Effect.map(Clock.currentTimeMillis, (now) => {
         if (batch.moves.some((move) => versionOf(move.head.account.id) !== move.from)) return false
+        write(tables, batch, now)
+        for (const { head } of batch.moves) arrivals.arrivedUnsafe(head.account.id, head.account.version)
+        return true
+      }),
+    reload: (held, _partition, batch) =>
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        const head = heads.get(held.account)
+        if (head?.account.version !== held.version || head.hash !== held.hash) return false
+        erase(tables, held.account)
         write(tables, batch, now)
         for (const { head } of batch.moves) arrivals.arrivedUnsafe(head.account.id, head.account.version)
         return true
@@ -146,6 +156,17 @@ const write = (tables: Tables, batch: BooksBatch, now: number): void => {
   }
 }
 
+const erase = (tables: Tables, account: AccountId): void => {
+  for (const { type, counterparty, asset, amount } of tables.lines.get(account) ?? []) {
+    const contra = tables.contras.get(`${counterparty} ${asset}`)
+    if ((type !== "Deposited" && type !== "Withdrawn") || contra === undefined) continue
+    tables.contras.set(`${counterparty} ${asset}`, { ...contra, balance: contra.balance + amount })
+  }
+  for (const { id, from } of tables.transfers.values()) if (from === account) tables.transfers.delete(id)
+  tables.lines.delete(account)
+  tables.heads.delete(account)
+}
+
 const trialBalance = ({ heads, contras, lines }: Tables, instant: number) => {
   const sums = new Map<Asset, { accounts: bigint; contras: bigint }>()
   const add = (asset: Asset, accounts: bigint, outside: bigint) => {
@@ -162,4 +183,61 @@ const trialBalance = ({ heads, contras, lines }: Tables, instant: number) => {
   return [...sums]
     .map(([asset, sum]) => ({ asset, ...sum, total: sum.accounts + sum.contras }))
     .toSorted((a, b) => (a.asset < b.asset ? -1 : 1))
+}
+
+/** Copies in one step, so it costs as much memory again: for tests and simulations. */
+const freezeTables = (tables: Tables): FrozenBooks => {
+  const balances: ReadonlyArray<BalanceRow> = [...tables.heads.values()]
+    .map(({ account, recordedAt, hash }) => ({
+      account: account.id,
+      version: account.version,
+      status: account.status,
+      asset: account.asset,
+      owner: account.owner,
+      overdraftLimit: account.overdraftLimit,
+      balance: account.balance,
+      metadata: JSON.stringify(account.metadata),
+      recordedAt,
+      hash
+    }))
+    .toSorted(byText((row) => row.account))
+  const lines: ReadonlyArray<StatementLine> = [...tables.lines.entries()]
+    .toSorted(byText(([account]) => account))
+    .flatMap(([, of]) => of)
+  const transfers = [...tables.transfers.values()].toSorted(byText((row) => row.id))
+  const contras = [...tables.contras.values()].toSorted(byText((row) => `${row.contra} ${row.asset}`))
+  const parked = [...tables.parked.values()].toSorted(byText((row) => row.account))
+  const versions = new Map(balances.map((row) => [row.account, row.version]))
+  const wanted = new Map(tables.transfers)
+  return {
+    balances: (page) => Effect.sync(() => pageOf(balances, (row) => isAfter(row, page.after), page)),
+    lines: (page) => Effect.sync(() => pageOf(lines, (row) => isAfter(row, page.after), page)),
+    transfers: (page) => Effect.sync(() => pageOf(transfers, (row) => row.id > page.after, page)),
+    transfersOf: (ids) => Effect.sync(() => ids.flatMap((id) => wanted.get(id) ?? [])),
+    countTransfers: Effect.sync(() => transfers.length),
+    contras: (page) =>
+      Effect.sync(() =>
+        pageOf(
+          contras,
+          (row) => `${row.contra} ${row.asset}` > `${page.after.contra} ${page.after.asset}`,
+          page
+        )
+      ),
+    versions: (accounts) =>
+      Effect.sync(() => new Map(accounts.map((account) => [account, versions.get(account) ?? 0]))),
+    parked: (page) => Effect.sync(() => pageOf(parked, (row) => row.account > page.after, page))
+  }
+}
+
+const byText =
+  <A>(textOf: (value: A) => string) =>
+  (a: A, b: A): number =>
+    textOf(a) < textOf(b) ? -1 : 1
+
+const isAfter = (row: EventKey, key: EventKey): boolean =>
+  row.account === key.account ? row.version > key.version : row.account > key.account
+
+const pageOf = <A>(rows: ReadonlyArray<A>, isIn: (row: A) => boolean, { limit }: PageAfter<unknown>) => {
+  const start = rows.findIndex(isIn)
+  return start === -1 ? [] : rows.slice(start, start + limit)
 }

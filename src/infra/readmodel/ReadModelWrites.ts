@@ -1,64 +1,60 @@
-/** Batches of a projection enter PostgreSQL, each by one statement that is guarded by the accounts' versions. */
+/**
+ * The statements by which a projection follows the log in PostgreSQL. Each batch is one statement, guarded by the
+ * versions its accounts must be at, so that any number of projectors may work on the same tables at once.
+ */
 import { PgTypes } from "@effect/sql-pg"
 import type { PgClient } from "@effect/sql-pg/PgClient"
-import { Clock, Effect } from "effect"
+import { Clock, Effect, Random } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { arrayOf, int8Array, int8Value, textArray, timestampArray, toInstant } from "../postgres/Columns.ts"
-import { describeSqlError, isRolledBack, sqlStateOf } from "../postgres/SqlState.ts"
-import type { Projection } from "./Projection.ts"
+import { describeSqlError, isRolledBack, serverFieldOf, sqlStateOf } from "../postgres/SqlState.ts"
+import type { Projection, Written } from "./Projection.ts"
 import { ProjectionWaiters } from "./ProjectionWaiters.ts"
 import {
   type BooksBatch,
   type Checkpoint,
   type CheckpointAt,
+  type HeldHead,
   type Parked,
   type ProjectionModel,
+  ReloadUnsupported,
   RowsRefused
 } from "./ReadModel.ts"
-import { moveParams, toHead } from "./ReadModelRows.ts"
+import { headColumns, moveParams, toHead } from "./ReadModelRows.ts"
 import { toUnavailable, valuesOf } from "./ReadModelSql.ts"
-import { applyStatement, movedState, statementsOf } from "./ReadModelStatements.ts"
 
-/** Over the tables of `prefix`; whoever waits for an account in this process is told through `Arrivals`. */
+/** Over the tables of `prefix`. Queries of this process that wait for an account are woken when it was written. */
 export const makeProjectionWrites = Effect.fnUntraced(function* (
   sql: PgClient,
   projection: Projection,
   prefix: string
 ) {
-  const arrivals = yield* ProjectionWaiters
   const text = statementsOf(prefix)
-  const query = (statement: string, params: ReadonlyArray<unknown>) =>
-    Effect.mapError(valuesOf(sql, statement, params), toUnavailable)
-
-  const checkpointed = Effect.fnUntraced(function* (checkpoints: ReadonlyArray<Checkpoint>) {
-    return { text: text.setCheckpoint, params: checkpointParams(checkpoints, yield* Clock.currentTimeMillis) }
-  })
-
-  const write = Effect.fnUntraced(function* (batch: BooksBatch) {
-    const { moves, checkpoints } = batch
-    const also = checkpoints.length === 0 ? [] : [yield* checkpointed(checkpoints)]
-    if (moves.length > 0) {
-      const pieces = [...projection.write(prefix, batch), ...also]
-      yield* valuesOf(sql, applyStatement(prefix, pieces), [
-        ...moveParams(moves),
-        int8Value(moves.length),
-        PgTypes.text(prefix),
-        batch.generation === undefined ? null : int8Value(batch.generation),
-        ...pieces.flatMap((piece) => piece.params)
-      ])
-    } else for (const { text: alone, params } of also) yield* valuesOf(sql, alone, params)
-  })
-
-  /** What a person decided is nowhere else: unlike the rest, which the log has, it is on disk when this ends. */
-  const writeDecision = Effect.fnUntraced(function* (batch: BooksBatch, skipped: Parked) {
-    yield* valuesOf(sql, "SET LOCAL synchronous_commit = on", [])
-    yield* write(batch)
-    yield* valuesOf(sql, text.skip, skipParams(skipped))
-  })
-
+  const query: Query = (statement, params) => Effect.mapError(valuesOf(sql, statement, params), toUnavailable)
   return {
+    ...makeHeadReads(query, text, prefix),
+    ...(yield* makeBatches(sql, projection, prefix)),
+    ...makeParking(query, text),
+    checkpoints: Effect.map(query(text.checkpoints, []), (rows) => new Map(rows.map(toCheckpoint))),
+    swept: Effect.map(
+      query(text.swept, []),
+      (rows) => new Map(rows.map((row) => [String(row[0]), Number(row[1])]))
+    ),
+    moveSwept: (writerId, from, to) =>
+      Effect.asVoid(query(text.moveSwept, [PgTypes.text(writerId), int8Value(from), int8Value(to)]))
+  } satisfies ProjectionModel
+})
+
+type Query = (
+  statement: string,
+  params: ReadonlyArray<unknown>
+) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, StoreUnavailable>
+type Statements = ReturnType<typeof statementsOf>
+
+const makeHeadReads = (query: Query, text: Statements, prefix: string) =>
+  ({
     look: (accounts) =>
       Effect.map(query(text.look, [textArray(accounts), PgTypes.text(prefix)]), (rows) => {
         const found = rows.flatMap((row) => (row[1] === null ? [] : [toHead(row.slice(1))]))
@@ -67,23 +63,12 @@ export const makeProjectionWrites = Effect.fnUntraced(function* (
           heads: new Map(found.map((head) => [head.account.id, head]))
         }
       }),
-    apply: (batch) =>
-      Effect.suspend(() =>
-        batch.skipped === undefined ? write(batch) : sql.withTransaction(writeDecision(batch, batch.skipped))
-      ).pipe(
-        Effect.map(() => {
-          for (const { head } of batch.moves) arrivals.arrivedUnsafe(head.account.id, head.account.version)
-          return true
-        }),
-        Effect.catchTag("SqlError", ending)
-      ),
     versions: (accounts) =>
       Effect.map(
         query(text.versions, [textArray(accounts)]),
         // One of `accounts`.
         (rows) => new Map(rows.map((row) => [row[0] as AccountId, Number(row[1])]))
       ),
-    checkpoints: Effect.map(query(text.checkpoints, []), (rows) => new Map(rows.map(toCheckpoint))),
     behind: (positions) =>
       Effect.map(
         query(text.behind, [
@@ -96,13 +81,11 @@ export const makeProjectionWrites = Effect.fnUntraced(function* (
             version: Number(row[1]),
             reached: Number(row[2])
           }))
-      ),
-    swept: Effect.map(
-      query(text.swept, []),
-      (rows) => new Map(rows.map((row) => [String(row[0]), Number(row[1])]))
-    ),
-    moveSwept: (writerId, from, to) =>
-      Effect.asVoid(query(text.moveSwept, [PgTypes.text(writerId), int8Value(from), int8Value(to)])),
+      )
+  }) satisfies Pick<ProjectionModel, "look" | "versions" | "behind">
+
+const makeParking = (query: Query, text: Statements) =>
+  ({
     parked: Effect.map(query(text.parked, []), (rows) => rows.map(toParked)),
     park: (parked) =>
       Effect.asVoid(
@@ -115,18 +98,249 @@ export const makeProjectionWrites = Effect.fnUntraced(function* (
       ),
     unpark: (accounts) => Effect.asVoid(query(text.unpark, [textArray(accounts)])),
     skipped: Effect.map(query(text.skipped, []), (rows) => rows.map(toParked))
-  } satisfies ProjectionModel
+  }) satisfies Pick<ProjectionModel, "parked" | "park" | "unpark" | "skipped">
+
+const makeBatches = Effect.fnUntraced(function* (sql: PgClient, projection: Projection, prefix: string) {
+  const waiters = yield* ProjectionWaiters
+  const text = statementsOf(prefix)
+  const signal = yield* makeMovedSignal
+  const run = (statement: string, params: ReadonlyArray<unknown>) => valuesOf(sql, statement, params)
+  /** Rows whose `texts` and parameters are guarded: the statement fails with the signal where the guard says so. */
+  const guarded = ({ text: own, params, holds }: Guard, pieces: ReadonlyArray<Written>) =>
+    run(guardedStatement(own, holds, params.length, pieces), [
+      ...params,
+      PgTypes.text(signal.text),
+      ...pieces.flatMap((piece) => piece.params)
+    ])
+
+  const write = Effect.fnUntraced(function* (batch: BooksBatch) {
+    const checkpoints =
+      batch.checkpoints.length === 0
+        ? []
+        : [
+            {
+              text: text.setCheckpoint,
+              params: checkpointParams(batch.checkpoints, yield* Clock.currentTimeMillis)
+            }
+          ]
+    if (batch.moves.length > 0) {
+      yield* guarded(moveGuard(prefix, batch), [...projection.write(prefix, batch), ...checkpoints])
+    } else for (const { text: alone, params } of checkpoints) yield* run(alone, params)
+  })
+
+  /** A person's decision is nowhere else: unlike all other rows, which the log has, it is on disk when this ends. */
+  const writeDecision = Effect.fnUntraced(function* (batch: BooksBatch, skipped: Parked) {
+    yield* run("SET LOCAL synchronous_commit = on", [])
+    yield* write(batch)
+    yield* run(text.skip, skipParams(skipped))
+  })
+
+  const outcome = <E>(self: Effect.Effect<unknown, SqlError | E>, batch: BooksBatch) =>
+    Effect.map(self, () => {
+      for (const { head } of batch.moves) waiters.arrivedUnsafe(head.account.id, head.account.version)
+      return true
+    }).pipe(Effect.catchIf(isSqlError, (error) => failureOf(error, signal)))
+
+  return {
+    apply: (batch) =>
+      outcome(
+        Effect.suspend(() =>
+          batch.skipped === undefined
+            ? write(batch)
+            : sql.withTransaction(writeDecision(batch, batch.skipped))
+        ),
+        batch
+      ),
+    reload: (
+      held,
+      partition,
+      batch
+    ): Effect.Effect<boolean, StoreUnavailable | RowsRefused | ReloadUnsupported> => {
+      const { erase } = projection
+      if (erase === undefined) return Effect.fail(new ReloadUnsupported({ projection: prefix }))
+      return outcome(
+        sql.withTransaction(
+          Effect.andThen(
+            guarded(eraseGuard(prefix, held), erase(prefix, { account: held.account, partition })),
+            write(batch)
+          )
+        ),
+        batch
+      )
+    }
+  } satisfies Pick<ProjectionModel, "apply" | "reload">
 })
 
-/** 22 is data that cannot be stored, 23 a constraint; a row that is there already is one of those. */
-const ending = (error: SqlError): Effect.Effect<boolean, StoreUnavailable | RowsRefused> => {
-  const state = sqlStateOf(error)
-  if (isRolledBack(state) || state === movedState) return Effect.succeed(false)
-  if (state !== undefined && /^2[23]/.test(state)) {
-    return Effect.fail(new RowsRefused({ reason: describeSqlError(error) }))
-  }
-  return Effect.fail(toUnavailable(error))
+/** A statement that takes rows, and the condition under which all that is written with it may stand. */
+interface Guard {
+  /** `WITH …`, the rows it takes. */
+  readonly text: string
+  readonly params: ReadonlyArray<unknown>
+  readonly holds: string
 }
+
+/**
+ * The rows of a batch as one statement: seven round trips would cost a busy process seven turns of its event loop,
+ * with the rows locked meanwhile. Where the condition does not hold, the statement fails by casting the signal to a
+ * number, and nothing of it was written.
+ */
+const guardedStatement = (
+  guard: string,
+  holds: string,
+  guardParams: number,
+  pieces: ReadonlyArray<Written>
+): string => {
+  let params = guardParams + 1
+  const written = pieces.map(({ text, params: own }, index) => {
+    const first = params
+    params += own.length
+    return `, written_${index} AS (${text.replaceAll(/\$(\d+)/g, (_, number) => `$${first + Number(number)}`)})`
+  })
+  return `${guard}${written.join("")}
+    SELECT (CASE WHEN ${holds} THEN '1' ELSE $${guardParams + 1}::text END)::int8`
+}
+
+/** What the server says when a guard does not hold. */
+interface MovedSignal {
+  readonly text: string
+  readonly isIn: (error: SqlError) => boolean
+}
+
+/**
+ * A projection of the host may raise every SQLSTATE there is, so none of them can say that an account was moved. The
+ * text of the signal is drawn at random: no SQL but ours knows it, and the server repeats it in its error.
+ */
+const makeMovedSignal = Effect.gen(function* () {
+  const drawn = yield* Effect.all([Random.nextIntBetween(0, 2 ** 48), Random.nextIntBetween(0, 2 ** 48)])
+  const text = `moved-${drawn.map((one) => one.toString(36)).join("-")}`
+  const isIn = (error: SqlError) =>
+    sqlStateOf(error) === "22P02" && serverFieldOf(error, "message")?.includes(text) === true
+  return { text, isIn } satisfies MovedSignal
+})
+
+/**
+ * Moves the accounts of a batch. Rows are taken in order of account, so that two projectors on the same ones wait for
+ * each other and do not deadlock.
+ */
+const moveGuard = (prefix: string, { moves, generation }: BooksBatch): Guard => ({
+  text: `
+    WITH moves AS (
+      SELECT * FROM unnest($1::text[], $2::int8[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::numeric[],
+        $8::text[], $9::timestamptz[], $10::text[], $11::int8[]) AS u(${headColumns}, was)
+      ORDER BY account
+    ), opened AS (
+      INSERT INTO ${prefix}_balances (${headColumns})
+      SELECT ${headColumns} FROM moves WHERE was = 0
+      ON CONFLICT (account) DO NOTHING RETURNING 1
+    ), moved AS (
+      UPDATE ${prefix}_balances b SET version = m.version, status = m.status, balance = m.balance,
+        recorded_at = m.recorded_at, hash = m.hash
+      FROM moves m WHERE b.account = m.account AND b.version = m.was RETURNING 1
+    )`,
+  params: [
+    ...moveParams(moves),
+    int8Value(moves.length),
+    PgTypes.text(prefix),
+    generation === undefined ? null : int8Value(generation)
+  ],
+  holds: `(SELECT count(*) FROM opened) + (SELECT count(*) FROM moved) = $12::int8
+      AND (SELECT coalesce(max(generation), 0) = coalesce($14::int8, max(generation), 0) FROM projections WHERE prefix = $13)`
+})
+
+/** Deletes the row of an account, if it stands for the event that it is told to stand for. */
+const eraseGuard = (prefix: string, { account, version, hash }: HeldHead): Guard => ({
+  text: `
+    WITH erased AS (
+      DELETE FROM ${prefix}_balances WHERE account = $1 AND version = $2 AND hash = $3 RETURNING 1
+    )`,
+  params: [PgTypes.text(account), int8Value(version), PgTypes.text(hash)],
+  holds: "EXISTS (SELECT 1 FROM erased)"
+})
+
+const isSqlError = (error: unknown): error is SqlError =>
+  typeof error === "object" && error !== null && "_tag" in error && error._tag === "SqlError"
+
+/**
+ * `false` where another projector was faster; `RowsRefused` where the rows are at fault, so that the same batch would
+ * fail for ever; otherwise the database is, and the batch is tried again.
+ */
+const failureOf = (
+  error: SqlError,
+  signal: MovedSignal
+): Effect.Effect<boolean, StoreUnavailable | RowsRefused> => {
+  if (signal.isIn(error)) return Effect.succeed(false)
+  const refused = new RowsRefused({ reason: describeSqlError(error) })
+  // Before its SQLSTATE is looked at, which a procedure chooses freely.
+  if (isRaisedByProcedure(error)) return Effect.fail(refused)
+  const state = sqlStateOf(error)
+  if (isRolledBack(state)) return Effect.succeed(false)
+  return Effect.fail(state !== undefined && isFaultOfRows.test(state) ? refused : toUnavailable(error))
+}
+
+/**
+ * Classes of SQLSTATE that say something of the rows: 21 cardinality, 22 data, 23 constraints, 27 triggers, 2F, 38 and
+ * 39 routines, 44 views, 54 limits of the server (a row too long for its index), P0 PL/pgSQL.
+ */
+const isFaultOfRows = /^(2[1237F]|38|39|44|54|P0)/
+
+/** Whether a function or trigger in a procedural language said it; the server names the source file that reported. */
+const isRaisedByProcedure = (error: SqlError): boolean =>
+  /^(pl_exec|plpy_\w+|plperl|pltcl)\.c$/.test(serverFieldOf(error, "file") ?? "")
+
+const statementsOf = (prefix: string) => ({
+  /** One row even where no account is found: the generation is told by it. */
+  look: `
+    SELECT g.generation, ${headColumns} FROM (
+      SELECT coalesce(max(generation), 0) AS generation FROM projections WHERE prefix = $2
+    ) AS g LEFT JOIN (
+      SELECT found.* FROM unnest($1::text[]) AS wanted(id)
+      CROSS JOIN LATERAL (SELECT * FROM ${prefix}_balances b WHERE b.account = wanted.id LIMIT 1) AS found
+    ) AS heads ON true`,
+
+  versions: `
+    SELECT wanted.id, found.version FROM unnest($1::text[]) AS wanted(id)
+    CROSS JOIN LATERAL (SELECT b.version FROM ${prefix}_balances b WHERE b.account = wanted.id LIMIT 1) AS found`,
+
+  checkpoints: `SELECT partition_id, position, recorded_at, updated_at FROM ${prefix}_checkpoints`,
+
+  setCheckpoint: `
+    INSERT INTO ${prefix}_checkpoints AS c (partition_id, position, recorded_at, updated_at)
+    SELECT *, $4::timestamptz FROM unnest($1::int4[], $2::int8[], $3::timestamptz[])
+    ON CONFLICT (partition_id) DO UPDATE SET position = excluded.position,
+      recorded_at = GREATEST(c.recorded_at, excluded.recorded_at), updated_at = excluded.updated_at`,
+
+  behind: `
+    SELECT wanted.id, wanted.version, coalesce(found.version, 0)
+    FROM unnest($1::text[], $2::int8[]) AS wanted(id, version)
+    LEFT JOIN LATERAL (
+      SELECT b.version FROM ${prefix}_balances b WHERE b.account = wanted.id LIMIT 1
+    ) AS found ON true
+    WHERE (found.version IS NULL OR found.version < wanted.version)
+      AND NOT EXISTS (SELECT 1 FROM ${prefix}_parked_accounts p WHERE p.account = wanted.id)`,
+
+  swept: `SELECT writer_id, seq FROM ${prefix}_swept`,
+
+  moveSwept: `
+    INSERT INTO ${prefix}_swept AS s (writer_id, seq)
+    SELECT $1, $3::int8 WHERE $2::int8 = 0 OR EXISTS (SELECT 1 FROM ${prefix}_swept WHERE writer_id = $1)
+    ON CONFLICT (writer_id) DO UPDATE SET seq = excluded.seq WHERE s.seq = $2`,
+
+  parked: `SELECT account, version, reason, since FROM ${prefix}_parked_accounts ORDER BY account`,
+
+  park: `
+    INSERT INTO ${prefix}_parked_accounts (account, version, reason, since)
+    SELECT * FROM unnest($1::text[], $2::int8[], $3::text[], $4::timestamptz[]) AS u(account, version, reason, since)
+    WHERE NOT EXISTS (SELECT 1 FROM ${prefix}_balances b WHERE b.account = u.account AND b.version >= u.version)
+    ON CONFLICT (account) DO UPDATE SET version = excluded.version, reason = excluded.reason`,
+
+  unpark: `DELETE FROM ${prefix}_parked_accounts WHERE account = ANY($1::text[])`,
+
+  skipped: `SELECT account, version, reason, at FROM ${prefix}_skipped ORDER BY account, version`,
+
+  skip: `
+    INSERT INTO ${prefix}_skipped (account, version, reason, at) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (account, version) DO NOTHING`
+})
 
 const toParked = (row: ReadonlyArray<unknown>): Parked => ({
   account: row[0] as AccountId, // branded when it was written
@@ -148,7 +362,7 @@ const skipParams = ({ account, version, reason, since }: Parked) => [
   PgTypes.timestamptz(since)
 ]
 
-/** In order of partition, so that two projectors on the same ones wait, and do not deadlock. */
+/** In order of partition, so that two projectors on the same ones wait for each other and do not deadlock. */
 const checkpointParams = (checkpoints: ReadonlyArray<Checkpoint>, now: number) => {
   const sorted = checkpoints.toSorted((a, b) => a.partition - b.partition)
   return [
