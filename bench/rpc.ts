@@ -8,7 +8,7 @@ import { loopbackPort } from "../src/infra/dev/LoopbackPort.ts"
 import { tuneCollector } from "../src/infra/telemetry/Collector.ts"
 import { Ledger } from "../src/Ledger.ts"
 import * as LedgerNode from "../src/LedgerNode.ts"
-import { LedgerClient } from "../src/rpc/LedgerClient.ts"
+import { LedgerClient } from "../src/rpc/client/LedgerClient.ts"
 
 const accounts = 1_000
 const batch = 500

@@ -37,11 +37,11 @@ export {
   clientConfig,
   defaultClientLimits,
   type LedgerClientOptions
-} from "./rpc/ClientOptions.ts"
-export { type ConnectLedgerConfig, connectLedger } from "./rpc/connectLedger.ts"
-export { LedgerClient } from "./rpc/LedgerClient.ts"
+} from "./rpc/client/ClientOptions.ts"
+export { type ConnectLedgerConfig, connectLedger } from "./rpc/client/connectLedger.ts"
+export { LedgerClient } from "./rpc/client/LedgerClient.ts"
 export { LedgerRpc, NodeHealth } from "./rpc/LedgerRpc.ts"
-export * as LedgerRpcServer from "./rpc/LedgerRpcServer.ts"
-export { defaultRpcLimits, RpcConfig, type RpcLimits } from "./rpc/RpcLimits.ts"
-export { type RpcSettings, readRpcSettings } from "./rpc/RpcSettings.ts"
-export { hashToken, Token } from "./rpc/Tokens.ts"
+export * as LedgerRpcServer from "./rpc/server/LedgerRpcServer.ts"
+export { defaultRpcLimits, RpcConfig, type RpcLimits } from "./rpc/server/RpcLimits.ts"
+export { type RpcSettings, readRpcSettings } from "./rpc/server/RpcSettings.ts"
+export { hashToken, Token } from "./rpc/server/Tokens.ts"

@@ -12,7 +12,7 @@ import { parse } from "yaml"
 import packageJson from "../package.json" with { type: "json" }
 import { clusterConfig, servicesConfig } from "../src/infra/config/Environment.ts"
 import { findNatsServer } from "../src/infra/dev/Programs.ts"
-import { readRpcSettings } from "../src/rpc/RpcSettings.ts"
+import { readRpcSettings } from "../src/rpc/server/RpcSettings.ts"
 
 const root = join(import.meta.dirname, "..")
 const read = (file: string) => readFileSync(join(root, file), "utf8")

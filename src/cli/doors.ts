@@ -1,9 +1,9 @@
 /** A running node enters; all that others reach it by leaves: health, RPC over TCP (or TLS) and over a WebSocket. */
 import { Data, Effect, Layer } from "effect"
 import * as Health from "../http/Health.ts"
-import * as LedgerRpcServer from "../rpc/LedgerRpcServer.ts"
-import { RpcConfig, rpcLimitsFromEnvironment } from "../rpc/RpcLimits.ts"
-import type { RpcSettings } from "../rpc/RpcSettings.ts"
+import * as LedgerRpcServer from "../rpc/server/LedgerRpcServer.ts"
+import { RpcConfig, rpcLimitsFromEnvironment } from "../rpc/server/RpcLimits.ts"
+import type { RpcSettings } from "../rpc/server/RpcSettings.ts"
 
 /** Nobody can be answered there; mostly because somebody else listens. */
 export class RpcPortUnusable extends Data.TaggedError("RpcPortUnusable")<{

@@ -8,7 +8,7 @@ import { CliConfig, CliError, CliOutput, Command, GlobalFlag } from "effect/cli"
 import packageJson from "../../package.json" with { type: "json" }
 import { tuneCollector } from "../infra/telemetry/Collector.ts"
 import { layerJsonLogs, layerLogs, logFormat } from "../infra/telemetry/Telemetry.ts"
-import { RpcSettingsInvalid } from "../rpc/RpcSettings.ts"
+import { RpcSettingsInvalid } from "../rpc/server/RpcSettings.ts"
 import { cluster } from "./cluster.ts"
 import { deposit, open, transfer, withdraw } from "./commands.ts"
 import { demo } from "./demo.ts"

@@ -3,7 +3,7 @@ import { Effect, Schema } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { SecureRandom } from "effect/crypto"
 import { Scope } from "../rpc/LedgerRpc.ts"
-import { hashToken, Token } from "../rpc/Tokens.ts"
+import { hashToken, Token } from "../rpc/server/Tokens.ts"
 import { makeStory, printJson } from "./Terminal.ts"
 import { jsonFlag } from "./Where.ts"
 

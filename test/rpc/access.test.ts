@@ -6,7 +6,7 @@ import { Effect, Logger, Redacted, References, Result, Stream } from "effect"
 import { Socket } from "effect/socket"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { Ledger } from "../../src/Ledger.ts"
-import { anyone, hashToken, makeLookup, parseTokens } from "../../src/rpc/Tokens.ts"
+import { anyone, hashToken, makeLookup, parseTokens } from "../../src/rpc/server/Tokens.ts"
 import { deposit, open, transfer } from "../support/ledgerWorld.ts"
 import { connect, memoryLedger, openTcp, openWebSocket, token, tokenOf } from "../support/rpcWorld.ts"
 

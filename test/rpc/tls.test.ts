@@ -4,7 +4,7 @@ import { createConnection } from "node:net"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Redacted } from "effect"
 import { Ledger } from "../../src/Ledger.ts"
-import { connectLedger } from "../../src/rpc/connectLedger.ts"
+import { connectLedger } from "../../src/rpc/client/connectLedger.ts"
 import { deposit, open } from "../support/ledgerWorld.ts"
 import { connect, memoryLedger, openTcp, token, tokenOf } from "../support/rpcWorld.ts"
 

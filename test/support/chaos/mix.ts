@@ -5,7 +5,7 @@ import { Ledger } from "../../../src/Ledger.ts"
 import { makeRng } from "../../../src/loadtest/Rng.ts"
 import { makeRunIds } from "../../../src/loadtest/RunIds.ts"
 import { makeScenario } from "../../../src/loadtest/Scenario.ts"
-import { LedgerClient } from "../../../src/rpc/LedgerClient.ts"
+import { LedgerClient } from "../../../src/rpc/client/LedgerClient.ts"
 import type { Journal } from "./journal.ts"
 import type { ServedNode } from "./servedNode.ts"
 

@@ -6,7 +6,7 @@ import { Deferred, Effect, Exit, Layer, Result } from "effect"
 import type { CommandId } from "../../../src/domain/Ids.ts"
 import type { Receipt } from "../../../src/domain/Receipt.ts"
 import { Ledger } from "../../../src/Ledger.ts"
-import { LedgerClient } from "../../../src/rpc/LedgerClient.ts"
+import { LedgerClient } from "../../../src/rpc/client/LedgerClient.ts"
 import type { Answer, Journal, Named } from "./journal.ts"
 import type { ServedNode } from "./servedNode.ts"
 

@@ -1,12 +1,12 @@
 /** Commands of the host enter; each with an id and its JSON leaves, cut into messages of a bounded size. */
 import { Effect, Result } from "effect"
 import type { SecureRandom } from "effect/crypto"
-import type { CommandInput } from "../domain/Command.ts"
-import { InvalidCommand } from "../domain/Errors.ts"
+import type { CommandInput } from "../../domain/Command.ts"
+import { InvalidCommand } from "../../domain/Errors.ts"
+import { toJsonCommand } from "../CommandJson.ts"
 import type { ClientLimits } from "./ClientOptions.ts"
-import { toWire } from "./Wire.ts"
 
-export interface WireCommand {
+export interface EncodedCommand {
   readonly commandId: string
   readonly json: unknown
   /** Characters of its JSON. */
@@ -14,9 +14,12 @@ export interface WireCommand {
 }
 
 /** The id is made here, before the first sending: whatever happens on the way, the same id is sent again. */
-export const makeWireCommand = (random: SecureRandom.SecureRandom["Service"], limits: ClientLimits) => {
-  const toJson = (command: CommandInput, commandId: string): Result.Result<WireCommand, InvalidCommand> => {
-    const json = toWire({ ...command, commandId })
+export const makeEncodeCommand = (random: SecureRandom.SecureRandom["Service"], limits: ClientLimits) => {
+  const toJson = (
+    command: CommandInput,
+    commandId: string
+  ): Result.Result<EncodedCommand, InvalidCommand> => {
+    const json = toJsonCommand({ ...command, commandId })
     const text = Result.try(() => JSON.stringify(json))
     if (Result.isFailure(text))
       return Result.fail(InvalidCommand.at("command", "has a value that JSON cannot carry"))
@@ -25,7 +28,7 @@ export const makeWireCommand = (random: SecureRandom.SecureRandom["Service"], li
       ? Result.succeed({ commandId, json, size })
       : Result.fail(InvalidCommand.at("command", `has ${size} characters as JSON`))
   }
-  return (command: CommandInput): Effect.Effect<WireCommand, InvalidCommand> =>
+  return (command: CommandInput): Effect.Effect<EncodedCommand, InvalidCommand> =>
     command.commandId === undefined
       ? Effect.flatMap(random.uuidV7({}), (made) => Effect.fromResult(toJson(command, made)))
       : Effect.fromResult(toJson(command, command.commandId))
@@ -33,11 +36,11 @@ export const makeWireCommand = (random: SecureRandom.SecureRandom["Service"], li
 
 /** In order; each chunk is one message. */
 export const chunksOf = (
-  commands: ReadonlyArray<WireCommand>,
+  commands: ReadonlyArray<EncodedCommand>,
   limits: ClientLimits
-): ReadonlyArray<ReadonlyArray<WireCommand>> => {
-  const chunks: Array<Array<WireCommand>> = []
-  let chunk: Array<WireCommand> = []
+): ReadonlyArray<ReadonlyArray<EncodedCommand>> => {
+  const chunks: Array<Array<EncodedCommand>> = []
+  let chunk: Array<EncodedCommand> = []
   let size = 0
   for (const command of commands) {
     if (

@@ -1,10 +1,10 @@
 /** A stream of events from a node enters; the same leaves without gaps, across lost connections. */
 import { Cause, Effect, Latch, Option, type Scope, Stream } from "effect"
 import type { RpcClientError } from "effect/rpc"
-import { type QueryError, Unavailable } from "../domain/Errors.ts"
-import { isLostConnection, type Pick, type Standing } from "./Attempts.ts"
+import { type QueryError, Unavailable } from "../../domain/Errors.ts"
 import type { ClientLimits, LedgerClientOptions } from "./ClientOptions.ts"
-import { describe, type Link, makeLink, type NodeClient } from "./Link.ts"
+import { type CallState, type ChooseNode, isLostConnection } from "./Failover.ts"
+import { describe, makeNodeConnection, type NodeClient, type NodeConnection } from "./NodeConnection.ts"
 
 const backoffMs = 20
 
@@ -12,10 +12,10 @@ const backoffMs = 20
  * A connection of a stream's own, to the same node. What a reader does not take waits in its connection, and would keep
  * the answers of all other calls waiting behind it.
  */
-export type Dial = (link: Link) => Effect.Effect<NodeClient, Unavailable, Scope.Scope>
+export type OpenConnection = (node: NodeConnection) => Effect.Effect<NodeClient, Unavailable, Scope.Scope>
 
-export const makeDial =
-  (options: LedgerClientOptions, limits: ClientLimits): Dial =>
+export const makeOpenConnection =
+  (options: LedgerClientOptions, limits: ClientLimits): OpenConnection =>
   ({ url }) =>
     Effect.gen(function* () {
       const opened = Latch.makeUnsafe(false)
@@ -23,7 +23,7 @@ export const makeDial =
       const look = () => {
         if (isConnected()) opened.openUnsafe()
       }
-      const own = yield* Effect.orDie(makeLink(url, options, limits, look)) // the URL is that of a link
+      const own = yield* Effect.orDie(makeNodeConnection(url, options, limits, look)) // the URL is that of a node
       isConnected = own.isConnectedUnsafe
       look()
       yield* opened.await.pipe(
@@ -37,8 +37,8 @@ export const makeDial =
 
 /** `Place` is where the stream goes on with another node: without repeats where it names each event. */
 export const remoteEvents = <A, Place>(
-  pick: Pick,
-  dial: Dial,
+  chooseNode: ChooseNode,
+  openConnection: OpenConnection,
   limits: ClientLimits,
   asked: {
     readonly open: (
@@ -49,7 +49,7 @@ export const remoteEvents = <A, Place>(
     readonly placeOf: (entry: A) => Place
     /** Whether a stream that was lost may go on from there. */
     readonly isPlace: (place: Place) => boolean
-    readonly onGivenUp: (standing: Standing) => QueryError
+    readonly onGivenUp: (state: CallState) => QueryError
   }
 ): Stream.Stream<A, QueryError> =>
   Stream.suspend(() => {
@@ -58,14 +58,16 @@ export const remoteEvents = <A, Place>(
     const giveUp = (reason: string) =>
       Effect.fail(asked.onGivenUp({ isUncertain: false, isFull: false, reason }))
 
-    const connected = Effect.suspend(() => pick(new Set())).pipe(
+    const connected = Effect.suspend(() => chooseNode(new Set())).pipe(
       Effect.timeoutOrElse({
         duration: limits.queryDeadlineMs,
         orElse: () => giveUp("no node is connected")
       })
     )
     const once = (): Stream.Stream<A, QueryError> =>
-      Stream.unwrap(Effect.map(Effect.flatMap(connected, dial), (client) => asked.open(client, last))).pipe(
+      Stream.unwrap(
+        Effect.map(Effect.flatMap(connected, openConnection), (client) => asked.open(client, last))
+      ).pipe(
         Stream.map((entry) => {
           last = asked.placeOf(entry)
           failures = 0

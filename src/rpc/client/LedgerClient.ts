@@ -3,8 +3,8 @@ import { Clock, type Config, Context, Effect, Latch, Layer, Redacted, Result, ty
 import { SecureRandom } from "effect/crypto"
 import { Headers } from "effect/http"
 import type { RpcClientError } from "effect/rpc"
-import { dispatchChecked } from "../CheckedBatch.ts"
-import type { CommandInput } from "../domain/Command.ts"
+import { dispatchChecked } from "../../CheckedBatch.ts"
+import type { CommandInput } from "../../domain/Command.ts"
 import {
   type CommandError,
   Indeterminate,
@@ -12,17 +12,22 @@ import {
   Overloaded,
   type QueryError,
   Unavailable
-} from "../domain/Errors.ts"
-import type { Receipt } from "../domain/Receipt.ts"
-import type { HistoryEntry } from "../domain/Views.ts"
-import { Ledger } from "../Ledger.ts"
-import { makeQueryMethods, type QueryName, queryOf } from "../QueryMethods.ts"
-import { makeAsk, makePick, type Standing } from "./Attempts.ts"
+} from "../../domain/Errors.ts"
+import type { Receipt } from "../../domain/Receipt.ts"
+import type { HistoryEntry } from "../../domain/Views.ts"
+import { Ledger } from "../../Ledger.ts"
+import { makeQueryMethods, type QueryName, queryOf } from "../../QueryMethods.ts"
+import type { NodeHealth } from "../LedgerRpc.ts"
 import { defaultClientLimits, type LedgerClientOptions } from "./ClientOptions.ts"
-import type { NodeHealth } from "./LedgerRpc.ts"
-import { type LedgerUrlInvalid, type Link, makeLink, type NodeClient } from "./Link.ts"
-import { makeDial, remoteEvents } from "./RemoteEvents.ts"
-import { chunksOf, makeWireCommand, type WireCommand } from "./WireCommands.ts"
+import { chunksOf, type EncodedCommand, makeEncodeCommand } from "./CommandMessages.ts"
+import { type CallState, makeCallWithFailover, makeChooseNode } from "./Failover.ts"
+import {
+  type LedgerUrlInvalid,
+  makeNodeConnection,
+  type NodeClient,
+  type NodeConnection
+} from "./NodeConnection.ts"
+import { makeOpenConnection, remoteEvents } from "./RemoteEvents.ts"
 
 type Sent<A, E> = Effect.Effect<A, E | RpcClientError.RpcClientError>
 
@@ -66,7 +71,7 @@ export class LedgerClient extends Context.Service<
 
 const unavailable =
   (what: string) =>
-  ({ reason, isFull }: Standing): Unavailable | Overloaded =>
+  ({ reason, isFull }: CallState): Unavailable | Overloaded =>
     isFull ? new Overloaded({ what: "this client", retryAfterMs: 10 }) : new Unavailable({ what, reason })
 
 const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
@@ -74,16 +79,16 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
   const random = yield* SecureRandom.SecureRandom
   const clock = yield* Clock.Clock
   const opened = Latch.makeUnsafe(false)
-  const links: Array<Link> = []
+  const nodes: Array<NodeConnection> = []
   const onChange = () => {
-    if (links.some((link) => link.isConnectedUnsafe())) opened.openUnsafe()
+    if (nodes.some((node) => node.isConnectedUnsafe())) opened.openUnsafe()
     else opened.closeUnsafe()
   }
-  for (const url of options.urls) links.push(yield* makeLink(url, options, limits, onChange))
+  for (const url of options.urls) nodes.push(yield* makeNodeConnection(url, options, limits, onChange))
   onChange()
-  const pick = makePick(links, opened)
-  const ask = makeAsk(links, pick, limits)
-  const dial = makeDial(options, limits)
+  const chooseNode = makeChooseNode(nodes, opened)
+  const callNodes = makeCallWithFailover(nodes, chooseNode, limits)
+  const openConnection = makeOpenConnection(options, limits)
   const what = `the ledger at ${options.urls.join(", ")}`
   const call =
     options.token === undefined
@@ -91,18 +96,18 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
       : { headers: Headers.fromInput({ authorization: `Bearer ${Redacted.value(options.token)}` }) }
 
   const query = <A>(send: (client: NodeClient) => Sent<A, QueryError>): Effect.Effect<A, QueryError> =>
-    ask({ send, deadlineMs: limits.queryDeadlineMs, onGivenUp: unavailable(what) })
+    callNodes({ send, deadlineMs: limits.queryDeadlineMs, onGivenUp: unavailable(what) })
 
   const givenUp =
     (commandId: string) =>
-    (standing: Standing): CommandError =>
-      standing.isUncertain ? new Indeterminate({ commandId }) : unavailable(what)(standing)
+    (state: CallState): CommandError =>
+      state.isUncertain ? new Indeterminate({ commandId }) : unavailable(what)(state)
 
-  const identify = makeWireCommand(random, limits)
+  const identify = makeEncodeCommand(random, limits)
 
   const dispatch = (input: CommandInput): Effect.Effect<Receipt, CommandError> =>
     Effect.flatMap(identify(input), ({ commandId, json }) =>
-      ask({
+      callNodes({
         send: (client) => client.dispatch({ command: json }, call),
         deadlineMs: limits.commandDeadlineMs,
         onGivenUp: givenUp(commandId)
@@ -110,10 +115,10 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
     )
 
   /** One message. It fails as a whole only where it was refused or given up as a whole. */
-  const dispatchChunk = (chunk: ReadonlyArray<WireCommand>, deadlineMs: number) => {
+  const dispatchChunk = (chunk: ReadonlyArray<EncodedCommand>, deadlineMs: number) => {
     const commands = chunk.map(({ json }) => json)
     return Effect.result(
-      ask<ReadonlyArray<Result.Result<Receipt, CommandError>>, CommandError>({
+      callNodes<ReadonlyArray<Result.Result<Receipt, CommandError>>, CommandError>({
         send: (client) => client.dispatchMany({ commands }, call),
         deadlineMs,
         onGivenUp: givenUp("")
@@ -122,7 +127,7 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
   }
 
   /** Chunk after chunk, for the order's sake; once one is given up, those behind it are not sent. */
-  const dispatchChunks = Effect.fnUntraced(function* (commands: ReadonlyArray<WireCommand>) {
+  const dispatchChunks = Effect.fnUntraced(function* (commands: ReadonlyArray<EncodedCommand>) {
     const results: Array<Result.Result<Receipt, CommandError>> = []
     const deadline = clock.currentTimeMillisUnsafe() + limits.commandDeadlineMs
     let stopped: CommandError | undefined
@@ -160,7 +165,7 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
 
   const askStream = (name: QueryName, payload: unknown) => {
     const { after, ...options } = payload as { readonly after?: string } // every stream has this option
-    return remoteEvents<{ readonly cursor: string }, string | undefined>(pick, dial, limits, {
+    return remoteEvents<{ readonly cursor: string }, string | undefined>(chooseNode, openConnection, limits, {
       open: (client, place) =>
         (client[name] as OpenStream)({ ...options, after: place }, { ...call, streamBufferSize: 64 }),
       after,
@@ -181,17 +186,17 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
 
   return Context.make(Ledger, ledger).pipe(
     Context.add(LedgerClient, {
-      nodes: () => links.map((link) => ({ url: link.url, isConnected: link.isConnectedUnsafe() })),
+      nodes: () => nodes.map((node) => ({ url: node.url, isConnected: node.isConnectedUnsafe() })),
       awaitConnected: opened.await.pipe(
         Effect.timeoutOrElse({
           duration: limits.connectMs,
           orElse: () =>
-            Effect.fail(new Unavailable({ what, reason: links[0]?.troubleUnsafe() ?? "it has no URL" }))
+            Effect.fail(new Unavailable({ what, reason: nodes[0]?.troubleUnsafe() ?? "it has no URL" }))
         })
       ),
       health: query((client) => client.health(undefined, call)),
       events: (account, asked = {}) =>
-        remoteEvents(pick, dial, limits, {
+        remoteEvents(chooseNode, openConnection, limits, {
           open: (client, after) =>
             client.events({ account, after, follow: asked.follow }, { ...call, streamBufferSize: 64 }),
           after: asked.after ?? 0,

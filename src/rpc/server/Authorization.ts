@@ -1,10 +1,10 @@
 /** A caller and what it asks for enter; what the ledger is to do, or `Forbidden`, leaves. */
 import { Result } from "effect"
-import { accountsOf, type CommandInput, fromHost } from "../domain/Command.ts"
-import { Forbidden, type InvalidCommand } from "../domain/Errors.ts"
-import type { AnyQuery } from "../QueryMethods.ts"
+import { accountsOf, type CommandInput, fromHost } from "../../domain/Command.ts"
+import { Forbidden, type InvalidCommand } from "../../domain/Errors.ts"
+import type { AnyQuery } from "../../QueryMethods.ts"
+import { fromJsonCommand } from "../CommandJson.ts"
 import { type Caller, hasScope, mayName } from "./Tokens.ts"
-import { fromWire } from "./Wire.ts"
 
 /** Commands that decide over an account instead of using it. */
 const adminCommands: ReadonlySet<unknown> = new Set(["FreezeAccount", "UnfreezeAccount", "CloseAccount"])
@@ -19,7 +19,7 @@ export const permitCommand = (
   caller: Caller,
   wire: unknown
 ): Result.Result<CommandInput, Forbidden | InvalidCommand> => {
-  const value = fromWire(wire)
+  const value = fromJsonCommand(wire)
   // Nothing is checked yet: the ledger refuses what is no command, and spreading what is no object gives `{}`.
   const command = value as Partial<CommandInput> | null
   if (adminCommands.has(command?._tag) && !hasScope(caller, "admin"))

@@ -27,7 +27,8 @@ const print = (amount: unknown): unknown => (typeof amount === "bigint" ? amount
 const revive = (amount: unknown): unknown =>
   typeof amount === "string" && /^-?\d{1,40}$/.test(amount) ? BigInt(amount) : amount
 
-export const toWire = (command: CommandInput): unknown => mapAmounts(command as Fields, print) // the fields of a command are its properties
+export const toJsonCommand = (command: CommandInput): unknown => mapAmounts(command as Fields, print) // the fields of a command are its properties
 
 /** What the ledger is to check: host values where the JSON has what may be one, else the value as it came. */
-export const fromWire = (value: unknown): unknown => (isFields(value) ? mapAmounts(value, revive) : value)
+export const fromJsonCommand = (value: unknown): unknown =>
+  isFields(value) ? mapAmounts(value, revive) : value

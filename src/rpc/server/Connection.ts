@@ -2,8 +2,8 @@
 import { type Clock, Effect, Latch, Result } from "effect"
 import type { RpcMessage, RpcSerialization } from "effect/rpc"
 import { Socket } from "effect/socket"
+import type { ConnectionIdentity } from "./Authenticator.ts"
 import { type Message, readMessage } from "./Envelope.ts"
-import type { Badge } from "./Gate.ts"
 
 /** The writing half of a socket. */
 export type Writer = Effect.Success<Socket.Socket["writer"]>
@@ -28,7 +28,7 @@ export class Connection {
   readonly id: number
   readonly peer: string
   readonly authorization: string | undefined
-  readonly badge: Badge = { token: undefined, caller: undefined }
+  readonly identity: ConnectionIdentity = { token: undefined, caller: undefined }
   /** Calls that are not answered, each with whether it is a stream. */
   readonly calls = new Map<string | number, boolean>()
   refusals = 0

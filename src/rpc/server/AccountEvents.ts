@@ -1,8 +1,8 @@
 /** An account and a version enter; its events above it leave as a stream, page by page as the reader takes them. */
 import { Effect, Option, Schedule, Stream } from "effect"
-import type { QueryError } from "../domain/Errors.ts"
-import type { HistoryEntry } from "../domain/Views.ts"
-import type { Ledger } from "../Ledger.ts"
+import type { QueryError } from "../../domain/Errors.ts"
+import type { HistoryEntry } from "../../domain/Views.ts"
+import type { Ledger } from "../../Ledger.ts"
 
 /** Events read from the log at once: what a slow reader costs in memory. */
 const pageRows = 200

@@ -1,9 +1,9 @@
 /** A procedure and a refusal enter; the encoded failure that its caller decodes as a typed error leaves. */
 import { Exit, Schema } from "effect"
 import { Rpc, type RpcMessage, type RpcSerialization } from "effect/rpc"
-import type { Unavailable } from "../domain/Errors.ts"
-import type { Refusal } from "./Gate.ts"
-import { LedgerRpc, type Procedure } from "./LedgerRpc.ts"
+import type { Unavailable } from "../../domain/Errors.ts"
+import { LedgerRpc, type Procedure } from "../LedgerRpc.ts"
+import type { AdmissionError } from "./Authenticator.ts"
 
 /** For answers that are given before effect's server sees the call. */
 export const makeRefusalExits = (codecFor: RpcSerialization.CodecFor) => {
@@ -11,7 +11,10 @@ export const makeRefusalExits = (codecFor: RpcSerialization.CodecFor) => {
   for (const [tag, rpc] of LedgerRpc.requests) {
     encoders.set(tag, Schema.encodeUnknownSync(codecFor(Rpc.exitSchema(rpc))))
   }
-  return (procedure: Procedure, refusal: Refusal | Unavailable): RpcMessage.ResponseExitEncoded["exit"] => {
+  return (
+    procedure: Procedure,
+    refusal: AdmissionError | Unavailable
+  ): RpcMessage.ResponseExitEncoded["exit"] => {
     const encode = encoders.get(procedure)
     if (encode === undefined) throw new Error(`no procedure ${procedure}`)
     // What a codec makes of an exit is opaque: JSON or bytes, read by the peer's codec alone.

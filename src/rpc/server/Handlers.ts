@@ -3,15 +3,15 @@
  * arrives here after its token and scope were checked on its head; what it names is checked here.
  */
 import { Effect, Result, Stream } from "effect"
-import { dispatchChecked } from "../CheckedBatch.ts"
-import { InvalidCommand, type QueryError } from "../domain/Errors.ts"
-import { Ledger } from "../Ledger.ts"
-import { type AnyQuery, askMethod, type QueryName, queryEntries } from "../QueryMethods.ts"
-import { permitAccount, permitCommand, permitQuery } from "./Access.ts"
+import { dispatchChecked } from "../../CheckedBatch.ts"
+import { InvalidCommand, type QueryError } from "../../domain/Errors.ts"
+import { Ledger } from "../../Ledger.ts"
+import { type AnyQuery, askMethod, type QueryName, queryEntries } from "../../QueryMethods.ts"
+import { LedgerRpc, type QueryHandlers } from "../LedgerRpc.ts"
 import { accountEvents } from "./AccountEvents.ts"
-import { Gate } from "./Gate.ts"
-import { LedgerRpc, type QueryHandlers } from "./LedgerRpc.ts"
-import { Refusals } from "./Refusals.ts"
+import { Authenticator } from "./Authenticator.ts"
+import { permitAccount, permitCommand, permitQuery } from "./Authorization.ts"
+import { RefusalLog } from "./RefusalLog.ts"
 import { RpcConfig } from "./RpcLimits.ts"
 import { type Caller, mayName } from "./Tokens.ts"
 
@@ -21,7 +21,7 @@ interface Call {
 
 /** The same permit as an effect, which logs who was refused and why. */
 const makePermitted = Effect.gen(function* () {
-  const refusals = yield* Refusals
+  const refusals = yield* RefusalLog
   return <A, E extends { readonly _tag: string; readonly message: string }>(
     caller: Caller,
     permit: Result.Result<A, E>
@@ -34,13 +34,13 @@ const makePermitted = Effect.gen(function* () {
 /** Of every query: asks the ledger what the caller may ask, and conceals from the answer what it may not see. */
 const makeQueryHandlers = Effect.gen(function* () {
   const ledger = yield* Ledger
-  const gate = yield* Gate
+  const authenticator = yield* Authenticator
   const permitted = yield* makePermitted
 
   const handle =
     (name: QueryName, query: AnyQuery) =>
     (payload: unknown, { headers }: Call) => {
-      const caller = gate.callerOf(headers)
+      const caller = authenticator.callerOf(headers)
       const permit = permitted(caller, permitQuery(caller, query, payload))
       const ask = () => askMethod(ledger, name, payload)
       // The table says whether an answer is a stream.
@@ -60,32 +60,32 @@ const makeQueryHandlers = Effect.gen(function* () {
 
 const makeCommandHandlers = Effect.gen(function* () {
   const ledger = yield* Ledger
-  const gate = yield* Gate
+  const authenticator = yield* Authenticator
   const { batchMax } = yield* RpcConfig
   const permitted = yield* makePermitted
 
   const dispatchMany = Effect.fnUntraced(function* (caller: Caller, commands: ReadonlyArray<unknown>) {
     if (commands.length > batchMax)
       return yield* InvalidCommand.at("commands", `has ${commands.length}, at most ${batchMax} are taken`)
-    yield* Effect.fromResult(gate.chargeUnsafe(caller, commands.length - 1))
+    yield* Effect.fromResult(authenticator.chargeUnsafe(caller, commands.length - 1))
     const permit = (command: unknown) => permitted(caller, permitCommand(caller, command))
     return yield* dispatchChecked(commands, permit, ledger.dispatchMany)
   })
 
   return {
     dispatch: ({ command }: { readonly command: unknown }, { headers }: Call) => {
-      const caller = gate.callerOf(headers)
+      const caller = authenticator.callerOf(headers)
       return Effect.flatMap(permitted(caller, permitCommand(caller, command)), ledger.dispatch)
     },
     dispatchMany: ({ commands }: { readonly commands: ReadonlyArray<unknown> }, { headers }: Call) =>
-      dispatchMany(gate.callerOf(headers), commands)
+      dispatchMany(authenticator.callerOf(headers), commands)
   }
 })
 
 export const handlers = LedgerRpc.toLayer(
   Effect.gen(function* () {
     const ledger = yield* Ledger
-    const gate = yield* Gate
+    const authenticator = yield* Authenticator
     const limits = yield* RpcConfig
     const permitted = yield* makePermitted
     return LedgerRpc.of({
@@ -97,7 +97,7 @@ export const handlers = LedgerRpc.toLayer(
           reasons: trouble === undefined ? [] : [`event store: ${trouble}`]
         })),
       events: ({ account, after, follow }, { headers }) => {
-        const caller = gate.callerOf(headers)
+        const caller = authenticator.callerOf(headers)
         const permit = permitted(caller, permitAccount(caller, account))
         const followMs = follow === true ? limits.followMs : undefined
         return Stream.unwrap(

@@ -1,7 +1,7 @@
 /** The tokens' configuration enters; who a presented token belongs to, and what that caller may do, leaves. */
 import { hash, timingSafeEqual } from "node:crypto"
 import { Redacted, Result, Schema } from "effect"
-import { Scope } from "./LedgerRpc.ts"
+import { Scope } from "../LedgerRpc.ts"
 
 const Prefix = Schema.String.check(
   Schema.isPattern(/^[A-Za-z0-9_:-]{1,64}$/, { message: "must be the beginning of an account id" })

@@ -5,16 +5,16 @@ import { RpcConfig } from "./RpcLimits.ts"
 /** Lines are counted anew after so long, in milliseconds. */
 const windowMs = 10_000
 
-export class Refusals extends Context.Service<
-  Refusals,
+export class RefusalLog extends Context.Service<
+  RefusalLog,
   {
     /** `who` is the caller's name or its address, `reason` holds nothing secret. */
     readonly log: (who: string, reason: string) => Effect.Effect<void>
     readonly countUnsafe: () => number
   }
->()("chronicle/rpc/Refusals") {
+>()("chronicle/rpc/RefusalLog") {
   static readonly layer = Layer.effect(
-    Refusals,
+    RefusalLog,
     Effect.gen(function* () {
       const { refusalLinesMax } = yield* RpcConfig
       const clock = yield* Clock.Clock

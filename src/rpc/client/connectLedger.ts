@@ -1,6 +1,6 @@
 /** For hosts without Effect: the URLs of nodes enter, the same promises as of `openLedger` leave. */
 import { Effect, Layer, Redacted } from "effect"
-import { type AsyncLedger, openLayer } from "../openLedger.ts"
+import { type AsyncLedger, openLayer } from "../../openLedger.ts"
 import type { LedgerClientOptions } from "./ClientOptions.ts"
 import { LedgerClient } from "./LedgerClient.ts"
 

@@ -2,13 +2,13 @@
 import { Clock, Context, Effect, Layer, Queue, Result, type Scope } from "effect"
 import { type RpcMessage, RpcSerialization, RpcServer } from "effect/rpc"
 import type { Socket } from "effect/socket"
-import { Overloaded, Unavailable } from "../domain/Errors.ts"
+import { Overloaded, Unavailable } from "../../domain/Errors.ts"
+import { isProcedure, isStreaming, type Procedure } from "../LedgerRpc.ts"
+import { type AdmissionError, Authenticator, callerHeader } from "./Authenticator.ts"
 import { Connection } from "./Connection.ts"
 import type { Call, Message } from "./Envelope.ts"
-import { callerHeader, Gate, type Refusal } from "./Gate.ts"
-import { isProcedure, isStreaming, type Procedure } from "./LedgerRpc.ts"
 import { makeRefusalExits } from "./RefusalExits.ts"
-import { Refusals } from "./Refusals.ts"
+import { RefusalLog } from "./RefusalLog.ts"
 import { RpcConfig } from "./RpcLimits.ts"
 
 /** Where a socket comes from. */
@@ -39,13 +39,13 @@ export class Connections extends Context.Service<
 export const layer: Layer.Layer<
   Connections | RpcServer.Protocol,
   never,
-  Gate | Refusals | RpcSerialization.RpcSerialization
+  Authenticator | RefusalLog | RpcSerialization.RpcSerialization
 > = Layer.effectContext(Effect.suspend(() => make))
 
 const make = Effect.gen(function* () {
   const serialization = yield* RpcSerialization.RpcSerialization
-  const gate = yield* Gate
-  const refusals = yield* Refusals
+  const authenticator = yield* Authenticator
+  const refusals = yield* RefusalLog
   const limits = yield* RpcConfig
   const clock = yield* Clock.Clock
   const disconnects = yield* Queue.make<number>()
@@ -62,14 +62,17 @@ const make = Effect.gen(function* () {
     connection: Connection,
     call: Call,
     procedure: Procedure
-  ): Result.Result<string, Refusal | Unavailable> => {
+  ): Result.Result<string, AdmissionError | Unavailable> => {
     if (isClosing) return Result.fail(new Unavailable({ what: "this node", reason: "it is closing" }))
     const full = (what: string) => Result.fail(new Overloaded({ what, retryAfterMs: 10 }))
     if (connection.calls.size >= limits.inFlightPerConnectionMax) return full("this connection")
     if (isStreaming(procedure) && connection.streams >= limits.streamsPerConnectionMax)
       return full("the number of streams of this connection")
     const authorization = call.authorization ?? connection.authorization
-    return Result.map(gate.admitUnsafe(procedure, authorization, connection.badge), (caller) => caller.name)
+    return Result.map(
+      authenticator.admitUnsafe(procedure, authorization, connection.identity),
+      (caller) => caller.name
+    )
   }
 
   /** Before the payload is decoded: a refused call costs its head alone. False: the connection is to end. */
@@ -87,7 +90,7 @@ const make = Effect.gen(function* () {
     const error = admitted.failure
     yield* connection.write({ _tag: "Exit", requestId: id, exit: exitOf(tag, error) })
     if (error._tag === "Overloaded" || error._tag === "Unavailable") return true
-    const caller = connection.badge.caller?.name ?? "an unknown caller"
+    const caller = connection.identity.caller?.name ?? "an unknown caller"
     yield* refusals.log(`${caller} at ${connection.peer}`, `${tag}: ${error.message}`)
     return ++connection.refusals < limits.refusalsMax
   })

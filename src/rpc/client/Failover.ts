@@ -1,12 +1,12 @@
 /** One call enters; it is sent to a node, and to another when that is lost, until an answer is definite or time is up. */
 import { Cause, Effect, Exit, type Latch, Option, Semaphore } from "effect"
 import { RpcClientError } from "effect/rpc"
-import type { CommandError, QueryError } from "../domain/Errors.ts"
+import type { CommandError, QueryError } from "../../domain/Errors.ts"
 import type { ClientLimits } from "./ClientOptions.ts"
-import { describe, type Link, type NodeClient } from "./Link.ts"
+import { describe, type NodeClient, type NodeConnection } from "./NodeConnection.ts"
 
 /** How a call stands when it is given up. */
-export interface Standing {
+export interface CallState {
   /** Whether a node may have done it. */
   readonly isUncertain: boolean
   /** Why there is no answer. */
@@ -15,11 +15,11 @@ export interface Standing {
   readonly isFull: boolean
 }
 
-export interface Asked<A, E> {
+export interface NodeCall<A, E> {
   readonly send: (client: NodeClient) => Effect.Effect<A, E | RpcClientError.RpcClientError>
   readonly deadlineMs: number
   /** The error of a call without a definite answer. */
-  readonly onGivenUp: (standing: Standing) => E
+  readonly onGivenUp: (state: CallState) => E
 }
 
 type AnyError = CommandError | QueryError
@@ -34,57 +34,63 @@ const didNothing: ReadonlySet<string> = new Set<AnyError["_tag"]>([
 
 const backoffMs = 20
 
-export type Pick = (turned: ReadonlySet<Link>) => Effect.Effect<Link>
+export type ChooseNode = (declined: ReadonlySet<NodeConnection>) => Effect.Effect<NodeConnection>
 
 /**
- * Round robin over the connected links, those that did not turn this call down first; waits while there is none.
- * `opened` is open while at least one link is connected.
+ * Round robin over the connected nodes, those that did not turn this call down first; waits while there is none.
+ * `opened` is open while at least one node is connected.
  */
-export const makePick = (links: ReadonlyArray<Link>, opened: Latch.Latch): Pick => {
+export const makeChooseNode = (nodes: ReadonlyArray<NodeConnection>, opened: Latch.Latch): ChooseNode => {
   let next = 0
-  const pick = (turned: ReadonlySet<Link>): Effect.Effect<Link> =>
+  const chooseNode = (declined: ReadonlySet<NodeConnection>): Effect.Effect<NodeConnection> =>
     Effect.suspend(() => {
-      let second: Link | undefined
-      for (let step = 0; step < links.length; step++) {
-        const index = (next + step) % links.length
-        const link = links[index]
-        if (link === undefined || !link.isConnectedUnsafe()) continue
-        second ??= link
-        if (turned.has(link)) continue
+      let second: NodeConnection | undefined
+      for (let step = 0; step < nodes.length; step++) {
+        const index = (next + step) % nodes.length
+        const node = nodes[index]
+        if (node === undefined || !node.isConnectedUnsafe()) continue
+        second ??= node
+        if (declined.has(node)) continue
         next = index + 1
-        return Effect.succeed(link)
+        return Effect.succeed(node)
       }
-      return second === undefined ? Effect.flatMap(opened.await, () => pick(turned)) : Effect.succeed(second)
+      return second === undefined
+        ? Effect.flatMap(opened.await, () => chooseNode(declined))
+        : Effect.succeed(second)
     })
-  return pick
+  return chooseNode
 }
 
 /** Where an error of the connection itself is told from those of the ledger. */
 export const isLostConnection = (error: unknown): error is RpcClientError.RpcClientError =>
   error instanceof RpcClientError.RpcClientError
 
-export const makeAsk = (links: ReadonlyArray<Link>, pick: Pick, limits: ClientLimits) => {
-  const permits = Semaphore.makeUnsafe(limits.inFlightMax * links.length)
+export const makeCallWithFailover = (
+  nodes: ReadonlyArray<NodeConnection>,
+  chooseNode: ChooseNode,
+  limits: ClientLimits
+) => {
+  const permits = Semaphore.makeUnsafe(limits.inFlightMax * nodes.length)
   let waiting = 0
 
-  const isAnotherLeft = (turned: ReadonlySet<Link>) =>
-    links.some((link) => link.isConnectedUnsafe() && !turned.has(link))
+  const isAnotherLeft = (declined: ReadonlySet<NodeConnection>) =>
+    nodes.some((node) => node.isConnectedUnsafe() && !declined.has(node))
 
-  return <A, E extends AnyError>({ send, deadlineMs, onGivenUp }: Asked<A, E>): Effect.Effect<A, E> =>
+  return <A, E extends AnyError>({ send, deadlineMs, onGivenUp }: NodeCall<A, E>): Effect.Effect<A, E> =>
     Effect.suspend(() => {
       /** An earlier sending ended without an answer. */
       let isLost = false
       let isUnderWay = false
       let isBegun = false
       let reason = `${waiting} calls of this client were before it`
-      const turned = new Set<Link>()
+      const declined = new Set<NodeConnection>()
       const giveUp = (isFull = false) => onGivenUp({ isUncertain: isLost || isUnderWay, reason, isFull })
       if (waiting >= limits.waitingMax) return Effect.fail(giveUp(true))
       waiting++
 
       /** Undefined: not definite, send again. */
       const settle = (
-        link: Link,
+        node: NodeConnection,
         exit: Exit.Exit<A, E | RpcClientError.RpcClientError>
       ): Exit.Exit<A, E> | undefined => {
         if (Exit.isSuccess(exit)) return Exit.succeed(exit.value)
@@ -102,9 +108,9 @@ export const makeAsk = (links: ReadonlyArray<Link>, pick: Pick, limits: ClientLi
         }
         if (!didNothing.has(found._tag)) return Exit.fail(found)
         reason = found.message
-        turned.add(link)
+        declined.add(node)
         if (isLost) return undefined
-        return found._tag === "Unavailable" && isAnotherLeft(turned) ? undefined : Exit.fail(found)
+        return found._tag === "Unavailable" && isAnotherLeft(declined) ? undefined : Exit.fail(found)
       }
 
       const attempt = Effect.gen(function* () {
@@ -112,12 +118,12 @@ export const makeAsk = (links: ReadonlyArray<Link>, pick: Pick, limits: ClientLi
         waiting--
         reason = "no node is connected"
         for (let tries = 0; ; tries++) {
-          const link = yield* pick(turned)
+          const node = yield* chooseNode(declined)
           isUnderWay = true
-          const settled = settle(link, yield* Effect.exit(send(link.client)))
+          const settled = settle(node, yield* Effect.exit(send(node.client)))
           if (settled !== undefined) return yield* settled
           isUnderWay = false
-          if (isLost || !isAnotherLeft(turned))
+          if (isLost || !isAnotherLeft(declined))
             yield* Effect.sleep(Math.min(limits.backoffMaxMs, backoffMs * 2 ** Math.min(tries, 16)))
         }
       })
@@ -125,7 +131,7 @@ export const makeAsk = (links: ReadonlyArray<Link>, pick: Pick, limits: ClientLi
         Effect.timeoutOrElse({
           duration: deadlineMs,
           orElse: () => {
-            const down = links.find((link) => !link.isConnectedUnsafe())
+            const down = nodes.find((node) => !node.isConnectedUnsafe())
             if (isBegun && !isLost && !isUnderWay && down !== undefined) reason = down.troubleUnsafe()
             return Effect.fail(giveUp())
           }

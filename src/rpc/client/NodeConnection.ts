@@ -3,13 +3,13 @@ import { NodeSocket } from "@effect/platform-node"
 import { Data, Effect, Result, Schedule } from "effect"
 import { RpcClient, type RpcClientError, type RpcGroup, RpcSerialization } from "effect/rpc"
 import { Socket } from "effect/socket"
-import { withWriteTimeout } from "../infra/cluster/SocketTimeouts.ts"
+import { withWriteTimeout } from "../../infra/cluster/SocketTimeouts.ts"
+import { LedgerRpc } from "../LedgerRpc.ts"
 import type { ClientLimits, LedgerClientOptions } from "./ClientOptions.ts"
-import { LedgerRpc } from "./LedgerRpc.ts"
 
 export type NodeClient = RpcClient.RpcClient<RpcGroup.Rpcs<typeof LedgerRpc>, RpcClientError.RpcClientError>
 
-export interface Link {
+export interface NodeConnection {
   readonly url: string
   readonly client: NodeClient
   readonly isConnectedUnsafe: () => boolean
@@ -27,7 +27,7 @@ export class LedgerUrlInvalid extends Data.TaggedError("LedgerUrlInvalid")<{ rea
 const portDefault = 7070
 
 /** Connects in the background, for as long as the scope lives. */
-export const makeLink = Effect.fnUntraced(function* (
+export const makeNodeConnection = Effect.fnUntraced(function* (
   text: string,
   options: LedgerClientOptions,
   limits: ClientLimits,
@@ -72,7 +72,7 @@ export const makeLink = Effect.fnUntraced(function* (
     client,
     isConnectedUnsafe: () => isConnected,
     troubleUnsafe: () => trouble
-  } satisfies Link
+  } satisfies NodeConnection
 })
 
 /** A socket that is dialled anew each time it is read from. */

@@ -1,14 +1,14 @@
 /** The head of a call enters, before its payload is read; the caller it belongs to, or a typed refusal, leaves. */
 import { Clock, Context, Effect, Layer, Result } from "effect"
-import { Forbidden, Overloaded, Unauthenticated } from "../domain/Errors.ts"
-import { type Procedure, scopeOf } from "./LedgerRpc.ts"
+import { Forbidden, Overloaded, Unauthenticated } from "../../domain/Errors.ts"
+import { type Procedure, scopeOf } from "../LedgerRpc.ts"
 import { RpcConfig } from "./RpcLimits.ts"
 import { anyone, type Caller, hasScope, makeLookup, type Token } from "./Tokens.ts"
 
-export type Refusal = Unauthenticated | Forbidden | Overloaded
+export type AdmissionError = Unauthenticated | Forbidden | Overloaded
 
 /** What a connection remembers: the token it showed last, so that it is looked up once. */
-export interface Badge {
+export interface ConnectionIdentity {
   token: string | undefined
   caller: Caller | undefined
 }
@@ -16,15 +16,15 @@ export interface Badge {
 /** The header of an admitted call by which the handlers know its caller; what a peer sends of that name is dropped. */
 export const callerHeader = "x-chronicle-caller"
 
-export class Gate extends Context.Service<
-  Gate,
+export class Authenticator extends Context.Service<
+  Authenticator,
   {
     /** `authorization` is the header's value. Counts one call against the caller's rate. */
     readonly admitUnsafe: (
       procedure: Procedure,
       authorization: string | undefined,
-      badge: Badge
-    ) => Result.Result<Caller, Refusal>
+      identity: ConnectionIdentity
+    ) => Result.Result<Caller, AdmissionError>
     /** Counts further commands of a batch against the rate. */
     readonly chargeUnsafe: (caller: Caller, commands: number) => Result.Result<void, Overloaded>
     /** The caller of an admitted call. */
@@ -32,9 +32,9 @@ export class Gate extends Context.Service<
     /** Whether tokens are asked for. */
     readonly isGuarded: boolean
   }
->()("chronicle/rpc/Gate") {
+>()("chronicle/rpc/Authenticator") {
   /** No tokens: everybody may do everything, which `serve` allows on loopback alone. */
-  static readonly layer = (tokens: ReadonlyArray<Token>) => Layer.effect(Gate, make(tokens))
+  static readonly layer = (tokens: ReadonlyArray<Token>) => Layer.effect(Authenticator, make(tokens))
 }
 
 const make = Effect.fnUntraced(function* (tokens: ReadonlyArray<Token>) {
@@ -45,15 +45,15 @@ const make = Effect.fnUntraced(function* (tokens: ReadonlyArray<Token>) {
   const callers = new Map<string, Caller>([[anyone.name, anyone]])
   const buckets = new Map<Caller, { left: number; at: number }>()
 
-  const identify = (authorization: string | undefined, badge: Badge): Caller | undefined => {
+  const identify = (authorization: string | undefined, identity: ConnectionIdentity): Caller | undefined => {
     if (!isGuarded) return anyone
     const token = /^Bearer +(\S+)$/i.exec(authorization ?? "")?.[1]
     if (token === undefined) return undefined
-    if (badge.token === token) return badge.caller
+    if (identity.token === token) return identity.caller
     const caller = lookup(token)
     if (caller !== undefined) {
-      badge.token = token
-      badge.caller = caller
+      identity.token = token
+      identity.caller = caller
       callers.set(caller.name, caller)
     }
     return caller
@@ -83,8 +83,8 @@ const make = Effect.fnUntraced(function* (tokens: ReadonlyArray<Token>) {
   return {
     isGuarded,
     chargeUnsafe,
-    admitUnsafe: (procedure, authorization, badge) => {
-      const caller = identify(authorization, badge)
+    admitUnsafe: (procedure, authorization, identity) => {
+      const caller = identify(authorization, identity)
       if (caller === undefined) {
         const reason =
           authorization === undefined ? "no bearer token was sent" : "the token is not known here"
@@ -96,7 +96,7 @@ const make = Effect.fnUntraced(function* (tokens: ReadonlyArray<Token>) {
       return Result.map(chargeUnsafe(caller, 1), () => caller)
     },
     callerOf: (headers) => callers.get(headers[callerHeader] ?? "") ?? nobody
-  } satisfies Gate["Service"]
+  } satisfies Authenticator["Service"]
 })
 
 /** Stands for a caller that is not known, which no admitted call has. */

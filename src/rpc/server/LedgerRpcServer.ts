@@ -4,19 +4,19 @@ import { Effect, Layer, Option, Redacted } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { RpcSerialization, RpcServer } from "effect/rpc"
 import { SocketServer } from "effect/socket"
-import { withCloseTimeout } from "../infra/cluster/SocketServerEnd.ts"
+import { withCloseTimeout } from "../../infra/cluster/SocketServerEnd.ts"
+import { LedgerRpc } from "../LedgerRpc.ts"
+import { Authenticator } from "./Authenticator.ts"
 import * as connections from "./Connections.ts"
 import { Connections } from "./Connections.ts"
-import { Gate } from "./Gate.ts"
 import { handlers } from "./Handlers.ts"
-import { LedgerRpc } from "./LedgerRpc.ts"
-import { Refusals } from "./Refusals.ts"
+import { RefusalLog } from "./RefusalLog.ts"
 import { RpcConfig } from "./RpcLimits.ts"
 import type { RpcSettings } from "./RpcSettings.ts"
 
 /** Who is let in, for all doors of a node together. */
 export const guard = (settings: Pick<RpcSettings, "tokens">) =>
-  Layer.mergeAll(Gate.layer(settings.tokens), Refusals.layer)
+  Layer.mergeAll(Authenticator.layer(settings.tokens), RefusalLog.layer)
 
 /** How long a peer may take for its part of the TLS handshake, in milliseconds. */
 const handshakeMs = 10_000
@@ -83,7 +83,7 @@ export const layerTcp = (settings: Pick<RpcSettings, "host" | "port" | "format" 
 export const layerWebSocket = Layer.effectDiscard(
   Effect.gen(function* () {
     const door = yield* Connections
-    const gate = yield* Gate
+    const authenticator = yield* Authenticator
     const router = yield* HttpRouter.HttpRouter
     yield* router.add(
       "GET",
@@ -93,7 +93,7 @@ export const layerWebSocket = Layer.effectDiscard(
         if (request.headers.upgrade?.toLowerCase() !== "websocket")
           return HttpServerResponse.text("this is a WebSocket\n", { status: 426 })
         // Any page that the machine's user looks at could open a socket to loopback, and needs no token there.
-        if (!gate.isGuarded && request.headers.origin !== undefined)
+        if (!authenticator.isGuarded && request.headers.origin !== undefined)
           return HttpServerResponse.text("no browsers where no tokens are asked for\n", { status: 403 })
         const socket = yield* request.upgrade
         yield* door.serve(socket, {
