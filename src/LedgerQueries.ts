@@ -9,6 +9,7 @@ import { Option, Schema } from "effect"
 import { InvalidCommand } from "./domain/Errors.ts"
 import { Event } from "./domain/Event.ts"
 import { AccountId, CommandId, Instant, instantMax, Version } from "./domain/Ids.ts"
+import { intervalFault } from "./domain/InstantText.ts"
 import { Amount, Asset } from "./domain/Money.ts"
 import { AccountView, HistoryEntry, PastView, StatementLineView, TrialLineView } from "./domain/Views.ts"
 
@@ -216,10 +217,10 @@ export const ledgerQueries = {
     },
     Page(StatementLineView),
     {
-      rule: ({ from, to }) =>
-        from !== undefined && to !== undefined && from > to
-          ? InvalidCommand.at("from", "must not be after to")
-          : undefined
+      rule: ({ from, to }) => {
+        const fault = intervalFault(from, to)
+        return fault === undefined ? undefined : InvalidCommand.at("from", fault)
+      }
     }
   ),
   /** By the id of its command; none when there is no such transfer, or it is not visible yet. */

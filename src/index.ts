@@ -9,7 +9,10 @@ export {
   type RebuildStep,
   rebuild
 } from "./actors/projections/Rebuild.ts"
-export type { CommittedEvent, SubscriptionAsked } from "./actors/subscriptions/Subscriptions.ts"
+export type {
+  CommittedEvent,
+  SubscriptionOptions as SubscriptionAsked
+} from "./actors/subscriptions/Subscriptions.ts"
 export { Command, type CommandContext, type CommandInput } from "./domain/Command.ts"
 export * from "./domain/Errors.ts"
 export { Event } from "./domain/Event.ts"
@@ -20,7 +23,12 @@ export * from "./domain/Views.ts"
 export { limitsFromEnvironment, type Services, servicesConfig } from "./infra/config/Environment.ts"
 export { defaultLimits, LedgerConfig, type LedgerLimits } from "./infra/config/LedgerConfig.ts"
 export { type Projection, prefixOf } from "./infra/readmodel/Projection.ts"
-export type { Fresh, Page, PageAsked, StatementAsked } from "./infra/readmodel/Queries.ts"
+export type {
+  Page,
+  PageRequest as PageAsked,
+  ReadConsistency as Fresh,
+  StatementQuery as StatementAsked
+} from "./infra/readmodel/Queries.ts"
 export type { TimeAxis } from "./infra/readmodel/ReadModel.ts"
 export { tuneCollector } from "./infra/telemetry/Collector.ts"
 export { Ledger, type Past } from "./Ledger.ts"

@@ -3,7 +3,7 @@ import { Data, Effect, FileSystem, Option, Stream } from "effect"
 import type { StatementLine } from "../domain/Books.ts"
 import { type AccountId, printInstant } from "../domain/Ids.ts"
 import { formatDecimal } from "../domain/Money.ts"
-import { Queries, type StatementAsked } from "../infra/readmodel/Queries.ts"
+import { Queries, type StatementQuery } from "../infra/readmodel/Queries.ts"
 import { grouped, makeProgress } from "./Terminal.ts"
 
 export type ExportFormat = "csv" | "json"
@@ -64,7 +64,7 @@ export const exportStatement = Effect.fn("Export.statement")(function* (
   account: AccountId,
   format: ExportFormat,
   file: string,
-  asked: Omit<StatementAsked, "cursor" | "limit">
+  asked: Omit<StatementQuery, "cursor" | "limit">
 ) {
   const queries = yield* Queries
   const fs = yield* FileSystem.FileSystem

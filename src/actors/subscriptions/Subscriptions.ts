@@ -10,7 +10,7 @@ import { CommitFeed } from "../commit/CommitFeed.ts"
 import { type LogCursor, parseCursor, printCursor } from "./LogCursor.ts"
 import { makeTails } from "./MergedTails.ts"
 
-export interface SubscriptionAsked {
+export interface SubscriptionOptions {
   /**
    * `cursor` of the last event that was dealt with: the stream goes on after it. Absent: from the first event of
    * the log. `"now"`: from the events that are committed after the subscription began.
@@ -45,7 +45,7 @@ export class Subscriptions extends Context.Service<
      * read: subscribe again with the last cursor.
      */
     readonly subscribe: (
-      asked?: SubscriptionAsked
+      asked?: SubscriptionOptions
     ) => Stream.Stream<CommittedEvent, InvalidCommand | Unavailable>
   }
 >()("chronicle/actors/Subscriptions") {
@@ -63,7 +63,7 @@ export class Subscriptions extends Context.Service<
         return new Map(writers.map((row) => [row.writerId, row.lastSeq])) as LogCursor // their ends as of now
       })
 
-      const subscribe = ({ after, accountPrefix = "" }: SubscriptionAsked = {}) =>
+      const subscribe = ({ after, accountPrefix = "" }: SubscriptionOptions = {}) =>
         Stream.unwrap(
           Effect.gen(function* () {
             const tails = makeTails(store, limits, yield* begin(after))

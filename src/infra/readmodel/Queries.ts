@@ -17,7 +17,7 @@ import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { ProjectionWaiters } from "./ProjectionWaiters.ts"
 import { type ContraBalance, ReadModel, type TimeAxis, type TrialLine } from "./ReadModel.ts"
 
-export interface PageAsked {
+export interface PageRequest {
   /** `next` of the page before. */
   readonly cursor?: string | undefined
   /** Default 100; at most `pageMax` rows are answered whatever is asked. */
@@ -30,12 +30,12 @@ export interface Page<A> {
   readonly next: string | undefined
 }
 
-export interface Fresh {
+export interface ReadConsistency {
   /** From a receipt: the answer holds at least that write, or the query fails with `NotYetVisible`. */
   readonly readToken?: string | undefined
 }
 
-export interface StatementAsked extends PageAsked, Fresh {
+export interface StatementQuery extends PageRequest, ReadConsistency {
   /** Recorded (or, by `axis`, effective) at or after `from` and before `to`. */
   readonly from?: Instant | undefined
   readonly to?: Instant | undefined
@@ -46,16 +46,19 @@ export interface StatementAsked extends PageAsked, Fresh {
 export class Queries extends Context.Service<
   Queries,
   {
-    readonly balance: (account: AccountId, asked?: Fresh) => Effect.Effect<OpenedHead, QueryError>
+    readonly balance: (account: AccountId, asked?: ReadConsistency) => Effect.Effect<OpenedHead, QueryError>
     /** In order of version. */
     readonly statement: (
       account: AccountId,
-      asked?: StatementAsked
+      asked?: StatementQuery
     ) => Effect.Effect<Page<StatementLine>, QueryError>
     /** By the id of its command; undefined when there is none, or it is not visible yet. */
-    readonly transfer: (id: CommandId, asked?: Fresh) => Effect.Effect<TransferRow | undefined, QueryError>
+    readonly transfer: (
+      id: CommandId,
+      asked?: ReadConsistency
+    ) => Effect.Effect<TransferRow | undefined, QueryError>
     /** In order of id. */
-    readonly accounts: (asked?: PageAsked) => Effect.Effect<Page<OpenedHead>, QueryError>
+    readonly accounts: (asked?: PageRequest) => Effect.Effect<Page<OpenedHead>, QueryError>
     readonly contraBalances: Effect.Effect<ReadonlyArray<ContraBalance>, QueryError>
     readonly trialBalance: Effect.Effect<ReadonlyArray<TrialLine>, QueryError>
     /** Waits until the read model has reached every position of the token, at most `queryDeadlineMs`. */
@@ -82,7 +85,7 @@ const makeQueries = Effect.gen(function* () {
     return Effect.flatMap(Effect.fromResult(parseToken(token)), awaitPositions)
   }
 
-  const balance = Effect.fn("Queries.balance")(function* (account: AccountId, asked: Fresh = {}) {
+  const balance = Effect.fn("Queries.balance")(function* (account: AccountId, asked: ReadConsistency = {}) {
     yield* awaitToken(asked.readToken)
     const head = (yield* answered(readModel.heads([account]))).get(account)
     return head ?? (yield* new AccountNotFound({ account }))
@@ -90,7 +93,7 @@ const makeQueries = Effect.gen(function* () {
 
   const statement = Effect.fn("Queries.statement")(function* (
     account: AccountId,
-    asked: StatementAsked = {}
+    asked: StatementQuery = {}
   ) {
     const after = asked.cursor === undefined ? 0 : yield* Effect.fromResult(versionOf(asked.cursor))
     const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
@@ -110,10 +113,10 @@ const makeQueries = Effect.gen(function* () {
   return {
     balance,
     statement,
-    transfer: Effect.fn("Queries.transfer")((id: CommandId, asked: Fresh = {}) =>
+    transfer: Effect.fn("Queries.transfer")((id: CommandId, asked: ReadConsistency = {}) =>
       Effect.andThen(awaitToken(asked.readToken), answered(readModel.transfer(id)))
     ),
-    accounts: Effect.fn("Queries.accounts")(function* (asked: PageAsked = {}) {
+    accounts: Effect.fn("Queries.accounts")(function* (asked: PageRequest = {}) {
       const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
       const after = asked.cursor === undefined ? "" : yield* Effect.fromResult(accountOf(asked.cursor))
       const heads = yield* answered(readModel.accounts({ after, limit: limit + 1 }))
@@ -209,7 +212,7 @@ const boundOf = (
 }
 
 export const limitOf = (
-  { limit }: PageAsked,
+  { limit }: PageRequest,
   max: number,
   otherwise = rowsDefault
 ): Result.Result<number, InvalidCommand> => {

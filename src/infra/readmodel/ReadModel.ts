@@ -80,7 +80,7 @@ export interface TrialLine {
 /** Which of an event's two times is meant (design §4). */
 export type TimeAxis = "recorded" | "effective"
 
-export interface LinesAsked {
+export interface LinesQuery {
   readonly account: AccountId
   /** Lines above this version … */
   readonly after: Version
@@ -165,7 +165,7 @@ export interface ReadModelReads {
     readonly limit: number
   }) => Effect.Effect<ReadonlyArray<OpenedHead>, StoreUnavailable>
   /** Statement lines in order of version. */
-  readonly lines: (asked: LinesAsked) => Effect.Effect<ReadonlyArray<StatementLine>, StoreUnavailable>
+  readonly lines: (asked: LinesQuery) => Effect.Effect<ReadonlyArray<StatementLine>, StoreUnavailable>
   readonly transfer: (id: CommandId) => Effect.Effect<TransferRow | undefined, StoreUnavailable>
   readonly contras: Effect.Effect<ReadonlyArray<ContraBalance>, StoreUnavailable>
   /** All of it at one instant of the read model. */
