@@ -14,11 +14,11 @@ import type { StoredEvent } from "../domain/StoredEvent.ts"
 import { type Digest, digestOf, MultisetHashes } from "./MultisetHash.ts"
 import type { RunIds } from "./RunIds.ts"
 
-/** Commands without a definite answer that are remembered one by one; more make the check incomplete. */
+/** Commands without a definite answer that are remembered by id. With more of them the check is incomplete, and fails. */
 const openMax = 100_000
 const faultsMax = 20
 
-/** A broken promise of the ledger, with its place. */
+/** A broken invariant, and where. */
 export interface AckFault {
   readonly invariant: "I4" | "I6" | "I7"
   readonly reason: string
@@ -50,11 +50,11 @@ export class Acknowledged {
   readonly #logged: MultisetHashes
   /** The highest version acknowledged on each account. */
   readonly #versions: Float64Array
-  /** Commands whose answer was `Indeterminate`, until a definite one. */
+  /** Commands that were answered `Indeterminate` and have no definite answer yet. */
   readonly #open = new Set<CommandId>()
   readonly #openLogged = new Set<string>()
   #isOrphan: (commandId: CommandId) => boolean = () => false
-  /** Rows in the log of commands whose sender is gone, and that it told of no answer. */
+  /** Events in the log whose callers died before they could report an answer. */
   orphanRows = 0
   readonly #sink: AckSink | undefined
   readonly #known: WeakMap<Command, Known> | undefined
@@ -138,12 +138,12 @@ export class Acknowledged {
     this.learn(account, version)
   }
 
-  /** Somebody was told of this version: what is sent from now on must come after it. */
+  /** Notes that some caller was told of this version: commands that are sent from now on must take effect after it. */
   learn(account: number, version: number): void {
     if (version > (this.#versions[account] ?? 0)) this.#versions[account] = version
   }
 
-  /** The senders of these commands are gone: those may be in the log or not, as if each answer had been `Indeterminate`. */
+  /** Treats these commands, whose callers died, as if each had been answered `Indeterminate`. */
   orphan(isOrphan: (commandId: CommandId) => boolean): void {
     this.#isOrphan = isOrphan
   }
@@ -161,7 +161,7 @@ export class Acknowledged {
     else this.blame("I4", `more than ${openMax} commands without a definite answer: not all can be checked`)
   }
 
-  /** Commands that never got a definite answer. */
+  /** Commands without a definite answer up to now. */
   get openCount(): number {
     return this.#open.size
   }
@@ -171,7 +171,7 @@ export class Acknowledged {
     return this.#versions[index] ?? 0
   }
 
-  /** Takes a row of the log; to be called once for every row of the run's accounts, when all is over. */
+  /** Takes an event of the log. Called once for each event of the run's accounts, after the load. */
   logged(row: StoredEvent): void {
     const index = this.#ids.indexOf(row.accountId)
     if (index === undefined || index >= this.#accounts) return
@@ -183,7 +183,7 @@ export class Acknowledged {
     this.#openLogged.add(key)
   }
 
-  /** Compares what was acknowledged with what was logged. */
+  /** Compares the acknowledged events with the logged ones, account by account. */
   conclude(): void {
     for (let index = 0; index < this.#accounts; index++) {
       if (this.#acked.equals(this.#logged, index)) continue
@@ -191,9 +191,12 @@ export class Acknowledged {
       const logged = this.#logged.count[index] ?? 0
       const account = this.#ids.account(index)
       if (acked > logged) {
-        this.blame("I6", `${account}: ${acked} events were acknowledged, the log holds ${logged} of them`)
+        this.blame("I6", `${account}: ${acked} events were acknowledged, but the log holds only ${logged}`)
       } else if (acked < logged) {
-        this.blame("I4", `${account}: the log holds ${logged - acked} events that nobody was told of`)
+        this.blame(
+          "I4",
+          `${account}: the log holds ${logged - acked} events of commands that were not acknowledged`
+        )
       } else {
         this.blame("I6", `${account}: an acknowledged event is in the log with another hash, or not at all`)
       }
@@ -221,7 +224,7 @@ export class Acknowledged {
     return { account, version: index === undefined ? 0 : (this.#versions[index] ?? 0) }
   }
 
-  /** Also for what others found. The first fault of each invariant is always kept. */
+  /** Notes a fault, also one that was found elsewhere. The first fault of each invariant is always kept. */
   blame(invariant: AckFault["invariant"], reason: string): void {
     this.faultsTotal++
     if (this.faults.length < faultsMax || this.isKept(invariant)) this.faults.push({ invariant, reason })

@@ -1,7 +1,7 @@
-/** The stores after a load enter; what the audit of all of them says, in the words of a report, leaves. */
+/** Runs the ledger's own audit over the stores after a load, so that a load test fails where `chronicle verify` would. */
 import { Effect } from "effect"
 import { Audit, type Finding } from "../actors/audit/Audit.ts"
-import type { Audited } from "./Outcome.ts"
+import type { AuditResult } from "./Outcome.ts"
 
 const findingsMax = 20
 
@@ -11,16 +11,16 @@ export const auditStores = (onProgress: (events: number) => void) =>
     const report = yield* audit.verify({ onProgress: ({ events }) => onProgress(events) })
     const { I1, I2, I3, I4, I5, I8 } = report.invariants
     return {
-      // An account that was given up on is no fault of its rows, but it is one of the projection's.
+      // A parked account has no wrong row, yet its read model is not the fold of the whole stream.
       invariants: { I1, I2, I3, I4, I5, I8: I8 && report.parked.length === 0 },
       findings: [
-        ...report.findings.slice(0, findingsMax).map(printFinding),
+        ...report.findings.slice(0, findingsMax).map(describeFinding),
         ...report.parked.map(({ account, reason }) => `I8: ${account} is parked: ${reason}`)
       ]
-    } satisfies Audited
+    } satisfies AuditResult
   }).pipe(Effect.provide(Audit.layer))
 
-const printFinding = ({ invariant, where, account, version, reason }: Finding): string => {
+const describeFinding = ({ invariant, where, account, version, reason }: Finding): string => {
   const place = account === undefined ? "" : ` ${account}${version === undefined ? "" : `@${version}`}`
   return `${invariant}: ${where}${place}: ${reason}`
 }

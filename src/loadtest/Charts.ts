@@ -1,4 +1,4 @@
-/** Points enter; a plot as inline SVG leaves: no script, no font, nothing from a network. */
+/** Plots as inline SVG, so that a report is one file that needs no script and no network. */
 
 export interface Series {
   readonly name: string

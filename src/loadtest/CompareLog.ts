@@ -1,4 +1,4 @@
-/** The accounts of a run enter; every row the log holds of them is shown to the acknowledged ones. */
+/** Reads every event of a run's accounts from the log, so that it can be compared with what was acknowledged. */
 import { Effect, Schedule } from "effect"
 import { EventStore, type StreamFrom } from "../infra/eventstore/EventStore.ts"
 import type { Acknowledged } from "./Acknowledged.ts"
@@ -22,17 +22,17 @@ export const compareLog = Effect.fn("LoadTest.compareLog")(function* (
       after: 0
     }))
     for (;;) {
-      // Reading changes nothing: a store that is busy for a moment need not end a run of an hour.
+      // A store that is busy for a moment must not end a run of an hour.
       const page = yield* Effect.retry(store.readStreams(from, rowsMax), readAgain)
       for (const row of page) acknowledged.logged(row)
       rows += page.length
       const last = page.at(-1)
       if (page.length < rowsMax || last === undefined) break
-      // Rows come in order of account: those that appeared are read, but for the last one, which may go on.
+      // Rows come in the order of accounts: each account on this page is read to its end, except for the last one.
       const appeared = new Set(page.map((row) => row.accountId))
-      from = from.flatMap((one) => {
-        if (one.account === last.accountId) return [{ account: one.account, after: last.version }]
-        return appeared.has(one.account) ? [] : [one]
+      from = from.flatMap((stream) => {
+        if (stream.account === last.accountId) return [{ account: stream.account, after: last.version }]
+        return appeared.has(stream.account) ? [] : [stream]
       })
     }
   }

@@ -1,21 +1,21 @@
-/** What a load is aimed at: commands enter, receipts or typed errors leave; here or on another machine. */
+/** What a load is sent to: a node in this process, or a test double. */
 import type { Effect, Result } from "effect"
 import type { Command } from "../domain/Command.ts"
 import type { CommandError } from "../domain/Errors.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 
-/** Counters of the node since its start; a remote driver answers what it knows. */
+/** Counters of the node since its start. */
 export interface DriverStats {
   readonly batches: number
   readonly rows: number
   readonly rowsMax: number
-  /** Sendings behind a batch that was not durable yet. */
+  /** Batches that were sent while their predecessor was not yet committed. */
   readonly behind: number
-  /** Accounts another writer wrote to behind the node's back. */
+  /** Accounts that another writer wrote to although this node owned them. */
   readonly conflicts: number
-  /** Repeats that got as far as the log. */
+  /** Repeated commands that were noticed only by the store. */
   readonly repeats: number
-  /** Sendings to the store whose outcome had to be asked for again. */
+  /** Batches that were sent again because the store had not said whether they were committed. */
   readonly unknown: number
   readonly residents: number
   readonly inFlight: number
@@ -23,17 +23,17 @@ export interface DriverStats {
 
 export interface Driver {
   readonly dispatch: (command: Command) => Effect.Effect<Receipt, CommandError>
-  /** What `dispatch` asks first, where it can be asked without it: whether a command would be refused for load. */
-  readonly refusal?: (command: Command) => unknown
+  /** Whether `dispatch` would answer `Overloaded`, at a fraction of its cost; undefined means that it would not. */
+  readonly precheck?: (command: Command) => unknown
   readonly dispatchMany: (
     commands: ReadonlyArray<Command>
   ) => Effect.Effect<ReadonlyArray<Result.Result<Receipt, CommandError>>>
   readonly stats: () => DriverStats
 }
 
-/** Sends a share of the commands to another node, and adds up what both count. */
-export const withIntruder = (node: Driver, intruder: Driver, isIntruders: () => boolean): Driver => ({
-  dispatch: (command) => (isIntruders() ? intruder : node).dispatch(command),
+/** Sends some of the commands to another node, and adds up the counters of both. */
+export const withIntruder = (node: Driver, intruder: Driver, isForIntruder: () => boolean): Driver => ({
+  dispatch: (command) => (isForIntruder() ? intruder : node).dispatch(command),
   dispatchMany: node.dispatchMany,
   stats: () => addStats(node.stats(), intruder.stats())
 })

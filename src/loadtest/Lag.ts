@@ -1,4 +1,4 @@
-/** Accepted commands enter; how long after its acknowledgement a write is seen in the read model leaves. */
+/** Measures the lag of the read model: how long after its acknowledgement a write can be read. */
 import { Clock, Duration, Effect, Option, Schedule } from "effect"
 import { build, type Histogram } from "hdr-histogram-js"
 import type { Position, Receipt } from "../domain/Receipt.ts"
@@ -6,23 +6,23 @@ import { ReadModel } from "../infra/readmodel/ReadModel.ts"
 import type { Acknowledged } from "./Acknowledged.ts"
 import type { RunIds } from "./RunIds.ts"
 
-/** How often a write is marked to be watched, and how often the watched ones are looked for. */
+/** How often a write is picked to be watched, and how often the read model is asked for the watched ones. */
 export const markEveryMs = 100
-const lookEveryMs = 20
-/** Writes watched at once; a read model that is far behind is not asked about more. */
+const pollEveryMs = 20
+/** Writes that are watched at once, so that a read model that is far behind is not burdened with more questions. */
 const watchedMax = 200
 const accountsAtOnce = 1_000
 
 export interface LagWatch {
-  /** Offers a write that was acknowledged just now. */
+  /** Offers a write that was acknowledged at this moment; only some are picked. */
   readonly offerUnsafe: (receipt: Receipt) => void
   /** Watches a write that was acknowledged at this instant of the monotonic clock, in milliseconds. */
   readonly markUnsafe: (position: Position, at: number) => void
-  /** The latest lag seen, or how long the oldest watched write is waiting if that is longer; milliseconds. */
+  /** The latest lag, or the age of the oldest watched write if that is more; milliseconds. */
   readonly currentMs: () => number | undefined
   readonly histogram: Histogram
   /** Watches until interrupted. */
-  readonly watch: Effect.Effect<never>
+  readonly watch: Effect.Effect<unknown>
 }
 
 export const makeLagWatch = Effect.gen(function* () {
@@ -34,10 +34,10 @@ export const makeLagWatch = Effect.gen(function* () {
   let markedAt = 0
   let latest: number | undefined
 
-  const look = Effect.gen(function* () {
+  const poll = Effect.gen(function* () {
     const asked = watched.slice()
     if (asked.length === 0) return
-    const behind = yield* readModel.behind(asked.map((one) => one.position))
+    const behind = yield* readModel.behind(asked.map(({ position }) => position))
     const late = new Set(behind.map(({ account, version }) => `${account}@${version}`))
     const now = nowMs()
     for (const { position, at } of asked) {
@@ -65,15 +65,16 @@ export const makeLagWatch = Effect.gen(function* () {
       return latest === undefined ? waiting || undefined : Math.max(latest, waiting)
     },
     histogram,
-    watch: look.pipe(
-      Effect.catch((error) => Effect.logWarning("the lag could not be looked at", error.message)),
-      Effect.delay(lookEveryMs),
-      Effect.forever
+    watch: poll.pipe(
+      Effect.catch((error) =>
+        Effect.logWarning("the lag of the read model could not be read", error.message)
+      ),
+      Effect.schedule(Schedule.spaced(pollEveryMs))
     )
   } satisfies LagWatch
 })
 
-/** Waits until the read model has every acknowledged write; answers the seconds that took, none if it gave up. */
+/** Waits until the read model has every acknowledged write. The answer is how many seconds that took, undefined if more than `patience`. */
 export const awaitCaughtUp = Effect.fn("LoadTest.awaitCaughtUp")(function* (
   ids: RunIds,
   accounts: number,
@@ -88,9 +89,12 @@ export const awaitCaughtUp = Effect.fn("LoadTest.awaitCaughtUp")(function* (
         const version = acknowledged.versionAt(index)
         if (version > 0) positions.push({ account: ids.account(index), version })
       }
-      // A read model that does not answer for a moment is only late; how late it may be is `patience`.
-      const behind = readModel.behind(positions).pipe(Effect.retry(Schedule.spaced(500)))
-      while (positions.length > 0 && (yield* behind).length > 0) yield* Effect.sleep(50)
+      if (positions.length === 0) continue
+      yield* readModel.behind(positions).pipe(
+        // A read model that does not answer for a moment counts as late, which `patience` bounds.
+        Effect.retry(Schedule.spaced(500)),
+        Effect.repeat({ schedule: Schedule.spaced(50), until: (behind) => behind.length === 0 })
+      )
     }
   }).pipe(Effect.timeoutOption(patience), Effect.timed)
   return Option.isSome(outcome) ? Duration.toSeconds(took) : undefined

@@ -1,5 +1,8 @@
-/** Settings and services enter; accounts are prepared, the load is run, every invariant checked; the outcome leaves. */
-import { Clock, Context, Effect, Fiber, Layer } from "effect"
+/**
+ * A load test of one node, in this process: prepares the accounts, runs the load, and checks every invariant. With
+ * several nodes see `nodes/NodesTest.ts`.
+ */
+import { Clock, Context, Effect, Fiber, Layer, Schedule } from "effect"
 import { Dispatcher } from "../actors/commands/Dispatcher.ts"
 import { LedgerConfig, type LedgerLimits } from "../infra/config/LedgerConfig.ts"
 import { EventStore } from "../infra/eventstore/EventStore.ts"
@@ -17,21 +20,21 @@ import { prepareAccounts } from "./Prepare.ts"
 import { probeStore } from "./Probe.ts"
 import type { Progress } from "./Progress.ts"
 import { withRepeats } from "./Repeats.ts"
-import { makeRng } from "./Rng.ts"
-import { makeRunIds } from "./RunIds.ts"
-import { makeScenario } from "./Scenario.ts"
+import { makeRng, type Rng } from "./Rng.ts"
+import { makeRunIds, type RunIds } from "./RunIds.ts"
+import { makeScenario, type Scenario } from "./Scenario.ts"
 import { driverOf, migrate, readSide, type ServiceUrls, stores, writePath } from "./Services.ts"
 import type { LoadSettings } from "./Settings.ts"
 import { measureSingleClient } from "./SingleClient.ts"
-import { noStoreBaseline, startStoreBaseline } from "./StoreBaseline.ts"
-import { lookAtProcesses, usageBetween } from "./Usage.ts"
+import { noStoreBaseline, type StoreBaseline, startStoreBaseline } from "./StoreBaseline.ts"
+import { readProcesses, usageBetween } from "./Usage.ts"
 
 const samplesEveryMs = 500
-/** Commands of the probe are numbered from here, far above those of any scenario. */
+/** The number of the probe's first command, far above those of any scenario. */
 export const probeCommands = 10 ** 12
-const besideCommands = 2 * probeCommands
+const baselineCommands = 2 * probeCommands
 
-/** A mix keeps less in memory than it uses, so that accounts come and go. */
+/** A mix keeps fewer accounts in memory than it uses, so that some are always evicted and loaded. */
 export const limitsFor = (settings: LoadSettings, limits: LedgerLimits): LedgerLimits =>
   settings.scenario === "mixed-zipf"
     ? { ...limits, residentsMax: Math.min(limits.residentsMax, Math.max(1_000, settings.accounts / 2)) }
@@ -47,67 +50,100 @@ export const runLoadTest = Effect.fn("LoadTest.run")(function* (
   const limits = limitsFor(settings, yield* LedgerConfig)
   return yield* measure(settings, urls, progress).pipe(
     Effect.map((measured) => ({ outcome: toOutcome(measured), details: detailsOf(measured.meter) })),
-    // The node ends before its stores do.
+    // The scope of the node ends before its stores do.
     Effect.scoped,
     Effect.provide(stores(urls)),
     Effect.provideService(LedgerConfig, limits)
   )
 })
 
+/** What the three parts of a run have in common. */
+interface Run {
+  readonly settings: LoadSettings
+  readonly urls: ServiceUrls
+  readonly progress: Progress
+  readonly ids: RunIds
+  readonly rng: Rng
+  readonly scenario: Scenario
+  readonly acknowledged: Acknowledged
+  readonly driver: Driver
+  readonly baseline: StoreBaseline
+  readonly before: Pick<Measured, "product" | "store" | "singleClient">
+}
+
 const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: ServiceUrls, progress: Progress) {
+  const run = yield* begin(settings, urls, progress)
+  const loaded = yield* load(run)
+  return yield* judge(run, loaded)
+})
+
+/** Starts the node and prepares the accounts. */
+const begin = Effect.fnUntraced(function* (settings: LoadSettings, urls: ServiceUrls, progress: Progress) {
   const store = yield* EventStore
-  const clock = yield* Clock.Clock
-  const ids = makeRunIds(
-    `lt${clock.currentTimeMillisUnsafe().toString(36)}`,
-    settings.scenario === "mixed-zipf"
-  )
+  const run = `lt${(yield* Clock.currentTimeMillis).toString(36)}`
+  const ids = makeRunIds(run, settings.scenario === "mixed-zipf")
   const rng = yield* makeRng(settings.seed)
   const scenario = makeScenario(settings, ids, rng)
   const acknowledged = new Acknowledged(ids, scenario.accountsMax, settings.repeats > 0)
   const product = yield* store.product
   progress.say(`measuring what one commit costs on ${product}`)
   const storeLatency = yield* probeStore(ids, probeCommands)
-  const besideWork = { run: ids.run, commandNumber: besideCommands }
-  const beside =
-    settings.storeBeside === false
+  const baseline =
+    settings.storeBaseline === false
       ? noStoreBaseline
-      : yield* startStoreBaseline(urls.eventStoreUrl, besideWork)
+      : yield* startStoreBaseline(urls.eventStoreUrl, { run, commandNumber: baselineCommands })
 
-  const catchUp = (why: string) => {
-    progress.say(`waiting for the read model ${why}`)
-    return awaitCaughtUp(ids, scenario.accountsMax, acknowledged, `${settings.patienceSeconds} seconds`)
-  }
   const prepare = (driver: Driver, from: number, to: number) =>
     prepareAccounts(driver, scenario, acknowledged, { from, to }, (done) =>
       progress.say(`opening and funding accounts: ${from + done} of ${settings.accounts}`)
     )
-  // An earlier life of the node: what it leaves behind is cold for the next.
-  const node = yield* Effect.scoped(
-    Effect.gen(function* () {
-      if (scenario.cold > 0) yield* prepare(yield* startNode(ids.run), 0, scenario.cold)
-      return ids.run
-    })
-  )
-  const first = yield* startNode(node)
+  // The cold accounts are prepared by an earlier life of the node, so that the next one has none of them in memory.
+  if (scenario.cold > 0) {
+    yield* Effect.scoped(Effect.flatMap(startNode(run), (driver) => prepare(driver, 0, scenario.cold)))
+  }
+  const node = yield* startNode(run)
   const driver =
     settings.intruder === 0
-      ? first
-      : withIntruder(first, yield* startNode(`${node}-intruder`), () => rng.chance(settings.intruder))
+      ? node
+      : withIntruder(node, yield* startNode(`${run}-intruder`), () => rng.chance(settings.intruder))
   yield* prepare(driver, scenario.cold, settings.accounts)
-  const solo = yield* measureSingleClient(driver, scenario, acknowledged)
-  if (settings.readSide) {
-    yield* Layer.build(readSide(urls))
-    yield* catchUp("to reach the prepared accounts")
-  }
+  const singleClient = yield* measureSingleClient(driver, scenario, acknowledged)
+  const before = { product, store: storeLatency, singleClient }
+  return {
+    settings,
+    urls,
+    progress,
+    ids,
+    rng,
+    scenario,
+    acknowledged,
+    driver,
+    baseline,
+    before
+  } satisfies Run
+})
 
+const catchUp = ({ settings, progress, ids, scenario, acknowledged }: Run, why: string) => {
+  progress.say(`waiting for the read model ${why}`)
+  const patience = `${settings.patienceSeconds} seconds` as const
+  return awaitCaughtUp(ids, scenario.accountsMax, acknowledged, patience)
+}
+
+/** Runs the load, with everything that is measured meanwhile. */
+const load = Effect.fnUntraced(function* (run: Run) {
+  const { settings, progress, rng, scenario, acknowledged, driver, baseline } = run
+  if (settings.readSide) {
+    yield* Layer.build(readSide(run.urls))
+    yield* catchUp(run, "to reach the prepared accounts")
+  }
   const meter = new Meter()
   const lagWatch = yield* makeLagWatch
   const before = { ...driver.stats() }
   const sampling = yield* Effect.forkChild(sample(meter, driver, lagWatch, settings.seconds, progress))
   const watching = yield* Effect.forkChild(settings.readSide ? lagWatch.watch : Effect.never)
-  yield* beside.begin
+  yield* baseline.begin
   const pauses = yield* watchPauses
-  const look = yield* lookAtProcesses
+  const processes = yield* readProcesses
   const loop = performance.eventLoopUtilization()
   const cpu = process.cpuUsage()
   const seconds = yield* runLoad({
@@ -119,71 +155,68 @@ const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: Servi
     acknowledged,
     onAccepted: settings.readSide ? lagWatch.offerUnsafe : () => {}
   })
-  const cpuUsed = process.cpuUsage(cpu)
+  const { user, system } = process.cpuUsage(cpu)
   const eventLoopUtilization = performance.eventLoopUtilization(loop).utilization
-  const pausesSeen = pauses()
-  const storeBeside = yield* beside.end
+  const measured = { meter, seconds, before, pauses: pauses(), cpuUs: user + system, eventLoopUtilization }
+  const storeBaseline = yield* baseline.end
   const after = { ...driver.stats() }
-  const cpuUs = cpuUsed.user + cpuUsed.system
-  const usage = usageBetween(look, yield* lookAtProcesses, { "node-1": cpuUs / 1e6 })
+  const usage = usageBetween(processes, yield* readProcesses, { "node-1": measured.cpuUs / 1e6 })
   yield* Fiber.interruptAll([sampling, watching])
   progress.end()
+  return { ...measured, storeBaseline, after, usage, lag: lagWatch.histogram }
+})
 
-  if (!settings.readSide) yield* Layer.build(readSide(urls))
-  const caughtUpAfterSeconds = yield* catchUp("to catch up")
+type Loaded = Effect.Success<ReturnType<typeof load>>
+
+/** Waits for the read model, and compares log and read model with everything that was acknowledged. */
+const judge = Effect.fnUntraced(function* (run: Run, loaded: Loaded) {
+  const { settings, progress, ids, scenario, acknowledged } = run
+  const { eventLoopUtilization, ...figures } = loaded
+  const { meter, seconds, before, after, cpuUs } = loaded
+  if (!settings.readSide) yield* Layer.build(readSide(run.urls))
+  const caughtUpAfterSeconds = yield* catchUp(run, "to catch up")
   progress.say("comparing the log with every receipt")
   yield* compareLog(ids, scenario.accountsMax, acknowledged)
   const audited = yield* auditStores((events) =>
     progress.say(`auditing log and read model: ${events} events`)
   )
   progress.end()
-  return {
-    settings,
-    product,
+  const node = nodeFigures({
+    name: "node-1",
     seconds,
-    meter,
+    committed: meter.committed,
+    rejected: meter.rejectedCount,
+    overloaded: meter.overloaded,
+    unavailable: meter.unavailable,
+    indeterminate: meter.indeterminate,
+    latencyMs: summarize(meter.decided),
+    ways: { here: meter.committed + meter.rejectedCount, borrowing: 0, forwarded: 0 },
     before,
     after,
-    lag: lagWatch.histogram,
+    cpuUs,
+    eventLoopUtilization,
+    rssMiB: meter.rssMiBMax,
+    shards: null,
+    ended: null
+  })
+  return {
+    ...run.before,
+    ...figures,
+    settings,
     caughtUpAfterSeconds,
     rssMiBMax: meter.rssMiBMax,
-    cpuUs,
-    store: storeLatency,
-    storeBeside,
-    pauses: pausesSeen,
-    solo,
     acknowledged,
     audited,
-    nodes: [
-      nodeFigures({
-        name: "node-1",
-        seconds,
-        committed: meter.committed,
-        rejected: meter.rejectedCount,
-        overloaded: meter.overloaded,
-        unavailable: meter.unavailable,
-        indeterminate: meter.indeterminate,
-        latencyMs: summarize(meter.decided),
-        ways: { here: meter.committed + meter.rejectedCount, borrowing: 0, forwarded: 0 },
-        before,
-        after,
-        cpuUs,
-        eventLoopUtilization,
-        rssMiB: meter.rssMiBMax,
-        shards: null,
-        ended: null
-      })
-    ],
-    usage,
+    nodes: [node],
     failures: []
   } satisfies Measured
 })
 
-/** One life of the write path, in the scope. */
+/** Starts a node without a read side. It ends with the scope. */
 export const startNode = (node: string) =>
   Effect.map(Layer.build(writePath(node)), (services) => driverOf(Context.get(services, Dispatcher)))
 
-/** Looks at the load twice a second, until interrupted. */
+/** Samples the load twice a second, until interrupted. */
 const sample = Effect.fnUntraced(function* (
   meter: Meter,
   driver: Driver,
@@ -195,11 +228,11 @@ const sample = Effect.fnUntraced(function* (
   const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   const start = nowMs()
   return yield* Effect.sync(() => {
-    const seen = meter.look(nowMs() - start, {
+    const taken = meter.sample(nowMs() - start, {
       lagMs: lag.currentMs(),
       rssMiB: Math.round(process.memoryUsage.rss() / 2 ** 20),
       waiting: driver.stats().inFlight
     })
-    progress.show(seen, seconds)
-  }).pipe(Effect.delay(samplesEveryMs), Effect.forever)
+    progress.show(taken, seconds)
+  }).pipe(Effect.schedule(Schedule.spaced(samplesEveryMs)))
 })

@@ -1,12 +1,12 @@
-/** Answers enter, one by one; counts, the latency distribution and a bounded history leave. */
+/** Counts the answers of a load, and keeps their latency distribution and a history, in bounded memory. */
 import { build, type Histogram } from "hdr-histogram-js"
 import type { CommandError } from "../domain/Errors.ts"
 
 const usPerMs = 1_000
-/** Points of the history; when there are more, every other one goes. */
+/** Points of the history. When there are more, every other one is dropped, and only every other one is added from then on. */
 const historyMax = 600
 
-/** Latencies of one kind, in milliseconds, three significant digits. */
+/** A latency distribution, in milliseconds, to three significant digits. */
 export interface Latency {
   readonly p50: number
   readonly p90: number
@@ -15,7 +15,7 @@ export interface Latency {
   readonly max: number
 }
 
-/** The load between two looks at it. */
+/** What happened between two samples of the load. */
 export interface Sample {
   /** Seconds since the start of the load. */
   readonly at: number
@@ -27,10 +27,10 @@ export interface Sample {
   readonly waiting: number
 }
 
-/** Longer waits than ten minutes count as ten minutes. */
+/** Waits longer than ten minutes count as ten minutes. */
 const usMax = 600_000_000
 
-/** Of microseconds, to three significant digits. */
+/** A histogram of microseconds, to three significant digits. */
 export const makeHistogram = (): Histogram =>
   build({ lowestDiscernibleValue: 1, highestTrackableValue: usMax, numberOfSignificantValueDigits: 3 })
 
@@ -39,7 +39,7 @@ export const recordMs = (histogram: Histogram, ms: number): void =>
 
 const toMs = (us: number): number => Math.round(us) / usPerMs
 
-/** A bucket stands for its upper end, which may lie above all that was recorded. */
+/** Bounded by the maximum, because a bucket stands for its upper end, which may lie above every recorded value. */
 const atPercentile = (histogram: Histogram, percentile: number): number =>
   toMs(Math.min(histogram.getValueAtPercentile(percentile), histogram.maxValue))
 
@@ -54,31 +54,31 @@ export const summarize = (histogram: Histogram): Latency => ({
 export class Meter {
   committed = 0
   replayed = 0
-  /** Answers of the kind, not commands: a command that is sent again may get several. */
+  /** These three count answers, not commands: a command that is sent again may get several. */
   overloaded = 0
   unavailable = 0
   indeterminate = 0
   readonly rejections = new Map<string, number>()
-  /** Commands that were due and not sent when the time was over (open loop). */
+  /** Commands that were due but not sent when the time was over (open loop). */
   unsent = 0
   rssMiBMax = 0
-  /** Defects, which are always a bug. */
+  /** Defects of `dispatch`, which are always bugs. */
   readonly defects: Array<string> = []
-  /** Commands decided on a state: committed, or refused by the rules. */
+  /** Latency of commands that were decided on a state: committed, or refused by the rules. */
   readonly decided: Histogram = makeHistogram()
-  /** From the call to the `Overloaded`: what saying no costs, without the wait for the turn to ask. */
+  /** Time from the call to an `Overloaded`. Leaves out how late the load sent the command. */
   readonly refusals: Histogram = makeHistogram()
-  /** How long after it was due a command was sent (open loop): the load's own share of the latency. */
+  /** How long after it was due a command was sent (open loop): the part of the latency that the load itself caused. */
   readonly delays: Histogram = makeHistogram()
-  /** What drawing commands took, in milliseconds, and how many were drawn by then (open loop). */
-  drawnMs = 0
-  drawn = 0
+  /** Milliseconds that generating commands took, and how many were generated (open loop). */
+  generatedMs = 0
+  generated = 0
   /** The longest wait for a decision, and when it ended, milliseconds since the start of the load. */
   longest = { tookMs: 0, atMs: 0 }
   readonly #recent: Histogram = makeHistogram()
   #history: Array<Sample> = []
   #every = 1
-  #looks = 0
+  #samples = 0
   #last = { atMs: 0, committed: 0, overloaded: 0 }
 
   /** `atMs`: since the start of the load. */
@@ -91,10 +91,10 @@ export class Meter {
     this.#record(tookMs, atMs)
   }
 
-  /** The answer a caller can do nothing about but accept. */
+  /** The rules of the ledger refused the command. */
   rejected(error: CommandError, tookMs: number, atMs = 0): void {
     this.rejections.set(error._tag, (this.rejections.get(error._tag) ?? 0) + 1)
-    // ReceivedAcks from memory, without the store: it would flatter the distribution.
+    // This refusal comes from memory, without the store, and would flatter the distribution.
     if (error._tag !== "CommandIdReused") this.#record(tookMs, atMs)
   }
 
@@ -109,8 +109,8 @@ export class Meter {
     return sum
   }
 
-  /** Adds a point to the history. `p99Ms` where others recorded the latencies. */
-  look(
+  /** Adds a point to the history. `p99Ms` is given where other processes recorded the latencies. */
+  sample(
     atMs: number,
     state: Pick<Sample, "lagMs" | "rssMiB" | "waiting"> & Partial<Pick<Sample, "p99Ms">>
   ): Sample {
@@ -125,7 +125,7 @@ export class Meter {
     this.rssMiBMax = Math.max(this.rssMiBMax, state.rssMiB)
     this.#last = { atMs, committed: this.committed, overloaded: this.overloaded }
     this.#recent.reset()
-    if (this.#looks++ % this.#every === 0) this.#history.push(sample)
+    if (this.#samples++ % this.#every === 0) this.#history.push(sample)
     if (this.#history.length > historyMax) {
       this.#history = this.#history.filter((_, index) => index % 2 === 0)
       this.#every *= 2
@@ -144,7 +144,7 @@ export class Meter {
   }
 }
 
-/** Points of the percentile plot: percentile and latency in milliseconds, as dense as the tail needs. */
+/** Points of the percentile plot: percentile and latency in milliseconds, ever closer towards 100 %. */
 export const percentiles = (
   histogram: Histogram
 ): ReadonlyArray<readonly [percentile: number, ms: number]> => {

@@ -1,4 +1,4 @@
-/** What a bank's day is made of, in random order, leaves: some accounts busy, most quiet, some commands refused. */
+/** The scenario `mixed-zipf`: what a bank's day is made of, in random order, on some busy accounts and many quiet ones, with some commands that must be refused. */
 import type { Command, Leg } from "../domain/Command.ts"
 import type { CommandId } from "../domain/Ids.ts"
 import { makeZipf, type Rng } from "./Rng.ts"
@@ -9,9 +9,9 @@ import type { Scenario, Share } from "./Scenario.ts"
 const skew = 0.9
 /** The share of the accounts, the least used ones, that are not in memory when the load begins. */
 const coldShare = 0.3
-/** The share of commands that go to accounts without regard to rank, which are cold more often than not. */
+/** The share of commands on accounts that are drawn without regard to rank, most of which are cold. */
 const strayShare = 0.05
-/** Accounts the load may open on top of the prepared ones, as a share of them. */
+/** How many accounts the load may open, as a share of the prepared ones. */
 const opensShare = 1
 
 interface Ingredients {
@@ -24,7 +24,7 @@ interface Ingredients {
   readonly amount: () => bigint
 }
 
-/** Shares of the commands, in hundredths; what is left are refusals. */
+/** Percentages of the commands; the rest are commands that must be refused. */
 const shares = { open: 4, deposit: 18, withdraw: 15, transfer: 45, journal: 14 }
 
 export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
@@ -32,15 +32,15 @@ export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
   const cold = Math.floor(accounts * coldShare)
   const accountsMax = accounts * (1 + opensShare)
   const rank = makeZipf(rng, accounts, skew)
-  /** Of those that this share opens, in its own order. */
+  /** Accounts that are open, among the prepared ones and those that this part of the load opens. */
   let opened = accounts
   const openedMax = accounts + Math.floor((accounts * opensShare) / share.of)
   const indexOf = (nth: number) => (nth < accounts ? nth : accounts + (nth - accounts) * share.of + share.nth)
 
-  // The busiest account is the last one, so that the cold ones, at the front, are the quiet ones.
+  // The busiest account is the last one, because the cold accounts are the first ones and are to be quiet.
   const pick = () => (rng.chance(strayShare) ? indexOf(rng.below(opened)) : accounts - 1 - rank())
-  /** Another account of the same asset; `taken` is at most a handful of `accounts` (at least 100). */
-  const pickBeside = (taken: ReadonlyArray<number>): number => {
+  /** Another account of the same asset. Ends soon, because `taken` holds at most 4 of at least 100 accounts. */
+  const pickOther = (taken: ReadonlyArray<number>): number => {
     const kind = (taken[0] ?? 0) % 3
     for (;;) {
       const near = pick()
@@ -52,7 +52,7 @@ export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
   const journal = (): Command => {
     const count = 3 + rng.below(3)
     const indexes = [pick()]
-    while (indexes.length < count) indexes.push(pickBeside(indexes))
+    while (indexes.length < count) indexes.push(pickOther(indexes))
     const [payer = 0, ...payees] = indexes
     const parts = payees.map(
       (index): Leg => ({ account: ids.account(index), side: "credit", amount: amount() })
@@ -67,7 +67,7 @@ export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
   const on = (index: number) => ({ commandId: nextId(), account: ids.account(index) })
   const transfer = (): Command => {
     const from = pick()
-    const to = pickBeside([from])
+    const to = pickOther([from])
     return {
       _tag: "Transfer",
       commandId: nextId(),
@@ -76,7 +76,7 @@ export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
       amount: amount()
     }
   }
-  /** Each refused for another reason. */
+  /** A command that must be refused, for one of four reasons. */
   const refused = (): Command => {
     const index = pick()
     switch (rng.below(4)) {

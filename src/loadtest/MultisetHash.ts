@@ -1,6 +1,9 @@
-/** The hashes of events enter, in any order; for each account a sum that tells two sets of them apart leaves. */
+/**
+ * A hash of a set of events for each account, which does not depend on the order in which they are added: the load test
+ * compares what was acknowledged with what is in the log without keeping either.
+ */
 
-/** Twice 32 bits of a hash. An event's hash covers its whole row. */
+/** 64 bits of an event's hash, which covers the whole row. */
 export type Digest = readonly [low: number, high: number]
 
 export const digestOf = (hash: string): Digest => {
@@ -15,8 +18,8 @@ export const digestOf = (hash: string): Digest => {
 }
 
 /**
- * The same for the same set in any order, wherever it was added up: two equal sums (and counts) mean the same rows, by
- * any chance that matters for finding mistakes.
+ * The sum of the digests of each account, and their number. Two accounts with equal sums hold the same events, but for a
+ * chance of 1 in 2^64.
  */
 export class MultisetHashes {
   readonly count: Uint32Array
@@ -30,7 +33,7 @@ export class MultisetHashes {
   }
 
   add(account: number, [low, high]: Digest): void {
-    // Every index given to these arrays is below their length; the arrays wrap at 2^32 by themselves.
+    // The index is below the length of the arrays, whose elements wrap at 2^32.
     this.count[account] = (this.count[account] ?? 0) + 1
     this.low[account] = (this.low[account] ?? 0) + low
     this.high[account] = (this.high[account] ?? 0) + high

@@ -1,13 +1,13 @@
-/** What one node counted before and after a load enters; its line of the outcome leaves. */
+/** The figures of one node during a load, from its counters before and after. */
 import type { DriverStats } from "./Driver.ts"
 import type { Latency } from "./Meter.ts"
 
-/** What one node did and took during the load. */
+/** What one node did during the load, and what it used. */
 export interface NodeFigures {
   readonly name: string
-  /** Shards it owned when the load began; null for a node alone. */
+  /** Shards that the node owned when the load began; null for a single node. */
   readonly shards: number | null
-  /** Of the commands it was given, wherever they were decided. */
+  /** These count the commands that the node was given, wherever they were decided. */
   readonly committed: number
   readonly committedPerSecond: number
   readonly rejected: number
@@ -15,18 +15,18 @@ export interface NodeFigures {
   readonly unavailable: number
   readonly indeterminate: number
   readonly latencyMs: Latency
-  /** Where the accounts of the commands it was given were: all here; some borrowed; the first one elsewhere. */
+  /** Where the accounts of the commands that the node was given were: all on the node, some leased from others, the first one on another node. */
   readonly ways: { readonly here: number; readonly borrowing: number; readonly forwarded: number }
-  /** Events of the commands it decided, whoever was given them. */
+  /** Events of the commands that the node decided, on whichever node they were given. */
   readonly rows: number
   readonly batch: { readonly meanRows: number; readonly maxRows: number }
   readonly conflicts: number
   readonly cpuSeconds: number
-  /** 0 … 1: at 1 the one thread that decides commands had no pause. */
+  /** 0 … 1: at 1 the thread that decides commands was never idle. */
   readonly eventLoopUtilization: number
   readonly rssMiB: number
   readonly residents: number
-  /** How it ended, if that was not in order. */
+  /** How the node ended, if not in order. */
   readonly ended: string | null
 }
 
@@ -52,7 +52,7 @@ export const nodeFigures = ({ seconds, before, after, cpuUs, ...counts }: NodeCo
   residents: after.residents
 })
 
-/** Rows of the batches of the load; the largest one may have been before. */
+/** Rows of the batches of the load. The largest batch may have been before the load. */
 export const batchBetween = (before: DriverStats, after: DriverStats): NodeFigures["batch"] => {
   const batches = after.batches - before.batches
   const meanRows = batches === 0 ? 0 : round((after.rows - before.rows) / batches, 1)

@@ -1,4 +1,4 @@
-/** What was counted and checked enters; the JSON value that `loadtest --json` prints leaves (design §12). */
+/** The outcome of a load test: the JSON value that `loadtest --json` prints, made of everything that was measured and checked. */
 import type { Histogram } from "hdr-histogram-js"
 import type { Acknowledged } from "./Acknowledged.ts"
 import type { DriverStats } from "./Driver.ts"
@@ -11,13 +11,13 @@ import type { Usage } from "./Usage.ts"
 export const invariantNames = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8"] as const
 export type InvariantName = (typeof invariantNames)[number]
 
-/** What an audit of log and read model found. */
-export interface Audited {
+/** The result of an audit of log and read model. */
+export interface AuditResult {
   readonly invariants: Readonly<Record<"I1" | "I2" | "I3" | "I4" | "I5" | "I8", boolean>>
   readonly findings: ReadonlyArray<string>
 }
 
-/** What was measured around the load. */
+/** Everything that was measured during the load, and around it. */
 export interface Measured {
   readonly settings: LoadSettings
   readonly product: string
@@ -26,24 +26,24 @@ export interface Measured {
   readonly before: DriverStats
   readonly after: DriverStats
   readonly lag: Histogram
-  /** Undefined where the read model did not get there. */
+  /** Undefined where the read model did not catch up in time. */
   readonly caughtUpAfterSeconds: number | undefined
   readonly rssMiBMax: number
   /** Processor time of this process during the load, in microseconds. */
   readonly cpuUs: number
-  /** One commit of one event, straight to the store. */
+  /** A commit of one event, sent straight to the store before the load. */
   readonly store: Latency
-  /** The same at the time of the load, by a client that shares nothing with it but the store. */
-  readonly storeBeside?: Latency | null
-  /** Of the process of the one node; not where there are several. */
+  /** The same during the load, by a client that shares only the store with it. */
+  readonly storeBaseline?: Latency | null
+  /** Of the process of a single node; undefined where there are several. */
   readonly pauses?: Pauses
-  /** One client, one command at a time, through the ledger. */
-  readonly solo: Latency
+  /** A single client of the ledger that sends one command at a time. */
+  readonly singleClient: Latency
   readonly acknowledged: Acknowledged
-  readonly audited: Audited
+  readonly audited: AuditResult
   readonly nodes: ReadonlyArray<NodeFigures>
   readonly usage: Usage
-  /** What befell the load itself: the ledger may have kept every promise, and yet these are not its figures. */
+  /** What went wrong with the load itself. The invariants may hold all the same, but the figures are not those of a whole load. */
   readonly failures: ReadonlyArray<string>
 }
 
@@ -69,14 +69,14 @@ export interface LoadOutcome {
   readonly rejected: number
   readonly rejections: Readonly<Record<string, number>>
   readonly overloaded: number
-  /** From the call to the `Overloaded`. */
+  /** Time from the call to an `Overloaded`. */
   readonly overloadedMs: Latency | null
   readonly unavailable: number
   readonly indeterminate: number
-  /** Of those, commands that never got a definite answer. */
+  /** Commands among them that never got a definite answer. */
   readonly unresolved: number
   readonly unsent: number
-  /** The load's own share, in an open loop: how late it sent what was due, and what drawing a command cost it. */
+  /** The part of the load itself, in an open loop: how late it sent the commands, and what generating one took. */
   readonly generator: { readonly delayMs: Latency; readonly drawUsPerCommand: number } | null
   readonly conflicts: number
   readonly replayed: number
@@ -92,9 +92,9 @@ export interface LoadOutcome {
   readonly cpuUsPerCommand: number
   readonly cpu: Usage
   readonly storeCommitMs: Latency
-  /** At the time of the load; null: not measured. */
+  /** A commit of one event during the load; null where it was not measured. */
   readonly storeBesideMs: Latency | null
-  /** The p99 of the ledger over the p99 of a single commit, at the time of the load. */
+  /** The p99 of the ledger divided by the p99 of a commit of one event during the load. */
   readonly p99OverStore: number | null
   readonly pauses: Pauses | null
   readonly soloMs: Latency
@@ -104,7 +104,7 @@ export interface LoadOutcome {
   readonly ok: boolean
 }
 
-/** What only the report shows. */
+/** What the report shows and the JSON value leaves out. */
 export interface LoadDetails {
   readonly history: ReadonlyArray<Sample>
   readonly percentiles: ReadonlyArray<readonly [percentile: number, ms: number]>
@@ -118,34 +118,43 @@ export const detailsOf = (meter: Meter): LoadDetails => ({
 const round = (value: number, digits: number): number => Number(value.toFixed(digits))
 
 const generatorOf = (meter: Meter): LoadOutcome["generator"] =>
-  meter.drawn === 0
+  meter.generated === 0
     ? null
     : {
         delayMs: summarize(meter.delays),
-        drawUsPerCommand: round((meter.drawnMs * 1_000) / meter.drawn, 2)
+        drawUsPerCommand: round((meter.generatedMs * 1_000) / meter.generated, 2)
       }
 
+/** The invariants after a load, with what was found amiss. */
+const judge = (measured: Measured): Pick<LoadOutcome, "invariants" | "findings"> => {
+  const { meter, acknowledged, audited, caughtUpAfterSeconds } = measured
+  const isCaughtUp = caughtUpAfterSeconds !== undefined
+  return {
+    invariants: {
+      ...audited.invariants,
+      I4: audited.invariants.I4 && acknowledged.isKept("I4"),
+      I6: acknowledged.isKept("I6"),
+      I7: acknowledged.isKept("I7"),
+      // A read model that never catches up is not the fold of the whole stream.
+      I8: audited.invariants.I8 && isCaughtUp
+    },
+    findings: [
+      ...measured.failures,
+      ...meter.defects.slice(0, 3).map((defect) => `defect: ${defect}`),
+      ...acknowledged.faults.map(({ invariant, reason }) => `${invariant}: ${reason}`),
+      ...audited.findings,
+      ...(isCaughtUp ? [] : ["I8: the read model did not catch up"])
+    ]
+  }
+}
+
 export const toOutcome = (measured: Measured): LoadOutcome => {
-  const { settings, meter, before, after, acknowledged, audited, lag } = measured
+  const { settings, meter, before, after, acknowledged, lag } = measured
   const { pace } = settings
   const latencyMs = summarize(meter.decided)
-  const beside = measured.storeBeside ?? null
+  const baseline = measured.storeBaseline ?? null
   const caughtUp = measured.caughtUpAfterSeconds
-  const invariants = {
-    ...audited.invariants,
-    I4: audited.invariants.I4 && acknowledged.isKept("I4"),
-    I6: acknowledged.isKept("I6"),
-    I7: acknowledged.isKept("I7"),
-    // A read model that never gets there is not the fold of the whole stream.
-    I8: audited.invariants.I8 && caughtUp !== undefined
-  }
-  const findings = [
-    ...measured.failures,
-    ...meter.defects.slice(0, 3).map((defect) => `defect: ${defect}`),
-    ...acknowledged.faults.map(({ invariant, reason }) => `${invariant}: ${reason}`),
-    ...audited.findings,
-    ...(caughtUp === undefined ? ["I8: the read model did not catch up"] : [])
-  ]
+  const { invariants, findings } = judge(measured)
   const answered = meter.committed + meter.replayed + meter.rejectedCount
   return {
     scenario: settings.scenario,
@@ -186,10 +195,10 @@ export const toOutcome = (measured: Measured): LoadOutcome => {
     cpuUsPerCommand: answered === 0 ? 0 : round(measured.cpuUs / answered, 1),
     cpu: measured.usage,
     storeCommitMs: measured.store,
-    storeBesideMs: beside,
-    p99OverStore: beside === null || beside.p99 === 0 ? null : round(latencyMs.p99 / beside.p99, 2),
+    storeBesideMs: baseline,
+    p99OverStore: baseline === null || baseline.p99 === 0 ? null : round(latencyMs.p99 / baseline.p99, 2),
     pauses: measured.pauses ?? null,
-    soloMs: measured.solo,
+    soloMs: measured.singleClient,
     eventStore: measured.product,
     invariants,
     findings,

@@ -1,15 +1,15 @@
-/** A process at work enters; how long its one thread stood still, and for how much of that the collector did, leaves. */
+/** Measures how long the thread of this process did nothing else: delays of the event loop, and pauses of the garbage collector. */
 import { constants, monitorEventLoopDelay, PerformanceObserver } from "node:perf_hooks"
 import { Effect } from "effect"
 
-/** How often the thread is looked at, in milliseconds; a shorter pause may pass unseen. */
+/** The interval of the timer whose delay is measured, in milliseconds. A shorter pause may stay unseen. */
 const everyMs = 2
 const nsPerMs = 1e6
 
 export interface Pauses {
-  /** How late a timer was, in milliseconds: what any command that came then waited for on top. */
+  /** How late a timer fired, in milliseconds: a command that arrived then waited as much longer. */
   readonly eventLoopMs: { readonly p50: number; readonly p99: number; readonly max: number }
-  /** Pauses of the garbage collector, in milliseconds, of the young heap (`minor`) and of all of it. */
+  /** Pauses of the garbage collector, in milliseconds, of the young generation (`minor`) and of the whole heap. */
   readonly gcMs: { readonly minor: GcPauses; readonly major: GcPauses }
 }
 
@@ -23,7 +23,7 @@ const none: GcPauses = { count: 0, total: 0, max: 0 }
 
 const round = (ms: number): number => Number(ms.toFixed(2))
 
-/** Watches from now on, until the scope ends; the answer is of all that was seen so far. */
+/** Measures from now until the scope ends. The answer is a function that gives the figures up to its call. */
 export const watchPauses = Effect.acquireRelease(
   Effect.sync(() => {
     const seen = { minor: none, major: none }
@@ -31,7 +31,7 @@ export const watchPauses = Effect.acquireRelease(
       readonly getEntries: () => ReadonlyArray<{ readonly duration: number; readonly detail?: unknown }>
     }) => {
       for (const { duration, detail } of list.getEntries()) {
-        // An entry of type "gc" says in its detail which kind of collection it was.
+        // The detail of an entry of type "gc" says which kind of collection it was.
         const { kind: code } = detail as { readonly kind?: number }
         const kind = code === constants.NODE_PERFORMANCE_GC_MINOR ? "minor" : "major"
         const { count, total, max } = seen[kind]
@@ -44,7 +44,7 @@ export const watchPauses = Effect.acquireRelease(
     delays.enable()
     const late = (ns: number) => round(Math.max(0, ns / nsPerMs - everyMs))
     const rounded = ({ count, total, max }: GcPauses) => ({ count, total: round(total), max: round(max) })
-    const look = (): Pauses => {
+    const read = (): Pauses => {
       note({ getEntries: () => collections.takeRecords() })
       return {
         eventLoopMs: {
@@ -55,11 +55,11 @@ export const watchPauses = Effect.acquireRelease(
         gcMs: { minor: rounded(seen.minor), major: rounded(seen.major) }
       }
     }
-    return { collections, delays, look }
+    return { collections, delays, read }
   }),
   ({ collections, delays }) =>
     Effect.sync(() => {
       collections.disconnect()
       delays.disable()
     })
-).pipe(Effect.map(({ look }) => look))
+).pipe(Effect.map(({ read }) => read))

@@ -1,4 +1,4 @@
-/** Accounts of a scenario enter; they are open and funded, every receipt noted, when it is over. */
+/** Opens and funds the accounts of a load before it begins, and notes every receipt for the judge. */
 import { Data, Effect, Result } from "effect"
 import type { Command } from "../domain/Command.ts"
 import type { Acknowledged } from "./Acknowledged.ts"
@@ -10,7 +10,7 @@ const batchesAtOnce = 6
 const triesMax = 50
 const pauseMs = 100
 
-/** The load was not begun: its accounts could not be made. */
+/** The load was not started, because its accounts could not be opened and funded. */
 export class PreparationFailed extends Data.TaggedError("PreparationFailed")<{ readonly reason: string }> {
   override get message() {
     return `the accounts of the load could not be prepared: ${this.reason}`
@@ -43,19 +43,19 @@ export const prepareAccounts = Effect.fn("LoadTest.prepare")(function* (
   )
 })
 
-/** Sends a batch again until all of it is accepted; the order of an account's commands stays. */
+/** Sends a batch until each command is accepted. Commands of one account keep their order. */
 const sendAll = Effect.fnUntraced(function* (
   driver: Driver,
   acknowledged: Acknowledged,
   commands: ReadonlyArray<Command>
 ) {
-  // As of the first sending: one that has no answer may have landed before others that were answered since.
+  // As of the first sending, because a command without an answer may have taken effect before others that were answered since.
   let left = commands.map((command) => ({ command, sent: acknowledged.sent(command) }))
   for (let tries = 0; tries < triesMax; tries++) {
     const results = yield* driver.dispatchMany(left.map(({ command }) => command))
     const again: Array<(typeof left)[number]> = []
-    for (const [index, one] of left.entries()) {
-      const { command, sent } = one
+    for (const [index, sending] of left.entries()) {
+      const { command, sent } = sending
       const result = results[index]
       if (result === undefined) continue
       if (Result.isSuccess(result)) {
@@ -64,11 +64,11 @@ const sendAll = Effect.fnUntraced(function* (
       }
       const { _tag, message } = result.failure
       if (_tag === "Indeterminate") acknowledged.unknown(command)
-      // AccountNotFound: its opening is sent again with it.
+      // AccountNotFound: the opening of the account is sent again as well.
       else if (_tag !== "Overloaded" && _tag !== "Unavailable" && _tag !== "AccountNotFound") {
         return yield* new PreparationFailed({ reason: message })
       }
-      again.push(one)
+      again.push(sending)
     }
     if (again.length === 0) return
     left = again

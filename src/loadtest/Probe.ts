@@ -1,5 +1,5 @@
-/** An event store enters; what one commit of one event takes there, without the ledger, leaves. */
-import { Clock, Effect, Random, Result } from "effect"
+/** Measures a commit of one event in the event store, without the ledger: the least that any command could take. */
+import { Clock, Effect, Random, Result, Schedule } from "effect"
 import { evolve } from "../domain/Account.ts"
 import type { Command } from "../domain/Command.ts"
 import { decide } from "../domain/Decide.ts"
@@ -13,18 +13,18 @@ import type { RunIds } from "./RunIds.ts"
 
 const commitsMax = 300
 const commitsMin = 100
-/** The first ones warm up connection, plan and program, and are not counted. */
+/** The first commits warm up connection, plan and program, and are not counted. */
 const warmUp = 50
 const millisMax = 1_500
-/** An index that no scenario uses. */
+/** The number of an account that no scenario uses. */
 const probeAccount = 4_000_000_000
 
-/** How long to wait before the same commit is sent again that has no outcome yet, in milliseconds. */
+/** The pause before a commit without an outcome is sent again, in milliseconds. */
 const retryMs = 50
 
 /**
- * A client of the store alone: commits deposits to an account of its own, one after another, the way a lane of the
- * ledger would: real events, so that they stand every audit. `nth` keeps two clients of one run apart.
+ * A client of the store that commits deposits on an account of its own, one after another, as a lane of the ledger
+ * would. They are real events, so that the audit after the load accepts them. `nth` tells the clients of a run apart.
  */
 export const makeStoreClient = Effect.fnUntraced(function* (ids: RunIds, nth: number, commandNumber: number) {
   const store = yield* EventStore
@@ -35,7 +35,7 @@ export const makeStoreClient = Effect.fnUntraced(function* (ids: RunIds, nth: nu
   let seq = 0
   yield* store.registerWriter({ writerId, node: ids.run, closedAt: clock.currentTimeMillisUnsafe() - 1 })
   return {
-    /** Answers the milliseconds until it was durable, however often it had to be sent. */
+    /** The answer is how many milliseconds it took until the event was durable, however often it was sent. */
     commit: Effect.gen(function* () {
       seq++
       const commandId = ids.command(commandNumber + seq)
@@ -45,23 +45,23 @@ export const makeStoreClient = Effect.fnUntraced(function* (ids: RunIds, nth: nu
           : { _tag: "Deposit", commandId, account: id, amount: 1n }
       const step = next(head, command, Math.max(clock.currentTimeMillisUnsafe(), head.recordedAt))
       head = step.head
-      const commit = { writerId, seq, events: [step.row] }
       const sentAt = clock.monotonicTimeNanosUnsafe()
-      for (;;) {
-        const outcome = yield* store.commit(commit)
-        if (outcome._tag === "Committed") return Number(clock.monotonicTimeNanosUnsafe() - sentAt) / 1e6
-        if (outcome._tag === "Conflict" || outcome._tag === "Fenced") {
-          return yield* Effect.die(new Error(`the probe met ${outcome._tag}`))
-        }
-        yield* Effect.sleep(retryMs)
-      }
+      yield* store.commit({ writerId, seq, events: [step.row] }).pipe(
+        Effect.flatMap((outcome) =>
+          outcome._tag === "Conflict" || outcome._tag === "Fenced"
+            ? Effect.die(new Error(`a commit of the probe ended as ${outcome._tag}`))
+            : Effect.succeed(outcome._tag === "Committed")
+        ),
+        Effect.repeat({ schedule: Schedule.spaced(retryMs), until: (isCommitted) => isCommitted })
+      )
+      return Number(clock.monotonicTimeNanosUnsafe() - sentAt) / 1e6
     }),
-    /** Nobody need wait for its writer any more. */
+    /** Fences the writer, so that closed timestamps do not wait for it. */
     end: store.fenceWriter(writerId)
   }
 })
 
-/** Before the load, on the same connections. */
+/** Measures before the load, over the connections that the load will use. */
 export const probeStore = Effect.fn("LoadTest.probe")(function* (ids: RunIds, commandNumber: number) {
   const clock = yield* Clock.Clock
   const client = yield* makeStoreClient(ids, 0, commandNumber)
@@ -76,10 +76,10 @@ export const probeStore = Effect.fn("LoadTest.probe")(function* (ids: RunIds, co
   return summarize(histogram) satisfies Latency
 })
 
-/** The probe's commands are never refused: an unused account, small deposits. */
+/** Decides the next command. It is never refused, because the account is unused and the deposits are small. */
 const next = (head: Head, command: Command, recordedAt: Instant): { head: Head; row: StoredEvent } => {
   const [decided] = Result.getOrThrow(decide(command, () => head.account))
-  if (decided === undefined) throw new Error("a command was decided to be nothing")
+  if (decided === undefined) throw new Error("a command of the probe was decided without an event")
   const { event } = decided
   const account = evolve(head.account, event)
   const unlinked = {

@@ -1,16 +1,16 @@
-/** Samples enter; a line that is rewritten in place on a terminal, or now and then a line in a log, leaves. */
+/** Shows how far a load test is: one line that is rewritten in place on a terminal, a few lines in a log. */
 import type { Sample } from "./Meter.ts"
 
-/** A log without a terminal gets a line every so many samples, and one of a long step every so many reports of it. */
+/** Without a terminal, a line is written for every tenth sample, and for every 200th report of a long step. */
 const quietEvery = 10
 const quietStepEvery = 200
 const clearLine = "\r\u001b[2K"
 
 export interface Progress {
-  /** The step that is under way, with how far it is. */
+  /** Names the current step, with how far it is. */
   readonly say: (text: string) => void
   readonly show: (sample: Sample, seconds: number) => void
-  /** Leaves the last line standing. */
+  /** Ends the line that was written last. */
   readonly end: () => void
 }
 
@@ -30,7 +30,7 @@ export const makeProgress = (
   return {
     say: (text) => {
       if (isTerminal) return put(text)
-      // Without a terminal, one line a step, unless it is long.
+      // Two reports belong to one step if they differ only in their numbers.
       const step = text.replaceAll(/[\d,.]+/g, "")
       reports = step === lastStep ? reports + 1 : 0
       if (reports % quietStepEvery !== 0) return

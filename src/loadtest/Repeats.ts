@@ -2,9 +2,9 @@
 import type { Command } from "../domain/Command.ts"
 import type { Rng } from "./Rng.ts"
 
-/** Commands remembered; more than a node keeps outcomes of, so that some repeats must be found in the log. */
+/** Commands that are remembered. A node keeps fewer outcomes in memory, so that it must find some repeats in the log. */
 const rememberedMax = 150_000
-/** Half of the repeats are of the last so many commands, many of them still under way. */
+/** Half of the repeats are of the last commands, up to this number, many of which are still under way. */
 const recentMax = 2_000
 /** The share of repeats that have another body, where the command was accepted: the ledger must refuse these. */
 const changedShare = 0.02

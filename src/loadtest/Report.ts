@@ -1,11 +1,11 @@
-/** The outcome of a load enters; a page that explains itself, in one file without any network, leaves. */
+/** The report of a load: one HTML page that explains itself and needs no network. */
 import { availableParallelism, cpus, release, totalmem, type } from "node:os"
 import { escapeHtml, linearAxis, logAxis, plot } from "./Charts.ts"
 import { figureRows, ms, number } from "./Figures.ts"
 import type { NodeFigures } from "./NodeFigures.ts"
 import { type InvariantName, invariantNames, type LoadDetails, type LoadOutcome } from "./Outcome.ts"
 
-/** Where it was measured: figures mean nothing without it. */
+/** The machine on which the figures were measured, without which they mean nothing. */
 export const describeMachine = (): ReadonlyArray<readonly [string, string]> => [
   ["processor", `${cpus()[0]?.model ?? "unknown"}, ${availableParallelism()} usable`],
   ["memory", `${(totalmem() / 2 ** 30).toFixed(1)} GiB`],
@@ -16,11 +16,11 @@ export const describeMachine = (): ReadonlyArray<readonly [string, string]> => [
 const promises: Readonly<Record<InvariantName, string>> = {
   I1: "versions of an account are dense",
   I2: "money is conserved",
-  I3: "no balance below its limit",
-  I4: "each command once, with one outcome",
+  I3: "no balance is below its limit",
+  I4: "each command has one outcome and is in the log at most once",
   I5: "the hash chain holds",
   I6: "what was acknowledged is in the log",
-  I7: "order agrees with real time",
+  I7: "the order of events agrees with real time",
   I8: "the read model is the fold of the log"
 }
 
@@ -41,13 +41,13 @@ const table = (rows: ReadonlyArray<readonly [string, string]>): string =>
 export const renderReport = (outcome: LoadOutcome, details: LoadDetails, startedAt: string): string => {
   const { latencyMs, projection } = outcome
   const pace =
-    outcome.rate === null ? `${outcome.concurrency} clients` : `${number(outcome.rate)} commands a second`
-  const title = `${outcome.scenario}: ${number(outcome.committedPerSecond)} commands a second`
+    outcome.rate === null ? `${outcome.concurrency} clients` : `${number(outcome.rate)} commands per second`
+  const title = `${outcome.scenario}: ${number(outcome.committedPerSecond)} commands per second`
   const figures: ReadonlyArray<readonly [string, string]> = [
-    [number(outcome.committedPerSecond), "committed a second"],
-    [ms(latencyMs.p50), "half are answered within"],
-    [ms(latencyMs.p99), "99 % within"],
-    [ms(latencyMs.max), "all within"],
+    [number(outcome.committedPerSecond), "committed per second"],
+    [ms(latencyMs.p50), "answered within, half of them"],
+    [ms(latencyMs.p99), "99 % of them"],
+    [ms(latencyMs.max), "all of them"],
     [outcome.ok ? "yes" : "NO", "every invariant holds"]
   ]
   const invariants = invariantNames.map((name) => {
@@ -62,14 +62,14 @@ export const renderReport = (outcome: LoadOutcome, details: LoadDetails, started
 <p>${escapeHtml(`${startedAt}, ${pace}, ${number(outcome.seconds)} s, ${outcome.eventStore}, read side ${outcome.readSide}`)}</p>
 <div class="figures">${figures.map(([value, name]) => `<div><b>${escapeHtml(value)}</b>${escapeHtml(name)}</div>`).join("")}</div>
 <h2>Latency by percentile</h2>
-<p>Of every command that was decided (committed, or refused by the rules)${outcome.rate === null ? ", from when it was sent" : ", from when it was due"}. Both scales are logarithmic.</p>
+<p>Of every command that was committed or refused by the rules, from the moment at which it was ${outcome.rate === null ? "sent" : "due"}. Both scales are logarithmic.</p>
 ${percentilePlot(details)}
 <h2>Over time</h2>
-<p>Commands committed a second</p>${historyPlot(details, "committed a second", "a", (sample) => sample.committedPerSecond)}
-<p>p99 of the latency, milliseconds</p>${historyPlot(details, "p99 ms", "b", (sample) => sample.p99Ms)}
-${outcome.overloaded === 0 ? "" : `<p>Answers of Overloaded a second</p>${historyPlot(details, "Overloaded a second", "c", (sample) => sample.overloadedPerSecond)}`}
-${projection.lagMsP50 === null ? "" : `<p>Lag of the read model behind the acknowledgement, milliseconds</p>${historyPlot(details, "lag ms", "c", (sample) => sample.lagMs)}`}
-<p>Memory of the process, MiB</p>${historyPlot(details, "MiB", "a", (sample) => sample.rssMiB)}
+<p>Commands committed per second</p>${historyPlot(details, "committed per second", "a", (sample) => sample.committedPerSecond)}
+<p>p99 of the latency, in milliseconds</p>${historyPlot(details, "p99 ms", "b", (sample) => sample.p99Ms)}
+${outcome.overloaded === 0 ? "" : `<p>Commands refused as Overloaded, per second</p>${historyPlot(details, "Overloaded per second", "c", (sample) => sample.overloadedPerSecond)}`}
+${projection.lagMsP50 === null ? "" : `<p>Lag of the read model behind the acknowledgement, in milliseconds</p>${historyPlot(details, "lag ms", "c", (sample) => sample.lagMs)}`}
+<p>Memory of the process, in MiB</p>${historyPlot(details, "MiB", "a", (sample) => sample.rssMiB)}
 <h2>Invariants</h2><table>${invariants.join("")}</table>${findings}
 ${outcome.nodes.length > 1 ? nodesTable(outcome) : ""}
 <h2>Figures</h2>${table(figureRows(outcome))}
@@ -78,23 +78,23 @@ ${outcome.nodes.length > 1 ? nodesTable(outcome) : ""}
 `
 }
 
-/** A column a node: who had how much of it. */
+/** One column for each node, so that their shares can be compared. */
 const nodesTable = ({ nodes }: LoadOutcome): string => {
   const rows: ReadonlyArray<readonly [string, (node: NodeFigures) => string]> = [
     ["", ({ name }) => name],
-    ["committed a second", ({ committedPerSecond }) => number(committedPerSecond)],
+    ["committed per second", ({ committedPerSecond }) => number(committedPerSecond)],
     ["latency p50, p99", ({ latencyMs }) => `${ms(latencyMs.p50)}, ${ms(latencyMs.p99)}`],
     [
-      "its commands: all accounts here, some borrowed, sent on",
+      "its commands: all accounts on the node, some leased from others, forwarded",
       ({ ways }) => `${number(ways.here)}, ${number(ways.borrowing)}, ${number(ways.forwarded)}`
     ],
-    ["events it decided", ({ rows }) => number(rows)],
+    ["events that it decided", ({ rows }) => number(rows)],
     ["rows of a batch, mean", ({ batch }) => number(batch.meanRows)],
     ["accounts in conflict", ({ conflicts }) => number(conflicts)],
-    ["shards at the start", ({ shards }) => (shards === null ? "" : number(shards))],
+    ["shards when the load began", ({ shards }) => (shards === null ? "" : number(shards))],
     ["processor time", ({ cpuSeconds }) => `${number(cpuSeconds)} s`],
-    ["its thread was busy", ({ eventLoopUtilization }) => `${number(eventLoopUtilization * 100)} %`],
-    ["memory, most", ({ rssMiB }) => `${number(rssMiB)} MiB`],
+    ["its thread was busy for", ({ eventLoopUtilization }) => `${number(eventLoopUtilization * 100)} %`],
+    ["memory at most", ({ rssMiB }) => `${number(rssMiB)} MiB`],
     ["end", ({ ended }) => ended ?? "in order"]
   ]
   const cells = (valueOf: (node: NodeFigures) => string) =>
@@ -102,9 +102,9 @@ const nodesTable = ({ nodes }: LoadOutcome): string => {
   return `<h2>Nodes</h2><table>${rows.map(([name, valueOf]) => `<tr><td>${escapeHtml(name)}</td>${cells(valueOf)}</tr>`).join("")}</table>`
 }
 
-/** How many in one are slower: 1 in 10 is the p90. On a log scale the tail has as much room as the rest. */
+/** The abscissa is the number of commands of which one is slower, 10 for the p90, because on a logarithmic scale the tail then has as much room as the rest. */
 const percentilePlot = ({ percentiles }: LoadDetails): string => {
-  // The luckiest of all says nothing, and would stretch the scale.
+  // The fastest command of all would only stretch the scale.
   const points = percentiles
     .filter(([percentile]) => percentile > 0)
     .map(([percentile, latency]) => [100 / (100 - percentile), latency] as const)

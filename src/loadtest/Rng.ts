@@ -1,7 +1,7 @@
-/** A seed enters; a reproducible sequence of numbers leaves: uniform, and skewed by Zipf's law. */
+/** Random numbers of a seed, uniform or skewed by Zipf's law, so that a load can be repeated. */
 import { Effect, Random } from "effect"
 
-/** Numbers of one seed; synchronous, because every command needs several. */
+/** The random numbers of one seed. Synchronous, because drawing a command needs several. */
 export interface Rng {
   /** 0 ≤ x < 1 */
   readonly unit: () => number
@@ -28,7 +28,7 @@ export const makeRng = (seed: number | string): Effect.Effect<Rng> =>
  * monotone discrete distributions" (1996), in the form that Apache Commons RNG uses.
  */
 export const makeZipf = (rng: Rng, size: number, exponent: number): (() => number) => {
-  // (e^x - 1) / x and ln(1 + x) / x, with their limit at 0
+  // (e^x - 1) / x and ln(1 + x) / x, with their limits at 0
   const growth = (x: number) => (Math.abs(x) > 1e-8 ? Math.expm1(x) / x : 1 + x / 2)
   const shrink = (x: number) => (Math.abs(x) > 1e-8 ? Math.log1p(x) / x : 1 - x / 2)
   const weight = (x: number) => Math.exp(-exponent * Math.log(x))

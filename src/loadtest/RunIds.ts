@@ -1,29 +1,29 @@
-/** Numbers of accounts and commands enter; the ids of one run leave, and back. */
+/** The ids of the accounts and commands of one run, made of numbers, because the judge keeps its figures in arrays. */
 import type { AccountId, CommandId } from "../domain/Ids.ts"
 import { Asset } from "../domain/Money.ts"
 
 const dollars = Asset.make("USD/2")
-/** Every third account of a mix holds the same asset. */
+/** The assets of a mix: account n holds the asset n modulo 3. */
 const assets = [dollars, Asset.make("JPY/0"), Asset.make("BTC/8")]
 
-/** Ids of one run, unlike those of any other, so that one database can take many runs. */
+/** Ids that no other run uses, so that one database can take many runs. */
 export interface RunIds {
   readonly run: string
   readonly account: (index: number) => AccountId
-  /** Which account of this run it is; `undefined` for one of somebody else. */
+  /** The number of an account of this run; undefined for any other account. */
   readonly indexOf: (account: AccountId) => number | undefined
   readonly command: (number: number) => CommandId
-  /** Of a command of this run. */
+  /** The number of a command of this run. */
   readonly numberOf: (command: CommandId) => number
   readonly assetOf: (index: number) => Asset
 }
 
-/** `run` is of the characters of an id, at most 20 of them; all accounts of a run that is no mix hold dollars. */
+/** `run`: at most 20 characters that an account id may hold. The accounts hold dollars, unless the run is a mix. */
 export const makeRunIds = (run: string, isMixed: boolean): RunIds => {
   const prefix = `${run}-`
   return {
     run,
-    // Valid by construction: checking a million of them by schema would be part of what is measured.
+    // Valid by construction, hence no check by schema, which would add to what is measured.
     account: (index) => `${prefix}${index}` as AccountId,
     indexOf: (account) => (account.startsWith(prefix) ? Number(account.slice(prefix.length)) : undefined),
     command: (number) => `${run}:${number}` as CommandId,

@@ -1,4 +1,4 @@
-/** Settings and a seed enter; the accounts to prepare and an endless row of commands leave. */
+/** The scenarios: which accounts a load prepares, and which commands it sends, without end and by the seed alone. */
 import type { Command } from "../domain/Command.ts"
 import { makeMixedZipf } from "./MixedZipf.ts"
 import type { Rng } from "./Rng.ts"
@@ -6,16 +6,16 @@ import type { RunIds } from "./RunIds.ts"
 import type { LoadSettings } from "./Settings.ts"
 
 export interface Scenario {
-  /** Opens and funds account `index`, in this order. */
+  /** The commands that open and fund account `index`, in this order. */
   readonly prepare: (index: number) => ReadonlyArray<Command>
-  /** Accounts below this number are prepared by an earlier life of the node, so that they are cold. */
+  /** Accounts below this number are prepared before the node starts, so that it does not have them in memory. */
   readonly cold: number
-  /** The most accounts there will ever be, those opened by the load included. */
+  /** The most accounts there can be, including those that the load opens. */
   readonly accountsMax: number
   readonly next: () => Command
 }
 
-/** Which part of a load this is: of `of` sources, the `nth` from 0; no two send one command or open one account. */
+/** One of several parts of a load: of `of` parts, the `nth` from 0. No two parts send the same command or open the same account. */
 export interface Share {
   readonly nth: number
   readonly of: number
@@ -23,7 +23,7 @@ export interface Share {
 
 const whole: Share = { nth: 0, of: 1 }
 
-/** What every account is given: enough never to run dry by chance. Minor units. */
+/** The funds of every account, in minor units: enough that no account runs out of them by chance. */
 export const funds = 10n ** 14n
 
 /** The account that takes part in every command of a hot scenario. */

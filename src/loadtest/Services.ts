@@ -1,4 +1,4 @@
-/** Where the services are enters; the layers of one node, in the parts that a load test starts one by one, leave. */
+/** The services of a load test: the stores, and a node over them in the parts that a load test starts one by one. */
 import { NodeServices } from "@effect/platform-node"
 import { Effect, FileSystem, Layer, type Redacted, Result } from "effect"
 import { LedgerClock } from "../actors/accounts/LedgerClock.ts"
@@ -26,11 +26,11 @@ export interface ServiceUrls {
   readonly natsUrl: string
 }
 
-/** A stack of the load test's own, in a directory that goes with the scope. */
+/** A development stack for this run alone, in a directory that is removed with the scope. */
 export const ownStack = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
   const directory = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-loadtest-" })
-  // Where this process is root, the database's own user must be able to get to its files below.
+  // Where this process is root, the database runs as another user, who must reach its files in this directory.
   yield* fs.chmod(directory, 0o711)
   return yield* startDevStack({ dataDir: `${directory}/stack` })
 }).pipe(Effect.provide(NodeServices.layer))
@@ -42,7 +42,7 @@ export const migrate = (urls: ServiceUrls) =>
     Migrations.migrate("read-model", urls.readModelUrl)
   )
 
-/** The databases, and what the write path and the read side of one node have between them. */
+/** The databases, and the feed of commits that the write path gives to the read side. */
 export const stores = (urls: ServiceUrls) =>
   Layer.mergeAll(
     Layer.mergeAll(EventStore.layer, Snapshots.layer).pipe(
@@ -55,21 +55,23 @@ export const stores = (urls: ServiceUrls) =>
     CommitFeed.layer
   )
 
-/** The write path, over `stores`. */
+/** The write path of a node, over `stores`. */
 export const writePath = (node: string) =>
   Dispatcher.layer(node).pipe(Layer.provide(Layer.mergeAll(Snapshotter.layer, LedgerClock.layer)))
 
-/** Relay, projectors and sweep, over `stores`. */
+/** The read side of a node, over `stores`. */
 export const readSide = (urls: ServiceUrls) =>
   ReadSide.layer.pipe(Layer.provide(Bus.layer({ url: urls.natsUrl })))
 
-/** The dispatcher as host code uses it: every command is checked against the schema first. */
+/** The dispatcher as host code calls it, with every command checked against the schema first. */
 export const driverOf = (dispatcher: Dispatcher["Service"]): Driver => ({
-  ...dispatcher,
   dispatch: (command) =>
     Effect.suspend(
       (): Effect.Effect<Receipt, CommandError> =>
         dispatcher.refusal(command) ??
         Result.match(fromHost(command), { onFailure: Effect.fail, onSuccess: dispatcher.dispatch })
-    )
+    ),
+  precheck: dispatcher.refusal,
+  dispatchMany: dispatcher.dispatchMany,
+  stats: dispatcher.stats
 })

@@ -1,12 +1,12 @@
-/** What a load test is asked to do: a scenario, a pace, a time, a seed. */
+/** The settings of a load test: what is sent, at which pace, for how long, and beside what. */
 
 export const scenarioNames = ["transfers-uniform", "transfers-hot", "deposits-hot", "mixed-zipf"] as const
 export type ScenarioName = (typeof scenarioNames)[number]
 
 /**
- * Closed: so many clients, each sends its next command when the last one is answered; the rate is what the ledger
- * gives. Open: so many commands a second whatever the ledger does, each timed from the instant it was due, so
- * that a stall counts for every command it delays (no coordinated omission).
+ * Closed: a number of clients, each of which sends its next command when the last one is answered, so that the ledger
+ * sets the rate. Open: a fixed number of commands per second whatever the ledger does, each timed from the instant at
+ * which it was due, so that a stall counts for every command that it delays (no coordinated omission).
  */
 export type Pace =
   | { readonly _tag: "Closed"; readonly concurrency: number }
@@ -17,19 +17,19 @@ export interface LoadSettings {
   readonly accounts: number
   readonly pace: Pace
   readonly seconds: number
-  /** The same seed rng the same commands. */
+  /** The same seed gives the same commands. */
   readonly seed: number
-  /** The share of commands that are one sent before, 0 … 1. */
+  /** The share of commands that were sent before, 0 … 1. */
   readonly repeats: number
   /**
-   * The share of commands, 0 … 1, that go to a second node which is told nothing of the first: each takes the
-   * accounts for its own, and only the keys of the log keep them apart.
+   * The share of commands, 0 … 1, that go to a second node outside the cluster. Both nodes believe to own every account,
+   * and only the unique keys of the log keep their writes apart.
    */
   readonly intruder: number
-  /** False: relay and projections wait until the load is over. */
+  /** False: relay and projections start only after the load. */
   readonly readSide: boolean
-  /** False: no thread measures beside the load what the store takes by itself. */
-  readonly storeBeside?: boolean
-  /** How long the read model may take to catch up before it is given up on. */
+  /** False: the store's own commits are not measured during the load. */
+  readonly storeBaseline?: boolean
+  /** How long the read model may take to catch up before the test fails. */
   readonly patienceSeconds: number
 }

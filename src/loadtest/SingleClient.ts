@@ -1,14 +1,14 @@
-/** A driver and commands enter; what one client waits that sends the next when the last is answered leaves. */
+/** Measures the latency that a single client sees, which sends its next command when the last one is answered. */
 import { Clock, Effect, Result } from "effect"
 import type { Acknowledged } from "./Acknowledged.ts"
 import type { Driver } from "./Driver.ts"
 import { makeHistogram, recordMs, summarize } from "./Meter.ts"
 import type { Scenario } from "./Scenario.ts"
 
-const soloCommandsMax = 300
-const soloMsMax = 1_500
+const commandsMax = 300
+const durationMaxMs = 1_500
 
-/** What a single client sees that waits for each answer; part of the run, but not of the load. */
+/** Its commands are part of the run, so that the judge checks them, but not of the load. */
 export const measureSingleClient = Effect.fnUntraced(function* (
   driver: Driver,
   scenario: Scenario,
@@ -18,7 +18,7 @@ export const measureSingleClient = Effect.fnUntraced(function* (
   const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   const histogram = makeHistogram()
   const start = nowMs()
-  for (let count = 0; count < soloCommandsMax && nowMs() - start < soloMsMax; count++) {
+  for (let count = 0; count < commandsMax && nowMs() - start < durationMaxMs; count++) {
     const command = scenario.next()
     const sent = acknowledged.sent(command)
     const sentAt = nowMs()

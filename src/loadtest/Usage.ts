@@ -1,21 +1,22 @@
-/** Two looks at the machine's processes enter; the processor time that each kind of them used in between leaves. */
+/** Measures how much processor time each program used during a load, from the kernel's table of processes. */
 import { availableParallelism, cpus } from "node:os"
 import { NodeServices } from "@effect/platform-node"
 import { Effect, FileSystem } from "effect"
 
-/** Linux counts the time of processes in hundredths of a second, on every architecture Node runs on. */
+/** Linux counts the processor time of processes in hundredths of a second on every architecture that Node runs on. */
 const ticksPerSecond = 100
 
 interface ProcessRow {
   readonly parent: number
   readonly name: string
-  /** Of its own, and of those of its children that ended. */
+  /** Of the process itself, and of its children that have ended. */
   readonly ticks: number
 }
 
-export interface Look {
+/** The table of processes at one moment. */
+export interface ProcessTable {
   readonly rows: ReadonlyMap<number, ProcessRow>
-  /** Of all cores, in milliseconds. */
+  /** Of all cores together, in milliseconds. */
   readonly idleMs: number
   readonly totalMs: number
 }
@@ -23,16 +24,16 @@ export interface Look {
 /** Processor time during the load. */
 export interface Usage {
   readonly cores: number
-  /** The share of all cores' time that anybody used: what is not in `seconds` is the rest of the machine. */
+  /** The share of all cores' time that was used, 0 … 1. What is not in `seconds` was used by the rest of the machine. */
   readonly busy: number
   /**
-   * Seconds of each node, of this process (`loadtest`) and of the services it started, by program. Services that run
-   * by themselves are not in it, nor any on a system without `/proc`.
+   * Seconds of each node, of this process (`loadtest`) and of the services that it started, by program. Leaves out
+   * services that were running before, and all services on a system without `/proc`.
    */
   readonly seconds: Readonly<Record<string, number>>
 }
 
-/** `12 (a name) S 1 …`: the name may have blanks and parentheses; utime, stime, cutime, cstime are fields 14 to 17. */
+/** Reads `12 (a name) S 1 …`. The name may hold blanks and parentheses; utime, stime, cutime and cstime are fields 14 to 17. */
 const parseStat = (stat: string): ProcessRow | undefined => {
   const open = stat.indexOf("(")
   const close = stat.lastIndexOf(")")
@@ -42,12 +43,12 @@ const parseStat = (stat: string): ProcessRow | undefined => {
   return { parent: Number(fields[1]), name: stat.slice(open + 1, close), ticks }
 }
 
-export const lookAtProcesses: Effect.Effect<Look> = Effect.gen(function* () {
+export const readProcesses: Effect.Effect<ProcessTable> = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
   const entries = yield* fs.readDirectory("/proc").pipe(Effect.orElseSucceed((): Array<string> => []))
   const rows = new Map<number, ProcessRow>()
   for (const entry of entries.filter((name) => /^\d+$/.test(name))) {
-    // One that ended since is counted by its parent.
+    // The time of a process that has ended since is counted with its parent.
     const stat = yield* fs.readFileString(`/proc/${entry}/stat`).pipe(Effect.orElseSucceed(() => ""))
     const row = parseStat(stat)
     if (row !== undefined) rows.set(Number(entry), row)
@@ -61,8 +62,8 @@ export const lookAtProcesses: Effect.Effect<Look> = Effect.gen(function* () {
   return { rows, idleMs, totalMs }
 }).pipe(Effect.provide(NodeServices.layer))
 
-const isBelow = (rows: Look["rows"], pid: number, ancestor: number): boolean => {
-  // A table that is read while it changes might have a circle; no tree is so deep.
+const isBelow = (rows: ProcessTable["rows"], pid: number, ancestor: number): boolean => {
+  // The table changes while it is read, so that it might hold a circle. No tree is deeper than 64.
   for (let at = pid, depth = 0; depth < 64; depth++) {
     const row = rows.get(at)
     if (row === undefined) return false
@@ -72,16 +73,16 @@ const isBelow = (rows: Look["rows"], pid: number, ancestor: number): boolean => 
   return false
 }
 
-/** `own`: the seconds of the nodes and of this process, which are known better from inside; `nodes`: their ids. */
+/** `own`: the seconds of the nodes and of this process, which they measured themselves; `nodes`: the ids of the node processes. */
 export const usageBetween = (
-  before: Look,
-  after: Look,
+  before: ProcessTable,
+  after: ProcessTable,
   own: Readonly<Record<string, number>>,
   nodes: ReadonlySet<number> = new Set()
 ): Usage => {
   const seconds: Record<string, number> = { ...own }
-  // By sums, since what a process used that ended in between is in its parent's by now.
-  const add = ({ rows }: Look, sign: 1 | -1): void => {
+  // Sums by program, because the time of a process that ended meanwhile has moved to its parent.
+  const add = ({ rows }: ProcessTable, sign: 1 | -1): void => {
     for (const [pid, { name, ticks }] of rows) {
       if (nodes.has(pid) || !isBelow(rows, pid, process.pid)) continue
       seconds[name] = (seconds[name] ?? 0) + (sign * ticks) / ticksPerSecond

@@ -1,9 +1,6 @@
-/**
- * Run as a thread by a load test: where the event store is enters; what one client takes there that commits one event
- * after another, while the load is on, leaves. Neither the ledger nor its collector stands in its way.
- */
+/** The thread that `StoreBaseline.ts` starts: commits one event after another while the load is on, and reports the latency. */
 import { parentPort, workerData } from "node:worker_threads"
-import { Effect, Layer, Redacted, References } from "effect"
+import { Effect, Layer, Redacted, References, Schedule } from "effect"
 import { LedgerConfig } from "../infra/config/LedgerConfig.ts"
 import { EventStore } from "../infra/eventstore/EventStore.ts"
 import { EventStoreClient } from "../infra/eventstore/SqlClients.ts"
@@ -12,12 +9,12 @@ import { makeStoreClient } from "./Probe.ts"
 import { makeRunIds } from "./RunIds.ts"
 import type { BaselineWork, FromBaseline } from "./StoreBaseline.ts"
 
-/** The pause after each commit, in milliseconds: to be measured, not to be a load of its own. */
+/** The pause after each commit, in milliseconds, so that the client is no load of its own. */
 const pauseMs = 20
-/** The first ones warm up connection, plan and program, and are not counted. */
+/** The first commits warm up connection, plan and program, and are not counted. */
 const warmUp = 20
 
-const { url, run, commandNumber } = workerData as BaselineWork // given by StoreBaseline.ts
+const { url, run, commandNumber } = workerData as BaselineWork // sent by StoreBaseline.ts
 const post = (message: FromBaseline): void => parentPort?.postMessage(message)
 
 let phase: "waiting" | "measuring" | "over" = "waiting"
@@ -28,12 +25,12 @@ parentPort?.on("message", (message: "begin" | "end") => {
 const program = Effect.gen(function* () {
   const client = yield* makeStoreClient(makeRunIds(run, false), 1, commandNumber)
   const histogram = makeHistogram()
-  for (let count = 0; count < warmUp; count++) yield* client.commit
+  yield* Effect.replicateEffect(client.commit, warmUp, { discard: true })
   post({ _tag: "Ready" })
-  while (phase !== "over") {
-    if (phase === "measuring") recordMs(histogram, yield* client.commit)
-    yield* Effect.sleep(pauseMs)
-  }
+  const measure = Effect.suspend(() =>
+    phase === "measuring" ? Effect.map(client.commit, (tookMs) => recordMs(histogram, tookMs)) : Effect.void
+  )
+  yield* Effect.repeat(measure, { schedule: Schedule.spaced(pauseMs), while: () => phase !== "over" })
   yield* client.end
   post({ _tag: "Measured", latency: histogram.totalCount === 0 ? null : summarize(histogram) })
 }).pipe(

@@ -36,18 +36,18 @@ const world = () => {
   const journal = new AckJournal(ids)
   const node = new Acknowledged(ids, accounts, false, journal)
   const judge = new Acknowledged(ids, accounts, false)
-  const told = new ReceivedAcks(ids, judge)
+  const acks = new ReceivedAcks(ids, judge)
   return {
     node,
     judge,
-    told,
+    acks,
     acknowledge: (row: StoredEvent, number: number) => {
       const command = deposit(number, ids.indexOf(row.accountId))
       node.accepted(command, node.sent(command), receiptOf(row))
     },
     travel: () => {
       const records = journal.take()
-      if (records !== undefined) told.take(records)
+      if (records !== undefined) acks.take(records)
     }
   }
 }
@@ -65,7 +65,7 @@ describe("the journal of what was acknowledged", () => {
     for (const [index, row] of rows.entries()) acknowledge(row, numbers[index] ?? 0)
   }
 
-  it("brings all that was told, so that a whole log is found whole and a lost event is missed", () => {
+  it("brings all that was acks, so that a whole log is found whole and a lost event is missed", () => {
     const whole = world()
     acknowledgeAll(whole)
     whole.travel()
@@ -78,12 +78,12 @@ describe("the journal of what was acknowledged", () => {
   })
 
   it("leaves open what a dead node did not tell, and that alone", () => {
-    const { judge, told, travel, acknowledge } = world()
+    const { judge, acks, travel, acknowledge } = world()
     acknowledge(rowOf(1, 1), 1)
     acknowledge(rowOf(2, 2), 2)
     travel()
     acknowledge(rowOf(3, 3), 3)
-    told.lost(isSecond)
+    acks.lost(isSecond)
     assert.deepStrictEqual(verdict(judge, [rowOf(1, 1), rowOf(2, 2), rowOf(3, 3)]), [])
     assert.strictEqual(judge.orphanRows, 1)
   })
@@ -92,10 +92,10 @@ describe("the journal of what was acknowledged", () => {
     const dead = world()
     dead.acknowledge(rowOf(1, 1), 1)
     dead.travel()
-    dead.told.lost(isSecond)
+    dead.acks.lost(isSecond)
     assert.deepStrictEqual(verdict(dead.judge, []), ["I6"])
     const living = world()
-    living.told.lost(isSecond)
+    living.acks.lost(isSecond)
     assert.deepStrictEqual(verdict(living.judge, [rowOf(2, 1)]), ["I4"])
   })
 
@@ -112,10 +112,10 @@ describe("the journal of what was acknowledged", () => {
   })
 
   it("takes no command for open that was accepted before the word of its unknown answer arrives", () => {
-    const { judge, told, travel, acknowledge } = world()
+    const { judge, acks, travel, acknowledge } = world()
     acknowledge(rowOf(1, 1), 1)
     travel()
-    told.take(Float64Array.of(1, -1, 0, 0, 0))
+    acks.take(Float64Array.of(1, -1, 0, 0, 0))
     assert.strictEqual(judge.openCount, 0)
     assert.deepStrictEqual(verdict(judge, [rowOf(1, 1)]), [])
   })
@@ -124,9 +124,9 @@ describe("the journal of what was acknowledged", () => {
     const [first, second] = [world(), world()]
     first.acknowledge(rowOf(2, 5), 2)
     first.travel()
-    const known = first.told.takeKnown() ?? new Float64Array()
+    const known = first.acks.takeVersions() ?? new Float64Array()
     assert.deepStrictEqual([...known], [1, 5])
-    assert.isUndefined(first.told.takeKnown())
+    assert.isUndefined(first.acks.takeVersions())
     second.node.learn(known[0] ?? 0, known[1] ?? 0)
     second.acknowledge(rowOf(3, 4), 3)
     assert.isFalse(second.node.isKept("I7"))

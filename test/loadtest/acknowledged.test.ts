@@ -151,7 +151,7 @@ describe("receipts against the log", () => {
   it("finds an acknowledged event that the log lost (I6)", () => {
     const { judge, rows } = threeDeposits()
     assert.deepStrictEqual(verdict(judge, rows.slice(0, 2)), ["I6"])
-    assert.include(judge.faults[0]?.reason ?? "", "3 events were acknowledged, the log holds 2")
+    assert.include(judge.faults[0]?.reason ?? "", "3 events were acknowledged, but the log holds only 2")
   })
 
   it("finds an event that was acknowledged with another hash (I6)", () => {

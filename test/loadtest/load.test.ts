@@ -46,7 +46,11 @@ const play = (
   pace: Pace,
   seconds: number,
   dispatch: (command: Command) => Effect.Effect<Receipt, CommandError>,
-  options: { readonly next?: () => Command; readonly judge?: Acknowledged } = {}
+  options: {
+    readonly next?: () => Command
+    readonly judge?: Acknowledged
+    readonly precheck?: (command: Command) => unknown
+  } = {}
 ) =>
   Effect.gen(function* () {
     const meter = new Meter()
@@ -60,7 +64,8 @@ const play = (
             return dispatch(command)
           },
           dispatchMany: () => Effect.die("not used"),
-          stats: () => noStats
+          stats: () => noStats,
+          ...(options.precheck === undefined ? {} : { precheck: options.precheck })
         },
         next:
           options.next ??
@@ -181,15 +186,37 @@ describe("the open loop", () => {
     })
   )
 
-  it.effect("takes Overloaded for an answer, and offers the same command when the next is due", () =>
+  it.effect("does not send a command again that was answered Overloaded", () =>
     Effect.gen(function* () {
       const { meter, sent } = yield* play({ _tag: "Open", perSecond: 100, outstandingMax: 100 }, 1, () =>
         Effect.fail(new Overloaded({ what: "this node", retryAfterMs: 10 }))
       )
       assert.strictEqual(meter.overloaded, 100)
-      assert.strictEqual(sent.length, 100, "it does not come back by itself")
-      assert.isBelow(new Set(sent).size, 10)
+      assert.strictEqual(sent.length, 100)
+      assert.strictEqual(new Set(sent).size, 100)
       assert.strictEqual(meter.decided.totalCount, 0)
+    })
+  )
+
+  it.effect("offers a command again, when the next is due, that the node said it had no room for", () =>
+    Effect.gen(function* () {
+      const offered: Array<CommandId> = []
+      const { meter, sent } = yield* play(
+        { _tag: "Open", perSecond: 100, outstandingMax: 100 },
+        1,
+        () => Effect.die("not used"),
+        {
+          precheck: ({ commandId }) => {
+            offered.push(commandId)
+            return "full"
+          }
+        }
+      )
+      assert.strictEqual(meter.overloaded, 100)
+      assert.strictEqual(offered.length, 100)
+      assert.isBelow(new Set(offered).size, 10)
+      assert.strictEqual(meter.generated, new Set(offered).size)
+      assert.deepStrictEqual(sent, [])
     })
   )
 })

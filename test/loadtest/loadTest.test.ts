@@ -23,7 +23,7 @@ const small: LoadSettings = {
   repeats: 0,
   intruder: 0,
   readSide: true,
-  storeBeside: false,
+  storeBaseline: false,
   patienceSeconds: 60
 }
 
@@ -70,7 +70,7 @@ describe("a load test", () => {
   it.live("at a fixed rate sends every command that is due", () =>
     Effect.gen(function* () {
       const pace = { _tag: "Open", perSecond: 300, outstandingMax: 1_000 } as const
-      const outcome = yield* load({ pace, storeBeside: true })
+      const outcome = yield* load({ pace, storeBaseline: true })
       assertSound(outcome)
       assert.strictEqual(outcome.committed + outcome.overloaded, 300)
       assert.strictEqual(outcome.unsent, 0)

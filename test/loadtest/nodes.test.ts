@@ -7,7 +7,7 @@ import type { NodeProcess } from "../../src/loadtest/nodes/NodeProcess.ts"
 import { runNodesTest } from "../../src/loadtest/nodes/NodesTest.ts"
 import type { Progress } from "../../src/loadtest/Progress.ts"
 import type { LoadSettings } from "../../src/loadtest/Settings.ts"
-import { lookAtProcesses } from "../../src/loadtest/Usage.ts"
+import { readProcesses } from "../../src/loadtest/Usage.ts"
 import { start } from "../support/chronicle.ts"
 import { freshDatabase } from "../support/databases.ts"
 
@@ -154,7 +154,7 @@ describe("a load test over nodes", () => {
         )
         let nodes: ReadonlyArray<number> = []
         const started = until(
-          Effect.map(lookAtProcesses, ({ rows }) => {
+          Effect.map(readProcesses, ({ rows }) => {
             nodes = [...rows].flatMap(([pid, { parent }]) => (parent === running.pid ? [pid] : []))
             return nodes.length === 2
           })

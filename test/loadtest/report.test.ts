@@ -10,7 +10,7 @@ const meterOf = (samples: number) => {
   const meter = new Meter()
   for (let index = 0; index < samples; index++) {
     for (let ms = 1; ms <= 20; ms++) meter.accepted(false, ms)
-    meter.look((index + 1) * 500, { lagMs: index, rssMiB: 100 + index, waiting: 3 })
+    meter.sample((index + 1) * 500, { lagMs: index, rssMiB: 100 + index, waiting: 3 })
   }
   return meter
 }
@@ -123,7 +123,7 @@ describe("the report", () => {
         ended
       })
     const html = page(meterOf(3), { nodes: [node("node-1", null), node("node-2", "<SIGKILL> after 1 s")] })
-    assert.include(html, "<td>committed a second</td><td>50</td><td>50</td>")
+    assert.include(html, "<td>committed per second</td><td>50</td><td>50</td>")
     assert.include(html, "<td>rows of a batch, mean</td><td>9</td><td>9</td>")
     assert.include(html, "<td>end</td><td>in order</td><td>&lt;SIGKILL&gt; after 1 s</td>")
     assert.notInclude(page(meterOf(3), { nodes: [node("node-1", null)] }), "<h2>Nodes</h2>")

@@ -1,13 +1,13 @@
 /** Two looks at made-up processes, and at the real ones: whose time it was that passed in between. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { type Look, lookAtProcesses, usageBetween } from "../../src/loadtest/Usage.ts"
+import { type ProcessTable, readProcesses, usageBetween } from "../../src/loadtest/Usage.ts"
 
 const look = (
   rows: ReadonlyArray<readonly [pid: number, parent: number, name: string, ticks: number]>,
   idleMs: number,
   totalMs: number
-): Look => ({
+): ProcessTable => ({
   rows: new Map(rows.map(([pid, parent, name, ticks]) => [pid, { parent, name, ticks }])),
   idleMs,
   totalMs
@@ -48,7 +48,7 @@ describe("the usage of processor time", () => {
     "finds this process in the kernel's table, with its time",
     () =>
       Effect.gen(function* () {
-        const { rows } = yield* lookAtProcesses
+        const { rows } = yield* readProcesses
         const before = rows.get(process.pid) ?? { parent: 0, ticks: 0 }
         assert.strictEqual(before.parent, process.ppid)
         const { user, system } = process.cpuUsage()

@@ -1,20 +1,20 @@
 /**
- * What callers of a node were told enters, as it is told; records that travel to the load test's own process leave,
- * so that it can hold the log against them when the node is gone.
+ * Carries what the callers of a node were told to the load test's own process, as compact records, so that the log can
+ * still be compared with it when the node has died.
  */
 import type { CommandId } from "../../domain/Ids.ts"
 import type { Acknowledged, AckSink } from "../Acknowledged.ts"
 import type { Digest } from "../MultisetHash.ts"
 import type { RunIds } from "../RunIds.ts"
 
-/** Numbers a record: command, account (-1 where the answer is unknown), version, digest. */
+/** A record is 5 numbers: command, account (-1 where the answer is unknown), version, and the two halves of the digest. */
 const width = 5
-/** Versions that are passed on to the other nodes at once; more would only sharpen the check of I7. */
+/** Versions that are shared with the other nodes at once. More would sharpen the check of I7 and no other. */
 const knownMax = 2_000
-/** Commands whose answer is noted, by number; a later one counts as if nobody had heard of its answer. */
-const settledMax = 2 ** 31
+/** Commands whose answer is remembered, by number. The answer to a later command counts as not received. */
+const answeredMax = 2 ** 31
 
-/** The node's end. */
+/** The end of the node, which writes. */
 export class AckJournal implements AckSink {
   readonly #ids: RunIds
   #records: Array<number> = []
@@ -31,7 +31,7 @@ export class AckJournal implements AckSink {
     this.#records.push(this.#ids.numberOf(commandId), -1, 0, 0, 0)
   }
 
-  /** What came since the last time. */
+  /** The records since the last call; undefined where there are none. */
   take(): Float64Array | undefined {
     if (this.#records.length === 0) return undefined
     const records = Float64Array.from(this.#records)
@@ -40,12 +40,12 @@ export class AckJournal implements AckSink {
   }
 }
 
-/** The other end: one judge for what all nodes told. */
+/** The end of the load test, which gives the records of all nodes to one judge. */
 export class ReceivedAcks {
   readonly #ids: RunIds
   readonly #acknowledged: Acknowledged
-  #settled = new Uint8Array(2 ** 16)
-  #known = new Map<number, number>()
+  #answered = new Uint8Array(2 ** 16)
+  #newVersions = new Map<number, number>()
 
   constructor(ids: RunIds, acknowledged: Acknowledged) {
     this.#ids = ids
@@ -57,45 +57,45 @@ export class ReceivedAcks {
       const [command = 0, account = 0, version = 0, low = 0, high = 0] = records.subarray(at, at + width)
       const commandId = this.#ids.command(command)
       if (account < 0) {
-        if (!this.#isSettled(command)) this.#acknowledged.leftOpen(commandId)
+        if (!this.#isAnswered(command)) this.#acknowledged.leftOpen(commandId)
         continue
       }
-      this.#settle(command)
+      this.#noteAnswer(command)
       this.#acknowledged.counted(commandId, account, version, [low, high])
-      if (this.#known.size < knownMax || this.#known.has(account)) {
-        this.#known.set(account, Math.max(version, this.#known.get(account) ?? 0))
+      if (this.#newVersions.size < knownMax || this.#newVersions.has(account)) {
+        this.#newVersions.set(account, Math.max(version, this.#newVersions.get(account) ?? 0))
       }
     }
   }
 
-  /** Versions that somebody was told of since the last time, for all nodes. */
-  takeKnown(): Float64Array | undefined {
-    if (this.#known.size === 0) return undefined
-    const versions = Float64Array.from([...this.#known].flat())
-    this.#known = new Map()
+  /** The versions that were acknowledged on any node since the last call; undefined where there are none. */
+  takeVersions(): Float64Array | undefined {
+    if (this.#newVersions.size === 0) return undefined
+    const versions = Float64Array.from([...this.#newVersions].flat())
+    this.#newVersions = new Map()
     return versions
   }
 
-  /** Nobody knows what was answered to the other commands of these sources: they died with it. */
-  lost(isGone: (commandNumber: number) => boolean): void {
+  /** Some nodes died: of their commands, those whose answer was not received count as `Indeterminate`. */
+  lost(isOfDeadNode: (commandNumber: number) => boolean): void {
     this.#acknowledged.orphan((commandId) => {
       const command = this.#ids.numberOf(commandId)
-      return isGone(command) && !this.#isSettled(command)
+      return isOfDeadNode(command) && !this.#isAnswered(command)
     })
   }
 
-  #settle(command: number): void {
-    if (command >= settledMax) return
+  #noteAnswer(command: number): void {
+    if (command >= answeredMax) return
     const byte = command >>> 3
-    if (byte >= this.#settled.length) {
+    if (byte >= this.#answered.length) {
       const larger = new Uint8Array(2 ** Math.ceil(Math.log2(byte + 1)))
-      larger.set(this.#settled)
-      this.#settled = larger
+      larger.set(this.#answered)
+      this.#answered = larger
     }
-    this.#settled[byte] = (this.#settled[byte] ?? 0) | (1 << (command & 7))
+    this.#answered[byte] = (this.#answered[byte] ?? 0) | (1 << (command & 7))
   }
 
-  #isSettled(command: number): boolean {
-    return command < settledMax && ((this.#settled[command >>> 3] ?? 0) & (1 << (command & 7))) !== 0
+  #isAnswered(command: number): boolean {
+    return command < answeredMax && ((this.#answered[command >>> 3] ?? 0) & (1 << (command & 7))) !== 0
   }
 }

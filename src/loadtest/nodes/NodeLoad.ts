@@ -1,5 +1,5 @@
-/** Requests of the load test enter a node process; its share of the accounts and of the load is done, and told of. */
-import { Clock, Effect, Fiber, Result } from "effect"
+/** What a node process does when the load test asks for it: prepares its part of the accounts, runs its part of the load, and reports on it. */
+import { Clock, Effect, Fiber, Result, Schedule } from "effect"
 import { encodeIntoCompressedBase64 } from "hdr-histogram-js"
 import type { Dispatcher } from "../../actors/commands/Dispatcher.ts"
 import { accountsOf, type Command } from "../../domain/Command.ts"
@@ -10,21 +10,21 @@ import { runLoad } from "../Load.ts"
 import { Meter } from "../Meter.ts"
 import { prepareAccounts } from "../Prepare.ts"
 import { withRepeats } from "../Repeats.ts"
-import { makeRng } from "../Rng.ts"
+import { makeRng, type Rng } from "../Rng.ts"
 import { makeRunIds } from "../RunIds.ts"
-import { makeScenario } from "../Scenario.ts"
+import { makeScenario, type Scenario } from "../Scenario.ts"
 import { driverOf } from "../Services.ts"
 import type { Pace } from "../Settings.ts"
 import { measureSingleClient } from "../SingleClient.ts"
 import { AckJournal } from "./AckJournal.ts"
-import type { Answer, FromNode, NodeWork, Report, Request, ToNode } from "./Protocol.ts"
+import type { Answer, FromNode, NodeWork, Report, Request, ToNode, Ways } from "./Protocol.ts"
 
-const journalEveryMs = 50
+const flushEveryMs = 50
 const reportEveryMs = 500
-/** Every so many reports bring the whole distribution along. */
+/** Every second report carries the latency distribution. */
 const histogramsEvery = 2
 
-/** Even shares; the first nodes take what is left over. */
+/** An even share of a whole number. The first nodes take the remainder. */
 const shareOf = (whole: number, { nth, nodes }: NodeWork): number =>
   Math.floor(whole / nodes) + (nth < whole % nodes ? 1 : 0)
 
@@ -39,24 +39,21 @@ const paceOf = (work: NodeWork): Pace => {
       }
 }
 
-/** Answers requests until interrupted; `receive` gives the messages of the parent to its callback. */
-export const serveLoad = Effect.fnUntraced(function* (
-  work: NodeWork,
-  dispatcher: Dispatcher["Service"],
-  post: (message: FromNode) => void
-) {
-  const { settings, nth, nodes } = work
-  const clock = yield* Clock.Clock
-  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-  const ids = makeRunIds(work.run, settings.scenario === "mixed-zipf")
-  const rng = yield* makeRng(`${settings.seed}:${nth}`)
-  // The load test's own process is one source more: it prepares what is to be cold.
-  const scenario = makeScenario(settings, ids, rng, { nth, of: nodes + 1 })
-  const journal = new AckJournal(ids)
-  const acknowledged = new Acknowledged(ids, scenario.accountsMax, settings.repeats > 0, journal)
-  const ways = { here: 0, borrowing: 0, forwarded: 0 }
+/** Everything that the requests to one node have in common. */
+interface NodeRun {
+  readonly work: NodeWork
+  readonly rng: Rng
+  readonly scenario: Scenario
+  readonly acknowledged: Acknowledged
+  readonly driver: Driver
+  readonly ways: Ways
+  readonly post: (message: FromNode) => void
+}
 
-  const note = (command: Command): void => {
+/** The dispatcher as the driver of a load, with counts of where the accounts of the commands were. */
+const countedDriver = (dispatcher: Dispatcher["Service"]) => {
+  const ways = { here: 0, borrowing: 0, forwarded: 0 }
+  const count = (command: Command): void => {
     const accounts = accountsOf(command)
     const isMine = dispatcher.here.owns
     const [first] = accounts
@@ -68,81 +65,100 @@ export const serveLoad = Effect.fnUntraced(function* (
   const driver: Driver = {
     ...plain,
     dispatch: (command) => {
-      note(command)
+      count(command)
       return plain.dispatch(command)
     }
   }
-  const flush = Effect.sync(() => {
-    const records = journal.take()
-    if (records !== undefined) post({ _tag: "Acks", records })
-  })
+  return { driver, ways }
+}
 
-  const load = Effect.gen(function* () {
-    const meter = new Meter()
-    const before = { ...driver.stats() }
-    const cpu = process.cpuUsage()
-    const loop = performance.eventLoopUtilization()
-    const start = nowMs()
-    Object.assign(ways, { here: 0, borrowing: 0, forwarded: 0 })
-    let reports = 0
-    let markedAt = 0
-    const report = (isLast: boolean): Report => {
-      const { user, system } = process.cpuUsage(cpu)
-      return {
-        sample: meter.look(nowMs() - start, {
-          lagMs: undefined,
-          rssMiB: Math.round(process.memoryUsage.rss() / 2 ** 20),
-          waiting: driver.stats().inFlight
-        }),
-        committed: meter.committed,
-        replayed: meter.replayed,
-        rejections: Object.fromEntries(meter.rejections),
-        overloaded: meter.overloaded,
-        unavailable: meter.unavailable,
-        indeterminate: meter.indeterminate,
-        unsent: meter.unsent,
-        defects: meter.defects.slice(0, 3),
-        faults: acknowledged.faults,
-        before,
-        after: { ...driver.stats() },
-        ways: { ...ways },
-        cpuUs: user + system,
-        eventLoopUtilization: performance.eventLoopUtilization(loop).utilization,
-        rssMiBMax: meter.rssMiBMax,
-        ...(isLast || reports++ % histogramsEvery === 0
-          ? {
-              histograms: {
-                decided: encodeIntoCompressedBase64(meter.decided),
-                refusals: encodeIntoCompressedBase64(meter.refusals)
-              }
-            }
-          : {})
-      }
+/** Makes reports of a load that begins now. The last report always carries the latency distributions. */
+const makeReporter = ({ acknowledged, driver, ways }: NodeRun, meter: Meter, nowMs: () => number) => {
+  const before = { ...driver.stats() }
+  const cpu = process.cpuUsage()
+  const loop = performance.eventLoopUtilization()
+  const start = nowMs()
+  let reports = 0
+  return (isLast: boolean): Report => {
+    const { user, system } = process.cpuUsage(cpu)
+    return {
+      sample: meter.sample(nowMs() - start, {
+        lagMs: undefined,
+        rssMiB: Math.round(process.memoryUsage.rss() / 2 ** 20),
+        waiting: driver.stats().inFlight
+      }),
+      committed: meter.committed,
+      replayed: meter.replayed,
+      rejections: Object.fromEntries(meter.rejections),
+      overloaded: meter.overloaded,
+      unavailable: meter.unavailable,
+      indeterminate: meter.indeterminate,
+      unsent: meter.unsent,
+      defects: meter.defects.slice(0, 3),
+      faults: acknowledged.faults,
+      before,
+      after: { ...driver.stats() },
+      ways: { ...ways },
+      cpuUs: user + system,
+      eventLoopUtilization: performance.eventLoopUtilization(loop).utilization,
+      rssMiBMax: meter.rssMiBMax,
+      ...(isLast || reports++ % histogramsEvery === 0 ? { histograms: histogramsOf(meter) } : {})
     }
-    const reporting = yield* Effect.forkChild(
-      Effect.sync(() => post({ _tag: "Report", report: report(false) })).pipe(
-        Effect.delay(reportEveryMs),
-        Effect.forever
-      )
-    )
-    const seconds = yield* runLoad({
-      driver,
-      next: withRepeats(scenario.next, settings.repeats, rng, (command) => acknowledged.changed(command)),
-      pace: paceOf(work),
-      seconds: settings.seconds,
-      meter,
-      acknowledged,
-      onAccepted: ({ postings: [position] }) => {
-        const atMs = nowMs()
-        if (!settings.readSide || position === undefined || atMs - markedAt < markEveryMs * nodes) return
-        markedAt = atMs
-        post({ _tag: "Mark", position, atMs })
-      }
-    })
-    yield* Fiber.interrupt(reporting)
-    post({ _tag: "Report", report: report(true) })
-    return { seconds }
+  }
+}
+
+const histogramsOf = (meter: Meter): NonNullable<Report["histograms"]> => ({
+  decided: encodeIntoCompressedBase64(meter.decided),
+  refusals: encodeIntoCompressedBase64(meter.refusals)
+})
+
+const load = Effect.fnUntraced(function* (run: NodeRun) {
+  const { work, rng, scenario, acknowledged, driver, ways, post } = run
+  const { settings, nodes } = work
+  const clock = yield* Clock.Clock
+  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const meter = new Meter()
+  Object.assign(ways, { here: 0, borrowing: 0, forwarded: 0 })
+  const report = makeReporter(run, meter, nowMs)
+  const reporting = yield* Effect.sync(() => post({ _tag: "Report", report: report(false) })).pipe(
+    Effect.schedule(Schedule.spaced(reportEveryMs)),
+    Effect.forkChild
+  )
+  let markedAt = 0
+  const seconds = yield* runLoad({
+    driver,
+    next: withRepeats(scenario.next, settings.repeats, rng, (command) => acknowledged.changed(command)),
+    pace: paceOf(work),
+    seconds: settings.seconds,
+    meter,
+    acknowledged,
+    onAccepted: ({ postings: [position] }) => {
+      const atMs = nowMs()
+      if (!settings.readSide || position === undefined || atMs - markedAt < markEveryMs * nodes) return
+      markedAt = atMs
+      post({ _tag: "Mark", position, atMs })
+    }
   })
+  yield* Fiber.interrupt(reporting)
+  post({ _tag: "Report", report: report(true) })
+  return { seconds }
+})
+
+/** The answer is the handler of the parent's messages. */
+export const serveLoad = Effect.fnUntraced(function* (
+  work: NodeWork,
+  dispatcher: Dispatcher["Service"],
+  post: (message: FromNode) => void
+) {
+  const { settings, nth, nodes } = work
+  const ids = makeRunIds(work.run, settings.scenario === "mixed-zipf")
+  const rng = yield* makeRng(`${settings.seed}:${nth}`)
+  // The load test's own process is one part more, because it prepares the cold accounts.
+  const scenario = makeScenario(settings, ids, rng, { nth, of: nodes + 1 })
+  const journal = new AckJournal(ids)
+  const acknowledged = new Acknowledged(ids, scenario.accountsMax, settings.repeats > 0, journal)
+  const run: NodeRun = { work, rng, scenario, acknowledged, ...countedDriver(dispatcher), post }
+  const { driver } = run
 
   const answer = (request: Request): Effect.Effect<Answer, { readonly message: string }> => {
     switch (request._tag) {
@@ -151,16 +167,19 @@ export const serveLoad = Effect.fnUntraced(function* (
           prepareAccounts(driver, scenario, acknowledged, request, () => {}),
           {}
         )
-      case "Solo":
-        return Effect.map(measureSingleClient(driver, scenario, acknowledged), (solo) => ({ solo }))
+      case "SingleClient":
+        return Effect.map(measureSingleClient(driver, scenario, acknowledged), (latency) => ({ latency }))
       case "Load":
-        return load
+        return load(run)
     }
   }
-
-  yield* Effect.forkChild(flush.pipe(Effect.delay(journalEveryMs), Effect.forever))
+  const flush = Effect.sync(() => {
+    const records = journal.take()
+    if (records !== undefined) post({ _tag: "Acks", records })
+  })
+  yield* Effect.forkChild(Effect.schedule(flush, Schedule.spaced(flushEveryMs)))
   return (message: ToNode): Effect.Effect<void> => {
-    if (message._tag === "Known") {
+    if (message._tag === "Versions") {
       const { versions } = message
       return Effect.sync(() => {
         for (let at = 0; at + 1 < versions.length; at += 2) {
@@ -171,7 +190,7 @@ export const serveLoad = Effect.fnUntraced(function* (
     const { id, request } = message
     return Effect.gen(function* () {
       const result = yield* Effect.result(answer(request))
-      // What was told comes before the word that all was told.
+      // The answer says that every record was sent, hence the records go first.
       yield* flush
       if (Result.isSuccess(result)) post({ _tag: "Answered", id, answer: result.success })
       else post({ _tag: "Failed", id, reason: result.failure.message })

@@ -1,11 +1,11 @@
-/** What each node tells of its load enters, as it comes; the figures of each, and of all together, leave. */
+/** Gathers what each node reports of its load, and adds it up: figures of each node, and of all together. */
 import { decodeFromCompressedBase64 } from "hdr-histogram-js"
 import { addStats, type DriverStats } from "../Driver.ts"
 import { type Meter, makeHistogram, type Sample, summarize } from "../Meter.ts"
 import { type NodeFigures, nodeFigures } from "../NodeFigures.ts"
 import type { Report } from "./Protocol.ts"
 
-const none: DriverStats = {
+const noStats: DriverStats = {
   batches: 0,
   rows: 0,
   rowsMax: 0,
@@ -17,65 +17,65 @@ const none: DriverStats = {
   inFlight: 0
 }
 
-/** One node's last words; all it will ever have said, where it ended in the middle. */
-interface Heard {
+/** What is known of one node. A node that died in the middle of the load keeps its last report. */
+interface NodeState {
   report?: Report
   histograms?: NonNullable<Report["histograms"]>
-  /** Why it has none, where it should. */
+  /** How the node ended, where it did not end in order. */
   ended?: string
   seconds?: number
 }
 
 export class NodeReports {
-  readonly #heard: ReadonlyArray<Heard>
+  readonly #nodes: ReadonlyArray<NodeState>
   readonly #names: ReadonlyArray<string>
 
   constructor(names: ReadonlyArray<string>) {
     this.#names = names
-    this.#heard = names.map(() => ({}))
+    this.#nodes = names.map(() => ({}))
   }
 
   take(nth: number, report: Report): void {
-    const heard = this.#heard[nth]
-    if (heard === undefined) return
-    heard.report = report
-    if (report.histograms !== undefined) heard.histograms = report.histograms
+    const node = this.#nodes[nth]
+    if (node === undefined) return
+    node.report = report
+    if (report.histograms !== undefined) node.histograms = report.histograms
   }
 
   finished(nth: number, seconds: number): void {
-    const heard = this.#heard[nth]
-    if (heard !== undefined) heard.seconds = seconds
+    const node = this.#nodes[nth]
+    if (node !== undefined) node.seconds = seconds
   }
 
-  /** The node is no more. */
+  /** The node died, or did not end in order. */
   ended(nth: number, how: string): void {
-    const heard = this.#heard[nth]
-    if (heard !== undefined) heard.ended ??= how
+    const node = this.#nodes[nth]
+    if (node !== undefined) node.ended ??= how
   }
 
   hasEnded(nth: number): boolean {
-    return this.#heard[nth]?.ended !== undefined
+    return this.#nodes[nth]?.ended !== undefined
   }
 
-  /** Of each node, as it said last. */
+  /** Committed commands of each node, by its last report. */
   get committed(): ReadonlyArray<number> {
-    return this.#heard.map(({ report }) => report?.committed ?? 0)
+    return this.#nodes.map(({ report }) => report?.committed ?? 0)
   }
 
-  /** Of those that are there. */
-  get reports(): ReadonlyArray<Report> {
-    return this.#heard.flatMap(({ report }) => (report === undefined ? [] : [report]))
+  /** The last report of each node that sent one. */
+  get all(): ReadonlyArray<Report> {
+    return this.#nodes.flatMap(({ report }) => (report === undefined ? [] : [report]))
   }
 
-  /** The longest; what the load took. */
+  /** The seconds of the node that took longest. */
   get seconds(): number {
-    return Math.max(0, ...this.#heard.map(({ seconds, report }) => seconds ?? report?.sample.at ?? 0))
+    return Math.max(0, ...this.#nodes.map(({ seconds, report }) => seconds ?? report?.sample.at ?? 0))
   }
 
-  /** Puts into the meter what all nodes counted up to now. */
+  /** Sets the counters of the meter to the sums of all nodes. */
   count(meter: Meter): void {
     const sum = (pick: (report: Report) => number) =>
-      this.reports.reduce((total, report) => total + pick(report), 0)
+      this.all.reduce((total, report) => total + pick(report), 0)
     meter.committed = sum((report) => report.committed)
     meter.replayed = sum((report) => report.replayed)
     meter.overloaded = sum((report) => report.overloaded)
@@ -84,14 +84,14 @@ export class NodeReports {
     meter.unsent = sum((report) => report.unsent)
   }
 
-  /** A point of the history of all nodes: p99 of the slowest one, memory and commands under way of all. */
+  /** Adds a point to the history: the p99 of the slowest node, the sums of memory and of commands under way. */
   sample(meter: Meter, atMs: number, lagMs: number | undefined): Sample {
     this.count(meter)
-    const live = this.#heard.flatMap(({ report, ended }) =>
+    const live = this.#nodes.flatMap(({ report, ended }) =>
       report === undefined || ended !== undefined ? [] : [report.sample]
     )
-    const sum = (pick: (sample: Sample) => number) => live.reduce((total, one) => total + pick(one), 0)
-    return meter.look(atMs, {
+    const sum = (pick: (sample: Sample) => number) => live.reduce((total, sample) => total + pick(sample), 0)
+    return meter.sample(atMs, {
       lagMs,
       p99Ms: Math.max(0, ...live.map(({ p99Ms }) => p99Ms)),
       rssMiB: sum(({ rssMiB }) => rssMiB),
@@ -99,15 +99,15 @@ export class NodeReports {
     })
   }
 
-  /** Puts what all nodes measured into the meter; to be called once, when the load is over. */
+  /** Adds everything that the nodes measured to the meter. Called once, after the load. */
   conclude(meter: Meter): void {
     this.count(meter)
-    for (const { histograms } of this.#heard) {
+    for (const { histograms } of this.#nodes) {
       if (histograms === undefined) continue
       meter.decided.add(decodeFromCompressedBase64(histograms.decided))
       meter.refusals.add(decodeFromCompressedBase64(histograms.refusals))
     }
-    for (const { rejections, defects } of this.reports) {
+    for (const { rejections, defects } of this.all) {
       for (const [tag, count] of Object.entries(rejections)) {
         meter.rejections.set(tag, (meter.rejections.get(tag) ?? 0) + count)
       }
@@ -116,12 +116,12 @@ export class NodeReports {
   }
 
   stats(pick: (report: Report) => DriverStats): DriverStats {
-    return this.reports.map(pick).reduce(addStats, none)
+    return this.all.map(pick).reduce(addStats, noStats)
   }
 
-  /** Each node's figures, over the seconds of the whole load. */
+  /** The figures of each node, over the seconds of the whole load. */
   figures(shards: ReadonlyMap<string, number>): ReadonlyArray<NodeFigures> {
-    return this.#heard.map(({ report, histograms, ended }, nth) => {
+    return this.#nodes.map(({ report, histograms, ended }, nth) => {
       const name = this.#names[nth] ?? ""
       const decided =
         histograms === undefined ? makeHistogram() : decodeFromCompressedBase64(histograms.decided)
@@ -134,8 +134,8 @@ export class NodeReports {
         unavailable: report?.unavailable ?? 0,
         indeterminate: report?.indeterminate ?? 0,
         latencyMs: summarize(decided),
-        before: report?.before ?? none,
-        after: report?.after ?? none,
+        before: report?.before ?? noStats,
+        after: report?.after ?? noStats,
         ways: report?.ways ?? { here: 0, borrowing: 0, forwarded: 0 },
         cpuUs: report?.cpuUs ?? 0,
         eventLoopUtilization: report?.eventLoopUtilization ?? 0,

@@ -1,8 +1,8 @@
 /**
- * Settings, services and a number of nodes enter; so many processes are started and each given its share of the load;
- * what all of them measured, and whether every invariant holds over the whole, leaves.
+ * A load test of several nodes: starts a process for each, gives each its part of the load, adds up what they measured,
+ * and checks every invariant over the whole.
  */
-import { Clock, Effect, Fiber, Layer, References } from "effect"
+import { Clock, Effect, Fiber, Layer, References, Schedule } from "effect"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { Acknowledged } from "../Acknowledged.ts"
 import { auditStores } from "../AuditStores.ts"
@@ -19,7 +19,7 @@ import { makeRunIds, type RunIds } from "../RunIds.ts"
 import { makeScenario } from "../Scenario.ts"
 import { migrate, readSide, type ServiceUrls, stores } from "../Services.ts"
 import type { LoadSettings } from "../Settings.ts"
-import { lookAtProcesses, usageBetween } from "../Usage.ts"
+import { readProcesses, usageBetween } from "../Usage.ts"
 import { ReceivedAcks } from "./AckJournal.ts"
 import { endAll, loadAll, prepareAll, shareAcks } from "./Broadcast.ts"
 import { type Cluster, nameOf, startCluster } from "./Cluster.ts"
@@ -28,27 +28,27 @@ import { NodeReports } from "./NodeReports.ts"
 import type { FromNode } from "./Protocol.ts"
 
 const samplesEveryMs = 500
-const soloWithinMs = 60_000
+const singleClientWithinMs = 60_000
 
-/** Runs beside the load, until it is over: what befalls the nodes. `committed`: what each told that it has, up to now. */
-export type Meanwhile = (
+/** Disturbs the nodes while the load is on. `committed`: the committed commands of each node up to now, by its last report. */
+type Disturb = (
   nodes: ReadonlyArray<NodeProcess>,
   committed: () => ReadonlyArray<number>
 ) => Effect.Effect<void>
 
-/** `nodes`: two at least. */
+/** `nodes`: at least 2. */
 export const runNodesTest = Effect.fn("LoadTest.runNodes")(function* (
   settings: LoadSettings,
   nodes: number,
   urls: ServiceUrls,
   progress: Progress,
-  meanwhile: Meanwhile = () => Effect.void
+  disturb: Disturb = () => Effect.void
 ) {
   progress.say("bringing both databases to the current schema")
   yield* migrate(urls)
   return yield* Effect.gen(function* () {
     const run = yield* begin(settings, nodes, urls, progress)
-    const loaded = yield* load(run, meanwhile)
+    const loaded = yield* load(run, disturb)
     return yield* judge(run, loaded)
   }).pipe(
     Effect.map((measured) => ({ outcome: toOutcome(measured), details: detailsOf(measured.meter) })),
@@ -65,14 +65,14 @@ interface Run {
   readonly ids: RunIds
   readonly accountsMax: number
   readonly acknowledged: Acknowledged
-  readonly told: ReceivedAcks
-  readonly gathered: NodeReports
+  readonly acks: ReceivedAcks
+  readonly reports: NodeReports
   readonly lagWatch: LagWatch
   readonly cluster: Cluster
-  readonly before: Pick<Measured, "product" | "store" | "solo">
+  readonly before: Pick<Measured, "product" | "store" | "singleClient">
 }
 
-/** Nodes that know their accounts, but for those that are to be cold. */
+/** Starts the nodes and prepares the accounts. */
 const begin = Effect.fnUntraced(function* (
   settings: LoadSettings,
   count: number,
@@ -82,18 +82,18 @@ const begin = Effect.fnUntraced(function* (
   const store = yield* EventStore
   const run = `lt${(yield* Clock.currentTimeMillis).toString(36)}`
   const ids = makeRunIds(run, settings.scenario === "mixed-zipf")
-  // The nodes draw the load; this process only what is to be cold.
+  // The nodes generate the load; this process only prepares the cold accounts.
   const share = { nth: count, of: count + 1 }
   const scenario = makeScenario(settings, ids, yield* makeRng(settings.seed), share)
   const acknowledged = new Acknowledged(ids, scenario.accountsMax, false)
-  const told = new ReceivedAcks(ids, acknowledged)
-  const gathered = new NodeReports(Array.from({ length: count }, (_, nth) => nameOf(nth)))
+  const acks = new ReceivedAcks(ids, acknowledged)
+  const reports = new NodeReports(Array.from({ length: count }, (_, nth) => nameOf(nth)))
   const lagWatch = yield* makeLagWatch
   const product = yield* store.product
   progress.say(`measuring what one commit costs on ${product}`)
   const storeLatency = yield* probeStore(ids, probeCommands)
   if (scenario.cold > 0) {
-    progress.say(`opening and funding ${scenario.cold} accounts that no node will know`)
+    progress.say(`opening and funding ${scenario.cold} accounts that no node will have in memory`)
     const cold = { from: 0, to: scenario.cold }
     yield* Effect.scoped(
       Effect.flatMap(startNode(run), (driver) =>
@@ -101,22 +101,23 @@ const begin = Effect.fnUntraced(function* (
       )
     )
   }
-  const hear = (nth: number, message: FromNode): void => {
-    if (message._tag === "Acks") told.take(message.records)
-    else if (message._tag === "Report") gathered.take(nth, message.report)
+  const receive = (nth: number, message: FromNode): void => {
+    if (message._tag === "Acks") acks.take(message.records)
+    else if (message._tag === "Report") reports.take(nth, message.report)
     else if (message._tag === "Mark") lagWatch.markUnsafe(message.position, message.atMs)
   }
   progress.say(`starting ${count} nodes`)
   const logLevel = yield* References.MinimumLogLevel
-  const cluster = yield* startCluster(urls, { run, nodes: count, logLevel, settings }, hear)
-  yield* Effect.forkScoped(shareAcks(told, cluster.nodes))
+  const cluster = yield* startCluster(urls, { run, nodes: count, logLevel, settings }, receive)
+  yield* Effect.forkScoped(shareAcks(acks, cluster.nodes))
   progress.say("opening and funding the other accounts")
   yield* prepareAll(cluster.nodes, scenario.cold, settings.accounts)
   const [first] = cluster.nodes
-  const { solo } = first === undefined ? {} : yield* first.ask({ _tag: "Solo" }, soloWithinMs)
-  const before = { product, store: storeLatency, solo: solo ?? summarize(makeHistogram()) }
+  const { latency } =
+    first === undefined ? {} : yield* first.ask({ _tag: "SingleClient" }, singleClientWithinMs)
+  const before = { product, store: storeLatency, singleClient: latency ?? summarize(makeHistogram()) }
   const { accountsMax } = scenario
-  const parts = { ids, accountsMax, acknowledged, told, gathered, lagWatch, cluster, before }
+  const parts = { ids, accountsMax, acknowledged, acks, reports, lagWatch, cluster, before }
   return { settings, urls, progress, ...parts } satisfies Run
 })
 
@@ -125,8 +126,8 @@ const catchUp = ({ settings, progress, ids, accountsMax, acknowledged }: Run, wh
   return awaitCaughtUp(ids, accountsMax, acknowledged, `${settings.patienceSeconds} seconds`)
 }
 
-const load = Effect.fnUntraced(function* (run: Run, meanwhile: Meanwhile) {
-  const { settings, gathered, lagWatch, progress } = run
+const load = Effect.fnUntraced(function* (run: Run, disturb: Disturb) {
+  const { settings, reports, lagWatch, progress } = run
   const { nodes } = run.cluster
   if (settings.readSide) yield* catchUp(run, "to reach the prepared accounts")
   const clock = yield* Clock.Clock
@@ -135,22 +136,22 @@ const load = Effect.fnUntraced(function* (run: Run, meanwhile: Meanwhile) {
   const sampling = yield* Effect.forkChild(
     Effect.sync(() => {
       const atMs = Number(clock.monotonicTimeNanosUnsafe() - start) / 1e6
-      progress.show(gathered.sample(meter, atMs, lagWatch.currentMs()), settings.seconds)
-    }).pipe(Effect.delay(samplesEveryMs), Effect.forever)
+      progress.show(reports.sample(meter, atMs, lagWatch.currentMs()), settings.seconds)
+    }).pipe(Effect.schedule(Schedule.spaced(samplesEveryMs)))
   )
   const watching = yield* Effect.forkChild(settings.readSide ? lagWatch.watch : Effect.never)
-  const befalling = yield* Effect.forkChild(meanwhile(nodes, () => gathered.committed))
-  const look = yield* lookAtProcesses
+  const disturbing = yield* Effect.forkChild(disturb(nodes, () => reports.committed))
+  const processes = yield* readProcesses
   const cpu = process.cpuUsage()
-  const failures = yield* loadAll(nodes, settings, gathered)
+  const failures = yield* loadAll(nodes, settings, reports)
   const { user, system } = process.cpuUsage(cpu)
   const own = {
-    ...Object.fromEntries(gathered.figures(run.cluster.shards).map((node) => [node.name, node.cpuSeconds])),
+    ...Object.fromEntries(reports.figures(run.cluster.shards).map((node) => [node.name, node.cpuSeconds])),
     loadtest: (user + system) / 1e6
   }
   const pids = new Set(nodes.map(({ pid }) => pid))
-  const usage = usageBetween(look, yield* lookAtProcesses, own, pids)
-  yield* Fiber.interruptAll([sampling, watching, befalling])
+  const usage = usageBetween(processes, yield* readProcesses, own, pids)
+  yield* Fiber.interruptAll([sampling, watching, disturbing])
   progress.end()
   return { meter, failures, usage }
 })
@@ -158,38 +159,38 @@ const load = Effect.fnUntraced(function* (run: Run, meanwhile: Meanwhile) {
 interface Loaded extends Pick<Measured, "meter" | "failures" | "usage"> {}
 
 const judge = Effect.fnUntraced(function* (run: Run, { meter, failures, usage }: Loaded) {
-  const { settings, progress, ids, acknowledged, told, gathered } = run
+  const { settings, progress, ids, acknowledged, acks, reports } = run
   const { nodes, shards } = run.cluster
-  // Where the nodes have no read side, all of it was left for now, and for this process.
+  // Where the nodes have no read side, this process projects everything after the load.
   if (!settings.readSide) yield* Layer.build(readSide(run.urls))
   const caughtUpAfterSeconds = yield* catchUp(run, "to catch up")
   progress.say("ending the nodes")
-  const endings = yield* endAll(nodes, gathered)
-  told.lost((command) => gathered.hasEnded(command % (nodes.length + 1)))
-  for (const { faults } of gathered.reports) {
+  const endings = yield* endAll(nodes, reports)
+  acks.lost((command) => reports.hasEnded(command % (nodes.length + 1)))
+  for (const { faults } of reports.all) {
     for (const { invariant, reason } of faults) acknowledged.blame(invariant, reason)
   }
   progress.say("comparing the log with every receipt")
   yield* compareLog(ids, run.accountsMax, acknowledged)
   const { orphanRows } = acknowledged
-  const orphans = `${orphanRows} events are in the log whose callers died before they told of an answer`
+  const orphans = `${orphanRows} events are in the log whose callers died before they could report an answer`
   const audited = yield* auditStores((events) =>
     progress.say(`auditing log and read model: ${events} events`)
   )
   progress.end()
-  gathered.conclude(meter)
-  const figures = gathered.figures(shards)
+  reports.conclude(meter)
+  const figures = reports.figures(shards)
   return {
     ...run.before,
     settings,
-    seconds: gathered.seconds,
+    seconds: reports.seconds,
     meter,
-    before: gathered.stats(({ before }) => before),
-    after: gathered.stats(({ after }) => after),
+    before: reports.stats(({ before }) => before),
+    after: reports.stats(({ after }) => after),
     lag: run.lagWatch.histogram,
     caughtUpAfterSeconds,
     rssMiBMax: Math.max(...figures.map(({ rssMiB }) => rssMiB)),
-    cpuUs: gathered.reports.reduce((sum, { cpuUs }) => sum + cpuUs, 0),
+    cpuUs: reports.all.reduce((sum, { cpuUs }) => sum + cpuUs, 0),
     acknowledged,
     audited,
     nodes: figures,

@@ -1,7 +1,7 @@
 /**
- * What a load test and the node processes it started say to each other, over the channel that Node opens to a forked
- * process. A request is answered once with its id; the other messages of a node come by themselves. SIGTERM ends a
- * node in order; it ends at once when its parent is gone.
+ * The messages between a load test and its node processes, over the channel that Node.js opens to a forked process. Each
+ * request is answered once, by its id; a node sends its other messages unasked. SIGTERM ends a node in order. A node
+ * ends at once when its parent has died.
  */
 import type { LogLevel } from "effect"
 import type { Position } from "../../domain/Receipt.ts"
@@ -10,38 +10,38 @@ import type { DriverStats } from "../Driver.ts"
 import type { Latency, Sample } from "../Meter.ts"
 import type { LoadSettings } from "../Settings.ts"
 
-/** The argument of a node process, as JSON. Where its services are stands in its environment, as for `serve`. */
+/** The argument of a node process, as JSON. Its environment names the services, as for `serve`. */
 export interface NodeWork {
-  /** Begins the ids of the run. */
+  /** The prefix of the run's ids. */
   readonly run: string
-  /** Which of the nodes, from 0. */
+  /** The number of the node, from 0. */
   readonly nth: number
   readonly nodes: number
-  /** How serious a line of its log must be to be written. */
+  /** The least level at which the node logs. */
   readonly logLevel: LogLevel.LogLevel
-  /** Of the whole run; the node takes its share of the pace. */
+  /** The settings of the whole run. The node takes its share of the pace. */
   readonly settings: LoadSettings
 }
 
 export type Request =
   /** Opens and funds accounts `from` … `to - 1`. */
   | { readonly _tag: "Prepare"; readonly from: number; readonly to: number }
-  /** One client that waits for each answer. */
-  | { readonly _tag: "Solo" }
+  /** Measures a single client that waits for each answer. */
+  | { readonly _tag: "SingleClient" }
   | { readonly _tag: "Load" }
 
 export type ToNode =
   | { readonly _tag: "Request"; readonly id: number; readonly request: Request }
-  /** Versions somebody was told of, account after account: index, version. */
-  | { readonly _tag: "Known"; readonly versions: Float64Array }
+  /** Versions that were acknowledged on any node: account, version, account, version … */
+  | { readonly _tag: "Versions"; readonly versions: Float64Array }
 
-/** Where the accounts of a command were, when it was sent, as seen by the node that sent it. */
+/** Counts commands by where their accounts were when the command was sent, as seen by the node that sent it. */
 export interface Ways {
-  /** All on this node. */
+  /** All on the sending node. */
   readonly here: number
-  /** The first one on this node, another elsewhere: this node borrows it. */
+  /** The first one on the sending node, another one elsewhere, from where it is leased. */
   readonly borrowing: number
-  /** The first one elsewhere: the command is sent there. */
+  /** The first one elsewhere, to where the command is forwarded. */
   readonly forwarded: number
 }
 
@@ -56,7 +56,7 @@ export interface Report {
   readonly indeterminate: number
   readonly unsent: number
   readonly defects: ReadonlyArray<string>
-  /** Promises that its own callers saw broken. */
+  /** Broken invariants that the callers of this node noticed. */
   readonly faults: ReadonlyArray<AckFault>
   readonly before: DriverStats
   readonly after: DriverStats
@@ -69,18 +69,19 @@ export interface Report {
 }
 
 export type FromNode =
-  /** It takes commands and requests. */
+  /** The node takes commands and requests. */
   | { readonly _tag: "Ready" }
   | { readonly _tag: "Answered"; readonly id: number; readonly answer: Answer }
   | { readonly _tag: "Failed"; readonly id: number; readonly reason: string }
-  /** See `AckJournal`. */
+  /** Records of `AckJournal`. */
   | { readonly _tag: "Acks"; readonly records: Float64Array }
   /** A write that was acknowledged at this instant of the machine's monotonic clock. */
   | { readonly _tag: "Mark"; readonly position: Position; readonly atMs: number }
   | { readonly _tag: "Report"; readonly report: Report }
 
-/** `seconds` of a load, `latencies` of a solo. */
 export interface Answer {
+  /** Of a `Load`. */
   readonly seconds?: number
-  readonly solo?: Latency
+  /** Of a `SingleClient`. */
+  readonly latency?: Latency
 }

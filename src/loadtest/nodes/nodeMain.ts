@@ -1,6 +1,6 @@
 /**
- * Run as a process by a load test: the environment of `serve`, with a place in a cluster, enters; a node that loads
- * itself when it is asked to leaves. Its terminal belongs to its parent, which ends it by SIGTERM.
+ * The process of one node of a load test, which `NodeProcess.ts` starts: a member of the cluster that gives itself its
+ * part of the load when it is asked to. It reads the environment of `serve`, and its parent ends it by SIGTERM.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Cause, Context, Effect, Exit, Layer, Logger, References } from "effect"
@@ -26,7 +26,7 @@ const program = Effect.gen(function* () {
   const services = yield* servicesConfig
   const place = yield* clusterConfig
   if (place === undefined)
-    return yield* Effect.die(new Error("a node of a load needs CHRONICLE_CLUSTER_PORT"))
+    return yield* Effect.die(new Error("a node of a load test needs CHRONICLE_CLUSTER_PORT"))
   const node = services.nodeName
   const dispatcher = work.settings.readSide
     ? Layer.build(LedgerNode.layerCluster(services, place)).pipe(
@@ -57,7 +57,7 @@ const program = Effect.gen(function* () {
   Effect.provideService(References.MinimumLogLevel, work.logLevel)
 )
 
-// A parent that is gone cannot end us, nor hear of anything.
+// A node without its parent would run for ever, because only the parent ends it.
 process.on("disconnect", () => process.exit(1))
 
 tuneCollector()
