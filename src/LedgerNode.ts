@@ -12,6 +12,7 @@ import { History } from "./actors/past/History.ts"
 import { TimeTravel } from "./actors/past/TimeTravel.ts"
 import { TrialBalance } from "./actors/past/TrialBalance.ts"
 import * as ReadSide from "./actors/projections/ReadSide.ts"
+import { Subscriptions } from "./actors/subscriptions/Subscriptions.ts"
 import { Bus } from "./infra/bus/Bus.ts"
 import type { ClusterAddress, Services } from "./infra/config/Environment.ts"
 import { EventStore } from "./infra/eventstore/EventStore.ts"
@@ -69,7 +70,7 @@ export const over = <E, R>(
   outside: Layer.Layer<EventStore | Snapshots | ReadModel | ProjectionWaiters | Bus, E, R>
 ) =>
   Ledger.layer.pipe(
-    Layer.provideMerge(ReadSide.layer),
+    Layer.provideMerge(Layer.mergeAll(ReadSide.layer, Subscriptions.layer)),
     Layer.provideMerge(writeSide(nodeName)),
     Layer.provideMerge(outside),
     Layer.provide(SecureRandom.layerWebCrypto)

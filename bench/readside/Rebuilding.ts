@@ -10,7 +10,7 @@ import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { books } from "../../src/infra/readmodel/BooksProjection.ts"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import { makeHistogram, recordMs, summarize } from "../../src/loadtest/Meter.ts"
-import { Bookkeeper, deposit, openAccount, transfer } from "../../test/support/bookkeeper.ts"
+import { deposit, EventWriter, openAccount, transfer } from "../../test/support/eventWriter.ts"
 import { accountId } from "../../test/support/storedEvents.ts"
 import { bar, say, timed, whole } from "./Bars.ts"
 
@@ -74,20 +74,20 @@ const reader = Effect.fnUntraced(function* () {
 
 export const measureRebuild = Effect.fnUntraced(function* (eventsWanted: number) {
   const store = yield* EventStore
-  const bookkeeper = new Bookkeeper("bench", (yield* Clock.currentTimeMillis) - 3_600_000)
+  const writer = new EventWriter("bench", (yield* Clock.currentTimeMillis) - 3_600_000)
   yield* store.registerWriter({ writerId: "bench", node: "bench", closedAt: 0 })
   let events = 0
   let liveMs = 0
   let best = 0
-  const play = Effect.fnUntraced(function* (commands: Parameters<Bookkeeper["decide"]>[0][]) {
+  const play = Effect.fnUntraced(function* (commands: Parameters<EventWriter["decide"]>[0][]) {
     const rows: Array<StoredEvent> = []
     for (let start = 0; start < commands.length; start += commitRows / 2) {
-      const commit = bookkeeper.commit(...commands.slice(start, start + commitRows / 2))
+      const commit = writer.commit(...commands.slice(start, start + commitRows / 2))
       yield* store.commit(commit)
       rows.push(...commit.events)
     }
     // It remembers every row, which are a million.
-    bookkeeper.log.length = 0
+    writer.log.length = 0
     const { ms } = yield* timed(projectLive(rows))
     events += rows.length
     liveMs += ms

@@ -1,11 +1,11 @@
-/** `chronicle cluster`: the read model's database, where the nodes find each other, enters; the nodes leave. */
+/** `chronicle cluster`: shows the nodes of the cluster, found by the read model's database, and what each of them owns. */
 import { Data, Effect, Layer } from "effect"
 import { Command } from "effect/cli"
 import {
   type ClusterStatus,
   clusterStatus,
-  type DutyStatus,
-  dutiesStatus
+  type SingletonStatus,
+  singletonsStatus
 } from "../actors/cluster/ClusterStatus.ts"
 import * as ClusterRunner from "../infra/cluster/ClusterRunner.ts"
 import { SingletonTable } from "../infra/cluster/SingletonTable.ts"
@@ -14,52 +14,69 @@ import { ReadModelSql } from "../infra/readmodel/ReadModelSql.ts"
 import { grouped, makeStory, printJson } from "./Terminal.ts"
 import { dataFlag, jsonFlag, resolveStores } from "./Where.ts"
 
-/** How long a shard may take to answer, in milliseconds. */
+/** How long each shard's owner may take to answer, in milliseconds. */
 const patienceMs = 3_000
 
-/** Accounts that no node serves just now. */
-export class ShardsUnowned extends Data.TaggedError("ShardsUnowned")<{ readonly count: number }> {
+/** Nothing is known of the cluster: it may not run at all. */
+export class NoNodeAnswers extends Data.TaggedError("NoNodeAnswers")<{ readonly patienceMs: number }> {
   override get message() {
-    return this.count === 1
-      ? "one shard has no owner that answers"
-      : `${this.count} shards have no owner that answers`
-  }
-}
-
-/** Parts of the read side that no node does just now. */
-export class DutiesUnowned extends Data.TaggedError("DutiesUnowned")<{
-  readonly duties: ReadonlyArray<string>
-}> {
-  override get message() {
-    return `no node does ${this.duties.join(", ")}`
+    return (
+      `no node of the cluster answered within ${this.patienceMs} ms: none runs, ` +
+      "or none can be reached at the address that it registered (CHRONICLE_CLUSTER_HOST, CHRONICLE_CLUSTER_PORT)"
+    )
   }
 }
 
 /** `books_v1: 0, 3, sweep; orphans`. */
-const describeDuties = (duties: ReadonlyArray<string>): string => {
-  const groups = Map.groupBy(duties, (duty) => duty.split("/")[0] ?? duty)
+const describeSingletons = (names: ReadonlyArray<string>): string => {
+  const groups = Map.groupBy(names, (name) => name.split("/")[0] ?? name)
   return [...groups]
     .map(([group, all]) => {
-      const parts = all.flatMap((duty) => duty.split("/").slice(1))
+      const parts = all.flatMap((name) => name.split("/").slice(1))
       const sorted = parts.toSorted((a, b) => a.localeCompare(b, "en", { numeric: true }))
       return sorted.length === 0 ? group : `${group}: ${sorted.join(", ")}`
     })
     .join("; ")
 }
 
-const linesOf = (
+const nodeLines = (
   { nodes, shards }: ClusterStatus,
-  duties: ReadonlyArray<DutyStatus>
+  singletons: ReadonlyArray<SingletonStatus>
 ): ReadonlyArray<string> =>
   nodes.map((node) => {
-    const own = duties.filter((one) => one.node === node.node && !one.isNobodys).map((one) => one.duty)
+    const own = singletons.filter((one) => one.node === node.node && !one.isUnowned).map(({ name }) => name)
     return (
       `${node.node}: ${node.shards.length} of ${shards} shards, ${grouped(node.actors)} accounts in memory, ` +
       `${grouped(node.inFlight)} commands under way, ${grouped(node.committed)} committed, ` +
       `${grouped(node.conflicts)} conflicts, ${grouped(node.lapsed)} leases lapsed` +
-      (own.length === 0 ? "" : `; read side: ${describeDuties(own)}`)
+      (own.length === 0 ? "" : `; read side: ${describeSingletons(own)}`)
     )
   })
+
+/** What the report does not know, and what no node does. While shards move between nodes either is normal. */
+const doubtLines = (
+  { unowned, shards }: ClusterStatus,
+  singletons: ReadonlyArray<SingletonStatus>
+): ReadonlyArray<string> => [
+  ...(unowned.length === 0
+    ? []
+    : [
+        `The owner of ${unowned.length} of ${shards} shards is not known: no node answered for them within ${patienceMs} ms.`
+      ]),
+  ...singletons
+    .filter(({ isUnowned }) => isUnowned)
+    .map(
+      ({ name, node, silentMs }) =>
+        `No node does ${name}: ${node} had it, and last reported it ${grouped(silentMs)} ms ago.`
+    )
+]
+
+/** A singleton under the names that `--json` prints. */
+const toJson = ({ name, isUnowned, ...status }: SingletonStatus) => ({
+  duty: name,
+  ...status,
+  isNobodys: isUnowned
+})
 
 export const cluster = Command.make(
   "cluster",
@@ -72,14 +89,13 @@ export const cluster = Command.make(
         Effect.provide(ClusterRunner.layerClient(readModelUrl)),
         Effect.scoped
       )
-      const duties = yield* dutiesStatus.pipe(
+      const singletons = yield* singletonsStatus.pipe(
         Effect.provide(SingletonTable.layer.pipe(Layer.provide(ReadModelSql.layer(readModelUrl))))
       )
-      for (const line of linesOf(status, duties)) yield* story.line(line)
-      if (json) yield* printJson({ ...status, duties })
-      if (status.unowned.length > 0) return yield* new ShardsUnowned({ count: status.unowned.length })
-      const nobodys = duties.filter(({ isNobodys }) => isNobodys).map(({ duty }) => duty)
-      if (nobodys.length > 0) return yield* new DutiesUnowned({ duties: nobodys })
+      for (const line of nodeLines(status, singletons)) yield* story.line(line)
+      for (const line of doubtLines(status, singletons)) yield* story.line(line)
+      if (json) yield* printJson({ ...status, duties: singletons.map(toJson) })
+      if (status.nodes.length === 0) return yield* new NoNodeAnswers({ patienceMs })
     },
     Effect.scoped,
     Effect.provide(limitsFromEnvironment)

@@ -9,7 +9,7 @@ import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { commands } from "../domain/arbitraries.ts"
-import { Bookkeeper } from "../support/bookkeeper.ts"
+import { EventWriter } from "../support/eventWriter.ts"
 import { append, assertCaughtUp, assertPrefixes, limitsOf } from "../support/readSides.ts"
 
 const inMemory = () =>
@@ -33,20 +33,20 @@ const deliveries = Arbitrary.schema(
 )
 
 /** Accepted commands as commits of one or two; ids of their own. */
-const commitAll = (bookkeeper: Bookkeeper, all: ReadonlyArray<CommandInput>) =>
+const commitAll = (writer: EventWriter, all: ReadonlyArray<CommandInput>) =>
   Effect.gen(function* () {
     for (const [index, command] of all.entries()) {
       const withId = { ...command, commandId: `c-${index}` }
-      const rows = bookkeeper.log.length
-      const commit = commitOrNothing(bookkeeper, withId)
+      const rows = writer.log.length
+      const commit = commitOrNothing(writer, withId)
       if (commit !== undefined) yield* append(commit)
-      else assert.strictEqual(bookkeeper.log.length, rows)
+      else assert.strictEqual(writer.log.length, rows)
     }
   })
 
-const commitOrNothing = (bookkeeper: Bookkeeper, command: CommandInput) => {
-  const events = bookkeeper.decide(command)
-  return events.length === 0 ? undefined : bookkeeper.commitOf(events)
+const commitOrNothing = (writer: EventWriter, command: CommandInput) => {
+  const events = writer.decide(command)
+  return events.length === 0 ? undefined : writer.commitOf(events)
 }
 
 const options = { arbitrary: { runs: 300, size: 100, seed: 11 } }
@@ -61,9 +61,9 @@ describe("the projection", () => {
     ([all, steps]) =>
       Effect.gen(function* () {
         const bookkeeping = yield* ProjectionEngine
-        const bookkeeper = new Bookkeeper()
-        yield* commitAll(bookkeeper, all)
-        const { log } = bookkeeper
+        const writer = new EventWriter()
+        yield* commitAll(writer, all)
+        const { log } = writer
         for (const step of steps) {
           const rows = step.flatMap((index) => log.slice(index % log.length, (index % log.length) + 1))
           const done = yield* bookkeeping.project(rows, [])
@@ -91,17 +91,17 @@ describe("the projection", () => {
     ([all, keys]) =>
       Effect.gen(function* () {
         const bookkeeping = yield* ProjectionEngine
-        const bookkeeper = new Bookkeeper()
-        yield* commitAll(bookkeeper, all)
+        const writer = new EventWriter()
+        yield* commitAll(writer, all)
         // A permutation that the numbers pick.
-        const shuffled = bookkeeper.log
+        const shuffled = writer.log
           .map((row, index) => ({ row, key: ((keys[index % keys.length] ?? 0) * (index + 7)) % 101 }))
           .toSorted((a, b) => a.key - b.key)
           .map(({ row }) => row)
         for (let start = 0; start < shuffled.length; start += 4) {
           yield* bookkeeping.project(shuffled.slice(start, start + 4), [])
         }
-        yield* assertCaughtUp(bookkeeper.log)
+        yield* assertCaughtUp(writer.log)
       }).pipe(Effect.provide(inMemory())),
     options
   )

@@ -10,7 +10,7 @@ import { Bus } from "../../src/infra/bus/Bus.ts"
 import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel, RowsRefused } from "../../src/infra/readmodel/ReadModel.ts"
-import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
+import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
 import { append, appendAndOffer, assertCaughtUp, eventually, play, readSideOn } from "../support/readSides.ts"
 import { accountId } from "../support/storedEvents.ts"
 
@@ -56,19 +56,19 @@ const parkedNow = Effect.flatMap(ReadModel, (readModel) => readModel.parked)
 describe("a poison event", () => {
   it.live("parks its account at the version before, and its partition goes on", () =>
     Effect.gen(function* () {
-      const bookkeeper = new Bookkeeper()
+      const eventWriter = new EventWriter()
       const neighbour = ["n1", "n2", "n3", "n4", "n5", "n6"].find(
         (id) => partitionOf(accountId(id), 2) === partitionOf(poor, 2)
       )
       assert.isDefined(neighbour)
       const id = neighbour ?? ""
-      yield* play(bookkeeper, [openAccount("poor"), openAccount(id), deposit("poor", 5n), deposit(id, 100n)])
-      const sane = [...bookkeeper.log]
-      const previous = bookkeeper.headOf(poor).hash
-      const { events, ...commit } = bookkeeper.commit(deposit("poor", 1n))
+      yield* play(eventWriter, [openAccount("poor"), openAccount(id), deposit("poor", 5n), deposit(id, 100n)])
+      const sane = [...eventWriter.log]
+      const previous = eventWriter.headOf(poor).hash
+      const { events, ...commit } = eventWriter.commit(deposit("poor", 1n))
       yield* appendAndOffer({ ...commit, events: events.map((row) => fromTheFuture(row, previous)) })
-      const rest = new Bookkeeper("writer-2", bookkeeper.now)
-      for (const [account, head] of bookkeeper.heads) if (account !== "poor") rest.heads.set(account, head)
+      const rest = new EventWriter("writer-2", eventWriter.now)
+      for (const [account, head] of eventWriter.heads) if (account !== "poor") rest.heads.set(account, head)
       for (let index = 0; index < 5; index++) yield* play(rest, [deposit(id, 3n)])
 
       yield* eventually(assertCaughtUp([...sane, ...rest.log]))
@@ -88,10 +88,10 @@ describe("a poison event", () => {
 
   it.live("that the database refuses is found among many, and only its account is parked", () =>
     Effect.gen(function* () {
-      const bookkeeper = new Bookkeeper()
+      const eventWriter = new EventWriter()
       const ids = Array.from({ length: 30 }, (_, index) => `id-${index}`)
       yield* appendAndOffer(
-        bookkeeper.commit(
+        eventWriter.commit(
           openAccount("poor"),
           ...ids.map((id) => openAccount(id)),
           ...ids.map((id) => deposit(id, 10n)),
@@ -99,9 +99,9 @@ describe("a poison event", () => {
           ...ids.map((id) => transfer(id, "id-0", 1n))
         )
       )
-      yield* eventually(assertCaughtUp(bookkeeper.log))
-      const sane = [...bookkeeper.log]
-      const commit = bookkeeper.commit(
+      yield* eventually(assertCaughtUp(eventWriter.log))
+      const sane = [...eventWriter.log]
+      const commit = eventWriter.commit(
         ...ids.map((id) => deposit(id, 1n)),
         deposit("poor", 1n, "bad"),
         deposit("poor", 1n),
@@ -120,19 +120,19 @@ describe("a poison event", () => {
   it.live("is projected with all that came after it, once it can be", () => {
     let isCured = false
     return Effect.gen(function* () {
-      const bookkeeper = new Bookkeeper()
-      yield* play(bookkeeper, [openAccount("poor")], [deposit("poor", 1n, "bad")])
+      const eventWriter = new EventWriter()
+      yield* play(eventWriter, [openAccount("poor")], [deposit("poor", 1n, "bad")])
       yield* eventually(Effect.map(parkedNow, (parked) => assert.lengthOf(parked, 1)))
       // Those are dropped, swept over, and read from the log later.
-      for (let index = 0; index < 10; index++) yield* play(bookkeeper, [deposit("poor", 1n)])
-      yield* append(bookkeeper.commit(deposit("poor", 1n)))
+      for (let index = 0; index < 10; index++) yield* play(eventWriter, [deposit("poor", 1n)])
+      yield* append(eventWriter.commit(deposit("poor", 1n)))
       const bookkeeping = yield* ProjectionEngine
       assert.lengthOf(yield* bookkeeping.retryParked(), 1)
       isCured = true
       assert.deepStrictEqual(yield* bookkeeping.retryParked(), [])
-      yield* assertCaughtUp(bookkeeper.log)
-      yield* play(bookkeeper, [deposit("poor", 1n)])
-      yield* eventually(assertCaughtUp(bookkeeper.log))
+      yield* assertCaughtUp(eventWriter.log)
+      yield* play(eventWriter, [deposit("poor", 1n)])
+      yield* eventually(assertCaughtUp(eventWriter.log))
     }).pipe(Effect.provide(inMemory({ refuses: (text) => text === "bad" && !isCured })))
   })
 
@@ -154,15 +154,15 @@ describe("a poison event", () => {
       Layer.mergeAll(Layer.fresh(EventStore.layerMemory), Layer.fresh(Bus.layerMemory), Layer.fresh(looking))
     )
     return Effect.gen(function* () {
-      const bookkeeper = new Bookkeeper()
-      yield* play(bookkeeper, [openAccount("poor")], [deposit("poor", 1n, "bad")])
+      const eventWriter = new EventWriter()
+      yield* play(eventWriter, [openAccount("poor")], [deposit("poor", 1n, "bad")])
       yield* eventually(Effect.map(parkedNow, (parked) => assert.lengthOf(parked, 1)))
       const bookkeeping = yield* ProjectionEngine
       meanwhile = Effect.ignore(bookkeeping.refreshParked)
       isCured = true
       assert.deepStrictEqual(yield* bookkeeping.retryParked(), [])
       assert.isFalse(bookkeeping.isParkedUnsafe(poor))
-      yield* assertCaughtUp(bookkeeper.log)
+      yield* assertCaughtUp(eventWriter.log)
     }).pipe(Effect.provide(world))
   })
 })
@@ -171,9 +171,9 @@ describe("a projector", () => {
   it.live("begins again after each failure, tells the last one, and goes on when it is over", () => {
     let isAway = true
     return Effect.gen(function* () {
-      const bookkeeper = new Bookkeeper()
+      const eventWriter = new EventWriter()
       const health = yield* ProjectionHealth
-      yield* play(bookkeeper, [openAccount("a")], [deposit("a", 2n)])
+      yield* play(eventWriter, [openAccount("a")], [deposit("a", 2n)])
       const partition = partitionOf(accountId("a"), 2)
       const state = () => health.partitionsUnsafe()[partition]
       yield* eventually(
@@ -184,10 +184,10 @@ describe("a projector", () => {
       )
       assert.strictEqual(health.partitionsUnsafe()[1 - partition]?.restarts, 0)
       isAway = false
-      yield* eventually(assertCaughtUp(bookkeeper.log))
-      yield* play(bookkeeper, [deposit("a", 2n)])
+      yield* eventually(assertCaughtUp(eventWriter.log))
+      yield* play(eventWriter, [deposit("a", 2n)])
       yield* eventually(Effect.sync(() => assert.isUndefined(state()?.lastError)))
-      yield* eventually(assertCaughtUp(bookkeeper.log))
+      yield* eventually(assertCaughtUp(eventWriter.log))
     }).pipe(Effect.provide(inMemory({ isAway: () => isAway })))
   })
 
@@ -210,9 +210,9 @@ describe("a projector", () => {
       { ledger: { partitions: 1 } }
     )
     return Effect.gen(function* () {
-      const bookkeeper = new Bookkeeper()
-      yield* play(bookkeeper, [openAccount("a")], [deposit("a", 2n)])
-      yield* eventually(assertCaughtUp(bookkeeper.log))
+      const eventWriter = new EventWriter()
+      yield* play(eventWriter, [openAccount("a")], [deposit("a", 2n)])
+      yield* eventually(assertCaughtUp(eventWriter.log))
       const health = yield* ProjectionHealth
       assert.strictEqual(health.partitionsUnsafe()[0]?.restarts, 3)
     }).pipe(Effect.provide(world))

@@ -10,8 +10,8 @@ import type { CommandInput } from "../../src/domain/Command.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { pack } from "../../src/infra/bus/BusMessage.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
-import { Bookkeeper, deposit, openAccount, transfer, withdraw } from "../support/bookkeeper.ts"
 import { execute } from "../support/databases.ts"
+import { deposit, EventWriter, openAccount, transfer, withdraw } from "../support/eventWriter.ts"
 import {
   append,
   assertCaughtUp,
@@ -38,7 +38,7 @@ const round = (number: number): ReadonlyArray<CommandInput> =>
   ])
 
 interface World {
-  readonly bookkeeper: Bookkeeper
+  readonly eventWriter: EventWriter
   readonly databaseUrl: string
   readonly nats: NatsConnection
   readonly stream: string
@@ -77,7 +77,7 @@ const makeWorld = Effect.gen(function* () {
       limits
     )
   const world: World = {
-    bookkeeper: new Bookkeeper("writer-1", Date.now()),
+    eventWriter: new EventWriter("writer-1", Date.now()),
     databaseUrl,
     nats,
     stream,
@@ -107,15 +107,15 @@ describe("the read side", () => {
   it.live("follows the log by the bus alone, and tells its lag", () =>
     Effect.gen(function* () {
       const { world } = yield* makeWorld
-      const { bookkeeper } = world
+      const { eventWriter } = world
       yield* Effect.gen(function* () {
         yield* connected
-        yield* play(bookkeeper, opening, round(1), round(2), ...ids.map((id) => [deposit(id, 1n)]))
-        yield* eventually(assertCaughtUp(bookkeeper.log))
-        assert.strictEqual(yield* total("events"), bookkeeper.log.length)
+        yield* play(eventWriter, opening, round(1), round(2), ...ids.map((id) => [deposit(id, 1n)]))
+        yield* eventually(assertCaughtUp(eventWriter.log))
+        assert.strictEqual(yield* total("events"), eventWriter.log.length)
         assert.strictEqual(yield* total("gaps"), 0)
         const relay = yield* Relay
-        assert.deepInclude(relay.statusUnsafe(), { events: bookkeeper.log.length, eventsFromStore: 0 })
+        assert.deepInclude(relay.statusUnsafe(), { events: eventWriter.log.length, eventsFromStore: 0 })
         const health = yield* ProjectionHealth
         assert.isBelow(health.lagMsUnsafe().max, 3_600_000)
         assert.isAtLeast(health.lagMsUnsafe().p50, 0)
@@ -126,15 +126,15 @@ describe("the read side", () => {
   it.live("fills what the bus leaves out, skips what it repeats, and sorts what it shuffles", () =>
     Effect.gen(function* () {
       const { world, log } = yield* makeWorld
-      const { bookkeeper } = world
+      const { eventWriter } = world
       const commits = [opening, ...Array.from({ length: 10 }, (_, index) => round(index))].map((step) =>
-        bookkeeper.commit(...step)
+        eventWriter.commit(...step)
       )
-      const last = bookkeeper.commit(...ids.map((id) => deposit(id, 9n)))
+      const last = eventWriter.commit(...ids.map((id) => deposit(id, 9n)))
       for (const commit of [...commits, last]) yield* Effect.provide(append(commit), log)
       // The relay is made to think that all of it was published, or it would do so.
       const store = Context.get(log, EventStore)
-      yield* store.moveRelayCursors(new Map([[bookkeeper.writerId, last.seq]]))
+      yield* store.moveRelayCursors(new Map([[eventWriter.writerId, last.seq]]))
       yield* Effect.gen(function* () {
         const bus = yield* Bus
         const messages = commits.flatMap((commit) => pack(commit, { partitions: 4, bytesMax: 100_000 }))
@@ -145,11 +145,11 @@ describe("the read side", () => {
         )
         yield* eventually(bus.publish(twice))
         yield* eventually(bus.publish(pack(last, { partitions: 4, bytesMax: 100_000 })))
-        yield* eventually(assertCaughtUp(bookkeeper.log))
+        yield* eventually(assertCaughtUp(eventWriter.log))
         yield* eventually(Effect.map(total("repeats"), (repeats) => assert.isAbove(repeats, 0)))
         assert.isAbove(yield* total("gaps"), 0)
       }).pipe(
-        Effect.tap(assertPrefixes(bookkeeper.log)),
+        Effect.tap(assertPrefixes(eventWriter.log)),
         Effect.provide(world.process()),
         Effect.provide(log)
       )
@@ -159,16 +159,16 @@ describe("the read side", () => {
   it.live("loads by the sweep what was lost at the end of a stream, where no gap shows", () =>
     Effect.gen(function* () {
       const { world } = yield* makeWorld
-      const { bookkeeper } = world
+      const { eventWriter } = world
       yield* Effect.gen(function* () {
-        yield* play(bookkeeper, opening)
-        yield* eventually(assertCaughtUp(bookkeeper.log))
+        yield* play(eventWriter, opening)
+        yield* eventually(assertCaughtUp(eventWriter.log))
         const sweep = yield* Reconciler
         yield* sweep.sweep({ load: true })
         const { loaded } = sweep.statusUnsafe()
         // In the log, and neither offered to the relay nor ever published.
-        yield* append(bookkeeper.commit(deposit("acc-3", 7n)))
-        yield* eventually(assertCaughtUp(bookkeeper.log))
+        yield* append(eventWriter.commit(deposit("acc-3", 7n)))
+        yield* eventually(assertCaughtUp(eventWriter.log))
         yield* eventually(Effect.sync(() => assert.strictEqual(sweep.statusUnsafe().loaded, loaded + 1)))
         assert.deepStrictEqual(yield* sweep.sweep({ load: false }), { commits: 0, loaded: 0, behind: 0 })
       }).pipe(Effect.provide(world.process(sweeping)))
@@ -178,17 +178,17 @@ describe("the read side", () => {
   it.live("only looks when a sweep is told not to load", () =>
     Effect.gen(function* () {
       const { world } = yield* makeWorld
-      const { bookkeeper } = world
+      const { eventWriter } = world
       yield* Effect.gen(function* () {
-        yield* play(bookkeeper, [openAccount("c")])
-        yield* eventually(assertCaughtUp(bookkeeper.log))
+        yield* play(eventWriter, [openAccount("c")])
+        yield* eventually(assertCaughtUp(eventWriter.log))
         const sweep = yield* Reconciler
         yield* sweep.sweep({ load: true })
-        yield* append(bookkeeper.commit(openAccount("a"), openAccount("b")))
+        yield* append(eventWriter.commit(openAccount("a"), openAccount("b")))
         const { behind } = yield* sweep.sweep({ load: false })
         assert.strictEqual(behind, 2)
         assert.deepStrictEqual(yield* sweep.sweep({ load: true }), { commits: 1, loaded: 2, behind: 0 })
-        yield* assertCaughtUp(bookkeeper.log)
+        yield* assertCaughtUp(eventWriter.log)
       }).pipe(Effect.provide(world.process()))
     })
   )
@@ -200,26 +200,26 @@ describe("the read side", () => {
     it.live(`goes on when the stream is ${deed}, with the sweep for what went with it`, () =>
       Effect.gen(function* () {
         const { world } = yield* makeWorld
-        const { bookkeeper } = world
+        const { eventWriter } = world
         yield* Effect.gen(function* () {
-          yield* play(bookkeeper, opening, round(1))
-          yield* eventually(assertCaughtUp(bookkeeper.log))
+          yield* play(eventWriter, opening, round(1))
+          yield* eventually(assertCaughtUp(eventWriter.log))
           yield* destroy(world)
           const before = yield* total("events")
-          yield* play(bookkeeper, round(2), round(3))
-          yield* eventually(assertCaughtUp(bookkeeper.log))
+          yield* play(eventWriter, round(2), round(3))
+          yield* eventually(assertCaughtUp(eventWriter.log))
           // The sweep may have been faster than the bus, which makes the stream again.
           yield* eventually(destroy(world))
-          yield* play(bookkeeper, round(4))
-          yield* eventually(assertCaughtUp(bookkeeper.log))
+          yield* play(eventWriter, round(4))
+          yield* eventually(assertCaughtUp(eventWriter.log))
           // And the bus carries again: these come without a sweep of theirs.
           yield* eventually(
             Effect.gen(function* () {
-              yield* play(bookkeeper, [deposit("acc-1", 1n)])
+              yield* play(eventWriter, [deposit("acc-1", 1n)])
               assert.isAbove(yield* total("events"), before)
             })
           )
-          yield* eventually(assertCaughtUp(bookkeeper.log))
+          yield* eventually(assertCaughtUp(eventWriter.log))
         }).pipe(Effect.provide(world.process({ ledger: { sweepMs: 300 }, readSide: { sweepGraceMs: 300 } })))
       })
     )
@@ -228,27 +228,27 @@ describe("the read side", () => {
   it.live("stays right with three processes on the same partitions and rows at once", () =>
     Effect.gen(function* () {
       const { world } = yield* makeWorld
-      const { bookkeeper } = world
+      const { eventWriter } = world
       const limits = { ledger: { sweepMs: 20 } }
       // How the bus deals out among readers of one consumer is its own affair: these two get every message.
       const second = yield* Layer.build(world.process(limits, "-second"))
       const third = yield* Layer.build(world.process(limits, "-third"))
       yield* Effect.gen(function* () {
-        yield* play(bookkeeper, opening)
+        yield* play(eventWriter, opening)
         for (let number = 0; number < 15; number++) {
-          yield* play(bookkeeper, ...round(number).map((command) => [command]))
-          yield* assertPrefixes(bookkeeper.log)
+          yield* play(eventWriter, ...round(number).map((command) => [command]))
+          yield* assertPrefixes(eventWriter.log)
         }
         yield* eventually(
           Effect.sync(() => {
             for (const context of [second, third]) {
               const partitions = Context.get(context, ProjectionHealth).partitionsUnsafe()
               const handled = partitions.reduce((sum, one) => sum + one.events + one.repeats, 0)
-              assert.isAtLeast(handled, bookkeeper.log.length, "each met every event")
+              assert.isAtLeast(handled, eventWriter.log.length, "each met every event")
             }
           })
         )
-        yield* eventually(assertCaughtUp(bookkeeper.log))
+        yield* eventually(assertCaughtUp(eventWriter.log))
       }).pipe(Effect.provide(world.process(limits)))
     })
   )
@@ -256,10 +256,10 @@ describe("the read side", () => {
   it.live("heals by itself when the whole read model is lost", () =>
     Effect.gen(function* () {
       const { world } = yield* makeWorld
-      const { bookkeeper } = world
+      const { eventWriter } = world
       yield* Effect.gen(function* () {
-        yield* play(bookkeeper, opening, round(1), round(2))
-        yield* eventually(assertCaughtUp(bookkeeper.log))
+        yield* play(eventWriter, opening, round(1), round(2))
+        yield* eventually(assertCaughtUp(eventWriter.log))
         const sweep = yield* Reconciler
         yield* sweep.sweep({ load: true })
         yield* execute(
@@ -267,8 +267,8 @@ describe("the read side", () => {
           `TRUNCATE books_v1_balances, books_v1_statement_lines, books_v1_transfers, books_v1_contra,
              books_v1_checkpoints, books_v1_swept, books_v1_parked_accounts`
         )
-        yield* play(bookkeeper, [deposit("acc-5", 1n)])
-        yield* eventually(assertCaughtUp(bookkeeper.log))
+        yield* play(eventWriter, [deposit("acc-5", 1n)])
+        yield* eventually(assertCaughtUp(eventWriter.log))
       }).pipe(Effect.provide(world.process({ ledger: { sweepMs: 100 } })))
     })
   )
@@ -276,7 +276,7 @@ describe("the read side", () => {
   it.live("is carried by the sweep while there is no bus at all", () =>
     Effect.gen(function* () {
       const { world, log } = yield* makeWorld
-      const { bookkeeper } = world
+      const { eventWriter } = world
       const withoutBus = readSideOn(
         Layer.mergeAll(
           Layer.succeedContext(log),
@@ -286,8 +286,8 @@ describe("the read side", () => {
         sweeping
       )
       yield* Effect.gen(function* () {
-        yield* play(bookkeeper, opening, round(1), round(2))
-        yield* eventually(assertCaughtUp(bookkeeper.log))
+        yield* play(eventWriter, opening, round(1), round(2))
+        yield* eventually(assertCaughtUp(eventWriter.log))
         const relay = yield* Relay
         assert.strictEqual(relay.statusUnsafe().lastError, "bus: not connected")
         const health = yield* ProjectionHealth
@@ -301,15 +301,15 @@ describe("the read side", () => {
   it.live("takes nothing from a writer that the log does not know", () =>
     Effect.gen(function* () {
       const { world } = yield* makeWorld
-      const { bookkeeper } = world
+      const { eventWriter } = world
       yield* Effect.gen(function* () {
         const bus = yield* Bus
-        const stranger = new Bookkeeper("of-another-ledger")
+        const stranger = new EventWriter("of-another-ledger")
         const foreign = stranger.commit(openAccount("stranger"), deposit("stranger", 1n))
         yield* eventually(bus.publish(pack(foreign, { partitions: 4, bytesMax: 100_000 })))
-        yield* play(bookkeeper, opening)
+        yield* play(eventWriter, opening)
         yield* eventually(Effect.map(total("foreign"), (count) => assert.isAtLeast(count, 1)))
-        yield* eventually(assertCaughtUp(bookkeeper.log))
+        yield* eventually(assertCaughtUp(eventWriter.log))
       }).pipe(Effect.provide(world.process()))
     })
   )
@@ -317,17 +317,17 @@ describe("the read side", () => {
   it.live("takes rows from the log when the bus brings them changed", () =>
     Effect.gen(function* () {
       const { world } = yield* makeWorld
-      const { bookkeeper } = world
+      const { eventWriter } = world
       yield* Effect.gen(function* () {
         const bus = yield* Bus
-        const commit = bookkeeper.commit(openAccount("a"), deposit("a", 100n))
+        const commit = eventWriter.commit(openAccount("a"), deposit("a", 100n))
         yield* append(commit)
         const forged = pack(commit, { partitions: 4, bytesMax: 100_000 }).map((message) => ({
           ...message,
           events: message.events.map((row) => ({ ...row, payload: row.payload.replace('"100"', '"900"') }))
         }))
         yield* eventually(bus.publish(forged))
-        yield* eventually(assertCaughtUp(bookkeeper.log))
+        yield* eventually(assertCaughtUp(eventWriter.log))
         yield* eventually(Effect.map(total("faulty"), (count) => assert.isAtLeast(count, 1)))
       }).pipe(Effect.provide(world.process()))
     })

@@ -7,7 +7,7 @@ import { Bus } from "../../src/infra/bus/Bus.ts"
 import { fairWeather, makeBusMemory } from "../../src/infra/bus/BusMemory.ts"
 import type { BusMessage } from "../../src/infra/bus/BusMessage.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
-import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
+import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { append, appendAndOffer, eventually, limitsOf, type TestLimits } from "../support/readSides.ts"
 
 /** A bus that keeps what was acknowledged, in order, repetitions included. */
@@ -33,9 +33,9 @@ const makeHarness = (isAway: () => boolean = () => false) =>
 
 const upTo = (last: number) => Array.from({ length: last }, (_, index) => index + 1)
 
-const commitsOf = (bookkeeper: Bookkeeper, count: number) =>
+const commitsOf = (eventWriter: EventWriter, count: number) =>
   Array.from({ length: count }, (_, index) =>
-    bookkeeper.commit(index === 0 ? openAccount(bookkeeper.writerId) : deposit(bookkeeper.writerId, 1n))
+    eventWriter.commit(index === 0 ? openAccount(eventWriter.writerId) : deposit(eventWriter.writerId, 1n))
   )
 
 const cursorIs = (writer: string, seq: number) =>
@@ -51,7 +51,7 @@ describe("the relay", () => {
     Effect.gen(function* () {
       const { relay, seqsOf } = yield* makeHarness()
       yield* Effect.gen(function* () {
-        const [first, ...rest] = commitsOf(new Bookkeeper("w1"), 50)
+        const [first, ...rest] = commitsOf(new EventWriter("w1"), 50)
         if (first !== undefined) yield* appendAndOffer(first)
         yield* cursorIs("w1", 1)
         // The first may have been found in the log by the look for orphans at the start.
@@ -68,14 +68,14 @@ describe("the relay", () => {
     Effect.gen(function* () {
       const { relay, seqsOf, store } = yield* makeHarness()
       yield* Effect.gen(function* () {
-        for (const commit of commitsOf(new Bookkeeper("w1"), 5)) yield* appendAndOffer(commit)
+        for (const commit of commitsOf(new EventWriter("w1"), 5)) yield* appendAndOffer(commit)
         const { publishedUnsafe } = yield* Relay
         yield* eventually(Effect.sync(() => assert.strictEqual(publishedUnsafe("w1"), 5)))
       }).pipe(Effect.provide(relay({ readSide: { relayCursorMs: 3_000 } })))
       const cursors = yield* Context.get(store, EventStore).relayCursors
       assert.strictEqual(cursors.get("w1"), 5)
       yield* Effect.gen(function* () {
-        for (const commit of commitsOf(new Bookkeeper("w2"), 5)) yield* appendAndOffer(commit)
+        for (const commit of commitsOf(new EventWriter("w2"), 5)) yield* appendAndOffer(commit)
         yield* cursorIs("w2", 5)
       }).pipe(Effect.provide(relay()))
       assert.deepStrictEqual(seqsOf("w1"), upTo(5))
@@ -87,7 +87,7 @@ describe("the relay", () => {
       let isAway = false
       const { relay, seqsOf, store } = yield* makeHarness(() => isAway)
       yield* Effect.gen(function* () {
-        const [first, ...rest] = commitsOf(new Bookkeeper("w1"), 5)
+        const [first, ...rest] = commitsOf(new EventWriter("w1"), 5)
         if (first !== undefined) yield* appendAndOffer(first)
         const { statusUnsafe, publishedUnsafe } = yield* Relay
         yield* eventually(Effect.sync(() => assert.strictEqual(publishedUnsafe("w1"), 1)))
@@ -107,7 +107,7 @@ describe("the relay", () => {
       const { relay, seqsOf } = yield* makeHarness(() => isAway)
       yield* Effect.gen(function* () {
         const feed = yield* CommitFeed
-        const [first, ...rest] = commitsOf(new Bookkeeper("w1"), 200)
+        const [first, ...rest] = commitsOf(new EventWriter("w1"), 200)
         if (first !== undefined) yield* appendAndOffer(first)
         // The look at all tails, at the start, is over.
         yield* cursorIs("w1", 1)
@@ -128,7 +128,7 @@ describe("the relay", () => {
       const { relay, seqsOf } = yield* makeHarness(() => isAway)
       yield* Effect.gen(function* () {
         const { statusUnsafe } = yield* Relay
-        const [first, second, last] = commitsOf(new Bookkeeper("w1"), 3)
+        const [first, second, last] = commitsOf(new EventWriter("w1"), 3)
         if (first !== undefined) yield* appendAndOffer(first)
         yield* cursorIs("w1", 1)
         isAway = true
@@ -150,7 +150,8 @@ describe("the relay", () => {
   it.live("publishes at its start the tails that dead nodes left", () =>
     Effect.gen(function* () {
       const { relay, seqsOf, store } = yield* makeHarness()
-      for (const commit of commitsOf(new Bookkeeper("dead"), 12)) yield* Effect.provide(append(commit), store)
+      for (const commit of commitsOf(new EventWriter("dead"), 12))
+        yield* Effect.provide(append(commit), store)
       const log = Context.get(store, EventStore)
       yield* log.moveRelayCursors(new Map([["dead", 4]]))
       yield* log.fenceWriter("dead")
@@ -166,10 +167,10 @@ describe("the relay", () => {
         const { relay, seqsOf } = yield* makeHarness()
         yield* Effect.gen(function* () {
           const store = yield* EventStore
-          for (const commit of commitsOf(new Bookkeeper("w1"), 1)) yield* appendAndOffer(commit)
+          for (const commit of commitsOf(new EventWriter("w1"), 1)) yield* appendAndOffer(commit)
           yield* cursorIs("w1", 1)
-          for (const commit of commitsOf(new Bookkeeper("other"), 3)) yield* append(commit)
-          for (const commit of commitsOf(new Bookkeeper("alive"), 3)) yield* append(commit)
+          for (const commit of commitsOf(new EventWriter("other"), 3)) yield* append(commit)
+          for (const commit of commitsOf(new EventWriter("alive"), 3)) yield* append(commit)
           // The others go on reporting, one does not.
           const beat = (writerId: string) => ({ writerId, closedAt: 0 })
           yield* eventually(

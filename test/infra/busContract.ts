@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Result, type Scope } from "effect"
 import type { Bus, Delivery, Subscription } from "../../src/infra/bus/Bus.ts"
 import { type BusMessage, pack } from "../../src/infra/bus/BusMessage.ts"
-import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
+import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 
 export interface BusUnderTest {
   readonly bus: Bus["Service"]
@@ -12,10 +12,10 @@ export interface BusUnderTest {
 }
 
 const messagesOf = (count: number): ReadonlyArray<BusMessage> => {
-  const bookkeeper = new Bookkeeper()
-  const first = bookkeeper.commit(openAccount("a"))
+  const writer = new EventWriter()
+  const first = writer.commit(openAccount("a"))
   const commits = [first]
-  for (let index = 1; index < count; index++) commits.push(bookkeeper.commit(deposit("a", BigInt(index))))
+  for (let index = 1; index < count; index++) commits.push(writer.commit(deposit("a", BigInt(index))))
   return commits.flatMap((commit) => pack(commit, { partitions: 1, bytesMax: 100_000 }))
 }
 

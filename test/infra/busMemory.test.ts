@@ -4,7 +4,7 @@ import { Effect, Result } from "effect"
 import { fairWeather, makeBusMemory } from "../../src/infra/bus/BusMemory.ts"
 import { pack } from "../../src/infra/bus/BusMessage.ts"
 import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
-import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
+import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { busContract } from "./busContract.ts"
 
 busContract("memory", (limits) =>
@@ -17,9 +17,9 @@ describe("the weather of the bus in memory", () => {
   const reader = { projection: "test", partition: 0 }
   const published = Effect.fnUntraced(function* (weather: Partial<typeof fairWeather>) {
     const { bus } = yield* makeBusMemory({ ...fairWeather, ...weather })
-    const bookkeeper = new Bookkeeper()
+    const writer = new EventWriter()
     for (let index = 0; index < 50; index++) {
-      const commit = bookkeeper.commit(index === 0 ? openAccount("a") : deposit("a", 1n))
+      const commit = writer.commit(index === 0 ? openAccount("a") : deposit("a", 1n))
       yield* bus.publish(pack(commit, { partitions: 1, bytesMax: 100_000 }))
     }
     const subscription = yield* bus.subscribe(reader)

@@ -1,12 +1,12 @@
 /** Commits enter as messages of the bus: nothing of them is lost, and each account's order is kept. */
 import { assert, it } from "@effect/vitest"
 import { pack } from "../../src/infra/bus/BusMessage.ts"
-import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
+import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
 
 const ids = Array.from({ length: 20 }, (_, index) => `acc-${index}`)
 
 it("packing keeps each account's rows together, in order, and loses none", () => {
-  const commit = new Bookkeeper().commit(
+  const commit = new EventWriter().commit(
     ...ids.map((id) => openAccount(id)),
     ...ids.flatMap((id, index) => [deposit(id, 100n), transfer(id, ids[(index + 1) % ids.length] ?? id, 7n)])
   )

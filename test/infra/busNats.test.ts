@@ -8,7 +8,7 @@ import { pack } from "../../src/infra/bus/BusMessage.ts"
 import { makeBusNats } from "../../src/infra/bus/BusNats.ts"
 import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
 import { startNats } from "../../src/infra/dev/NatsServer.ts"
-import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
+import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { ownPort } from "../support/ports.ts"
 import { busContract } from "./busContract.ts"
 
@@ -59,9 +59,9 @@ describe("the bus over JetStream alone", () => {
   it.live("delivers a large commit in pieces that the server takes", () =>
     Effect.gen(function* () {
       const { bus } = yield* freshStream
-      const bookkeeper = new Bookkeeper()
+      const writer = new EventWriter()
       const deposits = Array.from({ length: 5_000 }, () => deposit("a", 1n, "\u{1f4b6}".repeat(100)))
-      const commit = bookkeeper.commit(openAccount("a"), ...deposits)
+      const commit = writer.commit(openAccount("a"), ...deposits)
       const messages = pack(commit, { partitions: 1, bytesMax: defaultReadSideLimits.messageBytesMax })
       assert.isAbove(messages.length, 5)
       yield* bus.publish(messages)
@@ -86,7 +86,7 @@ describe("the bus over JetStream alone", () => {
         (opened) => Effect.promise(() => opened.close())
       )
       yield* Effect.promise(() => connection.jetstream().publish(`test.${id}.0`, '{"partition":0}'))
-      const commit = new Bookkeeper().commit(openAccount("a"))
+      const commit = new EventWriter().commit(openAccount("a"))
       yield* bus.publish(pack(commit, { partitions: 1, bytesMax: 1_000 }))
       const subscription = yield* bus.subscribe({ projection: "test", partition: 0 })
       const taken = []
@@ -107,9 +107,9 @@ describe("the bus over JetStream alone", () => {
         const port = yield* ownPort
         const url = `nats://127.0.0.1:${port}`
         const bus = yield* makeBusNats({ url })
-        const bookkeeper = new Bookkeeper()
+        const writer = new EventWriter()
         const publishOne = Effect.suspend(() => {
-          const commit = bookkeeper.commit(bookkeeper.log.length === 0 ? openAccount("a") : deposit("a", 1n))
+          const commit = writer.commit(writer.log.length === 0 ? openAccount("a") : deposit("a", 1n))
           return bus
             .publish(pack(commit, { partitions: 1, bytesMax: 100_000 }))
             .pipe(Effect.retry(patiently), Effect.as(commit.seq))

@@ -15,7 +15,7 @@ import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventSt
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
-import { Bookkeeper, deposit, openAccount, transfer, withdraw } from "../support/bookkeeper.ts"
+import { deposit, EventWriter, openAccount, transfer, withdraw } from "../support/eventWriter.ts"
 import { accountId, commandId } from "../support/storedEvents.ts"
 
 const services = (limits: Partial<ReadSideLimits> = {}) =>
@@ -39,8 +39,8 @@ const queriesOfAnotherProcess = Layer.fresh(
 const a = accountId("a")
 const b = accountId("b")
 
-const project = (bookkeeper: Bookkeeper, ...commands: ReadonlyArray<CommandInput>) =>
-  Effect.flatMap(ProjectionEngine, ({ project }) => project(bookkeeper.commit(...commands).events, []))
+const project = (writer: EventWriter, ...commands: ReadonlyArray<CommandInput>) =>
+  Effect.flatMap(ProjectionEngine, ({ project }) => project(writer.commit(...commands).events, []))
 
 const failureOf = (query: Effect.Effect<unknown, QueryError>) => Effect.flip(query)
 
@@ -48,11 +48,11 @@ describe("queries", () => {
   it.effect("answer the balance of an account, and that one does not exist", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
-      const bookkeeper = new Bookkeeper()
-      yield* project(bookkeeper, openAccount("a", 50n), deposit("a", 100n), withdraw("a", 130n))
+      const writer = new EventWriter()
+      yield* project(writer, openAccount("a", 50n), deposit("a", 100n), withdraw("a", 130n))
       const { account, hash } = yield* queries.balance(a)
       assert.deepInclude(account, { balance: -30n, version: 3, status: "open", owner: "owner of a" })
-      assert.strictEqual(hash, bookkeeper.headOf(a).hash)
+      assert.strictEqual(hash, writer.headOf(a).hash)
       for (const query of [queries.balance(b), queries.statement(b)]) {
         const error = yield* failureOf(query)
         assert.deepInclude(error, { _tag: "AccountNotFound", account: "b" })
@@ -63,8 +63,8 @@ describe("queries", () => {
   it.effect("page through a statement without missing or repeating a line", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
-      const bookkeeper = new Bookkeeper()
-      yield* project(bookkeeper, openAccount("a"), ...Array.from({ length: 24 }, () => deposit("a", 2n)))
+      const writer = new EventWriter()
+      yield* project(writer, openAccount("a"), ...Array.from({ length: 24 }, () => deposit("a", 2n)))
       const seen: Array<number> = []
       let cursor: string | undefined
       let pages = 0
@@ -87,7 +87,7 @@ describe("queries", () => {
   it.effect("answer an empty page for an account without lines in the time asked for", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
-      yield* project(new Bookkeeper(), openAccount("a"))
+      yield* project(new EventWriter(), openAccount("a"))
       assert.deepStrictEqual(yield* queries.statement(a, { from: 0, to: 1 }), { rows: [], next: undefined })
     }).pipe(Effect.provide(services()))
   )
@@ -96,7 +96,7 @@ describe("queries", () => {
     Effect.gen(function* () {
       const queries = yield* Queries
       yield* project(
-        new Bookkeeper(),
+        new EventWriter(),
         openAccount("a"),
         openAccount("b"),
         deposit("a", 10n),
@@ -126,7 +126,7 @@ describe("queries", () => {
   it.effect("list accounts page by page, never more than the limit in force", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
-      yield* project(new Bookkeeper(), ...["c", "a", "b"].map((id) => openAccount(id)))
+      yield* project(new EventWriter(), ...["c", "a", "b"].map((id) => openAccount(id)))
       const first = yield* queries.accounts({ limit: 1_000_000 })
       assert.deepStrictEqual(
         first.rows.map((head) => String(head.account.id)),
@@ -144,7 +144,7 @@ describe("queries", () => {
   it.effect("balance to zero", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
-      yield* project(new Bookkeeper(), openAccount("a"), deposit("a", 9n), withdraw("a", 4n))
+      yield* project(new EventWriter(), openAccount("a"), deposit("a", 9n), withdraw("a", 4n))
       const trial: ReadonlyArray<object> = yield* queries.trialBalance
       assert.deepStrictEqual(trial, [{ asset: "USD/2", accounts: 5n, contras: -5n, total: 0n }])
       const contras: ReadonlyArray<object> = yield* queries.contraBalances
@@ -155,7 +155,7 @@ describe("queries", () => {
   it.effect("refuse what is no cursor, limit, time or token, each by its name", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
-      yield* project(new Bookkeeper(), openAccount("a"))
+      yield* project(new EventWriter(), openAccount("a"))
       for (const [path, query] of [
         ["cursor", queries.statement(a, { cursor: "-1" })],
         ["cursor", queries.statement(a, { cursor: "9".repeat(400) })],
@@ -208,9 +208,9 @@ describe("a query with a read token", () => {
       for (let partition = 0; partition < defaultLimits.partitions; partition++) {
         arrivals.bringUnsafe(partition, true)
       }
-      const bookkeeper = new Bookkeeper()
-      yield* project(bookkeeper, openAccount("a"), openAccount("b"))
-      const commit = bookkeeper.commit(deposit("a", 5n), deposit("b", 5n))
+      const writer = new EventWriter()
+      yield* project(writer, openAccount("a"), openAccount("b"))
+      const commit = writer.commit(deposit("a", 5n), deposit("b", 5n))
       const waiting = yield* Effect.forkChild(queries.balance(a, { readToken: "a@2,b@2" }))
       yield* TestClock.adjust("50 millis")
       const bookkeeping = yield* ProjectionEngine
@@ -230,7 +230,7 @@ describe("a query with a read token", () => {
       const waiting = yield* Effect.forkChild(queries.balance(a, { readToken: "a@1" }))
       yield* TestClock.adjust("1 millis")
       assert.deepStrictEqual(arrivals.awaitedUnsafe(), [a])
-      yield* project(new Bookkeeper(), openAccount("a"))
+      yield* project(new EventWriter(), openAccount("a"))
       assert.deepStrictEqual(arrivals.awaitedUnsafe(), [a], "nobody told this process")
       yield* TestClock.adjust("8 millis")
       assert.strictEqual((yield* Fiber.join(waiting)).account.version, 1)
@@ -241,7 +241,7 @@ describe("a query with a read token", () => {
     Effect.gen(function* () {
       const queries = yield* Queries
       const arrivals = yield* ProjectionWaiters
-      yield* project(new Bookkeeper(), openAccount("a"))
+      yield* project(new EventWriter(), openAccount("a"))
       const waiting = yield* Effect.forkChild(Effect.result(queries.balance(a, { readToken: "a@3" })))
       yield* TestClock.adjust("4999 millis")
       assert.isUndefined(waiting.pollUnsafe())

@@ -6,7 +6,7 @@ import { emptyHead } from "../../src/domain/Head.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
-import { Bookkeeper, openAccount } from "../support/bookkeeper.ts"
+import { EventWriter, openAccount } from "../support/eventWriter.ts"
 import { freshReadModel } from "../support/readSides.ts"
 import { readModelContract } from "./readModelContract.ts"
 
@@ -23,7 +23,7 @@ describe("the read model on PostgreSQL alone", () => {
   it.live("refuses rows it cannot hold, and says so apart from being unavailable", () =>
     Effect.gen(function* () {
       const readModel = yield* ReadModel
-      const [row] = new Bookkeeper().commit(openAccount("a")).events
+      const [row] = new EventWriter().commit(openAccount("a")).events
       assert.isDefined(row)
       if (row === undefined) return
       const { head, line } = Result.getOrThrow(post(emptyHead(row.accountId), row))

@@ -8,7 +8,7 @@ import type { AccountId } from "../../src/domain/Ids.ts"
 import { amountMax, balanceMax } from "../../src/domain/Money.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
 import { type BooksBatch, ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
-import { Bookkeeper, deposit, openAccount, transfer, withdraw } from "../support/bookkeeper.ts"
+import { deposit, EventWriter, openAccount, transfer, withdraw } from "../support/eventWriter.ts"
 import { accountId, commandId } from "../support/storedEvents.ts"
 
 /** Rows in order, each account's from its first event on, as one batch. */
@@ -45,8 +45,8 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
       "answers the heads, lines and transfers that were written",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
-        const bookkeeper = new Bookkeeper()
-        bookkeeper.commit(
+        const eventWriter = new EventWriter()
+        eventWriter.commit(
           { ...openAccount("a", 500n), metadata: { 'ключ "1"': "värde\n" } },
           openAccount("b"),
           { ...deposit("a", 1_000n, "salary €"), effectiveAt: 1_600_000_000_123 },
@@ -54,7 +54,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
           { _tag: "FreezeAccount", account: "b", reason: "lost card" },
           withdraw("a", 1_200n)
         )
-        const batch = batchOf(bookkeeper.log)
+        const batch = batchOf(eventWriter.log)
         assert.isTrue(yield* readModel.apply(batch))
         const heads = yield* readModel.heads([a, b, accountId("nobody")])
         assert.deepStrictEqual(heads, new Map(batch.moves.map(({ head }) => [head.account.id, head])))
@@ -79,17 +79,17 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
       "writes nothing of a batch when one of its accounts was moved by somebody else",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
-        const bookkeeper = new Bookkeeper()
-        const opened = bookkeeper.commit(openAccount("a"), openAccount("b"), deposit("a", 10n))
+        const eventWriter = new EventWriter()
+        const opened = eventWriter.commit(openAccount("a"), openAccount("b"), deposit("a", 10n))
         assert.isTrue(yield* readModel.apply(batchOf(opened.events)))
-        for (const stale of [bookkeeper.log.slice(0, 1), bookkeeper.log]) {
+        for (const stale of [eventWriter.log.slice(0, 1), eventWriter.log]) {
           assert.isFalse(yield* readModel.apply(batchOf(stale)))
         }
         // `a` is at its version, `b` is not.
-        const [b1] = new Bookkeeper().commit(openAccount("b")).events
-        const [a3] = bookkeeper.commit(deposit("a", 5n)).events
+        const [b1] = new EventWriter().commit(openAccount("b")).events
+        const [a3] = eventWriter.commit(deposit("a", 5n)).events
         assert.isTrue(b1 !== undefined && a3 !== undefined)
-        const next = batchOf(bookkeeper.log.filter((row) => row.accountId === "a"))
+        const next = batchOf(eventWriter.log.filter((row) => row.accountId === "a"))
         const moves = next.moves.map((move) => ({ ...move, from: 2 }))
         const stale = { ...batchOf(b1 === undefined ? [] : [b1]), contras: next.contras.slice(1) }
         assert.isFalse(
@@ -112,9 +112,9 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
       "carries the largest amounts, balances and limits, and contras beyond them",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
-        const bookkeeper = new Bookkeeper()
+        const eventWriter = new EventWriter()
         const fill = (account: string) => Array.from({ length: 100 }, () => deposit(account, amountMax))
-        bookkeeper.commit(
+        eventWriter.commit(
           openAccount("a"),
           openAccount("b", amountMax),
           openAccount("c"),
@@ -124,7 +124,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
           { ...transfer("b", "c", 99n), commandId: "t-1" },
           withdraw("b", amountMax - 99n)
         )
-        const batch = batchOf(bookkeeper.log)
+        const batch = batchOf(eventWriter.log)
         assert.isTrue(yield* readModel.apply(batch))
         const c = accountId("c")
         const heads = yield* readModel.heads([a, b, c])
@@ -154,15 +154,15 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
       "balances to zero over accounts and contras, asset by asset",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
-        const bookkeeper = new Bookkeeper()
-        bookkeeper.commit(
+        const eventWriter = new EventWriter()
+        eventWriter.commit(
           openAccount("a"),
           { ...openAccount("yen"), asset: "JPY/0" },
           deposit("a", 700n),
           { ...deposit("yen", 9_000_000_000_000_000_000n / 10n), contra: "external:mint" },
           { ...withdraw("a", 200n), contra: "external:atm" }
         )
-        assert.isTrue(yield* readModel.apply(batchOf(bookkeeper.log)))
+        assert.isTrue(yield* readModel.apply(batchOf(eventWriter.log)))
         const trial: ReadonlyArray<object> = yield* readModel.trialBalance
         assert.deepStrictEqual(trial, [
           {
@@ -186,11 +186,11 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
       "pages through lines and accounts, by version, instant and type",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
-        const bookkeeper = new Bookkeeper()
-        const start = bookkeeper.now
-        bookkeeper.commit(openAccount("b"), openAccount("B"), openAccount("a"))
-        for (let index = 0; index < 5; index++) bookkeeper.commit(deposit("b", 1n), transfer("b", "a", 1n))
-        assert.isTrue(yield* readModel.apply(batchOf(bookkeeper.log)))
+        const eventWriter = new EventWriter()
+        const start = eventWriter.now
+        eventWriter.commit(openAccount("b"), openAccount("B"), openAccount("a"))
+        for (let index = 0; index < 5; index++) eventWriter.commit(deposit("b", 1n), transfer("b", "a", 1n))
+        assert.isTrue(yield* readModel.apply(batchOf(eventWriter.log)))
         const versions = (asked: Parameters<typeof readModel.lines>[0]) =>
           Effect.map(readModel.lines(asked), (lines) => lines.map((line) => line.version))
         const all = { account: b, after: 0, limit: 100 }
@@ -211,16 +211,16 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
       "finds any range of either time, wherever it begins and ends, and by pages",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
-        const bookkeeper = new Bookkeeper()
-        const start = bookkeeper.now
-        bookkeeper.commit(openAccount("a"), openAccount("b"))
+        const eventWriter = new EventWriter()
+        const start = eventWriter.now
+        eventWriter.commit(openAccount("a"), openAccount("b"))
         for (let index = 0; index < 40; index++) {
           // Every fourth counts for another day, before or after; some share an instant.
           const shifted = index % 4 === 3 ? { effectiveAt: start + ((index * 17) % 60) - 5 } : {}
-          bookkeeper.commit({ ...deposit(index % 5 === 0 ? "b" : "a", 1n), ...shifted })
-          if (index % 3 === 0) bookkeeper.now--
+          eventWriter.commit({ ...deposit(index % 5 === 0 ? "b" : "a", 1n), ...shifted })
+          if (index % 3 === 0) eventWriter.now--
         }
-        const batch = batchOf(bookkeeper.log)
+        const batch = batchOf(eventWriter.log)
         // A line may be missing: its event was skipped.
         const left = batch.lines.filter((line) => line.account !== "a" || ![7, 8, 20].includes(line.version))
         assert.isTrue(yield* readModel.apply({ ...batch, lines: left }))
@@ -251,9 +251,9 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
       "tells which positions are behind, and leaves parked accounts out",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
-        const bookkeeper = new Bookkeeper()
-        bookkeeper.commit(openAccount("a"), deposit("a", 1n))
-        assert.isTrue(yield* readModel.apply(batchOf(bookkeeper.log)))
+        const eventWriter = new EventWriter()
+        eventWriter.commit(openAccount("a"), deposit("a", 1n))
+        assert.isTrue(yield* readModel.apply(batchOf(eventWriter.log)))
         const positions = [
           { account: a, version: 2 },
           { account: a, version: 3 },
@@ -280,9 +280,9 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
       "parks no account that got past the event meanwhile",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
-        const bookkeeper = new Bookkeeper()
-        bookkeeper.commit(openAccount("a"), deposit("a", 1n), openAccount("b"))
-        assert.isTrue(yield* readModel.apply(batchOf(bookkeeper.log)))
+        const eventWriter = new EventWriter()
+        eventWriter.commit(openAccount("a"), deposit("a", 1n), openAccount("b"))
+        assert.isTrue(yield* readModel.apply(batchOf(eventWriter.log)))
         const at = (account: AccountId, version: number) => ({ account, version, reason: "poison", since: 1 })
         yield* readModel.park([at(a, 2), at(b, 2)])
         assert.deepStrictEqual(yield* readModel.parked, [at(b, 2)])
@@ -329,9 +329,9 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
       "reloads an account whose row stands for an event that the log does not have",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
-        const bookkeeper = new Bookkeeper()
-        bookkeeper.commit(openAccount("a"), openAccount("b"), deposit("a", 5n), transfer("a", "b", 2n))
-        const forger = new Bookkeeper()
+        const eventWriter = new EventWriter()
+        eventWriter.commit(openAccount("a"), openAccount("b"), deposit("a", 5n), transfer("a", "b", 2n))
+        const forger = new EventWriter()
         forger.commit(
           openAccount("a"),
           openAccount("b"),
@@ -342,13 +342,13 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
         const ofAccount = (rows: ReadonlyArray<StoredEvent>, account: AccountId) =>
           rows.filter((row) => row.accountId === account)
         const forged = batchOf(ofAccount(forger.log, a))
-        const whole = batchOf(bookkeeper.log)
+        const whole = batchOf(eventWriter.log)
         assert.isTrue(yield* readModel.apply(forged))
-        assert.isTrue(yield* readModel.apply(batchOf(ofAccount(bookkeeper.log, b))))
+        assert.isTrue(yield* readModel.apply(batchOf(ofAccount(eventWriter.log, b))))
         const { hash } = forger.headOf(a)
-        const real = batchOf(ofAccount(bookkeeper.log, a))
+        const real = batchOf(ofAccount(eventWriter.log, a))
         for (const held of [
-          { account: a, version: 4, hash: bookkeeper.headOf(a).hash },
+          { account: a, version: 4, hash: eventWriter.headOf(a).hash },
           { account: a, version: 3, hash }
         ]) {
           assert.isFalse(yield* readModel.reload(held, 3, real), "it is at another event")
@@ -381,7 +381,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
       "erases an account of which the log has nothing",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
-        const forger = new Bookkeeper()
+        const forger = new EventWriter()
         forger.commit(openAccount("a"), deposit("a", 7n))
         assert.isTrue(yield* readModel.apply(batchOf(forger.log)))
         const held = { account: a, version: 2, hash: forger.headOf(a).hash }
@@ -396,9 +396,9 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
       "lets one of many writers of the same account win, each time",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
-        const bookkeeper = new Bookkeeper()
-        bookkeeper.commit(openAccount("a"), openAccount("b"), deposit("a", 5n), transfer("a", "b", 2n))
-        const batch = batchOf(bookkeeper.log)
+        const eventWriter = new EventWriter()
+        eventWriter.commit(openAccount("a"), openAccount("b"), deposit("a", 5n), transfer("a", "b", 2n))
+        const batch = batchOf(eventWriter.log)
         const won = yield* Effect.all(
           Array.from({ length: 20 }, () => readModel.apply(batch)),
           { concurrency: "unbounded" }

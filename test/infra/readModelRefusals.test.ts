@@ -11,8 +11,8 @@ import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.t
 import type { BooksBatch } from "../../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import { makeProjectionWrites } from "../../src/infra/readmodel/ReadModelWrites.ts"
-import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
 import { execute } from "../support/databases.ts"
+import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { freshReadModel, limitsOf } from "../support/readSides.ts"
 import { accountId } from "../support/storedEvents.ts"
 
@@ -77,9 +77,9 @@ describe("a projection of the host", () => {
         const sql = yield* ReadModelSql
         const model = yield* makeProjectionWrites(sql, hostOf(expression), "host_v1")
         const engine = yield* makeProjectionEngine(model)
-        const bookkeeper = new Bookkeeper()
+        const eventWriter = new EventWriter()
         const ids = ["a", "poison", "z"]
-        const { events } = bookkeeper.commit(
+        const { events } = eventWriter.commit(
           ...ids.map((id) => openAccount(id)),
           ...ids.map((id) => deposit(id, 5n))
         )
@@ -104,8 +104,8 @@ describe("a projection of the host", () => {
       const sql = yield* ReadModelSql
       const model = yield* makeProjectionWrites(sql, hostOf("1"), "host_v1")
       const engine = yield* makeProjectionEngine(model)
-      const bookkeeper = new Bookkeeper()
-      yield* engine.project(bookkeeper.commit(openAccount("a")).events, [])
+      const eventWriter = new EventWriter()
+      yield* engine.project(eventWriter.commit(openAccount("a")).events, [])
       const { heads } = yield* model.look([accountId("a")])
       const moves = [...heads.values()].map((head) => ({ from: 0, head }))
       const batch = { moves, lines: [], transfers: [], contras: [], checkpoints: [] }
@@ -130,7 +130,7 @@ describe("a projection of the host", () => {
       const sql = yield* ReadModelSql
       const model = yield* makeProjectionWrites(sql, hostOf("(SELECT 1 FROM nowhere)"), "host_v1")
       const engine = yield* makeProjectionEngine(model)
-      const { events } = new Bookkeeper().commit(openAccount("a"))
+      const { events } = new EventWriter().commit(openAccount("a"))
       const error = yield* Effect.flip(engine.project(events, []))
       assert.match(error.message, /nowhere/)
       assert.lengthOf(yield* model.parked, 0)

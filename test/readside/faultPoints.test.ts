@@ -5,7 +5,7 @@ import { Bus } from "../../src/infra/bus/Bus.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
-import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
+import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
 import { calls, type FaultPoint, FaultPoints } from "../support/faultPoints.ts"
 import { assertCaughtUp, eventually, play, readSideOn } from "../support/readSides.ts"
 
@@ -51,18 +51,18 @@ describe("a projector that is killed", () => {
           // Every second commit never comes: the next one shows a gap.
           faults.loses = ({ seq }) => seq % 2 === 0
           return Effect.gen(function* () {
-            const bookkeeper = new Bookkeeper("writer-1", Date.now())
+            const eventWriter = new EventWriter("writer-1", Date.now())
             yield* play(
-              bookkeeper,
+              eventWriter,
               ids.map((id) => openAccount(id))
             )
             for (let round = 0; round < 6; round++) {
               yield* play(
-                bookkeeper,
+                eventWriter,
                 ids.map((id) => deposit(id, 5n)),
                 ids.flatMap((id, index) => [deposit(id, 10n), transfer(id, ids[(index + 1) % 4] ?? id, 1n)])
               )
-              yield* eventually(assertCaughtUp(bookkeeper.log))
+              yield* eventually(assertCaughtUp(eventWriter.log))
             }
             deaths += faults.deaths
           }).pipe(

@@ -8,7 +8,7 @@ import { makeBusMemory } from "../../src/infra/bus/BusMemory.ts"
 import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
-import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
+import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import {
   append,
   assertCaughtUp,
@@ -59,9 +59,9 @@ const quick = { ledger: { sweepMs: 30, partitions: 2 }, readSide: { ackWaitMs: 6
 describe("the health of the read side", () => {
   it.live("is good while everything follows, and names the projection and its partitions", () =>
     Effect.gen(function* () {
-      const bookkeeper = new Bookkeeper("writer-1", Date.now())
-      yield* play(bookkeeper, [openAccount("a"), openAccount("b")], [deposit("a", 1n)])
-      yield* eventually(assertCaughtUp(bookkeeper.log))
+      const eventWriter = new EventWriter("writer-1", Date.now())
+      yield* play(eventWriter, [openAccount("a"), openAccount("b")], [deposit("a", 1n)])
+      yield* eventually(assertCaughtUp(eventWriter.log))
       yield* eventually(
         Effect.map(report, ({ ready, reasons, projections: [books], relay }) => {
           assert.deepStrictEqual(reasons, [])
@@ -82,12 +82,12 @@ describe("the health of the read side", () => {
   it.live("tells a projector that hangs by the events it leaves waiting, partition by partition", () => {
     const faults: Faults = { isBusAway: false, apply: undefined }
     return Effect.gen(function* () {
-      const bookkeeper = new Bookkeeper("writer-1", Date.now())
-      yield* play(bookkeeper, [openAccount("a")])
-      yield* eventually(assertCaughtUp(bookkeeper.log))
+      const eventWriter = new EventWriter("writer-1", Date.now())
+      yield* play(eventWriter, [openAccount("a")])
+      yield* eventually(assertCaughtUp(eventWriter.log))
       // It neither fails nor answers; and afterwards nothing arrives at all.
       faults.apply = Effect.never
-      yield* play(bookkeeper, [deposit("a", 1n)], [deposit("a", 2n)], [deposit("a", 3n)])
+      yield* play(eventWriter, [deposit("a", 1n)], [deposit("a", 2n)], [deposit("a", 3n)])
       const own = partitionOf(accountId("a"), 2)
       yield* eventually(
         Effect.map(report, ({ ready, reasons, projections: [books] }) => {
@@ -113,8 +113,8 @@ describe("the health of the read side", () => {
   it.live("tells a bus that is away by fibers that fail, and is good again soon after it is back", () => {
     const faults: Faults = { isBusAway: true, apply: undefined }
     return Effect.gen(function* () {
-      const bookkeeper = new Bookkeeper("writer-1", Date.now())
-      yield* play(bookkeeper, [openAccount("a")])
+      const eventWriter = new EventWriter("writer-1", Date.now())
+      yield* play(eventWriter, [openAccount("a")])
       yield* eventually(
         Effect.map(report, ({ ready, reasons }) => {
           assert.isFalse(ready)
@@ -123,7 +123,7 @@ describe("the health of the read side", () => {
         })
       )
       faults.isBusAway = false
-      yield* eventually(assertCaughtUp(bookkeeper.log))
+      yield* eventually(assertCaughtUp(eventWriter.log))
       // Nothing more is sent: an idle partition must not stay red for ever.
       yield* eventually(Effect.map(report, ({ reasons }) => assert.deepStrictEqual(reasons, [])))
     }).pipe(Effect.provide(world(faults, quick)))
@@ -132,9 +132,9 @@ describe("the health of the read side", () => {
   it.live("tells a read model that is away, and a sweep that never comes to its end", () => {
     const faults: Faults = { isBusAway: false, apply: undefined }
     return Effect.gen(function* () {
-      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      const eventWriter = new EventWriter("writer-1", Date.now())
       faults.apply = Effect.fail(new StoreUnavailable({ store: "read model", reason: "away" }))
-      yield* append(bookkeeper.commit(openAccount("a")))
+      yield* append(eventWriter.commit(openAccount("a")))
       yield* eventually(
         Effect.map(report, ({ reasons }) => assert.include(reasons, "books_v1, sweep: read model: away"))
       )

@@ -9,7 +9,7 @@ import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.t
 import { ReadModel, RowsRefused } from "../../src/infra/readmodel/ReadModel.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
-import { deposit, openAccount } from "../support/bookkeeper.ts"
+import { deposit, openAccount } from "../support/eventWriter.ts"
 import { eventually, limitsOf } from "../support/readSides.ts"
 
 /** A node in memory whose read model takes no batch while it is away, and never one that says "poison". */

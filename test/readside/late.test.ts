@@ -11,8 +11,8 @@ import { defaultReadSideLimits } from "../../src/infra/config/ReadSideConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
-import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
 import { Dice } from "../support/dice.ts"
+import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
 import {
   assertCaughtUp,
   assertPrefixes,
@@ -78,23 +78,23 @@ describe("messages that are delivered twice, reordered and delayed by minutes", 
           const dice = new Dice(seed)
           const inTheAir = { count: 0 }
           yield* Effect.gen(function* () {
-            const bookkeeper = new Bookkeeper("writer-1", beginning)
-            yield* play(bookkeeper, [
+            const eventWriter = new EventWriter("writer-1", beginning)
+            yield* play(eventWriter, [
               ...ids.map((id) => openAccount(id)),
               ...ids.map((id) => deposit(id, 1_000n))
             ])
             let isMeanwhile = false
             for (let step = 0; step < 40; step++) {
-              bookkeeper.now = Math.max(bookkeeper.now, yield* Clock.currentTimeMillis)
-              yield* play(bookkeeper, round(dice))
+              eventWriter.now = Math.max(eventWriter.now, yield* Clock.currentTimeMillis)
+              yield* play(eventWriter, round(dice))
               yield* TestClock.adjust(20_000)
-              yield* assertPrefixes(bookkeeper.log)
+              yield* assertPrefixes(eventWriter.log)
               isMeanwhile ||= inTheAir.count > 20
             }
             assert.isTrue(isMeanwhile, "many were under way for long")
             yield* TestClock.adjust(latestMs + minute)
             assert.strictEqual(inTheAir.count, 0, "all of them came")
-            yield* assertCaughtUp(bookkeeper.log)
+            yield* assertCaughtUp(eventWriter.log)
           }).pipe(
             Effect.provide(
               world(lateTwice(dice, inTheAir), { ledger: { sweepMs }, readSide: defaultReadSideLimits })
@@ -126,24 +126,24 @@ describe("the last event of an idle account, lost on the bus", () => {
             loses ? Effect.void : real.publish(messages)
           yield* Effect.gen(function* () {
             const readModel = yield* ReadModel
-            const bookkeeper = new Bookkeeper("writer-1", beginning)
-            yield* play(bookkeeper, [openAccount("idle"), openAccount(neighbour)])
+            const eventWriter = new EventWriter("writer-1", beginning)
+            yield* play(eventWriter, [openAccount("idle"), openAccount(neighbour)])
             yield* TestClock.adjust(10)
-            yield* assertVersions(bookkeeper.log)
+            yield* assertVersions(eventWriter.log)
             const waits: Array<number> = []
             // At all places between two sweeps.
             for (let phase = 0; phase < 8; phase++) {
-              bookkeeper.now = Math.max(bookkeeper.now, yield* Clock.currentTimeMillis)
+              eventWriter.now = Math.max(eventWriter.now, yield* Clock.currentTimeMillis)
               loses = true
-              yield* play(bookkeeper, [deposit("idle", 1n)])
+              yield* play(eventWriter, [deposit("idle", 1n)])
               yield* TestClock.adjust(tick)
               loses = false
-              const { version } = bookkeeper.headOf(idle).account
+              const { version } = eventWriter.headOf(idle).account
               let waited = tick
               while ((yield* readModel.versions([idle])).get(idle) !== version) {
                 assert.isAtMost(waited, defaultLimits.sweepMs)
-                bookkeeper.now = Math.max(bookkeeper.now, yield* Clock.currentTimeMillis)
-                if (isBusy && waited % 200 === 0) yield* play(bookkeeper, [deposit(neighbour, 1n)])
+                eventWriter.now = Math.max(eventWriter.now, yield* Clock.currentTimeMillis)
+                if (isBusy && waited % 200 === 0) yield* play(eventWriter, [deposit(neighbour, 1n)])
                 yield* TestClock.adjust(tick)
                 waited += tick
               }
@@ -151,7 +151,7 @@ describe("the last event of an idle account, lost on the bus", () => {
               yield* TestClock.adjust(4_000 + 270 * phase)
             }
             assert.isAtLeast(Math.min(...waits), soonest, "the bus had not brought it")
-            yield* assertCaughtUp(bookkeeper.log)
+            yield* assertCaughtUp(eventWriter.log)
           }).pipe(
             Effect.provide(
               world(hands, {

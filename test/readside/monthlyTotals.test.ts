@@ -3,12 +3,12 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
 import monthlyTotals, { type MonthlyTotal, totalsOf } from "../../examples/monthly-totals/projection.ts"
 import * as ProjectionFibers from "../../src/actors/projections/CustomProjection.ts"
-import { Projections } from "../../src/actors/projections/ProjectionRegistry.ts"
+import { ProjectionRegistry } from "../../src/actors/projections/ProjectionRegistry.ts"
 import { rebuild } from "../../src/actors/projections/Rebuild.ts"
 import * as Migrations from "../../src/infra/postgres/Migrations.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
-import { Bookkeeper, deposit, openAccount, transfer, withdraw } from "../support/bookkeeper.ts"
 import { execute } from "../support/databases.ts"
+import { deposit, EventWriter, openAccount, transfer, withdraw } from "../support/eventWriter.ts"
 import { assertCaughtUp, eventually, foldLog, play } from "../support/readSides.ts"
 import { rebuildWorld } from "../support/rebuilds.ts"
 import { accountId } from "../support/storedEvents.ts"
@@ -23,9 +23,9 @@ const steps = ["2026-03", "2026-01", "2026-03", "2026-02"].map((month, index) =>
 ])
 
 /** By the books' own lines, without the projection. */
-const expectedOf = (bookkeeper: Bookkeeper, account: string): ReadonlyArray<MonthlyTotal> => {
+const expectedOf = (eventWriter: EventWriter, account: string): ReadonlyArray<MonthlyTotal> => {
   const totals = new Map<string, MonthlyTotal>()
-  for (const line of foldLog(bookkeeper.log).lines) {
+  for (const line of foldLog(eventWriter.log).lines) {
     if (line.account !== account) continue
     const month = new Date(line.effectiveAt).toISOString().slice(0, 7)
     const { cameIn, wentOut, lines } = totals.get(month) ?? { cameIn: 0n, wentOut: 0n, lines: 0 }
@@ -35,11 +35,11 @@ const expectedOf = (bookkeeper: Bookkeeper, account: string): ReadonlyArray<Mont
   return [...totals.values()].toSorted((a, b) => (a.month < b.month ? -1 : 1))
 }
 
-const asExpected = (bookkeeper: Bookkeeper) =>
+const asExpected = (eventWriter: EventWriter) =>
   Effect.gen(function* () {
     const sql = yield* ReadModelSql
     for (const account of ["ann", "bob"]) {
-      assert.deepStrictEqual(yield* totalsOf(sql, accountId(account)), expectedOf(bookkeeper, account))
+      assert.deepStrictEqual(yield* totalsOf(sql, accountId(account)), expectedOf(eventWriter, account))
     }
   })
 
@@ -50,18 +50,18 @@ describe("the monthly totals", () => {
       const { migrations } = monthlyTotals
       assert.isDefined(migrations)
       yield* Migrations.migrate("projection monthly_totals", Redacted.make(world.databaseUrl), migrations)
-      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      const eventWriter = new EventWriter("writer-1", Date.now())
       yield* Effect.gen(function* () {
-        yield* play(bookkeeper, [openAccount("ann"), openAccount("bob")], ...steps)
-        yield* eventually(assertCaughtUp(bookkeeper.log))
-        yield* eventually(asExpected(bookkeeper))
-        assert.isAtLeast(expectedOf(bookkeeper, "ann").length, 4)
+        yield* play(eventWriter, [openAccount("ann"), openAccount("bob")], ...steps)
+        yield* eventually(assertCaughtUp(eventWriter.log))
+        yield* eventually(asExpected(eventWriter))
+        assert.isAtLeast(expectedOf(eventWriter, "ann").length, 4)
 
         // Its tables are gone: it alone fails, and says so.
         yield* execute(world.databaseUrl, "ALTER TABLE monthly_totals_v1_totals RENAME TO elsewhere")
-        yield* play(bookkeeper, ...steps)
-        yield* eventually(assertCaughtUp(bookkeeper.log))
-        const projections = yield* Projections
+        yield* play(eventWriter, ...steps)
+        yield* eventually(assertCaughtUp(eventWriter.log))
+        const projections = yield* ProjectionRegistry
         yield* eventually(
           Effect.sync(() => {
             const [books, monthly] = projections.statesUnsafe()
@@ -71,15 +71,15 @@ describe("the monthly totals", () => {
           })
         )
         yield* execute(world.databaseUrl, "ALTER TABLE elsewhere RENAME TO monthly_totals_v1_totals")
-        yield* eventually(asExpected(bookkeeper))
+        yield* eventually(asExpected(eventWriter))
 
         yield* execute(world.databaseUrl, "UPDATE monthly_totals_v1_totals SET came_in = 0")
         const report = yield* rebuild(monthlyTotals)
-        assert.strictEqual(report.events, bookkeeper.log.length)
-        yield* asExpected(bookkeeper)
-        yield* play(bookkeeper, ...steps)
-        yield* eventually(asExpected(bookkeeper))
-        yield* eventually(assertCaughtUp(bookkeeper.log))
+        assert.strictEqual(report.events, eventWriter.log.length)
+        yield* asExpected(eventWriter)
+        yield* play(eventWriter, ...steps)
+        yield* eventually(asExpected(eventWriter))
+        yield* eventually(assertCaughtUp(eventWriter.log))
       }).pipe(Effect.provide(ProjectionFibers.layerOf(monthlyTotals).pipe(Layer.provideMerge(world.process))))
     })
   )

@@ -2,25 +2,25 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Fiber, Layer } from "effect"
 import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
-import { projectionName, projectorDuty } from "../../src/actors/projections/Projector.ts"
+import { projectionName, projectorSingleton } from "../../src/actors/projections/Projector.ts"
 import { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
 import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
-import { orphansDuty, Relay } from "../../src/actors/relay/Relay.ts"
+import { orphansSingleton, Relay } from "../../src/actors/relay/Relay.ts"
 import { partitionOf } from "../../src/domain/Partition.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
-import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
 import { Dice } from "../support/dice.ts"
-import { DutyBoard } from "../support/dutyBoard.ts"
+import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
 import { assertCaughtUp, eventually, play, readSideOn, type TestLimits } from "../support/readSides.ts"
+import { SingletonsFake } from "../support/singletonsFake.ts"
 import { accountId } from "../support/storedEvents.ts"
 
 const partitions = 4
 const ids = Array.from({ length: 12 }, (_, index) => `acc-${index}`)
-const projector = (partition: number) => projectorDuty(projectionName, partition)
+const projector = (partition: number) => projectorSingleton(projectionName, partition)
 
 /** What only time would bring back, never comes back. */
 const patient: TestLimits = {
@@ -29,7 +29,7 @@ const patient: TestLimits = {
 }
 
 /** A log, a bus and a read model; `apply` stands in for the write of the read model while it is there. */
-const makeWorld = (board: DutyBoard, limits: TestLimits = patient) =>
+const makeWorld = (board: SingletonsFake, limits: TestLimits = patient) =>
   Effect.gen(function* () {
     const faults: { apply: Effect.Effect<boolean> | undefined } = { apply: undefined }
     const common = yield* Layer.build(
@@ -86,20 +86,20 @@ const round = ids.flatMap((id, index) => [
 ])
 
 const evenAndOdd = () =>
-  new DutyBoard((duty) => (["0", "2", "sweep"].includes(duty.split("/")[1] ?? "") ? "one" : "two"))
+  new SingletonsFake((duty) => (["0", "2", "sweep"].includes(duty.split("/")[1] ?? "") ? "one" : "two"))
 
 describe("two nodes", () => {
   it.live("bring each partition from one of them, and tell which", () =>
     Effect.gen(function* () {
       const { node } = yield* makeWorld(evenAndOdd())
       const [one, two] = [yield* node("one"), yield* node("two")]
-      const bookkeeper = new Bookkeeper("writer-1", Date.now())
-      yield* play(bookkeeper, opening, round).pipe(Effect.provide(one))
-      yield* eventually(assertCaughtUp(bookkeeper.log)).pipe(Effect.provide(one))
+      const eventWriter = new EventWriter("writer-1", Date.now())
+      yield* play(eventWriter, opening, round).pipe(Effect.provide(one))
+      yield* eventually(assertCaughtUp(eventWriter.log)).pipe(Effect.provide(one))
       const expected = (rest: number) =>
         Array.from({ length: partitions }, (_, partition) =>
           partition % 2 === rest
-            ? bookkeeper.log.filter((row) => partitionOf(row.accountId, partitions) === partition).length
+            ? eventWriter.log.filter((row) => partitionOf(row.accountId, partitions) === partition).length
             : 0
         )
       yield* eventually(
@@ -139,10 +139,10 @@ describe("two nodes", () => {
       }
       const { node, faults } = yield* makeWorld(evenAndOdd(), limits)
       const [one, two] = [yield* node("one"), yield* node("two")]
-      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      const eventWriter = new EventWriter("writer-1", Date.now())
       const reportOf = (node: Node) => Context.get(node, ReadSideHealth).report
-      yield* play(bookkeeper, opening).pipe(Effect.provide(one))
-      yield* eventually(assertCaughtUp(bookkeeper.log)).pipe(Effect.provide(one))
+      yield* play(eventWriter, opening).pipe(Effect.provide(one))
+      yield* eventually(assertCaughtUp(eventWriter.log)).pipe(Effect.provide(one))
       yield* eventually(
         Effect.gen(function* () {
           for (const report of [yield* reportOf(one), yield* reportOf(two)]) {
@@ -167,7 +167,7 @@ describe("two nodes", () => {
       )
       // Longer than a sweep may be silent: who does not sweep must not take that for its own.
       faults.apply = Effect.never
-      yield* play(bookkeeper, round).pipe(Effect.provide(one))
+      yield* play(eventWriter, round).pipe(Effect.provide(one))
       yield* eventually(
         Effect.gen(function* () {
           for (const { ready, projections } of [yield* reportOf(one), yield* reportOf(two)]) {
@@ -181,19 +181,19 @@ describe("two nodes", () => {
 
   it.live("answer a token at once where the other brings the partition", () =>
     Effect.gen(function* () {
-      const board = new DutyBoard(() => "one")
+      const board = new SingletonsFake(() => "one")
       const { node } = yield* makeWorld(board)
       const [one, two] = [yield* node("one"), yield* node("two")]
-      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      const eventWriter = new EventWriter("writer-1", Date.now())
       const queries = Context.get(two, Queries)
-      yield* play(bookkeeper, opening).pipe(Effect.provide(one))
+      yield* play(eventWriter, opening).pipe(Effect.provide(one))
       for (let nth = 0; nth < 50; nth++) {
         const id = ids[nth % ids.length] ?? ""
         const version = 2 + Math.floor(nth / ids.length)
         const asked = yield* Effect.forkChild(
           queries.balance(accountId(id), { readToken: `${id}@${version}` })
         )
-        yield* play(bookkeeper, [deposit(id, 1n)]).pipe(Effect.provide(one))
+        yield* play(eventWriter, [deposit(id, 1n)]).pipe(Effect.provide(one))
         assert.isAtLeast((yield* Fiber.join(asked)).account.version, version)
       }
       assert.deepStrictEqual(eventsOf(two), [0, 0, 0, 0])
@@ -204,18 +204,18 @@ describe("two nodes", () => {
 describe("a partition that moves", () => {
   it.live("takes along at once what was taken and not written, though the old node hangs in it", () =>
     Effect.gen(function* () {
-      const board = new DutyBoard(() => "one")
+      const board = new SingletonsFake(() => "one")
       const { node, faults } = yield* makeWorld(board)
       const [one, two] = [yield* node("one"), yield* node("two")]
-      const bookkeeper = new Bookkeeper("writer-1", Date.now())
-      yield* play(bookkeeper, opening).pipe(Effect.provide(one))
-      yield* eventually(assertCaughtUp(bookkeeper.log)).pipe(Effect.provide(one))
+      const eventWriter = new EventWriter("writer-1", Date.now())
+      yield* play(eventWriter, opening).pipe(Effect.provide(one))
+      yield* eventually(assertCaughtUp(eventWriter.log)).pipe(Effect.provide(one))
       let hanging = 0
       faults.apply = Effect.suspend(() => {
         hanging++
         return Effect.never
       })
-      yield* play(bookkeeper, round).pipe(Effect.provide(one))
+      yield* play(eventWriter, round).pipe(Effect.provide(one))
       yield* eventually(Effect.sync(() => assert.isAbove(hanging, 0)))
       for (let partition = 0; partition < partitions; partition++) {
         yield* board.take("one", projector(partition))
@@ -225,7 +225,7 @@ describe("a partition that moves", () => {
         yield* board.give("two", projector(partition))
       }
       // Neither the patience of the bus nor a sweep brings it.
-      yield* eventually(assertCaughtUp(bookkeeper.log)).pipe(Effect.provide(two))
+      yield* eventually(assertCaughtUp(eventWriter.log)).pipe(Effect.provide(two))
       assert.deepStrictEqual(
         Context.get(one, ProjectionHealth)
           .partitionsUnsafe()
@@ -243,7 +243,7 @@ describe("a partition that moves", () => {
         readSide: { ...patient.readSide, ackWaitMs: 1_000 }
       })
       const [one, two] = [yield* node("one"), yield* node("two")]
-      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      const eventWriter = new EventWriter("writer-1", Date.now())
       const dice = new Dice(7)
       const shuffle = Effect.gen(function* () {
         const duty = projector(dice.roll(partitions))
@@ -252,14 +252,14 @@ describe("a partition that moves", () => {
         if (dice.chance(0.3)) yield* board.give(to, duty)
         yield* board.move(duty, from, to)
       })
-      yield* play(bookkeeper, opening).pipe(Effect.provide(one))
+      yield* play(eventWriter, opening).pipe(Effect.provide(one))
       for (let nth = 0; nth < 40; nth++) {
-        yield* play(bookkeeper, round.slice(0, 6)).pipe(Effect.provide(nth % 2 === 0 ? one : two))
+        yield* play(eventWriter, round.slice(0, 6)).pipe(Effect.provide(nth % 2 === 0 ? one : two))
         yield* shuffle
       }
       for (let partition = 0; partition < partitions; partition++)
         yield* board.give("one", projector(partition))
-      yield* eventually(assertCaughtUp(bookkeeper.log)).pipe(Effect.provide(one))
+      yield* eventually(assertCaughtUp(eventWriter.log)).pipe(Effect.provide(one))
     })
   )
 })
@@ -267,24 +267,24 @@ describe("a partition that moves", () => {
 describe("the look for orphans", () => {
   it.live("moves with its duty, and finds what a node left that is no more", () =>
     Effect.gen(function* () {
-      const board = new DutyBoard((duty) => (duty === orphansDuty ? "one" : "two"))
+      const board = new SingletonsFake((duty) => (duty === orphansSingleton.name ? "one" : "two"))
       const { node } = yield* makeWorld(board)
       const two = yield* node("two")
-      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      const eventWriter = new EventWriter("writer-1", Date.now())
       const dead = Effect.scoped(
         Effect.gen(function* () {
           const one = yield* node("one")
-          yield* play(bookkeeper, opening).pipe(Effect.provide(one))
-          yield* eventually(assertCaughtUp(bookkeeper.log)).pipe(Effect.provide(two))
+          yield* play(eventWriter, opening).pipe(Effect.provide(one))
+          yield* eventually(assertCaughtUp(eventWriter.log)).pipe(Effect.provide(two))
         })
       )
       yield* dead
       // Committed, and never offered to anybody.
-      const lost = bookkeeper.commit(...round)
+      const lost = eventWriter.commit(...round)
       const store = Context.get(two, EventStore)
       assert.strictEqual((yield* store.commit(lost))._tag, "Committed")
-      yield* board.give("two", orphansDuty)
-      yield* eventually(assertCaughtUp(bookkeeper.log)).pipe(Effect.provide(two))
+      yield* board.give("two", orphansSingleton.name)
+      yield* eventually(assertCaughtUp(eventWriter.log)).pipe(Effect.provide(two))
     })
   )
 })

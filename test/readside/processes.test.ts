@@ -10,9 +10,9 @@ import { EventStoreClient } from "../../src/infra/eventstore/SqlClients.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
-import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
 import { execute, freshEventStore } from "../support/databases.ts"
 import { query } from "../support/devStacks.ts"
+import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
 import { startReadSide } from "../support/readSideProcesses.ts"
 import {
   assertCaughtUp,
@@ -132,13 +132,13 @@ describe("a rebuild in a process of its own", () => {
           limits
         ).pipe(Layer.provideMerge(ReadModelSql.layer(Redacted.make(stores.readModelUrl))))
         yield* Effect.gen(function* () {
-          const bookkeeper = new Bookkeeper("writer-1", Date.now())
+          const eventWriter = new EventWriter("writer-1", Date.now())
           yield* play(
-            bookkeeper,
+            eventWriter,
             ids.map((id) => openAccount(id))
           )
-          for (let number = 0; number < 12; number++) yield* play(bookkeeper, round(number))
-          yield* eventually(assertCaughtUp(bookkeeper.log))
+          for (let number = 0; number < 12; number++) yield* play(eventWriter, round(number))
+          yield* eventually(assertCaughtUp(eventWriter.log))
           // What the old tables say is off from here on, and the projector, which adds to it, carries that on.
           yield* execute(stores.readModelUrl, "UPDATE books_v1_contra SET balance = balance + 7")
           const readModel = yield* ReadModel
@@ -166,14 +166,14 @@ describe("a rebuild in a process of its own", () => {
               yield* process.signal("SIGKILL")
               yield* process.ended
               // Commits come while nobody is rebuilding.
-              yield* play(bookkeeper, deposits(1n))
+              yield* play(eventWriter, deposits(1n))
               return events
             }).pipe(Effect.scoped)
           const first = yield* killAt(3)
           const second = yield* killAt(3)
           assert.isAbove(first, 0)
           assert.isAbove(second, first, "it went on from where the first one was killed")
-          assert.isBelow(second, bookkeeper.log.length)
+          assert.isBelow(second, eventWriter.log.length)
 
           // A reader that does not let go of the tables holds it up in the middle of the exchange.
           yield* Effect.gen(function* () {
@@ -191,15 +191,15 @@ describe("a rebuild in a process of its own", () => {
             yield* process.ended
           }).pipe(Effect.scoped)
           assert.notInclude(seen, 0n, "nothing was exchanged yet")
-          yield* play(bookkeeper, deposits(2n))
+          yield* play(eventWriter, deposits(2n))
 
           const last = yield* run()
           const { code } = yield* last.ended
           assert.strictEqual(code, 0, last.stderr())
           assert.deepInclude(last.last("report"), { resumed: true, parked: 0 })
           yield* eventually(Effect.sync(() => assert.include(seen, 0n)))
-          yield* play(bookkeeper, deposits(3n))
-          yield* eventually(assertCaughtUp(bookkeeper.log))
+          yield* play(eventWriter, deposits(3n))
+          yield* eventually(assertCaughtUp(eventWriter.log))
           assert.isUndefined(reader.pollUnsafe(), "the reader was always answered")
           yield* Fiber.interrupt(reader)
           assert.deepStrictEqual(new Set(seen), new Set([off, 0n]), "the old or the new, never a mix")

@@ -6,8 +6,8 @@ import { books } from "../../src/infra/readmodel/BooksProjection.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import { makeRebuildTables } from "../../src/infra/readmodel/RebuildTables.ts"
-import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
 import { execute } from "../support/databases.ts"
+import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
 import { assertCaughtUp, eventually, play } from "../support/readSides.ts"
 import { rebuildWorld } from "../support/rebuilds.ts"
 import { accountId } from "../support/storedEvents.ts"
@@ -31,13 +31,13 @@ const shapes = Effect.gen(function* () {
   ).values
 })
 
-const filled = Effect.fnUntraced(function* (bookkeeper: Bookkeeper, rounds: number) {
+const filled = Effect.fnUntraced(function* (eventWriter: EventWriter, rounds: number) {
   yield* play(
-    bookkeeper,
+    eventWriter,
     ids.map((id) => openAccount(id))
   )
-  for (let number = 0; number < rounds; number++) yield* play(bookkeeper, round(number))
-  yield* eventually(assertCaughtUp(bookkeeper.log))
+  for (let number = 0; number < rounds; number++) yield* play(eventWriter, round(number))
+  yield* eventually(assertCaughtUp(eventWriter.log))
 })
 
 describe("a rebuild", () => {
@@ -46,9 +46,9 @@ describe("a rebuild", () => {
     () =>
       Effect.gen(function* () {
         const world = yield* rebuildWorld()
-        const bookkeeper = new Bookkeeper("writer-1", Date.now())
+        const eventWriter = new EventWriter("writer-1", Date.now())
         yield* Effect.gen(function* () {
-          yield* filled(bookkeeper, 5)
+          yield* filled(eventWriter, 5)
           // What the old tables say is off by 7 a row from here on, and the projector carries that on.
           yield* execute(
             world.databaseUrl,
@@ -64,7 +64,7 @@ describe("a rebuild", () => {
             Queue.take(begun).pipe(
               Effect.flatMap((number) =>
                 play(
-                  bookkeeper,
+                  eventWriter,
                   ids.slice(number % 3, (number % 3) + 10).map((id) => deposit(id, BigInt(number + 1)))
                 )
               ),
@@ -105,7 +105,7 @@ describe("a rebuild", () => {
           })
           yield* eventually(Effect.sync(() => assert.include(seen, 0n)))
           yield* Fiber.interrupt(writer)
-          yield* eventually(assertCaughtUp(bookkeeper.log))
+          yield* eventually(assertCaughtUp(eventWriter.log))
           assert.isUndefined(reader.pollUnsafe(), "the reader found nothing wrong")
           yield* Fiber.interrupt(reader)
           assert.deepStrictEqual(
@@ -123,9 +123,9 @@ describe("a rebuild", () => {
   it.live("that is killed at any of its steps ends right when it is started again", () =>
     Effect.gen(function* () {
       const world = yield* rebuildWorld()
-      const bookkeeper = new Bookkeeper("writer-1", Date.now())
+      const eventWriter = new EventWriter("writer-1", Date.now())
       yield* Effect.gen(function* () {
-        yield* filled(bookkeeper, 3)
+        yield* filled(eventWriter, 3)
         let resumed = 0
         for (const killedAt of [1, 2, 5, 9, 12, 13, 14, 15]) {
           yield* execute(world.databaseUrl, "UPDATE books_v1_balances SET balance = balance + 1")
@@ -141,9 +141,9 @@ describe("a rebuild", () => {
           yield* Effect.raceFirst(Deferred.await(reached), Fiber.await(first))
           yield* Fiber.interrupt(first)
           // Those come while nobody is rebuilding.
-          yield* play(bookkeeper, [deposit("acc-1", 1n), transfer("acc-29", "acc-0", 1n)])
+          yield* play(eventWriter, [deposit("acc-1", 1n), transfer("acc-29", "acc-0", 1n)])
           if ((yield* rebuild(books)).resumed) resumed++
-          yield* eventually(assertCaughtUp(bookkeeper.log))
+          yield* eventually(assertCaughtUp(eventWriter.log))
         }
         assert.isAtLeast(resumed, 5)
       }).pipe(Effect.provide(world.process))
@@ -154,7 +154,7 @@ describe("a rebuild", () => {
     Effect.gen(function* () {
       const world = yield* rebuildWorld()
       yield* Effect.gen(function* () {
-        yield* filled(new Bookkeeper(), 1)
+        yield* filled(new EventWriter(), 1)
         const readModel = yield* ReadModel
         const begun = yield* Deferred.make<void>()
         const first = yield* Effect.scoped(
@@ -178,9 +178,9 @@ describe("a rebuild", () => {
   it.live("makes a batch that was folded on the old tables look again", () =>
     Effect.gen(function* () {
       const world = yield* rebuildWorld()
-      const bookkeeper = new Bookkeeper()
+      const eventWriter = new EventWriter()
       yield* Effect.gen(function* () {
-        yield* filled(bookkeeper, 1)
+        yield* filled(eventWriter, 1)
         const readModel = yield* ReadModel
         const id = accountId("acc-1")
         const { generation, heads } = yield* readModel.look([id])
@@ -192,7 +192,7 @@ describe("a rebuild", () => {
         const next = { ...head, account: { ...head.account, version: version + 1, balance: 1n } }
         const batch = { lines: [], transfers: [], contras: [], checkpoints: [], generation }
         assert.isFalse(yield* readModel.apply({ ...batch, moves: [{ from: version, head: next }] }))
-        yield* assertCaughtUp(bookkeeper.log)
+        yield* assertCaughtUp(eventWriter.log)
         const looked = yield* readModel.look([id])
         assert.strictEqual(looked.generation, generation + 1)
         assert.deepStrictEqual(looked.heads.get(id), head)
@@ -203,9 +203,9 @@ describe("a rebuild", () => {
   it.live("makes the indexes that the tables had, and the settings they were made with", () =>
     Effect.gen(function* () {
       const world = yield* rebuildWorld()
-      const bookkeeper = new Bookkeeper()
+      const eventWriter = new EventWriter()
       yield* Effect.gen(function* () {
-        yield* filled(bookkeeper, 1)
+        yield* filled(eventWriter, 1)
         const before = yield* shapes
         assert.isAtLeast(before.length, 8)
         yield* rebuild(books)
@@ -219,15 +219,15 @@ describe("a rebuild", () => {
   it.live("leaves the old tables as they are when the exchange fails", () =>
     Effect.gen(function* () {
       const world = yield* rebuildWorld()
-      const bookkeeper = new Bookkeeper()
+      const eventWriter = new EventWriter()
       yield* Effect.gen(function* () {
-        yield* filled(bookkeeper, 1)
+        yield* filled(eventWriter, 1)
         const tables = yield* makeRebuildTables(books)
         yield* tables.begin(new Map())
         const failed = yield* Effect.flip(tables.swap(Effect.fail("no" as const)))
         assert.strictEqual(failed, "no")
-        yield* play(bookkeeper, [deposit("acc-1", 1n)])
-        yield* eventually(assertCaughtUp(bookkeeper.log))
+        yield* play(eventWriter, [deposit("acc-1", 1n)])
+        yield* eventually(assertCaughtUp(eventWriter.log))
         assert.isDefined(yield* tables.progress, "it can be gone on with")
       }).pipe(Effect.provide(world.process))
     })

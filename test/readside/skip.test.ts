@@ -8,7 +8,7 @@ import { link } from "../../src/domain/HashChain.ts"
 import type { Commit } from "../../src/infra/eventstore/EventStoreTypes.ts"
 import { books } from "../../src/infra/readmodel/BooksProjection.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
-import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
+import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { appendAndOffer, eventually, play } from "../support/readSides.ts"
 import { rebuildWorld } from "../support/rebuilds.ts"
 import { accountId } from "../support/storedEvents.ts"
@@ -16,17 +16,17 @@ import { accountId } from "../support/storedEvents.ts"
 const poor = accountId("poor")
 
 /** The next commit as a program of the future would write it; what follows is chained to it. */
-const poisoned = (bookkeeper: Bookkeeper, ...commands: ReadonlyArray<CommandInput>): Commit => {
-  const head = bookkeeper.headOf(poor)
-  const { events, ...commit } = bookkeeper.commit(...commands)
+const poisoned = (writer: EventWriter, ...commands: ReadonlyArray<CommandInput>): Commit => {
+  const head = writer.headOf(poor)
+  const { events, ...commit } = writer.commit(...commands)
   let previous = head.hash
   const rows = events.map((row) => {
     const { hash: _, ...unlinked } = { ...row, schemaVersion: 99 }
     previous = link(previous, unlinked)
     return { ...unlinked, hash: previous }
   })
-  const after = bookkeeper.headOf(poor)
-  bookkeeper.heads.set(poor, { ...after, hash: previous })
+  const after = writer.headOf(poor)
+  writer.heads.set(poor, { ...after, hash: previous })
   return { ...commit, events: rows }
 }
 
@@ -34,13 +34,13 @@ describe("skipping a parked event", () => {
   it.live("lets the account go on without it, says so for ever, and survives a rebuild", () =>
     Effect.gen(function* () {
       const world = yield* rebuildWorld()
-      const bookkeeper = new Bookkeeper()
+      const writer = new EventWriter()
       yield* Effect.gen(function* () {
         const readModel = yield* ReadModel
         const bookkeeping = yield* ProjectionEngine
-        yield* play(bookkeeper, [openAccount("poor"), deposit("poor", 10n)])
-        yield* appendAndOffer(poisoned(bookkeeper, deposit("poor", 5n)))
-        yield* play(bookkeeper, [deposit("poor", 1n)])
+        yield* play(writer, [openAccount("poor"), deposit("poor", 10n)])
+        yield* appendAndOffer(poisoned(writer, deposit("poor", 5n)))
+        yield* play(writer, [deposit("poor", 1n)])
         yield* eventually(Effect.map(readModel.parked, (rows) => assert.lengthOf(rows, 1)))
         const refused = yield* Effect.flip(bookkeeping.skipParked(poor, 4))
         assert.include(refused.message, "it is parked at version 3")
@@ -65,7 +65,7 @@ describe("skipping a parked event", () => {
         yield* assertSkipped
         const again = yield* Effect.flip(bookkeeping.skipParked(poor, 3))
         assert.include(again.message, "it is not parked")
-        yield* play(bookkeeper, [deposit("poor", 1n)])
+        yield* play(writer, [deposit("poor", 1n)])
         yield* eventually(
           Effect.map(readModel.versions([poor]), (versions) => assert.strictEqual(versions.get(poor), 5))
         )
@@ -83,7 +83,7 @@ describe("skipping a parked event", () => {
       yield* Effect.gen(function* () {
         const readModel = yield* ReadModel
         const bookkeeping = yield* ProjectionEngine
-        yield* appendAndOffer(poisoned(new Bookkeeper(), openAccount("poor")))
+        yield* appendAndOffer(poisoned(new EventWriter(), openAccount("poor")))
         yield* eventually(Effect.map(readModel.parked, (rows) => assert.lengthOf(rows, 1)))
         const refused = yield* Effect.flip(bookkeeping.skipParked(poor, 1))
         assert.include(refused.message, "no balance to go on from")

@@ -6,7 +6,7 @@ import { type CommittedEvent, Subscriptions } from "../../src/actors/subscriptio
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import type { Commit } from "../../src/infra/eventstore/EventStoreTypes.ts"
-import { Bookkeeper, deposit, openAccount, transfer } from "../support/bookkeeper.ts"
+import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
 import { append, appendAndOffer, eventually, limitsOf, type TestLimits } from "../support/readSides.ts"
 
 const worldOn = (log: Layer.Layer<EventStore>, limits: TestLimits["readSide"] = {}) =>
@@ -22,11 +22,11 @@ const ids = Array.from({ length: 12 }, (_, index) => `acc-${index}`)
 
 /** One history written by three writers in turn, as lanes and nodes do: accounts change hands all the time. */
 const threeWriters = () => {
-  const bookkeeper = new Bookkeeper("w-0")
+  const eventWriter = new EventWriter("w-0")
   const seqs = [0, 0, 0]
   const commits: Array<Commit> = []
   const add = (...commands: ReadonlyArray<CommandInput>) => {
-    const { events } = bookkeeper.commit(...commands)
+    const { events } = eventWriter.commit(...commands)
     const lane = (commits.length * 7 + (commits.length % 5)) % 3
     const seq = (seqs[lane] ?? 0) + 1
     seqs[lane] = seq
@@ -37,17 +37,17 @@ const threeWriters = () => {
     const [from = "", to = ""] = [ids[index % 12], ids[(index * 5 + 1) % 12]]
     add(deposit(from, 1n), ...(from === to ? [] : [transfer(from, to, 1n)]))
   }
-  return { bookkeeper, commits }
+  return { eventWriter, commits }
 }
 
 /** So many commits of one account by a writer, which another one may have written to before. */
-const appendAll = Effect.fnUntraced(function* (bookkeeper: Bookkeeper, writerId: string, count: number) {
+const appendAll = Effect.fnUntraced(function* (eventWriter: EventWriter, writerId: string, count: number) {
   const store = yield* EventStore
   const known = (yield* Effect.orDie(store.listWriters)).find((row) => row.writerId === writerId)
   if (known === undefined) yield* Effect.orDie(store.registerWriter({ writerId, node: "test", closedAt: 0 }))
   for (let nth = 1; nth <= count; nth++) {
-    const isNew = bookkeeper.log.length === 0
-    const { events } = bookkeeper.commit(isNew ? openAccount("one") : deposit("one", 1n))
+    const isNew = eventWriter.log.length === 0
+    const { events } = eventWriter.commit(isNew ? openAccount("one") : deposit("one", 1n))
     const commit = { writerId, seq: (known?.lastSeq ?? 0) + nth, events }
     assert.strictEqual((yield* Effect.orDie(store.commit(commit)))._tag, "Committed")
   }
@@ -70,13 +70,13 @@ describe("a subscription", () => {
   for (const subscribeCommitsMax of [100, 7]) {
     it.live(`brings a log of three writers in order of each account, ${subscribeCommitsMax} ahead`, () =>
       Effect.gen(function* () {
-        const { bookkeeper, commits } = threeWriters()
+        const { eventWriter, commits } = threeWriters()
         for (const commit of commits) yield* append(commit)
-        const events = yield* subscribed({}, bookkeeper.log.length)
+        const events = yield* subscribed({}, eventWriter.log.length)
         assertInOrder(events)
         assert.deepStrictEqual(
           new Set(events.map((event) => `${event.account}@${event.version} ${event.hash}`)),
-          new Set(bookkeeper.log.map((row) => `${row.accountId}@${row.version} ${row.hash}`))
+          new Set(eventWriter.log.map((row) => `${row.accountId}@${row.version} ${row.hash}`))
         )
         assert.isTrue(events.every(({ event }) => event !== undefined))
       }).pipe(Effect.provide(world({ subscribeCommitsMax, subscribeEventsMax: 20 })))
@@ -85,17 +85,17 @@ describe("a subscription", () => {
 
   it.live("keeps the order where a writer went on with what another one had written much of before", () =>
     Effect.gen(function* () {
-      const bookkeeper = new Bookkeeper("w-9")
+      const eventWriter = new EventWriter("w-9")
       // The one that comes first by name has the later half of the log.
-      yield* appendAll(bookkeeper, "w-9", 50)
-      yield* appendAll(bookkeeper, "w-1", 50)
-      assertInOrder(yield* subscribed({}, bookkeeper.log.length))
+      yield* appendAll(eventWriter, "w-9", 50)
+      yield* appendAll(eventWriter, "w-1", 50)
+      assertInOrder(yield* subscribed({}, eventWriter.log.length))
     }).pipe(Effect.provide(world({ subscribeCommitsMax: 7 })))
   )
 
   it.live("keeps the order when commits come between its looks at the writers' tails", () =>
     Effect.gen(function* () {
-      const bookkeeper = new Bookkeeper("w-0")
+      const eventWriter = new EventWriter("w-0")
       let between: Effect.Effect<unknown> = Effect.void
       const log = Layer.effect(
         EventStore,
@@ -110,14 +110,14 @@ describe("a subscription", () => {
         }))
       ).pipe(Layer.provide(EventStore.layerMemory))
       yield* Effect.gen(function* () {
-        const first = appendAll(bookkeeper, "w-0", 1)
+        const first = appendAll(eventWriter, "w-0", 1)
         yield* first
-        yield* appendAll(bookkeeper, "w-1", 1)
+        yield* appendAll(eventWriter, "w-1", 1)
         // Two more of one account: the earlier one in the tail that was read, the later one in the tail that was not.
         const context = yield* Effect.context<EventStore>()
         between = Effect.andThen(
-          Effect.suspend(() => appendAll(bookkeeper, "w-0", 1)),
-          Effect.suspend(() => appendAll(bookkeeper, "w-1", 1))
+          Effect.suspend(() => appendAll(eventWriter, "w-0", 1)),
+          Effect.suspend(() => appendAll(eventWriter, "w-1", 1))
         ).pipe(Effect.provideContext(context))
         assertInOrder(yield* subscribed({}, 4))
       }).pipe(Effect.provide(worldOn(Layer.fresh(log), { subscribePollMs: 10 })))
@@ -128,9 +128,9 @@ describe("a subscription", () => {
     "goes on after any event by its cursor, and loses none; what comes again is known by its version",
     () =>
       Effect.gen(function* () {
-        const { bookkeeper, commits } = threeWriters()
+        const { eventWriter, commits } = threeWriters()
         for (const commit of commits) yield* append(commit)
-        const all = yield* subscribed({}, bookkeeper.log.length)
+        const all = yield* subscribed({}, eventWriter.log.length)
         for (const place of [0, 1, 30, 31, 200, all.length - 2]) {
           const seen = new Set(all.slice(0, place + 1).map((event) => `${event.account}@${event.version}`))
           const later = new Set(
@@ -154,8 +154,8 @@ describe("a subscription", () => {
 
   it.live("brings what is committed while it waits, at once by this node and soon by others", () =>
     Effect.gen(function* () {
-      const bookkeeper = new Bookkeeper()
-      yield* append(bookkeeper.commit(openAccount("a"), openAccount("b")))
+      const eventWriter = new EventWriter()
+      yield* append(eventWriter.commit(openAccount("a"), openAccount("b")))
       const { subscribe } = yield* Subscriptions
       const seen: Array<string> = []
       const reader = yield* Effect.forkChild(
@@ -165,13 +165,13 @@ describe("a subscription", () => {
       )
       yield* eventually(
         Effect.gen(function* () {
-          yield* appendAndOffer(bookkeeper.commit(deposit("a", 1n)))
+          yield* appendAndOffer(eventWriter.commit(deposit("a", 1n)))
           assert.isAbove(seen.length, 0)
         })
       )
       assert.notInclude(seen, "a@1", "what was there before is not asked for")
       // By another node: not offered to this one's feed.
-      yield* append(bookkeeper.commit(deposit("b", 1n)))
+      yield* append(eventWriter.commit(deposit("b", 1n)))
       yield* eventually(Effect.sync(() => assert.include(seen, "b@2")))
       yield* Fiber.interrupt(reader)
     }).pipe(Effect.provide(world({ subscribePollMs: 20 })))
@@ -190,9 +190,9 @@ describe("a subscription", () => {
       }))
     ).pipe(Layer.provide(EventStore.layerMemory))
     return Effect.gen(function* () {
-      const { bookkeeper, commits } = threeWriters()
+      const { eventWriter, commits } = threeWriters()
       for (const commit of commits) yield* append(commit)
-      const wanted = bookkeeper.log.filter((row) => row.accountId.startsWith("acc-1"))
+      const wanted = eventWriter.log.filter((row) => row.accountId.startsWith("acc-1"))
       const events = yield* subscribed({ accountPrefix: "acc-1" }, wanted.length)
       assertInOrder(events)
       assert.strictEqual(new Set(events.map((event) => event.account)).size, 3)

@@ -11,7 +11,7 @@ import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.t
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
-import { Bookkeeper, deposit, openAccount, transfer, withdraw } from "../support/bookkeeper.ts"
+import { deposit, EventWriter, openAccount, transfer, withdraw } from "../support/eventWriter.ts"
 import {
   append,
   assertCaughtUp,
@@ -47,12 +47,13 @@ const onPostgres = Layer.unwrap(
 )
 
 /** Nothing of it can come any more: every instant is closed. */
-const ended = ({ writerId }: Bookkeeper) => Effect.flatMap(EventStore, (store) => store.fenceWriter(writerId))
+const ended = ({ writerId }: EventWriter) =>
+  Effect.flatMap(EventStore, (store) => store.fenceWriter(writerId))
 
 describe("the trial balance as of an instant", () => {
   it.live("holds exactly what was recorded up to then, at every instant", () =>
     Effect.gen(function* () {
-      const bookkeeper = new Bookkeeper()
+      const eventWriter = new EventWriter()
       const round = (number: number): ReadonlyArray<CommandInput> =>
         ids.flatMap((id, index) => [
           deposit(id, BigInt(100 + number)),
@@ -60,18 +61,18 @@ describe("the trial balance as of an instant", () => {
           withdraw(id, 2n)
         ])
       yield* play(
-        bookkeeper,
+        eventWriter,
         ids.map((id) => openAccount(id)),
         round(1),
         round(2),
         round(3)
       )
-      yield* eventually(assertCaughtUp(bookkeeper.log))
-      yield* ended(bookkeeper)
+      yield* eventually(assertCaughtUp(eventWriter.log))
+      yield* ended(eventWriter)
       const trial = yield* TrialBalance
-      for (const row of [0, 19, 20, 50, 77, 120, bookkeeper.log.length - 1]) {
-        const at = bookkeeper.log[row]?.recordedAt ?? 0
-        const { heads, contras } = foldLog(bookkeeper.log.filter((one) => one.recordedAt <= at))
+      for (const row of [0, 19, 20, 50, 77, 120, eventWriter.log.length - 1]) {
+        const at = eventWriter.log[row]?.recordedAt ?? 0
+        const { heads, contras } = foldLog(eventWriter.log.filter((one) => one.recordedAt <= at))
         const sum = (values: Iterable<bigint>) => [...values].reduce((left, right) => left + right, 0n)
         const accounts = sum([...heads.values()].map(({ account }) => account.balance))
         const { lines, parked } = yield* trial.at(at)
@@ -85,11 +86,11 @@ describe("the trial balance as of an instant", () => {
 
   it.live("waits until the read model has what was recorded, and says so when it takes too long", () =>
     Effect.gen(function* () {
-      const bookkeeper = new Bookkeeper("writer-1", Date.now() - 60_000)
-      yield* append(bookkeeper.commit(openAccount("a"), deposit("a", 5n)))
-      yield* ended(bookkeeper)
+      const eventWriter = new EventWriter("writer-1", Date.now() - 60_000)
+      yield* append(eventWriter.commit(openAccount("a"), deposit("a", 5n)))
+      yield* ended(eventWriter)
       const trial = yield* TrialBalance
-      const error = yield* Effect.flip(trial.at(bookkeeper.now))
+      const error = yield* Effect.flip(trial.at(eventWriter.now))
       assert.include(error.message, "reached an earlier instant")
     }).pipe(
       Effect.provide(

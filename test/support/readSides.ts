@@ -22,8 +22,8 @@ import * as Migrations from "../../src/infra/postgres/Migrations.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
-import type { Bookkeeper } from "./bookkeeper.ts"
 import { freshDatabase } from "./databases.ts"
+import type { EventWriter } from "./eventWriter.ts"
 
 /** The URL of a read-model database at the current schema. */
 export const freshReadModel = (url: string) =>
@@ -182,10 +182,10 @@ export const assertPrefixes = Effect.fnUntraced(function* (log: ReadonlyArray<St
   }
 })
 
-/** Commits the bookkeeper's commands one after another, and offers each to the feed. */
+/** Commits the eventWriter's commands one after another, and offers each to the feed. */
 export const play = Effect.fnUntraced(function* (
-  bookkeeper: Bookkeeper,
+  eventWriter: EventWriter,
   ...steps: ReadonlyArray<ReadonlyArray<CommandInput>>
 ) {
-  for (const step of steps) yield* appendAndOffer(bookkeeper.commit(...step))
+  for (const step of steps) yield* appendAndOffer(eventWriter.commit(...step))
 })

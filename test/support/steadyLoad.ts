@@ -5,8 +5,8 @@ import type { CommandInput } from "../../src/domain/Command.ts"
 import type { CommandError } from "../../src/domain/Errors.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import { Ledger } from "../../src/Ledger.ts"
-import { deposit, openAccount, transfer } from "./bookkeeper.ts"
 import { Dice } from "./dice.ts"
+import { deposit, openAccount, transfer } from "./eventWriter.ts"
 
 export interface SteadyLoad {
   readonly committedUnsafe: () => number

@@ -1,38 +1,41 @@
-/** What only one node must do enters; Effect Cluster places it on the nodes, and each tells the others what it has. */
+/**
+ * The singletons of a cluster member. Effect Cluster decides which node runs which (a singleton lives where the shard
+ * of its name is); each node reports its own ones to `SingletonTable`, so that every node can say who runs what.
+ */
 import { Clock, Effect, Layer, Schedule } from "effect"
 import { Sharding } from "effect/cluster"
 import { LockCertainty } from "../../infra/cluster/ClusterRunner.ts"
 import { type SingletonRow, SingletonTable } from "../../infra/cluster/SingletonTable.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
-import { type DutiesHere, type DutyState, Singletons } from "../relay/Singletons.ts"
+import { type SingletonHost, type SingletonState, Singletons } from "../relay/Singletons.ts"
 
 /**
- * Each duty is a singleton of the cluster: it runs where the shard of its name is, ends before the lock of the shard
- * is let go of, and goes with the shard when a node comes, leaves or dies.
+ * A singleton ends before the lock of its shard is released, and moves with the shard when a node joins, leaves or
+ * dies.
  */
 const make = Effect.fnUntraced(function* (node: string) {
   const sharding = yield* Sharding.Sharding
   const certainty = yield* LockCertainty
-  const roster = yield* SingletonTable
+  const table = yield* SingletonTable
   const { dutyReportMs, dutySilentMs, dutyForgottenMs } = yield* ClusterConfig
   const wall = yield* Clock.Clock
   const startedAt = wall.currentTimeMillisUnsafe()
   const known = new Set<string>()
-  /** Our own, each with what was found. */
+  /** Those this node runs, each with its encoded status. */
   const own = new Map<string, string | undefined>()
   let heard: ReadonlyMap<string, SingletonRow> = new Map()
   let heardAt = startedAt
   let trouble: string | undefined
 
   const report = Effect.gen(function* () {
-    // A node that was frozen says nothing before it knows again what it has.
+    // A node that was frozen reports nothing until its locks are confirmed: others may run its singletons by now.
     const isCertain = wall.currentTimeMillisUnsafe() < certainty.untilMs
-    if (isCertain && own.size > 0) yield* roster.report(node, own)
-    const rows = yield* roster.all
-    heard = new Map(rows.map((row) => [row.duty, row]))
+    if (isCertain && own.size > 0) yield* table.report(node, own)
+    const rows = yield* table.all
+    heard = new Map(rows.map((row) => [row.name, row]))
     heardAt = wall.currentTimeMillisUnsafe()
     trouble = undefined
-    if (rows.some(({ silentMs }) => silentMs > dutyForgottenMs)) yield* roster.forget(dutyForgottenMs)
+    if (rows.some(({ silentMs }) => silentMs > dutyForgottenMs)) yield* table.forget(dutyForgottenMs)
   }).pipe(
     Effect.catch(({ message }) =>
       Effect.sync(() => {
@@ -42,37 +45,39 @@ const make = Effect.fnUntraced(function* (node: string) {
   )
   yield* report.pipe(Effect.repeat(Schedule.spaced(dutyReportMs)), Effect.forkScoped)
 
-  const stateOf = (duty: string): DutyState => {
-    if (own.has(duty)) return { duty, node, isOwn: true, silentMs: 0, isNobodys: false }
+  const stateOf = (name: string): SingletonState => {
+    if (own.has(name)) return { name, node, isOwn: true, silentMs: 0, isUnowned: false }
     const now = wall.currentTimeMillisUnsafe()
-    const row = heard.get(duty)
-    // Who has just begun may not have heard yet.
+    const row = heard.get(name)
+    // A node that has just started may not have heard of an owner yet.
     const knownForMs = now - startedAt
     const silentMs = row === undefined ? knownForMs : row.silentMs + now - heardAt
-    const isNobodys = Math.min(silentMs, knownForMs) > dutySilentMs
-    return { duty, node: row?.node, isOwn: false, silentMs, isNobodys }
+    const isUnowned = Math.min(silentMs, knownForMs) > dutySilentMs
+    return { name, node: row?.node, isOwn: false, silentMs, isUnowned }
   }
 
   return {
-    run: (duty, life) =>
+    run: (name, life) =>
       Effect.suspend(() => {
-        known.add(duty)
-        const held = Effect.acquireRelease(
-          Effect.sync(() => own.set(duty, undefined)),
-          () => Effect.sync(() => own.delete(duty))
+        known.add(name)
+        const owned = Effect.acquireRelease(
+          Effect.sync(() => own.set(name, undefined)),
+          () => Effect.sync(() => own.delete(name))
         )
-        return sharding.registerSingleton(duty, Effect.andThen(held, life))
+        return sharding.registerSingleton(name, Effect.andThen(owned, life))
       }),
-    ownsUnsafe: (duty) => own.has(duty),
-    tellUnsafe: (duty, found) => {
-      if (own.has(duty)) own.set(duty, found)
+    ownsUnsafe: (name) => own.has(name),
+    publishUnsafe: ({ name, encode }, status) => {
+      if (own.has(name)) own.set(name, encode(status))
     },
-    toldUnsafe: (duty) => heard.get(duty)?.found,
+    statusUnsafe: ({ name, decode }) => {
+      const text = heard.get(name)?.status
+      return text === undefined ? undefined : decode(text)
+    },
     statesUnsafe: () => [...known].map(stateOf),
     troubleUnsafe: () => trouble
-  } satisfies DutiesHere
+  } satisfies SingletonHost
 })
 
-/** The duties of one member of a cluster. */
 export const layer = (node: string) =>
   Layer.effect(Singletons, make(node)).pipe(Layer.provide(SingletonTable.layer))

@@ -1,4 +1,7 @@
-/** One more projection enters; it follows the log beside the books, by the same machine, for as long as the layer lives. */
+/**
+ * Runs one more projection beside the books, with engine, projectors and a reconciler of its own, for as long as the
+ * layer lives.
+ */
 import { Effect, Layer } from "effect"
 import { type Projection, prefixOf } from "../../infra/readmodel/Projection.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
@@ -10,23 +13,22 @@ import { register } from "./ProjectionRegistry.ts"
 import { startProjectors } from "./Projector.ts"
 import { startReconciler } from "./Reconciler.ts"
 
-/** Needs what a node has; its tables are migrated already. One that fails holds up no other. */
+/** Needs what a node has; its tables are migrated already. A projection that fails holds up no other. */
 export const layerOf = (projection: Projection) =>
   Layer.effectDiscard(
     Effect.gen(function* () {
       const sql = yield* ReadModelSql
       const name = prefixOf(projection)
-      // Of its own: nobody waits there, and what it brings is not what the queries of the books wait for.
-      const arrivals = yield* Effect.provide(ProjectionWaiters, ProjectionWaiters.layer, { local: true })
+      // Waiters of its own, which are never used: queries with a read token wait for the books.
+      const waiters = yield* Effect.provide(ProjectionWaiters, ProjectionWaiters.layer, { local: true })
       const model = yield* Effect.provideService(
         makeProjectionWrites(sql, projection, name),
         ProjectionWaiters,
-        arrivals
+        waiters
       )
-      const bookkeeping = yield* makeProjectionEngine(model)
+      const engine = yield* makeProjectionEngine(model)
       const health = yield* makeHealth
-      yield* startProjectors({ name, model, bookkeeping, health, arrivals })
-      const sweep = yield* startReconciler(name, { model, bookkeeping, health })
-      yield* register({ name, health, sweep })
+      yield* startProjectors({ name, model, engine, health, waiters })
+      yield* register({ name, health, reconciler: yield* startReconciler(name, model, engine, health) })
     })
   )

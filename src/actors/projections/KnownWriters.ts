@@ -1,11 +1,14 @@
-/** Writer ids from the bus enter; whether this log knows them leaves: others' events are not of this ledger. */
+/**
+ * Tells messages of this ledger from those of another one on the same bus: a message counts only if its writer is
+ * registered in this event store.
+ */
 import { Context, Effect, Layer, Semaphore } from "effect"
 import { EventStore, type StoreUnavailable, type WriterId } from "../../infra/eventstore/EventStore.ts"
 
 export class KnownWriters extends Context.Service<
   KnownWriters,
   {
-    /** Asks the log when one is not known yet; a writer registers before its first commit. */
+    /** Asks the store about writers that are not known yet. A writer registers before its first commit. */
     readonly areKnown: (
       writers: ReadonlyArray<WriterId>
     ) => Effect.Effect<(writer: WriterId) => boolean, StoreUnavailable>
@@ -17,7 +20,7 @@ export class KnownWriters extends Context.Service<
       const store = yield* EventStore
       const lock = yield* Semaphore.make(1)
       let known: ReadonlySet<WriterId> = new Set()
-      /** Those that were looked up in vain: a registration is never late, so once is enough. */
+      /** Not registered when they were looked up. A registration is never late, so once is enough. */
       let foreign: Set<WriterId> = new Set()
       const isNew = (writer: WriterId) => !known.has(writer) && !foreign.has(writer)
 

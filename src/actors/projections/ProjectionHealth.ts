@@ -1,25 +1,30 @@
-/** What the projectors went through enters; how they are, partition by partition, leaves. */
+/**
+ * The counters of the read side: what the projectors of each partition did and how far behind they are, and what the
+ * reconciler found. Projectors and reconcilers write them; health checks, metrics and the load test read them.
+ */
 import { Context, Effect, Layer } from "effect"
+import type { Instant } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import type { Lag } from "./ProjectionLag.ts"
 
 export interface PartitionHealth {
   readonly partition: number
-  /** This node projects it; what another one does shows there. */
+  /** This node projects the partition; other nodes count what they project. */
   readonly isOwned: boolean
   /** The bus's number of the last message that was projected; 0 before the first. */
   readonly position: number
   /** Events that this process projected, from the bus or the log. */
   readonly events: number
-  /** From the recording of the last event to its projection. */
+  /** Milliseconds from the recording of the last event to its projection. */
   readonly lagMs: number
-  /** Events of the log that the last sweep found missing, though their time had come … */
+  /** Events of the log that the reconciler last found missing and older than its grace period … */
   readonly behindEvents: number
   /** … and how long the oldest of them has been waiting, in milliseconds. Both 0 when there is none. */
   readonly behindMs: number
-  /** The last error, while the projector has not gone on since. */
+  /** The last error, until the projector makes progress again. */
   readonly lastError: string | undefined
   readonly restarts: number
-  /** How often the log was read because the bus had left something out. */
+  /** How often the log was read because the bus had left events out. */
   readonly gaps: number
   /** Events that had been projected before. */
   readonly repeats: number
@@ -31,6 +36,34 @@ export interface PartitionHealth {
   readonly rewinds: number
 }
 
+/** What the reconciler of one projection did on this node. */
+export interface ReconcileCounts {
+  /** Rounds that were completed, and when the last one was (0: none yet). */
+  sweeps: number
+  sweptAt: Instant
+  /** Events that were read from the log because the bus had lost them. */
+  loaded: number
+  /** What the last round left for the bus to bring. */
+  lag: Lag
+  /** Everything recorded before then is in the read model, except for parked accounts; 0: not known. */
+  completeTo: Instant
+  /** Accounts that are parked. */
+  parked: number
+  lastError: string | undefined
+  restarts: number
+}
+
+export const noReconcileCounts = (): ReconcileCounts => ({
+  sweeps: 0,
+  sweptAt: 0,
+  loaded: 0,
+  lag: { events: 0, ms: 0, isExact: true },
+  completeTo: 0,
+  parked: 0,
+  lastError: undefined,
+  restarts: 0
+})
+
 export interface LagSummary {
   readonly p50: number
   readonly p99: number
@@ -39,14 +72,14 @@ export interface LagSummary {
 
 type Counts = { -readonly [Key in keyof PartitionHealth]: PartitionHealth[Key] }
 
-/** Samples of the lag that are kept, one a batch. */
+/** Lag samples that are kept, one a batch. */
 const samplesMax = 4_096
 
 export class ProjectionHealth extends Context.Service<
   ProjectionHealth,
   {
     readonly partitionsUnsafe: () => ReadonlyArray<PartitionHealth>
-    /** Of the last batches from the bus, in milliseconds. */
+    /** Milliseconds from recording to projection, over the last batches from the bus. */
     readonly lagMsUnsafe: () => LagSummary
     readonly ofUnsafe: (partition: number) => Counts
     readonly lagUnsafe: (partition: number, lagMs: number) => void
@@ -58,7 +91,7 @@ export class ProjectionHealth extends Context.Service<
   )
 }
 
-/** Of one projection; `ProjectionHealth` is that of the books. */
+/** The counters of one projection; the service `ProjectionHealth` is those of the books. */
 export const makeHealth = Effect.gen(function* () {
   const { partitions } = yield* LedgerConfig
   const counts = Array.from({ length: partitions }, (_, partition) => fresh(partition))

@@ -1,4 +1,7 @@
-/** Commit rows of the writers' tails enter; what of them a projection lacks, in events and milliseconds, leaves. */
+/**
+ * How far a projection is behind the log, in events and milliseconds: compares the last version of each account in some
+ * commits with the version that the projection holds.
+ */
 import { Effect, Schema } from "effect"
 import type { AccountId, Instant, Version } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
@@ -10,19 +13,19 @@ export const Lag = Schema.Struct({
   events: Schema.Int,
   /** How long the oldest of them has been waiting, in milliseconds. */
   ms: Schema.Finite,
-  /** False when only the oldest commits were counted, and the rest estimated by them. */
+  /** False when only the oldest commits were counted, and the rest was estimated from them. */
   isExact: Schema.Boolean
 })
 export type Lag = typeof Lag.Type
 
-/** An account of some commits that the projection has not brought to their last version. */
+/** An account that the projection has not brought to the last version that some commits hold. */
 export interface Missing extends Position {
   readonly reached: Version
-  /** When the first of its events that is missing was recorded, about: its commit's latest instant. */
+  /** When its first missing event was recorded, about: the latest instant of that event's commit. */
   readonly recordedAt: Instant
 }
 
-/** Positions of one question to the read model. */
+/** Positions of one query to the read model. */
 const positionsMax = 5_000
 
 export const missingIn = Effect.fnUntraced(function* (
@@ -62,10 +65,10 @@ const withTimes = (
   return found.map((one) => ({ ...one, recordedAt: times.get(one.account) ?? 0 }))
 }
 
-/** Sums up what is missing, by partition and in all. */
+/** Sums up what is missing, by partition and in total. */
 export const makeLag = (now: Instant, partitions: number) => {
   const parts = Array.from({ length: partitions }, () => ({ behindEvents: 0, behindMs: 0 }))
-  let guessed = 0
+  let estimated = 0
   return {
     add: (missing: ReadonlyArray<Missing>): void => {
       for (const { account, version, reached, recordedAt } of missing) {
@@ -75,14 +78,16 @@ export const makeLag = (now: Instant, partitions: number) => {
         part.behindMs = Math.max(part.behindMs, now - recordedAt)
       }
     },
-    guess: (events: number): void => {
-      guessed += Math.round(events)
+    estimate: (events: number): void => {
+      estimated += Math.round(events)
     },
     of: (partition: number) => parts[partition] ?? { behindEvents: 0, behindMs: 0 },
     total: (): Lag => ({
-      events: parts.reduce((sum, part) => sum + part.behindEvents, guessed),
+      events: parts.reduce((sum, part) => sum + part.behindEvents, estimated),
       ms: parts.reduce((most, part) => Math.max(most, part.behindMs), 0),
-      isExact: guessed === 0
+      isExact: estimated === 0
     })
   }
 }
+
+export type LagSum = ReturnType<typeof makeLag>

@@ -1,38 +1,38 @@
-/** The projections that run in this process enter by name; how each of them is leaves. */
+/** The projections that run in this process, so that health checks and metrics can report on each of them. */
 import { Context, Effect, Layer } from "effect"
 import type { PartitionHealth, ProjectionHealth } from "./ProjectionHealth.ts"
 import type { Reconciler, ReconcilerStatus } from "./Reconciler.ts"
 
-/** What is asked of one projection that runs. */
 export interface RunningProjection {
   readonly name: string
   readonly health: ProjectionHealth["Service"]
-  readonly sweep: Reconciler["Service"]
+  readonly reconciler: Reconciler["Service"]
 }
 
 export interface ProjectionState {
   readonly name: string
-  /** Of the last batches from the bus: milliseconds from recording to projection. */
+  /** Milliseconds from recording to projection, over the last batches from the bus. */
   readonly lagMs: { readonly p50: number; readonly p99: number; readonly max: number }
+  /** What its reconciler found, here or on the node that runs it. */
   readonly sweep: ReconcilerStatus
   readonly partitions: ReadonlyArray<PartitionHealth>
 }
 
-export class Projections extends Context.Service<
-  Projections,
+export class ProjectionRegistry extends Context.Service<
+  ProjectionRegistry,
   {
     readonly registerUnsafe: (running: RunningProjection) => void
     readonly statesUnsafe: () => ReadonlyArray<ProjectionState>
   }
->()("chronicle/actors/Projections") {
-  static readonly layer = Layer.sync(Projections, () => {
+>()("chronicle/actors/ProjectionRegistry") {
+  static readonly layer = Layer.sync(ProjectionRegistry, () => {
     const running: Array<RunningProjection> = []
     return {
       registerUnsafe: (one) => {
         running.push(one)
       },
       statesUnsafe: () =>
-        running.map(({ name, health, sweep }) => ({
+        running.map(({ name, health, reconciler: sweep }) => ({
           name,
           lagMs: health.lagMsUnsafe(),
           sweep: sweep.statusUnsafe(),
@@ -42,8 +42,8 @@ export class Projections extends Context.Service<
   })
 }
 
-/** Makes a projection known for as long as the process lives. */
+/** Adds a projection, for as long as the process lives. */
 export const register = Effect.fnUntraced(function* (running: RunningProjection) {
-  const projections = yield* Projections
+  const projections = yield* ProjectionRegistry
   projections.registerUnsafe(running)
 })

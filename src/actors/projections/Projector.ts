@@ -1,4 +1,7 @@
-/** Deliveries of the bus enter, one supervised fiber a partition of ours; they are projected, then acknowledged. */
+/**
+ * One supervised fiber a partition and projection: takes deliveries from the bus, projects them, and acknowledges them
+ * once they are written. Each partition is a singleton of the cluster.
+ */
 import { Clock, Context, Effect, Layer, Result } from "effect"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { Bus, type Delivery } from "../../infra/bus/Bus.ts"
@@ -15,69 +18,71 @@ import { reasonOf, supervise } from "../relay/Supervisor.ts"
 import { KnownWriters } from "./KnownWriters.ts"
 import { ProjectionEngine } from "./ProjectionEngine.ts"
 import { ProjectionHealth } from "./ProjectionHealth.ts"
-import { makeWriteBatcher } from "./WriteBatcher.ts"
+import { makeWriteBatcher, type WriteBatcher } from "./WriteBatcher.ts"
 
-/** The books' name on the bus; its version is in it, so that another one reads from the beginning. */
+/** The name of the books on the bus. It contains the version, so that another version reads from the beginning. */
 export const projectionName = prefixOf(books)
 
-/** One projection and what it works with. */
-export interface Projecting {
-  /** What the bus knows it by. */
+/** One projection and the services it works with. */
+export interface RunningProjectors {
+  /** Its name on the bus. */
   readonly name: string
   readonly model: ProjectionModel
-  readonly bookkeeping: ProjectionEngine["Service"]
+  readonly engine: ProjectionEngine["Service"]
   readonly health: ProjectionHealth["Service"]
-  /** Where those wait whom the model tells. */
-  readonly arrivals: ProjectionWaiters["Service"]
+  /** Queries that wait for what the model writes. */
+  readonly waiters: ProjectionWaiters["Service"]
 }
 
-/** Starts the fibers of the books; how they are is told by `ProjectionHealth`. */
+/** Runs the fibers of the books; `ProjectionHealth` tells how they are. */
 export class Projector extends Context.Service<Projector, { readonly projection: string }>()(
   "chronicle/actors/Projector"
 ) {
   static readonly layer = Layer.effect(
     Projector,
     Effect.gen(function* () {
-      const [model, bookkeeping, health] = [
-        yield* ReadModel,
-        yield* ProjectionEngine,
-        yield* ProjectionHealth
-      ]
-      const arrivals = yield* ProjectionWaiters
-      yield* startProjectors({ name: projectionName, model, bookkeeping, health, arrivals })
+      yield* startProjectors({
+        name: projectionName,
+        model: yield* ReadModel,
+        engine: yield* ProjectionEngine,
+        health: yield* ProjectionHealth,
+        waiters: yield* ProjectionWaiters
+      })
       return { projection: projectionName }
     })
   )
 }
 
-/** The duty to project one partition. */
-export const projectorDuty = (projection: string, partition: number): string => `${projection}/${partition}`
+/** The singleton that projects one partition. */
+export const projectorSingleton = (projection: string, partition: number): string =>
+  `${projection}/${partition}`
 
-/** One supervised fiber for each partition that is this node's, for as long as it is; in the scope. */
-export const startProjectors = Effect.fnUntraced(function* (projecting: Projecting) {
+/** One supervised fiber for each partition that this node owns, for as long as it owns it; in the scope. */
+export const startProjectors = Effect.fnUntraced(function* (projectors: RunningProjectors) {
   const { partitions } = yield* LedgerConfig
-  const duties = yield* Singletons
-  const flush = yield* makeWriteBatcher(projecting.bookkeeping)
+  const singletons = yield* Singletons
+  const batcher = yield* makeWriteBatcher(projectors.engine)
   for (let partition = 0; partition < partitions; partition++) {
-    yield* duties.run(projectorDuty(projecting.name, partition), tenure(projecting, flush, partition))
+    yield* singletons.run(
+      projectorSingleton(projectors.name, partition),
+      whileOwned(projectors, batcher, partition)
+    )
   }
 })
 
-type Flush = Effect.Success<ReturnType<typeof makeWriteBatcher>>
-
-/** From when the partition comes to this node until it goes. */
-const tenure = (projecting: Projecting, flush: Flush, partition: number) =>
+/** Runs from when the partition comes to this node until it goes. */
+const whileOwned = (projectors: RunningProjectors, batcher: WriteBatcher, partition: number) =>
   Effect.gen(function* () {
-    const state = projecting.health.ofUnsafe(partition)
+    const state = projectors.health.ofUnsafe(partition)
     const own = (isOwned: boolean) =>
       Effect.sync(() => {
         state.isOwned = isOwned
         state.lastError = undefined
-        projecting.arrivals.bringUnsafe(partition, isOwned)
+        projectors.waiters.bringUnsafe(partition, isOwned)
       })
     yield* Effect.acquireRelease(own(true), () => own(false))
     yield* supervise(
-      (alive) => Effect.scoped(project(projecting, flush, partition, alive)),
+      (alive) => Effect.scoped(project(projectors, batcher, partition, alive)),
       (cause) =>
         Effect.suspend(() => {
           const reason = reasonOf(cause)
@@ -85,25 +90,27 @@ const tenure = (projecting: Projecting, flush: Flush, partition: number) =>
           state.lastError = reason
           state.restarts++
           return isNews
-            ? Effect.logWarning(`projector ${projecting.name} ${partition} begins again: ${reason}`)
+            ? Effect.logWarning(
+                `the projector of partition ${partition} of ${projectors.name} is restarted: ${reason}`
+              )
             : Effect.void
         })
     )
   })
 
-/** What was taken and is not answered; it may be written though its fiber was told to stop. */
-interface Held {
+/** Deliveries that were taken and are not answered yet; they may be written although their fiber was interrupted. */
+interface Unanswered {
   deliveries: ReadonlyArray<Delivery>
   isWritten: boolean
 }
 
 /**
- * One life of a partition's fiber: ends with the first error, having acknowledged nothing that is not written. What it
- * had taken goes back to the bus then, for the next life or the next owner.
+ * One run of a partition's fiber. It ends with the first error, having acknowledged nothing that is not written; what
+ * it had taken goes back to the bus, for the next run or the next owner.
  */
 const project = Effect.fnUntraced(function* (
-  { name, model, health }: Projecting,
-  flush: Flush,
+  { name, model, health }: RunningProjectors,
+  batcher: WriteBatcher,
   partition: number,
   alive: () => void
 ) {
@@ -112,16 +119,16 @@ const project = Effect.fnUntraced(function* (
   const { projectEventsMax, ackWaitMs } = yield* ReadSideConfig
   const state = health.ofUnsafe(partition)
   state.position = (yield* model.checkpoints).get(partition)?.position ?? 0
-  // Before the subscription, so that what goes back at the end does not come to it again.
+  // Acquired before the subscription: this finalizer runs after its end, or the deliveries would come back to it.
   const held = yield* Effect.acquireRelease(
-    Effect.sync((): Held => ({ deliveries: [], isWritten: false })),
+    Effect.sync((): Unanswered => ({ deliveries: [], isWritten: false })),
     ({ deliveries, isWritten }) =>
       Effect.sync(() => {
         for (const delivery of deliveries) isWritten ? delivery.ackUnsafe() : delivery.nakUnsafe()
       })
   )
   const subscription = yield* bus.subscribe({ projection: name, partition })
-  // What the last life died of would have been delivered again by then: it is over, even if nothing comes.
+  // The delivery that the last run died of would have come again by then: the error is over, even if nothing comes.
   yield* Effect.forkScoped(
     Effect.delay(
       Effect.sync(() => {
@@ -139,7 +146,7 @@ const project = Effect.fnUntraced(function* (
     const onWritten = (): void => {
       held.isWritten = true
     }
-    const done = yield* flush.project(rows, checkpoint, onWritten).pipe(
+    const done = yield* batcher.project(rows, checkpoint, onWritten).pipe(
       continued({
         name: "project",
         kind: "consumer",
@@ -151,7 +158,10 @@ const project = Effect.fnUntraced(function* (
     held.deliveries = []
     if (isRewound(state.position, deliveries)) {
       state.rewinds++
-      yield* Effect.logWarning(`projector ${partition}: the stream began again; the log fills what it lacks`)
+      yield* Effect.logWarning(
+        `the bus's stream of partition ${partition} of ${name} began again (wiped, restored or replaced): ` +
+          "what it lacks is read from the log"
+      )
     }
     state.position = checkpoint.position
     state.events += done.events
@@ -167,7 +177,7 @@ const project = Effect.fnUntraced(function* (
   }).pipe(Effect.forever)
 })
 
-/** Accepts deliveries until they hold about so many events. */
+/** Accepts deliveries until they hold about `eventsMax` events. */
 const roomFor = (eventsMax: number) => {
   let events = 0
   return ({ message }: Delivery): boolean => {
@@ -176,7 +186,7 @@ const roomFor = (eventsMax: number) => {
   }
 }
 
-/** The rows worth projecting: of messages that can be read, from writers that this log knows. */
+/** The rows of messages that can be read and whose writer this log knows. */
 const sort = Effect.fnUntraced(function* <E>(
   deliveries: ReadonlyArray<Delivery>,
   areKnown: (writers: ReadonlyArray<WriterId>) => Effect.Effect<(writer: WriterId) => boolean, E>
@@ -201,6 +211,6 @@ const checkpointOf = (
   recordedAt: rows.reduce((recordedAt, row) => Math.max(recordedAt, row.recordedAt), 0)
 })
 
-/** Lower numbers than before, though never delivered before. */
+/** The bus numbers deliveries lower than before, although they were never delivered before. */
 const isRewound = (position: number, deliveries: ReadonlyArray<Delivery>): boolean =>
   deliveries.length > 0 && deliveries.every((one) => !one.isRepeated && one.position <= position)

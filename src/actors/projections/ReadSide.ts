@@ -1,29 +1,28 @@
-/** A log, a bus and a read model enter; relay, projectors and sweep run, and the queries they feed leave. */
+/** The whole read side of one node as one layer: relay, projectors and reconciler of the books, queries, health. */
 import { Effect, Layer } from "effect"
 import { Queries } from "../../infra/readmodel/Queries.ts"
 import { Relay } from "../relay/Relay.ts"
-import { Subscriptions } from "../subscriptions/Subscriptions.ts"
 import { KnownWriters } from "./KnownWriters.ts"
 import { ProjectionEngine } from "./ProjectionEngine.ts"
 import { ProjectionHealth } from "./ProjectionHealth.ts"
-import { Projections, register } from "./ProjectionRegistry.ts"
+import { ProjectionRegistry, register } from "./ProjectionRegistry.ts"
 import { Projector, projectionName } from "./Projector.ts"
 import { ReadSideHealth } from "./ReadSideHealth.ts"
 import { Reconciler } from "./Reconciler.ts"
 
-/** Projectors and sweep of the books: everything that writes them. */
+/** Everything that writes the books. */
 const books = Layer.mergeAll(Projector.layer, Reconciler.layer).pipe(
   Layer.provideMerge(Layer.mergeAll(ProjectionEngine.layer, ProjectionHealth.layer))
 )
 
 const booksRegistered = Layer.effectDiscard(
   Effect.gen(function* () {
-    yield* register({ name: projectionName, health: yield* ProjectionHealth, sweep: yield* Reconciler })
+    yield* register({ name: projectionName, health: yield* ProjectionHealth, reconciler: yield* Reconciler })
   })
 ).pipe(Layer.provideMerge(books))
 
-/** Needs `EventStore`, `Bus`, `ReadModel`, `Arrivals`, and the `CommitFeed` that the commit pipeline offers to. */
-export const layer = Layer.mergeAll(ReadSideHealth.layer, Queries.layer, Subscriptions.layer).pipe(
+/** Needs `EventStore`, `Bus`, `ReadModel`, `ProjectionWaiters`, and the `CommitFeed` of the commit pipeline. */
+export const layer = Layer.mergeAll(ReadSideHealth.layer, Queries.layer).pipe(
   Layer.provideMerge(Layer.mergeAll(Relay.layer, booksRegistered)),
-  Layer.provideMerge(Layer.mergeAll(Projections.layer, KnownWriters.layer))
+  Layer.provideMerge(Layer.mergeAll(ProjectionRegistry.layer, KnownWriters.layer))
 )

@@ -1,20 +1,28 @@
-/** What relay, projectors and sweeps tell of themselves enters; whether the read side keeps up, and why not, leaves. */
+/** Whether the read side keeps up, and if not, why: the report behind `/health`, `/ready` and the metrics. */
 import { Clock, Context, Effect, Layer } from "effect"
-import type { Instant } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { Relay, type RelayStatus } from "../relay/Relay.ts"
-import { type DutyState, Singletons } from "../relay/Singletons.ts"
-import { type ProjectionState, Projections } from "./ProjectionRegistry.ts"
+import { type SingletonState, Singletons } from "../relay/Singletons.ts"
+import { ProjectionRegistry, type ProjectionState } from "./ProjectionRegistry.ts"
+
+/** A singleton under the names that `/health` publishes. */
+export interface DutyState {
+  readonly duty: string
+  readonly node: string | undefined
+  readonly isOwn: boolean
+  readonly silentMs: number
+  readonly isNobodys: boolean
+}
 
 export interface ReadSideReport {
-  /** Every fiber goes on, and no projection is behind the bound. */
+  /** Every fiber makes progress, and no projection is behind the bound. */
   readonly ready: boolean
-  /** Each thing that is wrong, for people. */
+  /** Each fault, for people. */
   readonly reasons: ReadonlyArray<string>
   readonly relay: RelayStatus
   readonly projections: ReadonlyArray<ProjectionState>
-  /** Of a member of a cluster: who has which of the work that one node does for all. None on a node alone. */
+  /** Of a member of a cluster: which node runs which singleton. Empty on a single node. */
   readonly duties: ReadonlyArray<DutyState>
 }
 
@@ -26,63 +34,78 @@ export class ReadSideHealth extends Context.Service<
     ReadSideHealth,
     Effect.gen(function* () {
       const relay = yield* Relay
-      const projections = yield* Projections
-      const duties = yield* Singletons
+      const projections = yield* ProjectionRegistry
+      const singletons = yield* Singletons
       const { sweepMs } = yield* LedgerConfig
-      const { readyLagEventsMax, readyLagMsMax } = yield* ReadSideConfig
+      const limits = yield* ReadSideConfig
       const startedAt = yield* Clock.currentTimeMillis
-
-      const behind = ({ name, sweep }: ProjectionState): ReadonlyArray<string> => {
-        const { events, ms, isExact } = sweep.lag
-        const isBehind = events > readyLagEventsMax || ms > readyLagMsMax
-        return isBehind ? [`${name} is ${isExact ? "" : "about "}${events} events and ${ms} ms behind`] : []
-      }
-
-      /** The lag is known by the sweep alone: where none comes to its end, nobody knows it. */
-      const unswept = ({ name, sweep }: ProjectionState, now: Instant): ReadonlyArray<string> => {
-        const silentMs = now - Math.max(startedAt, sweep.sweptAt)
-        return silentMs > sweepMs + readyLagMsMax
-          ? [`${name} has not been compared with the log for ${silentMs} ms`]
-          : []
-      }
-
-      const failing = ({ name, sweep, partitions }: ProjectionState): ReadonlyArray<string> => [
-        ...(sweep.lastError === undefined ? [] : [`${name}, sweep: ${sweep.lastError}`]),
-        ...partitions.flatMap(({ partition, lastError }) =>
-          lastError === undefined ? [] : [`${name}, partition ${partition}: ${lastError}`]
-        )
-      ]
-
-      /** What others have is theirs to tell of; what nobody has, nobody else would. */
-      const unowned = (): ReadonlyArray<string> => {
-        const trouble = duties.troubleUnsafe()
-        return [
-          ...(trouble === undefined ? [] : [`who has which part of the read side is not known: ${trouble}`]),
-          ...duties
-            .statesUnsafe()
-            .filter(({ isNobodys }) => isNobodys)
-            .map(({ duty, silentMs }) => `nobody has had ${duty} for ${silentMs} ms`)
-        ]
-      }
 
       return {
         report: Effect.map(Clock.currentTimeMillis, (now) => {
           const states = projections.statesUnsafe()
           const relayed = relay.statusUnsafe()
+          const owners = singletons.statesUnsafe()
           const reasons = [
             ...(relayed.lastError === undefined ? [] : [`relay: ${relayed.lastError}`]),
-            ...unowned(),
-            ...states.flatMap((state) => [...failing(state), ...behind(state), ...unswept(state, now)])
+            ...unownedReasons(owners, singletons.troubleUnsafe()),
+            ...states.flatMap((state) => [
+              ...errorReasons(state),
+              ...lagReasons(state, limits),
+              ...silenceReasons(state, now - Math.max(startedAt, state.sweep.sweptAt), {
+                silentMsMax: sweepMs + limits.readyLagMsMax
+              })
+            ])
           ]
           return {
             ready: reasons.length === 0,
             reasons,
             relay: relayed,
             projections: states,
-            duties: duties.statesUnsafe()
+            duties: owners.map(toDutyState)
           }
         })
       }
     })
   )
 }
+
+const toDutyState = ({ name, isUnowned, ...state }: SingletonState): DutyState => ({
+  duty: name,
+  ...state,
+  isNobodys: isUnowned
+})
+
+const lagReasons = (
+  { name, sweep }: ProjectionState,
+  bounds: { readonly readyLagEventsMax: number; readonly readyLagMsMax: number }
+): ReadonlyArray<string> => {
+  const { events, ms, isExact } = sweep.lag
+  const isBehind = events > bounds.readyLagEventsMax || ms > bounds.readyLagMsMax
+  return isBehind ? [`${name} is ${isExact ? "" : "about "}${events} events and ${ms} ms behind`] : []
+}
+
+/** Only the reconciler knows the lag: where it does not complete a round, the lag is not known. */
+const silenceReasons = (
+  { name }: ProjectionState,
+  silentMs: number,
+  { silentMsMax }: { readonly silentMsMax: number }
+): ReadonlyArray<string> =>
+  silentMs > silentMsMax ? [`${name} has not been compared with the log for ${silentMs} ms`] : []
+
+const errorReasons = ({ name, sweep, partitions }: ProjectionState): ReadonlyArray<string> => [
+  ...(sweep.lastError === undefined ? [] : [`${name}, sweep: ${sweep.lastError}`]),
+  ...partitions.flatMap(({ partition, lastError }) =>
+    lastError === undefined ? [] : [`${name}, partition ${partition}: ${lastError}`]
+  )
+]
+
+/** Each node reports the errors of its own singletons; an unowned one has no node that would. */
+const unownedReasons = (
+  owners: ReadonlyArray<SingletonState>,
+  trouble: string | undefined
+): ReadonlyArray<string> => [
+  ...(trouble === undefined ? [] : [`who has which part of the read side is not known: ${trouble}`]),
+  ...owners
+    .filter(({ isUnowned }) => isUnowned)
+    .map(({ name, silentMs }) => `nobody has had ${name} for ${silentMs} ms`)
+]

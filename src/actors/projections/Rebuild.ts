@@ -1,17 +1,25 @@
-/** A projection enters; its tables are built anew from the log beside the live ones, and take their place. */
+/**
+ * Builds a projection's tables anew from the log, beside the live ones, and exchanges the two: a changed projection, or
+ * one whose tables were damaged, is replaced without downtime. Live projection and reads go on meanwhile.
+ */
 import { Clock, Effect, Fiber } from "effect"
+import type { OpenedHead, Posted } from "../../domain/Books.ts"
+import { type Folded, fold } from "../../domain/BooksFold.ts"
+import type { AccountId } from "../../domain/Ids.ts"
+import { partitionOf } from "../../domain/Partition.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
+import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { type EventKey, EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { type Projection, prefixOf } from "../../infra/readmodel/Projection.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
+import type { ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
 import { makeProjectionWrites } from "../../infra/readmodel/ReadModelWrites.ts"
 import { makeRebuildTables } from "../../infra/readmodel/RebuildTables.ts"
-import { makeProjectionEngine } from "./ProjectionEngine.ts"
+import { makeProjectionEngine, type ProjectionEngine, toBatch } from "./ProjectionEngine.ts"
 import { makeHealth } from "./ProjectionHealth.ts"
-import { makeBulk } from "./RebuildBulk.ts"
-import { makeSweep } from "./Reconciler.ts"
+import { makeReconcileTails } from "./ReconcileTails.ts"
 
 export interface RebuildStep {
   readonly phase: "reading the log" | "making the indexes" | "following the writers" | "exchanging the tables"
@@ -36,12 +44,12 @@ export interface RebuildReport {
   readonly parked: number
 }
 
-/** How often the exchange is tried again, after projectors or readers would not let go of the tables in time. */
+/** How often the exchange is tried again, after projectors or readers held the tables for longer than `swapMsMax`. */
 const swapTriesMax = 20
 
 /**
- * Live projection and reads go on meanwhile. Killed at any moment and started again, it goes on from where it was:
- * everything it writes is guarded by the accounts' versions.
+ * Killed at any moment and started again, a rebuild goes on where it was: everything it writes is guarded by the
+ * accounts' versions.
  */
 export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
   projection: Projection,
@@ -57,64 +65,75 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
     yield* tables.begin(new Map(writers.map((row) => [row.writerId, row.lastSeq])))
   }
   const start = yield* Clock.currentTimeMillis
-  const total = yield* tables.liveEvents
   const next = yield* makeNext(projection)
-  let events = began?.events ?? 0
-  let here = 0
-  const step = (phase: RebuildStep["phase"]) =>
-    Effect.map(Clock.currentTimeMillis, (now) =>
-      onStep({ phase, events, total, perSecond: Math.round((here * 1_000) / Math.max(1, now - start)) })
-    )
+  const progress = makeProgress(began?.events ?? 0, yield* tables.liveEvents, start, onStep)
 
   if (began?.scanned !== true) {
     const bulk = yield* makeBulk(next)
-    yield* scanLog(began?.after ?? { account: "", version: 0 }, bulk.fold, (folded, reached, scanned) =>
+    yield* scanLog(began?.after ?? { account: "", version: 0 }, bulk.fold, (folded, after, scanned) =>
       Effect.gen(function* () {
-        const written = yield* bulk.write(folded)
-        events += written
-        here += written
-        yield* tables.scannedTo({ after: reached, events, scanned })
-        yield* step("reading the log")
+        progress.addUnsafe(yield* bulk.write(folded))
+        yield* tables.scannedTo({ after, events: progress.eventsUnsafe(), scanned })
+        yield* progress.tell("reading the log")
       })
     )
   }
-  yield* step("making the indexes")
+  yield* progress.tell("making the indexes")
   yield* tables.index
   yield* skipAgain(projection, next)
 
   const follow = Effect.gen(function* () {
-    const { loaded } = yield* next.sweep.sweep({ load: true })
-    events += loaded
-    here += loaded
-    yield* step("following the writers")
+    const { loaded } = yield* next.reconciler.sweep({ load: true })
+    progress.addUnsafe(loaded)
+    yield* progress.tell("following the writers")
     return loaded
   })
   yield* Effect.repeat(follow, { until: (loaded) => loaded <= smallStep })
   yield* tables.analyze
-  yield* step("exchanging the tables")
+  yield* progress.tell("exchanging the tables")
   yield* Effect.retry(Effect.andThen(follow, tables.swap(follow)), { times: swapTriesMax })
   yield* tables.dropOld
-  const now = yield* Clock.currentTimeMillis
   return {
     projection: prefixOf(projection),
-    events,
-    seconds: (now - start) / 1_000,
+    events: progress.eventsUnsafe(),
+    seconds: ((yield* Clock.currentTimeMillis) - start) / 1_000,
     resumed: began !== undefined,
-    parked: next.sweep.statusUnsafe().parked
+    parked: next.reconciler.statusUnsafe().parked
   } satisfies RebuildReport
 }, Effect.scoped)
 
-/** So few events are left between two looks that the rest can be done while projectors wait. */
+/** Counts the events in the new tables, and tells the caller of each step. */
+const makeProgress = (
+  before: number,
+  total: number,
+  startedAt: number,
+  onStep: (step: RebuildStep) => void
+) => {
+  let here = 0
+  return {
+    addUnsafe: (events: number): void => {
+      here += events
+    },
+    eventsUnsafe: () => before + here,
+    tell: (phase: RebuildStep["phase"]) =>
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        const perSecond = Math.round((here * 1_000) / Math.max(1, now - startedAt))
+        onStep({ phase, events: before + here, total, perSecond })
+      })
+  }
+}
+
+/** So few events between two looks at the tails can be projected while projectors wait for the exchange. */
 const smallStep = 2_000
 
-/** The machine of the projection over the tables that are being filled; nobody waits for those. */
+/** Engine and reconciler over the tables that are being filled; no query waits for those. */
 const makeNext = Effect.fnUntraced(
   function* (projection: Projection) {
     const sql = yield* ReadModelSql
     const model = yield* makeProjectionWrites(sql, projection, `${prefixOf(projection)}_next`)
-    const bookkeeping = yield* makeProjectionEngine(model)
-    const sweep = yield* makeSweep({ model, bookkeeping, health: yield* makeHealth })
-    return { model, bookkeeping, sweep }
+    const engine = yield* makeProjectionEngine(model)
+    const reconciler = yield* makeReconcileTails(model, engine, yield* makeHealth)
+    return { model, engine, reconciler }
   },
   Effect.provide(ProjectionWaiters.layer, { local: true })
 )
@@ -147,7 +166,7 @@ const scanLog = Effect.fnUntraced(function* <A, E>(
   }
 })
 
-/** What a person left out stays left out, as long as it cannot be projected. */
+/** Events that a person had skipped are skipped again where they still cannot be projected. */
 const skipAgain = Effect.fnUntraced(
   function* (projection: Projection, next: Effect.Success<ReturnType<typeof makeNext>>) {
     const sql = yield* ReadModelSql
@@ -157,7 +176,7 @@ const skipAgain = Effect.fnUntraced(
     const again: Effect.Effect<void, StoreUnavailable> = Effect.gen(function* () {
       const parked = (yield* next.model.parked).filter((one) => skipped.has(`${one.account}@${one.version}`))
       for (const { account, version } of parked) {
-        yield* next.bookkeeping
+        yield* next.engine
           .skipParked(account, version)
           .pipe(Effect.catchTag("SkipRefused", (refused) => Effect.logWarning(refused.message)))
         skipped.delete(`${account}@${version}`)
@@ -168,3 +187,57 @@ const skipAgain = Effect.fnUntraced(
   },
   Effect.provide(ProjectionWaiters.layer, { local: true })
 )
+
+interface BulkPage {
+  readonly rows: ReadonlyArray<StoredEvent>
+  readonly folded: Folded
+}
+
+/**
+ * Writes pages of the log without looking at the tables first: an account is where the page before left it, or not
+ * there yet. Where that is wrong, because an earlier rebuild came further than it noted, or an event is broken, the
+ * page goes through the engine.
+ */
+const makeBulk = Effect.fnUntraced(function* (next: {
+  readonly model: ProjectionModel
+  readonly engine: ProjectionEngine["Service"]
+}) {
+  const { partitions } = yield* LedgerConfig
+  const { rebuildLanes } = yield* ReadSideConfig
+  /** The last account of the page before, which may go on in the next. */
+  let carried = new Map<AccountId, OpenedHead>()
+
+  const writeLane = (posted: ReadonlyArray<Posted>) =>
+    Effect.catchTag(next.model.apply(toBatch(posted, [], partitions)), "RowsRefused", () =>
+      Effect.succeed(false)
+    )
+
+  return {
+    fold: (rows: ReadonlyArray<StoredEvent>): BulkPage => {
+      const folded = fold(carried, rows)
+      const last = folded.posted.at(-1)
+      if (last !== undefined) carried = new Map([[last.head.account.id, last.head]])
+      return { rows, folded }
+    },
+    /** Answers the number of events that were not there before. */
+    write: Effect.fnUntraced(function* ({ rows, folded }: BulkPage) {
+      if (folded.posted.length === rows.length) {
+        // By partition, as the rows of contra accounts are, so that no lane waits for another.
+        const lanes = Array.from({ length: rebuildLanes }, (): Array<Posted> => [])
+        for (const one of folded.posted) {
+          lanes[partitionOf(one.head.account.id, partitions) % rebuildLanes]?.push(one)
+        }
+        const written = yield* Effect.forEach(
+          lanes.filter((lane) => lane.length > 0),
+          writeLane,
+          { concurrency: rebuildLanes }
+        )
+        if (written.every(Boolean)) return folded.posted.length
+        // The lanes that succeeded show as repeats here, so that each event is counted once.
+        const { events, repeats } = yield* next.engine.project(rows, [])
+        return events + repeats
+      }
+      return (yield* next.engine.project(rows, [])).events
+    })
+  }
+})

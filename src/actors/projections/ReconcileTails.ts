@@ -1,5 +1,8 @@
-/** The writers' tails enter; what of them the read model lacks is loaded from the log: the net under the bus. */
-import { Clock, Effect, Semaphore } from "effect"
+/**
+ * The net under the bus: follows the tail of every writer in the log, and loads what of it the projection lacks and
+ * the bus will not bring any more. Runs beside the projectors, on one node of a cluster.
+ */
+import { Clock, Effect, Schedule, Semaphore } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
@@ -8,72 +11,134 @@ import { EventStore, type WriterRow } from "../../infra/eventstore/EventStore.ts
 import type { CheckpointAt, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
 import { reasonOf, supervise } from "../relay/Supervisor.ts"
 import type { ProjectionEngine } from "./ProjectionEngine.ts"
-import type { ProjectionHealth } from "./ProjectionHealth.ts"
-import { type Lag, type Missing, makeLag, missingIn } from "./ProjectionLag.ts"
+import { noReconcileCounts, type ProjectionHealth, type ReconcileCounts } from "./ProjectionHealth.ts"
+import { type LagSum, type Missing, makeLag, missingIn } from "./ProjectionLag.ts"
 
 export interface ReconcileReport {
   /** Commits that were found in the read model, or brought there. */
   readonly commits: number
   /** Events that the bus had not brought. */
   readonly loaded: number
-  /** Accounts that are behind still; 0 when the read model has all that was in the log when the sweep began. */
+  /** Accounts that are still behind; 0 when the read model has all that was in the log when the round began. */
   readonly behind: number
 }
 
-/** What this node's sweep went through. */
-export interface ReconcileCounts {
-  /** Sweeps that came to their end, and when the last one did (0: none yet). */
-  sweeps: number
-  sweptAt: Instant
-  loaded: number
-  /** What the last sweep found to be waiting for the bus to bring it. */
-  lag: Lag
-  /** What was recorded before then is in the read model, but for parked accounts; 0: not known. */
-  completeTo: Instant
-  /** Accounts that are parked. */
-  parked: number
-  lastError: string | undefined
-  restarts: number
-}
+const nothing: ReconcileReport = { commits: 0, loaded: 0, behind: 0 }
 
-/** What is loaded: nothing, everything that is missing, or what the bus will not bring any more. */
+const added = (a: ReconcileReport, b: ReconcileReport): ReconcileReport => ({
+  commits: a.commits + b.commits,
+  loaded: a.loaded + b.loaded,
+  behind: a.behind + b.behind
+})
+
+/** What one round does about missing events: nothing, load all of them, or load what the bus will not bring any more. */
 type Loads = "nothing" | "everything" | "lost"
 
-export interface Swept {
-  readonly model: ProjectionModel
-  readonly bookkeeping: ProjectionEngine["Service"]
-  readonly health: ProjectionHealth["Service"]
+interface Round {
+  /** Commits recorded later are left to the bus. */
+  readonly youngest: Instant
+  readonly isLost: (missing: Missing) => boolean
+  readonly lag: LagSum
 }
 
-/** So many looks in `sweepMs`: what is lost waits for its grace and one of them, and is there within the interval. */
-const looksASweep = 4
+/** Rounds in `sweepMs`: an event that the bus lost waits for its grace and one round, and is there within `sweepMs`. */
+const roundsASweep = 4
 
-/** The sweep of one projection; `regularly` never ends, and tells after each sweep what was found. */
+/** The reconciler of one projection; `regularly` never ends, and calls `onRound` after each round. */
 export const makeReconcileTails = Effect.fnUntraced(function* (
-  { model, bookkeeping, health }: Swept,
-  tell: (status: ReconcileCounts) => void = () => {}
+  model: ProjectionModel,
+  engine: ProjectionEngine["Service"],
+  health: ProjectionHealth["Service"],
+  onRound: (counts: ReconcileCounts) => void = () => {}
 ) {
   const store = yield* EventStore
   const { sweepMs, partitions } = yield* LedgerConfig
-  const { sweepGraceMs, lostAfterMs, sweepCommitsMax, writerSilentMs } = yield* ReadSideConfig
+  const { sweepGraceMs, lostAfterMs, writerSilentMs } = yield* ReadSideConfig
   const oneAtATime = yield* Semaphore.make(1)
-  const status: ReconcileCounts = {
-    sweeps: 0,
-    sweptAt: 0,
-    loaded: 0,
-    lag: { events: 0, ms: 0, isExact: true },
-    completeTo: 0,
-    parked: 0,
-    lastError: undefined,
-    restarts: 0
-  }
+  const reconcileWriter = yield* makeReconcileWriter(model, engine)
+  const counts = noReconcileCounts()
 
-  /**
-   * The bus brings a partition's messages about in order: what it should have brought before the latest, or has not
-   * brought though nothing else came, is lost. The rest is only late, and loading it would double the work of the
-   * projectors when they have most.
-   */
-  const isLost = (checkpoints: ReadonlyMap<number, CheckpointAt>, now: Instant) => (missing: Missing) => {
+  const round = Effect.fnUntraced(function* (youngest: Instant, loads: Loads) {
+    yield* engine.refreshParked
+    const began = yield* Clock.currentTimeMillis
+    const writers = yield* store.listWriters
+    // Read anew each round: the cursors begin again at 0 when the read model was lost.
+    const swept = yield* model.swept
+    const now = yield* Clock.currentTimeMillis
+    const isLost =
+      loads === "lost"
+        ? lostFrom(yield* model.checkpoints, now, { lostAfterMs, partitions })
+        : () => loads === "everything"
+    const lag = makeLag(now, partitions)
+    let report = nothing
+    for (const writer of writers) {
+      const from = swept.get(writer.writerId) ?? 0
+      report = added(report, yield* reconcileWriter(writer, from, { youngest, isLost, lag }))
+    }
+    counts.loaded += report.loaded
+    counts.parked = (yield* model.parked).length
+    counts.lag = lag.total()
+    const oldestMissing = counts.lag.events > 0 ? now - counts.lag.ms : now
+    counts.completeTo = Math.max(
+      0,
+      Math.min(began, youngest + 1, oldestMissing, closedTo(writers, writerSilentMs))
+    )
+    for (let partition = 0; partition < partitions; partition++) {
+      Object.assign(health.ofUnsafe(partition), lag.of(partition))
+    }
+    return report
+  }, oneAtATime.withPermit)
+
+  const regularRound = Effect.gen(function* () {
+    const now = yield* Clock.currentTimeMillis
+    const { loaded } = yield* round(now - sweepGraceMs, "lost")
+    counts.sweeps++
+    counts.sweptAt = yield* Clock.currentTimeMillis
+    counts.lastError = undefined
+    onRound(counts)
+    if (loaded > 0) yield* Effect.logInfo(`${loaded} events that the bus had lost were read from the log`)
+  })
+
+  const pauseMs = sweepMs / roundsASweep
+  const regularly = supervise(
+    (alive) =>
+      regularRound.pipe(Effect.map(alive), Effect.repeat(Schedule.spaced(pauseMs)), Effect.delay(pauseMs)),
+    (cause) =>
+      Effect.suspend(() => {
+        const reason = reasonOf(cause)
+        const isNews = reason !== counts.lastError
+        counts.lastError = reason
+        counts.restarts++
+        onRound(counts)
+        return isNews ? Effect.logWarning(`sweep: ${reason}`) : Effect.void
+      })
+  )
+
+  return {
+    /** One round now over all commits, however young. With `load` false it changes nothing. */
+    sweep: ({ load }: { readonly load: boolean }) =>
+      round(Number.MAX_SAFE_INTEGER, load ? "everything" : "nothing"),
+    statusUnsafe: () => ({ ...counts }),
+    regularly,
+    /** Another node reconciles from now on. */
+    forgetUnsafe: () => {
+      counts.lastError = undefined
+    }
+  }
+})
+
+/**
+ * The bus brings a partition's messages about in order: what it should have brought before the latest, or has not
+ * brought although nothing else came either, is lost. The rest is only late, and loading it would double the work of
+ * the projectors when they have most.
+ */
+const lostFrom =
+  (
+    checkpoints: ReadonlyMap<number, CheckpointAt>,
+    now: Instant,
+    { lostAfterMs, partitions }: { readonly lostAfterMs: number; readonly partitions: number }
+  ) =>
+  (missing: Missing): boolean => {
     const checkpoint = checkpoints.get(partitionOf(missing.account, partitions))
     return (
       checkpoint === undefined ||
@@ -82,34 +147,31 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
     )
   }
 
-  /** Follows one writer from where it was swept to; stops at the first commit that is too young, or must wait. */
-  const sweepWriter = Effect.fnUntraced(function* (
-    { writerId, lastSeq }: WriterRow,
-    swept: number,
-    options: {
-      readonly youngest: number
-      readonly isLost: (missing: Missing) => boolean
-      readonly lag: Lagging
-    }
-  ) {
-    let report: ReconcileReport = { commits: 0, loaded: 0, behind: 0 }
-    let from = swept
+/** Follows one writer from its cursor; stops at the first commit that is too young, or that the bus may still bring. */
+const makeReconcileWriter = Effect.fnUntraced(function* (
+  model: ProjectionModel,
+  engine: ProjectionEngine["Service"]
+) {
+  const store = yield* EventStore
+  const { sweepCommitsMax } = yield* ReadSideConfig
+  return Effect.fnUntraced(function* ({ writerId, lastSeq }: WriterRow, cursor: number, round: Round) {
+    let report = nothing
+    let from = cursor
     while (from < lastSeq) {
       const tail = yield* store.readTail({ writerId, after: from, limit: sweepCommitsMax })
-      const young = tail.findIndex((row) => row.recordedAt > options.youngest)
+      const young = tail.findIndex((row) => row.recordedAt > round.youngest)
       const rows = young === -1 ? tail : tail.slice(0, young)
       const to = rows.at(-1)?.seq
       if (to === undefined) return report
       const missing = yield* missingIn(model, rows)
-      const lost = missing.filter(options.isLost)
-      const loaded = lost.length === 0 ? 0 : yield* bookkeeping.catchUp(lost.map(({ account }) => account))
+      const lost = missing.filter(round.isLost)
+      const loaded = lost.length === 0 ? 0 : yield* engine.catchUp(lost.map(({ account }) => account))
       report = { ...report, loaded: report.loaded + loaded }
       if (lost.length < missing.length) {
-        options.lag.add(missing.filter((one) => !lost.includes(one)))
-        // Those after it are in the same order on the bus: how many they are is told by how many these are.
-        options.lag.guess(
-          young === -1 ? (rows.reduce((sum, row) => sum + row.rows, 0) / rows.length) * (lastSeq - to) : 0
-        )
+        round.lag.add(missing.filter((one) => !lost.includes(one)))
+        // Later commits come in the same order: their number of events is estimated by that of these.
+        const eventsACommit = rows.reduce((sum, row) => sum + row.rows, 0) / rows.length
+        if (young === -1) round.lag.estimate(eventsACommit * (lastSeq - to))
         return { ...report, behind: missing.length - lost.length }
       }
       yield* model.moveSwept(writerId, from, to)
@@ -118,81 +180,9 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
     }
     return report
   })
-
-  const sweepAll = Effect.fnUntraced(function* (options: {
-    readonly youngest: number
-    readonly loads: Loads
-  }) {
-    yield* bookkeeping.refreshParked
-    const began = yield* Clock.currentTimeMillis
-    // The cursors are asked for anew each time: they begin again at 0 when the read model was lost.
-    const writers = yield* store.listWriters
-    const swept = yield* model.swept
-    const now = yield* Clock.currentTimeMillis
-    const lost =
-      options.loads === "lost" ? isLost(yield* model.checkpoints, now) : () => options.loads === "everything"
-    const lag = makeLag(now, partitions)
-    let sum: ReconcileReport = { commits: 0, loaded: 0, behind: 0 }
-    for (const writer of writers) {
-      const from = swept.get(writer.writerId) ?? 0
-      const report = yield* sweepWriter(writer, from, { youngest: options.youngest, isLost: lost, lag })
-      sum = {
-        commits: sum.commits + report.commits,
-        loaded: sum.loaded + report.loaded,
-        behind: sum.behind + report.behind
-      }
-    }
-    status.loaded += sum.loaded
-    status.parked = (yield* model.parked).length
-    status.lag = lag.total()
-    const oldestMissing = status.lag.events > 0 ? now - status.lag.ms : now
-    status.completeTo = Math.max(
-      0,
-      Math.min(began, options.youngest + 1, oldestMissing, closedTo(writers, writerSilentMs))
-    )
-    for (let partition = 0; partition < partitions; partition++) {
-      Object.assign(health.ofUnsafe(partition), lag.of(partition))
-    }
-    return sum
-  }, oneAtATime.withPermit)
-
-  const regular = Effect.gen(function* () {
-    const now = yield* Clock.currentTimeMillis
-    const { loaded } = yield* sweepAll({ youngest: now - sweepGraceMs, loads: "lost" })
-    status.sweeps++
-    status.sweptAt = yield* Clock.currentTimeMillis
-    status.lastError = undefined
-    tell(status)
-    if (loaded > 0)
-      yield* Effect.logInfo(`sweep: ${loaded} events came from the log, the bus had not brought them`)
-  })
-
-  const regularly = supervise(
-    (alive) => regular.pipe(Effect.map(alive), Effect.delay(sweepMs / looksASweep), Effect.forever),
-    (cause) =>
-      Effect.suspend(() => {
-        const reason = reasonOf(cause)
-        const isNews = reason !== status.lastError
-        status.lastError = reason
-        status.restarts++
-        tell(status)
-        return isNews ? Effect.logWarning(`sweep: ${reason}`) : Effect.void
-      })
-  )
-
-  return {
-    sweep: ({ load }: { readonly load: boolean }) =>
-      sweepAll({ youngest: Number.MAX_SAFE_INTEGER, loads: load ? "everything" : "nothing" }),
-    statusUnsafe: () => ({ ...status }),
-    regularly,
-    /** Somebody else sweeps from now on. */
-    forgetUnsafe: () => {
-      status.lastError = undefined
-    }
-  }
 })
 
-/** None of those that live can still commit what is recorded before then; the dead are left to the relays. */
+/** No live writer can still commit what is recorded before then; the tails of dead ones are published by the relay. */
 const closedTo = (writers: ReadonlyArray<WriterRow>, silentMs: number): Instant => {
   const newest = writers.reduce((latest, row) => Math.max(latest, row.heartbeatAt), 0)
   return writers.reduce(
@@ -201,5 +191,3 @@ const closedTo = (writers: ReadonlyArray<WriterRow>, silentMs: number): Instant 
     Number.MAX_SAFE_INTEGER
   )
 }
-
-type Lagging = ReturnType<typeof makeLag>

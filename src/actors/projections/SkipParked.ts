@@ -1,4 +1,7 @@
-/** A parked account and its event enter; the event is left out for ever, on the record, and the account goes on. */
+/**
+ * Leaves one event out of a projection for ever, because a person says so: the way on for an account whose event can
+ * neither be projected nor waited for. The decision is recorded beside the rows, and survives a rebuild.
+ */
 import { Clock, Data, Effect, Result } from "effect"
 import type { OpenedHead } from "../../domain/Books.ts"
 import { tryPost } from "../../domain/BooksFold.ts"
@@ -19,16 +22,17 @@ export class SkipRefused extends Data.TaggedError("SkipRefused")<{
   }
 }
 
-interface Machine {
-  readonly store: EventStore["Service"]
-  readonly readModel: ProjectionModel
-  /** Repeats a step that answers `undefined` when another projector was faster. */
-  readonly settled: <A, E>(attempt: Effect.Effect<A | undefined, E>) => Effect.Effect<A, E | StoreUnavailable>
-  readonly release: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>
-}
-
-export const makeSkip = ({ store, readModel, settled, release }: Machine) => {
-  const skipOnce = Effect.fnUntraced(function* (account: AccountId, version: Version, reason: string) {
+export const makeSkipParked = (
+  store: EventStore["Service"],
+  readModel: ProjectionModel,
+  engine: {
+    readonly retryOnContention: <A, E>(
+      attempt: Effect.Effect<A | undefined, E>
+    ) => Effect.Effect<A, E | StoreUnavailable>
+    readonly release: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>
+  }
+) => {
+  const skipStep = Effect.fnUntraced(function* (account: AccountId, version: Version, reason: string) {
     const { heads, generation } = yield* readModel.look([account])
     const head: Head = heads.get(account) ?? emptyHead(account)
     const [row] = yield* store.readStream({ account, after: version - 1, limit: 1 })
@@ -42,22 +46,24 @@ export const makeSkip = ({ store, readModel, settled, release }: Machine) => {
     return (yield* readModel.apply(batch)) ? true : undefined
   })
 
-  return Effect.fn("Bookkeeping.skipParked")(function* (account: AccountId, version: Version) {
+  return Effect.fn("ProjectionEngine.skipParked")(function* (account: AccountId, version: Version) {
     const found = (yield* readModel.parked).find((row) => row.account === account)
     if (found?.version !== version) {
       const reason = found === undefined ? "it is not parked" : `it is parked at version ${found.version}`
       return yield* new SkipRefused({ account, version, reason })
     }
-    yield* settled(skipOnce(account, version, found.reason)).pipe(
-      Effect.catchTag("RowsRefused", ({ reason }) =>
-        Effect.fail(new SkipRefused({ account, version, reason: `its balance cannot be kept: ${reason}` }))
+    yield* engine
+      .retryOnContention(skipStep(account, version, found.reason))
+      .pipe(
+        Effect.catchTag("RowsRefused", ({ reason }) =>
+          Effect.fail(new SkipRefused({ account, version, reason: `its balance cannot be kept: ${reason}` }))
+        )
       )
-    )
-    yield* release([account])
+    yield* engine.release([account])
   })
 }
 
-/** By the event if it can be read; else where it stands in the chain, with what was known before. */
+/** The head after the event; where the event cannot be read, the head before it, moved to the event's place in the chain. */
 const headAfter = (head: Head, row: StoredEvent): OpenedHead | undefined => {
   const posted = tryPost(head, row)
   if (Result.isSuccess(posted)) return posted.success.head

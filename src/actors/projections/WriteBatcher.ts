@@ -1,4 +1,12 @@
-/** What single partitions have to project enters; few batches that carry many partitions' rows are written. */
+/**
+ * Group commit of the read side. A commit touches many partitions, and one transaction for each of them would be all
+ * that the database has to do; so a free lane takes whatever is waiting, of any partitions, and writes it as one
+ * batch: no timer, and the busier the larger. Partitions share no account, so that lanes never conflict.
+ *
+ * Where such a batch fails, or is not written within `togetherMs`, one of its partitions may be the reason. Each of
+ * them is isolated: written alone, on lanes of their own, until that succeeded once. So a partition that hangs holds
+ * up the others for `togetherMs` and no longer.
+ */
 import { Cause, Deferred, Effect, Exit, Latch } from "effect"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
@@ -14,28 +22,20 @@ interface Entry {
   readonly done: Deferred.Deferred<ProjectionResult, StoreUnavailable>
 }
 
-/**
- * A commit touches many partitions, and a transaction for each of them would be all the database has to do. So a
- * free lane takes what is waiting, of whatever partitions: as with commits, no timer, and the busier the larger.
- * Partitions have no account in common, so lanes do not meet.
- *
- * Where such a batch fails, or is not written within `togetherMs`, one of its partitions may be the reason: each
- * is written alone, on lanes of their own, until that succeeded once. So one that hangs holds up the others for
- * `togetherMs` and no longer. Runs in the scope.
- */
+/** Runs in the scope. */
 export const makeWriteBatcher = Effect.fnUntraced(function* (
-  bookkeeping: Pick<ProjectionEngine["Service"], "project">
+  engine: Pick<ProjectionEngine["Service"], "project">
 ) {
   const { projectEventsMax, projectLanes, togetherMs, aloneMsMax, handoverMs } = yield* ReadSideConfig
-  const [together, alone] = [makeLine(), makeLine()]
-  /** Partitions that are written alone, and how long each may take for it. */
-  const suspects = new Map<number, number>()
+  const [shared, alone] = [makeEntryQueue(), makeEntryQueue()]
+  /** Partitions that are written alone, and how long each write of theirs may take. */
+  const isolated = new Map<number, number>()
 
-  /** Somebody waited in vain for the end of a write: the others who leave need not, one after another. */
+  /** A fiber that was interrupted waited for its write in vain: the others that end need not wait, one by one. */
   let isStalled = false
 
   const write = (entries: ReadonlyArray<Entry>, patienceMs: number) =>
-    bookkeeping
+    engine
       .project(
         entries.flatMap((entry) => entry.rows),
         entries.map((entry) => entry.checkpoint)
@@ -51,41 +51,44 @@ export const makeWriteBatcher = Effect.fnUntraced(function* (
         Effect.exit
       )
 
-  const end = (taken: ReadonlyArray<Entry>, exit: Exit.Exit<ProjectionResult, StoreUnavailable>): void => {
+  const complete = (
+    taken: ReadonlyArray<Entry>,
+    exit: Exit.Exit<ProjectionResult, StoreUnavailable>
+  ): void => {
     if (Exit.isSuccess(exit)) isStalled = false
-    tell(taken, exit)
+    answerAll(taken, exit)
   }
 
-  const flushTogether = Effect.gen(function* () {
-    const taken = yield* together.take({ entriesMax: Number.POSITIVE_INFINITY, eventsMax: projectEventsMax })
+  const flushShared = Effect.gen(function* () {
+    const taken = yield* shared.take({ entriesMax: Number.POSITIVE_INFINITY, eventsMax: projectEventsMax })
     if (taken.length === 0) return
     const exit = yield* write(taken, togetherMs)
-    if (Exit.isFailure(exit) && taken.length > 1 && !Cause.hasInterrupts(exit.cause)) {
-      yield* Effect.logWarning(`${taken.length} partitions go on one by one: ${reasonOf(exit.cause)}`)
-      for (const entry of taken) {
-        suspects.set(entry.checkpoint.partition, togetherMs)
-        alone.add(entry)
+    if (Exit.isFailure(exit)) {
+      for (const { checkpoint } of taken) isolated.set(checkpoint.partition, togetherMs)
+      if (taken.length > 1 && !Cause.hasInterrupts(exit.cause)) {
+        yield* Effect.logWarning(
+          `a batch of ${taken.length} partitions was not written, each is tried alone: ${reasonOf(exit.cause)}`
+        )
+        for (const entry of taken) alone.add(entry)
+        return
       }
-      return
     }
-    if (Exit.isFailure(exit))
-      for (const { checkpoint } of taken) suspects.set(checkpoint.partition, togetherMs)
-    end(taken, exit)
+    complete(taken, exit)
   })
 
   const flushAlone = Effect.gen(function* () {
     const taken = yield* alone.take({ entriesMax: 1, eventsMax: projectEventsMax })
     for (const { checkpoint } of taken) {
-      const patienceMs = suspects.get(checkpoint.partition) ?? togetherMs
+      const patienceMs = isolated.get(checkpoint.partition) ?? togetherMs
       const exit = yield* write(taken, patienceMs)
-      if (Exit.isSuccess(exit)) suspects.delete(checkpoint.partition)
-      // A long way to catch up takes longer than a batch, and goes on where it was cut off.
-      else suspects.set(checkpoint.partition, Math.min(patienceMs * 2, aloneMsMax))
-      end(taken, exit)
+      if (Exit.isSuccess(exit)) isolated.delete(checkpoint.partition)
+      // A partition that is far behind needs longer than one batch, and goes on where it was cut off.
+      else isolated.set(checkpoint.partition, Math.min(patienceMs * 2, aloneMsMax))
+      complete(taken, exit)
     }
   })
 
-  const written = (done: Entry["done"]) =>
+  const awaitWrite = (done: Entry["done"]) =>
     Effect.suspend(() =>
       isStalled
         ? Effect.void
@@ -99,43 +102,52 @@ export const makeWriteBatcher = Effect.fnUntraced(function* (
     )
 
   for (let lane = 0; lane < projectLanes; lane++) {
-    yield* Effect.forkScoped(Effect.forever(flushTogether))
+    yield* Effect.forkScoped(Effect.forever(flushShared))
     yield* Effect.forkScoped(Effect.forever(flushAlone))
   }
 
   return {
     /**
-     * Ends when the batch it was put into is written; `onWritten`, which must not throw, is called then even if nobody
-     * waits any more. Who is interrupted withdraws what is not under way, and waits for the rest at most `handoverMs`.
+     * Ends when the batch with these rows is written. `onWritten`, which must not throw, is called then, even if the
+     * caller no longer waits. An interrupted caller withdraws its rows where their write has not begun, and waits for
+     * it at most `handoverMs` where it has.
      */
     project: (rows: ReadonlyArray<StoredEvent>, checkpoint: Checkpoint, onWritten: () => void) =>
       Effect.suspend(() => {
         const done = Deferred.makeUnsafe<ProjectionResult, StoreUnavailable>()
         const entry: Entry = { rows, checkpoint, onWritten, done }
-        const line = suspects.has(checkpoint.partition) ? alone : together
-        line.add(entry)
+        const queue = isolated.has(checkpoint.partition) ? alone : shared
+        queue.add(entry)
         return Effect.onInterrupt(Deferred.await(done), () =>
-          together.withdraw(entry) || alone.withdraw(entry) ? Effect.void : written(done)
+          shared.withdraw(entry) || alone.withdraw(entry) ? Effect.void : awaitWrite(done)
         )
       })
   }
 })
 
-/** Each partition's fiber ends of a failure, and begins again by itself; a lane that is stopped leaves nobody waiting. */
-const tell = (taken: ReadonlyArray<Entry>, exit: Exit.Exit<ProjectionResult, StoreUnavailable>): void => {
-  const told =
+export type WriteBatcher = Effect.Success<ReturnType<typeof makeWriteBatcher>>
+
+/**
+ * Answers the fiber of each partition. A failure ends it, and its supervisor starts it again; when a lane is
+ * interrupted, its callers get a defect instead of the interruption, or they would wait for ever.
+ */
+const answerAll = (
+  taken: ReadonlyArray<Entry>,
+  exit: Exit.Exit<ProjectionResult, StoreUnavailable>
+): void => {
+  const answer =
     Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause) ? Exit.die("the projectors stop") : exit
   for (const [index, { checkpoint, onWritten, done }] of taken.entries()) {
     if (Exit.isSuccess(exit)) onWritten()
     Deferred.doneUnsafe(
       done,
-      Exit.map(told, (all) => shareOf(all, checkpoint.partition, index === 0))
+      Exit.map(answer, (all) => shareOf(all, checkpoint.partition, index === 0))
     )
   }
 }
 
-/** Entries in the order in which they came. */
-const makeLine = () => {
+/** Entries in order of arrival; unlike a `Queue`, it can be taken from by size and withdrawn from. */
+const makeEntryQueue = () => {
   const wake = Latch.makeUnsafe(false)
   let waiting: Array<Entry> = []
   const keep = (entries: Array<Entry>): void => {
@@ -147,10 +159,10 @@ const makeLine = () => {
       waiting.push(entry)
       wake.openUnsafe()
     },
-    /** At least one, and about so many events; none where another lane was faster. */
+    /** At least one entry, and about so many events; none where another lane was faster. */
     take: ({ entriesMax, eventsMax }: { readonly entriesMax: number; readonly eventsMax: number }) =>
       wake.await.pipe(
-        // The partitions of one commit arrive together: each fiber gets its turn to say what it has.
+        // The partitions of one commit arrive in the same turn of the event loop: each fiber may add its rows first.
         Effect.andThen(Effect.yieldNow),
         Effect.map((): ReadonlyArray<Entry> => {
           let events = 0
@@ -163,7 +175,7 @@ const makeLine = () => {
           return taken
         })
       ),
-    /** True if it was still there. */
+    /** True if the entry was still waiting. */
     withdraw: (entry: Entry): boolean => {
       const left = waiting.filter((one) => one !== entry)
       const wasThere = left.length < waiting.length
@@ -173,10 +185,10 @@ const makeLine = () => {
   }
 }
 
-/** The first partition of a batch tells what cannot be told apart. */
+/** What cannot be told apart by partition is counted for the first one of the batch. */
 const shareOf = (all: ProjectionResult, partition: number, isFirst: boolean): ProjectionResult => {
   const own = all.byPartition.get(partition) ?? 0
   if (!isFirst) return { events: own, byPartition: new Map(), repeats: 0, gaps: 0, faulty: 0 }
-  const came = all.byPartition.values().reduce((sum, events) => sum + events, 0)
-  return { ...all, events: all.events - came + own }
+  const brought = all.byPartition.values().reduce((sum, events) => sum + events, 0)
+  return { ...all, events: all.events - brought + own }
 }

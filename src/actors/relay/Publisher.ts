@@ -1,4 +1,7 @@
-/** Commits of any writers enter; they go to the bus, and how far each writer's tail is published is kept and saved. */
+/**
+ * The outbox: packs commits into messages for the bus and keeps, for each writer, how far its tail is published. The
+ * cursors are saved to the event store from time to time, so that after a crash only a little is published again.
+ */
 import { Effect, Semaphore } from "effect"
 import { Bus } from "../../infra/bus/Bus.ts"
 import { type BusMessage, pack } from "../../infra/bus/BusMessage.ts"
@@ -13,10 +16,11 @@ export const makePublisher = Effect.gen(function* () {
   const bus = yield* Bus
   const { partitions } = yield* LedgerConfig
   const { messageBytesMax, publishEventsMax } = yield* ReadSideConfig
-  /** What is acknowledged; the store's cursors follow at intervals, so a restart may publish a little again. */
+  /** The last commit of each writer that the bus acknowledged. */
   const published = new Map<WriterId, number>()
+  /** Those of them that the store does not know yet. */
   const unsaved = new Map<WriterId, number>()
-  /** Feed and tails are published by one fiber at a time, or they would overtake each other. */
+  /** One fiber publishes at a time: otherwise a tail read from the store could overtake the feed. */
   const turn = yield* Semaphore.make(1)
   const counts = { events: 0, eventsFromStore: 0 }
   const cursorOf = (writer: WriterId) => published.get(writer) ?? 0
@@ -27,7 +31,7 @@ export const makePublisher = Effect.gen(function* () {
     unsaved.set(writer, seq)
   }
 
-  /** Sends messages of whole commits; their cursors move once everything is acknowledged. */
+  /** Publishes whole commits; their cursors move once everything is acknowledged. */
   const publish = Effect.fnUntraced(function* (commits: ReadonlyArray<Commit>) {
     const messages: Array<BusMessage> = []
     for (const commit of commits) messages.push(...pack(commit, { partitions, bytesMax: messageBytesMax }))
@@ -63,7 +67,7 @@ export const makePublisher = Effect.gen(function* () {
     cursorOf,
     publish,
     publishTail,
-    /** Takes over what other lives of the relay, and other nodes, saved. */
+    /** Takes over the cursors that other nodes, or an earlier process of this one, saved. */
     readCursors: Effect.map(store.relayCursors, (cursors) => {
       for (const [writer, seq] of cursors) published.set(writer, Math.max(seq, cursorOf(writer)))
     }),
@@ -76,3 +80,5 @@ export const makePublisher = Effect.gen(function* () {
     })
   }
 })
+
+export type Publisher = Effect.Success<typeof makePublisher>

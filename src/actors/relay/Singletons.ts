@@ -1,47 +1,77 @@
-/** Work that one node does for all enters by name; it runs where it belongs, and who has which of it leaves. */
-import { Context, Effect, type Scope } from "effect"
+/**
+ * Work that only one node of a cluster should do at a time: each partition of each projection, each reconciler, the
+ * search for the unpublished tails of dead nodes. This file is the interface that the work is written against; which
+ * node runs what is decided by `ClusterSingletons` in a cluster, and by the default below on a single node.
+ */
+import { Context, Effect, Option, Schema, type Scope } from "effect"
 
-export interface DutyState {
-  readonly duty: string
-  /** Who has it, as was heard last; undefined where nobody ever said so. */
-  readonly node: string | undefined
-  readonly isOwn: boolean
-  /** Since its owner said so last, in milliseconds; 0 for our own. */
-  readonly silentMs: number
-  /** Silent for so long that nobody does it. */
-  readonly isNobodys: boolean
+/** One piece of such work, with the status that its owner publishes for the nodes that do not run it. */
+export interface Singleton<Status> {
+  readonly name: string
+  readonly encode: (status: Status) => string
+  /** `undefined` for a text that this version of the program cannot read. The same text is decoded only once. */
+  readonly decode: (text: string) => Status | undefined
 }
 
-export interface DutiesHere {
+export const makeSingleton = <Status>(
+  name: string,
+  schema: Schema.Codec<Status, string>
+): Singleton<Status> => {
+  const decode = Schema.decodeOption(schema)
+  let last: { readonly text: string; readonly status: Status | undefined } | undefined
+  return {
+    name,
+    encode: Schema.encodeSync(schema),
+    decode: (text) => {
+      if (last?.text !== text) last = { text, status: Option.getOrUndefined(decode(text)) }
+      return last.status
+    }
+  }
+}
+
+/** Who runs one singleton. */
+export interface SingletonState {
+  readonly name: string
+  /** The last reported owner; undefined when no node ever reported. */
+  readonly node: string | undefined
+  readonly isOwn: boolean
+  /** Milliseconds since the owner's last report; 0 for our own. */
+  readonly silentMs: number
+  /** The last report is so old that no node can be running it. */
+  readonly isUnowned: boolean
+}
+
+export interface SingletonHost {
   /**
-   * Begins the life whenever the duty comes to this node, and ends it when it goes: the next owner begins after its
-   * finalizers, so they must be quick. Two nodes may have one duty for a while, which must do no harm.
+   * Starts `life` whenever the singleton comes to this node, and interrupts it when the singleton goes. The next
+   * owner starts after the finalizers of `life`, so these must be quick. Two nodes may run one singleton for a while,
+   * which must do no harm.
    */
   readonly run: <R>(
-    duty: string,
+    name: string,
     life: Effect.Effect<void, never, R>
   ) => Effect.Effect<void, never, R | Scope.Scope>
-  readonly ownsUnsafe: (duty: string) => boolean
-  /** Tells those who do not have the duty what its owner found; a short text. */
-  readonly tellUnsafe: (duty: string, found: string) => void
-  /** What the owner of the duty told last, or the one before if it told nothing yet. */
-  readonly toldUnsafe: (duty: string) => string | undefined
-  /** Of all duties this program has; none on a node alone, whose they are all. */
-  readonly statesUnsafe: () => ReadonlyArray<DutyState>
-  /** Why it is not known who has what. */
+  readonly ownsUnsafe: (name: string) => boolean
+  /** Publishes the status to the other nodes. Ignored unless this node owns the singleton. */
+  readonly publishUnsafe: <Status>(singleton: Singleton<Status>, status: Status) => void
+  /** The status last published by any owner, as far as it was heard here. */
+  readonly statusUnsafe: <Status>(singleton: Singleton<Status>) => Status | undefined
+  /** All singletons of this program; none on a single node, which runs all of them. */
+  readonly statesUnsafe: () => ReadonlyArray<SingletonState>
+  /** Why the owners are not known at the moment. */
   readonly troubleUnsafe: () => string | undefined
 }
 
 /**
- * Which node does what only one must do. An optimisation like `Placement`: whoever believes to have a duty may do it
- * beside others. The default is a node alone, which does everything at once.
+ * An optimisation, like `Placement`: correctness never depends on a singleton running only once. The default is a
+ * single node, which runs everything at once.
  */
-export const Singletons = Context.Reference<DutiesHere>("chronicle/actors/Duties", {
+export const Singletons = Context.Reference<SingletonHost>("chronicle/actors/Singletons", {
   defaultValue: () => ({
     run: (_, life) => Effect.asVoid(Effect.forkScoped(Effect.scoped(life))),
     ownsUnsafe: () => true,
-    tellUnsafe: () => {},
-    toldUnsafe: () => undefined,
+    publishUnsafe: () => {},
+    statusUnsafe: () => undefined,
     statesUnsafe: () => [],
     troubleUnsafe: () => undefined
   })

@@ -1,15 +1,15 @@
-/** The life of a fiber that must never end enters; it is begun again after each death, with growing pauses. */
+/**
+ * Keeps a fiber alive that must never end ("let it crash"): however one run of it ends, by failure or defect, the
+ * cause is reported and the next run starts, after pauses that double up to `backoffMaxMs`.
+ */
 import { Cause, Effect } from "effect"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 
 const pauseMsMin = 50
 
-/**
- * Let it crash: whatever a life ends with, failure or defect, is told and the next one begins. Pauses double up to
- * the limit, and begin small again once a life reported progress by `alive`.
- */
+/** `run` reports progress by calling `alive`, which makes the pauses short again. */
 export const supervise = Effect.fnUntraced(function* <E, R>(
-  life: (alive: () => void) => Effect.Effect<unknown, E, R>,
+  run: (alive: () => void) => Effect.Effect<unknown, E, R>,
   onDeath: (cause: Cause.Cause<E>) => Effect.Effect<void>
 ) {
   const { backoffMaxMs } = yield* ReadSideConfig
@@ -17,8 +17,8 @@ export const supervise = Effect.fnUntraced(function* <E, R>(
   const alive = (): void => {
     deaths = 0
   }
-  return yield* life(alive).pipe(
-    // An interruption from outside never gets here; one from within is a death like any other.
+  return yield* run(alive).pipe(
+    // An interruption from outside is not caught here; one from within is a death like any other.
     Effect.catchCause(onDeath),
     Effect.flatMap(() => Effect.sleep(Math.min(backoffMaxMs, pauseMsMin * 2 ** Math.min(deaths++, 20)))),
     Effect.forever

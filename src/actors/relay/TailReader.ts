@@ -1,4 +1,7 @@
-/** A writer and a number enter; its next commits, read back whole from the store, leave. */
+/**
+ * Reads the next commits of one writer back from the log, with their events. The log is the outbox: whatever the
+ * commit feed dropped, or a dead node left unpublished, is read here.
+ */
 import { Effect } from "effect"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { type Commit, type CommitRow, EventStore, type WriterId } from "../../infra/eventstore/EventStore.ts"
@@ -25,7 +28,7 @@ export const readCommits = Effect.fnUntraced(function* (from: {
   return { commits, last: rows.at(-1)?.seq } satisfies Tail
 })
 
-/** The events of these commits, in their order; those of fences are left out. */
+/** The events of these commit rows, in their order. Fence rows have none and are left out. */
 export const readRows = Effect.fnUntraced(function* (rows: ReadonlyArray<CommitRow>) {
   const store = yield* EventStore
   const keys = rows.flatMap((row) => row.keys.flatMap(versionsOf))

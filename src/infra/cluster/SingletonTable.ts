@@ -1,4 +1,8 @@
-/** What a node does for all nodes enters the read model's database; who does what, and since when it is silent, leaves. */
+/**
+ * Table `duties` of the read model's database: one row a singleton of the cluster, which its owner renews. The rows
+ * are for people, health checks and `chronicle cluster`; which node may run a singleton is decided by the cluster's
+ * locks alone.
+ */
 import { PgTypes } from "@effect/sql-pg"
 import { Context, Effect, Layer } from "effect"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
@@ -6,17 +10,17 @@ import { textArray } from "../postgres/Columns.ts"
 import { ReadModelSql, toUnavailable, valuesOf } from "../readmodel/ReadModelSql.ts"
 
 export interface SingletonRow {
-  readonly duty: string
-  /** Who said last that it has it. */
+  readonly name: string
+  /** The last reported owner. */
   readonly node: string
-  /** What its owner found, for the others; undefined where there is nothing to tell. */
-  readonly found: string | undefined
-  /** For how long this node has it, and since when it did not say so, by the clock of the database, in milliseconds. */
+  /** The status that the owner published, encoded; undefined when there is none. */
+  readonly status: string | undefined
+  /** Milliseconds since this node became the owner, and since its last report, by the clock of the database. */
   readonly heldMs: number
   readonly silentMs: number
 }
 
-/** In order of name, so that two nodes that believe to have the same ones wait for each other, and do not deadlock. */
+/** Ordered by name, so that two nodes that both report the same singletons wait for each other and cannot deadlock. */
 const report = `
   INSERT INTO duties AS d (duty, node, since, seen_at, found)
   SELECT duty, $1, now(), now(), found FROM unnest($2::text[], $3::text[]) AS u(duty, found)
@@ -32,18 +36,17 @@ const all = `
     (extract(epoch FROM now() - seen_at) * 1000)::float8
   FROM duties ORDER BY duty`
 
-/** One row a duty, which its owner renews. It tells people and probes; what is done where, the cluster's locks say. */
 export class SingletonTable extends Context.Service<
   SingletonTable,
   {
-    /** These duties, each with what was found, are the node's. */
+    /** Reports the singletons that a node runs, each with its encoded status or none. */
     readonly report: (
       node: string,
-      duties: ReadonlyMap<string, string | undefined>
+      singletons: ReadonlyMap<string, string | undefined>
     ) => Effect.Effect<void, StoreUnavailable>
     /** In order of name. */
     readonly all: Effect.Effect<ReadonlyArray<SingletonRow>, StoreUnavailable>
-    /** Forgets what nobody has had for so long, in milliseconds: programs before this one had it. */
+    /** Deletes rows that no node renewed for so long, in milliseconds: they belong to earlier versions of the program. */
     readonly forget: (silentMs: number) => Effect.Effect<void, StoreUnavailable>
   }
 >()("chronicle/infra/SingletonTable") {
@@ -54,25 +57,25 @@ export class SingletonTable extends Context.Service<
       const query = (text: string, params: ReadonlyArray<unknown>) =>
         Effect.mapError(valuesOf(sql, text, params), toUnavailable)
       return {
-        report: (node, duties) =>
+        report: (node, singletons) =>
           Effect.asVoid(
             query(report, [
               PgTypes.text(node),
-              textArray([...duties.keys()]),
-              textArray([...duties.values()].map((found) => found ?? null))
+              textArray([...singletons.keys()]),
+              textArray([...singletons.values()].map((status) => status ?? null))
             ])
           ),
-        all: Effect.map(query(all, []), (rows) => rows.map(toDuty)),
+        all: Effect.map(query(all, []), (rows) => rows.map(toSingletonRow)),
         forget: (silentMs) => Effect.asVoid(query(forget, [PgTypes.int8(BigInt(silentMs))]))
       }
     })
   )
 }
 
-const toDuty = (row: ReadonlyArray<unknown>): SingletonRow => ({
-  duty: String(row[0]),
+const toSingletonRow = (row: ReadonlyArray<unknown>): SingletonRow => ({
+  name: String(row[0]),
   node: String(row[1]),
-  found: row[2] === null ? undefined : String(row[2]),
+  status: row[2] === null ? undefined : String(row[2]),
   heldMs: Math.round(Number(row[3])),
   silentMs: Math.round(Number(row[4]))
 })

@@ -17,7 +17,7 @@ import type { Commit } from "../../src/infra/eventstore/EventStoreTypes.ts"
 /** 2026-01-01, and one millisecond more a command. */
 const beginning = 1_767_225_600_000
 
-export class Bookkeeper {
+export class EventWriter {
   readonly writerId: string
   readonly heads = new Map<AccountId, Head>()
   /** Every row that was written, in order. */

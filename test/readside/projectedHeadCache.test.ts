@@ -6,7 +6,7 @@ import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/Re
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
-import { Bookkeeper, deposit, openAccount } from "../support/bookkeeper.ts"
+import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { accountId } from "../support/storedEvents.ts"
 
 const worlds = Layer.mergeAll(ReadModel.layerMemory, EventStore.layerMemory).pipe(
@@ -33,10 +33,10 @@ describe("a projection that keeps the heads it wrote", () => {
   it.effect("reads an account once, and folds the next rows on what it wrote", () =>
     Effect.gen(function* () {
       const { readModel, bookkeeping, looked } = yield* watched
-      const bookkeeper = new Bookkeeper()
-      yield* bookkeeping.project(bookkeeper.commit(openAccount("a"), deposit("a", 5n)).events, [])
-      yield* bookkeeping.project(bookkeeper.commit(deposit("a", 7n), openAccount("b")).events, [])
-      yield* bookkeeping.project(bookkeeper.commit(deposit("a", 1n), deposit("b", 2n)).events, [])
+      const writer = new EventWriter()
+      yield* bookkeeping.project(writer.commit(openAccount("a"), deposit("a", 5n)).events, [])
+      yield* bookkeeping.project(writer.commit(deposit("a", 7n), openAccount("b")).events, [])
+      yield* bookkeeping.project(writer.commit(deposit("a", 1n), deposit("b", 2n)).events, [])
       assert.deepStrictEqual(looked, ["a", "b"])
       const heads = yield* readModel.heads([a, b])
       assert.strictEqual(heads.get(a)?.account.balance, 13n)
@@ -47,7 +47,7 @@ describe("a projection that keeps the heads it wrote", () => {
   it.effect("skips rows that come again, without a look and without a change", () =>
     Effect.gen(function* () {
       const { readModel, bookkeeping, looked } = yield* watched
-      const { events } = new Bookkeeper().commit(openAccount("a"), deposit("a", 5n))
+      const { events } = new EventWriter().commit(openAccount("a"), deposit("a", 5n))
       yield* bookkeeping.project(events, [])
       const again = yield* bookkeeping.project(events, [])
       assert.deepInclude(again, { events: 0, repeats: 2, gaps: 0 })
@@ -61,12 +61,12 @@ describe("a projection that keeps the heads it wrote", () => {
       const store = yield* EventStore
       const { readModel, bookkeeping } = yield* watched
       const other = yield* watched
-      const bookkeeper = new Bookkeeper()
-      yield* store.registerWriter({ writerId: bookkeeper.writerId, node: "n", closedAt: 0 })
+      const writer = new EventWriter()
+      yield* store.registerWriter({ writerId: writer.writerId, node: "n", closedAt: 0 })
       const commits = [
-        bookkeeper.commit(openAccount("a"), openAccount("b")),
-        bookkeeper.commit(deposit("a", 5n)),
-        bookkeeper.commit(deposit("a", 7n), deposit("b", 1n))
+        writer.commit(openAccount("a"), openAccount("b")),
+        writer.commit(deposit("a", 5n)),
+        writer.commit(deposit("a", 7n), deposit("b", 1n))
       ]
       for (const commit of commits) yield* store.commit(commit)
       const [opened, first, second] = commits
@@ -88,10 +88,10 @@ describe("a projection that keeps the heads it wrote", () => {
   it.effect("keeps no more heads than it may, and is right without them", () =>
     Effect.gen(function* () {
       const { readModel, bookkeeping, looked } = yield* watched
-      const bookkeeper = new Bookkeeper()
-      yield* bookkeeping.project(bookkeeper.commit(openAccount("a")).events, [])
-      yield* bookkeeping.project(bookkeeper.commit(openAccount("b")).events, [])
-      yield* bookkeeping.project(bookkeeper.commit(deposit("a", 3n)).events, [])
+      const writer = new EventWriter()
+      yield* bookkeeping.project(writer.commit(openAccount("a")).events, [])
+      yield* bookkeeping.project(writer.commit(openAccount("b")).events, [])
+      yield* bookkeeping.project(writer.commit(deposit("a", 3n)).events, [])
       assert.deepStrictEqual(looked, ["a", "b", "a"])
       assert.strictEqual((yield* readModel.heads([a])).get(a)?.account.balance, 3n)
     }).pipe(
