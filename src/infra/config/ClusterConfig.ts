@@ -1,68 +1,52 @@
-/** Every limit of a cluster of nodes in one place (I10), each with its default. */
+/** The limits of a cluster of nodes (I10), each overridable by the environment. */
 import { Context } from "effect"
+import { limit, limitGroup } from "./Limits.ts"
 
-export interface ClusterLimits {
-  /** Groups of accounts that move between nodes as one. The same on all nodes, for the life of an installation. */
-  readonly shards: number
-  /** A node that does not confirm its shards for so long has lost them, in milliseconds. */
-  readonly lockExpirationMs: number
-  /** How often a node confirms its shards, in milliseconds. */
-  readonly lockRefreshMs: number
-  /** How often each node looks which nodes there are, in milliseconds. */
-  readonly membershipPollMs: number
-  /** How often one node asks the others whether they live, in milliseconds. */
-  readonly healthCheckMs: number
-  /** How long a node may take to answer that, in milliseconds; it is asked twice. */
-  readonly pingMs: number
-  /** How long a node that was given shards looks again for those not released yet, in milliseconds. */
-  readonly acquireMs: number
-  /** The pause before a command whose account is moving tries again, in milliseconds. */
-  readonly retryMs: number
-  /** Messages of other nodes that wait for one shard. */
-  readonly mailboxMax: number
-  /** How long another node may keep an account of ours, in milliseconds; then it is read from the log again. */
-  readonly leaseMs: number
-  /** How long further commands may join those that decide on an account of another node, in milliseconds. */
-  readonly shareMs: number
-  /** The most commands that one borrowing of an account serves. */
-  readonly shareMax: number
-  /** How long a shard that leaves waits for what is under way on its accounts, in milliseconds. */
-  readonly drainMs: number
-  /** How much longer than the deadline of a command its sender waits for the answer of the owner, in milliseconds. */
-  readonly answerGraceMs: number
-  /** After so long without an answer commands are put to their owner again, which may be another by now, in milliseconds. */
-  readonly askMs: number
-  /** How often a node says which of the common work is its own, and looks what the others said, in milliseconds. */
-  readonly dutyReportMs: number
-  /** Work whose owner did not say so for so long is nobody's, in milliseconds. */
-  readonly dutySilentMs: number
-  /** Work of which nothing was heard for so long is forgotten: the program has it no more, in milliseconds. */
-  readonly dutyForgottenMs: number
-  /** Connections to the database that holds the locks; one of them is the locks' own. */
-  readonly connections: number
-}
+export const clusterLimits = limitGroup("CHRONICLE_CLUSTER", {
+  shards: limit(
+    120,
+    "Groups of accounts that move between nodes as one. The same on all nodes, for the life of an installation."
+  ),
+  lockExpirationMs: limit(8_000, "A node that has not confirmed its shards for this long has lost them."),
+  lockRefreshMs: limit(2_500, "How often a node confirms its shards."),
+  membershipPollMs: limit(200, "How often each node looks which nodes there are."),
+  healthCheckMs: limit(1_000, "How often one node asks the others whether they live."),
+  pingMs: limit(2_000, "How long a node may take to answer that; it is asked twice."),
+  acquireMs: limit(700, "How long a node that was given shards looks again for those not released yet."),
+  retryMs: limit(25, "The pause before a command whose account is moving is tried again."),
+  mailboxMax: limit(20_000, "Messages of other nodes that wait for one shard."),
+  leaseMs: limit(
+    3_000,
+    "How long another node may keep an account of this one; then the account is read from the log again."
+  ),
+  shareMs: limit(25, "How long further commands may join those that decide on an account of another node."),
+  shareMax: limit(500, "Commands that one lease of an account serves."),
+  drainMs: limit(1_000, "How long a shard that leaves waits for the commands under way on its accounts."),
+  answerGraceMs: limit(
+    500,
+    "How much longer than the deadline of a command its sender waits for the answer of the owner."
+  ),
+  askMs: limit(
+    3_000,
+    "Commands that are not answered for this long are put to their owner again, which may be another node by now."
+  ),
+  dutyReportMs: limit(
+    1_000,
+    "How often a node reports which singletons it runs, and reads what the others reported."
+  ),
+  dutySilentMs: limit(15_000, "A singleton whose owner has not reported for this long has no owner."),
+  dutyForgottenMs: limit(
+    3_600_000,
+    "A singleton that no node has reported for this long is forgotten: no program has it any more."
+  ),
+  connections: limit(
+    3,
+    "Connections to the database that holds the locks; one of them is kept for the locks."
+  )
+})
 
-export const defaultClusterLimits: ClusterLimits = {
-  shards: 120,
-  lockExpirationMs: 8_000,
-  lockRefreshMs: 2_500,
-  membershipPollMs: 200,
-  healthCheckMs: 1_000,
-  pingMs: 2_000,
-  acquireMs: 700,
-  retryMs: 25,
-  mailboxMax: 20_000,
-  leaseMs: 3_000,
-  shareMs: 25,
-  shareMax: 500,
-  drainMs: 1_000,
-  answerGraceMs: 500,
-  askMs: 3_000,
-  dutyReportMs: 1_000,
-  dutySilentMs: 15_000,
-  dutyForgottenMs: 3_600_000,
-  connections: 3
-}
+export type ClusterLimits = typeof clusterLimits.schema.Type
+export const defaultClusterLimits: ClusterLimits = clusterLimits.defaults
 
 /** The limits in force; a reference, so that tests and hosts override only what they mean. */
 export const ClusterConfig = Context.Reference<ClusterLimits>("chronicle/infra/ClusterConfig", {

@@ -1,9 +1,10 @@
-/** Environment variables enter (design §11); where the services are, and the limits in force, leave. */
+/** Reads from the environment (design §11) where the services and this node are, and the limits in force. */
 import { hostname } from "node:os"
 import { Config, Effect, Layer, Option, Random, type Redacted, Schema } from "effect"
-import { ClusterConfig, type ClusterLimits, defaultClusterLimits } from "./ClusterConfig.ts"
-import { defaultLimits, LedgerConfig, type LedgerLimits } from "./LedgerConfig.ts"
-import { defaultReadSideLimits, ReadSideConfig, type ReadSideLimits } from "./ReadSideConfig.ts"
+import { ClusterConfig, clusterLimits } from "./ClusterConfig.ts"
+import { LedgerConfig, ledgerLimits } from "./LedgerConfig.ts"
+import { Limit, limitsOf } from "./Limits.ts"
+import { ReadSideConfig, readSideLimits } from "./ReadSideConfig.ts"
 
 /** The services one node works with, and its name among the others. */
 export interface Services {
@@ -31,7 +32,7 @@ export const servicesConfig: Config.Config<Services> = Config.all({
   eventStoreUrl: Config.Redacted("CHRONICLE_EVENT_STORE_URL"),
   readModelUrl: Config.Redacted("CHRONICLE_READ_MODEL_URL"),
   natsUrl: Config.String("CHRONICLE_NATS_URL"),
-  natsReplicas: Config.Int("CHRONICLE_NATS_REPLICAS").pipe(Config.withDefault(1)),
+  natsReplicas: Config.schema(Limit, "CHRONICLE_NATS_REPLICAS").pipe(Config.withDefault(1)),
   nodeName: Config.option(Config.String("CHRONICLE_NODE_NAME")).pipe(
     Config.mapEffect((name) => (Option.isSome(name) ? Effect.succeed(name.value) : uniqueNodeName))
   )
@@ -76,36 +77,13 @@ export const storesConfig: Config.Config<Pick<Services, "eventStoreUrl" | "readM
   readModelUrl: Config.Redacted("CHRONICLE_READ_MODEL_URL")
 })
 
-/** `batchRowsMax` is set by `CHRONICLE_BATCH_ROWS_MAX`; a limit of the cluster begins with `CHRONICLE_CLUSTER`. */
-export const variableOf = (
-  limit: keyof LedgerLimits | keyof ReadSideLimits | keyof ClusterLimits,
-  prefix = "CHRONICLE"
-): string => `${prefix}_${limit.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
-
-/** A limit of zero would stop what it bounds for ever. */
-const Limit = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
-
-const overridden = <Limits extends object>(
-  defaults: Limits,
-  prefix?: string
-): Effect.Effect<Limits, Config.ConfigError> =>
-  Effect.gen(function* () {
-    const limits: Record<string, number> = {}
-    for (const [limit, value] of Object.entries(defaults)) {
-      // Object.entries forgets that the keys of the limits are their keys.
-      const variable = variableOf(limit as keyof LedgerLimits, prefix)
-      limits[limit] = yield* Config.schema(Limit, variable).pipe(Config.withDefault(value))
-    }
-    return { ...defaults, ...limits }
-  })
-
-/** Every limit of `LedgerLimits`, `ReadSideLimits` and `ClusterLimits` has a variable of its own; a whole number above zero. */
+/** Every limit of the write path, the read side and the cluster has a variable of its own; a whole number of 1 or more. */
 export const limitsFromEnvironment: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
   Effect.gen(function* () {
     return Layer.mergeAll(
-      Layer.succeed(LedgerConfig, yield* overridden(defaultLimits)),
-      Layer.succeed(ReadSideConfig, yield* overridden(defaultReadSideLimits)),
-      Layer.succeed(ClusterConfig, yield* overridden(defaultClusterLimits, "CHRONICLE_CLUSTER"))
+      Layer.succeed(LedgerConfig, yield* limitsOf(ledgerLimits)),
+      Layer.succeed(ReadSideConfig, yield* limitsOf(readSideLimits)),
+      Layer.succeed(ClusterConfig, yield* limitsOf(clusterLimits))
     )
   })
 )

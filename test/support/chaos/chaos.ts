@@ -1,7 +1,7 @@
 /** A stack and a seed enter; three nodes on it under load, what befell them in the seed's order, and the verdict leave. */
 import { Effect, Fiber } from "effect"
 import { type ClusterLimits, defaultClusterLimits } from "../../../src/infra/config/ClusterConfig.ts"
-import { variableOf } from "../../../src/infra/config/Environment.ts"
+import { variableOf } from "../../../src/infra/config/Limits.ts"
 import type { DevStackService } from "../../../src/infra/dev/DevStack.ts"
 import * as LedgerNode from "../../../src/LedgerNode.ts"
 import { Dice } from "../dice.ts"

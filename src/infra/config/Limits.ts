@@ -1,0 +1,60 @@
+/**
+ * How a group of limits is declared: one schema with a default and a description a limit. The environment is read by
+ * that schema, and the table in docs/limits.md is printed from it, so that neither can say something else than the code.
+ */
+import { Config, Effect, Schema } from "effect"
+
+/** A limit of zero would stop what it bounds for ever. */
+export const Limit = Schema.Int.check(
+  Schema.isGreaterThanOrEqualTo(1, { message: "must be a whole number of 1 or more" })
+)
+
+const withDefault = (value: number) => Limit.pipe(Schema.withConstructorDefault(Effect.succeed(value)))
+
+type Fields = { readonly [limit: string]: ReturnType<typeof withDefault> }
+
+/** One limit. Its unit is the end of its name (`Ms`: milliseconds) or the first noun of the description. */
+export const limit = (value: number, description: string) => withDefault(value).annotateKey({ description })
+
+export interface LimitGroup<F extends Fields> {
+  /** The beginning of each variable. */
+  readonly prefix: string
+  readonly schema: Schema.Struct<F>
+  readonly defaults: Schema.Struct.Type<F>
+}
+
+export const limitGroup = <F extends Fields>(prefix: string, fields: F): LimitGroup<F> => {
+  const schema = Schema.Struct(fields)
+  // Every field has a default, which a type that varies does not tell.
+  return { prefix, schema, defaults: schema.make({} as Schema.Struct.MakeIn<F>) }
+}
+
+/** `batchRowsMax` is set by `CHRONICLE_BATCH_ROWS_MAX`. */
+export const variableOf = (limit: string, prefix = "CHRONICLE"): string =>
+  `${prefix}_${limit.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
+
+/** The limits of a group, each overridden by its environment variable if that is set. */
+export const limitsOf = Effect.fnUntraced(function* <F extends Fields>({
+  prefix,
+  schema,
+  defaults
+}: LimitGroup<F>) {
+  const limits: Record<string, number> = {}
+  for (const [name, value] of Object.entries<number>(defaults)) {
+    limits[name] = yield* Config.schema(Limit, variableOf(name, prefix)).pipe(Config.withDefault(value))
+  }
+  return schema.make(limits as Schema.Struct.MakeIn<F>) // the names are those of the schema
+})
+
+/** A Markdown table of a group: variable, default, description. */
+export const limitsTable = <F extends Fields>({ prefix, schema, defaults }: LimitGroup<F>): string =>
+  [
+    "| variable | default | |",
+    "|---|---|---|",
+    ...Object.entries<number>(defaults).map(([name, value]) => {
+      const field = schema.fields[name]
+      const description = field === undefined ? "" : Schema.resolveAnnotationsKey(field)?.description
+      const unit = name.endsWith("Ms") || name.endsWith("MsMax") ? " ms" : ""
+      return `| \`${variableOf(name, prefix)}\` | ${value.toLocaleString("en-US")}${unit} | ${description} |`
+    })
+  ].join("\n")
