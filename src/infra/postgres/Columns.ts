@@ -109,7 +109,7 @@ type ColumnTable<Row> = {
   readonly [Field in keyof Row]-?: readonly [name: string, type: ColumnType<Row[Field]>]
 }
 
-interface Columns<Row> {
+export interface Columns<Row> {
   /** Number of columns. */
   readonly size: number
   /** `account_id, version, …` */
