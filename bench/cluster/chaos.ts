@@ -1,14 +1,14 @@
 /**
- * Three nodes under load to which everything happens in turn: `npm run bench:chaos -- --seconds 120 --seed 1`
- * `[--customers 24] [--kinds kill,zombie] [--logs DIR]`. Each node is a process of `chronicle serve` with its read side; one embedded
- * stack. Prints each misfortune as it is over, a table, and one line of JSON; exit code 1 if anything is broken.
+ * Chaos over three nodes under load: `npm run bench:chaos -- --seconds 120 --seed 1 [--customers 24]`
+ * `[--kinds kill,zombie] [--logs DIR]`. Each node is a process of `chronicle serve` with its read side, over one
+ * embedded stack. Prints each outage, a table, and one line of JSON; ends with 1 if an invariant is broken.
  */
 import { mkdirSync } from "node:fs"
 import { parseArgs } from "node:util"
 import { Effect, FileSystem } from "effect"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import { runChaos } from "../../test/support/chaos/chaos.ts"
-import { type Incident, kinds, misfortunesOf } from "../../test/support/chaos/disruptions.ts"
+import { disruptionsOf, kinds, type Outage } from "../../test/support/chaos/disruptions.ts"
 import { tally } from "../../test/support/ledgerWorld.ts"
 import { run } from "./Script.ts"
 
@@ -22,16 +22,16 @@ const { values } = parseArgs({
   }
 })
 
-const nameOf = ({ kind, sockets }: Incident) => (sockets === undefined ? kind : `${kind} (${sockets})`)
+const nameOf = ({ kind, sockets }: Outage) => (sockets === undefined ? kind : `${kind} (${sockets})`)
 
-/** The worst and the middle of each kind of misfortune. */
-const tableOf = (incidents: ReadonlyArray<Incident>) => {
-  const names = [...new Set(incidents.map(nameOf))].sort()
+/** The longest and the median outage of each kind of disruption. */
+const tableOf = (outages: ReadonlyArray<Outage>) => {
+  const names = [...new Set(outages.map(nameOf))].sort()
   return names.map((name) => {
-    const some = incidents.filter((one) => nameOf(one) === name && one.accounts > 0)
+    const some = outages.filter((outage) => nameOf(outage) === name && outage.accounts > 0)
     const gaps = some.map(({ gapMs }) => gapMs).sort((a, b) => a - b)
     return {
-      misfortune: name,
+      disruption: name,
       times: some.length,
       medianMs: gaps[Math.floor(gaps.length / 2)] ?? 0,
       worstMs: gaps.at(-1) ?? 0,
@@ -49,7 +49,7 @@ const program = Effect.gen(function* () {
   mkdirSync(logDir, { recursive: true })
   const stack = yield* startDevStack({ dataDir: `${dataDir}/stack` })
   const seed = Number(values.seed)
-  const { incidents, seconds, attempts, verdict } = yield* runChaos(stack, {
+  const { outages, seconds, attempts, verdict } = yield* runChaos(stack, {
     seed,
     seconds: Number(values.seconds),
     accounts: 300,
@@ -58,20 +58,20 @@ const program = Effect.gen(function* () {
     watched: 18,
     watchMs: 100,
     cluster: {},
-    misfortunes: misfortunesOf(kinds.filter((kind) => values.kinds.split(",").includes(kind))),
+    disruptions: disruptionsOf(kinds.filter((kind) => values.kinds.split(",").includes(kind))),
     logDir,
-    onIncident: (one) =>
+    onOutage: (outage) =>
       console.error(
-        `${nameOf(one)}, ${one.node}: ${one.gapMs} ms without service (others ${one.elsewhereMs} ms, balances with a token ${one.readMs} ms)`
+        `${nameOf(outage)}, ${outage.node}: ${outage.gapMs} ms without service (other accounts ${outage.elsewhereMs} ms, balances with a read token ${outage.readMs} ms)`
       )
   })
   const answers = tally(attempts.map(({ answer }) => (typeof answer === "string" ? answer : "Accepted")))
-  const table = tableOf(incidents)
-  console.error("milliseconds without service for an account of the node, by what befell it")
-  for (const { misfortune, times, medianMs, worstMs, elsewhereMs, readMs } of table)
+  const table = tableOf(outages)
+  console.error("milliseconds without service for an account of the node, by disruption")
+  for (const { disruption, times, medianMs, worstMs, elsewhereMs, readMs } of table)
     console.error(
-      `${misfortune.padEnd(24)} ${String(times).padStart(3)} times   median ${String(medianMs).padStart(6)}   ` +
-        `worst ${String(worstMs).padStart(6)}   accounts of others ${String(elsewhereMs).padStart(6)}   balance with a token ${String(readMs).padStart(6)}`
+      `${disruption.padEnd(24)} ${String(times).padStart(3)} times   median ${String(medianMs).padStart(6)}   ` +
+        `worst ${String(worstMs).padStart(6)}   accounts of other nodes ${String(elsewhereMs).padStart(6)}   balance with a read token ${String(readMs).padStart(6)}`
     )
   for (const fault of verdict.faults) console.error(fault)
   const ok = verdict.faults.length === 0 && Object.values(verdict.invariants).every((holds) => holds)

@@ -1,13 +1,13 @@
 /** Plots as inline SVG, so that a report is one file that needs no script and no network. */
 
-export interface Series {
+interface Series {
   readonly name: string
   /** A CSS class of the page, which gives it its colour. */
   readonly style: string
   readonly points: ReadonlyArray<readonly [x: number, y: number]>
 }
 
-export interface Axis {
+interface Axis {
   readonly label: string
   readonly from: number
   readonly to: number

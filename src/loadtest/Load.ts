@@ -22,7 +22,7 @@ const generatedMax = 64
 /** How long after its end the open loop may still send what was due by then; the rest counts as not sent. */
 const lateMaxMs = 5_000
 
-export interface Load {
+interface Load {
   readonly driver: Driver
   readonly next: () => Command
   readonly pace: Pace

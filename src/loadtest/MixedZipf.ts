@@ -29,41 +29,11 @@ const shares = { open: 4, deposit: 18, withdraw: 15, transfer: 45, journal: 14 }
 
 export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
   const { accounts, ids, rng, share, prepare, nextId, amount } = ingredients
-  const cold = Math.floor(accounts * coldShare)
   const accountsMax = accounts * (1 + opensShare)
-  const rank = makeZipf(rng, accounts, skew)
   /** Accounts that are open, among the prepared ones and those that this part of the load opens. */
   let opened = accounts
   const openedMax = accounts + Math.floor((accounts * opensShare) / share.of)
-  const indexOf = (nth: number) => (nth < accounts ? nth : accounts + (nth - accounts) * share.of + share.nth)
-
-  // The busiest account is the last one, because the cold accounts are the first ones and are to be quiet.
-  const pick = () => (rng.chance(strayShare) ? indexOf(rng.below(opened)) : accounts - 1 - rank())
-  /** Another account of the same asset. Ends soon, because `taken` holds at most 4 of at least 100 accounts. */
-  const pickOther = (taken: ReadonlyArray<number>): number => {
-    const kind = (taken[0] ?? 0) % 3
-    for (;;) {
-      const near = pick()
-      const index = near < accounts ? near - (near % 3) + kind : near
-      const isThere = near < accounts ? index < accounts : index % 3 === kind
-      if (isThere && !taken.includes(index)) return index
-    }
-  }
-  const journal = (): Command => {
-    const count = 3 + rng.below(3)
-    const indexes = [pick()]
-    while (indexes.length < count) indexes.push(pickOther(indexes))
-    const [payer = 0, ...payees] = indexes
-    const parts = payees.map(
-      (index): Leg => ({ account: ids.account(index), side: "credit", amount: amount() })
-    )
-    const sum = parts.reduce((total, part) => total + part.amount, 0n)
-    return {
-      _tag: "PostJournal",
-      commandId: nextId(),
-      legs: [{ account: ids.account(payer), side: "debit", amount: sum }, ...parts]
-    }
-  }
+  const { indexOf, pick, pickOther } = makePicker(ingredients, () => opened)
   const on = (index: number) => ({ commandId: nextId(), account: ids.account(index) })
   const transfer = (): Command => {
     const from = pick()
@@ -90,7 +60,6 @@ export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
         return { _tag: "Deposit", ...on(index), amount: amount(), asset: ids.assetOf(index + 1) }
     }
   }
-
   const next = (): Command => {
     let at = rng.below(100) - shares.open
     if (at < 0 && opened < openedMax) {
@@ -105,7 +74,47 @@ export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
     at -= shares.transfer
     if (at < 0) return transfer()
     at -= shares.journal
-    return at < 0 ? journal() : refused()
+    return at < 0 ? makeJournal(ingredients, pick, pickOther) : refused()
   }
-  return { prepare, cold, accountsMax, next }
+  return { prepare, cold: Math.floor(accounts * coldShare), accountsMax, next }
+}
+
+/** Draws accounts. `opened`: accounts that are open, counted as this part of the load counts them. */
+const makePicker = ({ accounts, rng, share }: Ingredients, opened: () => number) => {
+  const rank = makeZipf(rng, accounts, skew)
+  const indexOf = (nth: number) => (nth < accounts ? nth : accounts + (nth - accounts) * share.of + share.nth)
+  // The busiest account is the last one, because the cold accounts are the first ones and are to be quiet.
+  const pick = () => (rng.chance(strayShare) ? indexOf(rng.below(opened())) : accounts - 1 - rank())
+  /** Another account of the same asset. Ends soon, because `taken` holds at most 4 of at least 100 accounts. */
+  const pickOther = (taken: ReadonlyArray<number>): number => {
+    const kind = (taken[0] ?? 0) % 3
+    for (;;) {
+      const near = pick()
+      const index = near < accounts ? near - (near % 3) + kind : near
+      const isThere = near < accounts ? index < accounts : index % 3 === kind
+      if (isThere && !taken.includes(index)) return index
+    }
+  }
+  return { indexOf, pick, pickOther }
+}
+
+/** One account pays 2 to 4 others. */
+const makeJournal = (
+  { ids, rng, nextId, amount }: Ingredients,
+  pick: () => number,
+  pickOther: (taken: ReadonlyArray<number>) => number
+): Command => {
+  const count = 3 + rng.below(3)
+  const indexes = [pick()]
+  while (indexes.length < count) indexes.push(pickOther(indexes))
+  const [payer = 0, ...payees] = indexes
+  const credits = payees.map(
+    (index): Leg => ({ account: ids.account(index), side: "credit", amount: amount() })
+  )
+  const sum = credits.reduce((total, leg) => total + leg.amount, 0n)
+  return {
+    _tag: "PostJournal",
+    commandId: nextId(),
+    legs: [{ account: ids.account(payer), side: "debit", amount: sum }, ...credits]
+  }
 }

@@ -32,7 +32,7 @@ export interface NodeFigures {
 
 type Derived = "committedPerSecond" | "rows" | "batch" | "conflicts" | "cpuSeconds" | "residents"
 
-export interface NodeCounts extends Omit<NodeFigures, Derived> {
+interface NodeCounts extends Omit<NodeFigures, Derived> {
   readonly seconds: number
   readonly before: DriverStats
   readonly after: DriverStats

@@ -13,7 +13,7 @@ export interface Pauses {
   readonly gcMs: { readonly minor: GcPauses; readonly major: GcPauses }
 }
 
-export interface GcPauses {
+interface GcPauses {
   readonly count: number
   readonly total: number
   readonly max: number

@@ -6,7 +6,7 @@ import type { NodeFigures } from "./NodeFigures.ts"
 import { type InvariantName, invariantNames, type LoadDetails, type LoadOutcome } from "./Outcome.ts"
 
 /** The machine on which the figures were measured, without which they mean nothing. */
-export const describeMachine = (): ReadonlyArray<readonly [string, string]> => [
+const describeMachine = (): ReadonlyArray<readonly [string, string]> => [
   ["processor", `${cpus()[0]?.model ?? "unknown"}, ${availableParallelism()} usable`],
   ["memory", `${(totalmem() / 2 ** 30).toFixed(1)} GiB`],
   ["system", `${type()} ${release()}`],

@@ -24,7 +24,7 @@ export interface Share {
 const whole: Share = { nth: 0, of: 1 }
 
 /** The funds of every account, in minor units: enough that no account runs out of them by chance. */
-export const funds = 10n ** 14n
+const funds = 10n ** 14n
 
 /** The account that takes part in every command of a hot scenario. */
 const hot = 0

@@ -4,7 +4,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, FileSystem } from "effect"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import { runChaos } from "../support/chaos/chaos.ts"
-import { type Kind, misfortunesOf } from "../support/chaos/disruptions.ts"
+import { disruptionsOf, type Kind } from "../support/chaos/disruptions.ts"
 import { withoutCockroach } from "../support/devStacks.ts"
 
 const kinds: ReadonlyArray<Kind> = ["kill", "zombie"]
@@ -19,7 +19,7 @@ it.live(
       const stack = yield* startDevStack({ dataDir: `${dataDir}/stack`, durable: false }).pipe(
         withoutCockroach
       )
-      const { incidents, attempts, verdict } = yield* runChaos(stack, {
+      const { outages, attempts, verdict } = yield* runChaos(stack, {
         seed: 5,
         seconds: 0,
         accounts: 120,
@@ -29,9 +29,9 @@ it.live(
         watchMs: 100,
         // The defaults: with shorter times a slow machine is taken for a dead one.
         cluster: {},
-        misfortunes: misfortunesOf(kinds),
+        disruptions: disruptionsOf(kinds),
         logDir: dataDir,
-        onIncident: () => {}
+        onOutage: () => {}
       })
       assert.deepStrictEqual(verdict.faults, [])
       assert.deepStrictEqual(
@@ -39,7 +39,7 @@ it.live(
         []
       )
       assert.sameMembers(
-        incidents.map(({ kind }) => kind),
+        outages.map(({ kind }) => kind),
         [...kinds]
       )
       // It was no test if nobody was served meanwhile.

@@ -1,4 +1,4 @@
-/** What callers on one process were told travels to a judge on another, which must come to the same verdict. */
+/** The journal that carries acknowledgements from a node process to the judge, which must come to the verdict that the node would. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Command } from "../../src/domain/Command.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
@@ -10,7 +10,7 @@ import { storedEvent } from "../support/storedEvents.ts"
 
 const ids = makeRunIds("run", false)
 const accounts = 10
-/** Commands of two nodes: even numbers are of the first, odd ones of the second. */
+/** Whether a command belongs to the second of two nodes: the first has the even numbers. */
 const isSecond = (command: number) => command % 2 === 1
 
 const deposit = (number: number, account = 1): Command => ({
@@ -31,7 +31,7 @@ const receiptOf = (row: StoredEvent): Receipt => ({
   readToken: `${row.accountId}@${row.version}`
 })
 
-/** A node's end and the judge's, with the way between them. */
+/** The end of the node and the end of the judge. `travel` carries the records from one to the other. */
 const world = () => {
   const journal = new AckJournal(ids)
   const node = new Acknowledged(ids, accounts, false, journal)
@@ -58,14 +58,14 @@ const verdict = (judge: Acknowledged, rows: ReadonlyArray<StoredEvent>) => {
   return (["I4", "I6", "I7"] as const).filter((invariant) => !judge.isKept(invariant))
 }
 
-describe("the journal of what was acknowledged", () => {
+describe("the journal of acknowledgements", () => {
   const rows = [rowOf(1, 1), rowOf(2, 2), rowOf(200_001, 3), rowOf(4, 1, 2)]
   const numbers = [1, 2, 200_001, 4]
   const acknowledgeAll = ({ acknowledge }: ReturnType<typeof world>) => {
     for (const [index, row] of rows.entries()) acknowledge(row, numbers[index] ?? 0)
   }
 
-  it("brings all that was acks, so that a whole log is found whole and a lost event is missed", () => {
+  it("carries enough to find a whole log whole and a lost event lost", () => {
     const whole = world()
     acknowledgeAll(whole)
     whole.travel()
@@ -77,7 +77,7 @@ describe("the journal of what was acknowledged", () => {
     assert.deepStrictEqual(verdict(lossy.judge, rows.slice(1)), ["I6"])
   })
 
-  it("leaves open what a dead node did not tell, and that alone", () => {
+  it("leaves open only the commands whose answer a dead node did not report", () => {
     const { judge, acks, travel, acknowledge } = world()
     acknowledge(rowOf(1, 1), 1)
     acknowledge(rowOf(2, 2), 2)
@@ -88,7 +88,7 @@ describe("the journal of what was acknowledged", () => {
     assert.strictEqual(judge.orphanRows, 1)
   })
 
-  it("misses an event that a dead node told of, and one of a living node that nobody told of", () => {
+  it("finds a lost event of a dead node, and an unacknowledged one of a living node", () => {
     const dead = world()
     dead.acknowledge(rowOf(1, 1), 1)
     dead.travel()
@@ -99,7 +99,7 @@ describe("the journal of what was acknowledged", () => {
     assert.deepStrictEqual(verdict(living.judge, [rowOf(2, 1)]), ["I4"])
   })
 
-  it("brings that an answer is unknown, until it is known", () => {
+  it("carries that an outcome is unknown, and later that it is known", () => {
     const { node, judge, travel, acknowledge } = world()
     node.unknown(deposit(1))
     node.unknown(deposit(2))
@@ -111,7 +111,7 @@ describe("the journal of what was acknowledged", () => {
     assert.deepStrictEqual(verdict(judge, [rowOf(1, 1)]), [])
   })
 
-  it("takes no command for open that was accepted before the word of its unknown answer arrives", () => {
+  it("ignores an unknown outcome that arrives after the receipt of the same command", () => {
     const { judge, acks, travel, acknowledge } = world()
     acknowledge(rowOf(1, 1), 1)
     travel()
@@ -120,7 +120,7 @@ describe("the journal of what was acknowledged", () => {
     assert.deepStrictEqual(verdict(judge, [rowOf(1, 1)]), [])
   })
 
-  it("lets the callers of one node expect to come after those of another (I7)", () => {
+  it("lets the callers of one node expect to come after the callers of another (I7)", () => {
     const [first, second] = [world(), world()]
     first.acknowledge(rowOf(2, 5), 2)
     first.travel()

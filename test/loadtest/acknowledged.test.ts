@@ -1,4 +1,4 @@
-/** Receipts and rows that do not fit each other: the load test's own judge must say so, or its verdict is worth nothing. */
+/** The judge of the load test: it must find each kind of broken promise, and must not call a kept one broken. */
 import { assert, describe, it } from "@effect/vitest"
 import type { Command } from "../../src/domain/Command.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
@@ -71,14 +71,14 @@ describe("a command that is sent again", () => {
     assert.deepStrictEqual(verdict(judge, rows), [])
   })
 
-  it("is missed in the log (I6) although another sending of it ended as Indeterminate", () => {
+  it("is missed in the log (I6) although one of its sendings ended as Indeterminate", () => {
     const { judge, first, rows } = overtaken()
     judge.accepted(first, judge.sent(first), receiptOf(rows[0], true))
     judge.unknown(first)
     assert.deepStrictEqual(verdict(judge, rows.slice(1)), ["I6"])
   })
 
-  it("breaks I7 where its event precedes one that was acknowledged before its first sending", () => {
+  it("breaks I7 where it took effect before one that was acknowledged before its first sending", () => {
     const judge = new Acknowledged(ids, 10, true)
     const [early, late] = [deposit(1), deposit(2)]
     judge.accepted(early, judge.sent(early), receiptOf(rowOf(1, 2)))
@@ -121,19 +121,19 @@ describe("a command that is sent again", () => {
     assert.isFalse(judge.isKept("I4"))
   })
 
-  it("may change its body only once it was accepted, and is then to be refused", () => {
+  it("may get another body only after it was accepted, and must then be refused", () => {
     const { judge, first, rows } = overtaken()
     assert.isUndefined(judge.changed(first))
     judge.accepted(first, judge.sent(first), receiptOf(rows[0]))
     const changed = judge.changed(first) ?? assert.fail("an accepted command has an amount to change")
     assert.deepInclude(changed, { commandId: first.commandId, amount: 2n })
-    // The refusal may be lost on its way: the outcome of the accepted command is known all the same.
+    // The outcome of the accepted command is known even if the answer to the changed one is lost.
     judge.unknown(changed)
     assert.strictEqual(judge.openCount, 0)
     assert.deepStrictEqual(verdict(judge, rows), [])
   })
 
-  it("breaks I4 where it is accepted with another body too", () => {
+  it("breaks I4 where it is accepted with two bodies", () => {
     const { judge, first, rows } = overtaken()
     judge.accepted(first, judge.sent(first), receiptOf(rows[0]))
     const changed = judge.changed(first) ?? assert.fail("an accepted command has an amount to change")
@@ -143,7 +143,7 @@ describe("a command that is sent again", () => {
 })
 
 describe("receipts against the log", () => {
-  it("keeps its peace when the log holds what was acknowledged, in whatever order it is read", () => {
+  it("finds no fault in a log that holds what was acknowledged, in whatever order it is read", () => {
     const { judge, rows } = threeDeposits()
     assert.deepStrictEqual(verdict(judge, rows.toReversed()), [])
   })
@@ -160,12 +160,12 @@ describe("receipts against the log", () => {
     assert.deepStrictEqual(verdict(judge, changed), ["I6"])
   })
 
-  it("finds an event nobody was told of: a refused command, or a repeat that landed twice (I4)", () => {
+  it("finds an event that was not acknowledged (I4)", () => {
     const { judge, rows } = threeDeposits()
     assert.deepStrictEqual(verdict(judge, [...rows, rowOf(4, 4)]), ["I4"])
   })
 
-  it("takes a command without a definite answer both ways, but not twice", () => {
+  it("accepts an unknown outcome whether it is in the log or not, but not twice", () => {
     const landed = threeDeposits()
     landed.judge.unknown(deposit(4))
     assert.deepStrictEqual(verdict(landed.judge, [...landed.rows, rowOf(4, 4)]), [])
@@ -177,14 +177,14 @@ describe("receipts against the log", () => {
     assert.deepStrictEqual(verdict(twice.judge, [...twice.rows, rowOf(4, 4), rowOf(4, 5)]), ["I4"])
   })
 
-  it("counts a replay where it is the first answer, for a node sends again what it sent on", () => {
+  it("counts a replay that is the first answer, because nodes repeat what they forward", () => {
     const { judge, rows } = threeDeposits()
     const command = deposit(4)
     judge.accepted(command, judge.sent(command), receiptOf(rowOf(4, 4), true))
     assert.deepStrictEqual(verdict(judge, [...rows, rowOf(4, 4)]), [])
   })
 
-  it("counts a replay where it is the first definite answer, and only there", () => {
+  it("counts a command once that gets a receipt and its replay after an unknown outcome", () => {
     const { judge, rows } = threeDeposits(true)
     const command = deposit(4)
     const sent = judge.sent(command)
@@ -195,7 +195,7 @@ describe("receipts against the log", () => {
     assert.deepStrictEqual(verdict(judge, [...rows, rowOf(4, 4)]), [])
   })
 
-  it("finds a command that took effect before one acknowledged before it was sent (I7)", () => {
+  it("finds a command that took effect before one that was acknowledged before it was sent (I7)", () => {
     const judge = new Acknowledged(ids, 10, false)
     const [early, late] = [deposit(1), deposit(2)]
     const sentEarly = judge.sent(early)
@@ -204,7 +204,7 @@ describe("receipts against the log", () => {
     assert.deepStrictEqual(verdict(judge, [rowOf(2, 1), rowOf(1, 2)]), ["I7"])
   })
 
-  it("lets commands that were under way at the same time take either order", () => {
+  it("accepts either order of commands that were under way at the same time", () => {
     const judge = new Acknowledged(ids, 10, false)
     const [one, other] = [deposit(1), deposit(2)]
     const [sentOne, sentOther] = [judge.sent(one), judge.sent(other)]
@@ -213,7 +213,7 @@ describe("receipts against the log", () => {
     assert.deepStrictEqual(verdict(judge, [rowOf(2, 1), rowOf(1, 2)]), [])
   })
 
-  it("judges each leg by its account, in whatever order the receipt names them", () => {
+  it("judges each leg by its account, whatever the order of the legs", () => {
     const judge = new Acknowledged(ids, 10, false)
     const other = deposit(1, 2)
     judge.accepted(other, judge.sent(other), receiptOf(rowOf(1, 5, 2)))

@@ -1,6 +1,6 @@
 /**
- * The judges of the chaos runs: they must find every breach, and must not take for one that two answers, or a counter
- * and its warning, arrive in an order of their own.
+ * The verdict of the chaos runs: it must find every breach, and must not infer one from the order in which two answers,
+ * or a counter and its warning, arrive.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
@@ -21,15 +21,15 @@ const quiet: Life = {
   end: undefined
 }
 
-/** A node whose counter says `conflicts` at once, and whose warnings of them are read after some looks at it. */
-const nodeThatWarns = (conflicts: number, looks: number, warnings = conflicts) => {
+/** A node that reports its conflicts at once, and its warnings of them only after the counter was read `reads` times. */
+const nodeThatWarns = (conflicts: number, reads: number, warnings = conflicts) => {
   const life: Life = { ...quiet }
-  let looked = 0
-  const count = Effect.sync(() => {
+  let count = 0
+  const read = Effect.sync(() => {
     life.conflicts = conflicts
-    if (++looked > looks) life.warned = warnings
+    if (++count > reads) life.warned = warnings
   })
-  return { name: "node-0", lives: [life], count }
+  return { name: "node-0", lives: [life], count: read }
 }
 
 const verdictOn = (node: ReturnType<typeof nodeThatWarns>, refusedByStore: number) =>
@@ -40,8 +40,8 @@ const verdictOn = (node: ReturnType<typeof nodeThatWarns>, refusedByStore: numbe
     return conflictsOf([node], refusedByStore)
   })
 
-describe("conflicts", () => {
-  it.effect("may be warned of some time after they were counted", () =>
+describe("a conflict", () => {
+  it.effect("may be warned of after it was counted", () =>
     Effect.gen(function* () {
       const { conflicts, faults } = yield* verdictOn(nodeThatWarns(3, 8), 3)
       assert.deepStrictEqual(faults, [])
@@ -49,7 +49,7 @@ describe("conflicts", () => {
     })
   )
 
-  it.effect("must be warned of at last, each of them", () =>
+  it.effect("must be warned of in the end", () =>
     Effect.gen(function* () {
       const { faults } = yield* verdictOn(nodeThatWarns(3, 8, 2), 3)
       assert.deepStrictEqual(faults, ["node-0 counted 3 conflicts and warned of 2"])
@@ -64,7 +64,7 @@ describe("conflicts", () => {
     ])
   })
 
-  it("may stay untold by a life that was killed, but not by one that ended in order", () => {
+  it("may lack its warning only in a process that was killed", () => {
     const ending = (end: Life["end"]) => ({
       name: "node-0",
       lives: [{ ...quiet, conflicts: 2, warned: 1, end }],
@@ -77,8 +77,8 @@ describe("conflicts", () => {
   })
 })
 
-describe("answers", () => {
-  /** Two deposits that took effect in this order, and the receipts of each, the second one of the first a replay. */
+describe("answers that arrive in another order", () => {
+  /** Two deposits in the order in which they took effect, with a replayed receipt of the first. */
   const twoDeposits = Effect.gen(function* () {
     const node = yield* startNode("judged")
     yield* fund(node, ["a"], 1n)
@@ -89,7 +89,7 @@ describe("answers", () => {
     return { first, second, again, log: yield* logOf(yield* EventStore) }
   }).pipe(Effect.scoped, Effect.provide(memoryStores))
 
-  it.effect("may come for a repeat before they come for the first sending", () =>
+  it.effect("break nothing where a repeat is answered before the first sending", () =>
     Effect.gen(function* () {
       const { first, second, again, log } = yield* twoDeposits
       const attempts: ReadonlyArray<Attempt> = [
@@ -101,7 +101,7 @@ describe("answers", () => {
     })
   )
 
-  it.effect("break I7 where the first sending itself came after a later event was acknowledged", () =>
+  it.effect("break I7 where the first sending came after a later event was acknowledged", () =>
     Effect.gen(function* () {
       const { second, again, log } = yield* twoDeposits
       const attempts: ReadonlyArray<Attempt> = [

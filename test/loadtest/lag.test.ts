@@ -1,4 +1,4 @@
-/** A read model that is late, or away for a moment, enters; when a load takes it for caught up is checked. */
+/** How a load test waits for a read model that is behind, or away for a moment. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
@@ -12,7 +12,7 @@ import { makeRunIds } from "../../src/loadtest/RunIds.ts"
 const ids = makeRunIds("run", false)
 const account = ids.account(0)
 
-/** Answers as told, call after call; the last answer stays. */
+/** A read model that gives these answers, one a call, and then the last one for ever. */
 const answering = (...answers: ReadonlyArray<"away" | "behind" | "there">) => {
   let asked = 0
   const layer = Layer.effect(
@@ -35,7 +35,7 @@ const wait = (layer: Layer.Layer<ReadModel>) =>
     const acknowledged = new Acknowledged(ids, 1, false)
     acknowledged.learn(0, 1)
     const waiting = yield* Effect.forkChild(awaitCaughtUp(ids, 1, acknowledged, "10 seconds"))
-    // In small steps: each answer leads to the next pause.
+    // In small steps, because each pause begins only with the answer before it.
     yield* Effect.repeat(TestClock.adjust("50 millis"), { times: 400 })
     return yield* Fiber.join(waiting)
   }).pipe(Effect.provide(layer))
@@ -48,7 +48,7 @@ it.effect("waits for a read model that does not answer for a moment", () =>
   })
 )
 
-it.effect("gives up on one that is away, or behind, for longer than its patience", () =>
+it.effect("gives up on a read model that is away or behind for longer than its patience", () =>
   Effect.gen(function* () {
     assert.isUndefined(yield* wait(answering("away").layer))
     assert.isUndefined(yield* wait(answering("behind").layer))

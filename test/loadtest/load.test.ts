@@ -1,4 +1,4 @@
-/** Drivers that stall, refuse and lose answers, in virtual time: what the two loops make of them. */
+/** The two loops of a load in virtual time, on nodes that stall, refuse and lose answers. */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
@@ -27,7 +27,7 @@ const noStats = {
   inFlight: 0
 }
 
-/** Accepts, at versions 1, 2, 3 … of one account. */
+/** Accepts each command, at versions 1, 2, 3 … of one account. */
 const makeTarget = () => {
   let version = 0
   return (command: Command): Receipt => {
@@ -86,7 +86,7 @@ const play = (
     return { took: yield* Fiber.join(running), meter, sent }
   })
 
-/** Stands still until a second has passed, then takes one millisecond a command. */
+/** Stalls for a second, then takes one millisecond for each command. */
 const stalling = Effect.map(Clock.currentTimeMillis, (start) => {
   const accept = makeTarget()
   return (command: Command) =>
@@ -96,7 +96,7 @@ const stalling = Effect.map(Clock.currentTimeMillis, (start) => {
 })
 
 describe("the open loop", () => {
-  it.effect("sends every command that is due, and counts a stall for each that it delayed", () =>
+  it.effect("sends every command that is due, and counts a stall for each command that it delayed", () =>
     Effect.gen(function* () {
       const dispatch = yield* stalling
       const { meter, took } = yield* play(
@@ -109,26 +109,24 @@ describe("the open loop", () => {
       assert.isAtLeast(took, 4)
       const { p50, max } = summarize(meter.decided)
       assert.isBelow(p50, 5)
-      // A quarter of the commands were due during the stall: the p90 waited through most of it.
+      // A quarter of the commands were due during the stall, so that the p90 waited through most of it.
       assert.isAbove(summarize(meter.decided).p90, 500)
       assert.isAtLeast(max, 990)
     })
   )
 
-  it.effect(
-    "times a command from when it was due, even where the bound on those under way held it back",
-    () =>
-      Effect.gen(function* () {
-        const dispatch = yield* stalling
-        const { meter } = yield* play({ _tag: "Open", perSecond: 100, outstandingMax: 10 }, 2, dispatch)
-        assert.strictEqual(meter.committed, 200)
-        // Only ten were sent during the stall, yet all hundred that were due count it.
-        assert.isAbove(summarize(meter.decided).p50, 1)
-        assert.isAbove(meter.decided.getValueAtPercentile(75) / 1_000, 400)
-      })
+  it.effect("times a command from when it was due, even if it was sent later", () =>
+    Effect.gen(function* () {
+      const dispatch = yield* stalling
+      const { meter } = yield* play({ _tag: "Open", perSecond: 100, outstandingMax: 10 }, 2, dispatch)
+      assert.strictEqual(meter.committed, 200)
+      // Only 10 commands were sent during the stall, yet all 100 that were due count it.
+      assert.isAbove(summarize(meter.decided).p50, 1)
+      assert.isAbove(meter.decided.getValueAtPercentile(75) / 1_000, 400)
+    })
   )
 
-  it.effect("says how many commands were due and never sent", () =>
+  it.effect("counts the commands that were due and never sent", () =>
     Effect.gen(function* () {
       const { meter } = yield* play({ _tag: "Open", perSecond: 100, outstandingMax: 10 }, 1, (command) =>
         Effect.as(Effect.sleep("30 seconds"), makeTarget()(command))
@@ -138,12 +136,12 @@ describe("the open loop", () => {
     })
   )
 
-  it.effect("times an Overloaded from the call, and tells apart how late the load itself was", () =>
+  it.effect("times an Overloaded from the call, and its own delay apart from it", () =>
     Effect.gen(function* () {
       const { meter } = yield* play({ _tag: "Open", perSecond: 100, outstandingMax: 1 }, 2, () =>
         Effect.andThen(Effect.sleep(30), Effect.fail(new Overloaded({ what: "this node", retryAfterMs: 10 })))
       )
-      // One at a time in 30 ms each: the load falls behind by 20 ms with each command that is due.
+      // One command at a time, 30 ms each: the load falls behind by 20 ms with each command that is due.
       assert.isAbove(meter.overloaded, 50)
       assert.isAtMost(summarize(meter.refusals).max, 35)
       assert.isAbove(summarize(meter.delays).max, 1_000)
@@ -151,9 +149,9 @@ describe("the open loop", () => {
     })
   )
 
-  it.effect("gives up sending some time after its end, where it cannot keep the pace", () =>
+  it.effect("stops sending some time after its end where it cannot keep the pace", () =>
     Effect.gen(function* () {
-      // A machine on which every look at the clock takes a millisecond: far from ten thousand commands a second.
+      // A machine on which reading the clock takes a millisecond, too slow for ten thousand commands a second.
       let now = 0n
       const slow: Clock.Clock = Object.assign(Object.create(yield* Clock.Clock), {
         monotonicTimeNanosUnsafe: () => {
@@ -172,12 +170,12 @@ describe("the open loop", () => {
     })
   )
 
-  it.effect("knows when the longest wait was", () =>
+  it.effect("reports when the longest wait ended", () =>
     Effect.gen(function* () {
       const accept = makeTarget()
       let count = 0
       const { meter } = yield* play({ _tag: "Open", perSecond: 10, outstandingMax: 100 }, 4, (command) =>
-        // The one that is due after two seconds.
+        // The command that is due after two seconds.
         Effect.as(Effect.sleep(count++ === 20 ? 700 : 10), command).pipe(Effect.map(accept))
       )
       assert.strictEqual(meter.committed, 40)
@@ -186,7 +184,7 @@ describe("the open loop", () => {
     })
   )
 
-  it.effect("does not send a command again that was answered Overloaded", () =>
+  it.effect("does not send a command again after Overloaded", () =>
     Effect.gen(function* () {
       const { meter, sent } = yield* play({ _tag: "Open", perSecond: 100, outstandingMax: 100 }, 1, () =>
         Effect.fail(new Overloaded({ what: "this node", retryAfterMs: 10 }))
@@ -198,7 +196,7 @@ describe("the open loop", () => {
     })
   )
 
-  it.effect("offers a command again, when the next is due, that the node said it had no room for", () =>
+  it.effect("offers a command again in place of the next one where the node has no room for it", () =>
     Effect.gen(function* () {
       const offered: Array<CommandId> = []
       const { meter, sent } = yield* play(
@@ -222,7 +220,7 @@ describe("the open loop", () => {
 })
 
 describe("a load with repeats", () => {
-  /** Takes effect at once and answers after 20 ms; a repeat is answered from memory at once, with `repeated` of the receipt. */
+  /** Commands take effect at once and are answered after 20 ms. Repeats are answered at once, with what `repeated` makes of the receipt. */
   const remembering = (repeated: (receipt: Receipt) => Receipt) => {
     const accept = makeTarget()
     const known = new Map<CommandId, Receipt>()
@@ -256,7 +254,7 @@ describe("a load with repeats", () => {
       return { meter, judge }
     })
 
-  it.effect("finds nothing amiss where repeats are answered before the first sending is", () =>
+  it.effect("finds no fault where repeats are answered before the first sending", () =>
     Effect.gen(function* () {
       const { meter, judge } = yield* playRepeats((receipt) => receipt)
       assert.deepStrictEqual(judge.faults, [])
@@ -265,7 +263,7 @@ describe("a load with repeats", () => {
     })
   )
 
-  it.effect("finds that a repeat was answered with another outcome", () =>
+  it.effect("finds a repeat that was answered with another outcome", () =>
     Effect.gen(function* () {
       const { judge } = yield* playRepeats((receipt) => ({
         ...receipt,
@@ -277,8 +275,8 @@ describe("a load with repeats", () => {
 })
 
 describe("a summary", () => {
-  it("never names a percentile above the longest wait", () => {
-    // 214,783 is the upper end of the bucket of both.
+  it("never gives a percentile above the longest wait", () => {
+    // 214,783 is the upper end of the bucket of the first two.
     for (const us of [214_700, 214_699, 1_517_898, 7]) {
       const meter = new Meter()
       meter.accepted(false, us / 1_000)
@@ -310,7 +308,7 @@ describe("the closed loop", () => {
     })
   )
 
-  it.effect("comes back with the same command when it was told that the node is full", () =>
+  it.effect("sends the same command again after Overloaded", () =>
     Effect.gen(function* () {
       const accept = makeTarget()
       const refused = new Set<CommandId>()
@@ -325,7 +323,7 @@ describe("the closed loop", () => {
     })
   )
 
-  it.effect("sends an id again whose outcome is unknown, until it is known", () =>
+  it.effect("sends a command again until its outcome is known", () =>
     Effect.gen(function* () {
       const accept = makeTarget()
       let losses = 3

@@ -1,4 +1,4 @@
-/** Small loads on real services, from preparation to audit: what is counted adds up, and faults on the way are survived. */
+/** Small load tests on real services, from preparation to audit: the figures add up, and faults on the way are survived or found. */
 import { execFileSync } from "node:child_process"
 import { assert, describe, inject, it } from "@effect/vitest"
 import { Effect, Redacted, References } from "effect"
@@ -36,7 +36,7 @@ const load = (settings: Partial<LoadSettings>, progress: Progress = silent, even
     }
     return (yield* runLoadTest({ ...small, ...settings }, urls, progress)).outcome
   }).pipe(
-    // Conflicts and lost connections are the point here, and would fill the screen.
+    // The warnings of conflicts and lost connections, which these tests provoke, would fill the screen.
     Effect.provideService(References.MinimumLogLevel, "None")
   )
 
@@ -51,14 +51,14 @@ const assertSound = (outcome: LoadOutcome) => {
 
 describe("a load test", () => {
   for (const scenario of scenarioNames) {
-    it.live(`${scenario} ends with every invariant true and the read model caught up`, () =>
+    it.live(`${scenario}: ends with every invariant kept and the read model caught up`, () =>
       Effect.gen(function* () {
         const outcome = yield* load({ scenario, readSide: scenario !== "transfers-hot" })
         assertSound(outcome)
         assert.isNotNull(outcome.projection.caughtUpAfterSeconds)
         assert.strictEqual(outcome.conflicts, 0)
         assert.match(outcome.eventStore, /^PostgreSQL \d/)
-        // Four in a hundred of the mix are to be refused; which of them a short load comes to is chance.
+        // Four in a hundred commands of the mix must be refused, for reasons that the seed draws.
         if (scenario === "mixed-zipf") assert.isAbove(outcome.rejected, 0)
         else assert.strictEqual(outcome.rejected, 0)
         const byReason = Object.values(outcome.rejections).reduce((sum, count) => sum + count, 0)
@@ -67,14 +67,14 @@ describe("a load test", () => {
     )
   }
 
-  it.live("at a fixed rate sends every command that is due", () =>
+  it.live("sends every command that is due at a fixed rate", () =>
     Effect.gen(function* () {
       const pace = { _tag: "Open", perSecond: 300, outstandingMax: 1_000 } as const
       const outcome = yield* load({ pace, storeBaseline: true })
       assertSound(outcome)
       assert.strictEqual(outcome.committed + outcome.overloaded, 300)
       assert.strictEqual(outcome.unsent, 0)
-      // All that was sent was timed, and what the store takes by itself was measured beside it.
+      // The load timed itself, and the commits of the store alone were measured beside it.
       assert.isNotNull(outcome.generator)
       assert.isAbove(outcome.storeBesideMs?.p50 ?? 0, 0)
       assert.isAtLeast(outcome.pauses?.eventLoopMs.max ?? -1, 0)
@@ -82,7 +82,7 @@ describe("a load test", () => {
     })
   )
 
-  it.live("answers repeats with their first outcome, and refuses an id with another body", () =>
+  it.live("gets the first outcome for a repeat, and a refusal for a repeat with another body", () =>
     Effect.gen(function* () {
       const outcome = yield* load({ repeats: 0.6, seconds: 3, readSide: false })
       assertSound(outcome)
@@ -91,16 +91,20 @@ describe("a load test", () => {
     })
   )
 
-  it.live("with a second node behind the first one's back meets conflicts, and loses nothing", () =>
+  it.live("loses nothing to the conflicts with a second node outside the cluster", () =>
     Effect.gen(function* () {
       const outcome = yield* load({ intruder: 0.2, readSide: false })
       assertSound(outcome)
       assert.isAbove(outcome.conflicts, 0)
-      assert.strictEqual(outcome.indeterminate, 0, "a conflict is decided again, and its outcome is known")
+      assert.strictEqual(
+        outcome.indeterminate,
+        0,
+        "a command in conflict is decided again, and its outcome is known"
+      )
     })
   )
 
-  it.live("goes on when the store's connections are cut in the middle of it", () =>
+  it.live("goes on when the connections of the store are cut during the load", () =>
     Effect.gen(function* () {
       const database = yield* freshDatabase(serverUrl)
       const server = new URL(serverUrl)
@@ -109,7 +113,7 @@ describe("a load test", () => {
       through.port = `${proxy.port}`
       through.hostname = "127.0.0.1"
       let cuts = 0
-      // Samples come twice a second: cut at the second and fourth, whole again at the next, or when the load is over.
+      // There are two samples a second. The second and fourth cut the connections; the next one, or the end, restores them.
       const saboteur: Progress = {
         ...silent,
         show: () => {
@@ -125,7 +129,7 @@ describe("a load test", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("fails when a row of the log disappears, and says which promise was broken", () =>
+  it.live("fails when an event of the log disappears, and says which invariant is broken", () =>
     Effect.gen(function* () {
       const database = yield* freshDatabase(serverUrl)
       const stealing = `
@@ -136,7 +140,7 @@ describe("a load test", () => {
       let isStolen = false
       const thief: Progress = {
         ...silent,
-        // When the load is over, before anything is compared: nothing else happens until it is done.
+        // After the load and before anything is compared, because the theft blocks this thread until it is done.
         end: () => {
           if (!isStolen) execFileSync(process.execPath, ["-e", stealing, database, theft])
           isStolen = true
@@ -150,7 +154,7 @@ describe("a load test", () => {
     })
   )
 
-  it.live("that offers far more than a node takes is told so, and stays whole", () =>
+  it.live("is refused what a node has no room for, with every invariant kept", () =>
     Effect.gen(function* () {
       const limits = yield* LedgerConfig
       const outcome = yield* load({

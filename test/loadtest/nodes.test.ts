@@ -1,4 +1,4 @@
-/** Small loads on two node processes over real services: what both counted adds up, and the death of one is told. */
+/** Small loads on two node processes over real services: their figures add up, and the death of one is reported. */
 import { assert, describe, inject, it } from "@effect/vitest"
 import { Effect, Redacted, References, Schedule } from "effect"
 import { ClusterConfig, defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
@@ -27,7 +27,7 @@ const small: LoadSettings = {
   patienceSeconds: 60
 }
 
-/** What waits for a dead node gives up soon; its locks go with its connections. */
+/** Short, so that commands do not wait long for a dead node, whose locks end with its connections. */
 const hasty = {
   cluster: { ...defaultClusterLimits, askMs: 1_000 },
   ledger: { ...defaultLimits, commandDeadlineMs: 6_000, storeStatementMs: 3_000 }
@@ -47,10 +47,10 @@ const isAlive = (pid: number) =>
 const until = (condition: Effect.Effect<boolean>) =>
   Effect.repeat(condition, { schedule: Schedule.spaced(20), until: (holds) => holds })
 
-/** `meanwhile` begins when each node has committed something of the load. */
+/** `disturb` begins when each node has committed some commands of the load. */
 const load = (
   settings: Partial<LoadSettings>,
-  meanwhile: (nodes: ReadonlyArray<NodeProcess>) => Effect.Effect<void> = () => Effect.void
+  disturb: (nodes: ReadonlyArray<NodeProcess>) => Effect.Effect<void> = () => Effect.void
 ) =>
   Effect.gen(function* () {
     const pids: Array<number> = []
@@ -62,7 +62,7 @@ const load = (
       (nodes, committed) => {
         pids.push(...nodes.map(({ pid }) => pid))
         const isLoaded = Effect.sync(() => committed().every((count) => count > 0))
-        return Effect.andThen(until(isLoaded), meanwhile(nodes))
+        return Effect.andThen(until(isLoaded), disturb(nodes))
       }
     )
     return { outcome, left: yield* Effect.filter(pids, isAlive) }
@@ -74,12 +74,12 @@ const load = (
 
 const sum = (numbers: ReadonlyArray<number>) => numbers.reduce((total, one) => total + one, 0)
 
-/** Each starts two processes or three, on whatever else the machine does. */
+/** Each test starts two or three processes, on a machine that may be busy. */
 const longestMs = 150_000
 
 describe("a load test over nodes", () => {
   it.live(
-    "adds up what the nodes did, on accounts of both, and every invariant holds",
+    "adds up the figures of both nodes, and finds every invariant kept",
     () =>
       Effect.gen(function* () {
         const { outcome, left } = yield* load({ scenario: "mixed-zipf", repeats: 0.1 })
@@ -113,7 +113,7 @@ describe("a load test over nodes", () => {
   )
 
   it.live(
-    "tells that a node died under it, and loses nothing that was acknowledged",
+    "reports a node that died under load, and finds every acknowledged event in the log",
     () =>
       Effect.gen(function* () {
         const pace = { _tag: "Open", perSecond: 80, outstandingMax: 1_000 } as const
@@ -138,7 +138,7 @@ describe("a load test over nodes", () => {
   )
 
   it.live.skipIf(process.platform !== "linux")(
-    "ends its nodes when it is told to end",
+    "ends its node processes when it is interrupted",
     () =>
       Effect.gen(function* () {
         const urls = yield* freshUrls

@@ -1,4 +1,4 @@
-/** Nodes that lose answers enter; that accounts are prepared all the same, and no promise taken for broken, is checked. */
+/** The preparation of accounts on a node that loses answers: it must succeed, and the judge must not call an invariant broken. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber, Result } from "effect"
 import { TestClock } from "effect/testing"
@@ -25,7 +25,7 @@ const settings = {
   patienceSeconds: 1
 } as const
 
-/** Takes everything at once, and answers each opening the first time that its outcome is unknown. */
+/** A node that accepts every command, and answers `Indeterminate` to the first sending of each opening. */
 const forgetting = (): Pick<Driver, "dispatchMany"> => {
   const accepted = new Map<string, Receipt>()
   const versions = new Map<string, number>()
@@ -51,7 +51,7 @@ const forgetting = (): Pick<Driver, "dispatchMany"> => {
   }
 }
 
-it.effect("an opening whose answer was lost is not blamed for the deposit that was answered before it", () =>
+it.effect("accepts that a deposit is answered before the opening whose first answer was lost", () =>
   Effect.gen(function* () {
     const scenario = makeScenario(settings, ids, yield* makeRng(1))
     const acknowledged = new Acknowledged(ids, settings.accounts, false)

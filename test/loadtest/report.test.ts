@@ -1,4 +1,4 @@
-/** Samples enter: the page is one file that needs no network, and a log without a terminal gets no escape codes. */
+/** The report, which must be one page without a network, the meter behind it, and the progress on a terminal or in a log. */
 import { assert, describe, it } from "@effect/vitest"
 import { Meter, percentiles, type Sample, summarize } from "../../src/loadtest/Meter.ts"
 import { nodeFigures } from "../../src/loadtest/NodeFigures.ts"
@@ -81,11 +81,11 @@ const page = (meter: Meter, overrides: Partial<LoadOutcome> = {}) =>
   )
 
 describe("the report", () => {
-  it("is one page without a script and without anything from elsewhere", () => {
+  it("is one page without a script and without resources from a network", () => {
     const html = page(meterOf(10))
     assert.notMatch(html, /<script|<link|<img|<iframe|\bsrc=|\bhref=|url\(|@import|https?:/i)
     assert.strictEqual(html.match(/<svg/g)?.length, 5)
-    // Every coordinate of every line is a number within the picture.
+    // Every coordinate of every line is a number within the plot.
     for (const [, points = ""] of html.matchAll(/points="([^"]*)"/g)) {
       for (const point of points.split(" ")) {
         const [x = Number.NaN, y = Number.NaN] = point.split(",").map(Number)
@@ -94,7 +94,7 @@ describe("the report", () => {
     }
   })
 
-  it("says which invariant is broken, and shows findings as text", () => {
+  it("names the broken invariant, and escapes its findings", () => {
     const invariants = { I1: true, I2: false, I3: true, I4: true, I5: true, I6: true, I7: true, I8: true }
     const html = page(meterOf(3), { invariants, ok: false, findings: ["I2: <b>off</b>"] })
     assert.match(html, /I2: money is conserved<\/td><td class="no">BROKEN/)
@@ -102,7 +102,7 @@ describe("the report", () => {
     assert.notInclude(html, "<b>off")
   })
 
-  it("has a column for each node, with how it ended, where there are several", () => {
+  it("has a column for each of several nodes, with how it ended", () => {
     const node = (name: string, ended: string | null) =>
       nodeFigures({
         name,
@@ -129,13 +129,13 @@ describe("the report", () => {
     assert.notInclude(page(meterOf(3), { nodes: [node("node-1", null)] }), "<h2>Nodes</h2>")
   })
 
-  it("can be made of a load in which nothing was committed", () => {
+  it("can be made of a load without a committed command", () => {
     assert.notInclude(page(new Meter(), { committed: 0 }), "NaN")
   })
 })
 
 describe("the meter", () => {
-  it("gives percentiles as they are, and the maximum exactly", () => {
+  it("gives percentiles to within a bucket, and the maximum exactly", () => {
     const meter = new Meter()
     for (let ms = 1; ms <= 1_000; ms++) meter.accepted(false, ms)
     const { p50, p99, max } = summarize(meter.decided)
@@ -144,7 +144,7 @@ describe("the meter", () => {
     assert.closeTo(max, 1_000, 1)
   })
 
-  it("keeps its history bounded, with the whole time in it", () => {
+  it("keeps a bounded history of the whole time", () => {
     const { history } = meterOf(5_000)
     assert.isAtMost(history.length, 600)
     assert.isAbove(history.length, 200)
@@ -152,7 +152,7 @@ describe("the meter", () => {
     assert.closeTo(history[0]?.at ?? 0, 0.5, 5)
   })
 
-  it("does not let answers from memory flatter the distribution", () => {
+  it("leaves answers from memory out of the distribution", () => {
     const meter = new Meter()
     meter.accepted(false, 100)
     for (let index = 0; index < 1_000; index++) meter.accepted(true, 0.01)
@@ -187,13 +187,13 @@ describe("progress", () => {
     return text
   }
 
-  it("rewrites one line on a terminal, never wider than it", () => {
+  it("rewrites one line on a terminal, within its width", () => {
     const text = written(true)
     assert.strictEqual(text.split("\n").length, 2)
     for (const line of text.split("\r\u001b[2K")) assert.isBelow(line.trimEnd().length, 60)
   })
 
-  it("writes a few plain lines where there is no terminal", () => {
+  it("writes a few plain lines without a terminal", () => {
     const text = written(false)
     assert.notInclude(text, "\u001b")
     assert.notInclude(text, "\r")
@@ -201,7 +201,7 @@ describe("progress", () => {
     assert.include(text, "12,345/s")
   })
 
-  it("says now and then how far a long step is, also where there is no terminal", () => {
+  it("reports a long step now and then without a terminal", () => {
     let text = ""
     const progress = makeProgress(
       false,

@@ -1,4 +1,4 @@
-/** Seeds and shares enter; what the scenarios draw is reproducible, and as skewed as it claims to be. */
+/** The commands of each scenario: reproducible by their seed, valid, and skewed as the scenario claims. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Result } from "effect"
 import { accountsOf, type Command, fromHost } from "../../src/domain/Command.ts"
@@ -34,7 +34,7 @@ const indexesOf = (command: Command) => accountsOf(command).map((account) => ids
 
 describe("scenarios", () => {
   for (const name of scenarioNames) {
-    it.effect(`${name}: the same seed rng the same commands, another one others, all of them valid`, () =>
+    it.effect(`${name}: draws valid commands that depend on the seed alone`, () =>
       Effect.gen(function* () {
         const first = take((yield* scenarioOf(name, 1)).next, 500)
         const again = take((yield* scenarioOf(name, 1)).next, 500)
@@ -48,7 +48,7 @@ describe("scenarios", () => {
     )
   }
 
-  it.effect("every transfer of the hot scenario touches one account, in either direction", () =>
+  it.effect("transfers-hot: every transfer has one account in common, as sender or receiver", () =>
     Effect.gen(function* () {
       const commands = take((yield* scenarioOf("transfers-hot", 1)).next, 400)
       for (const command of commands) assert.include(indexesOf(command), 0)
@@ -58,48 +58,46 @@ describe("scenarios", () => {
     })
   )
 
-  it.effect(
-    "the mix has every kind, journals of 3 to 5 legs that sum to zero, and transfers within one asset",
-    () =>
-      Effect.gen(function* () {
-        const scenario = yield* scenarioOf("mixed-zipf", 1)
-        assert.strictEqual(scenario.cold, 90)
-        const commands = take(scenario.next, 5_000)
-        const counts = new Map<string, number>()
-        const legCounts = new Set<number>()
-        for (const command of commands) {
-          counts.set(command._tag, (counts.get(command._tag) ?? 0) + 1)
-          if (command._tag === "Transfer") {
-            const [from = 0, to = 0] = indexesOf(command)
-            assert.strictEqual(from % 3, to % 3)
-            assert.notStrictEqual(from, to)
-          }
-          if (command._tag === "PostJournal") {
-            const sum = command.legs.reduce(
-              (total, leg) => total + (leg.side === "debit" ? -leg.amount : leg.amount),
-              0n
-            )
-            assert.strictEqual(sum, 0n)
-            legCounts.add(command.legs.length)
-            assert.strictEqual(new Set(command.legs.map((leg) => leg.account)).size, command.legs.length)
-          }
+  it.effect("mixed-zipf: has every kind of command, each within one asset and balanced", () =>
+    Effect.gen(function* () {
+      const scenario = yield* scenarioOf("mixed-zipf", 1)
+      assert.strictEqual(scenario.cold, 90)
+      const commands = take(scenario.next, 5_000)
+      const counts = new Map<string, number>()
+      const legCounts = new Set<number>()
+      for (const command of commands) {
+        counts.set(command._tag, (counts.get(command._tag) ?? 0) + 1)
+        if (command._tag === "Transfer") {
+          const [from = 0, to = 0] = indexesOf(command)
+          assert.strictEqual(from % 3, to % 3)
+          assert.notStrictEqual(from, to)
         }
-        assert.sameMembers([...legCounts], [3, 4, 5])
-        for (const [kind, least] of Object.entries({
-          OpenAccount: 100,
-          Deposit: 800,
-          Withdraw: 600,
-          Transfer: 2_000
-        })) {
-          assert.isAtLeast(counts.get(kind) ?? 0, least, kind)
+        if (command._tag === "PostJournal") {
+          const sum = command.legs.reduce(
+            (total, leg) => total + (leg.side === "debit" ? -leg.amount : leg.amount),
+            0n
+          )
+          assert.strictEqual(sum, 0n)
+          legCounts.add(command.legs.length)
+          assert.strictEqual(new Set(command.legs.map((leg) => leg.account)).size, command.legs.length)
         }
-      })
+      }
+      assert.sameMembers([...legCounts], [3, 4, 5])
+      for (const [kind, least] of Object.entries({
+        OpenAccount: 100,
+        Deposit: 800,
+        Withdraw: 600,
+        Transfer: 2_000
+      })) {
+        assert.isAtLeast(counts.get(kind) ?? 0, least, kind)
+      }
+    })
   )
 })
 
 describe("Zipf's law", () => {
   for (const exponent of [0.5, 0.9, 1, 1.3]) {
-    it.effect(`rng each of the first ranks as often as exponent ${exponent} says`, () =>
+    it.effect(`draws each of the first ranks as often as exponent ${exponent} says`, () =>
       Effect.gen(function* () {
         const size = 1_000
         const count = 200_000
@@ -137,7 +135,7 @@ describe("repeats", () => {
       return counts
     })
 
-  it.effect("are the very same objects, but for a few with another body", () =>
+  it.effect("are the same objects, except for a few with another body", () =>
     Effect.gen(function* () {
       const { same, changed } = yield* repeatsOf((command) => ({ ...command }))
       assert.closeTo((same + changed) / 20_000, 0.2, 0.02)
@@ -146,7 +144,7 @@ describe("repeats", () => {
     })
   )
 
-  it.effect("keep their body where no other one may be sent yet", () =>
+  it.effect("keep their body where another one must not be sent yet", () =>
     Effect.gen(function* () {
       const { same, changed } = yield* repeatsOf(() => undefined)
       assert.closeTo(same / 20_000, 0.2, 0.02)

@@ -1,4 +1,4 @@
-/** A load on a store that is ended and started again, or out of reach, in the middle of it: every promise is kept. */
+/** A load during which the store is restarted or cannot be reached: every invariant must hold. */
 import { assert, describe, layer } from "@effect/vitest"
 import { Effect, Fiber, Redacted, References } from "effect"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
@@ -18,12 +18,12 @@ import { tcpProxy } from "../support/tcpProxy.ts"
 
 const accounts = 100
 const pace = { _tag: "Closed", concurrency: 64 } as const
-/** Commands to be committed before the store goes, and again after it came back. */
+/** Commands to be committed before the store goes away, and again after it has come back. */
 const enough = 300
-/** A load of half a second is begun so often at most: far longer than any store takes to start. */
+/** The most loads of half a second, together far longer than any store takes to start. */
 const roundsMax = 300
 
-/** Takes the store away and gives it back, once somebody met that it was away. */
+/** Takes the store away, and gives it back once the load has met the outage (`met`). */
 type Disturb<R> = (met: Effect.Effect<void>) => Effect.Effect<unknown, never, R>
 
 const disturbInTheMiddle = Effect.fnUntraced(function* <R>(
@@ -49,7 +49,7 @@ const disturbInTheMiddle = Effect.fnUntraced(function* <R>(
   yield* prepareAccounts(driver, scenario, acknowledged, { from: 0, to: accounts }, () => {})
   const meter = new Meter()
   let committedWhenBack: number | undefined
-  /** Somebody met the outage: was told so, or sent again. */
+  /** Whether a caller was told of the outage, or the node sent a batch again. */
   const isMet = () => driver.stats().unknown + meter.unavailable + meter.indeterminate > 0
   const met = Effect.sync(isMet).pipe(Effect.delay(5), Effect.repeat({ until: (is) => is }), Effect.asVoid)
   const restarting = yield* Effect.sync(() => meter.committed).pipe(
@@ -70,7 +70,7 @@ const disturbInTheMiddle = Effect.fnUntraced(function* <R>(
   return { meter, acknowledged, rows, audited, goesOn: goesOn(), stats: driver.stats() }
 })
 
-/** Short, so that an outage is noticed soon; and small batches, so that they wait for each other. */
+/** Short times, so that an outage is noticed soon, and small batches, so that several are under way. */
 const limits = {
   ...defaultLimits,
   commandDeadlineMs: 2_000,
@@ -83,44 +83,46 @@ const judge = ({ meter, acknowledged, rows, audited, goesOn, stats }: Disturbed)
   assert.isFalse(goesOn, "after the outage the load committed as much again")
   assert.deepStrictEqual(meter.defects, [])
   assert.strictEqual(meter.rejectedCount, 0)
-  // What was acknowledged is in the log once, in order; what stayed open at most once; nothing else is.
+  // The log holds what was acknowledged once, in order, what stayed open at most once, and nothing else.
   assert.deepStrictEqual(acknowledged.faults, [])
   assert.isAtLeast(rows, 2 * (accounts + 2 * enough))
   assert.deepStrictEqual(audited.findings, [])
   assert.deepStrictEqual([...new Set(Object.values(audited.invariants))], [true])
-  // No other writer was there: a conflict would be our own landing twice.
+  // There was no other writer, hence a conflict would be a batch of our own that was committed twice.
   assert.strictEqual(stats.conflicts, 0)
 }
 type Disturbed = Effect.Success<ReturnType<typeof disturbInTheMiddle>>
 
-describe("a load while its store is away", () => {
+describe("a load during an outage of its store", () => {
   layer(OwnServers.layer, { timeout: "4 minutes", excludeTestServices: true })((it) => {
     const scenarios = ["transfers-uniform", "transfers-hot"] as const
     for (const [how, scenario] of (["killed", "in order"] as const).flatMap((how) =>
       scenarios.map((scenario) => [how, scenario] as const)
     )) {
-      it.effect(`goes on when it comes back (${how}, ${scenario}), and loses nothing`, () =>
-        Effect.gen(function* () {
-          const servers = yield* OwnServers
-          const urls = {
-            eventStoreUrl: servers.eventStoreUrl,
-            readModelUrl: servers.readModelUrl,
-            natsUrl: servers.nats.url
-          }
-          yield* migrate(urls)
-          const disturbed = yield* disturbInTheMiddle(
-            `restart-${how.replace(" ", "-")}-${scenario}`,
-            scenario,
-            (met) => servers.restartPostgres(how, met)
-          ).pipe(Effect.scoped, Effect.provide(stores(urls)), Effect.provideService(LedgerConfig, limits))
-          judge(disturbed)
-          assert.strictEqual(disturbed.acknowledged.openCount, 0, "nothing stayed open")
-          if (scenario === "transfers-hot") assert.isAbove(disturbed.stats.behind, 10)
-        }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
+      it.effect(
+        `goes on afterwards and has lost nothing (${scenario}, store ${how === "killed" ? "killed" : "stopped in order"})`,
+        () =>
+          Effect.gen(function* () {
+            const servers = yield* OwnServers
+            const urls = {
+              eventStoreUrl: servers.eventStoreUrl,
+              readModelUrl: servers.readModelUrl,
+              natsUrl: servers.nats.url
+            }
+            yield* migrate(urls)
+            const disturbed = yield* disturbInTheMiddle(
+              `restart-${how.replace(" ", "-")}-${scenario}`,
+              scenario,
+              (met) => servers.restartPostgres(how, met)
+            ).pipe(Effect.scoped, Effect.provide(stores(urls)), Effect.provideService(LedgerConfig, limits))
+            judge(disturbed)
+            assert.strictEqual(disturbed.acknowledged.openCount, 0, "nothing stayed open")
+            if (scenario === "transfers-hot") assert.isAbove(disturbed.stats.behind, 10)
+          }).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
       )
     }
 
-    it.effect("goes on after a partition, and ends in another one", () =>
+    it.effect("goes on after a partition, and ends during another", () =>
       Effect.gen(function* () {
         const servers = yield* OwnServers
         const url = new URL(Redacted.value(servers.eventStoreUrl))
@@ -135,12 +137,12 @@ describe("a load while its store is away", () => {
         const disturbed = yield* disturbInTheMiddle("partition", "transfers-hot", (met) =>
           Effect.sync(proxy.hold).pipe(
             Effect.andThen(met),
-            // Longer than a statement may take, so that both lanes have noticed.
+            // Longer than a statement may take, so that both lanes meet the outage.
             Effect.andThen(Effect.sleep(3_000)),
             Effect.andThen(Effect.sync(proxy.forward))
           )
         ).pipe(
-          // The node that drains and fences its writers finds nobody.
+          // The node ends without a store in which it could fence its writers.
           Effect.tap(() => Effect.sync(proxy.hold)),
           Effect.scoped,
           Effect.provide(stores({ ...direct, eventStoreUrl: Redacted.make(url.toString()) })),

@@ -1,4 +1,4 @@
-/** Two looks at made-up processes, and at the real ones: whose time it was that passed in between. */
+/** The processor time of a load by program, from two tables of processes. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { type ProcessTable, readProcesses, usageBetween } from "../../src/loadtest/Usage.ts"
@@ -14,7 +14,7 @@ const look = (
 })
 
 describe("the usage of processor time", () => {
-  it("is of the services this process started, by program, and of nobody else", () => {
+  it("counts the services that this process started, by program, and no other process", () => {
     const me = process.pid
     const before = look(
       [
@@ -26,7 +26,7 @@ describe("the usage of processor time", () => {
       1_000,
       4_000
     )
-    // A backend has ended: what it used is its parent's now. Another one has begun.
+    // One backend has ended, and its time is its parent's now. Another one has started.
     const after = look(
       [
         [9_000_001, me, "postgres", 180],
@@ -44,16 +44,14 @@ describe("the usage of processor time", () => {
     assert.strictEqual(usageBetween(before, after, {}).busy, 0.75)
   })
 
-  it.live.skipIf(process.platform !== "linux")(
-    "finds this process in the kernel's table, with its time",
-    () =>
-      Effect.gen(function* () {
-        const { rows } = yield* readProcesses
-        const before = rows.get(process.pid) ?? { parent: 0, ticks: 0 }
-        assert.strictEqual(before.parent, process.ppid)
-        const { user, system } = process.cpuUsage()
-        assert.isAtMost(before.ticks, (user + system) / 10_000 + 1)
-        assert.isAbove(before.ticks, 0)
-      })
+  it.live.skipIf(process.platform !== "linux")("reads the time of this process from the kernel's table", () =>
+    Effect.gen(function* () {
+      const { rows } = yield* readProcesses
+      const before = rows.get(process.pid) ?? { parent: 0, ticks: 0 }
+      assert.strictEqual(before.parent, process.ppid)
+      const { user, system } = process.cpuUsage()
+      assert.isAtMost(before.ticks, (user + system) / 10_000 + 1)
+      assert.isAbove(before.ticks, 0)
+    })
   )
 })

@@ -1,10 +1,10 @@
-/** What a node logs enters; lines of JSON with the trace they belong to, and without secrets, leave. */
+/** The log as JSON: one object a line, with the trace that it belongs to, and without secrets. */
 import { assert, describe, it } from "@effect/vitest"
 import { Console, Effect, Layer, Redacted, Tracer } from "effect"
 import { layerJsonLogs } from "../../src/infra/telemetry/Telemetry.ts"
 import { run } from "../support/chronicle.ts"
 
-/** What an effect logs, line by line. */
+/** The lines that an effect logs. */
 const linesOf = Effect.fnUntraced(function* (logs: Effect.Effect<void>) {
   const lines: Array<string> = []
   const console: Console.Console = {
@@ -22,7 +22,7 @@ const otherTracer = Layer.succeed(
 )
 
 describe("logs as JSON", () => {
-  it.effect("are one object a line on stderr, with what they are about as fields", () =>
+  it.effect("are one object a line on stderr, with annotations as fields", () =>
     Effect.gen(function* () {
       const [line, ...more] = yield* linesOf(
         Effect.logWarning("split\nbrain", ["alice"]).pipe(Effect.annotateLogs({ commandIds: ["order-1"] }))
@@ -36,7 +36,7 @@ describe("logs as JSON", () => {
     })
   )
 
-  it.effect("name the trace and the span they were written under, where somebody traces", () =>
+  it.effect("name the trace and span that they belong to, with a tracer", () =>
     Effect.gen(function* () {
       const [line] = yield* linesOf(
         Effect.useSpan("work", (span) =>
@@ -47,7 +47,7 @@ describe("logs as JSON", () => {
     })
   )
 
-  it.effect("never hold a secret", () =>
+  it.effect("never contain a secret", () =>
     Effect.gen(function* () {
       const url = Redacted.make("postgresql://root:hunter2@host/ledger")
       const lines = yield* linesOf(Effect.logError("no connection", { url }, url))
@@ -59,7 +59,7 @@ describe("logs as JSON", () => {
 
 describe("the command line", () => {
   it.live(
-    "writes nothing but JSON to stderr where CHRONICLE_LOG_FORMAT=json, the reason of its end included",
+    "writes only JSON to stderr with CHRONICLE_LOG_FORMAT=json, even the reason why it ends",
     () =>
       Effect.gen(function* () {
         const nowhere = "postgresql://nobody:hunter2@127.0.0.1:1/nothing"
@@ -87,7 +87,7 @@ describe("the command line", () => {
     240_000
   )
 
-  it.live("refuses a format that it does not know, by the variable's name", () =>
+  it.live("refuses an unknown log format, and names the variable", () =>
     Effect.gen(function* () {
       const { code, stderr } = yield* run(["migrate"], { env: { CHRONICLE_LOG_FORMAT: "xml" } })
       assert.strictEqual(code, 2)

@@ -1,4 +1,4 @@
-/** Commands enter a node in memory; the numbers of its `/metrics` move as they must, and name nothing else. */
+/** The metrics of a node: they count what the node does, and name no account, command or caller. */
 import { assert, layer } from "@effect/vitest"
 import { ConfigProvider, Context, Effect, Layer } from "effect"
 import * as Health from "../../src/http/Health.ts"
@@ -10,8 +10,8 @@ import { memoryLedger } from "../support/rpcWorld.ts"
 
 class Port extends Context.Service<Port, number>()("chronicle/test/Port") {}
 
-/** The whole HTTP door of a node, as `serve` opens it. */
-const door = Layer.unwrap(
+/** The HTTP server of a node, as `serve` starts it. */
+const server = Layer.unwrap(
   Effect.map(ownPort, (port) =>
     Health.layer.pipe(
       Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ CHRONICLE_HTTP_PORT: String(port) }))),
@@ -20,7 +20,7 @@ const door = Layer.unwrap(
   )
 ).pipe(Layer.provideMerge(memoryLedger))
 
-/** Each series of the text, labels and all, with its value. */
+/** The value of each series, by its name with labels. */
 const parse = (text: string): ReadonlyMap<string, number> =>
   new Map(
     text
@@ -40,12 +40,12 @@ const scrape = Effect.gen(function* () {
   return yield* Effect.promise(() => response.text())
 })
 
-/** How far a series moved; a series that was not there began at 0. */
-const moved = (before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>, series: string) =>
+/** How much a series grew. A series that is new began at 0. */
+const growth = (before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>, series: string) =>
   (after.get(series) ?? Number.NaN) - (before.get(series) ?? 0)
 
-layer(door, { excludeTestServices: true })("the metrics", (it) => {
-  it.effect("count what was accepted, replayed and refused, once a command", () =>
+layer(server, { excludeTestServices: true })("the metrics", (it) => {
+  it.effect("count each command once, as accepted, replayed or refused", () =>
     Effect.gen(function* () {
       const ledger = yield* Ledger
       const before = parse(yield* scrape)
@@ -55,7 +55,7 @@ layer(door, { excludeTestServices: true })("the metrics", (it) => {
       yield* Effect.flip(ledger.dispatch(withdraw("metered", 9n)))
       yield* Effect.flip(ledger.dispatch(withdraw("metered", 9n)))
       const after = parse(yield* scrape)
-      const by = (series: string) => moved(before, after, series)
+      const by = (series: string) => growth(before, after, series)
       assert.strictEqual(by('chronicle_commands_total{outcome="accepted"}'), 2)
       assert.strictEqual(by('chronicle_commands_total{outcome="replayed"}'), 1)
       assert.strictEqual(by('chronicle_refused_total{error="InsufficientFunds"}'), 2)
@@ -67,14 +67,14 @@ layer(door, { excludeTestServices: true })("the metrics", (it) => {
     })
   )
 
-  it.effect("put each flush into the histograms of rows and seconds", () =>
+  it.effect("add each batch to the histograms of rows and seconds", () =>
     Effect.gen(function* () {
       const ledger = yield* Ledger
       yield* ledger.dispatch(open("batched"))
       const before = parse(yield* scrape)
       yield* ledger.dispatchMany(Array.from({ length: 200 }, () => deposit("batched", 1n)))
       const after = parse(yield* scrape)
-      const by = (series: string) => moved(before, after, series)
+      const by = (series: string) => growth(before, after, series)
       const flushes = by("chronicle_commits_total")
       assert.isAbove(flushes, 0)
       assert.strictEqual(by("chronicle_commit_batch_rows_sum"), 200)
@@ -84,7 +84,7 @@ layer(door, { excludeTestServices: true })("the metrics", (it) => {
     })
   )
 
-  it.effect("follow relay and projection, partition by partition", () =>
+  it.effect("show relay and projection of each partition", () =>
     Effect.gen(function* () {
       const ledger = yield* Ledger
       yield* ledger.dispatch(open("followed"))
@@ -110,7 +110,7 @@ layer(door, { excludeTestServices: true })("the metrics", (it) => {
     })
   )
 
-  it.effect("say of each name once what it means and what kind it is", () =>
+  it.effect("have one help text and one type for each name", () =>
     Effect.gen(function* () {
       const lines = (yield* scrape).split("\n")
       const types = lines.filter((line) => line.startsWith("# TYPE ")).map((line) => line.split(" ")[2] ?? "")
@@ -118,7 +118,7 @@ layer(door, { excludeTestServices: true })("the metrics", (it) => {
       assert.isAbove(types.length, 30)
       assert.deepEqual(types, [...new Set(types)])
       assert.deepEqual(helps, types)
-      // No account, command or caller: a label for each would be a series for each.
+      // No label names an account, a command or a caller, because each would make a series of its own.
       assert.notMatch(lines.join("\n"), /metered|batched|followed/)
     })
   )

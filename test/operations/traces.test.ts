@@ -1,4 +1,4 @@
-/** Commands of a traced caller enter; spans of its trace, from the dispatch to the projected row, leave. */
+/** Traces: the trace of a caller must go from the dispatch of its command to the projected row, and cost nothing without a tracer. */
 import { createServer } from "node:http"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Layer, Option, Tracer } from "effect"
@@ -41,7 +41,7 @@ const contextsOf = (account: string) =>
 const isEnded = ({ status }: Tracer.Span) => status._tag === "Ended"
 
 describe("a trace", () => {
-  it.live("goes from the caller's span through commit and relay to the projection of both sides", () => {
+  it.live("goes from the span of the caller through commit and relay to the projection of both sides", () => {
     const { spans, inTrace, layer } = recording()
     return Effect.gen(function* () {
       const ledger = yield* Ledger
@@ -67,20 +67,20 @@ describe("a trace", () => {
         const span = own.find((one) => one.name === name)
         assert.strictEqual(span && Option.getOrThrow(span.parent).spanId, dispatch?.spanId, name)
         assert.strictEqual(span?.attributes.get("chronicle.command_id"), "traced-1")
-        // The batch that did the work is another trace, linked in both directions.
+        // The batch that did the work has a trace of its own, with links in both directions.
         const batch = spans.find(({ spanId }) => spanId === span?.links[0]?.span.spanId)
         assert.strictEqual(batch?.name, `${name} batch`)
         assert.isTrue(batch?.links.some((link) => link.span.traceId === caller.traceId))
         assert.isTrue(batch !== undefined && isEnded(batch))
       }
-      // The log itself says whose trace it was, on both sides.
+      // The events in the log carry the trace, on both sides.
       const traceparent = dispatch && printTraceparent(dispatch)
       for (const account of ["traced-a", "traced-b"])
         assert.strictEqual((yield* contextsOf(account)).at(-1), traceparent)
     }).pipe(Effect.provide(node(layer)))
   })
 
-  it.live("is the one that the caller names, which is stored as it came", () => {
+  it.live("is the one that the caller names, and is stored unchanged", () => {
     const { inTrace, layer } = recording()
     const traceId = "0af7651916cd43dd8448eb211c80319c"
     const traceparent = `00-${traceId}-b7ad6b7169203331-01`
@@ -104,7 +104,7 @@ describe("a trace", () => {
     }).pipe(Effect.provide(node(layer)))
   })
 
-  it.live("comes with a peer's call over RPC", () => {
+  it.live("is carried by a call over RPC", () => {
     const { inTrace, layer } = recording()
     return Effect.scoped(
       Effect.gen(function* () {
@@ -127,7 +127,7 @@ describe("a trace", () => {
     ).pipe(Effect.provide(node(layer)))
   })
 
-  it.live("leaves nothing in the log where nobody traces", () =>
+  it.live("leaves nothing in the log without a tracer", () =>
     Effect.gen(function* () {
       const ledger = yield* Ledger
       yield* Effect.withSpan(ledger.dispatch(open("untraced")), "nobody listens")
@@ -137,7 +137,7 @@ describe("a trace", () => {
   )
 })
 
-/** A collector on loopback: the bodies that were sent to `/v1/traces`. */
+/** A collector on loopback, which keeps the bodies that are sent to `/v1/traces`. */
 const collector = Effect.acquireRelease(
   Effect.callback<{ readonly url: string; readonly bodies: Array<string>; readonly close: () => void }>(
     (resume) => {
@@ -166,7 +166,7 @@ describe("spans", () => {
   const traces = (env: Readonly<Record<string, string>>) =>
     layerTraces("node-7").pipe(Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown(env))))
 
-  it.live("are sent to the collector that CHRONICLE_OTLP_URL names, at the latest when the node ends", () =>
+  it.live("are sent to the collector that CHRONICLE_OTLP_URL names before the node has ended", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const { url, bodies } = yield* collector
@@ -183,7 +183,7 @@ describe("spans", () => {
     )
   )
 
-  it.effect("go nowhere, and cost nothing, where it names none", () =>
+  it.effect("are not made without CHRONICLE_OTLP_URL", () =>
     Effect.gen(function* () {
       assert.strictEqual(yield* Tracer.Tracer, Tracer.nativeTracer)
     }).pipe(Effect.provide(traces({})))
@@ -204,7 +204,7 @@ describe("sampling", () => {
     }).pipe(Effect.provide(layer))
   }
 
-  it.effect("keeps the given part of what callers ask, children with their roots, and no housekeeping", () =>
+  it.effect("keeps the given share of the calls with all of their spans, and no housekeeping", () =>
     Effect.gen(function* () {
       const kept = (spans: ReadonlyArray<Tracer.Span>, name: string) =>
         spans.filter((span) => span.sampled && span.name === name).length
@@ -230,7 +230,7 @@ describe("callers of a batch", () => {
     })
   const trace = (nth: number) => `00-${String(nth).padStart(32, "a")}-b7ad6b7169203331-01`
 
-  it("are named once each, without those who are not sampled or name nothing", () => {
+  it("are linked once each, unless they are not sampled or have no trace", () => {
     const rows = [
       row(trace(1)),
       row(trace(1)),
@@ -245,7 +245,7 @@ describe("callers of a batch", () => {
     )
   })
 
-  it("are no more than a batch can bear", () => {
+  it("are linked up to a bound", () => {
     const rows = Array.from({ length: 1_000 }, (_, nth) => row(trace(nth)))
     assert.strictEqual(callersOf(rows).length, 64)
   })

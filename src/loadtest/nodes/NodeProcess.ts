@@ -37,7 +37,7 @@ export interface NodeProcess {
   readonly end: Effect.Effect<Option.Option<string>>
 }
 
-export interface NodeOptions {
+interface NodeOptions {
   /** The name in the report. */
   readonly name: string
   readonly urls: ServiceUrls

@@ -1,4 +1,7 @@
-/** A stack and a seed enter; three nodes on it under load, what befell them in the seed's order, and the verdict leave. */
+/**
+ * A chaos run: three nodes under load, which are killed, frozen, cut off and restarted in an order that the seed gives,
+ * and a verdict on every invariant at the end.
+ */
 import { Effect, Fiber } from "effect"
 import { type ClusterLimits, defaultClusterLimits } from "../../../src/infra/config/ClusterConfig.ts"
 import { variableOf } from "../../../src/infra/config/Limits.ts"
@@ -6,38 +9,38 @@ import type { DevStackService } from "../../../src/infra/dev/DevStack.ts"
 import * as LedgerNode from "../../../src/LedgerNode.ts"
 import { Dice } from "../dice.ts"
 import { eventually } from "../waiting.ts"
-import { befall, type Incident, type Misfortune } from "./disruptions.ts"
+import { type Disruption, disrupt, type Outage } from "./disruptions.ts"
 import { Journal } from "./journal.ts"
 import { type MixSettings, makeMix } from "./mix.ts"
-import { makeOwners } from "./owners.ts"
+import { makeAccountOwners } from "./owners.ts"
 import { makeServedNode } from "./servedNode.ts"
 import { judge } from "./verdict.ts"
 import { makeWatch } from "./watch.ts"
 
 export interface ChaosSettings extends MixSettings {
-  /** What differs from the defaults on all nodes. */
+  /** Limits of all nodes that differ from the defaults. */
   readonly cluster: Partial<ClusterLimits>
-  /** Accounts that are watched, and the pause between two deposits on one. */
+  /** The number of watched accounts, and the pause between two deposits on one of them. */
   readonly watched: number
   readonly watchMs: number
-  /** The misfortunes of each round, in an order of its own. */
-  readonly misfortunes: ReadonlyArray<Misfortune>
-  /** Goes on until so many seconds are over, one round at least if it is 0. */
+  /** Each round brings all of these, in an order of its own. */
+  readonly disruptions: ReadonlyArray<Disruption>
+  /** Rounds are begun until these seconds are over; 0 means one round. */
   readonly seconds: number
-  /** Each node's log goes to a file here. */
+  /** The directory of the log files, one for each node. */
   readonly logDir: string
-  readonly onIncident: (incident: Incident) => void
+  readonly onOutage: (outage: Outage) => void
 }
 
 const shuffled = <A>(values: ReadonlyArray<A>, dice: Dice): ReadonlyArray<A> => {
   const left = [...values]
-  return values.map(() => left.splice(dice.roll(left.length), 1)[0] as A) // as many are taken as there are
+  return values.map(() => left.splice(dice.roll(left.length), 1)[0] as A) // one is taken for each of the values
 }
 
 export const runChaos = Effect.fnUntraced(function* (stack: DevStackService, settings: ChaosSettings) {
   const limits = { ...defaultClusterLimits, ...settings.cluster }
   const variables = Object.entries(settings.cluster).map(([limit, value]) => [
-    variableOf(limit as keyof ClusterLimits, "CHRONICLE_CLUSTER"), // the keys of the limits are their keys
+    variableOf(limit as keyof ClusterLimits, "CHRONICLE_CLUSTER"), // Object.entries types the keys as strings
     String(value)
   ])
   yield* Effect.orDie(LedgerNode.migrate(stack))
@@ -51,9 +54,9 @@ export const runChaos = Effect.fnUntraced(function* (stack: DevStackService, set
   const nodes = yield* Effect.forEach(["node-0", "node-1", "node-2"], make)
   const spare = yield* make("node-3")
   yield* Effect.forEach(nodes, ({ start }) => start, { concurrency: "unbounded" })
-  const owners = yield* makeOwners(stack.readModelUrl, limits)
+  const owners = yield* makeAccountOwners(stack.readModelUrl, limits)
   const names = nodes.map(({ name }) => name)
-  yield* owners.settled(names, 60)
+  yield* owners.awaitSettled(names, 60)
 
   const journal = new Journal()
   const all = [...nodes, spare]
@@ -72,14 +75,14 @@ export const runChaos = Effect.fnUntraced(function* (stack: DevStackService, set
 
   const startedAt = performance.now()
   const dice = new Dice(settings.seed)
-  const town = { nodes, spare, owners, watch, dice, lockMs: limits.lockExpirationMs }
-  const incidents: Array<Incident> = []
+  const cluster = { nodes, spare, owners, watch, dice, lockMs: limits.lockExpirationMs }
+  const outages: Array<Outage> = []
   const isOver = () => performance.now() - startedAt > settings.seconds * 1_000
   do {
-    for (const misfortune of shuffled(settings.misfortunes, dice)) {
-      for (const incident of yield* befall(town, misfortune)) {
-        incidents.push(incident)
-        settings.onIncident(incident)
+    for (const disruption of shuffled(settings.disruptions, dice)) {
+      for (const outage of yield* disrupt(cluster, disruption)) {
+        outages.push(outage)
+        settings.onOutage(outage)
       }
       if (settings.seconds > 0 && isOver()) break
     }
@@ -87,5 +90,5 @@ export const runChaos = Effect.fnUntraced(function* (stack: DevStackService, set
   const seconds = (performance.now() - startedAt) / 1_000
   journal.isOver = true
   yield* Fiber.join(load)
-  return { incidents, seconds, attempts: journal.attempts, verdict: yield* judge(stack, all, journal) }
+  return { outages, seconds, attempts: journal.attempts, verdict: yield* judge(stack, all, journal) }
 })

@@ -1,7 +1,10 @@
-/** A running cluster under load enters; one misfortune at a time befalls it, and how long whose accounts were not served leaves. */
+/**
+ * The disruptions of a chaos run: each is brought upon a node of a cluster under load, and measured by how long accounts
+ * were without service.
+ */
 import { Effect, type Scope } from "effect"
 import type { Dice } from "../dice.ts"
-import type { Owners } from "./owners.ts"
+import type { AccountOwners } from "./owners.ts"
 import type { ServedNode } from "./servedNode.ts"
 import type { Watch } from "./watch.ts"
 
@@ -19,127 +22,133 @@ export type Kind = (typeof kinds)[number]
 const sockets = ["postgres", "nats", "cluster", "all"] as const
 const cuts: ReadonlySet<Kind> = new Set(["reset", "half-open", "partition"])
 
-export interface Misfortune {
+export interface Disruption {
   readonly kind: Kind
-  /** What is cut, where sockets are. */
+  /** Which connections are cut, for a kind that cuts some. */
   readonly sockets?: (typeof sockets)[number]
 }
 
-/** Each once, sockets by what they lead to. */
-export const misfortunesOf = (some: ReadonlyArray<Kind>): ReadonlyArray<Misfortune> =>
-  some.flatMap((kind) => (cuts.has(kind) ? sockets.map((one) => ({ kind, sockets: one })) : [{ kind }]))
+/** Each kind once; one that cuts connections once for each service that they lead to. */
+export const disruptionsOf = (some: ReadonlyArray<Kind>): ReadonlyArray<Disruption> =>
+  some.flatMap((kind) => (cuts.has(kind) ? sockets.map((cut) => ({ kind, sockets: cut })) : [{ kind }]))
 
-export interface Town {
+export interface ChaosCluster {
   readonly nodes: ReadonlyArray<ServedNode>
-  /** Joins and leaves; does not run in between. */
+  /** Runs only while it is the one that joins and leaves. */
   readonly spare: ServedNode
-  readonly owners: Owners
+  readonly owners: AccountOwners
   readonly watch: Watch
   readonly dice: Dice
-  /** After so long without a word from its owner a lock is free, in milliseconds. */
+  /** How long a lock outlives the last word of its owner, in milliseconds. */
   readonly lockMs: number
 }
 
-/** What became of one node. */
-export interface Incident extends Misfortune {
+/** The effect of a disruption of one node. */
+export interface Outage extends Disruption {
   readonly node: string
-  /** Watched accounts that were the node's. */
+  /** The number of watched accounts that the node owned. */
   readonly accounts: number
-  /** The longest time one of them was not served, and one of the others, in milliseconds. */
+  /** The longest time for which one of these accounts was not served, and one of the others, in milliseconds. */
   readonly gapMs: number
   readonly elsewhereMs: number
-  /** The longest wait for a balance of the read model with a receipt's token in it. */
+  /** The longest wait for a balance of the read model that includes a receipt's write, in milliseconds. */
   readonly readMs: number
 }
 
 const settleSeconds = 120
-/** The time a reset lasts, in milliseconds: whoever connects is cut off again. */
+/** How long a reset lasts, in milliseconds: connections that are opened meanwhile are reset too. */
 const resetMs = 2_500
 /** How much longer than a lock lives a node is away, in milliseconds. */
 const awayMs = 3_000
 
-const proxiesOf = ({ proxies }: ServedNode, which: NonNullable<Misfortune["sockets"]>) =>
+const proxiesOf = ({ proxies }: ServedNode, which: NonNullable<Disruption["sockets"]>) =>
   which === "all" ? Object.values(proxies) : [proxies[which]]
 
-export const befall = Effect.fnUntraced(function* (
-  town: Town,
-  misfortune: Misfortune
-): Effect.fn.Return<ReadonlyArray<Incident>, never, Scope.Scope> {
-  const { nodes, spare, owners, watch, dice, lockMs } = town
-  const names = nodes.map(({ name }) => name)
-  const settled = owners.settled(names, settleSeconds)
-  /** `trouble` ends when the node is well again; from then on, at the latest, all is settled soon. */
-  const suffer = Effect.fnUntraced(function* (
-    node: ServedNode,
-    trouble: Effect.Effect<void>,
-    after: Effect.Effect<void> = settled
-  ) {
-    const theirs = yield* owners.ownedBy(node.name, watch.accounts)
-    const from = performance.now()
-    watch.avoid(node)
-    yield* trouble
-    yield* after
-    const gapOf = (account: string) => watch.longestGapMs(account, from)
-    const others = watch.accounts.filter((account) => !theirs.includes(account))
-    if (node !== spare) watch.trust(node)
-    return {
-      node: node.name,
-      accounts: theirs.length,
-      gapMs: Math.max(0, ...theirs.map(gapOf)),
-      elsewhereMs: Math.max(0, ...others.map(gapOf)),
-      readMs: watch.longestReadMs(from)
-    }
+/**
+ * Measures the outage of a node. `trouble` ends when the node is well again; `after` waits until the accounts are served
+ * by their owners again.
+ */
+const measure = Effect.fnUntraced(function* (
+  { spare, owners, watch }: ChaosCluster,
+  node: ServedNode,
+  trouble: Effect.Effect<void>,
+  after: Effect.Effect<void>
+) {
+  const owned = yield* owners.ownedBy(node.name, watch.accounts)
+  const from = performance.now()
+  watch.avoid(node)
+  yield* trouble
+  yield* after
+  const gapOf = (account: string) => watch.longestGapMs(account, from)
+  const others = watch.accounts.filter((account) => !owned.includes(account))
+  if (node !== spare) watch.allow(node)
+  return {
+    node: node.name,
+    accounts: owned.length,
+    gapMs: Math.max(0, ...owned.map(gapOf)),
+    elsewhereMs: Math.max(0, ...others.map(gapOf)),
+    readMs: watch.longestReadMs(from)
+  }
+})
+
+/** Does something to the connections of a node for a while. */
+const cut = (
+  node: ServedNode,
+  which: NonNullable<Disruption["sockets"]>,
+  how: "reset" | "silence" | "hold",
+  lasting: Effect.Effect<void>
+) =>
+  Effect.gen(function* () {
+    const proxies = proxiesOf(node, which)
+    for (const proxy of proxies) proxy[how]()
+    yield* lasting
+    // A silenced connection has lost bytes, and can never go on.
+    if (how === "silence") for (const proxy of proxies) proxy.reset()
+    for (const proxy of proxies) proxy.forward()
   })
+
+/** Brings a disruption upon a node that the seed chooses, or upon each in turn, and waits until all is well again. */
+export const disrupt = Effect.fnUntraced(function* (
+  cluster: ChaosCluster,
+  disruption: Disruption
+): Effect.fn.Return<ReadonlyArray<Outage>, never, Scope.Scope> {
+  const { nodes, spare, owners, dice, lockMs } = cluster
+  const names = nodes.map(({ name }) => name)
+  const settled = owners.awaitSettled(names, settleSeconds)
   const victim = nodes[dice.roll(nodes.length)] ?? spare
   const rest = names.filter((name) => name !== victim.name)
   const away = Effect.sleep(lockMs + awayMs)
+  const measured = (node: ServedNode, trouble: Effect.Effect<void>) =>
+    Effect.map(measure(cluster, node, trouble, settled), (outage) => ({ ...disruption, ...outage }))
+  const which = disruption.sockets ?? "all"
 
-  const cut = Effect.fnUntraced(function* (how: "reset" | "silence" | "hold", lasting: Effect.Effect<void>) {
-    const all = proxiesOf(victim, misfortune.sockets ?? "all")
-    const trouble = Effect.gen(function* () {
-      for (const proxy of all) proxy[how]()
-      yield* lasting
-      // What was swallowed cannot be made good: such connections never go on.
-      if (how === "silence") for (const proxy of all) proxy.reset()
-      for (const proxy of all) proxy.forward()
-    })
-    return [{ ...misfortune, ...(yield* suffer(victim, trouble)) }]
-  })
-
-  switch (misfortune.kind) {
+  switch (disruption.kind) {
     case "kill": {
-      const trouble = Effect.gen(function* () {
-        yield* victim.end("SIGKILL")
-        yield* owners.settled(rest, settleSeconds)
-        yield* victim.start
-      })
-      return [{ ...misfortune, ...(yield* suffer(victim, trouble)) }]
+      const trouble = victim
+        .end("SIGKILL")
+        .pipe(Effect.andThen(owners.awaitSettled(rest, settleSeconds)), Effect.andThen(victim.start))
+      return [yield* measured(victim, trouble)]
     }
     case "zombie": {
-      const trouble = Effect.gen(function* () {
-        yield* victim.signal("SIGSTOP")
-        yield* away
-        yield* victim.signal("SIGCONT")
-      })
-      return [{ ...misfortune, ...(yield* suffer(victim, trouble)) }]
+      const trouble = victim
+        .signal("SIGSTOP")
+        .pipe(Effect.andThen(away), Effect.andThen(victim.signal("SIGCONT")))
+      return [yield* measured(victim, trouble)]
     }
     case "reset":
-      return yield* cut("reset", Effect.sleep(resetMs))
+      return [yield* measured(victim, cut(victim, which, "reset", Effect.sleep(resetMs)))]
     case "half-open":
-      return yield* cut("silence", away)
+      return [yield* measured(victim, cut(victim, which, "silence", away))]
     case "partition":
-      return yield* cut("hold", away)
+      return [yield* measured(victim, cut(victim, which, "hold", away))]
     case "rolling":
       return yield* Effect.forEach(nodes, (node) =>
-        Effect.map(suffer(node, Effect.andThen(node.end("SIGTERM"), node.start)), (one) => ({
-          ...misfortune,
-          ...one
-        }))
+        measured(node, Effect.andThen(node.end("SIGTERM"), node.start))
       )
     case "join and leave": {
       yield* spare.start
-      yield* owners.settled([...names, spare.name], settleSeconds)
-      return [{ ...misfortune, ...(yield* suffer(spare, spare.end("SIGTERM"))) }]
+      yield* owners.awaitSettled([...names, spare.name], settleSeconds)
+      return [yield* measured(spare, spare.end("SIGTERM"))]
     }
   }
 })

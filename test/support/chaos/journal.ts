@@ -1,56 +1,58 @@
-/** Commands enter, are sent until their answers are definite, and everything that was answered stays in a journal. */
+/**
+ * Sends the commands of the chaos runs until each has a definite answer, and keeps every answer outside of the nodes, so
+ * that the verdict can hold against the log what a node acknowledged before it was killed.
+ */
 import { Effect, Result } from "effect"
 import type { Command, CommandInput } from "../../../src/domain/Command.ts"
 import type { CommandError } from "../../../src/domain/Errors.ts"
 import type { Receipt } from "../../../src/domain/Receipt.ts"
 import type { Attempt } from "../invariants.ts"
 
-/** A command that names its id. */
-export type Named = CommandInput & Pick<Command, "commandId">
+/** A command with an id, so that it can be sent again. */
+export type Identified = CommandInput & Pick<Command, "commandId">
 
-/** The answer of one sending; `Indeterminate` too where nobody waited for it. */
+/** The answer to one sending. `Indeterminate` also stands for an answer that was not waited for. */
 export type Answer = Result.Result<Receipt, Pick<CommandError, "_tag">>
 
-/** One clock for all customers, in nanoseconds. */
+/** Nanoseconds of one clock for all customers. */
 const now = (): number => Number(process.hrtime.bigint())
 const retryMs = 50
-/** So often a command is sent again once nobody else sends. */
+/** How often a command without a definite answer is sent again after the run is over. */
 const lastTriesMax = 100
 
-/** To be sent again: nothing was done, or nobody knows. */
+/** Whether the command must be sent again, because nothing was done or the outcome is unknown. */
 const isOpen = (tag: string) => tag === "Unavailable" || tag === "Overloaded" || tag === "Indeterminate"
 
 export class Journal {
-  /** Kept outside of the nodes, so that what they acknowledged outlives them. */
   readonly attempts: Array<Attempt> = []
-  /** Answers that were older than what the same customer had been told before. */
+  /** Balances that were older than a receipt that the same customer had before the question. */
   readonly stale: Array<string> = []
-  /** Commands that were given up without a definite answer. */
-  unsettled = 0
+  /** Commands that never got a definite answer. */
+  undecided = 0
   isOver = false
 
-  /** The receipt, or undefined where the command is refused. */
-  settle(
-    command: Named,
-    send: (command: Named) => Effect.Effect<Answer>
+  /** Sends the command until it is decided. The answer is the receipt, or undefined where it was refused. */
+  sendUntilDecided(
+    command: Identified,
+    send: (command: Identified) => Effect.Effect<Answer>
   ): Effect.Effect<Receipt | undefined> {
-    const { attempts } = this
-    const isOver = () => this.isOver
-    const giveUp = () => {
-      this.unsettled++
-    }
-    return Effect.gen(function* () {
+    const attempt = Effect.gen({ self: this }, function* () {
+      const start = now()
+      const answer = yield* send(command)
+      const { commandId } = command
+      const outcome = Result.isSuccess(answer) ? answer.success : answer.failure._tag
+      this.attempts.push({ commandId, start, end: now(), answer: outcome })
+      return answer
+    })
+    return Effect.gen({ self: this }, function* () {
       for (let triesAtEnd = 0; triesAtEnd < lastTriesMax; ) {
-        const start = now()
-        const answer = yield* send(command)
-        const told = Result.isSuccess(answer) ? answer.success : answer.failure._tag
-        attempts.push({ commandId: command.commandId, start, end: now(), answer: told })
+        const answer = yield* attempt
         if (Result.isSuccess(answer)) return answer.success
         if (!isOpen(answer.failure._tag)) return undefined
-        if (isOver()) triesAtEnd++
+        if (this.isOver) triesAtEnd++
         yield* Effect.sleep(retryMs)
       }
-      giveUp()
+      this.undecided++
       return undefined
     })
   }

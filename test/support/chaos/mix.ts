@@ -1,5 +1,5 @@
-/** The nodes of a ledger enter; customers who send a bank's day to any of them until the journal is over leave. */
-import { Effect, Layer } from "effect"
+/** The customers of a chaos run, who send a bank's day to any of the nodes until the run is over. */
+import { Effect, Layer, Schedule } from "effect"
 import type { Command } from "../../../src/domain/Command.ts"
 import { Ledger } from "../../../src/Ledger.ts"
 import { makeRng } from "../../../src/loadtest/Rng.ts"
@@ -13,11 +13,11 @@ export interface MixSettings {
   readonly seed: number
   readonly accounts: number
   readonly customers: number
-  /** How long each waits before its next command, in milliseconds. */
+  /** The pause of a customer between two commands, in milliseconds. */
   readonly thinkMs: number
 }
 
-/** `prepare` opens and funds the accounts; `run` ends when the journal is over. */
+/** `prepare` opens and funds the accounts. `run` ends when the journal is over. */
 export const makeMix = Effect.fnUntraced(function* (
   nodes: ReadonlyArray<ServedNode>,
   journal: Journal,
@@ -37,15 +37,14 @@ export const makeMix = Effect.fnUntraced(function* (
     patienceSeconds: 0
   } as const
   const scenario = makeScenario(settings, makeRunIds(`mix${seed}`, true), yield* makeRng(seed))
-  const settle = (command: Command) => journal.settle(command, (one) => Effect.result(ledger.dispatch(one)))
-  const customer = Effect.gen(function* () {
-    while (!journal.isOver) {
-      yield* settle(scenario.next())
-      yield* Effect.sleep(thinkMs)
-    }
-  })
+  const send = (command: Command) =>
+    journal.sendUntilDecided(command, (sent) => Effect.result(ledger.dispatch(sent)))
+  const customer = Effect.repeat(
+    Effect.suspend(() => send(scenario.next())),
+    { schedule: Schedule.spaced(thinkMs), while: () => !journal.isOver }
+  )
   // Each account is opened before it is funded.
-  const prepareOne = (index: number) => Effect.forEach(scenario.prepare(index), settle, { discard: true })
+  const prepareOne = (index: number) => Effect.forEach(scenario.prepare(index), send, { discard: true })
   const all = Array.from({ length: accounts }, (_, index) => index)
   return {
     prepare: Effect.forEach(all, prepareOne, { concurrency: 32, discard: true }),

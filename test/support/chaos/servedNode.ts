@@ -1,6 +1,6 @@
 /**
- * Services enter; a node of the cluster leaves: a process of `chronicle serve` that reaches each service, and is
- * reached by the other nodes, through a proxy that can cut.
+ * A node of a chaos run: a process of `chronicle serve` that can be killed, frozen and started again. It reaches each
+ * service, and is reached by the other nodes, through a proxy that can cut its connections.
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { appendFileSync } from "node:fs"
@@ -12,19 +12,19 @@ import { type TcpProxy, tcpProxy } from "../tcpProxy.ts"
 import { eventually } from "../waiting.ts"
 
 const main = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url))
-const askedMs = 500
+const healthMs = 500
 const warningsMax = 20
 
 export interface ServedNodeOptions {
   readonly name: string
   readonly stack: DevStackService
-  /** Limits of the node, by the names of their variables. */
+  /** Limits of the node as environment variables. */
   readonly limits: Readonly<Record<string, string>>
-  /** The node's log goes to this file. */
+  /** The file of its log. */
   readonly logFile: string
 }
 
-/** What a life of the process counted, as it said last. */
+/** The counters of one life of the process, as it reported them last. */
 interface Counted {
   conflicts: number
   unknown: number
@@ -35,9 +35,9 @@ interface Counted {
 
 /** One life of the process. */
 export interface Life extends Counted {
-  /** The sum of all its warnings of a split brain. */
+  /** Conflicts by its warnings of a split brain, summed up. */
   warned: number
-  /** Undefined while it runs. */
+  /** The signal that ended it; undefined while it runs. */
   end: "SIGKILL" | "SIGTERM" | undefined
 }
 
@@ -45,15 +45,15 @@ export interface ServedNode {
   readonly name: string
   readonly rpcUrl: string
   readonly proxies: Readonly<Record<"postgres" | "nats" | "cluster", TcpProxy>>
-  /** Ready when it takes commands. Once more after an end. */
+  /** Starts the process, also after an end, and waits until it takes commands. */
   readonly start: Effect.Effect<void>
   readonly signal: (name: "SIGSTOP" | "SIGCONT") => Effect.Effect<void>
-  /** Answers when the process has ended. */
+  /** Sends the signal and waits for the end of the process. */
   readonly end: (name: "SIGKILL" | "SIGTERM") => Effect.Effect<void>
-  /** Reads the counters of the life under way; a process that does not answer keeps what it said last. */
+  /** Reads the counters of the running process. If it does not answer, its last counters stay. */
   readonly count: Effect.Effect<void>
   readonly lives: ReadonlyArray<Life>
-  /** What the runtime (not the ledger) warned of, `MaxListenersExceededWarning` for one. */
+  /** Warnings of Node.js itself, such as `MaxListenersExceededWarning`. */
   readonly warnings: ReadonlyArray<string>
 }
 
@@ -68,14 +68,14 @@ const proxyTo = (url: string) => {
   return tcpProxy(hostname, Number(port))
 }
 
-/** What `/health` says of the write side; undefined where nobody answers. */
+/** What `/health` says of the write side; undefined without an answer in time. */
 const askHealth = (port: number) =>
   Effect.tryPromise(async () => {
-    const response = await fetch(`http://127.0.0.1:${port}/health`, { signal: AbortSignal.timeout(askedMs) })
+    const response = await fetch(`http://127.0.0.1:${port}/health`, { signal: AbortSignal.timeout(healthMs) })
     return (await response.json()) as { readonly write: Counted } // what src/http/Health.ts answers
   }).pipe(Effect.orElseSucceed(() => undefined))
 
-/** Not started yet; killed with the scope. The stack has one PostgreSQL for both databases. */
+/** The node is not started yet, and is killed with the scope. The stack has one PostgreSQL for both databases. */
 export const makeServedNode = Effect.fnUntraced(function* ({
   name,
   stack,
@@ -144,7 +144,7 @@ export const makeServedNode = Effect.fnUntraced(function* ({
     })
     lives.push(life)
     listen(child, life)
-    // Not "exit": what it said last is to be read too.
+    // "close" comes after the last line of stderr was read, "exit" may come before.
     child.once("close", () => {
       running = undefined
       Deferred.doneUnsafe(ended, Effect.void)

@@ -1,4 +1,4 @@
-/** What customers were told, what nodes counted and what the stores hold, after all is over, enter; every breach leaves. */
+/** The verdict on a chaos run: compares what customers were told and what nodes counted with what the stores hold. */
 import { readFileSync } from "node:fs"
 import { Effect, Schedule } from "effect"
 import { Audit } from "../../../src/actors/audit/Audit.ts"
@@ -15,27 +15,27 @@ const listedMax = 10
 const warnedWithinMs = 10_000
 
 export interface Verdict {
-  /** I1-I5 and I8 by the audit of the project; I1-I7 again by the checks of the tests are in `faults`. */
+  /** I1-I5 and I8, by the audit of the ledger. I1-I7 by the checks of the tests are in `faults`. */
   readonly invariants: Readonly<Record<string, boolean>>
   readonly events: number
   readonly conflicts: {
-    /** By the counters of all lives of all nodes, as they said last. */
+    /** By the last counters of all lives of all nodes. */
     readonly counted: number
-    /** By their warnings. */
+    /** By the warnings of the nodes. */
     readonly warned: number
-    /** Versions that PostgreSQL refused because they were taken, and sendings whose outcome was asked for again. */
+    /** Versions that PostgreSQL refused because they were taken, and batches that were sent again. */
     readonly refusedByStore: number
     readonly sentAgain: number
   }
   readonly faults: ReadonlyArray<string>
 }
 
-/** Duplicate versions in PostgreSQL's own log. */
+/** Counts the duplicate versions in PostgreSQL's log. */
 const refusalsIn = (logFile: string): number =>
   readFileSync(logFile, "utf8").split('duplicate key value violates unique constraint "events_pkey"').length -
   1
 
-/** Until the read model has all there is; what the audit says then. */
+/** Waits until the read model has caught up, and audits the stores. */
 const audited = Effect.gen(function* () {
   const audit = yield* Audit
   yield* eventually(
@@ -96,7 +96,7 @@ export const conflictsOf = (nodes: ReadonlyArray<CountedNode>, refusedByStore: n
   }
 }
 
-/** The nodes must run still, and nobody send. */
+/** Called while the nodes still run and no customer sends any more. */
 export const judge = Effect.fnUntraced(function* (
   stack: DevStackService,
   nodes: ReadonlyArray<ServedNode>,
@@ -112,11 +112,11 @@ export const judge = Effect.fnUntraced(function* (
     events: report.events,
     conflicts,
     faults: [
-      ...report.findings.slice(0, listedMax).map((one) => `audit: ${JSON.stringify(one)}`),
+      ...report.findings.slice(0, listedMax).map((finding) => `audit: ${JSON.stringify(finding)}`),
       ...report.parked.slice(0, listedMax).map(({ account, reason }) => `${account} is parked: ${reason}`),
       ...faultsOf(log, journal.attempts).slice(0, listedMax),
       ...journal.stale.slice(0, listedMax),
-      ...(journal.unsettled === 0 ? [] : [`${journal.unsettled} commands never got a definite answer`]),
+      ...(journal.undecided === 0 ? [] : [`${journal.undecided} commands never got a definite answer`]),
       ...nodes.flatMap(({ name, warnings }) => warnings.map((warning) => `${name}: ${warning}`)),
       ...faults
     ]

@@ -1,41 +1,119 @@
 /**
- * Some accounts enter; each gets one deposit after another over nodes that are not in trouble, and is asked for its
- * balance in between. When each was served, and every answer older than the one before, leaves.
+ * The watch over some accounts of a chaos run: each gets one deposit after another through nodes that are not being
+ * disrupted, and is asked for its balance in between. Tells how long each account was without service, and every
+ * balance that was older than it may be.
  */
-import { Deferred, Effect, Exit, Layer, Result } from "effect"
+import { Deferred, Effect, Exit, Layer, Result, Schedule } from "effect"
 import type { CommandId } from "../../../src/domain/Ids.ts"
 import type { Receipt } from "../../../src/domain/Receipt.ts"
 import { Ledger } from "../../../src/Ledger.ts"
 import { LedgerClient } from "../../../src/rpc/client/LedgerClient.ts"
-import type { Answer, Journal, Named } from "./journal.ts"
+import type { Answer, Identified, Journal } from "./journal.ts"
 import type { ServedNode } from "./servedNode.ts"
 
 export interface Watch {
   readonly accounts: ReadonlyArray<string>
-  /** From now on other nodes than this one are asked, and nothing that it was asked is waited for. */
+  /** From now on no question goes to this node, and answers that it still owes are not waited for. */
   readonly avoid: (node: ServedNode) => void
-  readonly trust: (node: ServedNode) => void
-  /** The longest time from an instant of `performance.now()` to now in which the account was not served. */
+  readonly allow: (node: ServedNode) => void
+  /** The longest time without service of the account, from an instant of `performance.now()` to now. */
   readonly longestGapMs: (account: string, from: number) => number
-  /** The longest wait, since then, for a balance in which a receipt's write is; over all accounts. */
+  /** The longest wait, since that instant, for a balance that includes a receipt's write, over all accounts. */
   readonly longestReadMs: (from: number) => number
   /** Ends when the journal is over. */
   readonly run: Effect.Effect<void>
 }
 
-interface Door {
+/** A client of one node. */
+interface NodeClient {
   readonly node: ServedNode
   readonly ledger: Ledger["Service"]
   /** Done while the node is avoided. */
   avoided: Deferred.Deferred<void>
 }
 
-const openDoor = Effect.fnUntraced(function* (node: ServedNode, isAvoided: boolean) {
-  const client = LedgerClient.layer({ urls: [node.rpcUrl] })
-  const ledger = yield* Effect.provide(Ledger, yield* Effect.orDie(Layer.build(client)))
+const makeNodeClient = Effect.fnUntraced(function* (node: ServedNode, isAvoided: boolean) {
+  const layer = LedgerClient.layer({ urls: [node.rpcUrl] })
+  const ledger = yield* Effect.provide(Ledger, yield* Effect.orDie(Layer.build(layer)))
   const avoided = Deferred.makeUnsafe<void>()
   if (isAvoided) Deferred.doneUnsafe(avoided, Exit.void)
-  return { node, ledger, avoided } satisfies Door as Door // `avoided` is renewed
+  const client: NodeClient = { node, ledger, avoided }
+  return client
+})
+
+/** When each account was served, and how long balances with a read token were waited for. */
+class ServiceTimes {
+  readonly #served: Map<string, Array<number>>
+  readonly #reads: Array<{ readonly at: number; readonly ms: number }> = []
+
+  constructor(accounts: ReadonlyArray<string>) {
+    this.#served = new Map(accounts.map((account) => [account, [performance.now()]]))
+  }
+
+  served(account: string): void {
+    this.#served.get(account)?.push(performance.now())
+  }
+
+  read(since: number): void {
+    const at = performance.now()
+    this.#reads.push({ at, ms: at - since })
+  }
+
+  longestGapMs(account: string, from: number): number {
+    let longest = 0
+    let last = from
+    for (const time of [...(this.#served.get(account) ?? []), performance.now()]) {
+      if (time <= from) continue
+      longest = Math.max(longest, time - last)
+      last = time
+    }
+    return Math.round(longest)
+  }
+
+  longestReadMs(from: number): number {
+    return Math.round(Math.max(0, ...this.#reads.filter(({ at }) => at > from).map(({ ms }) => ms)))
+  }
+}
+
+/** Asks a node that is not avoided. Undefined if the node is avoided before it answers. */
+type Ask = <A, E>(
+  question: (ledger: Ledger["Service"]) => Effect.Effect<A, E>
+) => Effect.Effect<Result.Result<A, E> | undefined>
+
+/** In turn, over all clients of nodes that are not avoided. */
+const makeAsk = (clients: ReadonlyArray<NodeClient>): Ask => {
+  let turn = 0
+  return (question) =>
+    Effect.suspend(() => {
+      const allowed = clients.filter(({ avoided }) => !Deferred.isDoneUnsafe(avoided))
+      const client = allowed[turn++ % allowed.length]
+      if (client === undefined) return Effect.die(new Error("every node is avoided"))
+      return Effect.raceFirst(
+        Effect.result(question(client.ledger)),
+        Effect.as(Deferred.await(client.avoided), undefined)
+      )
+    })
+}
+
+/** Whatever was acknowledged before the question must be in a strong balance, and in any balance that is given its token. */
+const checkBalance = Effect.fnUntraced(function* (
+  ask: Ask,
+  account: string,
+  receipt: Receipt,
+  isStrong: boolean,
+  times: ServiceTimes,
+  journal: Journal
+) {
+  const version = receipt.postings[0]?.version ?? 0
+  const start = performance.now()
+  const view = yield* ask((ledger) =>
+    isStrong ? ledger.strongBalance(account) : ledger.balance(account, { readToken: receipt.readToken })
+  )
+  if (view === undefined || Result.isFailure(view)) return
+  if (!isStrong) times.read(start)
+  if (view.success.version >= version) return
+  const which = isStrong ? "the strong balance" : "the balance with a read token"
+  journal.stale.push(`${which} of ${account} was of version ${view.success.version}, after ${version}`)
 })
 
 /** `spare` does not run yet; the others do. */
@@ -46,89 +124,52 @@ export const makeWatch = Effect.fnUntraced(function* (
   accounts: ReadonlyArray<string>,
   pauseMs: number
 ) {
-  const doors: Array<Door> = []
-  for (const node of [...nodes, spare]) doors.push(yield* openDoor(node, node === spare))
-  const doorOf = (node: ServedNode) => doors.filter((door) => door.node === node)
-  const served = new Map(accounts.map((account) => [account, [performance.now()]]))
-  const waits: Array<{ readonly at: number; readonly ms: number }> = []
-  let turn = 0
-
-  /** Asks the next door that is not avoided; undefined when it is avoided before it answers. */
-  const ask = <A, E>(question: (ledger: Ledger["Service"]) => Effect.Effect<A, E>) =>
-    Effect.suspend(() => {
-      const open = doors.filter(({ avoided }) => !Deferred.isDoneUnsafe(avoided))
-      const door = open[turn++ % open.length]
-      if (door === undefined) return Effect.die(new Error("every node is avoided"))
-      return Effect.raceFirst(
-        Effect.result(question(door.ledger)),
-        Effect.as(Deferred.await(door.avoided), undefined)
+  const clients = yield* Effect.forEach([...nodes, spare], (node) => makeNodeClient(node, node === spare))
+  const clientsOf = (node: ServedNode) => clients.filter((client) => client.node === node)
+  const times = new ServiceTimes(accounts)
+  const ask = makeAsk(clients)
+  const send = (command: Identified) =>
+    journal.sendUntilDecided(command, (sent) =>
+      Effect.map(
+        ask((ledger) => ledger.dispatch(sent)),
+        (answer): Answer => answer ?? Result.fail({ _tag: "Indeterminate" })
       )
-    })
-
-  /** What was acknowledged must be in every strong balance after it, and in any that is given its token. */
-  const look = Effect.fnUntraced(function* (account: string, receipt: Receipt, isStrong: boolean) {
-    const version = receipt.postings[0]?.version ?? 0
-    const start = performance.now()
-    const view = yield* ask((ledger) =>
-      isStrong ? ledger.strongBalance(account) : ledger.balance(account, { readToken: receipt.readToken })
     )
-    if (view === undefined || Result.isFailure(view)) return
-    if (!isStrong) waits.push({ at: performance.now(), ms: performance.now() - start })
-    if (view.success.version >= version) return
-    const which = isStrong ? "the strong balance" : "the balance with a token"
-    journal.stale.push(`${which} of ${account} was of version ${view.success.version}, after ${version}`)
-  })
+  const untilOver = (ms: number) => ({ schedule: Schedule.spaced(ms), while: () => !journal.isOver })
 
-  const watchOne = Effect.fnUntraced(function* (account: string) {
+  const watchAccount = Effect.fnUntraced(function* (account: string) {
     const id = (what: string) => `${account}-${what}` as CommandId // of the characters of an id
     let last: Receipt | undefined
-    const send = (command: Named) =>
-      journal.settle(command, (one) =>
-        Effect.map(
-          ask((ledger) => ledger.dispatch(one)),
-          (answer): Answer => answer ?? Result.fail({ _tag: "Indeterminate" })
-        )
-      )
-    const give = Effect.gen(function* () {
-      for (let nth = 0; !journal.isOver; nth++) {
-        const receipt = yield* send({ _tag: "Deposit", commandId: id(`${nth}`), account, amount: 1n })
-        served.get(account)?.push(performance.now())
-        last = receipt ?? last
-        yield* Effect.sleep(pauseMs)
-      }
+    let deposits = 0
+    let balances = 0
+    const deposit = Effect.gen(function* () {
+      const commandId = id(`${deposits++}`)
+      const receipt = yield* send({ _tag: "Deposit", commandId, account, amount: 1n })
+      times.served(account)
+      last = receipt ?? last
     })
-    // StoreBaseline the deposits: whoever waits for the read model must not keep them up.
-    const read = Effect.gen(function* () {
-      for (let nth = 0; !journal.isOver; nth++) {
-        if (last !== undefined) yield* look(account, last, nth % 2 === 0)
-        yield* Effect.sleep(2 * pauseMs)
-      }
+    const balance = Effect.suspend(() => {
+      const isStrong = balances++ % 2 === 0
+      return last === undefined ? Effect.void : checkBalance(ask, account, last, isStrong, times, journal)
     })
     yield* send({ _tag: "OpenAccount", commandId: id("open"), account, asset: "USD/2", owner: "Ada" })
-    yield* Effect.all([give, read], { concurrency: "unbounded", discard: true })
+    // Balances are asked for beside the deposits, so that a wait for the read model does not delay a deposit.
+    yield* Effect.all(
+      [Effect.repeat(deposit, untilOver(pauseMs)), Effect.repeat(balance, untilOver(2 * pauseMs))],
+      { concurrency: "unbounded", discard: true }
+    )
   })
 
   return {
     accounts,
     avoid: (node) => {
-      for (const { avoided } of doorOf(node)) Deferred.doneUnsafe(avoided, Exit.void)
+      for (const { avoided } of clientsOf(node)) Deferred.doneUnsafe(avoided, Exit.void)
     },
-    trust: (node) => {
-      for (const door of doorOf(node)) door.avoided = Deferred.makeUnsafe()
+    allow: (node) => {
+      for (const client of clientsOf(node)) client.avoided = Deferred.makeUnsafe()
     },
-    longestGapMs: (account, from) => {
-      const times = served.get(account) ?? []
-      let longest = 0
-      let last = from
-      for (const time of [...times, performance.now()]) {
-        if (time <= from) continue
-        longest = Math.max(longest, time - last)
-        last = time
-      }
-      return Math.round(longest)
-    },
-    longestReadMs: (from) =>
-      Math.round(Math.max(0, ...waits.filter(({ at }) => at > from).map(({ ms }) => ms))),
-    run: Effect.forEach(accounts, watchOne, { concurrency: "unbounded", discard: true })
+    longestGapMs: (account, from) => times.longestGapMs(account, from),
+    longestReadMs: (from) => times.longestReadMs(from),
+    run: Effect.forEach(accounts, watchAccount, { concurrency: "unbounded", discard: true })
   } satisfies Watch
 })
