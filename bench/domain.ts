@@ -1,4 +1,4 @@
-/** What one command costs step by step, without store or fibers: so that a slower step can be told from the others. */
+/** The steps of a command, measured one by one without store and fibers, so that a change shows in the step that it touches. */
 import { Result } from "effect"
 import type { Bench } from "tinybench"
 import { AccountActor, decideOn } from "../src/actors/accounts/AccountActor.ts"
@@ -97,17 +97,17 @@ export const addActors = (bench: Bench): void => {
   })
   const tickets = Array.from({ length: rowsOfBatch / 2 }, (_, index) => {
     const pair = [readyActor(AccountId.make(`a${index}`)), readyActor(AccountId.make(`b${index}`))]
-    const [one, other] = pair
-    if (one === undefined || other === undefined) throw new Error("a pair has two")
-    const ticket = new PendingCommand({ ...transfer, from: one.id, to: other.id }, commandHash, 0)
+    const [sender, receiver] = pair
+    if (sender === undefined || receiver === undefined) throw new Error("a pair has two actors")
+    const ticket = new PendingCommand({ ...transfer, from: sender.id, to: receiver.id }, commandHash, 0)
     decideOn(ticket, pair, 1)
     return ticket
   })
   bench.add(`queue ${tickets.length} transfers and take them as one batch`, () => {
     const queue = new CommitQueue()
     for (const ticket of tickets) queue.push(ticket)
-    const flight = queue.take({ rowsMax: rowsOfBatch, bytesMax: 10_000_000 })
-    if (flight?.commands.length !== tickets.length) throw new Error("the batch is not whole")
+    const batch = queue.take({ rowsMax: rowsOfBatch, bytesMax: 10_000_000 })
+    if (batch?.commands.length !== tickets.length) throw new Error("the batch is not whole")
     for (const ticket of tickets) for (const actor of ticket.participants) actor.batch = undefined
   })
   const rows = tickets.flatMap((ticket) => ticket.pendingEvents.map((leg) => leg.row))

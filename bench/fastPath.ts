@@ -1,4 +1,4 @@
-/** Commands through a whole node over a store that keeps nothing: what the program itself costs a command, in CPU. */
+/** Commands through a whole node over a store that keeps nothing, which measures the processor time of the program itself. */
 import { Clock, Context, Effect, Layer, Result } from "effect"
 import { LedgerClock } from "../src/actors/accounts/LedgerClock.ts"
 import { Snapshotter } from "../src/actors/accounts/Snapshotter.ts"
@@ -23,15 +23,15 @@ export interface FastPathOptions {
   readonly scenario: ScenarioName
   readonly commands: number
   readonly concurrency: number
-  /** Commands of one call; 1 calls `dispatch`. */
+  /** Commands of one call of `dispatchMany`; 1 calls `dispatch`. */
   readonly batch: number
 }
 
 const accounts = 10_000
 const rounds = 3
 
-/** Says "committed" at the next turn of the event loop, so that commands gather meanwhile as with a database. */
-const forgetful = Layer.effect(
+/** Answers "committed" at the next turn of the event loop, so that commands are batched as with a database. */
+const storeThatKeepsNothing = Layer.effect(
   EventStore,
   Effect.map(EventStore, (store) => ({
     ...store,
@@ -44,10 +44,10 @@ const forgetful = Layer.effect(
 
 const node = Dispatcher.layer("bench").pipe(
   Layer.provide(Layer.mergeAll(Snapshotter.layer, LedgerClock.layer, CommitFeed.layer)),
-  Layer.provide(Layer.mergeAll(forgetful, Snapshots.layerMemory))
+  Layer.provide(Layer.mergeAll(storeThatKeepsNothing, Snapshots.layerMemory))
 )
 
-/** The best of a few rounds: what the others have on top is the machine's. */
+/** The best of some rounds, because what the others cost on top was caused by the machine. */
 export const measureFastPath = Effect.fnUntraced(function* (options: FastPathOptions) {
   const dispatcher = Context.get(yield* Layer.build(node), Dispatcher)
   const clock = yield* Clock.Clock
@@ -106,7 +106,7 @@ export const measureFastPath = Effect.fnUntraced(function* (options: FastPathOpt
       perSecond: options.commands / seconds,
       meanRows: (after.rows - before.rows) / Math.max(1, after.batches - before.batches)
     }
-    // The first round warms up.
+    // The first round warms up and does not count.
     if (round > 0 && result.cpuUsPerCommand < (best?.cpuUsPerCommand ?? Number.POSITIVE_INFINITY))
       best = result
   }

@@ -1,4 +1,7 @@
-/** `npm run bench`: nothing enters; a table of what each step of a command costs, and the whole of it, leaves. */
+/**
+ * `npm run bench`: prints what each step of a command costs, and what a command costs through a whole node. The texts of
+ * rows and columns are what `npm run bench:compare` finds the same figure of another version by.
+ */
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect, Layer, Logger } from "effect"
 import { Bench } from "tinybench"
@@ -14,7 +17,7 @@ const steps = Effect.promise(async () => {
   addActors(bench)
   await bench.run()
   return bench.tasks.map(({ name, result }) => {
-    if (result.state !== "completed") throw new Error(`${name} did not end: ${result.state}`)
+    if (result.state !== "completed") throw new Error(`"${name}" was not measured: ${result.state}`)
     const { p50, p99 } = result.latency
     return { step: name, "µs (median)": (p50 * 1_000).toFixed(2), "µs (p99)": (p99 * 1_000).toFixed(2) }
   })

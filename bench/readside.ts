@@ -1,4 +1,4 @@
-/** `npm run bench:readside`: parts and sizes enter; what the read side is wanted to do, and whether it does, leaves. */
+/** `npm run bench:readside`: measures the read side against its targets, and prints which of them are met. */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Effect, Layer, Logger } from "effect"
 import { Command, Flag } from "effect/cli"
@@ -13,9 +13,9 @@ import { ReadModelSql } from "../src/infra/readmodel/ReadModelSql.ts"
 import { tuneCollector } from "../src/infra/telemetry/Collector.ts"
 import { migrate, ownStack, stores } from "../src/loadtest/Services.ts"
 import { measureBalances } from "./readside/Balances.ts"
-import { type Bar, say, showBars } from "./readside/Bars.ts"
 import { measurePaging } from "./readside/Paging.ts"
 import { measureRebuild } from "./readside/Rebuilding.ts"
+import { printTargets, say, type Target } from "./readside/Targets.ts"
 import { measureUnderLoad } from "./readside/UnderLoad.ts"
 
 const parts = ["balances", "pages", "rebuild", "load"] as const
@@ -28,8 +28,8 @@ interface Sizes {
   readonly outage: number
 }
 
-/** The read side without bus and projectors: what is asked, projected and rebuilt by hand. */
-const byHand = (stack: DevStackService) =>
+/** The read side without bus and projectors, so that queries, projection and rebuild can be measured alone. */
+const withoutRelay = (stack: DevStackService) =>
   Layer.mergeAll(Queries.layer, ProjectionEngine.layer).pipe(
     Layer.provideMerge(
       Layer.mergeAll(
@@ -40,7 +40,7 @@ const byHand = (stack: DevStackService) =>
     Layer.provideMerge(Layer.mergeAll(ReadModelSql.layer(stack.readModelUrl), ProjectionWaiters.layer))
   )
 
-/** Each on a stack of its own, so that none finds what another left behind. */
+/** Each part runs on a stack of its own, so that it does not find the data of another. */
 const run = (part: Part, sizes: Sizes) =>
   Effect.gen(function* () {
     yield* say(part)
@@ -48,11 +48,11 @@ const run = (part: Part, sizes: Sizes) =>
     yield* migrate(stack)
     switch (part) {
       case "balances":
-        return yield* Effect.provide(measureBalances(stack.readModelUrl, 2), byHand(stack))
+        return yield* Effect.provide(measureBalances(stack.readModelUrl, 2), withoutRelay(stack))
       case "pages":
-        return yield* Effect.provide(measurePaging(sizes.lines), byHand(stack))
+        return yield* Effect.provide(measurePaging(sizes.lines), withoutRelay(stack))
       case "rebuild":
-        return yield* Effect.provide(measureRebuild(sizes.events), byHand(stack))
+        return yield* Effect.provide(measureRebuild(sizes.events), withoutRelay(stack))
       case "load":
         return yield* Effect.provide(
           measureUnderLoad(stack, { seconds: sizes.seconds, outageSeconds: sizes.outage }),
@@ -72,10 +72,10 @@ const command = Command.make(
   },
   ({ only, ...sizes }) =>
     Effect.gen(function* () {
-      const bars: Array<Bar> = []
+      const targets: Array<Target> = []
       const wanted = only._tag === "Some" ? [only.value] : parts
-      for (const part of wanted) bars.push(...(yield* run(part, sizes)))
-      yield* showBars(bars)
+      for (const part of wanted) targets.push(...(yield* run(part, sizes)))
+      yield* printTargets(targets)
     })
 )
 

@@ -1,4 +1,4 @@
-/** A scenario enters; the same load on a node alone and on clusters of one, two, three … nodes, on one stack, in turn, leaves. */
+/** `npm run bench:scaling`: the same load on a single node and on clusters of one, two, three … nodes, in turn on one stack. */
 import { parseArgs } from "node:util"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, References } from "effect"
@@ -48,7 +48,7 @@ const header = [
   "ok"
 ]
 
-/** `0`: a node alone, in this process. */
+/** `nodes` 0 is a single node without a cluster, in this process. */
 const row = (nodes: number, outcome: LoadOutcome): ReadonlyArray<string> => {
   const { here, borrowing, forwarded } = outcome.nodes.reduce(
     (sum, { ways }) => ({

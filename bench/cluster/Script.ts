@@ -1,22 +1,22 @@
-/** What the scripts of this directory begin and end with: stores of their own, nodes over them, and a program that is run. */
+/** What the scripts of this directory have in common: stores of their own, nodes over them, and the run of a program. */
 import { NodeServices } from "@effect/platform-node"
 import { Effect, FileSystem, Layer, Logger, Redacted, References, type Scope } from "effect"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { startMember } from "../../test/support/members.ts"
 
-/** Migrated stores in a directory that goes with the scope. */
+/** Migrated stores in a directory that is removed with the scope. */
 export const startStores = Effect.fnUntraced(function* (durable = true) {
   const fs = yield* FileSystem.FileSystem
   const dataDir = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-bench-" })
-  // Where this process is root, the database's own user must be able to get to its files below.
+  // Where this process is root, the database runs as another user, who must reach its files in this directory.
   yield* fs.chmod(dataDir, 0o711)
   const stack = yield* startDevStack({ dataDir, durable })
   yield* LedgerNode.migrate(stack)
   return stack
 })
 
-/** So many nodes of one cluster over stores of their own, each a process. */
+/** Starts the nodes of a cluster over stores of their own, each in a process. */
 export const startNodes = Effect.fnUntraced(function* (count: number, durable = true) {
   const stack = yield* startStores(durable)
   const urls = {
@@ -31,7 +31,7 @@ export const startNodes = Effect.fnUntraced(function* (count: number, durable = 
   return { stack, urls, members }
 })
 
-/** Runs a script; what it fails with is its end. */
+/** Runs a script. Its failure is printed and makes the exit code 1. */
 export const run = <E>(program: Effect.Effect<void, E, NodeServices.NodeServices | Scope.Scope>): void => {
   const services = Layer.mergeAll(
     NodeServices.layer,

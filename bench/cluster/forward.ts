@@ -1,6 +1,6 @@
 /**
- * What it costs to send commands on: `node bench/cluster/forward.ts [seconds] [concurrency]`. Two nodes, each a process; the
- * first is given deposits, one a call, for accounts that the second owns, then as many for its own.
+ * The cost of forwarding: `node bench/cluster/forward.ts [seconds] [concurrency]`. Of two nodes, each in a process, the
+ * first gets deposits, one a call, on accounts that the second owns, and then as many on its own accounts.
  */
 import { Effect } from "effect"
 import type { Member } from "../../test/support/members.ts"
@@ -17,7 +17,7 @@ const program = Effect.gen(function* () {
   const ownedBy = (member: Member) =>
     Effect.filter(accounts, (account) => member.ask<boolean>({ _tag: "Owns", account }))
   yield* eventually(
-    "all is placed",
+    "every account has an owner",
     30,
     Effect.map(
       Effect.forEach(members, ownedBy),

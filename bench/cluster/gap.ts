@@ -1,6 +1,6 @@
 /**
  * How long an account is without service when its node ends: `node bench/cluster/gap.ts SIGTERM|SIGKILL|SIGSTOP [node]`.
- * Three nodes, each a process; another node than the victim (0, 1 or 2) is given deposits, one after another.
+ * Of three nodes, each in a process, one (0, 1 or 2) gets the signal, and another one deposits, one after another.
  */
 import { Effect } from "effect"
 import type { Attempt } from "../../test/support/invariants.ts"
@@ -9,7 +9,7 @@ import { run, startNodes } from "./Script.ts"
 
 const signal = process.argv[2] === "SIGKILL" || process.argv[2] === "SIGSTOP" ? process.argv[2] : "SIGTERM"
 const victimIndex = Number(process.argv[3] ?? 2)
-/** The account is served so often after it has gone over, before the figure is taken. */
+/** How many deposits must succeed before the measurement ends. */
 const servedAfter = 100
 
 const program = Effect.gen(function* () {
@@ -21,7 +21,7 @@ const program = Effect.gen(function* () {
   const ownedBy = (member: typeof victim) =>
     Effect.filter(accounts, (account) => member.ask<boolean>({ _tag: "Owns", account }))
   yield* eventually(
-    "all is placed",
+    "every account has an owner",
     30,
     Effect.map(
       Effect.forEach(members, ownedBy),
@@ -29,7 +29,7 @@ const program = Effect.gen(function* () {
     )
   )
   const [account] = yield* ownedBy(victim)
-  if (account === undefined) return yield* Effect.die("the victim owns nothing")
+  if (account === undefined) return yield* Effect.die("the victim owns no account")
   const send = (command: Readonly<Record<string, unknown>>) =>
     Effect.map(
       by.ask<ReadonlyArray<Attempt>>({ _tag: "Send", commands: [{ ...command, account }] }),

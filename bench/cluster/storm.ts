@@ -1,7 +1,7 @@
 /**
- * Opposite transfers in rings of five over some nodes, each a process: throughput, latency and every invariant leave.
+ * Opposite transfers in rings of five, or in pairs, over some nodes, each in a process: throughput, latency, invariants.
  * Run as `node bench/cluster/storm.ts [seconds] [nodes] [accounts] [concurrency a node] [rings|pairs] [chaos]`. With
- * `chaos` the first node alone gives the commands, while the others are killed, frozen, ended and started again.
+ * `chaos` the first node alone gets commands, while the others are killed, frozen, ended and started again.
  */
 import { Effect, Fiber, Layer } from "effect"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
@@ -25,9 +25,9 @@ const program = Effect.gen(function* () {
   const [first] = members
   if (first === undefined) return
   const others: Array<Member> = members.slice(1)
-  const misfortunes: Array<string> = []
+  const disruptions: Array<string> = []
 
-  /** Something befalls each of the others in turn: long enough for its accounts to be taken over, and for it to return. */
+  /** Disrupts each of the other nodes in turn, for long enough that its accounts are taken over, and that it returns. */
   const chaos = Effect.gen(function* () {
     for (let nth = 0; ; nth++) {
       const index = nth % others.length
@@ -36,7 +36,7 @@ const program = Effect.gen(function* () {
       const signal = (["SIGKILL", "SIGSTOP", "SIGTERM"] as const)[nth % 3] ?? "SIGKILL"
       yield* Effect.sleep(4_000)
       yield* victim.signal(signal)
-      misfortunes.push(`${signal} ${victim.name}`)
+      disruptions.push(`${signal} ${victim.name}`)
       if (signal === "SIGSTOP") {
         yield* Effect.sleep(12_000)
         yield* victim.signal("SIGCONT")
@@ -53,7 +53,7 @@ const program = Effect.gen(function* () {
   console.error("funding")
   const funded = yield* first.ask<StormResult["attempts"]>({ _tag: "Send", commands: commands.flat() })
   console.error(tally(funded.map(({ answer }) => (typeof answer === "string" ? answer : "Accepted"))))
-  const befalling = yield* Effect.forkScoped(isChaos ? chaos : Effect.void)
+  const disrupting = yield* Effect.forkScoped(isChaos ? chaos : Effect.void)
   const storms = yield* Effect.forEach(
     isChaos ? [first] : members,
     (member, seed) =>
@@ -63,7 +63,7 @@ const program = Effect.gen(function* () {
       }),
     { concurrency: "unbounded" }
   )
-  yield* Fiber.interrupt(befalling)
+  yield* Fiber.interrupt(disrupting)
   const attempts = storms.flatMap((storm) => storm.attempts)
   const answers = tally(attempts.map(({ answer }) => (typeof answer === "string" ? answer : "Accepted")))
   const latencies = storms.flatMap((storm) => storm.latenciesMs).sort((a, b) => a - b)
@@ -80,7 +80,7 @@ const program = Effect.gen(function* () {
         accounts,
         concurrency: concurrency * nodes,
         seconds,
-        misfortunes,
+        disruptions,
         answers,
         acceptedPerSecond: Math.round((answers.Accepted ?? 0) / seconds),
         latencyMs: {

@@ -1,6 +1,6 @@
 /**
- * How soon a node answers a read token whose partition another node brings: `node bench/cluster/tokens.ts [seconds]`.
- * Three nodes of one cluster in this process: one is written to, one looks as by default, one only each 100 ms.
+ * How soon a node answers a read token whose partition another node projects: `node bench/cluster/tokens.ts [seconds]`.
+ * Of three nodes of one cluster in this process, one is written to, one polls as by default, one every 100 ms.
  */
 import { Context, Effect, Layer } from "effect"
 import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
@@ -37,9 +37,9 @@ const program = Effect.gen(function* () {
       )
     )
     const health = Context.get(context, ProjectionHealth)
-    const brings = (account: string) =>
+    const projects = (account: string) =>
       health.ofUnsafe(partitionOf(accountId(account), defaultLimits.partitions)).isOwned
-    return { ledger: Context.get(context, Ledger), brings }
+    return { ledger: Context.get(context, Ledger), projects }
   })
   const writer = yield* node("writer")
   const asking = {
@@ -56,9 +56,9 @@ const program = Effect.gen(function* () {
       for (let nth = index; now() < end; nth += 16) {
         const account = accounts[nth % accounts.length] ?? ""
         const { readToken } = yield* writer.ledger.dispatch({ _tag: "Deposit", account, amount: 1n })
-        const ask = (name: string, { ledger, brings }: typeof asking.soon) =>
+        const ask = (name: string, { ledger, projects }: typeof asking.soon) =>
           Effect.gen(function* () {
-            const series = `${name}, brought ${brings(account) ? "here" : "elsewhere"}`
+            const series = `${name}, projected ${projects(account) ? "here" : "elsewhere"}`
             const start = now()
             yield* ledger.balance(account, { readToken })
             const samples = waited.get(series) ?? []

@@ -1,4 +1,4 @@
-/** The hand-written PL/pgSQL transfer under pgbench, one a transaction or fifty; its best number of clients is kept. */
+/** A hand-written PL/pgSQL transfer under pgbench, one or fifty in a transaction, with the number of clients that is best for it. */
 import { readFileSync } from "node:fs"
 import { Effect, FileSystem } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
@@ -11,7 +11,7 @@ const scanSeconds = 2
 const threads = 2
 const batchSize = 50
 
-/** False where there is no pgbench. */
+/** Whether pgbench is on the PATH. */
 export const hasPgbench = Effect.gen(function* () {
   const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
   return (yield* spawner.string(ChildProcess.make("pgbench", ["--version"]))) !== ""
@@ -29,7 +29,7 @@ const scripts = (accounts: number, batch: number): Record<Kind, string> => {
   return { uniform: script(`random(0, ${accounts - 1})`), hot: script("0") }
 }
 
-/** The schema, and accounts with more money than they can spend. */
+/** Creates the schema, and accounts with more money than they can spend. */
 const prepare = (database: string, accounts: number) =>
   Effect.promise(async () => {
     const client = new pg.Client(database)
@@ -42,7 +42,7 @@ const prepare = (database: string, accounts: number) =>
     await client.end()
   })
 
-/** Two contenders on one database. */
+/** Two contenders that share a database. */
 export const makePgbench = Effect.fnUntraced(function* (setting: Setting) {
   const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
   const files = yield* FileSystem.FileSystem
@@ -66,7 +66,7 @@ export const makePgbench = Effect.fnUntraced(function* (setting: Setting) {
       ])
     )
     const found = /tps = ([\d.]+)/.exec(output)
-    if (found === null) return yield* Effect.die(new Error(`pgbench said nothing of its rate: ${output}`))
+    if (found === null) return yield* Effect.die(new Error(`pgbench printed no rate: ${output}`))
     const histogram = makeHistogram()
     for (const name of yield* files.readDirectory(directory)) {
       if (!`${directory}/${name}`.startsWith(`${prefix}.log`)) continue

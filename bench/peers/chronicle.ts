@@ -1,4 +1,4 @@
-/** Ours: one node's write path with everything it promises, driven as the load test drives it. */
+/** The ledger as a contender: the write path of one node with all of its promises, under the load of the load test. */
 import { Context, Effect, Layer, Redacted } from "effect"
 import { Audit } from "../../src/actors/audit/Audit.ts"
 import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
@@ -19,11 +19,11 @@ const concurrency = 1_024
 const scenarios: Record<Kind, ScenarioName> = { uniform: "transfers-uniform", hot: "transfers-hot" }
 
 export interface Ours extends Contender {
-  /** Whether every promise was kept, and what was found if not. */
+  /** The broken invariants; none if empty. */
   readonly verify: Effect.Effect<ReadonlyArray<string>>
 }
 
-/** `natsUrl` undefined: without relay and projections. */
+/** Without `natsUrl` there are no relay and no projections. */
 export const makeChronicle = Effect.fnUntraced(function* (setting: Setting, natsUrl: string | undefined) {
   const urls = {
     eventStoreUrl: Redacted.make(yield* setting.eventDatabase),
@@ -49,7 +49,7 @@ export const makeChronicle = Effect.fnUntraced(function* (setting: Setting, nats
       patienceSeconds: 300
     }
     const driver = driverOf(Context.get(yield* Layer.build(writePath(ids.run)), Dispatcher))
-    // One source of command ids for both kinds.
+    // Both kinds share the accounts, and have command ids of their own.
     const uniform = makeScenario({ ...settings, scenario: scenarios.uniform }, ids, rng)
     const hotIds = { ...ids, command: (number: number) => ids.command(number + 10 ** 9) }
     const hot = makeScenario({ ...settings, scenario: scenarios.hot }, hotIds, rng)
@@ -63,7 +63,7 @@ export const makeChronicle = Effect.fnUntraced(function* (setting: Setting, nats
           )
 
     const run = Effect.fnUntraced(function* (kind: Kind, seconds: number) {
-      // It runs in our rounds only, so that it takes nothing from the others. What it had left behind is caught up.
+      // The read side runs in the rounds of this contender alone, so that it takes nothing from the others. It first catches up.
       if (natsUrl !== undefined) yield* Layer.build(readSide(urls)).pipe(Effect.provideContext(services))
       yield* catchUp
       const meter = new Meter()
@@ -89,7 +89,7 @@ export const makeChronicle = Effect.fnUntraced(function* (setting: Setting, nats
       note:
         natsUrl === undefined
           ? `${concurrency} clients; commands checked against the schema, decided, chained, idempotent`
-          : `the same with relay, JetStream and projections on the same machine; what lags behind is caught up between the rounds`,
+          : `the same with relay, JetStream and projections on the same machine; it catches up between the rounds`,
       kinds: ["uniform", "hot"],
       run,
       verify

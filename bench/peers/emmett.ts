@@ -1,4 +1,4 @@
-/** Emmett: reads an account's stream, decides, appends with the expected version, and tries again on a conflict. */
+/** Emmett as a contender: reads the stream of an account, decides, appends with the expected version, and retries on a conflict. */
 import { type Event, isExpectedVersionConflictError } from "@event-driven-io/emmett"
 import { getPostgreSQLEventStore } from "@event-driven-io/emmett-postgresql"
 import { Effect } from "effect"
@@ -6,7 +6,7 @@ import { makeHistogram, recordMs, summarize } from "../../src/loadtest/Meter.ts"
 import type { Contender, Kind, Setting } from "./Contender.ts"
 
 const inFlight = 16
-/** Streams of ten events: it replays them all, so longer ones are slower. */
+/** Streams of ten events. Emmett replays a whole stream for each command, so that longer ones are slower. */
 const streams = 1_000
 const seeded = 10
 
@@ -58,7 +58,7 @@ export const makeEmmett = Effect.fnUntraced(function* ({ database }: Setting) {
 
   const run = async (kind: Kind, seconds: number) => {
     const histogram = makeHistogram()
-    // A fresh one a round, or the rounds would differ in how much there is to replay.
+    // A new stream for each round, because the rounds would otherwise replay streams of different lengths.
     const hot = `hot-${hotStreams++}`
     if (kind === "hot") await seed(hot)
     const start = performance.now()

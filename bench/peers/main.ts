@@ -1,4 +1,4 @@
-/** `npm run bench:peers`: every contender in turn on one PostgreSQL; one table of medians and spread leaves. */
+/** `npm run bench:peers`: measures every contender in turn on one PostgreSQL, and prints medians and ranges. */
 import { randomBytes } from "node:crypto"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, Layer, Logger, Option, Redacted } from "effect"
@@ -13,7 +13,7 @@ import { makeNaive } from "./naive.ts"
 import { hasPgbench, makePgbench } from "./Pgbench.ts"
 import { makeRaw } from "./raw.ts"
 
-/** Databases of random names beside the one of `url`, dropped with the scope. */
+/** Creates databases with random names on the server of `url`, and drops them with the scope. */
 const databasesOf = (url: string, ending = "WITH (FORCE)"): Setting["database"] =>
   Effect.acquireRelease(
     Effect.promise(async () => {
@@ -103,7 +103,7 @@ const peers = Command.make(
   },
   Effect.fnUntraced(function* ({ url, cockroach, nats, seconds, rounds, accounts }) {
     const stack = Option.isSome(url) ? undefined : yield* ownStack
-    // The read model's server: PostgreSQL, whatever holds the events.
+    // The server of the read model is a PostgreSQL, also where a CockroachDB holds the events.
     const server = stack === undefined ? Option.getOrThrow(url) : Redacted.value(stack.readModelUrl)
     const natsUrl = stack?.natsUrl ?? Option.getOrUndefined(nats)
     yield* Console.error(`PostgreSQL: ${yield* describeServer(server)}`)
@@ -149,9 +149,9 @@ const peers = Command.make(
     })
     yield* Console.table(rows)
     for (const { name, note } of contenders) yield* Console.log(`${name}: ${note}.`)
-    for (const one of [ours, ...readSide]) {
-      const faults = yield* one.verify
-      yield* Console.log(`${one.name}: ${faults.length === 0 ? "every invariant holds" : faults.join("; ")}`)
+    for (const { name, verify } of [ours, ...readSide]) {
+      const faults = yield* verify
+      yield* Console.log(`${name}: ${faults.length === 0 ? "every invariant holds" : faults.join("; ")}`)
       if (faults.length > 0) return yield* Effect.die(new Error("an invariant is broken"))
     }
   })

@@ -1,4 +1,4 @@
-/** The naive peer: reads the last event of both accounts, decides, inserts both next ones, and tries again on a conflict. */
+/** A naive client as a contender: reads the last event of both accounts, decides, inserts the next ones, and retries on a conflict. */
 import { randomUUID } from "node:crypto"
 import { Effect } from "effect"
 import pg from "pg"
@@ -14,7 +14,7 @@ const schema = `
     PRIMARY KEY (account_id, version), UNIQUE (command_id, ordinal)
   )`
 
-/** Each event carries the balance after it, so that reading costs one row an account however long the stream. */
+/** Each event carries the balance after it, so that one row of an account is enough, however long its stream. */
 const read = `
   SELECT wanted.id, last.version, last.balance FROM unnest($1::text[]) AS wanted(id)
   CROSS JOIN LATERAL (
@@ -56,7 +56,7 @@ const transfer = async (client: pg.PoolClient, from: string, to: string, amount:
       return
     } catch (error) {
       if (!(error instanceof pg.DatabaseError && ["23505", "40001"].includes(error.code ?? ""))) throw error
-      // Full jitter, doubling: without it a hot account makes all of them fail together.
+      // Exponential backoff with full jitter, without which the clients of a hot account would fail together again.
       const pauseMs = Math.random() * Math.min(50, 2 ** Math.min(tries, 6))
       await new Promise((resolve) => setTimeout(resolve, pauseMs))
     }

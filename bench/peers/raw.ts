@@ -1,4 +1,4 @@
-/** The raw limit: the same INSERT into the same table over the same driver, fed from commits prepared beforehand. */
+/** The raw limit as a contender: the INSERT of the ledger, over the same driver, with commits that were prepared beforehand. */
 import { randomBytes } from "node:crypto"
 import { Clock, Context, Effect, Layer, Redacted } from "effect"
 import { AccountId, CommandId } from "../../src/domain/Ids.ts"
@@ -9,7 +9,7 @@ import { EventStoreClient } from "../../src/infra/eventstore/SqlClients.ts"
 import * as Migrations from "../../src/infra/postgres/Migrations.ts"
 import type { Contender, Setting } from "./Contender.ts"
 
-/** Rows prepared for each second of a run: more than any engine here has taken. */
+/** Rows prepared for each second of a run, more than any measured database has accepted. */
 const rowsPerSecond = 100_000
 
 export const makeRaw = Effect.fnUntraced(function* ({ database, accounts }: Setting) {
@@ -43,7 +43,7 @@ export const makeRaw = Effect.fnUntraced(function* ({ database, accounts }: Sett
     }
   }
 
-  /** Lanes have disjoint accounts, as the ledger's have. */
+  /** Lanes have disjoint accounts, as in the ledger. */
   const prepare = (run: number, lane: number, seconds: number): ReadonlyArray<Commit> => {
     const writerId = `raw.${run}.${lane}`
     const own = Math.floor(accounts / lanes)
@@ -73,13 +73,13 @@ export const makeRaw = Effect.fnUntraced(function* ({ database, accounts }: Sett
             if (elapsed() >= seconds) return
             const outcome = yield* store.commit(commit)
             if (outcome._tag !== "Committed")
-              return yield* Effect.die(new Error(`a raw commit met ${outcome._tag}`))
+              return yield* Effect.die(new Error(`a prepared commit ended as ${outcome._tag}`))
             rows += commit.events.length
           }
         }),
       { concurrency: "unbounded", discard: true }
     )
-    // Two rows a transfer.
+    // A transfer is two rows.
     return { perSecond: rows / 2 / elapsed(), p99Ms: undefined, maxMs: undefined }
   })
   return {

@@ -1,4 +1,4 @@
-/** A read model with accounts enters; how many balances by id it answers, beside pgbench's same SELECT, leaves. */
+/** How many balances per second are answered by id, compared with the same SELECT of pgbench. */
 import { Clock, Effect, FileSystem, Redacted } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
@@ -6,13 +6,13 @@ import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import { headColumns } from "../../src/infra/readmodel/ReadModelRows.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import { accountId } from "../../test/support/storedEvents.ts"
-import { bar, say, whole } from "./Bars.ts"
+import { say, target, whole } from "./Targets.ts"
 
 const accounts = 10_000
 const rounds = 5
 const wantedRatio = 0.7
-/** Who asks at once: as many as there are connections, and as many as a busy node has. */
-const askers = [8, 256]
+/** Clients that ask at once: as many as there are connections, and as many as a busy node has. */
+const clientCounts = [8, 256]
 
 const median = (values: ReadonlyArray<number>) =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
@@ -28,7 +28,7 @@ const fill = Effect.gen(function* () {
   yield* sql.unsafe("VACUUM ANALYZE books_v1_balances")
 })
 
-/** pgbench's rate through `clients` connections; undefined where there is no pgbench. */
+/** The rate of pgbench through `clients` connections; undefined where pgbench is not installed. */
 const makePgbench = Effect.fnUntraced(function* (url: Redacted.Redacted, clients: number, seconds: number) {
   const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
   const files = yield* FileSystem.FileSystem
@@ -45,25 +45,22 @@ const makePgbench = Effect.fnUntraced(function* (url: Redacted.Redacted, clients
   )
 })
 
-/** So many fibers ask one balance after another. */
+/** A number of fibers, each of which asks for one balance after another. */
 const ask = Effect.fnUntraced(function* (fibers: number, seconds: number) {
   const queries = yield* Queries
   const clock = yield* Clock.Clock
   const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   const start = nowMs()
   let answers = 0
-  const one = Effect.suspend(() => queries.balance(accountId(idOf((answers * 7_919) % accounts))))
-  const asker = Effect.whileLoop({
+  const balance = Effect.suspend(() => queries.balance(accountId(idOf((answers * 7_919) % accounts))))
+  const client = Effect.whileLoop({
     while: () => nowMs() - start < seconds * 1_000,
-    body: () => one,
+    body: () => balance,
     step: () => {
       answers++
     }
   })
-  yield* Effect.forEach(Array.from({ length: fibers }), () => asker, {
-    concurrency: "unbounded",
-    discard: true
-  })
+  yield* Effect.replicateEffect(client, fibers, { concurrency: "unbounded", discard: true })
   return (answers * 1_000) / (nowMs() - start)
 })
 
@@ -71,22 +68,22 @@ export const measureBalances = Effect.fnUntraced(function* (url: Redacted.Redact
   const { readModelConnections } = yield* ReadSideConfig
   yield* fill
   const pgbench = yield* makePgbench(url, readModelConnections, seconds)
-  for (const fibers of askers) yield* ask(fibers, 1)
-  const ratios = new Map<number, Array<number>>(askers.map((fibers) => [fibers, []]))
+  for (const fibers of clientCounts) yield* ask(fibers, 1)
+  const ratios = new Map<number, Array<number>>(clientCounts.map((fibers) => [fibers, []]))
   for (let round = 0; round < rounds; round++) {
-    // In turn, so that whatever else the machine does hits both alike.
+    // In turn, so that other work of the machine slows both alike.
     const theirs = yield* pgbench
-    if (theirs === undefined) return [bar("balance by id", "pgbench is not on the PATH", ">= 0.7", false)]
-    for (const fibers of askers) {
+    if (theirs === undefined) return [target("balance by id", "pgbench is not on the PATH", ">= 0.7", false)]
+    for (const fibers of clientCounts) {
       const ours = yield* ask(fibers, seconds)
       ratios.get(fibers)?.push(ours / theirs)
-      yield* say(`balances a second: pgbench ${whole(theirs)}, ${fibers} askers ${whole(ours)}`)
+      yield* say(`balances a second: pgbench ${whole(theirs)}, ${fibers} clients ${whole(ours)}`)
     }
   }
-  return askers.map((fibers) => {
+  return clientCounts.map((fibers) => {
     const ratio = median(ratios.get(fibers) ?? [])
-    return bar(
-      `balance by id, ${fibers} askers over ${readModelConnections} connections, of pgbench`,
+    return target(
+      `balance by id, ${fibers} clients over ${readModelConnections} connections, as a part of pgbench`,
       ratio.toFixed(2),
       `>= ${wantedRatio}`,
       ratio >= wantedRatio

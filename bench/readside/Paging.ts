@@ -1,15 +1,15 @@
-/** A short and a long account enter; what a page of 50 lines costs anywhere in them leaves. */
+/** What a page of 50 lines costs anywhere in a long account, compared with a short one. */
 import { Effect } from "effect"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import { accountId } from "../../test/support/storedEvents.ts"
-import { bar, say, timed, whole } from "./Bars.ts"
+import { say, target, timed, whole } from "./Targets.ts"
 
 const shortLines = 100
 const pageLines = 50
 const asks = 200
 const rounds = 5
-/** A few levels more of an index are allowed for, and the noise of a machine. */
+/** Allows for some more levels of an index, and for the noise of the machine. */
 const ratioMax = 2
 
 const fill = Effect.fnUntraced(function* (id: string, lines: number) {
@@ -44,13 +44,13 @@ export const measurePaging = Effect.fnUntraced(function* (longLines: number) {
   const kinds = [shortLines, longLines].map((lines) => ({ lines, id: `pages-${lines}` }))
   for (const { id, lines } of kinds) yield* fill(id, lines)
   yield* sql.unsafe("ANALYZE books_v1_statement_lines")
-  const bars = []
+  const targets = []
   for (const byTime of [false, true]) {
     const best = new Map<number, number>()
     for (let round = 0; round <= rounds; round++) {
       for (const { id, lines } of kinds) {
         const ms = yield* pages(id, lines, byTime)
-        // The first warms up; then the best of each, which whatever else the machine does disturbs least.
+        // The first round warms up. Of the others the best counts, which other work of the machine has disturbed least.
         if (round > 0) best.set(lines, Math.min(ms, best.get(lines) ?? ms))
       }
     }
@@ -59,8 +59,8 @@ export const measurePaging = Effect.fnUntraced(function* (longLines: number) {
     yield* say(
       `page ${what}: ${short.toFixed(2)} ms of ${shortLines} lines, ${long.toFixed(2)} ms of ${longLines}`
     )
-    bars.push(
-      bar(
+    targets.push(
+      target(
         `page of ${pageLines} lines ${what}, ${whole(longLines)} lines against ${shortLines}`,
         (long / short).toFixed(2),
         `<= ${ratioMax}`,
@@ -68,5 +68,5 @@ export const measurePaging = Effect.fnUntraced(function* (longLines: number) {
       )
     )
   }
-  return bars
+  return targets
 })

@@ -1,5 +1,5 @@
-/** An empty log enters; how fast its events are projected live, and rebuilt while balances are asked for, leaves. */
-import { Clock, Effect, Fiber } from "effect"
+/** How fast events are projected live, and rebuilt, while balances are asked for. */
+import { Clock, Effect, Fiber, Schedule } from "effect"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { rebuild } from "../../src/actors/projections/Rebuild.ts"
 import { partitionOf } from "../../src/domain/Partition.ts"
@@ -12,17 +12,17 @@ import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import { makeHistogram, recordMs, summarize } from "../../src/loadtest/Meter.ts"
 import { deposit, EventWriter, openAccount, transfer } from "../../test/support/eventWriter.ts"
 import { accountId } from "../../test/support/storedEvents.ts"
-import { bar, say, timed, whole } from "./Bars.ts"
+import { say, target, timed, whole } from "./Targets.ts"
 
 const accounts = 10_000
-/** Events between two looks at the clock: many transactions. */
+/** Events that are measured at once, in many transactions. */
 const chunkEvents = 20_000
 const commitRows = 1_000
 const readEveryMs = 5
 
 const ids = Array.from({ length: accounts }, (_, index) => `acc-${index}`)
 
-/** Commands of a log: all accounts are opened and funded, then transfers run between all of them. */
+/** Transfers between all accounts, after `events` events. */
 const commandsAfter = (events: number, count: number) =>
   Array.from({ length: count }, (_, step) => {
     const number = events + step
@@ -31,9 +31,9 @@ const commandsAfter = (events: number, count: number) =>
     return from === to ? deposit(from, 1n) : transfer(from, to, 1n)
   })
 
-/** As the lanes of the projectors do it, with what they have at most: no bus between, nothing to wait for. */
+/** Projects in the lanes of the projectors with the largest transactions, without a bus to wait for. */
 const projectLive = Effect.fnUntraced(function* (rows: ReadonlyArray<StoredEvent>) {
-  const bookkeeping = yield* ProjectionEngine
+  const engine = yield* ProjectionEngine
   const { partitions } = yield* LedgerConfig
   const { projectEventsMax, projectLanes } = yield* ReadSideConfig
   const lanes = Array.from({ length: projectLanes }, (_, lane) =>
@@ -44,14 +44,14 @@ const projectLive = Effect.fnUntraced(function* (rows: ReadonlyArray<StoredEvent
     (lane) =>
       Effect.gen(function* () {
         for (let start = 0; start < lane.length; start += projectEventsMax) {
-          yield* bookkeeping.project(lane.slice(start, start + projectEventsMax), [])
+          yield* engine.project(lane.slice(start, start + projectEventsMax), [])
         }
       }),
     { concurrency: projectLanes, discard: true }
   )
 })
 
-/** Asks for a balance every few milliseconds; each must be there, whatever happens to the tables. */
+/** Asks for a balance every few milliseconds. Each must be found, whatever happens to the tables. */
 const reader = Effect.fnUntraced(function* () {
   const queries = yield* Queries
   const histogram = makeHistogram()
@@ -62,8 +62,7 @@ const reader = Effect.fnUntraced(function* () {
       return timed(queries.balance(accountId(ids[index] ?? "")))
     }).pipe(
       Effect.map(({ ms }) => recordMs(histogram, ms)),
-      Effect.andThen(Effect.sleep(readEveryMs)),
-      Effect.forever
+      Effect.repeat(Schedule.spaced(readEveryMs))
     )
   )
   return {
@@ -86,7 +85,7 @@ export const measureRebuild = Effect.fnUntraced(function* (eventsWanted: number)
       yield* store.commit(commit)
       rows.push(...commit.events)
     }
-    // It remembers every row, which are a million.
+    // The writer would keep a million rows.
     writer.log.length = 0
     const { ms } = yield* timed(projectLive(rows))
     events += rows.length
@@ -101,18 +100,18 @@ export const measureRebuild = Effect.fnUntraced(function* (eventsWanted: number)
   yield* say(`${whole(events)} events: live ${whole(live)} a second, at best ${whole(best)}`)
 
   const during = yield* reader()
-  const anew = yield* timed(rebuild(books))
+  const again = yield* timed(rebuild(books))
   yield* during.stop
-  if (anew.value.events !== events) {
-    return yield* Effect.die(new Error(`${anew.value.events} events were rebuilt of ${events}`))
+  if (again.value.events !== events) {
+    return yield* Effect.die(new Error(`${again.value.events} of ${events} events were rebuilt`))
   }
-  const rebuilt = (events * 1_000) / anew.ms
+  const rebuilt = (events * 1_000) / again.ms
   const { p99, max } = summarize(during.histogram)
   yield* say(
     `rebuilt ${whole(rebuilt)} a second; ${whole(during.histogram.totalCount)} balances were read meanwhile, p99 ${p99.toFixed(1)} ms, at most ${max.toFixed(0)} ms`
   )
   return [
-    bar(
+    target(
       `rebuild of ${whole(events)} events, of the sustained live projection`,
       `${(rebuilt / live).toFixed(2)} (${whole(rebuilt)}/s against ${whole(live)}/s)`,
       ">= 1",

@@ -1,4 +1,4 @@
-/** A stack enters; how far the projections are behind at full and half load, and after an outage of the bus, leaves. */
+/** How far the projections are behind at full and at half load, and after an outage of the bus. */
 import { Array as Arr, Clock, Context, Effect, Fiber, Layer } from "effect"
 import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
 import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
@@ -15,7 +15,7 @@ import { makeRunIds } from "../../src/loadtest/RunIds.ts"
 import { makeScenario } from "../../src/loadtest/Scenario.ts"
 import { driverOf, readSide, writePath } from "../../src/loadtest/Services.ts"
 import type { Pace } from "../../src/loadtest/Settings.ts"
-import { bar, say, timed, whole } from "./Bars.ts"
+import { say, target, timed, whole } from "./Targets.ts"
 
 const accounts = 10_000
 const closed: Pace = { _tag: "Closed", concurrency: 1_024 }
@@ -25,7 +25,7 @@ const keptMin = 0.8
 const positionsMax = 1_000
 const patience = "10 minutes"
 
-/** A node with its read side and a load that knows what was acknowledged. */
+/** A node with its read side, and a load on it whose acknowledgements are noted. */
 const makeWorld = Effect.fnUntraced(function* (urls: DevStackService) {
   const clock = yield* Clock.Clock
   const ids = makeRunIds(`rs${clock.currentTimeMillisUnsafe().toString(36)}`, false)
@@ -48,7 +48,7 @@ const makeWorld = Effect.fnUntraced(function* (urls: DevStackService) {
   const health = Context.get(services, ProjectionHealth)
   const sweep = Context.get(services, Reconciler)
 
-  /** Events in the read model since the start, whoever brought them. */
+  /** Events that came into the read model since the start. */
   const projected = () =>
     health.partitionsUnsafe().reduce((sum, { events }) => sum + events, sweep.statusUnsafe().loaded)
   const caughtUp = Effect.flatMap(awaitCaughtUp(ids, accounts, acknowledged, patience), (seconds) =>
@@ -73,7 +73,7 @@ const makeWorld = Effect.fnUntraced(function* (urls: DevStackService) {
     if (meter.defects.length > 0) return yield* Effect.die(new Error(meter.defects[0]))
     return { perSecond: meter.committed / took, lag: lag.histogram }
   })
-  /** Ends when the read model has what was acknowledged at this instant; what comes later is not waited for. */
+  /** Waits until the read model has everything that is acknowledged by now. */
   const reachesNow = Effect.gen(function* () {
     const readModel = yield* ReadModel
     let waiting = Array.from({ length: accounts }, (_, index) => ({
@@ -90,7 +90,7 @@ const makeWorld = Effect.fnUntraced(function* (urls: DevStackService) {
 
 type World = Effect.Success<ReturnType<typeof makeWorld>>
 
-/** Begun when the queues are full, so that the ratio is that of two rates and not of two beginnings. */
+/** Measures from when the queues are full, because before that the ratio would compare how two rates begin. */
 const measureSaturation = Effect.fnUntraced(function* (world: World, seconds: number) {
   const load = yield* Effect.forkChild(world.run(closed, seconds + warmUpSeconds))
   yield* Effect.sleep(warmUpSeconds * 1_000)
@@ -103,7 +103,7 @@ const measureSaturation = Effect.fnUntraced(function* (world: World, seconds: nu
   )
   return {
     perSecond,
-    bar: bar(
+    bar: target(
       "at saturation, events projected of those written",
       (kept / written).toFixed(2),
       `>= ${keptMin}`,
@@ -121,7 +121,7 @@ const measureLag = Effect.fnUntraced(function* (world: World, perSecond: number,
   yield* say(
     `at ${whole(perSecond)} a second: lag p50 ${p50} ms, p99 ${p99} ms, of ${found.lag.totalCount} writes`
   )
-  return bar(
+  return target(
     `projection lag p99 at half of it (${whole(perSecond)} transfers a second)`,
     `${p99} ms`,
     `<= ${lagMsMax} ms`,
@@ -129,7 +129,7 @@ const measureLag = Effect.fnUntraced(function* (world: World, perSecond: number,
   )
 })
 
-/** The bus is away under load; the clock runs from its return until all that was acknowledged is to be read. */
+/** Takes the bus away under load, and measures from its return until the read model has everything that was acknowledged. */
 const measureOutage = Effect.fnUntraced(function* (
   world: World,
   { nats }: DevStackService,
@@ -151,7 +151,7 @@ const measureOutage = Effect.fnUntraced(function* (
   const { ms } = yield* timed(world.reachesNow)
   yield* Fiber.interrupt(load)
   yield* say(`outage: ${whole(written)} events came during ${(outage.ms / 1_000).toFixed(1)} s`)
-  return bar(
+  return target(
     `catching up from ${(outage.ms / 1_000).toFixed(0)} s without the bus, ${whole(perSecond)} transfers a second going on`,
     `${(ms / 1_000).toFixed(1)} s`,
     "less than it took",

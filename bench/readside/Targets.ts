@@ -1,24 +1,24 @@
-/** Measured figures enter with what was wanted of them; a table that says which bars are met leaves. */
+/** The targets of the read side: a measured figure, the wanted one, and whether it is met. */
 import { Clock, Console, Effect } from "effect"
 
-export interface Bar {
-  readonly bar: string
+export interface Target {
+  readonly target: string
   readonly measured: string
   readonly wanted: string
   readonly isMet: boolean
 }
 
-export const bar = (what: string, measured: string, wanted: string, isMet: boolean): Bar => ({
-  bar: what,
+export const target = (what: string, measured: string, wanted: string, isMet: boolean): Target => ({
+  target: what,
   measured,
   wanted,
   isMet
 })
 
-export const showBars = (bars: ReadonlyArray<Bar>) =>
-  Console.table(bars.map(({ isMet, ...rest }) => ({ ...rest, met: isMet ? "yes" : "NO" })))
+export const printTargets = (targets: ReadonlyArray<Target>) =>
+  Console.table(targets.map(({ isMet, ...rest }) => ({ ...rest, met: isMet ? "yes" : "NO" })))
 
-/** A figure that no bar is set for, as it is found. */
+/** Prints a figure that has no target. */
 export const say = (text: string) => Console.error(`  ${text}`)
 
 export const whole = (value: number) => Math.round(value).toLocaleString("en")
