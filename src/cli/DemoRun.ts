@@ -53,11 +53,10 @@ export const runDemo = Effect.fn("demo")(function* (options: DemoOptions) {
   const lines = readDayFile(options.file)
   const paced = options.rate === undefined ? lines : Stream.tap(lines, yield* makePace(options.rate))
   const played = yield* play(paced, {
-    dispatch: (command) => ledger.dispatch(command satisfies CommandInput),
+    dispatch: (command) => witness.watch(command, ledger.dispatch(command satisfies CommandInput)),
     journal,
-    onSettled: Effect.fnUntraced(function* (one) {
+    onSettled: Effect.fnUntraced(function* () {
       settled++
-      if (one._tag === "Accepted") yield* witness.accepted(one.receipt)
       yield* progress.show(`played ${grouped(settled)} lines`)
       if (options.onSettled !== undefined) yield* options.onSettled(settled)
     })

@@ -1,6 +1,11 @@
-/** Receipts of a play enter as they arrive; whether the log holds each of them (I4, I6), in order (I7), leaves. */
+/**
+ * What a demo's player was told, held against the log: whether every acknowledged event stands there (I4, I6), and at a
+ * version that real time allows (I7). Apart from the audit, which sees the stores and not what callers were answered.
+ */
 import { Effect, Schedule } from "effect"
-import type { AccountId, Version } from "../domain/Ids.ts"
+import { accountsOf, type Command } from "../domain/Command.ts"
+import type { CommandError } from "../domain/Errors.ts"
+import type { AccountId, CommandId, Version } from "../domain/Ids.ts"
 import type { Position, Receipt } from "../domain/Receipt.ts"
 import { EventStore } from "../infra/eventstore/EventStore.ts"
 
@@ -14,14 +19,21 @@ const faultsMax = 20
 
 export type WitnessFault = { readonly invariant: "I4" | "I6" | "I7"; readonly reason: string }
 
+/** The versions that had been acknowledged on a command's accounts when it was first sent. */
+type Floor = ReadonlyMap<AccountId, Version>
+
 /**
- * A witness of everything that was acknowledged, in bounded memory: receipts are compared with the log in batches,
- * and per account only the highest acknowledged version is kept. The player sends commands that share an account
- * one after another, so on every account versions must rise from receipt to receipt.
+ * A witness of everything that was acknowledged, in bounded memory: receipts are compared with the log in batches, and
+ * per account only the highest acknowledged version is kept.
+ *
+ * Nothing is concluded from the order in which answers arrive: a repeat is answered from memory and may overtake the
+ * first answer. What I7 does promise is that a command takes effect after every command that was answered before it was
+ * sent; so each command is held against the versions that had been acknowledged when it was first sent.
  */
 export const makeWitness = Effect.gen(function* () {
   const store = yield* EventStore
   const reached = new Map<AccountId, Version>()
+  const floors = new Map<CommandId, Floor>()
   const faults: Array<WitnessFault> = []
   let pending: Array<Receipt> = []
 
@@ -49,22 +61,46 @@ export const makeWitness = Effect.gen(function* () {
     })
   })
 
-  return {
-    /** To be called with every receipt, in the order of their arrival. */
-    accepted: (receipt: Receipt) => {
-      for (const { account, version } of receipt.postings) {
-        const last = reached.get(account) ?? 0
-        if (!receipt.replayed && version <= last) {
-          blame(
-            "I7",
-            `${receipt.commandId} is at ${account}@${version}, behind ${version} acknowledged before`
-          )
-        }
-        if (version > last) reached.set(account, version)
+  const floorOf = (command: Command): Floor =>
+    new Map(accountsOf(command).map((account) => [account, reached.get(account) ?? 0]))
+
+  const acknowledge = (receipt: Receipt, floor: Floor): Effect.Effect<void> => {
+    for (const { account, version } of receipt.postings) {
+      const least = floor.get(account) ?? 0
+      // The first sending of a replayed command may lie before this play, and before everything the floor knows.
+      if (!receipt.replayed && version <= least) {
+        const reason = `${receipt.commandId} is at ${account}@${version}, and was sent after ${least} was acknowledged`
+        blame("I7", reason)
       }
-      pending.push(receipt)
-      return pending.length >= batchMax ? compare : Effect.void
-    },
+      if (version > (reached.get(account) ?? 0)) reached.set(account, version)
+    }
+    pending.push(receipt)
+    return pending.length >= batchMax ? compare : Effect.void
+  }
+
+  return {
+    /** Watches one sending of a command and its answer. A command that is sent again is judged by its first sending. */
+    watch: <R>(
+      command: Command,
+      sending: Effect.Effect<Receipt, CommandError, R>
+    ): Effect.Effect<Receipt, CommandError, R> =>
+      Effect.suspend(() => {
+        const { commandId } = command
+        const floor = floors.get(commandId) ?? floorOf(command)
+        floors.set(commandId, floor)
+        return sending.pipe(
+          Effect.tap((receipt) => {
+            floors.delete(commandId)
+            return acknowledge(receipt, floor)
+          }),
+          Effect.tapError((error) =>
+            Effect.sync(() => {
+              // The outcome of an `Indeterminate` may be told by the next sending of the same id.
+              if (error._tag !== "Indeterminate") floors.delete(commandId)
+            })
+          )
+        )
+      }),
     /** Compares what is left; answers what was found amiss. */
     conclude: Effect.map(compare, (): ReadonlyArray<WitnessFault> => faults),
     /** The highest acknowledged version of every account. */
