@@ -1,5 +1,6 @@
-/** An account and a format enter; its whole statement is written to a file, page by page, with progress. */
+/** Writes the whole statement of an account to a file, as CSV or JSON, page by page in bounded memory. */
 import { Data, Effect, FileSystem, Option, Stream } from "effect"
+import { Csv } from "effect/encoding"
 import type { StatementLine } from "../domain/Books.ts"
 import { type AccountId, printInstant } from "../domain/Ids.ts"
 import { formatDecimal } from "../domain/Money.ts"
@@ -18,90 +19,78 @@ export class ExportFailed extends Data.TaggedError("ExportFailed")<{
   }
 }
 
-const columns = [
-  "version",
-  "recorded_at",
-  "effective_at",
-  "type",
-  "counterparty",
-  "description",
-  "amount",
-  "balance",
-  "asset",
-  "command_id"
-]
-
-/** Decimal amounts, so that a program and a spreadsheet read the same. */
-const fieldsOf = (line: StatementLine): ReadonlyArray<string | number | null> => [
-  line.version,
-  printInstant(line.recordedAt),
-  printInstant(line.effectiveAt),
-  line.type,
-  line.counterparty,
-  line.description,
-  formatDecimal(line.amount, line.asset),
-  formatDecimal(line.balance, line.asset),
-  line.asset,
-  line.commandId
-]
-
-/** RFC 4180. */
-const csvField = (field: string | number | null): string => {
-  const text = field === null ? "" : String(field)
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
+/** A column of the file. `isText`: what others wrote, which a spreadsheet must not take for a formula. */
+interface Column {
+  readonly name: string
+  readonly isText?: true
+  readonly of: (line: StatementLine) => string | number | null
 }
 
-const csvLine = (fields: ReadonlyArray<string | number | null>): string =>
-  `${fields.map(csvField).join(",")}\r\n`
+const columns: ReadonlyArray<Column> = [
+  { name: "version", of: (line) => line.version },
+  { name: "recorded_at", of: (line) => printInstant(line.recordedAt) },
+  { name: "effective_at", of: (line) => printInstant(line.effectiveAt) },
+  { name: "type", of: (line) => line.type },
+  { name: "counterparty", isText: true, of: (line) => line.counterparty },
+  { name: "description", isText: true, of: (line) => line.description },
+  // Decimals, so that a program and a spreadsheet read the same.
+  { name: "amount", of: (line) => formatDecimal(line.amount, line.asset) },
+  { name: "balance", of: (line) => formatDecimal(line.balance, line.asset) },
+  { name: "asset", of: (line) => line.asset },
+  { name: "command_id", isText: true, of: (line) => line.commandId }
+]
 
-const jsonObject = (line: StatementLine): string => {
-  const fields = fieldsOf(line)
-  return JSON.stringify(Object.fromEntries(columns.map((name, index) => [name, fields[index] ?? null])))
-}
+/** What spreadsheets take for the beginning of a formula, blanks and controls before it left aside. */
+const formula = /^[\s\p{Cc}\p{Cf}]*[=+\-@＝＋－＠]/u
+
+/** An apostrophe in front makes it text for every spreadsheet. Numbers have none: they must stay numbers. */
+export const neutralised = (text: string): string =>
+  formula.test(text) || /^[\t\r\n]/.test(text) ? `'${text}` : text
+
+const csvRow = (line: StatementLine): ReadonlyArray<string> =>
+  columns.map(({ isText, of }) => {
+    const value = String(of(line) ?? "")
+    return isText === true ? neutralised(value) : value
+  })
+
+const toCsv = <E, R>(lines: Stream.Stream<StatementLine, E, R>): Stream.Stream<string, E, R> =>
+  Stream.make(columns.map(({ name }) => name)).pipe(
+    Stream.concat(Stream.map(lines, csvRow)),
+    Stream.pipeThroughChannel(Csv.encodeString())
+  )
+
+const toJson = <E, R>(lines: Stream.Stream<StatementLine, E, R>): Stream.Stream<string, E, R> =>
+  lines.pipe(
+    Stream.map((line) => JSON.stringify(Object.fromEntries(columns.map(({ name, of }) => [name, of(line)])))),
+    Stream.intersperseAffixes({ start: "[\n", middle: ",\n", end: "\n]\n" })
+  )
 
 /** All lines up to the version the account has now, `pageRows` of them in memory at a time; answers how many. */
 export const exportStatement = Effect.fn("Export.statement")(function* (
   account: AccountId,
   format: ExportFormat,
   file: string,
-  asked: Omit<StatementQuery, "cursor" | "limit">
+  query: Omit<StatementQuery, "cursor" | "limit">
 ) {
   const queries = yield* Queries
   const fs = yield* FileSystem.FileSystem
   const progress = yield* makeProgress
-  const { version } = (yield* queries.balance(account, asked)).account
-  let lines = 0
-  const pages = Stream.paginate(
-    undefined as string | undefined,
-    (
-      cursor // where the first page begins
-    ) =>
-      Effect.map(
-        queries.statement(account, { ...asked, cursor, limit: pageRows }),
-        ({ rows: found, next }) => {
-          const rows = found.filter((line) => line.version <= version)
-          const isEnd = next === undefined || rows.length < found.length
-          const isFirst = lines === 0
-          lines += rows.length
-          progress.showUnsafe(`${grouped(lines)} lines written, the account has ${grouped(version)} versions`)
-          const text =
-            format === "csv"
-              ? rows.map((line) => csvLine(fieldsOf(line))).join("")
-              : rows
-                  .map((line, index) => `${isFirst && index === 0 ? "" : ",\n"}${jsonObject(line)}`)
-                  .join("")
-          return [[text], isEnd ? Option.none() : Option.some(next)] as const
-        }
-      )
+  const { version } = (yield* queries.balance(account, query)).account
+  let count = 0
+  const lines = Stream.paginate(undefined as string | undefined, (cursor /* undefined: the first page */) =>
+    Effect.map(queries.statement(account, { ...query, cursor, limit: pageRows }), ({ rows: found, next }) => {
+      const rows = found.filter((line) => line.version <= version)
+      const isEnd = next === undefined || rows.length < found.length
+      count += rows.length
+      progress.showUnsafe(`${grouped(count)} lines written, the account has ${grouped(version)} versions`)
+      return [rows, isEnd ? Option.none() : Option.some(next)] as const
+    })
   )
-  const [head, tail] = format === "csv" ? [csvLine(columns), ""] : ["[\n", "\n]\n"]
   const part = `${file}.part`
-  yield* Stream.make(head).pipe(
-    Stream.concat(pages),
-    Stream.concat(Stream.make(tail)),
+  yield* (format === "csv" ? toCsv(lines) : toJson(lines)).pipe(
     Stream.encodeText,
     Stream.run(fs.sink(part)),
-    // A name without the end of the statement below it would be taken for all of it.
+    // Under its own name only once it is whole: a part of a statement would be taken for all of it.
     Effect.andThen(fs.rename(part, file)),
     Effect.onError(() => Effect.ignore(fs.remove(part, { force: true }))),
     Effect.catchTag("PlatformError", ({ message }) =>
@@ -109,7 +98,7 @@ export const exportStatement = Effect.fn("Export.statement")(function* (
     )
   )
   yield* progress.clear
-  return lines
+  return count
 })
 
 const pageRows = 1_000

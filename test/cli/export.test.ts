@@ -1,0 +1,95 @@
+/** Exports of a statement: every line once, and no text that a spreadsheet would take for a formula. */
+import { NodeFileSystem } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, FileSystem, Layer } from "effect"
+import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
+import { exportStatement, neutralised } from "../../src/cli/export.ts"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { Queries } from "../../src/infra/readmodel/Queries.ts"
+import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
+import { Bookkeeper, deposit, openAccount, withdraw } from "../support/bookkeeper.ts"
+import { accountId } from "../support/storedEvents.ts"
+
+const services = Layer.fresh(
+  Layer.mergeAll(Queries.layer, ProjectionEngine.layer).pipe(
+    Layer.provideMerge(Layer.mergeAll(ReadModel.layerMemory, EventStore.layerMemory)),
+    Layer.provideMerge(ProjectionWaiters.layer)
+  )
+).pipe(Layer.merge(NodeFileSystem.layer))
+
+/** The file to which the statement of `a` is exported after these commands. */
+const exported = Effect.fnUntraced(function* (
+  format: "csv" | "json",
+  ...commands: ReadonlyArray<CommandInput>
+) {
+  const fs = yield* FileSystem.FileSystem
+  const engine = yield* ProjectionEngine
+  yield* engine.project(new Bookkeeper().commit(openAccount("a"), ...commands).events, [])
+  const file = `${yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-export-" })}/a.${format}`
+  const count = yield* exportStatement(accountId("a"), format, file, {})
+  return { count, text: yield* fs.readFileString(file) }
+}, Effect.scoped)
+
+describe("an export as CSV", () => {
+  it.effect("neutralises texts that begin like a formula, and leaves numbers numbers", () =>
+    Effect.gen(function* () {
+      const { text, count } = yield* exported(
+        "csv",
+        { ...deposit("a", 500n, "=HYPERLINK(1)"), commandId: "-1" },
+        { ...deposit("a", 1n, "+1"), commandId: "c-2" },
+        { ...deposit("a", 1n, '@SUM(A1),"x"'), commandId: "c-3" },
+        { ...deposit("a", 1n, "\t=1"), commandId: "c-4" },
+        { ...deposit("a", 1n, "-5 % rebate"), commandId: "c-5" },
+        { ...deposit("a", 1n, "rent = 5"), commandId: "c-6" },
+        { ...withdraw("a", 300n), commandId: "c-7" }
+      )
+      assert.strictEqual(count, 8)
+      const [header, , ...lines] = text.split("\r\n")
+      assert.strictEqual(
+        header,
+        "version,recorded_at,effective_at,type,counterparty,description,amount,balance,asset,command_id"
+      )
+      assert.deepEqual(
+        lines.map((line) => line.replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "t")),
+        [
+          "2,t,t,Deposited,external:bank,'=HYPERLINK(1),5.00,5.00,USD/2,'-1",
+          "3,t,t,Deposited,external:bank,'+1,0.01,5.01,USD/2,c-2",
+          `4,t,t,Deposited,external:bank,"'@SUM(A1),""x""",0.01,5.02,USD/2,c-3`,
+          "5,t,t,Deposited,external:bank,'\t=1,0.01,5.03,USD/2,c-4",
+          "6,t,t,Deposited,external:bank,'-5 % rebate,0.01,5.04,USD/2,c-5",
+          "7,t,t,Deposited,external:bank,rent = 5,0.01,5.05,USD/2,c-6",
+          "8,t,t,Withdrawn,external:bank,,-3.00,2.05,USD/2,c-7",
+          ""
+        ]
+      )
+    }).pipe(Effect.provide(services))
+  )
+
+  it.each(["=1", "+1", "-1", "@x", " =1", "\u00a0=1", "\t1", "\r1", "\n1", "\u200e=1", "＝1", "－1"])(
+    "neutralises %j",
+    (text) => {
+      assert.strictEqual(neutralised(text), `'${text}`)
+    }
+  )
+
+  it.each(["", "rent", "1=1", "a+b", "'=1", "東京", " rent"])("leaves %j as it is", (text) => {
+    assert.strictEqual(neutralised(text), text)
+  })
+})
+
+it.effect("an export as JSON has the texts as they were written", () =>
+  Effect.gen(function* () {
+    const { text } = yield* exported("json", deposit("a", 500n, "=1+1"), deposit("a", 1n))
+    const lines: ReadonlyArray<Record<string, unknown>> = JSON.parse(text)
+    assert.deepEqual(
+      lines.map(({ version, description, amount }) => [version, description, amount]),
+      [
+        [1, null, "0.00"],
+        [2, "=1+1", "5.00"],
+        [3, null, "0.01"]
+      ]
+    )
+  }).pipe(Effect.provide(services))
+)
