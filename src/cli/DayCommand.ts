@@ -45,7 +45,8 @@ export const toCommand = (record: DayRecord): Result.Result<Command, Fault> =>
 const toRow = ({ text, fields }: DayRecord): Result.Result<Row, Fault> => {
   if (Result.isFailure(fields)) return faulty(undefined, "malformed", text, fields.failure)
   if (fields.success.length !== columns.length) {
-    const detail = `it has ${fields.success.length} fields, the header has ${columns.length}`
+    const found = fields.success.length
+    const detail = `it has ${found === 1 ? "one field" : `${found} fields`}, the header has ${columns.length}`
     return faulty(undefined, "malformed", text, detail)
   }
   const values = fields.success.map((field, index) => {

@@ -17,8 +17,8 @@ export interface PlayOptions {
   readonly concurrency?: number
   /** How long one command is sent again while the ledger cannot take it, in milliseconds; default 60 s. */
   readonly patienceMs?: number
-  /** Most faults that are kept; all are counted. Default 1,000. */
-  readonly faultsMax?: number
+  /** Most faults, and most refusals, that are listed; all are counted. Default 1,000. */
+  readonly listedMax?: number
   /** Called once a line, in the order in which they settle; for progress. */
   readonly onSettled?: (settled: Settled) => Effect.Effect<void>
 }
@@ -30,12 +30,24 @@ export type Settled = Data.TaggedEnum<{
   Refused: {
     readonly line: number
     readonly command: Command
+    /** The tag of the error. */
     readonly reason: string
+    readonly message: string
     readonly remembered: boolean
   }
   Fault: { readonly fault: LineFault }
 }>
 export const Settled = Data.taggedEnum<Settled>()
+
+/** A line whose command the ledger refused. */
+export interface RefusedLine {
+  readonly line: number
+  /** The command's. */
+  readonly id: string
+  /** The tag of the error. */
+  readonly reason: string
+  readonly message: string
+}
 
 export interface PlayResult {
   readonly commands: number
@@ -45,7 +57,10 @@ export interface PlayResult {
   readonly replayed: number
   /** How many were refused, by the tag of the error. */
   readonly refused: { readonly [reason: string]: number }
-  /** In the order of the file, the first `faultsMax` of them. */
+  /** In the order of the file, the first `listedMax` of them. */
+  readonly refusals: ReadonlyArray<RefusedLine>
+  readonly refusedCount: number
+  /** In the order of the file, the first `listedMax` of them. */
   readonly faults: ReadonlyArray<LineFault>
   readonly faultCount: number
   /** How many lines were at fault, by the reason. */
@@ -99,11 +114,12 @@ export const play = Effect.fn("DayPlayer.play")(function* <E, R>(
   lines: Stream.Stream<DayLine, E, R>,
   options: PlayOptions
 ): Effect.fn.Return<PlayResult, E | PlayStopped | JournalMismatch | PlatformError, R> {
-  const { concurrency = 64, faultsMax = 1_000, onSettled = () => Effect.void } = options
+  const { concurrency = 64, listedMax = 1_000, onSettled = () => Effect.void } = options
   const startedAt = yield* Clock.currentTimeMillis
-  const counts = { commands: 0, accepted: 0, replayed: 0, faultCount: 0 }
+  const counts = { commands: 0, accepted: 0, replayed: 0, refusedCount: 0, faultCount: 0 }
   const refused = new Map<string, number>()
-  const faults: Array<LineFault> = []
+  const refusals = makeFirstLines<RefusedLine>(listedMax)
+  const faults = makeFirstLines<LineFault>(listedMax)
   const faulty = new Map<string, number>()
   const link = makeLinker()
 
@@ -112,15 +128,19 @@ export const play = Effect.fn("DayPlayer.play")(function* <E, R>(
       case "Fault":
         counts.faultCount++
         faulty.set(settled.fault.reason, (faulty.get(settled.fault.reason) ?? 0) + 1)
-        if (faults.length < faultsMax) faults.push(settled.fault)
+        faults.add(settled.fault)
         return
       case "Accepted":
         counts.commands++
         counts[settled.receipt.replayed ? "replayed" : "accepted"]++
         return
-      case "Refused":
+      case "Refused": {
+        const { line, command, reason, message } = settled
         counts.commands++
-        refused.set(settled.reason, (refused.get(settled.reason) ?? 0) + 1)
+        counts.refusedCount++
+        refused.set(reason, (refused.get(reason) ?? 0) + 1)
+        refusals.add({ line, id: command.commandId, reason, message })
+      }
     }
   }
 
@@ -140,10 +160,30 @@ export const play = Effect.fn("DayPlayer.play")(function* <E, R>(
       return onSettled(settled)
     })
   )
-  faults.sort((one, other) => one.line - other.line)
   const seconds = ((yield* Clock.currentTimeMillis) - startedAt) / 1_000
-  return { ...counts, refused: byName(refused), faulty: byName(faulty), faults, seconds }
+  return {
+    ...counts,
+    refused: byName(refused),
+    refusals: refusals.list(),
+    faulty: byName(faulty),
+    faults: faults.list(),
+    seconds
+  }
 })
+
+/** Keeps the entries of the first `max` lines of the file, whatever the order in which they are added. */
+const makeFirstLines = <A extends { readonly line: number }>(max: number) => {
+  let kept: Array<A> = []
+  const first = () => kept.toSorted((one, other) => one.line - other.line).slice(0, max)
+  return {
+    add: (entry: A): void => {
+      kept.push(entry)
+      // Sorted once in `max` additions.
+      if (kept.length > 2 * max) kept = first()
+    },
+    list: (): ReadonlyArray<A> => first()
+  }
+}
 
 /** In the order of the names, not of what happened to settle first. */
 const byName = (counts: ReadonlyMap<string, number>) =>
@@ -178,13 +218,14 @@ const settle = Effect.fnUntraced(function* (task: Task, options: PlayOptions) {
   const known = options.journal.refused.get(ordinal)
   if (known !== undefined) {
     if (known.digest !== digest) return yield* new JournalMismatch({ line })
-    return Settled.Refused({ line, command, reason: known.reason, remembered: true })
+    const { reason, message = reason } = known
+    return Settled.Refused({ line, command, reason, message, remembered: true })
   }
   const outcome = yield* send(task, options)
   if (Result.isSuccess(outcome)) return Settled.Accepted({ line, command, receipt: outcome.success })
-  const reason = outcome.failure._tag
-  yield* options.journal.record({ ordinal, digest, reason })
-  return Settled.Refused({ line, command, reason, remembered: false })
+  const { _tag: reason, message } = outcome.failure
+  yield* options.journal.record({ ordinal, digest, reason, message })
+  return Settled.Refused({ line, command, reason, message, remembered: false })
 })
 
 const isTransient = (error: CommandError): error is Transient =>

@@ -4,19 +4,19 @@ import { printInstant } from "../domain/Ids.ts"
 import { formatMoney } from "../domain/Money.ts"
 import type { AccountView } from "../domain/Views.ts"
 import { Ledger } from "../Ledger.ts"
+import type { LineFault } from "./DayFields.ts"
 import type { DemoResult, Verdicts } from "./DemoRun.ts"
 import { grouped, type Story } from "./Terminal.ts"
 
 const accountsShown = 4
 const linesShown = 8
-const faultsShown = 50
+const linesListed = 50
 
 export const tellPlay = Effect.fnUntraced(function* (
   story: Story,
   { played, stats, caughtUpMs }: DemoResult
 ) {
   yield* story.heading("The day")
-  const refused = Object.values(played.refused).reduce((sum, count) => sum + count, 0)
   yield* story.table(
     [
       ["commands", grouped(played.commands), `in ${played.seconds.toFixed(2)} s`],
@@ -26,7 +26,7 @@ export const tellPlay = Effect.fnUntraced(function* (
         `in ${grouped(stats.batches)} batches, up to ${stats.rowsMax} events each`
       ],
       ["replayed", grouped(played.replayed), "the same command id again: its first outcome, nothing twice"],
-      ["refused", grouped(refused), "leave nothing in the log:"],
+      ["refused", grouped(played.refusedCount), "leave nothing in the log:"],
       ...Object.entries(played.refused).map(([reason, count]) => ["", grouped(count), `  ${reason}`]),
       ...(played.faultCount > 0
         ? [
@@ -40,20 +40,34 @@ export const tellPlay = Effect.fnUntraced(function* (
     ],
     "lr"
   )
-  for (const { line, column, reason, text } of played.faults.slice(0, faultsShown)) {
-    const place = column === undefined ? `line ${line}` : `line ${line}, ${column}`
-    yield* story.line(`    ${place}: ${reason}${text === "" ? "" : `: ${printable(text)}`}`)
-  }
-  if (played.faultCount > faultsShown) {
-    yield* story.line(
-      `    … and ${grouped(played.faultCount - faultsShown)} more; --json counts them by reason`
-    )
-  }
+  yield* tellLines(
+    story,
+    "Lines that were refused:",
+    played.refusedCount,
+    played.refusals.map(({ line, id, reason, message }) => `line ${line}, ${id}: ${reason}: ${message}`)
+  )
+  yield* tellLines(story, "Lines at fault:", played.faultCount, played.faults.map(describeFault))
   yield* story.line(`  The read model held all of it ${Math.round(caughtUpMs)} ms after the last answer.`)
 })
 
-/** A file may hold what would draw on the terminal by itself. */
-const printable = (text: string): string => text.replaceAll(/\p{Cc}/gu, "·")
+const describeFault = ({ line, column, reason, text, detail }: LineFault): string => {
+  const place = column === undefined ? `line ${line}` : `line ${line}, ${column}`
+  return `${place}: ${reason}${text === "" ? "" : `: ${text}`}${detail === undefined ? "" : ` (${detail})`}`
+}
+
+/** The first of `count` lines of the file, of which `lines` are known. */
+const tellLines = Effect.fnUntraced(function* (
+  story: Story,
+  title: string,
+  count: number,
+  lines: ReadonlyArray<string>
+) {
+  if (count === 0) return
+  yield* story.line(`  ${title}`)
+  for (const line of lines.slice(0, linesListed)) yield* story.line(`    ${line}`)
+  const more = count - Math.min(linesListed, lines.length)
+  if (more > 0) yield* story.line(`    … and ${grouped(more)} more; --json lists more of them`)
+})
 
 /** A few accounts of every asset, those that are frozen or closed, and the books as a whole. */
 export const tellBalances = Effect.fnUntraced(function* (story: Story) {

@@ -9,7 +9,9 @@ const Refusal = Schema.Struct({
   /** Covers this command and all before it, so that another file's journal is noticed. */
   digest: Schema.String,
   /** The tag of the error. */
-  reason: Schema.String
+  reason: Schema.String,
+  /** Journals of earlier versions have none. */
+  message: Schema.optionalKey(Schema.String)
 })
 export type Refusal = typeof Refusal.Type
 

@@ -25,10 +25,10 @@ const quietly = <A, E, R>(self: Effect.Effect<A, E, R>) =>
     Option.isSome(asked) ? self : Effect.provideService(self, References.MinimumLogLevel, "Warn")
   )
 
-/** An invariant does not hold, or the demo could not be played to its end: what was said already tells why. */
-export class DemoFailed extends Data.TaggedError("DemoFailed")<{ readonly reason: string }> {
+/** An invariant does not hold, or `--strict` was given and lines of the day were refused or at fault. */
+export class DemoFailed extends Data.TaggedError("DemoFailed")<{ readonly findings: ReadonlyArray<string> }> {
   override get message() {
-    return this.reason
+    return this.findings.join("; ")
   }
 }
 
@@ -54,9 +54,13 @@ export const demo = Command.make(
       Flag.withSchema(Rate),
       Flag.optional
     ),
+    strict: Flag.Boolean("strict").pipe(
+      Flag.withDescription("Exit with 1 where a line of the day was refused or at fault"),
+      Flag.withDefault(false)
+    ),
     json: jsonFlag
   },
-  Effect.fnUntraced(function* ({ file, data, fresh, rate, json }) {
+  Effect.fnUntraced(function* ({ file, data, fresh, rate, strict, json }) {
     const { join } = yield* Path.Path
     const story = makeStory(json)
     // A file that is no day at all is told before anything is started for it.
@@ -105,7 +109,9 @@ export const demo = Command.make(
         accepted: counts.accepted,
         refused: counts.refused,
         replayed: counts.replayed,
+        refusals: counts.refusals,
         faults: counts.faulty,
+        faultLines: counts.faults,
         accounts: verdicts.accounts,
         events: verdicts.events,
         seconds: counts.seconds,
@@ -113,6 +119,10 @@ export const demo = Command.make(
         ok
       })
     }
-    if (!ok) return yield* new DemoFailed({ reason: verdicts.faults.join("\n") })
+    if (!ok) return yield* new DemoFailed({ findings: verdicts.faults })
+    if (strict && counts.refusedCount + counts.faultCount > 0) {
+      const finding = `--strict: ${counts.refusedCount} lines were refused, ${counts.faultCount} are at fault`
+      return yield* new DemoFailed({ findings: [finding] })
+    }
   })
 ).pipe(Command.withDescription("Play a bank's day on an embedded stack, and prove that the books are right"))

@@ -123,6 +123,27 @@ describe("an undisturbed day", () => {
     }).pipe(Random.withSeed("undisturbed"))
   )
 
+  it.effect(
+    "lists the first refused lines of the file with id, reason and message, as many as are asked for",
+    () =>
+      Effect.gen(function* () {
+        const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
+        const { refusals, refusedCount } = yield* live(trap, world, new Life(), { listedMax: 3 })
+        assert.strictEqual(refusedCount, 8)
+        assert.deepEqual(
+          refusals.map(({ line, id, reason }) => [line, id, reason]),
+          [
+            [2, "l0", "AccountNotFound"],
+            [7, "l5", "InsufficientFunds"],
+            [8, "l6", "InsufficientFunds"]
+          ]
+        )
+        assert.strictEqual(refusals[0]?.message, "account a does not exist")
+        const again = yield* live(trap, world, new Life(), { listedMax: 3 })
+        assert.deepEqual(again.refusals, refusals, "the journal keeps them for a second play")
+      }).pipe(Random.withSeed("listed"))
+  )
+
   it.effect("played a second time changes nothing and sends no refused command again", () =>
     Effect.gen(function* () {
       const world = { ledger: new FakeLedger(), disk: new FakeDisk() }

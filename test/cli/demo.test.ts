@@ -5,7 +5,12 @@ import { Effect, FileSystem } from "effect"
 import { dayFile, type Ended, jsonOf, run } from "../support/chronicle.ts"
 import { freshDataDir, nothingRunsOn } from "../support/devStacks.ts"
 
-const refusals = { AccountNotActive: 22, CommandIdReused: 4, InsufficientFunds: 105, InvalidCommand: 1 }
+const refusedByReason = {
+  AccountNotActive: 22,
+  CommandIdReused: 4,
+  InsufficientFunds: 105,
+  InvalidCommand: 1
+}
 const allHold = { I1: true, I2: true, I3: true, I4: true, I5: true, I6: true, I7: true, I8: true }
 
 const demo = (dataDir: string, ...more: ReadonlyArray<string>) => run(["demo", "--data", dataDir, ...more])
@@ -25,14 +30,20 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
         const dataDir = yield* freshDataDir
         const first = yield* demo(dataDir, "--json")
         succeeded(first)
-        const { seconds, ...counts } = jsonOf(first)
+        const { seconds, refusals, ...counts } = jsonOf(first)
         assert.isAbove(Number(seconds), 0)
+        assert.isTrue(Array.isArray(refusals) && refusals.length === 132)
+        assert.deepInclude(Array.isArray(refusals) && refusals[0], {
+          line: 374,
+          reason: "InsufficientFunds"
+        })
         assert.deepEqual(counts, {
           commands: 2634,
           accepted: 2469,
-          refused: refusals,
+          refused: refusedByReason,
           replayed: 33,
           faults: {},
+          faultLines: [],
           accounts: 200,
           events: 5504,
           invariants: allHold,
@@ -43,7 +54,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
         const second = yield* demo(dataDir, "--json")
         succeeded(second)
         const { seconds: _, ...again } = jsonOf(second)
-        assert.deepEqual(again, { ...counts, accepted: 0, replayed: 2469 + 33 })
+        assert.deepEqual(again, { ...counts, refusals, accepted: 0, replayed: 2469 + 33 })
         const after = yield* run(["statement", "USD:fees", "--limit", "1000", "--json", "--data", dataDir])
         assert.deepEqual(jsonOf(after), jsonOf(before))
         yield* nothingRunsOn(dataDir)
@@ -60,14 +71,15 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
         succeeded(told)
         for (const words of [
           "at fault  21  lines of the file",
-          'line 7: malformed: 2026-03-02T09:01:00Z,f-04,deposit,faulty:alice,,USD,1.00,,,,"never closed',
+          'line 7: malformed: 2026-03-02T09:01:00Z,f-04,deposit,faulty:alice,,USD,1.00,,,,"never closed (a quote is never closed)',
+          "line 8: malformed: 2026-03-02T09:01:00Z,f-05,deposit,faulty:alice,,USD,1.00,,, (it has 10 fields, the header has 11)",
           "line 10, kind: unknown kind: teleport",
           "line 12, amount: missing",
           "line 16, account: bad id: faulty alice",
           "line 24, asset: unknown asset: DOGE",
           "line 29, amount: too many decimals: 0.5",
           "line 32, amount: not positive: -5.00",
-          "line 36, amount: overflow: 10000000000000000.00",
+          "line 36, amount: overflow: 10000000000000000000000000000000000.00",
           "line 38, counterparty: same account: faulty:alice",
           "line 42, legs: too many legs",
           "as of version 2                 100.00 USD",
@@ -89,7 +101,44 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
         ])
         const played = yield* demo(dataDir, "--file", other, "--json")
         succeeded(played)
+        const refusals = [
+          {
+            line: 3,
+            id: "o-2",
+            reason: "InsufficientFunds",
+            message: "account other:alice has 0.00 USD, which does not cover 1.00 USD"
+          },
+          {
+            line: 7,
+            id: "o-5",
+            reason: "AccountNotFound",
+            message: "account other:nobody does not exist"
+          }
+        ]
         assert.deepInclude(jsonOf(played), {
+          refusals,
+          faultLines: [
+            {
+              line: 5,
+              reason: "malformed",
+              text: "no command at all",
+              detail: "it has one field, the header has 11"
+            },
+            {
+              line: 6,
+              column: "account",
+              reason: "bad id",
+              text: "other alice",
+              detail: "must be 1 to 64 characters of A-Z a-z 0-9 _ : -"
+            },
+            {
+              line: 8,
+              column: "account",
+              reason: "bad id",
+              text: "other:bob\u001b[2J",
+              detail: "must be 1 to 64 characters of A-Z a-z 0-9 _ : -"
+            }
+          ],
           commands: 4,
           accepted: 2,
           replayed: 0,
@@ -99,8 +148,13 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
           ok: true
         })
         const story = yield* demo(dataDir, "--file", other)
+        for (const { line, id, reason, message } of refusals)
+          assert.include(story.stdout, `    line ${line}, ${id}: ${reason}: ${message}\n`)
+        const strict = yield* demo(dataDir, "--file", other, "--strict")
+        assert.deepInclude(strict, { code: 1, stdout: strict.stdout })
+        assert.match(strict.stderr, /^chronicle: --strict: 2 lines were refused, 3 are at fault$/m)
         assert.match(story.stdout, /accepted +0 [\s\S]*replayed +2 [\s\S]*refused +2 /)
-        assert.include(story.stdout, "line 8, account: bad id: other:bob·[2J")
+        assert.include(story.stdout, "line 8, account: bad id: other:bob\\x1b[2J")
 
         // A day whose earlier lines were changed is not the day that was played.
         const changed = yield* dayFile([
