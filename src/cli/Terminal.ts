@@ -1,7 +1,12 @@
-/** Lines and numbers enter; what a person reads on stdout, and progress on stderr, leaves. */
+/**
+ * What commands print: lines and tables on stdout, progress on stderr, one JSON value under `--json`. The one way to
+ * the terminal, so that no text that others wrote gets there raw.
+ */
 import { Clock, Console, Effect } from "effect"
+import { CliOutput } from "effect/cli"
+import { printable, printableJson } from "../domain/Printable.ts"
 
-/** A story on stdout; silent under `--json`, where the last line alone speaks. */
+/** What a command tells on stdout; silent under `--json`, where the last line alone speaks. */
 export interface Story {
   readonly line: (text?: string) => Effect.Effect<void>
   readonly heading: (text: string) => Effect.Effect<void>
@@ -9,30 +14,34 @@ export interface Story {
 }
 
 export const makeStory = (isSilent: boolean): Story => {
-  const line = (text = "") => (isSilent ? Effect.void : Console.log(text))
+  const line = (text = "") => (isSilent ? Effect.void : Console.log(printable(text)))
   return {
     line,
     heading: (text) =>
-      Effect.andThen(line(), line(`── ${text} ${"─".repeat(Math.max(2, 72 - text.length))}`)),
+      Effect.andThen(line(), line(`── ${text} ${"─".repeat(Math.max(2, 72 - widthOf(text)))}`)),
     table: (rows, aligned = "") =>
       Effect.forEach(tableLines(rows, aligned), (row) => line(row), { discard: true })
   }
 }
 
+/** The columns that a printed text takes on a terminal: none for a combining mark, two for a wide character. */
+const widthOf = (text: string): number => CliOutput.displayWidth(text)
+
 /** Columns as wide as their widest cell; `aligned` has one letter a column, `r` for right. */
 export const tableLines = (
-  rows: ReadonlyArray<ReadonlyArray<string>>,
+  cells: ReadonlyArray<ReadonlyArray<string>>,
   aligned: string
 ): ReadonlyArray<string> => {
+  const rows = cells.map((row) => row.map(printable))
   const widths: Array<number> = []
   for (const row of rows) {
-    for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length)
+    for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, widthOf(cell))
   }
   return rows.map((row) =>
     `  ${row
       .map((cell, column) => {
-        const width = widths[column] ?? 0
-        return aligned[column] === "r" ? cell.padStart(width) : cell.padEnd(width)
+        const blanks = " ".repeat((widths[column] ?? 0) - widthOf(cell))
+        return aligned[column] === "r" ? blanks + cell : cell + blanks
       })
       .join("  ")}`.trimEnd()
   )
@@ -48,7 +57,8 @@ export const makeProgress = Effect.gen(function* () {
   const isTerminal = process.stderr.isTTY === true
   // The first line waits too: what is over at once needs no progress.
   let shownAt = clock.currentTimeMillisUnsafe()
-  const showUnsafe = (text: string): void => {
+  const showUnsafe = (raw: string): void => {
+    const text = printable(raw)
     const now = clock.currentTimeMillisUnsafe()
     if (now - shownAt < (isTerminal ? drawEveryMs : printEveryMs)) return
     shownAt = now
@@ -69,4 +79,6 @@ export const grouped = (value: number): string => value.toLocaleString("en-US")
 
 /** The JSON value of `--json`: the last line on stdout; bigints as strings. */
 export const printJson = (value: unknown): Effect.Effect<void> =>
-  Console.log(JSON.stringify(value, (_, inner) => (typeof inner === "bigint" ? inner.toString() : inner)))
+  Console.log(
+    printableJson(JSON.stringify(value, (_, inner) => (typeof inner === "bigint" ? inner.toString() : inner)))
+  )

@@ -14,10 +14,12 @@ import { tell } from "./LoadStory.ts"
 import { printJson } from "./Terminal.ts"
 import { environmentServices, jsonFlag } from "./Where.ts"
 
-/** The load ran, and something is wrong: the figures say what. */
-export class LoadTestFailed extends Data.TaggedError("LoadTestFailed")<{ readonly reason: string }> {
+/** An invariant was broken under the load, or nothing was committed. */
+export class LoadTestFailed extends Data.TaggedError("LoadTestFailed")<{
+  readonly findings: ReadonlyArray<string>
+}> {
   override get message() {
-    return this.reason
+    return this.findings.join("; ")
   }
 }
 
@@ -169,7 +171,7 @@ export const loadtest = Command.make(
     else yield* tell(outcome)
     if (!outcome.ok) {
       return yield* new LoadTestFailed({
-        reason: outcome.findings.length > 0 ? outcome.findings.join("\n") : "nothing was committed"
+        findings: outcome.findings.length > 0 ? outcome.findings : ["nothing was committed"]
       })
     }
   })

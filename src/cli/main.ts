@@ -6,13 +6,14 @@ import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Config, Console, Effect, Exit, Layer, Logger, Option, Predicate } from "effect"
 import { CliConfig, CliError, CliOutput, Command, GlobalFlag } from "effect/cli"
 import packageJson from "../../package.json" with { type: "json" }
+import { printable } from "../domain/Printable.ts"
 import { tuneCollector } from "../infra/telemetry/Collector.ts"
 import { layerJsonLogs, layerLogs, logFormat } from "../infra/telemetry/Telemetry.ts"
 import { RpcSettingsInvalid } from "../rpc/server/RpcSettings.ts"
 import { cluster } from "./cluster.ts"
 import { deposit, open, transfer, withdraw } from "./commands.ts"
-import { demo } from "./demo.ts"
-import { loadtest } from "./loadtest.ts"
+import { DemoFailed, demo } from "./demo.ts"
+import { LoadTestFailed, loadtest } from "./loadtest.ts"
 import { dev, migrate, Stopped, serve } from "./nodes.ts"
 import { parked } from "./parked.ts"
 import { balance, history } from "./queries.ts"
@@ -55,7 +56,7 @@ const presenter = CliOutput.layerPresenter({
     event._tag === "InvalidInvocation"
       ? Console.error(
           [
-            ...event.errors.map((error) => `chronicle: ${error.message}`),
+            ...event.errors.map((error) => `chronicle: ${printable(error.message)}`),
             `usage: ${event.helpDoc.usage}; more with ${event.commandPath.join(" ")} --help`
           ].join("\n")
         )
@@ -69,23 +70,27 @@ const isUsage = (error: unknown): boolean =>
   error instanceof Config.ConfigError ||
   error instanceof RpcSettingsInvalid
 
-/** One line a person can act on; a defect keeps its trace. */
+/** One line a person can act on, or one a finding; a defect keeps its trace. */
 const report = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
   if (Cause.hasInterruptsOnly(cause)) return Effect.void
   const error = Cause.squash(cause)
-  if (CliError.isCliError(error)) return Effect.void // said already, with the usage
-  if (Cause.hasDies(cause)) return say(Cause.pretty(cause))
-  if (error instanceof Config.ConfigError) return say(`chronicle: ${describeConfigError(error)}`)
-  const words = Predicate.hasProperty(error, "message") ? String(error.message) : ""
-  return say(`chronicle: ${words === "" ? String(error) : words}`)
+  if (CliError.isCliError(error)) return Effect.void // reported already, with the usage
+  if (Cause.hasDies(cause)) return reportLines(Cause.pretty(cause).split("\n"))
+  if (error instanceof Config.ConfigError) return reportLines([`chronicle: ${describeConfigError(error)}`])
+  if (error instanceof DemoFailed || error instanceof LoadTestFailed) {
+    const [first = error.message, ...further] = error.findings
+    return reportLines([`chronicle: ${first}`, ...further])
+  }
+  const message = Predicate.hasProperty(error, "message") ? String(error.message) : ""
+  return reportLines([`chronicle: ${message === "" ? String(error) : message}`])
 }
 
-/** Who asked for JSON gets nothing else on stderr, the reason of the end included. */
-const say = (line: string): Effect.Effect<void> =>
+/** On stderr, as one object of JSON where logs are JSON: then nothing else may stand there. */
+const reportLines = (lines: ReadonlyArray<string>): Effect.Effect<void> =>
   Effect.flatMap(Effect.option(logFormat), (format) =>
     Option.contains(format, "json")
-      ? Effect.logFatal(line).pipe(Effect.provide(layerJsonLogs))
-      : Console.error(line)
+      ? Effect.logFatal(lines.join("\n")).pipe(Effect.provide(layerJsonLogs))
+      : Console.error(lines.map(printable).join("\n"))
   )
 
 const stopped = { code: 130 }

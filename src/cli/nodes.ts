@@ -107,10 +107,13 @@ export const dev = Command.make(
       for (const note of stack.notes) yield* story.line(`  ${note}`)
       const services = { ...stack, nodeName: "dev" }
       const started = Effect.gen(function* () {
-        yield* story.line("\nThe node is up. For other terminals:\n")
+        yield* story.line()
+        yield* story.line("The node is up. For other terminals:")
+        yield* story.line()
         for (const [variable, url] of urlsOf(services)) yield* story.line(`export ${variable}=${url}`)
         yield* story.line(`export CHRONICLE_RPC_URL=${rpcUrlOf(rpc)}`)
-        yield* story.line(`\nHealth: ${Health.urlOf(yield* Health.httpPort)}/health`)
+        yield* story.line()
+        yield* story.line(`Health: ${Health.urlOf(yield* Health.httpPort)}/health`)
         yield* story.line("Ctrl-C ends it; the data stay.")
       })
       return yield* runNode(services, rpc, started)

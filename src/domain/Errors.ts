@@ -1,5 +1,6 @@
 /** Every error a caller of the ledger can meet (design §10), the same over dispatch, RPC and HTTP. */
 import { Schema } from "effect"
+import { printable } from "./Printable.ts"
 import { AccountNotFound, InvalidCommand, Rejection } from "./Rejections.ts"
 
 export * from "./Rejections.ts"
@@ -35,7 +36,7 @@ export class Unavailable extends Schema.TaggedError<Unavailable>()(
   { httpApiStatus: 503 }
 ) {
   override get message() {
-    return `${this.what}: ${this.reason}; nothing was done`
+    return printable(`${this.what}: ${this.reason}; nothing was done`)
   }
 }
 
@@ -57,7 +58,7 @@ export class NotYetVisible extends Schema.TaggedError<NotYetVisible>()(
   { httpApiStatus: 503 }
 ) {
   override get message() {
-    return `${this.wanted} is not visible yet (reached ${this.reached})`
+    return printable(`${this.wanted} is not visible yet (reached ${this.reached})`)
   }
 }
 
@@ -68,7 +69,7 @@ export class Unauthenticated extends Schema.TaggedError<Unauthenticated>()(
   { httpApiStatus: 401 }
 ) {
   override get message() {
-    return `not authenticated: ${this.reason}`
+    return printable(`not authenticated: ${this.reason}`)
   }
 }
 
@@ -79,7 +80,7 @@ export class Forbidden extends Schema.TaggedError<Forbidden>()(
   { httpApiStatus: 403 }
 ) {
   override get message() {
-    return `${this.caller} may not do this: ${this.reason}`
+    return printable(`${this.caller} may not do this: ${this.reason}`)
   }
 }
 

@@ -1,6 +1,7 @@
 /** Why the rules of the ledger refuse a command (design §10); nothing of a refused one is left in the log. */
 import { Schema } from "effect"
 import { Amount, Asset, Balance, formatMoney, OverdraftLimit } from "./Money.ts"
+import { printable } from "./Printable.ts"
 
 const Id = Schema.String
 const Status = Schema.Literals(["open", "frozen", "closed"])
@@ -68,7 +69,8 @@ export class InvalidCommand extends Schema.TaggedError<InvalidCommand>()(
   { httpApiStatus: 400 }
 ) {
   override get message() {
-    return this.faults.map(({ path, message }) => `${path.join(".") || "command"}: ${message}`).join("; ")
+    const texts = this.faults.map(({ path, message }) => `${path.join(".") || "command"}: ${message}`)
+    return printable(texts.join("; "))
   }
   static at(path: string, message: string) {
     return new InvalidCommand({ faults: [{ path: [path], message }] })

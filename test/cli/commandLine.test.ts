@@ -11,7 +11,9 @@ const day = [
   "2026-03-02T09:00:00Z,c-1,open,alice,,USD,,,Alice,50.00,",
   "2026-03-02T09:00:00Z,c-2,open,bob,,USD,,,Bob,,",
   "2026-03-02T09:01:00Z,c-3,deposit,alice,,USD,500.00,,,,wages",
-  "2026-03-02T09:02:00Z,c-4,transfer,alice,bob,USD,120.00,,,,rent"
+  "2026-03-02T09:02:00Z,c-4,transfer,alice,bob,USD,120.00,,,,rent",
+  '2026-03-02T09:03:00Z,c-5,open,mallory,,USD,,,"Mallory\r\u001b[2J",,',
+  '2026-03-02T09:03:00Z,c-6,deposit,mallory,,USD,1.00,,,,"1 \u202eDSU 00.999\rforged"'
 ]
 
 /** Over the stack's services; `env` replaces some of the variables. */
@@ -99,11 +101,28 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
     })
   )
 
+  it.effect("shows what others wrote without letting it act on the terminal", () =>
+    Effect.gen(function* () {
+      const hidden = /[^\P{Cc}\n]|\p{Bidi_Control}/u
+      const balance = yield* ask(["balance", "mallory"])
+      assert.match(balance.stdout, /\n +owner +Mallory\\r\\x1b\[2J\n/)
+      const statement = yield* ask(["statement", "mallory"])
+      assert.include(statement.stdout, "1 \\u{202e}DSU 00.999\\rforged\n")
+      const json = yield* ask(["statement", "mallory", "--json"])
+      for (const { stdout } of [balance, statement, json]) assert.notMatch(stdout, hidden)
+      const rows = jsonOf(json).rows
+      assert.deepInclude(Array.isArray(rows) && rows[1], { description: "1 \u202eDSU 00.999\rforged" })
+      const typed = yield* ask(["balance", "a\u001b[31m\nb"])
+      assert.strictEqual(typed.code, 2)
+      assert.notMatch(typed.stderr, hidden)
+    })
+  )
+
   it.effect("says in one line that there is no such account", () =>
     Effect.gen(function* () {
       for (const command of ["balance", "history", "statement", "verify"]) {
         const unknown = yield* ask([command, "nobody", "--json"])
-        failed(unknown, 1, /^chronicle: account nobody does not exist\n$/)
+        failed(unknown, 1, /^(checked .*\n)*chronicle: account nobody does not exist\n$/)
       }
     })
   )

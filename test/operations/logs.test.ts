@@ -1,20 +1,25 @@
 /** The log as JSON: one object a line, with the trace that it belongs to, and without secrets. */
 import { assert, describe, it } from "@effect/vitest"
-import { Console, Effect, Layer, Redacted, Tracer } from "effect"
-import { layerJsonLogs } from "../../src/infra/telemetry/Telemetry.ts"
+import { Cause, Console, Effect, Layer, Redacted, Tracer } from "effect"
+import { layerJsonLogs, layerTextLogs } from "../../src/infra/telemetry/Telemetry.ts"
 import { run } from "../support/chronicle.ts"
 
-/** The lines that an effect logs. */
-const linesOf = Effect.fnUntraced(function* (logs: Effect.Effect<void>) {
+/** What an effect logs, entry by entry. */
+const entriesOf = Effect.fnUntraced(function* (logs: Effect.Effect<void>, layer: Layer.Layer<never>) {
   const lines: Array<string> = []
   const console: Console.Console = {
     ...(yield* Console.Console),
     log: () => assert.fail("stdout belongs to answers"),
     error: (line: unknown) => void lines.push(String(line))
   }
-  yield* logs.pipe(Effect.provide(layerJsonLogs), Effect.provideService(Console.Console, console))
-  return lines.map((line): Record<string, unknown> => JSON.parse(line))
+  yield* logs.pipe(Effect.provide(layer), Effect.provideService(Console.Console, console))
+  return lines
 })
+
+const linesOf = (logs: Effect.Effect<void>) =>
+  Effect.map(entriesOf(logs, layerJsonLogs), (lines) =>
+    lines.map((line): Record<string, unknown> => JSON.parse(line))
+  )
 
 const otherTracer = Layer.succeed(
   Tracer.Tracer,
@@ -53,6 +58,47 @@ describe("logs as JSON", () => {
       const lines = yield* linesOf(Effect.logError("no connection", { url }, url))
       assert.notInclude(JSON.stringify(lines), "hunter2")
       assert.include(JSON.stringify(lines), "redacted")
+    })
+  )
+})
+
+describe("logs as text", () => {
+  it.effect("are one line an entry, whatever a peer put into it", () =>
+    Effect.gen(function* () {
+      const forged = "a\n[09:00:00.000] INFO (#1): all is well\r\u001b[2K\u202e"
+      const entries = yield* entriesOf(
+        Effect.logWarning(`no account ${forged}`, { account: forged }).pipe(
+          Effect.annotateLogs({ commandIds: [forged] })
+        ),
+        layerTextLogs
+      )
+      assert.lengthOf(entries, 1)
+      assert.match(
+        entries[0] ?? "",
+        /^\[[\d:.]+\] WARN \(#\d+\): no account a\\n\[09:00:00.000\] INFO \(#1\): all is well\\r\\x1b\[2K\\u\{202e\} /
+      )
+      assert.notMatch(entries[0] ?? "", /[\p{Cc}\u202e]/u)
+    })
+  )
+
+  it.effect("indent the lines of a trace, so that none of them looks like an entry", () =>
+    Effect.gen(function* () {
+      const defect = new Error("lost\n[09:00:00.000] INFO (#1): all is well")
+      for (const logs of [Effect.logError("failed", defect), Effect.logError("failed", Cause.die(defect))]) {
+        const [entry = ""] = yield* entriesOf(logs, layerTextLogs)
+        assert.match(entry, /^\[[\d:.]+\] ERROR \(#\d+\): failed/)
+        assert.match(entry, /\n +at /)
+        for (const line of entry.split("\n").slice(1)) assert.match(line, /^ {2}/)
+      }
+    })
+  )
+
+  it.effect("never hold a secret", () =>
+    Effect.gen(function* () {
+      const url = Redacted.make("postgresql://root:hunter2@host/ledger")
+      const entries = yield* entriesOf(Effect.logError("no connection", { url }, url), layerTextLogs)
+      assert.notInclude(entries.join(), "hunter2")
+      assert.include(entries.join(), "redacted")
     })
   )
 })

@@ -1,7 +1,8 @@
 /** `CHRONICLE_LOG_FORMAT`, `CHRONICLE_OTLP_URL` and `CHRONICLE_TRACES_RATIO` enter; how a node tells of itself leaves. */
-import { Config, Effect, Formatter, Layer, Logger, Option, Schema, Tracer } from "effect"
+import { Cause, Config, Effect, Formatter, Layer, Logger, Option, References, Schema, Tracer } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { OtlpExporter, OtlpSerialization, OtlpTracer } from "effect/observability"
+import { printable } from "../../domain/Printable.ts"
 import { isTraced } from "./Tracing.ts"
 
 /** `text` for people (the default), `json` for machines: one object a line. */
@@ -19,9 +20,34 @@ const jsonLogger = Logger.make<unknown, string>((options) => {
 
 export const layerJsonLogs = Logger.layer([Logger.withConsoleError(jsonLogger), Logger.tracerLogger])
 
+/**
+ * Logs for people: `[09:15:00.000] WARN (#7): message`. Unlike effect's own, an entry begins in the first column and its
+ * further lines (of a trace) do not, and nothing that a peer sent can begin a line or reach the terminal raw.
+ */
+const textLogger = Logger.make<unknown, string>(({ cause, date, fiber, logLevel, message }) => {
+  const parts: Array<unknown> = Array.isArray(message) ? [...message] : [message]
+  if (cause.reasons.length > 0) parts.push(cause)
+  const annotations = fiber.getRef(References.CurrentLogAnnotations)
+  if (Object.keys(annotations).length > 0) parts.push(annotations)
+  const two = (value: number, digits = 2) => String(value).padStart(digits, "0")
+  const time = `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`
+  const head = `[${time}.${two(date.getMilliseconds(), 3)}] ${logLevel.toUpperCase()} (#${fiber.id})`
+  return `${head}: ${parts.map(textOf).join(" ")}`
+})
+
+/** A text in one line; a failure with its trace, one line below the other. */
+const textOf = (part: unknown): string => {
+  if (typeof part === "string") return printable(part)
+  const trace = Cause.isCause(part) ? Cause.pretty(part) : part instanceof Error ? part.stack : undefined
+  if (trace === undefined) return printable(Formatter.format(part))
+  return trace.split("\n").map(printable).join("\n  ")
+}
+
+export const layerTextLogs = Logger.layer([Logger.withConsoleError(textLogger), Logger.tracerLogger])
+
 /** Logs in the format that is asked for, on stderr. */
 export const layerLogs = Layer.unwrap(
-  Effect.map(logFormat, (format) => (format === "json" ? layerJsonLogs : Layer.empty))
+  Effect.map(logFormat, (format) => (format === "json" ? layerJsonLogs : layerTextLogs))
 )
 
 /**
