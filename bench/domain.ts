@@ -1,8 +1,7 @@
 /** The steps of a command, measured one by one without store and fibers, so that a change shows in the step that it touches. */
 import { Result } from "effect"
 import type { Bench } from "tinybench"
-import { AccountActor, decideOn } from "../src/actors/accounts/AccountActor.ts"
-import { PendingCommand } from "../src/actors/accounts/Lifecycle.ts"
+import { AccountActor, PendingCommand } from "../src/actors/accounts/Lifecycle.ts"
 import { CommitQueue } from "../src/actors/commit/CommitQueue.ts"
 import { type Account, evolve } from "../src/domain/Account.ts"
 import { type Command, fromHost } from "../src/domain/Command.ts"
@@ -89,28 +88,30 @@ export const addActors = (bench: Bench): void => {
   const heads = actors.map((actor) => actor.speculative)
   const commandHash = hashCommand(transfer)
   bench.add("one turn: decide, evolve, encode, link both legs", () => {
+    const pending = new PendingCommand(transfer, commandHash, 0)
+    pending.decide(actors, 1)
+    pending.evict()
     for (const [index, actor] of actors.entries()) {
       const head = heads[index]
-      if (head !== undefined) actor.speculative = head
+      if (head !== undefined) actor.speculate(head)
     }
-    decideOn(new PendingCommand(transfer, commandHash, 0), actors, 1)
   })
-  const tickets = Array.from({ length: rowsOfBatch / 2 }, (_, index) => {
+  const commands = Array.from({ length: rowsOfBatch / 2 }, (_, index) => {
     const pair = [readyActor(AccountId.make(`a${index}`)), readyActor(AccountId.make(`b${index}`))]
     const [sender, receiver] = pair
-    if (sender === undefined || receiver === undefined) throw new Error("a pair has two actors")
-    const ticket = new PendingCommand({ ...transfer, from: sender.id, to: receiver.id }, commandHash, 0)
-    decideOn(ticket, pair, 1)
-    return ticket
+    if (sender === undefined || receiver === undefined) throw new Error("a pair has two")
+    const pending = new PendingCommand({ ...transfer, from: sender.id, to: receiver.id }, commandHash, 0)
+    pending.decide(pair, 1)
+    return pending
   })
-  bench.add(`queue ${tickets.length} transfers and take them as one batch`, () => {
+  bench.add(`queue ${commands.length} transfers and take them as one batch`, () => {
     const queue = new CommitQueue()
-    for (const ticket of tickets) queue.push(ticket)
+    for (const pending of commands) queue.push(pending)
     const batch = queue.take({ rowsMax: rowsOfBatch, bytesMax: 10_000_000 })
-    if (batch?.commands.length !== tickets.length) throw new Error("the batch is not whole")
-    for (const ticket of tickets) for (const actor of ticket.participants) actor.batch = undefined
+    if (batch?.commands.length !== commands.length) throw new Error("the batch is not whole")
+    queue.requeue(batch)
   })
-  const rows = tickets.flatMap((ticket) => ticket.pendingEvents.map((leg) => leg.row))
+  const rows = commands.flatMap(({ pendingEvents }) => pendingEvents.map((leg) => leg.row))
   bench.add(`turn ${rows.length} rows into columns of an INSERT`, () => {
     eventColumns.arrays(rows)
   })

@@ -57,7 +57,7 @@ const makeCommands = Effect.gen(function* () {
       : Effect.fromResult(fromHost(input))
 
   const dispatch = (input: CommandInput): Effect.Effect<Receipt, CommandError> =>
-    Effect.suspend(() => dispatcher.refusal(input) ?? Effect.flatMap(identified(input), send.dispatch))
+    Effect.suspend(() => dispatcher.precheck(input) ?? Effect.flatMap(identified(input), send.dispatch))
 
   const dispatchMany = (inputs: ReadonlyArray<CommandInput>) =>
     Array.isArray(inputs)

@@ -1,10 +1,10 @@
-/** Where the services are enters; one whole node of the ledger, write side and read side, leaves. */
+/** The layers of one whole node of the ledger, write side and read side, alone or as a member of a cluster. */
 import { Effect, Layer, type Redacted } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { LedgerClock } from "./actors/accounts/LedgerClock.ts"
 import { Snapshotter } from "./actors/accounts/Snapshotter.ts"
-import * as ClusterDoor from "./actors/cluster/ClusterMember.ts"
-import * as ClusterDuties from "./actors/cluster/ClusterSingletons.ts"
+import * as ClusterMember from "./actors/cluster/ClusterMember.ts"
+import * as ClusterSingletons from "./actors/cluster/ClusterSingletons.ts"
 import { Dispatcher } from "./actors/commands/Dispatcher.ts"
 import { CommitFeed } from "./actors/commit/CommitFeed.ts"
 import { ClosedTimestamps } from "./actors/past/ClosedTimestamps.ts"
@@ -25,17 +25,19 @@ import { ReadModel } from "./infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "./infra/readmodel/ReadModelSql.ts"
 import { Ledger } from "./Ledger.ts"
 
+/**
+ * The write side of a node: the way of a command from the dispatcher to the commit, and what the relay is told of it.
+ * Every program that runs a node is wired by this list, tests and the load test included.
+ */
+export const writeSide = (node: string) =>
+  Dispatcher.layer(node).pipe(
+    Layer.provideMerge(Layer.mergeAll(Snapshotter.layer, LedgerClock.layer, CommitFeed.layer))
+  )
+
 /** Questions about the past, from the log and the read model: need no node. */
 const past = Layer.mergeAll(TimeTravel.layer, History.layer, TrialBalance.layer).pipe(
-  Layer.provideMerge(Layer.mergeAll(ClosedTimestamps.layer, Snapshotter.layer))
+  Layer.provideMerge(ClosedTimestamps.layer)
 )
-
-/** The way of a command: from the dispatcher to the commit, and what the relay is told of it. */
-const writeSide = (node: string) =>
-  Dispatcher.layer(node).pipe(
-    Layer.provideMerge(past),
-    Layer.provideMerge(Layer.mergeAll(LedgerClock.layer, CommitFeed.layer))
-  )
 
 /** The log and the read model at their URLs; fails where one cannot be reached or has another schema. */
 export const stores = (services: Pick<Services, "eventStoreUrl" | "readModelUrl">) =>
@@ -52,7 +54,9 @@ export const stores = (services: Pick<Services, "eventStoreUrl" | "readModelUrl"
 
 /** Everything a question needs, and nothing that writes: for the command line beside running nodes. */
 export const layerReader = (services: Pick<Services, "eventStoreUrl" | "readModelUrl">) =>
-  Layer.mergeAll(past, Queries.layer).pipe(Layer.provideMerge(stores(services)))
+  Layer.mergeAll(past, Queries.layer).pipe(
+    Layer.provideMerge(Layer.provideMerge(Snapshotter.layer, stores(services)))
+  )
 
 /** Brings both databases to this program's schema; safe to run twice, and by two nodes at once. */
 export const migrate = (services: {
@@ -71,6 +75,7 @@ export const over = <E, R>(
 ) =>
   Ledger.layer.pipe(
     Layer.provideMerge(Layer.mergeAll(ReadSide.layer, Subscriptions.layer)),
+    Layer.provideMerge(past),
     Layer.provideMerge(writeSide(nodeName)),
     Layer.provideMerge(outside),
     Layer.provide(SecureRandom.layerWebCrypto)
@@ -84,14 +89,15 @@ export const layer = (services: Services) => over(services.nodeName, outsideOf(s
 
 /**
  * The same, as a member of the cluster of all nodes over these services: each account and each part of the read side
- * is owned by one of them, and a command or a question may be given to any. At the end what was accepted is answered, and the others take the accounts over.
+ * is owned by one of them, and a command or a question may be given to any. At the end what was admitted is
+ * answered, and the others take the accounts over.
  */
 export const layerCluster = (services: Services, place: ClusterAddress) =>
-  ClusterDoor.member(services.nodeName, { ...place, locksUrl: services.readModelUrl })(
+  ClusterMember.member(services.nodeName, { ...place, locksUrl: services.readModelUrl })(
     over(
       services.nodeName,
       // Out to the host as well: further projections are spread over the nodes as the books are.
-      ClusterDuties.layer(services.nodeName).pipe(Layer.provideMerge(outsideOf(services)))
+      ClusterSingletons.layer(services.nodeName).pipe(Layer.provideMerge(outsideOf(services)))
     )
   )
 

@@ -44,7 +44,7 @@ export const scrape = Effect.gen(function* () {
   const registry: Metric.MetricRegistry = new Map(yield* Metric.MetricRegistry)
   const context = Context.make(Metric.MetricRegistry, registry)
   const readings = [
-    ...writeSideReadings(dispatcher.stats(), dispatcher.meters(), dispatcher.here.loans()),
+    ...writeSideReadings(dispatcher.stats(), dispatcher.meters(), dispatcher.localNode.leases()),
     ...readSideReadings(readSide, bus.isConnectedUnsafe()),
     ...processReadings()
   ]

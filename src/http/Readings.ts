@@ -1,7 +1,7 @@
 /** What the actors tell of themselves enters; each number with its name, its labels and its meaning leaves. */
 import type { DispatcherStats } from "../actors/commands/Dispatcher.ts"
+import type { DispatcherMeters } from "../actors/commands/InFlightCommands.ts"
 import type { LocalNode } from "../actors/commands/LocalNode.ts"
-import type { DispatcherMeters } from "../actors/commands/Meters.ts"
 import type { ProjectionState } from "../actors/projections/ProjectionRegistry.ts"
 import type { ReadSideReport } from "../actors/projections/ReadSideHealth.ts"
 
@@ -40,7 +40,7 @@ const usualRefusals = ["InsufficientFunds", "Overloaded", "Unavailable", "Indete
 export const writeSideReadings = (
   stats: DispatcherStats,
   meters: DispatcherMeters,
-  loans: ReturnType<LocalNode["loans"]>
+  leases: ReturnType<LocalNode["Service"]["leases"]>
 ): ReadonlyArray<Reading> => {
   const { outcomes, phases } = meters
   const commands = "Commands this node answered as the owner of their first account, by outcome"
@@ -63,10 +63,10 @@ export const writeSideReadings = (
     gauge("residents", stats.residents, "Accounts in memory"),
     gauge(
       "borrowed_accounts",
-      loans.borrowed,
+      leases.borrowed,
       "Accounts of other nodes that this one decides on, or waits for"
     ),
-    counter("loans_lapsed", loans.lapsed, "Accounts that were lent and not given back in time"),
+    counter("loans_lapsed", leases.lapsed, "Accounts that were lent and not given back in time"),
     counter("commits", stats.batches, "Commits that are durable"),
     counter("commits_behind", stats.behind, "Sendings behind a batch that was not durable yet"),
     counter("events", stats.rows, "Events in them"),

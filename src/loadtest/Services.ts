@@ -68,10 +68,10 @@ export const driverOf = (dispatcher: Dispatcher["Service"]): Driver => ({
   dispatch: (command) =>
     Effect.suspend(
       (): Effect.Effect<Receipt, CommandError> =>
-        dispatcher.refusal(command) ??
+        dispatcher.precheck(command) ??
         Result.match(fromHost(command), { onFailure: Effect.fail, onSuccess: dispatcher.dispatch })
     ),
-  precheck: dispatcher.refusal,
+  precheck: dispatcher.precheck,
   dispatchMany: dispatcher.dispatchMany,
   stats: dispatcher.stats
 })

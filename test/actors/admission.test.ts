@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { Admission } from "../../src/actors/commands/Admission.ts"
+import { LoadShedding } from "../../src/actors/commands/AdmissionControl.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
 import {
@@ -16,7 +16,7 @@ import {
   until
 } from "../support/ledgerWorld.ts"
 
-const make = () => new Admission({ inFlightMax: 1_000, lanes: 2, batchRowsMax: 100 })
+const make = () => new LoadShedding({ inFlightMax: 1_000, lanes: 2, batchRowsMax: 100 })
 
 describe("a node of which 150 may wait for its lanes, and 1,000 be under way", () => {
   it("takes a burst up to its bound", () => {
@@ -39,9 +39,9 @@ describe("a node of which 150 may wait for its lanes, and 1,000 be under way", (
   })
 
   it("never takes more than its bound, however small that is", () => {
-    const none = new Admission({ inFlightMax: 0, lanes: 2, batchRowsMax: 50 })
+    const none = new LoadShedding({ inFlightMax: 0, lanes: 2, batchRowsMax: 50 })
     assert.isTrue(none.isFull(0, 0, 0))
-    const one = new Admission({ inFlightMax: 1, lanes: 1, batchRowsMax: 1 })
+    const one = new LoadShedding({ inFlightMax: 1, lanes: 1, batchRowsMax: 1 })
     assert.isFalse(one.isFull(0, 0, 0))
     assert.isTrue(one.isFull(1, 0, 0))
     assert.isFalse(one.isFull(0, 0, 9_000))
@@ -104,7 +104,7 @@ it.effect("a full node refuses a command before it looks at it, unless it knows 
     const node = yield* startNode("full", { store: faulty.store, limits: { inFlightMax: 2 } })
     yield* fund(node, ["a"], 10n)
     yield* node.send(deposit("a", 1n, "done"))
-    const refused = (id: unknown) => node.dispatcher.refusal({ ...deposit("a", 1n), commandId: id })
+    const refused = (id: unknown) => node.dispatcher.precheck({ ...deposit("a", 1n), commandId: id })
     assert.isUndefined(refused("new"))
     faulty.hold("commit")
     const sent = yield* Effect.forEach(["one", "two"], (id) =>
@@ -119,7 +119,7 @@ it.effect("a full node refuses a command before it looks at it, unless it knows 
     }
     assert.strictEqual(node.dispatcher.meters().outcomes.refused.get("Overloaded"), before + 5)
     for (const odd of [undefined, null, 7, "text", {}, { legs: 3 }, { from: 5 }]) {
-      assert.isUndefined(node.dispatcher.refusal(odd), "nobody's command")
+      assert.isUndefined(node.dispatcher.precheck(odd), "nobody's command")
     }
     for (const id of ["done", "one", "two"]) assert.isUndefined(refused(id), id)
     assert.isTrue((yield* node.send(deposit("a", 1n, "done"))).replayed)

@@ -11,7 +11,6 @@ import { EventStoreClient } from "../../src/infra/eventstore/SqlClients.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { freshEventStore } from "../support/databases.ts"
-import { Dice } from "../support/dice.ts"
 import {
   deposit,
   type LedgerNode,
@@ -21,6 +20,7 @@ import {
   transfer,
   withdraw
 } from "../support/ledgerWorld.ts"
+import { Rng } from "../support/Rng.ts"
 import { eventually, freshReadModel, readModelOn, readSideOn, sweeping } from "../support/readSides.ts"
 
 /** Several slices and many pages, also while the log is small. */
@@ -36,12 +36,12 @@ const audits = 20
 const clients = 4
 
 /** Few hot accounts, and ever new ones. */
-const commandOf = (dice: Dice, client: number, turn: number): CommandInput => {
-  const account = () => `a${dice.roll(12)}`
-  const amount = BigInt(1 + dice.roll(50))
-  switch (dice.roll(8)) {
+const commandOf = (rng: Rng, client: number, turn: number): CommandInput => {
+  const account = () => `a${rng.below(12)}`
+  const amount = BigInt(1 + rng.below(50))
+  switch (rng.below(8)) {
     case 0:
-      return open(dice.roll(6) === 0 ? `n${client}-${turn}` : account())
+      return open(rng.below(6) === 0 ? `n${client}-${turn}` : account())
     case 1:
     case 2:
       return deposit(account(), amount * 10n)
@@ -64,9 +64,9 @@ const commandOf = (dice: Dice, client: number, turn: number): CommandInput => {
 
 /** One client of one node, for as long as it lives; answers nothing, counts what was accepted. */
 const client = (node: LedgerNode, name: number, seed: number, accepted: { count: number }) => {
-  const dice = new Dice(seed)
+  const rng = new Rng(seed)
   let turn = 0
-  return Effect.suspend(() => node.send(commandOf(dice, name, ++turn))).pipe(
+  return Effect.suspend(() => node.send(commandOf(rng, name, ++turn))).pipe(
     Effect.tap(() => Effect.sync(() => accepted.count++)),
     Effect.ignore,
     Effect.andThen(Effect.sleep(3)), // its pace: the log shall not grow without end

@@ -1,7 +1,6 @@
 /** Every fault of the store, at every call in turn and many at once: the log stays right, and so do the answers. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { Dice } from "../support/dice.ts"
 import {
   commitFaults,
   type Fault,
@@ -11,6 +10,7 @@ import {
   type Script
 } from "../support/faultyStore.ts"
 import { memoryStores, quiet } from "../support/ledgerWorld.ts"
+import { Rng } from "../support/Rng.ts"
 import { simulate, type World } from "../support/simulation.ts"
 
 const run = (world: World) => Effect.provide(simulate(world), [memoryStores, quiet])
@@ -65,10 +65,10 @@ describe.each([
 const seeded =
   (seed: number, oneIn: number, among: (method: Method) => ReadonlyArray<Fault> = faultsFor) =>
   (node: number): Script => {
-    const dice = new Dice(seed * 31 + node)
+    const rng = new Rng(seed * 31 + node)
     return ({ method }) => {
       const faults = among(method)
-      return dice.roll(oneIn) === 0 ? faults[dice.roll(faults.length)] : undefined
+      return rng.below(oneIn) === 0 ? faults[rng.below(faults.length)] : undefined
     }
   }
 

@@ -1,10 +1,10 @@
-/** The alarm of a split brain: seldom more than once a second, and every conflict in one of them. */
+/** The alarm of a split brain: at most one warning a second, and every conflict counted in one of them. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer, Logger } from "effect"
 import { TestClock } from "effect/testing"
-import { AccountActor } from "../../src/actors/accounts/AccountActor.ts"
 import { LedgerClock } from "../../src/actors/accounts/LedgerClock.ts"
-import { makeSplitBrainAlarm } from "../../src/actors/commit/SplitBrainAlarm.ts"
+import { AccountActor } from "../../src/actors/accounts/Lifecycle.ts"
+import { makeSplitBrainAlarm } from "../../src/actors/commit/CommitStats.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 
 const actors = (count: number) =>
@@ -20,7 +20,7 @@ const listen = () => {
   return { told, layer: Layer.mergeAll(LedgerClock.layer, Logger.layer([logger])) }
 }
 
-it.effect("a split brain is warned of at once, and what comes within a second of it with its number", () => {
+it.effect("a split brain is warned of at once, and conflicts within a second of it are added up", () => {
   const { told, layer } = listen()
   return Effect.gen(function* () {
     const alarm = yield* makeSplitBrainAlarm
@@ -31,7 +31,7 @@ it.effect("a split brain is warned of at once, and what comes within a second of
     yield* alarm(actors(2), [])
     assert.deepEqual(told, [1])
     yield* TestClock.adjust(1_000)
-    assert.deepEqual(told, [1, 5], "nobody need come again for it to be told")
+    assert.deepEqual(told, [1, 5], "told without another conflict")
     yield* TestClock.adjust(5_000)
     assert.deepEqual(told, [1, 5], "and nothing is told twice")
     yield* alarm(actors(4), [])
@@ -39,7 +39,7 @@ it.effect("a split brain is warned of at once, and what comes within a second of
   }).pipe(Effect.scoped, Effect.provide(layer))
 })
 
-it.effect("a node that ends tells what it has not told yet", () => {
+it.effect("a node that ends warns of the conflicts that it has not told yet", () => {
   const { told, layer } = listen()
   return Effect.gen(function* () {
     const alarm = yield* makeSplitBrainAlarm

@@ -5,7 +5,6 @@ import { TestClock } from "effect/testing"
 import { genesis, link } from "../../src/domain/HashChain.ts"
 import { AccountId, CommandId } from "../../src/domain/Ids.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
-import { Dice } from "../support/dice.ts"
 import { FaultyStore, type Script } from "../support/faultyStore.ts"
 import { invariantsOf } from "../support/invariants.ts"
 import {
@@ -21,6 +20,7 @@ import {
   startReader,
   withdraw
 } from "../support/ledgerWorld.ts"
+import { Rng } from "../support/Rng.ts"
 
 const world = Layer.mergeAll(memoryStores, quiet)
 const id = AccountId.make
@@ -258,9 +258,9 @@ it.effect("answers never change while two nodes write and many ask about the lat
     const store = yield* EventStore
     yield* TestClock.setTime(1_000_000)
     const limits = { heartbeatMs: 20, snapshotEvery: 10 }
-    const dice = new Dice(11)
+    const rng = new Rng(11)
     const faulty = Array.from({ length: 2 }, (_, index) => {
-      const chance = new Dice(20 + index)
+      const chance = new Rng(20 + index)
       return FaultyStore.over(store, ({ method }) =>
         method === "commit" && chance.chance(0.3)
           ? chance.pick(["slow", "slowAnswer", "landedUnknown", "lostUnknown", "notWritten", "fenced"])
@@ -279,11 +279,11 @@ it.effect("answers never change while two nodes write and many ask about the lat
     const writing = Effect.forEach(
       Array.from({ length: 300 }),
       () => {
-        const node = nodes[dice.roll(2)] ?? first
-        const account = accounts[dice.roll(3)] ?? "a"
+        const node = nodes[rng.below(2)] ?? first
+        const account = accounts[rng.below(3)] ?? "a"
         return Effect.andThen(
-          Effect.sleep(dice.roll(40)),
-          Effect.result(node.send(dice.chance(0.5) ? deposit(account, 1n) : withdraw(account, 1n)))
+          Effect.sleep(rng.below(40)),
+          Effect.result(node.send(rng.chance(0.5) ? deposit(account, 1n) : withdraw(account, 1n)))
         )
       },
       { concurrency: 8 }
@@ -291,9 +291,9 @@ it.effect("answers never change while two nodes write and many ask about the lat
     const asking = Effect.forEach(
       Array.from({ length: 300 }),
       Effect.fnUntraced(function* () {
-        yield* Effect.sleep(dice.roll(40))
-        const instant = traveller.clock.nowUnsafe() - dice.roll(60) + 20
-        const account = accounts[dice.roll(3)] ?? "a"
+        yield* Effect.sleep(rng.below(40))
+        const instant = traveller.clock.nowUnsafe() - rng.below(60) + 20
+        const account = accounts[rng.below(3)] ?? "a"
         const past = yield* Effect.result(traveller.travel.at(id(account), atInstant(instant)))
         if (Result.isFailure(past)) return
         const { head } = past.success

@@ -8,7 +8,7 @@ import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { jsonOf, printed, run, start } from "../support/chronicle.ts"
 import { freshDataDir, nothingRunsOn, query } from "../support/devStacks.ts"
-import { Dice } from "../support/dice.ts"
+import { Rng } from "../support/Rng.ts"
 
 const kills = 10
 /** Lines of the day, and how many a second are played: a place in the file is a moment, on an idle machine. */
@@ -43,22 +43,22 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo killed", (it) => 
     `comes to the end of an undisturbed play after ${kills} kills at random moments, seed ${seed}`,
     () =>
       Effect.gen(function* () {
-        const dice = new Dice(seed)
+        const rng = new Rng(seed)
         const [calm, stormy] = [yield* freshDataDir, yield* freshDataDir]
         const undisturbed = yield* run(demo(calm, "--json"))
         assert.deepInclude(undisturbed, { code: 0 }, undisturbed.stderr)
 
-        const places = Array.from({ length: kills }, () => dice.roll(lines)).toSorted((a, b) => a - b)
+        const places = Array.from({ length: kills }, () => rng.below(lines)).toSorted((a, b) => a - b)
         for (const place of places) {
           yield* Effect.scoped(
             Effect.gen(function* () {
               const life = yield* start(demo(stormy, "--rate", String(rate)))
               yield* printed(life, /^Playing /m)
-              // A moment of the dice, not a wait: whatever it hits must do no harm.
+              // A moment of the rng, not a wait: whatever it hits must do no harm.
               yield* Effect.sleep((place / rate) * 1_000)
               yield* life.signal("SIGKILL")
               const { code, signal, stdout, stderr } = yield* life.ended
-              // Where the dice drew one of the last lines, a test that is held up comes too late for it.
+              // Where the rng drew one of the last lines, a test that is held up comes too late for it.
               assert.isTrue(signal === "SIGKILL" || code === 0, `${code} ${signal} ${stdout}${stderr}`)
             })
           )

@@ -20,20 +20,25 @@ import {
   until,
   withdraw
 } from "../support/ledgerWorld.ts"
-import { Town } from "../support/town.ts"
+import { SimulatedCluster } from "../support/simulatedCluster.ts"
 
 const limits = { commandDeadlineMs: 2_000, queryDeadlineMs: 2_000 }
-const cluster = { leaseMs: 300, drainMs: 100 }
+const clusterLimits = { leaseMs: 300, drainMs: 100 }
 
 /** Nodes 0 and 1; `a0` and `c0` live on the first, `b1` and `d1` on the second, each with 100. */
 const twoNodes = Effect.gen(function* () {
-  const town = new Town(2, 2)
+  const cluster = new SimulatedCluster(2, 2)
   const inner = yield* EventStore
   const stores = [FaultyStore.over(inner), FaultyStore.over(inner)] as const
   const start = (index: 0 | 1, name = `node-${index}`) =>
     Effect.tap(
-      startNode(name, { placement: town.placementOf(index), store: stores[index].store, limits, cluster }),
-      (node) => Effect.sync(() => town.enter(index, node.dispatcher.here))
+      startNode(name, {
+        placement: cluster.placementOf(index),
+        store: stores[index].store,
+        limits,
+        cluster: clusterLimits
+      }),
+      (node) => Effect.sync(() => cluster.join(index, node.dispatcher.localNode))
     )
   const first = yield* start(0)
   const second = yield* start(1)
@@ -41,7 +46,7 @@ const twoNodes = Effect.gen(function* () {
     yield* first.send(open(account))
     yield* first.send(deposit(account, 100n, `fund-${account}`))
   }
-  return { town, inner, stores, first, second }
+  return { cluster, inner, stores, first, second }
 })
 
 /** Lets time pass until the fiber has ended. */
@@ -60,15 +65,15 @@ describe("a transfer between two nodes", () => {
     "waits until its owner gets back an account whose borrower is gone, and no longer than the lease",
     () =>
       Effect.gen(function* () {
-        const { town, inner, second } = yield* twoNodes
+        const { cluster, inner, second } = yield* twoNodes
         // The first node borrows and is not heard of again: it dies after the enlisting.
-        const gone = yield* Effect.forkChild(town.placementOf(0).borrow("b1" as AccountId, "lost")) // a valid id
+        const gone = yield* Effect.forkChild(cluster.placementOf(0).borrow("b1" as AccountId, "lost")) // a valid id
         yield* pass(gone)
         const waiting = yield* Effect.forkChild(Effect.result(second.send(withdraw("b1", 10n, "w"))))
         yield* TestClock.adjust(200)
         assert.isUndefined(waiting.pollUnsafe())
         assert.strictEqual(outcomeOf(yield* pass(waiting)), "Accepted")
-        assert.strictEqual(second.dispatcher.here.loans().lapsed, 1)
+        assert.strictEqual(second.dispatcher.localNode.leases().lapsed, 1)
         assert.deepStrictEqual(yield* invariantsOf(inner), [])
       }).pipe(Effect.provide([memoryStores, quiet]))
   )
@@ -81,7 +86,7 @@ describe("a transfer between two nodes", () => {
       yield* until("its commit is held", () => stores[0].held() === 1)
       const other = yield* Effect.forkChild(Effect.result(second.send(withdraw("b1", 60n, "other"))))
       assert.strictEqual(outcomeOf(yield* pass(other)), "Accepted")
-      assert.strictEqual(second.dispatcher.here.loans().lapsed, 1)
+      assert.strictEqual(second.dispatcher.localNode.leases().lapsed, 1)
       stores[0].release()
       // The other came first on b1: the transfer meets its key, borrows again and is decided anew.
       assert.strictEqual(outcomeOf(yield* pass(hanging)), "Accepted")
@@ -93,13 +98,13 @@ describe("a transfer between two nodes", () => {
 
   it.effect("is known to the owner even if what its coordinator gives back is lost", () =>
     Effect.gen(function* () {
-      const { town, inner, first, second } = yield* twoNodes
+      const { cluster, inner, first, second } = yield* twoNodes
       let isLost = false
       const sent = yield* Effect.forkChild(first.send(transfer("a0", "b1", 70n, "t")))
-      town.script = () => (isLost ? "lost" : undefined)
+      cluster.script = () => (isLost ? "lost" : undefined)
       yield* until(
         "it is borrowed",
-        () => first.dispatcher.here.loans().borrowed === 1 || sent.pollUnsafe() !== undefined
+        () => first.dispatcher.localNode.leases().borrowed === 1 || sent.pollUnsafe() !== undefined
       )
       isLost = true
       yield* pass(sent)
@@ -113,12 +118,12 @@ describe("a transfer between two nodes", () => {
 
   it.effect("is decided by the new owner when the account's node dies after it has lent it", () =>
     Effect.gen(function* () {
-      const { town, inner, stores, first } = yield* twoNodes
+      const { cluster, inner, stores, first } = yield* twoNodes
       stores[0].hold("commit")
       const sent = yield* Effect.forkChild(Effect.result(first.send(transfer("a0", "b1", 10n, "t-1"))))
       yield* until("its commit is held", () => stores[0].held() === 1)
-      town.cutOff(1)
-      town.seize(1, 0)
+      cluster.cutOff(1)
+      cluster.seize(1, 0)
       const next = yield* Effect.forkChild(Effect.result(first.send(deposit("b1", 1n, "d-1"))))
       yield* TestClock.adjust(20)
       stores[0].release()
@@ -132,13 +137,13 @@ describe("a transfer between two nodes", () => {
     "is settled by whoever is asked again when its coordinator dies at its commit (%s)",
     (fault) =>
       Effect.gen(function* () {
-        const { town, inner, stores, first, second } = yield* twoNodes
+        const { cluster, inner, stores, first, second } = yield* twoNodes
         stores[0].script = ({ method }) => (method === "commit" ? fault : undefined)
         const sent = yield* Effect.forkChild(Effect.result(first.send(transfer("a0", "b1", 10n, "t-1"))))
         yield* until("it was sent", () => (stores[0].befell.get(fault) ?? 0) > 0)
         // It goes on alone with a store that never answers: as good as dead, and not yet quite.
-        town.cutOff(0)
-        town.seize(0, 1)
+        cluster.cutOff(0)
+        cluster.seize(0, 1)
         const again = yield* Effect.forkChild(second.send(transfer("a0", "b1", 10n, "t-1")))
         const receipt = yield* pass(again)
         assert.strictEqual(receipt.replayed, fault === "landedUnknown")
@@ -155,9 +160,9 @@ describe("a transfer between two nodes", () => {
 describe("two nodes that both believe to own an account", () => {
   it.effect("accept for it at the same moment, and exactly one order results", () =>
     Effect.gen(function* () {
-      const { town, inner, first, second } = yield* twoNodes
+      const { cluster, inner, first, second } = yield* twoNodes
       // The second took it over; the first was frozen, and does not know.
-      town.seize(0, 1)
+      cluster.seize(0, 1)
       // Both have it in memory, at the same version.
       yield* pass(yield* Effect.forkChild(second.dispatcher.head("a0" as AccountId)))
       const both = yield* Effect.forkChild(

@@ -11,8 +11,8 @@ import { defaultReadSideLimits } from "../../src/infra/config/ReadSideConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
-import { Dice } from "../support/dice.ts"
 import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
+import { Rng } from "../support/Rng.ts"
 import {
   assertCaughtUp,
   assertPrefixes,
@@ -44,7 +44,7 @@ const minute = 60_000
 const latestMs = 12 * minute
 
 /** Each message is acknowledged at once, and comes twice, each time up to twelve minutes late. */
-const lateTwice = (dice: Dice, inTheAir: { count: number }) => (real: Bus["Service"]) =>
+const lateTwice = (rng: Rng, inTheAir: { count: number }) => (real: Bus["Service"]) =>
   Effect.fnUntraced(function* (messages: ReadonlyArray<BusMessage>) {
     for (const message of messages) {
       // Under another id, or the bus would drop the second.
@@ -54,15 +54,15 @@ const lateTwice = (dice: Dice, inTheAir: { count: number }) => (real: Bus["Servi
           real.publish([copy]),
           Effect.sync(() => inTheAir.count--)
         )
-        yield* Effect.forkDetach(Effect.delay(arrive, dice.roll(latestMs)))
+        yield* Effect.forkDetach(Effect.delay(arrive, rng.below(latestMs)))
       }
     }
   })
 
 const ids = Array.from({ length: 12 }, (_, index) => `acc-${index}`)
-const round = (dice: Dice): ReadonlyArray<CommandInput> =>
+const round = (rng: Rng): ReadonlyArray<CommandInput> =>
   Array.from({ length: 6 }, () => {
-    const [from, to] = [ids[dice.roll(12)] ?? "", ids[dice.roll(12)] ?? ""]
+    const [from, to] = [ids[rng.below(12)] ?? "", ids[rng.below(12)] ?? ""]
     return from === to ? deposit(from, 3n) : transfer(from, to, 1n)
   })
 
@@ -75,7 +75,7 @@ describe("messages that are delivered twice, reordered and delayed by minutes", 
       it.effect(`leave no row different, ${name} (seed ${seed})`, () =>
         Effect.gen(function* () {
           yield* TestClock.setTime(beginning)
-          const dice = new Dice(seed)
+          const rng = new Rng(seed)
           const inTheAir = { count: 0 }
           yield* Effect.gen(function* () {
             const eventWriter = new EventWriter("writer-1", beginning)
@@ -86,7 +86,7 @@ describe("messages that are delivered twice, reordered and delayed by minutes", 
             let isMeanwhile = false
             for (let step = 0; step < 40; step++) {
               eventWriter.now = Math.max(eventWriter.now, yield* Clock.currentTimeMillis)
-              yield* play(eventWriter, round(dice))
+              yield* play(eventWriter, round(rng))
               yield* TestClock.adjust(20_000)
               yield* assertPrefixes(eventWriter.log)
               isMeanwhile ||= inTheAir.count > 20
@@ -97,7 +97,7 @@ describe("messages that are delivered twice, reordered and delayed by minutes", 
             yield* assertCaughtUp(eventWriter.log)
           }).pipe(
             Effect.provide(
-              world(lateTwice(dice, inTheAir), { ledger: { sweepMs }, readSide: defaultReadSideLimits })
+              world(lateTwice(rng, inTheAir), { ledger: { sweepMs }, readSide: defaultReadSideLimits })
             )
           )
         })

@@ -12,8 +12,8 @@ import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
-import { Dice } from "../support/dice.ts"
 import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
+import { Rng } from "../support/Rng.ts"
 import { assertCaughtUp, eventually, play, readSideOn, type TestLimits } from "../support/readSides.ts"
 import { SingletonsFake } from "../support/singletonsFake.ts"
 import { accountId } from "../support/storedEvents.ts"
@@ -244,12 +244,12 @@ describe("a partition that moves", () => {
       })
       const [one, two] = [yield* node("one"), yield* node("two")]
       const eventWriter = new EventWriter("writer-1", Date.now())
-      const dice = new Dice(7)
+      const rng = new Rng(7)
       const shuffle = Effect.gen(function* () {
-        const duty = projector(dice.roll(partitions))
-        const [from, to] = dice.chance(0.5) ? ["one", "two"] : ["two", "one"]
+        const duty = projector(rng.below(partitions))
+        const [from, to] = rng.chance(0.5) ? ["one", "two"] : ["two", "one"]
         // Now and then the new one begins before the old one ends.
-        if (dice.chance(0.3)) yield* board.give(to, duty)
+        if (rng.chance(0.3)) yield* board.give(to, duty)
         yield* board.move(duty, from, to)
       })
       yield* play(eventWriter, opening).pipe(Effect.provide(one))

@@ -7,8 +7,8 @@ import { Effect, Fiber, Schedule, Schema } from "effect"
 import { RpcSerialization } from "effect/rpc"
 import { Ledger } from "../../src/Ledger.ts"
 import { LedgerRpc } from "../../src/rpc/LedgerRpc.ts"
-import { Dice } from "../support/dice.ts"
 import { open } from "../support/ledgerWorld.ts"
+import { Rng } from "../support/Rng.ts"
 import { eventually } from "../support/readSides.ts"
 import { connect, memoryLedger, openTcp } from "../support/rpcWorld.ts"
 
@@ -71,35 +71,35 @@ const jsons = [
 ]
 
 /** One message that is more or less wrong. */
-const garbage = (dice: Dice, format: Format, frames: ReadonlyArray<Buffer>): Buffer => {
-  const frame = Buffer.from(frames[dice.roll(frames.length)] ?? "")
-  switch (dice.roll(8)) {
+const garbage = (rng: Rng, format: Format, frames: ReadonlyArray<Buffer>): Buffer => {
+  const frame = Buffer.from(frames[rng.below(frames.length)] ?? "")
+  switch (rng.below(8)) {
     case 0:
-      return Buffer.from(Array.from({ length: dice.roll(200) }, () => dice.roll(256)))
+      return Buffer.from(Array.from({ length: rng.below(200) }, () => rng.below(256)))
     case 1:
-      return frame.subarray(0, dice.roll(frame.length))
+      return frame.subarray(0, rng.below(frame.length))
     case 2:
     case 3:
-      for (let n = 0; n <= dice.roll(4); n++) frame[dice.roll(frame.length)] = dice.roll(256)
+      for (let n = 0; n <= rng.below(4); n++) frame[rng.below(frame.length)] = rng.below(256)
       return frame
     case 4:
-      return dice.chance(0.02) ? Buffer.alloc(messageBytesMax * 2, dice.roll(256)) : frame
+      return rng.chance(0.02) ? Buffer.alloc(messageBytesMax * 2, rng.below(256)) : frame
     case 5:
-      return format === "ndjson" ? Buffer.from(`${jsons[dice.roll(jsons.length)]}\n`) : frame
+      return format === "ndjson" ? Buffer.from(`${jsons[rng.below(jsons.length)]}\n`) : frame
     default:
       return frame
   }
 }
 
 /** Sends everything at once, then waits until the door has closed the connection, or closes it itself. */
-const throwAt = (port: number, data: ReadonlyArray<Buffer>, dice: Dice) =>
+const throwAt = (port: number, data: ReadonlyArray<Buffer>, rng: Rng) =>
   Effect.callback<void>((resume) => {
     const socket = createConnection({ port, host: "127.0.0.1" })
     socket.on("error", () => {})
     socket.on("close", () => resume(Effect.void))
     socket.on("connect", () => {
       for (const one of data) socket.write(one)
-      if (dice.chance(0.3)) socket.destroy()
+      if (rng.chance(0.3)) socket.destroy()
       else socket.end()
     })
     socket.resume()
@@ -118,7 +118,7 @@ layer(memoryLedger, { excludeTestServices: true })("a door", (it) => {
       Effect.gen(function* () {
         const ledger = yield* Ledger
         yield* ledger.dispatch(open("good"))
-        const dice = new Dice(20_261_124)
+        const rng = new Rng(20_261_124)
         const limits = { messageBytesMax, connectionsPerPeerMax: 24 }
         const doors = yield* Effect.forEach(["binary", "ndjson"] as const, (format) =>
           Effect.gen(function* () {
@@ -147,8 +147,8 @@ layer(memoryLedger, { excludeTestServices: true })("a door", (it) => {
                 ? Effect.void
                 : throwAt(
                     door.port,
-                    Array.from({ length: perConnection }, () => garbage(dice, door.format, door.frames)),
-                    dice
+                    Array.from({ length: perConnection }, () => garbage(rng, door.format, door.frames)),
+                    rng
                   ),
             { concurrency: 16, discard: true }
           )

@@ -1,4 +1,4 @@
-/** A store enters; one that fails, delays, repeats and lies by script or by hand leaves. */
+/** A store that fails, delays, repeats and lies, by a script or by hand. */
 import { Effect, Latch } from "effect"
 import { genesis, link } from "../../src/domain/HashChain.ts"
 import { CommandId } from "../../src/domain/Ids.ts"

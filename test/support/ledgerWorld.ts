@@ -1,10 +1,9 @@
-/** An event store enters; whole write sides of nodes over it, started and stopped at will, leave. */
+/** Whole write sides of nodes over one event store, started and stopped at will, and commands for them. */
 import { Effect, Exit, Layer, References, Result, Scope } from "effect"
 import { LedgerClock } from "../../src/actors/accounts/LedgerClock.ts"
 import { Placement, type Placing } from "../../src/actors/accounts/Placement.ts"
 import { Snapshotter } from "../../src/actors/accounts/Snapshotter.ts"
 import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
-import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
 import { ClosedTimestamps } from "../../src/actors/past/ClosedTimestamps.ts"
 import { TimeTravel } from "../../src/actors/past/TimeTravel.ts"
 import { type Command, type CommandInput, fromHost } from "../../src/domain/Command.ts"
@@ -20,6 +19,7 @@ import {
 import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
+import { writeSide } from "../../src/LedgerNode.ts"
 
 export type Store = EventStore["Service"]
 
@@ -50,15 +50,7 @@ export interface LedgerNode {
   readonly stop: Effect.Effect<void>
 }
 
-const past = TimeTravel.layer.pipe(
-  Layer.provideMerge(Layer.mergeAll(ClosedTimestamps.layer, Snapshotter.layer))
-)
-
-const services = (name: string) =>
-  Dispatcher.layer(name).pipe(
-    Layer.provideMerge(past),
-    Layer.provideMerge(Layer.mergeAll(LedgerClock.layer, CommitFeed.layer))
-  )
+const past = TimeTravel.layer.pipe(Layer.provideMerge(ClosedTimestamps.layer))
 
 const outsideOf = Effect.fnUntraced(function* (options: NodeOptions) {
   return Layer.mergeAll(
@@ -72,7 +64,7 @@ const outsideOf = Effect.fnUntraced(function* (options: NodeOptions) {
 
 /** Answers questions about the past beside the nodes, without being one. */
 export const startReader = Effect.fnUntraced(function* (options: NodeOptions = {}) {
-  const reader = Layer.provide(past, yield* outsideOf(options))
+  const reader = past.pipe(Layer.provide(Snapshotter.layer), Layer.provide(yield* outsideOf(options)))
   const context = yield* Layer.buildWithMemoMap(reader, Layer.makeMemoMapUnsafe(), yield* Effect.scope)
   return yield* Effect.provide(TimeTravel, context)
 })
@@ -80,7 +72,7 @@ export const startReader = Effect.fnUntraced(function* (options: NodeOptions = {
 /** A node of its own, sharing nothing with others but the store; it ends with the scope at the latest. */
 export const startNode = Effect.fnUntraced(function* (name: string, options: NodeOptions = {}) {
   const scope = yield* Scope.fork(yield* Effect.scope)
-  const node = Layer.provide(services(name), yield* outsideOf(options))
+  const node = past.pipe(Layer.provideMerge(writeSide(name)), Layer.provide(yield* outsideOf(options)))
   const context = yield* Layer.buildWithMemoMap(node, Layer.makeMemoMapUnsafe(), scope)
   const dispatcher = yield* Effect.provide(Dispatcher, context)
   return {

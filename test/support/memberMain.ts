@@ -1,10 +1,7 @@
-/** Run as a process: the write side of one node of a cluster; commands and storms enter by messages. */
+/** Run as a process: the write side of one node of a cluster, which sends commands and storms when it is told to. */
 import { Cause, Effect, Layer, Logger, ManagedRuntime, Redacted, References, Result } from "effect"
-import { LedgerClock } from "../../src/actors/accounts/LedgerClock.ts"
-import { Snapshotter } from "../../src/actors/accounts/Snapshotter.ts"
-import * as ClusterDoor from "../../src/actors/cluster/ClusterMember.ts"
+import * as ClusterMember from "../../src/actors/cluster/ClusterMember.ts"
 import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
-import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
 import { fromJson } from "../../src/domain/Command.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import {
@@ -16,9 +13,10 @@ import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
 import { EventStoreClient } from "../../src/infra/eventstore/SqlClients.ts"
-import { Dice } from "./dice.ts"
+import { writeSide } from "../../src/LedgerNode.ts"
 import type { Attempt } from "./invariants.ts"
 import { deposit, toCommand, transfer } from "./ledgerWorld.ts"
+import { Rng } from "./Rng.ts"
 
 export interface MemberOptions {
   readonly eventStoreUrl: string
@@ -74,14 +72,14 @@ const storm = ({ prefix, accounts, shape, seconds, concurrency, seed }: Storm) =
     const end = now() + seconds * 1e9
     const client = (index: number) =>
       Effect.gen(function* () {
-        const dice = new Dice(seed * 1_000 + index)
+        const rng = new Rng(seed * 1_000 + index)
         for (let nth = 0; now() < end; nth++) {
-          const from = dice.roll(accounts)
+          const from = rng.below(accounts)
           const ring = Math.floor(from / 5) * 5
           const to =
             shape === "rings"
-              ? ring + ((from - ring + (dice.chance(0.5) ? 1 : 4)) % 5)
-              : (from + 1 + dice.roll(accounts - 1)) % accounts
+              ? ring + ((from - ring + (rng.chance(0.5) ? 1 : 4)) % 5)
+              : (from + 1 + rng.below(accounts - 1)) % accounts
           const commandId = `${prefix}-${seed}-${index}-${nth}`
           const command = toCommand(transfer(`${prefix}${from}`, `${prefix}${to}`, 1n, commandId))
           for (let sending = 0; sending < 10; sending++) {
@@ -129,16 +127,13 @@ const stores = Layer.mergeAll(EventStore.layer, Snapshots.layer).pipe(
   Layer.provide(EventStoreClient.layer(url))
 )
 /** The write side alone: what the read side does is the same in a cluster. */
-const writeSide = Dispatcher.layer(options.name).pipe(
-  Layer.provide(Layer.mergeAll(Snapshotter.layer, LedgerClock.layer, CommitFeed.layer)),
-  Layer.provide(stores)
-)
+const node = writeSide(options.name).pipe(Layer.provide(stores))
 const runtime = ManagedRuntime.make(
-  ClusterDoor.member(options.name, {
+  ClusterMember.member(options.name, {
     host: "127.0.0.1",
     port: options.port,
     locksUrl: Redacted.make(options.locksUrl)
-  })(writeSide).pipe(
+  })(node).pipe(
     Layer.provide([
       Layer.succeed(LedgerConfig, { ...defaultLimits, ...options.limits }),
       Layer.succeed(ClusterConfig, { ...defaultClusterLimits, ...options.cluster })
@@ -177,10 +172,10 @@ const answer = (question: Question) =>
         return { version: account.version, balance: String(account._tag === "Opened" ? account.balance : 0n) }
       }
       case "Owns":
-        return dispatcher.here.owns(question.account as AccountId) // as above
+        return dispatcher.localNode.owns(question.account as AccountId) // as above
       case "Stats": {
         const { user, system } = process.cpuUsage()
-        return { ...dispatcher.stats(), ...dispatcher.here.loans(), cpuMs: (user + system) / 1_000 }
+        return { ...dispatcher.stats(), ...dispatcher.localNode.leases(), cpuMs: (user + system) / 1_000 }
       }
     }
   })

@@ -1,4 +1,4 @@
-/** The services of a cluster enter; its nodes, as processes that can be asked, frozen and killed, leave. */
+/** The nodes of a cluster as processes, which can be asked, frozen and killed. */
 import { type ChildProcess, fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { Deferred, Effect } from "effect"

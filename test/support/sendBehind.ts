@@ -1,4 +1,4 @@
-/** A commit that goes behind another enters; it waits for its word, which is the test's to give, when this is over. */
+/** Sends a commit that is chained behind another, up to where it waits for its verdict, which the test gives. */
 import { Deferred, Effect } from "effect"
 import type { Commit } from "../../src/infra/eventstore/EventStore.ts"
 import type { Store } from "./ledgerWorld.ts"

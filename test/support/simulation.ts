@@ -1,4 +1,4 @@
-/** A seed and a script of faults enter; what clients of a small faulty world were told, and its log, leave. */
+/** Runs clients against a small faulty world of nodes under one seed, and judges their answers by the log. */
 import { Clock, Effect, Exit, Fiber, Result } from "effect"
 import { TestClock } from "effect/testing"
 import type { CommandInput } from "../../src/domain/Command.ts"
@@ -6,7 +6,6 @@ import type { ClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
 import type { LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
 import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
-import { Dice } from "./dice.ts"
 import { FaultyStore, type Script } from "./faultyStore.ts"
 import { type Attempt, faultsOf, logOf } from "./invariants.ts"
 import {
@@ -19,7 +18,8 @@ import {
   transfer,
   withdraw
 } from "./ledgerWorld.ts"
-import type { Town } from "./town.ts"
+import { Rng } from "./Rng.ts"
+import type { SimulatedCluster } from "./simulatedCluster.ts"
 
 export interface World {
   readonly seed: number
@@ -36,7 +36,7 @@ export interface World {
   /** Every so many calls of the snapshots fail; never, if left out. */
   readonly snapshotsFailOneIn?: number
   /** How the accounts are spread over the nodes; every node believes to own all of them by default. */
-  readonly town?: Town
+  readonly cluster?: SimulatedCluster
   /** Goes on beside the clients, and ends with them. */
   readonly meanwhile?: Effect.Effect<void>
 }
@@ -64,9 +64,9 @@ const smallLimits: Partial<LedgerLimits> = {
 const away = new StoreUnavailable({ store: "event store", reason: "a fault of the test" })
 
 /** Snapshots of which some calls fail. */
-const failing = (inner: Snapshots["Service"], dice: Dice, oneIn: number): Snapshots["Service"] => {
+const failing = (inner: Snapshots["Service"], rng: Rng, oneIn: number): Snapshots["Service"] => {
   const maybe = <A>(call: Effect.Effect<A, StoreUnavailable>) =>
-    Effect.suspend(() => (dice.roll(oneIn) === 0 ? Effect.fail(away) : call))
+    Effect.suspend(() => (rng.below(oneIn) === 0 ? Effect.fail(away) : call))
   return {
     ...inner,
     latest: (accounts) => maybe(inner.latest(accounts)),
@@ -88,13 +88,13 @@ const sendingsMax = 12
 const stepMs = 5
 const stepsMax = 20_000
 
-const accountOf = (dice: Dice, { accounts }: World): string => `acc-${dice.roll(accounts)}`
+const accountOf = (rng: Rng, { accounts }: World): string => `acc-${rng.below(accounts)}`
 
-const randomCommand = (dice: Dice, world: World, commandId: string): CommandInput => {
-  const account = accountOf(dice, world)
-  const other = accountOf(dice, world)
-  const amount = BigInt(1 + dice.roll(60))
-  switch (dice.roll(12)) {
+const randomCommand = (rng: Rng, world: World, commandId: string): CommandInput => {
+  const account = accountOf(rng, world)
+  const other = accountOf(rng, world)
+  const amount = BigInt(1 + rng.below(60))
+  switch (rng.below(12)) {
     case 0:
       return { ...open(account, 20n), commandId }
     case 1:
@@ -105,7 +105,7 @@ const randomCommand = (dice: Dice, world: World, commandId: string): CommandInpu
     case 5:
       return withdraw(account, amount, commandId)
     case 6:
-      return { _tag: dice.chance(0.3) ? "FreezeAccount" : "UnfreezeAccount", account, commandId }
+      return { _tag: rng.chance(0.3) ? "FreezeAccount" : "UnfreezeAccount", account, commandId }
     case 7:
     case 8:
       return {
@@ -114,7 +114,7 @@ const randomCommand = (dice: Dice, world: World, commandId: string): CommandInpu
         legs: [
           { account, side: "debit", amount: amount + 1n },
           { account: other, side: "credit", amount },
-          { account: accountOf(dice, world), side: "credit", amount: 1n }
+          { account: accountOf(rng, world), side: "credit", amount: 1n }
         ]
       }
     default:
@@ -129,8 +129,7 @@ export const simulate = Effect.fnUntraced(function* (world: World) {
   const inner = yield* EventStore
   const innerSnapshots = yield* Snapshots
   const oneIn = world.snapshotsFailOneIn
-  const snapshots =
-    oneIn === undefined ? innerSnapshots : failing(innerSnapshots, new Dice(world.seed), oneIn)
+  const snapshots = oneIn === undefined ? innerSnapshots : failing(innerSnapshots, new Rng(world.seed), oneIn)
   const stores = Array.from({ length: world.nodes }, (_, node) => FaultyStore.over(inner, world.script(node)))
   for (const store of stores) store.commitMs = world.commitMs ?? 0
   const attempts: Array<Attempt> = []
@@ -154,15 +153,15 @@ export const simulate = Effect.fnUntraced(function* (world: World) {
   })
 
   const client = Effect.fnUntraced(function* (nodes: ReadonlyArray<LedgerNode>, index: number) {
-    const dice = new Dice(world.seed * 1_000 + index)
+    const rng = new Rng(world.seed * 1_000 + index)
     for (let nth = 0; nth < world.commandsPerClient; nth++) {
-      const input = randomCommand(dice, world, `${index}-${nth}`)
+      const input = randomCommand(rng, world, `${index}-${nth}`)
       for (let sending = 0; sending < sendingsMax; sending++) {
-        const node = nodes[dice.roll(nodes.length)]
+        const node = nodes[rng.below(nodes.length)]
         if (node === undefined) return
         const answer = yield* send(node, input)
-        if (typeof answer === "string" ? !mayHaveBeen.has(answer) : dice.chance(0.9)) break
-        yield* Effect.sleep(dice.roll(30))
+        if (typeof answer === "string" ? !mayHaveBeen.has(answer) : rng.chance(0.9)) break
+        yield* Effect.sleep(rng.below(30))
       }
     }
   })
@@ -173,12 +172,12 @@ export const simulate = Effect.fnUntraced(function* (world: World) {
         store,
         snapshots,
         limits: world.lanes === undefined ? smallLimits : { ...smallLimits, lanes: world.lanes },
-        ...(world.town === undefined
+        ...(world.cluster === undefined
           ? {}
-          : { placement: world.town.placementOf(index), cluster: smallCluster })
+          : { placement: world.cluster.placementOf(index), cluster: smallCluster })
       }).pipe(
         Effect.retry({ times: 20 }),
-        Effect.tap((node) => Effect.sync(() => world.town?.enter(index, node.dispatcher.here)))
+        Effect.tap((node) => Effect.sync(() => world.cluster?.join(index, node.dispatcher.localNode)))
       )
     )
     const meanwhile = yield* Effect.forkChild(world.meanwhile ?? Effect.void)

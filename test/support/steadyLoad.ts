@@ -5,8 +5,8 @@ import type { CommandInput } from "../../src/domain/Command.ts"
 import type { CommandError } from "../../src/domain/Errors.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import { Ledger } from "../../src/Ledger.ts"
-import { Dice } from "./dice.ts"
 import { deposit, openAccount, transfer } from "./eventWriter.ts"
+import { Rng } from "./Rng.ts"
 
 export interface SteadyLoad {
   readonly committedUnsafe: () => number
@@ -62,12 +62,12 @@ export const startLoad = Effect.fnUntraced(function* (
   let stopping = false
   const client = (index: number) =>
     Effect.gen(function* () {
-      const dice = new Dice(index)
-      const one = () => ids[dice.roll(ids.length)] ?? ""
+      const rng = new Rng(index)
+      const one = () => ids[rng.below(ids.length)] ?? ""
       for (let nth = 0; !stopping; nth++) {
         const [from, to] = [one(), one()]
         const command =
-          from === to ? deposit(from, BigInt(1 + dice.roll(9))) : transfer(from, to, BigInt(1 + dice.roll(9)))
+          from === to ? deposit(from, BigInt(1 + rng.below(9))) : transfer(from, to, BigInt(1 + rng.below(9)))
         const receipt = yield* insist({ ...command, commandId: `${name}-${index}-${nth}` })
         if (Option.isNone(receipt)) continue
         committed++

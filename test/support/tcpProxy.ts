@@ -26,7 +26,7 @@ export interface TcpProxy {
 type Mode = "forward" | "cut" | "cutAnswers" | "cutRequests" | "cutAtRandom" | "silence" | "hold"
 
 /** A small generator of its own, so that a run can be repeated. */
-const makeDice = () => {
+const makeRng = () => {
   let state = 42
   return (sides: number): number => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
@@ -40,7 +40,7 @@ export const tcpProxy = (host: string, port: number) =>
     Effect.callback<{ readonly proxy: TcpProxy; readonly close: () => void }>((resume) => {
       let mode: Mode = "forward"
       let delayMs = 0
-      const dice = makeDice()
+      const below = makeRng()
       const pairs = new Set<readonly [Net.Socket, Net.Socket]>()
       const cutAll = (isReset: boolean) => {
         for (const socket of [...pairs].flat()) {
@@ -60,11 +60,11 @@ export const tcpProxy = (host: string, port: number) =>
           // What was sent on must arrive, so this side ends in order.
           upstream.end()
         }
-        let piecesLeft = 1 + dice(15)
+        let piecesLeft = 1 + below(15)
         /** Whether this piece is the connection's last, and whether it is still sent on. */
         const pass = (cutting: Mode, sendOn: () => void) => {
           if (mode === "cutAtRandom" && --piecesLeft <= 0) {
-            if (dice(2) === 0) sendOn()
+            if (below(2) === 0) sendOn()
             end()
           } else if (mode === cutting) end()
           else if (mode === "silence") return

@@ -1,27 +1,29 @@
-/** Tickets that need accounts of other nodes enter; each gets them, held against all others, and they are given back. */
-import { Clock, Effect, Exit, FiberSet, Random } from "effect"
-import type { Overloaded, Unavailable } from "../../domain/Errors.ts"
+/**
+ * Leases accounts of other nodes for commands of this one, so that a transaction over accounts of several nodes is
+ * decided here. One lease serves the commands that wait for the account and those that come shortly after; then the
+ * account goes back to its owner (LeaseServer.ts).
+ */
+import { Clock, Context, Effect, Exit, FiberSet, Layer, Random } from "effect"
 import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
-import { AccountActor } from "./AccountActor.ts"
-import type { AccountLock, PendingCommand } from "./Lifecycle.ts"
-import { type GivenBack, type Loan, type NotLent, NotMine, Placement } from "./Placement.ts"
+import { AccountActor, type AccountLock, type PendingCommand } from "./Lifecycle.ts"
+import { type GivenBack, type LeaseGrant, type LeaseRefused, NotMine, Placement } from "./Placement.ts"
 
-/** An account of another node on which this one decides for a while. */
-interface Guest {
+/** An account of another node, on which this one decides while the lease lasts. */
+interface LeasedAccount {
   readonly actor: AccountActor
   readonly lease: string
-  /** Those that were decided on it, or will be when they have the rest of their accounts. */
+  /** Commands that were decided on it, or will be when they have the rest of their accounts. */
   readonly users: Set<PendingCommand>
-  /** Those that wait: for it to come, or for the next time. */
+  /** Commands that wait for the account to come, or for the next lease. */
   waiting: Array<PendingCommand>
-  /** Undefined until it is here. */
-  lent: Head | undefined
-  /** Nobody else joins from here on, so that its owner gets it back. */
+  /** The head at the beginning of the lease; undefined until the account is here. */
+  granted: Head | undefined
+  /** No command joins from here on, so that the owner gets the account back. */
   closesAtMs: number
-  /** By then its owner may have taken it back; nothing may be decided on it any more. */
+  /** By then the owner may have taken it back; nothing may be decided on it any more. */
   endsAtMs: number
   joined: number
   isOpening: boolean
@@ -29,145 +31,145 @@ interface Guest {
   isBroken: boolean
 }
 
-export interface LeaseClientEvents {
-  /** The ticket may go on: the account is here, or must be looked for again. */
-  readonly onReady: (ticket: PendingCommand) => void
-  readonly onRefused: (ticket: PendingCommand, refusal: Unavailable | Overloaded) => void
+export class LeaseClient extends Context.Service<
+  LeaseClient,
+  {
+    /** A lock on the account; undefined when the command waits, and is resumed when it may look again. */
+    readonly join: (account: AccountId, command: PendingCommand) => AccountLock | undefined
+    /** What this leased account holds is wrong: nothing more is decided on it. False where it is not leased. */
+    readonly invalidate: (actor: AccountActor) => boolean
+    /** Accounts that are asked for or leased. */
+    readonly size: () => number
+  }
+>()("chronicle/actors/LeaseClient") {
+  static readonly layer = Layer.effect(
+    LeaseClient,
+    Effect.suspend(() => make)
+  )
 }
 
-export interface LeaseClient {
-  /** A hold on the account; undefined when the ticket must wait, and `onReady` will tell. */
-  readonly join: (account: AccountId, ticket: PendingCommand) => AccountLock | undefined
-  /** What is thought of this borrowed account is wrong. False where it is none. */
-  readonly breakOff: (actor: AccountActor) => boolean
-  /** Accounts asked for or held. */
-  readonly size: () => number
+/** Lets commands try again, each of which may come to wait once more. */
+const resumeAll = (commands: ReadonlyArray<PendingCommand>): void => {
+  for (const command of commands) command.resume()
 }
 
-/** Asks and gives back in the scope. */
-export const makeLeaseClient = Effect.fnUntraced(function* (events: LeaseClientEvents) {
+const make = Effect.gen(function* () {
   const placement = yield* Placement
   const limits = yield* ClusterConfig
   const { commandDeadlineMs } = yield* LedgerConfig
   const wall = yield* Clock.Clock
   const run = yield* FiberSet.makeRuntime<never>()
   const life = (yield* Random.nextIntBetween(0, 36 ** 7)).toString(36)
-  const guests = new Map<AccountId, Guest>()
+  const leased = new Map<AccountId, LeasedAccount>()
   let leases = 0
-
-  /** Lets tickets try again, each of which may come back into a waiting room. */
-  const resume = (tickets: ReadonlyArray<PendingCommand>): void => {
-    for (const ticket of tickets) if (ticket.phase !== "settled") events.onReady(ticket)
-  }
 
   /** The answer may be here before this returns. */
   const ask = (account: AccountId, waiting: Array<PendingCommand>): void => {
     const now = wall.currentTimeMillisUnsafe()
-    const guest: Guest = {
+    const one: LeasedAccount = {
       actor: new AccountActor(account, now),
       lease: `${life}.${++leases}`,
       users: new Set(),
       waiting,
-      lent: undefined,
+      granted: undefined,
       closesAtMs: 0,
       endsAtMs: 0,
       joined: 0,
       isOpening: false,
       isBroken: false
     }
-    guests.set(account, guest)
-    const asked = placement.borrow(account, guest.lease).pipe(
+    leased.set(account, one)
+    const asked = placement.borrow(account, one.lease).pipe(
       Effect.timeoutOrElse({ duration: commandDeadlineMs, orElse: () => Effect.fail(new NotMine()) }),
       Effect.exit,
       Effect.flatMap((exit) =>
-        Exit.isSuccess(exit) ? Effect.sync(() => begin(guest, exit.value, now)) : notLent(guest, exit)
+        Exit.isSuccess(exit) ? Effect.sync(() => begin(one, exit.value, now)) : refused(one, exit)
       )
     )
     run(asked)
   }
 
-  const begin = (guest: Guest, loan: Loan, askedAt: number): void => {
-    const { actor, waiting } = guest
-    guest.lent = loan.head
-    guest.endsAtMs = askedAt + loan.waitedMs + loan.leaseMs
-    guest.closesAtMs = Math.min(wall.currentTimeMillisUnsafe() + limits.shareMs, guest.endsAtMs)
-    actor.load(loan.head)
-    guest.waiting = []
-    // The first to leave must not give it back while the others are still to come.
-    guest.isOpening = true
-    resume(waiting)
-    guest.isOpening = false
-    look(guest)
+  const begin = (one: LeasedAccount, grant: LeaseGrant, askedAt: number): void => {
+    const { actor, waiting } = one
+    one.granted = grant.head
+    one.endsAtMs = askedAt + grant.waitedMs + grant.leaseMs
+    one.closesAtMs = Math.min(wall.currentTimeMillisUnsafe() + limits.shareMs, one.endsAtMs)
+    actor.load(grant.head)
+    one.waiting = []
+    // The first to leave must not return it while the others are still to come.
+    one.isOpening = true
+    resumeAll(waiting)
+    one.isOpening = false
+    returnIfUnused(one)
   }
 
-  const notLent = Effect.fnUntraced(function* (
-    { actor, lease, waiting }: Guest,
-    exit: Exit.Exit<unknown, NotLent>
+  const refused = Effect.fnUntraced(function* (
+    { actor, lease, waiting }: LeasedAccount,
+    exit: Exit.Exit<unknown, LeaseRefused>
   ) {
-    guests.delete(actor.id)
-    // It may have been lent in vain.
+    leased.delete(actor.id)
+    // The owner may have granted it, with an answer that was lost.
     run(placement.giveBack(actor.id, lease, { _tag: "Unchanged" }))
     const failure = Exit.isFailure(exit) ? Exit.findErrorOption(exit) : undefined
     if (failure?._tag === "Some" && failure.value._tag !== "NotMine") {
-      for (const ticket of waiting) events.onRefused(ticket, failure.value)
+      const refusal = Exit.fail(failure.value)
+      for (const command of waiting) command.resume(refusal)
       return
     }
     yield* Effect.sleep(limits.retryMs)
-    resume(waiting)
+    resumeAll(waiting)
   })
 
-  /** Gives the account back when nobody uses it any more. */
-  const look = (guest: Guest): void => {
-    const { actor, lent } = guest
-    if (lent === undefined || guest.isOpening || guest.users.size > 0 || guests.get(actor.id) !== guest)
-      return
-    guests.delete(actor.id)
-    actor.phase = "gone"
-    run(placement.giveBack(actor.id, guest.lease, givenBack(guest, lent)))
-    const waiting = guest.waiting.filter((ticket) => ticket.phase !== "settled")
+  const returnIfUnused = (one: LeasedAccount): void => {
+    const { actor, granted } = one
+    if (granted === undefined || one.isOpening || one.users.size > 0 || leased.get(actor.id) !== one) return
+    leased.delete(actor.id)
+    actor.evict()
+    run(placement.giveBack(actor.id, one.lease, givenBack(one, granted)))
+    const waiting = one.waiting.filter(({ phase }) => phase !== "done")
     if (waiting.length > 0) ask(actor.id, waiting)
   }
 
-  const holdOn = (guest: Guest, ticket: PendingCommand): AccountLock => ({
-    actor: guest.actor,
-    until: "settled",
-    isGood: (nowMs) => !guest.isBroken && nowMs < guest.endsAtMs,
+  const lockOf = (one: LeasedAccount, command: PendingCommand): AccountLock => ({
+    actor: one.actor,
+    until: "done",
+    isGood: (nowMs) => !one.isBroken && nowMs < one.endsAtMs,
     release: () => {
-      guest.users.delete(ticket)
-      look(guest)
+      one.users.delete(command)
+      returnIfUnused(one)
     }
   })
 
-  return {
-    join: (account, ticket) => {
-      const guest = guests.get(account)
-      if (guest === undefined) {
-        ask(account, [ticket])
+  return LeaseClient.of({
+    join: (account, command) => {
+      const one = leased.get(account)
+      if (one === undefined) {
+        ask(account, [command])
         return undefined
       }
       const now = wall.currentTimeMillisUnsafe()
-      const isOpen = !guest.isBroken && now < guest.closesAtMs && guest.joined < limits.shareMax
-      if (guest.lent === undefined || !isOpen) {
-        guest.waiting.push(ticket)
+      const isOpen = !one.isBroken && now < one.closesAtMs && one.joined < limits.shareMax
+      if (one.granted === undefined || !isOpen) {
+        one.waiting.push(command)
         return undefined
       }
-      guest.joined++
-      guest.users.add(ticket)
-      return holdOn(guest, ticket)
+      one.joined++
+      one.users.add(command)
+      return lockOf(one, command)
     },
-    breakOff: (actor) => {
-      const guest = guests.get(actor.id)
-      if (guest?.actor !== actor) return actor.phase === "gone"
-      guest.isBroken = true
-      actor.phase = "loading"
+    invalidate: (actor) => {
+      const one = leased.get(actor.id)
+      if (one?.actor !== actor) return actor.phase === "evicted"
+      one.isBroken = true
+      actor.invalidate()
       return true
     },
-    size: () => guests.size
-  } satisfies LeaseClient
+    size: () => leased.size
+  })
 })
 
-const givenBack = ({ actor, isBroken }: Guest, lent: Head): GivenBack => {
-  // With something still in flight (this node is closing) only the log knows.
+const givenBack = ({ actor, isBroken }: LeasedAccount, granted: Head): GivenBack => {
+  // With something still being sent (this node is closing) only the log knows.
   if (isBroken || actor.uncommitted > 0) return { _tag: "Reload" }
-  return actor.committed === lent ? { _tag: "Unchanged" } : { _tag: "Moved", head: actor.committed }
+  return actor.committed === granted ? { _tag: "Unchanged" } : { _tag: "Moved", head: actor.committed }
 }

@@ -1,12 +1,15 @@
-/** Other nodes that need accounts of ours enter, in order of arrival; each gets the account for a while, and it returns. */
-import { Clock, Effect, Exit } from "effect"
-import { Overloaded } from "../../domain/Errors.ts"
+/**
+ * Leases accounts of this node to other nodes, so that a transaction over accounts of several nodes is decided by one
+ * of them: first come, first served, each for a bounded time. LeaseClient.ts is the other side.
+ */
+import { Clock, Context, Effect, Exit, Layer } from "effect"
+import type { Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
-import type { AccountActor } from "./AccountActor.ts"
-import type { AccountRegistry } from "./AccountRegistry.ts"
+import { AccountRegistry } from "./AccountRegistry.ts"
 import { LedgerClock } from "./LedgerClock.ts"
-import type { GivenBack, Loan, NotLent } from "./Placement.ts"
+import type { AccountActor } from "./Lifecycle.ts"
+import { type GivenBack, type LeaseGrant, NoMemory } from "./Placement.ts"
 
 /** How often leases are looked at, in milliseconds; one may last so much longer. */
 const lookMs = 50
@@ -16,98 +19,75 @@ interface Lease {
   readonly untilMs: number
 }
 
-export interface LeaseServer {
-  /** Waits until nothing is open on the account, then keeps everybody else from it until it is given back. */
-  readonly lend: (account: AccountId, lease: string) => Effect.Effect<Loan, NotLent>
-  /** The borrower is done. A lease that ended, or never was, is ignored. */
-  readonly release: (account: AccountId, lease: string, given: GivenBack) => void
-  /** Something of the account was settled or let go of: it may be lent now. */
-  readonly look: (actor: AccountActor) => void
-  /** Leases that ended before the account was given back, since the start of the node. */
-  readonly expired: () => number
+export class LeaseServer extends Context.Service<
+  LeaseServer,
+  {
+    /** Waits until nothing is pending on the account, then keeps all others from it until it is returned. */
+    readonly lend: (account: AccountId, lease: string) => Effect.Effect<LeaseGrant, Unavailable | NoMemory>
+    /** The other node returns the account. A lease that expired, or never was, is ignored. */
+    readonly release: (account: AccountId, lease: string, given: GivenBack) => void
+    /** Leases that expired before the account was returned, since the start of the node. */
+    readonly expired: () => number
+  }
+>()("chronicle/actors/LeaseServer") {
+  static readonly layer = Layer.effect(
+    LeaseServer,
+    Effect.suspend(() => make)
+  )
 }
 
-/** `onReady` is called when the account is ours again. Watches the leases in the scope. */
-export const makeLeaseServer = Effect.fnUntraced(function* (
-  residents: AccountRegistry,
-  onReady: (actor: AccountActor) => void
-) {
+const make = Effect.gen(function* () {
   const { leaseMs } = yield* ClusterConfig
+  const registry = yield* AccountRegistry
   const clock = yield* LedgerClock
   const wall = yield* Clock.Clock
   const leases = new Map<string, Lease>()
-  let lapsed = 0
-
-  const look = (actor: AccountActor): void => {
-    if (actor.borrowers.length === 0) {
-      if (actor.phase !== "lending") return
-      actor.phase = "ready"
-      return onReady(actor)
-    }
-    if (actor.phase === "ready") actor.phase = "lending"
-    if (actor.phase !== "lending" || actor.uncommitted + actor.pins > 0) return
-    const borrower = actor.borrowers.shift()
-    if (borrower === undefined) return
-    actor.phase = "lent"
-    leases.set(borrower.lease, { actor, untilMs: wall.currentTimeMillisUnsafe() + leaseMs })
-    borrower.grant(actor)
-  }
-
-  const lend = (account: AccountId, lease: string): Effect.Effect<Loan, NotLent> =>
-    Effect.callback<Loan, NotLent>((resume) => {
-      const actor = residents.get(account, clock.elapsedUnsafe())
-      if (actor === undefined) {
-        return resume(Exit.fail(new Overloaded({ what: "memory for accounts", retryAfterMs: leaseMs })))
-      }
-      const askedAt = wall.currentTimeMillisUnsafe()
-      const borrower = {
-        lease,
-        refuse: resume,
-        grant: ({ committed }: AccountActor) =>
-          resume(
-            Exit.succeed({ head: committed, waitedMs: wall.currentTimeMillisUnsafe() - askedAt, leaseMs })
-          )
-      }
-      actor.borrowers.push(borrower)
-      look(actor)
-      return Effect.sync(() => {
-        actor.borrowers = actor.borrowers.filter((one) => one !== borrower)
-        look(actor)
-      })
-    })
+  let expired = 0
 
   const end = (lease: string, actor: AccountActor, given: GivenBack): void => {
     leases.delete(lease)
-    if (actor.phase !== "lent") return
-    if (given._tag === "Reload") return residents.reload(actor)
-    if (given._tag === "Moved") actor.load(given.head)
-    actor.phase = "ready"
-    onReady(actor)
+    // It may have been invalidated meanwhile, and even be loaded again: what the lease says is old then.
+    if (actor.phase !== "leased") return
+    if (given._tag === "Reload") registry.reload(actor)
+    else if (given._tag === "Moved") actor.load(given.head)
+    else actor.leaseReturned()
   }
 
-  const watch = Effect.sync(() => {
+  const lend: LeaseServer["Service"]["lend"] = (account, lease) =>
+    Effect.callback((resume) => {
+      const actor = registry.get(account, clock.elapsedUnsafe())
+      if (actor === undefined) return resume(Exit.fail(new NoMemory()))
+      const askedAt = wall.currentTimeMillisUnsafe()
+      actor.requestLease({
+        lease,
+        refuse: resume,
+        grant: (head) => {
+          const now = wall.currentTimeMillisUnsafe()
+          leases.set(lease, { actor, untilMs: now + leaseMs })
+          resume(Exit.succeed({ head, waitedMs: now - askedAt, leaseMs }))
+        }
+      })
+      return Effect.sync(() => actor.withdrawLeaseRequest(lease))
+    })
+
+  const expire = Effect.sync(() => {
     const now = wall.currentTimeMillisUnsafe()
     for (const [lease, { actor, untilMs }] of leases) {
       if (untilMs > now) break // all last equally long, and stand in order of their beginning
-      lapsed++
+      expired++
       end(lease, actor, { _tag: "Reload" })
     }
   })
-  yield* watch.pipe(Effect.delay(lookMs), Effect.forever, Effect.forkScoped)
+  yield* expire.pipe(Effect.delay(lookMs), Effect.forever, Effect.forkScoped)
 
-  return {
+  return LeaseServer.of({
     lend,
     release: (account, lease, given) => {
-      // The question may have come twice, when its first answer was lost: nobody waits for the second.
-      const actor = residents.peek(account)
-      if (actor !== undefined && actor.borrowers.length > 0) {
-        actor.borrowers = actor.borrowers.filter((one) => one.lease !== lease)
-        look(actor)
-      }
+      // The request may have come twice, when its first answer was lost: no node waits for the second.
+      registry.peek(account)?.withdrawLeaseRequest(lease)
       const found = leases.get(lease)
       if (found !== undefined) end(lease, found.actor, given)
     },
-    look,
-    expired: () => lapsed
-  } satisfies LeaseServer
+    expired: () => expired
+  })
 })

@@ -1,14 +1,38 @@
-/** One command under way in this node: from admission to its settlement, which happens exactly once. */
-import { Effect, Exit } from "effect"
+/**
+ * The state of commands, of accounts in memory and of commit batches, and the only code that changes it. Each change
+ * is a method that asserts the phase it may be called in, so that a step in the wrong order fails where it is made.
+ *
+ * ```
+ *   PendingCommand   loading ---decide---> queued ---startCommit---> committing ---finish---> done (replied)
+ *                       ^                  |  ^                      |   |
+ *                       |------ evict -----'  '------- requeue ------'   |
+ *                       '------ evict, or recheck -----------------------'
+ *
+ *   AccountActor     loading ---load---> ready ---requestLease---> leasing ---(nothing pending)---> leased
+ *                       ^                 | ^                         |                                |
+ *                       |                 | '-- last request gone ----'                                |
+ *                       |                 | '-- leaseReturned, load -----------------------------------|
+ *                       '-- invalidate ---+------------------------------------------------------------'
+ *                                         '-- evict ---> evicted
+ *
+ *   CommitBatch      add ... ---> commit | requeue | evict; meanwhile perhaps chained (see ../commit/BatchChain.ts)
+ * ```
+ *
+ * A command is evicted when something it was decided on did not happen, and is decided again. A rejection is
+ * rechecked once it is durable: its command id is looked up in the log, for an id that was accepted keeps its outcome.
+ */
+import { Deferred, Effect, Exit, Result } from "effect"
+import { evolve, isCovered } from "../../domain/Account.ts"
 import { accountsOf, type Command } from "../../domain/Command.ts"
-import type { CommandError, Rejection } from "../../domain/Errors.ts"
-import type { Head } from "../../domain/Head.ts"
+import { type Decided, decide } from "../../domain/Decide.ts"
+import type { CommandError, Rejection, Unavailable } from "../../domain/Errors.ts"
+import { linked } from "../../domain/HashChain.ts"
+import { emptyHead, type Head } from "../../domain/Head.ts"
 import type { AccountId, Instant } from "../../domain/Ids.ts"
 import { printToken, type Receipt } from "../../domain/Receipt.ts"
-import type { StoredEvent } from "../../domain/StoredEvent.ts"
-import type { AccountActor } from "./AccountActor.ts"
+import { encodeContext, encodePayload, type StoredEvent, schemaVersionOf } from "../../domain/StoredEvent.ts"
 
-/** One event of a decided command, and the head of its account on either side of it. */
+/** One event of a decided command, and the head of its account before and after it. */
 export interface PendingEvent {
   readonly actor: AccountActor
   readonly before: Head
@@ -17,97 +41,306 @@ export interface PendingEvent {
 }
 
 /**
- * - `waiting`: nothing is decided (looking up a repeat, or an account is loading);
- * - `queued`: decided, its rows wait for a lane;
- * - `flying`: its rows are being sent; from here on only the store knows;
- * - `settled`: every waiter is answered.
+ * - `loading`: not decided; its command id is being looked up, or an account of it is not in memory yet;
+ * - `queued`: decided; its events wait for a commit lane;
+ * - `committing`: its events are being sent; from here on only the store knows the outcome;
+ * - `done`: every caller is answered.
  */
-export type CommandPhase = "waiting" | "queued" | "flying" | "settled"
+export type CommandPhase = "loading" | "queued" | "committing" | "done"
 
-/** An account that a ticket keeps from others; see AcquireAccounts.ts for the order in which it may. */
+/** An account that a command keeps from others; AcquireAccounts.ts says in which order accounts are locked. */
 export interface AccountLock {
   readonly actor: AccountActor
-  /** False once the account may have been decided on by others: the ticket must begin again. */
+  /** False once others may have decided on the account: then the command has to acquire its accounts again. */
   readonly isGood: (nowMs: number) => boolean
-  /** Held until the ticket is decided, or until its outcome is known. */
-  readonly until: "decided" | "settled"
+  /** Held until the command is decided, or until its outcome is known. */
+  readonly until: "decided" | "done"
   readonly release: () => void
 }
 
 export type CommandExit = Exit.Exit<Receipt, CommandError>
 
-type Resume = (settlement: CommandExit) => void
+export type Reply = (exit: CommandExit) => void
 
-/** A caller that sent the id while it was under way already. */
-interface Joined {
-  readonly resume: Resume
+/** Goes on with a command whose wait is over: executes it, or ends it with the exit that was found meanwhile. */
+export type Continuation = (command: PendingCommand, exit: CommandExit | undefined) => void
+
+/** A caller that sent the id of a command that was in flight already. */
+interface Waiter {
+  readonly reply: Reply
   readonly deadline: number
 }
 
-/** Shared by all who have none: most tickets never wait, are joined, or hold anything. */
+/** Shared by all commands that have none: most are never joined, never wait and lock nothing. */
 const none: ReadonlyArray<never> = []
 
+const illegal = (what: string, phase: string): Error => new Error(`${what} cannot happen in phase ${phase}`)
+
+const noContinuation: Continuation = ({ command }) => {
+  throw new Error(`nothing executes command ${command.commandId}`)
+}
+
+/**
+ * One command in flight on this node, from admission to its reply, which happens exactly once. A node that closes
+ * replies to what it cannot wait for: such a command is `done`, though its events may still be queued and sent.
+ */
 export class PendingCommand {
   readonly command: Command
   readonly commandHash: string
   readonly accounts: ReadonlyArray<AccountId>
   /** By `LedgerClock.elapsedUnsafe`, as all deadlines here. */
   readonly deadline: number
-  phase: CommandPhase = "waiting"
-  /** The actors it was decided on; empty while it is waiting. */
-  participants: ReadonlyArray<AccountActor> = none
-  /** What it writes; empty for a refused command, which rides along so that its refusal is as true as a commit. */
-  pendingEvents: ReadonlyArray<PendingEvent> = none
-  rejection: Rejection | undefined = undefined
-  recordedAt: Instant = 0
-  /** How often it was decided in vain because of a conflict of its own. */
-  attempts = 0
-  /** The log was seen to hold its id already: "nothing was done" would be a lie from here on. */
-  isRepeat = false
-  /** Another node gave it: if the first account leaves before it is decided, that node is to give it to the next. */
-  isForwarded = false
-  /** One of its accounts had many others under way when it came: it waits for that one, not for a lane. */
-  isOfHotAccount = false
-  /** The accounts it keeps from others, in the order of their ids; few tickets need any. */
-  locks: ReadonlyArray<AccountLock> = none
-  /** The first caller, until it is answered. */
-  #resume: Resume | undefined = undefined
-  /** Made by the first who joins, as the next: few tickets need any. */
-  #joined: Array<Joined> | undefined = undefined
-  #order: ReadonlyArray<AccountId> | undefined = undefined
+  readonly #continue: Continuation
+  #phase: CommandPhase = "loading"
+  #participants: ReadonlyArray<AccountActor> = none
+  #pendingEvents: ReadonlyArray<PendingEvent> = none
+  #rejection: Rejection | undefined = undefined
+  #recordedAt: Instant = 0
+  #attempts = 0
+  #isRepeat = false
+  #isForwarded = false
+  #isOfHotAccount = false
+  #locks: ReadonlyArray<AccountLock> = none
+  #reply: Reply | undefined = undefined
+  #waiters: Array<Waiter> | undefined = undefined
+  #lockOrder: ReadonlyArray<AccountId> | undefined = undefined
   #onDecided: Array<() => void> | undefined = undefined
 
   /** `accounts` may be given where they are known already. */
-  constructor(command: Command, commandHash: string, deadline: number, accounts = accountsOf(command)) {
+  constructor(
+    command: Command,
+    commandHash: string,
+    deadline: number,
+    accounts = accountsOf(command),
+    continuation: Continuation = noContinuation
+  ) {
     this.command = command
     this.commandHash = commandHash
-    this.accounts = accounts
     this.deadline = deadline
+    this.accounts = accounts
+    this.#continue = continuation
   }
 
-  /** Its accounts in the one order in which all nodes take hold of them. */
-  get order(): ReadonlyArray<AccountId> {
-    this.#order ??= [...new Set(this.accounts)].sort()
-    return this.#order
+  get phase(): CommandPhase {
+    return this.#phase
   }
 
-  /** Lets go of the accounts it holds: all of them, or those that it needed for the decision alone. */
-  release(until: AccountLock["until"] | "all" = "all"): void {
-    const { locks: holds } = this
-    if (holds.length === 0) return
-    const isOver = (hold: AccountLock) => until === "all" || hold.until === until
-    this.locks = holds.filter((hold) => !isOver(hold))
-    for (const hold of holds) if (isOver(hold)) hold.release()
+  /** The actors it was decided on; empty while it is loading. */
+  get participants(): ReadonlyArray<AccountActor> {
+    return this.#participants
   }
 
-  /** Calls back once it is decided or settled, at once if it is. */
+  /**
+   * What it writes. Empty for a rejected command, which is queued and committed with the others all the same, so that
+   * its rejection is told only once everything it was decided on is durable.
+   */
+  get pendingEvents(): ReadonlyArray<PendingEvent> {
+    return this.#pendingEvents
+  }
+
+  get rejection(): Rejection | undefined {
+    return this.#rejection
+  }
+
+  get recordedAt(): Instant {
+    return this.#recordedAt
+  }
+
+  /** How often it was decided in vain because of a conflict of its own, or a defect. */
+  get attempts(): number {
+    return this.#attempts
+  }
+
+  /** The log was seen to hold its id already: "nothing was done" would be false from here on. */
+  get isRepeat(): boolean {
+    return this.#isRepeat
+  }
+
+  /** Another node sent it: if its first account leaves before it is decided, that node sends it to the next owner. */
+  get isForwarded(): boolean {
+    return this.#isForwarded
+  }
+
+  /** One of its accounts had many commands in flight when it came: it waits for that account, not for a lane. */
+  get isOfHotAccount(): boolean {
+    return this.#isOfHotAccount
+  }
+
+  /** The accounts it keeps from others, in the order of their ids; few commands need any. */
+  get locks(): ReadonlyArray<AccountLock> {
+    return this.#locks
+  }
+
+  /** Its accounts in the one order in which all nodes lock accounts. */
+  get lockOrder(): ReadonlyArray<AccountId> {
+    this.#lockOrder ??= [...new Set(this.accounts)].sort()
+    return this.#lockOrder
+  }
+
+  markOfHotAccount(): void {
+    this.#isOfHotAccount = true
+  }
+
+  markForwarded(): void {
+    this.#isForwarded = true
+  }
+
+  markRepeat(): void {
+    this.#isRepeat = true
+  }
+
+  noteAttempt(): void {
+    this.#attempts++
+  }
+
+  /** Its wait is over: it is executed, or ends with `exit` where one was found. */
+  resume(exit?: CommandExit): void {
+    if (this.#phase !== "done") this.#continue(this, exit)
+  }
+
+  /**
+   * Decides it on the speculative heads of its actors in one synchronous step, and moves them on: `loading` to
+   * `queued`. In one thread this serializes the commands of an account, and both sides of a transfer, without a lock.
+   * All events have one `recordedAt`, not before the last of any of the accounts. A throw is a defect, and leaves
+   * the command and every actor as they were.
+   */
+  decide(actors: ReadonlyArray<AccountActor>, now: Instant): void {
+    if (this.#phase !== "loading") throw illegal("a decision", this.#phase)
+    let recordedAt = now
+    for (const actor of actors) {
+      if (!actor.isDecidable) throw illegal(`a decision on ${actor.id}`, actor.phase)
+      const last = actor.speculative.recordedAt
+      if (last > recordedAt) recordedAt = last
+    }
+    const { command } = this
+    const actorOf = (id: AccountId): AccountActor => {
+      for (const actor of actors) if (actor.id === id) return actor
+      throw new Error(`command ${command.commandId} was executed without account ${id}`)
+    }
+    const decision = decide(command, (id) => actorOf(id).speculative.account)
+    const events = Result.isSuccess(decision)
+      ? decision.success.map((decided, ordinal) =>
+          toPendingEvent(this, decided, ordinal, actorOf(decided.account), recordedAt)
+        )
+      : none
+    // Nothing below can fail: the decision is made.
+    for (const { actor, after } of events) actor.speculate(after)
+    for (const actor of actors) actor.addUncommitted()
+    this.#recordedAt = recordedAt
+    this.#participants = actors
+    this.#pendingEvents = events
+    this.#rejection = Result.isFailure(decision) ? decision.failure : undefined
+    this.#phase = "queued"
+  }
+
+  /** Its events are sent with those of the batch: `queued` to `committing`. */
+  startCommit(): void {
+    if (this.#phase === "done") return
+    if (this.#phase !== "queued") throw illegal("a commit", this.#phase)
+    this.#phase = "committing"
+  }
+
+  /** The batch wrote nothing and waits again: `committing` to `queued`. */
+  requeue(): void {
+    if (this.#phase === "done") return
+    if (this.#phase !== "committing") throw illegal("a return to the queue", this.#phase)
+    this.#phase = "queued"
+  }
+
+  /** Everything of it is in the log: the actors' committed heads move on. */
+  commit(): void {
+    if (this.#phase !== "committing" && this.#phase !== "done") throw illegal("a commit's end", this.#phase)
+    for (const { actor, after } of this.#pendingEvents) actor.commitTo(after)
+    for (const actor of this.#participants) actor.removeUncommitted()
+  }
+
+  /** Something it was decided on did not happen: it waits to be decided again. Its actors are rolled back already. */
+  evict(): void {
+    if (this.#phase === "loading") throw illegal("an eviction", this.#phase)
+    for (const actor of this.#participants) actor.removeUncommitted()
+    this.#participants = none
+    this.#pendingEvents = none
+    this.#rejection = undefined
+    if (this.#phase !== "done") this.#phase = "loading"
+  }
+
+  /**
+   * The state it was rejected on is durable. Its id is looked up before it is answered, for an id that was accepted
+   * once keeps its outcome (I4); a look-up from before the decision proves nothing, since another node may have
+   * accepted the id while an account was being loaded.
+   */
+  recheck(): void {
+    if (this.#phase !== "committing" || this.#rejection === undefined) throw illegal("a recheck", this.#phase)
+    this.#participants = none
+    this.#phase = "loading"
+    this.releaseLocks()
+  }
+
+  /** Replies to all callers, once. */
+  finish(exit: CommandExit): void {
+    if (this.#phase === "done") throw illegal("a second reply", this.#phase)
+    this.#phase = "done"
+    this.releaseLocks()
+    this.noteDecided()
+    const waiters = this.#waiters
+    this.#waiters = undefined
+    this.#replyToFirst(exit)
+    if (waiters === undefined) return
+    const replayed = markReplayed(exit)
+    for (const { reply } of waiters) reply(replayed)
+  }
+
+  /**
+   * Drops the events once they are in the log and the receipt is made. A Map that grew leaves its old table behind,
+   * which keeps what it held alive through the next young collections: measured, most commands were promoted to the
+   * old heap with all their rows.
+   */
+  forgetEvents(): void {
+    this.#pendingEvents = none
+    this.#participants = none
+  }
+
+  /** Replies to those whose deadline is not after `until`; the command itself stays in flight. */
+  expireWaiters(until: number, exit: CommandExit): void {
+    if (this.deadline <= until) this.#replyToFirst(exit)
+    const late = this.#waiters?.filter((one) => one.deadline <= until)
+    if (late === undefined || late.length === 0) return
+    this.#waiters = this.#waiters?.filter((one) => one.deadline > until)
+    for (const { reply } of late) reply(exit)
+  }
+
+  /** The first caller; its deadline is the command's. */
+  replyTo(reply: Reply): void {
+    this.#reply = reply
+  }
+
+  /** A caller that came later with the same command, and has a deadline of its own. */
+  join(reply: Reply, deadline: number): void {
+    this.#waiters ??= []
+    this.#waiters.push({ reply, deadline })
+  }
+
+  addLock(lock: AccountLock): void {
+    this.#locks = [...this.#locks, lock]
+  }
+
+  /** Releases the accounts it holds: all of them, or those that only the decision needed. */
+  releaseLocks(until: AccountLock["until"] | "all" = "all"): void {
+    const locks = this.#locks
+    if (locks.length === 0) return
+    const isOver = (lock: AccountLock) => until === "all" || lock.until === until
+    this.#locks = locks.filter((lock) => !isOver(lock))
+    for (const lock of locks) if (isOver(lock)) lock.release()
+  }
+
+  /** Calls back once it is decided or done, at once if it is. */
   whenDecided(resume: () => void): void {
-    if (this.phase !== "waiting") return resume()
+    if (this.#phase !== "loading") return resume()
     this.#onDecided ??= []
     this.#onDecided.push(resume)
   }
 
-  /** Its phase is not `waiting` any more. */
+  /** Tells those that wait for its decision, once its events are in the queue: theirs must come after them. */
   noteDecided(): void {
     const resumes = this.#onDecided
     if (resumes === undefined) return
@@ -115,85 +348,411 @@ export class PendingCommand {
     for (const resume of resumes) resume()
   }
 
-  /** The first caller; its patience is the ticket's. */
-  await(resume: Resume): void {
-    this.#resume = resume
-  }
-
-  /** A caller that came later with the same command, and has patience of its own. */
-  join(resume: Resume, deadline: number): void {
-    this.#joined ??= []
-    this.#joined.push({ resume, deadline })
-  }
-
-  /** Answers those whose patience ends at `until`, while the ticket is still under way. */
-  expireWaiters(until: number, settlement: CommandExit): void {
-    if (this.deadline <= until) this.#answerFirst(settlement)
-    const late = this.#joined?.filter((one) => one.deadline <= until)
-    if (late === undefined || late.length === 0) return
-    this.#joined = this.#joined?.filter((one) => one.deadline > until)
-    for (const { resume } of late) resume(settlement)
-  }
-
-  /** Answers all callers and forgets them. */
-  reply(settlement: CommandExit): void {
-    const joined = this.#joined
-    this.#joined = undefined
-    this.#answerFirst(settlement)
-    if (joined === undefined) return
-    const replayed = markReplayed(settlement)
-    for (const { resume } of joined) resume(replayed)
-  }
-
-  #answerFirst(settlement: CommandExit): void {
-    const resume = this.#resume
-    this.#resume = undefined
-    resume?.(settlement)
+  #replyToFirst(exit: CommandExit): void {
+    const reply = this.#reply
+    this.#reply = undefined
+    reply?.(exit)
   }
 }
 
-const markReplayed = (settlement: CommandExit): CommandExit =>
-  settlement._tag === "Success" && !settlement.value.replayed
-    ? Exit.succeed({ ...settlement.value, replayed: true })
-    : settlement
-
-/** Takes the speculation of their actors back to before the first of them; they wait to be decided again. */
-export const rollBack = (evicted: ReadonlyArray<PendingCommand>): void => {
-  const rolledBack = new Set<AccountActor>()
-  for (const ticket of evicted) {
-    for (const { actor, before } of ticket.pendingEvents) {
-      if (!rolledBack.has(actor)) actor.speculative = before
-      rolledBack.add(actor)
-    }
-    for (const actor of ticket.participants) actor.uncommitted--
-    ticket.phase = "waiting"
-    ticket.participants = []
-    ticket.pendingEvents = []
-    ticket.rejection = undefined
-  }
+const toPendingEvent = (
+  { command, commandHash }: PendingCommand,
+  { event }: Decided,
+  ordinal: number,
+  actor: AccountActor,
+  recordedAt: Instant
+): PendingEvent => {
+  const before = actor.speculative
+  const account = evolve(before.account, event)
+  if (!isCovered(account)) throw new Error(`command ${command.commandId} would overdraw ${actor.id}`)
+  const { effectiveAt } = command
+  const row = linked(before.hash, {
+    accountId: actor.id,
+    version: account.version,
+    type: event._tag,
+    schemaVersion: schemaVersionOf(event._tag),
+    payload: encodePayload(event),
+    commandId: command.commandId,
+    ordinal,
+    commandHash: ordinal === 0 ? commandHash : null,
+    recordedAt,
+    effectiveAt: effectiveAt === undefined || effectiveAt === recordedAt ? null : effectiveAt,
+    context: encodeContext(command.context),
+    hash: ""
+  })
+  return { actor, before, after: { account, hash: row.hash, recordedAt }, row }
 }
 
-/** The receipt of a command whose rows this node wrote. */
-export const receiptOf = (ticket: PendingCommand): Receipt => {
-  const postings = ticket.pendingEvents.map(({ row }) => ({
+const markReplayed = (exit: CommandExit): CommandExit =>
+  exit._tag === "Success" && !exit.value.replayed ? Exit.succeed({ ...exit.value, replayed: true }) : exit
+
+/** The receipt of a command whose events this node wrote. */
+export const receiptOf = ({ command, pendingEvents, recordedAt }: PendingCommand): Receipt => {
+  const postings = pendingEvents.map(({ row }) => ({
     account: row.accountId,
     version: row.version,
     hash: row.hash
   }))
-  return {
-    commandId: ticket.command.commandId,
-    replayed: false,
-    recordedAt: ticket.recordedAt,
-    postings,
-    readToken: printToken(postings)
-  }
+  const { commandId } = command
+  return { commandId, replayed: false, recordedAt, postings, readToken: printToken(postings) }
 }
 
-/** Names the commands that a log is about, and the traces they belong to, a few of each. */
-export const about = (tickets: ReadonlyArray<PendingCommand>) => {
-  const commands = tickets.slice(0, 10).map(({ command }) => command)
+/** Annotates a log with the commands that it is about, and the traces they belong to, a few of each. */
+export const about = (pending: ReadonlyArray<PendingCommand>) => {
+  const commands = pending.slice(0, 10).map(({ command }) => command)
   return Effect.annotateLogs({
     commandIds: commands.map(({ commandId }) => commandId),
     traceparents: commands.flatMap(({ context }) => context?.traceparent ?? [])
   })
+}
+
+/**
+ * - `loading`: its head is not known; commands wait in its mailbox;
+ * - `ready`: commands are decided on it;
+ * - `leasing`: another node asked for it; no new command is decided, and once nothing is pending it is leased;
+ * - `leased`: another node decides on it (LeaseServer.ts);
+ * - `evicted`: it left memory; nothing may be decided on it any more.
+ */
+export type AccountPhase = "loading" | "ready" | "leasing" | "leased" | "evicted"
+
+/** Another node that wants to decide on the account. It is told once: the head, or why not. */
+export interface LeaseRequest {
+  readonly lease: string
+  readonly grant: (committed: Head) => void
+  readonly refuse: (failure: Exit.Exit<never, Unavailable>) => void
+}
+
+export type HeadReader = (head: Exit.Exit<Head, Unavailable>) => void
+
+/** One account in memory. */
+export class AccountActor {
+  readonly id: AccountId
+  /** The accounts that move between nodes together with it (see Placement.ts). */
+  readonly group: number
+  #phase: AccountPhase = "loading"
+  #committed: Head
+  #speculative: Head
+  #uncommitted = 0
+  #pins = 0
+  #leaseRequests: ReadonlyArray<LeaseRequest> = none
+  #batch: CommitBatch | undefined = undefined
+  #blockedAtScan = 0
+  #mailbox: Array<PendingCommand> | undefined = undefined
+  #readers: Set<HeadReader> | undefined = undefined
+  #usedAt: number
+  #passedAt = Number.NEGATIVE_INFINITY
+
+  constructor(id: AccountId, nowMs: number, group = 0) {
+    this.id = id
+    this.group = group
+    this.#committed = emptyHead(id)
+    this.#speculative = this.#committed
+    this.#usedAt = nowMs
+  }
+
+  get phase(): AccountPhase {
+    return this.#phase
+  }
+
+  /** What the log holds. */
+  get committed(): Head {
+    return this.#committed
+  }
+
+  /** What the log will hold once everything decided so far is committed. */
+  get speculative(): Head {
+    return this.#speculative
+  }
+
+  /** Commands that were decided on it and are not committed; it stays in memory while there are any. */
+  get uncommitted(): number {
+    return this.#uncommitted
+  }
+
+  /** The batch that is being sent with events of this account; the later one where one is chained behind another. */
+  get batch(): CommitBatch | undefined {
+    return this.#batch
+  }
+
+  /** The scan of the commit queue at which an older command of it had to wait. */
+  get blockedAtScan(): number {
+    return this.#blockedAtScan
+  }
+
+  /** When it was last asked for, in milliseconds elapsed. */
+  get usedAt(): number {
+    return this.#usedAt
+  }
+
+  /** When it was last passed over in the search for room. */
+  get passedAt(): number {
+    return this.#passedAt
+  }
+
+  /** Commands that wait for it or were decided on it. */
+  get inFlight(): number {
+    return this.#uncommitted + (this.#mailbox?.length ?? 0)
+  }
+
+  get isIdle(): boolean {
+    return this.#phase === "ready" && this.inFlight + this.#pins + this.#leaseRequests.length === 0
+  }
+
+  /** A command that holds a lock on it may still be decided while a lease is asked for. */
+  get isDecidable(): boolean {
+    return this.#phase === "ready" || this.#phase === "leasing"
+  }
+
+  touch(nowMs: number): void {
+    this.#usedAt = nowMs
+  }
+
+  passOver(nowMs: number): void {
+    this.#passedAt = nowMs
+  }
+
+  /** Its head is known, from the log or from the node that returns its lease: `loading` or `leased` to `ready`. */
+  load(head: Head): void {
+    if (this.#phase !== "loading" && this.#phase !== "leased") throw illegal("a load", this.#phase)
+    this.#committed = head
+    this.#speculative = head
+    this.#becomeReady()
+  }
+
+  /** The other node changed nothing: `leased` to `ready`. */
+  leaseReturned(): void {
+    if (this.#phase !== "leased") throw illegal("the return of a lease", this.#phase)
+    this.#becomeReady()
+  }
+
+  /** What it holds may be wrong: back to `loading`, until the log has been read. */
+  invalidate(): void {
+    if (this.#phase === "evicted") throw illegal("a reload", this.#phase)
+    this.#phase = "loading"
+  }
+
+  /** It leaves memory. */
+  evict(): void {
+    if (this.#phase === "evicted") throw illegal("an eviction", this.#phase)
+    this.#phase = "evicted"
+  }
+
+  /** It was evicted because it cannot be loaded: everything that waits for it is told why. */
+  tellFailure(failure: Exit.Exit<never, Unavailable>): void {
+    if (this.#phase !== "evicted") throw illegal("a failure", this.#phase)
+    for (const command of this.#mailbox ?? none) command.resume(failure)
+    for (const reader of this.#readers ?? none) reader(failure)
+    for (const request of this.#leaseRequests) request.refuse(failure)
+  }
+
+  /** What waits for it is executed, in order; then it may be leased. */
+  #becomeReady(): void {
+    this.#phase = "ready"
+    const mailbox = this.#mailbox
+    const readers = this.#readers
+    this.#mailbox = undefined
+    this.#readers = undefined
+    for (const command of mailbox ?? none) command.resume()
+    for (const reader of readers ?? none) reader(Exit.succeed(this.#committed))
+    this.offerLease()
+  }
+
+  /** Lets a command wait until it is ready. */
+  wait(command: PendingCommand): void {
+    this.#mailbox ??= []
+    this.#mailbox.push(command)
+  }
+
+  /** Lets those commands go that were answered while they waited. */
+  forgetDone(): void {
+    this.#mailbox = this.#mailbox?.filter(({ phase }) => phase !== "done")
+  }
+
+  /** Tells the reader its head once it is ready. Calling what this returns takes the reader back. */
+  addReader(reader: HeadReader): () => void {
+    this.#readers ??= new Set()
+    this.#readers.add(reader)
+    return () => this.#readers?.delete(reader)
+  }
+
+  /** A command that waits for other accounts needs this one afterwards: meanwhile it is not leased. */
+  pin(): void {
+    if (this.#phase !== "ready") throw illegal("a pin", this.#phase)
+    this.#pins++
+  }
+
+  unpin(): void {
+    if (this.#pins === 0) throw new Error(`account ${this.id} is not pinned`)
+    this.#pins--
+    this.offerLease()
+  }
+
+  requestLease(request: LeaseRequest): void {
+    this.#leaseRequests = [...this.#leaseRequests, request]
+    this.offerLease()
+  }
+
+  withdrawLeaseRequest(lease: string): void {
+    if (this.#leaseRequests.length === 0) return
+    this.#leaseRequests = this.#leaseRequests.filter((one) => one.lease !== lease)
+    this.offerLease()
+  }
+
+  /** Grants it to the node that asked first, once nothing is pending on it. */
+  offerLease(): void {
+    if (this.#leaseRequests.length === 0) {
+      if (this.#phase === "leasing") this.#becomeReady()
+      return
+    }
+    if (this.#phase === "ready") this.#phase = "leasing"
+    if (this.#phase !== "leasing" || this.#uncommitted + this.#pins > 0) return
+    const [request, ...others] = this.#leaseRequests
+    this.#leaseRequests = others
+    this.#phase = "leased"
+    request?.grant(this.#committed)
+  }
+
+  markBlocked(scan: number): void {
+    this.#blockedAtScan = scan
+  }
+
+  enterBatch(batch: CommitBatch): void {
+    this.#batch = batch
+  }
+
+  /** Nothing where it is in another batch by now. */
+  leaveBatch(batch: CommitBatch): void {
+    if (this.#batch === batch) this.#batch = undefined
+  }
+
+  speculate(after: Head): void {
+    this.#speculative = after
+  }
+
+  commitTo(after: Head): void {
+    this.#committed = after
+  }
+
+  addUncommitted(): void {
+    this.#uncommitted++
+  }
+
+  removeUncommitted(): void {
+    if (this.#uncommitted === 0) throw new Error(`account ${this.id} has nothing uncommitted`)
+    this.#uncommitted--
+  }
+}
+
+/** Evicts the commands, which stand in the order of their decision, and takes the heads of their actors back. */
+export const evictAll = (commands: ReadonlyArray<PendingCommand>): void => {
+  const rolledBack = new Set<AccountActor>()
+  for (const command of commands) {
+    for (const { actor, before } of command.pendingEvents) {
+      if (!rolledBack.has(actor)) actor.speculate(before)
+      rolledBack.add(actor)
+    }
+    command.evict()
+  }
+}
+
+/** The commands that one lane sends at once, in one INSERT. */
+export class CommitBatch {
+  #commands: ReadonlyArray<PendingCommand> = none
+  #predecessor: CommitBatch | undefined = undefined
+  #successor: CommitBatch | undefined = undefined
+  #isRetrying = false
+  #verdict: Deferred.Deferred<boolean> | undefined = undefined
+
+  get commands(): ReadonlyArray<PendingCommand> {
+    return this.#commands
+  }
+
+  /** The batch that must be committed before this one may be; undefined once it is. */
+  get predecessor(): CommitBatch | undefined {
+    return this.#predecessor
+  }
+
+  /** The batch whose commands were decided on this one's, and which is being written meanwhile. */
+  get successor(): CommitBatch | undefined {
+    return this.#successor
+  }
+
+  /** Its first attempt did not commit. No batch may be chained behind it, because its outcome may take long. */
+  get isRetrying(): boolean {
+    return this.#isRetrying
+  }
+
+  /** Of a chained batch: whether it may commit, as soon as that is known. */
+  get verdict(): Deferred.Deferred<boolean> | undefined {
+    return this.#verdict
+  }
+
+  /** Takes these queued commands; more may be taken by calling it again. */
+  take(commands: ReadonlyArray<PendingCommand>): void {
+    for (const command of commands) {
+      command.startCommit()
+      for (const actor of command.participants) actor.enterBatch(this)
+    }
+    this.#commands = this.#commands.length === 0 ? commands : this.#commands.concat(commands)
+  }
+
+  chainBehind(predecessor: CommitBatch): void {
+    if (predecessor.#predecessor ?? predecessor.#successor) throw new Error("a chain has two batches at most")
+    this.#predecessor = predecessor
+    predecessor.#successor = this
+    this.#verdict = Deferred.makeUnsafe<boolean>()
+  }
+
+  /** Its rows are durable: its actors may enter another batch, and its successor may commit. */
+  commit(): ReadonlyArray<PendingCommand> {
+    const commands = this.#commands
+    this.#leaveActors()
+    this.#commands = none
+    for (const command of commands) command.commit()
+    this.#settleSuccessor(true)
+    return commands
+  }
+
+  /**
+   * It did not commit at once: its successor may not commit, and nothing is chained behind it again. Answers the
+   * successor, whose commands are to be put back.
+   */
+  detachSuccessor(): CommitBatch | undefined {
+    this.#isRetrying = true
+    return this.#settleSuccessor(false)
+  }
+
+  /** Certainly nothing of it was written: its commands are queued again. */
+  requeue(): ReadonlyArray<PendingCommand> {
+    const commands = this.#commands
+    this.#leaveActors()
+    this.#commands = none
+    for (const command of commands) command.requeue()
+    return commands
+  }
+
+  /** Keeps these of its commands; the others are to be evicted. */
+  keep(commands: ReadonlyArray<PendingCommand>): void {
+    this.#leaveActors()
+    this.#commands = commands
+    this.claimActors()
+  }
+
+  /** The accounts of its commands are its own again, after a successor that had them was put back. */
+  claimActors(): void {
+    for (const { participants } of this.#commands) for (const actor of participants) actor.enterBatch(this)
+  }
+
+  #leaveActors(): void {
+    for (const { participants } of this.#commands) for (const actor of participants) actor.leaveBatch(this)
+  }
+
+  #settleSuccessor(isCommitted: boolean): CommitBatch | undefined {
+    const successor = this.#successor
+    if (successor === undefined) return undefined
+    this.#successor = undefined
+    successor.#predecessor = undefined
+    if (successor.#verdict !== undefined) Deferred.doneUnsafe(successor.#verdict, Exit.succeed(isCommitted))
+    return successor
+  }
 }

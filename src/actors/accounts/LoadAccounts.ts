@@ -1,4 +1,4 @@
-/** Account ids enter; the heads of their streams, from snapshots and the events after them, leave. */
+/** Reads the heads of accounts from their latest snapshots and the events after them, many accounts in few queries. */
 import { Effect, Result } from "effect"
 import { type BrokenLog, emptyHead, follow, type Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"

@@ -1,5 +1,5 @@
-/** An account enters; whether this node owns it, and a way to the node that does, leave. */
-import { Context, Effect, Schema } from "effect"
+/** Which node owns an account, and how to reach it. The default is a node alone, which owns all of them. */
+import { Context, Data, Effect, Schema } from "effect"
 import { Account } from "../../domain/Account.ts"
 import type { Command } from "../../domain/Command.ts"
 import { CommandError, Overloaded, Unavailable } from "../../domain/Errors.ts"
@@ -24,53 +24,56 @@ export const Answer = Schema.TaggedUnion({
 })
 export type Answer = typeof Answer.Type
 
-/** An account is lent: its committed head, on which only the borrower decides while the lease lasts. */
-export const Loan = Schema.Struct({
+/** An account is leased: its committed head, on which only the node that asked decides while the lease lasts. */
+export const LeaseGrant = Schema.Struct({
   head: HeadSent,
-  /** How long the borrower waited for its turn, in milliseconds: the lease began so long after it asked, or later. */
+  /** How long the request waited for its turn, in milliseconds: the lease began so long after it was sent, or later. */
   waitedMs: Schema.Finite,
   leaseMs: Schema.Finite
 })
-export type Loan = typeof Loan.Type
+export type LeaseGrant = typeof LeaseGrant.Type
 
-/** How a borrower gives an account back. `Reload`: it does not know what the log holds. */
+/** How a leased account is returned. `Reload`: the node does not know what the log holds. */
 export const GivenBack = Schema.TaggedUnion({ Unchanged: {}, Moved: { head: HeadSent }, Reload: {} })
 export type GivenBack = typeof GivenBack.Type
 
-/** Why an account is not lent: it is not there, its log is broken or not to be read, or memory is full. */
-export const NotLent = Schema.Union([NotMine, Unavailable, Overloaded])
-export type NotLent = typeof NotLent.Type
+/** Why an account is not leased: it is not there, its log is broken or not to be read, or memory is full. */
+export const LeaseRefused = Schema.Union([NotMine, Unavailable, Overloaded])
+export type LeaseRefused = typeof LeaseRefused.Type
+
+/** Memory is full of accounts that are in use. AdmissionControl.ts makes an `Overloaded` of it. */
+export class NoMemory extends Data.TaggedError("NoMemory")<{}> {}
+
+/** The node of the account has too much to do to take a message: nothing was done. An `Overloaded` is made of it too. */
+export class PeerBusy extends Data.TaggedError("PeerBusy")<{}> {}
 
 export interface Placing {
   /** True while this node, as far as it can know, is the only one that decides on the account. Never blocks. */
   readonly owns: (account: AccountId) => boolean
   /** Accounts of one group are owned by one node at any time. */
   readonly groupOf: (account: AccountId) => number
-  /** Puts commands to the owner of the account, all of whose first accounts are in its group, in their order. */
+  /** Sends commands to the owner of the account, all of whose first accounts are in its group, in their order. */
   readonly dispatch: (
     account: AccountId,
     commands: ReadonlyArray<Command>
-  ) => Effect.Effect<ReadonlyArray<Answer>, Unavailable>
+  ) => Effect.Effect<ReadonlyArray<Answer>, Unavailable | PeerBusy>
   readonly head: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
-  /** Borrows an account of its owner; waits for its turn. Give it back, even if this is interrupted. */
-  readonly borrow: (account: AccountId, lease: string) => Effect.Effect<Loan, NotLent>
-  /** May be lost: then the lease ends by itself. */
+  /** Leases an account from its owner; waits for its turn. Give it back, even if this is interrupted. */
+  readonly borrow: (account: AccountId, lease: string) => Effect.Effect<LeaseGrant, LeaseRefused>
+  /** May be lost: then the lease expires. */
   readonly giveBack: (account: AccountId, lease: string, given: GivenBack) => Effect.Effect<void>
 }
 
-const nobody = Effect.fail(new NotMine())
+const notMine = Effect.fail(new NotMine())
 
-/**
- * Which node owns which account. An optimisation (design §7): whatever it answers, two nodes that decide on one
- * account do no harm. The default is a node alone, which owns them all.
- */
+/** Whatever it answers, the log stays right (design §7): its unique keys let one of two deciding nodes win. */
 export const Placement = Context.Reference<Placing>("chronicle/actors/Placement", {
   defaultValue: () => ({
     owns: () => true,
     groupOf: () => 0,
     dispatch: (_, commands) => Effect.succeed(commands.map(() => Answer.make({ _tag: "Moved" }))),
-    head: () => nobody,
-    borrow: () => nobody,
+    head: () => notMine,
+    borrow: () => notMine,
     giveBack: () => Effect.void
   })
 })

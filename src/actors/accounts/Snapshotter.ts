@@ -1,4 +1,4 @@
-/** Heads that passed a milestone enter after the reply; snapshots are saved in batches, or dropped under pressure. */
+/** Saves snapshots of accounts, in batches and after the reply, so that loading a long account reads few events. */
 import { Context, Effect, Latch, Layer } from "effect"
 import type { Head } from "../../domain/Head.ts"
 import { Snapshots } from "../../infra/eventstore/Snapshots.ts"

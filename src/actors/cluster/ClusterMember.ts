@@ -1,4 +1,4 @@
-/** What other nodes ask of this one, and the shards it is given and loses, enter; its dispatcher does the work. */
+/** Makes a node a member of the cluster: it serves what other nodes ask, and takes and gives up shards of accounts. */
 import { Effect, Layer } from "effect"
 import { Sharding } from "effect/cluster"
 import * as ClusterRunner from "../../infra/cluster/ClusterRunner.ts"
@@ -18,12 +18,12 @@ export const layer = (node: string) =>
       const shards = yield* ClusterShards
       const limits = yield* ClusterConfig
       const dispatcher = yield* Dispatcher
-      const { here } = dispatcher
+      const here = dispatcher.localNode
 
       const status = Effect.sync((): NodeStatus => {
         const { committed, conflicts, inFlight, residents } = dispatcher.stats()
         const owned = shards.owned.flatMap((isOwned, shard) => (isOwned ? [shard] : []))
-        return { node, shards: owned, actors: residents, inFlight, committed, conflicts, ...here.loans() }
+        return { node, shards: owned, actors: residents, inFlight, committed, conflicts, ...here.leases() }
       })
 
       yield* sharding.registerEntity(

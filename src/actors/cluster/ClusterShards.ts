@@ -1,12 +1,11 @@
-/** Effect Cluster's shards enter; which accounts this node owns for certain, and messages to the owners of others, leave. */
+/** Placement by the shards of Effect Cluster: which accounts this node owns for certain, and messages to the owners of others. */
 import { Clock, Context, Effect, Layer, Schema } from "effect"
 import { ClusterSchema, Entity, EntityId, Sharding } from "effect/cluster"
 import { Rpc } from "effect/rpc"
-import { Overloaded } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { LockCertainty } from "../../infra/cluster/ClusterRunner.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
-import { type Answer, NotMine, Placement, type Placing } from "../accounts/Placement.ts"
+import { type Answer, NotMine, PeerBusy, Placement, type Placing } from "../accounts/Placement.ts"
 import { makeSendToPeer, PeerReply, PeerRequest, type PeerResponse } from "./PeerMessages.ts"
 
 const shardGroup = "default"
@@ -105,21 +104,18 @@ const makePlacing = Effect.gen(function* () {
   return {
     owns: (account) => owned[groupOf(account)] === true && wall.currentTimeMillisUnsafe() < certainty.untilMs,
     groupOf,
-    dispatch: (account, commands) =>
-      Effect.match(write(account, { _tag: "Dispatch", commands }), {
-        onSuccess: (said) =>
-          said._tag === "Answers" ? said.answers : commands.map((): Answer => ({ _tag: "Unknown" })),
-        onFailure: ({ isFull }) => {
-          if (!isFull) return commands.map((): Answer => ({ _tag: "Unknown" }))
-          const error = new Overloaded({ what: "the node of the account", retryAfterMs: leaseMs })
-          return commands.map((): Answer => ({ _tag: "Failed", error }))
-        }
-      }),
+    dispatch: (account, commands) => {
+      const unknown = (): ReadonlyArray<Answer> => commands.map(() => ({ _tag: "Unknown" }))
+      return write(account, { _tag: "Dispatch", commands }).pipe(
+        Effect.map((said) => (said._tag === "Answers" ? said.answers : unknown())),
+        Effect.catch(({ isFull }) => (isFull ? Effect.fail(new PeerBusy()) : Effect.succeed(unknown())))
+      )
+    },
     head: (account) =>
       write(account, { _tag: "Head", account }).pipe(
         Effect.catch(() => moving),
         Effect.flatMap((said) => (said._tag === "Head" ? Effect.succeed(said.head) : refusalOf(said))),
-        // Nobody refuses a question for want of memory.
+        // The union of refusals has it, but no node refuses a head for want of memory.
         Effect.catchTag("Overloaded", () => moving)
       ),
     borrow: (account, lease) =>

@@ -1,8 +1,11 @@
-/** Questions to other nodes enter one by one; those of one turn to one node leave as one message, each gets its answer. */
+/**
+ * What nodes ask each other: commands sent on, heads, leases. The requests of one turn of the event loop to one node
+ * travel as one message; each gets its own reply as soon as it is there.
+ */
 import { Cause, Data, Effect, Exit, Fiber, FiberSet, Option, Queue, Schema, Stream } from "effect"
 import { Command } from "../../domain/Command.ts"
 import { AccountId } from "../../domain/Ids.ts"
-import { Answer, GivenBack, HeadSent, Loan, NotLent } from "../accounts/Placement.ts"
+import { Answer, GivenBack, HeadSent, LeaseGrant, LeaseRefused } from "../accounts/Placement.ts"
 import type { LocalNode } from "../commands/LocalNode.ts"
 
 /** What one node asks of the owner of a shard. */
@@ -18,8 +21,8 @@ export const PeerResponse = Schema.TaggedUnion({
   /** One a command, in order. */
   Answers: { answers: Schema.Array(Answer) },
   Head: { head: HeadSent },
-  Lent: { loan: Loan },
-  Refused: { error: NotLent },
+  Lent: { loan: LeaseGrant },
+  Refused: { error: LeaseRefused },
   Taken: {}
 })
 export type PeerResponse = typeof PeerResponse.Type
@@ -36,10 +39,13 @@ export type PeerReply = typeof PeerReply.Type
 /** Letters that travel in one message. */
 const lettersMax = 500
 
-const refused = (error: NotLent): PeerResponse => ({ _tag: "Refused", error })
+const refused = (error: LeaseRefused): PeerResponse => ({ _tag: "Refused", error })
 
 /** What this node says to a letter. */
-export const answerRequest = (here: LocalNode, letter: PeerRequest): Effect.Effect<PeerResponse> => {
+export const answerRequest = (
+  here: LocalNode["Service"],
+  letter: PeerRequest
+): Effect.Effect<PeerResponse> => {
   switch (letter._tag) {
     case "Dispatch":
       return Effect.map(
@@ -58,7 +64,7 @@ export const answerRequest = (here: LocalNode, letter: PeerRequest): Effect.Effe
       })
     case "GiveBack":
       return Effect.sync((): PeerResponse => {
-        here.takeBack(letter.account, letter.lease, letter.given)
+        here.release(letter.account, letter.lease, letter.given)
         return { _tag: "Taken" }
       })
   }
@@ -66,7 +72,7 @@ export const answerRequest = (here: LocalNode, letter: PeerRequest): Effect.Effe
 
 /** Each is begun in its turn, and answered when it can be. */
 export const answerRequests = (
-  here: LocalNode,
+  here: LocalNode["Service"],
   letters: ReadonlyArray<PeerRequest>,
   node: string
 ): Stream.Stream<PeerReply> =>

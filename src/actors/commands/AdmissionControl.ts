@@ -1,99 +1,155 @@
-/** Commands knock; those that the node has no room for now are told when to come back. */
-import { Exit } from "effect"
+/**
+ * Admission control: which commands this node has no room for. Every `Overloaded` of the write path is made here.
+ *
+ * A burst may fill the node up to its bound; sustained overload is shed early, because a longer queue adds latency and
+ * work for the garbage collector, not throughput.
+ */
+import { Context, Effect, Exit, Layer } from "effect"
 import { Overloaded } from "../../domain/Errors.ts"
 import type { AccountId, CommandId } from "../../domain/Ids.ts"
-import type { LedgerLimits } from "../../infra/config/LedgerConfig.ts"
-import type { AccountActor } from "../accounts/AccountActor.ts"
-import type { CommitQueue } from "../commit/CommitQueue.ts"
-import { Admission } from "./Admission.ts"
-import type { InFlightCommands } from "./InFlightCommands.ts"
+import { LedgerConfig, type LedgerLimits } from "../../infra/config/LedgerConfig.ts"
+import { LedgerClock } from "../accounts/LedgerClock.ts"
+import type { AccountActor } from "../accounts/Lifecycle.ts"
+import { Placement } from "../accounts/Placement.ts"
+import { CommitPipeline } from "../commit/CommitPipeline.ts"
+import { CommitQueue } from "../commit/CommitQueue.ts"
+import { Deduplication } from "./Deduplication.ts"
+import { InFlightCommands } from "./InFlightCommands.ts"
 
 /** What an `Overloaded` names that is not of one account. */
 export const wholeNode = "this node"
 
-export type Refused = Exit.Exit<never, Overloaded>
-
-export interface AdmissionParts {
-  readonly limits: LedgerLimits
-  readonly underWay: InFlightCommands
-  readonly queue: CommitQueue
-  readonly now: () => number
-  /** What a commit takes lately, in milliseconds. */
-  readonly commitMs: () => number
-  /** Whether this node decides on the account; no account is nobody's. */
-  readonly owns: (account: AccountId | undefined) => boolean
-  /** An id accepted lately, whose outcome needs no room. */
-  readonly isKnown: (commandId: CommandId) => boolean
+/** A refusal, as an error and as the exit of a command. */
+interface Refusal {
+  readonly error: Overloaded
+  readonly exit: Exit.Exit<never, Overloaded>
 }
 
-export class AdmissionControl {
-  readonly #parts: AdmissionParts
-  readonly #admission: Admission
-  #said: { readonly error: Overloaded; readonly exit: Refused } | undefined
+export class AdmissionControl extends Context.Service<
+  AdmissionControl,
+  {
+    /**
+     * The refusal of a command for these actors (as far as they are in memory), or undefined where there is room. A
+     * caller that is self-limiting (a batch, another node) waits for some answers before it sends more: it is refused
+     * at the bound alone.
+     */
+    readonly check: (
+      actors: ReadonlyArray<AccountActor | undefined>,
+      isSelfLimiting: boolean,
+      now: number
+    ) => Refusal["exit"] | undefined
+    /**
+     * The same before a command is validated, which costs more than its refusal; `input` may be anything. Only for
+     * commands that this node would decide itself. Counts as a refusal.
+     */
+    readonly precheck: (input: unknown) => Refusal["exit"] | undefined
+    /** `retryAfterMs` is estimated from the commit queue where it is not given. */
+    readonly overloaded: (what: string, retryAfterMs?: number) => Refusal
+  }
+>()("chronicle/actors/AdmissionControl") {
+  static readonly layer = Layer.effect(
+    AdmissionControl,
+    Effect.suspend(() => make)
+  )
+}
 
-  constructor(parts: AdmissionParts) {
-    this.#parts = parts
-    this.#admission = new Admission(parts.limits)
+const make = Effect.gen(function* () {
+  const limits = yield* LedgerConfig
+  const clock = yield* LedgerClock
+  const placement = yield* Placement
+  const queue = yield* CommitQueue.Service
+  const inFlight = yield* InFlightCommands.Service
+  const deduplication = yield* Deduplication
+  const { stats } = yield* CommitPipeline
+  const shedding = new LoadShedding(limits)
+  let last: Refusal | undefined
+
+  /** What waits for hot accounts does not wait for lanes. */
+  const isFull = (now: number): boolean =>
+    shedding.isFull(inFlight.size, queue.size - inFlight.ofHotAccounts, now)
+
+  const retryAfterQueue = (): number => {
+    const batches = 1 + queue.size / limits.batchRowsMax
+    return Math.ceil(Math.min(stats.commitMs * batches, limits.commandDeadlineMs))
   }
 
-  /** One error for all who are told the same: the stack trace of a new one is six sevenths of a refusal's cost. */
-  overloaded(what: string): { readonly error: Overloaded; readonly exit: Refused } {
-    const { limits, queue, commitMs } = this.#parts
-    const waiting = 1 + queue.size / limits.batchRowsMax
-    const retryAfterMs = Math.ceil(Math.min(commitMs() * waiting, limits.commandDeadlineMs))
-    if (this.#said?.error.what !== what || this.#said.error.retryAfterMs !== retryAfterMs) {
+  /** One error for all that are told the same: the stack trace of a new one is six sevenths of a refusal's cost. */
+  const overloaded = (what: string, retryAfterMs = retryAfterQueue()): Refusal => {
+    if (last?.error.what !== what || last.error.retryAfterMs !== retryAfterMs) {
       const error = new Overloaded({ what, retryAfterMs })
-      this.#said = { error, exit: Exit.fail(error) }
+      last = { error, exit: Exit.fail(error) }
     }
-    return this.#said
+    return last
   }
 
-  /**
-   * Whether there is room for one more command of these accounts, as far as they are in memory. One that is paced by
-   * whoever sends it (a batch, another node) never stands in a crowd of its own making.
-   */
-  check(actors: ReadonlyArray<AccountActor | undefined>, isPaced: boolean, now: number): Refused | undefined {
-    const { limits, underWay } = this.#parts
-    if (isPaced ? underWay.size >= limits.inFlightMax : this.#isFull(now))
-      return this.overloaded(wholeNode).exit
-    for (const actor of actors) {
-      if (actor !== undefined && actor.underWay >= limits.inFlightPerAccountMax) {
-        return this.overloaded(`account ${actor.id}`).exit
+  return AdmissionControl.of({
+    check: (actors, isSelfLimiting, now) => {
+      if (isSelfLimiting ? inFlight.size >= limits.inFlightMax : isFull(now))
+        return overloaded(wholeNode).exit
+      for (const actor of actors) {
+        if (actor !== undefined && actor.inFlight >= limits.inFlightPerAccountMax) {
+          return overloaded(`account ${actor.id}`).exit
+        }
       }
-    }
-    return undefined
-  }
-
-  /** The same before a command is checked; `input` may be anything. Only for what this node would decide itself. */
-  precheck(input: unknown): Refused | undefined {
-    const { underWay, isKnown, owns, now } = this.#parts
-    if (!this.#isFull(now()) || !owns(firstNamed(input))) return undefined
-    // It may be under way, or done: then its outcome is known, however full the node is.
-    const commandId = member(input, "commandId") as CommandId // what is none is not found
-    if (underWay.get(commandId) !== undefined || isKnown(commandId)) return undefined
-    const { exit } = this.overloaded(wholeNode)
-    underWay.outcomes.note(exit)
-    return exit
-  }
-
-  #isFull(now: number): boolean {
-    const { underWay, queue } = this.#parts
-    return this.#admission.isFull(underWay.size, queue.size - underWay.crowd, now)
-  }
-}
+      return undefined
+    },
+    precheck: (input) => {
+      if (!isFull(clock.elapsedUnsafe())) return undefined
+      const account = firstAccountIn(input)
+      if (account === undefined || !placement.owns(account)) return undefined
+      // It may be in flight, or done: then its outcome is known, however full the node is.
+      const commandId = member(input, "commandId") as CommandId // what is none is not found
+      if (inFlight.get(commandId) !== undefined || deduplication.isKnown(commandId)) return undefined
+      const { exit } = overloaded(wholeNode)
+      inFlight.outcomes.note(exit)
+      return exit
+    },
+    overloaded
+  })
+})
 
 const member = (value: unknown, name: string): unknown =>
   typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined
 
-/** So many under way on one account are a crowd: what comes to it waits for it, whatever the lanes do. */
-const crowdMin = 100
-
-export const isOfHotAccount = (actors: ReadonlyArray<AccountActor | undefined>): boolean =>
-  actors.some((actor) => actor !== undefined && actor.underWay >= crowdMin)
-
-/** What stands where the first account of a command does; undefined where nothing does, or no text. */
-const firstNamed = (input: unknown): AccountId | undefined => {
+/** The value where the first account of a command stands; undefined where there is none, or no text. */
+const firstAccountIn = (input: unknown): AccountId | undefined => {
   const legs = member(input, "legs")
   const named = member(input, "from") ?? member(input, "account") ?? member(member(legs, "0"), "account")
   return typeof named === "string" ? (named as AccountId) : undefined // of this node or not, whatever it is
+}
+
+/** An account with so many commands in flight is hot: what comes to it waits for it, whatever the lanes do. */
+const hotMin = 100
+
+export const isOfHotAccount = (actors: ReadonlyArray<AccountActor | undefined>): boolean =>
+  actors.some((actor) => actor !== undefined && actor.inFlight >= hotMin)
+
+/** How long the queue may stay longer than the lanes need, in milliseconds. */
+const burstMs = 1_000
+/** What the lanes need: batches that wait for a lane, of commands with one row, so that it can begin the next at once. */
+const steadyBatches = 0.75
+/** The part of them at which the queue has drained: all lanes together take two thirds at once, of transfers. */
+const drainedPart = 1 / 8
+
+/**
+ * Absorbs bursts, sheds sustained overload: CoDel (Nichols and Jacobson, "Controlling queue delay", 2012), with the
+ * length of the queue in place of its delay. If the commit queue stays above `steadyMax` for longer than `burstMs`, new
+ * commands are refused until it has drained. A queue that a batch has just left is not drained yet.
+ */
+export class LoadShedding {
+  readonly #inFlightMax: number
+  readonly #steadyMax: number
+  #drainedAt = Number.NEGATIVE_INFINITY
+
+  constructor(limits: Pick<LedgerLimits, "inFlightMax" | "lanes" | "batchRowsMax">) {
+    this.#inFlightMax = limits.inFlightMax
+    this.#steadyMax = steadyBatches * limits.lanes * limits.batchRowsMax
+  }
+
+  /** `inFlight`: all that is not answered; `queued`: what is decided and not sent, less what waits for hot accounts. */
+  isFull(inFlight: number, queued: number, nowMs: number): boolean {
+    if (queued < this.#steadyMax * drainedPart) this.#drainedAt = nowMs
+    const isSustained = nowMs - this.#drainedAt > burstMs
+    return inFlight >= this.#inFlightMax || (isSustained && queued >= this.#steadyMax)
+  }
 }

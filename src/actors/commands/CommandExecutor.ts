@@ -1,219 +1,321 @@
-/** Tickets enter; each takes its turn as soon as all its actors are at hand, and leaves for the commit queue. */
-import { Clock, Effect, Exit, Result } from "effect"
+/**
+ * The way of one command on the node that decides it, in order:
+ *
+ * 1. `submit`: a repeat is answered or joined, an overloaded node refuses, anything else is in flight from here on.
+ * 2. `execute`: its accounts are acquired. The command may have to wait for one, and is resumed here.
+ * 3. It is decided on them in one synchronous step, and queued for the commit.
+ * 4. `handle`: the commit's result comes back. A command is answered, or executed again.
+ *
+ * A command comes back to 2 from an account that was cold, from the log that was asked for its id, and from a commit
+ * that met a conflict.
+ */
+import { Context, Effect, Exit, Layer, Result } from "effect"
+import { accountsOf, type Command } from "../../domain/Command.ts"
 import { Unavailable } from "../../domain/Errors.ts"
-import type { BrokenLog, Head } from "../../domain/Head.ts"
+import { hashCommand } from "../../domain/HashChain.ts"
 import type { AccountId } from "../../domain/Ids.ts"
-import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
-import { type AccountActor, decideOn } from "../accounts/AccountActor.ts"
-import { makeAccountRegistry } from "../accounts/AccountRegistry.ts"
-import { makeAcquireAccounts } from "../accounts/AcquireAccounts.ts"
-import { makeLeaseClient } from "../accounts/LeaseClient.ts"
-import { makeLeaseServer } from "../accounts/LeaseServer.ts"
+import { LedgerConfig, type LedgerLimits } from "../../infra/config/LedgerConfig.ts"
+import { AccountRegistry } from "../accounts/AccountRegistry.ts"
+import { AcquireAccounts, type Acquired } from "../accounts/AcquireAccounts.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
-import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
-import { Placement } from "../accounts/Placement.ts"
-import type { CommitQueue } from "../commit/CommitQueue.ts"
-import { type InFlightCommands, indeterminate, unavailable } from "./InFlightCommands.ts"
+import {
+  type AccountActor,
+  type CommandExit,
+  type Continuation,
+  PendingCommand,
+  type Reply,
+  receiptOf
+} from "../accounts/Lifecycle.ts"
+import { Placement, type Placing } from "../accounts/Placement.ts"
+import { type BatchResult, CommitPipeline } from "../commit/CommitPipeline.ts"
+import { CommitQueue } from "../commit/CommitQueue.ts"
+import { WriterRegistry } from "../commit/WriterRegistry.ts"
+import { AdmissionControl, isOfHotAccount } from "./AdmissionControl.ts"
+import { Deduplication } from "./Deduplication.ts"
+import { InFlightCommands, indeterminate, unavailable } from "./InFlightCommands.ts"
 
 /** Defects that one command may cause before it fails with them. */
 const defectsMax = 2
 
-/** Nothing was done: the account left while the command waited. */
-export const movedAway = new Unavailable({ what: "this account", reason: "it moved to another node" })
+/** Nothing was done: the account left this node while the command of another node waited for it. */
+export class AccountMoved extends Unavailable {}
 
-export interface CommandExecutorOptions {
-  readonly queue: CommitQueue
-  readonly underWay: InFlightCommands
-  /** Why commands must be refused now, or `undefined`. */
-  readonly refusal: () => string | undefined
-  readonly overloaded: (what: string) => CommandExit
-  /** The queue has something new, or something less, which others may have waited for. */
-  readonly onQueued: () => void
+const accountMoved = Exit.fail(new AccountMoved({ what: "this account", reason: "it moved to another node" }))
+
+/** Who sent a command. `Peer`: another node, which sends it to the next owner if the account leaves. */
+export type Sender = "Host" | "Batch" | "Peer"
+
+export class CommandExecutor extends Context.Service<
+  CommandExecutor,
+  {
+    /** Takes a command in, or replies at once why not. `reply` is called exactly once. */
+    readonly submit: (command: Command, reply: Reply, sender: Sender) => void
+    /** Executes evicted commands again, in their order, after the stale actors are reloaded. */
+    readonly retry: (commands: ReadonlyArray<PendingCommand>, stale: ReadonlySet<AccountActor>) => void
+    /** Why no command can be answered while accounts or ids cannot be read, as far as it is known. */
+    readonly trouble: () => string
+  }
+>()("chronicle/actors/CommandExecutor") {
+  /** Starts the commit lanes. */
+  static readonly layer = Layer.effect(
+    CommandExecutor,
+    Effect.suspend(() => make)
+  )
 }
 
-/** A ticket's actors, as far as they were found in memory. */
+const make = Effect.gen(function* () {
+  const context = yield* Effect.context<Parts>()
+  const executor = new Executor(context, yield* LedgerConfig, yield* Placement)
+  yield* executor.pipeline.start((result) => executor.handle(result))
+  return CommandExecutor.of({
+    submit: (command, reply, sender) => executor.submit(command, reply, sender),
+    retry: (commands, stale) => executor.retry(commands, stale),
+    trouble: () => executor.trouble()
+  })
+})
+
+type Parts =
+  | AccountRegistry
+  | AcquireAccounts
+  | AdmissionControl
+  | CommitPipeline
+  | CommitQueue
+  | Deduplication
+  | InFlightCommands
+  | LedgerClock
+  | WriterRegistry
+
+/** The actors of a command in the order of its accounts, as far as they were found in memory. */
 type Known = ReadonlyArray<AccountActor | undefined> | undefined
-type AtHand = ReadonlyArray<AccountActor> | "waits" | "elsewhere"
 
-/** Starts the loaders in the scope. */
-export const makeCommandExecutor = Effect.fnUntraced(function* (options: CommandExecutorOptions) {
-  const { queue, underWay } = options
-  const limits = yield* LedgerConfig
-  const clock = yield* LedgerClock
-  const wall = yield* Clock.Clock
-  const placement = yield* Placement
+class Executor {
+  readonly pipeline: CommitPipeline["Service"]
+  readonly #limits: LedgerLimits
+  readonly #placement: Placing
+  readonly #clock: LedgerClock["Service"]
+  readonly #registry: AccountRegistry["Service"]
+  readonly #accounts: AcquireAccounts["Service"]
+  readonly #admission: AdmissionControl["Service"]
+  readonly #deduplication: Deduplication["Service"]
+  readonly #inFlight: InFlightCommands
+  readonly #queue: CommitQueue
+  readonly #writers: WriterRegistry["Service"]
+  readonly #continue: Continuation = (command, exit) => this.#resume(command, exit)
 
-  /** Finds the actors of a ticket; decides it when all may be decided on, else leaves it where it will be told. */
-  const route = (ticket: PendingCommand): void => routeAt(ticket, clock.elapsedUnsafe(), undefined)
-
-  /** The same, for a caller that asked the clock just now, and the residents (in order of the accounts). */
-  const routeAt = (ticket: PendingCommand, elapsedMs: number, known: Known): void => {
-    if (ticket.phase === "settled") return
-    const refusal = options.refusal()
-    if (refusal !== undefined) return underWay.failUnwritten(ticket, "this node", refusal)
-    if (ticket.isForwarded && !placement.owns(ticket.accounts[0] as AccountId)) {
-      return underWay.complete(ticket, ticket.isRepeat ? indeterminate(ticket) : Exit.fail(movedAway))
-    }
-    const found = ticket.locks.length === 0 ? atHand(ticket, elapsedMs, known) : "elsewhere"
-    if (found === "waits") return
-    const actors = found === "elsewhere" ? enlistment.acquire(ticket, elapsedMs) : found
-    if (actors === undefined) return
-    const turn = Result.try(() => decideOn(ticket, actors, clock.nowUnsafe()))
-    if (Result.isFailure(turn)) return crash(ticket, actors, turn.failure)
-    queue.push(ticket)
-    ticket.release("decided")
-    ticket.noteDecided()
-    options.onQueued()
+  constructor(context: Context.Context<Parts>, limits: LedgerLimits, placement: Placing) {
+    this.#limits = limits
+    this.#placement = placement
+    this.pipeline = Context.get(context, CommitPipeline)
+    this.#clock = Context.get(context, LedgerClock)
+    this.#registry = Context.get(context, AccountRegistry)
+    this.#accounts = Context.get(context, AcquireAccounts)
+    this.#admission = Context.get(context, AdmissionControl)
+    this.#deduplication = Context.get(context, Deduplication)
+    this.#inFlight = Context.get(context, InFlightCommands.Service)
+    this.#queue = Context.get(context, CommitQueue.Service)
+    this.#writers = Context.get(context, WriterRegistry)
   }
 
-  /** The common case: all accounts are ours, and in memory or about to be. */
-  const atHand = (ticket: PendingCommand, elapsedMs: number, known: Known): AtHand => {
-    const { accounts } = ticket
+  submit(command: Command, reply: Reply, sender: Sender): void {
+    const now = this.#clock.elapsedUnsafe()
+    const deadline = now + this.#limits.commandDeadlineMs
+    let hash: string | undefined
+    // Only when it is needed: in an overload most commands are refused, and it is most of what a refusal would cost.
+    const hashOf = () => {
+      hash ??= hashCommand(command)
+      return hash
+    }
+    const found = this.#deduplication.find(command, hashOf)
+    switch (found._tag) {
+      case "InFlight":
+        this.#inFlight.outcomes.joined++
+        if (sender === "Peer") found.pending.markForwarded()
+        return found.pending.join(reply, deadline)
+      case "Remembered":
+        return this.#refuse(found.exit, reply)
+      case "Unknown":
+    }
+    // The other node is to ask the next owner.
+    if (this.#inFlight.isClosing && sender === "Peer") return this.#refuse(accountMoved, reply)
+    const trouble = this.#inFlight.isClosing ? "it is closing" : this.#writers.refusal()
+    if (trouble !== undefined) return this.#refuse(unavailable("this node", trouble), reply)
+    const accounts = accountsOf(command)
+    const actors = accounts.map(this.#registry.peek)
+    const full = this.#admission.check(actors, sender !== "Host", now)
+    if (full !== undefined) return this.#refuse(full, reply)
+    const pending = new PendingCommand(command, hashOf(), deadline, accounts, this.#continue)
+    if (isOfHotAccount(actors)) pending.markOfHotAccount()
+    if (sender === "Peer") pending.markForwarded()
+    pending.replyTo(reply)
+    this.#inFlight.add(pending)
+    if (this.#deduplication.mustCheckLogFirst(now)) this.#deduplication.lookUp(pending)
+    else this.#execute(pending, now, actors)
+  }
+
+  /** Answers a command that does not become one of those in flight. */
+  #refuse(exit: CommandExit, reply: Reply): void {
+    this.#inFlight.outcomes.note(exit)
+    reply(exit)
+  }
+
+  /** An account is in memory now, or the log was asked for the id: the command goes on, or ends with what was found. */
+  #resume(command: PendingCommand, exit: CommandExit | undefined): void {
+    if (exit !== undefined) {
+      const isDefinite = !command.isRepeat || !saysNothingWasDone(exit)
+      this.#inFlight.complete(command, isDefinite ? exit : indeterminate(command))
+    } else if (command.rejection === undefined) this.#execute(command, this.#clock.elapsedUnsafe(), undefined)
+    // Its id was looked up once more, and the log does not have it.
+    else this.#inFlight.complete(command, Exit.fail(command.rejection))
+  }
+
+  /** Decides and queues the command if all its accounts are at hand; else it waits, and is resumed. */
+  #execute(command: PendingCommand, elapsedMs: number, known: Known): void {
+    if (command.phase === "done") return
+    const refusal = this.#writers.refusal()
+    if (refusal !== undefined) return this.#inFlight.failUnwritten(command, "this node", refusal)
+    // Of several nodes that were given it, only the owner of its first account may decide it.
+    if (command.isForwarded && !this.#placement.owns(command.accounts[0] as AccountId)) {
+      return this.#inFlight.complete(command, command.isRepeat ? indeterminate(command) : accountMoved)
+    }
+    const actors = this.#localActors(command, elapsedMs, known) ?? this.#accounts.acquire(command, elapsedMs)
+    if (actors === "waiting") return
+    if (actors === "noMemory") {
+      return this.#inFlight.complete(command, this.#admission.overloaded("memory for accounts").exit)
+    }
+    const decided = Result.try(() => command.decide(actors, this.#clock.nowUnsafe()))
+    if (Result.isFailure(decided)) return this.#crash(command, actors, decided.failure)
+    this.#queue.push(command)
+    command.releaseLocks("decided")
+    command.noteDecided()
+    this.pipeline.wake()
+  }
+
+  /** The common case: all accounts are of this node, not leased, and in memory or about to be. */
+  #localActors(command: PendingCommand, elapsedMs: number, known: Known): Acquired | undefined {
+    if (command.locks.length > 0) return undefined
+    const { accounts } = command
     // Of its final size at once: the first push would make room for seventeen.
     const actors = new Array<AccountActor>(accounts.length)
     let loading: AccountActor | undefined
     for (const [nth, id] of accounts.entries()) {
-      if (!placement.owns(id)) return "elsewhere"
-      const actor = resident(id, elapsedMs, known?.[nth])
-      if (actor === undefined) return noRoom(ticket)
-      if (actor.phase === "lending" || actor.phase === "lent") return "elsewhere"
+      if (!this.#placement.owns(id)) return undefined
+      const actor = this.#actorOf(id, elapsedMs, known?.[nth])
+      if (actor === undefined) return "noMemory"
+      if (actor.phase === "leasing" || actor.phase === "leased") return undefined
       if (actor.phase !== "ready") loading ??= actor
       actors[nth] = actor
     }
     if (loading === undefined) return actors
-    loading.wait(ticket)
-    return "waits"
+    loading.wait(command)
+    return "waiting"
   }
 
-  /** One that is known may have made room for another account of the same ticket. */
-  const resident = (id: AccountId, elapsedMs: number, known: AccountActor | undefined) => {
-    if (known === undefined || known.phase === "gone") return residents.get(id, elapsedMs)
-    known.usedAt = elapsedMs
+  /** One that is known may have been evicted to make room for another account of the same command. */
+  #actorOf(id: AccountId, elapsedMs: number, known: AccountActor | undefined): AccountActor | undefined {
+    if (known === undefined || known.phase === "evicted") return this.#registry.get(id, elapsedMs)
+    known.touch(elapsedMs)
     return known
   }
 
-  const noRoom = (ticket: PendingCommand): "waits" => {
-    underWay.complete(ticket, options.overloaded("memory for accounts"))
-    return "waits"
-  }
-
-  /** Let it crash: the actors are rebuilt from the log, what waited on them is decided again. */
-  const crash = (ticket: PendingCommand, actors: ReadonlyArray<AccountActor>, defect: unknown): void => {
-    ticket.attempts++
+  /** A decision threw. The actors are rebuilt from the log, and what was decided on them is decided again. */
+  #crash(command: PendingCommand, actors: ReadonlyArray<AccountActor>, defect: unknown): void {
+    command.noteAttempt()
     const stale = new Set(actors)
-    const evicted = queue.evict((one) => one.participants.some((actor) => stale.has(actor)))
-    for (const actor of stale) reload(actor)
-    if (ticket.attempts >= defectsMax) underWay.complete(ticket, Exit.die(defect))
-    inOrder([...evicted, ticket], route)
-    options.onQueued()
+    const evicted = this.#queue.evict((one) => one.participants.some((actor) => stale.has(actor)))
+    for (const actor of stale) this.#accounts.reload(actor)
+    if (command.attempts >= defectsMax) this.#inFlight.complete(command, Exit.die(defect))
+    const elapsedMs = this.#clock.elapsedUnsafe()
+    inOrder([...evicted, command], (one) => this.#execute(one, elapsedMs, undefined))
+    this.pipeline.wake()
   }
 
-  const residents = yield* makeAccountRegistry({
-    onReady: (actor) => onReady(actor),
-    onBroken: (actor, broken: BrokenLog) => {
-      const failure = unavailable(`account ${actor.id}`, broken.message)
-      for (const ticket of actor.mailbox ?? []) underWay.complete(ticket, failure)
-      for (const reader of actor.readers ?? []) reader(failure)
-      for (const borrower of actor.borrowers) borrower.refuse(failure)
-    },
-    onUnavailable: (reason) => {
-      underWay.trouble = reason
-    }
-  })
-
-  /** What waits on an actor is decided, in order; then it may be lent. */
-  const onReady = (actor: AccountActor): void => {
-    const { mailbox, readers } = actor
-    actor.mailbox = undefined
-    actor.readers = undefined
-    for (const ticket of mailbox ?? []) route(ticket)
-    for (const reader of readers ?? []) reader(Exit.succeed(actor.committed))
-    lending.look(actor)
-  }
-
-  const lending = yield* makeLeaseServer(residents, onReady)
-  const borrowing = yield* makeLeaseClient({
-    onReady: route,
-    onRefused: (ticket, refusal) =>
-      refusal._tag === "Unavailable"
-        ? underWay.failUnwritten(ticket, refusal.what, refusal.reason)
-        : underWay.complete(ticket, Exit.fail(refusal))
-  })
-  const enlistment = makeAcquireAccounts({ placement, residents, lending, borrowing, wall, noRoom })
-
-  const reload = (actor: AccountActor): void => {
-    if (!borrowing.breakOff(actor)) residents.reload(actor)
-  }
-
-  /** Lets actors that wait for their last ticket in flight be rebuilt, or lent, now that one more has landed. */
-  const reloadIfLanded = (ids: ReadonlyArray<AccountId>): void => {
-    for (const id of ids) {
-      const actor = residents.peek(id)
-      if (actor?.phase === "loading" && actor.uncommitted === 0) residents.reload(actor)
-      else if (actor?.phase === "lending") lending.look(actor)
+  /** What became of a batch: commands are answered, or go on. */
+  handle(result: BatchResult): void {
+    switch (result._tag) {
+      case "Committed":
+        for (const command of result.commands) this.#committed(command)
+        return
+      case "Evicted":
+        this.retry(result.commands, result.stale)
+        for (const command of result.duplicates) this.#duplicate(command)
+        return
+      case "Lost":
+        for (const command of result.commands) this.#inFlight.complete(command, indeterminate(command))
+        return
+      case "Requeued":
+        // They are committed in their turn, unless their deadline comes first.
+        return
     }
   }
 
-  /** The same after a ticket's outcome, for whatever it was decided on. */
-  const noteLanded = ({ participants: touched }: PendingCommand): void => {
-    for (const actor of touched) if (actor.phase !== "ready") reloadIfLanded([actor.id])
+  #committed(command: PendingCommand): void {
+    const { participants, rejection } = command
+    if (rejection === undefined) {
+      const receipt = receiptOf(command)
+      this.#deduplication.remember(command, receipt)
+      this.#inFlight.complete(command, Exit.succeed(receipt))
+    } else if (command.phase !== "done") {
+      command.recheck()
+      this.#deduplication.lookUp(command)
+    }
+    for (const actor of participants) if (actor.phase !== "ready") this.#registry.noteSettled(actor)
   }
 
-  const head = (account: AccountId): Effect.Effect<Head, Unavailable> =>
-    Effect.callback<Head, Unavailable>((resume) => {
-      const actor = residents.get(account, clock.elapsedUnsafe())
-      if (actor === undefined) return resume(unavailable("this node", "memory for accounts is full"))
-      if (actor.phase === "ready" || actor.phase === "lending") return resume(Exit.succeed(actor.committed))
-      actor.readers ??= new Set()
-      actor.readers.add(resume)
-      return Effect.sync(() => actor.readers?.delete(resume))
-    }).pipe(
-      Effect.timeoutOrElse({
-        duration: limits.queryDeadlineMs,
-        orElse: () => unavailable("event store", underWay.trouble)
-      })
-    )
+  /** Its id is in the log: its first outcome is read from there. */
+  #duplicate(command: PendingCommand): void {
+    command.markRepeat()
+    command.releaseLocks()
+    this.#deduplication.noteRepeat(this.#clock.elapsedUnsafe())
+    this.#deduplication.lookUp(command)
+    this.#noteSettled(command)
+  }
 
-  return {
-    residents,
-    lending,
-    borrowing,
-    route,
-    routeAt,
-    reloadIfLanded,
-    noteLanded,
-    /** The committed head of an account, from its actor. */
-    head,
-    /** Decides evicted tickets again, in their order, after the stale actors are rebuilt. */
-    again: (tickets: ReadonlyArray<PendingCommand>, stale: ReadonlySet<AccountActor>): void => {
-      for (const actor of stale) reload(actor)
-      inOrder(tickets, (ticket) => {
-        reloadIfLanded(ticket.accounts)
-        if (ticket.attempts <= limits.redecideMax) route(ticket)
-        else underWay.failUnwritten(ticket, "this account", `met other writers ${ticket.attempts} times over`)
-      })
-      options.onQueued()
+  retry(commands: ReadonlyArray<PendingCommand>, stale: ReadonlySet<AccountActor>): void {
+    for (const actor of stale) this.#accounts.reload(actor)
+    inOrder(commands, (command) => {
+      this.#noteSettled(command)
+      if (command.attempts <= this.#limits.redecideMax) {
+        return this.#execute(command, this.#clock.elapsedUnsafe(), undefined)
+      }
+      const reason = `met other writers ${command.attempts} times over`
+      this.#inFlight.failUnwritten(command, "this account", reason)
+    })
+    this.pipeline.wake()
+  }
+
+  #noteSettled({ accounts }: PendingCommand): void {
+    for (const id of accounts) {
+      const actor = this.#registry.peek(id)
+      if (actor !== undefined) this.#registry.noteSettled(actor)
     }
   }
-})
 
-/**
- * Begins tickets again, none before those it shares an account with are decided: one that waits for an account that
- * is being read must not be overtaken on its others, or a batch would not take effect in its order.
- */
-const inOrder = (tickets: ReadonlyArray<PendingCommand>, begin: (ticket: PendingCommand) => void): void => {
-  const waiting = new Map<AccountId, PendingCommand>()
-  for (const ticket of tickets) ticket.release()
-  for (const ticket of tickets) {
-    const before = new Set(ticket.accounts.flatMap((id) => waiting.get(id) ?? []))
-    let open = 1 + before.size
-    const go = () => {
-      if (--open === 0) begin(ticket)
-    }
-    for (const one of before) one.whenDecided(go)
-    go()
-    if (ticket.phase === "waiting") for (const id of ticket.accounts) waiting.set(id, ticket)
+  trouble(): string {
+    return this.#registry.trouble() ?? this.#deduplication.trouble() ?? "no answer"
   }
 }
 
-export type CommandExecutor = Effect.Success<ReturnType<typeof makeCommandExecutor>>
+const saysNothingWasDone = (exit: CommandExit): boolean =>
+  Result.match(Exit.findError(exit), {
+    onSuccess: ({ _tag }) => _tag === "Unavailable" || _tag === "Overloaded",
+    onFailure: () => false
+  })
+
+/**
+ * Begins commands again, none before those it shares an account with are decided: a command that waits for an account
+ * that is being loaded must not be overtaken on its others, or a batch would not take effect in its order.
+ */
+const inOrder = (commands: ReadonlyArray<PendingCommand>, begin: (command: PendingCommand) => void): void => {
+  const waiting = new Map<AccountId, PendingCommand>()
+  for (const command of commands) command.releaseLocks()
+  for (const command of commands) {
+    const before = new Set(command.accounts.flatMap((id) => waiting.get(id) ?? []))
+    let open = 1 + before.size
+    const go = () => {
+      if (--open === 0) begin(command)
+    }
+    for (const one of before) one.whenDecided(go)
+    go()
+    if (command.phase === "loading") for (const id of command.accounts) waiting.set(id, command)
+  }
+}

@@ -1,55 +1,70 @@
-/** Tickets whose patience ends enter; answers as truthful as their phase allows leave; and the same for all at the end. */
-import { Effect } from "effect"
+/**
+ * Deadlines: a command whose patience ends is answered as truthfully as its phase allows. What was never sent is
+ * `Unavailable`, and will never land; of what is being sent only the store knows (`Indeterminate`). The end of a node
+ * is a deadline for all of its commands.
+ */
+import { Context, Effect, Layer } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { AccountRegistry } from "../accounts/AccountRegistry.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { PendingCommand } from "../accounts/Lifecycle.ts"
-import type { CommitQueue } from "../commit/CommitQueue.ts"
-import type { PipelineStats } from "../commit/PipelineStats.ts"
-import type { CommandExecutor } from "./CommandExecutor.ts"
-import { type InFlightCommands, indeterminate } from "./InFlightCommands.ts"
+import { CommitPipeline } from "../commit/CommitPipeline.ts"
+import { CommitQueue } from "../commit/CommitQueue.ts"
+import { CommandExecutor } from "./CommandExecutor.ts"
+import { InFlightCommands, indeterminate } from "./InFlightCommands.ts"
 
 /** How often deadlines are looked at; a caller may wait so much longer than its deadline, in milliseconds. */
 const expiryMs = 50
 /** How often a closing node looks whether all is answered, in milliseconds. */
 const drainLookMs = 5
 
-/** Watches the deadlines in the scope. */
-export const watchDeadlines = Effect.fnUntraced(function* (
-  underWay: InFlightCommands,
-  queue: CommitQueue,
-  turns: CommandExecutor,
-  stats: PipelineStats
-) {
-  const clock = yield* LedgerClock
+export class Deadlines extends Context.Service<
+  Deadlines,
+  {
+    /** Waits, bounded by the deadline of a command, until every admitted command is answered. */
+    readonly drain: Effect.Effect<void>
+  }
+>()("chronicle/actors/Deadlines") {
+  /** Watches the deadlines in the scope. */
+  static readonly layer = Layer.effect(
+    Deadlines,
+    Effect.suspend(() => make)
+  )
+}
+
+const make = Effect.gen(function* () {
   const limits = yield* LedgerConfig
+  const clock = yield* LedgerClock
+  const registry = yield* AccountRegistry
+  const queue = yield* CommitQueue.Service
+  const { stats } = yield* CommitPipeline
+  const inFlight = yield* InFlightCommands.Service
+  const executor = yield* CommandExecutor
 
   const expire = (until: number): void => {
     const unsent = new Set<PendingCommand>()
-    const emptied = new Set<AccountId>()
-    for (const ticket of underWay.commands()) {
-      if (ticket.deadline > until) break // all have the same patience, and stand in order of arrival
-      if (ticket.phase === "queued") unsent.add(ticket)
-      else if (ticket.phase === "flying") ticket.expireWaiters(until, indeterminate(ticket))
+    const waitedFor = new Set<AccountId>()
+    for (const command of inFlight.expired(until)) {
+      if (command.phase === "queued") unsent.add(command)
+      else if (command.phase === "committing") command.expireWaiters(until, indeterminate(command))
       else {
-        underWay.failUnwritten(ticket, "event store", underWay.trouble)
-        for (const id of ticket.accounts) emptied.add(id)
+        inFlight.failUnwritten(command, "event store", executor.trouble())
+        for (const id of command.accounts) waitedFor.add(id)
       }
     }
-    for (const id of emptied) {
-      const actor = turns.residents.peek(id)
-      if (actor !== undefined) actor.mailbox = actor.mailbox?.filter((ticket) => ticket.phase !== "settled")
-    }
+    for (const id of waitedFor) registry.peek(id)?.forgetDone()
     if (unsent.size > 0) withdraw(unsent)
   }
 
-  /** Takes tickets out of the queue for good; what was decided upon them is decided again. */
+  /** Takes commands out of the queue for good; what was decided on them is decided again. */
   const withdraw = (unsent: ReadonlySet<PendingCommand>): void => {
     const reason = stats.trouble ?? `no room in a batch within ${limits.commandDeadlineMs} ms`
-    const evicted = queue.evict((ticket) => unsent.has(ticket))
-    for (const ticket of evicted)
-      if (unsent.has(ticket)) underWay.failUnwritten(ticket, "event store", reason)
-    turns.again(evicted, new Set())
+    const evicted = queue.evict((command) => unsent.has(command))
+    for (const command of evicted) {
+      if (unsent.has(command)) inFlight.failUnwritten(command, "event store", reason)
+    }
+    executor.retry(evicted, new Set())
   }
 
   yield* Effect.sync(() => expire(clock.elapsedUnsafe())).pipe(
@@ -58,22 +73,21 @@ export const watchDeadlines = Effect.fnUntraced(function* (
     Effect.forkScoped
   )
 
-  /** Ends whatever is left: nobody is to wait for lanes that stop. */
+  /** Answers whatever is left: no caller is to wait for lanes that stop. */
   const abort = (): void => {
     expire(Number.POSITIVE_INFINITY)
-    for (const ticket of underWay.commands()) underWay.complete(ticket, indeterminate(ticket))
+    for (const command of inFlight.commands()) inFlight.complete(command, indeterminate(command))
   }
 
-  return {
-    /** Waits, bounded, until all that was accepted is answered. */
+  return Deadlines.of({
     drain: Effect.suspend(() =>
-      underWay.size === 0
+      inFlight.size === 0
         ? Effect.void
         : Effect.sleep(drainLookMs).pipe(
-            Effect.repeat({ while: () => underWay.size > 0 }),
+            Effect.repeat({ while: () => inFlight.size > 0 }),
             Effect.timeoutOption(limits.commandDeadlineMs),
             Effect.andThen(Effect.sync(abort))
           )
     )
-  }
+  })
 })

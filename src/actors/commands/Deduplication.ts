@@ -1,5 +1,8 @@
-/** Command ids that may have been accepted before enter; their first outcomes leave, from memory or from the log. */
-import { Effect, Exit, Latch, Result } from "effect"
+/**
+ * Deduplication by command id: a command that was accepted once answers its first outcome for ever (I4), from memory
+ * where it is recent, else from the log.
+ */
+import { Context, Data, Effect, Exit, Latch, Layer, Result } from "effect"
 import type { Command } from "../../domain/Command.ts"
 import { CommandIdReused } from "../../domain/Errors.ts"
 import type { Event } from "../../domain/Event.ts"
@@ -9,31 +12,48 @@ import { decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
+import { InFlightCommands } from "./InFlightCommands.ts"
 import { ReceiptCache } from "./ReceiptCache.ts"
 
 const lookupMax = 1_000
 const retryMs = 200
-/** How long after a repeat every id is looked up before it is decided: repeats come in storms. */
+/** How long after a repeat every id is looked up before it is decided, in milliseconds: repeats come in storms. */
 const stormMs = 10_000
 
-export interface Deduplication {
-  /** The settlement of an id accepted lately, from memory. `hashOf` is asked only where there is one. */
-  readonly lookupCached: (command: Command, hashOf: () => string) => CommandExit | undefined
-  /** An id accepted lately: `recall` has a settlement for it. */
-  readonly isKnown: (commandId: CommandId) => boolean
-  readonly remember: (ticket: PendingCommand, receipt: Receipt) => void
-  /** True while ids should be looked up before they are decided. */
-  readonly isStorm: (nowMs: number) => boolean
-  /** A repeat got as far as the log. */
-  readonly noteStorm: (nowMs: number) => void
-  /** Looks an id up in the log, in a batch with others; `events` says what becomes of the ticket. */
-  readonly lookUp: (ticket: PendingCommand) => void
-}
+/** What the memory of this node knows of a command id. */
+type Found = Data.TaggedEnum<{
+  /** The same command was sent before and is not answered yet. */
+  InFlight: { readonly pending: PendingCommand }
+  /** It was accepted, or another command has the id. */
+  Remembered: { readonly exit: CommandExit }
+  /** Nothing; the log may know it all the same. */
+  Unknown: {}
+}>
+const Found = Data.taggedEnum<Found>()
+const unknown = Found.Unknown()
 
-export interface DeduplicationEvents {
-  readonly onKnown: (ticket: PendingCommand, settlement: CommandExit) => void
-  readonly onUnknown: (ticket: PendingCommand) => void
-  readonly onUnavailable: (reason: string) => void
+export class Deduplication extends Context.Service<
+  Deduplication,
+  {
+    /** `hashOf` answers the hash of the command, which is costly; it is called only where the id is known. */
+    readonly find: (command: Command, hashOf: () => string) => Found
+    /** An id accepted lately: `find` has an outcome for it. */
+    readonly isKnown: (commandId: CommandId) => boolean
+    readonly remember: (command: PendingCommand, receipt: Receipt) => void
+    /** True while the log should be asked for ids before they are decided. */
+    readonly mustCheckLogFirst: (nowMs: number) => boolean
+    /** A repeat got as far as a commit. */
+    readonly noteRepeat: (nowMs: number) => void
+    /** Looks the id up in the log, in a batch with others; then resumes the command, with the outcome if there is one. */
+    readonly lookUp: (command: PendingCommand) => void
+    /** Why the store did not answer the last look-up; undefined where it did. */
+    readonly trouble: () => string | undefined
+  }
+>()("chronicle/actors/Deduplication") {
+  static readonly layer = Layer.effect(
+    Deduplication,
+    Effect.suspend(() => make)
+  )
 }
 
 interface Outcome {
@@ -41,19 +61,55 @@ interface Outcome {
   readonly receipt: Receipt
 }
 
-/** Starts the look-ups in the scope. */
-export const makeDeduplication = Effect.fnUntraced(function* (events: DeduplicationEvents) {
-  const store = yield* EventStore
+const make = Effect.gen(function* () {
   const limits = yield* LedgerConfig
+  const inFlight = yield* InFlightCommands.Service
   const recent = new ReceiptCache(limits.outcomesMax)
+  const { lookUp, trouble } = yield* startLookups(recent)
+  let checkLogUntil = Number.NEGATIVE_INFINITY
+
+  return Deduplication.of({
+    find: (command, hashOf) => {
+      const { commandId } = command
+      const same = inFlight.get(commandId)
+      if (same !== undefined) {
+        if (same.commandHash === hashOf()) return Found.InFlight({ pending: same })
+        return Found.Remembered({ exit: reused(commandId) })
+      }
+      const kept = recent.hashOf(commandId)
+      if (kept === undefined) return unknown
+      const receipt = kept === hashOf() ? recent.receiptOf(command) : undefined
+      return Found.Remembered({ exit: receipt === undefined ? reused(commandId) : Exit.succeed(receipt) })
+    },
+    isKnown: (commandId) => recent.has(commandId),
+    remember: (command, receipt) => recent.keep(command.commandHash, receipt),
+    mustCheckLogFirst: (now) => now < checkLogUntil,
+    noteRepeat: (now) => {
+      checkLogUntil = now + stormMs
+    },
+    lookUp,
+    trouble
+  })
+})
+
+const reused = (commandId: CommandId): CommandExit => Exit.fail(new CommandIdReused({ commandId }))
+
+/** Starts the fiber that looks ids up in the log. */
+const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
+  const store = yield* EventStore
   const wake = Latch.makeUnsafe(false)
   let pending: Array<PendingCommand> = []
-  let stormUntil = Number.NEGATIVE_INFINITY
+  let trouble: string | undefined
 
-  const settlementOf = (commandId: CommandId, outcome: Outcome, commandHash: string): CommandExit =>
-    outcome.commandHash === commandHash
-      ? Exit.succeed({ ...outcome.receipt, replayed: true })
-      : Exit.fail(new CommandIdReused({ commandId }))
+  const tell = (command: PendingCommand, outcome: Outcome | undefined): void => {
+    if (outcome === undefined) return command.resume()
+    recent.keep(outcome.commandHash, outcome.receipt)
+    command.resume(
+      outcome.commandHash === command.commandHash
+        ? Exit.succeed({ ...outcome.receipt, replayed: true })
+        : reused(command.command.commandId)
+    )
+  }
 
   const lookUpSome = Effect.gen(function* () {
     yield* wake.await
@@ -61,13 +117,11 @@ export const makeDeduplication = Effect.fnUntraced(function* (events: Deduplicat
     yield* Effect.yieldNow
     const batch = pending.splice(0, lookupMax)
     if (pending.length === 0) wake.closeUnsafe()
-    const waiting = batch.filter((ticket) => ticket.phase !== "settled")
-    const found = yield* findOutcomes(
-      store,
-      waiting.map((ticket) => ticket.command.commandId)
-    ).pipe(
+    const waiting = batch.filter(({ phase }) => phase !== "done")
+    const ids = waiting.map(({ command }) => command.commandId)
+    const found = yield* findOutcomes(store, ids).pipe(
       Effect.catch((error) => {
-        events.onUnavailable(error.message)
+        trouble = error.message
         return Effect.sleep(retryMs).pipe(Effect.as(undefined))
       })
     )
@@ -76,41 +130,21 @@ export const makeDeduplication = Effect.fnUntraced(function* (events: Deduplicat
       wake.openUnsafe()
       return
     }
-    for (const ticket of waiting) {
-      const { commandId } = ticket.command
-      const outcome = found.get(commandId)
-      if (outcome === undefined) events.onUnknown(ticket)
-      else {
-        recent.keep(outcome.commandHash, outcome.receipt)
-        events.onKnown(ticket, settlementOf(commandId, outcome, ticket.commandHash))
-      }
-    }
+    trouble = undefined
+    for (const command of waiting) tell(command, found.get(command.command.commandId))
   })
   yield* lookUpSome.pipe(
-    Effect.catchDefect((defect) => Effect.logError("looking up repeats failed and goes on", defect)),
+    Effect.catchDefect((defect) => Effect.logError("looking up command ids failed and goes on", defect)),
     Effect.forever,
     Effect.forkScoped
   )
-
   return {
-    lookupCached: (command, hashOf) => {
-      const { commandId } = command
-      const kept = recent.hashOf(commandId)
-      if (kept === undefined) return undefined
-      const receipt = kept === hashOf() ? recent.receiptOf(command) : undefined
-      return receipt === undefined ? Exit.fail(new CommandIdReused({ commandId })) : Exit.succeed(receipt)
-    },
-    isKnown: (commandId) => recent.has(commandId),
-    remember: (ticket, receipt) => recent.keep(ticket.commandHash, receipt),
-    isStorm: (now) => now < stormUntil,
-    noteStorm: (now) => {
-      stormUntil = now + stormMs
-    },
-    lookUp: (ticket) => {
-      pending.push(ticket)
+    lookUp: (command: PendingCommand): void => {
+      pending.push(command)
       wake.openUnsafe()
-    }
-  } satisfies Deduplication
+    },
+    trouble: () => trouble
+  }
 })
 
 /** The first outcomes of those ids that were accepted: two queries, however many they are. */
@@ -121,11 +155,11 @@ const findOutcomes = Effect.fnUntraced(function* (
   const outcomes = new Map<CommandId, Outcome>()
   if (ids.length === 0) return outcomes
   const firsts = yield* store.findCommands([...new Set(ids)])
-  const others = firsts.flatMap(furtherLegs)
+  const others = firsts.flatMap(furtherPositions)
   const rows = others.length === 0 ? [] : yield* store.readEvents(others)
   const byKey = new Map(rows.map((row) => [`${row.accountId}@${row.version}`, row]))
   for (const first of firsts) {
-    const further = furtherLegs(first).flatMap(
+    const further = furtherPositions(first).flatMap(
       ({ account, version }) => byKey.get(`${account}@${version}`) ?? []
     )
     const postings = [first, ...further].map(({ accountId, version, hash }) => ({
@@ -147,8 +181,8 @@ const findOutcomes = Effect.fnUntraced(function* (
   return outcomes
 })
 
-/** Where the other legs of a command stand, by the first one's posting reference. */
-const furtherLegs = (first: StoredEvent): ReadonlyArray<Position> =>
+/** Where the other events of a command stand, by the references in the first one. */
+const furtherPositions = (first: StoredEvent): ReadonlyArray<Position> =>
   Result.match(decodeStored(first), {
     onFailure: () => [],
     onSuccess: (event: Event) => {

@@ -1,48 +1,58 @@
-/** Commands whose first accounts are of one group of another node enter; that node takes them, and its answers leave. */
-import { Clock, Effect, Result } from "effect"
+/** Sends commands whose first account is another node's to that node, and follows the account while it moves. */
+import { Clock, Context, Effect, Layer, Result } from "effect"
 import type { Command } from "../../domain/Command.ts"
-import { type CommandError, Indeterminate, type Overloaded, Unavailable } from "../../domain/Errors.ts"
+import { type CommandError, Indeterminate, Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { type Answer, Placement } from "../accounts/Placement.ts"
+import { AdmissionControl, wholeNode } from "./AdmissionControl.ts"
+import { LocalNode } from "./LocalNode.ts"
 
 /** Commands that travel in one message. */
 const messageMax = 1_000
 
 export type Outcome = Result.Result<Receipt, CommandError>
 
-export interface ForwardingParts {
-  readonly overload: (what: string) => Overloaded
-  /** For the case that the group has come to this node. */
-  readonly dispatchHere: (commands: ReadonlyArray<Command>) => Effect.Effect<ReadonlyArray<Answer>>
+export class Forwarding extends Context.Service<
+  Forwarding,
+  {
+    /** Commands whose first accounts are all in the group of `account`; an outcome for each, in their order. */
+    readonly forward: (
+      account: AccountId,
+      commands: ReadonlyArray<Command>
+    ) => Effect.Effect<ReadonlyArray<Outcome>>
+    /** Commands of this node's callers that are at another node, or on their way. */
+    readonly away: () => number
+  }
+>()("chronicle/actors/Forwarding") {
+  static readonly layer = Layer.effect(
+    Forwarding,
+    Effect.suspend(() => make)
+  )
 }
 
-export interface Forwarding {
-  /** In the order of the commands, an outcome for each. */
-  readonly forward: (
-    account: AccountId,
-    commands: ReadonlyArray<Command>
-  ) => Effect.Effect<ReadonlyArray<Outcome>>
-  /** Commands of ours that are at another node, or on their way. */
-  readonly away: () => number
-}
-
-export const makeForwarding = Effect.fnUntraced(function* (parts: ForwardingParts) {
+const make = Effect.gen(function* () {
+  const localNode = yield* LocalNode
+  const admission = yield* AdmissionControl
   const placement = yield* Placement
   const limits = yield* LedgerConfig
   const cluster = yield* ClusterConfig
   const wall = yield* Clock.Clock
   let away = 0
 
-  /** One question to whoever owns the group now: this node, if the group has come to it meanwhile. */
+  /** Asks the owner of the group once: this node, if the group has come to it meanwhile. */
   const ask = (account: AccountId, commands: ReadonlyArray<Command>, patienceMs: number) => {
     const all = (answer: Answer) => Effect.succeed(commands.map(() => answer))
     const isOurs = placement.owns(account)
-    const asked = isOurs ? parts.dispatchHere(commands) : placement.dispatch(account, commands)
+    const asked = isOurs ? localNode.dispatch(commands) : placement.dispatch(account, commands)
     const graceMs = patienceMs + cluster.answerGraceMs
     return asked.pipe(
+      Effect.catchTag("PeerBusy", () => {
+        const { error } = admission.overloaded("the node of the account", cluster.leaseMs)
+        return all({ _tag: "Failed", error })
+      }),
       Effect.catch((error) => all({ _tag: "Failed", error })),
       Effect.timeoutOrElse({
         duration: isOurs ? graceMs : Math.min(graceMs, cluster.askMs),
@@ -52,9 +62,9 @@ export const makeForwarding = Effect.fnUntraced(function* (parts: ForwardingPart
   }
 
   /**
-   * Asks until every command is taken, or their patience ends. An answer after one that did not come is true: what
+   * Asks until every command has an answer, or their patience ends. An answer after one that did not come is true: what
    * an owner took before either stands in the log, where the next owner finds it, or can no longer get there, for
-   * a node does not decide again what others gave it once the account has left (see CommandExecutor.ts).
+   * a node does not decide again what others sent it once the account has left (CommandExecutor.ts).
    */
   const send = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {
     const outcomes = new Array<Outcome | undefined>(commands.length)
@@ -87,7 +97,7 @@ export const makeForwarding = Effect.fnUntraced(function* (parts: ForwardingPart
 
   const forward = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {
     if (away + commands.length > limits.inFlightMax) {
-      const refusal = Result.fail(parts.overload("this node"))
+      const refusal = Result.fail(admission.overloaded(wholeNode).error)
       return commands.map((): Outcome => refusal)
     }
     away += commands.length
@@ -107,7 +117,7 @@ export const makeForwarding = Effect.fnUntraced(function* (parts: ForwardingPart
     )
   })
 
-  return { forward, away: () => away } satisfies Forwarding
+  return Forwarding.of({ forward, away: () => away })
 })
 
 const pick = (commands: ReadonlyArray<Command>, indices: ReadonlyArray<number>): ReadonlyArray<Command> =>

@@ -1,81 +1,150 @@
-/** Tickets enter when they are admitted, and leave when they are settled: here, and nowhere else. */
-import { Exit } from "effect"
+/** The commands of this node that are admitted and not answered: looked up by id, watched for their deadlines, counted. */
+import { Context, Exit, Layer } from "effect"
 import { Indeterminate, Unavailable } from "../../domain/Errors.ts"
-import type { AccountId, CommandId, Instant } from "../../domain/Ids.ts"
+import type { AccountId, CommandId } from "../../domain/Ids.ts"
 import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
-import { Outcomes } from "./Meters.ts"
 
 export const unavailable = (what: string, reason: string) => Exit.fail(new Unavailable({ what, reason }))
 
-export const indeterminate = (ticket: PendingCommand) =>
-  Exit.fail(new Indeterminate({ commandId: ticket.command.commandId }))
+export const indeterminate = ({ command }: PendingCommand) =>
+  Exit.fail(new Indeterminate({ commandId: command.commandId }))
 
-/** All commands of this node that are accepted and not answered, in the order of their arrival. */
+/** What this node answered since its start, each command once. Costs a command one addition. */
+class OutcomeCounts {
+  accepted = 0
+  /** Answered with the outcome of an earlier attempt of the caller. */
+  replayed = 0
+  /** Callers that joined a command in flight. */
+  joined = 0
+  /** By the error's tag; `Defect` where a bug of this program ended it. */
+  readonly refused = new Map<string, number>()
+
+  note(exit: CommandExit): void {
+    if (exit._tag === "Success") {
+      if (exit.value.replayed) this.replayed++
+      else this.accepted++
+      return
+    }
+    const [reason] = exit.cause.reasons
+    const tag = reason?._tag === "Fail" ? reason.error._tag : "Defect"
+    this.refused.set(tag, (this.refused.get(tag) ?? 0) + 1)
+  }
+}
+
+/** What is in flight at this moment. */
+interface Load {
+  /** Commands by phase: `waiting` for an account or a look-up, `queued` for a lane, `flying` to the store. */
+  readonly phases: { readonly waiting: number; readonly queued: number; readonly flying: number }
+  /** How long the oldest command has been in flight, in milliseconds. */
+  readonly oldestMs: number
+  /** The most commands in flight on one account. */
+  readonly accountMost: number
+}
+
+/** What the metrics tell of the write side, beside `DispatcherStats`. */
+export interface DispatcherMeters extends Load {
+  readonly outcomes: OutcomeCounts
+  /** Decided commands that wait for a lane. */
+  readonly queued: number
+  /** Of the last heartbeat: this node's clock against the store's, in milliseconds. */
+  readonly clockSkewMs: number
+}
+
+/**
+ * A cell that is emptied at the end: a Map that is rehashed leaves its old table behind, linked to the next, and once
+ * one such table got into the old heap, every command that was in any later one was kept alive and copied there too.
+ */
+interface Cell {
+  pending: PendingCommand | undefined
+}
+
+/** In the order of their arrival; all have the same patience, so that is also the order of their deadlines. */
 export class InFlightCommands {
-  /**
-   * Through a cell that is emptied at the end: a Map that is tidied leaves its old table behind, linked to the next,
-   * and once one such table got into the old heap, every ticket that was in any later one was kept alive and copied
-   * there too.
-   */
+  static readonly Service = Context.Service<InFlightCommands>("chronicle/actors/InFlightCommands")
+  static readonly layer = Layer.sync(InFlightCommands.Service, () => new InFlightCommands())
+
+  readonly outcomes = new OutcomeCounts()
   readonly #cells = new Map<CommandId, Cell>()
-  readonly outcomes = new Outcomes()
-  /** What a store said last when it did not answer; told to those whose patience ends. */
-  trouble = "no answer"
+  #ofHotAccounts = 0
+  #isClosing = false
 
   get size(): number {
     return this.#cells.size
   }
 
-  get(commandId: CommandId): PendingCommand | undefined {
-    return this.#cells.get(commandId)?.ticket
+  /** How many of them came to an account that many others were waiting for. */
+  get ofHotAccounts(): number {
+    return this.#ofHotAccounts
   }
 
-  /** How many of them came to an account that many others were waiting for. */
-  crowd = 0
+  /** This node takes no more commands. */
+  get isClosing(): boolean {
+    return this.#isClosing
+  }
 
-  add(ticket: PendingCommand): void {
-    if (ticket.isOfHotAccount) this.crowd++
-    this.#cells.set(ticket.command.commandId, { ticket })
+  close(): void {
+    this.#isClosing = true
+  }
+
+  get(commandId: CommandId): PendingCommand | undefined {
+    return this.#cells.get(commandId)?.pending
+  }
+
+  add(command: PendingCommand): void {
+    if (command.isOfHotAccount) this.#ofHotAccounts++
+    this.#cells.set(command.command.commandId, { pending: command })
   }
 
   *commands(): IterableIterator<PendingCommand> {
-    for (const { ticket } of this.#cells.values()) if (ticket !== undefined) yield ticket
+    for (const { pending } of this.#cells.values()) if (pending !== undefined) yield pending
   }
 
-  complete(ticket: PendingCommand, settlement: CommandExit): void {
-    if (ticket.phase === "settled") return
-    ticket.phase = "settled"
-    if (ticket.isOfHotAccount) this.crowd--
-    this.outcomes.note(settlement)
-    this.#remove(ticket.command.commandId)
-    ticket.release()
-    ticket.noteDecided()
-    ticket.reply(settlement)
-  }
-
-  /** Ends a ticket of which this dispatch wrote nothing. */
-  failUnwritten(ticket: PendingCommand, what: string, reason: string): void {
-    this.complete(ticket, ticket.isRepeat ? indeterminate(ticket) : unavailable(what, reason))
-  }
-
-  /** The earliest instant at which something of the account (or of any) is decided and not settled. */
-  openSince(account?: AccountId): Instant | undefined {
-    let earliest: Instant | undefined
-    for (const { accounts, pendingEvents: legs, recordedAt } of this.commands()) {
-      if (legs.length === 0 || (account !== undefined && !accounts.includes(account))) continue
-      earliest = Math.min(earliest ?? recordedAt, recordedAt)
+  /** Those whose deadline is not after `until`. */
+  *expired(until: number): IterableIterator<PendingCommand> {
+    for (const command of this.commands()) {
+      if (command.deadline > until) return
+      yield command
     }
-    return earliest
+  }
+
+  /** Replies to a command, unless it is done. */
+  complete(command: PendingCommand, exit: CommandExit): void {
+    if (command.phase === "done") return
+    if (command.isOfHotAccount) this.#ofHotAccounts--
+    this.outcomes.note(exit)
+    this.#remove(command.command.commandId)
+    command.finish(exit)
+  }
+
+  /** Ends a command of which this attempt wrote nothing. */
+  failUnwritten(command: PendingCommand, what: string, reason: string): void {
+    this.complete(command, command.isRepeat ? indeterminate(command) : unavailable(what, reason))
+  }
+
+  /** Walks everything in flight (at most `inFlightMax`): for a scrape of the metrics, not for a command. */
+  load(now: number, commandDeadlineMs: number): Load {
+    const phases = { waiting: 0, queued: 0, flying: 0 }
+    const depths = new Map<AccountId, number>()
+    let oldestMs = 0
+    let accountMost = 0
+    for (const { phase, accounts, deadline } of this.commands()) {
+      if (phase === "loading") phases.waiting++
+      else if (phase === "queued") phases.queued++
+      else phases.flying++
+      oldestMs = Math.max(oldestMs, now - (deadline - commandDeadlineMs))
+      for (const account of accounts) {
+        const depth = (depths.get(account) ?? 0) + 1
+        depths.set(account, depth)
+        accountMost = Math.max(accountMost, depth)
+      }
+    }
+    return { phases, oldestMs, accountMost }
   }
 
   #remove(commandId: CommandId): void {
     const cell = this.#cells.get(commandId)
     if (cell === undefined) return
-    cell.ticket = undefined
+    cell.pending = undefined
     this.#cells.delete(commandId)
   }
-}
-
-interface Cell {
-  ticket: PendingCommand | undefined
 }

@@ -1,28 +1,235 @@
-/** What other nodes ask of this one enters; what it answers them leaves. */
-import type { Effect } from "effect"
-import type { Command } from "../../domain/Command.ts"
-import type { Unavailable } from "../../domain/Errors.ts"
+/** What this node does as the owner of accounts, for its own callers and for the other nodes that ask it. */
+import { Context, Effect, Exit, Layer, Schedule } from "effect"
+import { accountsOf, type Command, firstAccountOf } from "../../domain/Command.ts"
+import { type CommandError, Indeterminate, type Unavailable } from "../../domain/Errors.ts"
 import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
-import type { LeaseServer } from "../accounts/LeaseServer.ts"
-import type { Answer, NotMine } from "../accounts/Placement.ts"
+import type { Receipt } from "../../domain/Receipt.ts"
+import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
+import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { AccountRegistry } from "../accounts/AccountRegistry.ts"
+import { LeaseClient } from "../accounts/LeaseClient.ts"
+import { LeaseServer } from "../accounts/LeaseServer.ts"
+import { LedgerClock } from "../accounts/LedgerClock.ts"
+import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
+import {
+  type Answer,
+  type LeaseGrant,
+  type LeaseRefused,
+  type NoMemory,
+  NotMine,
+  Placement
+} from "../accounts/Placement.ts"
+import { AdmissionControl } from "./AdmissionControl.ts"
+import { AccountMoved, CommandExecutor, type Sender } from "./CommandExecutor.ts"
+import { Deadlines } from "./Deadlines.ts"
+import { InFlightCommands, unavailable } from "./InFlightCommands.ts"
 
-/** This node's side of the conversation between nodes. */
-export interface LocalNode {
-  readonly owns: (account: AccountId) => boolean
-  readonly dispatch: (commands: ReadonlyArray<Command>) => Effect.Effect<ReadonlyArray<Answer>>
-  readonly head: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
-  readonly lend: LeaseServer["lend"]
-  readonly takeBack: LeaseServer["release"]
-  /** Groups of accounts are this node's from now on: what it remembers of them from before is old. */
-  readonly enter: (isArriving: (group: number) => boolean) => void
-  /** Groups are not this node's any more: waits, bounded, for what is under way on them, and forgets them. */
-  readonly leave: (isForeign: (group: number) => boolean) => Effect.Effect<void>
-  /**
-   * `borrowed`: accounts of other nodes that this one decides on just now, or waits for; `lapsed`: accounts that
-   * were lent and not given back in time, since the start.
-   */
-  readonly loans: () => { readonly borrowed: number; readonly lapsed: number }
-  /** Takes no further command, and waits until all that was accepted is answered. */
-  readonly close: Effect.Effect<void>
+/** How often a shard that leaves looks whether nothing of it is in use any more, in milliseconds. */
+const leaveLookMs = 5
+
+export class LocalNode extends Context.Service<
+  LocalNode,
+  {
+    /** False also while the node closes: another is to be asked. */
+    readonly owns: (account: AccountId) => boolean
+    /** Submits commands in order, each of which is decided after those before it; an effect a command that waits for it. */
+    readonly submitAll: (
+      commands: ReadonlyArray<Command>,
+      sender: Sender
+    ) => Effect.Effect<ReadonlyArray<Effect.Effect<Receipt, CommandError>>>
+    /** Commands of another node; those whose first account is not of this node are `Moved`. */
+    readonly dispatch: (commands: ReadonlyArray<Command>) => Effect.Effect<ReadonlyArray<Answer>>
+    /** The committed head of an account of this node, from its actor. */
+    readonly headOf: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
+    /** The same, for another node: not while this one closes. */
+    readonly head: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
+    readonly lend: (account: AccountId, lease: string) => Effect.Effect<LeaseGrant, LeaseRefused>
+    readonly release: LeaseServer["Service"]["release"]
+    /** Groups of accounts are this node's from now on: what it remembers of them from before is old. */
+    readonly enter: (isArriving: (group: number) => boolean) => void
+    /** Groups are not this node's any more: waits, bounded, for what is in flight on them, and evicts them. */
+    readonly leave: (isForeign: (group: number) => boolean) => Effect.Effect<void>
+    /**
+     * `borrowed`: accounts of other nodes that this one decides on just now, or waits for; `lapsed`: accounts that
+     * were leased to others and not returned in time, since the start.
+     */
+    readonly leases: () => { readonly borrowed: number; readonly lapsed: number }
+    /** Takes no further command, and waits until every admitted one is answered. */
+    readonly close: Effect.Effect<void>
+  }
+>()("chronicle/actors/LocalNode") {
+  static readonly layer = Layer.effect(
+    LocalNode,
+    Effect.suspend(() => make)
+  )
 }
+
+const make = Effect.gen(function* () {
+  const placement = yield* Placement
+  const cluster = yield* ClusterConfig
+  const registry = yield* AccountRegistry
+  const leaseServer = yield* LeaseServer
+  const leaseClient = yield* LeaseClient
+  const admission = yield* AdmissionControl
+  const inFlight = yield* InFlightCommands.Service
+  const deadlines = yield* Deadlines
+  const headOf = yield* makeHeadOf
+  const submitAll = yield* makeSubmitAll(headOf)
+
+  const owns = (account: AccountId): boolean => placement.owns(account) && !inFlight.isClosing
+
+  const dispatch = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
+    const isOurs = commands.map((command) => owns(firstAccountOf(command)))
+    const ours = commands.filter((_, index) => isOurs[index])
+    const submitted = yield* submitAll(ours, "Peer")
+    let next = 0
+    return yield* Effect.all(
+      commands.map((command, index) => {
+        const outcome = isOurs[index] ? submitted[next++] : undefined
+        return outcome === undefined ? moved : answerOf(command, outcome)
+      })
+    )
+  })
+
+  return LocalNode.of({
+    owns,
+    submitAll,
+    dispatch,
+    headOf,
+    head: (account) => Effect.suspend(() => (owns(account) ? headOf(account) : notMine)),
+    lend: (account, lease) =>
+      Effect.suspend(
+        (): Effect.Effect<LeaseGrant, NotMine | Unavailable | NoMemory> =>
+          owns(account) ? leaseServer.lend(account, lease) : notMine
+      ).pipe(
+        Effect.catchTag("NoMemory", () =>
+          Effect.fail(admission.overloaded("memory for accounts", cluster.leaseMs).error)
+        )
+      ),
+    release: leaseServer.release,
+    enter: registry.invalidate,
+    leave: (isForeign) =>
+      Effect.sync(() => registry.evictNotOwned(isForeign)).pipe(
+        Effect.repeat({ until: (inUse) => inUse === 0, schedule: Schedule.spaced(leaveLookMs) }),
+        Effect.timeoutOption(cluster.drainMs),
+        Effect.asVoid
+      ),
+    leases: () => ({ borrowed: leaseClient.size(), lapsed: leaseServer.expired() }),
+    close: Effect.suspend(() => {
+      inFlight.close()
+      return deadlines.drain
+    })
+  })
+})
+
+/** Reads the committed head of an account of this node from its actor, once that is loaded. */
+const makeHeadOf = Effect.gen(function* () {
+  const limits = yield* LedgerConfig
+  const clock = yield* LedgerClock
+  const placement = yield* Placement
+  const registry = yield* AccountRegistry
+  const executor = yield* CommandExecutor
+
+  const read = (account: AccountId): Effect.Effect<Head, Unavailable> =>
+    Effect.callback<Head, Unavailable>((resume) => {
+      const actor = registry.get(account, clock.elapsedUnsafe())
+      if (actor === undefined) return resume(unavailable("this node", "memory for accounts is full"))
+      if (actor.isDecidable) return resume(Exit.succeed(actor.committed))
+      const forget = actor.addReader(resume)
+      return Effect.sync(forget)
+    }).pipe(
+      Effect.timeoutOrElse({
+        duration: limits.queryDeadlineMs,
+        orElse: () => unavailable("event store", executor.trouble())
+      })
+    )
+  /** While this node waited, or was frozen, the account may have gone: what its actor holds is no answer then. */
+  return (account: AccountId): Effect.Effect<Head, NotMine | Unavailable> =>
+    Effect.filterOrFail(
+      read(account),
+      () => placement.owns(account),
+      () => new NotMine()
+    )
+})
+
+const makeSubmitAll = Effect.fnUntraced(function* (
+  headOf: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
+) {
+  const placement = yield* Placement
+  const registry = yield* AccountRegistry
+  const inFlight = yield* InFlightCommands.Service
+  const executor = yield* CommandExecutor
+
+  /** Submits a command now; the effect waits for its outcome. */
+  const submit = (command: Command, sender: Sender): Effect.Effect<Receipt, CommandError> => {
+    let outcome: CommandExit | undefined
+    let waiting: ((exit: CommandExit) => void) | undefined
+    const reply = (exit: CommandExit): void => {
+      outcome = exit
+      waiting?.(exit)
+    }
+    executor.submit(command, reply, sender)
+    return Effect.callback<Receipt, CommandError>((resume) => {
+      if (outcome !== undefined) resume(outcome)
+      else waiting = resume
+    })
+  }
+
+  /** Waits until the accounts are in memory, so that a batch is decided in its order. */
+  const loadAll = (commands: ReadonlyArray<Command>): Effect.Effect<void> => {
+    const cold = new Set<AccountId>()
+    for (const command of commands) {
+      for (const id of accountsOf(command)) {
+        if (registry.peek(id)?.phase !== "ready" && placement.owns(id)) cold.add(id)
+      }
+    }
+    return Effect.forEach(cold, (id) => Effect.ignore(headOf(id)), {
+      concurrency: "unbounded",
+      discard: true
+    })
+  }
+
+  return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, sender: Sender) {
+    yield* loadAll(commands)
+    /** The last command of each account, while it is not decided. */
+    const undecided = new Map<AccountId, PendingCommand>()
+    const submitted: Array<Effect.Effect<Receipt, CommandError>> = []
+    for (const command of commands) {
+      const accounts = accountsOf(command)
+      for (const id of accounts) {
+        const before = undecided.get(id)
+        if (before !== undefined) {
+          yield* Effect.callback<void>((go) => before.whenDecided(() => go(Effect.void)))
+        }
+      }
+      submitted.push(submit(command, sender))
+      const pending = inFlight.get(command.commandId)
+      for (const id of accounts) {
+        if (pending?.phase === "loading") undecided.set(id, pending)
+        else undecided.delete(id)
+      }
+    }
+    return submitted
+  })
+})
+
+const notMine: Effect.Effect<never, NotMine> = Effect.fail(new NotMine())
+
+const moved = Effect.succeed<Answer>({ _tag: "Moved" })
+
+const answerOf = (command: Command, outcome: Effect.Effect<Receipt, CommandError>): Effect.Effect<Answer> =>
+  outcome.pipe(
+    Effect.match({
+      onSuccess: (receipt): Answer => ({ _tag: "Done", receipt }),
+      onFailure: (error): Answer =>
+        error instanceof AccountMoved ? { _tag: "Moved" } : { _tag: "Failed", error }
+    }),
+    // A defect stays here, where it is logged; the caller does not know more than that.
+    Effect.catchDefect(() =>
+      Effect.succeed<Answer>({
+        _tag: "Failed",
+        error: new Indeterminate({ commandId: command.commandId })
+      })
+    )
+  )

@@ -1,4 +1,4 @@
-/** Receipts of accepted commands enter; the latest of them leave again. They lie outside of the collector's heap. */
+/** The receipts of the commands accepted last, kept outside of the garbage collector's heap to answer repeats. */
 import { Buffer } from "node:buffer"
 import { accountsOf, type Command } from "../../domain/Command.ts"
 import type { CommandId } from "../../domain/Ids.ts"

@@ -1,4 +1,4 @@
-/** Commands enter; where there is a tracer, they go on under a span and carry its name into the log. */
+/** Traces dispatches: where there is a tracer, each command runs in a span and carries its name into the log. */
 import { Effect, type Result, type Tracer } from "effect"
 import type { Command } from "../../domain/Command.ts"
 import type { CommandError } from "../../domain/Errors.ts"

@@ -1,4 +1,4 @@
-/** Commits of this node enter right after they are durable; the relay takes them out, or reads the store instead. */
+/** Hands the commits of this node to the relay as soon as they are durable, so that it need not read them from the store. */
 import { Context, Effect, Latch, Layer } from "effect"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import type { Commit, WriterId } from "../../infra/eventstore/EventStore.ts"

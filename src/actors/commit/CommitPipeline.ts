@@ -1,226 +1,236 @@
-/** Queued tickets enter; lanes send them in batches, one INSERT each, until every outcome is definite. */
-import { Deferred, Duration, Effect, Latch } from "effect"
+/**
+ * Group commit: decided commands become durable, many at once.
+ *
+ * A command is decided in memory within microseconds; a commit takes a round trip to the store and a sync to disk,
+ * some milliseconds. So commands are decided ahead of the log, on speculative heads, and queued (CommitQueue.ts). A few
+ * lanes take turns at the queue: each takes the oldest commands that may be committed now as one *batch*, sends their
+ * events as one INSERT, and waits for the outcome. Whatever is decided meanwhile waits for the next free lane, so
+ * batches are as large as the store is slow: no timer decides how long to gather. Callers are answered after the
+ * commit, not before.
+ *
+ * Lanes work at the same time on disjoint accounts. The events of one account are never in two batches at once, or a
+ * later version could commit before an earlier one. Hot accounts would lose by that rule, so there is one exception:
+ * a batch may be *chained behind another* (BatchChain.ts).
+ *
+ * A lane is a *writer*: it numbers its commits 1, 2, 3 …, and the number lands with the rows. So sending a commit twice
+ * lands it once, and another process can end a writer for good by taking its next number (a *fence*). The outcomes of
+ * an attempt, and what follows from each:
+ *
+ * - **Committed.** The actors' committed heads move on, the relay is told, the callers are answered.
+ * - **NotWritten.** Nothing is in the log. If that is certain for all attempts, the batch goes back to the queue, where a
+ *   deadline may still take commands out; the lane pauses and goes on.
+ * - **Unknown.** Only the store knows. The identical commit is sent again until the outcome is definite; callers whose
+ *   deadline ends meanwhile are told `Indeterminate`.
+ * - **Conflict.** Some keys are taken, and nothing of the batch was written. Either another writer wrote to an account
+ *   of this node (then the actor is *stale*: it is reloaded, and what was decided on it is decided again), or a command
+ *   id is in the log already (a *duplicate*: its first outcome is looked up). The guilty commands and everything decided
+ *   on them are evicted; the others are sent again at once.
+ * - **Fenced.** The lane goes on as a new writer, and everything that is decided is decided again: `recordedAt`s of before
+ *   must not be written by a new writer, because that past may have been answered as closed.
+ * - A **defect** is a bug of this program. The lane goes on as a new writer; the outcome of its batch is lost.
+ *
+ * Each outcome is handed to the one consumer (CommandExecutor.ts) as a `BatchResult`, in the same synchronous step in
+ * which queue and actors changed: no command may be decided on a head that was rolled back and is not yet reloaded.
+ */
+import { Context, Data, Duration, Effect, Latch, Layer, type Scope } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
-import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { LedgerConfig, type LedgerLimits } from "../../infra/config/LedgerConfig.ts"
 import {
   type Commit,
   type CommitOutcome,
   EventStore,
+  type StoreUnavailable,
   type WriterId
 } from "../../infra/eventstore/EventStore.ts"
 import { continued } from "../../infra/telemetry/Tracing.ts"
-import type { AccountActor } from "../accounts/AccountActor.ts"
-import type { CommitBatch } from "../accounts/Flight.ts"
-import { about, type PendingCommand } from "../accounts/Lifecycle.ts"
+import { type AccountActor, about, type CommitBatch, type PendingCommand } from "../accounts/Lifecycle.ts"
 import { Snapshotter } from "../accounts/Snapshotter.ts"
+import { awaitVerdict } from "./BatchChain.ts"
 import { CommitFeed } from "./CommitFeed.ts"
-import type { CommitQueue } from "./CommitQueue.ts"
-import { makeCommitMeters } from "./CommitStats.ts"
-import { noStats, type PipelineStats } from "./PipelineStats.ts"
-import { makeSplitBrainAlarm } from "./SplitBrainAlarm.ts"
-import type { WriterRegistry } from "./WriterRegistry.ts"
+import { CommitQueue } from "./CommitQueue.ts"
+import {
+  type CommitStats,
+  makeCommitStats,
+  makeSplitBrainAlarm,
+  type PipelineStats,
+  type SplitBrainAlarm
+} from "./CommitStats.ts"
+import { WriterRegistry } from "./WriterRegistry.ts"
 
 const retryFirstMs = 5
 const retryMostMs = 1_000
 
-/** What the pipeline hands back when a ticket cannot simply be committed. */
-export interface PipelineEvents {
-  /** Its rows are durable, or it is refused on a state that is: answer it. */
-  readonly onDurable: (ticket: PendingCommand) => void
-  /** The lane met a defect while the ticket was in flight: its outcome is unknown. */
-  readonly onLost: (ticket: PendingCommand) => void
-  /** Its command id was accepted before: answer the first outcome. */
-  readonly onRepeat: (ticket: PendingCommand) => void
-  /** To be decided again, in this order, once those accounts that another writer wrote to are reloaded. */
-  readonly onEvicted: (tickets: ReadonlyArray<PendingCommand>, stale: ReadonlySet<AccountActor>) => void
-}
+/** What became of a batch, or of some commands of it. */
+export type BatchResult = Data.TaggedEnum<{
+  /** Their events are durable, or they are rejected on a state that is. */
+  Committed: { readonly commands: ReadonlyArray<PendingCommand> }
+  /**
+   * To be decided again in this order, once the `stale` actors, whose accounts another writer wrote to, are reloaded;
+   * the command ids of the `duplicates` are in the log already.
+   */
+  Evicted: {
+    readonly commands: ReadonlyArray<PendingCommand>
+    readonly stale: ReadonlySet<AccountActor>
+    readonly duplicates: ReadonlyArray<PendingCommand>
+  }
+  /** Nothing was written: its commands are at the front of the queue again. */
+  Requeued: {}
+  /** The lane met a defect while they were being sent: their outcomes are not known. */
+  Lost: { readonly commands: ReadonlyArray<PendingCommand> }
+}>
+export const BatchResult = Data.taggedEnum<BatchResult>()
+
+const requeued = BatchResult.Requeued()
+const noActors: ReadonlySet<AccountActor> = new Set()
 
 interface Lane {
   readonly index: number
   writerId: WriterId
   seq: number
-  /** The pause before the next try, in milliseconds; grows while the store does not commit. */
+  /** The pause before the next attempt, in milliseconds; grows while the store does not commit. */
   retryMs: number
 }
 
-export interface CommitPipeline {
-  readonly stats: PipelineStats
-  /** Says that the queue has something new. */
-  readonly wake: () => void
+export class CommitPipeline extends Context.Service<
+  CommitPipeline,
+  {
+    readonly stats: PipelineStats
+    /** Called after commands were added to or removed from the commit queue, to wake an idle lane. */
+    readonly wake: () => void
+    /** Starts the lanes in the scope; they hand every result to the one consumer. */
+    readonly start: (
+      consume: (result: BatchResult) => void
+    ) => Effect.Effect<void, StoreUnavailable, Scope.Scope>
+  }
+>()("chronicle/actors/CommitPipeline") {
+  static readonly layer = Layer.effect(
+    CommitPipeline,
+    Effect.suspend(() => make)
+  )
 }
 
-/** Starts the lanes in the scope. */
-export const makeCommitPipeline = Effect.fnUntraced(function* (
-  queue: CommitQueue,
-  writers: WriterRegistry,
-  events: PipelineEvents
-) {
-  const store = yield* EventStore
-  const feed = yield* CommitFeed
-  const snapshotter = yield* Snapshotter
-  const meters = yield* makeCommitMeters
+const make = Effect.gen(function* () {
+  const context = yield* Effect.context<
+    EventStore | WriterRegistry | CommitQueue | CommitFeed | Snapshotter
+  >()
   const limits = yield* LedgerConfig
+  const writers = yield* WriterRegistry
+  const stats = yield* makeCommitStats
   const alarm = yield* makeSplitBrainAlarm
-  const batchLimits = { rowsMax: limits.batchRowsMax, bytesMax: limits.batchBytesMax }
   const latch = Latch.makeUnsafe(false)
-  /** Counts lanes that went on as new writers after a fence: they must not write what was decided before it. */
-  let renewals = 0
-  const stats = noStats()
-
-  /** Everything of the flight is in the log: actors first, then the relay, then the callers (I6). */
-  const complete = (flight: CommitBatch, commit: Commit): void => {
-    const { commands: tickets } = flight
-    queue.land(flight)
-    flight.commands = []
-    for (const ticket of tickets) {
-      for (const { actor, after } of ticket.pendingEvents) {
-        actor.committed = after
-        if (after.account.version % limits.snapshotEvery === 0) snapshotter.offerUnsafe(after)
+  return CommitPipeline.of({
+    stats: stats.counts,
+    wake: () => latch.openUnsafe(),
+    start: Effect.fnUntraced(function* (consume) {
+      const lanes = new CommitLanes({ context, limits, stats, alarm, latch, consume })
+      for (let index = 0; index < limits.lanes; index++) {
+        const writerId = yield* writers.registerFirst(index)
+        yield* Effect.forkScoped(lanes.run({ index, writerId, seq: 1, retryMs: retryFirstMs }))
       }
-      for (const actor of ticket.participants) actor.uncommitted--
-    }
-    if (commit.events.length > 0) {
-      stats.batches++
-      stats.rows += commit.events.length
-      stats.rowsMax = Math.max(stats.rowsMax, commit.events.length)
-      stats.trouble = undefined
-      feed.offerUnsafe(commit)
-    }
-    for (const ticket of tickets) {
-      if (ticket.rejection === undefined) stats.committed++
-      events.onDurable(ticket)
-      // A Map that grew or was tidied leaves its old table behind, which keeps what it held alive through the next
-      // collections of the young heap: measured, most tickets were promoted with all their rows.
-      ticket.pendingEvents = []
-      ticket.participants = []
-    }
-    latch.openUnsafe()
-  }
-
-  /**
-   * Takes the guilty and all that depend on them out of the flight and the queue; the others stay. Answers the
-   * accounts that another writer wrote to. Without a pause: nobody may decide on what was rolled back.
-   */
-  const isolate = (
-    flight: CommitBatch,
-    outcome: CommitOutcome & { _tag: "Conflict" }
-  ): ReadonlySet<AccountActor> => {
-    const repeats = new Set<string>(outcome.commands)
-    const taken = new Set<AccountId>(outcome.versions.map(({ account }) => account))
-    const stale = new Set<AccountActor>()
-    for (const { pendingEvents: legs } of flight.commands) {
-      for (const { actor } of legs) if (taken.has(actor.id)) stale.add(actor)
-    }
-    const isRepeat = (ticket: PendingCommand) => repeats.has(ticket.command.commandId)
-    const isStale = (ticket: PendingCommand) => ticket.participants.some((actor) => stale.has(actor))
-    const guilty = new Set(flight.commands.filter((ticket) => !isRepeat(ticket) && isStale(ticket)))
-    const inFlight = new Set(flight.commands)
-    const evicted = queue.evict(
-      (ticket) => isStale(ticket) || (inFlight.has(ticket) && isRepeat(ticket)),
-      flight
-    )
-    for (const ticket of guilty) ticket.attempts++
-    stats.conflicts += stale.size
-    events.onEvicted(
-      evicted.filter((ticket) => !isRepeat(ticket)),
-      stale
-    )
-    for (const ticket of evicted.filter(isRepeat)) {
-      stats.repeats++
-      events.onRepeat(ticket)
-    }
-    latch.openUnsafe()
-    return stale
-  }
-
-  /** The lane's tail was ended by somebody: go on as a new writer, with everything decided again, later. */
-  const renew = Effect.fnUntraced(function* (lane: Lane, flight: CommitBatch) {
-    stats.fenced++
-    yield* Effect.logWarning(
-      "this writer was fenced while it was away; it goes on as a new one",
-      lane.writerId
-    )
-    writers.retire(lane.writerId)
-    lane.writerId = yield* writers.register(lane.index)
-    lane.seq = 1
-    // Only now: what was taken until here is not among what is decided again.
-    renewals++
-    decideAgain(flight)
+    })
   })
+})
 
-  /** Takes back what follows the flight; decided again, if a lane was renewed since the flight was taken. */
-  const takeBack = (flight: CommitBatch, since: number): void => {
-    if (queue.disband(flight) && since !== renewals) decideAgain()
+/** What all lanes of a node share, and the loop of each of them. */
+class CommitLanes {
+  readonly #store: EventStore["Service"]
+  readonly #writers: WriterRegistry["Service"]
+  readonly #queue: CommitQueue
+  readonly #feed: CommitFeed["Service"]
+  readonly #snapshotter: Snapshotter["Service"]
+  readonly #limits: LedgerLimits
+  readonly #stats: CommitStats
+  readonly #alarm: SplitBrainAlarm
+  readonly #latch: Latch.Latch
+  readonly #consume: (result: BatchResult) => void
+  /** Counts the lanes that went on as new writers. They must not write what was decided in an earlier epoch. */
+  #epoch = 0
+
+  constructor(parts: {
+    readonly context: Context.Context<EventStore | WriterRegistry | CommitQueue | CommitFeed | Snapshotter>
+    readonly limits: LedgerLimits
+    readonly stats: CommitStats
+    readonly alarm: SplitBrainAlarm
+    readonly latch: Latch.Latch
+    readonly consume: (result: BatchResult) => void
+  }) {
+    this.#store = Context.get(parts.context, EventStore)
+    this.#writers = Context.get(parts.context, WriterRegistry)
+    this.#queue = Context.get(parts.context, CommitQueue.Service)
+    this.#feed = Context.get(parts.context, CommitFeed)
+    this.#snapshotter = Context.get(parts.context, Snapshotter)
+    this.#limits = parts.limits
+    this.#stats = parts.stats
+    this.#alarm = parts.alarm
+    this.#latch = parts.latch
+    this.#consume = parts.consume
   }
 
-  /** Everything that is decided and not in the air elsewhere gets a `recordedAt` of now. */
-  const decideAgain = (flight?: CommitBatch): void =>
-    events.onEvicted(
-      queue.evict(() => true, flight),
-      new Set()
-    )
+  run(lane: Lane): Effect.Effect<never> {
+    const { batchRowsMax: rowsMax, batchBytesMax: bytesMax } = this.#limits
+    const limits = { rowsMax, bytesMax }
+    const takeNext = Effect.suspend(() => {
+      const batch = this.#queue.take(limits)
+      if (batch === undefined) {
+        this.#latch.closeUnsafe()
+        // What is decided in the same tick goes into one batch, and never inside of `wake`.
+        return Effect.andThen(this.#latch.await, Effect.yieldNow)
+      }
+      const epoch = this.#epoch
+      return this.#commitBatch(lane, batch, epoch).pipe(
+        Effect.catchDefect((defect) => this.#abandon(lane, batch, epoch, defect)),
+        // A lane that ends in the middle would leave the successor waiting for its verdict.
+        Effect.onInterrupt(() => Effect.sync(() => this.#queue.detachSuccessor(batch)))
+      )
+    })
+    return Effect.forever(takeNext, { disableYield: true })
+  }
 
-  const send = (commit: Commit, mayCommit?: Effect.Effect<boolean>): Effect.Effect<CommitOutcome> =>
-    store.commit(commit, mayCommit).pipe(
-      continued({
-        name: "commit",
-        kind: "client",
-        rows: () => commit.events,
-        attributes: { "chronicle.writer": commit.writerId, "chronicle.seq": commit.seq }
-      })
-    )
-
-  /** Sends one flight until nothing of it is open. */
-  const fly = Effect.fnUntraced(function* (lane: Lane, flight: CommitBatch, since: number) {
+  /** Sends a batch until nothing of it is open, or it is back in the queue. `epoch` is that of its taking. */
+  readonly #commitBatch = Effect.fnUntraced(function* (
+    this: CommitLanes,
+    lane: Lane,
+    batch: CommitBatch,
+    epoch: number
+  ) {
+    const { counts } = this.#stats
     let mayHaveLanded = false
-    while (flight.commands.length > 0) {
-      const commit: Commit = { writerId: lane.writerId, seq: lane.seq, events: rowsOf(flight) }
-      const mayCommit = flight.predecessor === undefined ? undefined : wordFor(flight)
-      if (mayCommit !== undefined) stats.behind++
-      if (commit.events.length === 0) return complete(flight, commit)
-      const [took, outcome] = yield* Effect.timed(send(commit, mayCommit))
-      // Whatever became of it, its leader's outcome comes first: if that did not land at once, this was put back.
-      if (mayCommit !== undefined && !(yield* mayCommit)) return
-      if (outcome._tag !== "Committed") takeBack(flight, since)
+    while (batch.commands.length > 0) {
+      const commit: Commit = { writerId: lane.writerId, seq: lane.seq, events: eventsOf(batch) }
+      // Only rejections, all decided on states that are durable by now: there is nothing to send.
+      if (commit.events.length === 0) return this.#complete(batch, commit)
+      const verdict = awaitVerdict(batch)
+      if (verdict !== undefined) counts.behind++
+      const [took, outcome] = yield* Effect.timed(this.#send(commit, verdict))
+      // Without its predecessor it was put back, whatever became of the attempt.
+      if (verdict !== undefined && !(yield* verdict)) return
+      if (outcome._tag !== "Committed") this.#takeSuccessorBack(batch, epoch)
       switch (outcome._tag) {
         case "Committed": {
           lane.seq++
           lane.retryMs = retryFirstMs
-          const millis = Duration.toMillis(took)
-          // What waits for a leader says nothing of the store.
-          if (mayCommit === undefined) stats.commitMs += (millis - stats.commitMs) / 16
-          meters.flushedUnsafe(commit.events.length, millis)
-          return complete(flight, commit)
+          this.#stats.noteCommit(commit.events.length, Duration.toMillis(took), verdict !== undefined)
+          return this.#complete(batch, commit)
         }
         case "Conflict": {
-          // With nobody to blame, the row in the way is gone again: the same commit may try once more.
+          // With no key to blame, the row in the way is gone again: the same commit may be tried once more.
           if (outcome.versions.length + outcome.commands.length === 0) break
           mayHaveLanded = false
-          const { commands: tickets } = flight
-          yield* alarm(isolate(flight, outcome), tickets)
+          const { commands } = batch
+          yield* this.#alarm(this.#evictGuilty(batch, outcome), commands)
           continue
         }
-        case "Fenced": {
-          yield* renew(lane, flight)
-          return
-        }
+        case "Fenced":
+          return yield* this.#startNewEpoch(lane, batch)
         case "NotWritten": {
-          stats.trouble = outcome.reason
-          if (!mayHaveLanded) {
-            // Nothing is at stake: back to the queue, where a deadline may still take tickets out. But a lane that
-            // was renewed meanwhile must not write there what was decided before its fence.
-            if (since === renewals) queue.putBack(flight)
-            else decideAgain(flight)
-            yield* pause(lane)
-            latch.openUnsafe()
-            return
-          }
+          counts.trouble = outcome.reason
+          if (!mayHaveLanded) return yield* this.#requeue(lane, batch, epoch)
           break
         }
         case "Unknown": {
-          stats.trouble = outcome.reason
-          stats.unknown++
+          counts.trouble = outcome.reason
+          counts.unknown++
           mayHaveLanded = true
         }
       }
@@ -228,63 +238,135 @@ export const makeCommitPipeline = Effect.fnUntraced(function* (
     }
   })
 
-  /** A defect is a bug of ours: the lane goes on as a new writer, and only what was in flight is lost sight of. */
-  const abandon = Effect.fnUntraced(function* (
-    lane: Lane,
-    flight: CommitBatch,
-    since: number,
-    defect: unknown
-  ) {
-    const { predecessor: leader, commands: tickets } = flight
-    // A follower that may not become durable yet is not lost: nothing of it is there.
-    if (leader !== undefined) takeBack(leader, since)
-    takeBack(flight, since)
-    yield* Effect.logError("a commit lane failed; it goes on as a new writer", defect).pipe(about(tickets))
-    const { writerId } = lane
-    lane.writerId = yield* writers.register(lane.index)
-    lane.seq = 1
-    writers.retire(writerId)
-    // What it sent last has landed or never will, so that the actors are rebuilt on the truth. Only now, for with
-    // no writer of ours left the instants of what is queued would be taken for closed.
-    yield* Effect.ignore(store.fenceWriter(writerId))
-    const lost = new Set(flight.commands)
-    const stale = new Set(flight.commands.flatMap((ticket) => ticket.participants))
-    // Somebody may have fenced it before us: then this is a renewal like any other.
-    renewals++
-    const evicted = queue.evict(() => true, flight)
-    for (const ticket of evicted) if (lost.has(ticket)) events.onLost(ticket)
-    events.onEvicted(
-      evicted.filter((ticket) => !lost.has(ticket)),
-      stale
+  #send(commit: Commit, verdict?: Effect.Effect<boolean>): Effect.Effect<CommitOutcome> {
+    return this.#store.commit(commit, verdict).pipe(
+      continued({
+        name: "commit",
+        kind: "client",
+        rows: () => commit.events,
+        attributes: { "chronicle.writer": commit.writerId, "chronicle.seq": commit.seq }
+      })
     )
-    latch.openUnsafe()
-  })
+  }
 
-  const work = Effect.fnUntraced(function* (lane: Lane) {
-    for (;;) {
-      const flight = queue.take(batchLimits)
-      const since = renewals
-      if (flight === undefined) {
-        latch.closeUnsafe()
-        yield* latch.await
-        // What is decided in the same tick flies in one batch, and never inside of `wake`.
-        yield* Effect.yieldNow
-      } else {
-        yield* fly(lane, flight, since).pipe(
-          Effect.catchDefect((defect) => abandon(lane, flight, since, defect)),
-          // Ended in the middle, it would leave its follower waiting for a word.
-          Effect.onInterrupt(() => Effect.sync(() => queue.disband(flight)))
-        )
+  /** All of the batch is in the log: actors first, then the relay, then the callers (I6). */
+  #complete(batch: CommitBatch, commit: Commit): void {
+    const { counts } = this.#stats
+    const commands = this.#queue.commit(batch)
+    for (const { pendingEvents, rejection } of commands) {
+      if (rejection === undefined) counts.committed++
+      for (const { after } of pendingEvents) {
+        if (after.account.version % this.#limits.snapshotEvery === 0) this.#snapshotter.offerUnsafe(after)
       }
     }
+    if (commit.events.length > 0) this.#feed.offerUnsafe(commit)
+    this.#consume(BatchResult.Committed({ commands }))
+    for (const command of commands) command.forgetEvents()
+    this.#latch.openUnsafe()
+  }
+
+  /** Takes the guilty commands and all that depend on them out of the batch and the queue. Answers the stale actors. */
+  #evictGuilty(
+    batch: CommitBatch,
+    outcome: CommitOutcome & { readonly _tag: "Conflict" }
+  ): ReadonlySet<AccountActor> {
+    const { counts } = this.#stats
+    const known = new Set<string>(outcome.commands)
+    const taken = new Set<AccountId>(outcome.versions.map(({ account }) => account))
+    const stale = new Set<AccountActor>()
+    for (const { pendingEvents } of batch.commands) {
+      for (const { actor } of pendingEvents) if (taken.has(actor.id)) stale.add(actor)
+    }
+    const isDuplicate = (command: PendingCommand) => known.has(command.command.commandId)
+    const isStale = (command: PendingCommand) => command.participants.some((actor) => stale.has(actor))
+    const inBatch = new Set(batch.commands)
+    for (const command of inBatch) if (isStale(command) && !isDuplicate(command)) command.noteAttempt()
+    const evicted = this.#queue.evict(
+      (command) => isStale(command) || (inBatch.has(command) && isDuplicate(command)),
+      batch
+    )
+    const duplicates = evicted.filter(isDuplicate)
+    const commands = evicted.filter((command) => !isDuplicate(command))
+    counts.conflicts += stale.size
+    counts.repeats += duplicates.length
+    this.#consume(BatchResult.Evicted({ commands, stale, duplicates }))
+    this.#latch.openUnsafe()
+    return stale
+  }
+
+  /** The batch certainly wrote nothing: back to the queue, where a deadline may still take commands out. */
+  readonly #requeue = Effect.fnUntraced(function* (
+    this: CommitLanes,
+    lane: Lane,
+    batch: CommitBatch,
+    epoch: number
+  ) {
+    if (epoch === this.#epoch) {
+      this.#queue.requeue(batch)
+      this.#consume(requeued)
+    } else this.#decideAgain(batch)
+    yield* pause(lane)
+    this.#latch.openUnsafe()
   })
 
-  for (let index = 0; index < limits.lanes; index++) {
-    const writerId = yield* writers.registerFirst(index)
-    yield* Effect.forkScoped(work({ index, writerId, seq: 1, retryMs: retryFirstMs }))
+  /** Another process fenced the lane's writer: the lane goes on as a new one, in a new epoch. */
+  readonly #startNewEpoch = Effect.fnUntraced(function* (this: CommitLanes, lane: Lane, batch: CommitBatch) {
+    this.#stats.counts.fenced++
+    yield* Effect.logWarning(
+      "this writer was fenced while it was away; it goes on as a new one",
+      lane.writerId
+    )
+    this.#writers.retire(lane.writerId)
+    lane.writerId = yield* this.#writers.register(lane.index)
+    lane.seq = 1
+    // Only now: what other lanes took until here is not among what is decided again.
+    this.#epoch++
+    this.#decideAgain(batch)
+  })
+
+  /** A defect is a bug of this program: the lane goes on as a new writer, and only its batch is lost sight of. */
+  readonly #abandon = Effect.fnUntraced(function* (
+    this: CommitLanes,
+    lane: Lane,
+    batch: CommitBatch,
+    epoch: number,
+    defect: unknown
+  ) {
+    // A chained batch whose predecessor has not committed is not lost: nothing of it is in the log.
+    if (batch.predecessor !== undefined) this.#takeSuccessorBack(batch.predecessor, epoch)
+    this.#takeSuccessorBack(batch, epoch)
+    yield* Effect.logError("a commit lane failed; it goes on as a new writer", defect).pipe(
+      about(batch.commands)
+    )
+    const { writerId } = lane
+    lane.writerId = yield* this.#writers.register(lane.index)
+    lane.seq = 1
+    this.#writers.retire(writerId)
+    // What it sent last has landed or never will, so that the actors are rebuilt on the truth. Only now, for with
+    // no writer of ours left the instants of what is queued would be taken for closed.
+    yield* Effect.ignore(this.#store.fenceWriter(writerId))
+    const lost = new Set(batch.commands)
+    const stale = new Set(batch.commands.flatMap(({ participants }) => participants))
+    // Another process may have fenced it before: then this is a new epoch like any other.
+    this.#epoch++
+    const evicted = this.#queue.evict(() => true, batch)
+    this.#consume(BatchResult.Lost({ commands: evicted.filter((command) => lost.has(command)) }))
+    const commands = evicted.filter((command) => !lost.has(command))
+    this.#consume(BatchResult.Evicted({ commands, stale, duplicates: [] }))
+    this.#latch.openUnsafe()
+  })
+
+  /** Takes the successor back; it is decided again if a new epoch began since the batch was taken. */
+  #takeSuccessorBack(batch: CommitBatch, epoch: number): void {
+    if (this.#queue.detachSuccessor(batch) && epoch !== this.#epoch) this.#decideAgain()
   }
-  return { stats, wake: () => latch.openUnsafe() } satisfies CommitPipeline
-})
+
+  /** Everything that is decided and not being sent by another lane gets a `recordedAt` of now. */
+  #decideAgain(batch?: CommitBatch): void {
+    const commands = this.#queue.evict(() => true, batch)
+    this.#consume(BatchResult.Evicted({ commands, stale: noActors, duplicates: [] }))
+  }
+}
 
 const pause = (lane: Lane): Effect.Effect<void> =>
   Effect.suspend(() => {
@@ -293,12 +375,8 @@ const pause = (lane: Lane): Effect.Effect<void> =>
     return Effect.sleep(retryMs)
   })
 
-/** Whether a follower may become durable. Never inside of the lane that says so, which is not done with it yet. */
-const wordFor = ({ mayCommit }: CommitBatch): Effect.Effect<boolean> =>
-  Effect.tap(Deferred.await(mayCommit), () => Effect.yieldNow)
-
-const rowsOf = (flight: CommitBatch): ReadonlyArray<StoredEvent> => {
-  const rows: Array<StoredEvent> = []
-  for (const { pendingEvents: legs } of flight.commands) for (const { row } of legs) rows.push(row)
-  return rows
+const eventsOf = (batch: CommitBatch): ReadonlyArray<StoredEvent> => {
+  const events: Array<StoredEvent> = []
+  for (const { pendingEvents } of batch.commands) for (const { row } of pendingEvents) events.push(row)
+  return events
 }

@@ -1,207 +1,212 @@
-/** Decided commands enter in the order of their decision; batches for the lanes leave. Synchronous, no effects. */
-import { Deferred, Exit } from "effect"
-import type { AccountActor } from "../accounts/AccountActor.ts"
-import { type BatchLimits, bytesOf, CommitBatch, predecessorOf } from "../accounts/Flight.ts"
-import { type PendingCommand, rollBack } from "../accounts/Lifecycle.ts"
-
-/** A follower costs two more round trips: it must carry this part of a full batch at least. */
-const followerPart = 1 / 4
-
 /**
- * The queue in front of the lanes. Two rules keep the log right whatever the lanes do: a command is never split, and
- * an account is never in two flights at once, so a later version cannot commit before an earlier one, and nothing
- * becomes durable that depends on an outcome still open elsewhere.
+ * Decided commands in the order of their decision, and the choice of those that are committed next. Synchronous; knows
+ * nothing of callers, stores or lanes.
  *
- * The exception to the second is a follower: where all that waits depends on one flight (a hot account does that), its
- * rows are written while those of its leader are, and made durable when the leader is known to be (`mayCommit`). At
- * anything else that befalls the leader the follower is as if it had never been taken (`disband`).
+ * Two rules keep the log right whatever the lanes do: a command is never split, and an account is never in two batches
+ * at once, so that a later version cannot commit before an earlier one, and nothing commits that depends on an outcome
+ * still open elsewhere. BatchChain.ts has the one exception to the second rule.
  */
+import { Context, Layer } from "effect"
+import type { Instant } from "../../domain/Ids.ts"
+import { type AccountActor, CommitBatch, evictAll, type PendingCommand } from "../accounts/Lifecycle.ts"
+import { chainedRowsMin, predecessorFor } from "./BatchChain.ts"
+
+export interface BatchLimits {
+  readonly rowsMax: number
+  readonly bytesMax: number
+}
+
+/** Fixed columns of a row, about, on top of its texts. */
+const rowBytes = 250
+
+/** What the events of a command take in the INSERT, about. */
+const bytesOf = (command: PendingCommand): number => {
+  let bytes = 0
+  for (const { row } of command.pendingEvents)
+    bytes += rowBytes + row.payload.length + (row.context?.length ?? 0)
+  return bytes
+}
+
 export class CommitQueue {
-  #tickets: Array<PendingCommand> = []
+  static readonly Service = Context.Service<CommitQueue>("chronicle/actors/CommitQueue")
+  static readonly layer = Layer.sync(CommitQueue.Service, () => new CommitQueue())
+
+  #queued: Array<PendingCommand> = []
+  /** Batches that lanes took and that are neither committed nor back in the queue. */
+  readonly #taken = new Set<CommitBatch>()
   /**
-   * How many of them, from the first, are known to be blocked: until something lands or leaves, a lane that looks
-   * again need not look at those. A hot account blocks thousands.
+   * How many of the queued, from the first, are known to be blocked: until a batch commits or a command leaves, a lane
+   * that scans again need not look at those. A hot account blocks thousands.
    */
   #blocked = 0
   /** Counts the times at which that began anew; the accounts of what is blocked are marked with it. */
-  #look = 1
-  /** The look at which nothing could follow, and how many were queued then. */
-  #vainLook = 0
-  #vainSize = 0
+  #scan = 1
+  /** The scan at which nothing could be chained, and how many were queued then. */
+  #failedScan = 0
+  #failedSize = 0
 
   get size(): number {
-    return this.#tickets.length
+    return this.#queued.length
   }
 
-  push(ticket: PendingCommand): void {
-    ticket.phase = "queued"
-    this.#tickets.push(ticket)
+  push(command: PendingCommand): void {
+    this.#queued.push(command)
   }
 
-  /** Takes the oldest tickets that may fly now, whole, up to the limits (at least one, however large). */
+  /** The earliest `recordedAt` of the events that are decided and not committed. */
+  openSince(): Instant | undefined {
+    let earliest: Instant | undefined
+    const look = (commands: ReadonlyArray<PendingCommand>): void => {
+      for (const { pendingEvents, recordedAt } of commands) {
+        if (pendingEvents.length > 0) earliest = Math.min(earliest ?? recordedAt, recordedAt)
+      }
+    }
+    for (const { commands } of this.#taken) look(commands)
+    look(this.#queued)
+    return earliest
+  }
+
+  /** Takes the oldest commands that may be committed now, whole, up to the limits (one at least, however large). */
   take(limits: BatchLimits): CommitBatch | undefined {
-    return this.#takeFree(limits) ?? this.#takeFollower(limits)
+    const batch = this.#takeFree(limits) ?? this.#takeChained(limits)
+    if (batch !== undefined) this.#taken.add(batch)
+    return batch
   }
 
   #takeFree(limits: BatchLimits): CommitBatch | undefined {
-    const queue = this.#tickets
-    const flight = new CommitBatch()
+    const queue = this.#queued
+    const batch = new CommitBatch()
     const taken: Array<PendingCommand> = []
     let rows = 0
     let bytes = 0
     let next = this.#blocked
     for (; next < queue.length; next++) {
-      const ticket = queue[next] as PendingCommand // next < length
-      if (isBlocked(ticket, this.#look, flight)) {
-        for (const actor of ticket.participants) actor.blockedAtScan = this.#look
-        queue[this.#blocked++] = ticket
+      const command = queue[next] as PendingCommand // next < length
+      if (isBlocked(command, this.#scan, batch)) {
+        for (const actor of command.participants) actor.markBlocked(this.#scan)
+        queue[this.#blocked++] = command
         continue
       }
-      bytes += bytesOf(ticket)
-      rows += ticket.pendingEvents.length
+      bytes += bytesOf(command)
+      rows += command.pendingEvents.length
       if (taken.length > 0 && (rows > limits.rowsMax || bytes > limits.bytesMax)) break
-      for (const actor of ticket.participants) actor.batch = flight
-      ticket.phase = "flying"
-      taken.push(ticket)
+      taken.push(command)
     }
     if (taken.length === 0) return undefined
     queue.splice(this.#blocked, taken.length)
-    flight.commands = taken
-    return flight
+    batch.take(taken)
+    return batch
   }
 
-  /** Takes what waits for one flight alone, if that is much. */
-  #takeFollower({ rowsMax, bytesMax }: BatchLimits): CommitBatch | undefined {
-    const queue = this.#tickets
-    const least = rowsMax * followerPart
-    // Most commands have two rows at most. What was looked through in vain is not looked through again soon.
-    if (
-      queue.length * 2 < least ||
-      (this.#vainLook === this.#look && queue.length < this.#vainSize + least)
-    ) {
-      return undefined
-    }
-    const leader = predecessorOf(queue[0])
-    if (leader === undefined) return undefined
-    this.#lookAgain()
-    const flight = new CommitBatch()
+  /** Takes what waits for one batch alone, if that is enough to be chained behind it. */
+  #takeChained({ rowsMax, bytesMax }: BatchLimits): CommitBatch | undefined {
+    const queue = this.#queued
+    const rowsMin = chainedRowsMin(rowsMax)
+    // Most commands have two rows at most. What was scanned in vain is not scanned again soon.
+    if (queue.length * 2 < rowsMin) return undefined
+    if (this.#failedScan === this.#scan && queue.length < this.#failedSize + rowsMin) return undefined
+    const predecessor = predecessorFor(queue[0])
+    if (predecessor === undefined) return undefined
+    this.#scanAnew()
+    const batch = new CommitBatch()
     const taken: Array<PendingCommand> = []
+    const left: Array<PendingCommand> = []
     let rows = 0
     let bytes = 0
     let isFull = false
-    for (const ticket of queue) {
-      if (isBlocked(ticket, this.#look, flight, leader)) {
-        for (const actor of ticket.participants) actor.blockedAtScan = this.#look
+    let next = 0
+    for (; next < queue.length; next++) {
+      const command = queue[next] as PendingCommand // next < length
+      if (isBlocked(command, this.#scan, batch, predecessor)) {
+        for (const actor of command.participants) actor.markBlocked(this.#scan)
+        left.push(command)
         continue
       }
-      const legs = ticket.pendingEvents.length
-      bytes += bytesOf(ticket)
-      isFull = taken.length > 0 && (rows + legs > rowsMax || bytes > bytesMax)
+      const commandRows = command.pendingEvents.length
+      bytes += bytesOf(command)
+      isFull = taken.length > 0 && (rows + commandRows > rowsMax || bytes > bytesMax)
       if (isFull) break
-      rows += legs
-      taken.push(ticket)
+      rows += commandRows
+      taken.push(command)
     }
-    // Without a row there would be nothing to send, and nobody to wait for its leader.
-    if (rows === 0 || (rows < least && !isFull)) {
-      this.#vainLook = this.#look
-      this.#vainSize = queue.length
+    // Without a row nothing is sent, and no lane would wait for the predecessor before it replies.
+    if (rows === 0 || (rows < rowsMin && !isFull)) {
+      this.#failedScan = this.#scan
+      this.#failedSize = queue.length
       return undefined
     }
-    for (const ticket of taken) {
-      for (const actor of ticket.participants) actor.batch = flight
-      ticket.phase = "flying"
-    }
-    this.#tickets = queue.filter(({ phase }) => phase === "queued")
-    this.#lookAgain()
-    flight.commands = taken
-    flight.predecessor = leader
-    leader.successor = flight
-    return flight
+    this.#queued = left.concat(queue.slice(next))
+    this.#scanAnew()
+    batch.take(taken)
+    batch.chainBehind(predecessor)
+    return batch
   }
 
-  /** The flight is over and durable: its actors may fly again, and what follows it may become durable. */
-  land(flight: CommitBatch): void {
-    this.#release(flight)
-    const { successor: follower } = flight
-    if (follower === undefined) return
-    flight.successor = undefined
-    follower.predecessor = undefined
-    Deferred.doneUnsafe(follower.mayCommit, Exit.succeed(true))
+  /** The batch is durable: its accounts are free, and its successor may commit. Answers its commands. */
+  commit(batch: CommitBatch): ReadonlyArray<PendingCommand> {
+    this.#taken.delete(batch)
+    this.#scanAnew()
+    return batch.commit()
   }
 
-  /**
-   * The flight did not land at once: what follows it, if anything does, is put back to the front, and nothing follows
-   * it again. Answers whether something did.
-   */
-  disband(flight: CommitBatch): boolean {
-    flight.isRetrying = true
-    const { successor: follower } = flight
-    if (follower === undefined) return false
-    flight.successor = undefined
-    follower.predecessor = undefined
-    Deferred.doneUnsafe(follower.mayCommit, Exit.succeed(false))
-    this.putBack(follower)
-    for (const ticket of flight.commands) for (const actor of ticket.participants) actor.batch = flight
+  /** The batch certainly wrote nothing: its commands go back to the front. */
+  requeue(batch: CommitBatch): void {
+    this.#taken.delete(batch)
+    this.#queued = batch.requeue().concat(this.#queued)
+    this.#scanAnew()
+  }
+
+  /** The batch did not commit at once: its successor is put back, if it has one. Answers whether it had. */
+  detachSuccessor(batch: CommitBatch): boolean {
+    const successor = batch.detachSuccessor()
+    if (successor === undefined) return false
+    this.requeue(successor)
+    batch.claimActors()
     return true
   }
 
-  /** Puts a flight that certainly wrote nothing back to the front. */
-  putBack(flight: CommitBatch): void {
-    for (const ticket of flight.commands) ticket.phase = "queued"
-    this.#release(flight)
-    this.#tickets = flight.commands.concat(this.#tickets)
-    flight.commands = []
-  }
-
   /**
-   * Takes out of the flight (if one is given) and of the queue every ticket that `isGuilty`, and every later one
-   * that was decided on a state which those had changed; rolls the actors' speculation back to before the first
-   * of them. What is left could have been decided without them. Answers them in the order of their decision.
+   * Takes out of the batch (if one is given) and of the queue every command that `isGuilty`, and every later one that
+   * was decided on a state which those had changed; rolls the heads of their actors back. What is left could have been
+   * decided without them. Answers them in the order of their decision.
    */
-  evict(isGuilty: (ticket: PendingCommand) => boolean, flight?: CommitBatch): ReadonlyArray<PendingCommand> {
+  evict(isGuilty: (command: PendingCommand) => boolean, batch?: CommitBatch): ReadonlyArray<PendingCommand> {
     const tainted = new Set<AccountActor>()
     const evicted: Array<PendingCommand> = []
-    const keep = (tickets: ReadonlyArray<PendingCommand>): Array<PendingCommand> =>
-      tickets.filter((ticket) => {
-        if (!isGuilty(ticket) && !ticket.participants.some((actor) => tainted.has(actor))) return true
-        evicted.push(ticket)
-        // A refused ticket changed nothing, so nothing depends on it.
-        for (const { actor } of ticket.pendingEvents) tainted.add(actor)
+    const innocent = (commands: ReadonlyArray<PendingCommand>): Array<PendingCommand> =>
+      commands.filter((command) => {
+        if (!isGuilty(command) && !command.participants.some((actor) => tainted.has(actor))) return true
+        evicted.push(command)
+        // A rejected command changed nothing, so nothing depends on it.
+        for (const { actor } of command.pendingEvents) tainted.add(actor)
         return false
       })
-    if (flight !== undefined) {
-      this.#release(flight)
-      flight.commands = keep(flight.commands)
-      for (const ticket of flight.commands) for (const actor of ticket.participants) actor.batch = flight
+    if (batch !== undefined) {
+      batch.keep(innocent(batch.commands))
+      if (batch.commands.length === 0) this.#taken.delete(batch)
     }
-    this.#tickets = keep(this.#tickets)
-    this.#lookAgain()
-    rollBack(evicted)
+    this.#queued = innocent(this.#queued)
+    this.#scanAnew()
+    evictAll(evicted)
     return evicted
   }
 
-  #release(flight: CommitBatch): void {
-    for (const ticket of flight.commands) {
-      for (const actor of ticket.participants) if (actor.batch === flight) actor.batch = undefined
-    }
-    this.#lookAgain()
-  }
-
-  #lookAgain(): void {
+  #scanAnew(): void {
     this.#blocked = 0
-    this.#look++
+    this.#scan++
   }
 }
 
-/** An account of it is in another flight (but the one that may be followed), or waits for one with an older ticket. */
+/** An account of it is in another batch (but the one to be chained behind), or an older command waits for one. */
 const isBlocked = (
-  ticket: PendingCommand,
-  look: number,
-  flight: CommitBatch,
-  leader?: CommitBatch
+  command: PendingCommand,
+  scan: number,
+  batch: CommitBatch,
+  predecessor?: CommitBatch
 ): boolean => {
-  for (const { blockedAtScan: blockedAt, batch: other } of ticket.participants) {
-    if (blockedAt === look || (other !== undefined && other !== flight && other !== leader)) return true
+  for (const { blockedAtScan, batch: other } of command.participants) {
+    if (blockedAtScan === scan || (other !== undefined && other !== batch && other !== predecessor))
+      return true
   }
   return false
 }

@@ -1,42 +1,48 @@
-/** This node's commit lanes become writers the store knows; their life signs and closed instants go to the store. */
-import { Clock, Effect, Random, Schedule } from "effect"
+/**
+ * The writers of this node: each commit lane is a writer that the store knows by an id of its own, and that others may
+ * fence. A heartbeat tells the store that they live, and up to which instant each of them is closed, so that a question
+ * about the past knows when that past can no longer change.
+ */
+import { Clock, Context, Effect, Layer, Random, Schedule } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore, type StoreUnavailable, type WriterId } from "../../infra/eventstore/EventStore.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
+import { CommitQueue } from "./CommitQueue.ts"
 
-/** How long the end of a node may take to say goodbye to the store. */
+/** How long a node that ends may take to fence its writers. */
 const fenceAtEndMs = 2_000
 
-export interface WriterRegistry {
-  /** The same, but gives up when the store does not answer: for the start of a node. */
-  readonly registerFirst: (lane: number) => Effect.Effect<WriterId, StoreUnavailable>
-  /** A new writer for a lane, known to the store; tries until the store answers. */
-  readonly register: (lane: number) => Effect.Effect<WriterId>
-  /** The writer will not be used again. */
-  readonly retire: (writerId: WriterId) => void
-  /** Why commands must be refused now, or `undefined`: the clock is off, or was never compared. */
-  readonly refusal: () => string | undefined
-  /** The same, or why the store did not take the last life sign: known also while nobody sends a command. */
-  readonly trouble: () => string | undefined
-  /** How far the clock was off at the last heartbeat, in milliseconds; 0 within the time that the asking took. */
-  readonly skewMs: () => number
+export class WriterRegistry extends Context.Service<
+  WriterRegistry,
+  {
+    /** A new writer for a lane. Fails when the store does not answer: for the start of a node. */
+    readonly registerFirst: (lane: number) => Effect.Effect<WriterId, StoreUnavailable>
+    /** The same, but tries until the store answers. */
+    readonly register: (lane: number) => Effect.Effect<WriterId>
+    /** The writer will not be used again. */
+    readonly retire: (writerId: WriterId) => void
+    /** Why commands must be refused now, or `undefined`: the clock is off, or was never compared. */
+    readonly refusal: () => string | undefined
+    /** The same, or why the store did not take the last heartbeat: known also while no command comes. */
+    readonly trouble: () => string | undefined
+    /** How far the clock was off at the last heartbeat, in milliseconds; 0 within the time that the asking took. */
+    readonly skewMs: () => number
+  }
+>()("chronicle/actors/WriterRegistry") {
+  /** `node` names this process in the writers it registers. */
+  static readonly layer = (node: string) => Layer.effect(WriterRegistry, make(node))
 }
 
-/**
- * `openSince` answers the earliest `recordedAt` that is decided and not settled: up to just before it, or up to
- * now, this node's writers are closed, and the clock is raised so that they stay so (design §4).
- */
-export const makeWriterRegistry = Effect.fnUntraced(function* (
-  node: string,
-  openSince: () => Instant | undefined
-) {
+const make = Effect.fnUntraced(function* (node: string) {
+  const queue = yield* CommitQueue.Service
   const store = yield* EventStore
   const clock = yield* LedgerClock
   const wall = yield* Clock.Clock
   const limits = yield* LedgerConfig
   const live = new Set<WriterId>()
-  const closedNow = (now: Instant): Instant => Math.min(openSince() ?? now, now) - 1
+  /** Just before what is decided and not committed, or up to now; the clock is raised so that it stays so (design §4). */
+  const closedNow = (now: Instant): Instant => Math.min(queue.openSince() ?? now, now) - 1
   let skewMs = 0
   let silence: string | undefined
   let refusal: string | undefined = "the clock was not compared with the store's yet"
@@ -81,7 +87,7 @@ export const makeWriterRegistry = Effect.fnUntraced(function* (
       Effect.orDie
     )
 
-  // An earlier life of this node is over: nobody need wait for its writers, or for ours once we are gone.
+  // An earlier life of this node is over: no one has to wait for its writers, nor for ours once we are gone.
   const fence = (writerIds: ReadonlyArray<WriterId>) =>
     Effect.forEach(writerIds, (writerId) => store.fenceWriter(writerId), { discard: true })
   const known = yield* store.listWriters
@@ -98,7 +104,7 @@ export const makeWriterRegistry = Effect.fnUntraced(function* (
     Effect.forever,
     Effect.forkScoped
   )
-  return {
+  return WriterRegistry.of({
     registerFirst,
     register,
     retire: (writerId) => {
@@ -107,5 +113,5 @@ export const makeWriterRegistry = Effect.fnUntraced(function* (
     refusal: () => refusal,
     trouble: () => refusal ?? silence,
     skewMs: () => skewMs
-  } satisfies WriterRegistry
+  })
 })

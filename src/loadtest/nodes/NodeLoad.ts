@@ -55,7 +55,7 @@ const countedDriver = (dispatcher: Dispatcher["Service"]) => {
   const ways = { here: 0, borrowing: 0, forwarded: 0 }
   const count = (command: Command): void => {
     const accounts = accountsOf(command)
-    const isMine = dispatcher.here.owns
+    const isMine = dispatcher.localNode.owns
     const [first] = accounts
     if (first === undefined || !isMine(first)) ways.forwarded++
     else if (accounts.every(isMine)) ways.here++

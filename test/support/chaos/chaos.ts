@@ -7,7 +7,7 @@ import { type ClusterLimits, defaultClusterLimits } from "../../../src/infra/con
 import { variableOf } from "../../../src/infra/config/Limits.ts"
 import type { DevStackService } from "../../../src/infra/dev/DevStack.ts"
 import * as LedgerNode from "../../../src/LedgerNode.ts"
-import { Dice } from "../dice.ts"
+import { Rng } from "../Rng.ts"
 import { eventually } from "../waiting.ts"
 import { type Disruption, disrupt, type Outage } from "./disruptions.ts"
 import { Journal } from "./journal.ts"
@@ -32,9 +32,9 @@ export interface ChaosSettings extends MixSettings {
   readonly onOutage: (outage: Outage) => void
 }
 
-const shuffled = <A>(values: ReadonlyArray<A>, dice: Dice): ReadonlyArray<A> => {
+const shuffled = <A>(values: ReadonlyArray<A>, rng: Rng): ReadonlyArray<A> => {
   const left = [...values]
-  return values.map(() => left.splice(dice.roll(left.length), 1)[0] as A) // one is taken for each of the values
+  return values.map(() => left.splice(rng.below(left.length), 1)[0] as A) // one is taken for each of the values
 }
 
 export const runChaos = Effect.fnUntraced(function* (stack: DevStackService, settings: ChaosSettings) {
@@ -74,12 +74,12 @@ export const runChaos = Effect.fnUntraced(function* (stack: DevStackService, set
   )
 
   const startedAt = performance.now()
-  const dice = new Dice(settings.seed)
-  const cluster = { nodes, spare, owners, watch, dice, lockMs: limits.lockExpirationMs }
+  const rng = new Rng(settings.seed)
+  const cluster = { nodes, spare, owners, watch, rng, lockMs: limits.lockExpirationMs }
   const outages: Array<Outage> = []
   const isOver = () => performance.now() - startedAt > settings.seconds * 1_000
   do {
-    for (const disruption of shuffled(settings.disruptions, dice)) {
+    for (const disruption of shuffled(settings.disruptions, rng)) {
       for (const outage of yield* disrupt(cluster, disruption)) {
         outages.push(outage)
         settings.onOutage(outage)

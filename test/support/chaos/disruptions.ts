@@ -3,7 +3,7 @@
  * were without service.
  */
 import { Effect, type Scope } from "effect"
-import type { Dice } from "../dice.ts"
+import type { Rng } from "../Rng.ts"
 import type { AccountOwners } from "./owners.ts"
 import type { ServedNode } from "./servedNode.ts"
 import type { Watch } from "./watch.ts"
@@ -38,7 +38,7 @@ export interface ChaosCluster {
   readonly spare: ServedNode
   readonly owners: AccountOwners
   readonly watch: Watch
-  readonly dice: Dice
+  readonly rng: Rng
   /** How long a lock outlives the last word of its owner, in milliseconds. */
   readonly lockMs: number
 }
@@ -112,10 +112,10 @@ export const disrupt = Effect.fnUntraced(function* (
   cluster: ChaosCluster,
   disruption: Disruption
 ): Effect.fn.Return<ReadonlyArray<Outage>, never, Scope.Scope> {
-  const { nodes, spare, owners, dice, lockMs } = cluster
+  const { nodes, spare, owners, rng, lockMs } = cluster
   const names = nodes.map(({ name }) => name)
   const settled = owners.awaitSettled(names, settleSeconds)
-  const victim = nodes[dice.roll(nodes.length)] ?? spare
+  const victim = nodes[rng.below(nodes.length)] ?? spare
   const rest = names.filter((name) => name !== victim.name)
   const away = Effect.sleep(lockMs + awayMs)
   const measured = (node: ServedNode, trouble: Effect.Effect<void>) =>

@@ -1,17 +1,19 @@
-/** Write sides of nodes enter; they find each other in memory, over a network that loses, repeats and delays by script. */
+/** A cluster of nodes in one process, over a network that loses, repeats and delays messages by script. */
 import { Effect } from "effect"
 import type { Placing } from "../../src/actors/accounts/Placement.ts"
-import type { LocalNode } from "../../src/actors/commands/LocalNode.ts"
+import type { LocalNode as LocalNodeService } from "../../src/actors/commands/LocalNode.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 
-/** What may befall a message. A question that is lost is put again, as by the cluster; what is given back is not. */
+type LocalNode = LocalNodeService["Service"]
+
+/** What may happen to a message. A request that is lost is sent again, as by the real cluster; a returned lease is not. */
 export type MessageFault = "lost" | "answerLost" | "slow"
 
 const againMs = 10
 const slowMs = 30
 
 /** Which node owns which group of accounts, and what each believes. */
-export class Town {
+export class SimulatedCluster {
   readonly groups: number
   script: () => MessageFault | undefined = () => undefined
   /** Messages that were delivered. */
@@ -40,8 +42,8 @@ export class Town {
     return this.#owners[this.groupOf(account)] ?? 0
   }
 
-  enter(node: number, here: LocalNode): void {
-    this.#nodes.set(node, here)
+  join(node: number, localNode: LocalNode): void {
+    this.#nodes.set(node, localNode)
   }
 
   /** From here on no message reaches the node. */
@@ -86,13 +88,13 @@ export class Town {
     return {
       owns: (id) => this.#claims[node]?.has(this.groupOf(id)) ?? false,
       groupOf: (id) => this.groupOf(id),
-      dispatch: (id, commands) => this.#put(id, (here) => here.dispatch(commands)),
-      head: (id) => this.#put(id, (here) => here.head(id)),
-      borrow: (id, lease) => this.#put(id, (here) => here.lend(id, lease)),
+      dispatch: (id, commands) => this.#ask(id, (here) => here.dispatch(commands)),
+      head: (id) => this.#ask(id, (here) => here.head(id)),
+      borrow: (id, lease) => this.#ask(id, (here) => here.lend(id, lease)),
       giveBack: (id, lease, given) =>
         Effect.suspend(() => {
           const fault = this.script()
-          const given_ = Effect.sync(() => this.#at(id)?.takeBack(id, lease, given))
+          const given_ = Effect.sync(() => this.#at(id)?.release(id, lease, given))
           return fault === "lost" ? Effect.void : fault === "slow" ? Effect.delay(given_, slowMs) : given_
         })
     }
@@ -102,11 +104,11 @@ export class Town {
     return this.#nodes.get(this.ownerOf(id))
   }
 
-  /** Puts a question until an answer comes. */
-  #put<A, E>(id: AccountId, question: (here: LocalNode) => Effect.Effect<A, E>): Effect.Effect<A, E> {
+  /** Sends a request until an answer comes. */
+  #ask<A, E>(id: AccountId, question: (node: LocalNode) => Effect.Effect<A, E>): Effect.Effect<A, E> {
     return Effect.suspend(() => {
       const again = Effect.delay(
-        Effect.suspend(() => this.#put(id, question)),
+        Effect.suspend(() => this.#ask(id, question)),
         againMs
       )
       const here = this.#at(id)

@@ -1,6 +1,6 @@
-/** A seed enters; the same random numbers each time leave. */
+/** Random numbers of a seed, so that a test which failed once fails again. */
 
-export class Dice {
+export class Rng {
   readonly seed: number
   #state: number
 
@@ -18,9 +18,9 @@ export class Dice {
     return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
   }
 
-  /** 0 … sides - 1. */
-  roll(sides: number): number {
-    return Math.floor(this.next() * sides)
+  /** An integer from 0 to `end - 1`. */
+  below(end: number): number {
+    return Math.floor(this.next() * end)
   }
 
   chance(probability: number): boolean {
@@ -28,6 +28,6 @@ export class Dice {
   }
 
   pick<A>(values: readonly [A, ...ReadonlyArray<A>]): A {
-    return values[this.roll(values.length)] ?? values[0]
+    return values[this.below(values.length)] ?? values[0]
   }
 }
