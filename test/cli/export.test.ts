@@ -9,7 +9,7 @@ import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
-import { Bookkeeper, deposit, openAccount, withdraw } from "../support/bookkeeper.ts"
+import { deposit, EventWriter, openAccount, withdraw } from "../support/eventWriter.ts"
 import { accountId } from "../support/storedEvents.ts"
 
 const services = Layer.fresh(
@@ -26,7 +26,7 @@ const exported = Effect.fnUntraced(function* (
 ) {
   const fs = yield* FileSystem.FileSystem
   const engine = yield* ProjectionEngine
-  yield* engine.project(new Bookkeeper().commit(openAccount("a"), ...commands).events, [])
+  yield* engine.project(new EventWriter().commit(openAccount("a"), ...commands).events, [])
   const file = `${yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-export-" })}/a.${format}`
   const count = yield* exportStatement(accountId("a"), format, file, {})
   return { count, text: yield* fs.readFileString(file) }
