@@ -1,4 +1,7 @@
-/** Heads of accounts and rows in any order enter; what can be posted now, and what stands in the way, leave. Pure. */
+/**
+ * Folds rows of the log, in any order, onto the heads of their accounts: what can be posted now, what is missing before
+ * it, and what contradicts the rows that were posted before. Pure.
+ */
 import { Result } from "effect"
 import { type OpenedHead, type Posted, post } from "./Books.ts"
 import { BrokenLog, emptyHead, type Head } from "./Head.ts"
@@ -14,6 +17,10 @@ export interface Folded {
   readonly broken: ReadonlyArray<BrokenLog>
   /** Rows that were projected before, or came twice. */
   readonly repeats: number
+  /** Accounts with a row of the head's version and another hash: one of the two is not in the log (I8). */
+  readonly diverged: ReadonlyArray<AccountId>
+  /** Accounts with a row below the head's version, of which the head cannot say whether it was posted. */
+  readonly older: ReadonlyArray<AccountId>
 }
 
 /** Accepts the next version, skips lower ones, reports higher ones. */
@@ -21,6 +28,8 @@ export const fold = (heads: ReadonlyMap<AccountId, OpenedHead>, rows: ReadonlyAr
   const posted: Array<Posted> = []
   const gaps = new Set<AccountId>()
   const broken: Array<BrokenLog> = []
+  const diverged = new Set<AccountId>()
+  const older = new Set<AccountId>()
   let repeats = 0
   let head: Head | undefined
   for (const row of rows.toSorted(byAccountAndVersion)) {
@@ -28,6 +37,8 @@ export const fold = (heads: ReadonlyMap<AccountId, OpenedHead>, rows: ReadonlyAr
     if (gaps.has(accountId)) continue
     if (head?.account.id !== accountId) head = heads.get(accountId) ?? emptyHead(accountId)
     if (version <= head.account.version) {
+      if (version < head.account.version) older.add(accountId)
+      else if (row.hash !== head.hash) diverged.add(accountId)
       repeats++
       continue
     }
@@ -44,7 +55,7 @@ export const fold = (heads: ReadonlyMap<AccountId, OpenedHead>, rows: ReadonlyAr
       broken.push(followed.failure)
     }
   }
-  return { posted, gaps: [...gaps], broken, repeats }
+  return { posted, gaps: [...gaps], broken, repeats, diverged: [...diverged], older: [...older] }
 }
 
 /** A reducer that throws on a row is a reason to park one account, not to stop its partition. */

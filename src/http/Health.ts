@@ -3,7 +3,7 @@ import { createServer } from "node:http"
 import { NodeHttpServer } from "@effect/platform-node"
 import { Config, Data, Effect, Layer } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
-import { ReadSideHealth } from "../actors/projections/ReadSideHealth.ts"
+import { ReadSideHealth, type ReadSideReport } from "../actors/projections/ReadSideHealth.ts"
 import { Bus } from "../infra/bus/Bus.ts"
 import { Ledger } from "../Ledger.ts"
 import { metrics } from "./Metrics.ts"
@@ -30,9 +30,12 @@ const health = HttpRouter.add(
   })
 )
 
-const answer = (reasons: ReadonlyArray<string>, readSide: ReadonlyArray<string>) =>
+const answer = (
+  reasons: ReadonlyArray<string>,
+  { reasons: readSide, alarms }: Pick<ReadSideReport, "reasons" | "alarms">
+) =>
   HttpServerResponse.json(
-    { ready: reasons.length === 0, reasons, readSide },
+    { ready: reasons.length === 0, reasons, readSide, alarms },
     { status: reasons.length === 0 ? 200 : 503 }
   )
 
@@ -44,14 +47,15 @@ const commandTrouble = Effect.gen(function* () {
 
 /**
  * `GET /ready`: 200 while commands are taken and the read side keeps up, else 503 with the reasons: a projection
- * behind the bound, a fiber that fails, or one that nobody has compared with the log lately.
+ * behind the bound, a fiber that fails, or one that nobody has compared with the log lately. `alarms` tells what was
+ * mended and should be looked into.
  */
 const ready = HttpRouter.add(
   "GET",
   "/ready",
   Effect.gen(function* () {
-    const { reasons } = yield* Effect.flatMap(ReadSideHealth, ({ report }) => report)
-    return yield* answer([...(yield* commandTrouble), ...reasons], reasons)
+    const readSide = yield* Effect.flatMap(ReadSideHealth, ({ report }) => report)
+    return yield* answer([...(yield* commandTrouble), ...readSide.reasons], readSide)
   })
 )
 
@@ -60,8 +64,8 @@ const readyForCommands = HttpRouter.add(
   "GET",
   "/ready/commands",
   Effect.gen(function* () {
-    const { reasons } = yield* Effect.flatMap(ReadSideHealth, ({ report }) => report)
-    return yield* answer(yield* commandTrouble, reasons)
+    const readSide = yield* Effect.flatMap(ReadSideHealth, ({ report }) => report)
+    return yield* answer(yield* commandTrouble, readSide)
   })
 )
 

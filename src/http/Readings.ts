@@ -93,7 +93,12 @@ export const readSideReadings = (report: ReadSideReport, isBusUp: boolean): Read
   ]
 }
 
-const projectionReadings = ({ name, sweep, partitions }: ProjectionState): ReadonlyArray<Reading> => {
+const projectionReadings = ({
+  name,
+  sweep,
+  partitions,
+  divergence
+}: ProjectionState): ReadonlyArray<Reading> => {
   const projection = name
   const died = partitions.reduce((sum, { restarts }) => sum + restarts, 0)
   const restarts = "Fibers that died and began again"
@@ -109,6 +114,14 @@ const projectionReadings = ({ name, sweep, partitions }: ProjectionState): Reado
     counter("swept_events", sweep.loaded, "Events that came from the log because the bus had lost them", {
       projection
     }),
+    counter(
+      "projection_diverged",
+      divergence.accounts,
+      "Times an account's rows were not of the log (forged message, lost commits)",
+      {
+        projection
+      }
+    ),
     gauge("projection_behind_events_sum", sweep.lag.events, "Events that all partitions lack", {
       projection
     }),

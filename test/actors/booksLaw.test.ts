@@ -60,13 +60,13 @@ describe("the projection", () => {
     [commands, deliveries],
     ([all, steps]) =>
       Effect.gen(function* () {
-        const bookkeeping = yield* ProjectionEngine
+        const engine = yield* ProjectionEngine
         const writer = new EventWriter()
         yield* commitAll(writer, all)
         const { log } = writer
         for (const step of steps) {
           const rows = step.flatMap((index) => log.slice(index % log.length, (index % log.length) + 1))
-          const done = yield* bookkeeping.project(rows, [])
+          const done = yield* engine.project(rows, [])
           gaps += done.gaps
           repeats += done.repeats
           yield* assertPrefixes(log)
@@ -90,7 +90,7 @@ describe("the projection", () => {
     [commands, Arbitrary.schema(Schema.Array(small(1_000)).check(Schema.isMinLength(1)))],
     ([all, keys]) =>
       Effect.gen(function* () {
-        const bookkeeping = yield* ProjectionEngine
+        const engine = yield* ProjectionEngine
         const writer = new EventWriter()
         yield* commitAll(writer, all)
         // A permutation that the numbers pick.
@@ -99,7 +99,7 @@ describe("the projection", () => {
           .toSorted((a, b) => a.key - b.key)
           .map(({ row }) => row)
         for (let start = 0; start < shuffled.length; start += 4) {
-          yield* bookkeeping.project(shuffled.slice(start, start + 4), [])
+          yield* engine.project(shuffled.slice(start, start + 4), [])
         }
         yield* assertCaughtUp(writer.log)
       }).pipe(Effect.provide(inMemory())),

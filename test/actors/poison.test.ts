@@ -77,8 +77,8 @@ describe("a poison event", () => {
       assert.deepInclude(parked, { account: poor, version: 3 })
       assert.include(parked?.reason, "schema version 99 is newer than 1")
 
-      const bookkeeping = yield* ProjectionEngine
-      const stillParked = yield* bookkeeping.retryParked()
+      const engine = yield* ProjectionEngine
+      const stillParked = yield* engine.retryParked()
       assert.deepStrictEqual(
         stillParked.map(({ account, version }) => ({ account, version })),
         [{ account: poor, version: 3 }]
@@ -126,10 +126,10 @@ describe("a poison event", () => {
       // Those are dropped, swept over, and read from the log later.
       for (let index = 0; index < 10; index++) yield* play(eventWriter, [deposit("poor", 1n)])
       yield* append(eventWriter.commit(deposit("poor", 1n)))
-      const bookkeeping = yield* ProjectionEngine
-      assert.lengthOf(yield* bookkeeping.retryParked(), 1)
+      const engine = yield* ProjectionEngine
+      assert.lengthOf(yield* engine.retryParked(), 1)
       isCured = true
-      assert.deepStrictEqual(yield* bookkeeping.retryParked(), [])
+      assert.deepStrictEqual(yield* engine.retryParked(), [])
       yield* assertCaughtUp(eventWriter.log)
       yield* play(eventWriter, [deposit("poor", 1n)])
       yield* eventually(assertCaughtUp(eventWriter.log))
@@ -157,11 +157,11 @@ describe("a poison event", () => {
       const eventWriter = new EventWriter()
       yield* play(eventWriter, [openAccount("poor")], [deposit("poor", 1n, "bad")])
       yield* eventually(Effect.map(parkedNow, (parked) => assert.lengthOf(parked, 1)))
-      const bookkeeping = yield* ProjectionEngine
-      meanwhile = Effect.ignore(bookkeeping.refreshParked)
+      const engine = yield* ProjectionEngine
+      meanwhile = Effect.ignore(engine.refreshParked)
       isCured = true
-      assert.deepStrictEqual(yield* bookkeeping.retryParked(), [])
-      assert.isFalse(bookkeeping.isParkedUnsafe(poor))
+      assert.deepStrictEqual(yield* engine.retryParked(), [])
+      assert.isFalse(engine.isParkedUnsafe(poor))
       yield* assertCaughtUp(eventWriter.log)
     }).pipe(Effect.provide(world))
   })

@@ -213,11 +213,11 @@ describe("a query with a read token", () => {
       const commit = writer.commit(deposit("a", 5n), deposit("b", 5n))
       const waiting = yield* Effect.forkChild(queries.balance(a, { readToken: "a@2,b@2" }))
       yield* TestClock.adjust("50 millis")
-      const bookkeeping = yield* ProjectionEngine
-      yield* bookkeeping.project(commit.events.slice(0, 1), [])
+      const engine = yield* ProjectionEngine
+      yield* engine.project(commit.events.slice(0, 1), [])
       yield* TestClock.adjust("50 millis")
       assert.isUndefined(waiting.pollUnsafe())
-      yield* bookkeeping.project(commit.events.slice(1), [])
+      yield* engine.project(commit.events.slice(1), [])
       const { account } = yield* Fiber.join(waiting)
       assert.strictEqual(account.balance, 5n)
     }).pipe(Effect.provide(services({ tokenPollMs: 3_600_000 })))

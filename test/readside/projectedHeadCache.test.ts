@@ -1,4 +1,4 @@
-/** Rows enter a projection that keeps what it wrote; how often it reads, and that it is never misled, leave. */
+/** The heads that a projection remembers: they spare it reading, and never mislead it. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { makeProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
@@ -7,6 +7,7 @@ import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
+import { append } from "../support/readSides.ts"
 import { accountId } from "../support/storedEvents.ts"
 
 const worlds = Layer.mergeAll(ReadModel.layerMemory, EventStore.layerMemory).pipe(
@@ -17,14 +18,14 @@ const worlds = Layer.mergeAll(ReadModel.layerMemory, EventStore.layerMemory).pip
 const watched = Effect.gen(function* () {
   const readModel = yield* ReadModel
   const looked: Array<string> = []
-  const bookkeeping = yield* makeProjectionEngine({
+  const engine = yield* makeProjectionEngine({
     ...readModel,
     look: (accounts) => {
       looked.push(...accounts)
       return readModel.look(accounts)
     }
   })
-  return { readModel, bookkeeping, looked }
+  return { readModel, engine, looked }
 })
 
 const [a, b] = [accountId("a"), accountId("b")]
@@ -32,11 +33,11 @@ const [a, b] = [accountId("a"), accountId("b")]
 describe("a projection that keeps the heads it wrote", () => {
   it.effect("reads an account once, and folds the next rows on what it wrote", () =>
     Effect.gen(function* () {
-      const { readModel, bookkeeping, looked } = yield* watched
+      const { readModel, engine, looked } = yield* watched
       const writer = new EventWriter()
-      yield* bookkeeping.project(writer.commit(openAccount("a"), deposit("a", 5n)).events, [])
-      yield* bookkeeping.project(writer.commit(deposit("a", 7n), openAccount("b")).events, [])
-      yield* bookkeeping.project(writer.commit(deposit("a", 1n), deposit("b", 2n)).events, [])
+      yield* engine.project(writer.commit(openAccount("a"), deposit("a", 5n)).events, [])
+      yield* engine.project(writer.commit(deposit("a", 7n), openAccount("b")).events, [])
+      yield* engine.project(writer.commit(deposit("a", 1n), deposit("b", 2n)).events, [])
       assert.deepStrictEqual(looked, ["a", "b"])
       const heads = yield* readModel.heads([a, b])
       assert.strictEqual(heads.get(a)?.account.balance, 13n)
@@ -46,10 +47,12 @@ describe("a projection that keeps the heads it wrote", () => {
 
   it.effect("skips rows that come again, without a look and without a change", () =>
     Effect.gen(function* () {
-      const { readModel, bookkeeping, looked } = yield* watched
-      const { events } = new EventWriter().commit(openAccount("a"), deposit("a", 5n))
-      yield* bookkeeping.project(events, [])
-      const again = yield* bookkeeping.project(events, [])
+      const { readModel, engine, looked } = yield* watched
+      const commit = new EventWriter().commit(openAccount("a"), deposit("a", 5n))
+      yield* append(commit)
+      const { events } = commit
+      yield* engine.project(events, [])
+      const again = yield* engine.project(events, [])
       assert.deepInclude(again, { events: 0, repeats: 2, gaps: 0 })
       assert.deepStrictEqual(looked, ["a"])
       assert.strictEqual((yield* readModel.heads([a])).get(a)?.account.balance, 5n)
@@ -59,7 +62,7 @@ describe("a projection that keeps the heads it wrote", () => {
   it.effect("looks again when another process moved one of its accounts meanwhile", () =>
     Effect.gen(function* () {
       const store = yield* EventStore
-      const { readModel, bookkeeping } = yield* watched
+      const { readModel, engine } = yield* watched
       const other = yield* watched
       const writer = new EventWriter()
       yield* store.registerWriter({ writerId: writer.writerId, node: "n", closedAt: 0 })
@@ -70,12 +73,12 @@ describe("a projection that keeps the heads it wrote", () => {
       ]
       for (const commit of commits) yield* store.commit(commit)
       const [opened, first, second] = commits
-      yield* bookkeeping.project(opened?.events ?? [], [])
-      yield* other.bookkeeping.project(first?.events ?? [], [])
+      yield* engine.project(opened?.events ?? [], [])
+      yield* other.engine.project(first?.events ?? [], [])
       // This one has `a` at 1 in mind, and meets a gap; then the very rows that the other wrote, once more.
-      yield* bookkeeping.project(second?.events ?? [], [])
-      yield* other.bookkeeping.project(second?.events ?? [], [])
-      yield* other.bookkeeping.project(first?.events ?? [], [])
+      yield* engine.project(second?.events ?? [], [])
+      yield* other.engine.project(second?.events ?? [], [])
+      yield* other.engine.project(first?.events ?? [], [])
       const heads = yield* readModel.heads([a, b])
       assert.deepStrictEqual(
         [heads.get(a)?.account.version, heads.get(a)?.account.balance, heads.get(b)?.account.balance],
@@ -87,11 +90,11 @@ describe("a projection that keeps the heads it wrote", () => {
 
   it.effect("keeps no more heads than it may, and is right without them", () =>
     Effect.gen(function* () {
-      const { readModel, bookkeeping, looked } = yield* watched
+      const { readModel, engine, looked } = yield* watched
       const writer = new EventWriter()
-      yield* bookkeeping.project(writer.commit(openAccount("a")).events, [])
-      yield* bookkeeping.project(writer.commit(openAccount("b")).events, [])
-      yield* bookkeeping.project(writer.commit(deposit("a", 3n)).events, [])
+      yield* engine.project(writer.commit(openAccount("a")).events, [])
+      yield* engine.project(writer.commit(openAccount("b")).events, [])
+      yield* engine.project(writer.commit(deposit("a", 3n)).events, [])
       assert.deepStrictEqual(looked, ["a", "b", "a"])
       assert.strictEqual((yield* readModel.heads([a])).get(a)?.account.balance, 3n)
     }).pipe(

@@ -37,14 +37,14 @@ describe("skipping a parked event", () => {
       const writer = new EventWriter()
       yield* Effect.gen(function* () {
         const readModel = yield* ReadModel
-        const bookkeeping = yield* ProjectionEngine
+        const engine = yield* ProjectionEngine
         yield* play(writer, [openAccount("poor"), deposit("poor", 10n)])
         yield* appendAndOffer(poisoned(writer, deposit("poor", 5n)))
         yield* play(writer, [deposit("poor", 1n)])
         yield* eventually(Effect.map(readModel.parked, (rows) => assert.lengthOf(rows, 1)))
-        const refused = yield* Effect.flip(bookkeeping.skipParked(poor, 4))
+        const refused = yield* Effect.flip(engine.skipParked(poor, 4))
         assert.include(refused.message, "it is parked at version 3")
-        yield* bookkeeping.skipParked(poor, 3)
+        yield* engine.skipParked(poor, 3)
 
         const assertSkipped = Effect.gen(function* () {
           assert.deepStrictEqual(yield* readModel.parked, [])
@@ -63,7 +63,7 @@ describe("skipping a parked event", () => {
           )
         })
         yield* assertSkipped
-        const again = yield* Effect.flip(bookkeeping.skipParked(poor, 3))
+        const again = yield* Effect.flip(engine.skipParked(poor, 3))
         assert.include(again.message, "it is not parked")
         yield* play(writer, [deposit("poor", 1n)])
         yield* eventually(
@@ -82,10 +82,10 @@ describe("skipping a parked event", () => {
       const world = yield* rebuildWorld()
       yield* Effect.gen(function* () {
         const readModel = yield* ReadModel
-        const bookkeeping = yield* ProjectionEngine
+        const engine = yield* ProjectionEngine
         yield* appendAndOffer(poisoned(new EventWriter(), openAccount("poor")))
         yield* eventually(Effect.map(readModel.parked, (rows) => assert.lengthOf(rows, 1)))
-        const refused = yield* Effect.flip(bookkeeping.skipParked(poor, 1))
+        const refused = yield* Effect.flip(engine.skipParked(poor, 1))
         assert.include(refused.message, "no balance to go on from")
         assert.lengthOf(yield* readModel.parked, 1)
         assert.deepStrictEqual(yield* readModel.skipped, [])

@@ -246,7 +246,7 @@ layer(node, { excludeTestServices: true, timeout: "4 minutes" })("under load the
     () =>
       Effect.gen(function* () {
         const { readModelUrl } = yield* OwnServers
-        const [readModel, bookkeeping] = [yield* ReadModel, yield* ProjectionEngine]
+        const [readModel, engine] = [yield* ReadModel, yield* ProjectionEngine]
         yield* openAll(ids, 1_000_000n)
         const load = yield* startLoad("poison", ids, { asks: false })
         const alter = (change: string) =>
@@ -264,10 +264,10 @@ layer(node, { excludeTestServices: true, timeout: "4 minutes" })("under load the
         assert.isAbove(log.length, reached.length + 1, "more came for it while it was parked")
         yield* eventually(assertVersions(reached))
         yield* assertRows(reached)
-        assert.lengthOf(yield* bookkeeping.retryParked(), 1, "it is poison still")
+        assert.lengthOf(yield* engine.retryParked(), 1, "it is poison still")
         yield* assertRows(reached)
         yield* alter("DROP CONSTRAINT healthy")
-        assert.deepStrictEqual(yield* bookkeeping.retryParked(), [])
+        assert.deepStrictEqual(yield* engine.retryParked(), [])
         yield* assertCaughtUp(log)
       })
   )

@@ -134,6 +134,6 @@ const fill = Effect.gen(function* () {
     }
     yield* node.stop
   }
-  const bookkeeping = yield* ProjectionEngine
-  yield* bookkeeping.catchUp(yield* store.listAccounts({ after: "", limit: 100 }))
+  const engine = yield* ProjectionEngine
+  yield* engine.catchUp(yield* store.listAccounts({ after: "", limit: 100 }))
 })

@@ -1,4 +1,4 @@
-/** Commands enter a tiny in-test writer; chained rows, as commits of one writer, leave. */
+/** Writes events for tests without a node: decides commands on heads of its own, and chains rows as one writer's commits. */
 import { Result } from "effect"
 import { evolve } from "../../src/domain/Account.ts"
 import { type Command, type CommandInput, fromHost } from "../../src/domain/Command.ts"
@@ -30,6 +30,13 @@ export class EventWriter {
   constructor(writerId = "writer-1", now = beginning) {
     this.writerId = writerId
     this.now = now
+  }
+
+  /** Another writer that goes on where this one stands: what it writes continues the same hash chains. */
+  fork(writerId: string): EventWriter {
+    const fork = new EventWriter(writerId, this.now)
+    for (const [account, head] of this.heads) fork.heads.set(account, head)
+    return fork
   }
 
   headOf(account: AccountId): Head {

@@ -1,4 +1,4 @@
-/** The URL of a server enters; fresh databases, whole read sides, and what their tables must hold, leave. */
+/** Read sides for tests: fresh databases, whole read sides over any stores, and what their tables must hold. */
 import { assert } from "@effect/vitest"
 import { Context, Effect, Layer, Redacted, Result, Schedule } from "effect"
 import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
@@ -182,7 +182,7 @@ export const assertPrefixes = Effect.fnUntraced(function* (log: ReadonlyArray<St
   }
 })
 
-/** Commits the eventWriter's commands one after another, and offers each to the feed. */
+/** Commits the writer's commands one after another, and offers each to the feed. */
 export const play = Effect.fnUntraced(function* (
   eventWriter: EventWriter,
   ...steps: ReadonlyArray<ReadonlyArray<CommandInput>>

@@ -29,6 +29,7 @@ export const layerOf = (projection: Projection) =>
       const engine = yield* makeProjectionEngine(model)
       const health = yield* makeHealth
       yield* startProjectors({ name, model, engine, health, waiters })
-      yield* register({ name, health, reconciler: yield* startReconciler(name, model, engine, health) })
+      const reconciler = yield* startReconciler(name, model, engine, health)
+      yield* register({ name, health, reconciler, engine })
     })
   )

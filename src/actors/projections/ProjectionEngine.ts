@@ -4,9 +4,9 @@
  * missing before higher ones. It holds no lock: each batch is guarded by the versions its accounts had when it was
  * folded, so any number of engines may work on the same tables.
  */
-import { Clock, Context, Effect, Layer } from "effect"
-import type { OpenedHead, Posted } from "../../domain/Books.ts"
-import { fold } from "../../domain/BooksFold.ts"
+import { Context, Effect, Layer } from "effect"
+import type { OpenedHead } from "../../domain/Books.ts"
+import { type Folded, fold } from "../../domain/BooksFold.ts"
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
@@ -14,14 +14,17 @@ import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import {
-  type BooksBatch,
   type Checkpoint,
+  type HeldHead,
   type Looked,
   type Parked,
   type ProjectionModel,
   ReadModel
 } from "../../infra/readmodel/ReadModel.ts"
-import { makeSkipParked, type SkipRefused } from "./SkipParked.ts"
+import { type Divergence, type DivergenceCounts, heldOf, makeDivergence } from "./Divergence.ts"
+import { makeParking, type Parking } from "./Parking.ts"
+import { makeBatchWriter } from "./ProjectionBatch.ts"
+import { makeSkipParked, type SkipRefused, skipAgain } from "./SkipParked.ts"
 
 /** What one call did. */
 export interface ProjectionResult {
@@ -63,6 +66,11 @@ export class ProjectionEngine extends Context.Service<
     readonly retryParked: (
       accounts?: ReadonlyArray<AccountId>
     ) => Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
+    /** Compares heads with the log, and reloads accounts that stand for an event which is not there. */
+    readonly verifyHeads: (held: ReadonlyArray<HeldHead>) => Effect.Effect<void, StoreUnavailable>
+    /** The same for accounts that the bus moved lately, at most `verifyHeadsMax` of them. */
+    readonly verifyRecent: Effect.Effect<void, StoreUnavailable>
+    readonly divergenceUnsafe: () => DivergenceCounts
   }
 >()("chronicle/actors/ProjectionEngine") {
   /** Of the books; other projections make their own over their tables. */
@@ -72,54 +80,162 @@ export class ProjectionEngine extends Context.Service<
   )
 }
 
+/** What the parts of an engine share. */
+interface Parts {
+  readonly readModel: ProjectionModel
+  readonly cache: ProjectedHeadCache
+  readonly parking: Parking
+  readonly write: ReturnType<typeof makeBatchWriter>
+  readonly divergence: Divergence
+}
+
 export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: ProjectionModel) {
   const store = yield* EventStore
   const { partitions } = yield* LedgerConfig
-  const { headsKeptMax, contendedMax, projectEventsMax } = yield* ReadSideConfig
+  const { headsKeptMax, verifyHeadsMax, contendedMax } = yield* ReadSideConfig
   const cache = makeProjectedHeadCache(readModel, headsKeptMax)
-  const parking = makeParking(readModel, cache)
+  const parking = makeParking(readModel, cache.forgetUnsafe)
   const write = makeBatchWriter(readModel, parking, partitions)
+  const divergence = yield* makeDivergence(readModel, parking)
+  const parts = { readModel, cache, parking, write, divergence }
+  const recent = makeRecentAccounts(headsKeptMax)
+  const { catchUp, catchUpReloaded } = yield* makeCatchUp(parts, (accounts) =>
+    Effect.flatMap(readModel.skipped, (skipped) =>
+      skipAgain(
+        readModel,
+        skipParked,
+        skipped.filter(({ account }) => accounts.includes(account))
+      )
+    )
+  )
+  const project = yield* makeProject(parts, catchUp, catchUpReloaded, recent.addUnsafe)
 
-  /** Repeats a step that answers `undefined` when another projector moved its accounts meanwhile. */
-  const retryOnContention = Effect.fnUntraced(function* <A, E>(attempt: Effect.Effect<A | undefined, E>) {
-    for (let tries = 0; tries <= contendedMax; tries++) {
-      const done = yield* attempt
-      if (done !== undefined) return done
-    }
-    return yield* new StoreUnavailable({
-      store: "read model",
-      reason: `gave up after ${contendedMax} attempts because other projectors kept updating the same accounts`
+  const release: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable> =
+    Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
+      if (accounts.length === 0) return
+      parking.tryAgainUnsafe(accounts)
+      const { reloaded, stuck } = yield* divergence.check(accounts)
+      yield* catchUp(accounts.filter((account) => !stuck.includes(account)))
+      const free = yield* parking.release(accounts)
+      // A reconciler that saw them parked may have passed over what was committed meanwhile.
+      yield* catchUp(free)
+      yield* catchUpReloaded(reloaded)
     })
+  const skipParked = makeSkipParked(store, readModel, {
+    retryOnContention: (attempt) => retryOnContention(attempt, contendedMax),
+    release
   })
 
-  /** One step of `catchUp`: answers how many events were projected, and which accounts may have more. */
+  const retryParked = Effect.fn("ProjectionEngine.retryParked")(function* (
+    accounts?: ReadonlyArray<AccountId>
+  ) {
+    const rows = yield* readModel.parked
+    yield* release(rows.map((row) => row.account).filter((account) => accounts?.includes(account) ?? true))
+    return yield* readModel.parked
+  })
+
+  const verifyHeads = (held: ReadonlyArray<HeldHead>) =>
+    Effect.flatMap(divergence.checkHeld(held), ({ reloaded }) => catchUpReloaded(reloaded))
+
+  return {
+    project,
+    catchUp,
+    isParkedUnsafe: parking.isParked,
+    refreshParked: Effect.flatMap(parking.refresh, release),
+    retryParked,
+    skipParked,
+    verifyHeads,
+    verifyRecent: Effect.suspend(() =>
+      Effect.flatMap(divergence.check(recent.takeUnsafe(verifyHeadsMax)), ({ reloaded }) =>
+        catchUpReloaded(reloaded)
+      )
+    ),
+    divergenceUnsafe: divergence.countsUnsafe
+  } satisfies ProjectionEngine["Service"]
+})
+
+/** Repeats a step that answers `undefined` when another projector moved its accounts meanwhile. */
+const retryOnContention = Effect.fnUntraced(function* <A, E>(
+  attempt: Effect.Effect<A | undefined, E>,
+  triesMax: number
+) {
+  for (let tries = 0; tries <= triesMax; tries++) {
+    const done = yield* attempt
+    if (done !== undefined) return done
+  }
+  return yield* new StoreUnavailable({
+    store: "read model",
+    reason: `gave up after ${triesMax} attempts because other projectors kept updating the same accounts`
+  })
+})
+
+/** Projects streams from the log, from where the tables hold each account to its end. */
+const makeCatchUp = Effect.fnUntraced(function* (
+  { readModel, cache, parking, write, divergence }: Parts,
+  skipKnown: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>
+) {
+  const store = yield* EventStore
+  const { contendedMax, projectEventsMax } = yield* ReadSideConfig
+
+  /** Answers how many events were projected, and which accounts may have more; undefined on contention. */
   const catchUpStep = Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
     const { heads, generation } = yield* readModel.look(accounts)
     const from = accounts.map((account) => ({ account, after: heads.get(account)?.account.version ?? 0 }))
     const rows = yield* store.readStreams(from, projectEventsMax)
     const { posted, broken } = fold(heads, rows)
     if (posted.length > 0 && !(yield* write(posted, [], generation))) return undefined
+    // A row of the log that does not follow: either the rows before it are not of the log, or the log is broken.
+    const { reloaded, stuck } = yield* divergence.check(broken.map(({ account }) => account as AccountId)) // of `accounts`
     for (const { account, version, reason } of broken) {
-      yield* parking.park({ account: account as AccountId, version, reason }) // one of `accounts`
+      const id = account as AccountId // one of `accounts`
+      if (!reloaded.includes(id) && !stuck.includes(id)) yield* parking.park({ account: id, version, reason })
     }
     // The answer is in order of account: only the last one may have been cut off.
     const last = rows.length < projectEventsMax ? undefined : rows.at(-1)?.accountId
-    const unread =
-      last === undefined ? [] : accounts.filter((account) => account >= last && !parking.isParked(account))
-    return { events: posted.length, unread }
+    const unread = accounts.filter(
+      (account) =>
+        (last !== undefined && account >= last && !parking.isParked(account)) || reloaded.includes(account)
+    )
+    return { events: posted.length, unread, reloaded }
   })
 
-  const catchUp = Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
-    let events = 0
-    let unread = accounts
-    cache.forgetUnsafe(accounts)
-    while (unread.length > 0) {
-      const done = yield* retryOnContention(catchUpStep(unread))
-      events += done.events
-      unread = done.unread
-    }
-    return events
-  })
+  const catchUp: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<number, StoreUnavailable> =
+    Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
+      const reloaded: Array<AccountId> = []
+      let events = 0
+      let unread = accounts
+      cache.forgetUnsafe(accounts)
+      while (unread.length > 0) {
+        const done = yield* retryOnContention(catchUpStep(unread), contendedMax)
+        events += done.events
+        unread = done.unread
+        reloaded.push(...done.reloaded)
+      }
+      if (reloaded.length > 0) yield* skipKnown(reloaded)
+      return events
+    })
+
+  return {
+    catchUp,
+    /** Accounts that were reloaded up to one batch: the rest, past the events that a person had skipped. */
+    catchUpReloaded: Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
+      if (accounts.length === 0) return
+      yield* catchUp(accounts)
+      yield* skipKnown(accounts)
+    })
+  }
+})
+
+/** Projects rows as the bus brings them. */
+const makeProject = Effect.fnUntraced(function* (
+  { cache, parking, write, divergence }: Parts,
+  catchUp: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<number, StoreUnavailable>,
+  catchUpReloaded: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>,
+  onMoved: (accounts: ReadonlyArray<AccountId>) => void
+) {
+  const { partitions } = yield* LedgerConfig
+  const { contendedMax, headsKeptMax } = yield* ReadSideConfig
+  const compared = makeComparedHeads(headsKeptMax)
 
   const projectStep = Effect.fnUntraced(function* (
     rows: ReadonlyArray<StoredEvent>,
@@ -130,7 +246,7 @@ export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: Proj
     const looked = yield* cache.look(accounts)
     if (looked === undefined) return undefined
     const folded = fold(looked.heads, wanted)
-    if (folded.posted.length === 0 && checkpoints.length === 0) return folded
+    if (folded.posted.length === 0 && checkpoints.length === 0) return { folded, heads: looked.heads }
     if (!(yield* write(folded.posted, checkpoints, looked.generation))) {
       cache.forgetAllUnsafe()
       return undefined
@@ -139,147 +255,77 @@ export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: Proj
       looked.generation,
       folded.posted.filter(({ head }) => !parking.isParked(head.account.id)).map(({ head }) => head)
     )
-    return folded
+    return { folded, heads: looked.heads }
   })
 
-  const project = Effect.fnUntraced(function* (
+  /** Where a row contradicts the head, or is of an older version, about which the head says nothing. */
+  const compareWithLog = Effect.fnUntraced(function* (
+    { diverged, older, posted }: Folded,
+    looked: ReadonlyMap<AccountId, OpenedHead>
+  ) {
+    const heads = new Map(looked)
+    for (const { head } of posted) heads.set(head.account.id, head)
+    const suspects = new Set(diverged)
+    for (const account of older) if (!compared.hasUnsafe(account, heads)) suspects.add(account)
+    const held = [...suspects].flatMap((account) => heldOf(heads.get(account)) ?? [])
+    const { reloaded } = yield* divergence.checkHeld(held)
+    yield* catchUpReloaded(reloaded)
+    compared.addUnsafe(older, heads)
+  })
+
+  return Effect.fnUntraced(function* (
     rows: ReadonlyArray<StoredEvent>,
     checkpoints: ReadonlyArray<Checkpoint>
   ) {
-    const { posted, gaps, broken, repeats } = yield* retryOnContention(projectStep(rows, checkpoints)).pipe(
+    const { folded, heads } = yield* retryOnContention(projectStep(rows, checkpoints), contendedMax).pipe(
       // A read model that was away may come back with less than it had.
       Effect.tapCause(() => Effect.sync(cache.forgetAllUnsafe))
     )
+    const { posted, gaps, broken, repeats } = folded
+    onMoved(posted.map(({ head }) => head.account.id))
     const loaded = gaps.length === 0 ? 0 : yield* catchUp(gaps)
+    if (folded.diverged.length + folded.older.length > 0) yield* compareWithLog(folded, heads)
     const groups = Map.groupBy(posted, ({ head }) => partitionOf(head.account.id, partitions))
     const byPartition = new Map([...groups].map(([partition, group]) => [partition, group.length]))
     return { events: posted.length + loaded, byPartition, repeats, gaps: gaps.length, faulty: broken.length }
   })
-
-  const release = Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
-    if (accounts.length === 0) return
-    parking.tryAgainUnsafe(accounts)
-    yield* catchUp(accounts)
-    const free = yield* parking.release(accounts)
-    // A reconciler that saw them parked may have passed over what was committed meanwhile.
-    yield* catchUp(free)
-  })
-
-  const refreshParked = Effect.flatMap(parking.refresh, release)
-
-  const retryParked = Effect.fn("ProjectionEngine.retryParked")(function* (
-    accounts?: ReadonlyArray<AccountId>
-  ) {
-    const rows = yield* readModel.parked
-    yield* release(rows.map((row) => row.account).filter((account) => accounts?.includes(account) ?? true))
-    return yield* readModel.parked
-  })
-
-  return {
-    project,
-    catchUp,
-    isParkedUnsafe: parking.isParked,
-    refreshParked,
-    retryParked,
-    skipParked: makeSkipParked(store, readModel, { retryOnContention, release })
-  } satisfies ProjectionEngine["Service"]
 })
 
-/**
- * Which accounts are parked. Their rows are dropped when they arrive: they are read from the log when the account is
- * released.
- */
-const makeParking = (readModel: ProjectionModel, cache: Pick<ProjectedHeadCache, "forgetUnsafe">) => {
-  let parked = new Set<AccountId>()
-  /** Parked by this process since it last released them, whatever it took over from others meanwhile. */
-  const parkedHere = new Set<AccountId>()
+/** Accounts that the bus moved and that were not compared with the log since; above `max`, the oldest are left to the walk. */
+const makeRecentAccounts = (max: number) => {
+  const recent = new Set<AccountId>()
   return {
-    isParked: (account: AccountId): boolean => parked.has(account),
-    park: Effect.fnUntraced(function* ({ account, version, reason }: Omit<Parked, "since">) {
-      cache.forgetUnsafe([account])
-      if (!parked.has(account)) {
-        yield* Effect.logError(`projection: account ${account} is parked at version ${version}: ${reason}`)
-      }
-      yield* readModel.park([{ account, version, reason, since: yield* Clock.currentTimeMillis }])
-      parked.add(account)
-      parkedHere.add(account)
-    }),
-    /** Until they are parked again, these accounts are projected. */
-    tryAgainUnsafe: (accounts: ReadonlyArray<AccountId>): void => {
-      for (const account of accounts) {
-        parked.delete(account)
-        parkedHere.delete(account)
+    addUnsafe: (accounts: ReadonlyArray<AccountId>): void => {
+      for (const account of accounts) recent.add(account)
+      for (const account of recent) {
+        if (recent.size <= max) break
+        recent.delete(account)
       }
     },
-    /** Unparks those that were not parked again; answers them. */
-    release: Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
-      const free = accounts.filter((account) => !parkedHere.has(account))
-      yield* readModel.unpark(free)
-      for (const account of free) parked.delete(account)
-      return free
-    }),
-    /** Takes over what others parked; answers accounts that got past their event, by a newer program perhaps. */
-    refresh: Effect.gen(function* () {
-      const rows = yield* readModel.parked
-      const versions = yield* readModel.versions(rows.map((row) => row.account))
-      parked = new Set(rows.map((row) => row.account))
-      return rows.filter((row) => (versions.get(row.account) ?? 0) >= row.version).map((row) => row.account)
-    })
+    takeUnsafe: (count: number): ReadonlyArray<AccountId> => {
+      const taken = recent.values().take(count).toArray()
+      for (const account of taken) recent.delete(account)
+      return taken
+    }
   }
 }
 
-type Parking = ReturnType<typeof makeParking>
-
-/**
- * Writes a run of postings. A batch that the database refuses is halved until the guilty row is alone, and the account
- * of that row is parked. Answers false when another projector moved an account of the batch.
- */
-const makeBatchWriter = (readModel: ProjectionModel, parking: Parking, partitions: number) => {
-  const write = (
-    posted: ReadonlyArray<Posted>,
-    checkpoints: ReadonlyArray<Checkpoint>,
-    generation: number
-  ): Effect.Effect<boolean, StoreUnavailable> => {
-    const batch = { ...toBatch(posted, checkpoints, partitions), generation }
-    return Effect.catchTag(readModel.apply(batch), "RowsRefused", (refused) => {
-      const [only] = posted
-      if (only === undefined) return Effect.die(refused)
-      if (posted.length === 1) {
-        const { id: account, version } = only.head.account
-        return Effect.as(parking.park({ account, version, reason: refused.reason }), true)
-      }
-      const middle = Math.floor(posted.length / 2)
-      const secondHalf = Effect.suspend(() => {
-        const rest = posted.slice(middle).filter(({ head }) => !parking.isParked(head.account.id))
-        return write(rest, checkpoints, generation)
-      })
-      return Effect.flatMap(write(posted.slice(0, middle), [], generation), (written) =>
-        written ? secondHalf : Effect.succeed(false)
-      )
-    })
-  }
-  return write
-}
-
-/** The rows of a run of postings, in order of account and version, as one batch. */
-export const toBatch = (
-  posted: ReadonlyArray<Posted>,
-  checkpoints: ReadonlyArray<Checkpoint>,
-  partitions: number
-): BooksBatch => {
-  const moves = new Map<AccountId, BooksBatch["moves"][number]>()
-  const contras: Array<BooksBatch["contras"][number]> = []
-  for (const { head, contra } of posted) {
-    const { id, version } = head.account
-    moves.set(id, { from: moves.get(id)?.from ?? version - 1, head })
-    if (contra !== undefined) contras.push({ ...contra, partition: partitionOf(id, partitions) })
-  }
+/** Heads that were compared with the log, so that a stream that is delivered again costs one comparison a head. */
+const makeComparedHeads = (max: number) => {
+  const hashes = new Map<AccountId, string>()
   return {
-    moves: [...moves.values()],
-    lines: posted.map(({ line }) => line),
-    transfers: posted.flatMap(({ transfer }) => (transfer === undefined ? [] : [transfer])),
-    contras,
-    checkpoints
+    hasUnsafe: (account: AccountId, heads: ReadonlyMap<AccountId, OpenedHead>): boolean =>
+      hashes.get(account) === heads.get(account)?.hash,
+    addUnsafe: (accounts: ReadonlyArray<AccountId>, heads: ReadonlyMap<AccountId, OpenedHead>): void => {
+      for (const account of accounts) {
+        const hash = heads.get(account)?.hash
+        if (hash !== undefined) hashes.set(account, hash)
+      }
+      for (const account of hashes.keys()) {
+        if (hashes.size <= max) break
+        hashes.delete(account)
+      }
+    }
   }
 }
 

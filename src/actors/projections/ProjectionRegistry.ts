@@ -1,5 +1,7 @@
 /** The projections that run in this process, so that health checks and metrics can report on each of them. */
 import { Context, Effect, Layer } from "effect"
+import type { DivergenceCounts } from "./Divergence.ts"
+import type { ProjectionEngine } from "./ProjectionEngine.ts"
 import type { PartitionHealth, ProjectionHealth } from "./ProjectionHealth.ts"
 import type { Reconciler, ReconcilerStatus } from "./Reconciler.ts"
 
@@ -7,6 +9,7 @@ export interface RunningProjection {
   readonly name: string
   readonly health: ProjectionHealth["Service"]
   readonly reconciler: Reconciler["Service"]
+  readonly engine: Pick<ProjectionEngine["Service"], "divergenceUnsafe">
 }
 
 export interface ProjectionState {
@@ -16,6 +19,8 @@ export interface ProjectionState {
   /** What its reconciler found, here or on the node that runs it. */
   readonly sweep: ReconcilerStatus
   readonly partitions: ReadonlyArray<PartitionHealth>
+  /** Rows that stood for events which are not in the log, as far as this process found them. */
+  readonly divergence: DivergenceCounts
 }
 
 export class ProjectionRegistry extends Context.Service<
@@ -32,11 +37,12 @@ export class ProjectionRegistry extends Context.Service<
         running.push(one)
       },
       statesUnsafe: () =>
-        running.map(({ name, health, reconciler: sweep }) => ({
+        running.map(({ name, health, reconciler, engine }) => ({
           name,
           lagMs: health.lagMsUnsafe(),
-          sweep: sweep.statusUnsafe(),
-          partitions: health.partitionsUnsafe()
+          sweep: reconciler.statusUnsafe(),
+          partitions: health.partitionsUnsafe(),
+          divergence: engine.divergenceUnsafe()
         }))
     }
   })

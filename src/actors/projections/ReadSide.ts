@@ -17,7 +17,12 @@ const books = Layer.mergeAll(Projector.layer, Reconciler.layer).pipe(
 
 const booksRegistered = Layer.effectDiscard(
   Effect.gen(function* () {
-    yield* register({ name: projectionName, health: yield* ProjectionHealth, reconciler: yield* Reconciler })
+    yield* register({
+      name: projectionName,
+      health: yield* ProjectionHealth,
+      reconciler: yield* Reconciler,
+      engine: yield* ProjectionEngine
+    })
   })
 ).pipe(Layer.provideMerge(books))
 

@@ -1,5 +1,6 @@
 /** Whether the read side keeps up, and if not, why: the report behind `/health`, `/ready` and the metrics. */
 import { Clock, Context, Effect, Layer } from "effect"
+import { printInstant } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { Relay, type RelayStatus } from "../relay/Relay.ts"
@@ -20,6 +21,8 @@ export interface ReadSideReport {
   readonly ready: boolean
   /** Each fault, for people. */
   readonly reasons: ReadonlyArray<string>
+  /** What happened since the start, was mended, and should be looked into. */
+  readonly alarms: ReadonlyArray<string>
   readonly relay: RelayStatus
   readonly projections: ReadonlyArray<ProjectionState>
   /** Of a member of a cluster: which node runs which singleton. Empty on a single node. */
@@ -50,6 +53,7 @@ export class ReadSideHealth extends Context.Service<
             ...unownedReasons(owners, singletons.troubleUnsafe()),
             ...states.flatMap((state) => [
               ...errorReasons(state),
+              ...divergenceReasons(state),
               ...lagReasons(state, limits),
               ...silenceReasons(state, now - Math.max(startedAt, state.sweep.sweptAt), {
                 silentMsMax: sweepMs + limits.readyLagMsMax
@@ -59,6 +63,7 @@ export class ReadSideHealth extends Context.Service<
           return {
             ready: reasons.length === 0,
             reasons,
+            alarms: states.flatMap(divergenceAlarms),
             relay: relayed,
             projections: states,
             duties: owners.map(toDutyState)
@@ -98,6 +103,24 @@ const errorReasons = ({ name, sweep, partitions }: ProjectionState): ReadonlyArr
     lastError === undefined ? [] : [`${name}, partition ${partition}: ${lastError}`]
   )
 ]
+
+const divergenceReasons = ({ name, divergence }: ProjectionState): ReadonlyArray<string> =>
+  divergence.unhealed.map(
+    (account) =>
+      `${name}: the rows of account ${account} are not in the log, and cannot be reloaded: rebuild ${name}`
+  )
+
+const divergenceAlarms = ({
+  name,
+  divergence: { accounts, last }
+}: ProjectionState): ReadonlyArray<string> =>
+  last === undefined
+    ? []
+    : [
+        `${name}: rows of ${accounts === 1 ? "an account" : `accounts, ${accounts} times,`} stood for events that are not in the log, ` +
+          `last ${last.account} at version ${last.version}, ${printInstant(last.at)}: check who may publish to NATS, ` +
+          "and whether the event store lost commits in a failover"
+      ]
 
 /** Each node reports the errors of its own singletons; an unowned one has no node that would. */
 const unownedReasons = (

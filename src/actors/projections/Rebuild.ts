@@ -10,16 +10,18 @@ import { partitionOf } from "../../domain/Partition.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
-import { type EventKey, EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
+import { type EventKey, EventStore } from "../../infra/eventstore/EventStore.ts"
 import { type Projection, prefixOf } from "../../infra/readmodel/Projection.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import type { ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
 import { makeProjectionWrites } from "../../infra/readmodel/ReadModelWrites.ts"
 import { makeRebuildTables } from "../../infra/readmodel/RebuildTables.ts"
-import { makeProjectionEngine, type ProjectionEngine, toBatch } from "./ProjectionEngine.ts"
+import { toBatch } from "./ProjectionBatch.ts"
+import { makeProjectionEngine, type ProjectionEngine } from "./ProjectionEngine.ts"
 import { makeHealth } from "./ProjectionHealth.ts"
 import { makeReconcileTails } from "./ReconcileTails.ts"
+import { skipAgain } from "./SkipParked.ts"
 
 export interface RebuildStep {
   readonly phase: "reading the log" | "making the indexes" | "following the writers" | "exchanging the tables"
@@ -80,10 +82,10 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
   }
   yield* progress.tell("making the indexes")
   yield* tables.index
-  yield* skipAgain(projection, next)
+  yield* skipAsBefore(projection, next)
 
   const follow = Effect.gen(function* () {
-    const { loaded } = yield* next.reconciler.sweep({ load: true })
+    const { loaded } = yield* next.reconciler.follow
     progress.addUnsafe(loaded)
     yield* progress.tell("following the writers")
     return loaded
@@ -166,24 +168,12 @@ const scanLog = Effect.fnUntraced(function* <A, E>(
   }
 })
 
-/** Events that a person had skipped are skipped again where they still cannot be projected. */
-const skipAgain = Effect.fnUntraced(
+/** Events that a person had skipped in the live tables are skipped in the new ones where they still cannot be projected. */
+const skipAsBefore = Effect.fnUntraced(
   function* (projection: Projection, next: Effect.Success<ReturnType<typeof makeNext>>) {
     const sql = yield* ReadModelSql
     const live = yield* makeProjectionWrites(sql, projection, prefixOf(projection))
-    const skipped = new Set((yield* live.skipped).map((one) => `${one.account}@${one.version}`))
-    if (skipped.size === 0) return
-    const again: Effect.Effect<void, StoreUnavailable> = Effect.gen(function* () {
-      const parked = (yield* next.model.parked).filter((one) => skipped.has(`${one.account}@${one.version}`))
-      for (const { account, version } of parked) {
-        yield* next.engine
-          .skipParked(account, version)
-          .pipe(Effect.catchTag("SkipRefused", (refused) => Effect.logWarning(refused.message)))
-        skipped.delete(`${account}@${version}`)
-      }
-      if (parked.length > 0) yield* again
-    })
-    yield* again
+    yield* skipAgain(next.model, next.engine.skipParked, yield* live.skipped)
   },
   Effect.provide(ProjectionWaiters.layer, { local: true })
 )

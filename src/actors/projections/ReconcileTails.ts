@@ -7,7 +7,7 @@ import type { Instant } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
-import { EventStore, type WriterRow } from "../../infra/eventstore/EventStore.ts"
+import { EventStore, type WriterId, type WriterRow } from "../../infra/eventstore/EventStore.ts"
 import type { CheckpointAt, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
 import { reasonOf, supervise } from "../relay/Supervisor.ts"
 import type { ProjectionEngine } from "./ProjectionEngine.ts"
@@ -42,7 +42,7 @@ interface Round {
 }
 
 /** Rounds in `sweepMs`: an event that the bus lost waits for its grace and one round, and is there within `sweepMs`. */
-const roundsASweep = 4
+export const roundsASweep = 4
 
 /** The reconciler of one projection; `regularly` never ends, and calls `onRound` after each round. */
 export const makeReconcileTails = Effect.fnUntraced(function* (
@@ -56,6 +56,7 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
   const { sweepGraceMs, lostAfterMs, writerSilentMs } = yield* ReadSideConfig
   const oneAtATime = yield* Semaphore.make(1)
   const reconcileWriter = yield* makeReconcileWriter(model, engine)
+  const walk = yield* makeHeadWalk(model, engine)
   const counts = noReconcileCounts()
 
   const round = Effect.fnUntraced(function* (youngest: Instant, loads: Loads) {
@@ -72,7 +73,7 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
     const lag = makeLag(now, partitions)
     let report = nothing
     for (const writer of writers) {
-      const from = swept.get(writer.writerId) ?? 0
+      const from = yield* cursorOf(writer, swept)
       report = added(report, yield* reconcileWriter(writer, from, { youngest, isLost, lag }))
     }
     counts.loaded += report.loaded
@@ -89,9 +90,26 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
     return report
   }, oneAtATime.withPermit)
 
+  /** A cursor beyond the end of its writer's tail: the store lost commits, and rows that came of them may be there. */
+  const cursorOf = Effect.fnUntraced(function* (
+    { writerId, lastSeq }: WriterRow,
+    swept: ReadonlyMap<WriterId, number>
+  ) {
+    const cursor = swept.get(writerId) ?? 0
+    if (cursor <= lastSeq) return cursor
+    yield* Effect.logError(
+      `the event store lost commits ${lastSeq + 1} to ${cursor} of writer ${writerId}, which were projected: ` +
+        "every account is compared with the log, and reloaded where its rows are not in it"
+    )
+    yield* model.moveSwept(writerId, cursor, lastSeq)
+    walk.restartUnsafe()
+    return lastSeq
+  })
+
   const regularRound = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
     const { loaded } = yield* round(now - sweepGraceMs, "lost")
+    yield* walk.step
     counts.sweeps++
     counts.sweptAt = yield* Clock.currentTimeMillis
     counts.lastError = undefined
@@ -115,14 +133,48 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
   )
 
   return {
-    /** One round now over all commits, however young. With `load` false it changes nothing. */
+    /** One round now over all commits, however young. With `load` false it changes no rows. */
     sweep: ({ load }: { readonly load: boolean }) =>
-      round(Number.MAX_SAFE_INTEGER, load ? "everything" : "nothing"),
+      round(Number.MAX_SAFE_INTEGER, load ? "everything" : "nothing").pipe(
+        Effect.tap(() => (load ? walk.whole : Effect.void))
+      ),
+    /** The same with `load`, without comparing every account with the log. */
+    follow: round(Number.MAX_SAFE_INTEGER, "everything"),
     statusUnsafe: () => ({ ...counts }),
     regularly,
     /** Another node reconciles from now on. */
     forgetUnsafe: () => {
       counts.lastError = undefined
+    }
+  }
+})
+
+/**
+ * Compares every account's row with the log, page by page and for ever: the only way to notice rows of an account to
+ * which nothing happens any more.
+ */
+const makeHeadWalk = Effect.fnUntraced(function* (
+  model: ProjectionModel,
+  engine: ProjectionEngine["Service"]
+) {
+  const { verifyHeadsMax } = yield* ReadSideConfig
+  let after = ""
+  const stepFrom = Effect.fnUntraced(function* (from: string) {
+    const held = yield* model.heldHeads({ after: from, limit: verifyHeadsMax })
+    yield* engine.verifyHeads(held)
+    return held.length < verifyHeadsMax ? "" : (held.at(-1)?.account ?? "")
+  })
+  return {
+    step: Effect.suspend(() =>
+      Effect.map(stepFrom(after), (reached) => {
+        after = reached
+      })
+    ),
+    whole: Effect.gen(function* () {
+      for (let from = yield* stepFrom(""); from !== ""; ) from = yield* stepFrom(from)
+    }),
+    restartUnsafe: (): void => {
+      after = ""
     }
   }
 })

@@ -9,7 +9,7 @@ import { ProjectionEngine } from "./ProjectionEngine.ts"
 import { ProjectionHealth, type ReconcileCounts } from "./ProjectionHealth.ts"
 import { Lag, makeLag } from "./ProjectionLag.ts"
 import { projectionName } from "./Projector.ts"
-import { makeReconcileTails, type ReconcileReport } from "./ReconcileTails.ts"
+import { makeReconcileTails, type ReconcileReport, roundsASweep } from "./ReconcileTails.ts"
 
 /** What the owner publishes for the other nodes. */
 const Published = Schema.Struct({
@@ -83,13 +83,20 @@ export const startReconciler = Effect.fnUntraced(function* (
   const whileOwned = Effect.acquireRelease(own(true), () => own(false))
   yield* singletons.run(singleton.name, Effect.andThen(whileOwned, regularly))
 
+  const every = <A, E>(pauseMs: number, step: Effect.Effect<A, E>) =>
+    step.pipe(
+      Effect.ignore,
+      Effect.repeat(Schedule.spaced(pauseMs)),
+      Effect.delay(pauseMs),
+      Effect.forkScoped
+    )
   // Every node projects, so every node must know which accounts are parked; the owner learns it in each round.
-  yield* Effect.suspend(() => (isOwned ? Effect.void : engine.refreshParked)).pipe(
-    Effect.ignore,
-    Effect.repeat(Schedule.spaced(sweepMs)),
-    Effect.delay(sweepMs),
-    Effect.forkScoped
+  yield* every(
+    sweepMs,
+    Effect.suspend(() => (isOwned ? Effect.void : engine.refreshParked))
   )
+  // … and each compares with the log what it projected itself. What a failure leaves out is found by the walk.
+  yield* every(sweepMs / roundsASweep, engine.verifyRecent)
 
   return {
     sweep,

@@ -9,7 +9,7 @@ import { emptyHead, type Head } from "../../domain/Head.ts"
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import type { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
-import type { ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
+import type { Parked, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
 
 /** An event cannot be left out. */
 export class SkipRefused extends Data.TaggedError("SkipRefused")<{
@@ -62,6 +62,27 @@ export const makeSkipParked = (
     yield* engine.release([account])
   })
 }
+
+/** Skips once more what a person had skipped, where a rebuilt or reloaded account is parked at it again. */
+export const skipAgain = Effect.fnUntraced(function* (
+  readModel: Pick<ProjectionModel, "parked">,
+  skipParked: (account: AccountId, version: Version) => Effect.Effect<void, SkipRefused | StoreUnavailable>,
+  skipped: ReadonlyArray<Parked>
+) {
+  const left = new Set(skipped.map(({ account, version }) => `${account}@${version}`))
+  while (left.size > 0) {
+    const parked = (yield* readModel.parked).filter(({ account, version }) =>
+      left.has(`${account}@${version}`)
+    )
+    if (parked.length === 0) return
+    for (const { account, version } of parked) {
+      yield* skipParked(account, version).pipe(
+        Effect.catchTag("SkipRefused", (refused) => Effect.logWarning(refused.message))
+      )
+      left.delete(`${account}@${version}`)
+    }
+  }
+})
 
 /** The head after the event; where the event cannot be read, the head before it, moved to the event's place in the chain. */
 const headAfter = (head: Head, row: StoredEvent): OpenedHead | undefined => {

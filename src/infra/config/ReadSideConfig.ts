@@ -43,6 +43,10 @@ export const readSideLimits = limitGroup("CHRONICLE", {
     "The sweep loads a commit from the log when its partition has been silent, or further on, for this long."
   ),
   sweepCommitsMax: limit(100, "Commits of one writer that the sweep compares at once."),
+  verifyHeadsMax: limit(
+    250,
+    "Accounts whose rows are compared with the log at once, every quarter of `CHRONICLE_SWEEP_MS`, in turn and after each change."
+  ),
   readModelConnections: limit(8, "Connections to the read model."),
   readModelStatementMs: limit(10_000, "The read model cancels a statement that takes longer."),
   connectMs: limit(3_000, "How long opening a connection to the read model or the bus may take."),

@@ -134,6 +134,11 @@ export interface ReadModelWrites {
     partition: number,
     batch: BooksBatch
   ) => Effect.Effect<boolean, StoreUnavailable | RowsRefused | ReloadUnsupported>
+  /** The events that accounts are held at, in order of account, above `after`. */
+  readonly heldHeads: (page: {
+    readonly after: string
+    readonly limit: number
+  }) => Effect.Effect<ReadonlyArray<HeldHead>, StoreUnavailable>
   readonly checkpoints: Effect.Effect<ReadonlyMap<number, CheckpointAt>, StoreUnavailable>
   /** Which of the positions are not reached: they, with the version the account is at. Parked ones count as reached. */
   readonly behind: (
@@ -142,6 +147,8 @@ export interface ReadModelWrites {
   readonly swept: Effect.Effect<ReadonlyMap<WriterId, number>, StoreUnavailable>
   /** Moves a writer's swept cursor, if it still stands at `from`: not so when the read model was lost meanwhile. */
   readonly moveSwept: (writerId: WriterId, from: number, to: number) => Effect.Effect<void, StoreUnavailable>
+  /** Forgets the cursors of writers that are finished: a cursor over all of them takes their place. */
+  readonly forgetSwept: (writers: ReadonlyArray<WriterId>) => Effect.Effect<void, StoreUnavailable>
   readonly parked: Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
   /** Leaves out those that got past their event meanwhile: somebody skipped it, or could project it. */
   readonly park: (parked: ReadonlyArray<Parked>) => Effect.Effect<void, StoreUnavailable>

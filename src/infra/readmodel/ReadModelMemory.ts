@@ -55,6 +55,14 @@ export const makeReadModelMemory = Effect.gen(function* () {
         for (const { head } of batch.moves) arrivals.arrivedUnsafe(head.account.id, head.account.version)
         return true
       }),
+    heldHeads: ({ after, limit }) =>
+      Effect.sync(() =>
+        [...heads.values()]
+          .filter(({ account }) => account.id > after)
+          .toSorted((a, b) => (a.account.id < b.account.id ? -1 : 1))
+          .slice(0, limit)
+          .map(({ account: { id, version }, hash }) => ({ account: id, version, hash }))
+      ),
     frozen: Effect.sync(() => freezeTables(tables)),
     checkpoints: Effect.sync(() => new Map(tables.checkpoints)),
     behind: (positions) =>
@@ -67,6 +75,10 @@ export const makeReadModelMemory = Effect.gen(function* () {
     moveSwept: (writerId, from, to) =>
       Effect.sync(() => {
         if ((swept.get(writerId) ?? 0) === from) swept.set(writerId, to)
+      }),
+    forgetSwept: (writers) =>
+      Effect.sync(() => {
+        for (const writer of writers) swept.delete(writer)
       }),
     parked: Effect.sync(() => [...parked.values()].toSorted((a, b) => (a.account < b.account ? -1 : 1))),
     park: (list) =>

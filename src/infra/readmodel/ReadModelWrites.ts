@@ -43,7 +43,8 @@ export const makeProjectionWrites = Effect.fnUntraced(function* (
       (rows) => new Map(rows.map((row) => [String(row[0]), Number(row[1])]))
     ),
     moveSwept: (writerId, from, to) =>
-      Effect.asVoid(query(text.moveSwept, [PgTypes.text(writerId), int8Value(from), int8Value(to)]))
+      Effect.asVoid(query(text.moveSwept, [PgTypes.text(writerId), int8Value(from), int8Value(to)])),
+    forgetSwept: (writers) => Effect.asVoid(query(text.forgetSwept, [textArray(writers)]))
   } satisfies ProjectionModel
 })
 
@@ -81,8 +82,16 @@ const makeHeadReads = (query: Query, text: Statements, prefix: string) =>
             version: Number(row[1]),
             reached: Number(row[2])
           }))
+      ),
+    heldHeads: ({ after, limit }) =>
+      Effect.map(query(text.heldHeads, [PgTypes.text(after), int8Value(limit)]), (rows) =>
+        rows.map((row) => ({
+          account: row[0] as AccountId, // branded when it was written
+          version: Number(row[1]),
+          hash: String(row[2])
+        }))
       )
-  }) satisfies Pick<ProjectionModel, "look" | "versions" | "behind">
+  }) satisfies Pick<ProjectionModel, "look" | "versions" | "behind" | "heldHeads">
 
 const makeParking = (query: Query, text: Statements) =>
   ({
@@ -318,12 +327,16 @@ const statementsOf = (prefix: string) => ({
     WHERE (found.version IS NULL OR found.version < wanted.version)
       AND NOT EXISTS (SELECT 1 FROM ${prefix}_parked_accounts p WHERE p.account = wanted.id)`,
 
+  heldHeads: `SELECT account, version, hash FROM ${prefix}_balances WHERE account > $1 ORDER BY account LIMIT $2`,
+
   swept: `SELECT writer_id, seq FROM ${prefix}_swept`,
 
   moveSwept: `
     INSERT INTO ${prefix}_swept AS s (writer_id, seq)
     SELECT $1, $3::int8 WHERE $2::int8 = 0 OR EXISTS (SELECT 1 FROM ${prefix}_swept WHERE writer_id = $1)
     ON CONFLICT (writer_id) DO UPDATE SET seq = excluded.seq WHERE s.seq = $2`,
+
+  forgetSwept: `DELETE FROM ${prefix}_swept WHERE writer_id = ANY($1::text[])`,
 
   parked: `SELECT account, version, reason, since FROM ${prefix}_parked_accounts ORDER BY account`,
 
