@@ -596,6 +596,34 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
       })
     )
 
+    it.effect("lists all writers as of one moment, however many are open", () =>
+      Effect.gen(function* () {
+        const { first, second } = yield* TwoStores
+        const ids = Array.from({ length: 40 }, (_, index) => `cut-${String(index).padStart(2, "0")}`)
+        for (const writerId of ids) yield* first.registerWriter({ writerId, node: "n1", closedAt: 0 })
+        // Number n of the first is committed before number n of the last, so no moment shows the last ahead.
+        const rounds = 60
+        const writing = yield* Effect.forkChild(
+          Effect.forEach(
+            Array.from({ length: rounds }, (_, index) => index + 1),
+            (seq) =>
+              Effect.forEach(["cut-00", "cut-39"], (writerId) =>
+                commit(first, writerId, seq, storedEvents(writerId, seq, seq))
+              )
+          )
+        )
+        const seen: Array<readonly [number, number]> = []
+        do {
+          const numbers = new Map((yield* second.listWriters).map((row) => [row.writerId, row.lastSeq]))
+          seen.push([numbers.get("cut-00") ?? 0, numbers.get("cut-39") ?? 0])
+        } while (seen.at(-1)?.[1] !== rounds)
+        yield* Fiber.join(writing)
+        const wrong = seen.filter(([before, after]) => after > before || before > after + 1)
+        assert.deepStrictEqual(wrong, [])
+        assert.isAbove(new Set(seen.map(String)).size, 1)
+      })
+    )
+
     it.effect("moves relay cursors forward only", () =>
       Effect.gen(function* () {
         const { first, second } = yield* TwoStores

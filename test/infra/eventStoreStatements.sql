@@ -84,6 +84,7 @@ WITH flush AS ( INSERT INTO commits (writer_id, seq, recorded_at, row_count, key
 SELECT row_count, keys FROM commits WHERE writer_id = $1 AND seq = $2
   $1 25 "n.1"
   $2 20 "3n"
+SELECT coalesce(current_setting('synchronous_standby_names', true), '')
 SELECT count(*) FROM unnest($1::text[], $2::int8[], $3::text[]) AS mine(account_id, version, hash) CROSS JOIN LATERAL ( SELECT e.hash FROM events e WHERE e.account_id = mine.account_id AND e.version = mine.version LIMIT 1 ) AS found WHERE found.hash = mine.hash
   $1 1009 ["a","b"]
   $2 1016 ["1n","7n"]
@@ -111,6 +112,7 @@ WITH flush AS ( INSERT INTO commits (writer_id, seq, recorded_at, row_count, key
 SELECT row_count, keys FROM commits WHERE writer_id = $1 AND seq = $2
   $1 25 "n.1"
   $2 20 "3n"
+SELECT coalesce(current_setting('synchronous_standby_names', true), '')
 SELECT found.account_id, found.version FROM unnest($1::text[], $2::int8[]) AS mine(account_id, version) CROSS JOIN LATERAL ( SELECT e.account_id, e.version FROM events e WHERE e.account_id = mine.account_id AND e.version = mine.version LIMIT 1 ) AS found
   $1 1009 ["a","b"]
   $2 1016 ["1n","7n"]
@@ -126,6 +128,7 @@ SELECT account_id, version, type, schema_version, payload, command_id, ordinal, 
   $2 20 "2n"
   $3 20 "9n"
   $4 20 "5n"
+SELECT coalesce(current_setting('synchronous_standby_names', true), '')
 
 -- readStreams of two accounts
 SELECT * FROM (( SELECT account_id, version, type, schema_version, payload, command_id, ordinal, command_hash, recorded_at, effective_at, context, hash FROM events WHERE account_id = $2 AND version > $3 ORDER BY version LIMIT $1) UNION ALL ( SELECT account_id, version, type, schema_version, payload, command_id, ordinal, command_hash, recorded_at, effective_at, context, hash FROM events WHERE account_id = $4 AND version > $5 ORDER BY version LIMIT $1)) AS found ORDER BY account_id, version LIMIT $1
@@ -134,15 +137,18 @@ SELECT * FROM (( SELECT account_id, version, type, schema_version, payload, comm
   $3 20 "2n"
   $4 25 "b"
   $5 20 "0n"
+SELECT coalesce(current_setting('synchronous_standby_names', true), '')
 
 -- readEvents
 SELECT found.account_id, found.version, found.type, found.schema_version, found.payload, found.command_id, found.ordinal, found.command_hash, found.recorded_at, found.effective_at, found.context, found.hash FROM unnest($1::text[], $2::int8[]) AS wanted(account_id, version) CROSS JOIN LATERAL ( SELECT account_id, version, type, schema_version, payload, command_id, ordinal, command_hash, recorded_at, effective_at, context, hash FROM events e WHERE e.account_id = wanted.account_id AND e.version = wanted.version LIMIT 1 ) AS found ORDER BY found.account_id, found.version
   $1 1009 ["a","b"]
   $2 1016 ["1n","7n"]
+SELECT coalesce(current_setting('synchronous_standby_names', true), '')
 
 -- findCommands
 SELECT account_id, version, type, schema_version, payload, command_id, ordinal, command_hash, recorded_at, effective_at, context, hash FROM events WHERE command_id = ANY($1::text[]) AND ordinal = 0 ORDER BY command_id
   $1 1009 ["c-1","c-2"]
+SELECT coalesce(current_setting('synchronous_standby_names', true), '')
 
 -- listAccounts
 SELECT account_id FROM events WHERE version = 1 AND account_id > $1 ORDER BY account_id LIMIT $2
@@ -154,21 +160,25 @@ SELECT account_id, version, type, schema_version, payload, command_id, ordinal, 
   $1 25 "a"
   $2 20 "3n"
   $3 20 "10n"
+SELECT coalesce(current_setting('synchronous_standby_names', true), '')
 
 -- readTail
 SELECT writer_id, seq, recorded_at, row_count, keys FROM commits WHERE writer_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
   $1 25 "n.1"
   $2 20 "2n"
   $3 20 "10n"
+SELECT coalesce(current_setting('synchronous_standby_names', true), '')
 
 -- lastRecordedAt
 SELECT max(recorded_at) FROM commits
+SELECT coalesce(current_setting('synchronous_standby_names', true), '')
 
 -- registerWriter
 INSERT INTO writers (writer_id, node, started_at, heartbeat_at, closed_at) VALUES ($1, $2, clock_timestamp(), clock_timestamp(), $3) ON CONFLICT (writer_id) DO NOTHING
   $1 25 "n.1"
   $2 25 "n"
   $3 1184 1767225600000
+SELECT coalesce(current_setting('synchronous_standby_names', true), '')
 
 -- heartbeat
 WITH beaten AS ( UPDATE writers SET heartbeat_at = clock_timestamp(), closed_at = greatest(writers.closed_at, beats.closed_at) FROM unnest($1::text[], $2::timestamptz[]) AS beats(writer_id, closed_at) WHERE writers.writer_id = beats.writer_id RETURNING 1 ) SELECT clock_timestamp()
@@ -176,13 +186,46 @@ WITH beaten AS ( UPDATE writers SET heartbeat_at = clock_timestamp(), closed_at 
   $2 1185 [1767225600000,1767225599999]
 
 -- listWriters
-SELECT writer_id, node, fenced_at_seq, closed_at, heartbeat_at FROM writers ORDER BY writer_id
-SELECT * FROM (( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $1 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $2 ORDER BY seq DESC LIMIT 1)) AS found
+SELECT w.writer_id, w.node, w.fenced_at_seq, w.closed_at, w.heartbeat_at, tail_end.writer_id, tail_end.seq, tail_end.row_count, tail_end.recorded_at FROM writers w LEFT JOIN (( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $1 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $2 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $3 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $4 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $5 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $6 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $7 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $8 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $9 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $10 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $11 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $12 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $13 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $14 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $15 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $16 ORDER BY seq DESC LIMIT 1)) AS tail_end ON tail_end.writer_id = w.writer_id ORDER BY w.writer_id
+  $1 25 ""
+  $2 25 ""
+  $3 25 ""
+  $4 25 ""
+  $5 25 ""
+  $6 25 ""
+  $7 25 ""
+  $8 25 ""
+  $9 25 ""
+  $10 25 ""
+  $11 25 ""
+  $12 25 ""
+  $13 25 ""
+  $14 25 ""
+  $15 25 ""
+  $16 25 ""
+SELECT coalesce(current_setting('synchronous_standby_names', true), '')
+SELECT pg_logical_emit_message(true, 'chronicle', '')
+SELECT w.writer_id, w.node, w.fenced_at_seq, w.closed_at, w.heartbeat_at, tail_end.writer_id, tail_end.seq, tail_end.row_count, tail_end.recorded_at FROM writers w LEFT JOIN (( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $1 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $2 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $3 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $4 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $5 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $6 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $7 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $8 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $9 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $10 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $11 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $12 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $13 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $14 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $15 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $16 ORDER BY seq DESC LIMIT 1)) AS tail_end ON tail_end.writer_id = w.writer_id ORDER BY w.writer_id
   $1 25 "n.1"
-  $2 25 "n.3"
+  $2 25 ""
+  $3 25 ""
+  $4 25 ""
+  $5 25 ""
+  $6 25 ""
+  $7 25 ""
+  $8 25 ""
+  $9 25 ""
+  $10 25 ""
+  $11 25 ""
+  $12 25 ""
+  $13 25 ""
+  $14 25 ""
+  $15 25 ""
+  $16 25 ""
+SELECT pg_logical_emit_message(true, 'chronicle', '')
 
 -- fenceWriter
-SELECT * FROM (( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $1 ORDER BY seq DESC LIMIT 1)) AS found
+SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $1 ORDER BY seq DESC LIMIT 1
   $1 25 "n.1"
 INSERT INTO commits (writer_id, seq, recorded_at, row_count, keys) VALUES ($1, $2, $3, 0, '[]') ON CONFLICT (writer_id, seq) DO NOTHING RETURNING seq
   $1 25 "n.1"
@@ -191,6 +234,8 @@ INSERT INTO commits (writer_id, seq, recorded_at, row_count, keys) VALUES ($1, $
 UPDATE writers SET fenced_at_seq = $2 WHERE writer_id = $1
   $1 25 "n.1"
   $2 20 "4n"
+SELECT coalesce(current_setting('synchronous_standby_names', true), '')
+SELECT pg_logical_emit_message(true, 'chronicle', '')
 
 -- relayCursors
 SELECT writer_id, seq FROM relay_cursors

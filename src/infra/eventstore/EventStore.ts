@@ -1,9 +1,8 @@
-/** The log (CockroachDB, or PostgreSQL as its stand-in): groups of events enter in one statement, streams leave. */
-import { Context, type Effect, Layer } from "effect"
+/** The log of all events, in CockroachDB or in PostgreSQL as its stand-in; the only source of truth of the ledger. */
+import { Context, Effect, Layer } from "effect"
 import type { AccountId, CommandId, Instant, Version } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { makeMemory } from "./EventStoreMemory.ts"
-import { makeSql } from "./EventStoreSql.ts"
 import type {
   Commit,
   CommitOutcome,
@@ -14,15 +13,20 @@ import type {
   WriterId,
   WriterRow
 } from "./EventStoreTypes.ts"
+import { makeQueries } from "./SqlClients.ts"
+import { makeCommit } from "./SqlCommit.ts"
+import { makeReads } from "./SqlReads.ts"
+import { makeWriters } from "./SqlWriters.ts"
 
 export * from "./EventStoreTypes.ts"
 
 /**
- * The log of all accounts. Rows are never updated or deleted (I9). Every method is one or a few statements that
- * both engines accept (no advisory locks, no LISTEN, no jsonb[]); reads fail with `StoreUnavailable`.
+ * Rows are never updated or deleted (I9). Every method is one or a few statements that
+ * both engines accept (no advisory locks, no LISTEN, no jsonb[]); reads fail with `StoreUnavailable`. What is read is
+ * as durable as a commit: see `StoreQueries.proven`.
  *
- * A writer sends one commit at a time, and number n + 1 only after n came back `Committed`. On this rests that a
- * fence at the next number ends its tail for good.
+ * A writer sends one commit at a time, and number n + 1 only after n came back `Committed`. Therefore a fence at the
+ * next number ends its tail for good.
  */
 export class EventStore extends Context.Service<
   EventStore,
@@ -35,10 +39,10 @@ export class EventStore extends Context.Service<
      * commit: `NotWritten` then speaks of the latest sending alone. Dies when a commit breaks the rules (one key
      * or command twice, another content under a number that was used), and nothing of it was written then.
      *
-     * `mayCommit` is for a commit that must not be there before another one is: its rows are written at once, out of
-     * sight, and become durable when that says true; when it says false they are gone, and the outcome is
-     * `NotWritten`. It must come to an end. Where the database falls silent, up to three statements have to be given up
-     * one after another, each for a few seconds.
+     * `mayCommit` is for a commit that must not become durable before another one: its rows are written at once in an
+     * open transaction, which is committed when `mayCommit` answers true and rolled back (`NotWritten`) when it answers
+     * false. `mayCommit` must end. Where the database falls silent, up to three statements have to be given up one
+     * after another, each for a few seconds.
      */
     readonly commit: (commit: Commit, mayCommit?: Effect.Effect<boolean>) => Effect.Effect<CommitOutcome>
     /** One account's events in order of version, at most `limit` of them. */
@@ -50,7 +54,7 @@ export class EventStore extends Context.Service<
       from: ReadonlyArray<StreamFrom>,
       limit: number
     ) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreUnavailable>
-    /** Single events by their keys, ordered by account and version; those that do not exist are left out. */
+    /** Single events by their keys, ordered by account and version; keys without an event are left out. */
     readonly readEvents: (
       keys: ReadonlyArray<{ readonly account: AccountId; readonly version: Version }>
     ) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreUnavailable>
@@ -78,10 +82,11 @@ export class EventStore extends Context.Service<
     readonly heartbeat: (
       writers: ReadonlyArray<{ readonly writerId: WriterId; readonly closedAt: Instant }>
     ) => Effect.Effect<Instant, StoreUnavailable>
+    /** All writers as of one moment, in order of id: a cut through all tails. */
     readonly listWriters: Effect.Effect<ReadonlyArray<WriterRow>, StoreUnavailable>
     /**
-     * Ends a writer's tail with a fence row at its next number, so that not even a zombie can commit under it
-     * again; answers the fence's seq. Safe to call twice, and against a writer that is committing just now.
+     * Ends a writer's tail with a fence row at its next number, so that not even a zombie can commit under that
+     * number; answers it. Safe to call twice, and against a writer that is committing just now.
      */
     readonly fenceWriter: (writerId: WriterId) => Effect.Effect<number, StoreUnavailable>
     /** A writer's commit rows above `after` in order of seq. */
@@ -92,7 +97,7 @@ export class EventStore extends Context.Service<
     }) => Effect.Effect<ReadonlyArray<CommitRow>, StoreUnavailable>
     /** The latest `recordedAt` in the log, 0 when it is empty. */
     readonly lastRecordedAt: Effect.Effect<Instant, StoreUnavailable>
-    /** How far each writer's tail was published (design §8); a missing one is 0. */
+    /** How far each writer's tail was published (design §8); a writer without a cursor is at 0. */
     readonly relayCursors: Effect.Effect<ReadonlyMap<WriterId, number>, StoreUnavailable>
     /** Moves cursors; a lower value than the stored one is ignored. */
     readonly moveRelayCursors: (
@@ -101,7 +106,13 @@ export class EventStore extends Context.Service<
   }
 >()("chronicle/infra/EventStore") {
   /** Over the connections of an `EventStoreClient`; the database is at the program's schema already. */
-  static readonly layer = Layer.effect(EventStore, makeSql)
+  static readonly layer = Layer.effect(
+    EventStore,
+    Effect.gen(function* () {
+      const queries = yield* makeQueries
+      return { commit: yield* makeCommit(queries), ...makeReads(queries), ...makeWriters(queries) }
+    })
+  )
 
   /** In this process's memory, by the same contract; starts empty each time it is built. */
   static readonly layerMemory = Layer.effect(EventStore, makeMemory)

@@ -1,18 +1,57 @@
-/** The event store in memory: the same contract as on a database, for tests and simulation. */
+/** The event store in this process's memory, by the contract that the databases keep: for tests and simulation. */
 import { Clock, Effect } from "effect"
 import type { AccountId, CommandId, Instant } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import type { EventStore } from "./EventStore.ts"
-import { findTwice } from "./EventStoreLookUp.ts"
 import { type Commit, CommitOutcome, type CommitRow, type WriterId } from "./EventStoreTypes.ts"
-import { Ordered } from "./Ordered.ts"
-import { heldBack } from "./SqlCommit.ts"
+import { findDuplicateKey, heldBack, numberUsedTwice } from "./SqlCommit.ts"
 import { toCommitRow } from "./SqlRows.ts"
 
 interface Writer {
   readonly node: string
   closedAt: Instant
   heartbeatAt: Instant
+}
+
+/** Rows in order of a number that mostly grows; a search is a bisection. */
+class Ordered<A> {
+  readonly rows: Array<A> = []
+  private readonly numberOf: (row: A) => number
+
+  constructor(numberOf: (row: A) => number) {
+    this.numberOf = numberOf
+  }
+
+  /** The index of the first row with a greater number. */
+  private indexAbove(number: number): number {
+    let low = 0
+    let high = this.rows.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      const row = this.rows[middle]
+      if (row !== undefined && this.numberOf(row) <= number) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+
+  add(row: A): void {
+    this.rows.splice(this.indexAbove(this.numberOf(row)), 0, row)
+  }
+
+  at(number: number): A | undefined {
+    const row = this.rows[this.indexAbove(number) - 1]
+    return row !== undefined && this.numberOf(row) === number ? row : undefined
+  }
+
+  above(number: number, limit: number): ReadonlyArray<A> {
+    const start = this.indexAbove(number)
+    return this.rows.slice(start, start + limit)
+  }
+
+  get last(): A | undefined {
+    return this.rows.at(-1)
+  }
 }
 
 /** What the tables hold. */
@@ -42,8 +81,8 @@ const orMake = <K, A>(map: Map<K, Ordered<A>>, key: K, numberOf: (row: A) => num
   return found
 }
 
-/** What is in the way of the commit, if anything is. */
-const inTheWay = (tables: Tables, commit: Commit, row: CommitRow): CommitOutcome | undefined => {
+/** The outcome of a commit that cannot be written; undefined where nothing stands in its way. */
+const findConflict = (tables: Tables, commit: Commit, row: CommitRow): CommitOutcome | undefined => {
   const own = tables.tails.get(commit.writerId)?.at(commit.seq)
   if (own !== undefined) {
     if (own.rows === 0) return CommitOutcome.Fenced()
@@ -51,11 +90,9 @@ const inTheWay = (tables: Tables, commit: Commit, row: CommitRow): CommitOutcome
       own.rows === row.rows &&
       commit.events.every((event) => tables.at(event.accountId, event.version)?.hash === event.hash)
     if (isSame) return CommitOutcome.Committed()
-    throw new Error(
-      `writer ${commit.writerId} sent another commit under number ${commit.seq}, which it had used`
-    )
+    throw numberUsedTwice(commit)
   }
-  const fault = findTwice(commit)
+  const fault = findDuplicateKey(commit)
   if (fault !== undefined) throw new Error(fault)
   const versions = commit.events
     .filter((event) => tables.at(event.accountId, event.version) !== undefined)
@@ -66,19 +103,19 @@ const inTheWay = (tables: Tables, commit: Commit, row: CommitRow): CommitOutcome
   return versions.length + commands.length > 0 ? CommitOutcome.Conflict({ versions, commands }) : undefined
 }
 
-/** Synchronous, hence atomic: no other fiber sees half a commit. */
+/** Synchronous, hence atomic: no other fiber sees a part of a commit. */
 const commitTo = (tables: Tables, commit: Commit): CommitOutcome => {
   const row = toCommitRow(commit)
-  const outcome = inTheWay(tables, commit, row)
+  const outcome = findConflict(tables, commit, row)
   if (outcome !== undefined) return outcome
   tables.append(row, commit.events)
   return CommitOutcome.Committed()
 }
 
-/** As with the database, what is in the way is known before the word comes, and looked for once more after it. */
+/** As on a database, conflicts are found before `mayCommit` answers, and looked for once more afterwards. */
 const commitBehind = (tables: Tables, commit: Commit, mayCommit: Effect.Effect<boolean>) =>
   Effect.suspend(() => {
-    const outcome = inTheWay(tables, commit, toCommitRow(commit))
+    const outcome = findConflict(tables, commit, toCommitRow(commit))
     if (outcome !== undefined) return Effect.succeed(outcome)
     return Effect.map(mayCommit, (may) => (may ? commitTo(tables, commit) : heldBack))
   })

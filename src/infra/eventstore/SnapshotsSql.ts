@@ -6,7 +6,7 @@ import type { Head } from "../../domain/Head.ts"
 import { columns, int4, int8, int8Value, text, timestamptz } from "../postgres/Columns.ts"
 import { chunksOf, statementsAtOnce, unionOf } from "../postgres/SqlUnion.ts"
 import type { EventKey } from "./EventStoreTypes.ts"
-import { makeQuery } from "./SqlClients.ts"
+import { makeQueries } from "./SqlClients.ts"
 
 /** A row of table `snapshots`; `state` is the JSON text of the account. */
 interface SnapshotRow {
@@ -34,7 +34,7 @@ const latest = unionOf({
   branch: (first) => `
     SELECT ${saved.list} FROM snapshots WHERE account_id = $${first} AND schema_version = $1
     ORDER BY version DESC LIMIT 1`,
-  tail: ""
+  frame: (union) => `SELECT * FROM (${union}) AS found`
 })
 
 const beforeVersion = `
@@ -77,7 +77,7 @@ const versionMax = Number.MAX_SAFE_INTEGER
 const schemaVersion = PgTypes.int4(accountSchemaVersion)
 
 export const makeSql = Effect.gen(function* () {
-  const query = yield* makeQuery
+  const { query } = yield* makeQueries
   return {
     latest: Effect.fnUntraced(function* (accounts: ReadonlyArray<string>) {
       const parts = yield* Effect.forEach(

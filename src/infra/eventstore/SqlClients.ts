@@ -1,6 +1,9 @@
-/** The URL of the event store's database enters; two pools of connections to it, for commits and for the rest, leave. */
+/**
+ * Connections to the event store's database: one pool for commits, one for everything else, so that a slow read never
+ * delays a commit. Here too is what makes the answer of a read a proof: see `StoreQueries.proven`.
+ */
 import { PgClient } from "@effect/sql-pg"
-import { Context, Effect, Layer, type Redacted } from "effect"
+import { Clock, Context, Effect, Layer, type Redacted } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { describeSqlError } from "../postgres/SqlState.ts"
@@ -10,7 +13,7 @@ import { StoreUnavailable } from "./EventStoreTypes.ts"
 export class EventStoreClient extends Context.Service<
   EventStoreClient,
   {
-    /** One connection a lane: a slow read never stands before a commit. */
+    /** One connection a commit lane. */
     readonly commits: PgClient.PgClient
     readonly reads: PgClient.PgClient
   }
@@ -28,23 +31,24 @@ export class EventStoreClient extends Context.Service<
           keepAlive: "5 seconds",
           idleTimeout: "5 minutes"
         } as const
-        const statement_timeout = String(limits.storeStatementMs)
+        // I6 must not depend on how the server was set up. Fences, and the proof of what was read, are written by the
+        // pool of reads.
+        const durable = { statement_timeout: String(limits.storeStatementMs), synchronous_commit: "on" }
         const commits = yield* PgClient.make({
           ...options,
-          // I6 does not hang on how the server was set up. What a node that froze left open (a commit behind another)
-          // stands in nobody's way for longer than a statement may before it, and once more as long.
+          // A commit chained behind another leaves a transaction open while it waits. If the node freezes then, its
+          // locks must not outlive two statements.
           startupParameters: {
-            statement_timeout,
-            synchronous_commit: "on",
-            idle_in_transaction_session_timeout: statement_timeout
+            ...durable,
+            idle_in_transaction_session_timeout: durable.statement_timeout
           },
           applicationName: "chronicle commits",
           maxConnections: limits.lanes
         })
         const reads = yield* PgClient.make({
           ...options,
-          // A plan that PostgreSQL keeps from the time when a table was small would read all of it for each key.
-          startupParameters: { statement_timeout, enable_seqscan: "off" },
+          // PostgreSQL keeps plans from the time when a table was small, which would read all of it for each key.
+          startupParameters: { ...durable, enable_seqscan: "off" },
           applicationName: "chronicle reads",
           maxConnections: limits.storeReaders
         })
@@ -64,8 +68,32 @@ export type Query = (
   params: ReadonlyArray<unknown>
 ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, StoreUnavailable>
 
-export const makeQuery = Effect.gen(function* () {
+export interface StoreQueries {
+  readonly query: Query
+  /**
+   * The same, and everything that was answered is as durable as a commit. PostgreSQL shows a row whose commit no
+   * synchronous standby has, once the wait for the standby was cancelled (our own timeout does that) or the server was
+   * restarted meanwhile. Whoever concludes something from such a row ("my commit landed", "this account is at version
+   * 7", "this writer is fenced") is wrong after a failover to the standby.
+   */
+  readonly proven: Query
+}
+
+/** For so long an answer about synchronous standbys is believed: shorter than any wait for one is, before it is cancelled. */
+const standbysMs = 1_000
+
+/** No setting of this name on CockroachDB, whose rows are replicated before anybody sees them. */
+const standbys = "SELECT coalesce(current_setting('synchronous_standby_names', true), '')"
+
+/**
+ * Writes to PostgreSQL's log and nowhere else. Its commit waits for the synchronous standbys, which have everything
+ * before it then, since they receive the log in order.
+ */
+const barrier = "SELECT pg_logical_emit_message(true, 'chronicle', '')"
+
+export const makeQueries = Effect.gen(function* () {
   const { reads } = yield* EventStoreClient
+  const clock = yield* Clock.Clock
   const { storeConnectMs, storeStatementMs } = yield* LedgerConfig
   const boundMs = storeConnectMs + storeStatementMs
   const query: Query = (text, params) =>
@@ -81,5 +109,21 @@ export const makeQuery = Effect.gen(function* () {
           )
       })
     )
-  return query
+
+  let hasStandbys = false
+  let askedAtMs = Number.NEGATIVE_INFINITY
+  const elapsedMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const prove = Effect.gen(function* () {
+    const nowMs = elapsedMs()
+    if (nowMs - askedAtMs >= standbysMs) {
+      const [row] = yield* query(standbys, [])
+      hasStandbys = String(row?.[0] ?? "") !== ""
+      askedAtMs = nowMs
+    }
+    if (hasStandbys) yield* query(barrier, [])
+  })
+  return {
+    query,
+    proven: (text, params) => Effect.tap(query(text, params), () => prove)
+  } satisfies StoreQueries
 })

@@ -1,4 +1,4 @@
-/** Questions about the log enter; stored events and commit rows leave. Constant SQL, one statement each. */
+/** Reads of the log, each by constant SQL that both engines answer from an index. */
 import { PgTypes } from "@effect/sql-pg"
 import { Effect } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
@@ -6,7 +6,7 @@ import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { int8Array, int8Value, textArray, toInstant } from "../postgres/Columns.ts"
 import { chunksOf, statementsAtOnce, unionOf } from "../postgres/SqlUnion.ts"
 import type { EventStore } from "./EventStore.ts"
-import type { Query } from "./SqlClients.ts"
+import type { StoreQueries } from "./SqlClients.ts"
 import { commitColumns, eventColumns } from "./SqlRows.ts"
 
 type Reads = Pick<
@@ -36,7 +36,7 @@ const streams = unionOf({
   branch: (first) => `
     SELECT ${eventColumns.list} FROM events WHERE account_id = $${first} AND version > $${first + 1}
     ORDER BY version LIMIT $1`,
-  tail: "ORDER BY account_id, version LIMIT $1"
+  frame: (union) => `SELECT * FROM (${union}) AS found ORDER BY account_id, version LIMIT $1`
 })
 
 /** LATERAL with a LIMIT keeps PostgreSQL from hashing the table. */
@@ -65,15 +65,15 @@ const tail = `
 
 const versionMax = Number.MAX_SAFE_INTEGER
 
-/** "PostgreSQL 18.4 on x86_64…" and "CockroachDB CCL v21.1.0 (x86_64…)" become what a report wants to say. */
+/** "PostgreSQL 18.4" of "PostgreSQL 18.4 on x86_64…", "CockroachDB v21.1.0" of "CockroachDB CCL v21.1.0 (x86_64…)". */
 const shorten = (version: string): string => {
   const [, name, , number] = /^(PostgreSQL|CockroachDB)( \w+)? (v?\d\S*)/.exec(version) ?? []
   return name === undefined ? version : `${name} ${number}`
 }
 
-export const makeReads = (query: Query): Reads => {
+export const makeReads = ({ query, proven }: StoreQueries): Reads => {
   const events = (text: string, params: ReadonlyArray<unknown>) =>
-    Effect.map(query(text, params), (rows) => rows.map((row) => eventColumns.decode(row)))
+    Effect.map(proven(text, params), (rows) => rows.map((row) => eventColumns.decode(row)))
 
   return {
     product: Effect.map(query("SELECT version()", []), (rows) => shorten(String(rows[0]?.[0]))),
@@ -120,11 +120,11 @@ export const makeReads = (query: Query): Reads => {
       events(all, [PgTypes.text(after.account), int8Value(after.version), int8Value(limit)]),
 
     readTail: ({ writerId, after, limit }) =>
-      Effect.map(query(tail, [PgTypes.text(writerId), int8Value(after), int8Value(limit)]), (rows) =>
+      Effect.map(proven(tail, [PgTypes.text(writerId), int8Value(after), int8Value(limit)]), (rows) =>
         rows.map((row) => commitColumns.decode(row))
       ),
 
-    lastRecordedAt: Effect.map(query("SELECT max(recorded_at) FROM commits", []), (rows) => {
+    lastRecordedAt: Effect.map(proven("SELECT max(recorded_at) FROM commits", []), (rows) => {
       const last = rows[0]?.[0]
       return last === null || last === undefined ? 0 : toInstant(last)
     })

@@ -1,11 +1,11 @@
-/** Life signs of writers, fences and relay cursors enter; what is known of the writers leaves. */
+/** What the database knows of the writers: their life signs, how far each is closed, fences, and relay cursors. */
 import { PgTypes } from "@effect/sql-pg"
 import { Effect } from "effect"
 import { columns, int8, int8Value, nullable, text, timestamptz, toInstant } from "../postgres/Columns.ts"
-import { chunksOf, unionOf } from "../postgres/SqlUnion.ts"
+import { wholeUnionOf } from "../postgres/SqlUnion.ts"
 import type { EventStore } from "./EventStore.ts"
-import { type CommitRow, StoreUnavailable, type WriterId, type WriterRow } from "./EventStoreTypes.ts"
-import type { Query } from "./SqlClients.ts"
+import { StoreUnavailable, type WriterId, type WriterRow } from "./EventStoreTypes.ts"
+import type { StoreQueries } from "./SqlClients.ts"
 import { commitColumns, cursorColumns } from "./SqlRows.ts"
 
 type Writers = Pick<
@@ -13,7 +13,7 @@ type Writers = Pick<
   "registerWriter" | "heartbeat" | "listWriters" | "fenceWriter" | "relayCursors" | "moveRelayCursors"
 >
 
-/** Table `writers`; when a writer started is only for people. */
+/** Table `writers`, but for `started_at`, which only people read. */
 const writerColumns = columns<Omit<WriterRow, "lastSeq" | "fenced"> & { readonly fencedAt: number | null }>({
   writerId: ["writer_id", text()],
   node: ["node", text()],
@@ -26,7 +26,7 @@ const register = `
   INSERT INTO writers (writer_id, node, started_at, heartbeat_at, closed_at)
   VALUES ($1, $2, clock_timestamp(), clock_timestamp(), $3) ON CONFLICT (writer_id) DO NOTHING`
 
-/** The clock is read by the outer SELECT, so that it is answered for no writers too. */
+/** The outer SELECT reads the clock, so that it is answered where no writer is named too. */
 const beats = writerColumns.pick("writerId", "closedAt")
 const beat = `
   WITH beaten AS (
@@ -36,19 +36,30 @@ const beat = `
   )
   SELECT clock_timestamp()`
 
-const all = `SELECT ${writerColumns.list} FROM writers ORDER BY writer_id`
-
 const lastRow = commitColumns.pick("writerId", "seq", "rows", "recordedAt")
 
-/** The last commit row of each writer, without reading the others. */
-const lastRows = unionOf({
-  shared: 0,
-  width: 1,
-  branch: (first) => `
-    SELECT ${lastRow.list} FROM commits WHERE writer_id = $${first}
-    ORDER BY seq DESC LIMIT 1`,
-  tail: ""
-})
+const tailEnd = `SELECT ${lastRow.list} FROM commits WHERE writer_id = $1 ORDER BY seq DESC LIMIT 1`
+
+/**
+ * All writers with the last commits of those that are named, by one statement: of one moment. A subscription takes this
+ * for a cut through all tails, and two statements would show a commit of one writer and not the one before it of
+ * another. A lateral join would need no names, but CockroachDB may then read all commits.
+ */
+const listing = wholeUnionOf(
+  {
+    shared: 0,
+    width: 1,
+    branch: (first) => `
+    SELECT ${lastRow.list} FROM commits WHERE writer_id = $${first} ORDER BY seq DESC LIMIT 1`,
+    frame: (union) => `
+    SELECT ${writerColumns.listOf("w")}, ${lastRow.listOf("tail_end")}
+    FROM writers w LEFT JOIN (${union}) AS tail_end ON tail_end.writer_id = w.writer_id ORDER BY w.writer_id`
+  },
+  [PgTypes.text("")]
+)
+
+/** How often a listing is tried while new writers keep registering. */
+const listingTriesMax = 20
 
 const fence = `
   INSERT INTO commits (writer_id, seq, recorded_at, row_count, keys) VALUES ($1, $2, $3, 0, '[]')
@@ -62,48 +73,54 @@ const move = `
   INSERT INTO relay_cursors (${cursorColumns.list}) SELECT * FROM unnest(${cursorColumns.casts()})
   ON CONFLICT (writer_id) DO UPDATE SET seq = excluded.seq WHERE relay_cursors.seq < excluded.seq`
 
-/** How often a fence is tried against a writer that takes the very number each time. */
+/** How often a fence is tried against a writer whose commits take the fence's number each time. */
 const fenceTriesMax = 100
 
-export const makeWriters = (query: Query): Writers => {
-  const lastRowsOf = Effect.fnUntraced(function* (writers: ReadonlyArray<WriterId>) {
-    const last = new Map<WriterId, Pick<CommitRow, "seq" | "rows" | "recordedAt">>()
-    for (const chunk of chunksOf(writers)) {
-      const rows = yield* query(
-        lastRows(chunk.length),
-        chunk.map((writer) => PgTypes.text(writer))
-      )
-      for (const row of rows.map((found) => lastRow.decode(found))) last.set(row.writerId, row)
-    }
-    return last
+export const makeWriters = ({ query, proven }: StoreQueries): Writers => {
+  /** The writers that were not fenced at the last listing: nearly always those of the next. */
+  let open: ReadonlyArray<WriterId> = []
+
+  const list = Effect.gen(function* () {
+    const asked = new Set(open)
+    const rows = yield* proven(...listing(open.map((writer) => [PgTypes.text(writer)])))
+    const found = rows.map((row) => ({
+      ...writerColumns.decode(row),
+      last: row[writerColumns.size] === null ? undefined : lastRow.decode(row, writerColumns.size)
+    }))
+    open = found.filter(({ fencedAt }) => fencedAt === null).map(({ writerId }) => writerId)
+    if (!open.every((writer) => asked.has(writer))) return undefined
+    return found.map(
+      ({ fencedAt, last, ...writer }): WriterRow => ({
+        ...writer,
+        lastSeq: fencedAt ?? last?.seq ?? 0,
+        fenced: fencedAt !== null || last?.rows === 0
+      })
+    )
   })
 
   return {
     registerWriter: ({ writerId, node, closedAt }) =>
       Effect.asVoid(
-        query(register, [PgTypes.text(writerId), PgTypes.text(node), PgTypes.timestamptz(closedAt)])
+        proven(register, [PgTypes.text(writerId), PgTypes.text(node), PgTypes.timestamptz(closedAt)])
       ),
 
     heartbeat: (writers) => Effect.map(query(beat, beats.arrays(writers)), (rows) => toInstant(rows[0]?.[0])),
 
-    // Closed instants are read before the last commits: what was closed over is then certainly seen.
     listWriters: Effect.gen(function* () {
-      const rows = (yield* query(all, [])).map((row) => writerColumns.decode(row))
-      const open = rows.filter((row) => row.fencedAt === null).map((row) => row.writerId)
-      const last = yield* lastRowsOf(open)
-      return rows.map(({ fencedAt, ...writer }) => {
-        const row = last.get(writer.writerId)
-        return {
-          ...writer,
-          lastSeq: fencedAt ?? row?.seq ?? 0,
-          fenced: fencedAt !== null || row?.rows === 0
-        }
+      for (let tries = 0; tries < listingTriesMax; tries++) {
+        const writers = yield* list
+        if (writers !== undefined) return writers
+      }
+      return yield* new StoreUnavailable({
+        store: "event store",
+        reason: `new writers registered during each of ${listingTriesMax} listings`
       })
     }),
 
     fenceWriter: Effect.fnUntraced(function* (writerId) {
       for (let tries = 0; tries < fenceTriesMax; tries++) {
-        const last = (yield* lastRowsOf([writerId])).get(writerId)
+        const [row] = yield* query(tailEnd, [PgTypes.text(writerId)])
+        const last = row === undefined ? undefined : lastRow.decode(row)
         const isFenced = last?.rows === 0
         const seq = isFenced ? last.seq : (last?.seq ?? 0) + 1
         if (!isFenced) {
@@ -111,12 +128,12 @@ export const makeWriters = (query: Query): Writers => {
           const fenced = yield* query(fence, [PgTypes.text(writerId), int8Value(seq), at])
           if (fenced.length === 0) continue
         }
-        yield* query(noteFence, [PgTypes.text(writerId), int8Value(seq)])
+        yield* proven(noteFence, [PgTypes.text(writerId), int8Value(seq)])
         return seq
       }
       return yield* new StoreUnavailable({
         store: "event store",
-        reason: `writer ${writerId} committed ${fenceTriesMax} times while it was being fenced: it lives`
+        reason: `writer ${writerId} cannot be fenced: it committed before each of ${fenceTriesMax} tries`
       })
     }),
 
