@@ -1,4 +1,5 @@
 /** `npm run bench:readside`: measures the read side against its targets, and prints which of them are met. */
+
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Effect, Layer, Logger } from "effect"
 import { Command, Flag } from "effect/cli"
@@ -11,7 +12,8 @@ import { Queries } from "../src/infra/readmodel/Queries.ts"
 import { ReadModel } from "../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../src/infra/readmodel/ReadModelSql.ts"
 import { tuneCollector } from "../src/infra/telemetry/Collector.ts"
-import { migrate, ownStack, stores } from "../src/loadtest/Services.ts"
+import * as LedgerNode from "../src/LedgerNode.ts"
+import { ownStack, stores } from "../src/loadtest/Services.ts"
 import { measureBalances } from "./readside/Balances.ts"
 import { measurePaging } from "./readside/Paging.ts"
 import { measureRebuild } from "./readside/Rebuilding.ts"
@@ -45,7 +47,7 @@ const run = (part: Part, sizes: Sizes) =>
   Effect.gen(function* () {
     yield* say(part)
     const stack = yield* ownStack
-    yield* migrate(stack)
+    yield* LedgerNode.migrate(stack)
     switch (part) {
       case "balances":
         return yield* Effect.provide(measureBalances(stack.readModelUrl, 2), withoutRelay(stack))

@@ -1,7 +1,9 @@
 /** The ledger as a contender: the write path of one node with all of its promises, under the load of the load test. */
+
 import { Context, Effect, Layer, Redacted } from "effect"
 import { Audit } from "../../src/actors/audit/Audit.ts"
 import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
 import { compareLog } from "../../src/loadtest/CompareLog.ts"
 import { awaitCaughtUp } from "../../src/loadtest/Lag.ts"
@@ -11,7 +13,7 @@ import { prepareAccounts } from "../../src/loadtest/Prepare.ts"
 import { makeRng } from "../../src/loadtest/Rng.ts"
 import { makeRunIds } from "../../src/loadtest/RunIds.ts"
 import { makeScenario } from "../../src/loadtest/Scenario.ts"
-import { driverOf, migrate, readSide, stores, writePath } from "../../src/loadtest/Services.ts"
+import { driverOf, readSide, stores, writePath } from "../../src/loadtest/Services.ts"
 import type { ScenarioName } from "../../src/loadtest/Settings.ts"
 import type { Contender, Kind, Setting } from "./Contender.ts"
 
@@ -30,7 +32,7 @@ export const makeChronicle = Effect.fnUntraced(function* (setting: Setting, nats
     readModelUrl: Redacted.make(yield* setting.database),
     natsUrl: natsUrl ?? ""
   }
-  yield* migrate(urls)
+  yield* LedgerNode.migrate(urls)
   const services = yield* Layer.build(stores(urls))
   return yield* Effect.gen(function* () {
     const name = natsUrl === undefined ? "off" : "on"

@@ -2,10 +2,12 @@
  * A load test of one node, in this process: prepares the accounts, runs the load, and checks every invariant. With
  * several nodes see `nodes/NodesTest.ts`.
  */
+
 import { Clock, Context, Effect, Fiber, Layer, Schedule } from "effect"
 import { Dispatcher } from "../actors/commands/Dispatcher.ts"
 import { LedgerConfig, type LedgerLimits } from "../infra/config/LedgerConfig.ts"
 import { EventStore } from "../infra/eventstore/EventStore.ts"
+import * as LedgerNode from "../LedgerNode.ts"
 import { Acknowledged } from "./Acknowledged.ts"
 import { auditStores } from "./AuditStores.ts"
 import { compareLog } from "./CompareLog.ts"
@@ -23,7 +25,7 @@ import { withRepeats } from "./Repeats.ts"
 import { makeRng, type Rng } from "./Rng.ts"
 import { makeRunIds, type RunIds } from "./RunIds.ts"
 import { makeScenario, type Scenario } from "./Scenario.ts"
-import { driverOf, migrate, readSide, type ServiceUrls, stores, writePath } from "./Services.ts"
+import { driverOf, readSide, type ServiceUrls, stores, writePath } from "./Services.ts"
 import type { LoadSettings } from "./Settings.ts"
 import { measureSingleClient } from "./SingleClient.ts"
 import { noStoreBaseline, type StoreBaseline, startStoreBaseline } from "./StoreBaseline.ts"
@@ -46,7 +48,7 @@ export const runLoadTest = Effect.fn("LoadTest.run")(function* (
   progress: Progress
 ) {
   progress.say("bringing both databases to the current schema")
-  yield* migrate(urls)
+  yield* LedgerNode.migrate(urls)
   const limits = limitsFor(settings, yield* LedgerConfig)
   return yield* measure(settings, urls, progress).pipe(
     Effect.map((measured) => ({ outcome: toOutcome(measured), details: detailsOf(measured.meter) })),

@@ -11,13 +11,7 @@ import type { CommandError } from "../domain/Errors.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 import { Bus } from "../infra/bus/Bus.ts"
 import { startDevStack } from "../infra/dev/DevStack.ts"
-import { EventStore } from "../infra/eventstore/EventStore.ts"
-import { Snapshots } from "../infra/eventstore/Snapshots.ts"
-import { EventStoreClient } from "../infra/eventstore/SqlClients.ts"
-import * as Migrations from "../infra/postgres/Migrations.ts"
-import { ProjectionWaiters } from "../infra/readmodel/ProjectionWaiters.ts"
-import { ReadModel } from "../infra/readmodel/ReadModel.ts"
-import { ReadModelSql } from "../infra/readmodel/ReadModelSql.ts"
+import * as LedgerNode from "../LedgerNode.ts"
 import type { Driver } from "./Driver.ts"
 
 export interface ServiceUrls {
@@ -35,25 +29,8 @@ export const ownStack = Effect.gen(function* () {
   return yield* startDevStack({ dataDir: `${directory}/stack` })
 }).pipe(Effect.provide(NodeServices.layer))
 
-/** Brings both databases to the current schema. */
-export const migrate = (urls: ServiceUrls) =>
-  Effect.andThen(
-    Migrations.migrate("event-store", urls.eventStoreUrl),
-    Migrations.migrate("read-model", urls.readModelUrl)
-  )
-
 /** The databases, and the feed of commits that the write path gives to the read side. */
-export const stores = (urls: ServiceUrls) =>
-  Layer.mergeAll(
-    Layer.mergeAll(EventStore.layer, Snapshots.layer).pipe(
-      Layer.provide(EventStoreClient.layer(urls.eventStoreUrl))
-    ),
-    ReadModel.layer.pipe(
-      Layer.provide(ReadModelSql.layer(urls.readModelUrl)),
-      Layer.provideMerge(ProjectionWaiters.layer)
-    ),
-    CommitFeed.layer
-  )
+export const stores = (urls: ServiceUrls) => Layer.merge(LedgerNode.stores(urls), CommitFeed.layer)
 
 /** The write path of a node, over `stores`. */
 export const writePath = (node: string) =>

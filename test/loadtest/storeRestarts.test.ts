@@ -1,7 +1,9 @@
 /** A load during which the store is restarted or cannot be reached: every invariant must hold. */
+
 import { assert, describe, layer } from "@effect/vitest"
 import { Effect, Fiber, Redacted, References } from "effect"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
 import { auditStores } from "../../src/loadtest/AuditStores.ts"
 import { compareLog } from "../../src/loadtest/CompareLog.ts"
@@ -12,7 +14,7 @@ import { prepareAccounts } from "../../src/loadtest/Prepare.ts"
 import { makeRng } from "../../src/loadtest/Rng.ts"
 import { makeRunIds } from "../../src/loadtest/RunIds.ts"
 import { makeScenario } from "../../src/loadtest/Scenario.ts"
-import { migrate, stores } from "../../src/loadtest/Services.ts"
+import { stores } from "../../src/loadtest/Services.ts"
 import { OwnServers } from "../support/ownServers.ts"
 import { tcpProxy } from "../support/tcpProxy.ts"
 
@@ -109,7 +111,7 @@ describe("a load during an outage of its store", () => {
               readModelUrl: servers.readModelUrl,
               natsUrl: servers.nats.url
             }
-            yield* migrate(urls)
+            yield* LedgerNode.migrate(urls)
             const disturbed = yield* disturbInTheMiddle(
               `restart-${how.replace(" ", "-")}-${scenario}`,
               scenario,
@@ -133,7 +135,7 @@ describe("a load during an outage of its store", () => {
           readModelUrl: servers.readModelUrl,
           natsUrl: servers.nats.url
         }
-        yield* migrate(direct)
+        yield* LedgerNode.migrate(direct)
         const disturbed = yield* disturbInTheMiddle("partition", "transfers-hot", (met) =>
           Effect.sync(proxy.hold).pipe(
             Effect.andThen(met),

@@ -2,8 +2,10 @@
  * A load test of several nodes: starts a process for each, gives each its part of the load, adds up what they measured,
  * and checks every invariant over the whole.
  */
+
 import { Clock, Effect, Fiber, Layer, References, Schedule } from "effect"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
+import * as LedgerNode from "../../LedgerNode.ts"
 import { Acknowledged } from "../Acknowledged.ts"
 import { auditStores } from "../AuditStores.ts"
 import { compareLog } from "../CompareLog.ts"
@@ -17,7 +19,7 @@ import type { Progress } from "../Progress.ts"
 import { makeRng } from "../Rng.ts"
 import { makeRunIds, type RunIds } from "../RunIds.ts"
 import { makeScenario } from "../Scenario.ts"
-import { migrate, readSide, type ServiceUrls, stores } from "../Services.ts"
+import { readSide, type ServiceUrls, stores } from "../Services.ts"
 import type { LoadSettings } from "../Settings.ts"
 import { readProcesses, usageBetween } from "../Usage.ts"
 import { ReceivedAcks } from "./AckJournal.ts"
@@ -45,7 +47,7 @@ export const runNodesTest = Effect.fn("LoadTest.runNodes")(function* (
   disturb: Disturb = () => Effect.void
 ) {
   progress.say("bringing both databases to the current schema")
-  yield* migrate(urls)
+  yield* LedgerNode.migrate(urls)
   return yield* Effect.gen(function* () {
     const run = yield* begin(settings, nodes, urls, progress)
     const loaded = yield* load(run, disturb)
