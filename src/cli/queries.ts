@@ -3,7 +3,7 @@ import { Effect, Option, Schema } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { History, historyPageMax } from "../actors/past/History.ts"
 import { type AsOf, TimeTravel } from "../actors/past/TimeTravel.ts"
-import { AccountNotFound } from "../domain/Errors.ts"
+import { AccountNotFound, Unavailable } from "../domain/Errors.ts"
 import { amountOf } from "../domain/Event.ts"
 import { AccountId, printInstant, Version } from "../domain/Ids.ts"
 import { formatMoney } from "../domain/Money.ts"
@@ -104,6 +104,17 @@ const past = Effect.fnUntraced(function* (id: AccountId, asOf: AsOf) {
   }
 })
 
+/** Amounts of events are in minor units of the account's asset, which its first event names. */
+const assetOf = Effect.fnUntraced(function* (account: AccountId) {
+  const log = yield* History
+  const [first] = yield* log.events(account, { limit: 1 })
+  if (first?.event._tag === "AccountOpened") return first.event.asset
+  return yield* new Unavailable({
+    what: `account ${account}`,
+    reason: "its first event does not open it: run verify"
+  })
+})
+
 export const history = Command.make(
   "history",
   {
@@ -128,12 +139,13 @@ export const history = Command.make(
       Effect.gen(function* () {
         const log = yield* History
         const entries = yield* log.events(account, { after, limit })
+        const asset = yield* assetOf(account)
         yield* story.table(
           entries.map(({ version, recordedAt, event, commandId, hash }) => [
             String(version),
             printInstant(recordedAt),
             event._tag,
-            String(amountOf(event)),
+            formatMoney(amountOf(event), asset),
             commandId,
             hash.slice(0, 12)
           ]),
@@ -142,7 +154,7 @@ export const history = Command.make(
         const last = entries.at(-1)
         if (last !== undefined && entries.length === Math.min(limit, historyPageMax))
           yield* story.line(`  … there may be more: --after ${last.version}`)
-        if (json) yield* printJson(entries)
+        if (json) yield* printJson(entries.map((entry) => ({ ...entry, asset })))
       })
     )
   })

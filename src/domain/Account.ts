@@ -103,4 +103,11 @@ export const covers = (account: OpenedAccount, amount: bigint): Result.Result<vo
 export const holds = (account: OpenedAccount, amount: bigint): Result.Result<void, LimitExceeded> =>
   account.balance + amount <= balanceMax
     ? Result.void
-    : Result.fail(new LimitExceeded({ account: account.id, limit: "balance", max: balanceMax.toString() }))
+    : Result.fail(
+        new LimitExceeded({
+          account: account.id,
+          limit: "balance",
+          max: balanceMax.toString(),
+          asset: account.asset
+        })
+      )

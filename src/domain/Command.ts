@@ -1,5 +1,5 @@
 /** What a client may ask of the ledger; a value from outside enters, a valid `Command` leaves. */
-import { type Brand, Result, Schema, SchemaIssue } from "effect"
+import { type Brand, Result, Schema, SchemaIssue, Struct } from "effect"
 import { SchemaJITCompiler } from "effect/schema"
 import { InvalidCommand } from "./Errors.ts"
 import { AccountId, CommandId, ContraId, Instant, Version } from "./Ids.ts"
@@ -15,7 +15,11 @@ const storable = Schema.makeFilter<string>(
     "must be well-formed Unicode without the NUL character"
 )
 const text = (max: number, min = 1) =>
-  Schema.String.check(Schema.isMinLength(min), Schema.isMaxLength(max), storable)
+  Schema.String.check(
+    Schema.isMinLength(min, { message: "must not be empty" }),
+    Schema.isMaxLength(max, { message: `must have at most ${max} characters` }),
+    storable
+  )
 const Description = Schema.optionalKey(text(256))
 
 /** Free text kept with an account: at most 16 keys of 64, values of 256 characters. */
@@ -92,7 +96,19 @@ export type CommandInput = WithOptionalId<Plain<Command>>
 
 // A field nobody knows is a mistyped one: dropping it would drop what the caller meant (`expectedVersion`).
 const strict = { errors: "all", onExcessProperty: "error" } as const
-const toFaults = SchemaIssue.makeFormatterStandardSchemaV1()
+
+/** The library's words for what is missing, superfluous or of another type, as a sentence about the field. */
+const describeLeaf = (issue: SchemaIssue.Leaf): string => {
+  switch (issue._tag) {
+    case "MissingKey":
+      return "is missing"
+    case "UnexpectedKey":
+      return "is not known here: no such field or option"
+    default:
+      return SchemaIssue.defaultLeafHook(issue).replace(/^Expected /, "must be of type ")
+  }
+}
+const toFaults = SchemaIssue.makeFormatterStandardSchemaV1({ leafHook: describeLeaf })
 
 export const refuse = (error: Schema.SchemaError): InvalidCommand =>
   new InvalidCommand({
@@ -102,6 +118,21 @@ export const refuse = (error: Schema.SchemaError): InvalidCommand =>
     }))
   })
 
+const tags: ReadonlyArray<string> = Struct.keys(Command.cases)
+
+/** What is no command of any kind: refused before its fields are looked at, because each kind has others. */
+const kindFault = (input: unknown): InvalidCommand | undefined => {
+  if (!isObject(input) || Array.isArray(input)) {
+    const found = input === null ? "null" : Array.isArray(input) ? "an array" : `a ${typeof input}`
+    return new InvalidCommand({ faults: [{ path: [], message: `must be an object, not ${found}` }] })
+  }
+  const tag = input._tag
+  if (typeof tag === "string" && tags.includes(tag)) return undefined
+  const found = typeof tag === "string" ? `, not "${tag.slice(0, 40)}"` : ""
+  const message = `_tag must be one of ${tags.join(", ")}${found}`
+  return new InvalidCommand({ faults: [{ path: [], message }] })
+}
+
 const checkedBy = (schema: Schema.ConstraintDecoder<Command>) => {
   // Compiled where the host allows code from text, else interpreted: every command comes this way.
   SchemaJITCompiler.enable(schema.ast)
@@ -110,9 +141,9 @@ const checkedBy = (schema: Schema.ConstraintDecoder<Command>) => {
   return (input: unknown): Result.Result<Command, InvalidCommand> => {
     // The strict decoder makes a set of the known keys at each call, at twice the price of all the rest.
     const known = decodeKnown(input)
-    return Result.isSuccess(known) && isWhole(input, known.success)
-      ? Result.succeed(known.success)
-      : Result.mapError(decodeStrictly(input), refuse)
+    if (Result.isSuccess(known) && isWhole(input, known.success)) return Result.succeed(known.success)
+    const fault = kindFault(input)
+    return fault === undefined ? Result.mapError(decodeStrictly(input), refuse) : Result.fail(fault)
   }
 }
 

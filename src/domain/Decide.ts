@@ -14,6 +14,7 @@ import {
 } from "./Errors.ts"
 import type { Event } from "./Event.ts"
 import type { AccountId, ContraId } from "./Ids.ts"
+import { type Asset, formatMoney } from "./Money.ts"
 
 /** One event for the stream of one account; a command's legs commit together or not at all. */
 export interface Decided {
@@ -124,7 +125,7 @@ const postJournal = (command: Of<"PostJournal">, stateOf: StateOf): Decision => 
   const twice = legs.find((leg, index) => legs.findIndex((other) => other.account === leg.account) !== index)
   if (twice !== undefined) return Result.fail(new SameAccount({ account: twice.account }))
   return Result.gen(function* () {
-    const sums = new Map<string, bigint>()
+    const sums = new Map<Asset, bigint>()
     const posted: Array<Omit<Leg, "asset"> & { readonly version: number }> = []
     for (const { asset, ...leg } of legs) {
       const account: OpenedAccount = yield* active(stateOf(leg.account), asset)
@@ -136,7 +137,7 @@ const postJournal = (command: Of<"PostJournal">, stateOf: StateOf): Decision => 
     for (const [asset, sum] of sums) {
       if (sum !== 0n) {
         return yield* Result.fail(
-          InvalidCommand.at("legs", `sum to ${sum} minor units of ${asset}, not to zero`)
+          InvalidCommand.at("legs", `sum to ${formatMoney(sum, asset)} (${asset}), not to zero`)
         )
       }
     }
@@ -172,6 +173,9 @@ const close = (command: Of<"CloseAccount">, account: Account): Decision =>
     opened.balance === 0n
       ? one(command.account, { _tag: "AccountClosed", ...reasoned(command.reason) })
       : Result.fail(
-          InvalidCommand.at("account", `an account closes only at zero, its balance is ${opened.balance}`)
+          InvalidCommand.at(
+            "account",
+            `holds ${formatMoney(opened.balance, opened.asset)}: only an account of balance zero can be closed`
+          )
         )
   )

@@ -33,14 +33,25 @@ export type CommandId = typeof CommandId.Type
 /** The end of the year 9999, as far as four digits of a year go. */
 export const instantMax = 253_402_300_799_999
 
+const instantMessage = "must be epoch milliseconds, a whole number"
+
 /** Milliseconds since the Unix epoch, UTC. */
-export const Instant = Schema.Int.check(
-  Schema.isBetween({ minimum: 0, maximum: instantMax }, { message: "must be epoch milliseconds" })
+export const Instant = Schema.Number.annotate({ message: instantMessage }).check(
+  Schema.isInt({ message: instantMessage }),
+  Schema.isBetween(
+    { minimum: 0, maximum: instantMax },
+    { message: `must lie between 0 (1970) and ${instantMax} (9999) epoch milliseconds` }
+  )
 )
 export type Instant = typeof Instant.Type
 
+const versionMessage = "must be a version: a whole number of 0 or more"
+
 /** The position of an event on its account: 1, 2, 3 … (I1); 0 is "before the first". */
-export const Version = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+export const Version = Schema.Number.annotate({ message: versionMessage }).check(
+  Schema.isInt({ message: versionMessage }),
+  Schema.isGreaterThanOrEqualTo(0, { message: versionMessage })
+)
 export type Version = typeof Version.Type
 
 /** `2026-11-24T23:19:34.000Z` */

@@ -1,19 +1,22 @@
 /** Why the rules of the ledger refuse a command (design §10); nothing of a refused one is left in the log. */
 import { Schema } from "effect"
+import { Instant, printInstant } from "./Ids.ts"
 import { Amount, Asset, Balance, formatMoney, OverdraftLimit } from "./Money.ts"
 import { printable } from "./Printable.ts"
 
 const Id = Schema.String
 const Status = Schema.Literals(["open", "frozen", "closed"])
 
-/** No account of that id was ever opened. */
+/** No account of that id was ever opened; or, in a question about the past, none had been at the instant `asOf`. */
 export class AccountNotFound extends Schema.TaggedError<AccountNotFound>()(
   "AccountNotFound",
-  { account: Id },
+  { account: Id, asOf: Schema.optionalKey(Instant) },
   { httpApiStatus: 404 }
 ) {
   override get message() {
-    return `account ${this.account} does not exist`
+    return this.asOf === undefined
+      ? `account ${this.account} does not exist`
+      : `account ${this.account} did not exist at ${printInstant(this.asOf)}`
   }
 }
 
@@ -77,25 +80,26 @@ export class InvalidCommand extends Schema.TaggedError<InvalidCommand>()(
   }
 }
 
-/** A transaction has two legs on one account. */
+/** A transaction names one account twice, on the same side or on both. */
 export class SameAccount extends Schema.TaggedError<SameAccount>()(
   "SameAccount",
   { account: Id },
   { httpApiStatus: 422 }
 ) {
   override get message() {
-    return `account ${this.account} stands on both sides`
+    return `account ${this.account} is named twice: a transaction may have one leg on each account`
   }
 }
 
-/** A bound of the ledger would be passed: `limit` names it, `max` is its value. */
+/** A bound of the ledger would be passed: `limit` names it, `max` is its value in minor units of `asset`. */
 export class LimitExceeded extends Schema.TaggedError<LimitExceeded>()(
   "LimitExceeded",
-  { account: Id, limit: Schema.Literal("balance"), max: Schema.String },
+  { account: Id, limit: Schema.Literal("balance"), max: Schema.String, asset: Schema.optionalKey(Asset) },
   { httpApiStatus: 422 }
 ) {
   override get message() {
-    return `account ${this.account} would pass the largest ${this.limit}, ${this.max}`
+    const unit = this.asset === undefined ? "minor units" : `minor units of ${this.asset}`
+    return `account ${this.account} would pass the largest ${this.limit}, which is ${this.max} ${unit}`
   }
 }
 

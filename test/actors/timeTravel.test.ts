@@ -97,6 +97,8 @@ it.effect("an account that did not exist then is not found, and a version to com
     const ask = (asOf: Parameters<LedgerNode["travel"]["at"]>[1], account = "a") =>
       Effect.map(Effect.flip(passing(node.travel.at(id(account), asOf))), (error) => error._tag)
     assert.strictEqual(yield* ask(atInstant(999)), "AccountNotFound")
+    const before = yield* Effect.flip(passing(node.travel.at(id("a"), atInstant(999))))
+    assert.strictEqual(before.message, "account a did not exist at 1970-01-01T00:00:00.999Z")
     assert.strictEqual((yield* passing(node.travel.at(id("a"), atInstant(1_000)))).head.account.version, 1)
     assert.strictEqual(yield* ask(atVersion(2)), "NotYetVisible")
     assert.strictEqual(yield* ask(atVersion(1), "none"), "AccountNotFound")

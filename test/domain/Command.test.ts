@@ -1,6 +1,6 @@
 /** What comes from outside becomes a valid command or faults with their paths. */
 import { assert, describe, it } from "@effect/vitest"
-import { Result, Schema } from "effect"
+import { Option, Result, Schema } from "effect"
 import { AccountMetadata, accountsOf, fromHost, fromJson } from "../../src/domain/Command.ts"
 import { AccountId, CommandId, ContraId, Instant } from "../../src/domain/Ids.ts"
 import { amountMax } from "../../src/domain/Money.ts"
@@ -149,4 +149,63 @@ describe("ids", () => {
     },
     drawn
   )
+})
+
+const messageOf = (decoded: ReturnType<typeof fromHost>): string => {
+  const failure = Result.getFailure(decoded)
+  return Option.isSome(failure) ? failure.value.message : "accepted"
+}
+
+it.each<[string, unknown, RegExp]>([
+  [
+    "an unknown kind",
+    { ...deposit, _tag: "Depositt" },
+    /_tag must be one of OpenAccount, Deposit, .*, not "Depositt"$/
+  ],
+  ["no kind", {}, /_tag must be one of OpenAccount, Deposit, .*CloseAccount$/],
+  ["null", null, /must be an object, not null/],
+  ["an array", [], /must be an object, not an array/],
+  [
+    "an amount that is text",
+    { ...deposit, amount: "5" },
+    /amount: must be a bigint of minor units, such as 1250n/
+  ],
+  ["an amount that is a number", { ...deposit, amount: 5 }, /amount: must be a bigint of minor units/],
+  [
+    "an instant before 1970",
+    { ...deposit, effectiveAt: -1 },
+    /effectiveAt: must lie between 0 \(1970\) and 253402300799999/
+  ],
+  [
+    "an instant that is a text",
+    { ...deposit, effectiveAt: "2026" },
+    /effectiveAt: must be epoch milliseconds/
+  ],
+  ["a missing field", { _tag: "Deposit", commandId: "c", account: "a" }, /amount: is missing/],
+  ["an unknown field", { ...deposit, amuont: 1n }, /amuont: is not known here/],
+  ["an unknown field that draws", { ...deposit, "a\u001b[2J": 1 }, /a\\x1b\[2J: is not known here/],
+  [
+    "a long description",
+    { ...deposit, description: "x".repeat(257) },
+    /description: must have at most 256 characters/
+  ],
+  [
+    "a negative version",
+    { ...deposit, expectedVersion: -1 },
+    /expectedVersion: must be a version: a whole number of 0 or more/
+  ]
+])("says to a host what is wrong with %s", (_, input, message) => {
+  assert.match(messageOf(fromHost(input)), message)
+})
+
+it.each<[string, unknown]>([
+  ["a number", 5],
+  ["a fraction", "1.5"],
+  ["an exponent", "1e3"],
+  ["nothing", ""],
+  ["null", null]
+])("says to a JSON client how amounts are written where it sends %s", (_, amount) => {
+  const message = messageOf(fromJson({ ...deposit, amount }))
+  assert.match(message, /amount: must be a string of whole minor units, such as "1250"/)
+  assert.notInclude(message, "bigint")
 })

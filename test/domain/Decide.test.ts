@@ -121,7 +121,7 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       "is refused one unit above the largest balance",
       full,
       deposit("a", room + 1n),
-      { _tag: "LimitExceeded", account: "a", limit: "balance", max: balanceMax.toString() }
+      { _tag: "LimitExceeded", account: "a", limit: "balance", max: balanceMax.toString(), asset: USD }
     ]
   ],
   Withdraw: [
@@ -385,4 +385,40 @@ describe.each(Object.entries(cases))("%s", (_, rows) => {
 it("has a case for every kind of command", () => {
   const kinds = Object.keys(cases).filter((kind) => kind !== "expectedVersion")
   assert.sameMembers(kinds, Object.keys(Command.cases))
+})
+
+it.each<[string, ReadonlyArray<CommandInput>, CommandInput, string]>([
+  [
+    "money in an account to close",
+    [open("a"), deposit("a", 50n)],
+    close("a"),
+    "account: holds 0.50 USD: only an account of balance zero can be closed"
+  ],
+  [
+    "legs that do not sum to zero",
+    ab,
+    journal(["a", -5n], ["b", 4n]),
+    "legs: sum to -0.01 USD (USD/2), not to zero"
+  ],
+  [
+    "an account that is debited twice",
+    [...ab, open("c")],
+    journal(["a", -5n], ["b", 10n], ["a", -5n]),
+    "account a is named twice: a transaction may have one leg on each account"
+  ],
+  [
+    "a transfer to the sender",
+    ab,
+    transfer("a", "a", 1n),
+    "account a is named twice: a transaction may have one leg on each account"
+  ],
+  [
+    "the largest balance",
+    full,
+    deposit("a", room + 1n),
+    `account a would pass the largest balance, which is ${balanceMax} minor units of USD/2`
+  ],
+  ["what an account lacks", ab, withdraw("a", 150n), "account a has 1.00 USD, which does not cover 1.50 USD"]
+])("says in its reader's units what is wrong: %s", (_, before, when, message) => {
+  assert.strictEqual(Result.getOrThrow(Result.flip(given(before).run(command(when)))).message, message)
 })

@@ -67,7 +67,12 @@ export class TimeTravel extends Context.Service<
         if (asOf._tag === "RecordedAt") yield* closed.awaitClosed(asOf.instant)
         const past = yield* rebuild(account, asOf).pipe(Effect.catchTag("StoreUnavailable", unavailable))
         const reached = past.head.account.version
-        if (reached === 0) return yield* new AccountNotFound({ account })
+        if (reached === 0) {
+          return yield* new AccountNotFound({
+            account,
+            ...(asOf._tag === "RecordedAt" ? { asOf: asOf.instant } : {})
+          })
+        }
         if (asOf._tag === "Version" && reached < asOf.version) {
           return yield* new NotYetVisible({
             wanted: `${account}@${asOf.version}`,
