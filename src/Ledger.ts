@@ -9,9 +9,9 @@ import { TrialBalance } from "./actors/past/TrialBalance.ts"
 import { ProjectionEngine } from "./actors/projections/ProjectionEngine.ts"
 import { Reconciler } from "./actors/projections/Reconciler.ts"
 import { Subscriptions } from "./actors/subscriptions/Subscriptions.ts"
-import { dispatchChecked } from "./CheckedBatch.ts"
-import { type Command, type CommandInput, fromHost } from "./domain/Command.ts"
-import { AccountNotFound, type CommandError, InvalidCommand, type Unavailable } from "./domain/Errors.ts"
+import { dispatchChecked, makeReadCommand } from "./CommandMethods.ts"
+import type { CommandInput } from "./domain/Command.ts"
+import { AccountNotFound, type CommandError, type InvalidCommand, type Unavailable } from "./domain/Errors.ts"
 import type { Head } from "./domain/Head.ts"
 import type { Receipt } from "./domain/Receipt.ts"
 import { type AccountView, viewOf } from "./domain/Views.ts"
@@ -46,23 +46,13 @@ export class Ledger extends Context.Service<Ledger, LedgerService>()("chronicle/
 const makeCommands = Effect.gen(function* () {
   const dispatcher = yield* Dispatcher
   const send = traced(dispatcher)
-  const random = yield* SecureRandom.SecureRandom
-
-  // A host without types may pass nothing at all, which lacks an id too.
-  const identified = (input: CommandInput | undefined): Effect.Effect<Command, InvalidCommand> =>
-    input?.commandId === undefined
-      ? Effect.flatMap(random.uuidV7({}), (made) =>
-          Effect.fromResult(fromHost({ ...input, commandId: made }))
-        )
-      : Effect.fromResult(fromHost(input))
+  const read = makeReadCommand(yield* SecureRandom.SecureRandom)
 
   const dispatch = (input: CommandInput): Effect.Effect<Receipt, CommandError> =>
-    Effect.suspend(() => dispatcher.precheck(input) ?? Effect.flatMap(identified(input), send.dispatch))
+    Effect.suspend(() => dispatcher.precheck(input) ?? Effect.flatMap(read(input), send.dispatch))
 
   const dispatchMany = (inputs: ReadonlyArray<CommandInput>) =>
-    Array.isArray(inputs)
-      ? dispatchChecked(inputs, identified, send.dispatchMany)
-      : Effect.fail(InvalidCommand.at("commands", "must be a list of commands"))
+    dispatchChecked(inputs, read, send.dispatchMany)
 
   return { dispatch, dispatchMany }
 })

@@ -28,7 +28,7 @@ const PastVersion = wholeNumber(
   (version) => Number.isSafeInteger(version) && version >= 1,
   "must be a version: a whole number of 1 or more"
 )
-const AfterVersion = wholeNumber(
+export const AfterVersion = wholeNumber(
   (version) => Number.isSafeInteger(version) && version >= 0,
   "must be a version: a whole number of 0 or more"
 )

@@ -60,7 +60,9 @@ export const queryOf = (name: QueryName): AnyQuery => {
   return query
 }
 
-const idOf = ({ about }: AnyQuery): string | undefined => Object.keys(subjects[about])[0]
+export const isQuery = (name: string): name is QueryName => Object.hasOwn(ledgerQueries, name)
+
+const idOf = ({ about }: Pick<AnyQuery, "about">): string | undefined => Object.keys(subjects[about])[0]
 
 /** A query without arguments has neither a payload nor a function. */
 const hasArguments = (query: AnyQuery): boolean =>
@@ -84,7 +86,7 @@ const isOptions = (value: unknown): value is Options =>
   Object.prototype.toString.call(value) === "[object Object]"
 
 /** Checks the arguments of a method as strictly as a command: what is misspelt or contradicts itself is refused. */
-const makeReadArguments = (name: QueryName, query: AnyQuery) => {
+export const makeReadArguments = (name: string, query: Pick<AnyQuery, "about" | "fields" | "rule">) => {
   const id = idOf(query)
   const known = Object.keys(query.fields)
   const takes = known.length === 0 ? "it takes none" : `it takes ${known.join(", ")}`
@@ -131,14 +133,19 @@ export const methodsOf = (answers: QueryAnswers): QueryMethods =>
   // The payload was decoded by the schemas from which the type of the answer's parameter is derived.
   makeQueryMethods((name, payload) => (answers[name] as (payload: unknown) => AnyOutcome)(payload))
 
-/** Calls a method with the payload that a door has carried. */
+/** Calls a method with the payload that a peer has sent, which the method checks. */
 export const askMethod = (methods: QueryMethods, name: QueryName, payload: unknown): AnyOutcome => {
   const query = queryOf(name)
   const method = methods[name]
-  if (Effect.isEffect(method)) return method
+  if (Effect.isEffect(method)) return isNothing(payload) ? method : Effect.fail(takesNothing(name))
   const id = idOf(query)
   const call = method as (...args: ReadonlyArray<unknown>) => AnyOutcome // the method checks its arguments
-  if (id === undefined || !isOptions(payload)) return call(payload)
-  const { [id]: subject, ...options } = payload
-  return Object.keys(query.fields).length === 0 ? call(subject) : call(subject, options)
+  if (id === undefined) return call(payload)
+  const { [id]: subject, ...options }: Options = isOptions(payload) ? payload : {}
+  return Object.keys(options).length === 0 ? call(subject) : call(subject, options)
 }
+
+const isNothing = (payload: unknown): boolean =>
+  payload === undefined || payload === null || (isOptions(payload) && Object.keys(payload).length === 0)
+
+const takesNothing = (name: QueryName) => InvalidCommand.at("options", `${name} takes no options`)

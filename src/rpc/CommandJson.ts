@@ -1,5 +1,5 @@
 /** A command of the host enters and its JSON value leaves, amounts as strings; and back. Checks nothing. */
-import type { CommandInput } from "../domain/Command.ts"
+import type { Command } from "../domain/Command.ts"
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -27,7 +27,7 @@ const print = (amount: unknown): unknown => (typeof amount === "bigint" ? amount
 const revive = (amount: unknown): unknown =>
   typeof amount === "string" && /^-?\d{1,40}$/.test(amount) ? BigInt(amount) : amount
 
-export const toJsonCommand = (command: CommandInput): unknown => mapAmounts(command as Fields, print) // the fields of a command are its properties
+export const toJsonCommand = (command: Command): unknown => mapAmounts(command as Fields, print) // the fields of a command are its properties
 
 /** What the ledger is to check: host values where the JSON has what may be one, else the value as it came. */
 export const fromJsonCommand = (value: unknown): unknown =>

@@ -2,14 +2,15 @@
  * What peers may call: one procedure for each method of `Ledger`, and two that only peers need. The procedures of the
  * queries are derived from their table, so that their payloads and answers are written nowhere else.
  */
-import { Context, Schema } from "effect"
+import { Context, type Result, Schema } from "effect"
 import { Rpc, RpcGroup, RpcSchema } from "effect/rpc"
-import { CommandError, QueryError } from "../domain/Errors.ts"
+import { CommandError, type InvalidCommand, QueryError } from "../domain/Errors.ts"
 import { Receipt } from "../domain/Receipt.ts"
 import { HistoryEntry } from "../domain/Views.ts"
-import type { ledgerQueries } from "../LedgerQueries.ts"
+import { AfterVersion, type ledgerQueries } from "../LedgerQueries.ts"
 import {
   type AnyQuery,
+  makeReadArguments,
   type PayloadFields,
   payloadFieldsOf,
   type QueryName,
@@ -30,8 +31,6 @@ const RequiredScope = Context.Service<{ readonly RequiredScope: unique symbol },
  */
 const Command = Schema.Unknown
 
-const optional = <S extends Schema.Constraint>(schema: S) => Schema.optional(schema)
-
 /** Whether the node takes commands now, and if not, why. */
 export const NodeHealth = Schema.Struct({ ready: Schema.Boolean, reasons: Schema.Array(Schema.String) })
 export type NodeHealth = typeof NodeHealth.Type
@@ -46,11 +45,23 @@ const commands = RpcGroup.make(
   })
 ).annotateRpcs(RequiredScope, "command")
 
+/** The options of `events`, which only peers have: in process a host reads pages of `history`. */
+const accountEventsFields = { after: Schema.optional(AfterVersion), follow: Schema.optional(Schema.Boolean) }
+
+type AccountEventsPayload = { readonly account: string } & Schema.Struct.Type<typeof accountEventsFields>
+
+/** Checks the arguments of `events` as those of a query. */
+export const readAccountEventsArguments = makeReadArguments("events", {
+  about: "account",
+  fields: accountEventsFields,
+  rule: undefined
+}) as (args: ReadonlyArray<unknown>) => Result.Result<AccountEventsPayload, InvalidCommand> // of these very fields
+
 const forPeers = RpcGroup.make(
   Rpc.make("health", { success: NodeHealth, error: QueryError }),
   /** The events of an account above version `after`, oldest first; with `follow` it goes on as they happen. */
   Rpc.make("events", {
-    payload: { account: Schema.String, after: optional(Schema.Number), follow: optional(Schema.Boolean) },
+    payload: { account: Schema.String, ...accountEventsFields },
     success: HistoryEntry,
     error: QueryError,
     stream: true

@@ -2,10 +2,60 @@
 import { assert, type Vitest } from "@effect/vitest"
 import { Effect, Option, Result, type Scope, Stream } from "effect"
 import type { CommandInput } from "../../src/domain/Command.ts"
+import { InvalidCommand } from "../../src/domain/Errors.ts"
 import type { Ledger } from "../../src/Ledger.ts"
+import { type QueryName, queryEntries, queryOf } from "../../src/QueryMethods.ts"
 import { deposit, open, transfer } from "../support/ledgerWorld.ts"
 
 type Service = Ledger["Service"]
+
+type Called = Effect.Effect<unknown, unknown> | Stream.Stream<unknown, unknown>
+
+/** The paths of the faults that a call is refused with; anything else than `InvalidCommand` is told instead. */
+const faultPaths = (called: Called): Effect.Effect<ReadonlyArray<string>> =>
+  Effect.match(Effect.isEffect(called) ? called : Stream.runHead(called), {
+    onSuccess: () => ["accepted"],
+    onFailure: (error) =>
+      error instanceof InvalidCommand
+        ? [...new Set(error.faults.map(({ path }) => path.join(".")))]
+        : [`fails with ${String(error)}`]
+  })
+
+/** What no option of any query may be. */
+const wrongValues: ReadonlyArray<unknown> = [null, true, new Date(0), {}, [], Number.NaN, Symbol("s"), 5n]
+/** What is not even an object of options. */
+const wrongOptions: ReadonlyArray<unknown> = [null, "text", 7, true, new Date(0), [], new Map(), () => {}]
+const numericOptions = new Set(["limit", "from", "to", "version", "recordedAt"])
+/** Options that fit, where a query cannot do without. */
+const rightOptions = (name: QueryName) => (name === "balanceAt" ? { version: 1 } : {})
+
+/** Each wrong call of a query, with the path of its fault. */
+const wrongCalls = (
+  ledger: Service,
+  name: QueryName,
+  id: string
+): ReadonlyArray<readonly [string, unknown, Called]> => {
+  const { about, fields } = queryOf(name)
+  const method = ledger[name]
+  if (Effect.isEffect(method)) return []
+  const call = method as (...args: ReadonlyArray<unknown>) => Called // the arguments are wrong on purpose
+  const right = rightOptions(name)
+  const withOptions = (options: unknown) => (about === "books" ? call(options) : call(id, options))
+  const ids: ReadonlyArray<unknown> = [...wrongValues, undefined, "", "not an id!", "x".repeat(65), 7]
+  return [
+    ...(about === "books" ? [] : ids.map((wrong) => [about as string, wrong, call(wrong, right)] as const)),
+    ...wrongOptions.map((wrong) => ["options", wrong, withOptions(wrong)] as const),
+    ["misspelt", { misspelt: 1 }, withOptions({ ...right, misspelt: 1 })],
+    ...Object.keys(fields).flatMap((field) =>
+      [
+        ...wrongValues,
+        ...(numericOptions.has(field) || (name === "history" && field === "after")
+          ? ["5", 0.5, Number.POSITIVE_INFINITY]
+          : [7])
+      ].map((wrong) => [field, wrong, withOptions({ ...right, [field]: wrong })] as const)
+    )
+  ]
+}
 
 /** `reach` opens the way; each test has accounts of its own, so all of them may share one ledger. */
 export const ledgerContract = <R>(
@@ -243,6 +293,74 @@ export const ledgerContract = <R>(
         "InvalidCommand",
         "InvalidCommand"
       ])
+    })
+  )
+
+  scenario("every query refuses wrong arguments with the path of each fault", (ledger, id) =>
+    Effect.gen(function* () {
+      yield* ledger.dispatch(open(id("a")))
+      for (const [name] of queryEntries) {
+        for (const [path, wrong, called] of wrongCalls(ledger, name, id("a"))) {
+          const text = typeof wrong === "object" ? JSON.stringify(wrong) : String(wrong)
+          assert.deepEqual(yield* faultPaths(called), [path], `${name}: ${path} ${text}`)
+        }
+      }
+    })
+  )
+
+  scenario("options that contradict each other are refused", (ledger, id) =>
+    Effect.gen(function* () {
+      const a = id("a")
+      yield* ledger.dispatch(open(a))
+      const balanceAt = ledger.balanceAt as (id: string, options?: unknown) => Called // both, or none, is no Past
+      const wrong: ReadonlyArray<readonly [string, Called]> = [
+        ["version", balanceAt(a, { version: 1, recordedAt: 1 })],
+        ["version", balanceAt(a, {})],
+        ["version", balanceAt(a)],
+        ["from", ledger.statement(a, { from: 2, to: 1 })]
+      ]
+      for (const [path, called] of wrong) assert.deepEqual(yield* faultPaths(called), [path])
+    })
+  )
+
+  scenario("what is no command is refused, alone and in a batch", (ledger, id) =>
+    Effect.gen(function* () {
+      const wrong: ReadonlyArray<unknown> = [
+        null,
+        undefined,
+        "text",
+        7,
+        Number.NaN,
+        true,
+        new Date(0),
+        [],
+        {}
+      ]
+      for (const one of wrong) {
+        const error = yield* Effect.flip(ledger.dispatch(one as CommandInput)) // wrong on purpose
+        assert.strictEqual(error._tag, "InvalidCommand", String(one))
+      }
+      const fields: ReadonlyArray<readonly [string, unknown]> = [
+        ["amount", "5"],
+        ["amount", 5],
+        ["amount", null],
+        ["effectiveAt", new Date(0)],
+        ["effectiveAt", Number.NaN],
+        ["expectedVersion", "1"],
+        ["commandId", 7],
+        ["misspelt", 1]
+      ]
+      for (const [path, value] of fields) {
+        const command = { ...deposit(id("a"), 1n), [path]: value } as CommandInput // wrong on purpose
+        assert.deepEqual(yield* faultPaths(ledger.dispatch(command)), [path], `${path} ${String(value)}`)
+      }
+      const batch = [open(id("a")), ...wrong, deposit(id("a"), 1n)] as ReadonlyArray<CommandInput> // as above
+      assert.deepEqual(
+        (yield* ledger.dispatchMany(batch)).map((one) => (Result.isSuccess(one) ? "done" : one.failure._tag)),
+        ["done", ...wrong.map(() => "InvalidCommand"), "done"]
+      )
+      for (const list of [null, undefined, "text", 7, {}, new Set([open(id("b"))])])
+        assert.deepEqual(yield* faultPaths(ledger.dispatchMany(list as never)), ["commands"])
     })
   )
 }

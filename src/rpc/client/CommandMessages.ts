@@ -1,6 +1,7 @@
 /** Commands of the host enter; each with an id and its JSON leaves, cut into messages of a bounded size. */
-import { Effect, Result } from "effect"
+import { Effect } from "effect"
 import type { SecureRandom } from "effect/crypto"
+import { makeReadCommand } from "../../CommandMethods.ts"
 import type { CommandInput } from "../../domain/Command.ts"
 import { InvalidCommand } from "../../domain/Errors.ts"
 import { toJsonCommand } from "../CommandJson.ts"
@@ -13,25 +14,20 @@ export interface EncodedCommand {
   readonly size: number
 }
 
-/** The id is made here, before the first sending: whatever happens on the way, the same id is sent again. */
+/**
+ * Checks a command as the ledger in process does, so that a wrong one is refused alike over both doors and never sent. Its
+ * id is made here, before the first sending: whatever happens on the way, the same id is sent again.
+ */
 export const makeEncodeCommand = (random: SecureRandom.SecureRandom["Service"], limits: ClientLimits) => {
-  const toJson = (
-    command: CommandInput,
-    commandId: string
-  ): Result.Result<EncodedCommand, InvalidCommand> => {
-    const json = toJsonCommand({ ...command, commandId })
-    const text = Result.try(() => JSON.stringify(json))
-    if (Result.isFailure(text))
-      return Result.fail(InvalidCommand.at("command", "has a value that JSON cannot carry"))
-    const size = text.success.length
-    return size <= limits.commandCharactersMax
-      ? Result.succeed({ commandId, json, size })
-      : Result.fail(InvalidCommand.at("command", `has ${size} characters as JSON`))
-  }
-  return (command: CommandInput): Effect.Effect<EncodedCommand, InvalidCommand> =>
-    command.commandId === undefined
-      ? Effect.flatMap(random.uuidV7({}), (made) => Effect.fromResult(toJson(command, made)))
-      : Effect.fromResult(toJson(command, command.commandId))
+  const read = makeReadCommand(random)
+  return (input: CommandInput): Effect.Effect<EncodedCommand, InvalidCommand> =>
+    Effect.flatMap(read(input), (command) => {
+      const json = toJsonCommand(command)
+      const size = JSON.stringify(json).length
+      return size <= limits.commandCharactersMax
+        ? Effect.succeed({ commandId: command.commandId, json, size })
+        : Effect.fail(InvalidCommand.at("command", `has ${size} characters as JSON`))
+    })
 }
 
 /** In order; each chunk is one message. */

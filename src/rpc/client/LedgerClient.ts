@@ -1,14 +1,13 @@
 /** The URLs of nodes enter; the same `Ledger` as in process leaves, over RPC. */
-import { Clock, type Config, Context, Effect, Latch, Layer, Redacted, Result, type Stream } from "effect"
+import { Clock, type Config, Context, Effect, Latch, Layer, Redacted, Result, Stream } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { Headers } from "effect/http"
 import type { RpcClientError } from "effect/rpc"
-import { dispatchChecked } from "../../CheckedBatch.ts"
+import { dispatchChecked } from "../../CommandMethods.ts"
 import type { CommandInput } from "../../domain/Command.ts"
 import {
   type CommandError,
   Indeterminate,
-  InvalidCommand,
   Overloaded,
   type QueryError,
   Unavailable
@@ -17,7 +16,7 @@ import type { Receipt } from "../../domain/Receipt.ts"
 import type { HistoryEntry } from "../../domain/Views.ts"
 import { Ledger } from "../../Ledger.ts"
 import { makeQueryMethods, type QueryName, queryOf } from "../../QueryMethods.ts"
-import type { NodeHealth } from "../LedgerRpc.ts"
+import { type NodeHealth, readAccountEventsArguments } from "../LedgerRpc.ts"
 import { defaultClientLimits, type LedgerClientOptions } from "./ClientOptions.ts"
 import { chunksOf, type EncodedCommand, makeEncodeCommand } from "./CommandMessages.ts"
 import { type CallState, makeCallWithFailover, makeChooseNode } from "./Failover.ts"
@@ -155,9 +154,7 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
   })
 
   const dispatchMany = (inputs: ReadonlyArray<CommandInput>) =>
-    Array.isArray(inputs)
-      ? dispatchChecked(inputs, identify, dispatchChunks)
-      : Effect.fail(InvalidCommand.at("commands", "must be a list of commands"))
+    dispatchChecked(inputs, identify, dispatchChunks)
 
   // The types of a query's procedure are those of the table, which a name that varies does not tell.
   const askOnce = (name: QueryName, payload: unknown) =>
@@ -195,15 +192,18 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
         })
       ),
       health: query((client) => client.health(undefined, call)),
-      events: (account, asked = {}) =>
-        remoteEvents(chooseNode, openConnection, limits, {
-          open: (client, after) =>
-            client.events({ account, after, follow: asked.follow }, { ...call, streamBufferSize: 64 }),
-          after: asked.after ?? 0,
-          isPlace: () => true,
-          placeOf: ({ version }) => version,
-          onGivenUp: unavailable(what)
-        })
+      events: (account, options) =>
+        Stream.unwrap(
+          Effect.map(Effect.fromResult(readAccountEventsArguments([account, options])), (asked) =>
+            remoteEvents(chooseNode, openConnection, limits, {
+              open: (client, after) => client.events({ ...asked, after }, { ...call, streamBufferSize: 64 }),
+              after: asked.after ?? 0,
+              isPlace: () => true,
+              placeOf: ({ version }) => version,
+              onGivenUp: unavailable(what)
+            })
+          )
+        )
     })
   )
 })

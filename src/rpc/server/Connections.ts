@@ -7,6 +7,7 @@ import { isProcedure, isStreaming, type Procedure } from "../LedgerRpc.ts"
 import { type AdmissionError, Authenticator, callerHeader } from "./Authenticator.ts"
 import { Connection } from "./Connection.ts"
 import type { Call, Message } from "./Envelope.ts"
+import { tolerantOfPayloads } from "./Payloads.ts"
 import { makeRefusalExits } from "./RefusalExits.ts"
 import { RefusalLog } from "./RefusalLog.ts"
 import { RpcConfig } from "./RpcLimits.ts"
@@ -198,7 +199,7 @@ const make = Effect.gen(function* () {
       supportsTransferables: false,
       supportsSpanPropagation: true,
       supportsNotifications: false,
-      codecFor: serialization.codecFor
+      codecFor: tolerantOfPayloads(serialization.codecFor)
     })
   })
 

@@ -3,14 +3,15 @@
  * arrives here after its token and scope were checked on its head; what it names is checked here.
  */
 import { Effect, Result, Stream } from "effect"
-import { dispatchChecked } from "../../CheckedBatch.ts"
+import { dispatchChecked } from "../../CommandMethods.ts"
 import { InvalidCommand, type QueryError } from "../../domain/Errors.ts"
 import { Ledger } from "../../Ledger.ts"
-import { type AnyQuery, askMethod, type QueryName, queryEntries } from "../../QueryMethods.ts"
-import { LedgerRpc, type QueryHandlers } from "../LedgerRpc.ts"
+import { type AnyQuery, askMethod, isQuery, type QueryName, queryEntries } from "../../QueryMethods.ts"
+import { isStreaming, LedgerRpc, type Procedure, type QueryHandlers } from "../LedgerRpc.ts"
 import { accountEvents } from "./AccountEvents.ts"
 import { Authenticator } from "./Authenticator.ts"
 import { permitAccount, permitCommand, permitQuery } from "./Authorization.ts"
+import { MalformedPayload } from "./Payloads.ts"
 import { RefusalLog } from "./RefusalLog.ts"
 import { RpcConfig } from "./RpcLimits.ts"
 import { type Caller, mayName } from "./Tokens.ts"
@@ -82,28 +83,59 @@ const makeCommandHandlers = Effect.gen(function* () {
   }
 })
 
+type Handler = (
+  payload: unknown,
+  call: Call
+) => Effect.Effect<unknown, unknown> | Stream.Stream<unknown, unknown>
+
+/**
+ * The same handler, which refuses a malformed payload. A query's own check says best what is wrong with one that came as
+ * JSON; bytes that do not decode are nothing that it could look at.
+ */
+const refuseMalformed =
+  (procedure: Procedure, handler: Handler): Handler =>
+  (payload, call) => {
+    if (!(payload instanceof MalformedPayload)) return handler(payload, call)
+    if (isQuery(procedure) && !(payload.payload instanceof Uint8Array)) return handler(payload.payload, call)
+    return isStreaming(procedure) ? Stream.fail(payload.error) : Effect.fail(payload.error)
+  }
+
+/** The events of an account, straight from the log. */
+const makeAccountEventsHandler = Effect.gen(function* () {
+  const ledger = yield* Ledger
+  const authenticator = yield* Authenticator
+  const limits = yield* RpcConfig
+  const permitted = yield* makePermitted
+  return (
+    { account, after, follow }: { account: string; after?: number | undefined; follow?: boolean | undefined },
+    { headers }: Call
+  ) => {
+    const caller = authenticator.callerOf(headers)
+    const permit = permitted(caller, permitAccount(caller, account))
+    const followMs = follow === true ? limits.followMs : undefined
+    return Stream.unwrap(
+      Effect.map(permit, () => accountEvents(ledger, { account, after: after ?? 0, followMs }))
+    )
+  }
+})
+
 export const handlers = LedgerRpc.toLayer(
   Effect.gen(function* () {
     const ledger = yield* Ledger
-    const authenticator = yield* Authenticator
-    const limits = yield* RpcConfig
-    const permitted = yield* makePermitted
-    return LedgerRpc.of({
+    const all = LedgerRpc.of({
       ...(yield* makeCommandHandlers),
       ...(yield* makeQueryHandlers),
+      events: yield* makeAccountEventsHandler,
       health: () =>
         Effect.map(ledger.stats, ({ trouble }) => ({
           ready: trouble === undefined,
           reasons: trouble === undefined ? [] : [`event store: ${trouble}`]
-        })),
-      events: ({ account, after, follow }, { headers }) => {
-        const caller = authenticator.callerOf(headers)
-        const permit = permitted(caller, permitAccount(caller, account))
-        const followMs = follow === true ? limits.followMs : undefined
-        return Stream.unwrap(
-          Effect.map(permit, () => accountEvents(ledger, { account, after: after ?? 0, followMs }))
-        )
-      }
+        }))
     })
+    const guarded: Record<string, unknown> = {}
+    // Object.entries forgets that the keys of the handlers are procedures, and what each of them takes.
+    for (const [procedure, handler] of Object.entries(all))
+      guarded[procedure] = refuseMalformed(procedure as Procedure, handler as Handler)
+    return guarded as typeof all
   })
 )

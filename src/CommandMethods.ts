@@ -1,0 +1,43 @@
+/**
+ * What the methods `dispatch` and `dispatchMany` have in common in process, at the server and in the client: how a command is
+ * checked and given its id, and how a batch answers one result a command although some are refused before they are sent.
+ */
+import { Effect, Result } from "effect"
+import type { SecureRandom } from "effect/crypto"
+import { type Command, type CommandInput, fromHost } from "./domain/Command.ts"
+import { type CommandError, InvalidCommand } from "./domain/Errors.ts"
+import type { Receipt } from "./domain/Receipt.ts"
+
+type CommandResult = Result.Result<Receipt, CommandError>
+
+/** Checks a command of a host, and makes its id where it has none. A host without types may pass anything, or nothing. */
+export const makeReadCommand =
+  (random: SecureRandom.SecureRandom["Service"]) =>
+  (input: CommandInput | undefined | null): Effect.Effect<Command, InvalidCommand> =>
+    input?.commandId === undefined
+      ? Effect.flatMap(random.uuidV7({}), (made) =>
+          Effect.fromResult(fromHost({ ...input, commandId: made }))
+        )
+      : Effect.fromResult(fromHost(input))
+
+/**
+ * Sends the commands that pass the check, in order, and puts their results between those of the others. Fails where the
+ * commands are no list, and as a whole where the sending does.
+ */
+export const dispatchChecked = <Input, Checked, E>(
+  inputs: ReadonlyArray<Input>,
+  check: (input: Input) => Effect.Effect<Checked, CommandError>,
+  dispatchMany: (commands: ReadonlyArray<Checked>) => Effect.Effect<ReadonlyArray<CommandResult>, E>
+): Effect.Effect<ReadonlyArray<CommandResult>, E | InvalidCommand> =>
+  Effect.gen(function* () {
+    if (!Array.isArray(inputs)) return yield* InvalidCommand.at("commands", "must be a list of commands")
+    const checks = yield* Effect.forEach(inputs, (input) => Effect.result(check(input)))
+    const results = yield* dispatchMany(checks.filter(Result.isSuccess).map(({ success }) => success))
+    let next = 0
+    return checks.map((checked): CommandResult => {
+      if (Result.isFailure(checked)) return Result.fail(checked.failure)
+      const result = results[next++]
+      if (result === undefined) throw new Error("a command of a batch has no result")
+      return result
+    })
+  })

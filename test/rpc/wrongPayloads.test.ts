@@ -1,0 +1,128 @@
+/**
+ * Payloads that no client of ours would send: a peer of another language, which writes its JSON by hand, is told what is wrong
+ * by the same `InvalidCommand` as a host in process, and not by a message about the protocol.
+ */
+import { createConnection } from "node:net"
+import { createInterface } from "node:readline"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Stream } from "effect"
+import { Ledger } from "../../src/Ledger.ts"
+import { askMethod, type QueryName, queryEntries } from "../../src/QueryMethods.ts"
+import { open } from "../support/ledgerWorld.ts"
+import { memoryLedger, openTcp, token } from "../support/rpcWorld.ts"
+
+/** One line of a peer: sends a call, and gives what the exit of it says. */
+const connectByHand = (port: number) =>
+  Effect.gen(function* () {
+    const socket = yield* Effect.acquireRelease(
+      Effect.sync(() => createConnection({ port, host: "127.0.0.1" })),
+      (one) => Effect.sync(() => one.destroy())
+    )
+    const lines = createInterface({ input: socket })[Symbol.asyncIterator]()
+    let id = 0
+    return (tag: string, payload: unknown) =>
+      Effect.promise(async (): Promise<unknown> => {
+        const headers = [["authorization", "Bearer secret-peer"]]
+        socket.write(`${JSON.stringify({ _tag: "Request", id: id++, tag, payload, headers })}\n`)
+        for (;;) {
+          const { value } = await lines.next()
+          const message = JSON.parse(String(value))
+          if (message._tag === "Exit") return message.exit
+        }
+      })
+  })
+
+/** Faults of an exit as JSON; undefined where it is no refusal by `InvalidCommand`. */
+const faultsOf = (exit: unknown): unknown => {
+  const text = JSON.stringify(exit)
+  const found = /"error":(\{"_tag":"InvalidCommand".*?\]\})/.exec(text)?.[1]
+  return found === undefined ? undefined : JSON.parse(found).faults
+}
+
+const wrongPayloads = (name: QueryName): ReadonlyArray<unknown> => {
+  const [, query] = queryEntries.find(([one]) => one === name) ?? []
+  const right =
+    name === "balanceAt" ? { account: "hand:a", version: 1 } : { account: "hand:a", commandId: "c" }
+  const ids = query?.about === "books" ? {} : { [query?.about ?? ""]: Reflect.get(right, query?.about ?? "") }
+  const options = name === "balanceAt" ? { version: 1 } : {}
+  return [
+    ...(query?.about === "books" ? [] : [null, "text", 7, [], {}, { [query?.about ?? ""]: 7 }]),
+    { ...ids, ...options, misspelt: 1 },
+    ...Object.keys(query?.fields ?? {}).flatMap((field) =>
+      [true, {}, []].map((wrong) => ({ ...ids, ...options, [field]: wrong }))
+    )
+  ]
+}
+
+layer(memoryLedger, { excludeTestServices: true })("a payload written by hand", (it) => {
+  const world = Effect.gen(function* () {
+    const ledger = yield* Ledger
+    yield* Effect.ignore(ledger.dispatch(open("hand:a")))
+    const { port } = yield* openTcp({ format: "ndjson", tokens: [token("peer", ["read", "command"])] })
+    return { ledger, send: yield* connectByHand(port) }
+  })
+
+  it.effect("of any query is refused as its arguments are in process", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { ledger, send } = yield* world
+        for (const [name] of queryEntries) {
+          for (const payload of wrongPayloads(name)) {
+            const called = askMethod(ledger, name, payload)
+            const error = yield* Effect.flip(Effect.isEffect(called) ? called : Stream.runHead(called))
+            const what = `${name} ${JSON.stringify(payload)}`
+            if (error._tag !== "InvalidCommand") return assert.fail(`${what}: ${error._tag}`)
+            assert.deepEqual(
+              faultsOf(yield* send(name, payload)),
+              JSON.parse(JSON.stringify(error.faults)),
+              what
+            )
+          }
+        }
+      })
+    )
+  )
+
+  it.effect("may leave an option out by null, as clients of earlier versions do", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { send } = yield* world
+        const answer = yield* send("history", { account: "hand:a", after: null, limit: null })
+        assert.include(JSON.stringify(answer), "AccountOpened")
+        assert.include(JSON.stringify(yield* send("stats", null)), '"_tag":"Success"')
+      })
+    )
+  )
+
+  it.effect("of a command is refused with the path of its fault", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { send } = yield* world
+        const deposit = { _tag: "Deposit", account: "hand:a", amount: "1" }
+        const cases: ReadonlyArray<readonly [string, unknown, ReadonlyArray<string>]> = [
+          ["dispatch", null, []],
+          ["dispatch", { command: deposit, misspelt: 1 }, ["misspelt"]],
+          ["dispatchMany", { commands: "text" }, ["commands"]],
+          ["dispatchMany", { commands: null }, ["commands"]],
+          ["dispatchMany", { command: [deposit] }, ["commands"]],
+          ["events", { account: "hand:a", after: -1 }, ["after"]],
+          ["events", { account: "hand:a", follow: "yes" }, ["follow"]]
+        ]
+        for (const [tag, payload, path] of cases) {
+          const faults = faultsOf(yield* send(tag, payload))
+          const what = `${tag} ${JSON.stringify(payload)}`
+          if (!Array.isArray(faults)) return assert.fail(`${what}: no faults`)
+          assert.deepInclude(
+            faults.map((fault) => fault.path),
+            path,
+            what
+          )
+        }
+        for (const command of [null, "text", 7, [], {}])
+          assert.isDefined(faultsOf(yield* send("dispatch", { command })), JSON.stringify(command))
+        const batch = JSON.stringify(yield* send("dispatchMany", { commands: [deposit, null, deposit] }))
+        assert.deepEqual(batch.match(/"_tag":"(Success|InvalidCommand)"/g)?.length, 4, batch)
+      })
+    )
+  )
+})
