@@ -11,7 +11,7 @@ const triesMax = 50
 const pauseMs = 100
 
 /** The load was not started, because its accounts could not be opened and funded. */
-class PreparationFailed extends Data.TaggedError("PreparationFailed")<{ readonly reason: string }> {
+export class PreparationFailed extends Data.TaggedError("PreparationFailed")<{ readonly reason: string }> {
   override get message() {
     return `the accounts of the load could not be prepared: ${this.reason}`
   }
