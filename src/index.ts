@@ -1,4 +1,5 @@
 /** What the package exports. */
+import "./requireNode.ts"
 
 export type { AsOf, PastState } from "./actors/past/TimeTravel.ts"
 export type { DatedTrialBalance } from "./actors/past/TrialBalance.ts"

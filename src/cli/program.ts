@@ -1,0 +1,123 @@
+/**
+ * The command line: its commands, how it reports what failed, and its exit codes: 0 done, 1 refused or failed, 2 wrong
+ * usage, 130 stopped by Ctrl-C or SIGTERM before it was done.
+ */
+import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { Cause, Config, Console, Effect, Exit, Layer, Logger, Option, Predicate } from "effect"
+import { CliConfig, CliError, CliOutput, Command, GlobalFlag } from "effect/cli"
+import packageJson from "../../package.json" with { type: "json" }
+import { printable } from "../domain/Printable.ts"
+import { tuneCollector } from "../infra/telemetry/Collector.ts"
+import { layerJsonLogs, layerLogs, logFormat } from "../infra/telemetry/Telemetry.ts"
+import { RpcSettingsInvalid } from "../rpc/server/RpcSettings.ts"
+import { cluster } from "./cluster.ts"
+import { deposit, open, transfer, withdraw } from "./commands.ts"
+import { DemoFailed, demo } from "./demo.ts"
+import { LoadTestFailed, loadtest } from "./loadtest.ts"
+import { dev, migrate, Stopped, serve } from "./nodes.ts"
+import { parked } from "./parked.ts"
+import { balance, history } from "./queries.ts"
+import { rebuild } from "./rebuild.ts"
+import { statement, trialBalance } from "./statement.ts"
+import { token } from "./token.ts"
+import { verify } from "./verify.ts"
+import { describeConfigError, OptionsInvalid, ServicesUnknown } from "./Where.ts"
+
+const chronicle = Command.make("chronicle").pipe(
+  Command.withDescription("An event-sourced ledger: append-only, provable, fast"),
+  Command.withSubcommands([
+    demo,
+    dev,
+    serve,
+    migrate,
+    open,
+    deposit,
+    withdraw,
+    transfer,
+    balance,
+    history,
+    statement,
+    trialBalance,
+    verify,
+    parked,
+    rebuild,
+    loadtest,
+    token,
+    cluster
+  ])
+)
+
+/** `--version` belongs to `balance` (a version of the account), so the program's own is not built in. */
+const flags = CliConfig.layer({ builtIns: GlobalFlag.BuiltIns.filter((flag) => flag !== GlobalFlag.Version) })
+
+/** What is wrong with the call, in a few lines on stderr; stdout belongs to answers. */
+const presenter = CliOutput.layerPresenter({
+  present: (event) =>
+    event._tag === "InvalidInvocation"
+      ? Console.error(
+          [
+            ...event.errors.map((error) => `chronicle: ${printable(error.message)}`),
+            `usage: ${event.helpDoc.usage}; more with ${event.commandPath.join(" ")} --help`
+          ].join("\n")
+        )
+      : CliOutput.defaultPresenter.present(event)
+})
+
+const isUsage = (error: unknown): boolean =>
+  CliError.isCliError(error) ||
+  error instanceof ServicesUnknown ||
+  error instanceof OptionsInvalid ||
+  error instanceof Config.ConfigError ||
+  error instanceof RpcSettingsInvalid
+
+/** One line a person can act on, or one a finding; a defect keeps its trace. */
+const report = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
+  if (Cause.hasInterruptsOnly(cause)) return Effect.void
+  const error = Cause.squash(cause)
+  if (CliError.isCliError(error)) return Effect.void // reported already, with the usage
+  if (Cause.hasDies(cause)) return reportLines(Cause.pretty(cause).split("\n"))
+  if (error instanceof Config.ConfigError) return reportLines([`chronicle: ${describeConfigError(error)}`])
+  if (error instanceof DemoFailed || error instanceof LoadTestFailed) {
+    const [first = error.message, ...further] = error.findings
+    return reportLines([`chronicle: ${first}`, ...further])
+  }
+  const message = Predicate.hasProperty(error, "message") ? String(error.message) : ""
+  return reportLines([`chronicle: ${message === "" ? String(error) : message}`])
+}
+
+/** On stderr, as one object of JSON where logs are JSON: then nothing else may stand there. */
+const reportLines = (lines: ReadonlyArray<string>): Effect.Effect<void> =>
+  Effect.flatMap(Effect.option(logFormat), (format) =>
+    Option.contains(format, "json")
+      ? Effect.logFatal(lines.join("\n")).pipe(Effect.provide(layerJsonLogs))
+      : Console.error(lines.map(printable).join("\n"))
+  )
+
+const stopped = { code: 130 }
+
+const program = Command.run(chronicle, { version: packageJson.version }).pipe(
+  Effect.scoped,
+  Effect.provide(layerLogs),
+  Effect.tapCause(report),
+  Effect.provide(
+    Layer.mergeAll(
+      NodeServices.layer,
+      flags,
+      presenter,
+      Layer.succeed(Logger.LogToStderr, true),
+      Layer.succeed(Stopped, stopped)
+    )
+  )
+)
+
+tuneCollector()
+NodeRuntime.runMain(program, {
+  disableErrorReporting: true,
+  teardown: (exit, onExit) => {
+    if (Exit.isSuccess(exit)) return onExit(0)
+    if (Cause.hasInterruptsOnly(exit.cause)) return onExit(stopped.code)
+    const error = Cause.squash(exit.cause)
+    const isHelp = CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length === 0
+    return onExit(isHelp ? 0 : isUsage(error) ? 2 : 1)
+  }
+})
