@@ -6,6 +6,7 @@ import { Effect, Logger, Redacted, References, Result, Stream } from "effect"
 import { Socket } from "effect/socket"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { Ledger } from "../../src/Ledger.ts"
+import { payloadFieldsOf, queryEntries } from "../../src/QueryMethods.ts"
 import { anyone, hashToken, makeLookup, parseTokens } from "../../src/rpc/server/Tokens.ts"
 import { deposit, open, transfer } from "../support/ledgerWorld.ts"
 import { connect, memoryLedger, openTcp, openWebSocket, token, tokenOf } from "../support/rpcWorld.ts"
@@ -15,7 +16,8 @@ const tokens = [
   token("sender", ["command"]),
   token("both", ["read", "command"]),
   token("boss", ["admin"]),
-  token("shop", ["read", "command"], ["shop:", "till:"])
+  token("shop", ["read", "command"], ["shop:", "till:"]),
+  { ...token("numbered", ["read", "command"]), commandIds: ["numbered:", "n/"] }
 ]
 
 type Service = Ledger["Service"]
@@ -126,6 +128,76 @@ layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
         })
         assert.strictEqual(mine._tag, "Some", "a party of a transfer sees it")
         assert.strictEqual((yield* shop.transfer(hidden.commandId))._tag, "None", "nobody else does")
+      })
+    )
+  )
+
+  it.effect("a read token or a cursor tells a caller nothing of accounts that it may not name", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { as, inside } = yield* world
+        const shop = yield* as("shop")
+        const { readToken } = yield* inside.dispatch(deposit("shop:a", 1n))
+        const { commandId } = yield* inside.dispatch(transfer("shop:a", "shop:b", 1n))
+        const withToken = (token: string) => [
+          shop.balance("shop:a", { readToken: token }),
+          shop.statement("shop:a", { readToken: token }),
+          shop.transfer(commandId, { readToken: token })
+        ]
+        // Whether the account exists, and how many events it has, makes no difference.
+        for (const other of ["other:a@1", "other:a@999999", "other:none@1", `${readToken},other:a@1`])
+          for (const asked of withToken(other)) {
+            const error = yield* Effect.flip(asked as Effect.Effect<unknown, { readonly _tag: string }>)
+            assert.strictEqual(error._tag, "Forbidden", other)
+            assert.notInclude(String(error), "999999")
+          }
+        for (const asked of withToken(readToken)) assert.strictEqual(yield* outcome(asked), "done")
+        for (const asked of withToken("other:a")) assert.strictEqual(yield* outcome(asked), "InvalidCommand")
+        assert.strictEqual(yield* outcome(shop.accounts({ cursor: "other:a" })), "Forbidden")
+      })
+    )
+  )
+
+  it("every option of every query is known to name accounts, or to name none", () => {
+    const naming = new Set(["account", "readToken", "accountPrefix"])
+    // A version, bounds, or (of a subscription) writers of the log and how far each was read.
+    const namingNone = new Set(["commandId", "limit", "from", "to", "axis", "version", "recordedAt", "after"])
+    // That of `accounts` is an account, and only a caller of every account may ask for them; that of a statement a version.
+    const cursors = new Set(["accounts", "statement"])
+    for (const [name, query] of queryEntries)
+      for (const option of Object.keys(payloadFieldsOf(query) ?? {}))
+        assert.isTrue(
+          naming.has(option) || namingNone.has(option) || (option === "cursor" && cursors.has(name)),
+          `${name}: ${option}: if it names accounts, Authorization.ts must check them`
+        )
+  })
+
+  it.effect("a caller with command id prefixes neither takes nor learns of the ids of others", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { as, inside } = yield* world
+        const numbered = yield* as("numbered")
+        yield* inside.dispatch(deposit("other:a", 1n, "taken"))
+        const refused = [
+          deposit("other:a", 1n, "taken"),
+          deposit("other:a", 2n, "taken"),
+          deposit("other:a", 1n, "free"),
+          deposit("other:a", 1n, "my-numbered:1"),
+          deposit("other:a", 1n)
+        ]
+        const errors = yield* Effect.forEach(refused, (command) => Effect.flip(numbered.dispatch(command)))
+        for (const error of errors) assert.strictEqual(error._tag, "Forbidden")
+        assert.strictEqual(new Set(errors.map(({ message }) => message)).size, 1)
+        assert.strictEqual(yield* outcome(inside.dispatch(deposit("other:a", 1n, "free"))), "done")
+        const results = yield* numbered.dispatchMany([
+          deposit("other:a", 1n, "numbered:1"),
+          deposit("other:a", 1n, "taken"),
+          deposit("other:a", 1n, "numbered:2")
+        ])
+        assert.deepEqual(
+          results.map((one) => (Result.isSuccess(one) ? "done" : one.failure._tag)),
+          ["done", "Forbidden", "done"]
+        )
       })
     )
   )

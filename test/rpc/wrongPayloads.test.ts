@@ -118,6 +118,11 @@ layer(memoryLedger, { excludeTestServices: true })("a payload written by hand", 
             what
           )
         }
+        for (const context of [null, [], "text", 7])
+          assert.isDefined(
+            faultsOf(yield* send("dispatch", { command: { ...deposit, context } })),
+            String(context)
+          )
         for (const command of [null, "text", 7, [], {}])
           assert.isDefined(faultsOf(yield* send("dispatch", { command })), JSON.stringify(command))
         const batch = JSON.stringify(yield* send("dispatchMany", { commands: [deposit, null, deposit] }))

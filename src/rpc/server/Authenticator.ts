@@ -100,4 +100,10 @@ const make = Effect.fnUntraced(function* (tokens: ReadonlyArray<Token>) {
 })
 
 /** Stands for a caller that is not known, which no admitted call has. */
-const nobody: Caller = { name: "nobody", scopes: new Set(), accounts: [], isAuthenticated: false }
+const nobody: Caller = {
+  name: "nobody",
+  scopes: new Set(),
+  accounts: [],
+  commandIds: [],
+  isAuthenticated: false
+}

@@ -1,7 +1,11 @@
-/** A caller and what it asks for enter; what the ledger is to do, or `Forbidden`, leaves. */
+/**
+ * What a caller may do, by the token it has shown: the accounts and command ids it may name, and the commands that need more
+ * than the scope `command`. Scopes of whole procedures are checked before, on the head of a call.
+ */
 import { Result } from "effect"
 import { accountsOf, type CommandInput, fromHost } from "../../domain/Command.ts"
 import { Forbidden, type InvalidCommand } from "../../domain/Errors.ts"
+import { parseToken } from "../../domain/Receipt.ts"
 import type { AnyQuery } from "../../QueryMethods.ts"
 import { fromJsonCommand } from "../CommandJson.ts"
 import { type Caller, hasScope, mayName } from "./Tokens.ts"
@@ -9,65 +13,106 @@ import { type Caller, hasScope, mayName } from "./Tokens.ts"
 /** Commands that decide over an account instead of using it. */
 const adminCommands: ReadonlySet<unknown> = new Set(["FreezeAccount", "UnfreezeAccount", "CloseAccount"])
 
-const forbid = (caller: Caller, reason: string) => Result.fail(new Forbidden({ caller: caller.name, reason }))
+const forbidden = (caller: Caller, reason: string) => new Forbidden({ caller: caller.name, reason })
 
-const outside = (caller: Caller, account: string) =>
-  forbid(caller, `account ${account.slice(0, 64)} is not within ${caller.accounts?.join(", ")}`)
+/** Whether a value of JSON is an object with fields, as a command and its context are. */
+const isFields = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
 
-/** A command as it came. Every account it names must be the caller's; whose command it is then stands in its context. */
+/**
+ * A command as a peer sent it. The caller must be allowed to name every account in it, and its command id; the caller's name
+ * then stands in the command's context. A value that is no command is let through, for the ledger to say what is wrong.
+ */
 export const permitCommand = (
   caller: Caller,
-  wire: unknown
+  json: unknown
 ): Result.Result<CommandInput, Forbidden | InvalidCommand> => {
-  const value = fromJsonCommand(wire)
-  // Nothing is checked yet: the ledger refuses what is no command, and spreading what is no object gives `{}`.
-  const command = value as Partial<CommandInput> | null
-  if (adminCommands.has(command?._tag) && !hasScope(caller, "admin"))
-    return forbid(caller, `${command?._tag} needs the scope admin`)
-  if (caller.accounts !== undefined) {
-    const checked = fromHost({ commandId: "none", ...command })
-    if (Result.isFailure(checked)) return Result.fail(checked.failure)
-    const other = accountsOf(checked.success).find((account) => !mayName(caller, account))
-    if (other !== undefined) return outside(caller, other)
-  }
-  if (!caller.isAuthenticated || typeof value !== "object" || value === null)
-    return Result.succeed(value as CommandInput) // see above
-  const context = command?.context
-  if (context !== undefined && typeof context !== "object") return Result.succeed(value as CommandInput)
-  return Result.succeed({ ...value, context: { ...context, caller: caller.name } } as CommandInput)
+  const value = fromJsonCommand(json)
+  if (!isFields(value)) return Result.succeed(value as CommandInput) // for the ledger, which takes anything and checks it
+  const refused =
+    refusalOfKind(caller, value) ?? refusalOfId(caller, value) ?? refusalOfAccounts(caller, value)
+  if (refused !== undefined) return Result.fail(refused)
+  const { context } = value
+  const isNamed = caller.isAuthenticated && (context === undefined || isFields(context))
+  const command = isNamed ? { ...value, context: { ...context, caller: caller.name } } : value
+  return Result.succeed(command as CommandInput) // as above
 }
 
-export const permitAccount = (caller: Caller, account: string): Result.Result<string, Forbidden> =>
-  mayName(caller, account) ? Result.succeed(account) : outside(caller, account)
+type Fields = Readonly<Record<string, unknown>>
 
-/** Only those who may name every account may ask about all of them, or about the node. */
-const permitWhole = (caller: Caller): Result.Result<void, Forbidden> =>
-  caller.accounts === undefined
-    ? Result.succeed(undefined)
-    : forbid(caller, "only a token without account prefixes may ask about all accounts")
+const refusalOfKind = (caller: Caller, { _tag }: Fields): Forbidden | undefined =>
+  adminCommands.has(_tag) && !hasScope(caller, "admin")
+    ? forbidden(caller, `${String(_tag)} needs the scope admin`)
+    : undefined
 
-/** A query with its payload as it came. */
+/** Asks no log: a caller with id prefixes of its own neither takes the ids of others nor learns which of them exist. */
+const refusalOfId = (caller: Caller, { commandId }: Fields): Forbidden | undefined => {
+  const { commandIds } = caller
+  if (commandIds === undefined) return undefined
+  const isOwn = typeof commandId === "string" && commandIds.some((prefix) => commandId.startsWith(prefix))
+  return isOwn ? undefined : forbidden(caller, `its command ids must begin with ${commandIds.join(" or ")}`)
+}
+
+const refusalOfAccounts = (caller: Caller, command: Fields): Forbidden | InvalidCommand | undefined => {
+  if (caller.accounts === undefined) return undefined
+  const checked = fromHost({ commandId: "none", ...command })
+  if (Result.isFailure(checked)) return checked.failure
+  return refusalOf(caller, accountsOf(checked.success))
+}
+
+/** Undefined where the caller may name all of these accounts. */
+const refusalOf = (caller: Caller, accounts: ReadonlyArray<string>): Forbidden | undefined => {
+  const other = accounts.find((account) => !mayName(caller, account))
+  return other === undefined
+    ? undefined
+    : forbidden(caller, `account ${other.slice(0, 64)} is not within ${caller.accounts?.join(", ")}`)
+}
+
+export const permitAccount = (caller: Caller, account: string): Result.Result<string, Forbidden> => {
+  const refused = refusalOf(caller, [account])
+  return refused === undefined ? Result.succeed(account) : Result.fail(refused)
+}
+
+/**
+ * The options of queries that name accounts, and how. An option that is not here names none: the cursor of a statement is a
+ * version, that of a subscription holds writers, and that of `accounts` is of a query about all of them.
+ */
+const accountOptions: {
+  readonly [option: string]: (text: string) => Result.Result<ReadonlyArray<string>, InvalidCommand>
+} = {
+  account: (text) => Result.succeed([text]),
+  readToken: (text) => Result.map(parseToken(text), (positions) => positions.map(({ account }) => account))
+}
+
+/** A query with its payload as it came. Every account that it names must be the caller's. */
 export const permitQuery = (
   caller: Caller,
   { about, conceal }: AnyQuery,
   payload: unknown
-): Result.Result<unknown, Forbidden> => {
-  if (caller.accounts === undefined) return Result.succeed(undefined)
-  const account = textAt(payload, "account")
-  if (about === "account")
-    return account === undefined ? Result.succeed(undefined) : permitAccount(caller, account)
+): Result.Result<unknown, Forbidden | InvalidCommand> => {
+  if (caller.accounts === undefined || !isFields(payload))
+    return permitOfSubject(caller, about, conceal !== undefined)
+  for (const [option, accountsIn] of Object.entries(accountOptions)) {
+    const text = payload[option]
+    if (typeof text !== "string") continue // the ledger says what is wrong
+    const named = accountsIn(text)
+    if (Result.isFailure(named)) return named
+    const refused = refusalOf(caller, named.success)
+    if (refused !== undefined) return Result.fail(refused)
+  }
   // A stream of the accounts that begin with one of the caller's prefixes is about none but its own.
-  const prefix = textAt(payload, "accountPrefix")
-  return conceal !== undefined || (prefix !== undefined && mayName(caller, prefix))
+  const prefix = payload.accountPrefix
+  return typeof prefix === "string" && mayName(caller, prefix)
     ? Result.succeed(undefined)
-    : permitWhole(caller)
+    : permitOfSubject(caller, about, conceal !== undefined)
 }
 
-/** The text at a key of a payload that nothing is known of yet. */
-const textAt = (payload: unknown, key: string): string | undefined => {
-  const value: unknown =
-    typeof payload === "object" && payload !== null && Object.hasOwn(payload, key)
-      ? Reflect.get(payload, key)
-      : undefined
-  return typeof value === "string" ? value : undefined
-}
+/** Only those who may name every account may ask about all of them, or about the node. */
+const permitOfSubject = (
+  caller: Caller,
+  about: AnyQuery["about"],
+  isConcealed: boolean
+): Result.Result<void, Forbidden> =>
+  caller.accounts === undefined || about === "account" || isConcealed
+    ? Result.succeed(undefined)
+    : Result.fail(forbidden(caller, "only a token without account prefixes may ask about all accounts"))

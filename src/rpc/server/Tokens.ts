@@ -6,6 +6,9 @@ import { Scope } from "../LedgerRpc.ts"
 const Prefix = Schema.String.check(
   Schema.isPattern(/^[A-Za-z0-9_:-]{1,64}$/, { message: "must be the beginning of an account id" })
 )
+const CommandIdPrefix = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z0-9_:./@=+-]{1,128}$/, { message: "must be the beginning of a command id" })
+)
 
 /** One token as configured: its SHA-256 alone, never itself. */
 export const Token = Schema.Struct({
@@ -20,7 +23,12 @@ export const Token = Schema.Struct({
   ),
   scopes: Schema.Array(Scope).check(Schema.isMinLength(1)),
   /** The caller may only name accounts that begin with one of these; any, if absent. */
-  accounts: Schema.optionalKey(Schema.Array(Prefix).check(Schema.isMinLength(1)))
+  accounts: Schema.optionalKey(Schema.Array(Prefix).check(Schema.isMinLength(1))),
+  /**
+   * The caller's command ids must begin with one of these, and it must make them itself; any, if absent. Ids are one name
+   * space of the whole ledger: this keeps a part of it for the caller.
+   */
+  commandIds: Schema.optionalKey(Schema.Array(CommandIdPrefix).check(Schema.isMinLength(1)))
 })
 export type Token = typeof Token.Type
 
@@ -35,6 +43,8 @@ export interface Caller {
   readonly scopes: ReadonlySet<Scope>
   /** Undefined: every account. */
   readonly accounts: ReadonlyArray<string> | undefined
+  /** Beginnings of the command ids it may use; undefined: any. */
+  readonly commandIds: ReadonlyArray<string> | undefined
   /** Whether the name is proven, and so belongs into what the caller does. */
   readonly isAuthenticated: boolean
 }
@@ -44,6 +54,7 @@ export const anyone: Caller = {
   name: "anyone",
   scopes: new Set(["admin"]),
   accounts: undefined,
+  commandIds: undefined,
   isAuthenticated: false
 }
 
@@ -64,6 +75,7 @@ export const makeLookup = (tokens: ReadonlyArray<Token>) => {
       name: token.name,
       scopes: new Set(token.scopes),
       accounts: token.accounts,
+      commandIds: token.commandIds,
       isAuthenticated: true
     } satisfies Caller
   }))
@@ -80,7 +92,7 @@ export const parseTokens = (json: Redacted.Redacted): Result.Result<ReadonlyArra
   const parsed = Schema.decodeUnknownResult(Tokens)(Redacted.value(json))
   if (Result.isFailure(parsed))
     return Result.fail(
-      'must be a JSON array of {"name", "sha256", "scopes": ["read" | "command" | "admin"], "accounts"?: [prefix]}; ' +
+      'must be a JSON array of {"name", "sha256", "scopes": ["read" | "command" | "admin"], "accounts"?: [prefix], "commandIds"?: [prefix]}; ' +
         "`chronicle token` prints one"
     )
   const names = new Set(parsed.success.map(({ name }) => name))
