@@ -1,12 +1,10 @@
 /** Commands through a whole node over a store that keeps nothing, which measures the processor time of the program itself. */
 import { Clock, Context, Effect, Layer, Result } from "effect"
-import { LedgerClock } from "../src/actors/accounts/LedgerClock.ts"
-import { Snapshotter } from "../src/actors/accounts/Snapshotter.ts"
 import { Dispatcher } from "../src/actors/commands/Dispatcher.ts"
-import { CommitFeed } from "../src/actors/commit/CommitFeed.ts"
 import { type Command, fromHost } from "../src/domain/Command.ts"
 import { CommitOutcome, EventStore } from "../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../src/infra/eventstore/Snapshots.ts"
+import { writeSide } from "../src/LedgerNode.ts"
 import { makeRng } from "../src/loadtest/Rng.ts"
 import { makeRunIds } from "../src/loadtest/RunIds.ts"
 import { makeScenario } from "../src/loadtest/Scenario.ts"
@@ -42,8 +40,7 @@ const storeThatKeepsNothing = Layer.effect(
   }))
 ).pipe(Layer.provide(EventStore.layerMemory))
 
-const node = Dispatcher.layer("bench").pipe(
-  Layer.provide(Layer.mergeAll(Snapshotter.layer, LedgerClock.layer, CommitFeed.layer)),
+const node = writeSide("bench").pipe(
   Layer.provide(Layer.mergeAll(storeThatKeepsNothing, Snapshots.layerMemory))
 )
 

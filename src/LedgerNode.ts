@@ -34,6 +34,9 @@ export const writeSide = (node: string) =>
     Layer.provideMerge(Layer.mergeAll(Snapshotter.layer, LedgerClock.layer, CommitFeed.layer))
   )
 
+/** The read side of a node: from the relay to the projected rows, and what subscribers are told. */
+export const readSide = Layer.mergeAll(ReadSide.layer, Subscriptions.layer)
+
 /** Questions about the past, from the log and the read model: need no node. */
 const past = Layer.mergeAll(TimeTravel.layer, History.layer, TrialBalance.layer).pipe(
   Layer.provideMerge(ClosedTimestamps.layer)
@@ -74,7 +77,7 @@ export const over = <E, R>(
   outside: Layer.Layer<EventStore | Snapshots | ReadModel | ProjectionWaiters | Bus, E, R>
 ) =>
   Ledger.layer.pipe(
-    Layer.provideMerge(Layer.mergeAll(ReadSide.layer, Subscriptions.layer)),
+    Layer.provideMerge(readSide),
     Layer.provideMerge(past),
     Layer.provideMerge(writeSide(nodeName)),
     Layer.provideMerge(outside),

@@ -13,7 +13,7 @@ import { prepareAccounts } from "../../src/loadtest/Prepare.ts"
 import { makeRng } from "../../src/loadtest/Rng.ts"
 import { makeRunIds } from "../../src/loadtest/RunIds.ts"
 import { makeScenario } from "../../src/loadtest/Scenario.ts"
-import { driverOf, readSide, stores, writePath } from "../../src/loadtest/Services.ts"
+import { driverOf, readSide, stores } from "../../src/loadtest/Services.ts"
 import type { ScenarioName } from "../../src/loadtest/Settings.ts"
 import type { Contender, Kind, Setting } from "./Contender.ts"
 
@@ -50,7 +50,7 @@ export const makeChronicle = Effect.fnUntraced(function* (setting: Setting, nats
       readSide: false,
       patienceSeconds: 300
     }
-    const driver = driverOf(Context.get(yield* Layer.build(writePath(ids.run)), Dispatcher))
+    const driver = driverOf(Context.get(yield* Layer.build(LedgerNode.writeSide(ids.run)), Dispatcher))
     // Both kinds share the accounts, and have command ids of their own.
     const uniform = makeScenario({ ...settings, scenario: scenarios.uniform }, ids, rng)
     const hotIds = { ...ids, command: (number: number) => ids.command(number + 10 ** 9) }

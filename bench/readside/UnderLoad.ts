@@ -1,10 +1,12 @@
 /** How far the projections are behind at full and at half load, and after an outage of the bus. */
+
 import { Array as Arr, Clock, Context, Effect, Fiber, Layer } from "effect"
 import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
 import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
 import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
 import type { DevStackService } from "../../src/infra/dev/DevStack.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
 import { awaitCaughtUp, makeLagWatch } from "../../src/loadtest/Lag.ts"
 import { runLoad } from "../../src/loadtest/Load.ts"
@@ -13,7 +15,7 @@ import { prepareAccounts } from "../../src/loadtest/Prepare.ts"
 import { makeRng } from "../../src/loadtest/Rng.ts"
 import { makeRunIds } from "../../src/loadtest/RunIds.ts"
 import { makeScenario } from "../../src/loadtest/Scenario.ts"
-import { driverOf, readSide, writePath } from "../../src/loadtest/Services.ts"
+import { driverOf, readSide } from "../../src/loadtest/Services.ts"
 import type { Pace } from "../../src/loadtest/Settings.ts"
 import { say, target, timed, whole } from "./Targets.ts"
 
@@ -41,7 +43,7 @@ const makeWorld = Effect.fnUntraced(function* (urls: DevStackService) {
     readSide: true,
     patienceSeconds: 600
   } as const
-  const driver = driverOf(Context.get(yield* Layer.build(writePath(ids.run)), Dispatcher))
+  const driver = driverOf(Context.get(yield* Layer.build(LedgerNode.writeSide(ids.run)), Dispatcher))
   const scenario = makeScenario(settings, ids, yield* makeRng(1))
   yield* prepareAccounts(driver, scenario, acknowledged, { from: 0, to: accounts }, () => {})
   const services = yield* Layer.build(readSide(urls))

@@ -25,7 +25,7 @@ import { withRepeats } from "./Repeats.ts"
 import { makeRng, type Rng } from "./Rng.ts"
 import { makeRunIds, type RunIds } from "./RunIds.ts"
 import { makeScenario, type Scenario } from "./Scenario.ts"
-import { driverOf, readSide, type ServiceUrls, stores, writePath } from "./Services.ts"
+import { driverOf, readSide, type ServiceUrls, stores } from "./Services.ts"
 import type { LoadSettings } from "./Settings.ts"
 import { measureSingleClient } from "./SingleClient.ts"
 import { noStoreBaseline, type StoreBaseline, startStoreBaseline } from "./StoreBaseline.ts"
@@ -216,7 +216,9 @@ const judge = Effect.fnUntraced(function* (run: Run, loaded: Loaded) {
 
 /** Starts a node without a read side. It ends with the scope. */
 export const startNode = (node: string) =>
-  Effect.map(Layer.build(writePath(node)), (services) => driverOf(Context.get(services, Dispatcher)))
+  Effect.map(Layer.build(LedgerNode.writeSide(node)), (services) =>
+    driverOf(Context.get(services, Dispatcher))
+  )
 
 /** Samples the load twice a second, until interrupted. */
 const sample = Effect.fnUntraced(function* (

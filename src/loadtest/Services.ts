@@ -1,11 +1,8 @@
 /** The services of a load test: the stores, and a node over them in the parts that a load test starts one by one. */
 import { NodeServices } from "@effect/platform-node"
 import { Effect, FileSystem, Layer, type Redacted, Result } from "effect"
-import { LedgerClock } from "../actors/accounts/LedgerClock.ts"
-import { Snapshotter } from "../actors/accounts/Snapshotter.ts"
-import { Dispatcher } from "../actors/commands/Dispatcher.ts"
+import type { Dispatcher } from "../actors/commands/Dispatcher.ts"
 import { CommitFeed } from "../actors/commit/CommitFeed.ts"
-import * as ReadSide from "../actors/projections/ReadSide.ts"
 import { fromHost } from "../domain/Command.ts"
 import type { CommandError } from "../domain/Errors.ts"
 import type { Receipt } from "../domain/Receipt.ts"
@@ -29,16 +26,15 @@ export const ownStack = Effect.gen(function* () {
   return yield* startDevStack({ dataDir: `${directory}/stack` })
 }).pipe(Effect.provide(NodeServices.layer))
 
-/** The databases, and the feed of commits that the write path gives to the read side. */
+/**
+ * The databases, and the feed of commits that a write side gives to a read side. A load test starts the two sides at
+ * different moments; both get the feed from here, because a layer that is already provided is not built again.
+ */
 export const stores = (urls: ServiceUrls) => Layer.merge(LedgerNode.stores(urls), CommitFeed.layer)
-
-/** The write path of a node, over `stores`. */
-export const writePath = (node: string) =>
-  Dispatcher.layer(node).pipe(Layer.provide(Layer.mergeAll(Snapshotter.layer, LedgerClock.layer)))
 
 /** The read side of a node, over `stores`. */
 export const readSide = (urls: ServiceUrls) =>
-  ReadSide.layer.pipe(Layer.provide(Bus.layer({ url: urls.natsUrl })))
+  LedgerNode.readSide.pipe(Layer.provide(Bus.layer({ url: urls.natsUrl })))
 
 /** The dispatcher as host code calls it, with every command checked against the schema first. */
 export const driverOf = (dispatcher: Dispatcher["Service"]): Driver => ({

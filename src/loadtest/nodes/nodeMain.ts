@@ -12,7 +12,7 @@ import { tuneCollector } from "../../infra/telemetry/Collector.ts"
 import { layerLogs } from "../../infra/telemetry/Telemetry.ts"
 import * as LedgerNode from "../../LedgerNode.ts"
 import { limitsFor } from "../LoadTest.ts"
-import { stores, writePath } from "../Services.ts"
+import { stores } from "../Services.ts"
 import { serveLoad } from "./NodeLoad.ts"
 import type { FromNode, NodeWork, ToNode } from "./Protocol.ts"
 
@@ -32,7 +32,9 @@ const program = Effect.gen(function* () {
     ? Layer.build(LedgerNode.layerCluster(services, place)).pipe(
         Effect.map((context) => Context.get(context, Dispatcher))
       )
-    : ClusterDoor.member(node, { ...place, locksUrl: services.readModelUrl })(writePath(node)).pipe(
+    : ClusterDoor.member(node, { ...place, locksUrl: services.readModelUrl })(
+        LedgerNode.writeSide(node)
+      ).pipe(
         Layer.provide(stores(services)),
         Layer.build,
         Effect.map((context) => Context.get(context, Dispatcher))
