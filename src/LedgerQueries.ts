@@ -8,10 +8,17 @@
 import { Option, Schema } from "effect"
 import { InvalidCommand } from "./domain/Errors.ts"
 import { Event } from "./domain/Event.ts"
-import { AccountId, CommandId, Instant, instantMax, Version } from "./domain/Ids.ts"
+import { AccountId, CommandId, ContraId, Instant, instantMax, Version } from "./domain/Ids.ts"
 import { intervalFault } from "./domain/InstantText.ts"
 import { Amount, Asset } from "./domain/Money.ts"
-import { AccountView, HistoryEntry, PastView, StatementLineView, TrialLineView } from "./domain/Views.ts"
+import {
+  AccountView,
+  HistoryEntry,
+  LineType,
+  PastView,
+  StatementLineView,
+  TrialLineView
+} from "./domain/Views.ts"
 
 // The options. Their checks name no integer type of effect: that would change how a number is encoded in binary.
 
@@ -39,6 +46,13 @@ const PastInstant = wholeNumber(
 /** A bound of an interval may lie beyond all instants. */
 const Bound = wholeNumber(Number.isInteger, "must be epoch milliseconds, a whole number")
 
+const [isAccount, isContra] = [Schema.is(AccountId), Schema.is(ContraId)]
+const Counterparty = Schema.String.check(
+  Schema.makeFilter<string>(
+    (id) => isAccount(id) || isContra(id) || "must be the id of an account or of a contra account"
+  )
+)
+
 const consistency = { readToken: option(Schema.String) }
 const page = { cursor: option(Schema.String), limit: option(PageLimit) }
 
@@ -46,6 +60,14 @@ const page = { cursor: option(Schema.String), limit: option(PageLimit) }
 
 const Page = <S extends Schema.Constraint>(row: S) =>
   Schema.Struct({ rows: Schema.Array(row), next: Schema.UndefinedOr(Schema.String) })
+
+/** What a node of an older version leaves out is absent. */
+const StatementPageView = Schema.Struct({
+  ...Page(StatementLineView).fields,
+  asset: Schema.optionalKey(Asset),
+  opening: Schema.optionalKey(Schema.BigIntFromString),
+  closing: Schema.optionalKey(Schema.BigIntFromString)
+})
 
 const TransferView = Schema.Struct({
   id: CommandId,
@@ -203,8 +225,9 @@ export const ledgerQueries = {
     Schema.Array(HistoryEntry)
   ),
   /**
-   * From the read model, by pages, with the running balance. Recorded (or, by `axis`, effective) at or after `from`
-   * and before `to`.
+   * From the read model, by pages, in recorded or (by `axis`) effective order: each line with the account's balance
+   * after it in that order, whatever is filtered. Lines are recorded (or effective) at or after `from` and before `to`;
+   * `opening` and `closing` are the account's balances there.
    */
   statement: query(
     "account",
@@ -212,10 +235,12 @@ export const ledgerQueries = {
       from: option(Bound),
       to: option(Bound),
       axis: option(Schema.Literals(["recorded", "effective"])),
+      types: option(Schema.Array(LineType).check(Schema.isMinLength(1))),
+      counterparty: option(Counterparty),
       ...page,
       ...consistency
     },
-    Page(StatementLineView),
+    StatementPageView,
     {
       rule: ({ from, to }) => {
         const fault = intervalFault(from, to)

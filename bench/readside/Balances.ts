@@ -3,7 +3,7 @@ import { Clock, Effect, FileSystem, Redacted } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
-import { headColumns } from "../../src/infra/readmodel/ReadModelRows.ts"
+import { balanceColumns } from "../../src/infra/readmodel/ReadModelRows.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import { accountId } from "../../test/support/storedEvents.ts"
 import { say, target, whole } from "./Targets.ts"
@@ -36,7 +36,7 @@ const makePgbench = Effect.fnUntraced(function* (url: Redacted.Redacted, clients
   const script = `${directory}/balance.sql`
   yield* files.writeFileString(
     script,
-    `\\set n random(0, ${accounts - 1})\nSELECT ${headColumns} FROM books_v1_balances WHERE account = '${idOf(0).slice(0, -1)}' || :n;\n`
+    `\\set n random(0, ${accounts - 1})\nSELECT ${balanceColumns.list} FROM books_v1_balances WHERE account = '${idOf(0).slice(0, -1)}' || :n;\n`
   )
   const args = ["-n", "-M", "prepared", "-f", script, "-c", `${clients}`, "-j", "2", "-T", `${seconds}`]
   return spawner.string(ChildProcess.make("pgbench", [...args, Redacted.value(url)])).pipe(

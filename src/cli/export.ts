@@ -65,7 +65,11 @@ const toJson = <E, R>(lines: Stream.Stream<StatementLine, E, R>): Stream.Stream<
     Stream.intersperseAffixes({ start: "[\n", middle: ",\n", end: "\n]\n" })
   )
 
-/** All lines up to the version the account has now, `pageRows` of them in memory at a time; answers how many. */
+/**
+ * Writes all lines up to the version the account has now, with `pageRows` of them in memory at a time; answers how many.
+ * In effective order the pages themselves keep to the version of the first; in recorded order later lines are left out
+ * here.
+ */
 export const exportStatement = Effect.fn("Export.statement")(function* (
   account: AccountId,
   format: ExportFormat,
@@ -79,7 +83,7 @@ export const exportStatement = Effect.fn("Export.statement")(function* (
   let count = 0
   const lines = Stream.paginate(undefined as string | undefined, (cursor /* undefined: the first page */) =>
     Effect.map(queries.statement(account, { ...query, cursor, limit: pageRows }), ({ rows: found, next }) => {
-      const rows = found.filter((line) => line.version <= version)
+      const rows = query.axis === "effective" ? found : found.filter((line) => line.version <= version)
       const isEnd = next === undefined || rows.length < found.length
       count += rows.length
       progress.showUnsafe(`${grouped(count)} lines written, the account has ${grouped(version)} versions`)

@@ -2,8 +2,9 @@
 import { Data, Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
 import { TrialBalance } from "../actors/past/TrialBalance.ts"
-import { printInstant } from "../domain/Ids.ts"
+import { type Instant, printInstant } from "../domain/Ids.ts"
 import { formatMoney } from "../domain/Money.ts"
+import { LineType } from "../domain/Views.ts"
 import { Queries } from "../infra/readmodel/Queries.ts"
 import { exportStatement } from "./export.ts"
 import { account, positive, reading, readToken } from "./queries.ts"
@@ -17,8 +18,18 @@ export const statement = Command.make(
     from: instantFlag("from", "At or after"),
     to: instantFlag("to", "Before"),
     by: Flag.Literals("by", ["recorded", "effective"]).pipe(
-      Flag.withDescription("The time that --from and --to mean: when it was recorded, or for when it counts"),
+      Flag.withDescription(
+        "The order of the lines and their balances, and the time that --from and --to mean: when it was recorded, or for when it counts"
+      ),
       Flag.withDefault("recorded")
+    ),
+    types: Flag.Literals("type", LineType.literals).pipe(
+      Flag.withDescription("Lines of this type alone; may be given several times"),
+      Flag.atLeast(0)
+    ),
+    counterparty: Flag.String("counterparty").pipe(
+      Flag.withDescription("Lines with this account or contra account on the other side alone"),
+      Flag.optional
     ),
     cursor: Flag.String("cursor").pipe(Flag.withDescription("`next` of the page before"), Flag.optional),
     limit: Flag.Int("limit").pipe(
@@ -35,7 +46,9 @@ export const statement = Command.make(
     data: dataFlag,
     json: jsonFlag
   },
-  Effect.fnUntraced(function* ({ account, from, to, by, cursor, limit, format, out, token, data, json }) {
+  Effect.fnUntraced(function* (input) {
+    const { account, from, to, by, types, counterparty, cursor, limit, format, out, token, data, json } =
+      input
     const story = makeStory(json)
     if (Option.isSome(format) !== Option.isSome(out)) {
       return yield* new OptionsInvalid({ reason: "--export and --out belong together" })
@@ -45,6 +58,8 @@ export const statement = Command.make(
       from: Option.getOrUndefined(from),
       to: Option.getOrUndefined(to),
       axis: by,
+      types: types.length === 0 ? undefined : types,
+      counterparty: Option.getOrUndefined(counterparty),
       readToken: Option.getOrUndefined(token)
     }
     if (Option.isSome(format) && Option.isSome(out)) {
@@ -63,16 +78,29 @@ export const statement = Command.make(
           cursor: Option.getOrUndefined(cursor),
           limit
         })
+        const balanceRow = (name: string, instant: Option.Option<Instant>, balance: bigint) => [
+          "",
+          Option.match(instant, { onNone: () => "", onSome: printInstant }),
+          name,
+          "",
+          "",
+          formatMoney(balance, page.asset),
+          ""
+        ]
         yield* story.table(
-          page.rows.map((line) => [
-            String(line.version),
-            printInstant(line.effectiveAt),
-            line.type,
-            line.counterparty ?? "",
-            formatMoney(line.amount, line.asset),
-            formatMoney(line.balance, line.asset),
-            line.description ?? ""
-          ]),
+          [
+            ...(Option.isNone(cursor) ? [balanceRow("opening balance", from, page.opening)] : []),
+            ...page.rows.map((line) => [
+              String(line.version),
+              printInstant(line.effectiveAt),
+              line.type,
+              line.counterparty ?? "",
+              formatMoney(line.amount, line.asset),
+              formatMoney(line.balance, line.asset),
+              line.description ?? ""
+            ]),
+            ...(page.next === undefined ? [balanceRow("closing balance", to, page.closing)] : [])
+          ],
           "rlllrrl"
         )
         if (page.next !== undefined) yield* story.line(`  … more: --cursor ${page.next}`)
@@ -82,7 +110,7 @@ export const statement = Command.make(
   })
 ).pipe(
   Command.withDescription(
-    "The statement of an account, with the running balance: by pages, or all of it to a file"
+    "The statement of an account with opening, running and closing balance: by pages, or all of it to a file"
   )
 )
 

@@ -69,13 +69,19 @@ export const HistoryEntry = Schema.Struct({
 })
 export type HistoryEntry = typeof HistoryEntry.Type
 
-/** One line of a statement: `amount` signed, `balance` after the line, both in minor units. */
+/** The type of the event that a statement line stands for. */
+export const LineType = Schema.Literals(Struct.keys(Event.cases))
+
+/**
+ * One line of a statement: `amount` signed, `balance` the account's after the line in the order of the statement, both
+ * in minor units. In effective order the balance may have been out of an account's bounds.
+ */
 export const StatementLineView = Schema.Struct({
   account: AccountId,
   version: Version,
-  type: Schema.Literals(Struct.keys(Event.cases)),
+  type: LineType,
   amount: SumOfBalances,
-  balance: Balance,
+  balance: SumOfBalances,
   asset: Asset,
   counterparty: Schema.NullOr(Schema.String),
   description: Schema.NullOr(Schema.String),

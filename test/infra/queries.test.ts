@@ -84,11 +84,39 @@ describe("queries", () => {
     }).pipe(Effect.provide(services()))
   )
 
+  it.effect("keep the pages of a statement by effective time to the version of the first", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      const eventWriter = new EventWriter()
+      const start = eventWriter.now
+      const dated = (amount: bigint, at: number) => ({ ...deposit("a", amount), effectiveAt: start + at })
+      yield* project(eventWriter, openAccount("a"), dated(10n, 30), dated(5n, 20), dated(3n, 25))
+      const asked = { axis: "effective", limit: 2 } as const
+      const first = yield* queries.statement(a, asked)
+      yield* project(eventWriter, dated(100n, 22), dated(200n, 28))
+      const second = yield* queries.statement(a, { ...asked, cursor: first.next })
+      assert.deepStrictEqual(
+        [first, second].map(({ opening, rows, closing }) => [
+          opening,
+          ...rows.map((line) => line.balance),
+          closing
+        ]),
+        [
+          [0n, 0n, 5n, 18n],
+          [0n, 8n, 18n, 18n]
+        ]
+      )
+      assert.isUndefined(second.next)
+      assert.strictEqual((yield* queries.statement(a, { axis: "effective" })).closing, 318n)
+    }).pipe(Effect.provide(services()))
+  )
+
   it.effect("answer an empty page for an account without lines in the time asked for", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
       yield* project(new EventWriter(), openAccount("a"))
-      assert.deepStrictEqual(yield* queries.statement(a, { from: 0, to: 1 }), { rows: [], next: undefined })
+      const page: object = yield* queries.statement(a, { from: 0, to: 1 })
+      assert.deepStrictEqual(page, { rows: [], next: undefined, asset: "USD/2", opening: 0n, closing: 0n })
     }).pipe(Effect.provide(services()))
   )
 
@@ -159,6 +187,10 @@ describe("queries", () => {
       for (const [path, query] of [
         ["cursor", queries.statement(a, { cursor: "-1" })],
         ["cursor", queries.statement(a, { cursor: "9".repeat(400) })],
+        ["cursor", queries.statement(a, { cursor: "1.2.3" })],
+        ["cursor", queries.statement(a, { cursor: "1", axis: "effective" })],
+        ["cursor", queries.statement(a, { cursor: "1.2", axis: "effective" })],
+        ["cursor", queries.statement(a, { cursor: `${"9".repeat(15)}.2.3`, axis: "effective" })],
         ["cursor", queries.accounts({ cursor: "no account!" })],
         ["limit", queries.statement(a, { limit: 0 })],
         ["limit", queries.accounts({ limit: 1.5 })],

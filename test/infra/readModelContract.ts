@@ -1,18 +1,18 @@
 /** A layer of the read model enters; the tests that every read model must pass leave. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Layer, Result } from "effect"
-import type { OpenedHead, Posted } from "../../src/domain/Books.ts"
+import type { OpenedHead, Posted, StatementLine } from "../../src/domain/Books.ts"
 import { post } from "../../src/domain/Books.ts"
 import { emptyHead, type Head } from "../../src/domain/Head.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { amountMax, balanceMax } from "../../src/domain/Money.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
-import { type BooksBatch, ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
+import { type BooksBatch, type LinesQuery, ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { deposit, EventWriter, openAccount, transfer, withdraw } from "../support/eventWriter.ts"
 import { accountId, commandId } from "../support/storedEvents.ts"
 
 /** Rows in order, each account's from its first event on, as one batch. */
-const batchOf = (rows: ReadonlyArray<StoredEvent>): BooksBatch => {
+export const batchOf = (rows: ReadonlyArray<StoredEvent>): BooksBatch => {
   const heads = new Map<AccountId, Head>()
   const first = new Map<AccountId, number>()
   const posted: Array<Posted> = rows.map((row) => {
@@ -32,6 +32,13 @@ const batchOf = (rows: ReadonlyArray<StoredEvent>): BooksBatch => {
     checkpoints: []
   }
 }
+
+/** The lines of an account, which has some. */
+const linesOf = (query: LinesQuery) =>
+  Effect.gen(function* () {
+    const readModel = yield* ReadModel
+    return (yield* readModel.statement(query))?.lines ?? []
+  })
 
 const a = accountId("a")
 const b = accountId("b")
@@ -60,7 +67,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
         assert.deepStrictEqual(heads, new Map(batch.moves.map(({ head }) => [head.account.id, head])))
         assert.strictEqual(heads.get(a)?.account.balance, -500n)
         assert.deepStrictEqual(
-          yield* readModel.lines({ account: a, after: 0, limit: 100 }),
+          yield* linesOf({ account: a, limit: 100 }),
           batch.lines.filter((line) => line.account === "a")
         )
         assert.deepStrictEqual(yield* readModel.transfer(commandId("t-1")), batch.transfers[0])
@@ -100,7 +107,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
           })
         )
         assert.strictEqual((yield* readModel.heads([a])).get(a)?.account.version, 2)
-        assert.lengthOf(yield* readModel.lines({ account: a, after: 0, limit: 10 }), 2)
+        assert.lengthOf(yield* linesOf({ account: a, limit: 10 }), 2)
         assert.deepStrictEqual(
           (yield* readModel.contras).map((one) => one.balance),
           [-10n]
@@ -134,7 +141,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
           [balanceMax, -amountMax, balanceMax]
         )
         assert.strictEqual(heads.get(b)?.account.overdraftLimit, amountMax)
-        const lines = yield* readModel.lines({ account: c, after: 0, limit: 1_000 })
+        const lines = yield* linesOf({ account: c, limit: 1_000 })
         assert.deepStrictEqual(
           lines,
           batch.lines.filter((line) => line.account === "c")
@@ -191,10 +198,13 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
         eventWriter.commit(openAccount("b"), openAccount("B"), openAccount("a"))
         for (let index = 0; index < 5; index++) eventWriter.commit(deposit("b", 1n), transfer("b", "a", 1n))
         assert.isTrue(yield* readModel.apply(batchOf(eventWriter.log)))
-        const versions = (asked: Parameters<typeof readModel.lines>[0]) =>
-          Effect.map(readModel.lines(asked), (lines) => lines.map((line) => line.version))
-        const all = { account: b, after: 0, limit: 100 }
-        assert.deepStrictEqual(yield* versions({ ...all, after: 4, limit: 3 }), [5, 6, 7])
+        const versions = (asked: LinesQuery) =>
+          Effect.map(linesOf(asked), (lines) => lines.map((line) => line.version))
+        const all = { account: b, limit: 100 }
+        assert.deepStrictEqual(
+          yield* versions({ ...all, after: { version: 4, effectiveAt: 0 }, limit: 3 }),
+          [5, 6, 7]
+        )
         assert.deepStrictEqual(yield* versions({ ...all, from: start + 3, to: start + 6 }), [2, 3, 4])
         assert.deepStrictEqual(yield* versions({ ...all, types: ["TransferSent"] }), [3, 5, 7, 9, 11])
         const ids = (after: string, limit: number) =>
@@ -224,26 +234,77 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
         // A line may be missing: its event was skipped.
         const left = batch.lines.filter((line) => line.account !== "a" || ![7, 8, 20].includes(line.version))
         assert.isTrue(yield* readModel.apply({ ...batch, lines: left }))
+        const inOrder = {
+          recorded: left.filter((line) => line.account === "a"),
+          effective: left
+            .filter((line) => line.account === "a")
+            .toSorted((x, y) => x.effectiveAt - y.effectiveAt || x.version - y.version)
+        }
         const at = { recorded: "recordedAt", effective: "effectiveAt" } as const
+        const versionsOf = (lines: ReadonlyArray<StatementLine>) => lines.map((line) => line.version)
         for (const axis of ["recorded", "effective"] as const) {
           for (let from = -2; from < 45; from += 3) {
             for (const length of [0, 1, 4, 17, 100]) {
               const range = { from: start + from, to: start + from + length }
-              const expected = left.filter(
-                (line) => line.account === "a" && line[at[axis]] >= range.from && line[at[axis]] < range.to
+              const expected = inOrder[axis].filter(
+                (line) => line[at[axis]] >= range.from && line[at[axis]] < range.to
               )
-              const asked = { account: a, after: 0, limit: 100, axis, ...range }
-              assert.deepStrictEqual(yield* readModel.lines(asked), expected, `${axis} ${from} ${length}`)
-              const rest = expected.filter((line) => line.version > 9).slice(0, 3)
-              assert.deepStrictEqual(yield* readModel.lines({ ...asked, after: 9, limit: 3 }), rest)
+              const asked = { account: a, limit: 100, axis, ...range }
+              const told = `${axis} ${from} ${length}`
+              assert.deepStrictEqual(versionsOf(yield* linesOf(asked)), versionsOf(expected), told)
+              const after = expected[2]
+              if (after === undefined) continue
+              const rest = yield* linesOf({ ...asked, after, limit: 3 })
+              assert.deepStrictEqual(versionsOf(rest), versionsOf(expected.slice(3, 6)), told)
             }
           }
-          const openEnd = left.filter((line) => line.account === "a" && line[at[axis]] >= start + 10)
-          assert.deepStrictEqual(
-            yield* readModel.lines({ account: a, after: 0, limit: 100, axis, from: start + 10 }),
-            openEnd
-          )
+          const openEnd = yield* linesOf({ account: a, limit: 100, axis, from: start + 10 })
+          const expected = inOrder[axis].filter((line) => line[at[axis]] >= start + 10)
+          assert.deepStrictEqual(versionsOf(openEnd), versionsOf(expected))
         }
+      })
+    )
+
+    test(
+      "counts a skipped event from the line recorded after it",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const eventWriter = new EventWriter()
+        const start = eventWriter.now
+        eventWriter.commit(
+          openAccount("a"),
+          deposit("a", 10n),
+          deposit("a", 5n),
+          { ...deposit("a", 7n), effectiveAt: start },
+          deposit("a", 1n)
+        )
+        const batch = batchOf(eventWriter.log)
+        const lines = batch.lines.filter(({ version }) => version !== 2 && version !== 5)
+        assert.isTrue(yield* readModel.apply({ ...batch, lines }))
+        const statement = (axis: "recorded" | "effective") =>
+          Effect.map(readModel.statement({ account: a, limit: 9, axis, from: start }), (found) => [
+            found?.opening,
+            found?.lines.map(({ version, balance }) => [version, balance]),
+            found?.closing
+          ])
+        assert.deepStrictEqual(yield* statement("recorded"), [
+          0n,
+          [
+            [1, 0n],
+            [3, 15n],
+            [4, 22n]
+          ],
+          23n
+        ])
+        assert.deepStrictEqual(yield* statement("effective"), [
+          0n,
+          [
+            [1, 0n],
+            [4, 7n],
+            [3, 22n]
+          ],
+          23n
+        ])
       })
     )
 
@@ -361,7 +422,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
         )
         for (const account of [a, b]) {
           assert.deepStrictEqual(
-            yield* readModel.lines({ account, after: 0, limit: 100 }),
+            yield* linesOf({ account, limit: 100 }),
             whole.lines.filter((line) => line.account === account)
           )
         }
@@ -387,7 +448,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
         const held = { account: a, version: 2, hash: forger.headOf(a).hash }
         assert.isTrue(yield* readModel.reload(held, 3, batchOf([])))
         assert.strictEqual((yield* readModel.heads([a])).size, 0)
-        assert.lengthOf(yield* readModel.lines({ account: a, after: 0, limit: 10 }), 0)
+        assert.lengthOf(yield* linesOf({ account: a, limit: 10 }), 0)
         assert.isTrue((yield* readModel.contras).every((one) => one.balance === 0n))
       })
     )

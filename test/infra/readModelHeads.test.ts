@@ -4,7 +4,7 @@ import { Deferred, Effect, Exit, Fiber } from "effect"
 import type { OpenedHead } from "../../src/domain/Books.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { StoreUnavailable } from "../../src/infra/eventstore/EventStoreTypes.ts"
-import { makeHeadAsker } from "../../src/infra/readmodel/ReadModelReads.ts"
+import { makeHeadLookup } from "../../src/infra/readmodel/ReadModelReads.ts"
 import { accountId } from "../support/storedEvents.ts"
 
 const headOf = (id: AccountId, version: number): OpenedHead => ({
@@ -52,7 +52,7 @@ describe("asking for a balance", () => {
     Effect.gen(function* () {
       const { statements, versions, look } = makeTable()
       for (const id of [a, b]) versions.set(id, 1)
-      const ask = makeHeadAsker(look, { statementsMax: 1, accountsMax: 100 })
+      const ask = makeHeadLookup(look, { statementsMax: 1, accountsMax: 100 })
       const first = yield* Effect.forkChild(ask(a))
       yield* settle
       assert.deepStrictEqual(
@@ -80,7 +80,7 @@ describe("asking for a balance", () => {
     Effect.gen(function* () {
       const { statements, versions, look } = makeTable()
       versions.set(a, 1)
-      const ask = makeHeadAsker(look, { statementsMax: 1, accountsMax: 100 })
+      const ask = makeHeadLookup(look, { statementsMax: 1, accountsMax: 100 })
       const before = yield* Effect.forkChild(ask(a))
       yield* settle
       versions.set(a, 2)
@@ -98,7 +98,7 @@ describe("asking for a balance", () => {
     Effect.gen(function* () {
       const { statements, versions, look } = makeTable()
       versions.set(a, 1)
-      const ask = makeHeadAsker(look, { statementsMax: 1, accountsMax: 100 })
+      const ask = makeHeadLookup(look, { statementsMax: 1, accountsMax: 100 })
       const asked = yield* Effect.forEach([a, b], (id) => Effect.forkChild(ask(id)))
       yield* settle
       yield* Deferred.fail(
@@ -117,7 +117,7 @@ describe("asking for a balance", () => {
     Effect.gen(function* () {
       const { statements, versions, look } = makeTable()
       for (const id of [a, b, c]) versions.set(id, 1)
-      const ask = makeHeadAsker(look, { statementsMax: 1, accountsMax: 100 })
+      const ask = makeHeadLookup(look, { statementsMax: 1, accountsMax: 100 })
       const flying = yield* Effect.forkChild(ask(a))
       yield* settle
       const [waiting, other] = [yield* Effect.forkChild(ask(b)), yield* Effect.forkChild(ask(c))]

@@ -84,7 +84,7 @@ describe("a projection that keeps the heads it wrote", () => {
         [heads.get(a)?.account.version, heads.get(a)?.account.balance, heads.get(b)?.account.balance],
         [3, 12n, 1n]
       )
-      assert.lengthOf(yield* readModel.lines({ account: a, after: 0, limit: 10 }), 3)
+      assert.lengthOf((yield* readModel.statement({ account: a, limit: 10 }))?.lines ?? [], 3)
     }).pipe(Effect.provide(worlds))
   )
 

@@ -51,7 +51,7 @@ describe("skipping a parked event", () => {
           const [skipped] = yield* readModel.skipped
           assert.deepInclude(skipped, { account: poor, version: 3 })
           assert.include(skipped?.reason, "schema version 99")
-          const lines = yield* readModel.lines({ account: poor, after: 0, limit: 10 })
+          const { lines } = (yield* readModel.statement({ account: poor, limit: 10 })) ?? assert.fail()
           // What it did to the balance cannot be read: the next line goes on from before it.
           assert.deepStrictEqual(
             lines.map(({ version, balance }) => [version, balance]),

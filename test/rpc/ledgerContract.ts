@@ -237,6 +237,52 @@ export const ledgerContract = <R>(
     })
   )
 
+  scenario("a statement by effective time has the balances of that order", (ledger, id) =>
+    Effect.gen(function* () {
+      const a = id("a")
+      const january = (day: number) => Date.UTC(2026, 0, day)
+      yield* ledger.dispatch({ ...open(a), effectiveAt: january(1) })
+      yield* ledger.dispatch({ ...deposit(a, 100n), effectiveAt: january(10) })
+      yield* ledger.dispatch({ ...deposit(a, 1n), effectiveAt: january(2) })
+      const { readToken } = yield* ledger.dispatch({
+        _tag: "Withdraw",
+        account: a,
+        amount: 50n,
+        effectiveAt: january(5)
+      })
+      const asked = { axis: "effective", readToken, from: january(3), to: january(20) } as const
+      const told = (page: Effect.Success<ReturnType<Service["statement"]>>) => ({
+        balances: page.rows.map(({ amount, balance }) => [amount, balance]),
+        between: [page.opening, page.closing],
+        asset: page.asset
+      })
+      assert.deepEqual<object>(told(yield* ledger.statement(a, asked)), {
+        balances: [
+          [-50n, -49n],
+          [100n, 51n]
+        ],
+        between: [1n, 51n],
+        asset: "USD/2"
+      })
+      const deposits = yield* ledger.statement(a, { ...asked, types: ["Deposited"] })
+      assert.deepEqual(told(deposits).balances, [[100n, 51n]])
+      const first = yield* ledger.statement(a, { ...asked, limit: 1, counterparty: "external:bank" })
+      const second = yield* ledger.statement(a, { ...asked, cursor: first.next })
+      assert.deepEqual(told(second), { balances: [[100n, 51n]], between: [1n, 51n], asset: first.asset })
+      const recorded = yield* ledger.statement(a, { readToken })
+      assert.deepEqual(told(recorded), {
+        balances: [
+          [0n, 0n],
+          [100n, 100n],
+          [1n, 101n],
+          [-50n, 51n]
+        ],
+        between: [0n, 51n],
+        asset: recorded.asset
+      })
+    })
+  )
+
   scenario("the whole books are told: accounts, contras, the trial balance and the node", (ledger, id) =>
     Effect.gen(function* () {
       yield* ledger.dispatch({

@@ -131,7 +131,7 @@ export const assertRows = Effect.fnUntraced(function* (log: ReadonlyArray<Stored
   assert.deepStrictEqual(new Map(heads.map((head) => [head.account.id, head])), sortedById(expected.heads))
   for (const account of expected.heads.keys()) {
     assert.deepStrictEqual(
-      yield* readModel.lines({ account, after: 0, limit: 100_000 }),
+      (yield* readModel.statement({ account, limit: 100_000 }))?.lines,
       expected.lines.filter((line) => line.account === account)
     )
   }

@@ -3,7 +3,8 @@ import { Effect } from "effect"
 import type { ContraEntry, OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
 import type { CommandId } from "../../domain/Ids.ts"
 import type { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
-import type { BalanceRow, FrozenBooks } from "../../infra/readmodel/ReadModelFrozen.ts"
+import type { FrozenBooks } from "../../infra/readmodel/ReadModelFrozen.ts"
+import { type BalanceRow, balanceRowOf } from "../../infra/readmodel/ReadModelRows.ts"
 import type { AuditLimits } from "./AuditConfig.ts"
 import { difference, type Findings } from "./AuditFindings.ts"
 import type { Entry } from "./AuditRun.ts"
@@ -11,22 +12,8 @@ import type { Entry } from "./AuditRun.ts"
 const where = "read model" as const
 const invariant = "I8" as const
 
-/** The row of the balances that a head makes. */
-const balanceOf = ({ account, recordedAt, hash }: OpenedHead): BalanceRow => ({
-  account: account.id,
-  version: account.version,
-  status: account.status,
-  asset: account.asset,
-  owner: account.owner,
-  overdraftLimit: account.overdraftLimit,
-  balance: account.balance,
-  metadata: JSON.stringify(account.metadata),
-  recordedAt,
-  hash
-})
-
 export const checkBalance = (findings: Findings, head: OpenedHead, row: BalanceRow): void => {
-  const fault = difference(balanceOf(head), row)
+  const fault = difference(balanceRowOf(head), row)
   if (fault === undefined) return
   const { account, version } = row
   const reason = `balance row: ${fault.reason}`

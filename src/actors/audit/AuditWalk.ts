@@ -6,7 +6,7 @@ import { type BrokenLog, emptyHead, type Head, step } from "../../domain/Head.ts
 import type { AccountId } from "../../domain/Ids.ts"
 import { decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import type { EventKey } from "../../infra/eventstore/EventStoreTypes.ts"
-import type { BalanceRow } from "../../infra/readmodel/ReadModelFrozen.ts"
+import type { BalanceRow } from "../../infra/readmodel/ReadModelRows.ts"
 import { checkSnapshot, loadBeside } from "./AuditBeside.ts"
 import { checkBalance, checkLine, checkPresent } from "./AuditBooks.ts"
 import type { Listing } from "./AuditCommits.ts"

@@ -50,12 +50,13 @@ export const int8: ColumnType<number> = {
   decode: Number
 }
 
-/** Amounts in minor units. */
+/** Amounts in minor units: whole numbers, which the driver gives and takes as text, for they are wider than `int8`. */
 export const minorUnits: ColumnType<bigint> = {
-  sql: "int8",
-  oid: OID.int8,
-  parameter: PgTypes.int8,
-  decode: (value) => value as bigint
+  sql: "numeric",
+  oid: OID.numeric,
+  parameter: PgTypes.numeric,
+  encode: String,
+  decode: (value) => BigInt(String(value))
 }
 
 export const bool: ColumnType<boolean> = {

@@ -8,14 +8,16 @@ import {
   type QueryError,
   Unavailable
 } from "../../domain/Errors.ts"
-import { AccountId, type CommandId, type Instant, instantMax } from "../../domain/Ids.ts"
+import type { EventType } from "../../domain/Event.ts"
+import { AccountId, type CommandId, type Instant, instantMax, type Version } from "../../domain/Ids.ts"
 import { intervalFault } from "../../domain/InstantText.ts"
+import type { Asset } from "../../domain/Money.ts"
 import { type Position, parseToken, printToken } from "../../domain/Receipt.ts"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { ProjectionWaiters } from "./ProjectionWaiters.ts"
-import { type ContraBalance, ReadModel, type TimeAxis, type TrialLine } from "./ReadModel.ts"
+import { type ContraBalance, type LinesQuery, ReadModel, type TimeAxis, type TrialLine } from "./ReadModel.ts"
 
 export interface PageRequest {
   /** `next` of the page before. */
@@ -39,7 +41,21 @@ export interface StatementQuery extends PageRequest, ReadConsistency {
   /** Recorded (or, by `axis`, effective) at or after `from` and before `to`. */
   readonly from?: Instant | undefined
   readonly to?: Instant | undefined
+  /** The order of the lines too; default `recorded`. */
   readonly axis?: TimeAxis | undefined
+  /** Lines of these types alone; balances stay those of the account, with all its lines. */
+  readonly types?: ReadonlyArray<EventType> | undefined
+  /** Lines with this account or contra on the other side. */
+  readonly counterparty?: string | undefined
+}
+
+/** A page of a statement, with the balances at both ends of what was asked for (not of the page). */
+export interface StatementPage extends Page<StatementLine> {
+  readonly asset: Asset
+  /** The account's balance before `from` along the axis; zero where there is no `from`. */
+  readonly opening: bigint
+  /** The account's balance before `to` along the axis; of all its events where there is no `to`. */
+  readonly closing: bigint
 }
 
 /** From the `books` projection; the account's events `1 … account.version` are folded in (I8). */
@@ -47,11 +63,14 @@ export class Queries extends Context.Service<
   Queries,
   {
     readonly balance: (account: AccountId, asked?: ReadConsistency) => Effect.Effect<OpenedHead, QueryError>
-    /** In order of version. */
+    /**
+     * In recorded order (of version), or in effective order: each line with the account's balance after it in that
+     * order. Pages in effective order are all as of the version that the account was at when the first was asked for.
+     */
     readonly statement: (
       account: AccountId,
       asked?: StatementQuery
-    ) => Effect.Effect<Page<StatementLine>, QueryError>
+    ) => Effect.Effect<StatementPage, QueryError>
     /** By the id of its command; undefined when there is none, or it is not visible yet. */
     readonly transfer: (
       id: CommandId,
@@ -70,6 +89,8 @@ export class Queries extends Context.Service<
     Effect.suspend(() => makeQueries)
   )
 }
+
+const rowsDefault = 100
 
 /** Longer than any token of a journal with the most legs. */
 const tokenMax = 10_000
@@ -95,7 +116,8 @@ const makeQueries = Effect.gen(function* () {
     account: AccountId,
     asked: StatementQuery = {}
   ) {
-    const after = asked.cursor === undefined ? 0 : yield* Effect.fromResult(versionOf(asked.cursor))
+    const { axis = "recorded", cursor, types, counterparty } = asked
+    const begin = cursor === undefined ? {} : yield* Effect.fromResult(readLineCursor(axis, cursor))
     const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
     const from = yield* Effect.fromResult(boundOf("from", asked.from))
     const to = yield* Effect.fromResult(boundOf("to", asked.to))
@@ -103,11 +125,13 @@ const makeQueries = Effect.gen(function* () {
     if (fault !== undefined) return yield* InvalidCommand.at("from", fault)
     yield* awaitToken(asked.readToken)
     // One more than asked tells whether there is a next page.
-    const lines = yield* answered(
-      readModel.lines({ account, after, limit: limit + 1, from, to, axis: asked.axis })
+    const found = yield* answered(
+      readModel.statement({ account, axis, from, to, types, counterparty, limit: limit + 1, ...begin })
     )
-    if (lines.length === 0) yield* balance(account)
-    return pageOf(lines, limit, (line) => String(line.version))
+    if (found === undefined) return yield* new AccountNotFound({ account })
+    const { asset, opening, closing, version, lines } = found
+    const page = pageOf(lines, limit, (line) => printLineCursor(axis, line, version))
+    return { ...page, asset, opening, closing }
   })
 
   return {
@@ -186,19 +210,31 @@ const makeAwaitPositions = Effect.gen(function* () {
     }).pipe(Effect.catchTag("StoreUnavailable", (error) => Effect.fail(unavailable(error))))
 })
 
-const rowsDefault = 100
-
-const versionOf = (cursor: string): Result.Result<number, InvalidCommand> =>
-  /^\d{1,15}$/.test(cursor)
-    ? Result.succeed(Number(cursor))
-    : Result.fail(InvalidCommand.at("cursor", `"${cursor.slice(0, 40)}" is no cursor of this query`))
-
 const isAccountId = Schema.is(AccountId)
 
+const notACursor = (cursor: string) =>
+  InvalidCommand.at("cursor", `"${cursor.slice(0, 40)}" is no cursor of this query`)
+
+/** In recorded order the version of a line; in effective order its instant and version, and the account's version. */
+const printLineCursor = (axis: TimeAxis, { effectiveAt, version }: StatementLine, upTo: Version): string =>
+  axis === "recorded" ? String(version) : `${effectiveAt}.${version}.${upTo}`
+
+const readLineCursor = (
+  axis: TimeAxis,
+  cursor: string
+): Result.Result<Pick<LinesQuery, "after" | "upTo">, InvalidCommand> => {
+  const numbers = /^\d{1,15}(\.\d{1,15}){0,2}$/.test(cursor) ? cursor.split(".").map(Number) : []
+  const [first = 0, version, upTo] = numbers
+  if (axis === "recorded" && numbers.length === 1) {
+    return Result.succeed({ after: { version: first, effectiveAt: 0 } })
+  }
+  return axis === "effective" && version !== undefined && upTo !== undefined && first <= instantMax
+    ? Result.succeed({ after: { version, effectiveAt: first }, upTo })
+    : Result.fail(notACursor(cursor))
+}
+
 const accountOf = (cursor: string): Result.Result<string, InvalidCommand> =>
-  isAccountId(cursor)
-    ? Result.succeed(cursor)
-    : Result.fail(InvalidCommand.at("cursor", `"${cursor.slice(0, 40)}" is no cursor of this query`))
+  isAccountId(cursor) ? Result.succeed(cursor) : Result.fail(notACursor(cursor))
 
 /** Any whole milliseconds; what lies beyond all instants is as far as the furthest of them. */
 const boundOf = (

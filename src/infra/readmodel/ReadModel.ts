@@ -80,17 +80,41 @@ export interface TrialLine {
 /** Which of an event's two times is meant (design §4). */
 export type TimeAxis = "recorded" | "effective"
 
+/** The place of a line in a statement. */
+export interface LinePosition {
+  readonly version: Version
+  /** Counts in effective order only. */
+  readonly effectiveAt: Instant
+}
+
 export interface LinesQuery {
   readonly account: AccountId
-  /** Lines above this version … */
-  readonly after: Version
   readonly limit: number
-  /** … recorded (or, by `axis`, effective) at or after `from` and before `to`, of these types. */
+  /** The last line of the page before; absent for the first page. */
+  readonly after?: LinePosition | undefined
+  /** Events above this version are left out, so that the pages of one statement agree. */
+  readonly upTo?: Version | undefined
+  /** The order of the lines, and the time that `from` and `to` mean; default `recorded`. */
+  readonly axis?: TimeAxis | undefined
+  /** Lines at or after `from` and before `to`. */
   readonly from?: Instant | undefined
   readonly to?: Instant | undefined
-  /** Default `recorded`. */
-  readonly axis?: TimeAxis | undefined
+  /** Lines of these types, and with this account or contra on the other side; balances are of all lines. */
   readonly types?: ReadonlyArray<EventType> | undefined
+  readonly counterparty?: string | undefined
+}
+
+/** A page of a statement, as of one version of its account. */
+export interface StatementRows {
+  readonly asset: Asset
+  /** Up to here the account's events are in it. */
+  readonly version: Version
+  /** The balance before `from`, along the axis: zero where there is no `from`. */
+  readonly opening: bigint
+  /** The balance before `to`, along the axis: of all events where there is no `to`. */
+  readonly closing: bigint
+  /** In the order of the axis, each with the balance after it in that order. */
+  readonly lines: ReadonlyArray<StatementLine>
 }
 
 /** The database will never take these rows as they are: a text it cannot hold, a number out of its range. */
@@ -171,8 +195,8 @@ export interface ReadModelReads {
     readonly after: string
     readonly limit: number
   }) => Effect.Effect<ReadonlyArray<OpenedHead>, StoreUnavailable>
-  /** Statement lines in order of version. */
-  readonly lines: (asked: LinesQuery) => Effect.Effect<ReadonlyArray<StatementLine>, StoreUnavailable>
+  /** A page of an account's statement; none where the account has no row. */
+  readonly statement: (query: LinesQuery) => Effect.Effect<StatementRows | undefined, StoreUnavailable>
   readonly transfer: (id: CommandId) => Effect.Effect<TransferRow | undefined, StoreUnavailable>
   readonly contras: Effect.Effect<ReadonlyArray<ContraBalance>, StoreUnavailable>
   /** All of it at one instant of the read model. */

@@ -1,37 +1,26 @@
-/** Nothing enters; all rows of the `books` projection as of one instant leave, page by page. */
+/**
+ * All rows of the `books` projection as of one instant, page by page, for an audit: projectors go on meanwhile, and
+ * change nothing of what the audit reads.
+ */
 import { PgTypes } from "@effect/sql-pg"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import { Effect, type Scope } from "effect"
 import type { StatementLine, TransferRow } from "../../domain/Books.ts"
-import type { AccountId, CommandId, Instant, Version } from "../../domain/Ids.ts"
+import type { AccountId, CommandId, Version } from "../../domain/Ids.ts"
 import type { EventKey, StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
-import { int8Value, textArray, toInstant } from "../postgres/Columns.ts"
+import { int8Value, textArray } from "../postgres/Columns.ts"
 import { books } from "./BooksProjection.ts"
 import { prefixOf, tablesOf } from "./Projection.ts"
-import type { Parked } from "./ReadModel.ts"
-import { headColumns, lineColumns, toBigint, toLine, toTransfer, transferColumns } from "./ReadModelRows.ts"
+import type { ContraBalance, Parked } from "./ReadModel.ts"
+import {
+  type BalanceRow,
+  balanceColumns,
+  contraBalanceColumns,
+  lineColumns,
+  parkedColumns,
+  transferColumns
+} from "./ReadModelRows.ts"
 import { toUnavailable } from "./ReadModelSql.ts"
-
-/** A row of the balances as it stands there, checked by nobody. */
-export interface BalanceRow {
-  readonly account: string
-  readonly version: Version
-  readonly status: string
-  readonly asset: string
-  readonly owner: string
-  readonly overdraftLimit: bigint
-  readonly balance: bigint
-  readonly metadata: string
-  readonly recordedAt: Instant
-  readonly hash: string
-}
-
-export interface ContraRow {
-  readonly contra: string
-  readonly asset: string
-  /** Minor units, summed over the partitions. */
-  readonly balance: bigint
-}
 
 export interface PageAfter<Key> {
   readonly after: Key
@@ -53,7 +42,7 @@ export interface FrozenBooks {
   ) => Effect.Effect<ReadonlyArray<TransferRow>, StoreUnavailable>
   readonly countTransfers: Effect.Effect<number, StoreUnavailable>
   /** In order of contra and asset. */
-  readonly contras: Page<Pick<ContraRow, "contra" | "asset">, ContraRow>
+  readonly contras: Page<{ readonly contra: string; readonly asset: string }, ContraBalance>
   /** The versions accounts are at; those without a row are left out. */
   readonly versions: (
     accounts: ReadonlyArray<AccountId>
@@ -62,15 +51,18 @@ export interface FrozenBooks {
 }
 
 const balances = `
-  SELECT ${headColumns} FROM books_v1_balances WHERE (account, version) > ($1, $2) ORDER BY account LIMIT $3`
+  SELECT ${balanceColumns.list} FROM books_v1_balances WHERE (account, version) > ($1, $2)
+  ORDER BY account LIMIT $3`
 
 const lines = `
-  SELECT ${lineColumns} FROM books_v1_statement_lines WHERE (account, version) > ($1, $2)
+  SELECT ${lineColumns.list} FROM books_v1_statement_lines WHERE (account, version) > ($1, $2)
   ORDER BY account, version LIMIT $3`
 
-const transfers = `SELECT ${transferColumns} FROM books_v1_transfers WHERE id > $1 ORDER BY id LIMIT $2`
+const transfers = `SELECT ${transferColumns.list} FROM books_v1_transfers WHERE id > $1 ORDER BY id LIMIT $2`
 
-const transfersOf = `SELECT ${transferColumns} FROM books_v1_transfers WHERE id = ANY($1::text[])`
+const transfersOf = `SELECT ${transferColumns.list} FROM books_v1_transfers WHERE id = ANY($1::text[])`
+
+const countTransfers = "SELECT count(*) FROM books_v1_transfers"
 
 const contras = `
   SELECT contra, asset, sum(balance)::text FROM books_v1_contra
@@ -80,21 +72,7 @@ const contras = `
 const versions = `SELECT account, version FROM books_v1_balances WHERE account = ANY($1::text[])`
 
 const parked = `
-  SELECT account, version, reason, since FROM books_v1_parked_accounts WHERE account > $1
-  ORDER BY account LIMIT $2`
-
-const toBalance = (row: ReadonlyArray<unknown>): BalanceRow => ({
-  account: String(row[0]),
-  version: Number(row[1]),
-  status: String(row[2]),
-  asset: String(row[3]),
-  owner: String(row[4]),
-  overdraftLimit: toBigint(row[5]),
-  balance: toBigint(row[6]),
-  metadata: String(row[7]),
-  recordedAt: toInstant(row[8]),
-  hash: String(row[9])
-})
+  SELECT ${parkedColumns.list} FROM books_v1_parked_accounts WHERE account > $1 ORDER BY account LIMIT $2`
 
 const frozenTables = tablesOf(books).map((table) => `${prefixOf(books)}_${table}`)
 
@@ -107,8 +85,15 @@ export const freeze = (sql: PgClient): Effect.Effect<FrozenBooks, StoreUnavailab
     yield* Effect.acquireRelease(run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), () =>
       Effect.ignore(run("ROLLBACK"))
     )
-    const query = (text: string, params: ReadonlyArray<unknown>) =>
-      Effect.mapError(connection.executeValues(text, params), toUnavailable)
+    const query = <A>(
+      text: string,
+      params: ReadonlyArray<unknown>,
+      decode: (row: ReadonlyArray<unknown>) => A
+    ): Effect.Effect<ReadonlyArray<A>, StoreUnavailable> =>
+      Effect.mapBoth(connection.executeValues(text, params), {
+        onFailure: toUnavailable,
+        onSuccess: (rows) => rows.map((row) => decode(row))
+      })
     const keyed = ({ after, limit }: PageAfter<EventKey>) => [
       PgTypes.text(after.account),
       int8Value(after.version),
@@ -119,37 +104,25 @@ export const freeze = (sql: PgClient): Effect.Effect<FrozenBooks, StoreUnavailab
     // The snapshot is taken by the first query, not by BEGIN.
     yield* run("SELECT 1 FROM books_v1_balances LIMIT 1")
     return {
-      balances: (page) => Effect.map(query(balances, keyed(page)), (rows) => rows.map(toBalance)),
-      lines: (page) => Effect.map(query(lines, keyed(page)), (rows) => rows.map(toLine)),
+      balances: (page) => query(balances, keyed(page), (row) => balanceColumns.decode(row)),
+      lines: (page) => query(lines, keyed(page), (row) => lineColumns.decode(row)),
       transfers: ({ after, limit }) =>
-        Effect.map(query(transfers, [PgTypes.text(after), int8Value(limit)]), (rows) => rows.map(toTransfer)),
-      transfersOf: (ids) => Effect.map(query(transfersOf, [textArray(ids)]), (rows) => rows.map(toTransfer)),
-      countTransfers: Effect.map(query("SELECT count(*) FROM books_v1_transfers", []), (rows) =>
-        Number(rows[0]?.[0])
+        query(transfers, [PgTypes.text(after), int8Value(limit)], (row) => transferColumns.decode(row)),
+      transfersOf: (ids) => query(transfersOf, [textArray(ids)], (row) => transferColumns.decode(row)),
+      countTransfers: Effect.map(
+        query(countTransfers, [], ([count]) => Number(count)),
+        ([count = 0]) => count
       ),
       contras: ({ after, limit }) =>
-        Effect.map(
-          query(contras, [PgTypes.text(after.contra), PgTypes.text(after.asset), int8Value(limit)]),
-          (rows) =>
-            rows.map((row) => ({
-              contra: String(row[0]),
-              asset: String(row[1]),
-              balance: toBigint(row[2])
-            }))
+        query(contras, [PgTypes.text(after.contra), PgTypes.text(after.asset), int8Value(limit)], (row) =>
+          contraBalanceColumns.decode(row)
         ),
       versions: (accounts) =>
         Effect.map(
-          query(versions, [textArray(accounts)]),
-          (rows) => new Map(rows.map((row) => [String(row[0]), Number(row[1])]))
+          query(versions, [textArray(accounts)], (row) => [String(row[0]), Number(row[1])] as const),
+          (rows) => new Map(rows)
         ),
       parked: ({ after, limit }) =>
-        Effect.map(query(parked, [PgTypes.text(after), int8Value(limit)]), (rows) =>
-          rows.map((row) => ({
-            account: row[0] as AccountId, // branded when it was written
-            version: Number(row[1]),
-            reason: String(row[2]),
-            since: toInstant(row[3])
-          }))
-        )
+        query(parked, [PgTypes.text(after), int8Value(limit)], (row) => parkedColumns.decode(row))
     } satisfies FrozenBooks
   })

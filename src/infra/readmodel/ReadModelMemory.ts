@@ -1,28 +1,43 @@
-/** The read model in this process's memory: the same contract as over PostgreSQL, for simulations and tests. */
+/**
+ * The read model in this process's memory, by the same contract as over PostgreSQL: for simulations, tests and nodes
+ * that are tried out without a database. Starts empty each time it is made.
+ */
 import { Clock, Effect } from "effect"
 import type { OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
-import type { AccountId, CommandId } from "../../domain/Ids.ts"
+import type { AccountId, CommandId, Version } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
 import type { WriterId } from "../eventstore/EventStore.ts"
 import type { EventKey } from "../eventstore/EventStoreTypes.ts"
 import { ProjectionWaiters } from "./ProjectionWaiters.ts"
-import type { BooksBatch, CheckpointAt, Parked, ReadModel } from "./ReadModel.ts"
-import type { BalanceRow, FrozenBooks, PageAfter } from "./ReadModelFrozen.ts"
+import type {
+  BooksBatch,
+  CheckpointAt,
+  ContraBalance,
+  LinesQuery,
+  Parked,
+  ReadModel,
+  ReadModelReads,
+  ReadModelWrites,
+  StatementRows
+} from "./ReadModel.ts"
+import type { FrozenBooks, PageAfter } from "./ReadModelFrozen.ts"
+import { balanceRowOf } from "./ReadModelRows.ts"
 
 interface Tables {
   readonly heads: Map<AccountId, OpenedHead>
   /** Lines of an account in order of version. */
   readonly lines: Map<AccountId, Array<StatementLine>>
   readonly transfers: Map<CommandId, TransferRow>
-  readonly contras: Map<string, { contra: string; asset: Asset; balance: bigint }>
+  /** By contra and asset. */
+  readonly contras: Map<string, ContraBalance>
   readonly checkpoints: Map<number, CheckpointAt>
   readonly swept: Map<WriterId, number>
   readonly parked: Map<AccountId, Parked>
+  /** By account and version. */
   readonly skipped: Map<string, Parked>
 }
 
 export const makeReadModelMemory = Effect.gen(function* () {
-  const arrivals = yield* ProjectionWaiters
   const tables: Tables = {
     heads: new Map(),
     lines: new Map(),
@@ -33,105 +48,110 @@ export const makeReadModelMemory = Effect.gen(function* () {
     parked: new Map(),
     skipped: new Map()
   }
-  const { heads, swept, parked } = tables
-  const versionOf = (account: AccountId) => heads.get(account)?.account.version ?? 0
-
   return {
-    look: (accounts) => Effect.sync(() => ({ generation: 0, heads: pick(heads, accounts) })),
-    heads: (accounts) => Effect.sync(() => pick(heads, accounts)),
+    ...makeReads(tables),
+    ...makeBatches(tables, yield* ProjectionWaiters),
+    ...makePositions(tables),
+    ...makeParking(tables),
+    frozen: Effect.sync(() => freezeTables(tables))
+  } satisfies ReadModel["Service"]
+})
+
+const versionOf = ({ heads }: Tables, account: AccountId): Version => heads.get(account)?.account.version ?? 0
+
+/** Heads in order of account, above `after`. */
+const headsAfter = ({ heads }: Tables, after: string, limit: number): ReadonlyArray<OpenedHead> =>
+  [...heads.values()]
+    .filter((head) => head.account.id > after)
+    .toSorted(byText((head) => head.account.id))
+    .slice(0, limit)
+
+const makeReads = (tables: Tables): ReadModelReads => ({
+  heads: (accounts) => Effect.sync(() => pick(tables.heads, accounts)),
+  versions: (accounts) =>
+    Effect.sync(() => {
+      const found = [...pick(tables.heads, accounts)]
+      return new Map(found.map(([account, head]) => [account, head.account.version]))
+    }),
+  accounts: ({ after, limit }) => Effect.sync(() => headsAfter(tables, after, limit)),
+  statement: (query) => Effect.sync(() => statementOf(tables, query)),
+  transfer: (id) => Effect.sync(() => tables.transfers.get(id)),
+  contras: Effect.sync(() => [...tables.contras.values()].toSorted(byText(contraKey))),
+  trialBalance: Effect.sync(() => trialBalance(tables, Number.POSITIVE_INFINITY)),
+  trialBalanceAt: (instant) => Effect.sync(() => trialBalance(tables, instant))
+})
+
+const makeBatches = (
+  tables: Tables,
+  waiters: ProjectionWaiters["Service"]
+): Pick<ReadModelWrites, "look" | "apply" | "reload" | "heldHeads"> => {
+  const written = (batch: BooksBatch, now: number): true => {
+    write(tables, batch, now)
+    for (const { head } of batch.moves) waiters.arrivedUnsafe(head.account.id, head.account.version)
+    return true
+  }
+  return {
+    look: (accounts) => Effect.sync(() => ({ generation: 0, heads: pick(tables.heads, accounts) })),
     apply: (batch) =>
+      Effect.map(
+        Clock.currentTimeMillis,
+        (now) =>
+          batch.moves.every((move) => versionOf(tables, move.head.account.id) === move.from) &&
+          written(batch, now)
+      ),
+    reload: ({ account, version, hash }, _partition, batch) =>
       Effect.map(Clock.currentTimeMillis, (now) => {
-        if (batch.moves.some((move) => versionOf(move.head.account.id) !== move.from)) return false
-        write(tables, batch, now)
-        for (const { head } of batch.moves) arrivals.arrivedUnsafe(head.account.id, head.account.version)
-        return true
-      }),
-    reload: (held, _partition, batch) =>
-      Effect.map(Clock.currentTimeMillis, (now) => {
-        const head = heads.get(held.account)
-        if (head?.account.version !== held.version || head.hash !== held.hash) return false
-        erase(tables, held.account)
-        write(tables, batch, now)
-        for (const { head } of batch.moves) arrivals.arrivedUnsafe(head.account.id, head.account.version)
-        return true
+        const head = tables.heads.get(account)
+        if (head?.account.version !== version || head.hash !== hash) return false
+        erase(tables, account)
+        return written(batch, now)
       }),
     heldHeads: ({ after, limit }) =>
       Effect.sync(() =>
-        [...heads.values()]
-          .filter(({ account }) => account.id > after)
-          .toSorted((a, b) => (a.account.id < b.account.id ? -1 : 1))
-          .slice(0, limit)
-          .map(({ account: { id, version }, hash }) => ({ account: id, version, hash }))
-      ),
-    frozen: Effect.sync(() => freezeTables(tables)),
-    checkpoints: Effect.sync(() => new Map(tables.checkpoints)),
-    behind: (positions) =>
-      Effect.sync(() =>
-        positions
-          .map((position) => ({ ...position, reached: versionOf(position.account) }))
-          .filter((position) => position.reached < position.version && !parked.has(position.account))
-      ),
-    swept: Effect.sync(() => new Map(swept)),
-    moveSwept: (writerId, from, to) =>
-      Effect.sync(() => {
-        if ((swept.get(writerId) ?? 0) === from) swept.set(writerId, to)
-      }),
-    forgetSwept: (writers) =>
-      Effect.sync(() => {
-        for (const writer of writers) swept.delete(writer)
-      }),
-    parked: Effect.sync(() => [...parked.values()].toSorted((a, b) => (a.account < b.account ? -1 : 1))),
-    park: (list) =>
-      Effect.sync(() => {
-        for (const one of list) {
-          if (versionOf(one.account) >= one.version) continue
-          parked.set(one.account, { ...one, since: parked.get(one.account)?.since ?? one.since })
-        }
-      }),
-    unpark: (accounts) =>
-      Effect.sync(() => {
-        for (const account of accounts) parked.delete(account)
-      }),
-    skipped: Effect.sync(() => [...tables.skipped.values()]),
-    versions: (accounts) =>
-      Effect.sync(() => {
-        const found = [...pick(heads, accounts)]
-        return new Map(found.map(([account, head]) => [account, head.account.version]))
-      }),
-    accounts: ({ after, limit }) =>
-      Effect.sync(() =>
-        [...heads.values()]
-          .filter((head) => head.account.id > after)
-          .toSorted((a, b) => (a.account.id < b.account.id ? -1 : 1))
-          .slice(0, limit)
-      ),
-    lines: ({
-      account,
-      after,
-      limit,
-      from = Number.NEGATIVE_INFINITY,
-      to = Number.POSITIVE_INFINITY,
-      types,
-      axis
-    }) =>
-      Effect.sync(() =>
-        (tables.lines.get(account) ?? [])
-          .filter((line) => {
-            const at = axis === "effective" ? line.effectiveAt : line.recordedAt
-            return line.version > after && at >= from && at < to
-          })
-          .filter((line) => types === undefined || types.includes(line.type))
-          .slice(0, limit)
-      ),
-    transfer: (id) => Effect.sync(() => tables.transfers.get(id)),
-    contras: Effect.sync(() =>
-      [...tables.contras.values()].toSorted((a, b) =>
-        `${a.contra} ${a.asset}` < `${b.contra} ${b.asset}` ? -1 : 1
+        headsAfter(tables, after, limit).map(({ account: { id, version }, hash }) => ({
+          account: id,
+          version,
+          hash
+        }))
       )
+  }
+}
+
+const makePositions = (
+  tables: Tables
+): Pick<ReadModelWrites, "checkpoints" | "behind" | "swept" | "moveSwept" | "forgetSwept"> => ({
+  checkpoints: Effect.sync(() => new Map(tables.checkpoints)),
+  behind: (positions) =>
+    Effect.sync(() =>
+      positions
+        .map((position) => ({ ...position, reached: versionOf(tables, position.account) }))
+        .filter(({ account, version, reached }) => reached < version && !tables.parked.has(account))
     ),
-    trialBalance: Effect.sync(() => trialBalance(tables, Number.POSITIVE_INFINITY)),
-    trialBalanceAt: (instant) => Effect.sync(() => trialBalance(tables, instant))
-  } satisfies ReadModel["Service"]
+  swept: Effect.sync(() => new Map(tables.swept)),
+  moveSwept: (writerId, from, to) =>
+    Effect.sync(() => {
+      if ((tables.swept.get(writerId) ?? 0) === from) tables.swept.set(writerId, to)
+    }),
+  forgetSwept: (writers) =>
+    Effect.sync(() => {
+      for (const writer of writers) tables.swept.delete(writer)
+    })
+})
+
+const makeParking = (tables: Tables): Pick<ReadModelWrites, "parked" | "park" | "unpark" | "skipped"> => ({
+  parked: Effect.sync(() => [...tables.parked.values()].toSorted(byText((row) => row.account))),
+  park: (list) =>
+    Effect.sync(() => {
+      for (const one of list) {
+        if (versionOf(tables, one.account) >= one.version) continue
+        tables.parked.set(one.account, { ...one, since: tables.parked.get(one.account)?.since ?? one.since })
+      }
+    }),
+  unpark: (accounts) =>
+    Effect.sync(() => {
+      for (const account of accounts) tables.parked.delete(account)
+    }),
+  skipped: Effect.sync(() => [...tables.skipped.values()])
 })
 
 const pick = <K, V>(from: ReadonlyMap<K, V>, keys: ReadonlyArray<K>): ReadonlyMap<K, V> => {
@@ -143,6 +163,9 @@ const pick = <K, V>(from: ReadonlyMap<K, V>, keys: ReadonlyArray<K>): ReadonlyMa
   return found
 }
 
+const contraKey = ({ contra, asset }: { readonly contra: string; readonly asset: string }): string =>
+  `${contra} ${asset}`
+
 const write = (tables: Tables, batch: BooksBatch, now: number): void => {
   for (const { head } of batch.moves) tables.heads.set(head.account.id, head)
   for (const line of batch.lines) {
@@ -153,9 +176,10 @@ const write = (tables: Tables, batch: BooksBatch, now: number): void => {
     tables.lines.set(line.account, lines)
   }
   for (const transfer of batch.transfers) tables.transfers.set(transfer.id, transfer)
-  for (const { contra, asset, amount } of batch.contras) {
-    const balance = (tables.contras.get(`${contra} ${asset}`)?.balance ?? 0n) + amount
-    tables.contras.set(`${contra} ${asset}`, { contra, asset, balance })
+  for (const entry of batch.contras) {
+    const { contra, asset, amount } = entry
+    const balance = (tables.contras.get(contraKey(entry))?.balance ?? 0n) + amount
+    tables.contras.set(contraKey(entry), { contra, asset, balance })
   }
   const { checkpoints, skipped } = batch
   if (skipped !== undefined) tables.skipped.set(`${skipped.account}@${skipped.version}`, skipped)
@@ -168,15 +192,70 @@ const write = (tables: Tables, batch: BooksBatch, now: number): void => {
   }
 }
 
+/** Takes back all that the events of an account wrote. */
 const erase = (tables: Tables, account: AccountId): void => {
   for (const { type, counterparty, asset, amount } of tables.lines.get(account) ?? []) {
-    const contra = tables.contras.get(`${counterparty} ${asset}`)
-    if ((type !== "Deposited" && type !== "Withdrawn") || contra === undefined) continue
-    tables.contras.set(`${counterparty} ${asset}`, { ...contra, balance: contra.balance + amount })
+    if (counterparty === null || (type !== "Deposited" && type !== "Withdrawn")) continue
+    const key = contraKey({ contra: counterparty, asset })
+    const contra = tables.contras.get(key)
+    if (contra !== undefined) tables.contras.set(key, { ...contra, balance: contra.balance + amount })
   }
   for (const { id, from } of tables.transfers.values()) if (from === account) tables.transfers.delete(id)
   tables.lines.delete(account)
   tables.heads.delete(account)
+}
+
+/** A point of time along an account: of two events at the same instant, the one with the higher version is later. */
+interface Point {
+  readonly at: number
+  readonly version: Version
+}
+
+const isUpTo = (a: Point, b: Point): boolean => a.at < b.at || (a.at === b.at && a.version <= b.version)
+
+const recorded = ({ recordedAt, version }: StatementLine): Point => ({ at: recordedAt, version })
+const effective = ({ effectiveAt, version }: StatementLine): Point => ({ at: effectiveAt, version })
+
+/** The same as the SQL of `AccountStatement.ts`, read off the lines themselves. */
+const statementOf = (tables: Tables, query: LinesQuery): StatementRows | undefined => {
+  const head = tables.heads.get(query.account)
+  if (head === undefined) return undefined
+  const upTo = Math.min(head.account.version, query.upTo ?? Number.POSITIVE_INFINITY)
+  const known = (tables.lines.get(query.account) ?? []).filter(({ version }) => version <= upTo)
+  const isEffective = query.axis === "effective"
+  const pointOf = isEffective ? effective : recorded
+
+  /** Stored at a point of recorded time, moved by the lines that count for another instant. */
+  const balanceAt = (point: Point): bigint => {
+    const last = known.findLast((line) => isUpTo(recorded(line), point))
+    const isEnd = known.every((line) => isUpTo(recorded(line), point)) && upTo === head.account.version
+    const stored = isEnd ? head.account.balance : (last?.balance ?? 0n)
+    if (!isEffective) return stored
+    return known.reduce((sum, line) => {
+      const counts = Number(isUpTo(effective(line), point)) - Number(isUpTo(recorded(line), point))
+      return sum + BigInt(counts) * line.amount
+    }, stored)
+  }
+
+  const { from = Number.NEGATIVE_INFINITY, to = Number.POSITIVE_INFINITY, after, types, counterparty } = query
+  const first: Point =
+    after === undefined
+      ? { at: Number.NEGATIVE_INFINITY, version: 0 }
+      : { at: isEffective ? after.effectiveAt : Number.NEGATIVE_INFINITY, version: after.version }
+  const lines = known
+    .filter((line) => pointOf(line).at >= from && pointOf(line).at < to)
+    .filter((line) => (isEffective ? !isUpTo(effective(line), first) : line.version > first.version))
+    .filter(({ type }) => types === undefined || types.includes(type))
+    .filter((line) => counterparty === undefined || line.counterparty === counterparty)
+    .toSorted((a, b) => (isUpTo(pointOf(a), pointOf(b)) ? -1 : 1))
+    .slice(0, query.limit)
+  return {
+    asset: head.account.asset,
+    version: upTo,
+    opening: from === Number.NEGATIVE_INFINITY ? 0n : balanceAt({ at: from, version: 0 }),
+    closing: balanceAt({ at: to, version: 0 }),
+    lines: isEffective ? lines.map((line) => ({ ...line, balance: balanceAt(effective(line)) })) : lines
+  }
 }
 
 const trialBalance = ({ heads, contras, lines }: Tables, instant: number) => {
@@ -194,30 +273,17 @@ const trialBalance = ({ heads, contras, lines }: Tables, instant: number) => {
   }
   return [...sums]
     .map(([asset, sum]) => ({ asset, ...sum, total: sum.accounts + sum.contras }))
-    .toSorted((a, b) => (a.asset < b.asset ? -1 : 1))
+    .toSorted(byText((line) => line.asset))
 }
 
-/** Copies in one step, so it costs as much memory again: for tests and simulations. */
+/** Copies the tables in one step, so it costs as much memory again: for tests and simulations. */
 const freezeTables = (tables: Tables): FrozenBooks => {
-  const balances: ReadonlyArray<BalanceRow> = [...tables.heads.values()]
-    .map(({ account, recordedAt, hash }) => ({
-      account: account.id,
-      version: account.version,
-      status: account.status,
-      asset: account.asset,
-      owner: account.owner,
-      overdraftLimit: account.overdraftLimit,
-      balance: account.balance,
-      metadata: JSON.stringify(account.metadata),
-      recordedAt,
-      hash
-    }))
-    .toSorted(byText((row) => row.account))
+  const balances = [...tables.heads.values()].map(balanceRowOf).toSorted(byText((row) => row.account))
   const lines: ReadonlyArray<StatementLine> = [...tables.lines.entries()]
     .toSorted(byText(([account]) => account))
     .flatMap(([, of]) => of)
   const transfers = [...tables.transfers.values()].toSorted(byText((row) => row.id))
-  const contras = [...tables.contras.values()].toSorted(byText((row) => `${row.contra} ${row.asset}`))
+  const contras = [...tables.contras.values()].toSorted(byText(contraKey))
   const parked = [...tables.parked.values()].toSorted(byText((row) => row.account))
   const versions = new Map(balances.map((row) => [row.account, row.version]))
   const wanted = new Map(tables.transfers)
@@ -228,13 +294,7 @@ const freezeTables = (tables: Tables): FrozenBooks => {
     transfersOf: (ids) => Effect.sync(() => ids.flatMap((id) => wanted.get(id) ?? [])),
     countTransfers: Effect.sync(() => transfers.length),
     contras: (page) =>
-      Effect.sync(() =>
-        pageOf(
-          contras,
-          (row) => `${row.contra} ${row.asset}` > `${page.after.contra} ${page.after.asset}`,
-          page
-        )
-      ),
+      Effect.sync(() => pageOf(contras, (row) => contraKey(row) > contraKey(page.after), page)),
     versions: (accounts) =>
       Effect.sync(() => new Map(accounts.map((account) => [account, versions.get(account) ?? 0]))),
     parked: (page) => Effect.sync(() => pageOf(parked, (row) => row.account > page.after, page))

@@ -1,117 +1,160 @@
-/** Rows of the read model enter as columns, and leave as values of the domain; and back as array parameters. */
-import { PgTypes } from "@effect/sql-pg"
+/**
+ * The relations of the read model, each column told once, and what the domain knows them as. Statements take names,
+ * casts and parameters from here, so that reading and writing cannot come to differ in the order of columns.
+ */
 import { Schema } from "effect"
 import type { OpenedAccount } from "../../domain/Account.ts"
-import type { OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
+import type { ContraEntry, OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
 import { AccountMetadata } from "../../domain/Command.ts"
 import type { EventType } from "../../domain/Event.ts"
-import type { AccountId, CommandId } from "../../domain/Ids.ts"
+import type { AccountId, CommandId, ContraId, Instant, Version } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
-import { arrayOf, int8Array, textArray, timestampArray, toInstant } from "../postgres/Columns.ts"
-import type { Move } from "./ReadModel.ts"
+import { columns, int4, int8, minorUnits, nullable, text, timestamptz } from "../postgres/Columns.ts"
+import type { Checkpoint, ContraBalance, Parked } from "./ReadModel.ts"
 
-const { OID } = PgTypes
-/** Amounts and balances as `numeric`: they are wider than `int8`. */
-export const numericArray = (values: ReadonlyArray<bigint>) => arrayOf(values.map(String), OID.numeric)
-/** A `numeric` without decimals, which the driver gives as text. */
-export const toBigint = (value: unknown): bigint => BigInt(String(value))
+/** A row of the balances as it stands there, checked by nobody. */
+export interface BalanceRow {
+  readonly account: string
+  readonly version: Version
+  readonly status: string
+  readonly asset: string
+  readonly owner: string
+  readonly overdraftLimit: bigint
+  readonly balance: bigint
+  /** JSON. */
+  readonly metadata: string
+  readonly recordedAt: Instant
+  readonly hash: string
+}
+
+/** A row of the balances that an account shall be at, and the version it must be at before. */
+export interface MoveRow extends BalanceRow {
+  readonly was: Version
+}
+
+export const moveColumns = columns<MoveRow>({
+  account: ["account", text()],
+  version: ["version", int8],
+  status: ["status", text()],
+  asset: ["asset", text()],
+  owner: ["owner", text()],
+  overdraftLimit: ["overdraft_limit", minorUnits],
+  balance: ["balance", minorUnits],
+  metadata: ["metadata", text()],
+  recordedAt: ["recorded_at", timestamptz],
+  hash: ["hash", text()],
+  was: ["was", int8]
+})
+
+export const balanceColumns = moveColumns.pick(
+  "account",
+  "version",
+  "status",
+  "asset",
+  "owner",
+  "overdraftLimit",
+  "balance",
+  "metadata",
+  "recordedAt",
+  "hash"
+)
+
+/** The row of the balances that a head makes. */
+export const balanceRowOf = ({ account, recordedAt, hash }: OpenedHead): BalanceRow => ({
+  account: account.id,
+  version: account.version,
+  status: account.status,
+  asset: account.asset,
+  owner: account.owner,
+  overdraftLimit: account.overdraftLimit,
+  balance: account.balance,
+  metadata: JSON.stringify(account.metadata),
+  recordedAt,
+  hash
+})
 
 const parseMetadata = Schema.decodeUnknownSync(Schema.fromJsonString(AccountMetadata))
 
-export const headColumns =
-  "account, version, status, asset, owner, overdraft_limit, balance, metadata, recorded_at, hash"
-
-/** A row of `SELECT headColumns`. What was branded when it was written is so still; the driver's types are fixed. */
-export const toHead = (row: ReadonlyArray<unknown>): OpenedHead => ({
-  account: {
-    _tag: "Opened",
-    id: row[0] as AccountId,
-    version: Number(row[1]),
-    status: row[2] as OpenedAccount["status"],
-    asset: row[3] as Asset,
-    owner: row[4] as string,
-    overdraftLimit: toBigint(row[5]),
-    balance: toBigint(row[6]),
-    metadata: row[7] === "{}" ? {} : parseMetadata(row[7])
-  },
-  recordedAt: toInstant(row[8]),
-  hash: row[9] as string
-})
-
-/** In the order of `headColumns`, and `from` at the end. */
-export const moveParams = (moves: ReadonlyArray<Move>): ReadonlyArray<PgTypes.Parameter> => {
-  const account = <A>(pick: (account: OpenedAccount) => A) => moves.map((move) => pick(move.head.account))
-  return [
-    textArray(account((one) => one.id)),
-    int8Array(account((one) => one.version)),
-    textArray(account((one) => one.status)),
-    textArray(account((one) => one.asset)),
-    textArray(account((one) => one.owner)),
-    numericArray(account((one) => one.overdraftLimit)),
-    numericArray(account((one) => one.balance)),
-    textArray(account((one) => JSON.stringify(one.metadata))),
-    timestampArray(moves.map((move) => move.head.recordedAt)),
-    textArray(moves.map((move) => move.head.hash)),
-    int8Array(moves.map((move) => move.from))
-  ]
+/** The head that made a row of `SELECT balanceColumns`. What was branded when it was written is so still. */
+export const toHead = (row: ReadonlyArray<unknown>, offset = 0): OpenedHead => {
+  const { account, version, status, asset, owner, overdraftLimit, balance, metadata, recordedAt, hash } =
+    balanceColumns.decode(row, offset)
+  return {
+    account: {
+      _tag: "Opened",
+      id: account as AccountId,
+      version,
+      status: status as OpenedAccount["status"],
+      asset: asset as Asset,
+      owner,
+      overdraftLimit,
+      balance,
+      metadata: metadata === "{}" ? {} : parseMetadata(metadata)
+    },
+    recordedAt,
+    hash
+  }
 }
 
-export const lineColumns =
-  "account, version, type, amount, balance, asset, counterparty, description, command_id, recorded_at, effective_at"
-
-export const toLine = (row: ReadonlyArray<unknown>): StatementLine => ({
-  account: row[0] as AccountId,
-  version: Number(row[1]),
-  type: row[2] as EventType,
-  amount: toBigint(row[3]),
-  balance: toBigint(row[4]),
-  asset: row[5] as Asset,
-  counterparty: row[6] as string | null,
-  description: row[7] as string | null,
-  commandId: row[8] as CommandId,
-  recordedAt: toInstant(row[9]),
-  effectiveAt: toInstant(row[10])
+export const lineColumns = columns<StatementLine>({
+  account: ["account", text<AccountId>()],
+  version: ["version", int8],
+  type: ["type", text<EventType>()],
+  amount: ["amount", minorUnits],
+  balance: ["balance", minorUnits],
+  asset: ["asset", text<Asset>()],
+  counterparty: ["counterparty", nullable(text())],
+  description: ["description", nullable(text())],
+  commandId: ["command_id", text<CommandId>()],
+  recordedAt: ["recorded_at", timestamptz],
+  effectiveAt: ["effective_at", timestamptz]
 })
 
-export const lineParams = (lines: ReadonlyArray<StatementLine>): ReadonlyArray<PgTypes.Parameter> => [
-  textArray(lines.map((line) => line.account)),
-  int8Array(lines.map((line) => line.version)),
-  textArray(lines.map((line) => line.type)),
-  numericArray(lines.map((line) => line.amount)),
-  numericArray(lines.map((line) => line.balance)),
-  textArray(lines.map((line) => line.asset)),
-  textArray(lines.map((line) => line.counterparty)),
-  textArray(lines.map((line) => line.description)),
-  textArray(lines.map((line) => line.commandId)),
-  timestampArray(lines.map((line) => line.recordedAt)),
-  timestampArray(lines.map((line) => line.effectiveAt))
-]
-
-export const transferColumns =
-  "id, from_account, from_version, to_account, to_version, asset, amount, description, recorded_at, effective_at"
-
-export const toTransfer = (row: ReadonlyArray<unknown>): TransferRow => ({
-  id: row[0] as CommandId,
-  from: row[1] as AccountId,
-  fromVersion: Number(row[2]),
-  to: row[3] as AccountId,
-  toVersion: Number(row[4]),
-  asset: row[5] as Asset,
-  amount: toBigint(row[6]),
-  description: row[7] as string | null,
-  recordedAt: toInstant(row[8]),
-  effectiveAt: toInstant(row[9])
+export const transferColumns = columns<TransferRow>({
+  id: ["id", text<CommandId>()],
+  from: ["from_account", text<AccountId>()],
+  fromVersion: ["from_version", int8],
+  to: ["to_account", text<AccountId>()],
+  toVersion: ["to_version", int8],
+  asset: ["asset", text<Asset>()],
+  amount: ["amount", minorUnits],
+  description: ["description", nullable(text())],
+  recordedAt: ["recorded_at", timestamptz],
+  effectiveAt: ["effective_at", timestamptz]
 })
 
-export const transferParams = (rows: ReadonlyArray<TransferRow>): ReadonlyArray<PgTypes.Parameter> => [
-  textArray(rows.map((row) => row.id)),
-  textArray(rows.map((row) => row.from)),
-  int8Array(rows.map((row) => row.fromVersion)),
-  textArray(rows.map((row) => row.to)),
-  int8Array(rows.map((row) => row.toVersion)),
-  textArray(rows.map((row) => row.asset)),
-  numericArray(rows.map((row) => row.amount)),
-  textArray(rows.map((row) => row.description)),
-  timestampArray(rows.map((row) => row.recordedAt)),
-  timestampArray(rows.map((row) => row.effectiveAt))
-]
+/** What an event adds to a contra, in the partition of its own account. */
+export const contraColumns = columns<ContraEntry & { readonly partition: number }>({
+  contra: ["contra", text<ContraId>()],
+  asset: ["asset", text<Asset>()],
+  partition: ["partition_id", int4],
+  amount: ["amount", minorUnits]
+})
+
+/** Of a SELECT that sums the partitions. */
+export const contraBalanceColumns = columns<ContraBalance>({
+  contra: ["contra", text()],
+  asset: ["asset", text<Asset>()],
+  balance: ["balance", minorUnits]
+})
+
+export const parkedColumns = columns<Parked>({
+  account: ["account", text<AccountId>()],
+  version: ["version", int8],
+  reason: ["reason", text()],
+  since: ["since", timestamptz]
+})
+
+/** Events left out for ever; `since` is when a person said so. */
+export const skippedColumns = columns<Parked>({
+  account: ["account", text<AccountId>()],
+  version: ["version", int8],
+  reason: ["reason", text()],
+  since: ["at", timestamptz]
+})
+
+export const checkpointColumns = columns<Checkpoint>({
+  partition: ["partition_id", int4],
+  position: ["position", int8],
+  recordedAt: ["recorded_at", timestamptz]
+})

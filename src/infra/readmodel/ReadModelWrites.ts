@@ -8,7 +8,7 @@ import { Clock, Effect, Random } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
-import { arrayOf, int8Array, int8Value, textArray, timestampArray, toInstant } from "../postgres/Columns.ts"
+import { int8Array, int8Value, textArray, toInstant } from "../postgres/Columns.ts"
 import { describeSqlError, isRolledBack, serverFieldOf, sqlStateOf } from "../postgres/SqlState.ts"
 import type { Projection, Written } from "./Projection.ts"
 import { ProjectionWaiters } from "./ProjectionWaiters.ts"
@@ -22,7 +22,15 @@ import {
   ReloadUnsupported,
   RowsRefused
 } from "./ReadModel.ts"
-import { headColumns, moveParams, toHead } from "./ReadModelRows.ts"
+import {
+  balanceColumns,
+  balanceRowOf,
+  checkpointColumns,
+  moveColumns,
+  parkedColumns,
+  skippedColumns,
+  toHead
+} from "./ReadModelRows.ts"
 import { toUnavailable, valuesOf } from "./ReadModelSql.ts"
 
 /** Over the tables of `prefix`. Queries of this process that wait for an account are woken when it was written. */
@@ -58,7 +66,7 @@ const makeHeadReads = (query: Query, text: Statements, prefix: string) =>
   ({
     look: (accounts) =>
       Effect.map(query(text.look, [textArray(accounts), PgTypes.text(prefix)]), (rows) => {
-        const found = rows.flatMap((row) => (row[1] === null ? [] : [toHead(row.slice(1))]))
+        const found = rows.flatMap((row) => (row[1] === null ? [] : [toHead(row, 1)]))
         return {
           generation: Number(rows[0]?.[0]),
           heads: new Map(found.map((head) => [head.account.id, head]))
@@ -95,18 +103,10 @@ const makeHeadReads = (query: Query, text: Statements, prefix: string) =>
 
 const makeParking = (query: Query, text: Statements) =>
   ({
-    parked: Effect.map(query(text.parked, []), (rows) => rows.map(toParked)),
-    park: (parked) =>
-      Effect.asVoid(
-        query(text.park, [
-          textArray(parked.map((one) => one.account)),
-          int8Array(parked.map((one) => one.version)),
-          textArray(parked.map((one) => one.reason)),
-          timestampArray(parked.map((one) => one.since))
-        ])
-      ),
+    parked: Effect.map(query(text.parked, []), (rows) => rows.map((row) => parkedColumns.decode(row))),
+    park: (parked) => Effect.asVoid(query(text.park, parkedColumns.arrays(parked))),
     unpark: (accounts) => Effect.asVoid(query(text.unpark, [textArray(accounts)])),
-    skipped: Effect.map(query(text.skipped, []), (rows) => rows.map(toParked))
+    skipped: Effect.map(query(text.skipped, []), (rows) => rows.map((row) => skippedColumns.decode(row)))
   }) satisfies Pick<ProjectionModel, "parked" | "park" | "unpark" | "skipped">
 
 const makeBatches = Effect.fnUntraced(function* (sql: PgClient, projection: Projection, prefix: string) {
@@ -141,7 +141,7 @@ const makeBatches = Effect.fnUntraced(function* (sql: PgClient, projection: Proj
   const writeDecision = Effect.fnUntraced(function* (batch: BooksBatch, skipped: Parked) {
     yield* run("SET LOCAL synchronous_commit = on", [])
     yield* write(batch)
-    yield* run(text.skip, skipParams(skipped))
+    yield* run(text.skip, skippedColumns.values(skipped))
   })
 
   const outcome = <E>(self: Effect.Effect<unknown, SqlError | E>, batch: BooksBatch) =>
@@ -234,12 +234,10 @@ const makeMovedSignal = Effect.gen(function* () {
 const moveGuard = (prefix: string, { moves, generation }: BooksBatch): Guard => ({
   text: `
     WITH moves AS (
-      SELECT * FROM unnest($1::text[], $2::int8[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::numeric[],
-        $8::text[], $9::timestamptz[], $10::text[], $11::int8[]) AS u(${headColumns}, was)
-      ORDER BY account
+      SELECT * FROM ${moveColumns.unnest("u")} ORDER BY account
     ), opened AS (
-      INSERT INTO ${prefix}_balances (${headColumns})
-      SELECT ${headColumns} FROM moves WHERE was = 0
+      INSERT INTO ${prefix}_balances (${balanceColumns.list})
+      SELECT ${balanceColumns.list} FROM moves WHERE was = 0
       ON CONFLICT (account) DO NOTHING RETURNING 1
     ), moved AS (
       UPDATE ${prefix}_balances b SET version = m.version, status = m.status, balance = m.balance,
@@ -247,7 +245,7 @@ const moveGuard = (prefix: string, { moves, generation }: BooksBatch): Guard => 
       FROM moves m WHERE b.account = m.account AND b.version = m.was RETURNING 1
     )`,
   params: [
-    ...moveParams(moves),
+    ...moveColumns.arrays(moves.map(({ from, head }) => ({ ...balanceRowOf(head), was: from }))),
     int8Value(moves.length),
     PgTypes.text(prefix),
     generation === undefined ? null : int8Value(generation)
@@ -299,7 +297,7 @@ const isRaisedByProcedure = (error: SqlError): boolean =>
 const statementsOf = (prefix: string) => ({
   /** One row even where no account is found: the generation is told by it. */
   look: `
-    SELECT g.generation, ${headColumns} FROM (
+    SELECT g.generation, ${balanceColumns.list} FROM (
       SELECT coalesce(max(generation), 0) AS generation FROM projections WHERE prefix = $2
     ) AS g LEFT JOIN (
       SELECT found.* FROM unnest($1::text[]) AS wanted(id)
@@ -310,11 +308,11 @@ const statementsOf = (prefix: string) => ({
     SELECT wanted.id, found.version FROM unnest($1::text[]) AS wanted(id)
     CROSS JOIN LATERAL (SELECT b.version FROM ${prefix}_balances b WHERE b.account = wanted.id LIMIT 1) AS found`,
 
-  checkpoints: `SELECT partition_id, position, recorded_at, updated_at FROM ${prefix}_checkpoints`,
+  checkpoints: `SELECT ${checkpointColumns.list}, updated_at FROM ${prefix}_checkpoints`,
 
   setCheckpoint: `
-    INSERT INTO ${prefix}_checkpoints AS c (partition_id, position, recorded_at, updated_at)
-    SELECT *, $4::timestamptz FROM unnest($1::int4[], $2::int8[], $3::timestamptz[])
+    INSERT INTO ${prefix}_checkpoints AS c (${checkpointColumns.list}, updated_at)
+    SELECT *, $${checkpointColumns.size + 1}::timestamptz FROM unnest(${checkpointColumns.casts()})
     ON CONFLICT (partition_id) DO UPDATE SET position = excluded.position,
       recorded_at = GREATEST(c.recorded_at, excluded.recorded_at), updated_at = excluded.updated_at`,
 
@@ -338,53 +336,30 @@ const statementsOf = (prefix: string) => ({
 
   forgetSwept: `DELETE FROM ${prefix}_swept WHERE writer_id = ANY($1::text[])`,
 
-  parked: `SELECT account, version, reason, since FROM ${prefix}_parked_accounts ORDER BY account`,
+  parked: `SELECT ${parkedColumns.list} FROM ${prefix}_parked_accounts ORDER BY account`,
 
   park: `
-    INSERT INTO ${prefix}_parked_accounts (account, version, reason, since)
-    SELECT * FROM unnest($1::text[], $2::int8[], $3::text[], $4::timestamptz[]) AS u(account, version, reason, since)
+    INSERT INTO ${prefix}_parked_accounts (${parkedColumns.list})
+    SELECT * FROM ${parkedColumns.unnest("u")}
     WHERE NOT EXISTS (SELECT 1 FROM ${prefix}_balances b WHERE b.account = u.account AND b.version >= u.version)
     ON CONFLICT (account) DO UPDATE SET version = excluded.version, reason = excluded.reason`,
 
   unpark: `DELETE FROM ${prefix}_parked_accounts WHERE account = ANY($1::text[])`,
 
-  skipped: `SELECT account, version, reason, at FROM ${prefix}_skipped ORDER BY account, version`,
+  skipped: `SELECT ${skippedColumns.list} FROM ${prefix}_skipped ORDER BY account, version`,
 
   skip: `
-    INSERT INTO ${prefix}_skipped (account, version, reason, at) VALUES ($1, $2, $3, $4)
+    INSERT INTO ${prefix}_skipped (${skippedColumns.list}) VALUES (${skippedColumns.placeholders()})
     ON CONFLICT (account, version) DO NOTHING`
 })
 
-const toParked = (row: ReadonlyArray<unknown>): Parked => ({
-  account: row[0] as AccountId, // branded when it was written
-  version: Number(row[1]),
-  reason: String(row[2]),
-  since: toInstant(row[3])
-})
-
 const toCheckpoint = (row: ReadonlyArray<unknown>): [number, CheckpointAt] => {
-  const partition = Number(row[0])
-  const times = { recordedAt: toInstant(row[2]), updatedAt: toInstant(row[3]) }
-  return [partition, { partition, position: Number(row[1]), ...times }]
+  const checkpoint = checkpointColumns.decode(row)
+  return [checkpoint.partition, { ...checkpoint, updatedAt: toInstant(row[checkpointColumns.size]) }]
 }
-
-const skipParams = ({ account, version, reason, since }: Parked) => [
-  PgTypes.text(account),
-  int8Value(version),
-  PgTypes.text(reason),
-  PgTypes.timestamptz(since)
-]
 
 /** In order of partition, so that two projectors on the same ones wait for each other and do not deadlock. */
-const checkpointParams = (checkpoints: ReadonlyArray<Checkpoint>, now: number) => {
-  const sorted = checkpoints.toSorted((a, b) => a.partition - b.partition)
-  return [
-    arrayOf(
-      sorted.map((one) => one.partition),
-      PgTypes.OID.int4
-    ),
-    int8Array(sorted.map((one) => one.position)),
-    timestampArray(sorted.map((one) => one.recordedAt)),
-    PgTypes.timestamptz(now)
-  ]
-}
+const checkpointParams = (checkpoints: ReadonlyArray<Checkpoint>, now: number) => [
+  ...checkpointColumns.arrays(checkpoints.toSorted((a, b) => a.partition - b.partition)),
+  PgTypes.timestamptz(now)
+]
