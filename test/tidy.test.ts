@@ -222,6 +222,33 @@ describe("the structure of the sources", () => {
 const finds = (what: string, ...files: ReadonlyArray<readonly [path: string, text: string]>) =>
   measure(files.map(([path, text]) => ({ path, text }))).get(what)?.length
 
+describe("the walk through the code", () => {
+  const walk = readFileSync("docs/architecture.md", "utf8")
+  const glossary = readFileSync("docs/glossary.md", "utf8")
+  const between = (from: string, to: string) => walk.slice(walk.indexOf(from), walk.indexOf(to))
+  const filesOf = (text: string) => [...text.matchAll(/\*\*\[(\w+)\.ts\]\(([^)]+)\)/g)]
+  const toReceipt = filesOf(between("## To the receipt", "## To the projected row"))
+  const whole = filesOf(between("## To the receipt", "## States"))
+
+  it("crosses at most 28 files to the receipt and 45 to the projected row, each once", () => {
+    assert.isAtLeast(toReceipt.length, 15)
+    assert.isAtMost(toReceipt.length, 28)
+    assert.isAtMost(whole.length, 45)
+    assert.strictEqual(new Set(whole.map(([, name]) => name)).size, whole.length)
+  })
+
+  it("names files that are there", () => {
+    for (const [, name, target = ""] of whole) {
+      assert.isTrue(existsSync(join("docs", target)), `${name} at ${target}`)
+      assert.include(target, `/${name}.ts`)
+    }
+  })
+
+  it("uses names that the glossary has", () => {
+    for (const [, name] of whole) assert.include(glossary, `\`${name}\``)
+  })
+})
+
 describe("each measure of the structure", () => {
   const up = "imports that run back up between folders"
   const long = "definitions over 70 lines"
