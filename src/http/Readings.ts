@@ -75,6 +75,11 @@ export const writeSideReadings = (
     counter("unknown_commits", stats.unknown, "Sendings whose outcome had to be asked for again"),
     counter("fenced", stats.fenced, "Lanes whose writer was fenced"),
     gauge("clock_skew_seconds", seconds(meters.clockSkewMs), "This node's clock against the event store's"),
+    gauge(
+      "recorded_ahead_seconds",
+      seconds(meters.recordedAheadMs),
+      "How far what this node records now is ahead of the event store's clock"
+    ),
     gauge("event_store_up", flag(stats.trouble === undefined), "0 while the event store does not commit")
   ]
 }

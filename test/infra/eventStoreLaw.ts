@@ -90,16 +90,12 @@ const run = Effect.fnUntraced(function* (
   }
   const commands = [0, 1, 2, 3, 4, 5].map((index) => commandId(`${prefix}-c${index}`))
   answers.push(yield* store.findCommands(commands))
-  answers.push(yield* store.listAccounts({ after: `${prefix}-a`, limit: 3 }).pipe(onlyOf(prefix)))
   const writers = (yield* store.listWriters).filter((row) => row.writerId.startsWith(`${prefix}-`))
   answers.push(writers.map(({ heartbeatAt: _, ...row }) => row))
   const cursors = yield* store.relayCursors
   answers.push([0, 1, 2].map((index) => cursors.get(writer(index))))
   return answers
 })
-
-const onlyOf = (prefix: string) =>
-  Effect.map((accounts: ReadonlyArray<string>) => accounts.filter((id) => id.startsWith(`${prefix}-`)))
 
 /** A conflict names its keys in no particular order. */
 const sorted = (outcome: unknown): unknown =>

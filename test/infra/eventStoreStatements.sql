@@ -150,11 +150,6 @@ SELECT account_id, version, type, schema_version, payload, command_id, ordinal, 
   $1 1009 ["c-1","c-2"]
 SELECT coalesce(current_setting('synchronous_standby_names', true), '')
 
--- listAccounts
-SELECT account_id FROM events WHERE version = 1 AND account_id > $1 ORDER BY account_id LIMIT $2
-  $1 25 "a"
-  $2 20 "10n"
-
 -- scan
 SELECT account_id, version, type, schema_version, payload, command_id, ordinal, command_hash, recorded_at, effective_at, context, hash FROM events WHERE (account_id, version) > ($1, $2) ORDER BY account_id, version LIMIT $3
   $1 25 "a"
@@ -167,10 +162,6 @@ SELECT writer_id, seq, recorded_at, row_count, keys FROM commits WHERE writer_id
   $1 25 "n.1"
   $2 20 "2n"
   $3 20 "10n"
-SELECT coalesce(current_setting('synchronous_standby_names', true), '')
-
--- lastRecordedAt
-SELECT max(recorded_at) FROM commits
 SELECT coalesce(current_setting('synchronous_standby_names', true), '')
 
 -- registerWriter

@@ -121,10 +121,8 @@ const cases: { readonly [name: string]: Case } = {
       ])
   },
   findCommands: { run: ({ store }) => store.findCommands([commandId("c-1"), commandId("c-2")]) },
-  listAccounts: { run: ({ store }) => store.listAccounts({ after: "a", limit: 10 }) },
   scan: { run: ({ store }) => store.scan({ after: { account: "a", version: 3 }, limit: 10 }) },
   readTail: { run: ({ store }) => store.readTail({ writerId: "n.1", after: 2, limit: 10 }) },
-  lastRecordedAt: { run: ({ store }) => store.lastRecordedAt },
   registerWriter: { run: ({ store }) => store.registerWriter({ writerId: "n.1", node: "n", closedAt: at }) },
   heartbeat: {
     answer: () => [[new Date(at)]],

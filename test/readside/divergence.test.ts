@@ -210,14 +210,12 @@ describe("an event store that lost its tail in a failover", () => {
           readStreams: (from, limit) => Effect.suspend(() => now().readStreams(from, limit)),
           readEvents: (keys) => Effect.suspend(() => now().readEvents(keys)),
           findCommands: (ids) => Effect.suspend(() => now().findCommands(ids)),
-          listAccounts: (page) => Effect.suspend(() => now().listAccounts(page)),
           scan: (page) => Effect.suspend(() => now().scan(page)),
           registerWriter: (one) => Effect.andThen(replica.registerWriter(one), primary.registerWriter(one)),
           heartbeat: (writers) => Effect.suspend(() => now().heartbeat(writers)),
           listWriters: Effect.suspend(() => now().listWriters),
           fenceWriter: (one) => Effect.suspend(() => now().fenceWriter(one)),
           readTail: (from) => Effect.suspend(() => now().readTail(from)),
-          lastRecordedAt: Effect.suspend(() => now().lastRecordedAt),
           relayCursors: Effect.suspend(() => now().relayCursors),
           moveRelayCursors: (cursors) => Effect.suspend(() => now().moveRelayCursors(cursors))
         } satisfies EventStore["Service"]

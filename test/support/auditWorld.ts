@@ -135,5 +135,6 @@ const fill = Effect.gen(function* () {
     yield* node.stop
   }
   const engine = yield* ProjectionEngine
-  yield* engine.catchUp(yield* store.listAccounts({ after: "", limit: 100 }))
+  const log = yield* store.scan({ after: { account: "", version: 0 }, limit: 10_000 })
+  yield* engine.catchUp([...new Set(log.map((row) => row.accountId))])
 })

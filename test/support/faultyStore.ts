@@ -91,13 +91,11 @@ export class FaultyStore {
       readStreams: (from, limit) => this.#other("readStreams", this.#counted(inner.readStreams(from, limit))),
       readEvents: (keys) => this.#other("readEvents", inner.readEvents(keys)),
       findCommands: (commands) => this.#other("findCommands", inner.findCommands(commands)),
-      listAccounts: (page) => this.#other("listAccounts", inner.listAccounts(page)),
       registerWriter: (writer) => this.#other("registerWriter", inner.registerWriter(writer)),
       heartbeat: (writers) => this.#other("heartbeat", inner.heartbeat(writers)),
       listWriters: this.#other("listWriters", inner.listWriters),
       fenceWriter: (writer) => this.#other("fenceWriter", inner.fenceWriter(writer)),
       readTail: (from) => this.#other("readTail", inner.readTail(from)),
-      lastRecordedAt: this.#other("lastRecordedAt", inner.lastRecordedAt),
       relayCursors: this.#other("relayCursors", inner.relayCursors),
       moveRelayCursors: (cursors) => this.#other("moveRelayCursors", inner.moveRelayCursors(cursors))
     }

@@ -17,7 +17,7 @@ import {
   defaultClusterLimits
 } from "../../src/infra/config/ClusterConfig.ts"
 import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
-import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { type EventKey, EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
 import { writeSide } from "../../src/LedgerNode.ts"
 
@@ -143,13 +143,17 @@ export const readStream = (store: Store, account: string) =>
 
 /** The whole log, by account. */
 export const readLog = Effect.fnUntraced(function* (store: Store) {
-  const log = new Map<AccountId, ReadonlyArray<StoredEvent>>()
-  for (let after = ""; ; ) {
-    const page = yield* store.listAccounts({ after, limit: 1_000 })
-    for (const account of page) log.set(account, yield* readStream(store, account))
+  const log = new Map<AccountId, Array<StoredEvent>>()
+  for (let after: EventKey = { account: "", version: 0 }; ; ) {
+    const page = yield* store.scan({ after, limit: 1_000 })
+    for (const row of page) {
+      const stream = log.get(row.accountId) ?? []
+      stream.push(row)
+      log.set(row.accountId, stream)
+    }
     const last = page.at(-1)
     if (last === undefined) return log as ReadonlyMap<AccountId, ReadonlyArray<StoredEvent>>
-    after = last
+    after = { account: last.accountId, version: last.version }
   }
 })
 

@@ -1,16 +1,30 @@
-/** The machine's clock enters; instants that never go back, and never fall into an answered past, leave. */
+/**
+ * The only clock on the way of a command (design §4). What it answers is recorded for ever, so it never goes back, never
+ * falls into a past that was answered already, and never runs ahead of the event store's clock by more than the skew
+ * bound: the machine's clock may step ahead for a moment, and the instants recorded then would stay ahead.
+ */
 import { Clock, Context, Effect, Layer } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
+import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 
-/** The only clock on the way of a command (design §4): what it says is recorded, what elapses is waited for. */
 export class LedgerClock extends Context.Service<
   LedgerClock,
   {
-    /** Now, but not before any earlier answer and not before the floor. Synchronous: one call a decision. */
+    /** Now by the machine's clock, within the bounds. Synchronous: one call a decision. */
     readonly nowUnsafe: () => Instant
-    /** From here on every answer is at least `floor`: what lies before it was answered, and must not change (I9). */
+    /**
+     * The event store has just answered what its clock says. From here on the answers are at most that much, plus what
+     * elapses, plus the skew bound (`clockSkewMaxMs`). Before the first time the machine's clock alone counts.
+     */
+    readonly boundUnsafe: (storeNow: Instant) => void
+    /**
+     * From here on every answer is at least `floor`: what lies before it may have been answered to a question about the
+     * past, and must not change (I9). A floor beyond the bound counts only as far as the bound.
+     */
     readonly raiseUnsafe: (floor: Instant) => void
-    /** Milliseconds since some moment: they go on while `nowUnsafe` waits for a clock that was set back. For patience. */
+    /** How far the next answer would be ahead of the event store's clock, in milliseconds; 0 where it is not. */
+    readonly aheadMsUnsafe: () => number
+    /** Milliseconds since some moment, for patience: they pass while `nowUnsafe` stands still after a clock was set back. */
     readonly elapsedUnsafe: () => number
   }
 >()("chronicle/actors/LedgerClock") {
@@ -18,16 +32,33 @@ export class LedgerClock extends Context.Service<
     LedgerClock,
     Effect.gen(function* () {
       const clock = yield* Clock.Clock
+      const { clockSkewMaxMs } = yield* LedgerConfig
       let floor = 0
+      /** The store's clock less `elapsed`, at its last answer. */
+      let storeZero: number | undefined
+      const elapsed = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+      const storeNow = () => (storeZero === undefined ? Number.POSITIVE_INFINITY : storeZero + elapsed())
+      /** The bound when it was computed last: it only rises, and is computed once it is reached, not at each decision. */
+      let bound = Number.POSITIVE_INFINITY
+      const bounded = (instant: Instant): Instant => {
+        if (instant > bound) bound = Math.floor(storeNow() + clockSkewMaxMs)
+        return Math.min(instant, bound)
+      }
+      const now = () => Math.max(floor, bounded(clock.currentTimeMillisUnsafe()))
       return {
         nowUnsafe: () => {
-          floor = Math.max(floor, clock.currentTimeMillisUnsafe())
+          floor = now()
           return floor
         },
-        raiseUnsafe: (instant) => {
-          floor = Math.max(floor, instant)
+        boundUnsafe: (answered) => {
+          storeZero = answered - elapsed()
+          bound = answered + clockSkewMaxMs
         },
-        elapsedUnsafe: () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+        raiseUnsafe: (instant) => {
+          floor = Math.max(floor, bounded(instant))
+        },
+        aheadMsUnsafe: () => Math.max(0, Math.round(now() - storeNow())),
+        elapsedUnsafe: elapsed
       }
     })
   )

@@ -115,7 +115,8 @@ const make = Effect.gen(function* () {
       ...inFlight.load(clock.elapsedUnsafe(), limits.commandDeadlineMs),
       outcomes: inFlight.outcomes,
       queued: queue.size,
-      clockSkewMs: writers.skewMs()
+      clockSkewMs: writers.skewMs(),
+      recordedAheadMs: writers.aheadMs()
     }),
     localNode
   })

@@ -48,6 +48,7 @@ export interface DispatcherMeters extends Load {
   readonly queued: number
   /** Of the last heartbeat: this node's clock against the store's, in milliseconds. */
   readonly clockSkewMs: number
+  readonly recordedAheadMs: number
 }
 
 /**

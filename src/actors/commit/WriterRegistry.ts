@@ -28,6 +28,8 @@ export class WriterRegistry extends Context.Service<
     readonly trouble: () => string | undefined
     /** How far the clock was off at the last heartbeat, in milliseconds; 0 within the time that the asking took. */
     readonly skewMs: () => number
+    /** How far what is recorded now is ahead of the store's clock, in milliseconds; 0 where it is not. */
+    readonly aheadMs: () => number
   }
 >()("chronicle/actors/WriterRegistry") {
   /** `node` names this process in the writers it registers. */
@@ -47,13 +49,27 @@ const make = Effect.fnUntraced(function* (node: string) {
   let silence: string | undefined
   let refusal: string | undefined = "the clock was not compared with the store's yet"
 
-  /** Raises the clock over everything that may have been answered, and compares it with the store's. */
+  /**
+   * Why what is recorded now is too far ahead of the store's clock. The clock cannot run there by itself: the store's must
+   * have gone back, in a failover say. Questions about "now" wait until it has caught up.
+   */
+  const ahead = (): string | undefined => {
+    const aheadMs = clock.aheadMsUnsafe()
+    // Twice: a store may have several clocks, and two of them are as far apart as one of them and ours.
+    return aheadMs > 2 * limits.clockSkewMaxMs
+      ? `what this node records is ${aheadMs} ms ahead of the event store's clock, which went back`
+      : undefined
+  }
+  let isAhead = false
+
+  /** Compares the clock with the store's, binds it to that, and raises it over everything that may have been answered. */
   const beat = Effect.fnUntraced(function* (writers: ReadonlyArray<WriterId>) {
     const now = clock.nowUnsafe()
     const closedAt = closedNow(now)
     const sentAt = wall.currentTimeMillisUnsafe()
     const storeNow = yield* store.heartbeat(writers.map((writerId) => ({ writerId, closedAt })))
     const answeredAt = wall.currentTimeMillisUnsafe()
+    clock.boundUnsafe(storeNow)
     silence = undefined
     // The store read its clock somewhere between; only what lies outside counts as skew.
     const skew = Math.max(sentAt - storeNow, storeNow - answeredAt, 0)
@@ -68,6 +84,9 @@ const make = Effect.fnUntraced(function* (node: string) {
     // Others may have taken for closed what the store's clock has passed before it knew of us; while the clock
     // is off nothing is decided.
     if (!isOff) clock.raiseUnsafe(storeNow)
+    const why = ahead()
+    if (why !== undefined && !isAhead) yield* Effect.logError(why)
+    isAhead = why !== undefined
   })
 
   const registerFirst = Effect.fnUntraced(function* (lane: number) {
@@ -90,11 +109,11 @@ const make = Effect.fnUntraced(function* (node: string) {
   // An earlier life of this node is over: no one has to wait for its writers, nor for ours once we are gone.
   const fence = (writerIds: ReadonlyArray<WriterId>) =>
     Effect.forEach(writerIds, (writerId) => store.fenceWriter(writerId), { discard: true })
+  // Before anything asks the clock: the machine's may be ahead, and what it said once stands.
+  clock.boundUnsafe(yield* store.heartbeat([]))
   const known = yield* store.listWriters
   yield* fence(known.filter((one) => one.node === node && !one.fenced).map((one) => one.writerId))
   yield* Effect.addFinalizer(() => fence([...live]).pipe(Effect.timeoutOption(fenceAtEndMs), Effect.ignore))
-  // An earlier life of this node, or another, may have run with a clock ahead of ours.
-  clock.raiseUnsafe(yield* store.lastRecordedAt)
   yield* Effect.suspend(() => beat([...live])).pipe(
     Effect.catch((error) => {
       silence = error.reason
@@ -111,7 +130,8 @@ const make = Effect.fnUntraced(function* (node: string) {
       live.delete(writerId)
     },
     refusal: () => refusal,
-    trouble: () => refusal ?? silence,
-    skewMs: () => skewMs
+    trouble: () => refusal ?? silence ?? ahead(),
+    skewMs: () => skewMs,
+    aheadMs: () => clock.aheadMsUnsafe()
   })
 })

@@ -63,8 +63,10 @@ export class TrialBalance extends Context.Service<
               )
           })
         )
-        const lines = yield* Effect.mapError(readModel.trialBalanceAt(recordedAt), unavailable)
+        // Parked accounts first: one that is projected in between is counted as missing from sums that have it, and not
+        // the other way round.
         const parked = yield* Effect.mapError(readModel.parked, unavailable)
+        const lines = yield* Effect.mapError(readModel.trialBalanceAt(recordedAt), unavailable)
         return { recordedAt, lines, parked: parked.length } satisfies DatedTrialBalance
       })
       return { at }

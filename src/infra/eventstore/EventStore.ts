@@ -62,11 +62,6 @@ export class EventStore extends Context.Service<
     readonly findCommands: (
       commands: ReadonlyArray<CommandId>
     ) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreUnavailable>
-    /** Account ids in order, above `after`, for walks over the whole log. */
-    readonly listAccounts: (page: {
-      readonly after: string
-      readonly limit: number
-    }) => Effect.Effect<ReadonlyArray<AccountId>, StoreUnavailable>
     /** The whole log in order of account and version, above a key (which need not exist): every row, for audits. */
     readonly scan: (page: {
       readonly after: EventKey
@@ -95,8 +90,6 @@ export class EventStore extends Context.Service<
       readonly after: number
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<CommitRow>, StoreUnavailable>
-    /** The latest `recordedAt` in the log, 0 when it is empty. */
-    readonly lastRecordedAt: Effect.Effect<Instant, StoreUnavailable>
     /** How far each writer's tail was published (design §8); a writer without a cursor is at 0. */
     readonly relayCursors: Effect.Effect<ReadonlyMap<WriterId, number>, StoreUnavailable>
     /** Moves cursors; a lower value than the stored one is ignored. */

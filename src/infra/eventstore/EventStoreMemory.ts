@@ -163,13 +163,6 @@ const reads = (tables: Tables) =>
           .flatMap((command) => tables.commands.get(command) ?? [])
           .toSorted((a, b) => byText(a.commandId, b.commandId))
       ),
-    listAccounts: ({ after, limit }) =>
-      Effect.sync(() =>
-        [...tables.streams.keys()]
-          .filter((account) => account > after && tables.at(account, 1) !== undefined)
-          .toSorted(byText)
-          .slice(0, limit)
-      ),
     scan: ({ after, limit }) =>
       Effect.sync(() => {
         const found: Array<StoredEvent> = []
@@ -183,14 +176,7 @@ const reads = (tables: Tables) =>
         return found
       }),
     readTail: ({ writerId, after, limit }) =>
-      Effect.sync(() => tables.tails.get(writerId)?.above(after, limit) ?? []),
-    lastRecordedAt: Effect.sync(() => {
-      let last = 0
-      for (const tail of tables.tails.values()) {
-        for (const row of tail.rows) last = Math.max(last, row.recordedAt)
-      }
-      return last
-    })
+      Effect.sync(() => tables.tails.get(writerId)?.above(after, limit) ?? [])
   }) satisfies Partial<EventStore["Service"]>
 
 const writers = (tables: Tables) =>

@@ -1,9 +1,8 @@
 /** Reads of the log, each by constant SQL that both engines answer from an index. */
 import { PgTypes } from "@effect/sql-pg"
 import { Effect } from "effect"
-import type { AccountId } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
-import { int8Array, int8Value, textArray, toInstant } from "../postgres/Columns.ts"
+import { int8Array, int8Value, textArray } from "../postgres/Columns.ts"
 import { chunksOf, statementsAtOnce, unionOf } from "../postgres/SqlUnion.ts"
 import type { EventStore } from "./EventStore.ts"
 import type { StoreQueries } from "./SqlClients.ts"
@@ -11,15 +10,7 @@ import { commitColumns, eventColumns } from "./SqlRows.ts"
 
 type Reads = Pick<
   EventStore["Service"],
-  | "product"
-  | "readStream"
-  | "readStreams"
-  | "readEvents"
-  | "findCommands"
-  | "listAccounts"
-  | "scan"
-  | "readTail"
-  | "lastRecordedAt"
+  "product" | "readStream" | "readStreams" | "readEvents" | "findCommands" | "scan" | "readTail"
 >
 
 const stream = `
@@ -51,9 +42,6 @@ const byKeys = `
 /** Not LATERAL here: CockroachDB 21.1 would scan the whole index of commands. */
 const byCommands = `
   SELECT ${eventColumns.list} FROM events WHERE command_id = ANY($1::text[]) AND ordinal = 0 ORDER BY command_id`
-
-const accounts = `
-  SELECT account_id FROM events WHERE version = 1 AND account_id > $1 ORDER BY account_id LIMIT $2`
 
 const all = `
   SELECT ${eventColumns.list} FROM events WHERE (account_id, version) > ($1, $2)
@@ -109,24 +97,12 @@ export const makeReads = ({ query, proven }: StoreQueries): Reads => {
 
     findCommands: (commands) => events(byCommands, [textArray(commands)]),
 
-    listAccounts: ({ after, limit }) =>
-      Effect.map(
-        query(accounts, [PgTypes.text(after), int8Value(limit)]),
-        // Branded when it was written.
-        (rows) => rows.map((row) => row[0] as AccountId)
-      ),
-
     scan: ({ after, limit }) =>
       events(all, [PgTypes.text(after.account), int8Value(after.version), int8Value(limit)]),
 
     readTail: ({ writerId, after, limit }) =>
       Effect.map(proven(tail, [PgTypes.text(writerId), int8Value(after), int8Value(limit)]), (rows) =>
         rows.map((row) => commitColumns.decode(row))
-      ),
-
-    lastRecordedAt: Effect.map(proven("SELECT max(recorded_at) FROM commits", []), (rows) => {
-      const last = rows[0]?.[0]
-      return last === null || last === undefined ? 0 : toInstant(last)
-    })
+      )
   }
 }
