@@ -2,7 +2,7 @@
 import { parseArgs } from "node:util"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, References } from "effect"
-import { tableLines } from "../src/cli/Terminal.ts"
+import { tableLines } from "../src/cli/Output.ts"
 import { tuneCollector } from "../src/infra/telemetry/Collector.ts"
 import { runLoadTest } from "../src/loadtest/LoadTest.ts"
 import { runNodesTest } from "../src/loadtest/nodes/NodesTest.ts"

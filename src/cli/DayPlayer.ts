@@ -1,4 +1,7 @@
-/** The lines of a day enter and are sent to a ledger; the counts of what became of them leave, the same on every run. */
+/**
+ * Plays a day against a ledger: sends its commands, several at a time, and counts their outcomes. The end state is that
+ * of the file's order on every run, however often a play is killed and begun again; `play` says why.
+ */
 import { createHash } from "node:crypto"
 import { Clock, Data, Deferred, Effect, Result, Stream } from "effect"
 import type { PlatformError } from "effect/PlatformError"
@@ -13,20 +16,20 @@ import type { PlayJournal } from "./PlayJournal.ts"
 export interface PlayOptions {
   readonly dispatch: (command: Command) => Effect.Effect<Receipt, CommandError>
   readonly journal: PlayJournal
-  /** Most commands under way or waiting for one that is; default 64. */
+  /** Most commands that are in flight or wait for one that is; default 64. */
   readonly concurrency?: number
   /** How long one command is sent again while the ledger cannot take it, in milliseconds; default 60 s. */
   readonly patienceMs?: number
   /** Most faults, and most refusals, that are listed; all are counted. Default 1,000. */
   readonly listedMax?: number
-  /** Called once a line, in the order in which they settle; for progress. */
+  /** Called once for each line, in the order of the outcomes; for progress. */
   readonly onSettled?: (settled: Settled) => Effect.Effect<void>
 }
 
-/** What became of a line. */
-export type Settled = Data.TaggedEnum<{
+/** The outcome of a line. */
+type Settled = Data.TaggedEnum<{
   Accepted: { readonly line: number; readonly command: Command; readonly receipt: Receipt }
-  /** `remembered`: an earlier life of this play met the refusal; it was not sent again. */
+  /** `remembered`: the command was refused in an earlier life of this play, and was not sent again. */
   Refused: {
     readonly line: number
     readonly command: Command
@@ -37,10 +40,10 @@ export type Settled = Data.TaggedEnum<{
   }
   Fault: { readonly fault: LineFault }
 }>
-export const Settled = Data.taggedEnum<Settled>()
+const Settled = Data.taggedEnum<Settled>()
 
 /** A line whose command the ledger refused. */
-export interface RefusedLine {
+interface RefusedLine {
   readonly line: number
   /** The command's. */
   readonly id: string
@@ -55,7 +58,7 @@ export interface PlayResult {
   readonly accepted: number
   /** Answered with the outcome of an earlier sending of the same id. */
   readonly replayed: number
-  /** How many were refused, by the tag of the error. */
+  /** Number of refused commands by the tag of the error. */
   readonly refused: { readonly [reason: string]: number }
   /** In the order of the file, the first `listedMax` of them. */
   readonly refusals: ReadonlyArray<RefusedLine>
@@ -63,7 +66,7 @@ export interface PlayResult {
   /** In the order of the file, the first `listedMax` of them. */
   readonly faults: ReadonlyArray<LineFault>
   readonly faultCount: number
-  /** How many lines were at fault, by the reason. */
+  /** Number of lines at fault by the reason. */
   readonly faulty: { readonly [reason: string]: number }
   readonly seconds: number
 }
@@ -92,7 +95,7 @@ interface Task {
   readonly command: Command
   readonly ordinal: number
   readonly digest: string
-  /** What must be settled before: the last commands before it with which it shares an account or its id. */
+  /** Settled before this task is sent: the last tasks before it that share an account or the command id. */
   readonly after: ReadonlyArray<Deferred.Deferred<void>>
   readonly settled: Deferred.Deferred<void>
   readonly keys: ReadonlyArray<string>
@@ -107,8 +110,8 @@ interface Task {
  *   journal: it stays refused; or (3) neither, and then no command after it on its accounts was ever sent, so that
  *   it is decided on the very state that an undisturbed run would show it.
  *
- * It holds as long as nobody else moves these accounts meanwhile, and the journal lives and dies with the ledger's
- * data: a lost journal makes (2) look like (3).
+ * It holds as long as no other client moves these accounts meanwhile, and the journal lives and dies with the
+ * ledger's data: a lost journal makes (2) look like (3).
  */
 export const play = Effect.fn("DayPlayer.play")(function* <E, R>(
   lines: Stream.Stream<DayLine, E, R>,
@@ -185,11 +188,11 @@ const makeFirstLines = <A extends { readonly line: number }>(max: number) => {
   }
 }
 
-/** In the order of the names, not of what happened to settle first. */
+/** By name, because the order of the outcomes differs from run to run. */
 const byName = (counts: ReadonlyMap<string, number>) =>
   Object.fromEntries([...counts].toSorted(([a], [b]) => (a < b ? -1 : 1)))
 
-/** Knows for each account and command id the last command on it that is not settled yet. */
+/** Finds for each task the tasks that it must wait for: per account and command id the last one that is not settled. */
 const makeLinker = () => {
   const last = new Map<string, Deferred.Deferred<void>>()
   let ordinal = 0
@@ -231,7 +234,7 @@ const settle = Effect.fnUntraced(function* (task: Task, options: PlayOptions) {
 const isTransient = (error: CommandError): error is Transient =>
   error._tag === "Overloaded" || error._tag === "Unavailable" || error._tag === "Indeterminate"
 
-/** Sends a command, and the same again while that is right: nothing was done, or nobody knows. */
+/** Sends a command, and sends it again after an error that says that nothing was done or that the outcome is unknown. */
 const send = Effect.fnUntraced(function* ({ line, command }: Task, options: PlayOptions) {
   const { dispatch, patienceMs = 60_000 } = options
   const giveUpAt = (yield* Clock.currentTimeMillis) + patienceMs

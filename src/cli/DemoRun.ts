@@ -1,4 +1,4 @@
-/** A day's file and a running node enter; the day is played, watched and audited; what it came to leaves. */
+/** Runs a demo on a node: plays a day's file, waits for the read model, and judges the result by every invariant. */
 import { Clock, Duration, Effect, FileSystem, Option, Path, Stream } from "effect"
 import { Audit } from "../actors/audit/Audit.ts"
 import type { DispatcherStats } from "../actors/commands/Dispatcher.ts"
@@ -9,8 +9,8 @@ import { Queries } from "../infra/readmodel/Queries.ts"
 import { Ledger } from "../Ledger.ts"
 import { readDayFile } from "./DayFile.ts"
 import { type PlayResult, play } from "./DayPlayer.ts"
+import { grouped, makeProgress } from "./Output.ts"
 import { openPlayJournal } from "./PlayJournal.ts"
-import { grouped, makeProgress } from "./Terminal.ts"
 import { makeWitness } from "./Witness.ts"
 
 /** Positions of one read token, and how long the read model may take to catch up with all of them. */
@@ -71,7 +71,7 @@ export const runDemo = Effect.fn("demo")(function* (options: DemoOptions) {
   } satisfies DemoResult
 })
 
-/** Each run waits for its turn. Turns are due at fixed times, so that none that came late delays the others. */
+/** An effect that waits until the next line is due. Lines are due at fixed times: a late one delays none after it. */
 const makePace = Effect.fnUntraced(function* (perSecond: number) {
   const startedAt = yield* Clock.currentTimeMillis
   let turns = 0

@@ -16,7 +16,7 @@ export const parseMoneyText = (text: string): MoneyText | undefined => {
   return decimal === undefined ? undefined : { decimal, unit }
 }
 
-/** The asset that the text itself names in full; only then nobody need be asked for it. */
+/** The asset that the text itself names in full; without it the account's has to be asked for. */
 export const assetIn = ({ unit }: MoneyText): Asset | undefined => {
   if (unit === undefined || !unit.includes("/")) return undefined
   const asset = readAsset(unit)

@@ -1,10 +1,10 @@
-/** Refusals met while a day is played enter and are durable before the call returns; those of earlier lives leave. */
+/** The journal of a play: refused commands, each on the disk before the call that records it returns. */
 import { Effect, FileSystem, Path, Result, Schema, Semaphore } from "effect"
 import type { PlatformError } from "effect/PlatformError"
 
 /** A command of the file that the ledger refused. */
 const Refusal = Schema.Struct({
-  /** The how-manieth command of the file, from 1. */
+  /** Index of the command in the file, from 1. */
   ordinal: Schema.Int,
   /** Covers this command and all before it, so that another file's journal is noticed. */
   digest: Schema.String,
@@ -13,14 +13,14 @@ const Refusal = Schema.Struct({
   /** Journals of earlier versions have none. */
   message: Schema.optionalKey(Schema.String)
 })
-export type Refusal = typeof Refusal.Type
+type Refusal = typeof Refusal.Type
 
 /**
  * What a player must remember beyond the ledger's own memory. Accepted commands are in the log and answer
  * "replayed" for ever; a refused one leaves nothing there, and sent again on a later state it might be accepted.
  */
 export interface PlayJournal {
-  /** By ordinal: what earlier lives of this play recorded. */
+  /** What earlier lives of this play recorded, by ordinal. */
   readonly refused: ReadonlyMap<number, Refusal>
   /** Returns once the refusal is on the disk. Refusals that come together share one sync. */
   readonly record: (refusal: Refusal) => Effect.Effect<void, PlatformError>
@@ -62,7 +62,7 @@ export const openPlayJournal = Effect.fn("PlayJournal.open")(function* (path: st
   const record = (refusal: Refusal) =>
     Effect.suspend(() => {
       pending.push(refusal)
-      // Whoever gets the turn writes what all have put down by then; for the others nothing is left to do.
+      // The first caller in turn writes all refusals that are pending by then; the others find none.
       return turn.withPermit(Effect.uninterruptible(flush))
     })
   return { refused, record } satisfies PlayJournal

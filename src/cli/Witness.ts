@@ -7,6 +7,7 @@ import { accountsOf, type Command } from "../domain/Command.ts"
 import type { CommandError } from "../domain/Errors.ts"
 import type { AccountId, CommandId, Version } from "../domain/Ids.ts"
 import type { Position, Receipt } from "../domain/Receipt.ts"
+import type { StoredEvent } from "../domain/StoredEvent.ts"
 import { EventStore } from "../infra/eventstore/EventStore.ts"
 
 /** The store may be away for a while in the middle of a day: the witness waits a minute. */
@@ -21,6 +22,26 @@ export type WitnessFault = { readonly invariant: "I4" | "I6" | "I7"; readonly re
 
 /** The versions that had been acknowledged on a command's accounts when it was first sent. */
 type Floor = ReadonlyMap<AccountId, Version>
+
+/** The acknowledged events that are not in the log as they were acknowledged. */
+function* missingFrom(
+  rows: ReadonlyArray<StoredEvent>,
+  receipts: ReadonlyArray<Receipt>
+): Iterable<WitnessFault> {
+  const byKey = new Map(rows.map((row) => [`${row.accountId}@${row.version}`, row]))
+  for (const { commandId, postings } of receipts) {
+    for (const { account, version, hash } of postings) {
+      const key = `${account}@${version}`
+      const row = byKey.get(key)
+      if (row === undefined)
+        yield { invariant: "I6", reason: `${commandId} was acknowledged, ${key} is not in the log` }
+      else if (row.hash !== hash)
+        yield { invariant: "I6", reason: `${key} is not the event that was acknowledged` }
+      else if (row.commandId !== commandId)
+        yield { invariant: "I4", reason: `${key} belongs to ${row.commandId}` }
+    }
+  }
+}
 
 /**
  * A witness of everything that was acknowledged, in bounded memory: receipts are compared with the log in batches, and
@@ -46,18 +67,7 @@ export const makeWitness = Effect.gen(function* () {
     pending = []
     const keys = batch.flatMap(({ postings }) => postings)
     return Effect.map(patiently(store.readEvents(keys)), (rows) => {
-      const byKey = new Map(rows.map((row) => [`${row.accountId}@${row.version}`, row]))
-      for (const { commandId, postings } of batch) {
-        for (const { account, version, hash } of postings) {
-          const row = byKey.get(`${account}@${version}`)
-          if (row === undefined)
-            blame("I6", `${commandId} was acknowledged, ${account}@${version} is not in the log`)
-          else if (row.hash !== hash)
-            blame("I6", `${account}@${version} is not the event that was acknowledged`)
-          else if (row.commandId !== commandId)
-            blame("I4", `${account}@${version} belongs to ${row.commandId}`)
-        }
-      }
+      for (const { invariant, reason } of missingFrom(rows, batch)) blame(invariant, reason)
     })
   })
 

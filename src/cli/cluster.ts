@@ -11,14 +11,14 @@ import * as ClusterRunner from "../infra/cluster/ClusterRunner.ts"
 import { SingletonTable } from "../infra/cluster/SingletonTable.ts"
 import { limitsFromEnvironment } from "../infra/config/Environment.ts"
 import { ReadModelSql } from "../infra/readmodel/ReadModelSql.ts"
-import { grouped, makeStory, printJson } from "./Terminal.ts"
-import { dataFlag, jsonFlag, resolveStores } from "./Where.ts"
+import { grouped, makeOutput, printJson } from "./Output.ts"
+import { dataFlag, jsonFlag, resolveStores } from "./serviceOptions.ts"
 
 /** How long each shard's owner may take to answer, in milliseconds. */
 const patienceMs = 3_000
 
 /** Nothing is known of the cluster: it may not run at all. */
-export class NoNodeAnswers extends Data.TaggedError("NoNodeAnswers")<{ readonly patienceMs: number }> {
+class NoNodeAnswers extends Data.TaggedError("NoNodeAnswers")<{ readonly patienceMs: number }> {
   override get message() {
     return (
       `no node of the cluster answered within ${this.patienceMs} ms: none runs, ` +
@@ -83,7 +83,7 @@ export const cluster = Command.make(
   { data: dataFlag, json: jsonFlag },
   Effect.fnUntraced(
     function* ({ data, json }) {
-      const story = makeStory(json)
+      const output = makeOutput(json)
       const { readModelUrl } = yield* resolveStores(data)
       const status = yield* clusterStatus(patienceMs).pipe(
         Effect.provide(ClusterRunner.layerClient(readModelUrl)),
@@ -92,8 +92,8 @@ export const cluster = Command.make(
       const singletons = yield* singletonsStatus.pipe(
         Effect.provide(SingletonTable.layer.pipe(Layer.provide(ReadModelSql.layer(readModelUrl))))
       )
-      for (const line of nodeLines(status, singletons)) yield* story.line(line)
-      for (const line of doubtLines(status, singletons)) yield* story.line(line)
+      for (const line of nodeLines(status, singletons)) yield* output.line(line)
+      for (const line of doubtLines(status, singletons)) yield* output.line(line)
       if (json) yield* printJson({ ...status, duties: singletons.map(toJson) })
       if (status.nodes.length === 0) return yield* new NoNodeAnswers({ patienceMs })
     },

@@ -1,4 +1,4 @@
-/** `open`, `deposit`, `withdraw` and `transfer`: arguments enter; the receipt that a node gave over RPC leaves. */
+/** `open`, `deposit`, `withdraw` and `transfer`: send a command to a node over RPC, and print its receipt. */
 import { Config, Data, Effect, FileSystem, Layer, Option, Result } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import type { CommandInput } from "../domain/Command.ts"
@@ -9,8 +9,8 @@ import { Ledger } from "../Ledger.ts"
 import { clientConfig } from "../rpc/client/ClientOptions.ts"
 import { LedgerClient } from "../rpc/client/LedgerClient.ts"
 import { assetIn, type MoneyText, parseMoneyText, unitsOf } from "./MoneyText.ts"
-import { makeStory, printJson } from "./Terminal.ts"
-import { jsonFlag, OptionsInvalid } from "./Where.ts"
+import { makeOutput, printJson } from "./Output.ts"
+import { jsonFlag, OptionsInvalid } from "./serviceOptions.ts"
 
 /** An amount that the account cannot hold. */
 class AmountInvalid extends Data.TaggedError("AmountInvalid")<{ readonly reason: string }> {
@@ -32,7 +32,7 @@ const amount = Argument.String("amount").pipe(
 
 const shared = {
   id: Flag.String("id").pipe(
-    Flag.withDescription("The command's id: sent again it takes effect once; made when absent"),
+    Flag.withDescription("The command's id; sent again, the command takes effect once; made when absent"),
     Flag.withSchema(CommandId),
     Flag.optional
   ),
@@ -40,7 +40,7 @@ const shared = {
 }
 
 const description = Flag.String("description").pipe(
-  Flag.withDescription("Stands on the statement"),
+  Flag.withDescription("Appears on the statement"),
   Flag.optional
 )
 
@@ -50,13 +50,13 @@ const contra = Flag.String("contra").pipe(
   Flag.optional
 )
 
-/** The given ones of some options, as fields. */
+/** The options that were given, as fields. */
 const given = <A>(options: { readonly [name: string]: Option.Option<A> }): { readonly [name: string]: A } =>
   Object.fromEntries(
     Object.entries(options).flatMap(([name, value]) => (Option.isSome(value) ? [[name, value.value]] : []))
   )
 
-/** Sends over `CHRONICLE_RPC_URL` with `CHRONICLE_RPC_TOKEN`, and tells what came of it. */
+/** Sends over `CHRONICLE_RPC_URL` with `CHRONICLE_RPC_TOKEN`, and prints the receipt. */
 const send = <E>(
   command: Effect.Effect<CommandInput, E, Ledger>,
   { id, json }: { readonly id: Option.Option<string>; readonly json: boolean }
@@ -66,7 +66,7 @@ const send = <E>(
     yield* client.awaitConnected
     const ledger = yield* Ledger
     const input = { ...(yield* command), ...given({ commandId: id }) }
-    yield* tell(yield* ledger.dispatch(input), json)
+    yield* printReceipt(yield* ledger.dispatch(input), json)
   }).pipe(Effect.provide(clientLayer))
 
 /** As the environment has it; `CHRONICLE_RPC_CA` is a file with the certificates to trust instead of the system's. */
@@ -83,10 +83,10 @@ const clientLayer = Layer.unwrap(
   })
 )
 
-const tell = Effect.fnUntraced(function* (receipt: Receipt, json: boolean) {
-  const story = makeStory(json)
-  yield* story.line(receipt.replayed ? "Done already: this is the outcome of the first time." : "Done.")
-  yield* story.table([
+const printReceipt = Effect.fnUntraced(function* (receipt: Receipt, json: boolean) {
+  const output = makeOutput(json)
+  yield* output.line(receipt.replayed ? "Done already: this is the outcome of the first time." : "Done.")
+  yield* output.table([
     ["command", receipt.commandId],
     ["recorded", printInstant(receipt.recordedAt)],
     ...receipt.postings.map(({ account, version, hash }) => [account, `version ${version}, hash ${hash}`]),
@@ -95,7 +95,7 @@ const tell = Effect.fnUntraced(function* (receipt: Receipt, json: boolean) {
   if (json) yield* printJson(receipt)
 })
 
-/** The account's asset is asked for, unless the text names it in full. */
+/** Asks the node for the account's asset, unless the text names one in full. */
 const moneyOf = Effect.fnUntraced(function* (money: MoneyText, id: AccountId) {
   const ledger = yield* Ledger
   const asset = assetIn(money) ?? (yield* ledger.strongBalance(id)).asset

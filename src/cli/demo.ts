@@ -1,4 +1,4 @@
-/** `chronicle demo`: an embedded stack, a bank's day from end to end, and a readable story of it. */
+/** `chronicle demo`: plays a bank's day on an embedded stack from end to end, and proves that the books are right. */
 import { fileURLToPath } from "node:url"
 import { Data, Effect, Layer, Option, Path, References, Schema, Stream } from "effect"
 import { Command, Flag, GlobalFlag } from "effect/cli"
@@ -7,10 +7,10 @@ import { limitsFromEnvironment } from "../infra/config/Environment.ts"
 import { DevStack } from "../infra/dev/DevStack.ts"
 import * as LedgerNode from "../LedgerNode.ts"
 import { readDayFile } from "./DayFile.ts"
+import { printBalances, printPlay, printTimeTravel, printVerdicts } from "./DemoOutput.ts"
 import { type DemoOptions, runDemo } from "./DemoRun.ts"
-import { tellBalances, tellPlay, tellTimeTravel, tellVerdicts } from "./DemoStory.ts"
-import { makeStory, printJson } from "./Terminal.ts"
-import { jsonFlag } from "./Where.ts"
+import { makeOutput, type Output, printJson } from "./Output.ts"
+import { jsonFlag } from "./serviceOptions.ts"
 
 const dayFile = fileURLToPath(new URL("../../examples/day.csv", import.meta.url))
 
@@ -19,7 +19,7 @@ const Rate = Schema.Int.check(
   Schema.isBetween({ minimum: 1, maximum: rateMax }, { message: `must be 1 to ${rateMax}` })
 )
 
-/** What a node says of its life is no part of the story, unless `--log-level` asks for it. */
+/** Hides a node's log below warnings, unless `--log-level` asks for it: the demo's own output is to be read. */
 const quietly = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.flatMap(GlobalFlag.LogLevel, (asked) =>
     Option.isSome(asked) ? self : Effect.provideService(self, References.MinimumLogLevel, "Warn")
@@ -31,6 +31,63 @@ export class DemoFailed extends Data.TaggedError("DemoFailed")<{ readonly findin
     return this.findings.join("; ")
   }
 }
+
+interface DemoArguments {
+  readonly file: string
+  readonly data: string
+  readonly fresh: boolean
+  readonly rate: Option.Option<number>
+  readonly strict: boolean
+  readonly json: boolean
+}
+
+/** Starts the services, plays the file on a node of its own, and prints what happened, chapter by chapter. */
+const playOnStack = Effect.fnUntraced(function* ({ file, data, fresh, rate }: DemoArguments, output: Output) {
+  const { join } = yield* Path.Path
+  yield* output.line("Chronicle Ledger: a day of a small bank, on real parts.")
+  yield* output.line(`Starting PostgreSQL, JetStream and the event store in ${data} …`)
+  const played = Effect.gen(function* () {
+    const stack = yield* DevStack
+    for (const note of stack.notes) yield* output.line(`  ${note}`)
+    const migrated = yield* LedgerNode.migrate(stack)
+    const isNew = migrated.eventStore.length > 0
+    if (!isNew) yield* output.line("  the data directory was used before: what was accepted then is replayed")
+    const options: DemoOptions = {
+      file,
+      journals: join(stack.dataDir, "refusals"),
+      rate: Option.getOrUndefined(rate)
+    }
+    const services = { ...stack, nodeName: "demo" }
+    return yield* Effect.gen(function* () {
+      yield* output.line(`Playing ${file} …`)
+      const result = yield* runDemo(options)
+      yield* printPlay(output, result)
+      yield* printBalances(output)
+      const busiest = yield* printTimeTravel(output)
+      yield* printVerdicts(output, result.verdicts)
+      return { ...result, busiest }
+    }).pipe(Effect.provide(Audit.layer.pipe(Layer.provideMerge(LedgerNode.layer(services)))), quietly)
+  }).pipe(Effect.provide(DevStack.layer({ dataDir: data, fresh })))
+  return yield* played.pipe(Effect.provide(limitsFromEnvironment))
+})
+
+/** The last lines: the verdict, and commands to try on the data that are left. */
+const printEnd = Effect.fnUntraced(function* (
+  output: Output,
+  data: string,
+  busiest: Option.Option<string>,
+  ok: boolean
+) {
+  yield* output.line()
+  if (!ok) return yield* output.line("AN INVARIANT IS BROKEN: see above.")
+  yield* output.line(
+    `Every invariant holds. The data are kept in ${data}: play again, and all is replayed; or ask them:`
+  )
+  if (Option.isNone(busiest)) return
+  for (const command of ["balance", "statement"])
+    yield* output.line(`  npm run -s chronicle -- ${command} ${busiest.value} --data ${data}`)
+  yield* output.line(`  npm run -s chronicle -- verify --data ${data}`)
+})
 
 export const demo = Command.make(
   "demo",
@@ -60,49 +117,14 @@ export const demo = Command.make(
     ),
     json: jsonFlag
   },
-  Effect.fnUntraced(function* ({ file, data, fresh, rate, strict, json }) {
-    const { join } = yield* Path.Path
-    const story = makeStory(json)
-    // A file that is no day at all is told before anything is started for it.
+  Effect.fnUntraced(function* (given) {
+    const { file, data, strict, json } = given
+    const output = makeOutput(json)
+    // A file without the right header is refused before any service is started.
     yield* readDayFile(file).pipe(Stream.take(1), Stream.runDrain)
-    yield* story.line("Chronicle Ledger: a day of a small bank, on real parts.")
-    yield* story.line(`Starting PostgreSQL, JetStream and the event store in ${data} …`)
-    const played = Effect.gen(function* () {
-      const stack = yield* DevStack
-      for (const note of stack.notes) yield* story.line(`  ${note}`)
-      const migrated = yield* LedgerNode.migrate(stack)
-      const isNew = migrated.eventStore.length > 0
-      if (!isNew)
-        yield* story.line("  the data directory was used before: what was accepted then is replayed")
-      const options: DemoOptions = {
-        file,
-        journals: join(stack.dataDir, "refusals"),
-        rate: Option.getOrUndefined(rate)
-      }
-      const services = { ...stack, nodeName: "demo" }
-      return yield* Effect.gen(function* () {
-        yield* story.line(`Playing ${file} …`)
-        const result = yield* runDemo(options)
-        yield* tellPlay(story, result)
-        yield* tellBalances(story)
-        const busiest = yield* tellTimeTravel(story)
-        yield* tellVerdicts(story, result.verdicts)
-        return { ...result, busiest }
-      }).pipe(Effect.provide(Audit.layer.pipe(Layer.provideMerge(LedgerNode.layer(services)))), quietly)
-    }).pipe(Effect.provide(DevStack.layer({ dataDir: data, fresh })))
-    const { played: counts, verdicts, busiest } = yield* played.pipe(Effect.provide(limitsFromEnvironment))
+    const { played: counts, verdicts, busiest } = yield* playOnStack(given, output)
     const ok = Object.values(verdicts.invariants).every(Boolean)
-    yield* story.line()
-    yield* story.line(
-      ok
-        ? `Every invariant holds. The data are kept in ${data}: play again, and all is replayed; or ask them:`
-        : "AN INVARIANT IS BROKEN: see above."
-    )
-    if (ok && Option.isSome(busiest)) {
-      for (const command of ["balance", "statement"])
-        yield* story.line(`  npm run -s chronicle -- ${command} ${busiest.value} --data ${data}`)
-      yield* story.line(`  npm run -s chronicle -- verify --data ${data}`)
-    }
+    yield* printEnd(output, data, busiest, ok)
     if (json) {
       yield* printJson({
         commands: counts.commands,

@@ -5,9 +5,9 @@ import type { StatementLine } from "../domain/Books.ts"
 import { type AccountId, printInstant } from "../domain/Ids.ts"
 import { formatDecimal } from "../domain/Money.ts"
 import { Queries, type StatementQuery } from "../infra/readmodel/Queries.ts"
-import { grouped, makeProgress } from "./Terminal.ts"
+import { grouped, makeProgress } from "./Output.ts"
 
-export type ExportFormat = "csv" | "json"
+type ExportFormat = "csv" | "json"
 
 /** The file could not be written. */
 export class ExportFailed extends Data.TaggedError("ExportFailed")<{

@@ -1,4 +1,4 @@
-/** `chronicle loadtest`: a scenario, a pace and a time enter; figures, a report and the verdict on every invariant leave. */
+/** `chronicle loadtest`: loads a node or several, prints the figures, and proves that every invariant held. */
 import { Clock, Config, Data, Effect, FileSystem, Option, Path, Schema } from "effect"
 import { CliError, Command, Flag } from "effect/cli"
 import { printInstant } from "../domain/Ids.ts"
@@ -10,9 +10,9 @@ import { makeProgress } from "../loadtest/Progress.ts"
 import { renderReport } from "../loadtest/Report.ts"
 import { ownStack } from "../loadtest/Services.ts"
 import { type LoadSettings, type Pace, scenarioNames } from "../loadtest/Settings.ts"
-import { tell } from "./LoadStory.ts"
-import { printJson } from "./Terminal.ts"
-import { environmentServices, jsonFlag } from "./Where.ts"
+import { printOutcome } from "./LoadTestOutput.ts"
+import { printJson } from "./Output.ts"
+import { environmentServices, jsonFlag } from "./serviceOptions.ts"
 
 /** An invariant was broken under the load, or nothing was committed. */
 export class LoadTestFailed extends Data.TaggedError("LoadTestFailed")<{
@@ -168,7 +168,7 @@ export const loadtest = Command.make(
     }
     progress.end()
     if (json) yield* printJson(outcome)
-    else yield* tell(outcome)
+    else yield* printOutcome(outcome)
     if (!outcome.ok) {
       return yield* new LoadTestFailed({
         findings: outcome.findings.length > 0 ? outcome.findings : ["nothing was committed"]

@@ -2,7 +2,7 @@
 import { nodeVersionFault } from "../NodeVersion.ts"
 
 const fault = nodeVersionFault(process.versions.node)
-if (fault === undefined) await import("./program.ts")
+if (fault === undefined) void import("./program.ts")
 else {
   console.error(`chronicle: ${fault}`)
   process.exitCode = 1

@@ -1,4 +1,4 @@
-/** `migrate`, `serve` and `dev`: the services enter; databases at the current schema, or a running node, leave. */
+/** `migrate`, `serve` and `dev`: bring databases to the current schema, and run a node in the foreground. */
 import { Context, Effect, Layer, Redacted } from "effect"
 import { Command, Flag } from "effect/cli"
 import * as Health from "../http/Health.ts"
@@ -13,21 +13,21 @@ import { placeOf } from "../infra/postgres/Migrations.ts"
 import { layerTraces } from "../infra/telemetry/Telemetry.ts"
 import * as LedgerNode from "../LedgerNode.ts"
 import { type RpcSettings, readRpcSettings } from "../rpc/server/RpcSettings.ts"
-import { doors, rpcUrlOf } from "./doors.ts"
-import { makeStory, printJson } from "./Terminal.ts"
-import { dataFlag, environmentServices, jsonFlag, resolveStores } from "./Where.ts"
+import { makeOutput, printJson } from "./Output.ts"
+import { rpcUrlOf, servers } from "./servers.ts"
+import { dataFlag, environmentServices, jsonFlag, resolveStores } from "./serviceOptions.ts"
 
 export const migrate = Command.make(
   "migrate",
   { data: dataFlag, json: jsonFlag },
   Effect.fnUntraced(function* ({ data, json }) {
-    const story = makeStory(json)
+    const output = makeOutput(json)
     const stores = yield* resolveStores(data)
     const applied = yield* LedgerNode.migrate(stores)
     const said = (ids: ReadonlyArray<number>) =>
       ids.length === 0 ? "is at the current schema" : `was brought to schema ${ids.at(-1)}`
-    yield* story.line(`The event store at ${placeOf(stores.eventStoreUrl)} ${said(applied.eventStore)}.`)
-    yield* story.line(`The read model at ${placeOf(stores.readModelUrl)} ${said(applied.readModel)}.`)
+    yield* output.line(`The event store at ${placeOf(stores.eventStoreUrl)} ${said(applied.eventStore)}.`)
+    yield* output.line(`The read model at ${placeOf(stores.readModelUrl)} ${said(applied.readModel)}.`)
     if (json) yield* printJson(applied)
   }, Effect.scoped)
 ).pipe(
@@ -58,9 +58,9 @@ const runNode = Effect.fnUntraced(
     const node =
       cluster === undefined ? LedgerNode.layer(services) : LedgerNode.layerCluster(services, cluster)
     const traces = yield* Layer.build(layerTraces(services.nodeName))
-    yield* Layer.build(doors(rpc).pipe(Layer.provide(node))).pipe(Effect.provide(traces))
+    yield* Layer.build(servers(rpc).pipe(Layer.provide(node))).pipe(Effect.provide(traces))
     yield* started
-    // To be stopped is how a node ends when all is well.
+    // From here on, being told to stop is a normal end.
     ;(yield* Stopped).code = 0
     return yield* Effect.never
   },
@@ -98,23 +98,23 @@ export const dev = Command.make(
     )
   },
   Effect.fnUntraced(function* ({ data }) {
-    const story = makeStory(false)
+    const output = makeOutput(false)
     const rpc = yield* readRpcSettings
-    yield* story.line(`Starting PostgreSQL, JetStream and the event store in ${data} …`)
+    yield* output.line(`Starting PostgreSQL, JetStream and the event store in ${data} …`)
     const node = Effect.gen(function* () {
       const stack = yield* DevStack
       yield* LedgerNode.migrate(stack)
-      for (const note of stack.notes) yield* story.line(`  ${note}`)
+      for (const note of stack.notes) yield* output.line(`  ${note}`)
       const services = { ...stack, nodeName: "dev" }
       const started = Effect.gen(function* () {
-        yield* story.line()
-        yield* story.line("The node is up. For other terminals:")
-        yield* story.line()
-        for (const [variable, url] of urlsOf(services)) yield* story.line(`export ${variable}=${url}`)
-        yield* story.line(`export CHRONICLE_RPC_URL=${rpcUrlOf(rpc)}`)
-        yield* story.line()
-        yield* story.line(`Health: ${Health.urlOf(yield* Health.httpPort)}/health`)
-        yield* story.line("Ctrl-C ends it; the data stay.")
+        yield* output.line()
+        yield* output.line("The node is up. For other terminals:")
+        yield* output.line()
+        for (const [variable, url] of urlsOf(services)) yield* output.line(`export ${variable}=${url}`)
+        yield* output.line(`export CHRONICLE_RPC_URL=${rpcUrlOf(rpc)}`)
+        yield* output.line()
+        yield* output.line(`Health: ${Health.urlOf(yield* Health.httpPort)}/health`)
+        yield* output.line("Ctrl-C ends it; the data stay.")
       })
       return yield* runNode(services, rpc, started)
     })

@@ -1,4 +1,4 @@
-/** `parked`, `parked retry`, `parked skip`: accounts that a poison event holds up enter; what became of them leaves. */
+/** `parked`, `parked retry` and `parked skip`: list, retry and skip the events that a projection could not take. */
 import { Data, Effect, Option, Schema } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { ProjectionEngine } from "../actors/projections/ProjectionEngine.ts"
@@ -6,22 +6,22 @@ import { AccountId, printInstant } from "../domain/Ids.ts"
 import { limitsFromEnvironment } from "../infra/config/Environment.ts"
 import { type Parked, ReadModel } from "../infra/readmodel/ReadModel.ts"
 import * as LedgerNode from "../LedgerNode.ts"
-import { makeStory, printJson, type Story } from "./Terminal.ts"
-import { dataFlag, jsonFlag, resolveStores } from "./Where.ts"
+import { makeOutput, type Output, printJson } from "./Output.ts"
+import { dataFlag, jsonFlag, resolveStores } from "./serviceOptions.ts"
 
-export class AccountNotParked extends Data.TaggedError("AccountNotParked")<{ readonly account: string }> {
+class AccountNotParked extends Data.TaggedError("AccountNotParked")<{ readonly account: string }> {
   override get message() {
     return `account ${this.account} is not parked`
   }
 }
 
-/** The retry came to its end; accounts still cannot go on. */
-export class StillParked extends Data.TaggedError("StillParked")<{
+/** Some of the retried accounts failed again. */
+class StillParked extends Data.TaggedError("StillParked")<{
   readonly accounts: number
   readonly reason: string
 }> {
   override get message() {
-    return `${this.accounts === 1 ? "one account is" : `${this.accounts} accounts are`} parked still: ${this.reason}`
+    return `${this.accounts === 1 ? "one account is" : `${this.accounts} accounts are`} still parked: ${this.reason}`
   }
 }
 
@@ -36,8 +36,8 @@ const bookkeeping = <A, E, R>(data: Option.Option<string>, self: Effect.Effect<A
     self.pipe(Effect.provide(ProjectionEngine.layer), Effect.provide(LedgerNode.layerReader(stores)))
   ).pipe(Effect.scoped, Effect.provide(limitsFromEnvironment))
 
-const tell = (story: Story, rows: ReadonlyArray<Parked>) =>
-  story.table(
+const printParked = (output: Output, rows: ReadonlyArray<Parked>) =>
+  output.table(
     rows.map((row) => [row.account, String(row.version), printInstant(row.since), row.reason]),
     "lrll"
   )
@@ -46,7 +46,7 @@ const retry = Command.make(
   "retry",
   { account: account.pipe(Argument.optional), data: dataFlag, json: jsonFlag },
   Effect.fnUntraced(function* ({ account, data, json }) {
-    const story = makeStory(json)
+    const output = makeOutput(json)
     yield* bookkeeping(
       data,
       Effect.gen(function* () {
@@ -58,8 +58,8 @@ const retry = Command.make(
         const still = yield* (yield* ProjectionEngine).retryParked(asked.map((row) => row.account))
         const left = still.filter((row) => asked.some((one) => one.account === row.account))
         const released = asked.filter((row) => !left.some((one) => one.account === row.account))
-        yield* story.line(`${released.length} of ${asked.length} accounts go on.`)
-        yield* tell(story, left)
+        yield* output.line(`${released.length} of ${asked.length} accounts go on.`)
+        yield* printParked(output, left)
         if (json) yield* printJson({ released: released.map((row) => row.account), parked: left })
         const [first] = left
         if (first !== undefined) yield* new StillParked({ accounts: left.length, reason: first.reason })
@@ -80,14 +80,16 @@ const skip = Command.make(
     json: jsonFlag
   },
   Effect.fnUntraced(function* ({ account, version, data, json }) {
-    const story = makeStory(json)
+    const output = makeOutput(json)
     yield* bookkeeping(
       data,
       Effect.gen(function* () {
         yield* (yield* ProjectionEngine).skipParked(account, version)
         const parked = (yield* (yield* ReadModel).parked).filter((row) => row.account === account)
-        yield* story.line(`Version ${version} of ${account} is left out of its statement; "verify" tells it.`)
-        yield* tell(story, parked)
+        yield* output.line(
+          `Version ${version} of ${account} is left out of its statement; "verify" tells it.`
+        )
+        yield* printParked(output, parked)
         if (json) yield* printJson({ account, version, parked })
       })
     )
@@ -100,18 +102,18 @@ export const parked = Command.make(
   "parked",
   { data: dataFlag, json: jsonFlag },
   Effect.fnUntraced(function* ({ data, json }) {
-    const story = makeStory(json)
+    const output = makeOutput(json)
     yield* bookkeeping(
       data,
       Effect.gen(function* () {
         const readModel = yield* ReadModel
         const [rows, skipped] = [yield* readModel.parked, yield* readModel.skipped]
-        yield* story.line(
+        yield* output.line(
           rows.length === 0 ? "No account is parked." : "Parked, at the version that holds it up:"
         )
-        yield* tell(story, rows)
-        if (skipped.length > 0) yield* story.line("Left out for ever:")
-        yield* tell(story, skipped)
+        yield* printParked(output, rows)
+        if (skipped.length > 0) yield* output.line("Left out for ever:")
+        yield* printParked(output, skipped)
         if (json) yield* printJson({ parked: rows, skipped })
       })
     )

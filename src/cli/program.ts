@@ -18,10 +18,10 @@ import { dev, migrate, Stopped, serve } from "./nodes.ts"
 import { parked } from "./parked.ts"
 import { balance, history } from "./queries.ts"
 import { rebuild } from "./rebuild.ts"
+import { describeConfigError, OptionsInvalid, ServicesUnknown } from "./serviceOptions.ts"
 import { statement, trialBalance } from "./statement.ts"
 import { token } from "./token.ts"
 import { verify } from "./verify.ts"
-import { describeConfigError, OptionsInvalid, ServicesUnknown } from "./Where.ts"
 
 const chronicle = Command.make("chronicle").pipe(
   Command.withDescription("An event-sourced ledger: append-only, provable, fast"),

@@ -1,4 +1,4 @@
-/** `balance` and `history`: an account enters; what the stores say of it leaves, without a node. */
+/** `balance` and `history` of an account, read from the stores: no node need run. */
 import { Effect, Option, Schema } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { History, historyPageMax } from "../actors/past/History.ts"
@@ -12,8 +12,8 @@ import { limitsFromEnvironment } from "../infra/config/Environment.ts"
 import { EventStore } from "../infra/eventstore/EventStore.ts"
 import { Queries } from "../infra/readmodel/Queries.ts"
 import * as LedgerNode from "../LedgerNode.ts"
-import { makeStory, printJson } from "./Terminal.ts"
-import { dataFlag, instantFlag, jsonFlag, OptionsInvalid, resolveStores } from "./Where.ts"
+import { makeOutput, printJson } from "./Output.ts"
+import { dataFlag, instantFlag, jsonFlag, OptionsInvalid, resolveStores } from "./serviceOptions.ts"
 
 export const account = Argument.String("account").pipe(
   Argument.withDescription("The account's id"),
@@ -49,7 +49,7 @@ export const balance = Command.make(
     json: jsonFlag
   },
   Effect.fnUntraced(function* ({ account, at, version, token, data, json }) {
-    // Whichever were left out would make the answer one to another question.
+    // Ignoring one of them would answer another question than the one that was asked.
     if ([Option.isSome(at), Option.isSome(version), Option.isSome(token)].filter(Boolean).length > 1)
       return yield* new OptionsInvalid({ reason: "--at, --version and --token exclude each other" })
     const asOf: AsOf | undefined = Option.isSome(version)
@@ -57,7 +57,7 @@ export const balance = Command.make(
       : Option.isSome(at)
         ? { _tag: "RecordedAt", instant: at.value }
         : undefined
-    const story = makeStory(json)
+    const output = makeOutput(json)
     yield* reading(
       data,
       Effect.gen(function* () {
@@ -65,7 +65,7 @@ export const balance = Command.make(
           ? current(account, Option.getOrUndefined(token))
           : past(account, asOf)
         const behind = asOf === undefined ? yield* behindOf(view) : undefined
-        yield* story.table([
+        yield* output.table([
           ["account", view.account],
           ["balance", formatMoney(view.balance, view.asset)],
           ["available", formatMoney(view.available, view.asset)],
@@ -89,7 +89,7 @@ const current = Effect.fnUntraced(function* (id: AccountId, token: string | unde
   return viewOf(yield* queries.balance(id, { readToken: token }))
 })
 
-/** How many events the log has, and the answer lacks; of one that cannot be read too. At most a page is counted. */
+/** Number of events that the log has beyond the answer, whether they can be read or not; at most a page is counted. */
 const behindOf = Effect.fnUntraced(function* ({ account, version }: AccountView) {
   const log = yield* EventStore
   return (yield* log.readStream({ account, after: version, limit: historyPageMax })).length
@@ -133,14 +133,14 @@ export const history = Command.make(
     json: jsonFlag
   },
   Effect.fnUntraced(function* ({ account, after, limit, data, json }) {
-    const story = makeStory(json)
+    const output = makeOutput(json)
     yield* reading(
       data,
       Effect.gen(function* () {
         const log = yield* History
         const entries = yield* log.events(account, { after, limit })
         const asset = yield* assetOf(account)
-        yield* story.table(
+        yield* output.table(
           entries.map(({ version, recordedAt, event, commandId, hash }) => [
             String(version),
             printInstant(recordedAt),
@@ -153,7 +153,7 @@ export const history = Command.make(
         )
         const last = entries.at(-1)
         if (last !== undefined && entries.length === Math.min(limit, historyPageMax))
-          yield* story.line(`  … there may be more: --after ${last.version}`)
+          yield* output.line(`  … there may be more: --after ${last.version}`)
         if (json) yield* printJson(entries.map((entry) => ({ ...entry, asset })))
       })
     )

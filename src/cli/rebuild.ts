@@ -1,4 +1,4 @@
-/** `chronicle rebuild`: a projection enters; it is built anew from the log beside the live one, with progress. */
+/** `chronicle rebuild`: builds a projection anew from the log beside the live one, with progress, and exchanges them. */
 import { pathToFileURL } from "node:url"
 import { Data, Effect, Option, Predicate } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
@@ -8,11 +8,11 @@ import * as Migrations from "../infra/postgres/Migrations.ts"
 import { books } from "../infra/readmodel/BooksProjection.ts"
 import { type Projection, prefixOf } from "../infra/readmodel/Projection.ts"
 import * as LedgerNode from "../LedgerNode.ts"
-import { grouped, makeProgress, makeStory, printJson } from "./Terminal.ts"
-import { dataFlag, jsonFlag, resolveStores } from "./Where.ts"
+import { grouped, makeOutput, makeProgress, printJson } from "./Output.ts"
+import { dataFlag, jsonFlag, resolveStores } from "./serviceOptions.ts"
 
 /** There is no such projection, or the module has none. */
-export class ProjectionUnknown extends Data.TaggedError("ProjectionUnknown")<{ readonly reason: string }> {
+class ProjectionUnknown extends Data.TaggedError("ProjectionUnknown")<{ readonly reason: string }> {
   override get message() {
     return this.reason
   }
@@ -64,7 +64,7 @@ export const rebuild = Command.make(
   },
   Effect.fnUntraced(
     function* ({ projection, module, data, json }) {
-      const story = makeStory(json)
+      const output = makeOutput(json)
       const found = yield* named(projection, module)
       const stores = yield* resolveStores(data)
       const progress = yield* makeProgress
@@ -80,9 +80,9 @@ export const rebuild = Command.make(
         }
       }).pipe(Effect.provide(LedgerNode.layerReader(stores)))
       yield* progress.clear
-      yield* story.line(
+      yield* output.line(
         `${report.projection} is new: ${grouped(report.events)} events in ${report.seconds} s` +
-          `${report.resumed ? " (gone on with)" : ""}${report.parked > 0 ? `; ${report.parked} accounts are parked` : ""}.`
+          `${report.resumed ? " (resumed)" : ""}${report.parked > 0 ? `; ${report.parked} accounts are parked` : ""}.`
       )
       if (json) yield* printJson(report)
     },

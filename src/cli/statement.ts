@@ -1,15 +1,43 @@
-/** `statement` and `trial-balance`: an account or an instant enters; lines of the books leave, on paper or in a file. */
+/** `statement` of an account, printed by pages or exported whole, and `trial-balance` of the ledger. */
 import { Data, Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
 import { TrialBalance } from "../actors/past/TrialBalance.ts"
 import { type Instant, printInstant } from "../domain/Ids.ts"
 import { formatMoney } from "../domain/Money.ts"
 import { LineType } from "../domain/Views.ts"
-import { Queries } from "../infra/readmodel/Queries.ts"
+import { Queries, type StatementPage } from "../infra/readmodel/Queries.ts"
 import { exportStatement } from "./export.ts"
+import { grouped, makeOutput, printJson } from "./Output.ts"
 import { account, positive, reading, readToken } from "./queries.ts"
-import { grouped, makeStory, printJson } from "./Terminal.ts"
-import { checkInterval, dataFlag, instantFlag, jsonFlag, OptionsInvalid } from "./Where.ts"
+import { checkInterval, dataFlag, instantFlag, jsonFlag, OptionsInvalid } from "./serviceOptions.ts"
+
+/** The lines of a page, with the opening balance on the first page and the closing balance on the last. */
+const rowsOf = (
+  page: StatementPage,
+  asked: {
+    readonly from: Option.Option<Instant>
+    readonly to: Option.Option<Instant>
+    readonly isFirst: boolean
+  }
+): ReadonlyArray<ReadonlyArray<string>> => {
+  const balanceRow = (name: string, instant: Option.Option<Instant>, balance: bigint) => {
+    const time = Option.match(instant, { onNone: () => "", onSome: printInstant })
+    return ["", time, name, "", "", formatMoney(balance, page.asset), ""]
+  }
+  return [
+    ...(asked.isFirst ? [balanceRow("opening balance", asked.from, page.opening)] : []),
+    ...page.rows.map((line) => [
+      String(line.version),
+      printInstant(line.effectiveAt),
+      line.type,
+      line.counterparty ?? "",
+      formatMoney(line.amount, line.asset),
+      formatMoney(line.balance, line.asset),
+      line.description ?? ""
+    ]),
+    ...(page.next === undefined ? [balanceRow("closing balance", asked.to, page.closing)] : [])
+  ]
+}
 
 export const statement = Command.make(
   "statement",
@@ -49,7 +77,7 @@ export const statement = Command.make(
   Effect.fnUntraced(function* (input) {
     const { account, from, to, by, types, counterparty, cursor, limit, format, out, token, data, json } =
       input
-    const story = makeStory(json)
+    const output = makeOutput(json)
     if (Option.isSome(format) !== Option.isSome(out)) {
       return yield* new OptionsInvalid({ reason: "--export and --out belong together" })
     }
@@ -65,7 +93,7 @@ export const statement = Command.make(
     if (Option.isSome(format) && Option.isSome(out)) {
       const file = out.value
       const lines = yield* reading(data, exportStatement(account, format.value, file, asked))
-      yield* story.line(`${grouped(lines)} lines are in ${file}.`)
+      yield* output.line(`${grouped(lines)} lines are in ${file}.`)
       if (json) yield* printJson({ file, lines })
       return
     }
@@ -78,32 +106,8 @@ export const statement = Command.make(
           cursor: Option.getOrUndefined(cursor),
           limit
         })
-        const balanceRow = (name: string, instant: Option.Option<Instant>, balance: bigint) => [
-          "",
-          Option.match(instant, { onNone: () => "", onSome: printInstant }),
-          name,
-          "",
-          "",
-          formatMoney(balance, page.asset),
-          ""
-        ]
-        yield* story.table(
-          [
-            ...(Option.isNone(cursor) ? [balanceRow("opening balance", from, page.opening)] : []),
-            ...page.rows.map((line) => [
-              String(line.version),
-              printInstant(line.effectiveAt),
-              line.type,
-              line.counterparty ?? "",
-              formatMoney(line.amount, line.asset),
-              formatMoney(line.balance, line.asset),
-              line.description ?? ""
-            ]),
-            ...(page.next === undefined ? [balanceRow("closing balance", to, page.closing)] : [])
-          ],
-          "rlllrrl"
-        )
-        if (page.next !== undefined) yield* story.line(`  … more: --cursor ${page.next}`)
+        yield* output.table(rowsOf(page, { from, to, isFirst: Option.isNone(cursor) }), "rlllrrl")
+        if (page.next !== undefined) yield* output.line(`  … more: --cursor ${page.next}`)
         if (json) yield* printJson(page)
       })
     )
@@ -115,7 +119,7 @@ export const statement = Command.make(
 )
 
 /** The books do not balance as of that instant: a sum is not zero. */
-export class NotBalanced extends Data.TaggedError("NotBalanced")<{ readonly assets: ReadonlyArray<string> }> {
+class NotBalanced extends Data.TaggedError("NotBalanced")<{ readonly assets: ReadonlyArray<string> }> {
   override get message() {
     return `the books do not balance in ${this.assets.join(", ")}`
   }
@@ -129,13 +133,13 @@ export const trialBalance = Command.make(
     json: jsonFlag
   },
   Effect.fnUntraced(function* ({ at, data, json }) {
-    const story = makeStory(json)
+    const output = makeOutput(json)
     const trial = yield* reading(
       data,
       Effect.flatMap(TrialBalance, (balance) => balance.at(Option.getOrUndefined(at)))
     )
-    yield* story.line(`As of ${printInstant(trial.recordedAt)}:`)
-    yield* story.table(
+    yield* output.line(`As of ${printInstant(trial.recordedAt)}:`)
+    yield* output.table(
       trial.lines.map(({ asset, accounts, contras, total }) => [
         asset,
         formatMoney(accounts, asset),
@@ -144,7 +148,7 @@ export const trialBalance = Command.make(
       ]),
       "lrrr"
     )
-    if (trial.parked > 0) yield* story.line(`  ${trial.parked} accounts are parked and not all in it.`)
+    if (trial.parked > 0) yield* output.line(`  ${trial.parked} accounts are parked and not all in it.`)
     if (json) yield* printJson(trial)
     const off = trial.lines.filter((line) => line.total !== 0n)
     if (off.length > 0) yield* new NotBalanced({ assets: off.map((line) => line.asset) })

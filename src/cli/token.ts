@@ -1,11 +1,11 @@
-/** `token`: a caller's name and what it may do enter; a fresh token, and the entry that lets it in, leave. */
+/** `chronicle token`: makes a token for a peer, and the entry by which nodes know it. */
 import { Effect, Schema } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { SecureRandom } from "effect/crypto"
 import { Scope } from "../rpc/LedgerRpc.ts"
 import { hashToken, Token } from "../rpc/server/Tokens.ts"
-import { makeStory, printJson } from "./Terminal.ts"
-import { jsonFlag } from "./Where.ts"
+import { makeOutput, printJson } from "./Output.ts"
+import { jsonFlag } from "./serviceOptions.ts"
 
 const tokenBytes = 32
 
@@ -13,7 +13,9 @@ export const token = Command.make(
   "token",
   {
     name: Argument.String("name").pipe(
-      Argument.withDescription("Who gets it: stands in the events this caller causes, and in the log"),
+      Argument.withDescription(
+        "The caller that gets it: this name stands in the events it causes, and in the log"
+      ),
       Argument.withSchema(Token.fields.name)
     ),
     scopes: Flag.Literals("scope", Scope.literals).pipe(
@@ -35,15 +37,15 @@ export const token = Command.make(
       scopes,
       ...(accounts.length === 0 ? {} : { accounts })
     })
-    const story = makeStory(json)
-    yield* story.line(
+    const output = makeOutput(json)
+    yield* output.line(
       `The token, for ${name} alone (CHRONICLE_RPC_TOKEN); it is shown once and stored nowhere:`
     )
-    yield* story.line(`  ${secret}`)
-    yield* story.line(
+    yield* output.line(`  ${secret}`)
+    yield* output.line(
       "Its entry, for the array in CHRONICLE_RPC_TOKENS or the file CHRONICLE_RPC_TOKENS_FILE:"
     )
-    yield* story.line(`  ${JSON.stringify(entry)}`)
+    yield* output.line(`  ${JSON.stringify(entry)}`)
     if (json) yield* printJson({ token: secret, entry })
   }, Effect.provide(SecureRandom.layerWebCrypto))
 ).pipe(Command.withDescription("Make a token for a peer, and the entry by which nodes know it"))

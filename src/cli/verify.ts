@@ -1,4 +1,4 @@
-/** `chronicle verify`: the stores enter; which invariants hold, and the first rows that break them, leave. */
+/** `chronicle verify`: checks the invariants on the stores, and prints the first rows that break them. */
 import { Data, Effect, Option } from "effect"
 import { Argument, Command } from "effect/cli"
 import { Audit, type Finding } from "../actors/audit/Audit.ts"
@@ -8,15 +8,15 @@ import { AccountId } from "../domain/Ids.ts"
 import { limitsFromEnvironment } from "../infra/config/Environment.ts"
 import { ReadModel } from "../infra/readmodel/ReadModel.ts"
 import * as LedgerNode from "../LedgerNode.ts"
-import { meanings } from "./DemoStory.ts"
-import { grouped, makeProgress, makeStory, printJson } from "./Terminal.ts"
-import { dataFlag, jsonFlag, resolveStores } from "./Where.ts"
+import { meanings } from "./DemoOutput.ts"
+import { grouped, makeOutput, makeProgress, printJson } from "./Output.ts"
+import { dataFlag, jsonFlag, resolveStores } from "./serviceOptions.ts"
 
-/** Rows that a person reads; `--json` has more. */
+/** Findings that are printed; `--json` has more. */
 const findingsShown = 20
 
 /** A row breaks an invariant. */
-export class BooksBroken extends Data.TaggedError("BooksBroken")<{ readonly findings: number }> {
+class BooksBroken extends Data.TaggedError("BooksBroken")<{ readonly findings: number }> {
   override get message() {
     return this.findings === 1 ? "one row breaks an invariant" : `${this.findings} rows break an invariant`
   }
@@ -34,7 +34,7 @@ export const verify = Command.make(
     json: jsonFlag
   },
   Effect.fnUntraced(function* ({ account, data, json }) {
-    const story = makeStory(json)
+    const output = makeOutput(json)
     const stores = yield* resolveStores(data)
     const progress = yield* makeProgress
     const { report, skipped } = yield* Effect.gen(function* () {
@@ -52,21 +52,22 @@ export const verify = Command.make(
     yield* progress.clear
     if (Option.isSome(account) && report.events === 0 && report.ok)
       return yield* new AccountNotFound({ account: account.value })
-    yield* story.line(
+    yield* output.line(
       `${grouped(report.events)} events of ${grouped(report.accounts)} accounts, ${grouped(report.commits)} commits, ` +
         `${grouped(report.snapshots)} snapshots, and the read model:`
     )
     for (const invariant of invariants) {
-      yield* story.line(`  ${report.invariants[invariant] ? "✓" : "✗"} ${invariant} ${meanings[invariant]}`)
+      yield* output.line(`  ${report.invariants[invariant] ? "✓" : "✗"} ${invariant} ${meanings[invariant]}`)
     }
-    for (const finding of report.findings.slice(0, findingsShown)) yield* story.line(`  ${describe(finding)}`)
+    for (const finding of report.findings.slice(0, findingsShown))
+      yield* output.line(`  ${describe(finding)}`)
     if (report.behind > 0)
-      yield* story.line(`  ${grouped(report.behind)} accounts are not projected to their end yet.`)
+      yield* output.line(`  ${grouped(report.behind)} accounts are not projected to their end yet.`)
     for (const { account: id, version, reason } of report.parked) {
-      yield* story.line(`  parked: ${id} at version ${version}: ${reason}`)
+      yield* output.line(`  parked: ${id} at version ${version}: ${reason}`)
     }
     for (const { account: id, version, reason } of skipped) {
-      yield* story.line(`  left out by "parked skip": ${id} at version ${version}: ${reason}`)
+      yield* output.line(`  left out by "parked skip": ${id} at version ${version}: ${reason}`)
     }
     if (json) yield* printJson({ ...report, skipped })
     if (!report.ok) return yield* new BooksBroken({ findings: report.findingsTotal })

@@ -2,7 +2,7 @@
 import { DateTime, Schema } from "effect"
 
 /** The reserved prefix of contra accounts, where money enters and leaves the books. */
-export const externalPrefix = "external:"
+const externalPrefix = "external:"
 
 const idPattern = /^[A-Za-z0-9_:-]{1,64}$/
 const idMessage = "must be 1 to 64 characters of A-Z a-z 0-9 _ : -"

@@ -6,14 +6,14 @@ import { Clock, Console, Effect } from "effect"
 import { CliOutput } from "effect/cli"
 import { printable, printableJson } from "../domain/Printable.ts"
 
-/** What a command tells on stdout; silent under `--json`, where the last line alone speaks. */
-export interface Story {
+/** Lines on stdout for a person; none under `--json`, where stdout is for the JSON value alone. */
+export interface Output {
   readonly line: (text?: string) => Effect.Effect<void>
   readonly heading: (text: string) => Effect.Effect<void>
   readonly table: (rows: ReadonlyArray<ReadonlyArray<string>>, aligned?: string) => Effect.Effect<void>
 }
 
-export const makeStory = (isSilent: boolean): Story => {
+export const makeOutput = (isSilent: boolean): Output => {
   const line = (text = "") => (isSilent ? Effect.void : Console.log(printable(text)))
   return {
     line,
@@ -55,7 +55,7 @@ const drawEveryMs = 100
 export const makeProgress = Effect.gen(function* () {
   const clock = yield* Clock.Clock
   const isTerminal = process.stderr.isTTY === true
-  // The first line waits too: what is over at once needs no progress.
+  // The first line waits too: what ends at once needs no progress.
   let shownAt = clock.currentTimeMillisUnsafe()
   const showUnsafe = (raw: string): void => {
     const text = printable(raw)

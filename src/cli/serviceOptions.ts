@@ -1,5 +1,7 @@
-/** Options and environment enter; where the services of a command are, started here if need be, leaves. */
-
+/**
+ * The options that commands share, and where the services of a command are: those that the environment names, or an
+ * embedded stack that is started for as long as the command takes.
+ */
 import type { NodeServices } from "@effect/platform-node"
 import { Config, Data, Effect, Option, Result, type Scope } from "effect"
 import { Flag } from "effect/cli"
@@ -43,7 +45,7 @@ export const checkInterval = (from: Option.Option<Instant>, to: Option.Option<In
 }
 
 /** What a command needs of the services: everything, or the two databases. */
-export type Stores = Pick<Services, "eventStoreUrl" | "readModelUrl">
+type Stores = Pick<Services, "eventStoreUrl" | "readModelUrl">
 
 /** Neither the environment nor an option says where the services are: wrong usage. */
 export class ServicesUnknown extends Data.TaggedError("ServicesUnknown")<{ readonly reason: string }> {
@@ -65,7 +67,7 @@ export const describeConfigError = ({ message }: Config.ConfigError): string => 
   return found === null ? message : `${found[2]}: ${found[1]?.toLowerCase()}`
 }
 
-/** Which of the variables are not set; a wrong one is told by `describeConfigError`. */
+/** Names the variables that are not set, or describes a wrong one. */
 const named = <A>(config: Config.Config<A>, variables: ReadonlyArray<string>, orData: string) =>
   Effect.catch(config, (error: Config.ConfigError) =>
     Effect.gen(function* () {

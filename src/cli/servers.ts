@@ -1,11 +1,11 @@
-/** A running node enters; all that others reach it by leaves: health, RPC over TCP (or TLS) and over a WebSocket. */
+/** The servers of a running node: health and metrics over HTTP, RPC over TCP (or TLS) and over a WebSocket. */
 import { Data, Effect, Layer } from "effect"
 import * as Health from "../http/Health.ts"
 import * as LedgerRpcServer from "../rpc/server/LedgerRpcServer.ts"
 import { RpcConfig, rpcLimitsFromEnvironment } from "../rpc/server/RpcLimits.ts"
 import type { RpcSettings } from "../rpc/server/RpcSettings.ts"
 
-/** Nobody can be answered there; mostly because somebody else listens. */
+/** The RPC server cannot listen there, mostly because another program does. */
 export class RpcPortUnusable extends Data.TaggedError("RpcPortUnusable")<{
   readonly host: string
   readonly port: number
@@ -20,7 +20,7 @@ export class RpcPortUnusable extends Data.TaggedError("RpcPortUnusable")<{
 export const rpcUrlOf = ({ host, port, tls }: RpcSettings): string =>
   `${tls === undefined ? "tcp" : "tls"}://${host.includes(":") ? `[${host}]` : host}:${port}`
 
-export const doors = (settings: RpcSettings) => {
+export const servers = (settings: RpcSettings) => {
   const { host, port } = settings
   const tcp = LedgerRpcServer.layerTcp(settings).pipe(
     Layer.catchTag("SocketServerError", ({ reason }) => {

@@ -1,7 +1,7 @@
 /** What commands print: tables in display columns, and nothing raw that others wrote. */
 import { assert, describe, it } from "@effect/vitest"
 import { Console, Effect } from "effect"
-import { makeStory, printJson, tableLines } from "../../src/cli/Terminal.ts"
+import { makeOutput, printJson, tableLines } from "../../src/cli/Output.ts"
 
 /** What is printed on stdout, call by call. */
 const printed = Effect.fnUntraced(function* (self: Effect.Effect<void>) {
@@ -46,9 +46,9 @@ describe("a table", () => {
 describe("output", () => {
   it.effect("shows control characters in lines and headings instead of obeying them", () =>
     Effect.gen(function* () {
-      const story = makeStory(false)
+      const output = makeOutput(false)
       const lines = yield* printed(
-        Effect.andThen(story.line("owner: \u001b[2Jnobody\n"), story.heading("a\rb"))
+        Effect.andThen(output.line("owner: \u001b[2Jnobody\n"), output.heading("a\rb"))
       )
       assert.deepEqual(lines.slice(0, 2), ["owner: \\x1b[2Jnobody\\n", ""])
       assert.match(lines[2] ?? "", /^── a\\rb ─+$/)

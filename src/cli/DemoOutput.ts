@@ -1,4 +1,4 @@
-/** What a demo came to enters; its chapters on the terminal leave. */
+/** The chapters that a demo prints: the day, balances, time travel, and the verdict on every invariant. */
 import { Effect, Option } from "effect"
 import { printInstant } from "../domain/Ids.ts"
 import { formatMoney } from "../domain/Money.ts"
@@ -6,18 +6,18 @@ import type { AccountView } from "../domain/Views.ts"
 import { Ledger } from "../Ledger.ts"
 import type { LineFault } from "./DayFields.ts"
 import type { DemoResult, Verdicts } from "./DemoRun.ts"
-import { grouped, type Story } from "./Terminal.ts"
+import { grouped, type Output } from "./Output.ts"
 
 const accountsShown = 4
 const linesShown = 8
 const linesListed = 50
 
-export const tellPlay = Effect.fnUntraced(function* (
-  story: Story,
+export const printPlay = Effect.fnUntraced(function* (
+  output: Output,
   { played, stats, caughtUpMs }: DemoResult
 ) {
-  yield* story.heading("The day")
-  yield* story.table(
+  yield* output.heading("The day")
+  yield* output.table(
     [
       ["commands", grouped(played.commands), `in ${played.seconds.toFixed(2)} s`],
       [
@@ -40,14 +40,14 @@ export const tellPlay = Effect.fnUntraced(function* (
     ],
     "lr"
   )
-  yield* tellLines(
-    story,
+  yield* printLines(
+    output,
     "Lines that were refused:",
     played.refusedCount,
     played.refusals.map(({ line, id, reason, message }) => `line ${line}, ${id}: ${reason}: ${message}`)
   )
-  yield* tellLines(story, "Lines at fault:", played.faultCount, played.faults.map(describeFault))
-  yield* story.line(`  The read model held all of it ${Math.round(caughtUpMs)} ms after the last answer.`)
+  yield* printLines(output, "Lines at fault:", played.faultCount, played.faults.map(describeFault))
+  yield* output.line(`  The read model held all of it ${Math.round(caughtUpMs)} ms after the last answer.`)
 })
 
 const describeFault = ({ line, column, reason, text, detail }: LineFault): string => {
@@ -56,31 +56,31 @@ const describeFault = ({ line, column, reason, text, detail }: LineFault): strin
 }
 
 /** The first of `count` lines of the file, of which `lines` are known. */
-const tellLines = Effect.fnUntraced(function* (
-  story: Story,
+const printLines = Effect.fnUntraced(function* (
+  output: Output,
   title: string,
   count: number,
   lines: ReadonlyArray<string>
 ) {
   if (count === 0) return
-  yield* story.line(`  ${title}`)
-  for (const line of lines.slice(0, linesListed)) yield* story.line(`    ${line}`)
+  yield* output.line(`  ${title}`)
+  for (const line of lines.slice(0, linesListed)) yield* output.line(`    ${line}`)
   const more = count - Math.min(linesListed, lines.length)
-  if (more > 0) yield* story.line(`    … and ${grouped(more)} more; --json lists more of them`)
+  if (more > 0) yield* output.line(`    … and ${grouped(more)} more; --json lists more of them`)
 })
 
 /** A few accounts of every asset, those that are frozen or closed, and the books as a whole. */
-export const tellBalances = Effect.fnUntraced(function* (story: Story) {
+export const printBalances = Effect.fnUntraced(function* (output: Output) {
   const ledger = yield* Ledger
   const all = yield* allAccounts
-  yield* story.heading("Balances, from the read model")
+  yield* output.heading("Balances, from the read model")
   const shown: Array<AccountView> = []
   for (const asset of new Set(all.map((one) => one.asset))) {
     const busiest = all.filter((one) => one.asset === asset).toSorted((a, b) => b.version - a.version)
     shown.push(...busiest.slice(0, accountsShown))
   }
   shown.push(...all.filter((one) => one.status !== "open" && !shown.includes(one)))
-  yield* story.table(
+  yield* output.table(
     shown.map((one) => [
       one.account,
       formatMoney(one.balance, one.asset),
@@ -90,8 +90,8 @@ export const tellBalances = Effect.fnUntraced(function* (story: Story) {
     ]),
     "lrlr"
   )
-  yield* story.heading("Trial balance: what the accounts hold, against what came in from outside")
-  yield* story.table(
+  yield* output.heading("Trial balance: what the accounts hold, against what came in from outside")
+  yield* output.table(
     (yield* ledger.trialBalance).map(({ asset, accounts, contras, total }) => [
       formatMoney(accounts, asset),
       formatMoney(contras, asset),
@@ -102,15 +102,15 @@ export const tellBalances = Effect.fnUntraced(function* (story: Story) {
 })
 
 /** The busiest account: its balance half-way, by version and by time, and the end of its statement; answers its id. */
-export const tellTimeTravel = Effect.fnUntraced(function* (story: Story) {
+export const printTimeTravel = Effect.fnUntraced(function* (output: Output) {
   const ledger = yield* Ledger
   const busiest = (yield* allAccounts).toSorted((a, b) => b.version - a.version)[0]
   if (busiest === undefined) return Option.none<string>()
   const { account, asset, version } = busiest
-  yield* story.heading(`Time travel: ${account}`)
+  yield* output.heading(`Time travel: ${account}`)
   const half = yield* ledger.balanceAt(account, { version: Math.ceil(version / 2) })
   const then = yield* ledger.balanceAt(account, { recordedAt: half.recordedAt })
-  yield* story.table(
+  yield* output.table(
     [
       [`as of version ${half.version}`, formatMoney(half.balance, asset), `${half.eventsRead} events read`],
       [`as of ${printInstant(half.recordedAt)}`, formatMoney(then.balance, asset), `version ${then.version}`],
@@ -118,10 +118,10 @@ export const tellTimeTravel = Effect.fnUntraced(function* (story: Story) {
     ],
     "lrl"
   )
-  yield* story.heading(`Statement: the last lines of ${account}`)
+  yield* output.heading(`Statement: the last lines of ${account}`)
   const cursor = String(Math.max(0, version - linesShown))
   const { rows } = yield* ledger.statement(account, { cursor, limit: linesShown })
-  yield* story.table(
+  yield* output.table(
     rows.map((line) => [
       String(line.version),
       printInstant(line.effectiveAt).slice(0, 16).replace("T", " "),
@@ -147,16 +147,16 @@ export const meanings: Readonly<Record<keyof Verdicts["invariants"], string>> = 
   I8: "derived: the read model equals the fold of the log"
 }
 
-export const tellVerdicts = Effect.fnUntraced(function* (story: Story, verdicts: Verdicts) {
-  yield* story.heading(
+export const printVerdicts = Effect.fnUntraced(function* (output: Output, verdicts: Verdicts) {
+  yield* output.heading(
     `Verdicts over ${grouped(verdicts.events)} events of ${grouped(verdicts.accounts)} accounts`
   )
   for (const [name, meaning] of Object.entries(meanings)) {
     // Object.entries forgets that the keys of `meanings` are those of the invariants.
     const holds = verdicts.invariants[name as keyof typeof meanings]
-    yield* story.line(`  ${holds ? "✓" : "✗"} ${name} ${meaning}`)
+    yield* output.line(`  ${holds ? "✓" : "✗"} ${name} ${meaning}`)
   }
-  for (const fault of verdicts.faults) yield* story.line(`    ${fault}`)
+  for (const fault of verdicts.faults) yield* output.line(`    ${fault}`)
 })
 
 const allAccounts = Effect.gen(function* () {

@@ -1,10 +1,10 @@
-/** The outcome of a load enters; a table for a person leaves. */
+/** Prints the outcome of a load test as a table; `--json` prints the outcome itself. */
 import { Effect } from "effect"
 import type { NodeFigures } from "../loadtest/NodeFigures.ts"
 import type { LoadOutcome } from "../loadtest/Outcome.ts"
-import { grouped, makeStory } from "./Terminal.ts"
+import { grouped, makeOutput } from "./Output.ts"
 
-const tellNode = (node: NodeFigures): [string, string] => {
+const rowOf = (node: NodeFigures): [string, string] => {
   const { here, borrowing, forwarded } = node.ways
   const sent = Math.max(1, here + borrowing + forwarded)
   const percent = (part: number) => `${Math.round((100 * part) / sent)} %`
@@ -16,13 +16,13 @@ const tellNode = (node: NodeFigures): [string, string] => {
   ]
 }
 
-export const tell = Effect.fnUntraced(function* (outcome: LoadOutcome) {
-  const story = makeStory(false)
+export const printOutcome = Effect.fnUntraced(function* (outcome: LoadOutcome) {
+  const output = makeOutput(false)
   const ms = (value: number) => `${value.toFixed(1)} ms`
   const { latencyMs, batch, projection, invariants } = outcome
   const broken = Object.entries(invariants).flatMap(([name, held]) => (held ? [] : [name]))
   const lag = projection.lagMsP99 === null ? "" : `, lag p99 ${projection.lagMsP99} ms`
-  yield* story.table([
+  yield* output.table([
     [
       "committed",
       `${grouped(outcome.committed)} in ${outcome.seconds} s: ${grouped(outcome.committedPerSecond)} a second`
@@ -34,7 +34,7 @@ export const tell = Effect.fnUntraced(function* (outcome: LoadOutcome) {
     ["read model", `caught up after ${projection.caughtUpAfterSeconds ?? "never"} s${lag}`],
     ["memory", `${outcome.rssMiB} MiB at most, ${outcome.cpuUsPerCommand} µs of processor time a command`],
     ["event store", outcome.eventStore],
-    ...(outcome.nodes.length > 1 ? outcome.nodes.map(tellNode) : []),
+    ...(outcome.nodes.length > 1 ? outcome.nodes.map(rowOf) : []),
     ["invariants", broken.length === 0 ? "all hold" : `BROKEN: ${broken.join(", ")}`]
   ])
 })
