@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs"
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
-import { parse } from "csv-parse/sync"
-import { Effect, FileSystem, Layer } from "effect"
+import { Effect, FileSystem, Layer, Stream } from "effect"
+import { Csv } from "effect/encoding"
 import { DevStack } from "../../src/infra/dev/DevStack.ts"
 import { jsonOf, playedStack, run, variablesOf } from "../support/chronicle.ts"
 import { query } from "../support/devStacks.ts"
@@ -36,7 +36,10 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
         }
       )
       yield* ask(["statement", "alice", "--export", "json", "--out", json])
-      const rows: ReadonlyArray<Record<string, string>> = parse(readFileSync(csv, "utf8"), { columns: true })
+      const rows = yield* Stream.make(readFileSync(csv, "utf8")).pipe(
+        Stream.pipeThroughChannel(Csv.decodeString({ headers: true })),
+        Stream.runCollect
+      )
       const objects: ReadonlyArray<Record<string, unknown>> = JSON.parse(readFileSync(json, "utf8"))
       assert.deepStrictEqual(
         rows.map(({ type, description, amount, balance }) => [type, description, amount, balance]),
