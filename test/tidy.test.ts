@@ -161,7 +161,6 @@ const allowed: { readonly [rule: string]: { readonly [path: string]: string } } 
     "src/loadtest/nodes/NodeProcess.ts": "a node gets the environment of its parent, with its own place in it"
   },
   "no async and no try in Effect code": {
-    "src/cli/main.ts": "loads the program only once the version of Node is known to be able to",
     "src/openLedger.ts": "the door for hosts that have promises and no Effect"
   },
   "every test runs": {
