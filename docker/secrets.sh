@@ -28,6 +28,16 @@ node_modules/.bin/node src/cli/main.ts token peer --scope read --scope command -
       `CHRONICLE_RPC_CA=${process.env.DIR}/ca.pem`,
       `CHRONICLE_RPC_TOKEN=${token}`
     ].join("\n"))'
-# The containers mount these as they are and run as another user; the directory keeps others of this machine out.
-chmod 644 "$dir/rpc-cert.pem" "$dir/rpc-key.pem" "$dir/rpc-tokens.json"
+# The containers mount these as they are and run as user 1000 (node). The key is readable for its owner alone, whatever the mode of
+# the directory was; only where it cannot be made the containers' own is the directory what keeps others of this machine out.
+chmod 644 "$dir/rpc-cert.pem" "$dir/rpc-tokens.json"
+chmod 600 "$dir/rpc-key.pem"
+case "$(id -u)" in
+  1000) ;;
+  0) chown 1000 "$dir/rpc-key.pem" ;;
+  *)
+    chmod 700 "$dir"
+    chmod 644 "$dir/rpc-key.pem"
+    ;;
+esac
 echo "made $dir; a peer on this machine has its settings in $dir/peer.env"

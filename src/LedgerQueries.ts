@@ -5,7 +5,7 @@
  * client and the promises of `openLedger` are all derived from this table. A new query is one entry here, and its
  * answer in `Ledger.ts`.
  */
-import { Option, Schema } from "effect"
+import { Effect, Option, Schema } from "effect"
 import { InvalidCommand } from "./domain/Errors.ts"
 import { Event } from "./domain/Event.ts"
 import { AccountId, CommandId, ContraId, Instant, instantMax, Version } from "./domain/Ids.ts"
@@ -106,18 +106,21 @@ const CommittedEventView = Schema.Struct({
   cursor: Schema.String
 })
 
+/** A number that nodes of earlier versions do not know, and so do not send. */
+const count = Schema.Int.pipe(Schema.withDecodingDefaultKey(Effect.succeed(0)))
+
 const NodeStatsView = Schema.Struct({
-  inFlight: Schema.Int,
-  residents: Schema.Int,
-  batches: Schema.Int,
-  rows: Schema.Int,
-  rowsMax: Schema.Int,
-  behind: Schema.Int,
-  committed: Schema.Int,
-  conflicts: Schema.Int,
-  repeats: Schema.Int,
-  unknown: Schema.Int,
-  fenced: Schema.Int,
+  inFlight: count,
+  residents: count,
+  batches: count,
+  rows: count,
+  rowsMax: count,
+  behind: count,
+  committed: count,
+  conflicts: count,
+  repeats: count,
+  unknown: count,
+  fenced: count,
   trouble: Schema.UndefinedOr(Schema.String),
   commitMs: Schema.Number
 })

@@ -1,7 +1,16 @@
 /** docker-compose.yml, the Dockerfile and what they mount enter; that they match what the code needs is checked. */
 import { spawnSync } from "node:child_process"
 import { createPrivateKey, X509Certificate } from "node:crypto"
-import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import {
+  chmodSync,
+  existsSync,
+  globSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { NodeServices } from "@effect/platform-node"
@@ -165,6 +174,7 @@ describe("docker-compose.yml", () => {
     Effect.gen(function* () {
       const directory = mkdtempSync(join(tmpdir(), "chronicle-secrets-"))
       yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(directory, { recursive: true })))
+      chmodSync(directory, 0o755)
       const made = spawnSync("sh", ["docker/secrets.sh", directory], { cwd: root, encoding: "utf8" })
       if (spawnSync("openssl", ["version"]).status !== 0) {
         console.warn("NOT TESTED: there is no openssl on this machine, so no secrets were made")
@@ -172,6 +182,9 @@ describe("docker-compose.yml", () => {
       }
       expect(made.stderr).toBe("")
       expect(made.status).toBe(0)
+      // Nobody but the key's owner reads it, though the directory was open to all.
+      const isDirectoryOpen = (statSync(directory).mode & 0o077) !== 0
+      if (isDirectoryOpen) expect(statSync(join(directory, "rpc-key.pem")).mode & 0o077).toBe(0)
       /** Where a file of a container comes from: the secret's, made in the directory of this test. */
       const sourceOf = (path: string | undefined) => {
         const name = path?.replace("/run/secrets/", "") ?? ""

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs"
 import { createConnection } from "node:net"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Redacted } from "effect"
+import { Effect, Fiber, Latch, Redacted } from "effect"
 import { Ledger } from "../../src/Ledger.ts"
 import { connectLedger } from "../../src/rpc/client/connectLedger.ts"
 import { deposit, open } from "../support/ledgerWorld.ts"
@@ -90,6 +90,66 @@ layer(memoryLedger, { excludeTestServices: true })("a door with TLS", (it) => {
           socket.on("close", () => resume(Effect.succeed(text)))
         })
         assert.notInclude(said, "Exit")
+      })
+    )
+  )
+
+  it.effect("counts a peer that only begins handshakes against its connections, and ends it in time", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        yield* Effect.ignore(inside.dispatch(open("tls:a")))
+        const { url, port } = yield* openTcp({
+          tls,
+          tokens,
+          limits: { connectionsPerPeerMax: 3, idleMs: 1_500 }
+        })
+        const hold = Effect.acquireRelease(
+          Effect.callback<{ readonly closed: Promise<void>; readonly destroy: () => void }>((resume) => {
+            const socket = createConnection({ port, host: "127.0.0.1" })
+            const closed = new Promise<void>((done) => socket.on("close", () => done()))
+            socket.on("error", () => {})
+            socket.on("connect", () => resume(Effect.succeed({ closed, destroy: () => socket.destroy() })))
+          }),
+          ({ destroy }) => Effect.sync(destroy)
+        )
+        const silent = [yield* hold, yield* hold, yield* hold]
+        const further = yield* hold
+        // The fourth is closed at once, though none of the three has finished a handshake.
+        yield* Effect.promise(() => further.closed)
+        const peer = yield* connect({
+          urls: [url],
+          ca,
+          token: tokenOf("shop"),
+          limits: { queryDeadlineMs: 30_000 }
+        })
+        // The silent ones are ended, and then the peer is let in.
+        assert.strictEqual((yield* peer.ledger.strongBalance("tls:a")).account, "tls:a")
+        for (const { closed } of silent) yield* Effect.promise(() => closed)
+      })
+    )
+  )
+
+  it.effect("answers the calls under way before it closes", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        const asked = Latch.makeUnsafe(false)
+        const slow: Ledger["Service"] = {
+          ...inside,
+          strongBalance: (account) =>
+            Effect.andThen(
+              Effect.sync(() => asked.openUnsafe()),
+              Effect.delay(inside.strongBalance(account), 200)
+            )
+        }
+        const { url, stop } = yield* openTcp({ tls, tokens, ledger: slow })
+        yield* Effect.ignore(inside.dispatch(open("tls:a")))
+        const peer = yield* connect({ urls: [url], ca, token: tokenOf("shop"), limits })
+        const answer = yield* Effect.forkChild(peer.ledger.strongBalance("tls:a"))
+        yield* asked.await
+        yield* stop
+        assert.strictEqual((yield* Fiber.join(answer)).account, "tls:a")
       })
     )
   )

@@ -1,25 +1,15 @@
 /** An account and a page enter; its events as they stand in the log, checked against the chain, leave. */
 import { Context, Effect, Layer, Result } from "effect"
 import { AccountNotFound, InvalidCommand, type QueryError, Unavailable } from "../../domain/Errors.ts"
-import type { Event } from "../../domain/Event.ts"
 import { isLinked } from "../../domain/HashChain.ts"
-import type { AccountId, CommandId, Instant, Version } from "../../domain/Ids.ts"
+import type { AccountId, Version } from "../../domain/Ids.ts"
 import { decodeStored } from "../../domain/StoredEvent.ts"
+import type { HistoryEntry } from "../../domain/Views.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { limitOf } from "../../infra/readmodel/Queries.ts"
 
 /** Most events of one page. */
 export const historyPageMax = 1_000
-
-/** One line of the register, straight from the log. */
-interface HistoryEntry {
-  readonly version: Version
-  readonly event: Event
-  readonly commandId: CommandId
-  readonly recordedAt: Instant
-  readonly effectiveAt: Instant
-  readonly hash: string
-}
 
 export class History extends Context.Service<
   History,

@@ -75,7 +75,8 @@ export const permitAccount = (caller: Caller, account: string): Result.Result<st
 
 /**
  * The options of queries that name accounts, and how. An option that is not here names none: the cursor of a statement is a
- * version, that of a subscription holds writers, and that of `accounts` is of a query about all of them.
+ * version, that of a subscription holds writers, and that of `accounts` is of a query about all of them; a counterparty only
+ * chooses among lines that show it.
  */
 const accountOptions: {
   readonly [option: string]: (text: string) => Result.Result<ReadonlyArray<string>, InvalidCommand>

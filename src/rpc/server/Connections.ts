@@ -1,4 +1,7 @@
-/** Sockets enter; calls that were let in reach the RPC server, answers go back, and no peer takes more than its share. */
+/**
+ * The connections of one listener, between its sockets and effect's RPC server. It exists because that server trusts its peers: here
+ * each call is authenticated on its head alone, and connections, bytes, calls and streams are bounded for each peer.
+ */
 import { Clock, Context, Effect, Layer, Queue, Result, type Scope } from "effect"
 import { type RpcMessage, RpcSerialization, RpcServer } from "effect/rpc"
 import type { Socket } from "effect/socket"
@@ -10,7 +13,7 @@ import type { Call, Message } from "./Envelope.ts"
 import { tolerantOfPayloads } from "./Payloads.ts"
 import { makeRefusalExits } from "./RefusalExits.ts"
 import { RefusalLog } from "./RefusalLog.ts"
-import { RpcConfig } from "./RpcLimits.ts"
+import { RpcConfig, type RpcLimits } from "./RpcLimits.ts"
 
 /** Where a socket comes from. */
 export interface Origin {
@@ -18,196 +21,265 @@ export interface Origin {
   readonly peer: string
   /** The `Authorization` header of a WebSocket's request, which then stands for all its calls. */
   readonly authorization?: string | undefined
+  /** What a connection with TLS needs, whose handshake is done after the connection was counted. */
+  readonly tls?: Socket.TlsUpgradeOptions | undefined
 }
 
 /** How often silent and stuck connections are looked for, in milliseconds. */
-const lookMs = 1_000
-/** How often a closing node looks whether all is answered, in milliseconds. */
-const drainLookMs = 5
+const checkMs = 1_000
+/** How often a closing node looks whether all calls are answered, in milliseconds. */
+const drainCheckMs = 5
+/** How long a peer may take for its part of the TLS handshake, in milliseconds. */
+const handshakeMs = 10_000
 
 export class Connections extends Context.Service<
   Connections,
   {
     /** Serves one socket until it ends. */
     readonly serve: (socket: Socket.Socket, origin: Origin) => Effect.Effect<void, never, Scope.Scope>
-    readonly countUnsafe: () => number
-    /** Refuses what comes from now on, and waits, bounded, until the calls under way are answered. */
+    /** Refuses new connections and calls from now on, and waits, bounded, until the calls under way are answered. */
     readonly drain: Effect.Effect<void>
   }
 >()("chronicle/rpc/Connections") {}
 
-/** What effect's server speaks through, and the service that feeds it; one for each serialization. */
+/** The protocol that effect's server speaks, and the service that feeds it; one of both for each listener. */
 export const layer: Layer.Layer<
   Connections | RpcServer.Protocol,
   never,
   Authenticator | RefusalLog | RpcSerialization.RpcSerialization
 > = Layer.effectContext(Effect.suspend(() => make))
 
-const make = Effect.gen(function* () {
-  const serialization = yield* RpcSerialization.RpcSerialization
-  const authenticator = yield* Authenticator
-  const refusals = yield* RefusalLog
-  const limits = yield* RpcConfig
-  const clock = yield* Clock.Clock
-  const disconnects = yield* Queue.make<number>()
-  const connections = new Map<number, Connection>()
-  const peers = new Map<string, number>()
-  const exitOf = makeRefusalExits(serialization.codecFor)
-  let nextId = 0
-  let buffered = 0
-  let isClosing = false
-  let handOn: (clientId: number, message: RpcMessage.FromClientEncoded) => Effect.Effect<void> = () =>
-    Effect.void
+/** Hands a message to effect's server. */
+type Forward = (clientId: number, message: RpcMessage.FromClientEncoded) => Effect.Effect<void>
 
-  const refusalOf = (
-    connection: Connection,
-    call: Call,
-    procedure: Procedure
-  ): Result.Result<string, AdmissionError | Unavailable> => {
-    if (isClosing) return Result.fail(new Unavailable({ what: "this node", reason: "it is closing" }))
-    const full = (what: string) => Result.fail(new Overloaded({ what, retryAfterMs: 10 }))
-    if (connection.calls.size >= limits.inFlightPerConnectionMax) return full("this connection")
-    if (isStreaming(procedure) && connection.streams >= limits.streamsPerConnectionMax)
-      return full("the number of streams of this connection")
-    const authorization = call.authorization ?? connection.authorization
-    return Result.map(
-      authenticator.admitUnsafe(procedure, authorization, connection.identity),
-      (caller) => caller.name
+/** The open connections and what they hold together, counted from the moment a socket is accepted. */
+class OpenConnections {
+  readonly all = new Map<number, Connection>()
+  isClosing = false
+  /** Bytes of unfinished messages of all connections, about. */
+  buffered = 0
+  /** Set once effect's server runs. */
+  forward: Forward = () => Effect.void
+  readonly #limits: RpcLimits
+  readonly #ofPeer = new Map<string, number>()
+  #nextId = 0
+
+  constructor(limits: RpcLimits) {
+    this.#limits = limits
+  }
+
+  /** Why a peer may have no further connection; undefined where it may. */
+  fullFor(peer: string): string | undefined {
+    const held = this.#ofPeer.get(peer) ?? 0
+    return this.all.size >= this.#limits.connectionsMax || held >= this.#limits.connectionsPerPeerMax
+      ? `too many connections (${held} of this peer, ${this.all.size} of all)`
+      : undefined
+  }
+
+  add(options: Omit<ConstructorParameters<typeof Connection>[0], "id">): Connection {
+    const connection = new Connection({ ...options, id: this.#nextId++ })
+    this.all.set(connection.id, connection)
+    this.#ofPeer.set(connection.peer, (this.#ofPeer.get(connection.peer) ?? 0) + 1)
+    return connection
+  }
+
+  remove(connection: Connection): void {
+    this.all.delete(connection.id)
+    this.buffered -= connection.buffered
+    const left = (this.#ofPeer.get(connection.peer) ?? 1) - 1
+    if (left === 0) this.#ofPeer.delete(connection.peer)
+    else this.#ofPeer.set(connection.peer, left)
+  }
+
+  /** Connections that are silent, or whose peer takes nothing of what is written to it, for too long. */
+  lost(now: number): ReadonlyArray<Connection> {
+    const { idleMs, stuckMs } = this.#limits
+    return [...this.all.values()].filter(
+      ({ heardAt, calls, stuckSince }) =>
+        (calls.size === 0 && now - heardAt > idleMs) ||
+        (stuckSince !== undefined && now - stuckSince > stuckMs)
     )
   }
 
-  /** Before the payload is decoded: a refused call costs its head alone. False: the connection is to end. */
-  const receiveCall = Effect.fnUntraced(function* (connection: Connection, call: Call) {
-    const { id, tag, payload, span } = call
-    if (connection.calls.has(id)) return yield* broken(connection, "two calls under way have one id")
-    if (!isProcedure(tag)) return yield* broken(connection, "a call of a procedure that does not exist")
-    const admitted = refusalOf(connection, call, tag)
-    if (Result.isSuccess(admitted)) {
-      connection.begin(id, isStreaming(tag))
-      const headers: ReadonlyArray<[string, string]> = [[callerHeader, admitted.success]]
-      yield* handOn(connection.id, { _tag: "Request", id, tag, payload, headers, ...span })
-      return true
-    }
-    const error = admitted.failure
-    yield* connection.write({ _tag: "Exit", requestId: id, exit: exitOf(tag, error) })
-    if (error._tag === "Overloaded" || error._tag === "Unavailable") return true
-    const caller = connection.identity.caller?.name ?? "an unknown caller"
-    yield* refusals.log(`${caller} at ${connection.peer}`, `${tag}: ${error.message}`)
-    return ++connection.refusals < limits.refusalsMax
-  })
+  /** Whether a call is under way that is no stream, which might never end. */
+  isAnswering(): boolean {
+    return [...this.all.values()].some(({ calls, streams }) => calls.size > streams)
+  }
+}
 
-  const broken = (connection: Connection, reason: string) =>
-    Effect.as(refusals.log(connection.peer, `${reason}; the connection is closed`), false)
+const make = Effect.gen(function* () {
+  const { makeUnsafe, codecFor } = yield* RpcSerialization.RpcSerialization
+  const limits = yield* RpcConfig
+  const clock = yield* Clock.Clock
+  const open = new OpenConnections(limits)
+  const disconnects = yield* Queue.make<number>()
+  const serveUntilEnd = yield* makeServe(open, disconnects)
 
-  const receive = (connection: Connection, message: Message): Effect.Effect<boolean> =>
-    message._tag === "Call"
-      ? receiveCall(connection, message.call)
-      : Effect.as(handOn(connection.id, message.message), true)
-
-  /** False ends the connection. */
-  const process = Effect.fnUntraced(function* (connection: Connection, data: Uint8Array | string) {
-    const before = connection.buffered
-    const received = connection.receiveUnsafe(data, clock.currentTimeMillisUnsafe())
-    buffered += connection.buffered - before
-    if (received._tag === "Broken") return yield* broken(connection, received.reason)
-    for (const message of received.messages) if (!(yield* receive(connection, message))) return false
-    if (connection.buffered > limits.messageBytesMax && received.messages.length === 0)
-      return yield* broken(connection, "a message above the largest")
-    if (received.messages.length === 0 && buffered > limits.bufferBytesMax)
-      return yield* broken(connection, "all connections together hold too many unfinished messages")
-    return true
-  })
-
-  const serveUntilEnd = Effect.fnUntraced(function* (socket: Socket.Socket, { peer, authorization }: Origin) {
-    const held = peers.get(peer) ?? 0
-    // A socket is only ever closed by the end of its reader.
-    const { pull } = yield* socket.reader
-    if (isClosing) return
-    if (connections.size >= limits.connectionsMax || held >= limits.connectionsPerPeerMax) {
-      const counts = `${held} of this peer, ${connections.size} of all`
-      return yield* refusals.log(peer, `too many connections (${counts})`)
-    }
-    const id = nextId++
-    const connection = new Connection({
-      id,
-      peer,
-      authorization,
-      now: clock.currentTimeMillisUnsafe(),
-      writer: yield* socket.writer,
-      parser: serialization.makeUnsafe()
+  const endLost = Effect.suspend(() =>
+    Effect.forEach(open.lost(clock.currentTimeMillisUnsafe()), (connection) => connection.destroy, {
+      discard: true
     })
-    connections.set(id, connection)
-    peers.set(peer, held + 1)
-    yield* Effect.addFinalizer(() =>
-      Effect.suspend(() => {
-        connections.delete(id)
-        buffered -= connection.buffered
-        const left = (peers.get(peer) ?? 1) - 1
-        if (left === 0) peers.delete(peer)
-        else peers.set(peer, left)
-        return Effect.andThen(connection.close, Queue.offer(disconnects, id))
-      })
-    )
-    yield* Effect.forkScoped(Effect.ignore(connection.pump(clock)))
-    for (;;) {
-      for (const data of yield* pull) if (!(yield* process(connection, data))) return
-    }
-  })
-  const serve = (socket: Socket.Socket, origin: Origin) => Effect.ignore(serveUntilEnd(socket, origin))
-
-  const look = Effect.suspend(() => {
-    const now = clock.currentTimeMillisUnsafe()
-    const lost = [...connections.values()].filter(
-      ({ heardAt, calls, stuckSince }) =>
-        (calls.size === 0 && now - heardAt > limits.idleMs) ||
-        (stuckSince !== undefined && now - stuckSince > limits.stuckMs)
-    )
-    return Effect.forEach(lost, (connection) => connection.destroy, { discard: true })
-  })
-  yield* look.pipe(Effect.delay(lookMs), Effect.forever, Effect.forkScoped)
+  )
+  yield* endLost.pipe(Effect.delay(checkMs), Effect.forever, Effect.forkScoped)
 
   const drain = Effect.suspend(() => {
-    isClosing = true
-    const isBusy = () => [...connections.values()].some(({ calls, streams }) => calls.size > streams)
-    if (!isBusy()) return Effect.void
-    return Effect.sleep(drainLookMs).pipe(
-      Effect.repeat({ while: isBusy }),
+    open.isClosing = true
+    if (!open.isAnswering()) return Effect.void
+    return Effect.sleep(drainCheckMs).pipe(
+      Effect.repeat({ while: () => open.isAnswering() }),
       Effect.timeoutOption(limits.drainMs),
       Effect.asVoid
     )
   })
 
-  const protocol = yield* RpcServer.Protocol.make((writeRequest) => {
-    handOn = writeRequest
+  const protocol = yield* makeProtocol(open, disconnects, codecFor)
+  return Context.make(RpcServer.Protocol, protocol).pipe(
+    Context.add(Connections, {
+      serve: (socket, origin) => Effect.ignore(serveUntilEnd(socket, origin, makeUnsafe())),
+      drain
+    })
+  )
+})
+
+/** The way of one socket: counted, its handshake done, its bytes read until its end. */
+const makeServe = Effect.fnUntraced(function* (open: OpenConnections, disconnects: Queue.Queue<number>) {
+  const refusals = yield* RefusalLog
+  const clock = yield* Clock.Clock
+  const receive = yield* makeReceive(open)
+
+  return Effect.fnUntraced(function* (
+    socket: Socket.Socket,
+    { peer, authorization, tls }: Origin,
+    parser: RpcSerialization.Parser
+  ) {
+    // Only the end of its reader closes a socket, so the reader comes before anything that may refuse the socket.
+    const { pull, upgrade } = yield* socket.reader
+    const writer = yield* socket.writer
+    if (open.isClosing) return
+    const full = open.fullFor(peer)
+    if (full !== undefined) return yield* refusals.log(peer, full)
+    const connection = open.add({
+      peer,
+      authorization,
+      now: clock.currentTimeMillisUnsafe(),
+      writer,
+      parser
+    })
+    yield* Effect.addFinalizer(() => {
+      open.remove(connection)
+      return Effect.andThen(connection.close, Queue.offer(disconnects, connection.id))
+    })
+    // A peer that only ever begins handshakes is counted as one that calls.
+    if (tls !== undefined) yield* Effect.timeout(upgrade(tls), handshakeMs)
+    yield* Effect.forkScoped(Effect.ignore(connection.pump(clock)))
+    for (;;) {
+      for (const data of yield* pull) if (!(yield* receive(connection, data))) return
+    }
+  })
+})
+
+/** Takes the bytes of a connection; false where the connection is to end. */
+const makeReceive = Effect.fnUntraced(function* (open: OpenConnections) {
+  const refusals = yield* RefusalLog
+  const limits = yield* RpcConfig
+  const clock = yield* Clock.Clock
+  const receiveCall = yield* makeReceiveCall(open)
+
+  const broken = (connection: Connection, reason: string) =>
+    Effect.as(refusals.log(connection.peer, `${reason}; the connection is closed`), false)
+
+  const receiveMessage = (connection: Connection, message: Message): Effect.Effect<boolean> => {
+    if (message._tag !== "Call") return Effect.as(open.forward(connection.id, message.message), true)
+    const { call } = message
+    if (connection.calls.has(call.id)) return broken(connection, "two calls under way have one id")
+    return isProcedure(call.tag)
+      ? receiveCall(connection, call, call.tag)
+      : broken(connection, "a call of a procedure that does not exist")
+  }
+
+  return Effect.fnUntraced(function* (connection: Connection, data: Uint8Array | string) {
+    const before = connection.buffered
+    const received = connection.receiveUnsafe(data, clock.currentTimeMillisUnsafe())
+    open.buffered += connection.buffered - before
+    if (received._tag === "Broken") return yield* broken(connection, received.reason)
+    for (const message of received.messages) if (!(yield* receiveMessage(connection, message))) return false
+    if (connection.buffered > limits.messageBytesMax && received.messages.length === 0)
+      return yield* broken(connection, "a message above the largest")
+    if (received.messages.length === 0 && open.buffered > limits.bufferBytesMax)
+      return yield* broken(connection, "all connections together hold too many unfinished messages")
+    return true
+  })
+})
+
+/** Admits a call or refuses it, before its payload is decoded: a refused call costs its head alone. */
+const makeReceiveCall = Effect.fnUntraced(function* (open: OpenConnections) {
+  const { codecFor } = yield* RpcSerialization.RpcSerialization
+  const authenticator = yield* Authenticator
+  const refusals = yield* RefusalLog
+  const limits = yield* RpcConfig
+  const exitOf = makeRefusalExits(codecFor)
+
+  const admit = (
+    connection: Connection,
+    call: Call,
+    procedure: Procedure
+  ): Result.Result<string, AdmissionError | Unavailable> => {
+    if (open.isClosing) return Result.fail(new Unavailable({ what: "this node", reason: "it is closing" }))
+    const full = (what: string) => Result.fail(new Overloaded({ what, retryAfterMs: 10 }))
+    if (connection.calls.size >= limits.inFlightPerConnectionMax) return full("this connection")
+    if (isStreaming(procedure) && connection.streams >= limits.streamsPerConnectionMax)
+      return full("the number of streams of this connection")
+    const authorization = call.authorization ?? connection.authorization
+    const caller = authenticator.admitUnsafe(procedure, authorization, connection.identity)
+    return Result.map(caller, ({ name }) => name)
+  }
+
+  return Effect.fnUntraced(function* (connection: Connection, call: Call, procedure: Procedure) {
+    const { id, tag, payload, span } = call
+    const admitted = admit(connection, call, procedure)
+    if (Result.isSuccess(admitted)) {
+      connection.begin(id, isStreaming(procedure))
+      const headers: ReadonlyArray<[string, string]> = [[callerHeader, admitted.success]]
+      yield* open.forward(connection.id, { _tag: "Request", id, tag, payload, headers, ...span })
+      return true
+    }
+    const error = admitted.failure
+    yield* connection.write({ _tag: "Exit", requestId: id, exit: exitOf(procedure, error) })
+    if (error._tag === "Overloaded" || error._tag === "Unavailable") return true
+    const caller = connection.identity.caller?.name ?? "an unknown caller"
+    yield* refusals.log(`${caller} at ${connection.peer}`, `${tag}: ${error.message}`)
+    return ++connection.refusals < limits.refusalsMax
+  })
+})
+
+/** How effect's server reads calls from the connections and writes answers to them. */
+const makeProtocol = (
+  open: OpenConnections,
+  disconnects: Queue.Queue<number>,
+  codecFor: RpcSerialization.CodecFor
+) =>
+  RpcServer.Protocol.make((forward) => {
+    open.forward = forward
     return Effect.succeed({
       disconnects,
       send: (clientId: number, response: RpcMessage.FromServerEncoded) => {
-        const connection = connections.get(clientId)
+        const connection = open.all.get(clientId)
         if (connection === undefined) return Effect.void
         const write = connection.write(response)
         if (response._tag !== "Exit") return write
-        // Until the peer has taken the answer it counts as under way: a peer that does not read gets no more of them.
+        // A call counts as under way until the peer has taken the answer: a peer that does not read gets no more of them.
         return Effect.ensuring(
           write,
           Effect.sync(() => connection.end(response.requestId))
         )
       },
       end: () => Effect.void,
-      clientIds: Effect.sync(() => new Set(connections.keys())),
+      clientIds: Effect.sync(() => new Set(open.all.keys())),
       initialMessage: Effect.succeedNone,
       supportsAck: true,
       supportsTransferables: false,
       supportsSpanPropagation: true,
       supportsNotifications: false,
-      codecFor: tolerantOfPayloads(serialization.codecFor)
+      codecFor: tolerantOfPayloads(codecFor)
     })
   })
-
-  return Context.make(RpcServer.Protocol, protocol).pipe(
-    Context.add(Connections, {
-      serve,
-      drain,
-      countUnsafe: () => connections.size
-    })
-  )
-})

@@ -1,6 +1,9 @@
-/** A running ledger enters; its doors for peers, TCP (or TLS) and WebSocket, leave. */
+/**
+ * The listeners at which peers call a running ledger: TCP (or TLS), and a WebSocket of the node's HTTP server. At the end of a
+ * listener the calls under way are answered first.
+ */
 import { NodeSocket, NodeSocketServer } from "@effect/platform-node"
-import { Effect, Layer, Option, Redacted } from "effect"
+import { Effect, Layer, Option } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { RpcSerialization, RpcServer } from "effect/rpc"
 import { SocketServer } from "effect/socket"
@@ -14,12 +17,10 @@ import { RefusalLog } from "./RefusalLog.ts"
 import { RpcConfig } from "./RpcLimits.ts"
 import type { RpcSettings } from "./RpcSettings.ts"
 
-/** Who is let in, for all doors of a node together. */
+/** Authentication and the log of refusals, for all listeners of a node together. */
 export const guard = (settings: Pick<RpcSettings, "tokens">) =>
   Layer.mergeAll(Authenticator.layer(settings.tokens), RefusalLog.layer)
 
-/** How long a peer may take for its part of the TLS handshake, in milliseconds. */
-const handshakeMs = 10_000
 /** After so much silence the kernel asks whether the peer is there, in milliseconds. */
 const keepAliveMs = 30_000
 
@@ -32,49 +33,39 @@ const serialization = (format: RpcSettings["format"]) =>
     )
   )
 
-/** Effect's server behind the connections of one door. */
+/** Effect's server behind the connections of one listener. */
 const calls = (format: RpcSettings["format"]) =>
   RpcServer.layer(LedgerRpc, { disableFatalDefects: true, spanPrefix: "LedgerRpc" }).pipe(
     Layer.provide(handlers),
-    // Each door has connections of its own: one memoized for both would speak one format at both.
+    // Each listener has connections of its own: a layer that two shared would speak one format at both.
     Layer.provideMerge(Layer.fresh(connections.layer)),
     Layer.provide(serialization(format))
   )
 
-/** Listens at `host` and `port` (0: any, then told by `SocketServer`). At the end what is under way is answered first. */
+/** Listens at `host` and `port` (0: any, then told by `SocketServer`). */
 export const layerTcp = (settings: Pick<RpcSettings, "host" | "port" | "format" | "tls">) => {
-  const listen = {
+  const listening = NodeSocketServer.make({
     host: settings.host,
     port: settings.port,
     noDelay: true,
     keepAlive: true,
     keepAliveInitialDelay: keepAliveMs
-  }
-  const listening =
-    settings.tls === undefined
-      ? NodeSocketServer.make(listen)
-      : NodeSocketServer.makeTls({
-          ...listen,
-          cert: settings.tls.cert,
-          key: Redacted.value(settings.tls.key),
-          handshakeTimeout: handshakeMs,
-          minVersion: "TLSv1.2"
-        })
+  })
   const socketServer = Layer.effect(SocketServer.SocketServer, withCloseTimeout(listening))
   return Layer.effectDiscard(
     Effect.gen(function* () {
-      const door = yield* Connections
+      const { serve, drain } = yield* Connections
       const server = yield* SocketServer.SocketServer
-      const serve = server.run((socket) =>
+      const serveSocket = server.run((socket) =>
         Effect.scoped(
           Effect.flatMap(Effect.serviceOption(NodeSocket.NetSocket), (conn) =>
-            door.serve(socket, { peer: peerOf(Option.map(conn, (one) => one.remoteAddress)) })
+            serve(socket, { peer: peerOf(Option.map(conn, (one) => one.remoteAddress)), tls: settings.tls })
           )
         )
       )
-      yield* Effect.forkScoped(serve)
+      yield* Effect.forkScoped(serveSocket)
       // Added last, so it runs first: answers are given before the sockets close.
-      yield* Effect.addFinalizer(() => door.drain)
+      yield* Effect.addFinalizer(() => drain)
     })
   ).pipe(Layer.provide(calls(settings.format)), Layer.provideMerge(socketServer))
 }
@@ -82,7 +73,7 @@ export const layerTcp = (settings: Pick<RpcSettings, "host" | "port" | "format" 
 /** `GET /rpc` of the node's HTTP server, upgraded to a WebSocket that speaks NDJSON. */
 export const layerWebSocket = Layer.effectDiscard(
   Effect.gen(function* () {
-    const door = yield* Connections
+    const { serve, drain } = yield* Connections
     const authenticator = yield* Authenticator
     const router = yield* HttpRouter.HttpRouter
     yield* router.add(
@@ -96,14 +87,14 @@ export const layerWebSocket = Layer.effectDiscard(
         if (!authenticator.isGuarded && request.headers.origin !== undefined)
           return HttpServerResponse.text("no browsers where no tokens are asked for\n", { status: 403 })
         const socket = yield* request.upgrade
-        yield* door.serve(socket, {
+        yield* serve(socket, {
           peer: peerOf(request.remoteAddress),
           authorization: request.headers.authorization
         })
         return HttpServerResponse.empty()
       })
     )
-    yield* Effect.addFinalizer(() => door.drain)
+    yield* Effect.addFinalizer(() => drain)
   })
 ).pipe(Layer.provide(calls("ndjson")))
 

@@ -1,4 +1,7 @@
-/** Refused calls and broken connections enter; a bounded number of log lines leaves, and a count of the rest. */
+/**
+ * The log of refused calls and broken connections. It exists because peers decide how often they are refused: a bounded number
+ * of lines is written, and the rest is counted.
+ */
 import { Clock, Context, Effect, Layer } from "effect"
 import { RpcConfig } from "./RpcLimits.ts"
 
@@ -10,7 +13,6 @@ export class RefusalLog extends Context.Service<
   {
     /** `who` is the caller's name or its address, `reason` holds nothing secret. */
     readonly log: (who: string, reason: string) => Effect.Effect<void>
-    readonly countUnsafe: () => number
   }
 >()("chronicle/rpc/RefusalLog") {
   static readonly layer = Layer.effect(
@@ -21,12 +23,9 @@ export class RefusalLog extends Context.Service<
       let since = 0
       let lines = 0
       let unsaid = 0
-      let count = 0
       return {
-        countUnsafe: () => count,
         log: (who, reason) =>
           Effect.suspend(() => {
-            count++
             const now = clock.currentTimeMillisUnsafe()
             if (now - since >= windowMs) {
               since = now
