@@ -1,8 +1,8 @@
-/** A ledger on real databases is tampered with in every way that SQL allows; the audit names the row each time. */
+/** Every way in which SQL can change a row: the audit must name the row that was changed. */
 import { assert, inject, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { Audit, type AuditReport, type Finding } from "../../src/actors/audit/Audit.ts"
-import { AuditConfig, type AuditLimits, defaultAuditLimits } from "../../src/actors/audit/AuditConfig.ts"
+import { AuditConfig, type AuditLimits, defaultAuditLimits } from "../../src/actors/audit/AuditRun.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
 import { auditWorld, Tampering, tampered } from "../support/auditWorld.ts"
 
@@ -370,7 +370,7 @@ layer(auditWorld(inject("postgresUrl"), inject("postgresUrl")), {
     )
   }
 
-  it.effect("looks at one account alone when told so, and at its counter-legs", () =>
+  it.effect("checks one account with its counter-legs when it is asked for it", () =>
     tampered(
       Effect.gen(function* () {
         const { log, books } = yield* Tampering
@@ -392,7 +392,7 @@ layer(auditWorld(inject("postgresUrl"), inject("postgresUrl")), {
     )
   )
 
-  it.effect("takes a projection that lags or has parked an account for no fault, and says so", () =>
+  it.effect("reports lag and parked accounts, and takes neither for a fault", () =>
     tampered(
       Effect.gen(function* () {
         const { books } = yield* Tampering
@@ -413,7 +413,7 @@ layer(auditWorld(inject("postgresUrl"), inject("postgresUrl")), {
     )
   )
 
-  it.effect("compares more contras than it may remember by one sum an asset", () =>
+  it.effect("compares contras beyond its limit by one sum an asset", () =>
     tampered(
       Effect.gen(function* () {
         const few = { ...defaultAuditLimits, contras: 1 }
@@ -425,7 +425,7 @@ layer(auditWorld(inject("postgresUrl"), inject("postgresUrl")), {
     )
   )
 
-  it.effect("counts every fault, and keeps a bounded number of each kind", () =>
+  it.effect("counts every fault and lists a bounded number of each kind", () =>
     tampered(
       Effect.gen(function* () {
         const { books } = yield* Tampering

@@ -1,8 +1,7 @@
-/** Versions of many accounts enter in any order; what the audit remembers of them is exact and bounded. */
+/** What the audit remembers of the versions that commits list: all of them, in bounded memory. */
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { Listing } from "../../src/actors/audit/AuditCommits.ts"
-import { Versions } from "../../src/actors/audit/AuditVersions.ts"
+import { Listing, Versions } from "../../src/actors/audit/AuditCommits.ts"
 import { drawn } from "../support/drawn.ts"
 
 const small = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
@@ -35,7 +34,7 @@ describe("a slice of the listing", () => {
   const Range = Schema.Struct({ account: small(0, 9), first: small(1, 200), length: small(1, 100) })
 
   it.prop(
-    "holds all versions of the accounts it covers, none of others, and the slices together hold all",
+    "holds all versions of the accounts that it covers, and every account is covered by one slice",
     { ranges: Schema.Array(Range), max: small(1, 6) },
     ({ ranges, max }) => {
       const wanted = new Map<string, Set<number>>()
@@ -66,7 +65,7 @@ describe("a slice of the listing", () => {
     drawn
   )
 
-  it("ends at the first account that does not fit, though a lighter one above it would", () => {
+  it("ends at the first account that does not fit", () => {
     const listing = new Listing("", undefined)
     for (const [account, last] of [
       ["a", 30],
@@ -80,7 +79,7 @@ describe("a slice of the listing", () => {
     assert.deepStrictEqual([...listing.accounts.keys()], ["a"])
   })
 
-  it("tells a version that is listed twice", () => {
+  it("answers the first version that is listed twice", () => {
     const listing = new Listing("", undefined)
     assert.isUndefined(listing.add("a", 1, 4))
     assert.strictEqual(listing.add("a", 3, 9), 3)

@@ -1,8 +1,8 @@
-/** Nodes commit, start and end, projectors project, and an audit that looks on the while must find nothing. */
+/** Audits beside nodes that commit, start and end, and projectors that project: none may find a fault. */
 import { assert, inject, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Redacted } from "effect"
 import { Audit } from "../../src/actors/audit/Audit.ts"
-import { AuditConfig, type AuditLimits, defaultAuditLimits } from "../../src/actors/audit/AuditConfig.ts"
+import { AuditConfig, type AuditLimits, defaultAuditLimits } from "../../src/actors/audit/AuditRun.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
@@ -35,7 +35,7 @@ const small: AuditLimits = {
 const audits = 20
 const clients = 4
 
-/** Few hot accounts, and ever new ones. */
+/** On a few hot accounts, and on new ones. */
 const commandOf = (rng: Rng, client: number, turn: number): CommandInput => {
   const account = () => `a${rng.below(12)}`
   const amount = BigInt(1 + rng.below(50))
@@ -62,35 +62,35 @@ const commandOf = (rng: Rng, client: number, turn: number): CommandInput => {
   }
 }
 
-/** One client of one node, for as long as it lives; answers nothing, counts what was accepted. */
+/** One client of one node. Runs until it is interrupted; counts the accepted commands. */
 const client = (node: LedgerNode, name: number, seed: number, accepted: { count: number }) => {
   const rng = new Rng(seed)
   let turn = 0
   return Effect.suspend(() => node.send(commandOf(rng, name, ++turn))).pipe(
     Effect.tap(() => Effect.sync(() => accepted.count++)),
     Effect.ignore,
-    Effect.andThen(Effect.sleep(3)), // its pace: the log shall not grow without end
+    Effect.andThen(Effect.sleep(3)), // bounds the growth of the log
     Effect.forever
   )
 }
 
-const looksOn = Effect.gen(function* () {
+const auditsBeside = Effect.gen(function* () {
   const audit = yield* Audit
   const accepted = { count: 0 }
   const limits = { snapshotEvery: 5 }
-  const enlist = Effect.fnUntraced(function* (name: string, seed: number) {
+  const addNode = Effect.fnUntraced(function* (name: string, seed: number) {
     const node = yield* startNode(name, { limits })
     const fibers = yield* Effect.forEach(Array.from({ length: clients }).keys(), (index) =>
       Effect.forkScoped(client(node, seed * clients + index, seed * clients + index, accepted))
     )
-    return { leave: Effect.andThen(Fiber.interruptAll(fibers), node.stop) }
+    return { stop: Effect.andThen(Fiber.interruptAll(fibers), node.stop) }
   })
-  const first = yield* enlist("first", 1)
+  const first = yield* addNode("first", 1)
   let events = 0
   for (let round = 1; round <= audits; round++) {
-    // Writers come and go: from round 5 both nodes want the same accounts, from round 12 one of them is gone.
-    if (round === 5) yield* enlist("second", 2)
-    if (round === 12) yield* first.leave
+    // From round 5 on two nodes write the same accounts, from round 12 on only the second.
+    if (round === 5) yield* addNode("second", 2)
+    if (round === 12) yield* first.stop
     const before = accepted.count
     yield* eventually(Effect.sync(() => assert.isAbove(accepted.count, before + 20)))
     const report = yield* audit
@@ -120,8 +120,8 @@ const suite = <E>(
   it.live(
     `twenty audits beside live nodes find nothing (${name})`,
     () =>
-      // The nodes end before what they stand on.
-      Effect.scoped(looksOn).pipe(
+      // The nodes must end before their stores.
+      Effect.scoped(auditsBeside).pipe(
         Effect.provide(Layer.mergeAll(Audit.layer, readSide)),
         Effect.provide(stores)
       ),

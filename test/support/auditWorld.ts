@@ -1,4 +1,4 @@
-/** Database servers enter; a small ledger with its read model leaves, to be tampered with and put right again. */
+/** A small ledger on real databases, for tests that tamper with its rows; each puts them back when it ends. */
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
@@ -42,7 +42,7 @@ const keep = (tables: ReadonlyArray<string>) =>
 const restore = (tables: ReadonlyArray<string>) =>
   tables.flatMap((table) => [`DELETE FROM ${table}`, `INSERT INTO ${table} SELECT * FROM kept_${table}`])
 
-/** Runs a test on tampered tables, and puts all rows back. */
+/** Runs a test that tampers with rows, and puts all of them back. */
 export const tampered = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {
     const { log, books } = yield* Tampering
@@ -52,7 +52,7 @@ export const tampered = <A, E, R>(self: Effect.Effect<A, E, R>) =>
     )
   })
 
-/** A ledger on fresh databases, filled by a node that has ended, projected to the end, and kept aside. */
+/** A ledger on fresh databases: filled by a node that has ended, projected to the end, its rows kept for `tampered`. */
 export const auditWorld = (eventStoreUrl: string, readModelUrl: string) =>
   Layer.unwrap(
     Effect.gen(function* () {

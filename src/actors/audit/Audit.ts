@@ -1,4 +1,7 @@
-/** The stores of a live ledger enter; which invariants hold, and the rows that break them, leave. */
+/**
+ * `chronicle verify`: whether the invariants hold on the stores of a ledger, live or not, and which rows break them. The
+ * load test, the chaos runs and the demo end with it.
+ */
 import { Context, Effect, Layer } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
@@ -8,23 +11,22 @@ import { type Parked, ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import type { FrozenBooks } from "../../infra/readmodel/ReadModelFrozen.ts"
 import { checkTransfers, makeContraSums } from "./AuditBooks.ts"
 import type { TailPart } from "./AuditCommits.ts"
-import { AuditConfig } from "./AuditConfig.ts"
-import { makeCursor } from "./AuditCursor.ts"
+import { makeCursor } from "./AuditCursors.ts"
 import { type Finding, Findings, type Invariant } from "./AuditFindings.ts"
-import type { Run, Tally } from "./AuditRun.ts"
-import { type AuditProgress, startOf, walkAll } from "./AuditSlices.ts"
+import { AuditConfig, type Run, type Tally } from "./AuditRun.ts"
+import { type AuditProgress, startOf, walkAll } from "./AuditWalk.ts"
 
 export type { Finding, Invariant } from "./AuditFindings.ts"
-export type { AuditProgress } from "./AuditSlices.ts"
+export type { AuditProgress } from "./AuditWalk.ts"
 
 export interface AuditReport {
   readonly accounts: number
   readonly events: number
   readonly commits: number
   readonly snapshots: number
-  /** Accounts that the projection has not caught up with; lag is no fault. */
+  /** Accounts that the projection has not caught up with. Lag is no fault. */
   readonly behind: number
-  /** Accounts that the projection has given up on for now, at most a hundred of them; no fault of the rows. */
+  /** Accounts that are parked, at most a hundred of them. Their rows are right as far as they go. */
   readonly parked: ReadonlyArray<Parked>
   readonly invariants: Readonly<Record<Invariant, boolean>>
   /** The root causes first; at most twenty of a kind. */
@@ -33,8 +35,8 @@ export interface AuditReport {
   readonly ok: boolean
 }
 
-export interface AuditOptions {
-  /** This one account alone, with its counter-legs; sums over the ledger are left out. */
+interface AuditOptions {
+  /** Only this account, with its counter-legs. Sums over the ledger are left out. */
   readonly account?: AccountId
   readonly onProgress?: (progress: AuditProgress) => void
 }
@@ -42,19 +44,22 @@ export interface AuditOptions {
 const parkedMax = 100
 
 /**
- * Checks I1-I5 and I8 in one walk, beside running nodes and without any, in bounded memory. Rows of the log are
- * never changed, so whatever is read is final, and four orderings make false alarms impossible:
- * the read model is frozen first, so all it holds is in the log; then the writers' ends are noted, so all that
- * commits list up to there must be met by the walk; then the log is walked; then commits since are read, so all
- * that was met must be listed. A commit holds whole commands, so the sums over listed events are exact.
+ * Checks I1-I5 and I8 in one walk over the log, in bounded memory, whether nodes are running or not. Rows of the log are
+ * never changed, so what was read once is final. Nodes that go on writing cause no false alarm, because of the order in
+ * which the audit reads:
+ * 1. It freezes the read model. All events in it are in the log by now.
+ * 2. It notes the last commit of each writer. The walk must meet all that is listed up to there.
+ * 3. It walks the log.
+ * 4. It reads the commits that were written since. All rows that the walk met must be listed by now.
+ * A commit holds whole commands, so the sums over listed events are exact.
  *
- * What a tamperer with full access to the databases can do unseen: nothing to one row alone. Who changes a row
- * and recomputes its hash breaks the next row; who recomputes the whole rest of an account is found by the
- * counter-legs on other accounts (amount, command, times and places of transfers and journals), by snapshots and
- * by the read model, each until it is changed too. Deposits, withdrawals and texts of one account, changed
- * together with its chain, its snapshots and its read-model rows, are found only against a receipt or a hash
- * kept elsewhere. The same holds for a history cut off at its end together with its commits, if the last commits
- * of a writer, and for a whole forged commit: nothing is signed.
+ * What a tamperer with full access to the databases can change unseen:
+ * - Of one row, nothing. A row whose hash was computed anew no longer fits the row after it.
+ * - Of an account whose rows were all computed anew: nothing that its counter-legs on other accounts, its snapshots or its
+ *   read-model rows say as well, until those are changed too. Deposits, withdrawals and texts changed together with all of
+ *   these are found only by a receipt or a hash that is kept elsewhere.
+ * - The end of a history that is cut off together with its commits, where these are the last ones of a writer; and a whole
+ *   forged commit. Nothing is signed.
  */
 export class Audit extends Context.Service<
   Audit,
@@ -106,7 +111,7 @@ const verify = Effect.fnUntraced(function* (options: AuditOptions) {
   } satisfies AuditReport
 })
 
-/** All that the writers had committed at this moment. */
+/** All that the writers have committed by now. */
 const tailsOf = (writers: ReadonlyArray<WriterRow>): ReadonlyArray<TailPart> =>
   writers.map(({ writerId, lastSeq }) => ({ writerId, after: 0, upTo: lastSeq }))
 

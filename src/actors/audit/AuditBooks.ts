@@ -1,13 +1,12 @@
-/** Rows of the frozen read model and what the log says they must be enter; findings leave (I8). */
+/** The rows of the frozen read model against what the log says they must be (I8). */
 import { Effect } from "effect"
 import type { ContraEntry, OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
 import type { CommandId } from "../../domain/Ids.ts"
 import type { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import type { FrozenBooks } from "../../infra/readmodel/ReadModelFrozen.ts"
 import { type BalanceRow, balanceRowOf } from "../../infra/readmodel/ReadModelRows.ts"
-import type { AuditLimits } from "./AuditConfig.ts"
 import { difference, type Findings } from "./AuditFindings.ts"
-import type { Entry } from "./AuditRun.ts"
+import type { AuditLimits, Entry } from "./AuditRun.ts"
 
 const where = "read model" as const
 const invariant = "I8" as const
@@ -39,7 +38,7 @@ export const checkLine = (findings: Findings, expected: Entry | undefined, line:
   if (fault !== undefined) broken(fault.reason, fault.column)
 }
 
-/** Lines that should have been met, and transfers; answers how many transfers are as they should be, or not. */
+/** Reports lines that are missing, and transfers that are missing or differ. Answers how many transfers are there. */
 export const checkPresent = Effect.fnUntraced(function* (
   findings: Findings,
   books: FrozenBooks,
@@ -76,7 +75,7 @@ export const checkPresent = Effect.fnUntraced(function* (
   return found.size
 })
 
-/** Transfers that no event of the log made; looked for only when there are more of them than were met. */
+/** Reports transfers that no event of the log made. Needed only where the read model has more of them than were met. */
 export const checkTransfers = Effect.fnUntraced(function* (
   findings: Findings,
   books: FrozenBooks,
@@ -100,7 +99,7 @@ export const checkTransfers = Effect.fnUntraced(function* (
       const isMade = made.has(`${id} ${account}@${version}`)
       if (isMade && version <= (versions.get(account) ?? 0)) continue
       const reason = isMade
-        ? `transfer ${id}: the balance row of its sender is not there yet`
+        ? `transfer ${id}: the balance row of its sender is below its version`
         : `transfer ${id}: the log has no such event`
       findings.add({ invariant, where, account, version, reason })
     }
@@ -110,16 +109,16 @@ export const checkTransfers = Effect.fnUntraced(function* (
   }
 })
 
-/** Sums of contras by the log, as far as the accounts are projected. */
+/** The balances of contras by the log, from the events that the read model has projected. */
 export interface ContraSums {
   readonly add: (entry: ContraEntry) => void
-  /** False once an event was met that cannot be followed: then nothing can be said. */
+  /** False once an event was met that cannot be folded: the sums say nothing then. */
   isKnown: boolean
-  /** Compares them with all rows of the read model, and uses them up. */
+  /** Compares the sums with all rows of the read model. To be called once: it subtracts the rows from them. */
   readonly check: (findings: Findings, books: FrozenBooks) => Effect.Effect<void, StoreUnavailable>
 }
 
-/** Bounded: what is beyond that many contras shares one sum an asset. */
+/** Keeps a sum for each of the first `contras`; all others share one sum an asset (I10). */
 export const makeContraSums = ({ contras, lookUpKeys }: AuditLimits): ContraSums => {
   const rests = new Map<string, bigint>()
   const add = (contra: string, asset: string, amount: bigint): void => {

@@ -1,4 +1,7 @@
-/** The writers' tails enter; which versions of a range of accounts they list leaves, and what is wrong in them. */
+/**
+ * What the commits say was written: each commit row lists the versions of its events, account by account. The audit sets
+ * this against the rows of the log, so that neither an event nor a commit can be lost or added alone.
+ */
 import { Effect } from "effect"
 import {
   type CommitRow,
@@ -7,7 +10,75 @@ import {
   type WriterId
 } from "../../infra/eventstore/EventStore.ts"
 import type { Findings } from "./AuditFindings.ts"
-import { Versions } from "./AuditVersions.ts"
+
+const wordBits = 30
+
+/**
+ * A set of versions of one account, which mostly are all from 1 on: about a bit each, and no more than a map entry for 30
+ * where they lie far apart.
+ */
+export class Versions {
+  // Most accounts have at most 30 events, whose bits need no map.
+  #first = 0
+  #words: Map<number, number> | undefined
+
+  /** False if the version was in the set already. */
+  add(version: number): boolean {
+    const index = Math.floor((version - 1) / wordBits)
+    const bit = 1 << (version - 1 - index * wordBits)
+    const word = this.#wordAt(index)
+    if ((word & bit) !== 0) return false
+    this.#set(index, word | bit)
+    return true
+  }
+
+  /** False if the version was not in the set. */
+  delete(version: number): boolean {
+    const index = Math.floor((version - 1) / wordBits)
+    const bit = 1 << (version - 1 - index * wordBits)
+    const word = this.#wordAt(index)
+    if ((word & bit) === 0) return false
+    this.#set(index, word & ~bit)
+    return true
+  }
+
+  /** About how much memory the set takes, in units of a set without a map. */
+  get weight(): number {
+    return 1 + (this.#words?.size ?? 0)
+  }
+
+  get isEmpty(): boolean {
+    return this.#first === 0 && (this.#words?.size ?? 0) === 0
+  }
+
+  /** The lowest version, and how many there are. */
+  summary(): { readonly least: number; readonly count: number } {
+    let least = Number.POSITIVE_INFINITY
+    let count = 0
+    for (const [index, word] of [[0, this.#first] as const, ...(this.#words ?? [])]) {
+      for (let bit = 0; bit < wordBits; bit++) {
+        if ((word & (1 << bit)) === 0) continue
+        count++
+        least = Math.min(least, index * wordBits + bit + 1)
+      }
+    }
+    return { least, count }
+  }
+
+  #wordAt(index: number): number {
+    return index === 0 ? this.#first : (this.#words?.get(index) ?? 0)
+  }
+
+  #set(index: number, word: number): void {
+    if (index === 0) {
+      this.#first = word
+      return
+    }
+    this.#words ??= new Map()
+    if (word === 0) this.#words.delete(index)
+    else this.#words.set(index, word)
+  }
+}
 
 /** A part of a writer's tail: above `after`, up to and including `upTo`. */
 export interface TailPart {
@@ -16,15 +87,18 @@ export interface TailPart {
   readonly upTo: number
 }
 
-/** Most events one commit can have; a row that says more was not written by the ledger. */
+/** More events than any commit has: a row that names more was not written by the ledger. */
 const commitEventsMax = 1_000_000
 
-/** Listed versions of the accounts from `from` up to `upTo`, both included; no upper end where it is undefined. */
+/**
+ * The versions that commits list, of the accounts from `from` up to `upTo`, both included; without `upTo`, of all from
+ * `from` on. The walk takes out each version whose row it meets: what is left is missing from the log.
+ */
 export class Listing {
   readonly from: string
   upTo: string | undefined
   readonly accounts = new Map<string, Versions>()
-  /** What the accounts weigh together, beyond one each. */
+  /** The weight of all accounts together, beyond one each. */
   #excess = 0
 
   constructor(from: string, upTo: string | undefined) {
@@ -36,7 +110,7 @@ export class Listing {
     return account >= this.from && (this.upTo === undefined || account <= this.upTo)
   }
 
-  /** Marks versions `first` … `last`; answers the first that was marked before. */
+  /** Adds versions `first` to `last`; answers the first that was listed before, if there is one. */
   add(account: string, first: number, last: number): number | undefined {
     const versions = this.accounts.get(account) ?? new Versions()
     this.accounts.set(account, versions)
@@ -49,12 +123,12 @@ export class Listing {
     return twice
   }
 
-  /** Keeps memory bounded: with more than twice `max` in it, the upper accounts are left to a later slice. */
+  /** Leaves the upper accounts to a later slice where the listing weighs more than twice `max` (I10). */
   narrow(max: number): void {
     if (this.accounts.size < 2 || this.accounts.size + this.#excess <= 2 * max) return
     const inOrder = [...this.accounts].toSorted(([a], [b]) => (a < b ? -1 : 1))
     let weight = 0
-    // The first one that does not fit ends the slice, also where a lighter one above it would.
+    // The first account that does not fit ends the slice, even where a lighter one after it would fit.
     const end = inOrder.findIndex(([, versions], index) => {
       weight += versions.weight
       return index > 0 && weight > max
@@ -68,10 +142,10 @@ export class Listing {
   }
 }
 
-/** Unreadable rows of one writer after which the rest of its tail is left alone. */
+/** After so many unreadable rows the rest of a writer's tail is not read. */
 const unreadableMax = 100
 
-/** Hands over the rows of one part, page by page, each with the seq that was due. */
+/** Hands over the rows of a part, page by page, each with the sequence number that was expected. */
 const eachCommit = Effect.fnUntraced(function* (
   part: TailPart,
   limit: number,
@@ -81,7 +155,7 @@ const eachCommit = Effect.fnUntraced(function* (
   const store = yield* EventStore
   const read = (after: number, rows: number): Effect.Effect<Page, StoreUnavailable> =>
     store.readTail({ writerId: part.writerId, after, limit: rows }).pipe(
-      // Keys that are no JSON are a defect of the reader: one row at a time finds the row.
+      // Keys that are no JSON are a defect of the reader. Reading row by row finds the row.
       Effect.catchDefect(() => (rows > 1 ? read(after, 1) : Effect.succeed("unreadable" as const)))
     )
   let after = part.after
@@ -105,7 +179,7 @@ const eachCommit = Effect.fnUntraced(function* (
 
 type Page = ReadonlyArray<CommitRow> | "unreadable"
 
-/** Why a row was not written by the ledger. */
+/** Why a row cannot have been written by the ledger. */
 const faultOf = (row: CommitRow): string | undefined => {
   const isKey = (key: unknown) =>
     Array.isArray(key) &&
@@ -121,8 +195,8 @@ const faultOf = (row: CommitRow): string | undefined => {
 }
 
 /**
- * One pass over the tails: lists the versions of the least accounts that the listing covers, as many as memory is
- * allowed for. The tails themselves are checked by the first pass alone. Answers how many commits it saw.
+ * One pass over the tails. It lists the versions of the first accounts that the listing covers, as many as the limits
+ * allow. Only the first pass of an audit checks the tails themselves. Answers how many commits it saw.
  */
 export const listCommits = Effect.fnUntraced(function* (
   parts: ReadonlyArray<TailPart>,
@@ -162,7 +236,7 @@ export const listCommits = Effect.fnUntraced(function* (
   return commits
 })
 
-/** Unmarks what commits after the first look list: what is left was written by no commit. */
+/** Takes out of `late` what later commits list. What is left was written by no commit. */
 export const dropListed = Effect.fnUntraced(function* (
   parts: ReadonlyArray<TailPart>,
   late: Map<string, Versions>,

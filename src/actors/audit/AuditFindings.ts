@@ -1,13 +1,13 @@
-/** Faults enter as they are found; a bounded list of them, the root ones first, leaves. */
+/** The findings of an audit: a bounded list in which the root causes come first. */
 
 /** The invariants of the design that an audit can check on the stores alone. */
 export const invariants = ["I1", "I2", "I3", "I4", "I5", "I8"] as const
 export type Invariant = (typeof invariants)[number]
 
-/** Which rows break a rule. */
-export type Place = "events" | "commits" | "snapshots" | "read model"
+/** The relation whose row breaks a rule. */
+type Place = "events" | "commits" | "snapshots" | "read model"
 
-/** One broken row: `account@version` where the row has such a key, the column where only one is wrong. */
+/** One broken row: its account and version where it has such a key, and the column where one column is wrong. */
 export interface Finding {
   readonly invariant: Invariant
   readonly where: Place
@@ -17,10 +17,10 @@ export interface Finding {
   readonly reason: string
 }
 
-/** Kept of one kind; more are counted only, so that one kind never hides another. */
+/** So many findings of a kind are kept, so that no kind hides another. Further ones are only counted. */
 const keptMax = 20
 
-/** The chain names the changed row itself; what depends on it comes after. */
+/** Kinds in the order in which they are told: the hash chain names the changed row itself, others only its consequences. */
 const order = [
   "events I1",
   "events I5",
@@ -53,7 +53,7 @@ export class Findings {
     this.#kept.set(kind, kept)
   }
 
-  /** All of them, kept or not. */
+  /** How many there are, those that were not kept included. */
   get total(): number {
     return this.#total
   }
@@ -63,7 +63,7 @@ export class Findings {
     return [...this.#kept].toSorted(([a], [b]) => rank(a) - rank(b)).flatMap(([, kept]) => kept)
   }
 
-  /** Which invariants hold, as far as was looked. */
+  /** Which invariants hold, as far as the audit has looked. */
   held(): Readonly<Record<Invariant, boolean>> {
     const broken = new Set(this.list().map((finding) => finding.invariant))
     return {
@@ -77,7 +77,7 @@ export class Findings {
   }
 }
 
-/** The first column in which a row differs from what it should be, in words; undefined when none does. */
+/** The first column in which a row differs from what the log says; undefined where none does. */
 export const difference = <A extends object>(
   expected: A,
   actual: A

@@ -1,4 +1,7 @@
-/** One leg of a transaction and the rows its posting references name enter; what does not fit leaves. Pure. */
+/**
+ * Whether the legs of a transaction fit together. Each leg of a transfer or journal names its counter-legs by account and
+ * version; amounts, times, command and ordinal must agree both ways, so that no leg can be changed alone. Pure.
+ */
 import type { Event } from "../../domain/Event.ts"
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
@@ -9,14 +12,14 @@ export interface Key {
   readonly version: Version
 }
 
-/** A row of the log and what it says; `event` is undefined where it cannot be read. */
+/** A row of the log with its event, which is undefined where the payload cannot be read. */
 export interface Reading {
   readonly row: StoredEvent
   readonly event: Event | undefined
 }
 
-export interface LegFault {
-  /** I2: the legs do not balance or do not find each other; I4: the events of the command are not each there once. */
+interface LegFault {
+  /** I2: the legs do not balance, or do not name each other. I4: the events of the command are not there once each. */
   readonly invariant: "I2" | "I4"
   readonly reason: string
 }
@@ -24,7 +27,7 @@ export interface LegFault {
 type Find = (key: Key) => Reading | undefined
 type AssetOf = (account: AccountId) => Asset | undefined
 
-/** Where the counter-legs of an event stand. */
+/** The places of an event's counter-legs. */
 export const counterLegsOf = (event: Event): ReadonlyArray<Key> => {
   switch (event._tag) {
     case "TransferSent":
@@ -42,7 +45,10 @@ export const counterLegsOf = (event: Event): ReadonlyArray<Key> => {
 
 const at = (key: { readonly account: string; readonly version: number }) => `${key.account}@${key.version}`
 
-/** The first fault of a leg. `find` knows all of `counterLegsOf`, `assetOf` all their accounts, as far as they exist. */
+/**
+ * The first fault of a leg. `find` must know the rows of all `counterLegsOf` that exist, and `assetOf` the assets of their
+ * accounts.
+ */
 export const faultOfLeg = (
   { row, event }: Reading & { readonly event: Event },
   find: Find,
@@ -77,7 +83,7 @@ export const faultOfLeg = (
   }
 }
 
-/** What two rows of one command have in common, and that the references meet. */
+/** Two rows of one command must name each other (`fits`), and share the command and both times. */
 const faultOfPair = (
   row: StoredEvent,
   key: Key,
@@ -88,7 +94,7 @@ const faultOfPair = (
   const name = `its counter-leg ${at(key)}`
   if (counter === undefined) return { invariant: "I2", reason: `${name} is missing` }
   if (counter.event === undefined) return { invariant: "I2", reason: `${name} cannot be read` }
-  if (!fits) return { invariant: "I2", reason: `${name} does not name it, or another amount` }
+  if (!fits) return { invariant: "I2", reason: `${name} names another event or another amount` }
   if (counter.row.commandId !== row.commandId) {
     return { invariant: "I4", reason: `${name} belongs to command ${counter.row.commandId}` }
   }
@@ -153,7 +159,7 @@ const faultOfJournal = (
     const fault = faultOfPair(row, leg, counter, fits, counter?.row.ordinal === ordinal)
     if (fault !== undefined) return fault
   }
-  // An account whose opening is lost has no asset; that is a finding of its own.
+  // An account whose opening is lost has no asset, which is a finding of its own.
   if (sums.has(undefined)) return undefined
   for (const [asset, sum] of sums) {
     if (sum !== 0n)

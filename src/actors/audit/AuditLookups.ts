@@ -1,4 +1,7 @@
-/** A page of the log enters; its counter-legs and commands are looked up, and what does not fit is reported (I2, I4). */
+/**
+ * Checks of a page of the log that need rows elsewhere in it: the counter-legs of transfers and journals (I2), and the event
+ * that a command's id leads to (I4). Both are looked up in bulk.
+ */
 import { Effect, Result } from "effect"
 import type { Event } from "../../domain/Event.ts"
 import type { AccountId } from "../../domain/Ids.ts"
@@ -14,7 +17,7 @@ interface Leg extends Entry {
 export const checkLookups = (run: Run, entries: ReadonlyMap<string, Entry>) =>
   Effect.all([checkLegs(run, entries), checkCommands(run, entries)], { concurrency: 2, discard: true })
 
-/** Both ways, so that neither side can be changed alone. */
+/** Every leg is checked against its counter-legs, so that no side can be changed alone. */
 const checkLegs = Effect.fnUntraced(function* (run: Run, entries: ReadonlyMap<string, Entry>) {
   let legs: Array<Leg> = []
   let keys = 0
@@ -74,7 +77,7 @@ const checkSome = Effect.fnUntraced(function* (
   }
 })
 
-/** The row of ordinal 0 is the one that the command's id leads to. */
+/** The id of a command must lead to its row of ordinal 0. */
 const checkCommands = Effect.fnUntraced(function* (run: Run, entries: ReadonlyMap<string, Entry>) {
   const first = [...entries.values()].map((entry) => entry.row).filter((row) => row.ordinal === 0)
   for (let start = 0; start < first.length; start += run.limits.lookUpKeys) {

@@ -1,24 +1,75 @@
-/** A page of the log enters; the balance rows and snapshots of its accounts leave, and those of nobody are reported. */
+/**
+ * The relations that an audit reads in step with the log: balance rows, statement lines and snapshots. All of them are in
+ * order of account and version, as the log is, so each is read once, however large it is (a merge join by hand).
+ */
 import { Effect, Schema } from "effect"
 import { Account } from "../../domain/Account.ts"
 import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
-import type { EventKey } from "../../infra/eventstore/EventStoreTypes.ts"
+import type { EventKey, StoreUnavailable } from "../../infra/eventstore/EventStoreTypes.ts"
 import type { Saved } from "../../infra/eventstore/Snapshots.ts"
 import type { BalanceRow } from "../../infra/readmodel/ReadModelRows.ts"
-import { keyMax } from "./AuditCursor.ts"
 import { difference } from "./AuditFindings.ts"
 import { keyOf, type Run } from "./AuditRun.ts"
 
-/** By account and by `account@version`. */
-export interface Beside {
+/** Above every account id and version. */
+export const keyMax: EventKey = { account: "\uffff", version: Number.MAX_SAFE_INTEGER }
+
+/** The stores order ids by bytes. So does JavaScript, for ids are ASCII. */
+const isAfter = (a: EventKey, b: EventKey): boolean =>
+  a.account === b.account ? a.version > b.version : a.account > b.account
+
+export interface Cursor<A> {
+  /** Hands over the next rows up to and including a key, page by page. */
+  readonly drain: (
+    upTo: EventKey,
+    visit: (rows: ReadonlyArray<A>) => Effect.Effect<void, StoreUnavailable>
+  ) => Effect.Effect<void, StoreUnavailable>
+}
+
+/** Reads a relation in its order, as far as it is asked to. Holds at most one page of `limit` rows. */
+export const makeCursor = <A extends EventKey>(
+  from: EventKey,
+  limit: number,
+  load: (page: {
+    readonly after: EventKey
+    readonly limit: number
+  }) => Effect.Effect<ReadonlyArray<A>, StoreUnavailable>
+): Cursor<A> => {
+  let after = from
+  let page: ReadonlyArray<A> = []
+  let isAtEnd = false
+  return {
+    drain: Effect.fnUntraced(function* (upTo, visit) {
+      for (;;) {
+        const beyond = page.findIndex((row) => isAfter(row, upTo))
+        const due = beyond === -1 ? page : page.slice(0, beyond)
+        page = beyond === -1 ? [] : page.slice(beyond)
+        if (due.length > 0) yield* visit(due)
+        if (page.length > 0 || isAtEnd) return
+        page = yield* load({ after, limit })
+        const last = page.at(-1)
+        if (last !== undefined) after = { account: last.account, version: last.version }
+        isAtEnd = page.length < limit
+      }
+    })
+  }
+}
+
+/** Rows elsewhere of the accounts and events on a page of the log. */
+interface Alongside {
+  /** By account. */
   readonly balances: ReadonlyMap<string, BalanceRow>
+  /** By `account@version`. */
   readonly saved: ReadonlyMap<string, Saved>
 }
 
-/** `passing` is the account that began on an earlier page. */
-export const loadBeside = Effect.fnUntraced(function* (
+/**
+ * Reads the balance rows and snapshots up to the end of a page of the log, and reports those whose account or event the
+ * log does not have. `passing` is the account that began on an earlier page.
+ */
+export const readAlongside = Effect.fnUntraced(function* (
   run: Run,
   rows: ReadonlyArray<StoredEvent>,
   end: EventKey,
@@ -50,13 +101,13 @@ export const loadBeside = Effect.fnUntraced(function* (
       found.filter((one) => !keys.has(keyOf(one)))
     )
   })
-  return { balances, saved } satisfies Beside
+  return { balances, saved } satisfies Alongside
 })
 
-/** Snapshots are not frozen: one may be newer than the page, and then its event is in the log by now. */
+/** Snapshots are not frozen: one may be newer than the page of the log, which has its event by now. */
 const checkExist = Effect.fnUntraced(function* (run: Run, strays: ReadonlyArray<Saved>) {
   if (strays.length === 0) return
-  // Text from the snapshots, whatever it is: the store only compares it.
+  // Text from the snapshots, which may be anything: the store only compares it.
   const wanted = strays.map(({ account, version }) => ({ account: account as AccountId, version }))
   const found = yield* run.store.readEvents(wanted)
   const exist = new Set(found.map((row) => keyOf({ account: row.accountId, version: row.version })))
@@ -69,6 +120,7 @@ const checkExist = Effect.fnUntraced(function* (run: Run, strays: ReadonlyArray<
 
 const encodeState = Schema.encodeSync(Schema.fromJsonString(Account))
 
+/** A snapshot must be the fold of the log up to its version. */
 export const checkSnapshot = (run: Run, head: Head, { account, version, head: saved }: Saved): void => {
   run.tally.snapshots++
   const columnsOf = (one: Head) => ({
