@@ -1,4 +1,4 @@
-/** The URL of a node enters; a peer that opens two accounts, moves money and asks for a balance over RPC leaves. */
+/** A peer over RPC: opens two accounts, moves money, and asks for a balance. */
 
 import { Ledger, LedgerClient } from "chronicle-ledger"
 import { Console, Effect, Redacted } from "effect"

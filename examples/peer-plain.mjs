@@ -1,4 +1,4 @@
-// The URL of a node enters; the same peer as peer-effect.ts, in plain JavaScript with promises, leaves.
+// The same peer as in peer-effect.mts, in plain JavaScript with promises.
 import { connectLedger } from "chronicle-ledger"
 
 const ledger = await connectLedger({

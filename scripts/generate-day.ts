@@ -1,4 +1,4 @@
-/** A fixed seed enters; the day of a small bank leaves, examples/day.csv, byte for byte the same each time. */
+/** Makes examples/day.csv, the day of a small bank, from a fixed seed: byte for byte the same each time. */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, DateTime, Effect, FileSystem, Random, Result } from "effect"
 import { toCommand } from "../src/cli/DayCommand.ts"

@@ -1,4 +1,4 @@
-/** Statement lines enter; what went into and out of each account, month by month (by effective time, UTC), leaves. */
+/** A projection of a host's own: what went into and out of each account, month by month (by effective time, UTC). */
 import { PgTypes } from "@effect/sql-pg"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import { Effect, Result } from "effect"

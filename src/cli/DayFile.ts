@@ -1,4 +1,7 @@
-/** Reads a bank's day from CSV (examples/README.md): a command for each line, or a typed fault for a line that is none. */
+/**
+ * Reads a bank's day from CSV (examples/README.md): a command for each line, or a typed fault for a line that is
+ * none.
+ */
 import { Data, Effect, FileSystem, Result, Stream } from "effect"
 import type { Command } from "../domain/Command.ts"
 import { trimBlanks } from "../domain/Money.ts"

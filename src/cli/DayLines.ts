@@ -61,7 +61,9 @@ const toLine = (line: number, raw: string): ReadonlyArray<Line> => {
   return text.trim() === "" || text.startsWith("#") ? [] : [{ line, text }]
 }
 
-/** The fields of a line by RFC 4180. The library reads whole files: what it would take as more than a line is refused. */
+/**
+ * The fields of a line by RFC 4180. The library reads whole files: what it would take as more than a line is refused.
+ */
 const split = (
   text: string,
   lineCharsMax: number

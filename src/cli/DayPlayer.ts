@@ -234,7 +234,9 @@ const settle = Effect.fnUntraced(function* (task: Task, options: PlayOptions) {
 const isTransient = (error: CommandError): error is Transient =>
   error._tag === "Overloaded" || error._tag === "Unavailable" || error._tag === "Indeterminate"
 
-/** Sends a command, and sends it again after an error that says that nothing was done or that the outcome is unknown. */
+/**
+ * Sends a command, and sends it again after an error that says that nothing was done or that the outcome is unknown.
+ */
 const send = Effect.fnUntraced(function* ({ line, command }: Task, options: PlayOptions) {
   const { dispatch, patienceMs = 60_000 } = options
   const giveUpAt = (yield* Clock.currentTimeMillis) + patienceMs

@@ -1,4 +1,7 @@
-/** `chronicle cluster`: shows the nodes of the cluster, found by the read model's database, and what each of them owns. */
+/**
+ * `chronicle cluster`: shows the nodes of the cluster, found by the read model's database, and what each of them
+ * owns.
+ */
 import { Data, Effect, Layer } from "effect"
 import { Command } from "effect/cli"
 import {

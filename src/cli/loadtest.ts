@@ -28,7 +28,9 @@ const patienceSeconds = 600
 const concurrencyDefault = 1_024
 /** On one machine: each has its connections to both databases. */
 const nodesMax = 9
-/** Commands of an open loop that may be under way at once: a little more than a node takes, so that it has to say so. */
+/**
+ * Commands of an open loop that may be under way at once: a little more than a node takes, so that it has to say so.
+ */
 const outstandingMax = 24_000
 
 const within = (least: number, most: number) =>

@@ -1,4 +1,7 @@
-/** The entry of the command line. The program is loaded after the check of Node, because an old one may fail to load it. */
+/**
+ * The entry of the command line. The program is loaded after the check of Node, because an old one may fail to load
+ * it.
+ */
 import { nodeVersionFault } from "../NodeVersion.ts"
 
 const fault = nodeVersionFault(process.versions.node)

@@ -1,4 +1,6 @@
-/** `chronicle rebuild`: builds a projection anew from the log beside the live one, with progress, and exchanges them. */
+/**
+ * `chronicle rebuild`: builds a projection anew from the log beside the live one, with progress, and exchanges them.
+ */
 import { pathToFileURL } from "node:url"
 import { Data, Effect, Option, Predicate } from "effect"
 import { Argument, Command, Flag } from "effect/cli"

@@ -1,4 +1,6 @@
-/** The `books` projection: an account's head and its next row enter, the rows of the read model leave. Pure. */
+/**
+ * The reducer of the `books` projection: what each event adds to the read model. Pure, so that a rebuild repeats it.
+ */
 import { Result } from "effect"
 import type { OpenedAccount } from "./Account.ts"
 import { amountOf, type Event, type EventType } from "./Event.ts"
@@ -20,7 +22,10 @@ export interface StatementLine {
   readonly amount: bigint
   readonly balance: bigint
   readonly asset: Asset
-  /** The account or contra on the other side; a journal's further legs name its first, that one none but an only other. */
+  /**
+   * The account or contra on the other side. A journal's first leg names the other one of two, and none of several;
+   * its further legs name the first.
+   */
   readonly counterparty: string | null
   readonly description: string | null
   readonly commandId: CommandId
@@ -28,7 +33,7 @@ export interface StatementLine {
   readonly effectiveAt: Instant
 }
 
-/** A transfer as its sender's leg tells it, so that no two partitions write one row. */
+/** A transfer, written with its sender's leg alone, so that no two partitions write one row. */
 export interface TransferRow {
   readonly id: CommandId
   readonly from: AccountId
@@ -62,7 +67,7 @@ export interface Posted {
 export const post = (head: Head, row: StoredEvent): Result.Result<Posted, BrokenLog> =>
   Result.map(step(head, row), (followed) => postedOf(row, followed))
 
-/** What a row that followed its head adds. */
+/** What a row adds that was already checked against its head. */
 export const postedOf = (row: StoredEvent, { head: next, event }: Step): Posted => {
   const { account } = next
   if (account._tag === "Absent") throw new Error(`account ${account.id} has an event and is absent`)

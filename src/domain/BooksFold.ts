@@ -11,11 +11,14 @@ import type { StoredEvent } from "./StoredEvent.ts"
 export interface Folded {
   /** In order of account and version, each following the one before or the account's head. */
   readonly posted: ReadonlyArray<Posted>
-  /** Accounts with rows further on than the next, or that do not follow: the log must be asked. */
+  /**
+   * Accounts with rows beyond their next version, or with a row that does not follow: their rows must be read from
+   * the log.
+   */
   readonly gaps: ReadonlyArray<AccountId>
   /** Why rows did not follow; each account is in `gaps` too. */
   readonly broken: ReadonlyArray<BrokenLog>
-  /** Rows that were projected before, or came twice. */
+  /** Number of rows that were projected before, or were delivered twice. */
   readonly repeats: number
   /** Accounts with a row of the head's version and another hash: one of the two is not in the log (I8). */
   readonly diverged: ReadonlyArray<AccountId>

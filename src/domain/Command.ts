@@ -1,4 +1,7 @@
-/** What a client may ask of the ledger; a value from outside enters, a valid `Command` leaves. */
+/**
+ * Commands: what a client may ask of the ledger, and how a value from outside is checked before anything else sees
+ * it.
+ */
 import { type Brand, Result, Schema, SchemaIssue, Struct } from "effect"
 import { SchemaJITCompiler } from "effect/schema"
 import { InvalidCommand } from "./Errors.ts"
@@ -25,7 +28,7 @@ const Description = Schema.optionalKey(text(256))
 /** Free text kept with an account: at most 16 keys of 64, values of 256 characters. */
 export const AccountMetadata = Schema.Record(text(64), text(256, 0)).check(Schema.isMaxProperties(16))
 
-/** Who asked and why: carried with every event, covered by its hash, never interpreted. */
+/** The caller and the trace of a command: kept with every event, covered by its hash, never interpreted. */
 export const CommandContext = Schema.Struct({
   caller: Schema.optionalKey(text(128)),
   correlationId: Schema.optionalKey(text(128)),
@@ -39,16 +42,16 @@ export const Leg = Schema.Struct({
   account: AccountId,
   side: Schema.Literals(["debit", "credit"]),
   amount: Amount,
-  /** The asset the caller means by `amount`; any, if absent. */
+  /** The asset that the caller means by `amount`; without it the account's own. */
   asset: Schema.optionalKey(Asset)
 })
 export type Leg = typeof Leg.Type
 
 const common = {
   commandId: CommandId,
-  /** When it counts in the business; the recorded instant if absent; may be in the past. */
+  /** When the command counts in the business, past instants included; without it the recorded instant. */
   effectiveAt: Schema.optionalKey(Instant),
-  /** The version the (first) account must be at, else `VersionConflict`. */
+  /** The version that the (first) account must be at; the command is refused with `VersionConflict` at any other. */
   expectedVersion: Schema.optionalKey(Version),
   context: Schema.optionalKey(CommandContext)
 }
@@ -94,7 +97,7 @@ type WithOptionalId<T> = T extends { readonly commandId: string }
 /** A command as host code writes it: plain strings and bigints; `commandId` is made (UUID v7) when absent. */
 export type CommandInput = WithOptionalId<Plain<Command>>
 
-// A field nobody knows is a mistyped one: dropping it would drop what the caller meant (`expectedVersion`).
+// An unknown field is mostly a mistyped one: dropping it would drop what the caller meant (`expectedVersion`).
 const strict = { errors: "all", onExcessProperty: "error" } as const
 
 /** The library's words for what is missing, superfluous or of another type, as a sentence about the field. */
@@ -134,12 +137,12 @@ const kindFault = (input: unknown): InvalidCommand | undefined => {
 }
 
 const checkedBy = (schema: Schema.ConstraintDecoder<Command>) => {
-  // Compiled where the host allows code from text, else interpreted: every command comes this way.
+  // Compiled where the host allows code from text, else interpreted: every command is checked here.
   SchemaJITCompiler.enable(schema.ast)
   const decodeKnown = Schema.decodeUnknownResult(schema)
   const decodeStrictly = Schema.decodeUnknownResult(schema, strict)
   return (input: unknown): Result.Result<Command, InvalidCommand> => {
-    // The strict decoder makes a set of the known keys at each call, at twice the price of all the rest.
+    // The strict decoder builds a set of the known keys at each call, which costs twice as much as all the rest.
     const known = decodeKnown(input)
     if (Result.isSuccess(known) && isWhole(input, known.success)) return Result.succeed(known.success)
     const fault = kindFault(input)
@@ -167,7 +170,7 @@ export const fromHost = checkedBy(Schema.toType(Command))
 /** Checks a command given as JSON (amounts are strings). */
 export const fromJson = checkedBy(Command)
 
-/** The accounts whose streams a command may append to; the first is the one `expectedVersion` speaks of. */
+/** The accounts whose streams a command may append to; `expectedVersion` means the first of them. */
 export const accountsOf = (command: Command): ReadonlyArray<AccountId> => {
   switch (command._tag) {
     case "Transfer":
@@ -179,7 +182,7 @@ export const accountsOf = (command: Command): ReadonlyArray<AccountId> => {
   }
 }
 
-/** The first of `accountsOf`, which decides where a command goes. */
+/** The first of `accountsOf`: the node that owns it decides the command. */
 export const firstAccountOf = (command: Command): AccountId => {
   switch (command._tag) {
     case "Transfer":

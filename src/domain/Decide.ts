@@ -1,4 +1,7 @@
-/** A command and the accounts it touches enter; the event of each leg, or the rejection, leaves. Pure. */
+/**
+ * The decisions of the ledger: what each command does to the accounts that it names, or why it is rejected. Pure (no
+ * clock, no randomness), so that a command can be decided again on another state, and every rule is a line of a table.
+ */
 import { Result } from "effect"
 import { type Account, active, covers, holds, type OpenedAccount } from "./Account.ts"
 import type { Command, Leg } from "./Command.ts"
@@ -16,7 +19,7 @@ import type { Event } from "./Event.ts"
 import type { AccountId, ContraId } from "./Ids.ts"
 import { type Asset, formatMoney } from "./Money.ts"
 
-/** One event for the stream of one account; a command's legs commit together or not at all. */
+/** One event and the account whose stream it is for. The events of a command commit together or not at all. */
 export interface Decided {
   readonly account: AccountId
   readonly event: Event
@@ -100,7 +103,7 @@ const withdraw = (command: Of<"Withdraw">, account: Account): Decision =>
 const transfer = (command: Of<"Transfer">, stateOf: StateOf): Decision => {
   const { from, to, amount, asset, description } = command
   if (from === to) return Result.fail(new SameAccount({ account: from }))
-  // Written out, where a generator would read shorter: this is the busiest decision of all.
+  // Written out, where a generator would be shorter: most commands are transfers.
   const sender = active(stateOf(from), asset)
   if (Result.isFailure(sender)) return Result.fail(sender.failure)
   const receiver = active(stateOf(to), sender.success.asset)

@@ -1,4 +1,4 @@
-/** Every error a caller of the ledger can meet (design §10), the same over dispatch, RPC and HTTP. */
+/** Every error that a caller of the ledger can get, the same in process, over RPC and over HTTP. */
 import { Schema } from "effect"
 import { printable } from "./Printable.ts"
 import { AccountNotFound, InvalidCommand, Rejection } from "./Rejections.ts"

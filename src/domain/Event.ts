@@ -1,4 +1,4 @@
-/** What happened to one account: the lines of the checkbook register. */
+/** Events: what happened to one account, as the log keeps it for ever. */
 import { Schema } from "effect"
 import { AccountMetadata } from "./Command.ts"
 import { AccountId, ContraId, Version } from "./Ids.ts"

@@ -1,4 +1,4 @@
-/** The chain of I5: each event's hash covers the whole row and the hash before it on the same account. */
+/** The hash chain (I5): each event's hash covers the whole row and the hash before it on the same account. */
 import { hash } from "node:crypto"
 
 import type { Command } from "./Command.ts"
@@ -34,7 +34,9 @@ export const link = (previous: string, row: Unlinked): string =>
     "base64url"
   )
 
-/** The row with its hash, which is written into the row itself: a copy of it would cost as much as the rest of a turn. */
+/**
+ * The row with its hash, which is written into the row itself: a copy of it would cost as much as the rest of a turn.
+ */
 export const linked = (previous: string, row: Unlinked & { hash: string }): StoredEvent => {
   row.hash = link(previous, row)
   return row
@@ -50,7 +52,7 @@ export const hashCommand = (command: Command): string => hash("sha256", canonica
 
 const canonicalText = (command: Command): string => {
   switch (command._tag) {
-    // The commands of every day are written out, which is ten times as fast; a test compares the two.
+    // The frequent commands are written out, which is ten times as fast; a test compares the two forms.
     case "Deposit":
     case "Withdraw":
       return `{"_tag":"${command._tag}","account":"${command.account}",${amountText(command)},"commandId":"${command.commandId}"${optional("contra", command.contra)}${laterMembers(command)}}`
@@ -74,7 +76,7 @@ const laterMembers = ({ description, effectiveAt, expectedVersion }: Movement): 
 const optional = (key: string, value: string | number | undefined): string =>
   value === undefined ? "" : `,"${key}":${JSON.stringify(value)}`
 
-/** The rule that the texts written out above keep: everything but the context. */
+/** The text of any command: everything but the context. The texts that are written out above must equal it. */
 export const canonicalCommand = (command: Command): string => {
   const { context: _, ...body } = command
   return canonicalJson(body)

@@ -1,4 +1,7 @@
-/** The end of a stream; rows enter one after another, each checked against the one before. */
+/**
+ * The head of a stream: folds rows one after another, each checked against the one before, so that a changed log is
+ * found.
+ */
 import { Data, Result } from "effect"
 import { type Account, absent, evolve, isCovered } from "./Account.ts"
 import type { Event } from "./Event.ts"
@@ -15,7 +18,7 @@ export interface Head {
   readonly recordedAt: Instant
 }
 
-/** The log is not what this program wrote: the first row that breaks a rule, and which. */
+/** The log is not what this program wrote: the first row that breaks a rule, and the rule. */
 export class BrokenLog extends Data.TaggedError("BrokenLog")<{
   readonly invariant: "I1" | "I3" | "I5" | "time" | "form"
   readonly account: string
@@ -40,7 +43,7 @@ export interface Step {
 export const follow = (head: Head, row: StoredEvent): Result.Result<Head, BrokenLog> =>
   Result.map(step(head, row), (followed) => followed.head)
 
-/** The same, with the event for those who post it further. */
+/** The same, with the event, for callers that derive rows from it. */
 export const step = (head: Head, row: StoredEvent): Result.Result<Step, BrokenLog> => {
   const broken = (invariant: BrokenLog["invariant"], reason: string) =>
     Result.fail(new BrokenLog({ invariant, account: row.accountId, version: row.version, reason }))

@@ -1,4 +1,7 @@
-/** Strings from outside enter; identifiers that are safe in SQL, a URL and a NATS subject leave. */
+/**
+ * Identifiers, versions and instants: what a value from outside must be, so that it is safe in SQL, a URL and a NATS
+ * subject.
+ */
 import { DateTime, Schema } from "effect"
 
 /** The reserved prefix of contra accounts, where money enters and leaves the books. */
@@ -24,7 +27,7 @@ export const ContraId = Schema.String.check(
 ).pipe(Schema.brand("ContraId"))
 export type ContraId = typeof ContraId.Type
 
-/** Made by the client; names one command for ever (I4). One command makes one transaction of the same id. */
+/** Chosen by the client; names one command for ever (I4). The transaction that the command makes has the same id. */
 export const CommandId = Schema.String.check(Schema.isPattern(idPattern, { message: idMessage })).pipe(
   Schema.brand("CommandId")
 )
@@ -47,7 +50,7 @@ export type Instant = typeof Instant.Type
 
 const versionMessage = "must be a version: a whole number of 0 or more"
 
-/** The position of an event on its account: 1, 2, 3 … (I1); 0 is "before the first". */
+/** The position of an event on its account: 1, 2, 3 … (I1); 0 means before the first event. */
 export const Version = Schema.Number.annotate({ message: versionMessage }).check(
   Schema.isInt({ message: versionMessage }),
   Schema.isGreaterThanOrEqualTo(0, { message: versionMessage })

@@ -1,4 +1,6 @@
-/** Assets, amounts and balances: their bounds, and their decimal form. Exact, for no floating point is used anywhere. */
+/**
+ * Assets, amounts and balances: their bounds, and their decimal form. Exact, for no floating point is used anywhere.
+ */
 import { Result, Schema, SchemaTransformation } from "effect"
 
 /** A code and a scale, `USD/2`: amounts of it are whole numbers of 10^-scale. */

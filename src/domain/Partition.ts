@@ -1,4 +1,7 @@
-/** An account id enters; the partition of the bus that carries its events leaves, for ever the same one. */
+/**
+ * Which partition of the bus carries an account's events. Fixed for ever, because the events of one account are only in
+ * order within one partition.
+ */
 import type { AccountId } from "./Ids.ts"
 
 /** FNV-1a over the characters (ids are ASCII), folded to `partitions`: 0 … partitions - 1. */

@@ -1,4 +1,4 @@
-/** What a caller gets for an accepted command, and the token by which it can read its own write. */
+/** Receipts of accepted commands, and the read token by which a caller sees its own write in a query. */
 import { Result, Schema } from "effect"
 import { InvalidCommand } from "./Errors.ts"
 import { AccountId, CommandId, Instant, Version } from "./Ids.ts"
@@ -31,7 +31,7 @@ const readPosition = Schema.decodeUnknownResult(
   Schema.Struct({ account: AccountId, version: Schema.NumberFromString.check(Schema.isInt()) })
 )
 
-/** Reads a token back; a text that is none is refused with its place. */
+/** The positions of a token; `InvalidCommand` with the part that is none. */
 export const parseToken = (token: string): Result.Result<ReadonlyArray<Position>, InvalidCommand> =>
   Result.all(
     token.split(",").map((part) => {

@@ -1,4 +1,4 @@
-/** Why the rules of the ledger refuse a command (design §10); nothing of a refused one is left in the log. */
+/** The rejections: why the rules of the ledger refuse a command. A rejected command leaves nothing in the log. */
 import { Schema } from "effect"
 import { Instant, printInstant } from "./Ids.ts"
 import { Amount, Asset, Balance, formatMoney, OverdraftLimit } from "./Money.ts"

@@ -1,4 +1,7 @@
-/** An event enters and the row that stands in the log for ever leaves; and back, from any schema version. */
+/**
+ * The stored form of events: the row that stands in the log for ever, and how a row of any schema version is read as
+ * today's event. Rows are never rewritten, so every old version stays readable here.
+ */
 import { Data, Result, Schema } from "effect"
 import { SchemaJITCompiler } from "effect/schema"
 import { CommandContext } from "./Command.ts"
@@ -52,7 +55,7 @@ export class UnreadableEvent extends Data.TaggedError("UnreadableEvent")<{
   }
 }
 
-// Compiled where the host allows code from text, else interpreted: whoever folds the log reads every row by it.
+// Compiled where the host allows code from text, else interpreted: every row of the log is read by it.
 SchemaJITCompiler.enable(Event.ast)
 const encodeEvent = Schema.encodeSync(Event)
 const decodeEvent = Schema.decodeUnknownResult(Event)
@@ -61,7 +64,7 @@ const encodeContextJson = Schema.encodeSync(Schema.fromJsonString(CommandContext
 /** The payload text of an event: what the schema encodes, without the tag. */
 export const encodePayload = (event: Event): string => {
   switch (event._tag) {
-    // The events of every day are written out, in the order of the schema; a test compares the two.
+    // The frequent events are written out, in the order of the schema; a test compares the two forms.
     case "Deposited":
     case "Withdrawn":
       return `{"amount":"${event.amount}","contra":"${event.contra}"${encodeDescription(event)}}`

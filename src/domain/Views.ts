@@ -1,4 +1,4 @@
-/** What questions are answered with, as schemas, so that every door (terminal, RPC, HTTP) prints the same. */
+/** The answers to queries as schemas, so that the terminal, RPC and HTTP show the same. */
 import { Schema, Struct } from "effect"
 import type { OpenedHead } from "./Books.ts"
 import { AccountMetadata } from "./Command.ts"

@@ -132,7 +132,7 @@ describe("a line", () => {
     ],
     [",c1,unfreeze,alice,,,,,,,", { _tag: "UnfreezeAccount", commandId: "c1", account: "alice" }],
     [",c1,close,alice,,,,,,,", { _tag: "CloseAccount", commandId: "c1", account: "alice" }]
-  ])("%s is the command it says", ([line, expected]) =>
+  ])("%s becomes a command", ([line, expected]) =>
     Effect.gen(function* () {
       const lines = yield* readLines(line)
       assert.deepEqual<unknown>(lines.map(told), [expected])
@@ -223,7 +223,7 @@ describe("a line", () => {
     [",c 1,close,alice,,,,,,,", /^must be 1 to 64 characters/],
     [",c1,deposit,a,,DOGE,1,,,,", /^must be a code and a scale/],
     [",c1,journal,,,USD,,a=-1;b=0.99,,,", /^the sum is -0.01 USD$/]
-  ])("%j says what exactly is wrong", ([line, detail]) =>
+  ])("%j is reported with what exactly is wrong", ([line, detail]) =>
     Effect.gen(function* () {
       assert.match(detailOf((yield* readLines(line))[0]) ?? "", detail)
     })
@@ -260,7 +260,7 @@ describe("a file", () => {
     ["LF at its end", `${body.join("\n")}\n`],
     ["CRLF", `${body.join("\r\n")}\r\n`],
     ["a byte order mark", `\uFEFF${body.join("\n")}`]
-  ])("with %s has the same lines, and their numbers are those of an editor", ([, text]) =>
+  ])("with %s has the same lines, numbered as in an editor", ([, text]) =>
     Effect.gen(function* () {
       for (const size of [1, 2, 3, 7, 65_536]) {
         const lines = yield* read(text, size)
@@ -274,7 +274,7 @@ describe("a file", () => {
     })
   )
 
-  it.effect("has lines of a bounded length: a longer one is at fault, and the rest goes on", () =>
+  it.effect("has one fault for a line above the limit, and is read on", () =>
     Effect.gen(function* () {
       for (const size of [5, 65_536]) {
         const text = `${header}\n,c1,close,${"x".repeat(400_000)},,,,,,,\n,c2,close,a,,,,,,,\n`
@@ -285,7 +285,7 @@ describe("a file", () => {
     })
   )
 
-  it.effect("that is not UTF-8 has its bad lines at fault", () =>
+  it.effect("that is not UTF-8 has a fault for each bad line", () =>
     Effect.gen(function* () {
       const bytes = Buffer.from(`${header}\n,c1,open,alice,,USD,,,Zo\xeb,,\n,c2,close,alice,,,,,,,`, "latin1")
       const lines = yield* read(bytes)
@@ -295,7 +295,7 @@ describe("a file", () => {
   )
 
   it.effect.each(["", "# nothing\n", ",c1,close,a,,,,,,,", header.replace("note", "memo"), `${header},more`])(
-    "without the header is none: %j",
+    "without the header is refused: %j",
     (text) =>
       Effect.gen(function* () {
         const error = yield* Effect.flip(read(text))
@@ -303,7 +303,7 @@ describe("a file", () => {
       })
   )
 
-  it.effect("of any size passes through, never whole in memory", () =>
+  it.effect("of any size is read in bounded memory", () =>
     Effect.gen(function* () {
       let pulled = 0
       const endless = Stream.make(header, "\n").pipe(

@@ -103,7 +103,7 @@ const differs = (state: EndState): boolean => {
 }
 
 describe("an undisturbed day", () => {
-  it.effect("ends as its lines in order do, and counts each of them", () =>
+  it.effect("ends in the state of its lines in order, and counts each line", () =>
     Effect.gen(function* () {
       const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
       const result = yield* live(trap, world, new Life())
@@ -123,28 +123,26 @@ describe("an undisturbed day", () => {
     }).pipe(Random.withSeed("undisturbed"))
   )
 
-  it.effect(
-    "lists the first refused lines of the file with id, reason and message, as many as are asked for",
-    () =>
-      Effect.gen(function* () {
-        const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
-        const { refusals, refusedCount } = yield* live(trap, world, new Life(), { listedMax: 3 })
-        assert.strictEqual(refusedCount, 8)
-        assert.deepEqual(
-          refusals.map(({ line, id, reason }) => [line, id, reason]),
-          [
-            [2, "l0", "AccountNotFound"],
-            [7, "l5", "InsufficientFunds"],
-            [8, "l6", "InsufficientFunds"]
-          ]
-        )
-        assert.strictEqual(refusals[0]?.message, "account a does not exist")
-        const again = yield* live(trap, world, new Life(), { listedMax: 3 })
-        assert.deepEqual(again.refusals, refusals, "the journal keeps them for a second play")
-      }).pipe(Random.withSeed("listed"))
+  it.effect("lists the first refused lines of the file with id, reason and message", () =>
+    Effect.gen(function* () {
+      const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
+      const { refusals, refusedCount } = yield* live(trap, world, new Life(), { listedMax: 3 })
+      assert.strictEqual(refusedCount, 8)
+      assert.deepEqual(
+        refusals.map(({ line, id, reason }) => [line, id, reason]),
+        [
+          [2, "l0", "AccountNotFound"],
+          [7, "l5", "InsufficientFunds"],
+          [8, "l6", "InsufficientFunds"]
+        ]
+      )
+      assert.strictEqual(refusals[0]?.message, "account a does not exist")
+      const again = yield* live(trap, world, new Life(), { listedMax: 3 })
+      assert.deepEqual(again.refusals, refusals, "the journal keeps them for a second play")
+    }).pipe(Random.withSeed("listed"))
   )
 
-  it.effect("played a second time changes nothing and sends no refused command again", () =>
+  it.effect("sends no refused command again when it is played a second time", () =>
     Effect.gen(function* () {
       const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
       const first = yield* live(trap, world, new Life())
@@ -241,7 +239,7 @@ const withIds = (commands: ReadonlyArray<Command>): ReadonlyArray<Command> =>
 
 describe("a player that is killed", () => {
   it.effect(
-    "at any step, with any part of the unsynced bytes lost, and started over ends like an undisturbed one",
+    "ends like an undisturbed one, whatever step it is killed at and whatever unsynced bytes are lost",
     () =>
       Effect.gen(function* () {
         let deaths = 0
@@ -260,7 +258,7 @@ describe("a player that is killed", () => {
   )
 
   it.effect.prop(
-    "again and again, playing any day, ends like an undisturbed one",
+    "ends like an undisturbed one after any number of kills, on any day",
     [
       anyCommands,
       Arbitrary.array(Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 90 }))), {
@@ -282,7 +280,7 @@ describe("a player that is killed", () => {
     { arbitrary: { ...drawn.arbitrary, runs: 200, size: 60 } }
   )
 
-  it.effect("would end otherwise without the journal: that is what the tests above stand on", () =>
+  it.effect("would end in another state without the journal", () =>
     Effect.gen(function* () {
       let different = 0
       for (let step = 1; step < 60; step++) {
@@ -294,7 +292,7 @@ describe("a player that is killed", () => {
   )
 
   it.effect(
-    "would end otherwise if commands did not wait for the refusals before them to be on the disk",
+    "would end in another state if commands did not wait for earlier refusals to be on the disk",
     () =>
       Effect.gen(function* () {
         let different = 0
@@ -320,7 +318,7 @@ describe("a player that is killed", () => {
 })
 
 describe("the journal", () => {
-  it.effect("of another file is refused before anything after the difference is skipped", () =>
+  it.effect("of another file is refused at the first difference", () =>
     Effect.gen(function* () {
       const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
       yield* live(trap, world, new Life())
@@ -341,7 +339,7 @@ describe("the journal", () => {
     }).pipe(Random.withSeed("longer"))
   )
 
-  it.effect("takes nothing more once a write has failed, and the play stops there", () =>
+  it.effect("records nothing after a failed write, and the play stops", () =>
     Effect.gen(function* () {
       const world = { ledger: new FakeLedger(), disk: new FakeDisk() }
       world.disk.fullAfter = 3
@@ -354,7 +352,7 @@ describe("the journal", () => {
     }).pipe(Random.withSeed("full"))
   )
 
-  it.effect("stays closed after a failed write, for what then stands in the file is unknown", () =>
+  it.effect("stays closed after a failed write, because the content of the file is unknown", () =>
     Effect.gen(function* () {
       const disk = new FakeDisk()
       yield* Effect.gen(function* () {
@@ -417,7 +415,7 @@ describe("a ledger that cannot take a command", () => {
     new Indeterminate({ commandId: "l0" })
   ]
 
-  it.effect("gets the same id again, later, until it does", () =>
+  it.effect("is sent the same id again until it accepts", () =>
     Effect.gen(function* () {
       const ledger = new FakeLedger()
       const dispatch = ledger.dispatch(new Life())
@@ -447,7 +445,7 @@ describe("a ledger that cannot take a command", () => {
     }).pipe(Random.withSeed("transient"))
   )
 
-  it.effect.each(errors)("stops the play when patience ends ($_tag), naming the line", (cause) =>
+  it.effect.each(errors)("stops the play at its deadline ($_tag), naming the line", (cause) =>
     Effect.gen(function* () {
       const fiber = yield* Effect.forkChild(
         Effect.flip(

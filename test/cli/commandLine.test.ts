@@ -1,4 +1,4 @@
-/** Questions at the command line, right ones and wrong ones, as real processes; what they answer, and how they end. */
+/** Queries at the command line, right and wrong ones, as real processes: their output and their exit codes. */
 import { createServer } from "node:net"
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
@@ -128,7 +128,7 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
     })
   )
 
-  it.effect("refuses what it does not understand with exit code 2, and says what", () =>
+  it.effect("refuses wrong usage with exit code 2, and says what is wrong", () =>
     Effect.gen(function* () {
       failed(yield* ask(["balance", "a b"]), 2, /^chronicle: .*account.*"a b".* must be 1 to 64 characters/)
       failed(yield* ask(["balance"]), 2, /^chronicle: .*account\nusage: chronicle balance/)
@@ -206,7 +206,7 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
     })
   )
 
-  it.effect("migrates twice, and refuses databases of a newer schema", () =>
+  it.effect("refuses databases of a newer schema, and migrates twice without harm", () =>
     Effect.gen(function* () {
       const { eventStoreUrl } = yield* DevStack
       const nothing = jsonOf(yield* ask(["migrate", "--json"]))

@@ -1,4 +1,4 @@
-/** The examples of embedding are run as their first lines say, in memory and over real services; what they print is checked. */
+/** The examples of embedding, run as their first lines say, in memory and over real services, with what they print. */
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect, FileSystem } from "effect"
@@ -34,7 +34,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("the examples of embedd
   )
 
   it.effect(
-    "both run over real services, and a second time everything answers as replayed",
+    "both run over real services, and are answered as replayed the second time",
     () =>
       Effect.gen(function* () {
         const stack = yield* startDevStack({ dataDir: yield* freshDataDir, durable: false })

@@ -1,4 +1,4 @@
-/** `dev` and `serve` run in processes of their own; others ask beside them, and what stands in their way is told. */
+/** `dev` and `serve` as processes: other commands query beside them, and what keeps them from starting is reported. */
 import { createServer } from "node:net"
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
@@ -34,7 +34,7 @@ const taken = Effect.fnUntraced(function* (port: number) {
 
 layer(NodeServices.layer, { excludeTestServices: true })("a node in the foreground", (it) => {
   it.effect(
-    "prints what other processes need to ask and to serve beside it, and stops when told to",
+    "prints the variables that other processes need, and stops at SIGTERM",
     () =>
       Effect.gen(function* () {
         const dataDir = yield* freshDataDir
@@ -83,7 +83,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a node in the foregrou
     400_000
   )
 
-  it.effect("does not start on a taken port, and leaves no service behind", () =>
+  it.effect("does not start on a port in use, and leaves no service behind", () =>
     Effect.gen(function* () {
       const dataDir = yield* freshDataDir
       const port = yield* ownPort
@@ -97,7 +97,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a node in the foregrou
     })
   )
 
-  it.effect("leaves a data directory of a newer release alone", () =>
+  it.effect("refuses a data directory of a newer release without changing it", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const dataDir = yield* freshDataDir
@@ -115,7 +115,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a node in the foregrou
     })
   )
 
-  it.effect("goes on without NATS, saying where it looks for it", () =>
+  it.effect("serves without NATS, and logs the address that it tries", () =>
     Effect.gen(function* () {
       const dataDir = yield* freshDataDir
       const dev = yield* start(["dev", "--data", dataDir], { env: yield* freePorts })

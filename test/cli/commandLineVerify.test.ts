@@ -1,4 +1,4 @@
-/** Rows are changed by hand under a ledger that has stopped; `chronicle verify` must name each of them, and exit 1. */
+/** Rows are changed by hand while no node runs: `chronicle verify` must name each of them, and exit with 1. */
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
@@ -100,7 +100,7 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
   excludeTestServices: true,
   timeout: "4 minutes"
 })("verify on the command line", (it) => {
-  it.effect("finds nothing in books that nobody touched, nor in one account of them", () =>
+  it.effect("finds nothing in untouched books, nor in one account of them", () =>
     Effect.gen(function* () {
       const stack = yield* DevStack
       const clean = yield* verify(stack, "--json")
@@ -126,7 +126,7 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
     })
   )
 
-  it.effect("tells a person the invariant, the row and the reason", () =>
+  it.effect("prints the invariant, the row and the reason", () =>
     Effect.gen(function* () {
       const stack = yield* DevStack
       yield* query(stack.readModelUrl, "UPDATE books_v1_balances SET balance = 0 WHERE account = 'bob'")
@@ -138,7 +138,7 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
     })
   )
 
-  it.effect("finds nothing once every row is as it was", () =>
+  it.effect("finds nothing once every row is restored", () =>
     Effect.gen(function* () {
       const clean = yield* verify(yield* DevStack, "--json")
       assert.strictEqual(clean.code, 0, clean.stdout)

@@ -24,7 +24,7 @@ const succeeded = (ended: Ended): void => {
 
 layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
   it.effect(
-    "plays the day, and played again on the same data accepts nothing and comes to the same end",
+    "played a second time on the same data accepts nothing new",
     () =>
       Effect.gen(function* () {
         const dataDir = yield* freshDataDir
@@ -63,7 +63,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
   )
 
   it.effect(
-    "tells a story: each line at fault with its place and reason, balances, the past, verdicts",
+    "prints each refused or faulty line with its reason, balances, the past and verdicts",
     () =>
       Effect.gen(function* () {
         const dataDir = yield* freshDataDir
@@ -168,7 +168,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
     400_000
   )
 
-  it.effect("says what is wrong with a file, and with words it does not know", () =>
+  it.effect("says what is wrong with a file or an option before it starts anything", () =>
     Effect.gen(function* () {
       const dataDir = yield* freshDataDir
       const missing = yield* demo(dataDir, "--file", "no-such-file.csv", "--json")

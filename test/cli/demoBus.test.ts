@@ -1,4 +1,4 @@
-/** A day is played while JetStream is killed or emptied under its feet; commands go on, and the books catch up. */
+/** A day is played while JetStream is killed or emptied: commands are still accepted, and the read model catches up. */
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Layer, References } from "effect"
@@ -63,13 +63,13 @@ const playThrough = Effect.fnUntraced(function* (
 
 layer(NodeServices.layer, { excludeTestServices: true })("demo without a bus", (it) => {
   it.effect(
-    "goes on accepting while nats-server is killed, and the read model catches up once it is back",
+    "accepts commands while nats-server is away, and catches up once it is back",
     () => playThrough((nats) => nats.kill),
     400_000
   )
 
   it.effect(
-    "goes on accepting while all of JetStream is deleted, and the read model heals from the log",
+    "fills the read model from the log after all of JetStream was deleted",
     () => playThrough((nats) => nats.deleteJetStream),
     400_000
   )

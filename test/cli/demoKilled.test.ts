@@ -1,4 +1,4 @@
-/** A day's play is killed at ten random moments and begun again; its end state is that of a play nobody disturbed. */
+/** A play of a day that is killed at ten random moments and begun again ends in the state of an undisturbed play. */
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
@@ -37,7 +37,7 @@ const endState = (dataDir: string) =>
   )
 
 layer(NodeServices.layer, { excludeTestServices: true })("demo killed", (it) => {
-  // Other moments on each run; the seed in the name of the test brings them back.
+  // Each run draws other moments; the seed in the name of the test repeats them.
   const seed = Number(process.env.CHRONICLE_TEST_SEED ?? Date.now() % 2 ** 31)
   it.effect(
     `comes to the end of an undisturbed play after ${kills} kills at random moments, seed ${seed}`,

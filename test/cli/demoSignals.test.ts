@@ -1,4 +1,7 @@
-/** A demo and a node in the foreground get Ctrl-C or SIGTERM; they end soon, leave nobody behind, and their data whole. */
+/**
+ * A demo and a node in the foreground get Ctrl-C or SIGTERM: they end soon, leave no process behind, and their data
+ * whole.
+ */
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
@@ -6,7 +9,7 @@ import { type Ended, jsonOf, printed, type Running, run, start } from "../suppor
 import { freshDataDir, processesOf } from "../support/devStacks.ts"
 import { freePorts } from "../support/ports.ts"
 
-/** Longer than PostgreSQL and nats-server take on a busy machine, shorter than anybody's patience. */
+/** Longer than PostgreSQL and nats-server take on a busy machine, shorter than a person would wait. */
 const soon = "60 seconds"
 
 const ended = (running: Running): Effect.Effect<Ended> =>
@@ -19,7 +22,7 @@ const ended = (running: Running): Effect.Effect<Ended> =>
 
 layer(NodeServices.layer, { excludeTestServices: true })("Ctrl-C and SIGTERM", (it) => {
   it.effect(
-    "end a demo in its middle with the shell's exit code, and the same demo goes on from there",
+    "end a demo in its middle with exit code 130, and the demo can be resumed",
     () =>
       Effect.gen(function* () {
         const dataDir = yield* freshDataDir
@@ -43,7 +46,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("Ctrl-C and SIGTERM", (
   )
 
   it.effect(
-    "end a node in the foreground, and its data can be asked",
+    "end a node in the foreground with its data whole",
     () =>
       Effect.gen(function* () {
         const dataDir = yield* freshDataDir

@@ -1,4 +1,4 @@
-/** The bank's day that is shipped: it is what its generator makes, and comes to what its README says. */
+/** The bank's day that is shipped: equal to what its generator makes, with the outcome that its README states. */
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect, FileSystem, Path, Stream } from "effect"
@@ -16,7 +16,7 @@ const commandsOf = (path: string) =>
   )
 
 layer(NodeServices.layer)("examples", (it) => {
-  it.effect("day.csv is made again byte for byte from its seed", () =>
+  it.effect("day.csv equals what its generator makes, byte for byte", () =>
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem
       const [stored, made] = [yield* files.readFileString("examples/day.csv"), yield* generateDay]
@@ -25,38 +25,36 @@ layer(NodeServices.layer)("examples", (it) => {
     })
   )
 
-  it.effect(
-    "day.csv comes to what the README says, also when it is played again from a journal on disk",
-    () =>
-      Effect.gen(function* () {
-        const files = yield* FileSystem.FileSystem
-        const { join } = yield* Path.Path
-        const journalPath = join(yield* files.makeTempDirectoryScoped(), "day.journal")
-        const readme = yield* files.readFileString("examples/README.md")
-        const counts = new Map(
-          [...readme.matchAll(/^\| (\w+) \| (\d+) \|$/gm)].map(([, name, n]) => [name, Number(n)])
-        )
-        const ledger = new FakeLedger()
-        const once = Effect.gen(function* () {
-          const journal = yield* openPlayJournal(journalPath)
-          return yield* play(readDayFile("examples/day.csv"), {
-            journal,
-            dispatch: ledger.dispatch(new Life())
-          })
-        }).pipe(Effect.scoped)
-        const told = ({ commands, accepted, replayed, refused }: PlayResult) =>
-          new Map(Object.entries({ commands, accepted, replayed, ...refused }))
+  it.effect("day.csv has the outcome that the README states, also from a journal on disk", () =>
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem
+      const { join } = yield* Path.Path
+      const journalPath = join(yield* files.makeTempDirectoryScoped(), "day.journal")
+      const readme = yield* files.readFileString("examples/README.md")
+      const counts = new Map(
+        [...readme.matchAll(/^\| (\w+) \| (\d+) \|$/gm)].map(([, name, n]) => [name, Number(n)])
+      )
+      const ledger = new FakeLedger()
+      const once = Effect.gen(function* () {
+        const journal = yield* openPlayJournal(journalPath)
+        return yield* play(readDayFile("examples/day.csv"), {
+          journal,
+          dispatch: ledger.dispatch(new Life())
+        })
+      }).pipe(Effect.scoped)
+      const told = ({ commands, accepted, replayed, refused }: PlayResult) =>
+        new Map(Object.entries({ commands, accepted, replayed, ...refused }))
 
-        const first = yield* once
-        assert.deepEqual(told(first), counts)
-        assert.deepEqual(first.faults, [])
-        const commands = yield* commandsOf("examples/day.csv")
-        assert.deepEqual(ledger.endState, inOrder(commands))
+      const first = yield* once
+      assert.deepEqual(told(first), counts)
+      assert.deepEqual(first.faults, [])
+      const commands = yield* commandsOf("examples/day.csv")
+      assert.deepEqual(ledger.endState, inOrder(commands))
 
-        const second = yield* once
-        assert.deepInclude(second, { accepted: 0, refused: first.refused })
-        assert.deepEqual(ledger.endState, inOrder(commands))
-      })
+      const second = yield* once
+      assert.deepInclude(second, { accepted: 0, refused: first.refused })
+      assert.deepEqual(ledger.endState, inOrder(commands))
+    })
   )
 
   it.effect(
@@ -75,7 +73,7 @@ layer(NodeServices.layer)("examples", (it) => {
       })
   )
 
-  it.effect("faulty.csv has a line of each fault, each under the reason in the comment before it", () =>
+  it.effect("faulty.csv has a line of each fault, as the comment before it says", () =>
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem
       const text = (yield* files.readFileString("examples/faulty.csv")).split("\n")

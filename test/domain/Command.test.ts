@@ -44,7 +44,7 @@ it.each<[string, unknown, ReadonlyArray<string>]>([
   ["no object", null, [""]],
   ["an unknown kind", { _tag: "Steal", commandId: "c" }, [""]],
   ["a missing field", { _tag: "Deposit", commandId: "c", account: "a" }, ["amount"]],
-  ["a field that nobody knows", { ...deposit, expectdVersion: 1 }, ["expectdVersion"]],
+  ["an unknown field", { ...deposit, expectdVersion: 1 }, ["expectdVersion"]],
   ["one of the name of a method", { ...deposit, toString: "x" }, ["toString"]],
   ["one in the context", { ...deposit, context: { caler: "x" } }, ["context.caler"]],
   ["one in a leg", { ...journal, legs: [legs[0], { ...legs[1], amont: 1n }] }, ["legs.1.amont"]],
@@ -107,7 +107,7 @@ describe("JSON", () => {
     }
   )
 
-  it("keeps metadata keys that every object knows, and harms nothing", () => {
+  it("keeps metadata keys that are names of every object's members", () => {
     const input: unknown = JSON.parse(
       JSON.stringify(open).replace("}", ',"metadata":{"__proto__":"p","constructor":"c","toString":"t"}}')
     )

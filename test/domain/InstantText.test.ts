@@ -1,4 +1,6 @@
-/** Instants as text: every form that is read, every form that is refused with its reason, whatever the machine's zone. */
+/**
+ * Instants as text: every form that is read, every form that is refused with its reason, whatever the machine's zone.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Result, Schema } from "effect"
 import { instantMax, printInstant } from "../../src/domain/Ids.ts"

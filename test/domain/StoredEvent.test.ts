@@ -79,7 +79,7 @@ describe("the stored form", () => {
     drawn
   )
 
-  it("reads an account opened under schema version 1, which knew neither overdrafts nor metadata", () => {
+  it("reads an account opened under schema version 1, without overdraft and metadata", () => {
     const row = linked({ schemaVersion: 1, payload: '{"asset":"JPY/0","owner":"Old Bank"}' })
     assert.deepEqual<unknown>(Result.getOrThrow(decodeStored(row)), {
       _tag: "AccountOpened",
@@ -144,7 +144,7 @@ describe("the hash chain", () => {
     assert.notStrictEqual(one.hash, other.hash)
   })
 
-  it("is pinned: the same row has the same hash in every release", () => {
+  it("is the same for the same row in every release", () => {
     assert.strictEqual(linked({}).hash, "uGaYVrSKIIez3Pdqn1eCj2sjAanjuoZx_n2SGiqF3ZY")
   })
 })

@@ -1,4 +1,4 @@
-/** Random numbers enter (through arbitraries), sequences of commands that meet on few accounts leave. */
+/** Random sequences of commands on so few accounts that they affect each other. */
 import { Arbitrary, Schema } from "effect"
 import type { Command } from "../../src/domain/Command.ts"
 import { AccountId, CommandId, ContraId } from "../../src/domain/Ids.ts"
