@@ -237,36 +237,37 @@ INSERT INTO relay_cursors (writer_id, seq) SELECT * FROM unnest($1::text[], $2::
   $2 1016 ["3n","4n"]
 
 -- snapshots.latest
-SELECT * FROM (( SELECT account_id, version, recorded_at, state, hash FROM snapshots WHERE account_id = $2 AND schema_version = $1 ORDER BY version DESC LIMIT 1) UNION ALL ( SELECT account_id, version, recorded_at, state, hash FROM snapshots WHERE account_id = $3 AND schema_version = $1 ORDER BY version DESC LIMIT 1)) AS found
+SELECT * FROM (( SELECT account_id, schema_version, version, recorded_at, state, hash, digest FROM snapshots WHERE account_id = $2 AND schema_version = $1 ORDER BY version DESC LIMIT 1) UNION ALL ( SELECT account_id, schema_version, version, recorded_at, state, hash, digest FROM snapshots WHERE account_id = $3 AND schema_version = $1 ORDER BY version DESC LIMIT 1)) AS found
   $1 23 1
   $2 25 "a"
   $3 25 "b"
 
 -- snapshots.before a version
-SELECT account_id, version, recorded_at, state, hash FROM snapshots WHERE account_id = $1 AND schema_version = $2 AND version <= $3 ORDER BY version DESC LIMIT 1
+SELECT account_id, schema_version, version, recorded_at, state, hash, digest FROM snapshots WHERE account_id = $1 AND schema_version = $2 AND version <= $3 ORDER BY version DESC LIMIT 1
   $1 25 "a"
   $2 23 1
   $3 20 "9n"
 
 -- snapshots.before an instant
-SELECT account_id, version, recorded_at, state, hash FROM snapshots WHERE account_id = $1 AND schema_version = $2 AND version <= $3 AND recorded_at <= $4 ORDER BY recorded_at DESC, version DESC LIMIT 1
+SELECT account_id, schema_version, version, recorded_at, state, hash, digest FROM snapshots WHERE account_id = $1 AND schema_version = $2 AND version <= $3 AND recorded_at <= $4 ORDER BY recorded_at DESC, version DESC LIMIT 1
   $1 25 "a"
   $2 23 1
   $3 20 "9007199254740991n"
   $4 1184 1767225600000
 
 -- snapshots.list
-SELECT account_id, version, recorded_at, state, hash FROM snapshots WHERE schema_version = $1 AND (account_id, version) > ($2, $3) ORDER BY account_id, version LIMIT $4
+SELECT account_id, schema_version, version, recorded_at, state, hash, digest FROM snapshots WHERE schema_version = $1 AND (account_id, version) > ($2, $3) ORDER BY account_id, version LIMIT $4
   $1 23 1
   $2 25 "a"
   $3 20 "2n"
   $4 20 "10n"
 
 -- snapshots.save
-INSERT INTO snapshots (account_id, schema_version, version, recorded_at, state, hash) SELECT * FROM unnest($1::text[], $2::int4[], $3::int8[], $4::timestamptz[], $5::text[], $6::text[]) ON CONFLICT (account_id, schema_version, version) DO NOTHING
+INSERT INTO snapshots (account_id, schema_version, version, recorded_at, state, hash, digest) SELECT * FROM unnest($1::text[], $2::int4[], $3::int8[], $4::timestamptz[], $5::text[], $6::text[], $7::text[]) ON CONFLICT (account_id, schema_version, version) DO UPDATE SET recorded_at = excluded.recorded_at, state = excluded.state, hash = excluded.hash, digest = excluded.digest
   $1 1009 ["a"]
   $2 1007 [1]
   $3 1016 ["0n"]
   $4 1185 [0]
   $5 1009 ["{\"_tag\":\"Absent\",\"id\":\"a\",\"version\":0}"]
   $6 1009 [""]
+  $7 1009 ["0CAz68N1kzZwzbca258VdOV-nhtMJmdA_vORk5OyI6k"]

@@ -84,15 +84,27 @@ export const snapshotsContract = <E>(name: string, snapshots: Layer.Layer<Snapsh
       })
     )
 
-    it.effect("leave one that exists as it is", () =>
+    it.effect("replace one that differs under the same key", () =>
       Effect.gen(function* () {
         const store = yield* Snapshots
-        const first = head("kept", 1, 100, 5n)
-        yield* store.save([first])
-        yield* store.save([head("kept", 1, 100, 6n), head("kept-too", 1, 100)])
+        const second = head("kept", 1, 100, 6n)
+        yield* store.save([head("kept", 1, 100, 5n)])
+        yield* store.save([second, head("kept-too", 1, 100)])
         yield* store.save([])
-        assert.deepStrictEqual(yield* store.before(first.account.id, {}), first)
+        assert.deepStrictEqual(yield* store.before(second.account.id, {}), second)
         assert.strictEqual((yield* store.latest([accountId("kept-too")])).length, 1)
+      })
+    )
+
+    it.effect("delete what is dropped, and nothing else", () =>
+      Effect.gen(function* () {
+        const store = yield* Snapshots
+        const [one, two, other] = [head("drop", 1, 100), head("drop", 2, 200), head("drop-not", 2, 200)]
+        yield* store.save([one, two, other])
+        yield* store.drop([])
+        yield* store.drop([two])
+        assert.deepStrictEqual(yield* store.latest([one.account.id]), [one])
+        assert.deepStrictEqual(yield* store.latest([other.account.id]), [other])
       })
     )
   })

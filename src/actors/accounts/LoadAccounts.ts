@@ -1,12 +1,20 @@
-/** Reads the heads of accounts from their latest snapshots and the events after them, many accounts in few queries. */
-import { Effect, Result } from "effect"
+/**
+ * Reads the heads of accounts from their latest snapshots and the events after them, many accounts in few queries. A
+ * snapshot only spares work: it is held against the log each time, folded anew now and then, and one that turns out wrong
+ * is read past and replaced, so that it never makes an account wrong or unavailable.
+ */
+import { Effect, Equal, Random, Result } from "effect"
 import { type BrokenLog, emptyHead, follow, type Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
+import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../infra/eventstore/Snapshots.ts"
 
 /** Rows of one query while accounts are loaded. */
 const rowsMax = 5_000
+
+/** One in so many snapshots is compared with the fold from the one before it, which reads as many more events. */
+const foldedOneIn = 64
 
 /** What was found of one account. */
 export interface LoadedAccount {
@@ -17,52 +25,123 @@ export interface LoadedAccount {
   readonly eventsRead: number
 }
 
-interface Reading {
-  head: Result.Result<Head, BrokenLog>
-  milestones: Array<Head>
-  eventsRead: number
-}
-
 /** Loads many accounts with a few queries, however many they are; checks every row against the one before. */
 export const loadAccounts = Effect.fnUntraced(function* (
   accounts: ReadonlyArray<AccountId>,
   snapshotEvery: number
 ) {
-  const store = yield* EventStore
   const snapshots = yield* Snapshots
-  const readings = new Map<AccountId, Reading>()
-  for (const id of accounts) {
-    readings.set(id, { head: Result.succeed(emptyHead(id)), milestones: [], eventsRead: 0 })
+  const readings = new Map(accounts.map((id) => [id, new Reading(id, snapshotEvery)]))
+  for (const latest of yield* snapshots.latest(accounts)) {
+    const { id, version } = latest.account
+    const isFolded = (yield* Random.nextIntBetween(0, foldedOneIn, { halfOpen: true })) === 0
+    const start = isFolded ? yield* snapshots.before(id, { version: version - 1 }) : latest
+    readings.get(id)?.begin(start, isFolded ? latest : undefined)
   }
-  for (const head of yield* snapshots.latest(accounts)) {
-    const reading = readings.get(head.account.id)
-    if (reading !== undefined) reading.head = Result.succeed(head)
+  yield* readAll(readings)
+
+  const suspected = [...readings.values()].filter(({ suspect }) => suspect !== undefined)
+  const folded = new Map(suspected.map(({ id }) => [id, new Reading(id, snapshotEvery)]))
+  yield* readAll(folded)
+  for (const [id, reading] of folded) readings.set(id, reading)
+
+  const wrong = suspected
+    // Where the fold from the first event fails too, the log is broken and the snapshot need not be.
+    .flatMap(({ id, suspect }) => (folded.get(id)?.isOver === false ? (suspect ?? []) : []))
+    .concat([...readings.values()].flatMap(({ refuted }) => refuted ?? []))
+  for (const { account } of wrong) {
+    yield* Effect.logError(
+      `snapshot ${account.id}@${account.version} does not agree with the log, and is deleted`
+    )
   }
-  const isReadable = (account: AccountId) => {
-    const reading = readings.get(account)
-    return reading !== undefined && Result.isSuccess(reading.head)
-  }
-  let unread: ReadonlyArray<AccountId> = accounts
+  // A wrong one that stays is found again by the next reader.
+  yield* snapshots
+    .drop(wrong)
+    .pipe(Effect.catch((error) => Effect.logWarning("wrong snapshots were not deleted", error.message)))
+  return readings as ReadonlyMap<AccountId, LoadedAccount>
+})
+
+/** Reads the rest of all streams. */
+const readAll = Effect.fnUntraced(function* (readings: ReadonlyMap<AccountId, Reading>) {
+  const store = yield* EventStore
+  let unread = [...readings.values()]
   while (unread.length > 0) {
-    const from = unread.map((account) => ({ account, after: versionReached(readings.get(account)) }))
-    const rows = yield* store.readStreams(from, rowsMax)
-    for (const row of rows) {
-      const reading = readings.get(row.accountId)
-      if (reading === undefined || Result.isFailure(reading.head)) continue
-      reading.head = follow(reading.head.success, row)
-      reading.eventsRead++
-      if (Result.isSuccess(reading.head) && row.version % snapshotEvery === 0) {
-        reading.milestones.push(reading.head.success)
-      }
-    }
+    const rows = yield* store.readStreams(
+      unread.map((reading) => ({ account: reading.id, after: reading.readTo })),
+      rowsMax
+    )
+    for (const row of rows) readings.get(row.accountId)?.take(row)
     if (rows.length < rowsMax) break
     // The order of ids is the store's: all that appeared are read, but for the last, which may go on.
     const last = rows.at(-1)?.accountId
     const appeared = new Set(rows.map((row) => row.accountId))
-    unread = unread.filter((account) => isReadable(account) && (!appeared.has(account) || account === last))
+    unread = unread.filter(({ id, isOver }) => !isOver && (!appeared.has(id) || id === last))
   }
-  return readings as ReadonlyMap<AccountId, LoadedAccount>
 })
 
-const versionReached = (reading: Reading | undefined): number =>
-  reading !== undefined && Result.isSuccess(reading.head) ? reading.head.success.account.version : 0
+/** One account on its way from a snapshot, or from nothing, to the end of its stream. */
+class Reading implements LoadedAccount {
+  readonly id: AccountId
+  head: Result.Result<Head, BrokenLog>
+  readonly milestones: Array<Head> = []
+  eventsRead = 0
+  /** A snapshot that the fold does not agree with. */
+  refuted: Head | undefined
+  /** Where it began; undefined at the first event. */
+  #start: Head | undefined
+  /** The event of the snapshot's version is in the log, with the snapshot's hash. */
+  #isAnchored = true
+  #isDetached = false
+  /** The snapshot that the fold is compared with when it gets there. */
+  #compared: Head | undefined
+  readonly #snapshotEvery: number
+
+  constructor(id: AccountId, snapshotEvery: number) {
+    this.id = id
+    this.head = Result.succeed(emptyHead(id))
+    this.#snapshotEvery = snapshotEvery
+  }
+
+  begin(start: Head | undefined, compared: Head | undefined): void {
+    this.#start = start
+    this.#compared = compared
+    this.#isAnchored = start === undefined
+    if (start !== undefined) this.head = Result.succeed(start)
+  }
+
+  /** Reading goes on above this version; a snapshot's own event is read too. */
+  get readTo(): number {
+    const version = Result.isSuccess(this.head) ? this.head.success.account.version : 0
+    return this.#isAnchored ? version : version - 1
+  }
+
+  /** No more rows are wanted. */
+  get isOver(): boolean {
+    return Result.isFailure(this.head) || this.#isDetached
+  }
+
+  /** Once all rows were read: the snapshot that it began with, where that may be why they do not fit. */
+  get suspect(): Head | undefined {
+    if (!this.#isAnchored || this.#isDetached) return this.#start
+    // Its hash is right; so a broken chain or a missing version is the log's fault.
+    const isOfState = Result.isFailure(this.head) && !["I1", "I5"].includes(this.head.failure.invariant)
+    return isOfState ? this.#start : undefined
+  }
+
+  take(row: StoredEvent): void {
+    if (this.#isDetached || Result.isFailure(this.head)) return
+    if (!this.#isAnchored) {
+      const { account, hash } = this.head.success
+      this.#isAnchored = true
+      this.#isDetached = row.version !== account.version || row.hash !== hash
+      return
+    }
+    this.head = follow(this.head.success, row)
+    this.eventsRead++
+    if (Result.isFailure(this.head)) return
+    if (this.#compared?.account.version === row.version && !Equal.equals(this.#compared, this.head.success)) {
+      this.refuted = this.#compared
+    }
+    if (row.version % this.#snapshotEvery === 0) this.milestones.push(this.head.success)
+  }
+}

@@ -1,4 +1,7 @@
-/** An account and a version, or an instant, enter; its state as of then, from snapshots and few events, leaves. */
+/**
+ * An account as it was at a version or an instant, rebuilt from the last snapshot before and few events after it. What
+ * was answered for a closed instant is answered for ever (I9).
+ */
 import { Context, Effect, Layer, Result } from "effect"
 import { AccountNotFound, NotYetVisible, type QueryError, Unavailable } from "../../domain/Errors.ts"
 import { emptyHead, follow, type Head } from "../../domain/Head.ts"
@@ -40,10 +43,10 @@ export class TimeTravel extends Context.Service<
       const snapshotter = yield* Snapshotter
       const limits = yield* LedgerConfig
 
-      const rebuild = Effect.fnUntraced(function* (account: AccountId, asOf: AsOf) {
-        const bound = asOf._tag === "Version" ? { version: asOf.version } : { recordedAt: asOf.instant }
+      /** Follows the stream from a head on, to the bound. */
+      const rebuildFrom = Effect.fnUntraced(function* (start: Head, account: AccountId, asOf: AsOf) {
         const upTo = asOf._tag === "Version" ? { upTo: asOf.version } : {}
-        let head = (yield* snapshots.before(account, bound)) ?? emptyHead(account)
+        let head = start
         let eventsRead = 0
         for (;;) {
           const after = head.account.version
@@ -61,6 +64,18 @@ export class TimeTravel extends Context.Service<
           }
           if (rows.length < limits.snapshotEvery) return { head, eventsRead }
         }
+      })
+
+      /** From the last snapshot before, unless the log does not have its event or does not follow from its state. */
+      const rebuild = Effect.fnUntraced(function* (account: AccountId, asOf: AsOf) {
+        const bound = asOf._tag === "Version" ? { version: asOf.version } : { recordedAt: asOf.instant }
+        const snapshot = yield* snapshots.before(account, bound)
+        if (snapshot === undefined) return yield* rebuildFrom(emptyHead(account), account, asOf)
+        const [own] = yield* store.readEvents([{ account, version: snapshot.account.version }])
+        const fromStart = rebuildFrom(emptyHead(account), account, asOf)
+        return own?.hash === snapshot.hash
+          ? yield* rebuildFrom(snapshot, account, asOf).pipe(Effect.catchTag("Unavailable", () => fromStart))
+          : yield* fromStart
       })
 
       const at = Effect.fn("TimeTravel.at")(function* (account: AccountId, asOf: AsOf) {

@@ -1,4 +1,7 @@
-/** Folded accounts at certain versions enter; the nearest one before a version or an instant leaves. */
+/**
+ * Folded accounts at certain versions, so that reading an account does not begin at its first event. A cache of the log:
+ * whoever reads a snapshot compares it with the log, and reads past one that is wrong.
+ */
 import { Context, type Effect, Layer } from "effect"
 import type { Head } from "../../domain/Head.ts"
 import type { AccountId, Instant, Version } from "../../domain/Ids.ts"
@@ -8,16 +11,16 @@ import { makeSql } from "./SnapshotsSql.ts"
 
 export type { Head } from "../../domain/Head.ts"
 
-/** A snapshot as it is kept: under which key, and what it holds; undefined where it cannot be read. */
+/** A row as it is kept, believed or not: its key, and the head in it, undefined where that cannot be read. */
 export interface Saved extends EventKey {
   readonly head: Head | undefined
 }
 
-/** Kept beside the log; may be lost without harm. Those of another `accountSchemaVersion` are ignored. */
+/** May be lost without harm. Those of another `accountSchemaVersion`, and those that are not whole, are read past. */
 export class Snapshots extends Context.Service<
   Snapshots,
   {
-    /** The latest snapshot of each account; those without one are left out. */
+    /** The latest snapshot of each account; accounts without one are left out. */
     readonly latest: (
       accounts: ReadonlyArray<AccountId>
     ) => Effect.Effect<ReadonlyArray<Head>, StoreUnavailable>
@@ -26,13 +29,15 @@ export class Snapshots extends Context.Service<
       account: AccountId,
       bound: { readonly version?: Version; readonly recordedAt?: Instant }
     ) => Effect.Effect<Head | undefined, StoreUnavailable>
-    /** Those of all accounts in order of account and version, above a key, for audits. */
+    /** All rows in order of account and version, above a key, as they stand there: for audits. */
     readonly list: (page: {
       readonly after: EventKey
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<Saved>, StoreUnavailable>
-    /** Saves; one that exists already (account, version, schema version) is left as it is. */
+    /** Saves, and replaces what is there under the same key (account, version) where that differs. */
     readonly save: (heads: ReadonlyArray<Head>) => Effect.Effect<void, StoreUnavailable>
+    /** Deletes those that do not agree with the log. */
+    readonly drop: (heads: ReadonlyArray<Head>) => Effect.Effect<void, StoreUnavailable>
   }
 >()("chronicle/infra/Snapshots") {
   /** In the event store's database, over the connections of an `EventStoreClient`. */

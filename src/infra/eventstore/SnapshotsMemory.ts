@@ -1,4 +1,4 @@
-/** Folded accounts, kept in memory in order of version. */
+/** Snapshots in this process's memory, for tests and simulation. */
 import { Effect } from "effect"
 import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
@@ -28,14 +28,25 @@ export const makeMemory = Effect.sync((): Snapshots["Service"] => {
           )
           .slice(0, limit)
       ),
+    drop: (heads) =>
+      Effect.sync(() => {
+        for (const { account } of heads) {
+          const others = (saved.get(account.id) ?? []).filter(
+            (one) => one.account.version !== account.version
+          )
+          saved.set(account.id, others)
+        }
+      }),
     save: (heads) =>
       Effect.sync(() => {
         for (const head of heads) {
-          const of = saved.get(head.account.id) ?? []
-          if (of.some((one) => one.account.version === head.account.version)) continue
-          of.push(head)
-          of.sort((a, b) => a.account.version - b.account.version)
-          saved.set(head.account.id, of)
+          const others = (saved.get(head.account.id) ?? []).filter(
+            (one) => one.account.version !== head.account.version
+          )
+          saved.set(
+            head.account.id,
+            [...others, head].toSorted((a, b) => a.account.version - b.account.version)
+          )
         }
       })
   }

@@ -1,21 +1,30 @@
-/** Folded accounts enter and leave the table `snapshots` of the event store's database. */
+/**
+ * Snapshots in the table `snapshots` of the event store's database. A state is believed only with the digest of its whole
+ * row: the hash chain covers the events, not what was folded from them.
+ */
+import { hash as hashOf } from "node:crypto"
 import { PgTypes } from "@effect/sql-pg"
 import { Effect, Result, Schema } from "effect"
 import { Account, accountSchemaVersion } from "../../domain/Account.ts"
 import type { Head } from "../../domain/Head.ts"
-import { columns, int4, int8, int8Value, text, timestamptz } from "../postgres/Columns.ts"
+import type { AccountId } from "../../domain/Ids.ts"
+import { columns, int4, int8, int8Value, nullable, text, timestamptz } from "../postgres/Columns.ts"
 import { chunksOf, statementsAtOnce, unionOf } from "../postgres/SqlUnion.ts"
 import type { EventKey } from "./EventStoreTypes.ts"
+import type { Saved, Snapshots } from "./Snapshots.ts"
 import { makeQueries } from "./SqlClients.ts"
 
-/** A row of table `snapshots`; `state` is the JSON text of the account. */
 interface SnapshotRow {
   readonly accountId: string
   readonly schemaVersion: number
   readonly version: number
   readonly recordedAt: number
+  /** JSON text of the account. */
   readonly state: string
+  /** That of the event at `version`. */
   readonly hash: string
+  /** Null in rows that were written before there were digests. */
+  readonly digest: string | null
 }
 
 const snapshotColumns = columns<SnapshotRow>({
@@ -24,114 +33,146 @@ const snapshotColumns = columns<SnapshotRow>({
   version: ["version", int8],
   recordedAt: ["recorded_at", timestamptz],
   state: ["state", text()],
-  hash: ["hash", text()]
+  hash: ["hash", text()],
+  digest: ["digest", nullable(text())]
 })
-const saved = snapshotColumns.pick("accountId", "version", "recordedAt", "state", "hash")
+
+/** SHA-256, base64url, of the JSON array of all other columns, in the order of the table. */
+const digestOf = (row: Omit<SnapshotRow, "digest">): string =>
+  hashOf(
+    "sha256",
+    JSON.stringify([row.accountId, row.schemaVersion, row.version, row.recordedAt, row.state, row.hash]),
+    "base64url"
+  )
 
 const latest = unionOf({
   shared: 1,
   width: 1,
   branch: (first) => `
-    SELECT ${saved.list} FROM snapshots WHERE account_id = $${first} AND schema_version = $1
+    SELECT ${snapshotColumns.list} FROM snapshots WHERE account_id = $${first} AND schema_version = $1
     ORDER BY version DESC LIMIT 1`,
   frame: (union) => `SELECT * FROM (${union}) AS found`
 })
 
 const beforeVersion = `
-  SELECT ${saved.list} FROM snapshots WHERE account_id = $1 AND schema_version = $2 AND version <= $3
+  SELECT ${snapshotColumns.list} FROM snapshots WHERE account_id = $1 AND schema_version = $2 AND version <= $3
   ORDER BY version DESC LIMIT 1`
 
 /** Along the versions of an account `recorded_at` never goes back, so both orders are one. */
 const beforeInstant = `
-  SELECT ${saved.list} FROM snapshots
+  SELECT ${snapshotColumns.list} FROM snapshots
   WHERE account_id = $1 AND schema_version = $2 AND version <= $3 AND recorded_at <= $4
   ORDER BY recorded_at DESC, version DESC LIMIT 1`
 
 const all = `
-  SELECT ${saved.list} FROM snapshots WHERE schema_version = $1 AND (account_id, version) > ($2, $3)
+  SELECT ${snapshotColumns.list} FROM snapshots WHERE schema_version = $1 AND (account_id, version) > ($2, $3)
   ORDER BY account_id, version LIMIT $4`
 
 const insert = `
   INSERT INTO snapshots (${snapshotColumns.list})
   SELECT * FROM unnest(${snapshotColumns.casts()})
-  ON CONFLICT (account_id, schema_version, version) DO NOTHING`
+  ON CONFLICT (account_id, schema_version, version) DO UPDATE
+  SET recorded_at = excluded.recorded_at, state = excluded.state, hash = excluded.hash, digest = excluded.digest`
+
+const keys = snapshotColumns.pick("accountId", "schemaVersion", "version")
+
+const deleteAll = `
+  DELETE FROM snapshots WHERE (account_id, schema_version, version) IN (SELECT * FROM unnest(${keys.casts()}))`
 
 const encodeState = Schema.encodeSync(Schema.fromJsonString(Account))
 const decodeState = Schema.decodeUnknownResult(Schema.fromJsonString(Account))
 
-/** A snapshot that cannot be read is only a lost one: the events are all there. */
-const toHead = Effect.fnUntraced(function* (row: ReadonlyArray<unknown>) {
-  const { accountId, version, recordedAt, state, hash } = saved.decode(row)
-  const account = decodeState(state)
-  if (Result.isFailure(account)) {
-    yield* Effect.logWarning(`snapshot ${accountId}@${version} cannot be read`, account.failure.message)
-    return []
+const toRow = ({ account, hash, recordedAt }: Head): SnapshotRow => {
+  const row = {
+    accountId: account.id,
+    schemaVersion: accountSchemaVersion,
+    version: account.version,
+    recordedAt,
+    state: encodeState(account),
+    hash
   }
-  return [{ account: account.success, hash, recordedAt } satisfies Head]
-})
-
-const toHeads = (rows: ReadonlyArray<ReadonlyArray<unknown>>) =>
-  Effect.map(Effect.forEach(rows, toHead), (heads) => heads.flat())
+  return { ...row, digest: digestOf(row) }
+}
 
 const versionMax = Number.MAX_SAFE_INTEGER
 const schemaVersion = PgTypes.int4(accountSchemaVersion)
 
+/** Snapshots of one account that are read past before it is folded from its first event. */
+const wrongMax = 5
+
+/** What a row holds, believed or not; undefined where its state cannot be read. */
+const decode = ({ state, hash, recordedAt }: SnapshotRow): Head | undefined =>
+  Result.match(decodeState(state), {
+    onFailure: () => undefined,
+    onSuccess: (account) => ({ account, hash, recordedAt })
+  })
+
+/** The head in a row, where that is whole. One that is not is only a lost one: the events are all there. */
+const believe = Effect.fnUntraced(function* (row: SnapshotRow) {
+  const place = `snapshot ${row.accountId}@${row.version}`
+  if (row.digest === null) return undefined
+  if (row.digest !== digestOf(row)) {
+    yield* Effect.logError(`${place} is not what was saved: its digest differs. It is read past`)
+    return undefined
+  }
+  const head = decode(row)
+  if (head === undefined) yield* Effect.logWarning(`${place} cannot be read. It is read past`)
+  return head
+})
+
 export const makeSql = Effect.gen(function* () {
   const { query } = yield* makeQueries
-  return {
-    latest: Effect.fnUntraced(function* (accounts: ReadonlyArray<string>) {
-      const parts = yield* Effect.forEach(
-        chunksOf(accounts),
-        (chunk) => {
-          const ids = chunk.map((account) => PgTypes.text(account))
-          return Effect.flatMap(query(latest(chunk.length), [schemaVersion, ...ids]), toHeads)
-        },
-        { concurrency: statementsAtOnce }
-      )
-      return parts.flat()
-    }),
+  const read = (statement: string, params: ReadonlyArray<unknown>) =>
+    Effect.map(query(statement, params), (rows) => rows.map((row) => snapshotColumns.decode(row)))
 
-    before: Effect.fnUntraced(function* (
-      account: string,
-      bound: { readonly version?: number; readonly recordedAt?: number }
-    ) {
-      const params = [PgTypes.text(account), schemaVersion, int8Value(bound.version ?? versionMax)]
-      const rows =
+  const before: Snapshots["Service"]["before"] = Effect.fnUntraced(function* (account, bound) {
+    let version = bound.version ?? versionMax
+    for (let wrong = 0; wrong < wrongMax; wrong++) {
+      const params = [PgTypes.text(account), schemaVersion, int8Value(version)]
+      const [row] =
         bound.recordedAt === undefined
-          ? yield* query(beforeVersion, params)
-          : yield* query(beforeInstant, [...params, PgTypes.timestamptz(bound.recordedAt)])
-      return (yield* toHeads(rows))[0]
-    }),
+          ? yield* read(beforeVersion, params)
+          : yield* read(beforeInstant, [...params, PgTypes.timestamptz(bound.recordedAt)])
+      if (row === undefined) return undefined
+      const head = yield* believe(row)
+      if (head !== undefined) return head
+      version = row.version - 1
+    }
+    return undefined
+  })
 
-    list: Effect.fnUntraced(function* ({ after, limit }: { after: EventKey; limit: number }) {
-      const bounds = [PgTypes.text(after.account), int8Value(after.version), int8Value(limit)]
-      const rows = yield* query(all, [schemaVersion, ...bounds])
-      return yield* Effect.forEach(rows, (row) =>
-        Effect.map(toHeads([row]), (heads) => ({
-          account: String(row[0]),
-          version: Number(row[1]),
-          head: heads[0]
-        }))
-      )
-    }),
+  const latestOf = Effect.fnUntraced(function* (chunk: ReadonlyArray<AccountId>) {
+    const ids = chunk.map((account) => PgTypes.text(account))
+    const rows = yield* read(latest(chunk.length), [schemaVersion, ...ids])
+    return yield* Effect.forEach(
+      rows,
+      Effect.fnUntraced(function* (row) {
+        const head = yield* believe(row)
+        // One of `chunk`.
+        return head ?? (yield* before(row.accountId as AccountId, { version: row.version - 1 }))
+      })
+    )
+  })
 
-    save: (heads: ReadonlyArray<Head>) =>
+  const list = ({ after, limit }: { readonly after: EventKey; readonly limit: number }) => {
+    const bounds = [PgTypes.text(after.account), int8Value(after.version), int8Value(limit)]
+    return Effect.map(read(all, [schemaVersion, ...bounds]), (rows) =>
+      rows.map((row): Saved => ({ account: row.accountId, version: row.version, head: decode(row) }))
+    )
+  }
+
+  return {
+    latest: (accounts) =>
+      Effect.map(Effect.forEach(chunksOf(accounts), latestOf, { concurrency: statementsAtOnce }), (parts) =>
+        parts.flat().filter((head) => head !== undefined)
+      ),
+    before,
+    list,
+    save: (heads) =>
       heads.length === 0
         ? Effect.void
-        : Effect.asVoid(
-            query(
-              insert,
-              snapshotColumns.arrays(
-                heads.map(({ account, hash, recordedAt }) => ({
-                  accountId: account.id,
-                  schemaVersion: accountSchemaVersion,
-                  version: account.version,
-                  recordedAt,
-                  state: encodeState(account),
-                  hash
-                }))
-              )
-            )
-          )
-  }
+        : Effect.asVoid(query(insert, snapshotColumns.arrays(heads.map(toRow)))),
+    drop: (heads) =>
+      heads.length === 0 ? Effect.void : Effect.asVoid(query(deleteAll, keys.arrays(heads.map(toRow))))
+  } satisfies Snapshots["Service"]
 })

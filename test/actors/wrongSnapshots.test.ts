@@ -1,0 +1,111 @@
+/** A snapshot that does not agree with the log makes no account wrong or unavailable. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Random, Result } from "effect"
+import { loadAccounts } from "../../src/actors/accounts/LoadAccounts.ts"
+import type { Head } from "../../src/domain/Head.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
+import { deposit, memoryStores, open, quiet, startNode, withdraw } from "../support/ledgerWorld.ts"
+import { accountId } from "../support/storedEvents.ts"
+
+const a = accountId("a")
+const snapshotEvery = 4
+
+/** Draws that are all the same: 0 compares every snapshot with the fold, 63 of 64 none. */
+const drawing = (draw: number) =>
+  Effect.provideService(Random.Random, { nextIntUnsafe: () => draw, nextDoubleUnsafe: () => draw / 64 })
+
+/** An account of ten events: balance 50 after the sixth, 30 after the last. */
+const scene = Effect.gen(function* () {
+  const node = yield* startNode("node", { limits: { snapshotEvery } })
+  const snapshots = yield* Snapshots
+  yield* node.send(open("a"))
+  for (let count = 0; count < 5; count++) yield* node.send(deposit("a", 10n))
+  const sixth = yield* node.travel.at(a, { _tag: "Version", version: 6 })
+  for (let count = 0; count < 4; count++) yield* node.send(withdraw("a", 5n))
+  const last = yield* node.dispatcher.head(a)
+  yield* node.stop
+  const load = Effect.gen(function* () {
+    const loaded = (yield* loadAccounts([a], snapshotEvery)).get(a)
+    return loaded === undefined ? assert.fail("not loaded") : Result.getOrThrow(loaded.head)
+  })
+  return { snapshots, node, sixth: sixth.head, last, load }
+})
+
+const withBalance = (head: Head, balance: bigint): Head =>
+  head.account._tag === "Opened"
+    ? { ...head, account: { ...head.account, balance } }
+    : assert.fail("not opened")
+const atVersion = (head: Head, version: number): Head => ({ ...head, account: { ...head.account, version } })
+
+const cases: { readonly [what: string]: (heads: { readonly sixth: Head; readonly last: Head }) => Head } = {
+  "another hash than the log's": ({ sixth }) => ({ ...sixth, hash: "another" }),
+  "a version that the log does not have": ({ last }) => atVersion(last, 99),
+  "too little money for the events after it": ({ sixth }) => withBalance(sixth, 3n),
+  "a later instant than the events after it": ({ sixth }) => ({
+    ...sixth,
+    recordedAt: sixth.recordedAt + 3_600_000
+  })
+}
+
+describe("an account is folded anew from its first event, and the snapshot deleted, where that has", () => {
+  for (const [what, wrongOf] of Object.entries(cases)) {
+    it.effect(what, () =>
+      Effect.gen(function* () {
+        const { last, load, sixth, snapshots } = yield* scene
+        const wrong = wrongOf({ sixth, last })
+        yield* snapshots.save([wrong])
+        assert.deepStrictEqual(yield* load, last)
+        const left = yield* snapshots.list({ after: { account: "", version: 0 }, limit: 100 })
+        assert.notInclude(
+          left.map(({ version }) => version),
+          wrong.account.version
+        )
+      }).pipe(drawing(63), Effect.provide([memoryStores, quiet]))
+    )
+  }
+})
+
+describe("a snapshot with too much money that nothing contradicts", () => {
+  it.effect("is found by the fold that is compared with it now and then", () =>
+    Effect.gen(function* () {
+      const { last, load, sixth, snapshots } = yield* scene
+      const wrong = withBalance(sixth, 5_000n)
+      yield* snapshots.drop([atVersion(last, 8)])
+      yield* snapshots.save([wrong])
+      assert.notDeepEqual(yield* drawing(63)(load), last)
+      assert.deepStrictEqual(yield* drawing(0)(load), last)
+      assert.deepStrictEqual(yield* drawing(63)(load), last)
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect("is left alone where it is right", () =>
+    Effect.gen(function* () {
+      const { last, load, sixth, snapshots } = yield* scene
+      yield* snapshots.save([sixth])
+      const before = yield* snapshots.list({ after: { account: "", version: 0 }, limit: 100 })
+      assert.deepStrictEqual(yield* drawing(0)(load), last)
+      assert.deepStrictEqual(
+        yield* snapshots.list({ after: { account: "", version: 0 }, limit: 100 }),
+        before
+      )
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+})
+
+describe("a question about the past", () => {
+  it.effect("is answered from the log where a snapshot does not agree with it", () =>
+    Effect.gen(function* () {
+      const { sixth, snapshots } = yield* scene
+      const store = yield* EventStore
+      yield* snapshots.save([{ ...sixth, hash: "another" }])
+      const node = yield* startNode("reader", { store, limits: { snapshotEvery } })
+      const past = yield* node.travel.at(a, { _tag: "Version", version: 6 })
+      assert.deepStrictEqual(past.head, sixth)
+      yield* snapshots.save([withBalance(sixth, 3n)])
+      assert.deepInclude((yield* node.travel.at(a, { _tag: "Version", version: 10 })).head.account, {
+        balance: 30n
+      })
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+})
