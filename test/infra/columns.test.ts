@@ -50,7 +50,7 @@ describe("a table of columns", () => {
       [
         ["a", "a"],
         [3n, 4n],
-        [row.amount, row.amount],
+        ["100000000000000000", "100000000000000000"],
         [null, "n"],
         [row.at, null],
         ['["x"]', '["x"]']
@@ -58,7 +58,7 @@ describe("a table of columns", () => {
     )
     assert.deepStrictEqual(
       table.arrays([row]).map(({ oid }) => oid),
-      [1009, 1016, 1016, 1009, 1185, 1009]
+      [1009, 1016, 1231, 1009, 1185, 1009]
     )
   })
 
@@ -68,7 +68,7 @@ describe("a table of columns", () => {
       [
         [25, "a"],
         [20, 3n],
-        [20, row.amount],
+        [1700, "100000000000000000"],
         [25, null],
         [1184, row.at],
         [25, '["x"]']
