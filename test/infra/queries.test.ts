@@ -238,7 +238,7 @@ describe("a query with a read token", () => {
       const queries = yield* Queries
       const arrivals = yield* ProjectionWaiters
       for (let partition = 0; partition < defaultLimits.partitions; partition++) {
-        arrivals.bringUnsafe(partition, true)
+        arrivals.setProjectedHereUnsafe(partition, true)
       }
       const writer = new EventWriter()
       yield* project(writer, openAccount("a"), openAccount("b"))

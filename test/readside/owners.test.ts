@@ -51,7 +51,7 @@ const makeWorld = (board: SingletonsFake, limits: TestLimits = patient) =>
               Effect.sync(() => {
                 if (!isWritten) return
                 for (const { head } of batch.moves) {
-                  arrivals.arrivedUnsafe(head.account.id, head.account.version)
+                  arrivals.reachedUnsafe(head.account.id, head.account.version)
                 }
               })
             )

@@ -78,7 +78,7 @@ const whileOwned = (projectors: RunningProjectors, batcher: WriteBatcher, partit
       Effect.sync(() => {
         state.isOwned = isOwned
         state.lastError = undefined
-        projectors.waiters.bringUnsafe(partition, isOwned)
+        projectors.waiters.setProjectedHereUnsafe(partition, isOwned)
       })
     yield* Effect.acquireRelease(own(true), () => own(false))
     yield* supervise(

@@ -1,18 +1,21 @@
-/** What a projection is: the events' effects enter its `write`, rows of its own tables leave. */
+/** What a projection is: a host adds one by implementing `Projection` and a migration that makes its tables. */
 import type { PgTypes } from "@effect/sql-pg"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { BooksBatch } from "./ReadModel.ts"
 
-/** An INSERT, UPDATE, DELETE or MERGE, and its parameters `$1` …: the same text for batches of the same kind. */
+/**
+ * An INSERT, UPDATE, DELETE or MERGE with its parameters `$1` …. The text should be the same for batches of the same kind,
+ * so that the database prepares it once.
+ */
 export interface Written {
   readonly text: string
   readonly params: ReadonlyArray<PgTypes.Parameter>
 }
 
 /**
- * One projection of the log. Whatever it is, the machine is the same: order, gaps, repeats, poison, sweep, rebuild.
+ * One projection of the log. The engine takes care of order, gaps, repeats, parked accounts, reconciling and rebuilding.
  * Its migration makes the tables `<name>_v<version>_<table>`: the standard ones, best as copies (`LIKE books_v1_…
- * INCLUDING ALL`), and its own. What it writes must depend on the batch and on its own rows alone.
+ * INCLUDING ALL`), and its own. What it writes must depend on nothing but the batch and its own rows.
  */
 export interface Projection {
   /** Lower-case letters, digits and `_`. */
@@ -21,13 +24,13 @@ export interface Projection {
   readonly version: number
   /** The folder of its numbered SQL files, where they are not the read model's own. */
   readonly migrations?: string
-  /** Its own tables, without prefix; those of `standardTables` come on top. */
+  /** Its own tables, without prefix and without the standard ones. */
   readonly tables: ReadonlyArray<string>
-  /** Those of them whose rows are only ever added: a rebuild makes their indexes when all rows are there. */
+  /** Those of its tables whose rows are only ever added. A rebuild makes their indexes once all rows are there. */
   readonly appended?: ReadonlyArray<string>
   /**
-   * The rows of a batch, for tables of this prefix. The pieces become one statement with that which moves the
-   * accounts' versions: each sees the tables as they were before, none what another of them writes.
+   * Writes a batch to the tables of this prefix. The pieces become one statement, together with the one that moves the
+   * accounts' versions: each sees the tables as they were before it, and none sees what another writes.
    *
    * A batch that the database refuses (division by zero, a constraint, `RAISE EXCEPTION` with whatever SQLSTATE, …) is
    * halved until the guilty event is alone; its account is parked, and all others go on. Where a table or a right is
@@ -45,8 +48,11 @@ export interface Projection {
   ) => ReadonlyArray<Written>
 }
 
-/** Heads of the accounts, cursors, poison; `checkpoints` is left out, it tells of the bus and not of the tables. */
-export const standardTables = ["balances", "swept", "parked_accounts", "skipped"] as const
+/**
+ * Heads of the accounts, the writers' cursors, parked accounts and skipped events. The table `checkpoints` is not exchanged
+ * by a rebuild, for it says how far the bus was read and nothing of the tables.
+ */
+const standardTables = ["balances", "swept", "parked_accounts", "skipped"] as const
 
 export const prefixOf = ({ name, version }: Pick<Projection, "name" | "version">): string =>
   `${name}_v${version}`

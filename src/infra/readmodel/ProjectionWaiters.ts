@@ -1,4 +1,7 @@
-/** Versions that reached the read model enter; those who wait for them in this process are woken. */
+/**
+ * The queries of this process that wait until the read model has reached the version in their read token. A projector of
+ * the same process wakes them; for accounts that other processes project, `Queries` looks into the read model.
+ */
 import { Context, Effect, Latch, Layer, Option } from "effect"
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
@@ -14,15 +17,15 @@ interface Waiter {
 export class ProjectionWaiters extends Context.Service<
   ProjectionWaiters,
   {
-    /** The read model holds the account at `version`. Wakes whom that satisfies; costs a map look-up otherwise. */
-    readonly arrivedUnsafe: (account: AccountId, version: Version) => void
-    /** Whether a projector of this process brings the partition, and so tells at once. */
-    readonly bringUnsafe: (partition: number, isHere: boolean) => void
-    /** Completes at an arrival that satisfies the position; `None` at once when too many wait already. */
+    /** The read model has reached `version` of the account: wakes the waiters for it. One map look-up where none waits. */
+    readonly reachedUnsafe: (account: AccountId, version: Version) => void
+    /** Says whether a projector of this process projects the partition, and so calls `reachedUnsafe` for its accounts. */
+    readonly setProjectedHereUnsafe: (partition: number, isHere: boolean) => void
+    /** Completes once the position is reached; `None` at once where `tokenWaitersMax` are waiting already. */
     readonly await: (position: Position) => Effect.Effect<Option.Option<void>>
-    /** The accounts that are waited for: all, or those that projectors of this process, or of others, bring. */
-    readonly awaitedUnsafe: (brought?: "here" | "elsewhere") => ReadonlyArray<AccountId>
-    /** Completes when somebody began to wait for one of those since this completed last. */
+    /** The accounts that are waited for: all, or those that this process projects, or those that others do. */
+    readonly awaitedUnsafe: (projected?: "here" | "elsewhere") => ReadonlyArray<AccountId>
+    /** Completes once a waiter for an account that others project has joined since this completed last. */
     readonly joinedElsewhere: Effect.Effect<void>
     readonly hasJoinedElsewhereUnsafe: () => boolean
   }
@@ -46,7 +49,7 @@ export class ProjectionWaiters extends Context.Service<
       }
 
       return {
-        arrivedUnsafe: (account, version) => {
+        reachedUnsafe: (account, version) => {
           const group = waiters.get(account)
           if (group === undefined) return
           for (const waiter of [...group]) {
@@ -55,10 +58,10 @@ export class ProjectionWaiters extends Context.Service<
             waiter.wake()
           }
         },
-        bringUnsafe: (partition, isHere) => {
+        setProjectedHereUnsafe: (partition, isHere) => {
           if (isHere) here.add(partition)
           else here.delete(partition)
-          // Who waits for it must be looked for elsewhere from now on.
+          // From now on its waiters are woken only by looking into the read model.
           if (!isHere && waiting > 0) joined.openUnsafe()
         },
         await: ({ account, version }) =>
@@ -75,11 +78,11 @@ export class ProjectionWaiters extends Context.Service<
             if (isElsewhere(account)) joined.openUnsafe()
             return Effect.sync(() => leave(account, waiter))
           }),
-        awaitedUnsafe: (brought) => {
+        awaitedUnsafe: (projected) => {
           const accounts = [...waiters.keys()]
-          return brought === undefined
+          return projected === undefined
             ? accounts
-            : accounts.filter((account) => isElsewhere(account) === (brought === "elsewhere"))
+            : accounts.filter((account) => isElsewhere(account) === (projected === "elsewhere"))
         },
         joinedElsewhere: Effect.andThen(
           joined.await,

@@ -1,4 +1,7 @@
-/** Questions about balances and statements enter; pages of the read model leave, at least as new as a read token. */
+/**
+ * Answers queries from the read model: balances, statements by pages, transfers, sums. A query with a read token waits,
+ * bounded, until the read model has reached the write that the token came from.
+ */
 import { Context, Effect, Layer, Option, Result, Schema } from "effect"
 import type { OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
 import {
@@ -22,18 +25,18 @@ import { type ContraBalance, type LinesQuery, ReadModel, type TimeAxis, type Tri
 export interface PageRequest {
   /** `next` of the page before. */
   readonly cursor?: string | undefined
-  /** Default 100; at most `pageMax` rows are answered whatever is asked. */
+  /** Default 100; never more than `pageMax`. */
   readonly limit?: number | undefined
 }
 
 export interface Page<A> {
   readonly rows: ReadonlyArray<A>
-  /** Where the next page begins; undefined at the end as it is now. */
+  /** The cursor of the next page; undefined where there is none by now. */
   readonly next: string | undefined
 }
 
 export interface ReadConsistency {
-  /** From a receipt: the answer holds at least that write, or the query fails with `NotYetVisible`. */
+  /** From a receipt: the answer has at least that write in it, or the query fails with `NotYetVisible`. */
   readonly readToken?: string | undefined
 }
 
@@ -58,7 +61,7 @@ export interface StatementPage extends Page<StatementLine> {
   readonly closing: bigint
 }
 
-/** From the `books` projection; the account's events `1 … account.version` are folded in (I8). */
+/** Answers are of the `books` projection: an account's row is the fold of its events `1 … account.version` (I8). */
 export class Queries extends Context.Service<
   Queries,
   {
@@ -92,7 +95,7 @@ export class Queries extends Context.Service<
 
 const rowsDefault = 100
 
-/** Longer than any token of a journal with the most legs. */
+/** More characters than the read token of a journal with the most legs. */
 const tokenMax = 10_000
 
 const makeQueries = Effect.gen(function* () {
@@ -152,10 +155,13 @@ const makeQueries = Effect.gen(function* () {
   } satisfies Queries["Service"]
 })
 
-/** Waits for positions: woken by projectors of this process, and by one look for all who wait for those of others. */
+/**
+ * Waits for positions. Projectors of this process wake the waiters for their accounts; for accounts that other processes
+ * project, one statement a poll serves all waiters.
+ */
 const makeAwaitPositions = Effect.gen(function* () {
   const readModel = yield* ReadModel
-  const arrivals = yield* ProjectionWaiters
+  const waiters = yield* ProjectionWaiters
   const { queryDeadlineMs } = yield* LedgerConfig
   const { tokenPollMs, tokenSoonMs } = yield* ReadSideConfig
 
@@ -163,30 +169,30 @@ const makeAwaitPositions = Effect.gen(function* () {
     Effect.gen(function* () {
       if (awaited.length === 0) return
       for (const [account, version] of yield* readModel.versions(awaited))
-        arrivals.arrivedUnsafe(account, version)
+        waiters.reachedUnsafe(account, version)
     }).pipe(Effect.ignore)
-  // Who asked between the writing and the telling was not told.
-  yield* Effect.suspend(() => look(arrivals.awaitedUnsafe("here"))).pipe(
+  // A waiter that joined between the commit of a batch and `reachedUnsafe` was not woken by it.
+  yield* Effect.suspend(() => look(waiters.awaitedUnsafe("here"))).pipe(
     Effect.delay(tokenPollMs),
     Effect.forever,
     Effect.forkScoped
   )
-  /** Soon after somebody joined, then ever more seldom: a write is rarely far behind. Nobody waits: no statement. */
+  /** Soon after a waiter joined, then at growing intervals, for a write is rarely far behind. No statement without a waiter. */
   const lookElsewhere = Effect.gen(function* () {
-    yield* arrivals.joinedElsewhere
+    yield* waiters.joinedElsewhere
     let pauseMs = tokenSoonMs
-    while (arrivals.awaitedUnsafe("elsewhere").length > 0) {
+    while (waiters.awaitedUnsafe("elsewhere").length > 0) {
       yield* Effect.sleep(pauseMs)
-      if (arrivals.hasJoinedElsewhereUnsafe()) {
-        yield* arrivals.joinedElsewhere
+      if (waiters.hasJoinedElsewhereUnsafe()) {
+        yield* waiters.joinedElsewhere
         pauseMs = tokenSoonMs
       } else pauseMs = Math.min(pauseMs * 2, tokenPollMs)
-      yield* look(arrivals.awaitedUnsafe("elsewhere"))
+      yield* look(waiters.awaitedUnsafe("elsewhere"))
     }
   })
   yield* lookElsewhere.pipe(Effect.forever, Effect.forkScoped)
 
-  /** The positions that are not reached, each with where its account is. */
+  /** The positions that are not reached, each with the version that its account is at. */
   const missingOf = Effect.fnUntraced(function* (positions: ReadonlyArray<Position>) {
     const versions = yield* readModel.versions(positions.map((position) => position.account))
     const looked = positions.map((wanted) => ({ wanted, reached: versions.get(wanted.account) ?? 0 }))
@@ -197,7 +203,7 @@ const makeAwaitPositions = Effect.gen(function* () {
     Effect.gen(function* () {
       const missing = (yield* missingOf(positions)).map(({ wanted }) => wanted)
       if (missing.length === 0) return
-      const waits = yield* Effect.forEach(missing, (position) => arrivals.await(position), {
+      const waits = yield* Effect.forEach(missing, (position) => waiters.await(position), {
         concurrency: "unbounded"
       }).pipe(Effect.timeoutOption(queryDeadlineMs))
       if (Option.isSome(waits) && waits.value.every(Option.isSome)) return
@@ -236,7 +242,7 @@ const readLineCursor = (
 const accountOf = (cursor: string): Result.Result<string, InvalidCommand> =>
   isAccountId(cursor) ? Result.succeed(cursor) : Result.fail(notACursor(cursor))
 
-/** Any whole milliseconds; what lies beyond all instants is as far as the furthest of them. */
+/** A bound beyond all instants means the furthest of them. */
 const boundOf = (
   path: string,
   bound: number | undefined

@@ -1,4 +1,7 @@
-/** What was folded of the log enters, batch by batch; rows for questions leave. Holds nothing that is not in the log. */
+/**
+ * The read model: what projections write of the log, and what queries read of it. It holds nothing that is not in the log,
+ * so it may be lost and rebuilt at any time (I8).
+ */
 import { Context, Data, Effect, Layer, type Scope } from "effect"
 import type { ContraEntry, OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
 import type { EventType } from "../../domain/Event.ts"
@@ -15,8 +18,8 @@ import { makeBooksReads } from "./ReadModelReads.ts"
 import { ReadModelSql } from "./ReadModelSql.ts"
 import { makeProjectionWrites } from "./ReadModelWrites.ts"
 
-/** An account that moves from version `from` (0: it has no row yet) to the head's. */
-export interface Move {
+/** An account that moves from version `from` (0: it has no row yet) to that of the head. */
+interface Move {
   readonly from: Version
   readonly head: OpenedHead
 }
@@ -24,7 +27,7 @@ export interface Move {
 /** How far a partition of the bus was read. */
 export interface Checkpoint {
   readonly partition: number
-  /** The bus's own number of the last message. */
+  /** The sequence number that the bus gave the last message. */
   readonly position: number
   /** The latest `recordedAt` in it. */
   readonly recordedAt: Instant
@@ -35,23 +38,23 @@ export interface CheckpointAt extends Checkpoint {
   readonly updatedAt: Instant
 }
 
-/** What one transaction writes. Its rows are those of the events between each move's two versions. */
+/** What one transaction writes: the rows of the events between the two versions of each move. */
 export interface BooksBatch {
   readonly moves: ReadonlyArray<Move>
   readonly lines: ReadonlyArray<StatementLine>
   readonly transfers: ReadonlyArray<TransferRow>
   readonly contras: ReadonlyArray<ContraEntry & { readonly partition: number }>
   readonly checkpoints: ReadonlyArray<Checkpoint>
-  /** That of the `look` which the batch was folded on; the batch is refused when the tables are others by now. */
+  /** The generation of the tables that the batch was folded on. It is not written to tables of another generation. */
   readonly generation?: number
-  /** The event that a person leaves out by this batch. */
+  /** The event that a person skips by this batch. */
   readonly skipped?: Parked
 }
 
-/** Heads as of one generation of the tables; a rebuild exchanges them. */
+/** Heads, and the generation of the tables that they were read from: a rebuild exchanges the tables for new ones. */
 export interface Looked {
   readonly generation: number
-  /** Accounts without a row are left out. */
+  /** Without the accounts that have no row. */
   readonly heads: ReadonlyMap<AccountId, OpenedHead>
 }
 
@@ -77,11 +80,11 @@ export interface TrialLine {
   readonly total: bigint
 }
 
-/** Which of an event's two times is meant (design §4). */
+/** One of an event's two times: when it was recorded, or for when it counts. */
 export type TimeAxis = "recorded" | "effective"
 
 /** The place of a line in a statement. */
-export interface LinePosition {
+interface LinePosition {
   readonly version: Version
   /** Counts in effective order only. */
   readonly effectiveAt: Instant
@@ -117,10 +120,10 @@ export interface StatementRows {
   readonly lines: ReadonlyArray<StatementLine>
 }
 
-/** The database will never take these rows as they are: a text it cannot hold, a number out of its range. */
+/** The database will never take these rows as they are, because a text or number is out of its range, for instance. */
 export class RowsRefused extends Data.TaggedError("RowsRefused")<{ readonly reason: string }> {
   override get message() {
-    return `the read model refuses the rows: ${this.reason}`
+    return `the read model refuses these rows: ${this.reason}`
   }
 }
 
@@ -141,11 +144,11 @@ export class ReloadUnsupported extends Data.TaggedError("ReloadUnsupported")<{
 }
 
 export interface ReadModelWrites {
-  /** The rows of accounts as they are, to fold on. */
+  /** The heads of accounts, to fold further events on. */
   readonly look: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<Looked, StoreUnavailable>
   /**
-   * Writes a batch, whole or not at all; false, and nothing written, when an account was not at its `from`:
-   * somebody else moved it, look again. This guard alone makes any number of projectors safe at once.
+   * Writes a batch, whole or not at all. False, and nothing written, where an account is not at its `from` because another
+   * projector moved it: then its head must be read again. This guard alone makes any number of projectors safe at once.
    */
   readonly apply: (batch: BooksBatch) => Effect.Effect<boolean, StoreUnavailable | RowsRefused>
   /**
@@ -164,29 +167,29 @@ export interface ReadModelWrites {
     readonly limit: number
   }) => Effect.Effect<ReadonlyArray<HeldHead>, StoreUnavailable>
   readonly checkpoints: Effect.Effect<ReadonlyMap<number, CheckpointAt>, StoreUnavailable>
-  /** Which of the positions are not reached: they, with the version the account is at. Parked ones count as reached. */
+  /** The positions that are not reached, with the version that the account is at. Parked accounts are left out. */
   readonly behind: (
     positions: ReadonlyArray<Position>
   ) => Effect.Effect<ReadonlyArray<Position & { readonly reached: Version }>, StoreUnavailable>
   readonly swept: Effect.Effect<ReadonlyMap<WriterId, number>, StoreUnavailable>
-  /** Moves a writer's swept cursor, if it still stands at `from`: not so when the read model was lost meanwhile. */
+  /** Moves a writer's cursor if it still stands at `from`, which it does not where the read model was lost meanwhile. */
   readonly moveSwept: (writerId: WriterId, from: number, to: number) => Effect.Effect<void, StoreUnavailable>
   /** Forgets the cursors of writers that are finished: a cursor over all of them takes their place. */
   readonly forgetSwept: (writers: ReadonlyArray<WriterId>) => Effect.Effect<void, StoreUnavailable>
   readonly parked: Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
-  /** Leaves out those that got past their event meanwhile: somebody skipped it, or could project it. */
+  /** Leaves out accounts that got past their event meanwhile, because it was skipped, or projected by a newer program. */
   readonly park: (parked: ReadonlyArray<Parked>) => Effect.Effect<void, StoreUnavailable>
   readonly unpark: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>
-  /** Events left out for ever, in order of account and version; `since` is when that was said. */
+  /** Events that were skipped, in order of account and version; `since` is when they were. */
   readonly skipped: Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
 }
 
 export interface ReadModelReads {
-  /** The rows of accounts as they are; those without one are left out. */
+  /** The heads of accounts; those without a row are left out. */
   readonly heads: (
     accounts: ReadonlyArray<AccountId>
   ) => Effect.Effect<ReadonlyMap<AccountId, OpenedHead>, StoreUnavailable>
-  /** The versions accounts are at; those without a row are left out. */
+  /** The versions that accounts are at; those without a row are left out. */
   readonly versions: (
     accounts: ReadonlyArray<AccountId>
   ) => Effect.Effect<ReadonlyMap<AccountId, Version>, StoreUnavailable>
@@ -201,15 +204,15 @@ export interface ReadModelReads {
   readonly contras: Effect.Effect<ReadonlyArray<ContraBalance>, StoreUnavailable>
   /** All of it at one instant of the read model. */
   readonly trialBalance: Effect.Effect<ReadonlyArray<TrialLine>, StoreUnavailable>
-  /** The same without the lines recorded after an instant; costs what came since. */
+  /** The same as of a recorded instant. Costs as much as was recorded since. */
   readonly trialBalanceAt: (instant: Instant) => Effect.Effect<ReadonlyArray<TrialLine>, StoreUnavailable>
 }
 
-/** What the machine of a projection works on, whatever it projects. */
+/** What a projection engine works on, whichever projection it runs. */
 export type ProjectionModel = ReadModelWrites & Pick<ReadModelReads, "versions">
 
-export interface ReadModelAudits {
-  /** Everything as it is at this instant, until the scope ends: projectors go on and change nothing of it. */
+interface ReadModelAudits {
+  /** All rows as they are now, until the scope ends. Projectors go on and change nothing of it. */
   readonly frozen: Effect.Effect<FrozenBooks, StoreUnavailable, Scope.Scope>
 }
 

@@ -87,7 +87,7 @@ const makeBatches = (
 ): Pick<ReadModelWrites, "look" | "apply" | "reload" | "heldHeads"> => {
   const written = (batch: BooksBatch, now: number): true => {
     write(tables, batch, now)
-    for (const { head } of batch.moves) waiters.arrivedUnsafe(head.account.id, head.account.version)
+    for (const { head } of batch.moves) waiters.reachedUnsafe(head.account.id, head.account.version)
     return true
   }
   return {

@@ -12,7 +12,7 @@ import type { Asset } from "../../domain/Money.ts"
 import { columns, int4, int8, minorUnits, nullable, text, timestamptz } from "../postgres/Columns.ts"
 import type { Checkpoint, ContraBalance, Parked } from "./ReadModel.ts"
 
-/** A row of the balances as it stands there, checked by nobody. */
+/** A row of the balances as it is stored, with nothing of it checked. */
 export interface BalanceRow {
   readonly account: string
   readonly version: Version
@@ -27,8 +27,8 @@ export interface BalanceRow {
   readonly hash: string
 }
 
-/** A row of the balances that an account shall be at, and the version it must be at before. */
-export interface MoveRow extends BalanceRow {
+/** The row of the balances that an account moves to, and the version that it must be at before. */
+interface MoveRow extends BalanceRow {
   readonly was: Version
 }
 

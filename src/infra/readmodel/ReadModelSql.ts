@@ -1,4 +1,4 @@
-/** The URL of the read model's database enters; a bounded pool of connections to it, and its statements, leave. */
+/** The bounded pool of connections to the read model's database, and how its errors are told. */
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, type Redacted } from "effect"
 import { Reactivity } from "effect/reactivity"
@@ -8,11 +8,11 @@ import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { describeSqlError } from "../postgres/SqlState.ts"
 
-/** A service of its own, so that the event store's client is never taken for this one. */
+/** A service of its own, so that the event store's client cannot be taken for this one. */
 export class ReadModelSql extends Context.Service<ReadModelSql, PgClient.PgClient>()(
   "chronicle/infra/ReadModelSql"
 ) {
-  /** Opens no connection before the first statement; an unreachable database shows there. */
+  /** Opens no connection before the first statement, so an unreachable database is noticed only there. */
   static readonly layer = (url: Redacted.Redacted) =>
     Layer.effect(
       ReadModelSql,
@@ -29,10 +29,10 @@ export class ReadModelSql extends Context.Service<ReadModelSql, PgClient.PgClien
           idleTimeout: "5 minutes",
           startupParameters: {
             statement_timeout: String(limits.readModelStatementMs),
-            // Nothing here is not in the log: a server that dies loses the last moments of it, rows, versions and
-            // cursors alike, and they are projected again. What only a person knows asks for its sync itself.
+            // The log has everything: a server that dies loses rows, versions and cursors of the last moment together, and
+            // they are projected again. Skipping an event is a person's decision, and asks for a synchronous commit.
             synchronous_commit: "off",
-            // A plan made while a table was empty would read the whole of it for ever after.
+            // A plan that was made while a table was empty would go on reading the whole table.
             plan_cache_mode: "force_custom_plan"
           }
         })
@@ -43,7 +43,7 @@ export class ReadModelSql extends Context.Service<ReadModelSql, PgClient.PgClien
 export const toUnavailable = (error: SqlError): StoreUnavailable =>
   new StoreUnavailable({ store: "read model", reason: describeSqlError(error) })
 
-/** Rows as columns in the order of the SELECT. */
+/** Rows as arrays of values, in the order of the SELECT. */
 export const valuesOf = (
   sql: PgClient.PgClient,
   text: string,

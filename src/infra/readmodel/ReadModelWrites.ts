@@ -146,7 +146,7 @@ const makeBatches = Effect.fnUntraced(function* (sql: PgClient, projection: Proj
 
   const outcome = <E>(self: Effect.Effect<unknown, SqlError | E>, batch: BooksBatch) =>
     Effect.map(self, () => {
-      for (const { head } of batch.moves) waiters.arrivedUnsafe(head.account.id, head.account.version)
+      for (const { head } of batch.moves) waiters.reachedUnsafe(head.account.id, head.account.version)
       return true
     }).pipe(Effect.catchIf(isSqlError, (error) => failureOf(error, signal)))
 
