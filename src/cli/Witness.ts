@@ -1,5 +1,5 @@
 /**
- * What a demo's player was told, held against the log: whether every acknowledged event stands there (I4, I6), and at a
+ * The receipts of a demo's player, held against the log: whether every acknowledged event stands there (I4, I6), and at a
  * version that real time allows (I7). Apart from the audit, which sees the stores and not what callers were answered.
  */
 import { Effect, Schedule } from "effect"
@@ -105,7 +105,7 @@ export const makeWitness = Effect.gen(function* () {
           }),
           Effect.tapError((error) =>
             Effect.sync(() => {
-              // The outcome of an `Indeterminate` may be told by the next sending of the same id.
+              // After an `Indeterminate` the next sending of the same id may learn the outcome.
               if (error._tag !== "Indeterminate") floors.delete(commandId)
             })
           )

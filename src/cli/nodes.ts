@@ -47,7 +47,7 @@ export const Stopped = Context.Reference<{ code: number }>("chronicle/cli/Stoppe
   defaultValue: () => ({ code: 130 })
 })
 
-/** A node until it is told to stop; then what was accepted is answered first. `started` once it takes commands. */
+/** Runs a node until it is told to stop, and then answers what it accepted. Runs `started` once it takes commands. */
 const runNode = Effect.fnUntraced(
   function* <E>(
     services: Services,

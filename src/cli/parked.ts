@@ -87,7 +87,7 @@ const skip = Command.make(
         yield* (yield* ProjectionEngine).skipParked(account, version)
         const parked = (yield* (yield* ReadModel).parked).filter((row) => row.account === account)
         yield* output.line(
-          `Version ${version} of ${account} is left out of its statement; "verify" tells it.`
+          `Version ${version} of ${account} is left out of its statement; "verify" reports it.`
         )
         yield* printParked(output, parked)
         if (json) yield* printJson({ account, version, parked })

@@ -25,7 +25,9 @@ export const readToken = Flag.String("token").pipe(
   Flag.optional
 )
 
-export const positive = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
+export const positive = Schema.Int.check(
+  Schema.isGreaterThanOrEqualTo(1, { message: "must be a whole number of 1 or more" })
+)
 
 /** Runs over the log and the read model where `--data` or the environment says they are. */
 export const reading = <A, E, R>(data: Option.Option<string>, self: Effect.Effect<A, E, R>) =>

@@ -36,7 +36,7 @@ export const instantFlag = (name: string, description: string) =>
     Flag.optional
   )
 
-/** Refuses a `--from` that is later than its `--to`: no answer to it would tell anything. */
+/** Refuses a `--from` that is later than its `--to`, because no line can lie between them. */
 export const checkInterval = (from: Option.Option<Instant>, to: Option.Option<Instant>) => {
   const fault = intervalFault(Option.getOrUndefined(from), Option.getOrUndefined(to))
   return fault === undefined

@@ -39,41 +39,43 @@ const rowsOf = (
   ]
 }
 
+const statementFlags = {
+  account,
+  from: instantFlag("from", "At or after"),
+  to: instantFlag("to", "Before"),
+  by: Flag.Literals("by", ["recorded", "effective"]).pipe(
+    Flag.withDescription(
+      "The order of the lines and their balances, and the time that --from and --to mean: when it was recorded, or for when it counts"
+    ),
+    Flag.withDefault("recorded")
+  ),
+  types: Flag.Literals("type", LineType.literals).pipe(
+    Flag.withDescription("Lines of this type alone; may be given several times"),
+    Flag.atLeast(0)
+  ),
+  counterparty: Flag.String("counterparty").pipe(
+    Flag.withDescription("Lines with this account or contra account on the other side alone"),
+    Flag.optional
+  ),
+  cursor: Flag.String("cursor").pipe(Flag.withDescription("`next` of the page before"), Flag.optional),
+  limit: Flag.Int("limit").pipe(
+    Flag.withDescription("Lines of a page"),
+    Flag.withSchema(positive),
+    Flag.withDefault(50)
+  ),
+  format: Flag.Literals("export", ["csv", "json"]).pipe(
+    Flag.withDescription("Write all of it to the file of --out"),
+    Flag.optional
+  ),
+  out: Flag.Path("out").pipe(Flag.withDescription("The file of --export"), Flag.optional),
+  token: readToken,
+  data: dataFlag,
+  json: jsonFlag
+}
+
 export const statement = Command.make(
   "statement",
-  {
-    account,
-    from: instantFlag("from", "At or after"),
-    to: instantFlag("to", "Before"),
-    by: Flag.Literals("by", ["recorded", "effective"]).pipe(
-      Flag.withDescription(
-        "The order of the lines and their balances, and the time that --from and --to mean: when it was recorded, or for when it counts"
-      ),
-      Flag.withDefault("recorded")
-    ),
-    types: Flag.Literals("type", LineType.literals).pipe(
-      Flag.withDescription("Lines of this type alone; may be given several times"),
-      Flag.atLeast(0)
-    ),
-    counterparty: Flag.String("counterparty").pipe(
-      Flag.withDescription("Lines with this account or contra account on the other side alone"),
-      Flag.optional
-    ),
-    cursor: Flag.String("cursor").pipe(Flag.withDescription("`next` of the page before"), Flag.optional),
-    limit: Flag.Int("limit").pipe(
-      Flag.withDescription("Lines of a page"),
-      Flag.withSchema(positive),
-      Flag.withDefault(50)
-    ),
-    format: Flag.Literals("export", ["csv", "json"]).pipe(
-      Flag.withDescription("Write all of it to the file of --out"),
-      Flag.optional
-    ),
-    out: Flag.Path("out").pipe(Flag.withDescription("The file of --export"), Flag.optional),
-    token: readToken,
-    data: dataFlag,
-    json: jsonFlag
-  },
+  statementFlags,
   Effect.fnUntraced(function* (input) {
     const { account, from, to, by, types, counterparty, cursor, limit, format, out, token, data, json } =
       input

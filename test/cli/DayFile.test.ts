@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Result, Schedule, Stream } from "effect"
 import { columns } from "../../src/cli/DayFields.ts"
-import { type DayLine, readDay } from "../../src/cli/DayFile.ts"
+import { type DayLine, NotADayFile, readDay } from "../../src/cli/DayFile.ts"
 import { fromHost } from "../../src/domain/Command.ts"
 
 const header = columns.join(",")
@@ -299,7 +299,7 @@ describe("a file", () => {
     (text) =>
       Effect.gen(function* () {
         const error = yield* Effect.flip(read(text))
-        assert.strictEqual(error._tag, "NotADayFile")
+        assert.instanceOf(error, NotADayFile)
       })
   )
 

@@ -4,7 +4,13 @@ import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Effect, Exit, Fiber, FileSystem, Path, Random, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { DayLine } from "../../src/cli/DayFile.ts"
-import { type PlayOptions, type PlayResult, play } from "../../src/cli/DayPlayer.ts"
+import {
+  JournalMismatch,
+  type PlayOptions,
+  type PlayResult,
+  PlayStopped,
+  play
+} from "../../src/cli/DayPlayer.ts"
 import { openPlayJournal, type PlayJournal } from "../../src/cli/PlayJournal.ts"
 import type { Command, CommandInput } from "../../src/domain/Command.ts"
 import { Indeterminate, Overloaded, Unavailable } from "../../src/domain/Errors.ts"
@@ -324,7 +330,7 @@ describe("the journal", () => {
       yield* live(trap, world, new Life())
       const edited = [command({ commandId: "new", ...open("z") }), ...trap]
       const error = yield* Effect.flip(live(edited, world, new Life()))
-      assert.strictEqual(error._tag, "JournalMismatch")
+      assert.instanceOf(error, JournalMismatch)
     }).pipe(Random.withSeed("mismatch"))
   )
 
@@ -461,7 +467,8 @@ describe("a ledger that cannot take a command", () => {
         Fiber.join(fiber),
         Effect.forever(Effect.andThen(Effect.yieldNow, TestClock.adjust("100 millis")))
       )
-      assert.deepInclude(error, { _tag: "PlayStopped", line: 2, cause })
+      assert.instanceOf(error, PlayStopped)
+      assert.deepInclude(error, { line: 2, cause })
     })
   )
 })

@@ -94,6 +94,8 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
           "2026-03-02T09:00:00Z,o-1,open,other:alice,,USD,,,Alice,,",
           "2026-03-02T09:00:00Z,o-2,withdraw,other:alice,,USD,1.00,,,,",
           "2026-03-02T09:00:00Z,o-3,deposit,other:alice,,USD,1.00,,,,",
+          // Twice in a row: the repeat is answered from memory, and may be answered first.
+          "2026-03-02T09:00:00Z,o-3,deposit,other:alice,,USD,1.00,,,,",
           "no command at all",
           "2026-03-02T09:00:00Z,o-4,deposit,other alice,,USD,1.00,,,,",
           "2026-03-02T09:00:00Z,o-5,deposit,other:nobody,,USD,1.00,,,,",
@@ -109,7 +111,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
             message: "account other:alice has 0.00 USD, which does not cover 1.00 USD"
           },
           {
-            line: 7,
+            line: 8,
             id: "o-5",
             reason: "AccountNotFound",
             message: "account other:nobody does not exist"
@@ -119,29 +121,29 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
           refusals,
           faultLines: [
             {
-              line: 5,
+              line: 6,
               reason: "malformed",
               text: "no command at all",
               detail: "it has one field, the header has 11"
             },
             {
-              line: 6,
+              line: 7,
               column: "account",
               reason: "bad id",
               text: "other alice",
               detail: "must be 1 to 64 characters of A-Z a-z 0-9 _ : -"
             },
             {
-              line: 8,
+              line: 9,
               column: "account",
               reason: "bad id",
               text: "other:bob\u001b[2J",
               detail: "must be 1 to 64 characters of A-Z a-z 0-9 _ : -"
             }
           ],
-          commands: 4,
+          commands: 5,
           accepted: 2,
-          replayed: 0,
+          replayed: 1,
           refused: { AccountNotFound: 1, InsufficientFunds: 1 },
           faults: { "bad id": 2, malformed: 1 },
           invariants: allHold,
@@ -153,8 +155,8 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
         const strict = yield* demo(dataDir, "--file", other, "--strict")
         assert.deepInclude(strict, { code: 1, stdout: strict.stdout })
         assert.match(strict.stderr, /^chronicle: --strict: 2 lines were refused, 3 are at fault$/m)
-        assert.match(story.stdout, /accepted +0 [\s\S]*replayed +2 [\s\S]*refused +2 /)
-        assert.include(story.stdout, "line 8, account: bad id: other:bob\\x1b[2J")
+        assert.match(story.stdout, /accepted +0 [\s\S]*replayed +3 [\s\S]*refused +2 /)
+        assert.include(story.stdout, "line 9, account: bad id: other:bob\\x1b[2J")
 
         // A day whose earlier lines were changed is not the day that was played.
         const changed = yield* dayFile([

@@ -3,7 +3,7 @@ import { NodeFileSystem } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Layer } from "effect"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
-import { exportStatement, neutralised } from "../../src/cli/export.ts"
+import { ExportFailed, exportStatement, neutralised } from "../../src/cli/export.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
@@ -78,6 +78,16 @@ describe("an export as CSV", () => {
     assert.strictEqual(neutralised(text), text)
   })
 })
+
+it.effect("an export to a folder that does not exist fails with the file's name", () =>
+  Effect.gen(function* () {
+    const engine = yield* ProjectionEngine
+    yield* engine.project(new EventWriter().commit(openAccount("a")).events, [])
+    const error = yield* Effect.flip(exportStatement(accountId("a"), "csv", "/no/such/folder/a.csv", {}))
+    assert.instanceOf(error, ExportFailed)
+    assert.include(error.message, "the statement cannot be written to /no/such/folder/a.csv")
+  }).pipe(Effect.provide(services))
+)
 
 it.effect("an export as JSON has the texts as they were written", () =>
   Effect.gen(function* () {

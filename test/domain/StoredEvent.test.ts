@@ -19,7 +19,8 @@ import {
   encodeContext,
   encodePayload,
   type StoredEvent,
-  schemaVersionOf
+  schemaVersionOf,
+  UnreadableEvent
 } from "../../src/domain/StoredEvent.ts"
 import { drawn } from "../support/drawn.ts"
 import { command } from "./books.ts"
@@ -104,6 +105,7 @@ describe("the stored form", () => {
     const decoded = decodeStored(linked(row))
     assert.isTrue(Result.isFailure(decoded))
     if (Result.isFailure(decoded)) {
+      assert.instanceOf(decoded.failure, UnreadableEvent)
       assert.match(decoded.failure.message, reason)
       assert.match(decoded.failure.message, /alice@1/)
     }

@@ -2,7 +2,7 @@
 import { Cause, Config, Effect, Formatter, Layer, Logger, Option, References, Schema, Tracer } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { OtlpExporter, OtlpSerialization, OtlpTracer } from "effect/observability"
-import { printable } from "../../domain/Printable.ts"
+import { printable, printableJson } from "../../domain/Printable.ts"
 import { isTraced } from "./Tracing.ts"
 
 /** `text` for people (the default), `json` for machines: one object a line. */
@@ -15,7 +15,7 @@ const jsonLogger = Logger.make<unknown, string>((options) => {
   const { span } = options.fiber.cache
   const trace =
     span !== undefined && isTraced(options.fiber) ? { traceId: span.traceId, spanId: span.spanId } : {}
-  return Formatter.formatJson({ ...Logger.formatStructured.log(options), ...trace })
+  return printableJson(Formatter.formatJson({ ...Logger.formatStructured.log(options), ...trace }))
 })
 
 export const layerJsonLogs = Logger.layer([Logger.withConsoleError(jsonLogger), Logger.tracerLogger])
