@@ -17,6 +17,7 @@ openssl req $curve -subj "/CN=ledger" -keyout "$dir/rpc-key.pem" -out "$dir/rpc.
 printf '%s\n' "subjectAltName=DNS:localhost,IP:127.0.0.1,DNS:ledger-1,DNS:ledger-2,DNS:ledger-3" >"$dir/rpc.ext"
 openssl x509 -req -in "$dir/rpc.csr" -CA "$dir/ca.pem" -CAkey "$dir/ca-key.pem" -CAcreateserial -days 825 \
   -extfile "$dir/rpc.ext" -out "$dir/rpc-cert.pem" 2>/dev/null
+openssl rand -hex 32 >"$dir/cluster-secret"
 rm -f "$dir/rpc.csr" "$dir/rpc.ext" "$dir/ca.srl"
 node_modules/.bin/node src/cli/main.ts token peer --scope read --scope command --json 2>/dev/null |
   DIR="$dir" node_modules/.bin/node -e '
@@ -28,16 +29,16 @@ node_modules/.bin/node src/cli/main.ts token peer --scope read --scope command -
       `CHRONICLE_RPC_CA=${process.env.DIR}/ca.pem`,
       `CHRONICLE_RPC_TOKEN=${token}`
     ].join("\n"))'
-# The containers mount these as they are and run as user 1000 (node). The key is readable for its owner alone, whatever the mode of
-# the directory was; only where it cannot be made the containers' own is the directory what keeps others of this machine out.
+# The containers mount these as they are and run as user 1000 (node). The key and the secret are readable for its owner alone, whatever the mode of
+# the directory was; only where they cannot be made the containers' own is the directory what keeps others of this machine out.
 chmod 644 "$dir/rpc-cert.pem" "$dir/rpc-tokens.json"
-chmod 600 "$dir/rpc-key.pem"
+chmod 600 "$dir/rpc-key.pem" "$dir/cluster-secret"
 case "$(id -u)" in
   1000) ;;
-  0) chown 1000 "$dir/rpc-key.pem" ;;
+  0) chown 1000 "$dir/rpc-key.pem" "$dir/cluster-secret" ;;
   *)
     chmod 700 "$dir"
-    chmod 644 "$dir/rpc-key.pem"
+    chmod 644 "$dir/rpc-key.pem" "$dir/cluster-secret"
     ;;
 esac
 echo "made $dir; a peer on this machine has its settings in $dir/peer.env"

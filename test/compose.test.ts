@@ -19,6 +19,7 @@ import { ConfigProvider, Effect, Option, Redacted, Schema } from "effect"
 import { describe } from "vitest"
 import { parse } from "yaml"
 import packageJson from "../package.json" with { type: "json" }
+import { ClusterSecurity, clusterSecurityFromEnvironment } from "../src/infra/config/ClusterSecurity.ts"
 import { clusterConfig, servicesConfig } from "../src/infra/config/Environment.ts"
 import { findNatsServer } from "../src/infra/dev/Programs.ts"
 import { readRpcSettings } from "../src/rpc/server/RpcSettings.ts"
@@ -163,7 +164,7 @@ describe("docker-compose.yml", () => {
       const cluster = Effect.runSync(clusterConfig.parse(provider))
       expect(cluster?.host).toBe(node)
       expect(cluster?.listenHost).toBe("0.0.0.0")
-      // Of the cluster nothing is reachable from outside: it has no door of its own. Of RPC there is, on a port of its own.
+      // The nodes' port is not published, RPC is.
       expect(service(node).ports).toEqual([`127.0.0.1:707${node.at(-1)}:${environment.CHRONICLE_RPC_PORT}`])
       return Effect.runSync(servicesConfig.parse(provider)).nodeName
     })
@@ -203,6 +204,11 @@ describe("docker-compose.yml", () => {
         Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown(variables))
       )
       expect(settings.host).toBe("0.0.0.0")
+      const { secret } = yield* ClusterSecurity.pipe(
+        Effect.provide(clusterSecurityFromEnvironment),
+        Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown(variables))
+      )
+      expect(Redacted.value(secret ?? Redacted.make(""))).toMatch(/^[0-9a-f]{64}$/)
       expect(settings.tls?.cert).toContain("BEGIN CERTIFICATE")
       expect(settings.tokens.map(({ name, scopes }) => [name, scopes])).toEqual([
         ["peer", ["read", "command"]]

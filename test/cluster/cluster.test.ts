@@ -337,6 +337,9 @@ describe("three nodes", () => {
         const { members } = yield* World
         const [first, second, third] = members
         if (first === undefined || second === undefined || third === undefined) return
+        // It may not have been given accounts again after it was frozen.
+        yield* ownsSome(third)
+        yield* settled(members)
         const [theirs] = yield* Effect.filter(accounts, (account) =>
           third.ask<boolean>({ _tag: "Owns", account })
         )

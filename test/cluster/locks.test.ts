@@ -4,6 +4,7 @@ import { Context, Effect, Layer, Redacted } from "effect"
 import { RunnerAddress, RunnerStorage, ShardId } from "effect/cluster"
 import { inject } from "vitest"
 import * as ClusterRunner from "../../src/infra/cluster/ClusterRunner.ts"
+import { ClusterMembers } from "../../src/infra/cluster/PeerPort.ts"
 import { ClusterConfig, defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
 import { freshDatabase } from "../support/databases.ts"
 import { tcpProxy } from "../support/tcpProxy.ts"
@@ -22,7 +23,7 @@ it.live(
       const locksUrl = Redacted.make(url.toString())
       const storage = ClusterRunner.common(defaultClusterLimits, locksUrl, { host, port: 1, locksUrl }).pipe(
         Layer.provide(Layer.succeed(ClusterConfig, defaultClusterLimits)),
-        Layer.provide(ClusterRunner.LockCertainty.layer)
+        Layer.provide(Layer.mergeAll(ClusterRunner.LockCertainty.layer, ClusterMembers.layer))
       )
       const locks = Context.get(yield* Layer.build(storage), RunnerStorage.RunnerStorage)
       const address = RunnerAddress.make(host, 1)

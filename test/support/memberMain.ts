@@ -1,14 +1,17 @@
 /** Run as a process: the write side of one node of a cluster, which sends commands and storms when it is told to. */
 import { Cause, Effect, Layer, Logger, ManagedRuntime, Redacted, References, Result } from "effect"
 import * as ClusterMember from "../../src/actors/cluster/ClusterMember.ts"
+import { PeerFormIdentity } from "../../src/actors/cluster/PeerCodec.ts"
 import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
 import { fromJson } from "../../src/domain/Command.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
+import { PeerProtocol, type ProtocolVersions } from "../../src/infra/cluster/PeerHandshake.ts"
 import {
   ClusterConfig,
   type ClusterLimits,
   defaultClusterLimits
 } from "../../src/infra/config/ClusterConfig.ts"
+import { ClusterSecurity } from "../../src/infra/config/ClusterSecurity.ts"
 import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
@@ -25,6 +28,11 @@ export interface MemberOptions {
   readonly port: number
   readonly limits?: Partial<LedgerLimits>
   readonly cluster?: Partial<ClusterLimits>
+  /** The versions of the nodes' protocol that it speaks, and the form of its messages: those of another program. */
+  readonly protocol?: ProtocolVersions
+  readonly form?: string
+  /** The secret of the cluster. */
+  readonly secret?: string
 }
 
 /** Transfers between accounts `prefix0` … for so long: to the next in a ring of five or back, or between any two. */
@@ -136,7 +144,12 @@ const runtime = ManagedRuntime.make(
   })(node).pipe(
     Layer.provide([
       Layer.succeed(LedgerConfig, { ...defaultLimits, ...options.limits }),
-      Layer.succeed(ClusterConfig, { ...defaultClusterLimits, ...options.cluster })
+      Layer.succeed(ClusterConfig, { ...defaultClusterLimits, ...options.cluster }),
+      options.protocol === undefined ? Layer.empty : Layer.succeed(PeerProtocol, options.protocol),
+      options.secret === undefined
+        ? Layer.empty
+        : Layer.succeed(ClusterSecurity, { secret: Redacted.make(options.secret), tls: undefined }),
+      options.form === undefined ? Layer.empty : Layer.succeed(PeerFormIdentity, options.form)
     ]),
     Layer.provideMerge(
       Layer.mergeAll(

@@ -4,8 +4,9 @@ import { Sharding } from "effect/cluster"
 import * as ClusterRunner from "../../infra/cluster/ClusterRunner.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { Dispatcher } from "../commands/Dispatcher.ts"
-import { ClusterShards, layerPlacement, type NodeStatus, ShardEntity } from "./ClusterShards.ts"
-import { answerRequest, answerRequests } from "./PeerMessages.ts"
+import { layerPlacement } from "./ClusterPlacement.ts"
+import { ClusterShards, type NodeStatus, ShardEntity } from "./ClusterShards.ts"
+import { Peers } from "./Peers.ts"
 
 /**
  * Opens the node to the cluster. At the end of its scope it settles what it has, then lets go of its shards: this
@@ -18,7 +19,9 @@ export const layer = (node: string) =>
       const shards = yield* ClusterShards
       const limits = yield* ClusterConfig
       const dispatcher = yield* Dispatcher
+      const peers = yield* Peers
       const here = dispatcher.localNode
+      peers.serve(here)
 
       const status = Effect.sync((): NodeStatus => {
         const { committed, conflicts, inFlight, residents } = dispatcher.stats()
@@ -30,9 +33,6 @@ export const layer = (node: string) =>
         ShardEntity,
         Effect.succeed(
           ShardEntity.of({
-            Letter: ({ payload }) =>
-              Effect.map(answerRequest(here, payload.letter), (said) => ({ nth: 0, said, node })),
-            Letters: ({ payload }) => answerRequests(here, payload.letters, node),
             Status: () => status
           })
         ),
@@ -45,9 +45,11 @@ export const layer = (node: string) =>
           Effect.sync(() => {
             here.enter((one) => one === shard)
             shards.set(shard, true)
+            peers.tellShards()
           }),
           () => {
             shards.set(shard, false)
+            peers.tellShards()
             return here.leave((one) => one === shard)
           }
         )
@@ -65,6 +67,9 @@ export const layer = (node: string) =>
 export const member =
   (node: string, place: ClusterRunner.ClusterPlace) =>
   <A, E, R>(inner: Layer.Layer<A | Dispatcher, E, R>) => {
-    const shards = ClusterShards.layer.pipe(Layer.provideMerge(ClusterRunner.layer(place)))
+    const shards = Peers.layer(node).pipe(
+      Layer.provideMerge(ClusterShards.layer),
+      Layer.provideMerge(ClusterRunner.layer(place))
+    )
     return layer(node).pipe(Layer.provideMerge(Layer.provide(inner, layerPlacement)), Layer.provide(shards))
   }

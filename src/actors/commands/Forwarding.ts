@@ -88,11 +88,11 @@ const make = Effect.gen(function* () {
       if (open.length === 0) break
       yield* Effect.sleep(cluster.retryMs)
     }
-    const refusal = Result.fail(moving(account))
-    return commands.map((command, index): Outcome => {
-      const open = unknown.has(index) ? Result.fail(lost(command)) : refusal
-      return outcomes[index] ?? open
-    })
+    // An error costs more to make than all else here, and hardly a command needs one.
+    return commands.map(
+      (command, index): Outcome =>
+        outcomes[index] ?? Result.fail(unknown.has(index) ? lost(command) : moving(account))
+    )
   })
 
   const forward = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {

@@ -1,4 +1,7 @@
-/** The address of this node and the database of the locks enter; Effect Cluster's sharding over both leaves. */
+/**
+ * Effect Cluster's sharding over PostgreSQL and the nodes' port: which nodes there are, which shards each has, and for how
+ * long this node can be certain of its own.
+ */
 import { PgClient } from "@effect/sql-pg"
 import { Clock, Context, Data, Duration, Effect, Layer, Option, type Redacted, Semaphore } from "effect"
 import {
@@ -11,12 +14,15 @@ import {
   SocketRunner,
   SqlRunnerStorage
 } from "effect/cluster"
+import { SecureRandom } from "effect/crypto"
 import { RpcSerialization } from "effect/rpc"
 import { SocketServer } from "effect/socket"
 import { ClusterConfig, type ClusterLimits } from "../config/ClusterConfig.ts"
+import { checkReach } from "../config/ClusterSecurity.ts"
 import type { ClusterAddress } from "../config/Environment.ts"
 import { withShutdownTimeout } from "./BoundedEnd.ts"
 import * as ClusterSocket from "./ClusterSocket.ts"
+import { ClusterMembers, PeerPort } from "./PeerPort.ts"
 
 /** Begins the names of the tables in which the nodes find each other. */
 const prefix = "chronicle_cluster"
@@ -83,6 +89,7 @@ const storage = Layer.effect(
     const inner = yield* SqlRunnerStorage.make({ prefix })
     const limits = yield* ClusterConfig
     const certainty = yield* LockCertainty
+    const members = yield* ClusterMembers
     const wall = yield* Clock.Clock
     const turn = Semaphore.makeUnsafe(releasesMax)
     const confirm = (sentAtMs: number): void => {
@@ -90,6 +97,11 @@ const storage = Layer.effect(
     }
     return RunnerStorage.RunnerStorage.of({
       ...inner,
+      getRunners: Effect.tap(inner.getRunners, (runners) =>
+        Effect.sync(() => {
+          members.addresses = runners.map(([{ address }]) => address)
+        })
+      ),
       acquire: Effect.fnUntraced(function* (address, shards) {
         const wanted = [...shards]
         const giveUpAtMs = wall.currentTimeMillisUnsafe() + limits.acquireMs
@@ -161,22 +173,65 @@ const listener = (place: ClusterPlace) =>
     })
   )
 
-/** `Sharding` of a member. Listens at its address, and dies where the locks cannot be reached. */
+/**
+ * A member of the cluster that runs already does not speak with this node. As a member, this node would be given accounts
+ * that the other could not reach.
+ */
+export class ClusterMemberIncompatible extends Data.TaggedError("ClusterMemberIncompatible")<{
+  readonly address: string
+  readonly reason: string
+}> {
+  override get message() {
+    return `cannot join the cluster, because of its member at ${this.address}: ${this.reason}`
+  }
+}
+
+/** Fails where a member that answers would not speak with this one; those that do not answer may be dead. */
+const checkMembers = (own: RunnerAddress.RunnerAddress) =>
+  Layer.effectDiscard(
+    Effect.gen(function* () {
+      const storage = yield* RunnerStorage.RunnerStorage
+      const port = yield* PeerPort
+      for (const [{ address }, isHealthy] of yield* Effect.orDie(storage.getRunners)) {
+        if (!isHealthy || (address.host === own.host && address.port === own.port)) continue
+        yield* port.dial(address).pipe(
+          Effect.scoped,
+          Effect.catchTag("SocketError", () => Effect.void),
+          Effect.catchTag("HandshakeRefused", ({ reason, message }) =>
+            reason === "closed" || reason === "too slow"
+              ? Effect.void
+              : Effect.fail(
+                  new ClusterMemberIncompatible({
+                    address: `${address.host}:${address.port}`,
+                    reason: message
+                  })
+                )
+          )
+        )
+      }
+    })
+  ).pipe(Layer.provide(SecureRandom.layerWebCrypto))
+
+/** `Sharding` of a member, and its port. Listens at its address, and dies where the locks cannot be reached. */
 export const layer = (place: ClusterPlace) =>
   Layer.unwrap(
-    Effect.map(ClusterConfig, (limits) =>
-      withShutdownTimeout(
+    Effect.gen(function* () {
+      const limits = yield* ClusterConfig
+      yield* checkReach(listenAddress(place).host)
+      const own = RunnerAddress.make(place.host, place.port)
+      return withShutdownTimeout(
         SocketRunner.layer.pipe(
           Layer.provide([listener(place), ClusterSocket.layerClientProtocol, health]),
+          Layer.provide(checkMembers(own)),
           Layer.provide(common(limits, place.locksUrl, place)),
-          Layer.provideMerge(LockCertainty.layer)
+          Layer.provideMerge(Layer.mergeAll(LockCertainty.layer, ClusterMembers.layer, PeerPort.layer(own)))
         ),
         // By then its locks have gone by themselves. Seen in a node that had been frozen: the connection of its locks
         // was being made anew when it was told to end, and effect waited for that one for ever.
         limits.drainMs + limits.lockExpirationMs,
         "this node's part in the cluster"
       )
-    )
+    })
   )
 
 /** `Sharding` of somebody who only asks. */
@@ -186,7 +241,7 @@ export const layerClient = (locksUrl: Redacted.Redacted) =>
       SocketRunner.layerClientOnly.pipe(
         Layer.provide(ClusterSocket.layerClientProtocol),
         Layer.provide(common(limits, locksUrl)),
-        Layer.provide(LockCertainty.layer)
+        Layer.provide(Layer.mergeAll(LockCertainty.layer, ClusterMembers.layer))
       )
     )
   )

@@ -14,7 +14,14 @@ export const clusterLimits = limitGroup("CHRONICLE_CLUSTER", {
   pingMs: limit(2_000, "How long a node may take to answer that; it is asked twice."),
   acquireMs: limit(700, "How long a node that was given shards looks again for those not released yet."),
   retryMs: limit(25, "The pause before a command whose account is moving is tried again."),
-  mailboxMax: limit(20_000, "Messages of other nodes that wait for one shard."),
+  mailboxMax: limit(
+    20_000,
+    "Commands of one other node that this node takes before it has answered some; beyond it the callers there get `Overloaded`."
+  ),
+  unsentBytesMax: limit(
+    16_000_000,
+    "Bytes for one other node that have not left this one; beyond it callers get `Overloaded` for what needs that node."
+  ),
   leaseMs: limit(
     3_000,
     "How long another node may keep an account of this one; then the account is read from the log again."

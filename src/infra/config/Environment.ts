@@ -2,6 +2,7 @@
 import { hostname } from "node:os"
 import { Config, Effect, Layer, Option, Random, type Redacted, Schema } from "effect"
 import { ClusterConfig, clusterLimits } from "./ClusterConfig.ts"
+import { type ClusterSecurityInvalid, clusterSecurityFromEnvironment } from "./ClusterSecurity.ts"
 import { LedgerConfig, ledgerLimits } from "./LedgerConfig.ts"
 import { Limit, limitsOf } from "./Limits.ts"
 import { ReadSideConfig, readSideLimits } from "./ReadSideConfig.ts"
@@ -77,13 +78,18 @@ export const storesConfig: Config.Config<Pick<Services, "eventStoreUrl" | "readM
   readModelUrl: Config.Redacted("CHRONICLE_READ_MODEL_URL")
 })
 
-/** Every limit of the write path, the read side and the cluster has a variable of its own; a whole number of 1 or more. */
-export const limitsFromEnvironment: Layer.Layer<never, Config.ConfigError> = Layer.unwrap(
-  Effect.gen(function* () {
-    return Layer.mergeAll(
-      Layer.succeed(LedgerConfig, yield* limitsOf(ledgerLimits)),
-      Layer.succeed(ReadSideConfig, yield* limitsOf(readSideLimits)),
-      Layer.succeed(ClusterConfig, yield* limitsOf(clusterLimits))
-    )
-  })
-)
+/**
+ * Every limit of the write path, the read side and the cluster has a variable of its own; a whole number of 1 or more.
+ * With them comes who may speak on the nodes' port, which all that speak to nodes need as they need the limits.
+ */
+export const limitsFromEnvironment: Layer.Layer<never, Config.ConfigError | ClusterSecurityInvalid> =
+  Layer.unwrap(
+    Effect.gen(function* () {
+      return Layer.mergeAll(
+        Layer.succeed(LedgerConfig, yield* limitsOf(ledgerLimits)),
+        Layer.succeed(ReadSideConfig, yield* limitsOf(readSideLimits)),
+        Layer.succeed(ClusterConfig, yield* limitsOf(clusterLimits)),
+        clusterSecurityFromEnvironment
+      )
+    })
+  )

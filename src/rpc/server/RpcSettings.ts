@@ -1,5 +1,6 @@
 /** Environment variables enter; where this node listens for peers, its certificate and its tokens leave, or why it may not. */
 import { Config, Data, Effect, FileSystem, Option, Redacted, Result } from "effect"
+import { isLoopback } from "../../infra/config/ClusterSecurity.ts"
 import { parseTokens, type Token } from "./Tokens.ts"
 
 export interface RpcSettings {
@@ -28,9 +29,6 @@ const variables = Config.all({
   cert: Config.option(Config.String("CHRONICLE_RPC_TLS_CERT")),
   key: Config.option(Config.String("CHRONICLE_RPC_TLS_KEY"))
 })
-
-export const isLoopback = (host: string): boolean =>
-  host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host)
 
 /** `CHRONICLE_RPC_HOST`, `_PORT`, `_FORMAT`, `_TOKENS` or `_TOKENS_FILE`, `_TLS_CERT` and `_TLS_KEY` (files). */
 export const readRpcSettings = Effect.gen(function* () {

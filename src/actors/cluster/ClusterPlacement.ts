@@ -1,0 +1,79 @@
+/**
+ * Which accounts this node owns in a cluster, and its way to the owners of the others: what the write path asks for, over
+ * the shards that the cluster gave to this node and the connections to the nodes that have the others.
+ */
+import { Clock, Effect, Layer } from "effect"
+import { Sharding } from "effect/cluster"
+import { Overloaded, Unavailable } from "../../domain/Errors.ts"
+import type { AccountId } from "../../domain/Ids.ts"
+import { LockCertainty } from "../../infra/cluster/ClusterRunner.ts"
+import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
+import { type Answer, NotMine, PeerBusy, Placement, type Placing } from "../accounts/Placement.ts"
+import { ClusterShards, shardOf } from "./ClusterShards.ts"
+import type { PeerRequest, PeerResponse } from "./PeerMessages.ts"
+import { Peers } from "./Peers.ts"
+
+const makePlacing = Effect.gen(function* () {
+  const sharding = yield* Sharding.Sharding
+  const certainty = yield* LockCertainty
+  const wall = yield* Clock.Clock
+  const { owned } = yield* ClusterShards
+  const { send } = yield* Peers
+  const { leaseMs } = yield* ClusterConfig
+  const groupOf = (account: AccountId): number => shardOf(sharding, account)
+  const ask = (account: AccountId, request: PeerRequest) => send(groupOf(account), request)
+  /** Where no answer came, or the owner is losing the shard, the account is moving: nothing was done. */
+  const moving = Effect.fail(new NotMine())
+  const refusalOf = (response: PeerResponse) =>
+    response._tag === "Refused" ? Effect.fail(response.error) : moving
+  const full = new Overloaded({ what: "the node of the account", retryAfterMs: leaseMs })
+
+  return {
+    owns: (account) => owned[groupOf(account)] === true && wall.currentTimeMillisUnsafe() < certainty.untilMs,
+    groupOf,
+    dispatch: (account, commands) => {
+      const all = (answer: Answer): ReadonlyArray<Answer> => commands.map(() => answer)
+      return Effect.matchEffect(ask(account, { _tag: "Dispatch", commands }), {
+        onSuccess: (response) =>
+          Effect.succeed(response._tag === "Answers" ? response.answers : all({ _tag: "Unknown" })),
+        onFailure: ({ reason }): Effect.Effect<ReadonlyArray<Answer>, PeerBusy | Unavailable> => {
+          if (reason === "lost") return Effect.succeed(all({ _tag: "Unknown" }))
+          return Effect.fail(reason === "full" ? new PeerBusy() : otherVersion(account))
+        }
+      })
+    },
+    head: (account) =>
+      ask(account, { _tag: "Head", account }).pipe(
+        Effect.catch(() => moving),
+        Effect.flatMap((response) =>
+          response._tag === "Head" ? Effect.succeed(response.head) : refusalOf(response)
+        ),
+        // A question is not refused for want of memory.
+        Effect.catchTag("Overloaded", () => moving)
+      ),
+    borrow: (account, lease) =>
+      ask(account, { _tag: "Borrow", account, lease }).pipe(
+        Effect.catch(
+          ({ isFull }): Effect.Effect<never, NotMine | Overloaded> => (isFull ? Effect.fail(full) : moving)
+        ),
+        Effect.flatMap((response) =>
+          response._tag === "Lent" ? Effect.succeed(response.loan) : refusalOf(response)
+        )
+      ),
+    giveBack: (account, lease, given) =>
+      ask(account, { _tag: "GiveBack", account, lease, given }).pipe(
+        Effect.timeoutOption(leaseMs),
+        Effect.catchCause((cause) => Effect.logDebug("an account was not given back", cause)),
+        Effect.asVoid
+      )
+  } satisfies Placing
+})
+
+const otherVersion = (account: AccountId): Unavailable =>
+  new Unavailable({
+    what: `the node of account ${account}`,
+    reason: "it runs another version of the program, which does not know this command"
+  })
+
+/** This node's place among those that share its shards. */
+export const layerPlacement = Layer.effect(Placement, makePlacing)

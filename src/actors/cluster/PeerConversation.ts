@@ -1,0 +1,257 @@
+/**
+ * What two nodes say to each other over one connection: requests and their responses, which shards each owns, and how much
+ * each takes at once. A request and its response are entries in two maps and bytes in two frames; neither has a fiber, a
+ * stream or a queue of its own on the way.
+ *
+ * Credit: each node says at the beginning how much (`credit`, in commands) it takes from the other without having answered
+ * it. Who has used that up refuses its callers at once, and holds nothing for them; so a node that does not answer, or
+ * does not read, costs its peers a bounded amount of memory.
+ */
+import { type Effect, Exit, type Fiber, Result, Schema } from "effect"
+import type { ByteReader, ByteWriter } from "../../infra/cluster/CompactCodec.ts"
+import { MalformedBytes } from "../../infra/cluster/CompactCodec.ts"
+import type { PeerConnection } from "../../infra/cluster/PeerConnection.ts"
+import { formFor, type PeerForm, textForm } from "./PeerCodec.ts"
+import {
+  type PeerRequest,
+  type PeerResponse,
+  Unanswered,
+  type UnansweredReason,
+  weightOf
+} from "./PeerMessages.ts"
+
+/** Who is at the other end. Says itself first, in JSON, so that it can have further fields. */
+export const Introduction = Schema.Struct({
+  /** The node's name, and where it is reached: the address by which the cluster knows it. */
+  node: Schema.String,
+  address: Schema.String,
+  /** The form of its messages (see PeerCodec.ts). */
+  form: Schema.String,
+  /** Commands that it takes from the other node before it has answered some. */
+  credit: Schema.Int
+})
+export type Introduction = typeof Introduction.Type
+
+const introductionJson = Schema.fromJsonString(Introduction)
+const printIntroduction = Schema.encodeSync(introductionJson)
+const readIntroduction = Schema.decodeResult(introductionJson)
+
+/** Each message begins with its kind. */
+const kind = {
+  introduction: 1,
+  /** Which shards the sender owns from now on: all of them, a bit each. */
+  shards: 2,
+  request: 3,
+  response: 4,
+  /** Why a request has no response. */
+  unanswered: 5,
+  /** Whoever asked has gone. */
+  cancel: 6
+} as const
+
+const unansweredReasons: ReadonlyArray<UnansweredReason> = ["lost", "full", "not understood"]
+
+/** A request on its way. */
+interface Asked {
+  readonly weight: number
+  /** Undefined once whoever asked has gone: then only its credit is waited for. */
+  resume: ((answer: Exit.Exit<PeerResponse, Unanswered>) => void) | undefined
+}
+
+export interface ConversationParts {
+  readonly connection: PeerConnection
+  readonly introduction: Introduction
+  /** What was said and has not left this process may be so much before further requests are refused. */
+  readonly unsentBytesMax: number
+  readonly answer: (request: PeerRequest) => Effect.Effect<PeerResponse>
+  readonly run: <A>(effect: Effect.Effect<A>) => Fiber.Fiber<A>
+  readonly onIntroduced: (peer: Introduction) => void
+  /** By number, whether the other node owns the shard. */
+  readonly onShards: (owned: ReadonlyArray<boolean>) => void
+}
+
+export class PeerConversation {
+  readonly #parts: ConversationParts
+  readonly #asked = new Map<number, Asked>()
+  readonly #answering = new Map<number, Fiber.Fiber<PeerResponse>>()
+  #peer: Introduction | undefined
+  #form: PeerForm = textForm
+  #lastId = 0
+  /** What the other node has not answered yet, and what this one has not. */
+  #askedWeight = 0
+  #answeringWeight = 0
+  #isOver = false
+
+  constructor(parts: ConversationParts) {
+    this.#parts = parts
+    parts.connection.send((writer) => {
+      writer.byte(kind.introduction)
+      writer.text(printIntroduction(parts.introduction))
+    })
+  }
+
+  /** Undefined until it has said so. */
+  get peer(): Introduction | undefined {
+    return this.#peer
+  }
+
+  /** Requests of this node that are not answered. */
+  get openRequests(): number {
+    return this.#asked.size
+  }
+
+  /** Tells the other node which shards are this one's. */
+  tellShards(owned: ReadonlyArray<boolean>): void {
+    const bits = Buffer.alloc((owned.length + 7) >> 3)
+    for (const [shard, isOwned] of owned.entries()) {
+      if (isOwned) bits[shard >> 3] = (bits[shard >> 3] ?? 0) | (1 << (shard & 7))
+    }
+    this.#parts.connection.send((writer) => {
+      writer.byte(kind.shards)
+      writer.blob(bits)
+    })
+  }
+
+  /** Asks; returns how to say that nobody waits for the answer any more. */
+  ask(
+    request: PeerRequest,
+    resume: (answer: Exit.Exit<PeerResponse, Unanswered>) => void
+  ): (() => void) | undefined {
+    const weight = weightOf(request)
+    if (this.#isOver) return this.#refuse(resume, "lost")
+    if (weight > 0 && this.#isFull(weight)) return this.#refuse(resume, "full")
+    const id = ++this.#lastId
+    const isSaid = this.#say(kind.request, id, (writer) => this.#form.request.write(writer, request))
+    // It has no form, or is longer than any frame: so it was not sent.
+    if (!isSaid) return this.#refuse(resume, "not understood")
+    const asked: Asked = { weight, resume }
+    this.#asked.set(id, asked)
+    this.#askedWeight += weight
+    return () => {
+      if (asked.resume === undefined) return
+      asked.resume = undefined
+      this.#say(kind.cancel, id)
+    }
+  }
+
+  #isFull(weight: number): boolean {
+    // A request that is heavier than all credit passes alone.
+    const isCredited = this.#askedWeight === 0 || this.#askedWeight + weight <= (this.#peer?.credit ?? 0)
+    return !isCredited || this.#parts.connection.unsentBytes() > this.#parts.unsentBytesMax
+  }
+
+  #refuse(resume: (answer: Exit.Exit<never, Unanswered>) => void, reason: UnansweredReason): undefined {
+    resume(Exit.fail(new Unanswered({ reason })))
+  }
+
+  /** Reads the messages of a frame. Throws where the other side is no node that this one understands. */
+  receive(reader: ByteReader): void {
+    while (!reader.isAtEnd) this.#receiveOne(reader)
+  }
+
+  #receiveOne(reader: ByteReader): void {
+    const what = reader.byte()
+    if (what === kind.introduction) return this.#introduced(reader.text())
+    if (this.#peer === undefined) throw new MalformedBytes("the other side did not say who it is")
+    switch (what) {
+      case kind.shards:
+        return this.#parts.onShards(readBits(reader.blob()))
+      case kind.request:
+        return this.#requested(reader)
+      case kind.response: {
+        const id = reader.uint()
+        const response = this.#form.response.read(reader)
+        // It was done, but what came of it cannot be read: whoever asked must ask again.
+        const answer = Result.isSuccess(response)
+          ? Exit.succeed(response.success)
+          : Exit.fail(new Unanswered({ reason: "lost" }))
+        return this.#answered(id, answer)
+      }
+      case kind.unanswered: {
+        const id = reader.uint()
+        const reason = unansweredReasons[reader.byte()] ?? "lost"
+        return this.#answered(id, Exit.fail(new Unanswered({ reason })))
+      }
+      case kind.cancel:
+        this.#answering.get(reader.uint())?.interruptUnsafe()
+        return
+      default:
+        throw new MalformedBytes(`a message of the unknown kind ${what}`)
+    }
+  }
+
+  #introduced(text: string): void {
+    const peer = readIntroduction(text)
+    if (Result.isFailure(peer)) throw new MalformedBytes("the other side did not say who it is")
+    this.#peer = peer.success
+    this.#form = formFor(this.#parts.introduction.form, peer.success.form)
+    this.#parts.onIntroduced(peer.success)
+  }
+
+  #requested(reader: ByteReader): void {
+    const id = reader.uint()
+    const request = this.#form.request.read(reader)
+    if (Result.isFailure(request)) return this.#sayUnanswered(id, "not understood")
+    const weight = weightOf(request.success)
+    // The other node counts as well; this is for one that counts wrongly.
+    if (
+      weight > 0 &&
+      this.#answeringWeight > 0 &&
+      this.#answeringWeight + weight > this.#parts.introduction.credit
+    )
+      return this.#sayUnanswered(id, "full")
+    this.#answeringWeight += weight
+    const fiber = this.#parts.run(this.#parts.answer(request.success))
+    const done = (exit: Exit.Exit<PeerResponse>): void => {
+      this.#answering.delete(id)
+      this.#answeringWeight -= weight
+      if (Exit.isSuccess(exit)) this.#sayResponse(id, exit.value)
+      else this.#sayUnanswered(id, "lost")
+    }
+    const exit = fiber.pollUnsafe()
+    if (exit !== undefined) return done(exit)
+    this.#answering.set(id, fiber)
+    fiber.addObserver(done)
+  }
+
+  #sayResponse(id: number, response: PeerResponse): void {
+    const isSaid = this.#say(kind.response, id, (writer) => this.#form.response.write(writer, response))
+    if (!isSaid) this.#sayUnanswered(id, "lost")
+  }
+
+  #sayUnanswered(id: number, reason: UnansweredReason): void {
+    this.#say(kind.unanswered, id, (writer) => writer.byte(unansweredReasons.indexOf(reason)))
+  }
+
+  /** Says something about a request. False where the rest of the message cannot be written. */
+  #say(what: number, id: number, writeRest?: (writer: ByteWriter) => void): boolean {
+    return Result.isSuccess(
+      Result.try(() =>
+        this.#parts.connection.send((writer) => {
+          writer.byte(what)
+          writer.uint(id)
+          writeRest?.(writer)
+        })
+      )
+    )
+  }
+
+  #answered(id: number, answer: Exit.Exit<PeerResponse, Unanswered>): void {
+    const asked = this.#asked.get(id)
+    if (asked === undefined) return
+    this.#asked.delete(id)
+    this.#askedWeight -= asked.weight
+    asked.resume?.(answer)
+  }
+
+  /** The connection is over: no more answers come, and nobody waits for those of this node. */
+  end(): void {
+    this.#isOver = true
+    for (const id of [...this.#asked.keys()])
+      this.#answered(id, Exit.fail(new Unanswered({ reason: "lost" })))
+    for (const fiber of this.#answering.values()) fiber.interruptUnsafe()
+  }
+}
+
+const readBits = (bits: Buffer): ReadonlyArray<boolean> =>
+  Array.from({ length: bits.length * 8 }, (_, shard) => ((bits[shard >> 3] ?? 0) & (1 << (shard & 7))) !== 0)

@@ -1,0 +1,104 @@
+/**
+ * Which connected node owns which shard, by what the nodes say of themselves. A request to a shard that no connected node
+ * owns just now waits a moment for its next owner, because a shard that moves is nobody's for a moment.
+ */
+import { Effect, Exit } from "effect"
+import type { PeerConversation } from "./PeerConversation.ts"
+import { notOwned, type PeerRequest, type PeerResponse, type SendToPeer, Unanswered } from "./PeerMessages.ts"
+
+/** The caller of a request, until it has its answer. */
+type Resume = (answer: Exit.Exit<PeerResponse, Unanswered>) => void
+
+/** A request to a shard without a known owner. */
+interface Waiting {
+  readonly request: PeerRequest
+  readonly resume: Resume
+  looks: number
+  /** How to say that its caller has gone. */
+  forget: (() => void) | undefined
+}
+
+/** A request that has waited over so many looks is answered: nothing was done, ask again. */
+const looksMax = 3
+
+export class PeerRoutes {
+  /** True where the shard is this node's. */
+  readonly #owned: ReadonlyArray<boolean>
+  readonly #waitingMax: number
+  readonly #homes = new Map<number, PeerConversation>()
+  readonly #waiting = new Map<number, Set<Waiting>>()
+  #waitingCount = 0
+
+  constructor(owned: ReadonlyArray<boolean>, waitingMax: number) {
+    this.#owned = owned
+    this.#waitingMax = waitingMax
+  }
+
+  /** Requests that wait for an owner. */
+  get waiting(): number {
+    return this.#waitingCount
+  }
+
+  readonly send: SendToPeer = (shard, request) =>
+    Effect.callback<PeerResponse, Unanswered>((resume) => {
+      const home = this.#homes.get(shard)
+      if (home !== undefined) {
+        const forget = home.ask(request, resume)
+        return forget === undefined ? undefined : Effect.sync(forget)
+      }
+      // It came to this node since the caller looked.
+      if (this.#owned[shard] === true) return resume(Exit.succeed(notOwned(request)))
+      const waiting = this.#wait(shard, request, resume)
+      if (waiting === undefined) return resume(Exit.fail(new Unanswered({ reason: "full" })))
+      return Effect.sync(() => waiting.forget?.())
+    })
+
+  #wait(shard: number, request: PeerRequest, resume: Resume): Waiting | undefined {
+    if (this.#waitingCount >= this.#waitingMax) return undefined
+    const all = this.#waiting.get(shard) ?? new Set()
+    this.#waiting.set(shard, all)
+    const waiting: Waiting = { request, resume, looks: 0, forget: () => this.#leave(shard, waiting) }
+    all.add(waiting)
+    this.#waitingCount++
+    return waiting
+  }
+
+  #leave(shard: number, waiting: Waiting): void {
+    const all = this.#waiting.get(shard)
+    if (all?.delete(waiting) !== true) return
+    this.#waitingCount--
+    if (all.size === 0) this.#waiting.delete(shard)
+  }
+
+  /** A node said which shards it owns. What another said before about one of them is older. */
+  claim(home: PeerConversation, owned: ReadonlyArray<boolean>): void {
+    for (const [shard, known] of this.#homes) {
+      if (known === home && owned[shard] !== true) this.#homes.delete(shard)
+    }
+    for (const [shard, isOwned] of owned.entries()) if (isOwned) this.#homes.set(shard, home)
+    for (const [shard, all] of [...this.#waiting]) {
+      if (this.#homes.get(shard) !== home) continue
+      for (const waiting of [...all]) {
+        this.#leave(shard, waiting)
+        waiting.forget = home.ask(waiting.request, waiting.resume)
+      }
+    }
+  }
+
+  /** The connection to a node is over. */
+  forget(home: PeerConversation): void {
+    for (const [shard, known] of this.#homes) if (known === home) this.#homes.delete(shard)
+  }
+
+  /** Called from time to time, and when this node was given shards: answers those that have waited for long enough. */
+  look(): void {
+    for (const [shard, all] of [...this.#waiting]) {
+      for (const waiting of [...all]) {
+        if (++waiting.looks < looksMax && this.#owned[shard] !== true) continue
+        this.#leave(shard, waiting)
+        waiting.forget = undefined
+        waiting.resume(Exit.succeed(notOwned(waiting.request)))
+      }
+    }
+  }
+}

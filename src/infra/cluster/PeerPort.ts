@@ -1,0 +1,158 @@
+/**
+ * The nodes' port as the data path sees it: connections of other nodes to this one, connections to them, and where they
+ * are. It is Effect Cluster's own port, because its address is what membership tells, and because one port is one thing to
+ * open, to guard and to watch; the handshake says what each connection is for.
+ */
+import { NodeSocket } from "@effect/platform-node"
+import { Clock, Context, Effect, Layer, Option, type Scope } from "effect"
+import type { RunnerAddress } from "effect/cluster"
+import type { SecureRandom } from "effect/crypto"
+import type { Socket } from "effect/socket"
+import { type Agreement, greet, type HandshakeRefused, receive, type Wire } from "./PeerHandshake.ts"
+import { withWriteTimeout } from "./SocketTimeouts.ts"
+
+/** How long opening a connection to another node may take, in milliseconds. */
+export const openMs = 1_000
+/** A connection on which nothing came for so long is given up, in milliseconds; pings come every few seconds at most. */
+export const silentMs = 5_500
+
+/** Bytes in both directions, after the handshake. */
+export interface ByteStream {
+  /** Who is at the other end, for logs. */
+  readonly peer: string
+  readonly version: number
+  readonly pull: Effect.Effect<ReadonlyArray<Uint8Array>, Socket.SocketError>
+  /** Ends when the bytes are on their way; a peer that reads none of them for long loses the connection. */
+  readonly write: (bytes: Uint8Array) => Effect.Effect<void, Socket.SocketError>
+}
+
+/** Where the members of the cluster were when this node last looked. */
+export class ClusterMembers extends Context.Service<
+  ClusterMembers,
+  { addresses: ReadonlyArray<RunnerAddress.RunnerAddress> }
+>()("chronicle/infra/ClusterMembers") {
+  static readonly layer = Layer.sync(ClusterMembers, () => ({ addresses: [] }))
+}
+
+export interface PeerDoor {
+  /** Where the others reach this node. */
+  readonly own: RunnerAddress.RunnerAddress
+  readonly dial: (
+    to: RunnerAddress.RunnerAddress
+  ) => Effect.Effect<
+    ByteStream,
+    HandshakeRefused | Socket.SocketError,
+    Scope.Scope | SecureRandom.SecureRandom
+  >
+  /** What is done with a connection that another node opened, for as long as the effect runs; ends it, by default. */
+  onAccept: (connection: ByteStream) => Effect.Effect<void>
+}
+
+/** A member's port. */
+export class PeerPort extends Context.Service<PeerPort, PeerDoor>()("chronicle/infra/PeerPort") {
+  static readonly layer = (own: RunnerAddress.RunnerAddress) =>
+    Layer.sync(PeerPort, () => ({ own, dial: dialNode, onAccept: () => Effect.void }))
+}
+
+/** The wire of a socket for as long as the scope is open, and the socket's own parts for what follows the handshake. */
+export const openWire = Effect.fnUntraced(function* (socket: Socket.Socket) {
+  const reader = yield* socket.reader
+  const writer = yield* socket.writer
+  const wire: Wire = { pull: reader.pull, upgrade: reader.upgrade, write: writer.write }
+  return { wire, writer }
+})
+
+/** What comes after the handshake: first what came with its last bytes. */
+export const pullAfter = ({ rest }: Agreement, pull: Wire["pull"]): Wire["pull"] => {
+  let first = rest
+  return Effect.suspend(() => {
+    if (first.length === 0) return pull
+    const chunk = first
+    first = new Uint8Array(0)
+    return Effect.succeed([chunk] as const)
+  })
+}
+
+const byteStream = (peer: string, agreed: Agreement, wire: Wire): ByteStream => ({
+  peer,
+  version: agreed.version,
+  pull: Effect.map(pullAfter(agreed, wire.pull), (chunks) => chunks.map(toBytes)),
+  write: wire.write
+})
+
+const toBytes = (chunk: string | Uint8Array): Uint8Array =>
+  typeof chunk === "string" ? Buffer.from(chunk) : chunk
+
+/** A socket to another node; `noDelay`: see ClusterSocket.ts. */
+export const socketTo = ({ host, port }: { readonly host: string; readonly port: number }) =>
+  NodeSocket.makeNet({ host, port, noDelay: true, openTimeout: openMs, timeout: silentMs }).pipe(
+    Effect.flatMap((plain) => withWriteTimeout(plain, silentMs))
+  )
+
+const dialNode = Effect.fnUntraced(function* (to: RunnerAddress.RunnerAddress) {
+  const { wire } = yield* openWire(yield* socketTo(to))
+  const agreed = yield* greet(wire, "commands", to.host)
+  return byteStream(`${to.host}:${to.port}`, agreed, wire)
+})
+
+/** Handshakes under way at once. One more ends the oldest, which in a flood of silent connections is one of them. */
+export const handshakesMax = 256
+/** Refusals are logged once in so long, with their number, in milliseconds. */
+const logEveryMs = 10_000
+
+/** Hands a connection over to the data path, or to `cluster` for Effect Cluster's protocol, or refuses it. */
+export const makeReception = Effect.gen(function* () {
+  const port = yield* PeerPort
+  const clock = yield* Clock.Clock
+  // The server runs each connection in a fiber that knows neither the secret nor TLS.
+  const context = yield* Effect.context<SecureRandom.SecureRandom>()
+  const handshakes = new Set<() => void>()
+  let refusals = 0
+  let loggedAt = Number.NEGATIVE_INFINITY
+
+  const logRefusal = (peer: string, error: HandshakeRefused) =>
+    Effect.suspend(() => {
+      refusals++
+      const now = clock.currentTimeMillisUnsafe()
+      if (now - loggedAt < logEveryMs) return Effect.void
+      const count = refusals
+      refusals = 0
+      loggedAt = now
+      const others = count > 1 ? ` (and ${count - 1} other connections since the last such line)` : ""
+      return Effect.logWarning(
+        `refused a connection to the nodes' port from ${peer}: ${error.message}${others}`
+      )
+    })
+
+  /** The handshake, cut short where too many are under way. */
+  const bounded = (wire: Wire, cut: () => void) =>
+    Effect.suspend(() => {
+      handshakes.add(cut)
+      const [oldest] = handshakes
+      if (handshakes.size > handshakesMax && oldest !== undefined) {
+        handshakes.delete(oldest)
+        oldest()
+      }
+      return Effect.ensuring(
+        Effect.provideContext(receive(wire), context),
+        Effect.sync(() => handshakes.delete(cut))
+      )
+    })
+
+  return <E, R>(
+    plain: Socket.Socket,
+    cluster: (agreed: Agreement, wire: Wire, writer: Socket.Writer) => Effect.Effect<unknown, E, R>
+  ) =>
+    Effect.gen(function* () {
+      const net = Option.getOrUndefined(yield* Effect.serviceOption(NodeSocket.NetSocket))
+      const peer = `${net?.remoteAddress}:${net?.remotePort}`
+      const { wire, writer } = yield* openWire(yield* withWriteTimeout(plain, silentMs))
+      const agreed = yield* bounded(wire, () => net?.destroy()).pipe(
+        Effect.tapError((error) => logRefusal(peer, error)),
+        Effect.option
+      )
+      if (Option.isNone(agreed)) return
+      if (agreed.value.purpose === "cluster") yield* cluster(agreed.value, wire, writer)
+      else yield* port.onAccept(byteStream(peer, agreed.value, wire))
+    }).pipe(Effect.scoped)
+})

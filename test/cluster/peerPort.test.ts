@@ -1,0 +1,385 @@
+/** The port of the nodes as strangers meet it: nodes get in, everybody else is refused in time, and leaves nothing behind. */
+import { createHmac } from "node:crypto"
+import { readFileSync } from "node:fs"
+import * as Net from "node:net"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
+import { NodeSocketServer } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Effect, Exit, Fiber, Layer, Logger, Redacted, Result, Schema, type Scope } from "effect"
+import { RunnerAddress } from "effect/cluster"
+import { SecureRandom } from "effect/crypto"
+import { Rpc, RpcGroup, RpcSerialization, RpcServer } from "effect/rpc"
+import { SocketServer } from "effect/socket"
+import { makePeerConnection } from "../../src/infra/cluster/PeerConnection.ts"
+import {
+  HandshakeRefused,
+  PeerProtocol,
+  type ProtocolVersions,
+  type RefusalReason
+} from "../../src/infra/cluster/PeerHandshake.ts"
+import { type ByteStream, handshakesMax, makeReception, PeerPort } from "../../src/infra/cluster/PeerPort.ts"
+import { type ClusterSafeguards, ClusterSecurity } from "../../src/infra/config/ClusterSecurity.ts"
+import { eventually } from "../support/waiting.ts"
+
+const pem = (name: string) => readFileSync(new URL(`../rpc/certificates/${name}`, import.meta.url), "utf8")
+const tls = { cert: pem("server.pem"), key: Redacted.make(pem("server.key")), ca: pem("ledger-ca.pem") }
+const otherTls = { ...tls, ca: pem("other-ca.pem") }
+const secret = Redacted.make("a secret of the tests")
+
+interface Program {
+  readonly security?: Partial<ClusterSafeguards>
+  readonly versions?: ProtocolVersions
+}
+
+/** Everything of a program runs with its own secret, certificates and versions. */
+const as =
+  ({ security, versions }: Program) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    effect.pipe(
+      Effect.provideService(ClusterSecurity, { secret: undefined, tls: undefined, ...security }),
+      Effect.provideService(PeerProtocol, versions ?? { min: 1, max: 1 })
+    )
+
+/** A node that says back what it hears on the data path, and counts who got in. */
+const listen = (program: Program = {}) =>
+  Effect.gen(function* () {
+    let accepted = 0
+    const port = yield* PeerPort
+    port.onAccept = (stream) =>
+      Effect.gen(function* () {
+        accepted++
+        for (;;) for (const bytes of yield* stream.pull) yield* stream.write(bytes)
+      }).pipe(Effect.ignore)
+    const receive = yield* makeReception
+    const server = yield* NodeSocketServer.make({ host: "127.0.0.1", port: 0, noDelay: true })
+    yield* Effect.forkScoped(server.run((socket) => receive(socket, () => Effect.void)))
+    const number = "port" in server.address ? server.address.port : 0
+    return { address: RunnerAddress.make("127.0.0.1", number), accepted: () => accepted }
+  }).pipe(as(program), Effect.provide(layer))
+
+const layer = Layer.merge(PeerPort.layer(RunnerAddress.make("127.0.0.1", 1)), SecureRandom.layerWebCrypto)
+
+const dial = (to: RunnerAddress.RunnerAddress, program: Program = {}) =>
+  Effect.flatMap(PeerPort, (port) => port.dial(to)).pipe(as(program), Effect.provide(layer))
+
+const says = Effect.fnUntraced(function* (stream: ByteStream, text: string) {
+  yield* stream.write(Buffer.from(text))
+  let heard = ""
+  while (heard.length < text.length)
+    for (const bytes of yield* stream.pull) heard += Buffer.from(bytes).toString()
+  return heard
+})
+
+const refusalOf = (dialled: Effect.Effect<unknown, unknown, Scope.Scope>) =>
+  Effect.map(Effect.flip(Effect.scoped(dialled)), (error) => {
+    assert.instanceOf(error, HandshakeRefused)
+    return error
+  })
+
+describe("two nodes", () => {
+  const programs: ReadonlyArray<readonly [what: string, program: Program]> = [
+    ["without safeguards", {}],
+    ["with one secret", { security: { secret } }],
+    ["with one secret and TLS of one authority", { security: { secret, tls } }]
+  ]
+  it.live.each(programs)("speak with each other %s", ([, program]) =>
+    Effect.gen(function* () {
+      const { address, accepted } = yield* listen(program)
+      const stream = yield* dial(address, program)
+      assert.strictEqual(stream.version, 1)
+      const long = "x".repeat(200_000)
+      for (const text of ["hello", long]) assert.strictEqual(yield* says(stream, text), text)
+      assert.strictEqual(accepted(), 1)
+    }).pipe(Effect.scoped)
+  )
+
+  const anotherSecret = Redacted.make("another secret of them")
+  const refusals: ReadonlyArray<
+    readonly [what: string, listening: Program, dialling: Program, RefusalReason, RegExp]
+  > = [
+    [
+      "two secrets",
+      { security: { secret } },
+      { security: { secret: anotherSecret } },
+      "wrong secret",
+      /CLUSTER_SECRET/
+    ],
+    [
+      "a secret there alone",
+      { security: { secret } },
+      {},
+      "safeguards differ",
+      /SECRET is set on the other node/
+    ],
+    ["a secret here alone", {}, { security: { secret } }, "safeguards differ", /SECRET is set on this node/],
+    ["TLS there alone", { security: { tls } }, {}, "safeguards differ", /CHRONICLE_CLUSTER_TLS_CERT/],
+    ["two authorities", { security: { tls } }, { security: { tls: otherTls } }, "TLS failed", /TLS failed/],
+    [
+      "versions that end before the other's begin",
+      { versions: { min: 1, max: 1 } },
+      { versions: { min: 2, max: 3 } },
+      "no common version",
+      /speaks versions 1 to 1 of the nodes' protocol, this node 2 to 3/
+    ],
+    [
+      "versions that begin after the other's end",
+      { versions: { min: 4, max: 5 } },
+      { versions: { min: 2, max: 3 } },
+      "no common version",
+      /upgrade one version at a time/
+    ]
+  ]
+  it.live.each(refusals)("with %s do not", ([, listening, dialling, reason, words]) =>
+    Effect.gen(function* () {
+      const { address, accepted } = yield* listen(listening)
+      const refusal = yield* refusalOf(dial(address, dialling))
+      assert.strictEqual(refusal.reason, reason)
+      assert.match(refusal.message, words)
+      assert.strictEqual(accepted(), 0)
+    }).pipe(Effect.scoped)
+  )
+
+  const upgrades: ReadonlyArray<readonly [ProtocolVersions, ProtocolVersions]> = [
+    [
+      { min: 1, max: 1 },
+      { min: 1, max: 2 }
+    ],
+    [
+      { min: 1, max: 2 },
+      { min: 1, max: 1 }
+    ]
+  ]
+  it.live.each(upgrades)(
+    "of a later and an older version speak the older one: %j, %j",
+    ([listening, dialling]) =>
+      Effect.gen(function* () {
+        const { address } = yield* listen({ versions: listening })
+        assert.strictEqual((yield* dial(address, { versions: dialling })).version, 1)
+      }).pipe(Effect.scoped)
+  )
+})
+
+/** A raw connection, and the bytes that came over it until it was closed. */
+const connect = (to: RunnerAddress.RunnerAddress, ...chunks: ReadonlyArray<Uint8Array>) =>
+  Effect.callback<Buffer>((resume) => {
+    const socket = Net.connect({ host: to.host, port: to.port })
+    const heard: Array<Buffer> = []
+    socket.on("data", (bytes) => heard.push(bytes))
+    socket.on("error", () => {})
+    socket.on("close", () => resume(Exit.succeed(Buffer.concat(heard))))
+    for (const chunk of chunks) socket.write(chunk)
+    return Effect.sync(() => socket.destroy())
+  })
+
+/** Version 1 of the handshake, pinned: what a node of the first version sent, byte by byte. */
+const pinned = {
+  hello: (flags: number) => {
+    const hello = Buffer.alloc(96)
+    hello.write("CHRNODE\n", "latin1")
+    hello.set([0, 1, 1, flags], 8)
+    hello.set(Buffer.alloc(32, 7), 16)
+    return hello
+  },
+  proof: (by: string, key: string, hello: Buffer, answer: Buffer) =>
+    createHmac("sha256", key).update(`chronicle node, ${by}\n`).update(hello).update(answer).digest()
+}
+
+const gigabyteFrame = Buffer.from([0x40, 0, 0, 0, 1, 2, 3])
+const silence = Buffer.alloc(0)
+
+describe("the port of the nodes", () => {
+  it.live("speaks with a node of the first version, however late its own is", () =>
+    Effect.gen(function* () {
+      const { address } = yield* listen({ security: { secret }, versions: { min: 1, max: 9 } })
+      const hello = pinned.hello(1)
+      const heard = yield* Effect.callback<ReadonlyArray<Buffer>>((resume) => {
+        const socket = Net.connect({ host: address.host, port: address.port })
+        let bytes = Buffer.alloc(0)
+        let isProven = false
+        socket.write(hello)
+        socket.on("data", (more) => {
+          bytes = Buffer.concat([bytes, more])
+          const answer = bytes.subarray(0, 96)
+          if (bytes.length >= 96 && !isProven) {
+            isProven = true
+            socket.write(
+              Buffer.concat([
+                pinned.proof("dialer", Redacted.value(secret), hello, answer),
+                Buffer.from("hello")
+              ])
+            )
+          }
+          if (bytes.length < 96 + 33 + 5) return
+          resume(Exit.succeed([answer, bytes.subarray(96, 129), bytes.subarray(129)]))
+          socket.destroy()
+        })
+      })
+      const [answer, verdict, echo] = heard.map((bytes) => Buffer.from(bytes))
+      if (answer === undefined || verdict === undefined) return assert.fail("it answers")
+      assert.strictEqual(answer.toString("latin1", 0, 8), "CHRNODE\n")
+      assert.deepEqual([...answer.subarray(8, 13)], [0, 1, 9, 1, 1])
+      const proof = pinned.proof("listener", Redacted.value(secret), hello, answer)
+      assert.deepEqual(verdict, Buffer.concat([Buffer.from([0]), proof]))
+      assert.strictEqual(echo?.toString(), "hello")
+    }).pipe(Effect.scoped)
+  )
+
+  const strangers: ReadonlyArray<
+    readonly [what: string, chunks: ReadonlyArray<Uint8Array>, withinMs: number]
+  > = [
+    ["a browser", [Buffer.from("GET / HTTP/1.1\r\nhost: x\r\n\r\n")], 1_000],
+    ["noise", [Buffer.alloc(5_000, 0xa5)], 1_000],
+    ["a frame of a gigabyte", [gigabyteFrame, Buffer.alloc(2_000)], 1_000],
+    ["nothing", [silence], 4_000],
+    ["half a hello", [pinned.hello(1).subarray(0, 50)], 4_000],
+    ["a hello and nothing more", [pinned.hello(1)], 4_000],
+    ["a wrong secret", [pinned.hello(1), Buffer.alloc(32, 1)], 1_000],
+    ["no secret", [pinned.hello(0)], 1_000]
+  ]
+  it.live.each(strangers)(
+    "closes a connection that says %s within its time, and lets nobody in",
+    ([, chunks, withinMs]) =>
+      Effect.gen(function* () {
+        const { address, accepted } = yield* listen({ security: { secret } })
+        const begun = yield* Clock.currentTimeMillis
+        yield* connect(address, ...chunks)
+        assert.isBelow((yield* Clock.currentTimeMillis) - begun, withinMs)
+        assert.strictEqual(accepted(), 0)
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([])))
+  )
+
+  it.live("tells the log once in a while how many were refused, and why", () =>
+    Effect.gen(function* () {
+      const lines: Array<string> = []
+      const log = Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))])
+      yield* Effect.gen(function* () {
+        const { address } = yield* listen()
+        for (let nth = 0; nth < 5; nth++) yield* connect(address, Buffer.from("GET / HTTP/1.1\r\n\r\n"))
+      }).pipe(Effect.scoped, Effect.provide(log))
+      assert.lengthOf(lines, 1)
+      assert.match(
+        lines[0] ?? "",
+        /refused a connection to the nodes' port from 127\.0\.0\.1:\d+: .*another program/
+      )
+    })
+  )
+
+  it.live("stands ten thousand strangers, and its nodes do not notice", () =>
+    Effect.gen(function* () {
+      const { address } = yield* listen({ security: { secret } })
+      const server = yield* dial(address, { security: { secret } })
+      const kinds = strangers.map(([, chunks]) => chunks)
+      let isOver = false
+      const speaking = yield* Effect.forkChild(
+        Effect.gen(function* () {
+          let count = 0
+          for (; !isOver; count++) {
+            assert.strictEqual(yield* says(server, `word ${count}`), `word ${count}`)
+            yield* Effect.sleep(5)
+          }
+          return count
+        })
+      )
+      const before = heapBytes()
+      yield* Effect.forEach(
+        Array.from({ length: 10_000 }, (_, nth) => kinds[nth % kinds.length] ?? []),
+        (chunks) => connect(address, ...chunks).pipe(Effect.timeoutOption(4_000)),
+        // More silent ones than there are places: the oldest give way.
+        { concurrency: 2 * handshakesMax, discard: true }
+      )
+      isOver = true
+      assert.isAbove(yield* Fiber.join(speaking), 10)
+      const late = yield* dial(address, { security: { secret } })
+      assert.strictEqual(yield* says(late, "still here"), "still here")
+      yield* eventually(
+        "no connection of a stranger is left",
+        10,
+        Effect.sync(() => socketsOpen() <= 4)
+      )
+      assert.isBelow(heapBytes() - before, 20_000_000)
+    }).pipe(Effect.scoped, Effect.provide(Logger.layer([])))
+  )
+})
+
+setFlagsFromString("--expose-gc")
+const collect: unknown = runInNewContext("gc")
+
+/** What is in use, without what only waits to be collected. */
+const heapBytes = (): number => {
+  if (typeof collect === "function") collect()
+  return process.memoryUsage().heapUsed
+}
+
+/** TCP connections of this process, either end. */
+const socketsOpen = (): number =>
+  process.getActiveResourcesInfo().filter((name) => name === "TCPSocketWrap").length
+
+describe("a node that dials", () => {
+  const server = (onConnection: (socket: Net.Socket) => void) =>
+    Effect.acquireRelease(
+      Effect.callback<{ readonly port: number; readonly close: () => void }>((resume) => {
+        const sockets = new Set<Net.Socket>()
+        const made = Net.createServer((socket) => {
+          sockets.add(socket)
+          socket.on("error", () => {})
+          onConnection(socket)
+        })
+        made.listen(0, "127.0.0.1", () => {
+          const at = made.address()
+          const close = () => {
+            for (const socket of sockets) socket.destroy()
+            made.close()
+          }
+          resume(Exit.succeed({ port: typeof at === "object" && at !== null ? at.port : 0, close }))
+        })
+      }),
+      ({ close }) => Effect.sync(close)
+    )
+
+  const others: ReadonlyArray<readonly [what: string, (socket: Net.Socket) => void, RefusalReason]> = [
+    ["repeats what it hears", (socket) => socket.pipe(socket), "not a node"],
+    ["closes every connection", (socket) => socket.destroy(), "not a node"],
+    ["says something else", (socket) => socket.write("220 mail.example ESMTP\r\n"), "not a node"],
+    ["says nothing", () => {}, "too slow"]
+  ]
+  it.live.each(others)("is told by name when the program there %s", ([, onConnection, reason]) =>
+    Effect.gen(function* () {
+      const { port } = yield* server(onConnection)
+      const refusal = yield* refusalOf(dial(RunnerAddress.make("127.0.0.1", port)))
+      assert.strictEqual(refusal.reason, reason)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("is told that a node of a version before the handshake is there", () =>
+    Effect.gen(function* () {
+      // What the port of such a node spoke.
+      const group = RpcGroup.make(Rpc.make("Ping", { success: Schema.Void }))
+      const before = yield* NodeSocketServer.make({ host: "127.0.0.1", port: 0 })
+      yield* Layer.build(
+        RpcServer.layer(group).pipe(
+          Layer.provide(group.toLayer({ Ping: () => Effect.void })),
+          Layer.provide(RpcServer.layerProtocolSocketServer),
+          Layer.provide(RpcSerialization.layerSchemaBinary()),
+          Layer.provide(Layer.succeed(SocketServer.SocketServer, before))
+        )
+      )
+      const port = "port" in before.address ? before.address.port : 0
+      const refusal = yield* refusalOf(dial(RunnerAddress.make("127.0.0.1", port)))
+      assert.strictEqual(refusal.reason, "not a node")
+      assert.match(refusal.message, /a node of a version before it/)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("gives a connection up on which a frame of a gigabyte is announced", () =>
+    Effect.gen(function* () {
+      const { address } = yield* listen()
+      const stream = yield* dial(address)
+      const connection = yield* makePeerConnection(stream)
+      // The other side says everything back.
+      yield* stream.write(gigabyteFrame)
+      const ended = yield* Effect.result(connection.receive(() => {}))
+      assert.isTrue(Result.isFailure(ended) && /a frame of 1073741824 bytes/.test(ended.failure.message))
+    }).pipe(Effect.scoped)
+  )
+})

@@ -1,0 +1,414 @@
+/** What nodes say to each other about accounts, over connections in memory that stand still, break and come back. */
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Exit, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import { formFingerprint } from "../../src/actors/cluster/PeerCodec.ts"
+import { PeerConversation } from "../../src/actors/cluster/PeerConversation.ts"
+import type { PeerRequest, PeerResponse } from "../../src/actors/cluster/PeerMessages.ts"
+import { PeerRoutes } from "../../src/actors/cluster/PeerRoutes.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
+import { type ByteReader, ByteWriter } from "../../src/infra/cluster/CompactCodec.ts"
+import { FrameReader, makePeerConnection } from "../../src/infra/cluster/PeerConnection.ts"
+import { streamPair } from "../support/byteStreams.ts"
+import { deposit, quiet, toCommand } from "../support/ledgerWorld.ts"
+
+const head = (name: string): PeerRequest => ({ _tag: "Head", account: name as AccountId }) // ids of tests are valid
+const nameOf = (request: PeerRequest): string =>
+  request._tag === "Dispatch" ? request.commands.map(({ commandId }) => commandId).join() : request.account
+const taken: PeerResponse = { _tag: "Taken" }
+const elsewhere: PeerResponse = { _tag: "Answers", answers: [{ _tag: "Moved" }] }
+const dispatch = (...ids: ReadonlyArray<string>): PeerRequest => ({
+  _tag: "Dispatch",
+  commands: ids.map((id) => toCommand(deposit("a", 1n, id)))
+})
+const giveBack: PeerRequest = {
+  _tag: "GiveBack",
+  account: "a" as AccountId, // as above
+  lease: "l-1",
+  given: { _tag: "Unchanged" }
+}
+
+interface NodeOptions {
+  /** What it answers; at once by default. */
+  readonly say?: (name: string) => Effect.Effect<PeerResponse>
+  readonly shards: ReadonlyArray<number>
+  readonly credit?: number
+  readonly form?: string
+}
+
+const shardsMax = 20
+const ownedOf = (shards: ReadonlyArray<number>) =>
+  Array.from({ length: shardsMax }, (_, shard) => shards.includes(shard))
+
+/** One node that asks, and owns nothing, before `join` gives it peers. */
+const asker = (limits: { readonly unsentBytesMax?: number; readonly waitingMax?: number } = {}) =>
+  Effect.gen(function* () {
+    const owned = ownedOf([]).slice()
+    const routes = new PeerRoutes(owned, limits.waitingMax ?? 1_000)
+    const run = Effect.runForkWith(yield* Effect.context<never>())
+    const unsentBytesMax = limits.unsentBytesMax ?? 1_000_000
+
+    const join = Effect.fnUntraced(function* (options: NodeOptions) {
+      const pair = yield* streamPair
+      const asked: Array<string> = []
+      let gone = 0
+      const peer = yield* makePeerConnection(pair.far)
+      const near = yield* makePeerConnection(pair.near)
+      const theirs: PeerConversation = new PeerConversation({
+        connection: peer,
+        introduction: {
+          node: "far",
+          address: "far:1",
+          form: options.form ?? formFingerprint,
+          credit: options.credit ?? 100
+        },
+        unsentBytesMax,
+        answer: (request) => {
+          asked.push(nameOf(request))
+          return Effect.onInterrupt(options.say?.(nameOf(request)) ?? Effect.succeed(taken), () =>
+            Effect.sync(() => {
+              gone++
+            })
+          )
+        },
+        run,
+        onIntroduced: () => theirs.tellShards(ownedOf(options.shards)),
+        onShards: () => {}
+      })
+      const ours: PeerConversation = new PeerConversation({
+        connection: near,
+        introduction: { node: "near", address: "near:1", form: formFingerprint, credit: 100 },
+        unsentBytesMax,
+        answer: () => Effect.succeed(elsewhere),
+        run,
+        onIntroduced: () => {},
+        onShards: (shards) => routes.claim(ours, shards)
+      })
+      const over = (conversation: PeerConversation) =>
+        Effect.sync(() => {
+          routes.forget(conversation)
+          conversation.end()
+        })
+      const reading = yield* Effect.forkScoped(
+        near.receive((frame) => ours.receive(frame)).pipe(Effect.ensuring(over(ours)), Effect.exit)
+      )
+      yield* Effect.forkScoped(
+        peer.receive((frame) => theirs.receive(frame)).pipe(Effect.ensuring(over(theirs)), Effect.exit)
+      )
+      yield* Effect.repeat(Effect.yieldNow, {
+        until: () => ours.peer !== undefined && theirs.peer !== undefined
+      })
+      yield* settle
+      pair.toFar.writes.length = 0
+      return {
+        ...pair,
+        asked,
+        gone: () => gone,
+        openRequests: () => ours.openRequests,
+        reading,
+        near,
+        tell: (shards: ReadonlyArray<number>) => theirs.tellShards(ownedOf(shards))
+      }
+    })
+    return { send: routes.send, routes, owned, join }
+  })
+
+/** Lets everything happen that needs no time. */
+const settle = Effect.repeat(Effect.yieldNow, { times: 50 })
+
+const all = <A, E>(effects: ReadonlyArray<Effect.Effect<A, E>>) =>
+  Effect.all(effects, { concurrency: "unbounded" })
+const start = <A, E>(effect: Effect.Effect<A, E>) => Effect.forkChild(effect, { startImmediately: true })
+
+describe("requests", () => {
+  it.effect("of one turn to shards of one node travel in one frame, in order", () =>
+    Effect.gen(function* () {
+      const { send, join } = yield* asker()
+      const near = yield* join({ shards: [1, 2, 3] })
+      const far = yield* join({ shards: [11] })
+      yield* all([1, 2, 11, 3].map((shard) => send(shard, head(`s${shard}`))))
+      assert.deepEqual([near.asked, far.asked], [["s1", "s2", "s3"], ["s11"]])
+      assert.deepEqual([near.toFar.writes.length, far.toFar.writes.length], [1, 1])
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("are cut into frames of a bounded size, of which none is lost", () =>
+    Effect.gen(function* () {
+      const { send, join } = yield* asker()
+      const far = yield* join({ shards: [1], credit: 5_000 })
+      const names = Array.from({ length: 3_000 }, (_, nth) => `${"a".repeat(50)}${nth}`)
+      assert.lengthOf(yield* all(names.map((name) => send(1, head(name)))), names.length)
+      assert.deepEqual(far.asked, names)
+      assert.isAbove(far.toFar.writes.length, 1)
+      for (const frame of far.toFar.writes) assert.isBelow(frame.length, 66_000)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("get each its own response when it is there: none waits for another's", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<PeerResponse>()
+      const { send, join } = yield* asker()
+      yield* join({
+        shards: [1],
+        say: (name) => (name === "slow" ? Deferred.await(gate) : Effect.succeed(taken))
+      })
+      const slow = yield* start(send(1, head("slow")))
+      assert.deepEqual(yield* all([send(1, head("b")), send(1, head("c"))]), [taken, taken])
+      assert.isUndefined(slow.pollUnsafe())
+      yield* Deferred.succeed(gate, elsewhere)
+      assert.deepEqual(yield* Fiber.join(slow), elsewhere)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("go to the node that said last that the shard is its own", () =>
+    Effect.gen(function* () {
+      const { send, join } = yield* asker()
+      const first = yield* join({ shards: [1, 2] })
+      const second = yield* join({ shards: [] })
+      first.tell([1])
+      second.tell([2])
+      yield* settle
+      yield* all([send(1, head("a")), send(2, head("b"))])
+      assert.deepEqual([first.asked, second.asked], [["a"], ["b"]])
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("to a shard that is moving wait for its next owner", () =>
+    Effect.gen(function* () {
+      const { send, join } = yield* asker()
+      const waiting = yield* start(send(7, head("a")))
+      const far = yield* join({ shards: [7] })
+      assert.deepEqual(yield* Fiber.join(waiting), taken)
+      assert.deepEqual(far.asked, ["a"])
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect(
+    "to a shard that no node owns for long, or that came to this node, are told that nothing was done",
+    () =>
+      Effect.gen(function* () {
+        const { send, routes, owned } = yield* asker()
+        const waiting = yield* start(send(7, dispatch("c-1", "c-2")))
+        for (let look = 0; look < 3; look++) routes.look()
+        assert.deepEqual(yield* Fiber.join(waiting), {
+          _tag: "Answers",
+          answers: [{ _tag: "Moved" }, { _tag: "Moved" }]
+        })
+        const another = yield* start(send(8, head("a")))
+        owned[8] = true
+        routes.look()
+        for (const answer of [yield* Fiber.join(another), yield* send(8, head("a"))])
+          assert.deepInclude(answer, { _tag: "Refused" })
+        assert.strictEqual(routes.waiting, 0)
+      }).pipe(Effect.scoped)
+  )
+
+  it.effect("that wait for an owner are bounded in number, and leave with their callers", () =>
+    Effect.gen(function* () {
+      const { send, routes } = yield* asker({ waitingMax: 2 })
+      const first = yield* start(send(7, head("a")))
+      yield* start(send(8, head("b")))
+      assert.isTrue((yield* Effect.flip(send(9, head("c")))).isFull)
+      yield* Fiber.interrupt(first)
+      assert.strictEqual(routes.waiting, 1)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("on a connection that ends have unknown outcomes, the others keep their responses", () =>
+    Effect.gen(function* () {
+      const { send, join } = yield* asker()
+      const far = yield* join({
+        shards: [1],
+        say: (name) => (name === "bad" ? Effect.never : Effect.succeed(taken))
+      })
+      const bad = yield* start(Effect.flip(send(1, head("bad"))))
+      assert.deepEqual(yield* send(1, head("good")), taken)
+      yield* far.cut
+      assert.deepInclude(yield* Fiber.join(bad), { _tag: "Unanswered", reason: "lost" })
+      // The shard has no known owner now.
+      yield* start(send(1, head("next")))
+      yield* settle
+      assert.deepEqual(far.asked, ["bad", "good"])
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("that met a defect have an unknown outcome", () =>
+    Effect.gen(function* () {
+      const { send, join } = yield* asker()
+      yield* join({ shards: [1], say: () => Effect.die("a fault of the test") })
+      assert.deepInclude(yield* Effect.flip(send(1, head("a"))), { reason: "lost" })
+    }).pipe(Effect.scoped, Effect.provide(quiet))
+  )
+
+  it.effect("whose callers have gone end at the other node, and give their credit back", () =>
+    Effect.gen(function* () {
+      const { send, join } = yield* asker()
+      const far = yield* join({
+        shards: [1],
+        credit: 1,
+        say: (name) => (name === "a" ? Effect.never : Effect.succeed(taken))
+      })
+      const asking = yield* start(send(1, head("a")))
+      yield* settle
+      yield* Fiber.interrupt(asking)
+      yield* settle
+      assert.deepEqual([far.gone(), far.openRequests()], [1, 0])
+      assert.deepEqual(yield* send(1, head("b")), taken)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("pass in JSON between programs with different schemas", () =>
+    Effect.gen(function* () {
+      const { send, join } = yield* asker()
+      const far = yield* join({ shards: [1], form: "another program" })
+      assert.deepEqual(yield* send(1, dispatch("c-1")), taken)
+      assert.deepEqual(far.asked, ["c-1"])
+      const [frame] = far.toFar.writes
+      assert.include(Buffer.from(frame ?? []).toString(), '"_tag":"Dispatch"')
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a node that does not answer", () => {
+  it.effect("takes as many commands as it gave credit for; then its peers refuse at once", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<PeerResponse>()
+      const { send, join } = yield* asker()
+      const far = yield* join({ shards: [1], credit: 3, say: () => Deferred.await(gate) })
+      const well = yield* join({ shards: [2] })
+      const sent = yield* start(all([send(1, dispatch("c-1", "c-2")), send(1, head("a"))]))
+      const refusals = yield* all(["x", "y"].map((id) => Effect.flip(send(1, dispatch(id)))))
+      for (const { isFull } of refusals) assert.isTrue(isFull)
+      assert.deepEqual(yield* send(2, head("b")), taken, "other nodes are asked as before")
+      assert.deepEqual(well.asked, ["b"])
+      yield* settle
+      assert.deepEqual(far.asked, ["c-1,c-2", "a"])
+      yield* Deferred.succeed(gate, taken)
+      yield* Fiber.join(sent)
+      assert.deepEqual(yield* send(1, dispatch("z")), taken)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("is given accounts back nevertheless", () =>
+    Effect.gen(function* () {
+      const { send, join } = yield* asker()
+      const far = yield* join({
+        shards: [1],
+        credit: 1,
+        say: (name) => (name === "c-1" ? Effect.never : Effect.succeed(taken))
+      })
+      yield* start(send(1, dispatch("c-1")))
+      assert.deepEqual(yield* send(1, giveBack), taken)
+      assert.deepEqual(far.asked, ["c-1", "a"])
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("takes a batch that is larger than its credit, alone", () =>
+    Effect.gen(function* () {
+      const { send, join } = yield* asker()
+      yield* join({ shards: [1], credit: 2 })
+      assert.deepEqual(yield* send(1, dispatch("a", "b", "c")), taken)
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a node that does not read", () => {
+  it.effect("costs its peers no more memory than the limit, and then only refusals", () =>
+    Effect.gen(function* () {
+      const { send, join } = yield* asker({ unsentBytesMax: 100_000 })
+      const far = yield* join({ shards: [1], credit: 1_000_000 })
+      far.toFar.standStill()
+      const ids = Array.from({ length: 20 }, (_, nth) => `${"c".repeat(60)}${nth}`)
+      let refused = 0
+      for (let nth = 0; nth < 200; nth++) {
+        const asking = yield* start(Effect.exit(send(1, dispatch(...ids))))
+        yield* Effect.yieldNow
+        const exit = asking.pollUnsafe()
+        if (exit === undefined) continue
+        refused++
+        assert.isTrue(Exit.isSuccess(exit) && Exit.isFailure(exit.value))
+      }
+      assert.isAbove(refused, 100)
+      assert.isBelow(far.near.unsentBytes(), 200_000)
+      far.toFar.read()
+      yield* Effect.repeat(settle, { until: () => far.openRequests() === 0, times: 100 })
+      assert.strictEqual(far.near.unsentBytes(), 0)
+      assert.deepEqual(yield* send(1, head("again")), taken)
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a connection", () => {
+  const wrong: ReadonlyArray<readonly [what: string, message: ReadonlyArray<number>]> = [
+    ["an unknown kind of message", [99]],
+    ["a request that ends too early", [3, 1, 0, 200]],
+    ["an introduction that is none", [1, 4, 0x7b, 0x7d]]
+  ]
+  it.effect.each(wrong)("ends at %s, and its requests have unknown outcomes", ([, message]) =>
+    Effect.gen(function* () {
+      const { send, join } = yield* asker()
+      const far = yield* join({ shards: [1], say: () => Effect.never })
+      const asking = yield* start(Effect.flip(send(1, head("a"))))
+      yield* settle
+      const frame = Buffer.alloc(4 + message.length)
+      frame.writeUInt32BE(message.length)
+      frame.set(message, 4)
+      yield* far.far.write(frame)
+      assert.deepInclude(yield* Fiber.join(asking), { reason: "lost" })
+      assert.isTrue(Exit.isFailure(yield* Fiber.join(far.reading)))
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect(
+    "on which nothing is heard for long ends; one on which the other node says that it lives does not",
+    () =>
+      Effect.gen(function* () {
+        const pair = yield* streamPair
+        const near = yield* makePeerConnection(pair.near)
+        const far = yield* makePeerConnection(pair.far)
+        const reading = yield* start(Effect.exit(near.receive(() => {})))
+        const other = yield* start(Effect.exit(far.receive(() => {})))
+        yield* TestClock.adjust("1 minute")
+        assert.isUndefined(reading.pollUnsafe())
+        yield* Fiber.interrupt(other)
+        yield* TestClock.adjust("10 seconds")
+        assert.isDefined(reading.pollUnsafe())
+      }).pipe(Effect.scoped)
+  )
+})
+
+describe("frames", () => {
+  const framed = (...messages: ReadonlyArray<string>): Buffer =>
+    Buffer.concat(
+      messages.map((text) => {
+        const writer = new ByteWriter()
+        const at = writer.placeUint32()
+        writer.text(text)
+        writer.setUint32(at, writer.length - 4)
+        return Buffer.from(writer.take())
+      })
+    )
+  const readAll = (chunks: ReadonlyArray<Uint8Array>): ReadonlyArray<string> => {
+    const texts: Array<string> = []
+    const reader = new FrameReader((frame: ByteReader) => texts.push(frame.text()))
+    for (const chunk of chunks) reader.push(chunk)
+    return texts
+  }
+
+  it("are read whole however they were cut on the way", () => {
+    const texts = ["a", "", "b".repeat(300), "c"]
+    const bytes = framed(...texts)
+    for (let size = 1; size <= bytes.length; size++) {
+      const chunks = Array.from({ length: Math.ceil(bytes.length / size) }, (_, nth) =>
+        bytes.subarray(nth * size, (nth + 1) * size)
+      )
+      assert.deepEqual(readAll(chunks), texts)
+    }
+  })
+
+  it("of a gigabyte are refused when they are announced", () => {
+    const header = Buffer.alloc(4)
+    header.writeUInt32BE(2 ** 30)
+    assert.throws(() => readAll([header]), /a frame of 1073741824 bytes/)
+  })
+})

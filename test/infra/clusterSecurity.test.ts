@@ -1,0 +1,85 @@
+/** The safeguards of the nodes' port, read from the environment: what goes together, and what is refused with its reason. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Effect, Redacted } from "effect"
+import {
+  ClusterSecurity,
+  checkReach,
+  clusterSecurityFromEnvironment
+} from "../../src/infra/config/ClusterSecurity.ts"
+
+const directory = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "chronicle-security-"))),
+  (path) => Effect.sync(() => rmSync(path, { recursive: true }))
+)
+
+const read = (variables: Readonly<Record<string, string>>) =>
+  ClusterSecurity.pipe(
+    Effect.provide(clusterSecurityFromEnvironment),
+    Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown(variables))
+  )
+
+describe("the safeguards of the nodes' port", () => {
+  it.effect("are none by default", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* read({}), { secret: undefined, tls: undefined })
+    })
+  )
+
+  it.effect("are a secret, as it is or from a file, and TLS from files", () =>
+    Effect.gen(function* () {
+      const path = yield* directory
+      const file = (name: string, text: string) => {
+        writeFileSync(join(path, name), text)
+        return join(path, name)
+      }
+      const direct = yield* read({ CHRONICLE_CLUSTER_SECRET: "0123456789abcdef" })
+      assert.strictEqual(direct.secret && Redacted.value(direct.secret), "0123456789abcdef")
+      const all = yield* read({
+        CHRONICLE_CLUSTER_SECRET_FILE: file("secret", "fedcba9876543210\n"),
+        CHRONICLE_CLUSTER_TLS_CERT: file("cert", "a certificate"),
+        CHRONICLE_CLUSTER_TLS_KEY: file("key", "a key"),
+        CHRONICLE_CLUSTER_TLS_CA: file("ca", "an authority")
+      })
+      assert.strictEqual(all.secret && Redacted.value(all.secret), "fedcba9876543210")
+      assert.deepInclude(all.tls, { cert: "a certificate", ca: "an authority" })
+    }).pipe(Effect.scoped)
+  )
+
+  const refused: ReadonlyArray<readonly [what: string, Readonly<Record<string, string>>, RegExp]> = [
+    [
+      "a short secret",
+      { CHRONICLE_CLUSTER_SECRET: "short" },
+      /CHRONICLE_CLUSTER_SECRET: .* at least 16 characters/
+    ],
+    [
+      "a file that is not there",
+      { CHRONICLE_CLUSTER_SECRET_FILE: "not-there" },
+      /CHRONICLE_CLUSTER_SECRET_FILE: /
+    ],
+    [
+      "a certificate without its key",
+      { CHRONICLE_CLUSTER_TLS_CERT: "x" },
+      /TLS_CERT and .*TLS_KEY go together/
+    ],
+    ["an authority alone", { CHRONICLE_CLUSTER_TLS_CA: "x" }, /TLS_CERT and .*TLS_KEY go together/]
+  ]
+  it.effect.each(refused)("are refused for %s", ([, variables, words]) =>
+    Effect.gen(function* () {
+      assert.match((yield* Effect.flip(read(variables))).message, words)
+    })
+  )
+
+  it.effect("must have a secret where the port can be reached from other machines", () =>
+    Effect.gen(function* () {
+      for (const host of ["127.0.0.1", "127.8.9.10", "::1", "localhost"]) yield* checkReach(host)
+      for (const host of ["0.0.0.0", "::", "10.0.0.7", "ledger-1"])
+        assert.match((yield* Effect.flip(checkReach(host))).message, /does not listen at .* without a secret/)
+      yield* checkReach("0.0.0.0").pipe(
+        Effect.provideService(ClusterSecurity, { secret: Redacted.make("0123456789abcdef"), tls: undefined })
+      )
+    })
+  )
+})
