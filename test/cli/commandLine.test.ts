@@ -170,7 +170,7 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
       failed(
         yield* ask(["balance", "alice"], { CHRONICLE_LANES: "0" }),
         2,
-        /CHRONICLE_LANES: .*greater than or equal to 1/
+        /CHRONICLE_LANES: must be a whole number of 1 or more/
       )
       failed(yield* ask(["balance", "alice"], { CHRONICLE_LANES: "many" }), 2, /CHRONICLE_LANES: expected/)
     })

@@ -53,7 +53,7 @@ describe("a balance of the read model", () => {
         const ledger = yield* Ledger
         yield* ledger.dispatch(openAccount("a"))
         const first = yield* ledger.dispatch(deposit("a", 1n))
-        yield* ledger.balance("a", first)
+        yield* ledger.balance("a", { readToken: first.readToken })
         // Nothing else comes, and still it becomes younger.
         yield* eventually(Effect.map(completeTo("a"), (at) => assert.isAbove(at, first.recordedAt)))
         const idle = yield* completeTo("a")
@@ -74,7 +74,7 @@ describe("a balance of the read model", () => {
           while: () => rounds() < enough
         })
         faults.isAway = false
-        yield* ledger.balance("a", second)
+        yield* ledger.balance("a", { readToken: second.readToken })
         yield* eventually(Effect.map(completeTo("a"), (at) => assert.isAbove(at, second.recordedAt)))
       }).pipe(Effect.provide(world(faults)))
     }
@@ -86,7 +86,7 @@ describe("a balance of the read model", () => {
       yield* ledger.dispatch(openAccount("poor"))
       const opened = yield* ledger.dispatch(openAccount("rich"))
       const poison = yield* ledger.dispatch(deposit("poor", 1n, "poison"))
-      yield* ledger.balance("rich", opened)
+      yield* ledger.balance("rich", { readToken: opened.readToken })
       yield* eventually(Effect.map(completeTo("rich"), (at) => assert.isAbove(at, poison.recordedAt)))
       const view = yield* ledger.balance("poor")
       assert.strictEqual(view.version, 1)
