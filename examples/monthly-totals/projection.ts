@@ -52,6 +52,9 @@ export const monthlyTotals: Projection = {
         )
       ]
     }
+  ],
+  erase: (prefix, { account }) => [
+    { text: `DELETE FROM ${prefix}_totals WHERE account = $1`, params: [PgTypes.text(account)] }
   ]
 }
 

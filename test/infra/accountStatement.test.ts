@@ -1,4 +1,4 @@
-/** The law of the statement: each line's balance is the sum of the lines up to it in the order that is asked for. */
+/** The law of the statement: a line's balance is the sum of all lines up to it, in the order that was asked for. */
 import { assert, inject, layer } from "@effect/vitest"
 import { Arbitrary, Context, Effect, Layer, Redacted, Schema } from "effect"
 import type { StatementLine } from "../../src/domain/Books.ts"
@@ -132,7 +132,7 @@ layer(both)("the statement of an account", (it) => {
   let dated = 0
 
   it.effect.prop(
-    "has the balances of its own order, whatever is filtered and paged, in memory as on PostgreSQL",
+    "has the balances of its own order, whatever is filtered and paged",
     [steps, asked],
     ([list, questions]) =>
       Effect.gen(function* () {
@@ -164,7 +164,7 @@ layer(both)("the statement of an account", (it) => {
     { arbitrary: { runs: 150, size: 60, seed: 7 } }
   )
 
-  it.effect("met dated lines often enough to prove something", () =>
+  it.effect("was tried with more than 1,000 dated lines", () =>
     Effect.sync(() => assert.isAbove(dated, 1_000))
   )
 })

@@ -1,4 +1,4 @@
-/** Queries: what they answer, how they page, and how they wait for a read token. */
+/** What queries answer, how they page, and how they wait for a read token. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Result } from "effect"
 import { TestClock } from "effect/testing"
@@ -28,7 +28,7 @@ const services = (limits: Partial<ReadSideLimits> = {}) =>
     )
   )
 
-/** The projector tells arrivals that these queries do not see. */
+/** Queries whose waiters the projector does not wake, as if it ran in another process. */
 const queriesOfAnotherProcess = Layer.fresh(
   Layer.mergeAll(
     Queries.layer.pipe(Layer.provideMerge(ProjectionWaiters.layer)),
@@ -45,7 +45,7 @@ const project = (writer: EventWriter, ...commands: ReadonlyArray<CommandInput>) 
 const failureOf = (query: Effect.Effect<unknown, QueryError>) => Effect.flip(query)
 
 describe("queries", () => {
-  it.effect("answer the balance of an account, and that one does not exist", () =>
+  it.effect("answer the balance of an account", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
       const writer = new EventWriter()
@@ -84,7 +84,7 @@ describe("queries", () => {
     }).pipe(Effect.provide(services()))
   )
 
-  it.effect("keep the pages of a statement by effective time to the version of the first", () =>
+  it.effect("keep all pages of a statement by effective time to one version", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
       const eventWriter = new EventWriter()
@@ -111,7 +111,7 @@ describe("queries", () => {
     }).pipe(Effect.provide(services()))
   )
 
-  it.effect("answer an empty page for an account without lines in the time asked for", () =>
+  it.effect("answer an empty page where an account has no lines in the interval", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
       yield* project(new EventWriter(), openAccount("a"))
@@ -120,7 +120,7 @@ describe("queries", () => {
     }).pipe(Effect.provide(services()))
   )
 
-  it.effect("answer the transfers of an account from both sides, and one by its id", () =>
+  it.effect("answer a transfer on both accounts and by its id", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
       yield* project(
@@ -151,7 +151,7 @@ describe("queries", () => {
     }).pipe(Effect.provide(services()))
   )
 
-  it.effect("list accounts page by page, never more than the limit in force", () =>
+  it.effect("list no more accounts a page than the limit in force", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
       yield* project(new EventWriter(), ...["c", "a", "b"].map((id) => openAccount(id)))
@@ -169,7 +169,7 @@ describe("queries", () => {
     }).pipe(Effect.provide(services({ pageMax: 2 })))
   )
 
-  it.effect("balance to zero", () =>
+  it.effect("answer a trial balance of zero", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
       yield* project(new EventWriter(), openAccount("a"), deposit("a", 9n), withdraw("a", 4n))
@@ -180,7 +180,7 @@ describe("queries", () => {
     }).pipe(Effect.provide(services()))
   )
 
-  it.effect("refuse what is no cursor, limit, time or token, each by its name", () =>
+  it.effect("name the option that is wrong", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
       yield* project(new EventWriter(), openAccount("a"))
@@ -208,7 +208,7 @@ describe("queries", () => {
     }).pipe(Effect.provide(services()))
   )
 
-  it.effect("are unavailable when the read model is, and say which", () =>
+  it.effect("name the store that is unavailable", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
       const error = yield* Effect.flip(queries.trialBalance)
@@ -233,7 +233,7 @@ describe("queries", () => {
 })
 
 describe("a query with a read token", () => {
-  it.effect("waits until every position of it is projected, and is woken by the projector", () =>
+  it.effect("is woken once every position of the token is projected", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
       const arrivals = yield* ProjectionWaiters
@@ -255,7 +255,7 @@ describe("a query with a read token", () => {
     }).pipe(Effect.provide(services({ tokenPollMs: 3_600_000 })))
   )
 
-  it.effect("sees soon what another process projected, whatever the poll of the others", () =>
+  it.effect("sees soon what another process has projected", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
       const arrivals = yield* ProjectionWaiters
@@ -269,7 +269,7 @@ describe("a query with a read token", () => {
     }).pipe(Effect.provide(queriesOfAnotherProcess))
   )
 
-  it.effect("fails at the deadline with what was wanted and what was reached", () =>
+  it.effect("fails at the deadline with the wanted and the reached position", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
       const arrivals = yield* ProjectionWaiters
@@ -287,7 +287,7 @@ describe("a query with a read token", () => {
     }).pipe(Effect.provide(services()))
   )
 
-  it.effect("does not wait at all when too many wait already", () =>
+  it.effect("fails at once where too many queries are waiting", () =>
     Effect.gen(function* () {
       const queries = yield* Queries
       const first = yield* Effect.forkChild(queries.balance(a, { readToken: "a@1" }))
@@ -298,7 +298,7 @@ describe("a query with a read token", () => {
     }).pipe(Effect.provide(services({ tokenWaitersMax: 1 })))
   )
 
-  it.effect("lets thousands wait with one statement a poll", () => {
+  it.effect("shares one statement a poll with thousands of others", () => {
     let looks = 0
     const counted = Layer.effect(
       ReadModel,

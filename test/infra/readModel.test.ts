@@ -1,4 +1,4 @@
-/** The contract of the read model in memory and on PostgreSQL, and what only a database does. */
+/** The contract of the read model in memory and on PostgreSQL, and what holds for a database alone. */
 import { assert, describe, inject, it } from "@effect/vitest"
 import { Effect, Layer, Redacted, Result } from "effect"
 import { post } from "../../src/domain/Books.ts"
@@ -20,7 +20,7 @@ readModelContract("memory", ReadModel.layerMemory.pipe(Layer.provide(ProjectionW
 readModelContract("PostgreSQL", sqlLayer)
 
 describe("the read model on PostgreSQL alone", () => {
-  it.live("refuses rows it cannot hold, and says so apart from being unavailable", () =>
+  it.live("refuses rows that it cannot hold", () =>
     Effect.gen(function* () {
       const readModel = yield* ReadModel
       const [row] = new EventWriter().commit(openAccount("a")).events
@@ -41,7 +41,7 @@ describe("the read model on PostgreSQL alone", () => {
     }).pipe(Effect.provide(sqlLayer))
   )
 
-  it.live("is unavailable, with the reason, when there is no server", () =>
+  it.live("says why it is unavailable", () =>
     Effect.gen(function* () {
       const readModel = yield* ReadModel
       const error = yield* Effect.flip(readModel.parked)

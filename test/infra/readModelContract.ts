@@ -1,4 +1,4 @@
-/** A layer of the read model enters; the tests that every read model must pass leave. */
+/** The contract of the read model, which it must keep in memory and on PostgreSQL alike. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Layer, Result } from "effect"
 import type { OpenedHead, Posted, StatementLine } from "../../src/domain/Books.ts"
@@ -83,7 +83,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
     )
 
     test(
-      "writes nothing of a batch when one of its accounts was moved by somebody else",
+      "writes nothing of a batch when another projector moved one of its accounts",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
         const eventWriter = new EventWriter()
@@ -158,7 +158,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
     )
 
     test(
-      "balances to zero over accounts and contras, asset by asset",
+      "sums accounts and contras to zero, asset by asset",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
         const eventWriter = new EventWriter()
@@ -218,7 +218,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
     )
 
     test(
-      "finds any range of either time, wherever it begins and ends, and by pages",
+      "finds the lines of any interval of either time",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
         const eventWriter = new EventWriter()
@@ -309,7 +309,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
     )
 
     test(
-      "tells which positions are behind, and leaves parked accounts out",
+      "answers which positions of accounts that are not parked are not reached",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
         const eventWriter = new EventWriter()
@@ -338,7 +338,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
     )
 
     test(
-      "parks no account that got past the event meanwhile",
+      "parks no account that is past the event",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
         const eventWriter = new EventWriter()
@@ -353,7 +353,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
     )
 
     test(
-      "moves a swept cursor only from where it stands",
+      "moves a writer's cursor only from where it stands",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
         yield* readModel.moveSwept("w", 5, 9)
@@ -367,7 +367,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
     )
 
     test(
-      "keeps a checkpoint a partition, which goes back when the stream does",
+      "moves a checkpoint back when the stream began again",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
         const write = (position: number, recordedAt: number) =>
@@ -387,7 +387,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
     )
 
     test(
-      "reloads an account whose row stands for an event that the log does not have",
+      "reloads an account whose event is not in the log",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
         const eventWriter = new EventWriter()
@@ -454,7 +454,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
     )
 
     test(
-      "lets one of many writers of the same account win, each time",
+      "lets one of many writers of the same account win",
       Effect.gen(function* () {
         const readModel = yield* ReadModel
         const eventWriter = new EventWriter()

@@ -1,4 +1,4 @@
-/** What a host's own projection may do wrong in its SQL: its account is parked, and the others go on. */
+/** A projection of the host: faults in its SQL park the account alone, and one account can be reloaded. */
 
 import { PgTypes } from "@effect/sql-pg"
 import { assert, describe, inject, it } from "@effect/vitest"
@@ -99,7 +99,7 @@ describe("a projection of the host", () => {
     )
   }
 
-  it.live("that is guarded by stale versions is told to look again", () =>
+  it.live("writes nothing where its accounts were moved", () =>
     Effect.gen(function* () {
       const sql = yield* ReadModelSql
       const model = yield* makeProjectionWrites(sql, hostOf("1"), "host_v1")
@@ -113,7 +113,29 @@ describe("a projection of the host", () => {
     }).pipe(Effect.provide(services))
   )
 
-  it.live("that cannot take back one account says that it must be rebuilt", () =>
+  it.live("with erase takes back what the events of one account wrote", () =>
+    Effect.gen(function* () {
+      const sql = yield* ReadModelSql
+      const erase: Projection["erase"] = (prefix, { account }) => [
+        { text: `DELETE FROM ${prefix}_own WHERE account = $1`, params: [PgTypes.text(account)] }
+      ]
+      const model = yield* makeProjectionWrites(sql, { ...hostOf("1"), erase }, "host_v1")
+      const engine = yield* makeProjectionEngine(model)
+      const eventWriter = new EventWriter()
+      yield* engine.project(eventWriter.commit(openAccount("a"), openAccount("z")).events, [])
+      const held = { account: accountId("a"), version: 1, hash: eventWriter.headOf(accountId("a")).hash }
+      const none = { moves: [], lines: [], transfers: [], contras: [], checkpoints: [] }
+      assert.isFalse(yield* model.reload({ ...held, version: 2 }, 0, none))
+      assert.isTrue(yield* model.reload(held, 0, none))
+      assert.deepStrictEqual(yield* sql.unsafe("SELECT account FROM host_v1_own").values, [["z"]])
+      assert.deepStrictEqual(
+        yield* model.versions([accountId("a"), accountId("z")]),
+        new Map([[accountId("z"), 1]])
+      )
+    }).pipe(Effect.provide(services))
+  )
+
+  it.live("without erase says that it must be rebuilt", () =>
     Effect.gen(function* () {
       const sql = yield* ReadModelSql
       const model = yield* makeProjectionWrites(sql, hostOf("1"), "host_v1")
@@ -125,7 +147,7 @@ describe("a projection of the host", () => {
     }).pipe(Effect.provide(services))
   )
 
-  it.live("whose table is missing is unavailable, and parks no account", () =>
+  it.live("whose table is missing parks no account", () =>
     Effect.gen(function* () {
       const sql = yield* ReadModelSql
       const model = yield* makeProjectionWrites(sql, hostOf("(SELECT 1 FROM nowhere)"), "host_v1")

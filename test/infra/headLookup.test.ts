@@ -1,4 +1,4 @@
-/** Questions for single balances enter; that few statements answer them, none of them too early, leaves. */
+/** The look-up of single heads: few statements for many questions, and no answer from before its question. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber } from "effect"
 import type { OpenedHead } from "../../src/domain/Books.ts"
@@ -48,7 +48,7 @@ const settle = Effect.forEach(Array.from({ length: 20 }), () => Effect.yieldNow,
 const [a, b, c] = [accountId("a"), accountId("b"), accountId("c")]
 
 describe("asking for a balance", () => {
-  it.effect("goes at once where a statement may start, and together with others where none may", () =>
+  it.effect("shares a statement where no further one may start", () =>
     Effect.gen(function* () {
       const { statements, versions, look } = makeTable()
       for (const id of [a, b]) versions.set(id, 1)
@@ -76,7 +76,7 @@ describe("asking for a balance", () => {
     })
   )
 
-  it.effect("never joins a statement that has begun: it sees what was written before it was asked", () =>
+  it.effect("joins no statement that was sent before it", () =>
     Effect.gen(function* () {
       const { statements, versions, look } = makeTable()
       versions.set(a, 1)
@@ -94,7 +94,7 @@ describe("asking for a balance", () => {
     })
   )
 
-  it.effect("tells each who asked that the statement failed, and goes on with the next", () =>
+  it.effect("fails for all that shared the statement, and not for the next", () =>
     Effect.gen(function* () {
       const { statements, versions, look } = makeTable()
       versions.set(a, 1)
@@ -113,7 +113,7 @@ describe("asking for a balance", () => {
     })
   )
 
-  it.effect("gives up alone when it is interrupted: the others are answered, and room is made again", () =>
+  it.effect("leaves the others their answer when it is interrupted", () =>
     Effect.gen(function* () {
       const { statements, versions, look } = makeTable()
       for (const id of [a, b, c]) versions.set(id, 1)
