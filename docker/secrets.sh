@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes what the composed ledger's RPC needs, once: an authority of its own, a certificate of it, and a peer with a token.
-# `sh docker/secrets.sh [directory]`, after `npm ci`; needs openssl. Nothing of it belongs into git or an image.
+# Makes the secrets of the composed ledger, once: an authority of its own, a certificate of it, a peer with a token, and the
+# passwords of NATS. `sh docker/secrets.sh [directory]`, after `npm ci`; needs openssl. Nothing of it belongs into git or
+# an image. Only their owner may read the files, whatever the mode of the directory: the containers run as that user.
 set -eu
 umask 077
 dir="${1:-docker/secrets}"
@@ -9,6 +10,7 @@ if [ -e "$dir/peer.env" ]; then
   exit 1
 fi
 mkdir -p "$dir"
+chmod 700 "$dir"
 curve="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
 # shellcheck disable=SC2086
 openssl req -x509 $curve -days 3650 -subj "/CN=chronicle composed" -keyout "$dir/ca-key.pem" -out "$dir/ca.pem" 2>/dev/null
@@ -42,3 +44,17 @@ case "$(id -u)" in
     ;;
 esac
 echo "made $dir; a peer on this machine has its settings in $dir/peer.env"
+# The containers read these as the user of the image (1000), or as the one who made them.
+user="$(id -u):$(id -g)"
+if [ "$(id -u)" = 0 ]; then
+  user=1000:1000
+  chown "$user" "$dir/rpc-cert.pem" "$dir/rpc-key.pem" "$dir/rpc-tokens.json"
+fi
+# NATS would read a password of digits alone as a number: each begins with a letter.
+cat >"$dir/compose.env" <<END
+CHRONICLE_USER=$user
+CHRONICLE_NATS_PASSWORD=n$(openssl rand -hex 24)
+CHRONICLE_NATS_CLUSTER_PASSWORD=n$(openssl rand -hex 24)
+END
+chmod 600 "$dir"/*
+echo "made $dir: docker compose --env-file $dir/compose.env up; a peer on this machine has its settings in $dir/peer.env"

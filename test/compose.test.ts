@@ -1,4 +1,4 @@
-/** docker-compose.yml, the Dockerfile and what they mount enter; that they match what the code needs is checked. */
+/** docker-compose.yml, the Dockerfile and what they mount match what the code needs, and keep their secrets. */
 import { spawnSync } from "node:child_process"
 import { createPrivateKey, X509Certificate } from "node:crypto"
 import {
@@ -6,6 +6,7 @@ import {
   existsSync,
   globSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -31,6 +32,7 @@ const read = (file: string) => readFileSync(join(root, file), "utf8")
 const Service = Schema.Struct({
   image: Schema.optionalKey(Schema.String),
   build: Schema.optionalKey(Schema.String),
+  user: Schema.optionalKey(Schema.String),
   command: Schema.optionalKey(Schema.Union([Schema.String, Schema.Array(Schema.String)])),
   environment: Schema.optionalKey(Schema.Record(Schema.String, Schema.String)),
   ports: Schema.optionalKey(Schema.Array(Schema.String)),
@@ -56,8 +58,15 @@ const Compose = Schema.Struct({
   volumes: Schema.Record(Schema.String, Schema.Null)
 })
 
+/** As `docker compose` fills them in from an environment. */
+const interpolated = (text: string, variables: Readonly<Record<string, string>>): string =>
+  text.replaceAll(
+    /\$\{(\w+)(?::-([^}]*)|:\?[^}]*)?\}/g,
+    (_, name: string, otherwise?: string) => variables[name] ?? otherwise ?? expect.fail(`${name} is not set`)
+  )
+const passwords = { CHRONICLE_NATS_PASSWORD: "n-one", CHRONICLE_NATS_CLUSTER_PASSWORD: "n-two" }
 const { services, secrets, volumes } = Schema.decodeUnknownSync(Compose)(
-  parse(read("docker-compose.yml"), { merge: true })
+  parse(interpolated(read("docker-compose.yml"), passwords), { merge: true })
 )
 const service = (name: string): typeof Service.Type => services[name] ?? expect.fail(`no service ${name}`)
 const named = (prefix: string) =>
@@ -81,22 +90,50 @@ describe("docker-compose.yml", () => {
     const servers = named("nats")
     expect(servers.length).toBe(3)
     for (const server of servers) {
-      expect(service(server).environment).toEqual({ NATS_SERVER_NAME: server })
+      expect(service(server).environment?.NATS_SERVER_NAME).toBe(server)
       expect(service(server).volumes).toEqual([
         "./docker/nats.conf:/etc/nats/nats.conf:ro",
         `${server}:/data`
       ])
       expect(service(server).command).toEqual(["--config", "/etc/nats/nats.conf"])
     }
-    expect(config.natsUrl.split(",")).toEqual(servers.map((server) => `nats://${server}:4222`))
+    const urls = config.natsUrl.split(",").map((url) => new URL(url))
+    expect(urls.map(({ host }) => host)).toEqual(servers.map((server) => `${server}:4222`))
     expect(config.natsReplicas).toBe(servers.length)
   })
 
   it("syncs each message to disk and joins the NATS servers in one cluster", () => {
     const conf = read("docker/nats.conf")
     expect(conf).toMatch(/jetstream \{[^}]*store_dir: "\/data"[^}]*sync_interval: always\s*\}/)
-    for (const server of named("nats")) expect(conf).toContain(`"nats://${server}:6222"`)
     expect(conf).toContain("server_name: $NATS_SERVER_NAME")
+    for (const server of named("nats")) {
+      const { NATS_CLUSTER_PASSWORD: password, ...routes } = service(server).environment ?? {}
+      for (const [index, name] of named("nats").entries()) {
+        expect(conf).toContain(`$NATS_ROUTE_${index + 1}\n`)
+        expect(routes[`NATS_ROUTE_${index + 1}`]).toBe(`nats://cluster:${password}@${name}:6222`)
+      }
+    }
+  })
+
+  it("asks the ledger and the other servers of NATS for passwords, none of which stands in a file", () => {
+    const [first] = config.natsUrl.split(",")
+    const { username, password } = new URL(first ?? "")
+    expect([username, password]).toEqual(["chronicle", passwords.CHRONICLE_NATS_PASSWORD])
+    const conf = read("docker/nats.conf")
+    expect(conf).toMatch(
+      /^authorization \{\s*users: \[\s*\{ user: "chronicle", password: \$NATS_PASSWORD \}\s*\]\s*\}/m
+    )
+    expect(conf).toMatch(
+      /cluster \{[\s\S]*authorization \{\s*user: "cluster"\s*password: \$NATS_CLUSTER_PASSWORD\s*\}/
+    )
+    for (const server of named("nats")) {
+      expect(service(server).environment).toMatchObject({
+        NATS_PASSWORD: passwords.CHRONICLE_NATS_PASSWORD,
+        NATS_CLUSTER_PASSWORD: passwords.CHRONICLE_NATS_CLUSTER_PASSWORD
+      })
+    }
+    // Without them nothing starts.
+    expect(() => interpolated(read("docker-compose.yml"), {})).toThrow("CHRONICLE_NATS_PASSWORD is not set")
   })
 
   it.effect("has a NATS configuration that the server accepts", () =>
@@ -107,7 +144,7 @@ describe("docker-compose.yml", () => {
       const conf = read("docker/nats.conf").replace("sync_interval: always", "").replace("/data", directory)
       writeFileSync(join(directory, "nats.conf"), conf)
       const { status, stderr } = spawnSync(program, ["-t", "-c", join(directory, "nats.conf")], {
-        env: { NATS_SERVER_NAME: "nats-1" },
+        env: service("nats-1").environment ?? {},
         encoding: "utf8"
       })
       rmSync(directory, { recursive: true })
@@ -174,6 +211,8 @@ describe("docker-compose.yml", () => {
   it("opens RPC to peers with the certificate and the tokens that its script makes, and to nobody else", () =>
     Effect.gen(function* () {
       const directory = mkdtempSync(join(tmpdir(), "chronicle-secrets-"))
+      // As somebody may have made it before.
+      chmodSync(directory, 0o777)
       yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(directory, { recursive: true })))
       chmodSync(directory, 0o755)
       const made = spawnSync("sh", ["docker/secrets.sh", directory], { cwd: root, encoding: "utf8" })
@@ -213,6 +252,22 @@ describe("docker-compose.yml", () => {
       expect(settings.tokens.map(({ name, scopes }) => [name, scopes])).toEqual([
         ["peer", ["read", "command"]]
       ])
+      // Nobody but their owner reads them, whatever the directory was.
+      const modeOf = (path: string) => statSync(path).mode & 0o777
+      expect(modeOf(directory)).toBe(0o700)
+      for (const file of readdirSync(directory)) expect(modeOf(join(directory, file)), file).toBe(0o600)
+      const variablesOfCompose = Object.fromEntries(
+        readFileSync(join(directory, "compose.env"), "utf8")
+          .trim()
+          .split("\n")
+          .map((line) => line.split("=", 2))
+      )
+      expect(variablesOfCompose.CHRONICLE_NATS_PASSWORD).toMatch(/^n[0-9a-f]{48}$/)
+      expect(variablesOfCompose.CHRONICLE_NATS_CLUSTER_PASSWORD).toMatch(/^n[0-9a-f]{48}$/)
+      const key = statSync(join(directory, "rpc-key.pem"))
+      expect(variablesOfCompose.CHRONICLE_USER).toBe(`${key.uid}:${key.gid}`)
+      const composed = interpolated(read("docker-compose.yml"), variablesOfCompose)
+      expect(composed).toContain(`user: "${key.uid}:${key.gid}"`)
       const peer = readFileSync(join(directory, "peer.env"), "utf8")
       const nameOf = (line: string) => line.split("=")[0]
       expect(
@@ -225,11 +280,9 @@ describe("docker-compose.yml", () => {
         (service(node).ports?.[0] ?? "").split(":").slice(0, 2).join(":")
       )
       expect(peer).toContain(`CHRONICLE_RPC_URL=${ports.map((port) => `tls://${port}`).join(",")}\n`)
-      const { cert, key } = {
-        cert: settings.tls?.cert ?? "",
-        key: Redacted.value(settings.tls?.key ?? Redacted.make(""))
-      }
-      expect(new X509Certificate(cert).checkPrivateKey(createPrivateKey(key))).toBe(true)
+      const cert = settings.tls?.cert ?? ""
+      const privateKey = createPrivateKey(Redacted.value(settings.tls?.key ?? Redacted.make("")))
+      expect(new X509Certificate(cert).checkPrivateKey(privateKey)).toBe(true)
       for (const host of ["localhost", ...named("ledger")])
         expect(new X509Certificate(cert).checkHost(host)).toBe(host)
       expect(new X509Certificate(cert).checkIP("127.0.0.1")).toBe("127.0.0.1")

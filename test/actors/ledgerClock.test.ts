@@ -56,7 +56,7 @@ describe("the ledger's clock", () => {
   it.effect("is at most the skew bound ahead of the store's clock while the machine's is an hour ahead", () =>
     Effect.gen(function* () {
       const { clock, set } = yield* scene
-      clock.boundUnsafe(start)
+      clock.boundUnsafe(start, clock.elapsedUnsafe())
       set(hourMs)
       assert.strictEqual(clock.nowUnsafe(), start + clockSkewMaxMs)
       yield* TestClock.adjust(200)
@@ -68,7 +68,7 @@ describe("the ledger's clock", () => {
   it.effect("is raised to no instant beyond the bound", () =>
     Effect.gen(function* () {
       const { clock } = yield* scene
-      clock.boundUnsafe(start)
+      clock.boundUnsafe(start, clock.elapsedUnsafe())
       clock.raiseUnsafe(start + hourMs)
       assert.strictEqual(clock.nowUnsafe(), start + clockSkewMaxMs)
     })
@@ -77,13 +77,24 @@ describe("the ledger's clock", () => {
   it.effect("never goes back, and tells how far it is ahead of a store whose clock did", () =>
     Effect.gen(function* () {
       const { clock } = yield* scene
-      clock.boundUnsafe(start)
+      clock.boundUnsafe(start, clock.elapsedUnsafe())
       assert.strictEqual(clock.nowUnsafe(), start)
-      clock.boundUnsafe(start - hourMs)
+      clock.boundUnsafe(start - hourMs, clock.elapsedUnsafe())
       assert.strictEqual(clock.nowUnsafe(), start)
       assert.strictEqual(clock.aheadMsUnsafe(), hourMs)
       yield* TestClock.adjust(hourMs)
       assert.strictEqual(clock.aheadMsUnsafe(), clockSkewMaxMs)
+    })
+  )
+
+  it.effect("is not ahead of a store whose answer was long on its way", () =>
+    Effect.gen(function* () {
+      const { clock } = yield* scene
+      const askedAtMs = clock.elapsedUnsafe()
+      yield* TestClock.adjust(3_000)
+      clock.boundUnsafe(start, askedAtMs)
+      assert.strictEqual(clock.nowUnsafe(), start + clockSkewMaxMs)
+      assert.strictEqual(clock.aheadMsUnsafe(), 0)
     })
   )
 

@@ -9,7 +9,10 @@ import { freshDataDir, processesOf, query, withoutCockroach } from "../support/d
 
 const withNats = <A>(url: string, use: (client: Awaited<ReturnType<typeof connect>>) => Promise<A>) =>
   Effect.acquireUseRelease(
-    Effect.promise(() => connect({ servers: url })),
+    Effect.promise(() => {
+      const { host, username, password } = new URL(url)
+      return connect({ servers: host, user: username, pass: password })
+    }),
     (client) => Effect.promise(() => use(client)),
     (client) => Effect.promise(() => client.close())
   )
@@ -83,6 +86,23 @@ layer(NodeServices.layer, { excludeTestServices: true })("development stack", (i
       wrong.password = "wrong"
       const exit = yield* Effect.exit(query(Redacted.make(wrong.toString()), "SELECT 1"))
       expect(Exit.isFailure(exit)).toBe(true)
+    }).pipe(withoutCockroach)
+  )
+
+  it.effect("lets nobody into JetStream without the password", () =>
+    Effect.gen(function* () {
+      const { natsUrl } = yield* startDevStack({ dataDir: yield* freshDataDir, durable: false })
+      const { host, password } = new URL(natsUrl)
+      expect(password).not.toBe("")
+      for (const credentials of [{}, { user: "chronicle", pass: "wrong" }]) {
+        const refused = yield* Effect.promise(() =>
+          connect({ servers: host, reconnect: false, ...credentials }).then(
+            () => "let in",
+            (error: unknown) => String(error)
+          )
+        )
+        expect(refused).toContain("Authorization Violation")
+      }
     }).pipe(withoutCockroach)
   )
 

@@ -13,16 +13,17 @@ export class LedgerClock extends Context.Service<
     /** Now by the machine's clock, within the bounds. Synchronous: one call a decision. */
     readonly nowUnsafe: () => Instant
     /**
-     * The event store has just answered what its clock says. From here on the answers are at most that much, plus what
-     * elapses, plus the skew bound (`clockSkewMaxMs`). Before the first time the machine's clock alone counts.
+     * The event store has just answered what its clock says, and was asked when `elapsedUnsafe` was `askedAtMs`. From here
+     * on the answers are at most that much, plus what elapses, plus the skew bound (`clockSkewMaxMs`). Before the first
+     * time the machine's clock alone counts.
      */
-    readonly boundUnsafe: (storeNow: Instant) => void
+    readonly boundUnsafe: (storeNow: Instant, askedAtMs: number) => void
     /**
      * From here on every answer is at least `floor`: what lies before it may have been answered to a question about the
      * past, and must not change (I9). A floor beyond the bound counts only as far as the bound.
      */
     readonly raiseUnsafe: (floor: Instant) => void
-    /** How far the next answer would be ahead of the event store's clock, in milliseconds; 0 where it is not. */
+    /** How far the next answer would be ahead of the event store's clock for certain, in milliseconds; 0 where it is not. */
     readonly aheadMsUnsafe: () => number
     /** Milliseconds since some moment, for patience: they pass while `nowUnsafe` stands still after a clock was set back. */
     readonly elapsedUnsafe: () => number
@@ -34,14 +35,14 @@ export class LedgerClock extends Context.Service<
       const clock = yield* Clock.Clock
       const { clockSkewMaxMs } = yield* LedgerConfig
       let floor = 0
-      /** The store's clock less `elapsed`, at its last answer. */
-      let storeZero: number | undefined
+      // The store's clock less `elapsed`, at its last answer: the clock was read between the question and the answer.
+      let storeZeroLeast = Number.POSITIVE_INFINITY
+      let storeZeroMost = Number.POSITIVE_INFINITY
       const elapsed = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-      const storeNow = () => (storeZero === undefined ? Number.POSITIVE_INFINITY : storeZero + elapsed())
       /** The bound when it was computed last: it only rises, and is computed once it is reached, not at each decision. */
       let bound = Number.POSITIVE_INFINITY
       const bounded = (instant: Instant): Instant => {
-        if (instant > bound) bound = Math.floor(storeNow() + clockSkewMaxMs)
+        if (instant > bound) bound = Math.floor(storeZeroLeast + elapsed() + clockSkewMaxMs)
         return Math.min(instant, bound)
       }
       const now = () => Math.max(floor, bounded(clock.currentTimeMillisUnsafe()))
@@ -50,14 +51,15 @@ export class LedgerClock extends Context.Service<
           floor = now()
           return floor
         },
-        boundUnsafe: (answered) => {
-          storeZero = answered - elapsed()
-          bound = answered + clockSkewMaxMs
+        boundUnsafe: (storeNow, askedAtMs) => {
+          storeZeroLeast = storeNow - elapsed()
+          storeZeroMost = storeNow - askedAtMs
+          bound = storeNow + clockSkewMaxMs
         },
         raiseUnsafe: (instant) => {
           floor = Math.max(floor, bounded(instant))
         },
-        aheadMsUnsafe: () => Math.max(0, Math.round(now() - storeNow())),
+        aheadMsUnsafe: () => Math.max(0, Math.round(now() - storeZeroMost - elapsed())),
         elapsedUnsafe: elapsed
       }
     })

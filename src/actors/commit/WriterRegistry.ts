@@ -67,9 +67,10 @@ const make = Effect.fnUntraced(function* (node: string) {
     const now = clock.nowUnsafe()
     const closedAt = closedNow(now)
     const sentAt = wall.currentTimeMillisUnsafe()
+    const askedAtMs = clock.elapsedUnsafe()
     const storeNow = yield* store.heartbeat(writers.map((writerId) => ({ writerId, closedAt })))
     const answeredAt = wall.currentTimeMillisUnsafe()
-    clock.boundUnsafe(storeNow)
+    clock.boundUnsafe(storeNow, askedAtMs)
     silence = undefined
     // The store read its clock somewhere between; only what lies outside counts as skew.
     const skew = Math.max(sentAt - storeNow, storeNow - answeredAt, 0)
@@ -110,7 +111,8 @@ const make = Effect.fnUntraced(function* (node: string) {
   const fence = (writerIds: ReadonlyArray<WriterId>) =>
     Effect.forEach(writerIds, (writerId) => store.fenceWriter(writerId), { discard: true })
   // Before anything asks the clock: the machine's may be ahead, and what it said once stands.
-  clock.boundUnsafe(yield* store.heartbeat([]))
+  const askedAtMs = clock.elapsedUnsafe()
+  clock.boundUnsafe(yield* store.heartbeat([]), askedAtMs)
   const known = yield* store.listWriters
   yield* fence(known.filter((one) => one.node === node && !one.fenced).map((one) => one.writerId))
   yield* Effect.addFinalizer(() => fence([...live]).pipe(Effect.timeoutOption(fenceAtEndMs), Effect.ignore))

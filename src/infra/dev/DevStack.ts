@@ -1,6 +1,6 @@
 /**
- * A data directory enters; the three services the ledger needs, running on this machine and ended with the
- * scope, leave. Nothing is asked of the machine but Node and, for JetStream, nats-server.
+ * The three services that the ledger needs, started on this machine in a data directory and ended with the scope: for
+ * `dev`, `demo`, the load test and tests. The machine needs Node and, for JetStream, nats-server.
  */
 import { NodeServices } from "@effect/platform-node"
 import { Clock, Context, Effect, FileSystem, Layer, Option, Path, type Redacted, type Scope } from "effect"
@@ -10,6 +10,7 @@ import { DataDirectoryUnusable, type DevStackError, ProgramMissing } from "./Dev
 import { startPostgres } from "./EmbeddedPostgres.ts"
 import { type NatsServer, startNats } from "./NatsServer.ts"
 import { endOrphans, guardOrphans } from "./OrphanGuard.ts"
+import { newPassword } from "./Password.ts"
 import { findCockroach } from "./Programs.ts"
 
 interface DevStackOptions {
@@ -110,7 +111,7 @@ export const startDevStack = Effect.fn("DevStack.start")(function* (
   })
   const [nats, postgres, events] = yield* Effect.all(
     [
-      startNats({ ...filesOf("nats"), port: options.natsPort }),
+      startNats({ ...filesOf("nats"), port: options.natsPort, password: newPassword() }),
       startPostgres({
         ...filesOf("postgres"),
         port: options.postgresPort,

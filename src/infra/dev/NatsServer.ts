@@ -1,4 +1,4 @@
-/** A directory enters; a running nats-server with JetStream there, and the means to break it on purpose, leave. */
+/** The development stack's nats-server with JetStream, and the means to break it on purpose. */
 import { Effect, Exit, FileSystem, Path, Scope, SynchronizedRef } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { type Daemon, startDaemon } from "./Daemon.ts"
@@ -12,10 +12,13 @@ interface NatsOptions {
   readonly pidFile: string
   readonly logFile: string
   readonly port?: number | undefined
+  /** Asked of everybody who connects, as the user `chronicle`; without one anybody on this machine may publish. */
+  readonly password?: string | undefined
 }
 
 /** Breaks and mends the server while others use it, as faults would. */
 export interface NatsServer {
+  /** With the password, if there is one. */
   readonly url: string
   readonly version: string
   /** Whether JetStream syncs each message to disk before it acknowledges: from 2.10 on. */
@@ -30,8 +33,9 @@ export interface NatsServer {
 }
 
 const service = "nats-server"
+const user = "chronicle"
 
-/** Before 2.10 the server refuses its whole configuration for this field. */
+/** A server before 2.10 refuses a configuration that has this field. */
 const knowsSyncInterval = (version: string): boolean => {
   const [major = 0, minor = 0] = version.split(".").map(Number)
   return major > 2 || (major === 2 && minor >= 10)
@@ -54,10 +58,16 @@ const readVersion = Effect.fnUntraced(function* (program: string, logFile: strin
 })
 
 /** nats-server reads JSON as its own format. */
-const configuration = (port: number, storeDir: string, syncsAlways: boolean): string =>
+const configuration = (
+  port: number,
+  storeDir: string,
+  syncsAlways: boolean,
+  password: string | undefined
+): string =>
   JSON.stringify(
     {
       listen: `127.0.0.1:${port}`,
+      ...(password === undefined ? {} : { authorization: { user, password } }),
       jetstream: {
         store_dir: storeDir,
         ...(syncsAlways ? { sync_interval: "always" } : {})
@@ -89,11 +99,13 @@ export const startNats = Effect.fn("NatsServer.start")(function* (options: NatsO
   yield* fs.makeDirectory(directory, { recursive: true, mode: 0o700 }).pipe(Effect.catch(broken))
 
   const parent = yield* Effect.scope
-  /** Each life of the server has a scope of its own below the stack's. */
+  /** Each run of the server has a scope of its own below the stack's. */
   const launch = Effect.fnUntraced(
     function* (port: number) {
       yield* fs
-        .writeFileString(configFile, configuration(port, storeDir, syncsAlways))
+        .writeFileString(configFile, configuration(port, storeDir, syncsAlways, options.password), {
+          mode: 0o600
+        })
         .pipe(Effect.catch(broken))
       const scope = yield* Scope.fork(parent)
       const daemon = yield* startDaemon({
@@ -125,7 +137,10 @@ export const startNats = Effect.fn("NatsServer.start")(function* (options: NatsO
     return running
   })
   return {
-    url: `nats://127.0.0.1:${first.port}`,
+    url:
+      options.password === undefined
+        ? `nats://127.0.0.1:${first.port}`
+        : `nats://${user}:${options.password}@127.0.0.1:${first.port}`,
     version,
     syncsAlways,
     isRunning: Effect.flatMap(SynchronizedRef.get(current), ({ daemon }) => daemon.isRunning),

@@ -1,8 +1,8 @@
-/** An empty directory enters; the files of a new PostgreSQL and the password of its one user leave. */
-import { randomBytes } from "node:crypto"
+/** The files of the development stack's PostgreSQL, made by `initdb` once, and the password of its one user. */
 import { Effect, FileSystem, Option, Path } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { ServiceFailed } from "./DevStackErrors.ts"
+import { newPassword } from "./Password.ts"
 import type { ServerUser } from "./ServerUser.ts"
 
 export const postgresUser = "chronicle"
@@ -29,7 +29,7 @@ export const openPostgresFiles = Effect.fn("PostgresFiles.open")(
     const give = (file: string) =>
       Option.isNone(as.owner) ? Effect.void : fs.chown(file, as.owner.value.uid, as.owner.value.gid)
     yield* fs.makeDirectory(directory, { recursive: true, mode: 0o700 })
-    yield* fs.writeFileString(files.password, randomBytes(18).toString("base64url"), { mode: 0o600 })
+    yield* fs.writeFileString(files.password, newPassword(), { mode: 0o600 })
     yield* Effect.forEach([directory, files.password], give)
     const fresh = `${files.data}.new`
     yield* fs.remove(fresh, { recursive: true, force: true })
