@@ -1,4 +1,4 @@
-/** The words of a command line enter; the program's own process, what it printed and how it ended, leave. */
+/** Runs the program as a process of its own, and tells what it printed and how it ended. */
 import { spawn } from "node:child_process"
 import { tmpdir } from "node:os"
 import { join } from "node:path"

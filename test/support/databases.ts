@@ -1,4 +1,4 @@
-/** The URL of a database server enters; a fresh database of a random name on it leaves, dropped with the scope. */
+/** Fresh databases of random names for tests, dropped with the scope. */
 import { randomBytes } from "node:crypto"
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Redacted } from "effect"

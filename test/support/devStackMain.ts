@@ -1,4 +1,4 @@
-/** A data directory enters; a process that runs a development stack on it until it is ended leaves. */
+/** A process that runs a development stack on a data directory until it is ended: for tests that kill it. */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { Effect, FileSystem } from "effect"

@@ -1,4 +1,4 @@
-/** Helpers for tests of the development stack: a data directory enters; what runs on it, and its rows, leave. */
+/** Data directories, stacks and their rows for tests of the development stack. */
 import { execFileSync } from "node:child_process"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { PgClient } from "@effect/sql-pg"

@@ -1,4 +1,6 @@
-/** A call by name and number enters; a bus, a read model and a log in which the caller's fiber dies there leave. */
+/**
+ * A bus, a read model and a log that kill the calling fiber at one chosen call: a crash at every await can be tried in turn.
+ */
 import { Effect } from "effect"
 import type { Bus } from "../../src/infra/bus/Bus.ts"
 import type { BusMessage } from "../../src/infra/bus/BusMessage.ts"

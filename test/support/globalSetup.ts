@@ -1,4 +1,4 @@
-/** Nothing enters; one PostgreSQL and one JetStream server for the whole test run leave, as `postgresUrl` and `natsUrl`. */
+/** Starts one PostgreSQL and one JetStream server for the whole test run, as `postgresUrl` and `natsUrl`. */
 import { NodeServices } from "@effect/platform-node"
 import { Context, Effect, FileSystem, Layer, ManagedRuntime, Path, Redacted } from "effect"
 import type { TestProject } from "vitest/node"

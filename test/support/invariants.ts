@@ -1,4 +1,6 @@
-/** The rows of the log, and what callers were told and when, enter; each breach of I1-I7, in words, leaves. */
+/**
+ * Checks I1-I7 by the rows of the log and what callers were told, independently of the code that the program uses for it.
+ */
 import { createHash } from "node:crypto"
 import { Effect } from "effect"
 import type { Receipt } from "../../src/domain/Receipt.ts"

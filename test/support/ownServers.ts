@@ -1,4 +1,4 @@
-/** Nothing enters; a PostgreSQL and a JetStream of this test alone leave, with the means to end and start them at will. */
+/** A PostgreSQL and a JetStream server of one test alone, which may be ended and started again at will. */
 import { NodeServices } from "@effect/platform-node"
 import { Context, Effect, Exit, FileSystem, Layer, Path, type Redacted, Ref, Schedule, Scope } from "effect"
 import { startPostgres } from "../../src/infra/dev/EmbeddedPostgres.ts"

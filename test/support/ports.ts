@@ -1,4 +1,4 @@
-/** Nothing enters; ports of 127.0.0.1 leave of which nobody else is given the same, for servers in other processes. */
+/** Ports of 127.0.0.1 for servers in other processes; no two tests are given the same. */
 import { randomInt } from "node:crypto"
 import { Effect } from "effect"
 import { loopbackPort } from "../../src/infra/dev/LoopbackPort.ts"

@@ -1,4 +1,4 @@
-/** What a process of the read side shall do enters; the process, what it tells, and the means to kill it, leave. */
+/** Runs a read side as a process of its own, which a test can kill and ask what it did. */
 import { fileURLToPath } from "node:url"
 import { Effect } from "effect"
 import { start } from "./chronicle.ts"

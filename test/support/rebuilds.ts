@@ -1,4 +1,4 @@
-/** A database enters; one process's whole read side on a log and a bus in memory, and what a rebuild needs, leave. */
+/** A whole read side on a real database, with log and bus in memory, for tests of rebuilds. */
 import { inject } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
 import { Bus } from "../../src/infra/bus/Bus.ts"

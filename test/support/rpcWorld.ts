@@ -1,4 +1,4 @@
-/** A ledger in memory enters; doors of it on free ports of loopback, and clients of them, leave. */
+/** A ledger in memory behind RPC servers on loopback, with clients of each kind. */
 
 import { createServer } from "node:http"
 import { NodeHttpServer } from "@effect/platform-node"

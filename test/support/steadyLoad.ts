@@ -1,4 +1,6 @@
-/** A ledger enters; transfers and deposits stream through it until they are told to stop, each to a definite outcome. */
+/**
+ * Transfers and deposits that stream through a ledger until they are told to stop, each to a definite outcome.
+ */
 import { assert } from "@effect/vitest"
 import { Effect, Fiber, Option, Schedule } from "effect"
 import type { CommandInput } from "../../src/domain/Command.ts"

@@ -1,4 +1,4 @@
-/** A few words on an event enter; a row of the log as the program would have written it leaves. */
+/** Makes rows of the log from a few words on each event, hashed as the program hashes them. */
 import { genesis, link } from "../../src/domain/HashChain.ts"
 import { AccountId, CommandId } from "../../src/domain/Ids.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"

@@ -1,4 +1,4 @@
-/** A server's address enters; a local port that forwards to it, and can cut or go silent on demand, leaves. */
+/** A local port that forwards to a server, and can cut its connections or swallow what they say. */
 import * as Net from "node:net"
 import { Effect } from "effect"
 

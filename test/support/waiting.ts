@@ -1,4 +1,4 @@
-/** A condition enters; whoever waits for it goes on as soon as it holds, or dies with what was waited for. */
+/** Waits for a condition and goes on as soon as it holds, so that no test sleeps for a guessed time. */
 import { Effect, Schedule } from "effect"
 
 /** Looks every 20 ms; dies after so many seconds. */

@@ -1,4 +1,4 @@
-/** A directory and the program enter; a running single-node CockroachDB with its data there leaves. */
+/** Runs a single-node CockroachDB on a directory, for development where a `cockroach` is on the PATH. */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, FileSystem, Redacted } from "effect"
 import { Reactivity } from "effect/reactivity"

@@ -1,4 +1,6 @@
-/** A server's command line enters; the server in the background, ended with the scope, leaves. */
+/**
+ * Runs a server in the background and ends it with the scope, so that no server outlives the program that started it.
+ */
 import { Effect, FileSystem, Schedule, type Scope } from "effect"
 import { ChildProcess, type ChildProcessSpawner } from "effect/process"
 import { ServiceFailed } from "./DevStackErrors.ts"

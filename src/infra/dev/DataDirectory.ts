@@ -1,4 +1,6 @@
-/** A path enters; a data directory that is ours alone, of a layout we know, leaves. */
+/**
+ * Claims the data directory of a development stack: one process at a time, in a layout that this version knows.
+ */
 import { DatabaseSync } from "node:sqlite"
 import { Effect, FileSystem, Option, Path, type PlatformError, Schema, type Scope } from "effect"
 import {

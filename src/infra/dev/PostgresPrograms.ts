@@ -1,4 +1,4 @@
-/** The user who is to run PostgreSQL enters; its programs, where that user can run them, leave. */
+/** Finds PostgreSQL's programs and makes them executable for the user that is to run them. */
 import { Effect, FileSystem, Path, Schema } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { ProgramMissing } from "./DevStackErrors.ts"

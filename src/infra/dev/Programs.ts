@@ -1,4 +1,6 @@
-/** A program's name enters; where it is on this machine, or how to get it, leaves. */
+/**
+ * Finds a program on this machine, or says how to install it; nats-server is unpacked from Debian's package where possible.
+ */
 import { Context, Effect, FileSystem, Option, Path, Schedule } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { ProgramMissing } from "./DevStackErrors.ts"

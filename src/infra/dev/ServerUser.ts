@@ -1,7 +1,4 @@
-/**
- * The paths a server needs enter; the command line that starts it as somebody it accepts to be leaves.
- * PostgreSQL refuses to run as root.
- */
+/** Starts a server as a user that it accepts, because PostgreSQL refuses to run as root. */
 import { Effect, Option } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { ProgramMissing } from "./DevStackErrors.ts"

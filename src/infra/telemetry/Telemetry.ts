@@ -1,4 +1,7 @@
-/** `CHRONICLE_LOG_FORMAT`, `CHRONICLE_OTLP_URL` and `CHRONICLE_TRACES_RATIO` enter; how a node tells of itself leaves. */
+/**
+ * What a node tells of itself: logs as text or JSON, and traces to an OTLP collector, by `CHRONICLE_LOG_FORMAT`,
+ * `CHRONICLE_OTLP_URL` and `CHRONICLE_TRACES_RATIO`.
+ */
 import { Cause, Config, Effect, Formatter, Layer, Logger, Option, References, Schema, Tracer } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { OtlpExporter, OtlpSerialization, OtlpTracer } from "effect/observability"

@@ -1,4 +1,6 @@
-/** A caller's `traceparent` enters with the rows; spans of its trace leave. Without a tracer nothing is done. */
+/**
+ * Continues a caller's trace from the dispatch of a command to its projected rows. Costs nothing where no tracer is set.
+ */
 import { Clock, Effect, type Fiber, Option, Result, Schema, Tracer } from "effect"
 import { Headers, HttpTraceContext } from "effect/http"
 import { CommandContext } from "../../domain/Command.ts"
