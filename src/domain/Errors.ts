@@ -14,7 +14,7 @@ export class CommandIdReused extends Schema.TaggedError<CommandIdReused>()(
   { httpApiStatus: 409 }
 ) {
   override get message() {
-    return `command id ${this.commandId} was used for another command`
+    return `command id ${this.commandId} was used for another command; give this one an id of its own`
   }
 }
 

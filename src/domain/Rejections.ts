@@ -60,8 +60,12 @@ export class InsufficientFunds extends Schema.TaggedError<InsufficientFunds>()(
   { httpApiStatus: 422 }
 ) {
   override get message() {
-    const { account, asset, amount, balance } = this
-    return `account ${account} has ${formatMoney(balance, asset)}, which does not cover ${formatMoney(amount, asset)}`
+    const { account, asset, amount, balance, overdraftLimit } = this
+    const has = `account ${account} has ${formatMoney(balance, asset)}`
+    const wanted = formatMoney(amount, asset)
+    return overdraftLimit === 0n
+      ? `${has}, which does not cover ${wanted}`
+      : `${has} and an overdraft limit of ${formatMoney(overdraftLimit, asset)}, which do not cover ${wanted}`
   }
 }
 

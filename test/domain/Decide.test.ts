@@ -418,6 +418,12 @@ it.each<[string, ReadonlyArray<CommandInput>, CommandInput, string]>([
     deposit("a", room + 1n),
     `account a would pass the largest balance, which is ${balanceMax} minor units of USD/2`
   ],
+  [
+    "what an account with an overdraft lacks",
+    [open("a", "JPY/0", 5n)],
+    withdraw("a", 6n),
+    "account a has 0 JPY and an overdraft limit of 5 JPY, which do not cover 6 JPY"
+  ],
   ["what an account lacks", ab, withdraw("a", 150n), "account a has 1.00 USD, which does not cover 1.50 USD"]
 ])("says in its reader's units what is wrong: %s", (_, before, when, message) => {
   assert.strictEqual(Result.getOrThrow(Result.flip(given(before).run(command(when)))).message, message)
