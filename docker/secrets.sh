@@ -31,24 +31,11 @@ node_modules/.bin/node src/cli/main.ts token peer --scope read --scope command -
       `CHRONICLE_RPC_CA=${process.env.DIR}/ca.pem`,
       `CHRONICLE_RPC_TOKEN=${token}`
     ].join("\n"))'
-# The containers mount these as they are and run as user 1000 (node). The key and the secret are readable for its owner alone, whatever the mode of
-# the directory was; only where they cannot be made the containers' own is the directory what keeps others of this machine out.
-chmod 644 "$dir/rpc-cert.pem" "$dir/rpc-tokens.json"
-chmod 600 "$dir/rpc-key.pem" "$dir/cluster-secret"
-case "$(id -u)" in
-  1000) ;;
-  0) chown 1000 "$dir/rpc-key.pem" "$dir/cluster-secret" ;;
-  *)
-    chmod 700 "$dir"
-    chmod 644 "$dir/rpc-key.pem" "$dir/cluster-secret"
-    ;;
-esac
-echo "made $dir; a peer on this machine has its settings in $dir/peer.env"
 # The containers read these as the user of the image (1000), or as the one who made them.
 user="$(id -u):$(id -g)"
 if [ "$(id -u)" = 0 ]; then
   user=1000:1000
-  chown "$user" "$dir/rpc-cert.pem" "$dir/rpc-key.pem" "$dir/rpc-tokens.json"
+  chown "$user" "$dir/rpc-cert.pem" "$dir/rpc-key.pem" "$dir/rpc-tokens.json" "$dir/cluster-secret"
 fi
 # NATS would read a password of digits alone as a number: each begins with a letter.
 cat >"$dir/compose.env" <<END
