@@ -1,4 +1,4 @@
-/** One stack; transfers in process and over RPC, whole batches and one by one, in turn: what the wire costs. */
+/** What RPC costs: transfers in process and over RPC on one stack, in batches and one by one, in turn. */
 import { spawn } from "node:child_process"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Clock, Console, Effect, Layer, Redacted, References } from "effect"

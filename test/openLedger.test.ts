@@ -1,4 +1,4 @@
-/** The ledger of hosts without Effect, in memory: what its promises do at the end. */
+/** The ledger of hosts without Effect, in memory: its promises, and what they do when it is closed. */
 import { Effect } from "effect"
 import { assert, it } from "vitest"
 import { type CommandInput, LedgerNode, openLayer } from "../src/index.ts"
@@ -10,7 +10,7 @@ const outcomeOf = (answer: Promise<unknown>): Promise<string> =>
     (error) => String(error._tag ?? error)
   )
 
-it("closing answers every call under way, and refuses what comes after", async () => {
+it("close answers every call under way, and later calls are refused", async () => {
   const ledger = await openLayer(LedgerNode.layerMemory)
   await ledger.dispatch({ _tag: "OpenAccount", account: "a", asset: "USD/2", owner: "Ada" })
   const deposits = Array.from({ length: 200 }, () =>
@@ -25,13 +25,13 @@ it("closing answers every call under way, and refuses what comes after", async (
   assert.strictEqual(await outcomeOf(ledger.balance("a")), "Unavailable")
 })
 
-it("a node that is given no name has one that no other node has", () => {
+it("a node without a name gets a unique one", () => {
   const names = Array.from({ length: 100 }, () => Effect.runSync(uniqueNodeName))
   assert.strictEqual(new Set(names).size, 100)
   for (const name of names) assert.match(name, /^[A-Za-z0-9_-]{10,64}$/)
 })
 
-it("a command that is none at all is refused like any other invalid one", async () => {
+it("null in the place of a command is an invalid command", async () => {
   const ledger = await openLayer(LedgerNode.layerMemory)
   const nothing: CommandInput = JSON.parse("null")
   assert.strictEqual(await outcomeOf(ledger.dispatch(nothing)), "InvalidCommand")

@@ -1,4 +1,4 @@
-/** A running node enters; what an operator or an orchestrator asks of it over HTTP, on loopback only, leaves. */
+/** The HTTP endpoints by which an operator or an orchestrator sees how a node is: health, readiness and metrics, on loopback only. */
 import { createServer } from "node:http"
 import { NodeHttpServer } from "@effect/platform-node"
 import { Config, Data, Effect, Layer } from "effect"
@@ -11,9 +11,8 @@ import { metrics } from "./Metrics.ts"
 export const httpPort = Config.Port("CHRONICLE_HTTP_PORT").pipe(Config.withDefault(7080))
 
 /**
- * `GET /health`: the process answers, and how it is: write path, bus, relay, and of each projection its lag (of what
- * the bus brings, and in events and milliseconds by the log), partition by partition, parked accounts, last errors
- * and restarts. Always 200 while it does.
+ * `GET /health`: how the node is. The write path, the bus, the relay, and each projection by partition: its lag (of what the bus
+ * delivers, and in events and milliseconds by the log), parked accounts, last errors and restarts. 200 while the process answers.
  */
 const health = HttpRouter.add(
   "GET",
@@ -46,8 +45,8 @@ const commandTrouble = Effect.gen(function* () {
 })
 
 /**
- * `GET /ready`: 200 while commands are taken and the read side keeps up, else 503 with the reasons: a projection
- * behind the bound, a fiber that fails, or one that nobody has compared with the log lately. `alarms` tells what was
+ * `GET /ready`: 200 while commands are taken and the read side keeps up, else 503 with the reasons: a projection that is behind the
+ * bound, a fiber that fails, or a projection that was not compared with the log lately. `alarms` tells what was
  * mended and should be looked into.
  */
 const ready = HttpRouter.add(
@@ -59,7 +58,7 @@ const ready = HttpRouter.add(
   })
 )
 
-/** `GET /ready/commands`: for those who only send commands, which go on while JetStream or the read model is down. */
+/** `GET /ready/commands`: for peers that only send commands, which go on while JetStream or the read model is down. */
 const readyForCommands = HttpRouter.add(
   "GET",
   "/ready/commands",
@@ -69,7 +68,7 @@ const readyForCommands = HttpRouter.add(
   })
 )
 
-/** Nobody can be answered on the port; mostly because somebody else listens there. */
+/** The node cannot listen on its HTTP port, most often because another process does. */
 export class HttpPortUnusable extends Data.TaggedError("HttpPortUnusable")<{
   readonly port: number
   readonly reason: string
@@ -83,7 +82,7 @@ const host = "127.0.0.1"
 
 export const urlOf = (port: number): string => `http://${host}:${port}`
 
-/** Serves these, and further routes, at `CHRONICLE_HTTP_PORT` (default 7080) of 127.0.0.1. */
+/** Serves these endpoints, and further routes, at `CHRONICLE_HTTP_PORT` (default 7080) of 127.0.0.1. */
 export const layerWith = <R>(
   routes: Layer.Layer<never, never, R>,
   { messageBytesMax }: { readonly messageBytesMax: number }
@@ -104,5 +103,5 @@ export const layerWith = <R>(
     )
   )
 
-/** Health alone. */
+/** These endpoints alone. */
 export const layer = layerWith(Layer.empty, { messageBytesMax: 65_536 })

@@ -1,4 +1,4 @@
-/** A running node enters; `GET /metrics`, what it did and how it is in Prometheus' text format, leaves. */
+/** `GET /metrics`: what a node has done and how it is, in Prometheus' text format. */
 import { Context, Effect, Metric } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
@@ -7,24 +7,39 @@ import { ReadSideHealth } from "../actors/projections/ReadSideHealth.ts"
 import { Bus } from "../infra/bus/Bus.ts"
 import { type Reading, readSideReadings, writeSideReadings } from "./Readings.ts"
 
-/** Read when they are asked for: nothing on the way of a command knows of them. */
+/** Read for each scrape, so that they cost the write path nothing. */
 const processReadings = (): ReadonlyArray<Reading> => {
   const { rss, heapUsed } = process.memoryUsage()
   const { user, system } = process.cpuUsage()
   return [
-    { name: "process_resident_memory_bytes", help: "Memory of the process", kind: "gauge", value: rss },
-    { name: "process_heap_used_bytes", help: "Objects in the heap", kind: "gauge", value: heapUsed },
+    {
+      name: "process_resident_memory_bytes",
+      help: "Resident memory of the process",
+      kind: "gauge",
+      value: rss
+    },
+    {
+      name: "process_heap_used_bytes",
+      help: "Memory of the objects in the heap",
+      kind: "gauge",
+      value: heapUsed
+    },
     {
       name: "process_cpu_seconds_total",
-      help: "CPU time of the process",
+      help: "Processor time of the process, user and system",
       kind: "counter",
       value: (user + system) / 1e6
     },
-    { name: "process_uptime_seconds", help: "Since the start", kind: "gauge", value: process.uptime() }
+    {
+      name: "process_uptime_seconds",
+      help: "Time since the process started",
+      kind: "gauge",
+      value: process.uptime()
+    }
   ]
 }
 
-/** Puts a value into a registry as effect's metrics are: the registry reads it once, for this scrape. */
+/** Puts a value into a registry beside the metrics of effect; the registry reads it once, for this scrape. */
 const register = ({ name, help, kind, value, labels }: Reading, context: Context.Context<never>): void => {
   const options = { description: help, ...(labels === undefined ? {} : { attributes: labels }) }
   const silent = { update: () => {}, modify: () => {} }
@@ -36,8 +51,8 @@ const register = ({ name, help, kind, value, labels }: Reading, context: Context
   }
 }
 
-/** The text of one scrape: what the host and effect count, the histograms of the commits, and all readings. */
-export const scrape = Effect.gen(function* () {
+/** The text of one scrape: the metrics of the host and of effect, the histograms of the commits, and all readings. */
+const scrape = Effect.gen(function* () {
   const dispatcher = yield* Dispatcher
   const readSide = yield* Effect.flatMap(ReadSideHealth, ({ report }) => report)
   const bus = yield* Bus

@@ -1,4 +1,7 @@
-/** A command of the host enters and its JSON value leaves, amounts as strings; and back. Checks nothing. */
+/**
+ * Commands as JSON, the shared form of client and server: amounts are strings, because JSON has no integers of 38 digits. Nothing is
+ * checked here; the ledger checks what comes out.
+ */
 import type { Command } from "../domain/Command.ts"
 
 type Fields = Readonly<Record<string, unknown>>
@@ -23,12 +26,12 @@ const mapAmounts = (fields: Fields, change: (amount: unknown) => unknown): Field
 
 const print = (amount: unknown): unknown => (typeof amount === "bigint" ? amount.toString() : amount)
 
-/** More digits than any amount has are left a text, which the ledger refuses: BigInt is slow on long ones. */
+/** More digits than any amount has stay a text, which the ledger refuses: BigInt is slow on long ones. */
 const revive = (amount: unknown): unknown =>
   typeof amount === "string" && /^-?\d{1,40}$/.test(amount) ? BigInt(amount) : amount
 
 export const toJsonCommand = (command: Command): unknown => mapAmounts(command as Fields, print) // the fields of a command are its properties
 
-/** What the ledger is to check: host values where the JSON has what may be one, else the value as it came. */
+/** Amounts become bigints where they can be; every other value stays as it came, for the ledger to check. */
 export const fromJsonCommand = (value: unknown): unknown =>
   isFields(value) ? mapAmounts(value, revive) : value

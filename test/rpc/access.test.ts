@@ -1,4 +1,4 @@
-/** Callers with all sorts of tokens enter; what each may do, and how it is refused what it may not, is tested. */
+/** What callers may do by their tokens (scopes, account prefixes, command id prefixes, rate), and how they are refused the rest. */
 import { get } from "node:http"
 import { NodeSocket } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
@@ -26,8 +26,8 @@ const outcome = (asked: Effect.Effect<unknown, { readonly _tag: string }>) =>
 
 const leg = (account: string, side: "debit" | "credit") => ({ account, side, amount: 1n })
 
-layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
-  /** A door of the test's own, and the way in for each name. */
+layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => {
+  /** A server of the test's own, and a client for each name. */
   const world = Effect.gen(function* () {
     const { url } = yield* openTcp({ tokens })
     const as = Effect.fnUntraced(function* (name?: string) {
@@ -42,7 +42,7 @@ layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
     return { as, inside }
   })
 
-  it.effect("without a token, or with one that is not known, nothing is done", () =>
+  it.effect("without a known token gets Unauthenticated, and nothing is done", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const { as, inside } = yield* world
@@ -58,7 +58,7 @@ layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
     )
   )
 
-  it.effect("each scope opens what it says and nothing else", () =>
+  it.effect("may do what its scopes allow and nothing else", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const { as } = yield* world
@@ -79,7 +79,7 @@ layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
     )
   )
 
-  it.effect("a caller of some prefixes may name no other account, wherever it stands", () =>
+  it.effect("with account prefixes may name no other account, in any place of a call", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const { as, inside } = yield* world
@@ -132,7 +132,7 @@ layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
     )
   )
 
-  it.effect("a read token or a cursor tells a caller nothing of accounts that it may not name", () =>
+  it.effect("learns nothing of other accounts by a read token or a cursor", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const { as, inside } = yield* world
@@ -158,7 +158,7 @@ layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
     )
   )
 
-  it("every option of every query is known to name accounts, or to name none", () => {
+  it("meets no option of a query of which it is unknown whether it names accounts", () => {
     const naming = new Set(["account", "readToken", "accountPrefix"])
     // A version, bounds, or (of a subscription) writers of the log and how far each was read. A counterparty only chooses among
     // lines of an account of the caller's own, which show it anyway.
@@ -184,7 +184,7 @@ layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
         )
   })
 
-  it.effect("a caller with command id prefixes neither takes nor learns of the ids of others", () =>
+  it.effect("with command id prefixes neither takes nor learns the ids of others", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const { as, inside } = yield* world
@@ -214,7 +214,7 @@ layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
     )
   )
 
-  it.effect("in a batch each command is judged by itself", () =>
+  it.effect("is refused single commands of a batch, not the batch", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const { as } = yield* world
@@ -233,7 +233,7 @@ layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
     )
   )
 
-  it.effect("the events of a caller carry its proven name, whatever it says", () =>
+  it.effect("cannot write another name than its own into its events", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const inside = yield* Ledger
@@ -260,7 +260,7 @@ layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
     )
   )
 
-  it.effect("a WebSocket may show its token once, in the request that opens it", () =>
+  it.effect("may show its token once, in the request that opens a WebSocket", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const { url, port } = yield* openWebSocket({ tokens })
@@ -280,7 +280,7 @@ layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
     )
   )
 
-  it.effect("no web page may use the WebSocket of a ledger that asks for no tokens", () =>
+  it.effect("is refused a WebSocket without tokens if it is a web page", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const open = yield* openWebSocket()
@@ -303,7 +303,7 @@ layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
     )
   )
 
-  it.effect("refusals are logged with who and why, a bounded number of times, and never with the token", () =>
+  it.effect("is named in a bounded number of log lines when it is refused, without its token", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const lines: Array<string> = []
@@ -329,7 +329,7 @@ layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
     )
   )
 
-  it.effect("a caller above its rate is told when to come again, others are not touched", () =>
+  it.effect("above its rate is told when to come again, while others are served", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const { url } = yield* openTcp({ tokens, limits: { ratePerSecond: 2 } })
@@ -350,7 +350,7 @@ layer(memoryLedger, { excludeTestServices: true })("access", (it) => {
     )
   )
 
-  it("a token is found by its hash alone, and a faulty configuration says nothing of its content", () => {
+  it("is found by the hash of its token, which a faulty configuration does not show", () => {
     const lookup = makeLookup(tokens)
     assert.strictEqual(lookup("secret-shop")?.name, "shop")
     assert.isUndefined(lookup("secret-sho"))

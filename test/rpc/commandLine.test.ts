@@ -1,4 +1,4 @@
-/** Commands at the command line, over TLS and with a token, as real processes; what they answer, and how they end. */
+/** Commands of the command line over RPC, with TLS and a token, as real processes: what they print, and their exit codes. */
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { NodeServices } from "@effect/platform-node"
@@ -12,7 +12,7 @@ const fileOf = (name: string) => fileURLToPath(new URL(`./certificates/${name}`,
 const pem = (name: string) => readFileSync(fileOf(name), "utf8")
 const tls = { cert: pem("server.pem"), key: Redacted.make(pem("server.key")) }
 
-/** Each command is a process that starts, several seconds on a machine with much else to do. */
+/** Each command starts a process, which takes several seconds on a busy machine. */
 const longest = 180_000
 
 const failed = (ended: Ended, code: number, stderr: RegExp): void => {
@@ -24,7 +24,7 @@ const failed = (ended: Ended, code: number, stderr: RegExp): void => {
 layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
   excludeTestServices: true
 })("the command line over RPC", (it) => {
-  /** A door that knows a till and a reader, and the command line as each of them, or anybody else. */
+  /** A server that knows the tokens of a till and a reader, and the command line with either token or another one. */
   const world = Effect.gen(function* () {
     const { url } = yield* openTcp({
       tls,
@@ -37,7 +37,7 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
   })
 
   it.effect(
-    "opens, brings in, moves and takes out money with a token over TLS, and prints receipts",
+    "opens, deposits, transfers and withdraws with a token over TLS, and prints receipts",
     () =>
       Effect.scoped(
         Effect.gen(function* () {
@@ -64,7 +64,7 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
   )
 
   it.effect(
-    "ends with 1 where the ledger or the door refuses, with 2 where the words mean nothing",
+    "exits with 1 when the ledger or the server refuses, with 2 on wrong usage",
     () =>
       Effect.scoped(
         Effect.gen(function* () {
@@ -76,7 +76,7 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
           const spend = ["deposit", "till:c", "1 USD/2"]
           failed(yield* run(spend, { env: as("reader") }), 1, /scope command is missing/)
           failed(yield* run(spend, { env: as("nobody") }), 1, /token is not known/)
-          // What cannot be meant ends with 2, and nobody is asked.
+          // Wrong usage exits with 2 before a node is asked.
           failed(yield* till("deposit", "till:c", "much"), 2, /"much" is no amount/)
           failed(yield* run(spend, { env: { ...env, CHRONICLE_RPC_CA: "none.pem" } }), 2, /CHRONICLE_RPC_CA/)
           assert.strictEqual((yield* ledger.strongBalance("till:c")).version, 1)
@@ -86,7 +86,7 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
   )
 
   it.effect(
-    "gives up on a node that it cannot reach or trust, and says so",
+    "says why when it cannot reach or trust a node",
     () =>
       Effect.scoped(
         Effect.gen(function* () {
@@ -101,35 +101,29 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
     longest
   )
 
-  it.effect(
-    "does not serve beyond loopback without tokens and TLS, and never tells what a token file holds",
-    () =>
-      Effect.gen(function* () {
-        const services = {
-          CHRONICLE_EVENT_STORE_URL: "postgresql://nobody@127.0.0.1:1/none",
-          CHRONICLE_READ_MODEL_URL: "postgresql://nobody@127.0.0.1:1/none",
-          CHRONICLE_NATS_URL: "nats://127.0.0.1:1"
-        }
-        const serve = (env: Readonly<Record<string, string>>) =>
-          run(["serve"], { env: { ...services, ...env } })
-        const open = { CHRONICLE_RPC_HOST: "0.0.0.0" }
-        const withTls = {
-          CHRONICLE_RPC_TLS_CERT: fileOf("server.pem"),
-          CHRONICLE_RPC_TLS_KEY: fileOf("server.key")
-        }
-        const withTokens = { CHRONICLE_RPC_TOKENS: JSON.stringify([token("a", ["read"])]) }
-        failed(yield* serve(open), 2, /without TLS .* and tokens .*anybody who reaches it could move money/)
-        failed(yield* serve({ ...open, ...withTls }), 2, /without tokens/)
-        failed(yield* serve({ ...open, ...withTokens }), 2, /without TLS/)
-        failed(
-          yield* serve({ CHRONICLE_RPC_TOKENS: '["secret-of-mine"]' }),
-          2,
-          /CHRONICLE_RPC_TOKENS must be/
-        )
-        // With both it goes on, to the databases, which are not there.
-        const both = yield* serve({ ...open, ...withTls, ...withTokens })
-        assert.strictEqual(both.code, 1)
-        assert.notInclude(both.stderr, "could move money")
-      })
+  it.effect("refuses to serve beyond loopback without tokens and TLS, without showing a token file", () =>
+    Effect.gen(function* () {
+      const services = {
+        CHRONICLE_EVENT_STORE_URL: "postgresql://nobody@127.0.0.1:1/none",
+        CHRONICLE_READ_MODEL_URL: "postgresql://nobody@127.0.0.1:1/none",
+        CHRONICLE_NATS_URL: "nats://127.0.0.1:1"
+      }
+      const serve = (env: Readonly<Record<string, string>>) =>
+        run(["serve"], { env: { ...services, ...env } })
+      const open = { CHRONICLE_RPC_HOST: "0.0.0.0" }
+      const withTls = {
+        CHRONICLE_RPC_TLS_CERT: fileOf("server.pem"),
+        CHRONICLE_RPC_TLS_KEY: fileOf("server.key")
+      }
+      const withTokens = { CHRONICLE_RPC_TOKENS: JSON.stringify([token("a", ["read"])]) }
+      failed(yield* serve(open), 2, /without TLS .* and tokens .*anybody who reaches it could move money/)
+      failed(yield* serve({ ...open, ...withTls }), 2, /without tokens/)
+      failed(yield* serve({ ...open, ...withTokens }), 2, /without TLS/)
+      failed(yield* serve({ CHRONICLE_RPC_TOKENS: '["secret-of-mine"]' }), 2, /CHRONICLE_RPC_TOKENS must be/)
+      // With both it goes on, to the databases, which are not there.
+      const both = yield* serve({ ...open, ...withTls, ...withTokens })
+      assert.strictEqual(both.code, 1)
+      assert.notInclude(both.stderr, "could move money")
+    })
   )
 })

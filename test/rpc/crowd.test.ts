@@ -1,4 +1,4 @@
-/** Ten thousand calls at once over one connection: each is answered, once; what is too much is refused, not kept. */
+/** Ten thousand calls at once over one connection: each is answered once, and calls beyond the limits are refused instead of kept. */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Result } from "effect"
 import { Ledger } from "../../src/Ledger.ts"
@@ -6,12 +6,12 @@ import { deposit, open, tally } from "../support/ledgerWorld.ts"
 import { connect, memoryLedger, openTcp } from "../support/rpcWorld.ts"
 
 const calls = 10_000
-/** As long as the test may take. */
+/** Deadline of the calls: as long as the test may take. */
 const patient = { commandDeadlineMs: 100_000, queryDeadlineMs: 100_000 }
 
-layer(memoryLedger, { excludeTestServices: true })("a crowd of calls on one connection", (it) => {
+layer(memoryLedger, { excludeTestServices: true })("ten thousand calls on one connection", (it) => {
   it.effect(
-    "is answered to the last, each command once",
+    "are all answered, each command once",
     () =>
       Effect.scoped(
         Effect.gen(function* () {
@@ -35,7 +35,7 @@ layer(memoryLedger, { excludeTestServices: true })("a crowd of calls on one conn
     240_000
   )
 
-  it.effect("that waits for others is bounded, and forgotten when it is given up", () =>
+  it.effect("wait in bounded number, and are forgotten when they are given up", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const inside = yield* Ledger

@@ -1,4 +1,4 @@
-/** A hundred thousand malformed, truncated, oversized and random messages enter; a door that serves others as before leaves. */
+/** A server that is sent a hundred thousand malformed, truncated, oversized and random messages serves other peers as before. */
 import { createConnection, type Socket as NetSocket } from "node:net"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
@@ -24,7 +24,7 @@ const serializationOf = (format: Format) =>
     format === "binary" ? RpcSerialization.layerSchemaBinary() : RpcSerialization.layerNdjson
   )
 
-/** Messages that are in order, as bytes: what is then cut, bent and repeated. */
+/** Well-formed messages as bytes, which the test then cuts, alters and repeats. */
 const orderly = Effect.fnUntraced(function* (format: Format) {
   const { codecFor, makeUnsafe } = yield* serializationOf(format)
   const payloads: Readonly<Record<string, unknown>> = {
@@ -91,7 +91,7 @@ const garbage = (rng: Rng, format: Format, frames: ReadonlyArray<Buffer>): Buffe
   }
 }
 
-/** Sends everything at once, then waits until the door has closed the connection, or closes it itself. */
+/** Sends everything at once, then waits until the server closes the connection, or closes it itself. */
 const throwAt = (port: number, data: ReadonlyArray<Buffer>, rng: Rng) =>
   Effect.callback<void>((resume) => {
     const socket = createConnection({ port, host: "127.0.0.1" })
@@ -112,8 +112,8 @@ const heapMiB = () => {
   return process.memoryUsage().heapUsed / 2 ** 20
 }
 
-layer(memoryLedger, { excludeTestServices: true })("a door", (it) => {
-  it.effect("that is sent 100,000 wrong messages neither falls, leaks nor lets others wait", () =>
+layer(memoryLedger, { excludeTestServices: true })("an RPC server", (it) => {
+  it.effect("survives 100,000 wrong messages without a leak, and answers others meanwhile", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const ledger = yield* Ledger
@@ -156,7 +156,7 @@ layer(memoryLedger, { excludeTestServices: true })("a door", (it) => {
         const before = heapMiB()
         const askedBefore = asked
         yield* storm((messages * 4) / 5)
-        // The door may still be letting go of the last of them.
+        // The server may still be closing the last connections.
         yield* eventually(
           Effect.sync(() =>
             assert.isBelow(heapMiB() - before, 15, "MiB that 80,000 wrong messages left behind")
@@ -167,7 +167,7 @@ layer(memoryLedger, { excludeTestServices: true })("a door", (it) => {
           assert.isUndefined(fiber.pollUnsafe(), "no call of others failed")
           yield* Fiber.interrupt(fiber)
         }
-        // As many as a peer may have: the slots of all that were thrown out are free again.
+        // As many as a peer may have: the places of all closed connections are free again.
         for (const { url, format } of doors) {
           const fresh = yield* Effect.forEach(Array.from({ length: 20 }), () =>
             connect({ urls: [url], format })
@@ -178,68 +178,70 @@ layer(memoryLedger, { excludeTestServices: true })("a door", (it) => {
     )
   )
 
-  it.effect("closes what is silent, what does not end its message, and what does not read its answers", () =>
-    Effect.scoped(
-      Effect.gen(function* () {
-        const ledger = yield* Ledger
-        yield* ledger.dispatch(open("read"))
-        yield* ledger.dispatchMany(
-          Array.from(
-            { length: 300 },
-            () => ({ _tag: "Deposit", account: "read", amount: 1n, description: "x".repeat(200) }) as const
+  it.effect(
+    "closes connections that are silent, do not end their message, or do not read their answers",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const ledger = yield* Ledger
+          yield* ledger.dispatch(open("read"))
+          yield* ledger.dispatchMany(
+            Array.from(
+              { length: 300 },
+              () => ({ _tag: "Deposit", account: "read", amount: 1n, description: "x".repeat(200) }) as const
+            )
           )
-        )
-        const limits = {
-          idleMs: 50,
-          stuckMs: 50,
-          messageBytesMax: 4_000,
-          connectionsPerPeerMax: 1,
-          inFlightPerConnectionMax: 200
-        }
-        let pages = 0
-        const counting = {
-          ...ledger,
-          history: (account: string) => {
-            pages++
-            return ledger.history(account)
+          const limits = {
+            idleMs: 50,
+            stuckMs: 50,
+            messageBytesMax: 4_000,
+            connectionsPerPeerMax: 1,
+            inFlightPerConnectionMax: 200
           }
-        }
-        const { port, url } = yield* openTcp({ format: "ndjson", limits, ledger: counting })
-        const send = (text: string) =>
-          Effect.acquireRelease(
-            Effect.callback<NetSocket>((resume) => {
-              const socket = createConnection({ port, host: "127.0.0.1" })
-              socket.on("error", () => {})
-              socket.write(text, () => resume(Effect.succeed(socket)))
-            }),
-            (socket) => Effect.sync(() => socket.destroy())
-          )
-        /** Only one connection is let in, so the next is served when the one before was thrown out. */
-        const nextIsServed = Effect.gen(function* () {
-          // Long enough for a busy machine to fill the kernel's buffers with answers first.
-          const limits = { backoffMaxMs: 50, queryDeadlineMs: 90_000 }
-          const next = yield* connect({ urls: [url], format: "ndjson", limits })
-          assert.strictEqual((yield* next.ledger.strongBalance("read")).version, 301)
-          yield* next.stop
+          let pages = 0
+          const counting = {
+            ...ledger,
+            history: (account: string) => {
+              pages++
+              return ledger.history(account)
+            }
+          }
+          const { port, url } = yield* openTcp({ format: "ndjson", limits, ledger: counting })
+          const send = (text: string) =>
+            Effect.acquireRelease(
+              Effect.callback<NetSocket>((resume) => {
+                const socket = createConnection({ port, host: "127.0.0.1" })
+                socket.on("error", () => {})
+                socket.write(text, () => resume(Effect.succeed(socket)))
+              }),
+              (socket) => Effect.sync(() => socket.destroy())
+            )
+          /** One connection is allowed at a time, so the next is served once the one before is closed. */
+          const nextIsServed = Effect.gen(function* () {
+            // Long enough for a busy machine to fill the kernel's buffers with answers first.
+            const limits = { backoffMaxMs: 50, queryDeadlineMs: 90_000 }
+            const next = yield* connect({ urls: [url], format: "ndjson", limits })
+            assert.strictEqual((yield* next.ledger.strongBalance("read")).version, 301)
+            yield* next.stop
+          })
+          yield* send("\n")
+          yield* nextIsServed
+          yield* send(`{"_tag":"Ping"${" ".repeat(5_000)}`)
+          yield* nextIsServed
+          const history = (id: number) =>
+            `{"_tag":"Request","id":${id},"tag":"history","payload":{"account":"read"},"headers":[]}\n`
+          const requests = Array.from({ length: 2_000 }, (_, id) => history(id)).join("")
+          // Never reads: the kernel's buffers fill, then the node waits for it. Again until it was let in.
+          yield* Effect.suspend(() =>
+            pages > 0 ? Effect.void : Effect.andThen(send(requests), Effect.fail("not let in yet"))
+          ).pipe(Effect.retry({ schedule: Schedule.spaced(50) }))
+          yield* nextIsServed
+          assert.isBelow(pages, 1_000, "answers that were made for a peer that takes none")
         })
-        yield* send("\n")
-        yield* nextIsServed
-        yield* send(`{"_tag":"Ping"${" ".repeat(5_000)}`)
-        yield* nextIsServed
-        const history = (id: number) =>
-          `{"_tag":"Request","id":${id},"tag":"history","payload":{"account":"read"},"headers":[]}\n`
-        const requests = Array.from({ length: 2_000 }, (_, id) => history(id)).join("")
-        // Never reads: the kernel's buffers fill, then the node waits for it. Again until it was let in.
-        yield* Effect.suspend(() =>
-          pages > 0 ? Effect.void : Effect.andThen(send(requests), Effect.fail("not let in yet"))
-        ).pipe(Effect.retry({ schedule: Schedule.spaced(50) }))
-        yield* nextIsServed
-        assert.isBelow(pages, 1_000, "answers that were made for a peer that takes none")
-      })
-    )
+      )
   )
 
-  it.effect("takes a bounded number of connections of one peer, calls and streams of one connection", () =>
+  it.effect("bounds the connections of a peer and the calls of a connection", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const inside = yield* Ledger

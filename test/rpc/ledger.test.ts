@@ -1,4 +1,4 @@
-/** The contract of `Ledger`, in process and over every door. */
+/** Runs the contract of `Ledger` in process and over every form of RPC. */
 import { layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { Ledger } from "../../src/Ledger.ts"

@@ -1,4 +1,4 @@
-/** A way to a ledger enters, in process or over a wire; what host code may expect of any of them is tested. */
+/** The contract of `Ledger`: what host code may expect of it in process and over every form of RPC alike. */
 import { assert, type Vitest } from "@effect/vitest"
 import { Effect, Option, Result, type Scope, Stream } from "effect"
 import type { CommandInput } from "../../src/domain/Command.ts"
@@ -57,7 +57,7 @@ const wrongCalls = (
   ]
 }
 
-/** `reach` opens the way; each test has accounts of its own, so all of them may share one ledger. */
+/** `reach` gives the ledger; each test has accounts of its own, so that all of them may share one. */
 export const ledgerContract = <R>(
   it: Vitest.MethodsNonLive<R>,
   reach: Effect.Effect<Service, unknown, R | Scope.Scope>
@@ -76,7 +76,7 @@ export const ledgerContract = <R>(
       )
     )
 
-  scenario("a receipt has all its postings, and its read token reads the write", (ledger, id) =>
+  scenario("a receipt has all postings, and its read token makes a query see the write", (ledger, id) =>
     Effect.gen(function* () {
       const [a, b] = [id("a"), id("b")]
       yield* ledger.dispatch(open(a))
@@ -102,7 +102,7 @@ export const ledgerContract = <R>(
     })
   )
 
-  scenario("a command sent twice takes effect once; another body under its id is refused", (ledger, id) =>
+  scenario("a command sent twice takes effect once, and its id is refused to another body", (ledger, id) =>
     Effect.gen(function* () {
       yield* ledger.dispatch(open(id("a")))
       const first = yield* ledger.dispatch(deposit(id("a"), 5n, id("d")))
@@ -113,14 +113,14 @@ export const ledgerContract = <R>(
     })
   )
 
-  scenario("a host that names no id gets one", (ledger, id) =>
+  scenario("a command without an id gets one", (ledger, id) =>
     Effect.gen(function* () {
       const receipt = yield* ledger.dispatch(open(id("a")))
       assert.match(receipt.commandId, /^[0-9a-f-]{36}$/)
     })
   )
 
-  scenario("every refusal is the same value with the same fields", (ledger, id) =>
+  scenario("each refusal has the same tag and fields", (ledger, id) =>
     Effect.gen(function* () {
       const [a, b] = [id("a"), id("b")]
       yield* ledger.dispatch(open(a))
@@ -202,7 +202,7 @@ export const ledgerContract = <R>(
     })
   )
 
-  scenario("questions to the past, the register and the statement answer by pages", (ledger, id) =>
+  scenario("past balances, history and statement are answered, the latter two by pages", (ledger, id) =>
     Effect.gen(function* () {
       const a = id("a")
       yield* ledger.dispatch(open(a))
@@ -283,7 +283,7 @@ export const ledgerContract = <R>(
     })
   )
 
-  scenario("the whole books are told: accounts, contras, the trial balance and the node", (ledger, id) =>
+  scenario("accounts, contras, trial balances, events and statistics are answered", (ledger, id) =>
     Effect.gen(function* () {
       yield* ledger.dispatch({
         _tag: "OpenAccount",
@@ -313,7 +313,7 @@ export const ledgerContract = <R>(
     })
   )
 
-  scenario("faults of a question are typed", (ledger, id) =>
+  scenario("faults of a query are typed", (ledger, id) =>
     Effect.gen(function* () {
       const tags = yield* Effect.forEach(
         [
@@ -369,7 +369,7 @@ export const ledgerContract = <R>(
     })
   )
 
-  scenario("what is no command is refused, alone and in a batch", (ledger, id) =>
+  scenario("a value that is no command is refused, alone and in a batch", (ledger, id) =>
     Effect.gen(function* () {
       const wrong: ReadonlyArray<unknown> = [
         null,

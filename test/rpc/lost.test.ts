@@ -1,4 +1,4 @@
-/** Connections that break, nodes that restart, freeze or close: what a client is told is tested. */
+/** What a client is answered when connections break, and when nodes restart, freeze or close. */
 import { createServer, type Socket as NetSocket } from "node:net"
 import { assert, layer } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Option, Result } from "effect"
@@ -12,7 +12,7 @@ import { until } from "../support/waiting.ts"
 
 type Service = Ledger["Service"]
 
-/** A ledger whose commands wait for a gate after they took effect: the answer is lost when the door closes. */
+/** A ledger whose commands wait for a latch after they took effect, so that their answers are lost when the server closes. */
 const held = Effect.fnUntraced(function* (inside: Service) {
   const gate = yield* Deferred.make<void>()
   const arrived: Array<string> = []
@@ -54,64 +54,57 @@ const frozenNode = Effect.acquireRelease(
 )
 
 layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
-  it.effect(
-    "whose connection is cut after the commit gets the outcome of its first sending from another node",
-    () =>
-      Effect.scoped(
-        Effect.gen(function* () {
-          const inside = yield* Ledger
-          yield* inside.dispatch(open("cut"))
-          const { ledger, arrived } = yield* held(inside)
-          const first = yield* openTcp({ ledger, limits: { drainMs: 1 } })
-          const way = yield* connect({ urls: [first.url] })
-          const call = yield* Effect.forkChild(way.ledger.dispatch(deposit("cut", 7n)))
-          yield* until("the command took effect", () => arrived.length === 1)
-          yield* first.stop
-          yield* openTcp({ port: first.port })
-          const receipt: Receipt = yield* Fiber.join(call)
-          assert.isTrue(receipt.replayed)
-          assert.strictEqual(receipt.commandId, arrived[0])
-          assert.strictEqual((yield* inside.strongBalance("cut")).balance, 7n)
-        })
-      )
+  it.effect("gets the outcome of a command whose connection was cut after the commit from another node", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        yield* inside.dispatch(open("cut"))
+        const { ledger, arrived } = yield* held(inside)
+        const first = yield* openTcp({ ledger, limits: { drainMs: 1 } })
+        const way = yield* connect({ urls: [first.url] })
+        const call = yield* Effect.forkChild(way.ledger.dispatch(deposit("cut", 7n)))
+        yield* until("the command took effect", () => arrived.length === 1)
+        yield* first.stop
+        yield* openTcp({ port: first.port })
+        const receipt: Receipt = yield* Fiber.join(call)
+        assert.isTrue(receipt.replayed)
+        assert.strictEqual(receipt.commandId, arrived[0])
+        assert.strictEqual((yield* inside.strongBalance("cut")).balance, 7n)
+      })
+    )
   )
 
-  it.effect(
-    "does not know the outcome of what was sent and never answered, and knows that of what was not sent",
-    () =>
-      Effect.scoped(
-        Effect.gen(function* () {
-          const { ledger, arrived } = yield* held(yield* Ledger)
-          yield* ledger.strongBalance("unknown").pipe(Effect.ignore)
-          const door = yield* openTcp({ ledger, limits: { drainMs: 1 } })
-          const limits = { commandDeadlineMs: 400, queryDeadlineMs: 100 }
-          const way = yield* connect({ urls: [door.url], limits })
-          yield* way.client.awaitConnected
-          const call = yield* Effect.forkChild(
-            Effect.flip(
-              way.ledger.dispatch({ ...open("unknown"), commandId: "lost" } as Parameters<
-                Service["dispatch"]
-              >[0])
-            ) // an OpenAccount
-          )
-          yield* until("the command took effect", () => arrived.length === 1)
-          yield* door.stop
-          assert.deepInclude(yield* Fiber.join(call), { _tag: "Indeterminate", commandId: "lost" })
-          const unsent = yield* Effect.flip(way.ledger.dispatch(deposit("unknown", 1n)))
-          assert.strictEqual(unsent._tag, "Unavailable")
-          assert.include(unsent.message, "nothing was done")
-          assert.strictEqual((yield* Effect.flip(way.ledger.strongBalance("unknown")))._tag, "Unavailable")
-          const [one, two] = yield* way.ledger.dispatchMany([deposit("unknown", 1n), deposit("unknown", 1n)])
-          for (const result of [one, two])
-            assert.strictEqual(
-              result && Result.isFailure(result) ? result.failure._tag : "done",
-              "Unavailable"
-            )
-        })
-      )
+  it.effect("gets Indeterminate for a command that was sent, Unavailable for one that was not", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { ledger, arrived } = yield* held(yield* Ledger)
+        yield* ledger.strongBalance("unknown").pipe(Effect.ignore)
+        const door = yield* openTcp({ ledger, limits: { drainMs: 1 } })
+        const limits = { commandDeadlineMs: 400, queryDeadlineMs: 100 }
+        const way = yield* connect({ urls: [door.url], limits })
+        yield* way.client.awaitConnected
+        const call = yield* Effect.forkChild(
+          Effect.flip(
+            way.ledger.dispatch({ ...open("unknown"), commandId: "lost" } as Parameters<
+              Service["dispatch"]
+            >[0])
+          ) // an OpenAccount
+        )
+        yield* until("the command took effect", () => arrived.length === 1)
+        yield* door.stop
+        assert.deepInclude(yield* Fiber.join(call), { _tag: "Indeterminate", commandId: "lost" })
+        const unsent = yield* Effect.flip(way.ledger.dispatch(deposit("unknown", 1n)))
+        assert.strictEqual(unsent._tag, "Unavailable")
+        assert.include(unsent.message, "nothing was done")
+        assert.strictEqual((yield* Effect.flip(way.ledger.strongBalance("unknown")))._tag, "Unavailable")
+        const [one, two] = yield* way.ledger.dispatchMany([deposit("unknown", 1n), deposit("unknown", 1n)])
+        for (const result of [one, two])
+          assert.strictEqual(result && Result.isFailure(result) ? result.failure._tag : "done", "Unavailable")
+      })
+    )
   )
 
-  it.effect("that gives a call up interrupts it on the node, and its connection serves others", () =>
+  it.effect("interrupts a call on the node when it gives it up, and keeps the connection", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const inside = yield* Ledger
@@ -137,7 +130,7 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
     )
   )
 
-  it.effect("that is killed takes its calls with it, and the node forgets it", () =>
+  it.effect("that is killed has its calls interrupted, and its connection is forgotten", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const inside = yield* Ledger
@@ -163,7 +156,7 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
     )
   )
 
-  it.effect("spreads its calls over nodes, leaves a closed one and comes back to it", () =>
+  it.effect("spreads its calls over nodes, and returns to a node that was closed", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const inside = yield* Ledger
@@ -196,7 +189,7 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
     )
   )
 
-  it.effect("asks another node when one says that it does nothing", () =>
+  it.effect("asks another node when one answers Unavailable", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const inside = yield* Ledger
@@ -216,7 +209,7 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
     )
   )
 
-  it.effect("leaves a node that is frozen after its ping is not answered", () =>
+  it.effect("leaves a frozen node once a ping is not answered", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const frozen = yield* frozenNode
@@ -235,7 +228,7 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
     )
   )
 
-  it.effect("leaves a frozen node also when its buffers are full, so that no ping gets through", () =>
+  it.effect("leaves a frozen node whose buffers are full, so that no ping gets through", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const frozen = yield* frozenNode
@@ -252,7 +245,7 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
     )
   )
 
-  it.effect("gets what was accepted answered before a node that closes is gone", () =>
+  it.effect("gets accepted commands answered by a node that closes", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const inside = yield* Ledger

@@ -1,4 +1,4 @@
-/** The packed package in an empty folder enters; peers in TypeScript and in plain JavaScript that move money leave. */
+/** The packed package, installed in an empty folder as a user does: peers in TypeScript and in plain JavaScript move money with it. */
 import { execFile } from "node:child_process"
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"

@@ -1,4 +1,4 @@
-/** Subscriptions over RPC: whatever happens to nodes and connections, every committed event comes, in its order. */
+/** Subscriptions over RPC bring every committed event in order, whatever happens to nodes and connections. */
 import { createConnection } from "node:net"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber, Queue, Stream } from "effect"
@@ -10,7 +10,7 @@ import { until } from "../support/waiting.ts"
 
 type Service = Ledger["Service"]
 
-/** Each account's versions as they came. */
+/** The versions of each account, in the order in which they came. */
 const versionsOf = (events: ReadonlyArray<CommittedEvent>) => {
   const versions = new Map<string, Array<number>>()
   for (const { account, version } of events) {
@@ -24,72 +24,68 @@ const versionsOf = (events: ReadonlyArray<CommittedEvent>) => {
 const upTo = (last: number) => Array.from({ length: last }, (_, index) => index + 1)
 
 layer(memoryLedger, { excludeTestServices: true })("a subscription over RPC", (it) => {
-  it.effect(
-    "goes on behind the last event when its node ends and comes back, which it holds up in no way",
-    () =>
-      Effect.scoped(
-        Effect.gen(function* () {
-          const inside = yield* Ledger
-          const tokens = [token("shop", ["read"], ["re:"])]
-          yield* inside.dispatchMany([open("re:a"), open("re:b"), open("other:c"), deposit("re:a", 100n)])
-          // Longer than this test may take: a node that waited for its streams to end would not end.
-          const first = yield* openTcp({ tokens, limits: { drainMs: 600_000 } })
-          const way = yield* connect({ urls: [first.url], token: tokenOf("shop") })
-          const taken: Array<CommittedEvent> = []
-          const reader = yield* way.ledger.subscribe({ accountPrefix: "re:" }).pipe(
-            Stream.runForEach((event) => Effect.sync(() => taken.push(event))),
-            Effect.forkChild
-          )
-          yield* until("the first events came", () => taken.length >= 3)
-          yield* first.stop
-          yield* inside.dispatchMany([transfer("re:a", "re:b", 1n), deposit("other:c", 1n)])
-          yield* openTcp({ tokens, port: first.port })
-          yield* inside.dispatch(transfer("re:a", "re:b", 1n))
-          yield* until("all events came", () => versionsOf(taken).get("re:b")?.at(-1) === 3)
-          yield* until("all events came", () => versionsOf(taken).get("re:a")?.at(-1) === 4)
-          yield* Fiber.interrupt(reader)
-          assert.deepEqual([...versionsOf(taken)].sort(), [
-            ["re:a", upTo(4)],
-            ["re:b", upTo(3)]
-          ])
-          // A host that was away goes on from the cursor it kept.
-          const late = yield* way.ledger
-            .subscribe({ accountPrefix: "re:", after: taken[2]?.cursor ?? "" })
-            .pipe(Stream.take(4), Stream.runCollect)
-          assert.deepEqual(late.map(({ account, version }) => `${account}@${version}`).sort(), [
-            "re:a@3",
-            "re:a@4",
-            "re:b@2",
-            "re:b@3"
-          ])
-        })
-      )
+  it.effect("goes on behind the last event across a restart of its node, whose end it does not hold up", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        const tokens = [token("shop", ["read"], ["re:"])]
+        yield* inside.dispatchMany([open("re:a"), open("re:b"), open("other:c"), deposit("re:a", 100n)])
+        // Longer than this test may take: a node that waited for its streams to end would not end.
+        const first = yield* openTcp({ tokens, limits: { drainMs: 600_000 } })
+        const way = yield* connect({ urls: [first.url], token: tokenOf("shop") })
+        const taken: Array<CommittedEvent> = []
+        const reader = yield* way.ledger.subscribe({ accountPrefix: "re:" }).pipe(
+          Stream.runForEach((event) => Effect.sync(() => taken.push(event))),
+          Effect.forkChild
+        )
+        yield* until("the first events came", () => taken.length >= 3)
+        yield* first.stop
+        yield* inside.dispatchMany([transfer("re:a", "re:b", 1n), deposit("other:c", 1n)])
+        yield* openTcp({ tokens, port: first.port })
+        yield* inside.dispatch(transfer("re:a", "re:b", 1n))
+        yield* until("all events came", () => versionsOf(taken).get("re:b")?.at(-1) === 3)
+        yield* until("all events came", () => versionsOf(taken).get("re:a")?.at(-1) === 4)
+        yield* Fiber.interrupt(reader)
+        assert.deepEqual([...versionsOf(taken)].sort(), [
+          ["re:a", upTo(4)],
+          ["re:b", upTo(3)]
+        ])
+        // A host that was away goes on from the cursor it kept.
+        const late = yield* way.ledger
+          .subscribe({ accountPrefix: "re:", after: taken[2]?.cursor ?? "" })
+          .pipe(Stream.take(4), Stream.runCollect)
+        assert.deepEqual(late.map(({ account, version }) => `${account}@${version}`).sort(), [
+          "re:a@3",
+          "re:a@4",
+          "re:b@2",
+          "re:b@3"
+        ])
+      })
+    )
   )
 
-  it.effect(
-    "from now on fails when its connection is lost before the first event, for it has no place to go on from",
-    () =>
-      Effect.scoped(
-        Effect.gen(function* () {
-          const inside = yield* Ledger
-          const { url, stop } = yield* openTcp({
-            ledger: { ...inside, subscribe: () => Stream.never }
-          })
-          const way = yield* connect({ urls: [url] })
-          const reader = yield* Effect.forkChild(
-            Effect.flip(Stream.runDrain(way.ledger.subscribe({ after: "now" }))),
-            { startImmediately: true }
-          )
-          yield* way.client.awaitConnected
-          // Answered behind the subscription, on the same connection.
-          yield* way.ledger.stats
-          yield* stop
-          assert.strictEqual((yield* Fiber.join(reader))._tag, "Unavailable")
+  it.effect('after "now" fails when its connection is lost before the first event', () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        const { url, stop } = yield* openTcp({
+          ledger: { ...inside, subscribe: () => Stream.never }
         })
-      )
+        const way = yield* connect({ urls: [url] })
+        const reader = yield* Effect.forkChild(
+          Effect.flip(Stream.runDrain(way.ledger.subscribe({ after: "now" }))),
+          { startImmediately: true }
+        )
+        yield* way.client.awaitConnected
+        // Answered behind the subscription, on the same connection.
+        yield* way.ledger.stats
+        yield* stop
+        assert.strictEqual((yield* Fiber.join(reader))._tag, "Unavailable")
+      })
+    )
   )
 
-  it.effect("is as slow as its reader, for whom nobody else waits", () =>
+  it.effect("is as slow as its reader, and slows no other call", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const inside = yield* Ledger
@@ -129,7 +125,7 @@ layer(memoryLedger, { excludeTestServices: true })("a subscription over RPC", (i
     )
   )
 
-  it.effect("counts as a stream of its connection, of which there is a bounded number", () =>
+  it.effect("counts against the streams of its connection", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const { port } = yield* openTcp({ format: "ndjson", limits: { streamsPerConnectionMax: 2 } })
@@ -153,7 +149,7 @@ layer(memoryLedger, { excludeTestServices: true })("a subscription over RPC", (i
     )
   )
 
-  it.effect("of one account is held back by a slow reader, and the rest of its connection goes on", () =>
+  it.effect("of one account is held back by a slow reader, while other calls go on", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const inside = yield* Ledger

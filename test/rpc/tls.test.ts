@@ -1,4 +1,4 @@
-/** A door with a certificate enters; who trusts it is answered, everybody else is told why not and learns nothing. */
+/** RPC over TLS: a peer that trusts the certificate is answered, and any other peer is told why it is not. */
 import { readFileSync } from "node:fs"
 import { createConnection } from "node:net"
 import { assert, layer } from "@effect/vitest"
@@ -16,7 +16,7 @@ const tokens = [token("shop", ["read", "command"])]
 /** Long enough for a handshake of a busy machine, and not longer than the test. */
 const limits = { connectMs: 3_000, queryDeadlineMs: 3_000, commandDeadlineMs: 3_000 }
 
-layer(memoryLedger, { excludeTestServices: true })("a door with TLS", (it) => {
+layer(memoryLedger, { excludeTestServices: true })("an RPC server with TLS", (it) => {
   it.effect("answers a peer that trusts its certificate and shows its token", () =>
     Effect.scoped(
       Effect.gen(function* () {
@@ -61,7 +61,7 @@ layer(memoryLedger, { excludeTestServices: true })("a door with TLS", (it) => {
     )
   )
 
-  it.effect("takes nothing in plain text, and a plain door nothing over TLS", () =>
+  it.effect("takes nothing in plain text, and one without TLS nothing over TLS", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const inside = yield* Ledger
@@ -77,7 +77,7 @@ layer(memoryLedger, { excludeTestServices: true })("a door with TLS", (it) => {
           assert.include(["Unavailable", "Indeterminate"], error._tag)
         }
         assert.strictEqual((yield* inside.stats).committed, before)
-        // What the door says to plain words is no answer of the ledger.
+        // What the server sends in return to plain text is no answer of the ledger.
         const said = yield* Effect.callback<string>((resume) => {
           let text = ""
           const socket = createConnection({ port: guarded.port, host: "127.0.0.1" }, () =>

@@ -4,7 +4,7 @@ import { Config, type Redacted } from "effect"
 export interface LedgerClientOptions {
   /** Nodes of one ledger: `tcp://host:port`, `tls://host:port`, `ws://host:port/rpc`, `wss://…`. Calls are spread over them. */
   readonly urls: ReadonlyArray<string>
-  /** Sent with every call. */
+  /** The bearer token that is sent with every call. */
   readonly token?: Redacted.Redacted | undefined
   /** What the nodes speak over TCP and TLS; default binary. A WebSocket always speaks NDJSON. */
   readonly format?: "binary" | "ndjson" | undefined
@@ -17,15 +17,15 @@ export interface LedgerClientOptions {
 export interface ClientLimits {
   /** How long a command is tried before it fails, in milliseconds. */
   readonly commandDeadlineMs: number
-  /** The same for a query. */
+  /** How long a query is tried before it fails, in milliseconds. */
   readonly queryDeadlineMs: number
   /** How long opening a connection may take, in milliseconds. */
   readonly connectMs: number
-  /** A node is asked so often whether it lives, and is given up when it says nothing for as long again, in milliseconds. */
+  /** How often a node is pinged; a node that answers none for as long again is given up, in milliseconds. */
   readonly pingMs: number
   /** The longest pause before a connection or a call is tried again, in milliseconds; it starts at 20 and doubles. */
   readonly backoffMaxMs: number
-  /** Calls of one node that are not answered; further ones wait. At most the nodes' `inFlightPerConnectionMax`. */
+  /** Calls to one node that are not answered; further ones wait. At most the nodes' `inFlightPerConnectionMax`. */
   readonly inFlightMax: number
   /** Calls that wait for others to be answered; further ones are `Overloaded`. */
   readonly waitingMax: number
@@ -33,9 +33,9 @@ export interface ClientLimits {
   readonly batchMax: number
   /** Characters of JSON that one command may have. */
   readonly commandCharactersMax: number
-  /** The same for one message, about; well below the nodes' `messageBytesMax`. */
+  /** Characters of JSON that one message may have, about; well below the nodes' `messageBytesMax`. */
   readonly batchCharactersMax: number
-  /** How often a stream of events is opened again without one event in between before it fails. */
+  /** How often a stream of events is opened again, without an event in between, before it fails. */
   readonly streamFailuresMax: number
   /** Largest answer, in bytes. */
   readonly answerBytesMax: number

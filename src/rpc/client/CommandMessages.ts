@@ -1,4 +1,4 @@
-/** Commands of the host enter; each with an id and its JSON leaves, cut into messages of a bounded size. */
+/** How commands become messages: each with an id and its JSON, many in one message of bounded size. */
 import { Effect } from "effect"
 import type { SecureRandom } from "effect/crypto"
 import { makeReadCommand } from "../../CommandMethods.ts"
@@ -30,7 +30,7 @@ export const makeEncodeCommand = (random: SecureRandom.SecureRandom["Service"], 
     })
 }
 
-/** In order; each chunk is one message. */
+/** Cuts a batch into chunks, in order; each chunk is one message. */
 export const chunksOf = (
   commands: ReadonlyArray<EncodedCommand>,
   limits: ClientLimits

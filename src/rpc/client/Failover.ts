@@ -1,21 +1,24 @@
-/** One call enters; it is sent to a node, and to another when that is lost, until an answer is definite or time is up. */
+/**
+ * One call over several nodes: it is sent to one, and to another when that one is lost or declines it, until an answer is definite or
+ * the deadline passes. Sending again is safe, because a command keeps its id.
+ */
 import { Cause, Effect, Exit, type Latch, Option, Semaphore } from "effect"
 import { RpcClientError } from "effect/rpc"
 import type { CommandError, QueryError } from "../../domain/Errors.ts"
 import type { ClientLimits } from "./ClientOptions.ts"
 import { describe, type NodeClient, type NodeConnection } from "./NodeConnection.ts"
 
-/** How a call stands when it is given up. */
+/** What is known of a call that is given up. */
 export interface CallState {
-  /** Whether a node may have done it. */
+  /** Whether a node may have done what was asked. */
   readonly isUncertain: boolean
   /** Why there is no answer. */
   readonly reason: string
-  /** It was not begun, for too many others wait. */
+  /** The call was not begun, because too many others wait. */
   readonly isFull: boolean
 }
 
-export interface NodeCall<A, E> {
+interface NodeCall<A, E> {
   readonly send: (client: NodeClient) => Effect.Effect<A, E | RpcClientError.RpcClientError>
   readonly deadlineMs: number
   /** The error of a call without a definite answer. */
@@ -24,7 +27,7 @@ export interface NodeCall<A, E> {
 
 type AnyError = CommandError | QueryError
 
-/** Says that this sending did nothing; another node, or an earlier sending, may have. */
+/** Errors which say that this sending did nothing; another node, or an earlier sending, may have done it. */
 const didNothing: ReadonlySet<string> = new Set<AnyError["_tag"]>([
   "Unavailable",
   "Overloaded",
@@ -32,38 +35,85 @@ const didNothing: ReadonlySet<string> = new Set<AnyError["_tag"]>([
   "Forbidden"
 ])
 
+/** The first pause before another sending, in milliseconds; doubled up to `backoffMaxMs`. */
 const backoffMs = 20
 
 export type ChooseNode = (declined: ReadonlySet<NodeConnection>) => Effect.Effect<NodeConnection>
 
 /**
- * Round robin over the connected nodes, those that did not turn this call down first; waits while there is none.
+ * Round robin over the connected nodes, those that did not decline this call first; waits while none is connected.
  * `opened` is open while at least one node is connected.
  */
 export const makeChooseNode = (nodes: ReadonlyArray<NodeConnection>, opened: Latch.Latch): ChooseNode => {
   let next = 0
   const chooseNode = (declined: ReadonlySet<NodeConnection>): Effect.Effect<NodeConnection> =>
     Effect.suspend(() => {
-      let second: NodeConnection | undefined
+      let declining: NodeConnection | undefined
       for (let step = 0; step < nodes.length; step++) {
         const index = (next + step) % nodes.length
         const node = nodes[index]
         if (node === undefined || !node.isConnectedUnsafe()) continue
-        second ??= node
+        declining ??= node
         if (declined.has(node)) continue
         next = index + 1
         return Effect.succeed(node)
       }
-      return second === undefined
+      return declining === undefined
         ? Effect.flatMap(opened.await, () => chooseNode(declined))
-        : Effect.succeed(second)
+        : Effect.succeed(declining)
     })
   return chooseNode
 }
 
-/** Where an error of the connection itself is told from those of the ledger. */
+/** Whether an error is of the connection, not of the ledger. */
 export const isLostConnection = (error: unknown): error is RpcClientError.RpcClientError =>
   error instanceof RpcClientError.RpcClientError
+
+/** What the sendings of one call have come to. */
+class CallAttempts {
+  /** An earlier sending ended without an answer. */
+  isLost = false
+  isUnderWay = false
+  isBegun = false
+  reason: string
+  /** Nodes that said they did nothing. */
+  readonly declined = new Set<NodeConnection>()
+
+  constructor(waiting: number) {
+    this.reason = `${waiting} calls of this client were before it`
+  }
+
+  state(isFull = false): CallState {
+    return { isUncertain: this.isLost || this.isUnderWay, reason: this.reason, isFull }
+  }
+
+  /** The outcome of the call by that of one sending; undefined where it is not definite and the call is sent again. */
+  settle<A, E extends AnyError>(
+    node: NodeConnection,
+    exit: Exit.Exit<A, E | RpcClientError.RpcClientError>,
+    isAnotherLeft: () => boolean,
+    onGivenUp: (state: CallState) => E
+  ): Exit.Exit<A, E> | undefined {
+    if (Exit.isSuccess(exit)) return Exit.succeed(exit.value)
+    const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
+    if (error === undefined || isLostConnection(error)) {
+      this.isLost = true
+      this.reason = error === undefined ? "the node ended the call" : describe(error)
+      // A defect (an answer that cannot be read, for instance) would come again: another sending is of no use.
+      return Cause.hasDies(exit.cause) ? Exit.fail(onGivenUp(this.state())) : undefined
+    }
+    const isDefinite = error._tag !== "Indeterminate"
+    if (isDefinite && !didNothing.has(error._tag)) return Exit.fail(error)
+    this.reason = error.message
+    if (!isDefinite) {
+      this.isLost = true
+      return undefined
+    }
+    this.declined.add(node)
+    if (this.isLost) return undefined
+    return error._tag === "Unavailable" && isAnotherLeft() ? undefined : Exit.fail(error)
+  }
+}
 
 export const makeCallWithFailover = (
   nodes: ReadonlyArray<NodeConnection>,
@@ -73,72 +123,40 @@ export const makeCallWithFailover = (
   const permits = Semaphore.makeUnsafe(limits.inFlightMax * nodes.length)
   let waiting = 0
 
-  const isAnotherLeft = (declined: ReadonlySet<NodeConnection>) =>
-    nodes.some((node) => node.isConnectedUnsafe() && !declined.has(node))
-
   return <A, E extends AnyError>({ send, deadlineMs, onGivenUp }: NodeCall<A, E>): Effect.Effect<A, E> =>
     Effect.suspend(() => {
-      /** An earlier sending ended without an answer. */
-      let isLost = false
-      let isUnderWay = false
-      let isBegun = false
-      let reason = `${waiting} calls of this client were before it`
-      const declined = new Set<NodeConnection>()
-      const giveUp = (isFull = false) => onGivenUp({ isUncertain: isLost || isUnderWay, reason, isFull })
-      if (waiting >= limits.waitingMax) return Effect.fail(giveUp(true))
+      const attempts = new CallAttempts(waiting)
+      const isAnotherLeft = () =>
+        nodes.some((node) => node.isConnectedUnsafe() && !attempts.declined.has(node))
+      if (waiting >= limits.waitingMax) return Effect.fail(onGivenUp(attempts.state(true)))
       waiting++
 
-      /** Undefined: not definite, send again. */
-      const settle = (
-        node: NodeConnection,
-        exit: Exit.Exit<A, E | RpcClientError.RpcClientError>
-      ): Exit.Exit<A, E> | undefined => {
-        if (Exit.isSuccess(exit)) return Exit.succeed(exit.value)
-        const found = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
-        if (found === undefined || isLostConnection(found)) {
-          isLost = true
-          reason = found === undefined ? "the node ended the call" : describe(found)
-          // A defect (an answer that cannot be read, say) comes again the next time: no use in asking for it.
-          return Cause.hasDies(exit.cause) ? Exit.fail(giveUp()) : undefined
-        }
-        if (found._tag === "Indeterminate") {
-          isLost = true
-          reason = found.message
-          return undefined
-        }
-        if (!didNothing.has(found._tag)) return Exit.fail(found)
-        reason = found.message
-        declined.add(node)
-        if (isLost) return undefined
-        return found._tag === "Unavailable" && isAnotherLeft(declined) ? undefined : Exit.fail(found)
-      }
-
-      const attempt = Effect.gen(function* () {
-        isBegun = true
+      const sendUntilDefinite = Effect.gen(function* () {
+        attempts.isBegun = true
         waiting--
-        reason = "no node is connected"
+        attempts.reason = "no node is connected"
         for (let tries = 0; ; tries++) {
-          const node = yield* chooseNode(declined)
-          isUnderWay = true
-          const settled = settle(node, yield* Effect.exit(send(node.client)))
-          if (settled !== undefined) return yield* settled
-          isUnderWay = false
-          if (isLost || !isAnotherLeft(declined))
+          const node = yield* chooseNode(attempts.declined)
+          attempts.isUnderWay = true
+          const exit = yield* Effect.exit(send(node.client))
+          const outcome = attempts.settle(node, exit, isAnotherLeft, onGivenUp)
+          if (outcome !== undefined) return yield* outcome
+          attempts.isUnderWay = false
+          if (attempts.isLost || !isAnotherLeft())
             yield* Effect.sleep(Math.min(limits.backoffMaxMs, backoffMs * 2 ** Math.min(tries, 16)))
         }
       })
-      return permits.withPermit(attempt).pipe(
-        Effect.timeoutOrElse({
-          duration: deadlineMs,
-          orElse: () => {
-            const down = nodes.find((node) => !node.isConnectedUnsafe())
-            if (isBegun && !isLost && !isUnderWay && down !== undefined) reason = down.troubleUnsafe()
-            return Effect.fail(giveUp())
-          }
-        }),
+      const giveUp = () => {
+        const { isBegun, isLost, isUnderWay } = attempts
+        const down = nodes.find((node) => !node.isConnectedUnsafe())
+        if (isBegun && !isLost && !isUnderWay && down !== undefined) attempts.reason = down.troubleUnsafe()
+        return Effect.fail(onGivenUp(attempts.state()))
+      }
+      return permits.withPermit(sendUntilDefinite).pipe(
+        Effect.timeoutOrElse({ duration: deadlineMs, orElse: giveUp }),
         Effect.ensuring(
           Effect.sync(() => {
-            if (!isBegun) waiting--
+            if (!attempts.isBegun) waiting--
           })
         )
       )

@@ -1,4 +1,7 @@
-/** The URLs of nodes enter; the same `Ledger` as in process leaves, over RPC. */
+/**
+ * The ledger over RPC: the same `Ledger` as in process, so that host code does not change when the ledger moves to another process.
+ * Calls are spread over the nodes, and sent again until an answer is definite.
+ */
 import { Clock, type Config, Context, Effect, Latch, Layer, Redacted, Result, Stream } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { Headers } from "effect/http"
@@ -17,7 +20,7 @@ import type { HistoryEntry } from "../../domain/Views.ts"
 import { Ledger } from "../../Ledger.ts"
 import { makeQueryMethods, type QueryName, queryOf } from "../../QueryMethods.ts"
 import { type NodeHealth, readAccountEventsArguments } from "../LedgerRpc.ts"
-import { defaultClientLimits, type LedgerClientOptions } from "./ClientOptions.ts"
+import { type ClientLimits, defaultClientLimits, type LedgerClientOptions } from "./ClientOptions.ts"
 import { chunksOf, type EncodedCommand, makeEncodeCommand } from "./CommandMessages.ts"
 import { type CallState, makeCallWithFailover, makeChooseNode } from "./Failover.ts"
 import {
@@ -29,25 +32,25 @@ import {
 import { makeOpenConnection, remoteEvents } from "./RemoteEvents.ts"
 
 type Sent<A, E> = Effect.Effect<A, E | RpcClientError.RpcClientError>
-
 type SendQuery = (payload: unknown, options: object) => Sent<unknown, QueryError>
 type OpenStream = (
   payload: unknown,
   options: object
 ) => Stream.Stream<{ readonly cursor: string }, QueryError | RpcClientError.RpcClientError>
+type CommandResult = Result.Result<Receipt, CommandError>
 
 export class LedgerClient extends Context.Service<
   LedgerClient,
   {
     /** The nodes, and whether each is connected now. */
     readonly nodes: () => ReadonlyArray<{ readonly url: string; readonly isConnected: boolean }>
-    /** Waits until one is, at most `connectMs`. */
+    /** Waits until a node is connected, at most `connectMs`. */
     readonly awaitConnected: Effect.Effect<void, Unavailable>
-    /** Of one of the nodes. */
+    /** The health of one of the nodes. */
     readonly health: Effect.Effect<NodeHealth, QueryError>
     /**
-     * The events of an account above version `after`, oldest first; with `follow` it goes on as they happen. After a
-     * lost connection it goes on, with another node, behind the last event that was taken.
+     * The events of an account above version `after`, oldest first; with `follow` the stream goes on as they happen. After
+     * a lost connection it goes on, with another node, behind the last event that was taken.
      */
     readonly events: (
       account: string,
@@ -68,66 +71,94 @@ export class LedgerClient extends Context.Service<
     Layer.unwrap(Effect.map(config, (options) => LedgerClient.layer(options)))
 }
 
-const unavailable =
-  (what: string) =>
-  ({ reason, isFull }: CallState): Unavailable | Overloaded =>
-    isFull ? new Overloaded({ what: "this client", retryAfterMs: 10 }) : new Unavailable({ what, reason })
+/** How the parts of the client reach the nodes. */
+interface Nodes {
+  readonly all: ReadonlyArray<NodeConnection>
+  /** Open while at least one node is connected. */
+  readonly opened: Latch.Latch
+  readonly limits: ClientLimits
+  /** Names the ledger in errors. */
+  readonly what: string
+  /** What is sent with every call: the token. */
+  readonly callOptions: object
+  readonly callWithFailover: ReturnType<typeof makeCallWithFailover>
+  readonly stream: <A, Place>(
+    resumable: Omit<Parameters<typeof remoteEvents<A, Place>>[3], "onGivenUp">
+  ) => Stream.Stream<A, QueryError>
+  /** The error of a call that no node has begun. */
+  readonly unavailable: (state: CallState) => Unavailable | Overloaded
+}
 
-const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
+const connectNodes = Effect.fnUntraced(function* (options: LedgerClientOptions) {
   const limits = { ...defaultClientLimits, ...options.limits }
-  const random = yield* SecureRandom.SecureRandom
-  const clock = yield* Clock.Clock
   const opened = Latch.makeUnsafe(false)
-  const nodes: Array<NodeConnection> = []
+  const all: Array<NodeConnection> = []
   const onChange = () => {
-    if (nodes.some((node) => node.isConnectedUnsafe())) opened.openUnsafe()
+    if (all.some((node) => node.isConnectedUnsafe())) opened.openUnsafe()
     else opened.closeUnsafe()
   }
-  for (const url of options.urls) nodes.push(yield* makeNodeConnection(url, options, limits, onChange))
+  for (const url of options.urls) all.push(yield* makeNodeConnection(url, options, limits, onChange))
   onChange()
-  const chooseNode = makeChooseNode(nodes, opened)
-  const callNodes = makeCallWithFailover(nodes, chooseNode, limits)
+  const chooseNode = makeChooseNode(all, opened)
   const openConnection = makeOpenConnection(options, limits)
   const what = `the ledger at ${options.urls.join(", ")}`
-  const call =
-    options.token === undefined
-      ? {}
-      : { headers: Headers.fromInput({ authorization: `Bearer ${Redacted.value(options.token)}` }) }
+  const unavailable = ({ reason, isFull }: CallState) =>
+    isFull ? new Overloaded({ what: "this client", retryAfterMs: 10 }) : new Unavailable({ what, reason })
+  return {
+    all,
+    opened,
+    limits,
+    what,
+    unavailable,
+    callOptions:
+      options.token === undefined
+        ? {}
+        : { headers: Headers.fromInput({ authorization: `Bearer ${Redacted.value(options.token)}` }) },
+    callWithFailover: makeCallWithFailover(all, chooseNode, limits),
+    stream: (resumable) =>
+      remoteEvents(chooseNode, openConnection, limits, { ...resumable, onGivenUp: unavailable })
+  } satisfies Nodes
+})
 
-  const query = <A>(send: (client: NodeClient) => Sent<A, QueryError>): Effect.Effect<A, QueryError> =>
-    callNodes({ send, deadlineMs: limits.queryDeadlineMs, onGivenUp: unavailable(what) })
+const makeCommands = Effect.fnUntraced(function* ({
+  limits,
+  what,
+  callOptions,
+  callWithFailover,
+  unavailable
+}: Nodes) {
+  const clock = yield* Clock.Clock
+  const encode = makeEncodeCommand(yield* SecureRandom.SecureRandom, limits)
 
   const givenUp =
     (commandId: string) =>
     (state: CallState): CommandError =>
-      state.isUncertain ? new Indeterminate({ commandId }) : unavailable(what)(state)
-
-  const identify = makeEncodeCommand(random, limits)
+      state.isUncertain ? new Indeterminate({ commandId }) : unavailable(state)
 
   const dispatch = (input: CommandInput): Effect.Effect<Receipt, CommandError> =>
-    Effect.flatMap(identify(input), ({ commandId, json }) =>
-      callNodes({
-        send: (client) => client.dispatch({ command: json }, call),
+    Effect.flatMap(encode(input), ({ commandId, json }) =>
+      callWithFailover({
+        send: (client) => client.dispatch({ command: json }, callOptions),
         deadlineMs: limits.commandDeadlineMs,
         onGivenUp: givenUp(commandId)
       })
     )
 
-  /** One message. It fails as a whole only where it was refused or given up as a whole. */
-  const dispatchChunk = (chunk: ReadonlyArray<EncodedCommand>, deadlineMs: number) => {
+  /** One message. Fails as a whole only where it was refused or given up as a whole. */
+  const sendChunk = (chunk: ReadonlyArray<EncodedCommand>, deadlineMs: number) => {
     const commands = chunk.map(({ json }) => json)
     return Effect.result(
-      callNodes<ReadonlyArray<Result.Result<Receipt, CommandError>>, CommandError>({
-        send: (client) => client.dispatchMany({ commands }, call),
+      callWithFailover<ReadonlyArray<CommandResult>, CommandError>({
+        send: (client) => client.dispatchMany({ commands }, callOptions),
         deadlineMs,
         onGivenUp: givenUp("")
       })
     )
   }
 
-  /** Chunk after chunk, for the order's sake; once one is given up, those behind it are not sent. */
-  const dispatchChunks = Effect.fnUntraced(function* (commands: ReadonlyArray<EncodedCommand>) {
-    const results: Array<Result.Result<Receipt, CommandError>> = []
+  /** One message after the other, which keeps the order; once a message is given up, those behind it are not sent. */
+  const sendChunks = Effect.fnUntraced(function* (commands: ReadonlyArray<EncodedCommand>) {
+    const results: Array<CommandResult> = []
     const deadline = clock.currentTimeMillisUnsafe() + limits.commandDeadlineMs
     let stopped: CommandError | undefined
     for (const chunk of chunksOf(commands, limits)) {
@@ -136,10 +167,9 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
         results.push(...chunk.map(() => Result.fail(error)))
         continue
       }
-      const left = Math.max(1, deadline - clock.currentTimeMillisUnsafe())
-      const answer = yield* dispatchChunk(chunk, left)
+      const answer = yield* sendChunk(chunk, Math.max(1, deadline - clock.currentTimeMillisUnsafe()))
       if (Result.isSuccess(answer)) {
-        for (const one of answer.success) results.push(one)
+        for (const result of answer.success) results.push(result)
         continue
       }
       const error = answer.failure
@@ -153,57 +183,78 @@ const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
     return results
   })
 
-  const dispatchMany = (inputs: ReadonlyArray<CommandInput>) =>
-    dispatchChecked(inputs, identify, dispatchChunks)
+  return {
+    dispatch,
+    dispatchMany: (inputs: ReadonlyArray<CommandInput>) => dispatchChecked(inputs, encode, sendChunks)
+  }
+})
 
-  // The types of a query's procedure are those of the table, which a name that varies does not tell.
-  const askOnce = (name: QueryName, payload: unknown) =>
-    query((client) => (client[name] as SendQuery)(payload, call))
+/** Events of a stream that are fetched before its reader takes them. */
+const streamBufferSize = 64
 
+const makeQueries = ({ limits, callOptions, callWithFailover, stream, unavailable }: Nodes) => {
+  // A name that varies does not tell the types of its procedure, which are those of the table.
+  const ask = (name: QueryName, payload: unknown) =>
+    callWithFailover<unknown, QueryError>({
+      send: (client) => (client[name] as SendQuery)(payload, callOptions),
+      deadlineMs: limits.queryDeadlineMs,
+      onGivenUp: unavailable
+    })
   const askStream = (name: QueryName, payload: unknown) => {
     const { after, ...options } = payload as { readonly after?: string } // every stream has this option
-    return remoteEvents<{ readonly cursor: string }, string | undefined>(chooseNode, openConnection, limits, {
-      open: (client, place) =>
-        (client[name] as OpenStream)({ ...options, after: place }, { ...call, streamBufferSize: 64 }),
+    return stream({
+      open: (client, place: string | undefined) =>
+        (client[name] as OpenStream)({ ...options, after: place }, { ...callOptions, streamBufferSize }),
       after,
-      // Another now: what was committed between the two would be missing.
-      isPlace: (place) => place !== "now",
-      placeOf: ({ cursor }) => cursor,
-      onGivenUp: unavailable(what)
+      // What was committed between one "now" and the next would be missing.
+      isResumable: (place) => place !== "now",
+      placeOf: ({ cursor }) => cursor
     })
   }
-
-  const ledger = Ledger.of({
-    dispatch,
-    dispatchMany,
-    ...makeQueryMethods((name, payload) =>
-      queryOf(name).isStream ? askStream(name, payload) : askOnce(name, payload)
-    )
-  })
-
-  return Context.make(Ledger, ledger).pipe(
-    Context.add(LedgerClient, {
-      nodes: () => nodes.map((node) => ({ url: node.url, isConnected: node.isConnectedUnsafe() })),
-      awaitConnected: opened.await.pipe(
-        Effect.timeoutOrElse({
-          duration: limits.connectMs,
-          orElse: () =>
-            Effect.fail(new Unavailable({ what, reason: nodes[0]?.troubleUnsafe() ?? "it has no URL" }))
-        })
-      ),
-      health: query((client) => client.health(undefined, call)),
-      events: (account, options) =>
-        Stream.unwrap(
-          Effect.map(Effect.fromResult(readAccountEventsArguments([account, options])), (asked) =>
-            remoteEvents(chooseNode, openConnection, limits, {
-              open: (client, after) => client.events({ ...asked, after }, { ...call, streamBufferSize: 64 }),
-              after: asked.after ?? 0,
-              isPlace: () => true,
-              placeOf: ({ version }) => version,
-              onGivenUp: unavailable(what)
-            })
-          )
-        )
-    })
+  return makeQueryMethods((name, payload) =>
+    queryOf(name).isStream ? askStream(name, payload) : ask(name, payload)
   )
+}
+
+/** What only peers have, in the place of the services of a node. */
+const makeClient = ({
+  all,
+  opened,
+  limits,
+  what,
+  callOptions,
+  callWithFailover,
+  stream,
+  unavailable
+}: Nodes): LedgerClient["Service"] => ({
+  nodes: () => all.map((node) => ({ url: node.url, isConnected: node.isConnectedUnsafe() })),
+  awaitConnected: opened.await.pipe(
+    Effect.timeoutOrElse({
+      duration: limits.connectMs,
+      orElse: () => Effect.fail(new Unavailable({ what, reason: all[0]?.troubleUnsafe() ?? "it has no URL" }))
+    })
+  ),
+  health: callWithFailover<NodeHealth, QueryError>({
+    send: (client: NodeClient) => client.health(undefined, callOptions),
+    deadlineMs: limits.queryDeadlineMs,
+    onGivenUp: unavailable
+  }),
+  events: (account, options) =>
+    Stream.unwrap(
+      Effect.map(Effect.fromResult(readAccountEventsArguments([account, options])), (asked) =>
+        stream({
+          open: (client, after: number) =>
+            client.events({ ...asked, after }, { ...callOptions, streamBufferSize }),
+          after: asked.after ?? 0,
+          isResumable: () => true,
+          placeOf: ({ version }: HistoryEntry) => version
+        })
+      )
+    )
+})
+
+const make = Effect.fnUntraced(function* (options: LedgerClientOptions) {
+  const nodes = yield* connectNodes(options)
+  const ledger = Ledger.of({ ...(yield* makeCommands(nodes)), ...makeQueries(nodes) })
+  return Context.make(Ledger, ledger).pipe(Context.add(LedgerClient, makeClient(nodes)))
 })

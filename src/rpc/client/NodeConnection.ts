@@ -1,4 +1,4 @@
-/** The URL of a node enters; a connection to it that comes back by itself, and the calls it carries, leave. */
+/** A connection to one node, which is opened again by itself whenever it is lost, for as long as the client lives. */
 import { NodeSocket } from "@effect/platform-node"
 import { Data, Effect, Result, Schedule } from "effect"
 import { RpcClient, type RpcClientError, type RpcGroup, RpcSerialization } from "effect/rpc"
@@ -17,7 +17,7 @@ export interface NodeConnection {
   readonly troubleUnsafe: () => string
 }
 
-/** A URL that names no node. */
+/** The URL is of none of the forms by which a node is named. */
 export class LedgerUrlInvalid extends Data.TaggedError("LedgerUrlInvalid")<{ readonly url: string }> {
   override get message() {
     return `"${this.url}" is no URL of a node: tcp://host:port, tls://host:port, ws://host:port/rpc or wss://host:port/rpc`
@@ -52,7 +52,7 @@ export const makeNodeConnection = Effect.fnUntraced(function* (
         trouble = describe(error)
       })
   }).pipe(
-    // A ping waits like any other write for a peer that does not read: it alone would not find out.
+    // A ping waits, like any other write, for a peer that does not read; so pings alone would not notice such a peer.
     Effect.provideService(Socket.Socket, yield* withWriteTimeout(yield* socket, 2 * limits.pingMs)),
     Effect.provideService(RpcClient.ConnectionHooks, {
       onConnect: change(true),
@@ -75,7 +75,7 @@ export const makeNodeConnection = Effect.fnUntraced(function* (
   } satisfies NodeConnection
 })
 
-/** A socket that is dialled anew each time it is read from. */
+/** A socket that is opened anew each time its reader is acquired. */
 const socketTo = Effect.fnUntraced(function* (
   text: string,
   options: LedgerClientOptions,

@@ -1,4 +1,7 @@
-/** A stream of events from a node enters; the same leaves without gaps, across lost connections. */
+/**
+ * Streams of events over RPC. A stream that loses its node goes on at another one, behind the last event that was taken, so that its
+ * reader sees no gap. It has a connection of its own: what a slow reader does not take would hold up all other answers.
+ */
 import { Cause, Effect, Latch, Option, type Scope, Stream } from "effect"
 import type { RpcClientError } from "effect/rpc"
 import { type QueryError, Unavailable } from "../../domain/Errors.ts"
@@ -6,13 +9,11 @@ import type { ClientLimits, LedgerClientOptions } from "./ClientOptions.ts"
 import { type CallState, type ChooseNode, isLostConnection } from "./Failover.ts"
 import { describe, makeNodeConnection, type NodeClient, type NodeConnection } from "./NodeConnection.ts"
 
+/** The first pause before a stream is opened again, in milliseconds; doubled up to `backoffMaxMs`. */
 const backoffMs = 20
 
-/**
- * A connection of a stream's own, to the same node. What a reader does not take waits in its connection, and would keep
- * the answers of all other calls waiting behind it.
- */
-export type OpenConnection = (node: NodeConnection) => Effect.Effect<NodeClient, Unavailable, Scope.Scope>
+/** Opens a further connection to the same node, which ends with the scope. */
+type OpenConnection = (node: NodeConnection) => Effect.Effect<NodeClient, Unavailable, Scope.Scope>
 
 export const makeOpenConnection =
   (options: LedgerClientOptions, limits: ClientLimits): OpenConnection =>
@@ -20,12 +21,12 @@ export const makeOpenConnection =
     Effect.gen(function* () {
       const opened = Latch.makeUnsafe(false)
       let isConnected = () => false
-      const look = () => {
+      const onChange = () => {
         if (isConnected()) opened.openUnsafe()
       }
-      const own = yield* Effect.orDie(makeNodeConnection(url, options, limits, look)) // the URL is that of a node
+      const own = yield* Effect.orDie(makeNodeConnection(url, options, limits, onChange)) // the URL is that of a node
       isConnected = own.isConnectedUnsafe
-      look()
+      onChange()
       yield* opened.await.pipe(
         Effect.timeoutOrElse({
           duration: limits.connectMs,
@@ -35,28 +36,29 @@ export const makeOpenConnection =
       return own.client
     })
 
-/** `Place` is where the stream goes on with another node: without repeats where it names each event. */
+/** A stream that can be opened again. `Place` says where: without repeats where each event has a place of its own. */
+interface ResumableStream<A, Place> {
+  readonly open: (
+    client: NodeClient,
+    after: Place
+  ) => Stream.Stream<A, QueryError | RpcClientError.RpcClientError>
+  readonly after: Place
+  readonly placeOf: (event: A) => Place
+  /** Whether a stream that was lost may go on from a place. */
+  readonly isResumable: (place: Place) => boolean
+  readonly onGivenUp: (state: CallState) => QueryError
+}
+
 export const remoteEvents = <A, Place>(
   chooseNode: ChooseNode,
   openConnection: OpenConnection,
   limits: ClientLimits,
-  asked: {
-    readonly open: (
-      client: NodeClient,
-      after: Place
-    ) => Stream.Stream<A, QueryError | RpcClientError.RpcClientError>
-    readonly after: Place
-    readonly placeOf: (entry: A) => Place
-    /** Whether a stream that was lost may go on from there. */
-    readonly isPlace: (place: Place) => boolean
-    readonly onGivenUp: (state: CallState) => QueryError
-  }
+  { open, after, placeOf, isResumable, onGivenUp }: ResumableStream<A, Place>
 ): Stream.Stream<A, QueryError> =>
   Stream.suspend(() => {
-    let last: Place = asked.after
+    let last: Place = after
     let failures = 0
-    const giveUp = (reason: string) =>
-      Effect.fail(asked.onGivenUp({ isUncertain: false, isFull: false, reason }))
+    const giveUp = (reason: string) => Effect.fail(onGivenUp({ isUncertain: false, isFull: false, reason }))
 
     const connected = Effect.suspend(() => chooseNode(new Set())).pipe(
       Effect.timeoutOrElse({
@@ -64,34 +66,34 @@ export const remoteEvents = <A, Place>(
         orElse: () => giveUp("no node is connected")
       })
     )
-    const once = (): Stream.Stream<A, QueryError> =>
+    const openOnce = (): Stream.Stream<A, QueryError> =>
       Stream.unwrap(
-        Effect.map(Effect.flatMap(connected, openConnection), (client) => asked.open(client, last))
+        Effect.map(Effect.flatMap(connected, openConnection), (client) => open(client, last))
       ).pipe(
-        Stream.map((entry) => {
-          last = asked.placeOf(entry)
+        Stream.map((event) => {
+          last = placeOf(event)
           failures = 0
-          return entry
+          return event
         }),
-        Stream.catchCause((cause) => again(cause))
+        Stream.catchCause((cause) => resume(cause))
       )
 
-    /** Only what may be otherwise at another node is tried again, a bounded number of times without an event in between. */
-    const again = (
+    /** Opens the stream again where another node may do better, a bounded number of times without an event in between. */
+    const resume = (
       cause: Cause.Cause<QueryError | RpcClientError.RpcClientError>
     ): Stream.Stream<A, QueryError> => {
-      const found = Option.getOrUndefined(Cause.findErrorOption(cause))
-      const isRefused = found !== undefined && !isLostConnection(found)
-      if (isRefused && !isPassing(found)) return Stream.fail(found)
+      const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+      const isRefused = error !== undefined && !isLostConnection(error)
+      if (isRefused && !isPassing(error)) return Stream.fail(error)
       const pauseMs = Math.min(limits.backoffMaxMs, backoffMs * 2 ** Math.min(failures++, 16))
-      if (Cause.hasDies(cause) || failures > limits.streamFailuresMax || !asked.isPlace(last))
+      if (Cause.hasDies(cause) || failures > limits.streamFailuresMax || !isResumable(last))
         return isRefused
-          ? Stream.fail(found)
-          : Stream.fromEffect(giveUp(found === undefined ? Cause.pretty(cause) : describe(found)))
-      return Stream.unwrap(Effect.as(Effect.sleep(pauseMs), once()))
+          ? Stream.fail(error)
+          : Stream.fromEffect(giveUp(error === undefined ? Cause.pretty(cause) : describe(error)))
+      return Stream.unwrap(Effect.as(Effect.sleep(pauseMs), openOnce()))
     }
-    return once()
+    return openOnce()
   })
 
-/** A node that is closing, or has too many streams. */
+/** Errors of a node that is closing, or has too many streams. */
 const isPassing = ({ _tag }: QueryError): boolean => _tag === "Unavailable" || _tag === "Overloaded"

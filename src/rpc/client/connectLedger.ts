@@ -1,4 +1,4 @@
-/** For hosts without Effect: the URLs of nodes enter, the same promises as of `openLedger` leave. */
+/** The ledger over RPC for hosts without Effect: the same promises as of `openLedger`. */
 import { Effect, Layer, Redacted } from "effect"
 import { type AsyncLedger, openLayer } from "../../openLedger.ts"
 import type { LedgerClientOptions } from "./ClientOptions.ts"

@@ -1,15 +1,15 @@
-/** An account and a version enter; its events above it leave as a stream, page by page as the reader takes them. */
+/** The events of one account as a stream, read from the log page by page as the reader takes them. */
 import { Effect, Option, Schedule, Stream } from "effect"
 import type { QueryError } from "../../domain/Errors.ts"
 import type { HistoryEntry } from "../../domain/Views.ts"
 import type { Ledger } from "../../Ledger.ts"
 
-/** Events read from the log at once: what a slow reader costs in memory. */
+/** Events of one page: the memory that a slow reader costs. */
 const pageRows = 200
 
 /**
- * Straight from the log, so nothing is lost, repeated or out of order, whatever happened to the bus. Ends at the last
- * event, or with `followMs` looks again after so long. A page is read when the one before it was taken.
+ * Straight from the log, so no event is lost, repeated or out of order, whatever happened to the bus. Ends at the last event; with
+ * `followMs` the log is read again after that many milliseconds instead. A page is read once the page before it was taken.
  */
 export const accountEvents = (
   ledger: Pick<Ledger["Service"], "history">,

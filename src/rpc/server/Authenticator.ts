@@ -1,4 +1,7 @@
-/** The head of a call enters, before its payload is read; the caller it belongs to, or a typed refusal, leaves. */
+/**
+ * Decides on the head of a call, before its payload is read, whose call it is and whether that caller may make it: by its token, the
+ * scope of the procedure, and the caller's rate.
+ */
 import { Clock, Context, Effect, Layer, Result } from "effect"
 import { Forbidden, Overloaded, Unauthenticated } from "../../domain/Errors.ts"
 import { type Procedure, scopeOf } from "../LedgerRpc.ts"
@@ -7,13 +10,13 @@ import { anyone, type Caller, hasScope, makeLookup, type Token } from "./Tokens.
 
 export type AdmissionError = Unauthenticated | Forbidden | Overloaded
 
-/** What a connection remembers: the token it showed last, so that it is looked up once. */
+/** The token that a connection showed last and whose it is, so that a token is looked up once and not with every call. */
 export interface ConnectionIdentity {
   token: string | undefined
   caller: Caller | undefined
 }
 
-/** The header of an admitted call by which the handlers know its caller; what a peer sends of that name is dropped. */
+/** The header by which the handlers of an admitted call know its caller; a header of that name sent by a peer is dropped. */
 export const callerHeader = "x-chronicle-caller"
 
 export class Authenticator extends Context.Service<
@@ -29,11 +32,11 @@ export class Authenticator extends Context.Service<
     readonly chargeUnsafe: (caller: Caller, commands: number) => Result.Result<void, Overloaded>
     /** The caller of an admitted call. */
     readonly callerOf: (headers: Readonly<Record<string, string>>) => Caller
-    /** Whether tokens are asked for. */
+    /** Whether a call needs a token. */
     readonly isGuarded: boolean
   }
 >()("chronicle/rpc/Authenticator") {
-  /** No tokens: everybody may do everything, which `serve` allows on loopback alone. */
+  /** Without tokens every caller may do everything, which `serve` allows on loopback alone. */
   static readonly layer = (tokens: ReadonlyArray<Token>) => Layer.effect(Authenticator, make(tokens))
 }
 
@@ -59,7 +62,7 @@ const make = Effect.fnUntraced(function* (tokens: ReadonlyArray<Token>) {
     return caller
   }
 
-  /** A bucket that holds one second's worth and fills evenly. A charge may overdraw it once, so any batch passes. */
+  /** A token bucket of one second's calls, which fills evenly. A charge may overdraw it once, so that a batch of any size passes. */
   const chargeUnsafe = (caller: Caller, calls: number): Result.Result<void, Overloaded> => {
     const now = clock.currentTimeMillisUnsafe()
     let bucket = buckets.get(caller)
@@ -99,7 +102,7 @@ const make = Effect.fnUntraced(function* (tokens: ReadonlyArray<Token>) {
   } satisfies Authenticator["Service"]
 })
 
-/** Stands for a caller that is not known, which no admitted call has. */
+/** The caller of a call that names none, which no admitted call does. */
 const nobody: Caller = {
   name: "nobody",
   scopes: new Set(),

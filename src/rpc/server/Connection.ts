@@ -1,4 +1,4 @@
-/** One peer's socket: its bytes enter and messages leave, and what it holds of this node is counted. */
+/** One peer's connection: its parser, the bytes that wait to be written, and the counts by which it is bounded. */
 import { type Clock, Effect, Latch, Result } from "effect"
 import type { RpcMessage, RpcSerialization } from "effect/rpc"
 import { Socket } from "effect/socket"
@@ -6,21 +6,21 @@ import type { ConnectionIdentity } from "./Authenticator.ts"
 import { type Message, readMessage } from "./Envelope.ts"
 
 /** The writing half of a socket. */
-export type Writer = Effect.Success<Socket.Socket["writer"]>
+type Writer = Effect.Success<Socket.Socket["writer"]>
 
-/** Bytes that may wait for a peer before those who answer it wait too. */
+/** Bytes that may wait for a peer; above this the handlers that answer the peer wait too. */
 const waitingMax = 262_144
-/** How long a closing connection tries to send what it said last, in milliseconds. */
-const lastWordsMs = 100
+/** How long a closing connection tries to send its last answers, in milliseconds. */
+const lastAnswersMs = 100
 
 /**
- * All that one stretch of the program answers (the commands of a commit) goes in one write, at the end of the stretch
- * and not a turn of the event loop later, in which the read side of that same commit would come first.
+ * Waits for the end of the current microtask, so that all answers of one commit go in one write. A turn of the event loop later would
+ * be too late: the projections of that commit would run first.
  */
-const afterThisStretch = Effect.callback<void>((resume) => queueMicrotask(() => resume(Effect.void)))
+const afterThisMicrotask = Effect.callback<void>((resume) => queueMicrotask(() => resume(Effect.void)))
 
-/** What came of some bytes. */
-export type Received =
+/** The messages in some bytes of a peer, or why they are none. */
+type Received =
   | { readonly _tag: "Messages"; readonly messages: ReadonlyArray<Message> }
   | { readonly _tag: "Broken"; readonly reason: string }
 
@@ -33,7 +33,7 @@ export class Connection {
   readonly calls = new Map<string | number, boolean>()
   refusals = 0
   streams = 0
-  /** Bytes of a message that has not ended, about. */
+  /** Bytes of a message that is not complete, about. */
   buffered = 0
   heardAt: number
   /** Since when the peer takes nothing of what is written to it. */
@@ -62,7 +62,7 @@ export class Connection {
     this.#parser = options.parser
   }
 
-  /** Parses what came; a parser that has failed once cannot be trusted with the rest. */
+  /** Parses bytes of the peer. A parser that has failed once cannot be trusted with the rest. */
   receiveUnsafe(data: Uint8Array | string, now: number): Received {
     const decoded = Result.try(() => this.#parser.decode(data))
     if (Result.isFailure(decoded)) return { _tag: "Broken", reason: describe(decoded.failure) }
@@ -81,7 +81,7 @@ export class Connection {
     return { _tag: "Messages", messages }
   }
 
-  /** Hands the message to `pump`; waits while more than `waitingMax` bytes wait for the peer. */
+  /** Queues the message for `pump`; waits while more than `waitingMax` bytes wait for the peer. */
   write(response: RpcMessage.FromServerEncoded): Effect.Effect<void> {
     return Effect.suspend(() => {
       const encoded = this.#isClosed ? undefined : this.#parser.encode(response)
@@ -95,7 +95,7 @@ export class Connection {
     })
   }
 
-  /** Writes what waits, all of it at once, for as long as the connection lives. A handler never waits on a socket. */
+  /** Writes all waiting bytes at once, for as long as the connection lives, so that no handler waits on a socket. */
   pump(clock: Clock.Clock): Effect.Effect<never, Socket.SocketError> {
     return Effect.suspend(() => {
       this.#wake.closeUnsafe()
@@ -109,7 +109,7 @@ export class Connection {
         })
       ),
       Effect.andThen(this.#wake.await),
-      Effect.andThen(afterThisStretch),
+      Effect.andThen(afterThisMicrotask),
       Effect.forever({ disableYield: true }),
       Effect.tapError(() => Effect.sync(() => this.#release()))
     )
@@ -125,18 +125,18 @@ export class Connection {
     })
   }
 
-  /** Says what is still to be said, if the peer listens; then nobody waits for this connection any more. */
+  /** Writes the last answers, if the peer takes them within `lastAnswersMs`, and wakes the handlers that wait for the peer. */
   get close(): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.#isClosed = true
       this.#room.openUnsafe()
-      // Runs where nothing can be interrupted; a peer that takes nothing must not hold the end up.
-      const lastWords = Effect.interruptible(Effect.ignore(this.#flush))
-      return Effect.asVoid(Effect.timeoutOption(lastWords, lastWordsMs))
+      // A finalizer cannot be interrupted, and a peer that takes nothing must not hold up the end.
+      const lastAnswers = Effect.interruptible(Effect.ignore(this.#flush))
+      return Effect.asVoid(Effect.timeoutOption(lastAnswers, lastAnswersMs))
     })
   }
 
-  /** Drops the socket with whatever was not sent. */
+  /** Closes the socket without sending the waiting bytes. */
   get destroy(): Effect.Effect<void> {
     return Effect.andThen(
       Effect.sync(() => this.#release()),
@@ -144,7 +144,7 @@ export class Connection {
     )
   }
 
-  /** Nobody waits for this peer any more, not even who reads from it and would then see its end. */
+  /** Drops the waiting bytes and wakes all that wait for the peer, the reader included, which then sees the end. */
   #release(): void {
     this.#isClosed = true
     this.#waiting = []

@@ -1,7 +1,10 @@
-/** Anything a parser made of a peer's bytes enters; a message of the protocol in which every field is what it says leaves. */
+/**
+ * Reads what a parser made of a peer's bytes as a message of the RPC protocol. It exists because effect's server takes the fields of a
+ * message for what they should be, and a peer may send any.
+ */
 import type { RpcMessage } from "effect/rpc"
 
-/** A call as it came, its payload not decoded. */
+/** The head of a call, and its payload, which is not decoded yet. */
 export interface Call {
   readonly id: string | number
   readonly tag: string
@@ -17,7 +20,7 @@ export type Message =
       readonly message: Exclude<RpcMessage.FromClientEncoded, { readonly _tag: "Request" }>
     }
 
-/** Longest id, tag or header that is looked at. */
+/** Most characters of an id, a tag or a header's name. */
 const textMax = 256
 const headersMax = 64
 
@@ -28,7 +31,7 @@ const isId = (id: unknown): id is string | number =>
 
 const isShort = (text: unknown): text is string => typeof text === "string" && text.length <= textMax
 
-/** Undefined where it is no message of this protocol; the connection is then of no more use. */
+/** Undefined where the value is no message of this protocol; the connection is then of no more use. */
 export const readMessage = (value: unknown): Message | undefined => {
   if (typeof value !== "object" || value === null) return undefined
   const tag = has(value, "_tag")

@@ -1,11 +1,11 @@
-/** A procedure and a refusal enter; the encoded failure that its caller decodes as a typed error leaves. */
+/** Encodes refusals of calls, which are answered before effect's server sees the call, so that their callers decode typed errors. */
 import { Exit, Schema } from "effect"
 import { Rpc, type RpcMessage, type RpcSerialization } from "effect/rpc"
 import type { Unavailable } from "../../domain/Errors.ts"
 import { LedgerRpc, type Procedure } from "../LedgerRpc.ts"
 import type { AdmissionError } from "./Authenticator.ts"
 
-/** For answers that are given before effect's server sees the call. */
+/** One encoder for each procedure, made once. */
 export const makeRefusalExits = (codecFor: RpcSerialization.CodecFor) => {
   const encoders = new Map<string, (exit: unknown) => unknown>()
   for (const [tag, rpc] of LedgerRpc.requests) {

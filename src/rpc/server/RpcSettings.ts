@@ -1,4 +1,4 @@
-/** Environment variables enter; where this node listens for peers, its certificate and its tokens leave, or why it may not. */
+/** Where a node listens for peers, its certificate and its tokens, read from the environment; and what of them does not go together. */
 import { Config, Data, Effect, FileSystem, Option, Redacted, Result } from "effect"
 import { isLoopback } from "../../infra/config/ClusterSecurity.ts"
 import { parseTokens, type Token } from "./Tokens.ts"
@@ -11,7 +11,7 @@ export interface RpcSettings {
   readonly tls: { readonly cert: string; readonly key: Redacted.Redacted } | undefined
 }
 
-/** The settings do not go together, or one of them cannot be read: a fault of who wrote them. */
+/** The settings do not go together, or one of them cannot be read. */
 export class RpcSettingsInvalid extends Data.TaggedError("RpcSettingsInvalid")<{ readonly reason: string }> {
   override get message() {
     return this.reason

@@ -1,4 +1,4 @@
-/** The tokens' configuration enters; who a presented token belongs to, and what that caller may do, leaves. */
+/** The bearer tokens of a node: how they are configured, to whom a presented token belongs, and what that caller may do. */
 import { hash, timingSafeEqual } from "node:crypto"
 import { Redacted, Result, Schema } from "effect"
 import { Scope } from "../LedgerRpc.ts"
@@ -10,7 +10,7 @@ const CommandIdPrefix = Schema.String.check(
   Schema.isPattern(/^[A-Za-z0-9_:./@=+-]{1,128}$/, { message: "must be the beginning of a command id" })
 )
 
-/** One token as configured: its SHA-256 alone, never itself. */
+/** One token as it is configured: by its SHA-256, never by itself. */
 export const Token = Schema.Struct({
   /** Stands in every event this caller causes (`context.caller`) and in the log of refusals. */
   name: Schema.String.check(
@@ -33,11 +33,11 @@ export const Token = Schema.Struct({
 export type Token = typeof Token.Type
 
 /** JSON: an array of tokens; at most 1,000, since each call is compared with all of them. */
-export const Tokens = Schema.fromJsonString(
+const Tokens = Schema.fromJsonString(
   Schema.Array(Token).check(Schema.isMinLength(1), Schema.isMaxLength(1_000))
 )
 
-/** Who calls, as this node knows it. */
+/** A caller, as the node knows it. */
 export interface Caller {
   readonly name: string
   readonly scopes: ReadonlySet<Scope>
@@ -49,7 +49,7 @@ export interface Caller {
   readonly isAuthenticated: boolean
 }
 
-/** Everybody, where no tokens are configured (allowed on loopback alone). */
+/** Every caller, where no tokens are configured (allowed on loopback alone). */
 export const anyone: Caller = {
   name: "anyone",
   scopes: new Set(["admin"]),
@@ -67,7 +67,7 @@ export const hasScope = (caller: Caller, scope: Scope): boolean =>
 export const mayName = (caller: Caller, account: string): boolean =>
   caller.accounts === undefined || caller.accounts.some((prefix) => account.startsWith(prefix))
 
-/** Looks a token up. Every entry is compared, each in constant time, so the time tells nothing of any of them. */
+/** Looks a token up. Every entry is compared, each in constant time, so that the time taken tells nothing of any of them. */
 export const makeLookup = (tokens: ReadonlyArray<Token>) => {
   const entries = tokens.map((token) => ({
     digest: Buffer.from(token.sha256, "hex"),
@@ -87,7 +87,7 @@ export const makeLookup = (tokens: ReadonlyArray<Token>) => {
   }
 }
 
-/** Reads the configuration; a fault is told without a word of its content. */
+/** Reads the configuration; the message about a fault quotes nothing of it. */
 export const parseTokens = (json: Redacted.Redacted): Result.Result<ReadonlyArray<Token>, string> => {
   const parsed = Schema.decodeUnknownResult(Tokens)(Redacted.value(json))
   if (Result.isFailure(parsed))
