@@ -87,8 +87,9 @@ const isNotBefore = `effective_at >= ${from} AND (effective_at, version) > (${af
 /**
  * `shifts` says how much dated lines move the balance at three points, and how many of them are `ahead` of the page:
  * where all lines are, undated ones need not be looked for. `page` are the lines that are asked for, each with
- * `counted`: the last version recorded by then. `by_time` and `by_version` add, for each line of the page, the dated
- * lines between the beginning of the page and that line.
+ * `counted`: the last version recorded by then, which is not looked for where it is the same for all of them, as in an
+ * import. `by_time` and `by_version` add, for each line of the page, the dated lines between the beginning of the page
+ * and that line. `found` is limited inside of the join: outside of it the planner would read all undated lines.
  */
 const byEffective = `
   WITH bounds AS MATERIALIZED (
@@ -106,10 +107,8 @@ const byEffective = `
     FROM bounds CROSS JOIN LATERAL (
       SELECT effective_at, version, amount FROM books_v1_statement_lines WHERE ${isDated}
     ) AS dated
-  ), page AS MATERIALIZED (
-    SELECT found.*, counted,
-      CASE WHEN effective_at = recorded_at THEN found.balance ELSE ${storedBalance("counted")} END AS base
-    FROM bounds CROSS JOIN shifts CROSS JOIN LATERAL (
+  ), found AS MATERIALIZED (
+    SELECT page_lines.* FROM bounds CROSS JOIN shifts CROSS JOIN LATERAL (
       SELECT * FROM (
         (SELECT ${lineColumns.list} FROM books_v1_statement_lines
          WHERE account = $1 AND version > start_version AND version <= to_version AND ${isUndated}
@@ -120,12 +119,18 @@ const byEffective = `
          WHERE ${isDated} AND ${isNotBefore} AND effective_at < ${to} AND ${isWanted}
          ORDER BY effective_at, version LIMIT $3)
       ) AS both_kinds ORDER BY effective_at, version LIMIT $3
-    ) AS found CROSS JOIN LATERAL (
-      SELECT CASE WHEN effective_at = recorded_at THEN version
+    ) AS page_lines
+  ), ending AS MATERIALIZED (
+    SELECT effective_at, version, ${lastVersionAt("found.effective_at", "found.version")} AS counted FROM found
+    ORDER BY effective_at DESC, version DESC LIMIT 1
+  ), page AS MATERIALIZED (
+    SELECT found.*, c.counted,
+      CASE WHEN found.effective_at = recorded_at THEN found.balance ELSE ${storedBalance("c.counted")} END AS base
+    FROM bounds CROSS JOIN ending CROSS JOIN found CROSS JOIN LATERAL (
+      SELECT CASE WHEN found.effective_at = found.recorded_at THEN found.version
+        WHEN ending.counted <= start_version THEN start_version
         ELSE least(up_to, ${lastVersionAt("found.effective_at", "found.version")}) END AS counted OFFSET 0
     ) AS c
-  ), ending AS MATERIALIZED (
-    SELECT effective_at, version, counted FROM page ORDER BY effective_at DESC, version DESC LIMIT 1
   ), by_time AS (
     SELECT version, is_line, sum(amount) OVER (ORDER BY effective_at, version, is_line) AS shift FROM (
       SELECT d.effective_at, d.version, d.amount, false AS is_line FROM bounds CROSS JOIN ending CROSS JOIN LATERAL (
