@@ -25,7 +25,7 @@ interface RebuildProgress {
 }
 
 /** Another process is rebuilding the same projection. */
-class RebuildRunning extends Data.TaggedError("RebuildRunning")<{ readonly projection: string }> {
+export class RebuildRunning extends Data.TaggedError("RebuildRunning")<{ readonly projection: string }> {
   override get message() {
     return `projection ${this.projection} is being rebuilt by another process`
   }
