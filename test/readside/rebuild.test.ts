@@ -5,7 +5,7 @@ import { rebuild } from "../../src/actors/projections/Rebuild.ts"
 import { books } from "../../src/infra/readmodel/BooksProjection.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
-import { makeRebuildTables } from "../../src/infra/readmodel/RebuildTables.ts"
+import { makeRebuildTables, RebuildRunning } from "../../src/infra/readmodel/RebuildTables.ts"
 import { execute } from "../support/databases.ts"
 import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
 import { assertCaughtUp, eventually, play } from "../support/readSides.ts"
@@ -166,6 +166,7 @@ describe("a rebuild", () => {
             )
             yield* Deferred.await(begun)
             const refused = yield* Effect.flip(rebuild(books))
+            assert.instanceOf(refused, RebuildRunning)
             assert.include(refused.message, "is being rebuilt by another process")
             return running
           })
