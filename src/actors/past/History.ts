@@ -1,4 +1,4 @@
-/** An account and a page enter; its events as they stand in the log, checked against the chain, leave. */
+/** The events of one account straight from the log, page by page, each checked against the hash chain. */
 import { Context, Effect, Layer, Result } from "effect"
 import { AccountNotFound, InvalidCommand, type QueryError, Unavailable } from "../../domain/Errors.ts"
 import { isLinked } from "../../domain/HashChain.ts"

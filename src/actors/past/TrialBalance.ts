@@ -1,4 +1,4 @@
-/** An instant enters; the sums of all accounts and of the world outside as of then leave, from the read model. */
+/** The trial balance as of an instant: the sums of all accounts and of the contra accounts, from the read model. */
 import { Clock, Context, Effect, Layer } from "effect"
 import { NotYetVisible, Unavailable } from "../../domain/Errors.ts"
 import { type Instant, printInstant } from "../../domain/Ids.ts"
@@ -20,7 +20,7 @@ export interface DatedTrialBalance {
 export class TrialBalance extends Context.Service<
   TrialBalance,
   {
-    /** Of everything recorded at or before the instant (now without one), and nothing else. */
+    /** Over everything recorded at or before the instant (now without one). */
     readonly at: (instant?: Instant) => Effect.Effect<DatedTrialBalance, NotYetVisible | Unavailable>
   }
 >()("chronicle/actors/TrialBalance") {
@@ -33,7 +33,7 @@ export class TrialBalance extends Context.Service<
       const { queryDeadlineMs } = yield* LedgerConfig
       const { sweepCommitsMax, tokenPollMs } = yield* ReadSideConfig
 
-      /** Whatever was in the log when it is called is in the read model when it ends. */
+      /** Waits until the read model has everything that is in the log now. */
       const awaitReached = Effect.gen(function* () {
         const writers = yield* store.listWriters
         const swept = yield* readModel.swept
@@ -51,7 +51,7 @@ export class TrialBalance extends Context.Service<
 
       const at = Effect.fn("TrialBalance.at")(function* (instant?: Instant) {
         const recordedAt = instant ?? (yield* Clock.currentTimeMillis)
-        // Closed first: then no commit that counts can still come, and the tails hold them all.
+        // Closed first: no commit that counts can come afterwards, so the tails hold all of them.
         yield* closed.awaitClosed(recordedAt)
         yield* awaitReached.pipe(
           Effect.mapError(unavailable),

@@ -1,11 +1,11 @@
-/** The addresses of NATS servers enter; a connection that comes back for ever, and whether it is up, leave. */
+/** The connection to NATS: made anew for ever when it is lost, and never a buffer for a server that is away. */
 import { Effect, Schedule, Stream } from "effect"
 import { type ConnectionOptions, connect, Events, type NatsConnection } from "nats"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 
 interface BusConnection {
-  /** The connection, if it is up now: nothing is buffered for a server that is away. */
+  /** The connection; fails while it is not up. */
   readonly get: Effect.Effect<NatsConnection, StoreUnavailable>
   readonly isUpUnsafe: () => boolean
   /** Rises each time the connection comes up: what was known of the server may have changed. */
@@ -29,7 +29,7 @@ const toConnectionOptions = (url: string, connectMs: number): ConnectionOptions 
     reconnect: true,
     maxReconnectAttempts: -1,
     reconnectTimeWait: 250,
-    // A server that was restarted with other credentials may be so only for a moment.
+    // Credentials may be wrong only while a server is being set up.
     ignoreAuthErrorAbort: true,
     pingInterval: 5_000,
     maxPingOut: 2
@@ -40,7 +40,7 @@ const open = (options: ConnectionOptions) =>
   Effect.tryPromise({
     try: (signal) =>
       connect(options).then((connection) =>
-        // Interrupted meanwhile: nobody else would close it.
+        // Interrupted meanwhile: nothing else would close it.
         signal.aborted ? connection.close().then(() => Promise.reject(signal.reason)) : connection
       ),
     catch: (cause) =>
@@ -89,7 +89,7 @@ export const makeBusConnection = Effect.fnUntraced(function* (url: string) {
       })
     ),
     Effect.tapError(({ reason }) =>
-      // A refused connection comes as a bare code.
+      // The reason of a refused connection is a bare code, so the address is named.
       Effect.logWarning(`bus: no connection to ${options.servers}: ${reason}; trying again`)
     )
   )

@@ -1,19 +1,19 @@
-/** The bus in this process's memory: same contract as JetStream; loses, repeats, reorders and fails when told to. */
+/** The bus in this process's memory, by JetStream's contract; loses, repeats, reorders and fails as a test asks for. */
 import { Clock, Effect, Latch, Random, Result } from "effect"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import type { Bus, ConsumerName, Delivery, Subscription } from "./Bus.ts"
 import { type BusMessage, messageIdOf } from "./BusMessage.ts"
 
-/** What goes wrong, asked each time anew; chances are 0 … 1, drawn from the `Random` service. */
+/** The faults of the bus, asked for each time anew; chances are 0 … 1, drawn from the `Random` service. */
 interface BusWeather {
   /** Nothing can be published or taken. */
   readonly isAway: () => boolean
-  /** Acknowledged, and lost. */
+  /** Chance that a message is acknowledged and lost. */
   readonly loses: number
-  /** Delivered again after it was delivered. */
+  /** Chance that a delivery is repeated. */
   readonly repeats: number
-  /** What is taken together comes in any order. */
+  /** Chance that deliveries that are taken together come in any order. */
   readonly shuffles: number
 }
 
@@ -35,7 +35,7 @@ interface Log {
 interface Cursor {
   /** The last position that was delivered. */
   last: number
-  /** Delivered and not acknowledged, since when; from the first on in order of delivery. */
+  /** Delivered and not acknowledged: since when, in order of delivery. */
   readonly pending: Map<number, number>
 }
 

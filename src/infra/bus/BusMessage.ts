@@ -1,4 +1,4 @@
-/** Commits enter; the messages that carry them, one or few a partition, leave as bytes; and back. */
+/** The message that carries the events of one commit on one partition, and its form on the wire. */
 import { Result, Schema } from "effect"
 import type { AccountId, CommandId } from "../../domain/Ids.ts"
 import { byPartition } from "../../domain/Partition.ts"
@@ -15,7 +15,7 @@ export interface BusMessage {
   readonly events: ReadonlyArray<StoredEvent>
 }
 
-/** Fixed columns of a row, about, on top of its texts. */
+/** Bytes of a row beside its texts, about. */
 const rowBytes = 300
 
 /** The same commit always makes the same messages. */
@@ -55,11 +55,11 @@ const cut = (
   return pieces
 }
 
-/** What the bus knows a message by, so that one sent twice is stored once. */
+/** The id by which the bus drops a message that was sent twice. */
 export const messageIdOf = ({ writerId, seq, partition, part }: BusMessage): string =>
   part === 0 ? `${writerId}:${seq}:${partition}` : `${writerId}:${seq}:${partition}:${part}`
 
-/** Rows as arrays: names once a message would be a third of its bytes. */
+/** Rows as arrays: the names of the columns in each row would be a third of the bytes. */
 const Row = Schema.Tuple([
   Schema.String,
   Schema.Number,
@@ -105,7 +105,7 @@ export const encodeMessage = ({ partition, writerId, seq, part, events }: BusMes
     ])
   } satisfies typeof Wire.Type)
 
-/** The message, or why the bytes are none. */
+/** The message, or why the text is not one. */
 export const decodeMessage = (text: string): Result.Result<BusMessage, string> =>
   Result.try({
     try: (): unknown => JSON.parse(text),
@@ -121,7 +121,7 @@ export const decodeMessage = (text: string): Result.Result<BusMessage, string> =
     }))
   )
 
-/** The brands are vouched for by the hash chain, which every reader of these rows follows. */
+/** Whoever reads these rows follows their hash chain, so the ids need no check here. */
 const toEvent = (row: typeof Row.Type): StoredEvent => ({
   accountId: row[0] as AccountId,
   version: row[1],

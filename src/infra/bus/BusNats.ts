@@ -1,10 +1,11 @@
-/** The bus over one JetStream stream: created when missing, at the start and whenever it was lost. */
-import { Effect, Semaphore } from "effect"
+/** The bus over one stream of NATS JetStream, which is created whenever it is missing. */
+import { Effect, Latch, Semaphore } from "effect"
 import {
   AckPolicy,
   type ConsumerMessages,
   DeliverPolicy,
   DiscardPolicy,
+  type JsMsg,
   type NatsConnection,
   NatsError,
   nanos,
@@ -14,10 +15,9 @@ import {
 } from "nats"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
-import type { Bus, ConsumerName } from "./Bus.ts"
+import type { Bus, ConsumerName, Delivery, Subscription } from "./Bus.ts"
 import { makeBusConnection } from "./BusConnection.ts"
-import { type Inbox, makeInbox } from "./BusInbox.ts"
-import { type BusMessage, encodeMessage, messageIdOf } from "./BusMessage.ts"
+import { type BusMessage, decodeMessage, encodeMessage, messageIdOf } from "./BusMessage.ts"
 
 export interface BusNatsOptions {
   /** One or more servers, comma-separated. */
@@ -34,7 +34,7 @@ export interface BusNatsOptions {
   readonly ageMsMax?: number
 }
 
-/** How often the server says that a subscription lives; three of them missing, and it is looked into. */
+/** How often the server says that a subscription lives; where three are missing, the client asks for it again. */
 const heartbeatMs = 1_000
 const pullMs = 5_000
 /** Within it the server drops a message of the same id. */
@@ -59,7 +59,7 @@ export const makeBusNats = Effect.fnUntraced(function* (options: BusNatsOptions)
   const stream = options.stream ?? "CHRONICLE_EVENTS"
   const prefix = options.subject ?? "chronicle.events"
   const streamLock = yield* Semaphore.make(1)
-  /** The era of the connection in which the stream was seen; 0: not seen. */
+  /** The era of the connection in which the stream was seen last; 0 where it may be gone. */
   let seenIn = 0
 
   const config: Partial<StreamConfig> & { name: string } = {
@@ -105,7 +105,7 @@ export const makeBusNats = Effect.fnUntraced(function* (options: BusNatsOptions)
         )
       yield* ask(sendAll)
     },
-    // The stream may be gone: look again before the next try.
+    // The stream may be gone, so it is looked for before the next try.
     Effect.tapError(() =>
       Effect.sync(() => {
         seenIn = 0
@@ -146,7 +146,7 @@ export const makeBusNats = Effect.fnUntraced(function* (options: BusNatsOptions)
         })
       const messages = yield* Effect.acquireRelease(ask(open), (opened) =>
         Effect.andThen(
-          // A connection that was lost meanwhile may never tell that everything is here.
+          // On a connection that was lost meanwhile, draining may never end.
           Effect.promise(() => letGo(opened)).pipe(
             Effect.interruptible,
             Effect.timeoutOption(limits.handoverMs)
@@ -181,14 +181,62 @@ export const makeBusNats = Effect.fnUntraced(function* (options: BusNatsOptions)
   return { publish, subscribe, isConnectedUnsafe: connection.isUpUnsafe } satisfies Bus["Service"]
 })
 
-/** Closes when everything is here that the server sent: what `close` alone would drop comes again after `ackWaitMs`. */
+/** Closes once everything that the server sent has arrived: `close` alone drops it, and it comes again only after `ackWaitMs`. */
 const letGo = (messages: ConsumerMessages): Promise<unknown> => {
-  // The class has a subscription that its interface does not show; where it has none, closing is all there is.
+  // The class has a subscription that its interface does not show; without one it can only be closed.
   const { sub } = messages as ConsumerMessages & { readonly sub?: { drain(): Promise<void> } }
   const drained = sub === undefined ? Promise.resolve() : sub.drain()
   return drained.then(
     () => messages.close(),
-    // The connection is gone, and so is what was on its way.
+    // The connection is gone, and with it what was on its way.
     () => messages.close()
   )
 }
+
+/** Deliveries that the server sent ahead and that were not taken yet. */
+interface Inbox {
+  readonly receive: (message: JsMsg) => void
+  readonly fail: (error: StoreUnavailable) => void
+  /** Returns what was not taken, so that the server sends it to the next subscription. */
+  readonly giveBack: () => void
+  readonly take: Subscription["take"]
+}
+
+/** Holds at most `unackedMax` deliveries: the server sends no more than may be unacknowledged. */
+const makeInbox = (): Inbox => {
+  const wake = Latch.makeUnsafe(false)
+  let deliveries: Array<Delivery> = []
+  let failure: StoreUnavailable | undefined
+  return {
+    receive: (message) => {
+      deliveries.push(toDelivery(message))
+      wake.openUnsafe()
+    },
+    fail: (error) => {
+      failure = error
+      wake.openUnsafe()
+    },
+    giveBack: () => {
+      for (const delivery of deliveries) delivery.nakUnsafe()
+      deliveries = []
+    },
+    take: (accept) =>
+      Effect.flatMap(wake.await, () => {
+        if (deliveries.length === 0 && failure !== undefined) return Effect.fail(failure)
+        const refused = deliveries.findIndex((delivery, index) => !accept(delivery) && index > 0)
+        const count = refused === -1 ? deliveries.length : refused
+        const taken = deliveries.slice(0, count)
+        deliveries = deliveries.slice(count)
+        if (deliveries.length === 0 && failure === undefined) wake.closeUnsafe()
+        return Effect.succeed(taken)
+      })
+  }
+}
+
+const toDelivery = (message: JsMsg): Delivery => ({
+  position: message.seq,
+  isRepeated: message.redelivered,
+  message: decodeMessage(message.string()),
+  ackUnsafe: () => message.ack(),
+  nakUnsafe: () => message.nak()
+})

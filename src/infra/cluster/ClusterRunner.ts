@@ -3,7 +3,19 @@
  * long this node can be certain of its own.
  */
 import { PgClient } from "@effect/sql-pg"
-import { Clock, Context, Data, Duration, Effect, Layer, Option, type Redacted, Semaphore } from "effect"
+import {
+  Clock,
+  Context,
+  Data,
+  Deferred,
+  Duration,
+  Effect,
+  Layer,
+  Option,
+  type Redacted,
+  Scope,
+  Semaphore
+} from "effect"
 import {
   MessageStorage,
   RunnerAddress,
@@ -20,7 +32,6 @@ import { SocketServer } from "effect/socket"
 import { ClusterConfig, type ClusterLimits } from "../config/ClusterConfig.ts"
 import { checkReach } from "../config/ClusterSecurity.ts"
 import type { ClusterAddress } from "../config/Environment.ts"
-import { withShutdownTimeout } from "./BoundedEnd.ts"
 import * as ClusterSocket from "./ClusterSocket.ts"
 import { ClusterMembers, PeerPort } from "./PeerPort.ts"
 
@@ -244,4 +255,29 @@ export const layerClient = (locksUrl: Redacted.Redacted) =>
         Layer.provide(Layer.mergeAll(LockCertainty.layer, ClusterMembers.layer))
       )
     )
+  )
+
+/**
+ * Bounds the end of a layer: where its finalizers need longer than `endMs` they go on in the background, with a warning.
+ * For a layer that only tidies up when it ends, and must not keep a process alive that was told to end.
+ */
+export const withShutdownTimeout = <A, E, R>(layer: Layer.Layer<A, E, R>, endMs: number, what: string) =>
+  Layer.effectContext(
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      yield* Effect.addFinalizer((exit) =>
+        Effect.gen(function* () {
+          const hasEnded = yield* Deferred.make<boolean>()
+          // A finalizer cannot be interrupted, so a timeout around it would wait as long as it does.
+          yield* Effect.forkDetach(
+            Effect.ensuring(Scope.close(scope, exit), Deferred.succeed(hasEnded, true)),
+            { startImmediately: true }
+          )
+          yield* Effect.forkDetach(Effect.delay(Deferred.succeed(hasEnded, false), endMs))
+          if (!(yield* Deferred.await(hasEnded)))
+            yield* Effect.logWarning(`${what} did not end within ${endMs} ms; it ends in the background`)
+        })
+      )
+      return yield* Layer.buildWithScope(layer, scope)
+    })
   )

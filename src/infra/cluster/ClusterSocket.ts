@@ -10,7 +10,7 @@ import { RpcClient, RpcSerialization } from "effect/rpc"
 import { Socket, SocketServer } from "effect/socket"
 import { greet } from "./PeerHandshake.ts"
 import { makeReception, openWire, pullAfter, socketTo } from "./PeerPort.ts"
-import { withCloseTimeout } from "./SocketServerEnd.ts"
+import { withCloseTimeout } from "./SocketTimeouts.ts"
 
 /**
  * A socket that is open once the handshake is done: until then what is written waits, as for a connection. Sharding dials

@@ -1,14 +1,18 @@
-/** A socket enters; the same, which waits for a peer that does not read with one write at a time, and not for ever, leaves. */
-import { Clock, Effect, Semaphore } from "effect"
-import { Socket } from "effect/socket"
+/**
+ * Bounds on what a peer that does not read can hold up: a write on a connection (`withWriteTimeout`), and the end of a
+ * server (`withCloseTimeout`).
+ */
+import { NodeSocket } from "@effect/platform-node"
+import { Clock, Effect, Option, Schedule, type Scope, Semaphore } from "effect"
+import { Socket, type SocketServer } from "effect/socket"
 
-/** How often a write that waits is looked at, in milliseconds. */
-const lookMs = 500
+/** How often a blocked write is looked at, in milliseconds. */
+const writeLookMs = 500
 
 /**
- * The peer may be frozen, or gone without a word. Once its buffers are full, each write of effect's socket waits
- * with listeners of its own, and the ping that is to find it out waits with them: the connection would never end. Here
- * a connection on which a write waits for longer than `stuckMs` is cut, as if the peer had answered no ping.
+ * Wraps a socket: one write at a time; closes the connection when a write is blocked for longer than `stuckMs`. The peer
+ * may be frozen, or gone without closing. Once its buffers are full, each write of effect's socket waits with listeners
+ * of its own, and so does the ping that should find this out: the connection would never end.
  */
 export const withWriteTimeout = Effect.fnUntraced(function* (inner: Socket.Socket, stuckMs: number) {
   const clock = yield* Clock.Clock
@@ -39,7 +43,12 @@ export const withWriteTimeout = Effect.fnUntraced(function* (inner: Socket.Socke
         ? writer.write(new Socket.CloseEvent(1011, "the peer does not read"))
         : Effect.void
     })
-    yield* look.pipe(Effect.ignore, Effect.delay(lookMs), Effect.forever, Effect.forkScoped)
+    yield* look.pipe(
+      Effect.ignore,
+      Effect.repeat(Schedule.spaced(writeLookMs)),
+      Effect.delay(writeLookMs),
+      Effect.forkScoped
+    )
     return {
       write: (chunk) => (Socket.isCloseEvent(chunk) ? writer.write(chunk) : inTurn(writer.write(chunk))),
       writeAll: (chunks) => inTurn(writer.writeAll(chunks))
@@ -61,3 +70,49 @@ export const withWriteTimeout = Effect.fnUntraced(function* (inner: Socket.Socke
     writer: Effect.flatMap(inner.writer, watched)
   })
 })
+
+/** How long what was written may take to leave once the server ends, in milliseconds. */
+const leaveMs = 1_000
+/** How often it is looked whether all connections have closed, in milliseconds. */
+const closeLookMs = 10
+
+type Server = SocketServer.SocketServer["Service"]
+
+/**
+ * Wraps a socket server: once it ends, connections that do not close within a second are destroyed. Effect's server waits
+ * until everything that was written has left, so one peer that is frozen or does not read would keep a process that was
+ * told to end alive for ever.
+ */
+export const withCloseTimeout = <E>(make: Effect.Effect<Server, E, Scope.Scope>) =>
+  Effect.gen(function* () {
+    const server = yield* make
+    const open = new Set<NodeSocket.NetSocket["Service"]>()
+    const areGone = Effect.sleep(closeLookMs).pipe(
+      Effect.repeat({ while: () => open.size > 0 }),
+      Effect.timeoutOption(leaveMs)
+    )
+    // Added after the server's own finalizer, so it runs before that: the handlers have ended, and their last writes are on
+    // the way.
+    yield* Effect.addFinalizer(() =>
+      Effect.suspend(() => (open.size === 0 ? Effect.void : areGone)).pipe(
+        Effect.andThen(
+          Effect.sync(() => {
+            for (const connection of open) connection.destroy()
+          })
+        )
+      )
+    )
+    return {
+      ...server,
+      run: (handler) =>
+        server.run((socket) =>
+          Effect.flatMap(Effect.serviceOption(NodeSocket.NetSocket), (found) => {
+            if (Option.isSome(found)) {
+              open.add(found.value)
+              found.value.once("close", () => open.delete(found.value))
+            }
+            return handler(socket)
+          })
+        )
+    } satisfies Server
+  })

@@ -1,12 +1,12 @@
-/** What enters and leaves the event store as plain values; no store is needed to make or read them. */
+/** The values that the event store takes and answers, apart from the store, so that the bus and the read model can use them. */
 import { Data } from "effect"
 import type { AccountId, CommandId, Instant, Version } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 
-/** One commit lane of one process life; it numbers its commits 1, 2, 3 … without a gap. */
+/** One commit lane of one life of a process; it numbers its commits 1, 2, 3 … without a gap. */
 export type WriterId = string
 
-/** What one flush writes, in one INSERT: all of it lands or none. At least one event. */
+/** What one INSERT writes: all of it lands or none. At least one event. */
 export interface Commit {
   readonly writerId: WriterId
   /** The writer's next number. */
@@ -40,7 +40,7 @@ export type CommitOutcome = Data.TaggedEnum<{
     readonly versions: ReadonlyArray<{ readonly account: AccountId; readonly version: Version }>
     readonly commands: ReadonlyArray<CommandId>
   }
-  /** Nothing was written: somebody ended this writer's tail. Go on as a new writer, and decide again. */
+  /** Nothing was written: this writer's tail was ended by a fence. Go on as a new writer, and decide again. */
   Fenced: {}
   /** Nothing was written (serialization failure, or no connection could be had): send the identical commit again. */
   NotWritten: { readonly reason: string }

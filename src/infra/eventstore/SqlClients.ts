@@ -63,7 +63,7 @@ export class EventStoreClient extends Context.Service<
 }
 
 /** Runs one statement of the read pool, bounded; answers rows of columns in the order of the SELECT. */
-export type Query = (
+type Query = (
   text: string,
   params: ReadonlyArray<unknown>
 ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, StoreUnavailable>

@@ -1,22 +1,62 @@
-/** Numbered SQL files and a database enter; the database at the program's schema leaves, or a typed refusal. */
+/**
+ * Brings a database to the schema of this program by numbered SQL files, or says why that cannot be. Nodes refuse to start
+ * on another schema than their own, so that none of them reads or writes rows that it does not know.
+ */
 import { createHash } from "node:crypto"
 import { fileURLToPath } from "node:url"
 import { NodeFileSystem } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
-import { Clock, Effect, FileSystem, Option, type PlatformError, Redacted, Schedule } from "effect"
+import { Clock, Data, Effect, FileSystem, Option, type PlatformError, Redacted, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import {
-  MigrationFailed,
-  SchemaChanged,
-  type SchemaKind,
-  SchemaTooNew,
-  SchemaTooOld
-} from "./MigrationErrors.ts"
 import { describeSqlError, sqlStateOf } from "./SqlState.ts"
 import { splitStatements } from "./SqlStatements.ts"
 
-export * from "./MigrationErrors.ts"
+/** Which tables: a folder of `migrations/`, or those of one more projection. All kinds may share one database. */
+export type SchemaKind = "event-store" | "read-model" | `projection ${string}`
+
+/** The database was brought to a schema that this program does not know: run a newer program. */
+export class SchemaTooNew extends Data.TaggedError("SchemaTooNew")<{
+  readonly kind: SchemaKind
+  readonly found: number
+  readonly known: number
+}> {
+  override get message() {
+    return `the ${this.kind} database has schema ${this.found}, this program knows up to ${this.known}: start a newer version of it`
+  }
+}
+
+/** The database lacks migrations of this program: run `chronicle migrate`. */
+export class SchemaTooOld extends Data.TaggedError("SchemaTooOld")<{
+  readonly kind: SchemaKind
+  readonly missing: ReadonlyArray<number>
+}> {
+  override get message() {
+    return `the ${this.kind} database lacks migrations ${this.missing.join(", ")}: run "chronicle migrate" first`
+  }
+}
+
+/** A migration was changed after it had been applied. */
+export class SchemaChanged extends Data.TaggedError("SchemaChanged")<{
+  readonly kind: SchemaKind
+  readonly id: number
+  readonly name: string
+}> {
+  override get message() {
+    return `migration ${this.id} (${this.name}) of the ${this.kind} database is not the one that was applied`
+  }
+}
+
+/** A statement of a migration failed, the database could not be reached, or a file could not be read. */
+export class MigrationFailed extends Data.TaggedError("MigrationFailed")<{
+  readonly kind: SchemaKind
+  readonly step: string
+  readonly reason: string
+}> {
+  override get message() {
+    return `the ${this.kind} database failed at ${this.step}: ${this.reason}`
+  }
+}
 
 export interface Migration {
   readonly id: number
@@ -55,8 +95,8 @@ export const loadMigrations = (
   }).pipe(Effect.provide(NodeFileSystem.layer))
 
 /**
- * What two nodes that run the same idempotent statement at once may get: the object appeared in between, the
- * catalogue row was changed by the other, or (CockroachDB) the other's schema change is not finished yet.
+ * SQLSTATEs of an idempotent statement that two nodes run at once: the object appeared in between, the other changed the
+ * catalogue row, or (CockroachDB) the other's schema change is not finished yet.
  */
 const racedStates = new Set(["23505", "42P07", "42710", "42701", "40001", "40P01", "XX000", "55000"])
 
@@ -76,7 +116,7 @@ const appliedIn = (kind: SchemaKind) =>
     (sql) => sql<Applied>`SELECT id, checksum FROM chronicle_migrations WHERE kind = ${kind} ORDER BY id`
   )
 
-/** Refuses a database this program must not touch; answers the migrations it lacks. */
+/** The migrations that a database lacks; fails where this program must not touch it. */
 const compare = (
   kind: SchemaKind,
   known: ReadonlyArray<Migration>,
@@ -114,9 +154,9 @@ const read = (kind: SchemaKind, folder: string) =>
   )
 
 /**
- * Applies what is missing and answers the ids it found missing. Statements run alone and are idempotent, so a
- * node that dies half-way, a second node at the same moment and a second run all end at the same schema: there
- * is no lock, because no lock works on both engines.
+ * Applies the missing migrations and answers their ids. Statements run one by one and are idempotent, so that a node that
+ * dies half-way, a second node at the same moment and a second run all end at the same schema. There is no lock, because
+ * no lock works on both engines.
  */
 export const run = Effect.fn("Migrations.run")(function* (kind: SchemaKind, folder = folderOf(kind)) {
   const sql = yield* SqlClient.SqlClient
@@ -138,7 +178,7 @@ export const run = Effect.fn("Migrations.run")(function* (kind: SchemaKind, fold
   for (const migration of missing) {
     const step = `migration ${migration.id} (${migration.name})`
     for (const statement of migration.statements) {
-      // Comparing bytes is all CockroachDB does, and the words for it are no syntax of v21.1.
+      // CockroachDB compares bytes in any case, and v21.1 refuses the clause.
       const text = cockroach ? statement.replaceAll(' COLLATE "C"', "") : statement
       yield* sql.unsafe(text).unprepared.pipe(retryRaces, failedAt(kind, step))
     }
@@ -147,7 +187,7 @@ export const run = Effect.fn("Migrations.run")(function* (kind: SchemaKind, fold
       VALUES (${kind}, ${migration.id}, ${migration.name}, ${migration.checksum}, ${now})
       ON CONFLICT (kind, id) DO NOTHING`.pipe(retryRaces, failedAt(kind, step))
   }
-  // Somebody else may have recorded another text under the same number meanwhile.
+  // Another program may have recorded another text under the same number meanwhile.
   yield* Effect.flatMap(appliedIn(kind).pipe(failedAt(kind, "reading chronicle_migrations")), (applied) =>
     compare(kind, known, applied)
   )
@@ -170,7 +210,7 @@ export const check = Effect.fn("Migrations.check")(function* (kind: SchemaKind, 
   }
 })
 
-/** Where a database is, for messages: its URL without who asks and by which password. */
+/** Where a database is, for messages: its URL without user and password. */
 export const placeOf = (url: Redacted.Redacted): string =>
   Option.match(Option.fromNullishOr(URL.parse(Redacted.value(url))), {
     onNone: () => "a URL that cannot be read",
@@ -180,7 +220,7 @@ export const placeOf = (url: Redacted.Redacted): string =>
 /** How long opening the connection may take. */
 const connectTimeout = "5 seconds"
 
-/** One connection without a statement timeout: an index on a full table takes its time. */
+/** One connection without a statement timeout, because an index on a full table takes long. */
 const alone =
   (kind: SchemaKind, url: Redacted.Redacted) =>
   <A, E>(self: Effect.Effect<A, E, SqlClient.SqlClient>) => {

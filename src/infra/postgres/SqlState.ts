@@ -1,4 +1,4 @@
-/** A failed statement enters; what it says of the server's five-character SQLSTATE and in words leaves. */
+/** What a failed statement says: the server's SQLSTATE, whether anything was written, and words for a log. */
 import type { SqlError } from "effect/sql/SqlError"
 
 /** SQLSTATE of the server's answer, undefined when none came (connection refused, cut, timed out). */
@@ -16,10 +16,10 @@ export const serverFieldOf = (error: SqlError, name: string): string | undefined
   return typeof value === "string" && value !== "" ? value : undefined
 }
 
-/** What a person reads in a log or an error: the server's own words, with code and detail. */
+/** The server's own words with code and detail, for logs and error messages. */
 export const describeSqlError = (error: SqlError): string => {
   const field = (name: string) => serverFieldOf(error, name)
-  // A refused connection to a name with two addresses has a code and no words.
+  // A refused connection to a name with two addresses has a code and no message.
   const words = field("message") ?? field("code") ?? error.message
   const code = sqlStateOf(error)
   const detail = field("detail")
@@ -27,7 +27,7 @@ export const describeSqlError = (error: SqlError): string => {
   return error.reason.operation === "connect" ? `cannot connect: ${words}` : words
 }
 
-/** The statement was rolled back because of others' statements: the same may be run again. */
+/** The statement was rolled back because of other statements: the same may be run again. */
 export const isRolledBack = (state: string | undefined): boolean => state === "40001" || state === "40P01"
 
 /**

@@ -1,6 +1,6 @@
-/** The text of an SQL file enters; its statements leave, without comments. */
+/** Splits the text of an SQL file into its statements, so that each can be run and named alone. */
 
-/** One piece of SQL text whose inside is no syntax: comment, string, quoted name, dollar-quoted body. */
+/** A piece of SQL text whose inside is not syntax: comment, string, quoted name, dollar-quoted body. */
 const opaque = /--[^\n]*|\/\*[\s\S]*?\*\/|'(?:[^']|'')*'|"(?:[^"]|"")*"|(\$[A-Za-z_]*\$)[\s\S]*?\1/g
 
 /** Splits at the semicolons that end statements. Knows comments, strings, quoted names and `$$` bodies. */

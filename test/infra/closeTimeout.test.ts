@@ -3,7 +3,7 @@ import { connect, type Socket } from "node:net"
 import { NodeSocketServer } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
-import { withCloseTimeout } from "../../src/infra/cluster/SocketServerEnd.ts"
+import { withCloseTimeout } from "../../src/infra/cluster/SocketTimeouts.ts"
 
 /** Far more than the buffers of both ends hold. */
 const words = new Uint8Array(64 * 2 ** 20)

@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { withShutdownTimeout } from "../../src/infra/cluster/BoundedEnd.ts"
+import { withShutdownTimeout } from "../../src/infra/cluster/ClusterRunner.ts"
 
 class Tenant extends Context.Service<Tenant, { readonly name: string }>()("chronicle/test/Tenant") {}
 
