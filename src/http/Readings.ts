@@ -37,11 +37,8 @@ const flag = (is: boolean): number => (is ? 1 : 0)
 /** Errors that are reported from the start, so that an alarm on them has a value before the first of them happens. */
 const usualRefusals = ["InsufficientFunds", "Overloaded", "Unavailable", "Indeterminate", "Defect"]
 
-export const writeSideReadings = (
-  stats: DispatcherStats,
-  meters: DispatcherMeters,
-  leases: ReturnType<LocalNode["Service"]["leases"]>
-): ReadonlyArray<Reading> => {
+/** The commands of the node: how they ended, and those under way. */
+const commandReadings = (stats: DispatcherStats, meters: DispatcherMeters): ReadonlyArray<Reading> => {
   const { outcomes, phases } = meters
   const commands = "Commands this node answered as the owner of their first account, by outcome"
   const tags = new Set([...usualRefusals, ...outcomes.refused.keys()])
@@ -72,46 +69,62 @@ export const writeSideReadings = (
       meters.accountMost,
       "Commands under way on the account that has most of them"
     ),
-    gauge("oldest_command_seconds", seconds(meters.oldestMs), "Age of the oldest command under way"),
-    gauge("residents", stats.residents, "Accounts in memory"),
-    gauge("borrowed_accounts", leases.borrowed, "Accounts leased from other nodes, or asked for"),
-    counter(
-      "loans_lapsed",
-      leases.lapsed,
-      "Leases to other nodes that expired before the account was given back"
-    ),
-    counter("commits", stats.batches, "Batches committed to the event store"),
-    counter("commits_behind", stats.behind, "Batches sent while their predecessor was not yet committed"),
-    counter("events", stats.rows, "Events committed to the event store"),
-    counter(
-      "conflicts",
-      stats.conflicts,
-      "Accounts on which a commit met events of another writer (split brain)"
-    ),
-    counter("repeats", stats.repeats, "Repeated commands that only the commit itself found in the log"),
-    counter(
-      "unknown_commits",
-      stats.unknown,
-      "Batches sent again because the connection was lost before their outcome was known"
-    ),
-    counter("fenced", stats.fenced, "Times a commit lane began again because its writer was fenced"),
-    gauge(
-      "clock_skew_seconds",
-      seconds(meters.clockSkewMs),
-      "How far this node's clock is off the event store's, either way"
-    ),
-    gauge(
-      "recorded_ahead_seconds",
-      seconds(meters.recordedAheadMs),
-      "How far what this node records now is ahead of the event store's clock"
-    ),
-    gauge(
-      "event_store_up",
-      flag(stats.trouble === undefined),
-      "1 while the event store commits, 0 while it does not"
-    )
+    gauge("oldest_command_seconds", seconds(meters.oldestMs), "Age of the oldest command under way")
   ]
 }
+
+type Leases = ReturnType<LocalNode["Service"]["leases"]>
+
+/** Accounts in memory, the commits of the node, its clock and its event store. */
+const commitReadings = (
+  stats: DispatcherStats,
+  meters: DispatcherMeters,
+  leases: Leases
+): ReadonlyArray<Reading> => [
+  gauge("residents", stats.residents, "Accounts in memory"),
+  gauge("borrowed_accounts", leases.borrowed, "Accounts leased from other nodes, or asked for"),
+  counter(
+    "loans_lapsed",
+    leases.lapsed,
+    "Leases to other nodes that expired before the account was given back"
+  ),
+  counter("commits", stats.batches, "Batches committed to the event store"),
+  counter("commits_behind", stats.behind, "Batches sent while their predecessor was not yet committed"),
+  counter("events", stats.rows, "Events committed to the event store"),
+  counter(
+    "conflicts",
+    stats.conflicts,
+    "Accounts on which a commit met events of another writer (split brain)"
+  ),
+  counter("repeats", stats.repeats, "Repeated commands that only the commit itself found in the log"),
+  counter(
+    "unknown_commits",
+    stats.unknown,
+    "Batches sent again because the connection was lost before their outcome was known"
+  ),
+  counter("fenced", stats.fenced, "Times a commit lane began again because its writer was fenced"),
+  gauge(
+    "clock_skew_seconds",
+    seconds(meters.clockSkewMs),
+    "How far this node's clock is off the event store's, either way"
+  ),
+  gauge(
+    "recorded_ahead_seconds",
+    seconds(meters.recordedAheadMs),
+    "How far what this node records now is ahead of the event store's clock"
+  ),
+  gauge(
+    "event_store_up",
+    flag(stats.trouble === undefined),
+    "1 while the event store commits, 0 while it does not"
+  )
+]
+
+export const writeSideReadings = (
+  stats: DispatcherStats,
+  meters: DispatcherMeters,
+  leases: Leases
+): ReadonlyArray<Reading> => [...commandReadings(stats, meters), ...commitReadings(stats, meters, leases)]
 
 export const readSideReadings = (report: ReadSideReport, isBusUp: boolean): ReadonlyArray<Reading> => {
   const { relay, projections, ready } = report
@@ -182,54 +195,54 @@ const projectionReadings = ({
         projection
       }
     ),
-    ...partitions.flatMap((one) => {
-      const labels = { projection, partition: String(one.partition) }
-      return [
-        gauge(
-          "projection_lag_seconds",
-          seconds(one.lagMs),
-          "Time from recording to projection, in the last batch",
-          labels
-        ),
-        gauge("projection_owned", flag(one.isOwned), "1 if this node projects the partition", labels),
-        gauge(
-          "projection_behind_events",
-          one.behindEvents,
-          "Events of the log that are not projected yet",
-          labels
-        ),
-        gauge(
-          "projection_behind_seconds",
-          seconds(one.behindMs),
-          "How long the oldest event that is not projected has been waiting",
-          labels
-        ),
-        counter("projected_events", one.events, "Events projected by this process", labels),
-        counter(
-          "projection_gaps",
-          one.gaps,
-          "Times the log was read to fill a gap that the bus left",
-          labels
-        ),
-        counter(
-          "projection_faulty",
-          one.faulty,
-          "Messages that cannot be read, and events that do not continue the chain of their account",
-          labels
-        ),
-        counter(
-          "projection_foreign",
-          one.foreign,
-          "Messages refused because their writer is not of this ledger",
-          labels
-        ),
-        counter(
-          "projection_rewinds",
-          one.rewinds,
-          "Times the stream was found wiped or rewound, and was read anew",
-          labels
-        )
-      ]
-    })
+    ...partitions.flatMap((partition) => partitionReadings(projection, partition))
+  ]
+}
+
+const partitionReadings = (
+  projection: string,
+  one: ProjectionState["partitions"][number]
+): ReadonlyArray<Reading> => {
+  const labels = { projection, partition: String(one.partition) }
+  return [
+    gauge(
+      "projection_lag_seconds",
+      seconds(one.lagMs),
+      "Time from recording to projection, in the last batch",
+      labels
+    ),
+    gauge("projection_owned", flag(one.isOwned), "1 if this node projects the partition", labels),
+    gauge(
+      "projection_behind_events",
+      one.behindEvents,
+      "Events of the log that are not projected yet",
+      labels
+    ),
+    gauge(
+      "projection_behind_seconds",
+      seconds(one.behindMs),
+      "How long the oldest event that is not projected has been waiting",
+      labels
+    ),
+    counter("projected_events", one.events, "Events projected by this process", labels),
+    counter("projection_gaps", one.gaps, "Times the log was read to fill a gap that the bus left", labels),
+    counter(
+      "projection_faulty",
+      one.faulty,
+      "Messages that cannot be read, and events that do not continue the chain of their account",
+      labels
+    ),
+    counter(
+      "projection_foreign",
+      one.foreign,
+      "Messages refused because their writer is not of this ledger",
+      labels
+    ),
+    counter(
+      "projection_rewinds",
+      one.rewinds,
+      "Times the stream was found wiped or rewound, and was read anew",
+      labels
+    )
   ]
 }
