@@ -8,11 +8,12 @@
 import { Effect, Option, Schema } from "effect"
 import { InvalidCommand } from "./domain/Errors.ts"
 import { Event } from "./domain/Event.ts"
-import { AccountId, CommandId, ContraId, Instant, instantMax, Version } from "./domain/Ids.ts"
+import { AccountId, CommandId, Instant, instantMax, Version } from "./domain/Ids.ts"
 import { intervalFault } from "./domain/InstantText.ts"
 import { Amount, Asset } from "./domain/Money.ts"
 import {
   AccountView,
+  Counterparty,
   HistoryEntry,
   LineType,
   PastView,
@@ -45,13 +46,6 @@ const PastInstant = wholeNumber(
 )
 /** A bound of an interval may lie beyond all instants. */
 const Bound = wholeNumber(Number.isInteger, "must be epoch milliseconds, a whole number")
-
-const [isAccount, isContra] = [Schema.is(AccountId), Schema.is(ContraId)]
-const Counterparty = Schema.String.check(
-  Schema.makeFilter<string>(
-    (id) => isAccount(id) || isContra(id) || "must be the id of an account or of a contra account"
-  )
-)
 
 const consistency = { readToken: option(Schema.String) }
 const page = { cursor: option(Schema.String), limit: option(PageLimit) }

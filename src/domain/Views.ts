@@ -3,7 +3,7 @@ import { Schema, Struct } from "effect"
 import type { OpenedHead } from "./Books.ts"
 import { AccountMetadata } from "./Command.ts"
 import { Event } from "./Event.ts"
-import { AccountId, CommandId, Instant, Version } from "./Ids.ts"
+import { AccountId, CommandId, ContraId, Instant, Version } from "./Ids.ts"
 import { Asset, Balance, OverdraftLimit } from "./Money.ts"
 
 const SumOfBalances = Schema.BigIntFromString
@@ -68,6 +68,15 @@ export const HistoryEntry = Schema.Struct({
   hash: Schema.String
 })
 export type HistoryEntry = typeof HistoryEntry.Type
+
+const [isAccount, isContra] = [Schema.is(AccountId), Schema.is(ContraId)]
+
+/** The account or contra account on the other side of a statement line. */
+export const Counterparty = Schema.String.check(
+  Schema.makeFilter<string>(
+    (id) => isAccount(id) || isContra(id) || "must be the id of an account or of a contra account"
+  )
+)
 
 /** The type of the event that a statement line stands for. */
 export const LineType = Schema.Literals(Struct.keys(Event.cases))

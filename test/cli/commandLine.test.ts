@@ -83,6 +83,13 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
       assert.notProperty(second, "next")
       const told = yield* ask(["statement", "alice"])
       assert.match(told.stdout, /TransferSent +bob +-120\.00 USD +380\.00 USD +rent/)
+      assert.match(told.stdout, /opening balance +0\.00 USD[\s\S]+closing balance +380\.00 USD/)
+      const filters = ["--type", "TransferSent", "--type", "Deposited", "--counterparty", "bob"]
+      const sent = yield* ask(["statement", "alice", "--by", "effective", ...filters])
+      assert.match(
+        sent.stdout,
+        /^ +opening balance .*\n.*TransferSent .* 380\.00 USD .*\n +closing balance .*\n$/
+      )
     })
   )
 

@@ -194,6 +194,7 @@ describe("queries", () => {
         ["cursor", queries.accounts({ cursor: "no account!" })],
         ["limit", queries.statement(a, { limit: 0 })],
         ["limit", queries.accounts({ limit: 1.5 })],
+        ["counterparty", queries.statement(a, { counterparty: "no account!" })],
         ["from", queries.statement(a, { from: Number.NaN })],
         ["to", queries.statement(a, { to: 1.5 })],
         ["from", queries.statement(a, { from: 2, to: 1 })],

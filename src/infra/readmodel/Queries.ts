@@ -16,6 +16,7 @@ import { AccountId, type CommandId, type Instant, instantMax, type Version } fro
 import { intervalFault } from "../../domain/InstantText.ts"
 import type { Asset } from "../../domain/Money.ts"
 import { type Position, parseToken, printToken } from "../../domain/Receipt.ts"
+import { Counterparty } from "../../domain/Views.ts"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
@@ -126,6 +127,9 @@ const makeQueries = Effect.gen(function* () {
     const to = yield* Effect.fromResult(boundOf("to", asked.to))
     const fault = intervalFault(from, to)
     if (fault !== undefined) return yield* InvalidCommand.at("from", fault)
+    if (counterparty !== undefined && !isCounterparty(counterparty)) {
+      return yield* InvalidCommand.at("counterparty", "must be the id of an account or of a contra account")
+    }
     yield* awaitToken(asked.readToken)
     // One more than asked tells whether there is a next page.
     const found = yield* answered(
@@ -217,6 +221,7 @@ const makeAwaitPositions = Effect.gen(function* () {
 })
 
 const isAccountId = Schema.is(AccountId)
+const isCounterparty = Schema.is(Counterparty)
 
 const notACursor = (cursor: string) =>
   InvalidCommand.at("cursor", `"${cursor.slice(0, 40)}" is no cursor of this query`)
