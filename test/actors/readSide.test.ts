@@ -16,6 +16,7 @@ import {
   append,
   assertCaughtUp,
   assertPrefixes,
+  assertVersions,
   eventually,
   freshReadModel,
   play,
@@ -320,6 +321,12 @@ describe("the read side", () => {
       const { eventWriter } = world
       yield* Effect.gen(function* () {
         const bus = yield* Bus
+        const store = yield* EventStore
+        // Its first look over all tails would publish the commit as it is, before the changed one.
+        const orphan = new EventWriter("orphan")
+        yield* append(orphan.commit(openAccount("o")))
+        yield* store.fenceWriter(orphan.writerId)
+        yield* eventually(assertVersions(orphan.log))
         const commit = eventWriter.commit(openAccount("a"), deposit("a", 100n))
         yield* append(commit)
         const forged = pack(commit, { partitions: 4, bytesMax: 100_000 }).map((message) => ({
@@ -327,9 +334,9 @@ describe("the read side", () => {
           events: message.events.map((row) => ({ ...row, payload: row.payload.replace('"100"', '"900"') }))
         }))
         yield* eventually(bus.publish(forged))
-        yield* eventually(assertCaughtUp(eventWriter.log))
+        yield* eventually(assertCaughtUp([...orphan.log, ...eventWriter.log]))
         yield* eventually(Effect.map(total("faulty"), (count) => assert.isAtLeast(count, 1)))
-      }).pipe(Effect.provide(world.process()))
+      }).pipe(Effect.provide(world.process({ readSide: { orphansMs: 50 } })))
     })
   )
 })

@@ -92,8 +92,12 @@ describe("a forged message that continues the hash chain", () => {
           assert.strictEqual(yield* balanceOf(a), 6n)
           const { ready, alarms, projections } = yield* report
           assert.isTrue(ready)
-          assert.strictEqual(projections[0]?.divergence.accounts, 1)
-          assert.match(alarms[0] ?? "", /books_v1: rows of an account .* last a at version 3, .* NATS/)
+          // More than once where the bus delivers the forged message again before the true event.
+          assert.isAtLeast(projections[0]?.divergence.accounts ?? 0, 1)
+          assert.match(
+            alarms[0] ?? "",
+            /books_v1: rows of (an account|accounts, \d+ times,) stood .* last a at version 3, .* NATS/
+          )
         })
       )
       assert.deepStrictEqual(yield* (yield* ReadModel).parked, [])
@@ -111,7 +115,7 @@ describe("a forged message that continues the hash chain", () => {
       yield* eventually(
         Effect.gen(function* () {
           yield* assertCaughtUp(writer.log)
-          assert.strictEqual((yield* report).projections[0]?.divergence.accounts, 3)
+          assert.isAtLeast((yield* report).projections[0]?.divergence.accounts ?? 0, 3)
         })
       )
     }).pipe(Effect.provide(inMemory()))
@@ -215,6 +219,10 @@ describe("an event store that lost its tail in a failover", () => {
           heartbeat: (writers) => Effect.suspend(() => now().heartbeat(writers)),
           listWriters: Effect.suspend(() => now().listWriters),
           fenceWriter: (one) => Effect.suspend(() => now().fenceWriter(one)),
+          finishWriters: (options) => Effect.suspend(() => now().finishWriters(options)),
+          lastFinished: Effect.suspend(() => now().lastFinished),
+          finishedWriters: (page) => Effect.suspend(() => now().finishedWriters(page)),
+          registeredWriters: (ids) => Effect.suspend(() => now().registeredWriters(ids)),
           readTail: (from) => Effect.suspend(() => now().readTail(from)),
           relayCursors: Effect.suspend(() => now().relayCursors),
           moveRelayCursors: (cursors) => Effect.suspend(() => now().moveRelayCursors(cursors))

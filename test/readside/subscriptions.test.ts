@@ -1,12 +1,13 @@
-/** Subscriptions: every committed event, in order on each account, from any place, woken by commits and bounded. */
+/** Subscriptions: every committed event comes, each account's in order, from any place, within bounded memory. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Stream } from "effect"
+import { Clock, Effect, Fiber, Layer, Stream } from "effect"
 import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
 import { type CommittedEvent, Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import type { Commit } from "../../src/infra/eventstore/EventStoreTypes.ts"
 import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
+import { Rng } from "../support/Rng.ts"
 import { append, appendAndOffer, eventually, limitsOf, type TestLimits } from "../support/readSides.ts"
 
 const worldOn = (log: Layer.Layer<EventStore>, limits: TestLimits["readSide"] = {}) =>
@@ -67,6 +68,88 @@ const assertInOrder = (events: ReadonlyArray<CommittedEvent>) => {
 }
 
 describe("a subscription", () => {
+  for (const seed of [1, 2, 3, 4, 5, 6]) {
+    it.live(
+      `keeps the order of each account over many writers that come, go and are finished (seed ${seed})`,
+      () => {
+        const rng = new Rng(seed)
+        const limits = {
+          subscribeCommitsMax: 1 + rng.below(6),
+          subscribeKeysMax: 10 + rng.below(60),
+          subscribeEventsMax: 1 + rng.below(40),
+          // Above the number of accounts: what is forgotten is judged by what is read ahead alone.
+          subscribeAccountsMax: 30
+        }
+        return Effect.gen(function* () {
+          const log = yield* EventStore
+          const writer = new EventWriter("history", yield* Clock.currentTimeMillis)
+          const writers = Array.from({ length: 20 }, (_, index) => ({ id: `w-0-${index}`, seq: 0 }))
+          let lives = 0
+          const commitOne = Effect.gen(function* () {
+            const lane = rng.below(writers.length)
+            const found = writers[lane] ?? assert.fail()
+            if (found.seq === 0) yield* log.registerWriter({ writerId: found.id, node: "n", closedAt: 0 })
+            const one = () => ids[rng.below(ids.length)] ?? ""
+            const isNew = writer.log.length === 0
+            const events = isNew
+              ? ids.flatMap((id) => [
+                  ...writer.decide(openAccount(id)),
+                  ...writer.decide(deposit(id, 1_000n))
+                ])
+              : [deposit(one(), 1n), transfer(one(), one(), 1n)].flatMap((command) => writer.decide(command))
+            const outcome = yield* log.commit({ writerId: found.id, seq: ++found.seq, events })
+            assert.strictEqual(outcome._tag, "Committed")
+            if (rng.chance(0.02)) {
+              yield* log.fenceWriter(found.id)
+              writers[lane] = { id: `w-${++lives}-${lane}`, seq: 0 }
+            }
+          })
+          const finishSome = Effect.gen(function* () {
+            const ended = (yield* log.listWriters).filter(({ fenced }) => fenced)
+            yield* log.moveRelayCursors(new Map(ended.map((row) => [row.writerId, row.lastSeq])))
+            yield* Effect.sleep("2 millis")
+            yield* log.finishWriters({ silentMs: 0, limit: 1 + rng.below(5) })
+          })
+          for (let nth = 0; nth < 200; nth++) yield* commitOne
+          yield* finishSome
+          const { subscribe } = yield* Subscriptions
+          const seen: Array<CommittedEvent> = []
+          let after: string | undefined
+          // Commits and ends go on while it reads, is cut off, and goes on from its last cursor.
+          for (let part = 0; part < 12; part++) {
+            yield* subscribe({ after }).pipe(
+              Stream.take(1 + rng.below(80)),
+              Stream.runForEach((event) =>
+                Effect.gen(function* () {
+                  const last = seen.findLast(({ account }) => account === event.account)?.version ?? 0
+                  if (event.version > last) seen.push(event)
+                  after = event.cursor
+                  if (rng.chance(0.3)) yield* commitOne
+                  if (rng.chance(0.02)) yield* finishSome
+                })
+              ),
+              Effect.timeout("60 seconds")
+            )
+            assertInOrder(seen)
+          }
+          yield* subscribe({ after }).pipe(
+            Stream.runForEachWhile((event) =>
+              Effect.sync(() => {
+                const last = seen.findLast(({ account }) => account === event.account)?.version ?? 0
+                if (event.version > last) seen.push(event)
+                return seen.length < writer.log.length
+              })
+            ),
+            Effect.timeout("60 seconds")
+          )
+          assertInOrder(seen)
+          assert.strictEqual(seen.length, writer.log.length)
+          assert.isAbove(yield* log.lastFinished, 0)
+        }).pipe(Effect.provide(world({ ...limits, subscribePollMs: 5 })))
+      }
+    )
+  }
+
   for (const subscribeCommitsMax of [100, 7]) {
     it.live(`brings a log of three writers in order of each account, ${subscribeCommitsMax} ahead`, () =>
       Effect.gen(function* () {

@@ -6,6 +6,7 @@ import { Effect } from "effect"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
 import type { CommitRow } from "../../src/infra/eventstore/EventStore.ts"
+import { everyTail } from "../../src/infra/eventstore/EveryTail.ts"
 import { readLog, type Store } from "./ledgerWorld.ts"
 
 /** Written from the design alone: it shares no code with what it judges. */
@@ -251,7 +252,7 @@ export const faultsOf = (log: Log, attempts: ReadonlyArray<Attempt> = []): Reado
 /** Reads the whole log. */
 export const logOf = Effect.fnUntraced(function* (store: Store) {
   const tails = new Map<string, ReadonlyArray<CommitRow>>()
-  for (const { writerId } of yield* store.listWriters) {
+  for (const { writerId } of yield* everyTail(store)) {
     tails.set(writerId, yield* store.readTail({ writerId, after: 0, limit: 1_000_000 }))
   }
   return { streams: yield* readLog(store), tails } satisfies Log

@@ -6,6 +6,7 @@ import { Context, Effect, Layer } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
 import { EventStore, type StoreUnavailable, type WriterRow } from "../../infra/eventstore/EventStore.ts"
+import { everyTail } from "../../infra/eventstore/EveryTail.ts"
 import { Snapshots } from "../../infra/eventstore/Snapshots.ts"
 import { type Parked, ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import type { FrozenBooks } from "../../infra/readmodel/ReadModelFrozen.ts"
@@ -83,7 +84,7 @@ export class Audit extends Context.Service<
 const verify = Effect.fnUntraced(function* (options: AuditOptions) {
   const books = yield* (yield* ReadModel).frozen
   const store = yield* EventStore
-  const parts = tailsOf(yield* store.listWriters)
+  const parts = tailsOf(yield* everyTail(store))
   const run = yield* makeRun(books, options.account)
   yield* walkAll(run, parts, options.account, options.onProgress)
   if (options.account === undefined) {
@@ -112,7 +113,7 @@ const verify = Effect.fnUntraced(function* (options: AuditOptions) {
 })
 
 /** All that the writers have committed by now. */
-const tailsOf = (writers: ReadonlyArray<WriterRow>): ReadonlyArray<TailPart> =>
+const tailsOf = (writers: ReadonlyArray<Pick<WriterRow, "writerId" | "lastSeq">>): ReadonlyArray<TailPart> =>
   writers.map(({ writerId, lastSeq }) => ({ writerId, after: 0, upTo: lastSeq }))
 
 const makeRun = Effect.fnUntraced(function* (books: FrozenBooks, account: AccountId | undefined) {

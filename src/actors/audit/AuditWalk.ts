@@ -2,6 +2,7 @@
  * The walk of an audit: the whole log once, in order of account and version, each row checked with all that depends on it
  * (I1-I5, I8). A log whose commits list more accounts than may be held at once is walked slice by slice.
  */
+
 import { Effect, Result } from "effect"
 import { type Posted, postedOf } from "../../domain/Books.ts"
 import { amountOf, type Event } from "../../domain/Event.ts"
@@ -9,6 +10,7 @@ import { type BrokenLog, emptyHead, type Head, step } from "../../domain/Head.ts
 import type { AccountId } from "../../domain/Ids.ts"
 import { decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import type { EventKey } from "../../infra/eventstore/EventStoreTypes.ts"
+import { everyTail } from "../../infra/eventstore/EveryTail.ts"
 import type { BalanceRow } from "../../infra/readmodel/ReadModelRows.ts"
 import { checkBalance, checkLine, checkPresent } from "./AuditBooks.ts"
 import { dropListed, Listing, listCommits, type TailPart, Versions } from "./AuditCommits.ts"
@@ -105,7 +107,7 @@ const reportUnlisted = Effect.fnUntraced(function* (
 ) {
   if (late.size === 0) return
   const noted = new Map(parts.map((part) => [part.writerId, part.upTo]))
-  const since = (yield* run.store.listWriters).map(({ writerId, lastSeq }) => ({
+  const since = (yield* everyTail(run.store)).map(({ writerId, lastSeq }) => ({
     writerId,
     after: noted.get(writerId) ?? 0,
     upTo: lastSeq

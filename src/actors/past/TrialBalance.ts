@@ -6,7 +6,7 @@ import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { ReadModel, type TrialLine } from "../../infra/readmodel/ReadModel.ts"
-import { missingIn } from "../projections/ProjectionLag.ts"
+import { missingIn, unsweptTails } from "../projections/ProjectionLag.ts"
 import { ClosedTimestamps } from "./ClosedTimestamps.ts"
 
 export interface DatedTrialBalance {
@@ -35,9 +35,8 @@ export class TrialBalance extends Context.Service<
 
       /** Waits until the read model has everything that is in the log now. */
       const awaitReached = Effect.gen(function* () {
-        const writers = yield* store.listWriters
         const swept = yield* readModel.swept
-        for (const { writerId, lastSeq } of writers) {
+        for (const { writerId, lastSeq } of yield* unsweptTails(store, swept)) {
           let after = swept.get(writerId) ?? 0
           while (after < lastSeq) {
             const rows = yield* store.readTail({ writerId, after, limit: sweepCommitsMax })

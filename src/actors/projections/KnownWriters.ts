@@ -19,16 +19,22 @@ export class KnownWriters extends Context.Service<
     Effect.gen(function* () {
       const store = yield* EventStore
       const lock = yield* Semaphore.make(1)
-      let known: ReadonlySet<WriterId> = new Set()
+      /** The longest unused first. */
+      const known = new Set<WriterId>()
       /** Not registered when they were looked up. A registration is never late, so once is enough. */
       let foreign: Set<WriterId> = new Set()
       const isNew = (writer: WriterId) => !known.has(writer) && !foreign.has(writer)
 
       const look = Effect.fnUntraced(function* (writers: ReadonlyArray<WriterId>) {
         if (!writers.some(isNew)) return
-        known = new Set((yield* store.listWriters).map((row) => row.writerId))
+        const unknown = [...new Set(writers.filter(isNew))]
+        const registered = yield* store.registeredWriters(unknown)
         if (foreign.size > foreignMax) foreign = new Set()
-        for (const writer of writers) if (!known.has(writer)) foreign.add(writer)
+        for (const writer of unknown) (registered.has(writer) ? known : foreign).add(writer)
+        for (const writer of known) {
+          if (known.size <= knownMax) break
+          known.delete(writer)
+        }
       }, lock.withPermit)
 
       return {
@@ -39,4 +45,6 @@ export class KnownWriters extends Context.Service<
   )
 }
 
+/** Writers of this ledger, and of others, that are kept in memory; those of the messages at hand come on top. */
+const knownMax = 10_000
 const foreignMax = 1_000

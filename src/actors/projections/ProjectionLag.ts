@@ -6,8 +6,8 @@ import { Effect, Schema } from "effect"
 import type { AccountId, Instant, Version } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import type { Position } from "../../domain/Receipt.ts"
-import type { CommitRow } from "../../infra/eventstore/EventStore.ts"
-import type { ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
+import type { CommitRow, EventStore, WriterId } from "../../infra/eventstore/EventStore.ts"
+import { type ProjectionModel, sweptFinished } from "../../infra/readmodel/ReadModel.ts"
 
 export const Lag = Schema.Struct({
   events: Schema.Int,
@@ -64,6 +64,18 @@ const withTimes = (
   }
   return found.map((one) => ({ ...one, recordedAt: times.get(one.account) ?? 0 }))
 }
+
+/** Tails that a projection may lack: of writers that are not finished, and of finished ones above its mark. */
+export const unsweptTails = Effect.fnUntraced(function* (
+  store: Pick<EventStore["Service"], "listWriters" | "lastFinished" | "finishedWriters">,
+  swept: ReadonlyMap<WriterId, number>
+) {
+  const open = yield* store.listWriters
+  const upTo = yield* store.lastFinished
+  const above = swept.get(sweptFinished) ?? 0
+  const finished = above < upTo ? yield* store.finishedWriters({ above, upTo, limit: upTo - above }) : []
+  return [...open, ...finished]
+})
 
 /** Sums up what is missing, by partition and in total. */
 export const makeLag = (now: Instant, partitions: number) => {

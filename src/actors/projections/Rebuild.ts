@@ -13,7 +13,7 @@ import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { type EventKey, EventStore } from "../../infra/eventstore/EventStore.ts"
 import { type Projection, prefixOf } from "../../infra/readmodel/Projection.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
-import type { ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
+import { type ProjectionModel, sweptFinished } from "../../infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
 import { makeProjectionWrites } from "../../infra/readmodel/ReadModelWrites.ts"
 import { makeRebuildTables } from "../../infra/readmodel/RebuildTables.ts"
@@ -64,7 +64,8 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
   if (began === undefined) {
     yield* tables.dropOld
     const writers = yield* store.listWriters
-    yield* tables.begin(new Map(writers.map((row) => [row.writerId, row.lastSeq])))
+    const cursors = new Map(writers.map((row) => [row.writerId, row.lastSeq]))
+    yield* tables.begin(cursors.set(sweptFinished, yield* store.lastFinished))
   }
   const start = yield* Clock.currentTimeMillis
   const next = yield* makeNext(projection)

@@ -7,8 +7,13 @@ import type { Instant } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
-import { EventStore, type WriterId, type WriterRow } from "../../infra/eventstore/EventStore.ts"
-import type { CheckpointAt, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
+import {
+  EventStore,
+  type FinishedWriter,
+  type WriterId,
+  type WriterRow
+} from "../../infra/eventstore/EventStore.ts"
+import { type CheckpointAt, type ProjectionModel, sweptFinished } from "../../infra/readmodel/ReadModel.ts"
 import { reasonOf, supervise } from "../relay/Supervisor.ts"
 import type { ProjectionEngine } from "./ProjectionEngine.ts"
 import { noReconcileCounts, type ProjectionHealth, type ReconcileCounts } from "./ProjectionHealth.ts"
@@ -34,7 +39,11 @@ const added = (a: ReconcileReport, b: ReconcileReport): ReconcileReport => ({
 /** What one round does about missing events: nothing, load all of them, or load what the bus will not bring any more. */
 type Loads = "nothing" | "everything" | "lost"
 
+type TailEnd = Pick<WriterRow, "writerId" | "lastSeq">
+
 interface Round {
+  /** Up to where each tail is known to be in the projection. */
+  readonly swept: ReadonlyMap<WriterId, number>
   /** Commits recorded later are left to the bus. */
   readonly youngest: Instant
   readonly isLost: (missing: Missing) => boolean
@@ -44,6 +53,9 @@ interface Round {
 /** Rounds in `sweepMs`: an event that the bus lost waits for its grace and one round, and is there within `sweepMs`. */
 export const roundsASweep = 4
 
+/** Finished writers that are looked at by one listing. */
+const finishedAtOnce = 500
+
 /** The reconciler of one projection; `regularly` never ends, and calls `onRound` after each round. */
 export const makeReconcileTails = Effect.fnUntraced(function* (
   model: ProjectionModel,
@@ -51,60 +63,11 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
   health: ProjectionHealth["Service"],
   onRound: (counts: ReconcileCounts) => void = () => {}
 ) {
-  const store = yield* EventStore
-  const { sweepMs, partitions } = yield* LedgerConfig
-  const { sweepGraceMs, lostAfterMs, writerSilentMs } = yield* ReadSideConfig
-  const oneAtATime = yield* Semaphore.make(1)
-  const reconcileWriter = yield* makeReconcileWriter(model, engine)
+  const { sweepMs } = yield* LedgerConfig
+  const { sweepGraceMs } = yield* ReadSideConfig
   const walk = yield* makeHeadWalk(model, engine)
   const counts = noReconcileCounts()
-
-  const round = Effect.fnUntraced(function* (youngest: Instant, loads: Loads) {
-    yield* engine.refreshParked
-    const began = yield* Clock.currentTimeMillis
-    const writers = yield* store.listWriters
-    // Read anew each round: the cursors begin again at 0 when the read model was lost.
-    const swept = yield* model.swept
-    const now = yield* Clock.currentTimeMillis
-    const isLost =
-      loads === "lost"
-        ? lostFrom(yield* model.checkpoints, now, { lostAfterMs, partitions })
-        : () => loads === "everything"
-    const lag = makeLag(now, partitions)
-    let report = nothing
-    for (const writer of writers) {
-      const from = yield* cursorOf(writer, swept)
-      report = added(report, yield* reconcileWriter(writer, from, { youngest, isLost, lag }))
-    }
-    counts.loaded += report.loaded
-    counts.parked = (yield* model.parked).length
-    counts.lag = lag.total()
-    const oldestMissing = counts.lag.events > 0 ? now - counts.lag.ms : now
-    counts.completeTo = Math.max(
-      0,
-      Math.min(began, youngest + 1, oldestMissing, closedTo(writers, writerSilentMs))
-    )
-    for (let partition = 0; partition < partitions; partition++) {
-      Object.assign(health.ofUnsafe(partition), lag.of(partition))
-    }
-    return report
-  }, oneAtATime.withPermit)
-
-  /** A cursor beyond the end of its writer's tail: the store lost commits, and rows that came of them may be there. */
-  const cursorOf = Effect.fnUntraced(function* (
-    { writerId, lastSeq }: WriterRow,
-    swept: ReadonlyMap<WriterId, number>
-  ) {
-    const cursor = swept.get(writerId) ?? 0
-    if (cursor <= lastSeq) return cursor
-    yield* Effect.logError(
-      `the event store lost commits ${lastSeq + 1} to ${cursor} of writer ${writerId}, which were projected: ` +
-        "every account is compared with the log, and reloaded where its rows are not in it"
-    )
-    yield* model.moveSwept(writerId, cursor, lastSeq)
-    walk.restartUnsafe()
-    return lastSeq
-  })
+  const round = yield* makeRound(model, engine, health, walk, counts)
 
   const regularRound = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
@@ -149,6 +112,91 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
   }
 })
 
+/** One comparison of all tails with the projection, one at a time; what it finds goes into `counts`. */
+const makeRound = Effect.fnUntraced(function* (
+  model: ProjectionModel,
+  engine: ProjectionEngine["Service"],
+  health: ProjectionHealth["Service"],
+  walk: HeadWalk,
+  counts: ReconcileCounts
+) {
+  const store = yield* EventStore
+  const { partitions } = yield* LedgerConfig
+  const { lostAfterMs, writerSilentMs } = yield* ReadSideConfig
+  const oneAtATime = yield* Semaphore.make(1)
+  const reconcileTail = yield* makeReconcileTail(model, engine, walk)
+  const reconcileFinished = yield* makeReconcileFinished(model, reconcileTail)
+
+  return Effect.fnUntraced(function* (youngest: Instant, loads: Loads) {
+    yield* engine.refreshParked
+    const began = yield* Clock.currentTimeMillis
+    // Read anew each round: the cursors begin again at 0 when the read model was lost. And read before the writers, so
+    // that a cursor which another node moves meanwhile is not beyond the end of its tail.
+    const swept = yield* model.swept
+    const writers = yield* store.listWriters
+    const now = yield* Clock.currentTimeMillis
+    const isLost =
+      loads === "lost"
+        ? lostFrom(yield* model.checkpoints, now, { lostAfterMs, partitions })
+        : () => loads === "everything"
+    const lag = makeLag(now, partitions)
+    const round = { youngest, isLost, lag, swept }
+    let report = nothing
+    for (const writer of writers) report = added(report, (yield* reconcileTail(writer, round)).report)
+    report = added(report, yield* reconcileFinished(round))
+    counts.loaded += report.loaded
+    counts.parked = (yield* model.parked).length
+    counts.lag = lag.total()
+    const oldestMissing = counts.lag.events > 0 ? now - counts.lag.ms : now
+    counts.completeTo = Math.max(
+      0,
+      Math.min(began, youngest + 1, oldestMissing, closedTo(writers, writerSilentMs))
+    )
+    for (let partition = 0; partition < partitions; partition++) {
+      Object.assign(health.ofUnsafe(partition), lag.of(partition))
+    }
+    return report
+  }, oneAtATime.withPermit)
+})
+
+/** Finished writers in order of their number: those whose tails are there need no cursors of their own any more. */
+const makeReconcileFinished = Effect.fnUntraced(function* (
+  model: ProjectionModel,
+  reconcileTail: ReconcileTail
+) {
+  const store = yield* EventStore
+  return Effect.fnUntraced(function* (round: Round) {
+    const lastSeq = yield* store.lastFinished
+    let mark = round.swept.get(sweptFinished) ?? 0
+    if (mark > lastSeq) {
+      // The store lost what it knew of them: they are listed again, and their numbers will be those of others.
+      yield* model.moveSwept(sweptFinished, mark, lastSeq)
+      mark = lastSeq
+    }
+    let report = nothing
+    while (mark < lastSeq) {
+      const page = yield* store.finishedWriters({ above: mark, upTo: lastSeq, limit: finishedAtOnce })
+      const complete: Array<FinishedWriter> = []
+      for (const [index, writer] of page.entries()) {
+        const done = yield* reconcileTail(writer, round)
+        report = added(report, done.report)
+        if (done.isComplete && complete.length === index) complete.push(writer)
+      }
+      const isWhole = complete.length === page.length
+      const reached = isWhole && page.length < finishedAtOnce ? lastSeq : (complete.at(-1)?.ordinal ?? mark)
+      if (reached > mark) yield* model.moveSwept(sweptFinished, mark, reached)
+      if (complete.length > 0) yield* model.forgetSwept(complete.map(({ writerId }) => writerId))
+      if (!isWhole) {
+        // Those after them are looked at once these are there; they have at least an event each.
+        round.lag.estimate(lastSeq - (page.at(-1)?.ordinal ?? lastSeq))
+        return report
+      }
+      mark = reached
+    }
+    return report
+  })
+})
+
 /**
  * Compares every account's row with the log, page by page and for ever: the only way to notice rows of an account to
  * which nothing happens any more.
@@ -179,6 +227,8 @@ const makeHeadWalk = Effect.fnUntraced(function* (
   }
 })
 
+type HeadWalk = Effect.Success<ReturnType<typeof makeHeadWalk>>
+
 /**
  * The bus brings a partition's messages about in order: what it should have brought before the latest, or has not
  * brought although nothing else came either, is lost. The rest is only late, and loading it would double the work of
@@ -199,22 +249,37 @@ const lostFrom =
     )
   }
 
-/** Follows one writer from its cursor; stops at the first commit that is too young, or that the bus may still bring. */
-const makeReconcileWriter = Effect.fnUntraced(function* (
+/** Follows one tail from its cursor; stops at the first commit that is too young, or that the bus may still bring. */
+const makeReconcileTail = Effect.fnUntraced(function* (
   model: ProjectionModel,
-  engine: ProjectionEngine["Service"]
+  engine: ProjectionEngine["Service"],
+  walk: HeadWalk
 ) {
   const store = yield* EventStore
   const { sweepCommitsMax } = yield* ReadSideConfig
-  return Effect.fnUntraced(function* ({ writerId, lastSeq }: WriterRow, cursor: number, round: Round) {
+
+  /** A cursor beyond the end of its tail: the store lost commits, and rows that came of them may be there. */
+  const cursorOf = Effect.fnUntraced(function* ({ writerId, lastSeq }: TailEnd, cursor: number) {
+    if (cursor <= lastSeq) return cursor
+    yield* Effect.logError(
+      `the event store lost commits ${lastSeq + 1} to ${cursor} of writer ${writerId}, which were projected: ` +
+        "every account is compared with the log, and reloaded where its rows are not in it"
+    )
+    yield* model.moveSwept(writerId, cursor, lastSeq)
+    walk.restartUnsafe()
+    return lastSeq
+  })
+
+  return Effect.fnUntraced(function* (end: TailEnd, round: Round) {
+    const { writerId, lastSeq } = end
     let report = nothing
-    let from = cursor
+    let from = yield* cursorOf(end, round.swept.get(writerId) ?? 0)
     while (from < lastSeq) {
       const tail = yield* store.readTail({ writerId, after: from, limit: sweepCommitsMax })
       const young = tail.findIndex((row) => row.recordedAt > round.youngest)
       const rows = young === -1 ? tail : tail.slice(0, young)
       const to = rows.at(-1)?.seq
-      if (to === undefined) return report
+      if (to === undefined) return { report, isComplete: tail.length === 0 }
       const missing = yield* missingIn(model, rows)
       const lost = missing.filter(round.isLost)
       const loaded = lost.length === 0 ? 0 : yield* engine.catchUp(lost.map(({ account }) => account))
@@ -224,15 +289,17 @@ const makeReconcileWriter = Effect.fnUntraced(function* (
         // Later commits come in the same order: their number of events is estimated by that of these.
         const eventsACommit = rows.reduce((sum, row) => sum + row.rows, 0) / rows.length
         if (young === -1) round.lag.estimate(eventsACommit * (lastSeq - to))
-        return { ...report, behind: missing.length - lost.length }
+        return { report: { ...report, behind: missing.length - lost.length }, isComplete: false }
       }
       yield* model.moveSwept(writerId, from, to)
       report = { ...report, commits: report.commits + rows.length }
       from = to
     }
-    return report
+    return { report, isComplete: true }
   })
 })
+
+type ReconcileTail = Effect.Success<ReturnType<typeof makeReconcileTail>>
 
 /** No live writer can still commit what is recorded before then; the tails of dead ones are published by the relay. */
 const closedTo = (writers: ReadonlyArray<WriterRow>, silentMs: number): Instant => {

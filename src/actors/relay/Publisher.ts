@@ -22,6 +22,8 @@ export const makePublisher = Effect.gen(function* () {
   const unsaved = new Map<WriterId, number>()
   /** One fiber publishes at a time: otherwise a tail read from the store could overtake the feed. */
   const turn = yield* Semaphore.make(1)
+  /** Writers as of the last call of `forgetUnsafe`. */
+  let listed: ReadonlySet<WriterId> = new Set()
   const counts = { events: 0, eventsFromStore: 0 }
   const cursorOf = (writer: WriterId) => published.get(writer) ?? 0
 
@@ -71,6 +73,11 @@ export const makePublisher = Effect.gen(function* () {
     readCursors: Effect.map(store.relayCursors, (cursors) => {
       for (const [writer, seq] of cursors) published.set(writer, Math.max(seq, cursorOf(writer)))
     }),
+    /** Drops the cursors of writers that were listed the last time, and are not any more. */
+    forgetUnsafe: (now: ReadonlySet<WriterId>): void => {
+      for (const writer of listed) if (!now.has(writer)) published.delete(writer)
+      listed = now
+    },
     saveCursors: Effect.suspend(() => {
       if (unsaved.size === 0) return Effect.void
       const cursors = new Map(unsaved)

@@ -39,6 +39,9 @@ export class Relay extends Context.Service<
   )
 }
 
+/** Writers that are found to be finished by one statement. */
+const finishedAtOnce = 500
+
 /** Publishes the tails of dead nodes; its status is the number of unpublished commits. */
 export const orphansSingleton = makeSingleton("orphans", Schema.FiniteFromString)
 
@@ -155,6 +158,28 @@ const makeRelay = Effect.gen(function* () {
       0
     )
     singletons.publishUnsafe(orphansSingleton, orphans.unpublished)
+    yield* finishWriters(rows)
+  })
+
+  /** Writers that lacked the note of their fence, and were fenced once more for it. */
+  const refenced = new Set<WriterId>()
+
+  /** What is fenced and published needs no listing any more: the number of writers that once were only grows. */
+  const finishWriters = Effect.fnUntraced(function* (rows: ReadonlyArray<WriterRow>) {
+    yield* saveCursors
+    const options = { silentMs: limits.writerKeptMs, limit: finishedAtOnce }
+    yield* Effect.repeat(store.finishWriters(options), { until: (finished) => finished < finishedAtOnce })
+    const newest = rows.reduce((latest, row) => Math.max(latest, row.heartbeatAt), 0)
+    // A node that died between a fence and the note of it left a writer that is never found to be finished.
+    const overdue = rows.filter(
+      (row) => row.fenced && newest - row.heartbeatAt > 2 * limits.writerKeptMs && !refenced.has(row.writerId)
+    )
+    const left = overdue.length === 0 ? [] : yield* store.listWriters
+    for (const { writerId } of overdue.filter((one) => left.some((row) => row.writerId === one.writerId))) {
+      yield* store.fenceWriter(writerId)
+      refenced.add(writerId)
+    }
+    publisher.forgetUnsafe(new Set(rows.map((row) => row.writerId)))
   })
 
   /** Repeats a step, `pauseMs` between two, and begins again with a pause after each death. */

@@ -1,106 +1,303 @@
-/** The tails of all writers enter; their commits leave one after another, each account's in order of version. */
+/**
+ * Merges the tails of all writers into one sequence of commits, each account's in order of version.
+ *
+ * The log has no global order: each writer numbers its own commits. But a version is only committed after the one
+ * before it, by whichever writer, so any cut through all tails that is taken in one moment can be delivered in some
+ * order that is right for every account. The merge takes such a cut, delivers all of it, and takes the next. Within a
+ * cut it delivers the oldest front of a tail that `AccountOrder` calls ready.
+ *
+ * What is read ahead is bounded in total, not a writer: tails share `subscribeKeysMax` keys, though each has at least
+ * one commit. Writers that live are few; tails of finished writers, of which there may be any number, are only opened
+ * when the merge comes to the time at which their writer began.
+ */
 import { Effect } from "effect"
-import type { AccountId, Version } from "../../domain/Ids.ts"
+import type { Instant } from "../../domain/Ids.ts"
 import type { ReadSideLimits } from "../../infra/config/ReadSideConfig.ts"
-import { type Commit, type CommitRow, EventStore, type WriterId } from "../../infra/eventstore/EventStore.ts"
+import {
+  type Commit,
+  type CommitRow,
+  EventStore,
+  type FinishedWriter,
+  type WriterId
+} from "../../infra/eventstore/EventStore.ts"
 import { readRows } from "../relay/TailReader.ts"
-import type { LogCursor } from "./LogCursor.ts"
+import { AccountOrder } from "./AccountOrder.ts"
+import type { SubscriptionCursor } from "./SubscriptionCursor.ts"
 
-export interface PlacedCommit {
-  readonly commit: Commit
-  /** How far all tails are read once it is dealt with. */
-  readonly cursor: LogCursor
+/** Tails that are read from the store at once. */
+const concurrentReads = 4
+
+/** Finished writers of one listing, and how many of them may wait for their time. */
+const listedMax = 1_000
+const laterMax = 20_000
+
+/** A writer that began so long after a commit may still have a commit before it: clocks differ, and commits wait. */
+const beganMarginMs = 60_000
+
+interface Tail {
+  readonly writerId: WriterId
+  /** The last commit of the cut. */
+  readonly lastSeq: number
+  /** The number of a finished writer. */
+  readonly ordinal: number | undefined
+  /** Read ahead, not delivered. */
+  readonly ahead: Array<CommitRow>
+  /** The last commit that was read ahead. */
+  readTo: number
 }
 
-/**
- * A version is only committed after the one before it, by whichever writer, so a commit may go when no commit that
- * was read ahead has an earlier version of one of its accounts. Looking ahead by `subscribeCommitsMax` commits a
- * writer suffices: what a writer may still have to send when another goes on with its account fits in the commands
- * in flight, a few dozen commits. Events are read for those alone that go.
- */
-export const makeTails = (
+/** What the log had at one moment, and what of it is left. */
+interface Cut {
+  readonly open: ReadonlySet<WriterId>
+  /** Finished writers up to this number are in the cut. */
+  readonly finishedTo: number
+  /** The finished writers up to this number were listed. */
+  listedTo: number
+  /** Listed, in the order in which they began, and not opened. */
+  later: Array<FinishedWriter>
+  /** Tails of which nothing is read ahead though there is more. */
+  readonly dry: Set<Tail>
+  /** All other tails that are not at their end, the one with the oldest front first. */
+  readonly fronts: Array<Tail>
+}
+
+/** A commit whose turn it is, and the tail that it comes from. */
+export interface Taken {
+  readonly row: CommitRow
+  readonly tail: Tail
+}
+
+export const makeMergedTails = (
   store: EventStore["Service"],
-  limits: Pick<ReadSideLimits, "subscribeCommitsMax" | "subscribeEventsMax">,
-  start: LogCursor
+  limits: Pick<
+    ReadSideLimits,
+    "subscribeCommitsMax" | "subscribeEventsMax" | "subscribeKeysMax" | "subscribeAccountsMax"
+  >,
+  cursor: SubscriptionCursor
 ) => {
-  const cursor = new Map(start)
-  const ahead = new Map<WriterId, Array<CommitRow>>()
-  /** Writers that have more to say than was read ahead of them. */
-  let unread: ReadonlySet<WriterId> = new Set()
+  const order = new AccountOrder({
+    deliveredMax: limits.subscribeAccountsMax,
+    isFromStart: cursor.isStart
+  })
+  const ahead = makeReadAhead(store, limits, order)
+  let cut: Cut | undefined
 
-  const refill = Effect.gen(function* () {
-    const more = new Set<WriterId>()
-    for (const { writerId, lastSeq } of yield* store.listWriters) {
-      const rows = ahead.get(writerId) ?? []
-      const after = rows.at(-1)?.seq ?? cursor.get(writerId) ?? 0
-      const limit = limits.subscribeCommitsMax - rows.length
-      if (after < lastSeq && limit > 0) {
-        const tail = yield* store.readTail({ writerId, after, limit })
-        // What was committed since the writers were listed may follow upon commits of tails that are not read again.
-        rows.push(...tail.filter((row) => row.seq <= lastSeq))
-        ahead.set(writerId, rows)
+  const takeCut = Effect.gen(function* () {
+    const rows = yield* store.listWriters
+    // Afterwards: a writer that is finished in between is in both, and is left out of the second.
+    const finishedTo = yield* store.lastFinished
+    const dry = rows.flatMap((row) => tailOf(row, cursor.positionOf(row.writerId)) ?? [])
+    return {
+      open: new Set(rows.map((row) => row.writerId)),
+      finishedTo,
+      listedTo: Math.min(cursor.finishedTo, finishedTo),
+      later: [],
+      dry: new Set(dry),
+      fronts: []
+    } satisfies Cut
+  })
+
+  const listLater = Effect.fnUntraced(function* (now: Cut) {
+    while (now.listedTo < now.finishedTo && now.later.length < laterMax) {
+      const above = now.listedTo
+      const page = yield* store.finishedWriters({ above, upTo: now.finishedTo, limit: listedMax })
+      now.listedTo = page.length < listedMax ? now.finishedTo : (page.at(-1)?.ordinal ?? now.finishedTo)
+      for (const writer of page) {
+        if (now.open.has(writer.writerId) || cursor.isFinished(writer.ordinal)) continue
+        if (cursor.positionOf(writer.writerId) >= writer.lastSeq)
+          cursor.finish(writer.writerId, writer.ordinal)
+        else now.later.push(writer)
       }
-      const last = rows.at(-1)
-      if (last !== undefined && last.seq < lastSeq) more.add(writerId)
+      now.later.sort((a, b) => a.startedAt - b.startedAt)
+      yield* Effect.yieldNow
     }
-    unread = more
   })
 
-  const next = Effect.gen(function* () {
-    yield* refill
-    const rows = takeReady(ahead, unread, limits.subscribeEventsMax)
-    const commits = yield* readRows(rows).pipe(
-      Effect.provideService(EventStore, store),
-      // What was taken is read again by the next call, or by whoever resumes.
-      Effect.tapError(() => Effect.sync(() => ahead.clear()))
-    )
-    const byKey = new Map(commits.map((commit) => [`${commit.writerId} ${commit.seq}`, commit]))
-    const placed: Array<PlacedCommit> = []
-    for (const { writerId, seq } of rows) {
-      cursor.set(writerId, seq)
-      const commit = byKey.get(`${writerId} ${seq}`)
-      if (commit !== undefined) placed.push({ commit, cursor: new Map(cursor) })
+  /** Opens the tails of finished writers that had begun by the time the merge is at; at least one when it must. */
+  const openLater = Effect.fnUntraced(function* (now: Cut, mustOpen: boolean) {
+    if (now.later.length < laterMax / 2) yield* listLater(now)
+    const time = mustOpen ? Number.NEGATIVE_INFINITY : frontTime(now)
+    let due = mustOpen ? 1 : 0
+    while (due < now.later.length && (now.later[due]?.startedAt ?? 0) <= time + beganMarginMs) due++
+    for (const writer of now.later.splice(0, due)) {
+      const tail = tailOf(writer, cursor.positionOf(writer.writerId), writer.ordinal)
+      if (tail !== undefined) now.dry.add(tail)
     }
-    return placed
   })
-  return { next }
+
+  /** Until every open tail that is not at its end has a front, and no tail is left that should be open. */
+  const fillFronts = Effect.fnUntraced(function* (now: Cut) {
+    while (now.dry.size > 0 || isLaterDue(now)) {
+      yield* ahead.fill(now)
+      yield* openLater(now, now.fronts.length === 0)
+    }
+  })
+
+  const takeRow = (now: Cut, tail: Tail): CommitRow | undefined => {
+    const row = tail.ahead.shift()
+    if (row === undefined) return undefined
+    now.fronts.splice(now.fronts.indexOf(tail), 1)
+    ahead.takeUnsafe(row)
+    if (tail.ahead.length > 0) insertFront(now, tail)
+    else if (tail.readTo < tail.lastSeq) now.dry.add(tail)
+    return row
+  }
+
+  /** Ready commits up to about `subscribeEventsMax` events. */
+  const takeRows = Effect.fnUntraced(function* (now: Cut) {
+    const taken: Array<Taken> = []
+    yield* ahead.topUp(now)
+    for (let events = 0; events < limits.subscribeEventsMax; ) {
+      yield* fillFronts(now)
+      let ready = now.fronts.find(({ ahead: [front] }) => front !== undefined && order.isReady(front))
+      if (ready === undefined && now.later.length > 0) {
+        yield* openLater(now, true)
+        continue
+      }
+      // The commit that was made first is always ready; in a broken log there may be none, which must not stop it.
+      ready ??= now.fronts[0]
+      const row = ready === undefined ? undefined : takeRow(now, ready)
+      if (ready === undefined || row === undefined) break
+      taken.push({ row, tail: ready })
+      events += row.rows
+    }
+    return taken
+  })
+
+  const isAtEnd = ({ fronts, dry, later, listedTo, finishedTo }: Cut) =>
+    fronts.length + dry.size + later.length === 0 && listedTo >= finishedTo
+
+  return {
+    /** The next commits that are ready, none at the end of the log. After a failure it cannot go on: resume elsewhere. */
+    next: Effect.gen(function* () {
+      cut ??= yield* takeCut
+      const now: Cut = cut
+      const taken = yield* takeRows(now)
+      const atEnd = isAtEnd(now)
+      if (atEnd) cut = undefined
+      return {
+        taken,
+        /** To be called once for each of the commits, in order, when its events are at hand. */
+        deliveredUnsafe: ({ row, tail }: Taken): void => {
+          if (tail.ordinal !== undefined && row.seq >= tail.lastSeq) cursor.finish(row.writerId, tail.ordinal)
+          else cursor.advance(row.writerId, row.seq)
+        },
+        /** To be called after the last of them. */
+        endUnsafe: (): void => {
+          if (atEnd) cursor.settle(now.finishedTo, now.open)
+        },
+        isAtEnd: atEnd
+      }
+    })
+  }
 }
 
-/**
- * Takes rows off the fronts, oldest first, that no earlier version of an account is waiting behind; as long as the
- * next row of every writer that has more is known.
- */
-const takeReady = (
-  ahead: ReadonlyMap<WriterId, Array<CommitRow>>,
-  unread: ReadonlySet<WriterId>,
-  eventsMax: number
-): ReadonlyArray<CommitRow> => {
-  const waiting = new Map<AccountId, Array<Version>>()
-  for (const rows of ahead.values()) {
-    for (const { keys } of rows) {
-      for (const [account, first] of keys) {
-        const firsts = waiting.get(account)
-        if (firsts === undefined) waiting.set(account, [first])
-        else firsts.push(first)
-      }
+const tailOf = (
+  { writerId, lastSeq }: { readonly writerId: WriterId; readonly lastSeq: number },
+  position: number,
+  ordinal?: number
+): Tail | undefined =>
+  position >= lastSeq ? undefined : { writerId, lastSeq, ordinal, ahead: [], readTo: position }
+
+const timeOf = ({ ahead: [front] }: Tail): Instant => front?.recordedAt ?? 0
+
+/** When the oldest front was recorded. */
+const frontTime = ({ fronts: [oldest] }: Cut): Instant =>
+  oldest === undefined ? Number.NEGATIVE_INFINITY : timeOf(oldest)
+
+const isLaterDue = (now: Cut): boolean => {
+  if (now.listedTo < now.finishedTo && now.later.length < laterMax / 2) return true
+  const [next] = now.later
+  return next !== undefined && (now.fronts.length === 0 || next.startedAt <= frontTime(now) + beganMarginMs)
+}
+
+const insertFront = ({ fronts }: Cut, tail: Tail): void => {
+  const time = timeOf(tail)
+  let [low, high] = [0, fronts.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    const other = fronts[middle]
+    if (other !== undefined && timeOf(other) <= time) low = middle + 1
+    else high = middle
+  }
+  fronts.splice(low, 0, tail)
+}
+
+/** Reads tails ahead, as far as the keys that all of them share allow. */
+const makeReadAhead = (
+  store: EventStore["Service"],
+  limits: Pick<ReadSideLimits, "subscribeCommitsMax" | "subscribeKeysMax">,
+  order: AccountOrder
+) => {
+  let keys = 0
+  /** Of the commits that were read so far, about. */
+  let keysACommit = 50
+
+  const commitsFor = (tails: number): number => {
+    const share = Math.min(limits.subscribeKeysMax / Math.max(1, tails), limits.subscribeKeysMax - keys)
+    return Math.max(1, Math.min(limits.subscribeCommitsMax, Math.floor(share / keysACommit)))
+  }
+
+  const read = Effect.fnUntraced(function* (now: Cut, tail: Tail) {
+    const { writerId, lastSeq, readTo } = tail
+    const limit = commitsFor(now.fronts.length + now.dry.size) - tail.ahead.length
+    const rows = yield* store.readTail({ writerId, after: readTo, limit: Math.max(1, limit) })
+    const wasDry = now.dry.delete(tail)
+    let found = 0
+    for (const row of rows) {
+      // What was committed after the cut may follow upon commits of tails that were read before.
+      if (row.seq > lastSeq) break
+      tail.ahead.push(row)
+      tail.readTo = row.seq
+      order.add(row)
+      found += row.keys.length
+    }
+    keys += found
+    if (rows.length > 0) keysACommit = Math.max(1, (keysACommit * 3 + found / rows.length) / 4)
+    // Where the log is broken, a tail may have nothing though its last commit has a higher number.
+    if (tail.ahead.length === 0) tail.readTo = lastSeq
+    else if (wasDry) insertFront(now, tail)
+    yield* Effect.yieldNow
+  })
+
+  const readAll = (now: Cut, tails: ReadonlyArray<Tail>) =>
+    Effect.forEach(tails, (tail) => read(now, tail), { concurrency: concurrentReads, discard: true })
+
+  return {
+    /** Reads on where nothing is left, which must be known before the next commit is chosen. */
+    fill: (now: Cut) => readAll(now, [...now.dry]),
+    /** Reads on where less than half is left of what may be read ahead. */
+    topUp: (now: Cut) =>
+      Effect.suspend(() => {
+        const low = commitsFor(now.fronts.length + now.dry.size) / 2
+        return readAll(
+          now,
+          now.fronts.filter(({ ahead, readTo, lastSeq }) => ahead.length < low && readTo < lastSeq)
+        )
+      }),
+    /** A commit that was read ahead is about to be delivered. */
+    takeUnsafe: (row: CommitRow): void => {
+      keys -= row.keys.length
+      order.deliver(row)
     }
   }
-  for (const firsts of waiting.values()) if (firsts.length > 1) firsts.sort((a, b) => b - a)
-  const isReady = ({ keys }: CommitRow) =>
-    keys.every(([account, first]) => (waiting.get(account)?.at(-1) ?? first) >= first)
+}
 
-  const taken: Array<CommitRow> = []
-  let events = 0
-  while (events < eventsMax && unread.values().every((writer) => (ahead.get(writer)?.length ?? 0) > 0)) {
-    const fronts = [...ahead.values()].flatMap((rows) => rows.slice(0, 1))
-    const oldestFirst = fronts.toSorted((a, b) => a.recordedAt - b.recordedAt)
-    // The one that was committed first is always ready; only in a broken log there is none, and that must not stop it.
-    const ready = oldestFirst.find(isReady) ?? oldestFirst[0]
-    if (ready === undefined) return taken
-    ahead.get(ready.writerId)?.shift()
-    for (const [account] of ready.keys) waiting.get(account)?.pop()
-    taken.push(ready)
-    events += ready.rows
+/** The commits of these rows with those of their events whose account begins like `prefix`; others are not read. */
+export const readCommitsOf = (
+  store: EventStore["Service"],
+  rows: ReadonlyArray<CommitRow>,
+  prefix: string
+) => {
+  const wantedOf = (row: CommitRow): CommitRow => {
+    if (prefix === "") return row
+    const keys = row.keys.filter(([account]) => account.startsWith(prefix))
+    return { ...row, keys, rows: keys.reduce((sum, [, first, last]) => sum + last - first + 1, 0) }
   }
-  return taken
+  const wanted = rows.map(wantedOf)
+  return Effect.map(
+    Effect.provideService(readRows(wanted), EventStore, store),
+    (commits) =>
+      new Map(commits.map((commit): [string, Commit] => [`${commit.writerId} ${commit.seq}`, commit]))
+  )
 }

@@ -1,4 +1,4 @@
-/** A place in the log enters; the committed events after it leave as a stream, in order on every account. */
+/** Streams of committed events from any place in the log, each account's in order, for hosts and peers that follow it. */
 import { Context, Effect, Layer, Result, Stream } from "effect"
 import { type InvalidCommand, Unavailable } from "../../domain/Errors.ts"
 import type { Event } from "../../domain/Event.ts"
@@ -7,8 +7,8 @@ import { decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { type Commit, EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { CommitFeed } from "../commit/CommitFeed.ts"
-import { type LogCursor, parseCursor, printCursor } from "./LogCursor.ts"
-import { makeTails } from "./MergedTails.ts"
+import { makeMergedTails, readCommitsOf } from "./MergedTails.ts"
+import { SubscriptionCursor } from "./SubscriptionCursor.ts"
 
 export interface SubscriptionOptions {
   /**
@@ -56,46 +56,61 @@ export class Subscriptions extends Context.Service<
       const feed = yield* CommitFeed
       const limits = yield* ReadSideConfig
 
-      const begin = Effect.fnUntraced(function* (after: string | undefined) {
-        if (after === undefined) return new Map() as LogCursor // nothing is read yet
-        if (after !== "now") return yield* Effect.fromResult(parseCursor(after))
-        const writers = yield* Effect.mapError(store.listWriters, unavailable)
-        return new Map(writers.map((row) => [row.writerId, row.lastSeq])) as LogCursor // their ends as of now
-      })
-
-      const subscribe = ({ after, accountPrefix = "" }: SubscriptionOptions = {}) =>
-        Stream.unwrap(
-          Effect.gen(function* () {
-            const tails = makeTails(store, limits, yield* begin(after))
-            /** The next commits; waits for some to come, woken by this node's own, and looking for others'. */
-            const next: Effect.Effect<ReadonlyArray<CommittedEvent>, Unavailable> = Effect.gen(function* () {
-              // Taken before the look: what is committed during it wakes the wait after it.
-              const changed = feed.changedUnsafe()
-              const commits = yield* Effect.mapError(tails.next, unavailable)
-              if (commits.length > 0) return commits.flatMap((commit) => toEvents(commit, accountPrefix))
-              yield* Effect.timeoutOption(changed, limits.subscribePollMs)
-              return []
+      return {
+        subscribe: ({ after, accountPrefix = "" } = {}) =>
+          Stream.unwrap(
+            Effect.gen(function* () {
+              const cursor = yield* cursorAt(store, after)
+              const tails = makeMergedTails(store, limits, cursor)
+              const step: Effect.Effect<ReadonlyArray<CommittedEvent>, Unavailable> = Effect.gen(
+                function* () {
+                  // Made before the tails are read: a commit during that wakes the wait after it.
+                  const changed = feed.changedUnsafe()
+                  const { taken, isAtEnd, deliveredUnsafe, endUnsafe } = yield* tails.next
+                  const rows = taken.map(({ row }) => row)
+                  const commits = yield* readCommitsOf(store, rows, accountPrefix)
+                  yield* Effect.yieldNow
+                  const events: Array<CommittedEvent> = []
+                  for (const one of taken) {
+                    deliveredUnsafe(one)
+                    const commit = commits.get(`${one.row.writerId} ${one.row.seq}`)
+                    if (commit !== undefined) events.push(...eventsOf(commit, cursor))
+                  }
+                  endUnsafe()
+                  if (isAtEnd && events.length === 0)
+                    yield* Effect.timeoutOption(changed, limits.subscribePollMs)
+                  return events
+                }
+              ).pipe(Effect.mapError(unavailable))
+              return Stream.fromEffectRepeat(step).pipe(Stream.flatMap(Stream.fromIterable))
             })
-            const toEvents = (
-              { commit, cursor }: { readonly commit: Commit; readonly cursor: LogCursor },
-              prefix: string
-            ) => {
-              const wanted = commit.events.filter((row) => row.accountId.startsWith(prefix))
-              if (wanted.length === 0) return []
-              // Before the last event of a commit the cursor stands before the commit: it is resumed whole.
-              const [before, end] = [printCursor(withBefore(cursor, commit)), printCursor(cursor)]
-              return wanted.map((row, index) => toCommitted(row, index === wanted.length - 1 ? end : before))
-            }
-            return Stream.fromEffectRepeat(next).pipe(Stream.flatMap(Stream.fromIterable))
-          })
-        )
-      return { subscribe }
+          )
+      }
     })
   )
 }
 
-const withBefore = (cursor: LogCursor, { writerId, seq }: Commit): LogCursor =>
-  new Map(cursor).set(writerId, seq - 1)
+const cursorAt = Effect.fnUntraced(function* (store: EventStore["Service"], after: string | undefined) {
+  if (after === undefined) return new SubscriptionCursor()
+  if (after !== "now") return yield* Effect.fromResult(SubscriptionCursor.parse(after))
+  const writers = yield* Effect.mapError(store.listWriters, unavailable)
+  const finishedTo = yield* Effect.mapError(store.lastFinished, unavailable)
+  return new SubscriptionCursor(
+    finishedTo,
+    [],
+    writers.map((row) => [row.writerId, row.lastSeq] as const)
+  )
+})
+
+/** The events of a commit that the cursor has just passed. */
+const eventsOf = (commit: Commit, cursor: SubscriptionCursor): ReadonlyArray<CommittedEvent> => {
+  const end = cursor.print()
+  // Before its last event, the cursor stands before the commit: it is delivered again as a whole.
+  const before = commit.events.length > 1 ? cursor.printBefore(commit) : end
+  return commit.events.map((row, index) =>
+    toCommitted(row, index === commit.events.length - 1 ? end : before)
+  )
+}
 
 const unavailable = (error: StoreUnavailable): Unavailable =>
   new Unavailable({ what: error.store, reason: error.reason })

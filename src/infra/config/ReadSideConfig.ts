@@ -15,6 +15,10 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   relayCursorMs: limit(1_000, "How often the relay writes its cursors to the store."),
   orphansMs: limit(5_000, "How often the relay looks for tails that dead nodes left unpublished."),
   writerSilentMs: limit(10_000, "The relay takes a writer for dead that has not reported for this long."),
+  writerKeptMs: limit(
+    60_000,
+    "A writer whose end is fenced and published is listed for this long after its last report, then only by number."
+  ),
   backoffMaxMs: limit(
     5_000,
     "The longest pause between two tries of what failed; it starts at 50 ms and doubles."
@@ -77,7 +81,15 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   subscribeEventsMax: limit(1_000, "Events that a subscription reads from the log at once, about."),
   subscribeCommitsMax: limit(
     100,
-    "Commits of one writer whose keys a subscription looks ahead to put accounts in order."
+    "Commits of one writer whose keys a subscription looks ahead to put accounts in order, at most."
+  ),
+  subscribeKeysMax: limit(
+    60_000,
+    "Keys (an account's versions in a commit) that a subscription looks ahead over all writers, about."
+  ),
+  subscribeAccountsMax: limit(
+    20_000,
+    "Accounts whose last version a subscription keeps in memory to put their later ones in order."
   )
 })
 

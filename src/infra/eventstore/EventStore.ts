@@ -8,6 +8,7 @@ import type {
   CommitOutcome,
   CommitRow,
   EventKey,
+  FinishedWriter,
   StoreUnavailable,
   StreamFrom,
   WriterId,
@@ -15,6 +16,7 @@ import type {
 } from "./EventStoreTypes.ts"
 import { makeQueries } from "./SqlClients.ts"
 import { makeCommit } from "./SqlCommit.ts"
+import { makeFinishedWriters } from "./SqlFinishedWriters.ts"
 import { makeReads } from "./SqlReads.ts"
 import { makeWriters } from "./SqlWriters.ts"
 
@@ -77,20 +79,41 @@ export class EventStore extends Context.Service<
     readonly heartbeat: (
       writers: ReadonlyArray<{ readonly writerId: WriterId; readonly closedAt: Instant }>
     ) => Effect.Effect<Instant, StoreUnavailable>
-    /** All writers as of one moment, in order of id: a cut through all tails. */
+    /** The writers that are not finished, as of one moment, in order of id: a cut through all tails that may grow. */
     readonly listWriters: Effect.Effect<ReadonlyArray<WriterRow>, StoreUnavailable>
     /**
      * Ends a writer's tail with a fence row at its next number, so that not even a zombie can commit under that
      * number; answers it. Safe to call twice, and against a writer that is committing just now.
      */
     readonly fenceWriter: (writerId: WriterId) => Effect.Effect<number, StoreUnavailable>
+    /**
+     * Finds writers to be finished, at most `limit`, and answers how many: those that are fenced, whose fence the relay
+     * has passed, and that did not report for `silentMs`. They are numbered, and leave `listWriters` for ever. Safe to
+     * call from several nodes at once; one of them may fail then.
+     */
+    readonly finishWriters: (options: {
+      readonly silentMs: number
+      readonly limit: number
+    }) => Effect.Effect<number, StoreUnavailable>
+    /** The number of the last finished writer; 0 before the first. */
+    readonly lastFinished: Effect.Effect<number, StoreUnavailable>
+    /** Finished writers in order of their number, `above` excluded. */
+    readonly finishedWriters: (page: {
+      readonly above: number
+      readonly upTo: number
+      readonly limit: number
+    }) => Effect.Effect<ReadonlyArray<FinishedWriter>, StoreUnavailable>
+    /** Those of the ids under which a writer registered, finished or not. */
+    readonly registeredWriters: (
+      writers: ReadonlyArray<WriterId>
+    ) => Effect.Effect<ReadonlySet<WriterId>, StoreUnavailable>
     /** A writer's commit rows above `after` in order of seq. */
     readonly readTail: (from: {
       readonly writerId: WriterId
       readonly after: number
       readonly limit: number
     }) => Effect.Effect<ReadonlyArray<CommitRow>, StoreUnavailable>
-    /** How far each writer's tail was published (design §8); a writer without a cursor is at 0. */
+    /** How far the tail of each writer that is not finished was published (design §8); one without a cursor is at 0. */
     readonly relayCursors: Effect.Effect<ReadonlyMap<WriterId, number>, StoreUnavailable>
     /** Moves cursors; a lower value than the stored one is ignored. */
     readonly moveRelayCursors: (
@@ -103,7 +126,12 @@ export class EventStore extends Context.Service<
     EventStore,
     Effect.gen(function* () {
       const queries = yield* makeQueries
-      return { commit: yield* makeCommit(queries), ...makeReads(queries), ...makeWriters(queries) }
+      return {
+        commit: yield* makeCommit(queries),
+        ...makeReads(queries),
+        ...makeWriters(queries),
+        ...makeFinishedWriters(queries)
+      }
     })
   )
 

@@ -3,12 +3,19 @@ import { Clock, Effect } from "effect"
 import type { AccountId, CommandId, Instant } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import type { EventStore } from "./EventStore.ts"
-import { type Commit, CommitOutcome, type CommitRow, type WriterId } from "./EventStoreTypes.ts"
+import {
+  type Commit,
+  CommitOutcome,
+  type CommitRow,
+  type FinishedWriter,
+  type WriterId
+} from "./EventStoreTypes.ts"
 import { findDuplicateKey, heldBack, numberUsedTwice } from "./SqlCommit.ts"
 import { toCommitRow } from "./SqlRows.ts"
 
 interface Writer {
   readonly node: string
+  readonly startedAt: Instant
   closedAt: Instant
   heartbeatAt: Instant
 }
@@ -61,6 +68,8 @@ class Tables {
   readonly tails = new Map<WriterId, Ordered<CommitRow>>()
   readonly writers = new Map<WriterId, Writer>()
   readonly cursors = new Map<WriterId, number>()
+  /** In order of their numbers, which begin with 1. */
+  readonly finished: Array<FinishedWriter> = []
 
   at(account: AccountId, version: number): StoredEvent | undefined {
     return this.streams.get(account)?.at(version)
@@ -179,11 +188,15 @@ const reads = (tables: Tables) =>
       Effect.sync(() => tables.tails.get(writerId)?.above(after, limit) ?? [])
   }) satisfies Partial<EventStore["Service"]>
 
+const isRegistered = (tables: Tables, writer: WriterId): boolean =>
+  tables.writers.has(writer) || tables.finished.some(({ writerId }) => writerId === writer)
+
 const writers = (tables: Tables) =>
   ({
     registerWriter: ({ writerId, node, closedAt }) =>
       Effect.map(Clock.currentTimeMillis, (heartbeatAt) => {
-        if (!tables.writers.has(writerId)) tables.writers.set(writerId, { node, closedAt, heartbeatAt })
+        if (isRegistered(tables, writerId)) return
+        tables.writers.set(writerId, { node, startedAt: heartbeatAt, closedAt, heartbeatAt })
       }),
     heartbeat: (beats) =>
       Effect.map(Clock.currentTimeMillis, (now) => {
@@ -197,7 +210,7 @@ const writers = (tables: Tables) =>
       }),
     listWriters: Effect.sync(() =>
       [...tables.writers]
-        .map(([writerId, writer]) => {
+        .map(([writerId, { startedAt: _, ...writer }]) => {
           const last = tables.tails.get(writerId)?.last
           return { writerId, ...writer, lastSeq: last?.seq ?? 0, fenced: last?.rows === 0 }
         })
@@ -211,6 +224,29 @@ const writers = (tables: Tables) =>
         tables.append({ writerId, seq, recordedAt: last?.recordedAt ?? 0, rows: 0, keys: [] }, [])
         return seq
       }),
+    finishWriters: ({ silentMs, limit }) =>
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        const found = [...tables.writers]
+          .filter(([writerId, { heartbeatAt }]) => {
+            const last = tables.tails.get(writerId)?.last
+            const isPublished = last !== undefined && (tables.cursors.get(writerId) ?? 0) >= last.seq
+            return last?.rows === 0 && isPublished && heartbeatAt < now - silentMs
+          })
+          .toSorted(([a, one], [b, other]) => one.heartbeatAt - other.heartbeatAt || byText(a, b))
+          .slice(0, limit)
+        for (const [writerId, { startedAt }] of found) {
+          const lastSeq = tables.tails.get(writerId)?.last?.seq ?? 0
+          tables.finished.push({ ordinal: tables.finished.length + 1, writerId, lastSeq, startedAt })
+          tables.writers.delete(writerId)
+          tables.cursors.delete(writerId)
+        }
+        return found.length
+      }),
+    lastFinished: Effect.sync(() => tables.finished.length),
+    finishedWriters: ({ above, upTo, limit }) =>
+      Effect.sync(() => tables.finished.slice(above, Math.min(upTo, above + limit))),
+    registeredWriters: (writers) =>
+      Effect.sync(() => new Set(writers.filter((writer) => isRegistered(tables, writer)))),
     relayCursors: Effect.sync(() => new Map(tables.cursors)),
     moveRelayCursors: (moved) =>
       Effect.sync(() => {

@@ -84,3 +84,14 @@ export interface WriterRow {
   /** The store's clock when the writer last reported. */
   readonly heartbeatAt: Instant
 }
+
+/** A writer that will never commit again, and whose tail is published. */
+export interface FinishedWriter {
+  /** Finished writers are numbered from 1, without a gap, in the order in which they were found to be finished. */
+  readonly ordinal: number
+  readonly writerId: WriterId
+  /** The number of the fence row that ends its tail. */
+  readonly lastSeq: number
+  /** The store's clock when the writer registered: none of its commits is older. */
+  readonly startedAt: Instant
+}

@@ -41,7 +41,7 @@ const lastRow = commitColumns.pick("writerId", "seq", "rows", "recordedAt")
 const tailEnd = `SELECT ${lastRow.list} FROM commits WHERE writer_id = $1 ORDER BY seq DESC LIMIT 1`
 
 /**
- * All writers with the last commits of those that are named, by one statement: of one moment. A subscription takes this
+ * All writers that are not finished, with the last commits of those that are named, by one statement: of one moment. A subscription takes this
  * for a cut through all tails, and two statements would show a commit of one writer and not the one before it of
  * another. A lateral join would need no names, but CockroachDB may then read all commits.
  */
@@ -53,7 +53,8 @@ const listing = wholeUnionOf(
     SELECT ${lastRow.list} FROM commits WHERE writer_id = $${first} ORDER BY seq DESC LIMIT 1`,
     frame: (union) => `
     SELECT ${writerColumns.listOf("w")}, ${lastRow.listOf("tail_end")}
-    FROM writers w LEFT JOIN (${union}) AS tail_end ON tail_end.writer_id = w.writer_id ORDER BY w.writer_id`
+    FROM writers w LEFT JOIN (${union}) AS tail_end ON tail_end.writer_id = w.writer_id
+    WHERE w.finished IS NULL ORDER BY w.writer_id`
   },
   [PgTypes.text("")]
 )

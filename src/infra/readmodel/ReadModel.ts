@@ -143,6 +143,9 @@ export class ReloadUnsupported extends Data.TaggedError("ReloadUnsupported")<{
   }
 }
 
+/** Stands in `swept` for all finished writers up to a number, which is its cursor. No writer's id begins with `~`. */
+export const sweptFinished: WriterId = "~finished"
+
 export interface ReadModelWrites {
   /** The heads of accounts, to fold further events on. */
   readonly look: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<Looked, StoreUnavailable>
@@ -171,6 +174,7 @@ export interface ReadModelWrites {
   readonly behind: (
     positions: ReadonlyArray<Position>
   ) => Effect.Effect<ReadonlyArray<Position & { readonly reached: Version }>, StoreUnavailable>
+  /** Up to where each writer's tail was found to be in the tables; see also `sweptFinished`. */
   readonly swept: Effect.Effect<ReadonlyMap<WriterId, number>, StoreUnavailable>
   /** Moves a writer's cursor if it still stands at `from`, which it does not where the read model was lost meanwhile. */
   readonly moveSwept: (writerId: WriterId, from: number, to: number) => Effect.Effect<void, StoreUnavailable>

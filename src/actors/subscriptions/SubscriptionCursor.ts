@@ -1,0 +1,108 @@
+/**
+ * How far a subscription has read the log, as an opaque text that its consumer keeps. Each writer has a tail of its own,
+ * so a place in the log is a number a writer. Writers end with the process life they belong to, and are numbered when
+ * they are finished: the cursor names one number for all finished writers below it, and single writers only where they
+ * may still commit, or are partly read. So its length follows the writers that live, not those that ever lived.
+ */
+import { Result, Schema } from "effect"
+import { InvalidCommand } from "../../domain/Errors.ts"
+import type { WriterId } from "../../infra/eventstore/EventStore.ts"
+
+const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+const Positions = Schema.Record(Schema.String, Count)
+/** Format, all finished writers up to this number, further ones, and the last commit that was read of others. */
+const Current = Schema.Tuple([Schema.Literal(2), Count, Schema.Array(Count), Positions])
+/** The first format named every writer. */
+const Wire = Schema.fromJsonString(Schema.Union([Current, Positions]))
+const decode = Schema.decodeUnknownResult(Wire)
+
+/** Longer texts are refused unread; a cursor of the first format has about 60 characters a writer. */
+const textMax = 4_000_000
+
+export class SubscriptionCursor {
+  /** Everything of the finished writers up to this number is read … */
+  #finishedTo: number
+  /** … and everything of these. */
+  readonly #finished: Set<number>
+  /** The last commit that was read of other writers; 0 where a writer is missing. */
+  readonly #positions: Map<WriterId, number>
+
+  constructor(
+    finishedTo = 0,
+    finished: Iterable<number> = [],
+    positions: Iterable<readonly [WriterId, number]> = []
+  ) {
+    this.#finishedTo = finishedTo
+    this.#finished = new Set(finished)
+    this.#positions = new Map(positions)
+  }
+
+  static parse(text: string): Result.Result<SubscriptionCursor, InvalidCommand> {
+    const refused = InvalidCommand.at("after", "is no cursor of a subscription")
+    if (text.length > textMax) return Result.fail(refused)
+    return decode(Buffer.from(text, "base64url").toString("utf8")).pipe(
+      Result.map((wire) =>
+        isCurrent(wire)
+          ? new SubscriptionCursor(wire[1], wire[2], Object.entries(wire[3]))
+          : new SubscriptionCursor(0, [], Object.entries(wire))
+      ),
+      Result.mapError(() => refused)
+    )
+  }
+
+  /** The place before the first event of the log. */
+  get isStart(): boolean {
+    return this.#finishedTo === 0 && this.#finished.size === 0 && this.#positions.size === 0
+  }
+
+  get finishedTo(): number {
+    return this.#finishedTo
+  }
+
+  isFinished(ordinal: number): boolean {
+    return ordinal <= this.#finishedTo || this.#finished.has(ordinal)
+  }
+
+  positionOf(writer: WriterId): number {
+    return this.#positions.get(writer) ?? 0
+  }
+
+  advance(writer: WriterId, seq: number): void {
+    this.#positions.set(writer, seq)
+  }
+
+  /** Everything of a finished writer is read: it drops out of the cursor. */
+  finish(writer: WriterId, ordinal: number): void {
+    this.#positions.delete(writer)
+    if (ordinal > this.#finishedTo) this.#finished.add(ordinal)
+    while (this.#finished.delete(this.#finishedTo + 1)) this.#finishedTo++
+  }
+
+  /** Everything that the log had is read: of the finished writers up to `finishedTo`, and of those that are open. */
+  settle(finishedTo: number, open: ReadonlySet<WriterId>): void {
+    this.#finishedTo = Math.max(finishedTo, this.#finishedTo)
+    for (const ordinal of this.#finished) if (ordinal <= this.#finishedTo) this.#finished.delete(ordinal)
+    for (const writer of this.#positions.keys()) if (!open.has(writer)) this.#positions.delete(writer)
+  }
+
+  print(): string {
+    return this.#text(this.#positions)
+  }
+
+  /** The place just before a commit that was read: whoever resumes there gets the whole commit again. */
+  printBefore({ writerId, seq }: { readonly writerId: WriterId; readonly seq: number }): string {
+    return this.#text(new Map(this.#positions).set(writerId, seq - 1))
+  }
+
+  #text(positions: ReadonlyMap<WriterId, number>): string {
+    const wire: typeof Current.Encoded = [
+      2,
+      this.#finishedTo,
+      [...this.#finished],
+      Object.fromEntries(positions)
+    ]
+    return Buffer.from(JSON.stringify(wire)).toString("base64url")
+  }
+}
+
+const isCurrent = (wire: typeof Wire.Type): wire is typeof Current.Type => Array.isArray(wire)
