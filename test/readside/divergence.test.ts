@@ -43,10 +43,14 @@ const withoutReload = Layer.effect(
 
 const memoryModel = ReadModel.layerMemory.pipe(Layer.provideMerge(ProjectionWaiters.layer))
 
+/** Nothing but the events that the bus brings is a reason to compare rows with the log. */
+const withoutComparing: TestLimits = { ...limits, ledger: { ...limits.ledger, sweepMs: 3_600_000 } }
+
 const inMemory = (
   model: Layer.Layer<ReadModel | ProjectionWaiters> = memoryModel,
-  store: Layer.Layer<EventStore> = EventStore.layerMemory
-) => readSideOn(Layer.mergeAll(Layer.fresh(store), Layer.fresh(Bus.layerMemory), Layer.fresh(model)), limits)
+  store: Layer.Layer<EventStore> = EventStore.layerMemory,
+  own: TestLimits = limits
+) => readSideOn(Layer.mergeAll(Layer.fresh(store), Layer.fresh(Bus.layerMemory), Layer.fresh(model)), own)
 
 /** Publishes commands as a writer that the log knows, though the log never gets them. */
 const forge = Effect.fnUntraced(function* (forger: EventWriter, ...commands: ReadonlyArray<CommandInput>) {
@@ -85,6 +89,7 @@ describe("a forged message that continues the hash chain", () => {
       yield* play(writer, [openAccount("a"), deposit("a", 5n)])
       yield* eventually(assertCaughtUp(writer.log))
       yield* forge(writer.fork("forger"), deposit("a", 1_000_000n))
+      yield* eventually(Effect.map(balanceOf(a), (balance) => assert.strictEqual(balance, 1_000_005n)))
       yield* play(writer, [deposit("a", 1n)])
       yield* eventually(
         Effect.gen(function* () {
@@ -101,6 +106,29 @@ describe("a forged message that continues the hash chain", () => {
         })
       )
       assert.deepStrictEqual(yield* (yield* ReadModel).parked, [])
+    }).pipe(Effect.provide(inMemory(memoryModel, EventStore.layerMemory, withoutComparing)))
+  )
+
+  it.live("is not believed, and reported, when the true event of its version is there", () =>
+    Effect.gen(function* () {
+      const writer = new EventWriter()
+      yield* play(writer, [openAccount("a"), deposit("a", 5n)])
+      const forger = writer.fork("forger")
+      yield* play(writer, [deposit("a", 1n)])
+      yield* eventually(assertCaughtUp(writer.log))
+      yield* forge(forger, deposit("a", 1_000_000n))
+      yield* eventually(
+        Effect.gen(function* () {
+          const { alarms, projections } = yield* report
+          assert.isAtLeast(projections[0]?.divergence.disbelieved ?? 0, 1)
+          assert.match(
+            alarms[0] ?? "",
+            /books_v1: the bus contradicted the log .* for a at version 3, .* NATS/
+          )
+          assert.isAtLeast(projections[0]?.partitions.reduce((sum, { faulty }) => sum + faulty, 0) ?? 0, 1)
+        })
+      )
+      yield* assertCaughtUp(writer.log)
     }).pipe(Effect.provide(inMemory()))
   )
 

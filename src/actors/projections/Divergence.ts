@@ -19,11 +19,20 @@ import type { HeldHead, ProjectionModel } from "../../infra/readmodel/ReadModel.
 import type { Parking } from "./Parking.ts"
 import { toBatch } from "./ProjectionBatch.ts"
 
+export interface DivergedAt {
+  readonly account: AccountId
+  readonly version: Version
+  readonly at: Instant
+}
+
 /** What this process found in one projection since its start. */
 export interface DivergenceCounts {
   /** How often rows of an account stood for an event that is not in the log. */
   readonly accounts: number
-  readonly last: { readonly account: AccountId; readonly version: Version; readonly at: Instant } | undefined
+  readonly last: DivergedAt | undefined
+  /** How often the bus brought an event of a version that was there with another hash, and the log had ours. */
+  readonly disbelieved: number
+  readonly lastDisbelieved: DivergedAt | undefined
   /** Accounts that could not be reloaded, and stay parked. */
   readonly unhealed: ReadonlyArray<AccountId>
 }
@@ -86,6 +95,7 @@ export const makeDivergence = Effect.fnUntraced(function* (readModel: Projection
       accounts.length === 0
         ? Effect.succeed({ reloaded: [], stuck: [] })
         : Effect.flatMap(heldNow(accounts), checkHeld),
+    disbelieve: alarms.disbelieve,
     countsUnsafe: alarms.countsUnsafe
   }
 })
@@ -118,7 +128,9 @@ const makeReload = Effect.fnUntraced(function* (readModel: ProjectionModel) {
 const makeAlarms = (parking: Parking) => {
   const unhealed = new Set<AccountId>()
   let accounts = 0
-  let last: DivergenceCounts["last"]
+  let last: DivergedAt | undefined
+  let disbelieved = 0
+  let lastDisbelieved: DivergedAt | undefined
   return {
     raise: Effect.fnUntraced(function* ({ account, version }: HeldHead) {
       const reason =
@@ -148,6 +160,21 @@ const makeAlarms = (parking: Parking) => {
           false
         )
       }),
-    countsUnsafe: (): DivergenceCounts => ({ accounts, last, unhealed: [...unhealed] })
+    /** An event of the bus contradicted a row which is of the log: the event is forged, or of a log that was lost. */
+    disbelieve: Effect.fnUntraced(function* ({ account, version }: HeldHead) {
+      disbelieved++
+      lastDisbelieved = { account, version, at: yield* Clock.currentTimeMillis }
+      yield* Effect.logError(
+        `projection: the bus brought version ${version} of account ${account} with another hash than the log has: ` +
+          "it is not believed. Check who may publish to NATS"
+      )
+    }),
+    countsUnsafe: (): DivergenceCounts => ({
+      accounts,
+      last,
+      disbelieved,
+      lastDisbelieved,
+      unhealed: [...unhealed]
+    })
   }
 }

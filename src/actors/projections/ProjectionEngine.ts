@@ -35,7 +35,7 @@ export interface ProjectionResult {
   readonly repeats: number
   /** Accounts whose rows had to be read from the log. */
   readonly gaps: number
-  /** Rows that came broken, though the log may have them whole. */
+  /** Rows that came broken, or with another hash than the log has. */
   readonly faulty: number
 }
 
@@ -268,9 +268,14 @@ const makeProject = Effect.fnUntraced(function* (
     const suspects = new Set(diverged)
     for (const account of older) if (!compared.hasUnsafe(account, heads)) suspects.add(account)
     const held = [...suspects].flatMap((account) => heldOf(heads.get(account)) ?? [])
-    const { reloaded } = yield* divergence.checkHeld(held)
+    const { reloaded, stuck } = yield* divergence.checkHeld(held)
     yield* catchUpReloaded(reloaded)
     compared.addUnsafe(older, heads)
+    const forged = held.filter(
+      ({ account }) => diverged.includes(account) && !reloaded.includes(account) && !stuck.includes(account)
+    )
+    for (const one of forged) yield* divergence.disbelieve(one)
+    return forged.length
   })
 
   return Effect.fnUntraced(function* (
@@ -284,10 +289,16 @@ const makeProject = Effect.fnUntraced(function* (
     const { posted, gaps, broken, repeats } = folded
     onMoved(posted.map(({ head }) => head.account.id))
     const loaded = gaps.length === 0 ? 0 : yield* catchUp(gaps)
-    if (folded.diverged.length + folded.older.length > 0) yield* compareWithLog(folded, heads)
+    const forged = folded.diverged.length + folded.older.length > 0 ? yield* compareWithLog(folded, heads) : 0
     const groups = Map.groupBy(posted, ({ head }) => partitionOf(head.account.id, partitions))
     const byPartition = new Map([...groups].map(([partition, group]) => [partition, group.length]))
-    return { events: posted.length + loaded, byPartition, repeats, gaps: gaps.length, faulty: broken.length }
+    return {
+      events: posted.length + loaded,
+      byPartition,
+      repeats,
+      gaps: gaps.length,
+      faulty: broken.length + forged
+    }
   })
 })
 

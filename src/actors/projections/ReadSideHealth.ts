@@ -110,17 +110,25 @@ const divergenceReasons = ({ name, divergence }: ProjectionState): ReadonlyArray
       `${name}: the rows of account ${account} are not in the log, and cannot be reloaded: rebuild ${name}`
   )
 
-const divergenceAlarms = ({
-  name,
-  divergence: { accounts, last }
-}: ProjectionState): ReadonlyArray<string> =>
-  last === undefined
-    ? []
-    : [
-        `${name}: rows of ${accounts === 1 ? "an account" : `accounts, ${accounts} times,`} stood for events that are not in the log, ` +
-          `last ${last.account} at version ${last.version}, ${printInstant(last.at)}: check who may publish to NATS, ` +
-          "and whether the event store lost commits in a failover"
-      ]
+const divergenceAlarms = ({ name, divergence }: ProjectionState): ReadonlyArray<string> => {
+  const { accounts, last, disbelieved, lastDisbelieved } = divergence
+  const alarms: Array<string> = []
+  if (lastDisbelieved !== undefined) {
+    const { account, version, at } = lastDisbelieved
+    alarms.push(
+      `${name}: the bus contradicted the log ${disbelieved === 1 ? "once" : `${disbelieved} times`}, which was not believed, ` +
+        `last for ${account} at version ${version}, ${printInstant(at)}: check who may publish to NATS`
+    )
+  }
+  if (last !== undefined) {
+    alarms.push(
+      `${name}: rows of ${accounts === 1 ? "an account" : `accounts, ${accounts} times,`} stood for events that are not in the log, ` +
+        `last ${last.account} at version ${last.version}, ${printInstant(last.at)}: check who may publish to NATS, ` +
+        "and whether the event store lost commits in a failover"
+    )
+  }
+  return alarms
+}
 
 /** Each node reports the errors of its own singletons; an unowned one has no node that would. */
 const unownedReasons = (
