@@ -211,4 +211,31 @@ layer(memoryLedger, { excludeTestServices: true })("a subscription over RPC", (i
       })
     )
   )
+
+  it.effect("of one account refuses wrong arguments before a node is asked", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { client } = yield* connect({ urls: ["tcp://127.0.0.1:1"] })
+        const events = client.events as (...args: ReadonlyArray<unknown>) => ReturnType<typeof client.events>
+        const cases: ReadonlyArray<readonly [string, ReadonlyArray<unknown>]> = [
+          ["account", ["not an id!"]],
+          ["account", [null]],
+          ["options", ["a", null]],
+          ["options", ["a", new Date(0)]],
+          ["after", ["a", { after: -1 }]],
+          ["after", ["a", { after: Number.NaN }]],
+          ["follow", ["a", { follow: "yes" }]],
+          ["fellow", ["a", { fellow: true }]]
+        ]
+        for (const [path, args] of cases) {
+          const error = yield* Effect.flip(Stream.runDrain(events(...args)))
+          if (error._tag !== "InvalidCommand") return assert.fail(`${path}: ${error._tag}`)
+          assert.deepEqual(
+            error.faults.map((fault) => fault.path),
+            [[path]]
+          )
+        }
+      })
+    )
+  )
 })
