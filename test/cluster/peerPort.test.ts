@@ -231,9 +231,9 @@ describe("the port of the nodes", () => {
     ["a browser", [Buffer.from("GET / HTTP/1.1\r\nhost: x\r\n\r\n")], 1_000],
     ["noise", [Buffer.alloc(5_000, 0xa5)], 1_000],
     ["a frame of a gigabyte", [gigabyteFrame, Buffer.alloc(2_000)], 1_000],
-    ["nothing", [silence], 4_000],
-    ["half a hello", [pinned.hello(1).subarray(0, 50)], 4_000],
-    ["a hello and nothing more", [pinned.hello(1)], 4_000],
+    ["nothing", [silence], 6_000],
+    ["half a hello", [pinned.hello(1).subarray(0, 50)], 6_000],
+    ["a hello and nothing more", [pinned.hello(1)], 6_000],
     ["a wrong secret", [pinned.hello(1), Buffer.alloc(32, 1)], 1_000],
     ["no secret", [pinned.hello(0)], 1_000]
   ]
@@ -284,7 +284,7 @@ describe("the port of the nodes", () => {
       const before = heapBytes()
       yield* Effect.forEach(
         Array.from({ length: 10_000 }, (_, nth) => kinds[nth % kinds.length] ?? []),
-        (chunks) => connect(address, ...chunks).pipe(Effect.timeoutOption(4_000)),
+        (chunks) => connect(address, ...chunks).pipe(Effect.timeoutOption(8_000)),
         // More silent ones than there are places: the oldest give way.
         { concurrency: 2 * handshakesMax, discard: true }
       )

@@ -37,6 +37,7 @@ interface NodeOptions {
 }
 
 const shardsMax = 20
+const looksOfTests = 3
 const ownedOf = (shards: ReadonlyArray<number>) =>
   Array.from({ length: shardsMax }, (_, shard) => shards.includes(shard))
 
@@ -63,6 +64,7 @@ const asker = (limits: { readonly unsentBytesMax?: number; readonly waitingMax?:
           credit: options.credit ?? 100
         },
         unsentBytesMax,
+        looksOf: () => looksOfTests,
         answer: (request) => {
           asked.push(nameOf(request))
           return Effect.onInterrupt(options.say?.(nameOf(request)) ?? Effect.succeed(taken), () =>
@@ -79,6 +81,7 @@ const asker = (limits: { readonly unsentBytesMax?: number; readonly waitingMax?:
         connection: near,
         introduction: { node: "near", address: "near:1", form: formFingerprint, credit: 100 },
         unsentBytesMax,
+        looksOf: () => looksOfTests,
         answer: () => Effect.succeed(elsewhere),
         run,
         onIntroduced: () => {},
@@ -107,6 +110,7 @@ const asker = (limits: { readonly unsentBytesMax?: number; readonly waitingMax?:
         openRequests: () => ours.openRequests,
         reading,
         near,
+        look: () => ours.look(),
         tell: (shards: ReadonlyArray<number>) => theirs.tellShards(ownedOf(shards))
       }
     })
@@ -254,6 +258,20 @@ describe("requests", () => {
       yield* settle
       assert.deepEqual([far.gone(), far.openRequests()], [1, 0])
       assert.deepEqual(yield* send(1, head("b")), taken)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("that wait for too long have unknown outcomes, and end at the other node", () =>
+    Effect.gen(function* () {
+      const { send, join } = yield* asker()
+      const far = yield* join({ shards: [1], say: () => Effect.never })
+      const asking = yield* start(Effect.flip(send(1, head("a"))))
+      for (let look = 1; look < looksOfTests; look++) far.look()
+      assert.isUndefined(asking.pollUnsafe())
+      far.look()
+      assert.deepInclude(yield* Fiber.join(asking), { reason: "lost" })
+      yield* settle
+      assert.deepEqual([far.gone(), far.openRequests()], [1, 0])
     }).pipe(Effect.scoped)
   )
 

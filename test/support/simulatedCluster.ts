@@ -1,8 +1,9 @@
 /** A cluster of nodes in one process, over a network that loses, repeats and delays messages by script. */
 import { Effect } from "effect"
-import type { Placing } from "../../src/actors/accounts/Placement.ts"
+import { Answer, type Placing } from "../../src/actors/accounts/Placement.ts"
 import type { LocalNode as LocalNodeService } from "../../src/actors/commands/LocalNode.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
+import { defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
 
 type LocalNode = LocalNodeService["Service"]
 
@@ -88,7 +89,13 @@ export class SimulatedCluster {
     return {
       owns: (id) => this.#claims[node]?.has(this.groupOf(id)) ?? false,
       groupOf: (id) => this.groupOf(id),
-      dispatch: (id, commands) => this.#ask(id, (here) => here.dispatch(commands)),
+      dispatch: (id, commands) =>
+        this.#ask(id, (here) => here.dispatch(commands)).pipe(
+          Effect.timeoutOrElse({
+            duration: defaultClusterLimits.askMs,
+            orElse: () => Effect.succeed(commands.map(() => Answer.make({ _tag: "Unknown" })))
+          })
+        ),
       head: (id) => this.#ask(id, (here) => here.head(id)),
       borrow: (id, lease) => this.#ask(id, (here) => here.lend(id, lease)),
       giveBack: (id, lease, given) =>

@@ -52,7 +52,10 @@ export interface Placing {
   readonly owns: (account: AccountId) => boolean
   /** Accounts of one group are owned by one node at any time. */
   readonly groupOf: (account: AccountId) => number
-  /** Sends commands to the owner of the account, all of whose first accounts are in its group, in their order. */
+  /**
+   * Sends commands to the owner of the account, all of whose first accounts are in its group, in their order. Where no
+   * answer came within `askMs`, all are `Unknown`.
+   */
   readonly dispatch: (
     account: AccountId,
     commands: ReadonlyArray<Command>

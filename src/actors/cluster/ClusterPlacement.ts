@@ -62,7 +62,6 @@ const makePlacing = Effect.gen(function* () {
       ),
     giveBack: (account, lease, given) =>
       ask(account, { _tag: "GiveBack", account, lease, given }).pipe(
-        Effect.timeoutOption(leaseMs),
         Effect.catchCause((cause) => Effect.logDebug("an account was not given back", cause)),
         Effect.asVoid
       )

@@ -54,6 +54,8 @@ const unansweredReasons: ReadonlyArray<UnansweredReason> = ["lost", "full", "not
 /** A request on its way. */
 interface Asked {
   readonly weight: number
+  /** How many looks it still waits for its answer; see `look`. */
+  looks: number
   /** Undefined once whoever asked has gone: then only its credit is waited for. */
   resume: ((answer: Exit.Exit<PeerResponse, Unanswered>) => void) | undefined
 }
@@ -63,6 +65,8 @@ export interface ConversationParts {
   readonly introduction: Introduction
   /** What was said and has not left this process may be so much before further requests are refused. */
   readonly unsentBytesMax: number
+  /** Over how many looks a request waits for its answer. */
+  readonly looksOf: (request: PeerRequest) => number
   readonly answer: (request: PeerRequest) => Effect.Effect<PeerResponse>
   readonly run: <A>(effect: Effect.Effect<A>) => Fiber.Fiber<A>
   readonly onIntroduced: (peer: Introduction) => void
@@ -124,13 +128,28 @@ export class PeerConversation {
     const isSaid = this.#say(kind.request, id, (writer) => this.#form.request.write(writer, request))
     // It has no form, or is longer than any frame: so it was not sent.
     if (!isSaid) return this.#refuse(resume, "not understood")
-    const asked: Asked = { weight, resume }
+    const asked: Asked = { weight, looks: this.#parts.looksOf(request), resume }
     this.#asked.set(id, asked)
     this.#askedWeight += weight
-    return () => {
-      if (asked.resume === undefined) return
-      asked.resume = undefined
-      this.#say(kind.cancel, id)
+    return () => this.#forget(id, asked)
+  }
+
+  #forget(id: number, asked: Asked): void {
+    if (asked.resume === undefined) return
+    asked.resume = undefined
+    this.#say(kind.cancel, id)
+  }
+
+  /**
+   * Called from time to time: a request that has waited over as many looks as it may has an unknown outcome. One timer
+   * for all of them, because a timeout around each costs two fibers and a timer.
+   */
+  look(): void {
+    for (const [id, asked] of this.#asked) {
+      if (asked.resume === undefined || --asked.looks > 0) continue
+      const { resume } = asked
+      this.#forget(id, asked)
+      resume(Exit.fail(new Unanswered({ reason: "lost" })))
     }
   }
 

@@ -10,14 +10,15 @@ import { makePeerConnection, type PeerConnection } from "../../infra/cluster/Pee
 import type { HandshakeRefused } from "../../infra/cluster/PeerHandshake.ts"
 import { type ByteStream, ClusterMembers, PeerPort } from "../../infra/cluster/PeerPort.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
+import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import type { LocalNode } from "../commands/LocalNode.ts"
 import { ClusterShards } from "./ClusterShards.ts"
 import { PeerFormIdentity } from "./PeerCodec.ts"
 import { type Introduction, PeerConversation } from "./PeerConversation.ts"
-import { answerRequest, notOwned, type SendToPeer } from "./PeerMessages.ts"
+import { answerRequest, notOwned, type PeerRequest, type SendToPeer } from "./PeerMessages.ts"
 import { PeerRoutes } from "./PeerRoutes.ts"
 
-/** How often requests without a known owner are looked at, in milliseconds. */
+/** How often requests that wait, for an owner or for an answer, are looked at, in milliseconds. */
 const lookMs = 100
 /** The pause after a connection that failed or ended, at first and at most, in milliseconds. */
 const againMs = { first: 50, most: 1_000 }
@@ -56,13 +57,21 @@ export class Peers extends Context.Service<
 const makePeers = Effect.fnUntraced(function* (node: string) {
   const port = yield* PeerPort
   const { owned } = yield* ClusterShards
-  const { mailboxMax, unsentBytesMax } = yield* ClusterConfig
+  const { mailboxMax, unsentBytesMax, askMs, leaseMs } = yield* ClusterConfig
+  const { commandDeadlineMs } = yield* LedgerConfig
   const form = yield* PeerFormIdentity
   const runFork = Effect.runForkWith(yield* Effect.context<never>())
   const routes = new PeerRoutes(owned, mailboxMax)
   const links = new Map<string, Link>()
   const own = `${port.own.host}:${port.own.port}`
   const introduction: Introduction = { node, address: own, form, credit: mailboxMax }
+  /** How long an answer is waited for. An account is leased in turn, which takes as long as the commands before it. */
+  const patienceMs: { readonly [tag in PeerRequest["_tag"]]: number } = {
+    Dispatch: askMs,
+    Head: askMs,
+    Borrow: commandDeadlineMs,
+    GiveBack: leaseMs
+  }
   let here: LocalNode["Service"] | undefined
 
   /** The other node has said who it is. */
@@ -88,6 +97,7 @@ const makePeers = Effect.fnUntraced(function* (node: string) {
         connection,
         introduction,
         unsentBytesMax,
+        looksOf: (request) => Math.ceil(patienceMs[request._tag] / lookMs) + 1,
         answer: (request) =>
           here === undefined ? Effect.succeed(notOwned(request)) : answerRequest(here, request),
         run: runFork,
@@ -115,7 +125,11 @@ const makePeers = Effect.fnUntraced(function* (node: string) {
     })
   )
   yield* dialOthers(own, converse)
-  yield* Effect.sync(() => routes.look()).pipe(Effect.repeat(Schedule.spaced(lookMs)), Effect.forkScoped)
+  const look = Effect.sync(() => {
+    routes.look()
+    for (const { conversation } of links.values()) conversation.look()
+  })
+  yield* look.pipe(Effect.repeat(Schedule.spaced(lookMs)), Effect.forkScoped)
 
   let isTelling = false
   const tell = Effect.andThen(

@@ -197,31 +197,37 @@ export class ClusterMemberIncompatible extends Data.TaggedError("ClusterMemberIn
   }
 }
 
-/** Fails where a member that answers would not speak with this one; those that do not answer may be dead. */
-const checkMembers = (own: RunnerAddress.RunnerAddress) =>
-  Layer.effectDiscard(
+/** How long a node that starts waits for a member to answer, in milliseconds; one that does not may be dead or frozen. */
+const checkMs = 2_000
+
+/** Fails where a member that answers would not speak with this one. */
+const checkMembers = (own: RunnerAddress.RunnerAddress) => {
+  const checkMember = Effect.fnUntraced(function* (address: RunnerAddress.RunnerAddress) {
+    const port = yield* PeerPort
+    yield* port.dial(address).pipe(
+      Effect.scoped,
+      Effect.timeoutOption(checkMs),
+      Effect.catchTag("SocketError", () => Effect.void),
+      Effect.catchTag("HandshakeRefused", ({ reason, message }) =>
+        reason === "closed"
+          ? Effect.void
+          : Effect.fail(
+              new ClusterMemberIncompatible({ address: `${address.host}:${address.port}`, reason: message })
+            )
+      )
+    )
+  })
+  return Layer.effectDiscard(
     Effect.gen(function* () {
       const storage = yield* RunnerStorage.RunnerStorage
-      const port = yield* PeerPort
-      for (const [{ address }, isHealthy] of yield* Effect.orDie(storage.getRunners)) {
-        if (!isHealthy || (address.host === own.host && address.port === own.port)) continue
-        yield* port.dial(address).pipe(
-          Effect.scoped,
-          Effect.catchTag("SocketError", () => Effect.void),
-          Effect.catchTag("HandshakeRefused", ({ reason, message }) =>
-            reason === "closed" || reason === "too slow"
-              ? Effect.void
-              : Effect.fail(
-                  new ClusterMemberIncompatible({
-                    address: `${address.host}:${address.port}`,
-                    reason: message
-                  })
-                )
-          )
-        )
-      }
+      const members = yield* Effect.orDie(storage.getRunners)
+      const others = members.filter(
+        ([{ address }, isHealthy]) => isHealthy && (address.host !== own.host || address.port !== own.port)
+      )
+      yield* Effect.forEach(others, ([{ address }]) => checkMember(address), { concurrency: "unbounded" })
     })
   ).pipe(Layer.provide(SecureRandom.layerWebCrypto))
+}
 
 /** `Sharding` of a member, and its port. Listens at its address, and dies where the locks cannot be reached. */
 export const layer = (place: ClusterPlace) =>

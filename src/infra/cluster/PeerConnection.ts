@@ -4,7 +4,7 @@
  *
  * A frame is its length (four bytes, big-endian) and that many bytes of messages; an empty frame says that the node lives.
  */
-import { Data, Deferred, Effect, FiberSet, Result } from "effect"
+import { Clock, Data, Deferred, Effect, FiberSet, Result } from "effect"
 import { ByteReader, ByteWriter, MalformedBytes } from "./CompactCodec.ts"
 import { type ByteStream, silentMs } from "./PeerPort.ts"
 
@@ -13,6 +13,14 @@ const frameFullBytes = 64 * 1_024
 /** No node sends a longer one, so the announcement of a longer one ends the connection before it is read. */
 export const frameBytesMax = 64 * 1_024 * 1_024
 const headerBytes = 4
+/**
+ * So many frames of each `windowMs` leave at the end of their turn, the others a millisecond later, with what was said
+ * meanwhile. Questions that follow one another are not held back; a node that is spoken to all the time gets a thousand frames
+ * a second, and not one a turn, which under load is hardly more than one a message.
+ */
+const promptFramesMax = 8
+const windowMs = 10
+const gatherMs = 1
 /** How often a connection is looked at, and a node that has nothing to say says that it lives, in milliseconds. */
 const lookMs = 500
 
@@ -85,6 +93,7 @@ export interface PeerConnection {
 /** Messages over a stream of bytes; writes in the scope. */
 export const makePeerConnection = Effect.fnUntraced(function* (stream: ByteStream) {
   const run = yield* FiberSet.makeRuntime<never>()
+  const clock = yield* Clock.Clock
   const over = yield* Deferred.make<never, PeerConnectionEnded>()
   const frames: Array<Buffer> = []
   let open: ByteWriter | undefined
@@ -93,6 +102,8 @@ export const makePeerConnection = Effect.fnUntraced(function* (stream: ByteStrea
   let isOver = false
   let hasSent = false
   let silentLooks = 0
+  let windowEndsAt = 0
+  let framesOfWindow = 0
 
   const end = (reason: string): void => {
     isOver = true
@@ -107,9 +118,19 @@ export const makePeerConnection = Effect.fnUntraced(function* (stream: ByteStrea
     open = undefined
   }
 
+  /** The end of this turn, or, where many frames left in the last ones, a little later. */
+  const gather = Effect.suspend(() => {
+    const now = clock.currentTimeMillisUnsafe()
+    if (now >= windowEndsAt) {
+      windowEndsAt = now + windowMs
+      framesOfWindow = 0
+    }
+    return ++framesOfWindow > promptFramesMax ? Effect.sleep(gatherMs) : Effect.yieldNow
+  })
+
   /** One frame after another, each when the one before is on its way. */
   const leave = Effect.gen(function* () {
-    yield* Effect.yieldNow
+    yield* gather
     for (;;) {
       seal()
       const frame = frames.shift()

@@ -20,8 +20,8 @@ import { SecureRandom } from "effect/crypto"
 import type { Socket } from "effect/socket"
 import { type ClusterSafeguards, ClusterSecurity, type ClusterTls } from "../config/ClusterSecurity.ts"
 
-/** How long a handshake may take, in milliseconds. */
-export const handshakeMs = 2_000
+/** How long a handshake may take, in milliseconds: a node that starts on a starved machine may be busy for seconds. */
+export const handshakeMs = 4_000
 /**
  * The length of a hello. Longer than its fields need: programs before this protocol take its first byte for the
  * length of a message, and must get that many to find out that they do not understand it.
