@@ -14,8 +14,8 @@ export class LedgerClock extends Context.Service<
     readonly nowUnsafe: () => Instant
     /**
      * The event store has just answered what its clock says, and was asked when `elapsedUnsafe` was `askedAtMs`. From here
-     * on the answers are at most that much, plus what elapses, plus the skew bound (`clockSkewMaxMs`). Before the first
-     * time the machine's clock alone counts.
+     * on the answers are at most that much, plus what elapses, plus the skew bound (`clockSkewMaxMs`). An answer that was
+     * long on its way counts as at most the skew bound old. Before the first time the machine's clock alone counts.
      */
     readonly boundUnsafe: (storeNow: Instant, askedAtMs: number) => void
     /**
@@ -52,7 +52,7 @@ export class LedgerClock extends Context.Service<
           return floor
         },
         boundUnsafe: (storeNow, askedAtMs) => {
-          storeZeroLeast = storeNow - elapsed()
+          storeZeroLeast = storeNow - Math.max(askedAtMs, elapsed() - clockSkewMaxMs)
           storeZeroMost = storeNow - askedAtMs
           bound = storeNow + clockSkewMaxMs
         },

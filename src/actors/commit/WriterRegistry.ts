@@ -42,52 +42,16 @@ const make = Effect.fnUntraced(function* (node: string) {
   const clock = yield* LedgerClock
   const wall = yield* Clock.Clock
   const limits = yield* LedgerConfig
+  const comparison = yield* makeClockComparison
   const live = new Set<WriterId>()
   /** Just before what is decided and not committed, or up to now; the clock is raised so that it stays so (design §4). */
   const closedNow = (now: Instant): Instant => Math.min(queue.openSince() ?? now, now) - 1
-  let skewMs = 0
   let silence: string | undefined
-  let refusal: string | undefined = "the clock was not compared with the store's yet"
 
-  /**
-   * Why what is recorded now is too far ahead of the store's clock. The clock cannot run there by itself: the store's must
-   * have gone back, in a failover say. Questions about "now" wait until it has caught up.
-   */
-  const ahead = (): string | undefined => {
-    const aheadMs = clock.aheadMsUnsafe()
-    // Twice: a store may have several clocks, and two of them are as far apart as one of them and ours.
-    return aheadMs > 2 * limits.clockSkewMaxMs
-      ? `what this node records is ${aheadMs} ms ahead of the event store's clock, which went back`
-      : undefined
-  }
-  let isAhead = false
-
-  /** Compares the clock with the store's, binds it to that, and raises it over everything that may have been answered. */
   const beat = Effect.fnUntraced(function* (writers: ReadonlyArray<WriterId>) {
-    const now = clock.nowUnsafe()
-    const closedAt = closedNow(now)
-    const sentAt = wall.currentTimeMillisUnsafe()
-    const askedAtMs = clock.elapsedUnsafe()
-    const storeNow = yield* store.heartbeat(writers.map((writerId) => ({ writerId, closedAt })))
-    const answeredAt = wall.currentTimeMillisUnsafe()
-    clock.boundUnsafe(storeNow, askedAtMs)
+    const closedAt = closedNow(clock.nowUnsafe())
+    yield* comparison.compare(store.heartbeat(writers.map((writerId) => ({ writerId, closedAt }))))
     silence = undefined
-    // The store read its clock somewhere between; only what lies outside counts as skew.
-    const skew = Math.max(sentAt - storeNow, storeNow - answeredAt, 0)
-    skewMs = skew
-    const isOff = skew > limits.clockSkewMaxMs
-    if (isOff && refusal === undefined) {
-      yield* Effect.logError(`this node's clock is ${skew} ms off the store's: commands are refused`)
-    }
-    refusal = isOff
-      ? `this node's clock is ${skew} ms off the event store's (${limits.clockSkewMaxMs} ms allowed)`
-      : undefined
-    // Others may have taken for closed what the store's clock has passed before it knew of us; while the clock
-    // is off nothing is decided.
-    if (!isOff) clock.raiseUnsafe(storeNow)
-    const why = ahead()
-    if (why !== undefined && !isAhead) yield* Effect.logError(why)
-    isAhead = why !== undefined
   })
 
   const registerFirst = Effect.fnUntraced(function* (lane: number) {
@@ -111,8 +75,7 @@ const make = Effect.fnUntraced(function* (node: string) {
   const fence = (writerIds: ReadonlyArray<WriterId>) =>
     Effect.forEach(writerIds, (writerId) => store.fenceWriter(writerId), { discard: true })
   // Before anything asks the clock: the machine's may be ahead, and what it said once stands.
-  const askedAtMs = clock.elapsedUnsafe()
-  clock.boundUnsafe(yield* store.heartbeat([]), askedAtMs)
+  yield* comparison.bind(store.heartbeat([]))
   const known = yield* store.listWriters
   yield* fence(known.filter((one) => one.node === node && !one.fenced).map((one) => one.writerId))
   yield* Effect.addFinalizer(() => fence([...live]).pipe(Effect.timeoutOption(fenceAtEndMs), Effect.ignore))
@@ -121,8 +84,8 @@ const make = Effect.fnUntraced(function* (node: string) {
       silence = error.reason
       return Effect.logWarning("no heartbeat", error.message)
     }),
+    Effect.repeat(Schedule.spaced(limits.heartbeatMs)),
     Effect.delay(limits.heartbeatMs),
-    Effect.forever,
     Effect.forkScoped
   )
   return WriterRegistry.of({
@@ -131,9 +94,70 @@ const make = Effect.fnUntraced(function* (node: string) {
     retire: (writerId) => {
       live.delete(writerId)
     },
-    refusal: () => refusal,
-    trouble: () => refusal ?? silence ?? ahead(),
-    skewMs: () => skewMs,
-    aheadMs: () => clock.aheadMsUnsafe()
+    refusal: comparison.refusal,
+    trouble: () => comparison.refusal() ?? silence ?? comparison.ahead(),
+    skewMs: comparison.skewMs,
+    aheadMs: clock.aheadMsUnsafe
   })
+})
+
+type StoreNow = Effect.Effect<Instant, StoreUnavailable>
+
+/** What the event store's clock says of this node's. */
+const makeClockComparison = Effect.gen(function* () {
+  const clock = yield* LedgerClock
+  const wall = yield* Clock.Clock
+  const { clockSkewMaxMs } = yield* LedgerConfig
+  let skewMs = 0
+  let refusal: string | undefined = "the clock was not compared with the store's yet"
+  let isAhead = false
+
+  /**
+   * Why what is recorded now is too far ahead of the store's clock. The clock cannot run there by itself: the store's must
+   * have gone back, in a failover say. Questions about "now" wait until it has caught up.
+   */
+  const ahead = (): string | undefined => {
+    const aheadMs = clock.aheadMsUnsafe()
+    // Twice: a store may have several clocks, and two of them are as far apart as one of them and ours.
+    return aheadMs > 2 * clockSkewMaxMs
+      ? `what this node records is ${aheadMs} ms ahead of the event store's clock, which went back`
+      : undefined
+  }
+
+  const bind = (ask: StoreNow): StoreNow =>
+    Effect.suspend(() => {
+      const askedAtMs = clock.elapsedUnsafe()
+      return Effect.tap(ask, (storeNow) => Effect.sync(() => clock.boundUnsafe(storeNow, askedAtMs)))
+    })
+
+  const compare = Effect.fnUntraced(function* (ask: StoreNow) {
+    const sentAt = wall.currentTimeMillisUnsafe()
+    const storeNow = yield* bind(ask)
+    const answeredAt = wall.currentTimeMillisUnsafe()
+    // The store read its clock somewhere between; only what lies outside counts as skew.
+    skewMs = Math.max(sentAt - storeNow, storeNow - answeredAt, 0)
+    const isOff = skewMs > clockSkewMaxMs
+    if (isOff && refusal === undefined) {
+      yield* Effect.logError(`this node's clock is ${skewMs} ms off the store's: commands are refused`)
+    }
+    refusal = isOff
+      ? `this node's clock is ${skewMs} ms off the event store's (${clockSkewMaxMs} ms allowed)`
+      : undefined
+    // Others may have taken for closed what the store's clock has passed before it knew of us; while the clock
+    // is off nothing is decided.
+    if (!isOff) clock.raiseUnsafe(storeNow)
+    const why = ahead()
+    if (why !== undefined && !isAhead) yield* Effect.logError(why)
+    isAhead = why !== undefined
+  })
+
+  return {
+    /** Bounds the ledger's clock by the store's. */
+    bind,
+    /** The same, and raises it over everything that may have been answered, and notes how far the two are apart. */
+    compare,
+    refusal: () => refusal,
+    ahead,
+    skewMs: () => skewMs
+  }
 })

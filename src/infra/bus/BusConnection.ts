@@ -4,7 +4,7 @@ import { type ConnectionOptions, connect, Events, type NatsConnection } from "na
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 
-interface BusConnection {
+export interface BusConnection {
   /** The connection; fails while it is not up. */
   readonly get: Effect.Effect<NatsConnection, StoreUnavailable>
   readonly isUpUnsafe: () => boolean

@@ -1,6 +1,6 @@
 /** The bus in this process's memory, by JetStream's contract; loses, repeats, reorders and fails as a test asks for. */
 import { Clock, Effect, Latch, Random, Result } from "effect"
-import { ReadSideConfig } from "../config/ReadSideConfig.ts"
+import { ReadSideConfig, type ReadSideLimits } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import type { Bus, ConsumerName, Delivery, Subscription } from "./Bus.ts"
 import { type BusMessage, messageIdOf } from "./BusMessage.ts"
@@ -39,86 +39,114 @@ interface Cursor {
   readonly pending: Map<number, number>
 }
 
-export const makeBusMemory = Effect.fnUntraced(function* (weather: BusWeather = fairWeather) {
-  const { unackedMax, ackWaitMs } = yield* ReadSideConfig
-  const logs = new Map<number, Log>()
-  const cursors = new Map<string, Cursor>()
-  const wake = Latch.makeUnsafe(false)
-  let position = 0
-  let life = 0
+/** What a stream keeps, and how far each consumer has come. */
+class MemoryStream {
+  #position = 0
+  readonly #logs = new Map<number, Log>()
+  readonly #cursors = new Map<string, Cursor>()
+  /** Rises each time the stream is deleted: subscriptions to an earlier one are broken. */
+  life = 0
 
-  const away = new StoreUnavailable({ store: "bus", reason: "the bus is away" })
-  const chance = (probability: number) =>
-    probability === 0 ? Effect.succeed(false) : Effect.map(Random.next, (drawn) => drawn < probability)
-
-  const logOf = (partition: number): Log => {
-    const log = logs.get(partition) ?? { kept: [], ids: new Set<string>() }
-    logs.set(partition, log)
-    return log
-  }
-
-  const keep = (message: BusMessage): void => {
-    const log = logOf(message.partition)
+  keep(message: BusMessage): void {
+    const log = this.#logOf(message.partition)
     const id = messageIdOf(message)
     if (log.ids.has(id)) return
     log.ids.add(id)
-    log.kept.push({ position: ++position, message })
+    log.kept.push({ position: ++this.#position, message })
     const oldest = log.kept.length > keptMax ? log.kept.shift() : undefined
     if (oldest !== undefined) log.ids.delete(messageIdOf(oldest.message))
   }
 
-  const publish = Effect.fnUntraced(function* (messages: ReadonlyArray<BusMessage>) {
-    if (weather.isAway()) return yield* away
-    for (const message of messages) if (!(yield* chance(weather.loses))) keep(message)
-    wake.openUnsafe()
-    wake.closeUnsafe()
-  })
-
-  const deliver = (cursor: Cursor, kept: Kept, now: number): Delivery => {
-    const isRepeated = cursor.pending.delete(kept.position)
-    cursor.pending.set(kept.position, now)
-    cursor.last = Math.max(cursor.last, kept.position)
-    return {
-      position: kept.position,
-      isRepeated,
-      message: Result.succeed(kept.message),
-      ackUnsafe: () => {
-        cursor.pending.delete(kept.position)
-      },
-      nakUnsafe: () => {
-        if (!cursor.pending.has(kept.position)) return
-        cursor.pending.set(kept.position, Number.NEGATIVE_INFINITY)
-        wake.openUnsafe()
-        wake.closeUnsafe()
-      }
-    }
+  cursorOf({ projection, partition }: ConsumerName): Cursor {
+    const name = `${projection}-${partition}`
+    const cursor = this.#cursors.get(name) ?? { last: 0, pending: new Map<number, number>() }
+    this.#cursors.set(name, cursor)
+    return cursor
   }
 
-  const due = ({ partition }: ConsumerName, cursor: Cursor, now: number): ReadonlyArray<Kept> => {
+  /** What may be delivered now: first what was not acknowledged in time. */
+  due(
+    partition: number,
+    cursor: Cursor,
+    now: number,
+    { unackedMax, ackWaitMs }: Pick<ReadSideLimits, "unackedMax" | "ackWaitMs">
+  ): ReadonlyArray<Kept> {
     const room = unackedMax - cursor.pending.size
     const isDue = ({ position }: Kept) => {
       const since = cursor.pending.get(position)
       return since === undefined ? position > cursor.last : since + ackWaitMs <= now
     }
-    const found = logOf(partition).kept.filter(isDue)
+    const found = this.#logOf(partition).kept.filter(isDue)
     const repeated = found.filter(({ position }) => cursor.pending.has(position))
     return repeated.concat(found.filter(({ position }) => !cursor.pending.has(position)).slice(0, room))
   }
 
+  wipe(): void {
+    this.#logs.clear()
+    this.#cursors.clear()
+    this.#position = 0
+    this.life++
+  }
+
+  #logOf(partition: number): Log {
+    const log = this.#logs.get(partition) ?? { kept: [], ids: new Set<string>() }
+    this.#logs.set(partition, log)
+    return log
+  }
+}
+
+const away = new StoreUnavailable({ store: "bus", reason: "the bus is away" })
+const chance = (probability: number) =>
+  probability === 0 ? Effect.succeed(false) : Effect.map(Random.next, (drawn) => drawn < probability)
+
+const deliver = (cursor: Cursor, kept: Kept, now: number, wakeUnsafe: () => void): Delivery => {
+  const isRepeated = cursor.pending.delete(kept.position)
+  cursor.pending.set(kept.position, now)
+  cursor.last = Math.max(cursor.last, kept.position)
+  return {
+    position: kept.position,
+    isRepeated,
+    message: Result.succeed(kept.message),
+    ackUnsafe: () => {
+      cursor.pending.delete(kept.position)
+    },
+    nakUnsafe: () => {
+      if (!cursor.pending.has(kept.position)) return
+      cursor.pending.set(kept.position, Number.NEGATIVE_INFINITY)
+      wakeUnsafe()
+    }
+  }
+}
+
+export const makeBusMemory = Effect.fnUntraced(function* (weather: BusWeather = fairWeather) {
+  const limits = yield* ReadSideConfig
+  const stream = new MemoryStream()
+  const wake = Latch.makeUnsafe(false)
+  const wakeUnsafe = () => {
+    wake.openUnsafe()
+    wake.closeUnsafe()
+  }
+
+  const publish = Effect.fnUntraced(function* (messages: ReadonlyArray<BusMessage>) {
+    if (weather.isAway()) return yield* away
+    for (const message of messages) if (!(yield* chance(weather.loses))) stream.keep(message)
+    wakeUnsafe()
+  })
+
   const takeSome = Effect.fnUntraced(function* (
-    consumer: ConsumerName,
+    partition: number,
     cursor: Cursor,
     accept: (delivery: Delivery) => boolean
   ) {
     const now = yield* Clock.currentTimeMillis
-    let offered = due(consumer, cursor, now)
+    let offered = stream.due(partition, cursor, now, limits)
     if (offered.length > 1 && (yield* chance(weather.shuffles))) offered = yield* Random.shuffle(offered)
     const taken: Array<Delivery> = []
     for (const kept of offered) {
       const peeked = { position: kept.position, isRepeated: false, message: Result.succeed(kept.message) }
       if (!accept({ ...peeked, ackUnsafe: () => {}, nakUnsafe: () => {} }) && taken.length > 0) break
-      taken.push(deliver(cursor, kept, now))
-      if (yield* chance(weather.repeats)) taken.push(deliver(cursor, kept, now))
+      taken.push(deliver(cursor, kept, now, wakeUnsafe))
+      if (yield* chance(weather.repeats)) taken.push(deliver(cursor, kept, now, wakeUnsafe))
     }
     return taken
   })
@@ -126,16 +154,14 @@ export const makeBusMemory = Effect.fnUntraced(function* (weather: BusWeather = 
   const subscribe = (consumer: ConsumerName) =>
     Effect.gen(function* () {
       if (weather.isAway()) return yield* away
-      const name = `${consumer.projection}-${consumer.partition}`
-      const cursor = cursors.get(name) ?? { last: 0, pending: new Map<number, number>() }
-      cursors.set(name, cursor)
-      const born = life
+      const cursor = stream.cursorOf(consumer)
+      const born = stream.life
       const take: Subscription["take"] = Effect.fnUntraced(function* (accept) {
         while (true) {
-          if (weather.isAway() || born !== life) return yield* away
-          const taken = yield* takeSome(consumer, cursor, accept)
+          if (weather.isAway() || born !== stream.life) return yield* away
+          const taken = yield* takeSome(consumer.partition, cursor, accept)
           if (taken.length > 0) return taken
-          yield* Effect.timeoutOption(wake.await, ackWaitMs)
+          yield* Effect.timeoutOption(wake.await, limits.ackWaitMs)
         }
       })
       return { take }
@@ -146,12 +172,8 @@ export const makeBusMemory = Effect.fnUntraced(function* (weather: BusWeather = 
     bus,
     /** The stream is deleted with all its consumers, and begins again at position 1. */
     wipeUnsafe: (): void => {
-      logs.clear()
-      cursors.clear()
-      position = 0
-      life++
-      wake.openUnsafe()
-      wake.closeUnsafe()
+      stream.wipe()
+      wakeUnsafe()
     }
   }
 })

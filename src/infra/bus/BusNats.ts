@@ -2,6 +2,7 @@
 import { Effect, Latch, Semaphore } from "effect"
 import {
   AckPolicy,
+  type Consumer,
   type ConsumerMessages,
   DeliverPolicy,
   DiscardPolicy,
@@ -16,7 +17,7 @@ import {
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import type { Bus, ConsumerName, Delivery, Subscription } from "./Bus.ts"
-import { makeBusConnection } from "./BusConnection.ts"
+import { type BusConnection, makeBusConnection } from "./BusConnection.ts"
 import { type BusMessage, decodeMessage, encodeMessage, messageIdOf } from "./BusMessage.ts"
 
 export interface BusNatsOptions {
@@ -53,71 +54,81 @@ const ask = <A>(request: () => Promise<A>) => Effect.tryPromise({ try: request, 
 
 const isMissing = (cause: unknown): boolean => cause instanceof NatsError && cause.api_error?.code === 404
 
+/** The stream of the events, as it is made where it is missing. */
+const configOf = (options: BusNatsOptions): StreamConfigOf => ({
+  name: options.stream ?? "CHRONICLE_EVENTS",
+  subjects: [`${options.subject ?? defaultSubject}.*`],
+  retention: RetentionPolicy.Limits,
+  storage: StorageType.File,
+  discard: DiscardPolicy.Old,
+  num_replicas: options.replicas ?? 1,
+  max_bytes: options.bytesMax ?? 2 ** 30,
+  max_age: nanos(options.ageMsMax ?? 86_400_000),
+  duplicate_window: nanos(duplicatesMs)
+})
+
+type StreamConfigOf = Partial<StreamConfig> & { readonly name: string }
+const defaultSubject = "chronicle.events"
+
+/** Knows whether the stream is there. */
+const makeStream = Effect.fnUntraced(function* (config: StreamConfigOf, connection: BusConnection) {
+  const { connectMs } = yield* ReadSideConfig
+  const lock = yield* Semaphore.make(1)
+  /** The era of the connection in which the stream was seen last; 0 where it may be gone. */
+  let seenIn = 0
+  const forgetUnsafe = () => {
+    seenIn = 0
+  }
+  return {
+    /** Creates the stream unless it was seen since the connection came up. */
+    ensure: Effect.fnUntraced(function* (nats: NatsConnection) {
+      if (seenIn === connection.eraUnsafe()) return
+      const era = connection.eraUnsafe()
+      const jsm = yield* ask(() => nats.jetstreamManager({ checkAPI: false, timeout: connectMs }))
+      const create = () =>
+        jsm.streams.info(config.name).then(
+          () => false,
+          (cause) => (isMissing(cause) ? jsm.streams.add(config).then(() => true) : Promise.reject(cause))
+        )
+      if (yield* ask(create)) yield* Effect.logInfo(`bus: created the stream ${config.name}`)
+      seenIn = era
+    }, lock.withPermit),
+    forgetUnsafe,
+    /** After a failure the stream may be gone, so it is looked for before the next try. */
+    forgetOnError: <A, E, R>(self: Effect.Effect<A, E, R>) =>
+      Effect.tapError(self, () => Effect.sync(forgetUnsafe))
+  }
+})
+
 export const makeBusNats = Effect.fnUntraced(function* (options: BusNatsOptions) {
   const limits = yield* ReadSideConfig
   const connection = yield* makeBusConnection(options.url)
-  const stream = options.stream ?? "CHRONICLE_EVENTS"
-  const prefix = options.subject ?? "chronicle.events"
-  const streamLock = yield* Semaphore.make(1)
-  /** The era of the connection in which the stream was seen last; 0 where it may be gone. */
-  let seenIn = 0
+  const config = configOf(options)
+  const prefix = options.subject ?? defaultSubject
+  const stream = yield* makeStream(config, connection)
 
-  const config: Partial<StreamConfig> & { name: string } = {
-    name: stream,
-    subjects: [`${prefix}.*`],
-    retention: RetentionPolicy.Limits,
-    storage: StorageType.File,
-    discard: DiscardPolicy.Old,
-    num_replicas: options.replicas ?? 1,
-    max_bytes: options.bytesMax ?? 2 ** 30,
-    max_age: nanos(options.ageMsMax ?? 86_400_000),
-    duplicate_window: nanos(duplicatesMs)
-  }
-
-  /** Creates the stream unless it was seen since the connection came up. */
-  const ensureStream = Effect.fnUntraced(function* (nats: NatsConnection) {
-    if (seenIn === connection.eraUnsafe()) return
-    const era = connection.eraUnsafe()
-    const jsm = yield* ask(() => nats.jetstreamManager({ checkAPI: false, timeout: limits.connectMs }))
-    const create = () =>
-      jsm.streams.info(stream).then(
-        () => false,
-        (cause) => (isMissing(cause) ? jsm.streams.add(config).then(() => true) : Promise.reject(cause))
-      )
-    if (yield* ask(create)) yield* Effect.logInfo(`bus: created the stream ${stream}`)
-    seenIn = era
-  }, streamLock.withPermit)
-
-  const publish = Effect.fnUntraced(
-    function* (messages: ReadonlyArray<BusMessage>) {
-      const nats = yield* connection.get
-      yield* ensureStream(nats)
-      const jetstream = nats.jetstream({ timeout: limits.connectMs })
-      const sendAll = () =>
-        Promise.all(
-          messages.map((message) =>
-            jetstream.publish(`${prefix}.${message.partition}`, encodeMessage(message), {
-              msgID: messageIdOf(message),
-              expect: { streamName: stream },
-              timeout: limits.connectMs
-            })
-          )
+  const publish = Effect.fnUntraced(function* (messages: ReadonlyArray<BusMessage>) {
+    const nats = yield* connection.get
+    yield* stream.ensure(nats)
+    const jetstream = nats.jetstream({ timeout: limits.connectMs })
+    const sendAll = () =>
+      Promise.all(
+        messages.map((message) =>
+          jetstream.publish(`${prefix}.${message.partition}`, encodeMessage(message), {
+            msgID: messageIdOf(message),
+            expect: { streamName: config.name },
+            timeout: limits.connectMs
+          })
         )
-      yield* ask(sendAll)
-    },
-    // The stream may be gone, so it is looked for before the next try.
-    Effect.tapError(() =>
-      Effect.sync(() => {
-        seenIn = 0
-      })
-    )
-  )
+      )
+    yield* ask(sendAll)
+  }, stream.forgetOnError)
 
   const ensureConsumer = Effect.fnUntraced(function* (nats: NatsConnection, name: ConsumerName) {
     const durable = `${name.projection}-${name.partition}`
     yield* ask(() =>
       nats.jetstreamManager({ checkAPI: false, timeout: limits.connectMs }).then((jsm) =>
-        jsm.consumers.add(stream, {
+        jsm.consumers.add(config.name, {
           durable_name: durable,
           filter_subject: `${prefix}.${name.partition}`,
           ack_policy: AckPolicy.Explicit,
@@ -127,59 +138,54 @@ export const makeBusNats = Effect.fnUntraced(function* (options: BusNatsOptions)
         })
       )
     )
-    return yield* ask(() => nats.jetstream().consumers.get(stream, durable))
+    return yield* ask(() => nats.jetstream().consumers.get(config.name, durable))
   })
 
-  const subscribe = Effect.fnUntraced(
-    function* (name: ConsumerName) {
-      const nats = yield* connection.get
-      yield* ensureStream(nats)
-      const consumer = yield* ensureConsumer(nats, name)
-      const inbox = makeInbox()
-      const open = () =>
-        consumer.consume({
-          max_messages: limits.unackedMax,
-          expires: pullMs,
-          idle_heartbeat: heartbeatMs,
-          abort_on_missing_resource: true,
-          callback: inbox.receive
-        })
-      const messages = yield* Effect.acquireRelease(ask(open), (opened) =>
-        Effect.andThen(
-          // On a connection that was lost meanwhile, draining may never end.
-          Effect.promise(() => letGo(opened)).pipe(
-            Effect.interruptible,
-            Effect.timeoutOption(limits.handoverMs)
-          ),
-          Effect.sync(inbox.giveBack)
-        )
-      )
-      yield* Effect.forkScoped(watch(messages, nats, inbox))
-      return { take: inbox.take }
-    },
-    Effect.tapError(() =>
+  const subscribe = Effect.fnUntraced(function* (name: ConsumerName) {
+    const nats = yield* connection.get
+    yield* stream.ensure(nats)
+    const consumer = yield* ensureConsumer(nats, name)
+    const inbox = makeInbox()
+    const messages = yield* consume(consumer, inbox)
+    const tellEnd = Effect.flatMap(endOf(messages, nats), (error) =>
       Effect.sync(() => {
-        seenIn = 0
+        stream.forgetUnsafe()
+        inbox.fail(error)
       })
     )
-  )
-
-  /** Tells the inbox when the subscription, or the connection below it, ended. */
-  const watch = (messages: ConsumerMessages, nats: NatsConnection, inbox: Inbox) =>
-    Effect.race(
-      Effect.promise(() => messages.closed()),
-      Effect.promise(() => nats.closed())
-    ).pipe(
-      Effect.flatMap((cause) =>
-        Effect.sync(() => {
-          seenIn = 0
-          inbox.fail(toUnavailable(cause ?? "the subscription was closed"))
-        })
-      )
-    )
+    yield* Effect.forkScoped(tellEnd)
+    return { take: inbox.take }
+  }, stream.forgetOnError)
 
   return { publish, subscribe, isConnectedUnsafe: connection.isUpUnsafe } satisfies Bus["Service"]
 })
+
+/** Lets the server send to the inbox; returns what was not taken when the scope ends. */
+const consume = Effect.fnUntraced(function* (consumer: Consumer, inbox: Inbox) {
+  const limits = yield* ReadSideConfig
+  const open = () =>
+    consumer.consume({
+      max_messages: limits.unackedMax,
+      expires: pullMs,
+      idle_heartbeat: heartbeatMs,
+      abort_on_missing_resource: true,
+      callback: inbox.receive
+    })
+  return yield* Effect.acquireRelease(ask(open), (opened) =>
+    Effect.andThen(
+      // On a connection that was lost meanwhile, draining may never end.
+      Effect.promise(() => letGo(opened)).pipe(Effect.interruptible, Effect.timeoutOption(limits.handoverMs)),
+      Effect.sync(inbox.giveBack)
+    )
+  )
+})
+
+/** Waits until the subscription, or the connection below it, has ended; answers why. */
+const endOf = (messages: ConsumerMessages, nats: NatsConnection): Effect.Effect<StoreUnavailable> =>
+  Effect.race(
+    Effect.promise(() => messages.closed()),
+    Effect.promise(() => nats.closed())
+  ).pipe(Effect.map((cause) => toUnavailable(cause ?? "the subscription was closed")))
 
 /** Closes once everything that the server sent has arrived: `close` alone drops it, and it comes again only after `ackWaitMs`. */
 const letGo = (messages: ConsumerMessages): Promise<unknown> => {

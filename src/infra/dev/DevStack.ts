@@ -75,11 +75,28 @@ const emptyDataDirectory = Effect.fnUntraced(function* (dataDir: string) {
   }
 })
 
-/** Everything in the scope, in this order; the other way round at the end. */
+/**
+ * Where a server keeps its files, by its name. The ids of processes stand in a directory of this run alone: the guard of
+ * a run that was killed must never see those of the next.
+ */
+const makeFiles = Effect.fnUntraced(function* (dataDir: string, runs: string) {
+  const fs = yield* FileSystem.FileSystem
+  const { join } = yield* Path.Path
+  const run = join(runs, `${process.pid}-${yield* Clock.currentTimeMillis}`)
+  const logs = join(dataDir, "logs")
+  for (const made of [run, logs]) yield* fs.makeDirectory(made, { recursive: true })
+  yield* guardOrphans(run)
+  return (name: string) => ({
+    directory: join(dataDir, name),
+    pidFile: join(run, `${name}.pid`),
+    logFile: join(logs, `${name}.log`)
+  })
+})
+
+/** Starts everything in the scope, in this order, and ends it in the opposite order. */
 export const startDevStack = Effect.fn("DevStack.start")(function* (
   options: DevStackOptions = {}
 ): Effect.fn.Return<DevStackService, DevStackError, Scope.Scope | NodeServices.NodeServices> {
-  const fs = yield* FileSystem.FileSystem
   const { join } = yield* Path.Path
   const directory = yield* openDataDirectory(options.dataDir ?? ".chronicle")
   const dataDir = directory.path
@@ -93,22 +110,9 @@ export const startDevStack = Effect.fn("DevStack.start")(function* (
   const cockroach = yield* chooseEventStore(
     options.fresh === true ? { ...directory, eventStore: Option.none() } : directory
   )
-  // A directory of this run alone: the guard of a run that was killed must never see the ids of the next.
-  const run = join(runs, `${process.pid}-${yield* Clock.currentTimeMillis}`)
-  const logs = join(dataDir, "logs")
-  for (const made of [run, logs]) {
-    yield* fs
-      .makeDirectory(made, { recursive: true })
-      .pipe(Effect.mapError((error) => new DataDirectoryUnusable({ dataDir, reason: error.message })))
-  }
-  yield* guardOrphans(run).pipe(
+  const filesOf = yield* makeFiles(dataDir, runs).pipe(
     Effect.mapError((error) => new DataDirectoryUnusable({ dataDir, reason: error.message }))
   )
-  const filesOf = (name: string) => ({
-    directory: join(dataDir, name),
-    pidFile: join(run, `${name}.pid`),
-    logFile: join(logs, `${name}.log`)
-  })
   const [nats, postgres, events] = yield* Effect.all(
     [
       startNats({ ...filesOf("nats"), port: options.natsPort, password: newPassword() }),

@@ -83,53 +83,62 @@ interface Running {
   readonly port: number
 }
 
-export const startNats = Effect.fn("NatsServer.start")(function* (options: NatsOptions) {
-  const fs = yield* FileSystem.FileSystem
-  const { join } = yield* Path.Path
-  const { directory, logFile, pidFile } = options
-  const program = yield* findNatsServer
-  const version = yield* readVersion(program, logFile)
-  const syncsAlways = knowsSyncInterval(version)
-  const configFile = join(directory, "nats.conf")
-  const storeDir = join(directory, "jetstream")
-  const broken = (error: { readonly message: string }) =>
+/** Where a server keeps what, and by which program and settings it runs. */
+interface Setup extends NatsOptions {
+  readonly program: string
+  readonly syncsAlways: boolean
+  readonly configFile: string
+  readonly storeDir: string
+}
+
+const broken = ({ logFile }: NatsOptions) =>
+  Effect.catch((error: { readonly message: string }) =>
     Effect.fail(
       new ServiceFailed({ service, reason: `cannot use its files: ${error.message}`, logFile, log: "" })
     )
-  yield* fs.makeDirectory(directory, { recursive: true, mode: 0o700 }).pipe(Effect.catch(broken))
-
-  const parent = yield* Effect.scope
-  /** Each run of the server has a scope of its own below the stack's. */
-  const launch = Effect.fnUntraced(
-    function* (port: number) {
-      yield* fs
-        .writeFileString(configFile, configuration(port, storeDir, syncsAlways, options.password), {
-          mode: 0o600
-        })
-        .pipe(Effect.catch(broken))
-      const scope = yield* Scope.fork(parent)
-      const daemon = yield* startDaemon({
-        service,
-        program,
-        args: ["-c", configFile],
-        pidFile,
-        logFile,
-        stopSignal: "SIGTERM",
-        stopWithinMs: 10_000,
-        startWithinMs: 30_000,
-        isReady: ({ output }) => Effect.succeed(output.includes("Server is ready"))
-      }).pipe(
-        Scope.provide(scope),
-        Effect.onExit((exit) => (Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void))
-      )
-      return { daemon, scope, port } satisfies Running
-    },
-    Effect.provideContext(
-      yield* Effect.context<FileSystem.FileSystem | ChildProcessSpawner.ChildProcessSpawner>()
-    )
   )
 
-  const first = yield* onLoopbackPort(service, options.port, launch)
+/** Starts the server on a port. Each run of it has a scope of its own below the stack's. */
+const launch = Effect.fnUntraced(function* (setup: Setup, parent: Scope.Scope, port: number) {
+  const fs = yield* FileSystem.FileSystem
+  const text = configuration(port, setup.storeDir, setup.syncsAlways, setup.password)
+  yield* fs.writeFileString(setup.configFile, text, { mode: 0o600 }).pipe(broken(setup))
+  const scope = yield* Scope.fork(parent)
+  const daemon = yield* startDaemon({
+    service,
+    program: setup.program,
+    args: ["-c", setup.configFile],
+    pidFile: setup.pidFile,
+    logFile: setup.logFile,
+    stopSignal: "SIGTERM",
+    stopWithinMs: 10_000,
+    startWithinMs: 30_000,
+    isReady: ({ output }) => Effect.succeed(output.includes("Server is ready"))
+  }).pipe(
+    Scope.provide(scope),
+    Effect.onExit((exit) => (Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void))
+  )
+  return { daemon, scope, port } satisfies Running
+})
+
+export const startNats = Effect.fn("NatsServer.start")(function* (options: NatsOptions) {
+  const fs = yield* FileSystem.FileSystem
+  const { join } = yield* Path.Path
+  const program = yield* findNatsServer
+  const version = yield* readVersion(program, options.logFile)
+  const setup: Setup = {
+    ...options,
+    program,
+    syncsAlways: knowsSyncInterval(version),
+    configFile: join(options.directory, "nats.conf"),
+    storeDir: join(options.directory, "jetstream")
+  }
+  yield* fs.makeDirectory(options.directory, { recursive: true, mode: 0o700 }).pipe(broken(options))
+
+  const parent = yield* Effect.scope
+  const context = yield* Effect.context<FileSystem.FileSystem | ChildProcessSpawner.ChildProcessSpawner>()
+  const launchAt = (port: number) => Effect.provideContext(launch(setup, parent, port), context)
+  const first = yield* onLoopbackPort(service, options.port, launchAt)
   const current = yield* SynchronizedRef.make<Running>(first)
   const killed = Effect.fnUntraced(function* (running: Running) {
     yield* running.daemon.kill
@@ -142,19 +151,19 @@ export const startNats = Effect.fn("NatsServer.start")(function* (options: NatsO
         ? `nats://127.0.0.1:${first.port}`
         : `nats://${user}:${options.password}@127.0.0.1:${first.port}`,
     version,
-    syncsAlways,
+    syncsAlways: setup.syncsAlways,
     isRunning: Effect.flatMap(SynchronizedRef.get(current), ({ daemon }) => daemon.isRunning),
     kill: SynchronizedRef.updateEffect(current, killed),
     start: SynchronizedRef.updateEffect(current, (running) =>
       Effect.flatMap(running.daemon.isRunning, (runs) =>
         runs
           ? Effect.succeed(running)
-          : Effect.andThen(Scope.close(running.scope, Exit.void), launch(first.port))
+          : Effect.andThen(Scope.close(running.scope, Exit.void), launchAt(first.port))
       )
     ),
     deleteJetStream: SynchronizedRef.updateEffect(current, (running) =>
       killed(running).pipe(
-        Effect.tap(fs.remove(storeDir, { recursive: true, force: true }).pipe(Effect.catch(broken)))
+        Effect.tap(fs.remove(setup.storeDir, { recursive: true, force: true }).pipe(broken(options)))
       )
     )
   } satisfies NatsServer

@@ -77,7 +77,37 @@ const move = `
 /** How often a fence is tried against a writer whose commits take the fence's number each time. */
 const fenceTriesMax = 100
 
-export const makeWriters = ({ query, proven }: StoreQueries): Writers => {
+export const makeWriters = (queries: StoreQueries): Writers => {
+  const { query, proven } = queries
+  return {
+    registerWriter: ({ writerId, node, closedAt }) =>
+      Effect.asVoid(
+        proven(register, [PgTypes.text(writerId), PgTypes.text(node), PgTypes.timestamptz(closedAt)])
+      ),
+
+    heartbeat: (writers) => Effect.map(query(beat, beats.arrays(writers)), (rows) => toInstant(rows[0]?.[0])),
+
+    listWriters: makeListing(queries),
+
+    fenceWriter: (writerId) => fenceWriter(queries, writerId),
+
+    relayCursors: Effect.map(
+      query(cursors, []),
+      (rows) =>
+        new Map(rows.map((row) => cursorColumns.decode(row)).map(({ writerId, seq }) => [writerId, seq]))
+    ),
+
+    moveRelayCursors: (moved) =>
+      moved.size === 0
+        ? Effect.void
+        : Effect.asVoid(
+            query(move, cursorColumns.arrays(Array.from(moved, ([writerId, seq]) => ({ writerId, seq }))))
+          )
+  }
+}
+
+/** Asks again, with the new names, where writers registered since the listing before. */
+const makeListing = ({ proven }: StoreQueries): Writers["listWriters"] => {
   /** The writers that were not fenced at the last listing: nearly always those of the next. */
   let open: ReadonlyArray<WriterId> = []
 
@@ -99,56 +129,35 @@ export const makeWriters = ({ query, proven }: StoreQueries): Writers => {
     )
   })
 
-  return {
-    registerWriter: ({ writerId, node, closedAt }) =>
-      Effect.asVoid(
-        proven(register, [PgTypes.text(writerId), PgTypes.text(node), PgTypes.timestamptz(closedAt)])
-      ),
-
-    heartbeat: (writers) => Effect.map(query(beat, beats.arrays(writers)), (rows) => toInstant(rows[0]?.[0])),
-
-    listWriters: Effect.gen(function* () {
-      for (let tries = 0; tries < listingTriesMax; tries++) {
-        const writers = yield* list
-        if (writers !== undefined) return writers
-      }
-      return yield* new StoreUnavailable({
-        store: "event store",
-        reason: `new writers registered during each of ${listingTriesMax} listings`
-      })
-    }),
-
-    fenceWriter: Effect.fnUntraced(function* (writerId) {
-      for (let tries = 0; tries < fenceTriesMax; tries++) {
-        const [row] = yield* query(tailEnd, [PgTypes.text(writerId)])
-        const last = row === undefined ? undefined : lastRow.decode(row)
-        const isFenced = last?.rows === 0
-        const seq = isFenced ? last.seq : (last?.seq ?? 0) + 1
-        if (!isFenced) {
-          const at = PgTypes.timestamptz(last?.recordedAt ?? 0)
-          const fenced = yield* query(fence, [PgTypes.text(writerId), int8Value(seq), at])
-          if (fenced.length === 0) continue
-        }
-        yield* proven(noteFence, [PgTypes.text(writerId), int8Value(seq)])
-        return seq
-      }
-      return yield* new StoreUnavailable({
-        store: "event store",
-        reason: `writer ${writerId} cannot be fenced: it committed before each of ${fenceTriesMax} tries`
-      })
-    }),
-
-    relayCursors: Effect.map(
-      query(cursors, []),
-      (rows) =>
-        new Map(rows.map((row) => cursorColumns.decode(row)).map(({ writerId, seq }) => [writerId, seq]))
-    ),
-
-    moveRelayCursors: (moved) =>
-      moved.size === 0
-        ? Effect.void
-        : Effect.asVoid(
-            query(move, cursorColumns.arrays(Array.from(moved, ([writerId, seq]) => ({ writerId, seq }))))
-          )
-  }
+  return Effect.gen(function* () {
+    for (let tries = 0; tries < listingTriesMax; tries++) {
+      const writers = yield* list
+      if (writers !== undefined) return writers
+    }
+    return yield* new StoreUnavailable({
+      store: "event store",
+      reason: `new writers registered during each of ${listingTriesMax} listings`
+    })
+  })
 }
+
+/** Safe against a writer that commits just now: the fence and the commit want the same number. */
+const fenceWriter = Effect.fnUntraced(function* ({ query, proven }: StoreQueries, writerId: WriterId) {
+  for (let tries = 0; tries < fenceTriesMax; tries++) {
+    const [row] = yield* query(tailEnd, [PgTypes.text(writerId)])
+    const last = row === undefined ? undefined : lastRow.decode(row)
+    const isFenced = last?.rows === 0
+    const seq = isFenced ? last.seq : (last?.seq ?? 0) + 1
+    if (!isFenced) {
+      const at = PgTypes.timestamptz(last?.recordedAt ?? 0)
+      const fenced = yield* query(fence, [PgTypes.text(writerId), int8Value(seq), at])
+      if (fenced.length === 0) continue
+    }
+    yield* proven(noteFence, [PgTypes.text(writerId), int8Value(seq)])
+    return seq
+  }
+  return yield* new StoreUnavailable({
+    store: "event store",
+    reason: `writer ${writerId} cannot be fenced: it committed before each of ${fenceTriesMax} tries`
+  })
+})
