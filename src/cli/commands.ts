@@ -26,7 +26,7 @@ const amount = Argument.String("amount").pipe(
   Argument.withDescription("A decimal, with or without its asset: 12.50, '12.50 USD', '12.50 USD/2'"),
   Argument.filterMap(
     (text) => Option.fromUndefinedOr(parseMoneyText(text)),
-    (text) => `"${text}" is no amount: write 12.50, '12.50 USD' or '12.50 USD/2'`
+    () => "is no amount: write 12.50, '12.50 USD' or '12.50 USD/2'"
   )
 )
 
@@ -112,7 +112,7 @@ export const open = Command.make(
       Argument.withDescription("A code and a scale: USD/2, or USD, EUR, JPY, BTC for short"),
       Argument.filterMap(
         (text) => Result.getSuccess(parseAsset(text)),
-        (text) => `"${text}" ${Result.match(parseAsset(text), { onSuccess: String, onFailure: String })}`
+        (text) => Result.match(parseAsset(text), { onSuccess: String, onFailure: String })
       )
     ),
     owner: Flag.String("owner").pipe(Flag.withDescription("Whose account it is")),

@@ -50,13 +50,25 @@ const chronicle = Command.make("chronicle").pipe(
 /** `--version` belongs to `balance` (a version of the account), so the program's own is not built in. */
 const flags = CliConfig.layer({ builtIns: GlobalFlag.BuiltIns.filter((flag) => flag !== GlobalFlag.Version) })
 
+/** An invalid value as one sentence: `--at "2026-02-30" is no day of the calendar`. */
+const describeUsage = (error: CliError.CliError): string => {
+  if (error._tag !== "InvalidValue" || error.value === "") return error.message
+  const name = error.kind === "argument" ? `<${error.option}>` : `--${error.option}`
+  const fault = error.expected.replace(/^Schema validation failed: /, "")
+  if (/^(must|is|has) /.test(fault)) return `${name} "${error.value}" ${fault}`
+  const words = fault.startsWith('"')
+    ? `expected ${fault}`
+    : `${fault.charAt(0).toLowerCase()}${fault.slice(1)}`
+  return `${name} "${error.value}": ${words}`
+}
+
 /** What is wrong with the call, in a few lines on stderr; stdout belongs to answers. */
 const presenter = CliOutput.layerPresenter({
   present: (event) =>
     event._tag === "InvalidInvocation"
       ? Console.error(
           [
-            ...event.errors.map((error) => `chronicle: ${printable(error.message)}`),
+            ...event.errors.map((error) => `chronicle: ${printable(describeUsage(error))}`),
             `usage: ${event.helpDoc.usage}; more with ${event.commandPath.join(" ")} --help`
           ].join("\n")
         )

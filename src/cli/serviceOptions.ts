@@ -31,7 +31,7 @@ export const instantFlag = (name: string, description: string) =>
     Flag.withDescription(`${description}: ${instantForms}`),
     Flag.filterMap(
       (text) => Result.getSuccess(parseInstant(text)),
-      (text) => `"${text}" ${Result.match(parseInstant(text), { onSuccess: String, onFailure: String })}`
+      (text) => Result.match(parseInstant(text), { onSuccess: String, onFailure: String })
     ),
     Flag.optional
   )
