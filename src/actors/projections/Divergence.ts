@@ -19,7 +19,7 @@ import type { HeldHead, ProjectionModel } from "../../infra/readmodel/ReadModel.
 import type { Parking } from "./Parking.ts"
 import { toBatch } from "./ProjectionBatch.ts"
 
-export interface DivergedAt {
+interface DivergedAt {
   readonly account: AccountId
   readonly version: Version
   readonly at: Instant
@@ -38,7 +38,7 @@ export interface DivergenceCounts {
 }
 
 /** What a comparison with the log came to. */
-export interface Checked {
+interface Checked {
   /** Reloaded accounts, up to one batch of their events: the caller catches up the rest. */
   readonly reloaded: ReadonlyArray<AccountId>
   /** Accounts that differ from the log and stay parked, because their projection cannot reload them. */

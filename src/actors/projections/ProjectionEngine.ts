@@ -235,7 +235,7 @@ const makeProject = Effect.fnUntraced(function* (
 ) {
   const { partitions } = yield* LedgerConfig
   const { contendedMax, headsKeptMax } = yield* ReadSideConfig
-  const compared = makeComparedHeads(headsKeptMax)
+  const compareWithLog = makeCompareWithLog(divergence, catchUpReloaded, headsKeptMax)
 
   const projectStep = Effect.fnUntraced(function* (
     rows: ReadonlyArray<StoredEvent>,
@@ -258,8 +258,36 @@ const makeProject = Effect.fnUntraced(function* (
     return { folded, heads: looked.heads }
   })
 
-  /** Where a row contradicts the head, or is of an older version, about which the head says nothing. */
-  const compareWithLog = Effect.fnUntraced(function* (
+  return Effect.fnUntraced(function* (
+    rows: ReadonlyArray<StoredEvent>,
+    checkpoints: ReadonlyArray<Checkpoint>
+  ) {
+    const { folded, heads } = yield* retryOnContention(projectStep(rows, checkpoints), contendedMax).pipe(
+      // A read model that was away may come back with less than it had.
+      Effect.tapCause(() => Effect.sync(cache.forgetAllUnsafe))
+    )
+    const { posted, gaps, broken, repeats } = folded
+    onMoved(posted.map(({ head }) => head.account.id))
+    const loaded = gaps.length === 0 ? 0 : yield* catchUp(gaps)
+    const forged = folded.diverged.length + folded.older.length > 0 ? yield* compareWithLog(folded, heads) : 0
+    return {
+      events: posted.length + loaded,
+      byPartition: countByPartition(posted, partitions),
+      repeats,
+      gaps: gaps.length,
+      faulty: broken.length + forged
+    }
+  })
+})
+
+/** Where a row contradicts the head, or is of an older version, about which the head says nothing. */
+const makeCompareWithLog = (
+  divergence: Divergence,
+  catchUpReloaded: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>,
+  headsMax: number
+) => {
+  const compared = makeComparedHeads(headsMax)
+  return Effect.fnUntraced(function* (
     { diverged, older, posted }: Folded,
     looked: ReadonlyMap<AccountId, OpenedHead>
   ) {
@@ -277,30 +305,12 @@ const makeProject = Effect.fnUntraced(function* (
     for (const one of forged) yield* divergence.disbelieve(one)
     return forged.length
   })
+}
 
-  return Effect.fnUntraced(function* (
-    rows: ReadonlyArray<StoredEvent>,
-    checkpoints: ReadonlyArray<Checkpoint>
-  ) {
-    const { folded, heads } = yield* retryOnContention(projectStep(rows, checkpoints), contendedMax).pipe(
-      // A read model that was away may come back with less than it had.
-      Effect.tapCause(() => Effect.sync(cache.forgetAllUnsafe))
-    )
-    const { posted, gaps, broken, repeats } = folded
-    onMoved(posted.map(({ head }) => head.account.id))
-    const loaded = gaps.length === 0 ? 0 : yield* catchUp(gaps)
-    const forged = folded.diverged.length + folded.older.length > 0 ? yield* compareWithLog(folded, heads) : 0
-    const groups = Map.groupBy(posted, ({ head }) => partitionOf(head.account.id, partitions))
-    const byPartition = new Map([...groups].map(([partition, group]) => [partition, group.length]))
-    return {
-      events: posted.length + loaded,
-      byPartition,
-      repeats,
-      gaps: gaps.length,
-      faulty: broken.length + forged
-    }
-  })
-})
+const countByPartition = (posted: Folded["posted"], partitions: number): ReadonlyMap<number, number> => {
+  const groups = Map.groupBy(posted, ({ head }) => partitionOf(head.account.id, partitions))
+  return new Map([...groups].map(([partition, group]) => [partition, group.length]))
+}
 
 /** Accounts that the bus moved and that were not compared with the log since; above `max`, the oldest are left to the walk. */
 const makeRecentAccounts = (max: number) => {

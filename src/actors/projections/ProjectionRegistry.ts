@@ -5,7 +5,7 @@ import type { ProjectionEngine } from "./ProjectionEngine.ts"
 import type { PartitionHealth, ProjectionHealth } from "./ProjectionHealth.ts"
 import type { Reconciler, ReconcilerStatus } from "./Reconciler.ts"
 
-export interface RunningProjection {
+interface RunningProjection {
   readonly name: string
   readonly health: ProjectionHealth["Service"]
   readonly reconciler: Reconciler["Service"]

@@ -24,7 +24,7 @@ import { makeWriteBatcher, type WriteBatcher } from "./WriteBatcher.ts"
 export const projectionName = prefixOf(books)
 
 /** One projection and the services it works with. */
-export interface RunningProjectors {
+interface RunningProjectors {
   /** Its name on the bus. */
   readonly name: string
   readonly model: ProjectionModel

@@ -8,7 +8,7 @@ import { type SingletonState, Singletons } from "../relay/Singletons.ts"
 import { ProjectionRegistry, type ProjectionState } from "./ProjectionRegistry.ts"
 
 /** A singleton under the names that `/health` publishes. */
-export interface DutyState {
+interface DutyState {
   readonly duty: string
   readonly node: string | undefined
   readonly isOwn: boolean

@@ -50,7 +50,7 @@ export class Reconciler extends Context.Service<
   )
 }
 
-export const reconcilerSingleton = (projection: string) =>
+const reconcilerSingleton = (projection: string) =>
   makeSingleton(`${projection}/sweep`, Schema.fromJsonString(Published))
 
 /** Reconciles regularly while this node owns the singleton; runs in the scope. */

@@ -22,19 +22,10 @@ interface Entry {
   readonly done: Deferred.Deferred<ProjectionResult, StoreUnavailable>
 }
 
-/** Runs in the scope. */
-export const makeWriteBatcher = Effect.fnUntraced(function* (
-  engine: Pick<ProjectionEngine["Service"], "project">
-) {
-  const { projectEventsMax, projectLanes, togetherMs, aloneMsMax, handoverMs } = yield* ReadSideConfig
-  const [shared, alone] = [makeEntryQueue(), makeEntryQueue()]
-  /** Partitions that are written alone, and how long each write of theirs may take. */
-  const isolated = new Map<number, number>()
-
-  /** A fiber that was interrupted waited for its write in vain: the others that end need not wait, one by one. */
-  let isStalled = false
-
-  const write = (entries: ReadonlyArray<Entry>, patienceMs: number) =>
+/** Writes entries as one batch, in time or not at all. */
+const makeWrite =
+  (engine: Pick<ProjectionEngine["Service"], "project">) =>
+  (entries: ReadonlyArray<Entry>, patienceMs: number) =>
     engine
       .project(
         entries.flatMap((entry) => entry.rows),
@@ -51,13 +42,19 @@ export const makeWriteBatcher = Effect.fnUntraced(function* (
         Effect.exit
       )
 
-  const complete = (
-    taken: ReadonlyArray<Entry>,
-    exit: Exit.Exit<ProjectionResult, StoreUnavailable>
-  ): void => {
-    if (Exit.isSuccess(exit)) isStalled = false
-    answerAll(taken, exit)
-  }
+type Written = Exit.Exit<ProjectionResult, StoreUnavailable>
+
+/** Runs the lanes in the scope: those that write what is waiting together, and those that write it alone. */
+const runLanes = Effect.fnUntraced(function* (
+  engine: Pick<ProjectionEngine["Service"], "project">,
+  queues: { readonly shared: EntryQueue; readonly alone: EntryQueue },
+  /** Partitions that are written alone, and how long each write of theirs may take. */
+  isolated: Map<number, number>,
+  complete: (taken: ReadonlyArray<Entry>, exit: Written) => void
+) {
+  const { projectEventsMax, projectLanes, togetherMs, aloneMsMax } = yield* ReadSideConfig
+  const { shared, alone } = queues
+  const write = makeWrite(engine)
 
   const flushShared = Effect.gen(function* () {
     const taken = yield* shared.take({ entriesMax: Number.POSITIVE_INFINITY, eventsMax: projectEventsMax })
@@ -88,6 +85,27 @@ export const makeWriteBatcher = Effect.fnUntraced(function* (
     }
   })
 
+  for (let lane = 0; lane < projectLanes; lane++) {
+    yield* Effect.forkScoped(Effect.forever(flushShared))
+    yield* Effect.forkScoped(Effect.forever(flushAlone))
+  }
+})
+
+/** Runs in the scope. */
+export const makeWriteBatcher = Effect.fnUntraced(function* (
+  engine: Pick<ProjectionEngine["Service"], "project">
+) {
+  const { handoverMs } = yield* ReadSideConfig
+  const [shared, alone] = [makeEntryQueue(), makeEntryQueue()]
+  const isolated = new Map<number, number>()
+  /** A fiber that was interrupted waited for its write in vain: the others that end need not wait, one by one. */
+  let isStalled = false
+
+  yield* runLanes(engine, { shared, alone }, isolated, (taken, exit) => {
+    if (Exit.isSuccess(exit)) isStalled = false
+    answerAll(taken, exit)
+  })
+
   const awaitWrite = (done: Entry["done"]) =>
     Effect.suspend(() =>
       isStalled
@@ -100,11 +118,6 @@ export const makeWriteBatcher = Effect.fnUntraced(function* (
               })
           })
     )
-
-  for (let lane = 0; lane < projectLanes; lane++) {
-    yield* Effect.forkScoped(Effect.forever(flushShared))
-    yield* Effect.forkScoped(Effect.forever(flushAlone))
-  }
 
   return {
     /**
@@ -131,10 +144,7 @@ export type WriteBatcher = Effect.Success<ReturnType<typeof makeWriteBatcher>>
  * Answers the fiber of each partition. A failure ends it, and its supervisor starts it again; when a lane is
  * interrupted, its callers get a defect instead of the interruption, or they would wait for ever.
  */
-const answerAll = (
-  taken: ReadonlyArray<Entry>,
-  exit: Exit.Exit<ProjectionResult, StoreUnavailable>
-): void => {
+const answerAll = (taken: ReadonlyArray<Entry>, exit: Written): void => {
   const answer =
     Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause) ? Exit.die("the projectors stop") : exit
   for (const [index, { checkpoint, onWritten, done }] of taken.entries()) {
@@ -184,6 +194,8 @@ const makeEntryQueue = () => {
     }
   }
 }
+
+type EntryQueue = ReturnType<typeof makeEntryQueue>
 
 /** What cannot be told apart by partition is counted for the first one of the batch. */
 const shareOf = (all: ProjectionResult, partition: number, isFirst: boolean): ProjectionResult => {

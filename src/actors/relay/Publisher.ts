@@ -11,27 +11,51 @@ import { type Commit, EventStore, type WriterId } from "../../infra/eventstore/E
 import { continued } from "../../infra/telemetry/Tracing.ts"
 import { readCommits } from "./TailReader.ts"
 
-export const makePublisher = Effect.gen(function* () {
-  const store = yield* EventStore
-  const bus = yield* Bus
-  const { partitions } = yield* LedgerConfig
-  const { messageBytesMax, publishEventsMax } = yield* ReadSideConfig
+/** How far each writer's tail is published. */
+const makePublishedCursors = (store: EventStore["Service"]) => {
   /** The last commit of each writer that the bus acknowledged. */
   const published = new Map<WriterId, number>()
   /** Those of them that the store does not know yet. */
   const unsaved = new Map<WriterId, number>()
-  /** One fiber publishes at a time: otherwise a tail read from the store could overtake the feed. */
-  const turn = yield* Semaphore.make(1)
   /** Writers as of the last call of `forgetUnsafe`. */
   let listed: ReadonlySet<WriterId> = new Set()
-  const counts = { events: 0, eventsFromStore: 0 }
   const cursorOf = (writer: WriterId) => published.get(writer) ?? 0
 
-  const moveTo = (writer: WriterId, seq: number): void => {
-    if (seq <= cursorOf(writer)) return
-    published.set(writer, seq)
-    unsaved.set(writer, seq)
+  return {
+    cursorOf,
+    moveTo: (writer: WriterId, seq: number): void => {
+      if (seq <= cursorOf(writer)) return
+      published.set(writer, seq)
+      unsaved.set(writer, seq)
+    },
+    /** Takes over the cursors that other nodes, or an earlier process of this one, saved. */
+    readCursors: Effect.map(store.relayCursors, (cursors) => {
+      for (const [writer, seq] of cursors) published.set(writer, Math.max(seq, cursorOf(writer)))
+    }),
+    /** Drops the cursors of writers that were listed the last time, and are not any more. */
+    forgetUnsafe: (now: ReadonlySet<WriterId>): void => {
+      for (const writer of listed) if (!now.has(writer)) published.delete(writer)
+      listed = now
+    },
+    saveCursors: Effect.suspend(() => {
+      if (unsaved.size === 0) return Effect.void
+      const cursors = new Map(unsaved)
+      return Effect.map(store.moveRelayCursors(cursors), () => {
+        for (const [writer, seq] of cursors) if (unsaved.get(writer) === seq) unsaved.delete(writer)
+      })
+    })
   }
+}
+
+export const makePublisher = Effect.gen(function* () {
+  const bus = yield* Bus
+  const { partitions } = yield* LedgerConfig
+  const { messageBytesMax, publishEventsMax } = yield* ReadSideConfig
+  const cursors = makePublishedCursors(yield* EventStore)
+  const { cursorOf, moveTo } = cursors
+  /** One fiber publishes at a time: otherwise a tail read from the store could overtake the feed. */
+  const turn = yield* Semaphore.make(1)
+  const counts = { events: 0, eventsFromStore: 0 }
 
   /** Publishes whole commits; their cursors move once everything is acknowledged. */
   const publish = Effect.fnUntraced(function* (commits: ReadonlyArray<Commit>) {
@@ -63,29 +87,7 @@ export const makePublisher = Effect.gen(function* () {
     }
   })
 
-  return {
-    counts,
-    turn,
-    cursorOf,
-    publish,
-    publishTail,
-    /** Takes over the cursors that other nodes, or an earlier process of this one, saved. */
-    readCursors: Effect.map(store.relayCursors, (cursors) => {
-      for (const [writer, seq] of cursors) published.set(writer, Math.max(seq, cursorOf(writer)))
-    }),
-    /** Drops the cursors of writers that were listed the last time, and are not any more. */
-    forgetUnsafe: (now: ReadonlySet<WriterId>): void => {
-      for (const writer of listed) if (!now.has(writer)) published.delete(writer)
-      listed = now
-    },
-    saveCursors: Effect.suspend(() => {
-      if (unsaved.size === 0) return Effect.void
-      const cursors = new Map(unsaved)
-      return Effect.map(store.moveRelayCursors(cursors), () => {
-        for (const [writer, seq] of cursors) if (unsaved.get(writer) === seq) unsaved.delete(writer)
-      })
-    })
-  }
+  return { ...cursors, counts, turn, publish, publishTail }
 })
 
 export type Publisher = Effect.Success<typeof makePublisher>

@@ -130,112 +130,123 @@ const makeFeedRelay = Effect.fnUntraced(function* (publisher: Publisher) {
   }
 })
 
-const makeRelay = Effect.gen(function* () {
+/** Publishes the tails of dead nodes, one look at a time, and finds writers to be finished. */
+const makeOrphanRelay = Effect.fnUntraced(function* (publisher: Publisher) {
   const singletons = yield* Singletons
   const store = yield* EventStore
   const limits = yield* ReadSideConfig
-  const publisher = yield* makePublisher
-  const { counts, turn, cursorOf, publishTail, readCursors, saveCursors } = publisher
-  const feedRelay = yield* makeFeedRelay(publisher)
-  const fibers = makeFibers()
-  const orphans = { isOwned: false, unpublished: 0 }
+  const { turn, cursorOf, publishTail, readCursors, saveCursors, forgetUnsafe } = publisher
+  const status = { isOwned: false, unpublished: 0 }
+  /** Writers that lacked the note of their fence, and were fenced once more for it. */
+  const refenced = new Set<WriterId>()
 
   const isSilent = (row: WriterRow, newest: number) =>
     row.fenced || newest - row.heartbeatAt > limits.writerSilentMs
 
-  /** The first look publishes every unpublished tail, because its node may have died with the owner before us. */
-  const publishOrphans = Effect.fnUntraced(function* (isFirst: boolean) {
-    yield* readCursors
-    const rows = yield* store.listWriters
-    const newest = rows.reduce((latest, row) => Math.max(latest, row.heartbeatAt), 0)
-    for (const row of rows) {
-      if (row.lastSeq > cursorOf(row.writerId) && (isFirst || isSilent(row, newest))) {
-        yield* turn.withPermit(publishTail(row.writerId, row.lastSeq))
-      }
-    }
-    orphans.unpublished = rows.reduce(
-      (sum, row) => sum + Math.max(0, row.lastSeq - cursorOf(row.writerId)),
-      0
-    )
-    singletons.publishUnsafe(orphansSingleton, orphans.unpublished)
-    yield* finishWriters(rows)
-  })
-
-  /** Writers that lacked the note of their fence, and were fenced once more for it. */
-  const refenced = new Set<WriterId>()
-
   /** What is fenced and published needs no listing any more: the number of writers that once were only grows. */
-  const finishWriters = Effect.fnUntraced(function* (rows: ReadonlyArray<WriterRow>) {
+  const finishWriters = Effect.fnUntraced(function* (rows: ReadonlyArray<WriterRow>, newest: number) {
     yield* saveCursors
     const options = { silentMs: limits.writerKeptMs, limit: finishedAtOnce }
     yield* Effect.repeat(store.finishWriters(options), { until: (finished) => finished < finishedAtOnce })
-    const newest = rows.reduce((latest, row) => Math.max(latest, row.heartbeatAt), 0)
     // A node that died between a fence and the note of it left a writer that is never found to be finished.
     const overdue = rows.filter(
-      (row) => row.fenced && newest - row.heartbeatAt > 2 * limits.writerKeptMs && !refenced.has(row.writerId)
+      ({ fenced, heartbeatAt, writerId }) =>
+        fenced && newest - heartbeatAt > 2 * limits.writerKeptMs && !refenced.has(writerId)
     )
-    const left = overdue.length === 0 ? [] : yield* store.listWriters
-    for (const { writerId } of overdue.filter((one) => left.some((row) => row.writerId === one.writerId))) {
+    const listed = overdue.length === 0 ? [] : (yield* store.listWriters).map(({ writerId }) => writerId)
+    for (const { writerId } of overdue.filter((row) => listed.includes(row.writerId))) {
       yield* store.fenceWriter(writerId)
       refenced.add(writerId)
     }
-    publisher.forgetUnsafe(new Set(rows.map((row) => row.writerId)))
+    forgetUnsafe(new Set(rows.map((row) => row.writerId)))
   })
 
-  /** Repeats a step, `pauseMs` between two, and begins again with a pause after each death. */
-  const supervised = <E, R>(fiber: string, step: Effect.Effect<void, E, R>, pauseMs: number) =>
-    supervise(
-      (alive) =>
-        step.pipe(
-          Effect.andThen(
-            Effect.sync(() => {
-              fibers.progressed(fiber)
-              alive()
-            })
-          ),
-          Effect.repeat(Schedule.spaced(pauseMs))
+  return {
+    status,
+    /** The first look publishes every unpublished tail, because its node may have died with the owner before us. */
+    look: Effect.fnUntraced(function* (isFirst: boolean) {
+      yield* readCursors
+      const rows = yield* store.listWriters
+      const newest = rows.reduce((latest, row) => Math.max(latest, row.heartbeatAt), 0)
+      for (const row of rows) {
+        if (row.lastSeq > cursorOf(row.writerId) && (isFirst || isSilent(row, newest))) {
+          yield* turn.withPermit(publishTail(row.writerId, row.lastSeq))
+        }
+      }
+      status.unpublished = rows.reduce(
+        (sum, row) => sum + Math.max(0, row.lastSeq - cursorOf(row.writerId)),
+        0
+      )
+      singletons.publishUnsafe(orphansSingleton, status.unpublished)
+      yield* finishWriters(rows, newest)
+    })
+  }
+})
+
+/** Repeats a step, `pauseMs` between two, and begins again with a longer pause after each death. */
+const supervised = <E, R>(
+  fibers: ReturnType<typeof makeFibers>,
+  fiber: string,
+  step: Effect.Effect<void, E, R>,
+  pauseMs: number
+) =>
+  supervise(
+    (alive) =>
+      step.pipe(
+        Effect.andThen(
+          Effect.sync(() => {
+            fibers.progressed(fiber)
+            alive()
+          })
         ),
-      fibers.onDeath(fiber)
-    )
+        Effect.repeat(Schedule.spaced(pauseMs))
+      ),
+    fibers.onDeath(fiber)
+  )
+
+const makeRelay = Effect.gen(function* () {
+  const singletons = yield* Singletons
+  const limits = yield* ReadSideConfig
+  const publisher = yield* makePublisher
+  const feedRelay = yield* makeFeedRelay(publisher)
+  const orphans = yield* makeOrphanRelay(publisher)
+  const fibers = makeFibers()
 
   // At its end a node publishes its last commits itself: others would wait until its writers are silent for long.
   yield* Effect.addFinalizer(() =>
     feedRelay.publishRest.pipe(
       Effect.timeoutOption(limits.handoverMs),
       Effect.ignoreCause,
-      Effect.andThen(saveCursors.pipe(Effect.timeoutOption(limits.relayCursorMs), Effect.ignore))
+      Effect.andThen(publisher.saveCursors.pipe(Effect.timeoutOption(limits.relayCursorMs), Effect.ignore))
     )
   )
-  const feedProgressed = Effect.sync(() => fibers.progressed("feed"))
-  yield* supervise(
-    (alive) =>
-      feedRelay.publishOwed.pipe(
-        Effect.andThen(feedProgressed),
-        Effect.andThen(
-          Effect.forever(
-            Effect.andThen(feedRelay.publishFeed, Effect.andThen(feedProgressed, Effect.sync(alive)))
-          )
-        )
-      ),
-    fibers.onDeath("feed")
-  ).pipe(Effect.forkScoped)
-  yield* supervised("cursors", saveCursors, limits.relayCursorMs).pipe(Effect.forkScoped)
+  yield* supervise((alive) => {
+    const progressed = Effect.sync(() => {
+      fibers.progressed("feed")
+      alive()
+    })
+    return Effect.andThen(
+      Effect.tap(feedRelay.publishOwed, () => Effect.sync(() => fibers.progressed("feed"))),
+      Effect.forever(Effect.andThen(feedRelay.publishFeed, progressed))
+    )
+  }, fibers.onDeath("feed")).pipe(Effect.forkScoped)
+  yield* supervised(fibers, "cursors", publisher.saveCursors, limits.relayCursorMs).pipe(Effect.forkScoped)
 
   const own = (isOwned: boolean) =>
     Effect.sync(() => {
-      Object.assign(orphans, { isOwned, unpublished: 0 })
+      Object.assign(orphans.status, { isOwned, unpublished: 0 })
       fibers.progressed("orphans")
     })
   const lookForOrphans = Effect.suspend(() => {
     let isFirst = true
-    const look = Effect.suspend(() => publishOrphans(isFirst)).pipe(
+    const look = Effect.suspend(() => orphans.look(isFirst)).pipe(
       Effect.andThen(
         Effect.sync(() => {
           isFirst = false
         })
       )
     )
-    return supervised("orphans", look, limits.orphansMs)
+    return supervised(fibers, "orphans", look, limits.orphansMs)
   })
   yield* singletons.run(
     orphansSingleton.name,
@@ -247,11 +258,13 @@ const makeRelay = Effect.gen(function* () {
 
   return {
     statusUnsafe: () => ({
-      ...orphans,
-      ...counts,
+      ...orphans.status,
+      ...publisher.counts,
       ...fibers.statusUnsafe(),
-      unpublished: orphans.isOwned ? orphans.unpublished : (singletons.statusUnsafe(orphansSingleton) ?? 0)
+      unpublished: orphans.status.isOwned
+        ? orphans.status.unpublished
+        : (singletons.statusUnsafe(orphansSingleton) ?? 0)
     }),
-    publishedUnsafe: cursorOf
+    publishedUnsafe: publisher.cursorOf
   } satisfies Relay["Service"]
 })

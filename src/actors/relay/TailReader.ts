@@ -9,7 +9,7 @@ import { type Commit, type CommitRow, EventStore, type WriterId } from "../../in
 /** Commit rows of one query. */
 const commitsMax = 100
 
-export interface Tail {
+interface Tail {
   readonly commits: ReadonlyArray<Commit>
   /** The number of the last commit row that was read, fences included; undefined at the end of the tail. */
   readonly last: number | undefined

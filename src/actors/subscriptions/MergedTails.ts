@@ -62,7 +62,7 @@ interface Cut {
 }
 
 /** A commit whose turn it is, and the tail that it comes from. */
-export interface Taken {
+interface Taken {
   readonly row: CommitRow
   readonly tail: Tail
 }
@@ -75,55 +75,11 @@ export const makeMergedTails = (
   >,
   cursor: SubscriptionCursor
 ) => {
-  const order = new AccountOrder({
-    deliveredMax: limits.subscribeAccountsMax,
-    isFromStart: cursor.isStart
-  })
+  const order = new AccountOrder({ deliveredMax: limits.subscribeAccountsMax, isFromStart: cursor.isStart })
   const ahead = makeReadAhead(store, limits, order)
+  const takeCut = makeTakeCut(store, cursor)
+  const openLater = makeOpenLater(store, cursor)
   let cut: Cut | undefined
-
-  const takeCut = Effect.gen(function* () {
-    const rows = yield* store.listWriters
-    // Afterwards: a writer that is finished in between is in both, and is left out of the second.
-    const finishedTo = yield* store.lastFinished
-    const dry = rows.flatMap((row) => tailOf(row, cursor.positionOf(row.writerId)) ?? [])
-    return {
-      open: new Set(rows.map((row) => row.writerId)),
-      finishedTo,
-      listedTo: Math.min(cursor.finishedTo, finishedTo),
-      later: [],
-      dry: new Set(dry),
-      fronts: []
-    } satisfies Cut
-  })
-
-  const listLater = Effect.fnUntraced(function* (now: Cut) {
-    while (now.listedTo < now.finishedTo && now.later.length < laterMax) {
-      const above = now.listedTo
-      const page = yield* store.finishedWriters({ above, upTo: now.finishedTo, limit: listedMax })
-      now.listedTo = page.length < listedMax ? now.finishedTo : (page.at(-1)?.ordinal ?? now.finishedTo)
-      for (const writer of page) {
-        if (now.open.has(writer.writerId) || cursor.isFinished(writer.ordinal)) continue
-        if (cursor.positionOf(writer.writerId) >= writer.lastSeq)
-          cursor.finish(writer.writerId, writer.ordinal)
-        else now.later.push(writer)
-      }
-      now.later.sort((a, b) => a.startedAt - b.startedAt)
-      yield* Effect.yieldNow
-    }
-  })
-
-  /** Opens the tails of finished writers that had begun by the time the merge is at; at least one when it must. */
-  const openLater = Effect.fnUntraced(function* (now: Cut, mustOpen: boolean) {
-    if (now.later.length < laterMax / 2) yield* listLater(now)
-    const time = mustOpen ? Number.NEGATIVE_INFINITY : frontTime(now)
-    let due = mustOpen ? 1 : 0
-    while (due < now.later.length && (now.later[due]?.startedAt ?? 0) <= time + beganMarginMs) due++
-    for (const writer of now.later.splice(0, due)) {
-      const tail = tailOf(writer, cursor.positionOf(writer.writerId), writer.ordinal)
-      if (tail !== undefined) now.dry.add(tail)
-    }
-  })
 
   /** Until every open tail that is not at its end has a front, and no tail is left that should be open. */
   const fillFronts = Effect.fnUntraced(function* (now: Cut) {
@@ -132,16 +88,6 @@ export const makeMergedTails = (
       yield* openLater(now, now.fronts.length === 0)
     }
   })
-
-  const takeRow = (now: Cut, tail: Tail): CommitRow | undefined => {
-    const row = tail.ahead.shift()
-    if (row === undefined) return undefined
-    now.fronts.splice(now.fronts.indexOf(tail), 1)
-    ahead.takeUnsafe(row)
-    if (tail.ahead.length > 0) insertFront(now, tail)
-    else if (tail.readTo < tail.lastSeq) now.dry.add(tail)
-    return row
-  }
 
   /** Ready commits up to about `subscribeEventsMax` events. */
   const takeRows = Effect.fnUntraced(function* (now: Cut) {
@@ -156,16 +102,14 @@ export const makeMergedTails = (
       }
       // The commit that was made first is always ready; in a broken log there may be none, which must not stop it.
       ready ??= now.fronts[0]
-      const row = ready === undefined ? undefined : takeRow(now, ready)
+      const row = ready === undefined ? undefined : takeFront(now, ready)
       if (ready === undefined || row === undefined) break
+      ahead.takeUnsafe(row)
       taken.push({ row, tail: ready })
       events += row.rows
     }
     return taken
   })
-
-  const isAtEnd = ({ fronts, dry, later, listedTo, finishedTo }: Cut) =>
-    fronts.length + dry.size + later.length === 0 && listedTo >= finishedTo
 
   return {
     /** The next commits that are ready, none at the end of the log. After a failure it cannot go on: resume elsewhere. */
@@ -190,6 +134,65 @@ export const makeMergedTails = (
       }
     })
   }
+}
+
+const isAtEnd = ({ fronts, dry, later, listedTo, finishedTo }: Cut): boolean =>
+  fronts.length + dry.size + later.length === 0 && listedTo >= finishedTo
+
+/** Takes a tail's front, and puts the tail where its next commit belongs. */
+const takeFront = (now: Cut, tail: Tail): CommitRow | undefined => {
+  const row = tail.ahead.shift()
+  if (row === undefined) return undefined
+  now.fronts.splice(now.fronts.indexOf(tail), 1)
+  if (tail.ahead.length > 0) insertFront(now, tail)
+  else if (tail.readTo < tail.lastSeq) now.dry.add(tail)
+  return row
+}
+
+const makeTakeCut = (store: EventStore["Service"], cursor: SubscriptionCursor) =>
+  Effect.gen(function* () {
+    const rows = yield* store.listWriters
+    // Afterwards: a writer that is finished in between is in both, and is left out of the second.
+    const finishedTo = yield* store.lastFinished
+    const dry = rows.flatMap((row) => tailOf(row, cursor.positionOf(row.writerId)) ?? [])
+    return {
+      open: new Set(rows.map((row) => row.writerId)),
+      finishedTo,
+      listedTo: Math.min(cursor.finishedTo, finishedTo),
+      later: [],
+      dry: new Set(dry),
+      fronts: []
+    } satisfies Cut
+  })
+
+const makeOpenLater = (store: EventStore["Service"], cursor: SubscriptionCursor) => {
+  const listLater = Effect.fnUntraced(function* (now: Cut) {
+    while (now.listedTo < now.finishedTo && now.later.length < laterMax) {
+      const above = now.listedTo
+      const page = yield* store.finishedWriters({ above, upTo: now.finishedTo, limit: listedMax })
+      now.listedTo = page.length < listedMax ? now.finishedTo : (page.at(-1)?.ordinal ?? now.finishedTo)
+      for (const writer of page) {
+        if (now.open.has(writer.writerId) || cursor.isFinished(writer.ordinal)) continue
+        if (cursor.positionOf(writer.writerId) >= writer.lastSeq)
+          cursor.finish(writer.writerId, writer.ordinal)
+        else now.later.push(writer)
+      }
+      now.later.sort((a, b) => a.startedAt - b.startedAt)
+      yield* Effect.yieldNow
+    }
+  })
+
+  /** Opens the tails of finished writers that had begun by the time the merge is at; at least one when it must. */
+  return Effect.fnUntraced(function* (now: Cut, mustOpen: boolean) {
+    if (now.later.length < laterMax / 2) yield* listLater(now)
+    const time = mustOpen ? Number.NEGATIVE_INFINITY : frontTime(now)
+    let due = mustOpen ? 1 : 0
+    while (due < now.later.length && (now.later[due]?.startedAt ?? 0) <= time + beganMarginMs) due++
+    for (const writer of now.later.splice(0, due)) {
+      const tail = tailOf(writer, cursor.positionOf(writer.writerId), writer.ordinal)
+      if (tail !== undefined) now.dry.add(tail)
+    }
+  })
 }
 
 const tailOf = (
