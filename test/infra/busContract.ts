@@ -1,4 +1,4 @@
-/** A way to build a bus, and to wipe its stream, enters; the tests that every bus must pass leave. */
+/** The contract of the bus, which it must keep in memory and over JetStream alike. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Result, type Scope } from "effect"
 import type { Bus, Delivery, Subscription } from "../../src/infra/bus/Bus.ts"
@@ -64,7 +64,7 @@ export const busContract = (
       })
     )
 
-    it.live("stores a message that is published twice once", () =>
+    it.live("stores a message once that is published twice", () =>
       Effect.gen(function* () {
         const { bus } = yield* build
         const [first, second] = [messagesOf(2), messagesOf(3)]
@@ -75,7 +75,7 @@ export const busContract = (
       })
     )
 
-    it.live("delivers again what was not acknowledged, to whoever reads on under the name", () =>
+    it.live("delivers again what was not acknowledged to the next subscription of the same name", () =>
       Effect.gen(function* () {
         const { bus } = yield* buildWith({ ackWaitMs: 2_000 })
         yield* bus.publish(messagesOf(4))
@@ -96,7 +96,7 @@ export const busContract = (
       })
     )
 
-    it.live("delivers again what was refused, to whoever reads on", () =>
+    it.live("delivers again what was returned to the next subscription", () =>
       Effect.gen(function* () {
         const { bus } = yield* buildWith({ ackWaitMs: 5_000 })
         yield* bus.publish(messagesOf(6))
@@ -142,7 +142,7 @@ export const busContract = (
       })
     )
 
-    it.live("takes no more than is accepted, but one at least", () =>
+    it.live("takes as many deliveries as are accepted, and at least one", () =>
       Effect.gen(function* () {
         const { bus } = yield* build
         yield* bus.publish(messagesOf(3))

@@ -1,4 +1,4 @@
-/** Commits enter as messages of the bus: nothing of them is lost, and each account's order is kept. */
+/** Commits as messages of the bus: no event is lost on the way, and each account's order is kept. */
 import { assert, it } from "@effect/vitest"
 import { pack } from "../../src/infra/bus/BusMessage.ts"
 import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"

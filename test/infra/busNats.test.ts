@@ -77,7 +77,7 @@ describe("the bus over JetStream alone", () => {
     })
   )
 
-  it.live("tells of a message that is none, and goes on", () =>
+  it.live("goes on after a message that cannot be read", () =>
     Effect.gen(function* () {
       const { bus, stream } = yield* freshStream
       const id = stream.slice("TEST_".length)
@@ -99,7 +99,7 @@ describe("the bus over JetStream alone", () => {
   )
 
   it.live(
-    "is there before the server, survives its restart, and its loss of everything",
+    "survives the late start, the restart and the loss of its server",
     () =>
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem

@@ -1,4 +1,4 @@
-/** The end of a server of sockets does not wait for ever for a peer that does not read, and gives the others their last words. */
+/** A socket server that ends does not wait for ever for a peer that does not read, and delivers what it has written to the others. */
 import { connect, type Socket } from "node:net"
 import { NodeSocketServer } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"

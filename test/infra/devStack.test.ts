@@ -1,4 +1,4 @@
-/** A data directory enters; what the development stack promises about it is checked on real servers. */
+/** What the development stack promises about its data directory and its servers, on real servers. */
 import { NodeServices } from "@effect/platform-node"
 import { expect, layer } from "@effect/vitest"
 import { Effect, Exit, FileSystem, Redacted } from "effect"
@@ -57,26 +57,22 @@ layer(NodeServices.layer, { excludeTestServices: true })("development stack", (i
     }).pipe(withoutCockroach)
   )
 
-  it.effect(
-    "forgets everything when asked for a fresh start, the CockroachDB it no longer has included",
-    () =>
-      Effect.gen(function* () {
-        const fs = yield* FileSystem.FileSystem
-        const dataDir = yield* freshDataDir
-        yield* startDevStack({ dataDir, durable: false }).pipe(
-          Effect.flatMap(({ readModelUrl }) => query(readModelUrl, "CREATE TABLE kept (id INT)")),
-          Effect.scoped
-        )
-        yield* fs.writeFileString(
-          `${dataDir}/version.json`,
-          JSON.stringify({ layout: layoutVersion, eventStore: "CockroachDB" })
-        )
-        const stack = yield* startDevStack({ dataDir, durable: false, fresh: true })
-        expect(stack.eventStore).toBe("PostgreSQL")
-        expect(yield* query(stack.readModelUrl, "SELECT to_regclass('kept') AS kept")).toEqual([
-          { kept: null }
-        ])
-      }).pipe(withoutCockroach)
+  it.effect("forgets everything when asked for a fresh start, even which database held the events", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const dataDir = yield* freshDataDir
+      yield* startDevStack({ dataDir, durable: false }).pipe(
+        Effect.flatMap(({ readModelUrl }) => query(readModelUrl, "CREATE TABLE kept (id INT)")),
+        Effect.scoped
+      )
+      yield* fs.writeFileString(
+        `${dataDir}/version.json`,
+        JSON.stringify({ layout: layoutVersion, eventStore: "CockroachDB" })
+      )
+      const stack = yield* startDevStack({ dataDir, durable: false, fresh: true })
+      expect(stack.eventStore).toBe("PostgreSQL")
+      expect(yield* query(stack.readModelUrl, "SELECT to_regclass('kept') AS kept")).toEqual([{ kept: null }])
+    }).pipe(withoutCockroach)
   )
 
   it.effect("asks PostgreSQL's users for the password", () =>
@@ -117,7 +113,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("development stack", (i
     }).pipe(withoutCockroach)
   )
 
-  it.effect("kills, starts and empties JetStream under the same URL", () =>
+  it.effect("keeps the URL of JetStream over a kill, a start and a loss of its streams", () =>
     Effect.gen(function* () {
       const { nats, natsUrl } = yield* startDevStack({ dataDir: yield* freshDataDir, durable: false })
       yield* withNats(natsUrl, async (client) => {

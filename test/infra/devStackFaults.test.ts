@@ -1,4 +1,4 @@
-/** A development stack that is killed, refused or broken enters; that it says so and leaves nothing behind is checked. */
+/** A development stack that is killed, refused or broken says so, and none of its servers outlives it. */
 import { createServer } from "node:net"
 import { NodeServices } from "@effect/platform-node"
 import { expect, layer } from "@effect/vitest"

@@ -1,4 +1,4 @@
-/** Two clients of one event store enter; the tests that every event store passes leave. */
+/** The contract of the event store, which it must keep in memory, on PostgreSQL and on CockroachDB alike. */
 import { assert, layer } from "@effect/vitest"
 import { Context, Deferred, Effect, Exit, Fiber, type Layer, Option } from "effect"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
@@ -189,7 +189,7 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
       })
     )
 
-    it.effect("lets exactly one of fifty writers have a version that all want at once", () =>
+    it.effect("lets exactly one of fifty writers have a version that all of them want", () =>
       Effect.gen(function* () {
         const { first, second } = yield* TwoStores
         const outcomes = yield* Effect.forEach(
@@ -238,7 +238,7 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
       })
     )
 
-    it.effect("keeps a commit behind another out of sight until it is told that it may be there", () =>
+    it.effect("hides a commit behind another until that one is durable", () =>
       Effect.gen(function* () {
         const { first, second } = yield* TwoStores
         const events = storedEvents("behind", 1, 3)
@@ -260,29 +260,24 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
       })
     )
 
-    it.effect(
-      "leaves nothing of a commit that is told it may not be there, and its keys and number free",
-      () =>
-        Effect.gen(function* () {
-          const { first, second } = yield* TwoStores
-          const behind = yield* sendBehind(first, {
-            writerId: "held",
-            seq: 1,
-            events: storedEvents("held-back", 1, 3)
-          })
-          yield* Deferred.succeed(behind.word, false)
-          assert.strictEqual((yield* Fiber.join(behind.fiber))._tag, "NotWritten")
-          assert.deepStrictEqual(yield* wholeStream(second, "held-back"), [])
-          assert.deepStrictEqual(yield* second.readTail({ writerId: "held", after: 0, limit: 9 }), [])
-          assert.deepStrictEqual(yield* commit(first, "held", 1, storedEvents("held-other", 1, 1)), committed)
-          assert.deepStrictEqual(
-            yield* commit(second, "held-2", 1, storedEvents("held-back", 1, 1)),
-            committed
-          )
+    it.effect("frees the keys and the number of a commit whose predecessor failed", () =>
+      Effect.gen(function* () {
+        const { first, second } = yield* TwoStores
+        const behind = yield* sendBehind(first, {
+          writerId: "held",
+          seq: 1,
+          events: storedEvents("held-back", 1, 3)
         })
+        yield* Deferred.succeed(behind.word, false)
+        assert.strictEqual((yield* Fiber.join(behind.fiber))._tag, "NotWritten")
+        assert.deepStrictEqual(yield* wholeStream(second, "held-back"), [])
+        assert.deepStrictEqual(yield* second.readTail({ writerId: "held", after: 0, limit: 9 }), [])
+        assert.deepStrictEqual(yield* commit(first, "held", 1, storedEvents("held-other", 1, 1)), committed)
+        assert.deepStrictEqual(yield* commit(second, "held-2", 1, storedEvents("held-back", 1, 1)), committed)
+      })
     )
 
-    it.effect("names what is in the way of a commit behind another before the word comes", () =>
+    it.effect("names the conflicts of a commit behind another before its predecessor is durable", () =>
       Effect.gen(function* () {
         const { first, second } = yield* TwoStores
         yield* commit(second, "way-1", 1, storedEvents("way", 1, 1))
@@ -309,7 +304,7 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
       })
     )
 
-    it.effect("answers a conflict while later keys of the same account wait for a word", () =>
+    it.effect("answers a conflict while later versions of the account wait for their predecessor", () =>
       Effect.gen(function* () {
         const { first, second } = yield* TwoStores
         yield* commit(second, "later-1", 1, storedEvents("later", 1, 1))
@@ -483,7 +478,7 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
       })
     )
 
-    it.effect("ends a writer's tail with one fence, however often and by whomever it is asked", () =>
+    it.effect("ends a writer's tail with one fence, however often it is asked for", () =>
       Effect.gen(function* () {
         const { first, second } = yield* TwoStores
         yield* first.registerWriter({ writerId: "fence", node: "n1", closedAt: 1 })
@@ -639,7 +634,7 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
       })
     )
 
-    it.effect("says what it is", () =>
+    it.effect("names its product and version", () =>
       Effect.gen(function* () {
         const { first } = yield* TwoStores
         assert.match(

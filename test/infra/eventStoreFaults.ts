@@ -1,4 +1,4 @@
-/** The URL of a database server enters; the tests of what broken connections do to commits leave. */
+/** What broken connections do to commits: every outcome is true, whatever is cut, silenced or delayed. */
 
 import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
@@ -96,21 +96,19 @@ export const eventStoreFaults = (name: string, serverUrl: string) => {
         )
       }
 
-      it.effect(
-        "gives NotWritten when no connection can be had, and reads say the store is unavailable",
-        () =>
-          Effect.gen(function* () {
-            const { proxy, store } = yield* behindProxy(700)
-            proxy.cut()
-            const commit = { writerId: "refused", seq: 1, events: storedEvents("refused", 1, 1) }
-            assert.strictEqual((yield* store.commit(commit))._tag, "NotWritten")
-            const error = yield* Effect.flip(store.relayCursors)
-            assert.strictEqual(error._tag, "StoreUnavailable")
-            assert.match(error.message, /^event store: cannot connect: /)
-            proxy.forward()
-            assert.deepStrictEqual(yield* untilDefinite(store.commit(commit)), CommitOutcome.Committed())
-            assert.strictEqual((yield* Effect.retry(store.relayCursors, { times: 50 })).size, 0)
-          })
+      it.effect("gives NotWritten when no connection can be had", () =>
+        Effect.gen(function* () {
+          const { proxy, store } = yield* behindProxy(700)
+          proxy.cut()
+          const commit = { writerId: "refused", seq: 1, events: storedEvents("refused", 1, 1) }
+          assert.strictEqual((yield* store.commit(commit))._tag, "NotWritten")
+          const error = yield* Effect.flip(store.relayCursors)
+          assert.strictEqual(error._tag, "StoreUnavailable")
+          assert.match(error.message, /^event store: cannot connect: /)
+          proxy.forward()
+          assert.deepStrictEqual(yield* untilDefinite(store.commit(commit)), CommitOutcome.Committed())
+          assert.strictEqual((yield* Effect.retry(store.relayCursors, { times: 50 })).size, 0)
+        })
       )
 
       it.effect("gives NotWritten when the server accepts connections but never answers", () =>
@@ -137,7 +135,7 @@ export const eventStoreFaults = (name: string, serverUrl: string) => {
         })
       )
 
-      it.effect("gives Unknown at the statement timeout behind another node's open row", () =>
+      it.effect("gives Unknown when the statement timeout ends a wait for another node's row", () =>
         Effect.gen(function* () {
           const { store } = yield* behindProxy(700)
           const holder = yield* holdKey("held", 1)
@@ -190,7 +188,7 @@ export const eventStoreFaults = (name: string, serverUrl: string) => {
           })
         )
 
-        // The server, which would end the session, is not heard of either.
+        // The server would end the session, but its answer does not arrive either.
         it.effect(`ends a commit behind another in a partition, told ${may}`, () =>
           Effect.gen(function* () {
             const account = `behind-partition-${may}`
@@ -206,32 +204,30 @@ export const eventStoreFaults = (name: string, serverUrl: string) => {
         )
       }
 
-      it.effect(
-        "ends a commit behind another in a partition from its start, and one that is told nothing",
-        () =>
-          Effect.gen(function* () {
-            const { proxy, store } = yield* behindProxy(700)
-            const commit = (seq: number) => ({
-              writerId: "behind-start",
-              seq,
-              events: storedEvents("behind-start", seq, seq)
-            })
-            assert.deepStrictEqual(yield* untilDefinite(store.commit(commit(1))), CommitOutcome.Committed())
-            const untold = store.commit(commit(2), Effect.never)
-            assert.notStrictEqual((yield* Effect.timeout(untold, 30_000))._tag, "Committed")
-            proxy.hold()
-            const cutOff = store.commit(commit(2), Effect.succeed(true))
-            assert.notStrictEqual((yield* Effect.timeout(cutOff, 30_000))._tag, "Committed")
-            assert.deepStrictEqual(yield* wholeStream("behind-start"), storedEvents("behind-start", 1, 1))
-            proxy.forward()
-            assert.deepStrictEqual(yield* untilDefinite(store.commit(commit(2))), CommitOutcome.Committed())
+      it.effect("gives up a commit behind another when neither its predecessor nor the server answers", () =>
+        Effect.gen(function* () {
+          const { proxy, store } = yield* behindProxy(700)
+          const commit = (seq: number) => ({
+            writerId: "behind-start",
+            seq,
+            events: storedEvents("behind-start", seq, seq)
           })
+          assert.deepStrictEqual(yield* untilDefinite(store.commit(commit(1))), CommitOutcome.Committed())
+          const untold = store.commit(commit(2), Effect.never)
+          assert.notStrictEqual((yield* Effect.timeout(untold, 30_000))._tag, "Committed")
+          proxy.hold()
+          const cutOff = store.commit(commit(2), Effect.succeed(true))
+          assert.notStrictEqual((yield* Effect.timeout(cutOff, 30_000))._tag, "Committed")
+          assert.deepStrictEqual(yield* wholeStream("behind-start"), storedEvents("behind-start", 1, 1))
+          proxy.forward()
+          assert.deepStrictEqual(yield* untilDefinite(store.commit(commit(2))), CommitOutcome.Committed())
+        })
       )
 
-      it.effect("lets the keys of a commit behind another go when its node is frozen for too long", () =>
+      it.effect("frees the keys of a commit behind another when its node is frozen for too long", () =>
         Effect.gen(function* () {
           const { proxy, store, commit, word, fiber } = yield* waiting("behind-frozen", 700)
-          // Nothing is heard of it any more, not even that it gives up.
+          // Nothing of it arrives any more, not even that it gives up.
           proxy.hold()
           const heir = yield* EventStore
           const inherited = { writerId: "behind-heir", seq: 1, events: storedEvents("behind-frozen", 2, 2) }
@@ -245,24 +241,26 @@ export const eventStoreFaults = (name: string, serverUrl: string) => {
         })
       )
 
-      it.effect("writes nothing on a connection with a failed transaction, and ends that", () =>
-        Effect.gen(function* () {
-          const services = yield* Layer.build(Layer.fresh(storeAt(yield* TestDatabase, 3_000)))
-          const store = yield* Effect.provide(EventStore, services)
-          const { commits } = yield* Effect.provide(EventStoreClient, services)
-          yield* Effect.scoped(
-            Effect.gen(function* () {
-              const connection = yield* commits.reserve
-              yield* connection.executeRaw("BEGIN", [])
-              yield* Effect.flip(connection.executeRaw("SELECT 1 FROM nowhere", []))
-            })
-          )
-          const commit = { writerId: "poisoned", seq: 1, events: storedEvents("poisoned", 1, 1) }
-          assert.strictEqual((yield* store.commit(commit))._tag, "NotWritten")
-          assert.deepStrictEqual(yield* wholeStream("poisoned"), [])
-          assert.deepStrictEqual(yield* store.commit(commit), CommitOutcome.Committed())
-          assert.deepStrictEqual(yield* wholeStream("poisoned"), commit.events)
-        })
+      it.effect(
+        "ends a failed transaction that was left open on a connection, and writes nothing there",
+        () =>
+          Effect.gen(function* () {
+            const services = yield* Layer.build(Layer.fresh(storeAt(yield* TestDatabase, 3_000)))
+            const store = yield* Effect.provide(EventStore, services)
+            const { commits } = yield* Effect.provide(EventStoreClient, services)
+            yield* Effect.scoped(
+              Effect.gen(function* () {
+                const connection = yield* commits.reserve
+                yield* connection.executeRaw("BEGIN", [])
+                yield* Effect.flip(connection.executeRaw("SELECT 1 FROM nowhere", []))
+              })
+            )
+            const commit = { writerId: "poisoned", seq: 1, events: storedEvents("poisoned", 1, 1) }
+            assert.strictEqual((yield* store.commit(commit))._tag, "NotWritten")
+            assert.deepStrictEqual(yield* wholeStream("poisoned"), [])
+            assert.deepStrictEqual(yield* store.commit(commit), CommitOutcome.Committed())
+            assert.deepStrictEqual(yield* wholeStream("poisoned"), commit.events)
+          })
       )
 
       it.effect("lets an interruption wait for the answer, so that nothing lands afterwards", () =>

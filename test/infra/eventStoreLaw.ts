@@ -1,4 +1,4 @@
-/** The URL of a database server enters; the law that it answers as the memory store does leaves. */
+/** The law that a database answers as the event store in memory does, for any operations. */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer, Schema } from "effect"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"

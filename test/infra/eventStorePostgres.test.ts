@@ -30,7 +30,7 @@ describe("the event store on PostgreSQL alone", () => {
       )
     )
 
-  it.live("leaves a connection that came to lead to a server that only reads", () =>
+  it.live("gives up a connection that leads to a read-only server after a failover", () =>
     Effect.gen(function* () {
       const url = yield* freshEventStore(serverUrl)
       const database = new URL(url).pathname.slice(1)
@@ -53,7 +53,7 @@ describe("the event store on PostgreSQL alone", () => {
     })
   )
 
-  it.live("reads no table of the log as a whole, not even with plans from when it was small", () =>
+  it.live("scans no table of the log as a whole, even with plans from when it was small", () =>
     Effect.gen(function* () {
       const url = yield* freshEventStore(serverUrl)
       const counts = Effect.flatMap(
@@ -129,7 +129,7 @@ describe("the event store on PostgreSQL alone", () => {
     })
   )
 
-  it.live("writes nothing of a commit with a text that PostgreSQL cannot hold, and says so", () =>
+  it.live("gives NotWritten for a text that PostgreSQL cannot hold", () =>
     Effect.gen(function* () {
       const url = yield* freshEventStore(serverUrl)
       yield* Effect.gen(function* () {

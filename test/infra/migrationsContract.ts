@@ -1,4 +1,4 @@
-/** The URL of a database server enters; the tests of the migrator on it leave. */
+/** The contract of the migrator, which it must keep on PostgreSQL and on CockroachDB alike. */
 
 import { NodeFileSystem } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
@@ -37,7 +37,7 @@ export const migrationsContract = (name: string, serverUrl: string) => {
   const shared = Layer.merge(Layer.succeed(Server, serverUrl), NodeFileSystem.layer)
 
   layer(shared, { excludeTestServices: true, timeout: "4 minutes" })(`the migrator (${name})`, (it) => {
-    it.effect("brings an empty database to the program's schema, and a second run finds nothing to do", () =>
+    it.effect("brings an empty database to the program's schema, in one run", () =>
       Effect.gen(function* () {
         const { client, url } = yield* fresh
         const before = yield* Effect.flip(Effect.provide(Migrations.check("event-store"), client))
@@ -94,7 +94,7 @@ export const migrationsContract = (name: string, serverUrl: string) => {
         })
     )
 
-    it.effect("names the migration that failed, and goes on from there once it is mended", () =>
+    it.effect("goes on from a migration that failed once it is mended", () =>
       Effect.gen(function* () {
         const { client, sql } = yield* fresh
         const second = "CREATE TABLE IF NOT EXISTS two (id int8 PRIMARY KEY);"

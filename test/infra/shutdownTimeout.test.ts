@@ -1,4 +1,4 @@
-/** The end of a layer is waited for as long as was said, and no longer. */
+/** The end of a layer is waited for up to a bound, and no longer. */
 import { assert, it } from "@effect/vitest"
 import { Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { TestClock } from "effect/testing"
@@ -26,7 +26,7 @@ const closing = Effect.fnUntraced(function* (leaving: Effect.Effect<void>) {
   return yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
 })
 
-it.effect("what ends in its time is waited for", () =>
+it.effect("waits for a layer that ends in time", () =>
   Effect.gen(function* () {
     let hasLeft = false
     const close = yield* closing(
@@ -45,7 +45,7 @@ it.effect("what ends in its time is waited for", () =>
   })
 )
 
-it.effect("what does not end is left alone after its time", () =>
+it.effect("leaves a layer to end in the background after the timeout", () =>
   Effect.gen(function* () {
     const close = yield* closing(Effect.never)
     yield* TestClock.adjust(999)

@@ -1,4 +1,4 @@
-/** A layer of snapshots enters; the tests that every one passes leave. */
+/** The contract of the snapshots, which they must keep in memory and on a database alike. */
 import { assert, layer } from "@effect/vitest"
 import { Effect, type Layer } from "effect"
 import { AccountMetadata } from "../../src/domain/Command.ts"

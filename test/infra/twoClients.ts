@@ -1,4 +1,4 @@
-/** The URL of a database server enters; two event stores with connections of their own on one fresh database leave. */
+/** Two event stores with connections of their own on one fresh database, as two nodes have them. */
 import { Effect, Layer } from "effect"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { TestDatabase, testClient } from "../support/databases.ts"

@@ -1,4 +1,4 @@
-/** A peer that accepts a connection and never reads: who writes to it waits, but neither for ever nor with many listeners. */
+/** Writes to a peer that accepts a connection and never reads wait, but neither for ever nor with many listeners. */
 import * as Net from "node:net"
 import { NodeSocket } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
@@ -41,7 +41,7 @@ const connect = Effect.fnUntraced(function* (port: number, stuckMs: number) {
 const piece = new Uint8Array(1_000_000)
 const writers = 40
 
-it.live("a connection whose peer does not read is cut after its time, and every write ends", () =>
+it.live("cuts a connection whose peer does not read after the timeout, which ends every write", () =>
   Effect.gen(function* () {
     const { port } = yield* peer
     const { reader, writer } = yield* connect(port, 300)
@@ -59,7 +59,7 @@ it.live("a connection whose peer does not read is cut after its time, and every 
   }).pipe(Effect.scoped)
 )
 
-it.live("of many who write to it one waits at a time, and all go on when it reads again", () =>
+it.live("lets one write wait at a time, and all go on once the peer reads again", () =>
   Effect.gen(function* () {
     const { port, accepted } = yield* peer
     const { conn, writer } = yield* connect(port, 60_000)
