@@ -1,0 +1,543 @@
+/**
+ * Lives a plan to its end: nodes that start, crash, freeze and come back; clients that send commands and ask questions; a
+ * subscriber; faults. Everything that callers were told is written down with the steps between which they were told it.
+ */
+import { Context, Effect, Exit, Layer, Option, Result, Stream } from "effect"
+import { Placement } from "../../src/actors/accounts/Placement.ts"
+import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
+import { Singletons } from "../../src/actors/relay/Singletons.ts"
+import type { CommittedEvent } from "../../src/actors/subscriptions/Subscriptions.ts"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import type { Receipt } from "../../src/domain/Receipt.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import { over } from "../../src/LedgerNode.ts"
+import { Cluster, Member } from "./Cluster.ts"
+import { badEndOf, Domain, Kernel, trapped } from "./Kernel.ts"
+import { limitsLayer } from "./limits.ts"
+import { Counts, Outside } from "./Outside.ts"
+import { type Action, accountName, type Disruption, type Plan, type Step } from "./Plan.ts"
+
+const stepsMax = 1_500_000
+const sendingsMax = 8
+/** Virtual time in which a world without faults must have answered everything and caught up. */
+const healMs = 20_000
+const patienceMs = 1_500
+const impatienceMs = 30
+
+/** An error as its caller saw it: the tag, and all of its fields. */
+export interface Refusal {
+  readonly _tag: string
+  readonly [field: string]: unknown
+}
+
+/** One sending of a command, between two steps of the world; `answer` is undefined where none came. */
+export interface Sending {
+  readonly input: CommandInput & { readonly commandId: string }
+  readonly start: number
+  readonly end: number
+  readonly answer: Receipt | Refusal | undefined
+}
+
+/** What a question about an account was answered; undefined: that there is no account. */
+export interface Seen {
+  readonly kind: "strong" | "weak" | "asOf"
+  readonly account: string
+  readonly start: number
+  readonly end: number
+  readonly view: { readonly version: number; readonly balance: bigint; readonly hash: string } | undefined
+  /** A version that the caller had a token for, or the instant that was asked for. */
+  readonly atLeast?: number
+  readonly instant?: number
+}
+
+export interface TrialSeen {
+  readonly instant: number
+  readonly accounts: bigint
+  readonly total: bigint
+}
+
+export interface LineSeen {
+  readonly account: string
+  readonly version: number
+  readonly balance: bigint
+}
+
+/** An event as a subscriber was told of it. */
+export interface Told extends CommittedEvent {
+  readonly step: number
+}
+
+/** Everything that a judge looks at. */
+export interface History {
+  readonly plan: Plan
+  readonly hash: string
+  readonly steps: number
+  readonly lastedMs: number
+  readonly counts: Counts
+  readonly outside: Outside
+  readonly sendings: ReadonlyArray<Sending>
+  readonly seen: ReadonlyArray<Seen>
+  readonly trials: ReadonlyArray<TrialSeen>
+  readonly lines: ReadonlyArray<LineSeen>
+  readonly events: ReadonlyArray<Told>
+  /** What went wrong in the world itself: it stood still, or a program died. */
+  readonly troubles: ReadonlyArray<string>
+}
+
+/** One life of a node. */
+interface Life {
+  readonly index: number
+  readonly domain: Domain
+  readonly ledger: Ledger["Service"]
+}
+
+class World {
+  readonly plan: Plan
+  readonly kernel: Kernel
+  readonly counts = new Counts()
+  readonly outside: Outside
+  readonly cluster: Cluster
+  readonly clients: Domain
+  readonly lives: Array<Life | undefined>
+  readonly domains: Array<Domain | undefined>
+  readonly gateways: ReadonlyArray<Domain>
+  readonly sendings: Array<Sending> = []
+  readonly seen: Array<Seen> = []
+  readonly trials: Array<TrialSeen> = []
+  readonly lines: Array<LineSeen> = []
+  readonly events: Array<Told> = []
+  readonly troubles: Array<string> = []
+  isHealing = false
+  isOver = false
+  #born = 0
+  readonly #offsets: Array<number>
+
+  constructor(plan: Plan) {
+    this.plan = plan
+    this.kernel = new Kernel(plan.seed, plan.order, plan.busyOneIn)
+    this.outside = new Outside(this.kernel, plan, this.counts)
+    this.cluster = new Cluster(
+      this.kernel,
+      this.outside.weather,
+      this.counts,
+      plan.seed,
+      plan.shards,
+      plan.nodes
+    )
+    this.clients = new Domain(this.kernel, "clients", plan.seed + 4)
+    this.lives = Array.from({ length: plan.nodes }, () => undefined)
+    this.domains = [...this.lives].map(() => undefined)
+    this.#offsets = plan.drifts.map(({ offsetMs }) => offsetMs)
+    this.gateways = plan.drifts.map(
+      ({ storeOffsetMs }, index) =>
+        new Domain(this.kernel, `gateway ${index}`, plan.seed + 10 + index, { offsetMs: storeOffsetMs })
+    )
+  }
+
+  /** Begins a life of a node: a process over whatever the log holds. */
+  start(index: number, name: string): void {
+    const { plan, kernel } = this
+    const gateway = this.gateways[index]
+    if (gateway === undefined || this.domains[index]?.isAlive === true) return
+    const domain = new Domain(kernel, name, plan.seed * 100 + ++this.#born, {
+      offsetMs: this.#offsets[index] ?? 0,
+      rate: plan.drifts[index]?.rate ?? 1
+    })
+    this.domains[index] = domain
+    const member = new Member(index, domain, kernel.now)
+    const cluster =
+      plan.nodes === 1
+        ? Layer.empty
+        : Layer.mergeAll(
+            Layer.succeed(Placement, this.cluster.placementOf(member)),
+            Layer.succeed(Singletons, this.cluster.singletonsOf(member))
+          )
+    const node = over(
+      name,
+      Layer.mergeAll(
+        this.outside.layerFor(domain, gateway).pipe(Layer.provideMerge(limitsLayer)),
+        cluster,
+        limitsLayer
+      )
+    )
+    const life = Effect.gen({ self: this }, function* () {
+      const context = yield* Layer.buildWithMemoMap(node, Layer.makeMemoMapUnsafe(), yield* Effect.scope)
+      const { localNode } = Context.get(context, Dispatcher)
+      this.lives[index] = { index, domain, ledger: Context.get(context, Ledger) }
+      this.counts.add("node started")
+      return yield* plan.nodes === 1 ? Effect.never : this.cluster.join(member, localNode)
+    })
+    // As a supervisor does with a process that could not start.
+    const supervised = Effect.scoped(life).pipe(Effect.delay(1), Effect.retry({ times: 200 }))
+    domain.fork(supervised).addObserver((exit) => {
+      const end = badEndOf(exit)
+      if (end !== undefined) this.troubles.push(`${name} died: ${end}`)
+    })
+  }
+
+  /** The outcome of an effect on a node, as a caller elsewhere learns it: undefined where no answer came. */
+  ask<A, E>(
+    life: Life,
+    effect: Effect.Effect<A, E>,
+    waitMs: number
+  ): Effect.Effect<Result.Result<A, E> | undefined> {
+    return Effect.suspend(() => {
+      const { weather } = this.outside
+      const lost = Effect.succeed(undefined)
+      const answered: Effect.Effect<Result.Result<A, E> | undefined> = Effect.map(
+        Effect.exit(effect),
+        (exit) => {
+          if (Exit.isSuccess(exit)) return Result.succeed(exit.value)
+          const found = Exit.findErrorOption(exit)
+          const end = badEndOf(exit)
+          if (Option.isNone(found) && end !== undefined) this.counts.add("defect told to a caller")
+          return Option.isSome(found) ? Result.fail(found.value) : undefined
+        }
+      )
+      return this.clients.ask(life.domain, answered, {
+        outMs: weather.latency(),
+        backMs: weather.latency(),
+        cut: lost,
+        giveUpMs: waitMs,
+        late: lost
+      })
+    })
+  }
+
+  lifeOf(node: number): Life | undefined {
+    const alive = this.lives.filter((life) => life?.domain.isAlive === true)
+    return alive.find((life) => life?.index === node) ?? alive[node % Math.max(1, alive.length)]
+  }
+
+  send(node: number, input: Sending["input"], waitMs: number): Effect.Effect<Sending["answer"]> {
+    return Effect.suspend((): Effect.Effect<Sending["answer"]> => {
+      const life = this.lifeOf(node)
+      if (life === undefined) return Effect.delay(Effect.succeed({ _tag: "Unavailable" }), 10)
+      const start = this.kernel.steps
+      return Effect.map(this.ask(life, life.ledger.dispatch(input), waitMs), (result) => {
+        const answer =
+          result === undefined
+            ? undefined
+            : Result.isSuccess(result)
+              ? result.success
+              : refusalOf(result.failure)
+        this.sendings.push({ input, start, end: this.kernel.steps, answer })
+        const word = wordOf(answer)
+        this.counts.add(`answer ${word}`)
+        this.kernel.note(`${input.commandId} ${word}`)
+        return answer
+      })
+    })
+  }
+
+  act(step: Step): Effect.Effect<unknown> {
+    const { action } = step
+    if (action.kind === "command") return this.command(step, action.input)
+    const life = this.lifeOf(step.node)
+    return life === undefined ? Effect.void : this.question(life, action)
+  }
+
+  command(step: Step, input: Sending["input"]): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function* () {
+      for (let sending = 0; sending < sendingsMax && !this.isOver; sending++) {
+        const isImpatient = this.outside.weather.strikes("clientImpatient")
+        const answer = yield* this.send(step.node + sending, input, isImpatient ? impatienceMs : patienceMs)
+        if (answer !== undefined && !isOpen(answer)) return
+        yield* Effect.sleep(this.kernel.rng.below(40))
+      }
+    })
+  }
+
+  question(life: Life, action: Exclude<Action, { kind: "command" }>): Effect.Effect<unknown> {
+    const start = this.kernel.steps
+    const { ledger } = life
+    const note = (what: string) => {
+      this.counts.add(`question ${what}`)
+      this.kernel.note(what)
+    }
+    if (action.kind === "trialAt") {
+      const instant = Math.max(1, this.clients.wall() - action.agoMs)
+      return Effect.map(
+        this.ask(life, ledger.trialBalanceAt({ recordedAt: instant }), patienceMs),
+        (result) => {
+          note(`trialAt ${wordOfResult(result)}`)
+          if (result === undefined || Result.isFailure(result)) return
+          for (const line of result.success.lines)
+            this.trials.push({ instant, accounts: line.accounts, total: line.total })
+          if (result.success.lines.length === 0) this.trials.push({ instant, accounts: 0n, total: 0n })
+        }
+      )
+    }
+    const { account, kind } = action
+    if (kind === "statement") {
+      return Effect.map(this.ask(life, ledger.statement(account, { limit: 5 }), patienceMs), (result) => {
+        note(`statement ${wordOfResult(result)}`)
+        if (result === undefined || Result.isFailure(result)) return
+        for (const { version, balance } of result.success.rows) this.lines.push({ account, version, balance })
+      })
+    }
+    const token = kind === "weak" ? this.#latestToken(account) : undefined
+    const instant = action.kind === "asOf" ? Math.max(1, this.clients.wall() - action.agoMs) : undefined
+    const asked =
+      kind === "strong"
+        ? ledger.strongBalance(account)
+        : instant !== undefined
+          ? ledger.balanceAt(account, { recordedAt: instant })
+          : ledger.balance(account, token === undefined ? {} : { readToken: `${account}@${token}` })
+    return Effect.map(this.ask(life, asked, patienceMs), (result) => {
+      note(`${kind} ${wordOfResult(result)}`)
+      const isAbsent =
+        result !== undefined && Result.isFailure(result) && result.failure._tag === "AccountNotFound"
+      if (result === undefined || (Result.isFailure(result) && !isAbsent)) return
+      this.seen.push({
+        kind,
+        account,
+        start,
+        end: this.kernel.steps,
+        view: Result.isSuccess(result) ? result.success : undefined,
+        ...(token === undefined ? {} : { atLeast: token }),
+        ...(instant === undefined ? {} : { instant })
+      })
+    })
+  }
+
+  /** The highest version of an account that any client has a receipt for. */
+  #latestToken(account: string): number | undefined {
+    let latest: number | undefined
+    for (const { answer } of this.sendings) {
+      if (answer === undefined || !isReceipt(answer)) continue
+      for (const posting of answer.postings) {
+        if (posting.account === account) latest = Math.max(latest ?? 0, posting.version)
+      }
+    }
+    return latest
+  }
+
+  /** Reads the feed from the beginning, on any node, and goes on at another one where it breaks. */
+  subscriber(): Effect.Effect<void> {
+    let cursor: string | undefined
+    let node = 0
+    const attempt = Effect.suspend(() => {
+      const life = this.lifeOf(node++)
+      if (life === undefined) return Effect.sleep(30)
+      const feed = life.ledger.subscribe(cursor === undefined ? {} : { after: cursor })
+      const take = Stream.runForEach(feed, (event) =>
+        Effect.sync(() => {
+          cursor = event.cursor
+          this.events.push({ ...event, step: this.kernel.steps })
+          this.kernel.note(`event ${event.account}@${event.version}`)
+        })
+      )
+      return Effect.andThen(this.ask(life, take, 400 + this.kernel.rng.below(2_000)), Effect.sleep(20))
+    })
+    return attempt.pipe(Effect.repeat({ until: () => this.isOver }), Effect.asVoid)
+  }
+
+  disrupt(disruption: Disruption): void {
+    if (this.isHealing) return
+    const { kernel } = this
+    this.counts.add(`fault ${disruption.kind}`)
+    kernel.note(disruption.kind)
+    const domain = "node" in disruption ? this.domains[disruption.node] : undefined
+    const gateway = "node" in disruption ? this.gateways[disruption.node] : undefined
+    switch (disruption.kind) {
+      case "crash": {
+        this.#crash(disruption.node, disruption.sameName, disruption.afterMs)
+        return
+      }
+      case "freeze": {
+        domain?.freeze()
+        kernel.after(disruption.forMs, () => domain?.thaw())
+        return
+      }
+      case "stall": {
+        gateway?.freeze()
+        kernel.after(disruption.forMs, () => gateway?.thaw())
+        return
+      }
+      case "clockStep": {
+        this.#stepClock(disruption.node, disruption.byMs)
+        kernel.after(disruption.forMs, () => this.#stepClock(disruption.node, -disruption.byMs))
+        return
+      }
+      case "storeClockStep": {
+        if (gateway !== undefined) gateway.offsetMs = disruption.byMs
+        return
+      }
+      case "moveShard":
+        return this.cluster.want(disruption.shard, disruption.node)
+      case "readModelHesitates": {
+        this.outside.readModel.freeze()
+        kernel.after(disruption.forMs, () => this.outside.readModel.thaw())
+        return
+      }
+      case "forge":
+        return this.outside.forge(accountName(disruption.account), disruption.isAhead)
+      case "wipeBus":
+        return this.outside.wipeBus()
+    }
+  }
+
+  #crash(index: number, sameName: boolean, afterMs: number): void {
+    const domain = this.domains[index]
+    if (domain === undefined || !domain.isAlive) return
+    domain.crash()
+    const name = sameName ? domain.name : `node-${index}-${this.#born}`
+    this.kernel.after(afterMs, () => this.start(index, name))
+  }
+
+  #stepClock(index: number, byMs: number): void {
+    this.#offsets[index] = (this.#offsets[index] ?? 0) + byMs
+    const domain = this.domains[index]
+    if (domain !== undefined) domain.offsetMs = this.#offsets[index] ?? 0
+  }
+
+  /** All faults end, and every node lives. */
+  heal(): void {
+    this.isHealing = true
+    this.outside.weather.isFair = true
+    this.outside.readModel.thaw()
+    for (const gateway of this.gateways) gateway.thaw()
+    for (const [index, domain] of this.domains.entries()) {
+      domain?.thaw()
+      if (domain === undefined || !domain.isAlive) this.start(index, `node-${index}-healed`)
+    }
+  }
+
+  /** Every command whose outcome is open is sent again until it has one, and the read model catches up. */
+  settle(): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function* () {
+      const latest = new Map(this.sendings.map((sending) => [sending.input.commandId, sending]))
+      for (const { input, answer } of latest.values()) {
+        if (answer !== undefined && !isOpen(answer)) continue
+        yield* this.#untilAnswered(input)
+      }
+      yield* this.#untilCaughtUp()
+      for (let index = 0; index < this.plan.accounts; index++) {
+        const life = this.lifeOf(index)
+        if (life !== undefined) yield* this.question(life, { kind: "strong", account: accountName(index) })
+      }
+      for (const { account, instant } of [...this.seen]) {
+        const life = this.lifeOf(0)
+        if (instant === undefined || life === undefined) continue
+        yield* this.question(life, { kind: "asOf", account, agoMs: this.clients.wall() - instant })
+      }
+    })
+  }
+
+  #untilAnswered(input: Sending["input"]): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function* () {
+      const untilMs = this.kernel.now + healMs
+      for (let node = 0; this.kernel.now < untilMs; node++) {
+        const answer = yield* this.send(node, input, patienceMs)
+        if (answer !== undefined && !isOpen(answer)) return
+        yield* Effect.sleep(50)
+      }
+      this.troubles.push(`${input.commandId} gets no answer without any fault`)
+    })
+  }
+
+  #untilCaughtUp(): Effect.Effect<void> {
+    const lacking = (): string | undefined => {
+      const heads = new Map<string, string>()
+      for (const { row } of this.outside.landed) heads.set(row.accountId, row.hash)
+      const told = new Set(this.events.map(({ hash }) => hash))
+      const found = this.outside.headsOfBooks()
+      for (const [account, hash] of heads) if (found.get(account) !== hash) return `row ${account}`
+      for (const account of found.keys()) if (!heads.has(account)) return `forged row ${account}`
+      for (const { row } of this.outside.landed) if (!told.has(row.hash)) return "subscriber"
+      return undefined
+    }
+    return Effect.gen({ self: this }, function* () {
+      const untilMs = this.kernel.now + healMs
+      for (;;) {
+        const what = lacking()
+        if (what === undefined) return
+        if (this.kernel.now > untilMs) {
+          this.troubles.push(`not caught up without any fault: ${what}`)
+          return
+        }
+        yield* Effect.sleep(50)
+      }
+    })
+  }
+
+  main(): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function* () {
+      for (let index = 0; index < this.plan.nodes; index++) this.start(index, `node-${index}`)
+      for (const disruption of this.plan.disruptions) {
+        this.kernel.after(disruption.at, () => this.disrupt(disruption))
+      }
+      yield* Effect.sleep(20)
+      const feed = yield* Effect.forkDetach(this.subscriber())
+      feed.addObserver((exit) => {
+        const end = badEndOf(exit)
+        if (end !== undefined) this.troubles.push(`the subscriber ended: ${end}`)
+      })
+      yield* Effect.forEach(
+        Array.from({ length: this.plan.clients }, (_, client) => client),
+        (client) =>
+          Effect.forEach(
+            this.plan.steps.filter((step) => step.client === client),
+            (step) => Effect.andThen(Effect.sleep(step.pauseMs), this.act(step)),
+            { discard: true }
+          ),
+        { concurrency: "unbounded", discard: true }
+      )
+      const last = this.plan.disruptions.at(-1)?.at ?? 0
+      if (this.kernel.now < last) yield* Effect.sleep(last - this.kernel.now + 1)
+      this.heal()
+      yield* Effect.sleep(50)
+      yield* this.settle()
+    })
+  }
+}
+
+const refusalOf = (error: { readonly _tag: string }): Refusal => ({ ...error, _tag: error._tag })
+
+export const isReceipt = (answer: Receipt | Refusal): answer is Receipt => "postings" in answer
+
+/** Answers after which a caller has to send the command again, to learn its outcome or to have it done. */
+export const isOpen = (answer: Receipt | Refusal): boolean =>
+  !isReceipt(answer) && ["Indeterminate", "Unavailable", "Overloaded"].includes(answer._tag)
+
+const wordOf = (answer: Sending["answer"]): string =>
+  answer === undefined
+    ? "none"
+    : isReceipt(answer)
+      ? answer.replayed
+        ? "Replayed"
+        : "Accepted"
+      : answer._tag
+
+const wordOfResult = (result: Result.Result<unknown, { readonly _tag: string }> | undefined): string =>
+  result === undefined ? "none" : Result.isSuccess(result) ? "answered" : result.failure._tag
+
+/** Lives a plan from its beginning to its end, in one synchronous stretch. */
+export const live = (plan: Plan): History =>
+  trapped(() => {
+    const world = new World(plan)
+    const running = world.clients.fork(world.main())
+    const end = world.kernel.run(() => running.pollUnsafe() !== undefined, stepsMax)
+    if (end !== "over")
+      world.troubles.push(end === "still" ? "the world stands still" : "the world never ends")
+    const exit = running.pollUnsafe()
+    const badEnd = exit === undefined ? undefined : badEndOf(exit)
+    if (badEnd !== undefined) world.troubles.push(`the world ended: ${badEnd}`)
+    world.isOver = true
+    const { counts, outside, sendings, seen, trials, lines, events, troubles, kernel } = world
+    return {
+      plan,
+      hash: kernel.hash,
+      steps: kernel.steps,
+      lastedMs: kernel.now,
+      counts,
+      outside,
+      sendings,
+      seen,
+      trials,
+      lines,
+      events,
+      troubles
+    }
+  })

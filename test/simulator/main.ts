@@ -1,0 +1,85 @@
+/**
+ * The simulator's program.
+ *
+ * - `npm run simulate -- --seeds N [--from F]`: lives N worlds, judges each, shrinks the first that fails, and reports what was reached.
+ * - `npm run simulate -- --seed S [--commands …] [--faults …] [--noise …]`: one world, or what shrinking left of it.
+ * - `npm run simulate -- --mutations [--seeds N] [--only NAME]`: puts known faults back, one at a time, and says which seed finds each.
+ */
+import { parseArgs } from "node:util"
+import { judge } from "./Judge.ts"
+import { runMutations } from "./mutate.ts"
+import { Counts } from "./Outside.ts"
+import { planOf } from "./Plan.ts"
+import { type Kept, keep, lineOf, parseNoise, parseNumbers, shrink } from "./Shrink.ts"
+import { live } from "./World.ts"
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: "string" },
+    seed: { type: "string" },
+    from: { type: "string" },
+    commands: { type: "string" },
+    faults: { type: "string" },
+    noise: { type: "string" },
+    mutations: { type: "boolean" },
+    only: { type: "string" },
+    /** For a mutant: prints the first failing seed alone, and shrinks nothing. */
+    find: { type: "boolean" }
+  }
+})
+
+const print = (text: string): void => {
+  process.stdout.write(`${text}\n`)
+}
+
+const report = (counts: Counts): string => {
+  const rows = [...counts.all].toSorted(([a], [b]) => (a < b ? -1 : 1))
+  return rows.map(([what, times]) => `${String(times).padStart(9)}  ${what}`).join("\n")
+}
+
+const one = (seed: number, kept: Kept): void => {
+  const history = live(keep(planOf(seed), kept))
+  const faults = judge(history)
+  print(report(history.counts))
+  print(`seed ${seed}: ${history.steps} steps, ${history.lastedMs} virtual ms, trace ${history.hash}`)
+  for (const fault of faults) print(fault)
+  if (faults.length > 0) process.exitCode = 1
+}
+
+const many = (from: number, count: number): void => {
+  const reached = new Counts()
+  const startedMs = performance.now()
+  let steps = 0
+  for (let seed = from; seed < from + count; seed++) {
+    const history = live(planOf(seed))
+    steps += history.steps
+    for (const [what, times] of history.counts.all) reached.add(what, times)
+    const faults = judge(history)
+    if (faults.length === 0) continue
+    print(`seed ${seed} fails:`)
+    for (const fault of faults.slice(0, 5)) print(`  ${fault}`)
+    if (values.find !== true) print(`made smaller: ${lineOf(seed, shrink(seed))}`)
+    process.exitCode = 1
+    return
+  }
+  print(report(reached))
+  const seconds = (performance.now() - startedMs) / 1_000
+  print(`${count} seeds from ${from} without a fault: ${steps} steps in ${seconds.toFixed(1)} s`)
+}
+
+const number = (text: string | undefined, otherwise: number): number => {
+  const found = text === undefined ? otherwise : Number(text)
+  if (!Number.isSafeInteger(found) || found < 0) throw new Error(`"${text}" is no whole number`)
+  return found
+}
+
+if (values.mutations === true)
+  process.exitCode = runMutations(number(values.seeds, 1_000), values.only, print)
+else if (values.seed !== undefined) {
+  const { commands, faults, noise } = values
+  one(number(values.seed, 0), {
+    ...(commands === undefined ? {} : { commands: parseNumbers(commands) }),
+    ...(faults === undefined ? {} : { faults: parseNumbers(faults) }),
+    ...(noise === undefined ? {} : { noise: parseNoise(noise) })
+  })
+} else many(number(values.from, 1), number(values.seeds, 100))

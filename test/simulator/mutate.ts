@@ -1,0 +1,59 @@
+/** Puts each known fault back into a copy of the sources, and lets the simulator look for it there. */
+import { spawnSync } from "node:child_process"
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { mutated, mutations } from "./mutations.ts"
+
+const root = join(import.meta.dirname, "..", "..")
+
+/** A copy of what the simulator runs on, with the same dependencies. */
+const copySources = (): string => {
+  const copy = mkdtempSync(join(tmpdir(), "chronicle-mutant-"))
+  for (const folder of ["src", "test/simulator", "test/support"]) {
+    cpSync(join(root, folder), join(copy, folder), { recursive: true })
+  }
+  cpSync(join(root, "package.json"), join(copy, "package.json"))
+  symlinkSync(join(root, "node_modules"), join(copy, "node_modules"))
+  return copy
+}
+
+/** The first line of what the simulator says of a mutant, where it finds the fault. */
+const hunt = (copy: string, seeds: number): string | undefined => {
+  const main = join(copy, "test", "simulator", "main.ts")
+  const { stdout, stderr, status } = spawnSync(process.execPath, [main, "--find", "--seeds", String(seeds)], {
+    cwd: copy,
+    encoding: "utf8",
+    maxBuffer: 64 * 1024 * 1024
+  })
+  if (status === 0) return undefined
+  const [seed, fault] = stdout.split("\n").map((line) => line.trim())
+  if (seed?.startsWith("seed ") !== true) throw new Error(`the mutant does not run:\n${stderr}`)
+  return `${seed} ${fault}`
+}
+
+/** Answers the exit code: 0 where every mutant was found. */
+export const runMutations = (
+  seeds: number,
+  only: string | undefined,
+  print: (text: string) => void
+): number => {
+  const chosen = mutations.filter(({ name }) => only === undefined || name.includes(only))
+  const copy = copySources()
+  let missed = 0
+  try {
+    for (const mutation of chosen) {
+      const path = join(copy, mutation.file)
+      const text = readFileSync(path, "utf8")
+      writeFileSync(path, mutated(text, mutation))
+      const found = hunt(copy, seeds)
+      writeFileSync(path, text)
+      if (found === undefined) missed++
+      print(`${mutation.name}: ${found === undefined ? `not found in ${seeds} seeds` : found}`)
+    }
+  } finally {
+    rmSync(copy, { recursive: true, force: true })
+  }
+  print(`${chosen.length - missed} of ${chosen.length} found`)
+  return missed === 0 ? 0 : 1
+}

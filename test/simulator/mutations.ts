@@ -1,0 +1,246 @@
+/** Faults that were, or might have been, in the program, each as a replacement of a piece of its text. */
+
+export interface Mutation {
+  /** What is wrong in the mutant. */
+  readonly name: string
+  readonly file: string
+  /** Stands in the file exactly once. */
+  readonly from: string
+  readonly to: string
+}
+
+const accounts = "src/actors/accounts"
+const commands = "src/actors/commands"
+const commit = "src/actors/commit"
+
+export const mutations: ReadonlyArray<Mutation> = [
+  {
+    name: "an instant is closed without a margin for the clocks of gateways",
+    file: "src/actors/past/ClosedTimestamps.ts",
+    from: "storeNow - limits.clockSkewMaxMs - 1",
+    to: "storeNow - 1"
+  },
+  {
+    name: "what a writer has queued does not keep its instants open",
+    file: `${commit}/WriterRegistry.ts`,
+    from: "Math.min(queue.openSince() ?? now, now) - 1",
+    to: "now - 1"
+  },
+  {
+    name: "a writer calls the instant closed at which it still writes",
+    file: `${commit}/WriterRegistry.ts`,
+    from: "Math.min(queue.openSince() ?? now, now) - 1",
+    to: "Math.min(queue.openSince() ?? now, now)"
+  },
+  {
+    name: "a writer that answers nothing is passed over instead of fenced",
+    file: "src/actors/past/ClosedTimestamps.ts",
+    from: "yield* store.fenceWriter(writer.writerId)",
+    to: "continue"
+  },
+  {
+    name: "what is recorded follows a clock that steps ahead",
+    file: `${accounts}/LedgerClock.ts`,
+    from: "return Math.min(instant, bound)",
+    to: "return instant"
+  },
+  {
+    name: "the clock may go back on a node",
+    file: `${accounts}/LedgerClock.ts`,
+    from: "const now = () => Math.max(floor, bounded(clock.currentTimeMillisUnsafe()))",
+    to: "const now = () => bounded(clock.currentTimeMillisUnsafe())"
+  },
+  {
+    name: "a node with a wrong clock goes on taking commands",
+    file: `${commit}/WriterRegistry.ts`,
+    from: "const isOff = skew > limits.clockSkewMaxMs",
+    to: "const isOff = false"
+  },
+  {
+    name: "an event may be recorded before the one before it",
+    file: `${accounts}/Lifecycle.ts`,
+    from: "if (last > recordedAt) recordedAt = last",
+    to: ""
+  },
+  {
+    name: "a row of the head's version and another hash counts as a repeat",
+    file: "src/actors/projections/Divergence.ts",
+    from: "hashes.get(account) !== hash)",
+    to: "!hashes.has(account))"
+  },
+  {
+    name: "rows that are not in the log stay in the read model",
+    file: "src/actors/projections/Divergence.ts",
+    from: "for (const { account } of yield* divergedOf(held)) {",
+    to: "for (const { account } of (yield* divergedOf(held)).slice(0, 0)) {"
+  },
+  {
+    name: "a subscription reads beyond the cut that it took",
+    file: "src/actors/subscriptions/MergedTails.ts",
+    from: "tail.filter((row) => row.seq <= lastSeq)",
+    to: "tail"
+  },
+  {
+    name: "a subscription merges tails without looking at versions",
+    file: "src/actors/subscriptions/MergedTails.ts",
+    from: "(waiting.get(account)?.at(-1) ?? first) >= first",
+    to: "first > 0"
+  },
+  {
+    name: "the fold takes a repeated row for the next one",
+    file: "src/domain/BooksFold.ts",
+    from: "if (version <= head.account.version) {",
+    to: "if (version < head.account.version) {"
+  },
+  {
+    name: "an unknown commit counts as done",
+    file: `${commit}/CommitPipeline.ts`,
+    from: "counts.unknown++",
+    to: "return this.#complete(batch, commit)"
+  },
+  {
+    name: "a batch that may have landed is taken apart and sent anew",
+    file: `${commit}/CommitPipeline.ts`,
+    from: "mayHaveLanded = true",
+    to: "mayHaveLanded = false"
+  },
+  {
+    name: "a lane uses a number twice",
+    file: `${commit}/CommitPipeline.ts`,
+    from: "lane.seq++",
+    to: "lane.seq += commit.events.length > 1 ? 0 : 1"
+  },
+  {
+    name: "a fenced writer's batch is sent by the next writer as it is",
+    file: `${commit}/CommitPipeline.ts`,
+    from: "// Only now: what other lanes took until here is not among what is decided again.\n    this.#epoch++\n    this.#decideAgain(batch)",
+    to: "this.#queue.requeue(batch)"
+  },
+  {
+    name: "accounts that another writer wrote to are not reloaded",
+    file: `${commands}/CommandExecutor.ts`,
+    from: "for (const actor of stale) this.#accounts.reload(actor)\n    inOrder(commands",
+    to: "inOrder(commands"
+  },
+  {
+    name: "commands that were decided on what did not happen stay decided",
+    file: `${commit}/CommitQueue.ts`,
+    from: "for (const { actor } of command.pendingEvents) tainted.add(actor)",
+    to: ""
+  },
+  {
+    name: "two lanes write to one account at once",
+    file: `${commit}/CommitQueue.ts`,
+    from: "(other !== undefined && other !== batch && other !== predecessor)",
+    to: "false"
+  },
+  {
+    name: "a rejection is told without looking its id up once more",
+    file: `${commands}/CommandExecutor.ts`,
+    from: "command.recheck()\n      this.#deduplication.lookUp(command)",
+    to: "this.#inFlight.complete(command, Exit.fail(rejection))"
+  },
+  {
+    name: "an accepted id with another body is answered the first receipt, from memory",
+    file: `${commands}/Deduplication.ts`,
+    from: "kept === hashOf() ? recent.receiptOf(command) : undefined",
+    to: "recent.receiptOf(command)"
+  },
+  {
+    name: "an accepted id with another body is answered the first receipt, from the log",
+    file: `${commands}/Deduplication.ts`,
+    from: "outcome.commandHash === command.commandHash\n        ?",
+    to: "outcome.commandHash !== ''\n        ?"
+  },
+  {
+    name: "a command joins another one of its id that is under way",
+    file: `${commands}/Deduplication.ts`,
+    from: "if (same.commandHash === hashOf())",
+    to: "if (same.commandHash !== '')"
+  },
+  {
+    name: "a command without an answer from its owner is said to be undone",
+    file: `${commands}/Forwarding.ts`,
+    from: "const open = unknown.has(index) ? Result.fail(lost(command)) : refusal",
+    to: "const open = refusal"
+  },
+  {
+    name: "a command that is being sent is said to be undone at its deadline",
+    file: `${commands}/Deadlines.ts`,
+    from: 'else if (command.phase === "committing") command.expireWaiters(until, indeterminate(command))\n',
+    to: ""
+  },
+  {
+    name: "a strong balance is told ahead of the commit",
+    file: `${commands}/LocalNode.ts`,
+    from: "return resume(Exit.succeed(actor.committed))",
+    to: "return resume(Exit.succeed(actor.speculative))"
+  },
+  {
+    name: "a strong balance is told of an account that left meanwhile",
+    file: `${commands}/LocalNode.ts`,
+    from: "() => placement.owns(account),\n      () => new NotMine()",
+    to: "() => true,\n      () => new NotMine()"
+  },
+  {
+    name: "the past of an instant misses what was recorded at it",
+    file: "src/actors/past/TimeTravel.ts",
+    from: "row.recordedAt > asOf.instant",
+    to: "row.recordedAt >= asOf.instant"
+  },
+  {
+    name: "the past is told before it is closed",
+    file: "src/actors/past/TimeTravel.ts",
+    from: 'if (asOf._tag === "RecordedAt") yield* closed.awaitClosed(asOf.instant)',
+    to: ""
+  },
+  {
+    name: "a dated trial balance does not wait for the read model",
+    file: "src/actors/past/TrialBalance.ts",
+    from: "while ((yield* missingIn(readModel, rows)).length > 0) yield* Effect.sleep(tokenPollMs)",
+    to: "yield* Effect.sleep(1)"
+  },
+  {
+    name: "a query does not wait for its read token",
+    file: "src/infra/readmodel/Queries.ts",
+    from: "if (token === undefined) return Effect.void",
+    to: "if (token !== '') return Effect.void"
+  },
+  {
+    name: "the reconciler moves its cursor past commits that it did not load",
+    file: "src/actors/projections/ReconcileTails.ts",
+    from: "const missing = yield* missingIn(model, rows)",
+    to: "const missing = (yield* missingIn(model, rows)).slice(0, 0)"
+  },
+  {
+    name: "a withdrawal of all there is counts as not covered",
+    file: "src/domain/Account.ts",
+    from: "account.balance + account.overdraftLimit >= amount",
+    to: "account.balance + account.overdraftLimit > amount"
+  },
+  {
+    name: "a batch of the read model is written over another projector's",
+    file: "src/infra/readmodel/ReadModelMemory.ts",
+    from: "versionOf(tables, move.head.account.id) === move.from) &&",
+    to: "move.from >= 0) &&"
+  },
+  {
+    name: "a second commit under one command id is accepted by the store",
+    file: "src/infra/eventstore/EventStoreMemory.ts",
+    from: "event.ordinal === 0 && tables.commands.has(event.commandId)",
+    to: "event.ordinal < 0 && tables.commands.has(event.commandId)"
+  },
+  {
+    name: "a commit over existing versions is accepted by the store",
+    file: "src/infra/eventstore/EventStoreMemory.ts",
+    from: ".filter((event) => tables.at(event.accountId, event.version) !== undefined)",
+    to: ".filter((event) => event.version < 0)"
+  }
+]
+
+/** The text with the fault in it; throws where the code is not as the mutation says, for then the list has to follow it. */
+export const mutated = (text: string, { name, file, from, to }: Mutation): string => {
+  if (text.split(from).length !== 2)
+    throw new Error(`mutation "${name}": ${file} does not hold its text exactly once`)
+  return text.replace(from, () => to)
+}
