@@ -93,6 +93,10 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
         yield* until("the command took effect", () => arrived.length === 1)
         yield* door.stop
         assert.deepInclude(yield* Fiber.join(call), { _tag: "Indeterminate", commandId: "lost" })
+        // Until the client has noticed the end of its connection, it sends.
+        yield* until("the client is not connected", () =>
+          way.client.nodes().every((node) => !node.isConnected)
+        )
         const unsent = yield* Effect.flip(way.ledger.dispatch(deposit("unknown", 1n)))
         assert.strictEqual(unsent._tag, "Unavailable")
         assert.include(unsent.message, "nothing was done")
