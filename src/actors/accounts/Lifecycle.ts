@@ -33,7 +33,7 @@ import { printToken, type Receipt } from "../../domain/Receipt.ts"
 import { encodeContext, encodePayload, type StoredEvent, schemaVersionOf } from "../../domain/StoredEvent.ts"
 
 /** One event of a decided command, and the head of its account before and after it. */
-export interface PendingEvent {
+interface PendingEvent {
   readonly actor: AccountActor
   readonly before: Head
   readonly after: Head
@@ -46,7 +46,7 @@ export interface PendingEvent {
  * - `committing`: its events are being sent; from here on only the store knows the outcome;
  * - `done`: every caller is answered.
  */
-export type CommandPhase = "loading" | "queued" | "committing" | "done"
+type CommandPhase = "loading" | "queued" | "committing" | "done"
 
 /** An account that a command keeps from others; AcquireAccounts.ts says in which order accounts are locked. */
 export interface AccountLock {
@@ -413,16 +413,16 @@ export const about = (pending: ReadonlyArray<PendingCommand>) => {
  * - `leased`: another node decides on it (LeaseServer.ts);
  * - `evicted`: it left memory; nothing may be decided on it any more.
  */
-export type AccountPhase = "loading" | "ready" | "leasing" | "leased" | "evicted"
+type AccountPhase = "loading" | "ready" | "leasing" | "leased" | "evicted"
 
 /** Another node that wants to decide on the account. It is told once: the head, or why not. */
-export interface LeaseRequest {
+interface LeaseRequest {
   readonly lease: string
   readonly grant: (committed: Head) => void
   readonly refuse: (failure: Exit.Exit<never, Unavailable>) => void
 }
 
-export type HeadReader = (head: Exit.Exit<Head, Unavailable>) => void
+type HeadReader = (head: Exit.Exit<Head, Unavailable>) => void
 
 /** One account in memory. */
 export class AccountActor {

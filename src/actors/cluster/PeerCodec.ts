@@ -10,9 +10,9 @@ import { NotMine } from "../accounts/Placement.ts"
 import { PeerRequest, PeerResponse } from "./PeerMessages.ts"
 
 /** What a message says, or that its text is not understood; throws where the bytes are of no node at all. */
-export type Understood<A> = Result.Result<A, "not understood">
+type Understood<A> = Result.Result<A, "not understood">
 
-export interface MessageForm<A> {
+interface MessageForm<A> {
   readonly write: (writer: ByteWriter, message: A) => void
   readonly read: (reader: ByteReader) => Understood<A>
 }

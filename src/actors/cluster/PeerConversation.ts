@@ -60,7 +60,7 @@ interface Asked {
   resume: ((answer: Exit.Exit<PeerResponse, Unanswered>) => void) | undefined
 }
 
-export interface ConversationParts {
+interface ConversationParts {
   readonly connection: PeerConnection
   readonly introduction: Introduction
   /** What was said and has not left this process may be so much before further requests are refused. */

@@ -32,7 +32,7 @@ interface Link {
   readonly conversation: PeerConversation
 }
 
-export interface PeersStatus {
+interface PeersStatus {
   /** Names of the nodes that this one is connected to. */
   readonly connected: ReadonlyArray<string>
   /** Requests that are not answered. */

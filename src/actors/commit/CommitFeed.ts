@@ -4,7 +4,7 @@ import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import type { Commit, WriterId } from "../../infra/eventstore/EventStore.ts"
 
 /** What was offered since the last time. */
-export interface Offered {
+interface Offered {
   /** In the order in which they were offered. */
   readonly commits: ReadonlyArray<Commit>
   /** The last commit of each writer that found no room, and is to be read from the store. */

@@ -11,7 +11,7 @@ import type { Instant } from "../../domain/Ids.ts"
 import { type AccountActor, CommitBatch, evictAll, type PendingCommand } from "../accounts/Lifecycle.ts"
 import { chainedRowsMin, predecessorFor } from "./BatchChain.ts"
 
-export interface BatchLimits {
+interface BatchLimits {
   readonly rowsMax: number
   readonly bytesMax: number
 }

@@ -216,7 +216,7 @@ export class ByteReader {
   }
 }
 
-export interface CompactCodec<A> {
+interface CompactCodec<A> {
   readonly write: (writer: ByteWriter, value: A) => void
   readonly read: (reader: ByteReader) => A
   /** Equal where the forms are: nodes of different programs compare it before they use the form. */
@@ -236,7 +236,7 @@ type Fields = Readonly<Record<string, unknown>>
 type Construct = new (fields: never, options: { readonly disableChecks: true }) => object
 
 /** A class of the schema that is met in the values, as errors are. */
-export type ValueClass = Construct & { readonly identifier: string }
+type ValueClass = Construct & { readonly identifier: string }
 
 /**
  * The form of the values of a schema: its type side, without its checks. The classes among the values must be given.

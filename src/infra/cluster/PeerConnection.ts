@@ -11,7 +11,7 @@ import { type ByteStream, silentMs } from "./PeerPort.ts"
 /** A frame of so many bytes takes no more messages. */
 const frameFullBytes = 64 * 1_024
 /** No node sends a longer one, so the announcement of a longer one ends the connection before it is read. */
-export const frameBytesMax = 64 * 1_024 * 1_024
+const frameBytesMax = 64 * 1_024 * 1_024
 const headerBytes = 4
 /**
  * So many frames of each `windowMs` leave at the end of their turn, the others a millisecond later, with what was said
@@ -25,7 +25,7 @@ const gatherMs = 1
 const lookMs = 500
 
 /** The connection is over, and why. */
-export class PeerConnectionEnded extends Data.TaggedError("PeerConnectionEnded")<{
+class PeerConnectionEnded extends Data.TaggedError("PeerConnectionEnded")<{
   readonly reason: string
 }> {
   override get message() {

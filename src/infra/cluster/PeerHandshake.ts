@@ -21,7 +21,7 @@ import type { Socket } from "effect/socket"
 import { type ClusterSafeguards, ClusterSecurity, type ClusterTls } from "../config/ClusterSecurity.ts"
 
 /** How long a handshake may take, in milliseconds: a node that starts on a starved machine may be busy for seconds. */
-export const handshakeMs = 4_000
+const handshakeMs = 4_000
 /**
  * The length of a hello. Longer than its fields need: programs before this protocol take its first byte for the
  * length of a message, and must get that many to find out that they do not understand it.
@@ -35,7 +35,7 @@ const at = { purpose: 8, verdict: 8, min: 9, max: 10, flags: 11, version: 12, no
 const flag = { secret: 1, tls: 2 } as const
 
 /** What a connection is for: messages about commands, or those of Effect Cluster about membership. */
-export type Purpose = "commands" | "cluster"
+type Purpose = "commands" | "cluster"
 const purposes: ReadonlyArray<Purpose> = ["commands", "cluster"]
 
 /** The versions of the nodes' protocol that a program speaks, from the oldest to the newest. */

@@ -12,7 +12,7 @@ import { type Agreement, greet, type HandshakeRefused, receive, type Wire } from
 import { withWriteTimeout } from "./SocketTimeouts.ts"
 
 /** How long opening a connection to another node may take, in milliseconds. */
-export const openMs = 1_000
+const openMs = 1_000
 /** A connection on which nothing came for so long is given up, in milliseconds; pings come every few seconds at most. */
 export const silentMs = 5_500
 
@@ -34,7 +34,7 @@ export class ClusterMembers extends Context.Service<
   static readonly layer = Layer.sync(ClusterMembers, () => ({ addresses: [] }))
 }
 
-export interface PeerDoor {
+interface PeerDoor {
   /** Where the others reach this node. */
   readonly own: RunnerAddress.RunnerAddress
   readonly dial: (
