@@ -56,7 +56,7 @@ describe("the projection", () => {
   let repeats = 0
 
   it.effect.prop(
-    "holds the fold of a prefix of each stream after every delivery, and of the whole log after a sweep",
+    "holds the fold of a prefix of each stream after every delivery",
     [commands, deliveries],
     ([all, steps]) =>
       Effect.gen(function* () {
@@ -86,7 +86,7 @@ describe("the projection", () => {
   })
 
   it.effect.prop(
-    "needs no sweep when every row came at least once, in whatever order",
+    "needs no reconciliation when every row came at least once",
     [commands, Arbitrary.schema(Schema.Array(small(1_000)).check(Schema.isMinLength(1)))],
     ([all, keys]) =>
       Effect.gen(function* () {

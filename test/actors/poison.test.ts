@@ -54,7 +54,7 @@ const inMemory = (faults: Parameters<typeof readModelWith>[0] = {}) =>
 const parkedNow = Effect.flatMap(ReadModel, (readModel) => readModel.parked)
 
 describe("a poison event", () => {
-  it.live("parks its account at the version before, and its partition goes on", () =>
+  it.live("parks its account and not its partition", () =>
     Effect.gen(function* () {
       const eventWriter = new EventWriter()
       const neighbour = ["n1", "n2", "n3", "n4", "n5", "n6"].find(
@@ -86,7 +86,7 @@ describe("a poison event", () => {
     }).pipe(Effect.provide(inMemory()))
   )
 
-  it.live("that the database refuses is found among many, and only its account is parked", () =>
+  it.live("that the database refuses is found among many", () =>
     Effect.gen(function* () {
       const eventWriter = new EventWriter()
       const ids = Array.from({ length: 30 }, (_, index) => `id-${index}`)
@@ -117,7 +117,7 @@ describe("a poison event", () => {
     }).pipe(Effect.provide(inMemory({ refuses: (text) => text === "bad" })))
   )
 
-  it.live("is projected with all that came after it, once it can be", () => {
+  it.live("is projected once it can be", () => {
     let isCured = false
     return Effect.gen(function* () {
       const eventWriter = new EventWriter()
@@ -136,7 +136,7 @@ describe("a poison event", () => {
     }).pipe(Effect.provide(inMemory({ refuses: (text) => text === "bad" && !isCured })))
   })
 
-  it.live("is let go by a retry, though a sweep looks at what is parked in the middle of it", () => {
+  it.live("is released by a retry during a reconciliation", () => {
     let isCured = false
     let meanwhile: Effect.Effect<unknown> = Effect.void
     const looking = Layer.effect(
@@ -168,7 +168,7 @@ describe("a poison event", () => {
 })
 
 describe("a projector", () => {
-  it.live("begins again after each failure, tells the last one, and goes on when it is over", () => {
+  it.live("restarts after each failure", () => {
     let isAway = true
     return Effect.gen(function* () {
       const eventWriter = new EventWriter()
@@ -191,7 +191,7 @@ describe("a projector", () => {
     }).pipe(Effect.provide(inMemory({ isAway: () => isAway })))
   })
 
-  it.live("begins again after an interruption from within, which ends everybody else", () => {
+  it.live("restarts after an interruption from within", () => {
     let left = 3
     const bus = Layer.effect(
       Bus,

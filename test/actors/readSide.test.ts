@@ -105,7 +105,7 @@ const total = (key: "events" | "gaps" | "repeats" | "faulty" | "foreign" | "rewi
   )
 
 describe("the read side", () => {
-  it.live("follows the log by the bus alone, and tells its lag", () =>
+  it.live("follows the log by the bus alone", () =>
     Effect.gen(function* () {
       const { world } = yield* makeWorld
       const { eventWriter } = world
@@ -124,7 +124,7 @@ describe("the read side", () => {
     })
   )
 
-  it.live("fills what the bus leaves out, skips what it repeats, and sorts what it shuffles", () =>
+  it.live("is right whatever the bus loses, repeats or reorders", () =>
     Effect.gen(function* () {
       const { world, log } = yield* makeWorld
       const { eventWriter } = world
@@ -157,7 +157,7 @@ describe("the read side", () => {
     })
   )
 
-  it.live("loads by the sweep what was lost at the end of a stream, where no gap shows", () =>
+  it.live("reads from the log what was lost at the end of a stream", () =>
     Effect.gen(function* () {
       const { world } = yield* makeWorld
       const { eventWriter } = world
@@ -176,7 +176,7 @@ describe("the read side", () => {
     })
   )
 
-  it.live("only looks when a sweep is told not to load", () =>
+  it.live("changes nothing when a reconciliation is told not to load", () =>
     Effect.gen(function* () {
       const { world } = yield* makeWorld
       const { eventWriter } = world
@@ -198,7 +198,7 @@ describe("the read side", () => {
     ["deleted", deleteStream],
     ["purged", purgeStream]
   ] as const) {
-    it.live(`goes on when the stream is ${deed}, with the sweep for what went with it`, () =>
+    it.live(`goes on when the stream is ${deed}`, () =>
       Effect.gen(function* () {
         const { world } = yield* makeWorld
         const { eventWriter } = world
@@ -226,7 +226,7 @@ describe("the read side", () => {
     )
   }
 
-  it.live("stays right with three processes on the same partitions and rows at once", () =>
+  it.live("stays right with three processes on the same partitions", () =>
     Effect.gen(function* () {
       const { world } = yield* makeWorld
       const { eventWriter } = world
@@ -254,7 +254,7 @@ describe("the read side", () => {
     })
   )
 
-  it.live("heals by itself when the whole read model is lost", () =>
+  it.live("heals when the whole read model is lost", () =>
     Effect.gen(function* () {
       const { world } = yield* makeWorld
       const { eventWriter } = world
@@ -274,7 +274,7 @@ describe("the read side", () => {
     })
   )
 
-  it.live("is carried by the sweep while there is no bus at all", () =>
+  it.live("follows the log while there is no bus", () =>
     Effect.gen(function* () {
       const { world, log } = yield* makeWorld
       const { eventWriter } = world
@@ -299,7 +299,7 @@ describe("the read side", () => {
     })
   )
 
-  it.live("takes nothing from a writer that the log does not know", () =>
+  it.live("ignores messages of a writer that the log does not know", () =>
     Effect.gen(function* () {
       const { world } = yield* makeWorld
       const { eventWriter } = world
@@ -315,7 +315,7 @@ describe("the read side", () => {
     })
   )
 
-  it.live("takes rows from the log when the bus brings them changed", () =>
+  it.live("reads from the log what the bus brings changed", () =>
     Effect.gen(function* () {
       const { world } = yield* makeWorld
       const { eventWriter } = world

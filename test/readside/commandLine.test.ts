@@ -23,7 +23,7 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
   excludeTestServices: true,
   timeout: "4 minutes"
 })("the read side at the command line", (it) => {
-  it.effect("exports a statement as CSV and as JSON, the same lines, and nothing half-written", () =>
+  it.effect("exports the same statement lines as CSV and as JSON", () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const directory = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-export-" })
@@ -76,7 +76,7 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
     })
   )
 
-  it.effect("lists what is parked, frees it, and refuses to skip what is not", () =>
+  it.effect("lists, retries and skips parked accounts", () =>
     Effect.gen(function* () {
       const stack = yield* DevStack
       assert.deepInclude(jsonOf(yield* ask(["parked", "--json"])), { parked: [], skipped: [] })

@@ -109,7 +109,7 @@ describe("a forged message that continues the hash chain", () => {
     }).pipe(Effect.provide(inMemory(memoryModel, EventStore.layerMemory, withoutComparing)))
   )
 
-  it.live("is not believed, and reported, when the true event of its version is there", () =>
+  it.live("is reported when the true event of its version is there", () =>
     Effect.gen(function* () {
       const writer = new EventWriter()
       yield* play(writer, [openAccount("a"), deposit("a", 5n)])
@@ -166,7 +166,7 @@ describe("a forged message that continues the hash chain", () => {
     }).pipe(Effect.provide(inMemory()))
   )
 
-  it.live("parks the account of a projection that cannot reload it, and says so until it is rebuilt", () =>
+  it.live("parks the account where its projection cannot reload it", () =>
     Effect.gen(function* () {
       const writer = new EventWriter()
       yield* play(writer, [openAccount("a"), openAccount("b"), deposit("a", 5n)])
@@ -271,7 +271,7 @@ describe("an event store that lost its tail in a failover", () => {
     }
   }
 
-  it.live("takes back the rows of lost commits, and projects what is written in their place", () => {
+  it.live("has the rows of its lost commits taken back", () => {
     const { layer, stopReplicating, failOver } = failingOver()
     return Effect.gen(function* () {
       const writer = new EventWriter()

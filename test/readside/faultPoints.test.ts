@@ -42,7 +42,7 @@ describe("a projector that is killed", () => {
   let deaths = 0
 
   for (const call of calls) {
-    it.live(`at ${call} begins again and comes to the same rows`, () =>
+    it.live(`restarted at ${call} comes to the same rows`, () =>
       Effect.forEach(
         points.filter((point) => point.call === call),
         (point) => {

@@ -53,7 +53,7 @@ const now = { silentMs: 0, limit: 100 }
 
 for (const [name, store] of Object.entries(stores)) {
   describe(`finished writers on ${name}`, () => {
-    it.live("are numbered once they are fenced, published and silent, and leave the listing", () =>
+    it.live("leave the listing once they are fenced, published and silent", () =>
       Effect.gen(function* () {
         const log = yield* EventStore
         const history = new EventWriter()
@@ -92,7 +92,7 @@ for (const [name, store] of Object.entries(stores)) {
       }).pipe(Effect.provide(Layer.fresh(store)))
     )
 
-    it.live("are each numbered once when several nodes find them", () =>
+    it.live("are numbered once when several nodes find them", () =>
       Effect.gen(function* () {
         const log = yield* EventStore
         const history = new EventWriter()
@@ -111,7 +111,7 @@ for (const [name, store] of Object.entries(stores)) {
       }).pipe(Effect.provide(Layer.fresh(store)))
     )
 
-    it.live("are delivered by a subscription in order, and drop out of its cursor", () =>
+    it.live("drop out of the cursor of a subscription that delivered them", () =>
       Effect.gen(function* () {
         const log = yield* EventStore
         const history = new EventWriter()
@@ -169,7 +169,7 @@ for (const [name, store] of Object.entries(stores)) {
 }
 
 describe("a subscription that is far behind", () => {
-  it.effect("opens the tails of finished writers as it comes to their time, also when it is resumed", () => {
+  it.effect("opens the tails of finished writers only when it comes to their time", () => {
     const opened = new Set<string>()
     const watched = Layer.effect(
       EventStore,
@@ -217,7 +217,7 @@ describe("a subscription that is far behind", () => {
 })
 
 describe("the cursor of a subscription", () => {
-  it("names finished writers by one number, however they come to their ends", () => {
+  it("names finished writers by one number", () => {
     const cursor = new SubscriptionCursor()
     cursor.advance("a", 3)
     cursor.advance("b", 5)
@@ -250,7 +250,7 @@ describe("a read side beside many lives of nodes", () => {
     readSide: { orphansMs: 20, writerKeptMs: 1, relayCursorMs: 10 }
   }
 
-  it.live("finishes the writers whose tails it published, and keeps one cursor for them", () =>
+  it.live("keeps one cursor for all writers whose tails it published", () =>
     Effect.gen(function* () {
       const log = yield* EventStore
       const readModel = yield* ReadModel

@@ -49,7 +49,7 @@ const node = Layer.unwrap(
 
 describe("a question with a read token", () => {
   it.live(
-    "sees its write, ten thousand times under load, on both sides of the transfer",
+    "sees its own write, ten thousand times under load",
     () =>
       Effect.gen(function* () {
         const ledger = yield* Ledger

@@ -57,7 +57,7 @@ const report = Effect.flatMap(ReadSideHealth, (health) => health.report)
 const quick = { ledger: { sweepMs: 30, partitions: 2 }, readSide: { ackWaitMs: 60, orphansMs: 30 } }
 
 describe("the health of the read side", () => {
-  it.live("is good while everything follows, and names the projection and its partitions", () =>
+  it.live("is ready while every projection follows the log", () =>
     Effect.gen(function* () {
       const eventWriter = new EventWriter("writer-1", Date.now())
       yield* play(eventWriter, [openAccount("a"), openAccount("b")], [deposit("a", 1n)])
@@ -79,7 +79,7 @@ describe("the health of the read side", () => {
     }).pipe(Effect.provide(world({ isBusAway: false, apply: undefined }, quick)))
   )
 
-  it.live("tells a projector that hangs by the events it leaves waiting, partition by partition", () => {
+  it.live("reports a hanging projector by the events that wait in its partition", () => {
     const faults: Faults = { isBusAway: false, apply: undefined }
     return Effect.gen(function* () {
       const eventWriter = new EventWriter("writer-1", Date.now())
@@ -110,7 +110,7 @@ describe("the health of the read side", () => {
     )
   })
 
-  it.live("tells a bus that is away by fibers that fail, and is good again soon after it is back", () => {
+  it.live("is not ready while the bus is away", () => {
     const faults: Faults = { isBusAway: true, apply: undefined }
     return Effect.gen(function* () {
       const eventWriter = new EventWriter("writer-1", Date.now())
@@ -129,7 +129,7 @@ describe("the health of the read side", () => {
     }).pipe(Effect.provide(world(faults, quick)))
   })
 
-  it.live("tells a read model that is away, and a sweep that never comes to its end", () => {
+  it.live("is not ready while no reconciliation completes", () => {
     const faults: Faults = { isBusAway: false, apply: undefined }
     return Effect.gen(function* () {
       const eventWriter = new EventWriter("writer-1", Date.now())

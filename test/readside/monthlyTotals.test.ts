@@ -44,7 +44,7 @@ const asExpected = (eventWriter: EventWriter) =>
   })
 
 describe("the monthly totals", () => {
-  it.live("follow live, stop alone, and are rebuilt from the log while the books go on", () =>
+  it.live("are rebuilt from the log while the books go on", () =>
     Effect.gen(function* () {
       const world = yield* rebuildWorld()
       const { migrations } = monthlyTotals

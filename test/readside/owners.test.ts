@@ -89,7 +89,7 @@ const evenAndOdd = () =>
   new SingletonsFake((duty) => (["0", "2", "sweep"].includes(duty.split("/")[1] ?? "") ? "one" : "two"))
 
 describe("two nodes", () => {
-  it.live("bring each partition from one of them, and tell which", () =>
+  it.live("project each partition on one of them", () =>
     Effect.gen(function* () {
       const { node } = yield* makeWorld(evenAndOdd())
       const [one, two] = [yield* node("one"), yield* node("two")]
@@ -131,7 +131,7 @@ describe("two nodes", () => {
     })
   )
 
-  it.live("tell of both what the sweep of one finds, and neither is unready by what the other has", () =>
+  it.live("both report what the reconciler of one finds", () =>
     Effect.gen(function* () {
       const limits: TestLimits = {
         ledger: { partitions, sweepMs: 20 },
@@ -179,7 +179,7 @@ describe("two nodes", () => {
     })
   )
 
-  it.live("answer a token at once where the other brings the partition", () =>
+  it.live("answer a read token at once where the other projects the partition", () =>
     Effect.gen(function* () {
       const board = new SingletonsFake(() => "one")
       const { node } = yield* makeWorld(board)
@@ -202,7 +202,7 @@ describe("two nodes", () => {
 })
 
 describe("a partition that moves", () => {
-  it.live("takes along at once what was taken and not written, though the old node hangs in it", () =>
+  it.live("takes along what its old node took and did not write", () =>
     Effect.gen(function* () {
       const board = new SingletonsFake(() => "one")
       const { node, faults } = yield* makeWorld(board)
@@ -235,7 +235,7 @@ describe("a partition that moves", () => {
     })
   )
 
-  it.live("comes out right however often it moves, also where both nodes have it for a while", () =>
+  it.live("loses nothing however often it moves", () =>
     Effect.gen(function* () {
       const board = evenAndOdd()
       const { node } = yield* makeWorld(board, {
@@ -265,7 +265,7 @@ describe("a partition that moves", () => {
 })
 
 describe("the look for orphans", () => {
-  it.live("moves with its duty, and finds what a node left that is no more", () =>
+  it.live("publishes the tail of a dead node after it moved", () =>
     Effect.gen(function* () {
       const board = new SingletonsFake((duty) => (duty === orphansSingleton.name ? "one" : "two"))
       const { node } = yield* makeWorld(board)

@@ -31,7 +31,7 @@ const watched = Effect.gen(function* () {
 const [a, b] = [accountId("a"), accountId("b")]
 
 describe("a projection that keeps the heads it wrote", () => {
-  it.effect("reads an account once, and folds the next rows on what it wrote", () =>
+  it.effect("reads an account from the read model only once", () =>
     Effect.gen(function* () {
       const { readModel, engine, looked } = yield* watched
       const writer = new EventWriter()
@@ -45,7 +45,7 @@ describe("a projection that keeps the heads it wrote", () => {
     }).pipe(Effect.provide(worlds))
   )
 
-  it.effect("skips rows that come again, without a look and without a change", () =>
+  it.effect("skips repeated rows without reading the read model", () =>
     Effect.gen(function* () {
       const { readModel, engine, looked } = yield* watched
       const commit = new EventWriter().commit(openAccount("a"), deposit("a", 5n))
@@ -59,7 +59,7 @@ describe("a projection that keeps the heads it wrote", () => {
     }).pipe(Effect.provide(worlds))
   )
 
-  it.effect("looks again when another process moved one of its accounts meanwhile", () =>
+  it.effect("reads again when another process moved one of its accounts", () =>
     Effect.gen(function* () {
       const store = yield* EventStore
       const { readModel, engine } = yield* watched
@@ -88,7 +88,7 @@ describe("a projection that keeps the heads it wrote", () => {
     }).pipe(Effect.provide(worlds))
   )
 
-  it.effect("keeps no more heads than it may, and is right without them", () =>
+  it.effect("keeps no more heads than it may", () =>
     Effect.gen(function* () {
       const { readModel, engine, looked } = yield* watched
       const writer = new EventWriter()

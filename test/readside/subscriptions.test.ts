@@ -69,85 +69,79 @@ const assertInOrder = (events: ReadonlyArray<CommittedEvent>) => {
 
 describe("a subscription", () => {
   for (const seed of [1, 2, 3, 4, 5, 6]) {
-    it.live(
-      `keeps the order of each account over many writers that come, go and are finished (seed ${seed})`,
-      () => {
-        const rng = new Rng(seed)
-        const limits = {
-          subscribeCommitsMax: 1 + rng.below(6),
-          subscribeKeysMax: 10 + rng.below(60),
-          subscribeEventsMax: 1 + rng.below(40),
-          // Above the number of accounts: what is forgotten is judged by what is read ahead alone.
-          subscribeAccountsMax: 30
-        }
-        return Effect.gen(function* () {
-          const log = yield* EventStore
-          const writer = new EventWriter("history", yield* Clock.currentTimeMillis)
-          const writers = Array.from({ length: 20 }, (_, index) => ({ id: `w-0-${index}`, seq: 0 }))
-          let lives = 0
-          const commitOne = Effect.gen(function* () {
-            const lane = rng.below(writers.length)
-            const found = writers[lane] ?? assert.fail()
-            if (found.seq === 0) yield* log.registerWriter({ writerId: found.id, node: "n", closedAt: 0 })
-            const one = () => ids[rng.below(ids.length)] ?? ""
-            const isNew = writer.log.length === 0
-            const events = isNew
-              ? ids.flatMap((id) => [
-                  ...writer.decide(openAccount(id)),
-                  ...writer.decide(deposit(id, 1_000n))
-                ])
-              : [deposit(one(), 1n), transfer(one(), one(), 1n)].flatMap((command) => writer.decide(command))
-            const outcome = yield* log.commit({ writerId: found.id, seq: ++found.seq, events })
-            assert.strictEqual(outcome._tag, "Committed")
-            if (rng.chance(0.02)) {
-              yield* log.fenceWriter(found.id)
-              writers[lane] = { id: `w-${++lives}-${lane}`, seq: 0 }
-            }
-          })
-          const finishSome = Effect.gen(function* () {
-            const ended = (yield* log.listWriters).filter(({ fenced }) => fenced)
-            yield* log.moveRelayCursors(new Map(ended.map((row) => [row.writerId, row.lastSeq])))
-            yield* Effect.sleep("2 millis")
-            yield* log.finishWriters({ silentMs: 0, limit: 1 + rng.below(5) })
-          })
-          for (let nth = 0; nth < 200; nth++) yield* commitOne
-          yield* finishSome
-          const { subscribe } = yield* Subscriptions
-          const seen: Array<CommittedEvent> = []
-          let after: string | undefined
-          // Commits and ends go on while it reads, is cut off, and goes on from its last cursor.
-          for (let part = 0; part < 12; part++) {
-            yield* subscribe({ after }).pipe(
-              Stream.take(1 + rng.below(80)),
-              Stream.runForEach((event) =>
-                Effect.gen(function* () {
-                  const last = seen.findLast(({ account }) => account === event.account)?.version ?? 0
-                  if (event.version > last) seen.push(event)
-                  after = event.cursor
-                  if (rng.chance(0.3)) yield* commitOne
-                  if (rng.chance(0.02)) yield* finishSome
-                })
-              ),
-              Effect.timeout("60 seconds")
-            )
-            assertInOrder(seen)
+    it.live(`keeps the order of each account over writers that come and go (seed ${seed})`, () => {
+      const rng = new Rng(seed)
+      const limits = {
+        subscribeCommitsMax: 1 + rng.below(6),
+        subscribeKeysMax: 10 + rng.below(60),
+        subscribeEventsMax: 1 + rng.below(40),
+        // Above the number of accounts: what is forgotten is judged by what is read ahead alone.
+        subscribeAccountsMax: 30
+      }
+      return Effect.gen(function* () {
+        const log = yield* EventStore
+        const writer = new EventWriter("history", yield* Clock.currentTimeMillis)
+        const writers = Array.from({ length: 20 }, (_, index) => ({ id: `w-0-${index}`, seq: 0 }))
+        let lives = 0
+        const commitOne = Effect.gen(function* () {
+          const lane = rng.below(writers.length)
+          const found = writers[lane] ?? assert.fail()
+          if (found.seq === 0) yield* log.registerWriter({ writerId: found.id, node: "n", closedAt: 0 })
+          const one = () => ids[rng.below(ids.length)] ?? ""
+          const isNew = writer.log.length === 0
+          const events = isNew
+            ? ids.flatMap((id) => [...writer.decide(openAccount(id)), ...writer.decide(deposit(id, 1_000n))])
+            : [deposit(one(), 1n), transfer(one(), one(), 1n)].flatMap((command) => writer.decide(command))
+          const outcome = yield* log.commit({ writerId: found.id, seq: ++found.seq, events })
+          assert.strictEqual(outcome._tag, "Committed")
+          if (rng.chance(0.02)) {
+            yield* log.fenceWriter(found.id)
+            writers[lane] = { id: `w-${++lives}-${lane}`, seq: 0 }
           }
+        })
+        const finishSome = Effect.gen(function* () {
+          const ended = (yield* log.listWriters).filter(({ fenced }) => fenced)
+          yield* log.moveRelayCursors(new Map(ended.map((row) => [row.writerId, row.lastSeq])))
+          yield* Effect.sleep("2 millis")
+          yield* log.finishWriters({ silentMs: 0, limit: 1 + rng.below(5) })
+        })
+        for (let nth = 0; nth < 200; nth++) yield* commitOne
+        yield* finishSome
+        const { subscribe } = yield* Subscriptions
+        const seen: Array<CommittedEvent> = []
+        let after: string | undefined
+        // Commits and ends go on while it reads, is cut off, and goes on from its last cursor.
+        for (let part = 0; part < 12; part++) {
           yield* subscribe({ after }).pipe(
-            Stream.runForEachWhile((event) =>
-              Effect.sync(() => {
+            Stream.take(1 + rng.below(80)),
+            Stream.runForEach((event) =>
+              Effect.gen(function* () {
                 const last = seen.findLast(({ account }) => account === event.account)?.version ?? 0
                 if (event.version > last) seen.push(event)
-                return seen.length < writer.log.length
+                after = event.cursor
+                if (rng.chance(0.3)) yield* commitOne
+                if (rng.chance(0.02)) yield* finishSome
               })
             ),
             Effect.timeout("60 seconds")
           )
           assertInOrder(seen)
-          assert.strictEqual(seen.length, writer.log.length)
-          assert.isAbove(yield* log.lastFinished, 0)
-        }).pipe(Effect.provide(world({ ...limits, subscribePollMs: 5 })))
-      }
-    )
+        }
+        yield* subscribe({ after }).pipe(
+          Stream.runForEachWhile((event) =>
+            Effect.sync(() => {
+              const last = seen.findLast(({ account }) => account === event.account)?.version ?? 0
+              if (event.version > last) seen.push(event)
+              return seen.length < writer.log.length
+            })
+          ),
+          Effect.timeout("60 seconds")
+        )
+        assertInOrder(seen)
+        assert.strictEqual(seen.length, writer.log.length)
+        assert.isAbove(yield* log.lastFinished, 0)
+      }).pipe(Effect.provide(world({ ...limits, subscribePollMs: 5 })))
+    })
   }
 
   for (const subscribeCommitsMax of [100, 7]) {
@@ -166,7 +160,7 @@ describe("a subscription", () => {
     )
   }
 
-  it.live("keeps the order where a writer went on with what another one had written much of before", () =>
+  it.live("keeps the order where one writer goes on with an account of another", () =>
     Effect.gen(function* () {
       const eventWriter = new EventWriter("w-9")
       // The one that comes first by name has the later half of the log.
@@ -176,7 +170,7 @@ describe("a subscription", () => {
     }).pipe(Effect.provide(world({ subscribeCommitsMax: 7 })))
   )
 
-  it.live("keeps the order when commits come between its looks at the writers' tails", () =>
+  it.live("keeps the order when commits come while it reads the tails", () =>
     Effect.gen(function* () {
       const eventWriter = new EventWriter("w-0")
       let between: Effect.Effect<unknown> = Effect.void
@@ -207,35 +201,33 @@ describe("a subscription", () => {
     })
   )
 
-  it.live(
-    "goes on after any event by its cursor, and loses none; what comes again is known by its version",
-    () =>
-      Effect.gen(function* () {
-        const { eventWriter, commits } = threeWriters()
-        for (const commit of commits) yield* append(commit)
-        const all = yield* subscribed({}, eventWriter.log.length)
-        for (const place of [0, 1, 30, 31, 200, all.length - 2]) {
-          const seen = new Set(all.slice(0, place + 1).map((event) => `${event.account}@${event.version}`))
-          const later = new Set(
-            all.map((event) => `${event.account}@${event.version}`).filter((key) => !seen.has(key))
-          )
-          const { subscribe } = yield* Subscriptions
-          let again = 0
-          yield* Stream.runForEachWhile(subscribe({ after: all[place]?.cursor }), (event) =>
-            Effect.sync(() => {
-              const key = `${event.account}@${event.version}`
-              if (seen.has(key)) again++
-              later.delete(key)
-              return later.size > 0
-            })
-          )
-          // At most the commit it was in the middle of.
-          assert.isAtMost(again, 24, `after ${place}`)
-        }
-      }).pipe(Effect.provide(world()))
+  it.live("loses no event when it is resumed by a cursor", () =>
+    Effect.gen(function* () {
+      const { eventWriter, commits } = threeWriters()
+      for (const commit of commits) yield* append(commit)
+      const all = yield* subscribed({}, eventWriter.log.length)
+      for (const place of [0, 1, 30, 31, 200, all.length - 2]) {
+        const seen = new Set(all.slice(0, place + 1).map((event) => `${event.account}@${event.version}`))
+        const later = new Set(
+          all.map((event) => `${event.account}@${event.version}`).filter((key) => !seen.has(key))
+        )
+        const { subscribe } = yield* Subscriptions
+        let again = 0
+        yield* Stream.runForEachWhile(subscribe({ after: all[place]?.cursor }), (event) =>
+          Effect.sync(() => {
+            const key = `${event.account}@${event.version}`
+            if (seen.has(key)) again++
+            later.delete(key)
+            return later.size > 0
+          })
+        )
+        // At most the commit it was in the middle of.
+        assert.isAtMost(again, 24, `after ${place}`)
+      }
+    }).pipe(Effect.provide(world()))
   )
 
-  it.live("brings what is committed while it waits, at once by this node and soon by others", () =>
+  it.live("delivers what this node and others commit while it waits", () =>
     Effect.gen(function* () {
       const eventWriter = new EventWriter()
       yield* append(eventWriter.commit(openAccount("a"), openAccount("b")))
@@ -260,7 +252,7 @@ describe("a subscription", () => {
     }).pipe(Effect.provide(world({ subscribePollMs: 20 })))
   )
 
-  it.live("brings the accounts of a prefix alone, and reads no more than is taken", () => {
+  it.live("reads only the events of its prefix that its consumer takes", () => {
     let reads = 0
     const counted = Layer.effect(
       EventStore,
@@ -294,7 +286,7 @@ describe("a subscription", () => {
     )
   })
 
-  it.live("refuses what is no cursor", () =>
+  it.live("refuses a text that is no cursor", () =>
     Effect.gen(function* () {
       const { subscribe } = yield* Subscriptions
       for (const after of ["", "nonsense", Buffer.from('{"w":-1}').toString("base64url")]) {

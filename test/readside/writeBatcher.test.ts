@@ -41,7 +41,7 @@ const others = [0, 1, 2, 4, 5, 6, 7]
 const everyone = [0, 1, 2, 3, 4, 5, 6, 7]
 
 describe("partitions that are written together", () => {
-  it.effect("are in one transaction", () =>
+  it.effect("are written in one transaction", () =>
     Effect.gen(function* () {
       const { transactions, acknowledged, sendAll } = yield* makeWorld(() => Effect.void)
       const fibers = yield* sendAll(everyone)
@@ -51,7 +51,7 @@ describe("partitions that are written together", () => {
     })
   )
 
-  it.effect("wait for one that hangs no longer than a common transaction may take, and then not at all", () =>
+  it.effect("wait for a hanging partition no longer than a shared transaction may take", () =>
     Effect.gen(function* () {
       let isHanging = true
       const { acknowledged, sendAll } = yield* makeWorld((partitions) =>
@@ -82,7 +82,7 @@ describe("partitions that are written together", () => {
     })
   )
 
-  it.effect("are not stopped by several that hang, each time they come back", () =>
+  it.effect("are not held up by several hanging partitions", () =>
     Effect.gen(function* () {
       const hanging = [1, 3, 5]
       const { acknowledged, send, sendAll } = yield* makeWorld((partitions) =>
@@ -108,7 +108,7 @@ describe("partitions that are written together", () => {
     })
   )
 
-  it.effect("do not fail with one that fails, and are together again once it does not", () =>
+  it.effect("do not fail with a partition that fails", () =>
     Effect.gen(function* () {
       let isFailing = true
       const { transactions, acknowledged, sendAll } = yield* makeWorld((partitions) =>
@@ -131,7 +131,7 @@ describe("partitions that are written together", () => {
 })
 
 describe("a partition that leaves", () => {
-  it.effect("waits for what is being written, which is acknowledged then", () =>
+  it.effect("waits for the write that has begun", () =>
     Effect.gen(function* () {
       const { acknowledged, send } = yield* makeWorld(() => Effect.sleep(100))
       const fiber = yield* Effect.forkChild(send(0))
@@ -145,23 +145,21 @@ describe("a partition that leaves", () => {
     })
   )
 
-  it.effect(
-    "does not wait for a write that hangs longer than a handover may take, nor do those after it",
-    () =>
-      Effect.gen(function* () {
-        const { acknowledged, sendAll } = yield* makeWorld(() => Effect.never)
-        const fibers = yield* sendAll([0, 1, 2, 3])
-        yield* TestClock.adjust(1)
-        const leaving = yield* Effect.forkChild(Effect.forEach(fibers, Fiber.interrupt))
-        yield* TestClock.adjust(limits.handoverMs - 1)
-        assert.isFalse(isDone(leaving))
-        yield* TestClock.adjust(1)
-        yield* Fiber.join(leaving)
-        assert.deepStrictEqual(acknowledged, [])
-      })
+  it.effect("does not wait longer than a handover may take", () =>
+    Effect.gen(function* () {
+      const { acknowledged, sendAll } = yield* makeWorld(() => Effect.never)
+      const fibers = yield* sendAll([0, 1, 2, 3])
+      yield* TestClock.adjust(1)
+      const leaving = yield* Effect.forkChild(Effect.forEach(fibers, Fiber.interrupt))
+      yield* TestClock.adjust(limits.handoverMs - 1)
+      assert.isFalse(isDone(leaving))
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(leaving)
+      assert.deepStrictEqual(acknowledged, [])
+    })
   )
 
-  it.effect("takes with it what nobody has begun to write", () =>
+  it.effect("withdraws rows whose write has not begun", () =>
     Effect.gen(function* () {
       const { transactions, acknowledged, sendAll } = yield* makeWorld(() => Effect.sleep(900))
       // As many as there are lanes, one after the other so that they do not share one.

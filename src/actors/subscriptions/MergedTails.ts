@@ -24,8 +24,9 @@ import { readRows } from "../relay/TailReader.ts"
 import { AccountOrder } from "./AccountOrder.ts"
 import type { SubscriptionCursor } from "./SubscriptionCursor.ts"
 
-/** Tails that are read from the store at once. */
+/** Tails that are read from the store at once, and the keys of one read, about: a turn of the event loop decodes them. */
 const concurrentReads = 4
+const keysARead = 4_000
 
 /** Finished writers of one listing, and how many of them may wait for their time. */
 const listedMax = 1_000
@@ -234,7 +235,7 @@ const makeReadAhead = (
 ) => {
   let keys = 0
   /** Of the commits that were read so far, about. */
-  let keysACommit = 50
+  let keysACommit = 500
 
   const commitsFor = (tails: number): number => {
     const share = Math.min(limits.subscribeKeysMax / Math.max(1, tails), limits.subscribeKeysMax - keys)
@@ -244,7 +245,11 @@ const makeReadAhead = (
   const read = Effect.fnUntraced(function* (now: Cut, tail: Tail) {
     const { writerId, lastSeq, readTo } = tail
     const limit = commitsFor(now.fronts.length + now.dry.size) - tail.ahead.length
-    const rows = yield* store.readTail({ writerId, after: readTo, limit: Math.max(1, limit) })
+    const rows = yield* store.readTail({
+      writerId,
+      after: readTo,
+      limit: Math.max(1, Math.min(limit, Math.floor(keysARead / keysACommit)))
+    })
     const wasDry = now.dry.delete(tail)
     let found = 0
     for (const row of rows) {
