@@ -32,13 +32,6 @@ interface Link {
   readonly conversation: PeerConversation
 }
 
-interface PeersStatus {
-  /** Names of the nodes that this one is connected to. */
-  readonly connected: ReadonlyArray<string>
-  /** Requests that are not answered. */
-  readonly openRequests: number
-}
-
 export class Peers extends Context.Service<
   Peers,
   {
@@ -47,7 +40,6 @@ export class Peers extends Context.Service<
     readonly serve: (here: LocalNode["Service"]) => void
     /** The shards of this node have changed. */
     readonly tellShards: () => void
-    readonly status: () => PeersStatus
   }
 >()("chronicle/actors/Peers") {
   static readonly layer = (node: string) =>
@@ -150,11 +142,7 @@ const makePeers = Effect.fnUntraced(function* (node: string) {
       if (isTelling) return
       isTelling = true
       runFork(tell)
-    },
-    status: () => ({
-      connected: [...links.values()].flatMap(({ conversation: { peer } }) => peer?.node ?? []),
-      openRequests: [...links.values()].reduce((sum, { conversation }) => sum + conversation.openRequests, 0)
-    })
+    }
   } satisfies Peers["Service"]
 })
 
