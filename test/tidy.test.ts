@@ -1,6 +1,6 @@
 /** The rules of the house as an ordinary test, so that whoever breaks one is told the file, the line and the reason. */
 import { execFileSync } from "node:child_process"
-import { existsSync, readFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join, normalize } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { measure, measures, trackedFiles } from "../scripts/structure.ts"
@@ -268,6 +268,12 @@ describe("the walk through the code", () => {
   it("uses names that the glossary has", () => {
     for (const [, name] of whole) assert.include(glossary, `\`${name}\``)
   })
+})
+
+it.each(["decisions", "measurements"])("the index of docs/%s has every note", (folder) => {
+  const index = readFileSync(`docs/${folder}/README.md`, "utf8")
+  for (const note of readdirSync(`docs/${folder}`))
+    if (note !== "README.md") assert.include(index, `](${note})`)
 })
 
 describe("each measure of the structure", () => {
