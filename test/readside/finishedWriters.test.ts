@@ -20,12 +20,14 @@ import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { invariantsOf } from "../support/invariants.ts"
 import { append, assertCaughtUp, eventually, limitsOf, readSideOn } from "../support/readSides.ts"
 
+const storeOn = (url: string) =>
+  EventStore.layer.pipe(Layer.provide(testClient), Layer.provide(TestDatabase.eventStore(url)))
+
+const cockroachUrl = process.env.CHRONICLE_TEST_COCKROACH_URL
 const stores = {
   memory: EventStore.layerMemory,
-  PostgreSQL: EventStore.layer.pipe(
-    Layer.provide(testClient),
-    Layer.provide(TestDatabase.eventStore(inject("postgresUrl")))
-  )
+  PostgreSQL: storeOn(inject("postgresUrl")),
+  ...(cockroachUrl === undefined ? {} : { CockroachDB: storeOn(cockroachUrl) })
 }
 
 /** One life of a node: one writer with some commits on one account, fenced at its end. */
