@@ -132,15 +132,15 @@ it.effect("the answer for one instant does not vouch for a later one that a writ
     yield* TestClock.setTime(1_000_000)
     const writer = yield* startNode("writer", { store: faulty.store })
     yield* fund(writer, ["a"], 5n)
-    const traveller = yield* startNode("traveller")
+    const traveller = yield* startReader()
     yield* TestClock.adjust(2_000)
     faulty.hold("commit")
     const sent = yield* Effect.forkChild(writer.send(deposit("a", 1n)))
     yield* TestClock.adjust(1_000)
     // Closed long ago, so it is answered while the writer is closed up to 1,001,999 only.
-    const early = yield* passing(traveller.travel.at(id("a"), atInstant(1_001_000)))
+    const early = yield* passing(traveller.at(id("a"), atInstant(1_001_000)))
     assert.strictEqual(early.head.account.version, 2)
-    const late = yield* Effect.forkChild(traveller.travel.at(id("a"), atInstant(1_002_500)))
+    const late = yield* Effect.forkChild(traveller.at(id("a"), atInstant(1_002_500)))
     yield* TestClock.adjust(500)
     assert.strictEqual(late.pollUnsafe(), undefined)
     faulty.release()
@@ -160,7 +160,7 @@ const zombie = Effect.fnUntraced(function* (fates: (nth: number) => "slow" | "sl
     limits: { commandDeadlineMs: 60_000 }
   })
   yield* fund(writer, ["a", "b", "c"], 5n)
-  const traveller = yield* startNode("traveller", { limits: { queryDeadlineMs: 60_000 } })
+  const traveller = yield* startReader({ limits: { queryDeadlineMs: 60_000 } })
   yield* TestClock.adjust(1_000)
   const first = faulty.callsOf("commit")
   const fated: Script = ({ method, nth }) => (method === "commit" ? fates(nth - first) : undefined)
@@ -175,7 +175,7 @@ const zombie = Effect.fnUntraced(function* (fates: (nth: number) => "slow" | "sl
   faulty.script = (call) => (call.method === "heartbeat" ? "unavailable" : fated(call))
   faulty.hold("heartbeat")
   const before = yield* passing(
-    Effect.forEach(["a", "b"], (account) => traveller.travel.at(id(account), atInstant(instant)))
+    Effect.forEach(["a", "b"], (account) => traveller.at(id(account), atInstant(instant)))
   )
   assert.deepStrictEqual(
     before.map(({ head }) => head.account.version),
@@ -189,7 +189,7 @@ const zombie = Effect.fnUntraced(function* (fates: (nth: number) => "slow" | "sl
   const receipts = yield* passing(Effect.forEach([...sent, fresh], Fiber.join))
   for (const receipt of receipts) assert.isAbove(receipt.recordedAt, instant)
   const after = yield* passing(
-    Effect.forEach(["a", "b"], (account) => traveller.travel.at(id(account), atInstant(instant)))
+    Effect.forEach(["a", "b"], (account) => traveller.at(id(account), atInstant(instant)))
   )
   assert.deepStrictEqual(
     after.map(({ head }) => head.hash),

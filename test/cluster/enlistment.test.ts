@@ -22,7 +22,7 @@ import {
 } from "../support/ledgerWorld.ts"
 import { SimulatedCluster } from "../support/simulatedCluster.ts"
 
-const limits = { commandDeadlineMs: 2_000, queryDeadlineMs: 2_000 }
+const limits = { commandDeadlineMs: 2_000, queryDeadlineMs: 2_000, heartbeatMs: 50, clockSkewMaxMs: 20 }
 const clusterLimits = { leaseMs: 300, drainMs: 100 }
 
 /** Nodes 0 and 1; `a0` and `c0` live on the first, `b1` and `d1` on the second, each with 100. */
@@ -88,9 +88,10 @@ describe("a transfer between two nodes", () => {
       assert.strictEqual(outcomeOf(yield* pass(other)), "Accepted")
       assert.strictEqual(second.dispatcher.localNode.leases().lapsed, 1)
       stores[0].release()
-      // The other came first on b1: the transfer meets its key, borrows again and is decided anew.
+      // The owner fenced its writer before it went on: the transfer leases the account again and is decided anew.
       assert.strictEqual(outcomeOf(yield* pass(hanging)), "Accepted")
-      assert.strictEqual(first.dispatcher.stats().conflicts, 1)
+      assert.strictEqual(first.dispatcher.stats().fenced, 1)
+      assert.strictEqual(first.dispatcher.stats().conflicts, 0)
       assert.strictEqual((yield* readStream(inner, "b1")).length, 4)
       assert.deepStrictEqual(yield* invariantsOf(inner), [])
     }).pipe(Effect.provide([memoryStores, quiet]))

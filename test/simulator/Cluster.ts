@@ -93,7 +93,7 @@ export class Cluster {
           for (const shard of lost) member.owned.delete(shard)
           if (lost.length > 0) this.#counts.add("path shard lost while frozen")
           return Effect.all([
-            lost.length === 0 ? Effect.void : Effect.forkChild(local.leave((group) => lost.includes(group))),
+            lost.length === 0 ? Effect.void : Effect.forkChild(local.leave(new Set(lost))),
             Effect.forEach(confirmed.unwanted, (shard) => this.#giveUp(member, local, shard)),
             Effect.forEach(confirmed.free, (shard) => this.#take(member, local, shard)),
             this.#reassign(member)
@@ -110,6 +110,7 @@ export class Cluster {
       member.owned.has(this.groupOf(account)) && this.#elapsed(member) < member.certainUntilMs
     const moved = () => Effect.fail(new NotMine())
     return {
+      isAlone: false,
       owns,
       groupOf: groupOf.bind(this),
       dispatch: (account, commands) =>
@@ -223,14 +224,13 @@ export class Cluster {
     return Effect.suspend(() => {
       if (!member.owned.delete(shard)) return Effect.void
       this.#counts.add("path shard moved")
-      return Effect.flatMap(
-        local.leave((group) => group === shard),
-        () =>
-          this.#askLocks(member, () => {
-            const found = this.shards[shard]
-            if (found?.holder !== member) return
-            found.holder = undefined
-          })
+      return Effect.flatMap(local.leave(new Set([shard])), (isClean) =>
+        this.#askLocks(member, () => {
+          const found = this.shards[shard]
+          if (found?.holder !== member) return
+          found.holder = undefined
+          found.isClean = isClean
+        })
       )
     })
   }
@@ -247,7 +247,7 @@ export class Cluster {
     })
     return Effect.map(acquire, (taken) => {
       if (taken === undefined) return
-      local.enter((group) => group === shard)
+      local.enter(shard, { isClean: taken.isClean, strangers: new Set() })
       member.owned.add(shard)
     })
   }

@@ -73,6 +73,7 @@ export class FaultyStore {
   rowsRead = 0
   readonly #inner: Store
   readonly #gates = new Map<Method, Latch.Latch>()
+  readonly #answerGates = new Map<Method, Latch.Latch>()
   #held = 0
   #index = 0
   #foreign = 0
@@ -106,11 +107,20 @@ export class FaultyStore {
     this.#gates.set(method, Latch.makeUnsafe(false))
   }
 
-  /** Lets all go on that are held, and holds no more. */
-  release(): void {
-    const gates = [...this.#gates.values()]
-    this.#gates.clear()
-    for (const gate of gates) gate.openUnsafe()
+  /** From here on every call of the method is made at once, and its answer waits, until `release`. */
+  holdAnswers(method: Method): void {
+    this.#answerGates.set(method, Latch.makeUnsafe(false))
+  }
+
+  /** Lets calls of the method (or all) go on that are held, and holds no more. */
+  release(method?: Method): void {
+    for (const gates of [this.#gates, this.#answerGates]) {
+      for (const [held, gate] of [...gates]) {
+        if (method !== undefined && held !== method) continue
+        gates.delete(held)
+        gate.openUnsafe()
+      }
+    }
   }
 
   /** Calls that are being held. */
@@ -134,8 +144,8 @@ export class FaultyStore {
     return Effect.tap(read, (rows) => Effect.sync(() => (this.rowsRead += rows.length)))
   }
 
-  #gate(method: Method): Effect.Effect<void> {
-    const gate = this.#gates.get(method)
+  #gate(method: Method, gates = this.#gates): Effect.Effect<void> {
+    const gate = gates.get(method)
     if (gate === undefined) return Effect.void
     this.#held++
     return gate.await.pipe(Effect.ensuring(Effect.sync(() => this.#held--)))
@@ -144,7 +154,9 @@ export class FaultyStore {
   #other<A>(method: Method, call: Effect.Effect<A, StoreUnavailable>): Effect.Effect<A, StoreUnavailable> {
     return Effect.suspend(() => {
       const fault = this.#next(method)
-      const sent = Effect.andThen(this.#gate(method), call)
+      const sent = Effect.andThen(this.#gate(method), call).pipe(
+        Effect.tap(() => this.#gate(method, this.#answerGates))
+      )
       if (fault === "unavailable") return Effect.andThen(this.#gate(method), Effect.fail(unavailable))
       return fault === "slowRead" ? Effect.delay(sent, slowMs) : sent
     })
@@ -154,7 +166,9 @@ export class FaultyStore {
     return Effect.suspend(() => {
       const fault = this.#next("commit")
       if (mayCommit !== undefined) this.behind++
-      const befalls = Effect.andThen(this.#gate("commit"), this.#befall(fault, commit, mayCommit))
+      const befalls = Effect.andThen(this.#gate("commit"), this.#befall(fault, commit, mayCommit)).pipe(
+        Effect.tap(() => this.#gate("commit", this.#answerGates))
+      )
       const sent = this.commitMs === 0 ? befalls : Effect.delay(befalls, this.commitMs)
       return this.isUninterruptible ? Effect.uninterruptible(sent) : sent
     })

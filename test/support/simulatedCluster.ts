@@ -57,36 +57,34 @@ export class SimulatedCluster {
     return Effect.suspend(() => {
       const from = this.#owners[group] ?? 0
       this.#claims[from]?.delete(group)
-      const left = this.#nodes.get(from)?.leave((one) => one === group) ?? Effect.void
-      return Effect.andThen(
-        left,
-        Effect.sync(() => this.#arrive(group, to))
-      )
+      const left = this.#nodes.get(from)?.leave(new Set([group])) ?? Effect.succeed(false)
+      return Effect.map(left, (isClean) => this.#arrive(group, to, isClean))
     })
   }
 
   /** The group goes to another node, and the old owner does not know. */
   seize(group: number, to: number): void {
-    this.#arrive(group, to)
+    this.#arrive(group, to, false)
   }
 
   /** The node learns what it lost. */
-  wakeUp(node: number): Effect.Effect<void> {
+  wakeUp(node: number): Effect.Effect<boolean> {
     return Effect.suspend(() => {
       const lost = new Set([...(this.#claims[node] ?? [])].filter((group) => this.#owners[group] !== node))
       for (const group of lost) this.#claims[node]?.delete(group)
-      return this.#nodes.get(node)?.leave((group) => lost.has(group)) ?? Effect.void
+      return this.#nodes.get(node)?.leave(lost) ?? Effect.succeed(false)
     })
   }
 
-  #arrive(group: number, to: number): void {
+  #arrive(group: number, to: number, isClean: boolean): void {
     this.#owners[group] = to
-    this.#nodes.get(to)?.enter((one) => one === group)
+    this.#nodes.get(to)?.enter(group, { isClean, strangers: new Set() })
     this.#claims[to]?.add(group)
   }
 
   placementOf(node: number): Placing {
     return {
+      isAlone: false,
       owns: (id) => this.#claims[node]?.has(this.groupOf(id)) ?? false,
       groupOf: (id) => this.groupOf(id),
       dispatch: (id, commands) =>

@@ -53,6 +53,7 @@ const smallLimits: Partial<LedgerLimits> = {
   commandDeadlineMs: 400,
   queryDeadlineMs: 400,
   heartbeatMs: 50,
+  clockSkewMaxMs: 20,
   batchRowsMax: 8,
   snapshotEvery: 5,
   residentsMax: 5,

@@ -1,8 +1,11 @@
 /**
  * The accounts in memory: bounded in number, loaded from the log in batches, evicted when they are not used. The log
  * is always the truth; an account here may be dropped and read again at any time when nothing is pending on it.
+ *
+ * An account is not loaded while another writer may still write to it, or memory would be behind the log without
+ * knowing. When accounts change hands they are barred here, and OwnershipBarrier.ts lifts the bar.
  */
-import { Context, Effect, Exit, Latch, Layer, Result } from "effect"
+import { Context, Effect, Exit, Latch, Layer, Queue, Result } from "effect"
 import { Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
@@ -18,6 +21,16 @@ const loaders = 2
 const retryMs = 200
 /** Actors that are looked at to make room for one. */
 const looksMax = 128
+
+/** Keeps accounts from being loaded, since another node may still write to them. */
+export interface LoadBar {
+  /** All accounts of a group that came to this node, or one account that another node had leased. */
+  readonly on: number | AccountActor
+  /** The former owner may have leased them to nodes that go on deciding on them for so long, in milliseconds. */
+  readonly leaseMs: number
+  /** Nodes that have nothing to write to them. */
+  readonly strangers: ReadonlySet<string>
+}
 
 export class AccountRegistry extends Context.Service<
   AccountRegistry,
@@ -36,10 +49,20 @@ export class AccountRegistry extends Context.Service<
     readonly reload: (actor: AccountActor) => void
     /** One more command of the account has its outcome: it may be reloaded, or leased, now. */
     readonly noteSettled: (actor: AccountActor) => void
-    /** Evicts those idle accounts whose groups are not this node's any more; answers how many others are in use. */
+    /** Evicts the unused accounts of groups that leave this node; answers how many others it may still write to. */
     readonly evictNotOwned: (isForeign: (group: number) => boolean) => number
-    /** Groups of accounts came (back) to this node: what it remembers of them may be old. */
-    readonly invalidate: (isArriving: (group: number) => boolean) => void
+    /** A group of accounts came (back) to this node: what it remembers of them, or is reading, may be old. */
+    readonly invalidate: (group: number) => void
+    /** Bars accounts from being loaded, until `lift`. */
+    readonly bar: (bar: LoadBar) => void
+    /** Nothing is done where another bar on the same took its place. */
+    readonly lift: (bar: LoadBar) => void
+    /** A group is barred: its former owners may still write to it. */
+    readonly isBarred: (group: number) => boolean
+    /** The bar on an account that another node had leased. */
+    readonly barOn: (actor: AccountActor) => LoadBar | undefined
+    /** Waits for bars, and takes those that are new. */
+    readonly newBars: Effect.Effect<ReadonlyArray<LoadBar>>
     readonly size: () => number
     /** Why the store did not answer the last time accounts were loaded; undefined where it did. */
     readonly trouble: () => string | undefined
@@ -60,7 +83,10 @@ const make = Effect.gen(function* () {
     actor.evict()
     actors.delete(actor.id)
   }
-  const { want, trouble } = yield* startLoaders(evict)
+  const bars = new Map<LoadBar["on"], LoadBar>()
+  const isActorBarred = (actor: AccountActor) => bars.has(actor.group) || bars.has(actor)
+  const added = yield* Queue.unbounded<LoadBar>()
+  const { want, trouble } = yield* startLoaders(evict, isActorBarred)
 
   const makeRoom = (nowMs: number): boolean => {
     const victim = findVictim(actors, nowMs)
@@ -96,47 +122,67 @@ const make = Effect.gen(function* () {
     noteSettled: (actor) => {
       if (actor.phase === "leasing") actor.offerLease()
       // An actor of another node's account is loaded by its lease alone.
-      else if (actor.phase === "loading" && actor.uncommitted === 0 && actors.get(actor.id) === actor)
-        want(actor)
+      else if (isLoadable(actor) && actors.get(actor.id) === actor) want(actor)
     },
     evictNotOwned: (isForeign) => {
       let inUse = 0
       for (const actor of actors.values()) {
         if (!isForeign(actor.group)) continue
-        if (actor.isIdle) evict(actor)
+        if (actor.isDroppable && !bars.has(actor)) evict(actor)
         else inUse++
       }
       return inUse
     },
-    invalidate: (isArriving) => {
+    invalidate: (group) => {
       for (const actor of actors.values()) {
-        if (!isArriving(actor.group)) continue
-        if (actor.isIdle) evict(actor)
+        if (actor.group !== group) continue
+        // What a lease of its earlier stay here says is old.
+        bars.delete(actor)
+        if (actor.isDroppable) evict(actor)
         else reload(actor)
       }
     },
+    bar: (bar) => {
+      bars.set(bar.on, bar)
+      Queue.offerUnsafe(added, bar)
+    },
+    lift: (bar) => {
+      if (bars.get(bar.on) !== bar) return
+      bars.delete(bar.on)
+      const isCovered = (actor: AccountActor) => actor === bar.on || actor.group === bar.on
+      for (const actor of actors.values()) {
+        if (isCovered(actor) && isLoadable(actor)) want(actor)
+      }
+    },
+    isBarred: (group) => bars.has(group),
+    barOn: (actor) => bars.get(actor),
+    newBars: Queue.takeAll(added),
     size: () => actors.size,
     trouble
   })
 })
 
 /** Starts the fibers that load the actors which are wanted. `evict` drops an actor whose log is broken. */
-const startLoaders = Effect.fnUntraced(function* (evict: (actor: AccountActor) => void) {
+const startLoaders = Effect.fnUntraced(function* (
+  evict: (actor: AccountActor) => void,
+  isBarred: (actor: AccountActor) => boolean
+) {
   const limits = yield* LedgerConfig
   const snapshotter = yield* Snapshotter
   const wanted = new Set<AccountActor>()
-  /** Being read; nobody decides on them meanwhile, so a second reading would find the same, or come too late. */
-  const reading = new Set<AccountActor>()
+  /** Being read, with the generation in which the reading began; one reading at a time. */
+  const reading = new Map<AccountActor, number>()
   const wake = Latch.makeUnsafe(false)
   let trouble: string | undefined
 
   const want = (actor: AccountActor): void => {
-    if (reading.has(actor)) return
+    if (reading.has(actor) || isBarred(actor)) return
     wanted.add(actor)
     wake.openUnsafe()
   }
 
   const deliver = (actor: AccountActor, found: LoadedAccount): void => {
+    if (actor.phase !== "loading") return
     for (const milestone of found.milestones) snapshotter.offerUnsafe(milestone)
     if (Result.isSuccess(found.head)) return actor.load(found.head.success)
     const reason = found.head.failure.message
@@ -155,10 +201,12 @@ const startLoaders = Effect.fnUntraced(function* (evict: (actor: AccountActor) =
     if (loaded !== undefined) trouble = undefined
     for (const actor of batch) {
       // Each in its turn: what becomes ready before it is decided upon at once, and may ask for this one.
+      const isCurrent = reading.get(actor) === actor.generation
       reading.delete(actor)
       const found = loaded?.get(actor.id)
-      if (found === undefined) want(actor)
-      else deliver(actor, found)
+      // A reading that began before the account left counts for nothing after it came back.
+      if (found !== undefined && isCurrent) deliver(actor, found)
+      else if (isLoadable(actor)) want(actor)
     }
   })
 
@@ -171,8 +219,8 @@ const startLoaders = Effect.fnUntraced(function* (evict: (actor: AccountActor) =
       if (batch.length === loadBatchMax) break
       wanted.delete(actor)
       // One that became ready otherwise has been decided upon: what the log holds is behind it.
-      if (actor.phase !== "loading" || actor.uncommitted > 0) continue
-      reading.add(actor)
+      if (!isLoadable(actor) || isBarred(actor)) continue
+      reading.set(actor, actor.generation)
       batch.push(actor)
     }
     if (wanted.size === 0) wake.closeUnsafe()
@@ -181,7 +229,7 @@ const startLoaders = Effect.fnUntraced(function* (evict: (actor: AccountActor) =
       Effect.catchDefect((defect) => {
         for (const actor of batch) {
           reading.delete(actor)
-          if (actor.phase === "loading") want(actor)
+          if (isLoadable(actor)) want(actor)
         }
         return Effect.logError("a loader of accounts failed and goes on", defect).pipe(
           Effect.andThen(Effect.sleep(retryMs))
@@ -192,6 +240,8 @@ const startLoaders = Effect.fnUntraced(function* (evict: (actor: AccountActor) =
   for (let index = 0; index < loaders; index++) yield* Effect.forkScoped(loadSome)
   return { want, trouble: () => trouble }
 })
+
+const isLoadable = (actor: AccountActor): boolean => actor.phase === "loading" && actor.uncommitted === 0
 
 /** An actor to evict for another, by the second-chance rule: one used since it was last passed over is passed again. */
 const findVictim = (actors: Map<AccountId, AccountActor>, nowMs: number): AccountActor | undefined => {

@@ -38,6 +38,8 @@ export class LeaseClient extends Context.Service<
     readonly join: (account: AccountId, command: PendingCommand) => AccountLock | undefined
     /** What this leased account holds is wrong: nothing more is decided on it. False where it is not leased. */
     readonly invalidate: (actor: AccountActor) => boolean
+    /** Accounts of the group came to this node: nothing more is decided on what the former owner leased to it. */
+    readonly invalidateGroup: (group: number) => void
     /** Accounts that are asked for or leased. */
     readonly size: () => number
   }
@@ -163,6 +165,13 @@ const make = Effect.gen(function* () {
       one.isBroken = true
       actor.invalidate()
       return true
+    },
+    invalidateGroup: (group) => {
+      for (const one of leased.values()) {
+        if (placement.groupOf(one.actor.id) !== group) continue
+        one.isBroken = true
+        if (one.granted !== undefined) one.actor.invalidate()
+      }
     },
     size: () => leased.size
   })

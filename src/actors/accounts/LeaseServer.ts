@@ -1,12 +1,16 @@
 /**
  * Leases accounts of this node to other nodes, so that a transaction over accounts of several nodes is decided by one
  * of them: first come, first served, each for a bounded time. LeaseClient.ts is the other side.
+ *
+ * After a lease has expired the other node decides no more on the account, but what it decided before may still be on
+ * its way to the store. So the account is barred: it is loaded again when no other writer can write to it any more, or
+ * at once when the other node returns it late, with nothing of its own on the way.
  */
 import { Clock, Context, Effect, Exit, Layer } from "effect"
 import type { Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
-import { AccountRegistry } from "./AccountRegistry.ts"
+import { AccountRegistry, type LoadBar } from "./AccountRegistry.ts"
 import { LedgerClock } from "./LedgerClock.ts"
 import type { AccountActor } from "./Lifecycle.ts"
 import { type GivenBack, type LeaseGrant, NoMemory } from "./Placement.ts"
@@ -14,9 +18,13 @@ import { type GivenBack, type LeaseGrant, NoMemory } from "./Placement.ts"
 /** How often leases are looked at, in milliseconds; one may last so much longer. */
 const lookMs = 50
 
+const noNodes: ReadonlySet<string> = new Set()
+
 interface Lease {
   readonly actor: AccountActor
   readonly untilMs: number
+  /** Since its expiry; while this is the bar on the account, the account waits for this lease and no other. */
+  bar: LoadBar | undefined
 }
 
 export class LeaseServer extends Context.Service<
@@ -24,7 +32,7 @@ export class LeaseServer extends Context.Service<
   {
     /** Waits until nothing is pending on the account, then keeps all others from it until it is returned. */
     readonly lend: (account: AccountId, lease: string) => Effect.Effect<LeaseGrant, Unavailable | NoMemory>
-    /** The other node returns the account. A lease that expired, or never was, is ignored. */
+    /** The other node returns the account. A lease that ended otherwise, or never was, is ignored. */
     readonly release: (account: AccountId, lease: string, given: GivenBack) => void
     /** Leases that expired before the account was returned, since the start of the node. */
     readonly expired: () => number
@@ -44,13 +52,30 @@ const make = Effect.gen(function* () {
   const leases = new Map<string, Lease>()
   let expired = 0
 
-  const end = (lease: string, actor: AccountActor, given: GivenBack): void => {
-    leases.delete(lease)
+  /** The account is read again once the other node can write to it no more. */
+  const recover = (one: Lease): void => {
+    const { actor } = one
+    const bar: LoadBar = { on: actor, leaseMs: 0, strangers: noNodes }
+    one.bar = bar
+    registry.bar(bar)
+    registry.reload(actor)
+  }
+
+  const end = (one: Lease, given: GivenBack): void => {
+    const { actor, bar } = one
     // It may have been invalidated meanwhile, and even be loaded again: what the lease says is old then.
-    if (actor.phase !== "leased") return
-    if (given._tag === "Reload") registry.reload(actor)
-    else if (given._tag === "Moved") actor.load(given.head)
-    else actor.leaseReturned()
+    const isWaiting =
+      bar === undefined
+        ? actor.phase === "leased"
+        : registry.barOn(actor) === bar && actor.phase === "loading"
+    if (!isWaiting) return
+    if (given._tag === "Reload") {
+      // Only the log knows what became of it.
+      if (bar === undefined) recover(one)
+      return
+    }
+    actor.load(given._tag === "Moved" ? given.head : actor.committed)
+    if (bar !== undefined) registry.lift(bar)
   }
 
   const lend: LeaseServer["Service"]["lend"] = (account, lease) =>
@@ -63,7 +88,7 @@ const make = Effect.gen(function* () {
         refuse: resume,
         grant: (head) => {
           const now = wall.currentTimeMillisUnsafe()
-          leases.set(lease, { actor, untilMs: now + leaseMs })
+          leases.set(lease, { actor, untilMs: now + leaseMs, bar: undefined })
           resume(Exit.succeed({ head, waitedMs: now - askedAt, leaseMs }))
         }
       })
@@ -72,10 +97,12 @@ const make = Effect.gen(function* () {
 
   const expire = Effect.sync(() => {
     const now = wall.currentTimeMillisUnsafe()
-    for (const [lease, { actor, untilMs }] of leases) {
-      if (untilMs > now) break // all last equally long, and stand in order of their beginning
-      expired++
-      end(lease, actor, { _tag: "Reload" })
+    for (const [lease, one] of leases) {
+      if (one.untilMs > now) break // all last equally long, and stand in order of their beginning
+      if (one.bar === undefined && one.actor.phase === "leased") {
+        expired++
+        recover(one)
+      } else if (one.bar === undefined || registry.barOn(one.actor) !== one.bar) leases.delete(lease)
     }
   })
   yield* expire.pipe(Effect.delay(lookMs), Effect.forever, Effect.forkScoped)
@@ -86,7 +113,9 @@ const make = Effect.gen(function* () {
       // The request may have come twice, when its first answer was lost: no node waits for the second.
       registry.peek(account)?.withdrawLeaseRequest(lease)
       const found = leases.get(lease)
-      if (found !== undefined) end(lease, found.actor, given)
+      if (found === undefined) return
+      leases.delete(lease)
+      end(found, given)
     },
     expired: () => expired
   })

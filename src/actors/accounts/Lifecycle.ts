@@ -11,7 +11,7 @@
  *   AccountActor     loading ---load---> ready ---requestLease---> leasing ---(nothing pending)---> leased
  *                       ^                 | ^                         |                                |
  *                       |                 | '-- last request gone ----'                                |
- *                       |                 | '-- leaseReturned, load -----------------------------------|
+ *                       |                 | '-- load ----------------------------------------------------|
  *                       '-- invalidate ---+------------------------------------------------------------'
  *                                         '-- evict ---> evicted
  *
@@ -439,6 +439,7 @@ export class AccountActor {
   #blockedAtScan = 0
   #mailbox: Array<PendingCommand> | undefined = undefined
   #readers: Set<HeadReader> | undefined = undefined
+  #generation = 0
   #usedAt: number
   #passedAt = Number.NEGATIVE_INFINITY
 
@@ -479,6 +480,11 @@ export class AccountActor {
     return this.#blockedAtScan
   }
 
+  /** Counts its invalidations: what was read from the log in an earlier generation is no longer the truth. */
+  get generation(): number {
+    return this.#generation
+  }
+
   /** When it was last asked for, in milliseconds elapsed. */
   get usedAt(): number {
     return this.#usedAt
@@ -495,7 +501,16 @@ export class AccountActor {
   }
 
   get isIdle(): boolean {
-    return this.#phase === "ready" && this.inFlight + this.#pins + this.#leaseRequests.length === 0
+    return this.#phase === "ready" && this.#isUnused
+  }
+
+  /** Nothing is pending on it and nothing waits for it, though it may be loading. */
+  get isDroppable(): boolean {
+    return (this.#phase === "ready" || this.#phase === "loading") && this.#isUnused && !this.#readers?.size
+  }
+
+  get #isUnused(): boolean {
+    return this.inFlight + this.#pins + this.#leaseRequests.length === 0
   }
 
   /** A command that holds a lock on it may still be decided while a lease is asked for. */
@@ -519,16 +534,11 @@ export class AccountActor {
     this.#becomeReady()
   }
 
-  /** The other node changed nothing: `leased` to `ready`. */
-  leaseReturned(): void {
-    if (this.#phase !== "leased") throw illegal("the return of a lease", this.#phase)
-    this.#becomeReady()
-  }
-
   /** What it holds may be wrong: back to `loading`, until the log has been read. */
   invalidate(): void {
     if (this.#phase === "evicted") throw illegal("a reload", this.#phase)
     this.#phase = "loading"
+    this.#generation++
   }
 
   /** It leaves memory. */

@@ -48,6 +48,8 @@ export class NoMemory extends Data.TaggedError("NoMemory")<{}> {}
 export class PeerBusy extends Data.TaggedError("PeerBusy")<{}> {}
 
 export interface Placing {
+  /** No other node is known to this one: whatever wrote to the log before was an earlier life of it. */
+  readonly isAlone: boolean
   /** True while this node, as far as it can know, is the only one that decides on the account. Never blocks. */
   readonly owns: (account: AccountId) => boolean
   /** Accounts of one group are owned by one node at any time. */
@@ -72,6 +74,7 @@ const notMine = Effect.fail(new NotMine())
 /** Whatever it answers, the log stays right (design §7): its unique keys let one of two deciding nodes win. */
 export const Placement = Context.Reference<Placing>("chronicle/actors/Placement", {
   defaultValue: () => ({
+    isAlone: true,
     owns: () => true,
     groupOf: () => 0,
     dispatch: (_, commands) => Effect.succeed(commands.map(() => Answer.make({ _tag: "Moved" }))),

@@ -1,7 +1,8 @@
 /** Makes a node a member of the cluster: it serves what other nodes ask, and takes and gives up shards of accounts. */
-import { Effect, Layer } from "effect"
+import { Clock, Effect, Layer } from "effect"
 import { Sharding } from "effect/cluster"
 import * as ClusterRunner from "../../infra/cluster/ClusterRunner.ts"
+import { ShardTenures } from "../../infra/cluster/ShardTenures.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { Dispatcher } from "../commands/Dispatcher.ts"
 import { layerPlacement } from "./ClusterPlacement.ts"
@@ -17,6 +18,9 @@ export const layer = (node: string) =>
     Effect.gen(function* () {
       const sharding = yield* Sharding.Sharding
       const shards = yield* ClusterShards
+      const tenures = yield* ShardTenures
+      const certainty = yield* ClusterRunner.LockCertainty
+      const wall = yield* Clock.Clock
       const limits = yield* ClusterConfig
       const dispatcher = yield* Dispatcher
       const peers = yield* Peers
@@ -42,16 +46,21 @@ export const layer = (node: string) =>
       /** Runs where the shard is, from its arrival until it leaves; its lock is not let go of before it has ended. */
       const residence = (shard: number) =>
         Effect.acquireRelease(
-          Effect.sync(() => {
-            here.enter((one) => one === shard)
+          Effect.map(tenures.takeOver(shard), (former) => {
+            here.enter(shard, former)
             shards.set(shard, true)
             peers.tellShards()
           }),
           () => {
             shards.set(shard, false)
             peers.tellShards()
-            return here.leave((one) => one === shard)
-          }
+            // Where the locks are no longer certain, another node may hold the shard, which is what a clean one is not.
+            const isHeld = wall.currentTimeMillisUnsafe() < certainty.untilMs
+            return Effect.flatMap(here.leave(new Set([shard])), (isClean) =>
+              isClean && isHeld ? tenures.leaveClean(shard) : Effect.void
+            )
+          },
+          { interruptible: true }
         )
       for (const [shard, name] of shards.entities.entries()) {
         if (shard > 0) yield* sharding.registerSingleton(name, Effect.asVoid(residence(shard)))
@@ -68,7 +77,7 @@ export const member =
   (node: string, place: ClusterRunner.ClusterPlace) =>
   <A, E, R>(inner: Layer.Layer<A | Dispatcher, E, R>) => {
     const shards = Peers.layer(node).pipe(
-      Layer.provideMerge(ClusterShards.layer),
+      Layer.provideMerge(Layer.merge(ClusterShards.layer, ShardTenures.layer(node, place.locksUrl))),
       Layer.provideMerge(ClusterRunner.layer(place))
     )
     return layer(node).pipe(Layer.provideMerge(Layer.provide(inner, layerPlacement)), Layer.provide(shards))

@@ -29,6 +29,7 @@ const makePlacing = Effect.gen(function* () {
   const full = new Overloaded({ what: "the node of the account", retryAfterMs: leaseMs })
 
   return {
+    isAlone: false,
     owns: (account) => owned[groupOf(account)] === true && wall.currentTimeMillisUnsafe() < certainty.untilMs,
     groupOf,
     dispatch: (account, commands) => {

@@ -240,6 +240,8 @@ class Executor {
         for (const command of result.duplicates) this.#duplicate(command)
         return
       case "Lost":
+        // First of all: an account that another node had leased to this one must not be returned as unchanged.
+        for (const actor of result.stale) this.#accounts.reload(actor)
         for (const command of result.commands) this.#inFlight.complete(command, indeterminate(command))
         return
       case "Requeued":

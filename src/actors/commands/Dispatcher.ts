@@ -14,6 +14,7 @@ import { LedgerClock } from "../accounts/LedgerClock.ts"
 import { CommitPipeline } from "../commit/CommitPipeline.ts"
 import { CommitQueue } from "../commit/CommitQueue.ts"
 import type { PipelineStats } from "../commit/CommitStats.ts"
+import * as OwnershipBarrier from "../commit/OwnershipBarrier.ts"
 import { WriterRegistry } from "../commit/WriterRegistry.ts"
 import { AdmissionControl } from "./AdmissionControl.ts"
 import { CommandExecutor } from "./CommandExecutor.ts"
@@ -76,6 +77,7 @@ const parts = (node: string) =>
       Layer.provideMerge(InFlightCommands.layer),
       Layer.provideMerge(CommitPipeline.layer),
       Layer.provideMerge(WriterRegistry.layer(node)),
+      Layer.provideMerge(OwnershipBarrier.layer(node)),
       Layer.provideMerge(CommitQueue.layer),
       Layer.provideMerge(AcquireAccounts.layer),
       Layer.provideMerge(LeaseClient.layer),

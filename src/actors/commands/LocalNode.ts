@@ -1,10 +1,11 @@
 /** What this node does as the owner of accounts, for its own callers and for the other nodes that ask it. */
-import { Context, Effect, Exit, Layer, Schedule } from "effect"
+import { Context, Effect, Exit, Layer, Option, Schedule } from "effect"
 import { accountsOf, type Command, firstAccountOf } from "../../domain/Command.ts"
 import { type CommandError, Indeterminate, type Unavailable } from "../../domain/Errors.ts"
 import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
+import type { FormerTenure } from "../../infra/cluster/ShardTenures.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { AccountRegistry } from "../accounts/AccountRegistry.ts"
@@ -46,10 +47,16 @@ export class LocalNode extends Context.Service<
     readonly head: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
     readonly lend: (account: AccountId, lease: string) => Effect.Effect<LeaseGrant, LeaseRefused>
     readonly release: LeaseServer["Service"]["release"]
-    /** Groups of accounts are this node's from now on: what it remembers of them from before is old. */
-    readonly enter: (isArriving: (group: number) => boolean) => void
-    /** Groups are not this node's any more: waits, bounded, for what is in flight on them, and evicts them. */
-    readonly leave: (isForeign: (group: number) => boolean) => Effect.Effect<void>
+    /**
+     * A group of accounts is this node's from now on. Unless its former owners left it clean, its accounts are loaded
+     * only when nothing of theirs can still be written to it (OwnershipBarrier.ts).
+     */
+    readonly enter: (group: number, former: FormerTenure) => void
+    /**
+     * Groups are not this node's any more: waits, bounded, for what is in flight on them, and evicts them. Answers
+     * whether nothing of this node, or of one that it leased an account to, can still be written to them.
+     */
+    readonly leave: (groups: ReadonlySet<number>) => Effect.Effect<boolean>
     /**
      * `borrowed`: accounts of other nodes that this one decides on just now, or waits for; `lapsed`: accounts that
      * were leased to others and not returned in time, since the start.
@@ -103,17 +110,30 @@ const make = Effect.gen(function* () {
         (): Effect.Effect<LeaseGrant, NotMine | Unavailable | NoMemory> =>
           owns(account) ? leaseServer.lend(account, lease) : notMine
       ).pipe(
+        // While the request waited, the account may have gone: then its head is no longer ours to tell.
+        Effect.tap(() =>
+          owns(account)
+            ? Effect.void
+            : Effect.andThen(
+                Effect.sync(() => leaseServer.release(account, lease, { _tag: "Unchanged" })),
+                notMine
+              )
+        ),
         Effect.catchTag("NoMemory", () =>
           Effect.fail(admission.overloaded("memory for accounts", cluster.leaseMs).error)
         )
       ),
     release: leaseServer.release,
-    enter: registry.invalidate,
-    leave: (isForeign) =>
-      Effect.sync(() => registry.evictNotOwned(isForeign)).pipe(
+    enter: (group, { isClean, strangers }) => {
+      if (!isClean) registry.bar({ on: group, leaseMs: cluster.leaseMs, strangers })
+      registry.invalidate(group)
+      leaseClient.invalidateGroup(group)
+    },
+    leave: (groups) =>
+      Effect.sync(() => registry.evictNotOwned((group) => groups.has(group))).pipe(
         Effect.repeat({ until: (inUse) => inUse === 0, schedule: Schedule.spaced(leaveLookMs) }),
         Effect.timeoutOption(cluster.drainMs),
-        Effect.asVoid
+        Effect.map((drained) => Option.isSome(drained) && ![...groups].some(registry.isBarred))
       ),
     leases: () => ({ borrowed: leaseClient.size(), lapsed: leaseServer.expired() }),
     close: Effect.suspend(() => {

@@ -32,7 +32,7 @@
  * Each outcome is handed to the one consumer (CommandExecutor.ts) as a `BatchResult`, in the same synchronous step in
  * which queue and actors changed: no command may be decided on a head that was rolled back and is not yet reloaded.
  */
-import { Context, Data, Duration, Effect, Latch, Layer, type Scope } from "effect"
+import { Context, Data, Duration, Effect, Latch, Layer, Schedule, type Scope } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { LedgerConfig, type LedgerLimits } from "../../infra/config/LedgerConfig.ts"
@@ -60,6 +60,8 @@ import { WriterRegistry } from "./WriterRegistry.ts"
 
 const retryFirstMs = 5
 const retryMostMs = 1_000
+/** The pause between attempts to fence a writer whose last batch is lost, in milliseconds. */
+const fenceRetryMs = 200
 
 /** What became of a batch, or of some commands of it. */
 export type BatchResult = Data.TaggedEnum<{
@@ -76,8 +78,8 @@ export type BatchResult = Data.TaggedEnum<{
   }
   /** Nothing was written: its commands are at the front of the queue again. */
   Requeued: {}
-  /** The lane met a defect while they were being sent: their outcomes are not known. */
-  Lost: { readonly commands: ReadonlyArray<PendingCommand> }
+  /** The lane met a defect while they were being sent: their outcomes, and the heads of the `stale` actors, are not known. */
+  Lost: { readonly commands: ReadonlyArray<PendingCommand>; readonly stale: ReadonlySet<AccountActor> }
 }>
 export const BatchResult = Data.taggedEnum<BatchResult>()
 
@@ -344,15 +346,15 @@ class CommitLanes {
     this.#writers.retire(writerId)
     // What it sent last has landed or never will, so that the actors are rebuilt on the truth. Only now, for with
     // no writer of ours left the instants of what is queued would be taken for closed.
-    yield* Effect.ignore(this.#store.fenceWriter(writerId))
+    yield* this.#store.fenceWriter(writerId).pipe(Effect.retry(Schedule.spaced(fenceRetryMs)), Effect.orDie)
     const lost = new Set(batch.commands)
     const stale = new Set(batch.commands.flatMap(({ participants }) => participants))
     // Another process may have fenced it before: then this is a new epoch like any other.
     this.#epoch++
     const evicted = this.#queue.evict(() => true, batch)
-    this.#consume(BatchResult.Lost({ commands: evicted.filter((command) => lost.has(command)) }))
+    this.#consume(BatchResult.Lost({ commands: evicted.filter((command) => lost.has(command)), stale }))
     const commands = evicted.filter((command) => !lost.has(command))
-    this.#consume(BatchResult.Evicted({ commands, stale, duplicates: [] }))
+    this.#consume(BatchResult.Evicted({ commands, stale: noActors, duplicates: [] }))
     this.#latch.openUnsafe()
   })
 

@@ -56,14 +56,20 @@ export class CommitQueue {
   /** The earliest `recordedAt` of the events that are decided and not committed. */
   openSince(): Instant | undefined {
     let earliest: Instant | undefined
-    const look = (commands: ReadonlyArray<PendingCommand>): void => {
-      for (const { pendingEvents, recordedAt } of commands) {
-        if (pendingEvents.length > 0) earliest = Math.min(earliest ?? recordedAt, recordedAt)
-      }
-    }
-    for (const { commands } of this.#taken) look(commands)
-    look(this.#queued)
+    for (const recordedAt of this.#open()) earliest = Math.min(earliest ?? recordedAt, recordedAt)
     return earliest
+  }
+
+  /** The latest of them. */
+  openUpTo(): Instant | undefined {
+    let latest: Instant | undefined
+    for (const recordedAt of this.#open()) latest = Math.max(latest ?? recordedAt, recordedAt)
+    return latest
+  }
+
+  *#open(): IterableIterator<Instant> {
+    for (const { commands } of this.#taken) yield* recordedAtsOf(commands)
+    yield* recordedAtsOf(this.#queued)
   }
 
   /** Takes the oldest commands that may be committed now, whole, up to the limits (one at least, however large). */
@@ -195,6 +201,10 @@ export class CommitQueue {
     this.#blocked = 0
     this.#scan++
   }
+}
+
+function* recordedAtsOf(commands: ReadonlyArray<PendingCommand>): IterableIterator<Instant> {
+  for (const { pendingEvents, recordedAt } of commands) if (pendingEvents.length > 0) yield recordedAt
 }
 
 /** An account of it is in another batch (but the one to be chained behind), or an older command waits for one. */

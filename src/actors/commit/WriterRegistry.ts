@@ -8,6 +8,7 @@ import type { Instant } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore, type StoreUnavailable, type WriterId } from "../../infra/eventstore/EventStore.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
+import { Placement } from "../accounts/Placement.ts"
 import { CommitQueue } from "./CommitQueue.ts"
 
 /** How long a node that ends may take to fence its writers. */
@@ -71,13 +72,17 @@ const make = Effect.fnUntraced(function* (node: string) {
       Effect.orDie
     )
 
-  // An earlier life of this node is over: no one has to wait for its writers, nor for ours once we are gone.
+  // An earlier life of this node is over, under whatever name it ran: nothing of it may be written after this node has
+  // loaded an account. Of a member of a cluster the name tells which writers were its own; OwnershipBarrier.ts has the rest.
+  const { isAlone } = yield* Placement
   const fence = (writerIds: ReadonlyArray<WriterId>) =>
     Effect.forEach(writerIds, (writerId) => store.fenceWriter(writerId), { discard: true })
   // Before anything asks the clock: the machine's may be ahead, and what it said once stands.
   yield* comparison.bind(store.heartbeat([]))
   const known = yield* store.listWriters
-  yield* fence(known.filter((one) => one.node === node && !one.fenced).map((one) => one.writerId))
+  yield* fence(
+    known.filter((one) => !one.fenced && (isAlone || one.node === node)).map((one) => one.writerId)
+  )
   yield* Effect.addFinalizer(() => fence([...live]).pipe(Effect.timeoutOption(fenceAtEndMs), Effect.ignore))
   yield* Effect.suspend(() => beat([...live])).pipe(
     Effect.catch((error) => {

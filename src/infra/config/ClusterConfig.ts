@@ -23,7 +23,7 @@ export const clusterLimits = limitGroup("CHRONICLE_CLUSTER", {
     "Bytes for one other node that have not left this one; beyond it callers get `Overloaded` for what needs that node."
   ),
   leaseMs: limit(
-    3_000,
+    1_000,
     "How long another node may keep an account of this one; then the account is read from the log again."
   ),
   shareMs: limit(25, "How long further commands may join those that decide on an account of another node."),

@@ -1,0 +1,137 @@
+/**
+ * The rule of ownership: a node answers from memory (decides, rejects, tells a strong balance) only while no other
+ * writer can still write to the account. Unique keys keep the log right whatever happens; this rule keeps memory right,
+ * which is corrected by the log only when an account is loaded.
+ *
+ * Wherever an account changes hands, the registry bars it from being loaded (AccountRegistry.ts), and this barrier lifts
+ * the bar. It uses what the store knows of all writers: up to which instant each is closed, when it last gave a sign of
+ * life, and whether it is fenced. For a bar that came at instant T of the store's clock:
+ *
+ * - From T on the former owner decides nothing on the account, and a node that it leased the account to decides
+ *   nothing after T + `leaseMs`. What a node records is ahead of the store's clock by the skew bound at most, and the
+ *   store may have several clocks, as far apart (LedgerClock.ts). So everything that another node decided on the account
+ *   has a `recordedAt` of at most `endsAt` = T + `leaseMs` + 2 × `clockSkewMaxMs`.
+ * - A writer that is closed up to `endsAt` can write none of that any more. Neither can a fenced writer; its node goes on
+ *   with a new writer and decides again, which after `endsAt` it cannot do on this account.
+ * - So the bar is lifted at the first look at or after `endsAt` at which every writer of another node that is not fenced
+ *   is closed up to `endsAt`. A writer that gives no sign of life is fenced then; one that lives and does not close is
+ *   fenced a few heartbeats later.
+ * - What this node itself decided on the account, as one that had leased it, must be out of its own queue.
+ *
+ * Without another node (no writer unfenced, none that gave a sign of life lately, but those of nodes that certainly never
+ * held the accounts) there is nothing to wait for.
+ */
+import { Effect, Latch, Layer, Schedule } from "effect"
+import type { Instant } from "../../domain/Ids.ts"
+import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
+import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { EventStore, type StoreUnavailable, type WriterRow } from "../../infra/eventstore/EventStore.ts"
+import { AccountRegistry, type LoadBar } from "../accounts/AccountRegistry.ts"
+import { LedgerClock } from "../accounts/LedgerClock.ts"
+import { CommitQueue } from "./CommitQueue.ts"
+
+/** How often the writers are looked at while accounts are barred, in milliseconds. */
+const lookMs = 50
+/** Heartbeats after which a writer that gave none is taken for dead, or frozen. */
+const silentBeats = 3
+/** Heartbeats for which a writer that lives may stay open before it is fenced. */
+const patienceBeats = 4
+
+/** A bar, and what has to be over before it is lifted. */
+interface Waiting {
+  readonly bar: LoadBar
+  /** Nothing of other nodes on these accounts has a later `recordedAt`, by the store's clock. */
+  readonly endsAt: Instant
+  /** The same of this node, by its own clock. */
+  readonly ownEndsAt: Instant
+}
+
+const liftBars = Effect.fnUntraced(function* (node: string) {
+  const store = yield* EventStore
+  const registry = yield* AccountRegistry
+  const queue = yield* CommitQueue.Service
+  const clock = yield* LedgerClock
+  const { clockSkewMaxMs, heartbeatMs } = yield* LedgerConfig
+  const { leaseMs } = yield* ClusterConfig
+  /** Longer than any lease, so that a writer which is silent for so long had no lease to decide on. */
+  const silentMs = Math.max(silentBeats * heartbeatMs, leaseMs + heartbeatMs) + clockSkewMaxMs
+  const aheadMaxMs = 2 * clockSkewMaxMs
+  const patienceMs = patienceBeats * heartbeatMs
+  let waiting: ReadonlyArray<Waiting> = []
+
+  const isSilent = ({ heartbeatAt }: WriterRow, storeNow: Instant) => storeNow - heartbeatAt > silentMs
+
+  /** A writer whose clock is off may say that it is closed up to an instant that is still to come. */
+  const closedUpToOf = ({ closedAt }: WriterRow, storeNow: Instant): Instant =>
+    closedAt > storeNow + aheadMaxMs ? 0 : closedAt
+
+  /** Fences the writers that keep a bar for too long. Answers up to where all others are closed. */
+  const closeWriters = Effect.fnUntraced(function* (
+    others: ReadonlyArray<WriterRow>,
+    storeNow: Instant,
+    earliest: Instant
+  ) {
+    let closedUpTo = Number.POSITIVE_INFINITY
+    for (const writer of others) {
+      if (writer.fenced) continue
+      const closed = closedUpToOf(writer, storeNow)
+      const lateAt = isSilent(writer, storeNow) ? earliest : earliest + patienceMs
+      if (closed < earliest && storeNow >= lateAt) {
+        yield* Effect.logWarning(
+          "fenced a writer of another node, which might still have written to accounts that this node took over",
+          writer.writerId
+        )
+        yield* store.fenceWriter(writer.writerId)
+      } else closedUpTo = Math.min(closedUpTo, closed)
+    }
+    return closedUpTo
+  })
+
+  const look: Effect.Effect<void, StoreUnavailable> = Effect.gen(function* () {
+    const judged = new Set(waiting)
+    const storeNow = yield* store.heartbeat([])
+    const others = (yield* store.listWriters).filter((writer) => writer.node !== node)
+    const isAlone = ({ strangers }: LoadBar): boolean =>
+      others.every((writer) => strangers.has(writer.node) || (writer.fenced && isSilent(writer, storeNow)))
+    const earliest = Math.min(...[...judged].map(({ endsAt }) => endsAt))
+    const closedUpTo = yield* closeWriters(others, storeNow, earliest)
+    const ownOpenSince = queue.openSince() ?? Number.POSITIVE_INFINITY
+    const isOver = (one: Waiting): boolean =>
+      judged.has(one) &&
+      ownOpenSince > one.ownEndsAt &&
+      (isAlone(one.bar) || (storeNow >= one.endsAt && closedUpTo >= one.endsAt))
+    const over = waiting.filter(isOver)
+    waiting = waiting.filter((one) => !isOver(one))
+    for (const { bar } of over) registry.lift(bar)
+  })
+
+  /** The store's clock is asked after the bar was set: what was decided before it is before that moment. */
+  const begin = Effect.fnUntraced(function* (bars: ReadonlyArray<LoadBar>) {
+    const ownEndsAt = Math.max(clock.nowUnsafe(), queue.openUpTo() ?? 0)
+    const storeNow = yield* store.heartbeat([]).pipe(Effect.retry(Schedule.spaced(lookMs)), Effect.orDie)
+    waiting = waiting.concat(
+      bars.map((bar) => ({ bar, endsAt: storeNow + bar.leaseMs + aheadMaxMs, ownEndsAt }))
+    )
+  })
+  const lookAtAll = look.pipe(
+    Effect.catch(({ message }) => Effect.logDebug("writers of other nodes cannot be looked at", message)),
+    Effect.catchDefect((defect) => Effect.logError("looking at writers failed and goes on", defect))
+  )
+  const hasBars = Latch.makeUnsafe(false)
+  yield* Effect.flatMap(registry.newBars, begin).pipe(
+    Effect.andThen(hasBars.open),
+    Effect.forever,
+    Effect.forkScoped
+  )
+  yield* hasBars.await.pipe(
+    Effect.andThen(lookAtAll),
+    Effect.andThen(
+      Effect.suspend(() => (waiting.length === 0 ? hasBars.close : Effect.asVoid(Effect.sleep(lookMs))))
+    ),
+    Effect.forever,
+    Effect.forkScoped
+  )
+})
+
+/** Lifts the bars of the registry in the scope. `node` is the name under which this node registers its writers. */
+export const layer = (node: string) => Layer.effectDiscard(liftBars(node))

@@ -1,0 +1,276 @@
+/**
+ * The rule of ownership in virtual time: a node answers from memory only while no other writer can still write to the
+ * account. Each way in which an account changes hands meets a store that stands still for longer than it can wait.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import { AccountId } from "../../src/domain/Ids.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { FaultyStore } from "../support/faultyStore.ts"
+import { type Attempt, faultsOf, invariantsOf, logOf } from "../support/invariants.ts"
+import {
+  deposit,
+  type LedgerNode,
+  memoryStores,
+  open,
+  outcomeOf,
+  quiet,
+  readStream,
+  startNode,
+  transfer,
+  until,
+  withdraw
+} from "../support/ledgerWorld.ts"
+import { SimulatedCluster } from "../support/simulatedCluster.ts"
+
+const stepMs = 50
+
+/** Lets time pass in small steps, as it does. */
+const pass = (millis: number) =>
+  Effect.repeat(TestClock.adjust(stepMs), { times: Math.ceil(millis / stepMs) - 1 })
+
+/** Lets time pass until the fiber has ended, and no longer than a command may take. */
+const joined = Effect.fnUntraced(function* <A, E>(fiber: Fiber.Fiber<A, E>) {
+  for (let waited = 0; fiber.pollUnsafe() === undefined; waited += stepMs) {
+    if (waited > 30_000) return yield* Effect.die(new Error("it never ends"))
+    yield* TestClock.adjust(stepMs)
+  }
+  return yield* Fiber.join(fiber)
+})
+
+/** Nodes with a store of their own each; account `x-n` belongs to group n, which is node n's in the beginning. */
+const startNodes = Effect.fnUntraced(function* (count: number) {
+  const inner = yield* EventStore
+  const cluster = new SimulatedCluster(count, count)
+  const stores = Array.from({ length: count }, () => FaultyStore.over(inner))
+  const nodes = yield* Effect.forEach(stores, ({ store }, index) =>
+    Effect.tap(startNode(`node-${index}`, { placement: cluster.placementOf(index), store }), (node) =>
+      Effect.sync(() => cluster.join(index, node.dispatcher.localNode))
+    )
+  )
+  return { inner, cluster, stores, nodes: nodes as [LedgerNode, LedgerNode, ...Array<LedgerNode>] } // count of them
+})
+
+const begin = (node: LedgerNode, input: CommandInput) =>
+  Effect.forkChild(Effect.result(node.send(input)), { startImmediately: true })
+
+/** Its strong balance at the node, once it answers. */
+const balanceAt = Effect.fnUntraced(function* (node: LedgerNode, account: string) {
+  for (let tries = 0; tries < 10; tries++) {
+    const asked = yield* Effect.forkChild(Effect.result(node.dispatcher.head(AccountId.make(account))))
+    const head = yield* joined(asked)
+    if (head._tag === "Success")
+      return head.success.account._tag === "Opened" ? head.success.account.balance : 0n
+  }
+  return yield* Effect.die(new Error(`${account} has no balance`))
+})
+
+/** Lets a node end that was as good as dead. */
+const comeBack = (store: FaultyStore | undefined) =>
+  Effect.andThen(
+    Effect.sync(() => store?.release()),
+    pass(12_000)
+  )
+
+const scenarios = Effect.provide([memoryStores, quiet])
+
+describe("the owner of an account that another node leased", () => {
+  const stalls = [500, 2_000, 5_000, 9_000]
+  it.effect.each(stalls)("knows the commit that outlasted the lease by any time (stall %i ms)", (stallMs) =>
+    scenarios(
+      Effect.gen(function* () {
+        const { inner, stores, nodes } = yield* startNodes(2)
+        const [first, second] = nodes
+        yield* first.send(open("x-0"))
+        yield* second.send(open("x-1"))
+        yield* first.send(deposit("x-0", 100n))
+        stores[0]?.hold("commit")
+        const sent = yield* begin(first, transfer("x-0", "x-1", 100n, "t"))
+        yield* pass(stallMs)
+        stores[0]?.release()
+        assert.strictEqual(outcomeOf(yield* joined(sent)), "Accepted")
+        assert.strictEqual(yield* balanceAt(second, "x-1"), 100n)
+        assert.strictEqual(outcomeOf(yield* joined(yield* begin(second, withdraw("x-1", 100n)))), "Accepted")
+        assert.deepStrictEqual(yield* invariantsOf(inner), [])
+        assert.strictEqual(second.dispatcher.stats().conflicts, 0)
+      })
+    )
+  )
+
+  it.effect("answers nothing from memory while that commit may still land", () =>
+    scenarios(
+      Effect.gen(function* () {
+        const { stores, nodes } = yield* startNodes(2)
+        const [first, second] = nodes
+        yield* first.send(open("x-0"))
+        yield* second.send(open("x-1"))
+        yield* first.send(deposit("x-0", 100n))
+        stores[0]?.hold("commit")
+        const sent = yield* begin(first, transfer("x-0", "x-1", 100n, "t"))
+        yield* pass(1_500)
+        const asked = yield* Effect.forkChild(Effect.result(second.dispatcher.head(AccountId.make("x-1"))))
+        const refused = yield* begin(second, withdraw("x-1", 100n, "w"))
+        yield* pass(500)
+        assert.isUndefined(asked.pollUnsafe())
+        assert.isUndefined(refused.pollUnsafe())
+        stores[0]?.release()
+        assert.strictEqual(outcomeOf(yield* joined(sent)), "Accepted")
+        assert.strictEqual(outcomeOf(yield* joined(refused)), "Accepted")
+        yield* joined(asked)
+      })
+    )
+  )
+
+  it.effect("fences a node that never returns it, and goes on", () =>
+    scenarios(
+      Effect.gen(function* () {
+        const { inner, cluster, stores, nodes } = yield* startNodes(2)
+        const [first, second] = nodes
+        yield* first.send(open("x-0"))
+        yield* second.send(open("x-1"))
+        yield* first.send(deposit("x-0", 100n))
+        stores[0]?.hold("commit")
+        stores[0]?.hold("heartbeat")
+        stores[0]?.hold("registerWriter")
+        yield* begin(first, transfer("x-0", "x-1", 100n, "t"))
+        yield* until("its commit is held", () => (stores[0]?.held() ?? 0) > 0)
+        cluster.cutOff(0)
+        const refused = yield* begin(second, withdraw("x-1", 100n, "w"))
+        assert.strictEqual(outcomeOf(yield* joined(refused)), "InsufficientFunds")
+        // What the dead node had sent arrives after all.
+        stores[0]?.release("commit")
+        yield* pass(200)
+        assert.strictEqual((yield* readStream(inner, "x-1")).length, 1)
+        assert.deepStrictEqual(yield* invariantsOf(inner), [])
+        yield* comeBack(stores[0])
+      })
+    )
+  )
+})
+
+describe("a group of accounts that moves", () => {
+  it.effect.each([500, 2_000, 5_000, 9_000])(
+    "is known to its new owner with what the old one was still writing (stall %i ms)",
+    (stallMs) =>
+      scenarios(
+        Effect.gen(function* () {
+          const { inner, cluster, stores, nodes } = yield* startNodes(2)
+          const [first, second] = nodes
+          yield* first.send(open("x-0"))
+          stores[0]?.hold("commit")
+          const sent = yield* begin(first, deposit("x-0", 100n, "d"))
+          yield* pass(100)
+          const moved = yield* Effect.forkChild(cluster.move(0, 1), { startImmediately: true })
+          yield* pass(stallMs)
+          stores[0]?.release()
+          yield* joined(moved)
+          assert.strictEqual(outcomeOf(yield* joined(sent)), "Accepted")
+          assert.strictEqual(yield* balanceAt(second, "x-0"), 100n)
+          const spent = yield* begin(second, withdraw("x-0", 100n))
+          assert.strictEqual(outcomeOf(yield* joined(spent)), "Accepted")
+          assert.deepStrictEqual(yield* invariantsOf(inner), [])
+        })
+      )
+  )
+
+  it.effect("that left clean is served by its new owner at once", () =>
+    scenarios(
+      Effect.gen(function* () {
+        const { cluster, nodes } = yield* startNodes(2)
+        const [first, second] = nodes
+        yield* first.send(open("x-0"))
+        yield* first.send(deposit("x-0", 100n))
+        yield* joined(yield* Effect.forkChild(cluster.move(0, 1)))
+        assert.strictEqual((yield* second.dispatcher.head(AccountId.make("x-0"))).account.version, 2)
+      })
+    )
+  )
+
+  it.effect("and comes back is read anew, though a reading had begun before it left", () =>
+    scenarios(
+      Effect.gen(function* () {
+        const { cluster, stores, nodes } = yield* startNodes(2)
+        const [first, second] = nodes
+        yield* second.send(open("x-0"))
+        // The first node has read the account, and the answer is on its way.
+        stores[0]?.holdAnswers("readStreams")
+        yield* joined(yield* Effect.forkChild(cluster.move(0, 1)))
+        yield* joined(yield* Effect.forkChild(cluster.move(0, 0)))
+        const asked = yield* Effect.forkChild(Effect.result(first.dispatcher.head(AccountId.make("x-0"))), {
+          startImmediately: true
+        })
+        yield* until("it is being read", () => (stores[0]?.held() ?? 0) > 0)
+        yield* joined(yield* Effect.forkChild(cluster.move(0, 1)))
+        const paid = yield* begin(second, deposit("x-0", 100n, "d"))
+        assert.strictEqual(outcomeOf(yield* joined(paid)), "Accepted")
+        yield* joined(yield* Effect.forkChild(cluster.move(0, 0)))
+        stores[0]?.release()
+        yield* joined(asked)
+        assert.strictEqual(yield* balanceAt(first, "x-0"), 100n)
+        const spent = yield* begin(first, withdraw("x-0", 100n, "w"))
+        assert.strictEqual(outcomeOf(yield* joined(spent)), "Accepted")
+      })
+    )
+  )
+
+  it.effect("makes no refusal definite of a command that its old owner may still write", () =>
+    scenarios(
+      Effect.gen(function* () {
+        const { inner, cluster, stores, nodes } = yield* startNodes(3)
+        const [first, , third] = nodes
+        yield* first.send(open("x-0"))
+        stores[0]?.hold("commit")
+        const paid = yield* begin(first, deposit("x-0", 100n, "c0"))
+        const spent = yield* begin(third as LedgerNode, withdraw("x-0", 100n, "c1")) // there are three
+        yield* pass(100)
+        yield* Effect.forkChild(cluster.move(0, 1))
+        yield* pass(6_000)
+        stores[0]?.release()
+        const attempts: Array<Attempt> = []
+        for (const [commandId, fiber] of [
+          ["c0", paid],
+          ["c1", spent]
+        ] as const) {
+          const result = yield* joined(fiber)
+          const answer = result._tag === "Success" ? result.success : result.failure._tag
+          attempts.push({ commandId, start: 0, end: 1, answer })
+        }
+        yield* pass(1_000)
+        assert.deepStrictEqual(faultsOf(yield* logOf(inner), attempts), [])
+      })
+    )
+  )
+})
+
+describe("a node alone that is started again", () => {
+  it.effect.each(["node", "another-name"])(
+    "refuses nothing that its earlier life may still write (under the name %s)",
+    (name) =>
+      scenarios(
+        Effect.gen(function* () {
+          const inner = yield* EventStore
+          const faulty = FaultyStore.over(inner)
+          const first = yield* startNode("node", { store: faulty.store })
+          yield* first.send(open("a"))
+          // The process is killed while the store has its INSERT: nothing else of it is ever heard.
+          faulty.hold("commit")
+          faulty.hold("heartbeat")
+          faulty.hold("registerWriter")
+          yield* begin(first, deposit("a", 100n, "c0"))
+          yield* begin(first, withdraw("a", 100n, "c1"))
+          yield* until("they are sent", () => faulty.held() > 0)
+          const second = yield* startNode(name)
+          const again = yield* joined(yield* begin(second, withdraw("a", 100n, "c1")))
+          faulty.release("commit")
+          yield* pass(50)
+          const answer = again._tag === "Success" ? again.success : again.failure._tag
+          const rows = (yield* readStream(inner, "a")).map(({ commandId }) => String(commandId))
+          assert.strictEqual(answer, "InsufficientFunds")
+          assert.notInclude(rows, "c1")
+          yield* comeBack(faulty)
+        })
+      )
+  )
+})
