@@ -244,7 +244,7 @@ describe("the read side of three nodes", () => {
                   told.some(
                     (one) =>
                       one?.ready === false &&
-                      one.reasons.some((reason) => /nobody has had books_v1\/sweep for \d+ ms/.test(reason))
+                      one.reasons.some((reason) => /no node has run books_v1\/sweep for \d+ ms/.test(reason))
                   )
               )
             )

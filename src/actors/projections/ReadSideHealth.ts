@@ -135,8 +135,10 @@ const unownedReasons = (
   owners: ReadonlyArray<SingletonState>,
   trouble: string | undefined
 ): ReadonlyArray<string> => [
-  ...(trouble === undefined ? [] : [`who has which part of the read side is not known: ${trouble}`]),
+  ...(trouble === undefined
+    ? []
+    : [`it is not known which node runs which part of the read side: ${trouble}`]),
   ...owners
     .filter(({ isUnowned }) => isUnowned)
-    .map(({ name, silentMs }) => `nobody has had ${name} for ${silentMs} ms`)
+    .map(({ name, silentMs }) => `no node has run ${name} for ${silentMs} ms`)
 ]

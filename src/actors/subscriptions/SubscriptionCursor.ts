@@ -89,7 +89,7 @@ export class SubscriptionCursor {
     return this.#text(this.#positions)
   }
 
-  /** The place just before a commit that was read: whoever resumes there gets the whole commit again. */
+  /** The place just before a commit that was read: a subscription that is resumed there delivers the whole commit again. */
   printBefore({ writerId, seq }: { readonly writerId: WriterId; readonly seq: number }): string {
     return this.#text(new Map(this.#positions).set(writerId, seq - 1))
   }
