@@ -100,7 +100,10 @@ function* toldVersions({ sendings, seen, events }: History) {
     if (answer === undefined || !isReceipt(answer)) continue
     for (const { account, version } of answer.postings) yield { account: `${account}`, version, step: end }
   }
-  for (const { account, view, end } of seen) yield { account, version: view?.version ?? 0, step: end }
+  for (const { account, kind, view, end } of seen) {
+    // A forged row may have told of a version before it was there.
+    if (kind !== "weak") yield { account, version: view?.version ?? 0, step: end }
+  }
   for (const { account, version, step } of events) yield { account: `${account}`, version, step }
 }
 

@@ -76,10 +76,23 @@ export const makeDivergence = Effect.fnUntraced(function* (readModel: Projection
     return true
   }, oneAtATime.withPermit)
 
+  /**
+   * Accounts that are parked because they had diverged. Their rows may be right by now: whoever reloaded one may have died,
+   * or lost its connection to the read model, before it released the account.
+   */
+  const parkedOf = Effect.fnUntraced(function* (held: ReadonlyArray<HeldHead>) {
+    const parked = new Set(held.map(({ account }) => account).filter(parking.isParked))
+    if (parked.size === 0) return []
+    return (yield* readModel.parked).filter(
+      ({ account, reason }) => parked.has(account) && reason.startsWith(divergedReason)
+    )
+  })
+
   const checkHeld = Effect.fnUntraced(function* (held: ReadonlyArray<HeldHead>) {
     const reloaded: Array<AccountId> = []
     const stuck: Array<AccountId> = []
-    for (const { account } of yield* divergedOf(held)) {
+    const suspects = [...(yield* divergedOf(held)), ...(yield* parkedOf(held))]
+    for (const account of new Set(suspects.map((one) => one.account))) {
       const isHealed = yield* heal(account).pipe(
         Effect.catchTag("ReloadUnsupported", ({ message }) => alarms.stuck(account, message))
       )
@@ -124,6 +137,9 @@ const makeReload = Effect.fnUntraced(function* (readModel: ProjectionModel) {
   })
 })
 
+/** How the reason begins for which such an account is parked. */
+const divergedReason = "its rows stand for version"
+
 /** Log, counters and parking of accounts that differ from the log. */
 const makeAlarms = (parking: Parking) => {
   const unhealed = new Set<AccountId>()
@@ -134,7 +150,7 @@ const makeAlarms = (parking: Parking) => {
   return {
     raise: Effect.fnUntraced(function* ({ account, version }: HeldHead) {
       const reason =
-        `its rows stand for version ${version} as the log does not have it: a forged message on the bus, ` +
+        `${divergedReason} ${version} as the log does not have it: a forged message on the bus, ` +
         "or an event store that lost commits"
       if (!unhealed.has(account)) {
         accounts++
