@@ -53,7 +53,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a node with a wrong clock goes on taking commands",
     file: `${commit}/WriterRegistry.ts`,
-    from: "const isOff = skew > limits.clockSkewMaxMs",
+    from: "const isOff = skewMs > clockSkewMaxMs",
     to: "const isOff = false"
   },
   {
@@ -71,20 +71,20 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "rows that are not in the log stay in the read model",
     file: "src/actors/projections/Divergence.ts",
-    from: "for (const { account } of yield* divergedOf(held)) {",
-    to: "for (const { account } of (yield* divergedOf(held)).slice(0, 0)) {"
+    from: "const suspects = [...(yield* divergedOf(held)), ...(yield* parkedOf(held))]",
+    to: "const suspects = yield* parkedOf(held)"
   },
   {
     name: "a subscription reads beyond the cut that it took",
     file: "src/actors/subscriptions/MergedTails.ts",
-    from: "tail.filter((row) => row.seq <= lastSeq)",
-    to: "tail"
+    from: "if (row.seq > lastSeq) break",
+    to: ""
   },
   {
     name: "a subscription merges tails without looking at versions",
     file: "src/actors/subscriptions/MergedTails.ts",
-    from: "(waiting.get(account)?.at(-1) ?? first) >= first",
-    to: "first > 0"
+    from: "front !== undefined && order.isReady(front)",
+    to: "front !== undefined"
   },
   {
     name: "the fold takes a repeated row for the next one",
@@ -161,8 +161,8 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a command without an answer from its owner is said to be undone",
     file: `${commands}/Forwarding.ts`,
-    from: "const open = unknown.has(index) ? Result.fail(lost(command)) : refusal",
-    to: "const open = refusal"
+    from: "unknown.has(index) ? lost(command) : moving(account)",
+    to: "moving(account)"
   },
   {
     name: "a command that is being sent is said to be undone at its deadline",
@@ -235,6 +235,36 @@ export const mutations: ReadonlyArray<Mutation> = [
     file: "src/infra/eventstore/EventStoreMemory.ts",
     from: ".filter((event) => tables.at(event.accountId, event.version) !== undefined)",
     to: ".filter((event) => event.version < 0)"
+  },
+  {
+    name: "an account that was parked for divergence is never released where the answer was lost",
+    file: "src/actors/projections/Divergence.ts",
+    from: "const suspects = [...(yield* divergedOf(held)), ...(yield* parkedOf(held))]",
+    to: "const suspects = yield* divergedOf(held)"
+  },
+  {
+    name: "a shard that was not left clean is loaded at once",
+    file: `${commands}/LocalNode.ts`,
+    from: "if (!isClean) registry.bar(",
+    to: "if (isClean === undefined) registry.bar("
+  },
+  {
+    name: "a bar is lifted before other writers are closed",
+    file: `${commit}/OwnershipBarrier.ts`,
+    from: "(isAlone(one.bar) || (storeNow >= one.endsAt && closedUpTo >= one.endsAt))",
+    to: "storeNow >= 0"
+  },
+  {
+    name: "a reading that began before the account left counts after it came back",
+    file: `${accounts}/AccountRegistry.ts`,
+    from: "if (found !== undefined && isCurrent) deliver(actor, found)",
+    to: "if (found !== undefined && (isCurrent || true)) deliver(actor, found)"
+  },
+  {
+    name: "a node alone leaves the writers of its earlier life open",
+    file: `${commit}/WriterRegistry.ts`,
+    from: "!one.fenced && (isAlone || one.node === node)",
+    to: "!one.fenced && !isAlone && one.node === node"
   }
 ]
 
