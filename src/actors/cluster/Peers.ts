@@ -20,6 +20,8 @@ import { PeerRoutes } from "./PeerRoutes.ts"
 
 /** How often requests that wait, for an owner or for an answer, are looked at, in milliseconds. */
 const lookMs = 100
+/** Looks after which a node says again which shards it owns. */
+const tellEveryLooks = 10
 /** The pause after a connection that failed or ended, at first and at most, in milliseconds. */
 const againMs = { first: 50, most: 1_000 }
 /** Why a node cannot be connected to is logged once in so long, in milliseconds. */
@@ -117,9 +119,15 @@ const makePeers = Effect.fnUntraced(function* (node: string) {
     })
   )
   yield* dialOthers(own, converse)
+  let looks = 0
   const look = Effect.sync(() => {
     routes.look()
-    for (const { conversation } of links.values()) conversation.look()
+    // What a node owns is told again from time to time: a word of a former owner that came late took its place.
+    const isTold = ++looks % tellEveryLooks === 0
+    for (const { conversation } of links.values()) {
+      conversation.look()
+      if (isTold) conversation.tellShards(owned)
+    }
   })
   yield* look.pipe(Effect.repeat(Schedule.spaced(lookMs)), Effect.forkScoped)
 

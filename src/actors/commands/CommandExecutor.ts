@@ -173,6 +173,8 @@ class Executor {
     if (command.phase === "done") return
     const refusal = this.#writers.refusal()
     if (refusal !== undefined) return this.#inFlight.failUnwritten(command, "this node", refusal)
+    // Before ownership is looked at: a process that stops in between must not decide at an instant when it owns nothing.
+    const now = this.#clock.nowUnsafe()
     // Of several nodes that were given it, only the owner of its first account may decide it.
     if (command.isForwarded && !this.#placement.owns(command.accounts[0] as AccountId)) {
       return this.#inFlight.complete(command, command.isRepeat ? indeterminate(command) : accountMoved)
@@ -182,7 +184,7 @@ class Executor {
     if (actors === "noMemory") {
       return this.#inFlight.complete(command, this.#admission.overloaded("memory for accounts").exit)
     }
-    const decided = Result.try(() => command.decide(actors, this.#clock.nowUnsafe()))
+    const decided = Result.try(() => command.decide(actors, now))
     if (Result.isFailure(decided)) return this.#crash(command, actors, decided.failure)
     this.#queue.push(command)
     command.releaseLocks("decided")

@@ -82,6 +82,7 @@ const make = Effect.gen(function* () {
           unknown.add(index)
           return true
         }
+        if (answer._tag === "Failed" && unknown.has(index) && saysNothingWasDone(answer.error)) return true
         outcomes[index] = answer._tag === "Done" ? Result.succeed(answer.receipt) : Result.fail(answer.error)
         return false
       })
@@ -119,6 +120,10 @@ const make = Effect.gen(function* () {
 
   return Forwarding.of({ forward, away: () => away })
 })
+
+/** True of this asking alone: an earlier one, whose answer did not come, may still do it. */
+const saysNothingWasDone = ({ _tag }: CommandError): boolean =>
+  _tag === "Overloaded" || _tag === "Unavailable"
 
 const pick = (commands: ReadonlyArray<Command>, indices: ReadonlyArray<number>): ReadonlyArray<Command> =>
   indices.length === commands.length ? commands : indices.map((index) => commands[index] as Command) // the indices are those of commands

@@ -14,7 +14,7 @@ import type { AccountId, Instant, Version } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
-import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
+import { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import type { HeldHead, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
 import type { Parking } from "./Parking.ts"
 import { toBatch } from "./ProjectionBatch.ts"
@@ -68,12 +68,15 @@ export const makeDivergence = Effect.fnUntraced(function* (readModel: Projection
     for (let tries = 0; tries <= contendedMax; tries++) {
       // Looked at again each time: another fiber or process may have moved or reloaded the account meanwhile.
       const [held] = yield* divergedOf(yield* heldNow([account]))
-      if (held === undefined) break
-      yield* alarms.raise(held)
-      if (yield* reload(held)) break
+      if (held !== undefined) {
+        yield* alarms.raise(held)
+        if (!(yield* reload(held))) continue
+      }
+      yield* alarms.clear(account)
+      return true
     }
-    yield* alarms.clear(account)
-    return true
+    // It stays parked, and is looked at again by the next check.
+    return yield* contended(account, contendedMax + 1)
   }, oneAtATime.withPermit)
 
   /**
@@ -112,6 +115,12 @@ export const makeDivergence = Effect.fnUntraced(function* (readModel: Projection
     countsUnsafe: alarms.countsUnsafe
   }
 })
+
+const contended = (account: AccountId, tries: number) =>
+  new StoreUnavailable({
+    store: "read model",
+    reason: `account ${account} was moved by other projectors each of ${tries} times it was reloaded`
+  })
 
 export const heldOf = (head: OpenedHead | undefined): HeldHead | undefined =>
   head === undefined

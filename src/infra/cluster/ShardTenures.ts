@@ -30,13 +30,15 @@ const takeOver = `
   WITH former AS (SELECT shard, is_clean FROM chronicle_cluster_tenures WHERE shard = ANY ($1::text[]::int4[])),
   taken AS (
     INSERT INTO chronicle_cluster_tenures (shard, tenure, is_clean)
-    SELECT shard, $2, false FROM unnest($1::text[]::int4[]) AS shards(shard) ORDER BY shard
+    SELECT shard, tenure, false FROM unnest($1::text[]::int4[], $2::text[]) AS stays(shard, tenure) ORDER BY shard
     ON CONFLICT (shard) DO UPDATE SET tenure = excluded.tenure, is_clean = false
   )
   SELECT shard, is_clean FROM former`
 
 const leave = `
-  UPDATE chronicle_cluster_tenures SET is_clean = true WHERE shard = ANY ($1::text[]::int4[]) AND tenure = $2`
+  UPDATE chronicle_cluster_tenures AS held SET is_clean = true
+  FROM unnest($1::text[]::int4[], $2::text[]) AS stays(shard, tenure)
+  WHERE held.shard = stays.shard AND held.tenure = stays.tenure`
 
 /** The pause between attempts while the database does not answer, in milliseconds. */
 const retryMs = 100
@@ -49,9 +51,14 @@ export interface FormerTenure {
   readonly strangers: ReadonlySet<string>
 }
 
-/** A shard, and what waits until it is written. */
-interface Entry<A> {
+/** A stay of a shard at this node. */
+interface Stay {
   readonly shard: number
+  readonly tenure: string
+}
+
+/** A stay, and what waits until it is written. */
+interface Entry<A> extends Stay {
   readonly done: Deferred.Deferred<A>
 }
 
@@ -73,7 +80,10 @@ export class ShardTenures extends Context.Service<
 
 const make = Effect.fnUntraced(function* (node: string, url: Redacted.Redacted) {
   const limits = yield* ClusterConfig
-  const tenure = (yield* Random.nextIntBetween(0, 2 ** 48)).toString(36)
+  const life = (yield* Random.nextIntBetween(0, 2 ** 48)).toString(36)
+  /** The name of each shard's last stay here. A late word that an earlier stay ended clean says nothing of this one. */
+  const tenures = new Map<number, string>()
+  let stays = 0
   const sql = yield* PgClient.make({
     url,
     applicationName: "chronicle cluster tenures",
@@ -81,27 +91,31 @@ const make = Effect.fnUntraced(function* (node: string, url: Redacted.Redacted) 
     connectTimeout: limits.lockRefreshMs,
     startupParameters: { statement_timeout: String(limits.lockRefreshMs) }
   }).pipe(Effect.provide(Reactivity.layer), Effect.orDie)
-  const run = (statement: string, shards: ReadonlyArray<number>) =>
-    sql.unsafe(statement, [textArray(shards.map(String)), PgTypes.text(tenure)]).values
+  const run = (statement: string, taken: ReadonlyArray<Stay>) => {
+    // A shard that came twice in one turn is written once, by its last stay.
+    const written = [...new Map(taken.map((entry) => [entry.shard, entry])).values()]
+    const shards = written.map(({ shard }) => String(shard))
+    return sql.unsafe(statement, [textArray(shards), textArray(written.map(({ tenure }) => tenure))]).values
+  }
 
   /** Writes the shards that come in one turn by one statement, as when a node comes or leaves. */
   const batched = Effect.fnUntraced(function* <A>(
-    write: (shards: ReadonlyArray<number>) => Effect.Effect<(shard: number) => A>
+    write: (taken: ReadonlyArray<Stay>) => Effect.Effect<(shard: number) => A>
   ) {
     const entries = yield* Queue.unbounded<Entry<A>>()
     yield* Queue.takeAll(entries).pipe(
       Effect.flatMap((taken) =>
-        Effect.map(write(taken.map(({ shard }) => shard)), (answerOf) => {
+        Effect.map(write(taken), (answerOf) => {
           for (const { shard, done } of taken) Deferred.doneUnsafe(done, Effect.succeed(answerOf(shard)))
         })
       ),
       Effect.forever,
       Effect.forkScoped
     )
-    return (shard: number) =>
+    return (shard: number, tenure: string) =>
       Effect.suspend(() => {
         const done = Deferred.makeUnsafe<A>()
-        Queue.offerUnsafe(entries, { shard, done })
+        Queue.offerUnsafe(entries, { shard, tenure, done })
         return Deferred.await(done)
       })
   })
@@ -115,8 +129,8 @@ const make = Effect.fnUntraced(function* (node: string, url: Redacted.Redacted) 
   for (const statement of tables) yield* persist(sql.unsafe(statement, []))
   yield* persist(sql.unsafe(announce, [PgTypes.text(node)]))
 
-  const formerOf = Effect.fnUntraced(function* (shards: ReadonlyArray<number>) {
-    const rows = yield* persist(run(takeOver, shards))
+  const formerOf = Effect.fnUntraced(function* (taken: ReadonlyArray<Stay>) {
+    const rows = yield* persist(run(takeOver, taken))
     const nodes = yield* persist(sql.unsafe(allNodes, []).values)
     const isClean = new Map(rows.map((row) => [Number(row[0]), row[1] === true]))
     const neverHeld: FormerTenure = { isClean: false, strangers: new Set(nodes.map((row) => String(row[0]))) }
@@ -125,9 +139,21 @@ const make = Effect.fnUntraced(function* (node: string, url: Redacted.Redacted) 
       return was === undefined ? neverHeld : was ? clean : unclean
     }
   })
-  const left = yield* batched((shards) => Effect.as(Effect.ignore(run(leave, shards)), () => undefined))
+  const taken = yield* batched(formerOf)
+  const left = yield* batched((ended: ReadonlyArray<Stay>) =>
+    Effect.as(Effect.ignore(run(leave, ended)), () => undefined)
+  )
   return ShardTenures.of({
-    takeOver: yield* batched(formerOf),
-    leaveClean: (shard) => left(shard).pipe(Effect.timeoutOption(limits.drainMs), Effect.asVoid)
+    takeOver: (shard) =>
+      Effect.suspend(() => {
+        const tenure = `${life}.${++stays}`
+        tenures.set(shard, tenure)
+        return taken(shard, tenure)
+      }),
+    leaveClean: (shard) =>
+      Effect.suspend(() => left(shard, tenures.get(shard) ?? "")).pipe(
+        Effect.timeoutOption(limits.drainMs),
+        Effect.asVoid
+      )
   })
 })
