@@ -6,7 +6,7 @@
 /** What effect's platform for Node asks for; `engines` of package.json says the same. */
 export const nodeVersionMin = "22.19.0"
 
-/** What to tell whoever started an older Node; undefined where the version will do. */
+/** What to tell the user who started an older Node; undefined where the version will do. */
 export const nodeVersionFault = (version: string): string | undefined => {
   const [major = 0, minor = 0] = version.split(".").map(Number)
   const [majorMin = 0, minorMin = 0] = nodeVersionMin.split(".").map(Number)

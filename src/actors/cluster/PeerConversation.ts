@@ -45,7 +45,7 @@ const kind = {
   response: 4,
   /** Why a request has no response. */
   unanswered: 5,
-  /** Whoever asked has gone. */
+  /** The caller of the request has gone. */
   cancel: 6
 } as const
 
@@ -56,7 +56,7 @@ interface Asked {
   readonly weight: number
   /** How many looks it still waits for its answer; see `look`. */
   looks: number
-  /** Undefined once whoever asked has gone: then only its credit is waited for. */
+  /** Undefined once the caller has gone: then only the credit of the request is waited for. */
   resume: ((answer: Exit.Exit<PeerResponse, Unanswered>) => void) | undefined
 }
 
@@ -116,7 +116,7 @@ export class PeerConversation {
     })
   }
 
-  /** Asks; returns how to say that nobody waits for the answer any more. */
+  /** Asks; returns the function to call when the caller waits for the answer no more. */
   ask(
     request: PeerRequest,
     resume: (answer: Exit.Exit<PeerResponse, Unanswered>) => void
@@ -180,7 +180,7 @@ export class PeerConversation {
       case kind.response: {
         const id = reader.uint()
         const response = this.#form.response.read(reader)
-        // It was done, but what came of it cannot be read: whoever asked must ask again.
+        // It was done, but what came of it cannot be read: the caller must ask again.
         const answer = Result.isSuccess(response)
           ? Exit.succeed(response.success)
           : Exit.fail(new Unanswered({ reason: "lost" }))

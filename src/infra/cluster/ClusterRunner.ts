@@ -163,7 +163,7 @@ export const common = (limits: ClusterLimits, locksUrl: Redacted.Redacted, place
     Layer.orDie
   )
 
-/** Other nodes cannot reach this one there; mostly because somebody else listens. */
+/** Other nodes cannot reach this one there; mostly because another program listens. */
 export class ClusterPortUnusable extends Data.TaggedError("ClusterPortUnusable")<{
   readonly host: string
   readonly port: number
@@ -251,7 +251,7 @@ export const layer = (place: ClusterPlace) =>
     })
   )
 
-/** `Sharding` of somebody who only asks. */
+/** `Sharding` of a program that only asks. */
 export const layerClient = (locksUrl: Redacted.Redacted) =>
   Layer.unwrap(
     Effect.map(ClusterConfig, (limits) =>
