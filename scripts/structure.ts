@@ -52,6 +52,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["src/actors/audit"],
   ["src/actors/cluster"],
   ["src"],
+  ["src/access"],
   ["src/rpc"],
   ["src/rpc/client", "src/rpc/server", "src/http"],
   ["src/loadtest"],

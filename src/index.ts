@@ -1,6 +1,7 @@
 /** What the package exports. */
 import "./requireNode.ts"
 
+export { hashToken, Token } from "./access/Tokens.ts"
 export type { AsOf, PastState } from "./actors/past/TimeTravel.ts"
 export type { DatedTrialBalance } from "./actors/past/TrialBalance.ts"
 export * as ProjectionFibers from "./actors/projections/CustomProjection.ts"
@@ -53,4 +54,3 @@ export { LedgerRpc, NodeHealth } from "./rpc/LedgerRpc.ts"
 export * as LedgerRpcServer from "./rpc/server/LedgerRpcServer.ts"
 export { defaultRpcLimits, RpcConfig, type RpcLimits } from "./rpc/server/RpcLimits.ts"
 export { type RpcSettings, readRpcSettings } from "./rpc/server/RpcSettings.ts"
-export { hashToken, Token } from "./rpc/server/Tokens.ts"

@@ -6,10 +6,10 @@ import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Config, Console, Effect, Exit, Layer, Logger, Option, Predicate } from "effect"
 import { CliConfig, CliError, CliOutput, Command, GlobalFlag } from "effect/cli"
 import packageJson from "../../package.json" with { type: "json" }
+import { ServerSettingsInvalid } from "../access/ServerSettings.ts"
 import { printable } from "../domain/Printable.ts"
 import { tuneCollector } from "../infra/telemetry/Collector.ts"
 import { layerJsonLogs, layerLogs, logFormat } from "../infra/telemetry/Telemetry.ts"
-import { RpcSettingsInvalid } from "../rpc/server/RpcSettings.ts"
 import { cluster } from "./cluster.ts"
 import { deposit, open, transfer, withdraw } from "./commands.ts"
 import { DemoFailed, demo } from "./demo.ts"
@@ -80,7 +80,7 @@ const isUsage = (error: unknown): boolean =>
   error instanceof ServicesUnknown ||
   error instanceof OptionsInvalid ||
   error instanceof Config.ConfigError ||
-  error instanceof RpcSettingsInvalid
+  error instanceof ServerSettingsInvalid
 
 /** One line a person can act on, or one a finding; a defect keeps its trace. */
 const report = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {

@@ -2,8 +2,8 @@
 import { Effect, Schema } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { SecureRandom } from "effect/crypto"
-import { Scope } from "../rpc/LedgerRpc.ts"
-import { hashToken, Token } from "../rpc/server/Tokens.ts"
+import { Scope } from "../access/Scope.ts"
+import { hashToken, Token } from "../access/Tokens.ts"
 import { makeOutput, printJson } from "./Output.ts"
 import { jsonFlag } from "./serviceOptions.ts"
 

@@ -4,6 +4,7 @@
  */
 import { Context, type Result, Schema } from "effect"
 import { Rpc, RpcGroup, RpcSchema } from "effect/rpc"
+import type { Scope } from "../access/Scope.ts"
 import { CommandError, type InvalidCommand, QueryError } from "../domain/Errors.ts"
 import { Receipt } from "../domain/Receipt.ts"
 import { HistoryEntry } from "../domain/Views.ts"
@@ -16,9 +17,6 @@ import {
   type QueryName,
   queryEntries
 } from "../QueryMethods.ts"
-
-export const Scope = Schema.Literals(["read", "command", "admin"])
-export type Scope = typeof Scope.Type
 
 /** The scope that a caller of a procedure needs. */
 const RequiredScope = Context.Service<{ readonly RequiredScope: unique symbol }, Scope>(

@@ -5,6 +5,7 @@ import { NodeHttpServer } from "@effect/platform-node"
 import { Context, Effect, Exit, Layer, Redacted, References, Scope } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { SocketServer } from "effect/socket"
+import { hashToken, type Token } from "../../src/access/Tokens.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import type { LedgerClientOptions } from "../../src/rpc/client/ClientOptions.ts"
@@ -12,7 +13,6 @@ import { LedgerClient } from "../../src/rpc/client/LedgerClient.ts"
 import * as LedgerRpcServer from "../../src/rpc/server/LedgerRpcServer.ts"
 import { defaultRpcLimits, RpcConfig, type RpcLimits } from "../../src/rpc/server/RpcLimits.ts"
 import type { RpcSettings } from "../../src/rpc/server/RpcSettings.ts"
-import { hashToken, type Token } from "../../src/rpc/server/Tokens.ts"
 
 /** The program's own log, which tells of every refusal that a test provokes, is not printed. */
 export const quiet = Layer.succeed(References.MinimumLogLevel, "None")

@@ -1,10 +1,10 @@
 /** How commands become messages: each with an id and its JSON, many in one message of bounded size. */
 import { Effect } from "effect"
 import type { SecureRandom } from "effect/crypto"
+import { toJsonCommand } from "../../CommandJson.ts"
 import { makeReadCommand } from "../../CommandMethods.ts"
 import type { CommandInput } from "../../domain/Command.ts"
 import { InvalidCommand } from "../../domain/Errors.ts"
-import { toJsonCommand } from "../CommandJson.ts"
 import type { ClientLimits } from "./ClientOptions.ts"
 
 export interface EncodedCommand {

@@ -2,7 +2,7 @@
 import { type Clock, Effect, Latch, Result } from "effect"
 import type { RpcMessage, RpcSerialization } from "effect/rpc"
 import { Socket } from "effect/socket"
-import type { ConnectionIdentity } from "./Authenticator.ts"
+import type { ConnectionIdentity } from "../../access/Authenticator.ts"
 import { type Message, readMessage } from "./Envelope.ts"
 
 /** The writing half of a socket. */

@@ -5,14 +5,14 @@
 import { Clock, Context, Effect, Layer, Queue, Result, type Scope } from "effect"
 import { type RpcMessage, RpcSerialization, RpcServer } from "effect/rpc"
 import type { Socket } from "effect/socket"
+import { type AdmissionError, Authenticator, callerHeader } from "../../access/Authenticator.ts"
+import { RefusalLog } from "../../access/RefusalLog.ts"
 import { Overloaded, Unavailable } from "../../domain/Errors.ts"
-import { isProcedure, isStreaming, type Procedure } from "../LedgerRpc.ts"
-import { type AdmissionError, Authenticator, callerHeader } from "./Authenticator.ts"
+import { isProcedure, isStreaming, type Procedure, scopeOf } from "../LedgerRpc.ts"
 import { Connection } from "./Connection.ts"
 import type { Call, Message } from "./Envelope.ts"
 import { tolerantOfPayloads } from "./Payloads.ts"
 import { makeRefusalExits } from "./RefusalExits.ts"
-import { RefusalLog } from "./RefusalLog.ts"
 import { RpcConfig, type RpcLimits } from "./RpcLimits.ts"
 
 /** Where a socket comes from. */
@@ -157,7 +157,7 @@ const makeServe = Effect.fnUntraced(function* (open: OpenConnections, disconnect
     const writer = yield* socket.writer
     if (open.isClosing) return
     const full = open.fullFor(peer)
-    if (full !== undefined) return yield* refusals.log(peer, full)
+    if (full !== undefined) return yield* refusals.log("rpc", peer, full)
     const connection = open.add({
       peer,
       authorization,
@@ -186,7 +186,7 @@ const makeReceive = Effect.fnUntraced(function* (open: OpenConnections) {
   const receiveCall = yield* makeReceiveCall(open)
 
   const broken = (connection: Connection, reason: string) =>
-    Effect.as(refusals.log(connection.peer, `${reason}; the connection is closed`), false)
+    Effect.as(refusals.log("rpc", connection.peer, `${reason}; the connection is closed`), false)
 
   const receiveMessage = (connection: Connection, message: Message): Effect.Effect<boolean> => {
     if (message._tag !== "Call") return Effect.as(open.forward(connection.id, message.message), true)
@@ -230,7 +230,7 @@ const makeReceiveCall = Effect.fnUntraced(function* (open: OpenConnections) {
     if (isStreaming(procedure) && connection.streams >= limits.streamsPerConnectionMax)
       return full("the number of streams of this connection")
     const authorization = call.authorization ?? connection.authorization
-    const caller = authenticator.admitUnsafe(procedure, authorization, connection.identity)
+    const caller = authenticator.admitUnsafe(scopeOf(procedure), authorization, connection.identity)
     return Result.map(caller, ({ name }) => name)
   }
 
@@ -247,7 +247,7 @@ const makeReceiveCall = Effect.fnUntraced(function* (open: OpenConnections) {
     yield* connection.write({ _tag: "Exit", requestId: id, exit: exitOf(procedure, error) })
     if (error._tag === "Overloaded" || error._tag === "Unavailable") return true
     const caller = connection.identity.caller?.name ?? "an unknown caller"
-    yield* refusals.log(`${caller} at ${connection.peer}`, `${tag}: ${error.message}`)
+    yield* refusals.log("rpc", `${caller} at ${connection.peer}`, `${tag}: ${error.message}`)
     return ++connection.refusals < limits.refusalsMax
   })
 })

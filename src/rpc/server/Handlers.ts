@@ -3,18 +3,18 @@
  * arrives here after its token and scope were checked on its head; what it names is checked here.
  */
 import { Effect, Result, Stream } from "effect"
+import { accountEvents } from "../../AccountEvents.ts"
+import { Authenticator } from "../../access/Authenticator.ts"
+import { permitAccount, permitCommand, permitQuery } from "../../access/Authorization.ts"
+import { RefusalLog } from "../../access/RefusalLog.ts"
+import { type Caller, mayName } from "../../access/Tokens.ts"
 import { dispatchChecked } from "../../CommandMethods.ts"
 import { InvalidCommand, type QueryError } from "../../domain/Errors.ts"
 import { Ledger } from "../../Ledger.ts"
 import { type AnyQuery, askMethod, isQuery, type QueryName, queryEntries } from "../../QueryMethods.ts"
 import { isStreaming, LedgerRpc, type Procedure, type QueryHandlers } from "../LedgerRpc.ts"
-import { accountEvents } from "./AccountEvents.ts"
-import { Authenticator } from "./Authenticator.ts"
-import { permitAccount, permitCommand, permitQuery } from "./Authorization.ts"
 import { MalformedPayload } from "./Payloads.ts"
-import { RefusalLog } from "./RefusalLog.ts"
 import { RpcConfig } from "./RpcLimits.ts"
-import { type Caller, mayName } from "./Tokens.ts"
 
 interface Call {
   readonly headers: Readonly<Record<string, string>>
@@ -29,7 +29,7 @@ const makePermitted = Effect.gen(function* () {
   ): Effect.Effect<A, E> =>
     Result.isSuccess(permit) || permit.failure._tag !== "Forbidden"
       ? Effect.fromResult(permit)
-      : Effect.andThen(refusals.log(caller.name, permit.failure.message), Effect.fromResult(permit))
+      : Effect.andThen(refusals.log("rpc", caller.name, permit.failure.message), Effect.fromResult(permit))
 })
 
 /** Of every query: asks the ledger what the caller may ask, and conceals from the answer what it may not see. */

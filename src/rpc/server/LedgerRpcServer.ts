@@ -7,19 +7,23 @@ import { Effect, Layer, Option } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { RpcSerialization, RpcServer } from "effect/rpc"
 import { SocketServer } from "effect/socket"
+import { Authenticator } from "../../access/Authenticator.ts"
+import { RefusalLog } from "../../access/RefusalLog.ts"
 import { withCloseTimeout } from "../../infra/cluster/SocketTimeouts.ts"
 import { LedgerRpc } from "../LedgerRpc.ts"
-import { Authenticator } from "./Authenticator.ts"
 import * as connections from "./Connections.ts"
 import { Connections } from "./Connections.ts"
 import { handlers } from "./Handlers.ts"
-import { RefusalLog } from "./RefusalLog.ts"
 import { RpcConfig } from "./RpcLimits.ts"
 import type { RpcSettings } from "./RpcSettings.ts"
 
 /** Authentication and the log of refusals, for all listeners of a node together. */
 export const guard = (settings: Pick<RpcSettings, "tokens">) =>
-  Layer.mergeAll(Authenticator.layer(settings.tokens), RefusalLog.layer)
+  Layer.unwrap(
+    Effect.map(RpcConfig, ({ ratePerSecond, refusalLinesMax }) =>
+      Layer.mergeAll(Authenticator.layer(settings.tokens, ratePerSecond), RefusalLog.layer(refusalLinesMax))
+    )
+  )
 
 /** After so much silence the kernel asks whether the peer is there, in milliseconds. */
 const keepAliveMs = 30_000

@@ -1,9 +1,9 @@
 /** Encodes refusals of calls, which are answered before effect's server sees the call, so that their callers decode typed errors. */
 import { Exit, Schema } from "effect"
 import { Rpc, type RpcMessage, type RpcSerialization } from "effect/rpc"
+import type { AdmissionError } from "../../access/Authenticator.ts"
 import type { Unavailable } from "../../domain/Errors.ts"
 import { LedgerRpc, type Procedure } from "../LedgerRpc.ts"
-import type { AdmissionError } from "./Authenticator.ts"
 
 /** One encoder for each procedure, made once. */
 export const makeRefusalExits = (codecFor: RpcSerialization.CodecFor) => {

@@ -1,11 +1,10 @@
 /**
- * Decides on the head of a call, before its payload is read, whose call it is and whether that caller may make it: by its token, the
- * scope of the procedure, and the caller's rate.
+ * Decides on the head of a call over RPC or of a request over HTTP, before its payload is read, whose call it is and whether that
+ * caller may make it: by its token, the scope that the call needs, and the caller's rate, which all servers of a node share.
  */
 import { Clock, Context, Effect, Layer, Result } from "effect"
-import { Forbidden, Overloaded, Unauthenticated } from "../../domain/Errors.ts"
-import { type Procedure, scopeOf } from "../LedgerRpc.ts"
-import { RpcConfig } from "./RpcLimits.ts"
+import { Forbidden, Overloaded, Unauthenticated } from "../domain/Errors.ts"
+import type { Scope } from "./Scope.ts"
 import { anyone, type Caller, hasScope, makeLookup, type Token } from "./Tokens.ts"
 
 export type AdmissionError = Unauthenticated | Forbidden | Overloaded
@@ -24,7 +23,7 @@ export class Authenticator extends Context.Service<
   {
     /** `authorization` is the header's value. Counts one call against the caller's rate. */
     readonly admitUnsafe: (
-      procedure: Procedure,
+      scope: Scope,
       authorization: string | undefined,
       identity: ConnectionIdentity
     ) => Result.Result<Caller, AdmissionError>
@@ -35,13 +34,16 @@ export class Authenticator extends Context.Service<
     /** Whether a call needs a token. */
     readonly isGuarded: boolean
   }
->()("chronicle/rpc/Authenticator") {
-  /** Without tokens every caller may do everything, which `serve` allows on loopback alone. */
-  static readonly layer = (tokens: ReadonlyArray<Token>) => Layer.effect(Authenticator, make(tokens))
+>()("chronicle/access/Authenticator") {
+  /**
+   * Without tokens every caller may do everything, which `serve` allows on loopback alone. `ratePerSecond`: calls, and further
+   * commands of their batches, of one token.
+   */
+  static readonly layer = (tokens: ReadonlyArray<Token>, ratePerSecond: number) =>
+    Layer.effect(Authenticator, make(tokens, ratePerSecond))
 }
 
-const make = Effect.fnUntraced(function* (tokens: ReadonlyArray<Token>) {
-  const { ratePerSecond } = yield* RpcConfig
+const make = Effect.fnUntraced(function* (tokens: ReadonlyArray<Token>, ratePerSecond: number) {
   const clock = yield* Clock.Clock
   const lookup = makeLookup(tokens)
   const isGuarded = tokens.length > 0
@@ -86,14 +88,13 @@ const make = Effect.fnUntraced(function* (tokens: ReadonlyArray<Token>) {
   return {
     isGuarded,
     chargeUnsafe,
-    admitUnsafe: (procedure, authorization, identity) => {
+    admitUnsafe: (scope, authorization, identity) => {
       const caller = identify(authorization, identity)
       if (caller === undefined) {
         const reason =
           authorization === undefined ? "no bearer token was sent" : "the token is not known here"
         return Result.fail(new Unauthenticated({ reason }))
       }
-      const scope = scopeOf(procedure)
       if (!hasScope(caller, scope))
         return Result.fail(new Forbidden({ caller: caller.name, reason: `the scope ${scope} is missing` }))
       return Result.map(chargeUnsafe(caller, 1), () => caller)

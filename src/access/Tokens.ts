@@ -1,7 +1,7 @@
 /** The bearer tokens of a node: how they are configured, to whom a presented token belongs, and what that caller may do. */
 import { hash, timingSafeEqual } from "node:crypto"
 import { Redacted, Result, Schema } from "effect"
-import { Scope } from "../LedgerRpc.ts"
+import { Scope } from "./Scope.ts"
 
 const Prefix = Schema.String.check(
   Schema.isPattern(/^[A-Za-z0-9_:-]{1,64}$/, { message: "must be the beginning of an account id" })

@@ -1,8 +1,8 @@
 /**
- * Commands as JSON, the shared form of client and server: amounts are strings, because JSON has no integers of 38 digits. Nothing is
+ * Commands as JSON, the shared form of clients and servers: amounts are strings, because JSON has no integers of 38 digits. Nothing is
  * checked here; the ledger checks what comes out.
  */
-import type { Command } from "../domain/Command.ts"
+import type { Command } from "./domain/Command.ts"
 
 type Fields = Readonly<Record<string, unknown>>
 

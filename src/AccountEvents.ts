@@ -1,8 +1,8 @@
 /** The events of one account as a stream, read from the log page by page as the reader takes them. */
 import { Effect, Option, Schedule, Stream } from "effect"
-import type { QueryError } from "../../domain/Errors.ts"
-import type { HistoryEntry } from "../../domain/Views.ts"
-import type { Ledger } from "../../Ledger.ts"
+import type { QueryError } from "./domain/Errors.ts"
+import type { HistoryEntry } from "./domain/Views.ts"
+import type { Ledger } from "./Ledger.ts"
 
 /** Events of one page: the memory that a slow reader costs. */
 const pageRows = 200

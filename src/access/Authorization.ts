@@ -3,11 +3,11 @@
  * than the scope `command`. Scopes of whole procedures are checked before, on the head of a call.
  */
 import { Result } from "effect"
-import { accountsOf, type CommandInput, fromHost } from "../../domain/Command.ts"
-import { Forbidden, type InvalidCommand } from "../../domain/Errors.ts"
-import { parseToken } from "../../domain/Receipt.ts"
-import type { AnyQuery } from "../../QueryMethods.ts"
 import { fromJsonCommand } from "../CommandJson.ts"
+import { accountsOf, type CommandInput, fromHost } from "../domain/Command.ts"
+import { Forbidden, type InvalidCommand } from "../domain/Errors.ts"
+import { parseToken } from "../domain/Receipt.ts"
+import type { AnyQuery } from "../QueryMethods.ts"
 import { type Caller, hasScope, mayName } from "./Tokens.ts"
 
 /** Commands that decide over an account instead of using it. */
