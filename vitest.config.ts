@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config"
 import { testProjects } from "./test/support/testProjects.ts"
 
-const { unit, integration } = testProjects()
+const { unit, exhaustive, integration } = testProjects()
 
 export default defineConfig({
   test: {
@@ -11,7 +11,9 @@ export default defineConfig({
     pool: "forks",
     maxWorkers: 2,
     projects: [
-      { extends: true, test: { name: "unit", include: unit } },
+      // Loading the modules anew for each file would take more time than most files of these two need.
+      { extends: true, test: { name: "unit", include: unit, isolate: false } },
+      { extends: true, test: { name: "exhaustive", include: exhaustive, isolate: false } },
       {
         extends: true,
         test: { name: "integration", include: integration, globalSetup: ["test/support/globalSetup.ts"] }

@@ -52,11 +52,14 @@ export interface LedgerNode {
 
 const past = TimeTravel.layer.pipe(Layer.provideMerge(ClosedTimestamps.layer))
 
+/** The default takes 14 MiB a node at once, which costs a short-lived node more than all else. */
+const outcomesMax = 2_000
+
 const outsideOf = Effect.fnUntraced(function* (options: NodeOptions) {
   return Layer.mergeAll(
     Layer.succeed(EventStore, options.store ?? (yield* EventStore)),
     Layer.succeed(Snapshots, options.snapshots ?? (yield* Snapshots)),
-    Layer.succeed(LedgerConfig, { ...defaultLimits, ...options.limits }),
+    Layer.succeed(LedgerConfig, { ...defaultLimits, outcomesMax, ...options.limits }),
     Layer.succeed(ClusterConfig, { ...defaultClusterLimits, ...options.cluster }),
     options.placement === undefined ? Layer.empty : Layer.succeed(Placement, options.placement)
   )

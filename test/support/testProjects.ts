@@ -1,7 +1,9 @@
 /**
- * Sorts the test files into the projects `unit` and `integration`, so that `npm run test:unit` starts no server and no
- * process. A file is an integration test when it, or a support file that it imports, takes the URL of a shared server,
- * listens on a socket, or starts a process. The rule reads the imports, so that no list can become untrue.
+ * Sorts the test files into the projects `unit`, `exhaustive` and `integration`, so that `npm run test:unit` starts no
+ * server and no process, and takes less than a minute. A file is an integration test when it, or a support file that it
+ * imports, takes the URL of a shared server, listens on a socket, or starts a process. The rule reads the imports, so that
+ * no list can become untrue. A file whose name ends with `.exhaustive.test.ts` tries every place of a fault, or hundreds
+ * of seeds.
  */
 import { execFileSync } from "node:child_process"
 import { existsSync, readFileSync } from "node:fs"
@@ -32,12 +34,15 @@ const listFiles = (): ReadonlyArray<string> =>
     .split("\n")
     .filter((path) => path.endsWith(".test.ts") && existsSync(path))
 
-export const testProjects = (): { readonly unit: Array<string>; readonly integration: Array<string> } => {
-  const unit: Array<string> = []
-  const integration: Array<string> = []
-  for (const path of listFiles()) {
-    if (isUnitAllTheSame.has(path) || !isIntegration(path)) unit.push(path)
-    else integration.push(path)
-  }
-  return { unit, integration }
+export type TestProject = "unit" | "exhaustive" | "integration"
+
+const projectOf = (path: string): TestProject => {
+  if (!isUnitAllTheSame.has(path) && isIntegration(path)) return "integration"
+  return path.endsWith(".exhaustive.test.ts") ? "exhaustive" : "unit"
+}
+
+export const testProjects = (): Readonly<Record<TestProject, Array<string>>> => {
+  const projects: Record<TestProject, Array<string>> = { unit: [], exhaustive: [], integration: [] }
+  for (const path of listFiles()) projects[projectOf(path)].push(path)
+  return projects
 }
