@@ -258,9 +258,10 @@ const isEntry = (path: string): boolean =>
 const namedInDeclarations: ReadonlySet<string> = new Set([
   "src/actors/projections/ProjectionHealth.ts LagSummary",
   "src/actors/relay/Singletons.ts Singleton",
-  "src/cli/servers.ts RpcPortUnusable",
+  "src/cli/run/servers.ts RpcPortUnusable",
   "src/infra/postgres/Columns.ts Columns",
-  "src/loadtest/Prepare.ts PreparationFailed"
+  "src/loadtest/Prepare.ts PreparationFailed",
+  "src/access/ServerSettings.ts ServerSettingsInvalid"
 ])
 
 const unusedExports = (files: ReadonlyArray<Parsed>): ReadonlyArray<Finding> => {

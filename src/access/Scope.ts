@@ -1,6 +1,13 @@
-/** The scopes of tokens. In a file of its own, so that a client that names them loads nothing of a server. */
+/** The scopes of tokens, and how callers are named. In a file of its own, so that a client that names them loads nothing of a server. */
 import { Schema } from "effect"
 
 /** `admin` includes the other two; `command` does not include `read`. */
 export const Scope = Schema.Literals(["read", "command", "admin"])
 export type Scope = typeof Scope.Type
+
+/** Stands in every event this caller causes (`context.caller`) and in the log of refusals. */
+export const CallerName = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z0-9_.:@-]{1,64}$/, {
+    message: "must be 1 to 64 characters of A-Z a-z 0-9 _ . : @ -"
+  })
+)

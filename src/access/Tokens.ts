@@ -1,7 +1,7 @@
 /** The bearer tokens of a node: how they are configured, to whom a presented token belongs, and what that caller may do. */
 import { hash, timingSafeEqual } from "node:crypto"
 import { Redacted, Result, Schema } from "effect"
-import { Scope } from "./Scope.ts"
+import { CallerName, Scope } from "./Scope.ts"
 
 const Prefix = Schema.String.check(
   Schema.isPattern(/^[A-Za-z0-9_:-]{1,64}$/, { message: "must be the beginning of an account id" })
@@ -13,11 +13,7 @@ const CommandIdPrefix = Schema.String.check(
 /** One token as it is configured: by its SHA-256, never by itself. */
 export const Token = Schema.Struct({
   /** Stands in every event this caller causes (`context.caller`) and in the log of refusals. */
-  name: Schema.String.check(
-    Schema.isPattern(/^[A-Za-z0-9_.:@-]{1,64}$/, {
-      message: "must be 1 to 64 characters of A-Z a-z 0-9 _ . : @ -"
-    })
-  ),
+  name: CallerName,
   sha256: Schema.String.check(
     Schema.isPattern(/^[0-9a-f]{64}$/, { message: "must be 64 hexadecimal digits" })
   ),

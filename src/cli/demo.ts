@@ -1,150 +1,44 @@
-/** `chronicle demo`: plays a bank's day on an embedded stack from end to end, and proves that the books are right. */
-import { fileURLToPath } from "node:url"
-import { Data, Effect, Layer, Option, Path, References, Schema, Stream } from "effect"
-import { Command, Flag, GlobalFlag } from "effect/cli"
-import { Audit } from "../actors/audit/Audit.ts"
-import { limitsFromEnvironment } from "../infra/config/Environment.ts"
-import { DevStack } from "../infra/dev/DevStack.ts"
-import * as LedgerNode from "../LedgerNode.ts"
-import { readDayFile } from "./DayFile.ts"
-import { printBalances, printPlay, printTimeTravel, printVerdicts } from "./DemoOutput.ts"
-import { type DemoOptions, runDemo } from "./DemoRun.ts"
-import { makeOutput, type Output, printJson } from "./Output.ts"
-import { jsonFlag } from "./serviceOptions.ts"
-
-const dayFile = fileURLToPath(new URL("../../examples/day.csv", import.meta.url))
+/** How `chronicle demo` is called: the file that is played, the data, and what makes it fail. */
+import { Schema } from "effect"
+import { Command, Flag } from "effect/cli"
+import { jsonFlag } from "./flags.ts"
+import { lazily } from "./lazily.ts"
 
 const rateMax = 1_000_000
 const Rate = Schema.Int.check(
   Schema.isBetween({ minimum: 1, maximum: rateMax }, { message: `must be 1 to ${rateMax}` })
 )
 
-/** Hides a node's log below warnings, unless `--log-level` asks for it: the demo's own output is to be read. */
-const quietly = <A, E, R>(self: Effect.Effect<A, E, R>) =>
-  Effect.flatMap(GlobalFlag.LogLevel, (asked) =>
-    Option.isSome(asked) ? self : Effect.provideService(self, References.MinimumLogLevel, "Warn")
-  )
-
-/** An invariant does not hold, or `--strict` was given and lines of the day were refused or at fault. */
-export class DemoFailed extends Data.TaggedError("DemoFailed")<{ readonly findings: ReadonlyArray<string> }> {
-  override get message() {
-    return this.findings.join("; ")
-  }
+const flags = {
+  file: Flag.File("file", { mustExist: true }).pipe(
+    Flag.withDescription("A bank's day in the format of examples/README.md; default examples/day.csv"),
+    Flag.optional
+  ),
+  data: Flag.Path("data").pipe(
+    Flag.withDescription(
+      "Where the data live; the same file on the same data replays. Default .chronicle/demo"
+    ),
+    Flag.withDefault(".chronicle/demo")
+  ),
+  fresh: Flag.Boolean("fresh").pipe(
+    Flag.withDescription("Delete the data directory first, if it is one of the ledger's"),
+    Flag.withDefault(false)
+  ),
+  rate: Flag.Int("rate").pipe(
+    Flag.withDescription("Lines a second, to watch it; as fast as it goes if absent"),
+    Flag.withSchema(Rate),
+    Flag.optional
+  ),
+  strict: Flag.Boolean("strict").pipe(
+    Flag.withDescription("Exit with 1 where a line of the day was refused or at fault"),
+    Flag.withDefault(false)
+  ),
+  json: jsonFlag
 }
-
-interface DemoArguments {
-  readonly file: string
-  readonly data: string
-  readonly fresh: boolean
-  readonly rate: Option.Option<number>
-  readonly strict: boolean
-  readonly json: boolean
-}
-
-/** Starts the services, plays the file on a node of its own, and prints what happened, chapter by chapter. */
-const playOnStack = Effect.fnUntraced(function* ({ file, data, fresh, rate }: DemoArguments, output: Output) {
-  const { join } = yield* Path.Path
-  yield* output.line("Chronicle Ledger: a day of a small bank, on real parts.")
-  yield* output.line(`Starting PostgreSQL, JetStream and the event store in ${data} …`)
-  const played = Effect.gen(function* () {
-    const stack = yield* DevStack
-    for (const note of stack.notes) yield* output.line(`  ${note}`)
-    const migrated = yield* LedgerNode.migrate(stack)
-    const isNew = migrated.eventStore.length > 0
-    if (!isNew) yield* output.line("  the data directory was used before: what was accepted then is replayed")
-    const options: DemoOptions = {
-      file,
-      journals: join(stack.dataDir, "refusals"),
-      rate: Option.getOrUndefined(rate)
-    }
-    const services = { ...stack, nodeName: "demo" }
-    return yield* Effect.gen(function* () {
-      yield* output.line(`Playing ${file} …`)
-      const result = yield* runDemo(options)
-      yield* printPlay(output, result)
-      yield* printBalances(output)
-      const busiest = yield* printTimeTravel(output)
-      yield* printVerdicts(output, result.verdicts)
-      return { ...result, busiest }
-    }).pipe(Effect.provide(Audit.layer.pipe(Layer.provideMerge(LedgerNode.layer(services)))), quietly)
-  }).pipe(Effect.provide(DevStack.layer({ dataDir: data, fresh })))
-  return yield* played.pipe(Effect.provide(limitsFromEnvironment))
-})
-
-/** The last lines: the verdict, and commands to try on the data that are left. */
-const printEnd = Effect.fnUntraced(function* (
-  output: Output,
-  data: string,
-  busiest: Option.Option<string>,
-  ok: boolean
-) {
-  yield* output.line()
-  if (!ok) return yield* output.line("AN INVARIANT IS BROKEN: see above.")
-  yield* output.line(
-    `Every invariant holds. The data are kept in ${data}: play again, and all is replayed; or ask them:`
-  )
-  if (Option.isNone(busiest)) return
-  for (const command of ["balance", "statement"])
-    yield* output.line(`  npm run -s chronicle -- ${command} ${busiest.value} --data ${data}`)
-  yield* output.line(`  npm run -s chronicle -- verify --data ${data}`)
-})
+export type DemoFlags = Command.Command.Config.Infer<typeof flags>
 
 export const demo = Command.make(
   "demo",
-  {
-    file: Flag.File("file", { mustExist: true }).pipe(
-      Flag.withDescription("A bank's day in the format of examples/README.md; default examples/day.csv"),
-      Flag.withDefault(dayFile)
-    ),
-    data: Flag.Path("data").pipe(
-      Flag.withDescription(
-        "Where the data live; the same file on the same data replays. Default .chronicle/demo"
-      ),
-      Flag.withDefault(".chronicle/demo")
-    ),
-    fresh: Flag.Boolean("fresh").pipe(
-      Flag.withDescription("Delete the data directory first, if it is one of the ledger's"),
-      Flag.withDefault(false)
-    ),
-    rate: Flag.Int("rate").pipe(
-      Flag.withDescription("Lines a second, to watch it; as fast as it goes if absent"),
-      Flag.withSchema(Rate),
-      Flag.optional
-    ),
-    strict: Flag.Boolean("strict").pipe(
-      Flag.withDescription("Exit with 1 where a line of the day was refused or at fault"),
-      Flag.withDefault(false)
-    ),
-    json: jsonFlag
-  },
-  Effect.fnUntraced(function* (given) {
-    const { file, data, strict, json } = given
-    const output = makeOutput(json)
-    // A file without the right header is refused before any service is started.
-    yield* readDayFile(file).pipe(Stream.take(1), Stream.runDrain)
-    const { played: counts, verdicts, busiest } = yield* playOnStack(given, output)
-    const ok = Object.values(verdicts.invariants).every(Boolean)
-    yield* printEnd(output, data, busiest, ok)
-    if (json) {
-      yield* printJson({
-        commands: counts.commands,
-        accepted: counts.accepted,
-        refused: counts.refused,
-        replayed: counts.replayed,
-        refusals: counts.refusals,
-        faults: counts.faulty,
-        faultLines: counts.faults,
-        accounts: verdicts.accounts,
-        events: verdicts.events,
-        seconds: counts.seconds,
-        invariants: verdicts.invariants,
-        ok
-      })
-    }
-    if (!ok) return yield* new DemoFailed({ findings: verdicts.faults })
-    if (strict && counts.refusedCount + counts.faultCount > 0) {
-      const finding = `--strict: ${counts.refusedCount} lines were refused, ${counts.faultCount} are at fault`
-      return yield* new DemoFailed({ findings: [finding] })
-    }
-  })
+  flags,
+  lazily(() => import("./run/demo.ts").then(({ demo }) => demo))
 ).pipe(Command.withDescription("Play a bank's day on an embedded stack, and prove that the books are right"))

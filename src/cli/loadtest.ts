@@ -1,37 +1,14 @@
-/** `chronicle loadtest`: loads a node or several, prints the figures, and proves that every invariant held. */
-import { Clock, Config, Data, Effect, FileSystem, Option, Path, Schema } from "effect"
-import { CliError, Command, Flag } from "effect/cli"
-import { printInstant } from "../domain/Ids.ts"
-import { limitsFromEnvironment } from "../infra/config/Environment.ts"
-import { runLoadTest } from "../loadtest/LoadTest.ts"
-import { runNodesTest } from "../loadtest/nodes/NodesTest.ts"
-import type { LoadOutcome } from "../loadtest/Outcome.ts"
-import { makeProgress } from "../loadtest/Progress.ts"
-import { renderReport } from "../loadtest/Report.ts"
-import { ownStack } from "../loadtest/Services.ts"
-import { type LoadSettings, type Pace, scenarioNames } from "../loadtest/Settings.ts"
-import { printOutcome } from "./LoadTestOutput.ts"
-import { printJson } from "./Output.ts"
-import { environmentServices, jsonFlag } from "./serviceOptions.ts"
+/** How `chronicle loadtest` is called: what is sent, at which pace, for how long, to how many nodes. */
+import { Schema } from "effect"
+import { Command, Flag } from "effect/cli"
+import { scenarioNames } from "../loadtest/Settings.ts"
+import { jsonFlag } from "./flags.ts"
+import { lazily } from "./lazily.ts"
 
-/** An invariant was broken under the load, or nothing was committed. */
-export class LoadTestFailed extends Data.TaggedError("LoadTestFailed")<{
-  readonly findings: ReadonlyArray<string>
-}> {
-  override get message() {
-    return this.findings.join("; ")
-  }
-}
-
-/** Much more than the read model should need for what it has to catch up with. */
-const patienceSeconds = 600
-const concurrencyDefault = 1_024
+/** Clients of a closed loop, where neither `--concurrency` nor `--rate` is given. */
+export const concurrencyDefault = 1_024
 /** On one machine: each has its connections to both databases. */
 const nodesMax = 9
-/**
- * Commands of an open loop that may be under way at once: a little more than a node takes, so that it has to say so.
- */
-const outstandingMax = 24_000
 
 const within = (least: number, most: number) =>
   Schema.Finite.check(
@@ -95,95 +72,10 @@ const flags = {
   ),
   json: jsonFlag
 }
-
-interface Asked {
-  readonly scenario: LoadSettings["scenario"]
-  readonly accounts: number
-  readonly concurrency: Option.Option<number>
-  readonly rate: Option.Option<number>
-  readonly duration: number
-  readonly seed: number
-  readonly repeats: number
-  readonly intruder: number
-  readonly nodes: number
-  readonly readSide: "on" | "off"
-}
-
-const toSettings = Effect.fnUntraced(function* (asked: Asked) {
-  const { scenario, accounts, seed, repeats, intruder } = asked
-  if (Option.isSome(asked.rate) && Option.isSome(asked.concurrency)) {
-    const reason = "--rate and --concurrency exclude each other: an open loop, or a closed one"
-    return yield* new CliError.UserError({ cause: reason })
-  }
-  if (asked.nodes > 1 && intruder > 0) {
-    const reason = "--intruder is for one node: those of a cluster know of each other"
-    return yield* new CliError.UserError({ cause: reason })
-  }
-  if (Option.getOrElse(asked.concurrency, () => concurrencyDefault) < asked.nodes) {
-    return yield* new CliError.UserError({ cause: "--concurrency must be a client for each node at least" })
-  }
-  const pace: Pace = Option.isSome(asked.rate)
-    ? { _tag: "Open", perSecond: asked.rate.value, outstandingMax }
-    : { _tag: "Closed", concurrency: Option.getOrElse(asked.concurrency, () => concurrencyDefault) }
-  const readSide = asked.readSide === "on"
-  return {
-    scenario,
-    accounts,
-    pace,
-    seconds: asked.duration,
-    seed,
-    repeats,
-    intruder,
-    readSide,
-    patienceSeconds
-  } satisfies LoadSettings
-})
-
-/** The services that the environment names, else a stack of its own. */
-const services = Effect.gen(function* () {
-  const url = yield* Config.option(Config.String("CHRONICLE_EVENT_STORE_URL"))
-  if (Option.isSome(url)) return yield* environmentServices
-  return yield* ownStack
-})
+export type LoadTestFlags = Command.Command.Config.Infer<typeof flags>
 
 export const loadtest = Command.make(
   "loadtest",
   flags,
-  Effect.fnUntraced(function* ({ report, json, ...asked }) {
-    const settings = yield* toSettings(asked)
-    const progress = makeProgress(
-      process.stderr.isTTY === true,
-      () => process.stderr.columns ?? 100,
-      (text) => process.stderr.write(text)
-    )
-    const startedAt = printInstant(yield* Clock.currentTimeMillis)
-    progress.say("starting the services")
-    const { outcome, details } = yield* Effect.gen(function* () {
-      const urls = yield* services
-      return yield* asked.nodes === 1
-        ? runLoadTest(settings, urls, progress)
-        : runNodesTest(settings, asked.nodes, urls, progress)
-    }).pipe(Effect.scoped, Effect.provide(limitsFromEnvironment))
-    if (Option.isSome(report)) {
-      const page = yield* writeReport(report.value, outcome, renderReport(outcome, details, startedAt))
-      progress.say(`the report is in ${page}`)
-    }
-    progress.end()
-    if (json) yield* printJson(outcome)
-    else yield* printOutcome(outcome)
-    if (!outcome.ok) {
-      return yield* new LoadTestFailed({
-        findings: outcome.findings.length > 0 ? outcome.findings : ["nothing was committed"]
-      })
-    }
-  })
+  lazily(() => import("./run/loadtest.ts").then(({ loadtest }) => loadtest))
 ).pipe(Command.withDescription("Load a node, measure it, and prove that every invariant held"))
-
-const writeReport = Effect.fnUntraced(function* (directory: string, outcome: LoadOutcome, page: string) {
-  const files = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
-  yield* files.makeDirectory(directory, { recursive: true })
-  const file = path.join(directory, `${outcome.scenario}.html`)
-  yield* files.writeFileString(file, page)
-  return file
-})

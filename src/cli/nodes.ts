@@ -1,123 +1,37 @@
-/** `migrate`, `serve` and `dev`: bring databases to the current schema, and run a node in the foreground. */
-import { Context, Effect, Layer, Redacted } from "effect"
+/** How `chronicle migrate`, `serve` and `dev` are called. */
 import { Command, Flag } from "effect/cli"
-import * as Health from "../http/Health.ts"
-import {
-  type ClusterAddress,
-  clusterConfig,
-  limitsFromEnvironment,
-  type Services
-} from "../infra/config/Environment.ts"
-import { DevStack } from "../infra/dev/DevStack.ts"
-import { placeOf } from "../infra/postgres/Migrations.ts"
-import { layerTraces } from "../infra/telemetry/Telemetry.ts"
-import * as LedgerNode from "../LedgerNode.ts"
-import { type RpcSettings, readRpcSettings } from "../rpc/server/RpcSettings.ts"
-import { makeOutput, printJson } from "./Output.ts"
-import { rpcUrlOf, servers } from "./servers.ts"
-import { dataFlag, environmentServices, jsonFlag, resolveStores } from "./serviceOptions.ts"
+import { dataFlag, jsonFlag } from "./flags.ts"
+import { lazily } from "./lazily.ts"
+
+const migrateFlags = { data: dataFlag, json: jsonFlag }
+export type MigrateFlags = Command.Command.Config.Infer<typeof migrateFlags>
 
 export const migrate = Command.make(
   "migrate",
-  { data: dataFlag, json: jsonFlag },
-  Effect.fnUntraced(function* ({ data, json }) {
-    const output = makeOutput(json)
-    const stores = yield* resolveStores(data)
-    const applied = yield* LedgerNode.migrate(stores)
-    const said = (ids: ReadonlyArray<number>) =>
-      ids.length === 0 ? "is at the current schema" : `was brought to schema ${ids.at(-1)}`
-    yield* output.line(`The event store at ${placeOf(stores.eventStoreUrl)} ${said(applied.eventStore)}.`)
-    yield* output.line(`The read model at ${placeOf(stores.readModelUrl)} ${said(applied.readModel)}.`)
-    if (json) yield* printJson(applied)
-  }, Effect.scoped)
+  migrateFlags,
+  lazily(() => import("./run/nodes.ts").then(({ migrate }) => migrate))
 ).pipe(
   Command.withDescription(
     "Bring both databases to the current schema; safe to run twice and by two nodes at once"
   )
 )
 
-const urlsOf = (services: Services): ReadonlyArray<readonly [string, string]> => [
-  ["CHRONICLE_EVENT_STORE_URL", Redacted.value(services.eventStoreUrl)],
-  ["CHRONICLE_READ_MODEL_URL", Redacted.value(services.readModelUrl)],
-  ["CHRONICLE_NATS_URL", services.natsUrl]
-]
-
-/** The exit code of a command that is told to stop by Ctrl-C or SIGTERM; the shell's for an interrupted one. */
-export const Stopped = Context.Reference<{ code: number }>("chronicle/cli/Stopped", {
-  defaultValue: () => ({ code: 130 })
-})
-
-/** Runs a node until it is told to stop, and then answers what it accepted. Runs `started` once it takes commands. */
-const runNode = Effect.fnUntraced(
-  function* <E>(
-    services: Services,
-    rpc: RpcSettings,
-    started: Effect.Effect<void, E>,
-    cluster?: ClusterAddress
-  ) {
-    const node =
-      cluster === undefined ? LedgerNode.layer(services) : LedgerNode.layerCluster(services, cluster)
-    const traces = yield* Layer.build(layerTraces(services.nodeName))
-    yield* Layer.build(servers(rpc).pipe(Layer.provide(node))).pipe(Effect.provide(traces))
-    yield* started
-    // From here on, being told to stop is a normal end.
-    ;(yield* Stopped).code = 0
-    return yield* Effect.never
-  },
-  Effect.scoped,
-  Effect.provide(limitsFromEnvironment)
-)
-
 export const serve = Command.make(
   "serve",
   {},
-  Effect.fnUntraced(function* () {
-    const services = yield* environmentServices
-    const rpc = yield* readRpcSettings
-    yield* Effect.logInfo(
-      `node ${services.nodeName}: event store ${placeOf(services.eventStoreUrl)}, read model ${placeOf(services.readModelUrl)}`
-    )
-    const cluster = yield* clusterConfig
-    if (cluster !== undefined)
-      yield* Effect.logInfo(`member of the cluster at ${cluster.host}:${cluster.port}`)
-    return yield* runNode(
-      services,
-      rpc,
-      Effect.logInfo(`ready, RPC at ${rpcUrlOf(rpc)}: SIGTERM or Ctrl-C ends it`),
-      cluster
-    )
-  })
+  lazily(() => import("./run/nodes.ts").then(({ serve }) => serve))
 ).pipe(Command.withDescription("Run one node against the services of the environment, in the foreground"))
+
+const devFlags = {
+  data: Flag.Path("data").pipe(
+    Flag.withDescription("Where the data live"),
+    Flag.withDefault(".chronicle/dev")
+  )
+}
+export type DevFlags = Command.Command.Config.Infer<typeof devFlags>
 
 export const dev = Command.make(
   "dev",
-  {
-    data: Flag.Path("data").pipe(
-      Flag.withDescription("Where the data live"),
-      Flag.withDefault(".chronicle/dev")
-    )
-  },
-  Effect.fnUntraced(function* ({ data }) {
-    const output = makeOutput(false)
-    const rpc = yield* readRpcSettings
-    yield* output.line(`Starting PostgreSQL, JetStream and the event store in ${data} …`)
-    const node = Effect.gen(function* () {
-      const stack = yield* DevStack
-      yield* LedgerNode.migrate(stack)
-      for (const note of stack.notes) yield* output.line(`  ${note}`)
-      const services = { ...stack, nodeName: "dev" }
-      const started = Effect.gen(function* () {
-        yield* output.line()
-        yield* output.line("The node is up. For other terminals:")
-        yield* output.line()
-        for (const [variable, url] of urlsOf(services)) yield* output.line(`export ${variable}=${url}`)
-        yield* output.line(`export CHRONICLE_RPC_URL=${rpcUrlOf(rpc)}`)
-        yield* output.line()
-        yield* output.line(`Health: ${Health.urlOf(yield* Health.httpPort)}/health`)
-        yield* output.line("Ctrl-C ends it; the data stay.")
-      })
-      return yield* runNode(services, rpc, started)
-    })
-    return yield* node.pipe(Effect.provide(DevStack.layer({ dataDir: data })))
-  })
+  devFlags,
+  lazily(() => import("./run/nodes.ts").then(({ dev }) => dev))
 ).pipe(Command.withDescription("Run an embedded stack and one node in the foreground, and print the URLs"))

@@ -1,29 +1,47 @@
 /**
  * The command line: its commands, how it reports what failed, and its exit codes: 0 done, 1 refused or failed, 2 wrong
  * usage, 130 stopped by Ctrl-C or SIGTERM before it was done.
+ *
+ * Everything imported here says how commands are called. What they do is loaded when one of them runs (`lazily.ts`).
  */
-import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Cause, Config, Console, Effect, Exit, Layer, Logger, Option, Predicate } from "effect"
-import { CliConfig, CliError, CliOutput, Command, GlobalFlag } from "effect/cli"
+import { CliConfig, CliError, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
 import packageJson from "../../package.json" with { type: "json" }
-import { ServerSettingsInvalid } from "../access/ServerSettings.ts"
 import { printable } from "../domain/Printable.ts"
-import { tuneCollector } from "../infra/telemetry/Collector.ts"
-import { layerJsonLogs, layerLogs, logFormat } from "../infra/telemetry/Telemetry.ts"
+import { layerJsonLogs, layerLogs, logFormat } from "../infra/telemetry/Logs.ts"
 import { cluster } from "./cluster.ts"
 import { deposit, open, transfer, withdraw } from "./commands.ts"
-import { DemoFailed, demo } from "./demo.ts"
-import { LoadTestFailed, loadtest } from "./loadtest.ts"
-import { dev, migrate, Stopped, serve } from "./nodes.ts"
+import { demo } from "./demo.ts"
+import { DemoFailed, describeConfigError, isUsageFailure, LoadTestFailed } from "./failures.ts"
+import { loadtest } from "./loadtest.ts"
+import { dev, migrate, serve } from "./nodes.ts"
 import { parked } from "./parked.ts"
 import { balance, history } from "./queries.ts"
 import { rebuild } from "./rebuild.ts"
-import { describeConfigError, OptionsInvalid, ServicesUnknown } from "./serviceOptions.ts"
 import { statement, trialBalance } from "./statement.ts"
+import { Stopped } from "./stopped.ts"
 import { token } from "./token.ts"
 import { verify } from "./verify.ts"
 
-const chronicle = Command.make("chronicle").pipe(
+/**
+ * `--version` of the program alone: `balance` has one of its own (a version of the account), so effect's, which all
+ * commands would share, is not built in.
+ */
+const chronicle = Command.make(
+  "chronicle",
+  {
+    version: Flag.Boolean("version").pipe(
+      Flag.withDescription("Print the version of the program"),
+      Flag.withDefault(false)
+    )
+  },
+  ({ version }) =>
+    version
+      ? Console.log(packageJson.version)
+      : new CliError.ShowHelp({ commandPath: ["chronicle"], errors: [] })
+).pipe(
   Command.withDescription("An event-sourced ledger: append-only, provable, fast"),
   Command.withSubcommands([
     demo,
@@ -47,7 +65,6 @@ const chronicle = Command.make("chronicle").pipe(
   ])
 )
 
-/** `--version` belongs to `balance` (a version of the account), so the program's own is not built in. */
 const flags = CliConfig.layer({ builtIns: GlobalFlag.BuiltIns.filter((flag) => flag !== GlobalFlag.Version) })
 
 /** An invalid value as one sentence: `--at "2026-02-30" is no day of the calendar`. */
@@ -74,13 +91,6 @@ const presenter = CliOutput.layerPresenter({
         )
       : CliOutput.defaultPresenter.present(event)
 })
-
-const isUsage = (error: unknown): boolean =>
-  CliError.isCliError(error) ||
-  error instanceof ServicesUnknown ||
-  error instanceof OptionsInvalid ||
-  error instanceof Config.ConfigError ||
-  error instanceof ServerSettingsInvalid
 
 /** One line a person can act on, or one a finding; a defect keeps its trace. */
 const report = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
@@ -122,7 +132,6 @@ const program = Command.run(chronicle, { version: packageJson.version }).pipe(
   )
 )
 
-tuneCollector()
 NodeRuntime.runMain(program, {
   disableErrorReporting: true,
   teardown: (exit, onExit) => {
@@ -130,6 +139,6 @@ NodeRuntime.runMain(program, {
     if (Cause.hasInterruptsOnly(exit.cause)) return onExit(stopped.code)
     const error = Cause.squash(exit.cause)
     const isHelp = CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length === 0
-    return onExit(isHelp ? 0 : isUsage(error) ? 2 : 1)
+    return onExit(isHelp ? 0 : isUsageFailure(error) ? 2 : 1)
   }
 })

@@ -1,165 +1,51 @@
-/** `balance` and `history` of an account, read from the stores: no node need run. */
-import { Effect, Option, Schema } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
-import { History, historyPageMax } from "../actors/past/History.ts"
-import { type AsOf, TimeTravel } from "../actors/past/TimeTravel.ts"
-import { AccountNotFound, Unavailable } from "../domain/Errors.ts"
-import { amountOf } from "../domain/Event.ts"
-import { AccountId, printInstant, Version } from "../domain/Ids.ts"
-import { formatMoney } from "../domain/Money.ts"
-import { type AccountView, viewOf } from "../domain/Views.ts"
-import { limitsFromEnvironment } from "../infra/config/Environment.ts"
-import { EventStore } from "../infra/eventstore/EventStore.ts"
-import { Queries } from "../infra/readmodel/Queries.ts"
-import * as LedgerNode from "../LedgerNode.ts"
-import { makeOutput, printJson } from "./Output.ts"
-import { dataFlag, instantFlag, jsonFlag, OptionsInvalid, resolveStores } from "./serviceOptions.ts"
+/** How `chronicle balance` and `chronicle history` are called. */
+import { Command, Flag } from "effect/cli"
+import { Version } from "../domain/Ids.ts"
+import { historyPageMax } from "../domain/Views.ts"
+import { accountArgument, dataFlag, instantFlag, jsonFlag, Positive, readTokenFlag } from "./flags.ts"
+import { lazily } from "./lazily.ts"
 
-export const account = Argument.String("account").pipe(
-  Argument.withDescription("The account's id"),
-  Argument.withSchema(AccountId)
-)
-
-export const readToken = Flag.String("token").pipe(
-  Flag.withDescription("A receipt's read token: wait until the read model holds that write"),
-  Flag.optional
-)
-
-export const positive = Schema.Int.check(
-  Schema.isGreaterThanOrEqualTo(1, { message: "must be a whole number of 1 or more" })
-)
-
-/** Runs over the log and the read model where `--data` or the environment says they are. */
-export const reading = <A, E, R>(data: Option.Option<string>, self: Effect.Effect<A, E, R>) =>
-  Effect.flatMap(resolveStores(data), (stores) => Effect.provide(self, LedgerNode.layerReader(stores))).pipe(
-    Effect.scoped,
-    Effect.provide(limitsFromEnvironment)
-  )
+const balanceFlags = {
+  account: accountArgument(),
+  at: instantFlag("at", "As of an instant at which it was recorded; the same answer for ever"),
+  version: Flag.Int("version").pipe(
+    Flag.withDescription("As of a version of the account"),
+    Flag.withSchema(Positive),
+    Flag.optional
+  ),
+  token: readTokenFlag,
+  data: dataFlag,
+  json: jsonFlag
+}
+export type BalanceFlags = Command.Command.Config.Infer<typeof balanceFlags>
 
 export const balance = Command.make(
   "balance",
-  {
-    account,
-    at: instantFlag("at", "As of an instant at which it was recorded; the same answer for ever"),
-    version: Flag.Int("version").pipe(
-      Flag.withDescription("As of a version of the account"),
-      Flag.withSchema(positive),
-      Flag.optional
-    ),
-    token: readToken,
-    data: dataFlag,
-    json: jsonFlag
-  },
-  Effect.fnUntraced(function* ({ account, at, version, token, data, json }) {
-    // Ignoring one of them would answer another question than the one that was asked.
-    if ([Option.isSome(at), Option.isSome(version), Option.isSome(token)].filter(Boolean).length > 1)
-      return yield* new OptionsInvalid({ reason: "--at, --version and --token exclude each other" })
-    const asOf: AsOf | undefined = Option.isSome(version)
-      ? { _tag: "Version", version: version.value }
-      : Option.isSome(at)
-        ? { _tag: "RecordedAt", instant: at.value }
-        : undefined
-    const output = makeOutput(json)
-    yield* reading(
-      data,
-      Effect.gen(function* () {
-        const view = yield* asOf === undefined
-          ? current(account, Option.getOrUndefined(token))
-          : past(account, asOf)
-        const behind = asOf === undefined ? yield* behindOf(view) : undefined
-        yield* output.table([
-          ["account", view.account],
-          ["balance", formatMoney(view.balance, view.asset)],
-          ["available", formatMoney(view.available, view.asset)],
-          ["status", view.status],
-          ["owner", view.owner],
-          ["version", String(view.version)],
-          ["recorded", printInstant(view.recordedAt)],
-          ["hash", view.hash],
-          ...(behind === undefined
-            ? []
-            : [["behind the log", `${behind < historyPageMax ? "" : "at least "}${behind} events`] as const])
-        ])
-        if (json) yield* printJson({ ...view, ...(behind === undefined ? {} : { behind }) })
-      })
-    )
-  })
+  balanceFlags,
+  lazily(() => import("./run/queries.ts").then(({ balance }) => balance))
 ).pipe(Command.withDescription("The balance of an account, now or at any point of the past"))
 
-const current = Effect.fnUntraced(function* (id: AccountId, token: string | undefined) {
-  const queries = yield* Queries
-  return viewOf(yield* queries.balance(id, { readToken: token }))
-})
-
-/** Number of events that the log has beyond the answer, whether they can be read or not; at most a page is counted. */
-const behindOf = Effect.fnUntraced(function* ({ account, version }: AccountView) {
-  const log = yield* EventStore
-  return (yield* log.readStream({ account, after: version, limit: historyPageMax })).length
-})
-
-const past = Effect.fnUntraced(function* (id: AccountId, asOf: AsOf) {
-  const travel = yield* TimeTravel
-  const { head, eventsRead } = yield* travel.at(id, asOf)
-  if (head.account._tag === "Absent") return yield* new AccountNotFound({ account: id })
-  return { ...viewOf({ ...head, account: head.account }), eventsRead } satisfies AccountView & {
-    readonly eventsRead: number
-  }
-})
-
-/** Amounts of events are in minor units of the account's asset, which its first event names. */
-const assetOf = Effect.fnUntraced(function* (account: AccountId) {
-  const log = yield* History
-  const [first] = yield* log.events(account, { limit: 1 })
-  if (first?.event._tag === "AccountOpened") return first.event.asset
-  return yield* new Unavailable({
-    what: `account ${account}`,
-    reason: "its first event does not open it: run verify"
-  })
-})
+const historyFlags = {
+  account: accountArgument(),
+  after: Flag.Int("after").pipe(
+    Flag.withDescription("Events above this version"),
+    Flag.withSchema(Version),
+    Flag.withDefault(0)
+  ),
+  limit: Flag.Int("limit").pipe(
+    Flag.withDescription(`At most so many, oldest first; never more than ${historyPageMax}`),
+    Flag.withSchema(Positive),
+    Flag.withDefault(100)
+  ),
+  data: dataFlag,
+  json: jsonFlag
+}
+export type HistoryFlags = Command.Command.Config.Infer<typeof historyFlags>
 
 export const history = Command.make(
   "history",
-  {
-    account,
-    after: Flag.Int("after").pipe(
-      Flag.withDescription("Events above this version"),
-      Flag.withSchema(Version),
-      Flag.withDefault(0)
-    ),
-    limit: Flag.Int("limit").pipe(
-      Flag.withDescription(`At most so many, oldest first; never more than ${historyPageMax}`),
-      Flag.withSchema(positive),
-      Flag.withDefault(100)
-    ),
-    data: dataFlag,
-    json: jsonFlag
-  },
-  Effect.fnUntraced(function* ({ account, after, limit, data, json }) {
-    const output = makeOutput(json)
-    yield* reading(
-      data,
-      Effect.gen(function* () {
-        const log = yield* History
-        const entries = yield* log.events(account, { after, limit })
-        const asset = yield* assetOf(account)
-        yield* output.table(
-          entries.map(({ version, recordedAt, event, commandId, hash }) => [
-            String(version),
-            printInstant(recordedAt),
-            event._tag,
-            formatMoney(amountOf(event), asset),
-            commandId,
-            hash.slice(0, 12)
-          ]),
-          "rllrll"
-        )
-        const last = entries.at(-1)
-        if (last !== undefined && entries.length === Math.min(limit, historyPageMax))
-          yield* output.line(`  … there may be more: --after ${last.version}`)
-        if (json) yield* printJson(entries.map((entry) => ({ ...entry, asset })))
-      })
-    )
-  })
+  historyFlags,
+  lazily(() => import("./run/queries.ts").then(({ history }) => history))
 ).pipe(
   Command.withDescription("The events of an account, straight from the log, checked against their chain")
 )

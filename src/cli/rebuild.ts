@@ -1,94 +1,21 @@
-/**
- * `chronicle rebuild`: builds a projection anew from the log beside the live one, with progress, and exchanges them.
- */
-import { pathToFileURL } from "node:url"
-import { Data, Effect, Option, Predicate } from "effect"
+/** How `chronicle rebuild` is called. */
 import { Argument, Command, Flag } from "effect/cli"
-import { rebuild as rebuildProjection } from "../actors/projections/Rebuild.ts"
-import { limitsFromEnvironment } from "../infra/config/Environment.ts"
-import * as Migrations from "../infra/postgres/Migrations.ts"
-import { books } from "../infra/readmodel/BooksProjection.ts"
-import { type Projection, prefixOf } from "../infra/readmodel/Projection.ts"
-import * as LedgerNode from "../LedgerNode.ts"
-import { grouped, makeOutput, makeProgress, printJson } from "./Output.ts"
-import { dataFlag, jsonFlag, resolveStores } from "./serviceOptions.ts"
+import { dataFlag, jsonFlag } from "./flags.ts"
+import { lazily } from "./lazily.ts"
 
-/** There is no such projection, or the module has none. */
-class ProjectionUnknown extends Data.TaggedError("ProjectionUnknown")<{ readonly reason: string }> {
-  override get message() {
-    return this.reason
-  }
+const flags = {
+  projection: Argument.String("projection").pipe(Argument.withDescription("Its name: books")),
+  module: Flag.File("module", { mustExist: true }).pipe(
+    Flag.withDescription("A file whose default export is the projection, for those of your own"),
+    Flag.optional
+  ),
+  data: dataFlag,
+  json: jsonFlag
 }
-
-const isProjection = (value: unknown): value is Projection =>
-  Predicate.hasProperty(value, "name") &&
-  typeof value.name === "string" &&
-  /^[a-z][a-z0-9_]{0,30}$/.test(value.name) &&
-  Predicate.hasProperty(value, "version") &&
-  Number.isInteger(value.version) &&
-  Predicate.hasProperty(value, "tables") &&
-  Array.isArray(value.tables) &&
-  value.tables.every((table) => typeof table === "string" && /^[a-z][a-z0-9_]{0,30}$/.test(table)) &&
-  Predicate.hasProperty(value, "write") &&
-  typeof value.write === "function"
-
-/** The default export of a file of the host. */
-const load = Effect.fnUntraced(function* (file: string) {
-  const loaded: unknown = yield* Effect.tryPromise({
-    try: () => import(pathToFileURL(file).href),
-    catch: (cause) => new ProjectionUnknown({ reason: `${file} cannot be loaded: ${String(cause)}` })
-  })
-  const found = Predicate.hasProperty(loaded, "default") ? loaded.default : undefined
-  if (isProjection(found)) return found
-  return yield* new ProjectionUnknown({ reason: `the default export of ${file} is no projection` })
-})
-
-const named = Effect.fnUntraced(function* (name: string, module: Option.Option<string>) {
-  const found = Option.isSome(module) ? yield* load(module.value) : books
-  if (found.name === name || prefixOf(found) === name) return found
-  const reason = `there is no projection "${name}"${Option.isNone(module) ? ": books is, and those of --module" : " in that module"}`
-  return yield* new ProjectionUnknown({ reason })
-})
-
-const minutes = (seconds: number): string =>
-  seconds < 90 ? `${Math.ceil(seconds)} s` : `${Math.ceil(seconds / 60)} min`
+export type RebuildFlags = Command.Command.Config.Infer<typeof flags>
 
 export const rebuild = Command.make(
   "rebuild",
-  {
-    projection: Argument.String("projection").pipe(Argument.withDescription("Its name: books")),
-    module: Flag.File("module", { mustExist: true }).pipe(
-      Flag.withDescription("A file whose default export is the projection, for those of your own"),
-      Flag.optional
-    ),
-    data: dataFlag,
-    json: jsonFlag
-  },
-  Effect.fnUntraced(
-    function* ({ projection, module, data, json }) {
-      const output = makeOutput(json)
-      const found = yield* named(projection, module)
-      const stores = yield* resolveStores(data)
-      const progress = yield* makeProgress
-      if (found.migrations !== undefined) {
-        yield* Migrations.migrate(`projection ${found.name}`, stores.readModelUrl, found.migrations)
-      }
-      const report = yield* rebuildProjection(found, {
-        onStep: ({ phase, events, total, perSecond }) => {
-          const left =
-            total > events && perSecond > 0 ? `, about ${minutes((total - events) / perSecond)} left` : ""
-          const of = total > 0 ? ` of about ${grouped(Math.max(total, events))}` : ""
-          progress.showUnsafe(`${phase}: ${grouped(events)}${of} events, ${grouped(perSecond)}/s${left}`)
-        }
-      }).pipe(Effect.provide(LedgerNode.layerReader(stores)))
-      yield* progress.clear
-      yield* output.line(
-        `${report.projection} is new: ${grouped(report.events)} events in ${report.seconds} s` +
-          `${report.resumed ? " (resumed)" : ""}${report.parked > 0 ? `; ${report.parked} accounts are parked` : ""}.`
-      )
-      if (json) yield* printJson(report)
-    },
-    Effect.scoped,
-    Effect.provide(limitsFromEnvironment)
-  )
+  flags,
+  lazily(() => import("./run/rebuild.ts").then(({ rebuild }) => rebuild))
 ).pipe(Command.withDescription("Build a projection anew from the log beside the live one, and exchange them"))

@@ -1,6 +1,6 @@
 /** The HTTP endpoints by which an operator or an orchestrator sees how a node is: health, readiness and metrics, on loopback only. */
 import { createServer } from "node:http"
-import { NodeHttpServer } from "@effect/platform-node"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { Config, Data, Effect, Layer } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { ReadSideHealth, type ReadSideReport } from "../actors/projections/ReadSideHealth.ts"

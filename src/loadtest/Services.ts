@@ -1,5 +1,5 @@
 /** The services of a load test: the stores, and a node over them in the parts that a load test starts one by one. */
-import { NodeServices } from "@effect/platform-node"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Effect, FileSystem, Layer, type Redacted, Result } from "effect"
 import type { Dispatcher } from "../actors/commands/Dispatcher.ts"
 import { CommitFeed } from "../actors/commit/CommitFeed.ts"

@@ -1,6 +1,6 @@
 /** Measures how much processor time each program used during a load, from the kernel's table of processes. */
 import { availableParallelism, cpus } from "node:os"
-import { NodeServices } from "@effect/platform-node"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Effect, FileSystem } from "effect"
 
 /** Linux counts the processor time of processes in hundredths of a second on every architecture that Node runs on. */

@@ -1,6 +1,6 @@
 /** The servers of a node: the URL by which others reach them, and what is said where they cannot listen. */
 import { assert, it } from "@effect/vitest"
-import { RpcPortUnusable, rpcUrlOf } from "../../src/cli/servers.ts"
+import { RpcPortUnusable, rpcUrlOf } from "../../src/cli/run/servers.ts"
 import type { RpcSettings } from "../../src/rpc/server/RpcSettings.ts"
 
 const settings = { host: "127.0.0.1", port: 7070 } as RpcSettings // the URL depends on these and on TLS alone

@@ -1,7 +1,7 @@
 /** The log as JSON: one object a line, with the trace that it belongs to, and without secrets. */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Console, Effect, Layer, Redacted, Tracer } from "effect"
-import { layerJsonLogs, layerTextLogs } from "../../src/infra/telemetry/Telemetry.ts"
+import { layerJsonLogs, layerTextLogs } from "../../src/infra/telemetry/Logs.ts"
 import { run } from "../support/chronicle.ts"
 
 /** What an effect logs, entry by entry. */

@@ -3,7 +3,8 @@ import { Effect, type Result, type Tracer } from "effect"
 import type { Command } from "../../domain/Command.ts"
 import type { CommandError } from "../../domain/Errors.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
-import { isTraced, parseTraceparent, printTraceparent } from "../../infra/telemetry/Tracing.ts"
+import { isTraced } from "../../infra/telemetry/Logs.ts"
+import { parseTraceparent, printTraceparent } from "../../infra/telemetry/Tracing.ts"
 import type { Dispatcher } from "./Dispatcher.ts"
 
 type Dispatches = Pick<Dispatcher["Service"], "dispatch" | "dispatchMany">

@@ -4,12 +4,9 @@ import { AccountNotFound, InvalidCommand, type QueryError, Unavailable } from ".
 import { isLinked } from "../../domain/HashChain.ts"
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import { decodeStored } from "../../domain/StoredEvent.ts"
-import type { HistoryEntry } from "../../domain/Views.ts"
+import { type HistoryEntry, historyPageMax } from "../../domain/Views.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { limitOf } from "../../infra/readmodel/Queries.ts"
-
-/** Most events of one page. */
-export const historyPageMax = 1_000
 
 export class History extends Context.Service<
   History,

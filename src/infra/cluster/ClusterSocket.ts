@@ -2,7 +2,7 @@
  * The sockets of Effect Cluster's own protocol, which carries membership, health and singletons: behind the handshake of the
  * nodes' port, so that only nodes speak it, and sending each message at once.
  */
-import { NodeSocketServer } from "@effect/platform-node"
+import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
 import { type Context, Effect, Latch, Layer } from "effect"
 import { Runners } from "effect/cluster"
 import { SecureRandom } from "effect/crypto"

@@ -3,7 +3,7 @@
  * are. It is Effect Cluster's own port, because its address is what membership tells, and because one port is one thing to
  * open, to guard and to watch; the handshake says what each connection is for.
  */
-import { NodeSocket } from "@effect/platform-node"
+import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import { Clock, Context, Effect, Layer, Option, type Scope } from "effect"
 import type { RunnerAddress } from "effect/cluster"
 import type { SecureRandom } from "effect/crypto"

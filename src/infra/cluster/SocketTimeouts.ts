@@ -2,7 +2,7 @@
  * Bounds on what a peer that does not read can hold up: a write on a connection (`withWriteTimeout`), and the end of a
  * server (`withCloseTimeout`).
  */
-import { NodeSocket } from "@effect/platform-node"
+import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import { Clock, Effect, Option, Schedule, type Scope, Semaphore } from "effect"
 import { Socket, type SocketServer } from "effect/socket"
 

@@ -2,7 +2,7 @@
  * Who may speak on the nodes' port. Behind it accounts are lent and commands are taken without a token, so beyond loopback
  * a node must show that it holds the cluster's secret; TLS keeps what is said from those who listen on the wire.
  */
-import { NodeFileSystem } from "@effect/platform-node"
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { Config, Context, Data, Effect, FileSystem, Layer, Option, Redacted } from "effect"
 
 export interface ClusterTls {

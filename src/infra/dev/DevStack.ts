@@ -2,7 +2,7 @@
  * The three services that the ledger needs, started on this machine in a data directory and ended with the scope: for
  * `dev`, `demo`, the load test and tests. The machine needs Node and, for JetStream, nats-server.
  */
-import { NodeServices } from "@effect/platform-node"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Clock, Context, Effect, FileSystem, Layer, Option, Path, type Redacted, type Scope } from "effect"
 import { startCockroach } from "./CockroachServer.ts"
 import { type DataDirectory, type EventStoreProduct, openDataDirectory } from "./DataDirectory.ts"

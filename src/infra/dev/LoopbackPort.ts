@@ -1,5 +1,5 @@
 /** Finds a port of 127.0.0.1 on which nothing listens, or checks that a wanted one is free. */
-import { NodeSocketServer } from "@effect/platform-node"
+import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
 import { Effect } from "effect"
 import { PortInUse, type ServiceFailed } from "./DevStackErrors.ts"
 

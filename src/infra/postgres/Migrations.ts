@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto"
 import { fileURLToPath } from "node:url"
-import { NodeFileSystem } from "@effect/platform-node"
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { PgClient } from "@effect/sql-pg"
 import { Clock, Data, Effect, FileSystem, Option, type PlatformError, Redacted, Schedule } from "effect"
 import { SqlClient } from "effect/sql"

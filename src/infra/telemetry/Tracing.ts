@@ -1,17 +1,14 @@
 /**
  * Continues a caller's trace from the dispatch of a command to its projected rows. Costs nothing where no tracer is set.
  */
-import { Clock, Effect, type Fiber, Option, Result, Schema, Tracer } from "effect"
+import { Clock, Effect, Option, Result, Schema, type Tracer } from "effect"
 import { Headers, HttpTraceContext } from "effect/http"
 import { CommandContext } from "../../domain/Command.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
+import { isTraced } from "./Logs.ts"
 
 /** Callers of one batch whose traces are continued: a batch of thousands would be mostly spans otherwise. */
 const callersMax = 64
-
-/** Somebody installed a tracer that tells others of its spans. */
-export const isTraced = ({ cache }: Fiber.Fiber<unknown, unknown>): boolean =>
-  cache.tracer !== undefined && cache.tracer !== Tracer.nativeTracer
 
 /** The span that a W3C `traceparent` names; undefined where the text is none. */
 export const parseTraceparent = (traceparent: string | undefined): Tracer.ExternalSpan | undefined =>

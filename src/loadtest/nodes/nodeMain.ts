@@ -2,14 +2,14 @@
  * The process of one node of a load test, which `NodeProcess.ts` starts: a member of the cluster that gives itself its
  * part of the load when it is asked to. It reads the environment of `serve`, and its parent ends it by SIGTERM.
  */
-import { NodeRuntime } from "@effect/platform-node"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Cause, Context, Effect, Exit, Layer, Logger, References } from "effect"
 import * as ClusterDoor from "../../actors/cluster/ClusterMember.ts"
 import { Dispatcher } from "../../actors/commands/Dispatcher.ts"
 import { clusterConfig, limitsFromEnvironment, servicesConfig } from "../../infra/config/Environment.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { tuneCollector } from "../../infra/telemetry/Collector.ts"
-import { layerLogs } from "../../infra/telemetry/Telemetry.ts"
+import { layerLogs } from "../../infra/telemetry/Logs.ts"
 import * as LedgerNode from "../../LedgerNode.ts"
 import { limitsFor } from "../LoadTest.ts"
 import { stores } from "../Services.ts"

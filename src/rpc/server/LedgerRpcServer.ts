@@ -2,7 +2,8 @@
  * The listeners at which peers call a running ledger: TCP (or TLS), and a WebSocket of the node's HTTP server. At the end of a
  * listener the calls under way are answered first.
  */
-import { NodeSocket, NodeSocketServer } from "@effect/platform-node"
+import * as NodeSocket from "@effect/platform-node/NodeSocket"
+import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
 import { Effect, Layer, Option } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { RpcSerialization, RpcServer } from "effect/rpc"

@@ -1,11 +1,11 @@
 /** Writes the whole statement of an account to a file, as CSV or JSON, page by page in bounded memory. */
 import { Data, Effect, FileSystem, Option, Stream } from "effect"
 import { Csv } from "effect/encoding"
-import type { StatementLine } from "../domain/Books.ts"
-import { type AccountId, printInstant } from "../domain/Ids.ts"
-import { formatDecimal } from "../domain/Money.ts"
-import { Queries, type StatementQuery } from "../infra/readmodel/Queries.ts"
-import { grouped, makeProgress } from "./Output.ts"
+import type { StatementLine } from "../../domain/Books.ts"
+import { type AccountId, printInstant } from "../../domain/Ids.ts"
+import { formatDecimal } from "../../domain/Money.ts"
+import { Queries, type StatementQuery } from "../../infra/readmodel/Queries.ts"
+import { grouped, makeProgress } from "../Output.ts"
 
 type ExportFormat = "csv" | "json"
 

@@ -1,9 +1,9 @@
 /** The servers of a running node: health and metrics over HTTP, RPC over TCP (or TLS) and over a WebSocket. */
 import { Data, Effect, Layer } from "effect"
-import * as Health from "../http/Health.ts"
-import * as LedgerRpcServer from "../rpc/server/LedgerRpcServer.ts"
-import { RpcConfig, rpcLimitsFromEnvironment } from "../rpc/server/RpcLimits.ts"
-import type { RpcSettings } from "../rpc/server/RpcSettings.ts"
+import * as Health from "../../http/Health.ts"
+import * as LedgerRpcServer from "../../rpc/server/LedgerRpcServer.ts"
+import { RpcConfig, rpcLimitsFromEnvironment } from "../../rpc/server/RpcLimits.ts"
+import type { RpcSettings } from "../../rpc/server/RpcSettings.ts"
 
 /** The RPC server cannot listen there, mostly because another program does. */
 export class RpcPortUnusable extends Data.TaggedError("RpcPortUnusable")<{

@@ -1,8 +1,8 @@
 /** Prints the outcome of a load test as a table; `--json` prints the outcome itself. */
 import { Effect } from "effect"
-import type { NodeFigures } from "../loadtest/NodeFigures.ts"
-import type { LoadOutcome } from "../loadtest/Outcome.ts"
-import { grouped, makeOutput } from "./Output.ts"
+import type { NodeFigures } from "../../loadtest/NodeFigures.ts"
+import type { LoadOutcome } from "../../loadtest/Outcome.ts"
+import { grouped, makeOutput } from "../Output.ts"
 
 const rowOf = (node: NodeFigures): [string, string] => {
   const { here, borrowing, forwarded } = node.ways

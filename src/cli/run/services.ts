@@ -1,40 +1,15 @@
 /**
- * The options that commands share, and where the services of a command are: those that the environment names, or an
+ * Where the services of a command are: those that the environment names, or an
  * embedded stack that is started for as long as the command takes.
  */
-import type { NodeServices } from "@effect/platform-node"
-import { Config, Data, Effect, Option, Result, type Scope } from "effect"
-import { Flag } from "effect/cli"
-import type { Instant } from "../domain/Ids.ts"
-import { instantForms, intervalFault, parseInstant } from "../domain/InstantText.ts"
-import { type Services, servicesConfig, storesConfig } from "../infra/config/Environment.ts"
-import { startDevStack } from "../infra/dev/DevStack.ts"
-import type { DevStackError } from "../infra/dev/DevStackErrors.ts"
-
-/** `--data DIR` of every command that asks. */
-export const dataFlag = Flag.Directory("data", { mustExist: true }).pipe(
-  Flag.withDescription(
-    "Ask the embedded stack of this data directory (as `demo` and `dev` leave it), started for as long as it takes"
-  ),
-  Flag.optional
-)
-
-/** `--json` of every command. */
-export const jsonFlag = Flag.Boolean("json").pipe(
-  Flag.withDescription("Print one JSON value as the last line on stdout"),
-  Flag.withDefault(false)
-)
-
-/** An option that names an instant. */
-export const instantFlag = (name: string, description: string) =>
-  Flag.String(name).pipe(
-    Flag.withDescription(`${description}: ${instantForms}`),
-    Flag.filterMap(
-      (text) => Result.getSuccess(parseInstant(text)),
-      (text) => Result.match(parseInstant(text), { onSuccess: String, onFailure: String })
-    ),
-    Flag.optional
-  )
+import type * as NodeServices from "@effect/platform-node/NodeServices"
+import { Config, Effect, Option, type Scope } from "effect"
+import type { Instant } from "../../domain/Ids.ts"
+import { intervalFault } from "../../domain/InstantText.ts"
+import { type Services, servicesConfig, storesConfig } from "../../infra/config/Environment.ts"
+import { startDevStack } from "../../infra/dev/DevStack.ts"
+import type { DevStackError } from "../../infra/dev/DevStackErrors.ts"
+import { describeConfigError, OptionsInvalid, ServicesUnknown } from "../failures.ts"
 
 /** Refuses a `--from` that is later than its `--to`, because no line can lie between them. */
 export const checkInterval = (from: Option.Option<Instant>, to: Option.Option<Instant>) => {
@@ -46,26 +21,6 @@ export const checkInterval = (from: Option.Option<Instant>, to: Option.Option<In
 
 /** What a command needs of the services: everything, or the two databases. */
 type Stores = Pick<Services, "eventStoreUrl" | "readModelUrl">
-
-/** Neither the environment nor an option says where the services are: wrong usage. */
-export class ServicesUnknown extends Data.TaggedError("ServicesUnknown")<{ readonly reason: string }> {
-  override get message() {
-    return this.reason
-  }
-}
-
-/** Options that are right one by one and mean nothing together: wrong usage. */
-export class OptionsInvalid extends Data.TaggedError("OptionsInvalid")<{ readonly reason: string }> {
-  override get message() {
-    return this.reason
-  }
-}
-
-/** `SchemaError(Expected … at ["NAME"])`, as a person reads it. */
-export const describeConfigError = ({ message }: Config.ConfigError): string => {
-  const found = /SchemaError\(([\s\S]*)\n\s+at \["(\w+)"\]\)/.exec(message)
-  return found === null ? message : `${found[2]}: ${found[1]?.toLowerCase()}`
-}
 
 /** Names the variables that are not set, or describes a wrong one. */
 const named = <A>(config: Config.Config<A>, variables: ReadonlyArray<string>, orData: string) =>

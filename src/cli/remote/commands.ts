@@ -1,0 +1,107 @@
+/** `open`, `deposit`, `withdraw` and `transfer`: send a command to a node over RPC, and print its receipt. */
+import { Config, Data, Effect, FileSystem, Layer, Option, Result } from "effect"
+import type { CommandInput } from "../../domain/Command.ts"
+import { type AccountId, printInstant } from "../../domain/Ids.ts"
+import { parseDecimal } from "../../domain/Money.ts"
+import type { Receipt } from "../../domain/Receipt.ts"
+import { Ledger } from "../../Ledger.ts"
+import { clientConfig } from "../../rpc/client/ClientOptions.ts"
+import { LedgerClient } from "../../rpc/client/LedgerClient.ts"
+import type { MovementFlags, OpenFlags, TransferFlags } from "../commands.ts"
+import { OptionsInvalid } from "../failures.ts"
+import { given } from "../flags.ts"
+import { assetIn, type MoneyText, unitsOf } from "../MoneyText.ts"
+import { makeOutput, printJson } from "../Output.ts"
+
+/** An amount that the account cannot hold. */
+class AmountInvalid extends Data.TaggedError("AmountInvalid")<{ readonly reason: string }> {
+  override get message() {
+    return this.reason
+  }
+}
+
+/** Sends over `CHRONICLE_RPC_URL` with `CHRONICLE_RPC_TOKEN`, and prints the receipt. */
+const send = <E>(
+  command: Effect.Effect<CommandInput, E, Ledger>,
+  { id, json }: { readonly id: Option.Option<string>; readonly json: boolean }
+) =>
+  Effect.gen(function* () {
+    const client = yield* LedgerClient
+    yield* client.awaitConnected
+    const ledger = yield* Ledger
+    const input = { ...(yield* command), ...given({ commandId: id }) }
+    yield* printReceipt(yield* ledger.dispatch(input), json)
+  }).pipe(Effect.provide(clientLayer))
+
+/** As the environment has it; `CHRONICLE_RPC_CA` is a file with the certificates to trust instead of the system's. */
+const clientLayer = Layer.unwrap(
+  Effect.gen(function* () {
+    const options = yield* clientConfig
+    const file = yield* Config.option(Config.String("CHRONICLE_RPC_CA"))
+    if (Option.isNone(file)) return LedgerClient.layer(options)
+    const files = yield* FileSystem.FileSystem
+    const ca = yield* files
+      .readFileString(file.value)
+      .pipe(Effect.mapError((error) => new OptionsInvalid({ reason: `CHRONICLE_RPC_CA: ${error.message}` })))
+    return LedgerClient.layer({ ...options, ca })
+  })
+)
+
+const printReceipt = Effect.fnUntraced(function* (receipt: Receipt, json: boolean) {
+  const output = makeOutput(json)
+  yield* output.line(receipt.replayed ? "Done already: this is the outcome of the first time." : "Done.")
+  yield* output.table([
+    ["command", receipt.commandId],
+    ["recorded", printInstant(receipt.recordedAt)],
+    ...receipt.postings.map(({ account, version, hash }) => [account, `version ${version}, hash ${hash}`]),
+    ["read token", receipt.readToken]
+  ])
+  if (json) yield* printJson(receipt)
+})
+
+/** Asks the node for the account's asset, unless the text names one in full. */
+const moneyOf = Effect.fnUntraced(function* (money: MoneyText, id: AccountId) {
+  const ledger = yield* Ledger
+  const asset = assetIn(money) ?? (yield* ledger.strongBalance(id)).asset
+  const units = unitsOf(money, asset)
+  if (Result.isFailure(units)) return yield* new AmountInvalid({ reason: units.failure })
+  return { asset, amount: units.success }
+})
+
+export const open = Effect.fnUntraced(function* ({ account, asset, owner, overdraft, ...rest }: OpenFlags) {
+  const limit = Option.map(overdraft, (text) => parseDecimal(text, asset))
+  if (Option.isSome(limit) && Result.isFailure(limit.value))
+    return yield* new AmountInvalid({ reason: `--overdraft: ${limit.value.failure} (${asset})` })
+  const overdraftLimit = Option.flatMap(limit, Result.getSuccess)
+  const input = { _tag: "OpenAccount", account, asset, owner, ...given({ overdraftLimit }) } as const
+  return yield* send(Effect.succeed(input), rest)
+})
+
+const movement =
+  (tag: "Deposit" | "Withdraw") =>
+  ({ account, amount, contra, description, ...rest }: MovementFlags) =>
+    send(
+      Effect.map(moneyOf(amount, account), (money) => ({
+        _tag: tag,
+        account,
+        ...money,
+        ...given({ contra }),
+        ...given({ description })
+      })),
+      rest
+    )
+
+export const deposit = movement("Deposit")
+export const withdraw = movement("Withdraw")
+
+export const transfer = ({ from, to, amount, description, ...rest }: TransferFlags) =>
+  send(
+    Effect.map(moneyOf(amount, from), (money) => ({
+      _tag: "Transfer" as const,
+      from,
+      to,
+      ...money,
+      ...given({ description })
+    })),
+    rest
+  )

@@ -1,0 +1,107 @@
+/** `statement` of an account, printed by pages or exported whole, and `trial-balance` of the ledger. */
+import { Data, Effect, Option } from "effect"
+import { TrialBalance } from "../../actors/past/TrialBalance.ts"
+import { type Instant, printInstant } from "../../domain/Ids.ts"
+import { formatMoney } from "../../domain/Money.ts"
+import { Queries, type StatementPage } from "../../infra/readmodel/Queries.ts"
+import { OptionsInvalid } from "../failures.ts"
+import { grouped, makeOutput, printJson } from "../Output.ts"
+import type { StatementFlags, TrialBalanceFlags } from "../statement.ts"
+import { exportStatement } from "./export.ts"
+import { reading } from "./queries.ts"
+import { checkInterval } from "./services.ts"
+
+/** The lines of a page, with the opening balance on the first page and the closing balance on the last. */
+const rowsOf = (
+  page: StatementPage,
+  asked: {
+    readonly from: Option.Option<Instant>
+    readonly to: Option.Option<Instant>
+    readonly isFirst: boolean
+  }
+): ReadonlyArray<ReadonlyArray<string>> => {
+  const balanceRow = (name: string, instant: Option.Option<Instant>, balance: bigint) => {
+    const time = Option.match(instant, { onNone: () => "", onSome: printInstant })
+    return ["", time, name, "", "", formatMoney(balance, page.asset), ""]
+  }
+  return [
+    ...(asked.isFirst ? [balanceRow("opening balance", asked.from, page.opening)] : []),
+    ...page.rows.map((line) => [
+      String(line.version),
+      printInstant(line.effectiveAt),
+      line.type,
+      line.counterparty ?? "",
+      formatMoney(line.amount, line.asset),
+      formatMoney(line.balance, line.asset),
+      line.description ?? ""
+    ]),
+    ...(page.next === undefined ? [balanceRow("closing balance", asked.to, page.closing)] : [])
+  ]
+}
+
+export const statement = Effect.fnUntraced(function* (input: StatementFlags) {
+  const { account, from, to, by, types, counterparty, cursor, limit, format, out, token, data, json } = input
+  const output = makeOutput(json)
+  if (Option.isSome(format) !== Option.isSome(out)) {
+    return yield* new OptionsInvalid({ reason: "--export and --out belong together" })
+  }
+  yield* checkInterval(from, to)
+  const asked = {
+    from: Option.getOrUndefined(from),
+    to: Option.getOrUndefined(to),
+    axis: by,
+    types: types.length === 0 ? undefined : types,
+    counterparty: Option.getOrUndefined(counterparty),
+    readToken: Option.getOrUndefined(token)
+  }
+  if (Option.isSome(format) && Option.isSome(out)) {
+    const file = out.value
+    const lines = yield* reading(data, exportStatement(account, format.value, file, asked))
+    yield* output.line(`${grouped(lines)} lines are in ${file}.`)
+    if (json) yield* printJson({ file, lines })
+    return
+  }
+  yield* reading(
+    data,
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      const page = yield* queries.statement(account, {
+        ...asked,
+        cursor: Option.getOrUndefined(cursor),
+        limit
+      })
+      yield* output.table(rowsOf(page, { from, to, isFirst: Option.isNone(cursor) }), "rlllrrl")
+      if (page.next !== undefined) yield* output.line(`  … more: --cursor ${page.next}`)
+      if (json) yield* printJson(page)
+    })
+  )
+})
+
+/** The books do not balance as of that instant: a sum is not zero. */
+class NotBalanced extends Data.TaggedError("NotBalanced")<{ readonly assets: ReadonlyArray<string> }> {
+  override get message() {
+    return `the books do not balance in ${this.assets.join(", ")}`
+  }
+}
+
+export const trialBalance = Effect.fnUntraced(function* ({ at, data, json }: TrialBalanceFlags) {
+  const output = makeOutput(json)
+  const trial = yield* reading(
+    data,
+    Effect.flatMap(TrialBalance, (balance) => balance.at(Option.getOrUndefined(at)))
+  )
+  yield* output.line(`As of ${printInstant(trial.recordedAt)}:`)
+  yield* output.table(
+    trial.lines.map(({ asset, accounts, contras, total }) => [
+      asset,
+      formatMoney(accounts, asset),
+      formatMoney(contras, asset),
+      formatMoney(total, asset)
+    ]),
+    "lrrr"
+  )
+  if (trial.parked > 0) yield* output.line(`  ${trial.parked} accounts are parked and not all in it.`)
+  if (json) yield* printJson(trial)
+  const off = trial.lines.filter((line) => line.total !== 0n)
+  if (off.length > 0) yield* new NotBalanced({ assets: off.map((line) => line.asset) })
+})
