@@ -193,3 +193,19 @@ export const firstAccountOf = (command: Command): AccountId => {
       return command.account
   }
 }
+
+const member = (value: unknown, name: string): unknown =>
+  typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined
+
+/**
+ * The first account of what may become a command, before it is checked: a full node refuses without the price of a check.
+ * Undefined where none is named; any text counts.
+ */
+export const firstAccountOfInput = (input: unknown): AccountId | undefined => {
+  const named =
+    member(input, "from") ?? member(input, "account") ?? member(member(member(input, "legs"), "0"), "account")
+  return typeof named === "string" ? (named as AccountId) : undefined // the schema has not seen it yet
+}
+
+/** The command id of what may become a command, before it is checked. */
+export const commandIdOfInput = (input: unknown): unknown => member(input, "commandId")

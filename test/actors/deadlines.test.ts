@@ -82,7 +82,7 @@ it.effect("a caller that joined gets an indeterminate answer at its own deadline
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
-it.effect("what expires in the queue takes along nothing that came after it", () =>
+it.effect("a command that expires in the queue takes no later command with it", () =>
   Effect.gen(function* () {
     const { inner, faulty, node } = yield* heldNode(["a"])
     faulty.hold("commit")
@@ -139,7 +139,7 @@ it.effect("a repeat that is known to be in the log is never told that nothing wa
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
-it.effect("after a sending of unknown end, no deadline says that nothing was done", () =>
+it.effect("after a sending of unknown outcome, no deadline says that nothing was done", () =>
   Effect.gen(function* () {
     const { inner, faulty, node } = yield* heldNode(["a"])
     const sent = faulty.callsOf("commit")
@@ -192,7 +192,7 @@ it.effect(
     }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
-it.effect("a node that closes answers all it accepted, and refuses what comes after", () =>
+it.effect("a node that closes answers all commands it accepted, and refuses later ones", () =>
   Effect.gen(function* () {
     const { faulty, node } = yield* heldNode(["a", "b"])
     faulty.hold("commit")

@@ -45,7 +45,7 @@ describe.each([
         const places = methods.flatMap((method, index) => (faultsFor(method).includes(fault) ? [index] : []))
         assert.isAbove(places.length, 5)
         if (world.accounts === hot.accounts) assert.isAbove(behindIn(calmStores), 2)
-        let befell = 0
+        let injected = 0
         for (const place of places) {
           const { faults, stores } = yield* run({
             ...world,
@@ -53,15 +53,15 @@ describe.each([
               call.index === place && faultsFor(call.method).includes(fault) ? fault : undefined
           })
           assert.deepStrictEqual(faults, [], `${fault} at call ${place}`)
-          befell += stores[0]?.befell.get(fault) ?? 0
+          injected += stores[0]?.injected.get(fault) ?? 0
         }
-        assert.isAbove(befell, places.length / 2)
+        assert.isAbove(injected, places.length / 2)
       })
     )
   }
 })
 
-/** A fault befalls one call in so many. */
+/** One call in `oneIn` meets a fault. */
 const seeded =
   (seed: number, oneIn: number, among: (method: Method) => ReadonlyArray<Fault> = faultsFor) =>
   (node: number): Script => {

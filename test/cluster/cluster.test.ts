@@ -174,7 +174,7 @@ describe("three nodes", () => {
       })
     )
 
-    it.effect("tell a stranger who they are, and which shards each owns", () =>
+    it.effect("tell a reader of the cluster's tables which nodes there are, and which shards each owns", () =>
       Effect.gen(function* () {
         const { locksUrl } = yield* World
         const status = yield* clusterStatus(5_000).pipe(
@@ -298,7 +298,7 @@ describe("three nodes", () => {
       }).pipe(Effect.scoped)
     )
 
-    it.effect("let nobody who was frozen until its accounts had gone do harm when it wakes", () =>
+    it.effect("are not harmed by a frozen node that wakes after its accounts have moved", () =>
       Effect.gen(function* () {
         const { members } = yield* World
         const [first, second, third] = members

@@ -157,7 +157,7 @@ export const eventStoreFaults = (name: string, serverUrl: string) => {
       })
 
       for (const fault of ["cutAnswers", "cutRequests"] as const) {
-        it.effect(`gives Unknown for a commit behind another when ${fault} befalls its COMMIT`, () =>
+        it.effect(`gives Unknown for a commit behind another when its COMMIT meets ${fault}`, () =>
           Effect.gen(function* () {
             const account = `behind-${fault}`
             const { proxy, store, commit, word, fiber } = yield* waiting(account)

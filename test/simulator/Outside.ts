@@ -46,7 +46,7 @@ export interface Landed {
   readonly wallMs: number
 }
 
-/** Draws whether a fault befalls a message, and counts it. */
+/** Draws whether a message meets a fault, and counts it. */
 export class Weather {
   isFair = false
   readonly #kernel: Kernel

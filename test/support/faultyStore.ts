@@ -6,7 +6,7 @@ import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
 import { type Commit, CommitOutcome, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import type { Store } from "./ledgerWorld.ts"
 
-/** What may befall the sending of a commit. */
+/** Faults of a commit. */
 export const commitFaults = [
   /** Nothing is sent. */
   "notWritten",
@@ -37,7 +37,7 @@ export const commitFaults = [
 ] as const
 export type CommitFault = (typeof commitFaults)[number]
 
-/** What may befall any other call. */
+/** Faults of any other call. */
 export const readFaults = ["unavailable", "slowRead"] as const
 export type ReadFault = (typeof readFaults)[number]
 export type Fault = CommitFault | ReadFault
@@ -59,9 +59,9 @@ const unavailable = new StoreUnavailable({ store: "event store", reason: "a faul
 
 export class FaultyStore {
   readonly store: Store
-  /** How often each method was called, and each fault befell. */
+  /** How often each method was called, and each fault injected. */
   readonly calls = new Map<Method, number>()
-  readonly befell = new Map<Fault, number>()
+  readonly injected = new Map<Fault, number>()
   script: Script = () => undefined
   /** How long each commit is on its way, in milliseconds. */
   commitMs = 0
@@ -136,7 +136,7 @@ export class FaultyStore {
     const nth = this.callsOf(method)
     this.calls.set(method, nth + 1)
     const fault = this.script({ method, index: this.#index++, nth })
-    if (fault !== undefined) this.befell.set(fault, (this.befell.get(fault) ?? 0) + 1)
+    if (fault !== undefined) this.injected.set(fault, (this.injected.get(fault) ?? 0) + 1)
     return fault
   }
 
@@ -166,15 +166,15 @@ export class FaultyStore {
     return Effect.suspend(() => {
       const fault = this.#next("commit")
       if (mayCommit !== undefined) this.behind++
-      const befalls = Effect.andThen(this.#gate("commit"), this.#befall(fault, commit, mayCommit)).pipe(
+      const faulty = Effect.andThen(this.#gate("commit"), this.#meet(fault, commit, mayCommit)).pipe(
         Effect.tap(() => this.#gate("commit", this.#answerGates))
       )
-      const sent = this.commitMs === 0 ? befalls : Effect.delay(befalls, this.commitMs)
+      const sent = this.commitMs === 0 ? faulty : Effect.delay(faulty, this.commitMs)
       return this.isUninterruptible ? Effect.uninterruptible(sent) : sent
     })
   }
 
-  #befall(
+  #meet(
     fault: Fault | undefined,
     commit: Commit,
     mayCommit: Effect.Effect<boolean> | undefined

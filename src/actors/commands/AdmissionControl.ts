@@ -5,8 +5,9 @@
  * work for the garbage collector, not throughput.
  */
 import { Context, Effect, Exit, Layer } from "effect"
+import { commandIdOfInput, firstAccountOfInput } from "../../domain/Command.ts"
 import { Overloaded } from "../../domain/Errors.ts"
-import type { AccountId, CommandId } from "../../domain/Ids.ts"
+import type { CommandId } from "../../domain/Ids.ts"
 import { LedgerConfig, type LedgerLimits } from "../../infra/config/LedgerConfig.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { AccountActor } from "../accounts/Lifecycle.ts"
@@ -95,10 +96,10 @@ const make = Effect.gen(function* () {
     },
     precheck: (input) => {
       if (!isFull(clock.elapsedUnsafe())) return undefined
-      const account = firstAccountIn(input)
+      const account = firstAccountOfInput(input)
       if (account === undefined || !placement.owns(account)) return undefined
       // It may be in flight, or done: then its outcome is known, however full the node is.
-      const commandId = member(input, "commandId") as CommandId // what is none is not found
+      const commandId = commandIdOfInput(input) as CommandId // what is none is not found
       if (inFlight.get(commandId) !== undefined || deduplication.isKnown(commandId)) return undefined
       const { exit } = overloaded(wholeNode)
       inFlight.outcomes.note(exit)
@@ -107,16 +108,6 @@ const make = Effect.gen(function* () {
     overloaded
   })
 })
-
-const member = (value: unknown, name: string): unknown =>
-  typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined
-
-/** The value where the first account of a command stands; undefined where there is none, or no text. */
-const firstAccountIn = (input: unknown): AccountId | undefined => {
-  const legs = member(input, "legs")
-  const named = member(input, "from") ?? member(input, "account") ?? member(member(legs, "0"), "account")
-  return typeof named === "string" ? (named as AccountId) : undefined // of this node or not, whatever it is
-}
 
 /** An account with so many commands in flight is hot: what comes to it waits for it, whatever the lanes do. */
 const hotMin = 100

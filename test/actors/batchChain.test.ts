@@ -1,4 +1,4 @@
-/** A batch that is written behind another: it lands after it, or as if it had never been taken. */
+/** A batch that is written behind another commits after it, or goes back to the queue. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, type Scope } from "effect"
 import { TestClock } from "effect/testing"
@@ -22,8 +22,8 @@ const size = 6
 
 /** One deposit on its way, six more behind it, and a store that takes 100 ms from then on. */
 const scene = Effect.fnUntraced(function* (options: {
-  readonly leader?: Fault
-  readonly follower?: Fault
+  readonly predecessor?: Fault
+  readonly successor?: Fault
   readonly limits?: Partial<LedgerLimits>
   /** The first lane has something else to do until the one before is on its way, so that this one has a later lane. */
   readonly isFirstLaneBusy?: boolean
@@ -47,7 +47,7 @@ const scene = Effect.fnUntraced(function* (options: {
   const before = store.callsOf("commit")
   store.script = ({ method, nth }) => {
     if (method !== "commit") return undefined
-    return nth === before ? options.leader : nth === before + 1 ? options.follower : undefined
+    return nth === before ? options.predecessor : nth === before + 1 ? options.successor : undefined
   }
   const first = yield* send("hot", "first")
   yield* until("the first is sent", () => store.callsOf("commit") === before + 1)
@@ -79,12 +79,12 @@ const scene = Effect.fnUntraced(function* (options: {
 const world = <A, E>(test: Effect.Effect<A, E, Layer.Success<typeof memoryStores> | Scope.Scope>) =>
   Effect.scoped(test).pipe(Effect.provide(Layer.merge(memoryStores, quiet)))
 
-describe("a batch behind another", () => {
-  it.effect("is answered after it, and takes no sending of its own", () =>
+describe("a successor batch", () => {
+  it.effect("is answered after its predecessor, and is not sent by itself", () =>
     world(
       Effect.gen(function* () {
-        const { store, first, others, hot, rest, sendings } = yield* scene({ leader: "slow" })
-        // The follower's 100 ms are over, and its leader takes 40 ms more.
+        const { store, first, others, hot, rest, sendings } = yield* scene({ predecessor: "slow" })
+        // The successor's 100 ms are over, and its predecessor takes 40 ms more.
         yield* TestClock.adjust(120)
         assert.deepStrictEqual(yield* hot, [])
         assert.isUndefined(others[0]?.pollUnsafe())
@@ -96,19 +96,19 @@ describe("a batch behind another", () => {
     )
   )
 
-  for (const leader of [
+  for (const predecessor of [
     "notWritten",
     "overtaken",
     "lostUnknown",
     "landedUnknown",
     "unnamedConflict"
   ] as const) {
-    it.effect(`is taken back, and goes out again, when the one before meets "${leader}"`, () =>
+    it.effect(`is requeued and sent again when its predecessor meets "${predecessor}"`, () =>
       world(
         Effect.gen(function* () {
-          const { store, hot, rest, sendings } = yield* scene({ leader })
+          const { store, hot, rest, sendings } = yield* scene({ predecessor })
           assert.deepStrictEqual(yield* rest, { Accepted: 1 + size })
-          assert.strictEqual(store.befell.get(leader), 1)
+          assert.strictEqual(store.injected.get(predecessor), 1)
           assert.isAbove(sendings(), 2)
           const commands = (yield* hot).map((row) => row.commandId).filter((id) => !id.startsWith("foreign"))
           assert.deepStrictEqual(commands, [
@@ -120,26 +120,29 @@ describe("a batch behind another", () => {
     )
   }
 
-  it.effect("that meets a defect before its leader has landed loses nobody's outcome", () =>
+  it.effect("that meets a defect before its predecessor is durable loses no caller's outcome", () =>
     world(
       Effect.gen(function* () {
-        const { store, rest } = yield* scene({ leader: "hangs", follower: "dies" })
+        const { store, rest } = yield* scene({ predecessor: "hangs", successor: "dies" })
         assert.deepStrictEqual(yield* rest, { Accepted: 1 + size })
-        assert.strictEqual(store.befell.get("dies"), 1)
+        assert.strictEqual(store.injected.get("dies"), 1)
       })
     )
   )
 
-  it.effect("whose leader meets a defect is not lost with it", () =>
+  it.effect("whose predecessor meets a defect is not lost with it", () =>
     world(
       Effect.gen(function* () {
-        const { rest } = yield* scene({ leader: "dies", follower: "hangs" })
+        const { rest } = yield* scene({ predecessor: "dies", successor: "hangs" })
         assert.deepStrictEqual(yield* rest, { Accepted: size, Indeterminate: 1 })
       })
     )
   )
 
-  for (const faults of [{ leader: "lostUnknown" }, { leader: "hangs", follower: "dies" }] as const) {
+  for (const faults of [
+    { predecessor: "lostUnknown" },
+    { predecessor: "hangs", successor: "dies" }
+  ] as const) {
     it.effect(
       `is decided again when a lane was fenced before it was taken back (${JSON.stringify(faults)})`,
       () =>
@@ -150,9 +153,9 @@ describe("a batch behind another", () => {
             const { script } = store
             store.commitMs = 0
             store.script = (call) =>
-              call.method === "commit" && !store.befell.has("fenced") ? "fenced" : script(call)
+              call.method === "commit" && !store.injected.has("fenced") ? "fenced" : script(call)
             const fenced = yield* send("cold", "fenced")
-            yield* until("a lane is fenced", () => store.befell.has("fenced"))
+            yield* until("a lane is fenced", () => store.injected.has("fenced"))
             const fencedAt = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
             yield* TestClock.adjust(10)
             assert.deepStrictEqual(yield* rest, { Accepted: 1 + size })
@@ -174,7 +177,7 @@ describe("a batch behind another", () => {
       world(
         Effect.gen(function* () {
           const { inner, store, node, first, others, hot } = yield* scene({
-            leader: "hangs",
+            predecessor: "hangs",
             isFirstLaneBusy,
             limits: { commandDeadlineMs: 300 }
           })

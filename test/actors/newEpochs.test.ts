@@ -1,4 +1,4 @@
-/** A lane that goes on as a new writer: nothing that was decided before is written by it at an instant of before. */
+/** A lane that starts a new epoch writes no command that was decided in an earlier one. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
@@ -55,7 +55,7 @@ const scene = Effect.fnUntraced(function* (options: {
   }
 })
 
-it.effect("what is taken while a lane is being renewed is decided again when it was not written", () =>
+it.effect("a batch taken while a lane starts a new epoch is decided again when it was not written", () =>
   Effect.gen(function* () {
     const { store, sendings, now, outcomes, lastRecordedAt } = yield* scene({
       lanes: 2,
@@ -74,7 +74,7 @@ it.effect("what is taken while a lane is being renewed is decided again when it 
   }).pipe(Effect.scoped, Effect.provide([memoryStores, quiet]))
 )
 
-it.effect("what waits while a lane fails is decided again", () =>
+it.effect("commands that wait while a lane fails are decided again", () =>
   Effect.gen(function* () {
     const { now, outcomes, lastRecordedAt } = yield* scene({
       lanes: 1,

@@ -97,7 +97,7 @@ describe("a transfer between two nodes", () => {
     }).pipe(Effect.provide([memoryStores, quiet]))
   )
 
-  it.effect("is known to the owner even if what its coordinator gives back is lost", () =>
+  it.effect("is known to the owner even if the release of its lease is lost", () =>
     Effect.gen(function* () {
       const { cluster, inner, first, second } = yield* twoNodes
       let isLost = false
@@ -117,7 +117,7 @@ describe("a transfer between two nodes", () => {
     }).pipe(Effect.provide([memoryStores, quiet]))
   )
 
-  it.effect("is decided by the new owner when the account's node dies after it has lent it", () =>
+  it.effect("is decided by the new owner when the account's node dies after it leased it out", () =>
     Effect.gen(function* () {
       const { cluster, inner, stores, first } = yield* twoNodes
       stores[0].hold("commit")
@@ -141,7 +141,7 @@ describe("a transfer between two nodes", () => {
         const { cluster, inner, stores, first, second } = yield* twoNodes
         stores[0].script = ({ method }) => (method === "commit" ? fault : undefined)
         const sent = yield* Effect.forkChild(Effect.result(first.send(transfer("a0", "b1", 10n, "t-1"))))
-        yield* until("it was sent", () => (stores[0].befell.get(fault) ?? 0) > 0)
+        yield* until("it was sent", () => (stores[0].injected.get(fault) ?? 0) > 0)
         // It goes on alone with a store that never answers: as good as dead, and not yet quite.
         cluster.cutOff(0)
         cluster.seize(0, 1)

@@ -78,7 +78,7 @@ it.live("accounts in memory stay bounded under pressure, and their states right"
   }).pipe(Effect.provide(world))
 )
 
-it.effect("an account that is not used leaves memory, and comes back from the log", () =>
+it.effect("an idle account is evicted, and loaded from the log when it is used again", () =>
   Effect.gen(function* () {
     const node = yield* startNode("idle")
     yield* fund(node, names(3), 5n)
@@ -179,7 +179,7 @@ it.effect("a command that is a defect each time fails with it, and its account g
   }).pipe(Effect.provide(world))
 )
 
-it.effect("an actor that crashed while its last ticket turns out a repeat comes back", () =>
+it.effect("an actor that crashed comes back although its last command turns out to be a repeat", () =>
   Effect.gen(function* () {
     const inner = yield* EventStore
     const first = yield* startNode("first")
