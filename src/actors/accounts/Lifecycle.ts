@@ -518,6 +518,14 @@ export class AccountActor {
     return this.#phase === "ready" || this.#phase === "leasing"
   }
 
+  /**
+   * No commit of it is on its way, so that its committed state is its last one. A commit that was sent may have landed though
+   * its answer has not come, and a reader of the log may know of it: from then on a state before it must not be told as the last.
+   */
+  get isTellable(): boolean {
+    return this.isDecidable && this.#batch === undefined
+  }
+
   touch(nowMs: number): void {
     this.#usedAt = nowMs
   }
@@ -559,12 +567,18 @@ export class AccountActor {
   #becomeReady(): void {
     this.#phase = "ready"
     const mailbox = this.#mailbox
-    const readers = this.#readers
     this.#mailbox = undefined
-    this.#readers = undefined
     for (const command of mailbox ?? none) command.resume()
-    for (const reader of readers ?? none) reader(Exit.succeed(this.#committed))
+    this.tellReaders()
     this.offerLease()
+  }
+
+  /** Tells its readers its committed head, if that may be told now. */
+  tellReaders(): void {
+    const readers = this.#readers
+    if (readers === undefined || !this.isTellable) return
+    this.#readers = undefined
+    for (const reader of readers) reader(Exit.succeed(this.#committed))
   }
 
   /** Lets a command wait until it is ready. */
@@ -578,7 +592,7 @@ export class AccountActor {
     this.#mailbox = this.#mailbox?.filter(({ phase }) => phase !== "done")
   }
 
-  /** Tells the reader its head once it is ready. Calling what this returns takes the reader back. */
+  /** Tells the reader its head once that may be told. Calling what this returns takes the reader back. */
   addReader(reader: HeadReader): () => void {
     this.#readers ??= new Set()
     this.#readers.add(reader)
@@ -719,6 +733,7 @@ export class CommitBatch {
     this.#leaveActors()
     this.#commands = none
     for (const command of commands) command.commit()
+    for (const { participants } of commands) for (const actor of participants) actor.tellReaders()
     this.#settleSuccessor(true)
     return commands
   }

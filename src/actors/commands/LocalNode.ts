@@ -143,7 +143,12 @@ const make = Effect.gen(function* () {
   })
 })
 
-/** Reads the committed head of an account of this node from its actor, once that is loaded. */
+const openCommit = "a commit of the account is on its way, and whether it has landed is not known yet"
+
+/**
+ * Reads the committed head of an account of this node from its actor, once that is loaded and no commit of the account is on its
+ * way: such a commit may have landed, and a reader of the log may know of it already.
+ */
 const makeHeadOf = Effect.gen(function* () {
   const limits = yield* LedgerConfig
   const clock = yield* LedgerClock
@@ -155,13 +160,17 @@ const makeHeadOf = Effect.gen(function* () {
     Effect.callback<Head, Unavailable>((resume) => {
       const actor = registry.get(account, clock.elapsedUnsafe())
       if (actor === undefined) return resume(unavailable("this node", "memory for accounts is full"))
-      if (actor.isDecidable) return resume(Exit.succeed(actor.committed))
+      if (actor.isTellable) return resume(Exit.succeed(actor.committed))
       const forget = actor.addReader(resume)
       return Effect.sync(forget)
     }).pipe(
       Effect.timeoutOrElse({
         duration: limits.queryDeadlineMs,
-        orElse: () => unavailable("event store", executor.trouble())
+        orElse: () =>
+          unavailable(
+            "event store",
+            registry.peek(account)?.batch === undefined ? executor.trouble() : openCommit
+          )
       })
     )
   /** While this node waited, or was frozen, the account may have gone: what its actor holds is no answer then. */

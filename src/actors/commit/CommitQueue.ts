@@ -157,16 +157,22 @@ export class CommitQueue {
 
   /** The batch certainly wrote nothing: its commands go back to the front. */
   requeue(batch: CommitBatch): void {
+    for (const { participants } of this.#putBack(batch)) for (const actor of participants) actor.tellReaders()
+  }
+
+  #putBack(batch: CommitBatch): ReadonlyArray<PendingCommand> {
     this.#taken.delete(batch)
-    this.#queued = batch.requeue().concat(this.#queued)
+    const commands = batch.requeue()
+    this.#queued = commands.concat(this.#queued)
     this.#scanAnew()
+    return commands
   }
 
   /** The batch did not commit at once: its successor is put back, if it has one. Answers whether it had. */
   detachSuccessor(batch: CommitBatch): boolean {
     const successor = batch.detachSuccessor()
     if (successor === undefined) return false
-    this.requeue(successor)
+    this.#putBack(successor)
     batch.claimActors()
     return true
   }
