@@ -1,7 +1,8 @@
 /** Subscriptions: every committed event comes, each account's in order, from any place, within bounded memory. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Fiber, Layer, Stream } from "effect"
+import { Clock, Effect, Fiber, Layer, Result, Stream } from "effect"
 import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
+import { SubscriptionCursor } from "../../src/actors/subscriptions/SubscriptionCursor.ts"
 import { type CommittedEvent, Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
@@ -53,6 +54,16 @@ const appendAll = Effect.fnUntraced(function* (eventWriter: EventWriter, writerI
     assert.strictEqual((yield* Effect.orDie(store.commit(commit)))._tag, "Committed")
   }
 })
+
+/** Events that were decided before, as a writer's next commit. */
+const appendBy = Effect.fnUntraced(function* (writerId: string, seq: number, events: Commit["events"]) {
+  const store = yield* EventStore
+  if (seq === 1) yield* Effect.orDie(store.registerWriter({ writerId, node: "test", closedAt: 0 }))
+  assert.strictEqual((yield* Effect.orDie(store.commit({ writerId, seq, events })))._tag, "Committed")
+})
+
+const sharesAccount = (some: Commit["events"], others: Commit["events"]): boolean =>
+  some.some(({ accountId }) => others.some((other) => other.accountId === accountId))
 
 const subscribed = (asked: Parameters<Subscriptions["Service"]["subscribe"]>[0], count: number) =>
   Effect.flatMap(Subscriptions, ({ subscribe }) =>
@@ -142,6 +153,97 @@ describe("a subscription", () => {
         assert.isAbove(yield* log.lastFinished, 0)
       }).pipe(Effect.provide(world({ ...limits, subscribePollMs: 5 })))
     })
+  }
+
+  it.live("keeps the order where it is resumed and an earlier version stands deeper in another tail", () =>
+    Effect.gen(function* () {
+      const writer = new EventWriter("history")
+      yield* appendBy("w-0", 1, [...writer.decide(openAccount("one")), ...writer.decide(openAccount("two"))])
+      const [, opened] = yield* subscribed({}, 2)
+      const base = writer.now
+      const at = (ms: number, command: CommandInput) => {
+        writer.now = base + ms
+        return writer.decide(command)
+      }
+      const second = at(0, deposit("one", 1n))
+      const third = at(20, deposit("one", 1n))
+      const other = at(25, deposit("two", 1n))
+      // The lane that has the second version sent a later command of another account first.
+      yield* appendBy("w-1", 1, other)
+      yield* appendBy("w-1", 2, second)
+      yield* appendBy("w-2", 1, third)
+      const rest = yield* subscribed({ after: opened?.cursor }, 3)
+      assert.deepStrictEqual(
+        rest.filter(({ account }) => account === "one").map(({ version }) => version),
+        [2, 3]
+      )
+    }).pipe(Effect.provide(world({ subscribeCommitsMax: 1 })))
+  )
+
+  for (const seed of [1, 2, 3, 4]) {
+    it.live(
+      `keeps the order where lanes commit out of the order of time, resumed anywhere (seed ${seed})`,
+      () => {
+        const rng = new Rng(seed)
+        return Effect.gen(function* () {
+          const writer = new EventWriter("history")
+          const seqs = new Map<string, number>()
+          const commit = (events: Commit["events"]) =>
+            Effect.suspend(() => {
+              const lane = `w-${rng.below(5)}`
+              const seq = (seqs.get(lane) ?? 0) + 1
+              seqs.set(lane, seq)
+              return appendBy(lane, seq, events)
+            })
+          yield* commit(
+            ids.flatMap((id) => [...writer.decide(openAccount(id)), ...writer.decide(deposit(id, 1_000n))])
+          )
+          for (let round = 0; round < 25; round++) {
+            const decided = Array.from({ length: 10 }, () => {
+              const one = () => ids[rng.below(ids.length)] ?? ""
+              return writer.decide(rng.chance(0.5) ? deposit(one(), 1n) : transfer(one(), one(), 1n))
+            }).filter((events) => events.length > 0)
+            // Any order that keeps that of each account.
+            while (decided.length > 0) {
+              const free = decided.filter((events, index) =>
+                decided.slice(0, index).every((before) => !sharesAccount(before, events))
+              )
+              const next = free[rng.below(free.length)] ?? assert.fail("the first is always free")
+              decided.splice(decided.indexOf(next), 1)
+              yield* commit(next)
+            }
+          }
+          const seen: Array<CommittedEvent> = []
+          const reached = new Map<string, number>()
+          while (seen.length < writer.log.length) {
+            const { subscribe } = yield* Subscriptions
+            const part = yield* Stream.runCollect(
+              Stream.take(
+                subscribe({ after: seen.at(-1)?.cursor }),
+                Math.min(1 + rng.below(30), writer.log.length - seen.length)
+              )
+            ).pipe(Effect.timeout("60 seconds"))
+            for (const event of part) {
+              const last = reached.get(event.account) ?? 0
+              assert.isAtMost(event.version, last + 1, `${event.account}@${event.version} in its turn`)
+              if (event.version <= last) continue
+              reached.set(event.account, event.version)
+              seen.push(event)
+            }
+          }
+          assertInOrder(seen)
+        }).pipe(
+          Effect.provide(
+            world({
+              subscribeCommitsMax: 1 + rng.below(3),
+              subscribeKeysMax: 1 + rng.below(6),
+              subscribeEventsMax: 1 + rng.below(20),
+              subscribeAccountsMax: 1 + rng.below(6)
+            })
+          )
+        )
+      }
+    )
   }
 
   for (const subscribeCommitsMax of [100, 7]) {
@@ -295,4 +397,56 @@ describe("a subscription", () => {
       }
     }).pipe(Effect.provide(world()))
   )
+
+  /** A cursor that claims so many commits of writers, in the form of the wire. */
+  const claiming = (positions: Iterable<readonly [string, number]>) =>
+    Buffer.from(JSON.stringify([2, 0, [], Object.fromEntries(positions)])).toString("base64url")
+
+  it.live("does not repeat what a cursor says of writers that the log does not know", () =>
+    Effect.gen(function* () {
+      const { eventWriter, commits } = threeWriters()
+      for (const commit of commits) yield* append(commit)
+      const after = claiming(Array.from({ length: 10_000 }, (_, nth) => [`stranger-${nth}`, 7] as const))
+      assert.isAbove(after.length, 200_000)
+      for (const event of yield* subscribed({ after }, eventWriter.log.length))
+        assert.isBelow(event.cursor.length, 500)
+    }).pipe(Effect.provide(world()))
+  )
+
+  it.live("prints so much of long cursors and no more before its consumer takes it", () => {
+    let reads = 0
+    const counted = Layer.effect(
+      EventStore,
+      Effect.map(EventStore, (real) => ({
+        ...real,
+        readEvents: (keys: Parameters<typeof real.readEvents>[0]) => {
+          reads += keys.length
+          return real.readEvents(keys)
+        }
+      }))
+    ).pipe(Layer.provide(EventStore.layerMemory))
+    return Effect.gen(function* () {
+      const store = yield* EventStore
+      const writers = Array.from({ length: 3_000 }, (_, nth) => `${"n".repeat(40)}-${nth}`)
+      for (const writerId of writers) yield* store.registerWriter({ writerId, node: "test", closedAt: 0 })
+      yield* appendAll(new EventWriter("w-0"), "w-0", 400)
+      const after = claiming(writers.map((writer) => [writer, 0] as const))
+      reads = 0
+      const [event] = yield* subscribed({ after }, 1)
+      assert.isAbove(event?.cursor.length ?? 0, 150_000)
+      assert.isAtMost(reads, 40, "of 400 events, whose cursors would be 80 MB")
+    }).pipe(Effect.provide(worldOn(Layer.fresh(counted))))
+  })
+
+  it("has a cursor that is accepted again, however many writers it would have to name", () => {
+    const cursor = new SubscriptionCursor(
+      7,
+      Array.from({ length: 30_000 }, (_, nth) => 10 + 2 * nth),
+      Array.from({ length: 20_000 }, (_, nth) => [`${"n".repeat(60)}-${nth}`, 2 ** 40] as const)
+    )
+    const again = SubscriptionCursor.parse(cursor.print())
+    assert.isTrue(Result.isSuccess(again))
+    if (Result.isSuccess(again)) assert.strictEqual(again.success.finishedTo, 7)
+    assert.isTrue(Result.isFailure(SubscriptionCursor.parse("a".repeat(400_001))))
+  })
 })

@@ -1,7 +1,8 @@
 /**
- * Tells whether a commit may be delivered: whether everything of its accounts before it was delivered. Two bounded
+ * Tells whether a commit may be delivered: whether everything of its accounts before it was delivered. Three bounded
  * memories answer that. Of accounts that were delivered lately, the last version is known, which is exact. Of others,
- * only the commits that were read ahead are known: the lowest version among them is taken for the next.
+ * only the commits that were read ahead are known, and those beyond that were looked at: the lowest version among them is
+ * taken for the next, which is exact once everything that may hold an earlier one was looked at.
  */
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import type { CommitRow } from "../../infra/eventstore/EventStore.ts"
@@ -15,10 +16,18 @@ interface Awaiting {
   commits: number
 }
 
+/** Commits of an account beyond those that were read ahead. */
+interface Beyond {
+  /** None of them has a lower version. */
+  lowest: Version
+  commits: number
+}
+
 export class AccountOrder {
   readonly #awaiting = new Map<AccountId, Awaiting>()
   /** Last versions of accounts without commits that were read ahead, the longest unused first. */
   readonly #delivered = new Map<AccountId, Version>()
+  readonly #beyond = new Map<AccountId, Beyond>()
   readonly #deliveredMax: number
   /** Everything that was ever delivered is known: of an unknown account nothing was. */
   #isComplete: boolean
@@ -28,9 +37,60 @@ export class AccountOrder {
     this.#isComplete = options.isFromStart
   }
 
-  /** A commit was read ahead. */
-  add({ keys }: CommitRow): void {
+  /** Accounts of which commits beyond those that were read ahead are noted. */
+  get beyondSize(): number {
+    return this.#beyond.size
+  }
+
+  /** A commit beyond was looked at; noted are those of its accounts that are wanted, or all. */
+  noteBeyond({ keys }: CommitRow, wanted: ReadonlySet<AccountId> | undefined): void {
     for (const [account, first] of keys) {
+      if (wanted !== undefined && !wanted.has(account)) continue
+      const found = this.#beyond.get(account)
+      if (found === undefined) this.#beyond.set(account, { lowest: first, commits: 1 })
+      else {
+        found.lowest = Math.min(found.lowest, first)
+        found.commits++
+      }
+    }
+  }
+
+  forgetBeyond(): void {
+    this.#beyond.clear()
+  }
+
+  /** Accounts of commits that were read ahead of which it is not known what was delivered. */
+  awaitedUnknown(): ReadonlySet<AccountId> {
+    const unknown = new Set<AccountId>()
+    for (const [account, { delivered }] of this.#awaiting) if (delivered === undefined) unknown.add(account)
+    return unknown
+  }
+
+  /** Those of the commit. */
+  unknownOf({ keys }: CommitRow): ReadonlyArray<AccountId> {
+    return keys.flatMap(([account, first]) => (this.#isUnknown(account, first) ? [account] : []))
+  }
+
+  /** What `isReady` says of the commit does not rest on what was looked at. */
+  isCertain({ keys }: CommitRow): boolean {
+    return this.#isComplete || !keys.some(([account, first]) => this.#isUnknown(account, first))
+  }
+
+  #isUnknown(account: AccountId, first: Version): boolean {
+    return first > 1 && this.#awaiting.get(account)?.delivered === undefined
+  }
+
+  #takeFromBeyond(account: AccountId, first: Version, last: Version): void {
+    const found = this.#beyond.get(account)
+    if (found === undefined) return
+    if (--found.commits === 0) this.#beyond.delete(account)
+    else if (first === found.lowest) found.lowest = last + 1
+  }
+
+  /** A commit was read ahead, which was looked at before or not. */
+  add({ keys }: CommitRow, wasBeyond = false): void {
+    for (const [account, first, last] of keys) {
+      if (wasBeyond) this.#takeFromBeyond(account, first, last)
       const found = this.#awaiting.get(account)
       if (found !== undefined) {
         found.commits++
@@ -47,7 +107,8 @@ export class AccountOrder {
       if (first === 1) return true
       const found = this.#awaiting.get(account)
       if (found?.delivered !== undefined) return first <= found.delivered + 1
-      return !this.#isComplete && first <= (found?.lowest ?? first)
+      const lowest = Math.min(found?.lowest ?? first, this.#beyond.get(account)?.lowest ?? first)
+      return !this.#isComplete && first <= lowest
     })
   }
 

@@ -4,7 +4,8 @@
  * The log has no global order: each writer numbers its own commits. But a version is only committed after the one
  * before it, by whichever writer, so any cut through all tails that is taken in one moment can be delivered in some
  * order that is right for every account. The merge takes such a cut, delivers all of it, and takes the next. Within a
- * cut it delivers the oldest front of a tail that `AccountOrder` calls ready.
+ * cut it delivers the oldest front of a tail that `AccountOrder` calls ready. Where that rests on what is read ahead alone, it
+ * first looks through the keys of everything that may have been recorded before.
  *
  * What is read ahead is bounded in total, not a writer: tails share `subscribeKeysMax` keys, though each has at least
  * one commit. Writers that live are few; tails of finished writers, of which there may be any number, are only opened
@@ -22,29 +23,25 @@ import {
 } from "../../infra/eventstore/EventStore.ts"
 import { readRows } from "../relay/TailReader.ts"
 import { AccountOrder } from "./AccountOrder.ts"
+import { concurrentReads, type LookedThrough, makeLookBeyond, noteLooked } from "./LookBeyond.ts"
 import type { SubscriptionCursor } from "./SubscriptionCursor.ts"
 
-/** Tails that are read from the store at once, and the keys of one read, about: a turn of the event loop decodes them. */
-const concurrentReads = 4
+/** The keys of one read, about: a turn of the event loop decodes them. */
 const keysARead = 4_000
 
 /** Finished writers of one listing, and how many of them may wait for their time. */
 const listedMax = 1_000
 const laterMax = 20_000
 
+/** What one step of a subscription prints of cursors, in characters: each event carries one. */
+const printedMax = 8_000_000
+
 /** A writer that began so long after a commit may still have a commit before it: clocks differ, and commits wait. */
 const beganMarginMs = 60_000
 
-interface Tail {
-  readonly writerId: WriterId
-  /** The last commit of the cut. */
-  readonly lastSeq: number
+interface Tail extends LookedThrough {
   /** The number of a finished writer. */
   readonly ordinal: number | undefined
-  /** Read ahead, not delivered. */
-  readonly ahead: Array<CommitRow>
-  /** The last commit that was read ahead. */
-  readTo: number
 }
 
 /** What the log had at one moment, and what of it is left. */
@@ -74,48 +71,29 @@ export const makeMergedTails = (
     ReadSideLimits,
     "subscribeCommitsMax" | "subscribeEventsMax" | "subscribeKeysMax" | "subscribeAccountsMax"
   >,
-  cursor: SubscriptionCursor
+  cursor: SubscriptionCursor,
+  /**
+   * A later commit of a tail has no event that was recorded longer than this before one of an earlier commit, in milliseconds: a
+   * command waits no longer than its deadline for its lane, and the clocks of two nodes differ by twice the skew bound.
+   */
+  disorderMs: number
 ) => {
   const order = new AccountOrder({ deliveredMax: limits.subscribeAccountsMax, isFromStart: cursor.isStart })
+  const beyond = makeLookBeyond(store, limits, order, disorderMs)
   const ahead = makeReadAhead(store, limits, order)
   const takeCut = makeTakeCut(store, cursor)
   const openLater = makeOpenLater(store, cursor)
   let cut: Cut | undefined
 
-  /** Until every open tail that is not at its end has a front, and no tail is left that should be open. */
-  const fillFronts = Effect.fnUntraced(function* (now: Cut) {
-    while (now.dry.size > 0 || isLaterDue(now)) {
-      yield* ahead.fill(now)
-      yield* openLater(now, now.fronts.length === 0)
-    }
-  })
-
-  /** Ready commits up to about `subscribeEventsMax` events. */
-  const takeRows = Effect.fnUntraced(function* (now: Cut) {
-    const taken: Array<Taken> = []
-    yield* ahead.topUp(now)
-    for (let events = 0; events < limits.subscribeEventsMax; ) {
-      yield* fillFronts(now)
-      let ready = now.fronts.find(({ ahead: [front] }) => front !== undefined && order.isReady(front))
-      if (ready === undefined && now.later.length > 0) {
-        yield* openLater(now, true)
-        continue
-      }
-      // The commit that was made first is always ready; in a broken log there may be none, which must not stop it.
-      ready ??= now.fronts[0]
-      const row = ready === undefined ? undefined : takeFront(now, ready)
-      if (ready === undefined || row === undefined) break
-      ahead.takeUnsafe(row)
-      taken.push({ row, tail: ready })
-      events += row.rows
-    }
-    return taken
-  })
+  const takeRows = makeTakeRows(limits, cursor, order, ahead, beyond, openLater)
 
   return {
     /** The next commits that are ready, none at the end of the log. After a failure it cannot go on: resume elsewhere. */
     next: Effect.gen(function* () {
-      cut ??= yield* takeCut
+      if (cut === undefined) {
+        cut = yield* takeCut
+        beyond.beginUnsafe()
+      }
       const now: Cut = cut
       const taken = yield* takeRows(now)
       const atEnd = isAtEnd(now)
@@ -137,6 +115,63 @@ export const makeMergedTails = (
   }
 }
 
+/** What chooses the next commits of a cut. */
+const makeTakeRows = (
+  limits: Pick<ReadSideLimits, "subscribeEventsMax">,
+  cursor: SubscriptionCursor,
+  order: AccountOrder,
+  ahead: ReturnType<typeof makeReadAhead>,
+  beyond: ReturnType<typeof makeLookBeyond>,
+  openLater: ReturnType<typeof makeOpenLater>
+) => {
+  /** Until every open tail that is not at its end has a front, and no tail is left that should be open. */
+  const fillFronts = Effect.fnUntraced(function* (now: Cut) {
+    while (now.dry.size > 0 || isLaterDue(now)) {
+      yield* ahead.fill(now)
+      yield* openLater(now, now.fronts.length === 0)
+    }
+  })
+
+  const readyOf = (now: Cut): Tail | undefined =>
+    now.fronts.find(({ ahead: [front] }) => front !== undefined && order.isReady(front))
+
+  /** A tail whose front is ready, which is certain: what that rests on is looked at first. */
+  const findReady = Effect.fnUntraced(function* (now: Cut) {
+    for (let ready = readyOf(now); ; ) {
+      const front = ready?.ahead[0]
+      if (front === undefined || order.isCertain(front)) return ready
+      yield* beyond.before(now, front)
+      const found = readyOf(now)
+      if (found === ready) return ready
+      ready = found
+    }
+  })
+
+  /** Ready commits up to about `subscribeEventsMax` events. */
+  return Effect.fnUntraced(function* (now: Cut) {
+    const taken: Array<Taken> = []
+    // Each commit is delivered with two cursors.
+    const commitsMax = Math.max(1, printedMax / (2 * cursor.print().length))
+    yield* ahead.topUp(now)
+    for (let events = 0; events < limits.subscribeEventsMax && taken.length < commitsMax; ) {
+      yield* fillFronts(now)
+      let ready = yield* findReady(now)
+      if (ready === undefined && now.later.length > 0) {
+        yield* openLater(now, true)
+        continue
+      }
+      // The commit that was made first is always ready; in a broken log there may be none, which must not stop it.
+      ready ??= now.fronts[0]
+      const row = ready === undefined ? undefined : takeFront(now, ready)
+      if (ready === undefined || row === undefined) break
+      ahead.takeUnsafe(row)
+      taken.push({ row, tail: ready })
+      events += row.rows
+    }
+    return taken
+  })
+}
+
 const isAtEnd = ({ fronts, dry, later, listedTo, finishedTo }: Cut): boolean =>
   fronts.length + dry.size + later.length === 0 && listedTo >= finishedTo
 
@@ -150,9 +185,17 @@ const takeFront = (now: Cut, tail: Tail): CommitRow | undefined => {
   return row
 }
 
-const makeTakeCut = (store: EventStore["Service"], cursor: SubscriptionCursor) =>
-  Effect.gen(function* () {
+const makeTakeCut = (store: EventStore["Service"], cursor: SubscriptionCursor) => {
+  let isFirst = true
+  return Effect.gen(function* () {
     const rows = yield* store.listWriters
+    if (isFirst) {
+      const open = new Set(rows.map((row) => row.writerId))
+      const others = cursor.named.filter((writer) => !open.has(writer))
+      const registered = others.length === 0 ? [] : yield* store.registeredWriters(others)
+      cursor.keep(new Set([...open, ...registered]))
+      isFirst = false
+    }
     // Afterwards: a writer that is finished in between is in both, and is left out of the second.
     const finishedTo = yield* store.lastFinished
     const dry = rows.flatMap((row) => tailOf(row, cursor.positionOf(row.writerId)) ?? [])
@@ -165,6 +208,7 @@ const makeTakeCut = (store: EventStore["Service"], cursor: SubscriptionCursor) =
       fronts: []
     } satisfies Cut
   })
+}
 
 const makeOpenLater = (store: EventStore["Service"], cursor: SubscriptionCursor) => {
   const listLater = Effect.fnUntraced(function* (now: Cut) {
@@ -201,7 +245,9 @@ const tailOf = (
   position: number,
   ordinal?: number
 ): Tail | undefined =>
-  position >= lastSeq ? undefined : { writerId, lastSeq, ordinal, ahead: [], readTo: position }
+  position >= lastSeq
+    ? undefined
+    : { writerId, lastSeq, ordinal, ahead: [], readTo: position, lookedTo: position, lookedTime: 0 }
 
 const timeOf = ({ ahead: [front] }: Tail): Instant => front?.recordedAt ?? 0
 
@@ -257,7 +303,8 @@ const makeReadAhead = (
       if (row.seq > lastSeq) break
       tail.ahead.push(row)
       tail.readTo = row.seq
-      order.add(row)
+      order.add(row, row.seq <= tail.lookedTo)
+      if (row.seq > tail.lookedTo) noteLooked(tail, row)
       found += row.keys.length
     }
     keys += found

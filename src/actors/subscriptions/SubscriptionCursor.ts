@@ -3,6 +3,9 @@
  * so a place in the log is a number a writer. Writers end with the process life they belong to, and are numbered when
  * they are finished: the cursor names one number for all finished writers below it, and single writers only where they
  * may still commit, or are partly read. So its length follows the writers that live, not those that ever lived.
+ *
+ * A cursor is a claim of its bearer: what it names that the log does not know is forgotten before it is repeated. And it is
+ * bounded: where more writers would have to be named than it has room for, it says nothing of some, which are read again.
  */
 import { Result, Schema } from "effect"
 import { InvalidCommand } from "../../domain/Errors.ts"
@@ -16,8 +19,10 @@ const Current = Schema.Tuple([Schema.Literal(2), Count, Schema.Array(Count), Pos
 const Wire = Schema.fromJsonString(Schema.Union([Current, Positions]))
 const decode = Schema.decodeUnknownResult(Wire)
 
-/** Longer texts are refused unread; a cursor of the first format has about 60 characters a writer. */
-const textMax = 4_000_000
+/** What a cursor names may be so many bytes, about; some thousands of writers that live at once. */
+const namedBytesMax = 200_000
+/** Longer texts are refused unread: in Base64, with some room, what a cursor may name. */
+const textMax = 400_000
 
 export class SubscriptionCursor {
   /** Everything of the finished writers up to this number is read … */
@@ -67,6 +72,16 @@ export class SubscriptionCursor {
     return this.#positions.get(writer) ?? 0
   }
 
+  /** The writers that it names. */
+  get named(): ReadonlyArray<WriterId> {
+    return [...this.#positions.keys()]
+  }
+
+  /** Forgets the writers that are not among these. */
+  keep(known: ReadonlySet<WriterId>): void {
+    for (const writer of this.#positions.keys()) if (!known.has(writer)) this.#positions.delete(writer)
+  }
+
   advance(writer: WriterId, seq: number): void {
     this.#positions.set(writer, seq)
   }
@@ -95,12 +110,20 @@ export class SubscriptionCursor {
   }
 
   #text(positions: ReadonlyMap<WriterId, number>): string {
-    const wire: typeof Current.Encoded = [
-      2,
-      this.#finishedTo,
-      [...this.#finished],
-      Object.fromEntries(positions)
-    ]
+    let room = namedBytesMax
+    const named: Array<readonly [WriterId, number]> = []
+    for (const [writer, seq] of positions) {
+      room -= writer.length + 20
+      if (room < 0) break
+      named.push([writer, seq])
+    }
+    const finished: Array<number> = []
+    for (const ordinal of this.#finished) {
+      room -= 10
+      if (room < 0) break
+      finished.push(ordinal)
+    }
+    const wire: typeof Current.Encoded = [2, this.#finishedTo, finished, Object.fromEntries(named)]
     return Buffer.from(JSON.stringify(wire)).toString("base64url")
   }
 }

@@ -4,6 +4,7 @@ import { type InvalidCommand, Unavailable } from "../../domain/Errors.ts"
 import type { Event } from "../../domain/Event.ts"
 import type { AccountId, CommandId, Instant, Version } from "../../domain/Ids.ts"
 import { decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
+import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { type Commit, EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { CommitFeed } from "../commit/CommitFeed.ts"
@@ -55,13 +56,15 @@ export class Subscriptions extends Context.Service<
       const store = yield* EventStore
       const feed = yield* CommitFeed
       const limits = yield* ReadSideConfig
+      const { commandDeadlineMs, clockSkewMaxMs } = yield* LedgerConfig
+      const disorderMs = commandDeadlineMs + 2 * clockSkewMaxMs
 
       return {
         subscribe: ({ after, accountPrefix = "" } = {}) =>
           Stream.unwrap(
             Effect.gen(function* () {
               const cursor = yield* cursorAt(store, after)
-              const tails = makeMergedTails(store, limits, cursor)
+              const tails = makeMergedTails(store, limits, cursor, disorderMs)
               const step: Effect.Effect<ReadonlyArray<CommittedEvent>, Unavailable> = Effect.gen(
                 function* () {
                   // Made before the tails are read: a commit during that wakes the wait after it.
