@@ -187,7 +187,7 @@ const identity = ({ cert, key, ca }: ClusterTls): Socket.TlsUpgradeOptions => ({
   ...(ca === undefined ? {} : { ca })
 })
 
-/** The handshake of the node that dials. `host` is the name its certificate is checked against. */
+/** The handshake of the node that dials. The other's certificate has to be of `host`, which is a name or an address. */
 export const greet = Effect.fnUntraced(function* (wire: Wire, purpose: Purpose, host: string) {
   const safeguards = yield* ClusterSecurity
   const versions = yield* PeerProtocol
@@ -217,7 +217,7 @@ export const greet = Effect.fnUntraced(function* (wire: Wire, purpose: Purpose, 
     const { ca } = safeguards.tls
     yield* encrypt(wire, reader, {
       ...(ca === undefined ? {} : identity(safeguards.tls)),
-      // Names alone may be named to a server of TLS; for an address the certificate is checked against where it was dialled.
+      // Names alone may be named to a server of TLS; for an address the certificate is checked against the address (PeerPort.ts).
       ...(isIP(host) === 0 ? { servername: host } : {})
     })
   }

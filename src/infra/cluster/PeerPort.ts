@@ -3,11 +3,12 @@
  * are. It is Effect Cluster's own port, because its address is what membership tells, and because one port is one thing to
  * open, to guard and to watch; the handshake says what each connection is for.
  */
+import { createConnection, isIP, type Socket as NetSocket } from "node:net"
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import { Clock, Context, Effect, Layer, Option, type Scope } from "effect"
 import type { RunnerAddress } from "effect/cluster"
 import type { SecureRandom } from "effect/crypto"
-import type { Socket } from "effect/socket"
+import { Socket } from "effect/socket"
 import { type Agreement, greet, type HandshakeRefused, receive, type Wire } from "./PeerHandshake.ts"
 import { withWriteTimeout } from "./SocketTimeouts.ts"
 
@@ -83,9 +84,40 @@ const byteStream = (peer: string, agreed: Agreement, wire: Wire): ByteStream => 
 const toBytes = (chunk: string | Uint8Array): Uint8Array =>
   typeof chunk === "string" ? Buffer.from(chunk) : chunk
 
-/** A socket to another node; `noDelay`: see ClusterSocket.ts. */
-export const socketTo = ({ host, port }: { readonly host: string; readonly port: number }) =>
-  NodeSocket.makeNet({ host, port, noDelay: true, openTimeout: openMs, timeout: silentMs }).pipe(
+interface NodeAddress {
+  readonly host: string
+  readonly port: number
+}
+
+/**
+ * An open connection of TCP, for as long as the scope lives. TLS, which begins later on the same connection, checks the
+ * certificate of the other side against the name that Node looked up for the connection, and against `localhost` where it looked
+ * up none; so of a node that is named by its address the address is noted as that name.
+ */
+const connect = ({ host, port }: NodeAddress) =>
+  Effect.flatMap(
+    Effect.acquireRelease(
+      // `noDelay`: see ClusterSocket.ts.
+      Effect.sync(() => createConnection({ host, port, noDelay: true, timeout: silentMs })),
+      (connection) => Effect.sync(() => connection.destroySoon())
+    ),
+    (connection) =>
+      Effect.callback<NetSocket, Socket.SocketError>((resume) => {
+        connection.once("connect", () => {
+          if (isIP(host) !== 0) Object.assign(connection, { _host: host })
+          resume(Effect.succeed(connection))
+        })
+        // Stays for as long as the connection does: an error that is not listened to would end the process.
+        connection.on("error", (cause) => {
+          const reason = new Socket.SocketOpenError({ kind: "Unknown", cause })
+          resume(Effect.fail(new Socket.SocketError({ reason })))
+        })
+      })
+  )
+
+/** A socket to another node. */
+export const socketTo = (to: NodeAddress) =>
+  NodeSocket.fromDuplex(connect(to), { openTimeout: openMs }).pipe(
     Effect.flatMap((plain) => withWriteTimeout(plain, silentMs))
   )
 
