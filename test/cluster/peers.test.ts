@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { formFingerprint } from "../../src/actors/cluster/PeerCodec.ts"
+import { compactForm, formFingerprint } from "../../src/actors/cluster/PeerCodec.ts"
 import { PeerConversation } from "../../src/actors/cluster/PeerConversation.ts"
 import type { PeerRequest, PeerResponse } from "../../src/actors/cluster/PeerMessages.ts"
 import { PeerRoutes } from "../../src/actors/cluster/PeerRoutes.ts"
@@ -321,6 +321,17 @@ describe("a node that does not answer", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.effect("takes requests without any command only within its credit", () =>
+    Effect.gen(function* () {
+      const { send, join } = yield* asker()
+      const far = yield* join({ shards: [1], credit: 2, say: () => Effect.never })
+      yield* start(all([send(1, dispatch()), send(1, dispatch())]))
+      assert.isTrue((yield* Effect.flip(send(1, dispatch()))).isFull)
+      yield* settle
+      assert.lengthOf(far.asked, 2)
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("takes a batch that is larger than its credit, alone", () =>
     Effect.gen(function* () {
       const { send, join } = yield* asker()
@@ -356,11 +367,59 @@ describe("a node that does not read", () => {
   )
 })
 
+/** One message as a frame of its own. */
+const frameOf = (write: (writer: ByteWriter) => void): Buffer => {
+  const writer = new ByteWriter()
+  const at = writer.placeUint32()
+  write(writer)
+  writer.setUint32(at, writer.length - 4)
+  return Buffer.from(writer.take())
+}
+
+const requestFrame = (id: number, request: PeerRequest): Buffer =>
+  frameOf((writer) => {
+    writer.byte(3)
+    writer.uint(id)
+    compactForm.request.write(writer, request)
+  })
+
+describe("a node that asks and does not take its answers", () => {
+  it.effect("is refused what it asks beyond the limit, and loses the connection at twice the limit", () =>
+    Effect.gen(function* () {
+      const unsentBytesMax = 500
+      const { join } = yield* asker({ unsentBytesMax })
+      const { far, toFar, near, reading } = yield* join({ shards: [1] })
+      toFar.standStill()
+      let most = 0
+      let id = 0
+      while (reading.pollUnsafe() === undefined && id < 20_000) {
+        yield* far.write(requestFrame(++id, head("a")))
+        yield* settle
+        most = Math.max(most, near.unsentBytes())
+      }
+      assert.isBelow(id, 20_000)
+      assert.isBelow(most, 3 * unsentBytesMax)
+    }).pipe(Effect.scoped)
+  )
+})
+
 describe("a connection", () => {
+  const withoutLength = (frame: Buffer) => frame.subarray(4)
+  const again = withoutLength(
+    frameOf((writer) => {
+      writer.byte(1)
+      writer.text(JSON.stringify({ node: "far", address: "another:1", form: formFingerprint, credit: 100 }))
+    })
+  )
+  const requestMessage = withoutLength(requestFrame(7, head("a")))
+  const sized = (bytes: number) => withoutLength(frameOf((writer) => writer.blob(Buffer.alloc(bytes))))
   const wrong: ReadonlyArray<readonly [what: string, message: ReadonlyArray<number>]> = [
     ["an unknown kind of message", [99]],
     ["a request that ends too early", [3, 1, 0, 200]],
-    ["an introduction that is none", [1, 4, 0x7b, 0x7d]]
+    ["an introduction that is none", [1, 4, 0x7b, 0x7d]],
+    ["a second introduction", [...again]],
+    ["a request with the id of another", [...requestMessage, ...requestMessage]],
+    ["a list of more shards than there can be", [2, ...sized(8_193)]]
   ]
   it.effect.each(wrong)("ends at %s, and its requests have unknown outcomes", ([, message]) =>
     Effect.gen(function* () {

@@ -4,8 +4,9 @@
  * stream or a queue of its own on the way.
  *
  * Credit: each node says at the beginning how much (`credit`, in commands) it takes from the other without having answered
- * it. Who has used that up refuses its callers at once, and holds nothing for them; so a node that does not answer, or
- * does not read, costs its peers a bounded amount of memory.
+ * it. A node that has used that up refuses its callers at once, and holds nothing for them; so a node that does not answer, or
+ * does not read, costs its peers a bounded amount of memory. What another node is told is bounded too: one that asks and does
+ * not take its answers is refused further ones, and then loses the connection.
  */
 import { type Effect, Exit, type Fiber, Result, Schema } from "effect"
 import type { ByteReader, ByteWriter } from "../../infra/cluster/CompactCodec.ts"
@@ -49,6 +50,10 @@ const kind = {
   cancel: 6
 } as const
 
+/** The longest introduction, and the longest list of shards (65,536 of them), that a node sends, in bytes. */
+const introductionBytesMax = 4_096
+const shardsBytesMax = 8_192
+
 const unansweredReasons: ReadonlyArray<UnansweredReason> = ["lost", "full", "not understood"]
 
 /** A request on its way. */
@@ -63,7 +68,10 @@ interface Asked {
 interface ConversationParts {
   readonly connection: PeerConnection
   readonly introduction: Introduction
-  /** What was said and has not left this process may be so much before further requests are refused. */
+  /**
+   * What was said and has not left this process may be so much before further requests are refused, of either node. Answers go
+   * on until it is twice as much; then the connection ends.
+   */
   readonly unsentBytesMax: number
   /** Over how many looks a request waits for its answer. */
   readonly looksOf: (request: PeerRequest) => number
@@ -81,6 +89,8 @@ export class PeerConversation {
   #peer: Introduction | undefined
   #form: PeerForm = textForm
   #lastId = 0
+  /** The last request of the other node: each has a greater id than the one before. */
+  #lastAskedId = 0
   /** What the other node has not answered yet, and what this one has not. */
   #askedWeight = 0
   #answeringWeight = 0
@@ -174,7 +184,7 @@ export class PeerConversation {
     if (this.#peer === undefined) throw new MalformedBytes("the other side did not say who it is")
     switch (what) {
       case kind.shards:
-        return this.#parts.onShards(readBits(reader.blob()))
+        return this.#shardsTold(reader.blob())
       case kind.request:
         return this.#requested(reader)
       case kind.response: {
@@ -199,9 +209,16 @@ export class PeerConversation {
     }
   }
 
+  #shardsTold(bits: Buffer): void {
+    if (bits.length > shardsBytesMax) throw new MalformedBytes("the other side told of too many shards")
+    this.#parts.onShards(readBits(bits))
+  }
+
   #introduced(text: string): void {
+    if (this.#peer !== undefined) throw new MalformedBytes("the other side said twice who it is")
     const peer = readIntroduction(text)
-    if (Result.isFailure(peer)) throw new MalformedBytes("the other side did not say who it is")
+    if (text.length > introductionBytesMax || Result.isFailure(peer))
+      throw new MalformedBytes("the other side did not say who it is")
     this.#peer = peer.success
     this.#form = formFor(this.#parts.introduction.form, peer.success.form)
     this.#parts.onIntroduced(peer.success)
@@ -209,16 +226,13 @@ export class PeerConversation {
 
   #requested(reader: ByteReader): void {
     const id = reader.uint()
+    // Two of one id would take each other's answer, and a cancellation could reach one of them alone.
+    if (id <= this.#lastAskedId) throw new MalformedBytes(`request ${id} came after ${this.#lastAskedId}`)
+    this.#lastAskedId = id
     const request = this.#form.request.read(reader)
     if (Result.isFailure(request)) return this.#sayUnanswered(id, "not understood")
     const weight = weightOf(request.success)
-    // The other node counts as well; this is for one that counts wrongly.
-    if (
-      weight > 0 &&
-      this.#answeringWeight > 0 &&
-      this.#answeringWeight + weight > this.#parts.introduction.credit
-    )
-      return this.#sayUnanswered(id, "full")
+    if (weight > 0 && this.#isAnsweringTooMuch(weight)) return this.#sayUnanswered(id, "full")
     this.#answeringWeight += weight
     const fiber = this.#parts.run(this.#parts.answer(request.success))
     const done = (exit: Exit.Exit<PeerResponse>): void => {
@@ -233,13 +247,29 @@ export class PeerConversation {
     fiber.addObserver(done)
   }
 
+  /** The other node counts as well; this is for one that counts wrongly, or does not take its answers. */
+  #isAnsweringTooMuch(weight: number): boolean {
+    const { connection, unsentBytesMax, introduction } = this.#parts
+    const isBeyondCredit = this.#answeringWeight > 0 && this.#answeringWeight + weight > introduction.credit
+    return isBeyondCredit || connection.unsentBytes() > unsentBytesMax
+  }
+
   #sayResponse(id: number, response: PeerResponse): void {
     const isSaid = this.#say(kind.response, id, (writer) => this.#form.response.write(writer, response))
-    if (!isSaid) this.#sayUnanswered(id, "lost")
+    if (isSaid) this.#boundAnswers()
+    else this.#sayUnanswered(id, "lost")
   }
 
   #sayUnanswered(id: number, reason: UnansweredReason): void {
     this.#say(kind.unanswered, id, (writer) => writer.byte(unansweredReasons.indexOf(reason)))
+    this.#boundAnswers()
+  }
+
+  /** Even a refusal takes memory until the other node has read it. */
+  #boundAnswers(): void {
+    const { connection, unsentBytesMax } = this.#parts
+    if (connection.unsentBytes() > 2 * unsentBytesMax)
+      connection.end("the other node does not take its answers")
   }
 
   /** Says something about a request. False where the rest of the message cannot be written. */

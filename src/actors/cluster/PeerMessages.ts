@@ -48,8 +48,9 @@ export type SendToPeer = (shard: number, request: PeerRequest) => Effect.Effect<
 /** How much of another node's credit a request takes until it is answered. */
 export const weightOf = (request: PeerRequest): number => {
   switch (request._tag) {
+    // One without commands is answered too.
     case "Dispatch":
-      return request.commands.length
+      return Math.max(1, request.commands.length)
     // What gives an account back must pass where nothing else does, and is bounded by what was lent.
     case "GiveBack":
       return 0
