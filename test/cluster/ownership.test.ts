@@ -244,6 +244,24 @@ describe("a group of accounts that moves", () => {
   )
 })
 
+describe("a member of a cluster that starts", () => {
+  it.effect("fences what a node alone left open, since the cluster's notes do not tell of it", () =>
+    scenarios(
+      Effect.gen(function* () {
+        const inner = yield* EventStore
+        const alone = FaultyStore.over(inner)
+        const before = yield* startNode("node-0", { store: alone.store })
+        yield* before.send(open("x-0"))
+        const placement = new SimulatedCluster(1, 1).placementOf(0)
+        yield* startNode("another", { placement })
+        const writers = yield* inner.listWriters
+        assert.isAbove(writers.length, 1)
+        for (const { node, fenced } of writers) assert.strictEqual(fenced, node !== "another", node)
+      })
+    )
+  )
+})
+
 describe("a node alone that is started again", () => {
   it.effect.each(["node", "another-name"])(
     "refuses nothing that its earlier life may still write (under the name %s)",

@@ -55,9 +55,10 @@ export const layer = (node: string) =>
             shards.set(shard, false)
             peers.tellShards()
             // Where the locks are no longer certain, another node may hold the shard, which is what a clean one is not.
-            const isHeld = wall.currentTimeMillisUnsafe() < certainty.untilMs
+            const isHeld = () => wall.currentTimeMillisUnsafe() < certainty.untilMs
+            const wasHeld = isHeld()
             return Effect.flatMap(here.leave(new Set([shard])), (isClean) =>
-              isClean && isHeld ? tenures.leaveClean(shard) : Effect.void
+              isClean && wasHeld && isHeld() ? tenures.leaveClean(shard) : Effect.void
             )
           },
           { interruptible: true }

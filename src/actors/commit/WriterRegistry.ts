@@ -6,10 +6,21 @@
 import { Clock, Context, Effect, Layer, Random, Schedule } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
-import { EventStore, type StoreUnavailable, type WriterId } from "../../infra/eventstore/EventStore.ts"
+import {
+  EventStore,
+  type StoreUnavailable,
+  type WriterId,
+  type WriterRow
+} from "../../infra/eventstore/EventStore.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import { Placement } from "../accounts/Placement.ts"
 import { CommitQueue } from "./CommitQueue.ts"
+
+/**
+ * Stands behind the name of a node without a cluster in the writers that it registers. Such a node notes no tenures of shards: what
+ * the members of a cluster know of who held which shard, and how it was left, says nothing of these writers.
+ */
+const aloneMark = " (alone)"
 
 /** How long a node that ends may take to fence its writers. */
 const fenceAtEndMs = 2_000
@@ -55,11 +66,14 @@ const make = Effect.fnUntraced(function* (node: string) {
     silence = undefined
   })
 
+  const { isAlone } = yield* Placement
+  const registeredAs = isAlone ? `${node}${aloneMark}` : node
+
   const registerFirst = Effect.fnUntraced(function* (lane: number) {
     const nonce = yield* Random.nextIntBetween(0, 36 ** 6)
     const writerId = `${node}.${wall.currentTimeMillisUnsafe().toString(36)}.${nonce.toString(36)}.${lane}`
     // From its first sight of this writer, nobody takes an instant for closed that it may still write at.
-    yield* store.registerWriter({ writerId, node, closedAt: closedNow(clock.nowUnsafe()) })
+    yield* store.registerWriter({ writerId, node: registeredAs, closedAt: closedNow(clock.nowUnsafe()) })
     yield* beat([writerId])
     live.add(writerId)
     return writerId
@@ -73,16 +87,15 @@ const make = Effect.fnUntraced(function* (node: string) {
     )
 
   // An earlier life of this node is over, under whatever name it ran: nothing of it may be written after this node has
-  // loaded an account. Of a member of a cluster the name tells which writers were its own; OwnershipBarrier.ts has the rest.
-  const { isAlone } = yield* Placement
+  // loaded an account. Of a member of a cluster the name tells which writers were its own; OwnershipBarrier.ts has the rest. A node
+  // alone may have run between two lives of the cluster, and the cluster calls shards clean that it wrote to since.
+  const isEarlier = (one: WriterRow) => isAlone || one.node === node || one.node.endsWith(aloneMark)
   const fence = (writerIds: ReadonlyArray<WriterId>) =>
     Effect.forEach(writerIds, (writerId) => store.fenceWriter(writerId), { discard: true })
   // Before anything asks the clock: the machine's may be ahead, and what it said once stands.
   yield* comparison.bind(store.heartbeat([]))
   const known = yield* store.listWriters
-  yield* fence(
-    known.filter((one) => !one.fenced && (isAlone || one.node === node)).map((one) => one.writerId)
-  )
+  yield* fence(known.filter((one) => !one.fenced && isEarlier(one)).map((one) => one.writerId))
   yield* Effect.addFinalizer(() => fence([...live]).pipe(Effect.timeoutOption(fenceAtEndMs), Effect.ignore))
   yield* Effect.suspend(() => beat([...live])).pipe(
     Effect.catch((error) => {

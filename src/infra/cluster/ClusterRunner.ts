@@ -2,7 +2,7 @@
  * Effect Cluster's sharding over PostgreSQL and the nodes' port: which nodes there are, which shards each has, and for how
  * long this node can be certain of its own.
  */
-import { PgClient } from "@effect/sql-pg"
+import { PgClient, PgTypes } from "@effect/sql-pg"
 import {
   Clock,
   Context,
@@ -12,6 +12,7 @@ import {
   Effect,
   Layer,
   Option,
+  Random,
   type Redacted,
   Scope,
   Semaphore
@@ -29,10 +30,12 @@ import {
 import { SecureRandom } from "effect/crypto"
 import { RpcSerialization } from "effect/rpc"
 import { SocketServer } from "effect/socket"
+import { SqlClient } from "effect/sql"
 import { ClusterConfig, type ClusterLimits } from "../config/ClusterConfig.ts"
 import { checkReach } from "../config/ClusterSecurity.ts"
 import type { ClusterAddress } from "../config/Environment.ts"
 import * as ClusterSocket from "./ClusterSocket.ts"
+import { HeldLocks } from "./HeldLocks.ts"
 import { ClusterMembers, PeerPort } from "./PeerPort.ts"
 
 /** Begins the names of the tables in which the nodes find each other. */
@@ -79,66 +82,97 @@ const settings = (limits: ClusterLimits, place?: ClusterPlace) =>
     simulateRemoteSerialization: false
   })
 
-const locksClient = (limits: ClusterLimits, url: Redacted.Redacted) =>
+const locksClient = (limits: ClusterLimits, url: Redacted.Redacted, session: string) =>
   PgClient.layer({
     url,
-    applicationName: "chronicle cluster",
+    applicationName: session,
     maxConnections: limits.connections,
     connectTimeout: limits.lockRefreshMs,
     keepAlive: "1 second",
     startupParameters: { statement_timeout: String(limits.lockRefreshMs) }
   })
 
+/** Advisory locks of a session, by the name that it gave itself. */
+const locksOf = `
+  SELECT count(*)::int4 FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
+  WHERE a.application_name = $1 AND l.locktype = 'advisory' AND l.granted`
+
+const lostSession =
+  "the database ended the session of this node's locks: it answers for no account until they are confirmed again"
+
 /** Shards that are let go of at once. */
 const releasesMax = 2
 
 /** The storage of effect, which tells how long locks are certain, is patient with shards that are just being let go of,
  * and lets go of all before the others learn that this node leaves. */
-const storage = Layer.effect(
-  RunnerStorage.RunnerStorage,
-  Effect.gen(function* () {
-    const inner = yield* SqlRunnerStorage.make({ prefix })
-    const limits = yield* ClusterConfig
-    const certainty = yield* LockCertainty
-    const members = yield* ClusterMembers
-    const wall = yield* Clock.Clock
-    const turn = Semaphore.makeUnsafe(releasesMax)
-    const confirm = (sentAtMs: number): void => {
-      certainty.untilMs = Math.max(certainty.untilMs, sentAtMs + limits.lockExpirationMs)
-    }
-    return RunnerStorage.RunnerStorage.of({
-      ...inner,
-      getRunners: Effect.tap(inner.getRunners, (runners) =>
-        Effect.sync(() => {
-          members.addresses = runners.map(([{ address }]) => address)
-        })
-      ),
-      acquire: Effect.fnUntraced(function* (address, shards) {
-        const wanted = [...shards]
-        const giveUpAtMs = wall.currentTimeMillisUnsafe() + limits.acquireMs
-        for (;;) {
+const storage = (session: string) =>
+  Layer.effect(
+    RunnerStorage.RunnerStorage,
+    Effect.gen(function* () {
+      const inner = yield* SqlRunnerStorage.make({ prefix })
+      const limits = yield* ClusterConfig
+      const certainty = yield* LockCertainty
+      const members = yield* ClusterMembers
+      const wall = yield* Clock.Clock
+      const turn = Semaphore.makeUnsafe(releasesMax)
+      const sql = yield* SqlClient.SqlClient
+      const held = new HeldLocks(certainty, limits.lockExpirationMs)
+      const lose = Effect.suspend(() => (held.lose() ? Effect.logWarning(lostSession) : Effect.void))
+      /** PostgreSQL may end a session long before its time, as when it starts again; then others may hold the shards at once. */
+      const watch = Effect.suspend(() =>
+        held.size === 0
+          ? Effect.void
+          : Effect.flatMap(sql.unsafe(locksOf, [PgTypes.text(session)]).values, ([row]) =>
+              Number(row?.[0]) > 0 || held.size === 0 ? Effect.void : lose
+            )
+      )
+      return RunnerStorage.RunnerStorage.of({
+        ...inner,
+        getRunners: inner.getRunners.pipe(
+          Effect.tap((runners) =>
+            Effect.sync(() => {
+              members.addresses = runners.map(([{ address }]) => address)
+            })
+          ),
+          // In the step of membership, several times within the time of a lease (OwnershipBarrier.ts).
+          Effect.tap(() => Effect.ignore(watch))
+        ),
+        acquire: Effect.fnUntraced(function* (address, shards) {
+          const wanted = [...shards]
+          const giveUpAtMs = wall.currentTimeMillisUnsafe() + limits.acquireMs
+          for (;;) {
+            const sentAtMs = wall.currentTimeMillisUnsafe()
+            const acquired = yield* inner.acquire(address, wanted)
+            held.acquired(acquired.map(String), sentAtMs)
+            const isLate = wall.currentTimeMillisUnsafe() + limits.retryMs >= giveUpAtMs
+            if (acquired.length === wanted.length || isLate) return acquired
+            yield* Effect.sleep(limits.retryMs)
+          }
+        }),
+        refresh: Effect.fnUntraced(function* (address, shards) {
           const sentAtMs = wall.currentTimeMillisUnsafe()
-          const acquired = yield* inner.acquire(address, wanted)
-          if (acquired.length > 0) confirm(sentAtMs)
-          const isLate = wall.currentTimeMillisUnsafe() + limits.retryMs >= giveUpAtMs
-          if (acquired.length === wanted.length || isLate) return acquired
-          yield* Effect.sleep(limits.retryMs)
-        }
-      }),
-      refresh: Effect.fnUntraced(function* (address, shards) {
-        const sentAtMs = wall.currentTimeMillisUnsafe()
-        const held = yield* inner.refresh(address, shards)
-        if (held.length > 0) confirm(sentAtMs)
-        return held
-      }),
-      // All locks are on one connection, and one operation on it that is late ends it with all of them: many shards
-      // that leave at once, as when a node joins, must not wait there for each other.
-      release: (address, shard) => turn.withPermit(inner.release(address, shard)),
-      unregister: (address) =>
-        Effect.andThen(Effect.ignore(inner.releaseAll(address)), inner.unregister(address))
+          const asked = [...shards].map(String)
+          const refreshed = yield* inner.refresh(address, shards)
+          if (!held.refreshed(asked, new Set(refreshed.map(String)), sentAtMs)) yield* lose
+          return refreshed
+        }),
+        // All locks are on one connection, and one operation on it that is late ends it with all of them: many shards
+        // that leave at once, as when a node joins, must not wait there for each other.
+        release: (address, shard) =>
+          turn.withPermit(
+            Effect.suspend(() => {
+              held.letGo(String(shard))
+              return inner.release(address, shard)
+            })
+          ),
+        unregister: (address) =>
+          Effect.suspend(() => {
+            held.letGoOfAll()
+            return Effect.andThen(Effect.ignore(inner.releaseAll(address)), inner.unregister(address))
+          })
+      })
     })
-  })
-)
+  )
 
 /** A node that does not answer twice in time is taken for dead. */
 const health = Layer.effect(
@@ -157,10 +191,20 @@ const health = Layer.effect(
 
 /** Where the nodes find each other and lock their shards, and how they talk. */
 export const common = (limits: ClusterLimits, locksUrl: Redacted.Redacted, place?: ClusterPlace) =>
-  Layer.mergeAll(storage, MessageStorage.layerNoop, RpcSerialization.layerSchemaBinary()).pipe(
-    Layer.provide(locksClient(limits, locksUrl)),
-    Layer.provideMerge(settings(limits, place)),
-    Layer.orDie
+  Layer.unwrap(
+    Effect.gen(function* () {
+      // Of this life alone, so that its locks can be told from those of others.
+      const session = `chronicle cluster ${(yield* Random.nextIntBetween(0, 2 ** 48)).toString(36)}`
+      return Layer.mergeAll(
+        storage(session),
+        MessageStorage.layerNoop,
+        RpcSerialization.layerSchemaBinary()
+      ).pipe(
+        Layer.provide(locksClient(limits, locksUrl, session)),
+        Layer.provideMerge(settings(limits, place)),
+        Layer.orDie
+      )
+    })
   )
 
 /** Other nodes cannot reach this one there; mostly because another program listens. */
