@@ -8,7 +8,7 @@ import { emptyHead } from "../../src/domain/Head.ts"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
 import { CommitOutcome, EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
-import { EventStoreClient } from "../../src/infra/eventstore/SqlClients.ts"
+import { barrier, EventStoreClient } from "../../src/infra/eventstore/SqlClients.ts"
 import { execute, freshEventStore, TestDatabase } from "../support/databases.ts"
 import { accountId, commandId, storedEvent, storedEvents } from "../support/storedEvents.ts"
 import { eventStoreContract } from "./eventStoreContract.ts"
@@ -51,6 +51,16 @@ describe("the event store on PostgreSQL alone", () => {
         Effect.provideService(LedgerConfig, { ...defaultLimits, storeConnectionMs: 1 })
       )
     })
+  )
+
+  it.live("reads the answer of the barrier whatever place in the server's log it names", () =>
+    Effect.gen(function* () {
+      const { reads } = yield* EventStoreClient
+      for (let times = 0; times < 300; times++) {
+        const [row] = yield* reads.unsafe(barrier, []).values
+        assert.match(String(row?.[0]), /^[0-9A-F]+\/[0-9A-F]+$/)
+      }
+    }).pipe(Effect.provide(EventStoreClient.layer(Redacted.make(serverUrl))))
   )
 
   it.live("scans no table of the log as a whole, even with plans from when it was small", () =>

@@ -87,9 +87,10 @@ const standbys = "SELECT coalesce(current_setting('synchronous_standby_names', t
 
 /**
  * Writes to PostgreSQL's log and nowhere else. Its commit waits for the synchronous standbys, which have everything
- * before it then, since they receive the log in order.
+ * before it then, since they receive the log in order. It answers a place in the log, a type that the driver does not know and
+ * takes for text: as eight raw bytes that is mostly none, and a connection ends that cannot read its answer. So it is cast.
  */
-const barrier = "SELECT pg_logical_emit_message(true, 'chronicle', '')"
+export const barrier = "SELECT pg_logical_emit_message(true, 'chronicle', '')::text"
 
 export const makeQueries = Effect.gen(function* () {
   const { reads } = yield* EventStoreClient
