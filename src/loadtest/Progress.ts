@@ -1,4 +1,5 @@
 /** Shows how far a load test is: one line that is rewritten in place on a terminal, a few lines in a log. */
+import { printable } from "../domain/Printable.ts"
 import type { Sample } from "./Meter.ts"
 
 /** Without a terminal, a line is written for every tenth sample, and for every 200th report of a long step. */
@@ -28,7 +29,8 @@ export const makeProgress = (
     write(clearLine + text.slice(0, Math.max(20, columns() - 1)))
   }
   return {
-    say: (text) => {
+    say: (raw) => {
+      const text = printable(raw)
       if (isTerminal) return put(text)
       // Two reports belong to one step if they differ only in their numbers.
       const step = text.replaceAll(/[\d,.]+/g, "")

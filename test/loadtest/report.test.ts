@@ -201,6 +201,21 @@ describe("progress", () => {
     assert.include(text, "12,345/s")
   })
 
+  it("shows what others wrote with its control characters made visible", () => {
+    let text = ""
+    const progress = makeProgress(
+      false,
+      () => 60,
+      (part) => {
+        text += part
+      }
+    )
+    progress.say("comparing acc\u001b[31m\rforged")
+    assert.notInclude(text, "\u001b")
+    assert.notInclude(text, "\r")
+    assert.include(text, "forged")
+  })
+
   it("reports a long step now and then without a terminal", () => {
     let text = ""
     const progress = makeProgress(

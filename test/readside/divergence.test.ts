@@ -287,7 +287,7 @@ describe("an event store that lost its tail in a failover", () => {
       yield* eventually(assertCaughtUp(kept.log))
       const { ready, alarms } = yield* report
       assert.isTrue(ready)
-      assert.lengthOf(alarms, 1)
+      assert.lengthOf(alarms, 1, alarms.join("; "))
     }).pipe(Effect.provide(inMemory(memoryModel, layer)))
   })
 })

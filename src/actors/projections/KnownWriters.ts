@@ -2,7 +2,8 @@
  * Tells messages of this ledger from those of another one on the same bus: a message counts only if its writer is
  * registered in this event store.
  */
-import { Context, Effect, Layer, Semaphore } from "effect"
+import { Clock, Context, Effect, Layer, Semaphore } from "effect"
+import type { Instant } from "../../domain/Ids.ts"
 import { EventStore, type StoreUnavailable, type WriterId } from "../../infra/eventstore/EventStore.ts"
 
 export class KnownWriters extends Context.Service<
@@ -21,16 +22,28 @@ export class KnownWriters extends Context.Service<
       const lock = yield* Semaphore.make(1)
       /** The longest unused first. */
       const known = new Set<WriterId>()
-      /** Not registered when they were looked up. A registration is never late, so once is enough. */
-      let foreign: Set<WriterId> = new Set()
-      const isNew = (writer: WriterId) => !known.has(writer) && !foreign.has(writer)
+      const clock = yield* Clock.Clock
+      /**
+       * Not registered when they were looked up, and when that was. A writer registers before anything of it can be on the bus; but
+       * a name that was only claimed once must not count as that of a stranger for ever.
+       */
+      const foreign = new Map<WriterId, Instant>()
+      const isNew = (writer: WriterId) => {
+        if (known.has(writer)) return false
+        const lookedAt = foreign.get(writer)
+        return lookedAt === undefined || clock.currentTimeMillisUnsafe() - lookedAt >= foreignMs
+      }
 
       const look = Effect.fnUntraced(function* (writers: ReadonlyArray<WriterId>) {
         if (!writers.some(isNew)) return
         const unknown = [...new Set(writers.filter(isNew))]
         const registered = yield* store.registeredWriters(unknown)
-        if (foreign.size > foreignMax) foreign = new Set()
-        for (const writer of unknown) (registered.has(writer) ? known : foreign).add(writer)
+        if (foreign.size > foreignMax) foreign.clear()
+        for (const writer of unknown) {
+          foreign.delete(writer)
+          if (registered.has(writer)) known.add(writer)
+          else foreign.set(writer, clock.currentTimeMillisUnsafe())
+        }
         for (const writer of known) {
           if (known.size <= knownMax) break
           known.delete(writer)
@@ -48,3 +61,5 @@ export class KnownWriters extends Context.Service<
 /** Writers of this ledger, and of others, that are kept in memory; those of the messages at hand come on top. */
 const knownMax = 10_000
 const foreignMax = 1_000
+/** For so long a writer that was not registered is not looked up again, in milliseconds. */
+const foreignMs = 10_000

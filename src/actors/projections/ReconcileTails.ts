@@ -121,7 +121,7 @@ const makeRound = Effect.fnUntraced(function* (
   counts: ReconcileCounts
 ) {
   const store = yield* EventStore
-  const { partitions } = yield* LedgerConfig
+  const { partitions, clockSkewMaxMs } = yield* LedgerConfig
   const { lostAfterMs, writerSilentMs } = yield* ReadSideConfig
   const oneAtATime = yield* Semaphore.make(1)
   const reconcileTail = yield* makeReconcileTail(model, engine, walk)
@@ -129,7 +129,9 @@ const makeRound = Effect.fnUntraced(function* (
 
   return Effect.fnUntraced(function* (youngest: Instant, loads: Loads) {
     yield* engine.refreshParked
-    const began = yield* Clock.currentTimeMillis
+    // Read before the writers: one that is not among them begins above what the store's clock says to it then. That may be
+    // another clock, of another gateway or after a failover, behind this one by as much as the skew bound.
+    const unseenFrom = (yield* store.heartbeat([])) - clockSkewMaxMs
     // Read anew each round: the cursors begin again at 0 when the read model was lost. And read before the writers, so
     // that a cursor which another node moves meanwhile is not beyond the end of its tail.
     const swept = yield* model.swept
@@ -150,7 +152,7 @@ const makeRound = Effect.fnUntraced(function* (
     const oldestMissing = counts.lag.events > 0 ? now - counts.lag.ms : now
     counts.completeTo = Math.max(
       0,
-      Math.min(began, youngest + 1, oldestMissing, closedTo(writers, writerSilentMs))
+      Math.min(unseenFrom, youngest + 1, oldestMissing, closedTo(writers, writerSilentMs))
     )
     for (let partition = 0; partition < partitions; partition++) {
       Object.assign(health.ofUnsafe(partition), lag.of(partition))
