@@ -43,5 +43,5 @@ export class Snapshots extends Context.Service<
   /** In the event store's database, over the connections of an `EventStoreClient`. */
   static readonly layer = Layer.effect(Snapshots, makeSql)
 
-  static readonly layerMemory = Layer.effect(Snapshots, makeMemory)
+  static readonly layerMemory = Layer.effect(Snapshots, makeMemory())
 }

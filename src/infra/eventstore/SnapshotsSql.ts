@@ -1,31 +1,14 @@
-/**
- * Snapshots in the table `snapshots` of the event store's database. A state is believed only with the digest of its whole
- * row: the hash chain covers the events, not what was folded from them.
- */
-import { hash as hashOf } from "node:crypto"
+/** Snapshots in the table `snapshots` of the event store's database. */
 import { PgTypes } from "@effect/sql-pg"
-import { Effect, Result, Schema } from "effect"
-import { Account, accountSchemaVersion } from "../../domain/Account.ts"
-import type { Head } from "../../domain/Head.ts"
+import { Effect } from "effect"
+import { accountSchemaVersion } from "../../domain/Account.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { columns, int4, int8, int8Value, nullable, text, timestamptz } from "../postgres/Columns.ts"
 import { chunksOf, statementsAtOnce, unionOf } from "../postgres/SqlUnion.ts"
 import type { EventKey } from "./EventStoreTypes.ts"
+import { believe, decode, type SnapshotRow, toRow, wrongMax } from "./SnapshotRows.ts"
 import type { Saved, Snapshots } from "./Snapshots.ts"
 import { makeQueries } from "./SqlClients.ts"
-
-interface SnapshotRow {
-  readonly accountId: string
-  readonly schemaVersion: number
-  readonly version: number
-  readonly recordedAt: number
-  /** JSON text of the account. */
-  readonly state: string
-  /** That of the event at `version`. */
-  readonly hash: string
-  /** Null in rows that were written before there were digests. */
-  readonly digest: string | null
-}
 
 const snapshotColumns = columns<SnapshotRow>({
   accountId: ["account_id", text()],
@@ -36,14 +19,6 @@ const snapshotColumns = columns<SnapshotRow>({
   hash: ["hash", text()],
   digest: ["digest", nullable(text())]
 })
-
-/** SHA-256, base64url, of the JSON array of all other columns, in the order of the table. */
-const digestOf = (row: Omit<SnapshotRow, "digest">): string =>
-  hashOf(
-    "sha256",
-    JSON.stringify([row.accountId, row.schemaVersion, row.version, row.recordedAt, row.state, row.hash]),
-    "base64url"
-  )
 
 const latest = unionOf({
   shared: 1,
@@ -79,46 +54,8 @@ const keys = snapshotColumns.pick("accountId", "schemaVersion", "version")
 const deleteAll = `
   DELETE FROM snapshots WHERE (account_id, schema_version, version) IN (SELECT * FROM unnest(${keys.casts()}))`
 
-const encodeState = Schema.encodeSync(Schema.fromJsonString(Account))
-const decodeState = Schema.decodeUnknownResult(Schema.fromJsonString(Account))
-
-const toRow = ({ account, hash, recordedAt }: Head): SnapshotRow => {
-  const row = {
-    accountId: account.id,
-    schemaVersion: accountSchemaVersion,
-    version: account.version,
-    recordedAt,
-    state: encodeState(account),
-    hash
-  }
-  return { ...row, digest: digestOf(row) }
-}
-
 const versionMax = Number.MAX_SAFE_INTEGER
 const schemaVersion = PgTypes.int4(accountSchemaVersion)
-
-/** Snapshots of one account that are read past before it is folded from its first event. */
-const wrongMax = 5
-
-/** What a row holds, believed or not; undefined where its state cannot be read. */
-const decode = ({ state, hash, recordedAt }: SnapshotRow): Head | undefined =>
-  Result.match(decodeState(state), {
-    onFailure: () => undefined,
-    onSuccess: (account) => ({ account, hash, recordedAt })
-  })
-
-/** The head in a row, where that is whole. One that is not is only a lost one: the events are all there. */
-const believe = Effect.fnUntraced(function* (row: SnapshotRow) {
-  const place = `snapshot ${row.accountId}@${row.version}`
-  if (row.digest === null) return undefined
-  if (row.digest !== digestOf(row)) {
-    yield* Effect.logError(`${place} is not what was saved: its digest differs. It is read past`)
-    return undefined
-  }
-  const head = decode(row)
-  if (head === undefined) yield* Effect.logWarning(`${place} cannot be read. It is read past`)
-  return head
-})
 
 export const makeSql = Effect.gen(function* () {
   const { query } = yield* makeQueries
