@@ -101,7 +101,16 @@ export class Cluster {
         }
       )
     })
-    return round.pipe(Effect.andThen(Effect.sleep(confirmMs)), Effect.forever)
+    const leave = Effect.forEach([...member.owned], (shard) => this.#giveUp(member, local, shard), {
+      concurrency: "unbounded",
+      discard: true
+    })
+    return round.pipe(
+      Effect.andThen(Effect.sleep(confirmMs)),
+      Effect.forever,
+      // A node that is told to end gives up its shards first.
+      Effect.onInterrupt(() => leave)
+    )
   }
 
   placementOf(member: Member): Placing {

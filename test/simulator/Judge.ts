@@ -150,6 +150,11 @@ const viewFault = (seen: Seen, states: States): string | undefined => {
       : `I8: ${account} is not there for a reader with a token of version ${seen.atLeast}`
   if (view.version < (seen.atLeast ?? 0))
     return `I8: ${account} was told at version ${view.version} to a reader with a token of version ${seen.atLeast}`
+  const lacking = all.find(
+    (state) => state.version > view.version && state.recordedAt < (view.completeTo ?? 0)
+  )
+  if (lacking !== undefined)
+    return `I8: ${account} was told at version ${view.version} to be complete up to ${view.completeTo}, and lacks version ${lacking.version} of ${lacking.recordedAt}`
   return all.some(isTrue) ? undefined : `I8: ${account} was told as ${told}, which is the fold of no prefix`
 }
 
@@ -282,8 +287,9 @@ const faultsOfFeed = ({ events }: History): ReadonlyArray<string> => {
   return faults
 }
 
-/** What forged rows made of the read model until they were noticed is told by it for a while. */
-const isForged = ({ plan }: History): boolean => plan.disruptions.some(({ kind }) => kind === "forge")
+/** What a forged message made of an account's row, until it was noticed, is told by the read model for a while. */
+const mayBeForged = ({ outside }: History, account: string, end: number): boolean =>
+  (outside.forged.get(account) ?? Number.POSITIVE_INFINITY) <= end
 
 /** Design §4: within the skew bound of the store's clock, which is itself off by as much at most. */
 const faultsOfTime = ({ outside }: History): ReadonlyArray<string> =>
@@ -328,19 +334,21 @@ const finalFaults = (history: History): ReadonlyArray<string> => {
 /** Every breach of the design's invariants, in words. */
 export const judge = (history: History): ReadonlyArray<string> => {
   const states = statesOf(history)
-  const forged = isForged(history)
-  const seen = history.seen.filter(({ kind }) => !(forged && kind === "weak"))
+  const seen = history.seen.filter(
+    ({ kind, account, end }) => !(kind === "weak" && mayBeForged(history, account, end))
+  )
   const lines = history.lines.filter(({ account, version, balance }) => {
     const state = states.get(account)?.[version]
-    return !forged && state?.balance !== balance
+    return !history.outside.forged.has(account) && state?.balance !== balance
   })
   return [
     ...history.troubles,
+    ...history.outside.defects,
     ...logFaults(history),
     ...faultsOfTime(history),
     ...seen.flatMap((one) => viewFault(one, states) ?? []),
     ...faultsOfCommands(history, states),
-    ...(forged ? [] : faultsOfTrials(history, states)),
+    ...(history.outside.forged.size > 0 ? [] : faultsOfTrials(history, states)),
     ...lines.map(
       ({ account, version, balance }) => `I8: a statement says ${balance} after ${account}@${version}`
     ),

@@ -15,7 +15,9 @@ import {
   EventStore,
   StoreUnavailable
 } from "../../src/infra/eventstore/EventStore.ts"
+import type { SnapshotRow } from "../../src/infra/eventstore/SnapshotRows.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
+import { makeMemory as makeSnapshots } from "../../src/infra/eventstore/SnapshotsMemory.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Domain, type Kernel } from "./Kernel.ts"
@@ -79,15 +81,21 @@ export class Weather {
 
 export class Outside {
   readonly landed: Array<Landed> = []
+  /** Events of which messages were forged, in the read model's accounts, and the step of the first. */
+  readonly forged = new Map<string, number>()
+  /** Rules of the program that were broken though its callers may not notice, in words. */
+  readonly defects: Array<string> = []
   readonly bus: Domain
   readonly readModel: Domain
   readonly weather: Weather
   readonly store: EventStore["Service"]
   readonly books: ReadModel["Service"]
   readonly #snapshots: Snapshots["Service"]
+  readonly #snapshotRows = new Map<string, ReadonlyArray<SnapshotRow>>()
   readonly #messages: Effect.Success<ReturnType<typeof makeBusMemory>>
   readonly #kernel: Kernel
   readonly #counts: Counts
+  readonly #hashes = new Map<string, string>()
   #forged = 0
   #lastWriter = ""
 
@@ -102,9 +110,11 @@ export class Outside {
         return { store: yield* EventStore, snapshots: yield* Snapshots, books: yield* ReadModel }
       }).pipe(
         Effect.provide(
-          Layer.mergeAll(EventStore.layerMemory, Snapshots.layerMemory, ReadModel.layerMemory).pipe(
-            Layer.provideMerge(ProjectionWaiters.layer)
-          )
+          Layer.mergeAll(
+            EventStore.layerMemory,
+            Layer.effect(Snapshots, makeSnapshots(this.#snapshotRows)),
+            ReadModel.layerMemory
+          ).pipe(Layer.provideMerge(ProjectionWaiters.layer))
         ),
         Effect.provide(limitsLayer),
         Effect.scoped
@@ -138,18 +148,22 @@ export class Outside {
     return {
       ...inner,
       commit: (commit, mayCommit) =>
-        Effect.tap(inner.commit(commit, mayCommit), (outcome) =>
-          Effect.sync(() => {
-            this.#counts.add(`commit ${outcome._tag}`)
-            if (outcome._tag !== "Committed") return
-            this.#lastWriter = commit.writerId
-            for (const row of commit.events) {
-              if (known.has(row.hash)) continue
-              known.add(row.hash)
-              this.landed.push({ row, step: this.#kernel.steps, wallMs: this.bus.wall() })
-              this.#kernel.note(row.hash)
-            }
-          })
+        inner.commit(commit, mayCommit).pipe(
+          Effect.tapDefect((defect) => Effect.sync(() => this.defects.push(`the store died: ${defect}`))),
+          Effect.tap((outcome) =>
+            Effect.sync(() => {
+              this.#counts.add(`commit ${outcome._tag}`)
+              if (outcome._tag !== "Committed") return
+              this.#lastWriter = commit.writerId
+              for (const row of commit.events) {
+                if (known.has(row.hash)) continue
+                known.add(row.hash)
+                this.#hashes.set(`${row.accountId}@${row.version}`, row.hash)
+                this.landed.push({ row, step: this.#kernel.steps, wallMs: this.bus.wall() })
+                this.#kernel.note(row.hash)
+              }
+            })
+          )
         )
     }
   }
@@ -364,6 +378,7 @@ export class Outside {
     const upTo = isAhead ? rows.length : Math.max(1, rows.length - 1)
     const before = rows[upTo - 1]
     if (before === undefined) return
+    if (!this.forged.has(account)) this.forged.set(account, this.#kernel.steps)
     const id = `forged-${++this.#forged}`
     const unlinked: Omit<StoredEvent, "hash"> = {
       accountId: before.accountId,
@@ -391,10 +406,25 @@ export class Outside {
     this.bus.post(() => this.bus.fork(Effect.ignore(bus.publish([message]))))
   }
 
-  /** The hash at which each row of the balances stands, seen without any way in between. */
-  headsOfBooks(): ReadonlyMap<string, string> {
+  /** The version and hash at which each row of the balances stands, seen without any way in between. */
+  rowsOfBooks(): ReadonlyMap<string, { readonly version: number; readonly hash: string }> {
     const rows = buildNow(this.books.accounts({ after: "", limit: 1_000 }), this.readModel)
-    return new Map(rows.map(({ account, hash }) => [account.id, hash]))
+    return new Map(rows.map(({ account, hash }) => [account.id, { version: account.version, hash }]))
+  }
+
+  /** The hash of an event in the log; undefined where there is none. */
+  hashAt(account: string, version: number): string | undefined {
+    return this.#hashes.get(`${account}@${version}`)
+  }
+
+  /** Makes the latest snapshot of an account a richer one. */
+  changeSnapshot(account: string): void {
+    const rows = this.#snapshotRows.get(account)
+    const last = rows?.at(-1)
+    if (rows === undefined || last === undefined) return
+    this.#counts.add("path snapshot changed")
+    const state = last.state.replace(/"balance":"-?\d+"/, '"balance":"1000000"')
+    this.#snapshotRows.set(account, [...rows.slice(0, -1), { ...last, state }])
   }
 
   wipeBus(): void {

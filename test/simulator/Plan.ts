@@ -41,6 +41,15 @@ export type Disruption =
       readonly afterMs: number
       readonly sameName: boolean
     }
+  /** Told to end: it drains, fences its writers and says what it left clean, for as long as it is given time. */
+  | {
+      readonly kind: "end"
+      readonly at: number
+      readonly node: number
+      readonly graceMs: number
+      readonly afterMs: number
+      readonly sameName: boolean
+    }
   | { readonly kind: "freeze"; readonly at: number; readonly node: number; readonly forMs: number }
   | { readonly kind: "stall"; readonly at: number; readonly node: number; readonly forMs: number }
   | {
@@ -55,6 +64,7 @@ export type Disruption =
   | { readonly kind: "readModelHesitates"; readonly at: number; readonly forMs: number }
   | { readonly kind: "forge"; readonly at: number; readonly account: number; readonly isAhead: boolean }
   | { readonly kind: "wipeBus"; readonly at: number }
+  | { readonly kind: "changeSnapshot"; readonly at: number; readonly account: number }
 
 export type Action =
   | { readonly kind: "command"; readonly input: CommandInput & { readonly commandId: string } }
@@ -69,8 +79,16 @@ export interface Step {
   readonly action: Action
 }
 
+/**
+ * What a world is mostly about. Faults are rare in each other's company: a shard that moves while a commit hangs, and is asked
+ * about before the account is written again, hardly happens where everything does.
+ */
+export const themes = ["everything", "time", "ownership", "readSide"] as const
+export type Theme = (typeof themes)[number]
+
 export interface Plan {
   readonly seed: number
+  readonly theme: Theme
   readonly order: Order
   readonly busyOneIn: number
   readonly nodes: number
@@ -120,20 +138,51 @@ const drawInput = (rng: Rng, accounts: number, commandId: string): CommandInput 
   return transfer(account, other, amount, commandId)
 }
 
-const drawAction = (rng: Rng, accounts: number, before: ReadonlyArray<CommandInput>, id: string): Action => {
-  const account = accountName(rng.below(accounts))
+/** An instant that is just being closed, mostly; others of the near past. */
+const drawAgoMs = (rng: Rng): number => (rng.chance(0.7) ? rng.below(120) - 40 : rng.below(600))
+
+const drawQuestion = (rng: Rng, theme: Theme, account: string): Action => {
+  const asOf: Action = { kind: "asOf", account, agoMs: drawAgoMs(rng) }
+  const dice = rng.below(10)
+  switch (theme) {
+    case "everything":
+      if (dice < 3) return { kind: "strong", account }
+      if (dice < 5) return { kind: "weak", account }
+      if (dice < 6) return { kind: "statement", account }
+      return dice < 9 ? asOf : { kind: "trialAt", agoMs: drawAgoMs(rng) }
+    case "time":
+      return dice < 8 ? asOf : { kind: "trialAt", agoMs: drawAgoMs(rng) }
+    case "ownership":
+      return dice < 8 ? { kind: "strong", account } : asOf
+    case "readSide":
+      if (dice < 6) return { kind: "weak", account }
+      return dice < 8 ? { kind: "statement", account } : { kind: "trialAt", agoMs: drawAgoMs(rng) }
+  }
+}
+
+const drawAction = (
+  rng: Rng,
+  shape: Shape,
+  before: ReadonlyArray<CommandInput>,
+  id: string,
+  account: string
+): Action => {
   const dice = rng.below(20)
-  if (dice < 3) return { kind: "strong", account }
-  if (dice < 5) return { kind: "weak", account }
-  if (dice < 6) return { kind: "statement", account }
-  if (dice < 8) return { kind: "asOf", account, agoMs: rng.below(200) - 20 }
-  if (dice < 9) return { kind: "trialAt", agoMs: rng.below(200) }
+  if (dice < (shape.theme === "everything" ? 8 : 11)) return drawQuestion(rng, shape.theme, account)
   const earlier = before[rng.below(Math.max(1, before.length))]
-  if (dice < 11 && earlier?.commandId !== undefined) {
+  if (dice > 17 && earlier?.commandId !== undefined) {
     const again = rng.chance(0.3) ? reopened(earlier, rng) : earlier
     return { kind: "command", input: { ...again, commandId: earlier.commandId } }
   }
-  return { kind: "command", input: { ...drawInput(rng, accounts, id), commandId: id } }
+  return { kind: "command", input: { ...drawInput(rng, shape.accounts, id), commandId: id } }
+}
+
+interface Shape {
+  readonly theme: Theme
+  readonly accounts: number
+  readonly clients: number
+  readonly nodes: number
+  readonly count: number
 }
 
 /** Accounts are opened, then funded, mostly. */
@@ -146,7 +195,13 @@ const drawBeginning = (rng: Rng, accounts: number, index: number, commandId: str
   return { kind: "command", input: { ...input, commandId } }
 }
 
-const drawSteps = (rng: Rng, shape: { accounts: number; clients: number; nodes: number; count: number }) => {
+/** Where things take long, clients are about for longer; they think, and mostly they do not. */
+const drawPauseMs = (rng: Rng, theme: Theme): number => {
+  if (rng.chance(0.4)) return 0
+  return theme !== "everything" && rng.chance(0.1) ? rng.below(700) : rng.below(40)
+}
+
+const drawSteps = (rng: Rng, shape: Shape) => {
   const inputs: Array<CommandInput> = []
   const steps: Array<Step> = []
   for (let index = 0; index < shape.count; index++) {
@@ -154,79 +209,151 @@ const drawSteps = (rng: Rng, shape: { accounts: number; clients: number; nodes: 
     const action =
       index < shape.accounts * 2
         ? drawBeginning(rng, shape.accounts, index, id)
-        : drawAction(rng, shape.accounts, inputs, id)
+        : drawAction(rng, shape, inputs, id, accountName(rng.below(shape.accounts)))
     if (action.kind === "command") inputs.push(action.input)
     steps.push({
       client: rng.below(shape.clients),
       node: rng.below(shape.nodes),
-      pauseMs: rng.chance(0.5) ? 0 : rng.below(30),
+      pauseMs: drawPauseMs(rng, shape.theme),
       action
     })
   }
   return steps
 }
 
-const drawDisruption = (
-  rng: Rng,
-  nodes: number,
-  shards: number,
-  accounts: number,
-  lastsMs: number
-): Disruption => {
-  const at = 20 + rng.below(lastsMs)
-  const node = rng.below(nodes)
+interface Target {
+  readonly at: number
+  readonly node: number
+  readonly nodes: number
+  readonly shards: number
+  readonly accounts: number
+}
+
+const crash = (rng: Rng, { at, node }: Target): Extract<Disruption, { kind: "crash" | "end" }> =>
+  rng.chance(0.7)
+    ? { kind: "crash", at, node, afterMs: rng.below(300), sameName: rng.chance(0.5) }
+    : { kind: "end", at, node, graceMs: rng.below(300), afterMs: rng.below(200), sameName: rng.chance(0.5) }
+
+const clockStep = (rng: Rng, { at, node }: Target): Disruption => {
   const sign = rng.chance(0.5) ? 1 : -1
-  switch (rng.below(nodes > 1 ? 12 : 10)) {
+  const byMs = sign * (rng.chance(0.5) ? rng.below(skewMaxMs) : rng.below(100_000))
+  return { kind: "clockStep", at, node, byMs, forMs: rng.chance(0.5) ? rng.below(200) : rng.below(1_500) }
+}
+
+const moveShard = (rng: Rng, { at, node, nodes, shards }: Target): Disruption => ({
+  kind: "moveShard",
+  at,
+  shard: rng.below(shards),
+  node: (node + 1 + rng.below(Math.max(1, nodes - 1))) % nodes
+})
+
+/** Any one fault. */
+const drawAny = (rng: Rng, target: Target): Disruption => {
+  const { at, node, nodes, accounts } = target
+  switch (rng.below(nodes > 1 ? 13 : 11)) {
     case 0:
     case 1:
-      return { kind: "crash", at, node, afterMs: rng.below(300), sameName: rng.chance(0.5) }
+      return crash(rng, target)
     case 2:
       return { kind: "freeze", at, node, forMs: 20 + rng.below(900) }
     case 3:
     case 4:
       return { kind: "stall", at, node, forMs: 20 + rng.below(500) }
     case 5:
-      return {
-        kind: "clockStep",
-        at,
-        node,
-        byMs: sign * (rng.chance(0.5) ? rng.below(skewMaxMs) : rng.below(100_000)),
-        forMs: rng.below(200)
-      }
+      return clockStep(rng, target)
     case 6:
-      return { kind: "storeClockStep", at, node, byMs: sign * rng.below(skewMaxMs / 4) }
+      return { kind: "storeClockStep", at, node, byMs: rng.below(skewMaxMs) - skewMaxMs / 2 }
     case 7:
       return { kind: "readModelHesitates", at, forMs: rng.below(400) }
     case 8:
       return { kind: "forge", at, account: rng.below(accounts), isAhead: rng.chance(0.5) }
     case 9:
       return { kind: "wipeBus", at }
+    case 10:
+      return { kind: "changeSnapshot", at, account: rng.below(accounts) }
     default:
-      return { kind: "moveShard", at, shard: rng.below(shards), node }
+      return moveShard(rng, target)
   }
 }
 
+/** A node whose commits hang for longer than leases and locks, while its shards move, or it ends, or is taken for dead. */
+const drawStandstill = (rng: Rng, target: Target): ReadonlyArray<Disruption> => {
+  const { at, node } = target
+  const forMs = rng.pick([200, 600, 1_300] as const) + rng.below(400)
+  const standstill: Disruption = { kind: rng.chance(0.8) ? "stall" : "freeze", at, node, forMs }
+  const later = { ...target, at: at + rng.below(120) }
+  const dice = rng.below(10)
+  if (dice < 6) return [standstill, moveShard(rng, later), ...(dice < 3 ? [moveShard(rng, later)] : [])]
+  return dice < 8 ? [standstill, crash(rng, later)] : [standstill]
+}
+
+const drawDisruptions = (rng: Rng, theme: Theme, target: Target): ReadonlyArray<Disruption> => {
+  const { at, accounts } = target
+  switch (theme) {
+    case "everything":
+      return [drawAny(rng, target)]
+    case "time": {
+      const dice = rng.below(6)
+      if (dice < 2) return [{ ...crash(rng, target), afterMs: rng.below(60) }]
+      if (dice < 4) return [clockStep(rng, target)]
+      return dice < 5 ? drawStandstill(rng, target) : [drawAny(rng, target)]
+    }
+    case "ownership":
+      return rng.chance(0.7) ? drawStandstill(rng, target) : [drawAny(rng, target)]
+    case "readSide": {
+      const dice = rng.below(6)
+      if (dice < 2) return [{ kind: "forge", at, account: rng.below(accounts), isAhead: rng.chance(0.5) }]
+      if (dice < 3) return [{ kind: "wipeBus", at }]
+      return dice < 4 ? [{ kind: "readModelHesitates", at, forMs: rng.below(400) }] : [drawAny(rng, target)]
+    }
+  }
+}
+
+/** Noise that a theme has nearly always. */
+const themeNoise: { readonly [theme in Theme]: ReadonlyArray<Noise> } = {
+  everything: [],
+  time: ["commitSlow", "commitLandsLate"],
+  ownership: ["commitLandsLate", "commitLandedUnknown", "peerSlow"],
+  readSide: ["busLoses", "busRepeats", "busShuffles", "readModelAppliedUnknown"]
+}
+
 /** Each seed has a mix of its own: some worlds are calm but for one kind of fault, some have nearly all of them. */
-const drawNoise = (rng: Rng): Plan["noise"] => {
+const drawNoise = (rng: Rng, theme: Theme): Plan["noise"] => {
   const share = [0, 0.15, 0.4][rng.below(3)] ?? 0
   const noise: Partial<Record<Noise, number>> = {}
-  for (const kind of noises) if (rng.chance(share)) noise[kind] = 0.02 + rng.next() * 0.15
+  for (const kind of noises) {
+    if (rng.chance(themeNoise[theme].includes(kind) ? 0.6 : share)) noise[kind] = 0.02 + rng.next() * 0.15
+  }
   return noise
 }
 
+/** A node is off its gateway by little, and gateways are as far apart as they may be. */
+const drawDrift = (rng: Rng, isSteady: boolean): Plan["drifts"][number] => {
+  if (isSteady) return { offsetMs: 0, rate: 1, storeOffsetMs: 0 }
+  const storeOffsetMs = rng.below(skewMaxMs) - skewMaxMs / 2
+  const offsetMs = storeOffsetMs + rng.below(skewMaxMs / 2) - skewMaxMs / 4
+  return { offsetMs, rate: 1 + (rng.next() - 0.5) / 500, storeOffsetMs }
+}
+
+const nodesOf = (rng: Rng, theme: Theme): number =>
+  theme === "ownership" ? rng.pick([2, 2, 3] as const) : rng.pick([1, 1, 2, 3] as const)
+
 export const planOf = (seed: number): Plan => {
   const rng = new Rng(Math.imul(seed, 0x9e3779b1) ^ 0x5f356495)
-  const nodes = rng.pick([1, 1, 2, 3] as const)
+  const theme = rng.pick(["everything", "everything", "time", "ownership", "ownership", "readSide"] as const)
+  const nodes = nodesOf(rng, theme)
   const accounts = 2 + rng.below(4)
   const clients = 1 + rng.below(5)
   const shards = nodes === 1 ? 1 : 2 + rng.below(3)
   const count = 2 * accounts + 8 + rng.below(30)
   const isSteady = rng.chance(0.3)
-  const disruptions = Array.from({ length: rng.chance(0.2) ? 0 : 1 + rng.below(5) }, () =>
-    drawDisruption(rng, nodes, shards, accounts, 400)
+  const faults = rng.chance(0.15) ? 0 : 1 + rng.below(theme === "everything" ? 5 : 3)
+  const disruptions = Array.from({ length: faults }, () =>
+    drawDisruptions(rng, theme, { at: 20 + rng.below(400), node: rng.below(nodes), nodes, shards, accounts })
   )
   return {
     seed,
+    theme,
     order: rng.pick(["oldest", "any", "any", "newest"] as const),
     busyOneIn: rng.pick([0, 40, 15] as const),
     nodes,
@@ -235,13 +362,9 @@ export const planOf = (seed: number): Plan => {
     accounts,
     clients,
     latencyMs: 1 + rng.below(8),
-    drifts: Array.from({ length: nodes }, () => ({
-      offsetMs: isSteady ? 0 : rng.below(skewMaxMs) - skewMaxMs / 2,
-      rate: isSteady ? 1 : 1 + (rng.next() - 0.5) / 500,
-      storeOffsetMs: isSteady ? 0 : rng.below(skewMaxMs / 4) - skewMaxMs / 8
-    })),
-    steps: drawSteps(rng, { accounts, clients, nodes, count }),
-    disruptions: disruptions.toSorted((a, b) => a.at - b.at),
-    noise: drawNoise(rng)
+    drifts: Array.from({ length: nodes }, () => drawDrift(rng, isSteady)),
+    steps: drawSteps(rng, { theme, accounts, clients, nodes, count }),
+    disruptions: disruptions.flat().toSorted((a, b) => a.at - b.at),
+    noise: drawNoise(rng, theme)
   }
 }

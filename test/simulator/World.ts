@@ -2,7 +2,7 @@
  * Lives a plan to its end: nodes that start, crash, freeze and come back; clients that send commands and ask questions; a
  * subscriber; faults. Everything that callers were told is written down with the steps between which they were told it.
  */
-import { Context, Effect, Exit, Layer, Option, Result, Stream } from "effect"
+import { Context, Effect, Exit, type Fiber, Layer, Option, Result, Stream } from "effect"
 import { Placement } from "../../src/actors/accounts/Placement.ts"
 import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
 import { Singletons } from "../../src/actors/relay/Singletons.ts"
@@ -15,13 +15,19 @@ import { Cluster, Member } from "./Cluster.ts"
 import { badEndOf, Domain, Kernel, trapped } from "./Kernel.ts"
 import { limitsLayer } from "./limits.ts"
 import { Counts, Outside } from "./Outside.ts"
-import { type Action, accountName, type Disruption, type Plan, type Step } from "./Plan.ts"
+import { type Action, accountName, type Disruption, type Plan, type Step, skewMaxMs } from "./Plan.ts"
 
 const stepsMax = 1_500_000
 const sendingsMax = 8
 /** Virtual time in which a world without faults must have answered everything and caught up. */
 const healMs = 20_000
 const patienceMs = 1_500
+/** The longest pause between two looks at random moments. */
+const auditMs = 90
+/** The same where answers go wrong for a short while. */
+const soonMs = 20
+/** A node knows that its clock is off after so long: heartbeats, and what they take on their way. */
+const offKnownMs = 400
 const impatienceMs = 30
 
 /** An error as its caller saw it: the tag, and all of its fields. */
@@ -38,13 +44,21 @@ export interface Sending {
   readonly answer: Receipt | Refusal | undefined
 }
 
+interface ViewSeen {
+  readonly version: number
+  readonly balance: bigint
+  readonly hash: string
+  /** All of the account that was recorded before this instant is in it. */
+  readonly completeTo?: number
+}
+
 /** What a question about an account was answered; undefined: that there is no account. */
 export interface Seen {
   readonly kind: "strong" | "weak" | "asOf"
   readonly account: string
   readonly start: number
   readonly end: number
-  readonly view: { readonly version: number; readonly balance: bigint; readonly hash: string } | undefined
+  readonly view: ViewSeen | undefined
   /** A version that the caller had a token for, or the instant that was asked for. */
   readonly atLeast?: number
   readonly instant?: number
@@ -110,7 +124,11 @@ class World {
   isHealing = false
   isOver = false
   #born = 0
+  /** The main fiber of each life of a node. */
+  readonly #processes = new Map<Domain, Fiber.Fiber<never, unknown>>()
   readonly #offsets: Array<number>
+  /** When each node's clock was stepped last. */
+  readonly #offSince: Array<number> = []
 
   constructor(plan: Plan) {
     this.plan = plan
@@ -169,7 +187,9 @@ class World {
     })
     // As a supervisor does with a process that could not start.
     const supervised = Effect.scoped(life).pipe(Effect.delay(1), Effect.retry({ times: 200 }))
-    domain.fork(supervised).addObserver((exit) => {
+    const process = domain.fork(supervised)
+    this.#processes.set(domain, process)
+    process.addObserver((exit) => {
       const end = badEndOf(exit)
       if (end !== undefined) this.troubles.push(`${name} died: ${end}`)
     })
@@ -214,6 +234,7 @@ class World {
       const life = this.lifeOf(node)
       if (life === undefined) return Effect.delay(Effect.succeed({ _tag: "Unavailable" }), 10)
       const start = this.kernel.steps
+      const wasOff = this.#isOff(life)
       return Effect.map(this.ask(life, life.ledger.dispatch(input), waitMs), (result) => {
         const answer =
           result === undefined
@@ -222,12 +243,27 @@ class World {
               ? result.success
               : refusalOf(result.failure)
         this.sendings.push({ input, start, end: this.kernel.steps, answer })
+        if (wasOff && this.#isOff(life) && answer !== undefined && isReceipt(answer) && !answer.replayed)
+          this.troubles.push(`time: a node with a wrong clock has accepted ${input.commandId}`)
         const word = wordOf(answer)
         this.counts.add(`answer ${word}`)
         this.kernel.note(`${input.commandId} ${word}`)
         return answer
       })
     })
+  }
+
+  /** It decides commands alone, and has had the time to see that its clock is off by more than it may be. */
+  #isOff({ index, domain }: Life): boolean {
+    const gateway = this.gateways[index]
+    const since = this.#offSince[index]
+    if (this.plan.nodes > 1 || gateway === undefined || since === undefined) return false
+    return (
+      !domain.isFrozen &&
+      !gateway.isFrozen &&
+      Math.abs(domain.offsetMs - gateway.offsetMs) > 3 * skewMaxMs &&
+      this.kernel.now - since > offKnownMs
+    )
   }
 
   act(step: Step): Effect.Effect<unknown> {
@@ -345,14 +381,20 @@ class World {
         this.#crash(disruption.node, disruption.sameName, disruption.afterMs)
         return
       }
+      case "end": {
+        this.#end(disruption)
+        return
+      }
+      case "changeSnapshot":
+        return this.outside.changeSnapshot(accountName(disruption.account))
       case "freeze": {
         domain?.freeze()
-        kernel.after(disruption.forMs, () => domain?.thaw())
+        kernel.after(disruption.forMs, () => this.#thaw(disruption.node, domain))
         return
       }
       case "stall": {
         gateway?.freeze()
-        kernel.after(disruption.forMs, () => gateway?.thaw())
+        kernel.after(disruption.forMs, () => this.#thaw(disruption.node, gateway))
         return
       }
       case "clockStep": {
@@ -386,8 +428,36 @@ class World {
     this.kernel.after(afterMs, () => this.start(index, name))
   }
 
+  /** As a supervisor ends a process: it is told to, and killed when it takes too long. */
+  #end({ node, graceMs, afterMs, sameName }: Extract<Disruption, { kind: "end" }>): void {
+    const domain = this.domains[node]
+    if (domain === undefined || !domain.isAlive) return
+    let isOver = false
+    const over = (): void => {
+      if (isOver) return
+      isOver = true
+      domain.crash()
+      this.kernel.after(afterMs, () =>
+        this.start(node, sameName ? domain.name : `node-${node}-${this.#born}`)
+      )
+    }
+    const process = this.#processes.get(domain)
+    process?.addObserver(() => {
+      this.counts.add("path node drained")
+      over()
+    })
+    domain.post(() => process?.interruptUnsafe())
+    this.kernel.after(graceMs, over)
+  }
+
+  #thaw(index: number, domain: Domain | undefined): void {
+    domain?.thaw()
+    if (this.#offSince[index] !== undefined) this.#offSince[index] = this.kernel.now
+  }
+
   #stepClock(index: number, byMs: number): void {
     this.#offsets[index] = (this.#offsets[index] ?? 0) + byMs
+    this.#offSince[index] = this.kernel.now
     const domain = this.domains[index]
     if (domain !== undefined) domain.offsetMs = this.#offsets[index] ?? 0
   }
@@ -404,6 +474,43 @@ class World {
     }
   }
 
+  /** Looks at random moments: that each row of the read model is the fold of a prefix, and what the owners' memory says. */
+  auditor(): Effect.Effect<void> {
+    const { rng } = this.kernel
+    const look = Effect.suspend(() => {
+      for (const [account, { version, hash }] of this.outside.rowsOfBooks()) {
+        if (this.outside.forged.has(account) || this.outside.hashAt(account, version) === hash) continue
+        this.troubles.push(`I8: the row of ${account}@${version} is the fold of no prefix`)
+      }
+      const life = this.lifeOf(rng.below(this.plan.nodes))
+      const account = accountName(rng.below(this.plan.accounts))
+      return life === undefined ? Effect.void : this.question(life, { kind: "strong", account })
+    })
+    return this.#repeatedly(this.plan.theme === "ownership" ? soonMs : auditMs, look)
+  }
+
+  /** Asks about instants that are just being closed, whatever else is asked: the first of them that can be answered matters. */
+  historian(): Effect.Effect<void> {
+    const { rng } = this.kernel
+    const ask = Effect.suspend(() => {
+      const life = this.lifeOf(rng.below(this.plan.nodes))
+      const account = accountName(rng.below(this.plan.accounts))
+      const agoMs = rng.below(60) - 35
+      return life === undefined
+        ? Effect.void
+        : Effect.forkDetach(this.question(life, { kind: "asOf", account, agoMs }))
+    })
+    return this.plan.theme === "time" ? this.#repeatedly(soonMs, ask) : Effect.void
+  }
+
+  #repeatedly(pauseMs: number, act: Effect.Effect<unknown>): Effect.Effect<void> {
+    return Effect.suspend(() => Effect.sleep(1 + this.kernel.rng.below(pauseMs))).pipe(
+      Effect.andThen(act),
+      Effect.repeat({ until: () => this.isOver || this.isHealing }),
+      Effect.asVoid
+    )
+  }
+
   /** Every command whose outcome is open is sent again until it has one, and the read model catches up. */
   settle(): Effect.Effect<void> {
     return Effect.gen({ self: this }, function* () {
@@ -413,16 +520,26 @@ class World {
         yield* this.#untilAnswered(input)
       }
       yield* this.#untilCaughtUp()
-      for (let index = 0; index < this.plan.accounts; index++) {
-        const life = this.lifeOf(index)
-        if (life !== undefined) yield* this.question(life, { kind: "strong", account: accountName(index) })
-      }
+      yield* this.#askStrong()
       for (const { account, instant } of [...this.seen]) {
         const life = this.lifeOf(0)
         if (instant === undefined || life === undefined) continue
         yield* this.question(life, { kind: "asOf", account, agoMs: this.clients.wall() - instant })
       }
     })
+  }
+
+  #askStrong(): Effect.Effect<void> {
+    return Effect.forEach(
+      Array.from({ length: this.plan.accounts }, (_, index) => index),
+      (index) => {
+        const life = this.lifeOf(index)
+        return life === undefined
+          ? Effect.void
+          : this.question(life, { kind: "strong", account: accountName(index) })
+      },
+      { discard: true }
+    )
   }
 
   #untilAnswered(input: Sending["input"]): Effect.Effect<void> {
@@ -442,8 +559,8 @@ class World {
       const heads = new Map<string, string>()
       for (const { row } of this.outside.landed) heads.set(row.accountId, row.hash)
       const told = new Set(this.events.map(({ hash }) => hash))
-      const found = this.outside.headsOfBooks()
-      for (const [account, hash] of heads) if (found.get(account) !== hash) return `row ${account}`
+      const found = this.outside.rowsOfBooks()
+      for (const [account, hash] of heads) if (found.get(account)?.hash !== hash) return `row ${account}`
       for (const account of found.keys()) if (!heads.has(account)) return `forged row ${account}`
       for (const { row } of this.outside.landed) if (!told.has(row.hash)) return "subscriber"
       return undefined
@@ -474,6 +591,8 @@ class World {
         const end = badEndOf(exit)
         if (end !== undefined) this.troubles.push(`the subscriber ended: ${end}`)
       })
+      yield* Effect.forkDetach(this.auditor())
+      yield* Effect.forkDetach(this.historian())
       yield* Effect.forEach(
         Array.from({ length: this.plan.clients }, (_, client) => client),
         (client) =>
@@ -488,6 +607,7 @@ class World {
       if (this.kernel.now < last) yield* Effect.sleep(last - this.kernel.now + 1)
       this.heal()
       yield* Effect.sleep(50)
+      yield* this.#askStrong()
       yield* this.settle()
     })
   }

@@ -263,8 +263,38 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a node alone leaves the writers of its earlier life open",
     file: `${commit}/WriterRegistry.ts`,
-    from: "!one.fenced && (isAlone || one.node === node)",
-    to: "!one.fenced && !isAlone && one.node === node"
+    from: "=> isAlone || one.node === node ||",
+    to: "=> !isAlone && one.node === node &&"
+  },
+  {
+    name: "a strong balance does not wait for a commit that is on its way",
+    file: `${accounts}/Lifecycle.ts`,
+    from: "return this.isDecidable && this.#batch === undefined",
+    to: "return this.isDecidable"
+  },
+  {
+    name: "a snapshot is believed without its digest",
+    file: "src/infra/eventstore/SnapshotRows.ts",
+    from: "if (row.digest !== digestOf(row)) {",
+    to: 'if (row.digest === "") {'
+  },
+  {
+    name: "a resumed subscription trusts what it has read ahead",
+    file: "src/actors/subscriptions/MergedTails.ts",
+    from: "if (front === undefined || order.isCertain(front)) return ready",
+    to: "if (front === undefined || front !== undefined) return ready"
+  },
+  {
+    name: "a balance is said to be complete without a margin for the clocks of gateways",
+    file: "src/actors/projections/ReconcileTails.ts",
+    from: "(yield* store.heartbeat([])) - clockSkewMaxMs",
+    to: "yield* store.heartbeat([])"
+  },
+  {
+    name: "a shard is always called clean when it is left",
+    file: `${commands}/LocalNode.ts`,
+    from: "Option.isSome(drained) && ![...groups].some(registry.isBarred)",
+    to: "drained !== undefined"
   }
 ]
 

@@ -1,4 +1,5 @@
 /** The simulator itself: that the judge sees what it is there for, and that failing plans shrink. */
+import { readFileSync } from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { judge } from "./Judge.ts"
@@ -86,6 +87,11 @@ describe("a mutation", () => {
 
   it.each(["ad", "abdb"])("is refused where its text is not there exactly once: %s", (text) => {
     assert.throws(() => mutated(text, one), /exactly once/)
+  })
+
+  it.each(mutations)("has its text in the program: $name", (mutation) => {
+    const text = readFileSync(new URL(`../../${mutation.file}`, import.meta.url), "utf8")
+    assert.notStrictEqual(mutated(text, mutation), text)
   })
 
   it("has a name of its own", () => {
