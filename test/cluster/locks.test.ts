@@ -67,11 +67,15 @@ it.live("a node is not certain of its locks any more once their session was ende
     // Another session has the locks that it takes now; what it had is not confirmed by them.
     yield* Effect.ignore(locks.acquire(address, [ShardId.make("default", 4)]))
     assert.strictEqual(certainty.untilMs, 0)
-    const held = yield* locks.refresh(address, shards).pipe(
-      Effect.catch(() => Effect.succeed([])),
-      Effect.repeat({ until: (found) => found.length === 3, schedule: Schedule.spaced(20) })
+    // It takes them anew, and is certain of them once the database has confirmed all that it has.
+    const again = Effect.andThen(locks.acquire(address, shards), locks.refresh(address, shards))
+    yield* again.pipe(
+      Effect.catchCause(() => Effect.succeed([])),
+      Effect.repeat({
+        until: (held) => held.length === shards.length && certainty.untilMs > 0,
+        schedule: Schedule.spaced(20)
+      })
     )
-    assert.lengthOf(held, 3)
     assert.isAbove(certainty.untilMs, 0)
   }).pipe(Effect.scoped)
 )

@@ -175,7 +175,9 @@ export class Domain implements Scheduler.Scheduler {
         nextIntUnsafe: () => Math.floor(rng.next() * 2 ** 53) * (rng.chance(0.5) ? 1 : -1),
         nextDoubleUnsafe: () => rng.next()
       }),
-      Context.add(References.MinimumLogLevel, "None")
+      Context.add(References.MinimumLogLevel, "None"),
+      // Nothing looks at the spans of a world, and each costs an object, ids and two clocks.
+      Context.add(References.TracerEnabled, false)
     )
   }
 

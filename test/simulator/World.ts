@@ -2,12 +2,16 @@
  * Lives a plan to its end: nodes that start, crash, freeze and come back; clients that send commands and ask questions; a
  * subscriber; faults. Everything that callers were told is written down with the steps between which they were told it.
  */
-import { Context, Effect, Exit, type Fiber, Layer, Option, Result, Stream } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Option, Result, Scope, Stream } from "effect"
 import { Placement } from "../../src/actors/accounts/Placement.ts"
+import { Snapshotter } from "../../src/actors/accounts/Snapshotter.ts"
 import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
+import { ClosedTimestamps } from "../../src/actors/past/ClosedTimestamps.ts"
+import { TimeTravel } from "../../src/actors/past/TimeTravel.ts"
 import { Singletons } from "../../src/actors/relay/Singletons.ts"
 import type { CommittedEvent } from "../../src/actors/subscriptions/Subscriptions.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
+import { AccountId } from "../../src/domain/Ids.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { over } from "../../src/LedgerNode.ts"
@@ -105,6 +109,12 @@ interface Life {
   readonly ledger: Ledger["Service"]
 }
 
+/** A process that answers questions about the past beside the nodes. */
+interface Reader {
+  readonly domain: Domain
+  readonly travel: Effect.Effect<TimeTravel["Service"]>
+}
+
 class World {
   readonly plan: Plan
   readonly kernel: Kernel
@@ -197,7 +207,7 @@ class World {
 
   /** The outcome of an effect on a node, as a caller elsewhere learns it: undefined where no answer came. */
   ask<A, E>(
-    life: Life,
+    life: Pick<Life, "domain">,
     effect: Effect.Effect<A, E>,
     waitMs: number
   ): Effect.Effect<Result.Result<A, E> | undefined> {
@@ -491,16 +501,61 @@ class World {
 
   /** Asks about instants that are just being closed, whatever else is asked: the first of them that can be answered matters. */
   historian(): Effect.Effect<void> {
+    if (this.plan.theme !== "time") return Effect.void
     const { rng } = this.kernel
+    const reader = this.#startReader()
     const ask = Effect.suspend(() => {
       const life = this.lifeOf(rng.below(this.plan.nodes))
       const account = accountName(rng.below(this.plan.accounts))
       const agoMs = rng.below(60) - 35
+      if (rng.chance(0.6)) return Effect.forkDetach(this.#askReader(reader, account, agoMs))
       return life === undefined
         ? Effect.void
         : Effect.forkDetach(this.question(life, { kind: "asOf", account, agoMs }))
     })
-    return this.plan.theme === "time" ? this.#repeatedly(soonMs, ask) : Effect.void
+    return this.#repeatedly(soonMs, ask)
+  }
+
+  /**
+   * A process that only asks about the past, as the command line does on the stores: no writer of its own keeps its conclusions
+   * back. Its gateway is ahead of the others.
+   */
+  #startReader(): Reader {
+    const seed = this.plan.seed + 5
+    const offsetMs = skewMaxMs / 2
+    const domain = new Domain(this.kernel, "reader", seed, { offsetMs })
+    const gateway = new Domain(this.kernel, "gateway of the reader", seed + 1, { offsetMs })
+    const layer = TimeTravel.layer.pipe(
+      Layer.provide(Layer.merge(ClosedTimestamps.layer, Snapshotter.layer)),
+      Layer.provide(this.outside.layerFor(domain, gateway)),
+      Layer.provide(limitsLayer)
+    )
+    const built = domain.fork(
+      Effect.flatMap(Scope.make(), (scope) => Layer.buildWithMemoMap(layer, Layer.makeMemoMapUnsafe(), scope))
+    )
+    return { domain, travel: Effect.map(Fiber.join(built), (context) => Context.get(context, TimeTravel)) }
+  }
+
+  #askReader({ domain, travel }: Reader, name: string, agoMs: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const start = this.kernel.steps
+      const instant = Math.max(1, this.clients.wall() - agoMs)
+      const account = AccountId.make(name)
+      const asked = Effect.flatMap(travel, (past) => past.at(account, { _tag: "RecordedAt", instant }))
+      return Effect.map(this.ask({ domain }, asked, patienceMs), (result) => {
+        this.counts.add(`question reader ${wordOfResult(result)}`)
+        this.kernel.note(`reader ${wordOfResult(result)}`)
+        const isAbsent =
+          result !== undefined && Result.isFailure(result) && result.failure._tag === "AccountNotFound"
+        if (result === undefined || (Result.isFailure(result) && !isAbsent)) return
+        const head = Result.isSuccess(result) ? result.success.head : undefined
+        const view =
+          head === undefined || head.account._tag === "Absent"
+            ? undefined
+            : { version: head.account.version, balance: head.account.balance, hash: head.hash }
+        this.seen.push({ kind: "asOf", account: name, start, end: this.kernel.steps, view, instant })
+      })
+    })
   }
 
   #repeatedly(pauseMs: number, act: Effect.Effect<unknown>): Effect.Effect<void> {

@@ -1,9 +1,9 @@
 /**
  * The simulator's program.
  *
- * - `npm run simulate -- --seeds N [--from F]`: lives N worlds, judges each, shrinks the first that fails, and reports what was reached.
+ * - `npm run simulate -- --seeds N [--from F] [--theme T]`: lives N worlds, judges each, shrinks the first that fails, and reports what was reached.
  * - `npm run simulate -- --seed S [--commands …] [--faults …] [--noise …]`: one world, or what shrinking left of it.
- * - `npm run simulate -- --mutations [--seeds N] [--only NAME]`: puts known faults back, one at a time, and says which seed finds each.
+ * - `npm run simulate -- --mutations [--seeds N] [--only NAME] [--theme T]`: puts known faults back, one at a time, and says which seed finds each.
  */
 import { parseArgs } from "node:util"
 import { judge } from "./Judge.ts"
@@ -23,6 +23,8 @@ const { values } = parseArgs({
     noise: { type: "string" },
     mutations: { type: "boolean" },
     only: { type: "string" },
+    /** Only those of the seeds whose world is about this, or of the mutations that are looked for there. */
+    theme: { type: "string" },
     /** For a mutant: prints the first failing seed alone, and shrinks nothing. */
     find: { type: "boolean" }
   }
@@ -51,7 +53,9 @@ const many = (from: number, count: number): void => {
   const startedMs = performance.now()
   let steps = 0
   for (let seed = from; seed < from + count; seed++) {
-    const history = live(planOf(seed))
+    const plan = planOf(seed)
+    if (values.theme !== undefined && plan.theme !== values.theme) continue
+    const history = live(plan)
     steps += history.steps
     for (const [what, times] of history.counts.all) reached.add(what, times)
     const faults = judge(history)
@@ -73,8 +77,7 @@ const number = (text: string | undefined, otherwise: number): number => {
   return found
 }
 
-if (values.mutations === true)
-  process.exitCode = runMutations(number(values.seeds, 1_000), values.only, print)
+if (values.mutations === true) process.exitCode = runMutations(number(values.seeds, 1_000), values, print)
 else if (values.seed !== undefined) {
   const { commands, faults, noise } = values
   one(number(values.seed, 0), {

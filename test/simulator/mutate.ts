@@ -4,6 +4,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { mutated, mutations } from "./mutations.ts"
+import type { Theme } from "./Plan.ts"
 
 const root = join(import.meta.dirname, "..", "..")
 
@@ -19,10 +20,13 @@ const copySources = (): string => {
 }
 
 /** The first line of what the simulator says of a mutant, where it finds the fault. */
-const hunt = (copy: string, seeds: number): string | undefined => {
+const hunt = (copy: string, seeds: number, theme: Theme | undefined): string | undefined => {
   const main = join(copy, "test", "simulator", "main.ts")
-  const { stdout, stderr, status } = spawnSync(process.execPath, [main, "--find", "--seeds", String(seeds)], {
+  const options = ["--find", "--seeds", String(seeds), ...(theme === undefined ? [] : ["--theme", theme])]
+  const { stdout, stderr, status } = spawnSync(process.execPath, [main, ...options], {
     cwd: copy,
+    // Every mutant loads the same program but for one file.
+    env: { ...process.env, NODE_COMPILE_CACHE: join(copy, ".cache") },
     encoding: "utf8",
     maxBuffer: 64 * 1024 * 1024
   })
@@ -35,10 +39,12 @@ const hunt = (copy: string, seeds: number): string | undefined => {
 /** Answers the exit code: 0 where every mutant was found. */
 export const runMutations = (
   seeds: number,
-  only: string | undefined,
+  { only, theme }: { readonly only?: string | undefined; readonly theme?: string | undefined },
   print: (text: string) => void
 ): number => {
-  const chosen = mutations.filter(({ name }) => only === undefined || name.includes(only))
+  const chosen = mutations.filter(
+    (one) => (only === undefined || one.name.includes(only)) && (theme === undefined || one.theme === theme)
+  )
   const copy = copySources()
   let missed = 0
   try {
@@ -46,7 +52,7 @@ export const runMutations = (
       const path = join(copy, mutation.file)
       const text = readFileSync(path, "utf8")
       writeFileSync(path, mutated(text, mutation))
-      const found = hunt(copy, seeds)
+      const found = hunt(copy, seeds, mutation.theme)
       writeFileSync(path, text)
       if (found === undefined) missed++
       print(`${mutation.name}: ${found === undefined ? `not found in ${seeds} seeds` : found}`)

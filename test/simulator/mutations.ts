@@ -1,4 +1,5 @@
 /** Faults that were, or might have been, in the program, each as a replacement of a piece of its text. */
+import type { Theme } from "./Plan.ts"
 
 export interface Mutation {
   /** What is wrong in the mutant. */
@@ -7,6 +8,8 @@ export interface Mutation {
   /** Stands in the file exactly once. */
   readonly from: string
   readonly to: string
+  /** Worlds in which it is looked for, where others would hardly show it. */
+  readonly theme?: Theme
 }
 
 const accounts = "src/actors/accounts"
@@ -16,60 +19,70 @@ const commit = "src/actors/commit"
 export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "an instant is closed without a margin for the clocks of gateways",
+    theme: "time",
     file: "src/actors/past/ClosedTimestamps.ts",
     from: "storeNow - limits.clockSkewMaxMs - 1",
     to: "storeNow - 1"
   },
   {
     name: "what a writer has queued does not keep its instants open",
+    theme: "time",
     file: `${commit}/WriterRegistry.ts`,
     from: "Math.min(queue.openSince() ?? now, now) - 1",
     to: "now - 1"
   },
   {
     name: "a writer calls the instant closed at which it still writes",
+    theme: "time",
     file: `${commit}/WriterRegistry.ts`,
     from: "Math.min(queue.openSince() ?? now, now) - 1",
     to: "Math.min(queue.openSince() ?? now, now)"
   },
   {
     name: "a writer that answers nothing is passed over instead of fenced",
+    theme: "time",
     file: "src/actors/past/ClosedTimestamps.ts",
     from: "yield* store.fenceWriter(writer.writerId)",
     to: "continue"
   },
   {
     name: "what is recorded follows a clock that steps ahead",
+    theme: "time",
     file: `${accounts}/LedgerClock.ts`,
     from: "return Math.min(instant, bound)",
     to: "return instant"
   },
   {
     name: "the clock may go back on a node",
+    theme: "time",
     file: `${accounts}/LedgerClock.ts`,
     from: "const now = () => Math.max(floor, bounded(clock.currentTimeMillisUnsafe()))",
     to: "const now = () => bounded(clock.currentTimeMillisUnsafe())"
   },
   {
     name: "a node with a wrong clock goes on taking commands",
+    theme: "time",
     file: `${commit}/WriterRegistry.ts`,
     from: "const isOff = skewMs > clockSkewMaxMs",
     to: "const isOff = false"
   },
   {
     name: "an event may be recorded before the one before it",
+    theme: "ownership",
     file: `${accounts}/Lifecycle.ts`,
     from: "if (last > recordedAt) recordedAt = last",
     to: ""
   },
   {
     name: "a row of the head's version and another hash counts as a repeat",
+    theme: "readSide",
     file: "src/actors/projections/Divergence.ts",
     from: "hashes.get(account) !== hash)",
     to: "!hashes.has(account))"
   },
   {
     name: "rows that are not in the log stay in the read model",
+    theme: "readSide",
     file: "src/actors/projections/Divergence.ts",
     from: "const suspects = [...(yield* divergedOf(held)), ...(yield* parkedOf(held))]",
     to: "const suspects = yield* parkedOf(held)"
@@ -112,6 +125,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   },
   {
     name: "a fenced writer's batch is sent by the next writer as it is",
+    theme: "ownership",
     file: `${commit}/CommitPipeline.ts`,
     from: "// Only now: what other lanes took until here is not among what is decided again.\n    this.#epoch++\n    this.#decideAgain(batch)",
     to: "this.#queue.requeue(batch)"
@@ -178,36 +192,42 @@ export const mutations: ReadonlyArray<Mutation> = [
   },
   {
     name: "a strong balance is told of an account that left meanwhile",
+    theme: "ownership",
     file: `${commands}/LocalNode.ts`,
     from: "() => placement.owns(account),\n      () => new NotMine()",
     to: "() => true,\n      () => new NotMine()"
   },
   {
     name: "the past of an instant misses what was recorded at it",
+    theme: "time",
     file: "src/actors/past/TimeTravel.ts",
     from: "row.recordedAt > asOf.instant",
     to: "row.recordedAt >= asOf.instant"
   },
   {
     name: "the past is told before it is closed",
+    theme: "time",
     file: "src/actors/past/TimeTravel.ts",
     from: 'if (asOf._tag === "RecordedAt") yield* closed.awaitClosed(asOf.instant)',
     to: ""
   },
   {
     name: "a dated trial balance does not wait for the read model",
+    theme: "readSide",
     file: "src/actors/past/TrialBalance.ts",
     from: "while ((yield* missingIn(readModel, rows)).length > 0) yield* Effect.sleep(tokenPollMs)",
     to: "yield* Effect.sleep(1)"
   },
   {
     name: "a query does not wait for its read token",
+    theme: "readSide",
     file: "src/infra/readmodel/Queries.ts",
     from: "if (token === undefined) return Effect.void",
     to: "if (token !== '') return Effect.void"
   },
   {
     name: "the reconciler moves its cursor past commits that it did not load",
+    theme: "readSide",
     file: "src/actors/projections/ReconcileTails.ts",
     from: "const missing = yield* missingIn(model, rows)",
     to: "const missing = (yield* missingIn(model, rows)).slice(0, 0)"
@@ -220,6 +240,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   },
   {
     name: "a batch of the read model is written over another projector's",
+    theme: "readSide",
     file: "src/infra/readmodel/ReadModelMemory.ts",
     from: "versionOf(tables, move.head.account.id) === move.from) &&",
     to: "move.from >= 0) &&"
@@ -238,24 +259,28 @@ export const mutations: ReadonlyArray<Mutation> = [
   },
   {
     name: "an account that was parked for divergence is never released where the answer was lost",
+    theme: "readSide",
     file: "src/actors/projections/Divergence.ts",
     from: "const suspects = [...(yield* divergedOf(held)), ...(yield* parkedOf(held))]",
     to: "const suspects = yield* divergedOf(held)"
   },
   {
     name: "a shard that was not left clean is loaded at once",
+    theme: "ownership",
     file: `${commands}/LocalNode.ts`,
     from: "if (!isClean) registry.bar(",
     to: "if (isClean === undefined) registry.bar("
   },
   {
     name: "a bar is lifted before other writers are closed",
+    theme: "ownership",
     file: `${commit}/OwnershipBarrier.ts`,
     from: "(isAlone(one.bar) || (storeNow >= one.endsAt && closedUpTo >= one.endsAt))",
     to: "storeNow >= 0"
   },
   {
     name: "a reading that began before the account left counts after it came back",
+    theme: "ownership",
     file: `${accounts}/AccountRegistry.ts`,
     from: "if (found !== undefined && isCurrent) deliver(actor, found)",
     to: "if (found !== undefined && (isCurrent || true)) deliver(actor, found)"
@@ -286,12 +311,14 @@ export const mutations: ReadonlyArray<Mutation> = [
   },
   {
     name: "a balance is said to be complete without a margin for the clocks of gateways",
+    theme: "readSide",
     file: "src/actors/projections/ReconcileTails.ts",
     from: "(yield* store.heartbeat([])) - clockSkewMaxMs",
     to: "yield* store.heartbeat([])"
   },
   {
     name: "a shard is always called clean when it is left",
+    theme: "ownership",
     file: `${commands}/LocalNode.ts`,
     from: "Option.isSome(drained) && ![...groups].some(registry.isBarred)",
     to: "drained !== undefined"
