@@ -83,7 +83,7 @@ export class Outside {
   readonly landed: Array<Landed> = []
   /** Events of which messages were forged, in the read model's accounts, and the step of the first. */
   readonly forged = new Map<string, number>()
-  /** Rules of the program that were broken though its callers may not notice, in words. */
+  /** Rules of the store that a node broke, though its callers may not notice, in words. */
   readonly defects: Array<string> = []
   readonly bus: Domain
   readonly readModel: Domain
@@ -149,7 +149,6 @@ export class Outside {
       ...inner,
       commit: (commit, mayCommit) =>
         inner.commit(commit, mayCommit).pipe(
-          Effect.tapDefect((defect) => Effect.sync(() => this.defects.push(`the store died: ${defect}`))),
           Effect.tap((outcome) =>
             Effect.sync(() => {
               this.#counts.add(`commit ${outcome._tag}`)
@@ -266,7 +265,10 @@ export class Outside {
         giveUpMs,
         late: Effect.succeed(unknown)
       }
-      const answered = node.ask(gateway, sent, way)
+      // What the store says of a sending that its node has given up is heard by no one, and may come after the number was used.
+      const answered = Effect.tapDefect(node.ask(gateway, sent, way), (defect) =>
+        Effect.sync(() => this.defects.push(`the store answered a node with a defect: ${defect}`))
+      )
       return weather.strikes("commitLandedUnknown") ? Effect.as(answered, unknown) : answered
     })
   }

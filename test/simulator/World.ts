@@ -658,7 +658,7 @@ class World {
           ),
         { concurrency: "unbounded", discard: true }
       )
-      const last = this.plan.disruptions.at(-1)?.at ?? 0
+      const last = Math.max(0, ...this.plan.disruptions.map(endOf))
       if (this.kernel.now < last) yield* Effect.sleep(last - this.kernel.now + 1)
       this.heal()
       yield* Effect.sleep(50)
@@ -667,6 +667,10 @@ class World {
     })
   }
 }
+
+/** When a fault is over by itself; where a standstill is cut short, what it keeps back hardly does any harm. */
+const endOf = (disruption: Disruption): number =>
+  disruption.at + (disruption.kind === "stall" || disruption.kind === "freeze" ? disruption.forMs : 0)
 
 const refusalOf = (error: { readonly _tag: string }): Refusal => ({ ...error, _tag: error._tag })
 
