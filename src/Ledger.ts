@@ -1,6 +1,7 @@
-/** The ledger as host code sees it: commands are answered with receipts, queries with views. */
-import { Context, Effect, Layer, Option, type Result } from "effect"
+/** How a node answers the commands and queries of `Ledger`, each from the part of the node that knows. */
+import { Effect, Layer, Option, Semaphore, Stream } from "effect"
 import { SecureRandom } from "effect/crypto"
+import { Audit, type AuditProgress } from "./actors/audit/Audit.ts"
 import { Dispatcher } from "./actors/commands/Dispatcher.ts"
 import { traced } from "./actors/commands/TracedDispatch.ts"
 import { History } from "./actors/past/History.ts"
@@ -11,37 +12,24 @@ import { Reconciler } from "./actors/projections/Reconciler.ts"
 import { Subscriptions } from "./actors/subscriptions/Subscriptions.ts"
 import { dispatchChecked, makeReadCommand } from "./CommandMethods.ts"
 import type { CommandInput } from "./domain/Command.ts"
-import { AccountNotFound, type CommandError, type InvalidCommand, type Unavailable } from "./domain/Errors.ts"
+import { AccountNotFound, type CommandError, Overloaded, Unavailable } from "./domain/Errors.ts"
 import type { Head } from "./domain/Head.ts"
+import type { AccountId } from "./domain/Ids.ts"
 import type { Receipt } from "./domain/Receipt.ts"
 import { type AccountView, viewOf } from "./domain/Views.ts"
 import { Queries } from "./infra/readmodel/Queries.ts"
-import { methodsOf, type QueryAnswers, type QueryMethods } from "./QueryMethods.ts"
+import { ReadModel } from "./infra/readmodel/ReadModel.ts"
+import { Ledger } from "./LedgerService.ts"
+import { methodsOf, type QueryAnswers } from "./QueryMethods.ts"
 
 export type { Past } from "./LedgerQueries.ts"
+export { Ledger } from "./LedgerService.ts"
 
-interface LedgerService extends QueryMethods {
-  /**
-   * Answers once the events are durable. Safe to send again with the same `commandId`, whatever came of it: an
-   * accepted command answers its first outcome, marked as replayed.
-   */
-  readonly dispatch: (command: CommandInput) => Effect.Effect<Receipt, CommandError>
-  /**
-   * An ordered batch: on every account in the given order; one result a command, in the same order. Fails as a whole
-   * only where it is given no list.
-   */
-  readonly dispatchMany: (
-    commands: ReadonlyArray<CommandInput>
-  ) => Effect.Effect<ReadonlyArray<Result.Result<Receipt, CommandError>>, InvalidCommand>
-}
-
-export class Ledger extends Context.Service<Ledger, LedgerService>()("chronicle/Ledger") {
-  /** Over the services of one node; `LedgerNode.layer` and `LedgerNode.layerMemory` bring them along. */
-  static readonly layer = Layer.effect(
-    Ledger,
-    Effect.suspend(() => make)
-  )
-}
+/** Over the services of one node; `LedgerNode.layer` and `LedgerNode.layerMemory` bring them along. */
+export const layer = Layer.effect(
+  Ledger,
+  Effect.suspend(() => make)
+)
 
 const makeCommands = Effect.gen(function* () {
   const dispatcher = yield* Dispatcher
@@ -57,27 +45,51 @@ const makeCommands = Effect.gen(function* () {
   return { dispatch, dispatchMany }
 })
 
-const makeAnswers = Effect.gen(function* () {
-  const dispatcher = yield* Dispatcher
+/** A second audit would take the connections and the processor of the commands, and tell nothing that the first does not. */
+const auditsMax = 1
+/** When a caller may ask for an audit again while another runs, in milliseconds. */
+const auditRetryMs = 5_000
+
+type OnAuditProgress = (progress: AuditProgress) => void
+
+const makeVerify = Effect.fnUntraced(function* (onProgress?: OnAuditProgress) {
+  const audit = yield* Audit
+  const readModel = yield* ReadModel
+  const permits = Semaphore.makeUnsafe(auditsMax)
+
+  const verify = Effect.fnUntraced(function* (account: AccountId | undefined) {
+    const report = yield* audit.verify({
+      ...(account === undefined ? {} : { account }),
+      ...(onProgress === undefined ? {} : { onProgress })
+    })
+    if (account !== undefined && report.events === 0 && report.ok)
+      return yield* new AccountNotFound({ account })
+    const skipped = yield* readModel.skipped
+    return { ...report, skipped: skipped.filter((row) => account === undefined || row.account === account) }
+  })
+
+  return Effect.fn("Ledger.verify")(function* ({ account }: { readonly account?: AccountId | undefined }) {
+    const done = yield* permits
+      .withPermitsIfAvailable(1)(verify(account))
+      .pipe(
+        Effect.catchTag("StoreUnavailable", ({ message }) =>
+          Effect.fail(new Unavailable({ what: "the audit", reason: message }))
+        )
+      )
+    if (Option.isSome(done)) return done.value
+    return yield* new Overloaded({ what: "the audit of this node", retryAfterMs: auditRetryMs })
+  })
+})
+
+/** What the log and the read model answer by themselves, whether a node runs or not. */
+const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditProgress) {
   const history = yield* History
   const travel = yield* TimeTravel
   const queries = yield* Queries
   const trial = yield* TrialBalance
-  const engine = yield* ProjectionEngine
-  const reconciler = yield* Reconciler
-  const subscriptions = yield* Subscriptions
 
   return {
-    balance: Effect.fnUntraced(function* ({ account, ...options }) {
-      // Taken before the query: what a later comparison with the log finds need not be in the answer. A parked
-      // account stays where it is.
-      const reached = engine.isParkedUnsafe(account) ? 0 : reconciler.statusUnsafe().completeTo
-      const view = viewOf(yield* queries.balance(account, options))
-      return { ...view, completeTo: Math.max(view.recordedAt, reached) }
-    }),
-    strongBalance: Effect.fn("Ledger.strongBalance")(function* ({ account }) {
-      return yield* opened(yield* dispatcher.head(account))
-    }),
+    balance: ({ account, ...options }) => Effect.map(queries.balance(account, options), viewOf),
     balanceAt: Effect.fn("Ledger.balanceAt")(function* ({ account, version, recordedAt = 0 }) {
       // Exactly one of the two was given.
       const asOf: AsOf =
@@ -94,10 +106,48 @@ const makeAnswers = Effect.gen(function* () {
     contraBalances: () => queries.contraBalances,
     trialBalance: () => queries.trialBalance,
     trialBalanceAt: ({ recordedAt }) => trial.at(recordedAt),
+    verify: yield* makeVerify(onAuditProgress)
+  } satisfies Partial<QueryAnswers>
+})
+
+const makeAnswers = Effect.gen(function* () {
+  const stores = yield* makeStoreAnswers()
+  const dispatcher = yield* Dispatcher
+  const engine = yield* ProjectionEngine
+  const reconciler = yield* Reconciler
+  const subscriptions = yield* Subscriptions
+
+  return {
+    ...stores,
+    balance: Effect.fnUntraced(function* (payload) {
+      // Taken before the query: what a later comparison with the log finds need not be in the answer. A parked
+      // account stays where it is.
+      const reached = engine.isParkedUnsafe(payload.account) ? 0 : reconciler.statusUnsafe().completeTo
+      const view = yield* stores.balance(payload)
+      return { ...view, completeTo: Math.max(view.recordedAt, reached) }
+    }),
+    strongBalance: Effect.fn("Ledger.strongBalance")(function* ({ account }) {
+      return yield* opened(yield* dispatcher.head(account))
+    }),
     stats: () => Effect.sync(() => dispatcher.stats()),
     subscribe: subscriptions.subscribe
   } satisfies QueryAnswers
 })
+
+const withoutNode = Effect.suspend(() =>
+  Effect.fail(new Unavailable({ what: "the stores", reason: "this is a question to a running node" }))
+)
+
+/** The questions alone, over the stores alone: for the command line where no node answers. */
+export const makeStoreQueries = (onAuditProgress: OnAuditProgress) =>
+  Effect.map(makeStoreAnswers(onAuditProgress), (answers) =>
+    methodsOf({
+      ...answers,
+      strongBalance: () => withoutNode,
+      stats: () => withoutNode,
+      subscribe: () => Stream.fromEffect(withoutNode)
+    })
+  )
 
 const make = Effect.gen(function* () {
   return { ...(yield* makeCommands), ...methodsOf(yield* makeAnswers) }

@@ -3,6 +3,7 @@ import { Effect, Layer, type Redacted } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { LedgerClock } from "./actors/accounts/LedgerClock.ts"
 import { Snapshotter } from "./actors/accounts/Snapshotter.ts"
+import { Audit } from "./actors/audit/Audit.ts"
 import * as ClusterMember from "./actors/cluster/ClusterMember.ts"
 import * as ClusterSingletons from "./actors/cluster/ClusterSingletons.ts"
 import { Dispatcher } from "./actors/commands/Dispatcher.ts"
@@ -23,7 +24,7 @@ import { ProjectionWaiters } from "./infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "./infra/readmodel/Queries.ts"
 import { ReadModel } from "./infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "./infra/readmodel/ReadModelSql.ts"
-import { Ledger } from "./Ledger.ts"
+import * as Ledger from "./Ledger.ts"
 
 /**
  * The write side of a node: the way of a command from the dispatcher to the commit, and what the relay is told of it.
@@ -38,7 +39,7 @@ export const writeSide = (node: string) =>
 export const readSide = Layer.mergeAll(ReadSide.layer, Subscriptions.layer)
 
 /** Questions about the past, from the log and the read model: need no node. */
-const past = Layer.mergeAll(TimeTravel.layer, History.layer, TrialBalance.layer).pipe(
+const past = Layer.mergeAll(TimeTravel.layer, History.layer, TrialBalance.layer, Audit.layer).pipe(
   Layer.provideMerge(ClosedTimestamps.layer)
 )
 

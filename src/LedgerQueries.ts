@@ -10,6 +10,7 @@ import { InvalidCommand } from "./domain/Errors.ts"
 import { Event } from "./domain/Event.ts"
 import { AccountId, CommandId, Instant, instantMax, Version } from "./domain/Ids.ts"
 import { intervalFault } from "./domain/InstantText.ts"
+import { auditedInvariants } from "./domain/Invariants.ts"
 import { Amount, Asset } from "./domain/Money.ts"
 import {
   AccountView,
@@ -100,6 +101,41 @@ const CommittedEventView = Schema.Struct({
   cursor: Schema.String
 })
 
+/** A row that a projection could not take, or that was left out of it, and since when. */
+const ParkedView = Schema.Struct({
+  account: AccountId,
+  version: Version,
+  reason: Schema.String,
+  since: Instant
+})
+
+/** What an audit found. Findings are a bounded list, the root causes first; `findingsTotal` counts all. */
+const AuditReportView = Schema.Struct({
+  accounts: Schema.Int,
+  events: Schema.Int,
+  commits: Schema.Int,
+  snapshots: Schema.Int,
+  /** Accounts that the read model has not caught up with. Lag is no fault. */
+  behind: Schema.Int,
+  /** Accounts that are parked, at most a hundred of them. */
+  parked: Schema.Array(ParkedView),
+  /** Events that a person left out of the read model. */
+  skipped: Schema.Array(ParkedView),
+  invariants: Schema.Record(Schema.Literals(auditedInvariants), Schema.Boolean),
+  findings: Schema.Array(
+    Schema.Struct({
+      invariant: Schema.Literals(auditedInvariants),
+      where: Schema.Literals(["events", "commits", "snapshots", "read model"]),
+      account: Schema.optionalKey(Schema.String),
+      version: Schema.optionalKey(Schema.Number),
+      column: Schema.optionalKey(Schema.String),
+      reason: Schema.String
+    })
+  ),
+  findingsTotal: Schema.Int,
+  ok: Schema.Boolean
+})
+
 /** A number that nodes of earlier versions do not know, and so do not send. */
 const count = Schema.Int.pipe(Schema.withDecodingDefaultKey(Effect.succeed(0)))
 
@@ -128,6 +164,8 @@ export const subjects = {
 export type Subject = keyof typeof subjects
 
 export type Fields = Schema.Struct.Fields
+/** Those of the scopes of tokens that allow questions. */
+type QueryScope = "read" | "audit"
 type OptionsOf<F extends Fields> = Schema.Struct.Type<F>
 
 /** One entry of the table. */
@@ -144,6 +182,8 @@ export interface Query<
   readonly answer: Answer
   /** Whether the answer is a stream, which may stay open for long. */
   readonly isStream: Streams
+  /** What the token of a caller must allow. */
+  readonly scope: QueryScope
   /** Says what is wrong with options each of which is right by itself. */
   readonly rule: ((options: OptionsOf<F>) => InvalidCommand | undefined) | undefined
   /**
@@ -161,12 +201,13 @@ const query = <About extends Subject, F extends Fields, Answer extends Schema.To
   about: About,
   fields: F,
   answer: Answer,
-  further: Partial<Pick<Query<About, F, Answer, false, Options>, "rule" | "conceal">> = {}
+  further: Partial<Pick<Query<About, F, Answer, false, Options>, "scope" | "rule" | "conceal">> = {}
 ): Query<About, F, Answer, false, Options> => ({
   about,
   fields,
   answer,
   isStream: false,
+  scope: further.scope ?? "read",
   rule: further.rule,
   conceal: further.conceal
 })
@@ -185,6 +226,7 @@ const streamQuery = <
   fields,
   answer,
   isStream: true,
+  scope: "read",
   rule: undefined,
   conceal: undefined
 })
@@ -260,6 +302,11 @@ export const ledgerQueries = {
    * closed and the read model has reached it.
    */
   trialBalanceAt: query("books", { recordedAt: option(PastInstant) }, DatedTrialBalanceView),
+  /**
+   * Checks I1-I5 and I8 in one walk over the log, or over one account and its counter-legs. Takes as long as the log is,
+   * in bounded memory; a node does one at a time, and answers `Overloaded` to a second.
+   */
+  verify: query("books", { account: option(AccountId) }, AuditReportView, { scope: "audit" }),
   /** Of the node that is asked; in process it never fails. */
   stats: query("books", {}, NodeStatsView),
   /**

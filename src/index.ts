@@ -1,6 +1,7 @@
 /** What the package exports. */
 import "./requireNode.ts"
 
+export { type AsyncLedger, type AsyncResult, openLayer } from "./AsyncLedger.ts"
 export { hashToken, Token } from "./access/Tokens.ts"
 export type { AsOf, PastState } from "./actors/past/TimeTravel.ts"
 export type { DatedTrialBalance } from "./actors/past/TrialBalance.ts"
@@ -35,13 +36,7 @@ export type { TimeAxis } from "./infra/readmodel/ReadModel.ts"
 export { tuneCollector } from "./infra/telemetry/Collector.ts"
 export { Ledger, type Past } from "./Ledger.ts"
 export * as LedgerNode from "./LedgerNode.ts"
-export {
-  type AsyncLedger,
-  type AsyncResult,
-  type OpenLedgerConfig,
-  openLayer,
-  openLedger
-} from "./openLedger.ts"
+export { type OpenLedgerConfig, openLedger } from "./openLedger.ts"
 export {
   type ClientLimits,
   clientConfig,

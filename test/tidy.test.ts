@@ -161,7 +161,9 @@ const allowed: { readonly [rule: string]: { readonly [path: string]: string } } 
     "src/loadtest/nodes/NodeProcess.ts": "a node gets the environment of its parent, with its own place in it"
   },
   "no async and no try in Effect code": {
-    "src/openLedger.ts": "the door for hosts that have promises and no Effect"
+    "src/cli/front.ts": "runs before effect is loaded, to find out how much of it is needed",
+    "src/AsyncLedger.ts": "the door for hosts that have promises and no Effect",
+    "src/openLedger.ts": "the same, to a node of the host's own process"
   },
   "every test runs": {
     "test/infra/eventStoreCockroach.test.ts": "runs where a CockroachDB is named, and says so where none is"
@@ -204,6 +206,7 @@ describe("the house rules", () => {
 const longForAReason: { readonly [definition: string]: string } = {
   "src/infra/cluster/ShardTenures.ts make":
     "two statements and the batches that carry them share one connection and the names of the stays",
+  "src/LedgerQueries.ts ledgerQueries": "a table: one entry a query, with its options and its answer",
   "src/actors/accounts/AccountRegistry.ts make":
     "all ways in and out of memory, and the bars on them, share two maps",
   "src/actors/accounts/AccountRegistry.ts startLoaders":

@@ -1,8 +1,11 @@
 /** The scopes of tokens, and how callers are named. In a file of its own, so that a client that names them loads nothing of a server. */
 import { Schema } from "effect"
 
-/** `admin` includes the other two; `command` does not include `read`. */
-export const Scope = Schema.Literals(["read", "command", "admin"])
+/**
+ * `admin` includes the others, which do not include each other. `audit` allows the audit of the whole ledger alone, which
+ * costs a node more than any question.
+ */
+export const Scope = Schema.Literals(["read", "command", "audit", "admin"])
 export type Scope = typeof Scope.Type
 
 /** Stands in every event this caller causes (`context.caller`) and in the log of refusals. */

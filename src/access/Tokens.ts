@@ -88,7 +88,7 @@ export const parseTokens = (json: Redacted.Redacted): Result.Result<ReadonlyArra
   const parsed = Schema.decodeUnknownResult(Tokens)(Redacted.value(json))
   if (Result.isFailure(parsed))
     return Result.fail(
-      'must be a JSON array of {"name", "sha256", "scopes": ["read" | "command" | "admin"], "accounts"?: [prefix], "commandIds"?: [prefix]}; ' +
+      'must be a JSON array of {"name", "sha256", "scopes": ["read" | "command" | "audit" | "admin"], "accounts"?: [prefix], "commandIds"?: [prefix]}; ' +
         "`chronicle token` prints one"
     )
   const names = new Set(parsed.success.map(({ name }) => name))

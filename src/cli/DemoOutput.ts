@@ -1,6 +1,7 @@
 /** The chapters that a demo prints: the day, balances, time travel, and the verdict on every invariant. */
 import { Effect, Option } from "effect"
 import { printInstant } from "../domain/Ids.ts"
+import { meanings } from "../domain/Invariants.ts"
 import { formatMoney } from "../domain/Money.ts"
 import type { AccountView } from "../domain/Views.ts"
 import { Ledger } from "../Ledger.ts"
@@ -134,18 +135,6 @@ export const printTimeTravel = Effect.fnUntraced(function* (output: Output) {
   )
   return Option.some<string>(account)
 })
-
-/** What each invariant promises, in a line. */
-export const meanings: Readonly<Record<keyof Verdicts["invariants"], string>> = {
-  I1: "dense: versions without a gap, every commit complete",
-  I2: "conserved: every transaction sums to zero, and so do the books",
-  I3: "covered: no balance below its overdraft limit, after any event",
-  I4: "once: each acknowledged command is in the log exactly once",
-  I5: "chained: every hash covers its event and the one before",
-  I6: "durable: every receipt's event is in the log, with its hash",
-  I7: "in order: on every account as acknowledged",
-  I8: "derived: the read model equals the fold of the log"
-}
 
 export const printVerdicts = Effect.fnUntraced(function* (output: Output, verdicts: Verdicts) {
   yield* output.heading(

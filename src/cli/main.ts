@@ -1,12 +1,22 @@
 /**
  * The entry of the command line. The program is loaded after the check of Node, because an old one may fail to load
- * it.
+ * it; first its front, which hands over to the whole program what it does not do itself.
  */
+import { enableCompileCache } from "node:module"
 import { nodeVersionFault } from "../NodeVersion.ts"
+import { cacheFolder, findFront } from "./front.ts"
+
+const runWhole = () => import("./program.ts").then(({ run }) => run())
 
 const fault = nodeVersionFault(process.versions.node)
-if (fault === undefined) void import("./program.ts")
-else {
+if (fault !== undefined) {
   console.error(`chronicle: ${fault}`)
   process.exitCode = 1
+} else {
+  enableCompileCache(cacheFolder)
+  // The front is a bundle of `program.ts`.
+  const load = (url: string): Promise<typeof import("./program.ts")> => import(url)
+  void findFront().then((url) =>
+    url === undefined ? runWhole() : load(url).then(({ run }) => run(() => void runWhole()))
+  )
 }

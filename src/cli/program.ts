@@ -15,10 +15,11 @@ import { cluster } from "./cluster.ts"
 import { deposit, open, transfer, withdraw } from "./commands.ts"
 import { demo } from "./demo.ts"
 import { DemoFailed, describeConfigError, isUsageFailure, LoadTestFailed } from "./failures.ts"
+import { HandOver } from "./handOver.ts"
 import { loadtest } from "./loadtest.ts"
 import { dev, migrate, serve } from "./nodes.ts"
 import { parked } from "./parked.ts"
-import { balance, history } from "./queries.ts"
+import { accounts, balance, history } from "./queries.ts"
 import { rebuild } from "./rebuild.ts"
 import { statement, trialBalance } from "./statement.ts"
 import { Stopped } from "./stopped.ts"
@@ -52,6 +53,7 @@ const chronicle = Command.make(
     deposit,
     withdraw,
     transfer,
+    accounts,
     balance,
     history,
     statement,
@@ -97,6 +99,7 @@ const report = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
   if (Cause.hasInterruptsOnly(cause)) return Effect.void
   const error = Cause.squash(cause)
   if (CliError.isCliError(error)) return Effect.void // reported already, with the usage
+  if (error instanceof HandOver) return Effect.void
   if (Cause.hasDies(cause)) return reportLines(Cause.pretty(cause).split("\n"))
   if (error instanceof Config.ConfigError) return reportLines([`chronicle: ${describeConfigError(error)}`])
   if (error instanceof DemoFailed || error instanceof LoadTestFailed) {
@@ -132,13 +135,16 @@ const program = Command.run(chronicle, { version: packageJson.version }).pipe(
   )
 )
 
-NodeRuntime.runMain(program, {
-  disableErrorReporting: true,
-  teardown: (exit, onExit) => {
-    if (Exit.isSuccess(exit)) return onExit(0)
-    if (Cause.hasInterruptsOnly(exit.cause)) return onExit(stopped.code)
-    const error = Cause.squash(exit.cause)
-    const isHelp = CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length === 0
-    return onExit(isHelp ? 0 : isUsageFailure(error) ? 2 : 1)
-  }
-})
+/** Reads the arguments of the process and does what they say. `handedOver` is called where this is the front, and cannot. */
+export const run = (handedOver?: () => void): void =>
+  NodeRuntime.runMain(program, {
+    disableErrorReporting: true,
+    teardown: (exit, onExit) => {
+      if (Exit.isSuccess(exit)) return onExit(0)
+      if (Cause.hasInterruptsOnly(exit.cause)) return onExit(stopped.code)
+      const error = Cause.squash(exit.cause)
+      if (error instanceof HandOver && handedOver !== undefined) return handedOver()
+      const isHelp = CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length === 0
+      return onExit(isHelp ? 0 : isUsageFailure(error) ? 2 : 1)
+    }
+  })

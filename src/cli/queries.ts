@@ -1,9 +1,27 @@
-/** How `chronicle balance` and `chronicle history` are called. */
+/** How `chronicle accounts`, `balance` and `history` are called. */
 import { Command, Flag } from "effect/cli"
 import { Version } from "../domain/Ids.ts"
 import { historyPageMax } from "../domain/Views.ts"
 import { accountArgument, dataFlag, instantFlag, jsonFlag, Positive, readTokenFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
+
+const accountsFlags = {
+  cursor: Flag.String("cursor").pipe(Flag.withDescription("`next` of the page before"), Flag.optional),
+  limit: Flag.Int("limit").pipe(
+    Flag.withDescription("Accounts of a page"),
+    Flag.withSchema(Positive),
+    Flag.withDefault(50)
+  ),
+  data: dataFlag,
+  json: jsonFlag
+}
+export type AccountsFlags = Command.Command.Config.Infer<typeof accountsFlags>
+
+export const accounts = Command.make(
+  "accounts",
+  accountsFlags,
+  lazily(() => import("./remote/queries.ts").then(({ accounts }) => accounts))
+).pipe(Command.withDescription("All accounts with their balances, by pages, in order of id"))
 
 const balanceFlags = {
   account: accountArgument(),
@@ -22,7 +40,7 @@ export type BalanceFlags = Command.Command.Config.Infer<typeof balanceFlags>
 export const balance = Command.make(
   "balance",
   balanceFlags,
-  lazily(() => import("./run/queries.ts").then(({ balance }) => balance))
+  lazily(() => import("./remote/queries.ts").then(({ balance }) => balance))
 ).pipe(Command.withDescription("The balance of an account, now or at any point of the past"))
 
 const historyFlags = {
@@ -45,7 +63,7 @@ export type HistoryFlags = Command.Command.Config.Infer<typeof historyFlags>
 export const history = Command.make(
   "history",
   historyFlags,
-  lazily(() => import("./run/queries.ts").then(({ history }) => history))
+  lazily(() => import("./remote/queries.ts").then(({ history }) => history))
 ).pipe(
   Command.withDescription("The events of an account, straight from the log, checked against their chain")
 )

@@ -42,7 +42,7 @@ export type StatementFlags = Command.Command.Config.Infer<typeof statementFlags>
 export const statement = Command.make(
   "statement",
   statementFlags,
-  lazily(() => import("./run/statement.ts").then(({ statement }) => statement))
+  lazily(() => import("./remote/statement.ts").then(({ statement }) => statement))
 ).pipe(
   Command.withDescription(
     "The statement of an account with opening, running and closing balance: by pages, or all of it to a file"
@@ -59,5 +59,5 @@ export type TrialBalanceFlags = Command.Command.Config.Infer<typeof trialBalance
 export const trialBalance = Command.make(
   "trial-balance",
   trialBalanceFlags,
-  lazily(() => import("./run/statement.ts").then(({ trialBalance }) => trialBalance))
+  lazily(() => import("./remote/statement.ts").then(({ trialBalance }) => trialBalance))
 ).pipe(Command.withDescription("What all accounts and the world outside hold, as of an instant; zero in sum"))

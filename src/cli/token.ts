@@ -12,7 +12,7 @@ const flags = {
     Argument.withSchema(CallerName)
   ),
   scopes: Flag.Literals("scope", Scope.literals).pipe(
-    Flag.withDescription("What it may do: read, command or admin (all); may be given several times"),
+    Flag.withDescription("What it may do: read, command, audit or admin (all); may be given several times"),
     Flag.atLeast(1)
   ),
   accounts: Flag.String("account").pipe(

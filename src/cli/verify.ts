@@ -16,9 +16,9 @@ export type VerifyFlags = Command.Command.Config.Infer<typeof flags>
 export const verify = Command.make(
   "verify",
   flags,
-  lazily(() => import("./run/verify.ts").then(({ verify }) => verify))
+  lazily(() => import("./remote/verify.ts").then(({ verify }) => verify))
 ).pipe(
   Command.withDescription(
-    "Check I1-I5 and I8 on the stores; name the first broken row, and exit 1 if there is any"
+    "Check I1-I5 and I8 on a node or the stores; name the first broken row, and exit 1 if there is any"
   )
 )

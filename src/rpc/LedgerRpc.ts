@@ -83,7 +83,7 @@ const queryRpc = (name: QueryName, query: AnyQuery) => {
     error: QueryError,
     stream: query.isStream,
     ...(payload === undefined ? {} : { payload })
-  })
+  }).annotate(RequiredScope, query.scope)
 }
 
 const queries = RpcGroup.make(
@@ -91,7 +91,7 @@ const queries = RpcGroup.make(
   ...(queryEntries.map(([name, query]) =>
     queryRpc(name, query)
   ) as ReadonlyArray<Rpc.Any> as ReadonlyArray<QueryRpcs>)
-).annotateRpcs(RequiredScope, "read")
+)
 
 /** What answers the procedures of the queries. */
 export type QueryHandlers = { readonly [Name in QueryName]: Rpc.ToHandlerFn<QueryRpc<Name>, never> }

@@ -3,8 +3,9 @@ import { NodeFileSystem } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Layer } from "effect"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
-import { ExportFailed, exportStatement, neutralised } from "../../src/cli/run/export.ts"
+import { ExportFailed, exportStatement, neutralised } from "../../src/cli/remote/export.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
+import { viewOf } from "../../src/domain/Views.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
@@ -19,6 +20,14 @@ const services = Layer.fresh(
   )
 ).pipe(Layer.merge(NodeFileSystem.layer))
 
+/** What a ledger answers, from the read model alone. */
+const books = Effect.map(Queries, (queries) => ({
+  balance: (id: string, options?: { readonly readToken?: string | undefined }) =>
+    Effect.map(queries.balance(accountId(id), options ?? {}), viewOf),
+  statement: (id: string, options?: Parameters<typeof queries.statement>[1]) =>
+    queries.statement(accountId(id), options ?? {})
+}))
+
 /** The file to which the statement of `a` is exported after these commands. */
 const exported = Effect.fnUntraced(function* (
   format: "csv" | "json",
@@ -28,7 +37,7 @@ const exported = Effect.fnUntraced(function* (
   const engine = yield* ProjectionEngine
   yield* engine.project(new EventWriter().commit(openAccount("a"), ...commands).events, [])
   const file = `${yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-export-" })}/a.${format}`
-  const count = yield* exportStatement(accountId("a"), format, file, {})
+  const count = yield* exportStatement(yield* books, accountId("a"), format, file, {})
   return { count, text: yield* fs.readFileString(file) }
 }, Effect.scoped)
 
@@ -83,7 +92,9 @@ it.effect("an export to a folder that does not exist fails with the file's name"
   Effect.gen(function* () {
     const engine = yield* ProjectionEngine
     yield* engine.project(new EventWriter().commit(openAccount("a")).events, [])
-    const error = yield* Effect.flip(exportStatement(accountId("a"), "csv", "/no/such/folder/a.csv", {}))
+    const error = yield* Effect.flip(
+      exportStatement(yield* books, accountId("a"), "csv", "/no/such/folder/a.csv", {})
+    )
     assert.instanceOf(error, ExportFailed)
     assert.include(error.message, "the statement cannot be written to /no/such/folder/a.csv")
   }).pipe(Effect.provide(services))

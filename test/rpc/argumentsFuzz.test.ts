@@ -67,6 +67,7 @@ const rules: { readonly [Name in QueryName]: Rule } = {
   contraBalances: { options: {} },
   trialBalance: { options: {} },
   trialBalanceAt: { options: { recordedAt: instant } },
+  verify: { options: { account: isAccount } },
   stats: { options: {} },
   subscribe: { options: { after: isText, accountPrefix: isText } }
 }

@@ -64,6 +64,89 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
   )
 
   it.effect(
+    "answers every question with CHRONICLE_RPC_URL alone",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const { url } = yield* openTcp()
+          const ask = (...args: ReadonlyArray<string>) => run(args, { env: { CHRONICLE_RPC_URL: url } })
+          const ledger = yield* Ledger
+          yield* ledger.dispatch({ _tag: "OpenAccount", account: "ask:a", asset: "USD/2", owner: "Ada" })
+          const { readToken } = yield* ledger.dispatch({ _tag: "Deposit", account: "ask:a", amount: 7_00n })
+          yield* ledger.balance("ask:a", { readToken })
+
+          const now = jsonOf(yield* ask("balance", "ask:a", "--token", readToken, "--json"))
+          assert.deepInclude(now, { account: "ask:a", balance: "700", version: 2, behind: 0 })
+          const past = yield* ask("balance", "ask:a", "--version", "1")
+          assert.match(past.stdout, /balance +0\.00 USD\n/)
+          const history = yield* ask("history", "ask:a")
+          assert.match(history.stdout, /1 .*AccountOpened[\s\S]*2 .*Deposited +7\.00 USD/)
+          const statement = yield* ask("statement", "ask:a", "--by", "effective")
+          assert.match(statement.stdout, /opening balance[\s\S]*Deposited[\s\S]*closing balance +7\.00 USD/)
+          assert.match((yield* ask("accounts")).stdout, /ask:a +7\.00 USD +7\.00 USD +open +Ada/)
+          assert.match((yield* ask("trial-balance")).stdout, /USD\/2 +[\d.]+ USD +-[\d.]+ USD +0\.00 USD/)
+          assert.deepInclude(jsonOf(yield* ask("verify", "--json")), {
+            ok: true,
+            findings: [],
+            findingsTotal: 0
+          })
+          assert.match((yield* ask("verify", "ask:a")).stdout, /2 events of 1 accounts[\s\S]*✓ I8/)
+          failed(yield* ask("verify", "ask:nobody"), 1, /ask:nobody/)
+        })
+      ),
+    longest
+  )
+
+  it.effect(
+    "asks a node that it finds on this machine's port, says so where stores are named, and passes one by that refuses",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const ledger = yield* Ledger
+          yield* ledger.dispatch({ _tag: "OpenAccount", account: "here:a", asset: "USD/2", owner: "Ada" })
+          const portOf = (url: string) => ({ CHRONICLE_RPC_PORT: new URL(url).port })
+          const balance = ["balance", "here:a", "--version", "1"]
+          const stores = {
+            CHRONICLE_EVENT_STORE_URL: "postgresql://nobody@127.0.0.1:1/none",
+            CHRONICLE_READ_MODEL_URL: "postgresql://nobody@127.0.0.1:1/none"
+          }
+          const here = portOf((yield* openTcp()).url)
+          assert.deepInclude(yield* run(balance, { env: here }), { code: 0, stderr: "" })
+          const both = yield* run(balance, { env: { ...here, ...stores } })
+          assert.strictEqual(both.code, 0)
+          assert.match(both.stderr, /^chronicle: this is the answer of the node at tcp:.*\n$/)
+          const named = { ...here, ...stores, CHRONICLE_RPC_URL: "none" }
+          failed(yield* run(balance, { env: named }), 1, /event.store|127\.0\.0\.1:1/)
+          // Its token is not known here, so the stores are asked, of which nothing is known either.
+          const closed = portOf((yield* openTcp({ tokens: [token("till", ["read"])] })).url)
+          failed(yield* run(balance, { env: closed }), 2, /is not asked: [\s\S]*are not set/)
+        })
+      ),
+    longest
+  )
+
+  it.effect(
+    "lets an auditor audit, and nobody with another scope",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const tokens = [
+            token("auditor", ["audit"]),
+            token("reader", ["read"]),
+            token("shop", ["audit"], ["shop:"])
+          ]
+          const { url } = yield* openTcp({ tokens })
+          const verify = (name: string) =>
+            run(["verify"], { env: { CHRONICLE_RPC_URL: url, CHRONICLE_RPC_TOKEN: `secret-${name}` } })
+          assert.strictEqual((yield* verify("auditor")).code, 0)
+          failed(yield* verify("reader"), 1, /scope audit is missing/)
+          failed(yield* verify("shop"), 1, /all accounts/)
+        })
+      ),
+    longest
+  )
+
+  it.effect(
     "exits with 1 when the ledger or the server refuses, with 2 on wrong usage",
     () =>
       Effect.scoped(

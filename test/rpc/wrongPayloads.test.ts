@@ -58,7 +58,7 @@ layer(memoryLedger, { excludeTestServices: true })("a payload written by hand", 
   const world = Effect.gen(function* () {
     const ledger = yield* Ledger
     yield* Effect.ignore(ledger.dispatch(open("hand:a")))
-    const { port } = yield* openTcp({ format: "ndjson", tokens: [token("peer", ["read", "command"])] })
+    const { port } = yield* openTcp({ format: "ndjson", tokens: [token("peer", ["admin"])] })
     return { ledger, send: yield* connectByHand(port) }
   })
 

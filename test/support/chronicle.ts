@@ -1,7 +1,5 @@
 /** Runs the program as a process of its own, and tells what it printed and how it ended. */
 import { spawn } from "node:child_process"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { assert } from "@effect/vitest"
 import { Deferred, Effect, FileSystem, Layer, Option, Redacted, Schedule, Stream } from "effect"
@@ -38,9 +36,8 @@ export interface Options {
 
 const environment = (given: Readonly<Record<string, string>> = {}) => {
   const rest = Object.entries(process.env).filter(([name]) => !name.startsWith("CHRONICLE_"))
-  // Most of what a short command costs is reading its own sources.
-  const NODE_COMPILE_CACHE = join(tmpdir(), "chronicle-test-compile-cache")
-  return { ...Object.fromEntries(rest), NODE_COMPILE_CACHE, NO_COLOR: "1", ...given }
+  // A question finds no node of this machine that a test did not start.
+  return { ...Object.fromEntries(rest), CHRONICLE_RPC_PORT: "1", NO_COLOR: "1", ...given }
 }
 
 /** How long a process may take to end in order before it is killed: its services go with it. */

@@ -1,8 +1,7 @@
 /** The findings of an audit: a bounded list in which the root causes come first. */
+import type { AuditedInvariant } from "../../domain/Invariants.ts"
 
-/** The invariants of the design that an audit can check on the stores alone. */
-export const invariants = ["I1", "I2", "I3", "I4", "I5", "I8"] as const
-export type Invariant = (typeof invariants)[number]
+export type Invariant = AuditedInvariant
 
 /** The relation whose row breaks a rule. */
 type Place = "events" | "commits" | "snapshots" | "read model"

@@ -1,17 +1,16 @@
 /** `open`, `deposit`, `withdraw` and `transfer`: send a command to a node over RPC, and print its receipt. */
-import { Config, Data, Effect, FileSystem, Layer, Option, Result } from "effect"
+import { Data, Effect, Option, Result } from "effect"
 import type { CommandInput } from "../../domain/Command.ts"
 import { type AccountId, printInstant } from "../../domain/Ids.ts"
 import { parseDecimal } from "../../domain/Money.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
-import { Ledger } from "../../Ledger.ts"
-import { clientConfig } from "../../rpc/client/ClientOptions.ts"
+import { Ledger } from "../../LedgerService.ts"
 import { LedgerClient } from "../../rpc/client/LedgerClient.ts"
 import type { MovementFlags, OpenFlags, TransferFlags } from "../commands.ts"
-import { OptionsInvalid } from "../failures.ts"
 import { given } from "../flags.ts"
 import { assetIn, type MoneyText, unitsOf } from "../MoneyText.ts"
 import { makeOutput, printJson } from "../Output.ts"
+import { clientLayer } from "./connection.ts"
 
 /** An amount that the account cannot hold. */
 class AmountInvalid extends Data.TaggedError("AmountInvalid")<{ readonly reason: string }> {
@@ -31,21 +30,7 @@ const send = <E>(
     const ledger = yield* Ledger
     const input = { ...(yield* command), ...given({ commandId: id }) }
     yield* printReceipt(yield* ledger.dispatch(input), json)
-  }).pipe(Effect.provide(clientLayer))
-
-/** As the environment has it; `CHRONICLE_RPC_CA` is a file with the certificates to trust instead of the system's. */
-const clientLayer = Layer.unwrap(
-  Effect.gen(function* () {
-    const options = yield* clientConfig
-    const file = yield* Config.option(Config.String("CHRONICLE_RPC_CA"))
-    if (Option.isNone(file)) return LedgerClient.layer(options)
-    const files = yield* FileSystem.FileSystem
-    const ca = yield* files
-      .readFileString(file.value)
-      .pipe(Effect.mapError((error) => new OptionsInvalid({ reason: `CHRONICLE_RPC_CA: ${error.message}` })))
-    return LedgerClient.layer({ ...options, ca })
-  })
-)
+  }).pipe(Effect.provide(clientLayer()))
 
 const printReceipt = Effect.fnUntraced(function* (receipt: Receipt, json: boolean) {
   const output = makeOutput(json)

@@ -4,20 +4,10 @@
  */
 import type * as NodeServices from "@effect/platform-node/NodeServices"
 import { Config, Effect, Option, type Scope } from "effect"
-import type { Instant } from "../../domain/Ids.ts"
-import { intervalFault } from "../../domain/InstantText.ts"
 import { type Services, servicesConfig, storesConfig } from "../../infra/config/Environment.ts"
 import { startDevStack } from "../../infra/dev/DevStack.ts"
 import type { DevStackError } from "../../infra/dev/DevStackErrors.ts"
-import { describeConfigError, OptionsInvalid, ServicesUnknown } from "../failures.ts"
-
-/** Refuses a `--from` that is later than its `--to`, because no line can lie between them. */
-export const checkInterval = (from: Option.Option<Instant>, to: Option.Option<Instant>) => {
-  const fault = intervalFault(Option.getOrUndefined(from), Option.getOrUndefined(to))
-  return fault === undefined
-    ? Effect.void
-    : Effect.fail(new OptionsInvalid({ reason: "--from must not be later than --to" }))
-}
+import { describeConfigError, ServicesUnknown } from "../failures.ts"
 
 /** What a command needs of the services: everything, or the two databases. */
 type Stores = Pick<Services, "eventStoreUrl" | "readModelUrl">

@@ -54,7 +54,7 @@ export interface StatementQuery extends PageRequest, ReadConsistency {
 }
 
 /** A page of a statement, with the balances at both ends of what was asked for (not of the page). */
-export interface StatementPage extends Page<StatementLine> {
+interface StatementPage extends Page<StatementLine> {
   readonly asset: Asset
   /** The account's balance before `from` along the axis; zero where there is no `from`. */
   readonly opening: bigint

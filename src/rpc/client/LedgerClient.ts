@@ -17,7 +17,7 @@ import {
 } from "../../domain/Errors.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import type { HistoryEntry } from "../../domain/Views.ts"
-import { Ledger } from "../../Ledger.ts"
+import { Ledger } from "../../LedgerService.ts"
 import { makeQueryMethods, type QueryName, queryOf } from "../../QueryMethods.ts"
 import { type NodeHealth, readAccountEventsArguments } from "../LedgerRpc.ts"
 import { type ClientLimits, defaultClientLimits, type LedgerClientOptions } from "./ClientOptions.ts"

@@ -1,6 +1,6 @@
 /** The ledger over RPC for hosts without Effect: the same promises as of `openLedger`. */
 import { Effect, Layer, Redacted } from "effect"
-import { type AsyncLedger, openLayer } from "../../openLedger.ts"
+import { type AsyncLedger, openLayer } from "../../AsyncLedger.ts"
 import type { LedgerClientOptions } from "./ClientOptions.ts"
 import { LedgerClient } from "./LedgerClient.ts"
 

@@ -1,15 +1,16 @@
 /** `statement` of an account, printed by pages or exported whole, and `trial-balance` of the ledger. */
 import { Data, Effect, Option } from "effect"
-import { TrialBalance } from "../../actors/past/TrialBalance.ts"
 import { type Instant, printInstant } from "../../domain/Ids.ts"
+import { intervalFault } from "../../domain/InstantText.ts"
 import { formatMoney } from "../../domain/Money.ts"
-import { Queries, type StatementPage } from "../../infra/readmodel/Queries.ts"
+import type { QueryMethods } from "../../QueryMethods.ts"
 import { OptionsInvalid } from "../failures.ts"
 import { grouped, makeOutput, printJson } from "../Output.ts"
 import type { StatementFlags, TrialBalanceFlags } from "../statement.ts"
+import { asking } from "./ask.ts"
 import { exportStatement } from "./export.ts"
-import { reading } from "./queries.ts"
-import { checkInterval } from "./services.ts"
+
+type StatementPage = Effect.Success<ReturnType<QueryMethods["statement"]>>
 
 /** The lines of a page, with the opening balance on the first page and the closing balance on the last. */
 const rowsOf = (
@@ -20,12 +21,15 @@ const rowsOf = (
     readonly isFirst: boolean
   }
 ): ReadonlyArray<ReadonlyArray<string>> => {
-  const balanceRow = (name: string, instant: Option.Option<Instant>, balance: bigint) => {
+  /** A node of an older version tells neither the asset nor these balances. */
+  const balanceRow = (name: string, instant: Option.Option<Instant>, balance: bigint | undefined) => {
     const time = Option.match(instant, { onNone: () => "", onSome: printInstant })
-    return ["", time, name, "", "", formatMoney(balance, page.asset), ""]
+    return balance === undefined || page.asset === undefined
+      ? []
+      : [["", time, name, "", "", formatMoney(balance, page.asset), ""]]
   }
   return [
-    ...(asked.isFirst ? [balanceRow("opening balance", asked.from, page.opening)] : []),
+    ...(asked.isFirst ? balanceRow("opening balance", asked.from, page.opening) : []),
     ...page.rows.map((line) => [
       String(line.version),
       printInstant(line.effectiveAt),
@@ -35,7 +39,7 @@ const rowsOf = (
       formatMoney(line.balance, line.asset),
       line.description ?? ""
     ]),
-    ...(page.next === undefined ? [balanceRow("closing balance", asked.to, page.closing)] : [])
+    ...(page.next === undefined ? balanceRow("closing balance", asked.to, page.closing) : [])
   ]
 }
 
@@ -45,7 +49,8 @@ export const statement = Effect.fnUntraced(function* (input: StatementFlags) {
   if (Option.isSome(format) !== Option.isSome(out)) {
     return yield* new OptionsInvalid({ reason: "--export and --out belong together" })
   }
-  yield* checkInterval(from, to)
+  if (intervalFault(Option.getOrUndefined(from), Option.getOrUndefined(to)) !== undefined)
+    return yield* new OptionsInvalid({ reason: "--from must not be later than --to" })
   const asked = {
     from: Option.getOrUndefined(from),
     to: Option.getOrUndefined(to),
@@ -56,25 +61,17 @@ export const statement = Effect.fnUntraced(function* (input: StatementFlags) {
   }
   if (Option.isSome(format) && Option.isSome(out)) {
     const file = out.value
-    const lines = yield* reading(data, exportStatement(account, format.value, file, asked))
+    const lines = yield* asking(data, (books) => exportStatement(books, account, format.value, file, asked))
     yield* output.line(`${grouped(lines)} lines are in ${file}.`)
     if (json) yield* printJson({ file, lines })
     return
   }
-  yield* reading(
-    data,
-    Effect.gen(function* () {
-      const queries = yield* Queries
-      const page = yield* queries.statement(account, {
-        ...asked,
-        cursor: Option.getOrUndefined(cursor),
-        limit
-      })
-      yield* output.table(rowsOf(page, { from, to, isFirst: Option.isNone(cursor) }), "rlllrrl")
-      if (page.next !== undefined) yield* output.line(`  … more: --cursor ${page.next}`)
-      if (json) yield* printJson(page)
-    })
+  const page = yield* asking(data, (books) =>
+    books.statement(account, { ...asked, cursor: Option.getOrUndefined(cursor), limit })
   )
+  yield* output.table(rowsOf(page, { from, to, isFirst: Option.isNone(cursor) }), "rlllrrl")
+  if (page.next !== undefined) yield* output.line(`  … more: --cursor ${page.next}`)
+  if (json) yield* printJson(page)
 })
 
 /** The books do not balance as of that instant: a sum is not zero. */
@@ -86,9 +83,8 @@ class NotBalanced extends Data.TaggedError("NotBalanced")<{ readonly assets: Rea
 
 export const trialBalance = Effect.fnUntraced(function* ({ at, data, json }: TrialBalanceFlags) {
   const output = makeOutput(json)
-  const trial = yield* reading(
-    data,
-    Effect.flatMap(TrialBalance, (balance) => balance.at(Option.getOrUndefined(at)))
+  const trial = yield* asking(data, (books) =>
+    books.trialBalanceAt({ recordedAt: Option.getOrUndefined(at) })
   )
   yield* output.line(`As of ${printInstant(trial.recordedAt)}:`)
   yield* output.table(

@@ -4,7 +4,7 @@ import { Csv } from "effect/encoding"
 import type { StatementLine } from "../../domain/Books.ts"
 import { type AccountId, printInstant } from "../../domain/Ids.ts"
 import { formatDecimal } from "../../domain/Money.ts"
-import { Queries, type StatementQuery } from "../../infra/readmodel/Queries.ts"
+import type { QueryMethods } from "../../QueryMethods.ts"
 import { grouped, makeProgress } from "../Output.ts"
 
 type ExportFormat = "csv" | "json"
@@ -71,18 +71,18 @@ const toJson = <E, R>(lines: Stream.Stream<StatementLine, E, R>): Stream.Stream<
  * here.
  */
 export const exportStatement = Effect.fn("Export.statement")(function* (
+  books: Pick<QueryMethods, "balance" | "statement">,
   account: AccountId,
   format: ExportFormat,
   file: string,
-  query: Omit<StatementQuery, "cursor" | "limit">
+  query: Omit<NonNullable<Parameters<QueryMethods["statement"]>[1]>, "cursor" | "limit">
 ) {
-  const queries = yield* Queries
   const fs = yield* FileSystem.FileSystem
   const progress = yield* makeProgress
-  const { version } = (yield* queries.balance(account, query)).account
+  const { version } = yield* books.balance(account, { readToken: query.readToken })
   let count = 0
   const lines = Stream.paginate(undefined as string | undefined, (cursor /* undefined: the first page */) =>
-    Effect.map(queries.statement(account, { ...query, cursor, limit: pageRows }), ({ rows: found, next }) => {
+    Effect.map(books.statement(account, { ...query, cursor, limit: pageRows }), ({ rows: found, next }) => {
       const rows = query.axis === "effective" ? found : found.filter((line) => line.version <= version)
       const isEnd = next === undefined || rows.length < found.length
       count += rows.length

@@ -1,0 +1,76 @@
+/**
+ * Finds the front: the part of the command line that answers `--help`, `--version`, wrong usage and what goes over RPC,
+ * bundled into a few files that load in a tenth of a second. The package brings it along. In a working copy it is a cache
+ * by the state of the sources: made when a command runs after a change, and never needed, for the sources do the same
+ * in a second. What is cached lives below `node_modules`, where only those can write who could change the program itself.
+ */
+import { createHash } from "node:crypto"
+import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs"
+import { dirname, join } from "node:path"
+import { fileURLToPath, pathToFileURL } from "node:url"
+
+/** The package: `src/cli` and `dist/cli` are equally deep in it. */
+const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..")
+const isWorkingCopy = import.meta.url.endsWith(".ts") && existsSync(join(root, "node_modules", "rolldown"))
+
+/** The innermost `node_modules` around the package, or its own. */
+const modules = /^.*[\\/]node_modules(?=[\\/])/.exec(root)?.[0] ?? join(root, "node_modules")
+
+/** Where V8's compiled code and the fronts of a working copy are kept. */
+export const cacheFolder = join(modules, ".cache", "chronicle-ledger")
+
+/** Changes with every file of the sources, and with the packages that are bundled. */
+const stateOfSources = (): string => {
+  const hash = createHash("sha256")
+  const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
+    .filter((path) => path.endsWith(".ts"))
+    .map((path) => join("src", path))
+  for (const path of ["package.json", "package-lock.json", ...sources.toSorted()]) {
+    const { mtimeMs, size } = statSync(join(root, path))
+    hash.update(`${path} ${mtimeMs} ${size}\n`)
+  }
+  return hash.digest("hex").slice(0, 16)
+}
+
+/** Another process may still load parts of an older front for as long. */
+const keptMs = 3_600_000
+
+const removeOldFronts = (except: string): void => {
+  const now = statSync(except).mtimeMs
+  for (const name of readdirSync(cacheFolder)) {
+    const folder = join(cacheFolder, name)
+    if (name.startsWith("front-") && now - statSync(folder).mtimeMs > keptMs)
+      rmSync(folder, { recursive: true })
+  }
+}
+
+interface Bundler {
+  readonly bundleFront: (sources: string, outDir: string) => Promise<void>
+}
+
+const frontOfSources = async (): Promise<string> => {
+  const folder = join(cacheFolder, `front-${stateOfSources()}`)
+  if (!existsSync(folder)) {
+    // By its path, for the package does not contain it.
+    const bundler: Bundler = await import(pathToFileURL(join(root, "scripts", "front.ts")).href)
+    const unfinished = `${folder}-${process.pid}`
+    await bundler.bundleFront(join(root, "src"), unfinished)
+    // Whole or not at all; where another process was faster, its front is the same.
+    if (existsSync(folder)) rmSync(unfinished, { recursive: true })
+    else renameSync(unfinished, folder)
+    removeOldFronts(folder)
+  }
+  return join(folder, "front.mjs")
+}
+
+/** The front as something to import; undefined where there is none and none can be made. */
+export const findFront = async (): Promise<string | undefined> => {
+  const packed = join(root, "dist", "front", "front.mjs")
+  if (!isWorkingCopy) return existsSync(packed) ? pathToFileURL(packed).href : undefined
+  try {
+    return pathToFileURL(await frontOfSources()).href
+  } catch {
+    // A folder that cannot be written, or sources that do not parse: these will say so themselves.
+    return undefined
+  }
+}

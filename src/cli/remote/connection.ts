@@ -1,0 +1,70 @@
+/** How the command line reaches a node: `CHRONICLE_RPC_URL` with `CHRONICLE_RPC_TOKEN` and `CHRONICLE_RPC_CA`, or the default port. */
+import { connect } from "node:net"
+import { Config, Effect, FileSystem, Layer, Option, Result } from "effect"
+import { type ClientLimits, clientConfig } from "../../rpc/client/ClientOptions.ts"
+import { LedgerClient } from "../../rpc/client/LedgerClient.ts"
+import { OptionsInvalid } from "../failures.ts"
+
+interface ConnectionOptions {
+  /** In place of `CHRONICLE_RPC_URL`. */
+  readonly url?: string | undefined
+  readonly limits?: Partial<ClientLimits> | undefined
+}
+
+/** As the environment has it; `CHRONICLE_RPC_CA` is a file with the certificates to trust instead of the system's. */
+export const clientLayer = ({ url, limits }: ConnectionOptions = {}) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const config = yield* clientConfig
+      const options = { ...config, urls: url === undefined ? config.urls : [url], limits }
+      const file = yield* Config.option(Config.String("CHRONICLE_RPC_CA"))
+      if (Option.isNone(file)) return LedgerClient.layer(options)
+      const files = yield* FileSystem.FileSystem
+      const ca = yield* files
+        .readFileString(file.value)
+        .pipe(
+          Effect.mapError((error) => new OptionsInvalid({ reason: `CHRONICLE_RPC_CA: ${error.message}` }))
+        )
+      return LedgerClient.layer({ ...options, ca })
+    })
+  )
+
+/** How long a port of this machine may take to accept a connection, and a node to greet, in milliseconds. */
+const acceptMs = 200
+const greetMs = 1_000
+
+/** Whether a program listens on the port of loopback; which one is found out by asking it. */
+const isListening = (port: number): Effect.Effect<boolean> =>
+  Effect.callback<boolean>((resume) => {
+    const socket = connect({ host: "127.0.0.1", port })
+    const answer = (isOpen: boolean) => () => {
+      socket.destroy()
+      resume(Effect.succeed(isOpen))
+    }
+    socket.once("connect", answer(true)).once("error", answer(false))
+    return Effect.sync(() => socket.destroy())
+  }).pipe(Effect.timeoutOrElse({ duration: acceptMs, orElse: () => Effect.succeed(false) }))
+
+/** What is on the port on which a node of this machine and environment would be, and why it cannot be asked. */
+interface NodeHere {
+  readonly url: string
+  /** Undefined where it is a node that answers this caller. */
+  readonly fault: string | undefined
+}
+
+/** The node of this machine; undefined where no program listens on its port. */
+export const findNodeHere = Effect.gen(function* () {
+  const port = yield* Config.Port("CHRONICLE_RPC_PORT").pipe(Config.withDefault(7070))
+  if (!(yield* isListening(port))) return undefined
+  const url = `tcp://127.0.0.1:${port}`
+  const greeting = yield* Effect.gen(function* () {
+    const client = yield* LedgerClient
+    yield* client.awaitConnected
+    yield* client.health
+  }).pipe(
+    Effect.provide(clientLayer({ url, limits: { connectMs: greetMs, queryDeadlineMs: greetMs } })),
+    Effect.result
+  )
+  const fault = Result.isFailure(greeting) ? greeting.failure.message : undefined
+  return { url, fault } satisfies NodeHere
+})

@@ -1,0 +1,116 @@
+/** `accounts`, `balance` and `history`: what a node or the stores answer, for a person or as JSON. */
+import { Effect, Option, Result } from "effect"
+import { amountOf } from "../../domain/Event.ts"
+import { printInstant } from "../../domain/Ids.ts"
+import { formatMoney } from "../../domain/Money.ts"
+import { type AccountView, historyPageMax } from "../../domain/Views.ts"
+import type { QueryMethods } from "../../QueryMethods.ts"
+import { OptionsInvalid } from "../failures.ts"
+import { makeOutput, printJson } from "../Output.ts"
+import type { AccountsFlags, BalanceFlags, HistoryFlags } from "../queries.ts"
+import { asking } from "./ask.ts"
+
+export const accounts = Effect.fnUntraced(function* ({ cursor, limit, data, json }: AccountsFlags) {
+  const output = makeOutput(json)
+  const page = yield* asking(data, (books) =>
+    books.accounts({ cursor: Option.getOrUndefined(cursor), limit })
+  )
+  yield* output.table(
+    page.rows.map(({ account, balance, available, asset, status, owner }) => [
+      account,
+      formatMoney(balance, asset),
+      formatMoney(available, asset),
+      status,
+      owner
+    ]),
+    "lrrll"
+  )
+  if (page.next !== undefined) yield* output.line(`  … more: --cursor ${page.next}`)
+  if (json) yield* printJson(page)
+})
+
+export const balance = Effect.fnUntraced(function* ({
+  account,
+  at,
+  version,
+  token,
+  data,
+  json
+}: BalanceFlags) {
+  // Ignoring one of them would answer another question than the one that was asked.
+  if ([Option.isSome(at), Option.isSome(version), Option.isSome(token)].filter(Boolean).length > 1)
+    return yield* new OptionsInvalid({ reason: "--at, --version and --token exclude each other" })
+  const output = makeOutput(json)
+  const { view, behind } = yield* asking(
+    data,
+    Effect.fnUntraced(function* (books) {
+      if (Option.isSome(version) || Option.isSome(at))
+        return { view: yield* books.balanceAt(account, pastOf(version, at)), behind: undefined }
+      const view = yield* books.balance(account, { readToken: Option.getOrUndefined(token) })
+      return { view, behind: yield* behindOf(books, view) }
+    })
+  )
+  yield* output.table([
+    ["account", view.account],
+    ["balance", formatMoney(view.balance, view.asset)],
+    ["available", formatMoney(view.available, view.asset)],
+    ["status", view.status],
+    ["owner", view.owner],
+    ["version", String(view.version)],
+    ["recorded", printInstant(view.recordedAt)],
+    ["hash", view.hash],
+    ...(behind === undefined ? [] : [["behind the log", describeBehind(behind)] as const])
+  ])
+  if (json) yield* printJson({ ...view, ...(behind === undefined ? {} : { behind: behind.events }) })
+})
+
+const pastOf = (version: Option.Option<number>, at: Option.Option<number>) =>
+  Option.isSome(version) ? { version: version.value } : { recordedAt: Option.getOrElse(at, () => 0) }
+
+/** What the log has beyond an answer of the read model: at most a page is counted; null where the log cannot be read. */
+interface Behind {
+  readonly events: number | null
+  readonly reason: string
+}
+
+const behindOf = (books: QueryMethods, { account, version }: AccountView): Effect.Effect<Behind> =>
+  books.history(account, { after: version, limit: historyPageMax }).pipe(
+    Effect.result,
+    Effect.map((later) =>
+      Result.isSuccess(later)
+        ? { events: later.success.length, reason: "" }
+        : { events: null, reason: later.failure.message }
+    )
+  )
+
+const describeBehind = ({ events, reason }: Behind): string =>
+  events === null
+    ? `by how much is not known: ${reason}`
+    : `${events < historyPageMax ? "" : "at least "}${events} events`
+
+export const history = Effect.fnUntraced(function* ({ account, after, limit, data, json }: HistoryFlags) {
+  const output = makeOutput(json)
+  const { entries, asset } = yield* asking(
+    data,
+    Effect.fnUntraced(function* (books) {
+      const entries = yield* books.history(account, { after, limit })
+      // Amounts of events are in minor units of the account's asset.
+      return { entries, asset: (yield* books.balanceAt(account, { version: 1 })).asset }
+    })
+  )
+  yield* output.table(
+    entries.map(({ version, recordedAt, event, commandId, hash }) => [
+      String(version),
+      printInstant(recordedAt),
+      event._tag,
+      formatMoney(amountOf(event), asset),
+      commandId,
+      hash.slice(0, 12)
+    ]),
+    "rllrll"
+  )
+  const last = entries.at(-1)
+  if (last !== undefined && entries.length === Math.min(limit, historyPageMax))
+    yield* output.line(`  … there may be more: --after ${last.version}`)
+  if (json) yield* printJson(entries.map((entry) => ({ ...entry, asset })))
+})
