@@ -9,6 +9,7 @@ import { decide } from "../src/domain/Decide.ts"
 import type { Event } from "../src/domain/Event.ts"
 import { genesis, hashCommand, link } from "../src/domain/HashChain.ts"
 import { emptyHead } from "../src/domain/Head.ts"
+import { holding } from "../src/domain/Holds.ts"
 import { AccountId, CommandId } from "../src/domain/Ids.ts"
 import { Asset } from "../src/domain/Money.ts"
 import { encodePayload, type StoredEvent } from "../src/domain/StoredEvent.ts"
@@ -27,18 +28,21 @@ const opened = (id: AccountId): Account => ({
   owner: "bench",
   overdraftLimit: 0n,
   balance: 10n ** 15n,
+  ...holding([]),
   metadata: {}
 })
 
 const transfer: Command = { _tag: "Transfer", commandId: CommandId.make("bench:1"), from, to, amount: 125n }
 const sent: Event = { _tag: "TransferSent", amount: 125n, to, toVersion: 2 }
 
+const after = { balance: 10n ** 15n, held: 0n, available: 10n ** 15n }
+
 const row: StoredEvent = {
   accountId: from,
   version: 2,
   type: "TransferSent",
-  schemaVersion: 1,
-  payload: encodePayload(sent),
+  schemaVersion: 2,
+  payload: encodePayload(sent, after),
   commandId: transfer.commandId,
   ordinal: 0,
   commandHash: hashCommand(transfer),
@@ -70,13 +74,13 @@ export const addDomain = (bench: Bench): void => {
       hashCommand(transfer)
     })
     .add("decide a transfer", () => {
-      Result.getOrThrow(decide(transfer, stateOf))
+      Result.getOrThrow(decide(transfer, stateOf, row.recordedAt))
     })
     .add("evolve by one event", () => {
-      evolve(sender, sent)
+      evolve(sender, sent, row.recordedAt)
     })
     .add("encode the payload of one event", () => {
-      encodePayload(sent)
+      encodePayload(sent, after)
     })
     .add("link one event to the chain", () => {
       link(genesis, row)

@@ -121,8 +121,8 @@ class Writer {
       toCommand({ line: this.lines.length, text, fields: Result.succeed(fields) })
     )
     if (this.#decided.has(command.commandId)) return
-    for (const { account, event } of Result.getOrElse(decide(command, this.#stateOf), () => [])) {
-      this.#accounts.set(account, evolve(this.#stateOf(account), event))
+    for (const { account, event } of Result.getOrElse(decide(command, this.#stateOf, this.#at), () => [])) {
+      this.#accounts.set(account, evolve(this.#stateOf(account), event, this.#at))
       this.#decided.add(command.commandId)
     }
   }

@@ -1,5 +1,5 @@
 /** How a node answers the commands and queries of `Ledger`, each from the part of the node that knows. */
-import { Effect, Layer, Option, Semaphore, Stream } from "effect"
+import { Clock, Effect, Layer, Option, Semaphore, Stream } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { Audit, type AuditProgress } from "./actors/audit/Audit.ts"
 import { Dispatcher } from "./actors/commands/Dispatcher.ts"
@@ -14,9 +14,9 @@ import { dispatchChecked, makeReadCommand } from "./CommandMethods.ts"
 import type { CommandInput } from "./domain/Command.ts"
 import { AccountNotFound, type CommandError, Overloaded, Unavailable } from "./domain/Errors.ts"
 import type { Head } from "./domain/Head.ts"
-import type { AccountId } from "./domain/Ids.ts"
+import type { AccountId, Instant } from "./domain/Ids.ts"
 import type { Receipt } from "./domain/Receipt.ts"
-import { type AccountView, viewOf } from "./domain/Views.ts"
+import { type AccountView, listedViewOf, viewOf } from "./domain/Views.ts"
 import { Queries } from "./infra/readmodel/Queries.ts"
 import { ReadModel } from "./infra/readmodel/ReadModel.ts"
 import { Ledger } from "./LedgerService.ts"
@@ -89,20 +89,26 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
   const trial = yield* TrialBalance
 
   return {
-    balance: ({ account, ...options }) => Effect.map(queries.balance(account, options), viewOf),
+    balance: Effect.fnUntraced(function* ({ account, ...options }) {
+      const head = yield* queries.balance(account, options)
+      return viewOf(head, yield* readInstant(head))
+    }),
     balanceAt: Effect.fn("Ledger.balanceAt")(function* ({ account, version, recordedAt = 0 }) {
       // Exactly one of the two was given.
       const asOf: AsOf =
         version === undefined ? { _tag: "RecordedAt", instant: recordedAt } : { _tag: "Version", version }
       const { head, eventsRead } = yield* travel.at(account, asOf)
-      return { ...(yield* opened(head)), eventsRead }
+      return { ...(yield* opened(head, version === undefined ? recordedAt : head.recordedAt)), eventsRead }
     }),
     history: ({ account, ...page }) => history.events(account, page),
     statement: ({ account, ...options }) => queries.statement(account, options),
     transfer: ({ commandId, ...options }) =>
       Effect.map(queries.transfer(commandId, options), Option.fromUndefinedOr),
     accounts: (page) =>
-      Effect.map(queries.accounts(page), ({ rows, next }) => ({ rows: rows.map(viewOf), next })),
+      Effect.zipWith(queries.accounts(page), Clock.currentTimeMillis, ({ rows, next }, now) => ({
+        rows: rows.map((head) => listedViewOf(head, Math.max(now, head.recordedAt))),
+        next
+      })),
     contraBalances: () => queries.contraBalances,
     trialBalance: () => queries.trialBalance,
     trialBalanceAt: ({ recordedAt }) => trial.at(recordedAt),
@@ -127,7 +133,8 @@ const makeAnswers = Effect.gen(function* () {
       return { ...view, completeTo: Math.max(view.recordedAt, reached) }
     }),
     strongBalance: Effect.fn("Ledger.strongBalance")(function* ({ account }) {
-      return yield* opened(yield* dispatcher.head(account))
+      const head = yield* dispatcher.head(account)
+      return yield* opened(head, yield* readInstant(head))
     }),
     stats: () => Effect.sync(() => dispatcher.stats()),
     subscribe: subscriptions.subscribe
@@ -153,9 +160,13 @@ const make = Effect.gen(function* () {
   return { ...(yield* makeCommands), ...methodsOf(yield* makeAnswers) }
 })
 
-const opened = (head: Head): Effect.Effect<AccountView, AccountNotFound | Unavailable> => {
+/** The instant of an answer: holds that have expired by then are not in it. */
+const readInstant = ({ recordedAt }: Head): Effect.Effect<Instant> =>
+  Effect.map(Clock.currentTimeMillis, (now) => Math.max(now, recordedAt))
+
+const opened = (head: Head, at: Instant): Effect.Effect<AccountView, AccountNotFound | Unavailable> => {
   const { account } = head
   return account._tag === "Opened"
-    ? Effect.succeed(viewOf({ ...head, account }))
+    ? Effect.succeed(viewOf({ ...head, account }, at))
     : Effect.fail(new AccountNotFound({ account: account.id }))
 }

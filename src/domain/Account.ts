@@ -9,10 +9,15 @@ import {
   LimitExceeded
 } from "./Errors.ts"
 import { amountOf, type Event } from "./Event.ts"
-import { AccountId, Version } from "./Ids.ts"
+import { foldHold, Hold, holding, openAt } from "./Holds.ts"
+import { AccountId, type Instant, Version } from "./Ids.ts"
 import { Asset, Balance, balanceMax, OverdraftLimit } from "./Money.ts"
 
-/** An account as the fold of its events; `absent` until it is opened. `balance` in minor units. */
+/**
+ * An account as the fold of its events; `absent` until it is opened. `balance` in minor units. `holds` are those that
+ * were open at the last event, in the order in which they were placed, and `held` is the sum of what remains of them: a
+ * reader at a later instant leaves out those that expired since (`withoutExpired`).
+ */
 export const Account = Schema.TaggedUnion({
   Absent: { id: AccountId, version: Version },
   Opened: {
@@ -23,6 +28,8 @@ export const Account = Schema.TaggedUnion({
     owner: Schema.String,
     overdraftLimit: OverdraftLimit,
     balance: Balance,
+    held: Balance,
+    holds: Schema.Array(Hold),
     metadata: AccountMetadata
   }
 })
@@ -30,12 +37,34 @@ export type Account = typeof Account.Type
 export type OpenedAccount = typeof Account.cases.Opened.Type
 
 /** Raised by one each time the shape of `Account` changes, so that older snapshots are ignored. */
-export const accountSchemaVersion = 1
+export const accountSchemaVersion = 2
 
 export const absent = (id: AccountId): Account => ({ _tag: "Absent", id, version: 0 })
 
-/** Folds one event. An event that cannot follow the state is a defect: the log is broken. */
-export const evolve = (account: Account, event: Event): Account => {
+/** The account without the holds that have expired by an instant; the very same where none has. */
+export const withoutExpired = (account: Account, at: Instant): Account => {
+  if (account._tag === "Absent" || account.holds.length === 0) return account
+  const open = openAt(account.holds, at)
+  return open === account.holds ? account : { ...account, ...holding(open) }
+}
+
+/** What an event leaves behind on its account, in minor units: its row binds it, and the receipt tells it. */
+export interface After {
+  readonly balance: bigint
+  readonly held: bigint
+  readonly available: bigint
+}
+
+/**
+ * What the balance and the overdraft limit leave beside what is held, while money may leave the account; else 0. The log
+ * binds this figure, so its meaning for a given history must never change.
+ */
+export const availableOf = ({ status, balance, held, overdraftLimit }: OpenedAccount): bigint =>
+  status === "open" ? balance + overdraftLimit - held : 0n
+
+/** Folds one event, recorded at `at`. An event that cannot follow the state is a defect: the log is broken. */
+export const evolve = (before: Account, event: Event, at: Instant): Account => {
+  const account = withoutExpired(before, at)
   const version = account.version + 1
   if (event._tag === "AccountOpened") {
     if (account._tag !== "Absent") throw new Error(`account ${account.id} is opened twice`)
@@ -49,6 +78,7 @@ export const evolve = (account: Account, event: Event): Account => {
       owner,
       overdraftLimit,
       balance: 0n,
+      ...holding([]),
       metadata
     }
   }
@@ -61,14 +91,32 @@ export const evolve = (account: Account, event: Event): Account => {
       return { ...account, version, status: "open" }
     case "AccountClosed":
       return { ...account, version, status: "closed" }
+    case "HoldPlaced":
+    case "HoldAdjusted":
+    case "HoldReleased":
+    case "HoldExpired":
+      return { ...account, version, ...foldHold(account.holds, event) }
+    case "HoldCaptured":
+      return {
+        ...account,
+        version,
+        balance: account.balance + amountOf(event),
+        ...foldHold(account.holds, event)
+      }
     default:
       return { ...account, version, balance: account.balance + amountOf(event) }
   }
 }
 
-/** I3: the balance is not below minus the overdraft limit. */
+/** I3: the balance and the overdraft limit cover what is held. */
 export const isCovered = (account: Account): boolean =>
-  account._tag === "Absent" || account.balance >= -account.overdraftLimit
+  account._tag === "Absent" || account.balance - account.held >= -account.overdraftLimit
+
+/** The state of an account that has an event. */
+export const afterOf = (account: Account): After => {
+  if (account._tag === "Absent") throw new Error(`account ${account.id} has an event and is absent`)
+  return { balance: account.balance, held: account.held, available: availableOf(account) }
+}
 
 /** The account, if it is open and of the asset that is named (any, if none is). */
 export const active = (
@@ -87,20 +135,21 @@ export const active = (
 
 /** Fails unless `amount` minor units can leave the account (I3). */
 export const covers = (account: OpenedAccount, amount: bigint): Result.Result<void, InsufficientFunds> =>
-  account.balance + account.overdraftLimit >= amount
+  account.balance - account.held + account.overdraftLimit >= amount
     ? Result.void
     : Result.fail(
         new InsufficientFunds({
           account: account.id,
           asset: account.asset,
           balance: account.balance,
+          ...(account.held === 0n ? {} : { held: account.held }),
           overdraftLimit: account.overdraftLimit,
           amount
         })
       )
 
 /** Fails unless `amount` minor units more stay within the largest balance. */
-export const holds = (account: OpenedAccount, amount: bigint): Result.Result<void, LimitExceeded> =>
+export const hasRoomFor = (account: OpenedAccount, amount: bigint): Result.Result<void, LimitExceeded> =>
   account.balance + amount <= balanceMax
     ? Result.void
     : Result.fail(

@@ -3,7 +3,7 @@
  */
 import { Result } from "effect"
 import type { OpenedAccount } from "./Account.ts"
-import { amountOf, type Event, type EventType } from "./Event.ts"
+import { amountOf, contraOf, counterLegOf, type Event, type EventType } from "./Event.ts"
 import { type BrokenLog, type Head, type Step, step } from "./Head.ts"
 import type { AccountId, CommandId, ContraId, Instant, Version } from "./Ids.ts"
 import type { Asset } from "./Money.ts"
@@ -72,7 +72,6 @@ export const postedOf = (row: StoredEvent, { head: next, event }: Step): Posted 
   const { account } = next
   if (account._tag === "Absent") throw new Error(`account ${account.id} has an event and is absent`)
   const times = { recordedAt: row.recordedAt, effectiveAt: row.effectiveAt ?? row.recordedAt }
-  const description = describe(event)
   return {
     event,
     head: { ...next, account },
@@ -84,29 +83,33 @@ export const postedOf = (row: StoredEvent, { head: next, event }: Step): Posted 
       balance: account.balance,
       asset: account.asset,
       counterparty: counterpartyOf(event),
-      description,
+      description: describe(event),
       commandId: row.commandId,
       ...times
     },
-    transfer:
-      event._tag === "TransferSent"
-        ? {
-            id: row.commandId,
-            from: account.id,
-            fromVersion: account.version,
-            to: event.to,
-            toVersion: event.toVersion,
-            asset: account.asset,
-            amount: event.amount,
-            description,
-            ...times
-          }
-        : undefined,
-    contra:
-      event._tag === "Deposited" || event._tag === "Withdrawn"
-        ? { contra: event.contra, asset: account.asset, amount: -amountOf(event) }
-        : undefined
+    transfer: transferOf(event, row.commandId, account, times),
+    contra: contraEntryOf(event, account.asset)
   }
+}
+
+/** A capture to an account is a transfer too, by the id of its own command. */
+const transferOf = (
+  event: Event,
+  id: CommandId,
+  { id: from, version: fromVersion, asset }: OpenedAccount,
+  times: Pick<TransferRow, "recordedAt" | "effectiveAt">
+): TransferRow | undefined => {
+  const counter = counterLegOf(event)
+  if (event._tag !== "TransferSent" && event._tag !== "HoldCaptured") return undefined
+  if (counter === undefined) return undefined
+  const { amount } = event
+  const { account: to, version: toVersion } = counter
+  return { id, from, fromVersion, to, toVersion, asset, amount, description: describe(event), ...times }
+}
+
+const contraEntryOf = (event: Event, asset: Asset): ContraEntry | undefined => {
+  const contra = contraOf(event)
+  return contra === undefined ? undefined : { contra, asset, amount: -amountOf(event) }
 }
 
 const counterpartyOf = (event: Event): string | null => {
@@ -115,7 +118,10 @@ const counterpartyOf = (event: Event): string | null => {
     case "Withdrawn":
       return event.contra
     case "TransferSent":
+    case "HoldCaptured":
       return event.to
+    case "HoldPlaced":
+      return event.to ?? null
     case "TransferReceived":
       return event.from
     case "JournalPosted":

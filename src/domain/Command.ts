@@ -5,7 +5,16 @@
 import { type Brand, Result, Schema, SchemaIssue, Struct } from "effect"
 import { SchemaJITCompiler } from "effect/schema"
 import { InvalidCommand } from "./Errors.ts"
-import { AccountId, CommandId, ContraId, Instant, Version } from "./Ids.ts"
+import {
+  AccountId,
+  AccountOrContra,
+  CommandId,
+  ContraId,
+  Instant,
+  instantMax,
+  isContra,
+  Version
+} from "./Ids.ts"
 import { Amount, Asset, OverdraftLimit } from "./Money.ts"
 
 /** Most legs that one journal may have. */
@@ -47,6 +56,12 @@ export const Leg = Schema.Struct({
 })
 export type Leg = typeof Leg.Type
 
+const millisecondsMessage = `must be a whole number of milliseconds, 1 to ${instantMax}`
+const Milliseconds = Schema.Number.annotate({ message: millisecondsMessage }).check(
+  Schema.isInt({ message: millisecondsMessage }),
+  Schema.isBetween({ minimum: 1, maximum: instantMax }, { message: millisecondsMessage })
+)
+
 const common = {
   commandId: CommandId,
   /** When the command counts in the business, past instants included; without it the recorded instant. */
@@ -76,6 +91,48 @@ export const Command = Schema.TaggedUnion({
   PostJournal: {
     ...common,
     legs: Schema.Array(Leg).check(Schema.isMinLength(2), Schema.isMaxLength(journalLegsMax)),
+    description: Description
+  },
+  /** Keeps money back for a payment to come; the command's id is the hold's. See Holds.ts. */
+  PlaceHold: {
+    ...movement,
+    account: AccountId,
+    /** From this instant on it keeps nothing back; without it and `expiresIn`, until it is captured or released. */
+    expiresAt: Schema.optionalKey(Instant),
+    /** The same in milliseconds from when the command is recorded. */
+    expiresIn: Schema.optionalKey(Milliseconds),
+    /** Where its captures go; without it, each of them may say so. */
+    to: Schema.optionalKey(AccountOrContra)
+  },
+  /** Pays from a hold. Without `amount`, all that remains of it. */
+  CaptureHold: {
+    ...common,
+    account: AccountId,
+    hold: CommandId,
+    amount: Schema.optionalKey(Amount),
+    /** Gives free what remains after it. */
+    final: Schema.optionalKey(Schema.Boolean),
+    /** An account or a contra; `external:bank` where neither the hold nor the command names one. */
+    to: Schema.optionalKey(AccountOrContra),
+    /** Whether more than remains may be taken from what is available on the account; "refuse" when absent. */
+    excess: Schema.optionalKey(Schema.Literals(["refuse", "fromAvailable"])),
+    description: Description
+  },
+  /** Changes the total of a hold, what is captured and released included, or when it expires. */
+  AdjustHold: {
+    ...common,
+    account: AccountId,
+    hold: CommandId,
+    amount: Schema.optionalKey(Amount),
+    expiresAt: Schema.optionalKey(Instant),
+    description: Description
+  },
+  /** Gives free what a hold keeps back. Without `amount`, all of it. */
+  ReleaseHold: {
+    ...common,
+    account: AccountId,
+    hold: CommandId,
+    amount: Schema.optionalKey(Amount),
     description: Description
   },
   FreezeAccount: { ...common, account: AccountId, reason: Description },
@@ -170,13 +227,20 @@ export const fromHost = checkedBy(Schema.toType(Command))
 /** Checks a command given as JSON (amounts are strings). */
 export const fromJson = checkedBy(Command)
 
-/** The accounts whose streams a command may append to; `expectedVersion` means the first of them. */
+/**
+ * The accounts whose streams a command may append to, as far as the command names them: where a capture goes may stand in
+ * the hold alone. `expectedVersion` means the first of them.
+ */
 export const accountsOf = (command: Command): ReadonlyArray<AccountId> => {
   switch (command._tag) {
     case "Transfer":
       return [command.from, command.to]
     case "PostJournal":
       return command.legs.map((leg) => leg.account)
+    case "CaptureHold": {
+      const { account, to } = command
+      return to === undefined || to === account || isContra(to) ? [account] : [account, to]
+    }
     default:
       return [command.account]
   }

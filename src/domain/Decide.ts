@@ -3,20 +3,22 @@
  * clock, no randomness), so that a command can be decided again on another state, and every rule is a line of a table.
  */
 import { Result } from "effect"
-import { type Account, active, covers, holds, type OpenedAccount } from "./Account.ts"
+import { type Account, active, covers, hasRoomFor, type OpenedAccount, withoutExpired } from "./Account.ts"
 import type { Command, Leg } from "./Command.ts"
 import { firstAccountOf } from "./Command.ts"
+import { adjustHold, captureHold, placeHold, releaseHold } from "./DecideHolds.ts"
 import {
   AccountAlreadyExists,
   AccountNotActive,
   AccountNotFound,
   InvalidCommand,
+  OpenHolds,
   type Rejection,
   SameAccount,
   VersionConflict
 } from "./Errors.ts"
 import type { Event } from "./Event.ts"
-import type { AccountId, ContraId } from "./Ids.ts"
+import type { AccountId, ContraId, Instant } from "./Ids.ts"
 import { type Asset, formatMoney } from "./Money.ts"
 
 /** One event and the account whose stream it is for. The events of a command commit together or not at all. */
@@ -32,10 +34,11 @@ type Of<Tag extends Command["_tag"]> = Extract<Command, { readonly _tag: Tag }>
 const bank = "external:bank" as ContraId // a literal that the schema of ContraId accepts
 
 /**
- * Decides a command on the states of its accounts (design §6: both sides of a transfer in one synchronous
- * step). The legs stand in the order of `accountsOf(command)`; an accepted command has at least one.
+ * Decides a command on the states of its accounts at the instant it is recorded at (design §6: both sides of a transfer
+ * in one synchronous step). The legs stand in the order of `accountsOf(command)`; an accepted command has at least one.
  */
-export const decide = (command: Command, stateOf: StateOf): Decision => {
+export const decide = (command: Command, stateBefore: StateOf, at: Instant): Decision => {
+  const stateOf: StateOf = (account) => withoutExpired(stateBefore(account), at)
   if (command.expectedVersion !== undefined) {
     const head = firstAccountOf(command)
     const { version } = stateOf(head)
@@ -56,6 +59,14 @@ export const decide = (command: Command, stateOf: StateOf): Decision => {
       return transfer(command, stateOf)
     case "PostJournal":
       return postJournal(command, stateOf)
+    case "PlaceHold":
+      return placeHold(command, stateOf(command.account), at)
+    case "CaptureHold":
+      return captureHold(command, stateOf, stateBefore(command.account), at)
+    case "AdjustHold":
+      return adjustHold(command, stateOf(command.account), stateBefore(command.account), at)
+    case "ReleaseHold":
+      return releaseHold(command, stateOf(command.account), stateBefore(command.account), at)
     case "FreezeAccount":
       return freeze(command, stateOf(command.account))
     case "UnfreezeAccount":
@@ -78,7 +89,7 @@ const open = (command: Of<"OpenAccount">, account: Account): Decision => {
 
 const deposit = (command: Of<"Deposit">, account: Account): Decision =>
   Result.flatMap(active(account, command.asset), (opened) =>
-    Result.flatMap(holds(opened, command.amount), () =>
+    Result.flatMap(hasRoomFor(opened, command.amount), () =>
       one(command.account, {
         _tag: "Deposited",
         amount: command.amount,
@@ -110,7 +121,7 @@ const transfer = (command: Of<"Transfer">, stateOf: StateOf): Decision => {
   if (Result.isFailure(receiver)) return Result.fail(receiver.failure)
   const covered = covers(sender.success, amount)
   if (Result.isFailure(covered)) return Result.fail(covered.failure)
-  const held = holds(receiver.success, amount)
+  const held = hasRoomFor(receiver.success, amount)
   if (Result.isFailure(held)) return Result.fail(held.failure)
   const toVersion = receiver.success.version + 1
   const fromVersion = sender.success.version + 1
@@ -132,7 +143,7 @@ const postJournal = (command: Of<"PostJournal">, stateOf: StateOf): Decision => 
     const posted: Array<Omit<Leg, "asset"> & { readonly version: number }> = []
     for (const { asset, ...leg } of legs) {
       const account: OpenedAccount = yield* active(stateOf(leg.account), asset)
-      yield* leg.side === "debit" ? covers(account, leg.amount) : holds(account, leg.amount)
+      yield* leg.side === "debit" ? covers(account, leg.amount) : hasRoomFor(account, leg.amount)
       const signed = leg.side === "credit" ? leg.amount : -leg.amount
       sums.set(account.asset, (sums.get(account.asset) ?? 0n) + signed)
       posted.push({ ...leg, version: account.version + 1 })
@@ -172,8 +183,10 @@ const unfreeze = (command: Of<"UnfreezeAccount">, account: Account): Decision =>
 }
 
 const close = (command: Of<"CloseAccount">, account: Account): Decision =>
-  Result.flatMap(active(account, undefined), (opened) =>
-    opened.balance === 0n
+  Result.flatMap(active(account, undefined), (opened) => {
+    const { id, asset, held, holds } = opened
+    if (holds.length > 0) return Result.fail(new OpenHolds({ account: id, asset, count: holds.length, held }))
+    return opened.balance === 0n
       ? one(command.account, { _tag: "AccountClosed", ...reasoned(command.reason) })
       : Result.fail(
           InvalidCommand.at(
@@ -181,4 +194,4 @@ const close = (command: Of<"CloseAccount">, account: Account): Decision =>
             `holds ${formatMoney(opened.balance, opened.asset)}: only an account of balance zero can be closed`
           )
         )
-  )
+  })

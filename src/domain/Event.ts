@@ -1,7 +1,7 @@
 /** Events: what happened to one account, as the log keeps it for ever. */
 import { Schema } from "effect"
 import { AccountMetadata } from "./Command.ts"
-import { AccountId, ContraId, Version } from "./Ids.ts"
+import { AccountId, AccountOrContra, CommandId, ContraId, Instant, isContra, Version } from "./Ids.ts"
 import { Amount, Asset, OverdraftLimit } from "./Money.ts"
 
 const Description = Schema.optionalKey(Schema.String)
@@ -39,6 +39,36 @@ export const Event = Schema.TaggedUnion({
     headVersion: Version,
     description: Description
   },
+  /** `hold` is the id of the command. */
+  HoldPlaced: {
+    hold: CommandId,
+    amount: Amount,
+    expiresAt: Schema.optionalKey(Instant),
+    to: Schema.optionalKey(AccountOrContra),
+    description: Description
+  },
+  /**
+   * Money that was held moves to `to`: to an account, where a `TransferReceived` stands at `toVersion`, or out of the
+   * books. What is more than the hold had left came from what was available; `final` gives free what is left after it.
+   */
+  HoldCaptured: {
+    hold: CommandId,
+    toVersion: Schema.optionalKey(Version),
+    amount: Amount,
+    to: AccountOrContra,
+    final: Schema.optionalKey(Schema.Boolean),
+    description: Description
+  },
+  /** `amount` is the new total, of which some may be captured or released already. */
+  HoldAdjusted: {
+    hold: CommandId,
+    amount: Amount,
+    expiresAt: Schema.optionalKey(Instant),
+    description: Description
+  },
+  HoldReleased: { hold: CommandId, amount: Amount, description: Description },
+  /** A notice for subscribers: `amount` was given free at `expiredAt`, some time before the notice was written. */
+  HoldExpired: { hold: CommandId, amount: Amount, expiredAt: Instant },
   AccountFrozen: { reason: Description },
   AccountUnfrozen: { reason: Description },
   AccountClosed: { reason: Description }
@@ -54,6 +84,7 @@ export const amountOf = (event: Event): bigint => {
       return event.amount
     case "Withdrawn":
     case "TransferSent":
+    case "HoldCaptured":
       return -event.amount
     case "JournalPosted": {
       const own = event.legs[0]
@@ -63,5 +94,34 @@ export const amountOf = (event: Event): bigint => {
       return event.side === "credit" ? event.amount : -event.amount
     default:
       return 0n
+  }
+}
+
+/** The contra account that money enters from or leaves to by the event. */
+export const contraOf = (event: Event): ContraId | undefined => {
+  switch (event._tag) {
+    case "Deposited":
+    case "Withdrawn":
+      return event.contra
+    case "HoldCaptured":
+      return isContra(event.to) ? event.to : undefined
+    default:
+      return undefined
+  }
+}
+
+/** Where the receiver's leg of a transfer stands, as its sender's names it; a capture to an account is one. */
+export const counterLegOf = (
+  event: Event
+): { readonly account: AccountId; readonly version: Version } | undefined => {
+  switch (event._tag) {
+    case "TransferSent":
+      return { account: event.to, version: event.toVersion }
+    case "HoldCaptured": {
+      const { to, toVersion } = event
+      return isContra(to) || toVersion === undefined ? undefined : { account: to, version: toVersion }
+    }
+    default:
+      return undefined
   }
 }

@@ -3,11 +3,11 @@
  * found.
  */
 import { Data, Result } from "effect"
-import { type Account, absent, evolve, isCovered } from "./Account.ts"
+import { type Account, type After, absent, afterOf, evolve, isCovered } from "./Account.ts"
 import type { Event } from "./Event.ts"
 import { genesis, isLinked } from "./HashChain.ts"
 import type { AccountId, Instant } from "./Ids.ts"
-import { decodeStored, type StoredEvent } from "./StoredEvent.ts"
+import { boundBy, readStored, type StoredEvent } from "./StoredEvent.ts"
 
 /** The folded state of an account at some version, and what the next event is chained to. */
 export interface Head {
@@ -39,7 +39,7 @@ export interface Step {
   readonly event: Event
 }
 
-/** Follows the stream by one row, if it is dense (I1), chained (I5), readable, not back in time, covered (I3). */
+/** Follows the stream by one row, if it is dense (I1), chained (I5), readable, not back in time, covered (I3), and binds what it comes to. */
 export const follow = (head: Head, row: StoredEvent): Result.Result<Head, BrokenLog> =>
   Result.map(step(head, row), (followed) => followed.head)
 
@@ -53,14 +53,35 @@ export const step = (head: Head, row: StoredEvent): Result.Result<Step, BrokenLo
     return broken("I5", "the hash does not cover this row and the hash before it: the row was changed")
   }
   if (row.recordedAt < head.recordedAt) return broken("time", "recorded before the event before it")
-  const decoded = decodeStored(row)
+  const decoded = readStored(row)
   if (Result.isFailure(decoded)) return broken("form", decoded.failure.reason)
+  const { event, after } = decoded.success
   const evolved = Result.try({
-    try: () => evolve(head.account, decoded.success),
+    try: () => evolve(head.account, event, row.recordedAt),
     catch: (cause) => (cause instanceof Error ? cause.message : String(cause))
   })
   if (Result.isFailure(evolved)) return broken("form", evolved.failure)
-  if (!isCovered(evolved.success)) return broken("I3", "the balance is below minus the overdraft limit")
+  if (!isCovered(evolved.success))
+    return broken("I3", "the balance, less what is held, is below minus the overdraft limit")
+  if (after !== undefined) {
+    const difference = differenceOf(afterOf(evolved.success), after)
+    if (difference !== undefined) return broken("form", difference)
+  }
   const next = { account: evolved.success, hash: row.hash, recordedAt: row.recordedAt }
-  return Result.succeed({ head: next, event: decoded.success })
+  return Result.succeed({ head: next, event })
+}
+
+/** Whether a state that was saved elsewhere is the one that its row binds; a row from before version 2 binds none. */
+export const isBoundBy = (row: StoredEvent, account: Account): boolean => {
+  const bound = boundBy(row)
+  return bound === undefined || differenceOf(afterOf(account), bound) === undefined
+}
+
+/** How what a row binds differs from what the events come to; undefined where it does not. */
+const differenceOf = (folded: After, bound: After): string | undefined => {
+  for (const key of ["balance", "held", "available"] as const) {
+    if (folded[key] === bound[key]) continue
+    return `it says ${key} ${bound[key]} after it, where the events up to it come to ${folded[key]} minor units`
+  }
+  return undefined
 }

@@ -27,6 +27,19 @@ export const ContraId = Schema.String.check(
 ).pipe(Schema.brand("ContraId"))
 export type ContraId = typeof ContraId.Type
 
+const [isAccountId, isContraId] = [Schema.is(AccountId), Schema.is(ContraId)]
+
+/** An account of the books, or a contra account outside of them. */
+export const AccountOrContra = Schema.String.pipe(
+  Schema.refine((id): id is AccountId | ContraId => isAccountId(id) || isContraId(id), {
+    message: `must be the id of an account, or of a contra account (${externalPrefix}…)`
+  })
+)
+export type AccountOrContra = AccountId | ContraId
+
+/** Whether it lies outside of the books. Ids were checked when they came in. */
+export const isContra = (id: AccountOrContra): id is ContraId => id.startsWith(externalPrefix)
+
 /** Chosen by the client; names one command for ever (I4). The transaction that the command makes has the same id. */
 export const CommandId = Schema.String.check(Schema.isPattern(idPattern, { message: idMessage })).pipe(
   Schema.brand("CommandId")

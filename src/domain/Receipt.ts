@@ -2,9 +2,21 @@
 import { Result, Schema } from "effect"
 import { InvalidCommand } from "./Errors.ts"
 import { AccountId, CommandId, Instant, Version } from "./Ids.ts"
+import { Balance } from "./Money.ts"
 
-/** One leg as it stands in the log. */
-export const Posting = Schema.Struct({ account: AccountId, version: Version, hash: Schema.String })
+/**
+ * One leg as it stands in the log, and the account right after it: `balance`, `held` (kept back by open holds) and
+ * `available` (what may leave the account), in minor units. They are absent only from legs that a version before these
+ * figures wrote.
+ */
+export const Posting = Schema.Struct({
+  account: AccountId,
+  version: Version,
+  hash: Schema.String,
+  balance: Schema.optionalKey(Balance),
+  held: Schema.optionalKey(Balance),
+  available: Schema.optionalKey(Schema.BigIntFromString)
+})
 export type Posting = typeof Posting.Type
 
 /** "Done": the events are durable (I6). `replayed` says that they were so before this dispatch (I4). */

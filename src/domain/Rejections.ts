@@ -53,18 +53,27 @@ export class AssetMismatch extends Schema.TaggedError<AssetMismatch>()(
   }
 }
 
-/** The balance plus the overdraft limit does not cover the amount (I3). All in minor units. */
+/** The balance plus the overdraft limit, less what is held, does not cover the amount (I3). All in minor units. */
 export class InsufficientFunds extends Schema.TaggedError<InsufficientFunds>()(
   "InsufficientFunds",
-  { account: Id, asset: Asset, balance: Balance, overdraftLimit: OverdraftLimit, amount: Amount },
+  {
+    account: Id,
+    asset: Asset,
+    balance: Balance,
+    /** What open holds keep back; absent where there are none. */
+    held: Schema.optionalKey(Balance),
+    overdraftLimit: OverdraftLimit,
+    amount: Amount
+  },
   { httpApiStatus: 422 }
 ) {
   override get message() {
-    const { account, asset, amount, balance, overdraftLimit } = this
-    const has = `account ${account} has ${formatMoney(balance, asset)}`
+    const { account, asset, amount, balance, held, overdraftLimit } = this
+    const kept = held === undefined ? "" : `, of which ${formatMoney(held, asset)} are held,`
+    const has = `account ${account} has ${formatMoney(balance, asset)}${kept}`
     const wanted = formatMoney(amount, asset)
     return overdraftLimit === 0n
-      ? `${has}, which does not cover ${wanted}`
+      ? `${has}${kept === "" ? "," : ""} which does not cover ${wanted}`
       : `${has} and an overdraft limit of ${formatMoney(overdraftLimit, asset)}, which do not cover ${wanted}`
   }
 }
@@ -107,6 +116,89 @@ export class LimitExceeded extends Schema.TaggedError<LimitExceeded>()(
   }
 }
 
+/** No hold of that id was ever placed on the account. */
+export class HoldNotFound extends Schema.TaggedError<HoldNotFound>()(
+  "HoldNotFound",
+  { account: Id, hold: Id },
+  { httpApiStatus: 404 }
+) {
+  override get message() {
+    return `account ${this.account} never had a hold ${this.hold}`
+  }
+}
+
+/**
+ * The hold is closed: `how` it came to its end, `at` which instant. Both are absent where that lies so far back in a long
+ * history that it was not looked for.
+ */
+export class HoldClosed extends Schema.TaggedError<HoldClosed>()(
+  "HoldClosed",
+  {
+    account: Id,
+    hold: Id,
+    how: Schema.optionalKey(Schema.Literals(["captured", "released"])),
+    at: Schema.optionalKey(Instant)
+  },
+  { httpApiStatus: 409 }
+) {
+  override get message() {
+    const { account, at, hold, how } = this
+    const when = at === undefined ? "" : ` at ${printInstant(at)}`
+    return `hold ${hold} of account ${account} is closed: it was ${how ?? "captured or released"}${when}`
+  }
+}
+
+/** The hold keeps nothing back from `expiredAt` on. */
+export class HoldExpired extends Schema.TaggedError<HoldExpired>()(
+  "HoldExpired",
+  { account: Id, hold: Id, expiredAt: Instant },
+  { httpApiStatus: 409 }
+) {
+  override get message() {
+    return `hold ${this.hold} of account ${this.account} expired at ${printInstant(this.expiredAt)}`
+  }
+}
+
+/** The account has as many open holds, or the hold as many captures, as there may be: `max`. */
+export class HoldLimit extends Schema.TaggedError<HoldLimit>()(
+  "HoldLimit",
+  {
+    account: Id,
+    limit: Schema.Literals(["open holds of an account", "captures of a hold"]),
+    max: Schema.Int
+  },
+  { httpApiStatus: 422 }
+) {
+  override get message() {
+    return `account ${this.account}: the most ${this.limit}, ${this.max}, is reached`
+  }
+}
+
+/** More would be captured than `remaining`, in minor units. The hold is as it was. */
+export class CaptureExceedsHold extends Schema.TaggedError<CaptureExceedsHold>()(
+  "CaptureExceedsHold",
+  { account: Id, hold: Id, asset: Asset, remaining: Balance, amount: Amount },
+  { httpApiStatus: 422 }
+) {
+  override get message() {
+    const { account, amount, asset, hold, remaining } = this
+    const rest = formatMoney(remaining, asset)
+    return `hold ${hold} of account ${account} has ${rest} left, less than ${formatMoney(amount, asset)}`
+  }
+}
+
+/** An account with open holds cannot be closed: `count` of them keep back `held` minor units. */
+export class OpenHolds extends Schema.TaggedError<OpenHolds>()(
+  "OpenHolds",
+  { account: Id, asset: Asset, count: Schema.Int, held: Balance },
+  { httpApiStatus: 409 }
+) {
+  override get message() {
+    const { account, asset, count, held } = this
+    return `account ${account} has ${count} open holds of ${formatMoney(held, asset)}: capture or release them first`
+  }
+}
+
 /** The caller named an expected version, and the account is at another one. */
 export class VersionConflict extends Schema.TaggedError<VersionConflict>()(
   "VersionConflict",
@@ -128,6 +220,12 @@ export const Rejection = Schema.Union([
   InvalidCommand,
   SameAccount,
   LimitExceeded,
+  HoldNotFound,
+  HoldClosed,
+  HoldExpired,
+  HoldLimit,
+  CaptureExceedsHold,
+  OpenHolds,
   VersionConflict
 ])
 export type Rejection = typeof Rejection.Type

@@ -4,6 +4,7 @@
  */
 import { Data, Result, Schema } from "effect"
 import { SchemaJITCompiler } from "effect/schema"
+import type { After } from "./Account.ts"
 import { CommandContext } from "./Command.ts"
 import { Event, type EventType } from "./Event.ts"
 import type { AccountId, CommandId, Instant, Version } from "./Ids.ts"
@@ -17,7 +18,7 @@ export interface StoredEvent {
   readonly version: Version
   readonly type: string
   readonly schemaVersion: number
-  /** JSON text of the event without its tag. */
+  /** JSON text of the event without its tag, and of the account's state after it (`after`; not before version 2). */
   readonly payload: string
   readonly commandId: CommandId
   /** Numbers the events of one command from 0. */
@@ -31,18 +32,27 @@ export interface StoredEvent {
   readonly hash: string
 }
 
-/** The schema version each event type is written with today; 1 where none is named. */
-const currentVersions: Partial<Record<EventType, number>> = { AccountOpened: 2 }
+/**
+ * The schema version each event type is written with today; 2 where none is named. From this version on, the payload
+ * binds the account's state after the event (`after`), so that one row and its hash prove a balance.
+ */
+const currentVersions: Partial<Record<EventType, number>> = { AccountOpened: 3 }
 
-export const schemaVersionOf = (type: EventType): number => currentVersions[type] ?? 1
+export const schemaVersionOf = (type: EventType): number => currentVersions[type] ?? 2
 
 type Payload = Readonly<Record<string, unknown>>
 
-/** `upcasts[type][n]` turns a payload of version n into one of version n + 1. Rows themselves are never changed. */
+const unchanged = (payload: Payload): Payload => payload
+
+/**
+ * `upcasts[type][n]` turns a payload of version n into one of version n + 1. Rows themselves are never changed. What
+ * stands in `upcastsOfAll` goes for every type that names none; the version before today's differs by `after` alone.
+ */
 const upcasts: Partial<Record<string, Readonly<Record<number, (payload: Payload) => Payload>>>> = {
   // Version 1 knew neither overdrafts nor metadata.
-  AccountOpened: { 1: (payload) => ({ ...payload, overdraftLimit: "0", metadata: {} }) }
+  AccountOpened: { 1: (payload) => ({ ...payload, overdraftLimit: "0", metadata: {} }), 2: unchanged }
 }
+const upcastsOfAll: Readonly<Record<number, (payload: Payload) => Payload>> = { 1: unchanged }
 
 /** A row that no version of this program can read: unknown type, newer schema, or broken payload. */
 export class UnreadableEvent extends Data.TaggedError("UnreadableEvent")<{
@@ -61,22 +71,29 @@ const encodeEvent = Schema.encodeSync(Event)
 const decodeEvent = Schema.decodeUnknownResult(Event)
 const encodeContextJson = Schema.encodeSync(Schema.fromJsonString(CommandContext))
 
-/** The payload text of an event: what the schema encodes, without the tag. */
-export const encodePayload = (event: Event): string => {
+/** The payload text of an event: what the schema encodes, without the tag, and the account's state after it. */
+export const encodePayload = (event: Event, after: After): string => {
   switch (event._tag) {
     // The frequent events are written out, in the order of the schema; a test compares the two forms.
     case "Deposited":
     case "Withdrawn":
-      return `{"amount":"${event.amount}","contra":"${event.contra}"${encodeDescription(event)}}`
+      return `{"amount":"${event.amount}","contra":"${event.contra}"${encodeDescription(event)},${encodeAfter(after)}}`
     case "TransferSent":
-      return `{"amount":"${event.amount}","to":"${event.to}","toVersion":${event.toVersion}${encodeDescription(event)}}`
+      return `{"amount":"${event.amount}","to":"${event.to}","toVersion":${event.toVersion}${encodeDescription(event)},${encodeAfter(after)}}`
     case "TransferReceived":
-      return `{"amount":"${event.amount}","from":"${event.from}","fromVersion":${event.fromVersion}${encodeDescription(event)}}`
+      return `{"amount":"${event.amount}","from":"${event.from}","fromVersion":${event.fromVersion}${encodeDescription(event)},${encodeAfter(after)}}`
     default: {
       const { _tag, ...payload } = encodeEvent(event)
-      return JSON.stringify(payload)
+      const text = JSON.stringify(payload)
+      return `${text.slice(0, -1)}${text === "{}" ? "" : ","}${encodeAfter(after)}}`
     }
   }
+}
+
+/** A balance is printed once where it equals what is available, which it mostly does: that is half of the cost. */
+const encodeAfter = ({ balance, held, available }: After): string => {
+  const text = `${balance}`
+  return `"after":{"balance":"${text}","held":"${held === 0n ? "0" : held}","available":"${available === balance ? text : available}"}`
 }
 
 /** Ids need no escaping, by their alphabet; this text does. */
@@ -86,33 +103,52 @@ const encodeDescription = ({ description }: { readonly description?: string }): 
 export const encodeContext = (context: CommandContext | undefined): string | null =>
   context === undefined || Object.keys(context).length === 0 ? null : encodeContextJson(context)
 
+/** A row as today's event, and the state that it binds; none in rows from before version 2. */
+interface ReadEvent {
+  readonly event: Event
+  readonly after: After | undefined
+}
+
 /** Reads a row as today's event, upcast step by step from the version it was written with. */
-export const decodeStored = (row: StoredEvent): Result.Result<Event, UnreadableEvent> => {
+export const decodeStored = (row: StoredEvent): Result.Result<Event, UnreadableEvent> =>
+  Result.map(readStored(row), ({ event }) => event)
+
+/** The state of the account after the event, as the row binds it; undefined where it binds none, or cannot be read. */
+export const boundBy = (row: StoredEvent): After | undefined =>
+  Result.match(parseObject(row.payload), { onSuccess: readAfter, onFailure: () => undefined })
+
+/** The same, with the state that the row binds. */
+export const readStored = (row: StoredEvent): Result.Result<ReadEvent, UnreadableEvent> => {
   const unreadable = (reason: string) =>
     Result.fail(new UnreadableEvent({ accountId: row.accountId, version: row.version, reason }))
   const current = schemaVersionOf(row.type as EventType) // an unknown type is refused by the decoder below
   if (row.schemaVersion > current)
     return unreadable(`schema version ${row.schemaVersion} is newer than ${current}`)
-  return Result.flatMap(parseObject(row.payload), (parsed) => {
-    let payload = parsed
-    for (let version = row.schemaVersion; version < current; version++) {
-      const upcast = upcasts[row.type]?.[version]
-      if (upcast === undefined) return unreadable(`no upcast from schema version ${version}`)
-      payload = upcast(payload)
-    }
-    return Result.mapError(
-      decodeEvent({ ...payload, _tag: row.type }),
-      (error) =>
-        new UnreadableEvent({ accountId: row.accountId, version: row.version, reason: error.message })
-    )
-  }).pipe(
-    Result.mapError((error) =>
-      error instanceof UnreadableEvent
-        ? error
-        : new UnreadableEvent({ accountId: row.accountId, version: row.version, reason: error })
-    )
-  )
+  const parsed = parseObject(row.payload)
+  if (Result.isFailure(parsed)) return unreadable(parsed.failure)
+  let payload = parsed.success
+  for (let version = row.schemaVersion; version < current; version++) {
+    const upcast = (upcasts[row.type] ?? upcastsOfAll)[version]
+    if (upcast === undefined) return unreadable(`no upcast from schema version ${version}`)
+    payload = upcast(payload)
+  }
+  const decoded = decodeEvent({ ...payload, _tag: row.type })
+  if (Result.isFailure(decoded)) return unreadable(decoded.failure.message)
+  const after = row.schemaVersion < current ? undefined : readAfter(parsed.success)
+  if (row.schemaVersion === current && after === undefined)
+    return unreadable("it does not say the account's balance after it")
+  return Result.succeed({ event: decoded.success, after })
 }
+
+const readAfter = ({ after }: Payload): After | undefined => {
+  if (!isObject(after)) return undefined
+  const { balance, held, available } = after
+  return isUnits(balance) && isUnits(held) && isUnits(available)
+    ? { balance: BigInt(balance), held: BigInt(held), available: BigInt(available) }
+    : undefined
+}
+
+const isUnits = (value: unknown): value is string => typeof value === "string" && /^-?\d{1,40}$/.test(value)
 
 const isObject = (value: unknown): value is Payload =>
   typeof value === "object" && value !== null && !Array.isArray(value)

@@ -1,8 +1,10 @@
 /** The answers to queries as schemas, so that the terminal, RPC and HTTP show the same. */
-import { Schema, Struct } from "effect"
+import { Effect, Schema, Struct } from "effect"
+import { availableOf } from "./Account.ts"
 import type { OpenedHead } from "./Books.ts"
 import { AccountMetadata } from "./Command.ts"
 import { Event } from "./Event.ts"
+import { Hold, holding, openAt } from "./Holds.ts"
 import { AccountId, CommandId, ContraId, Instant, Version } from "./Ids.ts"
 import { Asset, Balance, OverdraftLimit } from "./Money.ts"
 
@@ -15,8 +17,12 @@ export const AccountView = Schema.Struct({
   owner: Schema.String,
   status: Schema.Literals(["open", "frozen", "closed"]),
   balance: Balance,
-  /** What may leave the account now: the balance plus the overdraft limit; 0 unless it is open. */
+  /** What holds keep back that are open at the instant of the answer. */
+  held: Balance.pipe(Schema.withDecodingDefaultTypeKey(Effect.succeed(0n))),
+  /** What may leave the account: the balance plus the overdraft limit, less what is held; 0 unless it is open. */
   available: SumOfBalances,
+  /** Those holds, in the order in which they were placed; absent where the answer is one of many. */
+  holds: Schema.optionalKey(Schema.Array(Hold)),
   overdraftLimit: OverdraftLimit,
   metadata: AccountMetadata,
   version: Version,
@@ -32,15 +38,24 @@ export const AccountView = Schema.Struct({
 })
 export type AccountView = typeof AccountView.Type
 
-export const viewOf = ({ account, hash, recordedAt }: OpenedHead): AccountView => {
+/** The account at its version, without the holds that have expired by `at`. */
+export const viewOf = (head: OpenedHead, at: Instant): AccountView => ({
+  ...listedViewOf(head, at),
+  holds: openAt(head.account.holds, at)
+})
+
+/** The same without the list of its holds, as one of many. */
+export const listedViewOf = ({ account, hash, recordedAt }: OpenedHead, at: Instant): AccountView => {
   const { id, asset, owner, status, balance, overdraftLimit, metadata, version } = account
-  const available = status === "open" ? balance + overdraftLimit : 0n
+  const { held } = holding(openAt(account.holds, at))
+  const available = availableOf({ ...account, held })
   return {
     account: id,
     asset,
     owner,
     status,
     balance,
+    held,
     available,
     overdraftLimit,
     metadata,

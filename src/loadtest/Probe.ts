@@ -1,6 +1,6 @@
 /** Measures a commit of one event in the event store, without the ledger: the least that any command could take. */
 import { Clock, Effect, Random, Result, Schedule } from "effect"
-import { evolve } from "../domain/Account.ts"
+import { afterOf, evolve } from "../domain/Account.ts"
 import type { Command } from "../domain/Command.ts"
 import { decide } from "../domain/Decide.ts"
 import { hashCommand, link } from "../domain/HashChain.ts"
@@ -78,16 +78,16 @@ export const probeStore = Effect.fn("LoadTest.probe")(function* (ids: RunIds, co
 
 /** Decides the next command. It is never refused, because the account is unused and the deposits are small. */
 const next = (head: Head, command: Command, recordedAt: Instant): { head: Head; row: StoredEvent } => {
-  const [decided] = Result.getOrThrow(decide(command, () => head.account))
+  const [decided] = Result.getOrThrow(decide(command, () => head.account, recordedAt))
   if (decided === undefined) throw new Error("a command of the probe was decided without an event")
   const { event } = decided
-  const account = evolve(head.account, event)
+  const account = evolve(head.account, event, recordedAt)
   const unlinked = {
     accountId: decided.account,
     version: account.version,
     type: event._tag,
     schemaVersion: schemaVersionOf(event._tag),
-    payload: encodePayload(event),
+    payload: encodePayload(event, afterOf(account)),
     commandId: command.commandId,
     ordinal: 0,
     commandHash: hashCommand(command),

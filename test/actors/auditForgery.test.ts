@@ -1,10 +1,11 @@
 /** Forgeries whose hashes were computed anew: which of them the audit finds, and which it cannot. */
 import { assert, inject, layer } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Result } from "effect"
 import { Audit, type Finding } from "../../src/actors/audit/Audit.ts"
+import { type After, absent, afterOf, evolve } from "../../src/domain/Account.ts"
 import { genesis, link } from "../../src/domain/HashChain.ts"
 import { AccountId, CommandId } from "../../src/domain/Ids.ts"
-import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
+import { readStored, type StoredEvent } from "../../src/domain/StoredEvent.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { auditWorld, Tampering, tampered } from "../support/auditWorld.ts"
 
@@ -42,12 +43,33 @@ const insertRow = (row: StoredEvent) => {
 
 type Change = (row: StoredEvent) => Partial<StoredEvent>
 
+/** Folds rows, and makes each bind the state that it comes to, where it can be read: a forger knows of that too. */
+const makeBinder = (account: string) => {
+  let state = absent(AccountId.make(account))
+  return (row: StoredEvent): StoredEvent => {
+    const event = readStored({
+      ...row,
+      payload: bindTo(row.payload, { balance: 0n, held: 0n, available: 0n })
+    })
+    if (Result.isFailure(event)) return row
+    state = evolve(state, event.success.event, row.recordedAt)
+    return { ...row, payload: bindTo(row.payload, afterOf(state)) }
+  }
+}
+const bindTo = (payload: string, { balance, held, available }: After): string =>
+  JSON.stringify({
+    ...JSON.parse(payload),
+    after: { balance: `${balance}`, held: `${held}`, available: `${available}` }
+  })
+
 /** Changes one row and computes its hash anew, and those of all after it unless told not to. */
 const forge = Effect.fnUntraced(function* (account: string, version: number, change: Change, isWhole = true) {
   const { log } = yield* Tampering
+  const bind = makeBinder(account)
   let previous = genesis
   for (const row of yield* readRows(account)) {
-    const { hash: _, ...unlinked } = row.version === version ? { ...row, ...change(row) } : row
+    const bound = bind(row.version === version ? { ...row, ...change(row) } : row)
+    const { hash: _, ...unlinked } = isWhole || row.version === version ? bound : row
     const hash =
       row.version === version || (isWhole && row.version > version) ? link(previous, unlinked) : row.hash
     if (row.version >= version) yield* log(replaceRow({ ...unlinked, hash }))
@@ -58,11 +80,26 @@ const forge = Effect.fnUntraced(function* (account: string, version: number, cha
 /** A row that follows the account's last one as if the ledger had written it. */
 const append = Effect.fnUntraced(function* (account: string, change: Change) {
   const { log } = yield* Tampering
-  const last = (yield* readRows(account)).at(-1)
+  const rows = yield* readRows(account)
+  const bind = makeBinder(account)
+  for (const row of rows) bind(row)
+  const last = rows.at(-1)
   assert.isDefined(last)
   const { hash, ...row } = last
-  const unlinked = { ...row, version: row.version + 1, ...change(last) }
+  const { hash: _, ...unlinked } = bind({ ...last, version: row.version + 1, ...change(last) })
   yield* log(insertRow({ ...unlinked, hash: link(hash, unlinked) }))
+})
+
+/** Changes what a row binds, and nothing else. */
+const forgeBound = Effect.fnUntraced(function* (account: string, version: number, from: string, to: string) {
+  const { log } = yield* Tampering
+  let previous = genesis
+  for (const row of yield* readRows(account)) {
+    const { hash: _, ...unlinked } = row.version === version ? { ...row, ...payload(from, to)(row) } : row
+    const hash = link(previous, unlinked)
+    if (row.version >= version) yield* log(replaceRow({ ...unlinked, hash }))
+    previous = hash
+  }
 })
 
 const payload = (from: string, to: string) => (row: StoredEvent) => {
@@ -138,6 +175,12 @@ const forgeries: ReadonlyArray<Forgery> = [
     forge("alice", 5, payload('"20"', '"99999"')),
     inLog("I3", "alice", 5),
     /below minus the overdraft limit/
+  ],
+  [
+    "a balance that a row binds without its events coming to it",
+    forgeBound("alice", 5, '"balance":"830"', '"balance":"930"'),
+    inLog("I5", "alice", 5),
+    /it says balance 930 after it, where the events up to it come to 830 minor units/
   ],
   [
     "an instant before the one before",

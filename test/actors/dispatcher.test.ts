@@ -33,7 +33,9 @@ layer(memoryStores)("a node", (it) => {
         commandId: row.commandId,
         replayed: false,
         recordedAt: row.recordedAt,
-        postings: [{ account: row.accountId, version: 2, hash: row.hash }],
+        postings: [
+          { account: row.accountId, version: 2, hash: row.hash, balance: 100n, held: 0n, available: 100n }
+        ],
         readToken: "r-a@2"
       })
       assert.strictEqual((yield* node.dispatcher.head(row.accountId)).hash, row.hash)
@@ -68,8 +70,14 @@ layer(memoryStores)("a node", (it) => {
       assert.strictEqual(receipt.readToken, "t-a@3,t-b@4")
       const sent = (yield* readStream(store, "t-a")).at(-1)
       const received = (yield* readStream(store, "t-b")).at(-1)
-      assert.strictEqual(sent?.payload, `{"amount":"20","to":"t-b","toVersion":4}`)
-      assert.strictEqual(received?.payload, `{"amount":"20","from":"t-a","fromVersion":3}`)
+      assert.strictEqual(
+        sent?.payload,
+        `{"amount":"20","to":"t-b","toVersion":4,"after":{"balance":"30","held":"0","available":"30"}}`
+      )
+      assert.strictEqual(
+        received?.payload,
+        `{"amount":"20","from":"t-a","fromVersion":3,"after":{"balance":"71","held":"0","available":"71"}}`
+      )
       assert.strictEqual(sent?.recordedAt, received?.recordedAt)
     })
   )

@@ -55,7 +55,7 @@ it("answers the latest outcomes exactly, whatever number is kept, and never one 
     const outcomes = new ReceiptCache(max)
     const half = Math.max(1, Math.floor(max / 2))
     for (let nth = 0; nth < 5 * half + 3; nth++) {
-      outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth))
+      outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth), accountsOf(commandOf(nth)))
       for (let before = 0; before <= nth; before++) {
         const receipt = recalled(outcomes, before)
         if (before > nth - half) assert.isDefined(receipt, `${before} after ${nth}, of ${max}`)
@@ -68,16 +68,18 @@ it("answers the latest outcomes exactly, whatever number is kept, and never one 
 
 it("knows another command under a kept id by its hash", () => {
   const outcomes = new ReceiptCache(4)
-  outcomes.keep(hashCommand(commandOf(1)), receiptOf(1))
+  outcomes.keep(hashCommand(commandOf(1)), receiptOf(1), accountsOf(commandOf(1)))
   const other: Command = { _tag: "Deposit", commandId: id(1), account: account(9), amount: 5n }
   assert.notStrictEqual(outcomes.hashOf(id(1)), hashCommand(other))
 })
 
 it("keeps an id that comes twice with its latest outcome, and forgets it in its turn", () => {
   const outcomes = new ReceiptCache(4)
-  for (const nth of [1, 1, 1, 1, 1]) outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth))
+  for (const nth of [1, 1, 1, 1, 1])
+    outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth), accountsOf(commandOf(nth)))
   assert.deepEqual(recalled(outcomes, 1), { ...receiptOf(1), replayed: true })
-  for (const nth of [3, 4, 6, 7]) outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth))
+  for (const nth of [3, 4, 6, 7])
+    outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth), accountsOf(commandOf(nth)))
   assert.isUndefined(recalled(outcomes, 1))
   assert.deepEqual(recalled(outcomes, 7), { ...receiptOf(7), replayed: true })
 })
@@ -86,15 +88,16 @@ it("keeps what its slots cannot hold, such as a hash of another length", () => {
   const outcomes = new ReceiptCache(4)
   const { postings, ...rest } = receiptOf(1)
   const odd = { ...rest, postings: postings.map((posting) => ({ ...posting, hash: "short" })) }
-  outcomes.keep(hashCommand(commandOf(1)), odd)
+  outcomes.keep(hashCommand(commandOf(1)), odd, accountsOf(commandOf(1)))
   assert.deepEqual(recalled(outcomes, 1), { ...odd, replayed: true })
 })
 
 it("answers a receipt that names fewer postings than the command has accounts as it was kept", () => {
   const outcomes = new ReceiptCache(2)
-  for (const nth of [1, 4]) outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth))
+  for (const nth of [1, 4])
+    outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth), accountsOf(commandOf(nth)))
   const { postings, ...rest } = receiptOf(7)
   const short = { ...rest, postings: postings.slice(0, 1), readToken: printToken(postings.slice(0, 1)) }
-  outcomes.keep(hashCommand(commandOf(7)), short)
+  outcomes.keep(hashCommand(commandOf(7)), short, accountsOf(commandOf(7)))
   assert.deepEqual(recalled(outcomes, 7), { ...short, replayed: true })
 })

@@ -36,12 +36,15 @@ const withBalance = (head: Head, balance: bigint): Head =>
   head.account._tag === "Opened"
     ? { ...head, account: { ...head.account, balance } }
     : assert.fail("not opened")
+const withOwner = (head: Head, owner: string): Head =>
+  head.account._tag === "Opened" ? { ...head, account: { ...head.account, owner } } : assert.fail("not opened")
 const atVersion = (head: Head, version: number): Head => ({ ...head, account: { ...head.account, version } })
 
 const cases: { readonly [what: string]: (heads: { readonly sixth: Head; readonly last: Head }) => Head } = {
   "another hash than the log's": ({ sixth }) => ({ ...sixth, hash: "another" }),
   "a version that the log does not have": ({ last }) => atVersion(last, 99),
   "too little money for the events after it": ({ sixth }) => withBalance(sixth, 3n),
+  "another balance than the events after it bind": ({ sixth }) => withBalance(sixth, 5_000n),
   "a later instant than the events after it": ({ sixth }) => ({
     ...sixth,
     recordedAt: sixth.recordedAt + 3_600_000
@@ -66,11 +69,11 @@ describe("an account is folded anew from its first event, and the snapshot delet
   }
 })
 
-describe("a snapshot with too much money that nothing contradicts", () => {
+describe("a snapshot with another owner, which no later event contradicts", () => {
   it.effect("is found by the fold that is compared with it now and then", () =>
     Effect.gen(function* () {
       const { last, load, sixth, snapshots } = yield* scene
-      const wrong = withBalance(sixth, 5_000n)
+      const wrong = withOwner(sixth, "Eve")
       yield* snapshots.drop([atVersion(last, 8)])
       yield* snapshots.save([wrong])
       assert.notDeepEqual(yield* drawing(63)(load), last)

@@ -42,7 +42,14 @@ const differs = (line: string, command: Command): string | undefined => {
   const [time = "", id, kind, account, other, asset = "", amount = "", legs = ""] = fields.map(trim)
   if (command.commandId !== id) return "command_id"
   if (command.effectiveAt !== (time === "" ? undefined : instantOf(time))) return "time"
-  const kinds = { OpenAccount: "open", PostJournal: "journal", Deposit: "deposit", Withdraw: "withdraw" }
+  const holds = { PlaceHold: "hold", CaptureHold: "capture", AdjustHold: "adjust", ReleaseHold: "release" }
+  const kinds = {
+    ...holds,
+    OpenAccount: "open",
+    PostJournal: "journal",
+    Deposit: "deposit",
+    Withdraw: "withdraw"
+  }
   const named = { ...kinds, Transfer: "transfer", FreezeAccount: "freeze", UnfreezeAccount: "unfreeze" }
   if (kind !== { ...named, CloseAccount: "close" }[command._tag]) return "kind"
   switch (command._tag) {

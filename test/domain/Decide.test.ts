@@ -11,7 +11,9 @@ type Case = readonly [
   name: string,
   given: ReadonlyArray<CommandInput>,
   when: CommandInput,
-  then: Accepted | (Fields & { readonly _tag: string })
+  then: Accepted | (Fields & { readonly _tag: string }),
+  /** How long after the commands before it the command is decided, in milliseconds. */
+  laterMs?: number
 ]
 
 const USD = "USD/2"
@@ -54,12 +56,43 @@ const journal = (...legs: ReadonlyArray<readonly [account: string, amount: bigin
   }))
 })
 
+const hold = (account: string, id: string, amount: bigint, more: Fields = {}): CommandInput => ({
+  _tag: "PlaceHold",
+  commandId: id,
+  account,
+  amount,
+  ...more
+})
+const capture = (account: string, hold: string, more: Fields = {}): CommandInput => ({
+  _tag: "CaptureHold",
+  account,
+  hold,
+  ...more
+})
+const adjust = (account: string, hold: string, more: Fields): CommandInput => ({
+  _tag: "AdjustHold",
+  account,
+  hold,
+  ...more
+})
+const release = (account: string, hold: string, more: Fields = {}): CommandInput => ({
+  _tag: "ReleaseHold",
+  account,
+  hold,
+  ...more
+})
+
 const a = open("a")
 const ab = [open("a"), open("b"), deposit("a", 100n)]
 /** A hundred of the largest amounts leave room for 99 minor units. */
 const fill = (account: string) => Array.from({ length: 100 }, () => deposit(account, amountMax))
 const full = [open("a"), ...fill("a"), open("b")]
 const room = balanceMax - 100n * amountMax
+
+/** An account of 100 with a hold `h` of 60 on it. */
+const held = [...ab, hold("a", "h", 60n)]
+const thousand = Array.from({ length: 1_000 }, (_, nth) => hold("a", `h${nth}`, 1n, { expiresIn: 5 }))
+const many = [open("a"), deposit("a", 2_000n), ...thousand]
 
 const cases: Record<string, ReadonlyArray<Case>> = {
   OpenAccount: [
@@ -286,6 +319,236 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       { _tag: "LimitExceeded", account: "a" }
     ]
   ],
+  PlaceHold: [
+    [
+      "keeps back what it says until it expires",
+      ab,
+      hold("a", "h", 100n, { expiresIn: 1_000, to: "b", description: "hotel" }),
+      [
+        [
+          "a",
+          "HoldPlaced",
+          { hold: "h", amount: 100n, expiresAt: 1_767_225_601_000, to: "b", description: "hotel" }
+        ]
+      ]
+    ],
+    [
+      "is refused beyond what is available",
+      held,
+      hold("a", "i", 41n),
+      { _tag: "InsufficientFunds", held: 60n, balance: 100n }
+    ],
+    ["may use the overdraft", [open("a", USD, 50n)], hold("a", "h", 50n), [["a", "HoldPlaced"]]],
+    ["is refused for the account itself", ab, hold("a", "h", 1n, { to: "a" }), { _tag: "SameAccount" }],
+    ["is refused in another asset", ab, hold("a", "h", 1n, { asset: "EUR/2" }), { _tag: "AssetMismatch" }],
+    ["is refused while frozen", [...ab, freeze("a")], hold("a", "h", 1n), { _tag: "AccountNotActive" }],
+    [
+      "is refused where it would expire at once",
+      ab,
+      hold("a", "h", 1n, { expiresAt: 1_767_225_600_000 }),
+      { _tag: "InvalidCommand" }
+    ],
+    [
+      "takes one way to say when it expires",
+      ab,
+      hold("a", "h", 1n, { expiresAt: 1_800_000_000_000, expiresIn: 5 }),
+      { _tag: "InvalidCommand" }
+    ],
+    [
+      "is refused where a thousand are open",
+      many,
+      hold("a", "one-more", 1n),
+      { _tag: "HoldLimit", limit: "open holds of an account", max: 1_000 }
+    ],
+    [
+      "is decided at once where a thousand have expired",
+      many,
+      hold("a", "one-more", 2_000n),
+      [["a", "HoldPlaced"]],
+      5
+    ],
+    ["is refused under the id of an open hold", held, hold("a", "h", 1n), { _tag: "InvalidCommand" }]
+  ],
+  CaptureHold: [
+    [
+      "takes the rest where no amount is named, out to the bank",
+      held,
+      capture("a", "h"),
+      [["a", "HoldCaptured", { hold: "h", amount: 60n, to: "external:bank" }]]
+    ],
+    [
+      "pays the account that the hold names",
+      [...ab, hold("a", "h", 60n, { to: "b" })],
+      capture("a", "h", { amount: 25n }),
+      [
+        ["a", "HoldCaptured", { amount: 25n, to: "b", toVersion: 2 }],
+        ["b", "TransferReceived", { amount: 25n, from: "a", fromVersion: 4 }]
+      ]
+    ],
+    [
+      "pays the account that it names itself",
+      held,
+      capture("a", "h", { to: "b" }),
+      [
+        ["a", "HoldCaptured"],
+        ["b", "TransferReceived"]
+      ]
+    ],
+    [
+      "pays a contra",
+      held,
+      capture("a", "h", { to: "external:visa" }),
+      [["a", "HoldCaptured", { to: "external:visa" }]]
+    ],
+    [
+      "cannot turn a hold elsewhere",
+      [...ab, hold("a", "h", 60n, { to: "b" })],
+      capture("a", "h", { to: "external:bank" }),
+      { _tag: "InvalidCommand" }
+    ],
+    [
+      "is refused beyond the hold, which stays",
+      held,
+      capture("a", "h", { amount: 72n }),
+      { _tag: "CaptureExceedsHold", remaining: 60n, amount: 72n }
+    ],
+    [
+      "takes the excess from what is available",
+      held,
+      capture("a", "h", { amount: 72n, excess: "fromAvailable" }),
+      [["a", "HoldCaptured", { amount: 72n }]]
+    ],
+    [
+      "is refused where not even that covers it",
+      held,
+      capture("a", "h", { amount: 101n, excess: "fromAvailable" }),
+      { _tag: "InsufficientFunds", amount: 41n }
+    ],
+    [
+      "leaves the rest held",
+      [...held, capture("a", "h", { amount: 20n })],
+      withdraw("a", 41n),
+      { _tag: "InsufficientFunds", held: 40n, balance: 80n }
+    ],
+    [
+      "frees the rest where it is final",
+      [...held, capture("a", "h", { amount: 20n, final: true })],
+      withdraw("a", 80n),
+      [["a", "Withdrawn"]]
+    ],
+    [
+      "is refused after the rest was captured",
+      [...held, capture("a", "h")],
+      capture("a", "h", { amount: 1n }),
+      { _tag: "HoldNotFound" }
+    ],
+    [
+      "is refused from the very instant of expiry",
+      [...ab, hold("a", "h", 60n, { expiresIn: 1_000 })],
+      capture("a", "h"),
+      { _tag: "HoldExpired", expiredAt: 1_767_225_601_000 },
+      1_000
+    ],
+    [
+      "is taken a millisecond before it",
+      [...ab, hold("a", "h", 60n, { expiresIn: 1_000 })],
+      capture("a", "h"),
+      [["a", "HoldCaptured"]],
+      999
+    ],
+    ["is refused while frozen", [...held, freeze("a")], capture("a", "h"), { _tag: "AccountNotActive" }],
+    [
+      "is refused to a frozen account",
+      [...held, freeze("b")],
+      capture("a", "h", { to: "b" }),
+      { _tag: "AccountNotActive", account: "b" }
+    ],
+    [
+      "is refused to an account of another asset",
+      [...held, open("e", "EUR/2")],
+      capture("a", "h", { to: "e" }),
+      { _tag: "AssetMismatch" }
+    ],
+    ["is refused to itself", held, capture("a", "h", { to: "a" }), { _tag: "SameAccount" }],
+    [
+      "is refused of a hold that never was",
+      held,
+      capture("a", "other"),
+      { _tag: "HoldNotFound", hold: "other" }
+    ],
+    [
+      "is refused more than a hundred times",
+      [
+        ...ab,
+        deposit("a", 100n),
+        hold("a", "h", 101n),
+        ...Array.from({ length: 100 }, () => capture("a", "h", { amount: 1n }))
+      ],
+      capture("a", "h"),
+      { _tag: "HoldLimit", limit: "captures of a hold", max: 100 }
+    ]
+  ],
+  AdjustHold: [
+    [
+      "raises the total",
+      held,
+      adjust("a", "h", { amount: 100n }),
+      [["a", "HoldAdjusted", { hold: "h", amount: 100n }]]
+    ],
+    [
+      "is refused beyond what is available",
+      held,
+      adjust("a", "h", { amount: 101n }),
+      { _tag: "InsufficientFunds", amount: 41n }
+    ],
+    [
+      "lowers the total, and frees the difference",
+      [...held, adjust("a", "h", { amount: 10n })],
+      withdraw("a", 90n),
+      [["a", "Withdrawn"]]
+    ],
+    [
+      "is refused down to what is captured",
+      [...held, capture("a", "h", { amount: 20n })],
+      adjust("a", "h", { amount: 20n }),
+      { _tag: "InvalidCommand" }
+    ],
+    [
+      "moves the instant of expiry",
+      [...ab, hold("a", "h", 60n, { expiresIn: 1_000 }), adjust("a", "h", { expiresAt: 1_767_225_609_000 })],
+      capture("a", "h"),
+      [["a", "HoldCaptured"]],
+      8_999
+    ],
+    ["is refused for nothing", held, adjust("a", "h", {}), { _tag: "InvalidCommand" }],
+    ["is refused into the past", held, adjust("a", "h", { expiresAt: 5 }), { _tag: "InvalidCommand" }],
+    [
+      "is refused while frozen",
+      [...held, freeze("a")],
+      adjust("a", "h", { amount: 5n }),
+      { _tag: "AccountNotActive" }
+    ],
+    [
+      "is refused once expired",
+      [...ab, hold("a", "h", 60n, { expiresIn: 9 })],
+      adjust("a", "h", { amount: 5n }),
+      { _tag: "HoldExpired" },
+      9
+    ]
+  ],
+  ReleaseHold: [
+    ["frees all of it", held, release("a", "h"), [["a", "HoldReleased", { hold: "h", amount: 60n }]]],
+    [
+      "frees a part",
+      [...held, release("a", "h", { amount: 10n })],
+      withdraw("a", 51n),
+      { _tag: "InsufficientFunds", held: 50n }
+    ],
+    ["is refused beyond what remains", held, release("a", "h", { amount: 61n }), { _tag: "InvalidCommand" }],
+    ["is done on a frozen account", [...held, freeze("a")], release("a", "h"), [["a", "HoldReleased"]]],
+    ["is refused twice", [...held, release("a", "h")], release("a", "h"), { _tag: "HoldNotFound" }],
+    ["is refused on no account", [], release("a", "h"), { _tag: "AccountNotFound" }]
+  ],
   FreezeAccount: [
     ["freezes an open account", [a], freeze("a"), [["a", "AccountFrozen", { reason: "court order" }]]],
     [
@@ -323,6 +586,19 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       { _tag: "InvalidCommand" }
     ],
     ["is refused while frozen", [a, freeze("a")], close("a"), { _tag: "AccountNotActive", status: "frozen" }],
+    [
+      "is refused with money held",
+      [open("a", USD, 9n), hold("a", "h", 9n, { expiresIn: 5 })],
+      close("a"),
+      { _tag: "OpenHolds", count: 1, held: 9n }
+    ],
+    [
+      "closes once its hold has expired",
+      [open("a", USD, 9n), hold("a", "h", 9n, { expiresIn: 5 })],
+      close("a"),
+      [["a", "AccountClosed"]],
+      5
+    ],
     ["is refused twice", [a, close("a")], close("a"), { _tag: "AccountNotActive", status: "closed" }],
     ["is refused on no account", [], close("a"), { _tag: "AccountNotFound" }]
   ],
@@ -361,8 +637,11 @@ const named = (actual: object, expected: object): object =>
   Object.fromEntries(Object.entries(actual).filter(([key]) => key in expected))
 
 describe.each(Object.entries(cases))("%s", (_, rows) => {
-  it.each(rows)("%s", (_name, before, when, then) => {
-    const decision = given(before).run(command(when))
+  it.each(rows.map((row) => [row[0], row] as const))("%s", (_name, row) => {
+    const [, before, when, then, laterMs = 0] = row
+    const books = given(before)
+    books.now += laterMs
+    const decision = books.run(command(when))
     if ("_tag" in then) {
       assert.isTrue(Result.isFailure(decision), "was accepted")
       if (Result.isFailure(decision)) {

@@ -14,16 +14,21 @@ import {
 } from "../../src/domain/HashChain.ts"
 import { emptyHead, follow, type Head } from "../../src/domain/Head.ts"
 import type { AccountId, CommandId } from "../../src/domain/Ids.ts"
+import { Balance } from "../../src/domain/Money.ts"
 import {
+  boundBy,
   decodeStored,
   encodeContext,
   encodePayload,
+  readStored,
   type StoredEvent,
   schemaVersionOf,
   UnreadableEvent
 } from "../../src/domain/StoredEvent.ts"
 import { drawn } from "../support/drawn.ts"
 import { command } from "./books.ts"
+
+const After = Schema.toType(Schema.Struct({ balance: Balance, held: Balance, available: Balance }))
 
 const account = "alice" as AccountId // a literal that its schema accepts
 const base: Unlinked = {
@@ -44,27 +49,34 @@ const linked = (row: Partial<Unlinked>, previous = genesis): StoredEvent => {
   return { ...unlinked, hash: link(previous, unlinked) }
 }
 
+const today = { type: "Deposited", schemaVersion: 2 }
+const halfBound = '{"amount":"5","contra":"external:bank","after":{"balance":"5","held":"0"}}'
+
 describe("the stored form", () => {
   it.prop(
-    "gives every event back as it was written",
-    [Schema.toType(Event)],
-    ([event]) => {
+    "gives every event back as it was written, with what it binds",
+    [Schema.toType(Event), After],
+    ([event, after]) => {
       const row = linked({
         type: event._tag,
         schemaVersion: schemaVersionOf(event._tag),
-        payload: encodePayload(event)
+        payload: encodePayload(event, after)
       })
+      assert.deepEqual(Result.getOrThrow(readStored(row)), { event, after })
       assert.deepEqual(Result.getOrThrow(decodeStored(row)), event)
+      assert.deepEqual(boundBy(row), after)
     },
     drawn
   )
 
   it.prop(
     "writes what the schema encodes, also where it is written out",
-    [Schema.toType(Event)],
-    ([event]) => {
+    [Schema.toType(Event), After],
+    ([event, after]) => {
       const { _tag, ...payload } = Schema.encodeSync(Event)(event)
-      assert.strictEqual(encodePayload(event), JSON.stringify(payload))
+      const { balance, held, available } = after
+      const bound = { after: { balance: `${balance}`, held: `${held}`, available: `${available}` } }
+      assert.strictEqual(encodePayload(event, after), JSON.stringify({ ...payload, ...bound }))
     },
     drawn
   )
@@ -93,7 +105,9 @@ describe("the stored form", () => {
   })
 
   it.each<[string, Partial<Unlinked>, RegExp]>([
-    ["a newer schema version", { schemaVersion: 3 }, /newer/],
+    ["a newer schema version", { schemaVersion: 4 }, /newer/],
+    ["a row of today that binds nothing", { schemaVersion: 3 }, /does not say/],
+    ["a deposit of today that binds half", { ...today, payload: halfBound }, /does not say/],
     ["a schema version before the first", { schemaVersion: 0 }, /no upcast/],
     ["an unknown type", { type: "Exploded", schemaVersion: 1 }, /cannot be read/],
     ["a type of Object.prototype", { type: "constructor", schemaVersion: 1 }, /cannot be read/],
@@ -175,6 +189,25 @@ describe("following a stream", () => {
     return linked({ ...unlinked, ...change }, previous)
   }
 
+  const deposited = (balance: string, held: string, available: string) =>
+    linked(
+      {
+        ...today,
+        version: 2,
+        payload: JSON.stringify({
+          amount: "5",
+          contra: "external:bank",
+          after: { balance, held, available }
+        })
+      },
+      rows[0].hash
+    )
+
+  it("goes on with rows that bind the balance after rows that did not yet", () => {
+    const head = Result.getOrThrow(followAll([rows[0], deposited("5", "0", "5")]))
+    assert.deepInclude(head.account, { balance: 5n, held: 0n })
+  })
+
   it("ends at the last row's version, hash and balance", () => {
     const head = Result.getOrThrow(followAll(rows))
     assert.strictEqual(head.hash, rows[2].hash)
@@ -194,6 +227,9 @@ describe("following a stream", () => {
     ["time going back", "time", [rows[0], relinked(rows[1], { recordedAt: 1 }, rows[0].hash)]],
     ["a row that cannot be read", "form", [relinked(rows[0], { payload: "{}" }, genesis)]],
     ["an event that cannot follow", "form", [rows[0], relinked(rows[0], { version: 2 }, rows[0].hash)]],
+    ["a balance that the events do not come to", "form", [rows[0], deposited("6", "0", "6")]],
+    ["money held that no event holds", "form", [rows[0], deposited("5", "1", "5")]],
+    ["money available that is not there", "form", [rows[0], deposited("5", "0", "6")]],
     ["money that was never there", "I3", [rows[0], relinked(rows[2], { version: 2 }, rows[0].hash)]]
   ])("names %s as a breach of %s", (_, invariant, broken) => {
     const head = followAll(broken)

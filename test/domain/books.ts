@@ -12,19 +12,21 @@ export const command = (input: CommandInput): Command =>
 /** Account states by id; `stateOf` answers `Absent` for one that was never opened. */
 export class Books {
   readonly accounts = new Map<string, Account>()
+  /** The instant that commands are recorded at. */
+  now = 1_767_225_600_000
 
   readonly stateOf = (id: AccountId): Account => this.accounts.get(id) ?? absent(id)
 
   /** Decides and, if accepted, folds the legs. */
   run(command: Command): Decision {
-    const decision = decide(command, this.stateOf)
+    const decision = decide(command, this.stateOf, this.now)
     if (Result.isSuccess(decision)) this.fold(decision.success)
     return decision
   }
 
   fold(legs: ReadonlyArray<Decided>): void {
     for (const { account, event } of legs) {
-      this.accounts.set(account, evolve(this.stateOf(account), event))
+      this.accounts.set(account, evolve(this.stateOf(account), event, this.now))
     }
   }
 }

@@ -17,6 +17,8 @@ const headOf = (id: AccountId, version: number): OpenedHead => ({
     owner: "x",
     overdraftLimit: 0n,
     balance: 0n,
+    held: 0n,
+    holds: [],
     metadata: {}
   },
   hash: "",

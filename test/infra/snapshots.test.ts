@@ -41,6 +41,8 @@ const opened = (id: string, version: number, balance: bigint): Head => ({
     owner: "Ada",
     overdraftLimit: 0n,
     balance,
+    held: 0n,
+    holds: [],
     metadata: {}
   },
   hash: `hash-${version}`,

@@ -17,6 +17,8 @@ const head = (account: string, version: number, recordedAt: number, balance = 0n
     owner: `O'Hara "the owner" 🦀`,
     overdraftLimit: amountMax,
     balance,
+    held: 0n,
+    holds: [],
     metadata: AccountMetadata.make({ note: "back\\slash" })
   },
   hash: `hash-${account}-${version}`,

@@ -1,6 +1,6 @@
 /** Writes events for tests without a node: decides commands on heads of its own, and chains rows as one writer's commits. */
 import { Result } from "effect"
-import { evolve } from "../../src/domain/Account.ts"
+import { afterOf, evolve } from "../../src/domain/Account.ts"
 import { type Command, type CommandInput, fromHost } from "../../src/domain/Command.ts"
 import { decide } from "../../src/domain/Decide.ts"
 import { hashCommand, link } from "../../src/domain/HashChain.ts"
@@ -48,18 +48,19 @@ export class EventWriter {
     const command = Result.getOrThrow(
       fromHost({ commandId: `${this.writerId}-${++this.#commands}`, ...input })
     )
-    const decision = decide(command, (account) => this.headOf(account).account)
+    const recordedAt = this.now
+    const decision = decide(command, (account) => this.headOf(account).account, recordedAt)
     if (Result.isFailure(decision)) return []
-    const recordedAt = this.now++
+    this.now++
     return decision.success.map(({ account, event }, ordinal) => {
       const head = this.headOf(account)
-      const evolved = evolve(head.account, event)
+      const evolved = evolve(head.account, event, recordedAt)
       const unlinked = {
         accountId: account,
         version: evolved.version,
         type: event._tag,
         schemaVersion: schemaVersionOf(event._tag),
-        payload: encodePayload(event),
+        payload: encodePayload(event, afterOf(evolved)),
         ...columnsOf(command, ordinal, recordedAt)
       }
       const row = { ...unlinked, hash: link(head.hash, unlinked) }

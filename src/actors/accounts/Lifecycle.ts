@@ -22,7 +22,7 @@
  * rechecked once it is durable: its command id is looked up in the log, for an id that was accepted keeps its outcome.
  */
 import { Deferred, Effect, Exit, Result } from "effect"
-import { evolve, isCovered } from "../../domain/Account.ts"
+import { afterOf, evolve, isCovered } from "../../domain/Account.ts"
 import { accountsOf, type Command } from "../../domain/Command.ts"
 import { type Decided, decide } from "../../domain/Decide.ts"
 import type { CommandError, Rejection, Unavailable } from "../../domain/Errors.ts"
@@ -87,10 +87,10 @@ const noContinuation: Continuation = ({ command }) => {
 export class PendingCommand {
   readonly command: Command
   readonly commandHash: string
-  readonly accounts: ReadonlyArray<AccountId>
   /** By `LedgerClock.elapsedUnsafe`, as all deadlines here. */
   readonly deadline: number
   readonly #continue: Continuation
+  #accounts: ReadonlyArray<AccountId>
   #phase: CommandPhase = "loading"
   #participants: ReadonlyArray<AccountActor> = none
   #pendingEvents: ReadonlyArray<PendingEvent> = none
@@ -117,12 +117,17 @@ export class PendingCommand {
     this.command = command
     this.commandHash = commandHash
     this.deadline = deadline
-    this.accounts = accounts
+    this.#accounts = accounts
     this.#continue = continuation
   }
 
   get phase(): CommandPhase {
     return this.#phase
+  }
+
+  /** Those that it is decided on: the ones that it names, and those that were found to belong to it since. */
+  get accounts(): ReadonlyArray<AccountId> {
+    return this.#accounts
   }
 
   /** The actors it was decided on; empty while it is loading. */
@@ -177,6 +182,13 @@ export class PendingCommand {
     return this.#lockOrder
   }
 
+  /** An account that it does not name belongs to it: it holds no locks meanwhile. */
+  addAccount(account: AccountId): void {
+    if (this.#phase !== "loading" || this.#locks.length > 0) throw illegal("another account", this.#phase)
+    this.#accounts = [...this.#accounts, account]
+    this.#lockOrder = undefined
+  }
+
   markOfHotAccount(): void {
     this.#isOfHotAccount = true
   }
@@ -217,7 +229,7 @@ export class PendingCommand {
       for (const actor of actors) if (actor.id === id) return actor
       throw new Error(`command ${command.commandId} was executed without account ${id}`)
     }
-    const decision = decide(command, (id) => actorOf(id).speculative.account)
+    const decision = decide(command, (id) => actorOf(id).speculative.account, recordedAt)
     const events = Result.isSuccess(decision)
       ? decision.success.map((decided, ordinal) =>
           toPendingEvent(this, decided, ordinal, actorOf(decided.account), recordedAt)
@@ -363,7 +375,7 @@ const toPendingEvent = (
   recordedAt: Instant
 ): PendingEvent => {
   const before = actor.speculative
-  const account = evolve(before.account, event)
+  const account = evolve(before.account, event, recordedAt)
   if (!isCovered(account)) throw new Error(`command ${command.commandId} would overdraw ${actor.id}`)
   const { effectiveAt } = command
   const row = linked(before.hash, {
@@ -371,7 +383,7 @@ const toPendingEvent = (
     version: account.version,
     type: event._tag,
     schemaVersion: schemaVersionOf(event._tag),
-    payload: encodePayload(event),
+    payload: encodePayload(event, afterOf(account)),
     commandId: command.commandId,
     ordinal,
     commandHash: ordinal === 0 ? commandHash : null,
@@ -388,10 +400,11 @@ const markReplayed = (exit: CommandExit): CommandExit =>
 
 /** The receipt of a command whose events this node wrote. */
 export const receiptOf = ({ command, pendingEvents, recordedAt }: PendingCommand): Receipt => {
-  const postings = pendingEvents.map(({ row }) => ({
+  const postings = pendingEvents.map(({ row, after }) => ({
     account: row.accountId,
     version: row.version,
-    hash: row.hash
+    hash: row.hash,
+    ...afterOf(after.account)
   }))
   const { commandId } = command
   return { commandId, replayed: false, recordedAt, postings, readToken: printToken(postings) }

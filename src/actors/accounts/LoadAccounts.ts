@@ -4,7 +4,7 @@
  * is read past and replaced, so that it never makes an account wrong or unavailable.
  */
 import { Effect, Equal, Random, Result } from "effect"
-import { type BrokenLog, emptyHead, follow, type Head } from "../../domain/Head.ts"
+import { type BrokenLog, emptyHead, follow, type Head, isBoundBy } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
@@ -89,7 +89,7 @@ class Reading implements LoadedAccount {
   refuted: Head | undefined
   /** Where it began; undefined at the first event. */
   #start: Head | undefined
-  /** The event of the snapshot's version is in the log, with the snapshot's hash. */
+  /** The event of the snapshot's version was looked at: it must have the snapshot's hash, and bind its balance. */
   #isAnchored = true
   #isDetached = false
   /** The snapshot that the fold is compared with when it gets there. */
@@ -133,7 +133,7 @@ class Reading implements LoadedAccount {
     if (!this.#isAnchored) {
       const { account, hash } = this.head.success
       this.#isAnchored = true
-      this.#isDetached = row.version !== account.version || row.hash !== hash
+      this.#isDetached = row.version !== account.version || row.hash !== hash || !isBoundBy(row, account)
       return
     }
     this.head = follow(this.head.success, row)

@@ -91,7 +91,7 @@ export const checkTransfers = Effect.fnUntraced(function* (
     )
     const made = new Set(
       events
-        .filter((event) => event.type === "TransferSent")
+        .filter((event) => event.type === "TransferSent" || event.type === "HoldCaptured")
         .map((event) => `${event.commandId} ${event.accountId}@${event.version}`)
     )
     for (const row of rows) {

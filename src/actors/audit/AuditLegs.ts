@@ -2,8 +2,8 @@
  * Whether the legs of a transaction fit together. Each leg of a transfer or journal names its counter-legs by account and
  * version; amounts, times, command and ordinal must agree both ways, so that no leg can be changed alone. Pure.
  */
-import type { Event } from "../../domain/Event.ts"
-import type { AccountId, Version } from "../../domain/Ids.ts"
+import { counterLegOf, type Event } from "../../domain/Event.ts"
+import { type AccountId, isContra, type Version } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 
@@ -31,7 +31,10 @@ type AssetOf = (account: AccountId) => Asset | undefined
 export const counterLegsOf = (event: Event): ReadonlyArray<Key> => {
   switch (event._tag) {
     case "TransferSent":
-      return [{ account: event.to, version: event.toVersion }]
+    case "HoldCaptured": {
+      const counter = counterLegOf(event)
+      return counter === undefined ? [] : [counter]
+    }
     case "TransferReceived":
       return [{ account: event.from, version: event.fromVersion }]
     case "JournalPosted":
@@ -62,6 +65,11 @@ export const faultOfLeg = (
     return { invariant: "I4", reason: "the hash of the command belongs on ordinal 0, and only there" }
   }
   switch (event._tag) {
+    case "HoldCaptured":
+      if (isContra(event.to) !== (event.toVersion === undefined)) {
+        return { invariant: "I2", reason: "it names a version exactly where it pays out of the books" }
+      }
+      return isContra(event.to) ? undefined : faultOfTransfer(own, row, event, find, assetOf)
     case "TransferSent":
     case "TransferReceived":
       return faultOfTransfer(own, row, event, find, assetOf)
@@ -108,22 +116,16 @@ const faultOfPair = (
 const faultOfTransfer = (
   own: Key,
   row: StoredEvent,
-  event: Extract<Event, { readonly _tag: "TransferSent" | "TransferReceived" }>,
+  event: Extract<Event, { readonly _tag: "TransferSent" | "TransferReceived" | "HoldCaptured" }>,
   find: Find,
   assetOf: AssetOf
 ): LegFault | undefined => {
-  const isSent = event._tag === "TransferSent"
-  const key: Key = isSent
-    ? { account: event.to, version: event.toVersion }
-    : { account: event.from, version: event.fromVersion }
+  const isSent = event._tag !== "TransferReceived"
+  const key = isSent ? counterLegOf(event) : { account: event.from, version: event.fromVersion }
+  if (key === undefined) return { invariant: "I2", reason: "it names no counter-leg" }
   const counter = find(key)
   const other = counter?.event
-  const back =
-    isSent && other?._tag === "TransferReceived"
-      ? { account: other.from, version: other.fromVersion, amount: other.amount }
-      : !isSent && other?._tag === "TransferSent"
-        ? { account: other.to, version: other.toVersion, amount: other.amount }
-        : undefined
+  const back = other === undefined ? undefined : namedBy(other, isSent)
   const fits = back !== undefined && at(back) === at(own) && back.amount === event.amount
   const fault = faultOfPair(row, key, counter, fits, counter?.row.ordinal === (isSent ? 1 : 0))
   if (fault !== undefined) return fault
@@ -131,6 +133,17 @@ const faultOfTransfer = (
   return mine === undefined || theirs === undefined || mine === theirs
     ? undefined
     : { invariant: "I2", reason: `it moves ${mine}, its counter-leg ${at(key)} ${theirs}` }
+}
+
+/** The leg that the other side of a transfer names, and the amount that it says. */
+const namedBy = (other: Event, isReceiver: boolean): (Key & { readonly amount: bigint }) | undefined => {
+  if (isReceiver) {
+    return other._tag === "TransferReceived"
+      ? { account: other.from, version: other.fromVersion, amount: other.amount }
+      : undefined
+  }
+  const named = counterLegOf(other)
+  return named === undefined || !("amount" in other) ? undefined : { ...named, amount: other.amount }
 }
 
 const faultOfJournal = (

@@ -5,7 +5,7 @@
 
 import { Effect, Result } from "effect"
 import { type Posted, postedOf } from "../../domain/Books.ts"
-import { amountOf, type Event } from "../../domain/Event.ts"
+import { amountOf, contraOf, type Event } from "../../domain/Event.ts"
 import { type BrokenLog, emptyHead, type Head, step } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
@@ -269,6 +269,6 @@ const sum = (run: Run, account: Passing, event: Event | undefined, isListed: boo
     run.areSumsKnown = false
     return
   }
-  const isContra = event._tag === "Deposited" || event._tag === "Withdrawn"
-  if (isListed && !isContra) run.sums.set(asset, (run.sums.get(asset) ?? 0n) + amountOf(event))
+  if (isListed && contraOf(event) === undefined)
+    run.sums.set(asset, (run.sums.get(asset) ?? 0n) + amountOf(event))
 }

@@ -11,6 +11,7 @@
  */
 import { Context, Effect, Exit, Layer, Result } from "effect"
 import { accountsOf, type Command } from "../../domain/Command.ts"
+import { destinationInState } from "../../domain/DecideHolds.ts"
 import { Unavailable } from "../../domain/Errors.ts"
 import { hashCommand } from "../../domain/HashChain.ts"
 import type { AccountId } from "../../domain/Ids.ts"
@@ -184,12 +185,29 @@ class Executor {
     if (actors === "noMemory") {
       return this.#inFlight.complete(command, this.#admission.overloaded("memory for accounts").exit)
     }
+    if (command.command._tag === "CaptureHold" && this.#addDestination(command, actors)) {
+      return this.#execute(command, elapsedMs, undefined)
+    }
     const decided = Result.try(() => command.decide(actors, now))
     if (Result.isFailure(decided)) return this.#crash(command, actors, decided.failure)
     this.#queue.push(command)
     command.releaseLocks("decided")
     command.noteDecided()
     this.pipeline.wake()
+  }
+
+  /**
+   * Where only the hold says which account a capture pays, the command is executed again with that account: its locks are
+   * taken anew, in the one order of all nodes. A hold never changes where it pays. False where there is nothing to add.
+   */
+  #addDestination(command: PendingCommand, actors: ReadonlyArray<AccountActor>): boolean {
+    const payer = actors[0]
+    if (payer === undefined || command.command._tag !== "CaptureHold") return false
+    const to = destinationInState(command.command, payer.speculative.account)
+    if (to === undefined || command.accounts.includes(to)) return false
+    command.releaseLocks()
+    command.addAccount(to)
+    return true
   }
 
   /** The common case: all accounts are of this node, not leased, and in memory or about to be. */

@@ -3,12 +3,12 @@
  * where it is recent, else from the log.
  */
 import { Context, Data, Effect, Exit, Latch, Layer, Result } from "effect"
-import type { Command } from "../../domain/Command.ts"
+import { accountsOf, type Command } from "../../domain/Command.ts"
 import { CommandIdReused } from "../../domain/Errors.ts"
-import type { Event } from "../../domain/Event.ts"
+import { counterLegOf, type Event } from "../../domain/Event.ts"
 import type { CommandId } from "../../domain/Ids.ts"
 import { type Position, printToken, type Receipt } from "../../domain/Receipt.ts"
-import { decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
+import { boundBy, decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
@@ -82,7 +82,7 @@ const make = Effect.gen(function* () {
       return Found.Remembered({ exit: receipt === undefined ? reused(commandId) : Exit.succeed(receipt) })
     },
     isKnown: (commandId) => recent.has(commandId),
-    remember: (command, receipt) => recent.keep(command.commandHash, receipt),
+    remember: (command, receipt) => recent.keep(command.commandHash, receipt, accountsOf(command.command)),
     mustCheckLogFirst: (now) => now < checkLogUntil,
     noteRepeat: (now) => {
       checkLogUntil = now + stormMs
@@ -103,7 +103,7 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
 
   const tell = (command: PendingCommand, outcome: Outcome | undefined): void => {
     if (outcome === undefined) return command.resume()
-    recent.keep(outcome.commandHash, outcome.receipt)
+    recent.keep(outcome.commandHash, outcome.receipt, accountsOf(command.command))
     command.resume(
       outcome.commandHash === command.commandHash
         ? Exit.succeed({ ...outcome.receipt, replayed: true })
@@ -162,10 +162,11 @@ const findOutcomes = Effect.fnUntraced(function* (
     const further = furtherPositions(first).flatMap(
       ({ account, version }) => byKey.get(`${account}@${version}`) ?? []
     )
-    const postings = [first, ...further].map(({ accountId, version, hash }) => ({
-      account: accountId,
-      version,
-      hash
+    const postings = [first, ...further].map((row) => ({
+      account: row.accountId,
+      version: row.version,
+      hash: row.hash,
+      ...boundBy(row)
     }))
     outcomes.set(first.commandId, {
       commandHash: first.commandHash ?? "",
@@ -186,7 +187,8 @@ const furtherPositions = (first: StoredEvent): ReadonlyArray<Position> =>
   Result.match(decodeStored(first), {
     onFailure: () => [],
     onSuccess: (event: Event) => {
-      if (event._tag === "TransferSent") return [{ account: event.to, version: event.toVersion }]
+      const counter = counterLegOf(event)
+      if (counter !== undefined) return [counter]
       return event._tag === "JournalPosted" ? event.legs.slice(1) : []
     }
   })

@@ -1,15 +1,19 @@
 /** The receipts of the commands accepted last, kept outside of the garbage collector's heap to answer repeats. */
 import { Buffer } from "node:buffer"
 import { accountsOf, type Command } from "../../domain/Command.ts"
-import type { CommandId } from "../../domain/Ids.ts"
-import { printToken, type Receipt } from "../../domain/Receipt.ts"
+import type { AccountId, CommandId } from "../../domain/Ids.ts"
+import { type Posting, printToken, type Receipt } from "../../domain/Receipt.ts"
 
 /** SHA-256 in base64url, the form of all hashes of this program. */
 const hashChars = 43
 /** Deposits have one posting and transfers two; a journal of more is kept as the object it is. */
 const postingsMax = 2
-/** A slot holds the hash of the command and its instant, then the hash and the version of each posting. */
-const slotSize = 1 + postingsMax
+/** A slot holds the hash of the command, then that of each posting. */
+const hashesOfSlot = 1 + postingsMax
+/** Of each posting: its version, then the account's balance, what is held, and what is available after it. */
+const figures = 4
+/** A slot holds the instant of the command, then the figures of each posting. */
+const numbersOfSlot = 1 + postingsMax * figures
 
 interface Kept {
   readonly commandHash: string
@@ -18,7 +22,7 @@ interface Kept {
 
 /**
  * As objects the outcomes were half of what a command left in the heap, and the collector copies what is left there
- * twice before it comes to rest. Here one costs a key and a number there, and 153 bytes elsewhere. Its accounts are not
+ * twice before it comes to rest. Here one costs a key and a number there, and 201 bytes elsewhere. Its accounts are not
  * kept: a repeat names them.
  */
 export class ReceiptCache {
@@ -34,17 +38,18 @@ export class ReceiptCache {
   /** Keeps the last `max`, which is two at least; of an odd one, one less. */
   constructor(max: number) {
     this.#half = Math.max(1, Math.floor(max / 2))
-    this.#hashes = Buffer.alloc(2 * this.#half * slotSize * hashChars)
-    this.#numbers = new Float64Array(2 * this.#half * slotSize)
+    this.#hashes = Buffer.alloc(2 * this.#half * hashesOfSlot * hashChars)
+    this.#numbers = new Float64Array(2 * this.#half * numbersOfSlot)
   }
 
-  keep(commandHash: string, receipt: Receipt): void {
+  /** `accounts` are those that the command names. */
+  keep(commandHash: string, receipt: Receipt, accounts: ReadonlyArray<AccountId>): void {
     const slot = this.#given++ % (2 * this.#half)
     if (slot % this.#half === 0) {
       this.#old = this.#young
       this.#young = new Map()
     }
-    const isWritten = this.#write(slot * slotSize, commandHash, receipt)
+    const isWritten = this.#write(slot, commandHash, receipt, accounts)
     this.#young.set(receipt.commandId, isWritten ? slot : { commandHash, receipt })
   }
 
@@ -55,25 +60,20 @@ export class ReceiptCache {
   /** What makes a command of this id the one whose outcome is kept; undefined where none is. */
   hashOf(commandId: CommandId): string | undefined {
     const kept = this.#find(commandId)
-    return typeof kept === "number" ? this.#hashAt(kept * slotSize) : kept?.commandHash
+    return typeof kept === "number" ? this.#hashAt(kept, 0) : kept?.commandHash
   }
 
   /** The receipt of a command of which `hashOf` answered the hash. */
   receiptOf(command: Command): Receipt | undefined {
     const kept = this.#find(command.commandId)
     if (typeof kept !== "number") return kept && { ...kept.receipt, replayed: true }
-    const at = kept * slotSize
     const postings = accountsOf(command)
-      .map((account, ordinal) => ({
-        account,
-        version: this.#numberAt(at + 1 + ordinal),
-        hash: this.#hashAt(at + 1 + ordinal)
-      }))
+      .map((account, ordinal) => this.#postingAt(kept, ordinal, account))
       .filter(({ version }) => version > 0)
     return {
       commandId: command.commandId,
       replayed: true,
-      recordedAt: this.#numberAt(at),
+      recordedAt: this.#numberAt(kept, 0),
       postings,
       readToken: printToken(postings)
     }
@@ -83,30 +83,62 @@ export class ReceiptCache {
     return this.#young.get(commandId) ?? this.#old.get(commandId)
   }
 
-  /** False where it does not fit. */
-  #write(at: number, commandHash: string, { recordedAt, postings }: Receipt): boolean {
+  /** False where it does not fit, or a repeat would not name its accounts: a hold may say where its captures go. */
+  #write(
+    slot: number,
+    commandHash: string,
+    { recordedAt, postings }: Receipt,
+    accounts: ReadonlyArray<AccountId>
+  ): boolean {
     if (postings.length > postingsMax || commandHash.length !== hashChars) return false
-    this.#put(at, commandHash, recordedAt)
+    if (postings.some(({ account }, nth) => account !== accounts[nth])) return false
+    this.#putHash(slot, 0, commandHash)
+    this.#numbers[slot * numbersOfSlot] = recordedAt
     for (let ordinal = 0; ordinal < postingsMax; ordinal++) {
       const posting = postings[ordinal]
-      this.#numbers[at + 1 + ordinal] = 0 // no posting: what the slot held before must not be taken for one
+      const at = slot * numbersOfSlot + 1 + ordinal * figures
+      this.#numbers[at] = 0 // no posting: what the slot held before must not be taken for one
       if (posting === undefined) continue
-      if (posting.hash.length !== hashChars) return false
-      this.#put(at + 1 + ordinal, posting.hash, posting.version)
+      const { version, hash, balance, held, available } = posting
+      if (hash.length !== hashChars || !isExact(balance) || !isExact(held) || !isExact(available))
+        return false
+      this.#putHash(slot, 1 + ordinal, hash)
+      this.#numbers[at] = version
+      this.#numbers[at + 1] = Number(balance)
+      this.#numbers[at + 2] = Number(held)
+      this.#numbers[at + 3] = Number(available)
     }
     return true
   }
 
-  #put(at: number, hash: string, number: number): void {
-    this.#hashes.write(hash, at * hashChars, hashChars, "latin1")
-    this.#numbers[at] = number
+  #postingAt(slot: number, ordinal: number, account: AccountId): Posting {
+    const first = 1 + ordinal * figures
+    return {
+      account,
+      version: this.#numberAt(slot, first),
+      hash: this.#hashAt(slot, 1 + ordinal),
+      balance: BigInt(this.#numberAt(slot, first + 1)),
+      held: BigInt(this.#numberAt(slot, first + 2)),
+      available: BigInt(this.#numberAt(slot, first + 3))
+    }
   }
 
-  #hashAt(at: number): string {
+  #putHash(slot: number, nth: number, hash: string): void {
+    this.#hashes.write(hash, (slot * hashesOfSlot + nth) * hashChars, hashChars, "latin1")
+  }
+
+  #hashAt(slot: number, nth: number): string {
+    const at = slot * hashesOfSlot + nth
     return this.#hashes.toString("latin1", at * hashChars, (at + 1) * hashChars)
   }
 
-  #numberAt(at: number): number {
-    return this.#numbers[at] as number // slots are within
+  #numberAt(slot: number, nth: number): number {
+    return this.#numbers[slot * numbersOfSlot + nth] as number // slots are within
   }
 }
+
+/** A number of 64 bits holds it without loss. Legs of an earlier version of the program have no such figures. */
+const isExact = (units: bigint | undefined): units is bigint =>
+  units !== undefined && units <= exactMax && units >= -exactMax
+
+const exactMax = BigInt(Number.MAX_SAFE_INTEGER)

@@ -53,6 +53,7 @@ export const balance = Effect.fnUntraced(function* ({
   yield* output.table([
     ["account", view.account],
     ["balance", formatMoney(view.balance, view.asset)],
+    ...((view.held ?? 0n) === 0n ? [] : [["held", formatMoney(view.held ?? 0n, view.asset)] as const]),
     ["available", formatMoney(view.available, view.asset)],
     ["status", view.status],
     ["owner", view.owner],

@@ -29,14 +29,14 @@ const takeBackContras = (prefix: string) => `
   UPDATE ${prefix}_contra c SET balance = c.balance + taken.amount
   FROM (
     SELECT counterparty, asset, sum(amount) AS amount FROM ${prefix}_statement_lines
-    WHERE account = $1 AND type IN ('Deposited', 'Withdrawn') GROUP BY counterparty, asset
+    WHERE account = $1 AND type IN ('Deposited', 'Withdrawn', 'HoldCaptured') GROUP BY counterparty, asset
   ) AS taken
   WHERE c.contra = taken.counterparty AND c.asset = taken.asset AND c.partition_id = $2::int4`
 
 /** Transfers are found by the lines of their sender: they have no index on the account. */
 const eraseTransfers = (prefix: string) => `
   DELETE FROM ${prefix}_transfers t USING ${prefix}_statement_lines l
-  WHERE l.account = $1 AND l.type = 'TransferSent' AND t.id = l.command_id AND t.from_account = $1`
+  WHERE l.account = $1 AND l.type IN ('TransferSent', 'HoldCaptured') AND t.id = l.command_id AND t.from_account = $1`
 
 const eraseLines = (prefix: string) => `DELETE FROM ${prefix}_statement_lines WHERE account = $1`
 

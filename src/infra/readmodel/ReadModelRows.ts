@@ -7,6 +7,7 @@ import type { OpenedAccount } from "../../domain/Account.ts"
 import type { ContraEntry, OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
 import { AccountMetadata } from "../../domain/Command.ts"
 import type { EventType } from "../../domain/Event.ts"
+import { Hold, holding } from "../../domain/Holds.ts"
 import type { AccountId, CommandId, ContraId, Instant, Version } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
 import { columns, int4, int8, minorUnits, nullable, text, timestamptz } from "../postgres/Columns.ts"
@@ -21,6 +22,8 @@ export interface BalanceRow {
   readonly owner: string
   readonly overdraftLimit: bigint
   readonly balance: bigint
+  /** JSON of the holds that were open at the event. */
+  readonly holds: string
   /** JSON. */
   readonly metadata: string
   readonly recordedAt: Instant
@@ -40,6 +43,7 @@ export const moveColumns = columns<MoveRow>({
   owner: ["owner", text()],
   overdraftLimit: ["overdraft_limit", minorUnits],
   balance: ["balance", minorUnits],
+  holds: ["holds", text()],
   metadata: ["metadata", text()],
   recordedAt: ["recorded_at", timestamptz],
   hash: ["hash", text()],
@@ -54,10 +58,15 @@ export const balanceColumns = moveColumns.pick(
   "owner",
   "overdraftLimit",
   "balance",
+  "holds",
   "metadata",
   "recordedAt",
   "hash"
 )
+
+const Holds = Schema.fromJsonString(Schema.Array(Hold))
+const encodeHolds = Schema.encodeSync(Holds)
+const parseHolds = Schema.decodeUnknownSync(Holds)
 
 /** The row of the balances that a head makes. */
 export const balanceRowOf = ({ account, recordedAt, hash }: OpenedHead): BalanceRow => ({
@@ -68,6 +77,7 @@ export const balanceRowOf = ({ account, recordedAt, hash }: OpenedHead): Balance
   owner: account.owner,
   overdraftLimit: account.overdraftLimit,
   balance: account.balance,
+  holds: account.holds.length === 0 ? "[]" : encodeHolds(account.holds),
   metadata: JSON.stringify(account.metadata),
   recordedAt,
   hash
@@ -77,7 +87,7 @@ const parseMetadata = Schema.decodeUnknownSync(Schema.fromJsonString(AccountMeta
 
 /** The head that made a row of `SELECT balanceColumns`. What was branded when it was written is so still. */
 export const toHead = (row: ReadonlyArray<unknown>, offset = 0): OpenedHead => {
-  const { account, version, status, asset, owner, overdraftLimit, balance, metadata, recordedAt, hash } =
+  const { account, version, status, asset, owner, overdraftLimit, balance, metadata, ...rest } =
     balanceColumns.decode(row, offset)
   return {
     account: {
@@ -89,10 +99,11 @@ export const toHead = (row: ReadonlyArray<unknown>, offset = 0): OpenedHead => {
       owner,
       overdraftLimit,
       balance,
+      ...holding(rest.holds === "[]" ? [] : parseHolds(rest.holds)),
       metadata: metadata === "{}" ? {} : parseMetadata(metadata)
     },
-    recordedAt,
-    hash
+    recordedAt: rest.recordedAt,
+    hash: rest.hash
   }
 }
 

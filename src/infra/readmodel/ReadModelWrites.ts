@@ -240,7 +240,7 @@ const moveGuard = (prefix: string, { moves, generation }: BooksBatch): Guard => 
       SELECT ${balanceColumns.list} FROM moves WHERE was = 0
       ON CONFLICT (account) DO NOTHING RETURNING 1
     ), moved AS (
-      UPDATE ${prefix}_balances b SET version = m.version, status = m.status, balance = m.balance,
+      UPDATE ${prefix}_balances b SET version = m.version, status = m.status, balance = m.balance, holds = m.holds,
         recorded_at = m.recorded_at, hash = m.hash
       FROM moves m WHERE b.account = m.account AND b.version = m.was RETURNING 1
     )`,
@@ -250,8 +250,9 @@ const moveGuard = (prefix: string, { moves, generation }: BooksBatch): Guard => 
     PgTypes.text(prefix),
     generation === undefined ? null : int8Value(generation)
   ],
-  holds: `(SELECT count(*) FROM opened) + (SELECT count(*) FROM moved) = $12::int8
-      AND (SELECT coalesce(max(generation), 0) = coalesce($14::int8, max(generation), 0) FROM projections WHERE prefix = $13)`
+  holds: `(SELECT count(*) FROM opened) + (SELECT count(*) FROM moved) = $${moveColumns.size + 1}::int8
+      AND (SELECT coalesce(max(generation), 0) = coalesce($${moveColumns.size + 3}::int8, max(generation), 0)
+        FROM projections WHERE prefix = $${moveColumns.size + 2})`
 })
 
 /** Deletes the row of an account, if it stands for the event that it is told to stand for. */

@@ -1,0 +1,212 @@
+/** The decisions about holds: what may be kept back, captured, changed and given free, or why not. Pure. */
+import { Result } from "effect"
+import { type Account, active, covers, hasRoomFor, type OpenedAccount } from "./Account.ts"
+import type { Command } from "./Command.ts"
+import {
+  AccountNotFound,
+  CaptureExceedsHold,
+  HoldExpired,
+  HoldLimit,
+  HoldNotFound,
+  InvalidCommand,
+  type Rejection,
+  SameAccount
+} from "./Errors.ts"
+import type { Event } from "./Event.ts"
+import { capturesMax, type Hold, isExpired, openHoldsMax } from "./Holds.ts"
+import {
+  type AccountId,
+  type AccountOrContra,
+  type ContraId,
+  type Instant,
+  instantMax,
+  isContra
+} from "./Ids.ts"
+import { formatMoney } from "./Money.ts"
+
+interface Decided {
+  readonly account: AccountId
+  readonly event: Event
+}
+type Decision = Result.Result<ReadonlyArray<Decided>, Rejection>
+type Of<Tag extends Command["_tag"]> = Extract<Command, { readonly _tag: Tag }>
+
+const bank = "external:bank" as ContraId // a literal that the schema of ContraId accepts
+
+const described = (text: string | undefined) => (text === undefined ? {} : { description: text })
+const one = (account: AccountId, event: Event): Decision => Result.succeed([{ account, event }])
+
+/** `expiresAt`, or what `expiresIn` comes to; it must lie after the instant at which the command is recorded. */
+const expiryOf = (
+  { expiresAt, expiresIn }: { readonly expiresAt?: Instant; readonly expiresIn?: number },
+  at: Instant
+): Result.Result<Instant | undefined, InvalidCommand> => {
+  if (expiresAt !== undefined && expiresIn !== undefined)
+    return Result.fail(InvalidCommand.at("expiresIn", "give expiresAt or expiresIn, not both"))
+  if (expiresIn !== undefined) {
+    return at + expiresIn <= instantMax
+      ? Result.succeed(at + expiresIn)
+      : Result.fail(InvalidCommand.at("expiresIn", "ends after the year 9999"))
+  }
+  return expiresAt === undefined || expiresAt > at
+    ? Result.succeed(expiresAt)
+    : Result.fail(
+        InvalidCommand.at("expiresAt", "must lie after the instant at which the command is recorded")
+      )
+}
+
+export const placeHold = (command: Of<"PlaceHold">, account: Account, at: Instant): Decision =>
+  Result.gen(function* () {
+    const { amount, asset, commandId: hold, description, to } = command
+    const opened = yield* active(account, asset)
+    const expiresAt = yield* expiryOf(command, at)
+    if (to === opened.id) return yield* Result.fail(new SameAccount({ account: opened.id }))
+    // Its own earlier sending: the id is looked up before a refusal is told, and answers that sending's outcome.
+    if (opened.holds.some(({ id }) => id === hold))
+      return yield* Result.fail(InvalidCommand.at("commandId", "is the id of an open hold"))
+    if (opened.holds.length >= openHoldsMax) {
+      return yield* Result.fail(
+        new HoldLimit({ account: opened.id, limit: "open holds of an account", max: openHoldsMax })
+      )
+    }
+    yield* covers(opened, amount)
+    const event: Event = {
+      _tag: "HoldPlaced",
+      hold,
+      amount,
+      ...(expiresAt === undefined ? {} : { expiresAt }),
+      ...(to === undefined ? {} : { to }),
+      ...described(description)
+    }
+    return [{ account: opened.id, event }]
+  })
+
+/**
+ * The open hold of that id. `before` is the account as it stood after its last event, with holds that have expired since;
+ * one that is in neither was closed earlier, or was never there: only the log tells which (see HoldOutcome.ts).
+ */
+const openHold = (
+  { id: account, holds }: OpenedAccount,
+  before: Account,
+  hold: Of<"CaptureHold">["hold"],
+  at: Instant
+): Result.Result<Hold, HoldNotFound | HoldExpired> => {
+  const found = holds.find(({ id }) => id === hold)
+  if (found !== undefined) return Result.succeed(found)
+  const late = before._tag === "Absent" ? undefined : before.holds.find(({ id }) => id === hold)
+  return late?.expiresAt !== undefined && isExpired(late, at)
+    ? Result.fail(new HoldExpired({ account, hold, expiredAt: late.expiresAt }))
+    : Result.fail(new HoldNotFound({ account, hold }))
+}
+
+/** Where a capture goes: where the hold says, else where the command says, else out of the books to the bank. */
+const destinationOf = (
+  command: Of<"CaptureHold">,
+  hold: Hold
+): Result.Result<AccountOrContra, InvalidCommand> =>
+  hold.to !== undefined && command.to !== undefined && hold.to !== command.to
+    ? Result.fail(InvalidCommand.at("to", `the hold was placed for ${hold.to}, which cannot be changed`))
+    : Result.succeed(hold.to ?? command.to ?? bank)
+
+/** The account that a capture needs besides the payer's, where only the hold names it. */
+export const destinationInState = (command: Of<"CaptureHold">, payer: Account): AccountId | undefined => {
+  const to = payer._tag === "Absent" ? undefined : payer.holds.find(({ id }) => id === command.hold)?.to
+  return to === undefined || isContra(to) ? undefined : to
+}
+
+export const captureHold = (
+  command: Of<"CaptureHold">,
+  stateOf: (account: AccountId) => Account,
+  before: Account,
+  at: Instant
+): Decision =>
+  Result.gen(function* () {
+    const { account, description, excess } = command
+    const payer = yield* active(stateOf(account), undefined)
+    const hold = yield* openHold(payer, before, command.hold, at)
+    const to = yield* destinationOf(command, hold)
+    if (to === account) return yield* Result.fail(new SameAccount({ account }))
+    if (hold.captures >= capturesMax)
+      return yield* Result.fail(new HoldLimit({ account, limit: "captures of a hold", max: capturesMax }))
+    const amount = command.amount ?? hold.remaining
+    if (amount > hold.remaining) {
+      const { remaining } = hold
+      if (excess !== "fromAvailable") {
+        return yield* Result.fail(
+          new CaptureExceedsHold({ account, hold: hold.id, asset: payer.asset, remaining, amount })
+        )
+      }
+      yield* covers(payer, amount - remaining)
+    }
+    const captured = {
+      _tag: "HoldCaptured",
+      hold: hold.id,
+      amount,
+      to,
+      ...(command.final === true ? { final: true } : {}),
+      ...described(description)
+    } as const
+    if (isContra(to)) return [{ account, event: captured }]
+    const receiver = yield* active(stateOf(to), payer.asset)
+    yield* hasRoomFor(receiver, amount)
+    const received: Event = {
+      _tag: "TransferReceived",
+      amount,
+      from: account,
+      fromVersion: payer.version + 1,
+      ...described(description)
+    }
+    const { _tag, hold: id, ...rest } = captured
+    return [
+      { account, event: { _tag, hold: id, toVersion: receiver.version + 1, ...rest } },
+      { account: to, event: received }
+    ]
+  })
+
+export const adjustHold = (
+  command: Of<"AdjustHold">,
+  account: Account,
+  before: Account,
+  at: Instant
+): Decision =>
+  Result.gen(function* () {
+    const opened = yield* active(account, undefined)
+    const hold = yield* openHold(opened, before, command.hold, at)
+    const { amount = hold.amount, expiresAt, description } = command
+    if (command.amount === undefined && expiresAt === undefined)
+      return yield* Result.fail(InvalidCommand.at("amount", "nothing to change: give amount or expiresAt"))
+    yield* expiryOf(expiresAt === undefined ? {} : { expiresAt }, at)
+    const spent = hold.amount - hold.remaining
+    if (amount <= spent) {
+      const used = formatMoney(spent, opened.asset)
+      const reason = `must be above ${used}, which are captured or released already: release the hold instead`
+      return yield* Result.fail(InvalidCommand.at("amount", reason))
+    }
+    if (amount > hold.amount) yield* covers(opened, amount - hold.amount)
+    const event: Event = {
+      _tag: "HoldAdjusted",
+      hold: hold.id,
+      amount,
+      ...(expiresAt === undefined ? {} : { expiresAt }),
+      ...described(description)
+    }
+    return [{ account: opened.id, event }]
+  })
+
+/** Also on a frozen account: what is given free stays on it. */
+export const releaseHold = (
+  command: Of<"ReleaseHold">,
+  account: Account,
+  before: Account,
+  at: Instant
+): Decision => {
+  if (account._tag === "Absent") return Result.fail(new AccountNotFound({ account: account.id }))
+  return Result.flatMap(openHold(account, before, command.hold, at), (hold) => {
+    const { amount = hold.remaining, description } = command
+    if (amount > hold.remaining) {
+      const rest = formatMoney(hold.remaining, account.asset)
+      return Result.fail(InvalidCommand.at("amount", `must be at most ${rest}, which remain of the hold`))
+    }
+    return one(account.id, { _tag: "HoldReleased", hold: hold.id, amount, ...described(description) })
+  })
+}
