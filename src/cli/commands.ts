@@ -1,9 +1,9 @@
-/** How `open`, `deposit`, `withdraw` and `transfer` are called. */
-import { Option, Result } from "effect"
+/** How `open`, `deposit`, `withdraw`, `transfer` and `hold` are called. */
+import { Duration, Option, Result } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { CommandId, ContraId } from "../domain/Ids.ts"
+import { AccountOrContra, CommandId, ContraId } from "../domain/Ids.ts"
 import { parseAsset } from "../domain/Money.ts"
-import { accountArgument, jsonFlag } from "./flags.ts"
+import { accountArgument, instantFlag, jsonFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 import { parseMoneyText } from "./MoneyText.ts"
 
@@ -88,3 +88,102 @@ export const transfer = Command.make(
   transferFlags,
   lazily(() => import("./remote/commands.ts").then(({ transfer }) => transfer))
 ).pipe(Command.withDescription("Move money from one account to another"))
+
+const holdArgument = Argument.String("hold").pipe(
+  Argument.withDescription("The hold's id: that of the command which placed it"),
+  Argument.withSchema(CommandId)
+)
+
+const part = amount.pipe(Argument.optional)
+
+const toFlag = Flag.String("to").pipe(
+  Flag.withDescription("Where captures go: an account, or one outside the books (external:bank)"),
+  Flag.withSchema(AccountOrContra),
+  Flag.optional
+)
+
+const expiresAtFlag = instantFlag("expires", "When it expires")
+
+/** `fromInput` reads any text of its form, which its type has no name for. */
+const readDuration = (text: string) => Duration.fromInput(text as Duration.Input)
+
+const placeHoldFlags = {
+  account: accountArgument("account", "The account that is to pay"),
+  amount,
+  expiresAt: expiresAtFlag,
+  expiresIn: Flag.String("expires-in").pipe(
+    Flag.withDescription("How long until it expires: '7 days', '90 minutes'"),
+    Flag.filterMap(
+      (text) => Option.filter(readDuration(text), Duration.isPositive),
+      () => "is no length of time: write '7 days' or '90 minutes'"
+    ),
+    Flag.optional
+  ),
+  to: toFlag,
+  description,
+  ...shared
+}
+export type PlaceHoldFlags = Command.Command.Config.Infer<typeof placeHoldFlags>
+
+const captureHoldFlags = {
+  account: accountArgument("account", "The account that pays"),
+  hold: holdArgument,
+  amount: part,
+  final: Flag.Boolean("final").pipe(
+    Flag.withDescription("Give free what remains of it afterwards"),
+    Flag.withDefault(false)
+  ),
+  to: toFlag,
+  excess: Flag.Boolean("excess").pipe(
+    Flag.withDescription("Take more than remains from what is available on the account"),
+    Flag.withDefault(false)
+  ),
+  description,
+  ...shared
+}
+export type CaptureHoldFlags = Command.Command.Config.Infer<typeof captureHoldFlags>
+
+const adjustHoldFlags = {
+  account: accountArgument("account", "The account of the hold"),
+  hold: holdArgument,
+  amount: part,
+  expiresAt: expiresAtFlag,
+  description,
+  ...shared
+}
+export type AdjustHoldFlags = Command.Command.Config.Infer<typeof adjustHoldFlags>
+
+const releaseHoldFlags = {
+  account: accountArgument("account", "The account of the hold"),
+  hold: holdArgument,
+  amount: part,
+  description,
+  ...shared
+}
+export type ReleaseHoldFlags = Command.Command.Config.Infer<typeof releaseHoldFlags>
+
+export const hold = Command.make("hold").pipe(
+  Command.withDescription("Keep money back for a payment to come, and pay from it"),
+  Command.withSubcommands([
+    Command.make(
+      "place",
+      placeHoldFlags,
+      lazily(() => import("./remote/commands.ts").then(({ placeHold }) => placeHold))
+    ).pipe(Command.withDescription("Keep money back; the hold's id is the command's")),
+    Command.make(
+      "capture",
+      captureHoldFlags,
+      lazily(() => import("./remote/commands.ts").then(({ captureHold }) => captureHold))
+    ).pipe(Command.withDescription("Pay from a hold: all that remains, or a part")),
+    Command.make(
+      "adjust",
+      adjustHoldFlags,
+      lazily(() => import("./remote/commands.ts").then(({ adjustHold }) => adjustHold))
+    ).pipe(Command.withDescription("Change a hold's total, or when it expires")),
+    Command.make(
+      "release",
+      releaseHoldFlags,
+      lazily(() => import("./remote/commands.ts").then(({ releaseHold }) => releaseHold))
+    ).pipe(Command.withDescription("Give free what a hold keeps back: all, or a part"))
+  ])
+)

@@ -12,7 +12,7 @@ import packageJson from "../../package.json" with { type: "json" }
 import { printable } from "../domain/Printable.ts"
 import { layerJsonLogs, layerLogs, logFormat } from "../infra/telemetry/Logs.ts"
 import { cluster } from "./cluster.ts"
-import { deposit, open, transfer, withdraw } from "./commands.ts"
+import { deposit, hold, open, transfer, withdraw } from "./commands.ts"
 import { demo } from "./demo.ts"
 import { DemoFailed, describeConfigError, isUsageFailure, LoadTestFailed } from "./failures.ts"
 import { HandOver } from "./handOver.ts"
@@ -53,6 +53,7 @@ const chronicle = Command.make(
     deposit,
     withdraw,
     transfer,
+    hold,
     accounts,
     balance,
     history,

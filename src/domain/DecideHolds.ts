@@ -83,7 +83,7 @@ export const placeHold = (command: Of<"PlaceHold">, account: Account, at: Instan
 
 /**
  * The open hold of that id. `before` is the account as it stood after its last event, with holds that have expired since;
- * one that is in neither was closed earlier, or was never there: only the log tells which (see HoldOutcome.ts).
+ * one that is in neither was closed earlier, or was never there: only the log tells which (see actors/commands/HoldOutcome.ts).
  */
 const openHold = (
   { id: account, holds }: OpenedAccount,

@@ -37,7 +37,9 @@ const withBalance = (head: Head, balance: bigint): Head =>
     ? { ...head, account: { ...head.account, balance } }
     : assert.fail("not opened")
 const withOwner = (head: Head, owner: string): Head =>
-  head.account._tag === "Opened" ? { ...head, account: { ...head.account, owner } } : assert.fail("not opened")
+  head.account._tag === "Opened"
+    ? { ...head, account: { ...head.account, owner } }
+    : assert.fail("not opened")
 const atVersion = (head: Head, version: number): Head => ({ ...head, account: { ...head.account, version } })
 
 const cases: { readonly [what: string]: (heads: { readonly sixth: Head; readonly last: Head }) => Head } = {

@@ -30,7 +30,9 @@ const endState = (dataDir: string) =>
         ),
         accounts: yield* Effect.gen(function* () {
           const { rows } = yield* (yield* Queries).accounts({ limit: 1_000 })
-          return rows.map((head) => viewOf(head, head.recordedAt)).map(({ recordedAt: _, hash: __, ...view }) => view)
+          return rows
+            .map((head) => viewOf(head, head.recordedAt))
+            .map(({ recordedAt: _, hash: __, ...view }) => view)
         }).pipe(Effect.provide(LedgerNode.layerReader(stack)))
       }
     })

@@ -40,6 +40,10 @@ interface Body {
   readonly side?: "debit" | "credit"
   readonly head?: string
   readonly headVersion?: number
+  readonly hold?: string
+  readonly expiresAt?: number
+  readonly final?: boolean
+  readonly after?: { readonly balance: string; readonly held: string }
   readonly legs?: ReadonlyArray<{
     account: string
     version: number
@@ -56,9 +60,37 @@ const deltaOf = (row: StoredEvent): bigint => {
   const own = row.type === "JournalPosted" ? body.legs?.[0] : body
   const amount = BigInt(own?.amount ?? 0)
   if (row.type === "Deposited" || row.type === "TransferReceived") return amount
-  if (row.type === "Withdrawn" || row.type === "TransferSent") return -amount
+  if (["Withdrawn", "TransferSent", "HoldCaptured"].includes(row.type)) return -amount
   if (row.type.startsWith("Journal")) return own?.side === "credit" ? amount : -amount
   return 0n
+}
+
+/** What one open hold keeps back. */
+interface Kept {
+  total: bigint
+  rest: bigint
+  until: number
+}
+
+/** The open holds of an account after a row, in place; what they keep back together. */
+const keepHolds = (holds: Map<string, Kept>, row: StoredEvent): bigint => {
+  const { amount = "0", expiresAt, final, hold = "" } = bodyOf(row)
+  for (const [id, { until }] of holds) if (until <= row.recordedAt) holds.delete(id)
+  const units = BigInt(row.type.startsWith("Hold") ? amount : "0")
+  const kept = holds.get(hold)
+  if (row.type === "HoldPlaced")
+    holds.set(hold, { total: units, rest: units, until: expiresAt ?? Number.POSITIVE_INFINITY })
+  if (kept !== undefined) {
+    if (row.type === "HoldCaptured") kept.rest = final === true || units > kept.rest ? 0n : kept.rest - units
+    if (row.type === "HoldReleased") kept.rest -= units
+    if (row.type === "HoldAdjusted") {
+      kept.rest += units - kept.total
+      kept.total = units
+      kept.until = expiresAt ?? kept.until
+    }
+    if (kept.rest <= 0n) holds.delete(hold)
+  }
+  return [...holds.values()].reduce((sum, { rest }) => sum + rest, 0n)
 }
 
 const hashOf = (previous: string, row: StoredEvent): string => {
@@ -79,6 +111,7 @@ const faultsOfStreams = ({ streams }: Log): ReadonlyArray<string> => {
     let balance = 0n
     let limit = 0n
     let recordedAt = 0
+    const holds = new Map<string, Kept>()
     for (const [index, row] of rows.entries()) {
       if (row.accountId !== account) faults.push(`${at(row)} stands in the stream of ${account}`)
       if (row.version !== index + 1)
@@ -88,7 +121,15 @@ const faultsOfStreams = ({ streams }: Log): ReadonlyArray<string> => {
       if ((row.type === "AccountOpened") !== (index === 0)) faults.push(`${at(row)} is ${row.type}`)
       if (row.type === "AccountOpened") limit = BigInt(bodyOf(row).overdraftLimit ?? 0)
       balance += deltaOf(row)
-      if (balance < -limit) faults.push(`I3: ${at(row)} leaves ${balance}, less than -${limit}`)
+      const isOpen = (holds.get(bodyOf(row).hold ?? "")?.until ?? 0) > row.recordedAt
+      const held = keepHolds(holds, row)
+      if (balance - held < -limit)
+        faults.push(`I3: ${at(row)} leaves ${balance}, of which ${held} are held, less than -${limit}`)
+      if (/^Hold(Captured|Adjusted|Released)$/.test(row.type) && !isOpen)
+        faults.push(`${at(row)} is ${row.type} of a hold that was not open`)
+      const { after } = bodyOf(row)
+      if (after !== undefined && (BigInt(after.balance) !== balance || BigInt(after.held) !== held))
+        faults.push(`${at(row)} binds ${after.balance} and ${after.held} held, not ${balance} and ${held}`)
       hash = row.hash
       recordedAt = row.recordedAt
     }
@@ -111,7 +152,8 @@ const faultsOfCommands = ({ streams }: Log): ReadonlyArray<string> => {
     for (const row of legs) {
       const body = bodyOf(row)
       const asset = assetOf(row.accountId)
-      const contra = body.contra === undefined ? 0n : deltaOf(row)
+      const isOut = body.contra !== undefined || body.to?.startsWith("external:") === true
+      const contra = isOut ? deltaOf(row) : 0n
       sums.set(asset, (sums.get(asset) ?? 0n) + deltaOf(row) - contra)
       for (const [account, version] of referencesOf(row, body)) {
         const other = find(account, version)
@@ -147,6 +189,7 @@ const referencesOf = (
   body: Body
 ): ReadonlyArray<readonly [string | undefined, number | undefined]> => {
   if (row.type === "TransferSent") return [[body.to, body.toVersion]]
+  if (row.type === "HoldCaptured" && body.toVersion !== undefined) return [[body.to, body.toVersion]]
   if (row.type === "TransferReceived") return [[body.from, body.fromVersion]]
   if (row.type === "JournalLegPosted") return [[body.head, body.headVersion]]
   if (row.type === "JournalPosted") return (body.legs ?? []).map((leg) => [leg.account, leg.version])
@@ -155,6 +198,7 @@ const referencesOf = (
 
 const wantedLegs = ([first]: ReadonlyArray<StoredEvent>): number => {
   if (first?.type === "TransferSent") return 2
+  if (first?.type === "HoldCaptured") return bodyOf(first).toVersion === undefined ? 1 : 2
   return first?.type === "JournalPosted" ? (bodyOf(first).legs?.length ?? 0) : 1
 }
 

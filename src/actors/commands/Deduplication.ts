@@ -2,9 +2,9 @@
  * Deduplication by command id: a command that was accepted once answers its first outcome for ever (I4), from memory
  * where it is recent, else from the log.
  */
-import { Context, Data, Effect, Exit, Latch, Layer, Result } from "effect"
+import { Context, Data, Effect, Exit, FiberSet, Latch, Layer, Result } from "effect"
 import { accountsOf, type Command } from "../../domain/Command.ts"
-import { CommandIdReused } from "../../domain/Errors.ts"
+import { CommandIdReused, Unavailable } from "../../domain/Errors.ts"
 import { counterLegOf, type Event } from "../../domain/Event.ts"
 import type { CommandId } from "../../domain/Ids.ts"
 import { type Position, printToken, type Receipt } from "../../domain/Receipt.ts"
@@ -12,6 +12,7 @@ import { boundBy, decodeStored, type StoredEvent } from "../../domain/StoredEven
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
+import { outcomeOfHold } from "./HoldOutcome.ts"
 import { InFlightCommands } from "./InFlightCommands.ts"
 import { ReceiptCache } from "./ReceiptCache.ts"
 
@@ -98,6 +99,7 @@ const reused = (commandId: CommandId): CommandExit => Exit.fail(new CommandIdReu
 const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
   const store = yield* EventStore
   const wake = Latch.makeUnsafe(false)
+  const explaining = yield* FiberSet.make()
   let pending: Array<PendingCommand> = []
   let trouble: string | undefined
 
@@ -131,7 +133,22 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
       return
     }
     trouble = undefined
-    for (const command of waiting) tell(command, found.get(command.command.commandId))
+    const unexplained: Array<PendingCommand> = []
+    for (const command of waiting) {
+      const outcome = found.get(command.command.commandId)
+      if (outcome === undefined && command.rejection?._tag === "HoldNotFound") unexplained.push(command)
+      else tell(command, outcome)
+    }
+    // Many events may have to be read: other commands do not wait for them.
+    if (unexplained.length > 0) {
+      yield* FiberSet.run(
+        explaining,
+        Effect.forEach(unexplained, (command) => explain(store, command), {
+          concurrency: explainedAtOnce,
+          discard: true
+        })
+      )
+    }
   })
   yield* lookUpSome.pipe(
     Effect.catchDefect((defect) => Effect.logError("looking up command ids failed and goes on", defect)),
@@ -146,6 +163,19 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
     trouble: () => trouble
   }
 })
+
+/** Holds whose end is looked for in the log at once. */
+const explainedAtOnce = 8
+
+/** A hold that was not found may have been closed: the command ends with what the log says of it. */
+const explain = (store: EventStore["Service"], command: PendingCommand): Effect.Effect<void> => {
+  const { rejection, recordedAt } = command
+  if (rejection?._tag !== "HoldNotFound") return Effect.sync(() => command.resume())
+  return outcomeOfHold(store, rejection, recordedAt).pipe(
+    Effect.catch(({ reason, store: what }) => Effect.succeed(new Unavailable({ what, reason }))),
+    Effect.map((outcome) => command.resume(Exit.fail(outcome)))
+  )
+}
 
 /** The first outcomes of those ids that were accepted: two queries, however many they are. */
 const findOutcomes = Effect.fnUntraced(function* (

@@ -1,12 +1,20 @@
-/** `open`, `deposit`, `withdraw` and `transfer`: send a command to a node over RPC, and print its receipt. */
-import { Data, Effect, Option, Result } from "effect"
+/** `open`, `deposit`, `withdraw`, `transfer` and `hold …`: send a command to a node over RPC, and print its receipt. */
+import { Data, Duration, Effect, Option, Result } from "effect"
 import type { CommandInput } from "../../domain/Command.ts"
 import { type AccountId, printInstant } from "../../domain/Ids.ts"
 import { parseDecimal } from "../../domain/Money.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { Ledger } from "../../LedgerService.ts"
 import { LedgerClient } from "../../rpc/client/LedgerClient.ts"
-import type { MovementFlags, OpenFlags, TransferFlags } from "../commands.ts"
+import type {
+  AdjustHoldFlags,
+  CaptureHoldFlags,
+  MovementFlags,
+  OpenFlags,
+  PlaceHoldFlags,
+  ReleaseHoldFlags,
+  TransferFlags
+} from "../commands.ts"
 import { given } from "../flags.ts"
 import { assetIn, type MoneyText, unitsOf } from "../MoneyText.ts"
 import { makeOutput, printJson } from "../Output.ts"
@@ -86,6 +94,82 @@ export const transfer = ({ from, to, amount, description, ...rest }: TransferFla
       from,
       to,
       ...money,
+      ...given({ description })
+    })),
+    rest
+  )
+
+/** `hold place`. */
+export const placeHold = ({
+  account,
+  amount,
+  description,
+  expiresAt,
+  expiresIn,
+  to,
+  ...rest
+}: PlaceHoldFlags) =>
+  send(
+    Effect.map(moneyOf(amount, account), (money) => ({
+      _tag: "PlaceHold" as const,
+      account,
+      ...money,
+      ...given({ expiresAt, expiresIn: Option.map(expiresIn, Duration.toMillis) }),
+      ...given({ to, description })
+    })),
+    rest
+  )
+
+/** An amount that may be left out; the hold has the account's asset, so it is not named. */
+const partOf = Effect.fnUntraced(function* (amount: Option.Option<MoneyText>, account: AccountId) {
+  if (Option.isNone(amount)) return {}
+  const money = yield* moneyOf(amount.value, account)
+  return { amount: money.amount }
+})
+
+export const captureHold = ({
+  account,
+  amount,
+  description,
+  excess,
+  final,
+  hold,
+  to,
+  ...rest
+}: CaptureHoldFlags) =>
+  send(
+    Effect.map(partOf(amount, account), (part) => ({
+      _tag: "CaptureHold" as const,
+      account,
+      hold,
+      ...part,
+      ...(final ? { final } : {}),
+      ...(excess ? { excess: "fromAvailable" as const } : {}),
+      ...given({ to, description })
+    })),
+    rest
+  )
+
+export const adjustHold = ({ account, amount, description, expiresAt, hold, ...rest }: AdjustHoldFlags) =>
+  send(
+    Effect.map(partOf(amount, account), (part) => ({
+      _tag: "AdjustHold" as const,
+      account,
+      hold,
+      ...part,
+      ...given({ expiresAt }),
+      ...given({ description })
+    })),
+    rest
+  )
+
+export const releaseHold = ({ account, amount, description, hold, ...rest }: ReleaseHoldFlags) =>
+  send(
+    Effect.map(partOf(amount, account), (part) => ({
+      _tag: "ReleaseHold" as const,
+      account,
+      hold,
+      ...part,
       ...given({ description })
     })),
     rest
