@@ -42,7 +42,7 @@ export const Hold = Schema.Struct({
 export type Hold = typeof Hold.Type
 
 /** The part of an account's state that its open holds make: `held` is the sum of what remains of them. */
-export interface Holding {
+interface Holding {
   readonly held: bigint
   readonly holds: ReadonlyArray<Hold>
 }

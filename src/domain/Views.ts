@@ -1,5 +1,5 @@
 /** The answers to queries as schemas, so that the terminal, RPC and HTTP show the same. */
-import { Effect, Schema, Struct } from "effect"
+import { Schema, Struct } from "effect"
 import { availableOf } from "./Account.ts"
 import type { OpenedHead } from "./Books.ts"
 import { AccountMetadata } from "./Command.ts"
@@ -17,8 +17,8 @@ export const AccountView = Schema.Struct({
   owner: Schema.String,
   status: Schema.Literals(["open", "frozen", "closed"]),
   balance: Balance,
-  /** What holds keep back that are open at the instant of the answer. */
-  held: Balance.pipe(Schema.withDecodingDefaultTypeKey(Effect.succeed(0n))),
+  /** What holds keep back that are open at the instant of the answer; absent from a node of an earlier version alone. */
+  held: Schema.optionalKey(Balance),
   /** What may leave the account: the balance plus the overdraft limit, less what is held; 0 unless it is open. */
   available: SumOfBalances,
   /** Those holds, in the order in which they were placed; absent where the answer is one of many. */
