@@ -8,7 +8,7 @@
 import { Effect, Option, Schema } from "effect"
 import { InvalidCommand } from "./domain/Errors.ts"
 import { Event } from "./domain/Event.ts"
-import { AccountId, CommandId, Instant, instantMax, Version } from "./domain/Ids.ts"
+import { AccountId, AnyCommandId, Instant, instantMax, Version } from "./domain/Ids.ts"
 import { intervalFault } from "./domain/InstantText.ts"
 import { auditedInvariants } from "./domain/Invariants.ts"
 import { Amount, Asset } from "./domain/Money.ts"
@@ -65,7 +65,7 @@ const StatementPageView = Schema.Struct({
 })
 
 const TransferView = Schema.Struct({
-  id: CommandId,
+  id: AnyCommandId,
   from: AccountId,
   fromVersion: Version,
   to: AccountId,
@@ -94,7 +94,7 @@ const CommittedEventView = Schema.Struct({
   account: AccountId,
   version: Version,
   event: Schema.UndefinedOr(Event),
-  commandId: CommandId,
+  commandId: AnyCommandId,
   recordedAt: Instant,
   effectiveAt: Instant,
   hash: Schema.String,
@@ -158,7 +158,7 @@ const NodeStatsView = Schema.Struct({
 /** The id that a query is about is its method's first argument; `books` are all accounts, or the node. */
 export const subjects = {
   account: { account: AccountId },
-  commandId: { commandId: CommandId },
+  commandId: { commandId: AnyCommandId },
   books: {}
 } as const
 export type Subject = keyof typeof subjects

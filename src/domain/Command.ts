@@ -16,6 +16,7 @@ import {
   Version
 } from "./Ids.ts"
 import { Amount, Asset, OverdraftLimit } from "./Money.ts"
+import { accountsOfReversal } from "./Original.ts"
 
 /** Most legs that one journal may have. */
 export const journalLegsMax = 100
@@ -60,6 +61,12 @@ const millisecondsMessage = `must be a whole number of milliseconds, 1 to ${inst
 const Milliseconds = Schema.Number.annotate({ message: millisecondsMessage }).check(
   Schema.isInt({ message: millisecondsMessage }),
   Schema.isBetween({ minimum: 1, maximum: instantMax }, { message: millisecondsMessage })
+)
+
+const reversalNumberMessage = "must be a whole number, 1 to 999"
+const ReversalNumber = Schema.Number.annotate({ message: reversalNumberMessage }).check(
+  Schema.isInt({ message: reversalNumberMessage }),
+  Schema.isBetween({ minimum: 1, maximum: 999 }, { message: reversalNumberMessage })
 )
 
 const common = {
@@ -134,6 +141,26 @@ export const Command = Schema.TaggedUnion({
     hold: CommandId,
     amount: Schema.optionalKey(Amount),
     description: Description
+  },
+  /**
+   * Gives back what an earlier command moved: all that is left of it, `amount` of a command that moved one amount, or what
+   * `legs` name of those that got it (or paid it). Its id is the ledger's own, made of `original` and `n`: whoever sends the
+   * n-th reversal, it lands once. See Reversal.ts.
+   */
+  Reverse: {
+    ...common,
+    original: CommandId,
+    n: Schema.optionalKey(ReversalNumber),
+    amount: Schema.optionalKey(Amount),
+    legs: Schema.optionalKey(
+      Schema.Array(Schema.Struct({ account: AccountOrContra, amount: Amount })).check(
+        Schema.isMinLength(1),
+        Schema.isMaxLength(journalLegsMax)
+      )
+    ),
+    reason: text(256),
+    /** The account that pays what another one cannot give back. */
+    shortfall: Schema.optionalKey(AccountId)
   },
   FreezeAccount: { ...common, account: AccountId, reason: Description },
   UnfreezeAccount: { ...common, account: AccountId, reason: Description },
@@ -241,6 +268,8 @@ export const accountsOf = (command: Command): ReadonlyArray<AccountId> => {
       const { account, to } = command
       return to === undefined || to === account || isContra(to) ? [account] : [account, to]
     }
+    case "Reverse":
+      return accountsOfReversal(command)
     default:
       return [command.account]
   }
@@ -253,6 +282,8 @@ export const firstAccountOf = (command: Command): AccountId => {
       return command.from
     case "PostJournal":
       return command.legs[0]?.account as AccountId // the schema asks for two legs at least
+    case "Reverse":
+      return accountsOfReversal(command)[0] as AccountId // resolved before anything asks; then it has a leg
     default:
       return command.account
   }

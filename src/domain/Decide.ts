@@ -20,6 +20,7 @@ import {
 import type { Event } from "./Event.ts"
 import type { AccountId, ContraId, Instant } from "./Ids.ts"
 import { type Asset, formatMoney } from "./Money.ts"
+import { reverse } from "./Reversal.ts"
 
 /** One event and the account whose stream it is for. The events of a command commit together or not at all. */
 export interface Decided {
@@ -67,6 +68,8 @@ export const decide = (command: Command, stateBefore: StateOf, at: Instant): Dec
       return adjustHold(command, stateOf(command.account), stateBefore(command.account), at)
     case "ReleaseHold":
       return releaseHold(command, stateOf(command.account), stateBefore(command.account), at)
+    case "Reverse":
+      return reverse(command, stateOf)
     case "FreezeAccount":
       return freeze(command, stateOf(command.account))
     case "UnfreezeAccount":

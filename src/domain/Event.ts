@@ -1,7 +1,16 @@
 /** Events: what happened to one account, as the log keeps it for ever. */
 import { Schema } from "effect"
 import { AccountMetadata } from "./Command.ts"
-import { AccountId, AccountOrContra, CommandId, ContraId, Instant, isContra, Version } from "./Ids.ts"
+import {
+  AccountId,
+  AccountOrContra,
+  AnyCommandId,
+  CommandId,
+  ContraId,
+  Instant,
+  isContra,
+  Version
+} from "./Ids.ts"
 import { Amount, Asset, OverdraftLimit } from "./Money.ts"
 
 const Description = Schema.optionalKey(Schema.String)
@@ -15,6 +24,20 @@ const PostedLeg = Schema.Struct({
 })
 
 /**
+ * That an event gives back what an earlier command moved: as the n-th reversal of `original`. The first event of a reversal
+ * says what each leg of the original `gave` back, in minor units; `isShortfall` marks the leg of the account that paid what
+ * another one lacked.
+ */
+const Reverses = Schema.optionalKey(
+  Schema.Struct({
+    original: AnyCommandId,
+    n: Schema.Int,
+    gave: Schema.optionalKey(Schema.Array(Schema.Struct({ account: AccountOrContra, amount: Amount }))),
+    isShortfall: Schema.optionalKey(Schema.Boolean)
+  })
+)
+
+/**
  * Each leg of a transaction names where its counter-legs stand (account and version), as a paper ledger's
  * posting reference does: from one leg all others are found by primary key, and checked against it.
  */
@@ -25,19 +48,20 @@ export const Event = Schema.TaggedUnion({
     overdraftLimit: OverdraftLimit,
     metadata: AccountMetadata
   },
-  Deposited: { amount: Amount, contra: ContraId, description: Description },
-  Withdrawn: { amount: Amount, contra: ContraId, description: Description },
+  Deposited: { amount: Amount, contra: ContraId, description: Description, reverses: Reverses },
+  Withdrawn: { amount: Amount, contra: ContraId, description: Description, reverses: Reverses },
   TransferSent: { amount: Amount, to: AccountId, toVersion: Version, description: Description },
   TransferReceived: { amount: Amount, from: AccountId, fromVersion: Version, description: Description },
   /** The first leg (ordinal 0) of a journal. */
-  JournalPosted: { legs: Schema.Array(PostedLeg), description: Description },
+  JournalPosted: { legs: Schema.Array(PostedLeg), description: Description, reverses: Reverses },
   /** Every further leg; `head` is where the first one stands. */
   JournalLegPosted: {
     amount: Amount,
     side: Schema.Literals(["debit", "credit"]),
     head: AccountId,
     headVersion: Version,
-    description: Description
+    description: Description,
+    reverses: Reverses
   },
   /** `hold` is the id of the command. */
   HoldPlaced: {

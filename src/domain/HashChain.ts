@@ -2,6 +2,7 @@
 import { hash } from "node:crypto"
 
 import type { Command } from "./Command.ts"
+import type { ResolvedReverse } from "./Original.ts"
 import type { StoredEvent } from "./StoredEvent.ts"
 
 /** What the first event of an account is chained to. */
@@ -79,8 +80,11 @@ const optional = (key: string, value: string | number | undefined): string =>
 /** The text of any command: everything but the context. The texts that are written out above must equal it. */
 export const canonicalCommand = (command: Command): string => {
   const { context: _, ...body } = command
-  return canonicalJson(body)
+  return canonicalJson(body._tag === "Reverse" ? withoutOriginal(body) : body)
 }
+
+/** A reversal carries what the log says of its original, which is no part of what was asked for. */
+const withoutOriginal = ({ found: _, ...asked }: Omit<ResolvedReverse, "context">) => asked
 
 /** One JSON text for equal values, whatever order their keys were written in. */
 const canonicalJson = (value: unknown): string => {

@@ -46,6 +46,11 @@ export const CommandId = Schema.String.check(Schema.isPattern(idPattern, { messa
 )
 export type CommandId = typeof CommandId.Type
 
+/** The id of a command as the log has it: chosen by a client, or the ledger's own for the n-th reversal of another. */
+export const AnyCommandId = Schema.String.check(
+  Schema.isPattern(/^(?:~r[1-9]\d{0,8}~)?[A-Za-z0-9_:-]{1,64}$/, { message: idMessage })
+).pipe(Schema.brand("CommandId"))
+
 /** The end of the year 9999, as far as four digits of a year go. */
 export const instantMax = 253_402_300_799_999
 

@@ -1,7 +1,7 @@
 /** Receipts of accepted commands, and the read token by which a caller sees its own write in a query. */
 import { Result, Schema } from "effect"
 import { InvalidCommand } from "./Errors.ts"
-import { AccountId, CommandId, Instant, Version } from "./Ids.ts"
+import { AccountId, AnyCommandId, Instant, Version } from "./Ids.ts"
 import { Balance } from "./Money.ts"
 
 /**
@@ -21,7 +21,7 @@ export type Posting = typeof Posting.Type
 
 /** "Done": the events are durable (I6). `replayed` says that they were so before this dispatch (I4). */
 export const Receipt = Schema.Struct({
-  commandId: CommandId,
+  commandId: AnyCommandId,
   replayed: Schema.Boolean,
   recordedAt: Instant,
   postings: Schema.Array(Posting),

@@ -199,6 +199,19 @@ export class OpenHolds extends Schema.TaggedError<OpenHolds>()(
   }
 }
 
+/** A reversal would give back more than the account got (or paid), over all reversals: `left`, in minor units. */
+export class ReversalExceeds extends Schema.TaggedError<ReversalExceeds>()(
+  "ReversalExceeds",
+  { original: Id, account: Id, asset: Asset, left: Balance, amount: Amount },
+  { httpApiStatus: 422 }
+) {
+  override get message() {
+    const { account, amount, asset, left, original } = this
+    const wanted = formatMoney(amount, asset)
+    return `${formatMoney(left, asset)} are left to give back of ${original} on ${account}, less than ${wanted}`
+  }
+}
+
 /** The caller named an expected version, and the account is at another one. */
 export class VersionConflict extends Schema.TaggedError<VersionConflict>()(
   "VersionConflict",
@@ -226,6 +239,7 @@ export const Rejection = Schema.Union([
   HoldLimit,
   CaptureExceedsHold,
   OpenHolds,
+  ReversalExceeds,
   VersionConflict
 ])
 export type Rejection = typeof Rejection.Type

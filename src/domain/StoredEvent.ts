@@ -77,17 +77,21 @@ export const encodePayload = (event: Event, after: After): string => {
     // The frequent events are written out, in the order of the schema; a test compares the two forms.
     case "Deposited":
     case "Withdrawn":
+      if (event.reverses !== undefined) return encodeAny(event, after)
       return `{"amount":"${event.amount}","contra":"${event.contra}"${encodeDescription(event)},${encodeAfter(after)}}`
     case "TransferSent":
       return `{"amount":"${event.amount}","to":"${event.to}","toVersion":${event.toVersion}${encodeDescription(event)},${encodeAfter(after)}}`
     case "TransferReceived":
       return `{"amount":"${event.amount}","from":"${event.from}","fromVersion":${event.fromVersion}${encodeDescription(event)},${encodeAfter(after)}}`
-    default: {
-      const { _tag, ...payload } = encodeEvent(event)
-      const text = JSON.stringify(payload)
-      return `${text.slice(0, -1)}${text === "{}" ? "" : ","}${encodeAfter(after)}}`
-    }
+    default:
+      return encodeAny(event, after)
   }
+}
+
+const encodeAny = (event: Event, after: After): string => {
+  const { _tag, ...payload } = encodeEvent(event)
+  const text = JSON.stringify(payload)
+  return `${text.slice(0, -1)}${text === "{}" ? "" : ","}${encodeAfter(after)}}`
 }
 
 /** A balance is printed once where it equals what is available, which it mostly does: that is half of the cost. */

@@ -5,7 +5,7 @@ import type { OpenedHead } from "./Books.ts"
 import { AccountMetadata } from "./Command.ts"
 import { Event } from "./Event.ts"
 import { Hold, holding, openAt } from "./Holds.ts"
-import { AccountId, CommandId, ContraId, Instant, Version } from "./Ids.ts"
+import { AccountId, AnyCommandId, ContraId, Instant, Version } from "./Ids.ts"
 import { Asset, Balance, OverdraftLimit } from "./Money.ts"
 
 const SumOfBalances = Schema.BigIntFromString
@@ -80,7 +80,7 @@ export const historyPageMax = 1_000
 export const HistoryEntry = Schema.Struct({
   version: Version,
   event: Event,
-  commandId: CommandId,
+  commandId: AnyCommandId,
   recordedAt: Instant,
   effectiveAt: Instant,
   hash: Schema.String
@@ -112,7 +112,7 @@ export const StatementLineView = Schema.Struct({
   asset: Asset,
   counterparty: Schema.NullOr(Schema.String),
   description: Schema.NullOr(Schema.String),
-  commandId: CommandId,
+  commandId: AnyCommandId,
   recordedAt: Instant,
   effectiveAt: Instant
 })

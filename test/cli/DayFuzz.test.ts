@@ -42,7 +42,13 @@ const differs = (line: string, command: Command): string | undefined => {
   const [time = "", id, kind, account, other, asset = "", amount = "", legs = ""] = fields.map(trim)
   if (command.commandId !== id) return "command_id"
   if (command.effectiveAt !== (time === "" ? undefined : instantOf(time))) return "time"
-  const holds = { PlaceHold: "hold", CaptureHold: "capture", AdjustHold: "adjust", ReleaseHold: "release" }
+  const holds = {
+    PlaceHold: "hold",
+    CaptureHold: "capture",
+    AdjustHold: "adjust",
+    ReleaseHold: "release",
+    Reverse: "reverse"
+  }
   const kinds = {
     ...holds,
     OpenAccount: "open",
@@ -72,6 +78,8 @@ const differs = (line: string, command: Command): string | undefined => {
     case "Withdraw":
       if (command.account !== account || (command.contra ?? "") !== other) return "accounts"
       break
+    case "Reverse":
+      return "kind"
     default:
       return command.account === account ? undefined : "account"
   }

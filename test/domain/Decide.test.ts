@@ -549,6 +549,14 @@ const cases: Record<string, ReadonlyArray<Case>> = {
     ["is refused twice", [...held, release("a", "h")], release("a", "h"), { _tag: "HoldNotFound" }],
     ["is refused on no account", [], release("a", "h"), { _tag: "AccountNotFound" }]
   ],
+  Reverse: [
+    [
+      "is refused where its original was not found; the others need a log, in actors/reversals.test.ts",
+      ab,
+      { _tag: "Reverse", original: "none", reason: "refund" },
+      { _tag: "InvalidCommand" }
+    ]
+  ],
   FreezeAccount: [
     ["freezes an open account", [a], freeze("a"), [["a", "AccountFrozen", { reason: "court order" }]]],
     [

@@ -7,10 +7,12 @@ import type { AccountId } from "../../domain/Ids.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { type NotMine, Placement } from "../accounts/Placement.ts"
 import { CommandExecutor } from "./CommandExecutor.ts"
 import { Forwarding, moving, type Outcome } from "./Forwarding.ts"
 import { LocalNode } from "./LocalNode.ts"
+import { resolveReversal } from "./Originals.ts"
 
 /** Commands of one batch that are submitted, or sent, at once. */
 const chunkMax = 1_000
@@ -38,9 +40,11 @@ const make = Effect.gen(function* () {
   const limits = yield* LedgerConfig
   const cluster = yield* ClusterConfig
   const executor = yield* CommandExecutor
+  const store = yield* EventStore
   const localNode = yield* LocalNode
   const { forward } = yield* Forwarding
-  const isOurs = (command: Command) => placement.owns(firstAccountOf(command))
+  // A reversal is decided where it came in: what it is about was read from the log there, and its accounts are leased.
+  const isOurs = (command: Command) => command._tag === "Reverse" || placement.owns(firstAccountOf(command))
 
   const forwardOne = (command: Command): Effect.Effect<Receipt, CommandError> =>
     Effect.flatMap(forward(firstAccountOf(command), [command]), ([outcome]) =>
@@ -48,6 +52,9 @@ const make = Effect.gen(function* () {
     )
 
   const dispatch = (command: Command): Effect.Effect<Receipt, CommandError> =>
+    command._tag === "Reverse" ? Effect.flatMap(resolveReversal(store, command), submit) : submit(command)
+
+  const submit = (command: Command): Effect.Effect<Receipt, CommandError> =>
     Effect.callback<Receipt, CommandError>((resume) => {
       if (isOurs(command)) executor.submit(command, resume, "Host")
       else resume(forwardOne(command))
@@ -77,7 +84,21 @@ const make = Effect.gen(function* () {
     }
   })
 
+  /** A reversal in a batch is looked up once everything before it is done: its original may be there. */
   const dispatchMany = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
+    const results: Array<Outcome> = []
+    let start = 0
+    for (const [index, command] of commands.entries()) {
+      if (command._tag !== "Reverse") continue
+      if (index > start) results.push(...(yield* dispatchPlain(commands.slice(start, index))))
+      results.push(yield* Effect.result(dispatch(command)))
+      start = index + 1
+    }
+    if (start === 0) return yield* dispatchPlain(commands)
+    return start < commands.length ? [...results, ...(yield* dispatchPlain(commands.slice(start)))] : results
+  })
+
+  const dispatchPlain = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
     const results = new Array<Effect.Effect<Outcome>>(commands.length)
     yield* forwardAll(commands, results)
     const ours = commands.flatMap((_, index) => (results[index] === undefined ? [index] : []))

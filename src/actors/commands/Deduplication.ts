@@ -5,7 +5,6 @@
 import { Context, Data, Effect, Exit, FiberSet, Latch, Layer, Result } from "effect"
 import { accountsOf, type Command } from "../../domain/Command.ts"
 import { CommandIdReused, Unavailable } from "../../domain/Errors.ts"
-import { counterLegOf, type Event } from "../../domain/Event.ts"
 import type { CommandId } from "../../domain/Ids.ts"
 import { type Position, printToken, type Receipt } from "../../domain/Receipt.ts"
 import { boundBy, decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
@@ -14,6 +13,7 @@ import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
 import { outcomeOfHold } from "./HoldOutcome.ts"
 import { InFlightCommands } from "./InFlightCommands.ts"
+import { furtherPositions } from "./Originals.ts"
 import { ReceiptCache } from "./ReceiptCache.ts"
 
 const lookupMax = 1_000
@@ -185,11 +185,11 @@ const findOutcomes = Effect.fnUntraced(function* (
   const outcomes = new Map<CommandId, Outcome>()
   if (ids.length === 0) return outcomes
   const firsts = yield* store.findCommands([...new Set(ids)])
-  const others = firsts.flatMap(furtherPositions)
+  const others = firsts.flatMap(furtherPositionsOf)
   const rows = others.length === 0 ? [] : yield* store.readEvents(others)
   const byKey = new Map(rows.map((row) => [`${row.accountId}@${row.version}`, row]))
   for (const first of firsts) {
-    const further = furtherPositions(first).flatMap(
+    const further = furtherPositionsOf(first).flatMap(
       ({ account, version }) => byKey.get(`${account}@${version}`) ?? []
     )
     const postings = [first, ...further].map((row) => ({
@@ -213,12 +213,5 @@ const findOutcomes = Effect.fnUntraced(function* (
 })
 
 /** Where the other events of a command stand, by the references in the first one. */
-const furtherPositions = (first: StoredEvent): ReadonlyArray<Position> =>
-  Result.match(decodeStored(first), {
-    onFailure: () => [],
-    onSuccess: (event: Event) => {
-      const counter = counterLegOf(event)
-      if (counter !== undefined) return [counter]
-      return event._tag === "JournalPosted" ? event.legs.slice(1) : []
-    }
-  })
+const furtherPositionsOf = (first: StoredEvent): ReadonlyArray<Position> =>
+  Result.match(decodeStored(first), { onFailure: () => [], onSuccess: furtherPositions })

@@ -1,0 +1,250 @@
+/** Reversals on nodes: what is given back, never more than was got, once whoever asks, on one node and on two. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { invariantsOf } from "../support/invariants.ts"
+import {
+  deposit,
+  fund,
+  type LedgerNode,
+  memoryStores,
+  open,
+  outcomeOf,
+  quiet,
+  startNode,
+  tally,
+  toCommand,
+  transfer,
+  withdraw
+} from "../support/ledgerWorld.ts"
+import { SimulatedCluster } from "../support/simulatedCluster.ts"
+
+const reverse = (original: string, more: object = {}): CommandInput => ({
+  _tag: "Reverse",
+  original,
+  reason: "refund",
+  ...more
+})
+const refused = (node: LedgerNode, input: CommandInput) => Effect.flip(node.send(input))
+
+const balances = (node: LedgerNode, ...accounts: ReadonlyArray<string>) =>
+  Effect.forEach(accounts, (account) =>
+    Effect.map(
+      node.dispatcher.head(account as AccountId),
+      (
+        { account: state } // ids of tests are valid
+      ) => (state._tag === "Opened" ? state.balance : undefined)
+    )
+  )
+
+const world = Effect.gen(function* () {
+  const store = yield* EventStore
+  const node = yield* startNode("reversals")
+  yield* fund(node, ["payer", "shop", "tax", "fees"], 100_00n)
+  return { store, node }
+})
+
+/** 83.30 from the payer: 70.00 for the shop, 13.30 of tax. */
+const payment: CommandInput = {
+  _tag: "PostJournal",
+  commandId: "payment",
+  legs: [
+    { account: "payer", side: "debit", amount: 83_30n },
+    { account: "shop", side: "credit", amount: 70_00n },
+    { account: "tax", side: "credit", amount: 13_30n }
+  ]
+}
+
+describe("a reversal", () => {
+  it.effect("gives back a transfer once, whoever sends it, and no more after that", () =>
+    Effect.gen(function* () {
+      const { node, store } = yield* world
+      yield* node.send(transfer("payer", "shop", 100n, "t"))
+      const first = yield* node.send({ ...reverse("t"), commandId: "one" })
+      assert.strictEqual(first.commandId, "~r1~t")
+      assert.deepStrictEqual(yield* balances(node, "payer", "shop"), [100_00n, 100_00n])
+      assert.deepStrictEqual(yield* node.send({ ...reverse("t"), commandId: "two" }), {
+        ...first,
+        replayed: true
+      })
+      assert.strictEqual((yield* refused(node, reverse("t", { reason: "again" })))._tag, "CommandIdReused")
+      assert.deepInclude(yield* refused(node, reverse("t", { n: 2 })), { _tag: "ReversalExceeds", left: 0n })
+      assert.strictEqual((yield* refused(node, reverse("t", { n: 3 })))._tag, "InvalidCommand")
+      yield* node.stop
+      const next = yield* startNode("next", { store })
+      assert.deepStrictEqual(yield* next.send(reverse("t")), { ...first, replayed: true })
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect("gives back by legs, in parts, never more than each leg got", () =>
+    Effect.gen(function* () {
+      const { node, store } = yield* world
+      yield* node.send(payment)
+      yield* node.send(reverse("payment", { n: 1, legs: [{ account: "shop", amount: 30_00n }] }))
+      yield* node.send(reverse("payment", { n: 2, legs: [{ account: "shop", amount: 30_00n }] }))
+      const more = reverse("payment", { n: 3, legs: [{ account: "shop", amount: 10_01n }] })
+      assert.deepInclude(yield* refused(node, more), {
+        _tag: "ReversalExceeds",
+        account: "shop",
+        left: 10_00n
+      })
+      yield* node.send(
+        reverse("payment", {
+          n: 3,
+          legs: [
+            { account: "shop", amount: 10_00n },
+            { account: "tax", amount: 13_30n }
+          ]
+        })
+      )
+      assert.deepStrictEqual(yield* balances(node, "payer", "shop", "tax"), [100_00n, 100_00n, 100_00n])
+      const last = reverse("payment", { n: 4, legs: [{ account: "tax", amount: 1n }] })
+      assert.deepInclude(yield* refused(node, last), { _tag: "ReversalExceeds", account: "tax", left: 0n })
+      assert.strictEqual(
+        (yield* refused(node, reverse("payment", { n: 4, amount: 1n })))._tag,
+        "InvalidCommand"
+      )
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect("is refused as a whole where the money is spent, unless another account pays what lacks", () =>
+    Effect.gen(function* () {
+      const { node, store } = yield* world
+      yield* node.send(payment)
+      yield* node.send(withdraw("shop", 150_00n))
+      assert.deepInclude(yield* refused(node, reverse("payment")), {
+        _tag: "InsufficientFunds",
+        account: "shop",
+        amount: 70_00n
+      })
+      assert.deepStrictEqual(yield* balances(node, "payer", "tax"), [16_70n, 113_30n])
+      const { postings } = yield* node.send(reverse("payment", { shortfall: "fees" }))
+      assert.deepStrictEqual(
+        postings.map(({ account }) => `${account}`),
+        ["payer", "shop", "tax", "fees"]
+      )
+      assert.deepStrictEqual(yield* balances(node, "payer", "shop", "tax", "fees"), [
+        100_00n,
+        0n,
+        100_00n,
+        50_00n
+      ])
+      const rows = yield* store.readStream({ account: "fees" as AccountId, after: 2, limit: 10 }) // as above
+      assert.match(rows[0]?.payload ?? "", /"isShortfall":true/)
+      assert.deepInclude(yield* refused(node, reverse("payment", { n: 2 })), { _tag: "ReversalExceeds" })
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect("gives back deposits, withdrawals and captures, out of and into the books", () =>
+    Effect.gen(function* () {
+      const { node, store } = yield* world
+      yield* node.send(deposit("payer", 5_00n, "in"))
+      yield* node.send(withdraw("payer", 2_00n, "out"))
+      yield* node.send({ _tag: "PlaceHold", commandId: "h", account: "payer", amount: 50_00n })
+      yield* node.send({
+        _tag: "CaptureHold",
+        commandId: "c-out",
+        account: "payer",
+        hold: "h",
+        amount: 10_00n
+      })
+      yield* node.send({
+        _tag: "CaptureHold",
+        commandId: "c-shop",
+        account: "payer",
+        hold: "h",
+        amount: 20_00n,
+        to: "shop"
+      })
+      assert.deepStrictEqual(yield* balances(node, "payer", "shop"), [73_00n, 120_00n])
+      yield* node.send(reverse("in"))
+      yield* node.send(reverse("out"))
+      yield* node.send(reverse("c-out", { amount: 4_00n }))
+      yield* node.send(reverse("c-out", { n: 2, amount: 6_00n }))
+      yield* node.send(reverse("c-shop"))
+      assert.deepStrictEqual(yield* balances(node, "payer", "shop"), [100_00n, 100_00n])
+      assert.strictEqual((yield* refused(node, reverse("h")))._tag, "InvalidCommand")
+      assert.strictEqual((yield* refused(node, reverse("never")))._tag, "InvalidCommand")
+      assert.strictEqual((yield* refused(node, reverse("in", { n: 2, amount: 1n })))._tag, "ReversalExceeds")
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect("gives back an exchange by the very minor units of both assets", () =>
+    Effect.gen(function* () {
+      const { node, store } = yield* world
+      for (const account of ["payer-eur", "desk-eur"])
+        yield* node.send({ _tag: "OpenAccount", account, asset: "EUR/2", owner: "Ada" })
+      yield* node.send(deposit("desk-eur", 1_000_00n))
+      yield* node.send({
+        _tag: "PostJournal",
+        commandId: "fx",
+        legs: [
+          { account: "payer", side: "debit", amount: 10_84n },
+          { account: "fees", side: "credit", amount: 10_84n },
+          { account: "desk-eur", side: "debit", amount: 10_00n },
+          { account: "payer-eur", side: "credit", amount: 10_00n }
+        ]
+      })
+      yield* node.send(reverse("fx"))
+      assert.deepStrictEqual(yield* balances(node, "payer", "fees", "payer-eur", "desk-eur"), [
+        100_00n,
+        100_00n,
+        0n,
+        1_000_00n
+      ])
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect("in a batch finds an original that stands before it", () =>
+    Effect.gen(function* () {
+      const { node } = yield* world
+      const results = yield* node.dispatcher.dispatchMany(
+        [transfer("payer", "shop", 7n, "t"), reverse("t"), transfer("payer", "shop", 3n)].map((one) =>
+          toCommand(one)
+        )
+      )
+      assert.deepStrictEqual(tally(results.map(outcomeOf)), { Accepted: 3 })
+      assert.deepStrictEqual(yield* balances(node, "payer", "shop"), [99_97n, 100_03n])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+})
+
+it.live("two partial reversals of 60 at once, from the nodes of both accounts, give back 60", () =>
+  Effect.gen(function* () {
+    const cluster = new SimulatedCluster(2, 2)
+    const store = yield* EventStore
+    const start = (index: 0 | 1) =>
+      Effect.tap(startNode(`node-${index}`, { placement: cluster.placementOf(index), store }), (node) =>
+        Effect.sync(() => cluster.join(index, node.dispatcher.localNode))
+      )
+    const nodes = [yield* start(0), yield* start(1)] as const
+    for (const account of ["a0", "b1"]) {
+      yield* nodes[0].send(open(account))
+      yield* nodes[0].send(deposit(account, 100n))
+    }
+    yield* nodes[0].send(transfer("a0", "b1", 100n, "t"))
+    const results = yield* Effect.forEach(
+      nodes,
+      (node) => Effect.result(node.send(reverse("t", { amount: 60n }))),
+      {
+        concurrency: "unbounded"
+      }
+    )
+    assert.deepStrictEqual(tally(results.map(outcomeOf)), { Accepted: 1, Replayed: 1 })
+    assert.deepStrictEqual(yield* balances(nodes[0], "a0", "b1"), [60n, 140n])
+    const others = yield* Effect.forEach(
+      nodes,
+      (node, nth) => Effect.result(node.send(reverse("t", { n: 2, amount: 30n + BigInt(nth) }))),
+      { concurrency: "unbounded" }
+    )
+    assert.deepStrictEqual(tally(others.map(outcomeOf)), { Accepted: 1, CommandIdReused: 1 })
+    assert.deepStrictEqual(yield* invariantsOf(store), [])
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
