@@ -57,6 +57,9 @@ const refusalOfAccounts = (caller: Caller, command: Fields): Forbidden | Invalid
   if (caller.accounts === undefined) return undefined
   const checked = fromHost({ commandId: "none", ...command })
   if (Result.isFailure(checked)) return checked.failure
+  // Which accounts it changes stands in its original alone.
+  if (checked.success._tag === "Reverse")
+    return forbidden(caller, "Reverse needs a token that may name every account")
   return refusalOf(caller, accountsOf(checked.success))
 }
 

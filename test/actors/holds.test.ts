@@ -63,9 +63,9 @@ describe("a hold on one node", () => {
       Effect.gen(function* () {
         const { node } = yield* world
         yield* node.send(place("a", "h", 100n))
-        const error = yield* refused(node, capture("a", "h", "c-1", { amount: 120n }))
+        const error = yield* refused(node, capture("a", "h", "k-1", { amount: 120n }))
         assert.deepInclude(error, { _tag: "CaptureExceedsHold", remaining: 100n, amount: 120n })
-        const more = capture("a", "h", "c-2", { amount: 120n, excess: "fromAvailable" })
+        const more = capture("a", "h", "k-2", { amount: 120n, excess: "fromAvailable" })
         assert.deepStrictEqual<unknown>(yield* figures(node, more), [["a", 80n, 0n, 80n]])
       }).pipe(Effect.provide([memoryStores, quiet]))
   )
@@ -126,14 +126,14 @@ describe("a hold on one node", () => {
       } as const
       assert.deepInclude(yield* refused(node, release("a", "h", "r-2")), closed)
       yield* node.send(place("a", "i", 100n))
-      const last = yield* node.send(capture("a", "i", "c-1"))
-      assert.deepInclude(yield* refused(node, capture("a", "i", "c-2")), {
+      const last = yield* node.send(capture("a", "i", "k-1"))
+      assert.deepInclude(yield* refused(node, capture("a", "i", "k-2")), {
         _tag: "HoldClosed",
         how: "captured",
         at: last.recordedAt
       })
-      assert.deepInclude(yield* refused(node, capture("a", "never", "c-3")), { _tag: "HoldNotFound" })
-      assert.deepInclude(yield* refused(node, capture("b", "i", "c-4")), { _tag: "HoldNotFound" })
+      assert.deepInclude(yield* refused(node, capture("a", "never", "k-3")), { _tag: "HoldNotFound" })
+      assert.deepInclude(yield* refused(node, capture("b", "i", "k-4")), { _tag: "HoldNotFound" })
     }).pipe(Effect.provide([memoryStores, quiet]))
   )
 
@@ -184,7 +184,7 @@ it.live(
       yield* second.send(deposit("a", 1n))
       const results = yield* Effect.forEach(
         [first, second],
-        (node, nth) => Effect.result(node.send(capture("a", "h", `c-${nth}`))),
+        (node, nth) => Effect.result(node.send(capture("a", "h", `k-${nth}`))),
         { concurrency: "unbounded" }
       )
       assert.deepStrictEqual(tally(results.map(outcomeOf)), { Accepted: 1, HoldClosed: 1 })
@@ -215,7 +215,7 @@ it.live("a capture pays an account of another node, which only the hold names", 
         (_, nth) =>
           Effect.result(
             (nth % 2 === 0 ? first : second).send(
-              nth % 4 < 2 ? capture("a0", "h", `c-${nth}`, { amount: 5n }) : transfer("b1", "a0", 1n)
+              nth % 4 < 2 ? capture("a0", "h", `k-${nth}`, { amount: 5n }) : transfer("b1", "a0", 1n)
             )
           ),
         { concurrency: "unbounded" }

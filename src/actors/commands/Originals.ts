@@ -16,7 +16,7 @@ import type { EventStore } from "../../infra/eventstore/EventStore.ts"
 type Store = EventStore["Service"]
 
 /** A row of the log with what it says. */
-export interface ReadRow {
+interface ReadRow {
   readonly row: StoredEvent
   readonly event: Event
 }
@@ -32,7 +32,7 @@ export const furtherPositions = (first: Event): ReadonlyArray<Position> => {
 const reversalsMax = 1_000
 
 /** All events of a command, in order; none where no command of that id was accepted. */
-export const readCommand = Effect.fnUntraced(function* (store: Store, id: CommandId) {
+const readCommand = Effect.fnUntraced(function* (store: Store, id: CommandId) {
   const [first] = yield* store.findCommands([id])
   if (first === undefined) return []
   const head = yield* read(first)
@@ -49,7 +49,7 @@ const read = (row: StoredEvent): Effect.Effect<ReadRow, Unavailable> =>
   })
 
 /** The first events of the reversals of a command, in order of n. */
-export const readReversals = Effect.fnUntraced(function* (store: Store, original: CommandId) {
+const readReversals = Effect.fnUntraced(function* (store: Store, original: CommandId) {
   const found: Array<ReadRow> = []
   for (let from = 1; from < reversalsMax; from += pageSize) {
     const ids = Array.from({ length: pageSize }, (_, nth) => reversalIdOf(original, from + nth))
