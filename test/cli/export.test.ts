@@ -23,7 +23,7 @@ const services = Layer.fresh(
 /** What a ledger answers, from the read model alone. */
 const books = Effect.map(Queries, (queries) => ({
   balance: (id: string, options?: { readonly readToken?: string | undefined }) =>
-    Effect.map(queries.balance(accountId(id), options ?? {}), viewOf),
+    Effect.map(queries.balance(accountId(id), options ?? {}), (head) => viewOf(head, head.recordedAt)),
   statement: (id: string, options?: Parameters<typeof queries.statement>[1]) =>
     queries.statement(accountId(id), options ?? {})
 }))
