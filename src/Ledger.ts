@@ -4,6 +4,7 @@ import { SecureRandom } from "effect/crypto"
 import { Audit, type AuditProgress } from "./actors/audit/Audit.ts"
 import { Dispatcher } from "./actors/commands/Dispatcher.ts"
 import { traced } from "./actors/commands/TracedDispatch.ts"
+import { findCommand } from "./actors/past/FindCommand.ts"
 import { History } from "./actors/past/History.ts"
 import { type AsOf, TimeTravel } from "./actors/past/TimeTravel.ts"
 import { TrialBalance } from "./actors/past/TrialBalance.ts"
@@ -17,6 +18,7 @@ import type { Head } from "./domain/Head.ts"
 import type { AccountId, Instant } from "./domain/Ids.ts"
 import type { Receipt } from "./domain/Receipt.ts"
 import { type AccountView, listedViewOf, viewOf } from "./domain/Views.ts"
+import { EventStore } from "./infra/eventstore/EventStore.ts"
 import { Queries } from "./infra/readmodel/Queries.ts"
 import { ReadModel } from "./infra/readmodel/ReadModel.ts"
 import { Ledger } from "./LedgerService.ts"
@@ -87,6 +89,7 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
   const travel = yield* TimeTravel
   const queries = yield* Queries
   const trial = yield* TrialBalance
+  const store = yield* EventStore
 
   return {
     balance: Effect.fnUntraced(function* ({ account, ...options }) {
@@ -104,6 +107,7 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
     statement: ({ account, ...options }) => queries.statement(account, options),
     transfer: ({ commandId, ...options }) =>
       Effect.map(queries.transfer(commandId, options), Option.fromUndefinedOr),
+    find: ({ commandId }) => findCommand(store, commandId),
     accounts: (page) =>
       Effect.zipWith(queries.accounts(page), Clock.currentTimeMillis, ({ rows, next }, now) => ({
         rows: rows.map((head) => listedViewOf(head, Math.max(now, head.recordedAt))),

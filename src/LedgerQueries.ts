@@ -14,6 +14,7 @@ import { auditedInvariants } from "./domain/Invariants.ts"
 import { Amount, Asset } from "./domain/Money.ts"
 import {
   AccountView,
+  CommandView,
   Counterparty,
   HistoryEntry,
   LineType,
@@ -290,6 +291,11 @@ export const ledgerQueries = {
   /** By the id of its command; none when there is no such transfer, or it is not visible yet. */
   transfer: query("commandId", consistency, Schema.Option(TransferView), {
     conceal: (found, mayName) => Option.filter(found, ({ from, to }) => mayName(from) || mayName(to))
+  }),
+  /** From the log: a command of any kind by its id, its reversals, and what it reverses; none was accepted under another. */
+  find: query("commandId", {}, Schema.Option(CommandView), {
+    conceal: (found, mayName) =>
+      Option.filter(found, ({ legs }) => legs.every(({ account }) => mayName(account)))
   }),
   /** In order of id. */
   accounts: query("books", page, Page(AccountView)),

@@ -87,6 +87,21 @@ export const HistoryEntry = Schema.Struct({
 })
 export type HistoryEntry = typeof HistoryEntry.Type
 
+/** A command by its id: its events on all accounts, in order, and how it hangs together with others. */
+export const CommandView = Schema.Struct({
+  commandId: AnyCommandId,
+  recordedAt: Instant,
+  effectiveAt: Instant,
+  legs: Schema.Array(
+    Schema.Struct({ account: AccountId, version: Version, event: Event, hash: Schema.String })
+  ),
+  /** The ids of its reversals, in order of n. */
+  reversals: Schema.Array(AnyCommandId),
+  /** What it gives back, where it is itself the n-th reversal of a command. */
+  reverses: Schema.optionalKey(Schema.Struct({ original: AnyCommandId, n: Schema.Int }))
+})
+export type CommandView = typeof CommandView.Type
+
 const [isAccount, isContra] = [Schema.is(AccountId), Schema.is(ContraId)]
 
 /** The account or contra account on the other side of a statement line. */

@@ -63,6 +63,7 @@ const rules: { readonly [Name in QueryName]: Rule } = {
     together: ({ from, to }) => typeof from !== "number" || typeof to !== "number" || from <= to
   },
   transfer: { id: isCommandId, options: token },
+  find: { id: isCommandId, options: {} },
   accounts: { options: page },
   contraBalances: { options: {} },
   trialBalance: { options: {} },

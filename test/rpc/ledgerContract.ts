@@ -113,6 +113,59 @@ export const ledgerContract = <R>(
     })
   )
 
+  scenario(
+    "a hold is captured, and what was paid from it is given back and found, in both directions",
+    (ledger, id) =>
+      Effect.gen(function* () {
+        const [a, b] = [id("a"), id("b")]
+        for (const account of [a, b]) yield* ledger.dispatch(open(account))
+        yield* ledger.dispatch(deposit(a, 100n))
+        const hold = {
+          _tag: "PlaceHold",
+          commandId: id("h"),
+          account: a,
+          amount: 60n,
+          expiresIn: 3_600_000,
+          to: b
+        } as const
+        const { postings } = yield* ledger.dispatch(hold)
+        assert.deepInclude(postings[0], { balance: 100n, held: 60n, available: 40n })
+        const view = yield* ledger.strongBalance(a)
+        assert.deepInclude(view, { balance: 100n, held: 60n, available: 40n })
+        assert.deepEqual(
+          view.holds?.map(({ id, remaining, to }) => [id, remaining, to]),
+          [[id("h"), 60n, b]] as never
+        )
+        const capture = {
+          _tag: "CaptureHold",
+          commandId: id("c"),
+          account: a,
+          hold: id("h"),
+          amount: 25n
+        } as const
+        yield* ledger.dispatch({ ...capture, final: true })
+        const reversal = { _tag: "Reverse", original: id("c"), reason: "returned" } as const
+        const receipt = yield* ledger.dispatch(reversal)
+        assert.deepEqual(yield* ledger.dispatch(reversal), { ...receipt, replayed: true })
+        const balance = yield* ledger.balance(a, { readToken: receipt.readToken })
+        assert.deepInclude(balance, { balance: 100n, held: 0n, available: 100n, holds: [] })
+        const found = Option.getOrThrow(yield* ledger.find(id("c")))
+        assert.deepEqual(
+          found.legs.map(({ account, event }) => [account, event._tag] as const),
+          [
+            [a, "HoldCaptured"],
+            [b, "TransferReceived"]
+          ] as never
+        )
+        assert.deepEqual(found.reversals, [receipt.commandId])
+        const back = Option.getOrThrow(yield* ledger.find(receipt.commandId))
+        assert.deepEqual(back.reverses, { original: id("c"), n: 1 } as never)
+        assert.isTrue(Option.isNone(yield* ledger.find(id("none"))))
+        const spent = yield* Effect.flip(ledger.dispatch({ ...capture, commandId: id("d") }))
+        assert.deepInclude(spent, { _tag: "HoldClosed", how: "captured" })
+      })
+  )
+
   scenario("a command without an id gets one", (ledger, id) =>
     Effect.gen(function* () {
       const receipt = yield* ledger.dispatch(open(id("a")))

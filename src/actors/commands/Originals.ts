@@ -32,7 +32,7 @@ export const furtherPositions = (first: Event): ReadonlyArray<Position> => {
 const reversalsMax = 1_000
 
 /** All events of a command, in order; none where no command of that id was accepted. */
-const readCommand = Effect.fnUntraced(function* (store: Store, id: CommandId) {
+export const readCommand = Effect.fnUntraced(function* (store: Store, id: CommandId) {
   const [first] = yield* store.findCommands([id])
   if (first === undefined) return []
   const head = yield* read(first)
@@ -49,7 +49,7 @@ const read = (row: StoredEvent): Effect.Effect<ReadRow, Unavailable> =>
   })
 
 /** The first events of the reversals of a command, in order of n. */
-const readReversals = Effect.fnUntraced(function* (store: Store, original: CommandId) {
+export const readReversals = Effect.fnUntraced(function* (store: Store, original: CommandId) {
   const found: Array<ReadRow> = []
   for (let from = 1; from < reversalsMax; from += pageSize) {
     const ids = Array.from({ length: pageSize }, (_, nth) => reversalIdOf(original, from + nth))
