@@ -1,9 +1,9 @@
-/** How `open`, `deposit`, `withdraw`, `transfer` and `hold` are called. */
+/** How `open`, `deposit`, `withdraw`, `transfer`, `hold` and `reverse` are called. */
 import { Duration, Option, Result } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { AccountOrContra, CommandId, ContraId } from "../domain/Ids.ts"
+import { AccountId, AccountOrContra, CommandId, ContraId } from "../domain/Ids.ts"
 import { parseAsset } from "../domain/Money.ts"
-import { accountArgument, instantFlag, jsonFlag } from "./flags.ts"
+import { accountArgument, instantFlag, jsonFlag, Positive } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 import { parseMoneyText } from "./MoneyText.ts"
 
@@ -88,6 +88,38 @@ export const transfer = Command.make(
   transferFlags,
   lazily(() => import("./remote/commands.ts").then(({ transfer }) => transfer))
 ).pipe(Command.withDescription("Move money from one account to another"))
+
+const reverseFlags = {
+  original: Argument.String("original").pipe(
+    Argument.withDescription("The id of the command whose money is given back"),
+    Argument.withSchema(CommandId)
+  ),
+  reason: Flag.String("reason").pipe(Flag.withDescription("Why; kept with the events")),
+  n: Flag.Int("n").pipe(
+    Flag.withDescription("Which reversal of the original this is, counted from 1"),
+    Flag.withSchema(Positive),
+    Flag.optional
+  ),
+  legs: Flag.String("legs").pipe(
+    Flag.withDescription(
+      "What accounts of the original give or get back: 'shop=30.00;tax=13.30'; all that is left when absent"
+    ),
+    Flag.optional
+  ),
+  shortfall: Flag.String("shortfall").pipe(
+    Flag.withDescription("The account that pays what another one cannot give back"),
+    Flag.withSchema(AccountId),
+    Flag.optional
+  ),
+  json: jsonFlag
+}
+export type ReverseFlags = Command.Command.Config.Infer<typeof reverseFlags>
+
+export const reverse = Command.make(
+  "reverse",
+  reverseFlags,
+  lazily(() => import("./remote/commands.ts").then(({ reverse }) => reverse))
+).pipe(Command.withDescription("Give back what an earlier command moved, once for each n"))
 
 const holdArgument = Argument.String("hold").pipe(
   Argument.withDescription("The hold's id: that of the command which placed it"),

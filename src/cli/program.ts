@@ -12,14 +12,14 @@ import packageJson from "../../package.json" with { type: "json" }
 import { printable } from "../domain/Printable.ts"
 import { layerJsonLogs, layerLogs, logFormat } from "../infra/telemetry/Logs.ts"
 import { cluster } from "./cluster.ts"
-import { deposit, hold, open, transfer, withdraw } from "./commands.ts"
+import { deposit, hold, open, reverse, transfer, withdraw } from "./commands.ts"
 import { demo } from "./demo.ts"
 import { DemoFailed, describeConfigError, isUsageFailure, LoadTestFailed } from "./failures.ts"
 import { HandOver } from "./handOver.ts"
 import { loadtest } from "./loadtest.ts"
 import { dev, migrate, serve } from "./nodes.ts"
 import { parked } from "./parked.ts"
-import { accounts, balance, history } from "./queries.ts"
+import { accounts, balance, find, history } from "./queries.ts"
 import { rebuild } from "./rebuild.ts"
 import { statement, trialBalance } from "./statement.ts"
 import { Stopped } from "./stopped.ts"
@@ -54,9 +54,11 @@ const chronicle = Command.make(
     withdraw,
     transfer,
     hold,
+    reverse,
     accounts,
     balance,
     history,
+    find,
     statement,
     trialBalance,
     verify,

@@ -1,6 +1,6 @@
-/** How `chronicle accounts`, `balance` and `history` are called. */
-import { Command, Flag } from "effect/cli"
-import { Version } from "../domain/Ids.ts"
+/** How `chronicle accounts`, `balance`, `find` and `history` are called. */
+import { Argument, Command, Flag } from "effect/cli"
+import { AnyCommandId, Version } from "../domain/Ids.ts"
 import { historyPageMax } from "../domain/Views.ts"
 import { accountArgument, dataFlag, instantFlag, jsonFlag, Positive, readTokenFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
@@ -42,6 +42,22 @@ export const balance = Command.make(
   balanceFlags,
   lazily(() => import("./remote/queries.ts").then(({ balance }) => balance))
 ).pipe(Command.withDescription("The balance of an account, now or at any point of the past"))
+
+const findFlags = {
+  command: Argument.String("command").pipe(
+    Argument.withDescription("The id of a command, or of a reversal (~r1~…)"),
+    Argument.withSchema(AnyCommandId)
+  ),
+  data: dataFlag,
+  json: jsonFlag
+}
+export type FindFlags = Command.Command.Config.Infer<typeof findFlags>
+
+export const find = Command.make(
+  "find",
+  findFlags,
+  lazily(() => import("./remote/queries.ts").then(({ find }) => find))
+).pipe(Command.withDescription("A command by its id: its events, its reversals, and what it reverses"))
 
 const historyFlags = {
   account: accountArgument(),

@@ -64,6 +64,38 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
   )
 
   it.effect(
+    "places, adjusts, captures and releases holds, gives back what was captured, and finds it",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const { url } = yield* openTcp()
+          const ask = (...args: ReadonlyArray<string>) => run(args, { env: { CHRONICLE_RPC_URL: url } })
+          const json = (...args: ReadonlyArray<string>) => Effect.map(ask(...args, "--json"), jsonOf)
+          const ledger = yield* Ledger
+          for (const account of ["hold:a", "hold:shop"])
+            yield* ledger.dispatch({ _tag: "OpenAccount", account, asset: "USD/2", owner: "Ada" })
+          yield* ledger.dispatch({ _tag: "Deposit", account: "hold:a", amount: 100_00n })
+          const until = ["--expires-in", "7 days", "--to", "hold:shop"]
+          yield* json("hold", "place", "hold:a", "60", ...until, "--id", "hold-1")
+          yield* json("hold", "adjust", "hold:a", "hold-1", "80.00")
+          const paid = yield* json("hold", "capture", "hold:a", "hold-1", "25 USD", "--id", "paid-1")
+          assert.strictEqual(paid.commandId, "paid-1")
+          yield* json("hold", "release", "hold:a", "hold-1", "5")
+          const view = yield* ledger.strongBalance("hold:a")
+          assert.deepInclude(view, { balance: 75_00n, held: 50_00n, available: 25_00n })
+          const back = yield* json("reverse", "paid-1", "--reason", "returned", "--legs", "hold:shop=10.00")
+          assert.strictEqual(back.commandId, "~r1~paid-1")
+          assert.strictEqual((yield* ledger.strongBalance("hold:shop")).balance, 15_00n)
+          const found = yield* ask("find", "paid-1")
+          assert.strictEqual(found.code, 0, found.stderr)
+          assert.match(found.stdout, /HoldCaptured at version 5[\s\S]*reversed by +~r1~paid-1/)
+          failed(yield* ask("find", "never"), 1, /no command never was accepted/)
+        })
+      ),
+    longest
+  )
+
+  it.effect(
     "answers every question with CHRONICLE_RPC_URL alone",
     () =>
       Effect.scoped(

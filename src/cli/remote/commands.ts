@@ -1,7 +1,7 @@
-/** `open`, `deposit`, `withdraw`, `transfer` and `hold …`: send a command to a node over RPC, and print its receipt. */
-import { Data, Duration, Effect, Option, Result } from "effect"
+/** `open`, `deposit`, `withdraw`, `transfer`, `hold …` and `reverse`: send a command to a node over RPC, and print its receipt. */
+import { Data, Duration, Effect, Option, Result, Schema } from "effect"
 import type { CommandInput } from "../../domain/Command.ts"
-import { type AccountId, printInstant } from "../../domain/Ids.ts"
+import { AccountId, printInstant } from "../../domain/Ids.ts"
 import { parseDecimal } from "../../domain/Money.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { Ledger } from "../../LedgerService.ts"
@@ -13,10 +13,11 @@ import type {
   OpenFlags,
   PlaceHoldFlags,
   ReleaseHoldFlags,
+  ReverseFlags,
   TransferFlags
 } from "../commands.ts"
 import { given } from "../flags.ts"
-import { assetIn, type MoneyText, unitsOf } from "../MoneyText.ts"
+import { assetIn, type MoneyText, parseMoneyText, unitsOf } from "../MoneyText.ts"
 import { makeOutput, printJson } from "../Output.ts"
 import { clientLayer } from "./connection.ts"
 
@@ -173,4 +174,35 @@ export const releaseHold = ({ account, amount, description, hold, ...rest }: Rel
       ...given({ description })
     })),
     rest
+  )
+
+/** `shop=30.00;tax=13.30`: what accounts of the original give or get back, each in its own asset. */
+const readLegs = (text: string) =>
+  Effect.forEach(
+    text.split(";"),
+    Effect.fnUntraced(function* (part) {
+      const [name = "", written = "", ...more] = part.split("=").map((one) => one.trim())
+      const account = Schema.decodeUnknownOption(AccountId)(name)
+      const money = parseMoneyText(written)
+      if (Option.isNone(account) || money === undefined || more.length > 0)
+        return yield* new AmountInvalid({ reason: `--legs: "${part}" is no account=amount` })
+      const { amount } = yield* moneyOf(money, account.value)
+      return { account: account.value, amount }
+    })
+  )
+
+export const reverse = ({ legs, json, n, original, reason, shortfall }: ReverseFlags) =>
+  send(
+    Effect.gen(function* () {
+      const named = Option.isSome(legs) ? { legs: yield* readLegs(legs.value) } : {}
+      return {
+        _tag: "Reverse" as const,
+        original,
+        reason,
+        ...named,
+        ...given({ n }),
+        ...given({ shortfall })
+      }
+    }),
+    { id: Option.none(), json }
   )

@@ -1,5 +1,5 @@
-/** `accounts`, `balance` and `history`: what a node or the stores answer, for a person or as JSON. */
-import { Effect, Option, Result } from "effect"
+/** `accounts`, `balance`, `find` and `history`: what a node or the stores answer, for a person or as JSON. */
+import { Data, Effect, Option, Result } from "effect"
 import { amountOf } from "../../domain/Event.ts"
 import { printInstant } from "../../domain/Ids.ts"
 import { formatMoney } from "../../domain/Money.ts"
@@ -7,7 +7,7 @@ import { type AccountView, historyPageMax } from "../../domain/Views.ts"
 import type { QueryMethods } from "../../QueryMethods.ts"
 import { OptionsInvalid } from "../failures.ts"
 import { makeOutput, printJson } from "../Output.ts"
-import type { AccountsFlags, BalanceFlags, HistoryFlags } from "../queries.ts"
+import type { AccountsFlags, BalanceFlags, FindFlags, HistoryFlags } from "../queries.ts"
 import { asking } from "./ask.ts"
 
 export const accounts = Effect.fnUntraced(function* ({ cursor, limit, data, json }: AccountsFlags) {
@@ -63,6 +63,32 @@ export const balance = Effect.fnUntraced(function* ({
     ...(behind === undefined ? [] : [["behind the log", describeBehind(behind)] as const])
   ])
   if (json) yield* printJson({ ...view, ...(behind === undefined ? {} : { behind: behind.events }) })
+})
+
+/** Exit code 1 where no command of that id was accepted. */
+class CommandNotFound extends Data.TaggedError("CommandNotFound")<{ readonly commandId: string }> {
+  override get message() {
+    return `no command ${this.commandId} was accepted`
+  }
+}
+
+export const find = Effect.fnUntraced(function* ({ command, data, json }: FindFlags) {
+  const output = makeOutput(json)
+  const found = yield* asking(data, (books) => books.find(command))
+  if (Option.isNone(found)) return yield* new CommandNotFound({ commandId: command })
+  const { legs, recordedAt, effectiveAt, reversals, reverses } = found.value
+  yield* output.table([
+    ["command", command],
+    ["recorded", printInstant(recordedAt)],
+    ["effective", printInstant(effectiveAt)],
+    ...legs.map(({ account, version, event, hash }) => [
+      account,
+      `${event._tag} at version ${version}, ${amountOf(event)} minor units, hash ${hash}`
+    ]),
+    ...(reverses === undefined ? [] : [["reverses", `${reverses.original} (n = ${reverses.n})`]]),
+    ...reversals.map((id) => ["reversed by", id])
+  ])
+  if (json) yield* printJson(found.value)
 })
 
 const pastOf = (version: Option.Option<number>, at: Option.Option<number>) =>
