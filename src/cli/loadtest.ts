@@ -66,6 +66,18 @@ const flags = {
     ),
     Flag.withDefault(1)
   ),
+  affinity: Flag.Boolean("affinity").pipe(
+    Flag.withDescription(
+      "Groups of ten accounts that live on one node, and transfers within a group; of transfers-uniform"
+    ),
+    Flag.withDefault(false)
+  ),
+  callers: Flag.Literals("callers", ["owner", "any"]).pipe(
+    Flag.withDescription(
+      "Of several nodes: commands are given to the node of their first account, as LedgerClient does, or to any; default owner"
+    ),
+    Flag.withDefault("owner")
+  ),
   report: Flag.Path("report").pipe(
     Flag.withDescription("Directory for a report: one HTML page"),
     Flag.optional

@@ -29,6 +29,8 @@ interface Load {
   readonly seconds: number
   readonly meter: Meter
   readonly acknowledged: Acknowledged
+  /** Whether a definite refusal may be true (see `mayBeRefused`); where it is not given, any may. */
+  readonly isTrueRefusal?: (command: Command, error: CommandError) => boolean
   /** Called with each receipt that is not a replay. */
   readonly onAccepted: (receipt: Receipt) => void
 }
@@ -121,6 +123,12 @@ const makeSend = (load: Load, { nowMs, start, isOver }: LoadClock): Send => {
       }
       default: {
         meter.rejected(error, now - sending.startedAt, now - start)
+        const { command } = sending
+        if (load.isTrueRefusal?.(command, error) === false)
+          acknowledged.blame(
+            "I7",
+            `${command.commandId} was refused, which was true of no state: ${error.message}`
+          )
         return Effect.void
       }
     }

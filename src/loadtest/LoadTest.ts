@@ -21,9 +21,10 @@ import { watchPauses } from "./Pauses.ts"
 import { prepareAccounts } from "./Prepare.ts"
 import { probeStore } from "./Probe.ts"
 import type { Progress } from "./Progress.ts"
+import { loadOf, mayBeRefused } from "./Refusals.ts"
 import { withRepeats } from "./Repeats.ts"
 import { makeRng, type Rng } from "./Rng.ts"
-import { makeRunIds, type RunIds } from "./RunIds.ts"
+import { type RunIds, runIdsFor } from "./RunIds.ts"
 import { makeScenario, type Scenario } from "./Scenario.ts"
 import { driverOf, readSide, type ServiceUrls, stores } from "./Services.ts"
 import type { LoadSettings } from "./Settings.ts"
@@ -83,7 +84,7 @@ const measure = Effect.fnUntraced(function* (settings: LoadSettings, urls: Servi
 const begin = Effect.fnUntraced(function* (settings: LoadSettings, urls: ServiceUrls, progress: Progress) {
   const store = yield* EventStore
   const run = `lt${(yield* Clock.currentTimeMillis).toString(36)}`
-  const ids = makeRunIds(run, settings.scenario === "mixed-zipf")
+  const ids = runIdsFor(run, settings)
   const rng = yield* makeRng(settings.seed)
   const scenario = makeScenario(settings, ids, rng)
   const acknowledged = new Acknowledged(ids, scenario.accountsMax, settings.repeats > 0)
@@ -155,6 +156,9 @@ const load = Effect.fnUntraced(function* (run: Run) {
     seconds: settings.seconds,
     meter,
     acknowledged,
+    // Beside an intruder a node may be wrong about an account until a write of its own meets the intruder's.
+    isTrueRefusal: (command, error) =>
+      settings.intruder > 0 || mayBeRefused(command, error, loadOf(run.ids, settings)),
     onAccepted: settings.readSide ? lagWatch.offerUnsafe : () => {}
   })
   const { user, system } = process.cpuUsage(cpu)

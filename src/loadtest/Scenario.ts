@@ -2,7 +2,7 @@
 import type { Command } from "../domain/Command.ts"
 import { makeMixedZipf } from "./MixedZipf.ts"
 import type { Rng } from "./Rng.ts"
-import type { RunIds } from "./RunIds.ts"
+import { groupAccounts, type RunIds } from "./RunIds.ts"
 import type { LoadSettings } from "./Settings.ts"
 
 export interface Scenario {
@@ -60,6 +60,12 @@ export const makeScenario = (
     to: ids.account(to),
     amount: amount()
   })
+  const deposit = (to: number): Command => ({
+    _tag: "Deposit",
+    commandId: nextId(),
+    account: ids.account(to),
+    amount: amount()
+  })
   const plain = { prepare, cold: 0, accountsMax: accounts }
   switch (settings.scenario) {
     case "transfers-uniform":
@@ -67,7 +73,10 @@ export const makeScenario = (
         ...plain,
         next: () => {
           const from = rng.below(accounts)
-          return transfer(from, otherThan(from))
+          return transfer(
+            from,
+            settings.affinity === true ? otherOfGroup(from, accounts, rng) : otherThan(from)
+          )
         }
       }
     case "transfers-hot":
@@ -78,17 +87,18 @@ export const makeScenario = (
           return rng.chance(0.5) ? transfer(hot, other) : transfer(other, hot)
         }
       }
+    case "deposits-uniform":
+      return { ...plain, next: () => deposit(rng.below(accounts)) }
     case "deposits-hot":
-      return {
-        ...plain,
-        next: () => ({
-          _tag: "Deposit",
-          commandId: nextId(),
-          account: ids.account(hot),
-          amount: amount()
-        })
-      }
+      return { ...plain, next: () => deposit(hot) }
     case "mixed-zipf":
       return makeMixedZipf({ accounts, ids, rng, share, prepare, nextId, amount })
   }
+}
+
+/** Another account of the same group; the last group may be smaller than the others. */
+const otherOfGroup = (index: number, accounts: number, rng: Rng): number => {
+  const start = index - (index % groupAccounts)
+  const size = Math.min(groupAccounts, accounts - start)
+  return size === 1 ? (index + 1) % accounts : start + ((index - start + 1 + rng.below(size - 1)) % size)
 }

@@ -1,6 +1,12 @@
 /** The settings of a load test: what is sent, at which pace, for how long, and beside what. */
 
-export const scenarioNames = ["transfers-uniform", "transfers-hot", "deposits-hot", "mixed-zipf"] as const
+export const scenarioNames = [
+  "transfers-uniform",
+  "transfers-hot",
+  "deposits-uniform",
+  "deposits-hot",
+  "mixed-zipf"
+] as const
 export type ScenarioName = (typeof scenarioNames)[number]
 
 /**
@@ -26,6 +32,13 @@ export interface LoadSettings {
    * and only the unique keys of the log keep their writes apart.
    */
   readonly intruder: number
+  /** Accounts belong to groups that live on one node, and transfers stay within a group. Of `transfers-uniform` alone. */
+  readonly affinity?: boolean
+  /**
+   * Of several nodes: `owner`, each caller gives a command to the node of its first account, as `LedgerClient` does;
+   * `any`, to any node. Default: `owner`.
+   */
+  readonly callers?: "owner" | "any"
   /** False: relay and projections start only after the load. */
   readonly readSide: boolean
   /** False: the store's own commits are not measured during the load. */

@@ -1,5 +1,5 @@
 /**
- * What peers may call: one procedure for each method of `Ledger`, and two that only peers need. The procedures of the
+ * What peers may call: one procedure for each method of `Ledger`, and three that only peers need. The procedures of the
  * queries are derived from their table, so that their payloads and answers are written nowhere else.
  */
 import { Context, type Result, Schema } from "effect"
@@ -7,6 +7,7 @@ import { Rpc, RpcGroup, RpcSchema } from "effect/rpc"
 import type { Scope } from "../access/Scope.ts"
 import { CommandError, type InvalidCommand, QueryError } from "../domain/Errors.ts"
 import { Receipt } from "../domain/Receipt.ts"
+import { OwnedShards } from "../domain/Shard.ts"
 import { HistoryEntry } from "../domain/Views.ts"
 import { AfterVersion, type ledgerQueries } from "../LedgerQueries.ts"
 import {
@@ -40,7 +41,9 @@ const commands = RpcGroup.make(
     payload: { commands: Schema.Array(Command) },
     success: Schema.Array(Schema.Result(Receipt, CommandError)),
     error: CommandError
-  })
+  }),
+  /** Which shards the node owns, so that a caller can give it the commands of their accounts. */
+  Rpc.make("ownedShards", { success: OwnedShards, error: CommandError })
 ).annotateRpcs(RequiredScope, "command")
 
 /** The options of `events`, which only peers have: in process a host reads pages of `history`. */

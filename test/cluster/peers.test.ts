@@ -148,6 +148,20 @@ describe("requests", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.effect("that need no answer are said without one, but to a node of another program", () =>
+    Effect.gen(function* () {
+      const { routes, join } = yield* asker()
+      const near = yield* join({ shards: [1] })
+      const other = yield* join({ shards: [2], form: "another" })
+      assert.isTrue(routes.tell(1, head("told")))
+      assert.isFalse(routes.tell(2, head("a")))
+      assert.isFalse(routes.tell(3, head("b")))
+      yield* settle
+      assert.deepEqual([near.asked, other.asked], [["told"], []])
+      assert.strictEqual(near.openRequests(), 0)
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("get each its own response when it is there: none waits for another's", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<PeerResponse>()

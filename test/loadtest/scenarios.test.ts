@@ -6,28 +6,24 @@ import { withRepeats } from "../../src/loadtest/Repeats.ts"
 import { makeRng, makeZipf } from "../../src/loadtest/Rng.ts"
 import { makeRunIds } from "../../src/loadtest/RunIds.ts"
 import { makeScenario } from "../../src/loadtest/Scenario.ts"
-import { type ScenarioName, scenarioNames } from "../../src/loadtest/Settings.ts"
+import { type LoadSettings, type ScenarioName, scenarioNames } from "../../src/loadtest/Settings.ts"
 
 const ids = makeRunIds("run", true)
 
+const settingsOf = (scenario: ScenarioName, seed: number): LoadSettings => ({
+  scenario,
+  accounts: 300,
+  pace: { _tag: "Closed", concurrency: 1 },
+  seconds: 1,
+  seed,
+  repeats: 0,
+  intruder: 0,
+  readSide: false,
+  patienceSeconds: 60
+})
+
 const scenarioOf = (scenario: ScenarioName, seed: number) =>
-  Effect.map(makeRng(seed), (rng) =>
-    makeScenario(
-      {
-        scenario,
-        accounts: 300,
-        pace: { _tag: "Closed", concurrency: 1 },
-        seconds: 1,
-        seed,
-        repeats: 0,
-        intruder: 0,
-        readSide: false,
-        patienceSeconds: 60
-      },
-      ids,
-      rng
-    )
-  )
+  Effect.map(makeRng(seed), (rng) => makeScenario(settingsOf(scenario, seed), ids, rng))
 
 const take = (next: () => Command, count: number) => Array.from({ length: count }, next)
 const indexesOf = (command: Command) => accountsOf(command).map((account) => ids.indexOf(account) ?? -1)
@@ -47,6 +43,27 @@ describe("scenarios", () => {
       })
     )
   }
+
+  it.effect(
+    "transfers-uniform with groups: transfers stay within groups, whose accounts share a segment",
+    () =>
+      Effect.gen(function* () {
+        const grouped = makeRunIds("run", false, true)
+        const settings = { ...settingsOf("transfers-uniform", 1), accounts: 305, affinity: true }
+        const commands = take(makeScenario(settings, grouped, yield* makeRng(1)).next, 2_000)
+        const seen = new Set<number>()
+        for (const command of commands) {
+          const [from, to] = accountsOf(command).map((account) => grouped.indexOf(account) ?? -1)
+          assert.isTrue(from !== undefined && to !== undefined && from !== to)
+          seen.add(from ?? -1).add(to ?? -1)
+          assert.strictEqual(Math.floor((from ?? -1) / 10), Math.floor((to ?? -1) / 10))
+          const [one, other] = accountsOf(command).map((account) => account.split(":")[0])
+          assert.strictEqual(one, other)
+          assert.isTrue(Result.isSuccess(fromHost(command)))
+        }
+        assert.strictEqual(seen.size, 305)
+      })
+  )
 
   it.effect("transfers-hot: every transfer has one account in common, as sender or receiver", () =>
     Effect.gen(function* () {

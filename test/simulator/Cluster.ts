@@ -8,6 +8,8 @@ import { NotMine, type Placing } from "../../src/actors/accounts/Placement.ts"
 import type { LocalNode } from "../../src/actors/commands/LocalNode.ts"
 import type { SingletonHost } from "../../src/actors/relay/Singletons.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
+import { allShards } from "../../src/domain/Shard.ts"
+import { lendTo } from "../support/lending.ts"
 import { Domain, type Kernel } from "./Kernel.ts"
 import { confirmMs, lockMs } from "./limits.ts"
 import type { Counts, Weather } from "./Outside.ts"
@@ -122,6 +124,7 @@ export class Cluster {
       isAlone: false,
       owns,
       groupOf: groupOf.bind(this),
+      ownedShards: () => allShards,
       dispatch: (account, commands) =>
         this.#send(member, account, (local) => local.dispatch(commands)).pipe(
           Effect.catch(() => Effect.succeed(commands.map(() => ({ _tag: "Unknown" as const }))))
@@ -136,7 +139,7 @@ export class Cluster {
         Effect.catchIf(
           this.#send(member, account, (local) => {
             this.#counts.add("path account leased")
-            return local.lend(account, lease)
+            return lendTo(local, account, lease)
           }),
           (error) => error === undelivered,
           moved

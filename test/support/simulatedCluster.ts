@@ -3,7 +3,9 @@ import { Effect } from "effect"
 import { Answer, type Placing } from "../../src/actors/accounts/Placement.ts"
 import type { LocalNode as LocalNodeService } from "../../src/actors/commands/LocalNode.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
+import { allShards } from "../../src/domain/Shard.ts"
 import { defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
+import { lendTo } from "./lending.ts"
 
 type LocalNode = LocalNodeService["Service"]
 
@@ -87,6 +89,7 @@ export class SimulatedCluster {
       isAlone: false,
       owns: (id) => this.#claims[node]?.has(this.groupOf(id)) ?? false,
       groupOf: (id) => this.groupOf(id),
+      ownedShards: () => allShards,
       dispatch: (id, commands) =>
         this.#ask(id, (here) => here.dispatch(commands)).pipe(
           Effect.timeoutOrElse({
@@ -95,7 +98,7 @@ export class SimulatedCluster {
           })
         ),
       head: (id) => this.#ask(id, (here) => here.head(id)),
-      borrow: (id, lease) => this.#ask(id, (here) => here.lend(id, lease)),
+      borrow: (id, lease) => this.#ask(id, (here) => lendTo(here, id, lease)),
       giveBack: (id, lease, given) =>
         Effect.suspend(() => {
           const fault = this.script()

@@ -7,9 +7,8 @@ import { Clock, Context, Effect, Exit, FiberSet, Layer, Random } from "effect"
 import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
-import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { AccountActor, type AccountLock, type PendingCommand } from "./Lifecycle.ts"
-import { type GivenBack, type LeaseGrant, type LeaseRefused, NotMine, Placement } from "./Placement.ts"
+import { type GivenBack, type LeaseGrant, type LeaseRefused, Placement } from "./Placement.ts"
 
 /** An account of another node, on which this one decides while the lease lasts. */
 interface LeasedAccount {
@@ -58,7 +57,6 @@ const resumeAll = (commands: ReadonlyArray<PendingCommand>): void => {
 const make = Effect.gen(function* () {
   const placement = yield* Placement
   const limits = yield* ClusterConfig
-  const { commandDeadlineMs } = yield* LedgerConfig
   const wall = yield* Clock.Clock
   const run = yield* FiberSet.makeRuntime<never>()
   const life = (yield* Random.nextIntBetween(0, 36 ** 7)).toString(36)
@@ -82,7 +80,6 @@ const make = Effect.gen(function* () {
     }
     leased.set(account, one)
     const asked = placement.borrow(account, one.lease).pipe(
-      Effect.timeoutOrElse({ duration: commandDeadlineMs, orElse: () => Effect.fail(new NotMine()) }),
       Effect.exit,
       Effect.flatMap((exit) =>
         Exit.isSuccess(exit) ? Effect.sync(() => begin(one, exit.value, now)) : refused(one, exit)

@@ -13,12 +13,15 @@ import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { AccountRegistry, type LoadBar } from "./AccountRegistry.ts"
 import { LedgerClock } from "./LedgerClock.ts"
 import type { AccountActor } from "./Lifecycle.ts"
-import { type GivenBack, type LeaseGrant, NoMemory } from "./Placement.ts"
+import type { GivenBack, LeaseGrant } from "./Placement.ts"
 
 /** How often leases are looked at, in milliseconds; one may last so much longer. */
 const lookMs = 50
 
 const noNodes: ReadonlySet<string> = new Set()
+
+/** The grant of a lease, or why there is none. */
+type LeaseReply = (granted: Exit.Exit<LeaseGrant, Unavailable> | "noMemory") => void
 
 interface Lease {
   readonly actor: AccountActor
@@ -30,8 +33,11 @@ interface Lease {
 export class LeaseServer extends Context.Service<
   LeaseServer,
   {
-    /** Waits until nothing is pending on the account, then keeps all others from it until it is returned. */
-    readonly lend: (account: AccountId, lease: string) => Effect.Effect<LeaseGrant, Unavailable | NoMemory>
+    /**
+     * Waits until nothing is pending on the account, then keeps all others from it until it is returned. `reply` is called
+     * once; calling what this returns takes the request back.
+     */
+    readonly lend: (account: AccountId, lease: string, reply: LeaseReply) => (() => void) | undefined
     /** The other node returns the account. A lease that ended otherwise, or never was, is ignored. */
     readonly release: (account: AccountId, lease: string, given: GivenBack) => void
     /** Leases that expired before the account was returned, since the start of the node. */
@@ -78,22 +84,24 @@ const make = Effect.gen(function* () {
     if (bar !== undefined) registry.lift(bar)
   }
 
-  const lend: LeaseServer["Service"]["lend"] = (account, lease) =>
-    Effect.callback((resume) => {
-      const actor = registry.get(account, clock.elapsedUnsafe())
-      if (actor === undefined) return resume(Exit.fail(new NoMemory()))
-      const askedAt = wall.currentTimeMillisUnsafe()
-      actor.requestLease({
-        lease,
-        refuse: resume,
-        grant: (head) => {
-          const now = wall.currentTimeMillisUnsafe()
-          leases.set(lease, { actor, untilMs: now + leaseMs, bar: undefined })
-          resume(Exit.succeed({ head, waitedMs: now - askedAt, leaseMs }))
-        }
-      })
-      return Effect.sync(() => actor.withdrawLeaseRequest(lease))
+  const lend: LeaseServer["Service"]["lend"] = (account, lease, reply) => {
+    const actor = registry.get(account, clock.elapsedUnsafe())
+    if (actor === undefined) {
+      reply("noMemory")
+      return undefined
+    }
+    const askedAt = wall.currentTimeMillisUnsafe()
+    actor.requestLease({
+      lease,
+      refuse: reply,
+      grant: (head) => {
+        const now = wall.currentTimeMillisUnsafe()
+        leases.set(lease, { actor, untilMs: now + leaseMs, bar: undefined })
+        reply(Exit.succeed({ head, waitedMs: now - askedAt, leaseMs }))
+      }
     })
+    return () => actor.withdrawLeaseRequest(lease)
+  }
 
   const expire = Effect.sync(() => {
     const now = wall.currentTimeMillisUnsafe()

@@ -6,6 +6,7 @@ import { CommandError, Overloaded, Unavailable } from "../../domain/Errors.ts"
 import type { Head } from "../../domain/Head.ts"
 import { type AccountId, Instant } from "../../domain/Ids.ts"
 import { Receipt } from "../../domain/Receipt.ts"
+import { allShards, type OwnedShards } from "../../domain/Shard.ts"
 
 /** A head as it travels between nodes. */
 export const HeadSent = Schema.Struct({ account: Account, hash: Schema.String, recordedAt: Instant })
@@ -41,9 +42,6 @@ export type GivenBack = typeof GivenBack.Type
 export const LeaseRefused = Schema.Union([NotMine, Unavailable, Overloaded])
 export type LeaseRefused = typeof LeaseRefused.Type
 
-/** Memory is full of accounts that are in use. AdmissionControl.ts makes an `Overloaded` of it. */
-export class NoMemory extends Data.TaggedError("NoMemory")<{}> {}
-
 /** The node of the account has too much to do to take a message: nothing was done. An `Overloaded` is made of it too. */
 export class PeerBusy extends Data.TaggedError("PeerBusy")<{}> {}
 
@@ -54,6 +52,8 @@ export interface Placing {
   readonly owns: (account: AccountId) => boolean
   /** Accounts of one group are owned by one node at any time. */
   readonly groupOf: (account: AccountId) => number
+  /** Which shards this node owns, for callers. */
+  readonly ownedShards: () => OwnedShards
   /**
    * Sends commands to the owner of the account, all of whose first accounts are in its group, in their order. Where no
    * answer came within `askMs`, all are `Unknown`.
@@ -77,6 +77,7 @@ export const Placement = Context.Reference<Placing>("chronicle/actors/Placement"
     isAlone: true,
     owns: () => true,
     groupOf: () => 0,
+    ownedShards: () => allShards,
     dispatch: (_, commands) => Effect.succeed(commands.map(() => Answer.make({ _tag: "Moved" }))),
     head: () => notMine,
     borrow: () => notMine,

@@ -81,5 +81,9 @@ export const member =
       Layer.provideMerge(Layer.merge(ClusterShards.layer, ShardTenures.layer(node, place.locksUrl))),
       Layer.provideMerge(ClusterRunner.layer(place))
     )
-    return layer(node).pipe(Layer.provideMerge(Layer.provide(inner, layerPlacement)), Layer.provide(shards))
+    // Out to the doors as well, which tell callers which shards this node owns.
+    return layer(node).pipe(
+      Layer.provideMerge(Layer.provideMerge(inner, layerPlacement)),
+      Layer.provide(shards)
+    )
   }

@@ -3,24 +3,24 @@
  * the shards that the cluster gave to this node and the connections to the nodes that have the others.
  */
 import { Clock, Effect, Layer } from "effect"
-import { Sharding } from "effect/cluster"
 import { Overloaded, Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
+import { shardOf } from "../../domain/Shard.ts"
 import { LockCertainty } from "../../infra/cluster/ClusterRunner.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { type Answer, NotMine, PeerBusy, Placement, type Placing } from "../accounts/Placement.ts"
-import { ClusterShards, shardOf } from "./ClusterShards.ts"
+import { ClusterShards } from "./ClusterShards.ts"
 import type { PeerRequest, PeerResponse } from "./PeerMessages.ts"
 import { Peers } from "./Peers.ts"
 
 const makePlacing = Effect.gen(function* () {
-  const sharding = yield* Sharding.Sharding
   const certainty = yield* LockCertainty
   const wall = yield* Clock.Clock
-  const { owned } = yield* ClusterShards
-  const { send } = yield* Peers
-  const { leaseMs } = yield* ClusterConfig
-  const groupOf = (account: AccountId): number => shardOf(sharding, account)
+  const { owned, told } = yield* ClusterShards
+  const { send, tell } = yield* Peers
+  const { leaseMs, shards, affinitySegments } = yield* ClusterConfig
+  const rule = { shards, affinitySegments }
+  const groupOf = (account: AccountId): number => shardOf(account, rule)
   const ask = (account: AccountId, request: PeerRequest) => send(groupOf(account), request)
   /** Where no answer came, or the owner is losing the shard, the account is moving: nothing was done. */
   const moving = Effect.fail(new NotMine())
@@ -32,6 +32,7 @@ const makePlacing = Effect.gen(function* () {
     isAlone: false,
     owns: (account) => owned[groupOf(account)] === true && wall.currentTimeMillisUnsafe() < certainty.untilMs,
     groupOf,
+    ownedShards: told,
     dispatch: (account, commands) => {
       const all = (answer: Answer): ReadonlyArray<Answer> => commands.map(() => answer)
       return Effect.matchEffect(ask(account, { _tag: "Dispatch", commands }), {
@@ -62,10 +63,14 @@ const makePlacing = Effect.gen(function* () {
         )
       ),
     giveBack: (account, lease, given) =>
-      ask(account, { _tag: "GiveBack", account, lease, given }).pipe(
-        Effect.catchCause((cause) => Effect.logDebug("an account was not given back", cause)),
-        Effect.asVoid
-      )
+      Effect.suspend(() => {
+        const request: PeerRequest = { _tag: "GiveBack", account, lease, given }
+        if (tell(groupOf(account), request)) return Effect.void
+        return ask(account, request).pipe(
+          Effect.catchCause((cause) => Effect.logDebug("an account was not given back", cause)),
+          Effect.asVoid
+        )
+      })
   } satisfies Placing
 })
 

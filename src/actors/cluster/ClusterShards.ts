@@ -5,7 +5,7 @@
 import { Context, Effect, Layer, Schema } from "effect"
 import { ClusterSchema, Entity, EntityId, Sharding } from "effect/cluster"
 import { Rpc } from "effect/rpc"
-import type { AccountId } from "../../domain/Ids.ts"
+import type { OwnedShards } from "../../domain/Shard.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 
 const shardGroup = "default"
@@ -33,10 +33,6 @@ export const ShardEntity = Entity.make("chronicle-shard", [
   Rpc.make("Status", { success: NodeStatus })
 ]).annotate(ClusterSchema.ClientTracingEnabled, false)
 
-/** The shard that an account falls into, by its number; on every node the same. */
-export const shardOf = (sharding: Sharding.Sharding["Service"], account: AccountId): number =>
-  sharding.getShardId(EntityId.make(account), shardGroup).id
-
 /** The entity of each shard, by the shard's number; index 0 is none. */
 export const shardEntities = (
   sharding: Sharding.Sharding["Service"],
@@ -63,18 +59,27 @@ export class ClusterShards extends Context.Service<
     /** True from when the shard was given to this node until it is taken. */
     readonly owned: ReadonlyArray<boolean>
     readonly set: (shard: number, isOwned: boolean) => void
+    /** What callers are told. */
+    readonly told: () => OwnedShards
   }
 >()("chronicle/actors/ClusterShards") {
   static readonly layer = Layer.effect(
     ClusterShards,
     Effect.gen(function* () {
-      const { shards } = yield* ClusterConfig
+      const { shards, affinitySegments } = yield* ClusterConfig
       const owned = new Array<boolean>(shards + 1).fill(false)
+      let change = 0
       return {
         entities: shardEntities(yield* Sharding.Sharding, shards),
         owned,
         set: (shard, isOwned) => {
+          if (owned[shard] === isOwned) return
           owned[shard] = isOwned
+          change++
+        },
+        told: () => {
+          const numbers = owned.flatMap((isOwned, shard) => (isOwned ? [shard] : []))
+          return { change, rule: { shards, affinitySegments }, owned: numbers }
         }
       }
     })

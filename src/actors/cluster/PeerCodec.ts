@@ -26,8 +26,8 @@ const classes = [...CommandError.members, NotMine]
 const compactRequest = compactCodec(PeerRequest, classes)
 const compactResponse = compactCodec(PeerResponse, classes)
 
-/** Nodes with equal ones use the compact form with each other. */
-export const formFingerprint = `${compactRequest.fingerprint}-${compactResponse.fingerprint}`
+/** Nodes with equal ones use the compact form with each other, and say without an answer what needs none. */
+export const formFingerprint = `${compactRequest.fingerprint}-${compactResponse.fingerprint}-notices`
 
 export const compactForm: PeerForm = {
   request: {

@@ -8,12 +8,13 @@
  * does not read, costs its peers a bounded amount of memory. What another node is told is bounded too: one that asks and does
  * not take its answers is refused further ones, and then loses the connection.
  */
-import { type Effect, Exit, type Fiber, Result, Schema } from "effect"
+import { Effect, Exit, type Fiber, Result, Schema } from "effect"
 import type { ByteReader, ByteWriter } from "../../infra/cluster/CompactCodec.ts"
 import { MalformedBytes } from "../../infra/cluster/CompactCodec.ts"
 import type { PeerConnection } from "../../infra/cluster/PeerConnection.ts"
 import { formFor, type PeerForm, textForm } from "./PeerCodec.ts"
 import {
+  type answerRequest,
   type PeerRequest,
   type PeerResponse,
   Unanswered,
@@ -47,7 +48,9 @@ const kind = {
   /** Why a request has no response. */
   unanswered: 5,
   /** The caller of the request has gone. */
-  cancel: 6
+  cancel: 6,
+  /** A request without an answer; said only to a node of the same form, which knows this kind. */
+  notice: 7
 } as const
 
 /** The longest introduction, and the longest list of shards (65,536 of them), that a node sends, in bytes. */
@@ -75,7 +78,11 @@ interface ConversationParts {
   readonly unsentBytesMax: number
   /** Over how many looks a request waits for its answer. */
   readonly looksOf: (request: PeerRequest) => number
-  readonly answer: (request: PeerRequest) => Effect.Effect<PeerResponse>
+  /** See `answerRequest`. */
+  readonly answer: (
+    request: PeerRequest,
+    respond: (response: PeerResponse) => void
+  ) => ReturnType<typeof answerRequest>
   readonly run: <A>(effect: Effect.Effect<A>) => Fiber.Fiber<A>
   readonly onIntroduced: (peer: Introduction) => void
   /** By number, whether the other node owns the shard. */
@@ -85,7 +92,8 @@ interface ConversationParts {
 export class PeerConversation {
   readonly #parts: ConversationParts
   readonly #asked = new Map<number, Asked>()
-  readonly #answering = new Map<number, Fiber.Fiber<PeerResponse>>()
+  /** Requests of the other node that are not answered, each with how to end its wait. */
+  readonly #answering = new Map<number, () => void>()
   #peer: Introduction | undefined
   #form: PeerForm = textForm
   #lastId = 0
@@ -142,6 +150,18 @@ export class PeerConversation {
     this.#asked.set(id, asked)
     this.#askedWeight += weight
     return () => this.#forget(id, asked)
+  }
+
+  /** Says what needs no answer, and may be lost. False where the other node may not understand that: then it is to be asked. */
+  tell(request: PeerRequest): boolean {
+    if (this.#isOver || this.#peer?.form !== this.#parts.introduction.form) return false
+    const said = Result.try(() =>
+      this.#parts.connection.send((writer) => {
+        writer.byte(kind.notice)
+        this.#form.request.write(writer, request)
+      })
+    )
+    return Result.isSuccess(said)
   }
 
   #forget(id: number, asked: Asked): void {
@@ -201,8 +221,15 @@ export class PeerConversation {
         const reason = unansweredReasons[reader.byte()] ?? "lost"
         return this.#answered(id, Exit.fail(new Unanswered({ reason })))
       }
+      case kind.notice: {
+        const request = this.#form.request.read(reader)
+        if (Result.isFailure(request)) return
+        const rest = this.#parts.answer(request.success, () => {})
+        if (Effect.isEffect(rest)) this.#parts.run(rest)
+        return
+      }
       case kind.cancel:
-        this.#answering.get(reader.uint())?.interruptUnsafe()
+        this.#answering.get(reader.uint())?.()
         return
       default:
         throw new MalformedBytes(`a message of the unknown kind ${what}`)
@@ -234,17 +261,34 @@ export class PeerConversation {
     const weight = weightOf(request.success)
     if (weight > 0 && this.#isAnsweringTooMuch(weight)) return this.#sayUnanswered(id, "full")
     this.#answeringWeight += weight
-    const fiber = this.#parts.run(this.#parts.answer(request.success))
-    const done = (exit: Exit.Exit<PeerResponse>): void => {
+    let isOpen = true
+    const close = (): boolean => {
+      if (!isOpen) return false
+      isOpen = false
       this.#answering.delete(id)
       this.#answeringWeight -= weight
-      if (Exit.isSuccess(exit)) this.#sayResponse(id, exit.value)
-      else this.#sayUnanswered(id, "lost")
+      return true
     }
-    const exit = fiber.pollUnsafe()
-    if (exit !== undefined) return done(exit)
-    this.#answering.set(id, fiber)
-    fiber.addObserver(done)
+    const respond = (response: PeerResponse): void => {
+      if (close()) this.#sayResponse(id, response)
+    }
+    const fail = (): void => {
+      if (close()) this.#sayUnanswered(id, "lost")
+    }
+    const rest = Result.try(() => this.#parts.answer(request.success, respond))
+    if (Result.isFailure(rest)) return fail()
+    if (!Effect.isEffect(rest.success)) {
+      const withdraw = rest.success
+      const end = () => {
+        withdraw?.()
+        fail()
+      }
+      if (isOpen) this.#answering.set(id, end)
+      return
+    }
+    const fiber = this.#parts.run(rest.success)
+    fiber.addObserver((exit) => (Exit.isSuccess(exit) ? respond(exit.value) : fail()))
+    if (isOpen) this.#answering.set(id, () => fiber.interruptUnsafe())
   }
 
   /** The other node counts as well; this is for one that counts wrongly, or does not take its answers. */
@@ -298,7 +342,7 @@ export class PeerConversation {
     this.#isOver = true
     for (const id of [...this.#asked.keys()])
       this.#answered(id, Exit.fail(new Unanswered({ reason: "lost" })))
-    for (const fiber of this.#answering.values()) fiber.interruptUnsafe()
+    for (const end of [...this.#answering.values()]) end()
   }
 }
 

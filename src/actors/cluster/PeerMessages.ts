@@ -2,7 +2,7 @@
  * What nodes ask of each other about accounts, and what they answer. The owner of an account decides its commands, so a
  * command given to another node is sent there, and a transfer over two nodes takes an account on lease from its owner.
  */
-import { Data, Effect, Schema } from "effect"
+import { Data, Effect, Exit, Result, Schema } from "effect"
 import { Command } from "../../domain/Command.ts"
 import { AccountId } from "../../domain/Ids.ts"
 import { Answer, GivenBack, HeadSent, LeaseGrant, LeaseRefused, NotMine } from "../accounts/Placement.ts"
@@ -67,31 +67,45 @@ export const notOwned = (request: PeerRequest): PeerResponse =>
     ? { _tag: "Answers", answers: request.commands.map((): Answer => ({ _tag: "Moved" })) }
     : refused(new NotMine())
 
-/** What this node answers to a request. */
+/**
+ * Answers a request; `respond` is called once. Most requests need no fiber: they wait as entries of the accounts that they
+ * are about. Answers the function by which the caller's wait is ended before, or the effect that remains to be run.
+ */
 export const answerRequest = (
   here: LocalNode["Service"],
-  request: PeerRequest
-): Effect.Effect<PeerResponse> => {
+  request: PeerRequest,
+  respond: (response: PeerResponse) => void
+): (() => void) | Effect.Effect<PeerResponse> | undefined => {
   switch (request._tag) {
-    case "Dispatch":
+    case "Dispatch": {
+      const [first, second] = request.commands
+      // It is decided whether or not the caller waits.
+      if (first !== undefined && second === undefined)
+        return void here.decide(first, (answer) => respond({ _tag: "Answers", answers: [answer] }))
       return Effect.map(
         here.dispatch(request.commands),
         (answers): PeerResponse => ({ _tag: "Answers", answers })
       )
+    }
     case "Head":
       return Effect.match(here.head(request.account), {
         onSuccess: (head): PeerResponse => ({ _tag: "Head", head }),
         onFailure: refused
       })
     case "Borrow":
-      return Effect.match(here.lend(request.account, request.lease), {
-        onSuccess: (loan): PeerResponse => ({ _tag: "Lent", loan }),
-        onFailure: refused
-      })
+      return here.lend(request.account, request.lease, (granted) =>
+        respond(
+          Exit.isSuccess(granted)
+            ? { _tag: "Lent", loan: granted.value }
+            : Result.match(Exit.findError(granted), {
+                onSuccess: refused,
+                onFailure: () => refused(new NotMine())
+              })
+        )
+      )
     case "GiveBack":
-      return Effect.sync((): PeerResponse => {
-        here.release(request.account, request.lease, request.given)
-        return { _tag: "Taken" }
-      })
+      here.release(request.account, request.lease, request.given)
+      respond({ _tag: "Taken" })
+      return undefined
   }
 }

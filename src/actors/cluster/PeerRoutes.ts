@@ -53,6 +53,11 @@ export class PeerRoutes {
       return Effect.sync(() => waiting.forget?.())
     })
 
+  /** Says what needs no answer to the owner of a shard. False where it is not known, or has to be asked. */
+  tell(shard: number, request: PeerRequest): boolean {
+    return this.#homes.get(shard)?.tell(request) ?? false
+  }
+
   #wait(shard: number, request: PeerRequest, resume: Resume): Waiting | undefined {
     if (this.#waitingCount >= this.#waitingMax) return undefined
     const all = this.#waiting.get(shard) ?? new Set()

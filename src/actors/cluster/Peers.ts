@@ -38,6 +38,8 @@ export class Peers extends Context.Service<
   Peers,
   {
     readonly send: SendToPeer
+    /** Says to the owner of a shard what needs no answer and may be lost. False where it has to be sent instead. */
+    readonly tell: (shard: number, request: PeerRequest) => boolean
     /** Answers the requests of other nodes from now on; until then this node owns nothing. */
     readonly serve: (here: LocalNode["Service"]) => void
     /** The shards of this node have changed. */
@@ -92,8 +94,11 @@ const makePeers = Effect.fnUntraced(function* (node: string) {
         introduction,
         unsentBytesMax,
         looksOf: (request) => Math.ceil(patienceMs[request._tag] / lookMs) + 1,
-        answer: (request) =>
-          here === undefined ? Effect.succeed(notOwned(request)) : answerRequest(here, request),
+        answer: (request, respond) => {
+          if (here !== undefined) return answerRequest(here, request, respond)
+          respond(notOwned(request))
+          return undefined
+        },
         run: runFork,
         onIntroduced: (peer) => introduced(link, peer),
         onShards: (theirs) => routes.claim(conversation, theirs)
@@ -142,6 +147,7 @@ const makePeers = Effect.fnUntraced(function* (node: string) {
   )
   return {
     send: routes.send,
+    tell: (shard, request) => routes.tell(shard, request),
     serve: (node) => {
       here = node
     },

@@ -1,5 +1,6 @@
 /** Routes a command: it is decided on this node, or sent to the node that owns its first account. */
 import { Context, Effect, Fiber, Layer, type Result, Schedule } from "effect"
+import { wavesOf } from "../../domain/BatchOrder.ts"
 import { type Command, firstAccountOf } from "../../domain/Command.ts"
 import type { CommandError, Unavailable } from "../../domain/Errors.ts"
 import type { Head } from "../../domain/Head.ts"
@@ -98,7 +99,8 @@ const make = Effect.gen(function* () {
     return start < commands.length ? [...results, ...(yield* dispatchPlain(commands.slice(start)))] : results
   })
 
-  const dispatchPlain = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
+  /** Commands of which no two share an account and have different owners. */
+  const dispatchWave = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
     const results = new Array<Effect.Effect<Outcome>>(commands.length)
     yield* forwardAll(commands, results)
     const ours = commands.flatMap((_, index) => (results[index] === undefined ? [index] : []))
@@ -119,6 +121,23 @@ const make = Effect.gen(function* () {
     }
     return yield* Effect.all(results)
   })
+
+  const dispatchPlain = (commands: ReadonlyArray<Command>): Effect.Effect<ReadonlyArray<Outcome>> => {
+    if (placement.isAlone) return dispatchWave(commands)
+    const ownerOf = (command: Command) =>
+      isOurs(command) ? "this node" : placement.groupOf(firstAccountOf(command))
+    const waves = wavesOf(commands, ownerOf)
+    if (waves.length <= 1) return dispatchWave(commands)
+    const outcomes = new Array<Outcome>(commands.length)
+    return Effect.forEach(
+      waves,
+      (wave) =>
+        Effect.map(dispatchWave(wave.map((index) => commands[index] as Command)), (found) => {
+          for (const [nth, index] of wave.entries()) outcomes[index] = found[nth] as Outcome // one a command
+        }),
+      { discard: true }
+    ).pipe(Effect.as(outcomes))
+  }
 
   const head = (account: AccountId): Effect.Effect<Head, Unavailable> =>
     Effect.suspend(() =>

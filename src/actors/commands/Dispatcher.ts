@@ -42,8 +42,8 @@ export class Dispatcher extends Context.Service<
      */
     readonly precheck: (input: unknown) => Exit.Exit<never, Overloaded> | undefined
     /**
-     * An ordered batch of one caller, with a result for each. Commands whose first accounts are of one group (see
-     * `Placement`) or all of this node take effect in the given order; between others there is no order.
+     * An ordered batch of one caller, with a result for each. On every account its commands take effect in the given
+     * order, whichever nodes own the accounts.
      */
     readonly dispatchMany: (
       commands: ReadonlyArray<Command>

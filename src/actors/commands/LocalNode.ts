@@ -1,5 +1,5 @@
 /** What this node does as the owner of accounts, for its own callers and for the other nodes that ask it. */
-import { Context, Effect, Exit, Layer, Option, Schedule } from "effect"
+import { Context, Effect, Exit, Layer, Option, Result, Schedule } from "effect"
 import { accountsOf, type Command, firstAccountOf } from "../../domain/Command.ts"
 import { type CommandError, Indeterminate, type Unavailable } from "../../domain/Errors.ts"
 import type { Head } from "../../domain/Head.ts"
@@ -13,14 +13,7 @@ import { LeaseClient } from "../accounts/LeaseClient.ts"
 import { LeaseServer } from "../accounts/LeaseServer.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
-import {
-  type Answer,
-  type LeaseGrant,
-  type LeaseRefused,
-  type NoMemory,
-  NotMine,
-  Placement
-} from "../accounts/Placement.ts"
+import { type Answer, type LeaseGrant, type LeaseRefused, NotMine, Placement } from "../accounts/Placement.ts"
 import { AdmissionControl } from "./AdmissionControl.ts"
 import { AccountMoved, CommandExecutor, type Sender } from "./CommandExecutor.ts"
 import { Deadlines } from "./Deadlines.ts"
@@ -39,13 +32,23 @@ export class LocalNode extends Context.Service<
       commands: ReadonlyArray<Command>,
       sender: Sender
     ) => Effect.Effect<ReadonlyArray<Effect.Effect<Receipt, CommandError>>>
+    /** One command of another node, in the same way; `Moved` where its first account is not of this node. */
+    readonly decide: (command: Command, reply: (answer: Answer) => void) => void
     /** Commands of another node; those whose first account is not of this node are `Moved`. */
     readonly dispatch: (commands: ReadonlyArray<Command>) => Effect.Effect<ReadonlyArray<Answer>>
     /** The committed head of an account of this node, from its actor. */
     readonly headOf: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
     /** The same, for another node: not while this one closes. */
     readonly head: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
-    readonly lend: (account: AccountId, lease: string) => Effect.Effect<LeaseGrant, LeaseRefused>
+    /**
+     * Leases an account to another node, in its turn. `reply` is called once; calling what this returns takes the request
+     * back. No fiber, since most of what nodes ask of each other comes this way.
+     */
+    readonly lend: (
+      account: AccountId,
+      lease: string,
+      reply: (granted: Exit.Exit<LeaseGrant, LeaseRefused>) => void
+    ) => (() => void) | undefined
     readonly release: LeaseServer["Service"]["release"]
     /**
      * A group of accounts is this node's from now on. Unless its former owners left it clean, its accounts are loaded
@@ -78,9 +81,9 @@ const make = Effect.gen(function* () {
   const registry = yield* AccountRegistry
   const leaseServer = yield* LeaseServer
   const leaseClient = yield* LeaseClient
-  const admission = yield* AdmissionControl
   const inFlight = yield* InFlightCommands.Service
   const deadlines = yield* Deadlines
+  const executor = yield* CommandExecutor
   const headOf = yield* makeHeadOf
   const submitAll = yield* makeSubmitAll(headOf)
 
@@ -105,24 +108,12 @@ const make = Effect.gen(function* () {
     dispatch,
     headOf,
     head: (account) => Effect.suspend(() => (owns(account) ? headOf(account) : notMine)),
-    lend: (account, lease) =>
-      Effect.suspend(
-        (): Effect.Effect<LeaseGrant, NotMine | Unavailable | NoMemory> =>
-          owns(account) ? leaseServer.lend(account, lease) : notMine
-      ).pipe(
-        // While the request waited, the account may have gone: then its head is no longer ours to tell.
-        Effect.tap(() =>
-          owns(account)
-            ? Effect.void
-            : Effect.andThen(
-                Effect.sync(() => leaseServer.release(account, lease, { _tag: "Unchanged" })),
-                notMine
-              )
-        ),
-        Effect.catchTag("NoMemory", () =>
-          Effect.fail(admission.overloaded("memory for accounts", cluster.leaseMs).error)
-        )
-      ),
+    decide: (command, reply) => {
+      if (owns(firstAccountOf(command)))
+        executor.submit(command, (exit) => reply(answerTo(command, exit)), "Peer")
+      else reply({ _tag: "Moved" })
+    },
+    lend: yield* makeLend(owns),
     release: leaseServer.release,
     enter: (group, { isClean, strangers }) => {
       if (!isClean) registry.bar({ on: group, leaseMs: cluster.leaseMs, strangers })
@@ -141,6 +132,28 @@ const make = Effect.gen(function* () {
       return deadlines.drain
     })
   })
+})
+
+/** Leases accounts that `owns` says are this node's to tell. */
+const makeLend = Effect.fnUntraced(function* (owns: (account: AccountId) => boolean) {
+  const cluster = yield* ClusterConfig
+  const leaseServer = yield* LeaseServer
+  const admission = yield* AdmissionControl
+  const lend: LocalNode["Service"]["lend"] = (account, lease, reply) => {
+    if (!owns(account)) {
+      reply(notMineExit)
+      return undefined
+    }
+    return leaseServer.lend(account, lease, (granted) => {
+      if (granted === "noMemory")
+        return reply(admission.overloaded("memory for accounts", cluster.leaseMs).exit)
+      if (Exit.isFailure(granted) || owns(account)) return reply(granted)
+      // While the request waited, the account has gone: its head is no longer this node's to tell.
+      leaseServer.release(account, lease, { _tag: "Unchanged" })
+      reply(notMineExit)
+    })
+  }
+  return lend
 })
 
 const openCommit = "a commit of the account is on its way, and whether it has landed is not known yet"
@@ -243,22 +256,20 @@ const makeSubmitAll = Effect.fnUntraced(function* (
   })
 })
 
-const notMine: Effect.Effect<never, NotMine> = Effect.fail(new NotMine())
+const notMineExit = Exit.fail(new NotMine())
+const notMine: Effect.Effect<never, NotMine> = notMineExit
 
 const moved = Effect.succeed<Answer>({ _tag: "Moved" })
 
+const answerTo = (command: Command, exit: CommandExit): Answer => {
+  if (Exit.isSuccess(exit)) return { _tag: "Done", receipt: exit.value }
+  return Result.match(Exit.findError(exit), {
+    onSuccess: (error): Answer =>
+      error instanceof AccountMoved ? { _tag: "Moved" } : { _tag: "Failed", error },
+    // A defect stays here; the caller does not know more than that.
+    onFailure: () => ({ _tag: "Failed", error: new Indeterminate({ commandId: command.commandId }) })
+  })
+}
+
 const answerOf = (command: Command, outcome: Effect.Effect<Receipt, CommandError>): Effect.Effect<Answer> =>
-  outcome.pipe(
-    Effect.match({
-      onSuccess: (receipt): Answer => ({ _tag: "Done", receipt }),
-      onFailure: (error): Answer =>
-        error instanceof AccountMoved ? { _tag: "Moved" } : { _tag: "Failed", error }
-    }),
-    // A defect stays here, where it is logged; the caller does not know more than that.
-    Effect.catchDefect(() =>
-      Effect.succeed<Answer>({
-        _tag: "Failed",
-        error: new Indeterminate({ commandId: command.commandId })
-      })
-    )
-  )
+  Effect.map(Effect.exit(outcome), (exit) => answerTo(command, exit))

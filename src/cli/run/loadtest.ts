@@ -1,7 +1,9 @@
 /** `chronicle loadtest`: loads a node or several, prints the figures, and proves that every invariant held. */
-import { Clock, Config, Effect, FileSystem, Option, Path } from "effect"
+import { Clock, Config, Effect, FileSystem, identity, Option, Path } from "effect"
 import { CliError } from "effect/cli"
 import { printInstant } from "../../domain/Ids.ts"
+import { wholeIdSegments } from "../../domain/Shard.ts"
+import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { limitsFromEnvironment } from "../../infra/config/Environment.ts"
 import { tuneCollector } from "../../infra/telemetry/Collector.ts"
 import { runLoadTest } from "../../loadtest/LoadTest.ts"
@@ -25,7 +27,7 @@ const patienceSeconds = 600
 const outstandingMax = 24_000
 
 const toSettings = Effect.fnUntraced(function* (asked: Omit<LoadTestFlags, "report" | "json">) {
-  const { scenario, accounts, seed, repeats, intruder } = asked
+  const { scenario, accounts, seed, repeats, intruder, affinity, callers } = asked
   if (Option.isSome(asked.rate) && Option.isSome(asked.concurrency)) {
     const reason = "--rate and --concurrency exclude each other: an open loop, or a closed one"
     return yield* new CliError.UserError({ cause: reason })
@@ -36,6 +38,9 @@ const toSettings = Effect.fnUntraced(function* (asked: Omit<LoadTestFlags, "repo
   }
   if (Option.getOrElse(asked.concurrency, () => concurrencyDefault) < asked.nodes) {
     return yield* new CliError.UserError({ cause: "--concurrency must be a client for each node at least" })
+  }
+  if (affinity && scenario !== "transfers-uniform") {
+    return yield* new CliError.UserError({ cause: "--affinity is for transfers-uniform" })
   }
   const pace: Pace = Option.isSome(asked.rate)
     ? { _tag: "Open", perSecond: asked.rate.value, outstandingMax }
@@ -49,6 +54,8 @@ const toSettings = Effect.fnUntraced(function* (asked: Omit<LoadTestFlags, "repo
     seed,
     repeats,
     intruder,
+    affinity,
+    callers,
     readSide,
     patienceSeconds
   } satisfies LoadSettings
@@ -60,6 +67,15 @@ const services = Effect.gen(function* () {
   if (Option.isSome(url)) return yield* environmentServices
   return yield* ownStack
 })
+
+/** Places accounts by the first segment of their ids, unless the environment says how. */
+const withGroups = <A, E, R>(test: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(ClusterConfig, (limits) =>
+    Effect.provideService(test, ClusterConfig, {
+      ...limits,
+      affinitySegments: limits.affinitySegments === wholeIdSegments ? 1 : limits.affinitySegments
+    })
+  )
 
 export const loadtest = Effect.fnUntraced(function* ({ report, json, ...asked }: LoadTestFlags) {
   tuneCollector()
@@ -76,7 +92,7 @@ export const loadtest = Effect.fnUntraced(function* ({ report, json, ...asked }:
     return yield* asked.nodes === 1
       ? runLoadTest(settings, urls, progress)
       : runNodesTest(settings, asked.nodes, urls, progress)
-  }).pipe(Effect.scoped, Effect.provide(limitsFromEnvironment))
+  }).pipe(asked.affinity ? withGroups : identity, Effect.scoped, Effect.provide(limitsFromEnvironment))
   if (Option.isSome(report)) {
     const page = yield* writeReport(report.value, outcome, renderReport(outcome, details, startedAt))
     progress.say(`the report is in ${page}`)

@@ -37,6 +37,7 @@ import type { ClusterAddress } from "../config/Environment.ts"
 import * as ClusterSocket from "./ClusterSocket.ts"
 import { HeldLocks } from "./HeldLocks.ts"
 import { ClusterMembers, PeerPort } from "./PeerPort.ts"
+import { agreeOnPlacement } from "./PlacementAgreement.ts"
 
 /** Begins the names of the tables in which the nodes find each other. */
 const prefix = "chronicle_cluster"
@@ -279,6 +280,7 @@ export const layer = (place: ClusterPlace) =>
     Effect.gen(function* () {
       const limits = yield* ClusterConfig
       yield* checkReach(listenAddress(place).host)
+      yield* agreeOnPlacement(limits, place.locksUrl)
       const own = RunnerAddress.make(place.host, place.port)
       return withShutdownTimeout(
         SocketRunner.layer.pipe(

@@ -7,6 +7,10 @@ export const clusterLimits = limitGroup("CHRONICLE_CLUSTER", {
     120,
     "Groups of accounts that move between nodes as one. The same on all nodes, for the life of an installation."
   ),
+  affinitySegments: limit(
+    64,
+    "Segments of an account id (parted by `:`) that say where it lives: accounts that have them in common live on one node. An id has at most 64, which is the whole id. The same on all nodes, for the life of an installation."
+  ),
   lockExpirationMs: limit(8_000, "A node that has not confirmed its shards for this long has lost them."),
   lockRefreshMs: limit(2_500, "How often a node confirms its shards."),
   membershipPollMs: limit(200, "How often each node looks which nodes there are."),

@@ -2,16 +2,18 @@
 import { Clock, Effect, Fiber, Result, Schedule } from "effect"
 import { encodeIntoCompressedBase64 } from "hdr-histogram-js"
 import type { Dispatcher } from "../../actors/commands/Dispatcher.ts"
-import { accountsOf, type Command } from "../../domain/Command.ts"
+import { accountsOf, type Command, firstAccountOf } from "../../domain/Command.ts"
+import type { AccountId } from "../../domain/Ids.ts"
 import { Acknowledged } from "../Acknowledged.ts"
 import type { Driver } from "../Driver.ts"
 import { markEveryMs } from "../Lag.ts"
 import { runLoad } from "../Load.ts"
 import { Meter } from "../Meter.ts"
 import { prepareAccounts } from "../Prepare.ts"
+import { loadOf, mayBeRefused } from "../Refusals.ts"
 import { withRepeats } from "../Repeats.ts"
 import { makeRng, type Rng } from "../Rng.ts"
-import { makeRunIds } from "../RunIds.ts"
+import { type RunIds, runIdsFor } from "../RunIds.ts"
 import { makeScenario, type Scenario } from "../Scenario.ts"
 import { driverOf } from "../Services.ts"
 import type { Pace } from "../Settings.ts"
@@ -47,6 +49,8 @@ interface NodeRun {
   readonly acknowledged: Acknowledged
   readonly driver: Driver
   readonly ways: Ways
+  readonly owns: (account: AccountId) => boolean
+  readonly ids: RunIds
   readonly post: (message: FromNode) => void
 }
 
@@ -112,8 +116,25 @@ const histogramsOf = (meter: Meter): NonNullable<Report["histograms"]> => ({
   refusals: encodeIntoCompressedBase64(meter.refusals)
 })
 
+/** Commands drawn for one whose first account is this node's, at most; a node may own none for a moment. */
+const drawsMax = 200
+
+/**
+ * Draws commands that this node's callers would give to it: those whose first account it owns, where they know that.
+ * What opens an account is given to any node, for later commands count on it.
+ */
+const drawnFor = ({ work, scenario }: NodeRun, owns: (account: AccountId) => boolean) => {
+  if (work.settings.callers === "any") return scenario.next
+  const isFor = (command: Command): boolean => command._tag === "OpenAccount" || owns(firstAccountOf(command))
+  return (): Command => {
+    let command = scenario.next()
+    for (let draws = 1; draws < drawsMax && !isFor(command); draws++) command = scenario.next()
+    return command
+  }
+}
+
 const load = Effect.fnUntraced(function* (run: NodeRun) {
-  const { work, rng, scenario, acknowledged, driver, ways, post } = run
+  const { work, rng, acknowledged, driver, ways, post } = run
   const { settings, nodes } = work
   const clock = yield* Clock.Clock
   const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
@@ -127,11 +148,14 @@ const load = Effect.fnUntraced(function* (run: NodeRun) {
   let markedAt = 0
   const seconds = yield* runLoad({
     driver,
-    next: withRepeats(scenario.next, settings.repeats, rng, (command) => acknowledged.changed(command)),
+    next: withRepeats(drawnFor(run, run.owns), settings.repeats, rng, (command) =>
+      acknowledged.changed(command)
+    ),
     pace: paceOf(work),
     seconds: settings.seconds,
     meter,
     acknowledged,
+    isTrueRefusal: (command, error) => mayBeRefused(command, error, loadOf(run.ids, settings)),
     onAccepted: ({ postings: [position] }) => {
       const atMs = nowMs()
       if (!settings.readSide || position === undefined || atMs - markedAt < markEveryMs * nodes) return
@@ -151,13 +175,22 @@ export const serveLoad = Effect.fnUntraced(function* (
   post: (message: FromNode) => void
 ) {
   const { settings, nth, nodes } = work
-  const ids = makeRunIds(work.run, settings.scenario === "mixed-zipf")
+  const ids = runIdsFor(work.run, settings)
   const rng = yield* makeRng(`${settings.seed}:${nth}`)
   // The load test's own process is one part more, because it prepares the cold accounts.
   const scenario = makeScenario(settings, ids, rng, { nth, of: nodes + 1 })
   const journal = new AckJournal(ids)
   const acknowledged = new Acknowledged(ids, scenario.accountsMax, settings.repeats > 0, journal)
-  const run: NodeRun = { work, rng, scenario, acknowledged, ...countedDriver(dispatcher), post }
+  const run: NodeRun = {
+    work,
+    rng,
+    scenario,
+    acknowledged,
+    ...countedDriver(dispatcher),
+    owns: dispatcher.localNode.owns,
+    ids,
+    post
+  }
   const { driver } = run
 
   const answer = (request: Request): Effect.Effect<Answer, { readonly message: string }> => {

@@ -17,7 +17,7 @@ import { prepareAccounts } from "../Prepare.ts"
 import { probeStore } from "../Probe.ts"
 import type { Progress } from "../Progress.ts"
 import { makeRng } from "../Rng.ts"
-import { makeRunIds, type RunIds } from "../RunIds.ts"
+import { type RunIds, runIdsFor } from "../RunIds.ts"
 import { makeScenario } from "../Scenario.ts"
 import { readSide, type ServiceUrls, stores } from "../Services.ts"
 import type { LoadSettings } from "../Settings.ts"
@@ -83,7 +83,7 @@ const begin = Effect.fnUntraced(function* (
 ) {
   const store = yield* EventStore
   const run = `lt${(yield* Clock.currentTimeMillis).toString(36)}`
-  const ids = makeRunIds(run, settings.scenario === "mixed-zipf")
+  const ids = runIdsFor(run, settings)
   // The nodes generate the load; this process only prepares the cold accounts.
   const share = { nth: count, of: count + 1 }
   const scenario = makeScenario(settings, ids, yield* makeRng(settings.seed), share)

@@ -3,12 +3,12 @@ import { Effect } from "effect"
 import type { SecureRandom } from "effect/crypto"
 import { toJsonCommand } from "../../CommandJson.ts"
 import { makeReadCommand } from "../../CommandMethods.ts"
-import type { CommandInput } from "../../domain/Command.ts"
+import type { Command, CommandInput } from "../../domain/Command.ts"
 import { InvalidCommand } from "../../domain/Errors.ts"
 import type { ClientLimits } from "./ClientOptions.ts"
 
 export interface EncodedCommand {
-  readonly commandId: string
+  readonly command: Command
   readonly json: unknown
   /** Characters of its JSON. */
   readonly size: number
@@ -25,7 +25,7 @@ export const makeEncodeCommand = (random: SecureRandom.SecureRandom["Service"], 
       const json = toJsonCommand(command)
       const size = JSON.stringify(json).length
       return size <= limits.commandCharactersMax
-        ? Effect.succeed({ commandId: command.commandId, json, size })
+        ? Effect.succeed({ command, json, size })
         : Effect.fail(InvalidCommand.at("command", `has ${size} characters as JSON`))
     })
 }

@@ -23,6 +23,8 @@ interface NodeCall<A, E> {
   readonly deadlineMs: number
   /** The error of a call without a definite answer. */
   readonly onGivenUp: (state: CallState) => E
+  /** The node that should have the call, as far as it is known; any node can serve it. */
+  readonly preferred?: (() => NodeConnection | undefined) | undefined
 }
 
 type AnyError = CommandError | QueryError
@@ -38,23 +40,37 @@ const didNothing: ReadonlySet<string> = new Set<AnyError["_tag"]>([
 /** The first pause before another sending, in milliseconds; doubled up to `backoffMaxMs`. */
 const backoffMs = 20
 
-export type ChooseNode = (declined: ReadonlySet<NodeConnection>) => Effect.Effect<NodeConnection>
+export type ChooseNode = (
+  declined: ReadonlySet<NodeConnection>,
+  preferred?: NodeConnection
+) => Effect.Effect<NodeConnection>
 
 /**
- * Round robin over the connected nodes, those that did not decline this call first; waits while none is connected.
+ * The preferred node; else round robin over the connected nodes, those that did not decline this call first; waits while
+ * none is connected. A node that has not answered `inFlightMax` calls of this client gets a further one only if all have.
  * `opened` is open while at least one node is connected.
  */
-export const makeChooseNode = (nodes: ReadonlyArray<NodeConnection>, opened: Latch.Latch): ChooseNode => {
+export const makeChooseNode = (
+  nodes: ReadonlyArray<NodeConnection>,
+  opened: Latch.Latch,
+  inFlightMax: number
+): ChooseNode => {
   let next = 0
-  const chooseNode = (declined: ReadonlySet<NodeConnection>): Effect.Effect<NodeConnection> =>
+  const chooseNode = (
+    declined: ReadonlySet<NodeConnection>,
+    preferred?: NodeConnection
+  ): Effect.Effect<NodeConnection> =>
     Effect.suspend(() => {
+      const hasRoom = (node: NodeConnection) => node.inFlight < inFlightMax
+      if (preferred?.isConnectedUnsafe() === true && !declined.has(preferred) && hasRoom(preferred))
+        return Effect.succeed(preferred)
       let declining: NodeConnection | undefined
       for (let step = 0; step < nodes.length; step++) {
         const index = (next + step) % nodes.length
         const node = nodes[index]
         if (node === undefined || !node.isConnectedUnsafe()) continue
         declining ??= node
-        if (declined.has(node)) continue
+        if (declined.has(node) || !hasRoom(node)) continue
         next = index + 1
         return Effect.succeed(node)
       }
@@ -123,7 +139,12 @@ export const makeCallWithFailover = (
   const permits = Semaphore.makeUnsafe(limits.inFlightMax * nodes.length)
   let waiting = 0
 
-  return <A, E extends AnyError>({ send, deadlineMs, onGivenUp }: NodeCall<A, E>): Effect.Effect<A, E> =>
+  return <A, E extends AnyError>({
+    send,
+    deadlineMs,
+    onGivenUp,
+    preferred
+  }: NodeCall<A, E>): Effect.Effect<A, E> =>
     Effect.suspend(() => {
       const attempts = new CallAttempts(waiting)
       const isAnotherLeft = () =>
@@ -136,9 +157,15 @@ export const makeCallWithFailover = (
         waiting--
         attempts.reason = "no node is connected"
         for (let tries = 0; ; tries++) {
-          const node = yield* chooseNode(attempts.declined)
+          const node = yield* chooseNode(attempts.declined, preferred?.())
           attempts.isUnderWay = true
-          const exit = yield* Effect.exit(send(node.client))
+          node.inFlight++
+          const exit = yield* Effect.ensuring(
+            Effect.exit(send(node.client)),
+            Effect.sync(() => {
+              node.inFlight--
+            })
+          )
           const outcome = attempts.settle(node, exit, isAnotherLeft, onGivenUp)
           if (outcome !== undefined) return yield* outcome
           attempts.isUnderWay = false

@@ -1,13 +1,15 @@
 /**
  * The ledger over RPC: the same `Ledger` as in process, so that host code does not change when the ledger moves to another process.
- * Calls are spread over the nodes, and sent again until an answer is definite.
+ * A command goes to the node of its first account, other calls are spread over the nodes; all are sent again until an
+ * answer is definite.
  */
 import { Clock, type Config, Context, Effect, Latch, Layer, Redacted, Result, Stream } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { Headers } from "effect/http"
 import type { RpcClientError } from "effect/rpc"
 import { dispatchChecked } from "../../CommandMethods.ts"
-import type { CommandInput } from "../../domain/Command.ts"
+import { wavesOf } from "../../domain/BatchOrder.ts"
+import { type Command, type CommandInput, firstAccountOf } from "../../domain/Command.ts"
 import {
   type CommandError,
   Indeterminate,
@@ -15,6 +17,7 @@ import {
   type QueryError,
   Unavailable
 } from "../../domain/Errors.ts"
+import type { AccountId } from "../../domain/Ids.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import type { HistoryEntry } from "../../domain/Views.ts"
 import { Ledger } from "../../LedgerService.ts"
@@ -29,6 +32,7 @@ import {
   type NodeClient,
   type NodeConnection
 } from "./NodeConnection.ts"
+import { followOwners, type OwnerOf } from "./OwnerRouting.ts"
 import { makeOpenConnection, remoteEvents } from "./RemoteEvents.ts"
 
 type Sent<A, E> = Effect.Effect<A, E | RpcClientError.RpcClientError>
@@ -82,6 +86,7 @@ interface Nodes {
   /** What is sent with every call: the token. */
   readonly callOptions: object
   readonly callWithFailover: ReturnType<typeof makeCallWithFailover>
+  readonly ownerOf: OwnerOf
   readonly stream: <A, Place>(
     resumable: Omit<Parameters<typeof remoteEvents<A, Place>>[3], "onGivenUp">
   ) => Stream.Stream<A, QueryError>
@@ -99,67 +104,56 @@ const connectNodes = Effect.fnUntraced(function* (options: LedgerClientOptions) 
   }
   for (const url of options.urls) all.push(yield* makeNodeConnection(url, options, limits, onChange))
   onChange()
-  const chooseNode = makeChooseNode(all, opened)
+  const chooseNode = makeChooseNode(all, opened, limits.inFlightMax)
   const openConnection = makeOpenConnection(options, limits)
   const what = `the ledger at ${options.urls.join(", ")}`
   const unavailable = ({ reason, isFull }: CallState) =>
     isFull ? new Overloaded({ what: "this client", retryAfterMs: 10 }) : new Unavailable({ what, reason })
+  const callOptions =
+    options.token === undefined
+      ? {}
+      : { headers: Headers.fromInput({ authorization: `Bearer ${Redacted.value(options.token)}` }) }
   return {
     all,
     opened,
     limits,
     what,
     unavailable,
-    callOptions:
-      options.token === undefined
-        ? {}
-        : { headers: Headers.fromInput({ authorization: `Bearer ${Redacted.value(options.token)}` }) },
+    callOptions,
+    ownerOf: yield* followOwners(all, callOptions),
     callWithFailover: makeCallWithFailover(all, chooseNode, limits),
     stream: (resumable) =>
       remoteEvents(chooseNode, openConnection, limits, { ...resumable, onGivenUp: unavailable })
   } satisfies Nodes
 })
 
-const makeCommands = Effect.fnUntraced(function* ({
-  limits,
-  what,
-  callOptions,
-  callWithFailover,
-  unavailable
-}: Nodes) {
-  const clock = yield* Clock.Clock
-  const encode = makeEncodeCommand(yield* SecureRandom.SecureRandom, limits)
+/** The error of a command that was given up. */
+const givenUp =
+  (commandId: string, unavailable: Nodes["unavailable"]) =>
+  (state: CallState): CommandError =>
+    state.isUncertain ? new Indeterminate({ commandId }) : unavailable(state)
 
-  const givenUp =
-    (commandId: string) =>
-    (state: CallState): CommandError =>
-      state.isUncertain ? new Indeterminate({ commandId }) : unavailable(state)
-
-  const dispatch = (input: CommandInput): Effect.Effect<Receipt, CommandError> =>
-    Effect.flatMap(encode(input), ({ commandId, json }) =>
-      callWithFailover({
-        send: (client) => client.dispatch({ command: json }, callOptions),
-        deadlineMs: limits.commandDeadlineMs,
-        onGivenUp: givenUp(commandId)
-      })
-    )
-
+const makeSendChunks = (
+  { limits, what, callOptions, callWithFailover, ownerOf, unavailable }: Nodes,
+  clock: Clock.Clock
+) => {
   /** One message. Fails as a whole only where it was refused or given up as a whole. */
   const sendChunk = (chunk: ReadonlyArray<EncodedCommand>, deadlineMs: number) => {
     const commands = chunk.map(({ json }) => json)
+    const [first] = chunk
     return Effect.result(
       callWithFailover<ReadonlyArray<CommandResult>, CommandError>({
         send: (client) => client.dispatchMany({ commands }, callOptions),
         deadlineMs,
-        onGivenUp: givenUp("")
+        onGivenUp: givenUp("", unavailable),
+        preferred: () => first && ownerOf(firstAccountOf(first.command))
       })
     )
   }
 
   /** One message after the other, which keeps the order; once a message is given up, those behind it are not sent. */
-  const sendChunks = Effect.fnUntraced(function* (commands: ReadonlyArray<EncodedCommand>) {
+  const sendChunks = Effect.fnUntraced(function* (commands: ReadonlyArray<EncodedCommand>, deadline: number) {
     const results: Array<CommandResult> = []
-    const deadline = clock.currentTimeMillisUnsafe() + limits.commandDeadlineMs
     let stopped: CommandError | undefined
     for (const chunk of chunksOf(commands, limits)) {
       if (stopped !== undefined) {
@@ -174,31 +168,112 @@ const makeCommands = Effect.fnUntraced(function* ({
       }
       const error = answer.failure
       const isUncertain = error._tag === "Indeterminate"
-      for (const { commandId } of chunk)
-        results.push(Result.fail(isUncertain ? new Indeterminate({ commandId }) : error))
+      for (const { command } of chunk)
+        results.push(Result.fail(isUncertain ? new Indeterminate({ commandId: command.commandId }) : error))
       stopped = isUncertain
         ? new Unavailable({ what, reason: "a command before it in the batch has no known outcome" })
         : error
     }
-    return results
+    return { results, stopped }
   })
+  return sendChunks
+}
+
+const makeCommands = Effect.fnUntraced(function* (nodes: Nodes) {
+  const { limits, callOptions, callWithFailover, ownerOf, unavailable } = nodes
+  const clock = yield* Clock.Clock
+  const sendChunks = makeSendChunks(nodes, clock)
+  const encode = makeEncodeCommand(yield* SecureRandom.SecureRandom, limits)
+
+  const dispatch = (input: CommandInput): Effect.Effect<Receipt, CommandError> =>
+    Effect.flatMap(encode(input), ({ command, json }) =>
+      callWithFailover({
+        send: (client) => client.dispatch({ command: json }, callOptions),
+        deadlineMs: limits.commandDeadlineMs,
+        onGivenUp: givenUp(command.commandId, unavailable),
+        preferred: () => ownerOf(firstAccountOf(command))
+      })
+    )
+
+  const sendByOwner = (commands: ReadonlyArray<EncodedCommand>) => {
+    const deadline = clock.currentTimeMillisUnsafe() + limits.commandDeadlineMs
+    return sendWaves(
+      commands,
+      (command) => ownerOf(firstAccountOf(command)),
+      (part) => sendChunks(part, deadline)
+    )
+  }
 
   return {
     dispatch,
-    dispatchMany: (inputs: ReadonlyArray<CommandInput>) => dispatchChecked(inputs, encode, sendChunks)
+    dispatchMany: (inputs: ReadonlyArray<CommandInput>) => dispatchChecked(inputs, encode, sendByOwner)
   }
 })
+
+/** The results of some commands, in order, and why what comes behind them must not be sent. */
+interface PartAnswer {
+  readonly results: ReadonlyArray<CommandResult>
+  readonly stopped: CommandError | undefined
+}
+
+/**
+ * Sends the commands of a batch by their owners: those of one owner in order, several owners at once, and none before
+ * what it has an account in common with. Once something was given up, what would come behind it is not sent.
+ */
+const sendWaves = Effect.fnUntraced(function* <Owner>(
+  commands: ReadonlyArray<EncodedCommand>,
+  ownerOf: (command: Command) => Owner,
+  sendPart: (part: ReadonlyArray<EncodedCommand>) => Effect.Effect<PartAnswer>
+) {
+  const owners = commands.map(({ command }) => ownerOf(command))
+  const waves = wavesOf(
+    commands.map(({ command }) => command),
+    (_, index) => owners[index]
+  )
+  const results = new Array<CommandResult>(commands.length)
+  let stopped: CommandError | undefined
+  for (const wave of waves) {
+    if (stopped !== undefined) {
+      const error = stopped
+      for (const index of wave) results[index] = Result.fail(error)
+      continue
+    }
+    const parts = Map.groupBy(wave, (index) => owners[index])
+    const sent = yield* Effect.forEach(
+      parts.values(),
+      (part) =>
+        Effect.map(sendPart(part.map((index) => pick(commands, index))), (answer) => ({ part, ...answer })),
+      { concurrency: "unbounded" }
+    )
+    for (const { part, results: found, stopped: reason } of sent) {
+      for (const [nth, index] of part.entries()) results[index] = pick(found, nth)
+      stopped ??= reason
+    }
+  }
+  return results
+})
+
+const pick = <A>(values: ReadonlyArray<A>, index: number): A => {
+  const value = values[index]
+  if (value === undefined) throw new Error("a batch has no such command")
+  return value
+}
 
 /** Events of a stream that are fetched before its reader takes them. */
 const streamBufferSize = 64
 
-const makeQueries = ({ limits, callOptions, callWithFailover, stream, unavailable }: Nodes) => {
+const makeQueries = ({ limits, callOptions, callWithFailover, ownerOf, stream, unavailable }: Nodes) => {
   // A name that varies does not tell the types of its procedure, which are those of the table.
   const ask = (name: QueryName, payload: unknown) =>
     callWithFailover<unknown, QueryError>({
       send: (client) => (client[name] as SendQuery)(payload, callOptions),
       deadlineMs: limits.queryDeadlineMs,
-      onGivenUp: unavailable
+      onGivenUp: unavailable,
+      // Only the owner has it in memory; every other question is answered by any node alike.
+      preferred:
+        name === "strongBalance"
+          ? () => ownerOf((payload as { readonly account: AccountId }).account)
+          : undefined
     })
   const askStream = (name: QueryName, payload: unknown) => {
     const { after, ...options } = payload as { readonly after?: string } // every stream has this option

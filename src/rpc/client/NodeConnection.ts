@@ -15,6 +15,8 @@ export interface NodeConnection {
   readonly isConnectedUnsafe: () => boolean
   /** Why the last attempt to connect failed. */
   readonly troubleUnsafe: () => string
+  /** Calls of this client to the node that are not answered. */
+  inFlight: number
 }
 
 /** The URL is of none of the forms by which a node is named. */
@@ -71,8 +73,9 @@ export const makeNodeConnection = Effect.fnUntraced(function* (
     url: text,
     client,
     isConnectedUnsafe: () => isConnected,
-    troubleUnsafe: () => trouble
-  } satisfies NodeConnection
+    troubleUnsafe: () => trouble,
+    inFlight: 0
+  } satisfies NodeConnection as NodeConnection // whose count of calls changes
 })
 
 /** A socket that is opened anew each time its reader is acquired. */

@@ -8,6 +8,7 @@ import { Authenticator } from "../../access/Authenticator.ts"
 import { permitAccount, permitCommand, permitQuery } from "../../access/Authorization.ts"
 import { RefusalLog } from "../../access/RefusalLog.ts"
 import { type Caller, mayName } from "../../access/Tokens.ts"
+import { Placement } from "../../actors/accounts/Placement.ts"
 import { dispatchChecked } from "../../CommandMethods.ts"
 import { InvalidCommand, type QueryError } from "../../domain/Errors.ts"
 import { Ledger } from "../../Ledger.ts"
@@ -64,6 +65,7 @@ const makeCommandHandlers = Effect.gen(function* () {
   const authenticator = yield* Authenticator
   const { batchMax } = yield* RpcConfig
   const permitted = yield* makePermitted
+  const placement = yield* Placement
 
   const dispatchMany = Effect.fnUntraced(function* (caller: Caller, commands: ReadonlyArray<unknown>) {
     if (commands.length > batchMax)
@@ -79,7 +81,8 @@ const makeCommandHandlers = Effect.gen(function* () {
       return Effect.flatMap(permitted(caller, permitCommand(caller, command)), ledger.dispatch)
     },
     dispatchMany: ({ commands }: { readonly commands: ReadonlyArray<unknown> }, { headers }: Call) =>
-      dispatchMany(authenticator.callerOf(headers), commands)
+      dispatchMany(authenticator.callerOf(headers), commands),
+    ownedShards: () => Effect.sync(placement.ownedShards)
   }
 })
 

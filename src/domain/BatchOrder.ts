@@ -1,0 +1,33 @@
+/**
+ * The order of a batch over several owners: on every account its commands take effect as they were given, and what has
+ * no account in common goes side by side.
+ */
+import { accountsOf, type Command } from "./Command.ts"
+import type { AccountId } from "./Ids.ts"
+
+/**
+ * Cuts a batch into waves, each a list of indices in order. All commands of a wave may be given to their owners at once,
+ * those of one owner in order; a wave begins when the one before has its outcomes. A command is in a later wave than
+ * one before it only where they share an account and have different owners.
+ */
+export const wavesOf = <Owner>(
+  commands: ReadonlyArray<Command>,
+  ownerOf: (command: Command, index: number) => Owner
+): ReadonlyArray<ReadonlyArray<number>> => {
+  const last = new Map<AccountId, { readonly wave: number; readonly owner: Owner }>()
+  const waves: Array<Array<number>> = []
+  for (const [index, command] of commands.entries()) {
+    const owner = ownerOf(command, index)
+    const accounts = accountsOf(command)
+    let wave = 0
+    for (const account of accounts) {
+      const before = last.get(account)
+      if (before !== undefined) wave = Math.max(wave, before.owner === owner ? before.wave : before.wave + 1)
+    }
+    for (const account of accounts) last.set(account, { wave, owner })
+    const indices = waves[wave]
+    if (indices === undefined) waves[wave] = [index]
+    else indices.push(index)
+  }
+  return waves
+}

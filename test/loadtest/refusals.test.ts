@@ -1,0 +1,88 @@
+/** Which refusals a load expects: everything else counts as a broken promise. */
+import { assert, it } from "@effect/vitest"
+import { Effect } from "effect"
+import type { Command } from "../../src/domain/Command.ts"
+import {
+  AccountNotActive,
+  AccountNotFound,
+  type CommandError,
+  CommandIdReused,
+  InsufficientFunds
+} from "../../src/domain/Errors.ts"
+import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
+import { runLoad } from "../../src/loadtest/Load.ts"
+import { Meter } from "../../src/loadtest/Meter.ts"
+import { loadOf, mayBeRefused } from "../../src/loadtest/Refusals.ts"
+import { makeRunIds } from "../../src/loadtest/RunIds.ts"
+
+const ids = makeRunIds("run", false)
+const settings = {
+  scenario: "mixed-zipf",
+  accounts: 10,
+  pace: { _tag: "Closed", concurrency: 1 },
+  seconds: 1,
+  seed: 1,
+  repeats: 0,
+  intruder: 0,
+  readSide: false,
+  patienceSeconds: 1
+} as const
+
+const withdraw = (index: number, amount: bigint): Command => ({
+  _tag: "Withdraw",
+  commandId: ids.command(index),
+  account: ids.account(index),
+  amount
+})
+const account = ids.account(1)
+const poor = new InsufficientFunds({
+  account,
+  asset: ids.assetOf(1),
+  balance: 0n,
+  overdraftLimit: 0n,
+  amount: 1n
+})
+const unknown = new AccountNotFound({ account })
+const frozen = new AccountNotActive({ account, status: "frozen" })
+const reused = new CommandIdReused({ commandId: ids.command(1) })
+
+it.each([
+  ["a funded account for want of what it has", withdraw(1, 5n), poor, false],
+  ["a funded account for want of more than it has", withdraw(1, 10n ** 17n), poor, true],
+  ["an account without funds", withdraw(10, 5n), poor, true],
+  ["a funded account as unknown", withdraw(1, 5n), unknown, false],
+  ["an account of the load as unknown", withdraw(11, 5n), unknown, true],
+  ["an account that no command froze", withdraw(1, 5n), frozen, false],
+  ["an id that was not repeated", withdraw(1, 5n), reused, false]
+] as ReadonlyArray<readonly [string, Command, CommandError, boolean]>)(
+  "expects of a refusal of %s what is true",
+  (_, command, error, isTrue) => {
+    assert.strictEqual(mayBeRefused(command, error, loadOf(ids, settings)), isTrue)
+  }
+)
+
+it.live("a refusal that was true of no state fails the load", () =>
+  Effect.gen(function* () {
+    const acknowledged = new Acknowledged(ids, 10, false)
+    let isOver = false
+    yield* runLoad({
+      driver: {
+        dispatch: () => {
+          isOver = true
+          return Effect.fail(poor)
+        },
+        dispatchMany: () => Effect.die("not used"),
+        stats: () => assert.fail("not used")
+      },
+      next: () => withdraw(1, 5n),
+      pace: { _tag: "Closed", concurrency: 1 },
+      seconds: 0.000_001,
+      meter: new Meter(),
+      acknowledged,
+      isTrueRefusal: (command, error) => mayBeRefused(command, error, loadOf(ids, settings)),
+      onAccepted: () => {}
+    })
+    assert.isTrue(isOver)
+    assert.match(acknowledged.faults[0]?.reason ?? "", /was refused, which was true of no state/)
+  })
+)
