@@ -1,39 +1,31 @@
 /**
- * What is lost from the memory of owners when the log stands still: nothing must be. Two nodes as processes, and every
- * way in which accounts change hands, with standstills of several lengths: `node bench/cluster/standstill.ts [millis …]`.
+ * What is lost from the memory of owners when the log stands still: nothing must be. Nodes as processes, every way in which
+ * accounts change hands, standstills of several lengths at every place of a commit:
+ * `node bench/cluster/standstill.ts [millis,millis …] [begin,middle,end] [part of a scenario's name]`. Each in turn takes
+ * about 20 s and the standstill; a line of JSON each, exit code 1 if anything was untrue.
  */
 import { Effect, Redacted } from "effect"
-import { accountsTakenOver, leasesOutlasted } from "../../test/support/standstill.ts"
+import { places, scenarios } from "../../test/support/standstill.ts"
 import { run, startStores } from "./Script.ts"
 
-const given = process.argv.slice(2).map(Number)
-const stalls = given.length > 0 ? given : [500, 2_000, 5_000, 10_000]
+const [lengths = "500,2000,5000,10000", where = places.join(), which = ""] = process.argv.slice(2)
+const chosen = places.filter((place) => where.split(",").includes(place))
 
 const program = Effect.gen(function* () {
-  for (const stallMs of stalls) {
-    for (const [what, scenario] of [
-      ["leases outlasted", leasesOutlasted],
-      [
-        "a node ended",
-        (services: Parameters<typeof leasesOutlasted>[0], ms: number) =>
-          accountsTakenOver(services, ms, "SIGTERM")
-      ],
-      [
-        "a node killed",
-        (services: Parameters<typeof leasesOutlasted>[0], ms: number) =>
-          accountsTakenOver(services, ms, "SIGKILL")
-      ]
-    ] as const) {
-      const found = yield* Effect.gen(function* () {
-        const stack = yield* startStores()
-        const urls = {
-          eventStoreUrl: Redacted.value(stack.eventStoreUrl),
-          locksUrl: Redacted.value(stack.readModelUrl)
-        }
-        return yield* scenario(urls, stallMs)
-      }).pipe(Effect.scoped)
-      console.log(JSON.stringify({ what, stallMs, ...found }))
-      if (found.faults.length > 0) process.exitCode = 1
+  for (const [what, scenario] of Object.entries(scenarios).filter(([name]) => name.includes(which))) {
+    for (const millis of lengths.split(",").map(Number)) {
+      for (const place of chosen) {
+        const found = yield* Effect.gen(function* () {
+          const stack = yield* startStores()
+          const urls = {
+            eventStoreUrl: Redacted.value(stack.eventStoreUrl),
+            locksUrl: Redacted.value(stack.readModelUrl)
+          }
+          return yield* scenario(urls, { millis, place })
+        }).pipe(Effect.scoped)
+        console.log(JSON.stringify({ what, millis, place, ...found }))
+        if (found.faults.length > 0) process.exitCode = 1
+      }
     }
   }
 })

@@ -6,6 +6,7 @@
 import { Effect, Fiber, Layer } from "effect"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { EventStoreClient } from "../../src/infra/eventstore/SqlClients.ts"
+import { type ToldBalance, untrueAnswers } from "../../test/support/answers.ts"
 import { faultsOf, logOf } from "../../test/support/invariants.ts"
 import { tally } from "../../test/support/ledgerWorld.ts"
 import type { StormResult } from "../../test/support/memberMain.ts"
@@ -54,6 +55,22 @@ const program = Effect.gen(function* () {
   const funded = yield* first.ask<StormResult["attempts"]>({ _tag: "Send", commands: commands.flat() })
   console.error(tally(funded.map(({ answer }) => (typeof answer === "string" ? answer : "Accepted"))))
   const disrupting = yield* Effect.forkScoped(isChaos ? chaos : Effect.void)
+  // Strong balances, asked of any node meanwhile.
+  const balances: Array<ToldBalance> = []
+  const asking = yield* Effect.gen(function* () {
+    for (let nth = 0; ; nth++) {
+      const account = `s${nth % accounts}`
+      const member = isChaos ? first : (members[nth % members.length] ?? first)
+      const start = Number(process.hrtime.bigint())
+      const told = yield* member.ask<{ readonly version: number; readonly balance: string }>({
+        _tag: "Head",
+        account
+      })
+      const end = Number(process.hrtime.bigint())
+      balances.push({ account, start, end, version: told.version, balance: BigInt(told.balance) })
+      yield* Effect.sleep(10)
+    }
+  }).pipe(Effect.ignoreCause, Effect.forkScoped)
   const storms = yield* Effect.forEach(
     isChaos ? [first] : members,
     (member, seed) =>
@@ -63,7 +80,7 @@ const program = Effect.gen(function* () {
       }),
     { concurrency: "unbounded" }
   )
-  yield* Fiber.interrupt(disrupting)
+  yield* Fiber.interruptAll([disrupting, asking])
   const attempts = storms.flatMap((storm) => storm.attempts)
   const answers = tally(attempts.map(({ answer }) => (typeof answer === "string" ? answer : "Accepted")))
   const latencies = storms.flatMap((storm) => storm.latenciesMs).sort((a, b) => a - b)
@@ -71,7 +88,20 @@ const program = Effect.gen(function* () {
   const log = yield* Effect.flatMap(EventStore, logOf).pipe(
     Effect.provide(EventStore.layer.pipe(Layer.provide(EventStoreClient.layer(stack.eventStoreUrl))))
   )
-  const faults = faultsOf(log, [...funded, ...attempts])
+  const sent = [...funded, ...attempts]
+  const refusals = storms.flatMap(({ attempts: some, refused }) =>
+    refused.flatMap((command) =>
+      some
+        .filter(({ commandId, answer }) => commandId === command.commandId && answer === "InsufficientFunds")
+        .map(({ start, end }) => ({
+          command: { _tag: "Transfer" as const, amount: 1n, ...command },
+          start,
+          end,
+          tag: "InsufficientFunds"
+        }))
+    )
+  )
+  const faults = [...faultsOf(log, sent), ...untrueAnswers(log, sent, balances, refusals)]
   console.log(
     JSON.stringify(
       {
@@ -82,6 +112,7 @@ const program = Effect.gen(function* () {
         seconds,
         disruptions,
         answers,
+        strongBalances: balances.length,
         acceptedPerSecond: Math.round((answers.Accepted ?? 0) / seconds),
         latencyMs: {
           p50: percentile(latencies, 0.5),

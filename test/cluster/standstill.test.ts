@@ -1,42 +1,34 @@
 /**
- * A store that stands still, with real processes: nothing that was accepted is missing from what the owners tell and
- * decide afterwards. `bench/cluster/standstill.ts` runs all lengths of a standstill.
+ * A store that stands still, with real processes: nothing that was accepted is missing from what the owners tell and decide
+ * afterwards, and nothing lands that was refused for good. One length and place for each way in which accounts change
+ * hands; `bench/cluster/standstill.ts` runs all lengths at all places.
  */
 import { assert, inject, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { freshDatabase, freshEventStore } from "../support/databases.ts"
-import {
-  accountsTakenOver,
-  type Faults,
-  leasesOutlasted,
-  type StandstillServices
-} from "../support/standstill.ts"
+import { type Place, scenarios } from "../support/standstill.ts"
 
-const run = (
-  scenario: (
-    services: StandstillServices
-  ) => Effect.Effect<
-    { readonly accepted: number; readonly faults: Faults },
-    never,
-    Effect.Services<ReturnType<typeof leasesOutlasted>>
-  >
-) =>
-  Effect.gen(function* () {
-    const eventStoreUrl = yield* freshEventStore(inject("postgresUrl"))
-    const locksUrl = yield* freshDatabase(inject("postgresUrl"))
-    const { accepted, faults } = yield* scenario({ eventStoreUrl, locksUrl })
-    assert.isAbove(accepted, 5)
-    assert.deepStrictEqual(faults, [])
-  })
+const cases: ReadonlyArray<readonly [what: string, millis: number, place: Place]> = [
+  ["leases outlasted", 500, "middle"],
+  ["leases outlasted", 5_000, "begin"],
+  ["leases outlasted", 2_000, "end"],
+  ["shards moved to a node that joins", 2_000, "middle"],
+  ["a node ended", 5_000, "begin"],
+  ["a node killed", 5_000, "end"],
+  ["ids refused by the next owner", 5_000, "middle"],
+  ["readings outlived by a shard that came back", 5_000, "begin"]
+]
 
-it.live.each([500, 5_000])(
-  "a transfer whose commit outlasts its lease is known to the receiver's owner (%i ms)",
-  (ms) => run((services) => leasesOutlasted(services, ms)),
-  120_000
-)
-
-it.live.each(["SIGTERM", "SIGKILL"] as const)(
-  "accounts are served with what their former node was writing when it went (%s)",
-  (signal) => run((services) => accountsTakenOver(services, 5_000, signal)),
-  120_000
+it.live.each(cases)(
+  "%s, the log standing still for %i ms at the %s of commits: owners know what landed",
+  ([what, millis, place]) =>
+    Effect.gen(function* () {
+      const eventStoreUrl = yield* freshEventStore(inject("postgresUrl"))
+      const locksUrl = yield* freshDatabase(inject("postgresUrl"))
+      const scenario = scenarios[what] ?? assert.fail(`no scenario is called ${what}`)
+      const { accepted, faults } = yield* scenario({ eventStoreUrl, locksUrl }, { millis, place })
+      assert.isAbove(accepted, 0)
+      assert.deepStrictEqual(faults, [])
+    }),
+  180_000
 )

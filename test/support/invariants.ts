@@ -93,6 +93,11 @@ const keepHolds = (holds: Map<string, Kept>, row: StoredEvent): bigint => {
   return [...holds.values()].reduce((sum, { rest }) => sum + rest, 0n)
 }
 
+/** The balance and the overdraft limit of an account after one more of its events. */
+export const balanceAfter = (balance: bigint, row: StoredEvent): bigint => balance + deltaOf(row)
+export const limitOf = (limit: bigint, row: StoredEvent): bigint =>
+  row.type === "AccountOpened" ? BigInt(bodyOf(row).overdraftLimit ?? 0) : limit
+
 const hashOf = (previous: string, row: StoredEvent): string => {
   const { accountId, version, type, schemaVersion, payload, commandId, ordinal } = row
   const { commandHash, recordedAt, effectiveAt, context } = row
@@ -119,8 +124,8 @@ const faultsOfStreams = ({ streams }: Log): ReadonlyArray<string> => {
       if (hashOf(hash, row) !== row.hash) faults.push(`I5: the hash of ${at(row)} covers something else`)
       if (row.recordedAt < recordedAt) faults.push(`time: ${at(row)} is recorded before the one before`)
       if ((row.type === "AccountOpened") !== (index === 0)) faults.push(`${at(row)} is ${row.type}`)
-      if (row.type === "AccountOpened") limit = BigInt(bodyOf(row).overdraftLimit ?? 0)
-      balance += deltaOf(row)
+      limit = limitOf(limit, row)
+      balance = balanceAfter(balance, row)
       const isOpen = (holds.get(bodyOf(row).hold ?? "")?.until ?? 0) > row.recordedAt
       const held = keepHolds(holds, row)
       if (balance - held < -limit)

@@ -55,6 +55,8 @@ export interface Deposits {
 export interface StormResult {
   /** `start` and `end` are nanoseconds of the machine's clock. */
   readonly attempts: ReadonlyArray<Attempt>
+  /** Transfers of 1 that were refused for want of funds. */
+  readonly refused: ReadonlyArray<{ readonly commandId: string; readonly from: string; readonly to: string }>
   readonly latenciesMs: ReadonlyArray<number>
 }
 
@@ -76,6 +78,7 @@ const storm = ({ prefix, accounts, shape, seconds, concurrency, seed }: Storm) =
   Effect.gen(function* () {
     const dispatcher = yield* Dispatcher
     const attempts: Array<Attempt> = []
+    const refused: Array<StormResult["refused"][number]> = []
     const latenciesMs: Array<number> = []
     const end = now() + seconds * 1e9
     const client = (index: number) =>
@@ -95,6 +98,8 @@ const storm = ({ prefix, accounts, shape, seconds, concurrency, seed }: Storm) =
             const result = yield* Effect.result(dispatcher.dispatch(command))
             const finish = now()
             attempts.push({ commandId, start, end: finish, answer: answerOf(result) })
+            if (Result.isFailure(result) && result.failure._tag === "InsufficientFunds")
+              refused.push({ commandId, from: `${prefix}${from}`, to: `${prefix}${to}` })
             latenciesMs.push((finish - start) / 1e6)
             if (Result.isSuccess(result) || result.failure._tag === "InsufficientFunds") break
             yield* Effect.sleep(20)
@@ -104,7 +109,7 @@ const storm = ({ prefix, accounts, shape, seconds, concurrency, seed }: Storm) =
     yield* Effect.forEach(Array.from({ length: concurrency }), (_, index) => client(index), {
       concurrency: "unbounded"
     })
-    return { attempts, latenciesMs } satisfies StormResult
+    return { attempts, refused, latenciesMs } satisfies StormResult
   })
 
 const deposits = ({ accounts, seconds, concurrency }: Deposits) =>

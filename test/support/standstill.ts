@@ -4,7 +4,7 @@
  * decide afterwards, whatever changed hands meanwhile.
  */
 import { PgClient } from "@effect/sql-pg"
-import { Deferred, Effect, Fiber, Redacted } from "effect"
+import { Deferred, Effect, Exit, Fiber, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import type { Attempt } from "./invariants.ts"
 import { type Member, startMember } from "./members.ts"
@@ -43,25 +43,71 @@ const send = (member: Member, commands: ReadonlyArray<Readonly<Record<string, un
 
 const isAccepted = ({ answer }: Attempt): boolean => typeof answer !== "string"
 
-/** Locks the log for so long, once `Deferred` it is locked. */
-const standStill = Effect.fnUntraced(function* (url: string, millis: number) {
+/** Where in a commit the log stands still: before it has written anything, between its rows, or before they are durable. */
+export const places = ["begin", "middle", "end"] as const
+export type Place = (typeof places)[number]
+
+export interface Still {
+  readonly millis: number
+  readonly place: Place
+}
+
+/** Waits for whoever holds the lock of this number: a lock that a test can take and leave while a commit runs. */
+const gate = `CREATE OR REPLACE FUNCTION stand_still() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN NEW; END $$`
+
+/** The row of `commits` is the last of a commit's statement; a deferred trigger runs when the transaction commits. */
+const gates: Readonly<Record<Place, ReadonlyArray<string>>> = {
+  begin: [],
+  middle: [gate, "CREATE TRIGGER still BEFORE INSERT ON commits FOR EACH ROW EXECUTE FUNCTION stand_still()"],
+  end: [
+    gate,
+    `CREATE CONSTRAINT TRIGGER still AFTER INSERT ON commits DEFERRABLE INITIALLY DEFERRED
+      FOR EACH ROW EXECUTE FUNCTION stand_still()`
+  ]
+}
+
+const hold: Readonly<Record<Place | "reading", string>> = {
+  begin: "LOCK TABLE commits IN SHARE MODE",
+  middle: "SELECT pg_advisory_xact_lock(4711)",
+  end: "SELECT pg_advisory_xact_lock(4711)",
+  reading: "LOCK TABLE events IN ACCESS EXCLUSIVE MODE"
+}
+
+const clientOf = (url: string) => PgClient.layer({ url: Redacted.make(url), maxConnections: 1 })
+
+/** Makes the log able to stand still at this place. */
+const prepareStill = ({ eventStoreUrl }: StandstillServices, { place }: Still) =>
+  Effect.gen(function* () {
+    const sql = yield* SqlClient.SqlClient
+    for (const statement of gates[place]) yield* sql.unsafe(statement)
+  }).pipe(Effect.provide(clientOf(eventStoreUrl)), Effect.orDie)
+
+/** Lets the log stand still. What this answers lets it go on after so long, counted from when it is run. */
+const standStill = Effect.fnUntraced(function* (
+  { eventStoreUrl }: StandstillServices,
+  what: Place | "reading"
+) {
   const locked = yield* Deferred.make<void>()
+  const over = yield* Deferred.make<void>()
   const still = yield* Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
     yield* sql.withTransaction(
       Effect.gen(function* () {
-        yield* sql`LOCK TABLE commits IN SHARE MODE`
+        yield* sql.unsafe(hold[what])
         yield* Deferred.succeed(locked, undefined)
-        yield* Effect.sleep(millis)
+        yield* Deferred.await(over)
       })
     )
-  }).pipe(
-    Effect.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 1 })),
-    Effect.orDie,
-    Effect.forkChild
-  )
+  }).pipe(Effect.provide(clientOf(eventStoreUrl)), Effect.orDie, Effect.forkChild)
   yield* Deferred.await(locked)
-  return still
+  return (millis: number) =>
+    Effect.forkChild(
+      Effect.sleep(millis).pipe(
+        Effect.andThen(Deferred.succeed(over, undefined)),
+        Effect.andThen(Fiber.join(still))
+      )
+    )
 })
 
 /** Nodes that share the accounts; each account is open, and has 100 where `isFunded`. */
@@ -105,49 +151,212 @@ const judge = Effect.fnUntraced(function* (member: Member, paid: ReadonlyArray<s
   return faults
 })
 
-/** Transfers over both nodes, whose commits last as long as the log stands still. */
-export const leasesOutlasted = Effect.fnUntraced(function* (services: StandstillServices, stallMs: number) {
+const deposit = (account: string) => ({ _tag: "Deposit", account, amount, commandId: `pay-${account}` })
+
+/** Sends the commands, each for itself, and goes on once they are on their way. */
+const sendOut = Effect.fnUntraced(function* (
+  member: Member,
+  commands: ReadonlyArray<Readonly<Record<string, unknown>>>
+) {
+  const sent = yield* Effect.forEach(
+    commands,
+    (command) => Effect.forkChild(Effect.exit(send(member, [command]))),
+    { concurrency: "unbounded" }
+  )
+  yield* waitFor(
+    "the commands are in flight",
+    member.ask<{ readonly inFlight: number }>({ _tag: "Stats" }),
+    ({ inFlight }) => inFlight > 0
+  )
+  return sent
+})
+
+/** The first fault: transfers over both nodes, whose commits last as long as the log stands still. */
+const leasesOutlasted = Effect.fnUntraced(function* (services: StandstillServices, still: Still) {
   const { first, second, ofFirst, ofSecond } = yield* startTwo(services, (account, own) => own.has(account))
-  const still = yield* standStill(services.eventStoreUrl, stallMs)
+  yield* prepareStill(services, still)
+  const lasting = yield* standStill(services, still.place)
   const pairs = ofFirst
     .flatMap((from, nth) => (ofSecond[nth] === undefined ? [] : [{ from, to: ofSecond[nth] }]))
     .slice(0, few)
-  const answers = yield* Effect.forEach(
-    pairs,
-    ({ from, to }) => send(first, [{ _tag: "Transfer", from, to, amount, commandId: `pay-${from}` }]),
-    { concurrency: "unbounded" }
+  const sent = yield* sendOut(
+    first,
+    pairs.map(({ from, to }) => ({ _tag: "Transfer", from, to, amount, commandId: `pay-${from}` }))
   )
-  yield* Fiber.join(still)
-  const paid = pairs.flatMap(({ to }, nth) => (answers[nth]?.every(isAccepted) ? [to] : []))
+  yield* Fiber.join(yield* lasting(still.millis))
+  const answers = yield* Effect.forEach(sent, Fiber.join)
+  const paid = pairs.flatMap(({ to }, nth) => {
+    const answer = answers[nth]
+    return answer !== undefined && Exit.isSuccess(answer) && answer.value.every(isAccepted) ? [to] : []
+  })
   return { accepted: paid.length, faults: yield* judge(second, paid) }
 })
 
-/** A node is ended, or killed, while the log has its commits: the other node takes its accounts over. */
-export const accountsTakenOver = Effect.fnUntraced(function* (
+/** Each account is asked of the node that owns it. */
+const judgeAtOwners = Effect.fnUntraced(function* (
+  members: ReadonlyArray<Member>,
+  paid: ReadonlyArray<string>
+) {
+  const owned = yield* waitFor(
+    "every account has an owner",
+    Effect.forEach(members, ownedBy),
+    (all) => all.flat().length === accounts.length
+  )
+  const faults = yield* Effect.forEach(members, (member, nth) =>
+    judge(
+      member,
+      paid.filter((account) => owned[nth]?.includes(account))
+    )
+  )
+  return faults.flat()
+})
+
+/** The second fault: a node joins, and takes over accounts whose commits hang at their former owners. */
+const shardsMoved = Effect.fnUntraced(function* (services: StandstillServices, still: Still) {
+  const { first, second, ofFirst, start } = yield* startTwo(services, () => false)
+  yield* prepareStill(services, still)
+  const lasting = yield* standStill(services, still.place)
+  const sent = yield* sendOut(first, ofFirst.map(deposit))
+  const standing = yield* lasting(still.millis)
+  const third = yield* start("node-2")
+  yield* waitFor("the third node has accounts", ownedBy(third), (owned) => owned.length > 0)
+  yield* Fiber.join(standing)
+  yield* Effect.forEach(sent, Fiber.await)
+  const again = yield* send(first, ofFirst.map(deposit))
+  const paid = ofFirst.filter((_, nth) => again[nth] !== undefined && isAccepted(again[nth]))
+  return { accepted: paid.length, faults: yield* judgeAtOwners([first, second, third], paid) }
+})
+
+/**
+ * The second and the third fault: a node is ended, or killed, while the log has its commits. The other node takes its
+ * accounts over, or one of another name does that starts in its place; what it refuses for good does not land.
+ */
+const accountsTakenOver = Effect.fnUntraced(function* (
   services: StandstillServices,
-  stallMs: number,
+  still: Still,
   signal: "SIGTERM" | "SIGKILL"
 ) {
   const { first, second, ofFirst } = yield* startTwo(services, () => false)
-  const still = yield* standStill(services.eventStoreUrl, stallMs)
+  yield* prepareStill(services, still)
+  const lasting = yield* standStill(services, still.place)
   const hit = ofFirst.slice(0, few)
-  const deposit = (account: string) => ({ _tag: "Deposit", account, amount, commandId: `pay-${account}` })
-  const sent = yield* Effect.forEach(
-    hit,
-    (account) => Effect.forkChild(Effect.exit(send(first, [deposit(account)]))),
-    { concurrency: "unbounded" }
-  )
-  yield* Effect.sleep(200)
+  const sent = yield* sendOut(first, hit.map(deposit))
+  const standing = yield* lasting(still.millis)
   yield* first.signal(signal)
   yield* waitFor(
     "the other node has all accounts",
     ownedBy(second),
     (owned) => owned.length === accounts.length
   )
-  yield* Fiber.join(still)
+  // What needs the deposits: refused for good, or accepted for good.
+  const spend = (account: string) => ({ _tag: "Withdraw", account, amount, commandId: `spend-${account}` })
+  const spent = yield* send(second, hit.map(spend))
+  yield* Fiber.join(standing)
   yield* Effect.forEach(sent, Fiber.await)
   // What has no answer is sent again, to the new owner: it was written once, or is now.
   const again = yield* send(second, hit.map(deposit))
   const paid = hit.filter((_, nth) => again[nth] !== undefined && isAccepted(again[nth]))
-  return { accepted: paid.length, faults: yield* judge(second, paid) }
+  const faults: Array<string> = []
+  for (const [nth, { answer }] of spent.entries()) {
+    const deposited = again[nth]?.answer
+    if (answer === "InsufficientFunds" && typeof deposited !== "string" && deposited?.replayed === true)
+      faults.push(`${hit[nth]} was refused what a deposit from before had paid`)
+  }
+  const left = paid.filter((_, nth) => {
+    const answer = spent[nth]?.answer
+    return typeof answer === "string" && answer !== "Indeterminate"
+  })
+  return { accepted: paid.length, faults: [...faults, ...(yield* judge(second, left))] }
 })
+
+/** The third fault, of an id: the command that hangs at a killed node is sent to the next owner, who refuses it or has it. */
+const idsRefused = Effect.fnUntraced(function* (services: StandstillServices, still: Still) {
+  const { first, second, ofFirst } = yield* startTwo(services, () => true)
+  yield* prepareStill(services, still)
+  const lasting = yield* standStill(services, still.place)
+  const hit = ofFirst.slice(0, few)
+  const spend = (account: string) => ({ _tag: "Withdraw", account, amount, commandId: `once-${account}` })
+  const sent = yield* sendOut(first, hit.map(spend))
+  const standing = yield* lasting(still.millis)
+  yield* first.signal("SIGKILL")
+  yield* waitFor(
+    "the other node has all accounts",
+    ownedBy(second),
+    (owned) => owned.length === accounts.length
+  )
+  // Another command takes the money where the first one has not landed: then that one is refused for good.
+  yield* send(
+    second,
+    hit.map((account) => ({ ...spend(account), commandId: `other-${account}` }))
+  )
+  const once = yield* send(second, hit.map(spend))
+  yield* Fiber.join(standing)
+  yield* Effect.forEach(sent, Fiber.await)
+  const again = yield* send(second, hit.map(spend))
+  const faults = hit.flatMap((account, nth) => {
+    const [before, after] = [once[nth]?.answer, again[nth]?.answer]
+    const wasDefinite = before === "InsufficientFunds"
+    return wasDefinite && typeof after !== "string"
+      ? [`once-${account} was refused for good, and is in the log`]
+      : []
+  })
+  for (const account of hit) {
+    const { balance } = yield* second.ask<{ readonly balance: string }>({ _tag: "Head", account })
+    if (balance !== "0") faults.push(`${account} has a strong balance of ${balance}, not of 0`)
+  }
+  return { accepted: again.length, faults }
+})
+
+/** The fourth fault: accounts are being read when their shard leaves, are written elsewhere, and come back. */
+const readingsOutlived = Effect.fnUntraced(function* (services: StandstillServices, still: Still) {
+  const { first, second, start } = yield* startTwo(services, () => false)
+  yield* prepareStill(services, still)
+  const third = yield* start("node-2")
+  const moved = yield* waitFor(
+    "the third node has accounts",
+    ownedBy(third),
+    (owned) => owned.length > 0 && owned.length < accounts.length
+  )
+  yield* third.signal("SIGTERM")
+  yield* waitFor(
+    "the others have all accounts again",
+    Effect.all([ownedBy(first), ownedBy(second)]),
+    ([one, other]) => one.length + other.length === accounts.length
+  )
+  // They came back a moment ago, so no node has them in memory: the readings begin, and hang.
+  const lasting = yield* standStill(services, "reading")
+  const readings = yield* Effect.forEach(
+    [first, second].flatMap((member) => moved.map((account) => ({ member, account }))),
+    ({ member, account }) => Effect.forkChild(Effect.exit(member.ask({ _tag: "Head", account })))
+  )
+  const standing = yield* lasting(still.millis)
+  const fourth = yield* start("node-3")
+  const given = yield* waitFor("the fourth node has accounts", ownedBy(fourth), (owned) => owned.length > 0)
+  const sent = yield* Effect.forkChild(Effect.exit(send(fourth, given.map(deposit))))
+  yield* Fiber.join(standing)
+  yield* Fiber.await(sent)
+  yield* Effect.forEach(readings, Fiber.await)
+  yield* fourth.signal("SIGTERM")
+  const again = yield* send(first, given.map(deposit))
+  const paid = given.filter((_, nth) => again[nth] !== undefined && isAccepted(again[nth]))
+  return { accepted: paid.length, faults: yield* judgeAtOwners([first, second], paid) }
+})
+
+type Scenario = (
+  services: StandstillServices,
+  still: Still
+) => Effect.Effect<
+  { readonly accepted: number; readonly faults: Faults },
+  never,
+  Effect.Services<ReturnType<typeof leasesOutlasted>>
+>
+
+/** Every way in which accounts change hands, by what happens. */
+export const scenarios: Readonly<Record<string, Scenario>> = {
+  "leases outlasted": leasesOutlasted,
+  "shards moved to a node that joins": shardsMoved,
+  "a node ended": (services, still) => accountsTakenOver(services, still, "SIGTERM"),
+  "a node killed": (services, still) => accountsTakenOver(services, still, "SIGKILL"),
+  "ids refused by the next owner": idsRefused,
+  "readings outlived by a shard that came back": readingsOutlived
+}

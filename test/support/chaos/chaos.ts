@@ -2,7 +2,9 @@
  * A chaos run: three nodes under load, which are killed, frozen, cut off and restarted in an order that the seed gives,
  * and a verdict on every invariant at the end.
  */
+import { PgClient } from "@effect/sql-pg"
 import { Effect, Fiber } from "effect"
+import { Reactivity } from "effect/reactivity"
 import { type ClusterLimits, defaultClusterLimits } from "../../../src/infra/config/ClusterConfig.ts"
 import { variableOf } from "../../../src/infra/config/Limits.ts"
 import type { DevStackService } from "../../../src/infra/dev/DevStack.ts"
@@ -31,6 +33,19 @@ export interface ChaosSettings extends MixSettings {
   readonly logDir: string
   readonly onOutage: (outage: Outage) => void
 }
+
+/** Keeps every commit waiting until the scope ends. Of PostgreSQL alone. */
+const standStill = ({ eventStoreUrl }: DevStackService) =>
+  Effect.gen(function* () {
+    const sql = yield* PgClient.make({ url: eventStoreUrl, maxConnections: 1 }).pipe(
+      Effect.provide(Reactivity.layer)
+    )
+    const connection = yield* sql.reserve
+    const run = (statement: string) => Effect.asVoid(connection.executeUnprepared(statement, [], undefined))
+    yield* run("BEGIN")
+    yield* Effect.addFinalizer(() => Effect.orDie(run("ROLLBACK")))
+    yield* run("LOCK TABLE commits IN SHARE MODE")
+  }).pipe(Effect.orDie)
 
 const shuffled = <A>(values: ReadonlyArray<A>, rng: Rng): ReadonlyArray<A> => {
   const left = [...values]
@@ -75,11 +90,15 @@ export const runChaos = Effect.fnUntraced(function* (stack: DevStackService, set
 
   const startedAt = performance.now()
   const rng = new Rng(settings.seed)
-  const cluster = { nodes, spare, owners, watch, rng, lockMs: limits.lockExpirationMs }
+  const { lockExpirationMs: lockMs } = limits
+  const cluster = { nodes, spare, owners, watch, rng, lockMs, standStill: standStill(stack) }
   const outages: Array<Outage> = []
+  const possible = settings.disruptions.filter(
+    ({ kind }) => kind !== "standstill" || stack.eventStore === "PostgreSQL"
+  )
   const isOver = () => performance.now() - startedAt > settings.seconds * 1_000
   do {
-    for (const disruption of shuffled(settings.disruptions, rng)) {
+    for (const disruption of shuffled(possible, rng)) {
       for (const outage of yield* disrupt(cluster, disruption)) {
         outages.push(outage)
         settings.onOutage(outage)

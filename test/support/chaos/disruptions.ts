@@ -2,7 +2,7 @@
  * The disruptions of a chaos run: each is brought upon a node of a cluster under load, and measured by how long accounts
  * were without service.
  */
-import { Effect, type Scope } from "effect"
+import { Effect, Exit, Fiber, Scope } from "effect"
 import type { Rng } from "../Rng.ts"
 import type { AccountOwners } from "./owners.ts"
 import type { ServedNode } from "./servedNode.ts"
@@ -15,7 +15,8 @@ export const kinds = [
   "half-open",
   "partition",
   "rolling",
-  "join and leave"
+  "join and leave",
+  "standstill"
 ] as const
 export type Kind = (typeof kinds)[number]
 
@@ -33,6 +34,8 @@ export const disruptionsOf = (some: ReadonlyArray<Kind>): ReadonlyArray<Disrupti
   some.flatMap((kind) => (cuts.has(kind) ? sockets.map((cut) => ({ kind, sockets: cut })) : [{ kind }]))
 
 export interface ChaosCluster {
+  /** Lets the event store stand still until the scope ends: commits neither land nor fail. */
+  readonly standStill: Effect.Effect<void, never, Scope.Scope>
   readonly nodes: ReadonlyArray<ServedNode>
   /** Runs only while it is the one that joins and leaves. */
   readonly spare: ServedNode
@@ -145,6 +148,27 @@ export const disrupt = Effect.fnUntraced(function* (
       return yield* Effect.forEach(nodes, (node) =>
         measured(node, Effect.andThen(node.end("SIGTERM"), node.start))
       )
+    case "standstill": {
+      // Up to ten seconds; at some moment of it, mostly, something else happens to one of the nodes.
+      const [before, after] = [rng.below(5_000), rng.below(5_000)]
+      const kind = (["none", "SIGKILL", "SIGTERM", "SIGSTOP"] as const)[rng.below(4)]
+      const trouble = Effect.gen(function* () {
+        const still = yield* Scope.make()
+        yield* Scope.provide(cluster.standStill, still)
+        yield* Effect.sleep(before)
+        // A node that is told to end waits for its commits, and so for the store.
+        const ending =
+          kind === "SIGKILL" || kind === "SIGTERM" ? yield* Effect.forkChild(victim.end(kind)) : undefined
+        if (kind === "SIGSTOP") yield* victim.signal("SIGSTOP")
+        yield* Effect.sleep(after)
+        if (kind === "SIGSTOP") yield* victim.signal("SIGCONT")
+        yield* Scope.close(still, Exit.void)
+        if (ending === undefined) return
+        yield* Fiber.join(ending)
+        yield* victim.start
+      })
+      return [yield* measured(victim, trouble)]
+    }
     case "join and leave": {
       yield* spare.start
       yield* owners.awaitSettled([...names, spare.name], settleSeconds)

@@ -2,10 +2,12 @@
  * Sends the commands of the chaos runs until each has a definite answer, and keeps every answer outside of the nodes, so
  * that the verdict can hold against the log what a node acknowledged before it was killed.
  */
-import { Effect, Result } from "effect"
+import { Effect, Option, Result } from "effect"
 import type { Command, CommandInput } from "../../../src/domain/Command.ts"
 import type { CommandError } from "../../../src/domain/Errors.ts"
 import type { Receipt } from "../../../src/domain/Receipt.ts"
+import type { AccountView } from "../../../src/domain/Views.ts"
+import type { Refusal, ToldBalance } from "../answers.ts"
 import type { Attempt } from "../invariants.ts"
 
 /** A command with an id, so that it can be sent again. */
@@ -25,11 +27,26 @@ const isOpen = (tag: string) => tag === "Unavailable" || tag === "Overloaded" ||
 
 export class Journal {
   readonly attempts: Array<Attempt> = []
+  /** What was refused for good, and the strong balances that were told. */
+  readonly refusals: Array<Refusal> = []
+  readonly balances: Array<ToldBalance> = []
   /** Balances that were older than a receipt that the same customer had before the question. */
   readonly stale: Array<string> = []
   /** Commands that never got a definite answer. */
   undecided = 0
   isOver = false
+
+  /** Asks for a strong balance, and keeps what is told. */
+  askStrong<E>(account: string, ask: Effect.Effect<AccountView | undefined, E>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const start = now()
+      return Effect.map(Effect.option(ask), (view) => {
+        if (Option.isNone(view) || view.value === undefined) return
+        const { version, balance } = view.value
+        this.balances.push({ account, start, end: now(), version, balance })
+      })
+    })
+  }
 
   /** Sends the command until it is decided. The answer is the receipt, or undefined where it was refused. */
   sendUntilDecided(
@@ -41,7 +58,10 @@ export class Journal {
       const answer = yield* send(command)
       const { commandId } = command
       const outcome = Result.isSuccess(answer) ? answer.success : answer.failure._tag
-      this.attempts.push({ commandId, start, end: now(), answer: outcome })
+      const end = now()
+      this.attempts.push({ commandId, start, end, answer: outcome })
+      if (typeof outcome === "string" && !isOpen(outcome))
+        this.refusals.push({ command, start, end, tag: outcome })
       return answer
     })
     return Effect.gen({ self: this }, function* () {

@@ -1,6 +1,6 @@
 /** The customers of a chaos run, who send a bank's day to any of the nodes until the run is over. */
 import { Effect, Layer, Schedule } from "effect"
-import type { Command } from "../../../src/domain/Command.ts"
+import { type Command, firstAccountOf } from "../../../src/domain/Command.ts"
 import { Ledger } from "../../../src/Ledger.ts"
 import { makeRng } from "../../../src/loadtest/Rng.ts"
 import { makeRunIds } from "../../../src/loadtest/RunIds.ts"
@@ -39,10 +39,13 @@ export const makeMix = Effect.fnUntraced(function* (
   const scenario = makeScenario(settings, makeRunIds(`mix${seed}`, true), yield* makeRng(seed))
   const send = (command: Command) =>
     journal.sendUntilDecided(command, (sent) => Effect.result(ledger.dispatch(sent)))
-  const customer = Effect.repeat(
-    Effect.suspend(() => send(scenario.next())),
-    { schedule: Schedule.spaced(thinkMs), while: () => !journal.isOver }
-  )
+  /** After a command the customer asks for what is on its first account. */
+  const turn = Effect.suspend(() => {
+    const command = scenario.next()
+    const account = firstAccountOf(command)
+    return Effect.andThen(send(command), journal.askStrong(account, ledger.strongBalance(account)))
+  })
+  const customer = Effect.repeat(turn, { schedule: Schedule.spaced(thinkMs), while: () => !journal.isOver })
   // Each account is opened before it is funded.
   const prepareOne = (index: number) => Effect.forEach(scenario.prepare(index), send, { discard: true })
   const all = Array.from({ length: accounts }, (_, index) => index)

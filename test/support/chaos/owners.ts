@@ -1,7 +1,8 @@
 /** Tells which node owns which account, by asking the nodes as a client of the cluster that owns nothing itself. */
 import { Effect, Layer, type Redacted } from "effect"
-import { EntityId, Sharding } from "effect/cluster"
 import { type ClusterStatus, clusterStatus } from "../../../src/actors/cluster/ClusterStatus.ts"
+import type { AccountId } from "../../../src/domain/Ids.ts"
+import { shardOf } from "../../../src/domain/Shard.ts"
 import * as ClusterRunner from "../../../src/infra/cluster/ClusterRunner.ts"
 import { ClusterConfig, type ClusterLimits } from "../../../src/infra/config/ClusterConfig.ts"
 import { eventually } from "../waiting.ts"
@@ -22,7 +23,6 @@ export const makeAccountOwners = Effect.fnUntraced(function* (
 ) {
   const client = ClusterRunner.layerClient(locksUrl).pipe(Layer.provide(Layer.succeed(ClusterConfig, limits)))
   const context = yield* Layer.build(client)
-  const sharding = yield* Effect.provide(Sharding.Sharding, context)
   const status = clusterStatus(answerMs).pipe(
     Effect.provide(context),
     Effect.provideService(ClusterConfig, limits)
@@ -34,7 +34,6 @@ export const makeAccountOwners = Effect.fnUntraced(function* (
         ? JSON.stringify(current.nodes.map(({ node, shards }) => [node, shards]))
         : undefined
     )
-  const shardOf = (account: string) => sharding.getShardId(EntityId.make(account), "default").id
   return {
     /** Waits until exactly these nodes own all accounts and no account has moved for a while. Dies after `seconds`. */
     awaitSettled: (names: ReadonlyArray<string>, seconds: number) =>
@@ -52,7 +51,7 @@ export const makeAccountOwners = Effect.fnUntraced(function* (
     ownedBy: (name: string, accounts: ReadonlyArray<string>) =>
       Effect.map(status, ({ nodes }) => {
         const shards = new Set(nodes.find(({ node }) => node === name)?.shards)
-        return accounts.filter((account) => shards.has(shardOf(account)))
+        return accounts.filter((account) => shards.has(shardOf(account as AccountId, limits)))
       })
   }
 })

@@ -5,6 +5,7 @@ import { Audit } from "../../../src/actors/audit/Audit.ts"
 import type { DevStackService } from "../../../src/infra/dev/DevStack.ts"
 import { EventStore } from "../../../src/infra/eventstore/EventStore.ts"
 import * as LedgerNode from "../../../src/LedgerNode.ts"
+import { untrueAnswers } from "../answers.ts"
 import { faultsOf, logOf } from "../invariants.ts"
 import { eventually } from "../waiting.ts"
 import type { Journal } from "./journal.ts"
@@ -18,6 +19,8 @@ export interface Verdict {
   /** I1-I5 and I8, by the audit of the ledger. I1-I7 by the checks of the tests are in `faults`. */
   readonly invariants: Readonly<Record<string, boolean>>
   readonly events: number
+  /** Answers from memory that were held against the log. */
+  readonly judged: { readonly strongBalances: number; readonly refusals: number }
   readonly conflicts: {
     /** By the last counters of all lives of all nodes. */
     readonly counted: number
@@ -110,11 +113,13 @@ export const judge = Effect.fnUntraced(function* (
   return {
     invariants: { ...report.invariants, I8: report.invariants.I8 && report.parked.length === 0 },
     events: report.events,
+    judged: { strongBalances: journal.balances.length, refusals: journal.refusals.length },
     conflicts,
     faults: [
       ...report.findings.slice(0, listedMax).map((finding) => `audit: ${JSON.stringify(finding)}`),
       ...report.parked.slice(0, listedMax).map(({ account, reason }) => `${account} is parked: ${reason}`),
       ...faultsOf(log, journal.attempts).slice(0, listedMax),
+      ...untrueAnswers(log, journal.attempts, journal.balances, journal.refusals).slice(0, listedMax),
       ...journal.stale.slice(0, listedMax),
       ...(journal.undecided === 0 ? [] : [`${journal.undecided} commands never got a definite answer`]),
       ...nodes.flatMap(({ name, warnings }) => warnings.map((warning) => `${name}: ${warning}`)),

@@ -3,7 +3,7 @@
  * disrupted, and is asked for its balance in between. Tells how long each account was without service, and every
  * balance that was older than it may be.
  */
-import { Deferred, Effect, Exit, Layer, Result, Schedule } from "effect"
+import { Deferred, Effect, Exit, Layer, Option, Result, Schedule } from "effect"
 import type { CommandId } from "../../../src/domain/Ids.ts"
 import type { Receipt } from "../../../src/domain/Receipt.ts"
 import { Ledger } from "../../../src/Ledger.ts"
@@ -95,7 +95,7 @@ const makeAsk = (clients: ReadonlyArray<NodeClient>): Ask => {
     })
 }
 
-/** Whatever was acknowledged before the question must be in a strong balance, and in any balance that is given its token. */
+/** Whatever was acknowledged before the question must be in a balance that is given its token; strong ones are judged later. */
 const checkBalance = Effect.fnUntraced(function* (
   ask: Ask,
   account: string,
@@ -104,16 +104,20 @@ const checkBalance = Effect.fnUntraced(function* (
   times: ServiceTimes,
   journal: Journal
 ) {
+  if (isStrong) {
+    const told = ask((ledger) => ledger.strongBalance(account))
+    const view = Effect.map(told, (result) => result && Option.getOrUndefined(Result.getSuccess(result)))
+    return yield* journal.askStrong(account, view)
+  }
   const version = receipt.postings[0]?.version ?? 0
   const start = performance.now()
-  const view = yield* ask((ledger) =>
-    isStrong ? ledger.strongBalance(account) : ledger.balance(account, { readToken: receipt.readToken })
-  )
+  const view = yield* ask((ledger) => ledger.balance(account, { readToken: receipt.readToken }))
   if (view === undefined || Result.isFailure(view)) return
-  if (!isStrong) times.read(start)
+  times.read(start)
   if (view.success.version >= version) return
-  const which = isStrong ? "the strong balance" : "the balance with a read token"
-  journal.stale.push(`${which} of ${account} was of version ${view.success.version}, after ${version}`)
+  journal.stale.push(
+    `the balance with a read token of ${account} was of version ${view.success.version}, after ${version}`
+  )
 })
 
 /** `spare` does not run yet; the others do. */
