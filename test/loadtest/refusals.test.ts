@@ -1,6 +1,7 @@
 /** Which refusals a load expects: everything else counts as a broken promise. */
 import { assert, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
 import type { Command } from "../../src/domain/Command.ts"
 import {
   AccountNotActive,
@@ -61,28 +62,28 @@ it.each([
   }
 )
 
-it.live("a refusal that was true of no state fails the load", () =>
+it.effect("a refusal that was true of no state fails the load", () =>
   Effect.gen(function* () {
     const acknowledged = new Acknowledged(ids, 10, false)
-    let isOver = false
-    yield* runLoad({
-      driver: {
-        dispatch: () => {
-          isOver = true
-          return Effect.fail(poor)
+    const running = yield* Effect.forkChild(
+      runLoad({
+        driver: {
+          dispatch: () => Effect.delay(Effect.fail(poor), 2_000),
+          dispatchMany: () => Effect.die("not used"),
+          stats: () => assert.fail("not used")
         },
-        dispatchMany: () => Effect.die("not used"),
-        stats: () => assert.fail("not used")
-      },
-      next: () => withdraw(1, 5n),
-      pace: { _tag: "Closed", concurrency: 1 },
-      seconds: 0.000_001,
-      meter: new Meter(),
-      acknowledged,
-      isTrueRefusal: (command, error) => mayBeRefused(command, error, loadOf(ids, settings)),
-      onAccepted: () => {}
-    })
-    assert.isTrue(isOver)
+        next: () => withdraw(1, 5n),
+        pace: { _tag: "Closed", concurrency: 1 },
+        seconds: 1,
+        meter: new Meter(),
+        acknowledged,
+        isTrueRefusal: (command, error) => mayBeRefused(command, error, loadOf(ids, settings)),
+        onAccepted: () => {}
+      })
+    )
+    yield* TestClock.adjust("3 seconds")
+    yield* Fiber.join(running)
+    assert.strictEqual(acknowledged.faultsTotal, 1)
     assert.match(acknowledged.faults[0]?.reason ?? "", /was refused, which was true of no state/)
   })
 )
