@@ -146,7 +146,7 @@ const makeSendChunks = (
         send: (client) => client.dispatchMany({ commands }, callOptions),
         deadlineMs,
         onGivenUp: givenUp("", unavailable),
-        preferred: () => first && ownerOf(firstAccountOf(first.command))
+        preferred: () => first && ownerOfCommand(ownerOf, first.command)
       })
     )
   }
@@ -191,15 +191,17 @@ const makeCommands = Effect.fnUntraced(function* (nodes: Nodes) {
         send: (client) => client.dispatch({ command: json }, callOptions),
         deadlineMs: limits.commandDeadlineMs,
         onGivenUp: givenUp(command.commandId, unavailable),
-        preferred: () => ownerOf(firstAccountOf(command))
+        preferred: () => ownerOfCommand(ownerOf, command)
       })
     )
 
   const sendByOwner = (commands: ReadonlyArray<EncodedCommand>) => {
     const deadline = clock.currentTimeMillisUnsafe() + limits.commandDeadlineMs
+    // The accounts of a reversal are looked up by the node, once everything before it is done.
+    const hasReversal = commands.some(({ command }) => command._tag === "Reverse")
     return sendWaves(
       commands,
-      (command) => ownerOf(firstAccountOf(command)),
+      hasReversal ? () => undefined : (command) => ownerOfCommand(ownerOf, command),
       (part) => sendChunks(part, deadline)
     )
   }
@@ -209,6 +211,10 @@ const makeCommands = Effect.fnUntraced(function* (nodes: Nodes) {
     dispatchMany: (inputs: ReadonlyArray<CommandInput>) => dispatchChecked(inputs, encode, sendByOwner)
   }
 })
+
+/** Undefined where it is not known, as for a reversal, whose accounts the log says. */
+const ownerOfCommand = (ownerOf: OwnerOf, command: Command): NodeConnection | undefined =>
+  command._tag === "Reverse" ? undefined : ownerOf(firstAccountOf(command))
 
 /** The results of some commands, in order, and why what comes behind them must not be sent. */
 interface PartAnswer {
