@@ -158,10 +158,9 @@ const sendOut = Effect.fnUntraced(function* (
   member: Member,
   commands: ReadonlyArray<Readonly<Record<string, unknown>>>
 ) {
-  const sent = yield* Effect.forEach(
-    commands,
-    (command) => Effect.forkChild(Effect.exit(send(member, [command]))),
-    { concurrency: "unbounded" }
+  // One after another, for a fiber of a concurrent loop would end with its own turn.
+  const sent = yield* Effect.forEach(commands, (command) =>
+    Effect.forkChild(Effect.exit(send(member, [command])))
   )
   yield* waitFor(
     "the commands are in flight",
