@@ -229,8 +229,12 @@ interface Target {
   readonly accounts: number
 }
 
-const crash = (rng: Rng, { at, node }: Target): Extract<Disruption, { kind: "crash" | "end" }> =>
-  rng.chance(0.7)
+const crash = (
+  rng: Rng,
+  { at, node }: Target,
+  share = 0.7
+): Extract<Disruption, { kind: "crash" | "end" }> =>
+  rng.chance(share)
     ? { kind: "crash", at, node, afterMs: rng.below(300), sameName: rng.chance(0.5) }
     : { kind: "end", at, node, graceMs: rng.below(300), afterMs: rng.below(200), sameName: rng.chance(0.5) }
 
@@ -294,7 +298,7 @@ const drawDisruptions = (rng: Rng, theme: Theme, target: Target): ReadonlyArray<
       return [drawAny(rng, target)]
     case "time": {
       const dice = rng.below(6)
-      if (dice < 2) return [{ ...crash(rng, target), afterMs: rng.below(60) }]
+      if (dice < 2) return [{ ...crash(rng, target, 0.3), afterMs: rng.below(40) }]
       if (dice < 4) return [clockStep(rng, target)]
       return dice < 5 ? drawStandstill(rng, target) : [drawAny(rng, target)]
     }
@@ -327,10 +331,11 @@ const drawNoise = (rng: Rng, theme: Theme): Plan["noise"] => {
   return noise
 }
 
-/** A node is off its gateway by little, and gateways are as far apart as they may be. */
-const drawDrift = (rng: Rng, isSteady: boolean): Plan["drifts"][number] => {
-  if (isSteady) return { offsetMs: 0, rate: 1, storeOffsetMs: 0 }
-  const storeOffsetMs = rng.below(skewMaxMs) - skewMaxMs / 2
+/** A node is off its gateway by little, and gateways are as far apart as they may be, where a world is about time. */
+const drawDrift = (rng: Rng, theme: Theme, isSteady: boolean): Plan["drifts"][number] => {
+  if (isSteady && theme !== "time") return { offsetMs: 0, rate: 1, storeOffsetMs: 0 }
+  const any = rng.below(skewMaxMs) - skewMaxMs / 2
+  const storeOffsetMs = theme === "time" ? rng.pick([-skewMaxMs / 2, any, skewMaxMs / 2] as const) : any
   const offsetMs = storeOffsetMs + rng.below(skewMaxMs / 2) - skewMaxMs / 4
   return { offsetMs, rate: 1 + (rng.next() - 0.5) / 500, storeOffsetMs }
 }
@@ -362,7 +367,7 @@ export const planOf = (seed: number): Plan => {
     accounts,
     clients,
     latencyMs: 1 + rng.below(8),
-    drifts: Array.from({ length: nodes }, () => drawDrift(rng, isSteady)),
+    drifts: Array.from({ length: nodes }, () => drawDrift(rng, theme, isSteady)),
     steps: drawSteps(rng, { theme, accounts, clients, nodes, count }),
     disruptions: disruptions.flat().toSorted((a, b) => a.at - b.at),
     noise: drawNoise(rng, theme)

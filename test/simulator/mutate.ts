@@ -43,7 +43,9 @@ export const runMutations = (
   print: (text: string) => void
 ): number => {
   const chosen = mutations.filter(
-    (one) => (only === undefined || one.name.includes(only)) && (theme === undefined || one.theme === theme)
+    (one) =>
+      (only === undefined || one.name.includes(only)) &&
+      (theme === undefined || (one.theme ?? "everything") === theme)
   )
   const copy = copySources()
   let missed = 0

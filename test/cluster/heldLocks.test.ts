@@ -1,0 +1,51 @@
+/** For how long a node is certain of its shards' locks, as the database confirms them, loses them, and lets them be taken anew. */
+import { assert, describe, it } from "@effect/vitest"
+import { HeldLocks } from "../../src/infra/cluster/HeldLocks.ts"
+
+const start = () => {
+  const certainty = { untilMs: 0 }
+  const held = new HeldLocks(certainty, 8_000)
+  held.acquired(["a", "b"], 1_000)
+  return { certainty, held }
+}
+
+describe("the locks of a node", () => {
+  it("are certain for as long as the database keeps a silent session, from when it was asked", () => {
+    const { certainty, held } = start()
+    assert.strictEqual(certainty.untilMs, 9_000)
+    assert.isTrue(held.refreshed(["a", "b"], new Set(["a", "b"]), 3_000))
+    assert.strictEqual(certainty.untilMs, 11_000)
+  })
+
+  it("are not certain once one is missing, until all that is left is confirmed", () => {
+    const { certainty, held } = start()
+    assert.isFalse(held.refreshed(["a", "b"], new Set(["b"]), 3_000))
+    assert.isTrue(held.lose())
+    assert.strictEqual(certainty.untilMs, 0)
+    assert.isTrue(held.refreshed(["b"], new Set(["b"]), 5_000))
+    assert.strictEqual(certainty.untilMs, 13_000)
+  })
+
+  it("that are taken by a new session confirm none of the old one", () => {
+    const { certainty, held } = start()
+    held.lose()
+    held.acquired(["c"], 4_000)
+    assert.strictEqual(certainty.untilMs, 0)
+    assert.isFalse(held.lose(), "that is no news")
+  })
+
+  it("that were let go of while the database was asked are not missing", () => {
+    const { certainty, held } = start()
+    held.letGo("a")
+    assert.isTrue(held.refreshed(["a", "b"], new Set(["b"]), 3_000))
+    assert.strictEqual(certainty.untilMs, 11_000)
+  })
+
+  it("are not confirmed where there are none", () => {
+    const { certainty, held } = start()
+    held.letGoOfAll()
+    assert.strictEqual(held.size, 0)
+    held.refreshed([], new Set(), 20_000)
+    assert.strictEqual(certainty.untilMs, 9_000)
+  })
+})
