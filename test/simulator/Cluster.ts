@@ -108,7 +108,7 @@ export class Cluster {
       discard: true
     })
     return round.pipe(
-      Effect.andThen(Effect.sleep(confirmMs)),
+      Effect.andThen(Effect.suspend(() => Effect.sleep(10 + this.#kernel.rng.below(confirmMs)))),
       Effect.forever,
       // A node that is told to end gives up its shards first.
       Effect.onInterrupt(() => leave)

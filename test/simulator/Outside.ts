@@ -191,9 +191,11 @@ export class Outside {
     return Effect.suspend(() => {
       if (this.weather.strikes(noise.fails)) return Effect.delay(failed, this.weather.latency())
       const extraMs = noise.slow !== undefined && this.weather.strikes(noise.slow) ? slowMs : 0
+      // What is answered late was read before others wrote; what is asked late, afterwards.
+      const isLateAnswer = extraMs > 0 && this.#kernel.rng.chance(0.5)
       return node.ask(to, call, {
-        outMs: this.weather.latency() + extraMs,
-        backMs: this.weather.latency(),
+        outMs: this.weather.latency() + (isLateAnswer ? 0 : extraMs),
+        backMs: this.weather.latency() + (isLateAnswer ? extraMs : 0),
         cut: failed,
         giveUpMs,
         late: failed

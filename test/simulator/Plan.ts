@@ -244,12 +244,22 @@ const clockStep = (rng: Rng, { at, node }: Target): Disruption => {
   return { kind: "clockStep", at, node, byMs, forMs: rng.chance(0.5) ? rng.below(200) : rng.below(1_500) }
 }
 
-const moveShard = (rng: Rng, { at, node, nodes, shards }: Target): Disruption => ({
+const moveShard = (
+  rng: Rng,
+  { at, node, nodes, shards }: Target
+): Extract<Disruption, { kind: "moveShard" }> => ({
   kind: "moveShard",
   at,
   shard: rng.below(shards),
   node: (node + 1 + rng.below(Math.max(1, nodes - 1))) % nodes
 })
+
+/** Away, and back before it is quite gone. */
+const thereAndBack = (rng: Rng, target: Target): ReadonlyArray<Disruption> => {
+  const away = moveShard(rng, target)
+  const at = target.at + 20 + rng.below(120)
+  return [away, { ...away, at, node: target.node }]
+}
 
 /** Any one fault. */
 const drawAny = (rng: Rng, target: Target): Disruption => {
@@ -303,6 +313,7 @@ const drawDisruptions = (rng: Rng, theme: Theme, target: Target): ReadonlyArray<
       return dice < 5 ? drawStandstill(rng, target) : [drawAny(rng, target)]
     }
     case "ownership":
+      if (rng.chance(0.3)) return thereAndBack(rng, target)
       return rng.chance(0.7) ? drawStandstill(rng, target) : [drawAny(rng, target)]
     case "readSide": {
       const dice = rng.below(6)
@@ -317,7 +328,7 @@ const drawDisruptions = (rng: Rng, theme: Theme, target: Target): ReadonlyArray<
 const themeNoise: { readonly [theme in Theme]: ReadonlyArray<Noise> } = {
   everything: [],
   time: ["commitSlow", "commitLandsLate"],
-  ownership: ["commitLandsLate", "commitLandedUnknown", "peerSlow"],
+  ownership: ["commitLandsLate", "commitLandedUnknown", "peerSlow", "storeSlow"],
   readSide: ["busLoses", "busRepeats", "busShuffles", "readModelAppliedUnknown"]
 }
 
