@@ -223,7 +223,7 @@ const makeSubmitAll = Effect.fnUntraced(function* (
     const cold = new Set<AccountId>()
     for (const command of commands) {
       for (const id of accountsOf(command)) {
-        if (registry.peek(id)?.phase !== "ready" && placement.owns(id)) cold.add(id)
+        if (registry.peek(id)?.isDecidable !== true && placement.owns(id)) cold.add(id)
       }
     }
     return Effect.forEach(cold, (id) => Effect.ignore(headOf(id)), {
