@@ -95,6 +95,9 @@ export interface Plan {
   readonly shards: number
   readonly lanes: number
   readonly accounts: number
+  /** Accounts that are not used stay in memory for so long: where that is short, memory is rarely old. */
+  readonly idleMs: number
+  readonly residentsMax: number
   readonly clients: number
   readonly latencyMs: number
   readonly drifts: ReadonlyArray<{
@@ -363,6 +366,7 @@ export const planOf = (seed: number): Plan => {
   const shards = nodes === 1 ? 1 : 2 + rng.below(3)
   const count = 2 * accounts + 8 + rng.below(30)
   const isSteady = rng.chance(0.3)
+  const isForgetful = rng.chance(theme === "ownership" ? 0.2 : 0.7)
   const faults = rng.chance(0.15) ? 0 : 1 + rng.below(theme === "everything" ? 5 : 3)
   const disruptions = Array.from({ length: faults }, () =>
     drawDisruptions(rng, theme, { at: 20 + rng.below(400), node: rng.below(nodes), nodes, shards, accounts })
@@ -376,6 +380,8 @@ export const planOf = (seed: number): Plan => {
     shards,
     lanes: 1 + rng.below(2),
     accounts,
+    idleMs: isForgetful ? 100 : 10_000,
+    residentsMax: isForgetful ? 4 : 20,
     clients,
     latencyMs: 1 + rng.below(8),
     drifts: Array.from({ length: nodes }, () => drawDrift(rng, theme, isSteady)),

@@ -17,7 +17,7 @@ import { Ledger } from "../../src/Ledger.ts"
 import { over } from "../../src/LedgerNode.ts"
 import { Cluster, Member } from "./Cluster.ts"
 import { badEndOf, Domain, Kernel, trapped } from "./Kernel.ts"
-import { limitsLayer } from "./limits.ts"
+import { limitsLayer, limitsOf } from "./limits.ts"
 import { Counts, Outside } from "./Outside.ts"
 import { type Action, accountName, type Disruption, type Plan, type Step, skewMaxMs } from "./Plan.ts"
 
@@ -180,13 +180,10 @@ class World {
             Layer.succeed(Placement, this.cluster.placementOf(member)),
             Layer.succeed(Singletons, this.cluster.singletonsOf(member))
           )
+    const limits = limitsOf({ idleMs: plan.idleMs, residentsMax: plan.residentsMax })
     const node = over(
       name,
-      Layer.mergeAll(
-        this.outside.layerFor(domain, gateway).pipe(Layer.provideMerge(limitsLayer)),
-        cluster,
-        limitsLayer
-      )
+      Layer.mergeAll(this.outside.layerFor(domain, gateway).pipe(Layer.provideMerge(limits)), cluster, limits)
     )
     const life = Effect.gen({ self: this }, function* () {
       const context = yield* Layer.buildWithMemoMap(node, Layer.makeMemoMapUnsafe(), yield* Effect.scope)

@@ -73,8 +73,12 @@ export const booksLimits: ReadSideLimits = {
 export const lockMs = 260
 export const confirmMs = 40
 
-export const limitsLayer = Layer.mergeAll(
-  Layer.succeed(LedgerConfig, ledgerLimits),
-  Layer.succeed(ReadSideConfig, booksLimits),
-  Layer.succeed(ClusterConfig, clusterLimits)
-)
+/** Those of a world, of which some differ from world to world. */
+export const limitsOf = (own: Partial<LedgerLimits>) =>
+  Layer.mergeAll(
+    Layer.succeed(LedgerConfig, { ...ledgerLimits, ...own }),
+    Layer.succeed(ReadSideConfig, booksLimits),
+    Layer.succeed(ClusterConfig, clusterLimits)
+  )
+
+export const limitsLayer = limitsOf({})

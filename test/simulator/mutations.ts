@@ -100,10 +100,10 @@ export const mutations: ReadonlyArray<Mutation> = [
     to: "front !== undefined"
   },
   {
-    name: "the fold takes a repeated row for the next one",
-    file: "src/domain/BooksFold.ts",
-    from: "if (version <= head.account.version) {",
-    to: "if (version < head.account.version) {"
+    name: "the other side of a deposit is folded with the sign of the customer's",
+    file: "src/domain/Books.ts",
+    from: "amount: -amountOf(event)",
+    to: "amount: amountOf(event)"
   },
   {
     name: "an unknown commit counts as done",
