@@ -33,7 +33,9 @@ export const startMember = Effect.fnUntraced(function* (options: Omit<MemberOpti
   const child = yield* Effect.acquireRelease(
     Effect.sync((): ChildProcess => {
       const forked = fork(main, [JSON.stringify({ ...options, port })], {
-        stdio: ["ignore", "inherit", "inherit", "ipc"]
+        stdio: ["ignore", "inherit", "inherit", "ipc"],
+        // Receipts have amounts, which JSON cannot carry.
+        serialization: "advanced"
       })
       forked.on("message", (message) => {
         const reply = message as Reply // sent by memberMain.ts
