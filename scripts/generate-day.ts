@@ -1,7 +1,7 @@
 /** Makes examples/day.csv, the day of a small bank, from a fixed seed: byte for byte the same each time. */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, DateTime, Effect, FileSystem, Random, Result } from "effect"
-import { toCommand } from "../src/cli/DayCommand.ts"
+import { toContent } from "../src/cli/DayCommand.ts"
 import { type Column, columns } from "../src/cli/DayFields.ts"
 import { type Account, absent, evolve } from "../src/domain/Account.ts"
 import { decide } from "../src/domain/Decide.ts"
@@ -117,9 +117,11 @@ class Writer {
       .map((field) => (/[",]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field))
       .join()
     this.lines.push(text)
-    const command = Result.getOrThrow(
-      toCommand({ line: this.lines.length, text, fields: Result.succeed(fields) })
+    const content = Result.getOrThrow(
+      toContent({ line: this.lines.length, text, fields: Result.succeed(fields) }, columns)
     )
+    if (content._tag !== "Command") return
+    const { command } = content
     if (this.#decided.has(command.commandId)) return
     for (const { account, event } of Result.getOrElse(decide(command, this.#stateOf, this.#at), () => [])) {
       this.#accounts.set(account, evolve(this.#stateOf(account), event, this.#at))

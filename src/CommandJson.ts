@@ -21,6 +21,10 @@ const mapAmounts = (fields: Fields, change: (amount: unknown) => unknown): Field
     const legs = fields.legs.map((leg: unknown) => (isFields(leg) ? mapAmounts(leg, change) : leg))
     changed = { ...(changed ?? fields), legs }
   }
+  if (Array.isArray(fields.commands)) {
+    const commands = fields.commands.map((one: unknown) => (isFields(one) ? mapAmounts(one, change) : one))
+    changed = { ...(changed ?? fields), commands }
+  }
   return changed ?? fields
 }
 

@@ -1,5 +1,5 @@
 /**
- * What the methods `dispatch` and `dispatchMany` have in common in process, at the server and in the client: how a command is
+ * What the methods that take commands have in common in process, at the server and in the client: how a command is
  * checked and given its id, and how a batch answers one result a command although some are refused before they are sent.
  */
 import { Effect, Result } from "effect"
@@ -19,6 +19,21 @@ export const makeReadCommand =
           Effect.fromResult(fromHost({ ...input, commandId: made }))
         )
       : Effect.fromResult(fromHost(input))
+
+/** What the commands of a group have in common. */
+export type GroupOptions = Pick<
+  Extract<CommandInput, { readonly _tag: "Group" }>,
+  "commandId" | "effectiveAt" | "expectedVersion" | "context"
+>
+
+/** A command of a group, which is named by the group's id. */
+export type GroupMemberInput = Extract<CommandInput, { readonly _tag: "Group" }>["commands"][number]
+
+/** The command that a group is. */
+export const toGroup = (
+  commands: ReadonlyArray<GroupMemberInput>,
+  options: GroupOptions = {}
+): CommandInput => ({ ...options, _tag: "Group", commands })
 
 /**
  * Sends the commands that pass the check, in order, and puts their results between those of the others. Fails where the

@@ -6,12 +6,19 @@ import { Dispatcher } from "./actors/commands/Dispatcher.ts"
 import { traced } from "./actors/commands/TracedDispatch.ts"
 import { findCommand } from "./actors/past/FindCommand.ts"
 import { History } from "./actors/past/History.ts"
+import { Sums } from "./actors/past/Sums.ts"
 import { type AsOf, TimeTravel } from "./actors/past/TimeTravel.ts"
 import { TrialBalance } from "./actors/past/TrialBalance.ts"
 import { ProjectionEngine } from "./actors/projections/ProjectionEngine.ts"
 import { Reconciler } from "./actors/projections/Reconciler.ts"
 import { Subscriptions } from "./actors/subscriptions/Subscriptions.ts"
-import { dispatchChecked, makeReadCommand } from "./CommandMethods.ts"
+import {
+  dispatchChecked,
+  type GroupMemberInput,
+  type GroupOptions,
+  makeReadCommand,
+  toGroup
+} from "./CommandMethods.ts"
 import type { CommandInput } from "./domain/Command.ts"
 import { AccountNotFound, type CommandError, Overloaded, Unavailable } from "./domain/Errors.ts"
 import type { Head } from "./domain/Head.ts"
@@ -44,7 +51,12 @@ const makeCommands = Effect.gen(function* () {
   const dispatchMany = (inputs: ReadonlyArray<CommandInput>) =>
     dispatchChecked(inputs, read, send.dispatchMany)
 
-  return { dispatch, dispatchMany }
+  return {
+    dispatch,
+    dispatchMany,
+    dispatchAll: (commands: ReadonlyArray<GroupMemberInput>, options?: GroupOptions) =>
+      dispatch(toGroup(commands, options))
+  }
 })
 
 /** A second audit would take the connections and the processor of the commands, and tell nothing that the first does not. */
@@ -90,6 +102,7 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
   const queries = yield* Queries
   const trial = yield* TrialBalance
   const store = yield* EventStore
+  const sums = yield* Sums
 
   return {
     balance: Effect.fnUntraced(function* ({ account, ...options }) {
@@ -113,6 +126,7 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
         rows: rows.map((head) => listedViewOf(head, Math.max(now, head.recordedAt))),
         next
       })),
+    sum: ({ prefix, ...options }) => sums.sum(prefix, options),
     contraBalances: () => queries.contraBalances,
     trialBalance: () => queries.trialBalance,
     trialBalanceAt: ({ recordedAt }) => trial.at(recordedAt),

@@ -10,6 +10,7 @@ import { Dispatcher } from "./actors/commands/Dispatcher.ts"
 import { CommitFeed } from "./actors/commit/CommitFeed.ts"
 import { ClosedTimestamps } from "./actors/past/ClosedTimestamps.ts"
 import { History } from "./actors/past/History.ts"
+import { Sums } from "./actors/past/Sums.ts"
 import { TimeTravel } from "./actors/past/TimeTravel.ts"
 import { TrialBalance } from "./actors/past/TrialBalance.ts"
 import * as ReadSide from "./actors/projections/ReadSide.ts"
@@ -39,9 +40,13 @@ export const writeSide = (node: string) =>
 export const readSide = Layer.mergeAll(ReadSide.layer, Subscriptions.layer)
 
 /** Questions about the past, from the log and the read model: need no node. */
-const past = Layer.mergeAll(TimeTravel.layer, History.layer, TrialBalance.layer, Audit.layer).pipe(
-  Layer.provideMerge(ClosedTimestamps.layer)
-)
+const past = Layer.mergeAll(
+  TimeTravel.layer,
+  History.layer,
+  Sums.layer,
+  TrialBalance.layer,
+  Audit.layer
+).pipe(Layer.provideMerge(ClosedTimestamps.layer))
 
 /** The log and the read model at their URLs; fails where one cannot be reached or has another schema. */
 export const stores = (services: Pick<Services, "eventStoreUrl" | "readModelUrl">) =>

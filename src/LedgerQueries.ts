@@ -8,7 +8,7 @@
 import { Effect, Option, Schema } from "effect"
 import { InvalidCommand } from "./domain/Errors.ts"
 import { Event } from "./domain/Event.ts"
-import { AccountId, AnyCommandId, Instant, instantMax, Version } from "./domain/Ids.ts"
+import { AccountId, AccountPrefix, AnyCommandId, Instant, instantMax, Version } from "./domain/Ids.ts"
 import { intervalFault } from "./domain/InstantText.ts"
 import { auditedInvariants } from "./domain/Invariants.ts"
 import { Amount, Asset } from "./domain/Money.ts"
@@ -20,6 +20,7 @@ import {
   LineType,
   PastView,
   StatementLineView,
+  SumView,
   TrialLineView
 } from "./domain/Views.ts"
 
@@ -160,6 +161,7 @@ const NodeStatsView = Schema.Struct({
 export const subjects = {
   account: { account: AccountId },
   commandId: { commandId: AnyCommandId },
+  prefix: { prefix: AccountPrefix },
   books: {}
 } as const
 export type Subject = keyof typeof subjects
@@ -297,8 +299,17 @@ export const ledgerQueries = {
     conceal: (found, mayName) =>
       Option.filter(found, ({ legs }) => legs.every(({ account }) => mayName(account)))
   }),
-  /** In order of id. */
-  accounts: query("books", page, Page(AccountView)),
+  /** In order of id: all, or those that begin with `prefix`. */
+  accounts: query("books", { prefix: option(AccountPrefix), ...page }, Page(AccountView)),
+  /**
+   * What all accounts that begin with a prefix have together, by asset, and how many they are: of what had been recorded
+   * by `knownAt` (default: now) and counts by `effectiveAt` (default: all of it). Waits, bounded, until that is settled.
+   */
+  sum: query(
+    "prefix",
+    { asset: option(Asset), effectiveAt: option(PastInstant), knownAt: option(PastInstant) },
+    SumView
+  ),
   contraBalances: query("books", {}, Schema.Array(ContraBalanceView)),
   /** The sums of every asset at one instant of the read model; each `total` is zero once it has caught up (I2). */
   trialBalance: query("books", {}, Schema.Array(TrialLineView)),

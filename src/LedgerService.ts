@@ -3,6 +3,7 @@
  * a node in this process (`LedgerNode`) and by a client of nodes elsewhere (`LedgerClient`), which loads nothing of a node.
  */
 import { Context, type Effect, type Result } from "effect"
+import type { GroupMemberInput, GroupOptions } from "./CommandMethods.ts"
 import type { CommandInput } from "./domain/Command.ts"
 import type { CommandError, InvalidCommand } from "./domain/Errors.ts"
 import type { Receipt } from "./domain/Receipt.ts"
@@ -21,6 +22,14 @@ interface LedgerService extends QueryMethods {
   readonly dispatchMany: (
     commands: ReadonlyArray<CommandInput>
   ) => Effect.Effect<ReadonlyArray<Result.Result<Receipt, CommandError>>, InvalidCommand>
+  /**
+   * A group: all of the commands or none, as one transaction with one id, each decided on what those before it leave.
+   * `GroupRejected` names the command that was refused.
+   */
+  readonly dispatchAll: (
+    commands: ReadonlyArray<GroupMemberInput>,
+    options?: GroupOptions
+  ) => Effect.Effect<Receipt, CommandError>
 }
 
 export class Ledger extends Context.Service<Ledger, LedgerService>()("chronicle/Ledger") {}

@@ -223,7 +223,8 @@ const longForAReason: { readonly [definition: string]: string } = {
     "asking an owner again until the deadline is one loop with its bookkeeping",
   "src/actors/commit/OwnershipBarrier.ts liftBars":
     "one look at the writers, in the order of the proof on top of the file",
-  "src/domain/Command.ts Command": "a table: one entry a kind of command, with its fields",
+  "src/domain/Command.ts kinds": "a table: one entry a kind of command, with its fields",
+  "src/domain/Event.ts Event": "a table: one entry a kind of event, with its fields",
   "src/infra/cluster/PeerConnection.ts makePeerConnection":
     "reading, writing, credits and the end of one socket close over the same few numbers",
   "src/infra/config/ReadSideConfig.ts readSideLimits":

@@ -11,7 +11,12 @@ import type { AnyQuery } from "../QueryMethods.ts"
 import { type Caller, hasScope, mayName } from "./Tokens.ts"
 
 /** Commands that decide over an account instead of using it. */
-const adminCommands: ReadonlySet<unknown> = new Set(["FreezeAccount", "UnfreezeAccount", "CloseAccount"])
+const adminCommands: ReadonlySet<unknown> = new Set([
+  "UpdateAccount",
+  "FreezeAccount",
+  "UnfreezeAccount",
+  "CloseAccount"
+])
 
 const forbidden = (caller: Caller, reason: string) => new Forbidden({ caller: caller.name, reason })
 
@@ -40,10 +45,15 @@ export const permitCommand = (
 
 type Fields = Readonly<Record<string, unknown>>
 
-const refusalOfKind = (caller: Caller, { _tag }: Fields): Forbidden | undefined =>
-  adminCommands.has(_tag) && !hasScope(caller, "admin")
-    ? forbidden(caller, `${String(_tag)} needs the scope admin`)
+/** A group needs what each of its commands needs. */
+const refusalOfKind = (caller: Caller, { _tag, commands }: Fields): Forbidden | undefined => {
+  const members: ReadonlyArray<unknown> = Array.isArray(commands) ? commands : []
+  const kinds = [_tag, ...members.map((member) => (isFields(member) ? member._tag : undefined))]
+  const denied = kinds.find((kind) => adminCommands.has(kind))
+  return denied !== undefined && !hasScope(caller, "admin")
+    ? forbidden(caller, `${String(denied)} needs the scope admin`)
     : undefined
+}
 
 /** Asks no log: a caller with id prefixes of its own neither takes the ids of others nor learns which of them exist. */
 const refusalOfId = (caller: Caller, { commandId }: Fields): Forbidden | undefined => {
@@ -104,8 +114,8 @@ export const permitQuery = (
     const refused = refusalOf(caller, named.success)
     if (refused !== undefined) return Result.fail(refused)
   }
-  // A stream of the accounts that begin with one of the caller's prefixes is about none but its own.
-  const prefix = payload.accountPrefix
+  // A question about the accounts that begin with one of the caller's prefixes is about none but its own.
+  const prefix = payload.accountPrefix ?? payload.prefix
   return typeof prefix === "string" && mayName(caller, prefix)
     ? Result.succeed(undefined)
     : permitOfSubject(caller, about, conceal !== undefined)

@@ -1,32 +1,73 @@
-/** Makes a command of the fields of one line of a bank's day, or names the field at fault. */
-import { Result } from "effect"
+/** Makes a command, or an assertion, of the fields of one line of a bank's day, or names the field at fault. */
+import { Data, Result, Schema } from "effect"
 import { type Command, fromHost } from "../domain/Command.ts"
 import type { InvalidCommand } from "../domain/Errors.ts"
-import { trimBlanks } from "../domain/Money.ts"
+import { AccountId } from "../domain/Ids.ts"
+import { type Asset, trimBlanks } from "../domain/Money.ts"
 import {
+  allColumns,
   type Column,
-  columns,
   type Fault,
   type FaultReason,
   faulty,
   toAsset,
+  toExchanges,
   toInstant,
   toLegs,
+  toMetadata,
+  toSum,
   toUnits
 } from "./DayFields.ts"
 import type { DayRecord } from "./DayLines.ts"
 
-/** Which columns a kind needs, and which it may have beyond `time` and `note`. */
+/** What the file says that the books come to, at its place among the lines. */
+export interface Assertion {
+  /** The account, or the beginning of the ids of all accounts that are summed up. */
+  readonly of: { readonly account: AccountId } | { readonly prefix: string }
+  readonly asset: Asset
+  /** Minor units. */
+  readonly expected: bigint
+}
+
+/** What a line says. `Skipped` moves nothing: its amount is zero. */
+type LineContent = Data.TaggedEnum<{
+  Command: { readonly command: Command }
+  Assertion: { readonly assertion: Assertion }
+  Skipped: Record<never, never>
+}>
+const LineContent = Data.taggedEnum<LineContent>()
+
+/** Which columns a kind needs beyond its `command_id`, and which it may have beyond `time` and `note`. */
 const kinds: ReadonlyMap<string, readonly [needs: ReadonlyArray<Column>, may: ReadonlyArray<Column>]> =
   new Map([
-    ["open", [["account", "asset", "owner"], ["overdraft"]]],
-    ["deposit", [["account", "asset", "amount"], ["counterparty"]]],
-    ["withdraw", [["account", "asset", "amount"], ["counterparty"]]],
-    ["transfer", [["account", "counterparty", "asset", "amount"], []]],
-    ["journal", [["legs"], ["asset"]]],
-    ["freeze", [["account"], []]],
-    ["unfreeze", [["account"], []]],
-    ["close", [["account"], []]]
+    [
+      "open",
+      [
+        ["account", "asset", "owner"],
+        ["overdraft", "metadata"]
+      ]
+    ],
+    ["update", [["account"], ["asset", "owner", "overdraft", "metadata"]]],
+    [
+      "deposit",
+      [
+        ["account", "asset", "amount"],
+        ["counterparty", "metadata"]
+      ]
+    ],
+    [
+      "withdraw",
+      [
+        ["account", "asset", "amount"],
+        ["counterparty", "metadata"]
+      ]
+    ],
+    ["transfer", [["account", "counterparty", "asset", "amount"], ["metadata"]]],
+    ["journal", [["legs"], ["asset", "fx", "metadata"]]],
+    ["freeze", [["account"], ["side"]]],
+    ["unfreeze", [["account"], ["side"]]],
+    ["close", [["account"], []]],
+    ["assert", [["account", "asset", "amount"], []]]
   ])
 
 const texts: ReadonlySet<Column | undefined> = new Set<Column>(["owner", "note"])
@@ -34,33 +75,58 @@ const texts: ReadonlySet<Column | undefined> = new Set<Column>(["owner", "note"]
 type Row = { readonly [Name in Column]: string }
 
 /** Reads one line. */
-export const toCommand = (record: DayRecord): Result.Result<Command, Fault> =>
+export const toContent = (
+  record: DayRecord,
+  header: ReadonlyArray<Column>
+): Result.Result<LineContent, Fault> =>
   Result.gen(function* () {
-    const row = yield* toRow(record)
+    const row = yield* toRow(record, header)
+    if (row.kind === "assert") return LineContent.Assertion({ assertion: yield* toAssertion(row) })
     const input = yield* toInput(row)
-    return yield* Result.mapError(fromHost(input), (error) => toFault(error, row))
+    const isSkipped = "amount" in input && input.amount === 0n
+    // The rest of a line of nothing is checked all the same.
+    const checked = fromHost(isSkipped ? { ...input, amount: 1n } : input)
+    const command = yield* Result.mapError(checked, (error) => toFault(error, row))
+    return isSkipped ? LineContent.Skipped() : LineContent.Command({ command })
+  })
+
+const decodeAccount = Schema.decodeUnknownResult(AccountId)
+const prefixPattern = /^[A-Za-z0-9_:-]{0,63}\*$/
+
+const toAssertion = ({ account, asset: code, amount }: Row): Result.Result<Assertion, Fault> =>
+  Result.gen(function* () {
+    const asset = yield* toAsset(code)
+    const expected = yield* toSum("amount", amount, asset)
+    if (prefixPattern.test(account)) return { of: { prefix: account.slice(0, -1) }, asset, expected }
+    const id = decodeAccount(account)
+    return Result.isSuccess(id)
+      ? { of: { account: id.success }, asset, expected }
+      : yield* faulty("account", "bad id", account)
   })
 
 /** Names the fields, and sees that those and only those that the kind speaks of are filled. */
-const toRow = ({ text, fields }: DayRecord): Result.Result<Row, Fault> => {
+const toRow = ({ text, fields }: DayRecord, header: ReadonlyArray<Column>): Result.Result<Row, Fault> => {
   if (Result.isFailure(fields)) return faulty(undefined, "malformed", text, fields.failure)
-  if (fields.success.length !== columns.length) {
+  if (fields.success.length !== header.length) {
     const found = fields.success.length
-    const detail = `it has ${found === 1 ? "one field" : `${found} fields`}, the header has ${columns.length}`
+    const detail = `it has ${found === 1 ? "one field" : `${found} fields`}, the header has ${header.length}`
     return faulty(undefined, "malformed", text, detail)
   }
   const values = fields.success.map((field, index) => {
     const trimmed = trimBlanks(field)
     // The blanks of a text are part of it, unless there is nothing else.
-    return trimmed !== "" && texts.has(columns[index]) ? field : trimmed
+    return trimmed !== "" && texts.has(header[index]) ? field : trimmed
   })
-  // every column has its field: their numbers are equal
-  const row = Object.fromEntries(columns.map((column, index) => [column, values[index]])) as Row
+  // every column has a text: that of its field, or the empty one where the header does not name it
+  const row = Object.fromEntries(
+    allColumns.map((column) => [column, values[header.indexOf(column)] ?? ""])
+  ) as Row
   const kind = kinds.get(row.kind)
   if (kind === undefined) return faulty("kind", "unknown kind", row.kind)
-  const needs: ReadonlyArray<Column> = ["command_id", "kind", ...kind[0]]
-  const may: ReadonlyArray<Column> = ["time", "note", ...kind[1]]
-  for (const column of columns) {
+  const isAssertion = row.kind === "assert"
+  const needs: ReadonlyArray<Column> = isAssertion ? kind[0] : ["command_id", ...kind[0]]
+  const may: ReadonlyArray<Column> = ["kind", "note", isAssertion ? "command_id" : "time", ...kind[1]]
+  for (const column of allColumns) {
     if (needs.includes(column)) {
       if (row[column] === "") return faulty(column, "missing", text)
     } else if (!may.includes(column) && row[column] !== "") {
@@ -74,50 +140,93 @@ const toRow = ({ text, fields }: DayRecord): Result.Result<Row, Fault> => {
 const toInput = (row: Row): Result.Result<object, Fault> =>
   Result.gen(function* () {
     const effectiveAt = yield* optional(row.time, toInstant)
-    const common = { commandId: row.command_id, ...(effectiveAt === undefined ? {} : { effectiveAt }) }
-    const description = row.note === "" ? {} : { description: row.note }
-    const { account, counterparty } = row
+    const metadata = yield* optional(row.metadata, toMetadata)
+    const common = {
+      commandId: row.command_id,
+      ...given({ effectiveAt, metadata, description: row.note === "" ? undefined : row.note })
+    }
+    switch (row.kind) {
+      case "deposit":
+      case "withdraw":
+      case "transfer":
+        return { ...common, ...(yield* toMovement(row)) }
+      case "journal": {
+        const asset = yield* optional(row.asset, (text) => toAsset(text))
+        const fx = yield* optional(row.fx, toExchanges)
+        return { _tag: "PostJournal", ...common, legs: yield* toLegs(row.legs, asset), ...given({ fx }) }
+      }
+      default:
+        return yield* toAccountChange(row, effectiveAt, metadata)
+    }
+  })
+
+const toMovement = ({ kind, account, counterparty, ...row }: Row): Result.Result<object, Fault> =>
+  Result.gen(function* () {
+    const asset = yield* toAsset(row.asset)
+    const amount = yield* toUnits("amount", row.amount, asset)
+    if (amount < 0n) return yield* faulty("amount", "not positive", row.amount)
+    if (kind === "transfer") {
+      if (account === counterparty) return yield* faulty("counterparty", "same account", counterparty)
+      return { _tag: "Transfer", amount, asset, from: account, to: counterparty }
+    }
+    const contra = counterparty === "" ? undefined : counterparty
+    return { _tag: kind === "deposit" ? "Deposit" : "Withdraw", amount, asset, account, ...given({ contra }) }
+  })
+
+/** A line that moves no money. What is noted of an account that is opened is part of its metadata. */
+const toAccountChange = (
+  row: Row,
+  effectiveAt: number | undefined,
+  metadata: object | undefined
+): Result.Result<object, Fault> =>
+  Result.gen(function* () {
+    const common = { commandId: row.command_id, account: row.account, ...given({ effectiveAt }) }
+    const note = row.note === "" ? undefined : row.note
     switch (row.kind) {
       case "open": {
         const asset = yield* toAsset(row.asset)
-        const overdraftLimit = yield* optional(row.overdraft, (text) => toUnits("overdraft", text, asset))
-        if (overdraftLimit !== undefined && overdraftLimit < 0n)
-          return yield* faulty("overdraft", "negative", row.overdraft)
+        const overdraftLimit = yield* optional(row.overdraft, (text) => toLimit(text, asset))
+        const noted = note === undefined ? metadata : { ...metadata, note }
         return {
           _tag: "OpenAccount",
           ...common,
-          account,
           asset,
           owner: row.owner,
-          ...(overdraftLimit === undefined ? {} : { overdraftLimit }),
-          ...(row.note === "" ? {} : { metadata: { note: row.note } })
+          ...given({ overdraftLimit, metadata: noted })
         }
       }
-      case "deposit":
-      case "withdraw":
-      case "transfer": {
-        const asset = yield* toAsset(row.asset)
-        const amount = yield* toUnits("amount", row.amount, asset)
-        if (amount <= 0n) return yield* faulty("amount", "not positive", row.amount)
-        const movement = { ...common, amount, asset, ...description }
-        if (row.kind === "transfer") {
-          if (account === counterparty) return yield* faulty("counterparty", "same account", counterparty)
-          return { _tag: "Transfer", ...movement, from: account, to: counterparty }
+      case "update": {
+        const asset = yield* optional(row.asset, (text) => toAsset(text))
+        const overdraftLimit = yield* optional(row.overdraft, (text) =>
+          asset === undefined
+            ? faulty("asset", "missing", text, "an overdraft limit is read by the scale of its asset")
+            : toLimit(text, asset)
+        )
+        const owner = row.owner === "" ? undefined : row.owner
+        return {
+          _tag: "UpdateAccount",
+          ...common,
+          ...given({ owner, overdraftLimit, metadata, description: note })
         }
-        const contra = counterparty === "" ? {} : { contra: counterparty }
-        return { _tag: row.kind === "deposit" ? "Deposit" : "Withdraw", ...movement, account, ...contra }
       }
-      case "journal": {
-        const asset = yield* optional(row.asset, toAsset)
-        return { _tag: "PostJournal", ...common, legs: yield* toLegs(row.legs, asset), ...description }
-      }
+      case "close":
+        return { _tag: "CloseAccount", ...common, ...given({ reason: note }) }
       default: {
-        const tags = { freeze: "FreezeAccount", unfreeze: "UnfreezeAccount", close: "CloseAccount" } as const
-        const _tag = tags[row.kind as keyof typeof tags] // the kinds that remain of those in `kinds`
-        return { _tag, ...common, account, ...(row.note === "" ? {} : { reason: row.note }) }
+        const _tag = row.kind === "freeze" ? "FreezeAccount" : "UnfreezeAccount" // the kinds that remain
+        const side = row.side === "" ? undefined : row.side
+        return { _tag, ...common, ...given({ side, reason: note }) }
       }
     }
   })
+
+const toLimit = (text: string, asset: Asset): Result.Result<bigint, Fault> =>
+  Result.flatMap(toUnits("overdraft", text, asset), (limit) =>
+    limit < 0n ? faulty("overdraft", "negative", text) : Result.succeed(limit)
+  )
+
+/** The fields that have a value. */
+const given = (fields: { readonly [name: string]: unknown }): object =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined))
 
 /** An empty field is an absent value. */
 const optional = <A>(
@@ -133,11 +242,13 @@ const places: { readonly [Field in string]?: readonly [Column, FaultReason] } = 
   to: ["counterparty", "bad id"],
   contra: ["counterparty", "bad id"],
   legs: ["legs", "bad id"],
+  fx: ["fx", "malformed"],
   effectiveAt: ["time", "bad time"],
   owner: ["owner", "bad text"],
   description: ["note", "bad text"],
   reason: ["note", "bad text"],
-  metadata: ["note", "bad text"]
+  side: ["side", "bad text"],
+  metadata: ["metadata", "bad text"]
 }
 
 const toFault = ({ faults }: InvalidCommand, row: Row): Fault => {

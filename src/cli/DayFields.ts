@@ -3,7 +3,7 @@
  * instants are read by the readers of the domain, so that a day file means what the same text means elsewhere.
  */
 import { Result } from "effect"
-import { journalLegsMax, type Leg } from "../domain/Command.ts"
+import { type Exchange, journalLegsMax, type Leg } from "../domain/Command.ts"
 import { parseInstant } from "../domain/InstantText.ts"
 import {
   type Asset,
@@ -15,6 +15,7 @@ import {
   trimBlanks
 } from "../domain/Money.ts"
 
+/** The columns that every file begins with. */
 export const columns = [
   "time",
   "command_id",
@@ -28,7 +29,23 @@ export const columns = [
   "overdraft",
   "note"
 ] as const
-export type Column = (typeof columns)[number]
+
+/** Columns that a header may name after the others, in any order; a file without one has it empty on every line. */
+export const furtherColumns = ["fx", "metadata", "side"] as const
+
+export type Column = (typeof columns)[number] | (typeof furtherColumns)[number]
+
+export const allColumns: ReadonlyArray<Column> = [...columns, ...furtherColumns]
+
+/** The columns that a header names, if it is one: all of `columns` in their order, then any of the further ones, once. */
+export const readHeader = (fields: ReadonlyArray<string>): ReadonlyArray<Column> | undefined => {
+  const names = fields.map(trimBlanks)
+  if (!columns.every((column, index) => names[index] === column)) return undefined
+  const further = names.slice(columns.length)
+  const known = furtherColumns.filter((column) => further.includes(column))
+  // As many known names as there are names: none is unknown, and none stands twice.
+  return known.length === further.length ? (names as ReadonlyArray<Column>) : undefined // each was found above
+}
 
 export const faultReasons = [
   "malformed",
@@ -70,8 +87,8 @@ export const faulty = (column: Column | undefined, reason: FaultReason, text: st
   Result.fail<Fault>(detail === undefined ? { column, reason, text } : { column, reason, text, detail })
 
 /** `USD/2`, or `USD` for short. */
-export const toAsset = (text: string): Result.Result<Asset, Fault> =>
-  Result.mapError(parseAsset(text), (detail) => ({ column: "asset", reason: "unknown asset", text, detail }))
+export const toAsset = (text: string, column: Column = "asset"): Result.Result<Asset, Fault> =>
+  Result.mapError(parseAsset(text), (detail) => ({ column, reason: "unknown asset", text, detail }))
 
 const moneyReasons: { readonly [Fault in MoneyFault]: FaultReason } = {
   "not a decimal number": "not a number",
@@ -79,12 +96,14 @@ const moneyReasons: { readonly [Fault in MoneyFault]: FaultReason } = {
   "out of bounds": "overflow"
 }
 
+/** Minor units of either sign, within the bound of a balance. */
+export const toSum = (column: Column, text: string, asset: Asset): Result.Result<bigint, Fault> =>
+  Result.mapError(parseDecimal(text, asset), (fault) => ({ column, reason: moneyReasons[fault], text }))
+
 /** Minor units of either sign, within the bound of one leg. */
 export const toUnits = (column: Column, text: string, asset: Asset): Result.Result<bigint, Fault> =>
-  Result.flatMap(
-    Result.mapError(parseDecimal(text, asset), (fault) => ({ column, reason: moneyReasons[fault], text })),
-    (units) =>
-      units > amountMax || units < -amountMax ? faulty(column, "overflow", text) : Result.succeed(units)
+  Result.flatMap(toSum(column, text, asset), (units) =>
+    units > amountMax || units < -amountMax ? faulty(column, "overflow", text) : Result.succeed(units)
   )
 
 /** The instant for which a line counts, in epoch milliseconds. */
@@ -92,9 +111,54 @@ export const toInstant = (text: string): Result.Result<number, Fault> =>
   Result.mapError(parseInstant(text), (detail) => ({ column: "time", reason: "bad time", text, detail }))
 
 /**
+ * The rates that a journal is held against, `USD>EUR=10/11 half-even;EUR>JPY=162.35`: the base, the quote, how many whole
+ * units of the quote one of the base is worth (a fraction or a decimal), and how it is rounded, `half-even` when absent.
+ */
+export const toExchanges = (
+  text: string
+): Result.Result<ReadonlyArray<{ readonly [Key in keyof Exchange]: unknown }>, Fault> =>
+  Result.all(text.split(";").map(toExchange))
+
+const toExchange = (part: string): Result.Result<{ readonly [Key in keyof Exchange]: unknown }, Fault> =>
+  Result.gen(function* () {
+    const [pair = "", written = "", ...more] = part.split("=").map(trimBlanks)
+    const [base, quote, ...others] = pair.split(">").map(trimBlanks)
+    const [rate = "", rounding = "half-even", ...rest] = written.split(/[ \t\u00a0]+/)
+    if (base === undefined || quote === undefined || more.length + others.length + rest.length > 0)
+      return yield* faulty("fx", "malformed", part, "a rate is USD>EUR=10/11 half-even")
+    return {
+      base: yield* toAsset(base, "fx"),
+      quote: yield* toAsset(quote, "fx"),
+      rate: toFraction(rate),
+      rounding
+    }
+  })
+
+/** A decimal as the fraction of two whole numbers; another text is left as it is, for the schema of commands to judge. */
+const toFraction = (text: string): string => {
+  const [, whole = "", decimals = ""] = /^(\d{1,20})(?:\.(\d{1,20}))?$/.exec(text) ?? []
+  const digits = (whole + decimals).replace(/^0+(?=\d)/, "")
+  return whole === "" ? text : `${digits}/1${"0".repeat(decimals.length)}`
+}
+
+/** Free text by key, `invoice=4711;till=3`; blanks around keys and values count for nothing. */
+export const toMetadata = (text: string): Result.Result<{ readonly [key: string]: string }, Fault> => {
+  const pairs = new Map<string, string>()
+  for (const part of text.split(";")) {
+    const end = part.indexOf("=")
+    const key = trimBlanks(part.slice(0, Math.max(0, end)))
+    if (key === "") return faulty("metadata", "malformed", part, "metadata is key=value;key=value")
+    if (pairs.has(key)) return faulty("metadata", "malformed", part, `the key ${key} stands twice`)
+    pairs.set(key, trimBlanks(part.slice(end + 1)))
+  }
+  return Result.succeed(Object.fromEntries(pairs))
+}
+
+/**
  * What each account gets, summing to zero in each asset: `alice=-10.00;shop=9.80;fees=0.20`. A leg may name its asset
  * (`a=-50 USD;b=50 USD;c=-0.001 BTC;d=0.001 BTC`), so that the two sides of a trade stand on one line and are booked
- * together or not at all; `asset` is that of the others.
+ * together or not at all; `asset` is that of the others. An account may have several legs, and contra accounts have legs too
+ * (`external:card=-100;shop=97;fees=3`).
  */
 export const toLegs = (
   text: string,
@@ -109,7 +173,6 @@ export const toLegs = (
       const [account, money, ...further] = part.split("=").map(trimBlanks)
       if (account === undefined || money === undefined || further.length > 0)
         return yield* faulty("legs", "malformed", part, "a leg is account=amount")
-      if (legs.some((leg) => leg.account === account)) return yield* faulty("legs", "same account", part)
       const [decimal = "", unit, ...rest] = money.split(/[ \t\u00a0]+/)
       if (rest.length > 0) return yield* faulty("legs", "malformed", part, "an amount is 12.50, or 12.50 USD")
       const own = unit === undefined ? asset : yield* toAsset(unit)

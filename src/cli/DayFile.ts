@@ -1,16 +1,18 @@
 /**
- * Reads a bank's day from CSV (examples/README.md): a command for each line, or a typed fault for a line that is
- * none.
+ * Reads a bank's day from CSV (examples/README.md): a command or an assertion for each line, or a typed fault for a line
+ * that is neither.
  */
 import { Data, Effect, FileSystem, Result, Stream } from "effect"
 import type { Command } from "../domain/Command.ts"
-import { trimBlanks } from "../domain/Money.ts"
-import { toCommand } from "./DayCommand.ts"
-import { columns, type LineFault } from "./DayFields.ts"
+import { type Assertion, toContent } from "./DayCommand.ts"
+import { type Column, columns, furtherColumns, type LineFault, readHeader } from "./DayFields.ts"
 import { type DayRecord, readRecords } from "./DayLines.ts"
 
 export type DayLine = Data.TaggedEnum<{
   Command: { readonly line: number; readonly command: Command }
+  Assertion: { readonly line: number; readonly assertion: Assertion }
+  /** Its amount is zero, so nothing is done. */
+  Skipped: { readonly line: number }
   Fault: { readonly fault: LineFault }
 }>
 export const DayLine = Data.taggedEnum<DayLine>()
@@ -18,7 +20,8 @@ export const DayLine = Data.taggedEnum<DayLine>()
 /** The file is no bank's day at all: its first record is not the header. */
 export class NotADayFile extends Data.TaggedError("NotADayFile")<{ readonly found: string }> {
   override get message() {
-    return `the first line must be "${columns.join(",")}", not "${this.found}"`
+    const further = furtherColumns.join(" or ")
+    return `the first line must be "${columns.join(",")}", and may go on with ${further}; not "${this.found}"`
   }
 }
 
@@ -35,26 +38,27 @@ export const readDay = <E, R>(
   lineCharsMax = lineCharsMaxDefault
 ): Stream.Stream<DayLine, E | NotADayFile, R> =>
   Stream.suspend(() => {
-    let headed = false
+    let header: ReadonlyArray<Column> | undefined
     return readRecords(bytes, lineCharsMax).pipe(
       Stream.mapEffect((record) => {
-        if (headed) return Effect.succeed([toLine(record)])
-        headed = true
-        return Result.isSuccess(record.fields) &&
-          record.fields.success.map(trimBlanks).join() === columns.join()
-          ? Effect.succeed([])
-          : Effect.fail(new NotADayFile({ found: record.text.slice(0, 200) }))
+        if (header !== undefined) return Effect.succeed([toLine(record, header)])
+        if (Result.isSuccess(record.fields)) header = readHeader(record.fields.success)
+        return header === undefined
+          ? Effect.fail(new NotADayFile({ found: record.text.slice(0, 200) }))
+          : Effect.succeed([])
       }),
       Stream.flattenIterable,
       Stream.concat(
-        Stream.suspend(() => (headed ? Stream.empty : Stream.fail(new NotADayFile({ found: "" }))))
+        Stream.suspend(() =>
+          header === undefined ? Stream.fail(new NotADayFile({ found: "" })) : Stream.empty
+        )
       )
     )
   })
 
-const toLine = (record: DayRecord): DayLine =>
-  Result.match(toCommand(record), {
-    onSuccess: (command) => DayLine.Command({ line: record.line, command }),
+const toLine = (record: DayRecord, header: ReadonlyArray<Column>): DayLine =>
+  Result.match(toContent(record, header), {
+    onSuccess: (content) => ({ ...content, line: record.line }),
     onFailure: (fault) =>
       DayLine.Fault({ fault: { ...fault, line: record.line, text: fault.text.slice(0, 100) } })
   })

@@ -6,15 +6,25 @@ import { createHash } from "node:crypto"
 import { Clock, Data, Deferred, Effect, Result, Stream } from "effect"
 import type { PlatformError } from "effect/PlatformError"
 import { accountsOf, type Command } from "../domain/Command.ts"
-import type { CommandError, Indeterminate, Overloaded, Unavailable } from "../domain/Errors.ts"
+import {
+  type CommandError,
+  type Indeterminate,
+  type Overloaded,
+  type QueryError,
+  Unavailable
+} from "../domain/Errors.ts"
 import { hashCommand } from "../domain/HashChain.ts"
+import { formatMoney } from "../domain/Money.ts"
 import type { Receipt } from "../domain/Receipt.ts"
+import type { Assertion } from "./DayCommand.ts"
 import type { LineFault } from "./DayFields.ts"
 import type { DayLine } from "./DayFile.ts"
 import type { PlayJournal } from "./PlayJournal.ts"
 
 export interface PlayOptions {
   readonly dispatch: (command: Command) => Effect.Effect<Receipt, CommandError>
+  /** What the books come to where an assertion stands; see `Reached`. Without it no assertion holds. */
+  readonly balanceOf?: (assertion: Assertion, reached: Reached) => Effect.Effect<bigint, QueryError>
   readonly journal: PlayJournal
   /** Most commands that are in flight or wait for one that is; default 64. */
   readonly concurrency?: number
@@ -24,6 +34,17 @@ export interface PlayOptions {
   readonly listedMax?: number
   /** Called once for each line, in the order of the outcomes; for progress. */
   readonly onSettled?: (settled: Settled) => Effect.Effect<void>
+}
+
+/**
+ * How far the lines before an assertion have brought the books, as their receipts say. A replayed line has the receipt of
+ * its first time, so that an assertion is judged by the same books whenever the day is played.
+ */
+interface Reached {
+  /** Of an account's assertion: its version, where an accepted line before named it. */
+  readonly version: number | undefined
+  /** The latest instant at which a line before was recorded; undefined where none was accepted. */
+  readonly recordedAt: number | undefined
 }
 
 /** The outcome of a line. */
@@ -39,6 +60,8 @@ type Settled = Data.TaggedEnum<{
     readonly remembered: boolean
   }
   Fault: { readonly fault: LineFault }
+  Skipped: { readonly line: number }
+  Asserted: { readonly line: number; readonly failure: FailedAssertion | undefined }
 }>
 const Settled = Data.taggedEnum<Settled>()
 
@@ -49,6 +72,12 @@ interface RefusedLine {
   readonly id: string
   /** The tag of the error. */
   readonly reason: string
+  readonly message: string
+}
+
+/** A line that says what the books come to, where they come to something else. */
+interface FailedAssertion {
+  readonly line: number
   readonly message: string
 }
 
@@ -68,6 +97,12 @@ export interface PlayResult {
   readonly faultCount: number
   /** Number of lines at fault by the reason. */
   readonly faulty: { readonly [reason: string]: number }
+  /** Lines with an amount of zero: nothing was done. */
+  readonly skipped: number
+  readonly assertions: number
+  /** In the order of the file, the first `listedMax` of them. */
+  readonly failedAssertions: ReadonlyArray<FailedAssertion>
+  readonly failedAssertionCount: number
   readonly seconds: number
 }
 
@@ -90,15 +125,27 @@ export class JournalMismatch extends Data.TaggedError("JournalMismatch")<{ reado
 
 type Transient = Overloaded | Unavailable | Indeterminate
 
-interface Task {
+interface Linked {
   readonly line: number
-  readonly command: Command
-  readonly ordinal: number
-  readonly digest: string
-  /** Settled before this task is sent: the last tasks before it that share an account or the command id. */
+  /**
+   * Settled before this task begins: the last tasks before it that share an account or the command id. An assertion about
+   * a prefix shares all accounts that begin with it.
+   */
   readonly after: ReadonlyArray<Deferred.Deferred<void>>
   readonly settled: Deferred.Deferred<void>
   readonly keys: ReadonlyArray<string>
+}
+
+interface CommandTask extends Linked {
+  readonly _tag: "CommandTask"
+  readonly command: Command
+  readonly ordinal: number
+  readonly digest: string
+}
+
+interface AssertionTask extends Linked {
+  readonly _tag: "AssertionTask"
+  readonly assertion: Assertion
 }
 
 /**
@@ -117,21 +164,79 @@ export const play = Effect.fn("DayPlayer.play")(function* <E, R>(
   lines: Stream.Stream<DayLine, E, R>,
   options: PlayOptions
 ): Effect.fn.Return<PlayResult, E | PlayStopped | JournalMismatch | PlatformError, R> {
-  const { concurrency = 64, listedMax = 1_000, onSettled = () => Effect.void } = options
+  const { concurrency = 64, onSettled = () => Effect.void } = options
   const startedAt = yield* Clock.currentTimeMillis
-  const counts = { commands: 0, accepted: 0, replayed: 0, refusedCount: 0, faultCount: 0 }
+  const tally = makeTally(options.listedMax ?? 1_000)
+  const link = makeLinker()
+  const reached = makeReached()
+
+  yield* lines.pipe(
+    // Linked in the order of the file, before anything is run concurrently.
+    Stream.map((line): CommandTask | AssertionTask | Unlinked => {
+      if (line._tag === "Command") return link.command(line.line, line.command)
+      return line._tag === "Assertion" ? link.assertion(line.line, line.assertion) : line
+    }),
+    // Effects start in the order of the file, so what a task waits for always runs already.
+    Stream.mapEffect(
+      (item): Effect.Effect<Settled, PlayStopped | JournalMismatch | PlatformError> => {
+        switch (item._tag) {
+          case "Fault":
+            return Effect.succeed(Settled.Fault({ fault: item.fault }))
+          case "Skipped":
+            return Effect.succeed(Settled.Skipped({ line: item.line }))
+          case "AssertionTask":
+            return Effect.tap(judge(item, reached, options), () => link.release(item))
+          case "CommandTask":
+            return Effect.tap(settle(item, options), (settled) => {
+              if (settled._tag === "Accepted") reached.add(settled.receipt)
+              return link.release(item)
+            })
+        }
+      },
+      { concurrency, unordered: true }
+    ),
+    Stream.runForEach((settled) => {
+      tally.add(settled)
+      return onSettled(settled)
+    })
+  )
+  const seconds = ((yield* Clock.currentTimeMillis) - startedAt) / 1_000
+  return { ...tally.result(), seconds }
+})
+
+/** Counts the outcomes, and keeps the first of those that a person wants to see. */
+const makeTally = (listedMax: number) => {
+  const counts = {
+    commands: 0,
+    accepted: 0,
+    replayed: 0,
+    refusedCount: 0,
+    faultCount: 0,
+    skipped: 0,
+    assertions: 0,
+    failedAssertionCount: 0
+  }
   const refused = new Map<string, number>()
   const refusals = makeFirstLines<RefusedLine>(listedMax)
   const faults = makeFirstLines<LineFault>(listedMax)
   const faulty = new Map<string, number>()
-  const link = makeLinker()
+  const failures = makeFirstLines<FailedAssertion>(listedMax)
 
-  const count = (settled: Settled) => {
+  const add = (settled: Settled): void => {
     switch (settled._tag) {
       case "Fault":
         counts.faultCount++
         faulty.set(settled.fault.reason, (faulty.get(settled.fault.reason) ?? 0) + 1)
         faults.add(settled.fault)
+        return
+      case "Skipped":
+        counts.skipped++
+        return
+      case "Asserted":
+        counts.assertions++
+        if (settled.failure === undefined) return
+        counts.failedAssertionCount++
+        failures.add(settled.failure)
         return
       case "Accepted":
         counts.commands++
@@ -146,33 +251,16 @@ export const play = Effect.fn("DayPlayer.play")(function* <E, R>(
       }
     }
   }
-
-  yield* lines.pipe(
-    // Linked in the order of the file, before anything is run concurrently.
-    Stream.map((line) => (line._tag === "Command" ? link.add(line.line, line.command) : line)),
-    // Effects start in the order of the file, so what a command waits for always runs already.
-    Stream.mapEffect(
-      (item): Effect.Effect<Settled, PlayStopped | JournalMismatch | PlatformError> =>
-        "fault" in item
-          ? Effect.succeed(Settled.Fault({ fault: item.fault }))
-          : Effect.tap(settle(item, options), () => link.release(item)),
-      { concurrency, unordered: true }
-    ),
-    Stream.runForEach((settled) => {
-      count(settled)
-      return onSettled(settled)
-    })
-  )
-  const seconds = ((yield* Clock.currentTimeMillis) - startedAt) / 1_000
-  return {
+  const result = (): Omit<PlayResult, "seconds"> => ({
     ...counts,
     refused: byName(refused),
     refusals: refusals.list(),
     faulty: byName(faulty),
     faults: faults.list(),
-    seconds
-  }
-})
+    failedAssertions: failures.list()
+  })
+  return { add, result }
+}
 
 /** Keeps the entries of the first `max` lines of the file, whatever the order in which they are added. */
 const makeFirstLines = <A extends { readonly line: number }>(max: number) => {
@@ -192,30 +280,88 @@ const makeFirstLines = <A extends { readonly line: number }>(max: number) => {
 const byName = (counts: ReadonlyMap<string, number>) =>
   Object.fromEntries([...counts].toSorted(([a], [b]) => (a < b ? -1 : 1)))
 
+type Unlinked = Exclude<DayLine, { readonly _tag: "Command" | "Assertion" }>
+
+/** Remembers how far receipts have brought the books. */
+const makeReached = () => {
+  const versions = new Map<string, number>()
+  let recordedAt: number | undefined
+  return {
+    add: (receipt: Receipt): void => {
+      recordedAt = Math.max(recordedAt ?? 0, receipt.recordedAt)
+      for (const { account, version } of receipt.postings)
+        versions.set(account, Math.max(versions.get(account) ?? 0, version))
+    },
+    of: ({ of }: Assertion): Reached => ({
+      version: "account" in of ? versions.get(of.account) : undefined,
+      recordedAt
+    })
+  }
+}
+
 /** Finds for each task the tasks that it must wait for: per account and command id the last one that is not settled. */
 const makeLinker = () => {
   const last = new Map<string, Deferred.Deferred<void>>()
+  /** Assertions about prefixes that are not settled, by the beginning of the keys that they share. */
+  const prefixes = new Map<Deferred.Deferred<void>, string>()
   let ordinal = 0
   let digest = ""
-  const add = (line: number, command: Command): Task => {
+  const linkTo = (line: number, keys: ReadonlyArray<string>, prefix?: string): Linked => {
+    const settled = Deferred.makeUnsafe<void>()
+    const after = new Set(keys.flatMap((key) => last.get(key) ?? []))
+    for (const [assertion, beginning] of prefixes)
+      if (keys.some((key) => key.startsWith(beginning))) after.add(assertion)
+    if (prefix !== undefined) {
+      for (const [key, task] of last) if (key.startsWith(prefix)) after.add(task)
+      prefixes.set(settled, prefix)
+    }
+    for (const key of keys) last.set(key, settled)
+    return { line, after: [...after], settled, keys }
+  }
+  // Account and command ids share an alphabet, which has neither of the two signs.
+  const keyOf = (account: string) => `@${account}`
+  const command = (line: number, command: Command): CommandTask => {
     ordinal++
     digest = createHash("sha256").update(digest).update(hashCommand(command)).digest("base64url")
-    // Account and command ids share an alphabet, which has neither of the two signs.
-    const keys = [`#${command.commandId}`, ...accountsOf(command).map((account) => `@${account}`)]
-    const settled = Deferred.makeUnsafe<void>()
-    const after = [...new Set(keys.flatMap((key) => last.get(key) ?? []))]
-    for (const key of keys) last.set(key, settled)
-    return { line, command, ordinal, digest, after, settled, keys }
+    const keys = [`#${command.commandId}`, ...accountsOf(command).map(keyOf)]
+    return { _tag: "CommandTask", ...linkTo(line, keys), command, ordinal, digest }
   }
-  const release = ({ keys, settled }: Task) => {
+  const assertion = (line: number, assertion: Assertion): AssertionTask => {
+    const { of } = assertion
+    const linked = "account" in of ? linkTo(line, [keyOf(of.account)]) : linkTo(line, [], keyOf(of.prefix))
+    return { _tag: "AssertionTask", ...linked, assertion }
+  }
+  const release = ({ keys, settled }: Linked) => {
     for (const key of keys) if (last.get(key) === settled) last.delete(key)
+    prefixes.delete(settled)
     return Deferred.succeed(settled, undefined)
   }
-  return { add, release }
+  return { command, assertion, release }
 }
 
+const nothingToAsk = new Unavailable({ what: "this player", reason: "it was given no ledger to ask" })
+
+/** Compares what the books come to with what the file says; a balance that cannot be had fails the assertion too. */
+const judge = Effect.fnUntraced(function* (
+  { line, assertion, after }: AssertionTask,
+  reached: ReturnType<typeof makeReached>,
+  options: PlayOptions
+) {
+  for (const before of after) yield* Deferred.await(before)
+  const { balanceOf = () => Effect.fail(nothingToAsk) } = options
+  const { of, asset, expected } = assertion
+  const name = "account" in of ? of.account : `${of.prefix}*`
+  const found = yield* Effect.result(balanceOf(assertion, reached.of(assertion)))
+  if (Result.isSuccess(found) && found.success === expected)
+    return Settled.Asserted({ line, failure: undefined })
+  const message = Result.isSuccess(found)
+    ? `${name} comes to ${formatMoney(found.success, asset)}, not to ${formatMoney(expected, asset)}`
+    : `${name} is to come to ${formatMoney(expected, asset)}: ${found.failure.message}`
+  return Settled.Asserted({ line, failure: { line, message } })
+})
+
 /** Brings one command to its outcome, and a refusal to the disk. */
-const settle = Effect.fnUntraced(function* (task: Task, options: PlayOptions) {
+const settle = Effect.fnUntraced(function* (task: CommandTask, options: PlayOptions) {
   const { line, command, ordinal, digest } = task
   for (const before of task.after) yield* Deferred.await(before)
   const known = options.journal.refused.get(ordinal)
@@ -237,7 +383,7 @@ const isTransient = (error: CommandError): error is Transient =>
 /**
  * Sends a command, and sends it again after an error that says that nothing was done or that the outcome is unknown.
  */
-const send = Effect.fnUntraced(function* ({ line, command }: Task, options: PlayOptions) {
+const send = Effect.fnUntraced(function* ({ line, command }: CommandTask, options: PlayOptions) {
   const { dispatch, patienceMs = 60_000 } = options
   const giveUpAt = (yield* Clock.currentTimeMillis) + patienceMs
   for (let attempt = 0; ; attempt++) {

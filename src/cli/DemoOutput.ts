@@ -29,6 +29,20 @@ export const printPlay = Effect.fnUntraced(function* (
       ["replayed", grouped(played.replayed), "the same command id again: its first outcome, nothing twice"],
       ["refused", grouped(played.refusedCount), "leave nothing in the log:"],
       ...Object.entries(played.refused).map(([reason, count]) => ["", grouped(count), `  ${reason}`]),
+      ...(played.skipped > 0
+        ? [["skipped", grouped(played.skipped), "lines with an amount of zero: nothing to do"]]
+        : []),
+      ...(played.assertions > 0
+        ? [
+            [
+              "assertions",
+              grouped(played.assertions),
+              played.failedAssertionCount === 0
+                ? "of what the books come to, each of them right"
+                : `of what the books come to, ${grouped(played.failedAssertionCount)} of them wrong:`
+            ]
+          ]
+        : []),
       ...(played.faultCount > 0
         ? [
             [
@@ -46,6 +60,12 @@ export const printPlay = Effect.fnUntraced(function* (
     "Lines that were refused:",
     played.refusedCount,
     played.refusals.map(({ line, id, reason, message }) => `line ${line}, ${id}: ${reason}: ${message}`)
+  )
+  yield* printLines(
+    output,
+    "Assertions that do not hold:",
+    played.failedAssertionCount,
+    played.failedAssertions.map(({ line, message }) => `line ${line}: ${message}`)
   )
   yield* printLines(output, "Lines at fault:", played.faultCount, played.faults.map(describeFault))
   yield* output.line(`  The read model held all of it ${Math.round(caughtUpMs)} ms after the last answer.`)

@@ -3,12 +3,13 @@ import { Clock, Duration, Effect, FileSystem, Option, Path, Stream } from "effec
 import { Audit } from "../actors/audit/Audit.ts"
 import type { DispatcherStats } from "../actors/commands/Dispatcher.ts"
 import type { CommandInput } from "../domain/Command.ts"
+import { InvalidCommand } from "../domain/Errors.ts"
 import { hashCommand } from "../domain/HashChain.ts"
 import { type Position, printToken } from "../domain/Receipt.ts"
 import { Queries } from "../infra/readmodel/Queries.ts"
 import { Ledger } from "../Ledger.ts"
 import { readDayFile } from "./DayFile.ts"
-import { type PlayResult, play } from "./DayPlayer.ts"
+import { type PlayOptions, type PlayResult, play } from "./DayPlayer.ts"
 import { grouped, makeProgress } from "./Output.ts"
 import { openPlayJournal } from "./PlayJournal.ts"
 import { makeWitness } from "./Witness.ts"
@@ -55,6 +56,7 @@ export const runDemo = Effect.fn("demo")(function* (options: DemoOptions) {
   const played = yield* play(paced, {
     dispatch: (command) => witness.watch(command, ledger.dispatch(command satisfies CommandInput)),
     journal,
+    balanceOf: askLedger(ledger),
     onSettled: Effect.fnUntraced(function* () {
       settled++
       yield* progress.show(`played ${grouped(settled)} lines`)
@@ -70,6 +72,22 @@ export const runDemo = Effect.fn("demo")(function* (options: DemoOptions) {
     verdicts: yield* judge(witness)
   } satisfies DemoResult
 })
+
+/** The balance of an account at the version that the lines before have brought it to; the sum of a prefix as of then. */
+const askLedger =
+  (ledger: Ledger["Service"]): NonNullable<PlayOptions["balanceOf"]> =>
+  ({ of, asset }, { version, recordedAt }) =>
+    Effect.gen(function* () {
+      if ("prefix" in of) {
+        const { sums } = yield* ledger.sum(of.prefix, { asset, knownAt: recordedAt })
+        return sums[0]?.balance ?? 0n
+      }
+      const view = yield* version === undefined
+        ? ledger.strongBalance(of.account)
+        : ledger.balanceAt(of.account, { version })
+      if (view.asset !== asset) return yield* InvalidCommand.at("asset", `the account holds ${view.asset}`)
+      return view.balance
+    })
 
 /** An effect that waits until the next line is due. Lines are due at fixed times: a late one delays none after it. */
 const makePace = Effect.fnUntraced(function* (perSecond: number) {

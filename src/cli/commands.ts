@@ -1,8 +1,10 @@
-/** How `open`, `deposit`, `withdraw`, `transfer`, `hold` and `reverse` are called. */
+/** How the commands that change accounts and move money are called: `open` to `close-account`. */
 import { Duration, Option, Result } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
+import { FrozenSide } from "../domain/Command.ts"
 import { AccountId, AccountOrContra, CommandId, ContraId } from "../domain/Ids.ts"
 import { parseAsset } from "../domain/Money.ts"
+import { type Fault, toExchanges, toLegs } from "./DayFields.ts"
 import { accountArgument, instantFlag, jsonFlag, Positive } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 import { parseMoneyText } from "./MoneyText.ts"
@@ -29,6 +31,13 @@ const description = Flag.String("description").pipe(
   Flag.optional
 )
 
+const metadata = Flag.KeyValuePair("metadata").pipe(
+  Flag.withDescription("Free text kept with it: --metadata invoice=4711, once for each key"),
+  Flag.optional
+)
+
+const reason = Flag.String("reason").pipe(Flag.withDescription("Why; kept with the event"), Flag.optional)
+
 const contra = Flag.String("contra").pipe(
   Flag.withDescription("The account outside the books; external:bank when absent"),
   Flag.withSchema(ContraId),
@@ -49,6 +58,7 @@ const openFlags = {
     Flag.withDescription("How far it may go below zero, a decimal; not at all when absent"),
     Flag.optional
   ),
+  metadata,
   ...shared
 }
 export type OpenFlags = Command.Command.Config.Infer<typeof openFlags>
@@ -59,7 +69,7 @@ export const open = Command.make(
   lazily(() => import("./remote/commands.ts").then(({ open }) => open))
 ).pipe(Command.withDescription("Open an account"))
 
-const movementFlags = { account: accountArgument(), amount, contra, description, ...shared }
+const movementFlags = { account: accountArgument(), amount, contra, description, metadata, ...shared }
 export type MovementFlags = Command.Command.Config.Infer<typeof movementFlags>
 
 export const deposit = Command.make(
@@ -79,6 +89,7 @@ const transferFlags = {
   to: accountArgument("to", "The account that is paid"),
   amount,
   description,
+  metadata,
   ...shared
 }
 export type TransferFlags = Command.Command.Config.Infer<typeof transferFlags>
@@ -219,3 +230,90 @@ export const hold = Command.make("hold").pipe(
     ).pipe(Command.withDescription("Give free what a hold keeps back: all, or a part"))
   ])
 )
+
+/** A text in the form of a day file (examples/README.md), by the reader of day files. */
+const inDayForm = <A>(read: (text: string) => Result.Result<A, Fault>) =>
+  [
+    (text: string) => Result.getSuccess(read(text)),
+    (text: string) =>
+      Result.match(read(text), {
+        onSuccess: () => "is right",
+        onFailure: ({ reason, detail, text: at }) =>
+          `is ${reason}: ${at}${detail === undefined ? "" : ` (${detail})`}`
+      })
+  ] as const
+
+const journalFlags = {
+  legs: Argument.String("legs").pipe(
+    Argument.withDescription(
+      "What each account gets, with its asset: 'alice=-10.00 USD;shop=9.80 USD;external:card=0.20 USD'"
+    ),
+    Argument.filterMap(...inDayForm((text) => toLegs(text, undefined)))
+  ),
+  fx: Flag.String("fx").pipe(
+    Flag.withDescription("The rates it is held against: 'USD>EUR=10/11 half-even'"),
+    Flag.filterMap(...inDayForm(toExchanges)),
+    Flag.optional
+  ),
+  description,
+  metadata,
+  ...shared
+}
+export type JournalFlags = Command.Command.Config.Infer<typeof journalFlags>
+
+export const journal = Command.make(
+  "journal",
+  journalFlags,
+  lazily(() => import("./remote/commands.ts").then(({ journal }) => journal))
+).pipe(Command.withDescription("Book any number of legs that sum to zero, all or nothing"))
+
+const updateFlags = {
+  account: accountArgument(),
+  owner: Flag.String("owner").pipe(Flag.withDescription("Whose account it is now"), Flag.optional),
+  overdraft: Flag.String("overdraft").pipe(
+    Flag.withDescription("How far it may go below zero from now on, a decimal"),
+    Flag.optional
+  ),
+  metadata: metadata.pipe(Flag.withDescription("Takes the place of all metadata: --metadata tier=gold")),
+  description,
+  ...shared
+}
+export type UpdateFlags = Command.Command.Config.Infer<typeof updateFlags>
+
+export const update = Command.make(
+  "update",
+  updateFlags,
+  lazily(() => import("./remote/commands.ts").then(({ update }) => update))
+).pipe(Command.withDescription("Change an account's owner, overdraft limit or metadata"))
+
+const freezeFlags = {
+  account: accountArgument(),
+  side: Flag.Literals("side", FrozenSide.literals).pipe(
+    Flag.withDescription("What it pays (debits), what it gets (credits), or both (when absent)"),
+    Flag.optional
+  ),
+  reason,
+  ...shared
+}
+export type FreezeFlags = Command.Command.Config.Infer<typeof freezeFlags>
+
+export const freeze = Command.make(
+  "freeze",
+  freezeFlags,
+  lazily(() => import("./remote/commands.ts").then(({ freeze }) => freeze))
+).pipe(Command.withDescription("Let no money leave or enter an account"))
+
+export const unfreeze = Command.make(
+  "unfreeze",
+  freezeFlags,
+  lazily(() => import("./remote/commands.ts").then(({ unfreeze }) => unfreeze))
+).pipe(Command.withDescription("Let money move on an account again"))
+
+const closeFlags = { account: accountArgument(), reason, ...shared }
+export type CloseFlags = Command.Command.Config.Infer<typeof closeFlags>
+
+export const closeAccount = Command.make(
+  "close-account",
+  closeFlags,
+  lazily(() => import("./remote/commands.ts").then(({ closeAccount }) => closeAccount))
+).pipe(Command.withDescription("Close an account of balance zero for ever"))

@@ -12,7 +12,19 @@ import packageJson from "../../package.json" with { type: "json" }
 import { printable } from "../domain/Printable.ts"
 import { layerJsonLogs, layerLogs, logFormat } from "../infra/telemetry/Logs.ts"
 import { cluster } from "./cluster.ts"
-import { deposit, hold, open, reverse, transfer, withdraw } from "./commands.ts"
+import {
+  closeAccount,
+  deposit,
+  freeze,
+  hold,
+  journal,
+  open,
+  reverse,
+  transfer,
+  unfreeze,
+  update,
+  withdraw
+} from "./commands.ts"
 import { demo } from "./demo.ts"
 import { DemoFailed, describeConfigError, isUsageFailure, LoadTestFailed } from "./failures.ts"
 import { HandOver } from "./handOver.ts"
@@ -21,7 +33,7 @@ import { dev, migrate, serve } from "./nodes.ts"
 import { parked } from "./parked.ts"
 import { accounts, balance, find, history } from "./queries.ts"
 import { rebuild } from "./rebuild.ts"
-import { statement, trialBalance } from "./statement.ts"
+import { statement, sum, trialBalance } from "./statement.ts"
 import { Stopped } from "./stopped.ts"
 import { token } from "./token.ts"
 import { verify } from "./verify.ts"
@@ -55,11 +67,17 @@ const chronicle = Command.make(
     transfer,
     hold,
     reverse,
+    journal,
+    update,
+    freeze,
+    unfreeze,
+    closeAccount,
     accounts,
     balance,
     history,
     find,
     statement,
+    sum,
     trialBalance,
     verify,
     parked,

@@ -1,11 +1,16 @@
 /** How `chronicle accounts`, `balance`, `find` and `history` are called. */
 import { Argument, Command, Flag } from "effect/cli"
-import { AnyCommandId, Version } from "../domain/Ids.ts"
+import { AccountPrefix, AnyCommandId, Version } from "../domain/Ids.ts"
 import { historyPageMax } from "../domain/Views.ts"
 import { accountArgument, dataFlag, instantFlag, jsonFlag, Positive, readTokenFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 
 const accountsFlags = {
+  prefix: Flag.String("prefix").pipe(
+    Flag.withDescription("Those whose ids begin with it: merchant:"),
+    Flag.withSchema(AccountPrefix),
+    Flag.optional
+  ),
   cursor: Flag.String("cursor").pipe(Flag.withDescription("`next` of the page before"), Flag.optional),
   limit: Flag.Int("limit").pipe(
     Flag.withDescription("Accounts of a page"),

@@ -1,5 +1,8 @@
 /** How `chronicle statement` and `chronicle trial-balance` are called. */
-import { Command, Flag } from "effect/cli"
+import { Result } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import { AccountPrefix } from "../domain/Ids.ts"
+import { parseAsset } from "../domain/Money.ts"
 import { LineType } from "../domain/Views.ts"
 import { accountArgument, dataFlag, instantFlag, jsonFlag, Positive, readTokenFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
@@ -61,3 +64,29 @@ export const trialBalance = Command.make(
   trialBalanceFlags,
   lazily(() => import("./remote/statement.ts").then(({ trialBalance }) => trialBalance))
 ).pipe(Command.withDescription("What all accounts and the world outside hold, as of an instant; zero in sum"))
+
+const sumFlags = {
+  prefix: Argument.String("prefix").pipe(
+    Argument.withDescription("The beginning of the ids of the accounts: 'merchant:'; '' for all of them"),
+    Argument.withSchema(AccountPrefix)
+  ),
+  asset: Flag.String("asset").pipe(
+    Flag.withDescription("Of this asset alone: USD/2, or USD for short"),
+    Flag.filterMap(
+      (text) => Result.getSuccess(parseAsset(text)),
+      (text) => Result.match(parseAsset(text), { onSuccess: String, onFailure: String })
+    ),
+    Flag.optional
+  ),
+  at: instantFlag("at", "Of what counts by then; all of it by default"),
+  known: instantFlag("known", "Of what had been recorded by then; now by default"),
+  data: dataFlag,
+  json: jsonFlag
+}
+export type SumFlags = Command.Command.Config.Infer<typeof sumFlags>
+
+export const sum = Command.make(
+  "sum",
+  sumFlags,
+  lazily(() => import("./remote/statement.ts").then(({ sum }) => sum))
+).pipe(Command.withDescription("What all accounts of a prefix have together, as of an instant"))

@@ -1,6 +1,6 @@
 /** One account: its state, the fold of its events, and the rules its balance obeys. Pure. */
 import { Result, Schema } from "effect"
-import { AccountMetadata } from "./Command.ts"
+import { AccountMetadata, FrozenSide } from "./Command.ts"
 import {
   AccountNotActive,
   AccountNotFound,
@@ -23,7 +23,10 @@ export const Account = Schema.TaggedUnion({
   Opened: {
     id: AccountId,
     version: Version,
+    /** `frozen` where one side is, or both are. */
     status: Schema.Literals(["open", "frozen", "closed"]),
+    /** Absent where the account is not frozen. */
+    frozen: Schema.optionalKey(FrozenSide),
     asset: Asset,
     owner: Schema.String,
     overdraftLimit: OverdraftLimit,
@@ -59,8 +62,10 @@ export interface After {
  * What the balance and the overdraft limit leave beside what is held, while money may leave the account; else 0. The log
  * binds this figure, so its meaning for a given history must never change.
  */
-export const availableOf = ({ status, balance, held, overdraftLimit }: OpenedAccount): bigint =>
-  status === "open" ? balance + overdraftLimit - held : 0n
+export const availableOf = (account: OpenedAccount): bigint =>
+  account.status === "closed" || isFrozenFor(account, "debits")
+    ? 0n
+    : account.balance + account.overdraftLimit - account.held
 
 /** Folds one event, recorded at `at`. An event that cannot follow the state is a defect: the log is broken. */
 export const evolve = (before: Account, event: Event, at: Instant): Account => {
@@ -85,12 +90,29 @@ export const evolve = (before: Account, event: Event, at: Instant): Account => {
   if (account._tag === "Absent")
     throw new Error(`account ${account.id} has ${event._tag} before it is opened`)
   switch (event._tag) {
+    case "AccountUpdated": {
+      const { owner = account.owner, metadata = account.metadata, overdraftLimit } = event
+      return {
+        ...account,
+        version,
+        owner,
+        metadata,
+        overdraftLimit: overdraftLimit ?? account.overdraftLimit
+      }
+    }
     case "AccountFrozen":
-      return { ...account, version, status: "frozen" }
-    case "AccountUnfrozen":
-      return { ...account, version, status: "open" }
-    case "AccountClosed":
-      return { ...account, version, status: "closed" }
+      return { ...account, version, status: "frozen", frozen: joined(account.frozen, event.side) }
+    case "AccountUnfrozen": {
+      const { frozen, ...rest } = account
+      const remaining = without(frozen, event.side)
+      return remaining === undefined
+        ? { ...rest, version, status: "open" }
+        : { ...rest, version, status: "frozen", frozen: remaining }
+    }
+    case "AccountClosed": {
+      const { frozen: _, ...rest } = account
+      return { ...rest, version, status: "closed" }
+    }
     case "HoldPlaced":
     case "HoldAdjusted":
     case "HoldReleased":
@@ -108,6 +130,19 @@ export const evolve = (before: Account, event: Event, at: Instant): Account => {
   }
 }
 
+const joined = (frozen: FrozenSide | undefined, side: FrozenSide): FrozenSide =>
+  frozen === undefined || frozen === side ? side : "both"
+
+/** What stays frozen when a side is freed. */
+const without = (frozen: FrozenSide | undefined, side: FrozenSide): FrozenSide | undefined => {
+  if (frozen === undefined || side === "both" || frozen === side) return undefined
+  return frozen === "both" ? (side === "debits" ? "credits" : "debits") : frozen
+}
+
+/** Whether the side, or one of both, is frozen. */
+export const isFrozenFor = ({ frozen }: OpenedAccount, side: FrozenSide): boolean =>
+  frozen !== undefined && (frozen === "both" || side === "both" || frozen === side)
+
 /** I3: the balance and the overdraft limit cover what is held. */
 export const isCovered = (account: Account): boolean =>
   account._tag === "Absent" || account.balance - account.held >= -account.overdraftLimit
@@ -118,14 +153,27 @@ export const afterOf = (account: Account): After => {
   return { balance: account.balance, held: account.held, available: availableOf(account) }
 }
 
-/** The account, if it is open and of the asset that is named (any, if none is). */
+/** The account, if it was opened and is not closed, frozen or not. */
+export const notClosed = (
+  account: Account
+): Result.Result<OpenedAccount, AccountNotFound | AccountNotActive> => {
+  if (account._tag === "Absent") return Result.fail(new AccountNotFound({ account: account.id }))
+  return account.status === "closed" ? Result.fail(notActive(account)) : Result.succeed(account)
+}
+
+/** Says what the account's status is, and which of its sides are frozen. */
+export const notActive = ({ id, status, frozen }: OpenedAccount): AccountNotActive =>
+  new AccountNotActive({ account: id, status, ...(frozen === undefined ? {} : { frozen }) })
+
+/** The account, if money may move on this side of it, and it is of the asset that is named (any, if none is). */
 export const active = (
   account: Account,
-  asset: Asset | undefined
+  asset: Asset | undefined,
+  side: Exclude<FrozenSide, "both">
 ): Result.Result<OpenedAccount, AccountNotFound | AccountNotActive | AssetMismatch> => {
   if (account._tag === "Absent") return Result.fail(new AccountNotFound({ account: account.id }))
-  if (account.status !== "open") {
-    return Result.fail(new AccountNotActive({ account: account.id, status: account.status }))
+  if (account.status !== "open" && (account.status === "closed" || isFrozenFor(account, side))) {
+    return Result.fail(notActive(account))
   }
   if (asset !== undefined && asset !== account.asset) {
     return Result.fail(new AssetMismatch({ account: account.id, expected: asset, actual: account.asset }))
@@ -147,6 +195,22 @@ export const covers = (account: OpenedAccount, amount: bigint): Result.Result<vo
           amount
         })
       )
+
+/**
+ * Fails where the account has drawn, and holds keep back, more than another overdraft limit would cover (I3); the `amount` of the failure is what
+ * that limit falls short of.
+ */
+export const coversWith = (
+  { id, asset, balance, held }: OpenedAccount,
+  overdraftLimit: bigint
+): Result.Result<void, InsufficientFunds> => {
+  const available = balance + overdraftLimit - held
+  if (available >= 0n) return Result.void
+  const keptBack = held === 0n ? {} : { held }
+  return Result.fail(
+    new InsufficientFunds({ account: id, asset, balance, ...keptBack, overdraftLimit, amount: -available })
+  )
+}
 
 /** Fails unless `amount` minor units more stay within the largest balance. */
 export const hasRoomFor = (account: OpenedAccount, amount: bigint): Result.Result<void, LimitExceeded> =>

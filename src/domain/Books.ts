@@ -28,6 +28,8 @@ export interface StatementLine {
    */
   readonly counterparty: string | null
   readonly description: string | null
+  /** What a journal adds to contra accounts, on the line of its first leg; null where it has no leg on one. */
+  readonly contras: ReadonlyArray<ContraEntry> | null
   readonly commandId: CommandId
   readonly recordedAt: Instant
   readonly effectiveAt: Instant
@@ -47,7 +49,7 @@ export interface TransferRow {
   readonly effectiveAt: Instant
 }
 
-/** What an event adds to a contra account: the opposite of what it adds to its own. */
+/** What an event adds to a contra account; of a deposit or withdrawal the opposite of what it adds to its own account. */
 export interface ContraEntry {
   readonly contra: ContraId
   readonly asset: Asset
@@ -60,7 +62,7 @@ export interface Posted {
   readonly head: OpenedHead
   readonly line: StatementLine
   readonly transfer: TransferRow | undefined
-  readonly contra: ContraEntry | undefined
+  readonly contras: ReadonlyArray<ContraEntry>
 }
 
 /** The reducer. A row that does not follow the head, or cannot be read, is a `BrokenLog`. */
@@ -72,6 +74,7 @@ export const postedOf = (row: StoredEvent, { head: next, event }: Step): Posted 
   const { account } = next
   if (account._tag === "Absent") throw new Error(`account ${account.id} has an event and is absent`)
   const times = { recordedAt: row.recordedAt, effectiveAt: row.effectiveAt ?? row.recordedAt }
+  const contras = contrasOf(event, account.asset)
   return {
     event,
     head: { ...next, account },
@@ -84,11 +87,12 @@ export const postedOf = (row: StoredEvent, { head: next, event }: Step): Posted 
       asset: account.asset,
       counterparty: counterpartyOf(event),
       description: describe(event),
+      contras: event._tag === "JournalPosted" && contras.length > 0 ? contras : null,
       commandId: row.commandId,
       ...times
     },
-    transfer: transferOf(event, row.commandId, account, times),
-    contra: contraEntryOf(event, account.asset)
+    transfer: transferOf(event, transferIdOf(row, event), account, times),
+    contras
   }
 }
 
@@ -107,9 +111,25 @@ const transferOf = (
   return { id, from, fromVersion, to, toVersion, asset, amount, description: describe(event), ...times }
 }
 
-const contraEntryOf = (event: Event, asset: Asset): ContraEntry | undefined => {
+/**
+ * The id of the command, which has one transfer; in a group, which may have several, with the ordinal after it. No command
+ * of a caller has such an id: `~` is not in its alphabet.
+ */
+const transferIdOf = ({ commandId, ordinal }: StoredEvent, { group }: Event): CommandId =>
+  group === undefined ? commandId : (`${commandId}~${ordinal}` as CommandId) // a key of its own in the read model
+
+const none: ReadonlyArray<ContraEntry> = []
+
+/** What an event of an account of that asset adds to contra accounts. */
+export const contrasOf = (event: Event, asset: Asset): ReadonlyArray<ContraEntry> => {
   const contra = contraOf(event)
-  return contra === undefined ? undefined : { contra, asset, amount: -amountOf(event) }
+  if (contra !== undefined) return [{ contra, asset, amount: -amountOf(event) }]
+  if (event._tag !== "JournalPosted" || event.contras === undefined) return none
+  return event.contras.map(({ contra, asset, side, amount }) => ({
+    contra,
+    asset,
+    amount: side === "credit" ? amount : -amount
+  }))
 }
 
 const counterpartyOf = (event: Event): string | null => {
@@ -125,13 +145,19 @@ const counterpartyOf = (event: Event): string | null => {
     case "TransferReceived":
       return event.from
     case "JournalPosted":
-      return event.legs.length === 2 ? (event.legs[1]?.account ?? null) : null
+      return onlyOther([
+        ...event.legs.slice(1).map((leg) => leg.account),
+        ...(event.contras ?? []).map((leg) => leg.contra)
+      ])
     case "JournalLegPosted":
       return event.head
     default:
       return null
   }
 }
+
+const onlyOther = ([only, ...others]: ReadonlyArray<string>): string | null =>
+  others.length === 0 ? (only ?? null) : null
 
 const describe = (event: Event): string | null => {
   if ("description" in event) return event.description ?? null

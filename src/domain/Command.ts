@@ -15,11 +15,18 @@ import {
   isContra,
   Version
 } from "./Ids.ts"
-import { Amount, Asset, OverdraftLimit } from "./Money.ts"
+import { Amount, Asset, OverdraftLimit, Rate, Rounding } from "./Money.ts"
 import { accountsOfReversal } from "./Original.ts"
 
 /** Most legs that one journal may have. */
 export const journalLegsMax = 100
+
+/** Most commands that one group may have, and most events that they may come to. */
+const groupCommandsMax = 100
+const groupEventsMax = 500
+
+/** Most exchange rates that one journal may name. */
+const journalRatesMax = 10
 
 // PostgreSQL text holds no NUL, and UTF-8 no lone surrogate: what was hashed would not be what is read back.
 const storable = Schema.makeFilter<string>(
@@ -35,7 +42,7 @@ const text = (max: number, min = 1) =>
   )
 const Description = Schema.optionalKey(text(256))
 
-/** Free text kept with an account: at most 16 keys of 64, values of 256 characters. */
+/** Free text kept with an account, or with a movement of money: at most 16 keys of 64, values of 256 characters. */
 export const AccountMetadata = Schema.Record(text(64), text(256, 0)).check(Schema.isMaxProperties(16))
 
 /** The caller and the trace of a command: kept with every event, covered by its hash, never interpreted. */
@@ -49,14 +56,28 @@ export type CommandContext = typeof CommandContext.Type
 
 /** One side of a journal: a debit takes from the account, a credit gives to it. */
 export const Leg = Schema.Struct({
-  account: AccountId,
+  /** Several legs may name one account; a leg may be on a contra account, outside of the books. */
+  account: AccountOrContra,
   side: Schema.Literals(["debit", "credit"]),
   amount: Amount,
-  /** The asset that the caller means by `amount`; without it the account's own. */
+  /**
+   * The asset that the caller means by `amount`; without it the account's own. A contra account has none: there it may be
+   * left out where all accounts of the journal have the same.
+   */
   asset: Schema.optionalKey(Asset)
 })
 export type Leg = typeof Leg.Type
 
+/**
+ * The rate of an exchange: what the legs in `base` come to, times `rate` and rounded, is what the legs in `quote` come to.
+ * `rate` is in whole units, so `10/11` from `USD/2` to `JPY/0` is ten yen for eleven dollars.
+ */
+export const Exchange = Schema.Struct({ base: Asset, quote: Asset, rate: Rate, rounding: Rounding })
+export type Exchange = typeof Exchange.Type
+
+/** The movements that a frozen account refuses: those that take from it, those that give to it, or both. */
+export const FrozenSide = Schema.Literals(["debits", "credits", "both"])
+export type FrozenSide = typeof FrozenSide.Type
 const millisecondsMessage = `must be a whole number of milliseconds, 1 to ${instantMax}`
 const Milliseconds = Schema.Number.annotate({ message: millisecondsMessage }).check(
   Schema.isInt({ message: millisecondsMessage }),
@@ -78,9 +99,11 @@ const common = {
   context: Schema.optionalKey(CommandContext)
 }
 
-const movement = { ...common, amount: Amount, asset: Schema.optionalKey(Asset), description: Description }
+const noted = { description: Description, metadata: Schema.optionalKey(AccountMetadata) }
 
-export const Command = Schema.TaggedUnion({
+const movement = { ...common, amount: Amount, asset: Schema.optionalKey(Asset), ...noted }
+
+const kinds = {
   OpenAccount: {
     ...common,
     account: AccountId,
@@ -94,10 +117,33 @@ export const Command = Schema.TaggedUnion({
   /** Money leaves the books to `contra` (default `external:bank`). */
   Withdraw: { ...movement, account: AccountId, contra: Schema.optionalKey(ContraId) },
   Transfer: { ...movement, from: AccountId, to: AccountId },
-  /** Any number of legs that sum to zero, all or nothing: the general case of a transfer. */
+  /**
+   * Any number of legs that sum to zero in each asset, all or nothing: the general case of a transfer. Whether its accounts
+   * are covered is judged by what all of its legs together leave on them.
+   */
   PostJournal: {
     ...common,
-    legs: Schema.Array(Leg).check(Schema.isMinLength(2), Schema.isMaxLength(journalLegsMax)),
+    legs: Schema.Array(Leg).check(
+      Schema.isMinLength(2),
+      Schema.isMaxLength(journalLegsMax),
+      Schema.makeFilter<ReadonlyArray<Leg>>(
+        (legs) =>
+          !legs.every(({ account }) => isContra(account)) || "must have a leg on an account of the books"
+      )
+    ),
+    /** At which rates assets are exchanged; the legs are held against them. */
+    fx: Schema.optionalKey(
+      Schema.Array(Exchange).check(Schema.isMinLength(1), Schema.isMaxLength(journalRatesMax))
+    ),
+    ...noted
+  },
+  /** Changes what is given, at least one of the three; `metadata` takes the place of all that was there before. */
+  UpdateAccount: {
+    ...common,
+    account: AccountId,
+    owner: Schema.optionalKey(text(128)),
+    metadata: Schema.optionalKey(AccountMetadata),
+    overdraftLimit: Schema.optionalKey(OverdraftLimit),
     description: Description
   },
   /** Keeps money back for a payment to come; the command's id is the hold's. See Holds.ts. */
@@ -162,9 +208,49 @@ export const Command = Schema.TaggedUnion({
     /** The account that pays what another one cannot give back. */
     shortfall: Schema.optionalKey(AccountId)
   },
-  FreezeAccount: { ...common, account: AccountId, reason: Description },
-  UnfreezeAccount: { ...common, account: AccountId, reason: Description },
+  /** `side` is `both` where it is absent. */
+  FreezeAccount: { ...common, account: AccountId, side: Schema.optionalKey(FrozenSide), reason: Description },
+  UnfreezeAccount: {
+    ...common,
+    account: AccountId,
+    side: Schema.optionalKey(FrozenSide),
+    reason: Description
+  },
   CloseAccount: { ...common, account: AccountId, reason: Description }
+}
+
+/** What these are about is looked up before they are decided, which a group could not do for one of several. */
+const { CaptureHold: _, Reverse: __, ...groupable } = kinds
+type Kinds = typeof groupable
+
+/** The command of a group has all fields of its kind but those that the group has for all of them. */
+const memberKinds = Object.fromEntries(
+  Object.entries(groupable).map(([kind, { commandId: _, context: __, ...fields }]) => [kind, fields])
+) as { readonly [Kind in keyof Kinds]: Omit<Kinds[Kind], "commandId" | "context"> } // what the line above leaves
+const GroupMember = Schema.TaggedUnion(memberKinds)
+type GroupMember = typeof GroupMember.Type
+
+/** How many events a command comes to at most. */
+const eventsOf = (member: GroupMember): number => {
+  if (member._tag === "Transfer") return 2
+  return member._tag === "PostJournal" ? member.legs.length : 1
+}
+
+export const Command = Schema.TaggedUnion({
+  ...kinds,
+  /** Commands that are decided in order, each on what those before it leave, and committed all or none of them. */
+  Group: {
+    ...common,
+    commands: Schema.Array(GroupMember).check(
+      Schema.isMinLength(1, { message: "must not be empty" }),
+      Schema.isMaxLength(groupCommandsMax, { message: `must be ${groupCommandsMax} commands at most` }),
+      Schema.makeFilter<ReadonlyArray<GroupMember>>(
+        (members) =>
+          members.reduce((sum, member) => sum + eventsOf(member), 0) <= groupEventsMax ||
+          `must come to ${groupEventsMax} events at most`
+      )
+    )
+  }
 })
 export type Command = typeof Command.Type
 
@@ -258,12 +344,14 @@ export const fromJson = checkedBy(Command)
  * The accounts whose streams a command may append to, as far as the command names them: where a capture goes may stand in
  * the hold alone. `expectedVersion` means the first of them.
  */
-export const accountsOf = (command: Command): ReadonlyArray<AccountId> => {
+export const accountsOf = (command: Command | GroupMember): ReadonlyArray<AccountId> => {
   switch (command._tag) {
+    case "Group":
+      return [...new Set(command.commands.flatMap(accountsOf))]
     case "Transfer":
       return [command.from, command.to]
     case "PostJournal":
-      return command.legs.map((leg) => leg.account)
+      return [...new Set(command.legs.flatMap(({ account }) => (isContra(account) ? [] : [account])))]
     case "CaptureHold": {
       const { account, to } = command
       return to === undefined || to === account || isContra(to) ? [account] : [account, to]
@@ -280,10 +368,11 @@ export const firstAccountOf = (command: Command): AccountId => {
   switch (command._tag) {
     case "Transfer":
       return command.from
-    case "PostJournal":
-      return command.legs[0]?.account as AccountId // the schema asks for two legs at least
     case "Reverse":
       return accountsOfReversal(command)[0] as AccountId // resolved before anything asks; then it has a leg
+    case "PostJournal":
+    case "Group":
+      return accountsOf(command)[0] as AccountId // the schema asks for a leg on an account, and for a command
     default:
       return command.account
   }

@@ -3,29 +3,45 @@
  * clock, no randomness), so that a command can be decided again on another state, and every rule is a line of a table.
  */
 import { Result } from "effect"
-import { type Account, active, covers, hasRoomFor, type OpenedAccount, withoutExpired } from "./Account.ts"
-import type { Command, Leg } from "./Command.ts"
+import {
+  type Account,
+  active,
+  covers,
+  coversWith,
+  evolve,
+  hasRoomFor,
+  isFrozenFor,
+  notActive,
+  notClosed,
+  type OpenedAccount,
+  withoutExpired
+} from "./Account.ts"
+import type { Command, Exchange, Leg } from "./Command.ts"
 import { firstAccountOf } from "./Command.ts"
 import { adjustHold, captureHold, placeHold, releaseHold } from "./DecideHolds.ts"
 import {
   AccountAlreadyExists,
-  AccountNotActive,
-  AccountNotFound,
+  GroupRejected,
+  type InsufficientFunds,
   InvalidCommand,
+  type LimitExceeded,
   OpenHolds,
+  RateMismatch,
   type Rejection,
   SameAccount,
   VersionConflict
 } from "./Errors.ts"
 import type { Event } from "./Event.ts"
-import type { AccountId, ContraId, Instant } from "./Ids.ts"
-import { type Asset, formatMoney } from "./Money.ts"
+import { type AccountId, type ContraId, type Instant, isContra, type Version } from "./Ids.ts"
+import { type Asset, convert, formatMoney } from "./Money.ts"
 import { reverse } from "./Reversal.ts"
 
 /** One event and the account whose stream it is for. The events of a command commit together or not at all. */
 export interface Decided {
   readonly account: AccountId
   readonly event: Event
+  /** When it counts, where the command of a group says so itself; otherwise when its command does. */
+  readonly effectiveAt?: Instant
 }
 
 export type Decision = Result.Result<ReadonlyArray<Decided>, Rejection>
@@ -70,18 +86,29 @@ export const decide = (command: Command, stateBefore: StateOf, at: Instant): Dec
       return releaseHold(command, stateOf(command.account), stateBefore(command.account), at)
     case "Reverse":
       return reverse(command, stateOf)
+    case "UpdateAccount":
+      return update(command, stateOf(command.account))
     case "FreezeAccount":
       return freeze(command, stateOf(command.account))
     case "UnfreezeAccount":
       return unfreeze(command, stateOf(command.account))
     case "CloseAccount":
       return close(command, stateOf(command.account))
+    case "Group":
+      return group(command, stateBefore, at)
   }
 }
 
 const one = (account: AccountId, event: Event): Decision => Result.succeed([{ account, event }])
 
 const described = (text: string | undefined) => (text === undefined ? {} : { description: text })
+
+/** What the sender of a movement wrote to it. */
+const noted = ({
+  description,
+  metadata
+}: Pick<Of<"Transfer">, "description" | "metadata">): Pick<Of<"Transfer">, "description" | "metadata"> =>
+  metadata === undefined ? described(description) : { ...described(description), metadata }
 const reasoned = (text: string | undefined) => (text === undefined ? {} : { reason: text })
 
 const open = (command: Of<"OpenAccount">, account: Account): Decision => {
@@ -91,36 +118,36 @@ const open = (command: Of<"OpenAccount">, account: Account): Decision => {
 }
 
 const deposit = (command: Of<"Deposit">, account: Account): Decision =>
-  Result.flatMap(active(account, command.asset), (opened) =>
+  Result.flatMap(active(account, command.asset, "credits"), (opened) =>
     Result.flatMap(hasRoomFor(opened, command.amount), () =>
       one(command.account, {
         _tag: "Deposited",
         amount: command.amount,
         contra: command.contra ?? bank,
-        ...described(command.description)
+        ...noted(command)
       })
     )
   )
 
 const withdraw = (command: Of<"Withdraw">, account: Account): Decision =>
-  Result.flatMap(active(account, command.asset), (opened) =>
+  Result.flatMap(active(account, command.asset, "debits"), (opened) =>
     Result.flatMap(covers(opened, command.amount), () =>
       one(command.account, {
         _tag: "Withdrawn",
         amount: command.amount,
         contra: command.contra ?? bank,
-        ...described(command.description)
+        ...noted(command)
       })
     )
   )
 
 const transfer = (command: Of<"Transfer">, stateOf: StateOf): Decision => {
-  const { from, to, amount, asset, description } = command
+  const { from, to, amount, asset } = command
   if (from === to) return Result.fail(new SameAccount({ account: from }))
   // Written out, where a generator would be shorter: most commands are transfers.
-  const sender = active(stateOf(from), asset)
+  const sender = active(stateOf(from), asset, "debits")
   if (Result.isFailure(sender)) return Result.fail(sender.failure)
-  const receiver = active(stateOf(to), sender.success.asset)
+  const receiver = active(stateOf(to), sender.success.asset, "credits")
   if (Result.isFailure(receiver)) return Result.fail(receiver.failure)
   const covered = covers(sender.success, amount)
   if (Result.isFailure(covered)) return Result.fail(covered.failure)
@@ -128,65 +155,227 @@ const transfer = (command: Of<"Transfer">, stateOf: StateOf): Decision => {
   if (Result.isFailure(held)) return Result.fail(held.failure)
   const toVersion = receiver.success.version + 1
   const fromVersion = sender.success.version + 1
-  const text = described(description)
+  const text = noted(command)
   return Result.succeed([
     { account: from, event: { _tag: "TransferSent", amount, to, toVersion, ...text } },
     { account: to, event: { _tag: "TransferReceived", amount, from, fromVersion, ...text } }
   ])
 }
 
-const postJournal = (command: Of<"PostJournal">, stateOf: StateOf): Decision => {
-  const { legs, description } = command
-  const head = legs[0]
-  if (head === undefined) return Result.fail(InvalidCommand.at("legs", "must not be empty"))
-  const twice = legs.find((leg, index) => legs.findIndex((other) => other.account === leg.account) !== index)
-  if (twice !== undefined) return Result.fail(new SameAccount({ account: twice.account }))
-  return Result.gen(function* () {
-    const sums = new Map<Asset, bigint>()
-    const posted: Array<Omit<Leg, "asset"> & { readonly version: number }> = []
-    for (const { asset, ...leg } of legs) {
-      const account: OpenedAccount = yield* active(stateOf(leg.account), asset)
-      yield* leg.side === "debit" ? covers(account, leg.amount) : hasRoomFor(account, leg.amount)
-      const signed = leg.side === "credit" ? leg.amount : -leg.amount
-      sums.set(account.asset, (sums.get(account.asset) ?? 0n) + signed)
-      posted.push({ ...leg, version: account.version + 1 })
-    }
-    for (const [asset, sum] of sums) {
+const postJournal = (command: Of<"PostJournal">, stateOf: StateOf): Decision =>
+  Result.gen(function* () {
+    const { legs, contras, sums } = yield* takeLegs(command.legs, stateOf)
+    for (const [asset, changes] of sums) {
+      const sum = [...changes.values()].reduce((sum, change) => sum + change, 0n)
       if (sum !== 0n) {
-        return yield* Result.fail(
-          InvalidCommand.at("legs", `sum to ${formatMoney(sum, asset)} (${asset}), not to zero`)
-        )
+        const text = formatMoney(sum, asset)
+        return yield* Result.fail(InvalidCommand.at("legs", `sum to ${text} (${asset}), not to zero`))
       }
     }
-    const headVersion = posted[0]?.version ?? 0
-    return posted.map(({ account, side, amount }, ordinal): Decided => {
-      const further = { amount, side, head: head.account, headVersion, ...described(description) }
+    for (const exchange of command.fx ?? []) yield* checkRate(exchange, command.fx ?? [], sums)
+    const [head] = legs
+    if (head === undefined) return yield* Result.fail(InvalidCommand.at("legs", "must not be empty"))
+    const journal = {
+      legs,
+      ...(contras.length === 0 ? {} : { contras }),
+      ...(command.fx === undefined ? {} : { fx: command.fx })
+    }
+    return legs.map(({ account, side, amount }, ordinal): Decided => {
+      const further = { amount, side, head: head.account, headVersion: head.version }
       return {
         account,
         event:
           ordinal === 0
-            ? { _tag: "JournalPosted", legs: posted, ...described(description) }
-            : { _tag: "JournalLegPosted", ...further }
+            ? { _tag: "JournalPosted", ...journal, ...noted(command) }
+            : { _tag: "JournalLegPosted", ...further, ...noted(command) }
       }
     })
   })
+
+type Journal = Extract<Event, { readonly _tag: "JournalPosted" }>
+/** What each account and contra gets of an asset. */
+type Sums = Map<Asset, Map<string, bigint>>
+
+interface TakenLegs {
+  /** Those on accounts, in the order of their events. */
+  readonly legs: Array<Journal["legs"][number]>
+  readonly contras: Array<NonNullable<Journal["contras"]>[number]>
+  readonly sums: Sums
 }
 
-const freeze = (command: Of<"FreezeAccount">, account: Account): Decision =>
-  Result.flatMap(active(account, undefined), () =>
-    one(command.account, { _tag: "AccountFrozen", ...reasoned(command.reason) })
+/** Sees that each leg may be posted, and sums them up. */
+const takeLegs = (legs: ReadonlyArray<Leg>, stateOf: StateOf): Result.Result<TakenLegs, Rejection> =>
+  Result.gen(function* () {
+    const sums: Sums = new Map()
+    const add = (asset: Asset, { account, side, amount }: Leg) => {
+      const changes = sums.get(asset) ?? new Map<string, bigint>()
+      sums.set(asset, changes)
+      changes.set(account, (changes.get(account) ?? 0n) + (side === "credit" ? amount : -amount))
+    }
+    const waiting = new Map<AccountId, { account: OpenedAccount; legs: Array<Leg> }>()
+    const order: Array<AccountId> = []
+    for (const leg of legs) {
+      if (isContra(leg.account)) continue
+      const account = yield* active(stateOf(leg.account), leg.asset, `${leg.side}s`)
+      add(account.asset, leg)
+      order.push(leg.account)
+      const before = waiting.get(leg.account)
+      if (before === undefined) waiting.set(leg.account, { account, legs: [leg] })
+      else before.legs.push(leg)
+    }
+    const [only, ...others] = sums.keys()
+    const contras: TakenLegs["contras"] = []
+    for (const [index, leg] of legs.entries()) {
+      const { account: contra, side, amount } = leg
+      if (!isContra(contra)) continue
+      const asset = leg.asset ?? (others.length === 0 ? only : undefined)
+      if (asset === undefined) {
+        const message = "must be named: the accounts of this journal have several, and a contra account none"
+        return yield* Result.fail(
+          new InvalidCommand({ faults: [{ path: ["legs", `${index}`, "asset"], message }] })
+        )
+      }
+      add(asset, leg)
+      contras.push({ contra, side, amount, asset })
+    }
+    const posted: TakenLegs["legs"] = []
+    for (const id of order) {
+      const own = waiting.get(id)
+      if (own !== undefined) posted.push(yield* postNext(own))
+    }
+    return { legs: posted, contras, sums }
+  })
+
+/**
+ * Posts one of the legs that an account has in a journal: the first, unless it does not fit yet and one of the other side
+ * does. So the account is covered after every event where it is in the end, for two amounts have room between its bounds.
+ */
+const postNext = (own: {
+  account: OpenedAccount
+  readonly legs: Array<Leg>
+}): Result.Result<Journal["legs"][number], Rejection> => {
+  const { account, legs } = own
+  const fits = ({ side, amount }: Leg): Result.Result<void, InsufficientFunds | LimitExceeded> =>
+    side === "debit" ? covers(account, amount) : hasRoomFor(account, amount)
+  const [first] = legs
+  if (first === undefined) throw new Error(`account ${account.id} has no leg left`)
+  let next = first
+  const fit = fits(first)
+  if (Result.isFailure(fit)) {
+    const other = legs.find((leg) => leg.side !== first.side && Result.isSuccess(fits(leg)))
+    if (other === undefined) return Result.fail(fit.failure)
+    next = other
+  }
+  legs.splice(legs.indexOf(next), 1)
+  const { side, amount } = next
+  const version = account.version + 1
+  const balance = account.balance + (side === "credit" ? amount : -amount)
+  own.account = { ...account, version, balance }
+  return Result.succeed({ account: account.id, version, side, amount })
+}
+
+/** What an asset's legs move from accounts to others; what an account gets and gives on is not in it. */
+const moved = (changes: ReadonlyMap<string, bigint>): bigint =>
+  [...changes.values()].reduce((sum, change) => (change > 0n ? sum + change : sum), 0n)
+
+/** Holds what the legs move against one rate. */
+const checkRate = (
+  { base, quote, rate, rounding }: Exchange,
+  all: ReadonlyArray<Exchange>,
+  sums: Sums
+): Result.Result<void, InvalidCommand | RateMismatch> => {
+  const [given, got] = [sums.get(base), sums.get(quote)]
+  if (base === quote) return Result.fail(InvalidCommand.at("fx", `exchanges ${base} for itself`))
+  if (given === undefined || got === undefined)
+    return Result.fail(InvalidCommand.at("fx", `no leg is in ${given === undefined ? base : quote}`))
+  const isAmbiguous = all.some(
+    (other) => (other.base === base) !== (other.quote === quote) // else it is this rate itself, or about other assets
+  )
+  if (isAmbiguous) {
+    const message = `names ${base} or ${quote} in two rates: what was exchanged at which cannot be told from the legs`
+    return Result.fail(InvalidCommand.at("fx", message))
+  }
+  const [amount, actual] = [moved(given), moved(got)]
+  const expected = convert(amount, { base, quote, rate, rounding })
+  return expected === actual
+    ? Result.void
+    : Result.fail(new RateMismatch({ base, quote, rate, rounding, amount, expected, actual }))
+}
+
+/** Decides each command on what those before it leave; the events of all of them are those of one command. */
+const group = ({ commandId, commands }: Of<"Group">, stateOf: StateOf, at: Instant): Decision => {
+  const states = new Map<AccountId, Account>()
+  const current: StateOf = (id) => states.get(id) ?? stateOf(id)
+  const decided: Array<Decided> = []
+  const events: Array<{ readonly account: AccountId; readonly version: Version }> = []
+  for (const [index, member] of commands.entries()) {
+    const decision = decide({ ...member, commandId }, current, at)
+    if (Result.isFailure(decision)) {
+      const rejection = decision.failure
+      // Groups have no groups in them, so that this cannot be.
+      if (rejection._tag === "GroupRejected") return Result.fail(rejection)
+      return Result.fail(new GroupRejected({ index, command: member._tag, rejection }))
+    }
+    const { effectiveAt } = member
+    for (const { account, event } of decision.success) {
+      const state = evolve(current(account), event, at)
+      states.set(account, state)
+      events.push({ account, version: state.version })
+      decided.push({ account, event, ...(effectiveAt === undefined ? {} : { effectiveAt }) })
+    }
+  }
+  const [head] = events
+  if (head === undefined) return Result.fail(InvalidCommand.at("commands", "must not be empty"))
+  const place = { head: head.account, headVersion: head.version }
+  return Result.succeed(
+    decided.map((one, ordinal) => ({
+      ...one,
+      event: { ...one.event, group: ordinal === 0 ? { ...place, events } : place }
+    }))
+  )
+}
+
+const update = (command: Of<"UpdateAccount">, account: Account): Decision => {
+  const { owner, metadata, overdraftLimit, description } = command
+  if (owner === undefined && metadata === undefined && overdraftLimit === undefined) {
+    return Result.fail(
+      InvalidCommand.at("command", "changes nothing: give owner, metadata or overdraftLimit")
+    )
+  }
+  return Result.flatMap(notClosed(account), (opened) =>
+    Result.flatMap(overdraftLimit === undefined ? Result.void : coversWith(opened, overdraftLimit), () =>
+      one(command.account, {
+        _tag: "AccountUpdated",
+        ...(owner === undefined ? {} : { owner }),
+        ...(metadata === undefined ? {} : { metadata }),
+        ...(overdraftLimit === undefined ? {} : { overdraftLimit }),
+        ...described(description)
+      })
+    )
+  )
+}
+
+/** Also where the other side is frozen already; refused where that changes nothing. */
+const freeze = ({ account: id, side = "both", reason }: Of<"FreezeAccount">, account: Account): Decision =>
+  Result.flatMap(notClosed(account), (opened) =>
+    opened.frozen === "both" || opened.frozen === side
+      ? Result.fail(notActive(opened))
+      : one(id, { _tag: "AccountFrozen", side, ...reasoned(reason) })
   )
 
-const unfreeze = (command: Of<"UnfreezeAccount">, account: Account): Decision => {
-  if (account._tag === "Absent") return Result.fail(new AccountNotFound({ account: account.id }))
-  if (account.status !== "frozen") {
-    return Result.fail(new AccountNotActive({ account: account.id, status: account.status }))
-  }
-  return one(command.account, { _tag: "AccountUnfrozen", ...reasoned(command.reason) })
-}
+const unfreeze = (
+  { account: id, side = "both", reason }: Of<"UnfreezeAccount">,
+  account: Account
+): Decision =>
+  Result.flatMap(notClosed(account), (opened) =>
+    isFrozenFor(opened, side)
+      ? one(id, { _tag: "AccountUnfrozen", side, ...reasoned(reason) })
+      : Result.fail(notActive(opened))
+  )
 
+/** Also where it is frozen: nothing can move on an account of balance zero that is closed. */
 const close = (command: Of<"CloseAccount">, account: Account): Decision =>
-  Result.flatMap(active(account, undefined), (opened) => {
+  Result.flatMap(notClosed(account), (opened) => {
     const { id, asset, held, holds } = opened
     if (holds.length > 0) return Result.fail(new OpenHolds({ account: id, asset, count: holds.length, held }))
     return opened.balance === 0n

@@ -58,7 +58,7 @@ const expiryOf = (
 export const placeHold = (command: Of<"PlaceHold">, account: Account, at: Instant): Decision =>
   Result.gen(function* () {
     const { amount, asset, commandId: hold, description, to } = command
-    const opened = yield* active(account, asset)
+    const opened = yield* active(account, asset, "debits")
     const expiresAt = yield* expiryOf(command, at)
     if (to === opened.id) return yield* Result.fail(new SameAccount({ account: opened.id }))
     // Its own earlier sending: the id is looked up before a refusal is told, and answers that sending's outcome.
@@ -122,7 +122,7 @@ export const captureHold = (
 ): Decision =>
   Result.gen(function* () {
     const { account, description, excess } = command
-    const payer = yield* active(stateOf(account), undefined)
+    const payer = yield* active(stateOf(account), undefined, "debits")
     const hold = yield* openHold(payer, before, command.hold, at)
     const to = yield* destinationOf(command, hold)
     if (to === account) return yield* Result.fail(new SameAccount({ account }))
@@ -147,7 +147,7 @@ export const captureHold = (
       ...described(description)
     } as const
     if (isContra(to)) return [{ account, event: captured }]
-    const receiver = yield* active(stateOf(to), payer.asset)
+    const receiver = yield* active(stateOf(to), payer.asset, "credits")
     yield* hasRoomFor(receiver, amount)
     const received: Event = {
       _tag: "TransferReceived",
@@ -170,7 +170,7 @@ export const adjustHold = (
   at: Instant
 ): Decision =>
   Result.gen(function* () {
-    const opened = yield* active(account, undefined)
+    const opened = yield* active(account, undefined, "debits")
     const hold = yield* openHold(opened, before, command.hold, at)
     const { amount = hold.amount, expiresAt, description } = command
     if (command.amount === undefined && expiresAt === undefined)

@@ -1,6 +1,6 @@
 /** Events: what happened to one account, as the log keeps it for ever. */
 import { Schema } from "effect"
-import { AccountMetadata } from "./Command.ts"
+import { AccountMetadata, Exchange, FrozenSide } from "./Command.ts"
 import {
   AccountId,
   AccountOrContra,
@@ -15,6 +15,9 @@ import { Amount, Asset, OverdraftLimit } from "./Money.ts"
 
 const Description = Schema.optionalKey(Schema.String)
 
+/** What the sender of a movement wrote to it; on every leg, for each account has a statement of its own. */
+const noted = { description: Description, metadata: Schema.optionalKey(AccountMetadata) }
+
 /** One leg of a journal as its first leg records it, so that the whole journal can be found from there. */
 const PostedLeg = Schema.Struct({
   account: AccountId,
@@ -22,6 +25,33 @@ const PostedLeg = Schema.Struct({
   side: Schema.Literals(["debit", "credit"]),
   amount: Amount
 })
+
+/** One leg of a journal on a contra account, which has no stream: the journal's first leg is all that tells of it. */
+const ContraLeg = Schema.Struct({
+  contra: ContraId,
+  side: Schema.Literals(["debit", "credit"]),
+  amount: Amount,
+  asset: Asset
+})
+
+/**
+ * On every event of a group of commands: where its first event stands, and on that one where all of them stand, in the
+ * order of their ordinals. So the whole group is found from any of its events.
+ */
+const InGroup = Schema.Struct({
+  head: AccountId,
+  headVersion: Version,
+  events: Schema.optionalKey(Schema.Array(Schema.Struct({ account: AccountId, version: Version })))
+})
+export type InGroup = typeof InGroup.Type
+
+const group = { group: Schema.optionalKey(InGroup) }
+
+/** Every kind of event, with the place that it has in a group. */
+const grouped = <Kinds extends { readonly [Kind in string]: Schema.Struct.Fields }>(kinds: Kinds) =>
+  Object.fromEntries(Object.entries(kinds).map(([kind, fields]) => [kind, { ...fields, ...group }])) as {
+    readonly [Kind in keyof Kinds]: Kinds[Kind] & typeof group
+  } // as the line above says
 
 /**
  * That an event gives back what an earlier command moved: as the n-th reversal of `original`. The first event of a reversal
@@ -41,62 +71,80 @@ const Reverses = Schema.optionalKey(
  * Each leg of a transaction names where its counter-legs stand (account and version), as a paper ledger's
  * posting reference does: from one leg all others are found by primary key, and checked against it.
  */
-export const Event = Schema.TaggedUnion({
-  AccountOpened: {
-    asset: Asset,
-    owner: Schema.String,
-    overdraftLimit: OverdraftLimit,
-    metadata: AccountMetadata
-  },
-  Deposited: { amount: Amount, contra: ContraId, description: Description, reverses: Reverses },
-  Withdrawn: { amount: Amount, contra: ContraId, description: Description, reverses: Reverses },
-  TransferSent: { amount: Amount, to: AccountId, toVersion: Version, description: Description },
-  TransferReceived: { amount: Amount, from: AccountId, fromVersion: Version, description: Description },
-  /** The first leg (ordinal 0) of a journal. */
-  JournalPosted: { legs: Schema.Array(PostedLeg), description: Description, reverses: Reverses },
-  /** Every further leg; `head` is where the first one stands. */
-  JournalLegPosted: {
-    amount: Amount,
-    side: Schema.Literals(["debit", "credit"]),
-    head: AccountId,
-    headVersion: Version,
-    description: Description,
-    reverses: Reverses
-  },
-  /** `hold` is the id of the command. */
-  HoldPlaced: {
-    hold: CommandId,
-    amount: Amount,
-    expiresAt: Schema.optionalKey(Instant),
-    to: Schema.optionalKey(AccountOrContra),
-    description: Description
-  },
-  /**
-   * Money that was held moves to `to`: to an account, where a `TransferReceived` stands at `toVersion`, or out of the
-   * books. What is more than the hold had left came from what was available; `final` gives free what is left after it.
-   */
-  HoldCaptured: {
-    hold: CommandId,
-    toVersion: Schema.optionalKey(Version),
-    amount: Amount,
-    to: AccountOrContra,
-    final: Schema.optionalKey(Schema.Boolean),
-    description: Description
-  },
-  /** `amount` is the new total, of which some may be captured or released already. */
-  HoldAdjusted: {
-    hold: CommandId,
-    amount: Amount,
-    expiresAt: Schema.optionalKey(Instant),
-    description: Description
-  },
-  HoldReleased: { hold: CommandId, amount: Amount, description: Description },
-  /** A notice for subscribers: `amount` was given free at `expiredAt`, some time before the notice was written. */
-  HoldExpired: { hold: CommandId, amount: Amount, expiredAt: Instant },
-  AccountFrozen: { reason: Description },
-  AccountUnfrozen: { reason: Description },
-  AccountClosed: { reason: Description }
-})
+export const Event = Schema.TaggedUnion(
+  grouped({
+    AccountOpened: {
+      asset: Asset,
+      owner: Schema.String,
+      overdraftLimit: OverdraftLimit,
+      metadata: AccountMetadata
+    },
+    Deposited: { amount: Amount, contra: ContraId, ...noted, reverses: Reverses },
+    Withdrawn: { amount: Amount, contra: ContraId, ...noted, reverses: Reverses },
+    TransferSent: { amount: Amount, to: AccountId, toVersion: Version, ...noted },
+    TransferReceived: { amount: Amount, from: AccountId, fromVersion: Version, ...noted },
+    /**
+     * The first leg (ordinal 0) of a journal, with all legs in the order of their ordinals, those on contra accounts, and the
+     * rates that the journal was held against.
+     */
+    JournalPosted: {
+      legs: Schema.Array(PostedLeg),
+      contras: Schema.optionalKey(Schema.Array(ContraLeg)),
+      fx: Schema.optionalKey(Schema.Array(Exchange)),
+      ...noted,
+      reverses: Reverses
+    },
+    /** Every further leg; `head` is where the first one stands. */
+    JournalLegPosted: {
+      amount: Amount,
+      side: Schema.Literals(["debit", "credit"]),
+      head: AccountId,
+      headVersion: Version,
+      ...noted,
+      reverses: Reverses
+    },
+    /** What was changed, with its new value. */
+    AccountUpdated: {
+      owner: Schema.optionalKey(Schema.String),
+      metadata: Schema.optionalKey(AccountMetadata),
+      overdraftLimit: Schema.optionalKey(OverdraftLimit),
+      description: Description
+    },
+    /** `hold` is the id of the command. */
+    HoldPlaced: {
+      hold: CommandId,
+      amount: Amount,
+      expiresAt: Schema.optionalKey(Instant),
+      to: Schema.optionalKey(AccountOrContra),
+      description: Description
+    },
+    /**
+     * Money that was held moves to `to`: to an account, where a `TransferReceived` stands at `toVersion`, or out of the
+     * books. What is more than the hold had left came from what was available; `final` gives free what is left after it.
+     */
+    HoldCaptured: {
+      hold: CommandId,
+      toVersion: Schema.optionalKey(Version),
+      amount: Amount,
+      to: AccountOrContra,
+      final: Schema.optionalKey(Schema.Boolean),
+      description: Description
+    },
+    /** `amount` is the new total, of which some may be captured or released already. */
+    HoldAdjusted: {
+      hold: CommandId,
+      amount: Amount,
+      expiresAt: Schema.optionalKey(Instant),
+      description: Description
+    },
+    HoldReleased: { hold: CommandId, amount: Amount, description: Description },
+    /** A notice for subscribers: `amount` was given free at `expiredAt`, some time before the notice was written. */
+    HoldExpired: { hold: CommandId, amount: Amount, expiredAt: Instant },
+    AccountFrozen: { side: FrozenSide, reason: Description },
+    AccountUnfrozen: { side: FrozenSide, reason: Description },
+    AccountClosed: { reason: Description }
+  })
+)
 export type Event = typeof Event.Type
 export type EventType = Event["_tag"]
 

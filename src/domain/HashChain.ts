@@ -56,9 +56,9 @@ const canonicalText = (command: Command): string => {
     // The frequent commands are written out, which is ten times as fast; a test compares the two forms.
     case "Deposit":
     case "Withdraw":
-      return `{"_tag":"${command._tag}","account":"${command.account}",${amountText(command)},"commandId":"${command.commandId}"${optional("contra", command.contra)}${laterMembers(command)}}`
+      return `{"_tag":"${command._tag}","account":"${command.account}",${amountText(command)},"commandId":"${command.commandId}"${optional("contra", command.contra)}${laterMembers(command)}${metadataText(command)}}`
     case "Transfer":
-      return `{"_tag":"Transfer",${amountText(command)},"commandId":"${command.commandId}"${laterMembers(command)},"from":"${command.from}","to":"${command.to}"}`
+      return `{"_tag":"Transfer",${amountText(command)},"commandId":"${command.commandId}"${laterMembers(command)},"from":"${command.from}"${metadataText(command)},"to":"${command.to}"}`
     default:
       return canonicalCommand(command)
   }
@@ -72,6 +72,9 @@ const laterMembers = ({ description, effectiveAt, expectedVersion }: Movement): 
   description === undefined && effectiveAt === undefined && expectedVersion === undefined
     ? ""
     : `${optional("description", description)}${optional("effectiveAt", effectiveAt)}${optional("expectedVersion", expectedVersion)}`
+
+const metadataText = ({ metadata }: Movement): string =>
+  metadata === undefined ? "" : `,"metadata":${canonicalJson(metadata)}`
 
 /** A member that may be absent, with the comma before it. */
 const optional = (key: string, value: string | number | undefined): string =>

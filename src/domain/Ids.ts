@@ -19,6 +19,16 @@ export const AccountId = Schema.String.check(
 ).pipe(Schema.brand("AccountId"))
 export type AccountId = typeof AccountId.Type
 
+/** The beginning of the ids of accounts, up to a whole one; empty for all of them. */
+export const AccountPrefix = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z0-9_:-]{0,64}$/, {
+    message: "must be at most 64 characters of A-Z a-z 0-9 _ : -"
+  }),
+  Schema.makeFilter<string>(
+    (prefix) => !prefix.startsWith(externalPrefix) || "is of contra accounts, which contraBalances sums up"
+  )
+)
+
 /** An account outside the books (`external:bank`); it has no stream, its balance is derived. */
 export const ContraId = Schema.String.check(
   Schema.isPattern(/^external:[A-Za-z0-9_:-]{1,55}$/, {

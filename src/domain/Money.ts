@@ -60,6 +60,41 @@ export const Balance = MinorUnits.check(
   )
 )
 
+/** Ways to round to whole minor units; `half-even` rounds a half to the even neighbour, and `up` is away from zero. */
+export const Rounding = Schema.Literals(["half-even", "half-up", "half-down", "up", "down"])
+export type Rounding = typeof Rounding.Type
+
+/** How many whole units of one asset a whole unit of another is worth, as a fraction of integers of up to 30 digits: `10/11`. */
+export const Rate = Schema.String.check(
+  Schema.isPattern(/^[1-9]\d{0,29}\/[1-9]\d{0,29}$/, {
+    message: 'must be a fraction of two whole numbers above zero, such as "10837/10000"'
+  })
+)
+
+/** What an amount of `base` is worth in `quote` at a rate, in whole minor units. */
+export const convert = (
+  amount: bigint,
+  { base, quote, rate, rounding }: Readonly<{ base: Asset; quote: Asset; rate: string; rounding: Rounding }>
+): bigint => {
+  const [numerator = "", denominator = ""] = rate.split("/")
+  const dividend = amount * BigInt(numerator) * 10n ** BigInt(scaleOf(quote))
+  const divisor = BigInt(denominator) * 10n ** BigInt(scaleOf(base))
+  const floor = dividend / divisor
+  const twice = 2n * (dividend % divisor)
+  if (twice === 0n) return floor
+  switch (rounding) {
+    case "down":
+      return floor
+    case "up":
+      return floor + 1n
+    default: {
+      const isOdd = floor % 2n === 1n
+      const halfGoesUp = rounding === "half-up" || (rounding === "half-even" && isOdd)
+      return twice > divisor || (twice === divisor && halfGoesUp) ? floor + 1n : floor
+    }
+  }
+}
+
 /** Why a decimal text is no amount of an asset. */
 export type MoneyFault = "not a decimal number" | "too many decimals" | "out of bounds"
 

@@ -5,6 +5,8 @@ import { Amount, Asset, Balance, formatMoney, OverdraftLimit } from "./Money.ts"
 import { printable } from "./Printable.ts"
 
 const Id = Schema.String
+/** A hundred amounts may come to more than one may be. */
+const SumOfLegs = Schema.BigIntFromString
 const Status = Schema.Literals(["open", "frozen", "closed"])
 
 /** No account of that id was ever opened; or, in a question about the past, none had been at the instant `asOf`. */
@@ -31,14 +33,18 @@ export class AccountAlreadyExists extends Schema.TaggedError<AccountAlreadyExist
   }
 }
 
-/** The account's status does not allow the command: frozen or closed, or open where only a frozen one will do. */
+/**
+ * The account's status does not allow the command: closed, frozen for the side that the command moves (`frozen` names the
+ * sides that are), or open where only a frozen one will do.
+ */
 export class AccountNotActive extends Schema.TaggedError<AccountNotActive>()(
   "AccountNotActive",
-  { account: Id, status: Status },
+  { account: Id, status: Status, frozen: Schema.optionalKey(Schema.Literals(["debits", "credits", "both"])) },
   { httpApiStatus: 409 }
 ) {
   override get message() {
-    return `account ${this.account} is ${this.status}`
+    const sides = this.frozen === undefined || this.frozen === "both" ? "" : ` for ${this.frozen}`
+    return `account ${this.account} is ${this.status}${sides}`
   }
 }
 
@@ -93,14 +99,14 @@ export class InvalidCommand extends Schema.TaggedError<InvalidCommand>()(
   }
 }
 
-/** A transaction names one account twice, on the same side or on both. */
+/** A transfer names one account as its sender and its receiver. */
 export class SameAccount extends Schema.TaggedError<SameAccount>()(
   "SameAccount",
   { account: Id },
   { httpApiStatus: 422 }
 ) {
   override get message() {
-    return `account ${this.account} is named twice: a transaction may have one leg on each account`
+    return `account ${this.account} is named twice: a transfer is between two accounts`
   }
 }
 
@@ -212,6 +218,30 @@ export class ReversalExceeds extends Schema.TaggedError<ReversalExceeds>()(
   }
 }
 
+/** The legs of an exchange do not fit the rate that it names; amounts are in minor units of `quote`. */
+export class RateMismatch extends Schema.TaggedError<RateMismatch>()(
+  "RateMismatch",
+  {
+    base: Asset,
+    quote: Asset,
+    rate: Schema.String,
+    rounding: Schema.String,
+    /** What the legs in `base` come to. */
+    amount: SumOfLegs,
+    /** What the legs in `quote` should come to. */
+    expected: SumOfLegs,
+    /** What they come to. */
+    actual: SumOfLegs
+  },
+  { httpApiStatus: 422 }
+) {
+  override get message() {
+    const { base, quote, rate, rounding, amount, expected, actual } = this
+    const right = `${formatMoney(amount, base)} at ${rate} ${rounding} is ${formatMoney(expected, quote)}`
+    return `${right}, not ${formatMoney(actual, quote)}`
+  }
+}
+
 /** The caller named an expected version, and the account is at another one. */
 export class VersionConflict extends Schema.TaggedError<VersionConflict>()(
   "VersionConflict",
@@ -223,8 +253,8 @@ export class VersionConflict extends Schema.TaggedError<VersionConflict>()(
   }
 }
 
-/** Why the rules of the ledger refuse a command; nothing is left in the log. */
-export const Rejection = Schema.Union([
+/** Why the rules of the ledger refuse a command by itself. */
+const OwnRejection = Schema.Union([
   AccountNotFound,
   AccountAlreadyExists,
   AccountNotActive,
@@ -240,6 +270,21 @@ export const Rejection = Schema.Union([
   CaptureExceedsHold,
   OpenHolds,
   ReversalExceeds,
+  RateMismatch,
   VersionConflict
 ])
+
+/** A command of a group is refused, and nothing of the group was done: which one, counted from 0, and why. */
+export class GroupRejected extends Schema.TaggedError<GroupRejected>()(
+  "GroupRejected",
+  { index: Schema.Int, command: Schema.String, rejection: OwnRejection },
+  { httpApiStatus: 422 }
+) {
+  override get message() {
+    return `command ${this.index} of the group (${this.command}): ${this.rejection.message}`
+  }
+}
+
+/** Why the rules of the ledger refuse a command; nothing is left in the log. */
+export const Rejection = Schema.Union([...OwnRejection.members, GroupRejected])
 export type Rejection = typeof Rejection.Type

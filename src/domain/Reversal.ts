@@ -166,7 +166,7 @@ const changesOf = (
     for (const [leg, amount] of shares) {
       const { account: id } = leg
       if (id === contra) continue
-      const account = yield* active(stateOf(id as AccountId), leg.asset) // it is not the contra
+      const account = yield* active(stateOf(id as AccountId), leg.asset, leg.net < 0n ? "credits" : "debits") // it is not the contra
       if (id === shortfall) return yield* Result.fail(new SameAccount({ account: account.id }))
       if (leg.net < 0n) {
         yield* hasRoomFor(account, amount)
@@ -192,7 +192,7 @@ const changesOf = (
       lacking += amount - (available > 0n ? available : 0n)
     }
     if (shortfall !== undefined && lacking > 0n) {
-      const payer = yield* active(stateOf(shortfall), asset)
+      const payer = yield* active(stateOf(shortfall), asset, "debits")
       yield* covers(payer, lacking)
       changes.push({ account: payer, units: -lacking })
     }

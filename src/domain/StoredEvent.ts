@@ -6,7 +6,7 @@ import { Data, Result, Schema } from "effect"
 import { SchemaJITCompiler } from "effect/schema"
 import type { After } from "./Account.ts"
 import { CommandContext } from "./Command.ts"
-import { Event, type EventType } from "./Event.ts"
+import { Event, type EventType, type InGroup } from "./Event.ts"
 import type { AccountId, CommandId, Instant, Version } from "./Ids.ts"
 
 /**
@@ -50,7 +50,10 @@ const unchanged = (payload: Payload): Payload => payload
  */
 const upcasts: Partial<Record<string, Readonly<Record<number, (payload: Payload) => Payload>>>> = {
   // Version 1 knew neither overdrafts nor metadata.
-  AccountOpened: { 1: (payload) => ({ ...payload, overdraftLimit: "0", metadata: {} }), 2: unchanged }
+  AccountOpened: { 1: (payload) => ({ ...payload, overdraftLimit: "0", metadata: {} }), 2: unchanged },
+  // Version 1 froze an account for debits and credits alike.
+  AccountFrozen: { 1: (payload) => ({ ...payload, side: "both" }) },
+  AccountUnfrozen: { 1: (payload) => ({ ...payload, side: "both" }) }
 }
 const upcastsOfAll: Readonly<Record<number, (payload: Payload) => Payload>> = { 1: unchanged }
 
@@ -70,6 +73,7 @@ SchemaJITCompiler.enable(Event.ast)
 const encodeEvent = Schema.encodeSync(Event)
 const decodeEvent = Schema.decodeUnknownResult(Event)
 const encodeContextJson = Schema.encodeSync(Schema.fromJsonString(CommandContext))
+const decodeContextJson = Schema.decodeUnknownResult(Schema.fromJsonString(CommandContext))
 
 /** The payload text of an event: what the schema encodes, without the tag, and the account's state after it. */
 export const encodePayload = (event: Event, after: After): string => {
@@ -78,11 +82,11 @@ export const encodePayload = (event: Event, after: After): string => {
     case "Deposited":
     case "Withdrawn":
       if (event.reverses !== undefined) return encodeAny(event, after)
-      return `{"amount":"${event.amount}","contra":"${event.contra}"${encodeDescription(event)},${encodeAfter(after)}}`
+      return `{"amount":"${event.amount}","contra":"${event.contra}"${encodeNotes(event)},${encodeAfter(after)}}`
     case "TransferSent":
-      return `{"amount":"${event.amount}","to":"${event.to}","toVersion":${event.toVersion}${encodeDescription(event)},${encodeAfter(after)}}`
+      return `{"amount":"${event.amount}","to":"${event.to}","toVersion":${event.toVersion}${encodeNotes(event)},${encodeAfter(after)}}`
     case "TransferReceived":
-      return `{"amount":"${event.amount}","from":"${event.from}","fromVersion":${event.fromVersion}${encodeDescription(event)},${encodeAfter(after)}}`
+      return `{"amount":"${event.amount}","from":"${event.from}","fromVersion":${event.fromVersion}${encodeNotes(event)},${encodeAfter(after)}}`
     default:
       return encodeAny(event, after)
   }
@@ -100,12 +104,28 @@ const encodeAfter = ({ balance, held, available }: After): string => {
   return `"after":{"balance":"${text}","held":"${held === 0n ? "0" : held}","available":"${available === balance ? text : available}"}`
 }
 
-/** Ids need no escaping, by their alphabet; this text does. */
-const encodeDescription = ({ description }: { readonly description?: string }): string =>
-  description === undefined ? "" : `,"description":${JSON.stringify(description)}`
+interface Notes {
+  readonly description?: string
+  readonly metadata?: { readonly [key: string]: string }
+  readonly group?: InGroup
+}
+
+/** Ids need no escaping, by their alphabet; these texts do. */
+const encodeNotes = ({ description, metadata, group }: Notes): string => {
+  let text = description === undefined ? "" : `,"description":${JSON.stringify(description)}`
+  if (metadata !== undefined) text += `,"metadata":${JSON.stringify(metadata)}`
+  return group === undefined ? text : `${text},"group":${JSON.stringify(group)}`
+}
 
 export const encodeContext = (context: CommandContext | undefined): string | null =>
   context === undefined || Object.keys(context).length === 0 ? null : encodeContextJson(context)
+
+/** The context of a row; none where it has none, or one that a later version wrote. */
+export const contextOf = ({ context }: StoredEvent): { readonly context?: CommandContext } => {
+  if (context === null) return {}
+  const decoded = decodeContextJson(context)
+  return Result.isSuccess(decoded) ? { context: decoded.success } : {}
+}
 
 /** A row as today's event, and the state that it binds; none in rows from before version 2. */
 interface ReadEvent {

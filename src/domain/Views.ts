@@ -2,10 +2,10 @@
 import { Schema, Struct } from "effect"
 import { availableOf } from "./Account.ts"
 import type { OpenedHead } from "./Books.ts"
-import { AccountMetadata } from "./Command.ts"
+import { AccountMetadata, CommandContext, FrozenSide } from "./Command.ts"
 import { Event } from "./Event.ts"
 import { Hold, holding, openAt } from "./Holds.ts"
-import { AccountId, AnyCommandId, ContraId, Instant, Version } from "./Ids.ts"
+import { AccountId, AccountOrContra, AnyCommandId, ContraId, Instant, Version } from "./Ids.ts"
 import { Asset, Balance, OverdraftLimit } from "./Money.ts"
 
 const SumOfBalances = Schema.BigIntFromString
@@ -16,10 +16,15 @@ export const AccountView = Schema.Struct({
   asset: Asset,
   owner: Schema.String,
   status: Schema.Literals(["open", "frozen", "closed"]),
+  /** The side that is frozen, or both; absent where none is. */
+  frozen: Schema.optionalKey(FrozenSide),
   balance: Balance,
   /** What holds keep back that are open at the instant of the answer; absent from a node of an earlier version alone. */
   held: Schema.optionalKey(Balance),
-  /** What may leave the account: the balance plus the overdraft limit, less what is held; 0 unless it is open. */
+  /**
+   * What may leave the account: the balance plus the overdraft limit, less what is held; 0 where it is closed or frozen
+   * for debits.
+   */
   available: SumOfBalances,
   /** Those holds, in the order in which they were placed; absent where the answer is one of many. */
   holds: Schema.optionalKey(Schema.Array(Hold)),
@@ -46,7 +51,7 @@ export const viewOf = (head: OpenedHead, at: Instant): AccountView => ({
 
 /** The same without the list of its holds, as one of many. */
 export const listedViewOf = ({ account, hash, recordedAt }: OpenedHead, at: Instant): AccountView => {
-  const { id, asset, owner, status, balance, overdraftLimit, metadata, version } = account
+  const { id, asset, owner, status, frozen, balance, overdraftLimit, metadata, version } = account
   const { held } = holding(openAt(account.holds, at))
   const available = availableOf({ ...account, held })
   return {
@@ -54,6 +59,7 @@ export const listedViewOf = ({ account, hash, recordedAt }: OpenedHead, at: Inst
     asset,
     owner,
     status,
+    ...(frozen === undefined ? {} : { frozen }),
     balance,
     held,
     available,
@@ -83,7 +89,9 @@ export const HistoryEntry = Schema.Struct({
   commandId: AnyCommandId,
   recordedAt: Instant,
   effectiveAt: Instant,
-  hash: Schema.String
+  hash: Schema.String,
+  /** The caller and the trace of the command, where it came with them. */
+  context: Schema.optionalKey(CommandContext)
 })
 export type HistoryEntry = typeof HistoryEntry.Type
 
@@ -102,13 +110,11 @@ export const CommandView = Schema.Struct({
 })
 export type CommandView = typeof CommandView.Type
 
-const [isAccount, isContra] = [Schema.is(AccountId), Schema.is(ContraId)]
+const isAnyAccount = Schema.is(AccountOrContra)
 
 /** The account or contra account on the other side of a statement line. */
 export const Counterparty = Schema.String.check(
-  Schema.makeFilter<string>(
-    (id) => isAccount(id) || isContra(id) || "must be the id of an account or of a contra account"
-  )
+  Schema.makeFilter<string>((id) => isAnyAccount(id) || "must be the id of an account or of a contra account")
 )
 
 /** The type of the event that a statement line stands for. */
@@ -127,10 +133,27 @@ export const StatementLineView = Schema.Struct({
   asset: Asset,
   counterparty: Schema.NullOr(Schema.String),
   description: Schema.NullOr(Schema.String),
+  /** What a journal adds to contra accounts, on the line of its first leg; null where there is none. */
+  contras: Schema.optionalKey(
+    Schema.NullOr(Schema.Array(Schema.Struct({ contra: ContraId, asset: Asset, amount: SumOfBalances })))
+  ),
   commandId: AnyCommandId,
   recordedAt: Instant,
   effectiveAt: Instant
 })
+
+/** What all accounts that begin with a prefix have together, asset by asset, in minor units. */
+export const SumView = Schema.Struct({
+  prefix: Schema.String,
+  /** What had been recorded up to here is in it, and nothing else: asked again with it, the answer is the same. */
+  knownAt: Instant,
+  /** Entries that count later are not in it; absent where all count. */
+  effectiveAt: Schema.optionalKey(Instant),
+  sums: Schema.Array(Schema.Struct({ asset: Asset, balance: SumOfBalances, accounts: Schema.Int })),
+  /** Accounts among them that are parked: what their last events did is not in it. */
+  parked: Schema.Int
+})
+export type SumView = typeof SumView.Type
 
 /** The sums of one asset; `total` is zero once the read model has caught up (I2). */
 export const TrialLineView = Schema.Struct({

@@ -19,10 +19,18 @@ const read = (text: string | Uint8Array, size = 65_536, lineCharsMax?: number) =
 /** Reads lines under the right header. */
 const readLines = (...lines: ReadonlyArray<string>) => read([header, ...lines].join("\n"))
 
-const told = (line: DayLine | undefined) =>
-  line?._tag !== "Fault"
-    ? line?.command
-    : `${line.fault.line} ${line.fault.column ?? "-"}: ${line.fault.reason}: ${line.fault.text}`
+const told = (line: DayLine | undefined) => {
+  switch (line?._tag) {
+    case "Command":
+      return line.command
+    case "Assertion":
+      return line.assertion
+    case "Fault":
+      return `${line.fault.line} ${line.fault.column ?? "-"}: ${line.fault.reason}: ${line.fault.text}`
+    default:
+      return line
+  }
+}
 
 /** What exactly is wrong with a line at fault. */
 const detailOf = (line: DayLine | undefined) => (line?._tag === "Fault" ? line.fault.detail : undefined)
@@ -176,7 +184,13 @@ describe("a line", () => {
     [",c1,deposit,a,,USD,1e3,,,,", "2 amount: not a number: 1e3"],
     [",c1,deposit,a,,USD,1.505,,,,", "2 amount: too many decimals: 1.505"],
     [",c1,deposit,a,,JPY,1.5,,,,", "2 amount: too many decimals: 1.5"],
-    [",c1,deposit,a,,USD,0,,,,", "2 amount: not positive: 0"],
+    [",c1,deposit,a a,,USD,0,,,,", "2 account: bad id: a a"],
+    [",c1,transfer,a,a,USD,0,,,,", "2 counterparty: same account: a"],
+    [",c1,assert,al.ice,,USD,1,,,,", "2 account: bad id: al.ice"],
+    [",c1,assert,a*b,,USD,1,,,,", "2 account: bad id: a*b"],
+    [",,assert,a,,,1,,,,", "2 asset: missing: ,,assert,a,,,1,,,,"],
+    [",,assert,a,,USD,1.005,,,,", "2 amount: too many decimals: 1.005"],
+    ["2026-03-02,,assert,a,,USD,1,,,,", "2 time: not for this kind: 2026-03-02"],
     [",c1,deposit,a,,USD,-1,,,,", "2 amount: not positive: -1"],
     [
       ",c1,deposit,a,,USD,10000000000000000000000000000000000.00,,,,",
@@ -194,7 +208,6 @@ describe("a line", () => {
     [",c1,journal,,,USD,,a=-1 DOGE;b=1,,,", "2 asset: unknown asset: DOGE"],
     [",c1,open,alice,,USD,,,Ada,-1,", "2 overdraft: negative: -1"],
     [",c1,transfer,a,a,USD,1,,,,", "2 counterparty: same account: a"],
-    [",c1,journal,,,USD,,a=-1;b=1;a=0.5,,,", "2 legs: same account: a=0.5"],
     [",c1,journal,,,USD,,a=-1;b=0.99,,,", "2 legs: unbalanced: a=-1;b=0.99"],
     [",c1,journal,,,USD,,a=-1;b,,,", "2 legs: malformed: b"],
     [",c1,journal,,,USD,,a=-1;b=1=2,,,", "2 legs: malformed: b=1=2"],
@@ -239,6 +252,103 @@ describe("a line", () => {
       )
       assert.deepInclude(lines[0], { _tag: "Command" })
       assert.deepNestedInclude(lines[1], { "fault.reason": "too many legs" })
+    })
+  )
+})
+
+/** Reads lines under a header that names further columns. */
+const readWider = (...lines: ReadonlyArray<string>) =>
+  read([`${header},side,metadata,fx`, ...lines].join("\n"))
+
+describe("a line with further columns", () => {
+  it.effect.each<[string, unknown]>([
+    [
+      ",c1,freeze,alice,,,,,,,fraud,debits,,",
+      { _tag: "FreezeAccount", commandId: "c1", account: "alice", side: "debits", reason: "fraud" }
+    ],
+    [
+      ",c1,update,alice,,USD,,,Bo,7.50,as asked,,tier = gold;note=,",
+      {
+        _tag: "UpdateAccount",
+        commandId: "c1",
+        account: "alice",
+        owner: "Bo",
+        overdraftLimit: 750n,
+        metadata: { tier: "gold", note: "" },
+        description: "as asked"
+      }
+    ],
+    [
+      ",c1,deposit,a,,USD,1,,,,,,invoice=a=b,",
+      {
+        _tag: "Deposit",
+        commandId: "c1",
+        metadata: { invoice: "a=b" },
+        amount: 100n,
+        asset: "USD/2",
+        account: "a"
+      }
+    ],
+    [
+      ",c1,journal,,,,,external:card=-5 USD;a=2 USD;b=4 USD;a=-1 USD,,,,,,",
+      {
+        _tag: "PostJournal",
+        commandId: "c1",
+        legs: [
+          { account: "external:card", side: "debit", amount: 500n, asset: "USD/2" },
+          { account: "a", side: "credit", amount: 200n, asset: "USD/2" },
+          { account: "b", side: "credit", amount: 400n, asset: "USD/2" },
+          { account: "a", side: "debit", amount: 100n, asset: "USD/2" }
+        ]
+      }
+    ],
+    [
+      ",c1,journal,,,JPY,,a=-1;b=1,,,,,,USD>EUR=10/11 half-up; EUR > JPY = 162.350",
+      {
+        _tag: "PostJournal",
+        commandId: "c1",
+        legs: [
+          { account: "a", side: "debit", amount: 1n, asset: "JPY/0" },
+          { account: "b", side: "credit", amount: 1n, asset: "JPY/0" }
+        ],
+        fx: [
+          { base: "USD/2", quote: "EUR/2", rate: "10/11", rounding: "half-up" },
+          { base: "EUR/2", quote: "JPY/0", rate: "162350/1000", rounding: "half-even" }
+        ]
+      }
+    ],
+    [",c1,journal,,,JPY,,a=-1;b=1,,,,,,USD>DOGE=2", "2 fx: unknown asset: DOGE"],
+    [",c1,journal,,,JPY,,a=-1;b=1,,,,,,USD>EUR=0", "2 fx: malformed: USD>EUR=0"],
+    [",c1,journal,,,JPY,,a=-1;b=1,,,,,,USD=EUR", "2 fx: malformed: USD=EUR"],
+    [",c1,freeze,alice,,,,,,,,sideways,,", "2 side: bad text: sideways"],
+    [",c1,close,alice,,,,,,,,debits,,", "2 side: not for this kind: debits"],
+    [",c1,deposit,a,,USD,1,,,,,,invoice,", "2 metadata: malformed: invoice"],
+    [",c1,deposit,a,,USD,1,,,,,,a=1;a=2,", "2 metadata: malformed: a=2"],
+    [",c1,update,alice,,,,,,7.50,,,,", "2 asset: missing: 7.50"]
+  ])("%j is read", ([line, expected]) =>
+    Effect.gen(function* () {
+      assert.deepEqual<unknown>((yield* readWider(line)).map(told), [expected])
+    })
+  )
+
+  it.effect.each(["side,side", "colour", "side,", ""])("but not a header that goes on with %j", (further) =>
+    Effect.gen(function* () {
+      assert.instanceOf(yield* Effect.flip(read(`${header},${further}`)), NotADayFile)
+    })
+  )
+})
+
+describe("a line that is no command", () => {
+  it.effect.each<[string, unknown]>([
+    [",,assert,alice,,USD,-12.50,,,,", { of: { account: "alice" }, asset: "USD/2", expected: -1250n }],
+    [",c1,assert,merchant:*,,JPY,0,,,,noon", { of: { prefix: "merchant:" }, asset: "JPY/0", expected: 0n }],
+    [",,assert,*,,USD,1,,,,", { of: { prefix: "" }, asset: "USD/2", expected: 100n }],
+    [",c1,deposit,alice,,USD,0.00,,,,", { _tag: "Skipped", line: 2 }],
+    [",c1,withdraw,alice,,JPY,-0,,,,", { _tag: "Skipped", line: 2 }],
+    [",c1,transfer,alice,bob,USD,.0,,,,", { _tag: "Skipped", line: 2 }]
+  ])("%j asserts something, or is skipped", ([line, expected]) =>
+    Effect.gen(function* () {
+      assert.deepEqual<unknown>((yield* readLines(line)).map(told), [expected])
     })
   )
 })

@@ -3,6 +3,7 @@ import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Effect, Exit, Fiber, FileSystem, Path, Random, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
+import type { Assertion } from "../../src/cli/DayCommand.ts"
 import { DayLine } from "../../src/cli/DayFile.ts"
 import {
   JournalMismatch,
@@ -207,6 +208,59 @@ describe("an undisturbed day", () => {
       assert.deepInclude(result, { accepted: 2, refused: { CommandIdReused: 1 } })
       assert.deepEqual(ledger.endState, inOrder(twice))
     }).pipe(Random.withSeed("one id"))
+  )
+
+  it.effect("asks for each assertion after the lines before it and before those after it", () =>
+    Effect.gen(function* () {
+      const ledger = new FakeLedger()
+      const asset = command({ ...open("a") }) as Extract<Command, { _tag: "OpenAccount" }> // as it is opened
+      const a = asset.account
+      const assertions = [
+        { of: { account: a }, asset: asset.asset, expected: 5n },
+        { of: { prefix: "" }, asset: asset.asset, expected: 7n },
+        { of: { prefix: "b" }, asset: asset.asset, expected: 9n },
+        { of: { account: a }, asset: asset.asset, expected: 4n }
+      ]
+      const said = [
+        open("a"),
+        open("b"),
+        move("Deposit", "a", 5n),
+        0,
+        move("Deposit", "b", 2n),
+        1,
+        transfer("a", "b", 1n),
+        2,
+        3,
+        move("Withdraw", "a", 4n),
+        move("Withdraw", "b", 3n)
+      ]
+      const lines = said.map((one, index) =>
+        typeof one === "number"
+          ? { _tag: "Assertion" as const, line: index + 2, assertion: assertions[one] as Assertion } // one of them
+          : DayLine.Command({ line: index + 2, command: command({ commandId: `c${index}`, ...one }) })
+      )
+      const skipped: DayLine = { _tag: "Skipped", line: 99 }
+      const once = (life: Life) =>
+        play(Stream.fromIterable([...lines, skipped]), {
+          journal: forgetful,
+          dispatch: ledger.dispatch(life),
+          balanceOf: ({ of }, { version }) =>
+            Effect.sync(() => {
+              const balances = [...ledger.books.accounts.values()].flatMap((account) => {
+                const prefix = "prefix" in of ? of.prefix : of.account
+                return account._tag === "Opened" && account.id.startsWith(prefix) ? [account.balance] : []
+              })
+              if ("account" in of) assert.isDefined(version)
+              return balances.reduce((sum, balance) => sum + balance, 0n)
+            })
+        })
+      const result = yield* once(new Life())
+      assert.deepInclude(result, { commands: 7, accepted: 7, skipped: 1, assertions: 4 })
+      assert.deepEqual(result.failedAssertions, [
+        { line: 9, message: "b* comes to 0.03 USD, not to 0.09 USD" }
+      ])
+      assert.strictEqual(result.failedAssertionCount, 1)
+    }).pipe(Random.withSeed("assertions"))
   )
 
   it.effect("runs commands of different accounts at the same time, within the limit", () =>

@@ -186,6 +186,43 @@ describe("two nodes that both believe to own an account", () => {
   )
 })
 
+describe("a group over two nodes", () => {
+  it.effect("is one transaction of all its accounts, whichever node is given it, or refused as one", () =>
+    Effect.gen(function* () {
+      const { inner, first, second } = yield* twoNodes
+      const group = (commandId: string, last: bigint) =>
+        toCommand({
+          _tag: "Group",
+          commandId,
+          commands: [
+            { _tag: "Deposit", account: "d1", amount: 5n },
+            { _tag: "Transfer", from: "a0", to: "b1", amount: 3n },
+            { _tag: "Transfer", from: "b1", to: "a0", amount: 2n },
+            { _tag: "Withdraw", account: "d1", amount: last }
+          ]
+        })
+      const nodes = [first, second]
+      const sent = yield* Effect.forkChild(
+        Effect.forEach(
+          Array.from({ length: 40 }, (_, nth) => nth),
+          (nth) =>
+            Effect.result(
+              nodes[nth % 2]?.dispatcher.dispatch(group(`g-${nth}`, nth % 4 === 0 ? 10n ** 9n : 4n)) ??
+                Effect.die("there are two nodes")
+            ),
+          { concurrency: 40 }
+        )
+      )
+      const results = yield* pass(sent)
+      assert.deepStrictEqual(tally(results.map(outcomeOf)), { Accepted: 30, GroupRejected: 10 })
+      const rows = yield* readStream(inner, "d1")
+      const ofGroups = rows.filter(({ commandId }) => commandId.startsWith("g-"))
+      assert.lengthOf(ofGroups, 60)
+      assert.deepStrictEqual(yield* invariantsOf(inner), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+})
+
 describe("a batch over two nodes", () => {
   it.effect(
     "keeps its order among the commands of each owner, though some wait for accounts of the other",

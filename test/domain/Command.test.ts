@@ -14,6 +14,8 @@ const legs = [
   { account: "b", side: "credit", amount: 1n }
 ]
 const journal = { _tag: "PostJournal", commandId: "c", legs }
+const rate = { base: "USD/2", quote: "EUR/2", rate: "10/11", rounding: "half-even" }
+const { commandId: _, ...member } = deposit
 const long = (length: number) => "x".repeat(length)
 const keys = (count: number) =>
   Object.fromEntries(Array.from({ length: count }, (_, index) => [`k${index}`, ""]))
@@ -35,6 +37,8 @@ it.each<[string, unknown]>([
     { ...deposit, context: { caller: "x", correlationId: "y", causationId: "z", traceparent: "t" } }
   ],
   ["a past effective time", { ...transfer, effectiveAt: 0 }],
+  ["a full rate", { ...journal, fx: [rate] }],
+  ["a leg on a contra account", { ...journal, legs: [{ ...legs[0], account: "external:x" }, legs[1]] }],
   ["100 legs", { ...journal, legs: Array.from({ length: 100 }, () => legs[0]) }]
 ])("accepts %s", (_, input) => {
   assert.deepEqual<unknown>(Result.getOrThrow(fromHost(input)), input)
@@ -87,6 +91,56 @@ it.each<[string, unknown, ReadonlyArray<string>]>([
   ["one leg", { ...journal, legs: legs.slice(1) }, ["legs"]],
   ["101 legs", { ...journal, legs: Array.from({ length: 101 }, () => legs[0]) }, ["legs"]],
   ["a fault deep inside", { ...journal, legs: [legs[0], { ...legs[1], side: "dbit" }] }, ["legs.1.side"]],
+  [
+    "legs on contra accounts alone",
+    { ...journal, legs: legs.map((leg) => ({ ...leg, account: "external:x" })) },
+    ["legs"]
+  ],
+  [
+    "a leg on the prefix of contra accounts alone",
+    { ...journal, legs: [legs[0], { ...legs[1], account: "external:" }] },
+    ["legs.1.account"]
+  ],
+  ["a leg on no id", { ...journal, legs: [legs[0], { ...legs[1], account: "a b" }] }, ["legs.1.account"]],
+  ["a rate that is no fraction", { ...journal, fx: [{ ...rate, rate: "1.0837" }] }, ["fx.0.rate"]],
+  ["a rate over zero", { ...journal, fx: [{ ...rate, rate: "1/0" }] }, ["fx.0.rate"]],
+  [
+    "a rate of too many digits",
+    { ...journal, fx: [{ ...rate, rate: `1/1${"0".repeat(30)}` }] },
+    ["fx.0.rate"]
+  ],
+  ["an unknown rounding", { ...journal, fx: [{ ...rate, rounding: "nearest" }] }, ["fx.0.rounding"]],
+  ["11 rates", { ...journal, fx: Array.from({ length: 11 }, () => rate) }, ["fx"]],
+  ["no rates", { ...journal, fx: [] }, ["fx"]],
+  ["an empty group", { _tag: "Group", commandId: "c", commands: [] }, ["commands"]],
+  [
+    "an id of its own in a group",
+    { _tag: "Group", commandId: "c", commands: [deposit] },
+    ["commands.0.commandId"]
+  ],
+  [
+    "a group in a group",
+    { _tag: "Group", commandId: "c", commands: [{ _tag: "Group", commands: [] }] },
+    ["commands.0"]
+  ],
+  [
+    "101 commands in a group",
+    { _tag: "Group", commandId: "c", commands: Array.from({ length: 101 }, () => member) },
+    ["commands"]
+  ],
+  [
+    "501 events in a group",
+    {
+      _tag: "Group",
+      commandId: "c",
+      commands: Array.from({ length: 6 }, () => ({
+        _tag: "PostJournal",
+        legs: Array.from({ length: 84 }, () => legs[0])
+      }))
+    },
+    ["commands"]
+  ],
+  ["an unknown side", { _tag: "FreezeAccount", commandId: "c", account: "a", side: "left" }, ["side"]],
   ["several faults at once", { ...transfer, from: "", to: "", amount: 0n }, ["amount", "from", "to"]]
 ])("refuses %s and names its path", (_, input, paths) => {
   assert.sameMembers([...pathsOf(input)], [...paths])
@@ -162,7 +216,7 @@ it.each<[string, unknown, RegExp]>([
     { ...deposit, _tag: "Depositt" },
     /_tag must be one of OpenAccount, Deposit, .*, not "Depositt"$/
   ],
-  ["no kind", {}, /_tag must be one of OpenAccount, Deposit, .*CloseAccount$/],
+  ["no kind", {}, /_tag must be one of OpenAccount, Deposit, .*Group$/],
   ["null", null, /must be an object, not null/],
   ["an array", [], /must be an object, not an array/],
   [

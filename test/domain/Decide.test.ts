@@ -43,8 +43,21 @@ const transfer = (from: string, to: string, amount: bigint, more: Fields = {}): 
   amount,
   ...more
 })
-const freeze = (account: string): CommandInput => ({ _tag: "FreezeAccount", account, reason: "court order" })
-const unfreeze = (account: string): CommandInput => ({ _tag: "UnfreezeAccount", account })
+type Sided = { readonly side?: "debits" | "credits" | "both" }
+const freeze = (account: string, more: Sided = {}): CommandInput => ({
+  _tag: "FreezeAccount",
+  account,
+  reason: "court order",
+  ...more
+})
+const unfreeze = (account: string, more: Sided = {}): CommandInput => ({
+  _tag: "UnfreezeAccount",
+  account,
+  ...more
+})
+const [debits, credits] = [{ side: "debits" }, { side: "credits" }] as const
+const update = (account: string, more: Omit<CommandInput & { _tag: "UpdateAccount" }, "_tag" | "account">) =>
+  ({ _tag: "UpdateAccount", account, ...more }) as const
 const close = (account: string): CommandInput => ({ _tag: "CloseAccount", account })
 /** `journal(["a", -5n], ["b", 5n])`: a negative amount is a debit. */
 const journal = (...legs: ReadonlyArray<readonly [account: string, amount: bigint]>): CommandInput => ({
@@ -94,6 +107,50 @@ const held = [...ab, hold("a", "h", 60n)]
 const thousand = Array.from({ length: 1_000 }, (_, nth) => hold("a", `h${nth}`, 1n, { expiresIn: 5 }))
 const many = [open("a"), deposit("a", 2_000n), ...thousand]
 
+/** Commands without ids, as those of a group are. */
+const group = (...commands: ReadonlyArray<CommandInput>) => ({ _tag: "Group", commands }) as CommandInput
+
+const expectedLegs = [
+  { account: "a", version: 103, side: "debit", amount: 9n },
+  { account: "b", version: 3, side: "debit", amount: 9n },
+  { account: "a", version: 104, side: "credit", amount: 9n },
+  { account: "b", version: 4, side: "credit", amount: 9n }
+]
+
+const tenElevenths = { base: USD, quote: "EUR/2", rate: "10/11", rounding: "half-even" } as const
+const exchangeable = [
+  open("a"),
+  deposit("a", 500_00n),
+  open("e", "EUR/2"),
+  open("desk-usd"),
+  open("desk-eur", "EUR/2", 999_00n)
+]
+/** Dollars of `a` for euros of the desk, which go to `e`. */
+const exchange = (
+  dollars: bigint,
+  euros: bigint,
+  {
+    desk: [usd, eur] = ["desk-usd", "desk-eur"] as readonly [string, string],
+    fx = [tenElevenths] as ReadonlyArray<object>
+  } = {}
+) =>
+  ({
+    _tag: "PostJournal",
+    legs: [
+      { account: "a", side: "debit", amount: dollars },
+      { account: usd, side: "credit", amount: dollars, asset: USD },
+      { account: eur, side: "debit", amount: euros, asset: "EUR/2" },
+      { account: "e", side: "credit", amount: euros }
+    ],
+    fx
+  }) as CommandInput // the pairs of desks are texts
+const exchanged = [
+  ["a", "JournalPosted", { fx: [tenElevenths] }],
+  ["desk-usd", "JournalLegPosted"],
+  ["desk-eur", "JournalLegPosted"],
+  ["e", "JournalLegPosted"]
+] as const
+
 const cases: Record<string, ReadonlyArray<Case>> = {
   OpenAccount: [
     [
@@ -124,10 +181,10 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       [["a", "Deposited", { amount: 5n, contra: "external:bank" }]]
     ],
     [
-      "names its contra and description",
+      "names its contra, description and metadata",
       [a],
-      deposit("a", 5n, { contra: "external:atm", description: "cash" }),
-      [["a", "Deposited", { contra: "external:atm", description: "cash" }]]
+      deposit("a", 5n, { contra: "external:atm", description: "cash", metadata: { till: "3" } }),
+      [["a", "Deposited", { contra: "external:atm", description: "cash", metadata: { till: "3" } }]]
     ],
     ["accepts the account's asset", [a], deposit("a", 1n, { asset: USD }), [["a", "Deposited"]]],
     [
@@ -289,10 +346,99 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       { _tag: "AssetMismatch", account: "b", expected: "USD/3", actual: USD }
     ],
     [
-      "is refused with two legs on one account",
+      "may have several legs on one account, each an event of its own",
       ab,
       journal(["a", -5n], ["b", 6n], ["a", -1n]),
-      { _tag: "SameAccount", account: "a" }
+      [
+        [
+          "a",
+          "JournalPosted",
+          {
+            legs: [
+              { account: "a", version: 3, side: "debit", amount: 5n },
+              { account: "b", version: 2, side: "credit", amount: 6n },
+              { account: "a", version: 4, side: "debit", amount: 1n }
+            ]
+          }
+        ],
+        ["b", "JournalLegPosted", { headVersion: 3 }],
+        ["a", "JournalLegPosted", { headVersion: 3, amount: 1n }]
+      ]
+    ],
+    [
+      "lets money pass through an account that has none, in whatever order the legs stand",
+      [...ab, open("c")],
+      journal(["a", -9n], ["b", -9n], ["b", 9n], ["c", 9n]),
+      [
+        ["a", "JournalPosted"],
+        ["b", "JournalLegPosted", { side: "credit" }],
+        ["b", "JournalLegPosted", { side: "debit" }],
+        ["c", "JournalLegPosted"]
+      ]
+    ],
+    [
+      "is judged by what its legs leave on an account in the end",
+      ab,
+      journal(["a", -150n], ["b", 149n], ["a", 49n], ["b", -48n]),
+      { _tag: "InsufficientFunds", account: "a", balance: 149n, amount: 150n }
+    ],
+    [
+      "reaches the largest balance over a leg that is beyond it",
+      [...full, deposit("a", room), deposit("b", 9n)],
+      journal(["a", 9n], ["b", -9n], ["a", -9n], ["b", 9n]),
+      [
+        ["a", "JournalPosted", { legs: expectedLegs }],
+        ["b", "JournalLegPosted"],
+        ["a", "JournalLegPosted", { side: "credit" }],
+        ["b", "JournalLegPosted"]
+      ]
+    ],
+    [
+      "splits what comes in from outside",
+      [...ab, open("fee")],
+      journal(["external:card", -100n], ["b", 97n], ["fee", 3n]),
+      [
+        [
+          "b",
+          "JournalPosted",
+          { contras: [{ contra: "external:card", side: "debit", amount: 100n, asset: USD }] }
+        ],
+        ["fee", "JournalLegPosted", { head: "b", headVersion: 2 }]
+      ]
+    ],
+    [
+      "is refused where the asset of a leg on a contra account cannot be told",
+      [...ab, open("j", "JPY/0")],
+      journal(["a", -5n], ["external:fx", 5n], ["j", 9n], ["external:fx", -9n]),
+      { _tag: "InvalidCommand" }
+    ],
+    ["exchanges at the rate that it names", exchangeable, exchange(110_00n, 100_00n), [...exchanged]],
+    [
+      "is refused at another rate than it names",
+      exchangeable,
+      exchange(110_00n, 101_50n),
+      { _tag: "RateMismatch", expected: 100_00n, actual: 101_50n, base: USD, quote: "EUR/2" }
+    ],
+    [
+      "exchanges by way of a contra account",
+      exchangeable,
+      exchange(110_00n, 100_00n, { desk: ["external:fx", "external:fx"] }),
+      [
+        ["a", "JournalPosted", { fx: [tenElevenths] }],
+        ["e", "JournalLegPosted"]
+      ]
+    ],
+    [
+      "is refused where no leg is in an asset of its rate",
+      ab,
+      { ...journal(["a", -5n], ["b", 5n]), fx: [tenElevenths] } as CommandInput, // as above
+      { _tag: "InvalidCommand" }
+    ],
+    [
+      "is refused where one asset is in two rates",
+      exchangeable,
+      exchange(110_00n, 100_00n, { fx: [tenElevenths, { ...tenElevenths, quote: "JPY/0" }] }),
+      { _tag: "InvalidCommand" }
     ],
     [
       "is refused where any debit is uncovered",
@@ -571,6 +717,50 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       freeze("a"),
       { _tag: "AccountNotActive", status: "closed" }
     ],
+    ["is for both sides where none is named", [a], freeze("a"), [["a", "AccountFrozen", { side: "both" }]]],
+    [
+      "for debits lets money in",
+      [a, freeze("a", debits)],
+      deposit("a", 1n),
+      [["a", "Deposited", { amount: 1n }]]
+    ],
+    [
+      "for debits lets no money out",
+      [...ab, freeze("a", debits)],
+      transfer("a", "b", 1n),
+      { _tag: "AccountNotActive", account: "a", status: "frozen", frozen: "debits" }
+    ],
+    ["for credits lets money out", [...ab, freeze("a", credits)], withdraw("a", 1n), [["a", "Withdrawn"]]],
+    [
+      "for credits lets no money in",
+      [...ab, freeze("b", credits)],
+      transfer("a", "b", 1n),
+      { _tag: "AccountNotActive", account: "b", frozen: "credits" }
+    ],
+    [
+      "for credits lets no leg of a journal in",
+      [...ab, freeze("b", credits)],
+      journal(["a", -1n], ["b", 1n]),
+      { _tag: "AccountNotActive", account: "b", frozen: "credits" }
+    ],
+    [
+      "adds the other side",
+      [a, freeze("a", debits), freeze("a", credits)],
+      deposit("a", 1n),
+      { _tag: "AccountNotActive", frozen: "both" }
+    ],
+    [
+      "widens from one side to both",
+      [a, freeze("a", debits)],
+      freeze("a"),
+      [["a", "AccountFrozen", { side: "both" }]]
+    ],
+    [
+      "is refused for a side that is frozen",
+      [a, freeze("a")],
+      freeze("a", credits),
+      { _tag: "AccountNotActive", frozen: "both" }
+    ],
     ["is refused on no account", [], freeze("a"), { _tag: "AccountNotFound" }]
   ],
   UnfreezeAccount: [
@@ -582,7 +772,71 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       unfreeze("a"),
       { _tag: "AccountNotActive", status: "closed" }
     ],
+    [
+      "of one side leaves the other",
+      [...ab, freeze("a"), unfreeze("a", credits), deposit("a", 1n)],
+      withdraw("a", 1n),
+      { _tag: "AccountNotActive", status: "frozen", frozen: "debits" }
+    ],
+    [
+      "of one side opens an account frozen for it",
+      [...ab, freeze("a", debits), unfreeze("a", debits)],
+      withdraw("a", 1n),
+      [["a", "Withdrawn"]]
+    ],
+    [
+      "of both opens an account frozen for one",
+      [...ab, freeze("a", debits), unfreeze("a")],
+      withdraw("a", 1n),
+      [["a", "Withdrawn"]]
+    ],
+    [
+      "is refused for a side that is not frozen",
+      [a, freeze("a", debits)],
+      unfreeze("a", credits),
+      { _tag: "AccountNotActive", frozen: "debits" }
+    ],
     ["is refused on no account", [], unfreeze("a"), { _tag: "AccountNotFound" }]
+  ],
+  UpdateAccount: [
+    [
+      "changes what is given, and nothing else",
+      [a],
+      update("a", { owner: "Bo", metadata: { tier: "gold" } }),
+      [["a", "AccountUpdated", { owner: "Bo", metadata: { tier: "gold" } }]]
+    ],
+    [
+      "raises what the account may draw",
+      [...ab, update("a", { overdraftLimit: 20n })],
+      withdraw("a", 120n),
+      [["a", "Withdrawn"]]
+    ],
+    [
+      "lowers the limit down to what is drawn",
+      [open("a", USD, 100n), withdraw("a", 70n)],
+      update("a", { overdraftLimit: 70n }),
+      [["a", "AccountUpdated", { overdraftLimit: 70n }]]
+    ],
+    [
+      "is refused below what is drawn",
+      [open("a", USD, 100n), withdraw("a", 70n)],
+      update("a", { overdraftLimit: 69n }),
+      { _tag: "InsufficientFunds", balance: -70n, overdraftLimit: 69n, amount: 1n }
+    ],
+    [
+      "changes a frozen account",
+      [a, freeze("a")],
+      update("a", { owner: "Bo" }),
+      [["a", "AccountUpdated", { owner: "Bo" }]]
+    ],
+    ["is refused where it changes nothing", [a], update("a", {}), { _tag: "InvalidCommand" }],
+    [
+      "is refused on a closed account",
+      [a, close("a")],
+      update("a", { owner: "Bo" }),
+      { _tag: "AccountNotActive", status: "closed" }
+    ],
+    ["is refused on no account", [], update("a", { owner: "Bo" }), { _tag: "AccountNotFound" }]
   ],
   CloseAccount: [
     ["closes at zero", [a], close("a"), [["a", "AccountClosed"]]],
@@ -593,7 +847,6 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       close("a"),
       { _tag: "InvalidCommand" }
     ],
-    ["is refused while frozen", [a, freeze("a")], close("a"), { _tag: "AccountNotActive", status: "frozen" }],
     [
       "is refused with money held",
       [open("a", USD, 9n), hold("a", "h", 9n, { expiresIn: 5 })],
@@ -607,8 +860,63 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       [["a", "AccountClosed"]],
       5
     ],
+    ["closes a frozen account at zero", [a, freeze("a")], close("a"), [["a", "AccountClosed"]]],
+    [
+      "is refused on a frozen account with money",
+      [...ab, freeze("a")],
+      close("a"),
+      { _tag: "InvalidCommand" }
+    ],
     ["is refused twice", [a, close("a")], close("a"), { _tag: "AccountNotActive", status: "closed" }],
     ["is refused on no account", [], close("a"), { _tag: "AccountNotFound" }]
+  ],
+  Group: [
+    [
+      "decides each command on what those before it leave, and names the place of every event",
+      [a],
+      group(open("b"), deposit("a", 9n), transfer("a", "b", 9n), withdraw("b", 4n)),
+      [
+        [
+          "b",
+          "AccountOpened",
+          {
+            group: {
+              head: "b",
+              headVersion: 1,
+              events: [
+                { account: "b", version: 1 },
+                { account: "a", version: 2 },
+                { account: "a", version: 3 },
+                { account: "b", version: 2 },
+                { account: "b", version: 3 }
+              ]
+            }
+          }
+        ],
+        ["a", "Deposited", { group: { head: "b", headVersion: 1 } }],
+        ["a", "TransferSent", { toVersion: 2 }],
+        ["b", "TransferReceived", { fromVersion: 3 }],
+        ["b", "Withdrawn", { amount: 4n }]
+      ]
+    ],
+    [
+      "is refused as a whole, by the command that is",
+      ab,
+      group(transfer("a", "b", 60n), transfer("a", "b", 60n), deposit("a", 60n)),
+      { _tag: "GroupRejected", index: 1, command: "Transfer" }
+    ],
+    [
+      "holds each command to its expected version",
+      ab,
+      group(deposit("a", 1n, { expectedVersion: 2 }), deposit("a", 1n, { expectedVersion: 2 })),
+      { _tag: "GroupRejected", index: 1 }
+    ],
+    [
+      "is held to its own before all others",
+      ab,
+      { ...group(deposit("b", 1n)), expectedVersion: 7 } as CommandInput, // as above
+      { _tag: "VersionConflict", account: "b" }
+    ]
   ],
   expectedVersion: [
     [
@@ -688,16 +996,22 @@ it.each<[string, ReadonlyArray<CommandInput>, CommandInput, string]>([
     "legs: sum to -0.01 USD (USD/2), not to zero"
   ],
   [
-    "an account that is debited twice",
-    [...ab, open("c")],
-    journal(["a", -5n], ["b", 10n], ["a", -5n]),
-    "account a is named twice: a transaction may have one leg on each account"
+    "the command of a group that is refused",
+    ab,
+    group(deposit("a", 1n), withdraw("b", 1n)),
+    "command 1 of the group (Withdraw): account b has 0.00 USD, which does not cover 0.01 USD"
+  ],
+  [
+    "an exchange at another rate",
+    exchangeable,
+    exchange(110_00n, 101_50n),
+    "110.00 USD at 10/11 half-even is 100.00 EUR, not 101.50 EUR"
   ],
   [
     "a transfer to the sender",
     ab,
     transfer("a", "a", 1n),
-    "account a is named twice: a transaction may have one leg on each account"
+    "account a is named twice: a transfer is between two accounts"
   ],
   [
     "the largest balance",

@@ -6,6 +6,7 @@ import {
   Balance,
   balanceMax,
   codeOf,
+  convert,
   formatDecimal,
   formatMoney,
   type MoneyFault,
@@ -16,6 +17,31 @@ import {
 import { drawn } from "../support/drawn.ts"
 
 const asset = Schema.decodeSync(Asset)
+
+it.each<[bigint, string, string, string, bigint]>([
+  [110_00n, "USD/2", "EUR/2", "10/11", 100_00n],
+  [100n, "USD/2", "JPY/0", "15050/100", 150n],
+  [100n, "JPY/0", "BTC/8", "1/15000000", 667n],
+  [1n, "USD/2", "ETH/18", "1/3000", 3_333_333_333_333n]
+])("%s minor units of %s are in %s at %s, half-even, %s", (amount, base, quote, rate, expected) => {
+  const exchange = { base: asset(base), quote: asset(quote), rate, rounding: "half-even" } as const
+  assert.strictEqual(convert(amount, exchange), expected)
+})
+
+it.each([
+  ["half-even", [1n, 2n, 2n, 3n, 3n, 4n]],
+  ["half-up", [1n, 2n, 3n, 3n, 3n, 4n]],
+  ["half-down", [1n, 2n, 2n, 3n, 3n, 3n]],
+  ["up", [2n, 2n, 3n, 3n, 4n, 4n]],
+  ["down", [1n, 2n, 2n, 2n, 3n, 3n]]
+] as const)("rounds %s", (rounding, expected) => {
+  const exchange = { base: asset("A/0"), quote: asset("B/0"), rounding } as const
+  const rates = ["125/100", "2/1", "25/10", "251/100", "325/100", "35/10"]
+  assert.deepStrictEqual(
+    rates.map((rate) => convert(1n, { ...exchange, rate })),
+    [...expected]
+  )
+})
 
 it.each<[string, string, bigint]>([
   ["12.50", "USD/2", 1250n],

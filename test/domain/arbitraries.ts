@@ -18,6 +18,8 @@ const anyAmount = Arbitrary.schema(Schema.toType(Amount))
 const anyOverdraft = Arbitrary.schema(Schema.toType(OverdraftLimit))
 const coin = Arbitrary.schema(Schema.Literals([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]))
 
+const sides = ["debits", "credits", "both"] as const
+
 const amount = Arbitrary.map(Arbitrary.all({ coin, small, anyAmount }), ({ coin, small, anyAmount }) =>
   coin < 8 ? small : anyAmount
 )
@@ -52,19 +54,24 @@ const command = Arbitrary.map(Arbitrary.all({ kind: coin, parts }), ({ kind, par
     case 6:
       return { _tag: "Transfer", commandId, from: account, to: other, amount }
     case 7:
-    case 8:
       return {
         _tag: "PostJournal",
         commandId,
+        // Often on one account twice, and now and then from outside.
         legs: [
-          { account, side: "debit", amount: (rest % 4n) + 2n },
+          coin === 1
+            ? { account: contra, side: "debit", amount: (rest % 4n) + 2n, asset }
+            : { account, side: "debit", amount: (rest % 4n) + 2n },
           { account: other, side: "credit", amount: (rest % 4n) + 1n },
           { account: third, side: "credit", amount: coin === 0 ? amount : 1n }
         ]
       }
     default: {
-      const tags = ["FreezeAccount", "UnfreezeAccount", "UnfreezeAccount", "CloseAccount"] as const
-      return { _tag: tags[coin % 4] ?? "CloseAccount", commandId, account }
+      if (coin === 9) return { _tag: "UpdateAccount", commandId, account, overdraftLimit: rest }
+      if (coin === 8) return { _tag: "CloseAccount", commandId, account }
+      const _tag = coin < 3 ? "FreezeAccount" : "UnfreezeAccount"
+      const side = coin % 2 === 0 ? sides[Number(rest % 3n)] : undefined
+      return { _tag, commandId, account, ...(side === undefined ? {} : { side }) }
     }
   }
 })

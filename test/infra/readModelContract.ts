@@ -1,11 +1,11 @@
 /** The contract of the read model, which it must keep in memory and on PostgreSQL alike. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, type Layer, Result } from "effect"
+import { Effect, type Layer, Result, Schema } from "effect"
 import type { OpenedHead, Posted, StatementLine } from "../../src/domain/Books.ts"
 import { post } from "../../src/domain/Books.ts"
 import { emptyHead, type Head } from "../../src/domain/Head.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
-import { amountMax, balanceMax } from "../../src/domain/Money.ts"
+import { Asset, amountMax, balanceMax } from "../../src/domain/Money.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
 import { type BooksBatch, type LinesQuery, ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { deposit, EventWriter, openAccount, transfer, withdraw } from "../support/eventWriter.ts"
@@ -28,7 +28,7 @@ export const batchOf = (rows: ReadonlyArray<StoredEvent>): BooksBatch => {
     moves: [...last].map(([account, head]) => ({ from: first.get(account) ?? 0, head })),
     lines: posted.map(({ line }) => line),
     transfers: posted.flatMap(({ transfer: row }) => row ?? []),
-    contras: posted.flatMap(({ contra }) => (contra === undefined ? [] : [{ ...contra, partition: 3 }])),
+    contras: posted.flatMap(({ contras }) => contras.map((entry) => ({ ...entry, partition: 3 }))),
     checkpoints: []
   }
 }
@@ -40,6 +40,7 @@ const linesOf = (query: LinesQuery) =>
     return (yield* readModel.statement(query))?.lines ?? []
   })
 
+const assetOf = Schema.decodeSync(Asset)
 const a = accountId("a")
 const b = accountId("b")
 
@@ -79,6 +80,143 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
             [b, 3]
           ])
         )
+      })
+    )
+
+    test(
+      "follows what is changed of an account: owner, metadata, limit and frozen sides",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const eventWriter = new EventWriter()
+        eventWriter.commit(openAccount("a"))
+        assert.isTrue(yield* readModel.apply(batchOf(eventWriter.log)))
+        for (const change of [
+          {
+            _tag: "UpdateAccount",
+            account: "a",
+            owner: "Bo",
+            metadata: { tier: "gold" },
+            overdraftLimit: 7n
+          },
+          { _tag: "FreezeAccount", account: "a", side: "debits" },
+          { _tag: "FreezeAccount", account: "a", side: "credits" },
+          { _tag: "UnfreezeAccount", account: "a", side: "debits" },
+          { _tag: "UnfreezeAccount", account: "a" },
+          { _tag: "CloseAccount", account: "a" }
+        ] as const) {
+          const [row] = eventWriter.commit(change).events
+          const head = eventWriter.headOf(a) as OpenedHead // it was opened above
+          const from = head.account.version - 1
+          const line = batchOf(eventWriter.log).lines.slice(-1)
+          assert.strictEqual(line[0]?.version, row?.version)
+          const batch = { transfers: [], contras: [], checkpoints: [] }
+          assert.isTrue(yield* readModel.apply({ ...batch, moves: [{ from, head }], lines: line }))
+          assert.deepStrictEqual((yield* readModel.heads([a])).get(a), head)
+        }
+      })
+    )
+
+    test(
+      "has what journals add to contra accounts, now and at an instant before, and takes it back with their account",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const eventWriter = new EventWriter()
+        eventWriter.commit(openAccount("a"), openAccount("b"), deposit("b", 50n))
+        const before = eventWriter.now - 1
+        const [usd, euros] = [assetOf("USD/2"), assetOf("EUR/2")]
+        eventWriter.commit({
+          _tag: "PostJournal",
+          legs: [
+            { account: "external:card", side: "debit", amount: 100n },
+            { account: "a", side: "credit", amount: 97n },
+            { account: "b", side: "credit", amount: 3n },
+            { account: "external:fx", side: "debit", amount: 7n, asset: "EUR/2" },
+            { account: "external:bank", side: "credit", amount: 7n, asset: "EUR/2" },
+            { account: "a", side: "credit", amount: 1n, asset: usd },
+            { account: "a", side: "debit", amount: 1n }
+          ]
+        })
+        const batch = batchOf(eventWriter.log)
+        assert.isTrue(yield* readModel.apply(batch))
+        const contras = [
+          ["external:bank", euros, 7n],
+          ["external:bank", usd, -50n],
+          ["external:card", usd, -100n],
+          ["external:fx", euros, -7n]
+        ]
+        const told = Effect.map(readModel.contras, (rows) =>
+          rows.map(({ contra, asset, balance }) => [contra, asset, balance])
+        )
+        assert.deepStrictEqual(yield* told, contras)
+        const lines = yield* linesOf({ account: a, limit: 10 })
+        assert.deepStrictEqual(
+          lines,
+          batch.lines.filter((line) => line.account === "a")
+        )
+        assert.deepStrictEqual(
+          lines[1]?.contras?.map(({ amount }) => amount),
+          [-100n, -7n, 7n]
+        )
+        assert.deepStrictEqual(yield* readModel.trialBalance, [
+          { asset: euros, accounts: 0n, contras: 0n, total: 0n },
+          { asset: usd, accounts: 150n, contras: -150n, total: 0n }
+        ])
+        assert.deepStrictEqual(
+          (yield* readModel.trialBalanceAt(before)).filter(({ asset }) => asset === usd),
+          [{ asset: usd, accounts: 50n, contras: -50n, total: 0n }]
+        )
+        const head = eventWriter.headOf(a)
+        const held = { account: a, version: head.account.version, hash: head.hash }
+        const again = batchOf(eventWriter.log.filter((row) => row.accountId === "a"))
+        assert.isTrue(yield* readModel.reload(held, 3, again))
+        assert.deepStrictEqual(yield* told, contras)
+      })
+    )
+
+    test(
+      "sums accounts by prefix, as of what was recorded and what counts by an instant",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const eventWriter = new EventWriter()
+        for (const name of ["m:1", "m:2", "m", "m0", "n:1"]) eventWriter.commit(openAccount(name))
+        const start = eventWriter.now
+        for (let nth = 0; nth < 40; nth++) {
+          const account = ["m:1", "m:2", "m", "m0", "n:1"][nth % 5] ?? "m"
+          const dated = nth % 3 === 0 ? { effectiveAt: start + ((nth * 7) % 50) - 5 } : {}
+          eventWriter.commit({ ...deposit(account, BigInt(nth + 1)), ...dated })
+        }
+        eventWriter.commit({ ...openAccount("m:e"), asset: "EUR/2" })
+        const batch = batchOf(eventWriter.log)
+        assert.isTrue(yield* readModel.apply(batch))
+        for (const prefix of ["", "m", "m:", "m:1", "m:1x", "z"]) {
+          for (const knownAt of [start - 1, start + 13, start + 60]) {
+            for (const effectiveAt of [undefined, start - 3, start + 13, start + 30]) {
+              const own = batch.lines.filter(
+                (line) =>
+                  line.account.startsWith(prefix) &&
+                  line.recordedAt <= knownAt &&
+                  line.effectiveAt <= (effectiveAt ?? Number.POSITIVE_INFINITY)
+              )
+              const expected = [...Map.groupBy(own, ({ asset }) => asset)]
+                .map(([asset, lines]) => ({
+                  asset,
+                  balance: lines.reduce((sum, { amount }) => sum + amount, 0n),
+                  accounts: lines.filter(({ type }) => type === "AccountOpened").length
+                }))
+                .filter(({ balance, accounts }) => balance !== 0n || accounts > 0)
+                .toSorted((one, other) => (one.asset < other.asset ? -1 : 1))
+              assert.deepStrictEqual(
+                yield* readModel.sum({ prefix, knownAt, effectiveAt }),
+                expected,
+                `${prefix} ${knownAt - start} ${effectiveAt}`
+              )
+            }
+          }
+        }
+        const few = yield* Effect.map(readModel.accounts({ prefix: "m:", after: "", limit: 9 }), (heads) =>
+          heads.map(({ account }) => `${account.id}`)
+        )
+        assert.deepStrictEqual(few, ["m:1", "m:2", "m:e"])
       })
     )
 

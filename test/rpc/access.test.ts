@@ -223,11 +223,19 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
           deposit("shop:a", 1n),
           deposit("other:a", 1n),
           { _tag: "CloseAccount", account: "shop:b" },
-          deposit("till:1", 1n)
+          deposit("till:1", 1n),
+          { _tag: "Group", commands: [{ _tag: "CloseAccount", account: "shop:b" }] },
+          {
+            _tag: "Group",
+            commands: [
+              { _tag: "Deposit", account: "shop:a", amount: 1n },
+              { _tag: "Deposit", account: "other:a", amount: 1n }
+            ]
+          }
         ])
         assert.deepEqual(
           results.map((one) => (Result.isSuccess(one) ? "done" : one.failure._tag)),
-          ["done", "Forbidden", "Forbidden", "done"]
+          ["done", "Forbidden", "Forbidden", "done", "Forbidden", "Forbidden"]
         )
       })
     )

@@ -7,7 +7,7 @@ import { createInterface } from "node:readline"
 import { assert, layer } from "@effect/vitest"
 import { Cause, Effect, Option, Stream } from "effect"
 import { SecureRandom } from "effect/crypto"
-import { dispatchChecked, makeReadCommand } from "../../src/CommandMethods.ts"
+import { dispatchChecked, makeReadCommand, toGroup } from "../../src/CommandMethods.ts"
 import { AccountNotFound, InvalidCommand } from "../../src/domain/Errors.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { makeQueryMethods, type QueryName, queryEntries, queryOf } from "../../src/QueryMethods.ts"
@@ -35,6 +35,10 @@ const page = { cursor: isText, limit }
 const token = { readToken: isText }
 const instant = isWhole(0, instantMax)
 const anyWhole = isWhole(Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY)
+
+const isPrefix = (value: unknown) =>
+  typeof value === "string" && /^[\w:-]{0,64}$/.test(value) && !value.startsWith("external:")
+const isAsset = (value: unknown) => value === "USD/2"
 
 /** What each query takes, written by hand. */
 const rules: { readonly [Name in QueryName]: Rule } = {
@@ -64,7 +68,8 @@ const rules: { readonly [Name in QueryName]: Rule } = {
   },
   transfer: { id: isCommandId, options: token },
   find: { id: isCommandId, options: {} },
-  accounts: { options: page },
+  accounts: { options: { prefix: isPrefix, ...page } },
+  sum: { id: isPrefix, options: { asset: isAsset, effectiveAt: instant, knownAt: instant } },
   contraBalances: { options: {} },
   trialBalance: { options: {} },
   trialBalanceAt: { options: { recordedAt: instant } },
@@ -83,6 +88,7 @@ const jsonValues: readonly [unknown, ...ReadonlyArray<unknown>] = [
     [],
     ["Deposited"],
     ["Deposited", "TransferSent"],
+    "USD/2",
     ["x"],
     [1],
     {}
@@ -175,7 +181,9 @@ const makeStub = Effect.gen(function* () {
   return Ledger.of({
     ...makeQueryMethods((name) => (queryOf(name).isStream ? Stream.fail(accepted) : Effect.fail(accepted))),
     dispatch: (input) => Effect.andThen(read(input), Effect.fail(accepted)),
-    dispatchMany: (inputs) => dispatchChecked(inputs, read, () => Effect.succeed([]))
+    dispatchMany: (inputs) => dispatchChecked(inputs, read, () => Effect.succeed([])),
+    dispatchAll: (commands, options) =>
+      Effect.andThen(read(toGroup(commands, options)), Effect.fail(accepted))
   })
 }).pipe(Effect.provide(SecureRandom.layerWebCrypto))
 

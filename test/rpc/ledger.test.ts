@@ -23,7 +23,10 @@ layer(memoryLedger, live)("a ledger over TCP, NDJSON, with a token", (it) =>
   ledgerContract(
     it,
     Effect.gen(function* () {
-      const { url } = yield* openTcp({ format: "ndjson", tokens: [token("shop", ["read", "command"])] })
+      const { url } = yield* openTcp({
+        format: "ndjson",
+        tokens: [token("shop", ["read", "command", "admin"])]
+      })
       return (yield* connect({ urls: [url], format: "ndjson", token: tokenOf("shop") })).ledger
     })
   )

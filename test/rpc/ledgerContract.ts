@@ -3,6 +3,7 @@ import { assert, type Vitest } from "@effect/vitest"
 import { Effect, Option, Result, type Scope, Stream } from "effect"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { InvalidCommand } from "../../src/domain/Errors.ts"
+import type { Asset } from "../../src/domain/Money.ts"
 import type { Ledger } from "../../src/Ledger.ts"
 import { type QueryName, queryEntries, queryOf } from "../../src/QueryMethods.ts"
 import { deposit, open, transfer } from "../support/ledgerWorld.ts"
@@ -25,7 +26,7 @@ const faultPaths = (called: Called): Effect.Effect<ReadonlyArray<string>> =>
 const wrongValues: ReadonlyArray<unknown> = [null, true, new Date(0), {}, [], Number.NaN, Symbol("s"), 5n]
 /** What is not even an object of options. */
 const wrongOptions: ReadonlyArray<unknown> = [null, "text", 7, true, new Date(0), [], new Map(), () => {}]
-const numericOptions = new Set(["limit", "from", "to", "version", "recordedAt"])
+const numericOptions = new Set(["limit", "from", "to", "version", "recordedAt", "effectiveAt", "knownAt"])
 /** Options that fit, where a query cannot do without. */
 const rightOptions = (name: QueryName) => (name === "balanceAt" ? { version: 1 } : {})
 
@@ -43,7 +44,12 @@ const wrongCalls = (
   const withOptions = (options: unknown) => (about === "books" ? call(options) : call(id, options))
   const ids: ReadonlyArray<unknown> = [...wrongValues, undefined, "", "not an id!", "x".repeat(65), 7]
   return [
-    ...(about === "books" ? [] : ids.map((wrong) => [about as string, wrong, call(wrong, right)] as const)),
+    // Every account begins with the empty prefix.
+    ...(about === "books"
+      ? []
+      : ids
+          .filter((one) => about !== "prefix" || one !== "")
+          .map((wrong) => [about as string, wrong, call(wrong, right)] as const)),
     ...wrongOptions.map((wrong) => ["options", wrong, withOptions(wrong)] as const),
     ["misspelt", { misspelt: 1 }, withOptions({ ...right, misspelt: 1 })],
     ...Object.keys(fields).flatMap((field) =>
@@ -99,6 +105,98 @@ export const ledgerContract = <R>(
       const found = yield* ledger.transfer(id("t"), { readToken: receipt.readToken })
       assert.strictEqual(Option.getOrThrow(found).amount, 45_00n)
       assert.isTrue(Option.isNone(yield* ledger.transfer(id("none"))))
+    })
+  )
+
+  scenario(
+    "an account is changed, frozen for a side and closed, and its history says by whom",
+    (ledger, id) =>
+      Effect.gen(function* () {
+        const account = id("a")
+        yield* ledger.dispatch(open(account))
+        const context = { caller: "clerk", correlationId: "case-7" }
+        yield* ledger.dispatch({
+          _tag: "UpdateAccount",
+          account,
+          owner: "Bo",
+          metadata: { tier: "gold" },
+          overdraftLimit: 5_00n,
+          description: "as asked",
+          context
+        })
+        yield* ledger.dispatch({ _tag: "FreezeAccount", account, side: "credits", reason: "court order" })
+        const receipt = yield* ledger.dispatch({ _tag: "Withdraw", account, amount: 5_00n })
+        const view = yield* ledger.balance(account, { readToken: receipt.readToken })
+        assert.deepInclude(view, { owner: "Bo", metadata: { tier: "gold" }, overdraftLimit: 5_00n })
+        assert.deepInclude(view, { status: "frozen", frozen: "credits", balance: -5_00n, available: 0n })
+        const lower = { _tag: "UpdateAccount", account, overdraftLimit: 4_99n } as const
+        assert.deepInclude(yield* Effect.flip(ledger.dispatch(lower)), {
+          _tag: "InsufficientFunds",
+          overdraftLimit: 4_99n
+        })
+        assert.deepInclude(yield* Effect.flip(ledger.dispatch(deposit(account, 1n))), {
+          _tag: "AccountNotActive",
+          frozen: "credits"
+        })
+        yield* ledger.dispatch({ _tag: "UnfreezeAccount", account })
+        yield* ledger.dispatch(deposit(account, 5_00n))
+        yield* ledger.dispatch({ _tag: "FreezeAccount", account })
+        yield* ledger.dispatch({ _tag: "CloseAccount", account })
+        const [, updated, frozen] = yield* ledger.history(account)
+        assert.deepInclude(updated?.event, { _tag: "AccountUpdated", owner: "Bo", description: "as asked" })
+        assert.strictEqual(updated?.context?.correlationId, "case-7")
+        assert.deepEqual(frozen?.event, { _tag: "AccountFrozen", side: "credits", reason: "court order" })
+      })
+  )
+
+  scenario("a payment is split as it comes in, and an exchange held against its rate", (ledger, id) =>
+    Effect.gen(function* () {
+      const [shop, fees, euros] = [id("shop"), id("fees"), id("eur")]
+      for (const account of [shop, fees]) yield* ledger.dispatch(open(account))
+      yield* ledger.dispatch({ ...open(euros), asset: "EUR/2" } as CommandInput) // the spread loses which variant it is
+      const split = yield* ledger.dispatch({
+        _tag: "PostJournal",
+        legs: [
+          { account: "external:card", side: "debit", amount: 100_00n },
+          { account: shop, side: "credit", amount: 97_00n },
+          { account: fees, side: "credit", amount: 3_00n }
+        ],
+        metadata: { order: "4711" }
+      })
+      assert.lengthOf(split.postings, 2)
+      const buy = (euroAmount: bigint) => ({
+        _tag: "PostJournal" as const,
+        commandId: id("fx"),
+        legs: [
+          { account: shop, side: "debit" as const, amount: 55_00n },
+          { account: "external:desk", side: "credit" as const, amount: 55_00n, asset: "USD/2" },
+          { account: "external:desk", side: "debit" as const, amount: euroAmount, asset: "EUR/2" },
+          { account: euros, side: "credit" as const, amount: euroAmount }
+        ],
+        fx: [{ base: "USD/2", quote: "EUR/2", rate: "10/11", rounding: "half-even" as const }]
+      })
+      assert.deepInclude(yield* Effect.flip(ledger.dispatch(buy(50_01n))), {
+        _tag: "RateMismatch",
+        amount: 55_00n,
+        expected: 50_00n,
+        actual: 50_01n
+      })
+      const bought = yield* ledger.dispatch(buy(50_00n))
+      assert.isTrue((yield* ledger.dispatch(buy(50_00n))).replayed)
+      const { rows } = yield* ledger.statement(shop, { readToken: bought.readToken })
+      assert.deepEqual(
+        rows.map(({ amount, balance, counterparty }) => [amount, balance, counterparty]),
+        [
+          [0n, 0n, null],
+          [97_00n, 97_00n, null],
+          [-55_00n, 42_00n, null]
+        ]
+      )
+      assert.deepEqual<unknown>(rows[1]?.contras, [
+        { contra: "external:card", asset: "USD/2", amount: -100_00n }
+      ])
+      const [, posted] = yield* ledger.history(shop)
+      assert.deepInclude(posted?.event, { _tag: "JournalPosted", metadata: { order: "4711" } })
     })
   )
 
@@ -220,6 +318,109 @@ export const ledgerContract = <R>(
         "legs.0.amount"
       )
     })
+  )
+
+  scenario(
+    "a group is done as a whole and once, or refused by one command and nothing is done",
+    (ledger, id) =>
+      Effect.gen(function* () {
+        const [a, b] = [id("a"), id("b")]
+        const usd = "USD/2"
+        const commands = [
+          { _tag: "OpenAccount", account: a, asset: usd, owner: "Ada" },
+          { _tag: "OpenAccount", account: b, asset: usd, owner: "Bo" },
+          { _tag: "Deposit", account: a, amount: 10_00n },
+          { _tag: "Transfer", from: a, to: b, amount: 10_00n, effectiveAt: 1_700_000_000_000 },
+          { _tag: "Transfer", from: b, to: a, amount: 4_00n }
+        ] as const
+        const tooMuch = { _tag: "Withdraw", account: b, amount: 6_01n } as const
+        const refused = yield* Effect.flip(ledger.dispatchAll([...commands, tooMuch], { commandId: id("g") }))
+        assert.deepInclude(refused, { _tag: "GroupRejected", index: 5, command: "Withdraw" })
+        assert.strictEqual(refused._tag === "GroupRejected" && refused.rejection._tag, "InsufficientFunds")
+        assert.strictEqual((yield* Effect.flip(ledger.strongBalance(a)))._tag, "AccountNotFound")
+
+        const receipt = yield* ledger.dispatchAll(commands, { commandId: id("g") })
+        assert.deepEqual(
+          receipt.postings.map(({ account, version }) => [account, version]),
+          [
+            [a, 1],
+            [b, 1],
+            [a, 2],
+            [a, 3],
+            [b, 2],
+            [b, 3],
+            [a, 4]
+          ]
+        )
+        assert.deepEqual(yield* ledger.dispatchAll(commands, { commandId: id("g") }), {
+          ...receipt,
+          replayed: true
+        })
+        const other = ledger.dispatchAll(commands.slice(0, 2), { commandId: id("g") })
+        assert.strictEqual((yield* Effect.flip(other))._tag, "CommandIdReused")
+        const view = yield* ledger.balance(b, { readToken: receipt.readToken })
+        assert.deepInclude(view, { balance: 6_00n, version: 3 })
+        assert.isTrue(Option.isNone(yield* ledger.transfer(id("g"))))
+        const [, , sent] = yield* ledger.history(a)
+        assert.strictEqual(sent?.commandId, id("g"))
+        assert.strictEqual(sent?.effectiveAt, 1_700_000_000_000)
+        const wrongs: ReadonlyArray<unknown> = [
+          [],
+          null,
+          [{ _tag: "Deposit", account: a, amount: 1n, commandId: "own" }]
+        ]
+        for (const wrong of wrongs)
+          assert.deepEqual(
+            yield* Effect.flip(ledger.dispatchAll(wrong as typeof commands)).pipe(
+              Effect.map((error) => error._tag)
+            ),
+            "InvalidCommand"
+          )
+      })
+  )
+
+  scenario(
+    "a sum by prefix has the same total while money moves inside it, and its number of accounts",
+    (ledger, id) =>
+      Effect.gen(function* () {
+        const merchants = Array.from({ length: 12 }, (_, nth) => id(`merchant:${nth}`))
+        const prefix = id("merchant:")
+        for (const account of merchants) {
+          yield* ledger.dispatch(open(account))
+          yield* ledger.dispatch(deposit(account, 100_00n))
+        }
+        yield* ledger.dispatch(open(id("other")))
+        yield* ledger.dispatch(deposit(id("other"), 7n))
+        const early = { ...deposit(id("merchant:0"), 5_00n), effectiveAt: 1_700_000_000_000 }
+        yield* ledger.dispatch(early)
+        const first = yield* ledger.sum(prefix)
+        const usd = { asset: "USD/2", balance: 1_205_00n, accounts: 12 }
+        assert.deepEqual<unknown>(first.sums, [usd])
+        const moves = Array.from({ length: 600 }, (_, nth) => ({
+          ...transfer(merchants[nth % 12] ?? "", merchants[(nth * 7 + 1) % 12] ?? "", BigInt(1 + (nth % 9)))
+        })).filter((one) => one._tag === "Transfer" && one.from !== one.to)
+        const sums = yield* Effect.all(
+          [ledger.dispatchMany(moves), ...Array.from({ length: 4 }, () => ledger.sum(prefix))] as const,
+          { concurrency: "unbounded" }
+        ).pipe(Effect.map(([, ...asked]) => asked))
+        for (const sum of sums) assert.deepEqual<unknown>(sum.sums, [usd])
+
+        const { knownAt } = first
+        assert.deepEqual(yield* ledger.sum(prefix, { knownAt }), first)
+        const at = 1_700_000_000_000
+        assert.deepEqual<unknown>((yield* ledger.sum(prefix, { effectiveAt: at })).sums, [
+          { ...usd, balance: 5_00n, accounts: 0 }
+        ])
+        assert.deepEqual<unknown>((yield* ledger.sum(id("none"), { asset: "EUR/2" as Asset })).sums, [
+          { asset: "EUR/2", balance: 0n, accounts: 0 }
+        ])
+        const page = yield* ledger.accounts({ prefix, limit: 5 })
+        const rest = yield* ledger.accounts({ prefix, cursor: page.next })
+        assert.deepEqual(
+          [...page.rows, ...rest.rows].map(({ account }) => `${account}`),
+          merchants.toSorted()
+        )
+      })
   )
 
   scenario("a batch answers one result a command, in order, refusals among them", (ledger, id) =>

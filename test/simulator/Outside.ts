@@ -369,6 +369,7 @@ export class Outside {
       accounts: (page) => call(books.accounts(page)),
       statement: (query) => call(books.statement(query)),
       transfer: (id) => call(books.transfer(id)),
+      sum: (query) => call(books.sum(query)),
       contras: call(books.contras),
       trialBalance: call(books.trialBalance),
       trialBalanceAt: (instant) => call(books.trialBalanceAt(instant)),

@@ -52,7 +52,7 @@ export class EventWriter {
     const decision = decide(command, (account) => this.headOf(account).account, recordedAt)
     if (Result.isFailure(decision)) return []
     this.now++
-    return decision.success.map(({ account, event }, ordinal) => {
+    return decision.success.map(({ account, event, effectiveAt = command.effectiveAt }, ordinal) => {
       const head = this.headOf(account)
       const evolved = evolve(head.account, event, recordedAt)
       const unlinked = {
@@ -61,7 +61,7 @@ export class EventWriter {
         type: event._tag,
         schemaVersion: schemaVersionOf(event._tag),
         payload: encodePayload(event, afterOf(evolved)),
-        ...columnsOf(command, ordinal, recordedAt)
+        ...columnsOf(command, ordinal, recordedAt, effectiveAt)
       }
       const row = { ...unlinked, hash: link(head.hash, unlinked) }
       this.heads.set(account, { account: evolved, hash: row.hash, recordedAt })
@@ -83,13 +83,17 @@ export class EventWriter {
   }
 }
 
-const columnsOf = (command: Command, ordinal: number, recordedAt: number) => ({
+const columnsOf = (
+  command: Command,
+  ordinal: number,
+  recordedAt: number,
+  effectiveAt: number | undefined
+) => ({
   commandId: command.commandId,
   ordinal,
   commandHash: ordinal === 0 ? hashCommand(command) : null,
   recordedAt,
-  effectiveAt:
-    command.effectiveAt === undefined || command.effectiveAt === recordedAt ? null : command.effectiveAt,
+  effectiveAt: effectiveAt === undefined || effectiveAt === recordedAt ? null : effectiveAt,
   context: encodeContext(command.context)
 })
 

@@ -44,6 +44,12 @@ interface Body {
   readonly expiresAt?: number
   readonly final?: boolean
   readonly after?: { readonly balance: string; readonly held: string }
+  readonly group?: {
+    head: string
+    headVersion: number
+    events?: ReadonlyArray<{ account: string; version: number }>
+  }
+  readonly contras?: ReadonlyArray<{ asset: string; side: "debit" | "credit"; amount: string }>
   readonly legs?: ReadonlyArray<{
     account: string
     version: number
@@ -96,7 +102,7 @@ const keepHolds = (holds: Map<string, Kept>, row: StoredEvent): bigint => {
 /** The balance and the overdraft limit of an account after one more of its events. */
 export const balanceAfter = (balance: bigint, row: StoredEvent): bigint => balance + deltaOf(row)
 export const limitOf = (limit: bigint, row: StoredEvent): bigint =>
-  row.type === "AccountOpened" ? BigInt(bodyOf(row).overdraftLimit ?? 0) : limit
+  BigInt(bodyOf(row).overdraftLimit ?? limit)
 
 const hashOf = (previous: string, row: StoredEvent): string => {
   const { accountId, version, type, schemaVersion, payload, commandId, ordinal } = row
@@ -160,6 +166,10 @@ const faultsOfCommands = ({ streams }: Log): ReadonlyArray<string> => {
       const isOut = body.contra !== undefined || body.to?.startsWith("external:") === true
       const contra = isOut ? deltaOf(row) : 0n
       sums.set(asset, (sums.get(asset) ?? 0n) + deltaOf(row) - contra)
+      for (const leg of body.contras ?? []) {
+        const amount = BigInt(leg.amount)
+        sums.set(leg.asset, (sums.get(leg.asset) ?? 0n) + (leg.side === "credit" ? amount : -amount))
+      }
       for (const [account, version] of referencesOf(row, body)) {
         const other = find(account, version)
         if (other?.commandId !== row.commandId) {
@@ -193,6 +203,16 @@ const referencesOf = (
   row: StoredEvent,
   body: Body
 ): ReadonlyArray<readonly [string | undefined, number | undefined]> => {
+  const { group } = body
+  if (group === undefined) return legReferencesOf(row, body)
+  const others = (group.events ?? []).map(({ account, version }) => [account, version] as const)
+  return [[group.head, group.headVersion], ...others, ...legReferencesOf(row, body)]
+}
+
+const legReferencesOf = (
+  row: StoredEvent,
+  body: Body
+): ReadonlyArray<readonly [string | undefined, number | undefined]> => {
   if (row.type === "TransferSent") return [[body.to, body.toVersion]]
   if (row.type === "HoldCaptured" && body.toVersion !== undefined) return [[body.to, body.toVersion]]
   if (row.type === "TransferReceived") return [[body.from, body.fromVersion]]
@@ -202,6 +222,8 @@ const referencesOf = (
 }
 
 const wantedLegs = ([first]: ReadonlyArray<StoredEvent>): number => {
+  const group = first === undefined ? undefined : bodyOf(first).group
+  if (group !== undefined) return group.events?.length ?? 0
   if (first?.type === "TransferSent") return 2
   if (first?.type === "HoldCaptured") return bodyOf(first).toVersion === undefined ? 1 : 2
   return first?.type === "JournalPosted" ? (bodyOf(first).legs?.length ?? 0) : 1

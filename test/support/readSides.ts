@@ -111,10 +111,10 @@ export const foldLog = (log: ReadonlyArray<StoredEvent>) => {
   const contras = new Map<string, bigint>()
   for (const row of log) {
     const before: Head = heads.get(row.accountId) ?? emptyHead(row.accountId)
-    const { head, line, contra } = Result.getOrThrow(post(before, row))
+    const { head, line, contras: entries } = Result.getOrThrow(post(before, row))
     heads.set(row.accountId, head)
     lines.push(line)
-    if (contra !== undefined) add(contras, contra)
+    for (const entry of entries) add(contras, entry)
   }
   return { heads, lines, contras }
 }

@@ -231,9 +231,7 @@ export class PendingCommand {
     }
     const decision = decide(command, (id) => actorOf(id).speculative.account, recordedAt)
     const events = Result.isSuccess(decision)
-      ? decision.success.map((decided, ordinal) =>
-          toPendingEvent(this, decided, ordinal, actorOf(decided.account), recordedAt)
-        )
+      ? toPendingEvents(this, decision.success, actorOf, recordedAt)
       : none
     // Nothing below can fail: the decision is made.
     for (const { actor, after } of events) actor.speculate(after)
@@ -367,17 +365,33 @@ export class PendingCommand {
   }
 }
 
+/** The events of one decision, each on the head that the one before left on its account. */
+const toPendingEvents = (
+  pending: PendingCommand,
+  decision: ReadonlyArray<Decided>,
+  actorOf: (id: AccountId) => AccountActor,
+  recordedAt: Instant
+): ReadonlyArray<PendingEvent> => {
+  const events: Array<PendingEvent> = []
+  for (const [ordinal, decided] of decision.entries()) {
+    const actor = actorOf(decided.account)
+    // Most commands have one event an account, and few have more than a handful.
+    const before = events.findLast((event) => event.actor === actor)?.after ?? actor.speculative
+    events.push(toPendingEvent(pending, decided, ordinal, actor, before, recordedAt))
+  }
+  return events
+}
+
 const toPendingEvent = (
   { command, commandHash }: PendingCommand,
-  { event }: Decided,
+  { event, effectiveAt = command.effectiveAt }: Decided,
   ordinal: number,
   actor: AccountActor,
+  before: Head,
   recordedAt: Instant
 ): PendingEvent => {
-  const before = actor.speculative
   const account = evolve(before.account, event, recordedAt)
   if (!isCovered(account)) throw new Error(`command ${command.commandId} would overdraw ${actor.id}`)
-  const { effectiveAt } = command
   const row = linked(before.hash, {
     accountId: actor.id,
     version: account.version,

@@ -92,7 +92,11 @@ export const checkTransfers = Effect.fnUntraced(function* (
     const made = new Set(
       events
         .filter((event) => event.type === "TransferSent" || event.type === "HoldCaptured")
-        .map((event) => `${event.commandId} ${event.accountId}@${event.version}`)
+        .flatMap(({ commandId, ordinal, accountId, version }) => [
+          `${commandId} ${accountId}@${version}`,
+          // Of a transfer in a group.
+          `${commandId}~${ordinal} ${accountId}@${version}`
+        ])
     )
     for (const row of rows) {
       const { id, from: account, fromVersion: version } = row

@@ -1,4 +1,5 @@
 /** The findings of an audit: a bounded list in which the root causes come first. */
+import { Equal } from "effect"
 import type { AuditedInvariant } from "../../domain/Invariants.ts"
 
 export type Invariant = AuditedInvariant
@@ -83,7 +84,8 @@ export const difference = <A extends object>(
 ): { readonly column: string; readonly reason: string } | undefined => {
   for (const [column, wanted] of Object.entries(expected)) {
     const found: unknown = Reflect.get(actual, column)
-    if (found !== wanted) return { column, reason: `${column} is ${found}, the log says ${wanted}` }
+    if (!Equal.equals(found, wanted))
+      return { column, reason: `${column} is ${found}, the log says ${wanted}` }
   }
   return undefined
 }

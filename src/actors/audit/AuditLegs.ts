@@ -2,7 +2,7 @@
  * Whether the legs of a transaction fit together. Each leg of a transfer or journal names its counter-legs by account and
  * version; amounts, times, command and ordinal must agree both ways, so that no leg can be changed alone. Pure.
  */
-import { counterLegOf, type Event } from "../../domain/Event.ts"
+import { counterLegOf, type Event, type InGroup } from "../../domain/Event.ts"
 import { type AccountId, isContra, type Version } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
@@ -27,8 +27,14 @@ interface LegFault {
 type Find = (key: Key) => Reading | undefined
 type AssetOf = (account: AccountId) => Asset | undefined
 
-/** The places of an event's counter-legs. */
+/** The places of an event's counter-legs, and of what it names of its group. */
 export const counterLegsOf = (event: Event): ReadonlyArray<Key> => {
+  const { group } = event
+  if (group === undefined) return legsOf(event)
+  return [...legsOf(event), ...(group.events ?? [{ account: group.head, version: group.headVersion }])]
+}
+
+const legsOf = (event: Event): ReadonlyArray<Key> => {
   switch (event._tag) {
     case "TransferSent":
     case "HoldCaptured": {
@@ -59,11 +65,14 @@ export const faultOfLeg = (
 ): LegFault | undefined => {
   const own: Key = { account: row.accountId, version: row.version }
   const isHead = event._tag !== "TransferReceived" && event._tag !== "JournalLegPosted"
-  if (isHead !== (row.ordinal === 0))
-    return { invariant: "I4", reason: `${event._tag} with ordinal ${row.ordinal}` }
-  if (isHead !== (row.commandHash !== null)) {
+  // Commands of a group go on counting where the one before ended.
+  const isInPlace = event.group === undefined ? isHead === (row.ordinal === 0) : isHead || row.ordinal > 0
+  if (!isInPlace) return { invariant: "I4", reason: `${event._tag} with ordinal ${row.ordinal}` }
+  if ((row.ordinal === 0) !== (row.commandHash !== null)) {
     return { invariant: "I4", reason: "the hash of the command belongs on ordinal 0, and only there" }
   }
+  const ofGroup = event.group === undefined ? undefined : faultInGroup(own, row, event.group, find)
+  if (ofGroup !== undefined) return ofGroup
   switch (event._tag) {
     case "HoldCaptured":
       if (isContra(event.to) !== (event.toVersion === undefined)) {
@@ -77,18 +86,38 @@ export const faultOfLeg = (
       return faultOfJournal(own, row, event, find, assetOf)
     case "JournalLegPosted": {
       const head = find({ account: event.head, version: event.headVersion })
-      const listed = head?.event?._tag === "JournalPosted" ? head.event.legs[row.ordinal] : undefined
+      const first = head?.row.ordinal ?? 0
+      const listed = head?.event?._tag === "JournalPosted" ? head.event.legs[row.ordinal - first] : undefined
       const fits =
         listed !== undefined &&
         at(listed) === at(own) &&
         listed.amount === event.amount &&
         listed.side === event.side
       const key = { account: event.head, version: event.headVersion }
-      return faultOfPair(row, key, head, fits, head?.row.ordinal === 0)
+      return faultOfPair(row, key, head, fits, event.group !== undefined || first === 0)
     }
     default:
       return undefined
   }
+}
+
+/** The first event of a group must name this one at the place of its ordinal, and every event it names must be there. */
+const faultInGroup = (own: Key, row: StoredEvent, { head, headVersion, events }: InGroup, find: Find) => {
+  const first = find({ account: head, version: headVersion })
+  const listed = first?.event?.group?.events?.[row.ordinal]
+  if (first?.row.ordinal !== 0 || listed === undefined || at(listed) !== at(own)) {
+    const reason = `the first event of its group, ${at({ account: head, version: headVersion })}, does not name it`
+    return { invariant: "I4", reason } satisfies LegFault
+  }
+  if (first.row.commandId !== row.commandId || first.row.recordedAt !== row.recordedAt)
+    return {
+      invariant: "I4",
+      reason: "its group is of another command, or of another time"
+    } satisfies LegFault
+  const missing = events?.find((key) => find(key)?.event?.group?.head !== head)
+  return missing === undefined
+    ? undefined
+    : ({ invariant: "I4", reason: `${at(missing)} is not of its group` } satisfies LegFault)
 }
 
 /** Two rows of one command must name each other (`fits`), and share the command and both times. */
@@ -127,7 +156,7 @@ const faultOfTransfer = (
   const other = counter?.event
   const back = other === undefined ? undefined : namedBy(other, isSent)
   const fits = back !== undefined && at(back) === at(own) && back.amount === event.amount
-  const fault = faultOfPair(row, key, counter, fits, counter?.row.ordinal === (isSent ? 1 : 0))
+  const fault = faultOfPair(row, key, counter, fits, counter?.row.ordinal === row.ordinal + (isSent ? 1 : -1))
   if (fault !== undefined) return fault
   const [mine, theirs] = [assetOf(own.account), assetOf(key.account)]
   return mine === undefined || theirs === undefined || mine === theirs
@@ -169,8 +198,11 @@ const faultOfJournal = (
       at({ account: other.head, version: other.headVersion }) === at(own) &&
       other.amount === leg.amount &&
       other.side === leg.side
-    const fault = faultOfPair(row, leg, counter, fits, counter?.row.ordinal === ordinal)
+    const fault = faultOfPair(row, leg, counter, fits, counter?.row.ordinal === row.ordinal + ordinal)
     if (fault !== undefined) return fault
+  }
+  for (const { asset, side, amount } of event.contras ?? []) {
+    sums.set(asset, (sums.get(asset) ?? 0n) + (side === "credit" ? amount : -amount))
   }
   // An account whose opening is lost has no asset, which is a finding of its own.
   if (sums.has(undefined)) return undefined

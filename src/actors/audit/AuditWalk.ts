@@ -4,10 +4,11 @@
  */
 
 import { Effect, Result } from "effect"
-import { type Posted, postedOf } from "../../domain/Books.ts"
-import { amountOf, contraOf, type Event } from "../../domain/Event.ts"
+import { contrasOf, type Posted, postedOf } from "../../domain/Books.ts"
+import { amountOf, type Event } from "../../domain/Event.ts"
 import { type BrokenLog, emptyHead, type Head, step } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
+import type { Asset } from "../../domain/Money.ts"
 import { decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import type { EventKey } from "../../infra/eventstore/EventStoreTypes.ts"
 import { everyTail } from "../../infra/eventstore/EveryTail.ts"
@@ -218,7 +219,7 @@ const enterRow = (run: Run, row: StoredEvent, account: Passing, { listing, late 
   const projected = account.balance?.version ?? 0
   if (version <= projected) {
     if (posted === undefined) run.contras.isKnown = false
-    else if (posted.contra !== undefined) run.contras.add(posted.contra)
+    else for (const entry of posted.contras) run.contras.add(entry)
   }
   run.tally.events++
   return { row, event, posted, projected, lineSeen: false }
@@ -260,8 +261,8 @@ const reportBroken = (
 }
 
 /**
- * I2 over the whole ledger, as of the commits that were listed before the walk began: a commit holds whole commands. Money
- * from and to contras is left out on both sides.
+ * I2 over the whole ledger, as of the commits that were listed before the walk began: a commit holds whole commands. What
+ * contras have is the opposite of what came from them.
  */
 const sum = (run: Run, account: Passing, event: Event | undefined, isListed: boolean): void => {
   const asset = account.head.account._tag === "Opened" ? account.head.account.asset : undefined
@@ -269,6 +270,8 @@ const sum = (run: Run, account: Passing, event: Event | undefined, isListed: boo
     run.areSumsKnown = false
     return
   }
-  if (isListed && contraOf(event) === undefined)
-    run.sums.set(asset, (run.sums.get(asset) ?? 0n) + amountOf(event))
+  if (!isListed) return
+  const add = (of: Asset, amount: bigint) => run.sums.set(of, (run.sums.get(of) ?? 0n) + amount)
+  add(asset, amountOf(event))
+  for (const entry of contrasOf(event, asset)) add(entry.asset, entry.amount)
 }

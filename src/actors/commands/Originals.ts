@@ -23,6 +23,7 @@ interface ReadRow {
 
 /** Where the other events of a command stand, by what its first one says. */
 export const furtherPositions = (first: Event): ReadonlyArray<Position> => {
+  if (first.group?.events !== undefined) return first.group.events.slice(1)
   const counter = counterLegOf(first)
   if (counter !== undefined) return [counter]
   return first._tag === "JournalPosted" ? first.legs.slice(1) : []
@@ -99,6 +100,15 @@ export const resolveReversal = (
       return yield* InvalidCommand.at(
         "original",
         "no command of that id was accepted that moved money and can be reversed"
+      )
+    const isMixed = events.some(
+      ({ event }) =>
+        event.group !== undefined || (event._tag === "JournalPosted" && event.contras !== undefined)
+    )
+    if (isMixed)
+      return yield* InvalidCommand.at(
+        "original",
+        "is a group, or a journal with legs on contra accounts: book what is given back as a journal"
       )
     const earlier = (yield* readReversals(store, original)).slice(0, n - 1)
     const assets = yield* assetsOf(store, [...new Set(events.map(({ row }) => row.accountId))])

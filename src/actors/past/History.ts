@@ -3,7 +3,7 @@ import { Context, Effect, Layer, Result } from "effect"
 import { AccountNotFound, InvalidCommand, type QueryError, Unavailable } from "../../domain/Errors.ts"
 import { isLinked } from "../../domain/HashChain.ts"
 import type { AccountId, Version } from "../../domain/Ids.ts"
-import { decodeStored } from "../../domain/StoredEvent.ts"
+import { contextOf, decodeStored } from "../../domain/StoredEvent.ts"
 import { type HistoryEntry, historyPageMax } from "../../domain/Views.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { limitOf } from "../../infra/readmodel/Queries.ts"
@@ -55,7 +55,8 @@ export class History extends Context.Service<
               commandId: row.commandId,
               recordedAt: row.recordedAt,
               effectiveAt: row.effectiveAt ?? row.recordedAt,
-              hash: row.hash
+              hash: row.hash,
+              ...contextOf(row)
             })
           }
           return entries

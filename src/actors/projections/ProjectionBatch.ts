@@ -46,10 +46,10 @@ export const toBatch = (
 ): BooksBatch => {
   const moves = new Map<AccountId, BooksBatch["moves"][number]>()
   const contras: Array<BooksBatch["contras"][number]> = []
-  for (const { head, contra } of posted) {
+  for (const { head, contras: entries } of posted) {
     const { id, version } = head.account
     moves.set(id, { from: moves.get(id)?.from ?? version - 1, head })
-    if (contra !== undefined) contras.push({ ...contra, partition: partitionOf(id, partitions) })
+    for (const entry of entries) contras.push({ ...entry, partition: partitionOf(id, partitions) })
   }
   return {
     moves: [...moves.values()],

@@ -1,20 +1,24 @@
-/** `open`, `deposit`, `withdraw`, `transfer`, `hold …` and `reverse`: send a command to a node over RPC, and print its receipt. */
+/** The commands that change accounts and move money: each is sent to a node over RPC, and its receipt printed. */
 import { Data, Duration, Effect, Option, Result, Schema } from "effect"
 import type { CommandInput } from "../../domain/Command.ts"
 import { AccountId, printInstant } from "../../domain/Ids.ts"
-import { parseDecimal } from "../../domain/Money.ts"
+import { type Asset, parseDecimal } from "../../domain/Money.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { Ledger } from "../../LedgerService.ts"
 import { LedgerClient } from "../../rpc/client/LedgerClient.ts"
 import type {
   AdjustHoldFlags,
   CaptureHoldFlags,
+  CloseFlags,
+  FreezeFlags,
+  JournalFlags,
   MovementFlags,
   OpenFlags,
   PlaceHoldFlags,
   ReleaseHoldFlags,
   ReverseFlags,
-  TransferFlags
+  TransferFlags,
+  UpdateFlags
 } from "../commands.ts"
 import { given } from "../flags.ts"
 import { assetIn, type MoneyText, parseMoneyText, unitsOf } from "../MoneyText.ts"
@@ -62,25 +66,41 @@ const moneyOf = Effect.fnUntraced(function* (money: MoneyText, id: AccountId) {
   return { asset, amount: units.success }
 })
 
-export const open = Effect.fnUntraced(function* ({ account, asset, owner, overdraft, ...rest }: OpenFlags) {
-  const limit = Option.map(overdraft, (text) => parseDecimal(text, asset))
+/** The overdraft limit of an account of the asset. */
+const limitOf = Effect.fnUntraced(function* (text: Option.Option<string>, asset: Asset) {
+  const limit = Option.map(text, (decimal) => parseDecimal(decimal, asset))
   if (Option.isSome(limit) && Result.isFailure(limit.value))
     return yield* new AmountInvalid({ reason: `--overdraft: ${limit.value.failure} (${asset})` })
-  const overdraftLimit = Option.flatMap(limit, Result.getSuccess)
-  const input = { _tag: "OpenAccount", account, asset, owner, ...given({ overdraftLimit }) } as const
-  return yield* send(Effect.succeed(input), rest)
+  return Option.flatMap(limit, Result.getSuccess)
+})
+
+export const open = Effect.fnUntraced(function* ({
+  account,
+  asset,
+  owner,
+  overdraft,
+  metadata,
+  ...rest
+}: OpenFlags) {
+  const overdraftLimit = yield* limitOf(overdraft, asset)
+  const further = { ...given({ overdraftLimit }), ...given({ metadata }) }
+  return yield* send(
+    Effect.succeed({ _tag: "OpenAccount", account, asset, owner, ...further } as const),
+    rest
+  )
 })
 
 const movement =
   (tag: "Deposit" | "Withdraw") =>
-  ({ account, amount, contra, description, ...rest }: MovementFlags) =>
+  ({ account, amount, contra, description, metadata, ...rest }: MovementFlags) =>
     send(
       Effect.map(moneyOf(amount, account), (money) => ({
         _tag: tag,
         account,
         ...money,
         ...given({ contra }),
-        ...given({ description })
+        ...given({ description }),
+        ...given({ metadata })
       })),
       rest
     )
@@ -88,14 +108,15 @@ const movement =
 export const deposit = movement("Deposit")
 export const withdraw = movement("Withdraw")
 
-export const transfer = ({ from, to, amount, description, ...rest }: TransferFlags) =>
+export const transfer = ({ from, to, amount, description, metadata, ...rest }: TransferFlags) =>
   send(
     Effect.map(moneyOf(amount, from), (money) => ({
       _tag: "Transfer" as const,
       from,
       to,
       ...money,
-      ...given({ description })
+      ...given({ description }),
+      ...given({ metadata })
     })),
     rest
   )
@@ -206,3 +227,45 @@ export const reverse = ({ legs, json, n, original, reason, shortfall }: ReverseF
     }),
     { id: Option.none(), json }
   )
+
+export const journal = ({ legs, fx, description, metadata, ...rest }: JournalFlags) =>
+  send(
+    Effect.succeed({
+      _tag: "PostJournal",
+      legs,
+      ...given({ fx }),
+      ...given({ description }),
+      ...given({ metadata })
+    } as CommandInput), // read from text; the ledger checks every field of it
+    rest
+  )
+
+export const update = ({ account, owner, overdraft, metadata, description, ...rest }: UpdateFlags) =>
+  send(
+    Effect.gen(function* () {
+      const ledger = yield* Ledger
+      const overdraftLimit = Option.isNone(overdraft)
+        ? Option.none<bigint>()
+        : yield* limitOf(overdraft, (yield* ledger.strongBalance(account)).asset)
+      return {
+        _tag: "UpdateAccount" as const,
+        account,
+        ...given({ owner }),
+        ...given({ overdraftLimit }),
+        ...given({ metadata }),
+        ...given({ description })
+      }
+    }),
+    rest
+  )
+
+const freezing =
+  (tag: "FreezeAccount" | "UnfreezeAccount") =>
+  ({ account, side, reason, ...rest }: FreezeFlags) =>
+    send(Effect.succeed({ _tag: tag, account, ...given({ side }), ...given({ reason }) } as const), rest)
+
+export const freeze = freezing("FreezeAccount")
+export const unfreeze = freezing("UnfreezeAccount")
+
+export const closeAccount = ({ account, reason, ...rest }: CloseFlags) =>
+  send(Effect.succeed({ _tag: "CloseAccount", account, ...given({ reason }) } as const), rest)

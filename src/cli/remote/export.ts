@@ -7,6 +7,9 @@ import { formatDecimal } from "../../domain/Money.ts"
 import type { QueryMethods } from "../../QueryMethods.ts"
 import { grouped, makeProgress } from "../Output.ts"
 
+/** What is exported of a line is what every node tells of it. */
+type Line = Omit<StatementLine, "contras">
+
 type ExportFormat = "csv" | "json"
 
 /** The file could not be written. */
@@ -23,7 +26,7 @@ export class ExportFailed extends Data.TaggedError("ExportFailed")<{
 interface Column {
   readonly name: string
   readonly isText?: true
-  readonly of: (line: StatementLine) => string | number | null
+  readonly of: (line: Line) => string | number | null
 }
 
 const columns: ReadonlyArray<Column> = [
@@ -47,19 +50,19 @@ const formula = /^[\s\p{Cc}\p{Cf}]*[=+\-@＝＋－＠]/u
 export const neutralised = (text: string): string =>
   formula.test(text) || /^[\t\r\n]/.test(text) ? `'${text}` : text
 
-const csvRow = (line: StatementLine): ReadonlyArray<string> =>
+const csvRow = (line: Line): ReadonlyArray<string> =>
   columns.map(({ isText, of }) => {
     const value = String(of(line) ?? "")
     return isText === true ? neutralised(value) : value
   })
 
-const toCsv = <E, R>(lines: Stream.Stream<StatementLine, E, R>): Stream.Stream<string, E, R> =>
+const toCsv = <E, R>(lines: Stream.Stream<Line, E, R>): Stream.Stream<string, E, R> =>
   Stream.make(columns.map(({ name }) => name)).pipe(
     Stream.concat(Stream.map(lines, csvRow)),
     Stream.pipeThroughChannel(Csv.encodeString())
   )
 
-const toJson = <E, R>(lines: Stream.Stream<StatementLine, E, R>): Stream.Stream<string, E, R> =>
+const toJson = <E, R>(lines: Stream.Stream<Line, E, R>): Stream.Stream<string, E, R> =>
   lines.pipe(
     Stream.map((line) => JSON.stringify(Object.fromEntries(columns.map(({ name, of }) => [name, of(line)])))),
     Stream.intersperseAffixes({ start: "[\n", middle: ",\n", end: "\n]\n" })

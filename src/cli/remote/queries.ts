@@ -10,10 +10,10 @@ import { makeOutput, printJson } from "../Output.ts"
 import type { AccountsFlags, BalanceFlags, FindFlags, HistoryFlags } from "../queries.ts"
 import { asking } from "./ask.ts"
 
-export const accounts = Effect.fnUntraced(function* ({ cursor, limit, data, json }: AccountsFlags) {
+export const accounts = Effect.fnUntraced(function* ({ prefix, cursor, limit, data, json }: AccountsFlags) {
   const output = makeOutput(json)
   const page = yield* asking(data, (books) =>
-    books.accounts({ cursor: Option.getOrUndefined(cursor), limit })
+    books.accounts({ prefix: Option.getOrUndefined(prefix), cursor: Option.getOrUndefined(cursor), limit })
   )
   yield* output.table(
     page.rows.map(({ account, balance, available, asset, status, owner }) => [
@@ -55,7 +55,7 @@ export const balance = Effect.fnUntraced(function* ({
     ["balance", formatMoney(view.balance, view.asset)],
     ...((view.held ?? 0n) === 0n ? [] : [["held", formatMoney(view.held ?? 0n, view.asset)] as const]),
     ["available", formatMoney(view.available, view.asset)],
-    ["status", view.status],
+    ["status", statusText(view)],
     ["owner", view.owner],
     ["version", String(view.version)],
     ["recorded", printInstant(view.recordedAt)],
@@ -90,6 +90,9 @@ export const find = Effect.fnUntraced(function* ({ command, data, json }: FindFl
   ])
   if (json) yield* printJson(found.value)
 })
+
+const statusText = ({ status, frozen }: AccountView): string =>
+  frozen === undefined || frozen === "both" ? status : `${status} for ${frozen}`
 
 const pastOf = (version: Option.Option<number>, at: Option.Option<number>) =>
   Option.isSome(version) ? { version: version.value } : { recordedAt: Option.getOrElse(at, () => 0) }
@@ -126,15 +129,16 @@ export const history = Effect.fnUntraced(function* ({ account, after, limit, dat
     })
   )
   yield* output.table(
-    entries.map(({ version, recordedAt, event, commandId, hash }) => [
+    entries.map(({ version, recordedAt, event, commandId, context, hash }) => [
       String(version),
       printInstant(recordedAt),
       event._tag,
       formatMoney(amountOf(event), asset),
       commandId,
+      context?.caller ?? "",
       hash.slice(0, 12)
     ]),
-    "rllrll"
+    "rllrlll"
   )
   const last = entries.at(-1)
   if (last !== undefined && entries.length === Math.min(limit, historyPageMax))

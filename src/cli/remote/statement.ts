@@ -6,7 +6,7 @@ import { formatMoney } from "../../domain/Money.ts"
 import type { QueryMethods } from "../../QueryMethods.ts"
 import { OptionsInvalid } from "../failures.ts"
 import { grouped, makeOutput, printJson } from "../Output.ts"
-import type { StatementFlags, TrialBalanceFlags } from "../statement.ts"
+import type { StatementFlags, SumFlags, TrialBalanceFlags } from "../statement.ts"
 import { asking } from "./ask.ts"
 import { exportStatement } from "./export.ts"
 
@@ -100,4 +100,26 @@ export const trialBalance = Effect.fnUntraced(function* ({ at, data, json }: Tri
   if (json) yield* printJson(trial)
   const off = trial.lines.filter((line) => line.total !== 0n)
   if (off.length > 0) yield* new NotBalanced({ assets: off.map((line) => line.asset) })
+})
+
+export const sum = Effect.fnUntraced(function* ({ prefix, asset, at, known, data, json }: SumFlags) {
+  const output = makeOutput(json)
+  const found = yield* asking(data, (books) =>
+    books.sum(prefix, {
+      asset: Option.getOrUndefined(asset),
+      effectiveAt: Option.getOrUndefined(at),
+      knownAt: Option.getOrUndefined(known)
+    })
+  )
+  yield* output.line(`As known at ${printInstant(found.knownAt)}:`)
+  yield* output.table(
+    found.sums.map((one) => [
+      one.asset,
+      formatMoney(one.balance, one.asset),
+      `${grouped(one.accounts)} ${one.accounts === 1 ? "account" : "accounts"}`
+    ]),
+    "lrr"
+  )
+  if (found.parked > 0) yield* output.line(`  ${found.parked} accounts are parked and not all in it.`)
+  if (json) yield* printJson(found)
 })

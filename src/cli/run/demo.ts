@@ -92,6 +92,9 @@ export const demo = Effect.fnUntraced(function* (flags: DemoFlags) {
       refusals: counts.refusals,
       faults: counts.faulty,
       faultLines: counts.faults,
+      skipped: counts.skipped,
+      assertions: counts.assertions,
+      failedAssertions: counts.failedAssertions,
       accounts: verdicts.accounts,
       events: verdicts.events,
       seconds: counts.seconds,
@@ -100,6 +103,10 @@ export const demo = Effect.fnUntraced(function* (flags: DemoFlags) {
     })
   }
   if (!ok) return yield* new DemoFailed({ findings: verdicts.faults })
+  if (counts.failedAssertionCount > 0) {
+    const finding = `${counts.failedAssertionCount} of ${counts.assertions} assertions of the day do not hold`
+    return yield* new DemoFailed({ findings: [finding] })
+  }
   if (strict && counts.refusedCount + counts.faultCount > 0) {
     const finding = `--strict: ${counts.refusedCount} lines were refused, ${counts.faultCount} are at fault`
     return yield* new DemoFailed({ findings: [finding] })

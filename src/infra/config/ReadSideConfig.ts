@@ -61,6 +61,7 @@ export const readSideLimits = limitGroup("CHRONICLE", {
     "How soon they look for what projectors of other nodes wrote; doubled up to `tokenPollMs` while no query joins."
   ),
   pageMax: limit(1_000, "Rows of one page of an answer."),
+  sumAccountsMax: limit(1_000_000, "Accounts that one sum by prefix may add up."),
   headStatementsMax: limit(
     2,
     "Statements for balances by id that run at once; each carries all that were asked while others ran."

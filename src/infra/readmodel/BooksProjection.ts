@@ -4,6 +4,10 @@ import type { Projection, Written } from "./Projection.ts"
 import type { BooksBatch } from "./ReadModel.ts"
 import { contraColumns, lineColumns, transferColumns } from "./ReadModelRows.ts"
 
+/** The entries of journals on contra accounts that a line carries. */
+export const contraEntries = (line: string) =>
+  `jsonb_to_recordset(${line}.contras::jsonb) AS entry(contra text, asset text, amount numeric)`
+
 const addLines = (prefix: string) => `
   INSERT INTO ${prefix}_statement_lines (${lineColumns.list}) SELECT * FROM unnest(${lineColumns.casts()})`
 
@@ -24,19 +28,28 @@ const write = (prefix: string, { lines, transfers, contras }: BooksBatch): Reado
   ...(contras.length === 0 ? [] : [{ text: addContras(prefix), params: contraColumns.arrays(contras) }])
 ]
 
-/** A contra has the opposite of each deposit and withdrawal, so their sum is what it gives back. */
+/** A contra has the opposite of each deposit and withdrawal, and what a journal adds stands on the line of its first leg. */
 const takeBackContras = (prefix: string) => `
   UPDATE ${prefix}_contra c SET balance = c.balance + taken.amount
   FROM (
-    SELECT counterparty, asset, sum(amount) AS amount FROM ${prefix}_statement_lines
-    WHERE account = $1 AND type IN ('Deposited', 'Withdrawn', 'HoldCaptured') GROUP BY counterparty, asset
+    SELECT contra, asset, sum(amount) AS amount FROM (
+      SELECT counterparty AS contra, asset, amount FROM ${prefix}_statement_lines
+      WHERE account = $1 AND type IN ('Deposited', 'Withdrawn', 'HoldCaptured')
+      UNION ALL
+      SELECT entry.contra, entry.asset, -entry.amount FROM ${prefix}_statement_lines l, ${contraEntries("l")}
+      WHERE l.account = $1 AND l.contras IS NOT NULL
+    ) AS entries GROUP BY contra, asset
   ) AS taken
-  WHERE c.contra = taken.counterparty AND c.asset = taken.asset AND c.partition_id = $2::int4`
+  WHERE c.contra = taken.contra AND c.asset = taken.asset AND c.partition_id = $2::int4`
 
-/** Transfers are found by the lines of their sender: they have no index on the account. */
+/**
+ * Transfers are found by the lines of their sender: they have no index on the account. Those of a group have an ordinal
+ * behind the command's id; `:` comes after the digits.
+ */
 const eraseTransfers = (prefix: string) => `
   DELETE FROM ${prefix}_transfers t USING ${prefix}_statement_lines l
-  WHERE l.account = $1 AND l.type IN ('TransferSent', 'HoldCaptured') AND t.id = l.command_id AND t.from_account = $1`
+  WHERE l.account = $1 AND l.type IN ('TransferSent', 'HoldCaptured') AND t.from_account = $1
+    AND (t.id = l.command_id OR (t.id >= l.command_id || '~' AND t.id < l.command_id || '~:'))`
 
 const eraseLines = (prefix: string) => `DELETE FROM ${prefix}_statement_lines WHERE account = $1`
 

@@ -41,6 +41,11 @@ export interface ReadConsistency {
   readonly readToken?: string | undefined
 }
 
+interface AccountsQuery extends PageRequest {
+  /** Those that begin with it. */
+  readonly prefix?: string | undefined
+}
+
 export interface StatementQuery extends PageRequest, ReadConsistency {
   /** Recorded (or, by `axis`, effective) at or after `from` and before `to`. */
   readonly from?: Instant | undefined
@@ -81,7 +86,7 @@ export class Queries extends Context.Service<
       asked?: ReadConsistency
     ) => Effect.Effect<TransferRow | undefined, QueryError>
     /** In order of id. */
-    readonly accounts: (asked?: PageRequest) => Effect.Effect<Page<OpenedHead>, QueryError>
+    readonly accounts: (asked?: AccountsQuery) => Effect.Effect<Page<OpenedHead>, QueryError>
     readonly contraBalances: Effect.Effect<ReadonlyArray<ContraBalance>, QueryError>
     readonly trialBalance: Effect.Effect<ReadonlyArray<TrialLine>, QueryError>
     /** Waits until the read model has reached every position of the token, at most `queryDeadlineMs`. */
@@ -147,10 +152,10 @@ const makeQueries = Effect.gen(function* () {
     transfer: Effect.fn("Queries.transfer")((id: CommandId, asked: ReadConsistency = {}) =>
       Effect.andThen(awaitToken(asked.readToken), answered(readModel.transfer(id)))
     ),
-    accounts: Effect.fn("Queries.accounts")(function* (asked: PageRequest = {}) {
+    accounts: Effect.fn("Queries.accounts")(function* (asked: AccountsQuery = {}) {
       const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
       const after = asked.cursor === undefined ? "" : yield* Effect.fromResult(accountOf(asked.cursor))
-      const heads = yield* answered(readModel.accounts({ after, limit: limit + 1 }))
+      const heads = yield* answered(readModel.accounts({ prefix: asked.prefix, after, limit: limit + 1 }))
       return pageOf(heads, limit, (head) => head.account.id)
     }),
     contraBalances: answered(readModel.contras).pipe(Effect.withSpan("Queries.contraBalances")),

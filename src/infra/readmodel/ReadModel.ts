@@ -80,6 +80,22 @@ export interface TrialLine {
   readonly total: bigint
 }
 
+/** Which accounts are summed up, and what counts. */
+export interface SumQuery {
+  readonly prefix: string
+  /** What was recorded later does not count. */
+  readonly knownAt: Instant
+  /** Nor does what is effective later; everything, where it is absent. */
+  readonly effectiveAt?: Instant | undefined
+}
+
+/** What accounts of one asset have together. */
+export interface AssetSum {
+  readonly asset: Asset
+  readonly balance: bigint
+  readonly accounts: number
+}
+
 /** One of an event's two times: when it was recorded, or for when it counts. */
 export type TimeAxis = "recorded" | "effective"
 
@@ -197,8 +213,9 @@ export interface ReadModelReads {
   readonly versions: (
     accounts: ReadonlyArray<AccountId>
   ) => Effect.Effect<ReadonlyMap<AccountId, Version>, StoreUnavailable>
-  /** Accounts in order of id, above `after`. */
+  /** Accounts in order of id that begin with `prefix`, above `after`. */
   readonly accounts: (page: {
+    readonly prefix?: string | undefined
     readonly after: string
     readonly limit: number
   }) => Effect.Effect<ReadonlyArray<OpenedHead>, StoreUnavailable>
@@ -206,6 +223,8 @@ export interface ReadModelReads {
   readonly statement: (query: LinesQuery) => Effect.Effect<StatementRows | undefined, StoreUnavailable>
   readonly transfer: (id: CommandId) => Effect.Effect<TransferRow | undefined, StoreUnavailable>
   readonly contras: Effect.Effect<ReadonlyArray<ContraBalance>, StoreUnavailable>
+  /** At one instant of the read model; undefined where there are more accounts than may be summed up. */
+  readonly sum: (query: SumQuery) => Effect.Effect<ReadonlyArray<AssetSum> | undefined, StoreUnavailable>
   /** All of it at one instant of the read model. */
   readonly trialBalance: Effect.Effect<ReadonlyArray<TrialLine>, StoreUnavailable>
   /** The same as of a recorded instant. Costs as much as was recorded since. */

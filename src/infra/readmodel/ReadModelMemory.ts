@@ -6,10 +6,13 @@ import { Clock, Effect } from "effect"
 import type { OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
 import type { AccountId, CommandId, Version } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
+import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import type { WriterId } from "../eventstore/EventStore.ts"
 import type { EventKey } from "../eventstore/EventStoreTypes.ts"
+import { isNotEmpty } from "./PrefixSums.ts"
 import { ProjectionWaiters } from "./ProjectionWaiters.ts"
 import type {
+  AssetSum,
   BooksBatch,
   CheckpointAt,
   ContraBalance,
@@ -18,7 +21,8 @@ import type {
   ReadModel,
   ReadModelReads,
   ReadModelWrites,
-  StatementRows
+  StatementRows,
+  SumQuery
 } from "./ReadModel.ts"
 import type { FrozenBooks, PageAfter } from "./ReadModelFrozen.ts"
 import { balanceRowOf } from "./ReadModelRows.ts"
@@ -60,9 +64,14 @@ export const makeReadModelMemory = Effect.gen(function* () {
 const versionOf = ({ heads }: Tables, account: AccountId): Version => heads.get(account)?.account.version ?? 0
 
 /** Heads in order of account, above `after`. */
-const headsAfter = ({ heads }: Tables, after: string, limit: number): ReadonlyArray<OpenedHead> =>
+const headsAfter = (
+  { heads }: Tables,
+  after: string,
+  limit: number,
+  prefix = ""
+): ReadonlyArray<OpenedHead> =>
   [...heads.values()]
-    .filter((head) => head.account.id > after)
+    .filter((head) => head.account.id > after && head.account.id.startsWith(prefix))
     .toSorted(byText((head) => head.account.id))
     .slice(0, limit)
 
@@ -73,7 +82,8 @@ const makeReads = (tables: Tables): ReadModelReads => ({
       const found = [...pick(tables.heads, accounts)]
       return new Map(found.map(([account, head]) => [account, head.account.version]))
     }),
-  accounts: ({ after, limit }) => Effect.sync(() => headsAfter(tables, after, limit)),
+  accounts: ({ prefix, after, limit }) => Effect.sync(() => headsAfter(tables, after, limit, prefix)),
+  sum: (query) => Effect.map(ReadSideConfig, ({ sumAccountsMax }) => sumOf(tables, query, sumAccountsMax)),
   statement: (query) => Effect.sync(() => statementOf(tables, query)),
   transfer: (id) => Effect.sync(() => tables.transfers.get(id)),
   contras: Effect.sync(() => [...tables.contras.values()].toSorted(byText(contraKey))),
@@ -192,13 +202,20 @@ const write = (tables: Tables, batch: BooksBatch, now: number): void => {
   }
 }
 
+/** What the event of a line has added to contra accounts. */
+const entriesOf = ({ type, counterparty, asset, amount, contras }: StatementLine) =>
+  counterparty !== null && (type === "Deposited" || type === "Withdrawn")
+    ? [{ contra: counterparty, asset, amount: -amount }]
+    : (contras ?? [])
+
 /** Takes back all that the events of an account wrote. */
 const erase = (tables: Tables, account: AccountId): void => {
-  for (const { type, counterparty, asset, amount } of tables.lines.get(account) ?? []) {
-    if (counterparty === null || (type !== "Deposited" && type !== "Withdrawn")) continue
-    const key = contraKey({ contra: counterparty, asset })
-    const contra = tables.contras.get(key)
-    if (contra !== undefined) tables.contras.set(key, { ...contra, balance: contra.balance + amount })
+  for (const line of tables.lines.get(account) ?? []) {
+    for (const entry of entriesOf(line)) {
+      const contra = tables.contras.get(contraKey(entry))
+      if (contra === undefined) continue
+      tables.contras.set(contraKey(entry), { ...contra, balance: contra.balance - entry.amount })
+    }
   }
   for (const { id, from } of tables.transfers.values()) if (from === account) tables.transfers.delete(id)
   tables.lines.delete(account)
@@ -266,14 +283,36 @@ const trialBalance = ({ heads, contras, lines }: Tables, instant: number) => {
   }
   for (const { account } of heads.values()) add(account.asset, account.balance, 0n)
   for (const { asset, balance } of contras.values()) add(asset, 0n, balance)
-  for (const { asset, amount, type } of [...lines.values()]
-    .flat()
-    .filter((line) => line.recordedAt > instant)) {
-    add(asset, -amount, type === "Deposited" || type === "Withdrawn" ? amount : 0n)
+  for (const line of [...lines.values()].flat().filter((line) => line.recordedAt > instant)) {
+    add(line.asset, -line.amount, 0n)
+    for (const entry of entriesOf(line)) add(entry.asset, 0n, -entry.amount)
   }
   return [...sums]
     .map(([asset, sum]) => ({ asset, ...sum, total: sum.accounts + sum.contras }))
     .toSorted(byText((line) => line.asset))
+}
+
+/** The same as the SQL of `PrefixSums.ts`, read off the lines themselves. */
+const sumOf = (
+  { heads, lines }: Tables,
+  { prefix, knownAt, effectiveAt = Number.POSITIVE_INFINITY }: SumQuery,
+  accountsMax: number
+): ReadonlyArray<AssetSum> | undefined => {
+  const own = [...heads.values()].filter(({ account }) => account.id.startsWith(prefix))
+  if (own.length > accountsMax) return undefined
+  const sums = new Map<Asset, AssetSum>()
+  const add = (asset: Asset, amount: bigint, opened: number) => {
+    const { balance, accounts } = sums.get(asset) ?? { balance: 0n, accounts: 0 }
+    sums.set(asset, { asset, balance: balance + amount, accounts: accounts + opened })
+  }
+  for (const { account } of own) {
+    add(account.asset, account.balance, 1)
+    for (const line of lines.get(account.id) ?? []) {
+      if (line.recordedAt <= knownAt && line.effectiveAt <= effectiveAt) continue
+      add(line.asset, -line.amount, line.type === "AccountOpened" ? -1 : 0)
+    }
+  }
+  return [...sums.values()].filter(isNotEmpty).toSorted(byText(({ asset }) => asset))
 }
 
 /** Copies the tables in one step, so it costs as much memory again: for tests and simulations. */

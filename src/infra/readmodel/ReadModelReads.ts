@@ -9,6 +9,8 @@ import type { ReadSideLimits } from "../config/ReadSideConfig.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { columns, int8Value, minorUnits, text, textArray } from "../postgres/Columns.ts"
 import { statementOf, toStatement } from "./AccountStatement.ts"
+import { contraEntries } from "./BooksProjection.ts"
+import { inPrefix, prefixParams, sumOf, toSums } from "./PrefixSums.ts"
 import type { ReadModelReads, TrialLine } from "./ReadModel.ts"
 import { balanceColumns, contraBalanceColumns, toHead, transferColumns } from "./ReadModelRows.ts"
 import { toUnavailable, valuesOf } from "./ReadModelSql.ts"
@@ -24,7 +26,8 @@ const versions = `
   CROSS JOIN LATERAL (SELECT b.version FROM books_v1_balances b WHERE b.account = wanted.id LIMIT 1) AS found`
 
 const accounts = `
-  SELECT ${balanceColumns.list} FROM books_v1_balances WHERE account > $1 ORDER BY account LIMIT $2`
+  SELECT ${balanceColumns.list} FROM books_v1_balances
+  WHERE account > $1 AND ${inPrefix("account", 2)} ORDER BY account LIMIT $4`
 
 const transfer = `SELECT ${transferColumns.list} FROM books_v1_transfers WHERE id = $1`
 
@@ -46,6 +49,9 @@ const trialAt = `
     SELECT asset, -sum(amount), coalesce(sum(amount) FILTER (WHERE type IN ('Deposited', 'Withdrawn')), 0)
     FROM books_v1_statement_lines WHERE recorded_at > $1 GROUP BY asset
     UNION ALL
+    SELECT entry.asset, 0, -sum(entry.amount) FROM books_v1_statement_lines l, ${contraEntries("l")}
+    WHERE l.recorded_at > $1 AND l.contras IS NOT NULL GROUP BY entry.asset
+    UNION ALL
     SELECT asset, 0, sum(balance) FROM books_v1_contra GROUP BY asset
   ) AS sides GROUP BY asset ORDER BY asset COLLATE "C"`
 
@@ -62,7 +68,7 @@ const toTrialLine = (row: ReadonlyArray<unknown>): TrialLine => {
 
 export const makeBooksReads = (
   sql: PgClient,
-  limits: Pick<ReadSideLimits, "pageMax" | "headStatementsMax">
+  limits: Pick<ReadSideLimits, "pageMax" | "headStatementsMax" | "sumAccountsMax">
 ): ReadModelReads => {
   const query = (text: string, params: ReadonlyArray<unknown>) =>
     Effect.mapError(valuesOf(sql, text, params), toUnavailable)
@@ -97,10 +103,14 @@ export const makeBooksReads = (
         // One of `accounts`.
         (rows) => new Map(rows.map((row) => [row[0] as AccountId, Number(row[1])]))
       ),
-    accounts: ({ after, limit }) =>
-      Effect.map(query(accounts, [PgTypes.text(after), int8Value(limit)]), (rows) =>
+    accounts: ({ prefix = "", after, limit }) =>
+      Effect.map(query(accounts, [PgTypes.text(after), ...prefixParams(prefix), int8Value(limit)]), (rows) =>
         rows.map((row) => toHead(row))
       ),
+    sum: (asked) => {
+      const { text, params } = sumOf(asked, limits.sumAccountsMax)
+      return Effect.map(query(text, params), toSums)
+    },
     statement: (asked) => {
       const { text, params } = statementOf(asked)
       return Effect.map(query(text, params), toStatement)

@@ -8,15 +8,16 @@ import type { ContraEntry, OpenedHead, StatementLine, TransferRow } from "../../
 import { AccountMetadata } from "../../domain/Command.ts"
 import type { EventType } from "../../domain/Event.ts"
 import { Hold, holding } from "../../domain/Holds.ts"
-import type { AccountId, CommandId, ContraId, Instant, Version } from "../../domain/Ids.ts"
-import type { Asset } from "../../domain/Money.ts"
-import { columns, int4, int8, minorUnits, nullable, text, timestamptz } from "../postgres/Columns.ts"
+import { type AccountId, type CommandId, ContraId, type Instant, type Version } from "../../domain/Ids.ts"
+import { Asset } from "../../domain/Money.ts"
+import { asText, columns, int4, int8, minorUnits, nullable, text, timestamptz } from "../postgres/Columns.ts"
 import type { Checkpoint, ContraBalance, Parked } from "./ReadModel.ts"
 
 /** A row of the balances as it is stored, with nothing of it checked. */
 export interface BalanceRow {
   readonly account: string
   readonly version: Version
+  /** `open`, `closed`, `frozen` for both sides, `frozen:debits` or `frozen:credits`. */
   readonly status: string
   readonly asset: string
   readonly owner: string
@@ -68,11 +69,22 @@ const Holds = Schema.fromJsonString(Schema.Array(Hold))
 const encodeHolds = Schema.encodeSync(Holds)
 const parseHolds = Schema.decodeUnknownSync(Holds)
 
+const statusTextOf = ({ status, frozen }: OpenedAccount): string =>
+  frozen === undefined || frozen === "both" ? status : `${status}:${frozen}`
+
+/** The inverse of `statusTextOf`, of a text that it has written. */
+const statusOf = (text: string): Pick<OpenedAccount, "status" | "frozen"> => {
+  if (text === "frozen") return { status: "frozen", frozen: "both" }
+  if (text === "frozen:debits") return { status: "frozen", frozen: "debits" }
+  if (text === "frozen:credits") return { status: "frozen", frozen: "credits" }
+  return { status: text === "closed" ? "closed" : "open" }
+}
+
 /** The row of the balances that a head makes. */
 export const balanceRowOf = ({ account, recordedAt, hash }: OpenedHead): BalanceRow => ({
   account: account.id,
   version: account.version,
-  status: account.status,
+  status: statusTextOf(account),
   asset: account.asset,
   owner: account.owner,
   overdraftLimit: account.overdraftLimit,
@@ -94,7 +106,7 @@ export const toHead = (row: ReadonlyArray<unknown>, offset = 0): OpenedHead => {
       _tag: "Opened",
       id: account as AccountId,
       version,
-      status: status as OpenedAccount["status"],
+      ...statusOf(status),
       asset: asset as Asset,
       owner,
       overdraftLimit,
@@ -107,6 +119,12 @@ export const toHead = (row: ReadonlyArray<unknown>, offset = 0): OpenedHead => {
   }
 }
 
+const ContraEntries = Schema.fromJsonString(
+  Schema.Array(Schema.Struct({ contra: ContraId, asset: Asset, amount: Schema.BigIntFromString }))
+)
+const printContras = Schema.encodeSync(ContraEntries)
+const parseContras = Schema.decodeSync(ContraEntries)
+
 export const lineColumns = columns<StatementLine>({
   account: ["account", text<AccountId>()],
   version: ["version", int8],
@@ -116,6 +134,7 @@ export const lineColumns = columns<StatementLine>({
   asset: ["asset", text<Asset>()],
   counterparty: ["counterparty", nullable(text())],
   description: ["description", nullable(text())],
+  contras: ["contras", nullable(asText(printContras, parseContras))],
   commandId: ["command_id", text<CommandId>()],
   recordedAt: ["recorded_at", timestamptz],
   effectiveAt: ["effective_at", timestamptz]

@@ -240,7 +240,8 @@ const moveGuard = (prefix: string, { moves, generation }: BooksBatch): Guard => 
       SELECT ${balanceColumns.list} FROM moves WHERE was = 0
       ON CONFLICT (account) DO NOTHING RETURNING 1
     ), moved AS (
-      UPDATE ${prefix}_balances b SET version = m.version, status = m.status, balance = m.balance, holds = m.holds,
+      UPDATE ${prefix}_balances b SET version = m.version, status = m.status, owner = m.owner,
+        overdraft_limit = m.overdraft_limit, balance = m.balance, metadata = m.metadata, holds = m.holds,
         recorded_at = m.recorded_at, hash = m.hash
       FROM moves m WHERE b.account = m.account AND b.version = m.was RETURNING 1
     )`,

@@ -7,7 +7,7 @@ import { Clock, type Config, Context, Effect, Latch, Layer, Redacted, Result, St
 import { SecureRandom } from "effect/crypto"
 import { Headers } from "effect/http"
 import type { RpcClientError } from "effect/rpc"
-import { dispatchChecked } from "../../CommandMethods.ts"
+import { dispatchChecked, type GroupMemberInput, type GroupOptions, toGroup } from "../../CommandMethods.ts"
 import { wavesOf } from "../../domain/BatchOrder.ts"
 import { type Command, type CommandInput, firstAccountOf } from "../../domain/Command.ts"
 import {
@@ -208,7 +208,9 @@ const makeCommands = Effect.fnUntraced(function* (nodes: Nodes) {
 
   return {
     dispatch,
-    dispatchMany: (inputs: ReadonlyArray<CommandInput>) => dispatchChecked(inputs, encode, sendByOwner)
+    dispatchMany: (inputs: ReadonlyArray<CommandInput>) => dispatchChecked(inputs, encode, sendByOwner),
+    dispatchAll: (commands: ReadonlyArray<GroupMemberInput>, options?: GroupOptions) =>
+      dispatch(toGroup(commands, options))
   }
 })
 

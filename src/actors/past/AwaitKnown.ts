@@ -1,0 +1,57 @@
+/**
+ * Waits until the read model can answer about an instant at which things were recorded: until no writer can still commit
+ * at or before it, and everything that was committed by then is projected.
+ */
+import { Clock, Effect } from "effect"
+import { NotYetVisible, Unavailable } from "../../domain/Errors.ts"
+import { type Instant, printInstant } from "../../domain/Ids.ts"
+import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
+import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
+import { ReadModel } from "../../infra/readmodel/ReadModel.ts"
+import { missingIn, unsweptTails } from "../projections/ProjectionLag.ts"
+import { ClosedTimestamps } from "./ClosedTimestamps.ts"
+
+/** Answers the instant that was waited for: the one that is given, or now. */
+export const makeAwaitKnown = Effect.gen(function* () {
+  const store = yield* EventStore
+  const readModel = yield* ReadModel
+  const closed = yield* ClosedTimestamps
+  const { queryDeadlineMs } = yield* LedgerConfig
+  const { sweepCommitsMax, tokenPollMs } = yield* ReadSideConfig
+
+  /** Waits until the read model has everything that is in the log now. */
+  const awaitReached = Effect.gen(function* () {
+    const swept = yield* readModel.swept
+    for (const { writerId, lastSeq } of yield* unsweptTails(store, swept)) {
+      let after = swept.get(writerId) ?? 0
+      while (after < lastSeq) {
+        const rows = yield* store.readTail({ writerId, after, limit: sweepCommitsMax })
+        const last = rows.at(-1)
+        if (last === undefined) break
+        while ((yield* missingIn(readModel, rows)).length > 0) yield* Effect.sleep(tokenPollMs)
+        after = last.seq
+      }
+    }
+  })
+
+  return Effect.fnUntraced(function* (
+    instant: Instant | undefined
+  ): Effect.fn.Return<Instant, NotYetVisible | Unavailable> {
+    const knownAt = instant ?? (yield* Clock.currentTimeMillis)
+    // Closed first: no commit that counts can come afterwards, so the tails hold all of them.
+    yield* closed.awaitClosed(knownAt)
+    yield* awaitReached.pipe(
+      Effect.mapError(unavailable),
+      Effect.timeoutOrElse({
+        duration: queryDeadlineMs,
+        orElse: () =>
+          Effect.fail(new NotYetVisible({ wanted: printInstant(knownAt), reached: "an earlier instant" }))
+      })
+    )
+    return knownAt
+  })
+})
+
+export const unavailable = (error: StoreUnavailable): Unavailable =>
+  new Unavailable({ what: error.store, reason: error.reason })

@@ -1,0 +1,60 @@
+/**
+ * What all accounts of a prefix have together, as of an instant. Over one cut of the log: money that moves from one of
+ * them to another is in it once, whatever is committed meanwhile.
+ */
+import { Context, Effect, Layer } from "effect"
+import { InvalidCommand, type QueryError } from "../../domain/Errors.ts"
+import type { Instant } from "../../domain/Ids.ts"
+import type { Asset } from "../../domain/Money.ts"
+import type { SumView } from "../../domain/Views.ts"
+import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
+import { ReadModel } from "../../infra/readmodel/ReadModel.ts"
+import { makeAwaitKnown, unavailable } from "./AwaitKnown.ts"
+
+interface SumOptions {
+  /** Of this asset alone, also where it is zero; of every one that the accounts have, without it. */
+  readonly asset?: Asset | undefined
+  /** What had been recorded by then; default now. */
+  readonly knownAt?: Instant | undefined
+  /** Of that, what counts by then; default all. */
+  readonly effectiveAt?: Instant | undefined
+}
+
+export class Sums extends Context.Service<
+  Sums,
+  {
+    /** Waits, bounded, until `knownAt` is closed and the read model has reached it. */
+    readonly sum: (prefix: string, options?: SumOptions) => Effect.Effect<SumView, QueryError>
+  }
+>()("chronicle/actors/Sums") {
+  static readonly layer = Layer.effect(
+    Sums,
+    Effect.gen(function* () {
+      const readModel = yield* ReadModel
+      const { sumAccountsMax } = yield* ReadSideConfig
+      const awaitKnown = yield* makeAwaitKnown
+
+      const sum = Effect.fn("Sums.sum")(function* (prefix: string, options: SumOptions = {}) {
+        const { asset, effectiveAt } = options
+        const knownAt = yield* awaitKnown(options.knownAt)
+        // Parked accounts first: one that is projected in between is counted as missing from a sum that has it.
+        const parked = yield* Effect.mapError(readModel.parked, unavailable)
+        const found = yield* Effect.mapError(readModel.sum({ prefix, knownAt, effectiveAt }), unavailable)
+        if (found === undefined)
+          return yield* InvalidCommand.at("prefix", `is of more than ${sumAccountsMax} accounts`)
+        const sums =
+          asset === undefined
+            ? found
+            : [found.find((one) => one.asset === asset) ?? { asset, balance: 0n, accounts: 0 }]
+        return {
+          prefix,
+          knownAt,
+          ...(effectiveAt === undefined ? {} : { effectiveAt }),
+          sums,
+          parked: parked.filter(({ account }) => account.startsWith(prefix)).length
+        } satisfies SumView
+      })
+      return { sum }
+    })
+  )
+}

@@ -1,0 +1,73 @@
+/**
+ * What all accounts that begin with a prefix have together, as of an instant: their balances now, less what was recorded
+ * or is effective later. So it costs as much as there are accounts, and as was recorded since.
+ */
+import { PgTypes } from "@effect/sql-pg"
+import type { Asset } from "../../domain/Money.ts"
+import { columns, int8, int8Value, minorUnits, text } from "../postgres/Columns.ts"
+import type { AssetSum, SumQuery } from "./ReadModel.ts"
+
+/** Comes after every character of an account's id; so no id of a prefix lies beyond the prefix with it at the end. */
+const beyondIds = "~"
+
+/** The parameters of `inPrefix`: ids compare by bytes. */
+export const prefixParams = (prefix: string) => [PgTypes.text(prefix), PgTypes.text(`${prefix}${beyondIds}`)]
+
+/** Whether a column is an id that begins with the prefix of two parameters; a range, for the primary keys. */
+export const inPrefix = (column: string, first = 1) => `${column} >= $${first} AND ${column} < $${first + 1}`
+
+const columnsOfSum = columns<AssetSum>({
+  asset: ["asset", text<Asset>()],
+  balance: ["balance", minorUnits],
+  accounts: ["accounts", int8]
+})
+
+/** A text, for there is an instant beyond all others. */
+const until = "$4::text::timestamptz"
+
+/**
+ * One statement, one snapshot. Lines that do not count are found by when they were recorded, and the few that count for
+ * another instant than that by the index that they have. Null where there are too many accounts.
+ */
+const sums = `
+  WITH few AS (
+    SELECT count(*) <= $5 AS are FROM (
+      SELECT 1 FROM books_v1_balances WHERE ${inPrefix("account")} LIMIT $5 + 1
+    ) AS found
+  ), own AS (
+    SELECT asset, sum(balance) AS balance, count(*) AS accounts FROM books_v1_balances
+    WHERE ${inPrefix("account")} AND (SELECT are FROM few) GROUP BY asset
+  ), late AS (
+    SELECT asset, sum(amount) AS amount, count(*) FILTER (WHERE type = 'AccountOpened') AS accounts FROM (
+      SELECT asset, amount, type FROM books_v1_statement_lines
+      WHERE ${inPrefix("account")} AND recorded_at > least($3::timestamptz, ${until})
+        AND NOT (recorded_at <= $3 AND effective_at <= ${until})
+      UNION ALL
+      SELECT asset, amount, type FROM books_v1_statement_lines
+      WHERE ${inPrefix("account")} AND effective_at - recorded_at <> interval '0'
+        AND recorded_at <= least($3::timestamptz, ${until}) AND effective_at > ${until}
+    ) AS lines WHERE (SELECT are FROM few) GROUP BY asset
+  )
+  SELECT few.are, asset, (balance - coalesce(late.amount, 0))::text, own.accounts - coalesce(late.accounts, 0)
+  FROM few LEFT JOIN own ON true LEFT JOIN late USING (asset) ORDER BY asset COLLATE "C"`
+
+export const sumOf = ({ prefix, knownAt, effectiveAt }: SumQuery, accountsMax: number) => ({
+  text: sums,
+  params: [
+    ...prefixParams(prefix),
+    PgTypes.timestamptz(knownAt),
+    PgTypes.text(effectiveAt === undefined ? "infinity" : new Date(effectiveAt).toISOString()),
+    int8Value(accountsMax)
+  ]
+})
+
+export const toSums = (rows: ReadonlyArray<ReadonlyArray<unknown>>): ReadonlyArray<AssetSum> | undefined =>
+  rows[0]?.[0] === true
+    ? rows
+        .filter((row) => row[1] !== null)
+        .map((row) => columnsOfSum.decode(row, 1))
+        .filter(isNotEmpty)
+    : undefined
+
+/** An asset that no account had at the instant is left out. */
+export const isNotEmpty = ({ balance, accounts }: AssetSum): boolean => accounts > 0 || balance !== 0n
