@@ -348,8 +348,8 @@ const drawNoise = (rng: Rng, theme: Theme): Plan["noise"] => {
 /** A node is off its gateway by little, and gateways are as far apart as they may be, where a world is about time. */
 const drawDrift = (rng: Rng, theme: Theme, isSteady: boolean): Plan["drifts"][number] => {
   if (isSteady && theme !== "time") return { offsetMs: 0, rate: 1, storeOffsetMs: 0 }
-  const any = rng.below(skewMaxMs) - skewMaxMs / 2
-  const storeOffsetMs = theme === "time" ? rng.pick([-skewMaxMs / 2, any, skewMaxMs / 2]) : any
+  const drawn = rng.below(skewMaxMs) - skewMaxMs / 2
+  const storeOffsetMs = theme === "time" ? rng.pick([-skewMaxMs / 2, drawn, skewMaxMs / 2]) : drawn
   const offsetMs = storeOffsetMs + rng.below(skewMaxMs / 2) - skewMaxMs / 4
   return { offsetMs, rate: 1 + (rng.next() - 0.5) / 500, storeOffsetMs }
 }
