@@ -1,0 +1,87 @@
+/** The dashboard and the alert rules name only metrics and labels that a node serves. */
+import { readFileSync } from "node:fs"
+import { assert, layer } from "@effect/vitest"
+import { ConfigProvider, Context, Effect, Layer } from "effect"
+import { parse } from "yaml"
+import * as Health from "../../src/http/Health.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import { open } from "../support/ledgerWorld.ts"
+import { ownPort } from "../support/ports.ts"
+import { memoryLedger } from "../support/rpcWorld.ts"
+
+class Port extends Context.Service<Port, number>()("chronicle/test/Port") {}
+
+/** The HTTP server of a node, as `serve` starts it. */
+const server = Layer.unwrap(
+  Effect.map(ownPort, (port) =>
+    Health.layer.pipe(
+      Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ CHRONICLE_HTTP_PORT: String(port) }))),
+      Layer.provideMerge(Layer.succeed(Port, port))
+    )
+  )
+).pipe(Layer.provideMerge(memoryLedger))
+
+/** Each metric that is served, with the names of its labels; Prometheus adds `instance` by itself. */
+const served = Effect.gen(function* () {
+  yield* (yield* Ledger).dispatch(open("charted"))
+  const port = yield* Port
+  const text = yield* Effect.promise(() =>
+    fetch(`http://127.0.0.1:${port}/metrics`).then((response) => response.text())
+  )
+  const labels = new Map<string, Set<string>>()
+  for (const line of text.split("\n").filter((one) => one !== "" && !one.startsWith("#"))) {
+    const [, name = "", inner = ""] = /^(\w+)(?:\{(.*)\})? /.exec(line) ?? []
+    const known = labels.get(name) ?? new Set(["instance"])
+    for (const [, label = ""] of inner.matchAll(/(\w+)="/g)) known.add(label)
+    labels.set(name, known)
+  }
+  return labels
+})
+
+interface Expression {
+  readonly where: string
+  readonly expr: string
+}
+
+const rules = (): ReadonlyArray<Expression> => {
+  const file: {
+    readonly groups: ReadonlyArray<{
+      readonly rules: ReadonlyArray<{ readonly alert: string; readonly expr: string }>
+    }>
+  } = parse(readFileSync("deploy/prometheus-alerts.yml", "utf8"))
+  return file.groups.flatMap(({ rules: all }) => all.map(({ alert, expr }) => ({ where: alert, expr })))
+}
+
+const panels = (): ReadonlyArray<Expression> => {
+  const file: {
+    readonly panels: ReadonlyArray<{
+      readonly title: string
+      readonly targets: ReadonlyArray<{ readonly expr: string }>
+    }>
+  } = JSON.parse(readFileSync("deploy/grafana-dashboard.json", "utf8"))
+  return file.panels.flatMap(({ title, targets }) => targets.map(({ expr }) => ({ where: title, expr })))
+}
+
+layer(server, { excludeTestServices: true })("what operators are shown", (it) => {
+  it.effect("names metrics that a node serves, by labels that they have", () =>
+    Effect.gen(function* () {
+      const labels = yield* served
+      const expressions = [...rules(), ...panels()]
+      assert.isAtLeast(expressions.length, 30)
+      for (const { where, expr } of expressions) {
+        const names = [...expr.matchAll(/\b(?:chronicle|process)_\w+/g)].map(([name]) => name)
+        assert.isNotEmpty(names, where)
+        const used = [
+          ...[...expr.matchAll(/\bby \(([^)]*)\)/g)].flatMap(([, list = ""]) => list.split(/,\s*/)),
+          ...[...expr.matchAll(/(\w+)\s*=~?\s*"/g)].map(([, label = ""]) => label)
+        ]
+        for (const name of names) {
+          const known = labels.get(name)
+          assert.isDefined(known, `${where}: no node serves ${name}`)
+          for (const label of used)
+            assert.isTrue(known?.has(label), `${where}: ${name} has no label ${label}`)
+        }
+      }
+    })
+  )
+})
