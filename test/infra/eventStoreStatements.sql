@@ -195,7 +195,7 @@ SELECT w.writer_id, w.node, w.fenced_at_seq, w.closed_at, w.heartbeat_at, tail_e
   $15 25 ""
   $16 25 ""
 SELECT coalesce(current_setting('synchronous_standby_names', true), '')
-SELECT pg_logical_emit_message(true, 'chronicle', '')
+SELECT pg_logical_emit_message(true, 'chronicle', '')::text
 SELECT w.writer_id, w.node, w.fenced_at_seq, w.closed_at, w.heartbeat_at, tail_end.writer_id, tail_end.seq, tail_end.row_count, tail_end.recorded_at FROM writers w LEFT JOIN (( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $1 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $2 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $3 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $4 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $5 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $6 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $7 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $8 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $9 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $10 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $11 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $12 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $13 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $14 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $15 ORDER BY seq DESC LIMIT 1) UNION ALL ( SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $16 ORDER BY seq DESC LIMIT 1)) AS tail_end ON tail_end.writer_id = w.writer_id WHERE w.finished IS NULL ORDER BY w.writer_id
   $1 25 "n.1"
   $2 25 ""
@@ -213,7 +213,7 @@ SELECT w.writer_id, w.node, w.fenced_at_seq, w.closed_at, w.heartbeat_at, tail_e
   $14 25 ""
   $15 25 ""
   $16 25 ""
-SELECT pg_logical_emit_message(true, 'chronicle', '')
+SELECT pg_logical_emit_message(true, 'chronicle', '')::text
 
 -- fenceWriter
 SELECT writer_id, seq, row_count, recorded_at FROM commits WHERE writer_id = $1 ORDER BY seq DESC LIMIT 1
@@ -226,7 +226,7 @@ UPDATE writers SET fenced_at_seq = $2 WHERE writer_id = $1
   $1 25 "n.1"
   $2 20 "4n"
 SELECT coalesce(current_setting('synchronous_standby_names', true), '')
-SELECT pg_logical_emit_message(true, 'chronicle', '')
+SELECT pg_logical_emit_message(true, 'chronicle', '')::text
 
 -- relayCursors
 SELECT writer_id, seq FROM relay_cursors
@@ -238,26 +238,26 @@ INSERT INTO relay_cursors (writer_id, seq) SELECT * FROM unnest($1::text[], $2::
 
 -- snapshots.latest
 SELECT * FROM (( SELECT account_id, schema_version, version, recorded_at, state, hash, digest FROM snapshots WHERE account_id = $2 AND schema_version = $1 ORDER BY version DESC LIMIT 1) UNION ALL ( SELECT account_id, schema_version, version, recorded_at, state, hash, digest FROM snapshots WHERE account_id = $3 AND schema_version = $1 ORDER BY version DESC LIMIT 1)) AS found
-  $1 23 1
+  $1 23 2
   $2 25 "a"
   $3 25 "b"
 
 -- snapshots.before a version
 SELECT account_id, schema_version, version, recorded_at, state, hash, digest FROM snapshots WHERE account_id = $1 AND schema_version = $2 AND version <= $3 ORDER BY version DESC LIMIT 1
   $1 25 "a"
-  $2 23 1
+  $2 23 2
   $3 20 "9n"
 
 -- snapshots.before an instant
 SELECT account_id, schema_version, version, recorded_at, state, hash, digest FROM snapshots WHERE account_id = $1 AND schema_version = $2 AND version <= $3 AND recorded_at <= $4 ORDER BY recorded_at DESC, version DESC LIMIT 1
   $1 25 "a"
-  $2 23 1
+  $2 23 2
   $3 20 "9007199254740991n"
   $4 1184 1767225600000
 
 -- snapshots.list
 SELECT account_id, schema_version, version, recorded_at, state, hash, digest FROM snapshots WHERE schema_version = $1 AND (account_id, version) > ($2, $3) ORDER BY account_id, version LIMIT $4
-  $1 23 1
+  $1 23 2
   $2 25 "a"
   $3 20 "2n"
   $4 20 "10n"
@@ -265,9 +265,9 @@ SELECT account_id, schema_version, version, recorded_at, state, hash, digest FRO
 -- snapshots.save
 INSERT INTO snapshots (account_id, schema_version, version, recorded_at, state, hash, digest) SELECT * FROM unnest($1::text[], $2::int4[], $3::int8[], $4::timestamptz[], $5::text[], $6::text[], $7::text[]) ON CONFLICT (account_id, schema_version, version) DO UPDATE SET recorded_at = excluded.recorded_at, state = excluded.state, hash = excluded.hash, digest = excluded.digest
   $1 1009 ["a"]
-  $2 1007 [1]
+  $2 1007 [2]
   $3 1016 ["0n"]
   $4 1185 [0]
   $5 1009 ["{\"_tag\":\"Absent\",\"id\":\"a\",\"version\":0}"]
   $6 1009 [""]
-  $7 1009 ["0CAz68N1kzZwzbca258VdOV-nhtMJmdA_vORk5OyI6k"]
+  $7 1009 ["dkhz3ExQzYqkV2b11sdY1NxxwlYtMy90N_4Sa9V8Aw8"]
