@@ -4,6 +4,7 @@
  */
 import { writeFileSync } from "node:fs"
 import { pathToFileURL } from "node:url"
+import { httpLimits } from "../src/http/server/HttpLimits.ts"
 import { clusterLimits } from "../src/infra/config/ClusterConfig.ts"
 import { ledgerLimits } from "../src/infra/config/LedgerConfig.ts"
 import { limitsTable } from "../src/infra/config/Limits.ts"
@@ -31,7 +32,13 @@ ${limitsTable(clusterLimits)}
 
 ## RPC server
 
+\`CHRONICLE_RPC_RATE_PER_SECOND\` and \`CHRONICLE_RPC_REFUSAL_LINES_MAX\` bound RPC and HTTP together.
+
 ${limitsTable(rpcLimits)}
+
+## HTTP server
+
+${limitsTable(httpLimits)}
 `
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href)

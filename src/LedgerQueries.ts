@@ -2,7 +2,7 @@
  * Every question that can be asked of the ledger, written down once: what it is about, its options, its answer.
  *
  * The methods of `Ledger`, the check of their arguments, the procedures of RPC with their payloads, the handlers, the
- * client and the promises of `openLedger` are all derived from this table. A new query is one entry here, and its
+ * client, the routes of HTTP and the promises of `openLedger` are all derived from this table. A new query is one entry here, and its
  * answer in `Ledger.ts`.
  */
 import { Effect, Option, Schema } from "effect"
@@ -43,12 +43,12 @@ export const AfterVersion = wholeNumber(
   (version) => Number.isSafeInteger(version) && version >= 0,
   "must be a version: a whole number of 0 or more"
 )
-const PastInstant = wholeNumber(
+export const PastInstant = wholeNumber(
   (instant) => Number.isInteger(instant) && instant >= 0 && instant <= instantMax,
   "must be epoch milliseconds: a whole number from 0 to the end of the year 9999"
 )
 /** A bound of an interval may lie beyond all instants. */
-const Bound = wholeNumber(Number.isInteger, "must be epoch milliseconds, a whole number")
+export const Bound = wholeNumber(Number.isInteger, "must be epoch milliseconds, a whole number")
 
 const consistency = { readToken: option(Schema.String) }
 const page = { cursor: option(Schema.String), limit: option(PageLimit) }
@@ -171,6 +171,22 @@ export type Fields = Schema.Struct.Fields
 type QueryScope = "read" | "audit"
 type OptionsOf<F extends Fields> = Schema.Struct.Type<F>
 
+/**
+ * Where a query is asked over HTTP. Queries may share a path: a request asks the first of them that takes all of its
+ * parameters.
+ */
+interface HttpPlace {
+  /** With `:` before the name of the id; undefined: made of the query's name and subject. */
+  readonly path: `/v1/${string}` | undefined
+  /** Parameters, with their values, that choose this query among those of its path and are no options of it. */
+  readonly chosenBy: Readonly<Record<string, string>>
+}
+
+const placed = (path?: HttpPlace["path"], chosenBy: HttpPlace["chosenBy"] = {}): HttpPlace => ({
+  path,
+  chosenBy
+})
+
 /** One entry of the table. */
 export interface Query<
   About extends Subject,
@@ -196,6 +212,8 @@ export interface Query<
   readonly conceal:
     | ((answer: Answer["Type"], mayName: (account: string) => boolean) => Answer["Type"])
     | undefined
+  /** Its place over HTTP. */
+  readonly http: HttpPlace
   /** The type of the options; no value has this property. */
   readonly "~options"?: Options
 }
@@ -204,7 +222,7 @@ const query = <About extends Subject, F extends Fields, Answer extends Schema.To
   about: About,
   fields: F,
   answer: Answer,
-  further: Partial<Pick<Query<About, F, Answer, false, Options>, "scope" | "rule" | "conceal">> = {}
+  further: Partial<Pick<Query<About, F, Answer, false, Options>, "scope" | "rule" | "conceal" | "http">> = {}
 ): Query<About, F, Answer, false, Options> => ({
   about,
   fields,
@@ -212,7 +230,8 @@ const query = <About extends Subject, F extends Fields, Answer extends Schema.To
   isStream: false,
   scope: further.scope ?? "read",
   rule: further.rule,
-  conceal: further.conceal
+  conceal: further.conceal,
+  http: further.http ?? placed()
 })
 
 /** A stream is resumed, after a lost connection for instance, with the `cursor` of its last item as `after`. */
@@ -223,7 +242,8 @@ const streamQuery = <
 >(
   about: About,
   fields: F,
-  answer: Answer
+  answer: Answer,
+  http: HttpPlace = placed()
 ): Query<About, F, Answer, true, OptionsOf<F>> => ({
   about,
   fields,
@@ -231,7 +251,8 @@ const streamQuery = <
   isStream: true,
   scope: "read",
   rule: undefined,
-  conceal: undefined
+  conceal: undefined,
+  http
 })
 
 /** Which past is asked for: a version of the account, or an instant (epoch milliseconds) at which it was recorded. */
@@ -244,6 +265,7 @@ const queryPast = <Answer extends Schema.Top>(
   answer: Answer
 ): Query<"account", typeof past, Answer, false, Past> =>
   query("account", past, answer, {
+    http: placed("/v1/accounts/:account"),
     rule: ({ version, recordedAt }) =>
       (version === undefined) === (recordedAt === undefined)
         ? InvalidCommand.at("version", "give exactly one of version and recordedAt")
@@ -255,16 +277,19 @@ export const ledgerQueries = {
    * From the read model; pass a receipt's `readToken` to see at least that write. Its `completeTo` tells how far
    * behind the log the answer may be.
    */
-  balance: query("account", consistency, AccountView),
+  balance: query("account", consistency, AccountView, { http: placed("/v1/accounts/:account") }),
   /** From the account's actor: everything acknowledged before is in it. */
-  strongBalance: query("account", {}, AccountView),
+  strongBalance: query("account", {}, AccountView, {
+    http: placed("/v1/accounts/:account", { consistency: "strong" })
+  }),
   /** From the log: the same answer for ever. */
   balanceAt: queryPast(PastView),
   /** From the log: events above version `after`, oldest first, at most 1,000 a page. */
   history: query(
     "account",
     { after: option(AfterVersion), limit: option(PageLimit) },
-    Schema.Array(HistoryEntry)
+    Schema.Array(HistoryEntry),
+    { http: placed("/v1/accounts/:account/events") }
   ),
   /**
    * From the read model, by pages, in recorded or (by `axis`) effective order: each line with the account's balance
@@ -292,10 +317,12 @@ export const ledgerQueries = {
   ),
   /** By the id of its command; none when there is no such transfer, or it is not visible yet. */
   transfer: query("commandId", consistency, Schema.Option(TransferView), {
+    http: placed("/v1/transfers/:commandId"),
     conceal: (found, mayName) => Option.filter(found, ({ from, to }) => mayName(from) || mayName(to))
   }),
   /** From the log: a command of any kind by its id, its reversals, and what it reverses; none was accepted under another. */
   find: query("commandId", {}, Schema.Option(CommandView), {
+    http: placed("/v1/commands/:commandId"),
     conceal: (found, mayName) =>
       Option.filter(found, ({ legs }) => legs.every(({ account }) => mayName(account)))
   }),
@@ -308,7 +335,8 @@ export const ledgerQueries = {
   sum: query(
     "prefix",
     { asset: option(Asset), effectiveAt: option(PastInstant), knownAt: option(PastInstant) },
-    SumView
+    SumView,
+    { http: placed("/v1/sums/:prefix") }
   ),
   contraBalances: query("books", {}, Schema.Array(ContraBalanceView)),
   /** The sums of every asset at one instant of the read model; each `total` is zero once it has caught up (I2). */
@@ -318,7 +346,9 @@ export const ledgerQueries = {
    * and nothing else: `total` is zero (I2), whatever is committed meanwhile. Waits, bounded, until the instant is
    * closed and the read model has reached it.
    */
-  trialBalanceAt: query("books", { recordedAt: option(PastInstant) }, DatedTrialBalanceView),
+  trialBalanceAt: query("books", { recordedAt: option(PastInstant) }, DatedTrialBalanceView, {
+    http: placed("/v1/trial-balance")
+  }),
   /**
    * Checks I1-I5 and I8 in one walk over the log, or over one account and its counter-legs. Takes as long as the log is,
    * in bounded memory; a node does one at a time, and answers `Overloaded` to a second.
@@ -333,6 +363,7 @@ export const ledgerQueries = {
   subscribe: streamQuery(
     "books",
     { after: option(Schema.String), accountPrefix: option(Schema.String) },
-    CommittedEventView
+    CommittedEventView,
+    placed("/v1/feed")
   )
 }

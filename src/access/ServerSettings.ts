@@ -69,6 +69,13 @@ export const rpcVariables: ServerVariables = {
   cert: "CHRONICLE_RPC_TLS_CERT",
   key: "CHRONICLE_RPC_TLS_KEY"
 }
+export const httpVariables: ServerVariables = {
+  name: "HTTP",
+  host: "CHRONICLE_HTTP_HOST",
+  cert: "CHRONICLE_HTTP_TLS_CERT",
+  key: "CHRONICLE_HTTP_TLS_KEY"
+}
+
 /** The certificate and its key, from the files that the variables name; undefined where neither is set. */
 export const readTls = Effect.fnUntraced(function* (variables: ServerVariables) {
   const { cert, key } = yield* readVariables(

@@ -11,7 +11,7 @@ const Id = Schema.String
 export class CommandIdReused extends Schema.TaggedError<CommandIdReused>()(
   "CommandIdReused",
   { commandId: Id },
-  { httpApiStatus: 409 }
+  { httpApiStatus: 422 }
 ) {
   override get message() {
     return `command id ${this.commandId} was used for another command; give this one an id of its own`

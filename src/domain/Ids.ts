@@ -7,7 +7,7 @@ import { DateTime, Schema } from "effect"
 /** The reserved prefix of contra accounts, where money enters and leaves the books. */
 const externalPrefix = "external:"
 
-const idPattern = /^[A-Za-z0-9_:-]{1,64}$/
+const idPattern = /^[A-Za-z0-9_:-]{1,64}$/u
 const idMessage = "must be 1 to 64 characters of A-Z a-z 0-9 _ : -"
 
 /** An account that holds a stream of events: 1-64 of `[A-Za-z0-9_:-]`, not beginning with `external:`. */
@@ -31,7 +31,7 @@ export const AccountPrefix = Schema.String.check(
 
 /** An account outside the books (`external:bank`); it has no stream, its balance is derived. */
 export const ContraId = Schema.String.check(
-  Schema.isPattern(/^external:[A-Za-z0-9_:-]{1,55}$/, {
+  Schema.isPattern(/^external:[A-Za-z0-9_:-]{1,55}$/u, {
     message: `must begin with "${externalPrefix}" and have 10 to 64 characters of A-Z a-z 0-9 _ : -`
   })
 ).pipe(Schema.brand("ContraId"))

@@ -5,7 +5,7 @@ import { Result, Schema, SchemaTransformation } from "effect"
 
 /** A code and a scale, `USD/2`: amounts of it are whole numbers of 10^-scale. */
 export const Asset = Schema.String.check(
-  Schema.isPattern(/^[A-Z][A-Z0-9]{0,11}\/(0|[1-9]|1[0-8])$/, {
+  Schema.isPattern(/^[A-Z][A-Z0-9]{0,11}\/(0|[1-9]|1[0-8])$/u, {
     message: 'must be a code and a scale of 0 to 18, such as "USD/2"'
   })
 ).pipe(Schema.brand("Asset"))
@@ -24,7 +24,7 @@ const MinorUnits = Schema.String.annotate({
   message: 'must be a string of whole minor units, such as "1250"'
 })
   .check(
-    Schema.isPattern(/^-?\d+$/, { message: 'must be a string of whole minor units, such as "1250"' }),
+    Schema.isPattern(/^-?\d+$/u, { message: 'must be a string of whole minor units, such as "1250"' }),
     // Before the text is made a bigint, which takes more than linear time.
     Schema.isMaxLength(100, { message: "has more digits than any amount" })
   )

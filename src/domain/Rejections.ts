@@ -246,7 +246,7 @@ export class RateMismatch extends Schema.TaggedError<RateMismatch>()(
 export class VersionConflict extends Schema.TaggedError<VersionConflict>()(
   "VersionConflict",
   { account: Id, expected: Schema.Int, actual: Schema.Int },
-  { httpApiStatus: 409 }
+  { httpApiStatus: 412 }
 ) {
   override get message() {
     return `account ${this.account} is at version ${this.actual}, not ${this.expected}`

@@ -1,14 +1,14 @@
-/** The HTTP endpoints by which an operator or an orchestrator sees how a node is: health, readiness and metrics, on loopback only. */
-import { createServer } from "node:http"
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
-import { Config, Data, Effect, Layer } from "effect"
+/**
+ * The HTTP endpoints by which an operator or an orchestrator sees how a node is: health, readiness and metrics. From loopback they need
+ * no token; from elsewhere the details need the scope `read`, and readiness is told by the status alone.
+ */
+import { Effect, Layer } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { ReadSideHealth, type ReadSideReport } from "../actors/projections/ReadSideHealth.ts"
 import { Bus } from "../infra/bus/Bus.ts"
 import { Ledger } from "../Ledger.ts"
 import { metrics } from "./Metrics.ts"
-
-export const httpPort = Config.Port("CHRONICLE_HTTP_PORT").pipe(Config.withDefault(7080))
+import { isTrusted, onlyTrusted } from "./TrustedReaders.ts"
 
 /**
  * `GET /health`: how the node is. The write path, the bus, the relay, and each projection by partition: its lag (of what the bus
@@ -17,26 +17,28 @@ export const httpPort = Config.Port("CHRONICLE_HTTP_PORT").pipe(Config.withDefau
 const health = HttpRouter.add(
   "GET",
   "/health",
-  Effect.gen(function* () {
-    const ledger = yield* Ledger
-    const readSide = yield* ReadSideHealth
-    const bus = yield* Bus
-    return yield* HttpServerResponse.json({
-      write: yield* Effect.catch(ledger.stats, ({ message }) => Effect.succeed({ trouble: message })),
-      bus: { connected: bus.isConnectedUnsafe() },
-      readSide: yield* readSide.report
+  onlyTrusted(
+    Effect.gen(function* () {
+      const ledger = yield* Ledger
+      const readSide = yield* ReadSideHealth
+      const bus = yield* Bus
+      return yield* HttpServerResponse.json({
+        write: yield* Effect.catch(ledger.stats, ({ message }) => Effect.succeed({ trouble: message })),
+        bus: { connected: bus.isConnectedUnsafe() },
+        readSide: yield* readSide.report
+      })
     })
-  })
+  )
 )
 
-const answer = (
+const answer = Effect.fnUntraced(function* (
   reasons: ReadonlyArray<string>,
   { reasons: readSide, alarms }: Pick<ReadSideReport, "reasons" | "alarms">
-) =>
-  HttpServerResponse.json(
-    { ready: reasons.length === 0, reasons, readSide, alarms },
-    { status: reasons.length === 0 ? 200 : 503 }
-  )
+) {
+  const isReady = reasons.length === 0
+  const report = (yield* isTrusted) ? { ready: isReady, reasons, readSide, alarms } : { ready: isReady }
+  return yield* HttpServerResponse.json(report, { status: isReady ? 200 : 503 })
+})
 
 const commandTrouble = Effect.gen(function* () {
   const ledger = yield* Ledger
@@ -68,40 +70,5 @@ const readyForCommands = HttpRouter.add(
   })
 )
 
-/** The node cannot listen on its HTTP port, most often because another process does. */
-export class HttpPortUnusable extends Data.TaggedError("HttpPortUnusable")<{
-  readonly port: number
-  readonly reason: string
-}> {
-  override get message() {
-    return `cannot listen on port ${this.port} of ${host} (${this.reason}): free it, or set CHRONICLE_HTTP_PORT to another`
-  }
-}
-
-const host = "127.0.0.1"
-
-export const urlOf = (port: number): string => `http://${host}:${port}`
-
-/** Serves these endpoints, and further routes, at `CHRONICLE_HTTP_PORT` (default 7080) of 127.0.0.1. */
-export const layerWith = <R>(
-  routes: Layer.Layer<never, never, R>,
-  { messageBytesMax }: { readonly messageBytesMax: number }
-) =>
-  Layer.unwrap(
-    Effect.map(httpPort, (port) =>
-      HttpRouter.serve(Layer.mergeAll(health, ready, readyForCommands, metrics, routes), {
-        disableLogger: true
-      }).pipe(
-        Layer.provide(
-          NodeHttpServer.layer(createServer, { port, host, websocket: { maxPayload: messageBytesMax } })
-        ),
-        Layer.catchTag("ServeError", ({ cause }) => {
-          const reason = cause instanceof Error ? cause.message : String(cause)
-          return Layer.effectDiscard(new HttpPortUnusable({ port, reason }))
-        })
-      )
-    )
-  )
-
-/** These endpoints alone. */
-export const layer = layerWith(Layer.empty, { messageBytesMax: 65_536 })
+/** The endpoints that an operator or an orchestrator asks. */
+export const routes = Layer.mergeAll(health, ready, readyForCommands, metrics)

@@ -6,6 +6,7 @@ import { Dispatcher } from "../actors/commands/Dispatcher.ts"
 import { ReadSideHealth } from "../actors/projections/ReadSideHealth.ts"
 import { Bus } from "../infra/bus/Bus.ts"
 import { type Reading, readSideReadings, writeSideReadings } from "./Readings.ts"
+import { onlyTrusted } from "./TrustedReaders.ts"
 
 /** Read for each scrape, so that they cost the write path nothing. */
 const processReadings = (): ReadonlyArray<Reading> => {
@@ -70,7 +71,9 @@ const scrape = Effect.gen(function* () {
 export const metrics = HttpRouter.add(
   "GET",
   "/metrics",
-  Effect.map(scrape, (text) =>
-    HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4; charset=utf-8" })
+  onlyTrusted(
+    Effect.map(scrape, (text) =>
+      HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4; charset=utf-8" })
+    )
   )
 )

@@ -1,10 +1,10 @@
 /** The dashboard and the alert rules name only metrics and labels that a node serves. */
 import { readFileSync } from "node:fs"
 import { assert, layer } from "@effect/vitest"
-import { ConfigProvider, Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer } from "effect"
 import { parse } from "yaml"
-import * as Health from "../../src/http/Health.ts"
 import { Ledger } from "../../src/Ledger.ts"
+import { openHttpLayer } from "../support/httpWorld.ts"
 import { open } from "../support/ledgerWorld.ts"
 import { ownPort } from "../support/ports.ts"
 import { memoryLedger } from "../support/rpcWorld.ts"
@@ -13,12 +13,7 @@ class Port extends Context.Service<Port, number>()("chronicle/test/Port") {}
 
 /** The HTTP server of a node, as `serve` starts it. */
 const server = Layer.unwrap(
-  Effect.map(ownPort, (port) =>
-    Health.layer.pipe(
-      Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ CHRONICLE_HTTP_PORT: String(port) }))),
-      Layer.provideMerge(Layer.succeed(Port, port))
-    )
-  )
+  Effect.map(ownPort, (port) => openHttpLayer(port).pipe(Layer.provideMerge(Layer.succeed(Port, port))))
 ).pipe(Layer.provideMerge(memoryLedger))
 
 /** Each metric that is served, with the names of its labels; Prometheus adds `instance` by itself. */

@@ -1,8 +1,8 @@
 /** The metrics of a node: they count what the node does, and name no account, command or caller. */
 import { assert, layer } from "@effect/vitest"
-import { ConfigProvider, Context, Effect, Layer } from "effect"
-import * as Health from "../../src/http/Health.ts"
+import { Context, Effect, Layer } from "effect"
 import { Ledger } from "../../src/Ledger.ts"
+import { openHttpLayer } from "../support/httpWorld.ts"
 import { deposit, open, withdraw } from "../support/ledgerWorld.ts"
 import { ownPort } from "../support/ports.ts"
 import { eventually } from "../support/readSides.ts"
@@ -12,12 +12,7 @@ class Port extends Context.Service<Port, number>()("chronicle/test/Port") {}
 
 /** The HTTP server of a node, as `serve` starts it. */
 const server = Layer.unwrap(
-  Effect.map(ownPort, (port) =>
-    Health.layer.pipe(
-      Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ CHRONICLE_HTTP_PORT: String(port) }))),
-      Layer.provideMerge(Layer.succeed(Port, port))
-    )
-  )
+  Effect.map(ownPort, (port) => openHttpLayer(port).pipe(Layer.provideMerge(Layer.succeed(Port, port))))
 ).pipe(Layer.provideMerge(memoryLedger))
 
 /** The value of each series, by its name with labels. */

@@ -2,20 +2,18 @@
 
 import { createServer } from "node:http"
 import { NodeHttpServer } from "@effect/platform-node"
-import { Context, Effect, Exit, Layer, Redacted, References, Scope } from "effect"
+import { Context, Effect, Exit, Layer, Scope } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { SocketServer } from "effect/socket"
-import { hashToken, type Token } from "../../src/access/Tokens.ts"
 import { Ledger } from "../../src/Ledger.ts"
-import * as LedgerNode from "../../src/LedgerNode.ts"
 import type { LedgerClientOptions } from "../../src/rpc/client/ClientOptions.ts"
 import { LedgerClient } from "../../src/rpc/client/LedgerClient.ts"
 import * as LedgerRpcServer from "../../src/rpc/server/LedgerRpcServer.ts"
 import { defaultRpcLimits, RpcConfig, type RpcLimits } from "../../src/rpc/server/RpcLimits.ts"
 import type { RpcSettings } from "../../src/rpc/server/RpcSettings.ts"
+import { quiet } from "./callers.ts"
 
-/** The program's own log, which tells of every refusal that a test provokes, is not printed. */
-export const quiet = Layer.succeed(References.MinimumLogLevel, "None")
+export { memoryLedger, quiet, token, tokenOf } from "./callers.ts"
 
 export interface DoorOptions extends Partial<Pick<RpcSettings, "port" | "format" | "tokens" | "tls">> {
   readonly limits?: Partial<RpcLimits>
@@ -78,15 +76,3 @@ export const connect = Effect.fnUntraced(function* (options: LedgerClientOptions
   const { context, stop } = yield* build(LedgerClient.layer(options).pipe(Layer.provideMerge(quiet)))
   return { ledger: Context.get(context, Ledger), client: Context.get(context, LedgerClient), stop }
 })
-
-/** The token of a name is the name with `secret-` before it. */
-export const tokenOf = (name: string) => Redacted.make(`secret-${name}`)
-
-export const token = (name: string, scopes: Token["scopes"], accounts?: ReadonlyArray<string>): Token => ({
-  name,
-  sha256: hashToken(`secret-${name}`),
-  scopes,
-  ...(accounts === undefined ? {} : { accounts })
-})
-
-export const memoryLedger = LedgerNode.layerMemory.pipe(Layer.provideMerge(quiet))

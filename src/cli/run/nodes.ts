@@ -1,6 +1,6 @@
 /** `migrate`, `serve` and `dev`: bring databases to the current schema, and run a node in the foreground. */
 import { Effect, Layer, Redacted } from "effect"
-import * as Health from "../../http/Health.ts"
+import { type HttpSettings, httpUrlOf, readHttpSettings } from "../../http/server/HttpSettings.ts"
 import {
   type ClusterAddress,
   clusterConfig,
@@ -41,6 +41,7 @@ const runNode = Effect.fnUntraced(
   function* <E>(
     services: Services,
     rpc: RpcSettings,
+    http: HttpSettings,
     started: Effect.Effect<void, E>,
     cluster?: ClusterAddress
   ) {
@@ -48,7 +49,7 @@ const runNode = Effect.fnUntraced(
     const node =
       cluster === undefined ? LedgerNode.layer(services) : LedgerNode.layerCluster(services, cluster)
     const traces = yield* Layer.build(layerTraces(services.nodeName))
-    yield* Layer.build(servers(rpc).pipe(Layer.provide(node))).pipe(Effect.provide(traces))
+    yield* Layer.build(servers(rpc, http).pipe(Layer.provide(node))).pipe(Effect.provide(traces))
     yield* started
     // From here on, being told to stop is a normal end.
     ;(yield* Stopped).code = 0
@@ -58,9 +59,17 @@ const runNode = Effect.fnUntraced(
   Effect.provide(limitsFromEnvironment)
 )
 
+/** A line for a shell that opens an account; sent again it answers the same. */
+const firstCommand = (http: HttpSettings): string => {
+  const token = http.tokens.length === 0 ? "" : ` -H "authorization: Bearer $TOKEN"`
+  const body = JSON.stringify({ account: "alice", asset: "USD/2", owner: "Alice" })
+  return `curl -sS ${httpUrlOf(http)}/v1/accounts${token} -H 'content-type: application/json' -H 'idempotency-key: open-alice' -d '${body}'`
+}
+
 export const serve = Effect.fnUntraced(function* () {
   const services = yield* environmentServices
   const rpc = yield* readRpcSettings
+  const http = yield* readHttpSettings
   yield* Effect.logInfo(
     `node ${services.nodeName}: event store ${placeOf(services.eventStoreUrl)}, read model ${placeOf(services.readModelUrl)}`
   )
@@ -69,7 +78,8 @@ export const serve = Effect.fnUntraced(function* () {
   return yield* runNode(
     services,
     rpc,
-    Effect.logInfo(`ready, RPC at ${rpcUrlOf(rpc)}: SIGTERM or Ctrl-C ends it`),
+    http,
+    Effect.logInfo(`ready, RPC at ${rpcUrlOf(rpc)}, HTTP at ${httpUrlOf(http)}: SIGTERM or Ctrl-C ends it`),
     cluster
   )
 })
@@ -77,6 +87,7 @@ export const serve = Effect.fnUntraced(function* () {
 export const dev = Effect.fnUntraced(function* ({ data }: DevFlags) {
   const output = makeOutput(false)
   const rpc = yield* readRpcSettings
+  const http = yield* readHttpSettings
   yield* output.line(`Starting PostgreSQL, JetStream and the event store in ${data} …`)
   const node = Effect.gen(function* () {
     const stack = yield* DevStack
@@ -90,10 +101,15 @@ export const dev = Effect.fnUntraced(function* ({ data }: DevFlags) {
       for (const [variable, url] of urlsOf(services)) yield* output.line(`export ${variable}=${url}`)
       yield* output.line(`export CHRONICLE_RPC_URL=${rpcUrlOf(rpc)}`)
       yield* output.line()
-      yield* output.line(`Health: ${Health.urlOf(yield* Health.httpPort)}/health`)
+      yield* output.line("A first account, by curl:")
+      yield* output.line()
+      yield* output.line(firstCommand(http))
+      yield* output.line()
+      yield* output.line(`Reference: ${httpUrlOf(http)}/docs`)
+      yield* output.line(`Health: ${httpUrlOf(http)}/health`)
       yield* output.line("Ctrl-C ends it; the data stay.")
     })
-    return yield* runNode(services, rpc, started)
+    return yield* runNode(services, rpc, http, started)
   })
   return yield* node.pipe(Effect.provide(DevStack.layer({ dataDir: data })))
 })

@@ -1,6 +1,9 @@
-/** The servers of a running node: health and metrics over HTTP, RPC over TCP (or TLS) and over a WebSocket. */
+/** The servers of a running node: its API, health and metrics over HTTP, RPC over TCP (or TLS) and over a WebSocket. */
 import { Data, Effect, Layer } from "effect"
 import * as Health from "../../http/Health.ts"
+import { httpLimitsFromEnvironment } from "../../http/server/HttpLimits.ts"
+import type { HttpSettings } from "../../http/server/HttpSettings.ts"
+import * as LedgerHttpServer from "../../http/server/LedgerHttpServer.ts"
 import * as LedgerRpcServer from "../../rpc/server/LedgerRpcServer.ts"
 import { RpcConfig, rpcLimitsFromEnvironment } from "../../rpc/server/RpcLimits.ts"
 import type { RpcSettings } from "../../rpc/server/RpcSettings.ts"
@@ -20,7 +23,7 @@ export class RpcPortUnusable extends Data.TaggedError("RpcPortUnusable")<{
 export const rpcUrlOf = ({ host, port, tls }: RpcSettings): string =>
   `${tls === undefined ? "tcp" : "tls"}://${host.includes(":") ? `[${host}]` : host}:${port}`
 
-export const servers = (settings: RpcSettings) => {
+export const servers = (settings: RpcSettings, httpSettings: HttpSettings) => {
   const { host, port } = settings
   const tcp = LedgerRpcServer.layerTcp(settings).pipe(
     Layer.catchTag("SocketServerError", ({ reason }) => {
@@ -29,11 +32,14 @@ export const servers = (settings: RpcSettings) => {
       return Layer.effectDiscard(new RpcPortUnusable({ host, port, reason: words }))
     })
   )
+  const beside = Layer.mergeAll(Health.routes, LedgerRpcServer.layerWebSocket)
   const http = Layer.unwrap(
-    Effect.map(RpcConfig, (limits) => Health.layerWith(LedgerRpcServer.layerWebSocket, limits))
+    Effect.map(RpcConfig, ({ messageBytesMax }) =>
+      LedgerHttpServer.layer(httpSettings, beside, { websocketBytesMax: messageBytesMax })
+    )
   )
   return Layer.mergeAll(http, tcp).pipe(
     Layer.provide(LedgerRpcServer.guard(settings)),
-    Layer.provide(rpcLimitsFromEnvironment)
+    Layer.provide(Layer.mergeAll(rpcLimitsFromEnvironment, httpLimitsFromEnvironment))
   )
 }

@@ -2,17 +2,12 @@
  * What the procedures of RPC do: the ledger's own methods, of which a caller may use those that its token allows. A call
  * arrives here after its token and scope were checked on its head; what it names is checked here.
  */
-import { Effect, Result, Stream } from "effect"
-import { accountEvents } from "../../AccountEvents.ts"
+import { Effect, Stream } from "effect"
 import { Authenticator } from "../../access/Authenticator.ts"
-import { permitAccount, permitCommand, permitQuery } from "../../access/Authorization.ts"
-import { RefusalLog } from "../../access/RefusalLog.ts"
-import { type Caller, mayName } from "../../access/Tokens.ts"
+import { makeGuardedLedger } from "../../access/GuardedLedger.ts"
 import { Placement } from "../../actors/accounts/Placement.ts"
-import { dispatchChecked } from "../../CommandMethods.ts"
-import { InvalidCommand, type QueryError } from "../../domain/Errors.ts"
 import { Ledger } from "../../Ledger.ts"
-import { type AnyQuery, askMethod, isQuery, type QueryName, queryEntries } from "../../QueryMethods.ts"
+import { isQuery, queryEntries } from "../../QueryMethods.ts"
 import { isStreaming, LedgerRpc, type Procedure, type QueryHandlers } from "../LedgerRpc.ts"
 import { MalformedPayload } from "./Payloads.ts"
 import { RpcConfig } from "./RpcLimits.ts"
@@ -21,68 +16,35 @@ interface Call {
   readonly headers: Readonly<Record<string, string>>
 }
 
-/** The same permit as an effect, which logs who was refused and why. */
-const makePermitted = Effect.gen(function* () {
-  const refusals = yield* RefusalLog
-  return <A, E extends { readonly _tag: string; readonly message: string }>(
-    caller: Caller,
-    permit: Result.Result<A, E>
-  ): Effect.Effect<A, E> =>
-    Result.isSuccess(permit) || permit.failure._tag !== "Forbidden"
-      ? Effect.fromResult(permit)
-      : Effect.andThen(refusals.log("rpc", caller.name, permit.failure.message), Effect.fromResult(permit))
-})
-
-/** Of every query: asks the ledger what the caller may ask, and conceals from the answer what it may not see. */
-const makeQueryHandlers = Effect.gen(function* () {
-  const ledger = yield* Ledger
-  const authenticator = yield* Authenticator
-  const permitted = yield* makePermitted
-
-  const handle =
-    (name: QueryName, query: AnyQuery) =>
-    (payload: unknown, { headers }: Call) => {
-      const caller = authenticator.callerOf(headers)
-      const permit = permitted(caller, permitQuery(caller, query, payload))
-      const ask = () => askMethod(ledger, name, payload)
-      // The table says whether an answer is a stream.
-      if (query.isStream)
-        return Stream.unwrap(Effect.map(permit, ask as () => Stream.Stream<unknown, QueryError>))
-      const answer = Effect.flatMap(permit, ask as () => Effect.Effect<unknown, QueryError>)
-      const { conceal } = query
-      return conceal === undefined
-        ? answer
-        : Effect.map(answer, (found) => conceal(found, (account) => mayName(caller, account)))
-    }
-
-  const handlers: Record<string, unknown> = {}
-  for (const [name, query] of queryEntries) handlers[name] = handle(name, query)
-  return handlers as QueryHandlers // one for each query, whose answer has the type its procedure is derived from
-})
-
-const makeCommandHandlers = Effect.gen(function* () {
-  const ledger = yield* Ledger
-  const authenticator = yield* Authenticator
-  const { batchMax } = yield* RpcConfig
-  const permitted = yield* makePermitted
+const makeHandlers = Effect.gen(function* () {
+  const { callerOf } = yield* Authenticator
+  const limits = yield* RpcConfig
   const placement = yield* Placement
+  const guarded = yield* makeGuardedLedger("rpc", limits.batchMax)
 
-  const dispatchMany = Effect.fnUntraced(function* (caller: Caller, commands: ReadonlyArray<unknown>) {
-    if (commands.length > batchMax)
-      return yield* InvalidCommand.at("commands", `has ${commands.length}, at most ${batchMax} are taken`)
-    yield* Effect.fromResult(authenticator.chargeUnsafe(caller, commands.length - 1))
-    const permit = (command: unknown) => permitted(caller, permitCommand(caller, command))
-    return yield* dispatchChecked(commands, permit, ledger.dispatchMany)
-  })
+  const queries: Record<string, unknown> = {}
+  for (const [name, { isStream }] of queryEntries)
+    queries[name] = (payload: unknown, { headers }: Call) =>
+      isStream
+        ? guarded.follow(callerOf(headers), name, payload)
+        : guarded.ask(callerOf(headers), name, payload)
 
   return {
-    dispatch: ({ command }: { readonly command: unknown }, { headers }: Call) => {
-      const caller = authenticator.callerOf(headers)
-      return Effect.flatMap(permitted(caller, permitCommand(caller, command)), ledger.dispatch)
-    },
+    ...(queries as QueryHandlers), // one for each query, whose answer has the type its procedure is derived from
+    dispatch: ({ command }: { readonly command: unknown }, { headers }: Call) =>
+      guarded.dispatch(callerOf(headers), command),
     dispatchMany: ({ commands }: { readonly commands: ReadonlyArray<unknown> }, { headers }: Call) =>
-      dispatchMany(authenticator.callerOf(headers), commands),
-    ownedShards: () => Effect.sync(placement.ownedShards)
+      guarded.dispatchMany(callerOf(headers), commands),
+    ownedShards: () => Effect.sync(placement.ownedShards),
+    /** The events of an account, straight from the log. */
+    events: (
+      asked: { account: string; after?: number | undefined; follow?: boolean | undefined },
+      { headers }: Call
+    ) => {
+      const { account, after = 0, follow } = asked
+      const followMs = follow === true ? limits.followMs : undefined
+      return guarded.events(callerOf(headers), { account, after, followMs })
+    }
   }
 })
 
@@ -103,32 +65,11 @@ const refuseMalformed =
     return isStreaming(procedure) ? Stream.fail(payload.error) : Effect.fail(payload.error)
   }
 
-/** The events of an account, straight from the log. */
-const makeAccountEventsHandler = Effect.gen(function* () {
-  const ledger = yield* Ledger
-  const authenticator = yield* Authenticator
-  const limits = yield* RpcConfig
-  const permitted = yield* makePermitted
-  return (
-    { account, after, follow }: { account: string; after?: number | undefined; follow?: boolean | undefined },
-    { headers }: Call
-  ) => {
-    const caller = authenticator.callerOf(headers)
-    const permit = permitted(caller, permitAccount(caller, account))
-    const followMs = follow === true ? limits.followMs : undefined
-    return Stream.unwrap(
-      Effect.map(permit, () => accountEvents(ledger, { account, after: after ?? 0, followMs }))
-    )
-  }
-})
-
 export const handlers = LedgerRpc.toLayer(
   Effect.gen(function* () {
     const ledger = yield* Ledger
     const all = LedgerRpc.of({
-      ...(yield* makeCommandHandlers),
-      ...(yield* makeQueryHandlers),
-      events: yield* makeAccountEventsHandler,
+      ...(yield* makeHandlers),
       health: () =>
         Effect.map(ledger.stats, ({ trouble }) => ({
           ready: trouble === undefined,

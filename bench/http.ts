@@ -1,0 +1,193 @@
+/**
+ * What HTTP costs beside RPC: single transfers by many clients at once and by one alone, and batches, over both doors of one node in one
+ * run, in turn. The node is a process of its own; its stores are an embedded stack.
+ */
+import { spawn } from "node:child_process"
+import { Agent, request } from "node:http"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { Clock, Console, Effect, Layer, Redacted, References } from "effect"
+import type { CommandInput } from "../src/domain/Command.ts"
+import { DevStack, type DevStackService } from "../src/infra/dev/DevStack.ts"
+import { loopbackPort } from "../src/infra/dev/LoopbackPort.ts"
+import { tuneCollector } from "../src/infra/telemetry/Collector.ts"
+import { Ledger } from "../src/Ledger.ts"
+import * as LedgerNode from "../src/LedgerNode.ts"
+import { LedgerClient } from "../src/rpc/client/LedgerClient.ts"
+
+const accounts = 1_000
+const clients = 128
+const batch = 500
+const seconds = 5
+const alone = 1_000
+
+const account = (n: number) => `bench:${n % accounts}`
+
+let drawn = 0
+const transfer = () => {
+  const n = drawn++
+  return { _tag: "Transfer" as const, from: account(n * 7), to: account(n * 7 + 1 + (n % 5)), amount: 1n }
+}
+
+/** How many commands `send` has done. */
+type Door = {
+  readonly name: string
+  readonly one: Effect.Effect<number>
+  readonly many: Effect.Effect<number>
+}
+
+const agent = new Agent({ keepAlive: true, maxSockets: clients })
+
+/** The body of the answer to a POST, whatever its status. */
+const post = (port: number, path: string, type: string, body: string) =>
+  Effect.callback<{ readonly status: number; readonly text: string }>((resume) => {
+    const sent = request(
+      {
+        host: "127.0.0.1",
+        port,
+        path,
+        method: "POST",
+        agent,
+        headers: { "content-type": type, "content-length": Buffer.byteLength(body) }
+      },
+      (response) => {
+        let text = ""
+        response.setEncoding("utf8")
+        response.on("data", (data: string) => {
+          text += data
+        })
+        response.on("end", () => resume(Effect.succeed({ status: response.statusCode ?? 0, text })))
+      }
+    )
+    sent.on("error", (error) => resume(Effect.die(error)))
+    sent.end(body)
+  })
+
+const json = (command: ReturnType<typeof transfer>) =>
+  JSON.stringify({ ...command, amount: String(command.amount) })
+
+const overHttp = (port: number): Door => ({
+  name: "HTTP",
+  one: Effect.suspend(() => post(port, "/v1/transfers", "application/json", json(transfer()))).pipe(
+    Effect.map(({ status }) => (status === 201 ? 1 : 0))
+  ),
+  many: Effect.suspend(() =>
+    post(
+      port,
+      "/v1/batch",
+      "application/x-ndjson",
+      Array.from({ length: batch }, () => json(transfer())).join("\n")
+    )
+  ).pipe(Effect.map(({ text }) => text.split('"status":201').length - 1))
+})
+
+const overRpc = (ledger: Ledger["Service"]): Door => ({
+  name: "RPC",
+  one: Effect.suspend(() => ledger.dispatch(transfer())).pipe(
+    Effect.as(1),
+    Effect.orElseSucceed(() => 0)
+  ),
+  many: Effect.suspend(() => ledger.dispatchMany(Array.from({ length: batch }, transfer))).pipe(
+    Effect.map((results) => results.filter(({ _tag }) => _tag === "Success").length),
+    Effect.orElseSucceed(() => 0)
+  )
+})
+
+/** Commands a second, sent by so many loops at once. */
+const rate = Effect.fnUntraced(function* (send: Effect.Effect<number>, loops: number) {
+  const started = yield* Clock.currentTimeMillis
+  let done = 0
+  const loop = Effect.gen(function* () {
+    while ((yield* Clock.currentTimeMillis) - started < seconds * 1_000) done += yield* send
+  })
+  yield* Effect.all(
+    Array.from({ length: loops }, () => loop),
+    { concurrency: "unbounded" }
+  )
+  return (done * 1_000) / ((yield* Clock.currentTimeMillis) - started)
+})
+
+/** The median of commands one after the other, in milliseconds. */
+const median = Effect.fnUntraced(function* (send: Effect.Effect<number>) {
+  const took: Array<number> = []
+  for (let n = 0; n < alone; n++) {
+    const started = yield* Clock.currentTimeNanos
+    yield* send
+    took.push(Number((yield* Clock.currentTimeNanos) - started) / 1e6)
+  }
+  return took.toSorted((a, b) => a - b)[alone >> 1] ?? 0
+})
+
+const measure = Effect.fnUntraced(function* ({ name, one, many }: Door) {
+  const singles = yield* rate(one, clients)
+  const batches = yield* rate(many, 8)
+  const p50 = yield* median(one)
+  yield* Console.log(
+    `${name.padEnd(6)} ${Math.round(singles).toString().padStart(7)} single transfers/s   ${Math.round(batches).toString().padStart(7)} in batches   one client p50 ${p50.toFixed(2)} ms`
+  )
+  return { singles, batches, p50 }
+})
+
+const prepare = (ledger: Ledger["Service"]) =>
+  ledger.dispatchMany(
+    Array.from(
+      { length: accounts },
+      (_, n): ReadonlyArray<CommandInput> => [
+        {
+          _tag: "OpenAccount",
+          account: account(n),
+          asset: "USD/2",
+          owner: "bench",
+          commandId: `bench:open:${n}`
+        },
+        { _tag: "Deposit", account: account(n), amount: 1_000_000_000n, commandId: `bench:fund:${n}` }
+      ]
+    ).flat()
+  )
+
+/** A node in a process of its own. */
+const node = Effect.fnUntraced(function* (stack: DevStackService) {
+  const [http, rpc] = [yield* loopbackPort("HTTP"), yield* loopbackPort("RPC")]
+  const child = spawn(process.execPath, ["src/cli/main.ts", "serve"], {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: {
+      ...process.env,
+      CHRONICLE_EVENT_STORE_URL: Redacted.value(stack.eventStoreUrl),
+      CHRONICLE_READ_MODEL_URL: Redacted.value(stack.readModelUrl),
+      CHRONICLE_NATS_URL: stack.natsUrl,
+      CHRONICLE_NODE_NAME: "bench",
+      CHRONICLE_HTTP_PORT: String(http),
+      CHRONICLE_RPC_PORT: String(rpc)
+    }
+  })
+  yield* Effect.addFinalizer(() => Effect.sync(() => child.kill("SIGTERM")))
+  return { http, rpc }
+})
+
+const program = Effect.gen(function* () {
+  const stack = yield* DevStack
+  yield* LedgerNode.migrate(stack)
+  for (const note of stack.notes) yield* Console.log(`  ${note}`)
+  const { http, rpc } = yield* node(stack)
+  const client = LedgerClient.layer({ urls: [`tcp://127.0.0.1:${rpc}`], limits: { connectMs: 30_000 } })
+  yield* Effect.gen(function* () {
+    yield* (yield* LedgerClient).awaitConnected
+    const ledger = yield* Ledger
+    yield* prepare(ledger)
+    const doors = [overRpc(ledger), overHttp(http)]
+    for (const { many } of doors) yield* rate(many, 8) // warm both
+    for (let round = 0; round < 2; round++) {
+      const [first, second] = [yield* measure(overRpc(ledger)), yield* measure(overHttp(http))]
+      yield* Console.log(
+        `HTTP reaches ${(second.singles / first.singles).toFixed(2)} of RPC in single transfers and ${(second.batches / first.batches).toFixed(2)} in batches; one command takes ${(second.p50 - first.p50).toFixed(2)} ms more at p50`
+      )
+    }
+  }).pipe(Effect.provide(client, { local: true }))
+}).pipe(
+  Effect.scoped,
+  Effect.provide(DevStack.layer({ dataDir: ".chronicle/bench-http", fresh: true })),
+  Effect.provide(Layer.mergeAll(NodeServices.layer, Layer.succeed(References.MinimumLogLevel, "Warn")))
+)
+
+tuneCollector()
+NodeRuntime.runMain(program)

@@ -1,0 +1,86 @@
+/**
+ * The ledger as a caller from outside may use it: each method first checks that the caller may name what it names, and each answer
+ * leaves out what the caller may not see. RPC and HTTP serve these methods, so that both refuse the same calls.
+ */
+import { Effect, Result, Stream } from "effect"
+import { accountEvents } from "../AccountEvents.ts"
+import { dispatchChecked } from "../CommandMethods.ts"
+import { type CommandError, InvalidCommand, type QueryError } from "../domain/Errors.ts"
+import type { Receipt } from "../domain/Receipt.ts"
+import type { HistoryEntry } from "../domain/Views.ts"
+import { Ledger } from "../Ledger.ts"
+import { askMethod, type QueryName, queryOf } from "../QueryMethods.ts"
+import { Authenticator } from "./Authenticator.ts"
+import { permitAccount, permitCommand, permitQuery } from "./Authorization.ts"
+import { RefusalLog } from "./RefusalLog.ts"
+import { type Caller, mayName } from "./Tokens.ts"
+
+export interface GuardedLedger {
+  /** `command`: JSON that its sender takes for a command; the ledger checks it. */
+  readonly dispatch: (caller: Caller, command: unknown) => Effect.Effect<Receipt, CommandError>
+  /** One result a command, in order. The whole fails only where none of them was looked at. */
+  readonly dispatchMany: (
+    caller: Caller,
+    commands: ReadonlyArray<unknown>
+  ) => Effect.Effect<ReadonlyArray<Result.Result<Receipt, CommandError>>, CommandError>
+  /** Asks a query whose answer is no stream. */
+  readonly ask: (caller: Caller, name: QueryName, payload: unknown) => Effect.Effect<unknown, QueryError>
+  /** Asks a query whose answer is a stream. */
+  readonly follow: (caller: Caller, name: QueryName, payload: unknown) => Stream.Stream<unknown, QueryError>
+  /** The events of an account above version `after`; with `followMs` they go on as they happen. */
+  readonly events: (
+    caller: Caller,
+    asked: { readonly account: string; readonly after: number; readonly followMs: number | undefined }
+  ) => Stream.Stream<HistoryEntry, QueryError>
+}
+
+/** `server` stands before each refusal in the log; `batchMax` bounds the commands of one `dispatchMany`. */
+export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "http", batchMax: number) {
+  const ledger = yield* Ledger
+  const authenticator = yield* Authenticator
+  const refusals = yield* RefusalLog
+
+  /** The same permit as an effect, which logs who was refused and why. */
+  const permitted = <A, E extends { readonly _tag: string; readonly message: string }>(
+    caller: Caller,
+    permit: Result.Result<A, E>
+  ): Effect.Effect<A, E> =>
+    Result.isSuccess(permit) || permit.failure._tag !== "Forbidden"
+      ? Effect.fromResult(permit)
+      : Effect.andThen(refusals.log(server, caller.name, permit.failure.message), Effect.fromResult(permit))
+
+  const permittedQuery = (caller: Caller, name: QueryName, payload: unknown) =>
+    permitted(caller, permitQuery(caller, queryOf(name), payload))
+
+  return {
+    dispatch: (caller, command) =>
+      Effect.flatMap(permitted(caller, permitCommand(caller, command)), ledger.dispatch),
+    dispatchMany: Effect.fnUntraced(function* (caller, commands) {
+      if (commands.length > batchMax)
+        return yield* InvalidCommand.at("commands", `has ${commands.length}, at most ${batchMax} are taken`)
+      yield* Effect.fromResult(authenticator.chargeUnsafe(caller, commands.length - 1))
+      const permit = (command: unknown) => permitted(caller, permitCommand(caller, command))
+      return yield* dispatchChecked(commands, permit, ledger.dispatchMany)
+    }),
+    ask: (caller, name, payload) => {
+      // The table says that the answer is no stream.
+      const ask = () => askMethod(ledger, name, payload) as Effect.Effect<unknown, QueryError>
+      const answer = Effect.flatMap(permittedQuery(caller, name, payload), ask)
+      const { conceal } = queryOf(name)
+      return conceal === undefined
+        ? answer
+        : Effect.map(answer, (found) => conceal(found, (account) => mayName(caller, account)))
+    },
+    follow: (caller, name, payload) => {
+      // The table says that the answer is a stream.
+      const follow = () => askMethod(ledger, name, payload) as Stream.Stream<unknown, QueryError>
+      return Stream.unwrap(Effect.map(permittedQuery(caller, name, payload), follow))
+    },
+    events: (caller, asked) =>
+      Stream.unwrap(
+        Effect.map(permitted(caller, permitAccount(caller, asked.account)), () =>
+          accountEvents(ledger, asked)
+        )
+      )
+  } satisfies GuardedLedger
+})

@@ -1,0 +1,109 @@
+/**
+ * The options of queries as parameters of a URL: texts that become what the table of queries asks for. Instants are read by the
+ * ledger's one reader of them.
+ */
+import { Effect, Result, Schema, SchemaAST, SchemaIssue, SchemaTransformation } from "effect"
+import { instantForms, parseInstant } from "../../domain/InstantText.ts"
+import { Bound, PastInstant } from "../../LedgerQueries.ts"
+import type { AnyQuery } from "../../QueryMethods.ts"
+
+/** Formats that the OpenAPI document replaces by what it can say of them more exactly. */
+export const instantFormat = "chronicle-instant"
+export const wholeNumberFormat = "chronicle-whole-number"
+
+/** Text that a reader turns into a number, or says what is wrong with. */
+const textOf = (format: string, description: string, read: (text: string) => Result.Result<number, string>) =>
+  Schema.String.annotate({ format, description }).pipe(
+    Schema.decodeTo(
+      Schema.Number,
+      SchemaTransformation.transformEffect({
+        decode: (text: string, options) =>
+          Result.match(read(text), {
+            onFailure: (message) => Effect.fail(new SchemaIssue.InvalidValue({ message }, text, options)),
+            onSuccess: (value) => Effect.succeed(value)
+          }),
+        encode: (value: number) => Effect.succeed(String(value))
+      })
+    )
+  )
+
+/** An instant as text. */
+export const InstantText = textOf(instantFormat, `An instant: ${instantForms}.`, parseInstant)
+
+const digits = /^(0|[1-9]\d{0,15})$/
+const WholeNumberText = textOf(wholeNumberFormat, "A whole number.", (text) =>
+  digits.test(text) ? Result.succeed(Number(text)) : Result.fail("must be a whole number")
+)
+
+const instants: ReadonlySet<unknown> = new Set([PastInstant, Bound])
+
+/** Of an optional option the schema that it has where it is given. */
+const givenOf = (option: Schema.Top): Schema.Top => {
+  const inner = "schema" in option && Schema.isSchema(option.schema) ? option.schema : option
+  const [first] = "members" in inner && Array.isArray(inner.members) ? inner.members : [inner]
+  return first as Schema.Top // the first member of `UndefinedOr`
+}
+
+const parameterSchema = (option: Schema.Top): Schema.Top => {
+  const given = givenOf(option)
+  if (instants.has(given)) return InstantText
+  return SchemaAST.isNumber(given.ast) ? WholeNumberText : given
+}
+
+/** Options whose parameter has another name, which says what the instant bounds. */
+const renamed: Readonly<Record<string, string>> = { recordedAt: "knownAt" }
+const parameterName = (option: string): string => renamed[option] ?? option
+const optionName = ({ fields }: AnyQuery, parameter: string): string =>
+  parameter in fields
+    ? parameter
+    : (Object.keys(renamed).find((option) => renamed[option] === parameter) ?? parameter)
+
+/** The options that are parameters: a read token is a header, over which proxies and logs write no line. */
+const parametersOf = ({ fields }: AnyQuery): ReadonlyArray<readonly [parameter: string, Schema.Top]> =>
+  Object.entries(fields)
+    .filter(([option]) => option !== "readToken")
+    // A field of a table of options is a schema; the type of a struct's fields leaves more open.
+    .map(([option, schema]) => [parameterName(option), schema as Schema.Top])
+
+/** The parameters of all queries of one path. */
+export const querySchemaOf = (queries: ReadonlyArray<AnyQuery>): Readonly<Record<string, Schema.Top>> => {
+  const schemas: Record<string, Schema.Top> = {}
+  for (const query of queries) {
+    for (const [name, schema] of parametersOf(query)) schemas[name] = Schema.optional(parameterSchema(schema))
+    for (const [name, value] of Object.entries(query.http.chosenBy))
+      schemas[name] = Schema.optional(Schema.Literal(value))
+  }
+  return schemas
+}
+
+/** Parameters by their decoded values. */
+type Given = Readonly<Record<string, unknown>>
+
+const isChosen = (query: AnyQuery, given: Given): boolean => {
+  const { chosenBy } = query.http
+  const taken = new Set([...parametersOf(query).map(([name]) => name), ...Object.keys(chosenBy)])
+  if ("readToken" in query.fields) taken.add("readToken")
+  return (
+    Object.keys(given).every((name) => taken.has(name)) &&
+    Object.keys(chosenBy).every((name) => given[name] === chosenBy[name])
+  )
+}
+
+/** The first query that takes all given parameters, and its options; undefined where none takes them together. */
+export const chooseQuery = <Q extends { readonly query: AnyQuery }>(
+  queries: ReadonlyArray<Q>,
+  given: Given
+): { readonly chosen: Q; readonly options: Readonly<Record<string, unknown>> } | undefined => {
+  const chosen = queries.find(({ query }) => isChosen(query, given))
+  if (chosen === undefined) return undefined
+  const options: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(given))
+    if (!(name in chosen.query.http.chosenBy)) options[optionName(chosen.query, name)] = value
+  return { chosen, options }
+}
+
+/** The path of a fault in the caller's words: as a parameter or a header, not as an option. */
+export const parameterPath = ([option, ...rest]: ReadonlyArray<string>): ReadonlyArray<string> =>
+  option === undefined
+    ? []
+    : [option === "readToken" ? "Chronicle-Read-Token" : parameterName(option), ...rest]

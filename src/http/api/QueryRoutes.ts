@@ -1,0 +1,114 @@
+/**
+ * The routes of the queries, derived from their table: a query's path, its parameters, and its answer. Queries of one path are one
+ * route, which asks the one that its parameters choose.
+ */
+import { Schema, SchemaAST } from "effect"
+import { HttpApiEndpoint, HttpApiSchema } from "effect/http-api"
+import { HistoryEntry } from "../../domain/Views.ts"
+import { subjects } from "../../LedgerQueries.ts"
+import { type AnyQuery, type QueryName, queryEntries } from "../../QueryMethods.ts"
+import { querySchemaOf } from "./Parameters.ts"
+import { queryProblems } from "./Problems.ts"
+
+interface NamedQuery {
+  readonly name: QueryName
+  readonly query: AnyQuery
+}
+
+export interface QueryRoute {
+  /** Of its first query. */
+  readonly name: QueryName
+  readonly path: `/v1/${string}`
+  readonly queries: ReadonlyArray<NamedQuery>
+  /** The answer is a stream, and nothing else. */
+  readonly isStream: boolean
+}
+
+const kebab = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+
+/** A query that names no path stands below what it is about. */
+const pathOf = (name: QueryName, { about, http }: AnyQuery): QueryRoute["path"] => {
+  if (http.path !== undefined) return http.path
+  const [id] = Object.keys(subjects[about])
+  if (id === undefined) return `/v1/${kebab(name)}`
+  return about === "account" ? `/v1/accounts/:account/${kebab(name)}` : `/v1/${kebab(name)}/:${id}`
+}
+
+const makeRoutes = (): ReadonlyArray<QueryRoute> => {
+  const routes = new Map<string, QueryRoute>()
+  for (const [name, query] of queryEntries) {
+    const path = pathOf(name, query)
+    const first = routes.get(path) ?? { name, path, queries: [], isStream: query.isStream }
+    routes.set(path, { ...first, queries: [...first.queries, { name, query }] })
+  }
+  return [...routes.values()]
+}
+
+export const queryRoutes = makeRoutes()
+
+/** The value of an answer that may be none, which over HTTP is 404; the answer itself where it cannot. */
+export const foundOf = (answer: Schema.Top): { readonly found: Schema.Top; readonly isOption: boolean } => {
+  const isOption = SchemaAST.isDeclaration(answer.ast) && "value" in answer && Schema.isSchema(answer.value)
+  if (!isOption) return { found: answer, isOption }
+  return { found: answer.value as Schema.Top, isOption: true } // as `Schema.Option` was given it
+}
+
+const headersOf = ({ queries, isStream, name }: QueryRoute): Readonly<Record<string, Schema.Top>> => {
+  const text = (description: string) => Schema.optional(Schema.String.annotate({ description }))
+  return {
+    ...(queries.some(({ query }) => "readToken" in query.fields)
+      ? { "chronicle-read-token": text("Of a receipt: the answer contains at least that write.") }
+      : {}),
+    ...(hasETag(name) ? { "if-none-match": text("The ETag of an answer that the client has.") } : {}),
+    ...(isStream || isFollowed(name)
+      ? { "last-event-id": text("The id of the last event that was received: the stream goes on after it.") }
+      : {})
+  }
+}
+
+/** The account, whose version is its ETag. */
+export const hasETag = (name: QueryName): boolean => name === "balance"
+/** The events of an account, which are also a stream. */
+export const isFollowed = (name: QueryName): boolean => name === "history"
+
+const capital = (name: string): string => name.charAt(0).toUpperCase() + name.slice(1)
+
+const accountHeaders = {
+  etag: Schema.optional(Schema.String),
+  "chronicle-read-token": Schema.optional(Schema.String)
+}
+
+const answersOf = ({ queries, isStream, name }: QueryRoute): ReadonlyArray<Schema.Top> => {
+  if (isStream) return queries.map(({ query }) => HttpApiSchema.StreamSse({ data: query.answer }))
+  const plain = queries.map((one) => {
+    const { found } = foundOf(one.query.answer)
+    return found.annotate({ identifier: capital(one.name) })
+  })
+  return [
+    ...(hasETag(name) ? [HttpApiSchema.WithHeaders(Schema.Union(plain), accountHeaders)] : plain),
+    ...(hasETag(name) ? [HttpApiSchema.Empty(304).annotate({ description: "The client has it." })] : []),
+    ...(isFollowed(name) ? [HttpApiSchema.StreamSse({ data: HistoryEntry })] : [])
+  ]
+}
+
+const paramsOf = ({ queries }: QueryRoute): Schema.Struct.Fields => {
+  const [first] = queries
+  return first === undefined ? {} : subjects[first.query.about]
+}
+
+const queryEndpoint = (route: QueryRoute) => {
+  const [params, query, headers] = [
+    paramsOf(route),
+    querySchemaOf(route.queries.map((one) => one.query)),
+    headersOf(route)
+  ]
+  return HttpApiEndpoint.get(route.name, route.path, {
+    ...(Object.keys(params).length === 0 ? {} : { params }),
+    query,
+    ...(Object.keys(headers).length === 0 ? {} : { headers }),
+    success: answersOf(route),
+    error: queryProblems
+  })
+}
+
+export const queryEndpoints = queryRoutes.map(queryEndpoint)

@@ -1,0 +1,93 @@
+/**
+ * Admits a request before any part of it is decoded: by the caller's token, the scope of the route and the caller's rate, as RPC
+ * does. Whatever fails behind it is answered with a problem document.
+ */
+import { Effect, Layer, Option, Result } from "effect"
+import { HttpServerRequest, HttpServerResponse } from "effect/http"
+import { HttpApiError } from "effect/http-api"
+import { Authenticator } from "../../access/Authenticator.ts"
+import { RefusalLog } from "../../access/RefusalLog.ts"
+import type { Scope } from "../../access/Scope.ts"
+import type { Caller } from "../../access/Tokens.ts"
+import { refuse } from "../../domain/Command.ts"
+import { Forbidden, InvalidCommand, Unavailable } from "../../domain/Errors.ts"
+import { isLoopback } from "../../infra/config/ClusterSecurity.ts"
+import { Admission, CurrentCaller, scopeOf } from "../api/LedgerHttpApi.ts"
+import type { RequestError } from "../api/Problems.ts"
+import { HttpConnections } from "./HttpConnections.ts"
+import { HttpConfig } from "./HttpLimits.ts"
+import { problemResponse } from "./Responses.ts"
+
+/** A fault of a parameter of the path or the query, in the words of the ledger. */
+const invalidParameter = ({ kind, cause }: HttpApiError.HttpApiSchemaError): RequestError =>
+  kind === "Params" || kind === "Query" || kind === "Headers"
+    ? refuse(cause)
+    : InvalidCommand.at("body", "is not what this route takes")
+
+const hostOf = (authority: string): string => authority.replace(/:\d+$/, "").replace(/^\[|\]$/g, "")
+
+/**
+ * Why a request cannot come from the machine's own programs. Where no token is asked for, a page in a browser must not act in its
+ * user's name: its requests carry an `Origin`, or reach the loopback by a name of the page's own.
+ */
+const webPageFault = ({ headers }: HttpServerRequest.HttpServerRequest): string | undefined => {
+  const { host = "", origin } = headers
+  if (!isLoopback(hostOf(host))) return `without tokens the host must be loopback, not ${host.slice(0, 64)}`
+  if (origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`)
+    return "without tokens no pages of other origins are served"
+  return undefined
+}
+
+export const layer: Layer.Layer<Admission, never, Authenticator | RefusalLog | HttpConnections> =
+  Layer.effect(
+    Admission,
+    Effect.gen(function* () {
+      const authenticator = yield* Authenticator
+      const connections = yield* HttpConnections
+      const refusals = yield* RefusalLog
+      const { refusalsMax } = yield* HttpConfig
+
+      const admit = (
+        request: HttpServerRequest.HttpServerRequest,
+        scope: Scope
+      ): Result.Result<Caller, RequestError> => {
+        if (connections.isClosingUnsafe())
+          return Result.fail(new Unavailable({ what: "this node", reason: "it is closing" }))
+        const fault = authenticator.isGuarded ? undefined : webPageFault(request)
+        if (fault !== undefined) return Result.fail(new Forbidden({ caller: "a web page", reason: fault }))
+        const { identity } = connections.stateOf(request)
+        return authenticator.admitUnsafe(scope, request.headers.authorization, identity)
+      }
+
+      /** A connection that is refused too often is closed, as is one that comes while the node closes. */
+      const refused = (request: HttpServerRequest.HttpServerRequest, route: string, error: RequestError) => {
+        const response = problemResponse(error)
+        if (error._tag === "Unavailable")
+          return Effect.succeed(HttpServerResponse.setHeader(response, "connection", "close"))
+        if (error._tag === "Overloaded") return Effect.succeed(response)
+        const state = connections.stateOf(request)
+        const address = Option.getOrElse(request.remoteAddress, () => "an unknown address")
+        const caller = state.identity.caller?.name ?? "an unknown caller"
+        const isLast = ++state.refusals >= refusalsMax
+        return Effect.as(
+          refusals.log("http", `${caller} at ${address}`, `${route}: ${error.message}`),
+          isLast ? HttpServerResponse.setHeader(response, "connection", "close") : response
+        )
+      }
+
+      return (handle, { endpoint }) =>
+        Effect.gen(function* () {
+          const request = yield* HttpServerRequest.HttpServerRequest
+          const admitted = admit(request, scopeOf(endpoint))
+          if (Result.isFailure(admitted))
+            return yield* refused(request, endpoint.identifier, admitted.failure)
+          return yield* Effect.provideService(handle, CurrentCaller, admitted.success)
+        }).pipe(
+          Effect.catch((error) =>
+            HttpApiError.HttpApiSchemaError.is(error)
+              ? Effect.succeed(problemResponse(invalidParameter(error)))
+              : Effect.fail(error)
+          )
+        )
+    })
+  )

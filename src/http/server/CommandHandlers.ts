@@ -1,0 +1,124 @@
+/** What the routes of commands do: a request becomes a command, and its receipt or error the response. */
+import { Effect, Result, Schema, Stream } from "effect"
+import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { type GuardedLedger, makeGuardedLedger } from "../../access/GuardedLedger.ts"
+import type { Caller } from "../../access/Tokens.ts"
+import { type CommandError, InvalidCommand } from "../../domain/Errors.ts"
+import type { Receipt } from "../../domain/Receipt.ts"
+import { commandRoutes, locationOf, ReceiptBody } from "../api/CommandRoutes.ts"
+import { CurrentCaller } from "../api/LedgerHttpApi.ts"
+import { toProblem } from "../api/Problems.ts"
+import { HttpConnections } from "./HttpConnections.ts"
+import { HttpConfig } from "./HttpLimits.ts"
+import { commandOf, inWordsOfJson, parseJson } from "./ReadCommand.ts"
+import { readBody } from "./RequestBody.ts"
+import { jsonResponse, problemResponse } from "./Responses.ts"
+import { type Handle, serveGroup } from "./RouteGroup.ts"
+
+const encodeReceipt = Schema.encodeSync(Schema.toCodecJson(ReceiptBody))
+
+const receiptResponse = (command: unknown, receipt: Receipt): HttpServerResponse.HttpServerResponse =>
+  jsonResponse(encodeReceipt(receipt), receipt.replayed ? 200 : 201, {
+    location: locationOf(command, receipt),
+    "chronicle-read-token": receipt.readToken,
+    ...(receipt.replayed ? { "idempotency-replayed": "true" } : {})
+  })
+
+const failed = (error: Parameters<typeof problemResponse>[0]) => Effect.succeed(problemResponse(error))
+
+/** One command; `tag` is its kind where the route is of one kind. */
+const makeSendOne = Effect.gen(function* () {
+  const { batchMax, bodyBytesMax } = yield* HttpConfig
+  const connections = yield* HttpConnections
+  const guarded = yield* makeGuardedLedger("http", batchMax)
+  return (tag: string | undefined) =>
+    Effect.gen(function* () {
+      const request = yield* HttpServerRequest.HttpServerRequest
+      const caller = yield* CurrentCaller
+      const { params } = yield* HttpRouter.RouteContext
+      const text = yield* readBody(connections, request, "application/json", bodyBytesMax)
+      const body = yield* Effect.fromResult(parseJson(text))
+      const fields = tag === undefined ? params : { ...params, _tag: tag }
+      const command = yield* Effect.fromResult(commandOf(body, fields, request.headers))
+      const receipt = yield* guarded.dispatch(caller, command).pipe(Effect.catch(inWordsOfJson(command)))
+      return receiptResponse(command, receipt)
+    }).pipe(Effect.catch(failed))
+})
+
+type CommandResult = Result.Result<Receipt, CommandError>
+
+const resultLine = (result: CommandResult): unknown => {
+  if (Result.isSuccess(result))
+    return { status: result.success.replayed ? 200 : 201, receipt: encodeReceipt(result.success) }
+  const { status, document } = toProblem(result.failure)
+  return { status, problem: document }
+}
+
+/** A line of a batch as JSON, or what is wrong with it. */
+const parseLine = (line: string): Result.Result<unknown, InvalidCommand> =>
+  Result.flatMap(parseJson(line), (value) => commandOf(value, {}, {}))
+
+/** The results of some lines, in order. The commands of faulty lines are not sent. */
+const sendLines = (guarded: GuardedLedger, caller: Caller, lines: ReadonlyArray<string>) =>
+  Effect.gen(function* () {
+    const parsed = lines.map(parseLine)
+    const commands = parsed.filter(Result.isSuccess).map(({ success }) => success)
+    const results = commands.length === 0 ? [] : yield* guarded.dispatchMany(caller, commands)
+    let next = 0
+    return yield* Effect.forEach(parsed, (line): Effect.Effect<CommandResult> => {
+      if (Result.isFailure(line)) return Effect.succeed(Result.fail(line.failure))
+      const result = results[next++]
+      if (result === undefined) throw new Error("a command of a batch has no result")
+      return Result.isSuccess(result)
+        ? Effect.succeed(result)
+        : Effect.result(inWordsOfJson(line.success)(result.failure))
+    })
+  }).pipe(
+    // What refuses all of them, as the caller's rate does, refuses each.
+    Effect.catch((error: CommandError) => Effect.succeed(lines.map((): CommandResult => Result.fail(error))))
+  )
+
+/**
+ * The lines are read whole before the first is sent, because most clients read nothing while they send. Then so many at a time are
+ * dispatched together, and their results are sent before the next ones are.
+ */
+const makeSendBatch = Effect.gen(function* () {
+  const { batchMax, batchBytesMax } = yield* HttpConfig
+  const connections = yield* HttpConnections
+  const guarded = yield* makeGuardedLedger("http", batchMax)
+  return Effect.gen(function* () {
+    const request = yield* HttpServerRequest.HttpServerRequest
+    const caller = yield* CurrentCaller
+    if (request.headers["idempotency-key"] !== undefined)
+      return yield* InvalidCommand.at(
+        "Idempotency-Key",
+        "is not of a batch: each line has a commandId of its own"
+      )
+    const text = yield* readBody(connections, request, "application/x-ndjson", batchBytesMax)
+    const lines = text.split("\n").filter((line) => line.trim() !== "")
+    const results = Stream.fromIterable(lines).pipe(
+      Stream.grouped(batchMax),
+      Stream.mapEffect((some) => sendLines(guarded, caller, some)),
+      Stream.map((some) => some.map((result) => `${JSON.stringify(resultLine(result))}\n`).join("")),
+      Stream.concat(Stream.succeed(`${JSON.stringify({ done: lines.length })}\n`)),
+      Stream.encodeText
+    )
+    return HttpServerResponse.stream(results, {
+      contentType: "application/x-ndjson",
+      headers: { "cache-control": "no-store" }
+    })
+  }).pipe(Effect.catch(failed))
+})
+
+export const layer = serveGroup(
+  "commands",
+  Effect.gen(function* () {
+    const sendOne = yield* makeSendOne
+    const sendBatch = yield* makeSendBatch
+    return new Map<string, Handle>([
+      ["sendCommand", () => sendOne(undefined)],
+      ["sendBatch", () => sendBatch],
+      ...commandRoutes.map(({ name, tag }): [string, Handle] => [name, () => sendOne(tag)])
+    ])
+  })
+)

@@ -1,0 +1,178 @@
+/**
+ * The connections of the HTTP server and what they may hold: how many there are, of each peer and in all, the bytes of bodies, the
+ * open streams, and how long a peer may take nothing of what is sent to it. It exists because Node bounds none of these.
+ */
+import type { Server } from "node:http"
+import type { Socket } from "node:net"
+import { Clock, Context, Deferred, Effect, Layer, type Scope } from "effect"
+import type { HttpServerRequest } from "effect/http"
+import type { ConnectionIdentity } from "../../access/Authenticator.ts"
+import { RefusalLog } from "../../access/RefusalLog.ts"
+import type { Caller } from "../../access/Tokens.ts"
+import { Overloaded } from "../../domain/Errors.ts"
+import { HttpConfig } from "./HttpLimits.ts"
+
+/** How often stuck connections are looked for, in milliseconds. */
+const checkMs = 1_000
+/** What a caller is told to wait when a bound of the server is reached, in milliseconds. */
+const retryAfterMs = 1_000
+
+export class HttpConnections extends Context.Service<
+  HttpConnections,
+  {
+    /** The state of the connection by which a request came; a new one where it came by none, as in a test in memory. */
+    readonly stateOf: (request: HttpServerRequest.HttpServerRequest) => {
+      /** Whose token it showed last. */
+      readonly identity: ConnectionIdentity
+      /** How often it was refused. */
+      refusals: number
+    }
+    /** Counts and bounds the connections of a server for as long as the scope lives. */
+    readonly watch: (server: Server) => Effect.Effect<void, never, Scope.Scope>
+    /** Takes room for the bytes of a body until the scope ends. */
+    readonly reserve: (bytes: number) => Effect.Effect<void, Overloaded, Scope.Scope>
+    /** Takes room for one stream of a caller until the scope ends. */
+    readonly openStream: (caller: Caller) => Effect.Effect<void, Overloaded, Scope.Scope>
+    readonly isClosingUnsafe: () => boolean
+    /** Ends when the node begins to close: streams of events end with it. */
+    readonly closing: Effect.Effect<void>
+    /** Refuses requests and ends streams from now on. */
+    readonly close: Effect.Effect<void>
+  }
+>()("chronicle/http/HttpConnections") {
+  static readonly layer = Layer.effect(
+    HttpConnections,
+    Effect.suspend(() => make)
+  )
+}
+
+type ConnectionState = ReturnType<HttpConnections["Service"]["stateOf"]>
+
+const isSocket = (value: unknown): value is Socket =>
+  typeof value === "object" && value !== null && "remoteAddress" in value && "destroy" in value
+
+/** The socket by which a request came; undefined for one that was made in memory. */
+const socketOf = ({ source }: HttpServerRequest.HttpServerRequest): Socket | undefined => {
+  const socket: unknown = "socket" in source ? source.socket : undefined
+  return isSocket(socket) ? socket : undefined
+}
+
+/** Counts of something that several holders share, each bounded, and all of them together. */
+class Shares {
+  readonly #held = new Map<unknown, number>()
+  readonly #max: number
+  readonly #perHolderMax: number
+  #all = 0
+
+  constructor(max: number, perHolderMax: number) {
+    this.#max = max
+    this.#perHolderMax = perHolderMax
+  }
+
+  take(holder: unknown, amount = 1): boolean {
+    const held = (this.#held.get(holder) ?? 0) + amount
+    if (this.#all + amount > this.#max || held > this.#perHolderMax) return false
+    this.#held.set(holder, held)
+    this.#all += amount
+    return true
+  }
+
+  giveBack(holder: unknown, amount = 1): void {
+    const left = (this.#held.get(holder) ?? 0) - amount
+    if (left > 0) this.#held.set(holder, left)
+    else this.#held.delete(holder)
+    this.#all -= amount
+  }
+}
+
+/** Finds the sockets whose peer has taken nothing of what waits for it, for too long. */
+class StuckSockets {
+  readonly #sockets = new Map<Socket, { taken: number; since: number }>()
+
+  add(socket: Socket): void {
+    this.#sockets.set(socket, { taken: 0, since: 0 })
+    socket.once("close", () => this.#sockets.delete(socket))
+  }
+
+  find(now: number, stuckMs: number): ReadonlyArray<Socket> {
+    const stuck: Array<Socket> = []
+    for (const [socket, seen] of this.#sockets) {
+      const taken = socket.bytesWritten - socket.writableLength
+      if (socket.writableLength === 0 || taken !== seen.taken) {
+        seen.taken = taken
+        seen.since = now
+      } else if (now - seen.since > stuckMs) stuck.push(socket)
+    }
+    return stuck
+  }
+}
+
+const make = Effect.gen(function* () {
+  const limits = yield* HttpConfig
+  const refusals = yield* RefusalLog
+  const clock = yield* Clock.Clock
+  const closing = yield* Deferred.make<void>()
+  const states = new WeakMap<Socket, ConnectionState>()
+  const bodies = new Shares(limits.bufferBytesMax, limits.bufferBytesMax)
+  const streams = new Shares(limits.streamsMax, limits.streamsPerCallerMax)
+  let isClosing = false
+
+  const newState = (): ConnectionState => ({ identity: { token: undefined, caller: undefined }, refusals: 0 })
+
+  const held = (shares: Shares, holder: unknown, amount: number, what: string) =>
+    Effect.asVoid(
+      Effect.acquireRelease(
+        Effect.suspend(() =>
+          shares.take(holder, amount) ? Effect.void : Effect.fail(new Overloaded({ what, retryAfterMs }))
+        ),
+        () => Effect.sync(() => shares.giveBack(holder, amount))
+      )
+    )
+
+  const watch = Effect.fnUntraced(function* (server: Server) {
+    const stuck = new StuckSockets()
+    const ofPeers = new Shares(limits.connectionsMax, limits.connectionsPerPeerMax)
+    const run = Effect.runForkWith(yield* Effect.context<never>())
+    const onConnection = (socket: Socket): void => {
+      const peer = socket.remoteAddress ?? "an unknown address"
+      if (!ofPeers.take(peer)) {
+        socket.destroy()
+        run(refusals.log("http", peer, "too many connections"))
+        return
+      }
+      socket.once("close", () => ofPeers.giveBack(peer))
+    }
+    const onReady = (socket: Socket): void => stuck.add(socket)
+    // Over TLS what waits for the peer is counted by the socket that encrypts it.
+    const ready = "setSecureContext" in server ? "secureConnection" : "connection"
+    server.on("connection", onConnection).on(ready, onReady)
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => server.off("connection", onConnection).off(ready, onReady))
+    )
+    const endStuck = Effect.sync(() => {
+      for (const socket of stuck.find(clock.currentTimeMillisUnsafe(), limits.stuckMs)) socket.destroy()
+    })
+    yield* endStuck.pipe(Effect.delay(checkMs), Effect.forever, Effect.forkScoped)
+  })
+
+  return {
+    stateOf: (request) => {
+      const socket = socketOf(request)
+      if (socket === undefined) return newState()
+      const known = states.get(socket)
+      if (known !== undefined) return known
+      const state = newState()
+      states.set(socket, state)
+      return state
+    },
+    watch,
+    reserve: (bytes) => held(bodies, bodies, bytes, "the room for bodies of requests"),
+    openStream: (caller) => held(streams, caller, 1, `the number of streams of ${caller.name}`),
+    isClosingUnsafe: () => isClosing,
+    closing: Deferred.await(closing),
+    close: Effect.suspend(() => {
+      isClosing = true
+      return Effect.asVoid(Deferred.succeed(closing, undefined))
+    })
+  } satisfies HttpConnections["Service"]
+})

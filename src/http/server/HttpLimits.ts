@@ -1,0 +1,35 @@
+/** The limits of the HTTP server (I10), each overridable by the environment. Rates and the log of refusals are bounded with those of RPC. */
+import { Context, Effect, Layer } from "effect"
+import { limit, limitGroup, limitsOf } from "../../infra/config/Limits.ts"
+
+export const httpLimits = limitGroup("CHRONICLE_HTTP", {
+  connectionsMax: limit(4_096, "Connections of one node, those not yet authenticated included."),
+  connectionsPerPeerMax: limit(2_048, "Connections of one peer, told by its address."),
+  headerBytesMax: limit(16_384, "Bytes of the headers of one request; more are answered with 431."),
+  bodyBytesMax: limit(131_072, "Bytes of the body of one command."),
+  batchBytesMax: limit(4_194_304, "Bytes of the body of one `/v1/batch`."),
+  bufferBytesMax: limit(134_217_728, "Bytes of bodies that all requests of the node may hold together."),
+  batchMax: limit(1_000, "Commands of a batch that are dispatched together; a batch may have more."),
+  headersMs: limit(10_000, "How long a client may take to send the headers of a request."),
+  requestMs: limit(30_000, "How long a client may take to send a request, its body included."),
+  idleMs: limit(60_000, "A connection without a request is closed after this long."),
+  stuckMs: limit(10_000, "A connection whose peer takes none of its answers for this long is closed."),
+  drainMs: limit(12_000, "How long a closing node waits for the answers under way."),
+  refusalsMax: limit(100, "Refused requests of one connection before it is closed."),
+  streamsMax: limit(4_096, "Streams of events that are open on one node."),
+  streamsPerCallerMax: limit(1_024, "Streams of events that one caller may hold open on one node."),
+  heartbeatMs: limit(15_000, "A stream of events sends a comment when nothing happened for this long."),
+  followMs: limit(200, "How often a stream that has caught up looks for new events of its account.")
+})
+
+type HttpLimits = typeof httpLimits.schema.Type
+
+/** The limits in force; a reference, so that tests and hosts override only what they mean. */
+export const HttpConfig = Context.Reference<HttpLimits>("chronicle/http/HttpConfig", {
+  defaultValue: () => httpLimits.defaults
+})
+
+/** Every limit of the HTTP server has a variable of its own; a whole number of 1 or more. */
+export const httpLimitsFromEnvironment = Layer.unwrap(
+  Effect.map(limitsOf(httpLimits), (limits) => Layer.succeed(HttpConfig, limits))
+)

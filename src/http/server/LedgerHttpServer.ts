@@ -1,0 +1,165 @@
+/**
+ * The HTTP server of a node: the API of the ledger with its document and reference page, health and metrics, and the WebSocket of RPC,
+ * at one port. At its end streams are ended with a cursor to go on after, and what is under way is answered first.
+ */
+import { createServer, type Server } from "node:http"
+import { createServer as createTlsServer } from "node:https"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { Cause, Data, Duration, Effect, Layer, Redacted } from "effect"
+import { HttpRouter, type HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { Authenticator } from "../../access/Authenticator.ts"
+import { LedgerHttpApi } from "../api/LedgerHttpApi.ts"
+import { openApiDocument } from "../api/OpenApiDocument.ts"
+import { InternalError, MethodNotAllowed, NotFound } from "../api/Problems.ts"
+import * as AdmitRequests from "./AdmitRequests.ts"
+import * as CommandHandlers from "./CommandHandlers.ts"
+import { HttpConnections } from "./HttpConnections.ts"
+import { HttpConfig } from "./HttpLimits.ts"
+import type { HttpSettings } from "./HttpSettings.ts"
+import * as QueryHandlers from "./QueryHandlers.ts"
+import { jsonResponse, problemResponse } from "./Responses.ts"
+
+/** What no answer of ours needs of a browser. Routes with pages say what theirs need. */
+const securityHeaders: Readonly<Record<string, string>> = {
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "cross-origin-resource-policy": "same-origin",
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff"
+}
+
+const secured = (response: HttpServerResponse.HttpServerResponse): HttpServerResponse.HttpServerResponse =>
+  HttpServerResponse.setHeaders(response, { ...securityHeaders, ...response.headers })
+
+/** The methods and paths of the API, each path as a pattern. */
+const routes = Object.values(LedgerHttpApi.groups).flatMap(({ endpoints }) =>
+  Object.values(endpoints).map(({ method, path }) => ({
+    method,
+    pattern: new RegExp(`^${path.replaceAll(/:\w+/g, "[^/]+")}$`)
+  }))
+)
+const pages = ["/openapi.json", "/docs"]
+
+const notFound = ({ method, url }: HttpServerRequest.HttpServerRequest) => {
+  const [path = ""] = url.split("?")
+  const known = routes.filter(({ pattern }) => pattern.test(path)).map((one) => one.method)
+  const allowed = pages.includes(path) ? ["GET"] : [...new Set(known)]
+  const withHead = allowed.includes("GET") ? [...allowed, "HEAD"] : allowed
+  return allowed.length === 0 || withHead.includes(method)
+    ? new NotFound({ what: `route ${path.slice(0, 128)}` })
+    : new MethodNotAllowed({ allowed: withHead })
+}
+
+const isRouteNotFound = (error: unknown): boolean =>
+  typeof error === "object" &&
+  error !== null &&
+  "reason" in error &&
+  (error as HttpServerError.HttpServerError).reason._tag === "RouteNotFound" // of the tag, if it has one
+
+/** The last word on every request: no route, or a fault of ours, which is logged and not told. */
+const answerAll = HttpRouter.middleware(
+  (handle) =>
+    Effect.gen(function* () {
+      const request = yield* HttpServerRequest.HttpServerRequest
+      return yield* Effect.catchCause(handle, (cause) => {
+        if (Cause.hasInterrupts(cause)) return Effect.failCause(cause)
+        if (isRouteNotFound(Cause.squash(cause))) return Effect.succeed(problemResponse(notFound(request)))
+        return Effect.as(
+          Effect.logError(`http: ${request.method} failed`, cause),
+          problemResponse(new InternalError())
+        )
+      }).pipe(Effect.map(secured))
+    }),
+  { global: true }
+)
+
+const documents = Layer.unwrap(
+  Effect.gen(function* () {
+    const { isGuarded } = yield* Authenticator
+    const { referencePage } = yield* Effect.promise(() => import("./ReferencePage.ts"))
+    const document = openApiDocument(isGuarded)
+    return Layer.mergeAll(
+      HttpRouter.add("GET", "/openapi.json", jsonResponse(document)),
+      HttpRouter.add("GET", "/docs", referencePage(document))
+    )
+  })
+)
+
+/** The routes of the API, over the connections that bound them. */
+export const api = Layer.mergeAll(
+  HttpApiBuilder.layer(LedgerHttpApi).pipe(
+    Layer.provide(Layer.mergeAll(CommandHandlers.layer, QueryHandlers.layer)),
+    Layer.provide(AdmitRequests.layer)
+  ),
+  documents,
+  answerAll
+)
+
+/** The server cannot listen there, mostly because another process does. */
+export class HttpPortUnusable extends Data.TaggedError("HttpPortUnusable")<{
+  readonly host: string
+  readonly port: number
+  readonly reason: string
+}> {
+  override get message() {
+    return `cannot listen on port ${this.port} of ${this.host} (${this.reason}): free it, or set CHRONICLE_HTTP_PORT to another`
+  }
+}
+
+type Listen = Pick<HttpSettings, "host" | "port" | "tls">
+
+/** Node's server with our bounds of time and size, its connections counted. */
+const listening = ({ host, port, tls }: Listen, websocketBytesMax: number) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const limits = yield* HttpConfig
+      const { watch } = yield* HttpConnections
+      const options = {
+        noDelay: true,
+        headersTimeout: limits.headersMs,
+        requestTimeout: limits.requestMs,
+        keepAliveTimeout: limits.idleMs,
+        connectionsCheckingInterval: 1_000,
+        maxHeaderSize: limits.headerBytesMax
+      }
+      const server: Server =
+        tls === undefined
+          ? createServer(options)
+          : createTlsServer({ ...options, cert: tls.cert, key: Redacted.value(tls.key) })
+      yield* watch(server)
+      return NodeHttpServer.layer(() => server, {
+        host,
+        port,
+        websocket: { maxPayload: websocketBytesMax },
+        gracefulShutdownTimeout: Duration.millis(limits.drainMs)
+      })
+    })
+  )
+
+/** Added last, so it runs first at the end: new requests are refused and streams end before the server waits for the rest. */
+const closesFirst = Layer.effectDiscard(
+  Effect.flatMap(HttpConnections, ({ close }) => Effect.addFinalizer(() => close))
+)
+
+/** Serves the API and further routes. `websocketBytesMax`: bytes of one message of a WebSocket. */
+export const layer = <R>(
+  settings: Listen,
+  further: Layer.Layer<never, never, R>,
+  { websocketBytesMax }: { readonly websocketBytesMax: number }
+) =>
+  closesFirst.pipe(
+    Layer.provideMerge(
+      HttpRouter.serve(Layer.mergeAll(api, further), {
+        disableLogger: true,
+        disableListenLog: true,
+        // A command id has 128 characters, each of which may be encoded in three.
+        routerConfig: { maxParamLength: 512 }
+      })
+    ),
+    Layer.provide(listening(settings, websocketBytesMax)),
+    Layer.provide(HttpConnections.layer),
+    Layer.catchTag("ServeError", ({ cause }) => {
+      const reason = cause instanceof Error ? cause.message : String(cause)
+      return Layer.effectDiscard(new HttpPortUnusable({ host: settings.host, port: settings.port, reason }))
+    })
+  )

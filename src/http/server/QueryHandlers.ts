@@ -1,0 +1,168 @@
+/** What the routes of queries do: parameters become the options of a query, and its answer or error the response. */
+import { Effect, Option, Schema, Stream } from "effect"
+import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { type GuardedLedger, makeGuardedLedger } from "../../access/GuardedLedger.ts"
+import type { Caller } from "../../access/Tokens.ts"
+import { InvalidCommand } from "../../domain/Errors.ts"
+import { printToken } from "../../domain/Receipt.ts"
+import { AccountView, HistoryEntry } from "../../domain/Views.ts"
+import { CurrentCaller } from "../api/LedgerHttpApi.ts"
+import { chooseQuery, parameterPath } from "../api/Parameters.ts"
+import { NotFound, type RequestError } from "../api/Problems.ts"
+import { foundOf, hasETag, isFollowed, type QueryRoute, queryRoutes } from "../api/QueryRoutes.ts"
+import { type EventStream, makeEventStream, type ServerSentEvent } from "./EventStreams.ts"
+import { HttpConfig } from "./HttpLimits.ts"
+import { jsonResponse, problemResponse } from "./Responses.ts"
+import { type Handle, type Parameters, serveGroup } from "./RouteGroup.ts"
+
+type Fields = Parameters
+
+/** Given parameters, the read token of the header among them. */
+const givenOf = (query: Fields, headers: Readonly<Record<string, string | undefined>>): Fields => {
+  const given: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(query)) if (value !== undefined) given[name] = value
+  const readToken = headers["chronicle-read-token"]
+  return readToken === undefined ? given : { ...given, readToken }
+}
+
+/** No query of this path takes all of the parameters together. */
+const contradiction = (given: Fields) =>
+  new InvalidCommand({
+    faults: Object.keys(given).map((name) => ({
+      path: parameterPath([name]),
+      message: "does not go together with the other parameters"
+    }))
+  })
+
+/** The faults of options as faults of the parameters that they came from. */
+const inWordsOfParameters = (error: RequestError): RequestError =>
+  error._tag === "InvalidCommand"
+    ? new InvalidCommand({
+        faults: error.faults.map(({ path, message }) => ({ path: parameterPath(path), message }))
+      })
+    : error
+
+const encoders = new Map(
+  queryRoutes.flatMap(({ queries }) =>
+    queries.map(({ name, query }) => {
+      const answer: Schema.Top = Schema.toCodecJson(foundOf(query.answer).found)
+      // No answer needs a service to be encoded.
+      return [name, Schema.encodeUnknownSync(answer as Schema.Codec<unknown, unknown>)] as const
+    })
+  )
+)
+const encoderOf = (name: QueryRoute["name"]) => {
+  const encode = encoders.get(name)
+  if (encode === undefined) throw new Error(`no encoder of ${name}`)
+  return encode
+}
+
+/** What is known by the id, or `NotFound`. */
+const found = (
+  route: QueryRoute,
+  name: QueryRoute["name"],
+  answer: unknown,
+  params: Fields
+): Effect.Effect<unknown, NotFound> => {
+  const query = route.queries.find((one) => one.name === name)?.query
+  if (query === undefined || !foundOf(query.answer).isOption) return Effect.succeed(answer)
+  const option = answer as Option.Option<unknown> // its schema is that of an option
+  const what = `${name === "find" ? "command" : name} ${Object.values(params).join(" ").slice(0, 128)}`
+  return Option.isSome(option) ? Effect.succeed(option.value) : Effect.fail(new NotFound({ what }))
+}
+
+const isAccount = Schema.is(
+  Schema.Struct({ account: AccountView.fields.account, version: AccountView.fields.version })
+)
+
+/** The headers of an account's answer, and 304 where the client has that version. */
+const accountResponse = (answer: unknown, body: unknown, ifNoneMatch: string | undefined) => {
+  if (!isAccount(answer)) return jsonResponse(body)
+  const etag = `"${answer.version}"`
+  const headers = { etag, "chronicle-read-token": printToken([answer]), "cache-control": "private, no-cache" }
+  const known = (ifNoneMatch ?? "").split(",").map((one) => one.trim().replace(/^W\//, ""))
+  return known.includes(etag) || known.includes("*")
+    ? HttpServerResponse.empty({ status: 304, headers })
+    : jsonResponse(body, 200, headers)
+}
+
+/** The handler of a route whose answer is one document. */
+const answerOnce = (guarded: GuardedLedger, route: QueryRoute) =>
+  Effect.fnUntraced(function* (caller: Caller, params: Fields, given: Fields) {
+    const request = yield* HttpServerRequest.HttpServerRequest
+    const choice = chooseQuery(route.queries, given)
+    if (choice === undefined) return yield* contradiction(given)
+    const { name } = choice.chosen
+    const payload = { ...params, ...choice.options }
+    const isEmpty = Object.keys(payload).length === 0
+    const answer = yield* guarded.ask(caller, name, isEmpty ? undefined : payload)
+    const value = yield* found(route, name, answer, params)
+    const body = encoderOf(name)(value)
+    return hasETag(route.name)
+      ? accountResponse(value, body, request.headers["if-none-match"])
+      : jsonResponse(body)
+  })
+
+/** Where a stream goes on: the id of the last event that the client received, or a parameter. */
+const afterOf = (given: Fields, headers: Readonly<Record<string, string | undefined>>): unknown =>
+  headers["last-event-id"] ?? given.after
+
+const followAll = (guarded: GuardedLedger, send: EventStream, { name }: QueryRoute) =>
+  Effect.fnUntraced(function* (caller: Caller, given: Fields) {
+    const { headers } = yield* HttpServerRequest.HttpServerRequest
+    const after = afterOf(given, headers)
+    const encode = encoderOf(name)
+    const events = guarded
+      .follow(caller, name, after === undefined ? given : { ...given, after })
+      // The table says of a stream that its items have a cursor.
+      .pipe(
+        Stream.map(
+          (item): ServerSentEvent => ({ id: (item as { cursor: string }).cursor, data: encode(item) })
+        )
+      )
+    return yield* send(caller, events)
+  })
+
+const encodeEntry = Schema.encodeSync(Schema.toCodecJson(HistoryEntry))
+
+const followAccount = (guarded: GuardedLedger, send: EventStream, followMs: number) =>
+  Effect.fnUntraced(function* (caller: Caller, params: Fields, given: Fields) {
+    const { headers } = yield* HttpServerRequest.HttpServerRequest
+    if (given.limit !== undefined)
+      return yield* InvalidCommand.at("limit", "is not of a stream, which has no end")
+    const after = Number(afterOf(given, headers) ?? 0)
+    if (!Number.isSafeInteger(after) || after < 0)
+      return yield* InvalidCommand.at("Last-Event-ID", "must be the version of an event")
+    const events = guarded
+      .events(caller, { account: String(params.account), after, followMs })
+      .pipe(Stream.map((entry): ServerSentEvent => ({ id: String(entry.version), data: encodeEntry(entry) })))
+    return yield* send(caller, events)
+  })
+
+const makeHandle = Effect.gen(function* () {
+  const { batchMax, followMs } = yield* HttpConfig
+  const guarded = yield* makeGuardedLedger("http", batchMax)
+  const send = yield* makeEventStream
+  return (route: QueryRoute): Handle => {
+    const once = answerOnce(guarded, route)
+    const all = followAll(guarded, send, route)
+    const account = followAccount(guarded, send, followMs)
+    return (query: Fields) =>
+      Effect.gen(function* () {
+        const { headers } = yield* HttpServerRequest.HttpServerRequest
+        const caller = yield* CurrentCaller
+        const { params } = yield* HttpRouter.RouteContext
+        const given = givenOf(query, headers)
+        if (route.isStream) return yield* all(caller, given)
+        const isStream = headers.accept?.includes("text/event-stream") === true
+        return yield* isFollowed(route.name) && isStream
+          ? account(caller, params, given)
+          : once(caller, params, given)
+      }).pipe(Effect.catch((error) => Effect.succeed(problemResponse(inWordsOfParameters(error)))))
+  }
+})
+
+export const layer = serveGroup(
+  "queries",
+  Effect.map(makeHandle, (handle) => new Map(queryRoutes.map((route) => [route.name, handle(route)])))
+)

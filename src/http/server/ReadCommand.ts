@@ -1,0 +1,93 @@
+/**
+ * Makes a command of what a request says: its body, the parameters of its path, and the headers that stand for fields. What a request
+ * says twice must be the same.
+ */
+import { Effect, Result } from "effect"
+import { fromJson } from "../../domain/Command.ts"
+import { InvalidCommand } from "../../domain/Errors.ts"
+import { parseInstant } from "../../domain/InstantText.ts"
+
+type Fields = Readonly<Record<string, unknown>>
+
+const isFields = (value: unknown): value is Fields =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+
+export const parseJson = (text: string): Result.Result<unknown, InvalidCommand> =>
+  Result.mapError(
+    Result.try((): unknown => JSON.parse(text)),
+    () => InvalidCommand.at("body", "must be JSON")
+  )
+
+/** `"5"`, the ETag of an account at version 5. */
+const etagPattern = /^"?(0|[1-9]\d{0,15})"?$/
+
+const expectedVersionOf = (ifMatch: string): Result.Result<number, InvalidCommand> => {
+  const version = etagPattern.exec(ifMatch)?.[1]
+  return version === undefined
+    ? Result.fail(InvalidCommand.at("If-Match", 'must be the ETag of an account, such as "5"'))
+    : Result.succeed(Number(version))
+}
+
+/** A structured field is quoted, a plain one is not: both are the same key. */
+const unquoted = (key: string): string => key.replace(/^"(.*)"$/, "$1")
+
+/** What stands for fields of the command outside of the body, each with where it stands. */
+const fieldsBeside = (
+  params: Fields,
+  headers: Readonly<Record<string, string | undefined>>
+): Result.Result<ReadonlyArray<readonly [field: string, value: unknown, where: string]>, InvalidCommand> => {
+  const beside: Array<readonly [string, unknown, string]> = Object.entries(params).map(([field, value]) => [
+    field,
+    value,
+    "the path"
+  ])
+  const key = headers["idempotency-key"]
+  if (key !== undefined) beside.push(["commandId", unquoted(key), "the header Idempotency-Key"])
+  const ifMatch = headers["if-match"]
+  if (ifMatch === undefined) return Result.succeed(beside)
+  return Result.map(expectedVersionOf(ifMatch), (version) => [
+    ...beside,
+    ["expectedVersion", version, "the header If-Match"] as const
+  ])
+}
+
+const instantFields = ["effectiveAt", "expiresAt"] as const
+
+/** Instants may be texts here. One that is none stays a text, which the ledger refuses. */
+const withInstants = (fields: Fields): Fields => {
+  const read: Record<string, unknown> = {}
+  for (const name of instantFields) {
+    const text = fields[name]
+    const instant = typeof text === "string" ? parseInstant(text) : undefined
+    if (instant !== undefined && Result.isSuccess(instant)) read[name] = instant.success
+  }
+  return { ...fields, ...read }
+}
+
+/** JSON that should be a command; the ledger checks what it is. `params` are fields, `_tag` among them where the route is of one kind. */
+export const commandOf = (
+  body: unknown,
+  params: Fields,
+  headers: Readonly<Record<string, string | undefined>>
+): Result.Result<unknown, InvalidCommand> => {
+  if (!isFields(body)) return Result.fail(InvalidCommand.at("body", "must be an object"))
+  return Result.flatMap(fieldsBeside(params, headers), (beside) => {
+    const faults = beside.flatMap(([field, value, where]) =>
+      Object.hasOwn(body, field) && body[field] !== value
+        ? [{ path: [field], message: `must be the same as in ${where}` }]
+        : []
+    )
+    if (faults.length > 0) return Result.fail(new InvalidCommand({ faults }))
+    const named = Object.fromEntries(beside.map(([field, value]) => [field, value]))
+    return Result.succeed(withInstants({ ...body, ...named }))
+  })
+}
+
+/** The faults of a command in the words of JSON, where amounts are strings: the ledger has seen it as a host's value. */
+export const inWordsOfJson =
+  (command: unknown) =>
+  <E extends { readonly _tag: string }>(error: E): Effect.Effect<never, E | InvalidCommand> => {
+    if (error._tag !== "InvalidCommand" || !isFields(command)) return Effect.fail(error)
+    const checked = fromJson({ commandId: "none", ...command })
+    return Result.isFailure(checked) ? Effect.fail(checked.failure) : Effect.fail(error)
+  }

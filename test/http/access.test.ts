@@ -1,0 +1,259 @@
+/** Every route of the HTTP API refuses what RPC refuses: no token, a wrong scope, accounts outside of the prefixes, too much, and garbage. */
+import { assert, describe, layer, it as plain } from "@effect/vitest"
+import { Effect } from "effect"
+import { Command } from "../../src/domain/Command.ts"
+import { commandRoutes } from "../../src/http/api/CommandRoutes.ts"
+import { LedgerHttpApi, scopeOf } from "../../src/http/api/LedgerHttpApi.ts"
+import { openApiDocument } from "../../src/http/api/OpenApiDocument.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import { queryEntries } from "../../src/QueryMethods.ts"
+import { memoryLedger, token } from "../support/callers.ts"
+import { type Send, sendInMemory } from "../support/httpWorld.ts"
+
+const routes = Object.values(LedgerHttpApi.groups).flatMap(({ endpoints }) => Object.values(endpoints))
+
+/** A body that each route of a command takes, about accounts that no prefix of these tests has. */
+const bodies: Readonly<Record<string, unknown>> = {
+  sendCommand: { _tag: "Deposit", account: "other:a", amount: "1" },
+  openAccount: { account: "other:a", asset: "USD/2", owner: "Ann" },
+  deposit: { amount: "1" },
+  withdraw: { amount: "1" },
+  transfer: { from: "shop:a", to: "other:a", amount: "1" },
+  postJournal: {
+    legs: [
+      { account: "shop:a", side: "debit", amount: "1" },
+      { account: "other:a", side: "credit", amount: "1" }
+    ]
+  },
+  group: { commands: [{ _tag: "Deposit", account: "other:a", amount: "1" }] },
+  updateAccount: { owner: "Ann" },
+  placeHold: { amount: "1" },
+  captureHold: {},
+  adjustHold: { amount: "1" },
+  releaseHold: {},
+  reverse: { reason: "mistake" },
+  freezeAccount: {},
+  unfreezeAccount: {},
+  closeAccount: {}
+}
+
+const tokens = [
+  token("reader", ["read"]),
+  token("sender", ["command"]),
+  token("boss", ["admin"]),
+  token("shop", ["read", "command", "admin"], ["shop:"])
+]
+const as = (name: string) => ({ authorization: `Bearer secret-${name}` })
+
+type Route = (typeof routes)[number]
+
+const ask = (
+  send: Send,
+  { identifier, method, path }: Route,
+  headers: Record<string, string>,
+  body?: string
+) => {
+  const isBatch = identifier === "sendBatch"
+  const type = isBatch ? "application/x-ndjson" : "application/json"
+  const own = JSON.stringify(isBatch ? bodies.sendCommand : bodies[identifier])
+  return Effect.promise(async () => {
+    const response = await send(
+      path.replace(/:(account|prefix)\b/, "other:a").replace(/:(commandId|hold|original)\b/, "c-1"),
+      {
+        method,
+        headers: method === "GET" ? headers : { "content-type": type, ...headers },
+        ...(method === "GET" ? {} : { body: body ?? own })
+      }
+    )
+    return {
+      status: response.status,
+      type: response.headers.get("content-type"),
+      text: await response.text()
+    }
+  })
+}
+
+describe("the routes", () => {
+  plain("all declare a scope", () => {
+    assert.isAtLeast(routes.length, 18)
+    for (const route of routes) {
+      const query = queryEntries.find(([name]) => name === route.identifier)?.[1]
+      const scope = route.method === "GET" ? query?.scope : "command"
+      assert.strictEqual(scopeOf(route), scope, route.identifier)
+    }
+  })
+
+  plain("have one for every query of the table", () => {
+    const paths = new Set(routes.map(({ path }) => path))
+    for (const [name, { http }] of queryEntries)
+      assert.isTrue(http.path === undefined ? paths.size > 0 : paths.has(http.path), name)
+    const answered = Object.keys(LedgerHttpApi.groups.queries.endpoints)
+    assert.includeMembers(answered, ["balance", "statement", "accounts", "find", "stats", "subscribe"])
+  })
+
+  plain("have one for every kind of command", () => {
+    assert.sameMembers(
+      commandRoutes.map(({ tag }) => tag),
+      Object.keys(Command.cases)
+    )
+  })
+
+  plain("ask for a token in the document of a node that has tokens, and not of another", () => {
+    assert.deepEqual(openApiDocument(true).security, [{ bearer: [] }])
+    assert.notProperty(openApiDocument(false), "security")
+  })
+})
+
+layer(memoryLedger, { excludeTestServices: true })("every route", (it) => {
+  it.effect("refuses a request without a token that is known", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory({ tokens })
+        const before = (yield* (yield* Ledger).stats).committed
+        for (const route of routes)
+          for (const headers of [{}, as("nobody"), { authorization: "Basic c2hvcDpzZWNyZXQ=" }]) {
+            const { status, type, text } = yield* ask(send, route, headers)
+            assert.deepEqual([status, type], [401, "application/problem+json"], route.identifier)
+            assert.include(text, "/docs#Unauthenticated")
+          }
+        assert.strictEqual((yield* (yield* Ledger).stats).committed, before)
+      })
+    )
+  )
+
+  it.effect("refuses a token of another scope", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory({ tokens })
+        for (const route of routes) {
+          const wrong = scopeOf(route) === "command" ? "reader" : "sender"
+          const { status, text } = yield* ask(send, route, as(wrong))
+          assert.strictEqual(status, 403, route.identifier)
+          assert.include(text, "/docs#Forbidden")
+        }
+      })
+    )
+  )
+
+  it.effect("refuses accounts outside of the caller's prefixes, or conceals that there is something", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const ledger = yield* Ledger
+        yield* ledger.dispatch({
+          _tag: "OpenAccount",
+          account: "other:a",
+          asset: "USD/2",
+          owner: "Ann",
+          commandId: "c-1"
+        })
+        const send = yield* sendInMemory({ tokens })
+        const concealed = new Set(["transfer", "find"])
+        for (const route of routes) {
+          const { status, text } = yield* ask(send, route, as("shop"))
+          if (route.identifier === "sendBatch") assert.include(text, "/docs#Forbidden")
+          else
+            assert.strictEqual(
+              status,
+              route.method === "GET" && concealed.has(route.identifier) ? 404 : 403,
+              route.identifier
+            )
+        }
+        const mine = yield* ask(
+          send,
+          { ...routes[0], path: "/v1/feed?accountPrefix=other" } as Route,
+          as("shop")
+        ) // another path
+        assert.notStrictEqual(mine.status, 200)
+      })
+    )
+  )
+
+  it.effect("that takes a body refuses one that is too large, of another type, or garbage", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory({ tokens, limits: { bodyBytesMax: 1_000, batchBytesMax: 1_000 } })
+        const before = (yield* (yield* Ledger).stats).committed
+        for (const route of routes.filter(({ method }) => method !== "GET")) {
+          const large = yield* ask(send, route, as("boss"), `{"x":"${"y".repeat(1_001)}"}`)
+          assert.deepEqual([large.status, large.type], [413, "application/problem+json"], route.identifier)
+          const form = yield* ask(send, route, {
+            ...as("boss"),
+            "content-type": "application/x-www-form-urlencoded"
+          })
+          assert.strictEqual(form.status, 415, route.identifier)
+          for (const garbage of [
+            "",
+            "{",
+            "null",
+            "[]",
+            '"x"',
+            "1e999",
+            '{"__proto__":{"_tag":"Deposit"}}',
+            "\u0000"
+          ]) {
+            const { status, text } = yield* ask(send, route, as("boss"), garbage)
+            if (route.identifier !== "sendBatch")
+              assert.strictEqual(status, 400, `${route.identifier} ${garbage}`)
+            else assert.notInclude(text, '"receipt"')
+          }
+        }
+        assert.strictEqual((yield* (yield* Ledger).stats).committed, before)
+      })
+    )
+  )
+
+  it.effect("is bounded by the rate of the caller, and says when to come again", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory({ tokens, ratePerSecond: 2 })
+        const statuses: Array<number> = []
+        for (let n = 0; n < 5; n++) {
+          const response = yield* Effect.promise(() => send("/v1/stats", { headers: as("reader") }))
+          statuses.push(response.status)
+          if (response.status === 429) assert.isAtLeast(Number(response.headers.get("retry-after")), 1)
+        }
+        assert.includeMembers(statuses, [200, 429])
+      })
+    )
+  )
+
+  it.effect("refuses web pages where no tokens are asked for", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const asked = (headers: Record<string, string>) =>
+          Effect.promise(async () => (await send("/v1/stats", { headers })).status)
+        assert.strictEqual(yield* asked({}), 200)
+        assert.strictEqual(yield* asked({ host: "127.0.0.1:7080", origin: "http://127.0.0.1:7080" }), 200)
+        assert.strictEqual(yield* asked({ origin: "https://evil.example" }), 403)
+        assert.strictEqual(yield* asked({ host: "evil.example" }), 403)
+      })
+    )
+  )
+
+  it.effect("answers under headers that give a browser nothing to do with it", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory({ tokens })
+        for (const path of ["/v1/stats", "/v1/nothing", "/openapi.json", "/docs"]) {
+          const { headers } = yield* Effect.promise(() => send(path))
+          assert.strictEqual(headers.get("x-content-type-options"), "nosniff", path)
+          assert.include(headers.get("content-security-policy") ?? "", "default-src 'none'", path)
+          assert.isNull(headers.get("access-control-allow-origin"), path)
+        }
+      })
+    )
+  )
+
+  it.effect("and the reference page needs neither script nor another host", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const page = yield* Effect.promise(async () => (await send("/docs")).text())
+        assert.notMatch(page, /<script|<link|<img|https?:\/\/(?!127)/i)
+        for (const { path } of routes) assert.include(page, path.replaceAll(/:(\w+)/g, "{$1}"))
+        assert.include(page, 'id="InsufficientFunds"')
+      })
+    )
+  )
+})

@@ -1,0 +1,381 @@
+/** The conventions of the HTTP API: idempotency, statuses, problem documents, ETags, and questions that are read strictly. */
+import { assert, describe, layer, it as plain } from "@effect/vitest"
+import { Effect } from "effect"
+import { CommandError, QueryError } from "../../src/domain/Errors.ts"
+import { problemList } from "../../src/http/api/Problems.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import { memoryLedger } from "../support/callers.ts"
+import { sendInMemory } from "../support/httpWorld.ts"
+
+type Json = Readonly<Record<string, unknown>>
+
+/** An answer with its body as JSON. */
+const read = (response: Promise<Response>) =>
+  Effect.promise(async () => {
+    const answer = await response
+    const text = await answer.text()
+    return {
+      status: answer.status,
+      headers: answer.headers,
+      text,
+      body: (text === "" ? {} : JSON.parse(text)) as Json // every document of the API is an object or, where a test says so, a list
+    }
+  })
+
+const openAccount = (account: string) => ({
+  account,
+  asset: "USD/2",
+  owner: "Ann",
+  commandId: `open-${account}`
+})
+
+let made = 0
+/** An account of the test's own, with money in it. */
+const funded = Effect.fnUntraced(function* (amount = 1_000n) {
+  const ledger = yield* Ledger
+  const account = `h-${made++}`
+  yield* ledger.dispatch({ _tag: "OpenAccount", account, asset: "USD/2", owner: "Ann" })
+  const { readToken } = yield* ledger.dispatch({ _tag: "Deposit", account, amount })
+  return { account, readToken }
+})
+
+layer(memoryLedger, { excludeTestServices: true })("a command over HTTP", (it) => {
+  it.effect("is answered with 201 and its place, and again with 200 and the same receipt", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const first = yield* read(send("/v1/accounts", { json: openAccount("once") }))
+        const again = yield* read(send("/v1/accounts", { json: openAccount("once") }))
+        assert.deepEqual([first.status, again.status], [201, 200])
+        assert.strictEqual(first.headers.get("location"), "/v1/accounts/once")
+        assert.strictEqual(first.headers.get("chronicle-read-token"), "once@1")
+        assert.isNull(first.headers.get("idempotency-replayed"))
+        assert.strictEqual(again.headers.get("idempotency-replayed"), "true")
+        assert.strictEqual(again.text, first.text)
+      })
+    )
+  )
+
+  it.effect("of a hundred twins at once is done once, and all get the receipt", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const { account } = yield* funded()
+        const twin = () =>
+          read(
+            send(`/v1/accounts/${account}/deposits`, { json: { amount: "5", commandId: `twin-${account}` } })
+          )
+        const answers = yield* Effect.all(Array.from({ length: 100 }, twin), { concurrency: "unbounded" })
+        assert.lengthOf(
+          answers.filter(({ status }) => status === 201),
+          1
+        )
+        assert.lengthOf(
+          answers.filter(
+            ({ status, headers }) => status === 200 && headers.get("idempotency-replayed") === "true"
+          ),
+          99
+        )
+        assert.strictEqual(new Set(answers.map(({ text }) => text)).size, 1)
+        const { balance } = yield* (yield* Ledger).strongBalance(account)
+        assert.strictEqual(balance, 1_005n)
+      })
+    )
+  )
+
+  it.effect("takes its id from the header or the body, and refuses two that differ", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const { account } = yield* funded()
+        const deposit = (json: Json, headers: Record<string, string> = {}) =>
+          read(send(`/v1/accounts/${account}/deposits`, { json, headers }))
+        const key = { "idempotency-key": `key-${account}` }
+        const plainKey = yield* deposit({ amount: "1" }, key)
+        assert.strictEqual(plainKey.body.commandId, `key-${account}`)
+        const quoted = yield* deposit({ amount: "1" }, { "idempotency-key": `"key-${account}"` })
+        assert.strictEqual(quoted.status, 200)
+        const both = yield* deposit({ amount: "1", commandId: `key-${account}` }, key)
+        assert.strictEqual(both.text, plainKey.text)
+        const differing = yield* deposit({ amount: "1", commandId: "other" }, key)
+        assert.deepEqual([differing.status, differing.body.type], [400, "/docs#InvalidCommand"])
+        assert.deepInclude((differing.body.faults as ReadonlyArray<Json>)[0], { path: ["commandId"] })
+        const otherBody = yield* deposit({ amount: "2" }, key)
+        assert.deepEqual([otherBody.status, otherBody.body.type], [422, "/docs#CommandIdReused"])
+        const none = yield* deposit({ amount: "1" })
+        assert.strictEqual(none.status, 201)
+        assert.isString(none.body.commandId)
+      })
+    )
+  )
+
+  it.effect(
+    "may be sent to its resource or, by its tag, to /v1/commands, and its outcome is found by its id",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const send = yield* sendInMemory()
+          const [{ account: from }, { account: to }] = [yield* funded(), yield* funded()]
+          const sent = yield* read(
+            send("/v1/transfers", { json: { from, to, amount: "7", commandId: `t-${from}` } })
+          )
+          assert.strictEqual(sent.headers.get("location"), `/v1/transfers/t-${from}`)
+          const json = { _tag: "Transfer", from, to, amount: "7", commandId: `t-${from}` }
+          const again = yield* read(send("/v1/commands", { json }))
+          assert.deepEqual([again.status, again.text], [200, sent.text])
+          const asked = yield* read(send(`/v1/commands/t-${from}`))
+          assert.deepEqual([asked.status, asked.body.commandId], [200, `t-${from}`])
+          const unknown = yield* read(send("/v1/commands/never-sent"))
+          assert.deepEqual([unknown.status, unknown.body.type], [404, "/docs#NotFound"])
+        })
+      )
+  )
+
+  it.effect("names an account as the path does, and is of the route's kind", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const { account } = yield* funded()
+        const path = `/v1/accounts/${account}/deposits`
+        for (const further of [{ account: "another" }, { _tag: "Withdraw" }]) {
+          const answer = yield* read(send(path, { json: { amount: "1", ...further } }))
+          assert.strictEqual(answer.status, 400, JSON.stringify(further))
+        }
+        const same = yield* read(send(path, { json: { amount: "1", account, _tag: "Deposit" } }))
+        assert.strictEqual(same.status, 201)
+      })
+    )
+  )
+
+  it.effect("is refused with the path of each fault, in the words of JSON", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const json = { from: "a", to: "b", amount: 12, amonut: "12", effectiveAt: "2026-02-30" }
+        const { status, body } = yield* read(send("/v1/transfers", { json }))
+        assert.strictEqual(status, 400)
+        const faults = new Map(
+          (body.faults as ReadonlyArray<{ path: ReadonlyArray<string>; message: string }>).map(
+            ({ path, message }) => [path.join("."), message]
+          )
+        )
+        assert.deepEqual([...faults.keys()].toSorted(), ["amonut", "amount", "effectiveAt"])
+        assert.include(faults.get("amount"), "string of whole minor units")
+      })
+    )
+  )
+
+  it.effect("reads an instant as text or as epoch milliseconds", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const { account } = yield* funded()
+        const json = { amount: "1", commandId: `dated-${account}` }
+        const instants = ["2001-09-09T01:46:40Z", "2001-09-09T03:46:40+02:00", 1_000_000_000_000]
+        for (const effectiveAt of instants) {
+          const answer = yield* read(
+            send(`/v1/accounts/${account}/deposits`, { json: { ...json, effectiveAt } })
+          )
+          assert.include([200, 201], answer.status, String(effectiveAt))
+        }
+        const [, , dated] = yield* (yield* Ledger).history(account)
+        assert.strictEqual(dated?.effectiveAt, 1_000_000_000_000)
+      })
+    )
+  )
+
+  it.effect("with If-Match is done at that version alone", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const { account, readToken } = yield* funded()
+        const balance = yield* read(
+          send(`/v1/accounts/${account}`, { headers: { "chronicle-read-token": readToken } })
+        )
+        const etag = balance.headers.get("etag") ?? ""
+        assert.strictEqual(etag, '"2"')
+        const deposit = (ifMatch: string) =>
+          read(
+            send(`/v1/accounts/${account}/deposits`, {
+              json: { amount: "1" },
+              headers: { "if-match": ifMatch }
+            })
+          )
+        assert.strictEqual((yield* deposit(etag)).status, 201)
+        const late = yield* deposit(etag)
+        assert.deepEqual([late.status, late.body.type, late.body.actual], [412, "/docs#VersionConflict", 3])
+        assert.strictEqual((yield* deposit("nonsense")).status, 400)
+      })
+    )
+  )
+
+  it.effect("of a batch has one line, in order, whatever became of it", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory({ limits: { batchMax: 2 } })
+        const { account } = yield* funded()
+        const deposit = (amount: string, commandId: string) =>
+          JSON.stringify({ _tag: "Deposit", account, amount, commandId })
+        const lines = [
+          deposit("1", `b1-${account}`),
+          "no json",
+          JSON.stringify({ _tag: "Withdraw", account, amount: "1000000" }),
+          "",
+          deposit("1", `b1-${account}`),
+          deposit("x", `b2-${account}`)
+        ]
+        const headers = { "content-type": "application/x-ndjson" }
+        const answer = yield* Effect.promise(async () => {
+          const response = await send("/v1/batch", { method: "POST", body: lines.join("\n"), headers })
+          assert.strictEqual(response.headers.get("content-type"), "application/x-ndjson")
+          return (await response.text())
+            .trim()
+            .split("\n")
+            .map((line) => JSON.parse(line) as Json)
+        })
+        assert.deepEqual(
+          answer.map(({ status, done }) => status ?? done),
+          [201, 400, 422, 200, 400, 5]
+        )
+        assert.deepEqual(answer[3]?.receipt, answer[0]?.receipt)
+        assert.deepInclude(answer[2]?.problem, { type: "/docs#InsufficientFunds" })
+        assert.include(JSON.stringify(answer[4]), "string of whole minor units")
+      })
+    )
+  )
+})
+
+layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) => {
+  it.effect("answers 304 where the client has the version", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const { account } = yield* funded()
+        const ask = (etag?: string) =>
+          read(
+            send(`/v1/accounts/${account}?consistency=strong`, {
+              headers: etag === undefined ? {} : { "if-none-match": etag }
+            })
+          )
+        const first = yield* ask()
+        assert.deepEqual([first.status, first.body.balance], [200, "1000"])
+        const known = yield* ask(first.headers.get("etag") ?? "")
+        assert.deepEqual([known.status, known.text, known.headers.get("etag")], [304, "", '"2"'])
+        assert.strictEqual((yield* ask('"1", "7"')).status, 200)
+      })
+    )
+  )
+
+  it.effect("of the past is asked by version or instant, and of the present by its consistency", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const { account } = yield* funded()
+        const ask = (query: string) => read(send(`/v1/accounts/${account}?${query}`))
+        assert.strictEqual((yield* ask("version=1")).body.balance, "0")
+        const { recordedAt } = (yield* ask("version=2")).body
+        assert.strictEqual((yield* ask(`knownAt=${recordedAt}`)).body.version, 2)
+        const iso = encodeURIComponent(new Date(Number(recordedAt)).toISOString())
+        assert.strictEqual((yield* ask(`knownAt=${iso}`)).body.version, 2)
+        assert.strictEqual((yield* ask("consistency=strong")).body.version, 2)
+        for (const wrong of [
+          "version=1&consistency=strong",
+          "version=1&knownAt=2026-01-01",
+          "consistency=weak"
+        ])
+          assert.strictEqual((yield* ask(wrong)).status, 400, wrong)
+      })
+    )
+  )
+
+  it.effect("is refused where a parameter is misspelt, given twice or no value of its kind", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const { account } = yield* funded()
+        const wrong: ReadonlyArray<readonly [query: string, path: string]> = [
+          ["limt=1", "limt"],
+          ["limit=0", "limit"],
+          ["limit=1&limit=2", "limit"],
+          ["limit=1e3", "limit"],
+          ["from=yesterday", "from"],
+          ["from=2026-01-02&to=2026-01-01", "from"],
+          ["axis=sideways", "axis"],
+          ["types=Deposited&types=Invented", "types"],
+          ["readToken=a%401", "readToken"]
+        ]
+        for (const [query, path] of wrong) {
+          const { status, body } = yield* read(send(`/v1/accounts/${account}/statement?${query}`))
+          assert.deepEqual([status, body.type], [400, "/docs#InvalidCommand"], query)
+          const [fault] = body.faults as ReadonlyArray<{ readonly path: ReadonlyArray<string> }>
+          assert.strictEqual(fault?.path[0], path, query)
+        }
+        const token = yield* read(
+          send(`/v1/accounts/${account}/statement`, { headers: { "chronicle-read-token": "nonsense" } })
+        )
+        assert.strictEqual(token.status, 400)
+      })
+    )
+  )
+
+  it.effect("of an unknown id is 404, of an unknown path too, and of another method 405", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const answers = yield* Effect.forEach(
+          ["/v1/accounts/nobody", "/v1/transfers/none", "/v1/nothing", "/v1/accounts/nobody/events"],
+          (path) => read(send(path))
+        )
+        assert.deepEqual(
+          answers.map(({ status, body }) => [status, body.type]),
+          [
+            [404, "/docs#AccountNotFound"],
+            [404, "/docs#NotFound"],
+            [404, "/docs#NotFound"],
+            [404, "/docs#AccountNotFound"]
+          ]
+        )
+        const wrong = yield* read(send("/v1/transfers", { method: "DELETE" }))
+        assert.deepEqual([wrong.status, wrong.headers.get("allow")], [405, "POST"])
+        const bad = yield* read(send("/v1/accounts/a%20b"))
+        assert.deepEqual([bad.status, bad.body.type], [400, "/docs#InvalidCommand"])
+      })
+    )
+  )
+})
+
+describe("each error of the ledger over HTTP", () => {
+  const statuses: Readonly<Record<string, number>> = {
+    AccountNotFound: 404,
+    AccountAlreadyExists: 409,
+    AccountNotActive: 409,
+    AssetMismatch: 422,
+    InsufficientFunds: 422,
+    InvalidCommand: 400,
+    SameAccount: 422,
+    LimitExceeded: 422,
+    VersionConflict: 412,
+    HoldNotFound: 404,
+    HoldClosed: 409,
+    HoldExpired: 409,
+    HoldLimit: 422,
+    CaptureExceedsHold: 422,
+    OpenHolds: 409,
+    ReversalExceeds: 422,
+    RateMismatch: 422,
+    GroupRejected: 422,
+    CommandIdReused: 422,
+    Overloaded: 429,
+    Unavailable: 503,
+    Indeterminate: 504,
+    NotYetVisible: 503,
+    Unauthenticated: 401,
+    Forbidden: 403
+  }
+  plain("has a status here", () => {
+    const known = new Map(problemList.map(({ tag, status }) => [tag, status]))
+    for (const [tag, status] of Object.entries(statuses)) assert.strictEqual(known.get(tag), status, tag)
+    const tags = [...CommandError.members, ...QueryError.members].map(({ identifier }) => identifier)
+    for (const tag of tags) assert.property(statuses, tag)
+  })
+})

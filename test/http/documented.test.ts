@@ -1,0 +1,43 @@
+/** The blocks of docs/http.md do what the page says, run by a shell in their order against a node. */
+import { execFile } from "node:child_process"
+import { readFileSync } from "node:fs"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { memoryLedger } from "../support/callers.ts"
+import { openHttpLayer } from "../support/httpWorld.ts"
+import { ownPort } from "../support/ports.ts"
+
+/** Each shell block of a page with the block of its output. */
+const blocksOf = (page: string) =>
+  [...readFileSync(page, "utf8").matchAll(/```sh\n([\s\S]*?)```\n```\n([\s\S]*?)\n```/g)].map(
+    ([, script = "", output = ""]) => ({ script, output })
+  )
+
+const run = (script: string) =>
+  Effect.callback<string>((resume) => {
+    execFile("bash", ["-c", script], { timeout: 60_000 }, (_error, stdout) => resume(Effect.succeed(stdout)))
+  })
+
+/** The output as a pattern, in which `…` stands for anything. */
+const patternOf = (output: string): RegExp =>
+  new RegExp(`^${output.split("…").map(escapeAll).join("[\\s\\S]*?")}\\s*$`)
+const escapeAll = (text: string): string => text.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")
+
+const page = "docs/http.md"
+
+layer(memoryLedger, { excludeTestServices: true })("the page about HTTP", (it) => {
+  it.effect("shows what the node answers", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const port = yield* ownPort
+        yield* Layer.build(openHttpLayer(port))
+        const blocks = blocksOf(page)
+        assert.isAtLeast(blocks.length, 8)
+        for (const { script, output } of blocks) {
+          const printed = yield* run(script.replaceAll("127.0.0.1:7080", `127.0.0.1:${port}`))
+          assert.match(printed.replaceAll("\r", ""), patternOf(output), script)
+        }
+      })
+    )
+  )
+})

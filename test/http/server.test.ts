@@ -1,0 +1,348 @@
+/** The HTTP server over real sockets: slow and silent peers, streams that are resumed, the end of a node, and where it may listen. */
+import { readFileSync } from "node:fs"
+import { get } from "node:https"
+import { connect as connectSocket } from "node:net"
+import { NodeServices } from "@effect/platform-node"
+import { assert, describe, layer, it as plain } from "@effect/vitest"
+import { ConfigProvider, Deferred, Effect, Exit, Fiber, Layer, Redacted, Scope, Stream } from "effect"
+import { readHttpSettings } from "../../src/http/server/HttpSettings.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import { memoryLedger, token } from "../support/callers.ts"
+import { type HttpOptions, openHttpLayer } from "../support/httpWorld.ts"
+import { ownPort } from "../support/ports.ts"
+
+/** A server at a port of its own; `stop` ends it as the end of its process would. */
+const open = Effect.fnUntraced(function* (options: HttpOptions = {}) {
+  const port = yield* ownPort
+  const scope = yield* Scope.fork(yield* Effect.scope)
+  yield* Layer.buildWithScope(Layer.fresh(openHttpLayer(port, options)), scope)
+  return { port, url: `http://127.0.0.1:${port}`, stop: Scope.close(scope, Exit.void) }
+})
+
+/** Sends bytes, and answers what came back once the server has closed the connection. */
+const sendRaw = (port: number, bytes: string) =>
+  Effect.callback<string>((resume) => {
+    let received = ""
+    const socket = connectSocket(port, "127.0.0.1", () => socket.write(bytes))
+    socket.on("data", (data) => {
+      received += String(data)
+    })
+    socket.on("error", () => {})
+    socket.on("close", () => resume(Effect.succeed(received)))
+    return Effect.sync(() => socket.destroy())
+  })
+
+const getStatus = (url: string) => Effect.promise(async () => (await fetch(url)).status)
+
+let made = 0
+const funded = Effect.fnUntraced(function* (deposits: number) {
+  const ledger = yield* Ledger
+  const account = `s-${made++}`
+  yield* ledger.dispatch({ _tag: "OpenAccount", account, asset: "USD/2", owner: "Ann" })
+  for (let left = deposits; left > 0; left -= 5_000)
+    yield* ledger.dispatchMany(
+      Array.from({ length: Math.min(left, 5_000) }, () => ({
+        _tag: "Deposit" as const,
+        account,
+        amount: 1n,
+        description: "x".repeat(200)
+      }))
+    )
+  return account
+})
+
+/** Server-sent events with an id, as they come, until the stream ends. */
+const events = (url: string, headers: Readonly<Record<string, string>> = {}) =>
+  Stream.unwrap(
+    Effect.promise(async () => {
+      const response = await fetch(url, { headers: { accept: "text/event-stream", ...headers } })
+      assert.strictEqual(response.status, 200)
+      const { body } = response
+      assert.isNotNull(body)
+      return Stream.fromReadableStream({ evaluate: () => body ?? new ReadableStream(), onError: String })
+    })
+  ).pipe(
+    Stream.decodeText(),
+    Stream.mapAccum(
+      () => "",
+      (before, text) => {
+        const blocks = `${before}${text}`.split("\n\n")
+        return [blocks.at(-1) ?? "", blocks.slice(0, -1)] as const
+      }
+    ),
+    Stream.filter((block) => block.startsWith("id: ")),
+    Stream.map((block) => {
+      const [id = "", data = ""] = block.split("\n")
+      return { id: id.slice(4), data: JSON.parse(data.slice(6)) as { readonly version: number } } // of an event
+    })
+  )
+
+layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
+  it.effect("closes connections that send a request slowly or not at all, and goes on serving others", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { port, url } = yield* open({ limits: { headersMs: 300, requestMs: 600 } })
+        const slow = [
+          "GET /v1/stats HTTP/1.1\r\nhost: 127.0.0.1\r\n",
+          "POST /v1/transfers HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{",
+          'POST /v1/batch HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{"a":'
+        ]
+        const [answers, statuses] = yield* Effect.all(
+          [
+            Effect.forEach(slow, (bytes) => sendRaw(port, bytes), { concurrency: "unbounded" }),
+            Effect.forEach(Array.from({ length: 20 }), () => getStatus(`${url}/v1/stats`))
+          ],
+          { concurrency: 2 }
+        )
+        for (const answer of answers) assert.match(answer, /^HTTP\/1\.1 (400|408)/)
+        assert.deepEqual(new Set(statuses), new Set([200]))
+      })
+    )
+  )
+
+  it.effect("answers bytes that are no request with 400, and headers above the bound with 431", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { port, url } = yield* open({ limits: { headerBytesMax: 2_000 } })
+        const garbage = [
+          "\u0000\u0001\u0002\r\n\r\n",
+          "GET\r\n\r\n",
+          "x".repeat(3_000),
+          "GET / HTTP/9.9\r\n\r\n"
+        ]
+        const answers = yield* Effect.forEach(garbage, (bytes) => sendRaw(port, bytes), {
+          concurrency: "unbounded"
+        })
+        for (const answer of answers) assert.match(answer, /^HTTP\/1\.1 4\d\d/)
+        const large = yield* sendRaw(
+          port,
+          `GET /v1/stats HTTP/1.1\r\nhost: 127.0.0.1\r\nx-large: ${"y".repeat(3_000)}\r\n\r\n`
+        )
+        assert.match(large, /^HTTP\/1\.1 431/)
+        assert.strictEqual(yield* getStatus(`${url}/v1/stats`), 200)
+      })
+    )
+  )
+
+  it.effect("has no more connections of a peer than the limit, and takes new ones once some end", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { port, url } = yield* open({ limits: { connectionsPerPeerMax: 3 } })
+        const sockets = yield* Effect.forEach(Array.from({ length: 3 }), () =>
+          Effect.callback<ReturnType<typeof connectSocket>>((resume) => {
+            const socket = connectSocket(port, "127.0.0.1", () => resume(Effect.succeed(socket)))
+          })
+        )
+        assert.strictEqual(yield* sendRaw(port, "GET /v1/stats HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"), "")
+        for (const socket of sockets) socket.destroy()
+        const again = yield* Effect.eventually(Effect.tryPromise(() => fetch(`${url}/v1/stats`)))
+        assert.strictEqual(again.status, 200)
+      })
+    )
+  )
+
+  it.effect(
+    "resumes the events of an account after the last that was received, without loss or repetition",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const { url } = yield* open()
+          const account = yield* funded(60)
+          const versions: Array<number> = []
+          let last: string | undefined
+          while (versions.length < 61) {
+            const headers: Record<string, string> = last === undefined ? {} : { "last-event-id": last }
+            const some = yield* Stream.runCollect(
+              Stream.take(
+                events(`${url}/v1/accounts/${account}/events`, headers),
+                Math.min(13, 61 - versions.length)
+              )
+            )
+            for (const { id, data } of some) {
+              last = id
+              versions.push(data.version)
+            }
+          }
+          assert.deepEqual(
+            versions,
+            Array.from({ length: 61 }, (_, n) => n + 1)
+          )
+        })
+      )
+  )
+
+  it.effect("goes on with a stream as events happen, and with the feed after a cursor", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { url } = yield* open({ limits: { followMs: 10 } })
+        const ledger = yield* Ledger
+        const account = yield* funded(1)
+        const feed = `${url}/v1/feed?accountPrefix=${account}`
+        const [first] = yield* Stream.runCollect(Stream.take(events(feed), 1))
+        const followed = yield* Effect.forkChild(
+          Stream.runCollect(Stream.take(events(feed, { "last-event-id": first?.id ?? "" }), 2))
+        )
+        yield* ledger.dispatch({ _tag: "Deposit", account, amount: 5n })
+        const value = yield* Fiber.join(followed)
+        assert.deepEqual(
+          value.map(({ data }) => data.version),
+          [2, 3]
+        )
+      })
+    )
+  )
+
+  it.effect("sends heartbeats where nothing happens", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { port } = yield* open({ limits: { heartbeatMs: 20 } })
+        const account = yield* funded(0)
+        const text = yield* Effect.callback<string>((resume) => {
+          let received = ""
+          const socket = connectSocket(port, "127.0.0.1", () =>
+            socket.write(
+              `GET /v1/accounts/${account}/events HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n\r\n`
+            )
+          )
+          socket.on("data", (data) => {
+            received += String(data)
+            if (received.split(": nothing new").length < 4) return
+            socket.destroy()
+            resume(Effect.succeed(received))
+          })
+        })
+        assert.include(text, "id: 1\n")
+      })
+    )
+  )
+
+  it.effect("ends a reader that takes nothing, which can go on after its last event", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const limits = { stuckMs: 300, heartbeatMs: 100, streamsPerCallerMax: 1 }
+        const { port, url } = yield* open({ limits })
+        const account = yield* funded(15_000)
+        const path = `/v1/accounts/${account}/events`
+        const socket = connectSocket(port, "127.0.0.1")
+        yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
+        socket.pause().write(`GET ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n\r\n`)
+        const statusOfAnother = Effect.promise(async () => {
+          const controller = new AbortController()
+          const headers = { accept: "text/event-stream" }
+          const { status } = await fetch(`${url}${path}`, { headers, signal: controller.signal })
+          controller.abort()
+          return status
+        })
+        // One stream is all that this caller may have: another is refused until the first is ended.
+        yield* Effect.repeat(statusOfAnother, { until: (status) => status === 429 })
+        const ledger = yield* Ledger
+        yield* ledger.dispatch({ _tag: "Deposit", account, amount: 1n })
+        yield* Effect.repeat(statusOfAnother, { until: (status) => status === 200 })
+        const received = yield* Effect.callback<string>((resume) => {
+          let text = ""
+          socket.on("data", (data) => {
+            text += String(data)
+          })
+          socket.on("error", () => {})
+          socket.on("close", () => resume(Effect.succeed(text)))
+          socket.resume()
+        })
+        const ids = [...received.matchAll(/^id: (\d+)\ndata: .*\n$/gm)].map(([, id]) => Number(id))
+        assert.isBelow(ids.length, 15_002)
+        const last = ids.at(-1) ?? 0
+        const next = yield* Stream.runCollect(
+          Stream.take(events(`${url}${path}`, { "last-event-id": String(last) }), 3)
+        )
+        assert.deepEqual(
+          next.map(({ data }) => data.version),
+          [last + 1, last + 2, last + 3]
+        )
+      })
+    )
+  )
+
+  it.effect("at its end ends its streams, answers what is under way and refuses what comes then", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const ledger = yield* Ledger
+        const account = yield* funded(1)
+        const entered = yield* Deferred.make<void>()
+        const release = yield* Deferred.make<void>()
+        const slow = {
+          ...ledger,
+          dispatch: (command: Parameters<typeof ledger.dispatch>[0]) =>
+            Deferred.succeed(entered, undefined).pipe(
+              Effect.andThen(Deferred.await(release)),
+              Effect.andThen(ledger.dispatch(command))
+            )
+        }
+        const { url, stop } = yield* open({ ledger: slow })
+        const reading = yield* Deferred.make<void>()
+        const stream = yield* events(`${url}/v1/feed`).pipe(
+          Stream.runForEach(() => Deferred.succeed(reading, undefined)),
+          Effect.forkChild
+        )
+        yield* Deferred.await(reading)
+        const command = yield* Effect.forkChild(
+          Effect.promise(async () => {
+            const response = await fetch(`${url}/v1/accounts/${account}/deposits`, {
+              method: "POST",
+              headers: { "content-type": "application/json" },
+              body: JSON.stringify({ amount: "1" })
+            })
+            return response.status
+          })
+        )
+        yield* Deferred.await(entered)
+        const stopped = yield* Effect.forkChild(stop)
+        yield* Fiber.join(stream)
+        yield* Deferred.succeed(release, undefined)
+        assert.strictEqual(yield* Fiber.join(command), 201)
+        yield* Fiber.join(stopped)
+        assert.strictEqual((yield* Effect.exit(Effect.tryPromise(() => fetch(url))))._tag, "Failure")
+      })
+    )
+  )
+
+  it.effect("may be reached over TLS", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const tls = { cert: certificate("server.pem"), key: Redacted.make(certificate("server.key")) }
+        const { port } = yield* open({ tls, tokens: [token("reader", ["read"])] })
+        const status = yield* Effect.callback<number | undefined>((resume) => {
+          const options = {
+            host: "127.0.0.1",
+            port,
+            path: "/v1/stats",
+            ca: certificate("ledger-ca.pem"),
+            servername: "localhost",
+            headers: { authorization: "Bearer secret-reader" }
+          }
+          get(options, ({ statusCode }) => resume(Effect.succeed(statusCode)))
+        })
+        assert.strictEqual(status, 200)
+      })
+    )
+  )
+})
+
+const certificate = (name: string) => readFileSync(`test/rpc/certificates/${name}`, "utf8")
+
+describe("where HTTP listens", () => {
+  const read = (variables: Readonly<Record<string, string>>) =>
+    readHttpSettings.pipe(
+      Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown(variables)),
+      Effect.provide(NodeServices.layer)
+    )
+
+  plain("is loopback unless TLS and tokens are set", () =>
+    Effect.runPromise(
+      Effect.gen(function* () {
+        assert.strictEqual((yield* read({})).host, "127.0.0.1")
+        const refused = yield* Effect.flip(read({ CHRONICLE_HTTP_HOST: "0.0.0.0" }))
+        assert.include(refused.message, "without TLS")
+        assert.include(refused.message, "and tokens")
+      })
+    )
+  )
+})
