@@ -112,6 +112,8 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
           ["trial balance at", shop.trialBalanceAt()],
           ["everybody's events", Stream.runHead(shop.subscribe())],
           ["others' events", Stream.runHead(shop.subscribe({ accountPrefix: "other:" }))],
+          ["accounts of another prefix", shop.accounts({ prefix: "other:" })],
+          ["the sum of a shorter prefix", shop.sum("sho")],
           ["events of a shorter prefix", Stream.runHead(shop.subscribe({ accountPrefix: "sho" }))]
         ]
         for (const [what, asked] of refused) assert.strictEqual(yield* outcome(asked), "Forbidden", what)
@@ -159,7 +161,7 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
   )
 
   it("meets no option of a query of which it is unknown whether it names accounts", () => {
-    const naming = new Set(["account", "readToken", "accountPrefix"])
+    const naming = new Set(["account", "readToken", "accountPrefix", "prefix"])
     // A version, bounds, or (of a subscription) writers of the log and how far each was read. A counterparty only chooses among
     // lines of an account of the caller's own, which show it anyway.
     const namingNone = new Set([
@@ -172,9 +174,12 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
       "axis",
       "version",
       "recordedAt",
+      "effectiveAt",
+      "knownAt",
+      "asset",
       "after"
     ])
-    // That of `accounts` is an account, and only a caller of every account may ask for them; that of a statement a version.
+    // That of `accounts` is an account, and a caller of few accounts may only ask with a prefix of its own; that of a statement a version.
     const cursors = new Set(["accounts", "statement"])
     for (const [name, query] of queryEntries)
       for (const option of Object.keys(payloadFieldsOf(query) ?? {}))
