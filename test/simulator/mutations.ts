@@ -214,7 +214,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a dated trial balance does not wait for the read model",
     theme: "readSide",
-    file: "src/actors/past/TrialBalance.ts",
+    file: "src/actors/past/AwaitKnown.ts",
     from: "while ((yield* missingIn(readModel, rows)).length > 0) yield* Effect.sleep(tokenPollMs)",
     to: "yield* Effect.sleep(1)"
   },
