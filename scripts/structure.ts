@@ -60,7 +60,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
 ]
 
 /** Files that stand alone on the roof: they may import everything. */
-const roofs = new Set(["src/index.ts"])
+const roofs = new Set(["src/index.ts", "src/client.ts", "src/testing.ts"])
 
 const floorOf = (path: string): number => {
   if (roofs.has(path)) return floors.length
@@ -249,7 +249,7 @@ const beginsWithTraffic = (files: ReadonlyArray<Parsed>): ReadonlyArray<Finding>
 
 /** Files that are run, or that the package gives to others: whatever they export is used. */
 const isEntry = (path: string): boolean =>
-  path === "src/index.ts" || !isSource(path) || /(^|\/)(main|\w+Main)\.ts$/.test(path)
+  roofs.has(path) || !isSource(path) || /(^|\/)(main|\w+Main)\.ts$/.test(path)
 
 /**
  * Exported because the declarations of other files, which the package ships, name them where their types are inferred.

@@ -38,7 +38,8 @@ const ban =
 const floors = ["domain", "infra", "actors", "(facade)", "access", "rpc http", "loadtest", "cli", "(roof)"]
 const floorOf = (path: string): number => {
   const [, folder = "", file] = path.split("/")
-  const name = file !== undefined ? folder : folder === "index.ts" ? "(roof)" : "(facade)"
+  const name =
+    file !== undefined ? folder : /^(index|client|testing)\.ts$/.test(folder) ? "(roof)" : "(facade)"
   return path.startsWith("src/") ? floors.findIndex((names) => names.split(" ").includes(name)) : -1
 }
 const folderOf = (path: string) => path.split("/").slice(0, 2).join("/")
