@@ -11,7 +11,7 @@ import { type Account, absent, evolve } from "./domain/Account.ts"
 import { type Command, type CommandInput, fromHost } from "./domain/Command.ts"
 import { type Decided, decide } from "./domain/Decide.ts"
 import type { InvalidCommand, Rejection } from "./domain/Errors.ts"
-import type { AccountId } from "./domain/Ids.ts"
+import type { AccountId, Instant } from "./domain/Ids.ts"
 
 export { openLayer } from "./AsyncLedger.ts"
 export { layerMemory } from "./LedgerNode.ts"
@@ -23,8 +23,8 @@ export type Outcome =
   | { readonly rejection: Rejection | InvalidCommand }
 
 export interface GivenCommands {
-  /** What the ledger would do with this command, after those that were given. Changes nothing. */
-  readonly when: (command: CommandInput) => Outcome
+  /** What the ledger would do with this command at an instant (default 0), after those given. Changes nothing. */
+  readonly when: (command: CommandInput, at?: Instant) => Outcome
   /** The state of an account after the given commands; `Absent` where none opened it. */
   readonly account: (id: string) => Account
 }
@@ -33,20 +33,23 @@ export interface GivenCommands {
 const readCommand = (input: CommandInput): Result.Result<Command, InvalidCommand> =>
   fromHost({ commandId: "test", ...input })
 
+/** When the given commands were recorded. */
+const givenAt: Instant = 0
+
 /** Accounts after these commands, all of which the ledger must accept; throws the rejection of the first that it does not. */
 export const given = (...commands: ReadonlyArray<CommandInput>): GivenCommands => {
   const accounts = new Map<string, Account>()
   const stateOf = (id: AccountId): Account => accounts.get(id) ?? absent(id)
   for (const command of commands) {
-    const decided = Result.getOrThrow(decide(Result.getOrThrow(readCommand(command)), stateOf))
-    for (const { account, event } of decided) accounts.set(account, evolve(stateOf(account), event))
+    const decided = Result.getOrThrow(decide(Result.getOrThrow(readCommand(command)), stateOf, givenAt))
+    for (const { account, event } of decided) accounts.set(account, evolve(stateOf(account), event, givenAt))
   }
   return {
     account: (id) => stateOf(id as AccountId), // an id of no account is absent
-    when: (input) => {
+    when: (input, at = givenAt) => {
       const command = readCommand(input)
       if (Result.isFailure(command)) return { rejection: command.failure }
-      const decision = decide(command.success, stateOf)
+      const decision = decide(command.success, stateOf, at)
       return Result.isSuccess(decision) ? { events: decision.success } : { rejection: decision.failure }
     }
   }
