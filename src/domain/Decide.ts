@@ -212,7 +212,7 @@ const takeLegs = (legs: ReadonlyArray<Leg>, stateOf: StateOf): Result.Result<Tak
       sums.set(asset, changes)
       changes.set(account, (changes.get(account) ?? 0n) + (side === "credit" ? amount : -amount))
     }
-    const waiting = new Map<AccountId, { account: OpenedAccount; legs: Array<Leg> }>()
+    const waiting = new Map<AccountId, OwnLegs>()
     const order: Array<AccountId> = []
     for (const leg of legs) {
       if (isContra(leg.account)) continue
@@ -220,8 +220,12 @@ const takeLegs = (legs: ReadonlyArray<Leg>, stateOf: StateOf): Result.Result<Tak
       add(account.asset, leg)
       order.push(leg.account)
       const before = waiting.get(leg.account)
-      if (before === undefined) waiting.set(leg.account, { account, legs: [leg] })
-      else before.legs.push(leg)
+      const change = leg.side === "credit" ? leg.amount : -leg.amount
+      if (before === undefined) waiting.set(leg.account, { before: account, account, change, legs: [leg] })
+      else {
+        before.legs.push(leg)
+        before.change += change
+      }
     }
     const [only, ...others] = sums.keys()
     const contras: TakenLegs["contras"] = []
@@ -246,15 +250,25 @@ const takeLegs = (legs: ReadonlyArray<Leg>, stateOf: StateOf): Result.Result<Tak
     return { legs: posted, contras, sums }
   })
 
+/** The legs that one account has in a journal. */
+interface OwnLegs {
+  /** The account before the journal. */
+  readonly before: OpenedAccount
+  /** The account after the legs that are posted. */
+  account: OpenedAccount
+  /** What all its legs together change its balance by, in minor units. */
+  change: bigint
+  /** Those that are not posted yet. */
+  readonly legs: Array<Leg>
+}
+
 /**
  * Posts one of the legs that an account has in a journal: the first, unless it does not fit yet and one of the other side
  * does. So the account is covered after every event where it is in the end, for two amounts have room between its bounds.
+ * A refusal tells the account before the journal, and what all its legs together would take or give.
  */
-const postNext = (own: {
-  account: OpenedAccount
-  readonly legs: Array<Leg>
-}): Result.Result<Journal["legs"][number], Rejection> => {
-  const { account, legs } = own
+const postNext = (own: OwnLegs): Result.Result<Journal["legs"][number], Rejection> => {
+  const { account, before, change, legs } = own
   const fits = ({ side, amount }: Leg): Result.Result<void, InsufficientFunds | LimitExceeded> =>
     side === "debit" ? covers(account, amount) : hasRoomFor(account, amount)
   const [first] = legs
@@ -263,7 +277,11 @@ const postNext = (own: {
   const fit = fits(first)
   if (Result.isFailure(fit)) {
     const other = legs.find((leg) => leg.side !== first.side && Result.isSuccess(fits(leg)))
-    if (other === undefined) return Result.fail(fit.failure)
+    if (other === undefined) {
+      const whole: ReturnType<typeof fits> =
+        change < 0n ? covers(before, -change) : hasRoomFor(before, change)
+      return Result.fail(Result.isFailure(whole) ? whole.failure : fit.failure)
+    }
     next = other
   }
   legs.splice(legs.indexOf(next), 1)

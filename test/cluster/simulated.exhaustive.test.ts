@@ -20,7 +20,7 @@ import { SimulatedCluster } from "../support/simulatedCluster.ts"
 import { type Outcome, simulate, type World } from "../support/simulation.ts"
 
 const seeds = Array.from({ length: 8 }, (_, index) => index + 1)
-const shape = { nodes: 3, clients: 8, commandsPerClient: 25, accounts: 9 }
+const shape = { nodes: 3, clients: 8, commandsPerClient: 30, accounts: 9 }
 const calm = () => () => undefined
 
 const run = (world: World) => Effect.provide(simulate(world), [memoryStores, quiet])

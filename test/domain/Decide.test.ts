@@ -380,7 +380,7 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       "is judged by what its legs leave on an account in the end",
       ab,
       journal(["a", -150n], ["b", 149n], ["a", 49n], ["b", -48n]),
-      { _tag: "InsufficientFunds", account: "a", balance: 149n, amount: 150n }
+      { _tag: "InsufficientFunds", account: "a", balance: 100n, amount: 101n }
     ],
     [
       "reaches the largest balance over a leg that is beyond it",
