@@ -20,6 +20,15 @@ snapshotsContract("memory", Snapshots.layerMemory)
 snapshotsContract("PostgreSQL", onDatabase(inject("postgresUrl")))
 if (cockroachUrl !== undefined) snapshotsContract("CockroachDB", onDatabase(cockroachUrl))
 
+it.effect("two stores of snapshots in memory share no row", () =>
+  Effect.gen(function* () {
+    const own = Layer.fresh(Snapshots.layerMemory)
+    yield* Effect.flatMap(Snapshots, ({ save }) => save([opened("alice", 3, 5n)])).pipe(Effect.provide(own))
+    const others = Effect.flatMap(Snapshots, ({ latest }) => latest([accountId("alice")]))
+    assert.deepStrictEqual(yield* Effect.provide(others, own), [])
+  })
+)
+
 /** Snapshots over a fresh database, and the means to change their rows by hand. */
 const scene = Effect.gen(function* () {
   const url = yield* freshEventStore(inject("postgresUrl"))

@@ -4,9 +4,10 @@ import type { AccountId } from "../../domain/Ids.ts"
 import { believe, decode, type SnapshotRow, toRow, wrongMax } from "./SnapshotRows.ts"
 import type { Snapshots } from "./Snapshots.ts"
 
-/** `rows` are those of each account in order of version; a test may change them. */
-export const makeMemory = (rows = new Map<string, ReadonlyArray<SnapshotRow>>()) =>
+/** `given` are the rows of each account in order of version, which a test may change; else each service has its own. */
+export const makeMemory = (given?: Map<string, ReadonlyArray<SnapshotRow>>) =>
   Effect.sync((): Snapshots["Service"] => {
+    const rows = given ?? new Map<string, ReadonlyArray<SnapshotRow>>()
     const rowsOf = (account: string): ReadonlyArray<SnapshotRow> => rows.get(account) ?? []
     const without = (account: string, version: number) =>
       rowsOf(account).filter((row) => row.version !== version)
