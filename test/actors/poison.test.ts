@@ -75,7 +75,7 @@ describe("a poison event", () => {
       yield* eventually(Effect.map(parkedNow, (parked) => assert.lengthOf(parked, 1)))
       const [parked] = yield* parkedNow
       assert.deepInclude(parked, { account: poor, version: 3 })
-      assert.include(parked?.reason, "schema version 99 is newer than 1")
+      assert.include(parked?.reason, "schema version 99 is newer than 2")
 
       const engine = yield* ProjectionEngine
       const stillParked = yield* engine.retryParked()

@@ -73,7 +73,8 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
         const told = yield* demo(dataDir, "--file", "examples/faulty.csv")
         succeeded(told)
         for (const words of [
-          "at fault  21  lines of the file",
+          "skipped    1  lines with an amount of zero",
+          "at fault  20  lines of the file",
           'line 7: malformed: 2026-03-02T09:01:00Z,f-04,deposit,faulty:alice,,USD,1.00,,,,"never closed (a quote is never closed)',
           "line 8: malformed: 2026-03-02T09:01:00Z,f-05,deposit,faulty:alice,,USD,1.00,,, (it has 10 fields, the header has 11)",
           "line 10, kind: unknown kind: teleport",
