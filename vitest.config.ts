@@ -1,6 +1,9 @@
 import { defineConfig } from "vitest/config"
 import { testProjects } from "./test/support/testProjects.ts"
 
+// Workers, and the nodes and command lines that tests start, share what V8 has compiled: it halves what a start costs.
+process.env.NODE_COMPILE_CACHE ??= `${import.meta.dirname}/node_modules/.cache/v8`
+
 const { unit, exhaustive, integration } = testProjects()
 
 export default defineConfig({
@@ -11,12 +14,17 @@ export default defineConfig({
     pool: "forks",
     maxWorkers: 2,
     projects: [
-      // Loading the modules anew for each file would take more time than most files of these two need.
+      // Loading the modules anew for each file would take more time than most files need.
       { extends: true, test: { name: "unit", include: unit, isolate: false } },
       { extends: true, test: { name: "exhaustive", include: exhaustive, isolate: false } },
       {
         extends: true,
-        test: { name: "integration", include: integration, globalSetup: ["test/support/globalSetup.ts"] }
+        test: {
+          name: "integration",
+          include: integration,
+          isolate: false,
+          globalSetup: ["test/support/globalSetup.ts"]
+        }
       }
     ]
   }
