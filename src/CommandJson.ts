@@ -11,18 +11,25 @@ const isFields = (value: unknown): value is Fields =>
 
 const amountFields = ["amount", "overdraftLimit"] as const
 
-const mapAmounts = (fields: Fields, change: (amount: unknown) => unknown): Fields => {
+/** `within` bounds what a body may nest: a group has commands, a command has legs, and a leg has neither. */
+const mapAmounts = (
+  fields: Fields,
+  change: (amount: unknown) => unknown,
+  within: "group" | "command" | "leg" = "group"
+): Fields => {
   let changed: Record<string, unknown> | undefined
   for (const name of amountFields) {
     const value = fields[name]
     if (value !== undefined) changed = { ...(changed ?? fields), [name]: change(value) }
   }
-  if (Array.isArray(fields.legs)) {
-    const legs = fields.legs.map((leg: unknown) => (isFields(leg) ? mapAmounts(leg, change) : leg))
+  if (within !== "leg" && Array.isArray(fields.legs)) {
+    const legs = fields.legs.map((leg: unknown) => (isFields(leg) ? mapAmounts(leg, change, "leg") : leg))
     changed = { ...(changed ?? fields), legs }
   }
-  if (Array.isArray(fields.commands)) {
-    const commands = fields.commands.map((one: unknown) => (isFields(one) ? mapAmounts(one, change) : one))
+  if (within === "group" && Array.isArray(fields.commands)) {
+    const commands = fields.commands.map((one: unknown) =>
+      isFields(one) ? mapAmounts(one, change, "command") : one
+    )
     changed = { ...(changed ?? fields), commands }
   }
   return changed ?? fields

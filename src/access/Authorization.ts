@@ -4,8 +4,9 @@
  */
 import { Result } from "effect"
 import { fromJsonCommand } from "../CommandJson.ts"
-import { accountsOf, type CommandInput, fromHost } from "../domain/Command.ts"
+import { accountsOf, type Command, type CommandInput, fromHost } from "../domain/Command.ts"
 import { Forbidden, type InvalidCommand } from "../domain/Errors.ts"
+import { type AccountId, isContra } from "../domain/Ids.ts"
 import { parseToken } from "../domain/Receipt.ts"
 import type { AnyQuery } from "../QueryMethods.ts"
 import { type Caller, hasScope, mayName } from "./Tokens.ts"
@@ -70,7 +71,15 @@ const refusalOfAccounts = (caller: Caller, command: Fields): Forbidden | Invalid
   // Which accounts it changes stands in its original alone.
   if (checked.success._tag === "Reverse")
     return forbidden(caller, "Reverse needs a token that may name every account")
-  return refusalOf(caller, accountsOf(checked.success))
+  return refusalOf(caller, [...accountsOf(checked.success), ...destinationsOf(checked.success)])
+}
+
+type Member = Extract<Command, { readonly _tag: "Group" }>["commands"][number]
+
+/** Where the holds of a command may be captured to, which no later command has to name. */
+const destinationsOf = (command: Command | Member): ReadonlyArray<AccountId> => {
+  if (command._tag === "Group") return command.commands.flatMap(destinationsOf)
+  return command._tag === "PlaceHold" && command.to !== undefined && !isContra(command.to) ? [command.to] : []
 }
 
 /** Undefined where the caller may name all of these accounts. */

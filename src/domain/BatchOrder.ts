@@ -5,21 +5,32 @@
 import { accountsOf, type Command } from "./Command.ts"
 import type { AccountId } from "./Ids.ts"
 
+/** The account that a hold was placed for stands in the hold alone, so a capture may touch any. */
+const mayTouchAny = (command: Command): boolean => command._tag === "CaptureHold" && command.to === undefined
+
 /**
  * Cuts a batch into waves, each a list of indices in order. All commands of a wave may be given to their owners at once,
  * those of one owner in order; a wave begins when the one before has its outcomes. A command is in a later wave than
- * one before it only where they share an account and have different owners.
+ * one before it only where they may share an account and have different owners.
  */
 export const wavesOf = <Owner>(
   commands: ReadonlyArray<Command>,
   ownerOf: (command: Command, index: number) => Owner
 ): ReadonlyArray<ReadonlyArray<number>> => {
+  const owners = commands.map(ownerOf)
+  const isOfOne = owners.every((owner) => owner === owners[0])
   const last = new Map<AccountId, { readonly wave: number; readonly owner: Owner }>()
   const waves: Array<Array<number>> = []
+  let first = 0
   for (const [index, command] of commands.entries()) {
-    const owner = ownerOf(command, index)
+    const owner = owners[index] as Owner // one for each command
     const accounts = accountsOf(command)
-    let wave = 0
+    if (mayTouchAny(command) && !isOfOne) {
+      waves.push([index])
+      first = waves.length
+      continue
+    }
+    let wave = first
     for (const account of accounts) {
       const before = last.get(account)
       if (before !== undefined) wave = Math.max(wave, before.owner === owner ? before.wave : before.wave + 1)

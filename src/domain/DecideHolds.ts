@@ -9,6 +9,7 @@ import {
   HoldLimit,
   HoldNotFound,
   InvalidCommand,
+  LimitExceeded,
   type Rejection,
   SameAccount
 } from "./Errors.ts"
@@ -22,7 +23,7 @@ import {
   instantMax,
   isContra
 } from "./Ids.ts"
-import { formatMoney } from "./Money.ts"
+import { balanceMax, formatMoney } from "./Money.ts"
 
 interface Decided {
   readonly account: AccountId
@@ -55,6 +56,14 @@ const expiryOf = (
       )
 }
 
+/** Fails where holds would keep back more than a balance may be, as an overdraft limit beside it would allow. */
+const keepsWithin = ({ asset, held, id }: OpenedAccount, more: bigint): Result.Result<void, LimitExceeded> =>
+  held + more <= balanceMax
+    ? Result.void
+    : Result.fail(
+        new LimitExceeded({ account: id, limit: "sum of open holds", max: balanceMax.toString(), asset })
+      )
+
 export const placeHold = (command: Of<"PlaceHold">, account: Account, at: Instant): Decision =>
   Result.gen(function* () {
     const { amount, asset, commandId: hold, description, to } = command
@@ -70,6 +79,7 @@ export const placeHold = (command: Of<"PlaceHold">, account: Account, at: Instan
       )
     }
     yield* covers(opened, amount)
+    yield* keepsWithin(opened, amount)
     const event: Event = {
       _tag: "HoldPlaced",
       hold,
@@ -182,7 +192,10 @@ export const adjustHold = (
       const reason = `must be above ${used}, which are captured or released already: release the hold instead`
       return yield* Result.fail(InvalidCommand.at("amount", reason))
     }
-    if (amount > hold.amount) yield* covers(opened, amount - hold.amount)
+    if (amount > hold.amount) {
+      yield* covers(opened, amount - hold.amount)
+      yield* keepsWithin(opened, amount - hold.amount)
+    }
     const event: Event = {
       _tag: "HoldAdjusted",
       hold: hold.id,

@@ -86,8 +86,8 @@ export const canonicalCommand = (command: Command): string => {
   return canonicalJson(body._tag === "Reverse" ? withoutOriginal(body) : body)
 }
 
-/** A reversal carries what the log says of its original, which is no part of what was asked for. */
-const withoutOriginal = ({ found: _, ...asked }: Omit<ResolvedReverse, "context">) => asked
+/** A reversal carries what the log says of its original, which is no part of what was asked for; its id says which one it is. */
+const withoutOriginal = ({ found: _, n: __, ...asked }: Omit<ResolvedReverse, "context">) => asked
 
 /** One JSON text for equal values, whatever order their keys were written in. */
 const canonicalJson = (value: unknown): string => {

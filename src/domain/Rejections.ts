@@ -69,7 +69,8 @@ export class InsufficientFunds extends Schema.TaggedError<InsufficientFunds>()(
     /** What open holds keep back; absent where there are none. */
     held: Schema.optionalKey(Balance),
     overdraftLimit: OverdraftLimit,
-    amount: Amount
+    /** More than one leg may have, where a journal has several on the account. */
+    amount: SumOfLegs
   },
   { httpApiStatus: 422 }
 ) {
@@ -113,7 +114,12 @@ export class SameAccount extends Schema.TaggedError<SameAccount>()(
 /** A bound of the ledger would be passed: `limit` names it, `max` is its value in minor units of `asset`. */
 export class LimitExceeded extends Schema.TaggedError<LimitExceeded>()(
   "LimitExceeded",
-  { account: Id, limit: Schema.Literal("balance"), max: Schema.String, asset: Schema.optionalKey(Asset) },
+  {
+    account: Id,
+    limit: Schema.Literals(["balance", "sum of open holds"]),
+    max: Schema.String,
+    asset: Schema.optionalKey(Asset)
+  },
   { httpApiStatus: 422 }
 ) {
   override get message() {
@@ -208,7 +214,7 @@ export class OpenHolds extends Schema.TaggedError<OpenHolds>()(
 /** A reversal would give back more than the account got (or paid), over all reversals: `left`, in minor units. */
 export class ReversalExceeds extends Schema.TaggedError<ReversalExceeds>()(
   "ReversalExceeds",
-  { original: Id, account: Id, asset: Asset, left: Balance, amount: Amount },
+  { original: Id, account: Id, asset: Asset, left: SumOfLegs, amount: SumOfLegs },
   { httpApiStatus: 422 }
 ) {
   override get message() {

@@ -9,7 +9,7 @@ import type { Command } from "./Command.ts"
 import { InvalidCommand, type Rejection, ReversalExceeds, SameAccount } from "./Errors.ts"
 import type { Event } from "./Event.ts"
 import type { AccountId, CommandId } from "./Ids.ts"
-import { type Asset, formatMoney } from "./Money.ts"
+import { type Asset, amountMax, formatMoney } from "./Money.ts"
 import type { Original, OriginalLeg, ResolvedReverse } from "./Original.ts"
 
 type Reverse = Extract<Command, { readonly _tag: "Reverse" }>
@@ -100,6 +100,9 @@ interface Change {
   readonly units: bigint
 }
 
+/** Several legs of a journal on one account may sum to more than one event can carry. */
+const beyondOneLeg = refuse("legs", `name at most ${amountMax} minor units for each account`)
+
 export const reverse = (
   command: ResolvedReverse,
   stateOf: (account: AccountId) => Account
@@ -110,8 +113,10 @@ export const reverse = (
   if (!found.isNext) return refuse("n", `reversal ${n - 1} of ${original} does not exist yet`)
   return Result.gen(function* () {
     const shares = yield* sharesOf(command, found)
+    if ([...shares.values()].some((share) => share > amountMax)) return yield* beyondOneLeg
     const changes = yield* changesOf(command, found, shares, stateOf)
     const gave = [...shares].map(([{ account }, amount]) => ({ account, amount }))
+    if (changes.some(({ units }) => sizeOf(units) > amountMax)) return yield* beyondOneLeg
     const link = { original, n }
     const [head] = changes
     if (head === undefined) return yield* refuse("original", "there is nothing to give back")

@@ -383,6 +383,12 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       { _tag: "InsufficientFunds", account: "a", balance: 100n, amount: 101n }
     ],
     [
+      "is refused for what several legs take together, which may be more than one leg may have",
+      [open("a"), open("b")],
+      journal(["a", -amountMax], ["a", -amountMax], ["b", amountMax], ["b", amountMax]),
+      { _tag: "InsufficientFunds", account: "a", balance: 0n, amount: 2n * amountMax }
+    ],
+    [
       "reaches the largest balance over a leg that is beyond it",
       [...full, deposit("a", room), deposit("b", 9n)],
       journal(["a", 9n], ["b", -9n], ["a", -9n], ["b", 9n]),
@@ -483,6 +489,16 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       held,
       hold("a", "i", 41n),
       { _tag: "InsufficientFunds", held: 60n, balance: 100n }
+    ],
+    [
+      "is refused where holds would keep back more than a balance may be",
+      [
+        open("a", USD, amountMax),
+        ...fill("a"),
+        ...Array.from({ length: 100 }, (_, nth) => hold("a", `h${nth}`, amountMax))
+      ],
+      hold("a", "one-more", amountMax),
+      { _tag: "LimitExceeded", limit: "sum of open holds" }
     ],
     ["may use the overdraft", [open("a", USD, 50n)], hold("a", "h", 50n), [["a", "HoldPlaced"]]],
     ["is refused for the account itself", ab, hold("a", "h", 1n, { to: "a" }), { _tag: "SameAccount" }],

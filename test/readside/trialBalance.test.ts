@@ -58,7 +58,10 @@ describe("the trial balance as of an instant", () => {
         ids.flatMap((id, index) => [
           deposit(id, BigInt(100 + number)),
           transfer(id, ids[(index + 1) % 20] ?? id, 3n),
-          withdraw(id, 2n)
+          withdraw(id, 2n),
+          // A capture that names no account leaves the books.
+          { _tag: "PlaceHold", account: id, amount: 7n, commandId: `hold-${id}-${number}` },
+          { _tag: "CaptureHold", account: id, hold: `hold-${id}-${number}`, amount: 4n, final: true }
         ])
       yield* play(
         eventWriter,

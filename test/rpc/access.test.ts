@@ -98,6 +98,10 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
           ["withdraw", shop.dispatch({ _tag: "Withdraw", account: "other:a", amount: 1n })],
           ["transfer from", shop.dispatch(transfer("other:a", "shop:a", 1n))],
           ["transfer to", shop.dispatch(transfer("shop:a", "other:a", 1n))],
+          [
+            "where a hold goes",
+            shop.dispatch({ _tag: "PlaceHold", account: "shop:a", amount: 1n, to: "other:b" })
+          ],
           ["the first leg", shop.dispatch(journal("other:a", "shop:a"))],
           ["the last leg", shop.dispatch(journal("shop:a", "other:a"))],
           ["a prefix in the middle", shop.dispatch(deposit("my-shop:a", 1n))],

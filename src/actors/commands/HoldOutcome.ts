@@ -26,6 +26,7 @@ export const outcomeOfHold = Effect.fnUntraced(function* (
   if (placed?.accountId !== account || placed.type !== "HoldPlaced") return refusal
   let holds: ReadonlyArray<Hold> = []
   let after = placed.version - 1
+  let isWhole = false
   for (let page = 0; page < pagesMax; page++) {
     const rows = yield* store.readStream({ account, after, limit: pageRows })
     for (const row of rows) {
@@ -38,13 +39,14 @@ export const outcomeOfHold = Effect.fnUntraced(function* (
       }
     }
     const last = rows.at(-1)
-    if (last === undefined || rows.length < pageRows) break
+    isWhole = last === undefined || rows.length < pageRows
+    if (last === undefined || isWhole) break
     after = last.version
   }
   const [left] = holds
-  return left !== undefined && isExpired(left, at)
-    ? expired(account, left)
-    : new HoldClosed({ account, hold: id })
+  if (left !== undefined && isExpired(left, at)) return expired(account, left)
+  // It was placed after the command was refused: the refusal was true.
+  return left !== undefined && isWhole ? refusal : new HoldClosed({ account, hold: id })
 })
 
 const expired = (account: AccountId, { id, expiresAt = 0 }: Hold): HoldExpired =>

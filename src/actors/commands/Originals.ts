@@ -96,7 +96,7 @@ export const resolveReversal = (
       contra = contraOf(event) ?? contra
       if (contra !== undefined) add(contra, row.accountId, -amount)
     }
-    if (legs.size === 0 || original.startsWith("~"))
+    if ([...legs.values()].every(({ net }) => net === 0n) || original.startsWith("~"))
       return yield* InvalidCommand.at(
         "original",
         "no command of that id was accepted that moved money and can be reversed"

@@ -91,6 +91,7 @@ export class ReceiptCache {
     accounts: ReadonlyArray<AccountId>
   ): boolean {
     if (postings.length > postingsMax || commandHash.length !== hashChars) return false
+    if (postings.length !== accounts.length) return false
     if (postings.some(({ account }, nth) => account !== accounts[nth])) return false
     this.#putHash(slot, 0, commandHash)
     this.#numbers[slot * numbersOfSlot] = recordedAt

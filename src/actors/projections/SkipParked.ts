@@ -7,7 +7,7 @@ import type { OpenedHead } from "../../domain/Books.ts"
 import { tryPost } from "../../domain/BooksFold.ts"
 import { emptyHead, type Head } from "../../domain/Head.ts"
 import type { AccountId, Version } from "../../domain/Ids.ts"
-import type { StoredEvent } from "../../domain/StoredEvent.ts"
+import { boundBy, type StoredEvent } from "../../domain/StoredEvent.ts"
 import type { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import type { Parked, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
 
@@ -89,7 +89,12 @@ const headAfter = (head: Head, row: StoredEvent): OpenedHead | undefined => {
   const posted = tryPost(head, row)
   if (Result.isSuccess(posted)) return posted.success.head
   const { account } = head
-  return account._tag === "Opened"
-    ? { account: { ...account, version: row.version }, hash: row.hash, recordedAt: row.recordedAt }
-    : undefined
+  if (account._tag !== "Opened") return undefined
+  // What the event did cannot be read, but what it came to: later events are held against it.
+  const balance = boundBy(row)?.balance ?? account.balance
+  return {
+    account: { ...account, version: row.version, balance },
+    hash: row.hash,
+    recordedAt: row.recordedAt
+  }
 }

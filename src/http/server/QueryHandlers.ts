@@ -72,16 +72,21 @@ const found = (
 }
 
 const isAccount = Schema.is(
-  Schema.Struct({ account: AccountView.fields.account, version: AccountView.fields.version })
+  Schema.Struct({
+    account: AccountView.fields.account,
+    version: AccountView.fields.version,
+    held: AccountView.fields.held
+  })
 )
 
-/** The headers of an account's answer, and 304 where the client has that version. */
+/** The headers of an account's answer, and 304 where the client has that version and no hold can have expired since. */
 const accountResponse = (answer: unknown, body: unknown, ifNoneMatch: string | undefined) => {
   if (!isAccount(answer)) return jsonResponse(body)
   const etag = `"${answer.version}"`
   const headers = { etag, "chronicle-read-token": printToken([answer]), "cache-control": "private, no-cache" }
   const known = (ifNoneMatch ?? "").split(",").map((one) => one.trim().replace(/^W\//, ""))
-  return known.includes(etag) || known.includes("*")
+  // A hold expires without a new version: where any is open, what the client has may be old.
+  return (answer.held ?? 0n) === 0n && (known.includes(etag) || known.includes("*"))
     ? HttpServerResponse.empty({ status: 304, headers })
     : jsonResponse(body, 200, headers)
 }

@@ -4,7 +4,13 @@
  */
 import { Clock, Effect } from "effect"
 import type { OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
-import type { AccountId, CommandId, Version } from "../../domain/Ids.ts"
+import {
+  type AccountId,
+  type AccountOrContra,
+  type CommandId,
+  isContra,
+  type Version
+} from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import type { WriterId } from "../eventstore/EventStore.ts"
@@ -204,7 +210,10 @@ const write = (tables: Tables, batch: BooksBatch, now: number): void => {
 
 /** What the event of a line has added to contra accounts. */
 const entriesOf = ({ type, counterparty, asset, amount, contras }: StatementLine) =>
-  counterparty !== null && (type === "Deposited" || type === "Withdrawn")
+  counterparty !== null &&
+  (type === "Deposited" ||
+    type === "Withdrawn" ||
+    (type === "HoldCaptured" && isContra(counterparty as AccountOrContra)))
     ? [{ contra: counterparty, asset, amount: -amount }]
     : (contras ?? [])
 

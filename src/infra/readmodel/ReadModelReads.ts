@@ -46,7 +46,9 @@ const trialAt = `
   SELECT asset, sum(inside)::text, sum(outside)::text FROM (
     SELECT asset, sum(balance) AS inside, 0 AS outside FROM books_v1_balances GROUP BY asset
     UNION ALL
-    SELECT asset, -sum(amount), coalesce(sum(amount) FILTER (WHERE type IN ('Deposited', 'Withdrawn')), 0)
+    SELECT asset, -sum(amount), coalesce(sum(amount) FILTER (
+      WHERE type IN ('Deposited', 'Withdrawn') OR (type = 'HoldCaptured' AND counterparty LIKE 'external:%')
+    ), 0)
     FROM books_v1_statement_lines WHERE recorded_at > $1 GROUP BY asset
     UNION ALL
     SELECT entry.asset, 0, -sum(entry.amount) FROM books_v1_statement_lines l, ${contraEntries("l")}
