@@ -47,8 +47,11 @@ const readPosition = Schema.decodeUnknownResult(
 export const parseToken = (token: string): Result.Result<ReadonlyArray<Position>, InvalidCommand> =>
   Result.all(
     token.split(",").map((part) => {
-      const [account, version] = part.split("@")
-      return Result.mapError(readPosition({ account, version }), () =>
+      const [account, version, ...beyond] = part.split("@")
+      // Digits alone: a number of JavaScript may also be written 0x1 or 1e3, or be empty.
+      const isPlain = beyond.length === 0 && /^\d+$/.test(version ?? "")
+      const position = isPlain ? { account, version } : part
+      return Result.mapError(readPosition(position), () =>
         InvalidCommand.at("readToken", `"${part}" is no account@version`)
       )
     })

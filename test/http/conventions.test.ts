@@ -178,8 +178,14 @@ layer(memoryLedger, { excludeTestServices: true })("a command over HTTP", (it) =
           )
           assert.include([200, 201], answer.status, String(effectiveAt))
         }
-        const [, , dated] = yield* (yield* Ledger).history(account)
+        const member = { _tag: "Deposit", account, amount: "1", effectiveAt: instants[0] }
+        const grouped = yield* read(
+          send("/v1/groups", { json: { commandId: `group-${account}`, commands: [member] } })
+        )
+        assert.strictEqual(grouped.status, 201)
+        const [, , dated, second] = yield* (yield* Ledger).history(account)
         assert.strictEqual(dated?.effectiveAt, 1_000_000_000_000)
+        assert.strictEqual(second?.effectiveAt, 1_000_000_000_000)
       })
     )
   )
@@ -314,6 +320,20 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
           send(`/v1/accounts/${account}/statement`, { headers: { "chronicle-read-token": "nonsense" } })
         )
         assert.strictEqual(token.status, 400)
+        for (const readToken of [`${account}@1@junk`, `${account}@1@`, `${account}@0x1`]) {
+          const answer = yield* read(
+            send(`/v1/accounts/${account}/statement`, { headers: { "chronicle-read-token": readToken } })
+          )
+          assert.strictEqual(answer.status, 400, readToken)
+        }
+        for (const last of ["0x10", "1e3", "", "-1", "1.5"]) {
+          const answer = yield* read(
+            send(`/v1/accounts/${account}/events`, {
+              headers: { accept: "text/event-stream", "last-event-id": last }
+            })
+          )
+          assert.strictEqual(answer.status, 400, `Last-Event-ID ${last}`)
+        }
       })
     )
   )

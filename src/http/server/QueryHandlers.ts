@@ -135,8 +135,9 @@ const followAccount = (guarded: GuardedLedger, send: EventStream, followMs: numb
     const { headers } = yield* HttpServerRequest.HttpServerRequest
     if (given.limit !== undefined)
       return yield* InvalidCommand.at("limit", "is not of a stream, which has no end")
-    const after = Number(afterOf(given, headers) ?? 0)
-    if (!Number.isSafeInteger(after) || after < 0)
+    const text = String(afterOf(given, headers) ?? 0)
+    const after = Number(text)
+    if (!/^\d+$/.test(text) || !Number.isSafeInteger(after))
       return yield* InvalidCommand.at("Last-Event-ID", "must be the version of an event")
     const events = guarded
       .events(caller, { account: String(params.account), after, followMs })

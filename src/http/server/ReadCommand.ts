@@ -54,13 +54,16 @@ const fieldsBeside = (
 const instantFields = ["effectiveAt", "expiresAt"] as const
 
 /** Instants may be texts here. One that is none stays a text, which the ledger refuses. */
-const withInstants = (fields: Fields): Fields => {
+const withInstants = (fields: Fields, depth = 0): Fields => {
   const read: Record<string, unknown> = {}
   for (const name of instantFields) {
     const text = fields[name]
     const instant = typeof text === "string" ? parseInstant(text) : undefined
     if (instant !== undefined && Result.isSuccess(instant)) read[name] = instant.success
   }
+  // A group's commands have instants of their own; what they nest further is no command.
+  if (Array.isArray(fields.commands) && depth === 0)
+    read.commands = fields.commands.map((one: unknown) => (isFields(one) ? withInstants(one, 1) : one))
   return { ...fields, ...read }
 }
 
