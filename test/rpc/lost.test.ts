@@ -108,6 +108,44 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
     )
   )
 
+  it.effect(
+    "gets Indeterminate in a batch where a second node did nothing and the first was not heard again",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const inside = yield* Ledger
+          let arrived = 0
+          const silent = yield* openTcp({
+            ledger: {
+              ...inside,
+              dispatchMany: () =>
+                Effect.andThen(
+                  Effect.sync(() => arrived++),
+                  Effect.never
+                )
+            },
+            limits: { drainMs: 1 }
+          })
+          const way = yield* connect({ urls: [silent.url] })
+          const call = yield* Effect.forkChild(
+            way.ledger.dispatchMany([{ ...deposit("batch", 1n), commandId: "b-1" }])
+          )
+          yield* until("the batch arrived", () => arrived === 1)
+          yield* silent.stop
+          const moving = new Unavailable({ what: "account batch", reason: "it is moving" })
+          yield* openTcp({
+            port: silent.port,
+            ledger: { ...inside, dispatchMany: () => Effect.succeed([Result.fail(moving)]) }
+          })
+          const [result] = yield* Fiber.join(call)
+          assert.deepInclude(result && Result.isFailure(result) ? result.failure : {}, {
+            _tag: "Indeterminate",
+            commandId: "b-1"
+          })
+        })
+      )
+  )
+
   it.effect("interrupts a call on the node when it gives it up, and keeps the connection", () =>
     Effect.scoped(
       Effect.gen(function* () {

@@ -30,7 +30,7 @@ interface NodeCall<A, E> {
 type AnyError = CommandError | QueryError
 
 /** Errors which say that this sending did nothing; another node, or an earlier sending, may have done it. */
-const didNothing: ReadonlySet<string> = new Set<AnyError["_tag"]>([
+export const didNothing: ReadonlySet<string> = new Set<AnyError["_tag"]>([
   "Unavailable",
   "Overloaded",
   "Unauthenticated",

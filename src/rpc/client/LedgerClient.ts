@@ -25,7 +25,13 @@ import { makeQueryMethods, type QueryName, queryOf } from "../../QueryMethods.ts
 import { type NodeHealth, readAccountEventsArguments } from "../LedgerRpc.ts"
 import { type ClientLimits, defaultClientLimits, type LedgerClientOptions } from "./ClientOptions.ts"
 import { chunksOf, type EncodedCommand, makeEncodeCommand } from "./CommandMessages.ts"
-import { type CallState, makeCallWithFailover, makeChooseNode } from "./Failover.ts"
+import {
+  type CallState,
+  didNothing,
+  isLostConnection,
+  makeCallWithFailover,
+  makeChooseNode
+} from "./Failover.ts"
 import {
   type LedgerUrlInvalid,
   makeNodeConnection,
@@ -141,9 +147,24 @@ const makeSendChunks = (
   const sendChunk = (chunk: ReadonlyArray<EncodedCommand>, deadlineMs: number) => {
     const commands = chunk.map(({ json }) => json)
     const [first] = chunk
+    let isLost = false
+    /** An earlier message may still do what this one says was not done. */
+    const doubted = (result: CommandResult, index: number): CommandResult => {
+      if (!isLost || Result.isSuccess(result) || !didNothing.has(result.failure._tag)) return result
+      const commandId = chunk[index]?.command.commandId ?? ""
+      return Result.fail(new Indeterminate({ commandId }))
+    }
     return Effect.result(
       callWithFailover<ReadonlyArray<CommandResult>, CommandError>({
-        send: (client) => client.dispatchMany({ commands }, callOptions),
+        send: (client) =>
+          client.dispatchMany({ commands }, callOptions).pipe(
+            Effect.map((results) => results.map(doubted)),
+            Effect.tapError((error) =>
+              Effect.sync(() => {
+                isLost ||= isLostConnection(error) || error._tag === "Indeterminate"
+              })
+            )
+          ),
         deadlineMs,
         onGivenUp: givenUp("", unavailable),
         preferred: () => first && ownerOfCommand(ownerOf, first.command)
