@@ -6,7 +6,7 @@ import { Effect, Result, Stream } from "effect"
 import { accountEvents } from "../AccountEvents.ts"
 import { dispatchChecked } from "../CommandMethods.ts"
 import { type CommandError, InvalidCommand, type QueryError } from "../domain/Errors.ts"
-import type { Receipt } from "../domain/Receipt.ts"
+import { printToken, type Receipt } from "../domain/Receipt.ts"
 import type { HistoryEntry } from "../domain/Views.ts"
 import { Ledger } from "../Ledger.ts"
 import { askMethod, type QueryName, queryOf } from "../QueryMethods.ts"
@@ -34,6 +34,14 @@ export interface GuardedLedger {
   ) => Stream.Stream<HistoryEntry, QueryError>
 }
 
+/** A capture pays the account that its hold was placed for, which may be none that the caller may name. */
+const concealOthers = (caller: Caller, receipt: Receipt): Receipt => {
+  const postings = receipt.postings.filter(({ account }) => mayName(caller, account))
+  return postings.length === receipt.postings.length
+    ? receipt
+    : { ...receipt, postings, readToken: printToken(postings) }
+}
+
 /** `server` stands before each refusal in the log; `batchMax` bounds the commands of one `dispatchMany`. */
 export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "http", batchMax: number) {
   const ledger = yield* Ledger
@@ -54,13 +62,17 @@ export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "h
 
   return {
     dispatch: (caller, command) =>
-      Effect.flatMap(permitted(caller, permitCommand(caller, command)), ledger.dispatch),
+      permitted(caller, permitCommand(caller, command)).pipe(
+        Effect.flatMap(ledger.dispatch),
+        Effect.map((receipt) => concealOthers(caller, receipt))
+      ),
     dispatchMany: Effect.fnUntraced(function* (caller, commands) {
       if (commands.length > batchMax)
         return yield* InvalidCommand.at("commands", `has ${commands.length}, at most ${batchMax} are taken`)
       yield* Effect.fromResult(authenticator.chargeUnsafe(caller, commands.length - 1))
       const permit = (command: unknown) => permitted(caller, permitCommand(caller, command))
-      return yield* dispatchChecked(commands, permit, ledger.dispatchMany)
+      const results = yield* dispatchChecked(commands, permit, ledger.dispatchMany)
+      return results.map((result) => Result.map(result, (receipt) => concealOthers(caller, receipt)))
     }),
     ask: (caller, name, payload) => {
       // The table says that the answer is no stream.

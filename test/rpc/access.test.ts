@@ -79,6 +79,32 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
     )
   )
 
+  it.effect("with account prefixes learns nothing of where another caller's hold goes", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { as, inside } = yield* world
+        const shop = yield* as("shop")
+        yield* inside.dispatch(open("shop:payer"))
+        yield* inside.dispatch(deposit("shop:payer", 10n))
+        yield* inside.dispatch(open("other:paid"))
+        const hold = { _tag: "PlaceHold", account: "shop:payer", amount: 5n, to: "other:paid" } as const
+        const { commandId } = yield* inside.dispatch(hold)
+        const capture = { _tag: "CaptureHold", account: "shop:payer", hold: commandId, amount: 2n } as const
+        const alone = yield* shop.dispatch(capture)
+        const [among] = yield* shop.dispatchMany([capture])
+        const receipts = [alone, among && Result.isSuccess(among) ? among.success : assert.fail()]
+        for (const { postings, readToken } of receipts) {
+          assert.deepStrictEqual(
+            postings.map(({ account }) => account as string),
+            ["shop:payer"]
+          )
+          assert.notInclude(readToken, "other")
+        }
+        assert.strictEqual((yield* inside.strongBalance("other:paid")).balance, 4n)
+      })
+    )
+  )
+
   it.effect("with account prefixes may name no other account, in any place of a call", () =>
     Effect.scoped(
       Effect.gen(function* () {
