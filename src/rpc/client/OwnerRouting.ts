@@ -37,6 +37,8 @@ export const followOwners = Effect.fnUntraced(function* (
       if (told === undefined || Exit.isFailure(told)) {
         known = undefined
         forget(node)
+        // A token that may only read stays so, and each refusal counts against its connection.
+        if (told !== undefined && isForbidden(told)) return
         yield* Effect.sleep(told === undefined || isLost(told) ? againMs : refusedMs)
         continue
       }
@@ -58,6 +60,9 @@ export const followOwners = Effect.fnUntraced(function* (
     rule === undefined || owners.size === 0 ? undefined : owners.get(shardOf(account, rule))
   return ownerOf
 })
+
+const isForbidden = <E extends { readonly _tag: string }>(exit: Exit.Exit<unknown, E>): boolean =>
+  Option.exists(Exit.findErrorOption(exit), ({ _tag }) => _tag === "Forbidden")
 
 const isLost = <E>(exit: Exit.Exit<unknown, E>): boolean =>
   Option.exists(Exit.findErrorOption(exit), isLostConnection)
