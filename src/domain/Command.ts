@@ -190,7 +190,7 @@ const kinds = {
   },
   /**
    * Gives back what an earlier command moved: all that is left of it, `amount` of a command that moved one amount, or what
-   * `legs` name of those that got it (or paid it). Its id is the ledger's own, made of `original` and `n`: whoever sends the
+   * `legs` name of those that got it (or paid it). Its id is the ledger's own, made of `original` and `n`: whichever caller sends the
    * n-th reversal, it lands once. See Reversal.ts.
    */
   Reverse: {

@@ -10,7 +10,7 @@
  *                            '---its instant of expiry---------------> expired
  * ```
  *
- * Expiry is exact and needs no event: whoever looks at an instant leaves out the holds that have expired by then. What is
+ * Expiry is exact and needs no event: a fold or an answer at an instant leaves out the holds that have expired by then. What is
  * closed leaves the state, which keeps it bounded.
  */
 import { Schema } from "effect"

@@ -27,7 +27,7 @@ export interface Original {
 /** A reversal whose original was looked up. The original is no part of the command that a caller sent, nor of its hash. */
 export type ResolvedReverse = Reverse & { readonly found?: Original }
 
-/** The id under which the n-th reversal of a command lands, whoever asks for it: the command key lets it land once. */
+/** The id under which the n-th reversal of a command lands, whichever caller asks for it: the command key lets it land once. */
 export const reversalIdOf = (original: CommandId, n: number): CommandId => `~r${n}~${original}` as CommandId // ids of this form are the ledger's own
 
 /** The accounts whose streams it may append to. */
