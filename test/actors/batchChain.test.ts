@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, type Scope } from "effect"
 import { TestClock } from "effect/testing"
+import { AccountId } from "../../src/domain/Ids.ts"
 import type { LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { type Fault, FaultyStore } from "../support/faultyStore.ts"
@@ -92,6 +93,24 @@ describe("a successor batch", () => {
         assert.isDefined(first.pollUnsafe())
         assert.deepStrictEqual(yield* rest, { Accepted: 1 + size })
         assert.deepStrictEqual([sendings(), store.behind], [2, 1])
+      })
+    )
+  )
+
+  it.effect("keeps a strong balance waiting for its predecessor alone", () =>
+    world(
+      Effect.gen(function* () {
+        const { node, rest } = yield* scene({ predecessor: "slow" })
+        const asked = yield* Effect.forkChild(node.dispatcher.localNode.headOf(AccountId.make("hot")), {
+          startImmediately: true
+        })
+        // Written by now, and not committed.
+        yield* TestClock.adjust(120)
+        assert.isUndefined(asked.pollUnsafe())
+        yield* TestClock.adjust(30)
+        // Opened, funded, and the deposit of the predecessor: none of the six behind it had landed.
+        assert.strictEqual((yield* Fiber.join(asked)).account.version, 3)
+        assert.deepStrictEqual(yield* rest, { Accepted: 1 + size })
       })
     )
   )

@@ -62,8 +62,11 @@ export type CommandExit = Exit.Exit<Receipt, CommandError>
 
 export type Reply = (exit: CommandExit) => void
 
+/** How the wait of a command may end it. `PeerBusy`: the node of an account takes no more; admission control makes the error. */
+export type FoundExit = CommandExit | "PeerBusy"
+
 /** Goes on with a command whose wait is over: executes it, or ends it with the exit that was found meanwhile. */
-export type Continuation = (command: PendingCommand, exit: CommandExit | undefined) => void
+export type Continuation = (command: PendingCommand, exit: FoundExit | undefined) => void
 
 /** A caller that sent the id of a command that was in flight already. */
 interface Waiter {
@@ -206,7 +209,7 @@ export class PendingCommand {
   }
 
   /** Its wait is over: it is executed, or ends with `exit` where one was found. */
-  resume(exit?: CommandExit): void {
+  resume(exit?: FoundExit): void {
     if (this.#phase !== "done") this.#continue(this, exit)
   }
 
@@ -600,10 +603,14 @@ export class AccountActor {
     this.offerLease()
   }
 
-  /** Tells its readers its committed head, if that may be told now. */
-  tellReaders(): void {
+  /**
+   * Tells its readers its committed head, if that may be told now. `held` is a batch with events of it of which nothing has
+   * landed yet, because it may commit only later: the head is the last one until then.
+   */
+  tellReaders(held?: CommitBatch): void {
     const readers = this.#readers
-    if (readers === undefined || !this.isTellable) return
+    const isLast = this.#batch === undefined || this.#batch === held
+    if (readers === undefined || !this.isDecidable || !isLast) return
     this.#readers = undefined
     for (const reader of readers) reader(Exit.succeed(this.#committed))
   }
@@ -760,7 +767,9 @@ export class CommitBatch {
     this.#leaveActors()
     this.#commands = none
     for (const command of commands) command.commit()
-    for (const { participants } of commands) for (const actor of participants) actor.tellReaders()
+    // Before the successor may commit: a reader of an account that is written to without a pause waits for one batch.
+    for (const { participants } of commands)
+      for (const actor of participants) actor.tellReaders(this.#successor)
     this.#settleSuccessor(true)
     return commands
   }

@@ -172,8 +172,9 @@ export class CommitQueue {
   detachSuccessor(batch: CommitBatch): boolean {
     const successor = batch.detachSuccessor()
     if (successor === undefined) return false
-    this.#putBack(successor)
+    const commands = this.#putBack(successor)
     batch.claimActors()
+    for (const { participants } of commands) for (const actor of participants) actor.tellReaders()
     return true
   }
 
