@@ -6,7 +6,8 @@ import { accountsOf, type Command } from "./Command.ts"
 import type { AccountId } from "./Ids.ts"
 
 /** The account that a hold was placed for stands in the hold alone, so a capture may touch any. */
-const mayTouchAny = (command: Command): boolean => command._tag === "CaptureHold" && command.to === undefined
+export const mayTouchAny = (command: Command): boolean =>
+  command._tag === "CaptureHold" && command.to === undefined
 
 /**
  * Cuts a batch into waves, each a list of indices in order. All commands of a wave may be given to their owners at once,

@@ -20,6 +20,16 @@ const chunkMax = 1_000
 /** Chunks of one `dispatchMany` that are in flight at once. */
 const chunksMax = 2
 
+/** The group of accounts whose node decides a command; undefined where that is this node. */
+type Owner = number | undefined
+
+/** A command of a batch that is not sent yet. */
+interface Left {
+  readonly command: Command
+  readonly index: number
+  readonly owner: Owner
+}
+
 export class CommandRouter extends Context.Service<
   CommandRouter,
   {
@@ -61,15 +71,18 @@ const make = Effect.gen(function* () {
       else resume(forwardOne(command))
     })
 
+  const ownerOf = (command: Command): Owner =>
+    isOurs(command) ? undefined : placement.groupOf(firstAccountOf(command))
+
   /** Forwards commands of other nodes, a group of accounts at once; an effect for each outcome, by index. */
   const forwardAll = Effect.fnUntraced(function* (
     commands: ReadonlyArray<Command>,
+    owners: ReadonlyArray<Owner>,
     results: Array<Effect.Effect<Outcome>>
   ) {
     const groups = new Map<number, Array<number>>()
-    for (const [index, command] of commands.entries()) {
-      if (isOurs(command)) continue
-      const group = placement.groupOf(firstAccountOf(command))
+    for (const [index, group] of owners.entries()) {
+      if (group === undefined) continue
       const others = groups.get(group)
       if (others === undefined) groups.set(group, [index])
       else others.push(index)
@@ -99,11 +112,17 @@ const make = Effect.gen(function* () {
     return start < commands.length ? [...results, ...(yield* dispatchPlain(commands.slice(start)))] : results
   })
 
-  /** Commands of which no two share an account and have different owners. */
-  const dispatchWave = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
+  /**
+   * Commands of which no two share an account and have different owners, by the owners that their caller knows: where
+   * shards move meanwhile, those of one owner still go one way, in order.
+   */
+  const dispatchWave = Effect.fnUntraced(function* (
+    commands: ReadonlyArray<Command>,
+    owners: ReadonlyArray<Owner>
+  ) {
     const results = new Array<Effect.Effect<Outcome>>(commands.length)
-    yield* forwardAll(commands, results)
-    const ours = commands.flatMap((_, index) => (results[index] === undefined ? [index] : []))
+    yield* forwardAll(commands, owners, results)
+    const ours = commands.flatMap((_, index) => (owners[index] === undefined ? [index] : []))
     for (let start = 0; start < ours.length; start += chunkMax) {
       // However long a batch is, it alone does not fill the node: few chunks of it are in flight at once.
       const before = Math.max(0, start - chunksMax * chunkMax)
@@ -122,22 +141,39 @@ const make = Effect.gen(function* () {
     return yield* Effect.all(results)
   })
 
-  const dispatchPlain = (commands: ReadonlyArray<Command>): Effect.Effect<ReadonlyArray<Outcome>> => {
-    if (placement.isAlone) return dispatchWave(commands)
-    const ownerOf = (command: Command) =>
-      isOurs(command) ? "this node" : placement.groupOf(firstAccountOf(command))
-    const waves = wavesOf(commands, ownerOf)
-    if (waves.length <= 1) return dispatchWave(commands)
+  /** One wave after another; what is left is cut anew where shards left or came in between. */
+  const dispatchPlain = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
+    if (placement.isAlone) return yield* dispatchWave(commands, [])
     const outcomes = new Array<Outcome>(commands.length)
-    return Effect.forEach(
-      waves,
-      (wave) =>
-        Effect.map(dispatchWave(wave.map((index) => commands[index] as Command)), (found) => {
-          for (const [nth, index] of wave.entries()) outcomes[index] = found[nth] as Outcome // one a command
-        }),
-      { discard: true }
-    ).pipe(Effect.as(outcomes))
-  }
+    let left: ReadonlyArray<Left> = commands.map((command, index) => ({
+      command,
+      index,
+      owner: ownerOf(command)
+    }))
+    while (left.length > 0) {
+      const cut = left
+      const waves = wavesOf(
+        cut.map(({ command }) => command),
+        (_, nth) => cut[nth]?.owner
+      )
+      const done = new Set<number>()
+      for (const wave of waves) {
+        const sent = wave.map((nth) => cut[nth] as Left) // the indices are those of the cut
+        // By two ways, commands with an account in common could overtake each other.
+        if (done.size > 0 && sent.some(({ command, owner }) => ownerOf(command) !== owner)) break
+        const found = yield* dispatchWave(
+          sent.map(({ command }) => command),
+          sent.map(({ owner }) => owner)
+        )
+        for (const [nth, { index }] of sent.entries()) {
+          outcomes[index] = found[nth] as Outcome // one a command
+          done.add(index)
+        }
+      }
+      left = cut.flatMap((one) => (done.has(one.index) ? [] : [{ ...one, owner: ownerOf(one.command) }]))
+    }
+    return outcomes
+  })
 
   const head = (account: AccountId): Effect.Effect<Head, Unavailable> =>
     Effect.suspend(() =>

@@ -1,5 +1,6 @@
 /** What this node does as the owner of accounts, for its own callers and for the other nodes that ask it. */
 import { Context, Effect, Exit, Layer, Option, Result, Schedule } from "effect"
+import { mayTouchAny } from "../../domain/BatchOrder.ts"
 import { accountsOf, type Command, firstAccountOf } from "../../domain/Command.ts"
 import { type CommandError, Indeterminate, type Unavailable } from "../../domain/Errors.ts"
 import type { Head } from "../../domain/Head.ts"
@@ -238,23 +239,27 @@ const makeSubmitAll = Effect.fnUntraced(function* (
     const undecided = new Map<AccountId, PendingCommand>()
     const submitted: Array<Effect.Effect<Receipt, CommandError>> = []
     for (const command of commands) {
-      const accounts = accountsOf(command)
-      for (const id of accounts) {
+      for (const id of accountsOf(command)) {
         const before = undecided.get(id)
-        if (before !== undefined) {
-          yield* Effect.callback<void>((go) => before.whenDecided(() => go(Effect.void)))
-        }
+        if (before !== undefined) yield* decided(before)
       }
       submitted.push(submit(command, sender))
       const pending = inFlight.get(command.commandId)
-      for (const id of accounts) {
+      if (pending?.phase === "loading" && mayTouchAny(command)) yield* decided(pending)
+      for (const id of pending?.accounts ?? accountsOf(command)) {
         if (pending?.phase === "loading") undecided.set(id, pending)
         else undecided.delete(id)
       }
     }
+    // What its caller submits next must not overtake them.
+    for (const pending of undecided.values()) yield* decided(pending)
     return submitted
   })
 })
+
+/** Waits until a command is decided, or answered. */
+const decided = (pending: PendingCommand): Effect.Effect<void> =>
+  Effect.callback((go) => pending.whenDecided(() => go(Effect.void)))
 
 const notMineExit = Exit.fail(new NotMine())
 const notMine: Effect.Effect<never, NotMine> = notMineExit
