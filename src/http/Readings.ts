@@ -141,7 +141,7 @@ export const readSideReadings = (report: ReadSideReport, isBusUp: boolean): Read
     counter("restarts", relay.restarts, "Times a fiber failed and was restarted", { fiber: "relay" }),
     gauge(
       "duties_unowned",
-      report.duties.filter((one) => one.isNobodys).length,
+      report.duties.filter((one) => one.isUnowned).length,
       "Singletons (relay, partitions, reconcilers) that no node runs"
     ),
     ...projections.flatMap(projectionReadings)

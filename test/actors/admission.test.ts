@@ -2,7 +2,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
+import { NotMine, PeerBusy, type Placing } from "../../src/actors/accounts/Placement.ts"
 import { LoadShedding } from "../../src/actors/commands/AdmissionControl.ts"
+import { allShards } from "../../src/domain/Shard.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
 import {
@@ -13,6 +15,7 @@ import {
   startNode,
   tally,
   toCommand,
+  transfer,
   until
 } from "../support/ledgerWorld.ts"
 
@@ -126,5 +129,26 @@ it.effect("a full node refuses a command before it looks at it, unless it knows 
     faulty.release()
     yield* Effect.forEach(sent, Fiber.join)
     assert.isUndefined(refused("new"))
+  }).pipe(Effect.provide(memoryStores))
+)
+
+it.effect("a command for an account whose node takes no more is refused, with when that has room again", () =>
+  Effect.gen(function* () {
+    const placement: Placing = {
+      isAlone: false,
+      owns: (account) => account !== "far",
+      groupOf: () => 0,
+      ownedShards: () => allShards,
+      dispatch: () => Effect.fail(new PeerBusy()),
+      head: () => Effect.fail(new NotMine()),
+      borrow: () => Effect.fail(new PeerBusy()),
+      giveBack: () => Effect.void
+    }
+    const node = yield* startNode("beside", { placement, cluster: { leaseMs: 700 } })
+    yield* fund(node, ["near"], 10n)
+    const busy = { _tag: "Overloaded", what: "the node of the account", retryAfterMs: 700 } as const
+    // Decided here, with the account leased; and decided there.
+    for (const command of [transfer("near", "far", 1n), deposit("far", 1n)])
+      assert.deepInclude(yield* Effect.flip(node.send(command)), busy)
   }).pipe(Effect.provide(memoryStores))
 )

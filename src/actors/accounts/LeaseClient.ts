@@ -8,7 +8,7 @@ import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { AccountActor, type AccountLock, type PendingCommand } from "./Lifecycle.ts"
-import { type GivenBack, type LeaseGrant, type LeaseRefused, Placement } from "./Placement.ts"
+import { type GivenBack, type LeaseGrant, type LeaseRefused, type PeerBusy, Placement } from "./Placement.ts"
 
 /** An account of another node, on which this one decides while the lease lasts. */
 interface LeasedAccount {
@@ -104,14 +104,14 @@ const make = Effect.gen(function* () {
 
   const refused = Effect.fnUntraced(function* (
     { actor, lease, waiting }: LeasedAccount,
-    exit: Exit.Exit<unknown, LeaseRefused>
+    exit: Exit.Exit<unknown, LeaseRefused | PeerBusy>
   ) {
     leased.delete(actor.id)
     // The owner may have granted it, with an answer that was lost.
     run(placement.giveBack(actor.id, lease, { _tag: "Unchanged" }))
     const failure = Exit.isFailure(exit) ? Exit.findErrorOption(exit) : undefined
     if (failure?._tag === "Some" && failure.value._tag !== "NotMine") {
-      const refusal = Exit.fail(failure.value)
+      const refusal = failure.value._tag === "PeerBusy" ? "PeerBusy" : Exit.fail(failure.value)
       for (const command of waiting) command.resume(refusal)
       return
     }

@@ -64,7 +64,7 @@ export interface Placing {
   ) => Effect.Effect<ReadonlyArray<Answer>, Unavailable | PeerBusy>
   readonly head: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
   /** Leases an account from its owner; waits for its turn. Give it back, even if this is interrupted. */
-  readonly borrow: (account: AccountId, lease: string) => Effect.Effect<LeaseGrant, LeaseRefused>
+  readonly borrow: (account: AccountId, lease: string) => Effect.Effect<LeaseGrant, LeaseRefused | PeerBusy>
   /** May be lost: then the lease expires. */
   readonly giveBack: (account: AccountId, lease: string, given: GivenBack) => Effect.Effect<void>
 }

@@ -3,7 +3,7 @@
  * the shards that the cluster gave to this node and the connections to the nodes that have the others.
  */
 import { Clock, Effect, Layer } from "effect"
-import { Overloaded, Unavailable } from "../../domain/Errors.ts"
+import { Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { shardOf } from "../../domain/Shard.ts"
 import { LockCertainty } from "../../infra/cluster/ClusterRunner.ts"
@@ -18,7 +18,7 @@ const makePlacing = Effect.gen(function* () {
   const wall = yield* Clock.Clock
   const { owned, told } = yield* ClusterShards
   const { send, tell } = yield* Peers
-  const { leaseMs, shards, affinitySegments } = yield* ClusterConfig
+  const { shards, affinitySegments } = yield* ClusterConfig
   const rule = { shards, affinitySegments }
   const groupOf = (account: AccountId): number => shardOf(account, rule)
   const ask = (account: AccountId, request: PeerRequest) => send(groupOf(account), request)
@@ -26,7 +26,6 @@ const makePlacing = Effect.gen(function* () {
   const moving = Effect.fail(new NotMine())
   const refusalOf = (response: PeerResponse) =>
     response._tag === "Refused" ? Effect.fail(response.error) : moving
-  const full = new Overloaded({ what: "the node of the account", retryAfterMs: leaseMs })
 
   return {
     isAlone: false,
@@ -56,7 +55,8 @@ const makePlacing = Effect.gen(function* () {
     borrow: (account, lease) =>
       ask(account, { _tag: "Borrow", account, lease }).pipe(
         Effect.catch(
-          ({ isFull }): Effect.Effect<never, NotMine | Overloaded> => (isFull ? Effect.fail(full) : moving)
+          ({ isFull }): Effect.Effect<never, NotMine | PeerBusy> =>
+            isFull ? Effect.fail(new PeerBusy()) : moving
         ),
         Effect.flatMap((response) =>
           response._tag === "Lent" ? Effect.succeed(response.loan) : refusalOf(response)

@@ -8,6 +8,7 @@ import { Context, Effect, Exit, Layer } from "effect"
 import { commandIdOfInput, firstAccountOfInput } from "../../domain/Command.ts"
 import { Overloaded } from "../../domain/Errors.ts"
 import type { CommandId } from "../../domain/Ids.ts"
+import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig, type LedgerLimits } from "../../infra/config/LedgerConfig.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { AccountActor } from "../accounts/Lifecycle.ts"
@@ -46,6 +47,8 @@ export class AdmissionControl extends Context.Service<
     readonly precheck: (input: unknown) => Refusal["exit"] | undefined
     /** `retryAfterMs` is estimated from the commit queue where it is not given. */
     readonly overloaded: (what: string, retryAfterMs?: number) => Refusal
+    /** The node that owns an account takes no more from this one: it has room again once leases have ended. */
+    readonly peerBusy: () => Refusal
   }
 >()("chronicle/actors/AdmissionControl") {
   static readonly layer = Layer.effect(
@@ -56,6 +59,7 @@ export class AdmissionControl extends Context.Service<
 
 const make = Effect.gen(function* () {
   const limits = yield* LedgerConfig
+  const { leaseMs } = yield* ClusterConfig
   const clock = yield* LedgerClock
   const placement = yield* Placement
   const queue = yield* CommitQueue.Service
@@ -105,7 +109,8 @@ const make = Effect.gen(function* () {
       inFlight.outcomes.note(exit)
       return exit
     },
-    overloaded
+    overloaded,
+    peerBusy: () => overloaded("the node of the account", leaseMs)
   })
 })
 

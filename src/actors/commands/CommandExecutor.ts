@@ -23,6 +23,7 @@ import {
   type AccountActor,
   type CommandExit,
   type Continuation,
+  type FoundExit,
   PendingCommand,
   type Reply,
   receiptOf
@@ -160,8 +161,9 @@ class Executor {
   }
 
   /** An account is in memory now, or the log was asked for the id: the command goes on, or ends with what was found. */
-  #resume(command: PendingCommand, exit: CommandExit | undefined): void {
-    if (exit !== undefined) {
+  #resume(command: PendingCommand, found: FoundExit | undefined): void {
+    if (found !== undefined) {
+      const exit = found === "PeerBusy" ? this.#admission.peerBusy().exit : found
       const isDefinite = !command.isRepeat || !saysNothingWasDone(exit)
       this.#inFlight.complete(command, isDefinite ? exit : indeterminate(command))
     } else if (command.rejection === undefined) this.#execute(command, this.#clock.elapsedUnsafe(), undefined)

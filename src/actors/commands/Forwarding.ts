@@ -49,10 +49,7 @@ const make = Effect.gen(function* () {
     const asked = isOurs ? localNode.dispatch(commands) : placement.dispatch(account, commands)
     const graceMs = patienceMs + cluster.answerGraceMs
     const answered = asked.pipe(
-      Effect.catchTag("PeerBusy", () => {
-        const { error } = admission.overloaded("the node of the account", cluster.leaseMs)
-        return all({ _tag: "Failed", error })
-      }),
+      Effect.catchTag("PeerBusy", () => all({ _tag: "Failed", error: admission.peerBusy().error })),
       Effect.catch((error) => all({ _tag: "Failed", error }))
     )
     // The placement waits no longer than this, without the two fibers of a timeout.

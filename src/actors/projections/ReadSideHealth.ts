@@ -13,7 +13,7 @@ interface DutyState {
   readonly node: string | undefined
   readonly isOwn: boolean
   readonly silentMs: number
-  readonly isNobodys: boolean
+  readonly isUnowned: boolean
 }
 
 export interface ReadSideReport {
@@ -74,11 +74,7 @@ export class ReadSideHealth extends Context.Service<
   )
 }
 
-const toDutyState = ({ name, isUnowned, ...state }: SingletonState): DutyState => ({
-  duty: name,
-  ...state,
-  isNobodys: isUnowned
-})
+const toDutyState = ({ name, ...state }: SingletonState): DutyState => ({ duty: name, ...state })
 
 const lagReasons = (
   { name, sweep }: ProjectionState,

@@ -75,11 +75,7 @@ const doubtLines = (
 ]
 
 /** A singleton under the names that `--json` prints. */
-const toJson = ({ name, isUnowned, ...status }: SingletonStatus) => ({
-  duty: name,
-  ...status,
-  isNobodys: isUnowned
-})
+const toJson = ({ name, ...status }: SingletonStatus) => ({ duty: name, ...status })
 
 export const cluster = Effect.fnUntraced(
   function* ({ data, json }: ClusterFlags) {
