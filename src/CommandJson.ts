@@ -3,6 +3,7 @@
  * checked here; the ledger checks what comes out.
  */
 import type { Command } from "./domain/Command.ts"
+import { minorUnitsPattern } from "./domain/Money.ts"
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -38,8 +39,12 @@ const mapAmounts = (
 const print = (amount: unknown): unknown => (typeof amount === "bigint" ? amount.toString() : amount)
 
 /** More digits than any amount has stay a text, which the ledger refuses: BigInt is slow on long ones. */
+const digitsMax = 40
+
 const revive = (amount: unknown): unknown =>
-  typeof amount === "string" && /^-?\d{1,40}$/.test(amount) ? BigInt(amount) : amount
+  typeof amount === "string" && amount.length <= digitsMax && minorUnitsPattern.test(amount)
+    ? BigInt(amount)
+    : amount
 
 export const toJsonCommand = (command: Command): unknown => mapAmounts(command as Fields, print) // the fields of a command are its properties
 

@@ -19,6 +19,7 @@ import {
   HistoryEntry,
   LineType,
   PastView,
+  pageRowsMax,
   StatementLineView,
   SumView,
   TrialLineView
@@ -32,8 +33,8 @@ const wholeNumber = (isGood: (value: number) => boolean, message: string) =>
   Schema.Number.check(Schema.makeFilter<number>((value) => isGood(value) || message))
 
 const PageLimit = wholeNumber(
-  (limit) => Number.isInteger(limit) && limit >= 1,
-  "must be a whole number of 1 or more"
+  (limit) => Number.isInteger(limit) && limit >= 1 && limit <= pageRowsMax,
+  `must be a whole number of 1 to ${pageRowsMax}`
 )
 const PastVersion = wholeNumber(
   (version) => Number.isSafeInteger(version) && version >= 1,
@@ -284,7 +285,7 @@ export const ledgerQueries = {
   }),
   /** From the log: the same answer for ever. */
   balanceAt: queryPast(PastView),
-  /** From the log: events above version `after`, oldest first, at most 1,000 a page. */
+  /** From the log: events above version `after`, oldest first. */
   history: query(
     "account",
     { after: option(AfterVersion), limit: option(PageLimit) },

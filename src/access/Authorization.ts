@@ -56,11 +56,15 @@ const refusalOfKind = (caller: Caller, { _tag, commands }: Fields): Forbidden | 
     : undefined
 }
 
-/** Asks no log: a caller with id prefixes of its own neither takes the ids of others nor learns which of them exist. */
-const refusalOfId = (caller: Caller, { commandId }: Fields): Forbidden | undefined => {
+/**
+ * Asks no log: a caller with id prefixes of its own neither takes the ids of others nor learns which of them exist. The id of a
+ * reversal is made of that of its original.
+ */
+const refusalOfId = (caller: Caller, { _tag, commandId, original }: Fields): Forbidden | undefined => {
   const { commandIds } = caller
   if (commandIds === undefined) return undefined
-  const isOwn = typeof commandId === "string" && commandIds.some((prefix) => commandId.startsWith(prefix))
+  const id = _tag === "Reverse" ? original : commandId
+  const isOwn = typeof id === "string" && commandIds.some((prefix) => id.startsWith(prefix))
   return isOwn ? undefined : forbidden(caller, `its command ids must begin with ${commandIds.join(" or ")}`)
 }
 

@@ -2,7 +2,7 @@
  * The ledger as a caller from outside may use it: each method first checks that the caller may name what it names, and each answer
  * leaves out what the caller may not see. RPC and HTTP serve these methods, so that both refuse the same calls.
  */
-import { Effect, Result, Stream } from "effect"
+import { Effect, Predicate, Result, Stream } from "effect"
 import { accountEvents } from "../AccountEvents.ts"
 import { dispatchChecked } from "../CommandMethods.ts"
 import { type CommandError, InvalidCommand, type QueryError } from "../domain/Errors.ts"
@@ -18,10 +18,14 @@ import { type Caller, mayName } from "./Tokens.ts"
 export interface GuardedLedger {
   /** `command`: JSON that its sender takes for a command; the ledger checks it. */
   readonly dispatch: (caller: Caller, command: unknown) => Effect.Effect<Receipt, CommandError>
-  /** One result a command, in order. The whole fails only where none of them was looked at. */
+  /**
+   * One result a command, in order. The whole fails only where none of them was looked at. `furtherCalls` (default -1, for the one
+   * that was admitted) count against the caller's rate besides the commands.
+   */
   readonly dispatchMany: (
     caller: Caller,
-    commands: ReadonlyArray<unknown>
+    commands: ReadonlyArray<unknown>,
+    furtherCalls?: number
   ) => Effect.Effect<ReadonlyArray<Result.Result<Receipt, CommandError>>, CommandError>
   /** Asks a query whose answer is no stream. */
   readonly ask: (caller: Caller, name: QueryName, payload: unknown) => Effect.Effect<unknown, QueryError>
@@ -42,6 +46,12 @@ const concealOthers = (caller: Caller, receipt: Receipt): Receipt => {
     : { ...receipt, postings, readToken: printToken(postings) }
 }
 
+/** The commands that are to be decided: those of a group, else one. */
+const callsOf = (command: unknown): number => {
+  const members = Predicate.hasProperty(command, "commands") ? command.commands : undefined
+  return Array.isArray(members) ? Math.max(1, members.length) : 1
+}
+
 /** `server` stands before each refusal in the log; `batchMax` bounds the commands of one `dispatchMany`. */
 export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "http", batchMax: number) {
   const ledger = yield* Ledger
@@ -60,16 +70,26 @@ export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "h
   const permittedQuery = (caller: Caller, name: QueryName, payload: unknown) =>
     permitted(caller, permitQuery(caller, queryOf(name), payload))
 
+  /** The first call was counted when it was admitted. */
+  const charge = (caller: Caller, calls: number): Effect.Effect<void, CommandError> =>
+    calls <= 0
+      ? Effect.void
+      : Effect.suspend(() => Effect.fromResult(authenticator.chargeUnsafe(caller, calls)))
+
   return {
     dispatch: (caller, command) =>
-      permitted(caller, permitCommand(caller, command)).pipe(
+      charge(caller, callsOf(command) - 1).pipe(
+        Effect.andThen(permitted(caller, permitCommand(caller, command))),
         Effect.flatMap(ledger.dispatch),
         Effect.map((receipt) => concealOthers(caller, receipt))
       ),
-    dispatchMany: Effect.fnUntraced(function* (caller, commands) {
+    dispatchMany: Effect.fnUntraced(function* (caller, commands, furtherCalls = -1) {
       if (commands.length > batchMax)
         return yield* InvalidCommand.at("commands", `has ${commands.length}, at most ${batchMax} are taken`)
-      yield* Effect.fromResult(authenticator.chargeUnsafe(caller, commands.length - 1))
+      yield* charge(
+        caller,
+        commands.reduce<number>((sum, command) => sum + callsOf(command), furtherCalls)
+      )
       const permit = (command: unknown) => permitted(caller, permitCommand(caller, command))
       const results = yield* dispatchChecked(commands, permit, ledger.dispatchMany)
       return results.map((result) => Result.map(result, (receipt) => concealOthers(caller, receipt)))

@@ -3,6 +3,7 @@ import { Option, Result, Schema } from "effect"
 import { Argument, Flag } from "effect/cli"
 import { AccountId } from "../domain/Ids.ts"
 import { instantForms, parseInstant } from "../domain/InstantText.ts"
+import { pageRowsMax } from "../domain/Views.ts"
 
 /** The account that a command is about. */
 export const accountArgument = (name = "account", description = "The account's id") =>
@@ -41,6 +42,20 @@ export const readTokenFlag = Flag.String("token").pipe(
 export const Positive = Schema.Int.check(
   Schema.isGreaterThanOrEqualTo(1, { message: "must be a whole number of 1 or more" })
 )
+
+/** `--limit` of every command that answers by pages. */
+export const limitFlag = (what: string) =>
+  Flag.Int("limit").pipe(
+    Flag.withDescription(`${what}, at most ${pageRowsMax}`),
+    Flag.withSchema(
+      Schema.Int.check(
+        Schema.isBetween(
+          { minimum: 1, maximum: pageRowsMax },
+          { message: `must be a whole number of 1 to ${pageRowsMax}` }
+        )
+      )
+    )
+  )
 
 /** The options that were given, as fields. */
 export const given = <A>(options: {

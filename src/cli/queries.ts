@@ -1,8 +1,15 @@
 /** How `chronicle accounts`, `balance`, `find` and `history` are called. */
 import { Argument, Command, Flag } from "effect/cli"
 import { AccountPrefix, AnyCommandId, Version } from "../domain/Ids.ts"
-import { historyPageMax } from "../domain/Views.ts"
-import { accountArgument, dataFlag, instantFlag, jsonFlag, Positive, readTokenFlag } from "./flags.ts"
+import {
+  accountArgument,
+  dataFlag,
+  instantFlag,
+  jsonFlag,
+  limitFlag,
+  Positive,
+  readTokenFlag
+} from "./flags.ts"
 import { lazily } from "./lazily.ts"
 
 const accountsFlags = {
@@ -12,11 +19,7 @@ const accountsFlags = {
     Flag.optional
   ),
   cursor: Flag.String("cursor").pipe(Flag.withDescription("`next` of the page before"), Flag.optional),
-  limit: Flag.Int("limit").pipe(
-    Flag.withDescription("Accounts of a page"),
-    Flag.withSchema(Positive),
-    Flag.withDefault(50)
-  ),
+  limit: limitFlag("Accounts of a page").pipe(Flag.withDefault(50)),
   data: dataFlag,
   json: jsonFlag
 }
@@ -71,11 +74,7 @@ const historyFlags = {
     Flag.withSchema(Version),
     Flag.withDefault(0)
   ),
-  limit: Flag.Int("limit").pipe(
-    Flag.withDescription(`At most so many, oldest first; never more than ${historyPageMax}`),
-    Flag.withSchema(Positive),
-    Flag.withDefault(100)
-  ),
+  limit: limitFlag("Events of a page, oldest first").pipe(Flag.withDefault(100)),
   data: dataFlag,
   json: jsonFlag
 }

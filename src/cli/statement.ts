@@ -4,7 +4,7 @@ import { Argument, Command, Flag } from "effect/cli"
 import { AccountPrefix } from "../domain/Ids.ts"
 import { parseAsset } from "../domain/Money.ts"
 import { LineType } from "../domain/Views.ts"
-import { accountArgument, dataFlag, instantFlag, jsonFlag, Positive, readTokenFlag } from "./flags.ts"
+import { accountArgument, dataFlag, instantFlag, jsonFlag, limitFlag, readTokenFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 
 const statementFlags = {
@@ -26,11 +26,7 @@ const statementFlags = {
     Flag.optional
   ),
   cursor: Flag.String("cursor").pipe(Flag.withDescription("`next` of the page before"), Flag.optional),
-  limit: Flag.Int("limit").pipe(
-    Flag.withDescription("Lines of a page"),
-    Flag.withSchema(Positive),
-    Flag.withDefault(50)
-  ),
+  limit: limitFlag("Lines of a page").pipe(Flag.withDefault(50)),
   format: Flag.Literals("export", ["csv", "json"]).pipe(
     Flag.withDescription("Write all of it to the file of --out"),
     Flag.optional

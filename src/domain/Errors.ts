@@ -18,6 +18,17 @@ export class CommandIdReused extends Schema.TaggedError<CommandIdReused>()(
   }
 }
 
+/** No command of that id was accepted, so there is nothing that could be reversed. Nothing was done. */
+export class CommandNotFound extends Schema.TaggedError<CommandNotFound>()(
+  "CommandNotFound",
+  { commandId: Id },
+  { httpApiStatus: 404 }
+) {
+  override get message() {
+    return `no command of the id ${this.commandId} was accepted`
+  }
+}
+
 /** A queue is full. Nothing was done; try again after `retryAfterMs`. */
 export class Overloaded extends Schema.TaggedError<Overloaded>()(
   "Overloaded",
@@ -88,6 +99,7 @@ export class Forbidden extends Schema.TaggedError<Forbidden>()(
 export const CommandError = Schema.Union([
   ...Rejection.members,
   CommandIdReused,
+  CommandNotFound,
   Overloaded,
   Unavailable,
   Indeterminate,

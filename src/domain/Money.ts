@@ -19,12 +19,15 @@ export const amountMax = 10n ** 36n - 1n
 /** A balance stays within plus and minus this, in minor units: what SQL's `numeric(38, 0)` holds. */
 export const balanceMax = 10n ** 38n - 1n
 
+/** Minor units as text, in one form alone: `007`, `-0` and `+7` are not how the ledger prints any number. */
+export const minorUnitsPattern = /^(?:0|-?[1-9]\d*)$/u
+
 /** Integers in minor units: bigints in memory, decimal strings in JSON, where a number would lose digits. */
-const MinorUnits = Schema.String.annotate({
-  message: 'must be a string of whole minor units, such as "1250"'
-})
+const minorUnitsMessage = 'must be a string of whole minor units, such as "1250"'
+
+const MinorUnits = Schema.String.annotate({ message: minorUnitsMessage })
   .check(
-    Schema.isPattern(/^-?\d+$/u, { message: 'must be a string of whole minor units, such as "1250"' }),
+    Schema.isPattern(minorUnitsPattern, { message: minorUnitsMessage }),
     // Before the text is made a bigint, which takes more than linear time.
     Schema.isMaxLength(100, { message: "has more digits than any amount" })
   )

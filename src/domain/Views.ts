@@ -79,8 +79,8 @@ export const PastView = Schema.Struct({
 })
 export type PastView = typeof PastView.Type
 
-/** Most events of one page of an account's history. */
-export const historyPageMax = 1_000
+/** Most rows of one page of any answer. */
+export const pageRowsMax = 1_000
 
 /** One event straight from the log. */
 export const HistoryEntry = Schema.Struct({

@@ -169,7 +169,7 @@ describe("a reversal", () => {
       yield* node.send(reverse("c-shop"))
       assert.deepStrictEqual(yield* balances(node, "payer", "shop"), [100_00n, 100_00n])
       assert.strictEqual((yield* refused(node, reverse("h")))._tag, "InvalidCommand")
-      assert.strictEqual((yield* refused(node, reverse("never")))._tag, "InvalidCommand")
+      assert.strictEqual((yield* refused(node, reverse("never")))._tag, "CommandNotFound")
       assert.strictEqual((yield* refused(node, reverse("in", { n: 2, amount: 1n })))._tag, "ReversalExceeds")
       assert.deepStrictEqual(yield* invariantsOf(store), [])
     }).pipe(Effect.provide([memoryStores, quiet]))

@@ -152,7 +152,7 @@ describe("JSON", () => {
     assert.deepEqual<unknown>(Result.getOrThrow(decoded), { ...deposit, amount: amountMax })
   })
 
-  it.each([1, 1.5, "1.5", "0x1", " 1", "1 ", "", "1e3", "−1", null, true])(
+  it.each([1, 1.5, "1.5", "0x1", " 1", "1 ", "", "1e3", "−1", "007", "-0", "+1", null, true])(
     "refuses %j as an amount",
     (amount) => {
       const decoded = fromJson({ ...deposit, amount })

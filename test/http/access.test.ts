@@ -245,6 +245,23 @@ layer(memoryLedger, { excludeTestServices: true })("every route", (it) => {
     )
   )
 
+  it.effect(
+    "that reverses goes by the id of the original, where the caller has prefixes of command ids",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const numbered = { ...token("numbered", ["command"]), commandIds: ["n:"] }
+          const send = yield* sendInMemory({ tokens: [numbered] })
+          const reversed = (original: string) =>
+            Effect.promise(async () => {
+              const init = { headers: as("numbered"), json: { reason: "returned" } }
+              return (await send(`/v1/transactions/${original}/reversals`, init)).status
+            })
+          assert.deepEqual([yield* reversed("n:1"), yield* reversed("c-1")], [404, 403])
+        })
+      )
+  )
+
   it.effect("and the reference page needs neither script nor another host", () =>
     Effect.scoped(
       Effect.gen(function* () {

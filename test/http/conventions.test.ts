@@ -1,11 +1,11 @@
 /** The conventions of the HTTP API: idempotency, statuses, problem documents, ETags, and questions that are read strictly. */
 import { assert, describe, layer, it as plain } from "@effect/vitest"
 import { Effect } from "effect"
-import { CommandError, QueryError } from "../../src/domain/Errors.ts"
+import { CommandError, InvalidCommand, QueryError } from "../../src/domain/Errors.ts"
 import { problemList } from "../../src/http/api/Problems.ts"
 import { Ledger } from "../../src/Ledger.ts"
-import { memoryLedger } from "../support/callers.ts"
-import { sendInMemory } from "../support/httpWorld.ts"
+import { memoryLedger, token } from "../support/callers.ts"
+import { type Send, sendInMemory } from "../support/httpWorld.ts"
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -131,6 +131,52 @@ layer(memoryLedger, { excludeTestServices: true })("a command over HTTP", (it) =
       )
   )
 
+  it.effect("that reverses has the id of its original and n, which a key may say and may not change", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const { account } = yield* funded()
+        const original = `paid-${account}`
+        yield* (yield* Ledger).dispatch({ _tag: "Deposit", account, amount: 70n, commandId: original })
+        const path = `/v1/transactions/${original}/reversals`
+        const reverse = (json: Json, key?: string) =>
+          read(send(path, { json, headers: key === undefined ? {} : { "idempotency-key": key } }))
+        const half = { amount: "30", reason: "returned" }
+        const [ofKey, ofBody] = [yield* reverse(half, "mine"), yield* reverse({ ...half, commandId: "mine" })]
+        for (const { status, body } of [ofKey, ofBody]) {
+          assert.deepEqual([status, body.type], [400, "/docs#InvalidCommand"])
+          assert.include(String(body.detail), `~r1~${original}`)
+        }
+        const named = { ...half, _tag: "Reverse", original, commandId: "mine" }
+        assert.strictEqual((yield* read(send("/v1/commands", { json: named }))).status, 400)
+        const first = yield* reverse(half, `~r1~${original}`)
+        assert.deepEqual([first.status, first.body.commandId], [201, `~r1~${original}`])
+        assert.strictEqual(first.headers.get("location"), `/v1/commands/~r1~${original}`)
+        const again = yield* reverse(half)
+        assert.deepEqual([again.status, again.text], [200, first.text])
+        assert.strictEqual((yield* reverse({ ...half, amount: "31" }, `~r1~${original}`)).status, 422)
+        assert.strictEqual((yield* reverse({ ...half, n: 2 }, `~r1~${original}`)).status, 400)
+        assert.strictEqual((yield* reverse({ ...half, n: 2 }, `~r2~${original}`)).status, 201)
+        assert.strictEqual((yield* (yield* Ledger).strongBalance(account)).balance, 1_010n)
+      })
+    )
+  )
+
+  it.effect("that reverses one which was never accepted is 404, and one that moved nothing is 400", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        yield* read(send("/v1/accounts", { json: openAccount("still") }))
+        const reverse = (original: string) =>
+          read(send(`/v1/transactions/${original}/reversals`, { json: { reason: "returned" } }))
+        const { status, body } = yield* reverse("never-sent")
+        assert.deepInclude(body, { type: "/docs#CommandNotFound", commandId: "never-sent" })
+        assert.strictEqual(status, 404)
+        assert.strictEqual((yield* reverse("open-still")).status, 400)
+      })
+    )
+  )
+
   it.effect("names an account as the path does, and is of the route's kind", () =>
     Effect.scoped(
       Effect.gen(function* () {
@@ -161,6 +207,38 @@ layer(memoryLedger, { excludeTestServices: true })("a command over HTTP", (it) =
         )
         assert.deepEqual([...faults.keys()].toSorted(), ["amonut", "amount", "effectiveAt"])
         assert.include(faults.get("amount"), "string of whole minor units")
+      })
+    )
+  )
+
+  it.effect("reads an amount in one form alone, whichever field or route has it", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const { account } = yield* funded()
+        const bodies: ReadonlyArray<readonly [path: string, (amount: string) => Json]> = [
+          [`/v1/accounts/${account}/deposits`, (amount) => ({ amount })],
+          [`/v1/accounts/${account}/holds`, (amount) => ({ amount })],
+          ["/v1/commands", (amount) => ({ _tag: "Withdraw", account, amount })],
+          ["/v1/groups", (amount) => ({ commands: [{ _tag: "Deposit", account, amount }] })],
+          [`/v1/accounts/${account}/update`, (overdraftLimit) => ({ overdraftLimit })],
+          [
+            "/v1/journals",
+            (amount) => ({
+              legs: [
+                { account, side: "debit", amount },
+                { account: "external:bank", side: "credit", amount }
+              ]
+            })
+          ]
+        ]
+        for (const [path, bodyOf] of bodies)
+          for (const amount of ["007", "07", "+7", "-0", " 7", "7 ", "7.0", "0x7", "7n", "1e1", "٧", ""]) {
+            const { status, body } = yield* read(send(path, { json: bodyOf(amount) }))
+            assert.strictEqual(status, 400, `${path} ${amount}`)
+            assert.include(JSON.stringify(body.faults), "string of whole minor units", `${path} ${amount}`)
+          }
+        assert.strictEqual((yield* (yield* Ledger).strongBalance(account)).version, 2)
       })
     )
   )
@@ -210,7 +288,27 @@ layer(memoryLedger, { excludeTestServices: true })("a command over HTTP", (it) =
         assert.strictEqual((yield* deposit(etag)).status, 201)
         const late = yield* deposit(etag)
         assert.deepEqual([late.status, late.body.type, late.body.actual], [412, "/docs#VersionConflict", 3])
-        assert.strictEqual((yield* deposit("nonsense")).status, 400)
+        const wrong = [
+          "nonsense",
+          '"3',
+          '3"',
+          '"3" "4"',
+          '"3", "4"',
+          'W/"3"',
+          "*",
+          '"03"',
+          '"9007199254740993"',
+          '""'
+        ]
+        for (const text of wrong) {
+          const { status, body } = yield* deposit(text)
+          assert.deepEqual([status, body.type], [400, "/docs#InvalidCommand"], text)
+          assert.deepInclude((body.faults as ReadonlyArray<Json>)[0], { path: ["If-Match"] })
+        }
+        assert.strictEqual((yield* deposit(' "3" ')).status, 201)
+        assert.strictEqual((yield* deposit("4")).status, 201, "digits may lack their quotes")
+        const condition = { json: { amount: "1" }, headers: { "if-none-match": "*" } }
+        assert.strictEqual((yield* read(send(`/v1/accounts/${account}/deposits`, condition))).status, 400)
       })
     )
   )
@@ -251,6 +349,82 @@ layer(memoryLedger, { excludeTestServices: true })("a command over HTTP", (it) =
   )
 })
 
+layer(memoryLedger, { excludeTestServices: true })("a batch over HTTP", (it) => {
+  const asTill = { authorization: "Bearer secret-till" }
+  const headers = { "content-type": "application/x-ndjson", ...asTill }
+  const tokens = [token("till", ["command"])]
+  /** The status of each line. */
+  const statuses = (send: Send, lines: ReadonlyArray<string>) =>
+    Effect.promise(async () => {
+      const response = await send("/v1/batch", { method: "POST", body: lines.join("\n"), headers })
+      const answers = (await response.text()).trim().split("\n")
+      return answers.slice(0, -1).map((line) => (JSON.parse(line) as Json).status)
+    })
+
+  it.effect("counts lines that are no commands against the rate of the caller", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory({ tokens, ratePerSecond: 2, limits: { batchMax: 50 } })
+        const garbage = Array.from({ length: 200 }, () => "no json")
+        assert.deepEqual(
+          yield* statuses(send, garbage),
+          garbage.map((_, line) => (line < 50 ? 400 : 429))
+        )
+      })
+    )
+  )
+
+  it.effect("counts the commands of a group against it", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory({ tokens, ratePerSecond: 10 })
+        const { account } = yield* funded()
+        const members = Array.from({ length: 30 }, () => ({ _tag: "Deposit", account, amount: "1" }))
+        const group = () => read(send("/v1/groups", { json: { commands: members }, headers: asTill }))
+        assert.deepEqual([(yield* group()).status, (yield* group()).status], [201, 429])
+      })
+    )
+  )
+
+  it.effect("sends nothing behind lines that were refused as a whole", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        const { account } = yield* funded()
+        let calls = 0
+        const ledger = {
+          ...inside,
+          dispatchMany: ((commands) =>
+            ++calls === 2
+              ? Effect.fail(InvalidCommand.at("commands", "refused as a whole"))
+              : inside.dispatchMany(commands)) satisfies typeof inside.dispatchMany
+        }
+        const send = yield* sendInMemory({ tokens, ledger, limits: { batchMax: 2 } })
+        const lines = [1, 2, 3, 4, 5, 6].map((n) =>
+          JSON.stringify({ _tag: "Deposit", account, amount: "1", commandId: `${account}-${n}` })
+        )
+        assert.deepEqual(yield* statuses(send, lines), [201, 201, 400, 400, 400, 400])
+        assert.strictEqual(calls, 2)
+        assert.strictEqual((yield* inside.strongBalance(account)).balance, 1_002n)
+      })
+    )
+  )
+
+  it.effect("takes no header that stands for a field of one command", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        for (const header of ["idempotency-key", "if-match"]) {
+          const init = { method: "POST", body: "{}", headers: { ...headers, [header]: '"1"' } }
+          const { status, body } = yield* read(send("/v1/batch", init))
+          assert.strictEqual(status, 400, header)
+          assert.include(String(body.detail).toLowerCase(), header)
+        }
+      })
+    )
+  )
+})
+
 layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) => {
   it.effect("answers 304 where the client has the version", () =>
     Effect.scoped(
@@ -267,7 +441,12 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
         assert.deepEqual([first.status, first.body.balance], [200, "1000"])
         const known = yield* ask(first.headers.get("etag") ?? "")
         assert.deepEqual([known.status, known.text, known.headers.get("etag")], [304, "", '"2"'])
-        assert.strictEqual((yield* ask('"1", "7"')).status, 200)
+        for (const list of ['"1", "7"', '"2-gzip"', 'W/"1"', '"1,2"'])
+          assert.strictEqual((yield* ask(list)).status, 200, list)
+        for (const list of ['"1", W/"2"', '"2","7"', "*", ' "2" '])
+          assert.strictEqual((yield* ask(list)).status, 304, list)
+        for (const wrong of ['"2', '2"', "2", '"1" "2"', '"2",', '*, "2"', ""])
+          assert.strictEqual((yield* ask(wrong)).status, 400, `If-None-Match ${wrong}`)
       })
     )
   )
@@ -302,6 +481,8 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
         const wrong: ReadonlyArray<readonly [query: string, path: string]> = [
           ["limt=1", "limt"],
           ["limit=0", "limit"],
+          ["limit=1001", "limit"],
+          ["limit=9007199254740992", "limit"],
           ["limit=1&limit=2", "limit"],
           ["limit=1e3", "limit"],
           ["from=yesterday", "from"],
@@ -385,6 +566,7 @@ describe("each error of the ledger over HTTP", () => {
     RateMismatch: 422,
     GroupRejected: 422,
     CommandIdReused: 422,
+    CommandNotFound: 404,
     Overloaded: 429,
     Unavailable: 503,
     Indeterminate: 504,

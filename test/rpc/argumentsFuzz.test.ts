@@ -30,7 +30,7 @@ interface Rule {
   readonly options: { readonly [option: string]: Is }
   readonly together?: (options: Readonly<Record<string, unknown>>) => boolean
 }
-const limit = isWhole(1, Number.POSITIVE_INFINITY)
+const limit = isWhole(1, 1_000)
 const page = { cursor: isText, limit }
 const token = { readToken: isText }
 const instant = isWhole(0, instantMax)
@@ -80,7 +80,25 @@ const rules: { readonly [Name in QueryName]: Rule } = {
 
 const jsonValues: readonly [unknown, ...ReadonlyArray<unknown>] = [
   null,
-  ...[true, 0, 1, -1, 0.5, 7, 1e21, 2 ** 53, instantMax, instantMax + 1, "", "a", "a@1", "5", "NaN"],
+  ...[
+    true,
+    0,
+    1,
+    -1,
+    0.5,
+    7,
+    1_000,
+    1_001,
+    1e21,
+    2 ** 53,
+    instantMax,
+    instantMax + 1,
+    "",
+    "a",
+    "a@1",
+    "5",
+    "NaN"
+  ],
   ...[
     "recorded",
     "effective",

@@ -151,7 +151,13 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
           failed(yield* run(balance, { env: named }), 1, /event.store|127\.0\.0\.1:1/)
           // Its token is not known here, so the stores are asked, of which nothing is known either.
           const closed = portOf((yield* openTcp({ tokens: [token("till", ["read"])] })).url)
-          failed(yield* run(balance, { env: closed }), 2, /is not asked: [\s\S]*are not set/)
+          const passedBy = yield* run(balance, { env: closed })
+          failed(passedBy, 2, /is not asked: [\s\S]*are not set/)
+          assert.lengthOf(
+            passedBy.stderr.match(/is not asked/g) ?? [],
+            1,
+            "said once, by front and program together"
+          )
         })
       ),
     longest

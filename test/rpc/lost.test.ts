@@ -108,6 +108,28 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
     )
   )
 
+  it.effect("gets Indeterminate for a reversal under the id by which its outcome is found", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        const silent = yield* openTcp({
+          ledger: { ...inside, dispatch: () => Effect.never, dispatchMany: () => Effect.never },
+          limits: { drainMs: 1 }
+        })
+        const way = yield* connect({ urls: [silent.url], limits: { commandDeadlineMs: 300 } })
+        yield* way.client.awaitConnected
+        const reversal = { _tag: "Reverse", original: "paid", n: 2, reason: "returned" } as const
+        const [alone, [inBatch]] = yield* Effect.all(
+          [Effect.flip(way.ledger.dispatch(reversal)), way.ledger.dispatchMany([reversal])],
+          { concurrency: 2 }
+        )
+        const wanted = { _tag: "Indeterminate", commandId: "~r2~paid" } as const
+        assert.deepInclude(alone, wanted)
+        assert.deepInclude(inBatch && Result.isFailure(inBatch) ? inBatch.failure : {}, wanted)
+      })
+    )
+  )
+
   it.effect(
     "gets Indeterminate in a batch where a second node did nothing and the first was not heard again",
     () =>

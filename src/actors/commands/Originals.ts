@@ -4,7 +4,7 @@
  */
 import { Effect, Result } from "effect"
 import type { Command } from "../../domain/Command.ts"
-import { InvalidCommand, Unavailable } from "../../domain/Errors.ts"
+import { CommandNotFound, InvalidCommand, Unavailable } from "../../domain/Errors.ts"
 import { amountOf, contraOf, counterLegOf, type Event } from "../../domain/Event.ts"
 import type { AccountId, AccountOrContra, CommandId, ContraId } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
@@ -81,10 +81,11 @@ const assetsOf = Effect.fnUntraced(function* (store: Store, accounts: ReadonlyAr
 export const resolveReversal = (
   store: Store,
   command: Extract<Command, { readonly _tag: "Reverse" }>
-): Effect.Effect<ResolvedReverse, InvalidCommand | Unavailable> =>
+): Effect.Effect<ResolvedReverse, CommandNotFound | InvalidCommand | Unavailable> =>
   Effect.gen(function* () {
     const { n = 1, original } = command
     const events = yield* readCommand(store, original)
+    if (events.length === 0) return yield* new CommandNotFound({ commandId: original })
     const legs = new Map<AccountOrContra, { net: bigint; account: AccountId }>()
     let contra: ContraId | undefined
     const add = (place: AccountOrContra, account: AccountId, units: bigint) =>
@@ -99,7 +100,7 @@ export const resolveReversal = (
     if ([...legs.values()].every(({ net }) => net === 0n) || original.startsWith("~"))
       return yield* InvalidCommand.at(
         "original",
-        "no command of that id was accepted that moved money and can be reversed"
+        "is a command that moved no money, or a reversal: neither can be reversed"
       )
     const isMixed = events.some(
       ({ event }) =>

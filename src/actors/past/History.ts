@@ -4,7 +4,7 @@ import { AccountNotFound, InvalidCommand, type QueryError, Unavailable } from ".
 import { isLinked } from "../../domain/HashChain.ts"
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import { contextOf, decodeStored } from "../../domain/StoredEvent.ts"
-import { type HistoryEntry, historyPageMax } from "../../domain/Views.ts"
+import { type HistoryEntry, pageRowsMax } from "../../domain/Views.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { limitOf } from "../../infra/readmodel/Queries.ts"
 
@@ -30,7 +30,7 @@ export class History extends Context.Service<
           const after = page.after ?? 0
           if (!Number.isSafeInteger(after) || after < 0)
             return yield* InvalidCommand.at("after", "must be a version: a whole number of 0 or more")
-          const limit = yield* Effect.fromResult(limitOf(page, historyPageMax, historyPageMax))
+          const limit = yield* Effect.fromResult(limitOf(page, pageRowsMax, pageRowsMax))
           // One more before the page: its hash is what the first event of the page is chained to.
           const from = Math.max(0, after - 1)
           const rows = yield* store.readStream({ account, after: from, limit: limit + (after - from) })

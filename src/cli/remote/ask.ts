@@ -17,7 +17,10 @@ const noNode = "none"
 
 const note = (text: string) => Console.error(`chronicle: ${printable(text)}`)
 
-type Target = { readonly _tag: "Stores" } | { readonly _tag: "Node"; readonly url?: string }
+/** `why`: a node that was found is not asked. */
+type Target =
+  | { readonly _tag: "Stores"; readonly why?: string }
+  | { readonly _tag: "Node"; readonly url?: string }
 
 const chooseTarget = Effect.fnUntraced(function* (data: Option.Option<string>) {
   const stores: Target = { _tag: "Stores" }
@@ -26,10 +29,8 @@ const chooseTarget = Effect.fnUntraced(function* (data: Option.Option<string>) {
   if (Option.isSome(named)) return named.value === noNode ? stores : ({ _tag: "Node" } satisfies Target)
   const found = yield* findNodeHere
   if (found === undefined) return stores
-  if (found.fault !== undefined) {
-    yield* note(`${found.url} is not asked: ${found.fault}`)
-    return stores
-  }
+  if (found.fault !== undefined)
+    return { ...stores, why: `${found.url} is not asked: ${found.fault}` } satisfies Target
   if (Option.isSome(yield* Config.option(Config.String("CHRONICLE_EVENT_STORE_URL"))))
     yield* note(
       `this is the answer of the node at ${found.url}; CHRONICLE_RPC_URL=${noNode} asks the stores of the environment`
@@ -50,5 +51,6 @@ export const asking = Effect.fnUntraced(function* <A, E, R>(
       return yield* question(yield* Ledger)
     }).pipe(Effect.provide(clientLayer({ url: target.url, limits })))
   const { onStores } = yield* Effect.promise(() => import("../run/onStores.ts"))
-  return yield* onStores(data, question)
+  // Not said here: the front hands over to the whole program, which comes by again.
+  return yield* onStores(data, question, target.why === undefined ? Effect.void : note(target.why))
 })

@@ -3,7 +3,7 @@ import { Data, Effect, Option, Result } from "effect"
 import { amountOf } from "../../domain/Event.ts"
 import { printInstant } from "../../domain/Ids.ts"
 import { formatMoney } from "../../domain/Money.ts"
-import { type AccountView, historyPageMax } from "../../domain/Views.ts"
+import { type AccountView, pageRowsMax } from "../../domain/Views.ts"
 import type { QueryMethods } from "../../QueryMethods.ts"
 import { OptionsInvalid } from "../failures.ts"
 import { makeOutput, printJson } from "../Output.ts"
@@ -104,7 +104,7 @@ interface Behind {
 }
 
 const behindOf = (books: QueryMethods, { account, version }: AccountView): Effect.Effect<Behind> =>
-  books.history(account, { after: version, limit: historyPageMax }).pipe(
+  books.history(account, { after: version, limit: pageRowsMax }).pipe(
     Effect.result,
     Effect.map((later) =>
       Result.isSuccess(later)
@@ -116,7 +116,7 @@ const behindOf = (books: QueryMethods, { account, version }: AccountView): Effec
 const describeBehind = ({ events, reason }: Behind): string =>
   events === null
     ? `by how much is not known: ${reason}`
-    : `${events < historyPageMax ? "" : "at least "}${events} events`
+    : `${events < pageRowsMax ? "" : "at least "}${events} events`
 
 export const history = Effect.fnUntraced(function* ({ account, after, limit, data, json }: HistoryFlags) {
   const output = makeOutput(json)
@@ -141,7 +141,7 @@ export const history = Effect.fnUntraced(function* ({ account, after, limit, dat
     "rllrlll"
   )
   const last = entries.at(-1)
-  if (last !== undefined && entries.length === Math.min(limit, historyPageMax))
+  if (last !== undefined && entries.length === limit)
     yield* output.line(`  … there may be more: --after ${last.version}`)
   if (json) yield* printJson(entries.map((entry) => ({ ...entry, asset })))
 })

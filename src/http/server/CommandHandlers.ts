@@ -58,14 +58,26 @@ const resultLine = (result: CommandResult): unknown => {
 const parseLine = (line: string): Result.Result<unknown, InvalidCommand> =>
   Result.flatMap(parseJson(line), (value) => commandOf(value, {}, {}))
 
-/** The results of some lines, in order. The commands of faulty lines are not sent. */
-const sendLines = (guarded: GuardedLedger, caller: Caller, lines: ReadonlyArray<string>) =>
+/** What became of some lines, in order, and why none behind them is sent. */
+interface LineResults {
+  readonly results: ReadonlyArray<CommandResult>
+  readonly stopped: CommandError | undefined
+}
+
+/** The results of some lines. The commands of faulty lines are not sent, but count against the caller's rate as those of others do. */
+const sendLines = (
+  guarded: GuardedLedger,
+  caller: Caller,
+  lines: ReadonlyArray<string>,
+  callsAdmitted: number
+): Effect.Effect<LineResults> =>
   Effect.gen(function* () {
     const parsed = lines.map(parseLine)
     const commands = parsed.filter(Result.isSuccess).map(({ success }) => success)
-    const results = commands.length === 0 ? [] : yield* guarded.dispatchMany(caller, commands)
+    const faulty = lines.length - commands.length
+    const results = yield* guarded.dispatchMany(caller, commands, faulty - callsAdmitted)
     let next = 0
-    return yield* Effect.forEach(parsed, (line): Effect.Effect<CommandResult> => {
+    const all = yield* Effect.forEach(parsed, (line): Effect.Effect<CommandResult> => {
       if (Result.isFailure(line)) return Effect.succeed(Result.fail(line.failure))
       const result = results[next++]
       if (result === undefined) throw new Error("a command of a batch has no result")
@@ -73,10 +85,45 @@ const sendLines = (guarded: GuardedLedger, caller: Caller, lines: ReadonlyArray<
         ? Effect.succeed(result)
         : Effect.result(inWordsOfJson(line.success)(result.failure))
     })
+    return { results: all, stopped: undefined }
   }).pipe(
-    // What refuses all of them, as the caller's rate does, refuses each.
-    Effect.catch((error: CommandError) => Effect.succeed(lines.map((): CommandResult => Result.fail(error))))
+    // What refuses all of them, as the caller's rate does, refuses each, and those behind them: a batch takes effect in order.
+    Effect.catch((error: CommandError) =>
+      Effect.succeed({ results: lines.map((): CommandResult => Result.fail(error)), stopped: error })
+    )
   )
+
+/** The results of all lines, so many at a time as are dispatched together. */
+const sendInOrder = (
+  guarded: GuardedLedger,
+  caller: Caller,
+  lines: ReadonlyArray<string>,
+  batchMax: number
+) =>
+  Stream.fromIterable(lines).pipe(
+    Stream.grouped(batchMax),
+    Stream.mapAccumEffect(
+      (): { readonly stopped: CommandError | undefined; readonly isFirst: boolean } => ({
+        stopped: undefined,
+        isFirst: true
+      }),
+      ({ stopped, isFirst }, some) =>
+        Effect.gen(function* () {
+          const { results, stopped: reason } =
+            stopped === undefined
+              ? // The request itself was one call.
+                yield* sendLines(guarded, caller, some, isFirst ? 1 : 0)
+              : { results: some.map((): CommandResult => Result.fail(stopped)), stopped }
+          return [{ stopped: reason, isFirst: false }, [results]] as const
+        })
+    )
+  )
+
+/** Headers that stand for a field of the one command of a request. */
+const ofOneCommand = [
+  ["Idempotency-Key", "a commandId"],
+  ["If-Match", "an expectedVersion"]
+] as const
 
 /**
  * The lines are read whole before the first is sent, because most clients read nothing while they send. Then so many at a time are
@@ -89,16 +136,12 @@ const makeSendBatch = Effect.gen(function* () {
   return Effect.gen(function* () {
     const request = yield* HttpServerRequest.HttpServerRequest
     const caller = yield* CurrentCaller
-    if (request.headers["idempotency-key"] !== undefined)
-      return yield* InvalidCommand.at(
-        "Idempotency-Key",
-        "is not of a batch: each line has a commandId of its own"
-      )
+    for (const [header, field] of ofOneCommand)
+      if (request.headers[header.toLowerCase()] !== undefined)
+        return yield* InvalidCommand.at(header, `is not of a batch: each line has ${field} of its own`)
     const text = yield* readBody(connections, request, "application/x-ndjson", batchBytesMax)
     const lines = text.split("\n").filter((line) => line.trim() !== "")
-    const results = Stream.fromIterable(lines).pipe(
-      Stream.grouped(batchMax),
-      Stream.mapEffect((some) => sendLines(guarded, caller, some)),
+    const results = sendInOrder(guarded, caller, lines, batchMax).pipe(
       Stream.map((some) => some.map((result) => `${JSON.stringify(resultLine(result))}\n`).join("")),
       Stream.concat(Stream.succeed(`${JSON.stringify({ done: lines.length })}\n`)),
       Stream.encodeText

@@ -1,5 +1,5 @@
 /** What the routes of queries do: parameters become the options of a query, and its answer or error the response. */
-import { Effect, Option, Schema, Stream } from "effect"
+import { Effect, Option, Result, Schema, Stream } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { type GuardedLedger, makeGuardedLedger } from "../../access/GuardedLedger.ts"
 import type { Caller } from "../../access/Tokens.ts"
@@ -10,6 +10,7 @@ import { CurrentCaller } from "../api/LedgerHttpApi.ts"
 import { chooseQuery, parameterPath } from "../api/Parameters.ts"
 import { NotFound, type RequestError } from "../api/Problems.ts"
 import { foundOf, hasETag, isFollowed, type QueryRoute, queryRoutes } from "../api/QueryRoutes.ts"
+import { isKnown } from "./EntityTags.ts"
 import { type EventStream, makeEventStream, type ServerSentEvent } from "./EventStreams.ts"
 import { HttpConfig } from "./HttpLimits.ts"
 import { jsonResponse, problemResponse } from "./Responses.ts"
@@ -80,15 +81,22 @@ const isAccount = Schema.is(
 )
 
 /** The headers of an account's answer, and 304 where the client has that version and no hold can have expired since. */
-const accountResponse = (answer: unknown, body: unknown, ifNoneMatch: string | undefined) => {
-  if (!isAccount(answer)) return jsonResponse(body)
-  const etag = `"${answer.version}"`
-  const headers = { etag, "chronicle-read-token": printToken([answer]), "cache-control": "private, no-cache" }
-  const known = (ifNoneMatch ?? "").split(",").map((one) => one.trim().replace(/^W\//, ""))
+const accountResponse = (
+  answer: unknown,
+  body: unknown,
+  ifNoneMatch: string | undefined
+): Result.Result<HttpServerResponse.HttpServerResponse, InvalidCommand> => {
+  if (!isAccount(answer)) return Result.succeed(jsonResponse(body))
+  const headers = {
+    etag: `"${answer.version}"`,
+    "chronicle-read-token": printToken([answer]),
+    "cache-control": "private, no-cache"
+  }
   // A hold expires without a new version: where any is open, what the client has may be old.
-  return (answer.held ?? 0n) === 0n && (known.includes(etag) || known.includes("*"))
-    ? HttpServerResponse.empty({ status: 304, headers })
-    : jsonResponse(body, 200, headers)
+  const mayBeOld = (answer.held ?? 0n) !== 0n
+  return Result.map(isKnown(ifNoneMatch, answer.version), (known) =>
+    known && !mayBeOld ? HttpServerResponse.empty({ status: 304, headers }) : jsonResponse(body, 200, headers)
+  )
 }
 
 /** The handler of a route whose answer is one document. */
@@ -104,7 +112,7 @@ const answerOnce = (guarded: GuardedLedger, route: QueryRoute) =>
     const value = yield* found(route, name, answer, params)
     const body = encoderOf(name)(value)
     return hasETag(route.name)
-      ? accountResponse(value, body, request.headers["if-none-match"])
+      ? yield* Effect.fromResult(accountResponse(value, body, request.headers["if-none-match"]))
       : jsonResponse(body)
   })
 

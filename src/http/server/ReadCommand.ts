@@ -5,7 +5,10 @@
 import { Effect, Result } from "effect"
 import { fromJson } from "../../domain/Command.ts"
 import { InvalidCommand } from "../../domain/Errors.ts"
+import type { CommandId } from "../../domain/Ids.ts"
 import { parseInstant } from "../../domain/InstantText.ts"
+import { reversalIdOf } from "../../domain/Original.ts"
+import { expectedVersionOf } from "./EntityTags.ts"
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -17,16 +20,6 @@ export const parseJson = (text: string): Result.Result<unknown, InvalidCommand> 
     Result.try((): unknown => JSON.parse(text)),
     () => InvalidCommand.at("body", "must be JSON")
   )
-
-/** `"5"`, the ETag of an account at version 5. */
-const etagPattern = /^"?(0|[1-9]\d{0,15})"?$/
-
-const expectedVersionOf = (ifMatch: string): Result.Result<number, InvalidCommand> => {
-  const version = etagPattern.exec(ifMatch)?.[1]
-  return version === undefined
-    ? Result.fail(InvalidCommand.at("If-Match", 'must be the ETag of an account, such as "5"'))
-    : Result.succeed(Number(version))
-}
 
 /** A structured field is quoted, a plain one is not: both are the same key. */
 const unquoted = (key: string): string => key.replace(/^"(.*)"$/, "$1")
@@ -67,6 +60,22 @@ const withInstants = (fields: Fields, depth = 0): Fields => {
   return { ...fields, ...read }
 }
 
+/**
+ * A reversal's id is made of its original and n, whichever caller sends it. So a key of the client's own would promise what is not kept: that
+ * another body under the same key is refused. The derived id itself says what is so already.
+ */
+const withoutDerivedId = (command: Fields): Result.Result<Fields, InvalidCommand> => {
+  const { commandId, ...others } = command
+  const { _tag, n = 1, original } = others
+  if (_tag !== "Reverse" || commandId === undefined) return Result.succeed(command)
+  // What is wrong with these is told by the ledger.
+  if (typeof original !== "string" || typeof n !== "number") return Result.succeed(others)
+  const derived = reversalIdOf(original as CommandId, n) // not checked yet
+  if (commandId === derived) return Result.succeed(others)
+  const message = `of reversal ${n} of ${original.slice(0, 128)} is ${derived.slice(0, 160)}: send that, or no key and no commandId`
+  return Result.fail(InvalidCommand.at("commandId", message))
+}
+
 /** JSON that should be a command; the ledger checks what it is. `params` are fields, `_tag` among them where the route is of one kind. */
 export const commandOf = (
   body: unknown,
@@ -75,6 +84,8 @@ export const commandOf = (
 ): Result.Result<unknown, InvalidCommand> => {
   if (!isFields(body)) return Result.fail(InvalidCommand.at("body", "must be an object"))
   return Result.flatMap(fieldsBeside(params, headers), (beside) => {
+    if (headers["if-none-match"] !== undefined)
+      return Result.fail(InvalidCommand.at("If-None-Match", "is of questions; a command takes If-Match"))
     const faults = beside.flatMap(([field, value, where]) =>
       Object.hasOwn(body, field) && body[field] !== value
         ? [{ path: [field], message: `must be the same as in ${where}` }]
@@ -82,7 +93,7 @@ export const commandOf = (
     )
     if (faults.length > 0) return Result.fail(new InvalidCommand({ faults }))
     const named = Object.fromEntries(beside.map(([field, value]) => [field, value]))
-    return Result.succeed(withInstants({ ...body, ...named }))
+    return withoutDerivedId(withInstants({ ...body, ...named }))
   })
 }
 

@@ -60,7 +60,7 @@ export const readSideLimits = limitGroup("CHRONICLE", {
     8,
     "How soon they look for what projectors of other nodes wrote; doubled up to `tokenPollMs` while no query joins."
   ),
-  pageMax: limit(1_000, "Rows of one page of an answer."),
+  pageMax: limit(1_000, "Rows of one page of an answer; no question may ask for more than 1,000."),
   sumAccountsMax: limit(1_000_000, "Accounts that one sum by prefix may add up."),
   headStatementsMax: limit(
     2,

@@ -18,6 +18,7 @@ import {
   Unavailable
 } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
+import { reversalIdOf } from "../../domain/Original.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import type { HistoryEntry } from "../../domain/Views.ts"
 import { Ledger } from "../../LedgerService.ts"
@@ -133,6 +134,10 @@ const connectNodes = Effect.fnUntraced(function* (options: LedgerClientOptions) 
   } satisfies Nodes
 })
 
+/** The id under which a command lands, and its outcome is found: that of a reversal is the ledger's own. */
+const landingIdOf = (command: Command): string =>
+  command._tag === "Reverse" ? reversalIdOf(command.original, command.n ?? 1) : command.commandId
+
 /** The error of a command that was given up. */
 const givenUp =
   (commandId: string, unavailable: Nodes["unavailable"]) =>
@@ -151,8 +156,7 @@ const makeSendChunks = (
     /** An earlier message may still do what this one says was not done. */
     const doubted = (result: CommandResult, index: number): CommandResult => {
       if (!isLost || Result.isSuccess(result) || !didNothing.has(result.failure._tag)) return result
-      const commandId = chunk[index]?.command.commandId ?? ""
-      return Result.fail(new Indeterminate({ commandId }))
+      return Result.fail(new Indeterminate({ commandId: landingIdOf(pick(chunk, index).command) }))
     }
     return Effect.result(
       callWithFailover<ReadonlyArray<CommandResult>, CommandError>({
@@ -190,7 +194,9 @@ const makeSendChunks = (
       const error = answer.failure
       const isUncertain = error._tag === "Indeterminate"
       for (const { command } of chunk)
-        results.push(Result.fail(isUncertain ? new Indeterminate({ commandId: command.commandId }) : error))
+        results.push(
+          Result.fail(isUncertain ? new Indeterminate({ commandId: landingIdOf(command) }) : error)
+        )
       stopped = isUncertain
         ? new Unavailable({ what, reason: "a command before it in the batch has no known outcome" })
         : error
@@ -211,7 +217,7 @@ const makeCommands = Effect.fnUntraced(function* (nodes: Nodes) {
       callWithFailover({
         send: (client) => client.dispatch({ command: json }, callOptions),
         deadlineMs: limits.commandDeadlineMs,
-        onGivenUp: givenUp(command.commandId, unavailable),
+        onGivenUp: givenUp(landingIdOf(command), unavailable),
         preferred: () => ownerOfCommand(ownerOf, command)
       })
     )
