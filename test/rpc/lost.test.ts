@@ -2,11 +2,11 @@
 import { createServer, type Socket as NetSocket } from "node:net"
 import { assert, layer } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Option, Result } from "effect"
-import { Unavailable } from "../../src/domain/Errors.ts"
+import { AccountNotActive, AccountNotFound, Unavailable } from "../../src/domain/Errors.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { connectLedger } from "../../src/rpc/client/connectLedger.ts"
-import { deposit, open, transfer } from "../support/ledgerWorld.ts"
+import { deposit, open, outcomeOf, transfer } from "../support/ledgerWorld.ts"
 import { connect, memoryLedger, openTcp, openWebSocket } from "../support/rpcWorld.ts"
 import { until } from "../support/waiting.ts"
 
@@ -126,6 +126,54 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
         const wanted = { _tag: "Indeterminate", commandId: "~r2~paid" } as const
         assert.deepInclude(alone, wanted)
         assert.deepInclude(inBatch && Result.isFailure(inBatch) ? inBatch.failure : {}, wanted)
+      })
+    )
+  )
+
+  it.effect("is told no refusal of a second sending that the first may still make false", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        let arrived = 0
+        /** Keeps every command, which it may carry out at any time. */
+        const silent = Effect.andThen(
+          Effect.sync(() => arrived++),
+          Effect.never
+        )
+        const behind = { ...inside, dispatch: () => silent, dispatchMany: () => silent }
+        const first = yield* openTcp({ ledger: behind, limits: { drainMs: 1 } })
+        const way = yield* connect({ urls: [first.url], limits: { commandDeadlineMs: 1_500 } })
+        const send = (commandId: string) =>
+          Effect.forkChild(Effect.result(way.ledger.dispatch({ ...deposit("lost:a", 1n), commandId })))
+        const single = yield* Effect.forEach(["later", "never", "closed"], send)
+        const batch = yield* Effect.forkChild(
+          way.ledger.dispatchMany(
+            ["b-0", "b-1"].map((commandId) => ({ ...deposit("lost:a", 1n), commandId }))
+          )
+        )
+        yield* until("all have arrived", () => arrived === 4)
+        yield* first.stop
+        const short = new AccountNotFound({ account: "lost:a" })
+        const closed = new AccountNotActive({ account: "lost:a", status: "closed" })
+        const receipt = { ...(yield* inside.dispatch(open("lost:b"))), replayed: true }
+        let asked = 0
+        const second: Service = {
+          ...inside,
+          dispatch: ({ commandId }) => {
+            if (commandId === "closed") return Effect.fail(closed)
+            return commandId === "later" && ++asked > 2 ? Effect.succeed(receipt) : Effect.fail(short)
+          },
+          dispatchMany: () => Effect.succeed([Result.fail(short), Result.fail(closed)])
+        }
+        yield* openTcp({ port: first.port, ledger: second })
+        const told = yield* Effect.forEach(single, Fiber.join)
+        assert.deepStrictEqual([...told, ...(yield* Fiber.join(batch))].map(outcomeOf), [
+          "Replayed",
+          "Indeterminate",
+          "AccountNotActive",
+          "Indeterminate",
+          "AccountNotActive"
+        ])
       })
     )
   )

@@ -21,6 +21,11 @@ export interface CallState {
 interface NodeCall<A, E> {
   readonly send: (client: NodeClient) => Effect.Effect<A, E | RpcClientError.RpcClientError>
   readonly deadlineMs: number
+  /**
+   * Whether a refusal is true of an earlier sending too, whose answer was lost and which a node may still carry out later.
+   * Absent where nothing is done by the call: then every answer is true.
+   */
+  readonly staysTrue?: (error: E) => boolean
   /** The error of a call without a definite answer. */
   readonly onGivenUp: (state: CallState) => E
   /** The node that should have the call, as far as it is known; any node can serve it. */
@@ -30,12 +35,35 @@ interface NodeCall<A, E> {
 type AnyError = CommandError | QueryError
 
 /** Errors which say that this sending did nothing; another node, or an earlier sending, may have done it. */
-export const didNothing: ReadonlySet<string> = new Set<AnyError["_tag"]>([
+const didNothing: ReadonlySet<string> = new Set<AnyError["_tag"]>([
   "Unavailable",
   "Overloaded",
   "Unauthenticated",
   "Forbidden"
 ])
+
+/**
+ * Whether a command that is refused so can never be accepted: by what an account is for ever, and by what never opens again.
+ * Any other refusal was true of the accounts as the node that answered saw them. An earlier sending may still be on its way
+ * through a node that was lost sight of, frozen say, and be accepted afterwards, which a refusal told as definite denies (I7).
+ */
+export const refusesForEver = (error: CommandError): boolean => {
+  switch (error._tag) {
+    case "AccountAlreadyExists":
+    case "AssetMismatch":
+    case "HoldClosed":
+    case "HoldExpired":
+    case "RateMismatch":
+    case "SameAccount":
+      return true
+    case "AccountNotActive":
+      return error.status === "closed"
+    case "VersionConflict":
+      return error.actual > error.expected
+    default:
+      return false
+  }
+}
 
 /** The first pause before another sending, in milliseconds; doubled up to `backoffMaxMs`. */
 const backoffMs = 20
@@ -85,6 +113,8 @@ export const makeChooseNode = (
 export const isLostConnection = (error: unknown): error is RpcClientError.RpcClientError =>
   error instanceof RpcClientError.RpcClientError
 
+const always = () => true
+
 /** What the sendings of one call have come to. */
 class CallAttempts {
   /** An earlier sending ended without an answer. */
@@ -108,7 +138,7 @@ class CallAttempts {
     node: NodeConnection,
     exit: Exit.Exit<A, E | RpcClientError.RpcClientError>,
     isAnotherLeft: () => boolean,
-    onGivenUp: (state: CallState) => E
+    { onGivenUp, staysTrue = always }: Pick<NodeCall<A, E>, "onGivenUp" | "staysTrue">
   ): Exit.Exit<A, E> | undefined {
     if (Exit.isSuccess(exit)) return Exit.succeed(exit.value)
     const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
@@ -119,8 +149,10 @@ class CallAttempts {
       return Cause.hasDies(exit.cause) ? Exit.fail(onGivenUp(this.state())) : undefined
     }
     const isDefinite = error._tag !== "Indeterminate"
-    if (isDefinite && !didNothing.has(error._tag)) return Exit.fail(error)
+    const isRefusal = isDefinite && !didNothing.has(error._tag)
+    if (isRefusal && (!this.isLost || staysTrue(error))) return Exit.fail(error)
     this.reason = error.message
+    if (isRefusal) return undefined
     if (!isDefinite) {
       this.isLost = true
       return undefined
@@ -139,13 +171,9 @@ export const makeCallWithFailover = (
   const permits = Semaphore.makeUnsafe(limits.inFlightMax * nodes.length)
   let waiting = 0
 
-  return <A, E extends AnyError>({
-    send,
-    deadlineMs,
-    onGivenUp,
-    preferred
-  }: NodeCall<A, E>): Effect.Effect<A, E> =>
-    Effect.suspend(() => {
+  return <A, E extends AnyError>(call: NodeCall<A, E>): Effect.Effect<A, E> => {
+    const { send, deadlineMs, onGivenUp, preferred } = call
+    return Effect.suspend(() => {
       const attempts = new CallAttempts(waiting)
       const isAnotherLeft = () =>
         nodes.some((node) => node.isConnectedUnsafe() && !attempts.declined.has(node))
@@ -166,7 +194,7 @@ export const makeCallWithFailover = (
               node.inFlight--
             })
           )
-          const outcome = attempts.settle(node, exit, isAnotherLeft, onGivenUp)
+          const outcome = attempts.settle(node, exit, isAnotherLeft, call)
           if (outcome !== undefined) return yield* outcome
           attempts.isUnderWay = false
           if (attempts.isLost || !isAnotherLeft())
@@ -188,4 +216,5 @@ export const makeCallWithFailover = (
         )
       )
     })
+  }
 }

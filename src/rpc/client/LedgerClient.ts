@@ -28,10 +28,10 @@ import { type ClientLimits, defaultClientLimits, type LedgerClientOptions } from
 import { chunksOf, type EncodedCommand, makeEncodeCommand } from "./CommandMessages.ts"
 import {
   type CallState,
-  didNothing,
   isLostConnection,
   makeCallWithFailover,
-  makeChooseNode
+  makeChooseNode,
+  refusesForEver
 } from "./Failover.ts"
 import {
   type LedgerUrlInvalid,
@@ -153,9 +153,9 @@ const makeSendChunks = (
     const commands = chunk.map(({ json }) => json)
     const [first] = chunk
     let isLost = false
-    /** An earlier message may still do what this one says was not done. */
+    /** An earlier message may still do what this one says was not done, or refuses. */
     const doubted = (result: CommandResult, index: number): CommandResult => {
-      if (!isLost || Result.isSuccess(result) || !didNothing.has(result.failure._tag)) return result
+      if (!isLost || Result.isSuccess(result) || refusesForEver(result.failure)) return result
       return Result.fail(new Indeterminate({ commandId: landingIdOf(pick(chunk, index).command) }))
     }
     return Effect.result(
@@ -170,6 +170,7 @@ const makeSendChunks = (
             )
           ),
         deadlineMs,
+        staysTrue: refusesForEver,
         onGivenUp: givenUp("", unavailable),
         preferred: () => first && ownerOfCommand(ownerOf, first.command)
       })
@@ -217,6 +218,7 @@ const makeCommands = Effect.fnUntraced(function* (nodes: Nodes) {
       callWithFailover({
         send: (client) => client.dispatch({ command: json }, callOptions),
         deadlineMs: limits.commandDeadlineMs,
+        staysTrue: refusesForEver,
         onGivenUp: givenUp(landingIdOf(command), unavailable),
         preferred: () => ownerOfCommand(ownerOf, command)
       })
