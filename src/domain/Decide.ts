@@ -22,6 +22,9 @@ import { adjustHold, captureHold, placeHold, releaseHold } from "./DecideHolds.t
 import {
   AccountAlreadyExists,
   GroupRejected,
+  HoldClosed,
+  HoldExpired,
+  type HoldNotFound,
   type InsufficientFunds,
   InvalidCommand,
   type LimitExceeded,
@@ -32,6 +35,7 @@ import {
   VersionConflict
 } from "./Errors.ts"
 import type { Event } from "./Event.ts"
+import { isExpired } from "./Holds.ts"
 import { type AccountId, type ContraId, type Instant, isContra, type Version } from "./Ids.ts"
 import { type Asset, convert, formatMoney } from "./Money.ts"
 import { reverse } from "./Reversal.ts"
@@ -320,6 +324,40 @@ const checkRate = (
     : Result.fail(new RateMismatch({ base, quote, rate, rounding, amount, expected, actual }))
 }
 
+/**
+ * What became of a hold that a command of a group does not find: a command before it closed it, or it had expired when the group
+ * began, which only the state from before the first event of the account tells.
+ */
+const withinGroup = (
+  refusal: HoldNotFound,
+  before: StateOf,
+  decided: ReadonlyArray<Decided>,
+  at: Instant
+): HoldNotFound | HoldExpired | HoldClosed => {
+  const { hold } = refusal
+  const account = refusal.account as AccountId // the command named it
+  const last = decided.findLast(
+    (one) => one.account === account && "hold" in one.event && one.event.hold === hold
+  )?.event._tag
+  if (last === "HoldReleased") return new HoldClosed({ account, hold, how: "released", at })
+  const state = before(account)
+  const late = state._tag === "Absent" ? undefined : state.holds.find(({ id }) => id === hold)
+  return late?.expiresAt !== undefined && isExpired(late, at)
+    ? new HoldExpired({ account, hold, expiredAt: late.expiresAt })
+    : refusal
+}
+
+type Member = Of<"Group">["commands"][number]
+
+/** Two holds of one account cannot both have the id of their group. */
+const isSecondHold = (member: Member, decided: ReadonlyArray<Decided>): boolean =>
+  member._tag === "PlaceHold" &&
+  decided.some(({ account, event }) => account === member.account && event._tag === "HoldPlaced")
+const secondHold = InvalidCommand.at(
+  "account",
+  "has a hold of this group already: the hold's id is the group's, so a group can place one on each account"
+)
+
 /** Decides each command on what those before it leave; the events of all of them are those of one command. */
 const group = ({ commandId, commands }: Of<"Group">, stateOf: StateOf, at: Instant): Decision => {
   const states = new Map<AccountId, Account>()
@@ -327,12 +365,16 @@ const group = ({ commandId, commands }: Of<"Group">, stateOf: StateOf, at: Insta
   const decided: Array<Decided> = []
   const events: Array<{ readonly account: AccountId; readonly version: Version }> = []
   for (const [index, member] of commands.entries()) {
-    const decision = decide({ ...member, commandId }, current, at)
+    const decision = isSecondHold(member, decided)
+      ? Result.fail(secondHold)
+      : decide({ ...member, commandId }, current, at)
     if (Result.isFailure(decision)) {
       const rejection = decision.failure
       // Groups have no groups in them, so that this cannot be.
       if (rejection._tag === "GroupRejected") return Result.fail(rejection)
-      return Result.fail(new GroupRejected({ index, command: member._tag, rejection }))
+      const told =
+        rejection._tag === "HoldNotFound" ? withinGroup(rejection, stateOf, decided, at) : rejection
+      return Result.fail(new GroupRejected({ index, command: member._tag, rejection: told }))
     }
     const { effectiveAt } = member
     for (const { account, event } of decision.success) {

@@ -92,6 +92,9 @@ export const encodePayload = (event: Event, after: After): string => {
   }
 }
 
+/** What stands in the payload of each event about a hold: within a text of JSON every quotation mark has a backslash before it. */
+export const holdInPayload = (hold: CommandId): string => `"hold":"${hold}"`
+
 const encodeAny = (event: Event, after: After): string => {
   const { _tag, ...payload } = encodeEvent(event)
   const text = JSON.stringify(payload)

@@ -440,6 +440,34 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
       })
     )
 
+    it.effect("finds the events about a hold in a part of a stream, and none that only mention it", () =>
+      Effect.gen(function* () {
+        const { first } = yield* TwoStores
+        const about = (hold: string) => `{"hold":"${hold}","amount":"1"}`
+        const rows = [
+          { payload: about("ho-1"), type: "HoldPlaced" },
+          { payload: about("ho_1"), type: "HoldPlaced" },
+          { payload: about("ho-1"), type: "HoldReleased" },
+          // Its description says what the payload of an event of the hold says.
+          { payload: JSON.stringify({ hold: "other", description: about("ho-1") }), type: "HoldPlaced" },
+          { payload: about("ho-1"), type: "Deposited" },
+          { payload: about("ho-1"), type: "HoldCaptured" }
+        ].map(({ payload, type }, index) =>
+          storedEvent({ account: "holder", version: index + 1, payload, type })
+        )
+        yield* commit(first, "holds", 1, rows)
+        const versions = (after: number, upTo: number) =>
+          Effect.map(
+            first.readHold({ account: accountId("holder"), hold: commandId("ho-1"), after, upTo }),
+            (found) => found.map(({ version }) => version)
+          )
+        assert.deepStrictEqual(yield* versions(0, 100), [1, 3, 6])
+        assert.deepStrictEqual(yield* versions(1, 6), [3, 6])
+        assert.deepStrictEqual(yield* versions(1, 5), [3])
+        assert.deepStrictEqual(yield* versions(6, 100), [])
+      })
+    )
+
     it.effect("keeps a writer's tail dense, with the ranges and the latest instant of each commit", () =>
       Effect.gen(function* () {
         const { first, second } = yield* TwoStores

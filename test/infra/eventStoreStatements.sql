@@ -145,6 +145,14 @@ SELECT found.account_id, found.version, found.type, found.schema_version, found.
   $2 1016 ["1n","7n"]
 SELECT coalesce(current_setting('synchronous_standby_names', true), '')
 
+-- readHold
+SELECT account_id, version, type, schema_version, payload, command_id, ordinal, command_hash, recorded_at, effective_at, context, hash FROM events WHERE account_id = $1 AND version > $2 AND version <= $3 AND type LIKE 'Hold%' AND strpos(payload, $4) > 0 ORDER BY version
+  $1 25 "a"
+  $2 20 "2n"
+  $3 20 "1002n"
+  $4 25 "\"hold\":\"h-1\""
+SELECT coalesce(current_setting('synchronous_standby_names', true), '')
+
 -- findCommands
 SELECT account_id, version, type, schema_version, payload, command_id, ordinal, command_hash, recorded_at, effective_at, context, hash FROM events WHERE command_id = ANY($1::text[]) AND ordinal = 0 ORDER BY command_id
   $1 1009 ["c-1","c-2"]

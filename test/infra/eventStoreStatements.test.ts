@@ -120,6 +120,10 @@ const cases: { readonly [name: string]: Case } = {
         { account: accountId("b"), version: 7 }
       ])
   },
+  readHold: {
+    run: ({ store }) =>
+      store.readHold({ account: accountId("a"), hold: commandId("h-1"), after: 2, upTo: 1_002 })
+  },
   findCommands: { run: ({ store }) => store.findCommands([commandId("c-1"), commandId("c-2")]) },
   scan: { run: ({ store }) => store.scan({ after: { account: "a", version: 3 }, limit: 10 }) },
   readTail: { run: ({ store }) => store.readTail({ writerId: "n.1", after: 2, limit: 10 }) },

@@ -242,6 +242,7 @@ describe("an event store that lost its tail in a failover", () => {
           readStreams: (from, limit) => Effect.suspend(() => now().readStreams(from, limit)),
           readEvents: (keys) => Effect.suspend(() => now().readEvents(keys)),
           findCommands: (ids) => Effect.suspend(() => now().findCommands(ids)),
+          readHold: (from) => Effect.suspend(() => now().readHold(from)),
           scan: (page) => Effect.suspend(() => now().scan(page)),
           registerWriter: (one) => Effect.andThen(replica.registerWriter(one), primary.registerWriter(one)),
           heartbeat: (writers) => Effect.suspend(() => now().heartbeat(writers)),

@@ -261,6 +261,15 @@ export const ledgerContract = <R>(
         assert.isTrue(Option.isNone(yield* ledger.find(id("none"))))
         const spent = yield* Effect.flip(ledger.dispatch({ ...capture, commandId: id("d") }))
         assert.deepInclude(spent, { _tag: "HoldClosed", how: "captured" })
+        const inGroup = yield* Effect.flip(
+          ledger.dispatchAll([
+            { _tag: "Deposit", account: a, amount: 1n },
+            { _tag: "ReleaseHold", account: a, hold: id("h") }
+          ])
+        )
+        assert.deepInclude(inGroup, { _tag: "GroupRejected", index: 1, command: "ReleaseHold" })
+        if (inGroup._tag !== "GroupRejected") return assert.fail(inGroup._tag)
+        assert.deepInclude(inGroup.rejection, { _tag: "HoldClosed", how: "captured" })
       })
   )
 

@@ -217,6 +217,7 @@ export class Outside {
       readStream: (from) => call(store.readStream(from)),
       readStreams: (from, limit) => call(store.readStreams(from, limit)),
       readEvents: (keys) => call(store.readEvents(keys)),
+      readHold: (from) => call(store.readHold(from)),
       findCommands: (commands) => call(store.findCommands(commands)),
       scan: (page) => call(store.scan(page)),
       registerWriter: (writer) => call(store.registerWriter(writer)),

@@ -91,6 +91,7 @@ export class FaultyStore {
       readStream: (from) => this.#other("readStream", this.#counted(inner.readStream(from))),
       readStreams: (from, limit) => this.#other("readStreams", this.#counted(inner.readStreams(from, limit))),
       readEvents: (keys) => this.#other("readEvents", inner.readEvents(keys)),
+      readHold: (from) => this.#other("readHold", this.#counted(inner.readHold(from))),
       findCommands: (commands) => this.#other("findCommands", inner.findCommands(commands)),
       registerWriter: (writer) => this.#other("registerWriter", inner.registerWriter(writer)),
       heartbeat: (writers) => this.#other("heartbeat", inner.heartbeat(writers)),

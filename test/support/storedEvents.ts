@@ -12,6 +12,7 @@ export interface Words {
   readonly command?: string
   readonly ordinal?: number
   readonly payload?: string
+  readonly type?: string
   readonly recordedAt?: number
   readonly effectiveAt?: number
   readonly context?: string
@@ -23,7 +24,7 @@ export const storedEvent = (words: Words): StoredEvent => {
   const unlinked = {
     accountId: accountId(words.account),
     version: words.version,
-    type: "Deposited",
+    type: words.type ?? "Deposited",
     schemaVersion: 1,
     payload: words.payload ?? `{"amount":"${words.version}","contra":"external:bank"}`,
     commandId: commandId(words.command ?? `${words.account}-${words.version}`),

@@ -62,8 +62,11 @@ export type CommandExit = Exit.Exit<Receipt, CommandError>
 
 export type Reply = (exit: CommandExit) => void
 
-/** How the wait of a command may end it. `PeerBusy`: the node of an account takes no more; admission control makes the error. */
-export type FoundExit = CommandExit | "PeerBusy"
+/**
+ * How the wait of a command may end it. Admission control makes the errors: `PeerBusy`, where the node of an account takes no more,
+ * and `LookupsFull`, where as many look-ups wait as may.
+ */
+export type FoundExit = CommandExit | "PeerBusy" | "LookupsFull"
 
 /** Goes on with a command whose wait is over: executes it, or ends it with the exit that was found meanwhile. */
 export type Continuation = (command: PendingCommand, exit: FoundExit | undefined) => void

@@ -21,6 +21,9 @@ import { InFlightCommands } from "./InFlightCommands.ts"
 /** What an `Overloaded` names that is not of one account. */
 export const wholeNode = "this node"
 
+/** When one of many look-ups in the log may have made room, in milliseconds. */
+const lookupRetryMs = 100
+
 /** A refusal, as an error and as the exit of a command. */
 interface Refusal {
   readonly error: Overloaded
@@ -49,6 +52,8 @@ export class AdmissionControl extends Context.Service<
     readonly overloaded: (what: string, retryAfterMs?: number) => Refusal
     /** The node that owns an account takes no more from this one: it has room again once leases have ended. */
     readonly peerBusy: () => Refusal
+    /** As many look-ups of its kind wait for the log as may. */
+    readonly lookupsFull: () => Refusal
   }
 >()("chronicle/actors/AdmissionControl") {
   static readonly layer = Layer.effect(
@@ -110,7 +115,8 @@ const make = Effect.gen(function* () {
       return exit
     },
     overloaded,
-    peerBusy: () => overloaded("the node of the account", leaseMs)
+    peerBusy: () => overloaded("the node of the account", leaseMs),
+    lookupsFull: () => overloaded("the look-up of holds and reversals in the log", lookupRetryMs)
   })
 })
 

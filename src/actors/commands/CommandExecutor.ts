@@ -50,8 +50,11 @@ export type Sender = "Host" | "Batch" | "Peer"
 export class CommandExecutor extends Context.Service<
   CommandExecutor,
   {
-    /** Takes a command in, or replies at once why not. `reply` is called exactly once. */
-    readonly submit: (command: Command, reply: Reply, sender: Sender) => void
+    /**
+     * Takes a command in, or replies at once why not. `reply` is called exactly once, by `deadline` (`LedgerClock.elapsedUnsafe`; a
+     * command's whole patience from now on where it is absent).
+     */
+    readonly submit: (command: Command, reply: Reply, sender: Sender, deadline?: number) => void
     /** Executes evicted commands again, in their order, after the stale actors are reloaded. */
     readonly retry: (commands: ReadonlyArray<PendingCommand>, stale: ReadonlySet<AccountActor>) => void
     /** Why no command can be answered while accounts or ids cannot be read, as far as it is known. */
@@ -70,7 +73,7 @@ const make = Effect.gen(function* () {
   const executor = new Executor(context, yield* LedgerConfig, yield* Placement)
   yield* executor.pipeline.start((result) => executor.handle(result))
   return CommandExecutor.of({
-    submit: (command, reply, sender) => executor.submit(command, reply, sender),
+    submit: (command, reply, sender, deadline) => executor.submit(command, reply, sender, deadline),
     retry: (commands, stale) => executor.retry(commands, stale),
     trouble: () => executor.trouble()
   })
@@ -118,9 +121,9 @@ class Executor {
     this.#writers = Context.get(context, WriterRegistry)
   }
 
-  submit(command: Command, reply: Reply, sender: Sender): void {
+  submit(command: Command, reply: Reply, sender: Sender, until?: number): void {
     const now = this.#clock.elapsedUnsafe()
-    const deadline = now + this.#limits.commandDeadlineMs
+    const deadline = until ?? now + this.#limits.commandDeadlineMs
     let hash: string | undefined
     // Only when it is needed: in an overload most commands are refused, and it is most of what a refusal would cost.
     const hashOf = () => {
@@ -163,12 +166,17 @@ class Executor {
   /** An account is in memory now, or the log was asked for the id: the command goes on, or ends with what was found. */
   #resume(command: PendingCommand, found: FoundExit | undefined): void {
     if (found !== undefined) {
-      const exit = found === "PeerBusy" ? this.#admission.peerBusy().exit : found
+      const exit = this.#exitOf(found)
       const isDefinite = !command.isRepeat || !saysNothingWasDone(exit)
       this.#inFlight.complete(command, isDefinite ? exit : indeterminate(command))
     } else if (command.rejection === undefined) this.#execute(command, this.#clock.elapsedUnsafe(), undefined)
     // Its id was looked up once more, and the log does not have it.
     else this.#inFlight.complete(command, Exit.fail(command.rejection))
+  }
+
+  #exitOf(found: FoundExit): CommandExit {
+    if (found === "PeerBusy") return this.#admission.peerBusy().exit
+    return found === "LookupsFull" ? this.#admission.lookupsFull().exit : found
   }
 
   /** Decides and queues the command if all its accounts are at hand; else it waits, and is resumed. */

@@ -9,10 +9,15 @@ import type { Receipt } from "../../domain/Receipt.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
+import { LedgerClock } from "../accounts/LedgerClock.ts"
+import type { CommandExit } from "../accounts/Lifecycle.ts"
 import { type NotMine, Placement } from "../accounts/Placement.ts"
+import { AdmissionControl } from "./AdmissionControl.ts"
 import { CommandExecutor } from "./CommandExecutor.ts"
 import { Forwarding, moving, type Outcome } from "./Forwarding.ts"
+import { InFlightCommands, unavailable } from "./InFlightCommands.ts"
 import { LocalNode } from "./LocalNode.ts"
+import { Lookups } from "./Lookups.ts"
 import { resolveReversal } from "./Originals.ts"
 
 /** Commands of one batch that are submitted, or sent, at once. */
@@ -22,6 +27,8 @@ const chunksMax = 2
 
 /** The group of accounts whose node decides a command; undefined where that is this node. */
 type Owner = number | undefined
+
+type Reverse = Extract<Command, { readonly _tag: "Reverse" }>
 
 /** A command of a batch that is not sent yet. */
 interface Left {
@@ -54,6 +61,10 @@ const make = Effect.gen(function* () {
   const store = yield* EventStore
   const localNode = yield* LocalNode
   const { forward } = yield* Forwarding
+  const clock = yield* LedgerClock
+  const admission = yield* AdmissionControl
+  const inFlight = yield* InFlightCommands.Service
+  const lookups = new Lookups({ atOnce: limits.lookupsAtOnce, waitingMax: limits.lookupsWaitingMax })
   // A reversal is decided where it came in: what it is about was read from the log there, and its accounts are leased.
   const isOurs = (command: Command) => command._tag === "Reverse" || placement.owns(firstAccountOf(command))
 
@@ -63,13 +74,37 @@ const make = Effect.gen(function* () {
     )
 
   const dispatch = (command: Command): Effect.Effect<Receipt, CommandError> =>
-    command._tag === "Reverse" ? Effect.flatMap(resolveReversal(store, command), submit) : submit(command)
+    command._tag === "Reverse" ? dispatchReversal(command) : submit(command)
 
-  const submit = (command: Command): Effect.Effect<Receipt, CommandError> =>
+  const submit = (command: Command, deadline?: number): Effect.Effect<Receipt, CommandError> =>
     Effect.callback<Receipt, CommandError>((resume) => {
-      if (isOurs(command)) executor.submit(command, resume, "Host")
+      if (isOurs(command)) executor.submit(command, resume, "Host", deadline)
       else resume(forwardOne(command))
     })
+
+  /** Its original is looked up first: in flight like what is decided, and within the deadline of the whole. */
+  const dispatchReversal = (command: Reverse): Effect.Effect<Receipt, CommandError> =>
+    Effect.suspend(() => {
+      const now = clock.elapsedUnsafe()
+      const refusal = admission.check([], false, now)
+      if (refusal !== undefined) return refuse(refusal)
+      const lookup = lookups.take(resolveReversal(store, command))
+      if (lookup === undefined) return refuse(admission.lookupsFull().exit)
+      inFlight.beginLookup()
+      return lookup.pipe(
+        Effect.timeoutOrElse({
+          duration: limits.commandDeadlineMs,
+          orElse: () => unavailable("event store", executor.trouble())
+        }),
+        Effect.ensuring(Effect.sync(() => inFlight.endLookup())),
+        Effect.flatMap((resolved) => submit(resolved, now + limits.commandDeadlineMs))
+      )
+    })
+
+  const refuse = (refusal: CommandExit): Effect.Effect<Receipt, CommandError> => {
+    inFlight.outcomes.note(refusal)
+    return refusal
+  }
 
   const ownerOf = (command: Command): Owner =>
     isOurs(command) ? undefined : placement.groupOf(firstAccountOf(command))

@@ -2,17 +2,18 @@
  * Deduplication by command id: a command that was accepted once answers its first outcome for ever (I4), from memory
  * where it is recent, else from the log.
  */
-import { Context, Data, Effect, Exit, FiberSet, Latch, Layer, Result } from "effect"
+import { Clock, Context, Data, Effect, Exit, FiberSet, Latch, Layer, Result } from "effect"
 import { accountsOf, type Command } from "../../domain/Command.ts"
-import { CommandIdReused, Unavailable } from "../../domain/Errors.ts"
+import { CommandIdReused } from "../../domain/Errors.ts"
 import type { CommandId } from "../../domain/Ids.ts"
 import { type Position, printToken, type Receipt } from "../../domain/Receipt.ts"
 import { boundBy, decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
-import { outcomeOfHold } from "./HoldOutcome.ts"
+import { explained, isUnexplained } from "./HoldOutcome.ts"
 import { InFlightCommands } from "./InFlightCommands.ts"
+import { Lookups } from "./Lookups.ts"
 import { furtherPositions } from "./Originals.ts"
 import { ReceiptCache } from "./ReceiptCache.ts"
 
@@ -99,7 +100,7 @@ const reused = (commandId: CommandId): CommandExit => Exit.fail(new CommandIdReu
 const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
   const store = yield* EventStore
   const wake = Latch.makeUnsafe(false)
-  const explaining = yield* FiberSet.make()
+  const { explain } = yield* startExplaining
   let pending: Array<PendingCommand> = []
   let trouble: string | undefined
 
@@ -133,21 +134,10 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
       return
     }
     trouble = undefined
-    const unexplained: Array<PendingCommand> = []
     for (const command of waiting) {
       const outcome = found.get(command.command.commandId)
-      if (outcome === undefined && command.rejection?._tag === "HoldNotFound") unexplained.push(command)
+      if (outcome === undefined && isUnexplained(command.rejection)) explain(command)
       else tell(command, outcome)
-    }
-    // Many events may have to be read: other commands do not wait for them.
-    if (unexplained.length > 0) {
-      yield* FiberSet.run(
-        explaining,
-        Effect.forEach(unexplained, (command) => explain(store, command), {
-          concurrency: explainedAtOnce,
-          discard: true
-        })
-      )
     }
   })
   yield* lookUpSome.pipe(
@@ -164,18 +154,35 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
   }
 })
 
-/** Holds whose end is looked for in the log at once. */
-const explainedAtOnce = 8
+/**
+ * A hold that was not found may have been closed: the command ends with what the log says of it. Many events may have to be
+ * looked through, so other commands do not wait for that; meanwhile the command is in flight, and its deadline ends the search.
+ */
+const startExplaining = Effect.gen(function* () {
+  const store = yield* EventStore
+  const { lookupsAtOnce: atOnce, lookupsWaitingMax: waitingMax, holdLookupMs } = yield* LedgerConfig
+  const wall = yield* Clock.Clock
+  const lookups = new Lookups({ atOnce, waitingMax })
+  const run = yield* FiberSet.makeRuntime<never>()
 
-/** A hold that was not found may have been closed: the command ends with what the log says of it. */
-const explain = (store: EventStore["Service"], command: PendingCommand): Effect.Effect<void> => {
-  const { rejection, recordedAt } = command
-  if (rejection?._tag !== "HoldNotFound") return Effect.sync(() => command.resume())
-  return outcomeOfHold(store, rejection, recordedAt).pipe(
-    Effect.catch(({ reason, store: what }) => Effect.succeed(new Unavailable({ what, reason }))),
-    Effect.map((outcome) => command.resume(Exit.fail(outcome)))
-  )
-}
+  const search = (command: PendingCommand): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const { rejection, recordedAt } = command
+      if (rejection === undefined || command.phase === "done") return Effect.void
+      const until = wall.currentTimeMillisUnsafe() + holdLookupMs
+      const isWanted = () => command.phase !== "done" && wall.currentTimeMillisUnsafe() < until
+      return Effect.map(explained(store, rejection, recordedAt, isWanted), (outcome) =>
+        command.resume(Exit.fail(outcome))
+      )
+    })
+  return {
+    explain: (command: PendingCommand): void => {
+      const searching = lookups.take(search(command))
+      if (searching === undefined) command.resume("LookupsFull")
+      else run(searching)
+    }
+  }
+})
 
 /** The first outcomes of those ids that were accepted: two queries, however many they are. */
 const findOutcomes = Effect.fnUntraced(function* (

@@ -67,10 +67,20 @@ export class InFlightCommands {
   readonly outcomes = new OutcomeCounts()
   readonly #cells = new Map<CommandId, Cell>()
   #ofHotAccounts = 0
+  #lookedUp = 0
   #isClosing = false
 
+  /** With those whose subject is being looked up before they are admitted. */
   get size(): number {
-    return this.#cells.size
+    return this.#cells.size + this.#lookedUp
+  }
+
+  beginLookup(): void {
+    this.#lookedUp++
+  }
+
+  endLookup(): void {
+    this.#lookedUp--
   }
 
   /** How many of them came to an account that many others were waiting for. */

@@ -22,6 +22,18 @@ export const ledgerLimits = limitGroup("CHRONICLE", {
   redecideMax: limit(10, "How often a command is decided again after conflicts before it fails."),
   snapshotEvery: limit(500, "Events of an account from one snapshot to the next."),
   outcomesMax: limit(100_000, "Outcomes of accepted commands kept in memory to answer repeats."),
+  lookupsAtOnce: limit(
+    8,
+    "Look-ups in the log that commands wait for and that may take long: so many at once for what became of holds, and so many for what reversals are about."
+  ),
+  lookupsWaitingMax: limit(
+    1_000,
+    "Look-ups of either kind that wait for their turn; further ones are `Overloaded`."
+  ),
+  holdLookupMs: limit(
+    5_000,
+    "How long the log is searched for the end of a hold before `HoldClosed` is told without how and when; below `commandDeadlineMs`."
+  ),
   clockSkewMaxMs: limit(500, "Largest distance between a node's clock and the store's."),
   heartbeatMs: limit(500, "How often a node reports to the store that its writers live."),
   storeReaders: limit(8, "Connections of the event store for everything but commits, which have one a lane."),

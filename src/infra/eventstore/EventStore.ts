@@ -60,6 +60,13 @@ export class EventStore extends Context.Service<
     readonly readEvents: (
       keys: ReadonlyArray<{ readonly account: AccountId; readonly version: Version }>
     ) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreUnavailable>
+    /**
+     * The events of an account about one hold, above version `after` and up to `upTo`, in order. The store looks at each
+     * event in between, so the distance bounds the work.
+     */
+    readonly readHold: (
+      from: StreamFrom & { readonly hold: CommandId; readonly upTo: Version }
+    ) => Effect.Effect<ReadonlyArray<StoredEvent>, StoreUnavailable>
     /** The first event (ordinal 0) of each command id that was accepted, ordered by command id. */
     readonly findCommands: (
       commands: ReadonlyArray<CommandId>

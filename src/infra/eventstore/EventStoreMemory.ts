@@ -1,7 +1,7 @@
 /** The event store in this process's memory, by the contract that the databases keep: for tests and simulation. */
 import { Clock, Effect } from "effect"
 import type { AccountId, CommandId, Instant } from "../../domain/Ids.ts"
-import type { StoredEvent } from "../../domain/StoredEvent.ts"
+import { holdInPayload, type StoredEvent } from "../../domain/StoredEvent.ts"
 import type { EventStore } from "./EventStore.ts"
 import {
   type Commit,
@@ -165,6 +165,13 @@ const reads = (tables: Tables) =>
         keys
           .flatMap((key) => tables.at(key.account, key.version) ?? [])
           .toSorted((a, b) => byText(a.accountId, b.accountId) || a.version - b.version)
+      ),
+    readHold: ({ account, hold, after, upTo }) =>
+      Effect.sync(() =>
+        (tables.streams.get(account)?.above(after, upTo - after) ?? []).filter(
+          ({ type, payload, version }) =>
+            version <= upTo && type.startsWith("Hold") && payload.includes(holdInPayload(hold))
+        )
       ),
     findCommands: (commands) =>
       Effect.sync(() =>
