@@ -7,7 +7,7 @@ import { type Account, evolve } from "../src/domain/Account.ts"
 import { type Command, fromHost } from "../src/domain/Command.ts"
 import { decide } from "../src/domain/Decide.ts"
 import type { Event } from "../src/domain/Event.ts"
-import { genesis, hashCommand, link } from "../src/domain/HashChain.ts"
+import { genesis, hashCommand, linked } from "../src/domain/HashChain.ts"
 import { emptyHead } from "../src/domain/Head.ts"
 import { holding } from "../src/domain/Holds.ts"
 import { AccountId, CommandId } from "../src/domain/Ids.ts"
@@ -83,7 +83,7 @@ export const addDomain = (bench: Bench): void => {
       encodePayload(sent, after)
     })
     .add("link one event to the chain", () => {
-      link(genesis, row)
+      linked(genesis, row)
     })
 }
 

@@ -10,10 +10,11 @@ import {
   hashCommand,
   isLinked,
   link,
+  linked as linkDecided,
   type Unlinked
 } from "../../src/domain/HashChain.ts"
 import { emptyHead, follow, type Head } from "../../src/domain/Head.ts"
-import type { AccountId, CommandId } from "../../src/domain/Ids.ts"
+import { AccountId, CommandId, Instant } from "../../src/domain/Ids.ts"
 import { Balance } from "../../src/domain/Money.ts"
 import {
   boundBy,
@@ -28,6 +29,7 @@ import {
 import { drawn } from "../support/drawn.ts"
 import { command } from "./books.ts"
 
+const Ids = Schema.toType(Schema.Tuple([AccountId, CommandId]))
 const After = Schema.toType(Schema.Struct({ balance: Balance, held: Balance, available: Balance }))
 
 const account = "alice" as AccountId // a literal that its schema accepts
@@ -159,6 +161,24 @@ describe("the hash chain", () => {
     const other = linked({ type: "AB", payload: "", context: "C" })
     assert.notStrictEqual(one.hash, other.hash)
   })
+
+  it.prop(
+    "is the same for a decided row, whose text is put together by hand",
+    [Schema.toType(Event), After, Ids, Schema.NullOr(Schema.String), Schema.NullOr(Instant)],
+    ([event, after, [accountId, commandId], context, effectiveAt]) => {
+      const row = {
+        ...base,
+        accountId,
+        commandId,
+        type: event._tag,
+        payload: encodePayload(event, after),
+        context,
+        effectiveAt
+      }
+      assert.strictEqual(linkDecided("before", { ...row, hash: "" }).hash, link("before", row))
+    },
+    drawn
+  )
 
   it("is the same for the same row in every release", () => {
     assert.strictEqual(linked({}).hash, "uGaYVrSKIIez3Pdqn1eCj2sjAanjuoZx_n2SGiqF3ZY")
