@@ -19,14 +19,15 @@ import {
   makeReadCommand,
   toGroup
 } from "./CommandMethods.ts"
+import type { HoldRow } from "./domain/Books.ts"
 import type { CommandInput } from "./domain/Command.ts"
 import { AccountNotFound, type CommandError, Overloaded, Unavailable } from "./domain/Errors.ts"
 import type { Head } from "./domain/Head.ts"
 import type { AccountId, Instant } from "./domain/Ids.ts"
 import type { Receipt } from "./domain/Receipt.ts"
-import { type AccountView, listedViewOf, viewOf } from "./domain/Views.ts"
+import { type AccountView, holdViewOf, listedViewOf, viewOf } from "./domain/Views.ts"
 import { EventStore } from "./infra/eventstore/EventStore.ts"
-import { Queries } from "./infra/readmodel/Queries.ts"
+import { type Page, Queries } from "./infra/readmodel/Queries.ts"
 import { ReadModel } from "./infra/readmodel/ReadModel.ts"
 import { Ledger } from "./LedgerService.ts"
 import { methodsOf, type QueryAnswers } from "./QueryMethods.ts"
@@ -118,6 +119,8 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
     }),
     history: ({ account, ...page }) => history.events(account, page),
     statement: ({ account, ...options }) => queries.statement(account, options),
+    holds: ({ account, ...options }) => Effect.map(queries.holds(account, options), toHoldViews),
+    holdsByExpiry: (options) => Effect.map(queries.holdsByExpiry(options), toHoldViews),
     transfer: ({ commandId, ...options }) =>
       Effect.map(queries.transfer(commandId, options), Option.fromUndefinedOr),
     find: ({ commandId }) => findCommand(store, commandId),
@@ -177,6 +180,8 @@ export const makeStoreQueries = (onAuditProgress: OnAuditProgress) =>
 const make = Effect.gen(function* () {
   return { ...(yield* makeCommands), ...methodsOf(yield* makeAnswers) }
 })
+
+const toHoldViews = ({ rows, next }: Page<HoldRow>) => ({ rows: rows.map(holdViewOf), next })
 
 /** The instant of an answer: holds that have expired by then are not in it. */
 const readInstant = ({ recordedAt }: Head): Effect.Effect<Instant> =>

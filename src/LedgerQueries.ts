@@ -17,6 +17,7 @@ import {
   CommandView,
   Counterparty,
   HistoryEntry,
+  HoldView,
   LineType,
   PastView,
   pageRowsMax,
@@ -315,6 +316,21 @@ export const ledgerQueries = {
         return fault === undefined ? undefined : InvalidCommand.at("from", fault)
       }
     }
+  ),
+  /**
+   * From the read model: the holds of an account that are open at the instant of the answer, in order of id; those that expire
+   * before `expiringBefore` alone, where it is given.
+   */
+  holds: query("account", { expiringBefore: option(Bound), ...page, ...consistency }, Page(HoldView)),
+  /**
+   * From the read model: the open holds of all accounts, or of those whose ids begin with `prefix`, in the order in which they
+   * expire. Holds that never expire are not among them.
+   */
+  holdsByExpiry: query(
+    "books",
+    { prefix: option(AccountPrefix), expiringBefore: option(Bound), ...page },
+    Page(HoldView),
+    { http: placed("/v1/holds") }
   ),
   /** By the id of its command; none when there is no such transfer, or it is not visible yet. */
   transfer: query("commandId", consistency, Schema.Option(TransferView), {

@@ -8,6 +8,7 @@ import { type Fault, toExchanges, toLegs } from "./DayFields.ts"
 import { accountArgument, instantFlag, jsonFlag, Positive } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 import { parseMoneyText } from "./MoneyText.ts"
+import { holdList } from "./queries.ts"
 
 const amount = Argument.String("amount").pipe(
   Argument.withDescription("A decimal, with or without its asset: 12.50, '12.50 USD', '12.50 USD/2'"),
@@ -227,7 +228,8 @@ export const hold = Command.make("hold").pipe(
       "release",
       releaseHoldFlags,
       lazily(() => import("./remote/commands.ts").then(({ releaseHold }) => releaseHold))
-    ).pipe(Command.withDescription("Give free what a hold keeps back: all, or a part"))
+    ).pipe(Command.withDescription("Give free what a hold keeps back: all, or a part")),
+    holdList
   ])
 )
 

@@ -51,6 +51,30 @@ export const balance = Command.make(
   lazily(() => import("./remote/queries.ts").then(({ balance }) => balance))
 ).pipe(Command.withDescription("The balance of an account, now or at any point of the past"))
 
+const holdListFlags = {
+  account: accountArgument("account", "Of this account alone, those that never expire too").pipe(
+    Argument.optional
+  ),
+  prefix: Flag.String("prefix").pipe(
+    Flag.withDescription("Of accounts whose ids begin with it: customer:"),
+    Flag.withSchema(AccountPrefix),
+    Flag.optional
+  ),
+  before: instantFlag("before", "Those alone that expire before an instant"),
+  cursor: Flag.String("cursor").pipe(Flag.withDescription("`next` of the page before"), Flag.optional),
+  limit: limitFlag("Holds of a page").pipe(Flag.withDefault(50)),
+  data: dataFlag,
+  json: jsonFlag
+}
+export type HoldListFlags = Command.Command.Config.Infer<typeof holdListFlags>
+
+/** `chronicle hold list`. */
+export const holdList = Command.make(
+  "list",
+  holdListFlags,
+  lazily(() => import("./remote/queries.ts").then(({ holdList }) => holdList))
+).pipe(Command.withDescription("Open holds: of one account, or of all in the order in which they expire"))
+
 const findFlags = {
   command: Argument.String("command").pipe(
     Argument.withDescription("The id of a command, or of a reversal (~r1~…)"),

@@ -5,7 +5,8 @@ import { Result } from "effect"
 import type { OpenedAccount } from "./Account.ts"
 import { amountOf, contraOf, counterLegOf, type Event, type EventType } from "./Event.ts"
 import { type BrokenLog, type Head, type Step, step } from "./Head.ts"
-import type { AccountId, CommandId, ContraId, Instant, Version } from "./Ids.ts"
+import type { Hold } from "./Holds.ts"
+import type { AccountId, AccountOrContra, CommandId, ContraId, Instant, Version } from "./Ids.ts"
 import type { Asset } from "./Money.ts"
 import type { StoredEvent } from "./StoredEvent.ts"
 
@@ -56,6 +57,31 @@ export interface ContraEntry {
   readonly amount: bigint
 }
 
+/**
+ * A hold, from its placing until it is captured or released to its end, or the notice of its expiry is written: the read model
+ * keeps it beyond its expiry, which the state of the account does not, for as long as that is to be told.
+ */
+export interface HoldRow {
+  readonly account: AccountId
+  readonly hold: CommandId
+  readonly asset: Asset
+  readonly amount: bigint
+  readonly captured: bigint
+  readonly remaining: bigint
+  readonly captures: number
+  /** Null where it does not expire. */
+  readonly expiresAt: Instant | null
+  /** Null where each capture says where it goes. */
+  readonly to: AccountOrContra | null
+}
+
+/** What an event makes of a hold: its row, or none any more. */
+export interface HoldChange {
+  readonly account: AccountId
+  readonly hold: CommandId
+  readonly row: HoldRow | undefined
+}
+
 /** Everything one event adds to the read model. */
 export interface Posted {
   readonly event: Event
@@ -63,6 +89,7 @@ export interface Posted {
   readonly line: StatementLine
   readonly transfer: TransferRow | undefined
   readonly contras: ReadonlyArray<ContraEntry>
+  readonly hold: HoldChange | undefined
 }
 
 /** The reducer. A row that does not follow the head, or cannot be read, is a `BrokenLog`. */
@@ -92,9 +119,56 @@ export const postedOf = (row: StoredEvent, { head: next, event }: Step): Posted 
       ...times
     },
     transfer: transferOf(event, transferIdOf(row, event), account, times),
-    contras
+    contras,
+    hold: holdChangeOf(event, account)
   }
 }
+
+/** `account` is as it is after the event. */
+const holdChangeOf = (event: Event, { id: account, asset, holds }: OpenedAccount): HoldChange | undefined => {
+  switch (event._tag) {
+    case "HoldPlaced":
+    case "HoldCaptured":
+    case "HoldAdjusted":
+    case "HoldReleased": {
+      const { hold } = event
+      const open = holds.find(({ id }) => id === hold)
+      return { account, hold, row: open === undefined ? undefined : holdRowOf(account, asset, open) }
+    }
+    case "HoldExpired":
+      return { account, hold: event.hold, row: undefined }
+    default:
+      return undefined
+  }
+}
+
+const holdRowOf = (account: AccountId, asset: Asset, { id, expiresAt, to, ...amounts }: Hold): HoldRow => ({
+  account,
+  hold: id,
+  asset,
+  ...amounts,
+  expiresAt: expiresAt ?? null,
+  to: to ?? null
+})
+
+/** The hold that a row stands for. */
+export const holdOf = ({
+  hold: id,
+  amount,
+  captured,
+  remaining,
+  captures,
+  expiresAt,
+  to
+}: HoldRow): Hold => ({
+  id,
+  amount,
+  captured,
+  remaining,
+  captures,
+  ...(expiresAt === null ? {} : { expiresAt }),
+  ...(to === null ? {} : { to })
+})
 
 /** A capture to an account is a transfer too, by the id of its own command. */
 const transferOf = (

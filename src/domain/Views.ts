@@ -1,7 +1,7 @@
 /** The answers to queries as schemas, so that the terminal, RPC and HTTP show the same. */
 import { Schema, Struct } from "effect"
 import { availableOf } from "./Account.ts"
-import type { OpenedHead } from "./Books.ts"
+import { type HoldRow, holdOf, type OpenedHead } from "./Books.ts"
 import { AccountMetadata, CommandContext, FrozenSide } from "./Command.ts"
 import { Event } from "./Event.ts"
 import { Hold, holding, openAt } from "./Holds.ts"
@@ -70,6 +70,16 @@ export const listedViewOf = ({ account, hash, recordedAt }: OpenedHead, at: Inst
     hash
   }
 }
+
+/** An open hold as one of many, on whichever account. Amounts in minor units. */
+export const HoldView = Schema.Struct({ account: AccountId, asset: Asset, ...Hold.fields })
+export type HoldView = typeof HoldView.Type
+
+export const holdViewOf = (row: HoldRow): HoldView => ({
+  account: row.account,
+  asset: row.asset,
+  ...holdOf(row)
+})
 
 /** An account as of a version or an instant: the same answer for ever (I9). */
 export const PastView = Schema.Struct({

@@ -164,6 +164,9 @@ layer(memoryLedger, { excludeTestServices: true })("every route", (it) => {
           as("shop")
         ) // another path
         assert.notStrictEqual(mine.status, 200)
+        const holds = (prefix: string) =>
+          ask(send, { ...routes[0], method: "GET", path: `/v1/holds?prefix=${prefix}` } as Route, as("shop"))
+        assert.deepEqual([(yield* holds("shop:")).status, (yield* holds("other:")).status], [200, 403])
       })
     )
   )

@@ -108,7 +108,7 @@ describe("a projection of the host", () => {
       yield* engine.project(eventWriter.commit(openAccount("a")).events, [])
       const { heads } = yield* model.look([accountId("a")])
       const moves = [...heads.values()].map((head) => ({ from: 0, head }))
-      const batch = { moves, lines: [], transfers: [], contras: [], checkpoints: [] }
+      const batch = { moves, lines: [], transfers: [], contras: [], holds: [], checkpoints: [] }
       assert.isFalse(yield* model.apply(batch))
     }).pipe(Effect.provide(services))
   )
@@ -124,7 +124,7 @@ describe("a projection of the host", () => {
       const eventWriter = new EventWriter()
       yield* engine.project(eventWriter.commit(openAccount("a"), openAccount("z")).events, [])
       const held = { account: accountId("a"), version: 1, hash: eventWriter.headOf(accountId("a")).hash }
-      const none = { moves: [], lines: [], transfers: [], contras: [], checkpoints: [] }
+      const none = { moves: [], lines: [], transfers: [], contras: [], holds: [], checkpoints: [] }
       assert.isFalse(yield* model.reload({ ...held, version: 2 }, 0, none))
       assert.isTrue(yield* model.reload(held, 0, none))
       assert.deepStrictEqual(yield* sql.unsafe("SELECT account FROM host_v1_own").values, [["z"]])
@@ -139,7 +139,7 @@ describe("a projection of the host", () => {
     Effect.gen(function* () {
       const sql = yield* ReadModelSql
       const model = yield* makeProjectionWrites(sql, hostOf("1"), "host_v1")
-      const batch = { moves: [], lines: [], transfers: [], contras: [], checkpoints: [] }
+      const batch = { moves: [], lines: [], transfers: [], contras: [], holds: [], checkpoints: [] }
       const held = { account: accountId("a"), version: 1, hash: "" }
       const error = yield* Effect.flip(model.reload(held, 0, batch))
       assert.strictEqual(error._tag, "ReloadUnsupported")

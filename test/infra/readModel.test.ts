@@ -33,6 +33,7 @@ describe("the read model on PostgreSQL alone", () => {
           lines: [{ ...line, description: "a\u0000b" }],
           transfers: [],
           contras: [],
+          holds: [],
           checkpoints: []
         })
       )

@@ -1,13 +1,18 @@
 /** The contract of the read model, which it must keep in memory and on PostgreSQL alike. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Layer, Result, Schema } from "effect"
-import type { OpenedHead, Posted, StatementLine } from "../../src/domain/Books.ts"
+import type { HoldRow, OpenedHead, Posted, StatementLine } from "../../src/domain/Books.ts"
 import { post } from "../../src/domain/Books.ts"
 import { emptyHead, type Head } from "../../src/domain/Head.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { Asset, amountMax, balanceMax } from "../../src/domain/Money.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
-import { type BooksBatch, type LinesQuery, ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
+import {
+  type BooksBatch,
+  expiringAfter,
+  type LinesQuery,
+  ReadModel
+} from "../../src/infra/readmodel/ReadModel.ts"
 import { deposit, EventWriter, openAccount, transfer, withdraw } from "../support/eventWriter.ts"
 import { accountId, commandId } from "../support/storedEvents.ts"
 
@@ -29,6 +34,13 @@ export const batchOf = (rows: ReadonlyArray<StoredEvent>): BooksBatch => {
     lines: posted.map(({ line }) => line),
     transfers: posted.flatMap(({ transfer: row }) => row ?? []),
     contras: posted.flatMap(({ contras }) => contras.map((entry) => ({ ...entry, partition: 3 }))),
+    holds: [
+      ...new Map(
+        posted.flatMap(({ hold }) =>
+          hold === undefined ? [] : [[`${hold.account} ${hold.hold}`, hold] as const]
+        )
+      ).values()
+    ],
     checkpoints: []
   }
 }
@@ -41,6 +53,19 @@ const linesOf = (query: LinesQuery) =>
   })
 
 const assetOf = Schema.decodeSync(Asset)
+
+/** A hold of `a` as it was placed. */
+const holdOfTest = (id: string): HoldRow => ({
+  account: accountId("a"),
+  hold: commandId(id),
+  asset: assetOf("USD/2"),
+  amount: 10n,
+  captured: 0n,
+  remaining: 10n,
+  captures: 0,
+  expiresAt: null,
+  to: "external:card" as never // a contra
+})
 const a = accountId("a")
 const b = accountId("b")
 
@@ -109,10 +134,77 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
           const from = head.account.version - 1
           const line = batchOf(eventWriter.log).lines.slice(-1)
           assert.strictEqual(line[0]?.version, row?.version)
-          const batch = { transfers: [], contras: [], checkpoints: [] }
+          const batch = { transfers: [], contras: [], holds: [], checkpoints: [] }
           assert.isTrue(yield* readModel.apply({ ...batch, moves: [{ from, head }], lines: line }))
           assert.deepStrictEqual((yield* readModel.heads([a])).get(a), head)
         }
+      })
+    )
+
+    test(
+      "keeps holds until they end, in order of id and of expiry, and takes them back with their account",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const eventWriter = new EventWriter()
+        const at = eventWriter.now
+        const place = (account: string, hold: string, expiresAt?: number) =>
+          ({
+            _tag: "PlaceHold",
+            commandId: hold,
+            account,
+            amount: 10n,
+            to: "external:card",
+            ...(expiresAt === undefined ? {} : { expiresAt })
+          }) as const
+        eventWriter.commit(openAccount("a"), openAccount("b"), deposit("a", 100n), deposit("b", 100n))
+        eventWriter.commit(place("a", "h-3", at + 900), place("a", "h-1", at + 500), place("a", "h-2"))
+        eventWriter.commit(place("b", "h-0", at + 500), place("a", "h-4", at + 600))
+        assert.isTrue(yield* readModel.apply(batchOf(eventWriter.log)))
+        const { version } = eventWriter.headOf(a).account
+        eventWriter.commit(
+          { _tag: "CaptureHold", account: "a", hold: "h-3", amount: 4n },
+          { _tag: "ReleaseHold", account: "a", hold: "h-4" },
+          { _tag: "AdjustHold", account: "a", hold: "h-1", amount: 12n, expiresAt: at + 400 }
+        )
+        const later = batchOf(eventWriter.log.filter((row) => row.accountId === "a"))
+        const none = { transfers: [], contras: [], checkpoints: [] }
+        assert.isTrue(
+          yield* readModel.apply({
+            ...none,
+            moves: later.moves.map(({ head }) => ({ from: version, head })),
+            lines: later.lines.filter((line) => line.version > version),
+            holds: later.holds
+          })
+        )
+
+        const own = { account: a, openAt: at, limit: 10 }
+        const idsOf = (rows: ReadonlyArray<{ readonly hold: string }>) => rows.map(({ hold }) => hold)
+        const open = yield* readModel.holds(own)
+        assert.deepStrictEqual(open, [
+          { ...holdOfTest("h-1"), amount: 12n, remaining: 12n, expiresAt: at + 400 },
+          holdOfTest("h-2"),
+          { ...holdOfTest("h-3"), captured: 4n, remaining: 6n, captures: 1, expiresAt: at + 900 }
+        ])
+        assert.deepStrictEqual(idsOf(yield* readModel.holds({ ...own, after: "h-1", limit: 1 })), ["h-2"])
+        assert.deepStrictEqual(idsOf(yield* readModel.holds({ ...own, openAt: at + 400 })), ["h-2", "h-3"])
+        assert.deepStrictEqual(idsOf(yield* readModel.holds({ ...own, before: at + 900 })), ["h-1"])
+
+        const all = { after: expiringAfter(at), before: at + 10_000, limit: 10 }
+        assert.deepStrictEqual(idsOf(yield* readModel.holdsByExpiry(all)), ["h-1", "h-0", "h-3"])
+        assert.deepStrictEqual(idsOf(yield* readModel.holdsByExpiry({ ...all, before: at + 500 })), ["h-1"])
+        assert.deepStrictEqual(
+          idsOf(yield* readModel.holdsByExpiry({ ...all, after: expiringAfter(at + 400) })),
+          ["h-0", "h-3"]
+        )
+        assert.deepStrictEqual(idsOf(yield* readModel.holdsByExpiry({ ...all, prefix: "b" })), ["h-0"])
+        const place1 = { expiresAt: at + 500, account: "b", hold: "h-0" }
+        assert.deepStrictEqual(idsOf(yield* readModel.holdsByExpiry({ ...all, after: place1 })), ["h-3"])
+
+        const head = eventWriter.headOf(a)
+        const held = { account: a, version: head.account.version, hash: head.hash }
+        const nothing = { moves: [], lines: [], holds: [], ...none }
+        assert.isTrue(yield* readModel.reload(held, 3, nothing))
+        assert.deepStrictEqual(idsOf(yield* readModel.holdsByExpiry(all)), ["h-0"])
       })
     )
 
@@ -514,6 +606,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
             lines: [],
             transfers: [],
             contras: [],
+            holds: [],
             checkpoints: [{ partition: 7, position, recordedAt }]
           })
         yield* write(100, 1_767_225_600_000)

@@ -189,7 +189,7 @@ describe("a rebuild", () => {
         yield* rebuild(books)
         const { version } = head.account
         const next = { ...head, account: { ...head.account, version: version + 1, balance: 1n } }
-        const batch = { lines: [], transfers: [], contras: [], checkpoints: [], generation }
+        const batch = { lines: [], transfers: [], contras: [], holds: [], checkpoints: [], generation }
         assert.isFalse(yield* readModel.apply({ ...batch, moves: [{ from: version, head: next }] }))
         yield* assertCaughtUp(eventWriter.log)
         const looked = yield* readModel.look([id])

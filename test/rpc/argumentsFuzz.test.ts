@@ -66,6 +66,8 @@ const rules: { readonly [Name in QueryName]: Rule } = {
     },
     together: ({ from, to }) => typeof from !== "number" || typeof to !== "number" || from <= to
   },
+  holds: { id: isAccount, options: { expiringBefore: anyWhole, ...page, ...token } },
+  holdsByExpiry: { options: { prefix: isPrefix, expiringBefore: anyWhole, ...page } },
   transfer: { id: isCommandId, options: token },
   find: { id: isCommandId, options: {} },
   accounts: { options: { prefix: isPrefix, ...page } },

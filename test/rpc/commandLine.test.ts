@@ -77,7 +77,14 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
           yield* ledger.dispatch({ _tag: "Deposit", account: "hold:a", amount: 100_00n })
           const until = ["--expires-in", "7 days", "--to", "hold:shop"]
           yield* json("hold", "place", "hold:a", "60", ...until, "--id", "hold-1")
-          yield* json("hold", "adjust", "hold:a", "hold-1", "80.00")
+          const adjusted = yield* json("hold", "adjust", "hold:a", "hold-1", "80.00")
+          yield* ledger.balance("hold:a", { readToken: String(adjusted.readToken) })
+          for (const of of [["hold:a"], ["--prefix", "hold:"]])
+            assert.match(
+              (yield* ask("hold", "list", ...of)).stdout,
+              /Z +hold:a +hold-1 +80\.00 USD +of 80\.00 USD +hold:shop/
+            )
+          assert.deepEqual(yield* json("hold", "list", "hold:a", "--before", "2026-01-01"), { rows: [] })
           const paid = yield* json("hold", "capture", "hold:a", "hold-1", "25 USD", "--id", "paid-1")
           assert.strictEqual(paid.commandId, "paid-1")
           yield* json("hold", "release", "hold:a", "hold-1", "5")

@@ -1,9 +1,11 @@
 /** The contract of `Ledger`: what host code may expect of it in process and over every form of RPC alike. */
+
 import { assert, type Vitest } from "@effect/vitest"
 import { Effect, Option, Result, type Scope, Stream } from "effect"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { InvalidCommand } from "../../src/domain/Errors.ts"
 import type { Asset } from "../../src/domain/Money.ts"
+import { printToken } from "../../src/domain/Receipt.ts"
 import type { Ledger } from "../../src/Ledger.ts"
 import { type QueryName, queryEntries, queryOf } from "../../src/QueryMethods.ts"
 import { deposit, open, transfer } from "../support/ledgerWorld.ts"
@@ -26,7 +28,16 @@ const faultPaths = (called: Called): Effect.Effect<ReadonlyArray<string>> =>
 const wrongValues: ReadonlyArray<unknown> = [null, true, new Date(0), {}, [], Number.NaN, Symbol("s"), 5n]
 /** What is not even an object of options. */
 const wrongOptions: ReadonlyArray<unknown> = [null, "text", 7, true, new Date(0), [], new Map(), () => {}]
-const numericOptions = new Set(["limit", "from", "to", "version", "recordedAt", "effectiveAt", "knownAt"])
+const numericOptions = new Set([
+  "limit",
+  "from",
+  "to",
+  "version",
+  "recordedAt",
+  "effectiveAt",
+  "knownAt",
+  "expiringBefore"
+])
 /** Options that fit, where a query cannot do without. */
 const rightOptions = (name: QueryName) => (name === "balanceAt" ? { version: 1 } : {})
 
@@ -234,6 +245,18 @@ export const ledgerContract = <R>(
           view.holds?.map(({ id, remaining, to }) => [id, remaining, to]),
           [[id("h"), 60n, b]] as never
         )
+        const [listed, byExpiry] = [
+          yield* ledger.holds(a, { readToken: printToken(postings) }),
+          yield* ledger.holdsByExpiry({ prefix: a, limit: 1 })
+        ]
+        assert.deepEqual(listed, {
+          rows: [{ account: a, asset: "USD/2", ...view.holds?.[0] }] as never,
+          next: undefined
+        })
+        assert.deepEqual(byExpiry, listed)
+        const soon = { expiringBefore: Date.now() }
+        assert.deepEqual((yield* ledger.holds(a, soon)).rows, [])
+        assert.deepEqual((yield* ledger.holdsByExpiry({ ...soon, prefix: a })).rows, [])
         const capture = {
           _tag: "CaptureHold",
           commandId: id("c"),

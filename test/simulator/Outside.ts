@@ -370,6 +370,8 @@ export class Outside {
       accounts: (page) => call(books.accounts(page)),
       statement: (query) => call(books.statement(query)),
       transfer: (id) => call(books.transfer(id)),
+      holds: (query) => call(books.holds(query)),
+      holdsByExpiry: (query) => call(books.holdsByExpiry(query)),
       sum: (query) => call(books.sum(query)),
       contras: call(books.contras),
       trialBalance: call(books.trialBalance),

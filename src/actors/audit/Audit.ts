@@ -14,6 +14,7 @@ import { checkTransfers, makeContraSums } from "./AuditBooks.ts"
 import type { TailPart } from "./AuditCommits.ts"
 import { makeCursor } from "./AuditCursors.ts"
 import { type Finding, Findings, type Invariant } from "./AuditFindings.ts"
+import { makeHoldRows } from "./AuditHolds.ts"
 import { AuditConfig, type Run, type Tally } from "./AuditRun.ts"
 import { type AuditProgress, startOf, walkAll } from "./AuditWalk.ts"
 
@@ -87,6 +88,7 @@ const verify = Effect.fnUntraced(function* (options: AuditOptions) {
   const parts = tailsOf(yield* everyTail(store))
   const run = yield* makeRun(books, options.account)
   yield* walkAll(run, parts, options.account, options.onProgress)
+  yield* run.holdRows.finish
   if (options.account === undefined) {
     yield* checkSums(run)
     yield* run.contras.check(run.findings, books)
@@ -122,16 +124,18 @@ const makeRun = Effect.fnUntraced(function* (books: FrozenBooks, account: Accoun
   const limits = yield* AuditConfig
   const from = startOf(account ?? "")
   const tally: Tally = { accounts: 0, events: 0, commits: 0, snapshots: 0, behind: 0, transfersMet: 0 }
+  const findings = new Findings()
   return {
     limits,
     store,
     books,
-    findings: new Findings(),
+    findings,
     tally,
     balances: makeCursor(from, limits.pageRows, books.balances),
     lines: makeCursor(from, limits.pageRows, books.lines),
     snapshots: makeCursor(from, limits.pageRows, snapshots.list),
     contras: makeContraSums(limits),
+    holdRows: makeHoldRows(findings, books, account, limits.pageRows),
     sums: new Map<Asset, bigint>(),
     areSumsKnown: true,
     assets: new Map<AccountId, Asset>()

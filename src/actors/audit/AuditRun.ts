@@ -16,6 +16,7 @@ import type { BalanceRow } from "../../infra/readmodel/ReadModelRows.ts"
 import type { ContraSums } from "./AuditBooks.ts"
 import type { Cursor } from "./AuditCursors.ts"
 import type { Findings } from "./AuditFindings.ts"
+import type { HoldRows } from "./AuditHolds.ts"
 
 export interface AuditLimits {
   /** Rows of the log, the read model or the snapshots on one page of the walk. */
@@ -67,6 +68,7 @@ export interface Run {
   readonly lines: Cursor<StatementLine>
   readonly snapshots: Cursor<Saved>
   readonly contras: ContraSums
+  readonly holdRows: HoldRows
   /** What all listed events between accounts add up to, asset by asset: zero, if I2 holds. */
   readonly sums: Map<Asset, bigint>
   /** False once an event was met whose amount or asset cannot be read: the sums say nothing then. */

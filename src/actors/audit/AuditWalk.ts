@@ -10,12 +10,13 @@ import { type BrokenLog, emptyHead, type Head, step } from "../../domain/Head.ts
 import type { AccountId } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
 import { decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
-import type { EventKey } from "../../infra/eventstore/EventStoreTypes.ts"
+import type { EventKey, StoreUnavailable } from "../../infra/eventstore/EventStoreTypes.ts"
 import { everyTail } from "../../infra/eventstore/EveryTail.ts"
 import type { BalanceRow } from "../../infra/readmodel/ReadModelRows.ts"
 import { checkBalance, checkLine, checkPresent } from "./AuditBooks.ts"
 import { dropListed, Listing, listCommits, type TailPart, Versions } from "./AuditCommits.ts"
 import { checkSnapshot, keyMax, readAlongside } from "./AuditCursors.ts"
+import { type AccountHolds, followHolds, noHolds } from "./AuditHolds.ts"
 import { checkLookups } from "./AuditLookups.ts"
 import { type Entry, keyOf, type Run } from "./AuditRun.ts"
 
@@ -131,6 +132,7 @@ interface Passing {
   readonly balance: BalanceRow | undefined
   /** Whether the row of the balance row's version was met. */
   isBalanceMet: boolean
+  readonly holds: AccountHolds
 }
 
 interface Walk {
@@ -142,11 +144,18 @@ interface Walk {
 const makeWalk = (run: Run) => {
   let passing: Passing | undefined
 
-  const enter = (id: AccountId, balance: BalanceRow | undefined): Passing => {
-    if (passing !== undefined) leaveAccount(run, passing)
-    passing = { id, head: emptyHead(id), isBroken: false, balance, isBalanceMet: false }
-    return passing
-  }
+  const leave = Effect.suspend(() => {
+    const left = passing
+    passing = undefined
+    return left === undefined ? Effect.void : leaveAccount(run, left)
+  })
+
+  const enter = (id: AccountId, balance: BalanceRow | undefined) =>
+    Effect.map(leave, (): Passing => {
+      const holds = noHolds(balance?.version ?? 0)
+      passing = { id, head: emptyHead(id), isBroken: false, balance, isBalanceMet: false, holds }
+      return passing
+    })
 
   const checkPage = Effect.fnUntraced(function* (
     rows: ReadonlyArray<StoredEvent>,
@@ -157,17 +166,15 @@ const makeWalk = (run: Run) => {
     const entries = new Map<string, Entry>()
     for (const row of rows) {
       const { accountId: account, version } = row
-      const current = passing?.id === account ? passing : enter(account, alongside.balances.get(account))
+      const current =
+        passing?.id === account ? passing : yield* enter(account, alongside.balances.get(account))
       const entry = enterRow(run, row, current, slice)
       const key = keyOf({ account, version })
       entries.set(key, entry)
       const saved = alongside.saved.get(key)
       if (saved !== undefined && entry.posted !== undefined) checkSnapshot(run, entry.posted.head, saved)
     }
-    if (end.version === keyMax.version && passing !== undefined) {
-      leaveAccount(run, passing)
-      passing = undefined
-    }
+    if (end.version === keyMax.version) yield* leave
     yield* Effect.all([checkRows(run, entries, end), checkLookups(run, entries)], {
       concurrency: 2,
       discard: true
@@ -188,21 +195,22 @@ const checkRows = Effect.fnUntraced(function* (run: Run, entries: ReadonlyMap<st
 })
 
 const leaveAccount = (
-  { findings, tally }: Run,
-  { id, head, balance, isBalanceMet, isBroken }: Passing
-): void => {
+  { findings, tally, holdRows }: Run,
+  { id, head, balance, holds, isBalanceMet, isBroken }: Passing
+): Effect.Effect<void, StoreUnavailable> => {
   tally.accounts++
   const { version } = head.account
   if ((balance?.version ?? 0) < version) tally.behind++
-  if (balance === undefined || isBalanceMet || isBroken) return
-  findings.add({
-    invariant: "I8",
-    where: "read model",
-    account: id,
-    version: balance.version,
-    column: "version",
-    reason: `balance row: the log ends at version ${version}`
-  })
+  if (balance !== undefined && !isBalanceMet && !isBroken)
+    findings.add({
+      invariant: "I8",
+      where: "read model",
+      account: id,
+      version: balance.version,
+      column: "version",
+      reason: `balance row: the log ends at version ${version}`
+    })
+  return holdRows.checkAccount(id, isBroken && !isBalanceMet ? undefined : holds.projected)
 }
 
 const enterRow = (run: Run, row: StoredEvent, account: Passing, { listing, late }: Slice): Entry => {
@@ -236,6 +244,7 @@ const follow = ({ findings }: Run, account: Passing, row: StoredEvent): Posted |
   }
   const posted = postedOf(row, followed.success)
   account.head = posted.head
+  followHolds(findings, account.holds, posted, account.balance?.version ?? 0)
   if (account.balance?.version === row.version) {
     account.isBalanceMet = true
     checkBalance(findings, posted.head, account.balance)

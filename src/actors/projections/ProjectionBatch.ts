@@ -46,9 +46,12 @@ export const toBatch = (
 ): BooksBatch => {
   const moves = new Map<AccountId, BooksBatch["moves"][number]>()
   const contras: Array<BooksBatch["contras"][number]> = []
-  for (const { head, contras: entries } of posted) {
+  /** By account and hold: only what the last event made of it is written. */
+  const holds = new Map<string, BooksBatch["holds"][number]>()
+  for (const { head, contras: entries, hold } of posted) {
     const { id, version } = head.account
     moves.set(id, { from: moves.get(id)?.from ?? version - 1, head })
+    if (hold !== undefined) holds.set(`${id} ${hold.hold}`, hold)
     for (const entry of entries) contras.push({ ...entry, partition: partitionOf(id, partitions) })
   }
   return {
@@ -56,6 +59,7 @@ export const toBatch = (
     lines: posted.map(({ line }) => line),
     transfers: posted.flatMap(({ transfer }) => (transfer === undefined ? [] : [transfer])),
     contras,
+    holds: [...holds.values()],
     checkpoints
   }
 }

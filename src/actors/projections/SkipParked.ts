@@ -42,7 +42,8 @@ export const makeSkipParked = (
     }
     const moves = [{ from: version - 1, head: next }]
     const skipped = { account, version, reason, since: yield* Clock.currentTimeMillis }
-    const batch = { moves, lines: [], transfers: [], contras: [], checkpoints: [], generation, skipped }
+    const rows = { lines: [], transfers: [], contras: [], holds: [], checkpoints: [] }
+    const batch = { moves, ...rows, generation, skipped }
     return (yield* readModel.apply(batch)) ? true : undefined
   })
 

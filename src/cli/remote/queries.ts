@@ -7,7 +7,7 @@ import { type AccountView, pageRowsMax } from "../../domain/Views.ts"
 import type { QueryMethods } from "../../QueryMethods.ts"
 import { OptionsInvalid } from "../failures.ts"
 import { makeOutput, printJson } from "../Output.ts"
-import type { AccountsFlags, BalanceFlags, FindFlags, HistoryFlags } from "../queries.ts"
+import type { AccountsFlags, BalanceFlags, FindFlags, HistoryFlags, HoldListFlags } from "../queries.ts"
 import { asking } from "./ask.ts"
 
 export const accounts = Effect.fnUntraced(function* ({ prefix, cursor, limit, data, json }: AccountsFlags) {
@@ -24,6 +24,36 @@ export const accounts = Effect.fnUntraced(function* ({ prefix, cursor, limit, da
       owner
     ]),
     "lrrll"
+  )
+  if (page.next !== undefined) yield* output.line(`  … more: --cursor ${page.next}`)
+  if (json) yield* printJson(page)
+})
+
+export const holdList = Effect.fnUntraced(function* (flags: HoldListFlags) {
+  const { account, prefix, before, cursor, limit, data, json } = flags
+  if (Option.isSome(account) && Option.isSome(prefix))
+    return yield* new OptionsInvalid({ reason: "give an account or --prefix, not both" })
+  const output = makeOutput(json)
+  const asked = {
+    expiringBefore: Option.getOrUndefined(before),
+    cursor: Option.getOrUndefined(cursor),
+    limit
+  }
+  const page = yield* asking(data, (books) =>
+    Option.isSome(account)
+      ? books.holds(account.value, asked)
+      : books.holdsByExpiry({ ...asked, prefix: Option.getOrUndefined(prefix) })
+  )
+  yield* output.table(
+    page.rows.map(({ account: of, asset, id, remaining, amount, expiresAt, to }) => [
+      expiresAt === undefined ? "never" : printInstant(expiresAt),
+      of,
+      id,
+      formatMoney(remaining, asset),
+      `of ${formatMoney(amount, asset)}`,
+      to ?? ""
+    ]),
+    "lllrrl"
   )
   if (page.next !== undefined) yield* output.line(`  … more: --cursor ${page.next}`)
   if (json) yield* printJson(page)

@@ -1,8 +1,8 @@
-/** The projection `books`, which `Queries` answers from: balances, statement lines, transfers and contra balances. */
+/** The projection `books`, which `Queries` answers from: balances, statement lines, transfers, holds and contra balances. */
 import { PgTypes } from "@effect/sql-pg"
 import type { Projection, Written } from "./Projection.ts"
 import type { BooksBatch } from "./ReadModel.ts"
-import { contraColumns, lineColumns, transferColumns } from "./ReadModelRows.ts"
+import { contraColumns, goneColumns, holdColumns, lineColumns, transferColumns } from "./ReadModelRows.ts"
 
 /** The entries of journals on contra accounts that a line carries. */
 export const contraEntries = (line: string) =>
@@ -20,12 +20,30 @@ const addContras = (prefix: string) => `
   GROUP BY contra, asset, partition_id ORDER BY contra, asset, partition_id
   ON CONFLICT (contra, asset, partition_id) DO UPDATE SET balance = c.balance + excluded.balance`
 
-const write = (prefix: string, { lines, transfers, contras }: BooksBatch): ReadonlyArray<Written> => [
+const changeHolds = (prefix: string) => `
+  INSERT INTO ${prefix}_holds (${holdColumns.list}) SELECT * FROM unnest(${holdColumns.casts()})
+  ON CONFLICT (account, hold) DO UPDATE SET amount = excluded.amount, captured = excluded.captured,
+    remaining = excluded.remaining, captures = excluded.captures, expires_at = excluded.expires_at`
+
+const endHolds = (prefix: string) => `
+  DELETE FROM ${prefix}_holds h USING ${goneColumns.unnest("u")} WHERE h.account = u.account AND h.hold = u.hold`
+
+const writeHolds = (prefix: string, holds: BooksBatch["holds"]): ReadonlyArray<Written> => {
+  const changed = holds.flatMap(({ row }) => row ?? [])
+  const gone = holds.filter(({ row }) => row === undefined)
+  return [
+    ...(changed.length === 0 ? [] : [{ text: changeHolds(prefix), params: holdColumns.arrays(changed) }]),
+    ...(gone.length === 0 ? [] : [{ text: endHolds(prefix), params: goneColumns.arrays(gone) }])
+  ]
+}
+
+const write = (prefix: string, { lines, transfers, contras, holds }: BooksBatch): ReadonlyArray<Written> => [
   ...(lines.length === 0 ? [] : [{ text: addLines(prefix), params: lineColumns.arrays(lines) }]),
   ...(transfers.length === 0
     ? []
     : [{ text: addTransfers(prefix), params: transferColumns.arrays(transfers) }]),
-  ...(contras.length === 0 ? [] : [{ text: addContras(prefix), params: contraColumns.arrays(contras) }])
+  ...(contras.length === 0 ? [] : [{ text: addContras(prefix), params: contraColumns.arrays(contras) }]),
+  ...writeHolds(prefix, holds)
 ]
 
 /** A contra has the opposite of each deposit and withdrawal, and what a journal adds stands on the line of its first leg. */
@@ -53,8 +71,11 @@ const eraseTransfers = (prefix: string) => `
 
 const eraseLines = (prefix: string) => `DELETE FROM ${prefix}_statement_lines WHERE account = $1`
 
+const eraseHolds = (prefix: string) => `DELETE FROM ${prefix}_holds WHERE account = $1`
+
 const erase: Projection["erase"] = (prefix, { account, partition }) => [
   { text: eraseLines(prefix), params: [PgTypes.text(account)] },
+  { text: eraseHolds(prefix), params: [PgTypes.text(account)] },
   { text: eraseTransfers(prefix), params: [PgTypes.text(account)] },
   { text: takeBackContras(prefix), params: [PgTypes.text(account), PgTypes.int4(partition)] }
 ]
@@ -62,7 +83,7 @@ const erase: Projection["erase"] = (prefix, { account, partition }) => [
 export const books: Projection = {
   name: "books",
   version: 1,
-  tables: ["statement_lines", "transfers", "contra"],
+  tables: ["statement_lines", "transfers", "contra", "holds"],
   appended: ["statement_lines", "transfers"],
   write,
   erase

@@ -5,16 +5,8 @@
 import { PgTypes } from "@effect/sql-pg"
 import type { Asset } from "../../domain/Money.ts"
 import { columns, int8, int8Value, minorUnits, text } from "../postgres/Columns.ts"
+import { inPrefix, prefixParams } from "./IdRanges.ts"
 import type { AssetSum, SumQuery } from "./ReadModel.ts"
-
-/** Comes after every character of an account's id; so no id of a prefix lies beyond the prefix with it at the end. */
-const beyondIds = "~"
-
-/** The parameters of `inPrefix`: ids compare by bytes. */
-export const prefixParams = (prefix: string) => [PgTypes.text(prefix), PgTypes.text(`${prefix}${beyondIds}`)]
-
-/** Whether a column is an id that begins with the prefix of two parameters; a range, for the primary keys. */
-export const inPrefix = (column: string, first = 1) => `${column} >= $${first} AND ${column} < $${first + 1}`
 
 const columnsOfSum = columns<AssetSum>({
   asset: ["asset", text<Asset>()],

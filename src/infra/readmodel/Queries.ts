@@ -2,8 +2,8 @@
  * Answers queries from the read model: balances, statements by pages, transfers, sums. A query with a read token waits,
  * bounded, until the read model has reached the write that the token came from.
  */
-import { Context, Effect, Layer, Option, Result, Schema } from "effect"
-import type { OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
+import { Clock, Context, Effect, Layer, Option, Result, Schema } from "effect"
+import type { HoldRow, OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
 import {
   AccountNotFound,
   InvalidCommand,
@@ -12,7 +12,14 @@ import {
   Unavailable
 } from "../../domain/Errors.ts"
 import type { EventType } from "../../domain/Event.ts"
-import { AccountId, type CommandId, type Instant, instantMax, type Version } from "../../domain/Ids.ts"
+import {
+  AccountId,
+  AnyCommandId,
+  type CommandId,
+  type Instant,
+  instantMax,
+  type Version
+} from "../../domain/Ids.ts"
 import { intervalFault } from "../../domain/InstantText.ts"
 import type { Asset } from "../../domain/Money.ts"
 import { type Position, parseToken, printToken } from "../../domain/Receipt.ts"
@@ -21,7 +28,15 @@ import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { ProjectionWaiters } from "./ProjectionWaiters.ts"
-import { type ContraBalance, type LinesQuery, ReadModel, type TimeAxis, type TrialLine } from "./ReadModel.ts"
+import {
+  type ContraBalance,
+  type ExpiryPlace,
+  expiringAfter,
+  type LinesQuery,
+  ReadModel,
+  type TimeAxis,
+  type TrialLine
+} from "./ReadModel.ts"
 
 export interface PageRequest {
   /** `next` of the page before. */
@@ -58,6 +73,17 @@ export interface StatementQuery extends PageRequest, ReadConsistency {
   readonly counterparty?: string | undefined
 }
 
+interface HoldsQuery extends PageRequest, ReadConsistency {
+  /** Those alone that expire before. */
+  readonly expiringBefore?: Instant | undefined
+}
+
+interface HoldsByExpiryQuery extends PageRequest {
+  /** Of accounts whose ids begin with it. */
+  readonly prefix?: string | undefined
+  readonly expiringBefore?: Instant | undefined
+}
+
 /** A page of a statement, with the balances at both ends of what was asked for (not of the page). */
 interface StatementPage extends Page<StatementLine> {
   readonly asset: Asset
@@ -87,6 +113,10 @@ export class Queries extends Context.Service<
     ) => Effect.Effect<TransferRow | undefined, QueryError>
     /** In order of id. */
     readonly accounts: (asked?: AccountsQuery) => Effect.Effect<Page<OpenedHead>, QueryError>
+    /** Holds of an account that have not expired, in order of id. */
+    readonly holds: (account: AccountId, asked?: HoldsQuery) => Effect.Effect<Page<HoldRow>, QueryError>
+    /** Holds of all accounts that are going to expire, in order of when. */
+    readonly holdsByExpiry: (asked?: HoldsByExpiryQuery) => Effect.Effect<Page<HoldRow>, QueryError>
     readonly contraBalances: Effect.Effect<ReadonlyArray<ContraBalance>, QueryError>
     readonly trialBalance: Effect.Effect<ReadonlyArray<TrialLine>, QueryError>
     /** Waits until the read model has reached every position of the token, at most `queryDeadlineMs`. */
@@ -158,10 +188,46 @@ const makeQueries = Effect.gen(function* () {
       const heads = yield* answered(readModel.accounts({ prefix: asked.prefix, after, limit: limit + 1 }))
       return pageOf(heads, limit, (head) => head.account.id)
     }),
+    ...(yield* makeHoldQueries(balance)),
     contraBalances: answered(readModel.contras).pipe(Effect.withSpan("Queries.contraBalances")),
     trialBalance: answered(readModel.trialBalance).pipe(Effect.withSpan("Queries.trialBalance")),
     awaitToken
   } satisfies Queries["Service"]
+})
+
+/** `balance` waits for a read token. */
+const makeHoldQueries = Effect.fnUntraced(function* (balance: Queries["Service"]["balance"]) {
+  const readModel = yield* ReadModel
+  const { pageMax } = yield* ReadSideConfig
+  return {
+    holds: Effect.fn("Queries.holds")(function* (account: AccountId, asked: HoldsQuery = {}) {
+      const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
+      const before = yield* Effect.fromResult(boundOf("expiringBefore", asked.expiringBefore))
+      const after = asked.cursor === undefined ? "" : yield* Effect.fromResult(holdIdOf(asked.cursor))
+      // The account's own time may be ahead of this node's.
+      const { recordedAt } = yield* balance(account, asked)
+      const openAt = Math.max(yield* Clock.currentTimeMillis, recordedAt)
+      const rows = yield* answered(readModel.holds({ account, openAt, before, after, limit: limit + 1 }))
+      return pageOf(rows, limit, ({ hold }) => hold)
+    }),
+    holdsByExpiry: Effect.fn("Queries.holdsByExpiry")(function* (asked: HoldsByExpiryQuery = {}) {
+      const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
+      const before = yield* Effect.fromResult(boundOf("expiringBefore", asked.expiringBefore))
+      const now = expiringAfter(yield* Clock.currentTimeMillis)
+      const after =
+        asked.cursor === undefined ? now : yield* Effect.fromResult(readExpiryCursor(asked.cursor))
+      const rows = yield* answered(
+        readModel.holdsByExpiry({
+          // What expired since the page before is left out.
+          after: after.expiresAt > now.expiresAt ? after : now,
+          before: before ?? instantMax + 1,
+          prefix: asked.prefix,
+          limit: limit + 1
+        })
+      )
+      return pageOf(rows, limit, printExpiryCursor)
+    })
+  } satisfies Partial<Queries["Service"]>
 })
 
 /**
@@ -246,6 +312,22 @@ const readLineCursor = (
   }
   return axis === "effective" && version !== undefined && upTo !== undefined && first <= instantMax
     ? Result.succeed({ after: { version, effectiveAt: first }, upTo })
+    : Result.fail(notACursor(cursor))
+}
+
+const isHoldId = Schema.is(AnyCommandId)
+
+const holdIdOf = (cursor: string): Result.Result<string, InvalidCommand> =>
+  isHoldId(cursor) ? Result.succeed(cursor) : Result.fail(notACursor(cursor))
+
+/** `expiresAt.account.hold`: no account's id has a dot. */
+const printExpiryCursor = ({ expiresAt, account, hold }: HoldRow): string => `${expiresAt}.${account}.${hold}`
+
+const readExpiryCursor = (cursor: string): Result.Result<ExpiryPlace, InvalidCommand> => {
+  const [, digits = "", account = "", hold = ""] = /^(\d{1,15})\.([^.]+)\.(.+)$/.exec(cursor) ?? []
+  const expiresAt = Number(digits)
+  return digits !== "" && expiresAt <= instantMax && isAccountId(account) && isHoldId(hold)
+    ? Result.succeed({ expiresAt, account, hold })
     : Result.fail(notACursor(cursor))
 }
 

@@ -3,7 +3,14 @@
  * so it may be lost and rebuilt at any time (I8).
  */
 import { Context, Data, Effect, Layer, type Scope } from "effect"
-import type { ContraEntry, OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
+import type {
+  ContraEntry,
+  HoldChange,
+  HoldRow,
+  OpenedHead,
+  StatementLine,
+  TransferRow
+} from "../../domain/Books.ts"
 import type { EventType } from "../../domain/Event.ts"
 import type { AccountId, CommandId, Instant, Version } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
@@ -11,6 +18,7 @@ import type { Position } from "../../domain/Receipt.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import type { StoreUnavailable, WriterId } from "../eventstore/EventStore.ts"
 import { books } from "./BooksProjection.ts"
+import { beyondIds } from "./IdRanges.ts"
 import { prefixOf } from "./Projection.ts"
 import { type FrozenBooks, freeze } from "./ReadModelFrozen.ts"
 import { makeReadModelMemory } from "./ReadModelMemory.ts"
@@ -44,6 +52,8 @@ export interface BooksBatch {
   readonly lines: ReadonlyArray<StatementLine>
   readonly transfers: ReadonlyArray<TransferRow>
   readonly contras: ReadonlyArray<ContraEntry & { readonly partition: number }>
+  /** What became of holds, at most one entry a hold. */
+  readonly holds: ReadonlyArray<HoldChange>
   readonly checkpoints: ReadonlyArray<Checkpoint>
   /** The generation of the tables that the batch was folded on. It is not written to tables of another generation. */
   readonly generation?: number
@@ -136,6 +146,42 @@ export interface StatementRows {
   readonly lines: ReadonlyArray<StatementLine>
 }
 
+/** The holds of one account, in order of id. */
+export interface AccountHoldsQuery {
+  readonly account: AccountId
+  /** Those that have not expired by then. */
+  readonly openAt: Instant
+  /** Of these, those that expire before; all, where it is absent. */
+  readonly before?: Instant | undefined
+  /** The id of the last one of the page before. */
+  readonly after?: string | undefined
+  readonly limit: number
+}
+
+/** The place of a hold in the order of expiry. */
+export interface ExpiryPlace {
+  readonly expiresAt: Instant
+  readonly account: string
+  readonly hold: string
+}
+
+/** Holds that expire, in order of when they do. */
+export interface ExpiryQuery {
+  /** The last one of the page before, or where the first page begins. */
+  readonly after: ExpiryPlace
+  readonly before: Instant
+  /** Of accounts whose ids begin with it. */
+  readonly prefix?: string | undefined
+  readonly limit: number
+}
+
+/** Before all holds that expire later than an instant, and behind those that expire then. */
+export const expiringAfter = (instant: Instant): ExpiryPlace => ({
+  expiresAt: instant,
+  account: beyondIds,
+  hold: ""
+})
+
 /** The database will never take these rows as they are, because a text or number is out of its range, for instance. */
 export class RowsRefused extends Data.TaggedError("RowsRefused")<{ readonly reason: string }> {
   override get message() {
@@ -222,6 +268,9 @@ export interface ReadModelReads {
   /** A page of an account's statement; none where the account has no row. */
   readonly statement: (query: LinesQuery) => Effect.Effect<StatementRows | undefined, StoreUnavailable>
   readonly transfer: (id: CommandId) => Effect.Effect<TransferRow | undefined, StoreUnavailable>
+  readonly holds: (query: AccountHoldsQuery) => Effect.Effect<ReadonlyArray<HoldRow>, StoreUnavailable>
+  /** With those that have expired and of which no notice is projected yet. */
+  readonly holdsByExpiry: (query: ExpiryQuery) => Effect.Effect<ReadonlyArray<HoldRow>, StoreUnavailable>
   readonly contras: Effect.Effect<ReadonlyArray<ContraBalance>, StoreUnavailable>
   /** At one instant of the read model; undefined where there are more accounts than may be summed up. */
   readonly sum: (query: SumQuery) => Effect.Effect<ReadonlyArray<AssetSum> | undefined, StoreUnavailable>

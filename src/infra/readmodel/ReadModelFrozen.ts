@@ -5,7 +5,7 @@
 import { PgTypes } from "@effect/sql-pg"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import { Effect, type Scope } from "effect"
-import type { StatementLine, TransferRow } from "../../domain/Books.ts"
+import type { HoldRow, StatementLine, TransferRow } from "../../domain/Books.ts"
 import type { AccountId, CommandId, Version } from "../../domain/Ids.ts"
 import type { EventKey, StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { int8Value, textArray } from "../postgres/Columns.ts"
@@ -16,6 +16,7 @@ import {
   type BalanceRow,
   balanceColumns,
   contraBalanceColumns,
+  holdColumns,
   lineColumns,
   parkedColumns,
   transferColumns
@@ -41,6 +42,8 @@ export interface FrozenBooks {
     ids: ReadonlyArray<CommandId>
   ) => Effect.Effect<ReadonlyArray<TransferRow>, StoreUnavailable>
   readonly countTransfers: Effect.Effect<number, StoreUnavailable>
+  /** In order of account and hold. */
+  readonly holds: Page<{ readonly account: string; readonly hold: string }, HoldRow>
   /** In order of contra and asset. */
   readonly contras: Page<{ readonly contra: string; readonly asset: string }, ContraBalance>
   /** The versions accounts are at; those without a row are left out. */
@@ -63,6 +66,10 @@ const transfers = `SELECT ${transferColumns.list} FROM books_v1_transfers WHERE 
 const transfersOf = `SELECT ${transferColumns.list} FROM books_v1_transfers WHERE id = ANY($1::text[])`
 
 const countTransfers = "SELECT count(*) FROM books_v1_transfers"
+
+const holds = `
+  SELECT ${holdColumns.list} FROM books_v1_holds WHERE (account, hold) > ($1, $2)
+  ORDER BY account, hold LIMIT $3`
 
 const contras = `
   SELECT contra, asset, sum(balance)::text FROM books_v1_contra
@@ -113,6 +120,10 @@ export const freeze = (sql: PgClient): Effect.Effect<FrozenBooks, StoreUnavailab
         query(countTransfers, [], ([count]) => Number(count)),
         ([count = 0]) => count
       ),
+      holds: ({ after, limit }) =>
+        query(holds, [PgTypes.text(after.account), PgTypes.text(after.hold), int8Value(limit)], (row) =>
+          holdColumns.decode(row)
+        ),
       contras: ({ after, limit }) =>
         query(contras, [PgTypes.text(after.contra), PgTypes.text(after.asset), int8Value(limit)], (row) =>
           contraBalanceColumns.decode(row)

@@ -3,7 +3,7 @@
  * that are tried out without a database. Starts empty each time it is made.
  */
 import { Clock, Effect } from "effect"
-import type { OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
+import type { HoldRow, OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
 import {
   type AccountId,
   type AccountOrContra,
@@ -18,10 +18,13 @@ import type { EventKey } from "../eventstore/EventStoreTypes.ts"
 import { isNotEmpty } from "./PrefixSums.ts"
 import { ProjectionWaiters } from "./ProjectionWaiters.ts"
 import type {
+  AccountHoldsQuery,
   AssetSum,
   BooksBatch,
   CheckpointAt,
   ContraBalance,
+  ExpiryPlace,
+  ExpiryQuery,
   LinesQuery,
   Parked,
   ReadModel,
@@ -40,6 +43,8 @@ interface Tables {
   readonly transfers: Map<CommandId, TransferRow>
   /** By contra and asset. */
   readonly contras: Map<string, ContraBalance>
+  /** Of an account by id. */
+  readonly holds: Map<AccountId, Map<CommandId, HoldRow>>
   readonly checkpoints: Map<number, CheckpointAt>
   readonly swept: Map<WriterId, number>
   readonly parked: Map<AccountId, Parked>
@@ -53,6 +58,7 @@ export const makeReadModelMemory = Effect.gen(function* () {
     lines: new Map(),
     transfers: new Map(),
     contras: new Map(),
+    holds: new Map(),
     checkpoints: new Map(),
     swept: new Map(),
     parked: new Map(),
@@ -92,6 +98,8 @@ const makeReads = (tables: Tables): ReadModelReads => ({
   sum: (query) => Effect.map(ReadSideConfig, ({ sumAccountsMax }) => sumOf(tables, query, sumAccountsMax)),
   statement: (query) => Effect.sync(() => statementOf(tables, query)),
   transfer: (id) => Effect.sync(() => tables.transfers.get(id)),
+  holds: (query) => Effect.sync(() => accountHolds(tables, query)),
+  holdsByExpiry: (query) => Effect.sync(() => holdsByExpiry(tables, query)),
   contras: Effect.sync(() => [...tables.contras.values()].toSorted(byText(contraKey))),
   trialBalance: Effect.sync(() => trialBalance(tables, Number.POSITIVE_INFINITY)),
   trialBalanceAt: (instant) => Effect.sync(() => trialBalance(tables, instant))
@@ -182,6 +190,34 @@ const pick = <K, V>(from: ReadonlyMap<K, V>, keys: ReadonlyArray<K>): ReadonlyMa
 const contraKey = ({ contra, asset }: { readonly contra: string; readonly asset: string }): string =>
   `${contra} ${asset}`
 
+const accountHolds = (
+  { holds }: Tables,
+  { account, openAt, before, after = "", limit }: AccountHoldsQuery
+): ReadonlyArray<HoldRow> =>
+  [...(holds.get(account)?.values() ?? [])]
+    .filter(({ hold, expiresAt }) => hold > after && (expiresAt === null || expiresAt > openAt))
+    .filter(({ expiresAt }) => before === undefined || (expiresAt !== null && expiresAt < before))
+    .toSorted(byText(({ hold }) => hold))
+    .slice(0, limit)
+
+const holdsByExpiry = (
+  { holds }: Tables,
+  { after, before, prefix = "", limit }: ExpiryQuery
+): ReadonlyArray<HoldRow> => {
+  const expiring = [...holds.values()]
+    .flatMap((own) => [...own.values()])
+    .flatMap((row) => (row.expiresAt === null ? [] : [{ ...row, expiresAt: row.expiresAt }]))
+  return expiring
+    .filter((row) => row.expiresAt < before && row.account.startsWith(prefix) && isLater(row, after))
+    .toSorted((a, b) => (isLater(a, b) ? 1 : -1))
+    .slice(0, limit)
+}
+
+const isLater = (a: ExpiryPlace, b: ExpiryPlace): boolean => {
+  if (a.expiresAt !== b.expiresAt) return a.expiresAt > b.expiresAt
+  return a.account === b.account ? a.hold > b.hold : a.account > b.account
+}
+
 const write = (tables: Tables, batch: BooksBatch, now: number): void => {
   for (const { head } of batch.moves) tables.heads.set(head.account.id, head)
   for (const line of batch.lines) {
@@ -196,6 +232,12 @@ const write = (tables: Tables, batch: BooksBatch, now: number): void => {
     const { contra, asset, amount } = entry
     const balance = (tables.contras.get(contraKey(entry))?.balance ?? 0n) + amount
     tables.contras.set(contraKey(entry), { contra, asset, balance })
+  }
+  for (const { account, hold, row } of batch.holds) {
+    const own = tables.holds.get(account) ?? new Map<CommandId, HoldRow>()
+    if (row === undefined) own.delete(hold)
+    else own.set(hold, row)
+    tables.holds.set(account, own)
   }
   const { checkpoints, skipped } = batch
   if (skipped !== undefined) tables.skipped.set(`${skipped.account}@${skipped.version}`, skipped)
@@ -228,6 +270,7 @@ const erase = (tables: Tables, account: AccountId): void => {
   }
   for (const { id, from } of tables.transfers.values()) if (from === account) tables.transfers.delete(id)
   tables.lines.delete(account)
+  tables.holds.delete(account)
   tables.heads.delete(account)
 }
 
@@ -332,6 +375,9 @@ const freezeTables = (tables: Tables): FrozenBooks => {
     .flatMap(([, of]) => of)
   const transfers = [...tables.transfers.values()].toSorted(byText((row) => row.id))
   const contras = [...tables.contras.values()].toSorted(byText(contraKey))
+  const holds = [...tables.holds.values()]
+    .flatMap((own) => [...own.values()])
+    .toSorted(byText(({ account, hold }) => `${account} ${hold}`))
   const parked = [...tables.parked.values()].toSorted(byText((row) => row.account))
   const versions = new Map(balances.map((row) => [row.account, row.version]))
   const wanted = new Map(tables.transfers)
@@ -341,6 +387,15 @@ const freezeTables = (tables: Tables): FrozenBooks => {
     transfers: (page) => Effect.sync(() => pageOf(transfers, (row) => row.id > page.after, page)),
     transfersOf: (ids) => Effect.sync(() => ids.flatMap((id) => wanted.get(id) ?? [])),
     countTransfers: Effect.sync(() => transfers.length),
+    holds: (page) =>
+      Effect.sync(() =>
+        pageOf(
+          holds,
+          ({ account, hold }) =>
+            account > page.after.account || (account === page.after.account && hold > page.after.hold),
+          page
+        )
+      ),
     contras: (page) =>
       Effect.sync(() => pageOf(contras, (row) => contraKey(row) > contraKey(page.after), page)),
     versions: (accounts) =>

@@ -10,9 +10,16 @@ import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { columns, int8Value, minorUnits, text, textArray } from "../postgres/Columns.ts"
 import { statementOf, toStatement } from "./AccountStatement.ts"
 import { contraEntries } from "./BooksProjection.ts"
-import { inPrefix, prefixParams, sumOf, toSums } from "./PrefixSums.ts"
+import { inPrefix, prefixParams } from "./IdRanges.ts"
+import { sumOf, toSums } from "./PrefixSums.ts"
 import type { ReadModelReads, TrialLine } from "./ReadModel.ts"
-import { balanceColumns, contraBalanceColumns, toHead, transferColumns } from "./ReadModelRows.ts"
+import {
+  balanceColumns,
+  contraBalanceColumns,
+  holdColumns,
+  toHead,
+  transferColumns
+} from "./ReadModelRows.ts"
 import { toUnavailable, valuesOf } from "./ReadModelSql.ts"
 
 const heads = `
@@ -30,6 +37,16 @@ const accounts = `
   WHERE account > $1 AND ${inPrefix("account", 2)} ORDER BY account LIMIT $4`
 
 const transfer = `SELECT ${transferColumns.list} FROM books_v1_transfers WHERE id = $1`
+
+const holds = `
+  SELECT ${holdColumns.list} FROM books_v1_holds
+  WHERE account = $1 AND hold > $2 AND (expires_at IS NULL OR expires_at > $3)
+    AND ($4::timestamptz IS NULL OR expires_at < $4) ORDER BY hold LIMIT $5`
+
+const holdsByExpiry = `
+  SELECT ${holdColumns.list} FROM books_v1_holds
+  WHERE (expires_at, account, hold) > ($1, $2, $3) AND expires_at < $4 AND ${inPrefix("account", 5)}
+  ORDER BY expires_at, account, hold LIMIT $7`
 
 const contras = `
   SELECT contra, asset, sum(balance)::text FROM books_v1_contra GROUP BY contra, asset ORDER BY contra, asset`
@@ -68,12 +85,42 @@ const toTrialLine = (row: ReadonlyArray<unknown>): TrialLine => {
   return { ...sums, total: sums.accounts + sums.contras }
 }
 
+type Query = (
+  text: string,
+  params: ReadonlyArray<unknown>
+) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, StoreUnavailable>
+
+const makeHoldReads = (query: Query): Pick<ReadModelReads, "holds" | "holdsByExpiry"> => ({
+  holds: ({ account, after = "", openAt, before, limit }) =>
+    Effect.map(
+      query(holds, [
+        PgTypes.text(account),
+        PgTypes.text(after),
+        PgTypes.timestamptz(openAt),
+        before === undefined ? null : PgTypes.timestamptz(before),
+        int8Value(limit)
+      ]),
+      (rows) => rows.map((row) => holdColumns.decode(row))
+    ),
+  holdsByExpiry: ({ after, before, prefix = "", limit }) =>
+    Effect.map(
+      query(holdsByExpiry, [
+        PgTypes.timestamptz(after.expiresAt),
+        PgTypes.text(after.account),
+        PgTypes.text(after.hold),
+        PgTypes.timestamptz(before),
+        ...prefixParams(prefix),
+        int8Value(limit)
+      ]),
+      (rows) => rows.map((row) => holdColumns.decode(row))
+    )
+})
+
 export const makeBooksReads = (
   sql: PgClient,
   limits: Pick<ReadSideLimits, "pageMax" | "headStatementsMax" | "sumAccountsMax">
 ): ReadModelReads => {
-  const query = (text: string, params: ReadonlyArray<unknown>) =>
-    Effect.mapError(valuesOf(sql, text, params), toUnavailable)
+  const query: Query = (text, params) => Effect.mapError(valuesOf(sql, text, params), toUnavailable)
 
   const headsOf = (accounts: ReadonlyArray<AccountId>) => {
     const [only] = accounts
@@ -121,6 +168,7 @@ export const makeBooksReads = (
       Effect.map(query(transfer, [PgTypes.text(id)]), ([row]) =>
         row === undefined ? undefined : transferColumns.decode(row)
       ),
+    ...makeHoldReads(query),
     contras: Effect.map(query(contras, []), (rows) => rows.map((row) => contraBalanceColumns.decode(row))),
     trialBalance: Effect.map(query(trial, []), (rows) => rows.map(toTrialLine)),
     trialBalanceAt: (instant) =>

@@ -4,11 +4,18 @@
  */
 import { Schema } from "effect"
 import type { OpenedAccount } from "../../domain/Account.ts"
-import type { ContraEntry, OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
+import type { ContraEntry, HoldRow, OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
 import { AccountMetadata } from "../../domain/Command.ts"
 import type { EventType } from "../../domain/Event.ts"
 import { Hold, holding } from "../../domain/Holds.ts"
-import { type AccountId, type CommandId, ContraId, type Instant, type Version } from "../../domain/Ids.ts"
+import {
+  type AccountId,
+  type AccountOrContra,
+  type CommandId,
+  ContraId,
+  type Instant,
+  type Version
+} from "../../domain/Ids.ts"
 import { Asset } from "../../domain/Money.ts"
 import { asText, columns, int4, int8, minorUnits, nullable, text, timestamptz } from "../postgres/Columns.ts"
 import type { Checkpoint, ContraBalance, Parked } from "./ReadModel.ts"
@@ -152,6 +159,21 @@ export const transferColumns = columns<TransferRow>({
   recordedAt: ["recorded_at", timestamptz],
   effectiveAt: ["effective_at", timestamptz]
 })
+
+export const holdColumns = columns<HoldRow>({
+  account: ["account", text<AccountId>()],
+  hold: ["hold", text<CommandId>()],
+  asset: ["asset", text<Asset>()],
+  amount: ["amount", minorUnits],
+  captured: ["captured", minorUnits],
+  remaining: ["remaining", minorUnits],
+  captures: ["captures", int8],
+  expiresAt: ["expires_at", nullable(timestamptz)],
+  to: ["to_account", nullable(text<AccountOrContra>())]
+})
+
+/** The holds that are no more. */
+export const goneColumns = holdColumns.pick("account", "hold")
 
 /** What an event adds to a contra, in the partition of its own account. */
 export const contraColumns = columns<ContraEntry & { readonly partition: number }>({
