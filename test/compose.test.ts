@@ -20,6 +20,7 @@ import { ConfigProvider, Effect, Option, Redacted, Schema } from "effect"
 import { describe } from "vitest"
 import { parse } from "yaml"
 import packageJson from "../package.json" with { type: "json" }
+import { readHttpSettings } from "../src/http/server/HttpSettings.ts"
 import { ClusterSecurity, clusterSecurityFromEnvironment } from "../src/infra/config/ClusterSecurity.ts"
 import { clusterConfig, servicesConfig } from "../src/infra/config/Environment.ts"
 import { findNatsServer } from "../src/infra/dev/Programs.ts"
@@ -201,8 +202,11 @@ describe("docker-compose.yml", () => {
       const cluster = Effect.runSync(clusterConfig.parse(provider))
       expect(cluster?.host).toBe(node)
       expect(cluster?.listenHost).toBe("0.0.0.0")
-      // The nodes' port is not published, RPC is.
-      expect(service(node).ports).toEqual([`127.0.0.1:707${node.at(-1)}:${environment.CHRONICLE_RPC_PORT}`])
+      // The nodes' port is not published, RPC and HTTP are.
+      expect(service(node).ports).toEqual([
+        `127.0.0.1:707${node.at(-1)}:${environment.CHRONICLE_RPC_PORT}`,
+        `127.0.0.1:708${node.at(-1)}:${environment.CHRONICLE_HTTP_PORT}`
+      ])
       return Effect.runSync(servicesConfig.parse(provider)).nodeName
     })
     expect(new Set(names).size).toBe(3)
@@ -243,6 +247,14 @@ describe("docker-compose.yml", () => {
         Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown(variables))
       )
       expect(settings.host).toBe("0.0.0.0")
+      const http = yield* readHttpSettings.pipe(
+        Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown(variables))
+      )
+      expect([http.host, http.tls?.cert, http.tokens]).toEqual([
+        "0.0.0.0",
+        settings.tls?.cert,
+        settings.tokens
+      ])
       const { secret } = yield* ClusterSecurity.pipe(
         Effect.provide(clusterSecurityFromEnvironment),
         Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown(variables))
@@ -291,9 +303,10 @@ describe("docker-compose.yml", () => {
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer), Effect.runPromise))
 
   it("asks the ledger for its health at the port and the path that it serves", () => {
-    const url = /fetch\("(.+?)"\)/.exec(service("ledger-1").healthcheck?.test.at(-1) ?? "")?.[1] ?? ""
+    const url = /get\("(.+?)"/.exec(service("ledger-1").healthcheck?.test.at(-1) ?? "")?.[1] ?? ""
     const { hostname, pathname, port } = new URL(url)
     expect([hostname, port]).toEqual(["127.0.0.1", environment.CHRONICLE_HTTP_PORT])
+    expect(url).toMatch(/^https:/)
     expect(read("src/http/Health.ts")).toContain(`"${pathname}"`)
   })
 

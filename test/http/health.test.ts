@@ -1,0 +1,53 @@
+/** What a probe learns that is neither on the machine nor has a token: that the node is up and ready, and nothing of its business. */
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { HttpRouter, HttpServer } from "effect/http"
+import { Authenticator } from "../../src/access/Authenticator.ts"
+import type { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
+import type { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
+import * as Health from "../../src/http/Health.ts"
+import type { Bus } from "../../src/infra/bus/Bus.ts"
+import type { Ledger } from "../../src/Ledger.ts"
+import { memoryLedger, token } from "../support/callers.ts"
+
+const tokens = [token("reader", ["read"]), token("commander", ["command"])]
+
+layer(memoryLedger)("health and readiness for a reader from elsewhere", (it) => {
+  const ask = (path: string, authorization?: string) =>
+    Effect.gen(function* () {
+      const services = yield* Effect.context<Authenticator | Bus | Dispatcher | Ledger | ReadSideHealth>()
+      // Web requests have no address of a peer, so they are not from loopback.
+      const { handler, dispose } = HttpRouter.toWebHandler(
+        Health.routes.pipe(Layer.provide(HttpServer.layerServices)),
+        { disableLogger: true }
+      )
+      yield* Effect.addFinalizer(() => Effect.promise(dispose))
+      const headers = authorization === undefined ? {} : { authorization: `Bearer ${authorization}` }
+      const response = yield* Effect.promise(() =>
+        handler(new Request(`http://node${path}`, { headers }), services)
+      )
+      const text = yield* Effect.promise(() => response.text())
+      return { status: response.status, body: text.startsWith("{") ? JSON.parse(text) : text }
+    }).pipe(Effect.provide(Authenticator.layer(tokens, 1_000)), Effect.scoped)
+
+  it.effect(
+    "are told by the status alone without a token, with a wrong one, and with one that may not read",
+    () =>
+      Effect.gen(function* () {
+        for (const secret of [undefined, "wrong", "secret-commander"]) {
+          assert.deepEqual(yield* ask("/health", secret), { status: 200, body: { up: true } })
+          assert.deepEqual(yield* ask("/ready/commands", secret), { status: 200, body: { ready: true } })
+          assert.strictEqual((yield* ask("/metrics", secret)).status, 401)
+        }
+      })
+  )
+
+  it.effect("are told whole to a token that may read", () =>
+    Effect.gen(function* () {
+      const health = yield* ask("/health", "secret-reader")
+      assert.containsAllKeys(health.body, ["write", "bus", "readSide"])
+      assert.containsAllKeys((yield* ask("/ready", "secret-reader")).body, ["reasons", "readSide", "alarms"])
+      assert.include(String((yield* ask("/metrics", "secret-reader")).body), "chronicle_commands_total")
+    })
+  )
+})

@@ -1,0 +1,220 @@
+/** The manifests of deploy/kubernetes agree with each other and with what the program reads and serves. */
+import { globSync, readFileSync } from "node:fs"
+import { basename, dirname, join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Effect, Option, Schema } from "effect"
+import { parse, parseAllDocuments } from "yaml"
+import packageJson from "../package.json" with { type: "json" }
+import { clusterConfig, servicesConfig } from "../src/infra/config/Environment.ts"
+
+const root = join(import.meta.dirname, "..")
+const read = (file: string) => readFileSync(join(root, file), "utf8")
+const folder = "deploy/kubernetes"
+
+const Probe = Schema.Struct({
+  httpGet: Schema.Struct({ scheme: Schema.String, port: Schema.String, path: Schema.String })
+})
+const Container = Schema.Struct({
+  image: Schema.String,
+  args: Schema.Array(Schema.String),
+  env: Schema.optionalKey(
+    Schema.Array(Schema.Struct({ name: Schema.String, value: Schema.optionalKey(Schema.String) }))
+  ),
+  envFrom: Schema.Array(Schema.Record(Schema.String, Schema.Struct({ name: Schema.String }))),
+  ports: Schema.optionalKey(
+    Schema.Array(Schema.Struct({ name: Schema.String, containerPort: Schema.Number }))
+  ),
+  startupProbe: Schema.optionalKey(Probe),
+  livenessProbe: Schema.optionalKey(Probe),
+  readinessProbe: Schema.optionalKey(Probe),
+  securityContext: Schema.Struct({
+    allowPrivilegeEscalation: Schema.Boolean,
+    readOnlyRootFilesystem: Schema.Boolean,
+    capabilities: Schema.Struct({ drop: Schema.Array(Schema.String) })
+  }),
+  volumeMounts: Schema.optionalKey(
+    Schema.Array(Schema.Struct({ name: Schema.String, mountPath: Schema.String }))
+  )
+})
+const Pods = Schema.Struct({
+  spec: Schema.Struct({
+    template: Schema.Struct({
+      metadata: Schema.Struct({ labels: Schema.Record(Schema.String, Schema.String) }),
+      spec: Schema.Struct({
+        enableServiceLinks: Schema.Boolean,
+        terminationGracePeriodSeconds: Schema.optionalKey(Schema.Number),
+        securityContext: Schema.Struct({ runAsNonRoot: Schema.Boolean, runAsUser: Schema.Number }),
+        containers: Schema.Array(Container),
+        volumes: Schema.optionalKey(
+          Schema.Array(
+            Schema.Struct({
+              name: Schema.String,
+              secret: Schema.optionalKey(Schema.Struct({ secretName: Schema.String }))
+            })
+          )
+        )
+      })
+    })
+  })
+})
+const Selector = Schema.Struct({ matchLabels: Schema.Record(Schema.String, Schema.String) })
+
+interface Manifest {
+  readonly file: string
+  readonly kind: string
+  readonly name: string
+  readonly body: unknown
+}
+
+const manifests: ReadonlyArray<Manifest> = globSync(`${folder}/*.yaml`, { cwd: root })
+  .filter((file) => basename(file) !== "kustomization.yaml")
+  .flatMap((file) =>
+    parseAllDocuments(read(file)).map((document) => {
+      assert.deepEqual(document.errors, [], file)
+      const body: { kind: string; metadata: { name: string } } = document.toJS() // each manifest has these
+      return { file: basename(file), kind: body.kind, name: body.metadata.name, body }
+    })
+  )
+const bodyOf = (kind: string, name: string): unknown =>
+  manifests.find((one) => one.kind === kind && one.name === name)?.body ?? assert.fail(`no ${kind} ${name}`)
+
+const podsOf = (kind: string, name: string) =>
+  Schema.decodeUnknownSync(Pods)(bodyOf(kind, name)).spec.template
+const containerOf = (kind: string, name: string) =>
+  podsOf(kind, name).spec.containers[0] ?? assert.fail(`${name} has no container`)
+
+const { data: settings } = Schema.decodeUnknownSync(
+  Schema.Struct({ data: Schema.Record(Schema.String, Schema.String) })
+)(bodyOf("ConfigMap", "chronicle"))
+
+/** What `chronicle-services`, which the user makes, must hold. */
+const services = {
+  CHRONICLE_EVENT_STORE_URL: "postgresql://ledger@store:26257/chronicle",
+  CHRONICLE_READ_MODEL_URL: "postgresql://ledger@postgres:5432/chronicle",
+  CHRONICLE_NATS_URL: "nats://chronicle@nats:4222"
+}
+/** The variables of the pod `ledger-1`, as Kubernetes makes them. */
+const variables = {
+  ...settings,
+  ...services,
+  ...Object.fromEntries(
+    (containerOf("StatefulSet", "ledger").env ?? []).map(({ name, value }) => [
+      name,
+      value?.replace("$(CHRONICLE_NODE_NAME)", "ledger-1") ?? "ledger-1"
+    ])
+  )
+}
+
+describe("the manifests for Kubernetes", () => {
+  it("are all named by the kustomization, with the release of this version", () => {
+    const kustomization = parse(read(`${folder}/kustomization.yaml`))
+    assert.deepEqual(
+      [...kustomization.resources].sort(),
+      [...new Set(manifests.map(({ file }) => file))].sort()
+    )
+    assert.deepEqual(kustomization.images, [{ name: "chronicle-ledger", newTag: packageJson.version }])
+  })
+
+  it("set variables that the program reads, and leave none out that has no default", () => {
+    const sources = globSync("src/**/*.ts", { cwd: root }).map(read).join("\n")
+    for (const name of Object.keys(variables)) assert.include(sources, `"${name}"`)
+    const provider = ConfigProvider.fromUnknown(variables)
+    const { nodeName } = Effect.runSync(servicesConfig.parse(provider))
+    assert.strictEqual(nodeName, "ledger-1")
+    for (const name of Object.keys(services)) {
+      const { [name as keyof typeof services]: _, ...others } = services
+      const left = ConfigProvider.fromUnknown({ ...settings, ...others })
+      assert.isTrue(Option.isNone(Effect.runSync(Effect.option(servicesConfig.parse(left)))), name)
+    }
+  })
+
+  it("give each node an address by which the headless service names its pod", () => {
+    const cluster = Effect.runSync(clusterConfig.parse(ConfigProvider.fromUnknown(variables)))
+    const { serviceName } = Schema.decodeUnknownSync(
+      Schema.Struct({ spec: Schema.Struct({ serviceName: Schema.String }) })
+    )(bodyOf("StatefulSet", "ledger")).spec
+    assert.strictEqual(cluster?.host, `ledger-1.${serviceName}`)
+    assert.strictEqual(cluster?.listenHost, "0.0.0.0")
+    const { spec } = Schema.decodeUnknownSync(
+      Schema.Struct({
+        spec: Schema.Struct({ clusterIP: Schema.String, publishNotReadyAddresses: Schema.Boolean })
+      })
+    )(bodyOf("Service", serviceName))
+    assert.deepEqual(spec, { clusterIP: "None", publishNotReadyAddresses: true })
+  })
+
+  it("open the ports that the settings name", () => {
+    const ports = (containerOf("StatefulSet", "ledger").ports ?? []).map(({ name, containerPort }) => [
+      name,
+      String(containerPort)
+    ])
+    assert.deepEqual(ports, [
+      ["rpc", settings.CHRONICLE_RPC_PORT],
+      ["http", settings.CHRONICLE_HTTP_PORT],
+      ["nodes", settings.CHRONICLE_CLUSTER_PORT]
+    ])
+  })
+
+  it("probe, over TLS, what the node serves to readers without a token", () => {
+    const { startupProbe, livenessProbe, readinessProbe } = containerOf("StatefulSet", "ledger")
+    const probes = [startupProbe, livenessProbe, readinessProbe].map((probe) => probe?.httpGet)
+    assert.deepEqual(
+      probes.map((probe) => probe?.path),
+      ["/health", "/health", "/ready/commands"]
+    )
+    for (const probe of probes) {
+      assert.deepEqual([probe?.scheme, probe?.port], ["HTTPS", "http"])
+      assert.include(read("src/http/Health.ts"), `"${probe?.path}"`)
+    }
+  })
+
+  it("mount each file that the settings name from a secret, and name every secret in the guide", () => {
+    const { volumeMounts = [] } = containerOf("StatefulSet", "ledger")
+    const { volumes = [] } = podsOf("StatefulSet", "ledger").spec
+    const secretOf = (directory: string) =>
+      volumes.find(({ name }) => volumeMounts.some((one) => one.name === name && one.mountPath === directory))
+        ?.secret?.secretName
+    const guide = read("docs/operations.md")
+    for (const [name, path] of Object.entries(settings).filter(([, value]) => value.startsWith("/"))) {
+      const secret = secretOf(dirname(path)) ?? assert.fail(`${name}: nothing is mounted at ${dirname(path)}`)
+      assert.include(guide, secret)
+      assert.include(guide, basename(path), `the guide says how ${path} is made`)
+    }
+    for (const name of Object.keys(services)) assert.include(guide, `${name}=`)
+  })
+
+  it("keep their budget and their policies on the pods that there are", () => {
+    const { labels } = podsOf("StatefulSet", "ledger").metadata
+    for (const [kind, field] of [
+      ["StatefulSet", "selector"],
+      ["PodDisruptionBudget", "selector"],
+      ["NetworkPolicy", "podSelector"]
+    ] as const) {
+      const { spec } = Schema.decodeUnknownSync(
+        Schema.Struct({ spec: Schema.Record(Schema.String, Schema.Unknown) })
+      )(bodyOf(kind, "ledger"))
+      const { matchLabels } = Schema.decodeUnknownSync(Selector)(spec[field])
+      assert.deepEqual(matchLabels, labels, kind)
+    }
+  })
+
+  it("run without rights that they do not need, and leave a node the time to end", () => {
+    for (const [kind, name, command] of [
+      ["StatefulSet", "ledger", "serve"],
+      ["Job", "migrate", "migrate"]
+    ] as const) {
+      const { spec } = podsOf(kind, name)
+      const { args, securityContext } = containerOf(kind, name)
+      assert.deepEqual(args, [command])
+      assert.isTrue(spec.securityContext.runAsNonRoot)
+      assert.isFalse(spec.enableServiceLinks)
+      assert.deepEqual(securityContext, {
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
+        capabilities: { drop: ["ALL"] }
+      })
+    }
+    // docs/operations.md asks for 30 seconds, and the pause before the signal counts too.
+    assert.isAtLeast(podsOf("StatefulSet", "ledger").spec.terminationGracePeriodSeconds ?? 0, 35)
+  })
+})
