@@ -42,9 +42,11 @@ export const link = (previous: string, row: Unlinked): string =>
  */
 export const linked = (previous: string, row: Unlinked & { hash: string }): StoredEvent => {
   const context = row.context === null ? "null" : JSON.stringify(row.context)
+  // Only the first event of a command has one.
+  const commandHash = row.commandHash === null ? "null" : `"${row.commandHash}"`
   row.hash = hash(
     "sha256",
-    `["${previous}","${row.accountId}",${row.version},"${row.type}",${row.schemaVersion},${JSON.stringify(row.payload)},"${row.commandId}",${row.ordinal},"${row.commandHash}",${row.recordedAt},${row.effectiveAt},${context}]`,
+    `["${previous}","${row.accountId}",${row.version},"${row.type}",${row.schemaVersion},${JSON.stringify(row.payload)},"${row.commandId}",${row.ordinal},${commandHash},${row.recordedAt},${row.effectiveAt},${context}]`,
     "base64url"
   )
   return row

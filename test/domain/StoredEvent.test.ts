@@ -164,10 +164,20 @@ describe("the hash chain", () => {
 
   it.prop(
     "is the same for a decided row, whose text is put together by hand",
-    [Schema.toType(Event), After, Ids, Schema.NullOr(Schema.String), Schema.NullOr(Instant)],
-    ([event, after, [accountId, commandId], context, effectiveAt]) => {
+    [
+      Schema.toType(Event),
+      After,
+      Ids,
+      Schema.NullOr(Schema.String),
+      Schema.NullOr(Instant),
+      Schema.Literals([0, 1, 99])
+    ],
+    ([event, after, [accountId, commandId], context, effectiveAt, ordinal]) => {
       const row = {
         ...base,
+        ordinal,
+        // Only the first event of a command has one.
+        commandHash: ordinal === 0 ? base.commandHash : null,
         accountId,
         commandId,
         type: event._tag,
