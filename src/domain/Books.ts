@@ -190,7 +190,7 @@ const transferOf = (
  * of a caller has such an id: `~` is not in its alphabet.
  */
 const transferIdOf = ({ commandId, ordinal }: StoredEvent, { group }: Event): CommandId =>
-  group === undefined ? commandId : (`${commandId}~${ordinal}` as CommandId) // a key of its own in the read model
+  group === undefined ? commandId : (`${commandId}~${ordinal}` as CommandId) // one of the forms of AnyCommandId
 
 const none: ReadonlyArray<ContraEntry> = []
 

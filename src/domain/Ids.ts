@@ -50,16 +50,30 @@ export type AccountOrContra = AccountId | ContraId
 /** Whether it lies outside of the books. Ids were checked when they came in. */
 export const isContra = (id: AccountOrContra): id is ContraId => id.startsWith(externalPrefix)
 
-/** Chosen by the client; names one command for ever (I4). The transaction that the command makes has the same id. */
-export const CommandId = Schema.String.check(Schema.isPattern(idPattern, { message: idMessage })).pipe(
-  Schema.brand("CommandId")
-)
+const commandIdMessage = "must be 1 to 128 characters of A-Z a-z 0-9 _ : - . / @ = +"
+
+/**
+ * Chosen by the client; names one command for ever (I4): 1-128 of `[A-Za-z0-9_:-./@=+]`, so that a payment reference, a UUID or a
+ * text in base64 is one as it is. The transaction that the command makes has the same id.
+ */
+export const CommandId = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z0-9_:./@=+-]{1,128}$/u, { message: commandIdMessage })
+).pipe(Schema.brand("CommandId"))
 export type CommandId = typeof CommandId.Type
 
-/** The id of a command as the log has it: chosen by a client, or the ledger's own for the n-th reversal of another. */
+/**
+ * An id by which a command or a transfer is found: chosen by a client; the ledger's own, `~r<n>~<original>`, for the n-th reversal of
+ * another; or `<group>~<ordinal>` of a transfer in a group, which may have several.
+ */
 export const AnyCommandId = Schema.String.check(
-  Schema.isPattern(/^(?:~r[1-9]\d{0,8}~)?[A-Za-z0-9_:-]{1,64}$/, { message: idMessage })
+  Schema.isPattern(/^(?:~r[1-9]\d{0,8}~)?[A-Za-z0-9_:./@=+-]{1,128}(?:~(?:0|[1-9]\d{0,2}))?$/u, {
+    message: `${commandIdMessage}, or an id that the ledger made of one`
+  })
 ).pipe(Schema.brand("CommandId"))
+
+/** The id of the command that a transfer is of: a group has one, and its transfers have an ordinal behind it. */
+export const commandOfTransfer = (id: CommandId): CommandId =>
+  id.replace(/^((?:~r\d+~)?[^~]+)~\d+$/u, "$1") as CommandId // an id without its ordinal
 
 /** The end of the year 9999, as far as four digits of a year go. */
 export const instantMax = 253_402_300_799_999

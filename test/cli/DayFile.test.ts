@@ -233,7 +233,7 @@ describe("a line", () => {
     [`,c1,close,${"x".repeat(20_000)},,,,,,,`, /^longer than 16384 characters$/],
     ["2026-02-30,c1,close,alice,,,,,,,", /^is no day of the calendar$/],
     ["2026-03-02T09:15,c1,close,alice,,,,,,,", /^has no time zone/],
-    [",c 1,close,alice,,,,,,,", /^must be 1 to 64 characters/],
+    [",c 1,close,alice,,,,,,,", /^must be 1 to 128 characters/],
     [",c1,deposit,a,,DOGE,1,,,,", /^must be a code and a scale/],
     [",c1,journal,,,USD,,a=-1;b=0.99,,,", /^the sum is -0.01 USD$/]
   ])("%j is reported with what exactly is wrong", ([line, detail]) =>

@@ -2,8 +2,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Option, Result, Schema } from "effect"
 import { AccountMetadata, accountsOf, fromHost, fromJson } from "../../src/domain/Command.ts"
-import { AccountId, CommandId, ContraId, Instant } from "../../src/domain/Ids.ts"
+import {
+  AccountId,
+  AnyCommandId,
+  CommandId,
+  ContraId,
+  commandOfTransfer,
+  Instant
+} from "../../src/domain/Ids.ts"
 import { amountMax } from "../../src/domain/Money.ts"
+import { reversalIdOf } from "../../src/domain/Original.ts"
 import { drawn } from "../support/drawn.ts"
 
 const open = { _tag: "OpenAccount", commandId: "c", account: "a", asset: "USD/2", owner: "Ada" }
@@ -58,7 +66,7 @@ it.each<[string, unknown, ReadonlyArray<string>]>([
   ["an amount that is a number", { ...deposit, amount: 1 }, ["amount"]],
   ["an overdraft below zero", { ...open, overdraftLimit: -1n }, ["overdraftLimit"]],
   ["an empty id", { ...deposit, commandId: "" }, ["commandId"]],
-  ["an id too long", { ...deposit, commandId: long(65) }, ["commandId"]],
+  ["an id too long", { ...deposit, commandId: long(129) }, ["commandId"]],
   ["an id with a space", { ...deposit, account: "a b" }, ["account"]],
   ["an id with a line feed at its end", { ...deposit, account: "a\n" }, ["account"]],
   ["an id with a dot, which is no subject token", { ...deposit, account: "a.b" }, ["account"]],
@@ -184,8 +192,8 @@ it("names the accounts in the order of the legs", () => {
 
 describe("ids", () => {
   it.prop(
-    "are safe in a URL, a NATS subject and a read token",
-    [AccountId, CommandId, ContraId],
+    "of accounts are safe in a URL, a NATS subject and a read token",
+    [AccountId, ContraId],
     (ids) => {
       for (const id of ids) {
         assert.strictEqual(encodeURIComponent(id).replaceAll("%3A", ":"), id)
@@ -194,6 +202,41 @@ describe("ids", () => {
     },
     drawn
   )
+
+  it.prop(
+    "of commands are kept by a part of a URL, and are none that the ledger makes",
+    [CommandId],
+    ([id]) => {
+      assert.strictEqual(decodeURIComponent(encodeURIComponent(id)), id)
+      assert.notInclude(id, "~")
+      assert.isAtMost(id.length, 128)
+    },
+    drawn
+  )
+
+  it("of commands are 1 to 128 of all their characters, and leave room for those made of them", () => {
+    const longest = `AZaz09_:-./@=+${"x".repeat(114)}` as CommandId
+    const [isOwn, isAny] = [Schema.is(CommandId), Schema.is(AnyCommandId)]
+    for (const id of [longest, ".", "/", "+", "=", "@", "pay/2026@x.example=+"]) assert.isTrue(isOwn(id), id)
+    for (const id of [`${longest}x`, "", "a b", "a~b", "~a", "a%", "ä", "a\n", "a,b", "a?b", "a#b"])
+      assert.isFalse(isOwn(id), id)
+    const made = [longest, reversalIdOf(longest, 999), `${longest}~499`, "~r1~123", "g~0"]
+    for (const id of made) assert.isTrue(isAny(id), id)
+    for (const id of ["~r0~a", "~r1", "g~", "g~007", "g~1000", "a~b", `~r1~${longest}x`])
+      assert.isFalse(isAny(id), id)
+  })
+
+  it("of a transfer in a group lead to the group, and every other id to itself", () => {
+    const commandOf = (id: string) => commandOfTransfer(id as CommandId)
+    for (const [id, command] of [
+      ["g~1", "g"],
+      ["a.b/c~499", "a.b/c"],
+      ["g", "g"],
+      ["~r1~123", "~r1~123"],
+      ["~r12~g", "~r12~g"]
+    ] as const)
+      assert.strictEqual<string>(commandOf(id), command)
+  })
 
   it.prop(
     "instants are dates",

@@ -131,6 +131,35 @@ layer(memoryLedger, { excludeTestServices: true })("a command over HTTP", (it) =
       )
   )
 
+  it.effect.each(["pay/2026/11/1.5@shop.example=+", "/".repeat(100), "=+./@:_-", "a//b"])(
+    "may have the id %j, and is found, captured and reversed by it in a path",
+    (name) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const send = yield* sendInMemory()
+          const { account } = yield* funded()
+          const id = `${account}${name}`
+          const inPath = encodeURIComponent(id)
+          const hold = { commandId: id, amount: "5" }
+          const placed = yield* read(send(`/v1/accounts/${account}/holds`, { json: hold }))
+          assert.deepEqual([placed.status, placed.headers.get("location")], [201, `/v1/commands/${inPath}`])
+          const found = yield* read(send(`/v1/commands/${inPath}`))
+          assert.deepEqual([found.status, found.body.commandId], [200, id])
+          const capture = { commandId: `${id}.c` }
+          const captured = yield* read(
+            send(`/v1/accounts/${account}/holds/${inPath}/capture`, { json: capture })
+          )
+          assert.strictEqual(captured.status, 201)
+          const reversed = yield* read(
+            send(`/v1/transactions/${inPath}.c/reversals`, { json: { reason: "returned" } })
+          )
+          assert.deepEqual([reversed.status, reversed.body.commandId], [201, `~r1~${id}.c`])
+          const location = reversed.headers.get("location") ?? ""
+          assert.strictEqual((yield* read(send(location))).body.commandId, `~r1~${id}.c`)
+        })
+      )
+  )
+
   it.effect("that reverses has the id of its original and n, which a key may say and may not change", () =>
     Effect.scoped(
       Effect.gen(function* () {

@@ -22,7 +22,8 @@ const isAccount = (value: unknown) =>
   typeof value === "string" && /^[A-Za-z0-9_:-]{1,64}$/.test(value) && !value.startsWith("external:")
 const isContra = (value: unknown) =>
   typeof value === "string" && /^external:[A-Za-z0-9_:-]{1,55}$/.test(value)
-const isCommandId = (value: unknown) => typeof value === "string" && /^[A-Za-z0-9_:-]{1,64}$/.test(value)
+const isCommandId = (value: unknown) =>
+  typeof value === "string" && /^[A-Za-z0-9_:./@=+-]{1,128}$/.test(value)
 
 type Is = (value: unknown) => boolean
 interface Rule {
@@ -121,7 +122,20 @@ const hostValues: readonly [unknown, ...ReadonlyArray<unknown>] = [
 ]
 const ids: readonly [unknown, ...ReadonlyArray<unknown>] = [
   "a",
-  ...["shop:a", "a-b_c", "x".repeat(64), "x".repeat(65), "", "ä", "a b", "a\n", "external:bank"]
+  ...[
+    "shop:a",
+    "a-b_c",
+    "x".repeat(64),
+    "x".repeat(65),
+    "pay/1@shop.example=+",
+    "x".repeat(128),
+    "x".repeat(129),
+    "",
+    "ä",
+    "a b",
+    "a\n",
+    "external:bank"
+  ]
 ]
 const names = queryEntries.map(([name]) => name)
 const [firstName = "balance", ...otherNames] = names

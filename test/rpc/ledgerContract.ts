@@ -53,7 +53,14 @@ const wrongCalls = (
   const call = method as (...args: ReadonlyArray<unknown>) => Called // the arguments are wrong on purpose
   const right = rightOptions(name)
   const withOptions = (options: unknown) => (about === "books" ? call(options) : call(id, options))
-  const ids: ReadonlyArray<unknown> = [...wrongValues, undefined, "", "not an id!", "x".repeat(65), 7]
+  const ids: ReadonlyArray<unknown> = [
+    ...wrongValues,
+    undefined,
+    "",
+    "not an id!",
+    "x".repeat(about === "commandId" ? 129 : 65),
+    7
+  ]
   return [
     // Every account begins with the empty prefix.
     ...(about === "books"
@@ -393,6 +400,14 @@ export const ledgerContract = <R>(
         const view = yield* ledger.balance(b, { readToken: receipt.readToken })
         assert.deepInclude(view, { balance: 6_00n, version: 3 })
         assert.isTrue(Option.isNone(yield* ledger.transfer(id("g"))))
+        // Its transfers have the ordinals of their first events behind the group's id.
+        const second = Option.getOrThrow(yield* ledger.transfer(`${id("g")}~5`))
+        assert.deepInclude(second, { id: `${id("g")}~5`, from: b, to: a, amount: 4_00n } as object)
+        assert.isTrue(Option.isNone(yield* ledger.transfer(`${id("g")}~4`)))
+        const found = Option.getOrThrow(yield* ledger.find(`${id("g")}~5`))
+        assert.deepEqual(found, Option.getOrThrow(yield* ledger.find(id("g"))))
+        assert.deepInclude(found, { commandId: id("g") } as object)
+        assert.lengthOf(found.legs, 7)
         const [, , sent] = yield* ledger.history(a)
         assert.strictEqual(sent?.commandId, id("g"))
         assert.strictEqual(sent?.effectiveAt, 1_700_000_000_000)
