@@ -123,6 +123,7 @@ const reverseFlags = {
     Flag.withSchema(AccountId),
     Flag.optional
   ),
+  metadata,
   json: jsonFlag
 }
 export type ReverseFlags = Command.Command.Config.Infer<typeof reverseFlags>
@@ -165,6 +166,7 @@ const placeHoldFlags = {
   ),
   to: toFlag,
   description,
+  metadata,
   ...shared
 }
 export type PlaceHoldFlags = Command.Command.Config.Infer<typeof placeHoldFlags>
@@ -183,6 +185,7 @@ const captureHoldFlags = {
     Flag.withDefault(false)
   ),
   description,
+  metadata,
   ...shared
 }
 export type CaptureHoldFlags = Command.Command.Config.Infer<typeof captureHoldFlags>
@@ -193,6 +196,7 @@ const adjustHoldFlags = {
   amount: part,
   expiresAt: expiresAtFlag,
   description,
+  metadata,
   ...shared
 }
 export type AdjustHoldFlags = Command.Command.Config.Infer<typeof adjustHoldFlags>
@@ -202,6 +206,7 @@ const releaseHoldFlags = {
   hold: holdArgument,
   amount: part,
   description,
+  metadata,
   ...shared
 }
 export type ReleaseHoldFlags = Command.Command.Config.Infer<typeof releaseHoldFlags>

@@ -169,7 +169,7 @@ const kinds = {
     to: Schema.optionalKey(AccountOrContra),
     /** Whether more than remains may be taken from what is available on the account; "refuse" when absent. */
     excess: Schema.optionalKey(Schema.Literals(["refuse", "fromAvailable"])),
-    description: Description
+    ...noted
   },
   /** Changes the total of a hold, what is captured and released included, or when it expires. */
   AdjustHold: {
@@ -178,7 +178,7 @@ const kinds = {
     hold: CommandId,
     amount: Schema.optionalKey(Amount),
     expiresAt: Schema.optionalKey(Instant),
-    description: Description
+    ...noted
   },
   /** Gives free what a hold keeps back. Without `amount`, all of it. */
   ReleaseHold: {
@@ -186,7 +186,7 @@ const kinds = {
     account: AccountId,
     hold: CommandId,
     amount: Schema.optionalKey(Amount),
-    description: Description
+    ...noted
   },
   /**
    * Gives back what an earlier command moved: all that is left of it, `amount` of a command that moved one amount, or what
@@ -205,6 +205,7 @@ const kinds = {
       )
     ),
     reason: text(256),
+    metadata: noted.metadata,
     /** The account that pays what another one cannot give back. */
     shortfall: Schema.optionalKey(AccountId)
   },

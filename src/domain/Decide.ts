@@ -17,7 +17,7 @@ import {
   withoutExpired
 } from "./Account.ts"
 import type { Command, Exchange, Leg } from "./Command.ts"
-import { firstAccountOf } from "./Command.ts"
+import { accountsOf, firstAccountOf } from "./Command.ts"
 import { adjustHold, captureHold, placeHold, releaseHold } from "./DecideHolds.ts"
 import {
   AccountAlreadyExists,
@@ -60,7 +60,8 @@ const bank = "external:bank" as ContraId // a literal that the schema of ContraI
  */
 export const decide = (command: Command, stateBefore: StateOf, at: Instant): Decision => {
   const stateOf: StateOf = (account) => withoutExpired(stateBefore(account), at)
-  if (command.expectedVersion !== undefined) {
+  // A reversal whose original was not found names no account, and is refused for that.
+  if (command.expectedVersion !== undefined && accountsOf(command).length > 0) {
     const head = firstAccountOf(command)
     const { version } = stateOf(head)
     if (version !== command.expectedVersion) {

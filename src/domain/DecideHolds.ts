@@ -34,7 +34,11 @@ type Of<Tag extends Command["_tag"]> = Extract<Command, { readonly _tag: Tag }>
 
 const bank = "external:bank" as ContraId // a literal that the schema of ContraId accepts
 
-const described = (text: string | undefined) => (text === undefined ? {} : { description: text })
+/** What the sender of the command wrote to it: on its event, and on the leg of the account that is paid. */
+const noted = ({ description, metadata }: Pick<Of<"CaptureHold">, "description" | "metadata">) => ({
+  ...(description === undefined ? {} : { description }),
+  ...(metadata === undefined ? {} : { metadata })
+})
 const one = (account: AccountId, event: Event): Decision => Result.succeed([{ account, event }])
 
 /** `expiresAt`, or what `expiresIn` comes to; it must lie after the instant at which the command is recorded. */
@@ -66,7 +70,7 @@ const keepsWithin = ({ asset, held, id }: OpenedAccount, more: bigint): Result.R
 
 export const placeHold = (command: Of<"PlaceHold">, account: Account, at: Instant): Decision =>
   Result.gen(function* () {
-    const { amount, asset, commandId: hold, description, to } = command
+    const { amount, asset, commandId: hold, to } = command
     const opened = yield* active(account, asset, "debits")
     const expiresAt = yield* expiryOf(command, at)
     if (to === opened.id) return yield* Result.fail(new SameAccount({ account: opened.id }))
@@ -86,7 +90,7 @@ export const placeHold = (command: Of<"PlaceHold">, account: Account, at: Instan
       amount,
       ...(expiresAt === undefined ? {} : { expiresAt }),
       ...(to === undefined ? {} : { to }),
-      ...described(description)
+      ...noted(command)
     }
     return [{ account: opened.id, event }]
   })
@@ -131,7 +135,7 @@ export const captureHold = (
   at: Instant
 ): Decision =>
   Result.gen(function* () {
-    const { account, description, excess } = command
+    const { account, excess } = command
     const payer = yield* active(stateOf(account), undefined, "debits")
     const hold = yield* openHold(payer, before, command.hold, at)
     const to = yield* destinationOf(command, hold)
@@ -154,7 +158,7 @@ export const captureHold = (
       amount,
       to,
       ...(command.final === true ? { final: true } : {}),
-      ...described(description)
+      ...noted(command)
     } as const
     if (isContra(to)) return [{ account, event: captured }]
     const receiver = yield* active(stateOf(to), payer.asset, "credits")
@@ -164,7 +168,7 @@ export const captureHold = (
       amount,
       from: account,
       fromVersion: payer.version + 1,
-      ...described(description)
+      ...noted(command)
     }
     const { _tag, hold: id, ...rest } = captured
     return [
@@ -182,7 +186,7 @@ export const adjustHold = (
   Result.gen(function* () {
     const opened = yield* active(account, undefined, "debits")
     const hold = yield* openHold(opened, before, command.hold, at)
-    const { amount = hold.amount, expiresAt, description } = command
+    const { amount = hold.amount, expiresAt } = command
     if (command.amount === undefined && expiresAt === undefined)
       return yield* Result.fail(InvalidCommand.at("amount", "nothing to change: give amount or expiresAt"))
     yield* expiryOf(expiresAt === undefined ? {} : { expiresAt }, at)
@@ -201,7 +205,7 @@ export const adjustHold = (
       hold: hold.id,
       amount,
       ...(expiresAt === undefined ? {} : { expiresAt }),
-      ...described(description)
+      ...noted(command)
     }
     return [{ account: opened.id, event }]
   })
@@ -215,11 +219,11 @@ export const releaseHold = (
 ): Decision => {
   if (account._tag === "Absent") return Result.fail(new AccountNotFound({ account: account.id }))
   return Result.flatMap(openHold(account, before, command.hold, at), (hold) => {
-    const { amount = hold.remaining, description } = command
+    const { amount = hold.remaining } = command
     if (amount > hold.remaining) {
       const rest = formatMoney(hold.remaining, account.asset)
       return Result.fail(InvalidCommand.at("amount", `must be at most ${rest}, which remain of the hold`))
     }
-    return one(account.id, { _tag: "HoldReleased", hold: hold.id, amount, ...described(description) })
+    return one(account.id, { _tag: "HoldReleased", hold: hold.id, amount, ...noted(command) })
   })
 }

@@ -55,14 +55,18 @@ const grouped = <Kinds extends { readonly [Kind in string]: Schema.Struct.Fields
 
 /**
  * That an event gives back what an earlier command moved: as the n-th reversal of `original`. The first event of a reversal
- * says what each leg of the original `gave` back, in minor units; `isShortfall` marks the leg of the account that paid what
- * another one lacked.
+ * says what each leg of the original `gave` back, in minor units (of `asset` on a contra account, which may have several);
+ * `isShortfall` marks the leg of the account that paid what another one lacked.
  */
 const Reverses = Schema.optionalKey(
   Schema.Struct({
     original: AnyCommandId,
     n: Schema.Int,
-    gave: Schema.optionalKey(Schema.Array(Schema.Struct({ account: AccountOrContra, amount: Amount }))),
+    gave: Schema.optionalKey(
+      Schema.Array(
+        Schema.Struct({ account: AccountOrContra, amount: Amount, asset: Schema.optionalKey(Asset) })
+      )
+    ),
     isShortfall: Schema.optionalKey(Schema.Boolean)
   })
 )
@@ -116,7 +120,7 @@ export const Event = Schema.TaggedUnion(
       amount: Amount,
       expiresAt: Schema.optionalKey(Instant),
       to: Schema.optionalKey(AccountOrContra),
-      description: Description
+      ...noted
     },
     /**
      * Money that was held moves to `to`: to an account, where a `TransferReceived` stands at `toVersion`, or out of the
@@ -128,16 +132,16 @@ export const Event = Schema.TaggedUnion(
       amount: Amount,
       to: AccountOrContra,
       final: Schema.optionalKey(Schema.Boolean),
-      description: Description
+      ...noted
     },
     /** `amount` is the new total, of which some may be captured or released already. */
     HoldAdjusted: {
       hold: CommandId,
       amount: Amount,
       expiresAt: Schema.optionalKey(Instant),
-      description: Description
+      ...noted
     },
-    HoldReleased: { hold: CommandId, amount: Amount, description: Description },
+    HoldReleased: { hold: CommandId, amount: Amount, ...noted },
     /** A notice for subscribers: `amount` was given free at `expiredAt`, some time before the notice was written. */
     HoldExpired: { hold: CommandId, amount: Amount, expiredAt: Instant },
     AccountFrozen: { side: FrozenSide, reason: Description },

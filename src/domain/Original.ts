@@ -1,11 +1,11 @@
 /** What a reversal is about: the command that it gives back, as the log has it. */
 import type { Command } from "./Command.ts"
-import type { AccountId, AccountOrContra, CommandId, ContraId } from "./Ids.ts"
+import { type AccountId, type AccountOrContra, type CommandId, isContra } from "./Ids.ts"
 import type { Asset } from "./Money.ts"
 
 type Reverse = Extract<Command, { readonly _tag: "Reverse" }>
 
-/** What one account, or one contra, got from the original command, in minor units: negative where it paid. */
+/** What one account, or one contra in one asset, got from the original command, in minor units: negative where it paid. */
 export interface OriginalLeg {
   readonly account: AccountOrContra
   readonly asset: Asset
@@ -16,10 +16,11 @@ export interface OriginalLeg {
 
 /** The original of a reversal, as the log has it. */
 export interface Original {
-  /** In the order of its events; one entry an account. Accounts that ended as they began are left out. */
+  /**
+   * In the order of its events, those on contras among them; one entry an account, and one a contra and asset. What ended as it
+   * began is left out, so that money which only passed through an account is not asked for there.
+   */
   readonly legs: ReadonlyArray<OriginalLeg>
-  /** The contra that is the other side of a deposit, withdrawal or capture. */
-  readonly contra: ContraId | undefined
   /** Whether reversal n - 1 is in the log, where n is above 1. */
   readonly isNext: boolean
 }
@@ -32,9 +33,6 @@ export const reversalIdOf = (original: CommandId, n: number): CommandId => `~r${
 
 /** The accounts whose streams it may append to. */
 export const accountsOfReversal = ({ found, shortfall }: ResolvedReverse): ReadonlyArray<AccountId> => {
-  const accounts = (found?.legs ?? []).flatMap(({ account }) => (isBook(account, found) ? [account] : []))
+  const accounts = (found?.legs ?? []).flatMap(({ account }) => (isContra(account) ? [] : [account]))
   return shortfall === undefined || accounts.includes(shortfall) ? accounts : [...accounts, shortfall]
 }
-
-const isBook = (account: AccountOrContra, found: Original | undefined): account is AccountId =>
-  account !== found?.contra

@@ -8,7 +8,7 @@ import { type Account, active, covers, hasRoomFor, type OpenedAccount } from "./
 import type { Command } from "./Command.ts"
 import { InvalidCommand, type Rejection, ReversalExceeds, SameAccount } from "./Errors.ts"
 import type { Event } from "./Event.ts"
-import type { AccountId, CommandId } from "./Ids.ts"
+import { type AccountId, type CommandId, isContra } from "./Ids.ts"
 import { type Asset, amountMax, formatMoney } from "./Money.ts"
 import type { Original, OriginalLeg, ResolvedReverse } from "./Original.ts"
 
@@ -64,8 +64,13 @@ const sharesOfNamed = (
 ): Result.Result<Shares, Rejection> => {
   const shares = new Map<OriginalLeg, bigint>()
   for (const { account, amount } of named) {
-    const leg = legs.find((one) => one.account === account)
+    const [leg, ...further] = legs.filter((one) => one.account === account)
     if (leg === undefined) return refuse("legs", `${account} got and paid nothing in ${original}`)
+    if (further.length > 0)
+      return refuse(
+        "legs",
+        `${account} has several assets in ${original}: name the accounts on the other side`
+      )
     if (shares.has(leg)) return refuse("legs", `${account} is named twice`)
     shares.set(leg, amount)
   }
@@ -103,55 +108,74 @@ interface Change {
 /** Several legs of a journal on one account may sum to more than one event can carry. */
 const beyondOneLeg = refuse("legs", `name at most ${amountMax} minor units for each account`)
 
+const sideOf = (units: bigint): "debit" | "credit" => (units < 0n ? "debit" : "credit")
+
 export const reverse = (
   command: ResolvedReverse,
   stateOf: (account: AccountId) => Account
 ): Result.Result<ReadonlyArray<Decided>, Rejection> => {
-  const { found, n = 1, original, reason } = command
+  const { found, n = 1, original } = command
   if (found === undefined || isReversal(original))
     return refuse("original", "no command of that id was accepted that can be reversed")
   if (!found.isNext) return refuse("n", `reversal ${n - 1} of ${original} does not exist yet`)
   return Result.gen(function* () {
     const shares = yield* sharesOf(command, found)
     if ([...shares.values()].some((share) => share > amountMax)) return yield* beyondOneLeg
-    const changes = yield* changesOf(command, found, shares, stateOf)
-    const gave = [...shares].map(([{ account }, amount]) => ({ account, amount }))
+    const changes = yield* changesOf(command, shares, stateOf)
     if (changes.some(({ units }) => sizeOf(units) > amountMax)) return yield* beyondOneLeg
-    const link = { original, n }
-    const [head] = changes
-    if (head === undefined) return yield* refuse("original", "there is nothing to give back")
-    if (found.contra !== undefined) {
-      const { account, units } = head
-      const moved = { amount: sizeOf(units), contra: found.contra, description: reason }
-      const reverses = { ...link, gave }
-      return [
-        { account: account.id, event: { _tag: units < 0n ? "Withdrawn" : "Deposited", ...moved, reverses } }
-      ]
-    }
-    const legs = changes.map(({ account, units }) => ({
-      account: account.id,
-      version: account.version + 1,
-      side: units < 0n ? ("debit" as const) : ("credit" as const),
-      amount: sizeOf(units)
-    }))
-    const place = { head: head.account.id, headVersion: head.account.version + 1, description: reason }
-    return legs.map(({ account, amount, side }, ordinal): Decided => {
-      const isShortfall = account === command.shortfall
+    return yield* eventsOf(command, shares, changes)
+  })
+}
+
+/** What the reversal of one account and one contra writes is a deposit or withdrawal; else it is a journal. */
+const eventsOf = (
+  { metadata, n = 1, original, reason, shortfall }: ResolvedReverse,
+  shares: Shares,
+  changes: ReadonlyArray<Change>
+): Result.Result<ReadonlyArray<Decided>, Rejection> => {
+  const [head] = changes
+  if (head === undefined)
+    return refuse("legs", "name an account of the books with what it gives or gets back")
+  const link = { original, n }
+  const noted = { description: reason, ...(metadata === undefined ? {} : { metadata }) }
+  const gave = [...shares].map(([{ account, asset }, amount]) => ({
+    account,
+    amount,
+    ...(isContra(account) ? { asset } : {})
+  }))
+  const contras = [...shares].flatMap(([{ account, asset, net }, amount]) =>
+    isContra(account) ? [{ contra: account, side: sideOf(-net), amount, asset } as const] : []
+  )
+  const marked = ({ account }: Change) => (account.id === shortfall ? { isShortfall: true } : {})
+  const [contra, ...others] = contras
+  if (contra !== undefined && others.length === 0 && changes.length === 1 && head.account.id !== shortfall) {
+    const moved = { amount: sizeOf(head.units), contra: contra.contra, ...noted }
+    const _tag = head.units < 0n ? "Withdrawn" : "Deposited"
+    return Result.succeed([
+      { account: head.account.id, event: { _tag, ...moved, reverses: { ...link, gave } } }
+    ])
+  }
+  const legs = changes.map(({ account, units }) => ({
+    account: account.id,
+    version: account.version + 1,
+    side: sideOf(units),
+    amount: sizeOf(units)
+  }))
+  const journal = { legs, ...(contras.length === 0 ? {} : { contras }), ...noted }
+  const place = { head: head.account.id, headVersion: head.account.version + 1, ...noted }
+  return Result.succeed(
+    changes.map((change, ordinal): Decided => {
+      const { account, units } = change
+      const further = { amount: sizeOf(units), side: sideOf(units), ...place }
       return {
-        account,
+        account: account.id,
         event:
           ordinal === 0
-            ? { _tag: "JournalPosted", legs, description: reason, reverses: { ...link, gave } }
-            : {
-                _tag: "JournalLegPosted",
-                amount,
-                side,
-                ...place,
-                reverses: { ...link, ...(isShortfall ? { isShortfall } : {}) }
-              }
+            ? { _tag: "JournalPosted", ...journal, reverses: { ...link, gave, ...marked(change) } }
+            : { _tag: "JournalLegPosted", ...further, reverses: { ...link, ...marked(change) } }
       }
     })
-  })
+  )
 }
 
 /**
@@ -160,7 +184,6 @@ export const reverse = (
  */
 const changesOf = (
   { shortfall }: Reverse,
-  { contra }: Original,
   shares: Shares,
   stateOf: (account: AccountId) => Account
 ): Result.Result<ReadonlyArray<Change>, Rejection> =>
@@ -170,8 +193,8 @@ const changesOf = (
     let asset: Asset | undefined
     for (const [leg, amount] of shares) {
       const { account: id } = leg
-      if (id === contra) continue
-      const account = yield* active(stateOf(id as AccountId), leg.asset, leg.net < 0n ? "credits" : "debits") // it is not the contra
+      if (isContra(id)) continue
+      const account = yield* active(stateOf(id), leg.asset, leg.net < 0n ? "credits" : "debits")
       if (id === shortfall) return yield* Result.fail(new SameAccount({ account: account.id }))
       if (leg.net < 0n) {
         yield* hasRoomFor(account, amount)
@@ -185,11 +208,6 @@ const changesOf = (
       }
       if (shortfall === undefined)
         return yield* Result.flatMap(covers(account, amount), () => refuse("original", ""))
-      if (contra !== undefined)
-        return yield* refuse(
-          "shortfall",
-          `money that came from or went to ${contra} is given back by its account alone`
-        )
       if (asset !== undefined && asset !== leg.asset)
         return yield* refuse("shortfall", "accounts of more than one asset lack money")
       asset = leg.asset

@@ -3,7 +3,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Result } from "effect"
 import { TestClock } from "effect/testing"
 import type { CommandInput } from "../../src/domain/Command.ts"
+import { AccountId } from "../../src/domain/Ids.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { FaultyStore } from "../support/faultyStore.ts"
 import { invariantsOf } from "../support/invariants.ts"
 import {
   deposit,
@@ -16,6 +18,7 @@ import {
   readStream,
   startNode,
   tally,
+  toCommand,
   transfer,
   withdraw
 } from "../support/ledgerWorld.ts"
@@ -167,8 +170,41 @@ describe("a hold on one node", () => {
       })
       yield* node.send({ _tag: "FreezeAccount", account: "a" })
       assert.deepInclude(yield* refused(node, capture("a", "h", "c")), { _tag: "AccountNotActive" })
+      assert.deepInclude(yield* refused(node, { _tag: "CloseAccount", account: "a" }), {
+        _tag: "OpenHolds",
+        count: 1
+      })
       yield* node.send(release("a", "h", "r"))
     }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect(
+    "of which a thousand expire in one millisecond costs the next command one event, and no other",
+    () =>
+      Effect.gen(function* () {
+        const store = yield* EventStore
+        const faulty = FaultyStore.over(store)
+        const node = yield* startNode("many", { store: faulty.store })
+        yield* fund(node, ["a"], 2_000n)
+        const now = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
+        const expiresAt = now + 60_000
+        const placed = yield* node.dispatcher.dispatchMany(
+          Array.from({ length: 1_000 }, (_, nth) => toCommand(place("a", `h-${nth}`, 1n, { expiresAt })))
+        )
+        assert.deepStrictEqual(tally(placed.map(outcomeOf)), { Accepted: 1_000 })
+        assert.deepInclude(yield* refused(node, withdraw("a", 1_001n)), { held: 1_000n })
+        yield* TestClock.adjust(60_000)
+        const before = faulty.callsOf("commit")
+        const receipt = yield* node.send(withdraw("a", 2_000n))
+        assert.deepStrictEqual<unknown>(
+          receipt.postings.map(({ version, balance, held }) => [version, balance, held]),
+          [[1_003, 0n, 0n]]
+        )
+        assert.strictEqual(faulty.callsOf("commit"), before + 1)
+        const { account } = yield* node.dispatcher.head(AccountId.make("a"))
+        assert.deepInclude(account, { holds: [], held: 0n } as object)
+        assert.deepStrictEqual(yield* invariantsOf(store), [])
+      }).pipe(Effect.provide([memoryStores, quiet]))
   )
 })
 

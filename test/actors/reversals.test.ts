@@ -1,8 +1,10 @@
 /** Reversals on nodes: what is given back, never more than was got, once whoever asks, on one node and on two. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
+import { TestClock } from "effect/testing"
+import { findCommand } from "../../src/actors/past/FindCommand.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
-import type { AccountId } from "../../src/domain/Ids.ts"
+import type { AccountId, CommandId } from "../../src/domain/Ids.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { invariantsOf } from "../support/invariants.ts"
 import {
@@ -13,6 +15,7 @@ import {
   open,
   outcomeOf,
   quiet,
+  type Store,
   startNode,
   tally,
   toCommand,
@@ -38,6 +41,9 @@ const balances = (node: LedgerNode, ...accounts: ReadonlyArray<string>) =>
       ) => (state._tag === "Opened" ? state.balance : undefined)
     )
   )
+
+const legsOf = (store: Store, id: string) =>
+  Effect.map(findCommand(store, id as CommandId), (found) => Option.getOrThrow(found).legs) // as above
 
 const world = Effect.gen(function* () {
   const store = yield* EventStore
@@ -175,7 +181,7 @@ describe("a reversal", () => {
     }).pipe(Effect.provide([memoryStores, quiet]))
   )
 
-  it.effect("gives back an exchange by the very minor units of both assets", () =>
+  it.effect("gives back an exchange, a month later, by the very minor units of both assets", () =>
     Effect.gen(function* () {
       const { node, store } = yield* world
       for (const account of ["payer-eur", "desk-eur"])
@@ -189,15 +195,225 @@ describe("a reversal", () => {
           { account: "fees", side: "credit", amount: 10_84n },
           { account: "desk-eur", side: "debit", amount: 10_00n },
           { account: "payer-eur", side: "credit", amount: 10_00n }
-        ]
+        ],
+        // 10.837, which is rounded to 10.84: dividing back would not give 10.00 for every rate.
+        fx: [{ base: "EUR/2", quote: "USD/2", rate: "10837/10000", rounding: "half-even" }]
       })
-      yield* node.send(reverse("fx"))
-      assert.deepStrictEqual(yield* balances(node, "payer", "fees", "payer-eur", "desk-eur"), [
+      yield* node.stop
+      yield* TestClock.adjust("30 days")
+      const later = yield* startNode("a month later", { store })
+      yield* later.send(reverse("fx"))
+      assert.deepStrictEqual(yield* balances(later, "payer", "fees", "payer-eur", "desk-eur"), [
         100_00n,
         100_00n,
         0n,
         1_000_00n
       ])
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect(
+    "gives back a payment that came in split, in parts and as a whole, to the contra it came from",
+    () =>
+      Effect.gen(function* () {
+        const { node, store } = yield* world
+        yield* node.send({
+          _tag: "PostJournal",
+          commandId: "split",
+          legs: [
+            { account: "external:card", side: "debit", amount: 10_00n },
+            { account: "shop", side: "credit", amount: 9_70n },
+            { account: "fees", side: "credit", amount: 30n }
+          ]
+        })
+        // One side is named, and the other has a single leg: it takes the difference.
+        yield* node.send(reverse("split", { legs: [{ account: "shop", amount: 4_00n }] }))
+        const [part] = yield* legsOf(store, "~r1~split")
+        assert.deepInclude(part?.event, {
+          _tag: "Withdrawn",
+          amount: 4_00n,
+          contra: "external:card",
+          reverses: {
+            original: "split",
+            n: 1,
+            gave: [
+              { account: "shop", amount: 4_00n },
+              { account: "external:card", asset: "USD/2", amount: 4_00n }
+            ]
+          }
+        } as object)
+        const tooMuch = reverse("split", { n: 2, legs: [{ account: "external:card", amount: 6_01n }] })
+        assert.deepInclude(yield* refused(node, tooMuch), {
+          _tag: "ReversalExceeds",
+          account: "external:card",
+          left: 6_00n
+        })
+        yield* node.send(reverse("split", { n: 2, metadata: { ticket: "4711" } }))
+        const [rest, further] = yield* legsOf(store, "~r2~split")
+        assert.deepInclude(rest?.event, {
+          _tag: "JournalPosted",
+          contras: [{ contra: "external:card", side: "credit", amount: 6_00n, asset: "USD/2" }],
+          description: "refund",
+          metadata: { ticket: "4711" }
+        } as object)
+        assert.deepInclude(further?.event, {
+          amount: 30n,
+          side: "debit",
+          metadata: { ticket: "4711" }
+        } as object)
+        assert.deepStrictEqual(yield* balances(node, "shop", "fees"), [100_00n, 100_00n])
+        assert.strictEqual((yield* refused(node, reverse("split", { n: 3 })))._tag, "ReversalExceeds")
+        assert.deepStrictEqual(yield* invariantsOf(store), [])
+      }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect("tells apart what one contra paid in two assets", () =>
+    Effect.gen(function* () {
+      const { node, store } = yield* world
+      yield* node.send({ _tag: "OpenAccount", account: "shop-eur", asset: "EUR/2", owner: "Ada" })
+      yield* node.send({
+        _tag: "PostJournal",
+        commandId: "two",
+        legs: [
+          { account: "external:card", side: "debit", amount: 7_00n, asset: "USD/2" },
+          { account: "external:card", side: "debit", amount: 5_00n, asset: "EUR/2" },
+          { account: "shop", side: "credit", amount: 7_00n },
+          { account: "shop-eur", side: "credit", amount: 5_00n }
+        ]
+      })
+      const either = yield* refused(
+        node,
+        reverse("two", { legs: [{ account: "external:card", amount: 1_00n }] })
+      )
+      assert.include(either.message, "several assets")
+      yield* node.send(reverse("two", { legs: [{ account: "shop-eur", amount: 2_00n }] }))
+      yield* node.send(reverse("two", { n: 2 }))
+      const [first] = yield* legsOf(store, "~r2~two")
+      assert.deepInclude(first?.event, {
+        contras: [
+          { contra: "external:card", side: "credit", amount: 7_00n, asset: "USD/2" },
+          { contra: "external:card", side: "credit", amount: 3_00n, asset: "EUR/2" }
+        ]
+      } as object)
+      assert.deepStrictEqual(yield* balances(node, "shop", "shop-eur"), [100_00n, 0n])
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect("of a journal asks nothing of an account that kept nothing", () =>
+    Effect.gen(function* () {
+      const { node, store } = yield* world
+      yield* node.send(open("b"))
+      yield* node.send({
+        _tag: "PostJournal",
+        commandId: "on",
+        legs: [
+          { account: "payer", side: "debit", amount: 5_00n },
+          { account: "b", side: "credit", amount: 5_00n },
+          { account: "b", side: "debit", amount: 5_00n },
+          { account: "shop", side: "credit", amount: 5_00n }
+        ]
+      })
+      yield* node.send({ _tag: "FreezeAccount", account: "b" })
+      yield* node.send(reverse("on"))
+      assert.deepStrictEqual(yield* balances(node, "payer", "b", "shop"), [100_00n, 0n, 100_00n])
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect("gives back what a group moved in the end, as one", () =>
+    Effect.gen(function* () {
+      const { node, store } = yield* world
+      yield* node.send({
+        _tag: "Group",
+        commandId: "g",
+        commands: [
+          { _tag: "OpenAccount", account: "b", asset: "USD/2", owner: "Bo" },
+          { _tag: "Deposit", account: "payer", amount: 50_00n },
+          { _tag: "Transfer", from: "payer", to: "b", amount: 60_00n },
+          { _tag: "Transfer", from: "b", to: "shop", amount: 40_00n },
+          { _tag: "Withdraw", account: "b", amount: 5_00n, contra: "external:atm" }
+        ]
+      })
+      assert.deepStrictEqual(yield* balances(node, "payer", "b", "shop"), [90_00n, 15_00n, 140_00n])
+      yield* node.send(
+        reverse("g", {
+          legs: [
+            { account: "shop", amount: 10_00n },
+            { account: "payer", amount: 10_00n }
+          ]
+        })
+      )
+      const back = yield* node.send(reverse("g", { n: 2 }))
+      assert.deepStrictEqual<unknown>(
+        back.postings.map(({ account, balance }) => [account, balance]),
+        [
+          ["b", 0n],
+          ["shop", 100_00n]
+        ]
+      )
+      const [first] = yield* legsOf(store, "~r2~g")
+      assert.deepInclude(first?.event, {
+        contras: [
+          { contra: "external:bank", side: "credit", amount: 50_00n, asset: "USD/2" },
+          { contra: "external:atm", side: "debit", amount: 5_00n, asset: "USD/2" }
+        ]
+      } as object)
+      assert.deepStrictEqual(yield* balances(node, "payer", "b", "shop"), [100_00n, 0n, 100_00n])
+      assert.strictEqual((yield* refused(node, reverse("g", { n: 3 })))._tag, "ReversalExceeds")
+      const passing = {
+        _tag: "Group",
+        commandId: "passing",
+        commands: [
+          { _tag: "Deposit", account: "payer", amount: 5n },
+          { _tag: "Withdraw", account: "payer", amount: 5n, contra: "external:atm" }
+        ]
+      } as const
+      yield* node.send(passing)
+      assert.include((yield* refused(node, reverse("passing"))).message, "between contra accounts alone")
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect("of money from a contra takes from another account what the receiver has spent", () =>
+    Effect.gen(function* () {
+      const { node, store } = yield* world
+      yield* node.send(deposit("payer", 50_00n, "in-1"))
+      yield* node.send(deposit("payer", 50_00n, "in-2"))
+      yield* node.send(withdraw("payer", 180_00n))
+      assert.deepInclude(yield* refused(node, reverse("in-1")), {
+        _tag: "InsufficientFunds",
+        account: "payer"
+      })
+      const partly = yield* node.send(reverse("in-1", { shortfall: "fees" }))
+      assert.deepStrictEqual<unknown>(
+        partly.postings.map(({ account, balance }) => [account, balance]),
+        [
+          ["payer", 0n],
+          ["fees", 70_00n]
+        ]
+      )
+      // Nothing is left on the account: all of it is the other's, which is marked on the first event too.
+      const whole = yield* node.send(reverse("in-2", { shortfall: "fees" }))
+      assert.deepStrictEqual<unknown>(
+        whole.postings.map(({ account, balance }) => [account, balance]),
+        [["fees", 20_00n]]
+      )
+      const [only] = yield* legsOf(store, "~r1~in-2")
+      assert.deepInclude(only?.event, {
+        _tag: "JournalPosted",
+        contras: [{ contra: "external:bank", side: "credit", amount: 50_00n, asset: "USD/2" }],
+        reverses: {
+          original: "in-2",
+          n: 1,
+          gave: [
+            { account: "payer", amount: 50_00n },
+            { account: "external:bank", amount: 50_00n, asset: "USD/2" }
+          ],
+          isShortfall: true
+        }
+      } as object)
       assert.deepStrictEqual(yield* invariantsOf(store), [])
     }).pipe(Effect.provide([memoryStores, quiet]))
   )

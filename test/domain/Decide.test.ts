@@ -475,12 +475,24 @@ const cases: Record<string, ReadonlyArray<Case>> = {
     [
       "keeps back what it says until it expires",
       ab,
-      hold("a", "h", 100n, { expiresIn: 1_000, to: "b", description: "hotel" }),
+      hold("a", "h", 100n, {
+        expiresIn: 1_000,
+        to: "b",
+        description: "hotel",
+        metadata: { room: "12" }
+      }),
       [
         [
           "a",
           "HoldPlaced",
-          { hold: "h", amount: 100n, expiresAt: 1_767_225_601_000, to: "b", description: "hotel" }
+          {
+            hold: "h",
+            amount: 100n,
+            expiresAt: 1_767_225_601_000,
+            to: "b",
+            description: "hotel",
+            metadata: { room: "12" }
+          }
         ]
       ]
     ],
@@ -587,6 +599,15 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       { _tag: "InsufficientFunds", amount: 41n }
     ],
     [
+      "keeps what its sender noted, on both of its legs",
+      held,
+      capture("a", "h", { to: "b", description: "room", metadata: { night: "1" } }),
+      [
+        ["a", "HoldCaptured", { hold: "h", to: "b", description: "room", metadata: { night: "1" } }],
+        ["b", "TransferReceived", { amount: 60n, description: "room", metadata: { night: "1" } }]
+      ]
+    ],
+    [
       "leaves the rest held",
       [...held, capture("a", "h", { amount: 20n })],
       withdraw("a", 41n),
@@ -676,6 +697,12 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       { _tag: "InvalidCommand" }
     ],
     [
+      "keeps what its sender noted",
+      held,
+      adjust("a", "h", { amount: 70n, metadata: { tip: "10" } }),
+      [["a", "HoldAdjusted", { hold: "h", amount: 70n, metadata: { tip: "10" } }]]
+    ],
+    [
       "moves the instant of expiry",
       [...ab, hold("a", "h", 60n, { expiresIn: 1_000 }), adjust("a", "h", { expiresAt: 1_767_225_609_000 })],
       capture("a", "h"),
@@ -700,6 +727,12 @@ const cases: Record<string, ReadonlyArray<Case>> = {
   ],
   ReleaseHold: [
     ["frees all of it", held, release("a", "h"), [["a", "HoldReleased", { hold: "h", amount: 60n }]]],
+    [
+      "keeps what its sender noted",
+      held,
+      release("a", "h", { description: "void", metadata: { case: "7" } }),
+      [["a", "HoldReleased", { hold: "h", amount: 60n, description: "void", metadata: { case: "7" } }]]
+    ],
     [
       "frees a part",
       [...held, release("a", "h", { amount: 10n })],
@@ -838,6 +871,18 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       [open("a", USD, 100n), withdraw("a", 70n)],
       update("a", { overdraftLimit: 69n }),
       { _tag: "InsufficientFunds", balance: -70n, overdraftLimit: 69n, amount: 1n }
+    ],
+    [
+      "is refused below what is drawn and held",
+      [open("a", USD, 100n), withdraw("a", 70n), hold("a", "h", 20n)],
+      update("a", { overdraftLimit: 89n }),
+      { _tag: "InsufficientFunds", balance: -70n, held: 20n, overdraftLimit: 89n, amount: 1n }
+    ],
+    [
+      "is done at what is drawn and held",
+      [open("a", USD, 100n), withdraw("a", 70n), hold("a", "h", 20n)],
+      update("a", { overdraftLimit: 90n }),
+      [["a", "AccountUpdated", { overdraftLimit: 90n }]]
     ],
     [
       "changes a frozen account",

@@ -128,6 +128,7 @@ export const placeHold = ({
   description,
   expiresAt,
   expiresIn,
+  metadata,
   to,
   ...rest
 }: PlaceHoldFlags) =>
@@ -137,7 +138,8 @@ export const placeHold = ({
       account,
       ...money,
       ...given({ expiresAt, expiresIn: Option.map(expiresIn, Duration.toMillis) }),
-      ...given({ to, description })
+      ...given({ to, description }),
+      ...given({ metadata })
     })),
     rest
   )
@@ -156,6 +158,7 @@ export const captureHold = ({
   excess,
   final,
   hold,
+  metadata,
   to,
   ...rest
 }: CaptureHoldFlags) =>
@@ -167,12 +170,21 @@ export const captureHold = ({
       ...part,
       ...(final ? { final } : {}),
       ...(excess ? { excess: "fromAvailable" as const } : {}),
-      ...given({ to, description })
+      ...given({ to, description }),
+      ...given({ metadata })
     })),
     rest
   )
 
-export const adjustHold = ({ account, amount, description, expiresAt, hold, ...rest }: AdjustHoldFlags) =>
+export const adjustHold = ({
+  account,
+  amount,
+  description,
+  expiresAt,
+  hold,
+  metadata,
+  ...rest
+}: AdjustHoldFlags) =>
   send(
     Effect.map(partOf(amount, account), (part) => ({
       _tag: "AdjustHold" as const,
@@ -180,19 +192,21 @@ export const adjustHold = ({ account, amount, description, expiresAt, hold, ...r
       hold,
       ...part,
       ...given({ expiresAt }),
-      ...given({ description })
+      ...given({ description }),
+      ...given({ metadata })
     })),
     rest
   )
 
-export const releaseHold = ({ account, amount, description, hold, ...rest }: ReleaseHoldFlags) =>
+export const releaseHold = ({ account, amount, description, hold, metadata, ...rest }: ReleaseHoldFlags) =>
   send(
     Effect.map(partOf(amount, account), (part) => ({
       _tag: "ReleaseHold" as const,
       account,
       hold,
       ...part,
-      ...given({ description })
+      ...given({ description }),
+      ...given({ metadata })
     })),
     rest
   )
@@ -212,7 +226,7 @@ const readLegs = (text: string) =>
     })
   )
 
-export const reverse = ({ legs, json, n, original, reason, shortfall }: ReverseFlags) =>
+export const reverse = ({ legs, json, metadata, n, original, reason, shortfall }: ReverseFlags) =>
   send(
     Effect.gen(function* () {
       const named = Option.isSome(legs) ? { legs: yield* readLegs(legs.value) } : {}
@@ -222,7 +236,8 @@ export const reverse = ({ legs, json, n, original, reason, shortfall }: ReverseF
         reason,
         ...named,
         ...given({ n }),
-        ...given({ shortfall })
+        ...given({ shortfall }),
+        ...given({ metadata })
       }
     }),
     { id: Option.none(), json }
