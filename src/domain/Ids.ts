@@ -42,7 +42,9 @@ const [isAccountId, isContraId] = [Schema.is(AccountId), Schema.is(ContraId)]
 /** An account of the books, or a contra account outside of them. */
 export const AccountOrContra = Schema.String.pipe(
   Schema.refine((id): id is AccountId | ContraId => isAccountId(id) || isContraId(id), {
-    message: `must be the id of an account, or of a contra account (${externalPrefix}…)`
+    message: `must be the id of an account, or of a contra account (${externalPrefix}…)`,
+    // Few texts drawn at random are ids.
+    arbitraryConstraint: { patterns: [{ source: idPattern.source, flags: idPattern.flags }] }
   })
 )
 export type AccountOrContra = AccountId | ContraId
