@@ -34,6 +34,7 @@ export const longLines = 70
  */
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["src/domain"],
+  ["src/console"],
   ["src/infra/config"],
   ["src/infra/telemetry"],
   ["src/infra/postgres"],
@@ -116,7 +117,7 @@ class Parsed {
   constructor({ path, text }: File) {
     this.path = path
     this.text = text
-    const { program, errors } = parseSync(path, text, { lang: "ts" })
+    const { program, errors } = parseSync(path, text, { lang: path.endsWith("x") ? "tsx" : "ts" })
     if (errors.length > 0) throw new Error(`${path} does not parse: ${errors[0]?.message}`)
     // The parser's types are a union of all kinds of nodes; here a node is only its kind, its place and its fields.
     const statements: ReadonlyArray<unknown> = program.body
@@ -249,7 +250,7 @@ const beginsWithTraffic = (files: ReadonlyArray<Parsed>): ReadonlyArray<Finding>
 
 /** Files that are run, or that the package gives to others: whatever they export is used. */
 const isEntry = (path: string): boolean =>
-  roofs.has(path) || !isSource(path) || /(^|\/)(main|\w+Main)\.ts$/.test(path)
+  roofs.has(path) || !isSource(path) || /(^|\/)(main|\w+Main)\.tsx?$/.test(path)
 
 /**
  * Exported because the declarations of other files, which the package ships, name them where their types are inferred.
@@ -334,7 +335,7 @@ export const measure = (files: ReadonlyArray<File>): ReadonlyMap<string, Readonl
 
 /** The TypeScript files of the project; one that is being moved is tracked and gone. */
 export const trackedFiles = (): ReadonlyArray<File> =>
-  execFileSync("git", ["ls-files", "*.ts"], { encoding: "utf8" })
+  execFileSync("git", ["ls-files", "*.ts", "*.tsx"], { encoding: "utf8" })
     .split("\n")
     .filter((path) => path !== "" && existsSync(path))
     .map((path) => ({ path, text: readFileSync(path, "utf8") }))

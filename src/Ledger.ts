@@ -1,6 +1,7 @@
 /** How a node answers the commands and queries of `Ledger`, each from the part of the node that knows. */
 import { Clock, Effect, Layer, Option, Semaphore, Stream } from "effect"
 import { SecureRandom } from "effect/crypto"
+import { Placement, type Placing } from "./actors/accounts/Placement.ts"
 import { Audit, type AuditProgress } from "./actors/audit/Audit.ts"
 import { Dispatcher } from "./actors/commands/Dispatcher.ts"
 import { traced } from "./actors/commands/TracedDispatch.ts"
@@ -65,6 +66,9 @@ const auditsMax = 1
 /** When a caller may ask for an audit again while another runs, in milliseconds. */
 const auditRetryMs = 5_000
 
+/** Accounts that one answer lists; of more parked ones, something else is wrong than each of them. */
+const parkedMax = 1_000
+
 type OnAuditProgress = (progress: AuditProgress) => void
 
 const makeVerify = Effect.fnUntraced(function* (onProgress?: OnAuditProgress) {
@@ -104,6 +108,7 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
   const trial = yield* TrialBalance
   const store = yield* EventStore
   const sums = yield* Sums
+  const readModel = yield* ReadModel
 
   return {
     balance: Effect.fnUntraced(function* ({ account, ...options }) {
@@ -132,6 +137,11 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
     sum: ({ prefix, ...options }) => sums.sum(prefix, options),
     contraBalances: () => queries.contraBalances,
     trialBalance: () => queries.trialBalance,
+    parked: () =>
+      Effect.mapBoth(readModel.parked, {
+        onFailure: ({ store: what, reason }) => new Unavailable({ what, reason }),
+        onSuccess: (rows) => rows.slice(0, parkedMax)
+      }),
     trialBalanceAt: ({ recordedAt }) => trial.at(recordedAt),
     verify: yield* makeVerify(onAuditProgress)
   } satisfies Partial<QueryAnswers>
@@ -140,6 +150,7 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
 const makeAnswers = Effect.gen(function* () {
   const stores = yield* makeStoreAnswers()
   const dispatcher = yield* Dispatcher
+  const placement = yield* Placement
   const engine = yield* ProjectionEngine
   const reconciler = yield* Reconciler
   const subscriptions = yield* Subscriptions
@@ -158,9 +169,22 @@ const makeAnswers = Effect.gen(function* () {
       return yield* opened(head, yield* readInstant(head))
     }),
     stats: () => Effect.sync(() => dispatcher.stats()),
+    nodes: () => Effect.sync(() => nodesOf(dispatcher.node, placement)),
     subscribe: subscriptions.subscribe
   } satisfies QueryAnswers
 })
+
+/** This node and those that it is connected with. A shard that moves is claimed by neither for a moment, or by both. */
+const nodesOf = (own: string, placement: Placing) => {
+  const { rule, owned } = placement.ownedShards()
+  const nodes = [
+    { node: own, isAsked: true, shards: owned },
+    ...placement.others().map((one) => ({ ...one, isAsked: false }))
+  ]
+  const known = new Set(nodes.flatMap((one) => one.shards))
+  const numbers = Array.from({ length: rule.shards }, (_, index) => index + 1)
+  return { shards: rule.shards, nodes, unowned: numbers.filter((shard) => !known.has(shard)) }
+}
 
 const withoutNode = Effect.suspend(() =>
   Effect.fail(new Unavailable({ what: "the stores", reason: "this is a question to a running node" }))
@@ -173,6 +197,7 @@ export const makeStoreQueries = (onAuditProgress: OnAuditProgress) =>
       ...answers,
       strongBalance: () => withoutNode,
       stats: () => withoutNode,
+      nodes: () => withoutNode,
       subscribe: () => Stream.fromEffect(withoutNode)
     })
   )

@@ -105,6 +105,22 @@ const CommittedEventView = Schema.Struct({
   cursor: Schema.String
 })
 
+/** The nodes that share the accounts, as the one that is asked knows them just now. */
+const NodesView = Schema.Struct({
+  /** Shards are numbered from 1 to this. */
+  shards: Schema.Int,
+  nodes: Schema.Array(
+    Schema.Struct({
+      node: Schema.String,
+      /** It is the one that answers. */
+      isAsked: Schema.Boolean,
+      shards: Schema.Array(Schema.Int)
+    })
+  ),
+  /** Those whose owner is not known: they are moving, or their node is not connected. */
+  unowned: Schema.Array(Schema.Int)
+})
+
 /** A row that a projection could not take, or that was left out of it, and since when. */
 const ParkedView = Schema.Struct({
   account: AccountId,
@@ -371,6 +387,10 @@ export const ledgerQueries = {
    * in bounded memory; a node does one at a time, and answers `Overloaded` to a second.
    */
   verify: query("books", { account: option(AccountId) }, AuditReportView, { scope: "audit" }),
+  /** Accounts that the books could not go on with, at the event that holds each of them up, since when and why: at most 1,000. */
+  parked: query("books", {}, Schema.Array(ParkedView)),
+  /** Which node owns which shards, as far as the node that is asked is connected with the others. */
+  nodes: query("books", {}, NodesView),
   /** Of the node that is asked; in process it never fails. */
   stats: query("books", {}, NodeStatsView),
   /**

@@ -12,8 +12,10 @@ interface File {
 /** A rule looks at one file and names each breach, with its line where it has one. */
 type Rule = (file: File) => ReadonlyArray<string>
 
-const isSource = (path: string) => path.startsWith("src/") && path.endsWith(".ts")
-const isScript = (path: string) => path.endsWith(".ts")
+const isSource = (path: string) => path.startsWith("src/") && isScript(path)
+/** The console runs in a browser, where there is no Effect and none of its services. */
+const isOfNode = (path: string) => isSource(path) && !path.startsWith("src/console/")
+const isScript = (path: string) => /\.tsx?$/.test(path)
 const isTest = (path: string) => path.startsWith("test/") && path.endsWith(".ts")
 
 /** The code of a file, line by line, without its comments; `//` inside a word (a URL) begins none. */
@@ -35,7 +37,18 @@ const ban =
  * What each folder of src may import, besides itself: everything of a lower floor. Arrows point down only. The
  * facade (files right under src) stands on the actors and the doors on it; index.ts exports all and is the roof.
  */
-const floors = ["domain", "infra", "actors", "(facade)", "access", "rpc http", "loadtest", "cli", "(roof)"]
+const floors = [
+  "domain",
+  "console",
+  "infra",
+  "actors",
+  "(facade)",
+  "access",
+  "rpc http",
+  "loadtest",
+  "cli",
+  "(roof)"
+]
 const floorOf = (path: string): number => {
   const [, folder = "", file] = path.split("/")
   const name =
@@ -87,7 +100,7 @@ const names: Rule = ({ path, text }) => [
     : [])
 ]
 
-const isText = (path: string) => /\.(ts|md|json|ya?ml|sql|csv|html|conf|toml|sh)$/.test(path)
+const isText = (path: string) => /\.(tsx?|css|md|json|ya?ml|sql|csv|html|conf|toml|sh)$/.test(path)
 const places: Rule = ({ path, text }) => {
   if (!isText(path)) return []
   const lines = text.split("\n")
@@ -111,14 +124,14 @@ const rules: { readonly [name: string]: Rule } = {
   "a file begins by saying what it is for": firstSentence,
   "names say the subject": names,
   "no place of one machine": places,
-  "the clock is a service": ban(isSource, /\bDate\.now\(|\bnew Date\(\)|\bperformance\.now\(/, "use Clock"),
+  "the clock is a service": ban(isOfNode, /\bDate\.now\(|\bnew Date\(\)|\bperformance\.now\(/, "use Clock"),
   "chance is a service": ban(
-    isSource,
+    isOfNode,
     /\bMath\.random\(|\brandomUUID\(|(?<!\brandom\.)\brandomBytes\(/,
     "use Random or Crypto"
   ),
   "time passes in Effect": ban(
-    isSource,
+    isOfNode,
     /\bset(Timeout|Interval|Immediate)\(/,
     "use Effect.sleep or Schedule"
   ),
@@ -129,7 +142,7 @@ const rules: { readonly [name: string]: Rule } = {
     "use Effect.log or Console"
   ),
   "no async and no try in Effect code": ban(
-    isSource,
+    isOfNode,
     /\basync\s+(function\b|\(|\w+\s*(=>|\())|\btry\s*\{|\bawait\s+\w/,
     "async, await or try"
   ),

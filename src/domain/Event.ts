@@ -13,6 +13,8 @@ import {
 } from "./Ids.ts"
 import { Amount, Asset, OverdraftLimit } from "./Money.ts"
 
+export { amountOf } from "./EventAmount.ts"
+
 const Description = Schema.optionalKey(Schema.String)
 
 /** What the sender of a movement wrote to it; on every leg, for each account has a statement of its own. */
@@ -151,27 +153,6 @@ export const Event = Schema.TaggedUnion(
 )
 export type Event = typeof Event.Type
 export type EventType = Event["_tag"]
-
-/** What the event adds to the balance of its account, in minor units; 0 where no money moves. */
-export const amountOf = (event: Event): bigint => {
-  switch (event._tag) {
-    case "Deposited":
-    case "TransferReceived":
-      return event.amount
-    case "Withdrawn":
-    case "TransferSent":
-    case "HoldCaptured":
-      return -event.amount
-    case "JournalPosted": {
-      const own = event.legs[0]
-      return own === undefined ? 0n : own.side === "credit" ? own.amount : -own.amount
-    }
-    case "JournalLegPosted":
-      return event.side === "credit" ? event.amount : -event.amount
-    default:
-      return 0n
-  }
-}
 
 /** The contra account that money enters from or leaves to by the event. */
 export const contraOf = (event: Event): ContraId | undefined => {

@@ -2,6 +2,9 @@
  * Assets, amounts and balances: their bounds, and their decimal form. Exact, for no floating point is used anywhere.
  */
 import { Result, Schema, SchemaTransformation } from "effect"
+import { scaleOf } from "./Decimal.ts"
+
+export { codeOf, formatDecimal, formatMoney, scaleOf } from "./Decimal.ts"
 
 /** A code and a scale, `USD/2`: amounts of it are whole numbers of 10^-scale. */
 export const Asset = Schema.String.check(
@@ -101,9 +104,6 @@ export const convert = (
 /** Why a decimal text is no amount of an asset. */
 export type MoneyFault = "not a decimal number" | "too many decimals" | "out of bounds"
 
-export const scaleOf = (asset: Asset): number => Number(asset.slice(asset.indexOf("/") + 1))
-export const codeOf = (asset: Asset): string => asset.slice(0, asset.indexOf("/"))
-
 /** Scales that need not be written by a person. The ledger itself knows none: see `parseAsset`. */
 const shortForms: ReadonlyMap<string, string> = new Map([
   ["USD", "USD/2"],
@@ -170,16 +170,3 @@ const dropStart = (text: string, isDropped: (char: string | undefined) => boolea
   while (start < text.length && isDropped(text[start])) start++
   return text.slice(start)
 }
-
-/** `formatDecimal(-5n, "USD/2")` is `"-0.05"`. */
-export const formatDecimal = (units: bigint, asset: Asset): string => {
-  const scale = scaleOf(asset)
-  const digits = (units < 0n ? -units : units).toString().padStart(scale + 1, "0")
-  const sign = units < 0n ? "-" : ""
-  if (scale === 0) return sign + digits
-  return `${sign}${digits.slice(0, -scale)}.${digits.slice(-scale)}`
-}
-
-/** `formatMoney(1250n, "USD/2")` is `"12.50 USD"`. */
-export const formatMoney = (units: bigint, asset: Asset): string =>
-  `${formatDecimal(units, asset)} ${codeOf(asset)}`

@@ -74,6 +74,8 @@ const rules: { readonly [Name in QueryName]: Rule } = {
   accounts: { options: { prefix: isPrefix, ...page } },
   sum: { id: isPrefix, options: { asset: isAsset, effectiveAt: instant, knownAt: instant } },
   contraBalances: { options: {} },
+  parked: { options: {} },
+  nodes: { options: {} },
   trialBalance: { options: {} },
   trialBalanceAt: { options: { recordedAt: instant } },
   verify: { options: { account: isAccount } },

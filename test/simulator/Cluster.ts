@@ -125,6 +125,7 @@ export class Cluster {
       owns,
       groupOf: groupOf.bind(this),
       ownedShards: () => allShards,
+      others: () => [],
       dispatch: (account, commands) =>
         this.#send(member, account, (local) => local.dispatch(commands)).pipe(
           Effect.catch(() => Effect.succeed(commands.map(() => ({ _tag: "Unknown" as const }))))

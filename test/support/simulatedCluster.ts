@@ -90,6 +90,7 @@ export class SimulatedCluster {
       owns: (id) => this.#claims[node]?.has(this.groupOf(id)) ?? false,
       groupOf: (id) => this.groupOf(id),
       ownedShards: () => allShards,
+      others: () => [],
       dispatch: (id, commands) =>
         this.#ask(id, (here) => here.dispatch(commands)).pipe(
           Effect.timeoutOrElse({

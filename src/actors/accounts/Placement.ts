@@ -45,6 +45,12 @@ export type LeaseRefused = typeof LeaseRefused.Type
 /** The node of the account has too much to do to take a message: nothing was done. An `Overloaded` is made of it too. */
 export class PeerBusy extends Data.TaggedError("PeerBusy")<{}> {}
 
+/** Another node, as this one is connected with it, and the shards that it says are its own. */
+export interface OtherNode {
+  readonly node: string
+  readonly shards: ReadonlyArray<number>
+}
+
 export interface Placing {
   /** No other node is known to this one: whatever wrote to the log before was an earlier life of it. */
   readonly isAlone: boolean
@@ -54,6 +60,8 @@ export interface Placing {
   readonly groupOf: (account: AccountId) => number
   /** Which shards this node owns, for callers. */
   readonly ownedShards: () => OwnedShards
+  /** The nodes that this one is connected with, by what they said last. */
+  readonly others: () => ReadonlyArray<OtherNode>
   /**
    * Sends commands to the owner of the account, all of whose first accounts are in its group, in their order. Where no
    * answer came within `askMs`, all are `Unknown`.
@@ -78,6 +86,7 @@ export const Placement = Context.Reference<Placing>("chronicle/actors/Placement"
     owns: () => true,
     groupOf: () => 0,
     ownedShards: () => allShards,
+    others: () => [],
     dispatch: (_, commands) => Effect.succeed(commands.map(() => Answer.make({ _tag: "Moved" }))),
     head: () => notMine,
     borrow: () => notMine,

@@ -17,7 +17,7 @@ const makePlacing = Effect.gen(function* () {
   const certainty = yield* LockCertainty
   const wall = yield* Clock.Clock
   const { owned, told } = yield* ClusterShards
-  const { send, tell } = yield* Peers
+  const { send, tell, others } = yield* Peers
   const { shards, affinitySegments } = yield* ClusterConfig
   const rule = { shards, affinitySegments }
   const groupOf = (account: AccountId): number => shardOf(account, rule)
@@ -32,6 +32,7 @@ const makePlacing = Effect.gen(function* () {
     owns: (account) => owned[groupOf(account)] === true && wall.currentTimeMillisUnsafe() < certainty.untilMs,
     groupOf,
     ownedShards: told,
+    others,
     dispatch: (account, commands) => {
       const all = (answer: Answer): ReadonlyArray<Answer> => commands.map(() => answer)
       return Effect.matchEffect(ask(account, { _tag: "Dispatch", commands }), {

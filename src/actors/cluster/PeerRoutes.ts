@@ -90,6 +90,11 @@ export class PeerRoutes {
     }
   }
 
+  /** The shards that a node said are its own, as far as no other has claimed them since. */
+  shardsOf(home: PeerConversation): ReadonlyArray<number> {
+    return [...this.#homes].flatMap(([shard, known]) => (known === home ? [shard] : [])).sort((a, b) => a - b)
+  }
+
   /** The connection to a node is over. */
   forget(home: PeerConversation): void {
     for (const [shard, known] of this.#homes) if (known === home) this.#homes.delete(shard)

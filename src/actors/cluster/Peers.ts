@@ -11,6 +11,7 @@ import type { HandshakeRefused } from "../../infra/cluster/PeerHandshake.ts"
 import { type ByteStream, ClusterMembers, PeerPort } from "../../infra/cluster/PeerPort.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import type { OtherNode } from "../accounts/Placement.ts"
 import type { LocalNode } from "../commands/LocalNode.ts"
 import { ClusterShards } from "./ClusterShards.ts"
 import { PeerFormIdentity } from "./PeerCodec.ts"
@@ -44,6 +45,8 @@ export class Peers extends Context.Service<
     readonly serve: (here: LocalNode["Service"]) => void
     /** The shards of this node have changed. */
     readonly tellShards: () => void
+    /** The nodes that have introduced themselves, in order of their names. */
+    readonly others: () => ReadonlyArray<OtherNode>
   }
 >()("chronicle/actors/Peers") {
   static readonly layer = (node: string) =>
@@ -148,6 +151,13 @@ const makePeers = Effect.fnUntraced(function* (node: string) {
   return {
     send: routes.send,
     tell: (shard, request) => routes.tell(shard, request),
+    others: () =>
+      [...links.values()]
+        .map(({ conversation }) => ({
+          node: conversation.peer?.node ?? "",
+          shards: routes.shardsOf(conversation)
+        }))
+        .toSorted((a, b) => (a.node < b.node ? -1 : 1)),
     serve: (node) => {
       here = node
     },

@@ -34,6 +34,8 @@ export interface DispatcherStats extends PipelineStats {
 export class Dispatcher extends Context.Service<
   Dispatcher,
   {
+    /** The name of this node. */
+    readonly node: string
     /** Decides and commits one command, here or where its first account lives. Interrupting does not take it back. */
     readonly dispatch: (command: Command) => Effect.Effect<Receipt, CommandError>
     /**
@@ -58,7 +60,8 @@ export class Dispatcher extends Context.Service<
   }
 >()("chronicle/actors/Dispatcher") {
   /** `node` names this process in the writers it registers. */
-  static readonly layer = (node: string) => Layer.effect(Dispatcher, make).pipe(Layer.provide(parts(node)))
+  static readonly layer = (node: string) =>
+    Layer.effect(Dispatcher, make(node)).pipe(Layer.provide(parts(node)))
 }
 
 /**
@@ -86,7 +89,7 @@ const parts = (node: string) =>
     )
   )
 
-const make = Effect.gen(function* () {
+const make = Effect.fnUntraced(function* (node: string) {
   const limits = yield* LedgerConfig
   const clock = yield* LedgerClock
   const router = yield* CommandRouter
@@ -101,6 +104,7 @@ const make = Effect.gen(function* () {
   yield* Effect.addFinalizer(() => localNode.close)
 
   return Dispatcher.of({
+    node,
     dispatch: router.dispatch,
     precheck: (input) =>
       inFlight.isClosing || writers.refusal() !== undefined ? undefined : admission.precheck(input),

@@ -1,5 +1,6 @@
 /** The servers of a running node: its API, health and metrics over HTTP, RPC over TCP (or TLS) and over a WebSocket. */
 import { Data, Effect, Layer } from "effect"
+import * as ConsoleFiles from "../../http/ConsoleFiles.ts"
 import * as Health from "../../http/Health.ts"
 import { httpLimitsFromEnvironment } from "../../http/server/HttpLimits.ts"
 import type { HttpSettings } from "../../http/server/HttpSettings.ts"
@@ -32,7 +33,7 @@ export const servers = (settings: RpcSettings, httpSettings: HttpSettings) => {
       return Layer.effectDiscard(new RpcPortUnusable({ host, port, reason: words }))
     })
   )
-  const beside = Layer.mergeAll(Health.routes, LedgerRpcServer.layerWebSocket)
+  const beside = Layer.mergeAll(Health.routes, ConsoleFiles.routes, LedgerRpcServer.layerWebSocket)
   const http = Layer.unwrap(
     Effect.map(RpcConfig, ({ messageBytesMax }) =>
       LedgerHttpServer.layer(httpSettings, beside, { websocketBytesMax: messageBytesMax })

@@ -1,0 +1,57 @@
+/** Answers of the node as state of a view: asked when its question changes, kept while the next one is under way. */
+import { useEffect, useState } from "preact/hooks"
+import { type Answer, ask } from "./api.ts"
+
+export interface Asked<A> {
+  /** Undefined until the first answer. */
+  readonly answer: Answer<A> | undefined
+  /** Another answer is on its way. */
+  readonly isBusy: boolean
+  readonly askAgain: () => void
+}
+
+/** `question` names what `load` asks: as long as it is the same, nothing is asked anew. */
+export const useAsked = <A>(
+  question: string,
+  load: (signal: AbortSignal) => Promise<Answer<A>>
+): Asked<A> => {
+  const [state, setState] = useState<{ readonly question?: string; readonly answer?: Answer<A> }>({})
+  const [turn, setTurn] = useState(0)
+  const key = `${question} ${turn}`
+  useEffect(() => {
+    const controller = new AbortController()
+    void load(controller.signal).then((answer) => {
+      // What was asked meanwhile is of more interest.
+      if (!controller.signal.aborted) setState({ question: key, answer })
+    })
+    return () => controller.abort()
+  }, [key])
+  return {
+    answer: state.answer,
+    isBusy: state.question !== key,
+    askAgain: () => setTurn((before) => before + 1)
+  }
+}
+
+export const usePath = <A>(path: string): Asked<A> => useAsked(path, (signal) => ask<A>(path, signal))
+
+/** Asks again in so many milliseconds after each answer, while the page is seen. */
+export const useEvery = (ms: number, { askAgain, isBusy }: Asked<unknown>): void => {
+  useEffect(() => {
+    if (isBusy) return undefined
+    const timer = setInterval(() => {
+      if (document.visibilityState === "visible") askAgain()
+    }, ms)
+    return () => clearInterval(timer)
+  }, [isBusy, ms])
+}
+
+/** The clock, which moves on every so many milliseconds. */
+export const useNow = (everyMs: number): number => {
+  const [now, setNow] = useState(Date.now)
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), everyMs)
+    return () => clearInterval(timer)
+  }, [everyMs])
+  return now
+}

@@ -1,0 +1,41 @@
+/** Which lines of a statement a URL asks for. */
+
+/** Lines of a page. */
+const pageLines = 50
+
+export interface StatementPage {
+  readonly from: string
+  readonly to: string
+  readonly axis: string
+  readonly types: ReadonlyArray<string>
+  readonly counterparty: string
+  readonly cursor: string
+  /** Where nothing says what is wanted: the last lines, those above this version. */
+  readonly lastFrom: number | undefined
+}
+
+/** The bound after an instant: what was recorded at the instant itself is still seen. */
+const justAfter = (known: string): string => {
+  const at = Date.parse(known)
+  return Number.isNaN(at) ? "" : String(at + 1)
+}
+
+/** `version`: the account's. What is known by an instant bounds the lines in recorded order, where no other bound is named. */
+export const pageOf = (options: URLSearchParams, version: number): StatementPage => {
+  const text = (name: string) => options.get(name) ?? ""
+  const types = options.getAll("types").filter((type) => type !== "")
+  const isRecorded = text("axis") !== "effective"
+  const isAll =
+    types.length === 0 && ["from", "to", "counterparty", "page", "known"].every((name) => text(name) === "")
+  return {
+    from: text("from"),
+    to: text("to") !== "" || !isRecorded ? text("to") : justAfter(text("known")),
+    axis: text("axis"),
+    types,
+    counterparty: text("counterparty"),
+    cursor: text("page"),
+    lastFrom: isAll && isRecorded && version > pageLines ? version - pageLines : undefined
+  }
+}
+
+export const statementParameters = ({ lastFrom, ...page }: StatementPage) => ({ ...page, limit: pageLines })
