@@ -6,6 +6,16 @@ COPY package.json package-lock.json ./
 # install script has anything to do.
 RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund
 
+# The console is bundled with development tools, which stay behind.
+FROM node:24.20.0-trixie-slim AS console
+WORKDIR /app
+COPY package.json package-lock.json ./
+RUN npm ci --ignore-scripts --no-audit --no-fund
+COPY scripts ./scripts
+COPY src ./src
+COPY tsconfig.json ./
+RUN node scripts/bundleConsole.ts
+
 FROM node:24.20.0-trixie-slim
 ENV NODE_ENV=production
 WORKDIR /app
@@ -13,6 +23,7 @@ COPY --from=dependencies /app/node_modules ./node_modules
 COPY package.json ./
 COPY migrations ./migrations
 COPY src ./src
+COPY --from=console /app/dist/console ./dist/console
 # Node strips the types itself; nothing is compiled, and nothing is written below /app.
 USER node
 ENTRYPOINT ["node", "src/cli/main.ts"]

@@ -346,7 +346,7 @@ describe("Dockerfile", () => {
   it("runs the Node of package.json, as somebody who is not root", () => {
     const images = [...dockerfile.matchAll(/^FROM node:(\d+)\.\d+\.\d+-/gm)].map(([, major]) => major)
     const major = packageJson.devDependencies.node.split(".")[0]
-    expect(images).toEqual([major, major])
+    expect(images).toEqual([major, major, major])
     expect(dockerfile).toMatch(/^USER node$/m)
     expect(service("ledger-1").read_only).toBe(true)
   })

@@ -44,7 +44,7 @@ export const apiPath = (
   return `/${parts.map(segment).join("/")}${text === "" ? "" : `?${text}`}`
 }
 
-const failed = (status: number, title: string, detail: string): Answer<never> => ({
+export const failed = (status: number, title: string, detail: string): Answer<never> => ({
   _tag: "Failed",
   fault: { status, title, detail }
 })

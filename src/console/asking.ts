@@ -1,6 +1,7 @@
 /** Answers of the node as state of a view: asked when its question changes, kept while the next one is under way. */
 import { useEffect, useState } from "preact/hooks"
-import { type Answer, ask } from "./api.ts"
+import { type Answer, ask, failed } from "./api.ts"
+import type { Health } from "./wire.ts"
 
 export interface Asked<A> {
   /** Undefined until the first answer. */
@@ -34,6 +35,16 @@ export const useAsked = <A>(
 }
 
 export const usePath = <A>(path: string): Asked<A> => useAsked(path, (signal) => ask<A>(path, signal))
+
+/** How the node is. What it tells those who may not know is the same as no answer. */
+export const useHealth = (): Asked<Health> =>
+  useAsked("health", async (signal): Promise<Answer<Health>> => {
+    const answer = await ask<Health | { readonly up: true }>("/health", signal)
+    if (answer._tag === "Failed") return answer
+    return "readSide" in answer.value
+      ? { _tag: "Ok", value: answer.value }
+      : failed(401, "Not told", "How this node is, it tells from its own machine or with the scope read.")
+  })
 
 /** Asks again in so many milliseconds after each answer, while the page is seen. */
 export const useEvery = (ms: number, { askAgain, isBusy }: Asked<unknown>): void => {

@@ -86,7 +86,7 @@ export const links = {
   search: (text: string) => withOptions(`${base}/search`, { q: text }),
   account: (id: string, options: Options = {}) => withOptions(`${base}/accounts/${segment(id)}`, options),
   transaction: (id: string) => `${base}/transactions/${segment(id)}`,
-  holds: (account = "") => withOptions(`${base}/holds`, { account }),
+  holds: (options: Options = {}) => withOptions(`${base}/holds`, options),
   books: (prefix = "", options: Options = {}) => withOptions(`${base}/books`, { prefix, ...options }),
   operations: `${base}/operations`
 } as const

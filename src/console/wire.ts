@@ -1,6 +1,6 @@
 /** The answers of the API as they come, in JSON: the encoded form of the ledger's own views, so that a changed view is an error here. */
 import type { EventType } from "../domain/Event.ts"
-import type { AccountView, CommandView, HistoryEntry, PastView, SumView } from "../domain/Views.ts"
+import type { AccountView, CommandView, HistoryEntry, HoldView, PastView, SumView } from "../domain/Views.ts"
 
 export type Account = (typeof AccountView)["Encoded"] | (typeof PastView)["Encoded"]
 export type Hold = NonNullable<Account["holds"]>[number]
@@ -50,6 +50,9 @@ export interface ContraBalance {
   readonly asset: string
   readonly balance: string
 }
+
+/** A hold with the account that it is of. */
+export type HoldOfAccount = (typeof HoldView)["Encoded"]
 
 export interface Parked {
   readonly account: string
@@ -105,7 +108,7 @@ interface Projection {
   readonly partitions: ReadonlyArray<Partition>
 }
 
-/** Of `GET /health`. */
+/** Of `GET /health`, as it is told to those who may know; others learn that the node is up. */
 export interface Health {
   readonly bus: { readonly connected: boolean }
   readonly readSide: {

@@ -139,6 +139,7 @@ it.effect("a command for an account whose node takes no more is refused, with wh
       owns: (account) => account !== "far",
       groupOf: () => 0,
       ownedShards: () => allShards,
+      others: () => [],
       dispatch: () => Effect.fail(new PeerBusy()),
       head: () => Effect.fail(new NotMine()),
       borrow: () => Effect.fail(new PeerBusy()),

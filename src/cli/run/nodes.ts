@@ -105,6 +105,7 @@ export const dev = Effect.fnUntraced(function* ({ data }: DevFlags) {
       yield* output.line()
       yield* output.line(firstCommand(http))
       yield* output.line()
+      yield* output.line(`Console: ${httpUrlOf(http)}/console`)
       yield* output.line(`Reference: ${httpUrlOf(http)}/docs`)
       yield* output.line(`Health: ${httpUrlOf(http)}/health`)
       yield* output.line("Ctrl-C ends it; the data stay.")

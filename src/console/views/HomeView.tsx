@@ -1,14 +1,14 @@
 /** The beginning: what the books come to, how the node is, and where to go. */
-import { usePath } from "../asking.ts"
+import { useHealth, usePath } from "../asking.ts"
 import { count } from "../format.ts"
 import { Badge, Facts, Section, Shown, Title } from "../parts.tsx"
 import { links } from "../route.ts"
-import type { Health, Stats, TrialLine } from "../wire.ts"
+import type { Stats, TrialLine } from "../wire.ts"
 import { TrialTable } from "./TrialTable.tsx"
 
 const Node = () => {
   const stats = usePath<Stats>("/v1/stats")
-  const health = usePath<Health>("/health")
+  const health = useHealth()
   return (
     <Section title="This node" aside={<a href={links.operations}>live</a>}>
       <Shown asked={stats} what="the node">

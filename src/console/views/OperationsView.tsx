@@ -1,6 +1,6 @@
 /** How the node is, live: throughput and conflicts, lag of the read side, parked accounts, nodes and their shards. */
 import { useEffect, useMemo, useState } from "preact/hooks"
-import { type Asked, useEvery, usePath } from "../asking.ts"
+import { type Asked, useEvery, useHealth, usePath } from "../asking.ts"
 import { count, duration } from "../format.ts"
 import { Plot } from "../Plot.tsx"
 import {
@@ -253,7 +253,7 @@ const NodesSection = ({
 
 export const OperationsView = () => {
   const stats = usePath<Stats>("/v1/stats")
-  const health = usePath<Health>("/health")
+  const health = useHealth()
   const nodes = usePath<Nodes>("/v1/nodes")
   const parked = usePath<ReadonlyArray<Parked>>("/v1/parked")
   useEvery(everyMs, stats)
