@@ -8,6 +8,7 @@ import * as ClusterMember from "./actors/cluster/ClusterMember.ts"
 import * as ClusterSingletons from "./actors/cluster/ClusterSingletons.ts"
 import { Dispatcher } from "./actors/commands/Dispatcher.ts"
 import { CommitFeed } from "./actors/commit/CommitFeed.ts"
+import * as ExpiryNotices from "./actors/notices/ExpiryNotices.ts"
 import { ClosedTimestamps } from "./actors/past/ClosedTimestamps.ts"
 import { History } from "./actors/past/History.ts"
 import { Sums } from "./actors/past/Sums.ts"
@@ -82,7 +83,7 @@ export const over = <E, R>(
   nodeName: string,
   outside: Layer.Layer<EventStore | Snapshots | ReadModel | ProjectionWaiters | Bus, E, R>
 ) =>
-  Ledger.layer.pipe(
+  Layer.merge(Ledger.layer, ExpiryNotices.layer).pipe(
     Layer.provideMerge(readSide),
     Layer.provideMerge(past),
     Layer.provideMerge(writeSide(nodeName)),

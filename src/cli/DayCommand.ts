@@ -1,6 +1,6 @@
 /** Makes a command, or an assertion, of the fields of one line of a bank's day, or names the field at fault. */
 import { Data, Result, Schema } from "effect"
-import { type Command, fromHost } from "../domain/Command.ts"
+import { type AskedCommand, fromHost } from "../domain/Command.ts"
 import type { InvalidCommand } from "../domain/Errors.ts"
 import { AccountId } from "../domain/Ids.ts"
 import { type Asset, trimBlanks } from "../domain/Money.ts"
@@ -31,7 +31,7 @@ export interface Assertion {
 
 /** What a line says. `Skipped` moves nothing: its amount is zero. */
 type LineContent = Data.TaggedEnum<{
-  Command: { readonly command: Command }
+  Command: { readonly command: AskedCommand }
   Assertion: { readonly assertion: Assertion }
   Skipped: Record<never, never>
 }>

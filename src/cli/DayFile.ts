@@ -3,13 +3,13 @@
  * that is neither.
  */
 import { Data, Effect, FileSystem, Result, Stream } from "effect"
-import type { Command } from "../domain/Command.ts"
+import type { AskedCommand } from "../domain/Command.ts"
 import { type Assertion, toContent } from "./DayCommand.ts"
 import { type Column, columns, furtherColumns, type LineFault, readHeader } from "./DayFields.ts"
 import { type DayRecord, readRecords } from "./DayLines.ts"
 
 export type DayLine = Data.TaggedEnum<{
-  Command: { readonly line: number; readonly command: Command }
+  Command: { readonly line: number; readonly command: AskedCommand }
   Assertion: { readonly line: number; readonly assertion: Assertion }
   /** Its amount is zero, so nothing is done. */
   Skipped: { readonly line: number }

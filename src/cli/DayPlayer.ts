@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto"
 import { Clock, Data, Deferred, Effect, Result, Stream } from "effect"
 import type { PlatformError } from "effect/PlatformError"
-import { accountsOf, type Command } from "../domain/Command.ts"
+import { type AskedCommand, accountsOf } from "../domain/Command.ts"
 import {
   type CommandError,
   type Indeterminate,
@@ -22,7 +22,7 @@ import type { DayLine } from "./DayFile.ts"
 import type { PlayJournal } from "./PlayJournal.ts"
 
 export interface PlayOptions {
-  readonly dispatch: (command: Command) => Effect.Effect<Receipt, CommandError>
+  readonly dispatch: (command: AskedCommand) => Effect.Effect<Receipt, CommandError>
   /** What the books come to where an assertion stands; see `Reached`. Without it no assertion holds. */
   readonly balanceOf?: (assertion: Assertion, reached: Reached) => Effect.Effect<bigint, QueryError>
   readonly journal: PlayJournal
@@ -49,11 +49,11 @@ interface Reached {
 
 /** The outcome of a line. */
 type Settled = Data.TaggedEnum<{
-  Accepted: { readonly line: number; readonly command: Command; readonly receipt: Receipt }
+  Accepted: { readonly line: number; readonly command: AskedCommand; readonly receipt: Receipt }
   /** `remembered`: the command was refused in an earlier life of this play, and was not sent again. */
   Refused: {
     readonly line: number
-    readonly command: Command
+    readonly command: AskedCommand
     /** The tag of the error. */
     readonly reason: string
     readonly message: string
@@ -138,7 +138,7 @@ interface Linked {
 
 interface CommandTask extends Linked {
   readonly _tag: "CommandTask"
-  readonly command: Command
+  readonly command: AskedCommand
   readonly ordinal: number
   readonly digest: string
 }
@@ -320,7 +320,7 @@ const makeLinker = () => {
   }
   // Account and command ids share an alphabet, which has neither of the two signs.
   const keyOf = (account: string) => `@${account}`
-  const command = (line: number, command: Command): CommandTask => {
+  const command = (line: number, command: AskedCommand): CommandTask => {
     ordinal++
     digest = createHash("sha256").update(digest).update(hashCommand(command)).digest("base64url")
     const keys = [`#${command.commandId}`, ...accountsOf(command).map(keyOf)]

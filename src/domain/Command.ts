@@ -8,6 +8,7 @@ import { InvalidCommand } from "./Errors.ts"
 import {
   AccountId,
   AccountOrContra,
+  AnyCommandId,
   CommandId,
   ContraId,
   Instant,
@@ -237,7 +238,7 @@ const eventsOf = (member: GroupMember): number => {
   return member._tag === "PostJournal" ? member.legs.length : 1
 }
 
-export const Command = Schema.TaggedUnion({
+const all = {
   ...kinds,
   /** Commands that are decided in order, each on what those before it leave, and committed all or none of them. */
   Group: {
@@ -252,7 +253,26 @@ export const Command = Schema.TaggedUnion({
       )
     )
   }
-})
+}
+
+/** What a caller may ask. */
+export const AskedCommand = Schema.TaggedUnion(all)
+export type AskedCommand = typeof AskedCommand.Type
+
+/**
+ * Tells subscribers of an account that a hold has expired, `amount` of which became free at `expiredAt`. The ledger's own, under an
+ * id made of the hold's: no door takes it from a caller, and however many nodes send it, it lands once. See actors/notices.
+ */
+const NoteExpiry = {
+  ...common,
+  commandId: AnyCommandId,
+  account: AccountId,
+  hold: CommandId,
+  amount: Amount,
+  expiredAt: Instant
+}
+
+export const Command = Schema.TaggedUnion({ ...all, NoteExpiry })
 export type Command = typeof Command.Type
 
 type Plain<T> =
@@ -266,7 +286,7 @@ type WithOptionalId<T> = T extends { readonly commandId: string }
   : never
 
 /** A command as host code writes it: plain strings and bigints; `commandId` is made (UUID v7) when absent. */
-export type CommandInput = WithOptionalId<Plain<Command>>
+export type CommandInput = WithOptionalId<Plain<AskedCommand>>
 
 // An unknown field is mostly a mistyped one: dropping it would drop what the caller meant (`expectedVersion`).
 const strict = { errors: "all", onExcessProperty: "error" } as const
@@ -292,7 +312,7 @@ export const refuse = (error: Schema.SchemaError): InvalidCommand =>
     }))
   })
 
-const tags: ReadonlyArray<string> = Struct.keys(Command.cases)
+const tags: ReadonlyArray<string> = Struct.keys(AskedCommand.cases)
 
 /** What is no command of any kind: refused before its fields are looked at, because each kind has others. */
 const kindFault = (input: unknown): InvalidCommand | undefined => {
@@ -307,12 +327,12 @@ const kindFault = (input: unknown): InvalidCommand | undefined => {
   return new InvalidCommand({ faults: [{ path: [], message }] })
 }
 
-const checkedBy = (schema: Schema.ConstraintDecoder<Command>) => {
+const checkedBy = (schema: Schema.ConstraintDecoder<AskedCommand>) => {
   // Compiled where the host allows code from text, else interpreted: every command is checked here.
   SchemaJITCompiler.enable(schema.ast)
   const decodeKnown = Schema.decodeUnknownResult(schema)
   const decodeStrictly = Schema.decodeUnknownResult(schema, strict)
-  return (input: unknown): Result.Result<Command, InvalidCommand> => {
+  return (input: unknown): Result.Result<AskedCommand, InvalidCommand> => {
     // The strict decoder builds a set of the known keys at each call, which costs twice as much as all the rest.
     const known = decodeKnown(input)
     if (Result.isSuccess(known) && isWhole(input, known.success)) return Result.succeed(known.success)
@@ -336,10 +356,10 @@ const isWhole = (input: unknown, kept: unknown): boolean => {
 }
 
 /** Checks a command given as host values (bigint amounts). */
-export const fromHost = checkedBy(Schema.toType(Command))
+export const fromHost = checkedBy(Schema.toType(AskedCommand))
 
 /** Checks a command given as JSON (amounts are strings). */
-export const fromJson = checkedBy(Command)
+export const fromJson = checkedBy(AskedCommand)
 
 /**
  * The accounts whose streams a command may append to, as far as the command names them: where a capture goes may stand in

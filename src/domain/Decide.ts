@@ -18,7 +18,7 @@ import {
 } from "./Account.ts"
 import type { Command, Exchange, Leg } from "./Command.ts"
 import { accountsOf, firstAccountOf } from "./Command.ts"
-import { adjustHold, captureHold, placeHold, releaseHold } from "./DecideHolds.ts"
+import { adjustHold, captureHold, noteExpiry, placeHold, releaseHold } from "./DecideHolds.ts"
 import {
   AccountAlreadyExists,
   GroupRejected,
@@ -101,6 +101,8 @@ export const decide = (command: Command, stateBefore: StateOf, at: Instant): Dec
       return close(command, stateOf(command.account))
     case "Group":
       return group(command, stateBefore, at)
+    case "NoteExpiry":
+      return noteExpiry(command, stateBefore(command.account), at)
   }
 }
 

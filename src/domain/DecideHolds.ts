@@ -227,3 +227,20 @@ export const releaseHold = (
     return one(account.id, { _tag: "HoldReleased", hold: hold.id, amount, ...noted(command) })
   })
 }
+
+/**
+ * The notice that a hold has expired, also on a closed account. Whether there was such a hold is known by the sender, from the log:
+ * the state forgets an expired hold with the next event. What the state does know must not be contradicted.
+ */
+export const noteExpiry = (
+  { account: id, hold, amount, expiredAt }: Of<"NoteExpiry">,
+  before: Account,
+  at: Instant
+): Decision => {
+  if (before._tag === "Absent") return Result.fail(new AccountNotFound({ account: id }))
+  const known = before.holds.find((one) => one.id === hold)
+  if (expiredAt > at) return Result.fail(InvalidCommand.at("expiredAt", "lies in the future"))
+  if (known !== undefined && (known.expiresAt !== expiredAt || known.remaining !== amount))
+    return Result.fail(InvalidCommand.at("hold", "is open, with another expiry or remainder"))
+  return one(id, { _tag: "HoldExpired", hold, amount, expiredAt })
+}

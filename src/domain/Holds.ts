@@ -15,7 +15,7 @@
  */
 import { Schema } from "effect"
 import type { Event } from "./Event.ts"
-import { AccountOrContra, CommandId, Instant } from "./Ids.ts"
+import { type AccountId, AccountOrContra, CommandId, Instant } from "./Ids.ts"
 import { Amount, Balance } from "./Money.ts"
 
 /** Most holds that an account may have open at once. */
@@ -54,6 +54,13 @@ export const holding = (holds: ReadonlyArray<Hold>): Holding =>
   holds.length === 0
     ? { held: 0n, holds: nothing.holds }
     : { held: holds.reduce((sum, { remaining }) => sum + remaining, 0n), holds }
+
+/**
+ * The id under which the notice of a hold's expiry lands, whichever node sends it: the command key lets it land once. With the
+ * account, for the holds that one group places on several accounts all have the group's id.
+ */
+export const noticeIdOf = (account: AccountId, hold: CommandId): CommandId =>
+  `~x~${account}~${hold}` as CommandId // ids of this form are the ledger's own
 
 export const isExpired = ({ expiresAt }: Pick<Hold, "expiresAt">, at: Instant): boolean =>
   expiresAt !== undefined && expiresAt <= at

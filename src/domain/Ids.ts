@@ -65,12 +65,15 @@ export type CommandId = typeof CommandId.Type
 
 /**
  * An id by which a command or a transfer is found: chosen by a client; the ledger's own, `~r<n>~<original>`, for the n-th reversal of
- * another; or `<group>~<ordinal>` of a transfer in a group, which may have several.
+ * another, or `~x~<account>~<hold>` for the notice that a hold has expired; or `<group>~<ordinal>` of a transfer in a group, which may have several.
  */
 export const AnyCommandId = Schema.String.check(
-  Schema.isPattern(/^(?:~r[1-9]\d{0,8}~)?[A-Za-z0-9_:./@=+-]{1,128}(?:~(?:0|[1-9]\d{0,2}))?$/u, {
-    message: `${commandIdMessage}, or an id that the ledger made of one`
-  })
+  Schema.isPattern(
+    /^(?:~(?:r[1-9]\d{0,8}|x~[A-Za-z0-9_:-]{1,64})~)?[A-Za-z0-9_:./@=+-]{1,128}(?:~(?:0|[1-9]\d{0,2}))?$/u,
+    {
+      message: `${commandIdMessage}, or an id that the ledger made of one`
+    }
+  )
 ).pipe(Schema.brand("CommandId"))
 
 /** The id of the command that a transfer is of: a group has one, and its transfers have an ordinal behind it. */

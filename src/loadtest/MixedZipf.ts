@@ -1,5 +1,5 @@
 /** The scenario `mixed-zipf`: what a bank's day is made of, in random order, on some busy accounts and many quiet ones, with some commands that must be refused. */
-import type { Command, Leg } from "../domain/Command.ts"
+import type { AskedCommand, Leg } from "../domain/Command.ts"
 import type { CommandId } from "../domain/Ids.ts"
 import { makeZipf, type Rng } from "./Rng.ts"
 import type { RunIds } from "./RunIds.ts"
@@ -19,7 +19,7 @@ interface Ingredients {
   readonly ids: RunIds
   readonly rng: Rng
   readonly share: Share
-  readonly prepare: (index: number) => ReadonlyArray<Command>
+  readonly prepare: (index: number) => ReadonlyArray<AskedCommand>
   readonly nextId: () => CommandId
   readonly amount: () => bigint
 }
@@ -35,7 +35,7 @@ export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
   const openedMax = accounts + Math.floor((accounts * opensShare) / share.of)
   const { indexOf, pick, pickOther } = makePicker(ingredients, () => opened)
   const on = (index: number) => ({ commandId: nextId(), account: ids.account(index) })
-  const transfer = (): Command => {
+  const transfer = (): AskedCommand => {
     const from = pick()
     const to = pickOther([from])
     return {
@@ -47,7 +47,7 @@ export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
     }
   }
   /** A command that must be refused, for one of four reasons. */
-  const refused = (): Command => {
+  const refused = (): AskedCommand => {
     const index = pick()
     switch (rng.below(4)) {
       case 0:
@@ -60,7 +60,7 @@ export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
         return { _tag: "Deposit", ...on(index), amount: amount(), asset: ids.assetOf(index + 1) }
     }
   }
-  const next = (): Command => {
+  const next = (): AskedCommand => {
     let at = rng.below(100) - shares.open
     if (at < 0 && opened < openedMax) {
       const index = indexOf(opened++)
@@ -103,7 +103,7 @@ const makeJournal = (
   { ids, rng, nextId, amount }: Ingredients,
   pick: () => number,
   pickOther: (taken: ReadonlyArray<number>) => number
-): Command => {
+): AskedCommand => {
   const count = 3 + rng.below(3)
   const indexes = [pick()]
   while (indexes.length < count) indexes.push(pickOther(indexes))

@@ -1,5 +1,5 @@
 /** The scenarios: which accounts a load prepares, and which commands it sends, without end and by the seed alone. */
-import type { Command } from "../domain/Command.ts"
+import type { AskedCommand } from "../domain/Command.ts"
 import { makeMixedZipf } from "./MixedZipf.ts"
 import type { Rng } from "./Rng.ts"
 import { groupAccounts, type RunIds } from "./RunIds.ts"
@@ -7,12 +7,12 @@ import type { LoadSettings } from "./Settings.ts"
 
 export interface Scenario {
   /** The commands that open and fund account `index`, in this order. */
-  readonly prepare: (index: number) => ReadonlyArray<Command>
+  readonly prepare: (index: number) => ReadonlyArray<AskedCommand>
   /** Accounts below this number are prepared before the node starts, so that it does not have them in memory. */
   readonly cold: number
   /** The most accounts there can be, including those that the load opens. */
   readonly accountsMax: number
-  readonly next: () => Command
+  readonly next: () => AskedCommand
 }
 
 /** One of several parts of a load: of `of` parts, the `nth` from 0. No two parts send the same command or open the same account. */
@@ -38,7 +38,7 @@ export const makeScenario = (
   const { accounts } = settings
   let count = 0
   const nextId = () => ids.command(share.nth + share.of * count++)
-  const prepare = (index: number): ReadonlyArray<Command> => [
+  const prepare = (index: number): ReadonlyArray<AskedCommand> => [
     {
       _tag: "OpenAccount",
       commandId: nextId(),
@@ -53,14 +53,14 @@ export const makeScenario = (
     const other = rng.below(accounts - 1)
     return other < index ? other : other + 1
   }
-  const transfer = (from: number, to: number): Command => ({
+  const transfer = (from: number, to: number): AskedCommand => ({
     _tag: "Transfer",
     commandId: nextId(),
     from: ids.account(from),
     to: ids.account(to),
     amount: amount()
   })
-  const deposit = (to: number): Command => ({
+  const deposit = (to: number): AskedCommand => ({
     _tag: "Deposit",
     commandId: nextId(),
     account: ids.account(to),

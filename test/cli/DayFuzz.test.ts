@@ -3,7 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Random, Stream } from "effect"
 import { columns } from "../../src/cli/DayFields.ts"
 import { type DayLine, readDay } from "../../src/cli/DayFile.ts"
-import type { Command } from "../../src/domain/Command.ts"
+import type { AskedCommand } from "../../src/domain/Command.ts"
 import { instantOf, unitsOf } from "../domain/oracles.ts"
 
 const lines = 20_000
@@ -36,7 +36,7 @@ const scaleOf = (asset: string) => Number(asset.slice(asset.indexOf("/") + 1))
 const trim = (text: string) => text.replace(/^[ \t\u00a0]+/, "").replace(/[ \t\u00a0]+$/, "")
 
 /** What is wrong with a command as the meaning of a line without quotes; undefined where nothing is. */
-const differs = (line: string, command: Command): string | undefined => {
+const differs = (line: string, command: AskedCommand): string | undefined => {
   const fields = line.split(",")
   if (fields.length !== columns.length) return "another number of fields"
   const [time = "", id, kind, account, other, asset = "", amount = "", legs = ""] = fields.map(trim)

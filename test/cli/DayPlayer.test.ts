@@ -13,7 +13,7 @@ import {
   play
 } from "../../src/cli/DayPlayer.ts"
 import { openPlayJournal, type PlayJournal } from "../../src/cli/PlayJournal.ts"
-import type { Command, CommandInput } from "../../src/domain/Command.ts"
+import type { AskedCommand, CommandInput } from "../../src/domain/Command.ts"
 import { Indeterminate, Overloaded, Unavailable } from "../../src/domain/Errors.ts"
 import type { CommandId } from "../../src/domain/Ids.ts"
 import { commands as anyCommands } from "../domain/arbitraries.ts"
@@ -23,12 +23,12 @@ import { type EndState, FakeDisk, FakeLedger, inOrder, Life } from "./fakes.ts"
 
 const forgetful: PlayJournal = { refused: new Map(), record: () => Effect.void }
 
-const toLines = (commands: ReadonlyArray<Command>) =>
+const toLines = (commands: ReadonlyArray<AskedCommand>) =>
   Stream.fromIterable(commands.map((command, index) => DayLine.Command({ line: index + 2, command })))
 
 /** One life of a player: over the same ledger and disk as the lives before it. */
 const live = (
-  commands: ReadonlyArray<Command>,
+  commands: ReadonlyArray<AskedCommand>,
   world: { readonly ledger: FakeLedger; readonly disk: FakeDisk },
   life: Life,
   options: Partial<PlayOptions> = {}
@@ -41,7 +41,7 @@ const live = (
 
 /** Kills a life at step `diesAt`, keeps `kept` unsynced bytes, and plays again undisturbed. */
 const killedAt = Effect.fnUntraced(function* (
-  commands: ReadonlyArray<Command>,
+  commands: ReadonlyArray<AskedCommand>,
   diesAt: number,
   kept: number,
   options: Partial<PlayOptions> = {}
@@ -74,7 +74,7 @@ const transfer = (from: string, to: string, amount: bigint): CommandInput => ({
 })
 
 /** Refusals that a later state would accept, of each kind there is; ids that come again with either body. */
-const trap: ReadonlyArray<Command> = [
+const trap: ReadonlyArray<AskedCommand> = [
   transfer("a", "b", 1n), // not opened yet
   open("a"),
   open("b"),
@@ -213,7 +213,7 @@ describe("an undisturbed day", () => {
   it.effect("asks for each assertion after the lines before it and before those after it", () =>
     Effect.gen(function* () {
       const ledger = new FakeLedger()
-      const asset = command({ ...open("a") }) as Extract<Command, { _tag: "OpenAccount" }> // as it is opened
+      const asset = command({ ...open("a") }) as Extract<AskedCommand, { _tag: "OpenAccount" }> // as it is opened
       const a = asset.account
       const assertions = [
         { of: { account: a }, asset: asset.asset, expected: 5n },
@@ -290,7 +290,7 @@ describe("an undisturbed day", () => {
 })
 
 /** Two ids of each seven come again, with the same body or another one. */
-const withIds = (commands: ReadonlyArray<Command>): ReadonlyArray<Command> =>
+const withIds = (commands: ReadonlyArray<AskedCommand>): ReadonlyArray<AskedCommand> =>
   commands.map((command, index) => ({
     ...command,
     // letters and digits, which the schema of ids accepts

@@ -1,7 +1,7 @@
 /** Given accepted commands, when one more is decided, then its events or its rejection: one case a line. */
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
-import { Command, type CommandInput } from "../../src/domain/Command.ts"
+import { AskedCommand, type CommandInput } from "../../src/domain/Command.ts"
 import { amountMax, balanceMax } from "../../src/domain/Money.ts"
 import { command, given } from "./books.ts"
 
@@ -1040,7 +1040,7 @@ describe.each(Object.entries(cases))("%s", (_, rows) => {
 
 it("has a case for every kind of command", () => {
   const kinds = Object.keys(cases).filter((kind) => kind !== "expectedVersion")
-  assert.sameMembers(kinds, Object.keys(Command.cases))
+  assert.sameMembers(kinds, Object.keys(AskedCommand.cases))
 })
 
 it.each<[string, ReadonlyArray<CommandInput>, CommandInput, string]>([

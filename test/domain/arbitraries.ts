@@ -1,6 +1,6 @@
 /** Random sequences of commands on so few accounts that they affect each other. */
 import { Arbitrary, Schema } from "effect"
-import type { Command } from "../../src/domain/Command.ts"
+import type { AskedCommand } from "../../src/domain/Command.ts"
 import { AccountId, CommandId, ContraId } from "../../src/domain/Ids.ts"
 import { Amount, Asset, OverdraftLimit } from "../../src/domain/Money.ts"
 
@@ -37,7 +37,7 @@ const parts = Arbitrary.all({
 })
 
 /** One command of a kind that the parts pick; journals mostly balance. */
-const command = Arbitrary.map(Arbitrary.all({ kind: coin, parts }), ({ kind, parts }): Command => {
+const command = Arbitrary.map(Arbitrary.all({ kind: coin, parts }), ({ kind, parts }): AskedCommand => {
   const { coin, commandId, account, other, third, asset, contra, amount, rest, overdraft } = parts
   switch (kind) {
     case 0:

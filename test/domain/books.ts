@@ -1,12 +1,12 @@
 /** A few accounts as a plain fold of decided commands: what the domain tests and the fake ledger stand on. */
 import { Result } from "effect"
 import { type Account, absent, evolve } from "../../src/domain/Account.ts"
-import { type Command, type CommandInput, fromHost } from "../../src/domain/Command.ts"
+import { type AskedCommand, type Command, type CommandInput, fromHost } from "../../src/domain/Command.ts"
 import { type Decided, type Decision, decide } from "../../src/domain/Decide.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 
 /** A valid command from plain values; the id is `c` unless one is given. */
-export const command = (input: CommandInput): Command =>
+export const command = (input: CommandInput): AskedCommand =>
   Result.getOrThrow(fromHost({ commandId: "c", ...input }))
 
 /** Account states by id; `stateOf` answers `Absent` for one that was never opened. */

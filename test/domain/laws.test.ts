@@ -5,7 +5,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Result, Schema } from "effect"
 import { type Account, absent, evolve, isCovered } from "../../src/domain/Account.ts"
 import { contrasOf } from "../../src/domain/Books.ts"
-import { accountsOf, Command, fromJson } from "../../src/domain/Command.ts"
+import { AskedCommand, accountsOf, fromJson } from "../../src/domain/Command.ts"
 import { type Decided, decide } from "../../src/domain/Decide.ts"
 import { Rejection } from "../../src/domain/Errors.ts"
 import { amountOf, counterLegOf, Event } from "../../src/domain/Event.ts"
@@ -17,8 +17,8 @@ import { Books } from "./books.ts"
 
 /** Runs all commands and calls `each` after each accepted one, its legs folded. */
 const runAll = (
-  commands: ReadonlyArray<Command>,
-  each: (books: Books, command: Command, legs: ReadonlyArray<Decided>) => void
+  commands: ReadonlyArray<AskedCommand>,
+  each: (books: Books, command: AskedCommand, legs: ReadonlyArray<Decided>) => void
 ): void => {
   const books = new Books()
   for (const command of commands) {
@@ -133,7 +133,7 @@ describe("for every sequence of commands", () => {
 
 it.prop(
   "every valid command is decided on every state, without a defect",
-  [commands, Schema.toType(Command)],
+  [commands, Schema.toType(AskedCommand)],
   ([commands, wild]) => {
     const books = new Books()
     for (const command of commands) books.run(command)
@@ -152,9 +152,9 @@ it.prop(
 
 it.prop(
   "every valid command survives JSON",
-  [Schema.toType(Command)],
+  [Schema.toType(AskedCommand)],
   ([command]) => {
-    const json: unknown = JSON.parse(JSON.stringify(Schema.encodeSync(Command)(command)))
+    const json: unknown = JSON.parse(JSON.stringify(Schema.encodeSync(AskedCommand)(command)))
     assert.deepEqual(Result.getOrThrow(fromJson(json)), command)
   },
   drawn

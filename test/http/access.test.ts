@@ -1,7 +1,7 @@
 /** Every route of the HTTP API refuses what RPC refuses: no token, a wrong scope, accounts outside of the prefixes, too much, and garbage. */
 import { assert, describe, layer, it as plain } from "@effect/vitest"
 import { Effect } from "effect"
-import { Command } from "../../src/domain/Command.ts"
+import { AskedCommand } from "../../src/domain/Command.ts"
 import { commandRoutes } from "../../src/http/api/CommandRoutes.ts"
 import { LedgerHttpApi, scopeOf } from "../../src/http/api/LedgerHttpApi.ts"
 import { openApiDocument } from "../../src/http/api/OpenApiDocument.ts"
@@ -94,7 +94,7 @@ describe("the routes", () => {
   plain("have one for every kind of command", () => {
     assert.sameMembers(
       commandRoutes.map(({ tag }) => tag),
-      Object.keys(Command.cases)
+      Object.keys(AskedCommand.cases)
     )
   })
 

@@ -6,7 +6,7 @@ import { Snapshotter } from "../../src/actors/accounts/Snapshotter.ts"
 import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
 import { ClosedTimestamps } from "../../src/actors/past/ClosedTimestamps.ts"
 import { TimeTravel } from "../../src/actors/past/TimeTravel.ts"
-import { type Command, type CommandInput, fromHost } from "../../src/domain/Command.ts"
+import { type AskedCommand, type CommandInput, fromHost } from "../../src/domain/Command.ts"
 import type { CommandError } from "../../src/domain/Errors.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
@@ -91,7 +91,7 @@ export const startNode = Effect.fnUntraced(function* (name: string, options: Nod
 let ids = 0
 
 /** A valid command from plain values; an id of its own unless one is given. */
-export const toCommand = (input: CommandInput): Command =>
+export const toCommand = (input: CommandInput): AskedCommand =>
   Result.getOrThrow(fromHost({ commandId: `c-${++ids}`, ...input }))
 
 export const open = (account: string, overdraftLimit = 0n): CommandInput => ({

@@ -4,14 +4,14 @@
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiSchema } from "effect/http-api"
-import { Command, journalLegsMax, Leg } from "../../domain/Command.ts"
+import { AskedCommand, journalLegsMax, Leg } from "../../domain/Command.ts"
 import { AccountId, CommandId, Instant } from "../../domain/Ids.ts"
 import { Amount, OverdraftLimit } from "../../domain/Money.ts"
 import { Receipt } from "../../domain/Receipt.ts"
 import { InstantText } from "./Parameters.ts"
 import { commandPath, commandProblems } from "./Problems.ts"
 
-type Tag = Command["_tag"]
+type Tag = keyof typeof AskedCommand.cases
 
 interface CommandRoute {
   readonly tag: Tag
@@ -102,7 +102,7 @@ const legFields = { ...Leg.fields, amount: documentedField(Amount) }
 /** The fields of a command as a body has them: the id may come in a header, and instants as text. */
 const bodyFieldsOf = (tag: Tag, without: ReadonlyArray<string>): Schema.Struct.Fields => {
   const fields: Record<string, Schema.Top> = {}
-  const own: Schema.Struct.Fields = Command.cases[tag].fields
+  const own: Schema.Struct.Fields = AskedCommand.cases[tag].fields
   for (const [name, field] of Object.entries(own)) {
     if (without.includes(name)) continue
     if (name === "commandId") fields[name] = Schema.optionalKey(CommandId)

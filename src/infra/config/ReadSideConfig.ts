@@ -78,6 +78,8 @@ export const readSideLimits = limitGroup("CHRONICLE", {
     3_000,
     "How long a rebuild may hold up projectors and readers while it exchanges the tables."
   ),
+  noticeMs: limit(1_000, "How often holds that have expired are looked for, to write the notices."),
+  noticesMax: limit(500, "Notices that are written at each of these times, at most."),
   subscribePollMs: limit(250, "How often a subscription looks for commits of other nodes."),
   subscribeEventsMax: limit(1_000, "Events that a subscription reads from the log at once, about."),
   subscribeCommitsMax: limit(

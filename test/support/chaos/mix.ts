@@ -1,6 +1,6 @@
 /** The customers of a chaos run, who send a bank's day to any of the nodes until the run is over. */
 import { Effect, Layer, Schedule } from "effect"
-import { type Command, firstAccountOf } from "../../../src/domain/Command.ts"
+import { type AskedCommand, firstAccountOf } from "../../../src/domain/Command.ts"
 import { Ledger } from "../../../src/Ledger.ts"
 import { makeRng } from "../../../src/loadtest/Rng.ts"
 import { makeRunIds } from "../../../src/loadtest/RunIds.ts"
@@ -37,7 +37,7 @@ export const makeMix = Effect.fnUntraced(function* (
     patienceSeconds: 0
   } as const
   const scenario = makeScenario(settings, makeRunIds(`mix${seed}`, true), yield* makeRng(seed))
-  const send = (command: Command) =>
+  const send = (command: AskedCommand) =>
     journal.sendUntilDecided(command, (sent) => Effect.result(ledger.dispatch(sent)))
   /** After a command the customer asks for what is on its first account. */
   const turn = Effect.suspend(() => {

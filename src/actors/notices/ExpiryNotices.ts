@@ -1,0 +1,112 @@
+/**
+ * Writes the notices of holds that have expired (`HoldExpired`), for subscribers: no decision and no answer waits for them, for all of
+ * them leave an expired hold out by themselves (design §3). A singleton of the cluster, which finds the holds by the read model's index of
+ * their expiry and sends an ordinary command for each, under an id made of the hold's: two nodes that do so at once write it once.
+ *
+ * A notice is in the log for ever, so it must be true. From its expiry on, a hold cannot be captured, adjusted or released. So once
+ * the instant of expiry is closed (no writer can still commit at or before it) and the read model has all that was recorded
+ * until then, a hold that still has its row has expired.
+ *
+ * However many expire at one instant, `noticesMax` are written every `noticeMs`, as one batch among those of callers.
+ */
+import { Clock, Effect, Layer, Result, Schema } from "effect"
+import type { HoldRow } from "../../domain/Books.ts"
+import type { Command } from "../../domain/Command.ts"
+import type { CommandError } from "../../domain/Errors.ts"
+import { noticeIdOf } from "../../domain/Holds.ts"
+import type { AccountId } from "../../domain/Ids.ts"
+import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
+import { type ExpiryPlace, ReadModel } from "../../infra/readmodel/ReadModel.ts"
+import { Dispatcher } from "../commands/Dispatcher.ts"
+import { makeAwaitKnown } from "../past/AwaitKnown.ts"
+import { makeSingleton, Singletons } from "../relay/Singletons.ts"
+import { reasonOf, supervise } from "../relay/Supervisor.ts"
+
+/** Stands in the events as who caused them. No token can have such a name. */
+const caller = "~ledger"
+
+const singleton = makeSingleton("expiry-notices", Schema.fromJsonString(Schema.Struct({})))
+
+/** Before all holds. */
+const beginning: ExpiryPlace = { expiresAt: 0, account: "", hold: "" }
+
+export const layer = Layer.effectDiscard(
+  Effect.gen(function* () {
+    const singletons = yield* Singletons
+    const { noticeMs } = yield* ReadSideConfig
+    const round = yield* makeRound
+    const regularly = supervise(
+      (alive) =>
+        round.pipe(
+          Effect.tap(Effect.sync(alive)),
+          Effect.catch((error) => Effect.logDebug(`notices of expired holds: ${error.message}`)),
+          Effect.andThen(Effect.sleep(noticeMs)),
+          Effect.forever
+        ),
+      (cause) => Effect.logError(`notices of expired holds: ${reasonOf(cause)}`)
+    )
+    yield* singletons.run(singleton.name, regularly)
+  })
+)
+
+const makeRound = Effect.gen(function* () {
+  const { noticesMax: limit } = yield* ReadSideConfig
+  const readModel = yield* ReadModel
+  const dispatcher = yield* Dispatcher
+  const awaitKnown = yield* makeAwaitKnown
+  /** Where the next round goes on: what was refused is come back to once the others are done. */
+  let place = beginning
+
+  const parkedAccounts = Effect.map(
+    readModel.parked,
+    (rows) => new Set<AccountId>(rows.map(({ account }) => account))
+  )
+
+  /** The holds that are known to have expired, after a place; none where there are none. */
+  const expired = Effect.fnUntraced(function* (after: ExpiryPlace) {
+    const now = yield* Clock.currentTimeMillis
+    const due = yield* readModel.holdsByExpiry({ after, before: now + 1, limit })
+    const last = due.at(-1)?.expiresAt ?? null
+    if (last === null) return { rows: [], isEnd: true }
+    // What the rows of a parked account say may be older; it may be parked no more by the time that the rows are read.
+    const parked = [yield* parkedAccounts]
+    yield* awaitKnown(last)
+    parked.push(yield* parkedAccounts)
+    const rows = yield* readModel.holdsByExpiry({ after, before: last + 1, limit })
+    const end = rows.at(-1)
+    if (end !== undefined) place = placeOf(end)
+    return {
+      rows: rows.filter(({ account }) => !parked.some((some) => some.has(account))),
+      isEnd: rows.length < limit
+    }
+  })
+
+  return Effect.gen(function* () {
+    const { rows, isEnd } = yield* expired(place)
+    if (isEnd) place = beginning
+    if (rows.length === 0) return
+    for (const result of yield* dispatcher.dispatchMany(rows.map(noticeOf)))
+      if (Result.isFailure(result) && !isPassing(result.failure))
+        yield* Effect.logWarning(`the notice of an expired hold was refused: ${result.failure.message}`)
+  })
+})
+
+const placeOf = ({ account, expiresAt, hold }: HoldRow): ExpiryPlace => ({
+  expiresAt: expiresAt ?? 0,
+  account,
+  hold
+})
+
+const noticeOf = ({ account, hold, remaining, expiresAt }: HoldRow): Command => ({
+  _tag: "NoteExpiry",
+  commandId: noticeIdOf(account, hold),
+  account,
+  hold,
+  amount: remaining,
+  expiredAt: expiresAt ?? 0,
+  context: { caller }
+})
+
+/** The next round sends it again. */
+const isPassing = ({ _tag }: CommandError): boolean =>
+  _tag === "Overloaded" || _tag === "Unavailable" || _tag === "Indeterminate"

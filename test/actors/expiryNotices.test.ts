@@ -1,0 +1,166 @@
+/** The notices of holds that have expired: each once, however many nodes write them, and none of a hold that ended otherwise. */
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Effect, Layer, Option, Result } from "effect"
+import * as ExpiryNotices from "../../src/actors/notices/ExpiryNotices.ts"
+import { type CommandInput, fromHost, fromJson } from "../../src/domain/Command.ts"
+import { decide } from "../../src/domain/Decide.ts"
+import type { AccountId, CommandId, Instant } from "../../src/domain/Ids.ts"
+import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
+import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
+import { quiet } from "../support/callers.ts"
+import { eventually } from "../support/waiting.ts"
+
+/** A node with two of what a cluster has one of, as while a singleton changes hands. */
+const twoWriters = Layer.fresh(ExpiryNotices.layer).pipe(
+  Layer.provideMerge(LedgerNode.layerMemory),
+  Layer.provide(Layer.succeed(ReadSideConfig, { ...defaultReadSideLimits, noticeMs: 10, noticesMax: 400 })),
+  Layer.provideMerge(quiet)
+)
+
+const place = (commandId: string, expiresAt: Instant, more: object = {}): CommandInput => ({
+  _tag: "PlaceHold",
+  account: "a",
+  amount: 10n,
+  commandId,
+  expiresAt,
+  ...more
+})
+
+const world = Effect.gen(function* () {
+  const ledger = yield* Ledger
+  yield* ledger.dispatch({ _tag: "OpenAccount", account: "a", asset: "USD/2", owner: "Ann" })
+  yield* ledger.dispatch({ _tag: "Deposit", account: "a", amount: 100_000n })
+  const all = Effect.gen(function* () {
+    const found: Array<Effect.Success<ReturnType<typeof ledger.history>>[number]> = []
+    for (;;) {
+      const page = yield* ledger.history("a", { after: found.length })
+      found.push(...page)
+      if (page.length === 0) return found
+    }
+  })
+  const notices = Effect.map(all, (entries) => entries.filter(({ event }) => event._tag === "HoldExpired"))
+  return { ledger, notices, now: yield* Clock.currentTimeMillis }
+})
+
+const isLeft = Effect.gen(function* () {
+  const rows = yield* (yield* ReadModel).holdsByExpiry({
+    after: { expiresAt: 0, account: "", hold: "" },
+    before: yield* Clock.currentTimeMillis,
+    limit: 1
+  })
+  return rows.length > 0
+})
+
+describe("the notice of an expired hold", () => {
+  it.live("says what became free and when, under the hold's id, and of no hold that ended before", () =>
+    Effect.gen(function* () {
+      const { ledger, notices, now } = yield* world
+      const at = now + 600
+      for (const id of ["expires", "in part", "captured", "released", "extended"])
+        yield* ledger.dispatch(place(id.replace(" ", "-"), at))
+      yield* ledger.dispatch(place("stays", now + 3_600_000))
+      const of = (hold: string) => ({ account: "a", hold }) as const
+      yield* ledger.dispatch({ _tag: "CaptureHold", ...of("in-part"), amount: 4n })
+      yield* ledger.dispatch({ _tag: "CaptureHold", ...of("captured") })
+      yield* ledger.dispatch({ _tag: "ReleaseHold", ...of("released") })
+      yield* ledger.dispatch({ _tag: "AdjustHold", ...of("extended"), expiresAt: now + 3_600_000 })
+      yield* Effect.sleep(Math.max(0, at - (yield* Clock.currentTimeMillis)))
+      // Forgets the expired holds in the state of the account, before any notice is written.
+      yield* ledger.dispatch({ _tag: "Deposit", account: "a", amount: 1n })
+      yield* eventually(
+        "both are told",
+        10,
+        Effect.map(Effect.orDie(notices), ({ length }) => length === 2)
+      )
+      yield* eventually(
+        "no row is left of them",
+        10,
+        Effect.map(Effect.orDie(isLeft), (left) => !left)
+      )
+      assert.deepEqual(
+        (yield* notices).map(({ commandId, event, context }) => ({ commandId, event, context })),
+        [
+          ["expires", 10n],
+          ["in-part", 6n]
+        ].map(([hold, amount]) => ({
+          commandId: `~x~a~${hold}`,
+          event: { _tag: "HoldExpired", hold, amount, expiredAt: at },
+          context: { caller: "~ledger" }
+        })) as never
+      )
+      const view = yield* ledger.strongBalance("a")
+      assert.deepInclude(view, { held: 20n })
+      const found = Option.getOrThrow(yield* ledger.find("~x~a~expires"))
+      assert.deepEqual(
+        found.legs.map(({ event }) => event._tag),
+        ["HoldExpired"]
+      )
+      const { ok, findings } = yield* ledger.verify()
+      assert.isTrue(ok, JSON.stringify(findings))
+    }).pipe(Effect.provide(twoWriters))
+  )
+
+  it.live("of a thousand that expire at once waits, in bounded batches, while the account goes on", () =>
+    Effect.gen(function* () {
+      const { ledger, notices, now } = yield* world
+      const at = now + 1_500
+      const holds = Array.from({ length: 1_000 }, (_, index) => place(`h-${index}`, at))
+      for (const placed of yield* ledger.dispatchMany(holds)) assert.strictEqual(placed._tag, "Success")
+      assert.isBelow(yield* Clock.currentTimeMillis, at, "all of them were placed before they expired")
+      yield* Effect.sleep(Math.max(0, at - (yield* Clock.currentTimeMillis)))
+      const { postings } = yield* ledger.dispatch({ _tag: "Withdraw", account: "a", amount: 100_000n })
+      assert.deepInclude(postings[0], { balance: 0n, held: 0n })
+      const before = (yield* ledger.stats).batches
+      yield* eventually(
+        "all are told",
+        20,
+        Effect.map(Effect.orDie(notices), ({ length }) => length >= 1_000)
+      )
+      const told = (yield* notices).map(({ commandId }) => commandId)
+      assert.strictEqual(new Set(told).size, 1_000)
+      assert.lengthOf(told, 1_000)
+      // Few batches: those of one look ride together.
+      assert.isBelow((yield* ledger.stats).batches - before, 100)
+      assert.isTrue((yield* ledger.verify()).ok)
+    }).pipe(Effect.provide(twoWriters))
+  )
+})
+
+it("a notice that the state of the account contradicts is refused, and so is one of a caller", () => {
+  const opened = {
+    _tag: "Opened",
+    id: "a" as AccountId,
+    version: 3,
+    status: "open",
+    asset: "USD/2",
+    owner: "Ann",
+    overdraftLimit: 0n,
+    balance: 50n,
+    held: 10n,
+    holds: [{ id: "h", amount: 10n, captured: 0n, remaining: 10n, captures: 0, expiresAt: 1_000 }],
+    metadata: {}
+  }
+  const note = (more: object, at: Instant) =>
+    decide(
+      {
+        _tag: "NoteExpiry",
+        commandId: "~x~a~h" as CommandId,
+        account: "a" as AccountId,
+        hold: "h" as CommandId,
+        amount: 10n,
+        expiredAt: 1_000,
+        ...more
+      },
+      () => opened as never, // a state of this test
+      at
+    )._tag
+  assert.deepEqual(
+    [note({}, 1_000), note({}, 999), note({ expiredAt: 999 }, 1_000), note({ amount: 9n }, 1_000)],
+    ["Success", "Failure", "Failure", "Failure"]
+  )
+  const own = { _tag: "NoteExpiry", commandId: "c", account: "a", hold: "h", expiredAt: 1_000 }
+  for (const asked of [fromHost({ ...own, amount: 10n }), fromJson({ ...own, amount: "10" })])
+    assert.match(String(Result.getFailure(asked)), /_tag must be one of/)
+})
