@@ -2,7 +2,8 @@
  * The entry of the command line. The program is loaded after the check of Node, because an old one may fail to load
  * it; first its front, which hands over to the whole program what it does not do itself.
  */
-import { enableCompileCache } from "node:module"
+// As a namespace: an old Node has no `enableCompileCache`, and would fail to link this file before it could say why.
+import * as nodeModule from "node:module"
 import { nodeVersionFault } from "../NodeVersion.ts"
 import { cacheFolder, findFront } from "./front.ts"
 
@@ -13,7 +14,7 @@ if (fault !== undefined) {
   console.error(`chronicle: ${fault}`)
   process.exitCode = 1
 } else {
-  enableCompileCache(cacheFolder)
+  nodeModule.enableCompileCache(cacheFolder)
   // The front is a bundle of `program.ts`.
   const load = (url: string): Promise<typeof import("./program.ts")> => import(url)
   void findFront().then((url) =>

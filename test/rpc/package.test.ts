@@ -1,4 +1,7 @@
-/** The packed package, installed in an empty folder as a user does: peers in TypeScript and in plain JavaScript move money with it. */
+/**
+ * The packed package, installed in an empty folder as a user does: peers in TypeScript and in plain JavaScript move money with it, and its
+ * command plays the demo.
+ */
 import { execFile } from "node:child_process"
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -10,22 +13,27 @@ import { Ledger } from "../../src/Ledger.ts"
 import { memoryLedger, openTcp, token } from "../support/rpcWorld.ts"
 
 const run = promisify(execFile)
+const bin = (name: string) => resolve("node_modules", ".bin", name)
+
+const pack = async (folder: string): Promise<string> => {
+  await run("npm", ["pack", "--pack-destination", folder], { cwd: resolve(".") })
+  const packed = readdirSync(folder).find((name) => name.endsWith(".tgz"))
+  return join(folder, packed ?? assert.fail("npm packed nothing"))
+}
 
 /** As a user installs it. What it depends on comes from npm's cache where it is there, else from the registry. */
-const install = async (folder: string): Promise<string> => {
-  await run("npm", ["pack", "--pack-destination", folder], { cwd: resolve(".") })
-  const [packed] = readdirSync(folder).filter((name) => name.endsWith(".tgz"))
+const install = async (folder: string, tarball: string): Promise<string> => {
   const peer = join(folder, "peer")
   mkdirSync(peer)
   writeFileSync(join(peer, "package.json"), JSON.stringify({ private: true, type: "module" }))
   const flags = ["--prefer-offline", "--fetch-retries=5", "--no-audit", "--no-fund", "--ignore-scripts"]
-  await run("npm", ["install", ...flags, join(folder, packed ?? "")], { cwd: peer })
+  await run("npm", ["install", ...flags, tarball], { cwd: peer })
   return peer
 }
 
 layer(memoryLedger, { excludeTestServices: true })("the packed package", (it) => {
   it.effect(
-    "lets a peer with Effect and one without it move money and read it back",
+    "lets a peer with Effect and one without it move money and read it back, and plays the demo",
     () =>
       Effect.scoped(
         Effect.gen(function* () {
@@ -33,7 +41,8 @@ layer(memoryLedger, { excludeTestServices: true })("the packed package", (it) =>
             Effect.sync(() => mkdtempSync(join(tmpdir(), "chronicle-package-"))),
             (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true }))
           )
-          const peer = yield* Effect.promise(() => install(folder))
+          const tarball = yield* Effect.promise(() => pack(folder))
+          const peer = yield* Effect.promise(() => install(folder, tarball))
           const { url } = yield* openTcp({ tokens: [token("peer", ["read", "command"], ["peer:"])] })
           const env = { ...process.env, CHRONICLE_RPC_URL: url, CHRONICLE_RPC_TOKEN: "secret-peer" }
           const said: Array<string> = []
@@ -48,6 +57,14 @@ layer(memoryLedger, { excludeTestServices: true })("the packed package", (it) =>
             "peer:bob has 2500 after version 2",
             "done, done, InsufficientFunds\npeer:dan has 2500 after version 2"
           ])
+          // What its users' tools see of it: the entries and their types, of a package that is for ES modules alone.
+          yield* Effect.promise(() => run(bin("publint"), ["--strict", tarball]))
+          yield* Effect.promise(() => run(bin("attw"), [tarball, "--profile", "esm-only"]))
+          // By npx, as the README says, in a folder that has nothing but the package.
+          const demo = yield* Effect.promise(() =>
+            run("npx", ["--no-install", "chronicle", "demo", "--json"], { cwd: peer })
+          )
+          assert.deepInclude(JSON.parse(demo.stdout.trim().split("\n").at(-1) ?? ""), { ok: true })
           const ledger = yield* Ledger
           assert.strictEqual((yield* ledger.strongBalance("peer:ada")).balance, 75_00n)
         })

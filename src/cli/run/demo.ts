@@ -55,6 +55,9 @@ const playOnStack = Effect.fnUntraced(function* (
   return yield* played.pipe(Effect.provide(limitsFromEnvironment))
 })
 
+/** How the user runs the program: in a working copy by npm's script, from the package by its command. */
+const program = import.meta.url.endsWith(".ts") ? "npm run -s chronicle --" : "npx chronicle"
+
 /** The last lines: the verdict, and commands to try on the data that are left. */
 const printEnd = Effect.fnUntraced(function* (
   output: Output,
@@ -69,8 +72,8 @@ const printEnd = Effect.fnUntraced(function* (
   )
   if (Option.isNone(busiest)) return
   for (const command of ["balance", "statement"])
-    yield* output.line(`  npm run -s chronicle -- ${command} ${busiest.value} --data ${data}`)
-  yield* output.line(`  npm run -s chronicle -- verify --data ${data}`)
+    yield* output.line(`  ${program} ${command} ${busiest.value} --data ${data}`)
+  yield* output.line(`  ${program} verify --data ${data}`)
 })
 
 export const demo = Effect.fnUntraced(function* (flags: DemoFlags) {

@@ -2,6 +2,7 @@
 import { Effect, FileSystem, Path, Schema } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { ProgramMissing } from "./DevStackErrors.ts"
+import { linkLibraries } from "./PostgresLinks.ts"
 import type { ServerUser } from "./ServerUser.ts"
 
 /** What a package of PostgreSQL's programs exports: absolute paths below its directory `native`. */
@@ -57,8 +58,14 @@ const copyToShared = Effect.fnUntraced(function* (native: string) {
 export const findPostgresPrograms = Effect.fn("PostgresPrograms.find")(function* (as: ServerUser) {
   const { dirname } = yield* Path.Path
   const programs = yield* installed
+  const native = dirname(dirname(programs.postgres))
+  yield* linkLibraries(native).pipe(
+    Effect.mapError((error) =>
+      missing(`The links among its libraries could not be made in ${native}: ${error.message}`)
+    )
+  )
   if (yield* as.reaches(programs.initdb, programs.postgres)) return programs
-  const copied = yield* copyToShared(dirname(dirname(programs.postgres))).pipe(
+  const copied = yield* copyToShared(native).pipe(
     Effect.mapError((error) => missing(`It could not be copied to ${sharedDirectory}: ${error.message}`))
   )
   if (yield* as.reaches(copied.initdb, copied.postgres)) return copied
