@@ -48,6 +48,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["src/actors/commands"],
   ["src/actors/relay"],
   ["src/actors/projections"],
+  ["src/actors/thread"],
   ["src/actors/subscriptions"],
   ["src/actors/past"],
   ["src/actors/audit"],

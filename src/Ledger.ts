@@ -10,8 +10,7 @@ import { History } from "./actors/past/History.ts"
 import { Sums } from "./actors/past/Sums.ts"
 import { type AsOf, TimeTravel } from "./actors/past/TimeTravel.ts"
 import { TrialBalance } from "./actors/past/TrialBalance.ts"
-import { ProjectionEngine } from "./actors/projections/ProjectionEngine.ts"
-import { Reconciler } from "./actors/projections/Reconciler.ts"
+import { Completeness } from "./actors/projections/Completeness.ts"
 import { Subscriptions } from "./actors/subscriptions/Subscriptions.ts"
 import {
   dispatchChecked,
@@ -151,16 +150,14 @@ const makeAnswers = Effect.gen(function* () {
   const stores = yield* makeStoreAnswers()
   const dispatcher = yield* Dispatcher
   const placement = yield* Placement
-  const engine = yield* ProjectionEngine
-  const reconciler = yield* Reconciler
+  const completeness = yield* Completeness
   const subscriptions = yield* Subscriptions
 
   return {
     ...stores,
     balance: Effect.fnUntraced(function* (payload) {
-      // Taken before the query: what a later comparison with the log finds need not be in the answer. A parked
-      // account stays where it is.
-      const reached = engine.isParkedUnsafe(payload.account) ? 0 : reconciler.statusUnsafe().completeTo
+      // Taken before the query: what a later comparison with the log finds need not be in the answer.
+      const reached = completeness.ofUnsafe(payload.account)
       const view = yield* stores.balance(payload)
       return { ...view, completeTo: Math.max(view.recordedAt, reached) }
     }),

@@ -1,5 +1,6 @@
 /** The layers of one whole node of the ledger, write side and read side, alone or as a member of a cluster. */
-import { Effect, Layer, type Redacted } from "effect"
+import * as WorkerThreads from "node:worker_threads"
+import { Effect, Layer, type Redacted, References } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { LedgerClock } from "./actors/accounts/LedgerClock.ts"
 import { Snapshotter } from "./actors/accounts/Snapshotter.ts"
@@ -14,19 +15,41 @@ import { History } from "./actors/past/History.ts"
 import { Sums } from "./actors/past/Sums.ts"
 import { TimeTravel } from "./actors/past/TimeTravel.ts"
 import { TrialBalance } from "./actors/past/TrialBalance.ts"
+import { KnownWriters } from "./actors/projections/KnownWriters.ts"
 import * as ReadSide from "./actors/projections/ReadSide.ts"
+import { ReadSideHealth } from "./actors/projections/ReadSideHealth.ts"
 import { Subscriptions } from "./actors/subscriptions/Subscriptions.ts"
+import * as ReadSideThread from "./actors/thread/ReadSideThread.ts"
 import { Bus } from "./infra/bus/Bus.ts"
 import type { ClusterAddress, Services } from "./infra/config/Environment.ts"
-import { EventStore } from "./infra/eventstore/EventStore.ts"
+import { LedgerConfig } from "./infra/config/LedgerConfig.ts"
+import { ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
+import { EventStore, type StoreUnavailable } from "./infra/eventstore/EventStore.ts"
 import { Snapshots } from "./infra/eventstore/Snapshots.ts"
-import { EventStoreClient } from "./infra/eventstore/SqlClients.ts"
+import type { EventStoreClient } from "./infra/eventstore/SqlClients.ts"
 import * as Migrations from "./infra/postgres/Migrations.ts"
 import { ProjectionWaiters } from "./infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "./infra/readmodel/Queries.ts"
 import { ReadModel } from "./infra/readmodel/ReadModel.ts"
-import { ReadModelSql } from "./infra/readmodel/ReadModelSql.ts"
+import type { ReadModelSql } from "./infra/readmodel/ReadModelSql.ts"
+import { isTraced } from "./infra/telemetry/Logs.ts"
 import * as Ledger from "./Ledger.ts"
+import { busOf, placesOf, type ReadSideData } from "./ReadSideData.ts"
+import * as Stores from "./Stores.ts"
+
+/** How a node is made up. */
+export interface NodeOptions {
+  /**
+   * Where relay, projectors and reconciler run: in a thread of their own, which never makes a command wait (default), or
+   * here, in the thread of the commands, where a bundler has left the package no file to start a thread from.
+   */
+  readonly readSide?: "thread" | "here"
+  /**
+   * Further projections that run in that thread: modules (URLs or absolute paths) with a `Projection` as their default
+   * export. Their tables are migrated already.
+   */
+  readonly projections?: ReadonlyArray<string>
+}
 
 /**
  * The write side of a node: the way of a command from the dispatcher to the commit, and what the relay is told of it.
@@ -37,8 +60,36 @@ export const writeSide = (node: string) =>
     Layer.provideMerge(Layer.mergeAll(Snapshotter.layer, LedgerClock.layer, CommitFeed.layer))
   )
 
-/** The read side of a node: from the relay to the projected rows, and what subscribers are told. */
-export const readSide = Layer.mergeAll(ReadSide.layer, Subscriptions.layer)
+/** The entry of the thread: beside this file, in the sources as in the package. */
+const readSideEntry = new URL(
+  import.meta.url.endsWith(".ts") ? "./readSideMain.ts" : "./readSideMain.js",
+  import.meta.url
+)
+
+/** The read side of a node, from the relay to the projected rows, in a thread of its own. */
+export const readSideThread = (services: Services, options: NodeOptions = {}) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const readSide = yield* ReadSideConfig
+      const data: ReadSideData = {
+        ...placesOf(services),
+        ledger: yield* LedgerConfig,
+        readSide,
+        logLevel: yield* References.MinimumLogLevel,
+        isTraced: yield* Effect.withFiber((fiber) => Effect.succeed(isTraced(fiber))),
+        projections: options.projections ?? []
+      }
+      const spawn = () =>
+        new WorkerThreads.Worker(readSideEntry, {
+          workerData: data,
+          name: "chronicle-read-side",
+          resourceLimits: { maxOldGenerationSizeMb: readSide.readSideHeapMib }
+        })
+      return ReadSideHealth.layer.pipe(
+        Layer.provideMerge(Layer.merge(ReadSideThread.layer(spawn), KnownWriters.layer))
+      )
+    })
+  )
 
 /** Questions about the past, from the log and the read model: need no node. */
 const past = Layer.mergeAll(
@@ -49,21 +100,10 @@ const past = Layer.mergeAll(
   Audit.layer
 ).pipe(Layer.provideMerge(ClosedTimestamps.layer))
 
-/** The log and the read model at their URLs; fails where one cannot be reached or has another schema. */
-export const stores = (services: Pick<Services, "eventStoreUrl" | "readModelUrl">) =>
-  Layer.unwrap(
-    Effect.gen(function* () {
-      yield* Migrations.checkAt("event-store", services.eventStoreUrl)
-      yield* Migrations.checkAt("read-model", services.readModelUrl)
-      return Layer.mergeAll(EventStore.layer, Snapshots.layer, ReadModel.layer).pipe(
-        Layer.provideMerge(EventStoreClient.layer(services.eventStoreUrl)),
-        Layer.provideMerge(Layer.mergeAll(ReadModelSql.layer(services.readModelUrl), ProjectionWaiters.layer))
-      )
-    })
-  )
+export const stores = Stores.layer
 
 /** Everything a question needs, and nothing that writes: for the command line beside running nodes. */
-export const layerReader = (services: Pick<Services, "eventStoreUrl" | "readModelUrl">) =>
+export const layerReader = (services: Stores.StoreUrls) =>
   Layer.mergeAll(past, Queries.layer).pipe(
     Layer.provideMerge(Layer.provideMerge(Snapshotter.layer, stores(services)))
   )
@@ -78,12 +118,14 @@ export const migrate = (services: {
     readModel: Migrations.migrate("read-model", services.readModelUrl)
   })
 
-/** One node over whatever stores and bus it is given: its write side, its read side, and the ledger they make. */
-export const over = <E, R>(
+/** The ledger that a write side and a read side make, over whatever stores they are given. */
+const joined = <A, E, R, A2, E2, R2>(
   nodeName: string,
-  outside: Layer.Layer<EventStore | Snapshots | ReadModel | ProjectionWaiters | Bus, E, R>
+  readSide: Layer.Layer<A, E, R>,
+  outside: Layer.Layer<A2, E2, R2>
 ) =>
   Layer.merge(Ledger.layer, ExpiryNotices.layer).pipe(
+    Layer.provideMerge(Layer.mergeAll(Subscriptions.layer, Queries.layer)),
     Layer.provideMerge(readSide),
     Layer.provideMerge(past),
     Layer.provideMerge(writeSide(nodeName)),
@@ -91,28 +133,55 @@ export const over = <E, R>(
     Layer.provide(SecureRandom.layerWebCrypto)
   )
 
-const outsideOf = (services: Services) =>
-  Layer.merge(Bus.layer({ url: services.natsUrl, replicas: services.natsReplicas ?? 1 }), stores(services))
+/**
+ * One node over whatever stores and bus it is given: its write side, its read side in the same thread, and the ledger they
+ * make.
+ */
+export const over = <E, R>(
+  nodeName: string,
+  outside: Layer.Layer<EventStore | Snapshots | ReadModel | ProjectionWaiters | Bus, E, R>
+) => joined(nodeName, ReadSide.layer, outside)
+
+/** The read side of a node, where its options say. */
+const readSideOf = (
+  services: Services,
+  options: NodeOptions
+): Layer.Layer<
+  Layer.Success<ReturnType<typeof readSideThread>>,
+  never,
+  Layer.Services<typeof ReadSide.layer>
+> => (options.readSide === "here" ? ReadSide.layer : readSideThread(services, options))
+
+/** What a host adds here uses a bus of its own where that of the read side is in the other thread. */
+const outsideOf = (services: Services, { readSide }: NodeOptions) => {
+  const bus = busOf(services)
+  return Layer.merge(readSide === "here" ? Bus.layer(bus) : Bus.layerLazy(bus), stores(services))
+}
 
 /** One node over CockroachDB (or PostgreSQL), PostgreSQL and NATS; the databases migrated already. */
-export const layer = (services: Services) => over(services.nodeName, outsideOf(services))
+export const layer = (services: Services, options: NodeOptions = {}) =>
+  joined(services.nodeName, readSideOf(services, options), outsideOf(services, options))
 
 /**
  * The same, as a member of the cluster of all nodes over these services: each account and each part of the read side
  * is owned by one of them, and a command or a question may be given to any. At the end what was admitted is
  * answered, and the others take the accounts over.
  */
-export const layerCluster = (services: Services, place: ClusterAddress) =>
+export const layerCluster = (services: Services, place: ClusterAddress, options: NodeOptions = {}) =>
   ClusterMember.member(services.nodeName, { ...place, locksUrl: services.readModelUrl })(
-    over(
+    joined(
       services.nodeName,
+      readSideOf(services, options),
       // Out to the host as well: further projections are spread over the nodes as the books are.
-      ClusterSingletons.layer(services.nodeName).pipe(Layer.provideMerge(outsideOf(services)))
+      ClusterSingletons.layer(services.nodeName).pipe(Layer.provideMerge(outsideOf(services, options)))
     )
   )
 
 /** One node with everything in this process's memory: for tests of host code. Forgets all at the end. */
-export const layerMemory = over(
+export const layerMemory: Layer.Layer<
+  Exclude<Layer.Success<ReturnType<typeof layer>>, EventStoreClient | ReadModelSql>,
+  StoreUnavailable
+> = over(
   "memory",
   Layer.mergeAll(Bus.layerMemory, EventStore.layerMemory, Snapshots.layerMemory, ReadModel.layerMemory).pipe(
     Layer.provideMerge(ProjectionWaiters.layer)

@@ -3,7 +3,7 @@
  * Of three nodes of one cluster in this process, one is written to, one polls as by default, one every 100 ms.
  */
 import { Context, Effect, Layer } from "effect"
-import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
+import { ProjectionRegistry } from "../../src/actors/projections/ProjectionRegistry.ts"
 import { partitionOf } from "../../src/domain/Partition.ts"
 import { defaultLimits } from "../../src/infra/config/LedgerConfig.ts"
 import {
@@ -36,9 +36,11 @@ const program = Effect.gen(function* () {
         Layer.provide(Layer.succeed(ReadSideConfig, { ...defaultReadSideLimits, ...limits }))
       )
     )
-    const health = Context.get(context, ProjectionHealth)
-    const projects = (account: string) =>
-      health.ofUnsafe(partitionOf(accountId(account), defaultLimits.partitions)).isOwned
+    const registry = Context.get(context, ProjectionRegistry)
+    const projects = (account: string) => {
+      const partition = partitionOf(accountId(account), defaultLimits.partitions)
+      return registry.statesUnsafe().some(({ partitions }) => partitions[partition]?.isOwned === true)
+    }
     return { ledger: Context.get(context, Ledger), projects }
   })
   const writer = yield* node("writer")

@@ -2,8 +2,7 @@
 
 import { Array as Arr, Clock, Context, Effect, Fiber, Layer } from "effect"
 import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
-import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
-import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
+import { ProjectionRegistry } from "../../src/actors/projections/ProjectionRegistry.ts"
 import type { DevStackService } from "../../src/infra/dev/DevStack.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
@@ -47,12 +46,14 @@ const makeWorld = Effect.fnUntraced(function* (urls: DevStackService) {
   const scenario = makeScenario(settings, ids, yield* makeRng(1))
   yield* prepareAccounts(driver, scenario, acknowledged, { from: 0, to: accounts }, () => {})
   const services = yield* Layer.build(readSide(urls))
-  const health = Context.get(services, ProjectionHealth)
-  const sweep = Context.get(services, Reconciler)
+  const registry = Context.get(services, ProjectionRegistry)
 
   /** Events that came into the read model since the start. */
   const projected = () =>
-    health.partitionsUnsafe().reduce((sum, { events }) => sum + events, sweep.statusUnsafe().loaded)
+    registry
+      .statesUnsafe()
+      .flatMap(({ partitions, sweep }) => [sweep.loaded, ...partitions.map(({ events }) => events)])
+      .reduce((sum, events) => sum + events, 0)
   const caughtUp = Effect.flatMap(awaitCaughtUp(ids, accounts, acknowledged, patience), (seconds) =>
     seconds === undefined
       ? Effect.die(new Error("the read model does not catch up"))

@@ -5,7 +5,6 @@
 import { Effect, Layer } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { ReadSideHealth, type ReadSideReport } from "../actors/projections/ReadSideHealth.ts"
-import { Bus } from "../infra/bus/Bus.ts"
 import { Ledger } from "../Ledger.ts"
 import { metrics } from "./Metrics.ts"
 import { isTrusted } from "./TrustedReaders.ts"
@@ -21,12 +20,11 @@ const health = HttpRouter.add(
   Effect.gen(function* () {
     if (!(yield* isTrusted)) return yield* HttpServerResponse.json({ up: true })
     const ledger = yield* Ledger
-    const readSide = yield* ReadSideHealth
-    const bus = yield* Bus
+    const readSide = yield* Effect.flatMap(ReadSideHealth, ({ report }) => report)
     return yield* HttpServerResponse.json({
       write: yield* Effect.catch(ledger.stats, ({ message }) => Effect.succeed({ trouble: message })),
-      bus: { connected: bus.isConnectedUnsafe() },
-      readSide: yield* readSide.report
+      bus: { connected: readSide.relay.isBusConnected },
+      readSide
     })
   })
 )

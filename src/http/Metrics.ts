@@ -4,7 +4,6 @@ import { HttpRouter, HttpServerResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import { Dispatcher } from "../actors/commands/Dispatcher.ts"
 import { ReadSideHealth } from "../actors/projections/ReadSideHealth.ts"
-import { Bus } from "../infra/bus/Bus.ts"
 import { type Reading, readSideReadings, writeSideReadings } from "./Readings.ts"
 import { onlyTrusted } from "./TrustedReaders.ts"
 
@@ -56,12 +55,11 @@ const register = ({ name, help, kind, value, labels }: Reading, context: Context
 const scrape = Effect.gen(function* () {
   const dispatcher = yield* Dispatcher
   const readSide = yield* Effect.flatMap(ReadSideHealth, ({ report }) => report)
-  const bus = yield* Bus
   const registry: Metric.MetricRegistry = new Map(yield* Metric.MetricRegistry)
   const context = Context.make(Metric.MetricRegistry, registry)
   const readings = [
     ...writeSideReadings(dispatcher.stats(), dispatcher.meters(), dispatcher.localNode.leases()),
-    ...readSideReadings(readSide, bus.isConnectedUnsafe()),
+    ...readSideReadings(readSide),
     ...processReadings()
   ]
   for (const reading of readings) register(reading, context)

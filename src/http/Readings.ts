@@ -4,6 +4,7 @@ import type { DispatcherMeters } from "../actors/commands/InFlightCommands.ts"
 import type { LocalNode } from "../actors/commands/LocalNode.ts"
 import type { ProjectionState } from "../actors/projections/ProjectionRegistry.ts"
 import type { ReadSideReport } from "../actors/projections/ReadSideHealth.ts"
+import type { ThreadStatus } from "../actors/projections/ThreadStatus.ts"
 
 /** Units are in the name, as is the custom of Prometheus: seconds, bytes, `_total` for what only grows. */
 export interface Reading {
@@ -126,15 +127,15 @@ export const writeSideReadings = (
   leases: Leases
 ): ReadonlyArray<Reading> => [...commandReadings(stats, meters), ...commitReadings(stats, meters, leases)]
 
-export const readSideReadings = (report: ReadSideReport, isBusUp: boolean): ReadonlyArray<Reading> => {
-  const { relay, projections, ready } = report
+export const readSideReadings = (report: ReadSideReport): ReadonlyArray<Reading> => {
+  const { relay, projections, ready, thread } = report
   return [
     gauge(
       "read_side_ready",
       flag(ready),
       "1 while the read side keeps up, 0 while /ready answers 503 because of it"
     ),
-    gauge("bus_up", flag(isBusUp), "1 while NATS is connected, 0 while it is not"),
+    gauge("bus_up", flag(relay.isBusConnected), "1 while NATS is connected, 0 while it is not"),
     counter("relayed_events", relay.events, "Events published and acknowledged by the bus"),
     counter("relayed_from_store", relay.eventsFromStore, "Published events that had to be read from the log"),
     gauge("relay_lag_commits", relay.unpublished, "Commits of all writers that are not published yet"),
@@ -144,9 +145,43 @@ export const readSideReadings = (report: ReadSideReport, isBusUp: boolean): Read
       report.duties.filter((one) => one.isUnowned).length,
       "Singletons (relay, partitions, reconcilers) that no node runs"
     ),
+    ...(thread === undefined ? [] : threadReadings(thread)),
     ...projections.flatMap(projectionReadings)
   ]
 }
+
+/** Of the thread that the read side runs in; none where it runs in that of the commands. */
+const threadReadings = (thread: ThreadStatus): ReadonlyArray<Reading> => [
+  gauge(
+    "read_side_thread_up",
+    flag(thread.state === "up"),
+    "1 while the thread of the read side gives signs of life, 0 while it starts, hangs or is down"
+  ),
+  gauge(
+    "read_side_thread_silent_seconds",
+    seconds(thread.silentMs),
+    "Time since the last sign of life of the thread of the read side"
+  ),
+  counter(
+    "read_side_thread_restarts",
+    thread.restarts,
+    "Times the thread of the read side ended and was started anew"
+  ),
+  gauge(
+    "read_side_thread_heap_used_bytes",
+    thread.heapBytes,
+    "Memory of the objects in the heap of the thread of the read side"
+  ),
+  ...(thread.cpuSeconds === undefined
+    ? []
+    : [
+        counter(
+          "read_side_thread_cpu_seconds",
+          thread.cpuSeconds,
+          "Processor time of the thread of the read side since it was started"
+        )
+      ])
+]
 
 const projectionReadings = ({
   name,

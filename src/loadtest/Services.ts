@@ -6,7 +6,6 @@ import { CommitFeed } from "../actors/commit/CommitFeed.ts"
 import { fromHost } from "../domain/Command.ts"
 import type { CommandError } from "../domain/Errors.ts"
 import type { Receipt } from "../domain/Receipt.ts"
-import { Bus } from "../infra/bus/Bus.ts"
 import { startDevStack } from "../infra/dev/DevStack.ts"
 import * as LedgerNode from "../LedgerNode.ts"
 import type { Driver } from "./Driver.ts"
@@ -33,8 +32,7 @@ export const ownStack = Effect.gen(function* () {
 export const stores = (urls: ServiceUrls) => Layer.merge(LedgerNode.stores(urls), CommitFeed.layer)
 
 /** The read side of a node, over `stores`. */
-export const readSide = (urls: ServiceUrls) =>
-  LedgerNode.readSide.pipe(Layer.provide(Bus.layer({ url: urls.natsUrl })))
+export const readSide = (urls: ServiceUrls) => LedgerNode.readSideThread({ ...urls, nodeName: "loadtest" })
 
 /** The dispatcher as host code calls it, with every command checked against the schema first. */
 export const driverOf = (dispatcher: Dispatcher["Service"]): Driver => ({

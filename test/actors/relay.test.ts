@@ -11,14 +11,16 @@ import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { append, appendAndOffer, eventually, limitsOf, type TestLimits } from "../support/readSides.ts"
 
 /** A bus that keeps what was acknowledged, in order, repetitions included. */
-const makeHarness = (isAway: () => boolean = () => false) =>
+const makeHarness = (isAway: () => boolean = () => false, isStuck: () => boolean = () => false) =>
   Effect.gen(function* () {
     const published: Array<BusMessage> = []
     const { bus } = yield* makeBusMemory({ ...fairWeather, isAway })
     const watched: Bus["Service"] = {
       ...bus,
       publish: (messages) =>
-        Effect.tap(bus.publish(messages), () => Effect.sync(() => published.push(...messages)))
+        Effect.suspend(() => (isStuck() ? Effect.never : bus.publish(messages))).pipe(
+          Effect.tap(() => Effect.sync(() => published.push(...messages)))
+        )
     }
     const store = yield* Layer.build(Layer.fresh(EventStore.layerMemory))
     const relay = (limits: TestLimits = {}) =>
@@ -96,6 +98,36 @@ describe("the relay", () => {
         yield* eventually(Effect.sync(() => assert.isAbove(statusUnsafe().restarts, 0)))
         isAway = false
       }).pipe(Effect.provide(relay({ readSide: { backoffMaxMs: 3_600_000, relayCursorMs: 3_600_000 } })))
+      assert.deepStrictEqual(seqsOf("w1"), upTo(5))
+      assert.strictEqual((yield* Context.get(store, EventStore).relayCursors).get("w1"), 5)
+    })
+  )
+
+  it.live("publishes at its end what was under way when it was told to end", () =>
+    Effect.gen(function* () {
+      let isStuck = false
+      let stuck = 0
+      const { relay, seqsOf, store } = yield* makeHarness(
+        () => false,
+        () => {
+          if (isStuck) stuck++
+          return isStuck
+        }
+      )
+      yield* Effect.gen(function* () {
+        const [first, ...rest] = commitsOf(new EventWriter("w1"), 5)
+        if (first !== undefined) yield* appendAndOffer(first)
+        const { publishedUnsafe } = yield* Relay
+        yield* eventually(Effect.sync(() => assert.strictEqual(publishedUnsafe("w1"), 1)))
+        isStuck = true
+        for (const commit of rest) yield* appendAndOffer(commit)
+        yield* eventually(Effect.sync(() => assert.strictEqual(stuck, 1)))
+        yield* Effect.addFinalizer(() =>
+          Effect.sync(() => {
+            isStuck = false
+          })
+        )
+      }).pipe(Effect.scoped, Effect.provide(relay({ readSide: { relayCursorMs: 3_600_000 } })))
       assert.deepStrictEqual(seqsOf("w1"), upTo(5))
       assert.strictEqual((yield* Context.get(store, EventStore).relayCursors).get("w1"), 5)
     })

@@ -2,7 +2,7 @@
 import { createServer } from "node:net"
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
-import { Effect, FileSystem, Schema } from "effect"
+import { Effect, FileSystem, Schedule, Schema } from "effect"
 import { FetchHttpClient, HttpClient } from "effect/http"
 import { jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
 import { freshDataDir, processesOf } from "../support/devStacks.ts"
@@ -55,8 +55,12 @@ layer(NodeServices.layer, { excludeTestServices: true })("a node in the foregrou
         const served = { ...env, ...ports, CHRONICLE_NODE_NAME: "second" }
         const serve = yield* start(["serve"], { env: served })
         yield* printed(serve, /ready/)
-        const ready = yield* get(ports.CHRONICLE_HTTP_PORT, "/ready")
-        assert.strictEqual(ready.status, 200)
+        const commands = yield* get(ports.CHRONICLE_HTTP_PORT, "/ready/commands")
+        assert.strictEqual(commands.status, 200)
+        // The thread of the read side starts beside it.
+        const ready = yield* get(ports.CHRONICLE_HTTP_PORT, "/ready").pipe(
+          Effect.repeat({ schedule: Schedule.spaced("50 millis"), until: ({ status }) => status === 200 })
+        )
         assert.deepInclude(Schema.decodeUnknownSync(Ready)(ready.body), { ready: true, reasons: [] })
         const health = yield* get(ports.CHRONICLE_HTTP_PORT, "/health")
         assert.strictEqual(health.status, 200)

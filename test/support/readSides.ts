@@ -20,6 +20,7 @@ import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import type { Commit } from "../../src/infra/eventstore/EventStoreTypes.ts"
 import * as Migrations from "../../src/infra/postgres/Migrations.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import { freshDatabase } from "./databases.ts"
@@ -67,7 +68,8 @@ export const readSideOn = <R>(
   limits: TestLimits = {}
 ) =>
   Layer.fresh(
-    ReadSide.layer.pipe(
+    Queries.layer.pipe(
+      Layer.provideMerge(ReadSide.layer),
       Layer.provideMerge(CommitFeed.layer),
       Layer.provideMerge(services),
       Layer.provide(limitsOf(limits))

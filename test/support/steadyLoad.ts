@@ -73,7 +73,9 @@ export const startLoad = Effect.fnUntraced(function* (
         const receipt = yield* insist({ ...command, commandId: `${name}-${index}-${nth}` })
         if (Option.isNone(receipt)) continue
         committed++
-        if (asks && nth % 5 === 0) fresh += yield* ask(receipt.value)
+        // Added at once: other clients have counted meanwhile.
+        const answered = asks && nth % 5 === 0 ? yield* ask(receipt.value) : 0
+        fresh += answered
         // Paced, so that the log stays small enough to be folded after each case.
         yield* Effect.sleep(pauseMs)
       }

@@ -20,6 +20,8 @@ export class CommitFeed extends Context.Service<
   {
     /** Synchronous, never blocks, never fails; drops the commit when the feed is full. */
     readonly offerUnsafe: (commit: Commit) => void
+    /** A writer's tail up to this commit is to be read from the store. */
+    readonly missedUnsafe: (writer: WriterId, seq: number) => void
     /** Waits until something was offered, then takes all of it. */
     readonly takeAll: Effect.Effect<Offered>
     readonly hasSomeUnsafe: () => boolean
@@ -59,6 +61,11 @@ export class CommitFeed extends Context.Service<
           }
           commits.push(commit)
           events += commit.events.length
+          wake.openUnsafe()
+        },
+        missedUnsafe: (writer, seq) => {
+          tellChange()
+          dropped.set(writer, Math.max(seq, dropped.get(writer) ?? 0))
           wake.openUnsafe()
         },
         takeAll: Effect.map(wake.await, () => {

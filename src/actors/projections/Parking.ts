@@ -17,6 +17,7 @@ export const makeParking = (
   const parkedHere = new Set<AccountId>()
   return {
     isParked: (account: AccountId): boolean => parked.has(account),
+    listUnsafe: (): ReadonlyArray<AccountId> => [...parked],
     park: Effect.fnUntraced(function* ({ account, version, reason }: Omit<Parked, "since">) {
       forgetUnsafe([account])
       if (!parked.has(account)) {

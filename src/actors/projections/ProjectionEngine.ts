@@ -51,6 +51,8 @@ export class ProjectionEngine extends Context.Service<
     readonly catchUp: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<number, StoreUnavailable>
     /** As far as this process knows. */
     readonly isParkedUnsafe: (account: AccountId) => boolean
+    /** All that are parked, as far as this process knows. */
+    readonly parkedUnsafe: () => ReadonlyArray<AccountId>
     /** Takes over what other processes parked or released. */
     readonly refreshParked: Effect.Effect<void, StoreUnavailable>
     /**
@@ -141,6 +143,7 @@ export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: Proj
     project,
     catchUp,
     isParkedUnsafe: parking.isParked,
+    parkedUnsafe: parking.listUnsafe,
     refreshParked: Effect.flatMap(parking.refresh, release),
     retryParked,
     skipParked,

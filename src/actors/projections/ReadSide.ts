@@ -1,7 +1,10 @@
-/** The whole read side of one node as one layer: relay, projectors and reconciler of the books, queries, health. */
+/**
+ * The whole read side of one node as one list of layers: relay, projectors and reconciler of the books, and what they say
+ * of themselves. It runs in the thread of the commands, or in one of its own (`src/actors/thread`).
+ */
 import { Effect, Layer } from "effect"
-import { Queries } from "../../infra/readmodel/Queries.ts"
 import { Relay } from "../relay/Relay.ts"
+import { Completeness } from "./Completeness.ts"
 import { KnownWriters } from "./KnownWriters.ts"
 import { ProjectionEngine } from "./ProjectionEngine.ts"
 import { ProjectionHealth } from "./ProjectionHealth.ts"
@@ -27,7 +30,7 @@ const booksRegistered = Layer.effectDiscard(
 ).pipe(Layer.provideMerge(books))
 
 /** Needs `EventStore`, `Bus`, `ReadModel`, `ProjectionWaiters`, and the `CommitFeed` of the commit pipeline. */
-export const layer = Layer.mergeAll(ReadSideHealth.layer, Queries.layer).pipe(
+export const layer = Layer.mergeAll(ReadSideHealth.layer, Completeness.layer).pipe(
   Layer.provideMerge(Layer.mergeAll(Relay.layer, booksRegistered)),
   Layer.provideMerge(Layer.mergeAll(ProjectionRegistry.layer, KnownWriters.layer))
 )

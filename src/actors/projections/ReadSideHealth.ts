@@ -6,6 +6,7 @@ import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { Relay, type RelayStatus } from "../relay/Relay.ts"
 import { type SingletonState, Singletons } from "../relay/Singletons.ts"
 import { ProjectionRegistry, type ProjectionState } from "./ProjectionRegistry.ts"
+import { ReadSideThreadStatus, type ThreadStatus } from "./ThreadStatus.ts"
 
 /** A singleton under the names that `/health` publishes. */
 interface DutyState {
@@ -27,6 +28,8 @@ export interface ReadSideReport {
   readonly projections: ReadonlyArray<ProjectionState>
   /** Of a member of a cluster: which node runs which singleton. Empty on a single node. */
   readonly duties: ReadonlyArray<DutyState>
+  /** Of the thread that the read side runs in; undefined where that is the thread of the commands. */
+  readonly thread: ThreadStatus | undefined
 }
 
 export class ReadSideHealth extends Context.Service<
@@ -41,6 +44,7 @@ export class ReadSideHealth extends Context.Service<
       const singletons = yield* Singletons
       const { sweepMs } = yield* LedgerConfig
       const limits = yield* ReadSideConfig
+      const threadStatus = yield* ReadSideThreadStatus
       const startedAt = yield* Clock.currentTimeMillis
 
       return {
@@ -48,7 +52,9 @@ export class ReadSideHealth extends Context.Service<
           const states = projections.statesUnsafe()
           const relayed = relay.statusUnsafe()
           const owners = singletons.statesUnsafe()
+          const thread = threadStatus()
           const reasons = [
+            ...threadReasons(thread),
             ...(relayed.lastError === undefined ? [] : [`relay: ${relayed.lastError}`]),
             ...unownedReasons(owners, singletons.troubleUnsafe()),
             ...states.flatMap((state) => [
@@ -63,10 +69,11 @@ export class ReadSideHealth extends Context.Service<
           return {
             ready: reasons.length === 0,
             reasons,
-            alarms: states.flatMap(divergenceAlarms),
+            alarms: [...threadAlarms(thread), ...states.flatMap(divergenceAlarms)],
             relay: relayed,
             projections: states,
-            duties: owners.map(toDutyState)
+            duties: owners.map(toDutyState),
+            thread
           }
         })
       }
@@ -75,6 +82,25 @@ export class ReadSideHealth extends Context.Service<
 }
 
 const toDutyState = ({ name, ...state }: SingletonState): DutyState => ({ duty: name, ...state })
+
+const threadReasons = (thread: ThreadStatus | undefined): ReadonlyArray<string> => {
+  if (thread === undefined || thread.state === "up") return []
+  const after = thread.lastEnd === undefined ? "" : ` after it ended: ${thread.lastEnd}`
+  switch (thread.state) {
+    case "starting":
+      return [`the thread of the read side is starting${after}`]
+    case "silent":
+      return [`the thread of the read side has given no sign of life for ${thread.silentMs} ms`]
+    case "down":
+      return [`the thread of the read side is down${after}`]
+  }
+}
+
+const threadAlarms = (thread: ThreadStatus | undefined): ReadonlyArray<string> => {
+  if (thread === undefined || thread.restarts === 0) return []
+  const times = thread.restarts === 1 ? "once" : `${thread.restarts} times`
+  return [`the thread of the read side was started anew ${times}, last because: ${thread.lastEnd}`]
+}
 
 const lagReasons = (
   { name, sweep }: ProjectionState,

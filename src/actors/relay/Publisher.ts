@@ -52,7 +52,7 @@ export const makePublisher = Effect.gen(function* () {
   const { partitions } = yield* LedgerConfig
   const { messageBytesMax, publishEventsMax } = yield* ReadSideConfig
   const cursors = makePublishedCursors(yield* EventStore)
-  const { cursorOf, moveTo } = cursors
+  const { cursorOf, moveTo, readCursors } = cursors
   /** One fiber publishes at a time: otherwise a tail read from the store could overtake the feed. */
   const turn = yield* Semaphore.make(1)
   const counts = { events: 0, eventsFromStore: 0 }
@@ -77,6 +77,8 @@ export const makePublisher = Effect.gen(function* () {
 
   /** Publishes a writer's tail from the store, to its end or to `upTo`. */
   const publishTail = Effect.fnUntraced(function* (writerId: WriterId, upTo: number) {
+    // An earlier relay of this node, whose thread died, may have published nearly all of it.
+    if (cursorOf(writerId) === 0 && upTo > 1) yield* readCursors
     while (cursorOf(writerId) < upTo) {
       const after = cursorOf(writerId)
       const { commits, last } = yield* readCommits({ writerId, after, eventsMax: publishEventsMax })

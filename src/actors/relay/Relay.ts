@@ -3,7 +3,8 @@
  * own commits come from the commit feed (or from the store, where the feed dropped them), and a singleton publishes
  * the tails that dead nodes left behind. Nothing is lost by a crash: what is not acknowledged is published again.
  */
-import { Context, Effect, Layer, Schedule, Schema } from "effect"
+import { Context, Effect, Exit, Layer, Schedule, Schema } from "effect"
+import { Bus } from "../../infra/bus/Bus.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { type Commit, EventStore, type WriterId, type WriterRow } from "../../infra/eventstore/EventStore.ts"
 import { CommitFeed } from "../commit/CommitFeed.ts"
@@ -18,6 +19,8 @@ export interface RelayStatus {
   readonly eventsFromStore: number
   /** This node publishes the tails of dead nodes; its own commits every node publishes itself. */
   readonly isOwned: boolean
+  /** The relay can reach the bus. */
+  readonly isBusConnected: boolean
   /** Commits of all writers that were not published when the tails were last looked at, every `orphansMs`; about. */
   readonly unpublished: number
   /** The last error of a fiber of the relay that has not made progress since. */
@@ -109,16 +112,21 @@ const makeFeedRelay = Effect.fnUntraced(function* (publisher: Publisher) {
     if (slice.length > 0) yield* publish(slice)
   })
 
-  const publishFeed = Effect.gen(function* () {
-    const { commits, dropped } = yield* feed.takeAll
-    yield* Effect.gen(function* () {
-      yield* publishInOrder(commits)
-      for (const [writerId, seq] of dropped) yield* publishTail(writerId, seq)
-    }).pipe(
-      Effect.tapCause(() => Effect.sync(() => owe(commits, dropped))),
-      turn.withPermit
+  /** What was taken and not published is owed, also after an interruption: then it is published at the end. */
+  const publishFeed = Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(restore(feed.takeAll), ({ commits, dropped }) =>
+      Effect.gen(function* () {
+        yield* publishInOrder(commits)
+        for (const [writerId, seq] of dropped) yield* publishTail(writerId, seq)
+      }).pipe(
+        turn.withPermit,
+        restore,
+        Effect.onExit((exit) =>
+          Exit.isFailure(exit) ? Effect.sync(() => owe(commits, dropped)) : Effect.void
+        )
+      )
     )
-  })
+  )
 
   return {
     publishOwed,
@@ -206,6 +214,7 @@ const supervised = <E, R>(
 
 const makeRelay = Effect.gen(function* () {
   const singletons = yield* Singletons
+  const bus = yield* Bus
   const limits = yield* ReadSideConfig
   const publisher = yield* makePublisher
   const feedRelay = yield* makeFeedRelay(publisher)
@@ -261,6 +270,7 @@ const makeRelay = Effect.gen(function* () {
       ...orphans.status,
       ...publisher.counts,
       ...fibers.statusUnsafe(),
+      isBusConnected: bus.isConnectedUnsafe(),
       unpublished: orphans.status.isOwned
         ? orphans.status.unpublished
         : (singletons.statusUnsafe(orphansSingleton) ?? 0)

@@ -7,7 +7,7 @@ import { rebuild as rebuildProjection } from "../../actors/projections/Rebuild.t
 import { limitsFromEnvironment } from "../../infra/config/Environment.ts"
 import * as Migrations from "../../infra/postgres/Migrations.ts"
 import { books } from "../../infra/readmodel/BooksProjection.ts"
-import { type Projection, prefixOf } from "../../infra/readmodel/Projection.ts"
+import { isProjection, prefixOf } from "../../infra/readmodel/Projection.ts"
 import * as LedgerNode from "../../LedgerNode.ts"
 import { grouped, makeOutput, makeProgress, printJson } from "../Output.ts"
 import type { RebuildFlags } from "../rebuild.ts"
@@ -19,18 +19,6 @@ class ProjectionUnknown extends Data.TaggedError("ProjectionUnknown")<{ readonly
     return this.reason
   }
 }
-
-const isProjection = (value: unknown): value is Projection =>
-  Predicate.hasProperty(value, "name") &&
-  typeof value.name === "string" &&
-  /^[a-z][a-z0-9_]{0,30}$/.test(value.name) &&
-  Predicate.hasProperty(value, "version") &&
-  Number.isInteger(value.version) &&
-  Predicate.hasProperty(value, "tables") &&
-  Array.isArray(value.tables) &&
-  value.tables.every((table) => typeof table === "string" && /^[a-z][a-z0-9_]{0,30}$/.test(table)) &&
-  Predicate.hasProperty(value, "write") &&
-  typeof value.write === "function"
 
 /** The default export of a file of the host. */
 const load = Effect.fnUntraced(function* (file: string) {

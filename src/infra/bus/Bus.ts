@@ -1,5 +1,5 @@
 /** Carries committed events from the relay to the projections: by partition, at least once, about in order. */
-import { Context, Effect, Layer, type Result, type Scope } from "effect"
+import { Context, Effect, Layer, type Result, Scope } from "effect"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { makeBusMemory } from "./BusMemory.ts"
 import type { BusMessage } from "./BusMessage.ts"
@@ -49,6 +49,30 @@ export class Bus extends Context.Service<
 >()("chronicle/infra/Bus") {
   /** Over NATS JetStream. Built at once, whether the server is there or not; connects and reconnects for ever. */
   static readonly layer = (options: BusNatsOptions) => Layer.effect(Bus, makeBusNats(options))
+
+  /** The same, but connects only once it is used. */
+  static readonly layerLazy = (options: BusNatsOptions) =>
+    Layer.effect(
+      Bus,
+      Effect.gen(function* () {
+        const scope = yield* Effect.scope
+        let isUp = () => false
+        const connected = yield* makeBusNats(options).pipe(
+          Scope.provide(scope),
+          Effect.tap((bus) =>
+            Effect.sync(() => {
+              isUp = bus.isConnectedUnsafe
+            })
+          ),
+          Effect.cached
+        )
+        return {
+          publish: (messages) => Effect.flatMap(connected, (bus) => bus.publish(messages)),
+          subscribe: (consumer) => Effect.flatMap(connected, (bus) => bus.subscribe(consumer)),
+          isConnectedUnsafe: () => isUp()
+        }
+      })
+    )
 
   /** In this process's memory, by the same contract; starts empty each time it is built. */
   static readonly layerMemory = Layer.effect(

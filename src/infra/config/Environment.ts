@@ -17,6 +17,9 @@ export interface Services {
   readonly natsUrl: string
   /** Servers that keep each message of the bus; 1 by default, 3 where there are three. */
   readonly natsReplicas?: number
+  /** The stream of this ledger on the bus, and what stands before the partition in its subjects: where several ledgers share it. */
+  readonly natsStream?: string
+  readonly natsSubject?: string
   /** Names this process among the nodes: letters, digits, `-` and `_`. */
   readonly nodeName: string
 }

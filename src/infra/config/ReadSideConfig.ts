@@ -53,6 +53,15 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   ),
   readModelConnections: limit(8, "Connections to the read model."),
   readModelStatementMs: limit(10_000, "The read model cancels a statement that takes longer."),
+  readSideHungMs: limit(
+    10_000,
+    "The thread of the read side is ended and started anew when it has given no sign of life for this long; `/ready` says so after 1.5 s."
+  ),
+  readSideStartMs: limit(30_000, "How long the thread of the read side may take to start."),
+  readSideHeapMib: limit(
+    2_048,
+    "MiB of objects in the old heap of the thread of the read side; where they do not suffice, it ends and is started anew."
+  ),
   connectMs: limit(3_000, "How long opening a connection to the read model or the bus may take."),
   tokenWaitersMax: limit(10_000, "Queries that wait for a read token at once."),
   tokenPollMs: limit(100, "How often those queries look into the read model, all by one statement."),

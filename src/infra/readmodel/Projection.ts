@@ -1,5 +1,6 @@
 /** What a projection is: a host adds one by implementing `Projection` and a migration that makes its tables. */
 import type { PgTypes } from "@effect/sql-pg"
+import { Predicate } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { BooksBatch } from "./ReadModel.ts"
 
@@ -47,6 +48,19 @@ export interface Projection {
     of: { readonly account: AccountId; readonly partition: number }
   ) => ReadonlyArray<Written>
 }
+
+/** Whether what a module of a host exports is a projection. */
+export const isProjection = (value: unknown): value is Projection =>
+  Predicate.hasProperty(value, "name") &&
+  typeof value.name === "string" &&
+  /^[a-z][a-z0-9_]{0,30}$/.test(value.name) &&
+  Predicate.hasProperty(value, "version") &&
+  Number.isInteger(value.version) &&
+  Predicate.hasProperty(value, "tables") &&
+  Array.isArray(value.tables) &&
+  value.tables.every((table) => typeof table === "string" && /^[a-z][a-z0-9_]{0,30}$/.test(table)) &&
+  Predicate.hasProperty(value, "write") &&
+  typeof value.write === "function"
 
 /**
  * Heads of the accounts, the writers' cursors, parked accounts and skipped events. The table `checkpoints` is not exchanged

@@ -14,6 +14,22 @@ interface Waiter {
   readonly wake: () => void
 }
 
+/** Those who want to know what is waited for: the thread that projects, where it is another one. */
+const makeJoins = () => {
+  const listeners = new Set<(position: Position) => void>()
+  return {
+    tell: (position: Position): void => {
+      for (const listener of listeners) listener(position)
+    },
+    onJoinUnsafe: (listener: (position: Position) => void) => {
+      listeners.add(listener)
+      return () => {
+        listeners.delete(listener)
+      }
+    }
+  }
+}
+
 export class ProjectionWaiters extends Context.Service<
   ProjectionWaiters,
   {
@@ -28,6 +44,10 @@ export class ProjectionWaiters extends Context.Service<
     /** Completes once a waiter for an account that others project has joined since this completed last. */
     readonly joinedElsewhere: Effect.Effect<void>
     readonly hasJoinedElsewhereUnsafe: () => boolean
+    /** Calls the listener with each position that is waited for from now on; answers what ends that. */
+    readonly onJoinUnsafe: (listener: (position: Position) => void) => () => void
+    /** The positions that are waited for. */
+    readonly positionsUnsafe: () => ReadonlyArray<Position>
   }
 >()("chronicle/infra/ProjectionWaiters") {
   static readonly layer = Layer.effect(
@@ -38,6 +58,7 @@ export class ProjectionWaiters extends Context.Service<
       const waiters = new Map<AccountId, Set<Waiter>>()
       const here = new Set<number>()
       const joined = Latch.makeUnsafe(false)
+      const joins = makeJoins()
       let waiting = 0
       const isElsewhere = (account: AccountId) => !here.has(partitionOf(account, partitions))
 
@@ -76,6 +97,7 @@ export class ProjectionWaiters extends Context.Service<
             else group.add(waiter)
             waiting++
             if (isElsewhere(account)) joined.openUnsafe()
+            joins.tell({ account, version })
             return Effect.sync(() => leave(account, waiter))
           }),
         awaitedUnsafe: (projected) => {
@@ -88,7 +110,10 @@ export class ProjectionWaiters extends Context.Service<
           joined.await,
           Effect.sync(() => joined.closeUnsafe())
         ),
-        hasJoinedElsewhereUnsafe: () => joined.isOpen()
+        hasJoinedElsewhereUnsafe: () => joined.isOpen(),
+        onJoinUnsafe: joins.onJoinUnsafe,
+        positionsUnsafe: () =>
+          [...waiters].flatMap(([account, group]) => [...group].map(({ version }) => ({ account, version })))
       }
     })
   )

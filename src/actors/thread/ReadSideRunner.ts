@@ -1,0 +1,263 @@
+/**
+ * The read side's end of the two threads: gives the list of layers that is the read side its commits, its singletons and
+ * its waiting queries from messages, and says with regular signs of life how it is.
+ */
+import { Effect, Fiber, Layer, Logger, References, Schedule, type Scope } from "effect"
+import * as WorkerRunner from "effect/workers/WorkerRunner"
+import type { AccountId, Version } from "../../domain/Ids.ts"
+import type { Position } from "../../domain/Receipt.ts"
+import type { Bus } from "../../infra/bus/Bus.ts"
+import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
+import type { EventStore } from "../../infra/eventstore/EventStore.ts"
+import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
+import type { ReadModel } from "../../infra/readmodel/ReadModel.ts"
+import type { ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
+import { CommitFeed } from "../commit/CommitFeed.ts"
+import { ProjectionEngine } from "../projections/ProjectionEngine.ts"
+import { ProjectionRegistry } from "../projections/ProjectionRegistry.ts"
+import * as ReadSide from "../projections/ReadSide.ts"
+import { Reconciler } from "../projections/Reconciler.ts"
+import { Relay } from "../relay/Relay.ts"
+import { type SingletonHost, Singletons } from "../relay/Singletons.ts"
+import { beatMs, type FromReadSide, type ToReadSide } from "./ThreadMessages.ts"
+
+type Post = (message: FromReadSide) => void
+
+/** Accounts whose last projected version is kept, so that a query that begins to wait just then is woken too. */
+const recentMax = 20_000
+
+/** The queries of the other thread that wait, as far as they were told here. */
+const makeArrivals = (post: Post, waitersMax: number) => {
+  const awaited = new Map<AccountId, Array<Version>>()
+  /** The longest unused first. */
+  const recent = new Map<AccountId, Version>()
+  let reached: Array<Position> = []
+
+  const tell = (position: Position): void => {
+    // All of one turn of the event loop at once.
+    if (reached.length === 0) {
+      queueMicrotask(() => {
+        post({ _tag: "Reached", positions: reached })
+        reached = []
+      })
+    }
+    reached.push(position)
+  }
+  const waiters: ProjectionWaiters["Service"] = {
+    reachedUnsafe: (account, version) => {
+      recent.delete(account)
+      recent.set(account, version)
+      for (const oldest of recent.keys()) {
+        if (recent.size <= recentMax) break
+        recent.delete(oldest)
+      }
+      const versions = awaited.get(account)
+      if (versions === undefined) return
+      const left = versions.filter((one) => one > version)
+      if (left.length === versions.length) return
+      if (left.length === 0) awaited.delete(account)
+      else awaited.set(account, left)
+      tell({ account, version })
+    },
+    setProjectedHereUnsafe: (partition, isHere) => post({ _tag: "ProjectedHere", partition, isHere }),
+    // Queries are answered by the other thread.
+    await: () => Effect.succeedNone,
+    awaitedUnsafe: () => [],
+    joinedElsewhere: Effect.never,
+    hasJoinedElsewhereUnsafe: () => false,
+    onJoinUnsafe: () => () => {},
+    positionsUnsafe: () => []
+  }
+  return {
+    waiters,
+    awaitUnsafe: (positions: ReadonlyArray<Position>): void => {
+      for (const { account, version } of positions) {
+        const last = recent.get(account) ?? 0
+        if (last >= version) tell({ account, version: last })
+        else awaited.set(account, [...(awaited.get(account) ?? []), version])
+      }
+      // Those that gave up are not told of: the longest waiting are looked for in the read model by their queries.
+      for (const account of awaited.keys()) {
+        if (awaited.size <= waitersMax) break
+        awaited.delete(account)
+      }
+    }
+  }
+}
+
+/** Singletons as the other thread gives them. */
+const makeSingletonsHere = (post: Post) => {
+  const lives = new Map<string, Effect.Effect<Fiber.Fiber<void>>>()
+  const running = new Map<string, Fiber.Fiber<void>>()
+  let heard: ReadonlyMap<string, string> = new Map()
+  const host: SingletonHost = {
+    run: <R>(name: string, life: Effect.Effect<void, never, R>) =>
+      Effect.gen(function* () {
+        const context = yield* Effect.context<R | Scope.Scope>()
+        lives.set(name, Effect.provideContext(Effect.forkScoped(Effect.scoped(life)), context))
+        post({ _tag: "Run", name })
+      }),
+    ownsUnsafe: (name) => running.has(name),
+    publishUnsafe: ({ name, encode }, status) => {
+      if (running.has(name)) post({ _tag: "Publish", name, status: encode(status) })
+    },
+    statusUnsafe: ({ name, decode }) => {
+      const text = heard.get(name)
+      return text === undefined ? undefined : decode(text)
+    },
+    // The other thread, which has them, reports on them.
+    statesUnsafe: () => [],
+    troubleUnsafe: () => undefined
+  }
+  return {
+    host,
+    own: Effect.fnUntraced(function* (name: string) {
+      const life = lives.get(name)
+      if (life === undefined || running.has(name)) return
+      running.set(name, yield* life)
+    }),
+    disown: Effect.fnUntraced(function* (name: string) {
+      const fiber = running.get(name)
+      if (fiber !== undefined) yield* Fiber.interrupt(fiber)
+      running.delete(name)
+      post({ _tag: "Ended", name })
+    }),
+    hearUnsafe: (statuses: ReadonlyMap<string, string>): void => {
+      heard = statuses
+    }
+  }
+}
+
+/** The feed of the relay: tells the other thread what was taken out of it, so that it sends more. */
+const makeFeedHere = Effect.fnUntraced(function* (post: Post) {
+  const feed = yield* Effect.provide(CommitFeed, CommitFeed.layer, { local: true })
+  let received = 0
+  const took = Effect.sync(() => {
+    if (received === 0) return
+    post({ _tag: "Took", events: received })
+    received = 0
+  })
+  return {
+    feed: { ...feed, takeAll: Effect.tap(feed.takeAll, () => took) } satisfies CommitFeed["Service"],
+    receiveUnsafe: ({ commits, missed }: Extract<ToReadSide, { readonly _tag: "Commits" }>): void => {
+      for (const commit of commits) {
+        received += commit.events.length
+        feed.offerUnsafe(commit)
+      }
+      for (const [writer, seq] of missed) feed.missedUnsafe(writer, seq)
+    }
+  }
+})
+
+const textOf = (part: unknown): string =>
+  typeof part === "string"
+    ? part
+    : part instanceof Error
+      ? (part.stack ?? part.message)
+      : JSON.stringify(part)
+
+/** Log entries go through the loggers of the node. */
+const loggerTo = (post: Post) =>
+  Logger.make<unknown, void>(({ cause, fiber, logLevel, message }) => {
+    if (logLevel === "All" || logLevel === "None") return
+    const parts = Array.isArray(message) ? message : [message]
+    post({
+      _tag: "Log",
+      level: logLevel,
+      message: [...parts, ...(cause.reasons.length > 0 ? [cause] : [])].map(textOf),
+      annotations: structuredCloneable(fiber.getRef(References.CurrentLogAnnotations))
+    })
+  })
+
+const structuredCloneable = (annotations: Readonly<Record<string, unknown>>) =>
+  Object.fromEntries(Object.entries(annotations).map(([key, value]) => [key, textOf(value)]))
+
+/** Says how the read side is, every `beatMs` and for ever. */
+const beat = Effect.fnUntraced(function* (post: Post) {
+  const relay = yield* Relay
+  const registry = yield* ProjectionRegistry
+  const engine = yield* ProjectionEngine
+  const reconciler = yield* Reconciler
+  const cpuSeconds = (): number | undefined => {
+    // Node.js 22 does not tell it of one thread.
+    if (typeof process.threadCpuUsage !== "function") return undefined
+    const { user, system } = process.threadCpuUsage()
+    return (user + system) / 1e6
+  }
+  yield* Effect.sync(() =>
+    post({
+      _tag: "Beat",
+      beat: {
+        relay: relay.statusUnsafe(),
+        projections: registry.statesUnsafe(),
+        completeTo: reconciler.statusUnsafe().completeTo,
+        parked: engine.parkedUnsafe(),
+        heapBytes: process.memoryUsage().heapUsed,
+        cpuSeconds: cpuSeconds()
+      }
+    })
+  ).pipe(Effect.repeat(Schedule.spaced(beatMs)))
+})
+
+/** What a read side runs on. */
+type Outside = EventStore | Bus | ReadModel | ReadModelSql
+
+/**
+ * Runs a read side over these services until the other thread says that it is to end; then it publishes what it has and
+ * gives back what it holds. `beside` are further layers on the same services: projections of the host.
+ */
+export const run = <E, R, E2>(
+  outside: Layer.Layer<Outside, E, R>,
+  beside: Layer.Layer<
+    never,
+    E2,
+    Layer.Success<typeof ReadSide.layer> | Outside | ProjectionWaiters | CommitFeed
+  >
+) =>
+  Effect.gen(function* () {
+    const platform = yield* WorkerRunner.WorkerRunnerPlatform
+    const runner = yield* platform.start<FromReadSide, ToReadSide>()
+    const post: Post = (message) => runner.sendUnsafe(0, message)
+    const { tokenWaitersMax } = yield* ReadSideConfig
+    const arrivals = makeArrivals(post, tokenWaitersMax)
+    const singletons = makeSingletonsHere(post)
+    const feed = yield* makeFeedHere(post)
+
+    const live = Effect.gen(function* () {
+      yield* Effect.forkScoped(beat(post))
+      yield* runner.run((_, message) => {
+        switch (message._tag) {
+          case "Commits":
+            return feed.receiveUnsafe(message)
+          case "Await":
+            return arrivals.awaitUnsafe(message.positions)
+          case "Heard":
+            return singletons.hearUnsafe(message.statuses)
+          case "Own":
+            return singletons.own(message.name)
+          case "Disown":
+            return singletons.disown(message.name)
+        }
+      })
+    })
+    return yield* live.pipe(
+      Effect.scoped,
+      Effect.provide(
+        beside.pipe(
+          Layer.provideMerge(ReadSide.layer),
+          Layer.provideMerge(
+            outside.pipe(
+              Layer.provideMerge(
+                Layer.mergeAll(
+                  Layer.succeed(CommitFeed, feed.feed),
+                  Layer.succeed(ProjectionWaiters, arrivals.waiters),
+                  Layer.succeed(Singletons, singletons.host)
+                )
+              )
+            )
+          ),
+          Layer.provideMerge(Logger.layer([loggerTo(post)]))
+        )
+      )
+    )
+  })

@@ -1,0 +1,415 @@
+/**
+ * The commands' end of the two threads: keeps a thread alive that runs the read side, hands it the commits of this node,
+ * and wakes the queries that wait for what it projects. The thread of the commands never waits for it: where it is away,
+ * the feed of commits drops what does not fit, and the next life of the thread reads that from the log.
+ */
+import type * as WorkerThreads from "node:worker_threads"
+import * as NodeWorker from "@effect/platform-node/NodeWorker"
+import { Clock, Context, Data, Deferred, Effect, Exit, Fiber, Latch, Layer, Scope } from "effect"
+import * as Worker from "effect/workers/Worker"
+import type { WorkerError } from "effect/workers/WorkerError"
+import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
+import type { WriterId } from "../../infra/eventstore/EventStore.ts"
+import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
+import { CommitFeed } from "../commit/CommitFeed.ts"
+import { Completeness } from "../projections/Completeness.ts"
+import { ProjectionRegistry } from "../projections/ProjectionRegistry.ts"
+import { ReadSideThreadStatus, type ThreadStatus } from "../projections/ThreadStatus.ts"
+import { Relay, type RelayStatus } from "../relay/Relay.ts"
+import { type Singleton, Singletons } from "../relay/Singletons.ts"
+import { reasonOf, supervise } from "../relay/Supervisor.ts"
+import { beatMs, type FromReadSide, type ReadSideBeat, type ToReadSide } from "./ThreadMessages.ts"
+
+/** A thread that has given no sign of life for so long is said to hang, in milliseconds; well below two seconds. */
+const silentMs = 1_500
+/** After so long without a death, the next one is followed by a short pause again. */
+const steadyMs = 10_000
+/** Writers whose last commit is remembered for the next life of the thread; older ones are fenced, and found as orphans. */
+const writersMax = 100
+
+class ThreadEnded extends Data.TaggedError("ThreadEnded")<{ readonly reason: string }> {
+  override get message() {
+    return this.reason
+  }
+}
+
+const describeWorkerError = ({ reason }: WorkerError): string => {
+  const { cause } = reason
+  return cause instanceof Error ? cause.message : reason.message
+}
+
+const noRelay: RelayStatus = {
+  events: 0,
+  eventsFromStore: 0,
+  isOwned: false,
+  isBusConnected: false,
+  unpublished: 0,
+  lastError: undefined,
+  restarts: 0
+}
+
+/** What is known of the thread. */
+const makeThreadState = Effect.gen(function* () {
+  const clock = yield* Clock.Clock
+  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  let state: ThreadStatus["state"] = "starting"
+  let heardAtMs = nowMs()
+  let startedAtMs = heardAtMs
+  let restarts = 0
+  let lastEnd: string | undefined
+  let beat: ReadSideBeat | undefined
+  const silence = () => nowMs() - heardAtMs
+  return {
+    beatUnsafe: () => beat,
+    beginUnsafe: (): void => {
+      state = "starting"
+      heardAtMs = nowMs()
+      startedAtMs = heardAtMs
+    },
+    hearUnsafe: (one: ReadSideBeat): void => {
+      beat = one
+      state = "up"
+      heardAtMs = nowMs()
+    },
+    endUnsafe: (reason: string): void => {
+      state = "down"
+      lastEnd = reason
+      restarts++
+    },
+    isUpUnsafe: () => state === "up",
+    silenceUnsafe: silence,
+    livedMsUnsafe: () => nowMs() - startedAtMs,
+    statusUnsafe: (): ThreadStatus => {
+      const silent = Math.round(silence())
+      return {
+        state: state === "up" && silent > silentMs ? "silent" : state,
+        silentMs: silent,
+        restarts,
+        lastEnd,
+        heapBytes: beat?.heapBytes ?? 0,
+        cpuSeconds: beat?.cpuSeconds
+      }
+    }
+  }
+})
+
+type ThreadState = Effect.Success<typeof makeThreadState>
+
+/** What is to be posted, in order; the pump of the thread's present life posts all of one turn of the event loop at once. */
+const makeOutbox = () => {
+  const wake = Latch.makeUnsafe(false)
+  let waiting: Array<ToReadSide> = []
+  return {
+    postUnsafe: (message: ToReadSide): void => {
+      waiting.push(message)
+      wake.openUnsafe()
+    },
+    clearUnsafe: (): void => {
+      waiting = []
+      wake.closeUnsafe()
+    },
+    take: Effect.map(wake.await, () => {
+      const taken = waiting
+      waiting = []
+      wake.closeUnsafe()
+      return taken
+    })
+  }
+}
+
+type Outbox = ReturnType<typeof makeOutbox>
+
+/** Hands over the commits of this node: no more than `feedEventsMax` events that the relay has not taken. */
+const makeCommitPump = Effect.gen(function* () {
+  const feed = yield* CommitFeed
+  const { feedEventsMax } = yield* ReadSideConfig
+  const room = Latch.makeUnsafe(true)
+  /** The last commit of each writer that was handed over, the longest unused first. */
+  const handedOver = new Map<WriterId, number>()
+  let outstanding = 0
+
+  const note = (writer: WriterId, seq: number): void => {
+    handedOver.delete(writer)
+    handedOver.set(writer, seq)
+    for (const oldest of handedOver.keys()) {
+      if (handedOver.size <= writersMax) break
+      handedOver.delete(oldest)
+    }
+  }
+  const takeAll = Effect.map(feed.takeAll, ({ commits, dropped }): ToReadSide => {
+    for (const { writerId, seq, events } of commits) {
+      note(writerId, seq)
+      outstanding += events.length
+    }
+    for (const [writer, seq] of dropped) note(writer, seq)
+    if (outstanding >= feedEventsMax) room.closeUnsafe()
+    return { _tag: "Commits", commits, missed: [...dropped] }
+  })
+  return {
+    /** Waits until there is something, and room for it. */
+    take: Effect.andThen(room.await, takeAll),
+    /** What there is now, at the end. */
+    takeRest: Effect.suspend(() => (feed.hasSomeUnsafe() ? takeAll : Effect.undefined)),
+    tookUnsafe: (events: number): void => {
+      outstanding -= events
+      if (outstanding < feedEventsMax) room.openUnsafe()
+    },
+    /** A new life of the thread begins: what an earlier one was given, and may not have published, it reads from the log. */
+    beginUnsafe: (): ToReadSide => {
+      outstanding = 0
+      room.openUnsafe()
+      return { _tag: "Commits", commits: [], missed: [...handedOver] }
+    }
+  }
+})
+
+/** A status of a singleton that only passes through. */
+const asText = (name: string): Singleton<string> => ({
+  name,
+  encode: (status) => status,
+  decode: (text) => text
+})
+
+/** The singletons of the read side, which this node runs in the other thread while they are its own. */
+const makeSingletonsThere = Effect.fnUntraced(function* (outbox: Outbox, scope: Scope.Scope) {
+  const singletons = yield* Singletons
+  const registered = new Set<string>()
+  const owned = new Set<string>()
+  /** Those that leave, each with those who wait for its end. */
+  const leaving = new Map<string, Deferred.Deferred<void>>()
+  let told: ReadonlyMap<string, string> = new Map()
+  let isThere = false
+
+  const end = (name: string): void => {
+    const ended = leaving.get(name)
+    leaving.delete(name)
+    if (ended !== undefined) Deferred.doneUnsafe(ended, Exit.void)
+  }
+  const life = (name: string) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        owned.add(name)
+        if (isThere) outbox.postUnsafe({ _tag: "Own", name })
+      }),
+      () =>
+        Effect.suspend(() => {
+          owned.delete(name)
+          if (!isThere) return Effect.void
+          const ended = Deferred.makeUnsafe<void>()
+          leaving.set(name, ended)
+          outbox.postUnsafe({ _tag: "Disown", name })
+          return Deferred.await(ended)
+        })
+    ).pipe(Effect.andThen(Effect.never))
+
+  return {
+    /** The thread has such work; it runs once this node owns it. */
+    register: (name: string) =>
+      Effect.suspend(() => {
+        if (owned.has(name)) outbox.postUnsafe({ _tag: "Own", name })
+        if (registered.has(name)) return Effect.void
+        registered.add(name)
+        return Scope.provide(singletons.run(name, Effect.scoped(life(name))), scope)
+      }),
+    publishUnsafe: (name: string, status: string): void => singletons.publishUnsafe(asText(name), status),
+    endUnsafe: end,
+    beginUnsafe: (): void => {
+      isThere = true
+      told = new Map()
+    },
+    /** The thread is no more, and with it all that it ran. */
+    lostUnsafe: (): void => {
+      isThere = false
+      for (const name of [...leaving.keys()]) end(name)
+    },
+    /** Tells what other nodes published since the last time. */
+    tellUnsafe: (): void => {
+      const statuses = new Map<string, string>()
+      for (const name of registered) {
+        const status = singletons.statusUnsafe(asText(name))
+        if (status !== undefined) statuses.set(name, status)
+      }
+      const isSame =
+        statuses.size === told.size && [...statuses].every(([name, one]) => told.get(name) === one)
+      if (isSame) return
+      told = statuses
+      outbox.postUnsafe({ _tag: "Heard", statuses })
+    }
+  }
+})
+
+/** Fails once the thread has given no sign of life for too long: it is ended, and started anew. */
+const watch = Effect.fnUntraced(function* (state: ThreadState, tell: () => void, alive: () => void) {
+  const { readSideHungMs, readSideStartMs } = yield* ReadSideConfig
+  const clock = yield* Clock.Clock
+  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  for (let lookedAtMs = nowMs(); ; lookedAtMs = nowMs()) {
+    yield* Effect.sleep(beatMs)
+    tell()
+    if (state.livedMsUnsafe() > steadyMs && state.isUpUnsafe()) alive()
+    // This thread stood still itself: what the other one said meanwhile is still to be read.
+    if (nowMs() - lookedAtMs > 2 * beatMs) continue
+    const patienceMs = state.isUpUnsafe() ? readSideHungMs : readSideStartMs
+    const silence = state.silenceUnsafe()
+    if (silence <= patienceMs) continue
+    const what = state.isUpUnsafe() ? "gave no sign of life" : "did not start"
+    return yield* new ThreadEnded({ reason: `it ${what} within ${patienceMs} ms` })
+  }
+})
+
+/** What the messages of the thread change here. */
+const makeHandler = Effect.fnUntraced(function* (
+  state: ThreadState,
+  pump: Effect.Success<typeof makeCommitPump>,
+  singletons: Effect.Success<ReturnType<typeof makeSingletonsThere>>
+) {
+  const waiters = yield* ProjectionWaiters
+  return (message: FromReadSide): Effect.Effect<void> => {
+    switch (message._tag) {
+      case "Beat":
+        return Effect.sync(() => state.hearUnsafe(message.beat))
+      case "Took":
+        return Effect.sync(() => pump.tookUnsafe(message.events))
+      case "Reached":
+        return Effect.sync(() => {
+          for (const { account, version } of message.positions) waiters.reachedUnsafe(account, version)
+        })
+      case "ProjectedHere":
+        return Effect.sync(() => waiters.setProjectedHereUnsafe(message.partition, message.isHere))
+      case "Run":
+        return singletons.register(message.name)
+      case "Ended":
+        return Effect.sync(() => singletons.endUnsafe(message.name))
+      case "Publish":
+        return Effect.sync(() => singletons.publishUnsafe(message.name, message.status))
+      case "Log":
+        return Effect.logWithLevel(message.level)(...message.message).pipe(
+          Effect.annotateLogs(message.annotations)
+        )
+    }
+  }
+})
+
+/** What one life of the thread is about, and what is there between two lives. */
+const makeLinks = Effect.fnUntraced(function* (state: ThreadState) {
+  const waiters = yield* ProjectionWaiters
+  const { partitions } = yield* LedgerConfig
+  const outbox = makeOutbox()
+  const pump = yield* makeCommitPump
+  // They end after the thread, which ends them all at once.
+  const singletons = yield* makeSingletonsThere(outbox, yield* Scope.fork(yield* Effect.scope))
+  return {
+    outbox,
+    pump,
+    singletons,
+    handle: yield* makeHandler(state, pump, singletons),
+    beginUnsafe: (): void => {
+      state.beginUnsafe()
+      outbox.clearUnsafe()
+      singletons.beginUnsafe()
+      outbox.postUnsafe(pump.beginUnsafe())
+      const positions = waiters.positionsUnsafe()
+      if (positions.length > 0) outbox.postUnsafe({ _tag: "Await", positions })
+    },
+    lostUnsafe: (): void => {
+      singletons.lostUnsafe()
+      for (let partition = 0; partition < partitions; partition++) {
+        waiters.setProjectedHereUnsafe(partition, false)
+      }
+    }
+  }
+})
+
+/** One life of the thread: fails with the reason of its end. */
+const makeLife = Effect.fnUntraced(function* (
+  spawn: () => WorkerThreads.Worker,
+  state: ThreadState,
+  links: Effect.Success<ReturnType<typeof makeLinks>>
+) {
+  const platform = yield* Worker.WorkerPlatform
+  const { outbox, pump, singletons } = links
+  return Effect.fnUntraced(
+    function* (alive: () => void) {
+      let thread: WorkerThreads.Worker | undefined
+      const worker = yield* platform.spawn<FromReadSide, ToReadSide>(0).pipe(
+        Effect.provideService(Worker.Spawner, () => {
+          thread = spawn()
+          return thread
+        })
+      )
+      links.beginUnsafe()
+      const running = yield* Effect.forkScoped(worker.run(links.handle))
+      yield* Effect.addFinalizer((exit) => {
+        // One that hangs does not hear that it is to end.
+        if (!Exit.hasInterrupts(exit)) return Effect.promise(() => thread?.terminate() ?? Promise.resolve(0))
+        // The last commits as well, before it is told to end.
+        return Effect.flatMap(pump.takeRest, (commits) =>
+          commits === undefined ? Effect.void : Effect.ignore(worker.send(commits))
+        )
+      })
+      const posting = Effect.flatMap(outbox.take, (messages) =>
+        Effect.forEach(messages, (message) => worker.send(message), { discard: true })
+      )
+      yield* Effect.raceAllFirst([
+        Fiber.join(running),
+        Effect.forever(posting),
+        Effect.forever(Effect.flatMap(pump.take, (commits) => worker.send(commits))),
+        watch(state, singletons.tellUnsafe, alive)
+      ])
+    },
+    Effect.scoped,
+    Effect.catchTag("WorkerError", (error) =>
+      Effect.fail(new ThreadEnded({ reason: describeWorkerError(error) }))
+    ),
+    Effect.ensuring(Effect.sync(links.lostUnsafe))
+  )
+})
+
+/** Keeps the thread alive, in the scope. */
+const keepAlive = Effect.fnUntraced(function* (spawn: () => WorkerThreads.Worker, state: ThreadState) {
+  const waiters = yield* ProjectionWaiters
+  const links = yield* makeLinks(state)
+  const life = yield* makeLife(spawn, state, links)
+  yield* supervise(life, (cause) =>
+    Effect.suspend(() => {
+      const reason = reasonOf(cause)
+      state.endUnsafe(reason)
+      return Effect.logWarning(`the thread of the read side is started anew: ${reason}`)
+    })
+  ).pipe(Effect.forkScoped)
+  const leave = waiters.onJoinUnsafe((position) =>
+    links.outbox.postUnsafe({ _tag: "Await", positions: [position] })
+  )
+  yield* Effect.addFinalizer(() => Effect.sync(leave))
+})
+
+/**
+ * The read side of a node in a thread of its own, which `spawn` starts; needs `CommitFeed` and `ProjectionWaiters`. What it
+ * provides is what the rest of a node asks of a read side, as of the thread's last sign of life.
+ */
+export const layer = (spawn: () => WorkerThreads.Worker) =>
+  Layer.effectContext(
+    Effect.gen(function* () {
+      const state = yield* makeThreadState
+      const here = yield* Effect.provide(ProjectionRegistry, ProjectionRegistry.layer, { local: true })
+      yield* keepAlive(spawn, state)
+      const context = Context.make(ReadSideThreadStatus, state.statusUnsafe).pipe(
+        Context.add(Relay, {
+          statusUnsafe: () => state.beatUnsafe()?.relay ?? noRelay,
+          publishedUnsafe: () => 0
+        }),
+        Context.add(ProjectionRegistry, {
+          registerUnsafe: here.registerUnsafe,
+          statesUnsafe: () => [...(state.beatUnsafe()?.projections ?? []), ...here.statesUnsafe()]
+        }),
+        Context.add(Completeness, {
+          ofUnsafe: (account) => {
+            const beat = state.beatUnsafe()
+            return beat === undefined || beat.parked.includes(account) ? 0 : beat.completeTo
+          }
+        })
+      )
+      return context
+    })
+  ).pipe(Layer.provide(NodeWorker.layerPlatform))

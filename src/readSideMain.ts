@@ -1,0 +1,57 @@
+/**
+ * The thread of the read side: what `LedgerNode` starts beside the thread of the commands. It has connections of its own to
+ * the databases and the bus.
+ */
+import { pathToFileURL } from "node:url"
+import { workerData } from "node:worker_threads"
+import * as NodeWorkerRunner from "@effect/platform-node/NodeWorkerRunner"
+import { Data, Effect, Layer, Predicate, Redacted, References } from "effect"
+import * as CustomProjection from "./actors/projections/CustomProjection.ts"
+import * as ReadSideRunner from "./actors/thread/ReadSideRunner.ts"
+import { Bus } from "./infra/bus/Bus.ts"
+import { LedgerConfig } from "./infra/config/LedgerConfig.ts"
+import { ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
+import { isProjection } from "./infra/readmodel/Projection.ts"
+import { layerTraces } from "./infra/telemetry/Telemetry.ts"
+import type { ReadSideData } from "./ReadSideData.ts"
+import * as Stores from "./Stores.ts"
+
+class ModuleWithoutProjection extends Data.TaggedError("ModuleWithoutProjection")<{
+  readonly module: string
+}> {
+  override get message() {
+    return `the default export of ${this.module} is no projection`
+  }
+}
+
+/** The projection that a module of the host exports. */
+const load = Effect.fnUntraced(function* (module: string) {
+  const url = module.includes("://") ? module : pathToFileURL(module).href
+  const loaded: unknown = yield* Effect.promise(() => import(url))
+  const found = Predicate.hasProperty(loaded, "default") ? loaded.default : undefined
+  return isProjection(found) ? found : yield* new ModuleWithoutProjection({ module })
+})
+
+const data: ReadSideData = workerData // of `LedgerNode`
+
+const program = Effect.gen(function* () {
+  const projections = yield* Effect.forEach(data.projections, load)
+  const stores = Stores.layerWithoutWaiters({
+    eventStoreUrl: Redacted.make(data.eventStoreUrl),
+    readModelUrl: Redacted.make(data.readModelUrl)
+  })
+  const beside = projections.reduce(
+    (all, projection) => Layer.merge(all, CustomProjection.layerOf(projection)),
+    Layer.empty as ReturnType<typeof CustomProjection.layerOf>
+  )
+  return yield* ReadSideRunner.run(Layer.merge(stores, Bus.layer(data.bus)), beside)
+}).pipe(
+  Effect.provide(data.isTraced ? layerTraces(data.nodeName) : Layer.empty),
+  Effect.provide(NodeWorkerRunner.layer),
+  Effect.provideService(LedgerConfig, data.ledger),
+  Effect.provideService(ReadSideConfig, data.readSide),
+  Effect.provideService(References.MinimumLogLevel, data.logLevel)
+)
+
+// A failure ends the thread, and the other one learns its reason.
+void Effect.runPromise(program).then(() => process.exit(0))

@@ -1,0 +1,269 @@
+/** The read side in a thread of its own: it does the same there, and whatever becomes of the thread, commands go on. */
+import { randomBytes } from "node:crypto"
+import { fileURLToPath } from "node:url"
+import { BroadcastChannel } from "node:worker_threads"
+import { assert, describe, inject, it } from "@effect/vitest"
+import { Clock, Effect, Layer, Redacted, References } from "effect"
+import { connect } from "nats"
+import monthlyTotals from "../../examples/monthly-totals/projection.ts"
+import { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
+import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
+import {
+  defaultReadSideLimits,
+  ReadSideConfig,
+  type ReadSideLimits
+} from "../../src/infra/config/ReadSideConfig.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import * as Migrations from "../../src/infra/postgres/Migrations.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
+import { execute, freshEventStore } from "../support/databases.ts"
+import { deposit } from "../support/eventWriter.ts"
+import { type Fault, faultChannel } from "../support/faultyProjection.ts"
+import { assertCaughtUp, assertVersions, eventually, freshReadModel, wholeLog } from "../support/readSides.ts"
+import { insist, openAll, type SteadyLoad, startLoad } from "../support/steadyLoad.ts"
+
+const faulty = fileURLToPath(new URL("../support/faultyProjection.ts", import.meta.url))
+const ids = ["ann", "bob", "cid", "dee"]
+
+/** Fresh databases and a stream of their own on the shared servers. */
+const freshServices = Effect.gen(function* () {
+  const id = randomBytes(6).toString("hex")
+  const services = {
+    eventStoreUrl: Redacted.make(yield* freshEventStore(inject("postgresUrl"))),
+    readModelUrl: Redacted.make(yield* freshReadModel(inject("postgresUrl"))),
+    natsUrl: inject("natsUrl"),
+    natsStream: `TEST_${id}`,
+    natsSubject: `test.${id}`,
+    nodeName: "node"
+  }
+  const { migrations } = monthlyTotals
+  assert.isDefined(migrations)
+  yield* Migrations.migrate("projection monthly_totals", services.readModelUrl, migrations)
+  yield* Effect.addFinalizer(() =>
+    Effect.promise(() =>
+      connect({ servers: services.natsUrl }).then((nats) =>
+        nats
+          .jetstreamManager()
+          .then((jsm) => jsm.streams.delete(services.natsStream))
+          .finally(() => nats.close())
+      )
+    ).pipe(Effect.exit)
+  )
+  return services
+})
+
+type Services = Effect.Success<typeof freshServices>
+
+/** Nothing is asked for again in time: a query that waits is woken by a message, or fails. */
+const unwokenMs = 3_600_000
+
+const nodeOver = (
+  services: Services,
+  {
+    projections = [faulty],
+    ...limits
+  }: Partial<ReadSideLimits> & { projections?: ReadonlyArray<string> } = {}
+) =>
+  LedgerNode.layer(services, { projections }).pipe(
+    Layer.provide(
+      Layer.mergeAll(
+        Layer.succeed(LedgerConfig, { ...defaultLimits, partitions: 4, sweepMs: 300 }),
+        Layer.succeed(ReadSideConfig, {
+          ...defaultReadSideLimits,
+          backoffMaxMs: 200,
+          ackWaitMs: 1_000,
+          sweepGraceMs: 300,
+          lostAfterMs: 600,
+          ...limits
+        }),
+        Layer.succeed(References.MinimumLogLevel, "None")
+      )
+    ),
+    Layer.fresh
+  )
+
+const inNode = <A, E>(
+  test: Effect.Effect<A, E, Layer.Success<ReturnType<typeof LedgerNode.layer>>>,
+  limits?: Parameters<typeof nodeOver>[1]
+) =>
+  Effect.gen(function* () {
+    const services = yield* freshServices
+    return yield* Effect.provide(test, nodeOver(services, limits))
+  }).pipe(Effect.scoped)
+
+const report = Effect.flatMap(ReadSideHealth, (health) => health.report)
+const isReady = eventually(Effect.map(report, ({ reasons }) => assert.deepStrictEqual(reasons, [])))
+
+const readModelIsRight = Effect.gen(function* () {
+  const log = yield* wholeLog
+  yield* eventually(assertVersions(log))
+  yield* assertCaughtUp(log)
+})
+
+const goOn = (load: SteadyLoad, more: number) => {
+  const enough = load.committedUnsafe() + more
+  return eventually(Effect.sync(() => assert.isAtLeast(load.committedUnsafe(), enough)))
+}
+
+const strike = (fault: Fault) =>
+  Effect.acquireUseRelease(
+    Effect.sync(() => new BroadcastChannel(faultChannel)),
+    (channel) => Effect.sync(() => channel.postMessage(fault)),
+    (channel) => Effect.sync(() => channel.close())
+  )
+
+describe("the read side in a thread of its own", () => {
+  it.live("wakes each query with a read token by a message, and runs the host's projections", () =>
+    inNode(
+      Effect.gen(function* () {
+        const ledger = yield* Ledger
+        yield* openAll(ids, 1_000_000n)
+        yield* isReady
+        const load = yield* startLoad("tokens", ids, { pauseMs: 1 })
+        yield* goOn(load, 500)
+        yield* load.stop
+        assert.isAtLeast(load.freshUnsafe(), 100)
+        const last = yield* ledger.dispatch(deposit("ann", 1n))
+        yield* eventually(
+          Effect.map(ledger.balance("ann"), (view) => assert.isAbove(view.completeTo ?? 0, last.recordedAt))
+        )
+        yield* readModelIsRight
+        const { projections, thread, relay } = yield* report
+        assert.deepStrictEqual(
+          projections.map(({ name }) => name),
+          ["books_v1", "monthly_totals_v1"]
+        )
+        assert.strictEqual(thread?.state, "up")
+        assert.isAbove(thread?.heapBytes ?? 0, 1_000_000)
+        assert.isTrue(relay.isBusConnected)
+        assert.isAtLeast(relay.events, 500)
+      }),
+      { tokenPollMs: unwokenMs, tokenSoonMs: unwokenMs }
+    )
+  )
+
+  /** Strikes the thread under load: commands go on, it is seen, and then all is well again. */
+  const survive = Effect.fnUntraced(function* (fault: Fault, why: RegExp, nth: number) {
+    const load = yield* startLoad(fault, ids, { asks: false })
+    yield* goOn(load, 20)
+    const struckAt = yield* Clock.currentTimeMillis
+    yield* strike(fault)
+    yield* eventually(Effect.map(report, ({ ready }) => assert.isFalse(ready)))
+    // Until its memory is full, which takes as long as the machine needs, a thread may still give signs of life.
+    if (fault !== "fill") assert.isAtMost((yield* Clock.currentTimeMillis) - struckAt, 2_000)
+    yield* goOn(load, 50)
+    yield* isReady
+    yield* load.stop
+    const { thread, alarms } = yield* report
+    assert.strictEqual(thread?.restarts, nth)
+    assert.match(thread?.lastEnd ?? "", why)
+    assert.match(alarms[0] ?? "", /started anew/)
+    // Woken across the new thread as across the first.
+    const asking = yield* startLoad(`${fault}-asking`, ids)
+    yield* goOn(asking, 10)
+    yield* asking.stop
+    assert.isAtLeast(asking.freshUnsafe(), 5)
+  })
+
+  it.live("comes right after a thread that ends, throws or runs out of memory, and commands go on", () =>
+    inNode(
+      Effect.gen(function* () {
+        yield* openAll(ids, 1_000_000n)
+        yield* isReady
+        yield* survive("exit", /exited with code: 3/, 1)
+        yield* survive("throw", /thrown by a test/, 2)
+        yield* survive("fill", /memory/, 3)
+        yield* readModelIsRight
+      }),
+      { readSideHeapMib: 128 }
+    )
+  )
+
+  it.live("ends a thread that hangs, and comes right after it, and commands go on", () =>
+    inNode(
+      Effect.gen(function* () {
+        yield* openAll(ids, 1_000_000n)
+        yield* isReady
+        yield* survive("hang", /no sign of life within 2000 ms/, 1)
+        yield* readModelIsRight
+      }),
+      { readSideHungMs: 2_000 }
+    )
+  )
+
+  it.live("is said to be down where it cannot start, and commands go on", () =>
+    inNode(
+      Effect.gen(function* () {
+        yield* eventually(
+          Effect.map(report, ({ ready, reasons }) => {
+            assert.isFalse(ready)
+            assert.match(reasons.join(), /no-such-module/)
+          })
+        )
+        yield* openAll(ids, 1n)
+        const { thread } = yield* report
+        assert.isAtLeast(thread?.restarts ?? 0, 1)
+      }),
+      { projections: ["/no-such-module.ts"] }
+    )
+  )
+
+  it.live("parks the account of a poison event, and no other", () =>
+    Effect.gen(function* () {
+      const services = yield* freshServices
+      yield* execute(
+        Redacted.value(services.readModelUrl),
+        "ALTER TABLE books_v1_statement_lines ADD CHECK (description IS DISTINCT FROM 'poison')"
+      )
+      yield* Effect.gen(function* () {
+        yield* openAll(ids, 1_000_000n)
+        const load = yield* startLoad("poison", ids.slice(1), { asks: false })
+        yield* goOn(load, 20)
+        yield* insist({ ...deposit("ann", 1n, "poison"), commandId: "poison" })
+        yield* eventually(
+          Effect.map(report, ({ projections }) => assert.strictEqual(projections[0]?.sweep.parked, 1))
+        )
+        yield* goOn(load, 20)
+        yield* load.stop
+        const ledger = yield* Ledger
+        assert.strictEqual((yield* ledger.balance("ann")).version, 2)
+        const log = yield* wholeLog
+        yield* eventually(
+          Effect.gen(function* () {
+            for (const id of ids.slice(1)) {
+              const last = log.filter((row) => row.accountId === id).length
+              assert.strictEqual((yield* ledger.balance(id)).version, last)
+            }
+          })
+        )
+      }).pipe(Effect.provide(nodeOver(services)))
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("publishes the last commits of a node that ends", () =>
+    Effect.gen(function* () {
+      const services = yield* freshServices
+      yield* Effect.gen(function* () {
+        yield* openAll(ids, 1n)
+        yield* isReady
+        yield* Effect.forEach(
+          Array.from({ length: 200 }, (_, nth) => nth),
+          (nth) => insist({ ...deposit(ids[nth % ids.length] ?? "", 1n), commandId: `last-${nth}` }),
+          { concurrency: "unbounded", discard: true }
+        )
+      }).pipe(Effect.provide(nodeOver(services)))
+      const unpublished = Effect.gen(function* () {
+        const store = yield* EventStore
+        const cursors = yield* store.relayCursors
+        const writers = yield* store.listWriters
+        return writers.filter(({ writerId, lastSeq }) => {
+          const published = cursors.get(writerId) ?? 0
+          // The fence that ends a tail is no commit.
+          return published < lastSeq - 1
+        })
+      })
+      assert.deepStrictEqual(yield* Effect.provide(unpublished, LedgerNode.stores(services)), [])
+    }).pipe(Effect.scoped)
+  )
+})

@@ -1,0 +1,31 @@
+/**
+ * The projection of the example, in a module that does to the thread it runs in what a test asks of it: to end, to throw
+ * where no effect catches it, to hang, or to fill its memory.
+ */
+import { BroadcastChannel, isMainThread } from "node:worker_threads"
+
+export { default } from "../../examples/monthly-totals/projection.ts"
+
+export type Fault = "exit" | "throw" | "hang" | "fill"
+
+export const faultChannel = "chronicle-test-fault"
+
+/** Longer than any test is patient with a thread that hangs. */
+const hangMs = 60_000
+
+const commit = (fault: Fault): void => {
+  if (fault === "exit") process.exit(3)
+  if (fault === "throw") {
+    setImmediate(() => {
+      throw new Error("thrown by a test")
+    })
+  }
+  if (fault === "hang") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, hangMs)
+  if (fault === "fill") for (const kept: Array<unknown> = []; ; ) kept.push(new Array(100_000).fill(kept))
+}
+
+if (!isMainThread) {
+  const channel = new BroadcastChannel(faultChannel)
+  channel.onmessage = (event: unknown) => commit((event as { readonly data: Fault }).data) // sent by the test
+  channel.unref()
+}
