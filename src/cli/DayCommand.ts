@@ -12,11 +12,15 @@ import {
   faulty,
   toAsset,
   toExchanges,
+  toExpiry,
   toInstant,
   toLegs,
   toMetadata,
+  toNumber,
+  toReversalLegs,
   toSum,
-  toUnits
+  toUnits,
+  toYes
 } from "./DayFields.ts"
 import type { DayRecord } from "./DayLines.ts"
 
@@ -64,11 +68,49 @@ const kinds: ReadonlyMap<string, readonly [needs: ReadonlyArray<Column>, may: Re
     ],
     ["transfer", [["account", "counterparty", "asset", "amount"], ["metadata"]]],
     ["journal", [["legs"], ["asset", "fx", "metadata"]]],
+    [
+      "hold",
+      [
+        ["account", "asset", "amount"],
+        ["counterparty", "expires", "metadata"]
+      ]
+    ],
+    [
+      "capture",
+      [
+        ["account", "hold"],
+        ["counterparty", "asset", "amount", "final", "excess", "metadata"]
+      ]
+    ],
+    [
+      "adjust",
+      [
+        ["account", "hold"],
+        ["asset", "amount", "expires", "metadata"]
+      ]
+    ],
+    [
+      "release",
+      [
+        ["account", "hold"],
+        ["asset", "amount", "metadata"]
+      ]
+    ],
+    [
+      "reverse",
+      [
+        ["original", "note"],
+        ["asset", "amount", "legs", "n", "shortfall", "metadata"]
+      ]
+    ],
     ["freeze", [["account"], ["side"]]],
     ["unfreeze", [["account"], ["side"]]],
     ["close", [["account"], []]],
     ["assert", [["account", "asset", "amount"], []]]
   ])
+
+/** Of these an amount of zero is no fault: nothing is done. */
+const movements: ReadonlySet<string> = new Set(["deposit", "withdraw", "transfer"])
 
 const texts: ReadonlySet<Column | undefined> = new Set<Column>(["owner", "note"])
 
@@ -83,7 +125,7 @@ export const toContent = (
     const row = yield* toRow(record, header)
     if (row.kind === "assert") return LineContent.Assertion({ assertion: yield* toAssertion(row) })
     const input = yield* toInput(row)
-    const isSkipped = "amount" in input && input.amount === 0n
+    const isSkipped = movements.has(row.kind) && "amount" in input && input.amount === 0n
     // The rest of a line of nothing is checked all the same.
     const checked = fromHost(isSkipped ? { ...input, amount: 1n } : input)
     const command = yield* Result.mapError(checked, (error) => toFault(error, row))
@@ -155,6 +197,16 @@ const toInput = (row: Row): Result.Result<object, Fault> =>
         const fx = yield* optional(row.fx, toExchanges)
         return { _tag: "PostJournal", ...common, legs: yield* toLegs(row.legs, asset), ...given({ fx }) }
       }
+      case "hold":
+      case "capture":
+      case "adjust":
+      case "release":
+        return { ...common, ...(yield* toHoldStep(row)) }
+      case "reverse": {
+        const { command_id: commandId, note: reason } = row
+        const shared = { _tag: "Reverse", commandId, reason, ...given({ effectiveAt, metadata }) }
+        return { ...shared, ...(yield* toReversal(row)) }
+      }
       default:
         return yield* toAccountChange(row, effectiveAt, metadata)
     }
@@ -171,6 +223,58 @@ const toMovement = ({ kind, account, counterparty, ...row }: Row): Result.Result
     }
     const contra = counterparty === "" ? undefined : counterparty
     return { _tag: kind === "deposit" ? "Deposit" : "Withdraw", amount, asset, account, ...given({ contra }) }
+  })
+
+/** An amount that a line may leave out; the asset says how it is read. */
+const toPart = ({ amount: text, asset: code }: Row) =>
+  Result.gen(function* () {
+    const asset = yield* optional(code, (text) => toAsset(text))
+    if (text === "") return { asset, amount: undefined }
+    if (asset === undefined)
+      return yield* faulty("asset", "missing", text, "an amount is read by the scale of its asset")
+    const amount = yield* toUnits("amount", text, asset)
+    return amount < 0n ? yield* faulty("amount", "not positive", text) : { asset, amount }
+  })
+
+const tagsOfHolds: { readonly [kind: string]: string } = {
+  hold: "PlaceHold",
+  capture: "CaptureHold",
+  adjust: "AdjustHold",
+  release: "ReleaseHold"
+}
+
+/** A hold is named by the id of the command that placed it. */
+const toHoldStep = (row: Row): Result.Result<object, Fault> =>
+  Result.gen(function* () {
+    const { kind, account, counterparty, hold } = row
+    const { asset, amount } = yield* toPart(row)
+    const expiry = yield* optional(row.expires, toExpiry)
+    const final = yield* optional(row.final, (text) => toYes("final", text))
+    const isMore = yield* optional(row.excess, (text) => toYes("excess", text))
+    const isPlaced = kind === "hold"
+    return {
+      _tag: tagsOfHolds[kind],
+      account,
+      ...expiry,
+      ...given({
+        hold: isPlaced ? undefined : hold,
+        // Of a hold that exists the account has it.
+        asset: isPlaced ? asset : undefined,
+        amount,
+        to: counterparty === "" ? undefined : counterparty,
+        final,
+        excess: isMore === undefined ? undefined : "fromAvailable"
+      })
+    }
+  })
+
+const toReversal = (row: Row): Result.Result<object, Fault> =>
+  Result.gen(function* () {
+    const { asset, amount } = yield* toPart(row)
+    const n = yield* optional(row.n, toNumber)
+    const legs = yield* optional(row.legs, (text) => toReversalLegs(text, asset))
+    const shortfall = row.shortfall === "" ? undefined : row.shortfall
+    return { original: row.original, ...given({ amount, n, legs, shortfall }) }
   })
 
 /** A line that moves no money. What is noted of an account that is opened is part of its metadata. */
@@ -241,6 +345,12 @@ const places: { readonly [Field in string]?: readonly [Column, FaultReason] } = 
   from: ["account", "bad id"],
   to: ["counterparty", "bad id"],
   contra: ["counterparty", "bad id"],
+  hold: ["hold", "bad id"],
+  expiresAt: ["expires", "bad time"],
+  expiresIn: ["expires", "bad time"],
+  original: ["original", "bad id"],
+  shortfall: ["shortfall", "bad id"],
+  amount: ["amount", "not positive"],
   legs: ["legs", "bad id"],
   fx: ["fx", "malformed"],
   effectiveAt: ["time", "bad time"],

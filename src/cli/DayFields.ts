@@ -2,7 +2,7 @@
  * The fields of a day's line: what each text means, and the reasons why a line is no command. Amounts, assets and
  * instants are read by the readers of the domain, so that a day file means what the same text means elsewhere.
  */
-import { Result } from "effect"
+import { Duration, Option, Result } from "effect"
 import { type Exchange, journalLegsMax, type Leg } from "../domain/Command.ts"
 import { parseInstant } from "../domain/InstantText.ts"
 import {
@@ -31,7 +31,18 @@ export const columns = [
 ] as const
 
 /** Columns that a header may name after the others, in any order; a file without one has it empty on every line. */
-export const furtherColumns = ["fx", "metadata", "side"] as const
+export const furtherColumns = [
+  "fx",
+  "metadata",
+  "side",
+  "hold",
+  "expires",
+  "final",
+  "excess",
+  "original",
+  "n",
+  "shortfall"
+] as const
 
 export type Column = (typeof columns)[number] | (typeof furtherColumns)[number]
 
@@ -141,6 +152,34 @@ const toFraction = (text: string): string => {
   return whole === "" ? text : `${digits}/1${"0".repeat(decimals.length)}`
 }
 
+/** `yes`, where a column says whether something is so; empty, it is not. */
+export const toYes = (column: Column, text: string): Result.Result<true, Fault> =>
+  text === "yes" ? Result.succeed(true) : faulty(column, "bad text", text, "write yes, or nothing")
+
+/** `fromInput` reads any text of its form, which its type has no name for. */
+const readDuration = (text: string) => Duration.fromInput(text as Duration.Input)
+
+/** A length of time as a person writes it: `7 days`, `90 minutes`; undefined where the text is none, or is not positive. */
+export const parseDuration = (text: string): Option.Option<Duration.Duration> =>
+  Option.filter(readDuration(text), Duration.isPositive)
+
+/** When a hold expires: an instant, or how long after it was recorded. */
+export const toExpiry = (text: string): Result.Result<object, Fault> => {
+  const expiresAt = parseInstant(text)
+  if (Result.isSuccess(expiresAt)) return Result.succeed({ expiresAt: expiresAt.success })
+  return Option.match(parseDuration(text), {
+    onSome: (duration) => Result.succeed({ expiresIn: Math.ceil(Duration.toMillis(duration)) }),
+    onNone: () =>
+      faulty("expires", "bad time", text, "write an instant, or a length of time: 7 days, 90 minutes")
+  })
+}
+
+/** The number of a reversal. */
+export const toNumber = (text: string): Result.Result<number, Fault> =>
+  /^[1-9]\d{0,2}$/.test(text)
+    ? Result.succeed(Number(text))
+    : faulty("n", "not a number", text, "reversals of a command are numbered from 1 to 999")
+
 /** Free text by key, `invoice=4711;till=3`; blanks around keys and values count for nothing. */
 export const toMetadata = (text: string): Result.Result<{ readonly [key: string]: string }, Fault> => {
   const pairs = new Map<string, string>()
@@ -153,6 +192,37 @@ export const toMetadata = (text: string): Result.Result<{ readonly [key: string]
   }
   return Result.succeed(Object.fromEntries(pairs))
 }
+
+/** One leg, `alice=-10.00` or `alice=-10.00 USD`; `asset` is that of a leg which names none. */
+const toLeg = (part: string, asset: Asset | undefined) =>
+  Result.gen(function* () {
+    const [account, money, ...further] = part.split("=").map(trimBlanks)
+    if (account === undefined || money === undefined || further.length > 0)
+      return yield* faulty("legs", "malformed", part, "a leg is account=amount")
+    const [decimal = "", unit, ...rest] = money.split(/[ \t\u00a0]+/)
+    if (rest.length > 0) return yield* faulty("legs", "malformed", part, "an amount is 12.50, or 12.50 USD")
+    const own = unit === undefined ? asset : yield* toAsset(unit)
+    if (own === undefined)
+      return yield* faulty("asset", "missing", part, "neither the line nor the leg has one")
+    const units = yield* toUnits("legs", decimal, own)
+    if (units === 0n) return yield* faulty("legs", "not positive", part)
+    return { account, units, own }
+  })
+
+/** What accounts of an original give or get back, each above zero: `shop=30.00;tax=5.70`. */
+export const toReversalLegs = (
+  text: string,
+  asset: Asset | undefined
+): Result.Result<ReadonlyArray<unknown>, Fault> =>
+  Result.all(
+    text
+      .split(";")
+      .map((part) =>
+        Result.flatMap(toLeg(part, asset), ({ account, units }) =>
+          units < 0n ? faulty("legs", "not positive", part) : Result.succeed({ account, amount: units })
+        )
+      )
+  )
 
 /**
  * What each account gets, summing to zero in each asset: `alice=-10.00;shop=9.80;fees=0.20`. A leg may name its asset
@@ -170,16 +240,7 @@ export const toLegs = (
     const legs: Array<{ readonly [Key in keyof Leg]: unknown }> = []
     const sums = new Map<Asset, bigint>()
     for (const part of parts) {
-      const [account, money, ...further] = part.split("=").map(trimBlanks)
-      if (account === undefined || money === undefined || further.length > 0)
-        return yield* faulty("legs", "malformed", part, "a leg is account=amount")
-      const [decimal = "", unit, ...rest] = money.split(/[ \t\u00a0]+/)
-      if (rest.length > 0) return yield* faulty("legs", "malformed", part, "an amount is 12.50, or 12.50 USD")
-      const own = unit === undefined ? asset : yield* toAsset(unit)
-      if (own === undefined)
-        return yield* faulty("asset", "missing", part, "neither the line nor the leg has one")
-      const units = yield* toUnits("legs", decimal, own)
-      if (units === 0n) return yield* faulty("legs", "not positive", part)
+      const { account, units, own } = yield* toLeg(part, asset)
       sums.set(own, (sums.get(own) ?? 0n) + units)
       const side = units < 0n ? "debit" : "credit"
       legs.push({ account, side, amount: units < 0n ? -units : units, asset: own })

@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto"
 import { Clock, Data, Deferred, Effect, Result, Stream } from "effect"
 import type { PlatformError } from "effect/PlatformError"
+import { mayTouchAny } from "../domain/BatchOrder.ts"
 import { type AskedCommand, accountsOf } from "../domain/Command.ts"
 import {
   type CommandError,
@@ -324,7 +325,9 @@ const makeLinker = () => {
     ordinal++
     digest = createHash("sha256").update(digest).update(hashCommand(command)).digest("base64url")
     const keys = [`#${command.commandId}`, ...accountsOf(command).map(keyOf)]
-    return { _tag: "CommandTask", ...linkTo(line, keys), command, ordinal, digest }
+    // Which accounts it pays stands in its hold, or in its original, alone: it shares all of them.
+    const all = command._tag === "Reverse" || mayTouchAny(command) ? "" : undefined
+    return { _tag: "CommandTask", ...linkTo(line, keys, all), command, ordinal, digest }
   }
   const assertion = (line: number, assertion: Assertion): AssertionTask => {
     const { of } = assertion

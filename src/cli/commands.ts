@@ -1,10 +1,10 @@
 /** How the commands that change accounts and move money are called: `open` to `close-account`. */
-import { Duration, Option, Result } from "effect"
+import { Option, Result } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { FrozenSide } from "../domain/Command.ts"
 import { AccountId, AccountOrContra, CommandId, ContraId } from "../domain/Ids.ts"
 import { parseAsset } from "../domain/Money.ts"
-import { type Fault, toExchanges, toLegs } from "./DayFields.ts"
+import { type Fault, parseDuration, toExchanges, toLegs } from "./DayFields.ts"
 import { accountArgument, instantFlag, jsonFlag, Positive } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 import { parseMoneyText } from "./MoneyText.ts"
@@ -149,19 +149,13 @@ const toFlag = Flag.String("to").pipe(
 
 const expiresAtFlag = instantFlag("expires", "When it expires")
 
-/** `fromInput` reads any text of its form, which its type has no name for. */
-const readDuration = (text: string) => Duration.fromInput(text as Duration.Input)
-
 const placeHoldFlags = {
   account: accountArgument("account", "The account that is to pay"),
   amount,
   expiresAt: expiresAtFlag,
   expiresIn: Flag.String("expires-in").pipe(
     Flag.withDescription("How long until it expires: '7 days', '90 minutes'"),
-    Flag.filterMap(
-      (text) => Option.filter(readDuration(text), Duration.isPositive),
-      () => "is no length of time: write '7 days' or '90 minutes'"
-    ),
+    Flag.filterMap(parseDuration, () => "is no length of time: write '7 days' or '90 minutes'"),
     Flag.optional
   ),
   to: toFlag,

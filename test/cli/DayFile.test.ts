@@ -1,7 +1,7 @@
 /** A bank's day as text: each line becomes the command it says, or a fault that names line, column and reason. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Result, Schedule, Stream } from "effect"
-import { columns } from "../../src/cli/DayFields.ts"
+import { allColumns, type Column, columns } from "../../src/cli/DayFields.ts"
 import { type DayLine, NotADayFile, readDay } from "../../src/cli/DayFile.ts"
 import { fromHost } from "../../src/domain/Command.ts"
 
@@ -334,6 +334,131 @@ describe("a line with further columns", () => {
   it.effect.each(["side,side", "colour", "side,", ""])("but not a header that goes on with %j", (further) =>
     Effect.gen(function* () {
       assert.instanceOf(yield* Effect.flip(read(`${header},${further}`)), NotADayFile)
+    })
+  )
+})
+
+/** Reads lines of holds and reversals: their fields by name, in a file with all columns. */
+const readNamed = (...rows: ReadonlyArray<{ readonly [Name in Column]?: string }>) =>
+  read(
+    [allColumns.join(), ...rows.map((row) => allColumns.map((column) => row[column] ?? "").join())].join("\n")
+  )
+
+describe("a line of a hold or a reversal", () => {
+  const hold = { command_id: "c1", kind: "hold", account: "a", asset: "USD", amount: "12.5" }
+  const step = (kind: string) => ({ command_id: "c1", kind, account: "a", hold: "h-1" })
+  const back = { command_id: "c1", kind: "reverse", original: "pay-1", note: "returned" }
+  const told1 = { commandId: "c1", account: "a" }
+  const placed = { _tag: "PlaceHold", ...told1, asset: "USD/2", amount: 1250n }
+  it.effect.each<[{ readonly [Name in Column]?: string }, unknown]>([
+    [hold, placed],
+    [
+      { ...hold, counterparty: "shop", expires: "2026-03-09T09:15Z", note: "card", metadata: "till=3" },
+      {
+        ...placed,
+        to: "shop",
+        expiresAt: instant + 7 * 86_400_000,
+        description: "card",
+        metadata: { till: "3" }
+      }
+    ],
+    [
+      { ...hold, expires: "7 days" },
+      { ...placed, expiresIn: 604_800_000 }
+    ],
+    [
+      { ...hold, expires: "1 millis" },
+      { ...placed, expiresIn: 1 }
+    ],
+    [step("capture"), { _tag: "CaptureHold", ...told1, hold: "h-1" }],
+    [
+      {
+        ...step("capture"),
+        counterparty: "external:card",
+        asset: "JPY",
+        amount: "700",
+        final: "yes",
+        excess: "yes"
+      },
+      {
+        _tag: "CaptureHold",
+        ...told1,
+        hold: "h-1",
+        amount: 700n,
+        final: true,
+        to: "external:card",
+        excess: "fromAvailable"
+      }
+    ],
+    [
+      { ...step("adjust"), asset: "USD", amount: "80", expires: "2026-03-02T09:15Z" },
+      { _tag: "AdjustHold", ...told1, hold: "h-1", amount: 8000n, expiresAt: instant }
+    ],
+    [step("release"), { _tag: "ReleaseHold", ...told1, hold: "h-1" }],
+    [
+      { ...step("release"), asset: "USD", amount: "1", note: "less" },
+      { _tag: "ReleaseHold", ...told1, hold: "h-1", amount: 100n, description: "less" }
+    ],
+    [back, { _tag: "Reverse", commandId: "c1", original: "pay-1", reason: "returned" }],
+    [
+      { ...back, n: "2", asset: "USD", amount: "30", shortfall: "fees" },
+      {
+        _tag: "Reverse",
+        commandId: "c1",
+        original: "pay-1",
+        reason: "returned",
+        n: 2,
+        amount: 3000n,
+        shortfall: "fees"
+      }
+    ],
+    [
+      { ...back, asset: "USD", legs: "shop=30.00; tax = 570 JPY" },
+      {
+        _tag: "Reverse",
+        commandId: "c1",
+        original: "pay-1",
+        reason: "returned",
+        legs: [
+          { account: "shop", amount: 3000n },
+          { account: "tax", amount: 570n }
+        ]
+      }
+    ],
+    [{ ...hold, amount: "0.00" }, "2 amount: not positive: 0.00"],
+    [{ ...hold, expires: "soon" }, "2 expires: bad time: soon"],
+    [{ ...hold, expires: "-1 days" }, "2 expires: bad time: -1 days"],
+    [{ ...hold, hold: "h-1" }, "2 hold: not for this kind: h-1"],
+    [{ ...hold, counterparty: "b b" }, "2 counterparty: bad id: b b"],
+    [{ ...step("capture"), amount: "1" }, "2 asset: missing: 1"],
+    [{ ...step("capture"), hold: "h 1" }, "2 hold: bad id: h 1"],
+    [{ ...step("capture"), final: "no" }, "2 final: bad text: no"],
+    [{ ...step("release"), asset: "USD", amount: "-1" }, "2 amount: not positive: -1"],
+    [{ ...step("adjust"), expires: "7 days" }, "2 expires: bad time: 7 days"],
+    [{ ...back, n: "0" }, "2 n: not a number: 0"],
+    [{ ...back, original: "x y" }, "2 original: bad id: x y"],
+    [{ ...back, asset: "USD", legs: "shop=-1" }, "2 legs: not positive: shop=-1"],
+    [{ ...back, legs: "shop=1" }, "2 asset: missing: shop=1"]
+  ])("%j is read", ([row, expected]) =>
+    Effect.gen(function* () {
+      assert.deepEqual<unknown>((yield* readNamed(row)).map(told), [expected])
+    })
+  )
+  it.effect("names what it cannot do without", () =>
+    Effect.gen(function* () {
+      const lines = yield* readNamed(
+        { ...step("capture"), hold: "" },
+        { ...back, note: "" },
+        { ...back, original: "" }
+      )
+      assert.deepEqual(
+        lines.map((line) => (line._tag === "Fault" ? [line.fault.column, line.fault.reason] : line._tag)),
+        [
+          ["hold", "missing"],
+          ["note", "missing"],
+          ["original", "missing"]
+        ]
+      )
     })
   )
 })
