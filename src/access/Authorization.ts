@@ -114,7 +114,7 @@ const accountOptions: {
 /** A query with its payload as it came. Every account that it names must be the caller's. */
 export const permitQuery = (
   caller: Caller,
-  { about, conceal }: AnyQuery,
+  { about, conceal, fields }: AnyQuery,
   payload: unknown
 ): Result.Result<unknown, Forbidden | InvalidCommand> => {
   if (caller.accounts === undefined || !isFields(payload))
@@ -127,6 +127,9 @@ export const permitQuery = (
     const refused = refusalOf(caller, named.success)
     if (refused !== undefined) return Result.fail(refused)
   }
+  // The audit of one account, which was just seen to be the caller's.
+  if (typeof payload.account === "string" && Object.hasOwn(fields, "account"))
+    return Result.succeed(undefined)
   // A question about the accounts that begin with one of the caller's prefixes is about none but its own.
   const prefix = payload.accountPrefix ?? payload.prefix
   return typeof prefix === "string" && mayName(caller, prefix)

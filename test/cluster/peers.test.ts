@@ -4,7 +4,7 @@ import { Deferred, Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import { compactForm, formFingerprint } from "../../src/actors/cluster/PeerCodec.ts"
 import { PeerConversation } from "../../src/actors/cluster/PeerConversation.ts"
-import type { PeerRequest, PeerResponse } from "../../src/actors/cluster/PeerMessages.ts"
+import type { PeerNotice, PeerRequest, PeerResponse } from "../../src/actors/cluster/PeerMessages.ts"
 import { PeerRoutes } from "../../src/actors/cluster/PeerRoutes.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { type ByteReader, ByteWriter } from "../../src/infra/cluster/CompactCodec.ts"
@@ -21,7 +21,7 @@ const dispatch = (...ids: ReadonlyArray<string>): PeerRequest => ({
   _tag: "Dispatch",
   commands: ids.map((id) => toCommand(deposit("a", 1n, id)))
 })
-const giveBack: PeerRequest = {
+const giveBack: PeerNotice = {
   _tag: "GiveBack",
   account: "a" as AccountId, // as above
   lease: "l-1",
@@ -95,7 +95,7 @@ const asker = (limits: { readonly unsentBytesMax?: number; readonly waitingMax?:
       const reading = yield* Effect.forkScoped(
         near.receive((frame) => ours.receive(frame)).pipe(Effect.ensuring(over(ours)), Effect.exit)
       )
-      yield* Effect.forkScoped(
+      const listening = yield* Effect.forkScoped(
         peer.receive((frame) => theirs.receive(frame)).pipe(Effect.ensuring(over(theirs)), Effect.exit)
       )
       yield* Effect.repeat(Effect.yieldNow, {
@@ -109,6 +109,8 @@ const asker = (limits: { readonly unsentBytesMax?: number; readonly waitingMax?:
         gone: () => gone,
         openRequests: () => ours.openRequests,
         reading,
+        /** Ends with the connection, at the side of the other node. */
+        listening,
         near,
         look: () => ours.look(),
         tell: (shards: ReadonlyArray<number>) => theirs.tellShards(ownedOf(shards))
@@ -153,12 +155,29 @@ describe("requests", () => {
       const { routes, join } = yield* asker()
       const near = yield* join({ shards: [1] })
       const other = yield* join({ shards: [2], form: "another" })
-      assert.isTrue(routes.tell(1, head("told")))
-      assert.isFalse(routes.tell(2, head("a")))
-      assert.isFalse(routes.tell(3, head("b")))
+      assert.isTrue(routes.tell(1, giveBack))
+      assert.isFalse(routes.tell(2, giveBack))
+      assert.isFalse(routes.tell(3, giveBack))
       yield* settle
-      assert.deepEqual([near.asked, other.asked], [["told"], []])
+      assert.deepEqual([near.asked, other.asked], [["a"], []])
       assert.strictEqual(near.openRequests(), 0)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("that ask for an answer end the connection where they are said without one", () =>
+    Effect.gen(function* () {
+      const { join } = yield* asker()
+      for (const request of [dispatch("c-1"), head("a")]) {
+        const far = yield* join({ shards: [1], credit: 1 })
+        const notice = 7
+        far.near.send((writer) => {
+          writer.byte(notice)
+          compactForm.request.write(writer, request)
+        })
+        yield* Effect.repeat(settle, { until: () => far.listening.pollUnsafe() !== undefined, times: 100 })
+        assert.isDefined(far.listening.pollUnsafe())
+        assert.deepEqual(far.asked, [])
+      }
     }).pipe(Effect.scoped)
   )
 

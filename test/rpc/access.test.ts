@@ -6,6 +6,7 @@ import { Effect, Logger, Redacted, References, Result, Stream } from "effect"
 import { Socket } from "effect/socket"
 import { anyone, hashToken, makeLookup, parseTokens } from "../../src/access/Tokens.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
+import { AccountId } from "../../src/domain/Ids.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { payloadFieldsOf, queryEntries } from "../../src/QueryMethods.ts"
 import { deposit, open, transfer } from "../support/ledgerWorld.ts"
@@ -164,6 +165,20 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
     )
   )
 
+  it.effect("with account prefixes may have its own accounts audited, one at a time, and no others", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { url } = yield* openTcp({ tokens: [token("auditor", ["audit"], ["audited:"])] })
+        const inside = yield* Ledger
+        for (const account of ["audited:a", "unaudited:b"]) yield* inside.dispatch(open(account))
+        const { ledger } = yield* connect({ urls: [url], token: tokenOf("auditor") })
+        assert.isTrue((yield* ledger.verify({ account: AccountId.make("audited:a") })).ok)
+        for (const asked of [{ account: AccountId.make("unaudited:b") }, {}])
+          assert.strictEqual(yield* outcome(ledger.verify(asked)), "Forbidden")
+      })
+    )
+  )
+
   it.effect("learns nothing of other accounts by a read token or a cursor", () =>
     Effect.scoped(
       Effect.gen(function* () {
@@ -201,6 +216,7 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
       "limit",
       "from",
       "to",
+      "expiringBefore",
       "axis",
       "version",
       "recordedAt",
@@ -209,8 +225,9 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
       "asset",
       "after"
     ])
-    // That of `accounts` is an account, and a caller of few accounts may only ask with a prefix of its own; that of a statement a version.
-    const cursors = new Set(["accounts", "statement"])
+    // That of `accounts` is an account, and a caller of few accounts may only ask with a prefix of its own, as about the holds of all
+    // accounts; that of a statement is a version, that of the holds of an account a hold.
+    const cursors = new Set(["accounts", "statement", "holds", "holdsByExpiry"])
     for (const [name, query] of queryEntries)
       for (const option of Object.keys(payloadFieldsOf(query) ?? {}))
         assert.isTrue(

@@ -10,7 +10,7 @@ import { LockCertainty } from "../../infra/cluster/ClusterRunner.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { type Answer, NotMine, PeerBusy, Placement, type Placing } from "../accounts/Placement.ts"
 import { ClusterShards } from "./ClusterShards.ts"
-import type { PeerRequest, PeerResponse } from "./PeerMessages.ts"
+import type { PeerNotice, PeerRequest, PeerResponse } from "./PeerMessages.ts"
 import { Peers } from "./Peers.ts"
 
 const makePlacing = Effect.gen(function* () {
@@ -65,7 +65,7 @@ const makePlacing = Effect.gen(function* () {
       ),
     giveBack: (account, lease, given) =>
       Effect.suspend(() => {
-        const request: PeerRequest = { _tag: "GiveBack", account, lease, given }
+        const request: PeerNotice = { _tag: "GiveBack", account, lease, given }
         if (tell(groupOf(account), request)) return Effect.void
         return ask(account, request).pipe(
           Effect.catchCause((cause) => Effect.logDebug("an account was not given back", cause)),

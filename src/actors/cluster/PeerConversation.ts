@@ -15,6 +15,8 @@ import type { PeerConnection } from "../../infra/cluster/PeerConnection.ts"
 import { formFor, type PeerForm, textForm } from "./PeerCodec.ts"
 import {
   type answerRequest,
+  isNotice,
+  type PeerNotice,
   type PeerRequest,
   type PeerResponse,
   Unanswered,
@@ -153,7 +155,7 @@ export class PeerConversation {
   }
 
   /** Says what needs no answer, and may be lost. False where the other node may not understand that: then it is to be asked. */
-  tell(request: PeerRequest): boolean {
+  tell(request: PeerNotice): boolean {
     if (this.#isOver || this.#peer?.form !== this.#parts.introduction.form) return false
     const said = Result.try(() =>
       this.#parts.connection.send((writer) => {
@@ -224,6 +226,8 @@ export class PeerConversation {
       case kind.notice: {
         const request = this.#form.request.read(reader)
         if (Result.isFailure(request)) return
+        if (!isNotice(request.success))
+          throw new MalformedBytes(`${request.success._tag} said as a notice, which only asks for an answer`)
         const rest = this.#parts.answer(request.success, () => {})
         if (Effect.isEffect(rest)) this.#parts.run(rest)
         return

@@ -17,6 +17,13 @@ export const PeerRequest = Schema.TaggedUnion({
 })
 export type PeerRequest = typeof PeerRequest.Type
 
+/**
+ * What may be said without being answered: it needs none, may be lost, and takes no credit. Anything else said so would pass by the
+ * bound on what another node may ask.
+ */
+export type PeerNotice = Extract<PeerRequest, { readonly _tag: "GiveBack" }>
+export const isNotice = (request: PeerRequest): request is PeerNotice => request._tag === "GiveBack"
+
 export const PeerResponse = Schema.TaggedUnion({
   /** One a command, in order. */
   Answers: { answers: Schema.Array(Answer) },

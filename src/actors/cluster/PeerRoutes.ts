@@ -4,7 +4,14 @@
  */
 import { Effect, Exit } from "effect"
 import type { PeerConversation } from "./PeerConversation.ts"
-import { notOwned, type PeerRequest, type PeerResponse, type SendToPeer, Unanswered } from "./PeerMessages.ts"
+import {
+  notOwned,
+  type PeerNotice,
+  type PeerRequest,
+  type PeerResponse,
+  type SendToPeer,
+  Unanswered
+} from "./PeerMessages.ts"
 
 /** The caller of a request, until it has its answer. */
 type Resume = (answer: Exit.Exit<PeerResponse, Unanswered>) => void
@@ -54,7 +61,7 @@ export class PeerRoutes {
     })
 
   /** Says what needs no answer to the owner of a shard. False where it is not known, or has to be asked. */
-  tell(shard: number, request: PeerRequest): boolean {
+  tell(shard: number, request: PeerNotice): boolean {
     return this.#homes.get(shard)?.tell(request) ?? false
   }
 

@@ -16,7 +16,13 @@ import type { LocalNode } from "../commands/LocalNode.ts"
 import { ClusterShards } from "./ClusterShards.ts"
 import { PeerFormIdentity } from "./PeerCodec.ts"
 import { type Introduction, PeerConversation } from "./PeerConversation.ts"
-import { answerRequest, notOwned, type PeerRequest, type SendToPeer } from "./PeerMessages.ts"
+import {
+  answerRequest,
+  notOwned,
+  type PeerNotice,
+  type PeerRequest,
+  type SendToPeer
+} from "./PeerMessages.ts"
 import { PeerRoutes } from "./PeerRoutes.ts"
 
 /** How often requests that wait, for an owner or for an answer, are looked at, in milliseconds. */
@@ -40,7 +46,7 @@ export class Peers extends Context.Service<
   {
     readonly send: SendToPeer
     /** Says to the owner of a shard what needs no answer and may be lost. False where it has to be sent instead. */
-    readonly tell: (shard: number, request: PeerRequest) => boolean
+    readonly tell: (shard: number, request: PeerNotice) => boolean
     /** Answers the requests of other nodes from now on; until then this node owns nothing. */
     readonly serve: (here: LocalNode["Service"]) => void
     /** The shards of this node have changed. */

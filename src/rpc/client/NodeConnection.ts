@@ -13,6 +13,8 @@ export interface NodeConnection {
   readonly url: string
   readonly client: NodeClient
   readonly isConnectedUnsafe: () => boolean
+  /** Counts its connections: after a new one, another process may be at the URL. */
+  readonly connectionsUnsafe: () => number
   /** Why the last attempt to connect failed. */
   readonly troubleUnsafe: () => string
   /** Calls of this client to the node that are not answered. */
@@ -37,10 +39,12 @@ export const makeNodeConnection = Effect.fnUntraced(function* (
 ) {
   const { socket, isText } = yield* socketTo(text, options, limits)
   let isConnected = false
+  let connections = 0
   let trouble = "no answer yet"
   const change = (now: boolean) =>
     Effect.sync(() => {
       isConnected = now
+      if (now) connections++
       onChange()
     })
   const protocol = yield* RpcClient.makeProtocolSocket({
@@ -73,6 +77,7 @@ export const makeNodeConnection = Effect.fnUntraced(function* (
     url: text,
     client,
     isConnectedUnsafe: () => isConnected,
+    connectionsUnsafe: () => connections,
     troubleUnsafe: () => trouble,
     inFlight: 0
   } satisfies NodeConnection as NodeConnection // whose count of calls changes

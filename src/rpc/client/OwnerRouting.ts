@@ -13,7 +13,7 @@ export type OwnerOf = (account: AccountId) => NodeConnection | undefined
 /** How often each node is asked, in milliseconds, and how soon again one that is not connected. */
 const askMs = 1_000
 const againMs = 250
-/** The same for a node that may not tell this caller, or is of a version that cannot. */
+/** The same for a node of a version that cannot tell; a new connection, behind which another process may be, is asked at once. */
 const refusedMs = 60_000
 
 /** Follows the shards of all nodes for as long as the scope lives. */
@@ -21,35 +21,39 @@ export const followOwners = Effect.fnUntraced(function* (
   nodes: ReadonlyArray<NodeConnection>,
   callOptions: object
 ) {
-  const owners = new Map<number, NodeConnection>()
+  /** What each node said last, the latest at the end: two may claim a shard for a moment, and one of them is right. */
+  const told = new Map<NodeConnection, ReadonlyArray<number>>()
+  let owners: ReadonlyMap<number, NodeConnection> = new Map()
   let rule: ShardRule | undefined
 
-  const forget = (node: NodeConnection): void => {
-    for (const [shard, owner] of owners) if (owner === node) owners.delete(shard)
+  /** Undefined where the node tells nothing more. A shard that it does not claim any more is of another that does. */
+  const note = (node: NodeConnection, owned: ReadonlyArray<number> | undefined): void => {
+    if (isSame(told.get(node), owned)) return
+    told.delete(node)
+    if (owned !== undefined) told.set(node, owned)
+    owners = new Map([...told].flatMap(([owner, shards]) => shards.map((shard) => [shard, owner] as const)))
   }
 
   const follow = Effect.fnUntraced(function* (node: NodeConnection) {
-    let known: number | undefined
     for (;;) {
-      const told = node.isConnectedUnsafe()
+      const connection = node.connectionsUnsafe()
+      const answer = node.isConnectedUnsafe()
         ? yield* Effect.exit(node.client.ownedShards(undefined, callOptions))
         : undefined
-      if (told === undefined || Exit.isFailure(told)) {
-        known = undefined
-        forget(node)
-        // A token that may only read stays so, and each refusal counts against its connection.
-        if (told !== undefined && isForbidden(told)) return
-        yield* Effect.sleep(told === undefined || isLost(told) ? againMs : refusedMs)
+      if (answer !== undefined && Exit.isSuccess(answer)) {
+        rule = answer.value.rule
+        note(node, answer.value.owned)
+        yield* Effect.sleep(askMs)
         continue
       }
-      const { change, owned } = told.value
-      if (change !== known) {
-        forget(node)
-        for (const shard of owned) owners.set(shard, node)
-        known = change
-        rule = told.value.rule
+      note(node, undefined)
+      if (answer === undefined || isLost(answer)) yield* Effect.sleep(againMs)
+      else {
+        // What a node refuses it refuses as long as its process lives, and each refusal counts against the connection.
+        const patience = isForbidden(answer) ? Number.POSITIVE_INFINITY : refusedMs
+        for (let waited = 0; waited < patience && node.connectionsUnsafe() === connection; waited += askMs)
+          yield* Effect.sleep(askMs)
       }
-      yield* Effect.sleep(askMs)
     }
   })
   // With one node there is nothing to choose.
@@ -60,6 +64,9 @@ export const followOwners = Effect.fnUntraced(function* (
     rule === undefined || owners.size === 0 ? undefined : owners.get(shardOf(account, rule))
   return ownerOf
 })
+
+const isSame = (one: ReadonlyArray<number> | undefined, other: ReadonlyArray<number> | undefined): boolean =>
+  one?.length === other?.length && (one === undefined || one.every((shard, nth) => shard === other?.[nth]))
 
 const isForbidden = <E extends { readonly _tag: string }>(exit: Exit.Exit<unknown, E>): boolean =>
   Option.exists(Exit.findErrorOption(exit), ({ _tag }) => _tag === "Forbidden")
