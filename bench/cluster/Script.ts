@@ -1,5 +1,5 @@
 /** What the scripts of this directory have in common: stores of their own, nodes over them, and the run of a program. */
-import { NodeServices } from "@effect/platform-node"
+import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Effect, FileSystem, Layer, Logger, Redacted, References, type Scope } from "effect"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
@@ -31,15 +31,12 @@ export const startNodes = Effect.fnUntraced(function* (count: number, durable = 
   return { stack, urls, members }
 })
 
-/** Runs a script. Its failure is printed and makes the exit code 1. */
+/** Runs a script. Its failure is printed and makes the exit code 1; a signal ends the processes that it started, too. */
 export const run = <E>(program: Effect.Effect<void, E, NodeServices.NodeServices | Scope.Scope>): void => {
   const services = Layer.mergeAll(
     NodeServices.layer,
     Layer.succeed(Logger.LogToStderr, true),
     Layer.succeed(References.MinimumLogLevel, "Error")
   )
-  Effect.runPromise(Effect.provide(Effect.scoped(program), services)).catch((error: unknown) => {
-    console.error(error)
-    process.exitCode = 1
-  })
+  NodeRuntime.runMain(Effect.provide(Effect.scoped(program), services))
 }

@@ -1,5 +1,5 @@
 /**
- * Chaos over three nodes under load: `npm run bench:chaos -- --seconds 120 --seed 1 [--customers 24]`
+ * Chaos over nodes under load: `npm run bench:chaos -- --seconds 120 --seed 1 [--nodes 3] [--customers 24]`
  * `[--kinds kill,zombie] [--logs DIR]`. Each node is a process of `chronicle serve` with its read side, over one
  * embedded stack. On PostgreSQL the event store stands still for up to ten seconds, too. Prints each outage, a table, and one line of JSON; ends with 1 if an invariant is broken.
  */
@@ -16,13 +16,18 @@ const { values } = parseArgs({
   options: {
     seconds: { type: "string", default: "120" },
     seed: { type: "string", default: "1" },
+    nodes: { type: "string", default: "3" },
     customers: { type: "string", default: "24" },
     kinds: { type: "string", default: kinds.join() },
     logs: { type: "string" }
   }
 })
 
-const nameOf = ({ kind, sockets }: Outage) => (sockets === undefined ? kind : `${kind} (${sockets})`)
+const nameOf = ({ kind, sockets, still }: Outage) => {
+  const which = still ?? sockets
+  return which === undefined ? kind : `${kind} (${which})`
+}
+const detailOf = ({ detail }: Outage) => (detail === undefined ? "" : `, ${detail}`)
 
 /** The longest and the median outage of each kind of disruption. */
 const tableOf = (outages: ReadonlyArray<Outage>) => {
@@ -51,6 +56,7 @@ const program = Effect.gen(function* () {
   const seed = Number(values.seed)
   const { outages, seconds, attempts, verdict } = yield* runChaos(stack, {
     seed,
+    nodes: Number(values.nodes),
     seconds: Number(values.seconds),
     accounts: 300,
     customers: Number(values.customers),
@@ -62,7 +68,7 @@ const program = Effect.gen(function* () {
     logDir,
     onOutage: (outage) =>
       console.error(
-        `${nameOf(outage)}, ${outage.node}: ${outage.gapMs} ms without service (other accounts ${outage.elsewhereMs} ms, balances with a read token ${outage.readMs} ms)`
+        `${nameOf(outage)}${detailOf(outage)}, ${outage.node}: ${outage.gapMs} ms without service (other accounts ${outage.elsewhereMs} ms, balances with a read token ${outage.readMs} ms)`
       )
   })
   const answers = tally(attempts.map(({ answer }) => (typeof answer === "string" ? answer : "Accepted")))
@@ -76,7 +82,15 @@ const program = Effect.gen(function* () {
   for (const fault of verdict.faults) console.error(fault)
   const ok = verdict.faults.length === 0 && Object.values(verdict.invariants).every((holds) => holds)
   console.log(
-    JSON.stringify({ seed, seconds: Math.round(seconds), answers, ...verdict, withoutService: table, ok })
+    JSON.stringify({
+      seed,
+      nodes: Number(values.nodes),
+      seconds: Math.round(seconds),
+      answers,
+      ...verdict,
+      withoutService: table,
+      ok
+    })
   )
   process.exitCode = ok ? 0 : 1
 })

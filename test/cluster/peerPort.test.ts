@@ -1,5 +1,4 @@
 /** The port of the nodes as strangers meet it: nodes get in, everybody else is refused in time, and leaves nothing behind. */
-import { createHmac } from "node:crypto"
 import { readFileSync } from "node:fs"
 import * as Net from "node:net"
 import { setFlagsFromString } from "node:v8"
@@ -20,6 +19,7 @@ import {
 } from "../../src/infra/cluster/PeerHandshake.ts"
 import { type ByteStream, handshakesMax, makeReception, PeerPort } from "../../src/infra/cluster/PeerPort.ts"
 import { type ClusterSafeguards, ClusterSecurity } from "../../src/infra/config/ClusterSecurity.ts"
+import { connect, connectAsNode, gigabyteFrame, pinned, strangers } from "../support/strangers.ts"
 import { eventually } from "../support/waiting.ts"
 
 const pem = (name: string) => readFileSync(new URL(`../rpc/certificates/${name}`, import.meta.url), "utf8")
@@ -177,85 +177,24 @@ describe("two nodes", () => {
   )
 })
 
-/** A raw connection, and the bytes that came over it until it was closed. */
-const connect = (to: RunnerAddress.RunnerAddress, ...chunks: ReadonlyArray<Uint8Array>) =>
-  Effect.callback<Buffer>((resume) => {
-    const socket = Net.connect({ host: to.host, port: to.port })
-    const heard: Array<Buffer> = []
-    socket.on("data", (bytes) => heard.push(bytes))
-    socket.on("error", () => {})
-    socket.on("close", () => resume(Exit.succeed(Buffer.concat(heard))))
-    for (const chunk of chunks) socket.write(chunk)
-    return Effect.sync(() => socket.destroy())
-  })
-
-/** Version 1 of the handshake, pinned: what a node of the first version sent, byte by byte. */
-const pinned = {
-  hello: (flags: number) => {
-    const hello = Buffer.alloc(96)
-    hello.write("CHRNODE\n", "latin1")
-    hello.set([0, 1, 1, flags], 8)
-    hello.set(Buffer.alloc(32, 7), 16)
-    return hello
-  },
-  proof: (by: string, key: string, hello: Buffer, answer: Buffer) =>
-    createHmac("sha256", key).update(`chronicle node, ${by}\n`).update(hello).update(answer).digest()
-}
-
-const gigabyteFrame = Buffer.from([0x40, 0, 0, 0, 1, 2, 3])
-const silence = Buffer.alloc(0)
-
 describe("the port of the nodes", () => {
   it.live("speaks with a node of the first version, however late its own is", () =>
     Effect.gen(function* () {
       const { address } = yield* listen({ security: { secret }, versions: { min: 1, max: 9 } })
-      const hello = pinned.hello(1)
-      const heard = yield* Effect.callback<ReadonlyArray<Buffer>>((resume) => {
-        const socket = Net.connect({ host: address.host, port: address.port })
-        let bytes = Buffer.alloc(0)
-        let isProven = false
-        socket.write(hello)
-        socket.on("data", (more) => {
-          bytes = Buffer.concat([bytes, more])
-          const answer = bytes.subarray(0, 96)
-          if (bytes.length >= 96 && !isProven) {
-            isProven = true
-            socket.write(
-              Buffer.concat([
-                pinned.proof("dialer", Redacted.value(secret), hello, answer),
-                Buffer.from("hello")
-              ])
-            )
-          }
-          if (bytes.length < 96 + 33 + 5) return
-          resume(Exit.succeed([answer, bytes.subarray(96, 129), bytes.subarray(129)]))
-          socket.destroy()
-        })
+      const heard = yield* connectAsNode(address, Redacted.value(secret), Buffer.from("hello"), {
+        enough: pinned.helloBytes + pinned.verdictBytes + 5
       })
-      const [answer, verdict, echo] = heard.map((bytes) => Buffer.from(bytes))
-      if (answer === undefined || verdict === undefined) return assert.fail("it answers")
+      const answer = heard.subarray(0, pinned.helloBytes)
+      const verdict = heard.subarray(pinned.helloBytes, pinned.helloBytes + pinned.verdictBytes)
+      const echo = heard.subarray(pinned.helloBytes + pinned.verdictBytes)
       assert.strictEqual(answer.toString("latin1", 0, 8), "CHRNODE\n")
       assert.deepEqual([...answer.subarray(8, 13)], [0, 1, 9, 1, 1])
-      const proof = pinned.proof("listener", Redacted.value(secret), hello, answer)
+      const proof = pinned.proof("listener", Redacted.value(secret), pinned.hello(1), answer)
       assert.deepEqual(verdict, Buffer.concat([Buffer.from([0]), proof]))
-      assert.strictEqual(echo?.toString(), "hello")
+      assert.strictEqual(echo.toString(), "hello")
     }).pipe(Effect.scoped)
   )
 
-  const anotherProgram = /another program/
-  const tooSlow = /did not complete the handshake/
-  const strangers: ReadonlyArray<
-    readonly [what: string, chunks: ReadonlyArray<Uint8Array>, refusedFor: RegExp]
-  > = [
-    ["a browser's request", [Buffer.from("GET / HTTP/1.1\r\nhost: x\r\n\r\n")], anotherProgram],
-    ["noise", [Buffer.alloc(5_000, 0xa5)], anotherProgram],
-    ["a frame of a gigabyte", [gigabyteFrame, Buffer.alloc(2_000)], anotherProgram],
-    ["nothing", [silence], tooSlow],
-    ["half a hello", [pinned.hello(1).subarray(0, 50)], tooSlow],
-    ["a hello and nothing more", [pinned.hello(1)], tooSlow],
-    ["a wrong secret", [pinned.hello(1), Buffer.alloc(32, 1)], /does not hold the secret/],
-    ["no secret", [pinned.hello(0)], /CHRONICLE_CLUSTER_SECRET is set on this node/]
-  ]
   it.live.each(strangers)("closes a connection that says %s, and lets no one in", ([, chunks, refusedFor]) =>
     Effect.gen(function* () {
       const lines: Array<string> = []

@@ -193,7 +193,13 @@ const answer = (question: Question) =>
         return dispatcher.localNode.owns(question.account as AccountId) // as above
       case "Stats": {
         const { user, system } = process.cpuUsage()
-        return { ...dispatcher.stats(), ...dispatcher.localNode.leases(), cpuMs: (user + system) / 1_000 }
+        return {
+          ...dispatcher.stats(),
+          ...dispatcher.localNode.leases(),
+          cpuMs: (user + system) / 1_000,
+          rssBytes: process.memoryUsage().rss,
+          sockets: process.getActiveResourcesInfo().filter((name) => name === "TCPSocketWrap").length
+        }
       }
     }
   })

@@ -4,7 +4,7 @@
  * decide afterwards, whatever changed hands meanwhile.
  */
 import { PgClient } from "@effect/sql-pg"
-import { Deferred, Effect, Exit, Fiber, Redacted } from "effect"
+import { Deferred, Effect, Fiber, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import type { Attempt } from "./invariants.ts"
 import { type Member, startMember } from "./members.ts"
@@ -52,25 +52,35 @@ export interface Still {
   readonly place: Place
 }
 
-/** Waits for whoever holds the lock of this number: a lock that a test can take and leave while a commit runs. */
+/** What stands still: commits at one of their places, or everything that reads or writes events. */
+export type Standing = Place | "reading"
+
+/** Waits for the holder of the lock of this number: a lock that a test can take and leave while a commit runs. */
 const gate = `CREATE OR REPLACE FUNCTION stand_still() RETURNS trigger LANGUAGE plpgsql AS
-  $$ BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN NEW; END $$`
+  $$ BEGIN PERFORM pg_advisory_xact_lock_shared(TG_ARGV[0]::bigint); RETURN NEW; END $$`
 
 /** The row of `commits` is the last of a commit's statement; a deferred trigger runs when the transaction commits. */
 const gates: Readonly<Record<Place, ReadonlyArray<string>>> = {
   begin: [],
-  middle: [gate, "CREATE TRIGGER still BEFORE INSERT ON commits FOR EACH ROW EXECUTE FUNCTION stand_still()"],
+  middle: [
+    gate,
+    "CREATE TRIGGER still_middle BEFORE INSERT ON commits FOR EACH ROW EXECUTE FUNCTION stand_still(4711)"
+  ],
   end: [
     gate,
-    `CREATE CONSTRAINT TRIGGER still AFTER INSERT ON commits DEFERRABLE INITIALLY DEFERRED
-      FOR EACH ROW EXECUTE FUNCTION stand_still()`
+    `CREATE CONSTRAINT TRIGGER still_end AFTER INSERT ON commits DEFERRABLE INITIALLY DEFERRED
+      FOR EACH ROW EXECUTE FUNCTION stand_still(4712)`
   ]
 }
 
-const hold: Readonly<Record<Place | "reading", string>> = {
+/** What makes PostgreSQL able to stand still at each place. */
+export const everyGate: ReadonlyArray<string> = places.flatMap((place) => gates[place])
+
+/** Lets the log stand still for as long as the transaction of this statement lasts. */
+export const hold: Readonly<Record<Standing, string>> = {
   begin: "LOCK TABLE commits IN SHARE MODE",
   middle: "SELECT pg_advisory_xact_lock(4711)",
-  end: "SELECT pg_advisory_xact_lock(4711)",
+  end: "SELECT pg_advisory_xact_lock(4712)",
   reading: "LOCK TABLE events IN ACCESS EXCLUSIVE MODE"
 }
 
@@ -84,10 +94,7 @@ const prepareStill = ({ eventStoreUrl }: StandstillServices, { place }: Still) =
   }).pipe(Effect.provide(clientOf(eventStoreUrl)), Effect.orDie)
 
 /** Lets the log stand still. What this answers lets it go on after so long, counted from when it is run. */
-const standStill = Effect.fnUntraced(function* (
-  { eventStoreUrl }: StandstillServices,
-  what: Place | "reading"
-) {
+const standStill = Effect.fnUntraced(function* ({ eventStoreUrl }: StandstillServices, what: Standing) {
   const locked = yield* Deferred.make<void>()
   const over = yield* Deferred.make<void>()
   const still = yield* Effect.gen(function* () {
@@ -178,16 +185,21 @@ const leasesOutlasted = Effect.fnUntraced(function* (services: StandstillService
   const pairs = ofFirst
     .flatMap((from, nth) => (ofSecond[nth] === undefined ? [] : [{ from, to: ofSecond[nth] }]))
     .slice(0, few)
-  const sent = yield* sendOut(
-    first,
-    pairs.map(({ from, to }) => ({ _tag: "Transfer", from, to, amount, commandId: `pay-${from}` }))
-  )
+  const transfers = pairs.map(({ from, to }) => ({
+    _tag: "Transfer",
+    from,
+    to,
+    amount,
+    commandId: `pay-${from}`
+  }))
+  const sent = yield* sendOut(first, transfers)
   yield* Fiber.join(yield* lasting(still.millis))
-  const answers = yield* Effect.forEach(sent, Fiber.join)
-  const paid = pairs.flatMap(({ to }, nth) => {
-    const answer = answers[nth]
-    return answer !== undefined && Exit.isSuccess(answer) && answer.value.every(isAccepted) ? [to] : []
-  })
+  yield* Effect.forEach(sent, Fiber.await)
+  // A commit that outlasts the deadline of its command is answered without a result: the same id tells whether it landed.
+  const again = yield* send(first, transfers)
+  const paid = pairs.flatMap(({ to }, nth) =>
+    again[nth] !== undefined && isAccepted(again[nth]) ? [to] : []
+  )
   return { accepted: paid.length, faults: yield* judge(second, paid) }
 })
 

@@ -1,5 +1,5 @@
 /**
- * A chaos run: three nodes under load, which are killed, frozen, cut off and restarted in an order that the seed gives,
+ * A chaos run: some nodes under load, which are killed, frozen, cut off and restarted in an order that the seed gives,
  * and a verdict on every invariant at the end.
  */
 import { PgClient } from "@effect/sql-pg"
@@ -10,6 +10,7 @@ import { variableOf } from "../../../src/infra/config/Limits.ts"
 import type { DevStackService } from "../../../src/infra/dev/DevStack.ts"
 import * as LedgerNode from "../../../src/LedgerNode.ts"
 import { Rng } from "../Rng.ts"
+import { everyGate, hold, type Standing } from "../standstill.ts"
 import { eventually } from "../waiting.ts"
 import { type Disruption, disrupt, type Outage } from "./disruptions.ts"
 import { Journal } from "./journal.ts"
@@ -22,6 +23,8 @@ import { makeWatch } from "./watch.ts"
 export interface ChaosSettings extends MixSettings {
   /** Limits of all nodes that differ from the defaults. */
   readonly cluster: Partial<ClusterLimits>
+  /** How many nodes there are, besides the one that joins and leaves. */
+  readonly nodes: number
   /** The number of watched accounts, and the pause between two deposits on one of them. */
   readonly watched: number
   readonly watchMs: number
@@ -34,17 +37,28 @@ export interface ChaosSettings extends MixSettings {
   readonly onOutage: (outage: Outage) => void
 }
 
-/** Keeps every commit waiting until the scope ends. Of PostgreSQL alone. */
-const standStill = ({ eventStoreUrl }: DevStackService) =>
+/** A connection to the event store of its own, for statements that this run alone sends. */
+const connected = Effect.fnUntraced(function* ({ eventStoreUrl }: DevStackService) {
+  const sql = yield* PgClient.make({ url: eventStoreUrl, maxConnections: 1 }).pipe(
+    Effect.provide(Reactivity.layer)
+  )
+  const connection = yield* sql.reserve
+  return (statement: string) => Effect.asVoid(connection.executeUnprepared(statement, [], undefined))
+})
+
+const prepareStill = (stack: DevStackService) =>
   Effect.gen(function* () {
-    const sql = yield* PgClient.make({ url: eventStoreUrl, maxConnections: 1 }).pipe(
-      Effect.provide(Reactivity.layer)
-    )
-    const connection = yield* sql.reserve
-    const run = (statement: string) => Effect.asVoid(connection.executeUnprepared(statement, [], undefined))
+    const run = yield* connected(stack)
+    for (const statement of everyGate) yield* run(statement)
+  }).pipe(Effect.scoped, Effect.orDie)
+
+/** Keeps every commit waiting, or every reading too, until the scope ends. Of PostgreSQL alone. */
+const standStill = (stack: DevStackService) => (what: Standing) =>
+  Effect.gen(function* () {
+    const run = yield* connected(stack)
     yield* run("BEGIN")
     yield* Effect.addFinalizer(() => Effect.orDie(run("ROLLBACK")))
-    yield* run("LOCK TABLE commits IN SHARE MODE")
+    yield* run(hold[what])
   }).pipe(Effect.orDie)
 
 const shuffled = <A>(values: ReadonlyArray<A>, rng: Rng): ReadonlyArray<A> => {
@@ -59,6 +73,7 @@ export const runChaos = Effect.fnUntraced(function* (stack: DevStackService, set
     String(value)
   ])
   yield* Effect.orDie(LedgerNode.migrate(stack))
+  if (stack.eventStore === "PostgreSQL") yield* prepareStill(stack)
   const make = (name: string) =>
     makeServedNode({
       name,
@@ -66,8 +81,11 @@ export const runChaos = Effect.fnUntraced(function* (stack: DevStackService, set
       limits: Object.fromEntries(variables),
       logFile: `${settings.logDir}/${name}.log`
     })
-  const nodes = yield* Effect.forEach(["node-0", "node-1", "node-2"], make)
-  const spare = yield* make("node-3")
+  const nodes = yield* Effect.forEach(
+    Array.from({ length: settings.nodes }, (_, index) => `node-${index}`),
+    make
+  )
+  const spare = yield* make(`node-${settings.nodes}`)
   yield* Effect.forEach(nodes, ({ start }) => start, { concurrency: "unbounded" })
   const owners = yield* makeAccountOwners(stack.readModelUrl, limits)
   const names = nodes.map(({ name }) => name)

@@ -4,6 +4,7 @@
  */
 import { Effect, Exit, Fiber, Scope } from "effect"
 import type { Rng } from "../Rng.ts"
+import { places, type Standing } from "../standstill.ts"
 import type { AccountOwners } from "./owners.ts"
 import type { ServedNode } from "./servedNode.ts"
 import type { Watch } from "./watch.ts"
@@ -21,21 +22,27 @@ export const kinds = [
 export type Kind = (typeof kinds)[number]
 
 const sockets = ["postgres", "nats", "cluster", "all"] as const
+const standings: ReadonlyArray<Standing> = [...places, "reading"]
 const cuts: ReadonlySet<Kind> = new Set(["reset", "half-open", "partition"])
 
 export interface Disruption {
   readonly kind: Kind
   /** Which connections are cut, for a kind that cuts some. */
   readonly sockets?: (typeof sockets)[number]
+  /** What of the event store stands still, for that kind. */
+  readonly still?: Standing
 }
 
-/** Each kind once; one that cuts connections once for each service that they lead to. */
+/** Each kind once; one that cuts connections once for each service that they lead to, and a standstill once for each place. */
 export const disruptionsOf = (some: ReadonlyArray<Kind>): ReadonlyArray<Disruption> =>
-  some.flatMap((kind) => (cuts.has(kind) ? sockets.map((cut) => ({ kind, sockets: cut })) : [{ kind }]))
+  some.flatMap((kind): ReadonlyArray<Disruption> => {
+    if (cuts.has(kind)) return sockets.map((cut) => ({ kind, sockets: cut }))
+    return kind === "standstill" ? standings.map((still) => ({ kind, still })) : [{ kind }]
+  })
 
 export interface ChaosCluster {
   /** Lets the event store stand still until the scope ends: commits neither land nor fail. */
-  readonly standStill: Effect.Effect<void, never, Scope.Scope>
+  readonly standStill: (what: Standing) => Effect.Effect<void, never, Scope.Scope>
   readonly nodes: ReadonlyArray<ServedNode>
   /** Runs only while it is the one that joins and leaves. */
   readonly spare: ServedNode
@@ -51,6 +58,8 @@ export interface Outage extends Disruption {
   readonly node: string
   /** The number of watched accounts that the node owned. */
   readonly accounts: number
+  /** How long the store stood still, and what befell the node meanwhile. */
+  readonly detail?: string
   /** The longest time for which one of these accounts was not served, and one of the others, in milliseconds. */
   readonly gapMs: number
   readonly elsewhereMs: number
@@ -154,7 +163,7 @@ export const disrupt = Effect.fnUntraced(function* (
       const kind = (["none", "SIGKILL", "SIGTERM", "SIGSTOP"] as const)[rng.below(4)]
       const trouble = Effect.gen(function* () {
         const still = yield* Scope.make()
-        yield* Scope.provide(cluster.standStill, still)
+        yield* Scope.provide(cluster.standStill(disruption.still ?? "begin"), still)
         yield* Effect.sleep(before)
         // A node that is told to end waits for its commits, and so for the store.
         const ending =
@@ -167,7 +176,8 @@ export const disrupt = Effect.fnUntraced(function* (
         yield* Fiber.join(ending)
         yield* victim.start
       })
-      return [yield* measured(victim, trouble)]
+      const outage = yield* measured(victim, trouble)
+      return [{ ...outage, detail: `${before + after} ms, ${kind}` }]
     }
     case "join and leave": {
       yield* spare.start
