@@ -33,6 +33,10 @@ const flags = {
     Flag.withDescription("Exit with 1 where a line of the day was refused or at fault"),
     Flag.withDefault(false)
   ),
+  keep: Flag.Boolean("keep").pipe(
+    Flag.withDescription("Stay up afterwards, with the console and the API on the demo's data, until Ctrl-C"),
+    Flag.withDefault(false)
+  ),
   json: jsonFlag
 }
 export type DemoFlags = Command.Command.Config.Infer<typeof flags>

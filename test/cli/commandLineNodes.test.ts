@@ -1,5 +1,7 @@
 /** `dev` and `serve` as processes: other commands query beside them, and what keeps them from starting is reported. */
+import { execFile } from "node:child_process"
 import { createServer } from "node:net"
+import { promisify } from "node:util"
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect, FileSystem, Schedule, Schema } from "effect"
@@ -50,6 +52,14 @@ layer(NodeServices.layer, { excludeTestServices: true })("a node in the foregrou
         assert.deepInclude(jsonOf(verified), { accounts: 0, ok: true })
         const nobody = yield* run(["balance", "nobody"], { env })
         assert.deepInclude(nobody, { code: 1, stderr: "chronicle: account nobody does not exist\n" })
+
+        // The line for a shell that it prints, as a person would paste it; and the console.
+        const [line = ""] = /^curl .*$/m.exec(dev.stdout()) ?? []
+        const opened = yield* Effect.promise(() => promisify(execFile)("bash", ["-c", line]))
+        assert.include(opened.stdout, '"readToken":"alice@1"')
+        const [consoleUrl = ""] = /(?<=^Console: )\S+$/m.exec(dev.stdout()) ?? []
+        const page = yield* Effect.promise(() => fetch(consoleUrl))
+        assert.deepEqual([page.status, page.headers.get("content-type")], [200, "text/html; charset=utf-8"])
 
         const ports = yield* freePorts
         const served = { ...env, ...ports, CHRONICLE_NODE_NAME: "second" }

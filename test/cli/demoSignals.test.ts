@@ -5,7 +5,7 @@
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
-import { type Ended, jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
+import { dayFile, type Ended, jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
 import { freshDataDir, processesOf } from "../support/devStacks.ts"
 import { freePorts } from "../support/ports.ts"
 
@@ -62,6 +62,31 @@ layer(NodeServices.layer, { excludeTestServices: true })("Ctrl-C and SIGTERM", (
         assert.deepInclude(jsonOf(verified), { accounts: 0, ok: true })
       }),
     400_000
+  )
+
+  it.effect("end a demo that stayed up, whose console and API had the day's data", () =>
+    Effect.gen(function* () {
+      const dataDir = yield* freshDataDir
+      const file = yield* dayFile([
+        "2026-03-02T09:00:00Z,k-1,open,kept:alice,,USD,,,Alice,,",
+        "2026-03-02T09:00:00Z,k-2,deposit,kept:alice,,USD,1.00,,,,"
+      ])
+      const env = yield* freePorts
+      const demo = yield* start(["demo", "--keep", "--data", dataDir, "--file", file], { env })
+      yield* printed(demo, /Ctrl-C ends it/)
+      const [console = ""] = /http:\S+\/console/.exec(demo.stdout()) ?? []
+      const [page, account] = yield* Effect.promise(() =>
+        Promise.all([fetch(console), fetch(new URL("/v1/accounts/kept:alice", console))])
+      )
+      assert.deepEqual([page.status, account.status], [200, 200])
+      assert.include(yield* Effect.promise(() => account.text()), '"balance":"100"')
+      const [rpcUrl = ""] = /(?<=CHRONICLE_RPC_URL=)\S+/.exec(demo.stdout()) ?? []
+      const asked = yield* run(["balance", "kept:alice"], { env: { CHRONICLE_RPC_URL: rpcUrl } })
+      assert.deepInclude(asked, { code: 0 }, asked.stderr)
+      yield* demo.signal("SIGTERM")
+      assert.strictEqual((yield* ended(demo)).code, 0)
+      assert.deepEqual(processesOf(dataDir), [])
+    })
   )
 
   it.effect("end a demo that is still starting its services", () =>
