@@ -213,6 +213,8 @@ export interface Query<
   Streams extends boolean,
   Options
 > {
+  /** What it answers, in a sentence: the summary of its route over HTTP. */
+  readonly says: string
   readonly about: About
   /** Those of the options, which are the method's last argument. */
   readonly fields: F
@@ -237,11 +239,13 @@ export interface Query<
 }
 
 const query = <About extends Subject, F extends Fields, Answer extends Schema.Top, Options = OptionsOf<F>>(
+  says: string,
   about: About,
   fields: F,
   answer: Answer,
   further: Partial<Pick<Query<About, F, Answer, false, Options>, "scope" | "rule" | "conceal" | "http">> = {}
 ): Query<About, F, Answer, false, Options> => ({
+  says,
   about,
   fields,
   answer,
@@ -258,11 +262,13 @@ const streamQuery = <
   F extends { readonly after: Schema.Top },
   Answer extends Schema.Top & { readonly Type: { readonly cursor: string } }
 >(
+  says: string,
   about: About,
   fields: F,
   answer: Answer,
   http: HttpPlace = placed()
 ): Query<About, F, Answer, true, OptionsOf<F>> => ({
+  says,
   about,
   fields,
   answer,
@@ -280,9 +286,10 @@ const past = { version: option(PastVersion), recordedAt: option(PastInstant) }
 
 /** Options of a query that needs exactly one of the two ways to name the past. */
 const queryPast = <Answer extends Schema.Top>(
+  says: string,
   answer: Answer
 ): Query<"account", typeof past, Answer, false, Past> =>
-  query("account", past, answer, {
+  query(says, "account", past, answer, {
     http: placed("/v1/accounts/:account"),
     rule: ({ version, recordedAt }) =>
       (version === undefined) === (recordedAt === undefined)
@@ -295,15 +302,31 @@ export const ledgerQueries = {
    * From the read model; pass a receipt's `readToken` to see at least that write. Its `completeTo` tells how far
    * behind the log the answer may be.
    */
-  balance: query("account", consistency, AccountView, { http: placed("/v1/accounts/:account") }),
+  balance: query(
+    "An account as the read model has it: balance, held, available and open holds.",
+    "account",
+    consistency,
+    AccountView,
+    { http: placed("/v1/accounts/:account") }
+  ),
   /** From the account's actor: everything acknowledged before is in it. */
-  strongBalance: query("account", {}, AccountView, {
-    http: placed("/v1/accounts/:account", { consistency: "strong" })
-  }),
+  strongBalance: query(
+    "An account as its owner has it: everything acknowledged before is in it.",
+    "account",
+    {},
+    AccountView,
+    {
+      http: placed("/v1/accounts/:account", { consistency: "strong" })
+    }
+  ),
   /** From the log: the same answer for ever. */
-  balanceAt: queryPast(PastView),
+  balanceAt: queryPast(
+    "An account as it was at a version or at a recorded instant: the same answer for ever.",
+    PastView
+  ),
   /** From the log: events above version `after`, oldest first. */
   history: query(
+    "The events of an account, oldest first.",
     "account",
     { after: option(AfterVersion), limit: option(PageLimit) },
     Schema.Array(HistoryEntry),
@@ -315,6 +338,7 @@ export const ledgerQueries = {
    * `opening` and `closing` are the account's balances there.
    */
   statement: query(
+    "The lines of an account in recorded or effective order, with running, opening and closing balance.",
     "account",
     {
       from: option(Bound),
@@ -337,67 +361,119 @@ export const ledgerQueries = {
    * From the read model: the holds of an account that are open at the instant of the answer, in order of id; those that expire
    * before `expiringBefore` alone, where it is given.
    */
-  holds: query("account", { expiringBefore: option(Bound), ...page, ...consistency }, Page(HoldView)),
+  holds: query(
+    "The open holds of an account.",
+    "account",
+    { expiringBefore: option(Bound), ...page, ...consistency },
+    Page(HoldView)
+  ),
   /**
    * From the read model: the open holds of all accounts, or of those whose ids begin with `prefix`, in the order in which they
    * expire. Holds that never expire are not among them.
    */
   holdsByExpiry: query(
+    "The open holds of all accounts, in the order in which they expire.",
     "books",
     { prefix: option(AccountPrefix), expiringBefore: option(Bound), ...page },
     Page(HoldView),
     { http: placed("/v1/holds") }
   ),
   /** By the id of its command; none when there is no such transfer, or it is not visible yet. */
-  transfer: query("commandId", consistency, Schema.Option(TransferView), {
-    http: placed("/v1/transfers/:commandId"),
-    conceal: (found, mayName) => Option.filter(found, ({ from, to }) => mayName(from) || mayName(to))
-  }),
+  transfer: query(
+    "A transfer, by the id of its command.",
+    "commandId",
+    consistency,
+    Schema.Option(TransferView),
+    {
+      http: placed("/v1/transfers/:commandId"),
+      conceal: (found, mayName) => Option.filter(found, ({ from, to }) => mayName(from) || mayName(to))
+    }
+  ),
   /** From the log: a command of any kind by its id, its reversals, and what it reverses; none was accepted under another. */
-  find: query("commandId", {}, Schema.Option(CommandView), {
-    http: placed("/v1/commands/:commandId"),
-    conceal: (found, mayName) =>
-      Option.filter(found, ({ legs }) => legs.every(({ account }) => mayName(account)))
-  }),
+  find: query(
+    "What became of a command: its legs, its reversals, and what it reverses.",
+    "commandId",
+    {},
+    Schema.Option(CommandView),
+    {
+      http: placed("/v1/commands/:commandId"),
+      conceal: (found, mayName) =>
+        Option.filter(found, ({ legs }) => legs.every(({ account }) => mayName(account)))
+    }
+  ),
   /** In order of id: all, or those that begin with `prefix`. */
-  accounts: query("books", { prefix: option(AccountPrefix), ...page }, Page(AccountView)),
+  accounts: query(
+    "The accounts, in order of id.",
+    "books",
+    { prefix: option(AccountPrefix), ...page },
+    Page(AccountView)
+  ),
   /**
    * What all accounts that begin with a prefix have together, by asset, and how many they are: of what had been recorded
    * by `knownAt` (default: now) and counts by `effectiveAt` (default: all of it). Waits, bounded, until that is settled.
    */
   sum: query(
+    "What the accounts of a prefix have together, by asset, and how many they are.",
     "prefix",
     { asset: option(Asset), effectiveAt: option(PastInstant), knownAt: option(PastInstant) },
     SumView,
     { http: placed("/v1/sums/:prefix") }
   ),
-  contraBalances: query("books", {}, Schema.Array(ContraBalanceView)),
+  contraBalances: query(
+    "What came in from outside and went out, by contra account and asset.",
+    "books",
+    {},
+    Schema.Array(ContraBalanceView)
+  ),
   /** The sums of every asset at one instant of the read model; each `total` is zero once it has caught up (I2). */
-  trialBalance: query("books", {}, Schema.Array(TrialLineView)),
+  trialBalance: query(
+    "The sums of each asset over all accounts, as the read model has them now.",
+    "books",
+    {},
+    Schema.Array(TrialLineView)
+  ),
   /**
    * The same as of an instant at which things were recorded (default: now), from everything recorded up to then
    * and nothing else: `total` is zero (I2), whatever is committed meanwhile. Waits, bounded, until the instant is
    * closed and the read model has reached it.
    */
-  trialBalanceAt: query("books", { recordedAt: option(PastInstant) }, DatedTrialBalanceView, {
-    http: placed("/v1/trial-balance")
-  }),
+  trialBalanceAt: query(
+    "The sums of each asset over all accounts as of a recorded instant, which total zero.",
+    "books",
+    { recordedAt: option(PastInstant) },
+    DatedTrialBalanceView,
+    {
+      http: placed("/v1/trial-balance")
+    }
+  ),
   /**
    * Checks I1-I5 and I8 in one walk over the log, or over one account and its counter-legs. Takes as long as the log is,
    * in bounded memory; a node does one at a time, and answers `Overloaded` to a second.
    */
-  verify: query("books", { account: option(AccountId) }, AuditReportView, { scope: "audit" }),
+  verify: query(
+    "Checks the invariants over the log and the read model, or over one account.",
+    "books",
+    { account: option(AccountId) },
+    AuditReportView,
+    { scope: "audit" }
+  ),
   /** Accounts that the books could not go on with, at the event that holds each of them up, since when and why: at most 1,000. */
-  parked: query("books", {}, Schema.Array(ParkedView)),
+  parked: query(
+    "The accounts that the books could not go on with, and why.",
+    "books",
+    {},
+    Schema.Array(ParkedView)
+  ),
   /** Which node owns which shards, as far as the node that is asked is connected with the others. */
-  nodes: query("books", {}, NodesView),
+  nodes: query("The nodes of the cluster, and which shards each of them owns.", "books", {}, NodesView),
   /** Of the node that is asked; in process it never fails. */
-  stats: query("books", {}, NodeStatsView),
+  stats: query("What the node that is asked counts of its commands and commits.", "books", {}, NodeStatsView),
   /**
    * Every committed event after a cursor, in order on each account, at least once. Never ends by itself; as slow
    * as its consumer.
    */
   subscribe: streamQuery(
+    "Every committed event after a cursor, in order on each account.",
     "books",
     { after: option(Schema.String), accountPrefix: option(Schema.String) },
     CommittedEventView,

@@ -3,7 +3,7 @@
  * `POST /v1/commands`, by its `_tag`.
  */
 import { Schema } from "effect"
-import { HttpApiEndpoint, HttpApiSchema } from "effect/http-api"
+import { HttpApiEndpoint, HttpApiSchema, OpenApi } from "effect/http-api"
 import { AskedCommand, journalLegsMax, Leg } from "../../domain/Command.ts"
 import { AccountId, CommandId, Instant } from "../../domain/Ids.ts"
 import { Amount, OverdraftLimit } from "../../domain/Money.ts"
@@ -18,30 +18,57 @@ interface CommandRoute {
   readonly name: string
   /** Each parameter is the field of the command that has its name. */
   readonly path: `/v1/${string}`
+  /** What it does, in a sentence. */
+  readonly says: string
 }
 
-const route = (tag: Tag, path: CommandRoute["path"]): CommandRoute => ({
+const route = (tag: Tag, path: CommandRoute["path"], says: string): CommandRoute => ({
   tag,
+  says,
   name: tag.charAt(0).toLowerCase() + tag.slice(1),
   path
 })
 
 export const commandRoutes: ReadonlyArray<CommandRoute> = [
-  route("OpenAccount", "/v1/accounts"),
-  route("Deposit", "/v1/accounts/:account/deposits"),
-  route("Withdraw", "/v1/accounts/:account/withdrawals"),
-  route("Transfer", "/v1/transfers"),
-  route("PostJournal", "/v1/journals"),
-  route("Group", "/v1/groups"),
-  route("UpdateAccount", "/v1/accounts/:account/update"),
-  route("PlaceHold", "/v1/accounts/:account/holds"),
-  route("CaptureHold", "/v1/accounts/:account/holds/:hold/capture"),
-  route("AdjustHold", "/v1/accounts/:account/holds/:hold/adjust"),
-  route("ReleaseHold", "/v1/accounts/:account/holds/:hold/release"),
-  route("Reverse", "/v1/transactions/:original/reversals"),
-  route("FreezeAccount", "/v1/accounts/:account/freeze"),
-  route("UnfreezeAccount", "/v1/accounts/:account/unfreeze"),
-  route("CloseAccount", "/v1/accounts/:account/close")
+  route("OpenAccount", "/v1/accounts", "Opens an account."),
+  route("Deposit", "/v1/accounts/:account/deposits", "Brings money in from a contra account."),
+  route("Withdraw", "/v1/accounts/:account/withdrawals", "Takes money out to a contra account."),
+  route("Transfer", "/v1/transfers", "Moves money from one account to another."),
+  route(
+    "PostJournal",
+    "/v1/journals",
+    "Moves money between any number of accounts and contra accounts; each asset sums to zero."
+  ),
+  route("Group", "/v1/groups", "Carries out several commands in order, all or none."),
+  route(
+    "UpdateAccount",
+    "/v1/accounts/:account/update",
+    "Changes owner, metadata or overdraft limit of an account."
+  ),
+  route("PlaceHold", "/v1/accounts/:account/holds", "Keeps an amount back for a payment to come."),
+  route(
+    "CaptureHold",
+    "/v1/accounts/:account/holds/:hold/capture",
+    "Pays what a hold kept back, whole or in part."
+  ),
+  route(
+    "AdjustHold",
+    "/v1/accounts/:account/holds/:hold/adjust",
+    "Changes the amount or the expiry of a hold."
+  ),
+  route(
+    "ReleaseHold",
+    "/v1/accounts/:account/holds/:hold/release",
+    "Frees what a hold kept back, whole or in part."
+  ),
+  route(
+    "Reverse",
+    "/v1/transactions/:original/reversals",
+    "Gives back what a command moved, whole or in part."
+  ),
+  route("FreezeAccount", "/v1/accounts/:account/freeze", "Freezes an account for debits, credits or both."),
+  route("UnfreezeAccount", "/v1/accounts/:account/unfreeze", "Lifts a freeze."),
+  route("CloseAccount", "/v1/accounts/:account/close", "Closes an account whose balance is zero.")
 ]
 
 /** Where what a command made can be read. */
@@ -122,7 +149,7 @@ const paramsOf = (path: string): ReadonlyArray<string> =>
 
 const paramSchemas: Readonly<Record<string, Schema.Top>> = { account: AccountId }
 
-const commandEndpoint = ({ tag, name, path }: CommandRoute) => {
+const commandEndpoint = ({ tag, name, path, says }: CommandRoute) => {
   const params = paramsOf(path)
   const body = Schema.Struct(bodyFieldsOf(tag, ["_tag", ...params])).annotate({ identifier: tag })
   const schemas: Record<string, Schema.Top> = {}
@@ -133,7 +160,7 @@ const commandEndpoint = ({ tag, name, path }: CommandRoute) => {
     payload: body,
     success: receipts,
     error: commandProblems
-  })
+  }).annotateMerge(OpenApi.annotations({ summary: says }))
 }
 
 /** Any command, with its `_tag`. */
@@ -156,7 +183,9 @@ export const commandEndpoints = [
     payload: AnyCommand,
     success: receipts,
     error: commandProblems
-  }),
+  }).annotateMerge(
+    OpenApi.annotations({ summary: "Carries out a command of any kind, named by its `_tag`." })
+  ),
   ...commandRoutes.map(commandEndpoint)
 ]
 
@@ -164,4 +193,8 @@ export const batchEndpoint = HttpApiEndpoint.post("sendBatch", "/v1/batch", {
   payload: HttpApiSchema.StreamNdjson({ schema: AnyCommand }),
   success: HttpApiSchema.StreamNdjson({ schema: BatchLine }),
   error: commandProblems
-})
+}).annotateMerge(
+  OpenApi.annotations({
+    summary: "Carries out a command a line, and answers a result a line, in the same order."
+  })
+)

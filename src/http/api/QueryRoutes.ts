@@ -3,7 +3,7 @@
  * route, which asks the one that its parameters choose.
  */
 import { Schema, SchemaAST } from "effect"
-import { HttpApiEndpoint, HttpApiSchema } from "effect/http-api"
+import { HttpApiEndpoint, HttpApiSchema, OpenApi } from "effect/http-api"
 import { HistoryEntry } from "../../domain/Views.ts"
 import { subjects } from "../../LedgerQueries.ts"
 import { type AnyQuery, type QueryName, queryEntries } from "../../QueryMethods.ts"
@@ -96,6 +96,21 @@ const paramsOf = ({ queries }: QueryRoute): Schema.Struct.Fields => {
   return first === undefined ? {} : subjects[first.query.about]
 }
 
+/** Queries of one path are told apart in its description, by the parameters that choose them. */
+const wordsOf = ({ queries }: QueryRoute) => {
+  const [summary = ""] = queries.map(({ query }) => query.says)
+  if (queries.length === 1) return { summary }
+  const lines = queries.map(({ query: { says, fields, http } }, index) => {
+    const chosen = Object.entries(http.chosenBy).map(([name, value]) => `\`${name}=${value}\``)
+    const taken = Object.keys(fields).map((name) => `\`${name}\``)
+    // A request asks the first query that takes all of its parameters.
+    const further = chosen.length > 0 ? `with ${chosen.join(", ")}` : `by ${taken.join(", ")}`
+    const parameters = index === 0 ? "without the parameters below" : further
+    return `- ${parameters}: ${says}`
+  })
+  return { summary, description: lines.join("\n") }
+}
+
 const queryEndpoint = (route: QueryRoute) => {
   const [params, query, headers] = [
     paramsOf(route),
@@ -108,7 +123,7 @@ const queryEndpoint = (route: QueryRoute) => {
     ...(Object.keys(headers).length === 0 ? {} : { headers }),
     success: answersOf(route),
     error: queryProblems
-  })
+  }).annotateMerge(OpenApi.annotations(wordsOf(route)))
 }
 
 export const queryEndpoints = queryRoutes.map(queryEndpoint)
