@@ -17,7 +17,9 @@ const within = (least: number, most: number) =>
 
 const flags = {
   scenario: Flag.Literals("scenario", scenarioNames).pipe(
-    Flag.withDescription("Transfers between any two accounts, or all with one account, deposits, or a mix")
+    Flag.withDescription(
+      "Transfers between any two accounts, or all with one account, deposits, a mix, or card payments (holds: authorised, captured whole or in part, released, left to expire)"
+    )
   ),
   accounts: Flag.Int("accounts").pipe(
     Flag.withSchema(within(100, 10_000_000)),

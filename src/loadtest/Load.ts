@@ -31,8 +31,8 @@ interface Load {
   readonly acknowledged: Acknowledged
   /** Whether a definite refusal may be true (see `mayBeRefused`); where it is not given, any may. */
   readonly isTrueRefusal?: (command: Command, error: CommandError) => boolean
-  /** Called with each receipt that is not a replay. */
-  readonly onAccepted: (receipt: Receipt) => void
+  /** Called with each receipt that is not a replay, and its command. */
+  readonly onAccepted: (receipt: Receipt, command: Command) => void
 }
 
 /** The clock of a running load, in milliseconds. */
@@ -95,7 +95,7 @@ const makeSend = (load: Load, { nowMs, start, isOver }: LoadClock): Send => {
       const receipt = exit.value
       acknowledged.accepted(command, sent, receipt)
       meter.accepted(receipt.replayed, now - startedAt, now - start)
-      if (!receipt.replayed) load.onAccepted(receipt)
+      if (!receipt.replayed) load.onAccepted(receipt, command)
       return Effect.void
     }
     const error = Cause.findErrorOption(exit.cause)

@@ -159,7 +159,11 @@ const load = Effect.fnUntraced(function* (run: Run) {
     // Beside an intruder a node may be wrong about an account until a write of its own meets the intruder's.
     isTrueRefusal: (command, error) =>
       settings.intruder > 0 || mayBeRefused(command, error, loadOf(run.ids, settings)),
-    onAccepted: settings.readSide ? lagWatch.offerUnsafe : () => {}
+    onAccepted: (receipt, command) => {
+      const fault = scenario.accepted?.(command, receipt)
+      if (fault !== undefined) acknowledged.blame("I7", fault)
+      if (settings.readSide) lagWatch.offerUnsafe(receipt)
+    }
   })
   const { user, system } = process.cpuUsage(cpu)
   const eventLoopUtilization = performance.eventLoopUtilization(loop).utilization

@@ -1,5 +1,7 @@
 /** The scenarios: which accounts a load prepares, and which commands it sends, without end and by the seed alone. */
 import type { AskedCommand } from "../domain/Command.ts"
+import type { Receipt } from "../domain/Receipt.ts"
+import { makeCardPayments } from "./CardPayments.ts"
 import { makeMixedZipf } from "./MixedZipf.ts"
 import type { Rng } from "./Rng.ts"
 import { groupAccounts, type RunIds } from "./RunIds.ts"
@@ -13,6 +15,8 @@ export interface Scenario {
   /** The most accounts there can be, including those that the load opens. */
   readonly accountsMax: number
   readonly next: () => AskedCommand
+  /** Told of each command that was accepted for the first time; answers what was wrong with that. */
+  readonly accepted?: (command: object, receipt: Receipt) => string | undefined
 }
 
 /** One of several parts of a load: of `of` parts, the `nth` from 0. No two parts send the same command or open the same account. */
@@ -91,6 +95,8 @@ export const makeScenario = (
       return { ...plain, next: () => deposit(rng.below(accounts)) }
     case "deposits-hot":
       return { ...plain, next: () => deposit(hot) }
+    case "holds":
+      return makeCardPayments({ accounts, ids, rng, prepare, nextId, otherThan })
     case "mixed-zipf":
       return makeMixedZipf({ accounts, ids, rng, share, prepare, nextId, amount })
   }

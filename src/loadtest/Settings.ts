@@ -5,7 +5,8 @@ export const scenarioNames = [
   "transfers-hot",
   "deposits-uniform",
   "deposits-hot",
-  "mixed-zipf"
+  "mixed-zipf",
+  "holds"
 ] as const
 export type ScenarioName = (typeof scenarioNames)[number]
 

@@ -112,6 +112,47 @@ describe("scenarios", () => {
   )
 })
 
+describe("holds", () => {
+  it.effect("are followed, once they are acknowledged, in the proportions of card payments", () =>
+    Effect.gen(function* () {
+      const { next, accepted } = yield* scenarioOf("holds", 1)
+      const tags: Record<string, number> = {}
+      let now = 1_000
+      let parts = 0
+      for (let drawn = 0; drawn < 20_000; drawn++) {
+        const command = next()
+        assert.isTrue(Result.isSuccess(fromHost(command)))
+        tags[command._tag] = (tags[command._tag] ?? 0) + 1
+        if (command._tag === "CaptureHold" && command.amount !== undefined && command.final !== true) parts++
+        const { commandId } = command
+        const receipt = { commandId, replayed: false, recordedAt: now++, postings: [], readToken: "" }
+        assert.isUndefined(accepted?.(command, receipt))
+      }
+      const holds = tags.PlaceHold ?? 0
+      assert.closeTo((tags.CaptureHold ?? 0) / holds, 0.94, 0.04)
+      assert.closeTo((tags.ReleaseHold ?? 0) / holds, 0.08, 0.02)
+      assert.closeTo(parts / holds, 0.06, 0.02)
+    })
+  )
+
+  it.effect("a capture that is accepted after its hold has expired is a fault", () =>
+    Effect.gen(function* () {
+      const { next, accepted } = yield* scenarioOf("holds", 1)
+      const tell = (command: Command, recordedAt: number) => {
+        const { commandId } = command
+        return accepted?.(command, { commandId, replayed: false, recordedAt, postings: [], readToken: "" })
+      }
+      let command: Command = next()
+      while (command._tag === "PlaceHold") {
+        tell(command, 1_000)
+        command = next()
+      }
+      assert.match(tell(command, 3_601_000) ?? "", /after its hold had expired/)
+      assert.isUndefined(tell(command, 3_600_999))
+    })
+  )
+})
+
 describe("Zipf's law", () => {
   for (const exponent of [0.5, 0.9, 1, 1.3]) {
     it.effect(`draws each of the first ranks as often as exponent ${exponent} says`, () =>

@@ -156,7 +156,10 @@ const load = Effect.fnUntraced(function* (run: NodeRun) {
     meter,
     acknowledged,
     isTrueRefusal: (command, error) => mayBeRefused(command, error, loadOf(run.ids, settings)),
-    onAccepted: ({ postings: [position] }) => {
+    onAccepted: (receipt, command) => {
+      const fault = run.scenario.accepted?.(command, receipt)
+      if (fault !== undefined) acknowledged.blame("I7", fault)
+      const [position] = receipt.postings
       const atMs = nowMs()
       if (!settings.readSide || position === undefined || atMs - markedAt < markEveryMs * nodes) return
       markedAt = atMs
