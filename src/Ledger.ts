@@ -1,5 +1,5 @@
 /** How a node answers the commands and queries of `Ledger`, each from the part of the node that knows. */
-import { Clock, Effect, Layer, Option, Semaphore, Stream } from "effect"
+import { Effect, Layer, Option, Semaphore, Stream } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { Placement, type Placing } from "./actors/accounts/Placement.ts"
 import { Audit, type AuditProgress } from "./actors/audit/Audit.ts"
@@ -27,6 +27,7 @@ import type { AccountId, Instant } from "./domain/Ids.ts"
 import type { Receipt } from "./domain/Receipt.ts"
 import { type AccountView, holdViewOf, listedViewOf, viewOf } from "./domain/Views.ts"
 import { EventStore } from "./infra/eventstore/EventStore.ts"
+import { AnswerClock } from "./infra/readmodel/AnswerClock.ts"
 import { type Page, Queries } from "./infra/readmodel/Queries.ts"
 import { ReadModel } from "./infra/readmodel/ReadModel.ts"
 import { Ledger } from "./LedgerService.ts"
@@ -108,11 +109,12 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
   const store = yield* EventStore
   const sums = yield* Sums
   const readModel = yield* ReadModel
+  const now = yield* AnswerClock
 
   return {
     balance: Effect.fnUntraced(function* ({ account, ...options }) {
       const head = yield* queries.balance(account, options)
-      return viewOf(head, yield* readInstant(head))
+      return viewOf(head, notBefore(head, yield* now))
     }),
     balanceAt: Effect.fn("Ledger.balanceAt")(function* ({ account, version, recordedAt = 0 }) {
       // Exactly one of the two was given.
@@ -129,8 +131,8 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
       Effect.map(queries.transfer(commandId, options), Option.fromUndefinedOr),
     find: ({ commandId }) => findCommand(store, commandId),
     accounts: (page) =>
-      Effect.zipWith(queries.accounts(page), Clock.currentTimeMillis, ({ rows, next }, now) => ({
-        rows: rows.map((head) => listedViewOf(head, Math.max(now, head.recordedAt))),
+      Effect.zipWith(queries.accounts(page), now, ({ rows, next }, at) => ({
+        rows: rows.map((head) => listedViewOf(head, notBefore(head, at))),
         next
       })),
     sum: ({ prefix, ...options }) => sums.sum(prefix, options),
@@ -152,6 +154,7 @@ const makeAnswers = Effect.gen(function* () {
   const placement = yield* Placement
   const completeness = yield* Completeness
   const subscriptions = yield* Subscriptions
+  const now = yield* AnswerClock
 
   return {
     ...stores,
@@ -163,7 +166,7 @@ const makeAnswers = Effect.gen(function* () {
     }),
     strongBalance: Effect.fn("Ledger.strongBalance")(function* ({ account }) {
       const head = yield* dispatcher.head(account)
-      return yield* opened(head, yield* readInstant(head))
+      return yield* opened(head, notBefore(head, yield* now))
     }),
     stats: () => Effect.sync(() => dispatcher.stats()),
     nodes: () => Effect.sync(() => nodesOf(dispatcher.node, placement)),
@@ -205,9 +208,8 @@ const make = Effect.gen(function* () {
 
 const toHoldViews = ({ rows, next }: Page<HoldRow>) => ({ rows: rows.map(holdViewOf), next })
 
-/** The instant of an answer: holds that have expired by then are not in it. */
-const readInstant = ({ recordedAt }: Head): Effect.Effect<Instant> =>
-  Effect.map(Clock.currentTimeMillis, (now) => Math.max(now, recordedAt))
+/** The instant of an answer about an account, whose own time may be ahead of this node's. */
+const notBefore = ({ recordedAt }: Head, now: Instant): Instant => Math.max(now, recordedAt)
 
 const opened = (head: Head, at: Instant): Effect.Effect<AccountView, AccountNotFound | Unavailable> => {
   const { account } = head

@@ -28,6 +28,7 @@ import { EventStore, type StoreUnavailable } from "./infra/eventstore/EventStore
 import { Snapshots } from "./infra/eventstore/Snapshots.ts"
 import type { EventStoreClient } from "./infra/eventstore/SqlClients.ts"
 import * as Migrations from "./infra/postgres/Migrations.ts"
+import { AnswerClock } from "./infra/readmodel/AnswerClock.ts"
 import { ProjectionWaiters } from "./infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "./infra/readmodel/Queries.ts"
 import { ReadModel } from "./infra/readmodel/ReadModel.ts"
@@ -120,6 +121,14 @@ export const migrate = (services: {
 
 /** The ledger that a write side and a read side make, over whatever stores they are given. */
 const joined = <A, E, R, A2, E2, R2>(
+/** A node answers about "now" by the clock that it decides by. */
+const answersByLedgerClock = Layer.effect(
+  AnswerClock,
+  Effect.map(LedgerClock, (clock) => Effect.sync(clock.nowUnsafe))
+)
+
+/** One node over whatever stores and bus it is given: its write side, its read side, and the ledger they make. */
+export const over = <E, R>(
   nodeName: string,
   readSide: Layer.Layer<A, E, R>,
   outside: Layer.Layer<A2, E2, R2>
@@ -128,6 +137,7 @@ const joined = <A, E, R, A2, E2, R2>(
     Layer.provideMerge(Layer.mergeAll(Subscriptions.layer, Queries.layer)),
     Layer.provideMerge(readSide),
     Layer.provideMerge(past),
+    Layer.provide(answersByLedgerClock),
     Layer.provideMerge(writeSide(nodeName)),
     Layer.provideMerge(outside),
     Layer.provide(SecureRandom.layerWebCrypto)

@@ -1,12 +1,14 @@
 /** What is recorded stays within the skew bound of the event store's clock, whatever the machine's clock does. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Layer } from "effect"
+import { Clock, Context, Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { LedgerClock } from "../../src/actors/accounts/LedgerClock.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { defaultLimits } from "../../src/infra/config/LedgerConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
-import { deposit, fund, memoryStores, quiet, type Store, startNode } from "../support/ledgerWorld.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import { layerMemory } from "../../src/LedgerNode.ts"
+import { deposit, fund, memoryStores, open, quiet, type Store, startNode } from "../support/ledgerWorld.ts"
 
 const start = 1_800_000_000_000
 const hourMs = 3_600_000
@@ -176,5 +178,31 @@ describe("a node over a store whose clock went back", () => {
       yield* TestClock.adjust(hourMs)
       assert.strictEqual(node.dispatcher.stats().trouble, undefined)
     }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+})
+
+describe("a node whose clock is an hour ahead", () => {
+  it.effect("tells the holds that are open by the clock it decides by", () =>
+    Effect.gen(function* () {
+      yield* TestClock.setTime(start)
+      const { clock, set } = settable(yield* Clock.Clock)
+      const context = yield* Layer.build(layerMemory).pipe(Effect.provideService(Clock.Clock, clock))
+      const ledger = Context.get(context, Ledger)
+      yield* ledger.dispatch({ ...open("a"), commandId: "open" })
+      yield* ledger.dispatch({ ...deposit("a", 100n), commandId: "deposit" })
+      const placed = { _tag: "PlaceHold", account: "a", amount: 30n, commandId: "h" } as const
+      const { readToken } = yield* ledger.dispatch({ ...placed, expiresIn: 60_000 })
+      set(hourMs)
+      const asked = yield* Effect.gen(function* () {
+        const weak = yield* ledger.balance("a", { readToken })
+        const listed = yield* ledger.accounts()
+        const views = [yield* ledger.strongBalance("a"), weak, ...listed.rows]
+        const { rows } = yield* ledger.holds("a")
+        return [...views.map(({ held, available }) => [held, available]), rows.length]
+      }).pipe(Effect.provideService(Clock.Clock, clock), Effect.forkChild({ startImmediately: true }))
+      yield* TestClock.adjust(5_000)
+      const both = [30n, 70n]
+      assert.deepStrictEqual(yield* Fiber.join(asked), [both, both, both, 1])
+    }).pipe(Effect.scoped, Effect.provide(quiet))
   )
 })

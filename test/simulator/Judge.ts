@@ -6,131 +6,86 @@
  */
 import { Effect, Exit } from "effect"
 import type { Receipt } from "../../src/domain/Receipt.ts"
-import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
+import type { AccountView } from "../../src/domain/Views.ts"
 import { type Attempt, faultsOf, logOf } from "../support/invariants.ts"
+import {
+  absent,
+  availableAt,
+  heldAt,
+  instantsIn,
+  openHolds,
+  type Span,
+  type State,
+  type States,
+  shown,
+  statesBetween,
+  statesOf
+} from "./Fold.ts"
 import { Domain, Kernel } from "./Kernel.ts"
-import { skewMaxMs } from "./Plan.ts"
-import { type History, isOpen, isReceipt, type Refusal, type Seen, type Sending } from "./World.ts"
-
-/** An account after one of its events; version 0 before the first. */
-interface State {
-  readonly version: number
-  readonly balance: bigint
-  readonly limit: bigint
-  readonly status: "absent" | "open" | "frozen" | "closed"
-  readonly asset: string
-  readonly hash: string
-  readonly recordedAt: number
-  /** The step in which its event came into the log. */
-  readonly from: number
-  /** The step in which a caller was first told of this version or a later one. */
-  known: number
-}
-
-interface Body {
-  readonly amount?: string
-  readonly overdraftLimit?: string
-  readonly asset?: string
-  readonly side?: "debit" | "credit"
-  readonly legs?: ReadonlyArray<{ readonly side: "debit" | "credit"; readonly amount: string }>
-}
-
-const absent: State = {
-  version: 0,
-  balance: 0n,
-  limit: 0n,
-  status: "absent",
-  asset: "",
-  hash: "",
-  recordedAt: 0,
-  from: 0,
-  known: 0
-}
-
-const changeOf = (row: StoredEvent, body: Body): bigint => {
-  const leg = row.type === "JournalPosted" ? body.legs?.[0] : body
-  const amount = BigInt(leg?.amount ?? 0)
-  if (row.type === "Deposited" || row.type === "TransferReceived") return amount
-  if (row.type === "Withdrawn" || row.type === "TransferSent") return -amount
-  if (row.type.startsWith("Journal")) return leg?.side === "credit" ? amount : -amount
-  return 0n
-}
-
-const statusAfter = (before: State["status"], type: string): State["status"] => {
-  if (type === "AccountOpened" || type === "AccountUnfrozen") return "open"
-  if (type === "AccountFrozen") return "frozen"
-  return type === "AccountClosed" ? "closed" : before
-}
-
-const next = (before: State, row: StoredEvent, step: number): State => {
-  // What the program wrote is read as what the design says that it writes.
-  const body = JSON.parse(row.payload) as Body
-  const isOpening = row.type === "AccountOpened"
-  return {
-    version: row.version,
-    balance: before.balance + changeOf(row, body),
-    limit: isOpening ? BigInt(body.overdraftLimit ?? 0) : before.limit,
-    asset: isOpening ? (body.asset ?? "") : before.asset,
-    status: statusAfter(before.status, row.type),
-    hash: row.hash,
-    recordedAt: row.recordedAt,
-    from: step,
-    known: Number.POSITIVE_INFINITY
-  }
-}
-
-/** All states of each account, in order of version, from version 0 on. */
-const statesOf = (history: History): ReadonlyMap<string, ReadonlyArray<State>> => {
-  const states = new Map<string, Array<State>>()
-  for (const { row, step } of history.outside.landed) {
-    const before = states.get(row.accountId) ?? [absent]
-    before.push(next(before.at(-1) ?? absent, row, step))
-    states.set(row.accountId, before)
-  }
-  for (const { account, version, step } of toldVersions(history)) {
-    for (const state of states.get(account)?.slice(1, version + 1) ?? [])
-      state.known = Math.min(state.known, step)
-  }
-  return states
-}
-
-/** Every version that a caller was told of. */
-function* toldVersions({ sendings, seen, events }: History) {
-  for (const { answer, end } of sendings) {
-    if (answer === undefined || !isReceipt(answer)) continue
-    for (const { account, version } of answer.postings) yield { account: `${account}`, version, step: end }
-  }
-  for (const { account, kind, view, end } of seen) {
-    // A forged row may have told of a version before it was there.
-    if (kind !== "weak") yield { account, version: view?.version ?? 0, step: end }
-  }
-  for (const { account, version, step } of events) yield { account: `${account}`, version, step }
-}
-
-type States = ReturnType<typeof statesOf>
+import { faultsOfLanded } from "./Landed.ts"
+import { type Plan, skewMaxMs } from "./Plan.ts"
+import { knownSince, type Log, logOfCommands, refusalFault } from "./Refusals.ts"
+import {
+  type Found,
+  type History,
+  isOpen,
+  isReceipt,
+  type Refusal,
+  type Seen,
+  type Sending
+} from "./World.ts"
 
 /**
- * Those that were the account's last at some moment between two steps. A state ends, for callers, when one of them could know of the
- * next: a commit that has landed takes effect no later than its first answer.
+ * The instants by which a node may have decided: a perfect clock's, and as far from them as clocks may be. A node's own may also
+ * stand still, after it was set back, until it is known to be off.
  */
-const statesBetween = (states: States, account: string, start: number, end: number): ReadonlyArray<State> => {
-  const all = states.get(account) ?? [absent]
-  return all.filter(
-    (state, index) => state.from <= end && (all[index + 1]?.known ?? Number.POSITIVE_INFINITY) >= start
+const spanOf = (plan: Plan, askedAt: number, answeredAt: number): Span => {
+  const still = plan.disruptions.reduce((sum, one) => (one.kind === "clockStep" ? sum + one.forMs : sum), 0)
+  return { from: askedAt - 3 * skewMaxMs - still, to: answeredAt + 3 * skewMaxMs }
+}
+
+/** What an answer says of the account beside its version and balance, where holds expire by the instant of the answer. */
+const showsAt = (view: AccountView, state: State, at: number): boolean => {
+  const open = openHolds(state, at)
+  const isSame = view.holds?.every(({ id, amount, captured, captures, remaining, expiresAt }, index) => {
+    const [own, hold] = open[index] ?? []
+    const isOwn = own === id && hold?.total === amount && hold.captured === captured
+    const ends = hold?.expiresAt === (expiresAt ?? Number.POSITIVE_INFINITY)
+    return isOwn && ends && hold.remaining === remaining && hold.captures === captures
+  })
+  return (
+    view.holds?.length === open.length &&
+    isSame === true &&
+    view.held === heldAt(state, at) &&
+    view.available === availableAt(state, at)
   )
 }
 
-const shown = (states: ReadonlyArray<State>): string =>
-  states.map(({ version, balance, status }) => `v${version} ${status} ${balance}`).join(", ")
+const shows = (view: AccountView, state: State, instants: ReadonlyArray<number>): boolean =>
+  state.version === view.version &&
+  state.balance === view.balance &&
+  state.hash === view.hash &&
+  state.status === view.status &&
+  state.frozen === view.frozen &&
+  state.limit === view.overdraftLimit &&
+  state.owner === view.owner &&
+  instants.some((at) => showsAt(view, state, at))
 
-const viewFault = (seen: Seen, states: States): string | undefined => {
+const printView = (view: AccountView | undefined): string => {
+  if (view === undefined) return "no account"
+  const holds = (view.holds ?? []).map(({ id, remaining }) => `${id} ${remaining}`)
+  return `v${view.version} ${view.balance}${holds.length === 0 ? "" : ` (${holds.join("; ")})`}`
+}
+
+const viewFault = (plan: Plan, seen: Seen, states: States): string | undefined => {
   const { account, kind, view } = seen
   const all = states.get(account) ?? [absent]
-  const told = view === undefined ? "no account" : `v${view.version} ${view.balance}`
-  const isTrue = (state: State | undefined): boolean =>
-    view === undefined
-      ? state?.status === "absent"
-      : state?.version === view.version && state.balance === view.balance && state.hash === view.hash
+  const told = printView(view)
+  const span = spanOf(plan, seen.askedAt, seen.answeredAt)
+  const isTrue = (state: State | undefined): boolean => {
+    if (view === undefined || state === undefined) return view === undefined && state?.status === "absent"
+    return shows(view, state, kind === "asOf" ? [seen.instant ?? 0] : instantsIn(state, span))
+  }
   if (kind === "strong") {
     const possible = statesBetween(states, account, seen.start, seen.end)
     return possible.some(isTrue)
@@ -158,29 +113,6 @@ const viewFault = (seen: Seen, states: States): string | undefined => {
   return all.some(isTrue) ? undefined : `I8: ${account} was told as ${told}, which is the fold of no prefix`
 }
 
-/** Whether a rejection is right for a state of the account that it names; undefined where this judge cannot tell. */
-const isRight = (refusal: Refusal, state: State): boolean | undefined => {
-  switch (refusal._tag) {
-    case "AccountNotFound":
-      return state.status === "absent"
-    case "AccountAlreadyExists":
-      return state.status !== "absent"
-    case "AccountNotActive":
-      return state.status === refusal.status
-    case "InsufficientFunds":
-      return (
-        state.status === "open" &&
-        state.balance === refusal.balance &&
-        typeof refusal.amount === "bigint" &&
-        state.balance + state.limit < refusal.amount
-      )
-    case "VersionConflict":
-      return state.version === refusal.actual && refusal.actual !== refusal.expected
-    default:
-      return undefined
-  }
-}
-
 /**
  * When a sending's question was asked. A command that is sent while its twin is under way joins it (I4), and is answered what
  * was decided for the twin; so the question is the twin's.
@@ -197,16 +129,22 @@ const askedAt = ({ input, start }: Sending, group: ReadonlyArray<Sending>): numb
 const isUnknown = (answer: Receipt | Refusal): boolean =>
   !isReceipt(answer) && answer._tag === "Indeterminate"
 
-const refusalFault = (
+/** A refusal that no state of the account allows which it had while the caller waited. */
+const faultOfRefusal = (
+  { plan }: History,
   sending: Sending,
   group: ReadonlyArray<Sending>,
-  states: States
+  states: States,
+  log: Log
 ): string | undefined => {
-  const { answer, input, end } = sending
-  if (answer === undefined || isReceipt(answer) || typeof answer.account !== "string") return undefined
-  const possible = statesBetween(states, answer.account, askedAt(sending, group), end)
-  if (possible.some((state) => isRight(answer, state) !== false)) return undefined
-  return `I7: ${input.commandId} was refused with ${answer._tag} (${answer.account}); meanwhile the account was ${shown(possible)}`
+  const { answer, answeredAt } = sending
+  if (answer === undefined || isReceipt(answer)) return undefined
+  const asked = askedAt(sending, group)
+  const first = group.reduce(
+    (least, { start, askedAt: at }) => (start >= asked ? Math.min(least, at) : least),
+    sending.askedAt
+  )
+  return refusalFault(sending, answer, { states, log, asked, span: spanOf(plan, first, answeredAt) })
 }
 
 const bodyOf = (input: Sending["input"]): string =>
@@ -243,37 +181,55 @@ const faultsOfCommand = (
   return faults
 }
 
-const faultsOfCommands = (history: History, states: States): ReadonlyArray<string> => {
+const faultsOfCommands = (history: History, states: States, log: Log): ReadonlyArray<string> => {
   const groups = new Map<string, Array<Sending>>()
   for (const sending of history.sendings) {
     const group = groups.get(sending.input.commandId) ?? []
     group.push(sending)
     groups.set(sending.input.commandId, group)
   }
-  const landed = new Map<string, number>()
-  for (const { row, step } of history.outside.landed) {
-    if (!landed.has(row.commandId)) landed.set(row.commandId, step)
-  }
-  const known = [...landed.keys()].filter((command) => !groups.has(command))
+  const known = [...log.keys()].filter((command) => !groups.has(command))
   return [
     ...known.map((command) => `I4: ${command} is in the log, and no client has an answer for it`),
     ...[...groups].flatMap(([command, group]) => [
-      ...faultsOfCommand(command, group, landed.get(command)),
-      ...group.flatMap((sending) => refusalFault(sending, group, states) ?? [])
+      ...faultsOfCommand(command, group, log.get(command)?.[0]?.step),
+      ...group.flatMap((sending) => faultOfRefusal(history, sending, group, states, log) ?? [])
     ])
   ]
 }
 
 const faultsOfTrials = ({ trials }: History, states: States): ReadonlyArray<string> =>
-  trials.flatMap(({ instant, accounts, total }) => {
+  trials.flatMap(({ instant, asset, accounts, total }) => {
     let sum = 0n
-    for (const all of states.values())
-      sum += all.findLast((state) => state.recordedAt <= instant)?.balance ?? 0n
-    if (total !== 0n) return [`I2: the trial balance as of ${instant} is off by ${total}`]
+    for (const all of states.values()) {
+      const state = all.findLast(({ recordedAt }) => recordedAt <= instant)
+      if (state?.asset === asset) sum += state.balance
+    }
+    if (total !== 0n) return [`I2: the trial balance of ${asset} as of ${instant} is off by ${total}`]
     return sum === accounts
       ? []
-      : [`I9: the trial balance as of ${instant} holds ${accounts}; in the log it is ${sum}`]
+      : [
+          `I9: all accounts of ${asset} as of ${instant} were told to have ${accounts}; in the log it is ${sum}`
+        ]
   })
+
+/** A command that was looked up is told as the log has it, with every reversal that callers could know of. */
+const findFault = ({ command, end, start, view }: Found, states: States, log: Log): string | undefined => {
+  const rows = log.get(command) ?? []
+  const isKnown = (id: string) => knownSince(states, log.get(id) ?? []) < start
+  if (view === undefined)
+    return isKnown(command) ? `I7: ${command} was not found, though it was known to be in the log` : undefined
+  const told = view.legs.map(({ account, hash, version }) => `${account}@${version} ${hash}`).join(", ")
+  const stands = rows.map(({ row }) => `${row.accountId}@${row.version} ${row.hash}`).join(", ")
+  if (told !== stands) return `I7: ${command} was told as ${told}; in the log it is ${stands}`
+  const isThere = (id: string) => log.get(id)?.some(({ step }) => step <= end) === true
+  const { length } = view.reversals
+  const wrong = view.reversals.find((id, index) => id !== `~r${index + 1}~${command}` || !isThere(id))
+  if (wrong !== undefined) return `I7: ${command} was told to have a reversal ${wrong}`
+  return isKnown(`~r${length + 1}~${command}`)
+    ? `I7: ${command} was told to have ${length} reversals, though it was known to have another one`
+    : undefined
+}
 
 /** Versions of an account come in order; what comes again has come before. */
 const faultsOfFeed = ({ events }: History): ReadonlyArray<string> => {
@@ -334,6 +290,7 @@ const finalFaults = (history: History): ReadonlyArray<string> => {
 /** Every breach of the design's invariants, in words. */
 export const judge = (history: History): ReadonlyArray<string> => {
   const states = statesOf(history)
+  const log = logOfCommands(history)
   const seen = history.seen.filter(
     ({ kind, account, end }) => !(kind === "weak" && mayBeForged(history, account, end))
   )
@@ -346,8 +303,10 @@ export const judge = (history: History): ReadonlyArray<string> => {
     ...history.outside.defects,
     ...logFaults(history),
     ...faultsOfTime(history),
-    ...seen.flatMap((one) => viewFault(one, states) ?? []),
-    ...faultsOfCommands(history, states),
+    ...seen.flatMap((one) => viewFault(history.plan, one, states) ?? []),
+    ...history.found.flatMap((one) => findFault(one, states, log) ?? []),
+    ...faultsOfCommands(history, states, log),
+    ...faultsOfLanded(history, states, log),
     ...(history.outside.forged.size > 0 ? [] : faultsOfTrials(history, states)),
     ...lines.map(
       ({ account, version, balance }) => `I8: a statement says ${balance} after ${account}@${version}`

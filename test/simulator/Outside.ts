@@ -420,6 +420,11 @@ export class Outside {
     return new Map(rows.map(({ account, hash }) => [account.id, { version: account.version, hash }]))
   }
 
+  /** Accounts that the read model does not move any more, until they are healed. */
+  parkedInBooks(): ReadonlyArray<string> {
+    return buildNow(this.books.parked, this.readModel).map(({ account }) => account)
+  }
+
   /** The hash of an event in the log; undefined where there is none. */
   hashAt(account: string, version: number): string | undefined {
     return this.#hashes.get(`${account}@${version}`)

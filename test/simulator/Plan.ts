@@ -2,9 +2,18 @@
  * What a seed means: the shape of a world, what its clients do, and what goes wrong in it. A plan is a value, so that a failing
  * one can be made smaller by leaving commands and faults out of it.
  */
-import type { CommandInput } from "../../src/domain/Command.ts"
-import { deposit, open, transfer, withdraw } from "../support/ledgerWorld.ts"
+import { capturesMax } from "../../src/domain/Holds.ts"
+import { deposit } from "../support/ledgerWorld.ts"
 import { Rng } from "../support/Rng.ts"
+import {
+  aboutOf,
+  accountName,
+  crowdOfCaptures,
+  crowdOfDeposits,
+  drawCommand,
+  openAccount,
+  type WorldCommand
+} from "./Commands.ts"
 import type { Order } from "./Kernel.ts"
 
 /** Faults of single messages; each has a chance in the plan, mostly of zero. */
@@ -67,8 +76,11 @@ export type Disruption =
   | { readonly kind: "changeSnapshot"; readonly at: number; readonly account: number }
 
 export type Action =
-  | { readonly kind: "command"; readonly input: CommandInput & { readonly commandId: string } }
-  | { readonly kind: "strong" | "weak" | "statement"; readonly account: string }
+  | { readonly kind: "command"; readonly input: WorldCommand }
+  | { readonly kind: "find"; readonly command: string }
+  | { readonly kind: "sum" }
+  | { readonly kind: "strong" | "weak"; readonly account: string }
+  | { readonly kind: "statement"; readonly account: string }
   | { readonly kind: "asOf"; readonly account: string; readonly agoMs: number }
   | { readonly kind: "trialAt"; readonly agoMs: number }
 
@@ -83,7 +95,7 @@ export interface Step {
  * What a world is mostly about. Faults are rare in each other's company: a shard that moves while a commit hangs, and is asked
  * about before the account is written again, hardly happens where everything does.
  */
-export const themes = ["everything", "time", "ownership", "readSide"] as const
+export const themes = ["everything", "time", "ownership", "readSide", "money"] as const
 export type Theme = (typeof themes)[number]
 
 export interface Plan {
@@ -113,45 +125,32 @@ export interface Plan {
 /** A node's clock may be off by so much, and refuses commands beyond. */
 export const skewMaxMs = 40
 
-export const accountName = (index: number): string => `acc-${index}`
-
-const reopened = (input: CommandInput, rng: Rng): CommandInput =>
-  "amount" in input ? { ...input, amount: input.amount + 1n + BigInt(rng.below(3)) } : input
-
-const drawInput = (rng: Rng, accounts: number, commandId: string): CommandInput => {
-  const [account, other, third] = [0, 0, 0].map(() => accountName(rng.below(accounts)))
-  if (account === undefined || other === undefined || third === undefined) throw new Error("three were drawn")
-  const amount = BigInt(1 + rng.below(80))
-  const dice = rng.below(24)
-  if (dice < 2) return { ...open(account, 10n), commandId }
-  if (dice < 7) return deposit(account, amount, commandId)
-  if (dice < 12) return withdraw(account, amount, commandId)
-  if (dice < 13) return { _tag: rng.chance(0.5) ? "FreezeAccount" : "UnfreezeAccount", account, commandId }
-  if (dice < 16)
-    return {
-      _tag: "PostJournal",
-      commandId,
-      legs: [
-        { account, side: "debit", amount: amount + 1n },
-        { account: other, side: "credit", amount },
-        { account: third, side: "credit", amount: 1n }
-      ]
-    }
-  if (dice < 17) return { ...deposit(account, amount, commandId), expectedVersion: 1 + rng.below(6) }
-  return transfer(account, other, amount, commandId)
-}
+/** The same command with another body. */
+const reopened = (input: WorldCommand, rng: Rng): WorldCommand =>
+  "amount" in input && input.amount !== undefined
+    ? { ...input, amount: input.amount + 1n + BigInt(rng.below(3)) }
+    : input
 
 /** An instant that is just being closed, mostly; others of the near past. */
 const drawAgoMs = (rng: Rng): number => (rng.chance(0.7) ? rng.below(120) - 40 : rng.below(600))
 
-const drawQuestion = (rng: Rng, theme: Theme, account: string): Action => {
+const drawQuestion = (
+  rng: Rng,
+  theme: Theme,
+  account: string,
+  before: ReadonlyArray<WorldCommand>
+): Action => {
   const asOf: Action = { kind: "asOf", account, agoMs: drawAgoMs(rng) }
+  const find: Action = {
+    kind: "find",
+    command: before[rng.below(Math.max(1, before.length))]?.commandId ?? "never-sent"
+  }
   const dice = rng.below(10)
   switch (theme) {
     case "everything":
       if (dice < 3) return { kind: "strong", account }
       if (dice < 5) return { kind: "weak", account }
-      if (dice < 6) return { kind: "statement", account }
+      if (dice < 6) return rng.chance(0.5) ? { kind: "statement", account } : find
       return dice < 9 ? asOf : { kind: "trialAt", agoMs: drawAgoMs(rng) }
     case "time":
       return dice < 8 ? asOf : { kind: "trialAt", agoMs: drawAgoMs(rng) }
@@ -159,25 +158,32 @@ const drawQuestion = (rng: Rng, theme: Theme, account: string): Action => {
       return dice < 8 ? { kind: "strong", account } : asOf
     case "readSide":
       if (dice < 6) return { kind: "weak", account }
-      return dice < 8 ? { kind: "statement", account } : { kind: "trialAt", agoMs: drawAgoMs(rng) }
+      if (dice < 8) return { kind: "statement", account }
+      return dice < 9 ? { kind: "sum" } : { kind: "trialAt", agoMs: drawAgoMs(rng) }
+    case "money":
+      if (dice < 4) return { kind: "strong", account }
+      if (dice < 6) return find
+      return dice < 8 ? { kind: "weak", account } : dice < 9 ? { kind: "sum" } : asOf
   }
 }
 
 const drawAction = (
   rng: Rng,
   shape: Shape,
-  before: ReadonlyArray<CommandInput>,
+  inputs: ReadonlyArray<WorldCommand>,
   id: string,
   account: string
 ): Action => {
   const dice = rng.below(20)
-  if (dice < (shape.theme === "everything" ? 8 : 11)) return drawQuestion(rng, shape.theme, account)
-  const earlier = before[rng.below(Math.max(1, before.length))]
-  if (dice > 17 && earlier?.commandId !== undefined) {
+  const isCommon = shape.theme === "everything" || shape.theme === "money"
+  if (dice < (isCommon ? 8 : 11)) return drawQuestion(rng, shape.theme, account, inputs)
+  const earlier = inputs[rng.below(Math.max(1, inputs.length))]
+  if (dice > 17 && earlier !== undefined) {
     const again = rng.chance(0.3) ? reopened(earlier, rng) : earlier
-    return { kind: "command", input: { ...again, commandId: earlier.commandId } }
+    return { kind: "command", input: again }
   }
-  return { kind: "command", input: { ...drawInput(rng, shape.accounts, id), commandId: id } }
+  const isAboutMoney = shape.theme === "money"
+  return { kind: "command", input: drawCommand(rng, id, { accounts: shape.accounts, inputs, isAboutMoney }) }
 }
 
 interface Shape {
@@ -193,7 +199,7 @@ const drawBeginning = (rng: Rng, accounts: number, index: number, commandId: str
   const account = accountName(index % accounts)
   const input =
     index < accounts
-      ? open(account, BigInt(10 * rng.below(3)))
+      ? openAccount(account, BigInt(10 * rng.below(3)))
       : deposit(account, BigInt(50 + rng.below(200)))
   return { kind: "command", input: { ...input, commandId } }
 }
@@ -205,7 +211,7 @@ const drawPauseMs = (rng: Rng, theme: Theme): number => {
 }
 
 const drawSteps = (rng: Rng, shape: Shape) => {
-  const inputs: Array<CommandInput> = []
+  const inputs: Array<WorldCommand> = []
   const steps: Array<Step> = []
   for (let index = 0; index < shape.count; index++) {
     const id = `c-${index}`
@@ -214,8 +220,14 @@ const drawSteps = (rng: Rng, shape: Shape) => {
         ? drawBeginning(rng, shape.accounts, index, id)
         : drawAction(rng, shape, inputs, id, accountName(rng.below(shape.accounts)))
     if (action.kind === "command") inputs.push(action.input)
+    const client = rng.below(shape.clients)
+    const about = action.kind === "command" ? aboutOf(action.input) : undefined
+    const before = steps.findLast(
+      (step) => step.action.kind === "command" && step.action.input.commandId === about
+    )
     steps.push({
-      client: rng.below(shape.clients),
+      // What it is about is sent before it then.
+      client: before !== undefined && rng.chance(0.8) ? before.client : client,
       node: rng.below(shape.nodes),
       pauseMs: drawPauseMs(rng, shape.theme),
       action
@@ -308,6 +320,7 @@ const drawDisruptions = (rng: Rng, theme: Theme, target: Target): ReadonlyArray<
   const { at, accounts } = target
   switch (theme) {
     case "everything":
+    case "money":
       return [drawAny(rng, target)]
     case "time": {
       const dice = rng.below(6)
@@ -330,6 +343,7 @@ const drawDisruptions = (rng: Rng, theme: Theme, target: Target): ReadonlyArray<
 /** Noise that a theme has nearly always. */
 const themeNoise: { readonly [theme in Theme]: ReadonlyArray<Noise> } = {
   everything: [],
+  money: ["clientImpatient"],
   time: ["commitSlow", "commitLandsLate"],
   ownership: ["commitLandsLate", "commitLandedUnknown", "peerSlow", "storeSlow"],
   readSide: ["busLoses", "busRepeats", "busShuffles", "readModelAppliedUnknown"]
@@ -357,9 +371,28 @@ const drawDrift = (rng: Rng, theme: Theme, isSteady: boolean): Plan["drifts"][nu
 const nodesOf = (rng: Rng, theme: Theme): number =>
   theme === "ownership" ? rng.pick([2, 2, 3] as const) : rng.pick([1, 1, 2, 3] as const)
 
+const themesByWeight = [
+  "everything",
+  "everything",
+  "time",
+  "ownership",
+  "ownership",
+  "readSide",
+  "money",
+  "money"
+] as const
+
+/** A client of a few worlds that does one thing until a limit is reached. */
+const drawCrowd = (rng: Rng, theme: Theme): ReadonlyArray<Step> => {
+  if (theme !== "money" || !rng.chance(0.02)) return []
+  const account = accountName(0)
+  const inputs = rng.chance(0.5) ? crowdOfCaptures(account, capturesMax + 1) : crowdOfDeposits(account)
+  return inputs.map((input) => ({ client: 0, node: 0, pauseMs: 0, action: { kind: "command", input } }))
+}
+
 export const planOf = (seed: number): Plan => {
   const rng = new Rng(Math.imul(seed, 0x9e3779b1) ^ 0x5f356495)
-  const theme = rng.pick(["everything", "everything", "time", "ownership", "ownership", "readSide"] as const)
+  const theme = rng.pick(themesByWeight)
   const nodes = nodesOf(rng, theme)
   const accounts = 2 + rng.below(4)
   const clients = 1 + rng.below(5)
@@ -385,7 +418,7 @@ export const planOf = (seed: number): Plan => {
     clients,
     latencyMs: 1 + rng.below(8),
     drifts: Array.from({ length: nodes }, () => drawDrift(rng, theme, isSteady)),
-    steps: drawSteps(rng, { theme, accounts, clients, nodes, count }),
+    steps: [...drawSteps(rng, { theme, accounts, clients, nodes, count }), ...drawCrowd(rng, theme)],
     disruptions: disruptions.flat().toSorted((a, b) => a.at - b.at),
     noise: drawNoise(rng, theme)
   }

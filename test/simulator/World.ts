@@ -10,16 +10,18 @@ import { ClosedTimestamps } from "../../src/actors/past/ClosedTimestamps.ts"
 import { TimeTravel } from "../../src/actors/past/TimeTravel.ts"
 import { Singletons } from "../../src/actors/relay/Singletons.ts"
 import type { CommittedEvent } from "../../src/actors/subscriptions/Subscriptions.ts"
-import type { CommandInput } from "../../src/domain/Command.ts"
+import type { CommandError } from "../../src/domain/Errors.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
+import { type AccountView, type CommandView, viewOf } from "../../src/domain/Views.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { over } from "../../src/LedgerNode.ts"
 import { Cluster, Member } from "./Cluster.ts"
+import { accountName, type WorldCommand } from "./Commands.ts"
 import { badEndOf, Domain, Kernel, trapped } from "./Kernel.ts"
 import { limitsLayer, limitsOf } from "./limits.ts"
 import { Counts, Outside } from "./Outside.ts"
-import { type Action, accountName, type Disruption, type Plan, type Step, skewMaxMs } from "./Plan.ts"
+import { type Action, type Disruption, type Plan, type Step, skewMaxMs } from "./Plan.ts"
 
 const stepsMax = 1_500_000
 const sendingsMax = 8
@@ -33,6 +35,8 @@ const soonMs = 20
 /** A node knows that its clock is off after so long: heartbeats, and what they take on their way. */
 const offKnownMs = 400
 const impatienceMs = 30
+/** A client waits for a hold's expiry where it is no further off. */
+const expirySoonMs = 300
 
 /** An error as its caller saw it: the tag, and all of its fields. */
 export interface Refusal {
@@ -40,36 +44,40 @@ export interface Refusal {
   readonly [field: string]: unknown
 }
 
-/** One sending of a command, between two steps of the world; `answer` is undefined where none came. */
-export interface Sending {
-  readonly input: CommandInput & { readonly commandId: string }
+/** When a question was asked and answered: between two steps of the world, and by a perfect clock. */
+interface Asked {
   readonly start: number
   readonly end: number
+  readonly askedAt: number
+  readonly answeredAt: number
+}
+
+/** One sending of a command, under the id that it lands as; `answer` is undefined where none came. */
+export interface Sending extends Asked {
+  readonly input: WorldCommand
   readonly answer: Receipt | Refusal | undefined
 }
 
-interface ViewSeen {
-  readonly version: number
-  readonly balance: bigint
-  readonly hash: string
-  /** All of the account that was recorded before this instant is in it. */
-  readonly completeTo?: number
-}
-
 /** What a question about an account was answered; undefined: that there is no account. */
-export interface Seen {
+export interface Seen extends Asked {
   readonly kind: "strong" | "weak" | "asOf"
   readonly account: string
-  readonly start: number
-  readonly end: number
-  readonly view: ViewSeen | undefined
+  readonly view: AccountView | undefined
   /** A version that the caller had a token for, or the instant that was asked for. */
   readonly atLeast?: number
   readonly instant?: number
 }
 
+/** What a question about a command was answered; undefined: that none of that id was accepted. */
+export interface Found extends Asked {
+  readonly command: string
+  readonly view: CommandView | undefined
+}
+
+/** What all accounts have together of an asset, as of an instant; `total` is that with the other sides. */
 export interface TrialSeen {
   readonly instant: number
+  readonly asset: string
   readonly accounts: bigint
   readonly total: bigint
 }
@@ -95,6 +103,7 @@ export interface History {
   readonly outside: Outside
   readonly sendings: ReadonlyArray<Sending>
   readonly seen: ReadonlyArray<Seen>
+  readonly found: ReadonlyArray<Found>
   readonly trials: ReadonlyArray<TrialSeen>
   readonly lines: ReadonlyArray<LineSeen>
   readonly events: ReadonlyArray<Told>
@@ -127,6 +136,7 @@ class World {
   readonly gateways: ReadonlyArray<Domain>
   readonly sendings: Array<Sending> = []
   readonly seen: Array<Seen> = []
+  readonly found: Array<Found> = []
   readonly trials: Array<TrialSeen> = []
   readonly lines: Array<LineSeen> = []
   readonly events: Array<Told> = []
@@ -240,24 +250,31 @@ class World {
     return Effect.suspend((): Effect.Effect<Sending["answer"]> => {
       const life = this.lifeOf(node)
       if (life === undefined) return Effect.delay(Effect.succeed({ _tag: "Unavailable" }), 10)
-      const start = this.kernel.steps
+      const asked = this.#asking()
       const wasOff = this.#isOff(life)
-      return Effect.map(this.ask(life, life.ledger.dispatch(input), waitMs), (result) => {
+      return Effect.map(this.ask(life, dispatch(life.ledger, input), waitMs), (result) => {
         const answer =
           result === undefined
             ? undefined
             : Result.isSuccess(result)
               ? result.success
               : refusalOf(result.failure)
-        this.sendings.push({ input, start, end: this.kernel.steps, answer })
+        this.sendings.push({ input: { ...input, commandId: landsAs(input) }, ...asked(), answer })
         if (wasOff && this.#isOff(life) && answer !== undefined && isReceipt(answer) && !answer.replayed)
           this.troubles.push(`time: a node with a wrong clock has accepted ${input.commandId}`)
         const word = wordOf(answer)
         this.counts.add(`answer ${word}`)
+        if (word === "Accepted") this.counts.add(`accepted ${input._tag}`)
         this.kernel.note(`${input.commandId} ${word}`)
         return answer
       })
     })
+  }
+
+  /** Begins a question; what it answers is when it was asked and, by now, answered. */
+  #asking(): () => Asked {
+    const [start, askedAt] = [this.kernel.steps, this.outside.bus.wall()]
+    return () => ({ start, end: this.kernel.steps, askedAt, answeredAt: this.outside.bus.wall() })
   }
 
   /** It decides commands alone, and has had the time to see that its clock is off by more than it may be. */
@@ -282,6 +299,7 @@ class World {
 
   command(step: Step, input: Sending["input"]): Effect.Effect<void> {
     return Effect.gen({ self: this }, function* () {
+      yield* Effect.sleep(this.#untilExpiry(input))
       for (let sending = 0; sending < sendingsMax && !this.isOver; sending++) {
         const isImpatient = this.outside.weather.strikes("clientImpatient")
         const answer = yield* this.send(step.node + sending, input, isImpatient ? impatienceMs : patienceMs)
@@ -291,34 +309,89 @@ class World {
     })
   }
 
+  /** So long that a command about a hold reaches its node just about when the hold expires, where that is soon. */
+  #untilExpiry(input: WorldCommand): number {
+    if (!("hold" in input) || this.kernel.rng.chance(0.3)) return 0
+    const placed = this.sendings.find(
+      ({ answer, input: { commandId } }) =>
+        commandId === input.hold && answer !== undefined && isReceipt(answer)
+    )
+    if (placed?.input._tag !== "PlaceHold" || placed.answer === undefined || !isReceipt(placed.answer))
+      return 0
+    const leftMs = placed.answer.recordedAt + (placed.input.expiresIn ?? 0) - this.clients.wall()
+    return leftMs > expirySoonMs ? 0 : Math.max(0, leftMs - this.kernel.rng.below(2 * this.plan.latencyMs))
+  }
+
+  #note(what: string): void {
+    this.counts.add(`question ${what}`)
+    this.kernel.note(what)
+  }
+
   question(life: Life, action: Exclude<Action, { kind: "command" }>): Effect.Effect<unknown> {
-    const start = this.kernel.steps
+    switch (action.kind) {
+      case "trialAt":
+        return this.#askTrial(life, Math.max(1, this.clients.wall() - action.agoMs))
+      case "sum":
+        return this.#askSum(life)
+      case "find":
+        return this.#askFind(life, action.command)
+      case "statement":
+        return this.#askStatement(life, action.account)
+      default:
+        return this.#askBalance(life, action)
+    }
+  }
+
+  #askTrial(life: Life, instant: number): Effect.Effect<unknown> {
+    const asked = life.ledger.trialBalanceAt({ recordedAt: instant })
+    return Effect.map(this.ask(life, asked, patienceMs), (result) => {
+      this.#note(`trialAt ${wordOfResult(result)}`)
+      if (result === undefined || Result.isFailure(result)) return
+      for (const asset of worldAssets) {
+        const line = result.success.lines.find((one) => one.asset === asset)
+        const { accounts = 0n, total = 0n } = line ?? {}
+        this.trials.push({ instant, asset, accounts, total })
+      }
+    })
+  }
+
+  #askSum(life: Life): Effect.Effect<unknown> {
+    return Effect.map(this.ask(life, life.ledger.sum("acc-", {}), patienceMs), (result) => {
+      this.#note(`sum ${wordOfResult(result)}`)
+      // Where an account is parked, the answer says that it is not whole.
+      if (result === undefined || Result.isFailure(result) || result.success.parked > 0) return
+      const { knownAt: instant, sums } = result.success
+      for (const asset of worldAssets) {
+        const accounts = sums.find((one) => one.asset === asset)?.balance ?? 0n
+        this.trials.push({ instant, asset, accounts, total: 0n })
+      }
+    })
+  }
+
+  #askFind(life: Life, command: string): Effect.Effect<unknown> {
+    const asked = this.#asking()
+    return Effect.map(this.ask(life, life.ledger.find(command), patienceMs), (result) => {
+      this.#note(`find ${wordOfResult(result)}`)
+      if (result === undefined || Result.isFailure(result)) return
+      this.found.push({ command, ...asked(), view: Option.getOrUndefined(result.success) })
+    })
+  }
+
+  #askStatement(life: Life, account: string): Effect.Effect<unknown> {
+    return Effect.map(this.ask(life, life.ledger.statement(account, { limit: 5 }), patienceMs), (result) => {
+      this.#note(`statement ${wordOfResult(result)}`)
+      if (result === undefined || Result.isFailure(result)) return
+      for (const { version, balance } of result.success.rows) this.lines.push({ account, version, balance })
+    })
+  }
+
+  #askBalance(
+    life: Life,
+    action: Extract<Action, { kind: "strong" | "weak" | "asOf" }>
+  ): Effect.Effect<unknown> {
+    const asking = this.#asking()
     const { ledger } = life
-    const note = (what: string) => {
-      this.counts.add(`question ${what}`)
-      this.kernel.note(what)
-    }
-    if (action.kind === "trialAt") {
-      const instant = Math.max(1, this.clients.wall() - action.agoMs)
-      return Effect.map(
-        this.ask(life, ledger.trialBalanceAt({ recordedAt: instant }), patienceMs),
-        (result) => {
-          note(`trialAt ${wordOfResult(result)}`)
-          if (result === undefined || Result.isFailure(result)) return
-          for (const line of result.success.lines)
-            this.trials.push({ instant, accounts: line.accounts, total: line.total })
-          if (result.success.lines.length === 0) this.trials.push({ instant, accounts: 0n, total: 0n })
-        }
-      )
-    }
     const { account, kind } = action
-    if (kind === "statement") {
-      return Effect.map(this.ask(life, ledger.statement(account, { limit: 5 }), patienceMs), (result) => {
-        note(`statement ${wordOfResult(result)}`)
-        if (result === undefined || Result.isFailure(result)) return
-        for (const { version, balance } of result.success.rows) this.lines.push({ account, version, balance })
-      })
-    }
     const token = kind === "weak" ? this.#latestToken(account) : undefined
     const instant = action.kind === "asOf" ? Math.max(1, this.clients.wall() - action.agoMs) : undefined
     const asked =
@@ -328,15 +401,14 @@ class World {
           ? ledger.balanceAt(account, { recordedAt: instant })
           : ledger.balance(account, token === undefined ? {} : { readToken: `${account}@${token}` })
     return Effect.map(this.ask(life, asked, patienceMs), (result) => {
-      note(`${kind} ${wordOfResult(result)}`)
+      this.#note(`${kind} ${wordOfResult(result)}`)
       const isAbsent =
         result !== undefined && Result.isFailure(result) && result.failure._tag === "AccountNotFound"
       if (result === undefined || (Result.isFailure(result) && !isAbsent)) return
       this.seen.push({
         kind,
         account,
-        start,
-        end: this.kernel.steps,
+        ...asking(),
         view: Result.isSuccess(result) ? result.success : undefined,
         ...(token === undefined ? {} : { atLeast: token }),
         ...(instant === undefined ? {} : { instant })
@@ -535,7 +607,7 @@ class World {
 
   #askReader({ domain, travel }: Reader, name: string, agoMs: number): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const start = this.kernel.steps
+      const asking = this.#asking()
       const instant = Math.max(1, this.clients.wall() - agoMs)
       const account = AccountId.make(name)
       const asked = Effect.flatMap(travel, (past) => past.at(account, { _tag: "RecordedAt", instant }))
@@ -549,8 +621,8 @@ class World {
         const view =
           head === undefined || head.account._tag === "Absent"
             ? undefined
-            : { version: head.account.version, balance: head.account.balance, hash: head.hash }
-        this.seen.push({ kind: "asOf", account: name, start, end: this.kernel.steps, view, instant })
+            : viewOf({ ...head, account: head.account }, instant)
+        this.seen.push({ kind: "asOf", account: name, ...asking(), view, instant })
       })
     })
   }
@@ -615,6 +687,7 @@ class World {
       for (const [account, hash] of heads) if (found.get(account)?.hash !== hash) return `row ${account}`
       for (const account of found.keys()) if (!heads.has(account)) return `forged row ${account}`
       for (const { row } of this.outside.landed) if (!told.has(row.hash)) return "subscriber"
+      for (const account of this.outside.parkedInBooks()) return `${account} is parked`
       return undefined
     }
     return Effect.gen({ self: this }, function* () {
@@ -669,6 +742,20 @@ class World {
 const endOf = (disruption: Disruption): number =>
   disruption.at + (disruption.kind === "stall" || disruption.kind === "freeze" ? disruption.forMs : 0)
 
+/** A group goes the way of `dispatchAll`; what a caller calls a reversal does not matter. */
+const dispatch = (ledger: Ledger["Service"], input: WorldCommand): Effect.Effect<Receipt, CommandError> => {
+  if (input._tag === "Reverse") return ledger.dispatch({ ...input, commandId: "reversal" })
+  if (input._tag !== "Group") return ledger.dispatch(input)
+  const { _tag, commands, ...options } = input
+  return ledger.dispatchAll(commands, options)
+}
+
+/** Every caller's n-th reversal of a command lands under one id. */
+export const landsAs = (input: WorldCommand): string =>
+  input._tag === "Reverse" ? `~r${input.n ?? 1}~${input.original}` : input.commandId
+
+const worldAssets = ["USD/2", "EUR/2"]
+
 const refusalOf = (error: { readonly _tag: string }): Refusal => ({ ...error, _tag: error._tag })
 
 export const isReceipt = (answer: Receipt | Refusal): answer is Receipt => "postings" in answer
@@ -701,7 +788,7 @@ export const live = (plan: Plan): History =>
     const badEnd = exit === undefined ? undefined : badEndOf(exit)
     if (badEnd !== undefined) world.troubles.push(`the world ended: ${badEnd}`)
     world.isOver = true
-    const { counts, outside, sendings, seen, trials, lines, events, troubles, kernel } = world
+    const { counts, outside, sendings, seen, found, trials, lines, events, troubles, kernel } = world
     return {
       plan,
       hash: kernel.hash,
@@ -711,6 +798,7 @@ export const live = (plan: Plan): History =>
       outside,
       sendings,
       seen,
+      found,
       trials,
       lines,
       events,

@@ -7,7 +7,7 @@ import { Domain, Kernel, trapped } from "./Kernel.ts"
 import { mutated, mutations } from "./mutations.ts"
 import { planOf } from "./Plan.ts"
 import { keep, lineOf, parseNoise, parseNumbers } from "./Shrink.ts"
-import { type History, live } from "./World.ts"
+import { type History, isReceipt, live } from "./World.ts"
 
 describe("the judge", () => {
   const history = live(planOf(6))
@@ -43,8 +43,57 @@ describe("the judge", () => {
     assert.lengthOf(changed({ sendings: [...history.sendings, refused] }), 1)
   })
 
+  it("sees a balance that leaves out what is held", () => {
+    const [right] = history.seen.filter((one) => one.view !== undefined)
+    if (right?.view === undefined) throw new Error("the world has a balance")
+    const wrong = { ...right, view: { ...right.view, held: 1n } }
+    assert.lengthOf(changed({ seen: [wrong] }), 1)
+  })
+
+  it("sees a receipt that binds another balance", () => {
+    const index = history.sendings.findIndex(({ answer }) => answer !== undefined && isReceipt(answer))
+    const right = history.sendings[index]
+    if (right?.answer === undefined || !isReceipt(right.answer)) throw new Error("the world has a receipt")
+    const [posting, ...others] = right.answer.postings
+    if (posting?.balance === undefined) throw new Error("a receipt has a balance")
+    const postings = [{ ...posting, balance: posting.balance + 1n }, ...others]
+    const wrong = { ...right, answer: { ...right.answer, postings } }
+    assert.lengthOf(changed({ sendings: history.sendings.with(index, wrong) }), 1)
+  })
+
+  it("sees that something else landed than was asked for", () => {
+    const index = history.sendings.findIndex(
+      ({ answer, input }) => input._tag === "Deposit" && answer !== undefined && isReceipt(answer)
+    )
+    const right = history.sendings[index]
+    if (right?.input._tag !== "Deposit") throw new Error("the world has a deposit")
+    const { commandId, amount } = right.input
+    const sendings = history.sendings.map((one) =>
+      one.input.commandId === commandId && one.input._tag === "Deposit"
+        ? { ...one, input: { ...one.input, amount: amount + 1n } }
+        : one
+    )
+    assert.lengthOf(changed({ sendings }), 1)
+  })
+
+  it("sees a command that is not found, though a caller had its receipt", () => {
+    const [accepted] = history.sendings.filter(({ answer }) => answer !== undefined && isReceipt(answer))
+    if (accepted === undefined) throw new Error("the world has a receipt")
+    const missing = {
+      ...accepted,
+      command: accepted.input.commandId,
+      start: accepted.end + 1,
+      end: accepted.end + 2,
+      view: undefined
+    }
+    assert.lengthOf(changed({ found: [missing] }), 1)
+  })
+
   it("sees a gap in a subscription", () => {
-    const index = history.events.findIndex(({ version }) => version === 2)
+    const later = history.events.find(({ version }) => version === 3)
+    const index = history.events.findIndex(
+      ({ account, version }) => account === later?.account && version === 2
+    )
     assert.isAtLeast(index, 0)
     const told = history.events.filter(
       ({ account, version }) => account !== history.events[index]?.account || version !== 2

@@ -2,7 +2,7 @@
  * Answers queries from the read model: balances, statements by pages, transfers, sums. A query with a read token waits,
  * bounded, until the read model has reached the write that the token came from.
  */
-import { Clock, Context, Effect, Layer, Option, Result, Schema } from "effect"
+import { Context, Effect, Layer, Option, Result, Schema } from "effect"
 import type { HoldRow, OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
 import {
   AccountNotFound,
@@ -27,6 +27,7 @@ import { Counterparty } from "../../domain/Views.ts"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
+import { AnswerClock } from "./AnswerClock.ts"
 import { ProjectionWaiters } from "./ProjectionWaiters.ts"
 import {
   type ContraBalance,
@@ -198,6 +199,7 @@ const makeQueries = Effect.gen(function* () {
 /** `balance` waits for a read token. */
 const makeHoldQueries = Effect.fnUntraced(function* (balance: Queries["Service"]["balance"]) {
   const readModel = yield* ReadModel
+  const now = yield* AnswerClock
   const { pageMax } = yield* ReadSideConfig
   return {
     holds: Effect.fn("Queries.holds")(function* (account: AccountId, asked: HoldsQuery = {}) {
@@ -206,20 +208,20 @@ const makeHoldQueries = Effect.fnUntraced(function* (balance: Queries["Service"]
       const after = asked.cursor === undefined ? "" : yield* Effect.fromResult(holdIdOf(asked.cursor))
       // The account's own time may be ahead of this node's.
       const { recordedAt } = yield* balance(account, asked)
-      const openAt = Math.max(yield* Clock.currentTimeMillis, recordedAt)
+      const openAt = Math.max(yield* now, recordedAt)
       const rows = yield* answered(readModel.holds({ account, openAt, before, after, limit: limit + 1 }))
       return pageOf(rows, limit, ({ hold }) => hold)
     }),
     holdsByExpiry: Effect.fn("Queries.holdsByExpiry")(function* (asked: HoldsByExpiryQuery = {}) {
       const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
       const before = yield* Effect.fromResult(boundOf("expiringBefore", asked.expiringBefore))
-      const now = expiringAfter(yield* Clock.currentTimeMillis)
+      const open = expiringAfter(yield* now)
       const after =
-        asked.cursor === undefined ? now : yield* Effect.fromResult(readExpiryCursor(asked.cursor))
+        asked.cursor === undefined ? open : yield* Effect.fromResult(readExpiryCursor(asked.cursor))
       const rows = yield* answered(
         readModel.holdsByExpiry({
           // What expired since the page before is left out.
-          after: after.expiresAt > now.expiresAt ? after : now,
+          after: after.expiresAt > open.expiresAt ? after : open,
           before: before ?? instantMax + 1,
           prefix: asked.prefix,
           limit: limit + 1
