@@ -58,6 +58,13 @@ export interface Body {
   readonly owner?: string
   readonly side?: string
   readonly legs?: ReadonlyArray<Leg>
+  readonly contra?: string
+  readonly contras?: ReadonlyArray<{
+    readonly contra: string
+    readonly asset: string
+    readonly side: string
+    readonly amount: string
+  }>
   readonly hold?: string
   readonly expiresAt?: number
   readonly final?: boolean
@@ -65,7 +72,11 @@ export interface Body {
   readonly reverses?: {
     readonly original: string
     readonly n: number
-    readonly gave?: ReadonlyArray<{ readonly account: string; readonly amount: string }>
+    readonly gave?: ReadonlyArray<{
+      readonly account: string
+      readonly amount: string
+      readonly asset?: string
+    }>
     readonly isShortfall?: boolean
   }
 }

@@ -1,5 +1,5 @@
 /** Whether a refusal is right for a state that the account had while its caller waited: the rules once more, from the design alone. */
-import { accountsOfMember, type WorldCommand, worth } from "./Commands.ts"
+import { accountsOfMember, assetOf, type WorldCommand, worth } from "./Commands.ts"
 import {
   changeOf,
   heldAt,
@@ -28,7 +28,11 @@ export const logOfCommands = ({ outside }: History): Log => {
   return log
 }
 
-/** What a command moved, by account and contra; an account that ended as it began has no entry. */
+/** A contra has no asset of its own, and may have several. */
+export const placeOf = (account: string, asset: unknown): string =>
+  account.startsWith("external:") ? `${account} ${asset}` : account
+
+/** What a command moved, by account, and by contra and asset; what ended as it began has no entry. */
 export const netOf = (rows: History["outside"]["landed"]): ReadonlyMap<string, bigint> => {
   const net = new Map<string, bigint>()
   const add = (place: string, units: bigint) => net.set(place, (net.get(place) ?? 0n) + units)
@@ -36,19 +40,24 @@ export const netOf = (rows: History["outside"]["landed"]): ReadonlyMap<string, b
     const body = payloadOf(row)
     const units = changeOf(row, body)
     add(row.accountId, units)
-    const contra = row.type === "HoldCaptured" && body.to?.startsWith("external:") ? body.to : undefined
-    const other =
-      contra ?? (row.type === "Deposited" || row.type === "Withdrawn" ? "external:bank" : undefined)
-    if (other !== undefined) add(other, -units)
+    const contra = row.type === "HoldCaptured" && body.to?.startsWith("external:") ? body.to : body.contra
+    if (contra !== undefined) add(placeOf(contra, assetOf(row.accountId)), -units)
+    for (const leg of body.contras ?? []) {
+      const amount = BigInt(leg.amount)
+      add(placeOf(leg.contra, leg.asset), leg.side === "credit" ? amount : -amount)
+    }
   }
   return new Map([...net].filter(([, units]) => units !== 0n))
 }
 
-/** What reversal `n` of a command says that it gave back on an account. */
-export const gaveOf = (log: Log, original: string, n: number, account: string): bigint => {
+/** What reversal `n` of a command says that it gave back at a place. */
+export const gaveOf = (log: Log, original: string, n: number, place: string): bigint => {
   const first = log.get(`~r${n}~${original}`)?.[0]
   const gave = first === undefined ? [] : (payloadOf(first.row).reverses?.gave ?? [])
-  return gave.reduce((sum, leg) => (leg.account === account ? sum + BigInt(leg.amount) : sum), 0n)
+  return gave.reduce(
+    (sum, leg) => (placeOf(leg.account, leg.asset) === place ? sum + BigInt(leg.amount) : sum),
+    0n
+  )
 }
 
 const sizeOf = (units: bigint): bigint => (units < 0n ? -units : units)
@@ -146,9 +155,9 @@ const reversalFault = (
   input: Extract<WorldCommand, { readonly _tag: "Reverse" }>,
   log: Log
 ): string | undefined => {
-  const net = netOf(log.get(input.original) ?? []).get(`${refusal.account}`) ?? 0n
-  let left = sizeOf(net)
-  for (let n = 1; n < (input.n ?? 1); n++) left -= gaveOf(log, input.original, n, `${refusal.account}`)
+  const place = placeOf(`${refusal.account}`, refusal.asset)
+  let left = sizeOf(netOf(log.get(input.original) ?? []).get(place) ?? 0n)
+  for (let n = 1; n < (input.n ?? 1); n++) left -= gaveOf(log, input.original, n, place)
   const isTrue = refusal.left === left && (units(refusal.amount) ?? 0n) > left
   return isTrue ? undefined : `${left} were left to give back on ${refusal.account}, not ${refusal.left}`
 }
