@@ -119,16 +119,14 @@ export const migrate = (services: {
     readModel: Migrations.migrate("read-model", services.readModelUrl)
   })
 
-/** The ledger that a write side and a read side make, over whatever stores they are given. */
-const joined = <A, E, R, A2, E2, R2>(
 /** A node answers about "now" by the clock that it decides by. */
 const answersByLedgerClock = Layer.effect(
   AnswerClock,
   Effect.map(LedgerClock, (clock) => Effect.sync(clock.nowUnsafe))
 )
 
-/** One node over whatever stores and bus it is given: its write side, its read side, and the ledger they make. */
-export const over = <E, R>(
+/** The ledger that a write side and a read side make, over whatever stores they are given. */
+const joined = <A, E, R, A2, E2, R2>(
   nodeName: string,
   readSide: Layer.Layer<A, E, R>,
   outside: Layer.Layer<A2, E2, R2>

@@ -102,6 +102,33 @@ layer(memoryStores)("a node", (it) => {
     })
   )
 
+  it.effect("does not refuse a command for another one of its id that is refused itself", () =>
+    Effect.gen(function* () {
+      const inner = yield* EventStore
+      const first = yield* startNode("contest-first")
+      yield* fund(first, ["v-a"], 50n)
+      yield* first.send(deposit("v-a", 1n, "v-1"))
+      yield* first.stop
+      const faulty = FaultyStore.over(inner)
+      const node = yield* startNode("contest", { store: faulty.store })
+      for (const [id, outcome] of [
+        ["v-1", { commandId: "v-1", replayed: true }],
+        ["v-2", { commandId: "v-2", replayed: false }]
+      ] as const) {
+        faulty.hold("findCommands")
+        const wrong = yield* Effect.forkChild(Effect.flip(node.send(withdraw("v-a", 1_000n, id))))
+        yield* until("the wrong one is looked up", () => faulty.held() === 1)
+        const right = yield* Effect.forkChild(node.send(deposit("v-a", 1n, id)), { startImmediately: true })
+        assert.isUndefined(right.pollUnsafe())
+        faulty.release()
+        const tag = id === "v-1" ? "CommandIdReused" : "InsufficientFunds"
+        assert.strictEqual((yield* Fiber.join(wrong))._tag, tag)
+        const { commandId, replayed } = yield* Fiber.join(right)
+        assert.deepStrictEqual({ commandId: `${commandId}`, replayed }, outcome)
+      }
+    })
+  )
+
   it.effect(
     "refuses an id that was used for another body, whether it is remembered, under way or in the log",
     () =>
@@ -117,12 +144,14 @@ layer(memoryStores)("a node", (it) => {
         faulty.hold("commit")
         const under = yield* Effect.forkChild(node.send(deposit("u-a", 3n, "u-2")))
         yield* until("the commit is held", () => faulty.held() === 1)
-        assert.strictEqual(yield* reused(4n, "u-2"), "CommandIdReused")
+        const other = yield* Effect.forkChild(reused(4n, "u-2"), { startImmediately: true })
+        assert.isUndefined(other.pollUnsafe(), "whether the id is used is not known yet")
         faulty.release()
         yield* Fiber.join(under)
-        const other = yield* startNode("reuse-other")
+        assert.strictEqual(yield* Fiber.join(other), "CommandIdReused")
+        const second = yield* startNode("reuse-other")
         assert.strictEqual(
-          (yield* Effect.flip(other.send(deposit("u-a", 9n, "u-1"))))._tag,
+          (yield* Effect.flip(second.send(deposit("u-a", 9n, "u-1"))))._tag,
           "CommandIdReused"
         )
         assert.strictEqual((yield* readStream(inner, "u-a")).length, 4)

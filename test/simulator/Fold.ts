@@ -67,6 +67,7 @@ export interface Body {
   }>
   readonly hold?: string
   readonly expiresAt?: number
+  readonly expiredAt?: number
   readonly final?: boolean
   readonly to?: string
   readonly reverses?: {

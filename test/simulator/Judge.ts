@@ -188,7 +188,10 @@ const faultsOfCommands = (history: History, states: States, log: Log): ReadonlyA
     group.push(sending)
     groups.set(sending.input.commandId, group)
   }
-  const known = [...log.keys()].filter((command) => !groups.has(command))
+  // A notice of an expired hold is the ledger's own command (Landed.ts).
+  const known = [...log].flatMap(([command, [first]]) =>
+    groups.has(command) || first?.row.type === "HoldExpired" ? [] : [command]
+  )
   return [
     ...known.map((command) => `I4: ${command} is in the log, and no client has an answer for it`),
     ...[...groups].flatMap(([command, group]) => [

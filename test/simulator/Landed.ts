@@ -128,6 +128,7 @@ const lawFault = (before: State, row: StoredEvent, body: Body): string | undefin
   const units = changeOf(row, body)
   const frozen = (side: string) => before.frozen === "both" || before.frozen === side
   const takes = units < 0n || row.type === "HoldPlaced" || row.type === "HoldAdjusted"
+  if (row.type === "HoldExpired") return undefined
   if (before.status === "closed") return "the account was closed"
   if (takes && frozen("debits")) return "the account was frozen for debits"
   if (units > 0n && frozen("credits")) return "the account was frozen for credits"
@@ -149,6 +150,21 @@ const holdFaults = (account: string, states: ReadonlyArray<State>): ReadonlyArra
       )
   }
   return faults
+}
+
+/** A notice is true, and comes once: that much of the hold was left when it expired. */
+const noticeFaults = (landed: Landed, states: States): ReadonlyArray<string> => {
+  const noticed = new Set<string>()
+  return landed.flatMap(({ row }) => {
+    if (row.type !== "HoldExpired") return []
+    const { amount, expiredAt, hold = "" } = payloadOf(row)
+    const ended = states.get(row.accountId)?.[row.version]?.ended.get(hold)
+    const key = `${row.accountId} ${hold}`
+    const isFirst = !noticed.has(key)
+    noticed.add(key)
+    const isTrue = ended?.how === "expired" && ended.at === expiredAt && `${ended.remaining}` === amount
+    return isTrue && isFirst ? [] : [`holds: ${row.accountId}@${row.version} is an untrue notice of ${hold}`]
+  })
 }
 
 /** No leg of a command gives back more than it got, over all of its reversals; and one is there for each before the last. */
@@ -218,6 +234,7 @@ export const faultsOfLanded = (history: History, states: States, log: Log): Read
   return [
     ...faults,
     ...[...states].flatMap(([account, all]) => holdFaults(account, all)),
+    ...noticeFaults(history.outside.landed, states),
     ...reversalFaults(log),
     ...history.sendings.flatMap((sending) => receiptFaults(sending, states))
   ]

@@ -158,6 +158,7 @@ export class Outside {
                 if (known.has(row.hash)) continue
                 known.add(row.hash)
                 this.#hashes.set(`${row.accountId}@${row.version}`, row.hash)
+                if (row.type === "HoldExpired") this.#counts.add("path notice of an expired hold")
                 this.landed.push({ row, step: this.#kernel.steps, wallMs: this.bus.wall() })
                 this.#kernel.note(row.hash)
               }

@@ -45,6 +45,8 @@ export const clusterLimits: ClusterLimits = {
 export const booksLimits: ReadSideLimits = {
   ...defaultReadSideLimits,
   feedEventsMax: 12,
+  noticeMs: 150,
+  noticesMax: 3,
   publishEventsMax: 6,
   relayCursorMs: 100,
   orphansMs: 250,

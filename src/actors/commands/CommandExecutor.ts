@@ -33,7 +33,7 @@ import { type BatchResult, CommitPipeline } from "../commit/CommitPipeline.ts"
 import { CommitQueue } from "../commit/CommitQueue.ts"
 import { WriterRegistry } from "../commit/WriterRegistry.ts"
 import { AdmissionControl, isOfHotAccount } from "./AdmissionControl.ts"
-import { Deduplication } from "./Deduplication.ts"
+import { Deduplication, reused } from "./Deduplication.ts"
 import { InFlightCommands, indeterminate, unavailable } from "./InFlightCommands.ts"
 
 /** Defects that one command may cause before it fails with them. */
@@ -136,6 +136,11 @@ class Executor {
         this.#inFlight.outcomes.joined++
         if (sender === "Peer") found.pending.markForwarded()
         return found.pending.join(reply, deadline)
+      case "Contested":
+        return found.pending.join(
+          (exit) => this.#afterOther(command, exit, { reply, sender, deadline }),
+          deadline
+        )
       case "Remembered":
         return this.#refuse(found.exit, reply)
       case "Unknown":
@@ -155,6 +160,20 @@ class Executor {
     this.#inFlight.add(pending)
     if (this.#deduplication.mustCheckLogFirst(now)) this.#deduplication.lookUp(pending)
     else this.#execute(pending, now, actors)
+  }
+
+  /**
+   * The command that had its id was answered. Where that one was refused, the id is free, or it is this very command that
+   * was accepted under it before. While that is open, so is the outcome of this one.
+   */
+  #afterOther(
+    command: Command,
+    other: CommandExit,
+    own: { readonly reply: Reply; readonly sender: Sender; readonly deadline: number }
+  ): void {
+    if (other._tag === "Success") return this.#refuse(reused(command.commandId), own.reply)
+    if (isOpen(other)) this.#refuse(other, own.reply)
+    else this.submit(command, own.reply, own.sender, own.deadline)
   }
 
   /** Answers a command that does not become one of those in flight. */
@@ -326,6 +345,14 @@ class Executor {
     return this.#registry.trouble() ?? this.#deduplication.trouble() ?? "no answer"
   }
 }
+
+/** What became of it is not known, or it was not looked at. */
+const isOpen = (exit: CommandExit): boolean =>
+  saysNothingWasDone(exit) ||
+  Result.match(Exit.findError(exit), {
+    onSuccess: ({ _tag }) => _tag === "Indeterminate",
+    onFailure: () => true
+  })
 
 const saysNothingWasDone = (exit: CommandExit): boolean =>
   Result.match(Exit.findError(exit), {

@@ -26,6 +26,8 @@ const stormMs = 10_000
 type Found = Data.TaggedEnum<{
   /** The same command was sent before and is not answered yet. */
   InFlight: { readonly pending: PendingCommand }
+  /** Another command has the id, and is not answered yet: only once it is accepted is the id its own. */
+  Contested: { readonly pending: PendingCommand }
   /** It was accepted, or another command has the id. */
   Remembered: { readonly exit: CommandExit }
   /** Nothing; the log may know it all the same. */
@@ -76,7 +78,7 @@ const make = Effect.gen(function* () {
       const same = inFlight.get(commandId)
       if (same !== undefined) {
         if (same.commandHash === hashOf()) return Found.InFlight({ pending: same })
-        return Found.Remembered({ exit: reused(commandId) })
+        return Found.Contested({ pending: same })
       }
       const kept = recent.hashOf(commandId)
       if (kept === undefined) return unknown
@@ -94,7 +96,7 @@ const make = Effect.gen(function* () {
   })
 })
 
-const reused = (commandId: CommandId): CommandExit => Exit.fail(new CommandIdReused({ commandId }))
+export const reused = (commandId: CommandId): CommandExit => Exit.fail(new CommandIdReused({ commandId }))
 
 /** Starts the fiber that looks ids up in the log. */
 const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
