@@ -11,6 +11,7 @@ import { Sums } from "./actors/past/Sums.ts"
 import { type AsOf, TimeTravel } from "./actors/past/TimeTravel.ts"
 import { TrialBalance } from "./actors/past/TrialBalance.ts"
 import { Completeness } from "./actors/projections/Completeness.ts"
+import { type SingletonState, Singletons } from "./actors/relay/Singletons.ts"
 import { Subscriptions } from "./actors/subscriptions/Subscriptions.ts"
 import {
   dispatchChecked,
@@ -152,6 +153,7 @@ const makeAnswers = Effect.gen(function* () {
   const stores = yield* makeStoreAnswers()
   const dispatcher = yield* Dispatcher
   const placement = yield* Placement
+  const singletons = yield* Singletons
   const completeness = yield* Completeness
   const subscriptions = yield* Subscriptions
   const now = yield* AnswerClock
@@ -169,9 +171,20 @@ const makeAnswers = Effect.gen(function* () {
       return yield* opened(head, notBefore(head, yield* now))
     }),
     stats: () => Effect.sync(() => dispatcher.stats()),
-    nodes: () => Effect.sync(() => nodesOf(dispatcher.node, placement)),
+    nodes: () =>
+      Effect.sync(() => ({
+        ...nodesOf(dispatcher.node, placement),
+        duties: singletons.statesUnsafe().map(toDuty)
+      })),
     subscribe: subscriptions.subscribe
   } satisfies QueryAnswers
+})
+
+const toDuty = ({ name, node, silentMs, isUnowned }: SingletonState) => ({
+  duty: name,
+  ...(node === undefined ? {} : { node }),
+  silentMs: Math.round(silentMs),
+  isUnowned
 })
 
 /** This node and those that it is connected with. A shard that moves is claimed by neither for a moment, or by both. */

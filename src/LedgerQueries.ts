@@ -118,7 +118,24 @@ const NodesView = Schema.Struct({
     })
   ),
   /** Those whose owner is not known: they are moving, or their node is not connected. */
-  unowned: Schema.Array(Schema.Int)
+  unowned: Schema.Array(Schema.Int),
+  /**
+   * Which node runs which part of the read side, as the one that is asked has heard; empty on a node alone, which runs all of
+   * it. Absent from a node of an earlier version.
+   */
+  duties: Schema.optionalKey(
+    Schema.Array(
+      Schema.Struct({
+        duty: Schema.String,
+        /** The last reported owner; absent where no node ever reported. */
+        node: Schema.optionalKey(Schema.String),
+        /** Milliseconds since the owner's last report; 0 for the node that is asked. */
+        silentMs: Schema.Int,
+        /** The last report is so old that no node can be running it. */
+        isUnowned: Schema.Boolean
+      })
+    )
+  )
 })
 
 /** A row that a projection could not take, or that was left out of it, and since when. */

@@ -9,7 +9,7 @@ export type ClusterFlags = Command.Command.Config.Infer<typeof flags>
 export const cluster = Command.make(
   "cluster",
   flags,
-  lazily(() => import("./run/cluster.ts").then(({ cluster }) => cluster))
+  lazily(() => import("./remote/cluster.ts").then(({ cluster }) => cluster))
 ).pipe(
   Command.withDescription(
     "Show the nodes of the cluster, and which of them owns how many shards and which parts of the read side"

@@ -124,6 +124,8 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
           assert.match(statement.stdout, /opening balance[\s\S]*Deposited[\s\S]*closing balance +7\.00 USD/)
           assert.match((yield* ask("accounts")).stdout, /ask:a +7\.00 USD +7\.00 USD +open +Ada/)
           assert.match((yield* ask("trial-balance")).stdout, /USD\/2 +[\d.]+ USD +-[\d.]+ USD +0\.00 USD/)
+          assert.match((yield* ask("cluster")).stdout, /^\S+ \(which answers\): 1 of 1 shards\n$/)
+          assert.deepInclude(jsonOf(yield* ask("cluster", "--json")), { shards: 1, unowned: [], duties: [] })
           assert.deepInclude(jsonOf(yield* ask("verify", "--json")), {
             ok: true,
             findings: [],

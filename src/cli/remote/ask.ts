@@ -39,9 +39,27 @@ const chooseTarget = Effect.fnUntraced(function* (data: Option.Option<string>) {
 })
 
 /** Asks; `limits` are those of the client, where the question needs others than it has. */
-export const asking = Effect.fnUntraced(function* <A, E, R>(
+export const asking = <A, E, R>(
   data: Option.Option<string>,
   question: (books: QueryMethods) => Effect.Effect<A, E, R>,
+  limits?: Partial<ClientLimits>
+) =>
+  askingNode(
+    data,
+    question,
+    (begin) =>
+      Effect.flatMap(
+        Effect.promise(() => import("../run/onStores.ts")),
+        ({ onStores }) => onStores(data, question, begin)
+      ),
+    limits
+  )
+
+/** The same for a question that is put to the stores in another way: `onStores` has to do `begin` before anything else. */
+export const askingNode = Effect.fnUntraced(function* <A, E, R, A2, E2, R2>(
+  data: Option.Option<string>,
+  question: (books: QueryMethods) => Effect.Effect<A, E, R>,
+  onStores: (begin: Effect.Effect<void>) => Effect.Effect<A2, E2, R2>,
   limits?: Partial<ClientLimits>
 ) {
   const target: Target = yield* chooseTarget(data)
@@ -50,7 +68,6 @@ export const asking = Effect.fnUntraced(function* <A, E, R>(
       yield* (yield* LedgerClient).awaitConnected
       return yield* question(yield* Ledger)
     }).pipe(Effect.provide(clientLayer({ url: target.url, limits })))
-  const { onStores } = yield* Effect.promise(() => import("../run/onStores.ts"))
   // Not said here: the front hands over to the whole program, which comes by again.
-  return yield* onStores(data, question, target.why === undefined ? Effect.void : note(target.why))
+  return yield* onStores(target.why === undefined ? Effect.void : note(target.why))
 })

@@ -1,6 +1,6 @@
 /**
- * `chronicle cluster`: shows the nodes of the cluster, found by the read model's database, and what each of them
- * owns.
+ * `chronicle cluster` where no node is asked: shows the nodes of the cluster, found by the read model's database, and what each of
+ * them owns and does.
  */
 import { Data, Effect, Layer } from "effect"
 import {
@@ -15,6 +15,7 @@ import { limitsFromEnvironment } from "../../infra/config/Environment.ts"
 import { ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
 import type { ClusterFlags } from "../cluster.ts"
 import { grouped, makeOutput, printJson } from "../Output.ts"
+import { describeSingletons } from "../remote/cluster.ts"
 import { resolveStores } from "./services.ts"
 
 /** How long each shard's owner may take to answer, in milliseconds. */
@@ -28,18 +29,6 @@ class NoNodeAnswers extends Data.TaggedError("NoNodeAnswers")<{ readonly patienc
       "or none can be reached at the address that it registered (CHRONICLE_CLUSTER_HOST, CHRONICLE_CLUSTER_PORT)"
     )
   }
-}
-
-/** `books_v1: 0, 3, sweep; orphans`. */
-const describeSingletons = (names: ReadonlyArray<string>): string => {
-  const groups = Map.groupBy(names, (name) => name.split("/")[0] ?? name)
-  return [...groups]
-    .map(([group, all]) => {
-      const parts = all.flatMap((name) => name.split("/").slice(1))
-      const sorted = parts.toSorted((a, b) => a.localeCompare(b, "en", { numeric: true }))
-      return sorted.length === 0 ? group : `${group}: ${sorted.join(", ")}`
-    })
-    .join("; ")
 }
 
 const nodeLines = (
@@ -77,8 +66,10 @@ const doubtLines = (
 /** A singleton under the names that `--json` prints. */
 const toJson = ({ name, ...status }: SingletonStatus) => ({ duty: name, ...status })
 
-export const cluster = Effect.fnUntraced(
-  function* ({ data, json }: ClusterFlags) {
+/** `begin` is what the caller has to say before anything else. */
+export const clusterOnDatabase = Effect.fnUntraced(
+  function* ({ data, json }: ClusterFlags, begin: Effect.Effect<void>) {
+    yield* begin
     const output = makeOutput(json)
     const { readModelUrl } = yield* resolveStores(data)
     const status = yield* clusterStatus(patienceMs).pipe(
