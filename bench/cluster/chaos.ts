@@ -1,7 +1,8 @@
 /**
  * Chaos over nodes under load: `npm run bench:chaos -- --seconds 120 --seed 1 [--nodes 3] [--customers 24]`
- * `[--kinds kill,zombie] [--logs DIR]`. Each node is a process of `chronicle serve` with its read side, over one
- * embedded stack. On PostgreSQL the event store stands still for up to ten seconds, too. Prints each outage, a table, and one line of JSON; ends with 1 if an invariant is broken.
+ * `[--kinds kill,zombie] [--logs DIR]`. Each node is a process of `chronicle serve` with its read side, over one stack, with
+ * CockroachDB where there is a `cockroach` on the PATH. The event store stands still for up to ten seconds, too. Prints each
+ * outage, a table, and one line of JSON; ends with 1 if an invariant is broken.
  */
 import { mkdirSync } from "node:fs"
 import { parseArgs } from "node:util"

@@ -2,7 +2,8 @@
  * What is lost from the memory of owners when the log stands still: nothing must be. Nodes as processes, every way in which
  * accounts change hands, standstills of several lengths at every place of a commit:
  * `node bench/cluster/standstill.ts [millis,millis …] [begin,middle,end] [part of a scenario's name]`. Each in turn takes
- * about 20 s and the standstill; a line of JSON each, exit code 1 if anything was untrue.
+ * about 20 s and the standstill; a line of JSON each, exit code 1 if anything was untrue. With a `cockroach` on the PATH it is
+ * CockroachDB that stands still.
  */
 import { Effect, Redacted } from "effect"
 import { places, scenarios } from "../../test/support/standstill.ts"

@@ -4,7 +4,7 @@
  * decide afterwards, whatever changed hands meanwhile.
  */
 import { PgClient } from "@effect/sql-pg"
-import { Deferred, Effect, Fiber, Redacted } from "effect"
+import { Deferred, Effect, Exit, Fiber, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import type { Attempt } from "./invariants.ts"
 import { type Member, startMember } from "./members.ts"
@@ -73,41 +73,91 @@ const gates: Readonly<Record<Place, ReadonlyArray<string>>> = {
   ]
 }
 
-/** What makes PostgreSQL able to stand still at each place. */
-export const everyGate: ReadonlyArray<string> = places.flatMap((place) => gates[place])
-
-/** Lets the log stand still for as long as the transaction of this statement lasts. */
-export const hold: Readonly<Record<Standing, string>> = {
+/** Lets PostgreSQL's log stand still for as long as the transaction of this statement lasts. */
+const heldByLocks: Readonly<Record<Standing, string>> = {
   begin: "LOCK TABLE commits IN SHARE MODE",
   middle: "SELECT pg_advisory_xact_lock(4711)",
   end: "SELECT pg_advisory_xact_lock(4712)",
   reading: "LOCK TABLE events IN ACCESS EXCLUSIVE MODE"
 }
 
+/**
+ * CockroachDB has neither such locks nor triggers: there a transaction writes the rows that come next, and whatever would
+ * write or read them waits for it. A commit writes its row of `commits` first. No row is written last of all, so the end stands still
+ * where the middle does.
+ */
+const nextCommits = `INSERT INTO commits (writer_id, seq, recorded_at, row_count, keys)
+  SELECT w.writer_id, s + coalesce((SELECT max(seq) FROM commits AS c WHERE c.writer_id = w.writer_id), 0), now(), 0, '[]'
+  FROM writers AS w, generate_series(1, 40) AS s WHERE w.finished IS NULL`
+const nextEvents = `INSERT INTO events
+    (account_id, version, type, schema_version, payload, command_id, ordinal, recorded_at, hash)
+  SELECT account_id, max(version) + 1, 'Held', 1, '', account_id, 1, now(), '' FROM events GROUP BY account_id`
+const heldByRows: Readonly<Record<Standing, string>> = {
+  begin: nextCommits,
+  middle: nextEvents,
+  end: nextEvents,
+  reading: nextEvents
+}
+
+const isCockroach = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  const [row] = yield* sql.unsafe<{ readonly version: string }>("SELECT version() AS version")
+  return row?.version.startsWith("CockroachDB") ?? false
+})
+
+/** Makes a log able to stand still at these places. */
+export const prepareGates = (some: ReadonlyArray<Place>) =>
+  Effect.gen(function* () {
+    if (yield* isCockroach) return
+    const sql = yield* SqlClient.SqlClient
+    for (const statement of some.flatMap((place) => gates[place])) yield* sql.unsafe(statement)
+  }).pipe(Effect.orDie)
+
+/** Lets the log stand still from when `begun` is run until `over` ends. */
+export const holdLog = Effect.fnUntraced(function* (
+  what: Standing,
+  begun: Effect.Effect<unknown>,
+  over: Effect.Effect<unknown>
+) {
+  const sql = yield* SqlClient.SqlClient
+  const statement = ((yield* isCockroach) ? heldByRows : heldByLocks)[what]
+  let isHeld = false
+  yield* sql
+    .withTransaction(
+      Effect.gen(function* () {
+        yield* sql.unsafe(statement)
+        isHeld = true
+        yield* begun
+        yield* over
+        return yield* Effect.fail("over" as const) // which takes back what was written only to stand still
+      })
+    )
+    .pipe(
+      // A commit under way wrote the row first: the next ones are others.
+      Effect.retry({ times: 100, while: () => !isHeld }),
+      Effect.catchIf(
+        (error) => error === "over",
+        () => Effect.void
+      )
+    )
+})
+
 const clientOf = (url: string) => PgClient.layer({ url: Redacted.make(url), maxConnections: 1 })
 
 /** Makes the log able to stand still at this place. */
 const prepareStill = ({ eventStoreUrl }: StandstillServices, { place }: Still) =>
-  Effect.gen(function* () {
-    const sql = yield* SqlClient.SqlClient
-    for (const statement of gates[place]) yield* sql.unsafe(statement)
-  }).pipe(Effect.provide(clientOf(eventStoreUrl)), Effect.orDie)
+  prepareGates([place]).pipe(Effect.provide(clientOf(eventStoreUrl)), Effect.orDie)
 
 /** Lets the log stand still. What this answers lets it go on after so long, counted from when it is run. */
 const standStill = Effect.fnUntraced(function* ({ eventStoreUrl }: StandstillServices, what: Standing) {
   const locked = yield* Deferred.make<void>()
   const over = yield* Deferred.make<void>()
-  const still = yield* Effect.gen(function* () {
-    const sql = yield* SqlClient.SqlClient
-    yield* sql.withTransaction(
-      Effect.gen(function* () {
-        yield* sql.unsafe(hold[what])
-        yield* Deferred.succeed(locked, undefined)
-        yield* Deferred.await(over)
-      })
-    )
-  }).pipe(Effect.provide(clientOf(eventStoreUrl)), Effect.orDie, Effect.forkChild)
-  yield* Deferred.await(locked)
+  const still = yield* holdLog(what, Deferred.succeed(locked, undefined), Deferred.await(over)).pipe(
+    Effect.provide(clientOf(eventStoreUrl)),
+    Effect.orDie,
+    Effect.forkChild
+  )
+  yield* Effect.raceFirst(Deferred.await(locked), Fiber.join(still))
   return (millis: number) =>
     Effect.forkChild(
       Effect.sleep(millis).pipe(
@@ -193,7 +243,15 @@ const leasesOutlasted = Effect.fnUntraced(function* (services: StandstillService
     commandId: `pay-${from}`
   }))
   const sent = yield* sendOut(first, transfers)
-  yield* Fiber.join(yield* lasting(still.millis))
+  const standing = yield* lasting(still.millis)
+  yield* Effect.sleep(still.millis / 2)
+  const early = yield* Effect.forEach(
+    sent.flatMap((fiber) => fiber.pollUnsafe() ?? []),
+    (exit) => exit
+  )
+  if (early.some((exit) => Exit.isSuccess(exit) && exit.value.some(isAccepted)))
+    return yield* Effect.die(new Error("the log did not stand still"))
+  yield* Fiber.join(standing)
   yield* Effect.forEach(sent, Fiber.await)
   // A commit that outlasts the deadline of its command is answered without a result: the same id tells whether it landed.
   const again = yield* send(first, transfers)

@@ -3,14 +3,13 @@
  * and a verdict on every invariant at the end.
  */
 import { PgClient } from "@effect/sql-pg"
-import { Effect, Fiber } from "effect"
-import { Reactivity } from "effect/reactivity"
+import { Deferred, Effect, Fiber } from "effect"
 import { type ClusterLimits, defaultClusterLimits } from "../../../src/infra/config/ClusterConfig.ts"
 import { variableOf } from "../../../src/infra/config/Limits.ts"
 import type { DevStackService } from "../../../src/infra/dev/DevStack.ts"
 import * as LedgerNode from "../../../src/LedgerNode.ts"
 import { Rng } from "../Rng.ts"
-import { everyGate, hold, type Standing } from "../standstill.ts"
+import { holdLog, places, prepareGates, type Standing } from "../standstill.ts"
 import { eventually } from "../waiting.ts"
 import { type Disruption, disrupt, type Outage } from "./disruptions.ts"
 import { Journal } from "./journal.ts"
@@ -37,29 +36,24 @@ export interface ChaosSettings extends MixSettings {
   readonly onOutage: (outage: Outage) => void
 }
 
-/** A connection to the event store of its own, for statements that this run alone sends. */
-const connected = Effect.fnUntraced(function* ({ eventStoreUrl }: DevStackService) {
-  const sql = yield* PgClient.make({ url: eventStoreUrl, maxConnections: 1 }).pipe(
-    Effect.provide(Reactivity.layer)
-  )
-  const connection = yield* sql.reserve
-  return (statement: string) => Effect.asVoid(connection.executeUnprepared(statement, [], undefined))
-})
+const clientOf = ({ eventStoreUrl }: DevStackService) =>
+  PgClient.layer({ url: eventStoreUrl, maxConnections: 1 })
 
-const prepareStill = (stack: DevStackService) =>
-  Effect.gen(function* () {
-    const run = yield* connected(stack)
-    for (const statement of everyGate) yield* run(statement)
-  }).pipe(Effect.scoped, Effect.orDie)
-
-/** Keeps every commit waiting, or every reading too, until the scope ends. Of PostgreSQL alone. */
+/** Lets the event store stand still until the scope ends. */
 const standStill = (stack: DevStackService) => (what: Standing) =>
   Effect.gen(function* () {
-    const run = yield* connected(stack)
-    yield* run("BEGIN")
-    yield* Effect.addFinalizer(() => Effect.orDie(run("ROLLBACK")))
-    yield* run(hold[what])
-  }).pipe(Effect.orDie)
+    const begun = yield* Deferred.make<void>()
+    const over = yield* Deferred.make<void>()
+    const still = yield* holdLog(what, Deferred.succeed(begun, undefined), Deferred.await(over)).pipe(
+      Effect.provide(clientOf(stack)),
+      Effect.orDie,
+      Effect.forkDetach
+    )
+    yield* Effect.raceFirst(Deferred.await(begun), Fiber.join(still))
+    yield* Effect.addFinalizer(() =>
+      Effect.andThen(Deferred.succeed(over, undefined), Effect.ignore(Fiber.join(still)))
+    )
+  })
 
 const shuffled = <A>(values: ReadonlyArray<A>, rng: Rng): ReadonlyArray<A> => {
   const left = [...values]
@@ -73,7 +67,7 @@ export const runChaos = Effect.fnUntraced(function* (stack: DevStackService, set
     String(value)
   ])
   yield* Effect.orDie(LedgerNode.migrate(stack))
-  if (stack.eventStore === "PostgreSQL") yield* prepareStill(stack)
+  yield* prepareGates(places).pipe(Effect.provide(clientOf(stack)), Effect.orDie)
   const make = (name: string) =>
     makeServedNode({
       name,
@@ -111,12 +105,9 @@ export const runChaos = Effect.fnUntraced(function* (stack: DevStackService, set
   const { lockExpirationMs: lockMs } = limits
   const cluster = { nodes, spare, owners, watch, rng, lockMs, standStill: standStill(stack) }
   const outages: Array<Outage> = []
-  const possible = settings.disruptions.filter(
-    ({ kind }) => kind !== "standstill" || stack.eventStore === "PostgreSQL"
-  )
   const isOver = () => performance.now() - startedAt > settings.seconds * 1_000
   do {
-    for (const disruption of shuffled(possible, rng)) {
+    for (const disruption of shuffled(settings.disruptions, rng)) {
       for (const outage of yield* disrupt(cluster, disruption)) {
         outages.push(outage)
         settings.onOutage(outage)
