@@ -228,6 +228,34 @@ it.live(
     }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
+it.live(
+  "of two captures of the rest at the same moment, through the owner's node and another, one is taken",
+  () =>
+    Effect.gen(function* () {
+      const cluster = new SimulatedCluster(2, 2)
+      const store = yield* EventStore
+      const nodes = yield* Effect.forEach([0, 1], (index) =>
+        Effect.tap(startNode(`node-${index}`, { placement: cluster.placementOf(index), store }), (node) =>
+          Effect.sync(() => cluster.join(index, node.dispatcher.localNode))
+        )
+      )
+      const [first] = nodes
+      if (first === undefined) return assert.fail("no node was started")
+      for (const account of ["a0", "b1"]) yield* first.send(open(account))
+      yield* first.send(deposit("a0", 100n))
+      for (let round = 0; round < 10; round++) {
+        yield* first.send(place("a0", `h-${round}`, 6n, { to: "b1" }))
+        const results = yield* Effect.forEach(
+          nodes,
+          (node, nth) => Effect.result(node.send(capture("a0", `h-${round}`, `k-${round}-${nth}`))),
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(tally(results.map(outcomeOf)), { Accepted: 1, HoldClosed: 1 })
+      }
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
 it.live("a capture pays an account of another node, which only the hold names", () =>
   Effect.gen(function* () {
     const cluster = new SimulatedCluster(2, 2)

@@ -160,6 +160,27 @@ layer(memoryLedger, { excludeTestServices: true })("a command over HTTP", (it) =
       )
   )
 
+  it.effect("that is one of a group and names a closed hold is told how and when it ended", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const { account } = yield* funded()
+        const at = `/v1/accounts/${account}/holds`
+        const group = { commandId: `${account}:g`, commands: [{ _tag: "PlaceHold", account, amount: "5" }] }
+        assert.strictEqual((yield* read(send("/v1/groups", { json: group }))).status, 201)
+        const end = yield* read(send(`${at}/${account}:g/release`, { json: { commandId: `${account}:r` } }))
+        assert.strictEqual(end.status, 201)
+        const again = yield* read(send(`${at}/${account}:g/release`, { json: {} }))
+        const closed = { hold: `${account}:g`, how: "released", at: end.body.recordedAt }
+        assert.deepInclude(again.body, { type: "/docs#HoldClosed", status: 409, ...closed })
+        const commands = [{ _tag: "ReleaseHold", account, hold: `${account}:g` }]
+        const inGroup = yield* read(send("/v1/groups", { json: { commands } }))
+        assert.deepInclude(inGroup.body, { type: "/docs#GroupRejected", status: 422, index: 0 })
+        assert.deepInclude(inGroup.body.rejection as Json, { _tag: "HoldClosed", ...closed })
+      })
+    )
+  )
+
   it.effect("that reverses has the id of its original and n, which a key may say and may not change", () =>
     Effect.scoped(
       Effect.gen(function* () {
