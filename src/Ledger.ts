@@ -149,15 +149,11 @@ const makeStoreAnswers = Effect.fnUntraced(function* (onAuditProgress?: OnAuditP
   } satisfies Partial<QueryAnswers>
 })
 
-const makeAnswers = Effect.gen(function* () {
+/** What a node answers from its read side and the log, whether it takes commands or not. */
+const makeReadSideAnswers = Effect.gen(function* () {
   const stores = yield* makeStoreAnswers()
-  const dispatcher = yield* Dispatcher
-  const placement = yield* Placement
-  const singletons = yield* Singletons
   const completeness = yield* Completeness
   const subscriptions = yield* Subscriptions
-  const now = yield* AnswerClock
-
   return {
     ...stores,
     balance: Effect.fnUntraced(function* (payload) {
@@ -166,6 +162,17 @@ const makeAnswers = Effect.gen(function* () {
       const view = yield* stores.balance(payload)
       return { ...view, completeTo: Math.max(view.recordedAt, reached) }
     }),
+    subscribe: subscriptions.subscribe
+  } satisfies Partial<QueryAnswers>
+})
+
+const makeAnswers = Effect.gen(function* () {
+  const dispatcher = yield* Dispatcher
+  const placement = yield* Placement
+  const singletons = yield* Singletons
+  const now = yield* AnswerClock
+  return {
+    ...(yield* makeReadSideAnswers),
     strongBalance: Effect.fn("Ledger.strongBalance")(function* ({ account }) {
       const head = yield* dispatcher.head(account)
       return yield* opened(head, notBefore(head, yield* now))
@@ -175,8 +182,7 @@ const makeAnswers = Effect.gen(function* () {
       Effect.sync(() => ({
         ...nodesOf(dispatcher.node, placement),
         duties: singletons.statesUnsafe().map(toDuty)
-      })),
-    subscribe: subscriptions.subscribe
+      }))
   } satisfies QueryAnswers
 })
 
@@ -186,6 +192,34 @@ const toDuty = ({ name, node, silentMs, isUnowned }: SingletonState) => ({
   silentMs: Math.round(silentMs),
   isUnowned
 })
+
+const withoutCommands = Effect.suspend(() =>
+  Effect.fail(
+    new Unavailable({
+      what: "this node",
+      reason: "it runs the read side alone: send commands, and questions to them, to a node of commands"
+    })
+  )
+)
+
+/** Of a node of the read side alone. */
+export const layerWithoutCommands = Layer.effect(
+  Ledger,
+  Effect.gen(function* () {
+    const answers = {
+      ...(yield* makeReadSideAnswers),
+      strongBalance: () => withoutCommands,
+      stats: () => withoutCommands,
+      nodes: () => withoutCommands
+    }
+    return {
+      dispatch: () => withoutCommands,
+      dispatchMany: (commands) => Effect.forEach(commands, () => Effect.result(withoutCommands)),
+      dispatchAll: () => withoutCommands,
+      ...methodsOf(answers)
+    }
+  })
+)
 
 /** This node and those that it is connected with. A shard that moves is claimed by neither for a moment, or by both. */
 const nodesOf = (own: string, placement: Placing) => {

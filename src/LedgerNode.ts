@@ -3,6 +3,7 @@ import * as WorkerThreads from "node:worker_threads"
 import { Effect, Layer, type Redacted, References } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { LedgerClock } from "./actors/accounts/LedgerClock.ts"
+import { layerOwningNone } from "./actors/accounts/Placement.ts"
 import { Snapshotter } from "./actors/accounts/Snapshotter.ts"
 import { Audit } from "./actors/audit/Audit.ts"
 import * as ClusterMember from "./actors/cluster/ClusterMember.ts"
@@ -21,8 +22,10 @@ import { ReadSideHealth } from "./actors/projections/ReadSideHealth.ts"
 import { Subscriptions } from "./actors/subscriptions/Subscriptions.ts"
 import * as ReadSideThread from "./actors/thread/ReadSideThread.ts"
 import { Bus } from "./infra/bus/Bus.ts"
+import * as ClusterRunner from "./infra/cluster/ClusterRunner.ts"
 import type { ClusterAddress, Services } from "./infra/config/Environment.ts"
 import { LedgerConfig } from "./infra/config/LedgerConfig.ts"
+import type { NodeRole } from "./infra/config/NodeRole.ts"
 import { ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
 import { EventStore, type StoreUnavailable } from "./infra/eventstore/EventStore.ts"
 import { Snapshots } from "./infra/eventstore/Snapshots.ts"
@@ -40,6 +43,8 @@ import * as Stores from "./Stores.ts"
 
 /** How a node is made up. */
 export interface NodeOptions {
+  /** What it does; default `all`. A node of the read side alone is a layer of its own, `layerReadSide`. */
+  readonly role?: Exclude<NodeRole, "read-side">
   /**
    * Where relay, projectors and reconciler run: in a thread of their own, which never makes a command wait (default), or
    * here, in the thread of the commands, where a bundler has left the package no file to start a thread from.
@@ -68,12 +73,16 @@ const readSideEntry = new URL(
 )
 
 /** The read side of a node, from the relay to the projected rows, in a thread of its own. */
-export const readSideThread = (services: Services, options: NodeOptions = {}) =>
+export const readSideThread = (
+  services: Services,
+  options: Omit<NodeOptions, "role"> & { readonly role?: NodeRole } = {}
+) =>
   Layer.unwrap(
     Effect.gen(function* () {
       const readSide = yield* ReadSideConfig
       const data: ReadSideData = {
         ...placesOf(services),
+        role: options.role ?? "all",
         ledger: yield* LedgerConfig,
         readSide,
         logLevel: yield* References.MinimumLogLevel,
@@ -153,12 +162,17 @@ export const over = <E, R>(
 /** The read side of a node, where its options say. */
 const readSideOf = (
   services: Services,
-  options: NodeOptions
+  options: Omit<NodeOptions, "role"> & { readonly role?: NodeRole }
 ): Layer.Layer<
   Layer.Success<ReturnType<typeof readSideThread>>,
   never,
   Layer.Services<typeof ReadSide.layer>
-> => (options.readSide === "here" ? ReadSide.layer : readSideThread(services, options))
+> =>
+  options.readSide === "here"
+    ? options.role === "commands"
+      ? ReadSide.relayAlone
+      : ReadSide.layer
+    : readSideThread(services, options)
 
 /** What a host adds here uses a bus of its own where that of the read side is in the other thread. */
 const outsideOf = (services: Services, { readSide }: NodeOptions) => {
@@ -171,12 +185,40 @@ export const layer = (services: Services, options: NodeOptions = {}) =>
   joined(services.nodeName, readSideOf(services, options), outsideOf(services, options))
 
 /**
+ * A node of the read side alone: it projects what other nodes commit, and answers questions. A command is `Unavailable`
+ * there. With a place it shares the read side with the others of its cluster.
+ */
+export const layerReadSide = (
+  services: Services,
+  options: Omit<NodeOptions, "role"> = {},
+  place?: ClusterAddress
+) =>
+  Ledger.layerWithoutCommands.pipe(
+    Layer.provideMerge(Layer.mergeAll(Subscriptions.layer, Queries.layer)),
+    Layer.provideMerge(readSideOf(services, { ...options, role: "read-side" })),
+    Layer.provideMerge(past),
+    Layer.provideMerge(Layer.mergeAll(Snapshotter.layer, CommitFeed.layer, layerOwningNone)),
+    Layer.provideMerge(place === undefined ? Layer.empty : readSideMember(services, place)),
+    Layer.provideMerge(outsideOf(services, options))
+  )
+
+/** Its part of what the read side does once in a cluster. */
+const readSideMember = (services: Services, place: ClusterAddress) =>
+  ClusterSingletons.layer(services.nodeName).pipe(
+    Layer.provide(ClusterRunner.layer({ ...place, locksUrl: services.readModelUrl, role: "read-side" }))
+  )
+
+/**
  * The same, as a member of the cluster of all nodes over these services: each account and each part of the read side
  * is owned by one of them, and a command or a question may be given to any. At the end what was admitted is
  * answered, and the others take the accounts over.
  */
 export const layerCluster = (services: Services, place: ClusterAddress, options: NodeOptions = {}) =>
-  ClusterMember.member(services.nodeName, { ...place, locksUrl: services.readModelUrl })(
+  ClusterMember.member(services.nodeName, {
+    ...place,
+    locksUrl: services.readModelUrl,
+    role: options.role ?? "all"
+  })(
     joined(
       services.nodeName,
       readSideOf(services, options),

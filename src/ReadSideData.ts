@@ -4,6 +4,7 @@ import type { LogLevel } from "effect/LogLevel"
 import type { BusNatsOptions } from "./infra/bus/BusNats.ts"
 import type { Services } from "./infra/config/Environment.ts"
 import type { LedgerLimits } from "./infra/config/LedgerConfig.ts"
+import type { NodeRole } from "./infra/config/NodeRole.ts"
 import type { ReadSideLimits } from "./infra/config/ReadSideConfig.ts"
 
 /** Can be copied between threads; the URLs are in the clear, and never leave the process. */
@@ -12,6 +13,7 @@ export interface ReadSideData {
   readonly readModelUrl: string
   readonly bus: BusNatsOptions
   readonly nodeName: string
+  readonly role: NodeRole
   readonly ledger: LedgerLimits
   readonly readSide: ReadSideLimits
   readonly logLevel: LogLevel

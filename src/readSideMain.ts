@@ -7,6 +7,7 @@ import { workerData } from "node:worker_threads"
 import * as NodeWorkerRunner from "@effect/platform-node/NodeWorkerRunner"
 import { Data, Effect, Layer, Predicate, Redacted, References } from "effect"
 import * as CustomProjection from "./actors/projections/CustomProjection.ts"
+import * as ReadSide from "./actors/projections/ReadSide.ts"
 import * as ReadSideRunner from "./actors/thread/ReadSideRunner.ts"
 import { Bus } from "./infra/bus/Bus.ts"
 import { LedgerConfig } from "./infra/config/LedgerConfig.ts"
@@ -35,7 +36,8 @@ const load = Effect.fnUntraced(function* (module: string) {
 const data: ReadSideData = workerData // of `LedgerNode`
 
 const program = Effect.gen(function* () {
-  const projections = yield* Effect.forEach(data.projections, load)
+  const isProjecting = data.role !== "commands"
+  const projections = isProjecting ? yield* Effect.forEach(data.projections, load) : []
   const stores = Stores.layerWithoutWaiters({
     eventStoreUrl: Redacted.make(data.eventStoreUrl),
     readModelUrl: Redacted.make(data.readModelUrl)
@@ -44,7 +46,8 @@ const program = Effect.gen(function* () {
     (all, projection) => Layer.merge(all, CustomProjection.layerOf(projection)),
     Layer.empty as ReturnType<typeof CustomProjection.layerOf>
   )
-  return yield* ReadSideRunner.run(Layer.merge(stores, Bus.layer(data.bus)), beside)
+  const parts: ReadSide.Parts = isProjecting ? ReadSide.layer : ReadSide.relayAlone
+  return yield* ReadSideRunner.run(Layer.merge(stores, Bus.layer(data.bus)), parts, beside)
 }).pipe(
   Effect.provide(data.isTraced ? layerTraces(data.nodeName) : Layer.empty),
   Effect.provide(NodeWorkerRunner.layer),

@@ -16,9 +16,19 @@ export const migrate = Command.make(
   )
 )
 
+const serveFlags = {
+  role: Flag.Literals("role", ["all", "commands", "read-side"]).pipe(
+    Flag.withDescription(
+      "all; commands: decide and publish, and leave projecting to others; read-side: project what others commit"
+    ),
+    Flag.withDefault("all" as const)
+  )
+}
+export type ServeFlags = Command.Command.Config.Infer<typeof serveFlags>
+
 export const serve = Command.make(
   "serve",
-  {},
+  serveFlags,
   lazily(() => import("./run/nodes.ts").then(({ serve }) => serve))
 ).pipe(Command.withDescription("Run one node against the services of the environment, in the foreground"))
 

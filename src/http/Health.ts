@@ -2,8 +2,9 @@
  * The HTTP endpoints by which an operator or an orchestrator sees how a node is: health, readiness and metrics. From loopback they need
  * no token; from elsewhere the details need the scope `read`, and health and readiness are told by the status alone.
  */
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Option } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
+import { Dispatcher } from "../actors/commands/Dispatcher.ts"
 import { ReadSideHealth, type ReadSideReport } from "../actors/projections/ReadSideHealth.ts"
 import { Ledger } from "../Ledger.ts"
 import { metrics } from "./Metrics.ts"
@@ -38,11 +39,18 @@ const answer = Effect.fnUntraced(function* (
   return yield* HttpServerResponse.json(report, { status: isReady ? 200 : 503 })
 })
 
-const commandTrouble = Effect.gen(function* () {
-  const ledger = yield* Ledger
-  const { trouble } = yield* Effect.catch(ledger.stats, ({ message }) => Effect.succeed({ trouble: message }))
-  return trouble === undefined ? [] : [`event store: ${trouble}`]
-})
+/** Why commands are not taken; `otherwise` of a node of the read side alone. */
+const commandTrouble = (otherwise: ReadonlyArray<string>) =>
+  Effect.map(
+    Effect.serviceOption(Dispatcher),
+    Option.match({
+      onNone: () => otherwise,
+      onSome: (dispatcher) => {
+        const { trouble } = dispatcher.stats()
+        return trouble === undefined ? [] : [`event store: ${trouble}`]
+      }
+    })
+  )
 
 /**
  * `GET /ready`: 200 while commands are taken and the read side keeps up, else 503 with the reasons: a projection that is behind the
@@ -54,7 +62,7 @@ const ready = HttpRouter.add(
   "/ready",
   Effect.gen(function* () {
     const readSide = yield* Effect.flatMap(ReadSideHealth, ({ report }) => report)
-    return yield* answer([...(yield* commandTrouble), ...readSide.reasons], readSide)
+    return yield* answer([...(yield* commandTrouble([])), ...readSide.reasons], readSide)
   })
 )
 
@@ -64,7 +72,7 @@ const readyForCommands = HttpRouter.add(
   "/ready/commands",
   Effect.gen(function* () {
     const readSide = yield* Effect.flatMap(ReadSideHealth, ({ report }) => report)
-    return yield* answer(yield* commandTrouble, readSide)
+    return yield* answer(yield* commandTrouble(["this node runs the read side alone"]), readSide)
   })
 )
 

@@ -1,5 +1,5 @@
 /** `GET /metrics`: what a node has done and how it is, in Prometheus' text format. */
-import { Context, Effect, Metric } from "effect"
+import { Context, Effect, Metric, Option } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import { Dispatcher } from "../actors/commands/Dispatcher.ts"
@@ -53,12 +53,16 @@ const register = ({ name, help, kind, value, labels }: Reading, context: Context
 
 /** The text of one scrape: the metrics of the host and of effect, the histograms of the commits, and all readings. */
 const scrape = Effect.gen(function* () {
-  const dispatcher = yield* Dispatcher
+  const dispatcher = yield* Effect.serviceOption(Dispatcher)
   const readSide = yield* Effect.flatMap(ReadSideHealth, ({ report }) => report)
   const registry: Metric.MetricRegistry = new Map(yield* Metric.MetricRegistry)
   const context = Context.make(Metric.MetricRegistry, registry)
   const readings = [
-    ...writeSideReadings(dispatcher.stats(), dispatcher.meters(), dispatcher.localNode.leases()),
+    // A node of the read side alone has none.
+    ...Option.match(dispatcher, {
+      onNone: () => [],
+      onSome: ({ stats, meters, localNode }) => writeSideReadings(stats(), meters(), localNode.leases())
+    }),
     ...readSideReadings(readSide),
     ...processReadings()
   ]

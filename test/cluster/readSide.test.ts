@@ -192,7 +192,8 @@ describe("the read side of three nodes", () => {
             [
               ...Array.from({ length: 16 }, (_, partition) => `books_v1/${partition}`),
               "books_v1/sweep",
-              "orphans"
+              "orphans",
+              "expiry-notices"
             ]
           )
           for (const [index, { projections, relay }] of found.all.entries()) {
@@ -280,7 +281,7 @@ describe("the read side of three nodes", () => {
             yield* untilSpread([first])
             yield* writeAndRead("ended", 5n, [first])
             const { owned } = yield* untilSpread([first])
-            assert.lengthOf(owned[0] ?? [], 18)
+            assert.lengthOf(owned[0] ?? [], 19)
           }),
         300_000
       )

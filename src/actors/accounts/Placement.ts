@@ -1,5 +1,5 @@
 /** Which node owns an account, and how to reach it. The default is a node alone, which owns all of them. */
-import { Context, Data, Effect, Schema } from "effect"
+import { Context, Data, Effect, Layer, Schema } from "effect"
 import { Account } from "../../domain/Account.ts"
 import type { Command } from "../../domain/Command.ts"
 import { CommandError, Overloaded, Unavailable } from "../../domain/Errors.ts"
@@ -81,15 +81,24 @@ const notMine = Effect.fail(new NotMine())
 
 /** Whatever it answers, the log stays right (design §7): its unique keys let one of two deciding nodes win. */
 export const Placement = Context.Reference<Placing>("chronicle/actors/Placement", {
-  defaultValue: () => ({
-    isAlone: true,
-    owns: () => true,
-    groupOf: () => 0,
-    ownedShards: () => allShards,
-    others: () => [],
-    dispatch: (_, commands) => Effect.succeed(commands.map(() => Answer.make({ _tag: "Moved" }))),
-    head: () => notMine,
-    borrow: () => notMine,
-    giveBack: () => Effect.void
-  })
+  defaultValue: () => alone
+})
+
+const alone: Placing = {
+  isAlone: true,
+  owns: () => true,
+  groupOf: () => 0,
+  ownedShards: () => allShards,
+  others: () => [],
+  dispatch: (_, commands) => Effect.succeed(commands.map(() => Answer.make({ _tag: "Moved" }))),
+  head: () => notMine,
+  borrow: () => notMine,
+  giveBack: () => Effect.void
+}
+
+/** Of a node that takes no commands: callers are told that it owns no account. */
+export const layerOwningNone = Layer.succeed(Placement, {
+  ...alone,
+  owns: () => false,
+  ownedShards: () => ({ ...allShards, owned: [] })
 })

@@ -4,7 +4,7 @@
  */
 import { Clock, Effect, Layer, Schedule } from "effect"
 import { Sharding } from "effect/cluster"
-import { LockCertainty } from "../../infra/cluster/ClusterRunner.ts"
+import { LockCertainty, readSideShards } from "../../infra/cluster/ClusterRunner.ts"
 import { type SingletonRow, SingletonTable } from "../../infra/cluster/SingletonTable.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { type SingletonHost, type SingletonState, Singletons } from "../relay/Singletons.ts"
@@ -57,14 +57,16 @@ const make = Effect.fnUntraced(function* (node: string) {
   }
 
   return {
-    run: (name, life) =>
+    run: (name, life, needs = "read-side") =>
       Effect.suspend(() => {
         known.add(name)
         const owned = Effect.acquireRelease(
           Effect.sync(() => own.set(name, undefined)),
           () => Effect.sync(() => own.delete(name))
         )
-        return sharding.registerSingleton(name, Effect.andThen(owned, life))
+        // Account shards have no group of their own name: they were there before there were others.
+        const options = needs === "read-side" ? { shardGroup: readSideShards } : {}
+        return sharding.registerSingleton(name, Effect.andThen(owned, life), options)
       }),
     ownsUnsafe: (name) => own.has(name),
     publishUnsafe: ({ name, encode }, status) => {

@@ -45,7 +45,7 @@ export const layer = Layer.effectDiscard(
         ),
       (cause) => Effect.logError(`notices of expired holds: ${reasonOf(cause)}`)
     )
-    yield* singletons.run(singleton.name, regularly)
+    yield* singletons.run(singleton.name, regularly, "commands")
   })
 )
 

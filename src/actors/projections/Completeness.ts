@@ -25,4 +25,7 @@ export class Completeness extends Context.Service<
       }
     })
   )
+
+  /** Of a node that does not project. */
+  static readonly layerUnknown = Layer.succeed(Completeness, { ofUnsafe: () => 0 })
 }

@@ -29,6 +29,15 @@ const booksRegistered = Layer.effectDiscard(
   })
 ).pipe(Layer.provideMerge(books))
 
+/** Of a node that leaves projecting to others: it publishes its own commits, and the tails that dead nodes left behind. */
+export const relayAlone = Layer.mergeAll(ReadSideHealth.layer, Completeness.layerUnknown).pipe(
+  Layer.provideMerge(Relay.layer),
+  Layer.provideMerge(Layer.mergeAll(ProjectionRegistry.layer, KnownWriters.layer))
+)
+
+/** Either of these lists. */
+export type Parts = Layer.Layer<Layer.Success<typeof relayAlone>, never, Layer.Services<typeof layer>>
+
 /** Needs `EventStore`, `Bus`, `ReadModel`, `ProjectionWaiters`, and the `CommitFeed` of the commit pipeline. */
 export const layer = Layer.mergeAll(ReadSideHealth.layer, Completeness.layer).pipe(
   Layer.provideMerge(Layer.mergeAll(Relay.layer, booksRegistered)),

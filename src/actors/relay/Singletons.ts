@@ -45,11 +45,12 @@ export interface SingletonHost {
   /**
    * Starts `life` whenever the singleton comes to this node, and interrupts it when the singleton goes. The next
    * owner starts after the finalizers of `life`, so these must be quick. Two nodes may run one singleton for a while,
-   * which must do no harm.
+   * which must do no harm. `needs`: where it can run, on nodes that take commands, or (default) on those with a read side.
    */
   readonly run: <R>(
     name: string,
-    life: Effect.Effect<void, never, R>
+    life: Effect.Effect<void, never, R>,
+    needs?: "commands" | "read-side"
   ) => Effect.Effect<void, never, R | Scope.Scope>
   readonly ownsUnsafe: (name: string) => boolean
   /** Publishes the status to the other nodes. Ignored unless this node owns the singleton. */

@@ -2,7 +2,7 @@
  * The read side's end of the two threads: gives the list of layers that is the read side its commits, its singletons and
  * its waiting queries from messages, and says with regular signs of life how it is.
  */
-import { Effect, Fiber, Layer, Logger, References, Schedule, type Scope } from "effect"
+import { Effect, Fiber, Layer, Logger, Option, References, Schedule, type Scope } from "effect"
 import * as WorkerRunner from "effect/workers/WorkerRunner"
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import type { Position } from "../../domain/Receipt.ts"
@@ -15,7 +15,7 @@ import type { ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
 import { CommitFeed } from "../commit/CommitFeed.ts"
 import { ProjectionEngine } from "../projections/ProjectionEngine.ts"
 import { ProjectionRegistry } from "../projections/ProjectionRegistry.ts"
-import * as ReadSide from "../projections/ReadSide.ts"
+import type * as ReadSide from "../projections/ReadSide.ts"
 import { Reconciler } from "../projections/Reconciler.ts"
 import { Relay } from "../relay/Relay.ts"
 import { type SingletonHost, Singletons } from "../relay/Singletons.ts"
@@ -176,8 +176,9 @@ const structuredCloneable = (annotations: Readonly<Record<string, unknown>>) =>
 const beat = Effect.fnUntraced(function* (post: Post) {
   const relay = yield* Relay
   const registry = yield* ProjectionRegistry
-  const engine = yield* ProjectionEngine
-  const reconciler = yield* Reconciler
+  // Neither is there where others project.
+  const engine = yield* Effect.serviceOption(ProjectionEngine)
+  const reconciler = yield* Effect.serviceOption(Reconciler)
   const cpuSeconds = (): number | undefined => {
     // Node.js 22 does not tell it of one thread.
     if (typeof process.threadCpuUsage !== "function") return undefined
@@ -190,8 +191,8 @@ const beat = Effect.fnUntraced(function* (post: Post) {
       beat: {
         relay: relay.statusUnsafe(),
         projections: registry.statesUnsafe(),
-        completeTo: reconciler.statusUnsafe().completeTo,
-        parked: engine.parkedUnsafe(),
+        completeTo: Option.isSome(reconciler) ? reconciler.value.statusUnsafe().completeTo : 0,
+        parked: Option.isSome(engine) ? engine.value.parkedUnsafe() : [],
         heapBytes: process.memoryUsage().heapUsed,
         cpuSeconds: cpuSeconds()
       }
@@ -203,15 +204,16 @@ const beat = Effect.fnUntraced(function* (post: Post) {
 type Outside = EventStore | Bus | ReadModel | ReadModelSql
 
 /**
- * Runs a read side over these services until the other thread says that it is to end; then it publishes what it has and
+ * Runs a read side, whole or the relay alone, over these services until the other thread says that it is to end; then it publishes what it has and
  * gives back what it holds. `beside` are further layers on the same services: projections of the host.
  */
 export const run = <E, R, E2>(
   outside: Layer.Layer<Outside, E, R>,
+  parts: ReadSide.Parts,
   beside: Layer.Layer<
     never,
     E2,
-    Layer.Success<typeof ReadSide.layer> | Outside | ProjectionWaiters | CommitFeed
+    Layer.Success<typeof ReadSide.relayAlone> | Outside | ProjectionWaiters | CommitFeed
   >
 ) =>
   Effect.gen(function* () {
@@ -244,7 +246,7 @@ export const run = <E, R, E2>(
       Effect.scoped,
       Effect.provide(
         beside.pipe(
-          Layer.provideMerge(ReadSide.layer),
+          Layer.provideMerge(parts),
           Layer.provideMerge(
             outside.pipe(
               Layer.provideMerge(

@@ -7,13 +7,14 @@ import {
   limitsFromEnvironment,
   type Services
 } from "../../infra/config/Environment.ts"
+import type { NodeRole } from "../../infra/config/NodeRole.ts"
 import { DevStack } from "../../infra/dev/DevStack.ts"
 import { placeOf } from "../../infra/postgres/Migrations.ts"
 import { tuneCollector } from "../../infra/telemetry/Collector.ts"
 import { layerTraces } from "../../infra/telemetry/Telemetry.ts"
 import * as LedgerNode from "../../LedgerNode.ts"
 import { type RpcSettings, readRpcSettings } from "../../rpc/server/RpcSettings.ts"
-import type { DevFlags, MigrateFlags } from "../nodes.ts"
+import type { DevFlags, MigrateFlags, ServeFlags } from "../nodes.ts"
 import { makeOutput, printJson } from "../Output.ts"
 import { Stopped } from "../stopped.ts"
 import { rpcUrlOf, servers } from "./servers.ts"
@@ -43,13 +44,19 @@ const runNode = Effect.fnUntraced(
     rpc: RpcSettings,
     http: HttpSettings,
     started: Effect.Effect<void, E>,
+    role: NodeRole = "all",
     cluster?: ClusterAddress
   ) {
     tuneCollector()
-    const node =
-      cluster === undefined ? LedgerNode.layer(services) : LedgerNode.layerCluster(services, cluster)
     const traces = yield* Layer.build(layerTraces(services.nodeName))
-    yield* Layer.build(servers(rpc, http).pipe(Layer.provide(node))).pipe(Effect.provide(traces))
+    const doors = servers(rpc, http)
+    yield* (
+      role === "read-side"
+        ? Layer.build(Layer.provide(doors, LedgerNode.layerReadSide(services, {}, cluster)))
+        : cluster === undefined
+          ? Layer.build(Layer.provide(doors, LedgerNode.layer(services, { role })))
+          : Layer.build(Layer.provide(doors, LedgerNode.layerCluster(services, cluster, { role })))
+    ).pipe(Effect.provide(traces))
     yield* started
     // From here on, being told to stop is a normal end.
     ;(yield* Stopped).code = 0
@@ -66,12 +73,12 @@ const firstCommand = (http: HttpSettings): string => {
   return `curl -sS ${httpUrlOf(http)}/v1/accounts${token} -H 'content-type: application/json' -H 'idempotency-key: open-alice' -d '${body}'`
 }
 
-export const serve = Effect.fnUntraced(function* () {
+export const serve = Effect.fnUntraced(function* ({ role }: ServeFlags) {
   const services = yield* environmentServices
   const rpc = yield* readRpcSettings
   const http = yield* readHttpSettings
   yield* Effect.logInfo(
-    `node ${services.nodeName}: event store ${placeOf(services.eventStoreUrl)}, read model ${placeOf(services.readModelUrl)}`
+    `node ${services.nodeName}${role === "all" ? "" : ` (${role})`}: event store ${placeOf(services.eventStoreUrl)}, read model ${placeOf(services.readModelUrl)}`
   )
   const cluster = yield* clusterConfig
   if (cluster !== undefined) yield* Effect.logInfo(`member of the cluster at ${cluster.host}:${cluster.port}`)
@@ -80,6 +87,7 @@ export const serve = Effect.fnUntraced(function* () {
     rpc,
     http,
     Effect.logInfo(`ready, RPC at ${rpcUrlOf(rpc)}, HTTP at ${httpUrlOf(http)}: SIGTERM or Ctrl-C ends it`),
+    role,
     cluster
   )
 })

@@ -19,6 +19,7 @@ import {
 } from "effect"
 import {
   MessageStorage,
+  type Runner,
   RunnerAddress,
   RunnerHealth,
   RunnerStorage,
@@ -34,6 +35,7 @@ import { SqlClient } from "effect/sql"
 import { ClusterConfig, type ClusterLimits } from "../config/ClusterConfig.ts"
 import { checkReach } from "../config/ClusterSecurity.ts"
 import type { ClusterAddress } from "../config/Environment.ts"
+import type { NodeRole } from "../config/NodeRole.ts"
 import * as ClusterSocket from "./ClusterSocket.ts"
 import { HeldLocks } from "./HeldLocks.ts"
 import { ClusterMembers, PeerPort } from "./PeerPort.ts"
@@ -44,6 +46,8 @@ const prefix = "chronicle_cluster"
 
 /** Where this node is a member of which cluster: nodes over one read model are one cluster. */
 export interface ClusterPlace extends ClusterAddress {
+  /** Default `all`. */
+  readonly role?: NodeRole
   /** PostgreSQL, whose advisory locks say who owns which shard (CockroachDB's are none). */
   readonly locksUrl: Redacted.Redacted
 }
@@ -65,11 +69,23 @@ export class LockCertainty extends Context.Service<
 const listenAddress = ({ host, port, listenHost, listenPort }: ClusterPlace) =>
   RunnerAddress.make(listenHost ?? host, listenPort ?? port)
 
+/** Shards of accounts, and those of what the read side does once in a cluster: a node has the groups of its role. */
+const accountShards = "default"
+export const readSideShards = "read-side"
+const shardsOf = (role: NodeRole): ReadonlyArray<string> =>
+  role === "all" ? [accountShards, readSideShards] : [role === "commands" ? accountShards : readSideShards]
+
+/** The addresses of those that take commands: the others are asked nothing about accounts. */
+const thoseOfCommands = (runners: ReadonlyArray<readonly [runner: Runner.Runner, isHealthy: boolean]>) =>
+  runners.flatMap(([{ address, groups }]) => (groups.includes(accountShards) ? [address] : []))
+
 const settings = (limits: ClusterLimits, place?: ClusterPlace) =>
   ShardingConfig.layer({
     runnerAddress:
       place === undefined ? Option.none() : Option.some(RunnerAddress.make(place.host, place.port)),
     runnerListenAddress: Option.map(Option.fromUndefinedOr(place), listenAddress),
+    availableShardGroups: shardsOf("all"),
+    assignedShardGroups: shardsOf(place?.role ?? "all"),
     shardsPerGroup: limits.shards,
     shardLockExpiration: limits.lockExpirationMs,
     shardLockRefreshInterval: limits.lockRefreshMs,
@@ -132,7 +148,7 @@ const storage = (session: string) =>
         getRunners: inner.getRunners.pipe(
           Effect.tap((runners) =>
             Effect.sync(() => {
-              members.addresses = runners.map(([{ address }]) => address)
+              members.addresses = thoseOfCommands(runners)
             })
           ),
           // In the step of membership, several times within the time of a lease (OwnershipBarrier.ts).
