@@ -1,6 +1,7 @@
 /** The frame of every view: search and navigation, the token where the node asks for one, and the view that the URL names. */
 import { useEffect, useRef, useState } from "preact/hooks"
 import { forgetToken, keepToken, onTokenWanted, readToken } from "./api.ts"
+import { Boundary } from "./Boundary.tsx"
 import { navigate, Router, useRoute } from "./navigation.tsx"
 import { Title } from "./parts.tsx"
 import { links, type Route } from "./route.ts"
@@ -162,7 +163,13 @@ const Main = () => {
       </a>
       <Header hasToken={readToken() !== null} forget={forget} />
       <main id="main" tabIndex={-1} key={epoch}>
-        {wanted === "no" ? <Body {...route} /> : <TokenForm isRefused={wanted === "again"} onGiven={given} />}
+        {wanted === "no" ? (
+          <Boundary>
+            <Body {...route} />
+          </Boundary>
+        ) : (
+          <TokenForm isRefused={wanted === "again"} onGiven={given} />
+        )}
       </main>
     </>
   )

@@ -2,6 +2,7 @@
 import { assert, describe, layer } from "@effect/vitest"
 import { Clock, Context, Effect, Fiber, Layer, Redacted, Schedule } from "effect"
 import { inject } from "vitest"
+import type { OtherNode } from "../../src/actors/accounts/Placement.ts"
 import { clusterStatus } from "../../src/actors/cluster/ClusterStatus.ts"
 import * as ClusterRunner from "../../src/infra/cluster/ClusterRunner.ts"
 import { ClusterConfig, defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
@@ -40,6 +41,11 @@ class World extends Context.Service<
       return { members, start, eventStoreUrl, locksUrl, attempts: [] }
     })
   )
+}
+
+interface Nodes {
+  readonly owned: ReadonlyArray<number>
+  readonly others: ReadonlyArray<OtherNode>
 }
 
 const accounts = Array.from({ length: 60 }, (_, index) => `s${index}`)
@@ -165,6 +171,18 @@ describe("three nodes", () => {
         )
         assert.strictEqual(counts[0] === undefined ? 0 : counts.reduce((sum, count) => sum + count), 60)
         for (const count of counts) assert.isAbove(count, 5)
+        // Each of them tells who owns the rest.
+        for (const member of members) {
+          const { owned, others } = yield* member.ask<Nodes>({ _tag: "Nodes" })
+          const names = members.map(({ name }) => name).filter((name) => name !== member.name)
+          assert.deepStrictEqual(
+            others.map(({ node }) => node),
+            names
+          )
+          const shards = [...owned, ...others.flatMap((other) => other.shards)].toSorted((a, b) => a - b)
+          const all = Array.from({ length: defaultClusterLimits.shards }, (_, index) => index + 1)
+          assert.deepStrictEqual(shards, all, "each shard once")
+        }
         const heads = yield* Effect.forEach(members, (member) => member.ask({ _tag: "Head", account: "s7" }))
         assert.deepStrictEqual(heads, [
           { version: 2, balance: "1000" },

@@ -7,6 +7,8 @@ import { createRequire } from "node:module"
 import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import type { Locator, Page } from "playwright-core"
+import type { AccountId } from "../../src/domain/Ids.ts"
+import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { Browser } from "../support/browser.ts"
 import { memoryLedger, token } from "../support/callers.ts"
@@ -305,6 +307,24 @@ layer(world, { excludeTestServices: true })("the console", (it) => {
         await page.getByText(`${committed + 1}`, { exact: true }).waitFor()
         await page.context().close()
       })
+    })
+  )
+
+  it.effect("lists parked accounts, with the reason as text", () =>
+    Effect.gen(function* () {
+      const { open } = yield* Nodes
+      const browser = yield* Browser
+      const readModel = yield* ReadModel
+      const account = "customer:emil" as AccountId // a valid one
+      yield* readModel.park([{ account, version: 3, reason: `no such column ${hostile.markup}`, since: 0 }])
+      yield* Effect.promise(async () => {
+        const { page } = await browser.open()
+        await show(page, `${open}/console/operations`)
+        const parked = page.getByRole("table", { name: "Parked accounts" })
+        assert.match(await seen(parked), /customer:emil[\s\S]*no such column <img src=x/)
+        await page.context().close()
+      })
+      yield* readModel.unpark([account])
     })
   )
 

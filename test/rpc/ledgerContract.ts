@@ -538,6 +538,18 @@ export const ledgerContract = <R>(
     })
   )
 
+  scenario("a node tells which nodes there are, and that no account is parked", (ledger) =>
+    Effect.gen(function* () {
+      const { shards, nodes, unowned } = yield* ledger.nodes
+      assert.deepEqual([shards, unowned], [1, []])
+      assert.deepEqual(
+        nodes.map(({ isAsked, shards: owned }) => [isAsked, owned]),
+        [[true, [1]]]
+      )
+      assert.deepEqual(yield* ledger.parked, [])
+    })
+  )
+
   scenario("a statement by effective time has the balances of that order", (ledger, id) =>
     Effect.gen(function* () {
       const a = id("a")

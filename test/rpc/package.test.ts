@@ -31,6 +31,18 @@ const install = async (folder: string, tarball: string): Promise<string> => {
   return peer
 }
 
+/** Asks the package's console for its page and for the script that the page names. */
+const serveConsole = `
+import { Context, Layer } from "effect"
+import { HttpRouter, HttpServer } from "effect/http"
+import { routes } from "./node_modules/chronicle-ledger/dist/http/ConsoleFiles.js"
+const { handler } = HttpRouter.toWebHandler(routes.pipe(Layer.provide(HttpServer.layerServices)), { disableLogger: true })
+const ask = (path) => handler(new Request("http://127.0.0.1" + path), Context.empty())
+const page = await ask("/console")
+const script = await ask(/\\/console\\/files\\/[\\w-]+\\.js/.exec(await page.text())[0])
+for (const { status, headers } of [page, script]) console.log(status, headers.get("content-type"))
+`
+
 layer(memoryLedger, { excludeTestServices: true })("the packed package", (it) => {
   it.effect(
     "lets a peer with Effect and one without it move money and read it back, and plays the demo",
@@ -65,6 +77,13 @@ layer(memoryLedger, { excludeTestServices: true })("the packed package", (it) =>
             run("npx", ["--no-install", "chronicle", "demo", "--json"], { cwd: peer })
           )
           assert.deepInclude(JSON.parse(demo.stdout.trim().split("\n").at(-1) ?? ""), { ok: true })
+          // The console is in it, and served from it.
+          writeFileSync(join(peer, "console.mjs"), serveConsole)
+          const served = yield* Effect.promise(() => run(process.execPath, ["console.mjs"], { cwd: peer }))
+          assert.match(
+            served.stdout,
+            /^200 text\/html; charset=utf-8\n200 text\/javascript; charset=utf-8\n$/
+          )
           const ledger = yield* Ledger
           assert.strictEqual((yield* ledger.strongBalance("peer:ada")).balance, 75_00n)
         })

@@ -1,5 +1,6 @@
 /** Run as a process: the write side of one node of a cluster, which sends commands and storms when it is told to. */
 import { Cause, Effect, Layer, Logger, ManagedRuntime, Redacted, References, Result } from "effect"
+import { Placement } from "../../src/actors/accounts/Placement.ts"
 import * as ClusterMember from "../../src/actors/cluster/ClusterMember.ts"
 import { PeerFormIdentity } from "../../src/actors/cluster/PeerCodec.ts"
 import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
@@ -66,6 +67,7 @@ export type Question =
   | { readonly _tag: "Deposits"; readonly deposits: Deposits }
   | { readonly _tag: "Head"; readonly account: string }
   | { readonly _tag: "Owns"; readonly account: string }
+  | { readonly _tag: "Nodes" }
   | { readonly _tag: "Stats" }
 
 /** One clock for all processes of the machine. */
@@ -191,6 +193,10 @@ const answer = (question: Question) =>
       }
       case "Owns":
         return dispatcher.localNode.owns(question.account as AccountId) // as above
+      case "Nodes": {
+        const placement = yield* Placement
+        return { owned: placement.ownedShards().owned, others: placement.others() }
+      }
       case "Stats": {
         const { user, system } = process.cpuUsage()
         return {

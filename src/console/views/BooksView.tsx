@@ -142,11 +142,7 @@ const groupColumns = (known: string): ReadonlyArray<Column<Row>> => [
   {
     head: "Accounts",
     cell: ({ group, sum }) =>
-      group.isAccount ? (
-        <span class="muted">account</span>
-      ) : (
-        count(Math.max(0, ...(sum?.sums ?? []).map(({ accounts }) => accounts)))
-      ),
+      group.isAccount ? "" : count(Math.max(0, ...(sum?.sums ?? []).map(({ accounts }) => accounts))),
     isNumber: true,
     isLabelled: true
   },
