@@ -70,6 +70,12 @@ export interface Nodes {
     readonly shards: ReadonlyArray<number>
   }>
   readonly unowned: ReadonlyArray<number>
+  /** Empty on a node alone, which runs every part of the read side. */
+  readonly duties?: ReadonlyArray<{
+    readonly duty: string
+    readonly node?: string
+    readonly isUnowned: boolean
+  }>
 }
 
 export interface Stats {
@@ -117,11 +123,5 @@ export interface Health {
     readonly alarms: ReadonlyArray<string>
     readonly relay: { readonly unpublished: number; readonly events: number; readonly restarts: number }
     readonly projections: ReadonlyArray<Projection>
-    readonly duties: ReadonlyArray<{
-      readonly duty: string
-      readonly node?: string
-      readonly isNobodys: boolean
-      readonly silentMs: number
-    }>
   }
 }

@@ -209,30 +209,21 @@ const nodeColumns: ReadonlyArray<Column<Node>> = [
   }
 ]
 
-const NodesSection = ({
-  nodes,
-  health
-}: {
-  readonly nodes: Asked<Nodes>
-  readonly health: Asked<Health>
-}) => {
-  const duties = valueOf(health.answer)?.readSide.duties ?? []
-  const left = duties.filter(({ isNobodys }) => isNobodys)
-  return (
-    <Section title="Nodes and shards" aside="as the node that answers is connected with them">
-      <Shown asked={nodes} what="the nodes">
-        {({ nodes: all, shards, unowned }) => (
+const NodesSection = ({ nodes }: { readonly nodes: Asked<Nodes> }) => (
+  <Section title="Nodes and shards" aside="as the node that answers is connected with them">
+    <Shown asked={nodes} what="the nodes">
+      {({ nodes: all, shards, unowned, duties = [] }) => {
+        const left = duties.filter(({ isUnowned }) => isUnowned)
+        const rows = all.map((one) => ({
+          ...one,
+          of: shards,
+          duties: duties
+            .filter(({ node, isUnowned }) => node === one.node && !isUnowned)
+            .map(({ duty }) => duty)
+        }))
+        return (
           <>
-            <Table
-              label="Nodes"
-              columns={nodeColumns}
-              rows={all.map((one) => ({
-                ...one,
-                of: shards,
-                duties: duties.filter(({ node }) => node === one.node).map(({ duty }) => duty)
-              }))}
-              keyOf={({ node }) => node}
-            />
+            <Table label="Nodes" columns={nodeColumns} rows={rows} keyOf={({ node }) => node} />
             {unowned.length > 0 && (
               <p>
                 <Badge tone="warn">no known owner</Badge> shards {runsOf(unowned)}
@@ -245,11 +236,11 @@ const NodesSection = ({
               </p>
             )}
           </>
-        )}
-      </Shown>
-    </Section>
-  )
-}
+        )
+      }}
+    </Shown>
+  </Section>
+)
 
 export const OperationsView = () => {
   const stats = usePath<Stats>("/v1/stats")
@@ -271,7 +262,7 @@ export const OperationsView = () => {
           <WriteSide stats={stats} />
           <ReadSide health={health} />
           <ParkedSection parked={parked} />
-          <NodesSection nodes={nodes} health={health} />
+          <NodesSection nodes={nodes} />
         </>
       ) : (
         <Failure fault={lost} askAgain={stats.askAgain} />
