@@ -13,6 +13,9 @@ const opensAt = DateTime.toEpochMillis(DateTime.makeUnsafe("2026-03-02T07:00:00Z
 
 type Row = { readonly [Name in Column]?: string }
 
+/** The further ones are of holds, reversals and exchanges. */
+const header: ReadonlyArray<Column> = [...columns, "fx", "hold", "expires", "final", "original"]
+
 /** The accounts of one asset, and the usual amounts in it, in minor units. */
 interface Branch {
   readonly asset: Asset
@@ -92,7 +95,7 @@ const notes = ["groceries", "coffee", "books", "fuel", "lunch, for two", "a “g
 
 /** Writes lines, and knows the state they lead to, so that an account can be drained to the last cent. */
 class Writer {
-  readonly lines: Array<string> = [columns.join(",")]
+  readonly lines: Array<string> = [header.join(",")]
   readonly #rows: Array<Row> = []
   readonly #accounts = new Map<AccountId, Account>()
   readonly #decided = new Set<string>()
@@ -103,22 +106,34 @@ class Writer {
   }
 
   /** A line some seconds after the one before it. */
-  add(kind: string, row: Row, seconds = 11): void {
+  add(kind: string, row: Row, seconds = 11): string {
     this.#at += seconds * 1_000
     const time = DateTime.formatIso(DateTime.makeUnsafe(this.#at)).replace(".000Z", "Z")
-    this.repeat({ time, command_id: `day-${String(this.#rows.length + 1).padStart(4, "0")}`, kind, ...row })
+    const command_id = `day-${String(this.#rows.length + 1).padStart(4, "0")}`
+    this.repeat({ time, command_id, kind, ...row })
+    return command_id
+  }
+
+  /** Says what an account, or all accounts that begin with a prefix, come to here. A reversal within the prefix changes nothing. */
+  assert(of: string, { asset, code }: Pick<Branch, "asset" | "code">): void {
+    const isOf = (account: string) =>
+      of.endsWith("*") ? account.startsWith(of.slice(0, -1)) : account === of
+    let sum = 0n
+    for (const [id, state] of this.#accounts)
+      if (isOf(id) && state._tag === "Opened" && state.asset === asset) sum += state.balance
+    this.repeat({ kind: "assert", account: of, asset: code, amount: formatDecimal(sum, asset) })
   }
 
   /** A row as it stands, whatever its id. */
   repeat(row: Row): void {
     this.#rows.push(row)
-    const fields = columns.map((column) => row[column] ?? "")
+    const fields = header.map((column) => row[column] ?? "")
     const text = fields
       .map((field) => (/[",]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field))
       .join()
     this.lines.push(text)
     const content = Result.getOrThrow(
-      toContent({ line: this.lines.length, text, fields: Result.succeed(fields) }, columns)
+      toContent({ line: this.lines.length, text, fields: Result.succeed(fields) }, header)
     )
     if (content._tag !== "Command") return
     const { command } = content
@@ -251,6 +266,48 @@ const reuses = Effect.fnUntraced(function* (day: Writer) {
 const frozen = "USD:customer:013"
 const closed = "USD:customer:077"
 
+/** Card payments that are authorised first, and what else a day has beside transfers. */
+const evening = (day: Writer): void => {
+  const [guest = "", driver = "", traveller = "", late = ""] = dollars.customers.filter(
+    (account) => account !== frozen && day.balanceOf(account) > 25_000n
+  )
+  const [hotel = "", pump = "", shop = ""] = dollars.merchants
+  const usd = (amount: string): Row => ({ asset: dollars.code, amount })
+  day.comment(
+    "Evening. A hotel authorises 180.00, takes 60.00 and then the rest of what was drunk; what remains is free at once."
+  )
+  const room = day.add("hold", { account: guest, counterparty: hotel, ...usd("180.00"), expires: "7 days" })
+  const stay = day.add("capture", { account: guest, counterparty: hotel, hold: room, ...usd("60.00") })
+  day.add("capture", { account: guest, counterparty: hotel, hold: room, ...usd("75.50"), final: "yes" })
+  day.comment("A pump authorises 150.00, and 48.20 are tanked. Another driver goes away: released.")
+  const tank = day.add("hold", { account: driver, counterparty: pump, ...usd("150.00"), expires: "1 day" })
+  day.add("capture", { account: driver, counterparty: pump, hold: tank, ...usd("48.20"), final: "yes" })
+  const gone = day.add("hold", { account: traveller, counterparty: pump, ...usd("150.00"), expires: "1 day" })
+  day.add("release", { account: traveller, hold: gone, note: "drove off without" })
+  day.comment(
+    "An authorisation that is never captured expires; nothing is to be done for it. Who comes too late gets nothing."
+  )
+  const expired = day.add("hold", { account: late, counterparty: shop, ...usd("20.00"), expires: "1 millis" })
+  day.comment("An exchange of dollars for yen at a rate that is checked.")
+  day.add("journal", {
+    legs: `${traveller}=-100.00 USD;external:fx=100.00 USD;external:fx=-15037 JPY;${yen.customers[4]}=15037 JPY`,
+    fx: "USD>JPY=150.37",
+    note: "for the journey"
+  })
+  day.comment("A card payment from another bank, split as it comes in.")
+  day.add("journal", {
+    asset: dollars.code,
+    legs: `external:card=-100.00;${shop}=97.00;${dollars.fees}=3.00`
+  })
+  day.assert(guest, dollars)
+  day.assert(yen.customers[4] ?? "", yen)
+  day.comment("The guest is given 20.00 back of the first 60.00.")
+  day.add("reverse", { original: stay, ...usd("20.00"), note: "no breakfast" })
+  day.add("capture", { account: late, counterparty: shop, hold: expired })
+  day.add("deposit", { account: late, ...usd("1.00"), note: "a coin" })
+  day.assert(`${dollars.code}:*`, dollars)
+}
+
 /** The whole file as text. */
 export const generateDay: Effect.Effect<string> = Effect.gen(function* () {
   const day = new Writer()
@@ -278,6 +335,7 @@ export const generateDay: Effect.Effect<string> = Effect.gen(function* () {
       day.add("close", { account: closed, note: "moved abroad" })
     }
   }
+  evening(day)
   return `${day.lines.join("\n")}\n`
 }).pipe(Effect.orDie, Random.withSeed(seed)) // no list that is drawn from is empty
 

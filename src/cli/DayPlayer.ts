@@ -88,6 +88,10 @@ export interface PlayResult {
   readonly accepted: number
   /** Answered with the outcome of an earlier sending of the same id. */
   readonly replayed: number
+  /** Number of commands that were accepted, now or earlier, by their kind. */
+  readonly kinds: { readonly [kind: string]: number }
+  /** The first account of the file on which a hold was placed, and its hold. */
+  readonly hold: { readonly account: string; readonly id: string } | undefined
   /** Number of refused commands by the tag of the error. */
   readonly refused: { readonly [reason: string]: number }
   /** In the order of the file, the first `listedMax` of them. */
@@ -205,6 +209,10 @@ export const play = Effect.fn("DayPlayer.play")(function* <E, R>(
   return { ...tally.result(), seconds }
 })
 
+/** An exchange is told from other journals. */
+const kindOf = (command: AskedCommand): string =>
+  command._tag === "PostJournal" && command.fx !== undefined ? "Exchange" : command._tag
+
 /** Counts the outcomes, and keeps the first of those that a person wants to see. */
 const makeTally = (listedMax: number) => {
   const counts = {
@@ -218,6 +226,8 @@ const makeTally = (listedMax: number) => {
     failedAssertionCount: 0
   }
   const refused = new Map<string, number>()
+  const kinds = new Map<string, number>()
+  const holds = makeFirstLines<{ readonly line: number; readonly account: string; readonly id: string }>(1)
   const refusals = makeFirstLines<RefusedLine>(listedMax)
   const faults = makeFirstLines<LineFault>(listedMax)
   const faulty = new Map<string, number>()
@@ -242,6 +252,9 @@ const makeTally = (listedMax: number) => {
       case "Accepted":
         counts.commands++
         counts[settled.receipt.replayed ? "replayed" : "accepted"]++
+        kinds.set(kindOf(settled.command), (kinds.get(kindOf(settled.command)) ?? 0) + 1)
+        if (settled.command._tag === "PlaceHold")
+          holds.add({ line: settled.line, account: settled.command.account, id: settled.command.commandId })
         return
       case "Refused": {
         const { line, command, reason, message } = settled
@@ -254,6 +267,8 @@ const makeTally = (listedMax: number) => {
   }
   const result = (): Omit<PlayResult, "seconds"> => ({
     ...counts,
+    kinds: byName(kinds),
+    hold: holds.list()[0],
     refused: byName(refused),
     refusals: refusals.list(),
     faulty: byName(faulty),

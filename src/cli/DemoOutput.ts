@@ -13,6 +13,15 @@ const accountsShown = 4
 const linesShown = 8
 const linesListed = 50
 
+/** Kinds of commands whose number is told: what a day has beside movements of money. */
+const told: ReadonlyArray<readonly [kind: string, words: string]> = [
+  ["PlaceHold", "holds: money kept back for a payment to come"],
+  ["CaptureHold", "payments from holds, whole or in part"],
+  ["ReleaseHold", "holds given free"],
+  ["Reverse", "refunds, each named by what it gives back"],
+  ["Exchange", "exchanges, held against their rate"]
+]
+
 export const printPlay = Effect.fnUntraced(function* (
   output: Output,
   { played, stats, caughtUpMs }: DemoResult
@@ -26,6 +35,10 @@ export const printPlay = Effect.fnUntraced(function* (
         grouped(played.accepted),
         `in ${grouped(stats.batches)} batches, up to ${stats.rowsMax} events each`
       ],
+      ...told.flatMap(([kind, words]) => {
+        const count = played.kinds[kind] ?? 0
+        return count === 0 ? [] : [["", grouped(count), `  ${words}`]]
+      }),
       ["replayed", grouped(played.replayed), "the same command id again: its first outcome, nothing twice"],
       ["refused", grouped(played.refusedCount), "leave nothing in the log:"],
       ...Object.entries(played.refused).map(([reason, count]) => ["", grouped(count), `  ${reason}`]),
@@ -119,6 +132,29 @@ export const printBalances = Effect.fnUntraced(function* (output: Output) {
       `= ${formatMoney(total, asset)}`
     ]),
     "rrr"
+  )
+})
+
+/** The first hold of the day: what became of it, from the log, and what its account had available meanwhile. */
+export const printHold = Effect.fnUntraced(function* (output: Output, { played: { hold } }: DemoResult) {
+  if (hold === undefined) return
+  const ledger = yield* Ledger
+  const { asset } = yield* ledger.balanceAt(hold.account, { version: 1 })
+  const [placed] = Option.match(yield* ledger.find(hold.id), { onNone: () => [], onSome: ({ legs }) => legs })
+  if (placed === undefined) return
+  const entries = yield* ledger.history(hold.account, { after: placed.version - 1 })
+  const steps = entries.filter(({ event }) => "hold" in event && event.hold === hold.id)
+  yield* output.heading(`A hold: ${hold.id} on ${hold.account}`)
+  yield* output.table(
+    yield* Effect.forEach(steps, ({ event, version }) =>
+      Effect.map(ledger.balanceAt(hold.account, { version }), ({ held = 0n, available }) => [
+        event._tag,
+        "amount" in event ? formatMoney(event.amount, asset) : "",
+        `held ${formatMoney(held, asset)}`,
+        `available ${formatMoney(available, asset)}`
+      ])
+    ),
+    "lrrr"
   )
 })
 

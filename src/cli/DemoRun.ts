@@ -1,5 +1,5 @@
 /** Runs a demo on a node: plays a day's file, waits for the read model, and judges the result by every invariant. */
-import { Clock, Duration, Effect, FileSystem, Option, Path, Stream } from "effect"
+import { Clock, Duration, Effect, FileSystem, Option, Path, Schedule, Stream } from "effect"
 import { Audit } from "../actors/audit/Audit.ts"
 import type { DispatcherStats } from "../actors/commands/Dispatcher.ts"
 import type { CommandInput } from "../domain/Command.ts"
@@ -7,6 +7,7 @@ import { InvalidCommand } from "../domain/Errors.ts"
 import { hashCommand } from "../domain/HashChain.ts"
 import { type Position, printToken } from "../domain/Receipt.ts"
 import { Queries } from "../infra/readmodel/Queries.ts"
+import { ReadModel } from "../infra/readmodel/ReadModel.ts"
 import { Ledger } from "../Ledger.ts"
 import { readDayFile } from "./DayFile.ts"
 import { type PlayOptions, type PlayResult, play } from "./DayPlayer.ts"
@@ -65,12 +66,28 @@ export const runDemo = Effect.fn("demo")(function* (options: DemoOptions) {
   }).pipe(Effect.ensuring(progress.clear))
   const stats = yield* ledger.stats
   const [took] = yield* Effect.timed(catchUp(witness.positions()))
+  yield* awaitNotices
   return {
     played,
     stats,
     caughtUpMs: Duration.toMillis(took),
     verdicts: yield* judge(witness)
   } satisfies DemoResult
+})
+
+/** How long the notices of holds that have expired may take, in milliseconds; they change nothing. */
+const noticesMs = 10_000
+
+/** Waits until they are written and projected, so that the log has the same events whenever the day is played. */
+const awaitNotices = Effect.gen(function* () {
+  const books = yield* ReadModel
+  const before = (yield* Clock.currentTimeMillis) + 1
+  const left = books.holdsByExpiry({ after: { expiresAt: 0, account: "", hold: "" }, before, limit: 1 })
+  yield* left.pipe(
+    Effect.repeat({ schedule: Schedule.spaced(50), until: ({ length }) => length === 0 }),
+    Effect.timeoutOption(noticesMs),
+    Effect.ignore
+  )
 })
 
 /** The balance of an account at the version that the lines before have brought it to; the sum of a prefix as of then. */

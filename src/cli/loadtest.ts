@@ -15,12 +15,12 @@ const within = (least: number, most: number) =>
     Schema.isBetween({ minimum: least, maximum: most }, { message: `must be ${least} to ${most}` })
   )
 
+const scenarioWords =
+  "Transfers between any two accounts, or all with one account, deposits, a mix, or card payments " +
+  "(holds: authorised, captured whole or in part, released, left to expire)"
+
 const flags = {
-  scenario: Flag.Literals("scenario", scenarioNames).pipe(
-    Flag.withDescription(
-      "Transfers between any two accounts, or all with one account, deposits, a mix, or card payments (holds: authorised, captured whole or in part, released, left to expire)"
-    )
-  ),
+  scenario: Flag.Literals("scenario", scenarioNames).pipe(Flag.withDescription(scenarioWords)),
   accounts: Flag.Int("accounts").pipe(
     Flag.withSchema(within(100, 10_000_000)),
     Flag.withDescription("Accounts opened and funded before the load; default 10,000"),

@@ -4,7 +4,7 @@
  * follows on a hold is sent once its placing was acknowledged, so the ledger may refuse none of it.
  */
 import type { AskedCommand } from "../domain/Command.ts"
-import type { CommandId } from "../domain/Ids.ts"
+import type { AccountId, CommandId } from "../domain/Ids.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 import type { Rng } from "./Rng.ts"
 import type { RunIds } from "./RunIds.ts"
@@ -50,6 +50,16 @@ const planOf = (rng: Rng): Plan => {
   return "expires"
 }
 
+/** What is sent next on a hold. */
+const nextOn = (account: AccountId, commandId: CommandId, payment: Payment): AskedCommand => {
+  const { hold, plan, amount, captured } = payment
+  const on = { commandId, account, hold }
+  if (plan === "released") return { _tag: "ReleaseHold", ...on }
+  if (plan === "less") return { _tag: "CaptureHold", ...on, amount: amount - amount / 10n, final: true }
+  const isFirstPart = plan === "parts" && captured === 0n
+  return isFirstPart ? { _tag: "CaptureHold", ...on, amount: amount / 2n } : { _tag: "CaptureHold", ...on }
+}
+
 export const makeCardPayments = ({
   accounts,
   ids,
@@ -78,17 +88,7 @@ export const makeCardPayments = ({
   }
 
   const follow = (payment: Payment): AskedCommand => {
-    const { payer, hold, plan, amount, captured } = payment
-    const on = { commandId: nextId(), account: ids.account(payer), hold }
-    const part = amount / 2n
-    const command: AskedCommand =
-      plan === "released"
-        ? { _tag: "ReleaseHold", ...on }
-        : plan === "less"
-          ? { _tag: "CaptureHold", ...on, amount: amount - amount / 10n, final: true }
-          : plan === "parts" && captured === 0n
-            ? { _tag: "CaptureHold", ...on, amount: part }
-            : { _tag: "CaptureHold", ...on }
+    const command = nextOn(ids.account(payment.payer), nextId(), payment)
     payments.set(command, payment)
     return command
   }

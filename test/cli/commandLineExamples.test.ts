@@ -20,6 +20,48 @@ const told = (file: string, done: string) => {
   ].join("\n")
 }
 
+/** What the examples of payments print. */
+const payments: ReadonlyArray<readonly [file: string, told: string]> = [
+  [
+    "examples/authorisation.mjs",
+    `authorised: 200.00 USD, of which 150.00 USD are held
+refused: account ann has 200.00 USD, of which 150.00 USD are held, which does not cover 100.00 USD
+first parcel: 110.00 USD, of which 60.00 USD are held
+second parcel: 65.00 USD, of which 0.00 USD are held
+refused: HoldClosed, captured
+the shop has 135.00 USD
+`
+  ],
+  [
+    "examples/refund.mjs",
+    `paid: ann 16.70 USD, shop 70.00 USD, tax 13.30 USD
+refund ~r1~payment-1: ann 52.40 USD, shop 40.00 USD, tax 7.60 USD
+again: replayed true
+all of it: ann 100.00 USD, shop 0.00 USD, tax 0.00 USD
+refused: ReversalExceeds
+payment-1 was reversed by ~r1~payment-1 and ~r2~payment-1
+`
+  ],
+  [
+    "examples/exchange.mjs",
+    `refused: RateMismatch, expected 100.00 EUR
+exchanged: 0.00 USD and 100.00 EUR
+given back: 110.00 USD and 0.00 EUR
+`
+  ]
+]
+
+layer(NodeServices.layer, { excludeTestServices: true })("the examples of payments", (it) => {
+  it.effect.each(payments)("%s runs in memory", ([file, words]) =>
+    Effect.gen(function* () {
+      const text = yield* (yield* FileSystem.FileSystem).readFileString(file)
+      assert.include(text.slice(0, text.indexOf("*/")), `node_modules/.bin/node ${file}`)
+      const { code, stdout, stderr } = yield* run([], { file })
+      assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: words, stderr: "" })
+    })
+  )
+})
+
 layer(NodeServices.layer, { excludeTestServices: true })("the examples of embedding", (it) => {
   it.effect.each(examples)("%s runs in memory", (file) =>
     Effect.gen(function* () {

@@ -8,6 +8,7 @@ import { freshDataDir, nothingRunsOn } from "../support/devStacks.ts"
 const refusedByReason = {
   AccountNotActive: 22,
   CommandIdReused: 4,
+  HoldExpired: 1,
   InsufficientFunds: 105,
   InvalidCommand: 1
 }
@@ -32,23 +33,23 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
         succeeded(first)
         const { seconds, refusals, ...counts } = jsonOf(first)
         assert.isAbove(Number(seconds), 0)
-        assert.isTrue(Array.isArray(refusals) && refusals.length === 132)
+        assert.isTrue(Array.isArray(refusals) && refusals.length === 133)
         assert.deepInclude(Array.isArray(refusals) && refusals[0], {
           line: 374,
           reason: "InsufficientFunds"
         })
         assert.deepEqual(counts, {
-          commands: 2634,
-          accepted: 2469,
+          commands: 2647,
+          accepted: 2481,
           refused: refusedByReason,
           replayed: 33,
           faults: {},
           faultLines: [],
           skipped: 0,
-          assertions: 0,
+          assertions: 3,
           failedAssertions: [],
           accounts: 200,
-          events: 5504,
+          events: 5523,
           invariants: allHold,
           ok: true
         })
@@ -57,7 +58,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
         const second = yield* demo(dataDir, "--json")
         succeeded(second)
         const { seconds: _, ...again } = jsonOf(second)
-        assert.deepEqual(again, { ...counts, refusals, accepted: 0, replayed: 2469 + 33 })
+        assert.deepEqual(again, { ...counts, refusals, accepted: 0, replayed: 2481 + 33 })
         const after = yield* run(["statement", "USD:fees", "--limit", "1000", "--json", "--data", dataDir])
         assert.deepEqual(jsonOf(after), jsonOf(before))
         yield* nothingRunsOn(dataDir)

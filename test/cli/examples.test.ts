@@ -48,6 +48,9 @@ layer(NodeServices.layer)("examples", (it) => {
       const first = yield* once
       assert.deepEqual(told(first), counts)
       assert.deepEqual(first.faults, [])
+      assert.deepInclude(first, { assertions: 3, failedAssertionCount: 3 }, "no ledger was given to ask")
+      const { PlaceHold, CaptureHold, ReleaseHold, Reverse, Exchange } = first.kinds
+      assert.deepEqual([PlaceHold, CaptureHold, ReleaseHold, Reverse, Exchange], [4, 3, 1, 1, 1])
       const commands = yield* commandsOf("examples/day.csv")
       assert.deepEqual(ledger.endState, inOrder(commands))
 

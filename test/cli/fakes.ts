@@ -2,8 +2,12 @@
 import { Effect, FileSystem, Layer, Path, PlatformError, Random, Result } from "effect"
 import type { Account } from "../../src/domain/Account.ts"
 import type { Command } from "../../src/domain/Command.ts"
+import type { Decided } from "../../src/domain/Decide.ts"
 import { type CommandError, CommandIdReused } from "../../src/domain/Errors.ts"
+import { amountOf } from "../../src/domain/Event.ts"
 import { hashCommand } from "../../src/domain/HashChain.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
+import { reversalIdOf } from "../../src/domain/Original.ts"
 import { printToken, type Receipt } from "../../src/domain/Receipt.ts"
 import { Books } from "../domain/books.ts"
 
@@ -29,20 +33,29 @@ export interface EndState {
   readonly streams: ReadonlyMap<string, ReadonlyArray<string>>
 }
 
+interface Accepted {
+  readonly hash: string
+  readonly receipt: Receipt
+  readonly legs: ReadonlyArray<Decided>
+}
+
 export class FakeLedger {
   readonly books = new Books()
   readonly streams = new Map<string, Array<string>>()
-  readonly #accepted = new Map<string, { readonly hash: string; readonly receipt: Receipt }>()
+  readonly #accepted = new Map<string, Accepted>()
 
   /** One command, at once. */
-  run(command: Command): Result.Result<Receipt, CommandError> {
-    const hash = hashCommand(command)
+  run(sent: Command): Result.Result<Receipt, CommandError> {
+    const command = sent._tag === "Reverse" ? this.#resolved(sent) : sent
+    const hash = hashCommand(sent)
     const known = this.#accepted.get(command.commandId)
     if (known !== undefined) {
       return known.hash === hash
         ? Result.succeed({ ...known.receipt, replayed: true })
         : Result.fail(new CommandIdReused({ commandId: command.commandId }))
     }
+    // A millisecond a command, so that holds expire.
+    this.books.now++
     return Result.map(this.books.run(command), (legs) => {
       const postings = legs.map(({ account }) => {
         this.streams.set(account, [...(this.streams.get(account) ?? []), command.commandId])
@@ -50,9 +63,23 @@ export class FakeLedger {
       })
       const { commandId } = command
       const receipt = { commandId, replayed: false, recordedAt: 0, postings, readToken: printToken(postings) }
-      this.#accepted.set(commandId, { hash, receipt })
+      this.#accepted.set(commandId, { hash, receipt, legs })
       return receipt
     })
+  }
+
+  /** The first reversal of a command between accounts of the books, with what the log says of that. */
+  #resolved(command: Extract<Command, { readonly _tag: "Reverse" }>): Command {
+    const { original } = command
+    const nets = new Map<AccountId, bigint>()
+    for (const { account, event } of this.#accepted.get(original)?.legs ?? [])
+      nets.set(account, (nets.get(account) ?? 0n) + amountOf(event))
+    const legs = [...nets].flatMap(([account, net]) => {
+      const state = this.books.stateOf(account)
+      return state._tag === "Opened" ? [{ account, asset: state.asset, net, reversed: 0n }] : []
+    })
+    const found = { legs, isNext: true }
+    return { ...command, commandId: reversalIdOf(original, 1), ...(legs.length === 0 ? {} : { found }) }
   }
 
   /** The same over a network that takes its time, from a player that may die before or after the commit. */

@@ -10,7 +10,7 @@ import { tuneCollector } from "../../infra/telemetry/Collector.ts"
 import * as LedgerNode from "../../LedgerNode.ts"
 import { type RpcSettings, readRpcSettings } from "../../rpc/server/RpcSettings.ts"
 import { readDayFile } from "../DayFile.ts"
-import { printBalances, printPlay, printTimeTravel, printVerdicts } from "../DemoOutput.ts"
+import { printBalances, printHold, printPlay, printTimeTravel, printVerdicts } from "../DemoOutput.ts"
 import { type DemoOptions, type DemoResult, runDemo } from "../DemoRun.ts"
 import type { DemoFlags } from "../demo.ts"
 import { DemoFailed } from "../failures.ts"
@@ -74,6 +74,7 @@ const playOnStack = Effect.fnUntraced(function* (asked: Asked, doors: Doors | un
       const result = yield* runDemo(options)
       yield* printPlay(output, result)
       yield* printBalances(output)
+      yield* printHold(output, result)
       const busiest = yield* printTimeTravel(output)
       yield* printVerdicts(output, result.verdicts)
       yield* conclude(asked, { ...result, busiest }, doors, output)
