@@ -266,6 +266,9 @@ const reuses = Effect.fnUntraced(function* (day: Writer) {
 const frozen = "USD:customer:013"
 const closed = "USD:customer:077"
 
+/** An instant, and not a length of time, so that the events are the same whenever the day is played. */
+const longAfter = "2126-03-09"
+
 /** Card payments that are authorised first, and what else a day has beside transfers. */
 const evening = (day: Writer): void => {
   const [guest = "", driver = "", traveller = "", late = ""] = dollars.customers.filter(
@@ -276,13 +279,18 @@ const evening = (day: Writer): void => {
   day.comment(
     "Evening. A hotel authorises 180.00, takes 60.00 and then the rest of what was drunk; what remains is free at once."
   )
-  const room = day.add("hold", { account: guest, counterparty: hotel, ...usd("180.00"), expires: "7 days" })
+  const room = day.add("hold", { account: guest, counterparty: hotel, ...usd("180.00"), expires: longAfter })
   const stay = day.add("capture", { account: guest, counterparty: hotel, hold: room, ...usd("60.00") })
   day.add("capture", { account: guest, counterparty: hotel, hold: room, ...usd("75.50"), final: "yes" })
   day.comment("A pump authorises 150.00, and 48.20 are tanked. Another driver goes away: released.")
-  const tank = day.add("hold", { account: driver, counterparty: pump, ...usd("150.00"), expires: "1 day" })
+  const tank = day.add("hold", { account: driver, counterparty: pump, ...usd("150.00"), expires: longAfter })
   day.add("capture", { account: driver, counterparty: pump, hold: tank, ...usd("48.20"), final: "yes" })
-  const gone = day.add("hold", { account: traveller, counterparty: pump, ...usd("150.00"), expires: "1 day" })
+  const gone = day.add("hold", {
+    account: traveller,
+    counterparty: pump,
+    ...usd("150.00"),
+    expires: longAfter
+  })
   day.add("release", { account: traveller, hold: gone, note: "drove off without" })
   day.comment(
     "An authorisation that is never captured expires; nothing is to be done for it. Who comes too late gets nothing."

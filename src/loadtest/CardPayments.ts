@@ -119,15 +119,10 @@ export const makeCardPayments = ({
     return undefined
   }
 
-  return {
-    prepare,
-    cold: 0,
-    accountsMax: accounts,
-    next: () => {
-      const isFull = waiting.length >= waitingMax
-      const payment = isFull || (waiting.length > 0 && rng.chance(0.52)) ? takeWaiting() : undefined
-      return payment === undefined ? place() : follow(payment)
-    },
-    accepted
+  const next = () => {
+    const isDue = waiting.length >= waitingMax || (waiting.length > 0 && rng.chance(0.52))
+    const payment = isDue ? takeWaiting() : undefined
+    return payment === undefined ? place() : follow(payment)
   }
+  return { prepare, cold: 0, accountsMax: accounts, next, accepted }
 }

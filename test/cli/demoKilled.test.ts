@@ -38,6 +38,27 @@ const endState = (dataDir: string) =>
     })
   )
 
+interface Row {
+  readonly [column: string]: unknown
+}
+
+/**
+ * The events of the accounts on which a hold has expired are those of the clock: when it did, and whether its notice stands before or
+ * behind what came next. Of these which there are is compared.
+ */
+const untimed = (rows: ReadonlyArray<Row>) => {
+  const timed = new Set(rows.flatMap(({ type, account_id }) => (type === "HoldExpired" ? [account_id] : [])))
+  const isTimed = ({ account_id }: Row) => timed.has(account_id)
+  return {
+    accounts: [...timed],
+    events: rows.filter((row) => !isTimed(row)),
+    kinds: rows
+      .filter(isTimed)
+      .map(({ type, command_id }) => `${type} ${command_id}`)
+      .toSorted()
+  }
+}
+
 layer(NodeServices.layer, { excludeTestServices: true })("demo killed", (it) => {
   // Each run draws other moments; the seed in the name of the test repeats them.
   const seed = Number(process.env.CHRONICLE_TEST_SEED ?? Date.now() % 2 ** 31)
@@ -81,7 +102,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo killed", (it) => 
         assert.strictEqual(wanted.accounts.length, 200)
         assert.strictEqual(wanted.events.length, Number(events))
         assert.deepEqual(found.accounts, wanted.accounts)
-        assert.deepEqual(found.events, wanted.events)
+        assert.deepEqual(untimed(found.events), untimed(wanted.events))
       }),
     600_000
   )
