@@ -392,6 +392,23 @@ layer(auditWorld(inject("postgresUrl"), inject("postgresUrl")), {
     )
   )
 
+  it.effect("tells of an account that it is parked, however many others are", () =>
+    tampered(
+      Effect.gen(function* () {
+        const { books } = yield* Tampering
+        yield* books(
+          "INSERT INTO books_v1_parked_accounts SELECT 'a-' || n, 1, 'unreadable', now() FROM generate_series(1, 120) n",
+          "INSERT INTO books_v1_parked_accounts VALUES ('erin', 1, 'unreadable', now())"
+        )
+        const report = yield* verify(defaultAuditLimits, "erin")
+        assert.deepStrictEqual(
+          report.parked.map((one) => `${one.account}@${one.version}`),
+          ["erin@1"]
+        )
+      })
+    )
+  )
+
   it.effect("reports lag and parked accounts, and takes neither for a fault", () =>
     tampered(
       Effect.gen(function* () {

@@ -2,7 +2,7 @@
 import { createServer, type Socket as NetSocket } from "node:net"
 import { assert, layer } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Option, Result } from "effect"
-import { AccountNotActive, AccountNotFound, Unavailable } from "../../src/domain/Errors.ts"
+import { AccountNotActive, AccountNotFound, CommandIdReused, Unavailable } from "../../src/domain/Errors.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { connectLedger } from "../../src/rpc/client/connectLedger.ts"
@@ -145,13 +145,13 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
         const way = yield* connect({ urls: [first.url], limits: { commandDeadlineMs: 1_500 } })
         const send = (commandId: string) =>
           Effect.forkChild(Effect.result(way.ledger.dispatch({ ...deposit("lost:a", 1n), commandId })))
-        const single = yield* Effect.forEach(["later", "never", "closed"], send)
+        const single = yield* Effect.forEach(["later", "never", "closed", "reused"], send)
         const batch = yield* Effect.forkChild(
           way.ledger.dispatchMany(
             ["b-0", "b-1"].map((commandId) => ({ ...deposit("lost:a", 1n), commandId }))
           )
         )
-        yield* until("all have arrived", () => arrived === 4)
+        yield* until("all have arrived", () => arrived === 5)
         yield* first.stop
         const short = new AccountNotFound({ account: "lost:a" })
         const closed = new AccountNotActive({ account: "lost:a", status: "closed" })
@@ -161,6 +161,7 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
           ...inside,
           dispatch: ({ commandId }) => {
             if (commandId === "closed") return Effect.fail(closed)
+            if (commandId === "reused") return Effect.fail(new CommandIdReused({ commandId }))
             return commandId === "later" && ++asked > 2 ? Effect.succeed(receipt) : Effect.fail(short)
           },
           dispatchMany: () => Effect.succeed([Result.fail(short), Result.fail(closed)])
@@ -171,6 +172,7 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
           "Replayed",
           "Indeterminate",
           "AccountNotActive",
+          "CommandIdReused",
           "Indeterminate",
           "AccountNotActive"
         ])

@@ -97,9 +97,7 @@ const verify = Effect.fnUntraced(function* (options: AuditOptions) {
     }
   }
   const { accounts, events, commits, snapshots, behind } = run.tally
-  const parked = (yield* books.parked({ after: "", limit: parkedMax })).filter(
-    (one) => options.account === undefined || one.account === options.account
-  )
+  const parked = yield* parkedOf(books, options.account)
   return {
     accounts,
     events,
@@ -112,6 +110,18 @@ const verify = Effect.fnUntraced(function* (options: AuditOptions) {
     findingsTotal: run.findings.total,
     ok: run.findings.total === 0
   } satisfies AuditReport
+})
+
+/** The first of all parked accounts, or the one that is asked for, by pages up to its place in their order. */
+const parkedOf = Effect.fnUntraced(function* (books: FrozenBooks, account: AccountId | undefined) {
+  for (let after = ""; ; ) {
+    const page: ReadonlyArray<Parked> = yield* books.parked({ after, limit: parkedMax })
+    if (account === undefined) return page
+    const last = page.at(-1)
+    if (last === undefined || page.length < parkedMax || last.account >= account)
+      return page.filter((one) => one.account === account)
+    after = last.account
+  }
 })
 
 /** All that the writers have committed by now. */

@@ -43,7 +43,8 @@ const didNothing: ReadonlySet<string> = new Set<AnyError["_tag"]>([
 ])
 
 /**
- * Whether a command that is refused so can never be accepted: by what an account is for ever, and by what never opens again.
+ * Whether a command that is refused so can never be accepted: by what an account is for ever, by an id that another command
+ * has, and by what never opens again.
  * Any other refusal was true of the accounts as the node that answered saw them. An earlier sending may still be on its way
  * through a node that was lost sight of, frozen say, and be accepted afterwards, which a refusal told as definite denies (I7).
  */
@@ -51,6 +52,7 @@ export const refusesForEver = (error: CommandError): boolean => {
   switch (error._tag) {
     case "AccountAlreadyExists":
     case "AssetMismatch":
+    case "CommandIdReused":
     case "HoldClosed":
     case "HoldExpired":
     case "RateMismatch":
