@@ -303,6 +303,28 @@ export const ledgerContract = <R>(
       })
   )
 
+  scenario("a command id is any text of its alphabet, up to 128 characters, at every method", (ledger, id) =>
+    Effect.gen(function* () {
+      const [a, b] = [id("a"), id("b")]
+      yield* ledger.dispatch(open(a))
+      yield* ledger.dispatch(open(b))
+      yield* ledger.dispatch(deposit(a, 10n))
+      const longest = `${id("pay")}/2026-11/1.5@shop.example=+`.padEnd(128, "/")
+      const sent = yield* ledger.dispatch(transfer(a, b, 10n, longest))
+      assert.strictEqual(sent.commandId, longest)
+      assert.deepEqual(yield* ledger.dispatch(transfer(a, b, 10n, longest)), { ...sent, replayed: true })
+      const back = yield* ledger.dispatch({ _tag: "Reverse", original: longest, reason: "returned" })
+      assert.strictEqual(back.commandId, `~r1~${longest}`)
+      const { readToken } = back
+      assert.deepInclude(Option.getOrThrow(yield* ledger.transfer(longest, { readToken })), { amount: 10n })
+      assert.deepEqual(Option.getOrThrow(yield* ledger.find(longest)).reversals, [back.commandId])
+      const [last] = (yield* ledger.statement(a, { readToken })).rows.slice(-1)
+      assert.strictEqual(last?.commandId, back.commandId)
+      const tooLong = yield* Effect.flip(ledger.dispatch(deposit(a, 1n, `${longest}/`)))
+      assert.strictEqual(tooLong._tag, "InvalidCommand")
+    })
+  )
+
   scenario("a command without an id gets one", (ledger, id) =>
     Effect.gen(function* () {
       const receipt = yield* ledger.dispatch(open(id("a")))
