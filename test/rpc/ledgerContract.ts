@@ -4,6 +4,7 @@ import { assert, type Vitest } from "@effect/vitest"
 import { Effect, Option, Result, type Scope, Stream } from "effect"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { InvalidCommand } from "../../src/domain/Errors.ts"
+import { AccountId } from "../../src/domain/Ids.ts"
 import type { Asset } from "../../src/domain/Money.ts"
 import { printToken } from "../../src/domain/Receipt.ts"
 import type { Ledger } from "../../src/Ledger.ts"
@@ -301,6 +302,40 @@ export const ledgerContract = <R>(
         if (inGroup._tag !== "GroupRejected") return assert.fail(inGroup._tag)
         assert.deepInclude(inGroup.rejection, { _tag: "HoldClosed", how: "captured" })
       })
+  )
+
+  scenario("a payment that came in split, and a group, are given back, and the books balance", (ledger, id) =>
+    Effect.gen(function* () {
+      const [shop, fees] = [id("shop"), id("fees")]
+      for (const account of [shop, fees]) yield* ledger.dispatch(open(account))
+      const legs = [
+        { account: "external:card", side: "debit", amount: 100n },
+        { account: shop, side: "credit", amount: 97n },
+        { account: fees, side: "credit", amount: 3n }
+      ] as const
+      yield* ledger.dispatch({ _tag: "PostJournal", commandId: id("split"), legs })
+      const group = [
+        { _tag: "Deposit", account: fees, amount: 10n, contra: "external:card" },
+        { _tag: "Transfer", from: fees, to: shop, amount: 10n }
+      ] as const
+      yield* ledger.dispatchAll(group, { commandId: id("g") })
+      const metadata = { ticket: "4711" }
+      for (const original of [id("split"), id("g")])
+        yield* ledger.dispatch({ _tag: "Reverse", original, reason: "returned", metadata })
+      const found = Option.getOrThrow(yield* ledger.find(`~r1~${id("split")}`))
+      assert.deepEqual(
+        found.legs.map(({ event }) => "metadata" in event && event.metadata),
+        [metadata, metadata]
+      )
+      for (const account of [shop, fees])
+        assert.strictEqual((yield* ledger.strongBalance(account)).balance, 0n)
+      const last = yield* ledger.dispatch(deposit(shop, 1n))
+      yield* ledger.balance(shop, { readToken: last.readToken })
+      for (const account of [shop, fees]) {
+        const report = yield* ledger.verify({ account: AccountId.make(account) })
+        assert.deepEqual([report.ok, report.findings], [true, []])
+      }
+    })
   )
 
   scenario("a command id is any text of its alphabet, up to 128 characters, at every method", (ledger, id) =>
