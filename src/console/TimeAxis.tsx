@@ -24,9 +24,9 @@ export const TimeAxis = ({
   const given = at === undefined ? steps : positionOf(from, to, at)
   const [position, setPosition] = useState(given)
   useEffect(() => setPosition(given), [given])
-  const isNow = position >= steps
-  const shown = position === given && at !== undefined ? at : instantAt(from, to, position)
-  const text = isNow ? "now" : instant(shown)
+  // At rest it tells the instant of the URL, which may lie between two positions, or after the last event.
+  const shown = position === given ? at : position >= steps ? undefined : instantAt(from, to, position)
+  const text = shown === undefined ? "now" : instant(shown)
   return (
     <div class="axis">
       <label>

@@ -211,6 +211,11 @@ export const Loading = ({ what }: { readonly what: string }) => (
   </p>
 )
 
+/** A part of what is shown already is still asked for. */
+export const Asking = ({ children = "…" }: { readonly children?: string }) => (
+  <span class="asking">{children}</span>
+)
+
 /** Why there is nothing to show, in the node's own words, and a way to ask again. */
 export const Failure = ({ fault, askAgain }: { readonly fault: Fault; readonly askAgain?: () => void }) => (
   <div class={fault.status === 404 ? "failure missing" : "failure"} role="alert">

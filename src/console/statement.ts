@@ -1,4 +1,5 @@
 /** Which lines of a statement a URL asks for. */
+import type { Line, Statement } from "./wire.ts"
 
 /** Lines of a page. */
 const pageLines = 50
@@ -20,13 +21,13 @@ const justAfter = (known: string): string => {
   return Number.isNaN(at) ? "" : String(at + 1)
 }
 
-/** `version`: the account's. What is known by an instant bounds the lines in recorded order, where no other bound is named. */
+/** `version`: the account's, as of what is known. What is known by an instant bounds the lines in recorded order, where no other bound is named. */
 export const pageOf = (options: URLSearchParams, version: number): StatementPage => {
   const text = (name: string) => options.get(name) ?? ""
   const types = options.getAll("types").filter((type) => type !== "")
   const isRecorded = text("axis") !== "effective"
   const isAll =
-    types.length === 0 && ["from", "to", "counterparty", "page", "known"].every((name) => text(name) === "")
+    types.length === 0 && ["from", "to", "counterparty", "page"].every((name) => text(name) === "")
   return {
     from: text("from"),
     to: text("to") !== "" || !isRecorded ? text("to") : justAfter(text("known")),
@@ -39,3 +40,14 @@ export const pageOf = (options: URLSearchParams, version: number): StatementPage
 }
 
 export const statementParameters = ({ lastFrom, ...page }: StatementPage) => ({ ...page, limit: pageLines })
+
+/** Most rows of one answer of the API. */
+export const pageRowsMax = 1_000
+
+/** Of all lines from some instant on those above a version, with the balance before the first of them. */
+export const lastOf = (last: Statement, lines: ReadonlyArray<Line>, after: number): Statement => {
+  const rows = lines.filter(({ version }) => version > after)
+  const [first] = rows
+  if (first === undefined) return { ...last, rows }
+  return { ...last, rows, opening: String(BigInt(first.balance) - BigInt(first.amount)) }
+}

@@ -7,6 +7,7 @@ import { createRequire } from "node:module"
 import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import type { Locator, Page } from "playwright-core"
+import { count } from "../../src/console/format.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Ledger } from "../../src/Ledger.ts"
@@ -59,7 +60,7 @@ const seriousFaults = async (page: Page): Promise<ReadonlyArray<string>> => {
 /** Waits until nothing is asked for any more. */
 const settle = async (page: Page) => {
   await page.locator("h1").first().waitFor()
-  await page.waitForSelector(".loading, .busy", { state: "detached" })
+  await page.waitForSelector(".loading, .busy, .asking", { state: "detached" })
 }
 
 const show = async (page: Page, url: string) => {
@@ -87,6 +88,7 @@ const views: ReadonlyArray<readonly [name: string, path: string, shows: RegExp]>
     /by effective time[\s\S]*refund-late/
   ],
   ["account-hostile", "/console/accounts/hostile", /1\u202f233\u202f572[\s\S]*\\u\{202e\}/],
+  ["account-long", "/console/accounts/long", /one version in 20[\s\S]*the last lines[\s\S]*\n1201\b/],
   ["account-missing", "/console/accounts/customer:zoe", /Account not found/],
   ["account-large", "/console/accounts/large", /999\.9{18}/],
   ["transaction", "/console/transactions/order-4711", /reversed by ~r1~order-4711[\s\S]*shop-backend/],
@@ -304,7 +306,7 @@ layer(world, { excludeTestServices: true })("the console", (it) => {
       const { committed } = yield* ledger.stats
       yield* ledger.dispatch({ _tag: "Deposit", account: "customer:bob", amount: 1n })
       yield* Effect.promise(async () => {
-        await page.getByText(`${committed + 1}`, { exact: true }).waitFor()
+        await page.getByText(count(committed + 1), { exact: true }).waitFor()
         await page.context().close()
       })
     })

@@ -17,9 +17,9 @@ import { groupsOf, wayTo } from "../../src/console/prefixes.ts"
 import { ratesOf, runsOf } from "../../src/console/rates.ts"
 import { changed, links, parseRoute } from "../../src/console/route.ts"
 import { candidatesOf } from "../../src/console/search.ts"
-import { pageOf } from "../../src/console/statement.ts"
+import { lastOf, pageOf } from "../../src/console/statement.ts"
 import { tickLabels } from "../../src/console/ticks.ts"
-import type { Hold, Leg } from "../../src/console/wire.ts"
+import type { Hold, Leg, Line } from "../../src/console/wire.ts"
 
 const at = (path: string) => {
   const { pathname, search } = new URL(path, "http://node")
@@ -200,14 +200,26 @@ describe("a statement", () => {
   it("shows the last lines of a long account, where nothing else is asked for", () => {
     assert.strictEqual(page("").lastFrom, 150)
     assert.isUndefined(page("", 50).lastFrom)
-    for (const asked of [
-      "from=2026-03-02",
-      "page=9",
-      "types=Deposited",
-      "axis=effective",
-      "known=2026-03-02"
-    ])
+    assert.strictEqual(page("known=2026-03-02T00:00:00.000Z", 120).lastFrom, 70)
+    for (const asked of ["from=2026-03-02", "page=9", "types=Deposited", "axis=effective"])
       assert.isUndefined(page(asked).lastFrom, asked)
+  })
+
+  it("begins behind the lines of the same instant that are not among the last", () => {
+    const line = (version: number): Line => ({
+      version,
+      type: "Deposited",
+      amount: "5",
+      balance: String(version * 5),
+      counterparty: null,
+      description: null,
+      commandId: `c-${version}`,
+      recordedAt: 0,
+      effectiveAt: 0
+    })
+    const statement = { rows: [], opening: "0", closing: "20" }
+    const { rows, opening, closing } = lastOf(statement, [1, 2, 3, 4].map(line), 2)
+    assert.deepEqual([rows.map(({ version }) => version), opening, closing], [[3, 4], "10", "20"])
   })
 
   it("ends with what was known, the instant itself included, unless a bound is named", () => {

@@ -1,5 +1,5 @@
 /** A ledger in memory with the console in front of it, and data of every kind that the console shows, text that means harm among them. */
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Result } from "effect"
 import { Authenticator } from "../../src/access/Authenticator.ts"
 import { RefusalLog } from "../../src/access/RefusalLog.ts"
 import type { Token } from "../../src/access/Tokens.ts"
@@ -165,6 +165,14 @@ export const seed = Effect.gen(function* () {
   const last = new Map<string, number>()
   for (const command of commands(opened.recordedAt))
     for (const { account, version } of (yield* ledger.dispatch(command)).postings) last.set(account, version)
+  yield* ledger.dispatch({ _tag: "OpenAccount", account: "long", asset: "USD/2", owner: "Long" })
+  const lines = Array.from({ length: 1_200 }, (_, nth) => ({
+    _tag: "Deposit" as const,
+    account: "long",
+    amount: BigInt(1 + ((nth * 7_919) % 500))
+  }))
+  const deposited = yield* ledger.dispatchMany(lines)
+  last.set("long", 1 + deposited.filter(Result.isSuccess).length)
   for (const [account, version] of last)
     yield* ledger.balance(account, { readToken: `${account}@${version}` })
 })

@@ -49,7 +49,9 @@ export const AccountView = ({ id }: { readonly id: string }) => {
             <TimelineSection account={account} opened={valueOf(opening.answer)?.[0]} known={known} />
             <Details account={valueOf(past.answer) ?? account} opened={valueOf(opening.answer)?.[0]} />
             <HoldsSection account={valueOf(past.answer) ?? account} known={known} />
-            <StatementSection account={account} />
+            {(known === "" || valueOf(past.answer) !== undefined) && (
+              <StatementSection account={valueOf(past.answer) ?? account} />
+            )}
           </>
         )}
       </Shown>
@@ -203,7 +205,7 @@ const Course = ({
       />
       <p class="readout">
         {point !== undefined && `${instant(point.at)}  ${decimal(point.balance, asset)}`}
-        {every > 1 && ` · every ${count(every)}th version`}
+        {every > 1 && ` · one version in ${count(every)}`}
       </p>
     </>
   )

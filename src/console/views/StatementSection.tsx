@@ -1,6 +1,6 @@
 /** The statement of an account: its lines in either order of time, filtered, page by page, with the balances at both ends. */
 import type { EventType } from "../../domain/Event.ts"
-import { apiPath, ask } from "../api.ts"
+import { type Answer, apiPath, ask, mapAnswer } from "../api.ts"
 import { useAsked } from "../asking.ts"
 import { shortened, words } from "../format.ts"
 import { navigate, useRoute } from "../navigation.tsx"
@@ -21,7 +21,7 @@ import {
   TransactionLink
 } from "../parts.tsx"
 import { changed } from "../route.ts"
-import { pageOf, type StatementPage, statementParameters } from "../statement.ts"
+import { lastOf, pageOf, pageRowsMax, type StatementPage, statementParameters } from "../statement.ts"
 import type { Account, Line, LoggedEvent, Statement } from "../wire.ts"
 
 /** What moves money or holds it back, and what changes the account. */
@@ -44,19 +44,38 @@ const types: ReadonlyArray<EventType> = [
   "AccountClosed"
 ]
 
-/** Without any bound the last lines are shown, from the instant of the first of them. */
-const load = async (account: Account, page: StatementPage, signal: AbortSignal) => {
-  const path = ["v1", "accounts", account.account]
-  if (page.lastFrom === undefined)
-    return ask<Statement>(apiPath([...path, "statement"], statementParameters(page)), signal)
-  const first = await ask<ReadonlyArray<LoggedEvent>>(
-    apiPath([...path, "events"], { after: page.lastFrom, limit: 1 }),
-    signal
-  )
+const parts = ({ account }: Account) => ["v1", "accounts", account]
+
+/** Pages of one instant at most: of a batch that recorded thousands of lines at once, some are at the end of it. */
+const pagesMax = 10
+
+/** The last lines: from the instant of the first of them on, at which there may be others before it. */
+const loadLast = async (
+  account: Account,
+  page: StatementPage,
+  after: number,
+  signal: AbortSignal
+): Promise<Answer<Statement>> => {
+  const events = apiPath([...parts(account), "events"], { after, limit: 1 })
+  const first = await ask<ReadonlyArray<LoggedEvent>>(events, signal)
   if (first._tag === "Failed") return first
   const from = first.value[0]?.recordedAt
-  return ask<Statement>(apiPath([...path, "statement"], { ...statementParameters(page), from }), signal)
+  const lines: Array<Line> = []
+  for (let cursor: string | undefined, pages = 1; ; pages++) {
+    const asked = { ...statementParameters(page), from, cursor, limit: pageRowsMax }
+    const answer = await ask<Statement>(apiPath([...parts(account), "statement"], asked), signal)
+    if (answer._tag === "Failed") return answer
+    lines.push(...answer.value.rows)
+    cursor = answer.value.next ?? undefined
+    if (cursor === undefined || pages === pagesMax)
+      return mapAnswer(answer, (last) => lastOf(last, lines, after))
+  }
 }
+
+const load = (account: Account, page: StatementPage, signal: AbortSignal): Promise<Answer<Statement>> =>
+  page.lastFrom === undefined
+    ? ask<Statement>(apiPath([...parts(account), "statement"], statementParameters(page)), signal)
+    : loadLast(account, page, page.lastFrom, signal)
 
 const columnsOf = (asset: string, isDated: boolean): ReadonlyArray<Column<Line>> => [
   {

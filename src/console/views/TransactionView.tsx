@@ -6,6 +6,7 @@ import { decimal, words } from "../format.ts"
 import {
   AccountLink,
   Amount,
+  Asking,
   Badge,
   type Column,
   Facts,
@@ -95,7 +96,8 @@ const Origin = ({ of: { recordedAt, effectiveAt, legs } }: { readonly of: Transa
           ["Description", said(description)],
           [
             "Caller",
-            said(context?.caller) ?? (asked.answer === undefined ? "…" : <span class="muted">not told</span>)
+            said(context?.caller) ??
+              (asked.answer === undefined ? <Asking /> : <span class="muted">not told</span>)
           ],
           ["Correlation", said(context?.correlationId)],
           ["Causation", said(context?.causationId)],
@@ -141,7 +143,7 @@ const legColumns = (after: ReadonlyArray<Account>): ReadonlyArray<Column<Posting
         amount === 0n ? (
           <span class="muted">–</span>
         ) : asset === undefined ? (
-          "…"
+          <span class="muted">not known</span>
         ) : (
           <Amount units={amount} asset={asset} isSigned />
         ),
@@ -178,7 +180,7 @@ const Legs = ({ of: { legs } }: { readonly of: Transaction }) => {
 
 const Sums = ({ of, isAsking }: { readonly of: ReadonlyArray<Posting>; readonly isAsking: boolean }) => {
   const sums = sumsOf(of)
-  if (sums === undefined) return <>{isAsking ? "adding up …" : "the sums are not known"}</>
+  if (sums === undefined) return isAsking ? <Asking>adding up …</Asking> : <>the sums are not known</>
   if (sums.length === 0) return <>moves no money</>
   return (
     <>
@@ -189,6 +191,11 @@ const Sums = ({ of, isAsking }: { readonly of: ReadonlyArray<Posting>; readonly 
       ))}
     </>
   )
+}
+
+const Previous = ({ hash, isAsking }: { readonly hash: string | undefined; readonly isAsking: boolean }) => {
+  if (hash !== undefined) return <code class="hash">{hash}</code>
+  return isAsking ? <Asking /> : <>one that is not known</>
 }
 
 /** Each leg's hash covers its event and the hash before it. */
@@ -224,7 +231,7 @@ const Chain = ({ legs }: { readonly legs: ReadonlyArray<Leg> }) => {
               {version === 1 ? (
                 "nothing: its first event"
               ) : (
-                <code class="hash">{previous(index) ?? "…"}</code>
+                <Previous hash={previous(index)} isAsking={before === undefined} />
               )}
             </span>
           </li>
