@@ -36,8 +36,11 @@ export interface Assertion {
 /** What a line says. `Skipped` moves nothing: its amount is zero. */
 type LineContent = Data.TaggedEnum<{
   Command: { readonly command: AskedCommand }
+  /** One of the commands that are done together or not at all; it has the id of its group. */
+  Member: { readonly command: AskedCommand }
   Assertion: { readonly assertion: Assertion }
-  Skipped: Record<never, never>
+  /** `group` is empty where the line is of none. */
+  Skipped: { readonly group: string }
 }>
 const LineContent = Data.taggedEnum<LineContent>()
 
@@ -122,14 +125,27 @@ export const toContent = (
   header: ReadonlyArray<Column>
 ): Result.Result<LineContent, Fault> =>
   Result.gen(function* () {
-    const row = yield* toRow(record, header)
+    const group = groupOf(record, header)
+    const content = Result.flatMap(toRow(record, header), toRowContent)
+    return yield* Result.mapError(content, (fault) => (group === undefined ? fault : { ...fault, group }))
+  })
+
+/** Undefined where the line cannot be read; empty where it is of none. */
+const groupOf = ({ fields }: DayRecord, header: ReadonlyArray<Column>): string | undefined => {
+  if (Result.isFailure(fields) || fields.success.length !== header.length) return undefined
+  return trimBlanks(fields.success[header.indexOf("group")] ?? "")
+}
+
+const toRowContent = (row: Row): Result.Result<LineContent, Fault> =>
+  Result.gen(function* () {
     if (row.kind === "assert") return LineContent.Assertion({ assertion: yield* toAssertion(row) })
     const input = yield* toInput(row)
     const isSkipped = movements.has(row.kind) && "amount" in input && input.amount === 0n
     // The rest of a line of nothing is checked all the same.
     const checked = fromHost(isSkipped ? { ...input, amount: 1n } : input)
     const command = yield* Result.mapError(checked, (error) => toFault(error, row))
-    return isSkipped ? LineContent.Skipped() : LineContent.Command({ command })
+    if (isSkipped) return LineContent.Skipped({ group: row.group })
+    return row.group === "" ? LineContent.Command({ command }) : LineContent.Member({ command })
   })
 
 const decodeAccount = Schema.decodeUnknownResult(AccountId)
@@ -166,7 +182,8 @@ const toRow = ({ text, fields }: DayRecord, header: ReadonlyArray<Column>): Resu
   const kind = kinds.get(row.kind)
   if (kind === undefined) return faulty("kind", "unknown kind", row.kind)
   const isAssertion = row.kind === "assert"
-  const needs: ReadonlyArray<Column> = isAssertion ? kind[0] : ["command_id", ...kind[0]]
+  const id = row.group === "" ? "command_id" : "group"
+  const needs: ReadonlyArray<Column> = isAssertion ? kind[0] : [id, ...kind[0]]
   const may: ReadonlyArray<Column> = ["kind", "note", isAssertion ? "command_id" : "time", ...kind[1]]
   for (const column of allColumns) {
     if (needs.includes(column)) {
@@ -178,13 +195,15 @@ const toRow = ({ text, fields }: DayRecord, header: ReadonlyArray<Column>): Resu
   return Result.succeed(row)
 }
 
+const idOf = ({ command_id, group }: Row): string => (group === "" ? command_id : group)
+
 /** The command as plain values, not checked yet: ids and texts are judged by the schema of commands. */
 const toInput = (row: Row): Result.Result<object, Fault> =>
   Result.gen(function* () {
     const effectiveAt = yield* optional(row.time, toInstant)
     const metadata = yield* optional(row.metadata, toMetadata)
     const common = {
-      commandId: row.command_id,
+      commandId: idOf(row),
       ...given({ effectiveAt, metadata, description: row.note === "" ? undefined : row.note })
     }
     switch (row.kind) {
@@ -203,8 +222,12 @@ const toInput = (row: Row): Result.Result<object, Fault> =>
       case "release":
         return { ...common, ...(yield* toHoldStep(row)) }
       case "reverse": {
-        const { command_id: commandId, note: reason } = row
-        const shared = { _tag: "Reverse", commandId, reason, ...given({ effectiveAt, metadata }) }
+        const shared = {
+          _tag: "Reverse",
+          commandId: idOf(row),
+          reason: row.note,
+          ...given({ effectiveAt, metadata })
+        }
         return { ...shared, ...(yield* toReversal(row)) }
       }
       default:
@@ -284,7 +307,7 @@ const toAccountChange = (
   metadata: object | undefined
 ): Result.Result<object, Fault> =>
   Result.gen(function* () {
-    const common = { commandId: row.command_id, account: row.account, ...given({ effectiveAt }) }
+    const common = { commandId: idOf(row), account: row.account, ...given({ effectiveAt }) }
     const note = row.note === "" ? undefined : row.note
     switch (row.kind) {
       case "open": {
@@ -367,6 +390,7 @@ const toFault = ({ faults }: InvalidCommand, row: Row): Fault => {
   const place = places[first?.path[0] ?? ""]
   if (place === undefined)
     return { column: undefined, reason: "malformed", text: Object.values(row).join(), detail }
-  const [column, reason] = place
+  const [column, reason] =
+    place[0] === "command_id" && row.group !== "" ? (["group", "bad id"] as const) : place
   return { column, reason, text: row[column], detail }
 }

@@ -41,7 +41,8 @@ export const furtherColumns = [
   "excess",
   "original",
   "n",
-  "shortfall"
+  "shortfall",
+  "group"
 ] as const
 
 export type Column = (typeof columns)[number] | (typeof furtherColumns)[number]
@@ -92,7 +93,10 @@ export interface LineFault {
 }
 
 /** A fault before its line is known. */
-export type Fault = Omit<LineFault, "line">
+export type Fault = Omit<LineFault, "line"> & {
+  /** The group that the line is of, empty where it is of none; undefined where that could not be read. */
+  readonly group?: string
+}
 
 export const faulty = (column: Column | undefined, reason: FaultReason, text: string, detail?: string) =>
   Result.fail<Fault>(detail === undefined ? { column, reason, text } : { column, reason, text, detail })

@@ -23,7 +23,7 @@ import { accountsOfReversal } from "./Original.ts"
 export const journalLegsMax = 100
 
 /** Most commands that one group may have, and most events that they may come to. */
-const groupCommandsMax = 100
+export const groupCommandsMax = 100
 const groupEventsMax = 500
 
 /** Most exchange rates that one journal may name. */

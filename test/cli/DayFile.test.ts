@@ -463,6 +463,86 @@ describe("a line of a hold or a reversal", () => {
   )
 })
 
+describe("lines of a group", () => {
+  const member = (group: string, amount: string) => ({
+    group,
+    kind: "deposit",
+    account: "a",
+    asset: "USD",
+    amount
+  })
+  const deposited = (amount: bigint) => ({ _tag: "Deposit", account: "a", asset: "USD/2", amount })
+  const single = { command_id: "c9", kind: "close", account: "b" }
+  const close = { _tag: "CloseAccount", commandId: "c9", account: "b" }
+  const group = (commandId: string, ...commands: ReadonlyArray<unknown>) => ({
+    _tag: "Group",
+    commandId,
+    commands
+  })
+  const broken = (line: number, id: string) => `${line} group: malformed: ${id}`
+
+  it.effect.each<[string, ReadonlyArray<{ readonly [Name in Column]?: string }>, ReadonlyArray<unknown>]>([
+    [
+      "follow each other and are one command",
+      [member("g-1", "1"), member("g-1", "2"), single, member("g-2", "3")],
+      [group("g-1", deposited(100n), deposited(200n)), close, group("g-2", deposited(300n))]
+    ],
+    [
+      "may be of several kinds and times, and one of nothing is skipped",
+      [
+        { group: "g", kind: "open", account: "a", asset: "USD", owner: "Ada" },
+        member("g", "0.00"),
+        { ...member("g", "1"), time: "2026-03-02T09:15Z", note: "pay" }
+      ],
+      [
+        { _tag: "Skipped", line: 3 },
+        group(
+          "g",
+          { _tag: "OpenAccount", account: "a", asset: "USD/2", owner: "Ada" },
+          { ...deposited(100n), effectiveAt: instant, description: "pay" }
+        )
+      ]
+    ],
+    [
+      "are not done where one of them is at fault",
+      [member("g", "1"), member("g", "x"), member("g", "3"), single],
+      ["3 amount: not a number: x", broken(2, "g"), close]
+    ],
+    [
+      "have the group in place of an id",
+      [{ ...member("g", "1"), command_id: "c" }],
+      [`2 command_id: not for this kind: c`, broken(2, "g")]
+    ],
+    [
+      "are of kinds that a group may have",
+      [{ group: "g", kind: "reverse", original: "x", note: "y" }],
+      [broken(2, "g")]
+    ],
+    ["have a right id", [member("g g", "1")], ["2 group: bad id: g g", broken(2, "g g")]]
+  ])("%s", ([, rows, expected]) =>
+    Effect.gen(function* () {
+      assert.deepEqual<unknown>((yield* readNamed(...rows)).map(told), expected)
+    })
+  )
+
+  it.effect("are not done where a line before, among or behind them cannot be read: it may be of them", () =>
+    Effect.gen(function* () {
+      const row = (of: { readonly [Name in Column]?: string }) =>
+        allColumns.map((column) => of[column] ?? "").join()
+      const within = yield* read(
+        [allColumns.join(), row(member("g", "1")), "a,b", row(member("g", "2"))].join("\n")
+      )
+      assert.deepEqual<unknown>(within.map(told), ["3 -: malformed: a,b", broken(2, "g")])
+      const behind = yield* read([allColumns.join(), row(member("g", "1")), "a,b", row(single)].join("\n"))
+      assert.deepEqual<unknown>(behind.map(told), ["3 -: malformed: a,b", broken(2, "g"), close])
+      const before = yield* read([allColumns.join(), "a,b", row(member("g", "1")), row(single)].join("\n"))
+      assert.deepEqual<unknown>(before.map(told), ["2 -: malformed: a,b", broken(3, "g"), close])
+      const apart = yield* read([allColumns.join(), "a,b", row(single), row(member("g", "1"))].join("\n"))
+      assert.deepEqual<unknown>(apart.map(told), ["2 -: malformed: a,b", close, group("g", deposited(100n))])
+    })
+  )
+})
+
 describe("a line that is no command", () => {
   it.effect.each<[string, unknown]>([
     [",,assert,alice,,USD,-12.50,,,,", { of: { account: "alice" }, asset: "USD/2", expected: -1250n }],

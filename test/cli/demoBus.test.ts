@@ -9,7 +9,7 @@ import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import type { NatsServer } from "../../src/infra/dev/NatsServer.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
-import { dayFile, firstLines } from "../support/chronicle.ts"
+import { beginningOfDay } from "../support/chronicle.ts"
 import { freshDataDir } from "../support/devStacks.ts"
 import { until } from "../support/waiting.ts"
 
@@ -22,7 +22,7 @@ const playThrough = Effect.fnUntraced(function* (
   breakBus: (nats: NatsServer) => Effect.Effect<void, unknown>
 ) {
   const stack = yield* startDevStack({ dataDir: yield* freshDataDir, durable: false })
-  const file = yield* dayFile(yield* firstLines(lines))
+  const file = yield* beginningOfDay(lines)
   yield* LedgerNode.migrate(stack)
   return yield* Effect.gen(function* () {
     const bus = yield* Bus

@@ -135,22 +135,24 @@ export const variablesOf = (stack: DevStackService): Readonly<Record<string, str
   CHRONICLE_NATS_URL: stack.natsUrl
 })
 
+const shortHeader = "time,command_id,kind,account,counterparty,asset,amount,legs,owner,overdraft,note"
+
 /** A day of the format of examples/README.md in a file that goes with the scope. */
-export const dayFile = Effect.fnUntraced(function* (lines: ReadonlyArray<string>) {
+export const dayFile = Effect.fnUntraced(function* (lines: ReadonlyArray<string>, header = shortHeader) {
   const fs = yield* FileSystem.FileSystem
   const file = `${yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-day-" })}/day.csv`
-  const header = "time,command_id,kind,account,counterparty,asset,amount,legs,owner,overdraft,note"
   yield* fs.writeFileString(file, `${[header, ...lines].join("\n")}\n`)
   return file
 })
 
-/** The first lines of the day that is shipped. */
-export const firstLines = (count: number) =>
-  Effect.flatMap(FileSystem.FileSystem, (fs) =>
-    fs
-      .stream(`${root}/examples/day.csv`)
-      .pipe(Stream.decodeText, Stream.splitLines, Stream.drop(1), Stream.take(count), Stream.runCollect)
-  )
+/** A file with the first lines of the day that is shipped. */
+export const beginningOfDay = Effect.fnUntraced(function* (count: number) {
+  const fs = yield* FileSystem.FileSystem
+  const [header, ...lines] = yield* fs
+    .stream(`${root}/examples/day.csv`)
+    .pipe(Stream.decodeText, Stream.splitLines, Stream.take(count + 1), Stream.runCollect)
+  return yield* dayFile(lines, header)
+})
 
 /** A running stack on which a day was played; the node that did it has ended. */
 export const playedStack = Effect.fnUntraced(function* (day: ReadonlyArray<string>) {
