@@ -11,8 +11,9 @@ import type { AccountId } from "../../src/domain/Ids.ts"
 import { allShards } from "../../src/domain/Shard.ts"
 import { lendTo } from "../support/lending.ts"
 import { Domain, type Kernel } from "./Kernel.ts"
-import { confirmMs, lockMs } from "./limits.ts"
+import { lockMs } from "./limits.ts"
 import type { Counts, Weather } from "./Outside.ts"
+import type { Plan } from "./Plan.ts"
 
 type Local = LocalNode["Service"]
 
@@ -38,6 +39,8 @@ export class Member {
   readonly index: number
   readonly domain: Domain
   readonly owned = new Set<number>()
+  /** Shards that it takes for its own though another node has their locks. */
+  readonly imposed = new Set<number>()
   readonly places = new Map<string, Place>()
   local: Local | undefined
   certainUntilMs = 0
@@ -56,18 +59,20 @@ export class Cluster {
   readonly #kernel: Kernel
   readonly #weather: Weather
   readonly #counts: Counts
+  readonly #confirmMs: number
   #members: Array<Member> = []
 
-  constructor(kernel: Kernel, weather: Weather, counts: Counts, seed: number, shards: number, nodes: number) {
+  constructor(kernel: Kernel, weather: Weather, counts: Counts, plan: Plan) {
     this.#kernel = kernel
     this.#weather = weather
     this.#counts = counts
-    this.#locks = new Domain(kernel, "locks", seed + 3)
-    this.shards = Array.from({ length: shards }, (_, shard) => ({
+    this.#confirmMs = plan.confirmMs
+    this.#locks = new Domain(kernel, "locks", plan.seed + 3)
+    this.shards = Array.from({ length: plan.shards }, (_, shard) => ({
       holder: undefined,
       untilMs: 0,
       isClean: true,
-      wantedBy: shard % nodes
+      wantedBy: shard % plan.nodes
     }))
   }
 
@@ -78,6 +83,32 @@ export class Cluster {
   want(shard: number, node: number): void {
     const found = this.shards[shard]
     if (found !== undefined) found.wantedBy = node
+  }
+
+  /** A split brain: a node believes that it holds a shard which another one holds, until the splits end. */
+  impose(shard: number, node: number): boolean {
+    const member = this.#members.find((one) => one.index === node && one.domain.isAlive)
+    const { local } = member ?? {}
+    if (member === undefined || local === undefined || member.owned.has(shard)) return false
+    member.imposed.add(shard)
+    member.domain.post(() => {
+      local.enter(shard, { isClean: true, strangers: new Set() })
+      member.owned.add(shard)
+    })
+    return true
+  }
+
+  endSplits(): void {
+    for (const member of this.#members) member.imposed.clear()
+  }
+
+  holderOf(shard: number): number {
+    return this.shards[shard]?.holder?.index ?? 0
+  }
+
+  /** Accounts of shards that a node holds. */
+  isHeldBy(account: string, node: number): boolean {
+    return this.shards[this.groupOf(account)]?.holder?.index === node
   }
 
   /** Runs for as long as the node lives: confirms its locks, gives up what others want, takes what is free. */
@@ -91,7 +122,9 @@ export class Cluster {
         (confirmed) => {
           if (confirmed === undefined) return Effect.void
           member.certainUntilMs = sentAtMs + lockMs * 0.8
-          const lost = [...member.owned].filter((shard) => !confirmed.held.includes(shard))
+          const lost = [...member.owned].filter(
+            (shard) => !confirmed.held.includes(shard) && !member.imposed.has(shard)
+          )
           for (const shard of lost) member.owned.delete(shard)
           if (lost.length > 0) this.#counts.add("path shard lost while frozen")
           return Effect.all([
@@ -108,7 +141,9 @@ export class Cluster {
       discard: true
     })
     return round.pipe(
-      Effect.andThen(Effect.suspend(() => Effect.sleep(10 + this.#kernel.rng.below(confirmMs)))),
+      Effect.andThen(
+        Effect.suspend(() => Effect.sleep(this.#confirmMs / 4 + this.#kernel.rng.below(this.#confirmMs)))
+      ),
       Effect.forever,
       // A node that is told to end gives up its shards first.
       Effect.onInterrupt(() => leave)

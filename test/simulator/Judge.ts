@@ -131,14 +131,14 @@ const isUnknown = (answer: Receipt | Refusal): boolean =>
 
 /** A refusal that no state of the account allows which it had while the caller waited. */
 const faultOfRefusal = (
-  { plan }: History,
+  { plan, outside }: History,
   sending: Sending,
   group: ReadonlyArray<Sending>,
   states: States,
   log: Log
 ): string | undefined => {
   const { answer, answeredAt } = sending
-  if (answer === undefined || isReceipt(answer)) return undefined
+  if (answer === undefined || isReceipt(answer) || outside.isSplit) return undefined
   const asked = askedAt(sending, group)
   const first = group.reduce(
     (least, { start, askedAt: at }) => (start >= asked ? Math.min(least, at) : least),
@@ -246,6 +246,22 @@ const faultsOfFeed = ({ events }: History): ReadonlyArray<string> => {
   return faults
 }
 
+/** The same of a subscription that is resumed, and goes on from what the first one had told by then. */
+const faultsOfResumed = ({ events, resumed }: History): ReadonlyArray<string> =>
+  resumed.flatMap(({ behind, events: told }) => {
+    const reached = new Map<string, number>()
+    for (const { account, version } of events.slice(0, behind))
+      reached.set(account, Math.max(reached.get(account) ?? 0, version))
+    const wrong = told.find(({ account, version }) => {
+      const last = reached.get(account) ?? 0
+      reached.set(account, Math.max(last, version))
+      return version > last + 1
+    })
+    return wrong === undefined
+      ? []
+      : [`order: a resumed feed told ${wrong.account}@${wrong.version} too early`]
+  })
+
 /** What a forged message made of an account's row, until it was noticed, is told by the read model for a while. */
 const mayBeForged = ({ outside }: History, account: string, end: number): boolean =>
   (outside.forged.get(account) ?? Number.POSITIVE_INFINITY) <= end
@@ -295,7 +311,9 @@ export const judge = (history: History): ReadonlyArray<string> => {
   const states = statesOf(history)
   const log = logOfCommands(history)
   const seen = history.seen.filter(
-    ({ kind, account, end }) => !(kind === "weak" && mayBeForged(history, account, end))
+    ({ kind, account, end }) =>
+      !(kind === "weak" && mayBeForged(history, account, end)) &&
+      !(kind === "strong" && history.outside.isSplit)
   )
   const lines = history.lines.filter(({ account, version, balance }) => {
     const state = states.get(account)?.[version]
@@ -315,6 +333,7 @@ export const judge = (history: History): ReadonlyArray<string> => {
       ({ account, version, balance }) => `I8: a statement says ${balance} after ${account}@${version}`
     ),
     ...faultsOfFeed(history),
+    ...faultsOfResumed(history),
     ...finalFaults(history)
   ]
 }

@@ -1,6 +1,6 @@
 /** Whether what landed is what was asked, and was allowed: row by row and command by command, from the design alone. */
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
-import type { WorldCommand } from "./Commands.ts"
+import { type WorldCommand, worth } from "./Commands.ts"
 import { absent, type Body, changeOf, payloadOf, type State, type States } from "./Fold.ts"
 import { gaveOf, type Log, netOf } from "./Refusals.ts"
 import { type History, isReceipt, type Sending } from "./World.ts"
@@ -88,6 +88,10 @@ const saysSo = (part: Part, row: StoredEvent, first: Body, before: State): boole
       return first.amount === `${part.amount}`
     case "ReleaseHold":
       return first.amount === `${part.amount ?? before.holds.get(part.hold)?.remaining}`
+    case "PostJournal": {
+      const [sold, , , bought] = part.legs
+      return (part.fx ?? []).every(({ rate }) => worth(sold?.amount ?? 0n, rate) === bought?.amount)
+    }
     case "FreezeAccount":
     case "UnfreezeAccount":
       return first.side === (part.side ?? "both")

@@ -26,6 +26,8 @@ import type { Noise, Plan } from "./Plan.ts"
 
 /** What a call may take on its way, as a part of the plan's latency. */
 const slowMs = 60
+/** A commit that lands late does so within this time more. */
+const lateMs = 240
 /** A node gives a call up after so long, as the drivers of the real stores do. */
 const giveUpMs = 120
 
@@ -83,6 +85,8 @@ export class Outside {
   readonly landed: Array<Landed> = []
   /** Events of which messages were forged, in the read model's accounts, and the step of the first. */
   readonly forged = new Map<string, number>()
+  /** Two nodes held one shard for a while: the log stays right, and memory does not (design §7). */
+  isSplit = false
   /** Rules of the store that a node broke, though its callers may not notice, in words. */
   readonly defects: Array<string> = []
   readonly bus: Domain
@@ -191,7 +195,7 @@ export class Outside {
     const failed = Effect.fail(new StoreUnavailable({ store, reason }))
     return Effect.suspend(() => {
       if (this.weather.strikes(noise.fails)) return Effect.delay(failed, this.weather.latency())
-      const extraMs = noise.slow !== undefined && this.weather.strikes(noise.slow) ? slowMs : 0
+      const extraMs = noise.slow !== undefined && this.weather.strikes(noise.slow) ? this.#slowMs() : 0
       // What is answered late was read before others wrote; what is asked late, afterwards.
       const isLateAnswer = extraMs > 0 && this.#kernel.rng.chance(0.5)
       return node.ask(to, call, {
@@ -202,6 +206,10 @@ export class Outside {
         late: failed
       })
     })
+  }
+
+  #slowMs(): number {
+    return slowMs + this.#kernel.rng.below(giveUpMs - slowMs)
   }
 
   #storeFor(node: Domain, gateway: Domain): EventStore["Service"] {
@@ -257,7 +265,7 @@ export class Outside {
             })
       const sent = this.store.commit(commit, asked)
       if (weather.strikes("commitLandsLate")) {
-        this.#kernel.after(slowMs + weather.latency(), () =>
+        this.#kernel.after(slowMs + this.#kernel.rng.below(lateMs), () =>
           gateway.post(() => gateway.fork(Effect.catchDefect(sent, () => Effect.void)))
         )
         return Effect.delay(Effect.succeed(unknown), weather.latency())
@@ -419,6 +427,13 @@ export class Outside {
   rowsOfBooks(): ReadonlyMap<string, { readonly version: number; readonly hash: string }> {
     const rows = buildNow(this.books.accounts({ after: "", limit: 1_000 }), this.readModel)
     return new Map(rows.map(({ account, hash }) => [account.id, { version: account.version, hash }]))
+  }
+
+  /** Up to which instants the writers that are not fenced say that they are closed. */
+  closedInstants(): ReadonlyArray<number> {
+    return buildNow(this.store.listWriters, this.readModel).flatMap(({ closedAt, fenced }) =>
+      fenced ? [] : [closedAt]
+    )
   }
 
   /** Accounts that the read model does not move any more, until they are healed. */

@@ -70,6 +70,8 @@ export type Disruption =
     }
   | { readonly kind: "storeClockStep"; readonly at: number; readonly node: number; readonly byMs: number }
   | { readonly kind: "moveShard"; readonly at: number; readonly shard: number; readonly node: number }
+  /** Two nodes take one shard for their own until the faults end. */
+  | { readonly kind: "splitBrain"; readonly at: number; readonly shard: number; readonly node: number }
   | { readonly kind: "readModelHesitates"; readonly at: number; readonly forMs: number }
   | { readonly kind: "forge"; readonly at: number; readonly account: number; readonly isAhead: boolean }
   | { readonly kind: "wipeBus"; readonly at: number }
@@ -112,6 +114,8 @@ export interface Plan {
   readonly residentsMax: number
   readonly clients: number
   readonly latencyMs: number
+  /** How often nodes confirm their locks, about. */
+  readonly confirmMs: number
   readonly drifts: ReadonlyArray<{
     readonly offsetMs: number
     readonly rate: number
@@ -272,14 +276,14 @@ const moveShard = (
 /** Away, and back before it is quite gone. */
 const thereAndBack = (rng: Rng, target: Target): ReadonlyArray<Disruption> => {
   const away = moveShard(rng, target)
-  const at = target.at + 20 + rng.below(120)
+  const at = target.at + (rng.chance(0.5) ? 5 + rng.below(40) : 20 + rng.below(120))
   return [away, { ...away, at, node: target.node }]
 }
 
 /** Any one fault. */
 const drawAny = (rng: Rng, target: Target): Disruption => {
   const { at, node, nodes, accounts } = target
-  switch (rng.below(nodes > 1 ? 13 : 11)) {
+  switch (rng.below(nodes > 1 ? 14 : 11)) {
     case 0:
     case 1:
       return crash(rng, target)
@@ -300,6 +304,8 @@ const drawAny = (rng: Rng, target: Target): Disruption => {
       return { kind: "wipeBus", at }
     case 10:
       return { kind: "changeSnapshot", at, account: rng.below(accounts) }
+    case 11:
+      return { ...moveShard(rng, target), kind: "splitBrain" }
     default:
       return moveShard(rng, target)
   }
@@ -329,13 +335,16 @@ const drawDisruptions = (rng: Rng, theme: Theme, target: Target): ReadonlyArray<
       return dice < 5 ? drawStandstill(rng, target) : [drawAny(rng, target)]
     }
     case "ownership":
+      if (target.nodes === 1 && rng.chance(0.6))
+        return [{ ...crash(rng, target, 0.8), afterMs: rng.below(40) }]
       if (rng.chance(0.3)) return thereAndBack(rng, target)
       return rng.chance(0.7) ? drawStandstill(rng, target) : [drawAny(rng, target)]
     case "readSide": {
       const dice = rng.below(6)
       if (dice < 2) return [{ kind: "forge", at, account: rng.below(accounts), isAhead: rng.chance(0.5) }]
       if (dice < 3) return [{ kind: "wipeBus", at }]
-      return dice < 4 ? [{ kind: "readModelHesitates", at, forMs: rng.below(400) }] : [drawAny(rng, target)]
+      if (dice < 4) return [{ kind: "readModelHesitates", at, forMs: rng.below(400) }]
+      return dice < 5 ? [{ ...crash(rng, target, 0.8), afterMs: rng.below(40) }] : [drawAny(rng, target)]
     }
   }
 }
@@ -361,15 +370,16 @@ const drawNoise = (rng: Rng, theme: Theme): Plan["noise"] => {
 
 /** A node is off its gateway by little, and gateways are as far apart as they may be, where a world is about time. */
 const drawDrift = (rng: Rng, theme: Theme, isSteady: boolean): Plan["drifts"][number] => {
-  if (isSteady && theme !== "time") return { offsetMs: 0, rate: 1, storeOffsetMs: 0 }
+  const isAboutClocks = theme === "time" || theme === "readSide"
+  if (isSteady && !isAboutClocks) return { offsetMs: 0, rate: 1, storeOffsetMs: 0 }
   const drawn = rng.below(skewMaxMs) - skewMaxMs / 2
-  const storeOffsetMs = theme === "time" ? rng.pick([-skewMaxMs / 2, drawn, skewMaxMs / 2]) : drawn
+  const storeOffsetMs = isAboutClocks ? rng.pick([-skewMaxMs / 2, drawn, skewMaxMs / 2]) : drawn
   const offsetMs = storeOffsetMs + rng.below(skewMaxMs / 2) - skewMaxMs / 4
   return { offsetMs, rate: 1 + (rng.next() - 0.5) / 500, storeOffsetMs }
 }
 
 const nodesOf = (rng: Rng, theme: Theme): number =>
-  theme === "ownership" ? rng.pick([2, 2, 3] as const) : rng.pick([1, 1, 2, 3] as const)
+  theme === "ownership" ? rng.pick([1, 2, 2, 2, 3] as const) : rng.pick([1, 1, 2, 3] as const)
 
 const themesByWeight = [
   "everything",
@@ -404,6 +414,7 @@ export const planOf = (seed: number): Plan => {
   const disruptions = Array.from({ length: faults }, () =>
     drawDisruptions(rng, theme, { at: 20 + rng.below(400), node: rng.below(nodes), nodes, shards, accounts })
   )
+  const isSplit = disruptions.flat().some(({ kind }) => kind === "splitBrain")
   return {
     seed,
     theme,
@@ -413,10 +424,12 @@ export const planOf = (seed: number): Plan => {
     shards,
     lanes: 1 + rng.below(2),
     accounts,
-    idleMs: isForgetful ? 100 : 10_000,
-    residentsMax: isForgetful ? 4 : 20,
+    // What a node remembers wrongly stays so there, after two nodes held one shard.
+    idleMs: isForgetful && !isSplit ? 100 : 10_000,
+    residentsMax: isForgetful && !isSplit ? 4 : 20,
     clients,
     latencyMs: 1 + rng.below(8),
+    confirmMs: theme === "ownership" ? rng.pick([8, 40] as const) : 40,
     drifts: Array.from({ length: nodes }, () => drawDrift(rng, theme, isSteady)),
     steps: [...drawSteps(rng, { theme, accounts, clients, nodes, count }), ...drawCrowd(rng, theme)],
     disruptions: disruptions.flat().toSorted((a, b) => a.at - b.at),

@@ -35,6 +35,8 @@ const soonMs = 20
 /** A node knows that its clock is off after so long: heartbeats, and what they take on their way. */
 const offKnownMs = 400
 const impatienceMs = 30
+/** Answers about the past that are asked for once more in the end. */
+const askedAgainMax = 30
 /** A client waits for a hold's expiry where it is no further off. */
 const expirySoonMs = 300
 
@@ -93,6 +95,12 @@ export interface Told extends CommittedEvent {
   readonly step: number
 }
 
+/** What a subscription told that was resumed behind so many events of the one from the beginning. */
+export interface Resumed {
+  readonly behind: number
+  readonly events: ReadonlyArray<Pick<CommittedEvent, "account" | "version">>
+}
+
 /** Everything that a judge looks at. */
 export interface History {
   readonly plan: Plan
@@ -107,6 +115,7 @@ export interface History {
   readonly trials: ReadonlyArray<TrialSeen>
   readonly lines: ReadonlyArray<LineSeen>
   readonly events: ReadonlyArray<Told>
+  readonly resumed: ReadonlyArray<Resumed>
   /** What went wrong in the world itself: it stood still, or a program died. */
   readonly troubles: ReadonlyArray<string>
 }
@@ -140,10 +149,12 @@ class World {
   readonly trials: Array<TrialSeen> = []
   readonly lines: Array<LineSeen> = []
   readonly events: Array<Told> = []
+  readonly resumed: Array<Resumed> = []
   readonly troubles: Array<string> = []
   isHealing = false
   isOver = false
   #born = 0
+  #pressed = 0
   /** The main fiber of each life of a node. */
   readonly #processes = new Map<Domain, Fiber.Fiber<never, unknown>>()
   readonly #offsets: Array<number>
@@ -154,14 +165,7 @@ class World {
     this.plan = plan
     this.kernel = new Kernel(plan.seed, plan.order, plan.busyOneIn)
     this.outside = new Outside(this.kernel, plan, this.counts)
-    this.cluster = new Cluster(
-      this.kernel,
-      this.outside.weather,
-      this.counts,
-      plan.seed,
-      plan.shards,
-      plan.nodes
-    )
+    this.cluster = new Cluster(this.kernel, this.outside.weather, this.counts, plan)
     this.clients = new Domain(this.kernel, "clients", plan.seed + 4)
     this.lives = Array.from({ length: plan.nodes }, () => undefined)
     this.domains = [...this.lives].map(() => undefined)
@@ -259,7 +263,7 @@ class World {
             : Result.isSuccess(result)
               ? result.success
               : refusalOf(result.failure)
-        this.sendings.push({ input: { ...input, commandId: landsAs(input) }, ...asked(), answer })
+        this.sendings.push({ input: asItLands(input), ...asked(), answer })
         if (wasOff && this.#isOff(life) && answer !== undefined && isReceipt(answer) && !answer.replayed)
           this.troubles.push(`time: a node with a wrong clock has accepted ${input.commandId}`)
         const word = wordOf(answer)
@@ -448,7 +452,81 @@ class World {
     return attempt.pipe(Effect.repeat({ until: () => this.isOver }), Effect.asVoid)
   }
 
+  /** Subscriptions that are resumed at places of the past, again and again, where clocks differ. */
+  resumer(): Effect.Effect<void> {
+    if (this.plan.theme !== "time") return Effect.void
+    const { rng } = this.kernel
+    const resume = Effect.suspend(() => {
+      const life = this.lifeOf(rng.below(this.plan.nodes))
+      if (life === undefined || this.events.length === 0) return Effect.void
+      const behind = 1 + rng.below(this.events.length)
+      const cursor = this.events[behind - 1]?.cursor ?? ""
+      const events: Array<Resumed["events"][number]> = []
+      this.resumed.push({ behind, events })
+      const take = Stream.runForEach(life.ledger.subscribe({ after: cursor }), ({ account, version }) =>
+        Effect.sync(() => {
+          events.push({ account, version })
+          this.kernel.note(`resumed ${account}@${version}`)
+        })
+      )
+      return this.ask(life, take, 20 + rng.below(60))
+    })
+    return this.#repeatedly(auditMs, resume)
+  }
+
+  /**
+   * Questions about accounts that are about to change hands, and commands to them, at the nodes that lose them and at others: an
+   * account that nothing happens on shows no fault of its memory.
+   */
+  #press(names: ReadonlyArray<string>, node: number, forMs: number): void {
+    const { rng } = this.kernel
+    const strong = (name: string, at: number) => {
+      const life = this.lifeOf(at)
+      return life === undefined ? Effect.void : this.question(life, { kind: "strong", account: name })
+    }
+    const add = (name: string, at: number) =>
+      this.send(
+        at,
+        { _tag: "Deposit", account: name, amount: 1n, commandId: `press-${++this.#pressed}` },
+        patienceMs
+      )
+    for (const name of names) {
+      if (rng.chance(0.5)) this.clients.fork(add(name, node))
+      this.clients.fork(strong(name, node))
+    }
+    const rounds = Effect.suspend(() => {
+      const name = names[rng.below(names.length)]
+      if (name === undefined || this.isHealing) return Effect.void
+      const at = rng.below(this.plan.nodes)
+      return Effect.forkDetach(rng.chance(0.4) ? add(name, at) : strong(name, at))
+    })
+    const paced = Effect.suspend(() => Effect.andThen(Effect.sleep(rng.below(forMs / 4)), rounds))
+    this.clients.fork(Effect.repeat(paced, { times: 8 }))
+  }
+
+  /** Commands and questions come to the accounts that a fault of ownership is about, just before it and during it. */
+  #pressBefore(disruption: Disruption): number {
+    if (this.plan.theme !== "ownership" || this.isHealing) return 0
+    const { kind } = disruption
+    if (kind !== "moveShard" && kind !== "freeze" && kind !== "stall" && kind !== "crash") return 0
+    const names = Array.from({ length: this.plan.accounts }, (_, index) => accountName(index))
+    const concerned = names.filter((name) =>
+      kind === "moveShard"
+        ? this.cluster.groupOf(name) === disruption.shard
+        : this.plan.nodes === 1 || this.cluster.isHeldBy(name, disruption.node)
+    )
+    const from = kind === "moveShard" ? this.cluster.holderOf(disruption.shard) : disruption.node
+    this.#press(concerned, from, "forMs" in disruption ? disruption.forMs : 200)
+    return 1 + this.kernel.rng.below(2 * this.plan.latencyMs + 4)
+  }
+
   disrupt(disruption: Disruption): void {
+    const soonMs = this.#pressBefore(disruption)
+    if (soonMs > 0) this.kernel.after(soonMs, () => this.#begin(disruption))
+    else this.#begin(disruption)
+  }
+
+  #begin(disruption: Disruption): void {
     if (this.isHealing) return
     const { kernel } = this
     this.counts.add(`fault ${disruption.kind}`)
@@ -487,6 +565,18 @@ class World {
       }
       case "moveShard":
         return this.cluster.want(disruption.shard, disruption.node)
+      case "splitBrain": {
+        if (!this.cluster.impose(disruption.shard, disruption.node)) return
+        this.outside.isSplit = true
+        const names = Array.from({ length: this.plan.accounts }, (_, index) => accountName(index))
+        this.#press(
+          names.filter((name) => this.cluster.groupOf(name) === disruption.shard),
+          disruption.node,
+          300
+        )
+        this.counts.add("path split brain")
+        return
+      }
       case "readModelHesitates": {
         this.outside.readModel.freeze()
         kernel.after(disruption.forMs, () => this.outside.readModel.thaw())
@@ -546,6 +636,7 @@ class World {
     this.isHealing = true
     this.outside.weather.isFair = true
     this.outside.readModel.thaw()
+    this.cluster.endSplits()
     for (const gateway of this.gateways) gateway.thaw()
     for (const [index, domain] of this.domains.entries()) {
       domain?.thaw()
@@ -556,6 +647,7 @@ class World {
   /** Looks at random moments: that each row of the read model is the fold of a prefix, and what the owners' memory says. */
   auditor(): Effect.Effect<void> {
     const { rng } = this.kernel
+    const { theme } = this.plan
     const look = Effect.suspend(() => {
       for (const [account, { version, hash }] of this.outside.rowsOfBooks()) {
         if (this.outside.forged.has(account) || this.outside.hashAt(account, version) === hash) continue
@@ -563,9 +655,10 @@ class World {
       }
       const life = this.lifeOf(rng.below(this.plan.nodes))
       const account = accountName(rng.below(this.plan.accounts))
-      return life === undefined ? Effect.void : this.question(life, { kind: "strong", account })
+      const kind = theme === "readSide" ? "weak" : "strong"
+      return life === undefined ? Effect.void : this.question(life, { kind, account })
     })
-    return this.#repeatedly(this.plan.theme === "ownership" ? soonMs : auditMs, look)
+    return this.#repeatedly(theme === "ownership" || theme === "readSide" ? soonMs : auditMs, look)
   }
 
   /** Asks about instants that are just being closed, whatever else is asked: the first of them that can be answered matters. */
@@ -576,7 +669,9 @@ class World {
     const ask = Effect.suspend(() => {
       const life = this.lifeOf(rng.below(this.plan.nodes))
       const account = accountName(rng.below(this.plan.accounts))
-      const agoMs = rng.below(60) - 35
+      const closed = this.outside.closedInstants()
+      const instant = rng.chance(0.5) ? closed[rng.below(Math.max(1, closed.length))] : undefined
+      const agoMs = instant === undefined ? rng.below(60) - 35 : this.clients.wall() - instant
       if (rng.chance(0.6)) return Effect.forkDetach(this.#askReader(reader, account, agoMs))
       return life === undefined
         ? Effect.void
@@ -638,6 +733,7 @@ class World {
   /** Every command whose outcome is open is sent again until it has one, and the read model catches up. */
   settle(): Effect.Effect<void> {
     return Effect.gen({ self: this }, function* () {
+      if (this.outside.isSplit) yield* this.#writeToAll()
       const latest = new Map(this.sendings.map((sending) => [sending.input.commandId, sending]))
       for (const { input, answer } of latest.values()) {
         if (answer !== undefined && !isOpen(answer)) continue
@@ -645,12 +741,26 @@ class World {
       }
       yield* this.#untilCaughtUp()
       yield* this.#askStrong()
+      const asked = new Set<string>()
       for (const { account, instant } of [...this.seen]) {
         const life = this.lifeOf(0)
-        if (instant === undefined || life === undefined) continue
+        const question = `${account} ${instant}`
+        if (instant === undefined || life === undefined || asked.has(question)) continue
+        asked.add(question)
+        if (asked.size > askedAgainMax) break
         yield* this.question(life, { kind: "asOf", account, agoMs: this.clients.wall() - instant })
       }
     })
+  }
+
+  /** What a node remembers wrongly of an account is corrected by its next commit at the latest. */
+  #writeToAll(): Effect.Effect<void> {
+    return Effect.forEach(
+      Array.from({ length: this.plan.accounts }, (_, index) => accountName(index)),
+      (account) =>
+        this.#untilAnswered({ _tag: "Deposit", account, amount: 1n, commandId: `press-${++this.#pressed}` }),
+      { discard: true }
+    )
   }
 
   #askStrong(): Effect.Effect<void> {
@@ -718,6 +828,7 @@ class World {
       })
       yield* Effect.forkDetach(this.auditor())
       yield* Effect.forkDetach(this.historian())
+      yield* Effect.forkDetach(this.resumer())
       yield* Effect.forEach(
         Array.from({ length: this.plan.clients }, (_, client) => client),
         (client) =>
@@ -750,9 +861,12 @@ const dispatch = (ledger: Ledger["Service"], input: WorldCommand): Effect.Effect
   return ledger.dispatchAll(commands, options)
 }
 
-/** Every caller's n-th reversal of a command lands under one id. */
-export const landsAs = (input: WorldCommand): string =>
-  input._tag === "Reverse" ? `~r${input.n ?? 1}~${input.original}` : input.commandId
+/** Every caller's n-th reversal of a command lands under one id, and the first need not be numbered. */
+const asItLands = (input: WorldCommand): WorldCommand => {
+  if (input._tag !== "Reverse") return input
+  const { n = 1, original } = input
+  return { ...input, n, commandId: `~r${n}~${original}` }
+}
 
 const worldAssets = ["USD/2", "EUR/2"]
 
@@ -788,7 +902,7 @@ export const live = (plan: Plan): History =>
     const badEnd = exit === undefined ? undefined : badEndOf(exit)
     if (badEnd !== undefined) world.troubles.push(`the world ended: ${badEnd}`)
     world.isOver = true
-    const { counts, outside, sendings, seen, found, trials, lines, events, troubles, kernel } = world
+    const { counts, outside, sendings, seen, found, trials, lines, events, resumed, troubles, kernel } = world
     return {
       plan,
       hash: kernel.hash,
@@ -802,6 +916,7 @@ export const live = (plan: Plan): History =>
       trials,
       lines,
       events,
+      resumed,
       troubles
     }
   })

@@ -59,7 +59,7 @@ export const booksLimits: ReadSideLimits = {
   aloneMsMax: 600,
   handoverMs: 100,
   headsKeptMax: 3,
-  sweepGraceMs: 200,
+  sweepGraceMs: 30,
   lostAfterMs: 200,
   sweepCommitsMax: 5,
   verifyHeadsMax: 4,
@@ -71,9 +71,8 @@ export const booksLimits: ReadSideLimits = {
   subscribeCommitsMax: 3
 }
 
-/** How long a shard's lock lasts without being confirmed, and how often its holder confirms it. */
+/** How long a shard's lock lasts without being confirmed. */
 export const lockMs = 260
-export const confirmMs = 40
 
 /** Those of a world, of which some differ from world to world. */
 export const limitsOf = (own: Partial<LedgerLimits>) =>

@@ -287,6 +287,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   },
   {
     name: "a node alone leaves the writers of its earlier life open",
+    theme: "ownership",
     file: `${commit}/WriterRegistry.ts`,
     from: "=> isAlone || one.node === node ||",
     to: "=> !isAlone && one.node === node &&"
@@ -305,6 +306,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   },
   {
     name: "a resumed subscription trusts what it has read ahead",
+    theme: "time",
     file: "src/actors/subscriptions/MergedTails.ts",
     from: "if (front === undefined || order.isCertain(front)) return ready",
     to: "if (front === undefined || front !== undefined) return ready"
@@ -315,6 +317,103 @@ export const mutations: ReadonlyArray<Mutation> = [
     file: "src/actors/projections/ReconcileTails.ts",
     from: "(yield* store.heartbeat([])) - clockSkewMaxMs",
     to: "yield* store.heartbeat([])"
+  },
+  {
+    name: "a hold is captured at the very instant of its expiry",
+    theme: "money",
+    file: "src/domain/Holds.ts",
+    from: "expiresAt !== undefined && expiresAt <= at",
+    to: "expiresAt !== undefined && expiresAt < at"
+  },
+  {
+    name: "a release frees twice what it says",
+    theme: "money",
+    file: "src/domain/Holds.ts",
+    from: "return { ...hold, remaining: remaining - event.amount }",
+    to: "return { ...hold, remaining: remaining - 2n * event.amount }"
+  },
+  {
+    name: "a final capture keeps the rest back",
+    theme: "money",
+    file: "src/domain/Holds.ts",
+    from: "const rest = isMore || event.final === true ? 0n",
+    to: "const rest = isMore ? 0n"
+  },
+  {
+    name: "what a capture takes beyond its hold need not be covered",
+    theme: "money",
+    file: "src/domain/DecideHolds.ts",
+    from: "yield* covers(payer, amount - remaining)",
+    to: ""
+  },
+  {
+    name: "a reversal gives back what earlier ones gave back already",
+    theme: "money",
+    file: "src/domain/Reversal.ts",
+    from: "sizeOf(net) - reversed",
+    to: "sizeOf(net)"
+  },
+  {
+    name: "a side that is frozen alone is not frozen",
+    theme: "money",
+    file: "src/domain/Account.ts",
+    from: '(frozen === "both" || side === "both" || frozen === side)',
+    to: '(frozen === "both" || side === "both")'
+  },
+  {
+    name: "an overdraft limit may be set below what is drawn",
+    theme: "money",
+    file: "src/domain/Decide.ts",
+    from: "overdraftLimit === undefined ? Result.void : coversWith(opened, overdraftLimit)",
+    to: "Result.void"
+  },
+  {
+    name: "an account with open holds is closed",
+    theme: "money",
+    file: "src/domain/Decide.ts",
+    from: "if (holds.length > 0) return",
+    to: "if (holds.length > 1_000) return"
+  },
+  {
+    name: "an exchange is not held against its rate",
+    theme: "money",
+    file: "src/domain/Decide.ts",
+    from: "for (const exchange of command.fx ?? []) yield* checkRate(exchange, command.fx ?? [], sums)",
+    to: ""
+  },
+  {
+    name: "a command of a group is decided on what was before the group",
+    theme: "money",
+    file: "src/domain/Decide.ts",
+    from: "states.set(account, state)",
+    to: ""
+  },
+  {
+    name: "a leg on a contra account is counted on the wrong side",
+    theme: "money",
+    file: "src/domain/Books.ts",
+    from: 'amount: side === "credit" ? amount : -amount',
+    to: "amount: -amount"
+  },
+  {
+    name: "a balance has holds that expired since its last event",
+    theme: "money",
+    file: "src/Ledger.ts",
+    from: "Math.max(now, recordedAt)",
+    to: "Math.min(now, recordedAt)"
+  },
+  {
+    name: "holds that are open are told by the machine's clock",
+    theme: "money",
+    file: "src/LedgerNode.ts",
+    from: "Layer.provide(answersByLedgerClock),",
+    to: ""
+  },
+  {
+    name: "a command is refused for another one of its id that is not accepted yet",
+    file: `${commands}/Deduplication.ts`,
+    from: "return Found.Contested({ pending: same })",
+    to: "return Found.Remembered({ exit: reused(commandId) })"
   },
   {
     name: "a shard is always called clean when it is left",
