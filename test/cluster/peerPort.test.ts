@@ -5,11 +5,12 @@ import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { NodeSocketServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Logger, Redacted, Result, Schema, type Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Logger, Redacted, Result, Schema, type Scope } from "effect"
 import { RunnerAddress } from "effect/cluster"
 import { SecureRandom } from "effect/crypto"
 import { Rpc, RpcGroup, RpcSerialization, RpcServer } from "effect/rpc"
 import { SocketServer } from "effect/socket"
+import * as ClusterSocket from "../../src/infra/cluster/ClusterSocket.ts"
 import { makePeerConnection } from "../../src/infra/cluster/PeerConnection.ts"
 import {
   HandshakeRefused,
@@ -19,7 +20,7 @@ import {
 } from "../../src/infra/cluster/PeerHandshake.ts"
 import { type ByteStream, handshakesMax, makeReception, PeerPort } from "../../src/infra/cluster/PeerPort.ts"
 import { type ClusterSafeguards, ClusterSecurity } from "../../src/infra/config/ClusterSecurity.ts"
-import { connect, connectAsNode, gigabyteFrame, pinned, strangers } from "../support/strangers.ts"
+import { connect, connectAsNode, gigabyteFrame, nonsense, pinned, strangers } from "../support/strangers.ts"
 import { eventually } from "../support/waiting.ts"
 
 const pem = (name: string) => readFileSync(new URL(`../rpc/certificates/${name}`, import.meta.url), "utf8")
@@ -288,6 +289,60 @@ const heapBytes = (): number => {
 /** TCP connections of this process, either end. */
 const socketsOpen = (): number =>
   process.getActiveResourcesInfo().filter((name) => name === "TCPSocketWrap").length
+
+describe("a connection for Effect Cluster's own messages", () => {
+  const served = Effect.fnUntraced(function* () {
+    const opened = yield* Deferred.make<void>()
+    const server = yield* SocketServer.SocketServer
+    yield* server
+      .run((socket) =>
+        Effect.scoped(
+          Effect.gen(function* () {
+            const { pull } = yield* socket.reader
+            yield* Deferred.succeed(opened, undefined)
+            yield* Effect.forever(pull)
+          })
+        )
+      )
+      .pipe(Effect.forkScoped)
+    const port = "port" in server.address ? server.address.port : 0
+    return { place: { host: "127.0.0.1", port }, opened: Deferred.await(opened) }
+  })
+  const quietMs = 1_000
+  const node = ClusterSocket.layerServer({ host: "127.0.0.1", port: 0 }, quietMs).pipe(
+    Layer.provide([
+      layer,
+      RpcSerialization.layerSchemaBinary(),
+      Layer.succeed(ClusterSecurity, { secret, tls: undefined })
+    ]),
+    Layer.provideMerge(Logger.layer([]))
+  )
+
+  it.live.each(nonsense)("is ended where a node that holds the secret says %s", ([, bytes]) =>
+    Effect.gen(function* () {
+      const { place, opened } = yield* served()
+      const closed = yield* Effect.forkChild(
+        connectAsNode(place, Redacted.value(secret), bytes, { purpose: 1 })
+      )
+      yield* opened
+      assert.lengthOf(yield* Fiber.join(closed), pinned.helloBytes + pinned.verdictBytes)
+    }).pipe(Effect.scoped, Effect.provide(node))
+  )
+
+  it.live("stays for as long as the node pings", () =>
+    Effect.gen(function* () {
+      const { place, opened } = yield* served()
+      const serialization = yield* RpcSerialization.RpcSerialization
+      const ping = Buffer.from(serialization.makeUnsafe().encode({ _tag: "Ping" }) ?? "")
+      const closed = yield* Effect.forkChild(
+        connectAsNode(place, Redacted.value(secret), ping, { purpose: 1, again: quietMs / 4 })
+      )
+      yield* opened
+      yield* Effect.sleep(2 * quietMs)
+      assert.isUndefined(closed.pollUnsafe())
+    }).pipe(Effect.scoped, Effect.provide([node, RpcSerialization.layerSchemaBinary()]))
+  )
+})
 
 describe("a node that dials", () => {
   const server = (onConnection: (socket: Net.Socket) => void) =>

@@ -41,19 +41,21 @@ export const pinned = {
 
 /**
  * The whole handshake of a node that holds the secret, and then these bytes. Answers what it heard after its own hello: the
- * other's hello, its verdict, and whatever followed; once `enough` bytes came, or when the connection was closed.
+ * other's hello, its verdict, and whatever followed; once `enough` bytes came, or when the connection was closed. Where `again`
+ * is not 0, the bytes are sent again every so many milliseconds, as pieces of one message after another.
  */
 export const connectAsNode = (
   to: Place,
   secret: string,
   after: Uint8Array,
-  { purpose = 0, enough = Number.POSITIVE_INFINITY } = {}
+  { purpose = 0, enough = Number.POSITIVE_INFINITY, again = 0 } = {}
 ) =>
   Effect.callback<Buffer>((resume) => {
     const socket = Net.connect({ host: to.host, port: to.port })
     const hello = pinned.hello(1, purpose)
     let heard = Buffer.alloc(0)
     let isProven = false
+    let repeating: NodeJS.Timeout | undefined
     socket.write(hello)
     socket.on("data", (more) => {
       heard = Buffer.concat([heard, more])
@@ -61,11 +63,15 @@ export const connectAsNode = (
         isProven = true
         const answer = heard.subarray(0, pinned.helloBytes)
         socket.write(Buffer.concat([pinned.proof("dialer", secret, hello, answer), after]))
+        if (again > 0) repeating = setInterval(() => socket.write(after), again)
       }
       if (heard.length >= enough) socket.destroy()
     })
     socket.on("error", () => {})
-    socket.on("close", () => resume(Exit.succeed(heard)))
+    socket.on("close", () => {
+      clearInterval(repeating)
+      resume(Exit.succeed(heard))
+    })
     return Effect.sync(() => socket.destroy())
   })
 

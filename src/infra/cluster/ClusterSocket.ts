@@ -66,21 +66,58 @@ export const layerClientProtocol = Layer.effect(
   })
 ).pipe(Layer.provide(SecureRandom.layerWebCrypto))
 
+/** Each node pings its connections every 5 s; one on which nothing came for so long is given up, in milliseconds. */
+const quietMax = 16_000
+
+const noMessage = "it sends what is no message of Effect Cluster's"
+
+const ended = (code: number, closeReason: string) =>
+  new Socket.SocketError({ reason: new Socket.SocketCloseError({ code, closeReason }) })
+
+/**
+ * Ends a connection on which nothing comes, or no messages: effect's server would answer each piece of noise with an error
+ * and go on, and would keep a connection whose other end is gone, or never says a word, for ever. What little
+ * membership says is decoded twice for that.
+ */
+const bounded = (
+  pull: Socket.Reader["pull"],
+  serialization: RpcSerialization.RpcSerialization["Service"],
+  refuse: (why: string) => Effect.Effect<void>,
+  quietMs: number
+): Socket.Reader["pull"] => {
+  const parser = serialization.makeUnsafe()
+  return pull.pipe(
+    Effect.timeoutOrElse({
+      duration: quietMs,
+      orElse: () => Effect.fail(ended(1001, `nothing came for ${quietMs} ms`))
+    }),
+    Effect.tap((chunks) =>
+      Effect.try({
+        try: () => {
+          for (const chunk of chunks) parser.decode(chunk)
+        },
+        catch: () => ended(1002, noMessage)
+      }).pipe(Effect.tapError(() => refuse(noMessage)))
+    )
+  )
+}
+
 /** The nodes' port: Effect Cluster's server gets its own connections, the data path the others. */
-export const layerServer = (address: { readonly host: string; readonly port: number }) =>
+export const layerServer = (address: { readonly host: string; readonly port: number }, quietMs = quietMax) =>
   Layer.effect(
     SocketServer.SocketServer,
     Effect.gen(function* () {
       const receiveNode = yield* makeReception
+      const serialization = yield* RpcSerialization.RpcSerialization
       const server = yield* withCloseTimeout(NodeSocketServer.make({ ...address, noDelay: true }))
       return {
         ...server,
         run: (handler) =>
           server.run((plain) =>
-            receiveNode(plain, (agreed, wire, writer) =>
+            receiveNode(plain, ({ pull, upgrade, writer, refuse }) =>
               handler(
                 Socket.make({
-                  reader: Effect.succeed({ pull: pullAfter(agreed, wire.pull), upgrade: wire.upgrade }),
+                  reader: Effect.succeed({ pull: bounded(pull, serialization, refuse, quietMs), upgrade }),
                   writer: Effect.succeed(writer)
                 })
               )

@@ -132,6 +132,13 @@ export const handshakesMax = 256
 /** Refusals are logged once in so long, with their number, in milliseconds. */
 const logEveryMs = 10_000
 
+/** A connection of another node for Effect Cluster's protocol, after the handshake. */
+interface ClusterConnection extends Pick<Wire, "pull" | "upgrade"> {
+  readonly writer: Socket.Writer
+  /** Says in the log, once in a while, why such a connection was ended. */
+  readonly refuse: (why: string) => Effect.Effect<void>
+}
+
 /** Hands a connection over to the data path, or to `cluster` for Effect Cluster's protocol, or refuses it. */
 export const makeReception = Effect.gen(function* () {
   const port = yield* PeerPort
@@ -142,7 +149,7 @@ export const makeReception = Effect.gen(function* () {
   let refusals = 0
   let loggedAt = Number.NEGATIVE_INFINITY
 
-  const logRefusal = (peer: string, error: HandshakeRefused) =>
+  const logRefusal = (peer: string, why: string) =>
     Effect.suspend(() => {
       refusals++
       const now = clock.currentTimeMillisUnsafe()
@@ -151,9 +158,7 @@ export const makeReception = Effect.gen(function* () {
       refusals = 0
       loggedAt = now
       const others = count > 1 ? ` (and ${count - 1} other connections since the last such line)` : ""
-      return Effect.logWarning(
-        `refused a connection to the nodes' port from ${peer}: ${error.message}${others}`
-      )
+      return Effect.logWarning(`refused a connection to the nodes' port from ${peer}: ${why}${others}`)
     })
 
   /** The handshake, cut short where too many are under way. */
@@ -173,18 +178,20 @@ export const makeReception = Effect.gen(function* () {
 
   return <E, R>(
     plain: Socket.Socket,
-    cluster: (agreed: Agreement, wire: Wire, writer: Socket.Writer) => Effect.Effect<unknown, E, R>
+    cluster: (connection: ClusterConnection) => Effect.Effect<unknown, E, R>
   ) =>
     Effect.gen(function* () {
       const net = Option.getOrUndefined(yield* Effect.serviceOption(NodeSocket.NetSocket))
       const peer = `${net?.remoteAddress}:${net?.remotePort}`
       const { wire, writer } = yield* openWire(yield* withWriteTimeout(plain, silentMs))
       const agreed = yield* bounded(wire, () => net?.destroy()).pipe(
-        Effect.tapError((error) => logRefusal(peer, error)),
+        Effect.tapError((error) => logRefusal(peer, error.message)),
         Effect.option
       )
       if (Option.isNone(agreed)) return
-      if (agreed.value.purpose === "cluster") yield* cluster(agreed.value, wire, writer)
-      else yield* port.onAccept(byteStream(peer, agreed.value, wire))
+      if (agreed.value.purpose === "cluster") {
+        const pull = pullAfter(agreed.value, wire.pull)
+        yield* cluster({ pull, upgrade: wire.upgrade, writer, refuse: (why) => logRefusal(peer, why) })
+      } else yield* port.onAccept(byteStream(peer, agreed.value, wire))
     }).pipe(Effect.scoped)
 })

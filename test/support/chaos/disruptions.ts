@@ -74,7 +74,7 @@ const resetMs = 2_500
 const awayMs = 3_000
 
 const proxiesOf = ({ proxies }: ServedNode, which: NonNullable<Disruption["sockets"]>) =>
-  which === "all" ? Object.values(proxies) : [proxies[which]]
+  which === "all" ? Object.values(proxies).flat() : proxies[which]
 
 /**
  * Measures the outage of a node. `trouble` ends when the node is well again; `after` waits until the accounts are served

@@ -44,7 +44,8 @@ export interface Life extends Counted {
 export interface ServedNode {
   readonly name: string
   readonly rpcUrl: string
-  readonly proxies: Readonly<Record<"postgres" | "nats" | "cluster", TcpProxy>>
+  /** Those to the databases: one where they are of one server. */
+  readonly proxies: Readonly<Record<"postgres" | "nats" | "cluster", ReadonlyArray<TcpProxy>>>
   /** Starts the process, also after an end, and waits until it takes commands. */
   readonly start: Effect.Effect<void>
   readonly signal: (name: "SIGSTOP" | "SIGCONT") => Effect.Effect<void>
@@ -75,7 +76,7 @@ const askHealth = (port: number) =>
     return (await response.json()) as { readonly write: Counted } // what src/http/Health.ts answers
   }).pipe(Effect.orElseSucceed(() => undefined))
 
-/** The node is not started yet, and is killed with the scope. The stack has one PostgreSQL for both databases. */
+/** The node is not started yet, and is killed with the scope. */
 export const makeServedNode = Effect.fnUntraced(function* ({
   name,
   stack,
@@ -86,14 +87,16 @@ export const makeServedNode = Effect.fnUntraced(function* ({
   const httpPort = yield* ownPort
   const clusterPort = yield* ownPort
   const postgresUrl = Redacted.value(stack.readModelUrl)
+  const eventsUrl = Redacted.value(stack.eventStoreUrl)
   const postgres = yield* proxyTo(postgresUrl)
+  const events = new URL(eventsUrl).port === new URL(postgresUrl).port ? postgres : yield* proxyTo(eventsUrl)
   const nats = yield* proxyTo(stack.natsUrl)
   const cluster = yield* tcpProxy("127.0.0.1", clusterPort)
   const env = {
     ...process.env,
     ...limits,
     CHRONICLE_NODE_NAME: name,
-    CHRONICLE_EVENT_STORE_URL: through(Redacted.value(stack.eventStoreUrl), postgres),
+    CHRONICLE_EVENT_STORE_URL: through(eventsUrl, events),
     CHRONICLE_READ_MODEL_URL: through(postgresUrl, postgres),
     CHRONICLE_NATS_URL: through(stack.natsUrl, nats),
     CHRONICLE_RPC_PORT: String(rpcPort),
@@ -176,7 +179,7 @@ export const makeServedNode = Effect.fnUntraced(function* ({
   return {
     name,
     rpcUrl: `tcp://127.0.0.1:${rpcPort}`,
-    proxies: { postgres, nats, cluster },
+    proxies: { postgres: [...new Set([postgres, events])], nats: [nats], cluster: [cluster] },
     start,
     signal: (signal) => Effect.sync(() => void running?.child.kill(signal)),
     end,
