@@ -268,6 +268,22 @@ export const journal = Command.make(
   lazily(() => import("./remote/commands.ts").then(({ journal }) => journal))
 ).pipe(Command.withDescription("Book any number of legs that sum to zero, all or nothing"))
 
+const groupFlags = {
+  file: Argument.File("file", { mustExist: true }).pipe(
+    Argument.withDescription(
+      "Its commands, a line each, in the format of examples/README.md; their ids count for nothing"
+    )
+  ),
+  ...shared
+}
+export type GroupFlags = Command.Command.Config.Infer<typeof groupFlags>
+
+export const group = Command.make(
+  "group",
+  groupFlags,
+  lazily(() => import("./remote/group.ts").then(({ group }) => group))
+).pipe(Command.withDescription("Do several commands in order, all or none of them"))
+
 const updateFlags = {
   account: accountArgument(),
   owner: Flag.String("owner").pipe(Flag.withDescription("Whose account it is now"), Flag.optional),

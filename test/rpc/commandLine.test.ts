@@ -5,7 +5,7 @@ import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
 import { Ledger } from "../../src/Ledger.ts"
-import { type Ended, jsonOf, run } from "../support/chronicle.ts"
+import { dayFile, type Ended, jsonOf, run } from "../support/chronicle.ts"
 import { memoryLedger, openTcp, token } from "../support/rpcWorld.ts"
 
 const fileOf = (name: string) => fileURLToPath(new URL(`./certificates/${name}`, import.meta.url))
@@ -133,6 +133,34 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
           })
           assert.match((yield* ask("verify", "ask:a")).stdout, /2 events of 1 accounts[\s\S]*✓ I8/)
           failed(yield* ask("verify", "ask:nobody"), 1, /ask:nobody/)
+        })
+      ),
+    longest
+  )
+
+  it.effect(
+    "does the lines of a file as one group, or says which line is at fault or was refused",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const { url } = yield* openTcp()
+          const ledger = yield* Ledger
+          const group = (lines: ReadonlyArray<string>) =>
+            Effect.flatMap(dayFile(lines), (file) =>
+              run(["group", file, "--id", "month-end", "--json"], { env: { CHRONICLE_RPC_URL: url } })
+            )
+          const open = ",1,open,grouped:a,,USD,,,Ada,,"
+          const pay = ",2,deposit,grouped:a,,USD,5.00,,,,"
+          failed(
+            yield* group([open, ",2,deposit,grouped:a,,USD,x,,,,"]),
+            1,
+            /line 3: amount: not a number: x; nothing/
+          )
+          const tooMuch = yield* group([open, ",2,withdraw,grouped:a,,USD,1.00,,,,"])
+          failed(tooMuch, 1, /grouped:a has 0\.00 USD/)
+          const receipt = jsonOf(yield* group([open, pay]))
+          assert.deepInclude(receipt, { commandId: "month-end", replayed: false })
+          assert.strictEqual((yield* ledger.strongBalance("grouped:a")).balance, 5_00n)
         })
       ),
     longest

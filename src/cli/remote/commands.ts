@@ -33,8 +33,8 @@ class AmountInvalid extends Data.TaggedError("AmountInvalid")<{ readonly reason:
 }
 
 /** Sends over `CHRONICLE_RPC_URL` with `CHRONICLE_RPC_TOKEN`, and prints the receipt. */
-const send = <E>(
-  command: Effect.Effect<CommandInput, E, Ledger>,
+export const send = <E, R>(
+  command: Effect.Effect<CommandInput, E, R | Ledger>,
   { id, json }: { readonly id: Option.Option<string>; readonly json: boolean }
 ) =>
   Effect.gen(function* () {

@@ -1,0 +1,48 @@
+/** `group`: the lines of a file as one command, all of them or none. */
+import { Data, Effect, Stream } from "effect"
+import type { AskedCommand, CommandInput } from "../../domain/Command.ts"
+import type { GroupFlags } from "../commands.ts"
+import { readDayFile } from "../DayFile.ts"
+import { send } from "./commands.ts"
+
+/** A line of the file is no command, so nothing was sent. */
+class GroupFileInvalid extends Data.TaggedError("GroupFileInvalid")<{
+  readonly line: number
+  readonly reason: string
+}> {
+  override get message() {
+    return `line ${this.line}: ${this.reason}; nothing was done`
+  }
+}
+
+/** Ids are the group's; of lines that are a group in the file their members count. */
+const membersOf = (command: AskedCommand): ReadonlyArray<object> => {
+  if (command._tag === "Group") return command.commands
+  const { commandId: _, context: __, ...member } = command
+  return [member]
+}
+
+const readGroup = Effect.fnUntraced(function* (file: string) {
+  const commands: Array<object> = []
+  yield* Stream.runForEach(readDayFile(file), (line): Effect.Effect<void, GroupFileInvalid> => {
+    switch (line._tag) {
+      case "Command":
+        return Effect.sync(() => commands.push(...membersOf(line.command)))
+      case "Skipped":
+        return Effect.void
+      case "Assertion":
+        return new GroupFileInvalid({ line: line.line, reason: "an assertion is no command of a group" })
+      case "Fault": {
+        const { column, detail, reason, text } = line.fault
+        const place = column === undefined ? "" : `${column}: `
+        return new GroupFileInvalid({
+          line: line.fault.line,
+          reason: `${place}${reason}: ${text}${detail === undefined ? "" : ` (${detail})`}`
+        })
+      }
+    }
+  })
+  return { _tag: "Group", commands } as CommandInput // each was read as a command; the ledger checks which a group may have
+})
+
+export const group = ({ file, ...rest }: GroupFlags) => send(readGroup(file), rest)
