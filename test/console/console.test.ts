@@ -2,9 +2,11 @@
  * The console in a browser: every view, light and dark, on a narrow and a wide screen, by keyboard alone, held against axe. Screenshots are
  * kept in `.artefacts/console`, to be looked at.
  */
-import { mkdirSync } from "node:fs"
+import { spawnSync } from "node:child_process"
+import { mkdirSync, readFileSync } from "node:fs"
 import { createRequire } from "node:module"
-import { assert, layer } from "@effect/vitest"
+import { resolve } from "node:path"
+import { assert, it, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import type { Locator, Page } from "playwright-core"
 import { count } from "../../src/console/format.ts"
@@ -38,6 +40,7 @@ const artefacts = ".artefacts/console"
 mkdirSync(artefacts, { recursive: true })
 
 const axePath = createRequire(import.meta.url).resolve("axe-core/axe.min.js")
+const axe = readFileSync(axePath, "utf8")
 
 interface AxeResult {
   readonly violations: ReadonlyArray<{
@@ -262,6 +265,9 @@ layer(world, { excludeTestServices: true })("the console", (it) => {
         const { page } = await browser.open()
         await page.goto(`${guarded}/console/accounts/customer:alice`)
         const field = page.getByLabel("Token", { exact: true })
+        await field.waitFor()
+        await page.evaluate(axe)
+        assert.deepEqual(await seriousFaults(page), [])
         await field.fill("secret-nobody")
         await page.keyboard.press("Enter")
         await page.getByText("The node does not know this token.").waitFor()
@@ -359,4 +365,15 @@ layer(world, { excludeTestServices: true })("the console", (it) => {
       })
     })
   )
+})
+
+it("says how to get a browser where none is to be had", () => {
+  const [folder, find] = [resolve(".artefacts", "none"), resolve("test", "support", "chromium.ts")]
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    ["-e", `import(${JSON.stringify(find)}).then(({ findChromium }) => findChromium())`],
+    { encoding: "utf8", env: { PATH: folder, HOME: folder } }
+  )
+  assert.strictEqual(status, 1)
+  assert.match(stderr, /Browser tests need a Chromium, and none was found[\s\S]*CHRONICLE_CHROMIUM/)
 })
