@@ -2,7 +2,7 @@
 import { useEffect, useRef } from "preact/hooks"
 import uPlot from "uplot"
 import { count } from "./format.ts"
-import { tickLabels } from "./ticks.ts"
+import { shortNumber, tickLabels } from "./ticks.ts"
 
 interface Series {
   /** Epoch milliseconds, rising. */
@@ -20,9 +20,6 @@ const axisOf = (): uPlot.Axis => ({
   font: "12px system-ui, sans-serif"
 })
 
-/** Few digits: the axis has little room, and the tables have the rest. */
-const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 })
-
 const optionsOf = (width: number, marks: ReadonlyArray<number>, isStepped: boolean): uPlot.Options => ({
   width,
   height: 200,
@@ -38,7 +35,7 @@ const optionsOf = (width: number, marks: ReadonlyArray<number>, isStepped: boole
   },
   axes: [
     { ...axisOf(), space: 90, values: (_, splits, __, ___, every) => [...tickLabels(splits, every)] },
-    { ...axisOf(), size: 64, values: (_, splits) => splits.map((value) => short.format(value)) }
+    { ...axisOf(), size: 64, values: (_, splits) => splits.map(shortNumber) }
   ],
   series: [
     {},

@@ -15,3 +15,9 @@ export const tickLabels = (instants: ReadonlyArray<number>, every: number): Read
     const isNew = before === undefined || new Date(before).toISOString().slice(0, 10) !== date
     return isNew ? `${time}\n${whole}` : time
   })
+
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 })
+
+/** Few digits, for an axis has little room: `1.5K`, and beyond trillions `2e18`. The tables have the rest. */
+export const shortNumber = (value: number): string =>
+  Math.abs(value) < 1e15 ? compact.format(value) : value.toExponential(2).replace(/\.?0*e\+/, "e")

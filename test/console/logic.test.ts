@@ -18,7 +18,7 @@ import { ratesOf, runsOf } from "../../src/console/rates.ts"
 import { changed, links, parseRoute } from "../../src/console/route.ts"
 import { candidatesOf } from "../../src/console/search.ts"
 import { lastOf, pageOf } from "../../src/console/statement.ts"
-import { tickLabels } from "../../src/console/ticks.ts"
+import { shortNumber, tickLabels } from "../../src/console/ticks.ts"
 import type { Hold, Leg, Line } from "../../src/console/wire.ts"
 
 const at = (path: string) => {
@@ -251,6 +251,17 @@ describe("time", () => {
       "00:00\n2026-03-03"
     ])
     assert.deepEqual(tickLabels([day + 500, day + 600], 100), ["00.500\n2026-03-02 00:00", "00.600"])
+  })
+
+  it("has few digits on the axis of amounts", () => {
+    assert.deepEqual([0, 1_500, -2_500_000, 250e15, 1e18, 2.5e22].map(shortNumber), [
+      "0",
+      "1.5K",
+      "-2.5M",
+      "2.5e17",
+      "1e18",
+      "2.5e22"
+    ])
   })
 
   it("keeps one point an instant, the last", () => {
