@@ -9,6 +9,7 @@ import { clusterLimits } from "../src/infra/config/ClusterConfig.ts"
 import { ledgerLimits } from "../src/infra/config/LedgerConfig.ts"
 import { limitsTable } from "../src/infra/config/Limits.ts"
 import { readSideLimits } from "../src/infra/config/ReadSideConfig.ts"
+import { webhookLimits } from "../src/infra/config/WebhookConfig.ts"
 import { rpcLimits } from "../src/rpc/server/RpcLimits.ts"
 
 export const limitsPath = "docs/limits.md"
@@ -39,6 +40,10 @@ ${limitsTable(rpcLimits)}
 ## HTTP server
 
 ${limitsTable(httpLimits)}
+
+## Webhooks
+
+${limitsTable(webhookLimits)}
 `
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href)

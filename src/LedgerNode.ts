@@ -27,6 +27,7 @@ import type { ClusterAddress, Services } from "./infra/config/Environment.ts"
 import { LedgerConfig } from "./infra/config/LedgerConfig.ts"
 import type { NodeRole } from "./infra/config/NodeRole.ts"
 import { ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
+import { WebhookConfig, WebhookPolicy } from "./infra/config/WebhookConfig.ts"
 import { EventStore, type StoreUnavailable } from "./infra/eventstore/EventStore.ts"
 import { Snapshots } from "./infra/eventstore/Snapshots.ts"
 import type { EventStoreClient } from "./infra/eventstore/SqlClients.ts"
@@ -40,6 +41,7 @@ import { isTraced } from "./infra/telemetry/Logs.ts"
 import * as Ledger from "./Ledger.ts"
 import { busOf, placesOf, type ReadSideData } from "./ReadSideData.ts"
 import * as Stores from "./Stores.ts"
+import * as WebhookLayers from "./WebhookLayers.ts"
 
 /** How a node is made up. */
 export interface NodeOptions {
@@ -85,6 +87,8 @@ export const readSideThread = (
         role: options.role ?? "all",
         ledger: yield* LedgerConfig,
         readSide,
+        webhooks: yield* WebhookConfig,
+        webhookRules: yield* WebhookPolicy,
         logLevel: yield* References.MinimumLogLevel,
         isTraced: yield* Effect.withFiber((fiber) => Effect.succeed(isTraced(fiber))),
         projections: options.projections ?? []
@@ -180,9 +184,19 @@ const outsideOf = (services: Services, { readSide }: NodeOptions) => {
   return Layer.merge(readSide === "here" ? Bus.layer(bus) : Bus.layerLazy(bus), stores(services))
 }
 
+/** The webhooks of a node: what delivers them runs where its read side does. */
+const webhooksOf = ({ readSide, role }: Omit<NodeOptions, "role"> & { readonly role?: NodeRole }) =>
+  (readSide === "here" && role !== "commands"
+    ? Layer.merge(WebhookLayers.operations, WebhookLayers.delivery)
+    : WebhookLayers.operations
+  ).pipe(Layer.provide(SecureRandom.layerWebCrypto))
+
 /** One node over CockroachDB (or PostgreSQL), PostgreSQL and NATS; the databases migrated already. */
 export const layer = (services: Services, options: NodeOptions = {}) =>
-  joined(services.nodeName, readSideOf(services, options), outsideOf(services, options))
+  Layer.provideMerge(
+    webhooksOf(options),
+    joined(services.nodeName, readSideOf(services, options), outsideOf(services, options))
+  )
 
 /**
  * A node of the read side alone: it projects what other nodes commit, and answers questions. A command is `Unavailable`
@@ -193,7 +207,7 @@ export const layerReadSide = (
   options: Omit<NodeOptions, "role"> = {},
   place?: ClusterAddress
 ) =>
-  Ledger.layerWithoutCommands.pipe(
+  Layer.merge(Ledger.layerWithoutCommands, webhooksOf({ ...options, role: "read-side" })).pipe(
     Layer.provideMerge(Layer.mergeAll(Subscriptions.layer, Queries.layer)),
     Layer.provideMerge(readSideOf(services, { ...options, role: "read-side" })),
     Layer.provideMerge(past),
@@ -219,11 +233,14 @@ export const layerCluster = (services: Services, place: ClusterAddress, options:
     locksUrl: services.readModelUrl,
     role: options.role ?? "all"
   })(
-    joined(
-      services.nodeName,
-      readSideOf(services, options),
-      // Out to the host as well: further projections are spread over the nodes as the books are.
-      ClusterSingletons.layer(services.nodeName).pipe(Layer.provideMerge(outsideOf(services, options)))
+    Layer.provideMerge(
+      webhooksOf(options),
+      joined(
+        services.nodeName,
+        readSideOf(services, options),
+        // Out to the host as well: further projections are spread over the nodes as the books are.
+        ClusterSingletons.layer(services.nodeName).pipe(Layer.provideMerge(outsideOf(services, options)))
+      )
     )
   )
 
@@ -231,9 +248,15 @@ export const layerCluster = (services: Services, place: ClusterAddress, options:
 export const layerMemory: Layer.Layer<
   Exclude<Layer.Success<ReturnType<typeof layer>>, EventStoreClient | ReadModelSql>,
   StoreUnavailable
-> = over(
-  "memory",
-  Layer.mergeAll(Bus.layerMemory, EventStore.layerMemory, Snapshots.layerMemory, ReadModel.layerMemory).pipe(
-    Layer.provideMerge(ProjectionWaiters.layer)
+> = Layer.provideMerge(
+  Layer.provide(WebhookLayers.memory, SecureRandom.layerWebCrypto),
+  over(
+    "memory",
+    Layer.mergeAll(
+      Bus.layerMemory,
+      EventStore.layerMemory,
+      Snapshots.layerMemory,
+      ReadModel.layerMemory
+    ).pipe(Layer.provideMerge(ProjectionWaiters.layer))
   )
 )

@@ -6,6 +6,7 @@ import type { Services } from "./infra/config/Environment.ts"
 import type { LedgerLimits } from "./infra/config/LedgerConfig.ts"
 import type { NodeRole } from "./infra/config/NodeRole.ts"
 import type { ReadSideLimits } from "./infra/config/ReadSideConfig.ts"
+import type { WebhookLimits, WebhookRules } from "./infra/config/WebhookConfig.ts"
 
 /** Can be copied between threads; the URLs are in the clear, and never leave the process. */
 export interface ReadSideData {
@@ -16,6 +17,8 @@ export interface ReadSideData {
   readonly role: NodeRole
   readonly ledger: LedgerLimits
   readonly readSide: ReadSideLimits
+  readonly webhooks: WebhookLimits
+  readonly webhookRules: WebhookRules
   readonly logLevel: LogLevel
   /** The node exports its spans, where the environment says. */
   readonly isTraced: boolean

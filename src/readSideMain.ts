@@ -12,10 +12,12 @@ import * as ReadSideRunner from "./actors/thread/ReadSideRunner.ts"
 import { Bus } from "./infra/bus/Bus.ts"
 import { LedgerConfig } from "./infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
+import { WebhookConfig, WebhookPolicy } from "./infra/config/WebhookConfig.ts"
 import { isProjection } from "./infra/readmodel/Projection.ts"
 import { layerTraces } from "./infra/telemetry/Telemetry.ts"
 import type { ReadSideData } from "./ReadSideData.ts"
 import * as Stores from "./Stores.ts"
+import * as WebhookLayers from "./WebhookLayers.ts"
 
 class ModuleWithoutProjection extends Data.TaggedError("ModuleWithoutProjection")<{
   readonly module: string
@@ -47,12 +49,15 @@ const program = Effect.gen(function* () {
     Layer.empty as ReturnType<typeof CustomProjection.layerOf>
   )
   const parts: ReadSide.Parts = isProjecting ? ReadSide.layer : ReadSide.relayAlone
-  return yield* ReadSideRunner.run(Layer.merge(stores, Bus.layer(data.bus)), parts, beside)
+  const all = isProjecting ? Layer.merge(beside, WebhookLayers.delivery) : Layer.empty
+  return yield* ReadSideRunner.run(Layer.merge(stores, Bus.layer(data.bus)), parts, all)
 }).pipe(
   Effect.provide(data.isTraced ? layerTraces(data.nodeName) : Layer.empty),
   Effect.provide(NodeWorkerRunner.layer),
   Effect.provideService(LedgerConfig, data.ledger),
   Effect.provideService(ReadSideConfig, data.readSide),
+  Effect.provideService(WebhookConfig, data.webhooks),
+  Effect.provideService(WebhookPolicy, data.webhookRules),
   Effect.provideService(References.MinimumLogLevel, data.logLevel)
 )
 

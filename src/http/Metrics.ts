@@ -1,10 +1,11 @@
 /** `GET /metrics`: what a node has done and how it is, in Prometheus' text format. */
-import { Context, Effect, Metric, Option } from "effect"
+import { Clock, Context, Effect, Metric, Option } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import { Dispatcher } from "../actors/commands/Dispatcher.ts"
 import { ReadSideHealth } from "../actors/projections/ReadSideHealth.ts"
-import { type Reading, readSideReadings, writeSideReadings } from "./Readings.ts"
+import { Webhooks } from "../actors/webhooks/Webhooks.ts"
+import { type Reading, readSideReadings, webhookReadings, writeSideReadings } from "./Readings.ts"
 import { onlyTrusted } from "./TrustedReaders.ts"
 
 /** Read for each scrape, so that they cost the write path nothing. */
@@ -51,6 +52,12 @@ const register = ({ name, help, kind, value, labels }: Reading, context: Context
   }
 }
 
+/** What the read model's database has of them; none while it cannot be reached. */
+const webhooks = Effect.gen(function* () {
+  const summary = yield* Effect.flatMap(Webhooks, (service) => service.summary)
+  return webhookReadings(summary, yield* Clock.currentTimeMillis)
+}).pipe(Effect.catch((): Effect.Effect<ReadonlyArray<Reading>> => Effect.succeed([])))
+
 /** The text of one scrape: the metrics of the host and of effect, the histograms of the commits, and all readings. */
 const scrape = Effect.gen(function* () {
   const dispatcher = yield* Effect.serviceOption(Dispatcher)
@@ -64,6 +71,7 @@ const scrape = Effect.gen(function* () {
       onSome: ({ stats, meters, localNode }) => writeSideReadings(stats(), meters(), localNode.leases())
     }),
     ...readSideReadings(readSide),
+    ...(yield* webhooks),
     ...processReadings()
   ]
   for (const reading of readings) register(reading, context)

@@ -5,6 +5,7 @@ import type { LocalNode } from "../actors/commands/LocalNode.ts"
 import type { ProjectionState } from "../actors/projections/ProjectionRegistry.ts"
 import type { ReadSideReport } from "../actors/projections/ReadSideHealth.ts"
 import type { ThreadStatus } from "../actors/projections/ThreadStatus.ts"
+import type { WebhookSummary } from "../infra/webhooks/WebhookStore.ts"
 
 /** Units are in the name, as is the custom of Prometheus: seconds, bytes, `_total` for what only grows. */
 export interface Reading {
@@ -147,6 +148,26 @@ export const readSideReadings = (report: ReadSideReport): ReadonlyArray<Reading>
     ),
     ...(thread === undefined ? [] : threadReadings(thread)),
     ...projections.flatMap(projectionReadings)
+  ]
+}
+
+/** Of the webhooks of the whole ledger, which each node reads from the same rows. */
+export const webhookReadings = (
+  { delivered, failed, endpoints, waitingSince }: WebhookSummary,
+  now: number
+): ReadonlyArray<Reading> => {
+  const attempts = "Attempts to tell webhooks of an event, by all nodes together, by outcome"
+  return [
+    counter("webhook_attempts", delivered, attempts, { outcome: "delivered" }),
+    counter("webhook_attempts", failed, attempts, { outcome: "failed" }),
+    ...Object.entries(endpoints).map(([state, count]) =>
+      gauge("webhook_endpoints", count, "Webhooks of the ledger, by state", { state })
+    ),
+    gauge(
+      "webhook_lag_seconds",
+      waitingSince === null ? 0 : Math.max(0, seconds(now - waitingSince)),
+      "Age of the oldest event that an active webhook has not taken yet"
+    )
   ]
 }
 

@@ -1,4 +1,4 @@
-/** The blocks of docs/http.md do what the page says, run by a shell in their order against a node. */
+/** The blocks of docs/http.md and docs/webhooks.md do what the pages say, run by a shell in their order against a node. */
 import { execFile } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { assert, layer } from "@effect/vitest"
@@ -23,16 +23,19 @@ const patternOf = (output: string): RegExp =>
   new RegExp(`^${output.split("…").map(escapeAll).join("[\\s\\S]*?")}\\s*$`)
 const escapeAll = (text: string): string => text.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")
 
-const page = "docs/http.md"
+const pages = [
+  ["HTTP", "docs/http.md", 8],
+  ["webhooks", "docs/webhooks.md", 1]
+] as const
 
-layer(memoryLedger, { excludeTestServices: true })("the page about HTTP", (it) => {
-  it.effect("shows what the node answers", () =>
+layer(memoryLedger, { excludeTestServices: true })("the page about", (it) => {
+  it.effect.each(pages)("%s shows what the node answers", ([, page, blocksMin]) =>
     Effect.scoped(
       Effect.gen(function* () {
         const port = yield* ownPort
         yield* Layer.build(openHttpLayer(port))
         const blocks = blocksOf(page)
-        assert.isAtLeast(blocks.length, 8)
+        assert.isAtLeast(blocks.length, blocksMin)
         for (const { script, output } of blocks) {
           const printed = yield* run(script.replaceAll("127.0.0.1:7080", `127.0.0.1:${port}`))
           assert.match(printed.replaceAll("\r", ""), patternOf(output), script)

@@ -5,6 +5,7 @@ import { HttpRouter, HttpServer } from "effect/http"
 import { Authenticator } from "../../src/access/Authenticator.ts"
 import type { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
 import type { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
+import type { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
 import * as Health from "../../src/http/Health.ts"
 import type { Bus } from "../../src/infra/bus/Bus.ts"
 import type { Ledger } from "../../src/Ledger.ts"
@@ -15,7 +16,9 @@ const tokens = [token("reader", ["read"]), token("commander", ["command"])]
 layer(memoryLedger)("health and readiness for a reader from elsewhere", (it) => {
   const ask = (path: string, authorization?: string) =>
     Effect.gen(function* () {
-      const services = yield* Effect.context<Authenticator | Bus | Dispatcher | Ledger | ReadSideHealth>()
+      const services = yield* Effect.context<
+        Authenticator | Bus | Dispatcher | Ledger | ReadSideHealth | Webhooks
+      >()
       // Web requests have no address of a peer, so they are not from loopback.
       const { handler, dispose } = HttpRouter.toWebHandler(
         Health.routes.pipe(Layer.provide(HttpServer.layerServices)),

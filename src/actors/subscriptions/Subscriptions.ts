@@ -38,6 +38,16 @@ export interface CommittedEvent {
   readonly cursor: string
 }
 
+/** What a subscription read of the log at once. */
+export interface LogStep {
+  /** Those that are asked for; none where there was nothing new, or only events of other accounts. */
+  readonly events: ReadonlyArray<CommittedEvent>
+  /** Everything before it was read, events of other accounts included. */
+  readonly cursor: string
+  /** It had everything that was in the log. */
+  readonly isAtEnd: boolean
+}
+
 export class Subscriptions extends Context.Service<
   Subscriptions,
   {
@@ -48,6 +58,11 @@ export class Subscriptions extends Context.Service<
     readonly subscribe: (
       asked?: SubscriptionOptions
     ) => Stream.Stream<CommittedEvent, InvalidCommand | Unavailable>
+    /** The same, step by step: for those that keep how far they have read, also where nothing of it was theirs. */
+    readonly follow: (asked?: SubscriptionOptions) => Stream.Stream<LogStep, InvalidCommand | Unavailable>
+    /** Cursors before the first event of the log, and at its present end, as `"now"` takes it. */
+    readonly beginning: string
+    readonly end: Effect.Effect<string, Unavailable>
   }
 >()("chronicle/actors/Subscriptions") {
   static readonly layer = Layer.effect(
@@ -59,35 +74,39 @@ export class Subscriptions extends Context.Service<
       const { commandDeadlineMs, clockSkewMaxMs } = yield* LedgerConfig
       const disorderMs = commandDeadlineMs + 2 * clockSkewMaxMs
 
+      const follow: Subscriptions["Service"]["follow"] = ({ after, accountPrefix = "" } = {}) =>
+        Stream.unwrap(
+          Effect.gen(function* () {
+            const cursor = yield* cursorAt(store, after)
+            const tails = makeMergedTails(store, limits, cursor, disorderMs)
+            const step: Effect.Effect<LogStep, Unavailable> = Effect.gen(function* () {
+              // Made before the tails are read: a commit during that wakes the wait after it.
+              const changed = feed.changedUnsafe()
+              const { taken, isAtEnd, deliveredUnsafe, endUnsafe } = yield* tails.next
+              const rows = taken.map(({ row }) => row)
+              const commits = yield* readCommitsOf(store, rows, accountPrefix)
+              yield* Effect.yieldNow
+              const events: Array<CommittedEvent> = []
+              for (const one of taken) {
+                deliveredUnsafe(one)
+                const commit = commits.get(`${one.row.writerId} ${one.row.seq}`)
+                if (commit !== undefined) events.push(...eventsOf(commit, cursor))
+              }
+              endUnsafe()
+              if (isAtEnd && events.length === 0) yield* Effect.timeoutOption(changed, limits.subscribePollMs)
+              return { events, cursor: cursor.print(), isAtEnd }
+            }).pipe(Effect.mapError(unavailable))
+            return Stream.fromEffectRepeat(step)
+          })
+        )
+
       return {
-        subscribe: ({ after, accountPrefix = "" } = {}) =>
-          Stream.unwrap(
-            Effect.gen(function* () {
-              const cursor = yield* cursorAt(store, after)
-              const tails = makeMergedTails(store, limits, cursor, disorderMs)
-              const step: Effect.Effect<ReadonlyArray<CommittedEvent>, Unavailable> = Effect.gen(
-                function* () {
-                  // Made before the tails are read: a commit during that wakes the wait after it.
-                  const changed = feed.changedUnsafe()
-                  const { taken, isAtEnd, deliveredUnsafe, endUnsafe } = yield* tails.next
-                  const rows = taken.map(({ row }) => row)
-                  const commits = yield* readCommitsOf(store, rows, accountPrefix)
-                  yield* Effect.yieldNow
-                  const events: Array<CommittedEvent> = []
-                  for (const one of taken) {
-                    deliveredUnsafe(one)
-                    const commit = commits.get(`${one.row.writerId} ${one.row.seq}`)
-                    if (commit !== undefined) events.push(...eventsOf(commit, cursor))
-                  }
-                  endUnsafe()
-                  if (isAtEnd && events.length === 0)
-                    yield* Effect.timeoutOption(changed, limits.subscribePollMs)
-                  return events
-                }
-              ).pipe(Effect.mapError(unavailable))
-              return Stream.fromEffectRepeat(step).pipe(Stream.flatMap(Stream.fromIterable))
-            })
-          )
+        follow,
+        subscribe: (asked) => Stream.flatMap(follow(asked), ({ events }) => Stream.fromIterable(events)),
+        beginning: new SubscriptionCursor().print(),
+        end: Effect.map(cursorAt(store, "now"), (cursor) => cursor.print()).pipe(
+          Effect.catchTag("InvalidCommand", Effect.die)
+        )
       }
     })
   )

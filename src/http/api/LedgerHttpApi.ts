@@ -5,6 +5,7 @@ import type { Scope } from "../../access/Scope.ts"
 import type { Caller } from "../../access/Tokens.ts"
 import { batchEndpoint, commandEndpoints } from "./CommandRoutes.ts"
 import { queryEndpoints, queryRoutes } from "./QueryRoutes.ts"
+import { scopeOfWebhooks, webhookEndpoints } from "./WebhookRoutes.ts"
 
 /** The scope that a caller of a route needs. */
 const RequiredScope = Context.Service<{ readonly RequiredScope: unique symbol }, Scope>(
@@ -48,7 +49,8 @@ const scopeOfQueries = (identifier: string): Scope => {
 export class LedgerHttpApi extends HttpApi.make("chronicle")
   .add(
     HttpApiGroup.make("commands").add(...needing([...commandEndpoints, batchEndpoint], () => "command")),
-    HttpApiGroup.make("queries").add(...needing(queryEndpoints, scopeOfQueries))
+    HttpApiGroup.make("queries").add(...needing(queryEndpoints, scopeOfQueries)),
+    HttpApiGroup.make("webhooks").add(...needing(webhookEndpoints, scopeOfWebhooks))
   )
   .middleware(Admission)
   .annotate(HttpApi.QueryParseOptions, { errors: "all", onExcessProperty: "error" })

@@ -162,6 +162,13 @@ export const commandProblems = schemasOf([
   UnsupportedMediaType,
   InternalError
 ])
+/** What a request that makes a webhook can be answered with instead of it. */
+export const webhookProblems = schemasOf([
+  ...QueryError.members,
+  PayloadTooLarge,
+  UnsupportedMediaType,
+  InternalError
+])
 /** What a question can be answered with instead of its answer. */
 export const queryProblems = schemasOf([...QueryError.members, NotFound, InternalError])
 

@@ -19,6 +19,7 @@ import { HttpConfig } from "./HttpLimits.ts"
 import type { HttpSettings } from "./HttpSettings.ts"
 import * as QueryHandlers from "./QueryHandlers.ts"
 import { jsonResponse, problemResponse } from "./Responses.ts"
+import * as WebhookHandlers from "./WebhookHandlers.ts"
 
 /** What no answer of ours needs of a browser. Routes with pages say what theirs need. */
 const securityHeaders: Readonly<Record<string, string>> = {
@@ -88,7 +89,7 @@ const documents = Layer.unwrap(
 /** The routes of the API, over the connections that bound them. */
 export const api = Layer.mergeAll(
   HttpApiBuilder.layer(LedgerHttpApi).pipe(
-    Layer.provide(Layer.mergeAll(CommandHandlers.layer, QueryHandlers.layer)),
+    Layer.provide(Layer.mergeAll(CommandHandlers.layer, QueryHandlers.layer, WebhookHandlers.layer)),
     Layer.provide(AdmitRequests.layer)
   ),
   documents,

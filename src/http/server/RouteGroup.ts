@@ -16,7 +16,7 @@ export type Handle = (
 >
 
 /** Fails at the start where a route of the group has no handler. */
-export const serveGroup = <Name extends "commands" | "queries", R>(
+export const serveGroup = <Name extends "commands" | "queries" | "webhooks", R>(
   name: Name,
   make: Effect.Effect<ReadonlyMap<string, Handle>, never, R>
 ): Layer.Layer<HttpApiGroup.Service<"chronicle", Name>, never, R> => {

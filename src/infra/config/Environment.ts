@@ -6,6 +6,7 @@ import { type ClusterSecurityInvalid, clusterSecurityFromEnvironment } from "./C
 import { LedgerConfig, ledgerLimits } from "./LedgerConfig.ts"
 import { Limit, limitsOf } from "./Limits.ts"
 import { ReadSideConfig, readSideLimits } from "./ReadSideConfig.ts"
+import { webhooksFromEnvironment } from "./WebhookConfig.ts"
 
 /** The services one node works with, and its name among the others. */
 export interface Services {
@@ -92,7 +93,8 @@ export const limitsFromEnvironment: Layer.Layer<never, Config.ConfigError | Clus
         Layer.succeed(LedgerConfig, yield* limitsOf(ledgerLimits)),
         Layer.succeed(ReadSideConfig, yield* limitsOf(readSideLimits)),
         Layer.succeed(ClusterConfig, yield* limitsOf(clusterLimits)),
-        clusterSecurityFromEnvironment
+        clusterSecurityFromEnvironment,
+        webhooksFromEnvironment
       )
     })
   )

@@ -1,0 +1,227 @@
+/**
+ * Tells the endpoints of webhooks what happened: each from its own place in the log, one event a request, the next one only once the
+ * endpoint took the one before. So the events of an endpoint come in order, those of each account in the order of their versions, at
+ * least once; an event that the endpoint does not take holds back all that are behind it, at that endpoint alone.
+ *
+ * A singleton of the cluster runs a fiber for each active endpoint, which holds no more than what one step of its subscription read.
+ * How far it came is written down behind what was delivered, so the node that takes over tells the last events once more, and
+ * skips none. Pauses between attempts are kept in the same row, and outlast the node as well.
+ */
+import { Clock, Data, Effect, FiberMap, Layer, Random, Redacted, Schema, Semaphore, Stream } from "effect"
+import type { Instant } from "../../domain/Ids.ts"
+import { headersOf, isTold, toldMessage, type WebhookMessage } from "../../domain/Webhook.ts"
+import { WebhookConfig, type WebhookLimits } from "../../infra/config/WebhookConfig.ts"
+import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
+import { type Attempt, WebhookSender } from "../../infra/webhooks/WebhookSender.ts"
+import { type WebhookProgress, type WebhookRow, WebhookStore } from "../../infra/webhooks/WebhookStore.ts"
+import { makeSingleton, Singletons } from "../relay/Singletons.ts"
+import { reasonOf, supervise } from "../relay/Supervisor.ts"
+import { type CommittedEvent, type LogStep, Subscriptions } from "../subscriptions/Subscriptions.ts"
+
+const singleton = makeSingleton("webhooks", Schema.fromJsonString(Schema.Struct({})))
+
+/** Needs `Subscriptions`, `WebhookStore` and `WebhookSender`. */
+export const layer = Layer.effectDiscard(
+  Effect.gen(function* () {
+    const singletons = yield* Singletons
+    const life = yield* makeLife
+    const forEver = supervise(life, (cause) => Effect.logError(`webhooks: ${reasonOf(cause)}`))
+    yield* singletons.run(singleton.name, forEver)
+  })
+)
+
+/** Looks regularly which endpoints there are, and keeps a delivery for each active one. */
+const makeLife = Effect.gen(function* () {
+  const store = yield* WebhookStore
+  const { pollMs } = yield* WebhookConfig
+  const deliver = yield* makeDeliver
+
+  return Effect.fnUntraced(function* (alive: () => void) {
+    const deliveries = yield* FiberMap.make<string>()
+    /** The revision that each delivery has begun. */
+    const begun = new Map<string, number>()
+
+    const start = Effect.fnUntraced(function* (id: string, revision: number) {
+      const row = yield* store.begin(id, revision)
+      if (row === undefined) return
+      begun.set(id, row.revision)
+      yield* FiberMap.run(
+        deliveries,
+        id,
+        deliver(row).pipe(
+          // The next look begins again, from what was written down.
+          Effect.catchCause((cause) => Effect.logWarning(`webhook ${id}: ${reasonOf(cause)}`))
+        )
+      )
+    })
+    const look = Effect.gen(function* () {
+      const rows = yield* store.states
+      const active = new Map(
+        rows.flatMap(({ id, revision, state }) => (state === "active" ? [[id, revision]] : []))
+      )
+      for (const [id, revision] of begun) {
+        if (active.get(id) === revision && FiberMap.hasUnsafe(deliveries, id)) continue
+        yield* FiberMap.remove(deliveries, id)
+        begun.delete(id)
+      }
+      for (const [id, revision] of active) if (!begun.has(id)) yield* start(id, revision)
+      alive()
+    }).pipe(Effect.catch((error: StoreUnavailable) => Effect.logDebug(`webhooks: ${error.message}`)))
+    yield* look.pipe(Effect.andThen(Effect.sleep(pollMs)), Effect.forever)
+  }, Effect.scoped)
+})
+
+/** The pause after so many failed attempts: it doubles, within what the endpoint itself asks for and the limit. */
+const pauseAfter = (
+  attempts: number,
+  { retryAfterMs = 0 }: Attempt,
+  { pauseMs, pauseMsMax }: WebhookLimits,
+  random: number
+): number => {
+  const doubled = pauseMs * 2 ** Math.min(attempts - 1, 40)
+  // A tenth by chance, so that what failed together is not tried again together.
+  return Math.min(pauseMsMax, Math.max(doubled, retryAfterMs) * (1 + random / 10))
+}
+
+/** Why no further attempt is made after this one. */
+const endOf = (
+  { status, reason }: Attempt,
+  attempts: number,
+  { triesMax }: WebhookLimits
+): string | undefined => {
+  if (status === 410) return "it answered 410: it wants no more"
+  return attempts >= triesMax ? `it failed ${attempts} times at one event; at last: ${reason}` : undefined
+}
+
+/** The secrets by which a message is signed at an instant. */
+export const secretsAt = (
+  { secret, formerSecret, formerUntil }: Pick<WebhookRow, "secret" | "formerSecret" | "formerUntil">,
+  at: Instant
+): ReadonlyArray<string> =>
+  (formerSecret !== null && formerUntil !== null && at < formerUntil ? [secret, formerSecret] : [secret]).map(
+    Redacted.value
+  )
+
+/** The endpoint is at another revision, was deleted, or is disabled now: this delivery is over. */
+class Over extends Data.TaggedError("Over") {}
+
+const makeDeliver = Effect.gen(function* () {
+  const { follow } = yield* Subscriptions
+  const limits = yield* WebhookConfig
+  const store = yield* WebhookStore
+  const { send } = yield* WebhookSender
+  const random = yield* Random.Random
+  const attempts = Semaphore.makeUnsafe(limits.attemptsMax)
+
+  const attempt = (row: WebhookRow, message: WebhookMessage) =>
+    attempts.withPermits(1)(
+      Effect.gen(function* () {
+        const at = yield* Clock.currentTimeMillis
+        const headers = headersOf(message, at, secretsAt(row, at))
+        return yield* send({ url: row.url, message, headers })
+      })
+    )
+
+  return Effect.fnUntraced(function* (row: WebhookRow) {
+    const place = makePlace(row, store, limits)
+
+    /** Until the endpoint has taken it. */
+    const tell = Effect.fnUntraced(function* (event: CommittedEvent) {
+      const message = toldMessage({ ...event, event: event.event ?? null })
+      for (;;) {
+        const before = yield* Clock.currentTimeMillis
+        if (place.nextAttemptAtUnsafe() > before) yield* Effect.sleep(place.nextAttemptAtUnsafe() - before)
+        const made = yield* attempt(row, message)
+        const now = yield* Clock.currentTimeMillis
+        if (made.isDelivered) return place.deliveredUnsafe(now)
+        const pause = pauseAfter(place.attemptsUnsafe() + 1, made, limits, random.nextDoubleUnsafe())
+        place.failedUnsafe(message.id, made, event.recordedAt, now, pause)
+        yield* place.save(now)
+      }
+    })
+
+    const take = Effect.fnUntraced(function* ({ events, cursor, isAtEnd }: LogStep) {
+      for (const event of events) {
+        if (isTold(row.types, event.event)) yield* tell(event)
+        place.moveUnsafe(event.cursor, event.recordedAt)
+        const now = yield* Clock.currentTimeMillis
+        if (place.isDueUnsafe(now)) yield* place.save(now)
+      }
+      place.moveUnsafe(cursor, isAtEnd ? null : (events.at(-1)?.recordedAt ?? null))
+      const now = yield* Clock.currentTimeMillis
+      if (place.isDueUnsafe(now) || (isAtEnd && events.length > 0)) yield* place.save(now)
+      if (isAtEnd) yield* Effect.sleep(limits.idleMs)
+    })
+
+    yield* follow({ after: row.cursor, accountPrefix: row.prefix }).pipe(
+      Stream.runForEach(take),
+      Effect.catchTag("Over", () => Effect.void)
+    )
+  })
+})
+
+/** How far one delivery is: what changes with each event and attempt, and when it is written down. */
+const makePlace = (row: WebhookRow, { save }: WebhookStore["Service"], limits: WebhookLimits) => {
+  let progress: WebhookProgress = {
+    state: row.state,
+    reason: row.reason,
+    cursor: row.cursor,
+    delivered: row.delivered,
+    deliveredAt: row.deliveredAt,
+    attempts: row.attempts,
+    nextAttemptAt: row.nextAttemptAt,
+    waitingSince: row.waitingSince,
+    failures: row.failures
+  }
+  let counts = { delivered: 0, failed: 0 }
+  let saved = progress
+  let savedAt = 0
+  return {
+    attemptsUnsafe: () => progress.attempts,
+    nextAttemptAtUnsafe: () => progress.nextAttemptAt ?? 0,
+    deliveredUnsafe: (now: Instant): void => {
+      progress = {
+        ...progress,
+        delivered: progress.delivered + 1,
+        deliveredAt: now,
+        attempts: 0,
+        nextAttemptAt: null
+      }
+      counts.delivered++
+    },
+    failedUnsafe: (
+      message: string,
+      made: Attempt,
+      recordedAt: Instant,
+      now: Instant,
+      pauseMs: number
+    ): void => {
+      const { status, reason } = made
+      const attempts = progress.attempts + 1
+      const end = endOf(made, attempts, limits)
+      const failure = { at: now, message, reason, ...(status === undefined ? {} : { status }) }
+      progress = {
+        ...progress,
+        attempts,
+        nextAttemptAt: end === undefined ? Math.round(now + pauseMs) : null,
+        waitingSince: recordedAt,
+        failures: [failure, ...progress.failures].slice(0, limits.failuresMax),
+        state: end === undefined ? "active" : "disabled",
+        reason: end ?? null
+      }
+      counts.failed++
+    },
+    moveUnsafe: (cursor: string, waitingSince: Instant | null): void => {
+      if (cursor !== progress.cursor || waitingSince !== progress.waitingSince)
+        progress = { ...progress, cursor, waitingSince }
+    },
+    isDueUnsafe: (now: Instant): boolean => progress !== saved && now - savedAt >= limits.saveMs,
+    save: Effect.fnUntraced(function* (now: Instant): Effect.fn.Return<void, StoreUnavailable | Over> {
+      const isOwn = yield* save(row, progress, counts)
+      if (!isOwn || progress.state === "disabled") return yield* new Over()
+      saved = progress
+      savedAt = now
+      counts = { delivered: 0, failed: 0 }
+    })
+  }
+}

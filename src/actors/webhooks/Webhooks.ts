@@ -1,0 +1,153 @@
+/** What is done with the endpoints of webhooks: make, list, try, pause, resume and delete them, and give them new secrets. */
+import { Clock, Context, Effect, Layer, Redacted, Result } from "effect"
+import { SecureRandom } from "effect/crypto"
+import { InvalidCommand, Unavailable } from "../../domain/Errors.ts"
+import {
+  headersOf,
+  pingMessage,
+  secretOf,
+  type WebhookInput,
+  type WebhookView
+} from "../../domain/Webhook.ts"
+import { WebhookConfig, WebhookPolicy } from "../../infra/config/WebhookConfig.ts"
+import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
+import { endpointUrl } from "../../infra/webhooks/WebhookAddress.ts"
+import { type Attempt, WebhookSender } from "../../infra/webhooks/WebhookSender.ts"
+import { type WebhookRow, WebhookStore, type WebhookSummary } from "../../infra/webhooks/WebhookStore.ts"
+import { Subscriptions } from "../subscriptions/Subscriptions.ts"
+import { secretsAt } from "./WebhookDelivery.ts"
+
+/** An endpoint with its secret, which is told this once. */
+export interface NewSecret {
+  readonly webhook: WebhookView
+  /** `whsec_` and 32 bytes in Base64. */
+  readonly secret: Redacted.Redacted
+}
+
+type Found<A> = Effect.Effect<A | undefined, Unavailable>
+
+export class Webhooks extends Context.Service<
+  Webhooks,
+  {
+    readonly create: (input: WebhookInput) => Effect.Effect<NewSecret, InvalidCommand | Unavailable>
+    /** In order of when they were made; there are few. */
+    readonly list: Effect.Effect<ReadonlyArray<WebhookView>, Unavailable>
+    /** Undefined, here and below, where there is no such endpoint. */
+    readonly find: (id: string) => Found<WebhookView>
+    /** Sends a message of the type `ping` at once, past those that wait, and tells how that went. */
+    readonly test: (id: string) => Found<Attempt>
+    /** Tells it nothing until it is resumed; then all that happened meanwhile. */
+    readonly pause: (id: string) => Found<WebhookView>
+    /** Goes on after a pause or an end; of one that is active, makes the next attempt at once. */
+    readonly resume: (id: string) => Found<WebhookView>
+    /** Makes a new secret; for some time, messages are signed by the former one too. */
+    readonly rotate: (id: string) => Found<NewSecret>
+    readonly remove: (id: string) => Effect.Effect<boolean, Unavailable>
+    readonly summary: Effect.Effect<WebhookSummary, Unavailable>
+  }
+>()("chronicle/actors/Webhooks") {
+  static readonly layer = Layer.effect(
+    Webhooks,
+    Effect.suspend(() => make)
+  )
+}
+
+const viewOf = ({
+  revision: _,
+  cursor: __,
+  secret: ___,
+  formerSecret,
+  formerUntil,
+  ...shown
+}: WebhookRow): WebhookView => ({
+  ...shown,
+  formerSecretUntil: formerSecret === null ? null : formerUntil
+})
+
+const unavailable = ({ store: what, reason }: StoreUnavailable) => new Unavailable({ what, reason })
+
+const secretBytes = 32
+
+const makeCreate = Effect.fnUntraced(function* (newSecret: Effect.Effect<Redacted.Redacted>) {
+  const store = yield* WebhookStore
+  const subscriptions = yield* Subscriptions
+  const random = yield* SecureRandom.SecureRandom
+  const limits = yield* WebhookConfig
+  const rules = yield* WebhookPolicy
+
+  return Effect.fn("Webhooks.create")(function* (input: WebhookInput) {
+    const { url, prefix = "", types = [], description = "", from = "now" } = input
+    const checked = endpointUrl(url, rules)
+    if (Result.isFailure(checked)) return yield* InvalidCommand.at("url", checked.failure)
+    const secret = yield* newSecret
+    const row: WebhookRow = {
+      id: `wh_${yield* random.uuidV7({})}`,
+      url: checked.success.href,
+      prefix,
+      types,
+      description,
+      createdAt: yield* Clock.currentTimeMillis,
+      secret,
+      formerSecret: null,
+      formerUntil: null,
+      revision: 1,
+      state: "active",
+      reason: null,
+      cursor: from === "now" ? yield* subscriptions.end : subscriptions.beginning,
+      delivered: 0,
+      deliveredAt: null,
+      attempts: 0,
+      nextAttemptAt: null,
+      waitingSince: null,
+      failures: []
+    }
+    const isMade = yield* Effect.mapError(store.create(row, limits.endpointsMax), unavailable)
+    if (!isMade)
+      return yield* InvalidCommand.at(
+        "url",
+        `is one too many: there are ${limits.endpointsMax} webhooks already, which is the most (CHRONICLE_WEBHOOK_ENDPOINTS_MAX); delete one`
+      )
+    return { webhook: viewOf(row), secret }
+  })
+})
+
+const make = Effect.gen(function* () {
+  const store = yield* WebhookStore
+  const sender = yield* WebhookSender
+  const random = yield* SecureRandom.SecureRandom
+  const limits = yield* WebhookConfig
+
+  const newSecret = Effect.map(random.randomBytes(secretBytes), (bytes) => Redacted.make(secretOf(bytes)))
+  const shown = (found: Effect.Effect<WebhookRow | undefined, StoreUnavailable>): Found<WebhookView> =>
+    Effect.mapBoth(found, {
+      onFailure: unavailable,
+      onSuccess: (row) => (row === undefined ? undefined : viewOf(row))
+    })
+
+  const test = Effect.fn("Webhooks.test")(function* (id: string) {
+    const row = yield* Effect.mapError(store.find(id), unavailable)
+    if (row === undefined) return undefined
+    const at = yield* Clock.currentTimeMillis
+    const message = pingMessage(`ping_${yield* random.uuidV7({})}`, id, at)
+    return yield* sender.send({ url: row.url, message, headers: headersOf(message, at, secretsAt(row, at)) })
+  })
+
+  const rotate = Effect.fn("Webhooks.rotate")(function* (id: string) {
+    const secret = yield* newSecret
+    const until = (yield* Clock.currentTimeMillis) + limits.secretOverlapMs
+    const webhook = yield* shown(store.rotate(id, secret, until))
+    return webhook === undefined ? undefined : { webhook, secret }
+  })
+
+  return {
+    create: yield* makeCreate(newSecret),
+    list: Effect.mapBoth(store.list, { onFailure: unavailable, onSuccess: (rows) => rows.map(viewOf) }),
+    find: (id) => shown(store.find(id)),
+    test,
+    pause: (id) => shown(store.setState(id, "paused")),
+    resume: (id) => shown(store.setState(id, "active")),
+    rotate,
+    remove: (id) => Effect.mapError(store.remove(id), unavailable),
+    summary: Effect.mapError(store.summary, unavailable)
+  } satisfies Webhooks["Service"]
+})

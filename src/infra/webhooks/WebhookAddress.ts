@@ -1,0 +1,100 @@
+/**
+ * Which addresses webhooks are sent to. A name is judged by the addresses that it has at the very moment of connecting, in the
+ * resolver that the connection itself uses: one that had a public address when it was checked may have another by then (DNS rebinding).
+ */
+import { lookup } from "node:dns"
+import { BlockList, isIP, type LookupFunction } from "node:net"
+import { Result } from "effect"
+import type { WebhookRules } from "../config/WebhookConfig.ts"
+
+/** What the registries of special-purpose addresses (RFC 6890, IANA) say is not of the public Internet. */
+const special = new BlockList()
+for (const [net, bits] of [
+  ["0.0.0.0", 8],
+  ["10.0.0.0", 8],
+  ["100.64.0.0", 10],
+  ["127.0.0.0", 8],
+  ["169.254.0.0", 16],
+  ["172.16.0.0", 12],
+  ["192.0.0.0", 24],
+  ["192.0.2.0", 24],
+  ["192.88.99.0", 24],
+  ["192.168.0.0", 16],
+  ["198.18.0.0", 15],
+  ["198.51.100.0", 24],
+  ["203.0.113.0", 24],
+  ["224.0.0.0", 4],
+  ["240.0.0.0", 4]
+] as const)
+  special.addSubnet(net, bits, "ipv4")
+// Teredo and other tunnels, documentation, 6to4: their addresses may hold one of the private networks above.
+for (const [net, bits] of [
+  ["2001::", 23],
+  ["2001:db8::", 32],
+  ["2002::", 16],
+  ["3fff::", 20]
+] as const)
+  special.addSubnet(net, bits, "ipv6")
+
+/** All of IPv6 that is routed on the public Internet. Mapped and translated IPv4, local and multicast addresses lie outside. */
+const global6 = new BlockList()
+global6.addSubnet("2000::", 3, "ipv6")
+
+/** An address, without the zone of a link. */
+export const isPublic = (address: string): boolean => {
+  switch (isIP(address)) {
+    case 4:
+      return !special.check(address, "ipv4")
+    case 6:
+      return global6.check(address, "ipv6") && !special.check(address, "ipv6")
+    default:
+      return false
+  }
+}
+
+const notPublic = (address: string): string =>
+  `${address} is not an address of the public Internet: CHRONICLE_WEBHOOK_ALLOW_PRIVATE=true allows it`
+
+/** The URL of an endpoint, or what is wrong with it. A name is not resolved here, but whenever a connection is opened. */
+export const endpointUrl = (
+  text: string,
+  { allowHttp, allowPrivate }: WebhookRules
+): Result.Result<URL, string> => {
+  const url = URL.parse(text)
+  if (url === null) return Result.fail("must be a whole URL: https://host/path")
+  if (url.protocol !== "https:" && url.protocol !== "http:") return Result.fail("must begin with https://")
+  if (url.protocol === "http:" && !allowHttp)
+    return Result.fail("must begin with https://: CHRONICLE_WEBHOOK_ALLOW_HTTP=true allows http://")
+  if (url.username !== "" || url.password !== "") return Result.fail("must not have a user or password")
+  if (url.hash !== "") return Result.fail("must not have a fragment")
+  // No name is looked up for these, so that the resolver below never sees them.
+  const host = url.hostname.replace(/^\[|\]$/g, "")
+  if (isIP(host) !== 0 && !allowPrivate && !isPublic(host)) return Result.fail(notPublic(host))
+  return Result.succeed(url)
+}
+
+/** An address that was found is not allowed. Nothing was sent. */
+class AddressRefused extends Error {
+  override readonly name = "AddressRefused"
+}
+
+/** The resolver of connections: all addresses of a name, none of them where one is not allowed. */
+export const guardedLookup =
+  ({ allowPrivate }: Pick<WebhookRules, "allowPrivate">, resolve: LookupFunction = lookup): LookupFunction =>
+  (hostname, options, callback) =>
+    resolve(hostname, { ...options, all: true }, (error, found, family) => {
+      const addresses = Array.isArray(found) ? found : [{ address: found, family: family ?? 4 }]
+      const [first] = addresses
+      const refused = addresses.find(({ address }) => !allowPrivate && !isPublic(address))
+      if (error !== null) callback(error, [])
+      else if (refused !== undefined)
+        callback(
+          new AddressRefused(
+            `${hostname} resolves to an address that is not allowed: ${notPublic(refused.address)}`
+          ),
+          []
+        )
+      else if (first === undefined) callback(new AddressRefused(`${hostname} has no address`), [])
+      else if (options.all === true) callback(null, addresses)
+      else callback(null, first.address, first.family)
+    })

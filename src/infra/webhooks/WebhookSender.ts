@@ -1,0 +1,135 @@
+/**
+ * Sends one message to an endpoint and tells how that went. Bounded in time and in what is read of the answer; redirects are not
+ * followed, since they would lead past the check of the address.
+ */
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import { Context, Effect, Layer, Option, Result, Stream } from "effect"
+import { HttpClient, type HttpClientError, HttpClientRequest, type HttpClientResponse } from "effect/http"
+import type { WebhookMessage } from "../../domain/Webhook.ts"
+import { WebhookConfig, WebhookPolicy } from "../config/WebhookConfig.ts"
+import { endpointUrl, guardedLookup } from "./WebhookAddress.ts"
+
+/** How an attempt went. `status` is absent where there was no answer. */
+export interface Attempt {
+  readonly isDelivered: boolean
+  readonly status?: number
+  /** What went wrong; empty where nothing did. Nothing of what the endpoint wrote is in it. */
+  readonly reason: string
+  /** What the endpoint asks to wait, in milliseconds. */
+  readonly retryAfterMs?: number
+}
+
+interface Sending {
+  readonly url: string
+  readonly message: WebhookMessage
+  readonly headers: Readonly<Record<string, string>>
+}
+
+export class WebhookSender extends Context.Service<
+  WebhookSender,
+  {
+    /** One attempt; never fails. */
+    readonly send: (sending: Sending) => Effect.Effect<Attempt>
+  }
+>()("chronicle/infra/WebhookSender") {
+  /** Over whatever client: what it connects to is the client's care. */
+  static readonly layer = Layer.effect(
+    WebhookSender,
+    Effect.suspend(() => make)
+  )
+
+  /** Over connections of its own, whose addresses are checked as they are opened. */
+  static readonly layerNode = Layer.unwrap(
+    Effect.gen(function* () {
+      const { attemptMs, attemptsMax } = yield* WebhookConfig
+      const lookup = guardedLookup(yield* WebhookPolicy)
+      const dispatcher = NodeHttpClient.layerDispatcherOptions({
+        connect: { lookup, timeout: attemptMs },
+        connections: attemptsMax,
+        keepAliveTimeout: 10_000
+      })
+      return WebhookSender.layer.pipe(
+        Layer.provide(Layer.provide(NodeHttpClient.layerUndiciNoDispatcher, dispatcher))
+      )
+    })
+  )
+}
+
+/** How long what follows the head of an answer may take. The head alone has said whether the message was taken. */
+const drainMs = 1_000
+
+const failed = (reason: string, status?: number): Attempt => ({
+  isDelivered: false,
+  reason,
+  ...(status === undefined ? {} : { status })
+})
+
+/** The innermost cause says what happened: which name has which address, which certificate is refused. */
+const reasonOf = (error: unknown): string => {
+  let [at, reason] = [error, ""]
+  for (let depth = 0; depth < 8 && at instanceof Error; depth++, at = at.cause) reason = at.message || reason
+  const [line = ""] = reason.split("\n")
+  return line === "" ? "the connection failed" : line.slice(0, 256)
+}
+
+const retryAfterMs = ({ headers }: HttpClientResponse.HttpClientResponse): number | undefined => {
+  const text = headers["retry-after"]
+  return text !== undefined && /^\d{1,8}$/.test(text) ? Number(text) * 1_000 : undefined
+}
+
+const attemptOf = (response: HttpClientResponse.HttpClientResponse): Attempt => {
+  const { status } = response
+  if (status >= 200 && status < 300) return { isDelivered: true, status, reason: "" }
+  const what = status >= 300 && status < 400 ? ": redirects are not followed" : ""
+  const asked = retryAfterMs(response)
+  return {
+    ...failed(`answered ${status}${what}`, status),
+    ...(asked === undefined ? {} : { retryAfterMs: asked })
+  }
+}
+
+const make = Effect.gen(function* () {
+  const client = yield* HttpClient.HttpClient
+  const { answerBytesMax, attemptMs } = yield* WebhookConfig
+  const rules = yield* WebhookPolicy
+
+  /** Lets the connection be used again, where the answer is short. What it says is of no interest. */
+  const drain = ({ stream }: HttpClientResponse.HttpClientResponse) =>
+    stream.pipe(
+      Stream.mapAccum(
+        () => 0,
+        (sum, { length }) => [sum + length, [sum + length]] as const
+      ),
+      Stream.takeWhile((sum) => sum <= answerBytesMax),
+      Stream.runDrain,
+      Effect.ignore
+    )
+
+  const post = Effect.fnUntraced(function* (url: URL, { headers, message }: Sending) {
+    const request = HttpClientRequest.post(url, { headers }).pipe(
+      HttpClientRequest.setHeader("user-agent", "chronicle-ledger"),
+      HttpClientRequest.bodyText(message.body, "application/json")
+    )
+    const response = yield* client.execute(request)
+    return { response, attempt: attemptOf(response) }
+  })
+
+  const send = Effect.fnUntraced(
+    function* (sending: Sending) {
+      const url = endpointUrl(sending.url, rules)
+      if (Result.isFailure(url)) return failed(`the URL ${url.failure}`)
+      const answered = yield* post(url.success, sending).pipe(
+        Effect.timeoutOption(attemptMs),
+        Effect.catch((error: HttpClientError.HttpClientError) => Effect.succeed(failed(reasonOf(error))))
+      )
+      if (!Option.isOption(answered)) return answered
+      if (Option.isNone(answered)) return failed(`did not answer within ${attemptMs} ms`)
+      const { attempt, response } = answered.value
+      yield* Effect.timeoutOption(drain(response), drainMs)
+      return attempt
+    },
+    // No trace of ours goes to others, and no URL of theirs into our traces: it may have a secret in it.
+    Effect.provideService(HttpClient.TracerDisabledWhen, () => true)
+  )
+  return { send } satisfies WebhookSender["Service"]
+})

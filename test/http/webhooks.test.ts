@@ -1,0 +1,137 @@
+/** The routes of webhooks: made with a secret that is shown once, seen within the caller's prefixes, changed by administrators. */
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { defaultWebhookLimits, WebhookConfig } from "../../src/infra/config/WebhookConfig.ts"
+import { memoryLedger, token } from "../support/callers.ts"
+import { type Send, sendInMemory } from "../support/httpWorld.ts"
+
+const tokens = [
+  token("reader", ["read"]),
+  token("boss", ["admin"]),
+  token("shop", ["admin"], ["shop:"]),
+  token("bank", ["admin"], ["bank:"])
+]
+
+interface Shown {
+  readonly id: string
+  readonly secret?: string
+  readonly rows: ReadonlyArray<Shown>
+  readonly [field: string]: unknown
+}
+
+const ask = (send: Send, as: string, method: string, path: string, json?: unknown) =>
+  Effect.promise(async () => {
+    const headers = { authorization: `Bearer secret-${as}` }
+    const response = await send(`/v1/webhooks${path}`, {
+      method,
+      headers,
+      ...(json === undefined ? {} : { json })
+    })
+    const text = await response.text()
+    return { status: response.status, text, shown: (text === "" ? {} : JSON.parse(text)) as Shown } // of this API
+  })
+
+const world = memoryLedger.pipe(
+  // Nothing is sent from here: the hosts of these tests are none.
+  Layer.provide(Layer.succeed(WebhookConfig, { ...defaultWebhookLimits, endpointsMax: 3, attemptMs: 1_000 }))
+)
+
+layer(world, { excludeTestServices: true })("webhooks over HTTP", (it) => {
+  it.effect("are made, seen without their secret, paused, resumed, given a new secret and deleted", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory({ tokens })
+        const asked = {
+          url: "https://shop.invalid/hook",
+          prefix: "shop:",
+          types: ["Deposited"],
+          description: "orders"
+        }
+        const made = yield* ask(send, "boss", "POST", "", asked)
+        assert.strictEqual(made.status, 201, made.text)
+        const { secret = "", id } = made.shown
+        assert.match(secret, /^whsec_/)
+        assert.deepInclude(made.shown, { ...asked, state: "active", delivered: 0, failures: [] })
+        const one = `/${id}`
+        for (const { status, text } of [
+          yield* ask(send, "reader", "GET", one),
+          yield* ask(send, "reader", "GET", ""),
+          yield* ask(send, "boss", "POST", `${one}/pause`)
+        ]) {
+          assert.strictEqual(status, 200)
+          assert.include(text, id)
+          assert.notMatch(text, /whsec_|"secret"|cursor|revision/)
+        }
+        assert.strictEqual((yield* ask(send, "boss", "GET", one)).shown.state, "paused")
+        assert.strictEqual((yield* ask(send, "boss", "POST", `${one}/resume`)).shown.state, "active")
+        const tested = yield* ask(send, "boss", "POST", `${one}/test`)
+        assert.deepInclude(tested.shown, { isDelivered: false })
+        const rotated = yield* ask(send, "boss", "POST", `${one}/rotate`)
+        assert.match(rotated.shown.secret ?? "", /^whsec_/)
+        assert.notStrictEqual(rotated.shown.secret, secret)
+        assert.strictEqual((yield* ask(send, "boss", "DELETE", one)).status, 204)
+        for (const method of ["GET", "DELETE"])
+          assert.strictEqual((yield* ask(send, "boss", method, one)).status, 404)
+      })
+    )
+  )
+
+  it.effect("lie within the account prefixes of the token, and others are not there for it", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory({ tokens })
+        const url = "https://shop.invalid"
+        for (const prefix of [undefined, "", "sho", "bank:"]) {
+          const { status } = yield* ask(send, "shop", "POST", "", {
+            url,
+            ...(prefix === undefined ? {} : { prefix })
+          })
+          assert.strictEqual(status, 403, `${prefix}`)
+        }
+        const made = yield* ask(send, "shop", "POST", "", { url, prefix: "shop:eu:" })
+        assert.strictEqual(made.status, 201)
+        const one = `/${made.shown.id}`
+        for (const [method, path] of [
+          ["GET", one],
+          ["POST", `${one}/pause`],
+          ["POST", `${one}/rotate`],
+          ["POST", `${one}/test`],
+          ["DELETE", one]
+        ] as const)
+          assert.strictEqual((yield* ask(send, "bank", method, path)).status, 404, path)
+        assert.lengthOf((yield* ask(send, "bank", "GET", "")).shown.rows, 0)
+        assert.lengthOf((yield* ask(send, "shop", "GET", "")).shown.rows, 1)
+        assert.strictEqual((yield* ask(send, "reader", "POST", `${one}/pause`)).status, 403)
+        assert.strictEqual((yield* ask(send, "shop", "DELETE", one)).status, 204)
+      })
+    )
+  )
+
+  it.effect("are refused with what is wrong, and are bounded in number", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory({ tokens })
+        const url = "https://shop.invalid"
+        for (const [wrong, what] of [
+          [{}, "url"],
+          [{ url: "http://shop.invalid" }, "CHRONICLE_WEBHOOK_ALLOW_HTTP"],
+          [{ url: "https://127.0.0.1" }, "CHRONICLE_WEBHOOK_ALLOW_PRIVATE"],
+          [{ url, types: ["Deposit"] }, "types"],
+          [{ url, types: [] }, "types"],
+          [{ url, prefx: "shop:" }, "prefx"],
+          [{ url, from: "yesterday" }, "from"],
+          [{ url: `https://shop.invalid/${"x".repeat(2_048)}` }, "url"]
+        ] as const) {
+          const { status, text } = yield* ask(send, "boss", "POST", "", wrong)
+          assert.strictEqual(status, 400, text)
+          assert.include(text, what)
+        }
+        const made: Array<string> = []
+        for (let nth = 0; nth < 3; nth++) made.push((yield* ask(send, "boss", "POST", "", { url })).shown.id)
+        const { status, text } = yield* ask(send, "boss", "POST", "", { url })
+        assert.deepEqual([status, text.includes("3 webhooks already")], [400, true])
+        for (const id of made) yield* ask(send, "boss", "DELETE", `/${id}`)
+      })
+    )
+  )
+})

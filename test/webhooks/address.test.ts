@@ -1,0 +1,124 @@
+/** Which addresses webhooks are sent to: none but those of the public Internet, as they are at the moment of connecting. */
+import { assert, describe, it } from "@effect/vitest"
+import { Result } from "effect"
+import { endpointUrl, guardedLookup, isPublic } from "../../src/infra/webhooks/WebhookAddress.ts"
+
+type LookupFunction = ReturnType<typeof guardedLookup>
+
+const strict = { allowHttp: false, allowPrivate: false }
+const refusalOf = (url: string, rules = strict) => Result.getFailure(endpointUrl(url, rules))
+
+describe("an address", () => {
+  it.each([
+    "0.0.0.0",
+    "10.1.2.3",
+    "100.64.0.1",
+    "127.0.0.1",
+    "127.255.255.254",
+    "169.254.169.254",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.0.0.8",
+    "192.168.1.1",
+    "198.18.0.1",
+    "224.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "::ffff:127.0.0.1",
+    "::ffff:8.8.8.8",
+    "64:ff9b::7f00:1",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fc00::1",
+    "fd12:3456::1",
+    "ff02::1",
+    "2001::1",
+    "2001:db8::1",
+    "2002:7f00:1::1",
+    "localhost",
+    ""
+  ])("%s is not of the public Internet", (address) => assert.isFalse(isPublic(address)))
+
+  it.each(["1.1.1.1", "8.8.8.8", "100.128.0.1", "172.32.0.1", "192.169.0.1", "2606:4700::1111", "2a00::1"])(
+    "%s is",
+    (address) => assert.isTrue(isPublic(address))
+  )
+})
+
+describe("the URL of an endpoint", () => {
+  it.each<[url: string, refusal: RegExp]>([
+    ["https://", /whole URL/],
+    ["shop.example/hook", /whole URL/],
+    ["ftp://shop.example", /https/],
+    ["http://shop.example", /CHRONICLE_WEBHOOK_ALLOW_HTTP/],
+    ["https://user:pass@shop.example", /user or password/],
+    ["https://shop.example/#part", /fragment/],
+    ["https://127.0.0.1/", /127\.0\.0\.1 is not/],
+    ["https://2130706433/", /127\.0\.0\.1 is not/],
+    ["https://0x7f.1/", /127\.0\.0\.1 is not/],
+    ["https://[::1]/", /::1 is not/],
+    ["https://[::ffff:10.0.0.1]/", /is not/],
+    ["https://169.254.169.254/latest/meta-data", /is not/]
+  ])("%s is refused", (url, refusal) => {
+    const refused = refusalOf(url)
+    assert.match(refused._tag === "Some" ? refused.value : "accepted", refusal)
+  })
+
+  it("may be of any address and scheme of the web where the configuration allows it", () => {
+    const loose = { allowHttp: true, allowPrivate: true }
+    for (const url of ["https://shop.example:8443/a?b=c", "http://127.0.0.1:9/", "https://[::1]/"])
+      assert.strictEqual(refusalOf(url, loose)._tag, "None", url)
+    assert.strictEqual(refusalOf("https://shop.example:8443/a?b=c")._tag, "None")
+    assert.strictEqual(refusalOf("ftp://127.0.0.1", loose)._tag, "Some")
+  })
+})
+
+describe("a name", () => {
+  /** A resolver whose answers change, as those of an attacker's own do. */
+  const resolver = (...answers: ReadonlyArray<ReadonlyArray<string>>): LookupFunction => {
+    let nth = 0
+    return (_, { all }, callback) => {
+      const found = (answers[Math.min(nth++, answers.length - 1)] ?? []).map((address) => ({
+        address,
+        family: address.includes(":") ? 6 : 4
+      }))
+      assert.isTrue(all)
+      callback(null, found)
+    }
+  }
+  const ask = (lookup: LookupFunction, all: boolean): unknown => {
+    let got: unknown
+    lookup("shop.example", { all }, (error, address, family) => {
+      got = error === null ? [address, family] : error.message
+    })
+    return got
+  }
+
+  it("is looked up anew for each connection, and refused as soon as an address is private", () => {
+    const lookup = guardedLookup(strict, resolver(["8.8.8.8"], ["127.0.0.1"]))
+    assert.deepEqual(ask(lookup, false), ["8.8.8.8", 4])
+    assert.match(
+      String(ask(lookup, false)),
+      /shop\.example resolves to an address that is not allowed: 127\.0\.0\.1 is not an address of the public/
+    )
+  })
+
+  it("is refused where one of several addresses is private, and given whole where none is", () => {
+    assert.match(String(ask(guardedLookup(strict, resolver(["8.8.8.8", "fe80::1"])), true)), /fe80::1/)
+    assert.deepEqual(ask(guardedLookup(strict, resolver(["8.8.8.8", "2a00::1"])), true), [
+      [
+        { address: "8.8.8.8", family: 4 },
+        { address: "2a00::1", family: 6 }
+      ],
+      undefined
+    ])
+    assert.match(String(ask(guardedLookup(strict, resolver([])), true)), /no address/)
+  })
+
+  it("may be private where the configuration allows it", () =>
+    assert.deepEqual(ask(guardedLookup({ allowPrivate: true }, resolver(["127.0.0.1"])), false), [
+      "127.0.0.1",
+      4
+    ]))
+})

@@ -1,0 +1,379 @@
+/** Webhooks in virtual time: each event once the endpoint takes it, in order, after pauses, and after the death of a node. */
+import { createHmac, timingSafeEqual } from "node:crypto"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Redacted } from "effect"
+import { TestClock } from "effect/testing"
+import { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import type { WebhookInput } from "../../src/domain/Webhook.ts"
+import { defaultWebhookLimits } from "../../src/infra/config/WebhookConfig.ts"
+import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
+import {
+  type Answer,
+  Endpoint,
+  pass,
+  type Seen,
+  startNode,
+  webhookWorld,
+  write
+} from "../support/webhookWorld.ts"
+
+const url = "https://shop.example/hooks"
+const hourMs = 3_600_000
+/** For tests of days, in which nothing happens mostly. */
+const seldom = { pollMs: 60_000, idleMs: 60_000 }
+const start = 1_767_225_600_000
+
+/** A log with a writer, an endpoint on it, and what it has seen. */
+const begin = Effect.fnUntraced(function* (...asked: ReadonlyArray<Partial<WebhookInput>>) {
+  yield* TestClock.setTime(start)
+  const webhooks = yield* Webhooks
+  const endpoint = yield* Endpoint
+  const writer = new EventWriter("w-1", start)
+  const made = yield* Effect.forEach(asked.length === 0 ? [{}] : asked, (one) =>
+    webhooks.create({ url, ...one })
+  )
+  const [first] = made
+  if (first === undefined) return yield* Effect.die("an endpoint was made")
+  const { id } = first.webhook
+  return {
+    webhooks,
+    endpoint,
+    write: (...commands: ReadonlyArray<CommandInput>) => write(writer, ...commands),
+    id,
+    made,
+    secret: Redacted.value(first.secret),
+    shown: Effect.flatMap(webhooks.find(id), Effect.fromNullishOr)
+  }
+})
+
+const idsOf = (seen: ReadonlyArray<Seen>) => seen.map(({ id }) => id)
+
+/** By the words of the specification, and by nothing of ours. */
+const isSigned = ({ headers, body }: Seen, secret: string): boolean => {
+  const signed = `${headers["webhook-id"]}.${headers["webhook-timestamp"]}.${body}`
+  const key = Buffer.from(secret.replace("whsec_", ""), "base64")
+  const expected = createHmac("sha256", key).update(signed).digest()
+  return (headers["webhook-signature"] ?? "").split(" ").some((one) => {
+    const [version, signature = ""] = one.split(",")
+    const given = Buffer.from(signature, "base64")
+    return version === "v1" && given.length === expected.length && timingSafeEqual(given, expected)
+  })
+}
+
+describe("a webhook", () => {
+  it.effect("is told each event of its prefix and types once, in order, signed", () =>
+    Effect.gen(function* () {
+      const { write, endpoint, secret, made } = yield* begin({
+        prefix: "shop:",
+        types: ["Deposited", "TransferReceived"]
+      })
+      yield* startNode
+      yield* write(openAccount("shop:a"), openAccount("other"), deposit("other", 100n), deposit("shop:a", 5n))
+      yield* write(transfer("other", "shop:a", 7n))
+      yield* pass(2_000)
+      assert.deepEqual(idsOf(endpoint.seen), ["shop:a@2", "shop:a@3"])
+      const [first] = endpoint.seen
+      assert.isDefined(first)
+      assert.strictEqual(first?.url, url)
+      assert.strictEqual(first?.headers["content-type"], "application/json")
+      const { type, timestamp, data } = JSON.parse(first?.body ?? "")
+      assert.deepEqual([type, timestamp], ["Deposited", "2026-01-01T00:00:00.003Z"])
+      assert.deepInclude(data, { account: "shop:a", version: 2 })
+      assert.deepInclude(data.event, { _tag: "Deposited", amount: "5" })
+      for (const seen of endpoint.seen) {
+        assert.match(seen.headers["webhook-signature"] ?? "", /^v1,[A-Za-z0-9+/]{43}=$/)
+        assert.isTrue(isSigned(seen, secret))
+        assert.isFalse(isSigned({ ...seen, body: `${seen.body} ` }, secret))
+        assert.strictEqual(seen.headers["webhook-timestamp"], String(Math.floor(seen.at / 1_000)))
+      }
+      assert.match(secret, /^whsec_[A-Za-z0-9+/]{43}=$/)
+      assert.notInclude(JSON.stringify(made), secret, "shown by no accident")
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
+  )
+
+  it.effect("that is down for an hour is told everything after it, in order, by growing pauses", () =>
+    Effect.gen(function* () {
+      const { write, endpoint, shown } = yield* begin()
+      yield* startNode
+      endpoint.answer = ({ at }) => (at < start + hourMs ? 500 : 200)
+      yield* write(openAccount("a"), deposit("a", 1n))
+      yield* write(openAccount("b"), deposit("b", 1n))
+      yield* pass(hourMs / 2)
+      const down = yield* shown
+      assert.deepInclude(down, { state: "active", delivered: 0, waitingSince: start })
+      assert.deepInclude(down.failures[0], { message: "a@1", status: 500, reason: "answered 500" })
+      assert.strictEqual(down.failures.length, down.attempts)
+      assert.isAbove(down.nextAttemptAt ?? 0, start + hourMs / 2 - 1)
+      yield* pass(2 * hourMs)
+      const failed = endpoint.seen.filter(({ at }) => at < start + hourMs)
+      assert.deepEqual(new Set(idsOf(failed)), new Set(["a@1"]))
+      assert.strictEqual(failed.length, 10)
+      const pauses = failed.slice(1).map(({ at }, index) => at - (failed[index]?.at ?? 0))
+      for (const [nth, pause] of pauses.entries()) {
+        assert.isAtLeast(pause, 5_000 * 2 ** nth)
+        assert.isAtMost(pause, 5_000 * 2 ** nth * 1.1 + 10)
+      }
+      assert.deepEqual(idsOf(endpoint.seen).slice(failed.length), ["a@1", "a@2", "b@1", "b@2"])
+      assert.deepInclude(yield* shown, { delivered: 4, attempts: 0, nextAttemptAt: null, waitingSince: null })
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld(seldom)))
+  )
+
+  it.effect(
+    "is disabled when it has failed for about five days, and is told all of it when it is resumed",
+    () =>
+      Effect.gen(function* () {
+        const { write, endpoint, shown, webhooks, id } = yield* begin()
+        yield* startNode
+        endpoint.answer = () => 503
+        yield* write(openAccount("a"))
+        yield* pass(6 * 24 * hourMs)
+        const disabled = yield* shown
+        assert.deepInclude(disabled, { state: "disabled", attempts: 19, nextAttemptAt: null, delivered: 0 })
+        assert.match(disabled.reason ?? "", /failed 19 times at one event; at last: answered 503/)
+        assert.strictEqual(endpoint.seen.length, 19)
+        const last = endpoint.seen.at(-1)?.at ?? 0
+        assert.isAbove(last - start, 4 * 24 * hourMs)
+        for (const [nth, { at }] of endpoint.seen.entries())
+          assert.isAtMost(at - (endpoint.seen[nth - 1]?.at ?? start), 24 * hourMs + 1_000)
+        endpoint.answer = () => 200
+        yield* write(deposit("a", 1n))
+        yield* webhooks.resume(id)
+        yield* pass(130_000)
+        assert.deepEqual(idsOf(endpoint.seen.slice(19)), ["a@1", "a@2"])
+        assert.deepInclude(yield* shown, { state: "active", reason: null, attempts: 0, delivered: 2 })
+      }).pipe(Effect.scoped, Effect.provide(webhookWorld(seldom)))
+  )
+
+  it.effect("is disabled at once by a 410", () =>
+    Effect.gen(function* () {
+      const { write, endpoint, shown } = yield* begin()
+      yield* startNode
+      endpoint.answer = () => 410
+      yield* write(openAccount("a"), deposit("a", 1n))
+      yield* pass(24 * hourMs)
+      assert.strictEqual(endpoint.seen.length, 1)
+      assert.deepInclude(yield* shown, { state: "disabled", delivered: 0 })
+      assert.match((yield* shown).reason ?? "", /410/)
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld(seldom)))
+  )
+
+  it.effect.each<[what: string, answer: Answer, reason: string]>([
+    ["hangs", "hangs", "did not answer within 15000 ms"],
+    [
+      "redirects to loopback",
+      { status: 302, headers: { location: "http://127.0.0.1/" } },
+      "answered 302: redirects are not followed"
+    ],
+    ["answers 404", 404, "answered 404"]
+  ])("that %s has failed, and is asked nothing else meanwhile", ([, answer, reason]) =>
+    Effect.gen(function* () {
+      const { write, endpoint, shown } = yield* begin()
+      yield* startNode
+      endpoint.answer = () => answer
+      yield* write(openAccount("a"), openAccount("b"))
+      yield* pass(17_000)
+      assert.deepInclude((yield* shown).failures[0], { message: "a@1", reason })
+      assert.deepEqual(new Set(endpoint.seen.map((one) => one.url)), new Set([url]))
+      assert.deepEqual(new Set(idsOf(endpoint.seen)), new Set(["a@1"]))
+      endpoint.answer = () => 200
+      yield* pass(60_000)
+      assert.deepEqual(idsOf(endpoint.seen).slice(-2), ["a@1", "b@1"])
+      assert.strictEqual(endpoint.underWay, 0)
+      assert.strictEqual(endpoint.underWayMost, 1)
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
+  )
+
+  it.effect("may say how long to wait, within a day", () =>
+    Effect.gen(function* () {
+      const { write, endpoint, shown } = yield* begin()
+      yield* startNode
+      endpoint.answer = () => ({ status: 429, headers: { "retry-after": "600" } })
+      yield* write(openAccount("a"))
+      yield* pass(2_000)
+      const asked = ((yield* shown).nextAttemptAt ?? 0) - start
+      assert.isAtLeast(asked, 600_000)
+      assert.isAtMost(asked, 662_000)
+      endpoint.answer = () => ({ status: 429, headers: { "retry-after": "99999999" } })
+      yield* pass(hourMs)
+      assert.isAtMost((yield* shown).nextAttemptAt ?? 0, start + hourMs + 24 * hourMs)
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
+  )
+
+  it.effect("loses nothing and keeps the order when nodes die, two that deliver for a while included", () =>
+    Effect.gen(function* () {
+      const { write, endpoint, shown } = yield* begin()
+      let [node, other] = [yield* startNode, yield* startNode]
+      yield* write(openAccount("a"), openAccount("b"))
+      for (let round = 0; round < 20; round++) {
+        yield* write(deposit("a", 1n), deposit("b", 1n))
+        yield* write(transfer("a", "b", 1n))
+        endpoint.answer = () => (round % 3 === 0 ? 500 : 200)
+        yield* pass(37 + round * 91)
+        yield* node.stop
+        ;[node, other] = [other, yield* startNode]
+      }
+      endpoint.answer = () => 200
+      yield* pass(hourMs)
+      const lasts = new Map<string, number>()
+      const versions = new Map<string, Set<number>>()
+      for (const { id } of endpoint.seen) {
+        const [account = "", version] = id.split("@")
+        const last = lasts.get(account) ?? 0
+        // A repeated one may come again, and what follows it; none comes that was never preceded by the one before.
+        assert.isTrue(Number(version) <= last + 1, `${id} after ${last}`)
+        lasts.set(account, Math.max(last, Number(version)))
+        versions.set(account, (versions.get(account) ?? new Set()).add(Number(version)))
+      }
+      assert.deepEqual(
+        [...lasts],
+        [
+          ["a", 41],
+          ["b", 41]
+        ]
+      )
+      for (const seen of versions.values()) assert.strictEqual(seen.size, 41)
+      assert.deepInclude(yield* shown, { state: "active", attempts: 0, waitingSince: null })
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld(seldom)))
+  )
+
+  it.effect("goes on with its pause when the node dies, instead of asking at once", () =>
+    Effect.gen(function* () {
+      const { write, endpoint } = yield* begin()
+      const node = yield* startNode
+      endpoint.answer = () => 500
+      yield* write(openAccount("a"))
+      yield* pass(100_000)
+      const before = endpoint.seen.length
+      yield* node.stop
+      yield* startNode
+      yield* pass(10_000)
+      assert.strictEqual(endpoint.seen.length, before)
+      yield* pass(200_000)
+      assert.isAbove(endpoint.seen.length, before)
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
+  )
+
+  it.effect("that is paused is told nothing, and all of it when it is resumed", () =>
+    Effect.gen(function* () {
+      const { write, endpoint, webhooks, id, shown } = yield* begin()
+      yield* startNode
+      yield* write(openAccount("a"))
+      yield* pass(130_000)
+      yield* webhooks.pause(id)
+      yield* pass(130_000)
+      yield* write(deposit("a", 1n))
+      yield* write(deposit("a", 2n))
+      yield* pass(hourMs)
+      assert.deepEqual(idsOf(endpoint.seen), ["a@1"])
+      assert.deepInclude(yield* shown, { state: "paused" })
+      yield* webhooks.resume(id)
+      yield* pass(130_000)
+      assert.deepEqual(idsOf(endpoint.seen), ["a@1", "a@2", "a@3"])
+      assert.isTrue(yield* webhooks.remove(id))
+      yield* pass(130_000)
+      yield* write(deposit("a", 3n))
+      yield* pass(hourMs)
+      assert.lengthOf(endpoint.seen, 3)
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld(seldom)))
+  )
+
+  it.effect("is told from the start of the log where it asks for that, and else from now", () =>
+    Effect.gen(function* () {
+      const { write, endpoint, webhooks } = yield* begin({ description: "made before" })
+      yield* write(openAccount("a"))
+      yield* webhooks.create({ url: `${url}/all`, from: "start" })
+      yield* webhooks.create({ url: `${url}/now` })
+      yield* write(deposit("a", 1n))
+      yield* startNode
+      yield* pass(2_000)
+      const told = (path: string) => idsOf(endpoint.seen.filter((seen) => seen.url === `${url}${path}`))
+      assert.deepEqual([told(""), told("/all"), told("/now")], [["a@1", "a@2"], ["a@1", "a@2"], ["a@2"]])
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
+  )
+
+  it.effect("is signed by both secrets for a day after a new one was made", () =>
+    Effect.gen(function* () {
+      const { write, endpoint, webhooks, id, secret } = yield* begin()
+      yield* startNode
+      const rotated = yield* Effect.flatMap(webhooks.rotate(id), Effect.fromNullishOr)
+      const fresh = Redacted.value(rotated.secret)
+      assert.notStrictEqual(fresh, secret)
+      yield* write(openAccount("a"))
+      yield* pass(130_000)
+      yield* pass(24 * hourMs)
+      yield* write(deposit("a", 1n))
+      yield* pass(130_000)
+      const [both, one] = endpoint.seen
+      assert.isDefined(both)
+      assert.isDefined(one)
+      if (both === undefined || one === undefined) return
+      assert.deepEqual([isSigned(both, secret), isSigned(both, fresh)], [true, true])
+      assert.deepEqual([isSigned(one, secret), isSigned(one, fresh)], [false, true])
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld(seldom)))
+  )
+
+  it.effect("can be tried by a ping at any time, which tells how it went", () =>
+    Effect.gen(function* () {
+      const { endpoint, webhooks, id, secret } = yield* begin()
+      yield* webhooks.pause(id)
+      const ping = Effect.gen(function* () {
+        const fiber = yield* Effect.forkChild(webhooks.test(id))
+        yield* pass(20_000)
+        return yield* Fiber.join(fiber)
+      })
+      assert.deepEqual(yield* ping, { isDelivered: true, status: 204, reason: "" })
+      endpoint.answer = () => "hangs"
+      assert.deepEqual(yield* ping, { isDelivered: false, reason: "did not answer within 15000 ms" })
+      const [seen] = endpoint.seen
+      assert.isTrue(seen !== undefined && isSigned(seen, secret))
+      assert.deepInclude(JSON.parse(seen?.body ?? ""), { type: "ping", data: { webhook: id } })
+      assert.isUndefined(yield* webhooks.test("wh_none"))
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
+  )
+})
+
+describe("many webhooks", () => {
+  it.effect("are bounded in number and in attempts at once, and a slow one holds up no other", () =>
+    Effect.gen(function* () {
+      const asked = Array.from({ length: 6 }, (_, nth) => ({ url: `${url}/${nth}` }))
+      const { write, endpoint, webhooks } = yield* begin(...asked)
+      const refused = yield* Effect.flip(webhooks.create({ url }))
+      assert.match(refused.message, /6 webhooks already/)
+      yield* startNode
+      endpoint.answer = (seen) => (seen.url.endsWith("/0") ? "hangs" : 200)
+      yield* write(openAccount("a"), ...Array.from({ length: 40 }, () => deposit("a", 1n)))
+      yield* pass(10_000)
+      for (let nth = 1; nth < 6; nth++)
+        assert.lengthOf(new Set(idsOf(endpoint.seen.filter((seen) => seen.url.endsWith(`/${nth}`)))), 41)
+      assert.isAtMost(endpoint.underWayMost, 3)
+      const { delivered, failed, endpoints } = yield* webhooks.summary
+      assert.deepEqual([delivered, failed, endpoints.active], [5 * 41, 0, 6])
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(webhookWorld({ endpointsMax: 6, attemptsMax: 3, attemptMs: 15_000 }))
+    )
+  )
+
+  it.effect("keep their last failures and no more", () =>
+    Effect.gen(function* () {
+      const { write, endpoint, shown } = yield* begin()
+      yield* startNode
+      endpoint.answer = () => 500
+      yield* write(openAccount("a"))
+      yield* pass(hourMs)
+      const { failures, attempts } = yield* shown
+      assert.lengthOf(failures, 3)
+      assert.isAbove(attempts, 3)
+      assert.isAbove(failures[0]?.at ?? 0, failures[1]?.at ?? 0)
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld({ ...seldom, failuresMax: 3 })))
+  )
+})
+
+it("the pauses and tries come to about five days", () => {
+  const { pauseMs, pauseMsMax, triesMax } = defaultWebhookLimits
+  const pauses = Array.from({ length: triesMax - 1 }, (_, nth) => Math.min(pauseMsMax, pauseMs * 2 ** nth))
+  const days = pauses.reduce((sum, pause) => sum + pause, 0) / 86_400_000
+  assert.isAbove(days, 4)
+  assert.isBelow(days, 6)
+})

@@ -1,0 +1,146 @@
+/** Webhooks of a whole node against receivers that listen: what is sent, and where it is never sent. */
+import { createHmac } from "node:crypto"
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Redacted } from "effect"
+import { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
+import { WebhookPolicy } from "../../src/infra/config/WebhookConfig.ts"
+import { WebhookSender } from "../../src/infra/webhooks/WebhookSender.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import { memoryLedger } from "../support/callers.ts"
+import { eventually } from "../support/waiting.ts"
+import { limitsOf } from "../support/webhookWorld.ts"
+
+interface Received {
+  readonly path: string
+  readonly headers: IncomingMessage["headers"]
+  readonly body: string
+}
+
+/** A receiver on a free port of loopback. */
+const listen = Effect.fnUntraced(function* (answer: (path: string, response: ServerResponse) => void) {
+  const received: Array<Received> = []
+  const server = yield* Effect.acquireRelease(
+    Effect.callback<Server>((resume) => {
+      const made = createServer((request, response) => {
+        let body = ""
+        request.on("data", (chunk) => (body += chunk))
+        request.on("end", () => {
+          const path = request.url ?? ""
+          received.push({ path, headers: request.headers, body })
+          answer(path, response)
+        })
+      })
+      made.listen(0, "127.0.0.1", () => resume(Effect.succeed(made)))
+    }),
+    (made) =>
+      Effect.sync(() => {
+        made.closeAllConnections()
+        made.close()
+      })
+  )
+  const address = server.address()
+  if (address === null || typeof address === "string") return yield* Effect.die("the server has a port")
+  return { received, port: address.port, url: `http://127.0.0.1:${address.port}` }
+})
+
+const loose = Layer.succeed(WebhookPolicy, { allowHttp: true, allowPrivate: true })
+const limits = limitsOf({ pollMs: 20, idleMs: 10, pauseMs: 50, attemptMs: 500, answerBytesMax: 1_000 })
+const message = { id: "m-1", body: "{}" }
+
+describe("a node with webhooks", () => {
+  it.live("tells a receiver of each event, signed, and again what it did not take", () =>
+    Effect.gen(function* () {
+      let refusals = 3
+      const { received, url } = yield* listen((_, response) => {
+        response.statusCode = refusals-- > 0 ? 500 : 204
+        response.end()
+      })
+      const ledger = yield* Ledger
+      const webhooks = yield* Webhooks
+      const { secret, webhook } = yield* webhooks.create({ url: `${url}/hook`, prefix: "shop:" })
+      yield* ledger.dispatch({ _tag: "OpenAccount", account: "shop:a", asset: "USD/2", owner: "Ann" })
+      yield* ledger.dispatch({ _tag: "OpenAccount", account: "other", asset: "USD/2", owner: "Bob" })
+      yield* ledger.dispatch({ _tag: "Deposit", account: "shop:a", amount: 5n, description: "päckchen" })
+      yield* eventually(
+        "both were taken",
+        10,
+        Effect.sync(() => received.length >= 5)
+      )
+      assert.deepEqual(
+        received.map(({ headers }) => headers["webhook-id"]),
+        ["shop:a@1", "shop:a@1", "shop:a@1", "shop:a@1", "shop:a@2"]
+      )
+      for (const { headers, body } of received) {
+        const signed = `${headers["webhook-id"]}.${headers["webhook-timestamp"]}.${body}`
+        const key = Buffer.from(Redacted.value(secret).slice("whsec_".length), "base64")
+        const expected = `v1,${createHmac("sha256", key).update(signed).digest("base64")}`
+        assert.strictEqual(headers["webhook-signature"], expected)
+        assert.notProperty(headers, "traceparent")
+      }
+      assert.include(received[4]?.body ?? "", "päckchen")
+      yield* eventually(
+        "it is written down",
+        10,
+        Effect.map(Effect.orDie(webhooks.find(webhook.id)), (found) => found?.delivered === 2)
+      )
+    }).pipe(Effect.scoped, Effect.provide(memoryLedger.pipe(Layer.provide(Layer.merge(loose, limits)))))
+  )
+})
+
+describe("the sender of webhooks", () => {
+  const send = (url: string) =>
+    Effect.flatMap(WebhookSender, (sender) => sender.send({ url, message, headers: { "webhook-id": "m-1" } }))
+
+  it.live("follows no redirect, and bounds the time and the length of an answer", () =>
+    Effect.gen(function* () {
+      const { received, url } = yield* listen((path, response) => {
+        if (path === "/redirect") response.writeHead(307, { location: "/elsewhere" }).end()
+        if (path === "/endless") {
+          response.writeHead(200)
+          const more = () => {
+            while (response.write("x".repeat(10_000)));
+            response.once("drain", more)
+          }
+          more()
+        }
+        // Of /hangs, nothing is ever answered.
+      })
+      assert.deepEqual(yield* send(`${url}/redirect`), {
+        isDelivered: false,
+        status: 307,
+        reason: "answered 307: redirects are not followed"
+      })
+      const from = performance.now()
+      assert.deepEqual(yield* send(`${url}/endless`), { isDelivered: true, status: 200, reason: "" })
+      assert.isBelow(performance.now() - from, 900, "it read no more than it was allowed to")
+      assert.deepEqual(yield* send(`${url}/hangs`), {
+        isDelivered: false,
+        reason: "did not answer within 500 ms"
+      })
+      assert.deepEqual(
+        received.map(({ path }) => path),
+        ["/redirect", "/endless", "/hangs"]
+      )
+    }).pipe(Effect.scoped, Effect.provide(WebhookSender.layerNode.pipe(Layer.provide([loose, limits]))))
+  )
+
+  it.live("connects to no private address, whether a URL or a name says it", () =>
+    Effect.gen(function* () {
+      const { received, port } = yield* listen((_, response) => response.end())
+      for (const host of ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433"]) {
+        const { isDelivered, reason } = yield* send(`http://${host}:${port}/`)
+        assert.isFalse(isDelivered, host)
+        assert.match(reason, /is not an address of the public Internet/, host)
+      }
+      assert.lengthOf(received, 0)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(
+        WebhookSender.layerNode.pipe(
+          Layer.provide([Layer.succeed(WebhookPolicy, { allowHttp: true, allowPrivate: false }), limits])
+        )
+      )
+    )
+  )
+})
