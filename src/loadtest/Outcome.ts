@@ -31,6 +31,8 @@ export interface Measured {
   readonly rssMiBMax: number
   /** Processor time of this process during the load, in microseconds. */
   readonly cpuUs: number
+  /** The same of the thread of the commands alone; undefined with several nodes, and where Node.js does not tell. */
+  readonly commandThreadCpuUs?: number | undefined
   /** A commit of one event, sent straight to the store before the load. */
   readonly store: Latency
   /** The same during the load, by a client that shares only the store with it. */
@@ -90,6 +92,8 @@ export interface LoadOutcome {
   readonly rssMiB: number
   readonly residents: number
   readonly cpuUsPerCommand: number
+  /** The same of the thread that decides them (and gives the load); null with several nodes. */
+  readonly commandThreadCpuUsPerCommand?: number | null
   readonly cpu: Usage
   readonly storeCommitMs: Latency
   /** A commit of one event during the load; null where it was not measured. */
@@ -193,6 +197,10 @@ export const toOutcome = (measured: Measured): LoadOutcome => {
     rssMiB: measured.rssMiBMax,
     residents: after.residents,
     cpuUsPerCommand: answered === 0 ? 0 : round(measured.cpuUs / answered, 1),
+    commandThreadCpuUsPerCommand:
+      answered === 0 || measured.commandThreadCpuUs === undefined
+        ? null
+        : round(measured.commandThreadCpuUs / answered, 1),
     cpu: measured.usage,
     storeCommitMs: measured.store,
     storeBesideMs: baseline,

@@ -3,8 +3,12 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import { makeWriteBatcher } from "../../src/actors/projections/WriteBatcher.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
+import type { Position } from "../../src/domain/Receipt.ts"
+import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
 import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
+import { accountId, storedEvent } from "../support/storedEvents.ts"
 
 const limits = { ...defaultReadSideLimits, togetherMs: 1_000, aloneMsMax: 4_000, handoverMs: 500 }
 const away = new StoreUnavailable({ store: "read model", reason: "away" })
@@ -14,7 +18,16 @@ const makeWorld = (write: (partitions: ReadonlyArray<number>) => Effect.Effect<v
   Effect.gen(function* () {
     const transactions: Array<ReadonlyArray<number>> = []
     const acknowledged: Array<number> = []
-    const flush = yield* makeWriteBatcher({
+    const awaited: Array<AccountId> = []
+    const listeners = new Set<(position: Position) => void>()
+    const waiters = {
+      awaitedUnsafe: () => awaited,
+      onJoinUnsafe: (listener: (position: Position) => void) => {
+        listeners.add(listener)
+        return () => {}
+      }
+    }
+    const engine: Parameters<typeof makeWriteBatcher>[0] = {
       project: (_, checkpoints) =>
         Effect.suspend(() => {
           const partitions = checkpoints.map(({ partition }) => partition)
@@ -27,18 +40,75 @@ const makeWorld = (write: (partitions: ReadonlyArray<number>) => Effect.Effect<v
             faulty: 0
           })
         })
-    })
-    const send = (partition: number) =>
-      flush.project([], { partition, position: 1, recordedAt: 1 }, () => acknowledged.push(partition))
+    }
+    const flush = yield* makeWriteBatcher(engine, waiters)
+    /** A query begins to wait. */
+    const join = (): void => {
+      for (const listener of listeners) listener({ account: accountId("any"), version: 1 })
+    }
+    const send = (partition: number, rows: ReadonlyArray<StoredEvent> = []) =>
+      flush.project(rows, { partition, position: 1, recordedAt: 1 }, () => acknowledged.push(partition))
     /** All at once, each by a fiber of its own. */
     const sendAll = (partitions: ReadonlyArray<number>) =>
       Effect.forEach(partitions, (partition) => Effect.forkChild(Effect.exit(send(partition))))
-    return { transactions, acknowledged, send, sendAll }
+    return { transactions, acknowledged, send, sendAll, join, awaited }
   }).pipe(Effect.provideService(ReadSideConfig, limits))
+
+const rowsOf = (recordedAt: number, count = 1) =>
+  Array.from({ length: count }, () => storedEvent({ account: "any", version: 1, recordedAt }))
 
 const isDone = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.pollUnsafe() !== undefined
 const others = [0, 1, 2, 4, 5, 6, 7]
 const everyone = [0, 1, 2, 3, 4, 5, 6, 7]
+
+describe("what is written together", () => {
+  const { lagBudgetMs, projectEventsMax } = limits
+  const begin = Effect.fnUntraced(function* (rows: ReadonlyArray<StoredEvent>) {
+    const world = yield* makeWorld(() => Effect.void)
+    const fiber = yield* Effect.forkChild(world.send(1, rows))
+    yield* TestClock.adjust(lagBudgetMs - 1)
+    return { ...world, fiber }
+  })
+
+  it.effect("waits for more until the oldest event has used up its budget of lag", () =>
+    Effect.gen(function* () {
+      const { transactions, send, fiber } = yield* begin(rowsOf(0))
+      assert.deepStrictEqual(transactions, [])
+      const second = yield* Effect.forkChild(send(2, rowsOf(lagBudgetMs - 1)))
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(fiber)
+      yield* Fiber.join(second)
+      assert.deepStrictEqual(transactions, [[1, 2]])
+    })
+  )
+
+  it.effect("is written at once where the event is older than that", () =>
+    Effect.gen(function* () {
+      const { fiber } = yield* begin(rowsOf(-lagBudgetMs))
+      assert.isTrue(isDone(fiber))
+    })
+  )
+
+  it.effect("is written at once where a query waits or begins to wait", () =>
+    Effect.gen(function* () {
+      const { fiber, join, awaited, send } = yield* begin(rowsOf(0))
+      assert.isFalse(isDone(fiber))
+      join()
+      yield* Fiber.join(fiber)
+      awaited.push(accountId("any"))
+      yield* send(1, rowsOf(lagBudgetMs - 1))
+    })
+  )
+
+  it.effect("is written at once where a transaction is full", () =>
+    Effect.gen(function* () {
+      const { fiber, send } = yield* begin(rowsOf(0))
+      assert.isFalse(isDone(fiber))
+      yield* send(2, rowsOf(lagBudgetMs - 1, projectEventsMax))
+      yield* Fiber.join(fiber)
+    })
+  )
+})
 
 describe("partitions that are written together", () => {
   it.effect("are written in one transaction", () =>

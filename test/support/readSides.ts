@@ -54,6 +54,7 @@ export const limitsOf = ({ ledger, readSide }: TestLimits) =>
       backoffMaxMs: 200,
       relayCursorMs: 50,
       orphansMs: 3_600_000,
+      lagBudgetMs: 1,
       sweepGraceMs: 0,
       lostAfterMs: 0,
       ...readSide

@@ -61,7 +61,7 @@ export const projectorSingleton = (projection: string, partition: number): strin
 export const startProjectors = Effect.fnUntraced(function* (projectors: RunningProjectors) {
   const { partitions } = yield* LedgerConfig
   const singletons = yield* Singletons
-  const batcher = yield* makeWriteBatcher(projectors.engine)
+  const batcher = yield* makeWriteBatcher(projectors.engine, projectors.waiters)
   for (let partition = 0; partition < partitions; partition++) {
     yield* singletons.run(
       projectorSingleton(projectors.name, partition),

@@ -1,19 +1,23 @@
 /**
  * Group commit of the read side. A commit touches many partitions, and one transaction for each of them would be all
  * that the database has to do; so a free lane takes whatever is waiting, of any partitions, and writes it as one
- * batch: no timer, and the busier the larger. Partitions share no account, so that lanes never conflict.
+ * batch, and the busier the larger. Partitions share no account, so that lanes never conflict. At low rates, where a lane
+ * is always free, it waits until the oldest event has used up its budget of lag, unless a query waits for what is there.
  *
  * Where such a batch fails, or is not written within `togetherMs`, one of its partitions may be the reason. Each of
  * them is isolated: written alone, on lanes of their own, until that succeeded once. So a partition that hangs holds
  * up the others for `togetherMs` and no longer.
  */
-import { Cause, Deferred, Effect, Exit, Latch } from "effect"
+import { Cause, Clock, Deferred, Effect, Exit, Latch, Semaphore } from "effect"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
+import type { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import type { Checkpoint } from "../../infra/readmodel/ReadModel.ts"
 import { reasonOf } from "../relay/Supervisor.ts"
 import type { ProjectionEngine, ProjectionResult } from "./ProjectionEngine.ts"
+
+type Waiters = Pick<ProjectionWaiters["Service"], "awaitedUnsafe" | "onJoinUnsafe">
 
 interface Entry {
   readonly rows: ReadonlyArray<StoredEvent>
@@ -44,20 +48,49 @@ const makeWrite =
 
 type Written = Exit.Exit<ProjectionResult, StoreUnavailable>
 
+/** Waits, from the first entry on, for as long as the oldest of what waits may still become older. */
+const makePacing = Effect.fnUntraced(function* (queue: EntryQueue, waiters: Waiters) {
+  const { lagBudgetMs, projectEventsMax } = yield* ReadSideConfig
+  const clock = yield* Clock.Clock
+  const hurry = Latch.makeUnsafe(false)
+  const oneAtATime = yield* Semaphore.make(1)
+  const leave = waiters.onJoinUnsafe(() => hurry.openUnsafe())
+  yield* Effect.addFinalizer(() => Effect.sync(leave))
+
+  const pause = Effect.gen(function* () {
+    yield* queue.awaitSome
+    hurry.closeUnsafe()
+    if (waiters.awaitedUnsafe().length > 0) return
+    const { recordedAt, events } = queue.oldestUnsafe()
+    const restMs = recordedAt + lagBudgetMs - clock.currentTimeMillisUnsafe()
+    if (restMs <= 0 || events >= projectEventsMax) return
+    // A clock that was set back must not make it wait for longer than the budget.
+    const patience = Effect.sleep(Math.min(restMs, lagBudgetMs))
+    yield* Effect.raceFirst(patience, Effect.raceFirst(hurry.await, queue.awaitFull(projectEventsMax)))
+  })
+  /** Takes in the same turn, so that the next lane does not wait for what this one has taken. */
+  return oneAtATime.withPermit(
+    Effect.andThen(pause, queue.take({ entriesMax: Number.POSITIVE_INFINITY, eventsMax: projectEventsMax }))
+  )
+})
+
 /** Runs the lanes in the scope: those that write what is waiting together, and those that write it alone. */
 const runLanes = Effect.fnUntraced(function* (
   engine: Pick<ProjectionEngine["Service"], "project">,
   queues: { readonly shared: EntryQueue; readonly alone: EntryQueue },
   /** Partitions that are written alone, and how long each write of theirs may take. */
   isolated: Map<number, number>,
+  waiters: Waiters,
   complete: (taken: ReadonlyArray<Entry>, exit: Written) => void
 ) {
   const { projectEventsMax, projectLanes, togetherMs, aloneMsMax } = yield* ReadSideConfig
   const { shared, alone } = queues
   const write = makeWrite(engine)
 
+  const takePaced = yield* makePacing(shared, waiters)
+
   const flushShared = Effect.gen(function* () {
-    const taken = yield* shared.take({ entriesMax: Number.POSITIVE_INFINITY, eventsMax: projectEventsMax })
+    const taken = yield* takePaced
     if (taken.length === 0) return
     const exit = yield* write(taken, togetherMs)
     if (Exit.isFailure(exit)) {
@@ -93,7 +126,8 @@ const runLanes = Effect.fnUntraced(function* (
 
 /** Runs in the scope. */
 export const makeWriteBatcher = Effect.fnUntraced(function* (
-  engine: Pick<ProjectionEngine["Service"], "project">
+  engine: Pick<ProjectionEngine["Service"], "project">,
+  waiters: Waiters
 ) {
   const { handoverMs } = yield* ReadSideConfig
   const [shared, alone] = [makeEntryQueue(), makeEntryQueue()]
@@ -101,7 +135,7 @@ export const makeWriteBatcher = Effect.fnUntraced(function* (
   /** A fiber that was interrupted waited for its write in vain: the others that end need not wait, one by one. */
   let isStalled = false
 
-  yield* runLanes(engine, { shared, alone }, isolated, (taken, exit) => {
+  yield* runLanes(engine, { shared, alone }, isolated, waiters, (taken, exit) => {
     if (Exit.isSuccess(exit)) isStalled = false
     answerAll(taken, exit)
   })
@@ -159,7 +193,10 @@ const answerAll = (taken: ReadonlyArray<Entry>, exit: Written): void => {
 /** Entries in order of arrival; unlike a `Queue`, it can be taken from by size and withdrawn from. */
 const makeEntryQueue = () => {
   const wake = Latch.makeUnsafe(false)
+  const full = Latch.makeUnsafe(false)
   let waiting: Array<Entry> = []
+  let fullAt = Number.POSITIVE_INFINITY
+  const eventsWaiting = () => waiting.reduce((sum, { rows }) => sum + rows.length, 0)
   const keep = (entries: Array<Entry>): void => {
     waiting = entries
     if (waiting.length === 0) wake.closeUnsafe()
@@ -168,7 +205,24 @@ const makeEntryQueue = () => {
     add: (entry: Entry): void => {
       waiting.push(entry)
       wake.openUnsafe()
+      if (eventsWaiting() >= fullAt) full.openUnsafe()
     },
+    awaitSome: wake.await,
+    /** Completes once so many events wait. */
+    awaitFull: (events: number) =>
+      Effect.suspend(() => {
+        fullAt = events
+        full.closeUnsafe()
+        return full.await
+      }),
+    /** Of what waits: when the oldest event was recorded, and how many there are. */
+    oldestUnsafe: () => ({
+      recordedAt: waiting.reduce(
+        (oldest, { rows }) => Math.min(oldest, rows[0]?.recordedAt ?? Number.NEGATIVE_INFINITY),
+        Number.POSITIVE_INFINITY
+      ),
+      events: eventsWaiting()
+    }),
     /** At least one entry, and about so many events; none where another lane was faster. */
     take: ({ entriesMax, eventsMax }: { readonly entriesMax: number; readonly eventsMax: number }) =>
       wake.await.pipe(

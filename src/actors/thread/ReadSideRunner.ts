@@ -2,11 +2,12 @@
  * The read side's end of the two threads: gives the list of layers that is the read side its commits, its singletons and
  * its waiting queries from messages, and says with regular signs of life how it is.
  */
-import { Effect, Fiber, Layer, Logger, Option, References, Schedule, type Scope } from "effect"
+import { Clock, Effect, Fiber, Layer, Logger, Option, References, Schedule, type Scope } from "effect"
 import * as WorkerRunner from "effect/workers/WorkerRunner"
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import type { Position } from "../../domain/Receipt.ts"
 import type { Bus } from "../../infra/bus/Bus.ts"
+import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import type { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
@@ -26,9 +27,48 @@ type Post = (message: FromReadSide) => void
 /** Accounts whose last projected version is kept, so that a query that begins to wait just then is woken too. */
 const recentMax = 20_000
 
+/** What queries wait for: which versions of which accounts, and since when that is known here. */
+const makeAwaited = Effect.gen(function* () {
+  const { tokenWaitersMax: waitersMax } = yield* ReadSideConfig
+  const { queryDeadlineMs: waitMs } = yield* LedgerConfig
+  const clock = yield* Clock.Clock
+  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const awaited = new Map<AccountId, Array<{ readonly version: Version; readonly at: number }>>()
+  /** Those of the account that pass; answers whether any did not. */
+  const keep = (
+    account: AccountId,
+    passes: (one: { readonly version: Version; readonly at: number }) => boolean
+  ) => {
+    const versions = awaited.get(account) ?? []
+    const left = versions.filter(passes)
+    if (left.length === 0) awaited.delete(account)
+    else awaited.set(account, left)
+    return left.length < versions.length
+  }
+  return {
+    accounts: () => [...awaited.keys()],
+    add: ({ account, version }: Position): void => {
+      awaited.set(account, [...(awaited.get(account) ?? []), { version, at: nowMs() }])
+      for (const oldest of awaited.keys()) {
+        if (awaited.size <= waitersMax) break
+        awaited.delete(oldest)
+      }
+    },
+    /** True where one of them waited for no more than that. */
+    isReached: (account: AccountId, version: Version): boolean =>
+      awaited.has(account) && keep(account, (one) => one.version > version),
+    /** Queries that gave up are not told of: they must have by then. */
+    forgetUnsafe: (): void => {
+      const since = nowMs() - waitMs
+      for (const account of [...awaited.keys()]) keep(account, ({ at }) => at > since)
+    }
+  }
+})
+
 /** The queries of the other thread that wait, as far as they were told here. */
-const makeArrivals = (post: Post, waitersMax: number) => {
-  const awaited = new Map<AccountId, Array<Version>>()
+const makeArrivals = Effect.fnUntraced(function* (post: Post) {
+  const awaited = yield* makeAwaited
+  const listeners = new Set<(position: Position) => void>()
   /** The longest unused first. */
   const recent = new Map<AccountId, Version>()
   let reached: Array<Position> = []
@@ -51,39 +91,37 @@ const makeArrivals = (post: Post, waitersMax: number) => {
         if (recent.size <= recentMax) break
         recent.delete(oldest)
       }
-      const versions = awaited.get(account)
-      if (versions === undefined) return
-      const left = versions.filter((one) => one > version)
-      if (left.length === versions.length) return
-      if (left.length === 0) awaited.delete(account)
-      else awaited.set(account, left)
-      tell({ account, version })
+      if (awaited.isReached(account, version)) tell({ account, version })
     },
     setProjectedHereUnsafe: (partition, isHere) => post({ _tag: "ProjectedHere", partition, isHere }),
     // Queries are answered by the other thread.
     await: () => Effect.succeedNone,
-    awaitedUnsafe: () => [],
+    awaitedUnsafe: awaited.accounts,
     joinedElsewhere: Effect.never,
     hasJoinedElsewhereUnsafe: () => false,
-    onJoinUnsafe: () => () => {},
+    onJoinUnsafe: (listener) => {
+      listeners.add(listener)
+      return () => {
+        listeners.delete(listener)
+      }
+    },
     positionsUnsafe: () => []
   }
   return {
     waiters,
     awaitUnsafe: (positions: ReadonlyArray<Position>): void => {
-      for (const { account, version } of positions) {
-        const last = recent.get(account) ?? 0
-        if (last >= version) tell({ account, version: last })
-        else awaited.set(account, [...(awaited.get(account) ?? []), version])
+      for (const position of positions) {
+        const last = recent.get(position.account) ?? 0
+        if (last >= position.version) tell({ ...position, version: last })
+        else {
+          awaited.add(position)
+          for (const listener of listeners) listener(position)
+        }
       }
-      // Those that gave up are not told of: the longest waiting are looked for in the read model by their queries.
-      for (const account of awaited.keys()) {
-        if (awaited.size <= waitersMax) break
-        awaited.delete(account)
-      }
-    }
+    },
+    forgetUnsafe: awaited.forgetUnsafe
   }
-}
+})
 
 /** Singletons as the other thread gives them. */
 const makeSingletonsHere = (post: Post) => {
@@ -173,7 +211,7 @@ const structuredCloneable = (annotations: Readonly<Record<string, unknown>>) =>
   Object.fromEntries(Object.entries(annotations).map(([key, value]) => [key, textOf(value)]))
 
 /** Says how the read side is, every `beatMs` and for ever. */
-const beat = Effect.fnUntraced(function* (post: Post) {
+const beat = Effect.fnUntraced(function* (post: Post, beforeEach: () => void) {
   const relay = yield* Relay
   const registry = yield* ProjectionRegistry
   // Neither is there where others project.
@@ -185,7 +223,8 @@ const beat = Effect.fnUntraced(function* (post: Post) {
     const { user, system } = process.threadCpuUsage()
     return (user + system) / 1e6
   }
-  yield* Effect.sync(() =>
+  yield* Effect.sync(() => {
+    beforeEach()
     post({
       _tag: "Beat",
       beat: {
@@ -197,7 +236,7 @@ const beat = Effect.fnUntraced(function* (post: Post) {
         cpuSeconds: cpuSeconds()
       }
     })
-  ).pipe(Effect.repeat(Schedule.spaced(beatMs)))
+  }).pipe(Effect.repeat(Schedule.spaced(beatMs)))
 })
 
 /** What a read side runs on. */
@@ -220,13 +259,12 @@ export const run = <E, R, E2>(
     const platform = yield* WorkerRunner.WorkerRunnerPlatform
     const runner = yield* platform.start<FromReadSide, ToReadSide>()
     const post: Post = (message) => runner.sendUnsafe(0, message)
-    const { tokenWaitersMax } = yield* ReadSideConfig
-    const arrivals = makeArrivals(post, tokenWaitersMax)
+    const arrivals = yield* makeArrivals(post)
     const singletons = makeSingletonsHere(post)
     const feed = yield* makeFeedHere(post)
 
     const live = Effect.gen(function* () {
-      yield* Effect.forkScoped(beat(post))
+      yield* Effect.forkScoped(beat(post, arrivals.forgetUnsafe))
       yield* runner.run((_, message) => {
         switch (message._tag) {
           case "Commits":

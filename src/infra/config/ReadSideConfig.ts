@@ -26,6 +26,10 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   unackedMax: limit(128, "Messages a consumer may hold unacknowledged, and so take at once."),
   ackWaitMs: limit(10_000, "A message that is not acknowledged for this long is delivered again."),
   projectEventsMax: limit(2_000, "Events of one transaction of the read model, about."),
+  lagBudgetMs: limit(
+    50,
+    "How old an event may become before its projection begins, so that few large transactions take the place of many small ones. Nothing is waited for where a query waits, where a transaction is full, or where the read side is behind."
+  ),
   projectLanes: limit(
     2,
     "Transactions of the read model that the partitions of one projection share, and that run at once."
