@@ -368,7 +368,8 @@ describe("a node that dials", () => {
 
   const others: ReadonlyArray<readonly [what: string, (socket: Net.Socket) => void, RefusalReason]> = [
     ["repeats what it hears", (socket) => socket.pipe(socket), "not a node"],
-    ["closes every connection", (socket) => socket.destroy(), "not a node"],
+    ["closes every connection", (socket) => socket.destroy(), "closed"],
+    ["says a word and closes", (socket) => socket.end("no"), "not a node"],
     ["says something else", (socket) => socket.write("220 mail.example ESMTP\r\n"), "not a node"],
     ["says nothing", () => {}, "too slow"]
   ]

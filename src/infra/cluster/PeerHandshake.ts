@@ -200,8 +200,15 @@ export const greet = Effect.fnUntraced(function* (wire: Wire, purpose: Purpose, 
     "not a node",
     "it does not speak the nodes' protocol: a node of a version before it, or another program"
   )
-  // A program before this protocol answers an error of its own, or ends the connection.
-  const begin = yield* reader.take(magic.length).pipe(Effect.catch(() => Effect.fail(notANode)))
+  const saidNothing = refused(
+    "closed",
+    "it closed the connection without a word: it is ending, or what listens there has no node behind it"
+  )
+  // A program before this protocol answers an error of its own; nothing comes from a node that is just ending, or from a proxy before
+  // one that is gone, and that says nothing about its version.
+  const begin = yield* reader
+    .take(magic.length)
+    .pipe(Effect.catch(() => Effect.fail(reader.rest().length > 0 ? notANode : saidNothing)))
   if (!begin.equals(magic)) return yield* notANode
   const answer = Buffer.concat([magic, yield* reader.take(helloBytes - magic.length)])
   // What says back what it hears would else pass for a node of the same program.
