@@ -266,11 +266,16 @@ const faultsOfResumed = ({ events, resumed }: History): ReadonlyArray<string> =>
 const mayBeForged = ({ outside }: History, account: string, end: number): boolean =>
   (outside.forged.get(account) ?? Number.POSITIVE_INFINITY) <= end
 
-/** Design §4: within the skew bound of the store's clock, which is itself off by as much at most. */
+/**
+ * Design §4: within the skew bound of the store's clock. That is itself off by half as much in these worlds, and what it said may be
+ * as old as the skew bound when it is heard (LedgerClock.ts).
+ */
+const aheadMaxMs = 2 * skewMaxMs + skewMaxMs / 2
+
 const faultsOfTime = ({ outside }: History): ReadonlyArray<string> =>
   outside.landed.flatMap(({ row, wallMs }) => {
     const aheadMs = row.recordedAt - wallMs
-    return aheadMs > 2 * skewMaxMs
+    return aheadMs > aheadMaxMs
       ? [`time: ${row.accountId}@${row.version} is recorded ${aheadMs} ms ahead of the clock of the world`]
       : []
   })

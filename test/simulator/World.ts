@@ -637,7 +637,11 @@ class World {
     this.outside.weather.isFair = true
     this.outside.readModel.thaw()
     this.cluster.endSplits()
-    for (const gateway of this.gateways) gateway.thaw()
+    for (const [index, gateway] of this.gateways.entries()) {
+      gateway.thaw()
+      // Else a node's clock may stay off by more than it may be, and refuse commands for ever.
+      gateway.offsetMs = this.plan.drifts[index]?.storeOffsetMs ?? 0
+    }
     for (const [index, domain] of this.domains.entries()) {
       domain?.thaw()
       if (domain === undefined || !domain.isAlive) this.start(index, `node-${index}-healed`)
