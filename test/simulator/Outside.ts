@@ -125,6 +125,9 @@ export class Outside {
       ),
       this.readModel
     )
+    // The bus draws these itself.
+    for (const noise of ["busLoses", "busRepeats", "busShuffles"] as const)
+      if (plan.noise[noise] !== undefined) counts.add(`world with ${noise}`)
     this.store = this.#witnessed(built.store)
     this.#snapshots = built.snapshots
     this.books = built.books

@@ -400,9 +400,11 @@ const drawCrowd = (rng: Rng, theme: Theme): ReadonlyArray<Step> => {
   return inputs.map((input) => ({ client: 0, node: 0, pauseMs: 0, action: { kind: "command", input } }))
 }
 
-export const planOf = (seed: number): Plan => {
+/** The plan of a seed; with a theme, of a world that is about that whatever the seed says. */
+export const planOf = (seed: number, wanted?: Theme): Plan => {
   const rng = new Rng(Math.imul(seed, 0x9e3779b1) ^ 0x5f356495)
-  const theme = rng.pick(themesByWeight)
+  const drawn = rng.pick(themesByWeight)
+  const theme = wanted ?? drawn
   const nodes = nodesOf(rng, theme)
   const accounts = 2 + rng.below(4)
   const clients = 1 + rng.below(5)

@@ -3,7 +3,7 @@
  * options of one command line, which repeats it.
  */
 import { judge } from "./Judge.ts"
-import { type Noise, noises, type Plan, planOf } from "./Plan.ts"
+import { type Noise, noises, type Plan, planOf, type Theme } from "./Plan.ts"
 import { live } from "./World.ts"
 
 /** What of a seed's plan is kept; absent: all of it. */
@@ -50,8 +50,8 @@ const reduce = <A>(list: ReadonlyArray<A>, fails: (rest: ReadonlyArray<A>) => bo
 /** The kind of a fault: which invariant, so that shrinking does not wander off to another one. */
 const kindOf = (fault: string | undefined): string => /^\w+/.exec(fault ?? "")?.[0] ?? ""
 
-export const shrink = (seed: number): Kept => {
-  const plan = planOf(seed)
+export const shrink = (seed: number, theme?: Theme): Kept => {
+  const plan = planOf(seed, theme)
   const kind = kindOf(faultsOfPlan(plan)[0])
   const fails = (kept: Kept) => faultsOfPlan(keep(plan, kept)).some((fault) => kindOf(fault) === kind)
   const commands = reduce([...plan.steps.keys()], (rest) => fails({ commands: rest }))
@@ -86,9 +86,10 @@ export const parseNoise = (text: string): ReadonlyArray<Noise> =>
   noises.filter((one) => text.split(",").includes(one))
 
 /** The command line that repeats a world. */
-export const lineOf = (seed: number, kept: Kept): string =>
+export const lineOf = (seed: number, kept: Kept, theme?: Theme): string =>
   [
     `npm run simulate -- --seed ${seed}`,
+    ...(theme === undefined ? [] : [`--theme ${theme}`]),
     ...(kept.commands === undefined ? [] : [`--commands ${printNumbers(kept.commands)}`]),
     ...(kept.faults === undefined ? [] : [`--faults ${printNumbers(kept.faults)}`]),
     ...(kept.noise === undefined ? [] : [`--noise ${kept.noise.join(",") || "none"}`])

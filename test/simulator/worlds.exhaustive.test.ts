@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { judge } from "./Judge.ts"
 import { Counts } from "./Outside.ts"
 import { planOf } from "./Plan.ts"
+import { common } from "./Reached.ts"
 import { lineOf } from "./Shrink.ts"
 import { live } from "./World.ts"
 
@@ -26,33 +27,7 @@ describe("two hundred worlds", () => {
     }
   )
 
-  it.each([
-    "commit Conflict",
-    "path fence",
-    "path account leased",
-    "path shard moved",
-    "path shard seized",
-    "path shard lost while frozen",
-    "path singleton moved",
-    "path reload of a diverged row",
-    "path chained batch",
-    "answer Replayed",
-    "answer CommandIdReused",
-    "answer Indeterminate",
-    "answer InsufficientFunds",
-    "question asOf answered",
-    "question trialAt answered",
-    "question strong answered",
-    "path node drained",
-    "path snapshot changed",
-    "question reader answered",
-    "fault crash",
-    "fault end",
-    "fault freeze",
-    "fault stall",
-    "fault clockStep",
-    "fault commitLandsLate"
-  ])("reach: %s", (what) => {
+  it.each(common)("reach: %s", (what) => {
     assert.isAtLeast(reached.all.get(what) ?? 0, 1)
   })
 })
