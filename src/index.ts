@@ -16,6 +16,7 @@ export type {
   CommittedEvent,
   SubscriptionOptions as SubscriptionAsked
 } from "./actors/subscriptions/Subscriptions.ts"
+export { Webhooks } from "./actors/webhooks/Webhooks.ts"
 export { Command, type CommandContext, type CommandInput } from "./domain/Command.ts"
 export * from "./domain/Errors.ts"
 export { Event } from "./domain/Event.ts"
@@ -25,6 +26,12 @@ export { Posting, printToken, Receipt } from "./domain/Receipt.ts"
 export * from "./domain/Views.ts"
 export { limitsFromEnvironment, type Services, servicesConfig } from "./infra/config/Environment.ts"
 export { defaultLimits, LedgerConfig, type LedgerLimits } from "./infra/config/LedgerConfig.ts"
+export {
+  WebhookConfig,
+  type WebhookLimits,
+  WebhookPolicy,
+  type WebhookRules
+} from "./infra/config/WebhookConfig.ts"
 export { type Projection, prefixOf } from "./infra/readmodel/Projection.ts"
 export type {
   Page,

@@ -1,10 +1,8 @@
 /** The read side in a thread of its own: it does the same there, and whatever becomes of the thread, commands go on. */
-import { randomBytes } from "node:crypto"
 import { fileURLToPath } from "node:url"
 import { BroadcastChannel } from "node:worker_threads"
-import { assert, describe, inject, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Layer, Redacted, References } from "effect"
-import { connect } from "nats"
 import monthlyTotals from "../../examples/monthly-totals/projection.ts"
 import { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
@@ -17,43 +15,25 @@ import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import * as Migrations from "../../src/infra/postgres/Migrations.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
-import { execute, freshEventStore } from "../support/databases.ts"
+import { execute } from "../support/databases.ts"
 import { deposit } from "../support/eventWriter.ts"
 import { type Fault, faultChannel } from "../support/faultyProjection.ts"
-import { assertCaughtUp, assertVersions, eventually, freshReadModel, wholeLog } from "../support/readSides.ts"
+import { freshServices } from "../support/freshServices.ts"
+import { assertCaughtUp, assertVersions, eventually, wholeLog } from "../support/readSides.ts"
 import { insist, openAll, type SteadyLoad, startLoad } from "../support/steadyLoad.ts"
 
 const faulty = fileURLToPath(new URL("../support/faultyProjection.ts", import.meta.url))
 const ids = ["ann", "bob", "cid", "dee"]
 
-/** Fresh databases and a stream of their own on the shared servers. */
-const freshServices = Effect.gen(function* () {
-  const id = randomBytes(6).toString("hex")
-  const services = {
-    eventStoreUrl: Redacted.make(yield* freshEventStore(inject("postgresUrl"))),
-    readModelUrl: Redacted.make(yield* freshReadModel(inject("postgresUrl"))),
-    natsUrl: inject("natsUrl"),
-    natsStream: `TEST_${id}`,
-    natsSubject: `test.${id}`,
-    nodeName: "node"
-  }
+const servicesWithTotals = Effect.gen(function* () {
+  const services = yield* freshServices
   const { migrations } = monthlyTotals
   assert.isDefined(migrations)
   yield* Migrations.migrate("projection monthly_totals", services.readModelUrl, migrations)
-  yield* Effect.addFinalizer(() =>
-    Effect.promise(() =>
-      connect({ servers: services.natsUrl }).then((nats) =>
-        nats
-          .jetstreamManager()
-          .then((jsm) => jsm.streams.delete(services.natsStream))
-          .finally(() => nats.close())
-      )
-    ).pipe(Effect.exit)
-  )
   return services
 })
 
-type Services = Effect.Success<typeof freshServices>
+type Services = Effect.Success<typeof servicesWithTotals>
 
 /** Nothing is asked for again in time: a query that waits is woken by a message, or fails. */
 const unwokenMs = 3_600_000
@@ -88,7 +68,7 @@ const inNode = <A, E>(
   limits?: Parameters<typeof nodeOver>[1]
 ) =>
   Effect.gen(function* () {
-    const services = yield* freshServices
+    const services = yield* servicesWithTotals
     return yield* Effect.provide(test, nodeOver(services, limits))
   }).pipe(Effect.scoped)
 
@@ -211,7 +191,7 @@ describe("the read side in a thread of its own", () => {
 
   it.live("parks the account of a poison event, and no other", () =>
     Effect.gen(function* () {
-      const services = yield* freshServices
+      const services = yield* servicesWithTotals
       yield* execute(
         Redacted.value(services.readModelUrl),
         "ALTER TABLE books_v1_statement_lines ADD CHECK (description IS DISTINCT FROM 'poison')"
@@ -243,7 +223,7 @@ describe("the read side in a thread of its own", () => {
 
   it.live("publishes the last commits of a node that ends", () =>
     Effect.gen(function* () {
-      const services = yield* freshServices
+      const services = yield* servicesWithTotals
       yield* Effect.gen(function* () {
         yield* openAll(ids, 1n)
         yield* isReady

@@ -1,6 +1,5 @@
 /** Webhooks of a whole node against receivers that listen: what is sent, and where it is never sent. */
 import { createHmac } from "node:crypto"
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
 import { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
@@ -9,42 +8,9 @@ import { WebhookSender } from "../../src/infra/webhooks/WebhookSender.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { memoryLedger } from "../support/callers.ts"
 import { eventually } from "../support/waiting.ts"
+import { listen, loopbackAllowed } from "../support/webhookReceiver.ts"
 import { limitsOf } from "../support/webhookWorld.ts"
 
-interface Received {
-  readonly path: string
-  readonly headers: IncomingMessage["headers"]
-  readonly body: string
-}
-
-/** A receiver on a free port of loopback. */
-const listen = Effect.fnUntraced(function* (answer: (path: string, response: ServerResponse) => void) {
-  const received: Array<Received> = []
-  const server = yield* Effect.acquireRelease(
-    Effect.callback<Server>((resume) => {
-      const made = createServer((request, response) => {
-        let body = ""
-        request.on("data", (chunk) => (body += chunk))
-        request.on("end", () => {
-          const path = request.url ?? ""
-          received.push({ path, headers: request.headers, body })
-          answer(path, response)
-        })
-      })
-      made.listen(0, "127.0.0.1", () => resume(Effect.succeed(made)))
-    }),
-    (made) =>
-      Effect.sync(() => {
-        made.closeAllConnections()
-        made.close()
-      })
-  )
-  const address = server.address()
-  if (address === null || typeof address === "string") return yield* Effect.die("the server has a port")
-  return { received, port: address.port, url: `http://127.0.0.1:${address.port}` }
-})
-
-const loose = Layer.succeed(WebhookPolicy, { allowHttp: true, allowPrivate: true })
 const limits = limitsOf({ pollMs: 20, idleMs: 10, pauseMs: 50, attemptMs: 500, answerBytesMax: 1_000 })
 const message = { id: "m-1", body: "{}" }
 
@@ -84,7 +50,10 @@ describe("a node with webhooks", () => {
         10,
         Effect.map(Effect.orDie(webhooks.find(webhook.id)), (found) => found?.delivered === 2)
       )
-    }).pipe(Effect.scoped, Effect.provide(memoryLedger.pipe(Layer.provide(Layer.merge(loose, limits)))))
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(memoryLedger.pipe(Layer.provide(Layer.merge(loopbackAllowed, limits))))
+    )
   )
 })
 
@@ -122,7 +91,10 @@ describe("the sender of webhooks", () => {
         received.map(({ path }) => path),
         ["/redirect", "/endless", "/hangs"]
       )
-    }).pipe(Effect.scoped, Effect.provide(WebhookSender.layerNode.pipe(Layer.provide([loose, limits]))))
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(WebhookSender.layerNode.pipe(Layer.provide([loopbackAllowed, limits])))
+    )
   )
 
   it.live("connects to no private address, whether a URL or a name says it", () =>

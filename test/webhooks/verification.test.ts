@@ -3,7 +3,8 @@ import { execFile } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { headersOf } from "../../src/domain/Webhook.ts"
+import type { AccountId, CommandId } from "../../src/domain/Ids.ts"
+import { headersOf, isTold, toldMessage } from "../../src/domain/Webhook.ts"
 
 /** The example of the specification's own libraries. */
 const example = {
@@ -72,4 +73,20 @@ print(json.dumps([is_genuine(one["secret"], one["headers"], one["body"].encode()
       )
     })
   )
+})
+
+it("an event that this version cannot read is told all the same, whatever the types", () => {
+  assert.isTrue(isTold(["Deposited"], undefined))
+  const message = toldMessage({
+    account: "a" as AccountId,
+    version: 7,
+    commandId: "c" as CommandId,
+    recordedAt: 0,
+    effectiveAt: 0,
+    hash: "h",
+    event: null
+  })
+  assert.strictEqual(message.id, "a@7")
+  const { type, data } = JSON.parse(message.body)
+  assert.deepEqual([type, data.event, data.hash], ["Unreadable", null, "h"])
 })

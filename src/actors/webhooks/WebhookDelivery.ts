@@ -50,7 +50,8 @@ const makeLife = Effect.gen(function* () {
         id,
         deliver(row).pipe(
           // The next look begins again, from what was written down.
-          Effect.catchCause((cause) => Effect.logWarning(`webhook ${id}: ${reasonOf(cause)}`))
+          Effect.catch((error) => Effect.logDebug(`webhook ${id}: ${error.message}`)),
+          Effect.catchCause((cause) => Effect.logError(`webhook ${id}: ${reasonOf(cause)}`))
         )
       )
     })

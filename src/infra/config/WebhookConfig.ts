@@ -31,7 +31,7 @@ export const webhookLimits = limitGroup("CHRONICLE_WEBHOOK", {
     1_000,
     "How often the node that delivers looks for endpoints that were made, paused, resumed or deleted."
   ),
-  idleMs: limit(100, "The pause before an endpoint that was told everything looks into the log again."),
+  idleMs: limit(200, "The pause before an endpoint that was told everything looks into the log again."),
   saveMs: limit(
     250,
     "How often the place of an endpoint that is told many events is written down; what is told after it, is told again where the node dies."
