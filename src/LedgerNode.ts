@@ -2,6 +2,7 @@
 import * as WorkerThreads from "node:worker_threads"
 import { Effect, Layer, type Redacted, References } from "effect"
 import { SecureRandom } from "effect/crypto"
+import { AccountWatch } from "./AccountEvents.ts"
 import { LedgerClock } from "./actors/accounts/LedgerClock.ts"
 import { layerOwningNone } from "./actors/accounts/Placement.ts"
 import { Snapshotter } from "./actors/accounts/Snapshotter.ts"
@@ -138,6 +139,12 @@ const answersByLedgerClock = Layer.effect(
   Effect.map(LedgerClock, (clock) => Effect.sync(clock.nowUnsafe))
 )
 
+/** What follows an account is woken by the subscriptions' reading of the log. */
+const accountWatch = Layer.effect(
+  AccountWatch,
+  Effect.map(Subscriptions, ({ watchAccount }) => watchAccount)
+)
+
 /** The ledger that a write side and a read side make, over whatever stores they are given. */
 const joined = <A, E, R, A2, E2, R2>(
   nodeName: string,
@@ -145,6 +152,7 @@ const joined = <A, E, R, A2, E2, R2>(
   outside: Layer.Layer<A2, E2, R2>
 ) =>
   Layer.merge(Ledger.layer, ExpiryNotices.layer).pipe(
+    Layer.provideMerge(accountWatch),
     Layer.provideMerge(Layer.mergeAll(Subscriptions.layer, Queries.layer)),
     Layer.provideMerge(readSide),
     Layer.provideMerge(past),

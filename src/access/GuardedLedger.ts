@@ -3,7 +3,7 @@
  * leaves out what the caller may not see. RPC and HTTP serve these methods, so that both refuse the same calls.
  */
 import { Effect, Predicate, Result, Stream } from "effect"
-import { accountEvents } from "../AccountEvents.ts"
+import { AccountWatch, accountEvents } from "../AccountEvents.ts"
 import { dispatchChecked } from "../CommandMethods.ts"
 import { type CommandError, InvalidCommand, type QueryError } from "../domain/Errors.ts"
 import { printToken, type Receipt } from "../domain/Receipt.ts"
@@ -57,6 +57,7 @@ export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "h
   const ledger = yield* Ledger
   const authenticator = yield* Authenticator
   const refusals = yield* RefusalLog
+  const watchAccount = yield* AccountWatch
 
   /** The same permit as an effect, which logs who was refused and why. */
   const permitted = <A, E extends { readonly _tag: string; readonly message: string }>(
@@ -111,7 +112,7 @@ export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "h
     events: (caller, asked) =>
       Stream.unwrap(
         Effect.map(permitted(caller, permitAccount(caller, asked.account)), () =>
-          accountEvents(ledger, asked)
+          accountEvents(ledger, asked, watchAccount)
         )
       )
   } satisfies GuardedLedger

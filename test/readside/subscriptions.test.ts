@@ -2,8 +2,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber, Layer, Result, Stream } from "effect"
 import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
+import type { CommittedEvent } from "../../src/actors/subscriptions/LogFollower.ts"
 import { SubscriptionCursor } from "../../src/actors/subscriptions/SubscriptionCursor.ts"
-import { type CommittedEvent, Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
+import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import type { Commit } from "../../src/infra/eventstore/EventStoreTypes.ts"
@@ -299,6 +300,40 @@ describe("a subscription", () => {
           Effect.suspend(() => appendAll(eventWriter, "w-1", 1))
         ).pipe(Effect.provideContext(context))
         assertInOrder(yield* subscribed({}, 4))
+      }).pipe(Effect.provide(worldOn(Layer.fresh(log), { subscribePollMs: 10 })))
+    })
+  )
+
+  it.live("loses no event of a writer that commits once more and is finished while a cut is taken", () =>
+    Effect.gen(function* () {
+      const eventWriter = new EventWriter("w-0")
+      let between: Effect.Effect<unknown> = Effect.void
+      const log = Layer.effect(
+        EventStore,
+        Effect.map(EventStore, (real) => ({
+          ...real,
+          // As on a node that stands still after the statement was answered.
+          listWriters: Effect.tap(real.listWriters, () => {
+            const now = between
+            between = Effect.void
+            return now
+          })
+        }))
+      ).pipe(Layer.provide(EventStore.layerMemory))
+      yield* Effect.gen(function* () {
+        yield* appendAll(eventWriter, "w-0", 3)
+        const store = yield* EventStore
+        const context = yield* Effect.context<EventStore>()
+        between = Effect.gen(function* () {
+          yield* appendAll(eventWriter, "w-0", 1)
+          yield* store.moveRelayCursors(new Map([["w-0", yield* store.fenceWriter("w-0")]]))
+          yield* Effect.sleep("2 millis")
+          assert.strictEqual(yield* store.finishWriters({ silentMs: 0, limit: 1 }), 1)
+          yield* appendAll(eventWriter, "w-1", 1)
+        }).pipe(Effect.orDie, Effect.provideContext(context))
+        const events = yield* subscribed({}, 5)
+        assertInOrder(events)
+        assert.strictEqual(events.length, 5)
       }).pipe(Effect.provide(worldOn(Layer.fresh(log), { subscribePollMs: 10 })))
     })
   )

@@ -19,6 +19,7 @@ import {
   type CommitRow,
   EventStore,
   type FinishedWriter,
+  StoreUnavailable,
   type WriterId
 } from "../../infra/eventstore/EventStore.ts"
 import { readRows } from "../relay/TailReader.ts"
@@ -76,7 +77,9 @@ export const makeMergedTails = (
    * A later commit of a tail has no event that was recorded longer than this before one of an earlier commit, in milliseconds: a
    * command waits no longer than its deadline for its lane, and the clocks of two nodes differ by twice the skew bound.
    */
-  disorderMs: number
+  disorderMs: number,
+  /** Around the taking of each cut. */
+  takingCut: <A, E>(take: Effect.Effect<A, E>) => Effect.Effect<A, E> = (take) => take
 ) => {
   const order = new AccountOrder({ deliveredMax: limits.subscribeAccountsMax, isFromStart: cursor.isStart })
   const beyond = makeLookBeyond(store, limits, order, disorderMs)
@@ -91,7 +94,7 @@ export const makeMergedTails = (
     /** The next commits that are ready, none at the end of the log. After a failure it cannot go on: resume elsewhere. */
     next: Effect.gen(function* () {
       if (cut === undefined) {
-        cut = yield* takeCut
+        cut = yield* takingCut(takeCut)
         beyond.beginUnsafe()
       }
       const now: Cut = cut
@@ -185,10 +188,33 @@ const takeFront = (now: Cut, tail: Tail): CommitRow | undefined => {
   return row
 }
 
+/** How often the writers are listed anew while further ones are finished. */
+const cutTriesMax = 20
+
+/**
+ * The writers that are not finished and the number of the last one that is, as of one moment. They are two statements: a writer that
+ * committed once more and was finished between them would be in neither, so they are asked again where the number has changed. That
+ * takes long only for a node that stood still in between.
+ */
+export const makeListCut = (store: Pick<EventStore["Service"], "listWriters" | "lastFinished">) => {
+  let known: number | undefined
+  return Effect.gen(function* () {
+    for (let tries = 0; tries < cutTriesMax; tries++) {
+      const rows = yield* store.listWriters
+      const finishedTo = yield* store.lastFinished
+      if (finishedTo === known) return { rows, finishedTo }
+      known = finishedTo
+    }
+    const reason = `writers were finished between ${cutTriesMax} listings and the question for the last of them`
+    return yield* new StoreUnavailable({ store: "event store", reason })
+  })
+}
+
 const makeTakeCut = (store: EventStore["Service"], cursor: SubscriptionCursor) => {
+  const listCut = makeListCut(store)
   let isFirst = true
   return Effect.gen(function* () {
-    const rows = yield* store.listWriters
+    const { rows, finishedTo } = yield* listCut
     if (isFirst) {
       const open = new Set(rows.map((row) => row.writerId))
       const others = cursor.named.filter((writer) => !open.has(writer))
@@ -196,8 +222,6 @@ const makeTakeCut = (store: EventStore["Service"], cursor: SubscriptionCursor) =
       cursor.keep(new Set([...open, ...registered]))
       isFirst = false
     }
-    // Afterwards: a writer that is finished in between is in both, and is left out of the second.
-    const finishedTo = yield* store.lastFinished
     const dry = rows.flatMap((row) => tailOf(row, cursor.positionOf(row.writerId)) ?? [])
     return {
       open: new Set(rows.map((row) => row.writerId)),

@@ -1,14 +1,13 @@
 /** Streams of committed events from any place in the log, each account's in order, for hosts and peers that follow it. */
-import { Context, Effect, Layer, Result, Stream } from "effect"
+import { Context, Effect, Layer, type Scope, Stream } from "effect"
 import { type InvalidCommand, Unavailable } from "../../domain/Errors.ts"
-import type { Event } from "../../domain/Event.ts"
-import type { AccountId, CommandId, Instant, Version } from "../../domain/Ids.ts"
-import { decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
+import type { AccountId } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
-import { type Commit, EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
+import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { CommitFeed } from "../commit/CommitFeed.ts"
-import { makeMergedTails, readCommitsOf } from "./MergedTails.ts"
+import { type CommittedEvent, type FollowedLog, LogFollower, type LogStep } from "./LogFollower.ts"
+import { endOfLog, makeSharedTail } from "./SharedTail.ts"
 import { SubscriptionCursor } from "./SubscriptionCursor.ts"
 
 export interface SubscriptionOptions {
@@ -22,31 +21,13 @@ export interface SubscriptionOptions {
 }
 
 /**
- * One committed event. At least once: after a resumption some come again, and (`account`, `version`) tells which.
- * On one account, versions come in order, without a gap where all accounts are asked for from the beginning.
+ * Begins to watch an account until the scope ends. Each run of the inner effect answers one that completes at the next event after
+ * that run; where no reader reads the log for all, after `pollMs` milliseconds.
  */
-export interface CommittedEvent {
-  readonly account: AccountId
-  readonly version: Version
-  /** Undefined where this program cannot read it; the others go on. */
-  readonly event: Event | undefined
-  readonly commandId: CommandId
-  readonly recordedAt: Instant
-  readonly effectiveAt: Instant
-  readonly hash: string
-  /** Opaque; resumes after this event, or a little before it. */
-  readonly cursor: string
-}
-
-/** What a subscription read of the log at once. */
-export interface LogStep {
-  /** Those that are asked for; none where there was nothing new, or only events of other accounts. */
-  readonly events: ReadonlyArray<CommittedEvent>
-  /** Everything before it was read, events of other accounts included. */
-  readonly cursor: string
-  /** It had everything that was in the log. */
-  readonly isAtEnd: boolean
-}
+export type WatchAccount = (
+  account: AccountId,
+  pollMs: number
+) => Effect.Effect<Effect.Effect<Effect.Effect<void>, never, Scope.Scope>, never, Scope.Scope>
 
 export class Subscriptions extends Context.Service<
   Subscriptions,
@@ -63,6 +44,8 @@ export class Subscriptions extends Context.Service<
     /** Cursors before the first event of the log, and at its present end, as `"now"` takes it. */
     readonly beginning: string
     readonly end: Effect.Effect<string, Unavailable>
+    /** Tells a reader of an account's history when to read on. */
+    readonly watchAccount: WatchAccount
   }
 >()("chronicle/actors/Subscriptions") {
   static readonly layer = Layer.effect(
@@ -73,30 +56,16 @@ export class Subscriptions extends Context.Service<
       const limits = yield* ReadSideConfig
       const { commandDeadlineMs, clockSkewMaxMs } = yield* LedgerConfig
       const disorderMs = commandDeadlineMs + 2 * clockSkewMaxMs
+      const shared = yield* makeSharedTail(store, feed, limits, disorderMs)
+      const log: FollowedLog = { store, feed, limits, disorderMs, shared }
 
       const follow: Subscriptions["Service"]["follow"] = ({ after, accountPrefix = "" } = {}) =>
         Stream.unwrap(
           Effect.gen(function* () {
             const cursor = yield* cursorAt(store, after)
-            const tails = makeMergedTails(store, limits, cursor, disorderMs)
-            const step: Effect.Effect<LogStep, Unavailable> = Effect.gen(function* () {
-              // Made before the tails are read: a commit during that wakes the wait after it.
-              const changed = feed.changedUnsafe()
-              const { taken, isAtEnd, deliveredUnsafe, endUnsafe } = yield* tails.next
-              const rows = taken.map(({ row }) => row)
-              const commits = yield* readCommitsOf(store, rows, accountPrefix)
-              yield* Effect.yieldNow
-              const events: Array<CommittedEvent> = []
-              for (const one of taken) {
-                deliveredUnsafe(one)
-                const commit = commits.get(`${one.row.writerId} ${one.row.seq}`)
-                if (commit !== undefined) events.push(...eventsOf(commit, cursor))
-              }
-              endUnsafe()
-              if (isAtEnd && events.length === 0) yield* Effect.timeoutOption(changed, limits.subscribePollMs)
-              return { events, cursor: cursor.print(), isAtEnd }
-            }).pipe(Effect.mapError(unavailable))
-            return Stream.fromEffectRepeat(step)
+            yield* shared.join
+            const follower = new LogFollower(log, cursor, accountPrefix)
+            return Stream.fromEffectRepeat(Effect.mapError(follower.step, unavailable))
           })
         )
 
@@ -104,9 +73,22 @@ export class Subscriptions extends Context.Service<
         follow,
         subscribe: (asked) => Stream.flatMap(follow(asked), ({ events }) => Stream.fromIterable(events)),
         beginning: new SubscriptionCursor().print(),
-        end: Effect.map(cursorAt(store, "now"), (cursor) => cursor.print()).pipe(
-          Effect.catchTag("InvalidCommand", Effect.die)
-        )
+        end: endOfLog(store).pipe(
+          Effect.map((cursor) => cursor.print()),
+          Effect.mapError(unavailable)
+        ),
+        watchAccount: (account, pollMs) =>
+          Effect.gen(function* () {
+            yield* shared.join
+            return Effect.gen(function* () {
+              yield* shared.start
+              // While nobody reads the log for all, the account is looked at again and again.
+              if (!shared.list.isReading) return Effect.sleep(pollMs)
+              const { latch, stop } = shared.list.watch(account)
+              yield* Effect.addFinalizer(() => Effect.sync(stop))
+              return latch.await
+            })
+          })
       }
     })
   )
@@ -115,35 +97,8 @@ export class Subscriptions extends Context.Service<
 const cursorAt = Effect.fnUntraced(function* (store: EventStore["Service"], after: string | undefined) {
   if (after === undefined) return new SubscriptionCursor()
   if (after !== "now") return yield* Effect.fromResult(SubscriptionCursor.parse(after))
-  const writers = yield* Effect.mapError(store.listWriters, unavailable)
-  const finishedTo = yield* Effect.mapError(store.lastFinished, unavailable)
-  return new SubscriptionCursor(
-    finishedTo,
-    [],
-    writers.map((row) => [row.writerId, row.lastSeq] as const)
-  )
+  return yield* Effect.mapError(endOfLog(store), unavailable)
 })
-
-/** The events of a commit that the cursor has just passed. */
-const eventsOf = (commit: Commit, cursor: SubscriptionCursor): ReadonlyArray<CommittedEvent> => {
-  const end = cursor.print()
-  // Before its last event, the cursor stands before the commit: it is delivered again as a whole.
-  const before = commit.events.length > 1 ? cursor.printBefore(commit) : end
-  return commit.events.map((row, index) =>
-    toCommitted(row, index === commit.events.length - 1 ? end : before)
-  )
-}
 
 const unavailable = (error: StoreUnavailable): Unavailable =>
   new Unavailable({ what: error.store, reason: error.reason })
-
-const toCommitted = (row: StoredEvent, cursor: string): CommittedEvent => ({
-  account: row.accountId,
-  version: row.version,
-  event: Result.getOrUndefined(decodeStored(row)),
-  commandId: row.commandId,
-  recordedAt: row.recordedAt,
-  effectiveAt: row.effectiveAt ?? row.recordedAt,
-  hash: row.hash,
-  cursor
-})

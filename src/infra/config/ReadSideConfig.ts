@@ -94,6 +94,14 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   noticeMs: limit(1_000, "How often holds that have expired are looked for, to write the notices."),
   noticesMax: limit(500, "Notices that are written at each of these times, at most."),
   subscribePollMs: limit(250, "How often a subscription looks for commits of other nodes."),
+  subscribeSharedFrom: limit(
+    3,
+    "From so many subscriptions and followed accounts of a node on, one reader reads the end of the log for all that have caught up."
+  ),
+  subscribeSharedEventsMax: limit(
+    20_000,
+    "Events that this reader keeps for them; a subscription that is further behind reads the log by itself."
+  ),
   subscribeEventsMax: limit(1_000, "Events that a subscription reads from the log at once, about."),
   subscribeCommitsMax: limit(
     100,
