@@ -13,6 +13,7 @@ import { Ledger } from "../../src/Ledger.ts"
 import { makeQueryMethods, type QueryName, queryEntries, queryOf } from "../../src/QueryMethods.ts"
 import { Rng } from "../support/Rng.ts"
 import { openTcp, quiet } from "../support/rpcWorld.ts"
+import { drawCommand } from "./commandOracle.ts"
 
 const instantMax = 253_402_300_799_999
 const isText = (value: unknown) => typeof value === "string"
@@ -204,6 +205,7 @@ const changes: readonly [Change, ...ReadonlyArray<Change>] = [
   [false, (command, rng) => (command[rng.pick(["misspelt", "ammount", "asset2"])] = 1)]
 ]
 const randomCommand = (rng: Rng): { readonly command: Fields; readonly isRight: boolean } => {
+  if (rng.chance(0.6)) return drawCommand(rng)
   const command: Fields = { ...rng.pick<Fields>([deposit, transfer, journal]) }
   const [isRightCommand, change] = rng.pick(changes)
   change(command, rng)
@@ -285,10 +287,18 @@ layer(quiet, { excludeTestServices: true })("random arguments", (it) => {
         if (expected) right++
       }
       assert.isAbove(right, 5_000, "calls that were right")
+      right = 0
       for (let n = 0; n < 20_000; n++) {
         const { command, isRight } = randomCommand(rng)
-        assert.strictEqual(isAccepted(stub.dispatch(command as never)), isRight, show(command))
+        const { _tag, commands, ...options } = command
+        const sent =
+          _tag === "Group"
+            ? stub.dispatchAll(commands as never, options as never)
+            : stub.dispatch(command as never)
+        assert.strictEqual(isAccepted(sent), isRight, show(command))
+        if (isRight) right++
       }
+      assert.isAbove(right, 4_000, "commands that were right")
     })
   )
 
