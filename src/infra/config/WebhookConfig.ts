@@ -7,7 +7,10 @@ export const webhookLimits = limitGroup("CHRONICLE_WEBHOOK", {
     20,
     "Endpoints of the ledger, paused and disabled ones included; each reads the log by itself."
   ),
-  attemptsMax: limit(8, "Attempts that are under way at once, one an endpoint at most."),
+  attemptsMax: limit(
+    20,
+    "Attempts that are under way at once, one an endpoint at most: where it is less than the endpoints, slow ones may hold up others."
+  ),
   attemptMs: limit(15_000, "How long an endpoint may take for an answer, connecting included."),
   answerBytesMax: limit(
     16_384,
