@@ -98,7 +98,11 @@ const rate = Effect.fnUntraced(function* (send: Effect.Effect<number>, loops: nu
   const started = yield* Clock.currentTimeMillis
   let done = 0
   const loop = Effect.gen(function* () {
-    while ((yield* Clock.currentTimeMillis) - started < seconds * 1_000) done += yield* send
+    while ((yield* Clock.currentTimeMillis) - started < seconds * 1_000) {
+      // Not `done += yield* …`, which reads `done` before the wait, while other loops add to it.
+      const sent = yield* send
+      done += sent
+    }
   })
   yield* Effect.all(
     Array.from({ length: loops }, () => loop),

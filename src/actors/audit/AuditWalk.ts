@@ -191,7 +191,8 @@ const checkRows = Effect.fnUntraced(function* (run: Run, entries: ReadonlyMap<st
       for (const line of lines) checkLine(run.findings, entries.get(keyOf(line)), line)
     })
   )
-  run.tally.transfersMet += yield* checkPresent(run.findings, run.books, entries.values(), run.limits)
+  const met = yield* checkPresent(run.findings, run.books, entries.values(), run.limits)
+  run.tally.transfersMet += met
 })
 
 const leaveAccount = (
