@@ -10,6 +10,7 @@ import { clusterConfig, servicesConfig } from "../src/infra/config/Environment.t
 const root = join(import.meta.dirname, "..")
 const read = (file: string) => readFileSync(join(root, file), "utf8")
 const folder = "deploy/kubernetes"
+const rolesFolder = "deploy/kubernetes-roles"
 
 const Probe = Schema.Struct({
   httpGet: Schema.Struct({ scheme: Schema.String, port: Schema.String, path: Schema.String })
@@ -66,7 +67,9 @@ interface Manifest {
   readonly body: unknown
 }
 
-const manifests: ReadonlyArray<Manifest> = globSync(`${folder}/*.yaml`, { cwd: root })
+const manifests: ReadonlyArray<Manifest> = globSync([`${folder}/*.yaml`, `${rolesFolder}/*.yaml`], {
+  cwd: root
+})
   .filter((file) => basename(file) !== "kustomization.yaml")
   .flatMap((file) =>
     parseAllDocuments(read(file)).map((document) => {
@@ -107,12 +110,11 @@ const variables = {
 
 describe("the manifests for Kubernetes", () => {
   it("are all named by the kustomization, with the release of this version", () => {
-    const kustomization = parse(read(`${folder}/kustomization.yaml`))
-    assert.deepEqual(
-      [...kustomization.resources].sort(),
-      [...new Set(manifests.map(({ file }) => file))].sort()
-    )
-    assert.deepEqual(kustomization.images, [{ name: "chronicle-ledger", newTag: packageJson.version }])
+    const [one, roles] = [folder, rolesFolder].map((where) => parse(read(`${where}/kustomization.yaml`)))
+    const named = [...one.resources, ...roles.resources.filter((file: string) => file !== "../kubernetes")]
+    assert.sameMembers(named, [...new Set(manifests.map(({ file }) => file))])
+    for (const { images } of [one, roles])
+      assert.deepEqual(images, [{ name: "chronicle-ledger", newTag: packageJson.version }])
   })
 
   it("set variables that the program reads, and leave none out that has no default", () => {
@@ -183,29 +185,54 @@ describe("the manifests for Kubernetes", () => {
     for (const name of Object.keys(services)) assert.include(guide, `${name}=`)
   })
 
-  it("keep their budget and their policies on the pods that there are", () => {
-    const { labels } = podsOf("StatefulSet", "ledger").metadata
-    for (const [kind, field] of [
-      ["StatefulSet", "selector"],
-      ["PodDisruptionBudget", "selector"],
-      ["NetworkPolicy", "podSelector"]
-    ] as const) {
+  it("keep their budgets on the pods of one set each, and their policy and names on those of all", () => {
+    const selectorOf = (kind: string, name: string, field: string): unknown => {
       const { spec } = Schema.decodeUnknownSync(
         Schema.Struct({ spec: Schema.Record(Schema.String, Schema.Unknown) })
-      )(bodyOf(kind, "ledger"))
-      const { matchLabels } = Schema.decodeUnknownSync(Selector)(spec[field])
-      assert.deepEqual(matchLabels, labels, kind)
+      )(bodyOf(kind, name))
+      return spec[field]
     }
+    for (const set of ["ledger", "read-side"]) {
+      const { labels } = podsOf("StatefulSet", set).metadata
+      for (const kind of ["StatefulSet", "PodDisruptionBudget"]) {
+        const { matchLabels } = Schema.decodeUnknownSync(Selector)(selectorOf(kind, set, "selector"))
+        assert.include(labels, matchLabels, `${kind} ${set}`)
+        assert.strictEqual(matchLabels["chronicle-set"], set, "no pod has two budgets or two owners")
+      }
+      const { matchLabels } = Schema.decodeUnknownSync(Selector)(
+        selectorOf("NetworkPolicy", "ledger", "podSelector")
+      )
+      assert.include(labels, matchLabels)
+      const names = Schema.decodeUnknownSync(Schema.Record(Schema.String, Schema.String))(
+        selectorOf("Service", "ledger", "selector")
+      )
+      assert.include(labels, names)
+    }
+  })
+
+  it("give nodes of the two roles the same but for their role, their probe and their memory", () => {
+    const [all, readSide] = ["ledger", "read-side"].map((set) => containerOf("StatefulSet", set))
+    assert.deepEqual(readSide?.args, ["serve", "--role", "read-side"])
+    assert.strictEqual(readSide?.readinessProbe?.httpGet.path, "/ready")
+    const same = ({ args: _, readinessProbe: __, ...rest }: typeof Container.Type) => rest
+    if (all === undefined || readSide === undefined) assert.fail("there are both")
+    assert.deepEqual(same(readSide), same(all))
+    const { patches } = parse(read(`${rolesFolder}/kustomization.yaml`))
+    assert.deepEqual(
+      parse(patches[0].patch).map(({ value }: { readonly value: unknown }) => value),
+      [["serve", "--role", "commands"]]
+    )
   })
 
   it("run without rights that they do not need, and leave a node the time to end", () => {
     for (const [kind, name, command] of [
       ["StatefulSet", "ledger", "serve"],
+      ["StatefulSet", "read-side", "serve"],
       ["Job", "migrate", "migrate"]
     ] as const) {
       const { spec } = podsOf(kind, name)
       const { args, securityContext } = containerOf(kind, name)
-      assert.deepEqual(args, [command])
+      assert.strictEqual(args[0], command)
       assert.isTrue(spec.securityContext.runAsNonRoot)
       assert.isFalse(spec.enableServiceLinks)
       assert.deepEqual(securityContext, {
