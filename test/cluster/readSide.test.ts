@@ -193,7 +193,8 @@ describe("the read side of three nodes", () => {
               ...Array.from({ length: 16 }, (_, partition) => `books_v1/${partition}`),
               "books_v1/sweep",
               "orphans",
-              "expiry-notices"
+              "expiry-notices",
+              "webhooks"
             ]
           )
           for (const [index, { projections, relay }] of found.all.entries()) {
@@ -281,7 +282,7 @@ describe("the read side of three nodes", () => {
             yield* untilSpread([first])
             yield* writeAndRead("ended", 5n, [first])
             const { owned } = yield* untilSpread([first])
-            assert.lengthOf(owned[0] ?? [], 19)
+            assert.lengthOf(owned[0] ?? [], 20)
           }),
         300_000
       )

@@ -78,8 +78,12 @@ describe("a node of commands and a node of the read side", () => {
       assert.strictEqual(refused._tag, "Unavailable")
       assert.strictEqual((yield* get(readSide.port, "/ready/commands")).status, 503)
 
-      const here = yield* readSide.health
-      assert.isTrue(here.projections[0]?.partitions.every(({ isOwned }) => isOwned))
+      // Said with the next sign of life of the thread, which readiness does not wait for.
+      yield* eventually(
+        Effect.map(readSide.health, (here) =>
+          assert.isTrue(here.projections[0]?.partitions.every(({ isOwned }) => isOwned))
+        )
+      )
       assert.deepStrictEqual((yield* commands.health).projections, [])
       if (isMember) {
         const own = (yield* commands.health).duties.filter(({ isOwn }) => isOwn)
