@@ -868,8 +868,9 @@ const dispatch = (ledger: Ledger["Service"], input: WorldCommand): Effect.Effect
 /** Every caller's n-th reversal of a command lands under one id, and the first need not be numbered. */
 const asItLands = (input: WorldCommand): WorldCommand => {
   if (input._tag !== "Reverse") return input
-  const { n = 1, original } = input
-  return { ...input, n, commandId: `~r${n}~${original}` }
+  const { n = 1, ...rest } = input
+  // Its fields are in one order, as bodies are compared.
+  return { ...rest, n, commandId: `~r${n}~${input.original}` }
 }
 
 const worldAssets = ["USD/2", "EUR/2"]
