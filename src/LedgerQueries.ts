@@ -492,7 +492,7 @@ export const ledgerQueries = {
   subscribe: streamQuery(
     "Every committed event after a cursor, in order on each account.",
     "books",
-    { after: option(Schema.String), accountPrefix: option(Schema.String) },
+    { after: option(Schema.String), accountPrefix: option(AccountPrefix) },
     CommittedEventView,
     placed("/v1/feed")
   )

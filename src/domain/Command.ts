@@ -30,7 +30,7 @@ const groupEventsMax = 500
 const journalRatesMax = 10
 
 // PostgreSQL text holds no NUL, and UTF-8 no lone surrogate: what was hashed would not be what is read back.
-const storable = Schema.makeFilter<string>(
+export const storable = Schema.makeFilter<string>(
   (value) =>
     (value.isWellFormed() && !value.includes("\u0000")) ||
     "must be well-formed Unicode without the NUL character"

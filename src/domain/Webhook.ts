@@ -4,6 +4,7 @@
  */
 import { createHmac } from "node:crypto"
 import { Schema, Struct } from "effect"
+import { storable } from "./Command.ts"
 import { Event } from "./Event.ts"
 import { AccountId, AccountPrefix, AnyCommandId, Instant, Version } from "./Ids.ts"
 
@@ -28,7 +29,9 @@ export const WebhookInput = Schema.Struct({
       Schema.isMaxLength(eventTypes.length)
     )
   ),
-  description: Schema.optionalKey(Schema.String.check(Schema.isMaxLength(descriptionCharactersMax))),
+  description: Schema.optionalKey(
+    Schema.String.check(Schema.isMaxLength(descriptionCharactersMax), storable)
+  ),
   /** Everything that the log has, or what is committed from now on (default). */
   from: Schema.optionalKey(Schema.Literals(["start", "now"]))
 })

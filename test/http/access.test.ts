@@ -284,6 +284,7 @@ layer(memoryLedger, { excludeTestServices: true })("every route", (it) => {
         assert.notMatch(page, /<script|<link|<img|https?:\/\/(?!127)/i)
         for (const { path } of routes) assert.include(page, path.replaceAll(/:(\w+)/g, "{$1}"))
         assert.include(page, 'id="InsufficientFunds"')
+        assert.include(page, "Makes an endpoint that is told of events")
       })
     )
   )

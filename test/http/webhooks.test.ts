@@ -120,6 +120,9 @@ layer(world, { excludeTestServices: true })("webhooks over HTTP", (it) => {
           [{ url, types: [] }, "types"],
           [{ url, prefx: "shop:" }, "prefx"],
           [{ url, from: "yesterday" }, "from"],
+          // What the database cannot store is the caller's fault, and no trouble of the database that a retry might outlast.
+          [{ url, description: "a\u0000b" }, "description"],
+          [{ url, description: "\ud800" }, "description"],
           [{ url: `https://shop.invalid/${"x".repeat(2_048)}` }, "url"]
         ] as const) {
           const { status, text } = yield* ask(send, "boss", "POST", "", wrong)

@@ -81,7 +81,7 @@ const rules: { readonly [Name in QueryName]: Rule } = {
   trialBalanceAt: { options: { recordedAt: instant } },
   verify: { options: { account: isAccount } },
   stats: { options: {} },
-  subscribe: { options: { after: isText, accountPrefix: isText } }
+  subscribe: { options: { after: isText, accountPrefix: isPrefix } }
 }
 
 const jsonValues: readonly [unknown, ...ReadonlyArray<unknown>] = [

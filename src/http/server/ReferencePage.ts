@@ -68,6 +68,7 @@ const operationHtml = (path: string, method: string, operation: Json): string =>
     contentText(response.content) || escape(response.description)
   ])
   return `<h3 id="${escape(operation.operationId)}"><code>${escape(method.toUpperCase())} ${escape(path)}</code></h3>
+<p>${escape(operation.summary ?? operation.description)}</p>
 ${table(["parameter", "in", ""], parameters)}
 ${body === "" ? "" : `<p>Body: ${body}</p>`}
 ${table(["status", "answer"], responses)}`
