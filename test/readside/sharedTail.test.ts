@@ -15,6 +15,10 @@ import { eventually, limitsOf, type TestLimits } from "../support/readSides.ts"
 interface Watched {
   listings: number
   isDown: boolean
+  /** The fibers that asked which writers there are. */
+  readonly readers?: Set<number>
+  /** Runs before each of these questions. */
+  readonly before?: () => Effect.Effect<void>
   /** How long it takes now and then to answer, in milliseconds. */
   readonly pause?: () => number
 }
@@ -30,11 +34,15 @@ const worldOf = (watched: Watched, limits: TestLimits["readSide"] = {}) => {
     Effect.map(EventStore, (real): EventStore["Service"] => ({
       ...real,
       // What it answers is as old as the pause after it: cuts of several readers are taken at one time.
-      listWriters: Effect.suspend(() => {
+      listWriters: Effect.withFiber(({ id }) => {
         watched.listings++
+        watched.readers?.add(id)
         return watched.isDown
           ? Effect.fail(new StoreUnavailable({ store: "event store", reason: "it is down" }))
-          : Effect.tap(real.listWriters, () => pauseOf(watched))
+          : Effect.andThen(
+              watched.before?.() ?? Effect.void,
+              Effect.tap(real.listWriters, () => pauseOf(watched))
+            )
       }),
       readTail: (from) => Effect.andThen(pauseOf(watched), real.readTail(from))
     }))
@@ -191,6 +199,46 @@ describe("subscriptions that share the end of the log", () => {
       yield* Effect.sleep("50 millis")
       assert.strictEqual(watched.listings, after, "nobody reads once the last has gone")
     }).pipe(Effect.provide(worldOf(watched)))
+  })
+
+  it.live("share it also where each of their cuts has something new", () => {
+    const readers = new Set<number>()
+    let before = Effect.void
+    return Effect.gen(function* () {
+      const { commit } = yield* makeLog(new Rng(3))
+      yield* commit
+      const { subscribe } = yield* Subscriptions
+      // Longer than a cut takes, so that not all of them are taken at one time.
+      before = Effect.andThen(commit, Effect.sleep(1))
+      const fibers = yield* Effect.forEach([1, 2, 3, 4], () => Effect.forkChild(Stream.runDrain(subscribe())))
+      yield* eventually(
+        Effect.gen(function* () {
+          readers.clear()
+          yield* Effect.sleep("30 millis")
+          assert.strictEqual(readers.size, 1, "one reader for all")
+        }),
+        20
+      )
+      before = Effect.void
+      yield* Fiber.interruptAll(fibers)
+    }).pipe(Effect.provide(worldOf({ listings: 0, isDown: false, readers, before: () => before })))
+  })
+
+  it.live("share it again where all left at the moment that the reader was started", () => {
+    const readers = new Set<number>()
+    return Effect.gen(function* () {
+      const { watchAccount } = yield* Subscriptions
+      const account = AccountId.make("one")
+      // The reader's fiber is made by the look, and stopped with the scope in the same turn, before it has begun.
+      yield* Effect.gen(function* () {
+        for (let nth = 0; nth < 2; nth++) yield* watchAccount(account, 60_000)
+        yield* Effect.scoped(yield* watchAccount(account, 60_000))
+      }).pipe(Effect.scoped)
+      assert.strictEqual(readers.size, 0)
+      const watches = yield* Effect.forEach([1, 2, 3], () => watchAccount(account, 60_000))
+      for (const watch of watches) yield* Effect.scoped(watch)
+      yield* until(() => readers.size > 0)
+    }).pipe(Effect.scoped, Effect.provide(worldOf({ listings: 0, isDown: false, readers })))
   })
 
   it.live("fail when the log does, and share it again later", () => {

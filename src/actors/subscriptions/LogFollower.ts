@@ -100,9 +100,10 @@ export class LogFollower {
     if (!isAtEnd) return step
     this.#place = this.#joint
     if (this.#place !== undefined) this.#tails = undefined
-    else if (events.length === 0) {
+    else {
+      // Also where each cut has something new, as in a log that never rests.
       yield* shared.start
-      yield* Effect.timeoutOption(changed, limits.subscribePollMs)
+      if (events.length === 0) yield* Effect.timeoutOption(changed, limits.subscribePollMs)
     }
     return step
   })

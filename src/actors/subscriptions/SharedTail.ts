@@ -240,16 +240,14 @@ export const makeSharedTail = Effect.fnUntraced(function* (
   const start = Effect.gen(function* () {
     if (isRunning || members < limits.subscribeSharedFrom) return
     isRunning = true
-    const reading = readInto(list, store, feed, limits, disorderMs).pipe(
-      Effect.ignore,
-      Effect.ensuring(
-        Effect.sync(() => {
-          list.end()
-          isRunning = false
-        })
-      )
-    )
-    stop = Fiber.interrupt(yield* Effect.forkIn(reading, scope))
+    const reading = Effect.ignore(readInto(list, store, feed, limits, disorderMs))
+    const fiber = yield* Effect.forkIn(reading, scope)
+    // Of the fiber, not of what it runs: the last follower may leave, and stop it, before it has begun.
+    fiber.addObserver(() => {
+      list.end()
+      isRunning = false
+    })
+    stop = Fiber.interrupt(fiber)
   })
 
   return {
