@@ -234,6 +234,29 @@ describe("queries", () => {
 })
 
 describe("a query with a read token", () => {
+  it.effect("has its own time from when what projects for it has started", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      const waiters = yield* ProjectionWaiters
+      const writer = new EventWriter()
+      yield* project(writer, openAccount("a"))
+      const commit = writer.commit(deposit("a", 5n))
+      waiters.setStartingUnsafe(true)
+      const waiting = yield* Effect.forkChild(queries.balance(a, { readToken: "a@2" }))
+      const late = yield* Effect.forkChild(Effect.flip(queries.balance(a, { readToken: "a@3" })))
+      yield* TestClock.adjust("20 seconds")
+      assert.isUndefined(waiting.pollUnsafe())
+      waiters.setStartingUnsafe(false)
+      yield* TestClock.adjust("4999 millis")
+      const engine = yield* ProjectionEngine
+      yield* engine.project(commit.events, [])
+      assert.strictEqual((yield* Fiber.join(waiting)).account.balance, 5n)
+      assert.isUndefined(late.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.deepInclude(yield* Fiber.join(late), { _tag: "NotYetVisible", reached: "a@2" })
+    }).pipe(Effect.provide(services({ tokenPollMs: 3_600_000 })))
+  )
+
   it.effect("is woken once every position of the token is projected", () =>
     Effect.gen(function* () {
       const queries = yield* Queries

@@ -2,12 +2,13 @@
  * Waits until the read model can answer about an instant at which things were recorded: until no writer can still commit
  * at or before it, and everything that was committed by then is projected.
  */
-import { Clock, Effect } from "effect"
+import { Clock, Effect, Option } from "effect"
 import { NotYetVisible, Unavailable } from "../../domain/Errors.ts"
 import { type Instant, printInstant } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
+import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import { missingIn, unsweptTails } from "../projections/ProjectionLag.ts"
 import { ClosedTimestamps } from "./ClosedTimestamps.ts"
@@ -16,6 +17,7 @@ import { ClosedTimestamps } from "./ClosedTimestamps.ts"
 export const makeAwaitKnown = Effect.gen(function* () {
   const store = yield* EventStore
   const readModel = yield* ReadModel
+  const waiters = yield* ProjectionWaiters
   const closed = yield* ClosedTimestamps
   const { queryDeadlineMs } = yield* LedgerConfig
   const { sweepCommitsMax, tokenPollMs } = yield* ReadSideConfig
@@ -41,14 +43,9 @@ export const makeAwaitKnown = Effect.gen(function* () {
     const knownAt = instant ?? (yield* Clock.currentTimeMillis)
     // Closed first: no commit that counts can come afterwards, so the tails hold all of them.
     yield* closed.awaitClosed(knownAt)
-    yield* awaitReached.pipe(
-      Effect.mapError(unavailable),
-      Effect.timeoutOrElse({
-        duration: queryDeadlineMs,
-        orElse: () =>
-          Effect.fail(new NotYetVisible({ wanted: printInstant(knownAt), reached: "an earlier instant" }))
-      })
-    )
+    const reached = yield* Effect.mapError(waiters.inTime(awaitReached, queryDeadlineMs), unavailable)
+    if (Option.isNone(reached))
+      return yield* new NotYetVisible({ wanted: printInstant(knownAt), reached: "an earlier instant" })
     return knownAt
   })
 })

@@ -105,7 +105,9 @@ const makeArrivals = Effect.fnUntraced(function* (post: Post) {
         listeners.delete(listener)
       }
     },
-    positionsUnsafe: () => []
+    positionsUnsafe: () => [],
+    setStartingUnsafe: () => {},
+    inTime: (effect, ms) => Effect.timeoutOption(effect, ms)
   }
   return {
     waiters,

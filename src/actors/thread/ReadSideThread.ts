@@ -268,7 +268,10 @@ const makeHandler = Effect.fnUntraced(function* (
   return (message: FromReadSide): Effect.Effect<void> => {
     switch (message._tag) {
       case "Beat":
-        return Effect.sync(() => state.hearUnsafe(message.beat))
+        return Effect.sync(() => {
+          state.hearUnsafe(message.beat)
+          waiters.setStartingUnsafe(false)
+        })
       case "Took":
         return Effect.sync(() => pump.tookUnsafe(message.events))
       case "Reached":
@@ -371,10 +374,13 @@ const keepAlive = Effect.fnUntraced(function* (spawn: () => WorkerThreads.Worker
   const waiters = yield* ProjectionWaiters
   const links = yield* makeLinks(state)
   const life = yield* makeLife(spawn, state, links)
+  waiters.setStartingUnsafe(true)
   yield* supervise(life, (cause) =>
     Effect.suspend(() => {
       const reason = reasonOf(cause)
       state.endUnsafe(reason)
+      // It was started as long as it may take: from now on queries are answered in their own time.
+      waiters.setStartingUnsafe(false)
       return Effect.logWarning(`the thread of the read side is started anew: ${reason}`)
     })
   ).pipe(Effect.forkScoped)

@@ -18,7 +18,10 @@ export const ledgerLimits = limitGroup("CHRONICLE", {
   residentsMax: limit(50_000, "Accounts held in memory."),
   idleMs: limit(60_000, "An account that was not used for this long leaves memory."),
   commandDeadlineMs: limit(10_000, "How long a caller waits for the outcome of a command."),
-  queryDeadlineMs: limit(5_000, "How long a query waits for a read token or an instant."),
+  queryDeadlineMs: limit(
+    5_000,
+    "How long a query waits for a read token or an instant; it does not count while the read side of a node is started for the first time."
+  ),
   redecideMax: limit(10, "How often a command is decided again after conflicts before it fails."),
   snapshotEvery: limit(500, "Events of an account from one snapshot to the next."),
   outcomesMax: limit(100_000, "Outcomes of accepted commands kept in memory to answer repeats."),

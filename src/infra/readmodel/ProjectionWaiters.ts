@@ -30,6 +30,22 @@ const makeJoins = () => {
   }
 }
 
+/** Whether what projects here is being started, and what waits for it meanwhile. */
+const makeStart = (): Pick<ProjectionWaiters["Service"], "setStartingUnsafe" | "inTime"> => {
+  const started = Latch.makeUnsafe(true)
+  return {
+    setStartingUnsafe: (isStarting) => {
+      if (isStarting) started.closeUnsafe()
+      else started.openUnsafe()
+    },
+    inTime: (effect, ms) =>
+      Effect.raceFirst(
+        Effect.asSome(effect),
+        started.await.pipe(Effect.andThen(Effect.sleep(ms)), Effect.as(Option.none()))
+      )
+  }
+}
+
 export class ProjectionWaiters extends Context.Service<
   ProjectionWaiters,
   {
@@ -48,6 +64,17 @@ export class ProjectionWaiters extends Context.Service<
     readonly onJoinUnsafe: (listener: (position: Position) => void) => () => void
     /** The positions that are waited for. */
     readonly positionsUnsafe: () => ReadonlyArray<Position>
+    /** Says whether what projects for this process is being started; it is not, until this is called. */
+    readonly setStartingUnsafe: (isStarting: boolean) => void
+    /**
+     * None where the effect has not ended within so many milliseconds. What passes while that which projects is being started,
+     * which has a limit of its own (`readSideStartMs`), does not count: a node that was just opened would answer that nothing is
+     * visible yet, where its machine has much to do.
+     */
+    readonly inTime: <A, E, R>(
+      effect: Effect.Effect<A, E, R>,
+      ms: number
+    ) => Effect.Effect<Option.Option<A>, E, R>
   }
 >()("chronicle/infra/ProjectionWaiters") {
   static readonly layer = Layer.effect(
@@ -113,7 +140,8 @@ export class ProjectionWaiters extends Context.Service<
         hasJoinedElsewhereUnsafe: () => joined.isOpen(),
         onJoinUnsafe: joins.onJoinUnsafe,
         positionsUnsafe: () =>
-          [...waiters].flatMap(([account, group]) => [...group].map(({ version }) => ({ account, version })))
+          [...waiters].flatMap(([account, group]) => [...group].map(({ version }) => ({ account, version }))),
+        ...makeStart()
       }
     })
   )

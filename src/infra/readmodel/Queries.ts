@@ -120,7 +120,10 @@ export class Queries extends Context.Service<
     readonly holdsByExpiry: (asked?: HoldsByExpiryQuery) => Effect.Effect<Page<HoldRow>, QueryError>
     readonly contraBalances: Effect.Effect<ReadonlyArray<ContraBalance>, QueryError>
     readonly trialBalance: Effect.Effect<ReadonlyArray<TrialLine>, QueryError>
-    /** Waits until the read model has reached every position of the token, at most `queryDeadlineMs`. */
+    /**
+     * Waits until the read model has reached every position of the token, at most `queryDeadlineMs` from when what projects for this
+     * process has started.
+     */
     readonly awaitToken: (readToken: string) => Effect.Effect<void, QueryError>
   }
 >()("chronicle/infra/Queries") {
@@ -280,9 +283,10 @@ const makeAwaitPositions = Effect.gen(function* () {
     Effect.gen(function* () {
       const missing = (yield* missingOf(positions)).map(({ wanted }) => wanted)
       if (missing.length === 0) return
-      const waits = yield* Effect.forEach(missing, (position) => waiters.await(position), {
-        concurrency: "unbounded"
-      }).pipe(Effect.timeoutOption(queryDeadlineMs))
+      const waits = yield* waiters.inTime(
+        Effect.forEach(missing, (position) => waiters.await(position), { concurrency: "unbounded" }),
+        queryDeadlineMs
+      )
       if (Option.isSome(waits) && waits.value.every(Option.isSome)) return
       const still = yield* missingOf(missing)
       if (still.length === 0) return
