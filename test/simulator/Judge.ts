@@ -37,10 +37,15 @@ import {
 
 /**
  * The instants by which a node may have decided: a perfect clock's, and as far from them as clocks may be. A node's own may also
- * stand still, after it was set back, until it is known to be off.
+ * stand still, after it was set back, until it is known to be off; and after the node or its gateway was frozen it goes on from
+ * what the store said before, until the next heartbeat (LedgerClock.ts).
  */
 const spanOf = (plan: Plan, askedAt: number, answeredAt: number): Span => {
-  const still = plan.disruptions.reduce((sum, one) => (one.kind === "clockStep" ? sum + one.forMs : sum), 0)
+  const still = plan.disruptions.reduce(
+    (sum, one) =>
+      one.kind === "clockStep" || one.kind === "freeze" || one.kind === "stall" ? sum + one.forMs : sum,
+    0
+  )
   return { from: askedAt - 3 * skewMaxMs - still, to: answeredAt + 3 * skewMaxMs }
 }
 
