@@ -218,6 +218,28 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
       )
   )
 
+  it.effect(
+    "gets Indeterminate in a batch that is refused after a node ended the call without an answer",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const inside = yield* Ledger
+          let sent = 0
+          const short = new AccountNotFound({ account: "batch" })
+          const { url } = yield* openTcp({
+            ledger: {
+              ...inside,
+              dispatchMany: () =>
+                Effect.suspend(() => (++sent === 1 ? Effect.interrupt : Effect.succeed([Result.fail(short)])))
+            }
+          })
+          const way = yield* connect({ urls: [url] })
+          const results = yield* way.ledger.dispatchMany([{ ...deposit("batch", 1n), commandId: "b-2" }])
+          assert.deepStrictEqual([results.map(outcomeOf), sent], [["Indeterminate"], 2])
+        })
+      )
+  )
+
   it.effect("interrupts a call on the node when it gives it up, and keeps the connection", () =>
     Effect.scoped(
       Effect.gen(function* () {

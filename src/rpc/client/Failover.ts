@@ -19,7 +19,8 @@ export interface CallState {
 }
 
 interface NodeCall<A, E> {
-  readonly send: (client: NodeClient) => Effect.Effect<A, E | RpcClientError.RpcClientError>
+  /** `isLost`: whether an earlier sending ended without an answer, so that a node may still carry it out. */
+  readonly send: (client: NodeClient, isLost: boolean) => Effect.Effect<A, E | RpcClientError.RpcClientError>
   readonly deadlineMs: number
   /**
    * Whether a refusal is true of an earlier sending too, whose answer was lost and which a node may still carry out later.
@@ -191,7 +192,7 @@ export const makeCallWithFailover = (
           attempts.isUnderWay = true
           node.inFlight++
           const exit = yield* Effect.ensuring(
-            Effect.exit(send(node.client)),
+            Effect.exit(send(node.client, attempts.isLost)),
             Effect.sync(() => {
               node.inFlight--
             })

@@ -26,13 +26,7 @@ import { makeQueryMethods, type QueryName, queryOf } from "../../QueryMethods.ts
 import { type NodeHealth, readAccountEventsArguments } from "../LedgerRpc.ts"
 import { type ClientLimits, defaultClientLimits, type LedgerClientOptions } from "./ClientOptions.ts"
 import { chunksOf, type EncodedCommand, makeEncodeCommand } from "./CommandMessages.ts"
-import {
-  type CallState,
-  isLostConnection,
-  makeCallWithFailover,
-  makeChooseNode,
-  refusesForEver
-} from "./Failover.ts"
+import { type CallState, makeCallWithFailover, makeChooseNode, refusesForEver } from "./Failover.ts"
 import {
   type LedgerUrlInvalid,
   makeNodeConnection,
@@ -152,22 +146,16 @@ const makeSendChunks = (
   const sendChunk = (chunk: ReadonlyArray<EncodedCommand>, deadlineMs: number) => {
     const commands = chunk.map(({ json }) => json)
     const [first] = chunk
-    let isLost = false
     /** An earlier message may still do what this one says was not done, or refuses. */
     const doubted = (result: CommandResult, index: number): CommandResult => {
-      if (!isLost || Result.isSuccess(result) || refusesForEver(result.failure)) return result
+      if (Result.isSuccess(result) || refusesForEver(result.failure)) return result
       return Result.fail(new Indeterminate({ commandId: landingIdOf(pick(chunk, index).command) }))
     }
     return Effect.result(
       callWithFailover<ReadonlyArray<CommandResult>, CommandError>({
-        send: (client) =>
-          client.dispatchMany({ commands }, callOptions).pipe(
-            Effect.map((results) => results.map(doubted)),
-            Effect.tapError((error) =>
-              Effect.sync(() => {
-                isLost ||= isLostConnection(error) || error._tag === "Indeterminate"
-              })
-            )
+        send: (client, isLost) =>
+          Effect.map(client.dispatchMany({ commands }, callOptions), (results) =>
+            isLost ? results.map(doubted) : results
           ),
         deadlineMs,
         staysTrue: refusesForEver,
