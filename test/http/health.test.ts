@@ -1,12 +1,13 @@
 /** What a probe learns that is neither on the machine nor has a token: that the node is up and ready, and nothing of its business. */
-import { assert, layer } from "@effect/vitest"
-import { Effect, Layer } from "effect"
-import { HttpRouter, HttpServer } from "effect/http"
+import { assert, it, layer } from "@effect/vitest"
+import { Effect, Layer, Option } from "effect"
+import { HttpRouter, HttpServer, HttpServerRequest } from "effect/http"
 import { Authenticator } from "../../src/access/Authenticator.ts"
 import type { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
 import type { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
 import type { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
 import * as Health from "../../src/http/Health.ts"
+import { isTrusted } from "../../src/http/TrustedReaders.ts"
 import type { Bus } from "../../src/infra/bus/Bus.ts"
 import type { Ledger } from "../../src/Ledger.ts"
 import { memoryLedger, token } from "../support/callers.ts"
@@ -54,3 +55,29 @@ layer(memoryLedger)("health and readiness for a reader from elsewhere", (it) => 
     })
   )
 })
+
+it.effect(
+  "a page in a browser of the machine is no program of it, whatever name it reaches the node by",
+  () =>
+    Effect.gen(function* () {
+      const trusted = (headers: Record<string, string>, guard: typeof tokens) => {
+        const request = HttpServerRequest.fromWeb(new Request("http://node/metrics", { headers }))
+        return isTrusted.pipe(
+          Effect.provideService(
+            HttpServerRequest.HttpServerRequest,
+            request.modify({ remoteAddress: Option.some("::ffff:127.0.0.1") })
+          ),
+          Effect.provide(Authenticator.layer(guard, 1_000))
+        )
+      }
+      const host = "localhost:7080"
+      for (const guard of [[], tokens]) {
+        assert.isTrue(yield* trusted({ host }, guard))
+        assert.isTrue(yield* trusted({ host: "[::1]:7080", origin: "http://[::1]:7080" }, guard))
+        assert.isFalse(yield* trusted({ host: "evil.example:7080" }, guard), "a name that was rebound")
+        assert.isFalse(yield* trusted({ host, origin: "https://evil.example" }, guard))
+      }
+      const authorization = "Bearer secret-reader"
+      assert.isTrue(yield* trusted({ host: "ledger.example", authorization }, tokens), "through a proxy")
+    })
+)

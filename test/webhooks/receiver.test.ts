@@ -2,6 +2,7 @@
 import { createHmac } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
+import { HttpClient, HttpClientError } from "effect/http"
 import { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
 import { WebhookPolicy } from "../../src/infra/config/WebhookConfig.ts"
 import { WebhookSender } from "../../src/infra/webhooks/WebhookSender.ts"
@@ -95,6 +96,34 @@ describe("the sender of webhooks", () => {
       Effect.scoped,
       Effect.provide(WebhookSender.layerNode.pipe(Layer.provide([loopbackAllowed, limits])))
     )
+  )
+
+  it.effect(
+    "says why none of several addresses took the connection, and no URL, which may have a secret",
+    () =>
+      Effect.gen(function* () {
+        const { reason } = yield* send("https://two.example/hook?token=secret")
+        assert.strictEqual(reason, "connect ECONNREFUSED 203.0.113.1:443")
+      }).pipe(
+        Effect.provide(
+          WebhookSender.layer.pipe(
+            Layer.provide(
+              Layer.succeed(
+                HttpClient.HttpClient,
+                HttpClient.make((request) => {
+                  // As Node fails where a name has two addresses.
+                  const cause = new AggregateError([
+                    new Error("connect ECONNREFUSED 203.0.113.1:443"),
+                    new Error("connect ECONNREFUSED 203.0.113.2:443")
+                  ])
+                  const reason = new HttpClientError.TransportError({ request, cause })
+                  return Effect.fail(new HttpClientError.HttpClientError({ reason }))
+                })
+              )
+            )
+          )
+        )
+      )
   )
 
   it.live("connects to no private address, whether a URL or a name says it", () =>

@@ -11,9 +11,9 @@ import type { Scope } from "../../access/Scope.ts"
 import type { Caller } from "../../access/Tokens.ts"
 import { refuse } from "../../domain/Command.ts"
 import { Forbidden, InvalidCommand, Unavailable } from "../../domain/Errors.ts"
-import { isLoopback } from "../../infra/config/ClusterSecurity.ts"
 import { Admission, CurrentCaller, scopeOf } from "../api/LedgerHttpApi.ts"
 import type { RequestError } from "../api/Problems.ts"
+import { webPageFault } from "../WebPages.ts"
 import { HttpConnections } from "./HttpConnections.ts"
 import { HttpConfig } from "./HttpLimits.ts"
 import { problemResponse } from "./Responses.ts"
@@ -23,20 +23,6 @@ const invalidParameter = ({ kind, cause }: HttpApiError.HttpApiSchemaError): Req
   kind === "Params" || kind === "Query" || kind === "Headers"
     ? refuse(cause)
     : InvalidCommand.at("body", "is not what this route takes")
-
-const hostOf = (authority: string): string => authority.replace(/:\d+$/, "").replace(/^\[|\]$/g, "")
-
-/**
- * Why a request cannot come from the machine's own programs. Where no token is asked for, a page in a browser must not act in its
- * user's name: its requests carry an `Origin`, or reach the loopback by a name of the page's own.
- */
-const webPageFault = ({ headers }: HttpServerRequest.HttpServerRequest): string | undefined => {
-  const { host = "", origin } = headers
-  if (!isLoopback(hostOf(host))) return `without tokens the host must be loopback, not ${host.slice(0, 64)}`
-  if (origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`)
-    return "without tokens no pages of other origins are served"
-  return undefined
-}
 
 export const layer: Layer.Layer<Admission, never, Authenticator | RefusalLog | HttpConnections> =
   Layer.effect(

@@ -67,7 +67,11 @@ const failed = (reason: string, status?: number): Attempt => ({
 /** The innermost cause says what happened: which name has which address, which certificate is refused. */
 const reasonOf = (error: unknown): string => {
   let [at, reason] = [error, ""]
-  for (let depth = 0; depth < 8 && at instanceof Error; depth++, at = at.cause) reason = at.message || reason
+  for (let depth = 0; depth < 8 && at instanceof Error; depth++) {
+    reason = at.message || reason
+    // Where a name has several addresses, each was tried, and only the attempts say why they failed.
+    at = at instanceof AggregateError ? at.errors[0] : at.cause
+  }
   const [line = ""] = reason.split("\n")
   return line === "" ? "the connection failed" : line.slice(0, 256)
 }

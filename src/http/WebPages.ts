@@ -1,0 +1,20 @@
+/**
+ * Tells requests that a page in a browser may have sent from those of the machine's own programs. It exists because a browser on this
+ * machine reaches its loopback for pages of any origin, also under a name of the page's own (DNS rebinding).
+ */
+import type { HttpServerRequest } from "effect/http"
+import { isLoopback } from "../infra/config/ClusterSecurity.ts"
+
+const hostOf = (authority: string): string => authority.replace(/:\d+$/, "").replace(/^\[|\]$/g, "")
+
+/**
+ * Why a request cannot come from the machine's own programs. Where no token is asked for, a page in a browser must not act in its
+ * user's name: its requests carry an `Origin`, or reach the loopback by a name of the page's own.
+ */
+export const webPageFault = ({ headers }: HttpServerRequest.HttpServerRequest): string | undefined => {
+  const { host = "", origin } = headers
+  if (!isLoopback(hostOf(host))) return `without tokens the host must be loopback, not ${host.slice(0, 64)}`
+  if (origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`)
+    return "without tokens no pages of other origins are served"
+  return undefined
+}
