@@ -82,6 +82,31 @@ it.effect("a caller that joined gets an indeterminate answer at its own deadline
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
+it.effect("a reversal whose look-up took long is answered at its own deadline, whatever came meanwhile", () =>
+  Effect.gen(function* () {
+    const { faulty, node } = yield* heldNode(["a"])
+    yield* node.send(deposit("a", 5n, "original"))
+    faulty.hold("findCommands")
+    const reversal = yield* Effect.forkChild(
+      Effect.result(node.send({ _tag: "Reverse", original: "original", reason: "twice" }))
+    )
+    yield* until("the look-up is held", () => faulty.held() === 1)
+    yield* TestClock.adjust(deadlineMs / 2)
+    faulty.hold("commit")
+    const flying = yield* sendAll(node, [deposit("a", 1n, "later")])
+    yield* until("the commit is held", () => faulty.held() === 2)
+    faulty.release("findCommands")
+    yield* TestClock.adjust(deadlineMs / 2 + 100)
+    assert.deepStrictEqual(yield* outcomes([reversal]), ["Unavailable"])
+    assert.strictEqual(flying[0]?.pollUnsafe(), undefined)
+    faulty.release()
+    assert.deepStrictEqual(yield* outcomes(flying), ["Accepted"])
+    yield* until("all is settled", () => node.dispatcher.stats().inFlight === 0)
+    // Nothing of it landed: sent again it is done for the first time.
+    assert.isFalse((yield* node.send({ _tag: "Reverse", original: "original", reason: "twice" })).replayed)
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
 it.effect("a command that expires in the queue takes no later command with it", () =>
   Effect.gen(function* () {
     const { inner, faulty, node } = yield* heldNode(["a"])

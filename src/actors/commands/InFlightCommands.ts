@@ -59,13 +59,19 @@ interface Cell {
   pending: PendingCommand | undefined
 }
 
-/** In the order of their arrival; all have the same patience, so that is also the order of their deadlines. */
+/**
+ * In the order of their arrival; nearly all have the same patience, so that is also the order of their deadlines. Those that waited
+ * elsewhere before (for a look-up, or for another command of their id) have less left, and are kept apart.
+ */
 export class InFlightCommands {
   static readonly Service = Context.Service<InFlightCommands>("chronicle/actors/InFlightCommands")
   static readonly layer = Layer.sync(InFlightCommands.Service, () => new InFlightCommands())
 
   readonly outcomes = new OutcomeCounts()
   readonly #cells = new Map<CommandId, Cell>()
+  /** Those with a deadline before that of a command which came earlier. */
+  readonly #impatient = new Set<PendingCommand>()
+  #lastDeadline = Number.NEGATIVE_INFINITY
   #ofHotAccounts = 0
   #lookedUp = 0
   #isClosing = false
@@ -103,6 +109,8 @@ export class InFlightCommands {
 
   add(command: PendingCommand): void {
     if (command.isOfHotAccount) this.#ofHotAccounts++
+    if (command.deadline < this.#lastDeadline) this.#impatient.add(command)
+    else this.#lastDeadline = command.deadline
     this.#cells.set(command.command.commandId, { pending: command })
   }
 
@@ -112,7 +120,9 @@ export class InFlightCommands {
 
   /** Those whose deadline is not after `until`. */
   *expired(until: number): IterableIterator<PendingCommand> {
+    for (const command of this.#impatient) if (command.deadline <= until) yield command
     for (const command of this.commands()) {
+      if (this.#impatient.size > 0 && this.#impatient.has(command)) continue
       if (command.deadline > until) return
       yield command
     }
@@ -122,6 +132,7 @@ export class InFlightCommands {
   complete(command: PendingCommand, exit: CommandExit): void {
     if (command.phase === "done") return
     if (command.isOfHotAccount) this.#ofHotAccounts--
+    if (this.#impatient.size > 0) this.#impatient.delete(command)
     this.outcomes.note(exit)
     this.#remove(command.command.commandId)
     command.finish(exit)
