@@ -2,11 +2,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Layer, Option, Result } from "effect"
 import * as ExpiryNotices from "../../src/actors/notices/ExpiryNotices.ts"
+import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { type CommandInput, fromHost, fromJson } from "../../src/domain/Command.ts"
 import { decide } from "../../src/domain/Decide.ts"
 import type { AccountId, CommandId, Instant } from "../../src/domain/Ids.ts"
+import { Bus } from "../../src/infra/bus/Bus.ts"
 import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
-import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
+import { ReadModel, RowsRefused } from "../../src/infra/readmodel/ReadModel.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { quiet } from "../support/callers.ts"
@@ -16,6 +21,30 @@ import { eventually } from "../support/waiting.ts"
 const twoWriters = Layer.fresh(ExpiryNotices.layer).pipe(
   Layer.provideMerge(LedgerNode.layerMemory),
   Layer.provide(Layer.succeed(ReadSideConfig, { ...defaultReadSideLimits, noticeMs: 10, noticesMax: 400 })),
+  Layer.provideMerge(quiet)
+)
+
+/** A node whose read model refuses lines with the description "bad", and to forget a hold of account b. */
+const nodeOfRefusals = LedgerNode.over(
+  "refusing",
+  Layer.mergeAll(
+    Bus.layerMemory,
+    EventStore.layerMemory,
+    Snapshots.layerMemory,
+    Layer.effect(
+      ReadModel,
+      Effect.map(ReadModel, (real) => ({
+        ...real,
+        apply: (batch: Parameters<typeof real.apply>[0]) =>
+          batch.lines.some(({ description }) => description === "bad") ||
+          batch.holds.some(({ account, row }) => account === "b" && row === undefined)
+            ? Effect.fail(new RowsRefused({ reason: "not a text" }))
+            : real.apply(batch)
+      }))
+    ).pipe(Layer.provide(ReadModel.layerMemory))
+  ).pipe(Layer.provideMerge(ProjectionWaiters.layer))
+).pipe(
+  Layer.provide(Layer.succeed(ReadSideConfig, { ...defaultReadSideLimits, noticeMs: 10 })),
   Layer.provideMerge(quiet)
 )
 
@@ -100,6 +129,41 @@ describe("the notice of an expired hold", () => {
       const { ok, findings } = yield* ledger.verify()
       assert.isTrue(ok, JSON.stringify(findings))
     }).pipe(Effect.provide(twoWriters))
+  )
+
+  it.live("is not written of a hold whose capture was skipped, whatever became of its row", () =>
+    Effect.gen(function* () {
+      const { ledger, now } = yield* world
+      const engine = yield* ProjectionEngine
+      const readModel = yield* ReadModel
+      const at = now + 1_500
+      const ids = ["a", "b", "c"]
+      for (const account of ids.slice(1)) {
+        yield* ledger.dispatch({ _tag: "OpenAccount", account, asset: "USD/2", owner: "Ann" })
+        yield* ledger.dispatch({ _tag: "Deposit", account, amount: 100n })
+      }
+      for (const account of ids) yield* ledger.dispatch(place(`h-${account}`, at, { account }))
+      for (const account of ids.slice(0, 2))
+        yield* ledger.dispatch({ _tag: "CaptureHold", account, hold: `h-${account}`, description: "bad" })
+      yield* eventually(
+        "both are parked",
+        10,
+        Effect.map(Effect.orDie(readModel.parked), ({ length }) => length === 2)
+      )
+      for (const { account, version } of yield* readModel.parked) yield* engine.skipParked(account, version)
+      const rows = yield* readModel.holdsByExpiry({
+        after: { expiresAt: 0, account: "", hold: "" },
+        before: at + 1,
+        limit: 10
+      })
+      assert.deepEqual(
+        rows.flatMap(({ account, hold }) => (account === "c" ? [] : [String(hold)])),
+        ["h-b"]
+      )
+      const noticeOf = (account: string) => ledger.find(`~x~${account}~h-${account}`)
+      yield* eventually("the other is told", 10, Effect.map(Effect.orDie(noticeOf("c")), Option.isSome))
+      for (const account of ["a", "b"]) assert.isTrue(Option.isNone(yield* noticeOf(account)))
+    }).pipe(Effect.provide(nodeOfRefusals))
   )
 
   it.live("of a thousand that expire at once waits, in bounded batches, while the account goes on", () =>

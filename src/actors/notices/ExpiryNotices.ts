@@ -5,7 +5,7 @@
  *
  * A notice is in the log for ever, so it must be true. From its expiry on, a hold cannot be captured, adjusted or released. So once
  * the instant of expiry is closed (no writer can still commit at or before it) and the read model has all that was recorded
- * until then, a hold that still has its row has expired.
+ * until then, a hold that still has its row has expired: except on an account that is parked, or of whose holds an event was skipped.
  *
  * However many expire at one instant, `noticesMax` are written every `noticeMs`, as one batch among those of callers.
  */
@@ -16,6 +16,7 @@ import type { CommandError } from "../../domain/Errors.ts"
 import { noticeIdOf } from "../../domain/Holds.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
+import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { type ExpiryPlace, ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import { Dispatcher } from "../commands/Dispatcher.ts"
 import { makeAwaitKnown } from "../past/AwaitKnown.ts"
@@ -52,6 +53,7 @@ export const layer = Layer.effectDiscard(
 const makeRound = Effect.gen(function* () {
   const { noticesMax: limit } = yield* ReadSideConfig
   const readModel = yield* ReadModel
+  const store = yield* EventStore
   const dispatcher = yield* Dispatcher
   const awaitKnown = yield* makeAwaitKnown
   /** Where the next round goes on: what was refused is come back to once the others are done. */
@@ -61,6 +63,14 @@ const makeRound = Effect.gen(function* () {
     readModel.parked,
     (rows) => new Set<AccountId>(rows.map(({ account }) => account))
   )
+
+  /** Those of the accounts with a skipped event about a hold: its row may say what it was before that event, for ever. */
+  const doubtfulOf = Effect.fnUntraced(function* (accounts: ReadonlySet<AccountId>) {
+    const skipped = (yield* readModel.skipped).filter(({ account }) => accounts.has(account))
+    if (skipped.length === 0) return new Set<AccountId>()
+    const events = yield* store.readEvents(skipped)
+    return new Set(events.filter(({ type }) => type.startsWith("Hold")).map(({ accountId }) => accountId))
+  })
 
   /** The holds that are known to have expired, after a place; none where there are none. */
   const expired = Effect.fnUntraced(function* (after: ExpiryPlace) {
@@ -75,8 +85,9 @@ const makeRound = Effect.gen(function* () {
     const rows = yield* readModel.holdsByExpiry({ after, before: last + 1, limit })
     const end = rows.at(-1)
     if (end !== undefined) place = placeOf(end)
+    const leftOut = [...parked, yield* doubtfulOf(new Set(rows.map(({ account }) => account)))]
     return {
-      rows: rows.filter(({ account }) => !parked.some((some) => some.has(account))),
+      rows: rows.filter(({ account }) => !leftOut.some((some) => some.has(account))),
       isEnd: rows.length < limit
     }
   })

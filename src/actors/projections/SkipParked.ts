@@ -3,7 +3,7 @@
  * neither be projected nor waited for. The decision is recorded beside the rows, and survives a rebuild.
  */
 import { Clock, Data, Effect, Result } from "effect"
-import type { OpenedHead } from "../../domain/Books.ts"
+import type { HoldChange, OpenedHead } from "../../domain/Books.ts"
 import { tryPost } from "../../domain/BooksFold.ts"
 import { emptyHead, type Head } from "../../domain/Head.ts"
 import type { AccountId, Version } from "../../domain/Ids.ts"
@@ -36,15 +36,21 @@ export const makeSkipParked = (
     const { heads, generation } = yield* readModel.look([account])
     const head: Head = heads.get(account) ?? emptyHead(account)
     const [row] = yield* store.readStream({ account, after: version - 1, limit: 1 })
-    const next = row === undefined ? undefined : headAfter(head, row)
+    const next = row === undefined ? undefined : stepOver(head, row)
     if (head.account.version !== version - 1 || next === undefined) {
       return yield* new SkipRefused({ account, version, reason: "there is no balance to go on from" })
     }
-    const moves = [{ from: version - 1, head: next }]
+    const moves = [{ from: version - 1, head: next.head }]
     const skipped = { account, version, reason, since: yield* Clock.currentTimeMillis }
     const rows = { lines: [], transfers: [], contras: [], holds: [], checkpoints: [] }
     const batch = { moves, ...rows, generation, skipped }
-    return (yield* readModel.apply(batch)) ? true : undefined
+    // A hold is a part of the state, as the balance is: left as it was, it would be told as expired though it had been captured.
+    const written = readModel.apply({ ...batch, holds: next.holds })
+    return (yield* next.holds.length === 0
+      ? written
+      : Effect.catchTag(written, "RowsRefused", () => readModel.apply(batch)))
+      ? true
+      : undefined
   })
 
   return Effect.fn("ProjectionEngine.skipParked")(function* (account: AccountId, version: Version) {
@@ -85,17 +91,27 @@ export const skipAgain = Effect.fnUntraced(function* (
   }
 })
 
-/** The head after the event; where the event cannot be read, the head before it, moved to the event's place in the chain. */
-const headAfter = (head: Head, row: StoredEvent): OpenedHead | undefined => {
+/**
+ * The head after the event, and what the event made of a hold; where it cannot be read, the head before it, moved to its place in
+ * the chain.
+ */
+const stepOver = (
+  head: Head,
+  row: StoredEvent
+): { readonly head: OpenedHead; readonly holds: ReadonlyArray<HoldChange> } | undefined => {
   const posted = tryPost(head, row)
-  if (Result.isSuccess(posted)) return posted.success.head
+  if (Result.isSuccess(posted)) {
+    const { hold } = posted.success
+    return { head: posted.success.head, holds: hold === undefined ? [] : [hold] }
+  }
   const { account } = head
   if (account._tag !== "Opened") return undefined
   // What the event did cannot be read, but what it came to: later events are held against it.
   const balance = boundBy(row)?.balance ?? account.balance
-  return {
+  const moved = {
     account: { ...account, version: row.version, balance },
     hash: row.hash,
     recordedAt: row.recordedAt
   }
+  return { head: moved, holds: [] }
 }
