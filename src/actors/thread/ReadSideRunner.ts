@@ -2,7 +2,7 @@
  * The read side's end of the two threads: gives the list of layers that is the read side its commits, its singletons and
  * its waiting queries from messages, and says with regular signs of life how it is.
  */
-import { Clock, Effect, Fiber, Layer, Logger, Option, References, Schedule, type Scope } from "effect"
+import { Clock, Effect, Fiber, Layer, Logger, Option, Schedule, type Scope } from "effect"
 import * as WorkerRunner from "effect/workers/WorkerRunner"
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import type { Position } from "../../domain/Receipt.ts"
@@ -20,6 +20,7 @@ import type * as ReadSide from "../projections/ReadSide.ts"
 import { Reconciler } from "../projections/Reconciler.ts"
 import { Relay } from "../relay/Relay.ts"
 import { type SingletonHost, Singletons } from "../relay/Singletons.ts"
+import { loggerTo } from "./ThreadLogger.ts"
 import { beatMs, type FromReadSide, type ToReadSide } from "./ThreadMessages.ts"
 
 type Post = (message: FromReadSide) => void
@@ -188,29 +189,6 @@ const makeFeedHere = Effect.fnUntraced(function* (post: Post) {
     }
   }
 })
-
-const textOf = (part: unknown): string =>
-  typeof part === "string"
-    ? part
-    : part instanceof Error
-      ? (part.stack ?? part.message)
-      : JSON.stringify(part)
-
-/** Log entries go through the loggers of the node. */
-const loggerTo = (post: Post) =>
-  Logger.make<unknown, void>(({ cause, fiber, logLevel, message }) => {
-    if (logLevel === "All" || logLevel === "None") return
-    const parts = Array.isArray(message) ? message : [message]
-    post({
-      _tag: "Log",
-      level: logLevel,
-      message: [...parts, ...(cause.reasons.length > 0 ? [cause] : [])].map(textOf),
-      annotations: structuredCloneable(fiber.getRef(References.CurrentLogAnnotations))
-    })
-  })
-
-const structuredCloneable = (annotations: Readonly<Record<string, unknown>>) =>
-  Object.fromEntries(Object.entries(annotations).map(([key, value]) => [key, textOf(value)]))
 
 /** Says how the read side is, every `beatMs` and for ever. */
 const beat = Effect.fnUntraced(function* (post: Post, beforeEach: () => void) {
