@@ -1,22 +1,28 @@
 /** What the thread of the commands does while the other one starts, by threads that say what a test scripts. */
 import { Worker } from "node:worker_threads"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
+import { ReadSideThreadStatus } from "../../src/actors/projections/ThreadStatus.ts"
+import { Singletons } from "../../src/actors/relay/Singletons.ts"
 import * as ReadSideThread from "../../src/actors/thread/ReadSideThread.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { quiet } from "../support/callers.ts"
 import { eventually } from "../support/readSides.ts"
+import { accountId } from "../support/storedEvents.ts"
 
-/** A thread that runs this text, with `say` for its messages; it has started once it has said `[0]`. */
-const threadOf = (text: string) =>
+/**
+ * A thread that runs this text, with `say` for its messages; it has started once it has said `[0]`. What it counts in `counts` the
+ * test reads.
+ */
+const threadOf = (text: string, counts = new Int32Array(new SharedArrayBuffer(4))) =>
   new Worker(
-    `const { parentPort: port } = require("node:worker_threads")
+    `const { parentPort: port, workerData: counts } = require("node:worker_threads")
      const say = (message) => port.postMessage(message)
      const beat = () => say([1, { _tag: "Beat", beat: { relay: {}, projections: [], completeTo: 0, parked: [], heapBytes: 0 } }])
      port.on("message", ([kind, message]) => { if (kind === 1) process.exit(0); onMessage(message) })
      ${text}`,
-    { eval: true }
+    { eval: true, workerData: counts }
   )
 
 const over = (spawn: () => Worker) =>
@@ -40,6 +46,58 @@ describe("while the thread of the read side starts", () => {
           yield* eventually(Effect.sync(() => assert.isDefined(inTime.pollUnsafe())))
         }).pipe(Effect.provide(Layer.fresh(over(() => threadOf(text)))))
       }
+    })
+  )
+
+  it.live("questions that gave up do not pile up before it: it is told of those that still wait", () =>
+    Effect.gen(function* () {
+      const told = new Int32Array(new SharedArrayBuffer(8))
+      const [awaitsAt, positionsAt] = [0, 1]
+      const text = `
+        const onMessage = ({ _tag, positions }) => {
+          if (_tag !== "Await") return
+          counts[${awaitsAt}]++
+          counts[${positionsAt}] += positions.length
+        }
+        setTimeout(() => { say([0]); beat() }, 300)`
+      yield* Effect.gen(function* () {
+        const waiters = yield* ProjectionWaiters
+        const ask = waiters.await({ account: accountId("a"), version: 1 })
+        for (let nth = 0; nth < 100; nth++) yield* Effect.timeoutOption(ask, 0)
+        const waiting = yield* Effect.forkChild(ask, { startImmediately: true })
+        yield* eventually(Effect.sync(() => assert.isAtLeast(told[awaitsAt] ?? 0, 1)))
+        assert.deepStrictEqual([...told], [1, 1])
+        yield* Effect.forkChild(ask, { startImmediately: true })
+        yield* eventually(Effect.sync(() => assert.deepStrictEqual([...told], [2, 2])))
+        yield* Fiber.interrupt(waiting)
+      }).pipe(Effect.provide(over(() => threadOf(text, told))))
+    })
+  )
+
+  it.live("a part of the read side that leaves this node does not wait for it", () =>
+    Effect.gen(function* () {
+      const first = `
+        const onMessage = ({ _tag }) => { if (_tag === "Own") process.exit(3) }
+        say([0]); beat(); say([1, { _tag: "Run", name: "part" }])`
+      const texts = [first, "const onMessage = () => {}"]
+      const owned = yield* Scope.make()
+      const singletons = Layer.succeed(Singletons, {
+        run: (_name, life) => Effect.asVoid(Scope.provide(Effect.forkScoped(Effect.scoped(life)), owned)),
+        ownsUnsafe: () => true,
+        publishUnsafe: () => {},
+        statusUnsafe: () => undefined,
+        statesUnsafe: () => [],
+        troubleUnsafe: () => undefined
+      })
+      yield* Effect.gen(function* () {
+        const status = yield* ReadSideThreadStatus
+        yield* eventually(Effect.sync(() => assert.deepInclude(status(), { restarts: 1, state: "starting" })))
+        const left = yield* Effect.timeoutOption(
+          Effect.forkDetach(Scope.close(owned, Exit.void)).pipe(Effect.flatMap(Fiber.join)),
+          1_000
+        )
+        assert.isTrue(left._tag === "Some")
+      }).pipe(Effect.provide(over(() => threadOf(texts.shift() ?? "")).pipe(Layer.provide(singletons))))
     })
   )
 })

@@ -34,34 +34,43 @@ const makeAwaited = Effect.gen(function* () {
   const { queryDeadlineMs: waitMs } = yield* LedgerConfig
   const clock = yield* Clock.Clock
   const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-  const awaited = new Map<AccountId, Array<{ readonly version: Version; readonly at: number }>>()
+  /** Of each account, since when which versions are waited for; the longest unused first. */
+  const awaited = new Map<AccountId, Map<Version, number>>()
+  let count = 0
+  const drop = (account: AccountId): void => {
+    count -= awaited.get(account)?.size ?? 0
+    awaited.delete(account)
+  }
   /** Those of the account that pass; answers whether any did not. */
-  const keep = (
-    account: AccountId,
-    passes: (one: { readonly version: Version; readonly at: number }) => boolean
-  ) => {
-    const versions = awaited.get(account) ?? []
-    const left = versions.filter(passes)
-    if (left.length === 0) awaited.delete(account)
-    else awaited.set(account, left)
-    return left.length < versions.length
+  const keep = (account: AccountId, passes: (version: Version, at: number) => boolean): boolean => {
+    const versions = awaited.get(account)
+    if (versions === undefined) return false
+    const before = versions.size
+    for (const [version, at] of versions) if (!passes(version, at)) versions.delete(version)
+    count -= before - versions.size
+    if (versions.size === 0) awaited.delete(account)
+    return versions.size < before
   }
   return {
     accounts: () => [...awaited.keys()],
+    /** However many wait for one version, it is kept once. */
     add: ({ account, version }: Position): void => {
-      awaited.set(account, [...(awaited.get(account) ?? []), { version, at: nowMs() }])
+      const versions = awaited.get(account) ?? new Map<Version, number>()
+      if (!versions.has(version)) count++
+      versions.set(version, nowMs())
+      awaited.delete(account)
+      awaited.set(account, versions)
       for (const oldest of awaited.keys()) {
-        if (awaited.size <= waitersMax) break
-        awaited.delete(oldest)
+        if (count <= waitersMax) break
+        drop(oldest)
       }
     },
     /** True where one of them waited for no more than that. */
-    isReached: (account: AccountId, version: Version): boolean =>
-      awaited.has(account) && keep(account, (one) => one.version > version),
+    isReached: (account: AccountId, version: Version): boolean => keep(account, (one) => one > version),
     /** Queries that gave up are not told of: they must have by then. */
     forgetUnsafe: (): void => {
       const since = nowMs() - waitMs
-      for (const account of [...awaited.keys()]) keep(account, ({ at }) => at > since)
+      for (const account of [...awaited.keys()]) keep(account, (_, at) => at > since)
     }
   }
 })

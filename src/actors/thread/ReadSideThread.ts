@@ -78,6 +78,8 @@ const makeThreadState = Effect.gen(function* () {
       restarts++
     },
     isUpUnsafe: () => state === "up",
+    /** It gives signs of life. */
+    isHeardUnsafe: () => state === "up" && silence() <= silentMs,
     silenceUnsafe: silence,
     livedMsUnsafe: () => nowMs() - startedAtMs,
     statusUnsafe: (): ThreadStatus => {
@@ -176,10 +178,11 @@ const makeSingletonsThere = Effect.fnUntraced(function* (outbox: Outbox, scope: 
   const singletons = yield* Singletons
   const registered = new Set<string>()
   const owned = new Set<string>()
+  /** Those that the present life of the thread has: none in one that is just being started. */
+  const there = new Set<string>()
   /** Those that leave, each with those who wait for its end. */
   const leaving = new Map<string, Deferred.Deferred<void>>()
   let told: ReadonlyMap<string, string> = new Map()
-  let isThere = false
 
   const end = (name: string): void => {
     const ended = leaving.get(name)
@@ -190,12 +193,12 @@ const makeSingletonsThere = Effect.fnUntraced(function* (outbox: Outbox, scope: 
     Effect.acquireRelease(
       Effect.sync(() => {
         owned.add(name)
-        if (isThere) outbox.postUnsafe({ _tag: "Own", name })
+        if (there.has(name)) outbox.postUnsafe({ _tag: "Own", name })
       }),
       () =>
         Effect.suspend(() => {
           owned.delete(name)
-          if (!isThere) return Effect.void
+          if (!there.has(name)) return Effect.void
           const ended = Deferred.makeUnsafe<void>()
           leaving.set(name, ended)
           outbox.postUnsafe({ _tag: "Disown", name })
@@ -207,6 +210,7 @@ const makeSingletonsThere = Effect.fnUntraced(function* (outbox: Outbox, scope: 
     /** The thread has such work; it runs once this node owns it. */
     register: (name: string) =>
       Effect.suspend(() => {
+        there.add(name)
         if (owned.has(name)) outbox.postUnsafe({ _tag: "Own", name })
         if (registered.has(name)) return Effect.void
         registered.add(name)
@@ -215,12 +219,11 @@ const makeSingletonsThere = Effect.fnUntraced(function* (outbox: Outbox, scope: 
     publishUnsafe: (name: string, status: string): void => singletons.publishUnsafe(asText(name), status),
     endUnsafe: end,
     beginUnsafe: (): void => {
-      isThere = true
       told = new Map()
     },
     /** The thread is no more, and with it all that it ran. */
     lostUnsafe: (): void => {
-      isThere = false
+      there.clear()
       for (const name of [...leaving.keys()]) end(name)
     },
     /** Tells what other nodes published since the last time. */
@@ -262,16 +265,22 @@ const watch = Effect.fnUntraced(function* (state: ThreadState, tell: () => void,
 const makeHandler = Effect.fnUntraced(function* (
   state: ThreadState,
   pump: Effect.Success<typeof makeCommitPump>,
-  singletons: Effect.Success<ReturnType<typeof makeSingletonsThere>>
+  singletons: Effect.Success<ReturnType<typeof makeSingletonsThere>>,
+  outbox: Outbox
 ) {
   const waiters = yield* ProjectionWaiters
+  const hear = (beat: ReadSideBeat): void => {
+    const wasHeard = state.isHeardUnsafe()
+    state.hearUnsafe(beat)
+    waiters.setStartingUnsafe(false)
+    if (wasHeard) return
+    const positions = waiters.positionsUnsafe()
+    if (positions.length > 0) outbox.postUnsafe({ _tag: "Await", positions })
+  }
   return (message: FromReadSide): Effect.Effect<void> => {
     switch (message._tag) {
       case "Beat":
-        return Effect.sync(() => {
-          state.hearUnsafe(message.beat)
-          waiters.setStartingUnsafe(false)
-        })
+        return Effect.sync(() => hear(message.beat))
       case "Took":
         return Effect.sync(() => pump.tookUnsafe(message.events))
       case "Reached":
@@ -306,14 +315,12 @@ const makeLinks = Effect.fnUntraced(function* (state: ThreadState) {
     outbox,
     pump,
     singletons,
-    handle: yield* makeHandler(state, pump, singletons),
+    handle: yield* makeHandler(state, pump, singletons, outbox),
     beginUnsafe: (): void => {
       state.beginUnsafe()
       outbox.clearUnsafe()
       singletons.beginUnsafe()
       outbox.postUnsafe(pump.beginUnsafe())
-      const positions = waiters.positionsUnsafe()
-      if (positions.length > 0) outbox.postUnsafe({ _tag: "Await", positions })
     },
     lostUnsafe: (): void => {
       singletons.lostUnsafe()
@@ -384,9 +391,11 @@ const keepAlive = Effect.fnUntraced(function* (spawn: () => WorkerThreads.Worker
       return Effect.logWarning(`the thread of the read side is started anew: ${reason}`)
     })
   ).pipe(Effect.forkScoped)
-  const leave = waiters.onJoinUnsafe((position) =>
-    links.outbox.postUnsafe({ _tag: "Await", positions: [position] })
-  )
+  // While it is not heard, questions that come and give up would pile up before it; those that still wait then, it is told with its
+  // next sign of life.
+  const leave = waiters.onJoinUnsafe((position) => {
+    if (state.isHeardUnsafe()) links.outbox.postUnsafe({ _tag: "Await", positions: [position] })
+  })
   yield* Effect.addFinalizer(() => Effect.sync(leave))
 })
 
