@@ -1,4 +1,4 @@
-# The sources enter; an image that runs `chronicle serve` leaves, without compilers, caches or development tools.
+# An image that runs `chronicle serve`, without compilers, caches or development tools.
 FROM node:24.20.0-trixie-slim AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json ./

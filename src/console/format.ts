@@ -35,6 +35,10 @@ export const instant = (ms: number): string =>
 /** The same as an instant that the API and a URL take. */
 export const isoInstant = (ms: number): string => new Date(ms).toISOString()
 
+/** An instant of a URL, in the forms that the API takes, epoch milliseconds among them; NaN where the text is none. */
+export const parsedInstant = (text: string): number =>
+  /^\d{12,15}$/.test(text) ? Number(text) : Date.parse(text)
+
 const units = [
   ["d", 86_400_000],
   ["h", 3_600_000],

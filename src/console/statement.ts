@@ -1,4 +1,5 @@
 /** Which lines of a statement a URL asks for. */
+import { parsedInstant } from "./format.ts"
 import type { Line, Statement } from "./wire.ts"
 
 /** Lines of a page. */
@@ -17,7 +18,7 @@ export interface StatementPage {
 
 /** The bound after an instant: what was recorded at the instant itself is still seen. */
 const justAfter = (known: string): string => {
-  const at = Date.parse(known)
+  const at = parsedInstant(known)
   return Number.isNaN(at) ? "" : String(at + 1)
 }
 

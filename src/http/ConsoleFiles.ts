@@ -83,11 +83,14 @@ const notBuilt = HttpServerResponse.text(
   { status: 404 }
 )
 
+/** A coding with the weight 0 is refused (RFC 9110, 12.5.3). */
+const gzipTaken = /(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[\d.]+\s*)?(?:,|$)/i
+
 const send = (
   { body, compressed, headers }: File,
   { headers: asked }: HttpServerRequest.HttpServerRequest
 ): HttpServerResponse.HttpServerResponse =>
-  asked["accept-encoding"]?.includes("gzip") === true
+  gzipTaken.test(asked["accept-encoding"] ?? "")
     ? HttpServerResponse.uint8Array(compressed, { headers: { ...headers, "content-encoding": "gzip" } })
     : HttpServerResponse.uint8Array(body, { headers })
 

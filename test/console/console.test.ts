@@ -102,7 +102,11 @@ const views: ReadonlyArray<readonly [name: string, path: string, shows: RegExp]>
   ["holds-all", "/console/holds", /never expire[\s\S]*hold-taxi[\s\S]*hold-hotel/],
   ["holds-none", "/console/holds?prefix=merchant:", /No open hold expires like this/],
   ["books", "/console/books", /merchant:…[\s\S]*external:bank/],
-  ["books-prefix", "/console/books?prefix=merchant:", /merchant:books:…[\s\S]*merchant:coffee/],
+  [
+    "books-prefix",
+    "/console/books?prefix=merchant:",
+    /merchant:books:…[\s\S]*merchant:coffee\s+\d\u202f\d{3}\.\d\d\s*USD[\s\S]*merchant:coffee:…[\s\S]*888\u202f888/
+  ],
   ["operations", "/console/operations", /Throughput[\s\S]*books_v1[\s\S]*No account is parked[\s\S]*1 of 1/],
   ["unknown", "/console/nonsense", /no view at this address/]
 ]
@@ -360,6 +364,15 @@ layer(world, { excludeTestServices: true })("the console", (it) => {
         }
         assert.isAbove(bytes, 10_000)
         assert.isBelow(bytes, 100_000)
+        for (const [coding, sent] of [
+          ["br, GZIP;q=0.5, *;q=0", "gzip"],
+          ["gzip;q=0, identity", null],
+          ["gzip;q=0.000", null],
+          ["identity", null]
+        ] as const) {
+          const { headers } = await fetch(`${guarded}/console`, { headers: { "accept-encoding": coding } })
+          assert.strictEqual(headers.get("content-encoding"), sent, coding)
+        }
         assert.strictEqual((await fetch(`${guarded}/console/files/other.js`)).status, 404)
         assert.strictEqual((await fetch(`${guarded}/console/files/..%2findex.html`)).status, 404)
       })

@@ -18,6 +18,7 @@ import { ratesOf, runsOf } from "../../src/console/rates.ts"
 import { changed, links, parseRoute } from "../../src/console/route.ts"
 import { candidatesOf } from "../../src/console/search.ts"
 import { lastOf, pageOf } from "../../src/console/statement.ts"
+import { groupParts, sumsIn } from "../../src/console/sums.ts"
 import { shortNumber, tickLabels } from "../../src/console/ticks.ts"
 import type { Hold, Leg, Line } from "../../src/console/wire.ts"
 
@@ -224,6 +225,8 @@ describe("a statement", () => {
 
   it("ends with what was known, the instant itself included, unless a bound is named", () => {
     assert.strictEqual(page("known=2026-03-02T00:00:00.000Z").to, String(Date.UTC(2026, 2, 2) + 1))
+    // As the API takes it, too.
+    assert.strictEqual(page(`known=${Date.UTC(2026, 2, 2)}`).to, String(Date.UTC(2026, 2, 2) + 1))
     assert.strictEqual(page("known=2026-03-02T00:00:00.000Z&to=2026-03-01").to, "2026-03-01")
     assert.strictEqual(page("known=2026-03-02T00:00:00.000Z&axis=effective").to, "")
     assert.strictEqual(page("known=nonsense").to, "")
@@ -313,6 +316,16 @@ describe("prefixes", () => {
       groupsOf(["merchant:books:paris"], "mer").map(({ prefix }) => prefix),
       ["merchant:"]
     )
+  })
+
+  it("are summed up, and an account is asked for its own balance, for other ids may begin with its id", () => {
+    assert.deepEqual(groupsOf(["m:books:a", "m:coffee", "m:coffee2"], "m:").map(groupParts), [
+      ["v1", "sums", "m:books:"],
+      ["v1", "accounts", "m:coffee"],
+      ["v1", "accounts", "m:coffee2"]
+    ])
+    const sums = [{ asset: "USD/2", balance: "9", accounts: 3 }]
+    assert.deepEqual(sumsIn({ prefix: "m:books:", knownAt: 7, sums, parked: 0 }), sums)
   })
 
   it("are come to segment by segment", () => {

@@ -44,6 +44,9 @@ const commands = (at: number): ReadonlyArray<CommandInput> => [
   { _tag: "OpenAccount", account: "merchant:books:paris", asset: "EUR/2", owner: "Librairie" },
   { _tag: "OpenAccount", account: "merchant:books:rome", asset: "EUR/2", owner: "Libreria" },
   { _tag: "OpenAccount", account: "merchant:coffee", asset: "USD/2", owner: "Corner Coffee" },
+  // Its id begins with that of another account.
+  { _tag: "OpenAccount", account: "merchant:coffee:till", asset: "USD/2", owner: "Corner Coffee" },
+  { _tag: "Deposit", account: "merchant:coffee:till", amount: 88_888_800n },
   { _tag: "OpenAccount", account: "desk:usd", asset: "USD/2", owner: "FX desk", overdraftLimit: 10_000_000n },
   { _tag: "OpenAccount", account: "desk:eur", asset: "EUR/2", owner: "FX desk", overdraftLimit: 10_000_000n },
   { _tag: "OpenAccount", account: "bank:fees", asset: "USD/2", owner: "The bank" },

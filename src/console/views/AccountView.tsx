@@ -2,7 +2,7 @@
 import { useMemo, useState } from "preact/hooks"
 import { apiPath, ask } from "../api.ts"
 import { type Asked, useAsked, usePath } from "../asking.ts"
-import { count, decimal, instant, isoInstant } from "../format.ts"
+import { count, decimal, instant, isoInstant, parsedInstant } from "../format.ts"
 import { navigate, useOption } from "../navigation.tsx"
 import { Plot } from "../Plot.tsx"
 import {
@@ -145,7 +145,7 @@ const TimelineSection = ({
   const axis = axisOf(useOption("axis"))
   const { account: id, version } = account
   const timeline = useAsked(`${id} ${version} ${axis}`, (signal) => loadTimeline(id, version, axis, signal))
-  const at = known === "" ? Number.NaN : Date.parse(known)
+  const at = known === "" ? Number.NaN : parsedInstant(known)
   const rest = (instantKnown: number | undefined) =>
     navigate(
       changed(location, {
@@ -216,7 +216,7 @@ const HoldsSection = ({ account, known }: { readonly account: Account; readonly 
     <HoldsTable
       holds={account.holds ?? []}
       asset={account.asset}
-      at={known === "" ? undefined : Date.parse(known)}
+      at={known === "" ? undefined : parsedInstant(known)}
     />
   </Section>
 )

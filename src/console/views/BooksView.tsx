@@ -16,11 +16,11 @@ import {
   Table,
   Text,
   Time,
-  Title,
-  valueOf
+  Title
 } from "../parts.tsx"
 import { type Group, groupsOf, wayTo } from "../prefixes.ts"
 import { changed, links } from "../route.ts"
+import { groupParts, sumsIn } from "../sums.ts"
 import type { Account, ContraBalance, Page, Sum, TrialBalance, TrialLine } from "../wire.ts"
 import { TrialTable } from "./TrialTable.tsx"
 
@@ -58,12 +58,19 @@ const Trial = ({ known }: { readonly known: string }) => {
 
 interface Sums {
   readonly whole: Sum
-  readonly groups: ReadonlyArray<{ readonly group: Group; readonly sum: Sum | undefined }>
+  /** Undefined where a sum is not known. */
+  readonly groups: ReadonlyArray<{ readonly group: Group; readonly sums: Sum["sums"] | undefined }>
   /** There are more accounts, or more groups, than were looked at. */
   readonly isPart: boolean
 }
 
 const sumPath = (of: string, knownAt: string | number) => apiPath(["v1", "sums", of], { knownAt })
+
+/** Nothing of an account that was not open yet; undefined where the answer does not tell. */
+const sumsOf = (answer: Answer<Sum | Account> | undefined): Sum["sums"] | undefined => {
+  if (answer?._tag === "Ok") return sumsIn(answer.value)
+  return answer?.fault.status === 404 ? [] : undefined
+}
 
 /** All accounts together are in the trial balance, as of an instant. Where none is asked for, the node's own, as it tells of one prefix. */
 const sumOfAll = async (
@@ -98,15 +105,15 @@ const loadSums = async (prefix: string, known: string, signal: AbortSignal): Pro
       ? await sumOfAll(known, shown[0]?.prefix, signal)
       : await ask<Sum>(sumPath(prefix, known), signal)
   if (whole._tag === "Failed") return whole
-  const sums = await askAll<Sum>(
-    shown.map((one) => sumPath(one.prefix, whole.value.knownAt)),
+  const answers = await askAll<Sum | Account>(
+    shown.map((one) => apiPath(groupParts(one), { knownAt: whole.value.knownAt })),
     signal
   )
   return {
     _tag: "Ok",
     value: {
       whole: whole.value,
-      groups: shown.map((group, index) => ({ group, sum: valueOf(sums[index]) })),
+      groups: shown.map((group, index) => ({ group, sums: sumsOf(answers[index]) })),
       isPart: typeof page.value.next === "string" || groups.length > shown.length
     }
   }
@@ -141,14 +148,14 @@ const groupColumns = (known: string): ReadonlyArray<Column<Row>> => [
   },
   {
     head: "Accounts",
-    cell: ({ group, sum }) =>
-      group.isAccount ? "" : count(Math.max(0, ...(sum?.sums ?? []).map(({ accounts }) => accounts))),
+    cell: ({ group, sums = [] }) =>
+      group.isAccount ? "" : count(Math.max(0, ...sums.map(({ accounts }) => accounts))),
     isNumber: true,
     isLabelled: true
   },
   {
     head: "Together",
-    cell: ({ sum }) => (sum === undefined ? <span class="muted">not known</span> : <Amounts of={sum.sums} />),
+    cell: ({ sums }) => (sums === undefined ? <span class="muted">not known</span> : <Amounts of={sums} />),
     isNumber: true
   }
 ]

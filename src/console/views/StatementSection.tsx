@@ -242,6 +242,9 @@ export const StatementSection = ({ account }: { readonly account: Account }) => 
           size={16}
         />
       </Filters>
+      {value("known") !== "" && page.axis === "effective" && (
+        <p class="muted">In effective order these are the lines of now, those recorded later among them.</p>
+      )}
       <Shown asked={asked} what="the statement">
         {(statement) => <Lines statement={statement} account={account} isBusy={asked.isBusy} />}
       </Shown>
