@@ -1,8 +1,9 @@
 /** The blocks of docs/http.md and docs/webhooks.md do what the pages say, run by a shell in their order against a node. */
 import { execFile } from "node:child_process"
 import { readFileSync } from "node:fs"
-import { assert, layer } from "@effect/vitest"
+import { assert, it, layer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
+import { problemList } from "../../src/http/api/Problems.ts"
 import { memoryLedger } from "../support/callers.ts"
 import { openHttpLayer } from "../support/httpWorld.ts"
 import { ownPort } from "../support/ports.ts"
@@ -43,4 +44,14 @@ layer(memoryLedger, { excludeTestServices: true })("the page about", (it) => {
       })
     )
   )
+})
+
+it("the page about HTTP has every error in the row of its status", () => {
+  const rows = readFileSync("docs/http.md", "utf8")
+    .split("\n")
+    .filter((line) => /^\| \d{3}/.test(line))
+  for (const { status, tag } of problemList) {
+    const row = rows.find((line) => line.includes(`\`${tag}\``)) ?? ""
+    assert.include(row.split("|")[1] ?? "", String(status), tag)
+  }
 })
