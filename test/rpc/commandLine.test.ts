@@ -85,7 +85,10 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
               /Z +hold:a +hold-1 +80\.00 USD +of 80\.00 USD +hold:shop/
             )
           assert.deepEqual(yield* json("hold", "list", "hold:a", "--before", "2026-01-01"), { rows: [] })
-          const paid = yield* json("hold", "capture", "hold:a", "hold-1", "25 USD", "--id", "paid-1")
+          // Read by the scale of another asset, it would be a hundredth of what is meant.
+          const yen = yield* ask("hold", "capture", "hold:a", "hold-1", "25 JPY/0")
+          failed(yen, 1, /the account holds USD\/2, not JPY\/0/)
+          const paid = yield* json("hold", "capture", "hold:a", "hold-1", "25 USD/2", "--id", "paid-1")
           assert.strictEqual(paid.commandId, "paid-1")
           yield* json("hold", "release", "hold:a", "hold-1", "5")
           const view = yield* ledger.strongBalance("hold:a")

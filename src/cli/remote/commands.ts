@@ -57,14 +57,23 @@ const printReceipt = Effect.fnUntraced(function* (receipt: Receipt, json: boolea
   if (json) yield* printJson(receipt)
 })
 
-/** Asks the node for the account's asset, unless the text names one in full. */
-const moneyOf = Effect.fnUntraced(function* (money: MoneyText, id: AccountId) {
+/** The amount with the asset that the text names in full, which the ledger checks; else with the account's. */
+const moneyOf = (money: MoneyText, id: AccountId) => {
+  const asset = assetIn(money)
+  return asset === undefined ? ownMoneyOf(money, id) : inAsset(money, asset)
+}
+
+/** The same where the command has no field for an asset: the node is asked, and a text that names another one is refused. */
+const ownMoneyOf = Effect.fnUntraced(function* (money: MoneyText, id: AccountId) {
   const ledger = yield* Ledger
-  const asset = assetIn(money) ?? (yield* ledger.strongBalance(id)).asset
-  const units = unitsOf(money, asset)
-  if (Result.isFailure(units)) return yield* new AmountInvalid({ reason: units.failure })
-  return { asset, amount: units.success }
+  return yield* inAsset(money, (yield* ledger.strongBalance(id)).asset)
 })
+
+const inAsset = (money: MoneyText, asset: Asset) =>
+  Result.match(unitsOf(money, asset), {
+    onSuccess: (amount) => Effect.succeed({ asset, amount }),
+    onFailure: (reason) => Effect.fail(new AmountInvalid({ reason }))
+  })
 
 /** The overdraft limit of an account of the asset. */
 const limitOf = Effect.fnUntraced(function* (text: Option.Option<string>, asset: Asset) {
@@ -147,7 +156,7 @@ export const placeHold = ({
 /** An amount that may be left out; the hold has the account's asset, so it is not named. */
 const partOf = Effect.fnUntraced(function* (amount: Option.Option<MoneyText>, account: AccountId) {
   if (Option.isNone(amount)) return {}
-  const money = yield* moneyOf(amount.value, account)
+  const money = yield* ownMoneyOf(amount.value, account)
   return { amount: money.amount }
 })
 
@@ -221,7 +230,7 @@ const readLegs = (text: string) =>
       const money = parseMoneyText(written)
       if (Option.isNone(account) || money === undefined || more.length > 0)
         return yield* new AmountInvalid({ reason: `--legs: "${part}" is no account=amount` })
-      const { amount } = yield* moneyOf(money, account.value)
+      const { amount } = yield* ownMoneyOf(money, account.value)
       return { account: account.value, amount }
     })
   )
