@@ -1,12 +1,15 @@
 /** Webhooks in virtual time: each event once the endpoint takes it, in order, after pauses, and after the death of a node. */
 import { createHmac, timingSafeEqual } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Redacted } from "effect"
+import { Effect, Fiber, Redacted, Stream } from "effect"
 import { TestClock } from "effect/testing"
+import type { LogStep } from "../../src/actors/subscriptions/LogFollower.ts"
+import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
 import { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import type { WebhookInput } from "../../src/domain/Webhook.ts"
 import { defaultWebhookLimits } from "../../src/infra/config/WebhookConfig.ts"
+import { WebhookStore } from "../../src/infra/webhooks/WebhookStore.ts"
 import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
 import {
   type Answer,
@@ -62,6 +65,26 @@ const isSigned = ({ headers, body }: Seen, secret: string): boolean => {
 }
 
 describe("a webhook", () => {
+  it.effect("that was told all is written down so, where the last that was read was not for it", () =>
+    Effect.gen(function* () {
+      const { write, id } = yield* begin({ prefix: "shop:" })
+      const subscriptions = yield* Subscriptions
+      const store = yield* WebhookStore
+      yield* write(openAccount("shop:a"), openAccount("other"))
+      const [event] = yield* Stream.runCollect(Stream.take(subscriptions.subscribe(), 1))
+      assert.isDefined(event)
+      // As behind a busy log: what is read of it next has events of other accounts alone. Then nothing happens any more.
+      const steps: ReadonlyArray<LogStep> = [
+        { events: event === undefined ? [] : [event], cursor: "1", isAtEnd: false },
+        { events: [], cursor: "2", isAtEnd: true }
+      ]
+      const follow = () => Stream.concat(Stream.fromIterable(steps), Stream.never)
+      yield* startNode.pipe(Effect.provideService(Subscriptions, { ...subscriptions, follow }))
+      yield* pass(hourMs)
+      assert.deepInclude(yield* store.find(id), { delivered: 1, cursor: "2", waitingSince: null })
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
+  )
+
   it.effect("is told each event of its prefix and types once, in order, signed", () =>
     Effect.gen(function* () {
       const { write, endpoint, secret, made } = yield* begin({

@@ -151,7 +151,9 @@ const makeDeliver = Effect.gen(function* () {
       }
       place.moveUnsafe(cursor, isAtEnd ? null : (events.at(-1)?.recordedAt ?? null))
       const now = yield* Clock.currentTimeMillis
-      if (place.isDueUnsafe(now) || (isAtEnd && events.length > 0)) yield* place.save(now)
+      // The next step may be a day away: what is written down must not say that an event waits which does not.
+      if (place.isDueUnsafe(now) || (isAtEnd && (events.length > 0 || place.isSavedWaitingUnsafe())))
+        yield* place.save(now)
       if (isAtEnd) yield* Effect.sleep(limits.idleMs)
     })
 
@@ -217,6 +219,7 @@ const makePlace = (row: WebhookRow, { save }: WebhookStore["Service"], limits: W
       if (cursor !== progress.cursor || waitingSince !== progress.waitingSince)
         progress = { ...progress, cursor, waitingSince }
     },
+    isSavedWaitingUnsafe: (): boolean => saved.waitingSince !== null,
     isDueUnsafe: (now: Instant): boolean => progress !== saved && now - savedAt >= limits.saveMs,
     save: Effect.fnUntraced(function* (now: Instant): Effect.fn.Return<void, StoreUnavailable | Over> {
       const isOwn = yield* save(row, progress, counts)
