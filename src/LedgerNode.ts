@@ -145,13 +145,18 @@ const accountWatch = Layer.effect(
   Effect.map(Subscriptions, ({ watchAccount }) => watchAccount)
 )
 
+/** What was admitted is answered before the read side ends, so that the relay publishes the last commits too. */
+const settlesFirst = Layer.effectDiscard(
+  Effect.flatMap(Dispatcher, ({ localNode }) => Effect.addFinalizer(() => localNode.close))
+)
+
 /** The ledger that a write side and a read side make, over whatever stores they are given. */
 const joined = <A, E, R, A2, E2, R2>(
   nodeName: string,
   readSide: Layer.Layer<A, E, R>,
   outside: Layer.Layer<A2, E2, R2>
 ) =>
-  Layer.merge(Ledger.layer, ExpiryNotices.layer).pipe(
+  Layer.mergeAll(Ledger.layer, ExpiryNotices.layer, settlesFirst).pipe(
     Layer.provideMerge(accountWatch),
     Layer.provideMerge(Layer.mergeAll(Subscriptions.layer, Queries.layer)),
     Layer.provideMerge(readSide),
