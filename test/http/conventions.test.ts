@@ -501,6 +501,32 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
     )
   )
 
+  it.effect(
+    "answers 304 with holds only while as much is held, for a hold expires without a new version",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const send = yield* sendInMemory()
+          const { account } = yield* funded()
+          const path = `/v1/accounts/${account}`
+          const ask = (etag: string) =>
+            read(send(`${path}?consistency=strong`, { headers: { "if-none-match": etag } }))
+          yield* read(send(`${path}/holds`, { json: { amount: "5" } }))
+          const held = yield* ask('"3"')
+          assert.deepEqual([held.status, held.headers.get("etag")], [200, '"3;held=5"'])
+          assert.strictEqual((yield* ask('"3;held=5"')).status, 304)
+          // As the answer before a hold of 2 had expired.
+          assert.strictEqual((yield* ask('"3;held=7"')).status, 200)
+          const deposit = (ifMatch: string) =>
+            read(send(`${path}/deposits`, { json: { amount: "1" }, headers: { "if-match": ifMatch } }))
+          assert.strictEqual((yield* deposit('"2;held=5"')).status, 412)
+          assert.strictEqual((yield* deposit('"3;held=5"')).status, 201, "of the version alone")
+          for (const wrong of ['"3;held="', '"3;held=05"', '";held=5"', "4;held=5"])
+            assert.strictEqual((yield* deposit(wrong)).status, 400, wrong)
+        })
+      )
+  )
+
   it.effect("of the past is asked by version or instant, and of the present by its consistency", () =>
     Effect.scoped(
       Effect.gen(function* () {

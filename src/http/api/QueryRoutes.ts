@@ -66,7 +66,7 @@ const headersOf = ({ queries, isStream, name }: QueryRoute): Readonly<Record<str
   }
 }
 
-/** The account, whose version is its ETag. */
+/** The account, whose ETag is its version, and what is held where anything is. */
 export const hasETag = (name: QueryName): boolean => name === "balance"
 /** The events of an account, which are also a stream. */
 export const isFollowed = (name: QueryName): boolean => name === "history"

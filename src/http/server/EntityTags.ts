@@ -1,6 +1,6 @@
 /**
  * The entity tags of `If-Match` and `If-None-Match`, as RFC 9110 (8.8.3, 13.1) writes them. Ours are the version of an account in
- * quotes, and never weak.
+ * quotes, with what is held behind it where anything is, and never weak.
  */
 import { Result } from "effect"
 import { InvalidCommand } from "../../domain/Errors.ts"
@@ -28,6 +28,15 @@ const readEntityTags = (text: string): "*" | ReadonlyArray<EntityTag> | undefine
 }
 
 const versionPattern = /^(0|[1-9]\d{0,15})$/
+/** What holds keep back says nothing of which version a command expects. */
+const heldPattern = /;held=[1-9]\d*$/
+
+/**
+ * The tag of an account's answer. A hold expires without a new version; as each that does makes what is held less, version and
+ * amount together are of one answer alone.
+ */
+export const entityTagOf = ({ version, held = 0n }: { readonly version: number; readonly held?: bigint }) =>
+  held === 0n ? String(version) : `${version};held=${held}`
 
 const notOneVersion = (found: string) =>
   Result.fail(InvalidCommand.at("If-Match", `must be one ETag of an account, such as "5"; ${found}`))
@@ -42,21 +51,22 @@ export const expectedVersionOf = (ifMatch: string): Result.Result<number, Invali
   const [tag, ...others] = tags
   if (tag === undefined || others.length > 0) return notOneVersion(`these are ${tags.length}`)
   if (tag.isWeak) return notOneVersion("a weak one matches no version")
-  const version = Number(tag.value)
-  return versionPattern.test(tag.value) && Number.isSafeInteger(version)
+  const text = tag.value.replace(heldPattern, "")
+  const version = Number(text)
+  return versionPattern.test(text) && Number.isSafeInteger(version)
     ? Result.succeed(version)
     : notOneVersion("this is none of ours")
 }
 
-/** Whether the client has this version of the answer. */
+/** Whether the client has the answer of this tag. */
 export const isKnown = (
   ifNoneMatch: string | undefined,
-  version: number
+  entityTag: string
 ): Result.Result<boolean, InvalidCommand> => {
   if (ifNoneMatch === undefined) return Result.succeed(false)
   const tags = readEntityTags(ifNoneMatch)
   if (tags === undefined)
     return Result.fail(InvalidCommand.at("If-None-Match", 'must be entity tags, such as "5", "6", or *'))
   // The comparison of a cache is weak: a proxy that compressed the answer may have made its tag so.
-  return Result.succeed(tags === "*" || tags.some(({ value }) => value === String(version)))
+  return Result.succeed(tags === "*" || tags.some(({ value }) => value === entityTag))
 }

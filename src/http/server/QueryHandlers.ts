@@ -10,7 +10,7 @@ import { CurrentCaller } from "../api/LedgerHttpApi.ts"
 import { chooseQuery, parameterPath } from "../api/Parameters.ts"
 import { NotFound, type RequestError } from "../api/Problems.ts"
 import { foundOf, hasETag, isFollowed, type QueryRoute, queryRoutes } from "../api/QueryRoutes.ts"
-import { isKnown } from "./EntityTags.ts"
+import { entityTagOf, isKnown } from "./EntityTags.ts"
 import { type EventStream, makeEventStream, type ServerSentEvent } from "./EventStreams.ts"
 import { HttpConfig } from "./HttpLimits.ts"
 import { jsonResponse, problemResponse } from "./Responses.ts"
@@ -80,22 +80,22 @@ const isAccount = Schema.is(
   })
 )
 
-/** The headers of an account's answer, and 304 where the client has that version and no hold can have expired since. */
+/** The headers of an account's answer, and 304 where the client has it. */
 const accountResponse = (
   answer: unknown,
   body: unknown,
   ifNoneMatch: string | undefined
 ): Result.Result<HttpServerResponse.HttpServerResponse, InvalidCommand> => {
   if (!isAccount(answer)) return Result.succeed(jsonResponse(body))
+  const { held, version } = answer
+  const entityTag = entityTagOf(held === undefined ? { version } : { version, held })
   const headers = {
-    etag: `"${answer.version}"`,
+    etag: `"${entityTag}"`,
     "chronicle-read-token": printToken([answer]),
     "cache-control": "private, no-cache"
   }
-  // A hold expires without a new version: where any is open, what the client has may be old.
-  const mayBeOld = (answer.held ?? 0n) !== 0n
-  return Result.map(isKnown(ifNoneMatch, answer.version), (known) =>
-    known && !mayBeOld ? HttpServerResponse.empty({ status: 304, headers }) : jsonResponse(body, 200, headers)
+  return Result.map(isKnown(ifNoneMatch, entityTag), (known) =>
+    known ? HttpServerResponse.empty({ status: 304, headers }) : jsonResponse(body, 200, headers)
   )
 }
 
