@@ -74,7 +74,8 @@ const Search = () => {
           autocomplete="off"
           autocapitalize="off"
           spellcheck={false}
-          maxLength={128}
+          // Of the longest id: of a transfer in a group that reverses a command of 128 characters, with room.
+          maxLength={160}
         />
         <button type="submit">Search</button>
       </form>

@@ -72,11 +72,11 @@ export const segment = (text: string): string => encodeURIComponent(text).replac
 
 type Options = Readonly<Record<string, string | undefined>>
 
-/** A path with the options that say something. */
-const withOptions = (path: string, options: Options): string => {
-  const given = new URLSearchParams()
+/** A path with the options that say something, in place of those of `given` that have their names. */
+const withOptions = (path: string, options: Options, given = new URLSearchParams()): string => {
   for (const [name, value] of Object.entries(options))
-    if (value !== undefined && value !== "") given.set(name, value)
+    if (value === undefined || value === "") given.delete(name)
+    else given.set(name, value)
   const text = given.toString().replaceAll("%3A", ":")
   return text === "" ? path : `${path}?${text}`
 }
@@ -95,7 +95,7 @@ export const links = {
 export const changed = (
   { pathname, search }: { readonly pathname: string; readonly search: string },
   options: Options
-): string => withOptions(pathname, { ...Object.fromEntries(new URLSearchParams(search)), ...options })
+): string => withOptions(pathname, options, new URLSearchParams(search))
 
 /** Whether the console shows it, so that a click on it loads no page anew. */
 export const isOwn = (path: string): boolean => path === base || path.startsWith(`${base}/`)

@@ -190,6 +190,10 @@ layer(world, { excludeTestServices: true })("the console", (it) => {
         }
         await show(page, `${open}/console`)
         await page.keyboard.press("/")
+        const longest = `~r1~${"x".repeat(128)}~99`
+        await page.keyboard.insertText(longest)
+        assert.strictEqual(await page.getByRole("searchbox").inputValue(), longest)
+        await page.getByRole("searchbox").fill("")
         await page.keyboard.type("order-4711")
         await page.keyboard.press("Enter")
         await page.waitForURL(/\/transactions\/order-4711$/)

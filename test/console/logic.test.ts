@@ -61,6 +61,16 @@ describe("a URL", () => {
       changed(here, { page: undefined, known: "" }),
       "/console/accounts/alice?axis=effective"
     )
+    // An option may be there several times, on every page.
+    const two = at("/console/accounts/alice?types=Deposited&types=Withdrawn&page=50")
+    assert.strictEqual(
+      changed(two, { page: "9" }),
+      "/console/accounts/alice?types=Deposited&types=Withdrawn&page=9"
+    )
+    assert.strictEqual(
+      changed(two, { types: "Deposited", page: "" }),
+      "/console/accounts/alice?types=Deposited"
+    )
   })
 })
 
