@@ -1,6 +1,6 @@
 /** A node that ends publishes what it committed, also what was under way when it was told to end. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
+import { Context, Effect, Exit, Fiber, Latch, Layer, Scope } from "effect"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
@@ -11,35 +11,43 @@ import * as LedgerNode from "../../src/LedgerNode.ts"
 import { quiet } from "../support/callers.ts"
 import { deposit, openAccount } from "../support/eventWriter.ts"
 
-/** How long each commit takes, in milliseconds. */
-const commitMs = 100
+/** A store whose commits wait at a gate, and tell that they do. */
+const makeOutside = (gate: Latch.Latch, waits: Latch.Latch) =>
+  Layer.mergeAll(
+    Bus.layerMemory,
+    Layer.effect(
+      EventStore,
+      Effect.map(EventStore, (store) => ({
+        ...store,
+        commit: (...args: Parameters<typeof store.commit>) =>
+          waits.open.pipe(Effect.andThen(gate.await), Effect.andThen(store.commit(...args)))
+      }))
+    ).pipe(Layer.provide(EventStore.layerMemory)),
+    Snapshots.layerMemory,
+    ReadModel.layerMemory
+  ).pipe(Layer.provideMerge(ProjectionWaiters.layer), Layer.provideMerge(quiet))
 
-const slowStore = Layer.effect(
-  EventStore,
-  Effect.map(EventStore, (store) => ({
-    ...store,
-    commit: (...args: Parameters<typeof store.commit>) => Effect.delay(store.commit(...args), commitMs)
-  }))
-).pipe(Layer.provide(EventStore.layerMemory))
-
-const outside = Layer.mergeAll(Bus.layerMemory, slowStore, Snapshots.layerMemory, ReadModel.layerMemory).pipe(
-  Layer.provideMerge(ProjectionWaiters.layer),
-  Layer.provideMerge(quiet)
-)
+/** Longer than the read side takes to end, in milliseconds. */
+const endedMs = 100
 
 describe("a node that ends", () => {
   it.live("publishes the commits of commands that were under way", () =>
     Effect.gen(function* () {
-      const stores = yield* Layer.build(outside)
+      const [gate, waits] = [Latch.makeUnsafe(true), Latch.makeUnsafe(false)]
+      const stores = yield* Layer.build(makeOutside(gate, waits))
       const store = Context.get(stores, EventStore)
       const scope = yield* Scope.make()
       const node = yield* Layer.buildWithScope(LedgerNode.over("ending", Layer.succeedContext(stores)), scope)
       const ledger = Context.get(node, Ledger)
       yield* ledger.dispatch(openAccount("a"))
-      const last = yield* Effect.forkChild(ledger.dispatch(deposit("a", 1n)), { startImmediately: true })
-      yield* Effect.sleep(commitMs / 5)
-      assert.isUndefined(last.pollUnsafe())
-      yield* Scope.close(scope, Exit.void)
+      gate.closeUnsafe()
+      waits.closeUnsafe()
+      const last = yield* Effect.forkChild(ledger.dispatch(deposit("a", 1n)))
+      yield* waits.await
+      const ending = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      yield* Effect.sleep(endedMs)
+      gate.openUnsafe()
+      yield* Fiber.join(ending)
       const { postings } = yield* Fiber.join(last)
       assert.strictEqual(postings[0]?.version, 2)
       const published = yield* store.relayCursors

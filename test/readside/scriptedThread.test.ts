@@ -11,16 +11,23 @@ import { quiet } from "../support/callers.ts"
 import { eventually } from "../support/readSides.ts"
 import { accountId } from "../support/storedEvents.ts"
 
+const makeCounts = () => new Int32Array(new SharedArrayBuffer(12))
+/** Where the test says that it may go on, and where a thread counts what it is asked to wait for. */
+const [goAt, awaitsAt, positionsAt] = [0, 1, 2]
+
 /**
- * A thread that runs this text, with `say` for its messages; it has started once it has said `[0]`. What it counts in `counts` the
- * test reads.
+ * A thread that runs this text, with `say` for its messages; it has started once it has said `[0]`. What it counts the test reads, and
+ * once the test says so it calls what `onGo` was given.
  */
-const threadOf = (text: string, counts = new Int32Array(new SharedArrayBuffer(4))) =>
+const threadOf = (text: string, counts: Int32Array) =>
   new Worker(
     `const { parentPort: port, workerData: counts } = require("node:worker_threads")
      const say = (message) => port.postMessage(message)
      const beat = () => say([1, { _tag: "Beat", beat: { relay: {}, projections: [], completeTo: 0, parked: [], heapBytes: 0 } }])
      port.on("message", ([kind, message]) => { if (kind === 1) process.exit(0); onMessage(message) })
+     const onGo = (then) => {
+       const looking = setInterval(() => { if (counts[${goAt}] === 1) { clearInterval(looking); then() } }, 5)
+     }
      ${text}`,
     { eval: true, workerData: counts }
   )
@@ -35,42 +42,45 @@ describe("while the thread of the read side starts", () => {
   it.live("the deadlines of queries do not run, until it gives its first sign of life, or ends without", () =>
     Effect.gen(function* () {
       for (const text of [
-        "const onMessage = () => {}; setTimeout(() => { say([0]); beat() }, 200)",
-        "const onMessage = () => {}; setTimeout(() => process.exit(3), 200)"
+        "const onMessage = () => {}; onGo(() => { say([0]); beat() })",
+        "const onMessage = () => {}; onGo(() => process.exit(3))"
       ]) {
+        const counts = makeCounts()
         yield* Effect.gen(function* () {
           const waiters = yield* ProjectionWaiters
           const inTime = yield* Effect.forkChild(waiters.inTime(Effect.never, 0))
           yield* Effect.sleep(50)
           assert.isUndefined(inTime.pollUnsafe())
+          counts[goAt] = 1
           yield* eventually(Effect.sync(() => assert.isDefined(inTime.pollUnsafe())))
-        }).pipe(Effect.provide(Layer.fresh(over(() => threadOf(text)))))
+        }).pipe(Effect.provide(Layer.fresh(over(() => threadOf(text, counts)))))
       }
     })
   )
 
   it.live("questions that gave up do not pile up before it: it is told of those that still wait", () =>
     Effect.gen(function* () {
-      const told = new Int32Array(new SharedArrayBuffer(8))
-      const [awaitsAt, positionsAt] = [0, 1]
+      const counts = makeCounts()
+      const told = () => [counts[awaitsAt], counts[positionsAt]]
       const text = `
         const onMessage = ({ _tag, positions }) => {
           if (_tag !== "Await") return
           counts[${awaitsAt}]++
           counts[${positionsAt}] += positions.length
         }
-        setTimeout(() => { say([0]); beat() }, 300)`
+        onGo(() => { say([0]); beat() })`
       yield* Effect.gen(function* () {
         const waiters = yield* ProjectionWaiters
         const ask = waiters.await({ account: accountId("a"), version: 1 })
         for (let nth = 0; nth < 100; nth++) yield* Effect.timeoutOption(ask, 0)
         const waiting = yield* Effect.forkChild(ask, { startImmediately: true })
-        yield* eventually(Effect.sync(() => assert.isAtLeast(told[awaitsAt] ?? 0, 1)))
-        assert.deepStrictEqual([...told], [1, 1])
+        counts[goAt] = 1
+        yield* eventually(Effect.sync(() => assert.isAtLeast(counts[awaitsAt] ?? 0, 1)))
+        assert.deepStrictEqual(told(), [1, 1])
         yield* Effect.forkChild(ask, { startImmediately: true })
-        yield* eventually(Effect.sync(() => assert.deepStrictEqual([...told], [2, 2])))
+        yield* eventually(Effect.sync(() => assert.deepStrictEqual(told(), [2, 2])))
         yield* Fiber.interrupt(waiting)
-      }).pipe(Effect.provide(over(() => threadOf(text, told))))
+      }).pipe(Effect.provide(over(() => threadOf(text, counts))))
     })
   )
 
@@ -94,10 +104,14 @@ describe("while the thread of the read side starts", () => {
         yield* eventually(Effect.sync(() => assert.deepInclude(status(), { restarts: 1, state: "starting" })))
         const left = yield* Effect.timeoutOption(
           Effect.forkDetach(Scope.close(owned, Exit.void)).pipe(Effect.flatMap(Fiber.join)),
-          1_000
+          5_000
         )
         assert.isTrue(left._tag === "Some")
-      }).pipe(Effect.provide(over(() => threadOf(texts.shift() ?? "")).pipe(Layer.provide(singletons))))
+      }).pipe(
+        Effect.provide(
+          over(() => threadOf(texts.shift() ?? "", makeCounts())).pipe(Layer.provide(singletons))
+        )
+      )
     })
   )
 })
