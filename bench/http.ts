@@ -2,32 +2,21 @@
  * What HTTP costs beside RPC: single transfers by many clients at once and by one alone, and batches, over both doors of one node in one
  * run, in turn. The node is a process of its own; its stores are an embedded stack.
  */
-import { spawn } from "node:child_process"
 import { Agent, request } from "node:http"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Clock, Console, Effect, Layer, Redacted, References } from "effect"
-import type { CommandInput } from "../src/domain/Command.ts"
-import { DevStack, type DevStackService } from "../src/infra/dev/DevStack.ts"
-import { loopbackPort } from "../src/infra/dev/LoopbackPort.ts"
+import { Clock, Console, Effect, Layer, References } from "effect"
+import { DevStack } from "../src/infra/dev/DevStack.ts"
 import { tuneCollector } from "../src/infra/telemetry/Collector.ts"
 import { Ledger } from "../src/Ledger.ts"
 import * as LedgerNode from "../src/LedgerNode.ts"
 import { LedgerClient } from "../src/rpc/client/LedgerClient.ts"
+import { prepare, startNode, transfer } from "./servedNode.ts"
 
-const accounts = 1_000
 const clients = 128
 const batch = 500
 const seconds = 5
 const alone = 1_000
-
-const account = (n: number) => `bench:${n % accounts}`
-
-let drawn = 0
-const transfer = () => {
-  const n = drawn++
-  return { _tag: "Transfer" as const, from: account(n * 7), to: account(n * 7 + 1 + (n % 5)), amount: 1n }
-}
 
 /** How many commands `send` has done. */
 type Door = {
@@ -132,47 +121,11 @@ const measure = Effect.fnUntraced(function* ({ name, one, many }: Door) {
   return { singles, batches, p50 }
 })
 
-const prepare = (ledger: Ledger["Service"]) =>
-  ledger.dispatchMany(
-    Array.from(
-      { length: accounts },
-      (_, n): ReadonlyArray<CommandInput> => [
-        {
-          _tag: "OpenAccount",
-          account: account(n),
-          asset: "USD/2",
-          owner: "bench",
-          commandId: `bench:open:${n}`
-        },
-        { _tag: "Deposit", account: account(n), amount: 1_000_000_000n, commandId: `bench:fund:${n}` }
-      ]
-    ).flat()
-  )
-
-/** A node in a process of its own. */
-const node = Effect.fnUntraced(function* (stack: DevStackService) {
-  const [http, rpc] = [yield* loopbackPort("HTTP"), yield* loopbackPort("RPC")]
-  const child = spawn(process.execPath, ["src/cli/main.ts", "serve"], {
-    stdio: ["ignore", "ignore", "inherit"],
-    env: {
-      ...process.env,
-      CHRONICLE_EVENT_STORE_URL: Redacted.value(stack.eventStoreUrl),
-      CHRONICLE_READ_MODEL_URL: Redacted.value(stack.readModelUrl),
-      CHRONICLE_NATS_URL: stack.natsUrl,
-      CHRONICLE_NODE_NAME: "bench",
-      CHRONICLE_HTTP_PORT: String(http),
-      CHRONICLE_RPC_PORT: String(rpc)
-    }
-  })
-  yield* Effect.addFinalizer(() => Effect.sync(() => child.kill("SIGTERM")))
-  return { http, rpc }
-})
-
 const program = Effect.gen(function* () {
   const stack = yield* DevStack
   yield* LedgerNode.migrate(stack)
   for (const note of stack.notes) yield* Console.log(`  ${note}`)
-  const { http, rpc } = yield* node(stack)
+  const { http, rpc } = yield* startNode(stack)
   const client = LedgerClient.layer({ urls: [`tcp://127.0.0.1:${rpc}`], limits: { connectMs: 30_000 } })
   yield* Effect.gen(function* () {
     yield* (yield* LedgerClient).awaitConnected

@@ -40,7 +40,8 @@ layer(NodeServices.layer, { excludeTestServices: true })("Ctrl-C and SIGTERM", (
         const { ok, replayed, accepted } = jsonOf(whole)
         assert.isTrue(ok)
         assert.isAbove(Number(replayed), 33)
-        assert.strictEqual(Number(replayed) + Number(accepted), 2502)
+        // Accepted, and sent twice by the day itself: demo.test.ts has the two.
+        assert.strictEqual(Number(replayed) + Number(accepted), 2_481 + 33)
       }),
     400_000
   )

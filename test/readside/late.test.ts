@@ -109,7 +109,7 @@ describe("messages that are delivered twice, reordered and delayed by minutes", 
 describe("the last event of an idle account, lost on the bus", () => {
   const idle = accountId("idle")
   const neighbour = ids.find((id) => partitionOf(accountId(id), 16) === partitionOf(idle, 16)) ?? ""
-  const { sweepGraceMs, lostAfterMs } = defaultReadSideLimits
+  const { sweepGraceMs, lostAfterMs, lagBudgetMs } = defaultReadSideLimits
   /** What is younger, or not yet taken for lost, is the bus's. */
   const soonest = Math.max(sweepGraceMs, lostAfterMs)
 
@@ -128,7 +128,7 @@ describe("the last event of an idle account, lost on the bus", () => {
             const readModel = yield* ReadModel
             const eventWriter = new EventWriter("writer-1", beginning)
             yield* play(eventWriter, [openAccount("idle"), openAccount(neighbour)])
-            yield* TestClock.adjust(10)
+            yield* TestClock.adjust(lagBudgetMs)
             yield* assertVersions(eventWriter.log)
             const waits: Array<number> = []
             // At all places between two sweeps.
