@@ -88,18 +88,25 @@ const make = Effect.gen(function* () {
       const now = clock.elapsedUnsafe()
       const refusal = admission.check([], false, now)
       if (refusal !== undefined) return refuse(refusal)
-      const lookup = lookups.take(resolveReversal(store, command))
-      if (lookup === undefined) return refuse(admission.lookupsFull().exit)
-      inFlight.beginLookup()
-      return lookup.pipe(
-        Effect.timeoutOrElse({
-          duration: limits.commandDeadlineMs,
-          orElse: () => unavailable("event store", executor.trouble())
-        }),
-        Effect.ensuring(Effect.sync(() => inFlight.endLookup())),
-        Effect.flatMap((resolved) => submit(resolved, now + limits.commandDeadlineMs))
-      )
+      const resolved = Effect.timeoutOrElse(lookups.run(resolveReversal(store, command), lookupsFull), {
+        duration: limits.commandDeadlineMs,
+        orElse: () => unavailable("event store", executor.trouble())
+      })
+      return Effect.flatMap(whileCounted(resolved), (found) => submit(found, now + limits.commandDeadlineMs))
     })
+
+  const lookupsFull = Effect.suspend(() => {
+    const { exit } = admission.lookupsFull()
+    inFlight.outcomes.note(exit)
+    return exit
+  })
+
+  const whileCounted = <A, E>(lookup: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => inFlight.beginLookup()),
+      () => lookup,
+      () => Effect.sync(() => inFlight.endLookup())
+    )
 
   const refuse = (refusal: CommandExit): Effect.Effect<Receipt, CommandError> => {
     inFlight.outcomes.note(refusal)

@@ -179,9 +179,12 @@ const startExplaining = Effect.gen(function* () {
     })
   return {
     explain: (command: PendingCommand): void => {
-      const searching = lookups.take(search(command))
-      if (searching === undefined) command.resume("LookupsFull")
-      else run(searching)
+      run(
+        lookups.run(
+          search(command),
+          Effect.sync(() => command.resume("LookupsFull"))
+        )
+      )
     }
   }
 })

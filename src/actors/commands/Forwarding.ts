@@ -93,27 +93,29 @@ const make = Effect.gen(function* () {
     )
   })
 
-  const forward = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {
-    if (away + commands.length > limits.inFlightMax) {
-      const refusal = Result.fail(admission.overloaded(wholeNode).error)
-      return commands.map((): Outcome => refusal)
-    }
-    away += commands.length
+  const sendAll = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {
     const outcomes: Array<Outcome> = []
-    const sendAll = Effect.gen(function* () {
-      // One message after another, for a later one must not overtake.
-      for (let start = 0; start < commands.length; start += messageMax) {
-        outcomes.push(...(yield* send(account, commands.slice(start, start + messageMax))))
-      }
-      return outcomes
-    })
-    return yield* Effect.ensuring(
-      sendAll,
-      Effect.sync(() => {
-        away -= commands.length
-      })
-    )
+    // One message after another, for a later one must not overtake.
+    for (let start = 0; start < commands.length; start += messageMax) {
+      outcomes.push(...(yield* send(account, commands.slice(start, start + messageMax))))
+    }
+    return outcomes
   })
+
+  const forward: Forwarding["Service"]["forward"] = (account, commands) =>
+    Effect.uninterruptibleMask((restore) => {
+      if (away + commands.length > limits.inFlightMax) {
+        const refusal = Result.fail(admission.overloaded(wholeNode).error)
+        return Effect.succeed(commands.map((): Outcome => refusal))
+      }
+      away += commands.length
+      return Effect.ensuring(
+        restore(sendAll(account, commands)),
+        Effect.sync(() => {
+          away -= commands.length
+        })
+      )
+    })
 
   return Forwarding.of({ forward, away: () => away })
 })

@@ -14,15 +14,17 @@ export class Lookups {
     this.#max = atOnce + waitingMax
   }
 
-  /** The look-up in its turn, which is to be run at once; undefined where as many wait as may. */
-  take<A, E>(lookup: Effect.Effect<A, E>): Effect.Effect<A, E> | undefined {
-    if (this.#open >= this.#max) return undefined
-    this.#open++
-    return Effect.ensuring(
-      this.#permits.withPermit(lookup),
-      Effect.sync(() => {
-        this.#open--
-      })
-    )
+  /** The look-up in its turn; `full` where as many wait as may. However it is interrupted, its place is free afterwards. */
+  run<A, E, B, E2>(lookup: Effect.Effect<A, E>, full: Effect.Effect<B, E2>): Effect.Effect<A | B, E | E2> {
+    return Effect.uninterruptibleMask((restore): Effect.Effect<A | B, E | E2> => {
+      if (this.#open >= this.#max) return full
+      this.#open++
+      return Effect.ensuring(
+        restore(this.#permits.withPermit(lookup)),
+        Effect.sync(() => {
+          this.#open--
+        })
+      )
+    })
   }
 }

@@ -176,7 +176,7 @@ export const makeCallWithFailover = (
 
   return <A, E extends AnyError>(call: NodeCall<A, E>): Effect.Effect<A, E> => {
     const { send, deadlineMs, onGivenUp, preferred } = call
-    return Effect.suspend(() => {
+    return Effect.uninterruptibleMask((restore) => {
       const attempts = new CallAttempts(waiting)
       const isAnotherLeft = () =>
         nodes.some((node) => node.isConnectedUnsafe() && !attempts.declined.has(node))
@@ -190,12 +190,15 @@ export const makeCallWithFailover = (
         for (let tries = 0; ; tries++) {
           const node = yield* chooseNode(attempts.declined, preferred?.())
           attempts.isUnderWay = true
-          node.inFlight++
-          const exit = yield* Effect.ensuring(
-            Effect.exit(send(node.client, attempts.isLost)),
+          const exit = yield* Effect.acquireUseRelease(
             Effect.sync(() => {
-              node.inFlight--
-            })
+              node.inFlight++
+            }),
+            () => Effect.exit(send(node.client, attempts.isLost)),
+            () =>
+              Effect.sync(() => {
+                node.inFlight--
+              })
           )
           const outcome = attempts.settle(node, exit, isAnotherLeft, call)
           if (outcome !== undefined) return yield* outcome
@@ -212,6 +215,7 @@ export const makeCallWithFailover = (
       }
       return permits.withPermit(sendUntilDefinite).pipe(
         Effect.timeoutOrElse({ duration: deadlineMs, orElse: giveUp }),
+        restore,
         Effect.ensuring(
           Effect.sync(() => {
             if (!attempts.isBegun) waiting--
