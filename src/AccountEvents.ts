@@ -53,21 +53,23 @@ const followed = (
       const watch = yield* watching
       let after = from
       let readAt = 0
-      const step = Effect.scoped(
-        Effect.gen(function* () {
-          // Before the log is read, so that an event that comes meanwhile ends the wait after it.
-          const changed = yield* watch
-          const page = yield* read(after)
-          readAt = yield* Clock.currentTimeMillis
-          const last = page.at(-1)
-          if (last === undefined) {
-            yield* changed
-            const now = yield* Clock.currentTimeMillis
-            yield* Effect.sleep(Math.max(0, readAt + followMs - now))
-          } else after = last.version
-          return page
-        })
-      )
+      /** The last page was full: there may be more. */
+      let isFull = true
+      /** Until the account has more than what was read last. */
+      let wait: Effect.Effect<void> = Effect.void
+      const step = Effect.gen(function* () {
+        yield* wait
+        const now = yield* Clock.currentTimeMillis
+        if (readAt + followMs > now && !isFull) yield* Effect.sleep(readAt + followMs - now)
+        // Before the log is read, so that an event that comes meanwhile ends the wait after it.
+        const changed = yield* watch
+        const page = yield* read(after)
+        readAt = yield* Clock.currentTimeMillis
+        isFull = page.length === pageRows
+        wait = isFull ? Effect.void : changed
+        after = page.at(-1)?.version ?? after
+        return page
+      })
       return Stream.fromEffectRepeat(step).pipe(Stream.flatMap(Stream.fromIterable))
     })
   )

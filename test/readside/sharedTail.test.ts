@@ -236,7 +236,7 @@ describe("subscriptions that share the end of the log", () => {
       }).pipe(Effect.scoped)
       assert.strictEqual(readers.size, 0)
       const watches = yield* Effect.forEach([1, 2, 3], () => watchAccount(account, 60_000))
-      for (const watch of watches) yield* Effect.scoped(watch)
+      for (const watch of watches) yield* watch
       yield* until(() => readers.size > 0)
     }).pipe(Effect.scoped, Effect.provide(worldOf({ listings: 0, isDown: false, readers })))
   })
@@ -278,7 +278,7 @@ describe("subscriptions that share the end of the log", () => {
           watchAccount(AccountId.make(id), 60_000)
         )
         // The first look starts the reader; from then on no wait is left to the clock.
-        yield* Effect.scoped(watch)
+        yield* watch
         yield* Effect.sleep("50 millis")
         const woken: Array<string> = []
         const note = (name: string, wait: Effect.Effect<void>) =>

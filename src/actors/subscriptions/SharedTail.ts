@@ -38,6 +38,12 @@ export interface SharedPlace {
   readonly cut: number
 }
 
+/**
+ * Each batch wakes all followers, which costs some microseconds each. At the end of the log the reader waits a millisecond for so
+ * many of them before it reads on, so that many followers are woken less often and get more at once.
+ */
+const followersAMs = 20
+
 /** How the reader hears of the commits of its own node: the feed of the relay. */
 export interface LogChanges {
   /** Completes at the next commit after this call. */
@@ -182,7 +188,8 @@ const readInto = Effect.fnUntraced(function* (
   store: EventStore["Service"],
   feed: LogChanges,
   limits: ReadSideLimits,
-  disorderMs: number
+  disorderMs: number,
+  followersUnsafe: () => number
 ): Effect.fn.Return<never, StoreUnavailable> {
   const cursor = yield* endOfLog(store)
   list.begin()
@@ -208,7 +215,8 @@ const readInto = Effect.fnUntraced(function* (
     endUnsafe()
     if (shared.length > 0) list.publish(shared, cursor.print())
     if (isAtEnd && shared.length === 0) yield* Effect.timeoutOption(changed, limits.subscribePollMs)
-    yield* Effect.yieldNow
+    const pauseMs = isAtEnd ? Math.floor(followersUnsafe() / followersAMs) : 0
+    yield* pauseMs > 0 ? Effect.sleep(Math.min(pauseMs, limits.subscribePollMs)) : Effect.yieldNow
   }
 })
 
@@ -240,7 +248,7 @@ export const makeSharedTail = Effect.fnUntraced(function* (
   const start = Effect.gen(function* () {
     if (isRunning || members < limits.subscribeSharedFrom) return
     isRunning = true
-    const reading = Effect.ignore(readInto(list, store, feed, limits, disorderMs))
+    const reading = Effect.ignore(readInto(list, store, feed, limits, disorderMs, () => members))
     const fiber = yield* Effect.forkIn(reading, scope)
     // Of the fiber, not of what it runs: the last follower may leave, and stop it, before it has begun.
     fiber.addObserver(() => {

@@ -22,12 +22,12 @@ export interface SubscriptionOptions {
 
 /**
  * Begins to watch an account until the scope ends. Each run of the inner effect answers one that completes at the next event after
- * that run; where no reader reads the log for all, after `pollMs` milliseconds.
+ * that run, of which there is one at a time; where no reader reads the log for all, after `pollMs` milliseconds.
  */
 export type WatchAccount = (
   account: AccountId,
   pollMs: number
-) => Effect.Effect<Effect.Effect<Effect.Effect<void>, never, Scope.Scope>, never, Scope.Scope>
+) => Effect.Effect<Effect.Effect<Effect.Effect<void>>, never, Scope.Scope>
 
 export class Subscriptions extends Context.Service<
   Subscriptions,
@@ -80,12 +80,13 @@ export class Subscriptions extends Context.Service<
         watchAccount: (account, pollMs) =>
           Effect.gen(function* () {
             yield* shared.join
+            const { latch, stop } = shared.list.watch(account)
+            yield* Effect.addFinalizer(() => Effect.sync(stop))
             return Effect.gen(function* () {
               yield* shared.start
               // While nobody reads the log for all, the account is looked at again and again.
               if (!shared.list.isReading) return Effect.sleep(pollMs)
-              const { latch, stop } = shared.list.watch(account)
-              yield* Effect.addFinalizer(() => Effect.sync(stop))
+              latch.closeUnsafe()
               return latch.await
             })
           })
