@@ -1,47 +1,19 @@
 /** What RPC costs: transfers in process and over RPC on one stack, in batches and one by one, in turn. */
-import { spawn } from "node:child_process"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
-import { Clock, Console, Effect, Layer, Redacted, References } from "effect"
-import type { CommandInput } from "../src/domain/Command.ts"
-import { DevStack, type DevStackService } from "../src/infra/dev/DevStack.ts"
-import { loopbackPort } from "../src/infra/dev/LoopbackPort.ts"
+import { Clock, Console, Effect, Layer, References } from "effect"
+import { DevStack } from "../src/infra/dev/DevStack.ts"
 import { tuneCollector } from "../src/infra/telemetry/Collector.ts"
 import { Ledger } from "../src/Ledger.ts"
 import * as LedgerNode from "../src/LedgerNode.ts"
 import { LedgerClient } from "../src/rpc/client/LedgerClient.ts"
+import { prepare, startNode, transfer } from "./servedNode.ts"
 
-const accounts = 1_000
 const batch = 500
 const loops = 8
 const seconds = 5
 const singles = 2_000
 
 type Service = Ledger["Service"]
-
-const account = (n: number) => `bench:${n % accounts}`
-
-let drawn = 0
-const transfer = (): CommandInput => {
-  const n = drawn++
-  return { _tag: "Transfer", from: account(n * 7), to: account(n * 7 + 1 + (n % 5)), amount: 1n }
-}
-
-const prepare = (ledger: Service) =>
-  ledger.dispatchMany(
-    Array.from(
-      { length: accounts },
-      (_, n): ReadonlyArray<CommandInput> => [
-        {
-          _tag: "OpenAccount",
-          account: account(n),
-          asset: "USD/2",
-          owner: "bench",
-          commandId: `bench:open:${n}`
-        },
-        { _tag: "Deposit", account: account(n), amount: 1_000_000_000n, commandId: `bench:fund:${n}` }
-      ]
-    ).flat()
-  )
 
 /** Transfers a second, of batches in several loops at once. */
 const many = Effect.fnUntraced(function* (ledger: Service) {
@@ -84,26 +56,6 @@ const measure = Effect.fnUntraced(function* (way: string) {
   return { perSecond, p50 }
 })
 
-/** A node in a process of its own, as peers meet it. */
-const server = Effect.fnUntraced(function* (stack: DevStackService) {
-  const [http, rpc] = [yield* loopbackPort("HTTP"), yield* loopbackPort("RPC")]
-  const child = spawn(process.execPath, ["src/cli/main.ts", "serve"], {
-    stdio: ["ignore", "ignore", "inherit"],
-    env: {
-      ...process.env,
-      CHRONICLE_EVENT_STORE_URL: Redacted.value(stack.eventStoreUrl),
-      CHRONICLE_READ_MODEL_URL: Redacted.value(stack.readModelUrl),
-      CHRONICLE_NATS_URL: stack.natsUrl,
-      CHRONICLE_NODE_NAME: "bench",
-      CHRONICLE_HTTP_PORT: String(http),
-      CHRONICLE_RPC_PORT: String(rpc),
-      CHRONICLE_RPC_FORMAT: process.env.CHRONICLE_RPC_FORMAT ?? "binary"
-    }
-  })
-  yield* Effect.addFinalizer(() => Effect.sync(() => child.kill("SIGTERM")))
-  return `tcp://127.0.0.1:${rpc}`
-})
-
 const program = Effect.gen(function* () {
   const stack = yield* DevStack
   yield* LedgerNode.migrate(stack)
@@ -111,9 +63,9 @@ const program = Effect.gen(function* () {
   const inside = yield* measure("in process").pipe(
     Effect.provide(LedgerNode.layer({ ...stack, nodeName: "inside" }), { local: true })
   )
-  const url = yield* server(stack)
+  const { rpc } = yield* startNode(stack)
   const client = LedgerClient.layer({
-    urls: [url],
+    urls: [`tcp://127.0.0.1:${rpc}`],
     format: process.env.CHRONICLE_RPC_FORMAT === "ndjson" ? "ndjson" : "binary",
     limits: { connectMs: 20_000 }
   })

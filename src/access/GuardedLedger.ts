@@ -1,6 +1,6 @@
 /**
  * The ledger as a caller from outside may use it: each method first checks that the caller may name what it names, and each answer
- * leaves out what the caller may not see. RPC and HTTP serve these methods, so that both refuse the same calls.
+ * is without what the caller may not see. RPC and HTTP serve these methods, so that both refuse the same calls.
  */
 import { Effect, Predicate, Result, Stream } from "effect"
 import { AccountWatch, accountEvents } from "../AccountEvents.ts"

@@ -1,6 +1,6 @@
 /**
- * A demo and a node in the foreground get Ctrl-C or SIGTERM: they end soon, leave no process behind, and their data
- * whole.
+ * How a demo and a node in the foreground end on Ctrl-C or SIGTERM: soon, with their data whole and no process of theirs
+ * running on.
  */
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"

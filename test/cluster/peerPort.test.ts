@@ -1,4 +1,4 @@
-/** The port of the nodes as strangers meet it: nodes get in, everybody else is refused in time, and leaves nothing behind. */
+/** The port of the nodes under strangers: connections that are no node's are refused in time, and cost no memory or sockets afterwards. */
 import { readFileSync } from "node:fs"
 import * as Net from "node:net"
 import { setFlagsFromString } from "node:v8"

@@ -1,6 +1,6 @@
 /**
- * Makes a failing plan smaller: leaves out commands, then faults, for as long as it still fails. What is left is written as the
- * options of one command line, which repeats it.
+ * Makes a failing plan smaller: removes commands, then faults, for as long as it still fails, and prints the options of a
+ * command line that repeats the rest.
  */
 import { judge } from "./Judge.ts"
 import { type Noise, noises, type Plan, planOf, type Theme } from "./Plan.ts"

@@ -1,6 +1,6 @@
 /**
- * What became of a hold that is in no state any more. Closed holds leave the state of their account, so a command that names
- * one is refused as if it had never been; before that is told, the log is asked how and when the hold came to its end.
+ * Looks up in the log how and when a closed hold came to its end. The state of an account keeps open holds alone, so a command that names
+ * a closed one is refused as if it had never been, and what is told instead has to come from the log.
  */
 import { Effect, Result } from "effect"
 import {

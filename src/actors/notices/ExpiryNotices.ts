@@ -1,6 +1,6 @@
 /**
- * Writes the notices of holds that have expired (`HoldExpired`), for subscribers: no decision and no answer waits for them, for all of
- * them leave an expired hold out by themselves (design §3). A singleton of the cluster, which finds the holds by the read model's index of
+ * Writes the notices of holds that have expired (`HoldExpired`), for subscribers: decisions and answers do not wait for them, for they
+ * disregard an expired hold by themselves (design §3). A singleton of the cluster, which finds the holds by the read model's index of
  * their expiry and sends an ordinary command for each, under an id made of the hold's: two nodes that do so at once write it once.
  *
  * A notice is in the log for ever, so it must be true. From its expiry on, a hold cannot be captured, adjusted or released. So once

@@ -84,7 +84,7 @@ export class Subscriptions extends Context.Service<
             yield* Effect.addFinalizer(() => Effect.sync(stop))
             return Effect.gen(function* () {
               yield* shared.start
-              // While nobody reads the log for all, the account is looked at again and again.
+              // While the reader for all does not run, the account is read again every `pollMs`.
               if (!shared.list.isReading) return Effect.sleep(pollMs)
               latch.closeUnsafe()
               return latch.await

@@ -49,7 +49,7 @@ export const WebhookConfig = Context.Reference<WebhookLimits>("chronicle/infra/W
   defaultValue: () => defaultWebhookLimits
 })
 
-/** What an endpoint may be. Whoever may make endpoints could otherwise have the nodes ask services of their own network. */
+/** Which addresses an endpoint may have. Without these bounds a token that may make endpoints could make the nodes ask services of their own network. */
 export interface WebhookRules {
   /** `http:` besides `https:`. */
   readonly allowHttp: boolean

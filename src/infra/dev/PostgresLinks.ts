@@ -8,7 +8,7 @@ const Links = Schema.fromJsonString(
 
 /**
  * Makes the links among PostgreSQL's libraries, which the package makes by an install script: npm runs none with
- * `--ignore-scripts`, and its later releases none that nobody approved.
+ * `--ignore-scripts`, and its later releases only those that the user has approved.
  */
 export const linkLibraries = Effect.fn("PostgresLinks.linkLibraries")(function* (native: string) {
   const fs = yield* FileSystem.FileSystem
