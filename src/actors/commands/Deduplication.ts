@@ -2,7 +2,7 @@
  * Deduplication by command id: a command that was accepted once answers its first outcome for ever (I4), from memory
  * where it is recent, else from the log.
  */
-import { Clock, Context, Data, Effect, Exit, FiberSet, Latch, Layer, Result } from "effect"
+import { Context, Data, Effect, Exit, FiberSet, Latch, Layer, Result } from "effect"
 import { accountsOf, type Command } from "../../domain/Command.ts"
 import { CommandIdReused } from "../../domain/Errors.ts"
 import type { CommandId } from "../../domain/Ids.ts"
@@ -10,6 +10,7 @@ import { type Position, printToken, type Receipt } from "../../domain/Receipt.ts
 import { boundBy, decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
+import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
 import { explained, isUnexplained } from "./HoldOutcome.ts"
 import { InFlightCommands } from "./InFlightCommands.ts"
@@ -163,7 +164,7 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
 const startExplaining = Effect.gen(function* () {
   const store = yield* EventStore
   const { lookupsAtOnce: atOnce, lookupsWaitingMax: waitingMax, holdLookupMs } = yield* LedgerConfig
-  const wall = yield* Clock.Clock
+  const clock = yield* LedgerClock
   const lookups = new Lookups({ atOnce, waitingMax })
   const run = yield* FiberSet.makeRuntime<never>()
 
@@ -171,8 +172,8 @@ const startExplaining = Effect.gen(function* () {
     Effect.suspend(() => {
       const { rejection, recordedAt } = command
       if (rejection === undefined || command.phase === "done") return Effect.void
-      const until = wall.currentTimeMillisUnsafe() + holdLookupMs
-      const isWanted = () => command.phase !== "done" && wall.currentTimeMillisUnsafe() < until
+      const until = clock.elapsedUnsafe() + holdLookupMs
+      const isWanted = () => command.phase !== "done" && clock.elapsedUnsafe() < until
       return Effect.map(explained(store, rejection, recordedAt, isWanted), (outcome) =>
         command.resume(Exit.fail(outcome))
       )

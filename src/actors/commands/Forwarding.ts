@@ -1,11 +1,12 @@
 /** Sends commands whose first account is another node's to that node, and follows the account while it moves. */
-import { Clock, Context, Effect, Layer, Result } from "effect"
+import { Context, Effect, Layer, Result } from "effect"
 import type { Command } from "../../domain/Command.ts"
 import { type CommandError, Indeterminate, Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { LedgerClock } from "../accounts/LedgerClock.ts"
 import { type Answer, Placement } from "../accounts/Placement.ts"
 import { AdmissionControl, wholeNode } from "./AdmissionControl.ts"
 import { LocalNode } from "./LocalNode.ts"
@@ -39,7 +40,7 @@ const make = Effect.gen(function* () {
   const placement = yield* Placement
   const limits = yield* LedgerConfig
   const cluster = yield* ClusterConfig
-  const wall = yield* Clock.Clock
+  const clock = yield* LedgerClock
   let away = 0
 
   /** Asks the owner of the group once: this node, if the group has come to it meanwhile. */
@@ -65,11 +66,11 @@ const make = Effect.gen(function* () {
    */
   const send = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {
     const outcomes = new Array<Outcome | undefined>(commands.length)
-    const until = wall.currentTimeMillisUnsafe() + limits.commandDeadlineMs
+    const until = clock.elapsedUnsafe() + limits.commandDeadlineMs
     const unknown = new Set<number>()
     let open = commands.map((_, index) => index)
     for (;;) {
-      const patience = until - wall.currentTimeMillisUnsafe()
+      const patience = until - clock.elapsedUnsafe()
       if (patience <= 0) break
       const answers = yield* ask(account, pick(commands, open), patience)
       open = open.filter((index, nth) => {

@@ -140,7 +140,8 @@ const givenUp =
 
 const makeSendChunks = (
   { limits, what, callOptions, callWithFailover, ownerOf, unavailable }: Nodes,
-  clock: Clock.Clock
+  /** Milliseconds that elapsed, which a clock that is set does not change. */
+  nowMs: () => number
 ) => {
   /** One message. Fails as a whole only where it was refused or given up as a whole. */
   const sendChunk = (chunk: ReadonlyArray<EncodedCommand>, deadlineMs: number) => {
@@ -175,7 +176,7 @@ const makeSendChunks = (
         results.push(...chunk.map(() => Result.fail(error)))
         continue
       }
-      const answer = yield* sendChunk(chunk, Math.max(1, deadline - clock.currentTimeMillisUnsafe()))
+      const answer = yield* sendChunk(chunk, Math.max(1, deadline - nowMs()))
       if (Result.isSuccess(answer)) {
         for (const result of answer.success) results.push(result)
         continue
@@ -198,7 +199,8 @@ const makeSendChunks = (
 const makeCommands = Effect.fnUntraced(function* (nodes: Nodes) {
   const { limits, callOptions, callWithFailover, ownerOf, unavailable } = nodes
   const clock = yield* Clock.Clock
-  const sendChunks = makeSendChunks(nodes, clock)
+  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const sendChunks = makeSendChunks(nodes, nowMs)
   const encode = makeEncodeCommand(yield* SecureRandom.SecureRandom, limits)
 
   const dispatch = (input: CommandInput): Effect.Effect<Receipt, CommandError> =>
@@ -213,7 +215,7 @@ const makeCommands = Effect.fnUntraced(function* (nodes: Nodes) {
     )
 
   const sendByOwner = (commands: ReadonlyArray<EncodedCommand>) => {
-    const deadline = clock.currentTimeMillisUnsafe() + limits.commandDeadlineMs
+    const deadline = nowMs() + limits.commandDeadlineMs
     // The accounts of a reversal are looked up by the node, once everything before it is done.
     const hasReversal = commands.some(({ command }) => command._tag === "Reverse")
     return sendWaves(
