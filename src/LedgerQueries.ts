@@ -33,7 +33,7 @@ const option = <S extends Schema.Constraint>(schema: S) => Schema.optional(schem
 const wholeNumber = (isGood: (value: number) => boolean, message: string) =>
   Schema.Number.check(Schema.makeFilter<number>((value) => isGood(value) || message))
 
-const PageLimit = wholeNumber(
+export const PageLimit = wholeNumber(
   (limit) => Number.isInteger(limit) && limit >= 1 && limit <= pageRowsMax,
   `must be a whole number of 1 to ${pageRowsMax}`
 )

@@ -12,8 +12,10 @@ interface Operation {
   readonly description?: string
   readonly responses: Readonly<Record<string, { readonly content?: object }>>
 }
+type Schema = Readonly<Record<string, unknown>>
 interface OpenApi {
   readonly openapi: string
+  readonly components: { readonly schemas: Readonly<Record<string, Schema>> }
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
 }
 
@@ -56,6 +58,60 @@ layer(memoryLedger)("/openapi.json", (it) => {
           at
         )
       }
+    })
+  )
+
+  /** Every schema of the document, wherever it stands. */
+  const schemasIn = (value: unknown): ReadonlyArray<Schema> => {
+    if (typeof value !== "object" || value === null) return []
+    const inner = Object.values(value).flatMap(schemasIn)
+    return Array.isArray(value) ? inner : [value as Schema, ...inner] // an object has fields of any type
+  }
+
+  it.effect("has a name for whatever a generated client needs a type of, and none with a number", () =>
+    Effect.gen(function* () {
+      const { components } = yield* fetched
+      const names = Object.keys(components.schemas)
+      assert.includeMembers(names, [
+        "Receipt",
+        "Transfer",
+        "TransferView",
+        "Deposited",
+        "DepositInGroup",
+        "Balance"
+      ])
+      assert.deepEqual(
+        names.filter((name) => /\d/.test(name)),
+        []
+      )
+    })
+  )
+
+  it.effect("tells the members of each union of objects by a property", () =>
+    Effect.gen(function* () {
+      const document = yield* fetched
+      const unions = schemasIn(document).filter(
+        ({ anyOf }) => Array.isArray(anyOf) && anyOf.length > 1 && anyOf.every((member) => "$ref" in member)
+      )
+      const told = unions.filter(({ discriminator }) => discriminator !== undefined)
+      assert.isAbove(told.length, 20)
+      const [command] = told.filter(({ discriminator }) =>
+        JSON.stringify(discriminator).includes("#/components/schemas/ReverseCommand")
+      )
+      assert.deepInclude(command?.discriminator, { propertyName: "_tag" })
+      // The balances of one path are told by what was asked.
+      for (const { anyOf, discriminator } of unions)
+        if (discriminator === undefined) assert.match(JSON.stringify(anyOf), /Balance/)
+    })
+  )
+
+  it.effect("says of integers beyond 32 bits that they need 64", () =>
+    Effect.gen(function* () {
+      const integers = schemasIn(yield* fetched).filter(
+        ({ type, maximum }) => type === "integer" && Number(maximum) >= 2 ** 31
+      )
+      assert.isAbove(integers.length, 20)
+      for (const { format } of integers) assert.strictEqual(format, "int64")
     })
   )
 })

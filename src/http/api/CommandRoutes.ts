@@ -5,11 +5,11 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiSchema, OpenApi } from "effect/http-api"
 import { AskedCommand, journalLegsMax, Leg } from "../../domain/Command.ts"
-import { AccountId, CommandId, Instant } from "../../domain/Ids.ts"
+import { AccountId, AccountOrContra, CommandId, Instant } from "../../domain/Ids.ts"
 import { Amount, OverdraftLimit } from "../../domain/Money.ts"
 import { Receipt } from "../../domain/Receipt.ts"
-import { InstantText } from "./Parameters.ts"
-import { commandPath, commandProblems } from "./Problems.ts"
+import { commandKeyFormat, entityTagFormat, InstantText } from "./Parameters.ts"
+import { CommandProblem, commandPath, commandProblems } from "./Problems.ts"
 
 type Tag = keyof typeof AskedCommand.cases
 
@@ -100,11 +100,13 @@ const receipts = [
 const commandHeaders = {
   "idempotency-key": Schema.optional(
     Schema.String.annotate({
+      format: commandKeyFormat,
       description: "The command id, unless the body has it: made by the client, one for each command."
     })
   ),
   "if-match": Schema.optional(
     Schema.String.annotate({
+      format: entityTagFormat,
       description: "The ETag that the (first) account must have, as `expectedVersion`."
     })
   )
@@ -114,7 +116,8 @@ const commandHeaders = {
 const documented: ReadonlyMap<unknown, Schema.Top> = new Map<unknown, Schema.Top>([
   [Amount, Schema.String.check(Schema.isPattern(/^[1-9]\d{0,35}$/u))],
   [OverdraftLimit, Schema.String.check(Schema.isPattern(/^(0|[1-9]\d{0,35})$/u))],
-  [Instant, Schema.Union([Instant, InstantText])]
+  [Instant, Schema.Union([Instant, InstantText])],
+  [AccountOrContra, Schema.String.check(Schema.isPattern(/^[A-Za-z0-9_:-]{1,64}$/u))]
 ])
 
 const documentedField = (field: Schema.Top): Schema.Top => {
@@ -124,7 +127,11 @@ const documentedField = (field: Schema.Top): Schema.Top => {
   return optional === undefined ? field : Schema.optionalKey(optional)
 }
 
-const legFields = { ...Leg.fields, amount: documentedField(Amount) }
+const legFields = {
+  ...Leg.fields,
+  account: documentedField(AccountOrContra),
+  amount: documentedField(Amount)
+}
 
 /** The fields of a command as a body has them: the id may come in a header, and instants as text. */
 const bodyFieldsOf = (tag: Tag, without: ReadonlyArray<string>): Schema.Struct.Fields => {
@@ -173,7 +180,7 @@ const AnyCommand = Schema.Union(
 /** A line of the answer to a batch: of a command, or the last. */
 const BatchLine = Schema.Union([
   Schema.Struct({ status: Schema.Literals([200, 201]), receipt: ReceiptBody }),
-  Schema.Struct({ status: Schema.Int, problem: Schema.Unknown }),
+  Schema.Struct({ status: Schema.Int, problem: CommandProblem }),
   Schema.Struct({ done: Schema.Int })
 ]).annotate({ identifier: "BatchLine" })
 

@@ -2,15 +2,19 @@
  * The OpenAPI 3.1 document of the API. Derived from the routes; what their schemas cannot say, because a URL holds texts alone or
  * because security is of the whole API, is added here.
  */
-import { Predicate } from "effect"
 import { OpenApi } from "effect/http-api"
 import { instantForms } from "../../domain/InstantText.ts"
+import { pageRowsMax } from "../../domain/Views.ts"
+import { isJson, type Json, withGeneratorHints } from "./GeneratorHints.ts"
 import { LedgerHttpApi } from "./LedgerHttpApi.ts"
-import { instantFormat, wholeNumberFormat } from "./Parameters.ts"
-
-type Json = Readonly<Record<string, unknown>>
-
-const isJson = (value: unknown): value is Json => Predicate.isObject(value) && !Array.isArray(value)
+import {
+  commandKeyFormat,
+  entityTagFormat,
+  entityTagsFormat,
+  instantFormat,
+  pageLimitFormat,
+  wholeNumberFormat
+} from "./Parameters.ts"
 
 /** What takes the place of a schema with one of our formats. */
 const schemasByFormat: Readonly<Record<string, Json>> = {
@@ -21,14 +25,30 @@ const schemasByFormat: Readonly<Record<string, Json>> = {
     description: `An instant: ${instantForms}.`,
     examples: ["2026-03-02T09:15:00Z"]
   },
-  [wholeNumberFormat]: { type: "integer", minimum: 1, maximum: Number.MAX_SAFE_INTEGER }
+  [wholeNumberFormat]: { type: "integer", minimum: 1, maximum: Number.MAX_SAFE_INTEGER },
+  [pageLimitFormat]: { type: "integer", minimum: 1, maximum: pageRowsMax },
+  [commandKeyFormat]: {
+    type: "string",
+    pattern: '^([A-Za-z0-9_:./@=+-]{1,128}|"[A-Za-z0-9_:./@=+-]{1,128}")$'
+  },
+  [entityTagFormat]: {
+    type: "string",
+    pattern: '^((0|[1-9]\\d{0,14})|"(0|[1-9]\\d{0,14})(;held=[1-9]\\d{0,37})?")$',
+    examples: ['"3"']
+  },
+  [entityTagsFormat]: {
+    type: "string",
+    pattern: '^(\\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$',
+    examples: ['"3"']
+  }
 }
 
 const replaceFormats = (value: unknown): unknown => {
   if (Array.isArray(value)) return value.map(replaceFormats)
   if (!isJson(value)) return value
   const known = typeof value.format === "string" ? schemasByFormat[value.format] : undefined
-  if (known !== undefined) return known
+  if (known !== undefined)
+    return { ...(value.description === undefined ? {} : { description: value.description }), ...known }
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, replaceFormats(inner)]))
 }
 
@@ -41,7 +61,7 @@ export const openApiDocument = (isGuarded: boolean): Json => {
   if (!isJson(document) || !isJson(document.components) || !isJson(document.info))
     throw new Error("an OpenAPI document is an object")
   const { security: _, ...rest } = document
-  return {
+  return withGeneratorHints({
     ...rest,
     info: { ...document.info, description },
     ...(isGuarded ? { security: [{ bearer: [] }] } : {}),
@@ -52,7 +72,7 @@ export const openApiDocument = (isGuarded: boolean): Json => {
         bearer: { type: "http", scheme: "bearer", description: "A token, as `chronicle token` makes it." }
       }
     }
-  }
+  })
 }
 
 /** An operation with an empty list of its own would need no token. */

@@ -4,12 +4,16 @@
  */
 import { Effect, Result, Schema, SchemaAST, SchemaIssue, SchemaTransformation } from "effect"
 import { instantForms, parseInstant } from "../../domain/InstantText.ts"
-import { Bound, PastInstant } from "../../LedgerQueries.ts"
+import { Bound, PageLimit, PastInstant } from "../../LedgerQueries.ts"
 import type { AnyQuery } from "../../QueryMethods.ts"
 
 /** Formats that the OpenAPI document replaces by what it can say of them more exactly. */
 export const instantFormat = "chronicle-instant"
 export const wholeNumberFormat = "chronicle-whole-number"
+export const pageLimitFormat = "chronicle-page-limit"
+export const commandKeyFormat = "chronicle-command-key"
+export const entityTagFormat = "chronicle-entity-tag"
+export const entityTagsFormat = "chronicle-entity-tags"
 
 /** Text that a reader turns into a number, or says what is wrong with. */
 const textOf = (format: string, description: string, read: (text: string) => Result.Result<number, string>) =>
@@ -31,9 +35,10 @@ const textOf = (format: string, description: string, read: (text: string) => Res
 export const InstantText = textOf(instantFormat, `An instant: ${instantForms}.`, parseInstant)
 
 const digits = /^(0|[1-9]\d{0,15})$/
-const WholeNumberText = textOf(wholeNumberFormat, "A whole number.", (text) =>
+const readDigits = (text: string): Result.Result<number, string> =>
   digits.test(text) ? Result.succeed(Number(text)) : Result.fail("must be a whole number")
-)
+const WholeNumberText = textOf(wholeNumberFormat, "A whole number.", readDigits)
+const PageLimitText = textOf(pageLimitFormat, "The most rows of a page.", readDigits)
 
 const instants: ReadonlySet<unknown> = new Set([PastInstant, Bound])
 
@@ -47,6 +52,7 @@ const givenOf = (option: Schema.Top): Schema.Top => {
 const parameterSchema = (option: Schema.Top): Schema.Top => {
   const given = givenOf(option)
   if (instants.has(given)) return InstantText
+  if (given === PageLimit) return PageLimitText
   return SchemaAST.isNumber(given.ast) ? WholeNumberText : given
 }
 

@@ -89,11 +89,14 @@ const statusOf = (error: ErrorClass): number => {
   return status
 }
 
+/** What all documents have; none of them needs a service to be decoded. */
+type ProblemSchema = Schema.Codec<{ readonly type: string; readonly detail: string }, unknown>
+
 interface Problem {
   readonly status: number
   /** Of an instance of the class, the document. */
   readonly encode: (error: RequestError) => Readonly<Record<string, unknown>>
-  readonly schema: Schema.Top
+  readonly schema: ProblemSchema
 }
 
 const makeProblem = (error: ErrorClass): Problem => {
@@ -119,7 +122,7 @@ const makeProblem = (error: ErrorClass): Problem => {
     schema: schema.pipe(
       HttpApiSchema.asJson({ contentType: "application/problem+json" }),
       HttpApiSchema.status(status)
-    ),
+    ) as Schema.Top as ProblemSchema, // by the fields above
     encode: (failure) => {
       const document: Record<string, unknown> = { type, title, status, detail: failure.message }
       for (const name of Object.keys(fields)) {
@@ -151,8 +154,13 @@ const problemOf = (tag: string): Problem => {
 /** Every tag with its status, for the reference page. */
 export const problemList = [...problems].map(([tag, { status }]) => ({ tag, title: titleOf(tag), status }))
 
-const schemasOf = (errors: ReadonlyArray<ErrorClass>): ReadonlyArray<Schema.Top> =>
+const schemasOf = (errors: ReadonlyArray<ErrorClass>): ReadonlyArray<ProblemSchema> =>
   errors.map(({ identifier }) => problemOf(identifier).schema)
+
+/** The document of any error of a command, as one of several answers. */
+export const CommandProblem = Schema.Union(
+  CommandError.members.map(({ identifier }) => problemOf(identifier).schema)
+)
 
 /** What a request that sends commands can be answered with instead of a receipt. */
 export const commandProblems = schemasOf([

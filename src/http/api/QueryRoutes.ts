@@ -4,10 +4,11 @@
  */
 import { Schema, SchemaAST } from "effect"
 import { HttpApiEndpoint, HttpApiSchema, OpenApi } from "effect/http-api"
+import { AskedCommand } from "../../domain/Command.ts"
 import { HistoryEntry } from "../../domain/Views.ts"
 import { subjects } from "../../LedgerQueries.ts"
 import { type AnyQuery, type QueryName, queryEntries } from "../../QueryMethods.ts"
-import { querySchemaOf } from "./Parameters.ts"
+import { entityTagsFormat, querySchemaOf } from "./Parameters.ts"
 import { queryProblems } from "./Problems.ts"
 
 interface NamedQuery {
@@ -54,12 +55,15 @@ export const foundOf = (answer: Schema.Top): { readonly found: Schema.Top; reado
 }
 
 const headersOf = ({ queries, isStream, name }: QueryRoute): Readonly<Record<string, Schema.Top>> => {
-  const text = (description: string) => Schema.optional(Schema.String.annotate({ description }))
+  const text = (description: string, format?: string) =>
+    Schema.optional(Schema.String.annotate(format === undefined ? { description } : { description, format }))
   return {
     ...(queries.some(({ query }) => "readToken" in query.fields)
       ? { "chronicle-read-token": text("Of a receipt: the answer contains at least that write.") }
       : {}),
-    ...(hasETag(name) ? { "if-none-match": text("The ETag of an answer that the client has.") } : {}),
+    ...(hasETag(name)
+      ? { "if-none-match": text("The ETag of an answer that the client has.", entityTagsFormat) }
+      : {}),
     ...(isStream || isFollowed(name)
       ? { "last-event-id": text("The id of the last event that was received: the stream goes on after it.") }
       : {})
@@ -73,6 +77,10 @@ export const isFollowed = (name: QueryName): boolean => name === "history"
 
 const capital = (name: string): string => name.charAt(0).toUpperCase() + name.slice(1)
 
+/** The body of a command may have the name of a query. */
+const componentOf = (name: QueryName): string =>
+  Object.hasOwn(AskedCommand.cases, capital(name)) ? `${capital(name)}View` : capital(name)
+
 const accountHeaders = {
   etag: Schema.optional(Schema.String),
   "chronicle-read-token": Schema.optional(Schema.String)
@@ -82,7 +90,7 @@ const answersOf = ({ queries, isStream, name }: QueryRoute): ReadonlyArray<Schem
   if (isStream) return queries.map(({ query }) => HttpApiSchema.StreamSse({ data: query.answer }))
   const plain = queries.map((one) => {
     const { found } = foundOf(one.query.answer)
-    return found.annotate({ identifier: capital(one.name) })
+    return found.annotate({ identifier: componentOf(one.name) })
   })
   return [
     ...(hasETag(name) ? [HttpApiSchema.WithHeaders(Schema.Union(plain), accountHeaders)] : plain),
