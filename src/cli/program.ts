@@ -38,6 +38,7 @@ import { statement, sum, trialBalance } from "./statement.ts"
 import { Stopped } from "./stopped.ts"
 import { token } from "./token.ts"
 import { verify } from "./verify.ts"
+import { webhooks } from "./webhooks.ts"
 
 /**
  * `--version` of the program alone: `balance` has one of its own (a version of the account), so effect's, which all
@@ -86,7 +87,8 @@ const chronicle = Command.make(
     rebuild,
     loadtest,
     token,
-    cluster
+    cluster,
+    webhooks
   ])
 )
 

@@ -8,7 +8,7 @@ import { storable } from "./Command.ts"
 import { Event } from "./Event.ts"
 import { AccountId, AccountPrefix, AnyCommandId, Instant, Version } from "./Ids.ts"
 
-const eventTypes = Struct.keys(Event.cases)
+export const eventTypes = Struct.keys(Event.cases)
 
 export const WebhookId = Schema.String.check(
   Schema.isPattern(/^wh_[A-Za-z0-9_-]{1,64}$/u, { message: 'must be the id of a webhook, "wh_…"' })

@@ -54,8 +54,8 @@ layer(world, { excludeTestServices: true })("webhooks over HTTP", (it) => {
         assert.deepInclude(made.shown, { ...asked, state: "active", delivered: 0, failures: [] })
         const one = `/${id}`
         for (const { status, text } of [
-          yield* ask(send, "reader", "GET", one),
-          yield* ask(send, "reader", "GET", ""),
+          yield* ask(send, "boss", "GET", one),
+          yield* ask(send, "boss", "GET", ""),
           yield* ask(send, "boss", "POST", `${one}/pause`)
         ]) {
           assert.strictEqual(status, 200)
@@ -101,7 +101,13 @@ layer(world, { excludeTestServices: true })("webhooks over HTTP", (it) => {
           assert.strictEqual((yield* ask(send, "bank", method, path)).status, 404, path)
         assert.lengthOf((yield* ask(send, "bank", "GET", "")).shown.rows, 0)
         assert.lengthOf((yield* ask(send, "shop", "GET", "")).shown.rows, 1)
-        assert.strictEqual((yield* ask(send, "reader", "POST", `${one}/pause`)).status, 403)
+        // Who has the URL of an endpoint may often post to it, so a reader is shown none.
+        for (const [method, path] of [
+          ["GET", ""],
+          ["GET", one],
+          ["POST", `${one}/pause`]
+        ] as const)
+          assert.strictEqual((yield* ask(send, "reader", method, path)).status, 403, path)
         assert.strictEqual((yield* ask(send, "shop", "DELETE", one)).status, 204)
       })
     )

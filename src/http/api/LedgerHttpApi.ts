@@ -50,7 +50,7 @@ export class LedgerHttpApi extends HttpApi.make("chronicle")
   .add(
     HttpApiGroup.make("commands").add(...needing([...commandEndpoints, batchEndpoint], () => "command")),
     HttpApiGroup.make("queries").add(...needing(queryEndpoints, scopeOfQueries)),
-    HttpApiGroup.make("webhooks").add(...needing(webhookEndpoints, scopeOfWebhooks))
+    HttpApiGroup.make("webhooks").add(...needing(webhookEndpoints, () => scopeOfWebhooks))
   )
   .middleware(Admission)
   .annotate(HttpApi.QueryParseOptions, { errors: "all", onExcessProperty: "error" })
