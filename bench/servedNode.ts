@@ -34,8 +34,11 @@ export const prepare = (ledger: Ledger["Service"]) =>
     ).flat()
   )
 
-/** A node in a process of its own. */
-export const startNode = Effect.fnUntraced(function* (stack: DevStackService) {
+/** A node in a process of its own; `variables` are added to its environment. */
+export const startNode = Effect.fnUntraced(function* (
+  stack: DevStackService,
+  variables: Readonly<Record<string, string>> = {}
+) {
   const [http, rpc] = [yield* loopbackPort("HTTP"), yield* loopbackPort("RPC")]
   const child = spawn(process.execPath, ["src/cli/main.ts", "serve"], {
     stdio: ["ignore", "ignore", "inherit"],
@@ -46,7 +49,8 @@ export const startNode = Effect.fnUntraced(function* (stack: DevStackService) {
       CHRONICLE_NATS_URL: stack.natsUrl,
       CHRONICLE_NODE_NAME: "bench",
       CHRONICLE_HTTP_PORT: String(http),
-      CHRONICLE_RPC_PORT: String(rpc)
+      CHRONICLE_RPC_PORT: String(rpc),
+      ...variables
     }
   })
   yield* Effect.addFinalizer(() => Effect.sync(() => child.kill("SIGTERM")))

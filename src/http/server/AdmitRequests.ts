@@ -45,6 +45,17 @@ export const layer: Layer.Layer<Admission, never, Authenticator | RefusalLog | H
         return authenticator.admitUnsafe(scope, request.headers.authorization, identity)
       }
 
+      /** A misspelt parameter would change what is asked for; the parameters of routes that take some are checked by their schema. */
+      const withoutParameters = (
+        request: HttpServerRequest.HttpServerRequest
+      ): Result.Result<void, InvalidCommand> => {
+        const [, query = ""] = request.url.split("?")
+        const [name] = new URLSearchParams(query).keys()
+        return name === undefined
+          ? Result.succeed(undefined)
+          : Result.fail(InvalidCommand.at(name.slice(0, 64), "is no parameter: this route takes none"))
+      }
+
       /** A connection that is refused too often is closed, as is one that comes while the node closes. */
       const refused = (request: HttpServerRequest.HttpServerRequest, route: string, error: RequestError) => {
         const response = problemResponse(error)
@@ -67,6 +78,10 @@ export const layer: Layer.Layer<Admission, never, Authenticator | RefusalLog | H
           const admitted = admit(request, scopeOf(endpoint))
           if (Result.isFailure(admitted))
             return yield* refused(request, endpoint.identifier, admitted.failure)
+          if (endpoint.query === undefined) {
+            const parameters = withoutParameters(request)
+            if (Result.isFailure(parameters)) return problemResponse(parameters.failure)
+          }
           return yield* Effect.provideService(handle, CurrentCaller, admitted.success)
         }).pipe(
           Effect.catch((error) =>
