@@ -270,20 +270,17 @@ const tagsOfHolds: { readonly [kind: string]: string } = {
 const toHoldStep = (row: Row): Result.Result<object, Fault> =>
   Result.gen(function* () {
     const { kind, account, counterparty, hold } = row
-    const { asset, amount } = yield* toPart(row)
+    const part = yield* toPart(row)
     const expiry = yield* optional(row.expires, toExpiry)
     const final = yield* optional(row.final, (text) => toYes("final", text))
     const isMore = yield* optional(row.excess, (text) => toYes("excess", text))
-    const isPlaced = kind === "hold"
     return {
       _tag: tagsOfHolds[kind],
       account,
       ...expiry,
       ...given({
-        hold: isPlaced ? undefined : hold,
-        // Of a hold that exists the account has it.
-        asset: isPlaced ? asset : undefined,
-        amount,
+        hold: kind === "hold" ? undefined : hold,
+        ...part,
         to: counterparty === "" ? undefined : counterparty,
         final,
         excess: isMore === undefined ? undefined : "fromAvailable"
@@ -297,7 +294,9 @@ const toReversal = (row: Row): Result.Result<object, Fault> =>
     const n = yield* optional(row.n, toNumber)
     const legs = yield* optional(row.legs, (text) => toReversalLegs(text, asset))
     const shortfall = row.shortfall === "" ? undefined : row.shortfall
-    return { original: row.original, ...given({ amount, n, legs, shortfall }) }
+    // Each leg has one of its own.
+    const meant = legs === undefined ? asset : undefined
+    return { original: row.original, ...given({ amount, asset: meant, n, legs, shortfall }) }
   })
 
 /** A line that moves no money. What is noted of an account that is opened is part of its metadata. */
@@ -333,7 +332,7 @@ const toAccountChange = (
         return {
           _tag: "UpdateAccount",
           ...common,
-          ...given({ owner, overdraftLimit, metadata, description: note })
+          ...given({ owner, overdraftLimit, asset, metadata, description: note })
         }
       }
       case "close":

@@ -222,8 +222,10 @@ export const toReversalLegs = (
     text
       .split(";")
       .map((part) =>
-        Result.flatMap(toLeg(part, asset), ({ account, units }) =>
-          units < 0n ? faulty("legs", "not positive", part) : Result.succeed({ account, amount: units })
+        Result.flatMap(toLeg(part, asset), ({ account, units, own }) =>
+          units < 0n
+            ? faulty("legs", "not positive", part)
+            : Result.succeed({ account, amount: units, asset: own })
         )
       )
   )

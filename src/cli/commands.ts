@@ -10,12 +10,14 @@ import { lazily } from "./lazily.ts"
 import { parseMoneyText } from "./MoneyText.ts"
 import { holdList } from "./queries.ts"
 
+const inMoneyForm = [
+  (text: string) => Option.fromUndefinedOr(parseMoneyText(text)),
+  () => "is no amount: write 12.50, '12.50 USD' or '12.50 USD/2'"
+] as const
+
 const amount = Argument.String("amount").pipe(
   Argument.withDescription("A decimal, with or without its asset: 12.50, '12.50 USD', '12.50 USD/2'"),
-  Argument.filterMap(
-    (text) => Option.fromUndefinedOr(parseMoneyText(text)),
-    () => "is no amount: write 12.50, '12.50 USD' or '12.50 USD/2'"
-  )
+  Argument.filterMap(...inMoneyForm)
 )
 
 const shared = {
@@ -114,8 +116,13 @@ const reverseFlags = {
   ),
   legs: Flag.String("legs").pipe(
     Flag.withDescription(
-      "What accounts of the original give or get back: 'shop=30.00;tax=13.30'; all that is left when absent"
+      "What accounts of the original, and accounts outside the books, give or get back: 'shop=30.00;tax=13.30', 'external:card=30.00 USD'; all that is left when absent"
     ),
+    Flag.optional
+  ),
+  amount: Flag.String("amount").pipe(
+    Flag.withDescription("What is given back of an original that moved one amount: 12.50, or '12.50 USD'"),
+    Flag.filterMap(...inMoneyForm),
     Flag.optional
   ),
   shortfall: Flag.String("shortfall").pipe(

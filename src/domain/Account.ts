@@ -175,11 +175,17 @@ export const active = (
   if (account.status !== "open" && (account.status === "closed" || isFrozenFor(account, side))) {
     return Result.fail(notActive(account))
   }
-  if (asset !== undefined && asset !== account.asset) {
-    return Result.fail(new AssetMismatch({ account: account.id, expected: asset, actual: account.asset }))
-  }
-  return Result.succeed(account)
+  return ofAsset(account, asset)
 }
+
+/** The account, if it is of the asset that is named (any, if none is). */
+export const ofAsset = (
+  account: OpenedAccount,
+  asset: Asset | undefined
+): Result.Result<OpenedAccount, AssetMismatch> =>
+  asset === undefined || asset === account.asset
+    ? Result.succeed(account)
+    : Result.fail(new AssetMismatch({ account: account.id, expected: asset, actual: account.asset }))
 
 /** Fails unless `amount` minor units can leave the account (I3). */
 export const covers = (account: OpenedAccount, amount: bigint): Result.Result<void, InsufficientFunds> =>

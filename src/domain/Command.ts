@@ -69,6 +69,13 @@ export const Leg = Schema.Struct({
 })
 export type Leg = typeof Leg.Type
 
+/** What an account or contra of an original gives or gets back. A contra that moved several assets needs one here. */
+const ReversalLeg = Schema.Struct({
+  account: AccountOrContra,
+  amount: Amount,
+  asset: Schema.optionalKey(Asset)
+})
+
 /**
  * The rate of an exchange: what the legs in `base` come to, times `rate` and rounded, is what the legs in `quote` come to.
  * `rate` is in whole units, so `10/11` from `USD/2` to `JPY/0` is ten yen for eleven dollars.
@@ -99,6 +106,9 @@ const common = {
   expectedVersion: Schema.optionalKey(Version),
   context: Schema.optionalKey(CommandContext)
 }
+
+/** The asset that the caller means by an amount where the account or the original has one already: any other is refused. */
+const meantAsset = Schema.optionalKey(Asset)
 
 const noted = { description: Description, metadata: Schema.optionalKey(AccountMetadata) }
 
@@ -145,6 +155,8 @@ const kinds = {
     owner: Schema.optionalKey(text(128)),
     metadata: Schema.optionalKey(AccountMetadata),
     overdraftLimit: Schema.optionalKey(OverdraftLimit),
+    /** Of the overdraft limit. */
+    asset: meantAsset,
     description: Description
   },
   /** Keeps money back for a payment to come; the command's id is the hold's. See Holds.ts. */
@@ -164,6 +176,7 @@ const kinds = {
     account: AccountId,
     hold: CommandId,
     amount: Schema.optionalKey(Amount),
+    asset: meantAsset,
     /** Gives free what remains after it. */
     final: Schema.optionalKey(Schema.Boolean),
     /** An account or a contra; `external:bank` where neither the hold nor the command names one. */
@@ -178,6 +191,7 @@ const kinds = {
     account: AccountId,
     hold: CommandId,
     amount: Schema.optionalKey(Amount),
+    asset: meantAsset,
     expiresAt: Schema.optionalKey(Instant),
     ...noted
   },
@@ -187,6 +201,7 @@ const kinds = {
     account: AccountId,
     hold: CommandId,
     amount: Schema.optionalKey(Amount),
+    asset: meantAsset,
     ...noted
   },
   /**
@@ -199,11 +214,10 @@ const kinds = {
     original: CommandId,
     n: Schema.optionalKey(ReversalNumber),
     amount: Schema.optionalKey(Amount),
+    /** Of `amount`, and of the legs that name none. */
+    asset: meantAsset,
     legs: Schema.optionalKey(
-      Schema.Array(Schema.Struct({ account: AccountOrContra, amount: Amount })).check(
-        Schema.isMinLength(1),
-        Schema.isMaxLength(journalLegsMax)
-      )
+      Schema.Array(ReversalLeg).check(Schema.isMinLength(1), Schema.isMaxLength(journalLegsMax))
     ),
     reason: text(256),
     metadata: noted.metadata,

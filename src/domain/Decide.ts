@@ -14,6 +14,7 @@ import {
   notActive,
   notClosed,
   type OpenedAccount,
+  ofAsset,
   withoutExpired
 } from "./Account.ts"
 import type { Command, Exchange, Leg } from "./Command.ts"
@@ -405,7 +406,8 @@ const update = (command: Of<"UpdateAccount">, account: Account): Decision => {
       InvalidCommand.at("command", "changes nothing: give owner, metadata or overdraftLimit")
     )
   }
-  return Result.flatMap(notClosed(account), (opened) =>
+  const asked = Result.flatMap(notClosed(account), (opened) => ofAsset(opened, command.asset))
+  return Result.flatMap(asked, (opened) =>
     Result.flatMap(overdraftLimit === undefined ? Result.void : coversWith(opened, overdraftLimit), () =>
       one(command.account, {
         _tag: "AccountUpdated",

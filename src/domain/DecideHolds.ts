@@ -1,6 +1,6 @@
 /** The decisions about holds: what may be kept back, captured, changed and given free, or why not. Pure. */
 import { Result } from "effect"
-import { type Account, active, covers, hasRoomFor, type OpenedAccount } from "./Account.ts"
+import { type Account, active, covers, hasRoomFor, type OpenedAccount, ofAsset } from "./Account.ts"
 import type { Command } from "./Command.ts"
 import {
   AccountNotFound,
@@ -136,7 +136,7 @@ export const captureHold = (
 ): Decision =>
   Result.gen(function* () {
     const { account, excess } = command
-    const payer = yield* active(stateOf(account), undefined, "debits")
+    const payer = yield* active(stateOf(account), command.asset, "debits")
     const hold = yield* openHold(payer, before, command.hold, at)
     const to = yield* destinationOf(command, hold)
     if (to === account) return yield* Result.fail(new SameAccount({ account }))
@@ -184,7 +184,7 @@ export const adjustHold = (
   at: Instant
 ): Decision =>
   Result.gen(function* () {
-    const opened = yield* active(account, undefined, "debits")
+    const opened = yield* active(account, command.asset, "debits")
     const hold = yield* openHold(opened, before, command.hold, at)
     const { amount = hold.amount, expiresAt } = command
     if (command.amount === undefined && expiresAt === undefined)
@@ -218,13 +218,17 @@ export const releaseHold = (
   at: Instant
 ): Decision => {
   if (account._tag === "Absent") return Result.fail(new AccountNotFound({ account: account.id }))
-  return Result.flatMap(openHold(account, before, command.hold, at), (hold) => {
+  return Result.gen(function* () {
+    const opened = yield* ofAsset(account, command.asset)
+    const hold = yield* openHold(opened, before, command.hold, at)
     const { amount = hold.remaining } = command
     if (amount > hold.remaining) {
-      const rest = formatMoney(hold.remaining, account.asset)
-      return Result.fail(InvalidCommand.at("amount", `must be at most ${rest}, which remain of the hold`))
+      const rest = formatMoney(hold.remaining, opened.asset)
+      const reason = `must be at most ${rest}, which remain of the hold`
+      return yield* Result.fail(InvalidCommand.at("amount", reason))
     }
-    return one(account.id, { _tag: "HoldReleased", hold: hold.id, amount, ...noted(command) })
+    const event: Event = { _tag: "HoldReleased", hold: hold.id, amount, ...noted(command) }
+    return [{ account: opened.id, event }]
   })
 }
 

@@ -6,7 +6,7 @@
 import { Result } from "effect"
 import { type Account, active, covers, hasRoomFor, type OpenedAccount } from "./Account.ts"
 import type { Command } from "./Command.ts"
-import { InvalidCommand, type Rejection, ReversalExceeds, SameAccount } from "./Errors.ts"
+import { AssetMismatch, InvalidCommand, type Rejection, ReversalExceeds } from "./Errors.ts"
 import type { Event } from "./Event.ts"
 import { type AccountId, type CommandId, isContra } from "./Ids.ts"
 import { type Asset, amountMax, formatMoney } from "./Money.ts"
@@ -26,11 +26,16 @@ type Shares = ReadonlyMap<OriginalLeg, bigint>
 
 /** What the command asks to give back of each leg. */
 const sharesOf = (
-  { amount, legs: named, original }: Reverse,
+  { amount, asset, legs: named, original }: Reverse,
   { legs }: Original
 ): Result.Result<Shares, Rejection> => {
   if (amount !== undefined && named !== undefined) return refuse("legs", "give amount or legs, not both")
-  if (named !== undefined) return sharesOfNamed(named, legs, original)
+  if (named !== undefined) {
+    const meant = asset === undefined ? named : named.map((leg) => ({ asset, ...leg }))
+    return sharesOfNamed(meant, legs, original)
+  }
+  const other = legs.find((leg) => asset !== undefined && leg.asset !== asset)
+  if (other !== undefined) return Result.fail(mismatch(other, asset))
   if (amount === undefined) {
     const open = legs.filter((leg) => leftOf(leg) > 0n)
     const [first] = legs
@@ -43,6 +48,9 @@ const sharesOf = (
     return refuse("amount", "the original has more than one amount: name those to give back in legs")
   return checked(new Map(legs.map((leg) => [leg, amount])), original)
 }
+
+const mismatch = ({ account, asset: actual }: OriginalLeg, expected: Asset = actual) =>
+  new AssetMismatch({ account, expected, actual })
 
 const exceeds = (original: CommandId, leg: OriginalLeg, amount: bigint) =>
   new ReversalExceeds({ original, account: leg.account, asset: leg.asset, left: leftOf(leg), amount })
@@ -63,14 +71,14 @@ const sharesOfNamed = (
   original: CommandId
 ): Result.Result<Shares, Rejection> => {
   const shares = new Map<OriginalLeg, bigint>()
-  for (const { account, amount } of named) {
-    const [leg, ...further] = legs.filter((one) => one.account === account)
-    if (leg === undefined) return refuse("legs", `${account} got and paid nothing in ${original}`)
+  for (const { account, amount, asset } of named) {
+    const own = legs.filter((one) => one.account === account)
+    const [first] = own
+    if (first === undefined) return refuse("legs", `${account} got and paid nothing in ${original}`)
+    const [leg, ...further] = own.filter((one) => asset === undefined || one.asset === asset)
+    if (leg === undefined) return Result.fail(mismatch(first, asset))
     if (further.length > 0)
-      return refuse(
-        "legs",
-        `${account} has several assets in ${original}: name the accounts on the other side`
-      )
+      return refuse("legs", `${account} has several assets in ${original}: name the one that is meant`)
     if (shares.has(leg)) return refuse("legs", `${account} is named twice`)
     shares.set(leg, amount)
   }
@@ -99,10 +107,13 @@ interface Decided {
   readonly event: Event
 }
 
-/** What one account gives (below zero) or gets back. */
+/** What one account gives (below zero) or gets back by one event. */
 interface Change {
+  /** The account as it stands before the event. */
   readonly account: OpenedAccount
   readonly units: bigint
+  /** Whether the account pays for others. */
+  readonly isShortfall?: true
 }
 
 /** Several legs of a journal on one account may sum to more than one event can carry. */
@@ -129,11 +140,11 @@ export const reverse = (
 
 /** What the reversal of one account and one contra writes is a deposit or withdrawal; else it is a journal. */
 const eventsOf = (
-  { metadata, n = 1, original, reason, shortfall }: ResolvedReverse,
+  { metadata, n = 1, original, reason }: ResolvedReverse,
   shares: Shares,
   changes: ReadonlyArray<Change>
 ): Result.Result<ReadonlyArray<Decided>, Rejection> => {
-  const [head] = changes
+  const [head, ...further] = changes
   if (head === undefined)
     return refuse("legs", "name an account of the books with what it gives or gets back")
   const link = { original, n }
@@ -146,9 +157,9 @@ const eventsOf = (
   const contras = [...shares].flatMap(([{ account, asset, net }, amount]) =>
     isContra(account) ? [{ contra: account, side: sideOf(-net), amount, asset } as const] : []
   )
-  const marked = ({ account }: Change) => (account.id === shortfall ? { isShortfall: true } : {})
+  const marked = ({ isShortfall }: Change) => (isShortfall === undefined ? {} : { isShortfall })
   const [contra, ...others] = contras
-  if (contra !== undefined && others.length === 0 && changes.length === 1 && head.account.id !== shortfall) {
+  if (contra !== undefined && others.length + further.length === 0 && head.isShortfall !== true) {
     const moved = { amount: sizeOf(head.units), contra: contra.contra, ...noted }
     const _tag = head.units < 0n ? "Withdrawn" : "Deposited"
     return Result.succeed([
@@ -166,13 +177,13 @@ const eventsOf = (
   return Result.succeed(
     changes.map((change, ordinal): Decided => {
       const { account, units } = change
-      const further = { amount: sizeOf(units), side: sideOf(units), ...place }
+      const leg = { amount: sizeOf(units), side: sideOf(units), ...place }
       return {
         account: account.id,
         event:
           ordinal === 0
             ? { _tag: "JournalPosted", ...journal, reverses: { ...link, gave, ...marked(change) } }
-            : { _tag: "JournalLegPosted", ...further, reverses: { ...link, ...marked(change) } }
+            : { _tag: "JournalLegPosted", ...leg, reverses: { ...link, ...marked(change) } }
       }
     })
   )
@@ -180,7 +191,7 @@ const eventsOf = (
 
 /**
  * The changes to the accounts of the books, checked as a whole: what an account cannot give back is paid by the shortfall
- * account, where the command names one.
+ * account, where the command names one. That one may have a share of its own, which is a change of its own before it.
  */
 const changesOf = (
   { shortfall }: Reverse,
@@ -195,7 +206,6 @@ const changesOf = (
       const { account: id } = leg
       if (isContra(id)) continue
       const account = yield* active(stateOf(id), leg.asset, leg.net < 0n ? "credits" : "debits")
-      if (id === shortfall) return yield* Result.fail(new SameAccount({ account: account.id }))
       if (leg.net < 0n) {
         yield* hasRoomFor(account, amount)
         changes.push({ account, units: amount })
@@ -206,7 +216,7 @@ const changesOf = (
         changes.push({ account, units: -amount })
         continue
       }
-      if (shortfall === undefined)
+      if (shortfall === undefined || shortfall === id)
         return yield* Result.flatMap(covers(account, amount), () => refuse("original", ""))
       if (asset !== undefined && asset !== leg.asset)
         return yield* refuse("shortfall", "accounts of more than one asset lack money")
@@ -215,9 +225,16 @@ const changesOf = (
       lacking += amount - (available > 0n ? available : 0n)
     }
     if (shortfall !== undefined && lacking > 0n) {
-      const payer = yield* active(stateOf(shortfall), asset, "debits")
+      const own = changes.find(({ account }) => account.id === shortfall)
+      const payer = yield* active(own === undefined ? stateOf(shortfall) : after(own), asset, "debits")
       yield* covers(payer, lacking)
-      changes.push({ account: payer, units: -lacking })
+      changes.push({ account: payer, units: -lacking, isShortfall: true })
     }
     return changes
   })
+
+const after = ({ account, units }: Change): OpenedAccount => ({
+  ...account,
+  version: account.version + 1,
+  balance: account.balance + units
+})

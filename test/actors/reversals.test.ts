@@ -146,6 +146,72 @@ describe("a reversal", () => {
     }).pipe(Effect.provide([memoryStores, quiet]))
   )
 
+  it.effect("lets an account pay what another lacks besides its own share", () =>
+    Effect.gen(function* () {
+      const { node, store } = yield* world
+      yield* node.send(payment)
+      yield* node.send(withdraw("shop", 150_00n))
+      yield* node.send(withdraw("tax", 50_01n))
+      // 13.30 of its own and 50.00 for the shop are more than the 63.29 that it has.
+      assert.deepInclude(yield* refused(node, reverse("payment", { shortfall: "tax" })), {
+        _tag: "InsufficientFunds",
+        account: "tax",
+        amount: 50_00n
+      })
+      yield* node.send(deposit("tax", 1n))
+      const { postings } = yield* node.send(reverse("payment", { shortfall: "tax" }))
+      assert.deepStrictEqual(
+        postings.map(({ account, version, balance }) => [`${account}`, version, balance]),
+        [
+          ["payer", 4, 100_00n],
+          ["shop", 5, 0n],
+          ["tax", 6, 50_00n],
+          ["tax", 7, 0n]
+        ]
+      )
+      const legs = yield* legsOf(store, "~r1~payment")
+      assert.deepStrictEqual(
+        legs.map(({ event }) => ("reverses" in event ? event.reverses?.isShortfall : undefined)),
+        [undefined, undefined, undefined, true]
+      )
+      assert.deepInclude(yield* refused(node, reverse("payment", { n: 2 })), { _tag: "ReversalExceeds" })
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect("lets the payer of the original waive what the receiver has not any more", () =>
+    Effect.gen(function* () {
+      const { node, store } = yield* world
+      yield* node.send(transfer("payer", "shop", 100_00n, "t"))
+      yield* node.send(withdraw("shop", 170_00n))
+      yield* node.send(reverse("t", { shortfall: "payer" }))
+      assert.deepStrictEqual(yield* balances(node, "payer", "shop"), [30_00n, 0n])
+      assert.deepInclude(yield* refused(node, reverse("t", { n: 2 })), { _tag: "ReversalExceeds" })
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect("is refused in another asset than the original's", () =>
+    Effect.gen(function* () {
+      const { node, store } = yield* world
+      yield* node.send(transfer("payer", "shop", 100n, "t"))
+      const yen = { _tag: "AssetMismatch", expected: "JPY/0", actual: "USD/2" } as const
+      const asset = "JPY/0"
+      for (const more of [
+        { asset },
+        { amount: 50n, asset },
+        { asset, legs: [{ account: "shop", amount: 50n }] },
+        { legs: [{ account: "shop", amount: 50n, asset }] }
+      ])
+        assert.deepInclude<object>(yield* refused(node, reverse("t", more)), yen)
+      yield* node.send(reverse("t", { amount: 50n, asset: "USD/2" }))
+      const rest = [{ account: "shop", amount: 50n, asset: "USD/2" }]
+      yield* node.send(reverse("t", { n: 2, asset, legs: rest }))
+      assert.deepStrictEqual(yield* balances(node, "payer", "shop"), [100_00n, 100_00n])
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
   it.effect("gives back deposits, withdrawals and captures, out of and into the books", () =>
     Effect.gen(function* () {
       const { node, store } = yield* world
@@ -287,7 +353,10 @@ describe("a reversal", () => {
         reverse("two", { legs: [{ account: "external:card", amount: 1_00n }] })
       )
       assert.include(either.message, "several assets")
-      yield* node.send(reverse("two", { legs: [{ account: "shop-eur", amount: 2_00n }] }))
+      const neither = reverse("two", { legs: [{ account: "external:card", amount: 1_00n, asset: "JPY/0" }] })
+      assert.strictEqual((yield* refused(node, neither))._tag, "AssetMismatch")
+      const euros = [{ account: "external:card", amount: 2_00n, asset: "EUR/2" }]
+      yield* node.send(reverse("two", { legs: euros }))
       yield* node.send(reverse("two", { n: 2 }))
       const [first] = yield* legsOf(store, "~r2~two")
       assert.deepInclude(first?.event, {

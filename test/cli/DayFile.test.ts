@@ -274,6 +274,7 @@ describe("a line with further columns", () => {
         account: "alice",
         owner: "Bo",
         overdraftLimit: 750n,
+        asset: "USD/2",
         metadata: { tier: "gold", note: "" },
         description: "as asked"
       }
@@ -385,6 +386,7 @@ describe("a line of a hold or a reversal", () => {
         ...told1,
         hold: "h-1",
         amount: 700n,
+        asset: "JPY/0",
         final: true,
         to: "external:card",
         excess: "fromAvailable"
@@ -392,12 +394,12 @@ describe("a line of a hold or a reversal", () => {
     ],
     [
       { ...step("adjust"), asset: "USD", amount: "80", expires: "2026-03-02T09:15Z" },
-      { _tag: "AdjustHold", ...told1, hold: "h-1", amount: 8000n, expiresAt: instant }
+      { _tag: "AdjustHold", ...told1, hold: "h-1", amount: 8000n, asset: "USD/2", expiresAt: instant }
     ],
     [step("release"), { _tag: "ReleaseHold", ...told1, hold: "h-1" }],
     [
       { ...step("release"), asset: "USD", amount: "1", note: "less" },
-      { _tag: "ReleaseHold", ...told1, hold: "h-1", amount: 100n, description: "less" }
+      { _tag: "ReleaseHold", ...told1, hold: "h-1", amount: 100n, asset: "USD/2", description: "less" }
     ],
     [back, { _tag: "Reverse", commandId: "c1", original: "pay-1", reason: "returned" }],
     [
@@ -409,6 +411,7 @@ describe("a line of a hold or a reversal", () => {
         reason: "returned",
         n: 2,
         amount: 3000n,
+        asset: "USD/2",
         shortfall: "fees"
       }
     ],
@@ -420,8 +423,8 @@ describe("a line of a hold or a reversal", () => {
         original: "pay-1",
         reason: "returned",
         legs: [
-          { account: "shop", amount: 3000n },
-          { account: "tax", amount: 570n }
+          { account: "shop", amount: 3000n, asset: "USD/2" },
+          { account: "tax", amount: 570n, asset: "JPY/0" }
         ]
       }
     ],

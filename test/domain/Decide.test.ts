@@ -660,6 +660,18 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       { _tag: "HoldNotFound", hold: "other" }
     ],
     [
+      "is refused in another asset than the account's",
+      held,
+      capture("a", "h", { amount: 1n, asset: "JPY/0" }),
+      { _tag: "AssetMismatch", account: "a", expected: "JPY/0", actual: USD }
+    ],
+    [
+      "is taken in the account's asset",
+      held,
+      capture("a", "h", { amount: 1n, asset: USD }),
+      [["a", "HoldCaptured", { amount: 1n }]]
+    ],
+    [
       "is refused more than a hundred times",
       [
         ...ab,
@@ -709,6 +721,12 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       [["a", "HoldCaptured"]],
       8_999
     ],
+    [
+      "is refused in another asset than the account's",
+      held,
+      adjust("a", "h", { amount: 10n, asset: "JPY/0" }),
+      { _tag: "AssetMismatch", account: "a", expected: "JPY/0", actual: USD }
+    ],
     ["is refused for nothing", held, adjust("a", "h", {}), { _tag: "InvalidCommand" }],
     ["is refused into the past", held, adjust("a", "h", { expiresAt: 5 }), { _tag: "InvalidCommand" }],
     [
@@ -742,6 +760,12 @@ const cases: Record<string, ReadonlyArray<Case>> = {
     ["is refused beyond what remains", held, release("a", "h", { amount: 61n }), { _tag: "InvalidCommand" }],
     ["is done on a frozen account", [...held, freeze("a")], release("a", "h"), [["a", "HoldReleased"]]],
     ["is refused twice", [...held, release("a", "h")], release("a", "h"), { _tag: "HoldNotFound" }],
+    [
+      "is refused in another asset than the account's",
+      held,
+      release("a", "h", { amount: 1n, asset: "USD/3" }),
+      { _tag: "AssetMismatch", account: "a", expected: "USD/3", actual: USD }
+    ],
     ["is refused on no account", [], release("a", "h"), { _tag: "AccountNotFound" }]
   ],
   Reverse: [
@@ -891,6 +915,12 @@ const cases: Record<string, ReadonlyArray<Case>> = {
       [["a", "AccountUpdated", { owner: "Bo" }]]
     ],
     ["is refused where it changes nothing", [a], update("a", {}), { _tag: "InvalidCommand" }],
+    [
+      "is refused with a limit in another asset than the account's",
+      [a],
+      update("a", { overdraftLimit: 5n, asset: "JPY/0" }),
+      { _tag: "AssetMismatch", account: "a", expected: "JPY/0", actual: USD }
+    ],
     [
       "is refused on a closed account",
       [a, close("a")],

@@ -60,9 +60,10 @@ const isExchange: Is = (value) =>
   isOneOf("half-even", "half-up", "half-down", "up", "down")(value.rounding)
 const isShare: Is = (value) =>
   isObject(value) &&
-  hasOnly(value, "account", "amount") &&
+  hasOnly(value, "account", "amount", "asset") &&
   isPlace(value.account) &&
-  isBetween(1n, amountMax)(value.amount)
+  isBetween(1n, amountMax)(value.amount) &&
+  (!("asset" in value) || isAsset(value.asset))
 
 const account: Field = {
   is: isAccount,
@@ -96,7 +97,15 @@ const side: Field = {
 const asset: Field = { is: isAsset, values: ["USD/2", "ETH/18", "USD", "usd/2", "USD/19", ...wrong] }
 const legs = {
   is: isListOf(1, 100, isShare),
-  values: [[{ account: "b", amount: 1n }], [], [{}], null, "b"]
+  values: [
+    [{ account: "b", amount: 1n }],
+    [{ account: "b", amount: 1n, asset: "USD/2" }],
+    [{ account: "b", amount: 1n, asset: "usd" }],
+    [],
+    [{}],
+    null,
+    "b"
+  ]
 } as const
 const named = { account: "b", side: "credit", amount: 1n }
 
@@ -122,6 +131,7 @@ const kinds: { readonly [kind: string]: { readonly [field: string]: Field } } = 
     account,
     hold,
     amount,
+    asset,
     final: { is: (value) => typeof value === "boolean", values: [true, false, 1, "yes", null] },
     to: place,
     excess: {
@@ -130,12 +140,13 @@ const kinds: { readonly [kind: string]: { readonly [field: string]: Field } } = 
     },
     description
   },
-  AdjustHold: { account, hold, amount, expiresAt: instant, description },
-  ReleaseHold: { account, hold, amount, description },
+  AdjustHold: { account, hold, amount, asset, expiresAt: instant, description },
+  ReleaseHold: { account, hold, amount, asset, description },
   Reverse: {
     original: hold,
     n: { is: isWhole(1, 999), values: [1, 999, 0, 1_000, 1.5, "1", null] },
     amount,
+    asset,
     legs,
     reason: { is: isText(1, 256), isRequired: true, values: ["refund", "x".repeat(257), ...wrong] },
     shortfall: { is: isAccount, values: ["a", "external:bank", ...wrong] },
@@ -145,6 +156,7 @@ const kinds: { readonly [kind: string]: { readonly [field: string]: Field } } = 
     account,
     owner: { is: isText(1, 128), values: ["Ada", "x".repeat(129), ...wrong] },
     overdraftLimit: { is: isBetween(0n, 10n ** 38n - 1n), values: [0n, 5n, -1n, 10n ** 38n, 5, null] },
+    asset,
     metadata,
     description
   },

@@ -1,8 +1,10 @@
 /** The commands that change accounts and move money: each is sent to a node over RPC, and its receipt printed. */
 import { Data, Duration, Effect, Option, Result, Schema } from "effect"
+import { contrasOf } from "../../domain/Books.ts"
 import type { CommandInput } from "../../domain/Command.ts"
-import { AccountId, printInstant } from "../../domain/Ids.ts"
-import { type Asset, parseDecimal } from "../../domain/Money.ts"
+import { CommandNotFound } from "../../domain/Errors.ts"
+import { type AccountId, AccountOrContra, type CommandId, printInstant } from "../../domain/Ids.ts"
+import { type Asset, codeOf, parseDecimal } from "../../domain/Money.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { Ledger } from "../../LedgerService.ts"
 import { LedgerClient } from "../../rpc/client/LedgerClient.ts"
@@ -63,7 +65,7 @@ const moneyOf = (money: MoneyText, id: AccountId) => {
   return asset === undefined ? ownMoneyOf(money, id) : inAsset(money, asset)
 }
 
-/** The same where the command has no field for an asset: the node is asked, and a text that names another one is refused. */
+/** The node is asked for the account's asset, and a text that names another one is refused. */
 const ownMoneyOf = Effect.fnUntraced(function* (money: MoneyText, id: AccountId) {
   const ledger = yield* Ledger
   return yield* inAsset(money, (yield* ledger.strongBalance(id)).asset)
@@ -153,12 +155,9 @@ export const placeHold = ({
     rest
   )
 
-/** An amount that may be left out; the hold has the account's asset, so it is not named. */
-const partOf = Effect.fnUntraced(function* (amount: Option.Option<MoneyText>, account: AccountId) {
-  if (Option.isNone(amount)) return {}
-  const money = yield* ownMoneyOf(amount.value, account)
-  return { amount: money.amount }
-})
+/** An amount that may be left out. */
+const partOf = (amount: Option.Option<MoneyText>, account: AccountId) =>
+  Option.isNone(amount) ? Effect.succeed({}) : moneyOf(amount.value, account)
 
 export const captureHold = ({
   account,
@@ -220,29 +219,68 @@ export const releaseHold = ({ account, amount, description, hold, metadata, ...r
     rest
   )
 
-/** `shop=30.00;tax=13.30`: what accounts of the original give or get back, each in its own asset. */
-const readLegs = (text: string) =>
-  Effect.forEach(
+/** What an original moved in which asset, with the ids of all its accounts and contras. */
+const placesOf = Effect.fnUntraced(function* (original: CommandId) {
+  const ledger = yield* Ledger
+  const found = yield* ledger.find(original)
+  if (Option.isNone(found)) return yield* new CommandNotFound({ commandId: original })
+  const places = yield* Effect.forEach(found.value.legs, ({ account, event }) =>
+    Effect.map(ledger.strongBalance(account), ({ asset }) => [
+      { account: account as string, asset },
+      ...contrasOf(event, asset).map(({ contra, asset }) => ({ account: contra as string, asset }))
+    ])
+  )
+  return places.flat()
+})
+
+/** The amount in the one asset that the original moved there; where it moved several, the text has to name one. */
+const originalMoneyOf = (
+  money: MoneyText,
+  places: Effect.Success<ReturnType<typeof placesOf>>,
+  account?: string
+) => {
+  const own = places.filter((place) => account === undefined || place.account === account)
+  const assets = [...new Set(own.map(({ asset }) => asset))]
+  const meant = assets.filter(
+    (asset) => money.unit === undefined || money.unit === asset || money.unit === codeOf(asset)
+  )
+  const [asset, ...further] = meant
+  if (asset !== undefined && further.length === 0) return inAsset(money, asset)
+  const where = account === undefined ? "the original" : `${account} in the original`
+  const moved = assets.length === 0 ? "nothing" : assets.join(" and ")
+  const named = money.unit ?? "none of them"
+  return Effect.fail(new AmountInvalid({ reason: `${where} moved ${moved}; the amount names ${named}` }))
+}
+
+const isPlace = Schema.is(AccountOrContra)
+
+/** `shop=30.00;tax=13.30`: what accounts and contras of the original give or get back. */
+const readLegs = Effect.fnUntraced(function* (text: string, original: CommandId) {
+  const places = yield* placesOf(original)
+  return yield* Effect.forEach(
     text.split(";"),
     Effect.fnUntraced(function* (part) {
-      const [name = "", written = "", ...more] = part.split("=").map((one) => one.trim())
-      const account = Schema.decodeUnknownOption(AccountId)(name)
+      const [account = "", written = "", ...more] = part.split("=").map((one) => one.trim())
       const money = parseMoneyText(written)
-      if (Option.isNone(account) || money === undefined || more.length > 0)
+      if (!isPlace(account) || money === undefined || more.length > 0)
         return yield* new AmountInvalid({ reason: `--legs: "${part}" is no account=amount` })
-      const { amount } = yield* ownMoneyOf(money, account.value)
-      return { account: account.value, amount }
+      return { account, ...(yield* originalMoneyOf(money, places, account)) }
     })
   )
+})
 
-export const reverse = ({ legs, json, metadata, n, original, reason, shortfall }: ReverseFlags) =>
+export const reverse = ({ amount, legs, json, metadata, n, original, reason, shortfall }: ReverseFlags) =>
   send(
     Effect.gen(function* () {
-      const named = Option.isSome(legs) ? { legs: yield* readLegs(legs.value) } : {}
+      const named = Option.isSome(legs) ? { legs: yield* readLegs(legs.value, original) } : {}
+      const part = Option.isSome(amount)
+        ? yield* originalMoneyOf(amount.value, yield* placesOf(original))
+        : {}
       return {
         _tag: "Reverse" as const,
         original,
         reason,
+        ...part,
         ...named,
         ...given({ n }),
         ...given({ shortfall }),
@@ -268,14 +306,16 @@ export const update = ({ account, owner, overdraft, metadata, description, ...re
   send(
     Effect.gen(function* () {
       const ledger = yield* Ledger
-      const overdraftLimit = Option.isNone(overdraft)
-        ? Option.none<bigint>()
-        : yield* limitOf(overdraft, (yield* ledger.strongBalance(account)).asset)
+      const asset = Option.isNone(overdraft)
+        ? Option.none<Asset>()
+        : Option.some((yield* ledger.strongBalance(account)).asset)
+      const overdraftLimit = Option.isNone(asset) ? Option.none() : yield* limitOf(overdraft, asset.value)
       return {
         _tag: "UpdateAccount" as const,
         account,
         ...given({ owner }),
         ...given({ overdraftLimit }),
+        ...given({ asset }),
         ...given({ metadata }),
         ...given({ description })
       }
