@@ -28,6 +28,7 @@ import type { ClusterAddress, Services } from "./infra/config/Environment.ts"
 import { LedgerConfig } from "./infra/config/LedgerConfig.ts"
 import type { NodeRole } from "./infra/config/NodeRole.ts"
 import { ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
+import { SumPrefixes } from "./infra/config/SumPrefixes.ts"
 import { WebhookConfig, WebhookPolicy } from "./infra/config/WebhookConfig.ts"
 import { EventStore, type StoreUnavailable } from "./infra/eventstore/EventStore.ts"
 import { Snapshots } from "./infra/eventstore/Snapshots.ts"
@@ -88,6 +89,7 @@ export const readSideThread = (
         role: options.role ?? "all",
         ledger: yield* LedgerConfig,
         readSide,
+        sumPrefixes: yield* SumPrefixes,
         webhooks: yield* WebhookConfig,
         webhookRules: yield* WebhookPolicy,
         logLevel: yield* References.MinimumLogLevel,

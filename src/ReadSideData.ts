@@ -17,6 +17,8 @@ export interface ReadSideData {
   readonly role: NodeRole
   readonly ledger: LedgerLimits
   readonly readSide: ReadSideLimits
+  /** Prefixes whose sums are kept at hand. */
+  readonly sumPrefixes: ReadonlyArray<string>
   readonly webhooks: WebhookLimits
   readonly webhookRules: WebhookRules
   readonly logLevel: LogLevel

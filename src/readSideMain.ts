@@ -12,6 +12,7 @@ import * as ReadSideRunner from "./actors/thread/ReadSideRunner.ts"
 import { Bus } from "./infra/bus/Bus.ts"
 import { LedgerConfig } from "./infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
+import { SumPrefixes } from "./infra/config/SumPrefixes.ts"
 import { WebhookConfig, WebhookPolicy } from "./infra/config/WebhookConfig.ts"
 import { isProjection } from "./infra/readmodel/Projection.ts"
 import { layerTraces } from "./infra/telemetry/Telemetry.ts"
@@ -56,6 +57,7 @@ const program = Effect.gen(function* () {
   Effect.provide(NodeWorkerRunner.layer),
   Effect.provideService(LedgerConfig, data.ledger),
   Effect.provideService(ReadSideConfig, data.readSide),
+  Effect.provideService(SumPrefixes, data.sumPrefixes),
   Effect.provideService(WebhookConfig, data.webhooks),
   Effect.provideService(WebhookPolicy, data.webhookRules),
   Effect.provideService(References.MinimumLogLevel, data.logLevel)

@@ -1,6 +1,7 @@
 /** The contract of the read model, which it must keep in memory and on PostgreSQL alike. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Layer, Result, Schema } from "effect"
+import { sumsOf } from "../../src/actors/projections/ProjectionBatch.ts"
 import type { HoldRow, OpenedHead, Posted, StatementLine } from "../../src/domain/Books.ts"
 import { post } from "../../src/domain/Books.ts"
 import { emptyHead, type Head } from "../../src/domain/Head.ts"
@@ -11,6 +12,7 @@ import {
   type BooksBatch,
   expiringAfter,
   type LinesQuery,
+  type Looked,
   ReadModel
 } from "../../src/infra/readmodel/ReadModel.ts"
 import { deposit, EventWriter, openAccount, transfer, withdraw } from "../support/eventWriter.ts"
@@ -53,6 +55,7 @@ const linesOf = (query: LinesQuery) =>
   })
 
 const assetOf = Schema.decodeSync(Asset)
+const usd = assetOf("USD/2")
 
 /** A hold of `a` as it was placed. */
 const holdOfTest = (id: string): HoldRow => ({
@@ -309,6 +312,79 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
           heads.map(({ account }) => `${account.id}`)
         )
         assert.deepStrictEqual(few, ["m:1", "m:2", "m:e"])
+      })
+    )
+
+    test(
+      "keeps the sums of declared prefixes at hand, of what was there before and of what is written since",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const eventWriter = new EventWriter()
+        const written = () => eventWriter.log.splice(0)
+        const withSums = (batch: BooksBatch, { generation, sumPrefixes }: Omit<Looked, "heads">) => {
+          const changes = batch.lines.map((line) => ({ ...line, isOpening: line.type === "AccountOpened" }))
+          return { ...batch, ...sumsOf(sumPrefixes, changes, 4), generation }
+        }
+        const isSum = (prefix: string, ...expected: ReadonlyArray<readonly [string, bigint, number]>) =>
+          Effect.gen(function* () {
+            const sums = yield* readModel.sum({ prefix, knownAt: eventWriter.now + 1_000 })
+            assert.deepStrictEqual(
+              sums?.map(({ asset, balance, accounts }) => [asset, balance, accounts]),
+              expected.map((one) => [...one])
+            )
+          })
+        const lacking = Effect.scoped(Effect.flatMap(readModel.frozen, ({ lackOfSums }) => lackOfSums))
+
+        eventWriter.commit(openAccount("m:1"), deposit("m:1", 10n), openAccount("n"), deposit("n", 1n))
+        const before = yield* readModel.look([])
+        assert.isTrue(yield* readModel.apply(withSums(batchOf(written()), before)))
+        yield* readModel.declareSums(["m:", "m:e", "m:9"])
+        eventWriter.commit(openAccount("m:2"), deposit("m:2", 5n))
+        eventWriter.commit({ ...openAccount("m:e"), asset: "EUR/2" }, deposit("m:e", 7n))
+        const further = batchOf(written())
+        assert.isFalse(yield* readModel.apply(withSums(further, before)), "folded before the declaration")
+        const now = yield* readModel.look([])
+        assert.deepStrictEqual(now.sumPrefixes, ["m:", "m:9", "m:e"])
+        assert.isTrue(yield* readModel.apply(withSums(further, now)))
+        const told = [
+          ["EUR/2", 7n, 1],
+          ["USD/2", 15n, 2]
+        ] as const
+        yield* isSum("m:", ...told)
+        assert.deepStrictEqual(
+          (yield* readModel.declaredSums).map(({ isFilled }) => isFilled),
+          [false, false, false]
+        )
+        assert.deepStrictEqual(yield* lacking, [])
+        assert.deepInclude(yield* readModel.settleSum("m:"), { asset: usd, balance: 10n, accounts: 1 })
+        for (const prefix of ["m:", "m:e", "m:9"]) yield* readModel.settleSum(prefix)
+        for (const prefix of ["m:", "m:e", "m:9"])
+          assert.deepStrictEqual(yield* readModel.settleSum(prefix), [])
+        yield* isSum("m:", ...told)
+        yield* isSum("m:e", ["EUR/2", 7n, 1])
+        yield* isSum("m:9")
+        yield* isSum("m", ...told)
+
+        // A program that keeps no sums.
+        eventWriter.commit(openAccount("m:3"), deposit("m:3", 100n))
+        assert.isTrue(yield* readModel.apply(batchOf(written())))
+        const missing = { asset: usd, balance: 100n, accounts: 1 }
+        assert.deepStrictEqual(yield* lacking, [{ prefix: "m:", ...missing }])
+        assert.deepStrictEqual(yield* readModel.settleSum("m:"), [missing])
+        assert.deepStrictEqual(yield* lacking, [])
+
+        const [held] = yield* readModel.heldHeads({ after: "m:1", limit: 1 })
+        if (held === undefined) return assert.fail("m:2 is not there")
+        const other = new EventWriter("other", eventWriter.now)
+        other.commit(openAccount("m:2"))
+        assert.isTrue(yield* readModel.reload(held, 3, withSums(batchOf(other.log), now)))
+        assert.deepStrictEqual(yield* readModel.settleSum("m:"), [])
+        yield* isSum("m:", ["EUR/2", 7n, 1], ["USD/2", 110n, 3])
+
+        yield* readModel.declareSums(["m:9"])
+        assert.deepStrictEqual(yield* readModel.declaredSums, [{ prefix: "m:9", isFilled: true }])
+        assert.deepStrictEqual(yield* readModel.settleSum("m:"), [])
+        yield* isSum("m:", ["EUR/2", 7n, 1], ["USD/2", 110n, 3])
       })
     )
 

@@ -10,7 +10,7 @@ import { everyTail } from "../../infra/eventstore/EveryTail.ts"
 import { Snapshots } from "../../infra/eventstore/Snapshots.ts"
 import { type Parked, ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import type { FrozenBooks } from "../../infra/readmodel/ReadModelFrozen.ts"
-import { checkTransfers, makeContraSums } from "./AuditBooks.ts"
+import { checkPrefixSums, checkTransfers, makeContraSums } from "./AuditBooks.ts"
 import type { TailPart } from "./AuditCommits.ts"
 import { makeCursor } from "./AuditCursors.ts"
 import { type Finding, Findings, type Invariant } from "./AuditFindings.ts"
@@ -92,6 +92,7 @@ const verify = Effect.fnUntraced(function* (options: AuditOptions) {
   if (options.account === undefined) {
     yield* checkSums(run)
     yield* run.contras.check(run.findings, books)
+    yield* checkPrefixSums(run.findings, books)
     if ((yield* books.countTransfers) !== run.tally.transfersMet) {
       yield* checkTransfers(run.findings, books, store, run.limits)
     }

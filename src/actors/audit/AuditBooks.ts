@@ -113,6 +113,14 @@ export const checkTransfers = Effect.fnUntraced(function* (
   }
 })
 
+/** Reports sums of declared prefixes that are not what the balance rows of their accounts come to. */
+export const checkPrefixSums = Effect.fnUntraced(function* (findings: Findings, books: FrozenBooks) {
+  for (const { prefix, asset, balance, accounts } of yield* books.lackOfSums) {
+    const reason = `sum of ${prefix}: it lacks ${balance} minor units of ${asset} of ${accounts} accounts`
+    findings.add({ invariant, where, account: prefix, column: asset, reason })
+  }
+})
+
 /** The balances of contras by the log, from the events that the read model has projected. */
 export interface ContraSums {
   readonly add: (entry: ContraEntry) => void

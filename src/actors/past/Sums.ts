@@ -1,6 +1,6 @@
 /**
  * What all accounts of a prefix have together, as of an instant. Over one cut of the log: money that moves from one of
- * them to another is in it once, whatever is committed meanwhile.
+ * them to another is in it once, whatever is committed meanwhile. Sums of declared prefixes are kept at hand (DeclaredSums.ts).
  */
 import { Context, Effect, Layer } from "effect"
 import { InvalidCommand, type QueryError } from "../../domain/Errors.ts"
@@ -41,7 +41,10 @@ export class Sums extends Context.Service<
         const parked = yield* Effect.mapError(readModel.parked, unavailable)
         const found = yield* Effect.mapError(readModel.sum({ prefix, knownAt, effectiveAt }), unavailable)
         if (found === undefined)
-          return yield* InvalidCommand.at("prefix", `is of more than ${sumAccountsMax} accounts`)
+          return yield* InvalidCommand.at(
+            "prefix",
+            `is of more than ${sumAccountsMax} accounts: declare it (CHRONICLE_SUM_PREFIXES)`
+          )
         const sums =
           asset === undefined
             ? found

@@ -8,7 +8,7 @@
  * event, and on a slow walk over all accounts.
  */
 import { Clock, Effect, Semaphore } from "effect"
-import type { OpenedHead } from "../../domain/Books.ts"
+import type { OpenedHead, Posted } from "../../domain/Books.ts"
 import { fold } from "../../domain/BooksFold.ts"
 import type { AccountId, Instant, Version } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
@@ -137,10 +137,11 @@ const makeReload = Effect.fnUntraced(function* (readModel: ProjectionModel) {
   return Effect.fnUntraced(function* (held: HeldHead) {
     const rows = yield* store.readStreams([{ account: held.account, after: 0 }], projectEventsMax)
     const partition = partitionOf(held.account, partitions)
-    const batch = toBatch(fold(new Map(), rows).posted, [], partitions)
-    return yield* readModel.reload(held, partition, batch).pipe(
+    const looked = yield* readModel.look([])
+    const batchOf = (posted: ReadonlyArray<Posted>) => toBatch(posted, [], partitions, looked)
+    return yield* readModel.reload(held, partition, batchOf(fold(new Map(), rows).posted)).pipe(
       // The guilty event is found, and parked, when the account is caught up from nothing.
-      Effect.catchTag("RowsRefused", () => readModel.reload(held, partition, toBatch([], [], partitions))),
+      Effect.catchTag("RowsRefused", () => readModel.reload(held, partition, batchOf([]))),
       Effect.catchTag("RowsRefused", Effect.die)
     )
   })

@@ -2,9 +2,16 @@
 import { Effect } from "effect"
 import type { Posted } from "../../domain/Books.ts"
 import type { AccountId } from "../../domain/Ids.ts"
+import type { Asset } from "../../domain/Money.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
-import type { BooksBatch, Checkpoint, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
+import type {
+  BooksBatch,
+  Checkpoint,
+  Looked,
+  ProjectionModel,
+  SumChange
+} from "../../infra/readmodel/ReadModel.ts"
 import type { Parking } from "./Parking.ts"
 
 /**
@@ -15,9 +22,9 @@ export const makeBatchWriter = (readModel: ProjectionModel, parking: Parking, pa
   const write = (
     posted: ReadonlyArray<Posted>,
     checkpoints: ReadonlyArray<Checkpoint>,
-    generation: number
+    looked: Tables
   ): Effect.Effect<boolean, StoreUnavailable> => {
-    const batch = { ...toBatch(posted, checkpoints, partitions), generation }
+    const batch = toBatch(posted, checkpoints, partitions, looked)
     return Effect.catchTag(readModel.apply(batch), "RowsRefused", (refused) => {
       const [only] = posted
       if (only === undefined) return Effect.die(refused)
@@ -28,9 +35,9 @@ export const makeBatchWriter = (readModel: ProjectionModel, parking: Parking, pa
       const middle = Math.floor(posted.length / 2)
       const secondHalf = Effect.suspend(() => {
         const rest = posted.slice(middle).filter(({ head }) => !parking.isParked(head.account.id))
-        return write(rest, checkpoints, generation)
+        return write(rest, checkpoints, looked)
       })
-      return Effect.flatMap(write(posted.slice(0, middle), [], generation), (written) =>
+      return Effect.flatMap(write(posted.slice(0, middle), [], looked), (written) =>
         written ? secondHalf : Effect.succeed(false)
       )
     })
@@ -38,11 +45,15 @@ export const makeBatchWriter = (readModel: ProjectionModel, parking: Parking, pa
   return write
 }
 
+/** What a batch has to know of the tables that it is written to. */
+type Tables = Pick<Looked, "generation" | "sumPrefixes">
+
 /** The rows of a run of postings, in order of account and version, as one batch. */
 export const toBatch = (
   posted: ReadonlyArray<Posted>,
   checkpoints: ReadonlyArray<Checkpoint>,
-  partitions: number
+  partitions: number,
+  { generation, sumPrefixes }: Tables
 ): BooksBatch => {
   const moves = new Map<AccountId, BooksBatch["moves"][number]>()
   const contras: Array<BooksBatch["contras"][number]> = []
@@ -60,6 +71,45 @@ export const toBatch = (
     transfers: posted.flatMap(({ transfer }) => (transfer === undefined ? [] : [transfer])),
     contras,
     holds: [...holds.values()],
-    checkpoints
+    ...sumsOf(
+      sumPrefixes,
+      posted.map(({ line }) => ({ ...line, isOpening: line.type === "AccountOpened" })),
+      partitions
+    ),
+    checkpoints,
+    generation
   }
+}
+
+/** How an event changes what its account adds to a sum. */
+interface BalanceChange {
+  readonly account: AccountId
+  readonly asset: Asset
+  readonly amount: bigint
+  readonly isOpening: boolean
+}
+
+/** What the changes add to the sums of declared prefixes, in the order in which every batch takes those. */
+export const sumsOf = (
+  prefixes: ReadonlyArray<string>,
+  changes: ReadonlyArray<BalanceChange>,
+  partitions: number
+): { readonly sums?: ReadonlyArray<SumChange> } => {
+  if (prefixes.length === 0) return {}
+  const sums = new Map<string, SumChange>()
+  for (const { account, asset, amount, isOpening } of changes) {
+    if (amount === 0n && !isOpening) continue
+    for (const prefix of prefixes) {
+      if (!account.startsWith(prefix)) continue
+      const partition = partitionOf(account, partitions)
+      const key = `${prefix} ${asset} ${partition}`
+      const { balance, accounts } = sums.get(key) ?? { balance: 0n, accounts: 0 }
+      const opened = isOpening ? 1 : 0
+      sums.set(key, { prefix, asset, partition, balance: balance + amount, accounts: accounts + opened })
+    }
+  }
+  const moved = [...sums].filter(([, { balance, accounts }]) => balance !== 0n || accounts !== 0)
+  return moved.length === 0
+    ? {}
+    : { sums: moved.toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, change]) => change) }
 }

@@ -123,10 +123,12 @@ export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: Proj
       yield* catchUp(free)
       yield* catchUpReloaded(reloaded)
     })
-  const skipParked = makeSkipParked(store, readModel, {
-    retryOnContention: (attempt) => retryOnContention(attempt, contendedMax),
+  const again = {
+    retryOnContention: <A, E>(attempt: Effect.Effect<A | undefined, E>) =>
+      retryOnContention(attempt, contendedMax),
     release
-  })
+  }
+  const skipParked = makeSkipParked(store, readModel, again, partitions)
 
   const retryParked = Effect.fn("ProjectionEngine.retryParked")(function* (
     accounts?: ReadonlyArray<AccountId>
@@ -182,11 +184,12 @@ const makeCatchUp = Effect.fnUntraced(function* (
 
   /** Answers how many events were projected, and which accounts may have more; undefined on contention. */
   const catchUpStep = Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
-    const { heads, generation } = yield* readModel.look(accounts)
+    const looked = yield* readModel.look(accounts)
+    const { heads } = looked
     const from = accounts.map((account) => ({ account, after: heads.get(account)?.account.version ?? 0 }))
     const rows = yield* store.readStreams(from, projectEventsMax)
     const { posted, broken } = fold(heads, rows)
-    if (posted.length > 0 && !(yield* write(posted, [], generation))) return undefined
+    if (posted.length > 0 && !(yield* write(posted, [], looked))) return undefined
     // A row of the log that does not follow: either the rows before it are not of the log, or the log is broken.
     const { reloaded, stuck } = yield* divergence.check(broken.map(({ account }) => account as AccountId)) // of `accounts`
     for (const { account, version, reason } of broken) {
@@ -250,12 +253,12 @@ const makeProject = Effect.fnUntraced(function* (
     if (looked === undefined) return undefined
     const folded = fold(looked.heads, wanted)
     if (folded.posted.length === 0 && checkpoints.length === 0) return { folded, heads: looked.heads }
-    if (!(yield* write(folded.posted, checkpoints, looked.generation))) {
+    if (!(yield* write(folded.posted, checkpoints, looked))) {
       cache.forgetAllUnsafe()
       return undefined
     }
     cache.rememberUnsafe(
-      looked.generation,
+      looked,
       folded.posted.filter(({ head }) => !parking.isParked(head.account.id)).map(({ head }) => head)
     )
     return { folded, heads: looked.heads }
@@ -361,11 +364,12 @@ const makeComparedHeads = (max: number) => {
 const makeProjectedHeadCache = (readModel: Pick<ProjectionModel, "look">, headsMax: number) => {
   /** The longest unused first. */
   const heads = new Map<AccountId, OpenedHead>()
-  let generation: number | undefined
+  /** Where they were read; undefined where nothing is kept. */
+  let tables: Omit<Looked, "heads"> | undefined
 
   const forgetAllUnsafe = (): void => {
     heads.clear()
-    generation = undefined
+    tables = undefined
   }
 
   return {
@@ -374,27 +378,27 @@ const makeProjectedHeadCache = (readModel: Pick<ProjectionModel, "look">, headsM
       const kept = new Map<AccountId, OpenedHead>()
       const unknown: Array<AccountId> = []
       // Kept aside, because other fibers may write and forget during the look.
-      const keptGeneration = generation
+      const keptTables = tables
       for (const account of accounts) {
         const head = heads.get(account)
         if (head === undefined) unknown.push(account)
         else kept.set(account, head)
       }
-      if (unknown.length === 0 && keptGeneration !== undefined) {
-        return { generation: keptGeneration, heads: kept } satisfies Looked
+      if (unknown.length === 0 && keptTables !== undefined) {
+        return { ...keptTables, heads: kept } satisfies Looked
       }
       const looked = yield* readModel.look(unknown)
-      if (kept.size > 0 && looked.generation !== keptGeneration) {
+      if (kept.size > 0 && looked.generation !== keptTables?.generation) {
         forgetAllUnsafe()
         return undefined
       }
       for (const [account, head] of looked.heads) kept.set(account, head)
-      return { generation: looked.generation, heads: kept } satisfies Looked
+      return { ...looked, heads: kept } satisfies Looked
     }),
     /** In order of version: the last head of an account is kept. */
-    rememberUnsafe: (written: number, fresh: ReadonlyArray<OpenedHead>): void => {
-      if (generation !== written) forgetAllUnsafe()
-      generation = written
+    rememberUnsafe: ({ generation, sumPrefixes }: Looked, fresh: ReadonlyArray<OpenedHead>): void => {
+      if (tables?.generation !== generation) forgetAllUnsafe()
+      tables = { generation, sumPrefixes }
       for (const head of fresh) {
         heads.delete(head.account.id)
         heads.set(head.account.id, head)

@@ -12,9 +12,10 @@ import { ProjectionRegistry, register } from "./ProjectionRegistry.ts"
 import { Projector, projectionName } from "./Projector.ts"
 import { ReadSideHealth } from "./ReadSideHealth.ts"
 import { Reconciler } from "./Reconciler.ts"
+import * as SumsKeeper from "./SumsKeeper.ts"
 
 /** Everything that writes the books. */
-const books = Layer.mergeAll(Projector.layer, Reconciler.layer).pipe(
+const books = Layer.mergeAll(Projector.layer, Reconciler.layer, SumsKeeper.layer).pipe(
   Layer.provideMerge(Layer.mergeAll(ProjectionEngine.layer, ProjectionHealth.layer))
 )
 

@@ -195,11 +195,13 @@ const makeBulk = Effect.fnUntraced(function* (next: {
 }) {
   const { partitions } = yield* LedgerConfig
   const { rebuildLanes } = yield* ReadSideConfig
+  // The prefixes of the sums are those that were declared when the tables were made.
+  const looked = yield* next.model.look([])
   /** The last account of the page before, which may go on in the next. */
   let carried = new Map<AccountId, OpenedHead>()
 
   const writeLane = (posted: ReadonlyArray<Posted>) =>
-    Effect.catchTag(next.model.apply(toBatch(posted, [], partitions)), "RowsRefused", () =>
+    Effect.catchTag(next.model.apply(toBatch(posted, [], partitions, looked)), "RowsRefused", () =>
       Effect.succeed(false)
     )
 

@@ -10,6 +10,7 @@ import type { AccountId, Version } from "../../domain/Ids.ts"
 import { boundBy, type StoredEvent } from "../../domain/StoredEvent.ts"
 import type { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import type { Parked, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
+import { sumsOf } from "./ProjectionBatch.ts"
 
 /** An event cannot be left out. */
 export class SkipRefused extends Data.TaggedError("SkipRefused")<{
@@ -30,10 +31,11 @@ export const makeSkipParked = (
       attempt: Effect.Effect<A | undefined, E>
     ) => Effect.Effect<A, E | StoreUnavailable>
     readonly release: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>
-  }
+  },
+  partitions: number
 ) => {
   const skipStep = Effect.fnUntraced(function* (account: AccountId, version: Version, reason: string) {
-    const { heads, generation } = yield* readModel.look([account])
+    const { heads, generation, sumPrefixes } = yield* readModel.look([account])
     const head: Head = heads.get(account) ?? emptyHead(account)
     const [row] = yield* store.readStream({ account, after: version - 1, limit: 1 })
     const next = row === undefined ? undefined : stepOver(head, row)
@@ -43,7 +45,11 @@ export const makeSkipParked = (
     const moves = [{ from: version - 1, head: next.head }]
     const skipped = { account, version, reason, since: yield* Clock.currentTimeMillis }
     const rows = { lines: [], transfers: [], contras: [], holds: [], checkpoints: [] }
-    const batch = { moves, ...rows, generation, skipped }
+    const { asset, balance } = next.head.account
+    const before = head.account._tag === "Opened" ? head.account.balance : 0n
+    const change = { account, asset, amount: balance - before, isOpening: head.account._tag === "Absent" }
+    const sums = sumsOf(sumPrefixes, [change], partitions)
+    const batch = { moves, ...rows, ...sums, generation, skipped }
     // A hold is a part of the state, as the balance is: left as it was, it would be told as expired though it had been captured.
     const written = readModel.apply({ ...batch, holds: next.holds })
     return (yield* next.holds.length === 0

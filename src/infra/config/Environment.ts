@@ -6,6 +6,7 @@ import { type ClusterSecurityInvalid, clusterSecurityFromEnvironment } from "./C
 import { LedgerConfig, ledgerLimits } from "./LedgerConfig.ts"
 import { Limit, limitsOf } from "./Limits.ts"
 import { ReadSideConfig, readSideLimits } from "./ReadSideConfig.ts"
+import { sumPrefixesFromEnvironment } from "./SumPrefixes.ts"
 import { webhooksFromEnvironment } from "./WebhookConfig.ts"
 
 /** The services one node works with, and its name among the others. */
@@ -94,7 +95,8 @@ export const limitsFromEnvironment: Layer.Layer<never, Config.ConfigError | Clus
         Layer.succeed(ReadSideConfig, yield* limitsOf(readSideLimits)),
         Layer.succeed(ClusterConfig, yield* limitsOf(clusterLimits)),
         clusterSecurityFromEnvironment,
-        webhooksFromEnvironment
+        webhooksFromEnvironment,
+        sumPrefixesFromEnvironment
       )
     })
   )

@@ -74,7 +74,15 @@ export const readSideLimits = limitGroup("CHRONICLE", {
     "How soon they look for what projectors of other nodes wrote; doubled up to `tokenPollMs` while no query joins."
   ),
   pageMax: limit(1_000, "Rows of one page of an answer; no question may ask for more than 1,000."),
-  sumAccountsMax: limit(1_000_000, "Accounts that one sum by prefix may add up."),
+  sumAccountsMax: limit(
+    1_000_000,
+    "Accounts that one sum by prefix may add up; a declared prefix may have any number."
+  ),
+  sumsMs: limit(
+    600_000,
+    "How often the sums of declared prefixes are compared with their accounts; new ones are filled at the start."
+  ),
+  sumSettleMsMax: limit(120_000, "How long that may take for one of them."),
   headStatementsMax: limit(
     2,
     "Statements for balances by id that run at once; each carries all that were asked while others ran."

@@ -1,8 +1,15 @@
 /** The projection `books`, which `Queries` answers from: balances, statement lines, transfers, holds and contra balances. */
 import { PgTypes } from "@effect/sql-pg"
-import type { Projection, Written } from "./Projection.ts"
+import { type Projection, sumPrefixesTable, type Written } from "./Projection.ts"
 import type { BooksBatch } from "./ReadModel.ts"
-import { contraColumns, goneColumns, holdColumns, lineColumns, transferColumns } from "./ReadModelRows.ts"
+import {
+  contraColumns,
+  goneColumns,
+  holdColumns,
+  lineColumns,
+  sumColumns,
+  transferColumns
+} from "./ReadModelRows.ts"
 
 /** The entries of journals on contra accounts that a line carries. */
 export const contraEntries = (line: string) =>
@@ -19,6 +26,11 @@ const addContras = (prefix: string) => `
   SELECT contra, asset, partition_id, sum(amount) FROM ${contraColumns.unnest("u")}
   GROUP BY contra, asset, partition_id ORDER BY contra, asset, partition_id
   ON CONFLICT (contra, asset, partition_id) DO UPDATE SET balance = c.balance + excluded.balance`
+
+const moveSums = (prefix: string) => `
+  INSERT INTO ${prefix}_prefix_sums AS s (${sumColumns.list}) SELECT * FROM unnest(${sumColumns.casts()})
+  ON CONFLICT (prefix, asset, partition_id) DO UPDATE
+  SET balance = s.balance + excluded.balance, accounts = s.accounts + excluded.accounts`
 
 const changeHolds = (prefix: string) => `
   INSERT INTO ${prefix}_holds (${holdColumns.list}) SELECT * FROM unnest(${holdColumns.casts()})
@@ -37,13 +49,17 @@ const writeHolds = (prefix: string, holds: BooksBatch["holds"]): ReadonlyArray<W
   ]
 }
 
-const write = (prefix: string, { lines, transfers, contras, holds }: BooksBatch): ReadonlyArray<Written> => [
+const write = (
+  prefix: string,
+  { lines, transfers, contras, holds, sums = [] }: BooksBatch
+): ReadonlyArray<Written> => [
   ...(lines.length === 0 ? [] : [{ text: addLines(prefix), params: lineColumns.arrays(lines) }]),
   ...(transfers.length === 0
     ? []
     : [{ text: addTransfers(prefix), params: transferColumns.arrays(transfers) }]),
   ...(contras.length === 0 ? [] : [{ text: addContras(prefix), params: contraColumns.arrays(contras) }]),
-  ...writeHolds(prefix, holds)
+  ...writeHolds(prefix, holds),
+  ...(sums.length === 0 ? [] : [{ text: moveSums(prefix), params: sumColumns.arrays(sums) }])
 ]
 
 /** A contra has the opposite of each deposit and withdrawal, and what a journal adds stands on the line of its first leg. */
@@ -69,6 +85,15 @@ const eraseTransfers = (prefix: string) => `
   WHERE l.account = $1 AND l.type IN ('TransferSent', 'HoldCaptured') AND t.from_account = $1
     AND (t.id = l.command_id OR (t.id >= l.command_id || '~' AND t.id < l.command_id || '~:'))`
 
+/** The balance says what an account adds to a sum, also where an event was skipped that has no line. */
+const takeBackSums = (prefix: string) => `
+  INSERT INTO ${prefix}_prefix_sums AS s (${sumColumns.list})
+  SELECT p.prefix, b.asset, $2::int4, -b.balance, -1
+  FROM ${prefix}_balances b JOIN ${prefix}_sum_prefixes p ON starts_with(b.account, p.prefix)
+  WHERE b.account = $1 ORDER BY p.prefix
+  ON CONFLICT (prefix, asset, partition_id) DO UPDATE
+  SET balance = s.balance + excluded.balance, accounts = s.accounts + excluded.accounts`
+
 const eraseLines = (prefix: string) => `DELETE FROM ${prefix}_statement_lines WHERE account = $1`
 
 const eraseHolds = (prefix: string) => `DELETE FROM ${prefix}_holds WHERE account = $1`
@@ -77,13 +102,14 @@ const erase: Projection["erase"] = (prefix, { account, partition }) => [
   { text: eraseLines(prefix), params: [PgTypes.text(account)] },
   { text: eraseHolds(prefix), params: [PgTypes.text(account)] },
   { text: eraseTransfers(prefix), params: [PgTypes.text(account)] },
-  { text: takeBackContras(prefix), params: [PgTypes.text(account), PgTypes.int4(partition)] }
+  { text: takeBackContras(prefix), params: [PgTypes.text(account), PgTypes.int4(partition)] },
+  { text: takeBackSums(prefix), params: [PgTypes.text(account), PgTypes.int4(partition)] }
 ]
 
 export const books: Projection = {
   name: "books",
   version: 1,
-  tables: ["statement_lines", "transfers", "contra", "holds"],
+  tables: ["statement_lines", "transfers", "contra", "holds", "prefix_sums", sumPrefixesTable],
   appended: ["statement_lines", "transfers"],
   write,
   erase

@@ -1,18 +1,13 @@
 /**
  * What all accounts that begin with a prefix have together, as of an instant: their balances now, less what was recorded
- * or is effective later. So it costs as much as there are accounts, and as was recorded since.
+ * or is effective later. So it costs as much as was recorded since, and as there are accounts, unless the prefix is declared:
+ * then what they have now is kept at hand.
  */
 import { PgTypes } from "@effect/sql-pg"
-import type { Asset } from "../../domain/Money.ts"
-import { columns, int8, int8Value, minorUnits, text } from "../postgres/Columns.ts"
+import { int8Value } from "../postgres/Columns.ts"
 import { inPrefix, prefixParams } from "./IdRanges.ts"
 import type { AssetSum, SumQuery } from "./ReadModel.ts"
-
-const columnsOfSum = columns<AssetSum>({
-  asset: ["asset", text<Asset>()],
-  balance: ["balance", minorUnits],
-  accounts: ["accounts", int8]
-})
+import { assetSumColumns } from "./ReadModelRows.ts"
 
 /** A text, for there is an instant beyond all others. */
 const until = "$4::text::timestamptz"
@@ -22,13 +17,20 @@ const until = "$4::text::timestamptz"
  * another instant than that by the index that they have. Null where there are too many accounts.
  */
 const sums = `
-  WITH few AS (
-    SELECT count(*) <= $5 AS are FROM (
-      SELECT 1 FROM books_v1_balances WHERE ${inPrefix("account")} LIMIT $5 + 1
-    ) AS found
+  WITH kept AS (
+    SELECT count(*) > 0 AS at_hand FROM books_v1_sum_prefixes WHERE prefix = $1 AND filled
+  ), few AS (
+    SELECT CASE WHEN kept.at_hand THEN true ELSE (
+      SELECT count(*) <= $5 FROM (
+        SELECT 1 FROM books_v1_balances WHERE ${inPrefix("account")} LIMIT $5 + 1
+      ) AS found
+    ) END AS are FROM kept
   ), own AS (
-    SELECT asset, sum(balance) AS balance, count(*) AS accounts FROM books_v1_balances
-    WHERE ${inPrefix("account")} AND (SELECT are FROM few) GROUP BY asset
+    SELECT asset, sum(balance) AS balance, sum(accounts)::int8 AS accounts FROM books_v1_prefix_sums
+    WHERE prefix = $1 AND (SELECT at_hand FROM kept) GROUP BY asset
+    UNION ALL
+    SELECT asset, sum(balance), count(*) FROM books_v1_balances
+    WHERE ${inPrefix("account")} AND (SELECT are FROM few) AND NOT (SELECT at_hand FROM kept) GROUP BY asset
   ), late AS (
     SELECT asset, sum(amount) AS amount, count(*) FILTER (WHERE type = 'AccountOpened') AS accounts FROM (
       SELECT asset, amount, type FROM books_v1_statement_lines
@@ -37,7 +39,7 @@ const sums = `
       UNION ALL
       SELECT asset, amount, type FROM books_v1_statement_lines
       WHERE ${inPrefix("account")} AND effective_at - recorded_at <> interval '0'
-        AND recorded_at <= least($3::timestamptz, ${until}) AND effective_at > ${until}
+        AND recorded_at <= least($3::timestamptz, ${until}) AND effective_at > ${until} AND ${until} < 'infinity'
     ) AS lines WHERE (SELECT are FROM few) GROUP BY asset
   )
   SELECT few.are, asset, (balance - coalesce(late.amount, 0))::text, own.accounts - coalesce(late.accounts, 0)
@@ -57,7 +59,7 @@ export const toSums = (rows: ReadonlyArray<ReadonlyArray<unknown>>): ReadonlyArr
   rows[0]?.[0] === true
     ? rows
         .filter((row) => row[1] !== null)
-        .map((row) => columnsOfSum.decode(row, 1))
+        .map((row) => assetSumColumns.decode(row, 1))
         .filter(isNotEmpty)
     : undefined
 

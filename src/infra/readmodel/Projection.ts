@@ -68,6 +68,11 @@ export const isProjection = (value: unknown): value is Projection =>
  */
 const standardTables = ["balances", "swept", "parked_accounts", "skipped"] as const
 
+/** Of the projection with sums of declared prefixes: which they are, for a batch to move them. */
+export const sumPrefixesTable = "sum_prefixes"
+
+export const hasSums = ({ tables }: Pick<Projection, "tables">): boolean => tables.includes(sumPrefixesTable)
+
 export const prefixOf = ({ name, version }: Pick<Projection, "name" | "version">): string =>
   `${name}_v${version}`
 

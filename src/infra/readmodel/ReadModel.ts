@@ -18,6 +18,7 @@ import type { Position } from "../../domain/Receipt.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import type { StoreUnavailable, WriterId } from "../eventstore/EventStore.ts"
 import { books } from "./BooksProjection.ts"
+import { makeDeclaredSums } from "./DeclaredSums.ts"
 import { beyondIds } from "./IdRanges.ts"
 import { prefixOf } from "./Projection.ts"
 import { type FrozenBooks, freeze } from "./ReadModelFrozen.ts"
@@ -54,6 +55,8 @@ export interface BooksBatch {
   readonly contras: ReadonlyArray<ContraEntry & { readonly partition: number }>
   /** What became of holds, at most one entry a hold. */
   readonly holds: ReadonlyArray<HoldChange>
+  /** What the moves add to the sums of declared prefixes; absent where no account of any is moved. */
+  readonly sums?: ReadonlyArray<SumChange>
   readonly checkpoints: ReadonlyArray<Checkpoint>
   /** The generation of the tables that the batch was folded on. It is not written to tables of another generation. */
   readonly generation?: number
@@ -61,9 +64,20 @@ export interface BooksBatch {
   readonly skipped?: Parked
 }
 
-/** Heads, and the generation of the tables that they were read from: a rebuild exchanges the tables for new ones. */
+/** What the accounts of one partition add to the sum of a declared prefix. */
+export interface SumChange extends AssetSum {
+  readonly prefix: string
+  readonly partition: number
+}
+
+/**
+ * Heads, and the generation of the tables that they were read from: a rebuild exchanges the tables for new ones, and other
+ * prefixes may be declared.
+ */
 export interface Looked {
   readonly generation: number
+  /** The prefixes whose sums a batch of this generation has to move; none where the projection has no sums. */
+  readonly sumPrefixes: ReadonlyArray<string>
   /** Without the accounts that have no row. */
   readonly heads: ReadonlyMap<AccountId, OpenedHead>
 }
@@ -280,6 +294,27 @@ export interface ReadModelReads {
   readonly trialBalanceAt: (instant: Instant) => Effect.Effect<ReadonlyArray<TrialLine>, StoreUnavailable>
 }
 
+/** A prefix whose sum is kept at hand. */
+export interface DeclaredSum {
+  readonly prefix: string
+  /** The accounts that were there when it was declared are in it. */
+  readonly isFilled: boolean
+}
+
+interface ReadModelSums {
+  readonly declaredSums: Effect.Effect<ReadonlyArray<DeclaredSum>, StoreUnavailable>
+  /**
+   * Declares these prefixes and no others. Projectors wait for as long as it takes to note that, and move the sums of the new
+   * ones from then on; those are answered from their accounts until they are settled.
+   */
+  readonly declareSums: (prefixes: ReadonlyArray<string>) => Effect.Effect<void, StoreUnavailable>
+  /**
+   * Compares a declared sum with its accounts, all at one instant of the read model, and adds what it lacks: everything
+   * that was there before, where it is not filled yet. Answers what that was, by asset; projectors go on meanwhile.
+   */
+  readonly settleSum: (prefix: string) => Effect.Effect<ReadonlyArray<AssetSum>, StoreUnavailable>
+}
+
 /** What a projection engine works on, whichever projection it runs. */
 export type ProjectionModel = ReadModelWrites & Pick<ReadModelReads, "versions">
 
@@ -291,7 +326,7 @@ interface ReadModelAudits {
 /** The projection `books`, version 1. */
 export class ReadModel extends Context.Service<
   ReadModel,
-  ReadModelWrites & ReadModelReads & ReadModelAudits
+  ReadModelWrites & ReadModelReads & ReadModelSums & ReadModelAudits
 >()("chronicle/infra/ReadModel") {
   /** Over PostgreSQL, migrated already. */
   static readonly layer = Layer.effect(
@@ -299,7 +334,13 @@ export class ReadModel extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* ReadModelSql
       const writes = yield* makeProjectionWrites(sql, books, prefixOf(books))
-      return { ...writes, ...makeBooksReads(sql, yield* ReadSideConfig), frozen: freeze(sql) }
+      const limits = yield* ReadSideConfig
+      return {
+        ...writes,
+        ...makeBooksReads(sql, limits),
+        ...makeDeclaredSums(sql, limits),
+        frozen: freeze(sql)
+      }
     })
   )
 

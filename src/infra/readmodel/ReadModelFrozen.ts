@@ -10,9 +10,12 @@ import type { AccountId, CommandId, Version } from "../../domain/Ids.ts"
 import type { EventKey, StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { int8Value, textArray } from "../postgres/Columns.ts"
 import { books } from "./BooksProjection.ts"
+import { lackOfSum } from "./DeclaredSums.ts"
+import { prefixParams } from "./IdRanges.ts"
 import { prefixOf, tablesOf } from "./Projection.ts"
-import type { ContraBalance, Parked } from "./ReadModel.ts"
+import type { AssetSum, ContraBalance, Parked } from "./ReadModel.ts"
 import {
+  assetSumColumns,
   type BalanceRow,
   balanceColumns,
   contraBalanceColumns,
@@ -50,6 +53,8 @@ export interface FrozenBooks {
   readonly versions: (
     accounts: ReadonlyArray<AccountId>
   ) => Effect.Effect<ReadonlyMap<string, Version>, StoreUnavailable>
+  /** What the accounts of declared prefixes have that their sums lack, those that are not filled yet left out. */
+  readonly lackOfSums: Effect.Effect<ReadonlyArray<AssetSum & { readonly prefix: string }>, StoreUnavailable>
   readonly parked: Page<string, Parked>
 }
 
@@ -77,6 +82,8 @@ const contras = `
   GROUP BY contra, asset ORDER BY contra, asset COLLATE "C" LIMIT $3`
 
 const versions = `SELECT account, version FROM books_v1_balances WHERE account = ANY($1::text[])`
+
+const filledSums = "SELECT prefix FROM books_v1_sum_prefixes WHERE filled ORDER BY prefix"
 
 const parked = `
   SELECT ${parkedColumns.list} FROM books_v1_parked_accounts WHERE account > $1 ORDER BY account LIMIT $2`
@@ -133,6 +140,13 @@ export const freeze = (sql: PgClient): Effect.Effect<FrozenBooks, StoreUnavailab
           query(versions, [textArray(accounts)], (row) => [String(row[0]), Number(row[1])] as const),
           (rows) => new Map(rows)
         ),
+      lackOfSums: Effect.gen(function* () {
+        const filled = yield* query(filledSums, [], ([prefix]) => String(prefix))
+        const lacking = yield* Effect.forEach(filled, (prefix) =>
+          query(lackOfSum, prefixParams(prefix), (row) => ({ prefix, ...assetSumColumns.decode(row) }))
+        )
+        return lacking.flat()
+      }),
       parked: ({ after, limit }) =>
         query(parked, [PgTypes.text(after), int8Value(limit)], (row) => parkedColumns.decode(row))
     } satisfies FrozenBooks

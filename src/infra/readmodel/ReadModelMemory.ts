@@ -45,11 +45,21 @@ interface Tables {
   readonly contras: Map<string, ContraBalance>
   /** Of an account by id. */
   readonly holds: Map<AccountId, Map<CommandId, HoldRow>>
+  /** The declared prefixes, and whether their sums are filled. */
+  readonly sumPrefixes: Map<string, boolean>
+  /** By prefix and asset. */
+  readonly sums: Map<string, PrefixSum>
   readonly checkpoints: Map<number, CheckpointAt>
   readonly swept: Map<WriterId, number>
   readonly parked: Map<AccountId, Parked>
   /** By account and version. */
   readonly skipped: Map<string, Parked>
+  /** Raised where other prefixes are declared. */
+  generation: number
+}
+
+interface PrefixSum extends AssetSum {
+  readonly prefix: string
 }
 
 export const makeReadModelMemory = Effect.gen(function* () {
@@ -59,13 +69,17 @@ export const makeReadModelMemory = Effect.gen(function* () {
     transfers: new Map(),
     contras: new Map(),
     holds: new Map(),
+    sumPrefixes: new Map(),
+    sums: new Map(),
     checkpoints: new Map(),
     swept: new Map(),
     parked: new Map(),
-    skipped: new Map()
+    skipped: new Map(),
+    generation: 0
   }
   return {
     ...makeReads(tables),
+    ...makeSums(tables),
     ...makeBatches(tables, yield* ProjectionWaiters),
     ...makePositions(tables),
     ...makeParking(tables),
@@ -115,18 +129,24 @@ const makeBatches = (
     return true
   }
   return {
-    look: (accounts) => Effect.sync(() => ({ generation: 0, heads: pick(tables.heads, accounts) })),
+    look: (accounts) =>
+      Effect.sync(() => ({
+        generation: tables.generation,
+        sumPrefixes: [...tables.sumPrefixes.keys()].toSorted(),
+        heads: pick(tables.heads, accounts)
+      })),
     apply: (batch) =>
       Effect.map(
         Clock.currentTimeMillis,
         (now) =>
+          isOfNow(tables, batch) &&
           batch.moves.every((move) => versionOf(tables, move.head.account.id) === move.from) &&
           written(batch, now)
       ),
     reload: ({ account, version, hash }, _partition, batch) =>
       Effect.map(Clock.currentTimeMillis, (now) => {
         const head = tables.heads.get(account)
-        if (head?.account.version !== version || head.hash !== hash) return false
+        if (head?.account.version !== version || head.hash !== hash || !isOfNow(tables, batch)) return false
         erase(tables, account)
         return written(batch, now)
       }),
@@ -139,6 +159,65 @@ const makeBatches = (
         }))
       )
   }
+}
+
+/** Checkpoints alone are written whatever is declared. */
+const isOfNow = (tables: Tables, { generation, moves }: BooksBatch): boolean =>
+  generation === undefined || generation === tables.generation || moves.length === 0
+
+/** The same as `DeclaredSums.ts`. */
+const makeSums = (
+  tables: Tables
+): Pick<ReadModel["Service"], "declaredSums" | "declareSums" | "settleSum"> => ({
+  declaredSums: Effect.sync(() =>
+    [...tables.sumPrefixes]
+      .map(([prefix, isFilled]) => ({ prefix, isFilled }))
+      .toSorted(byText(({ prefix }) => prefix))
+  ),
+  declareSums: (prefixes) =>
+    Effect.sync(() => {
+      const former = new Map(tables.sumPrefixes)
+      tables.sumPrefixes.clear()
+      for (const prefix of prefixes) tables.sumPrefixes.set(prefix, former.get(prefix) ?? false)
+      for (const [key, { prefix }] of tables.sums)
+        if (!tables.sumPrefixes.has(prefix)) tables.sums.delete(key)
+      tables.generation++
+    }),
+  settleSum: (prefix) =>
+    Effect.sync(() => {
+      if (!tables.sumPrefixes.has(prefix)) return []
+      const lack = lackOf(tables, prefix)
+      for (const sum of lack) addTo(tables.sums, { ...sum, prefix })
+      tables.sumPrefixes.set(prefix, true)
+      return lack
+    })
+})
+
+const sumKey = ({ prefix, asset }: Pick<PrefixSum, "prefix" | "asset">): string => `${prefix} ${asset}`
+
+const addTo = (sums: Map<string, PrefixSum>, { prefix, asset, balance, accounts }: PrefixSum): void => {
+  const key = sumKey({ prefix, asset })
+  const before = sums.get(key) ?? { balance: 0n, accounts: 0 }
+  sums.set(key, {
+    prefix,
+    asset,
+    balance: before.balance + balance,
+    accounts: before.accounts + accounts
+  })
+}
+
+/** What the accounts of a prefix have that its sum lacks. */
+const lackOf = ({ heads, sums }: Tables, prefix: string): ReadonlyArray<AssetSum> => {
+  const lack = new Map<string, PrefixSum>()
+  for (const { account } of heads.values())
+    if (account.id.startsWith(prefix))
+      addTo(lack, { prefix, asset: account.asset, balance: account.balance, accounts: 1 })
+  for (const sum of sums.values())
+    if (sum.prefix === prefix) addTo(lack, { ...sum, balance: -sum.balance, accounts: -sum.accounts })
+  return [...lack.values()]
+    .filter(({ balance, accounts }) => balance !== 0n || accounts !== 0)
+    .map(({ asset, balance, accounts }) => ({ asset, balance, accounts }))
+    .toSorted(byText(({ asset }) => asset))
 }
 
 const makePositions = (
@@ -239,6 +318,7 @@ const write = (tables: Tables, batch: BooksBatch, now: number): void => {
     else own.set(hold, row)
     tables.holds.set(account, own)
   }
+  for (const sum of batch.sums ?? []) addTo(tables.sums, sum)
   const { checkpoints, skipped } = batch
   if (skipped !== undefined) tables.skipped.set(`${skipped.account}@${skipped.version}`, skipped)
   for (const checkpoint of checkpoints) {
@@ -269,6 +349,12 @@ const erase = (tables: Tables, account: AccountId): void => {
     }
   }
   for (const { id, from } of tables.transfers.values()) if (from === account) tables.transfers.delete(id)
+  const own = tables.heads.get(account)?.account
+  if (own !== undefined) {
+    const { asset, balance } = own
+    for (const prefix of tables.sumPrefixes.keys())
+      if (account.startsWith(prefix)) addTo(tables.sums, { prefix, asset, balance: -balance, accounts: -1 })
+  }
   tables.lines.delete(account)
   tables.holds.delete(account)
   tables.heads.delete(account)
@@ -346,19 +432,22 @@ const trialBalance = ({ heads, contras, lines }: Tables, instant: number) => {
 
 /** The same as the SQL of `PrefixSums.ts`, read off the lines themselves. */
 const sumOf = (
-  { heads, lines }: Tables,
+  { heads, lines, sumPrefixes, sums: kept }: Tables,
   { prefix, knownAt, effectiveAt = Number.POSITIVE_INFINITY }: SumQuery,
   accountsMax: number
 ): ReadonlyArray<AssetSum> | undefined => {
   const own = [...heads.values()].filter(({ account }) => account.id.startsWith(prefix))
-  if (own.length > accountsMax) return undefined
+  const isKept = sumPrefixes.get(prefix) === true
+  if (!isKept && own.length > accountsMax) return undefined
   const sums = new Map<Asset, AssetSum>()
   const add = (asset: Asset, amount: bigint, opened: number) => {
     const { balance, accounts } = sums.get(asset) ?? { balance: 0n, accounts: 0 }
     sums.set(asset, { asset, balance: balance + amount, accounts: accounts + opened })
   }
+  if (isKept)
+    for (const sum of kept.values()) if (sum.prefix === prefix) add(sum.asset, sum.balance, sum.accounts)
   for (const { account } of own) {
-    add(account.asset, account.balance, 1)
+    if (!isKept) add(account.asset, account.balance, 1)
     for (const line of lines.get(account.id) ?? []) {
       if (line.recordedAt <= knownAt && line.effectiveAt <= effectiveAt) continue
       add(line.asset, -line.amount, line.type === "AccountOpened" ? -1 : 0)
@@ -381,6 +470,8 @@ const freezeTables = (tables: Tables): FrozenBooks => {
   const parked = [...tables.parked.values()].toSorted(byText((row) => row.account))
   const versions = new Map(balances.map((row) => [row.account, row.version]))
   const wanted = new Map(tables.transfers)
+  const filled = [...tables.sumPrefixes].flatMap(([prefix, isFilled]) => (isFilled ? [prefix] : []))
+  const lacking = filled.flatMap((prefix) => lackOf(tables, prefix).map((sum) => ({ prefix, ...sum })))
   return {
     balances: (page) => Effect.sync(() => pageOf(balances, (row) => isAfter(row, page.after), page)),
     lines: (page) => Effect.sync(() => pageOf(lines, (row) => isAfter(row, page.after), page)),
@@ -400,6 +491,7 @@ const freezeTables = (tables: Tables): FrozenBooks => {
       Effect.sync(() => pageOf(contras, (row) => contraKey(row) > contraKey(page.after), page)),
     versions: (accounts) =>
       Effect.sync(() => new Map(accounts.map((account) => [account, versions.get(account) ?? 0]))),
+    lackOfSums: Effect.sync(() => lacking),
     parked: (page) => Effect.sync(() => pageOf(parked, (row) => row.account > page.after, page))
   }
 }

@@ -18,7 +18,7 @@ import {
 } from "../../domain/Ids.ts"
 import { Asset } from "../../domain/Money.ts"
 import { asText, columns, int4, int8, minorUnits, nullable, text, timestamptz } from "../postgres/Columns.ts"
-import type { Checkpoint, ContraBalance, Parked } from "./ReadModel.ts"
+import type { Checkpoint, ContraBalance, Parked, SumChange } from "./ReadModel.ts"
 
 /** A row of the balances as it is stored, with nothing of it checked. */
 export interface BalanceRow {
@@ -189,6 +189,18 @@ export const contraBalanceColumns = columns<ContraBalance>({
   asset: ["asset", text<Asset>()],
   balance: ["balance", minorUnits]
 })
+
+/** What a batch adds to the sums of declared prefixes. */
+export const sumColumns = columns<SumChange>({
+  prefix: ["prefix", text()],
+  asset: ["asset", text<Asset>()],
+  partition: ["partition_id", int4],
+  balance: ["balance", minorUnits],
+  accounts: ["accounts", int8]
+})
+
+/** Of a SELECT that sums accounts, or partitions. */
+export const assetSumColumns = sumColumns.pick("asset", "balance", "accounts")
 
 export const parkedColumns = columns<Parked>({
   account: ["account", text<AccountId>()],

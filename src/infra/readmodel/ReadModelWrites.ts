@@ -10,7 +10,7 @@ import type { AccountId } from "../../domain/Ids.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { int8Array, int8Value, textArray, toInstant } from "../postgres/Columns.ts"
 import { describeSqlError, isRolledBack, serverFieldOf, sqlStateOf } from "../postgres/SqlState.ts"
-import type { Projection, Written } from "./Projection.ts"
+import { hasSums, type Projection, sumPrefixesTable, type Written } from "./Projection.ts"
 import { ProjectionWaiters } from "./ProjectionWaiters.ts"
 import {
   type BooksBatch,
@@ -39,7 +39,7 @@ export const makeProjectionWrites = Effect.fnUntraced(function* (
   projection: Projection,
   prefix: string
 ) {
-  const text = statementsOf(prefix)
+  const text = { ...statementsOf(prefix), look: lookAt(prefix, hasSums(projection)) }
   const query: Query = (statement, params) => Effect.mapError(valuesOf(sql, statement, params), toUnavailable)
   return {
     ...makeHeadReads(query, text, prefix),
@@ -60,15 +60,17 @@ type Query = (
   statement: string,
   params: ReadonlyArray<unknown>
 ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, StoreUnavailable>
-type Statements = ReturnType<typeof statementsOf>
+type Statements = ReturnType<typeof statementsOf> & { readonly look: string }
 
 const makeHeadReads = (query: Query, text: Statements, prefix: string) =>
   ({
     look: (accounts) =>
       Effect.map(query(text.look, [textArray(accounts), PgTypes.text(prefix)]), (rows) => {
-        const found = rows.flatMap((row) => (row[1] === null ? [] : [toHead(row, 1)]))
+        const found = rows.flatMap((row) => (row[2] === null ? [] : [toHead(row, 2)]))
+        const [generation, sumPrefixes] = rows[0] ?? []
         return {
-          generation: Number(rows[0]?.[0]),
+          generation: Number(generation),
+          sumPrefixes: sumPrefixes as ReadonlyArray<string>, // an array of texts
           heads: new Map(found.map((head) => [head.account.id, head]))
         }
       }),
@@ -296,16 +298,18 @@ const isFaultOfRows = /^(2[1237F]|38|39|44|54|P0)/
 const isRaisedByProcedure = (error: SqlError): boolean =>
   /^(pl_exec|plpy_\w+|plperl|pltcl)\.c$/.test(serverFieldOf(error, "file") ?? "")
 
-const statementsOf = (prefix: string) => ({
-  /** One row even where no account is found: the generation is told by it. */
-  look: `
-    SELECT g.generation, ${balanceColumns.list} FROM (
-      SELECT coalesce(max(generation), 0) AS generation FROM projections WHERE prefix = $2
-    ) AS g LEFT JOIN (
-      SELECT found.* FROM unnest($1::text[]) AS wanted(id)
-      CROSS JOIN LATERAL (SELECT * FROM ${prefix}_balances b WHERE b.account = wanted.id LIMIT 1) AS found
-    ) AS heads ON true`,
+/** One row even where no account is found: the generation and the declared prefixes are told by it. */
+const lookAt = (prefix: string, withSums: boolean) => `
+  SELECT g.generation, g.prefixes, ${balanceColumns.list} FROM (
+    SELECT coalesce(max(generation), 0) AS generation,
+      ${withSums ? `ARRAY(SELECT prefix FROM ${prefix}_${sumPrefixesTable} ORDER BY prefix)` : "ARRAY[]::text[]"} AS prefixes
+    FROM projections WHERE prefix = $2
+  ) AS g LEFT JOIN (
+    SELECT found.* FROM unnest($1::text[]) AS wanted(id)
+    CROSS JOIN LATERAL (SELECT * FROM ${prefix}_balances b WHERE b.account = wanted.id LIMIT 1) AS found
+  ) AS heads ON true`
 
+const statementsOf = (prefix: string) => ({
   versions: `
     SELECT wanted.id, found.version FROM unnest($1::text[]) AS wanted(id)
     CROSS JOIN LATERAL (SELECT b.version FROM ${prefix}_balances b WHERE b.account = wanted.id LIMIT 1) AS found`,

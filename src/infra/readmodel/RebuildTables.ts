@@ -11,7 +11,7 @@ import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { type EventKey, StoreUnavailable, type WriterId } from "../eventstore/EventStoreTypes.ts"
 import { bool, columns, int8, int8Array, text, textArray, timestamptz } from "../postgres/Columns.ts"
 import { describeSqlError } from "../postgres/SqlState.ts"
-import { type Projection, prefixOf, tablesOf } from "./Projection.ts"
+import { hasSums, type Projection, prefixOf, sumPrefixesTable, tablesOf } from "./Projection.ts"
 import { ReadModelSql, toUnavailable, valuesOf } from "./ReadModelSql.ts"
 
 /** How far a rebuild has come. */
@@ -62,7 +62,8 @@ const noteScanned = `
 
 const endProgress = "DELETE FROM projection_rebuilds WHERE prefix = $1"
 
-const nextGeneration = `
+/** Refuses every batch that was folded before. */
+export const nextGeneration = `
   INSERT INTO projections AS p (prefix, generation, swapped_at) VALUES ($1, 1, $2)
   ON CONFLICT (prefix) DO UPDATE SET generation = p.generation + 1, swapped_at = excluded.swapped_at`
 
@@ -162,6 +163,11 @@ const begin = Effect.fnUntraced(function* (parts: Parts, tails: ReadonlyMap<Writ
     yield* run(`CREATE TABLE ${next}_${table} (LIKE ${prefix}_${table} INCLUDING ALL${later})`)
     const [options] = yield* run(optionsOf, [PgTypes.text(`${prefix}_${table}`)])
     if (options !== undefined) yield* run(`ALTER TABLE ${next}_${table} SET (${String(options[0])})`)
+  }
+  if (hasSums(projection)) {
+    yield* run(
+      `INSERT INTO ${next}_${sumPrefixesTable} (prefix, filled) SELECT prefix, true FROM ${prefix}_${sumPrefixesTable}`
+    )
   }
   yield* run(`INSERT INTO ${next}_swept (writer_id, seq) SELECT * FROM unnest($1::text[], $2::int8[])`, [
     textArray([...tails.keys()]),
