@@ -117,13 +117,13 @@ export const evolve = (before: Account, event: Event, at: Instant): Account => {
     case "HoldAdjusted":
     case "HoldReleased":
     case "HoldExpired":
-      return { ...account, version, ...foldHold(account.holds, event) }
+      return { ...account, version, ...foldHold(account, event) }
     case "HoldCaptured":
       return {
         ...account,
         version,
         balance: account.balance + amountOf(event),
-        ...foldHold(account.holds, event)
+        ...foldHold(account, event)
       }
     default:
       return { ...account, version, balance: account.balance + amountOf(event) }

@@ -8,6 +8,7 @@ import {
   HoldExpired,
   HoldLimit,
   HoldNotFound,
+  type InsufficientFunds,
   InvalidCommand,
   LimitExceeded,
   type Rejection,
@@ -68,32 +69,36 @@ const keepsWithin = ({ asset, held, id }: OpenedAccount, more: bigint): Result.R
         new LimitExceeded({ account: id, limit: "sum of open holds", max: balanceMax.toString(), asset })
       )
 
-export const placeHold = (command: Of<"PlaceHold">, account: Account, at: Instant): Decision =>
-  Result.gen(function* () {
-    const { amount, asset, commandId: hold, to } = command
-    const opened = yield* active(account, asset, "debits")
-    const expiresAt = yield* expiryOf(command, at)
-    if (to === opened.id) return yield* Result.fail(new SameAccount({ account: opened.id }))
-    // Its own earlier sending: the id is looked up before a refusal is told, and answers that sending's outcome.
-    if (opened.holds.some(({ id }) => id === hold))
-      return yield* Result.fail(InvalidCommand.at("commandId", "is the id of an open hold"))
-    if (opened.holds.length >= openHoldsMax) {
-      return yield* Result.fail(
-        new HoldLimit({ account: opened.id, limit: "open holds of an account", max: openHoldsMax })
-      )
-    }
-    yield* covers(opened, amount)
-    yield* keepsWithin(opened, amount)
-    const event: Event = {
-      _tag: "HoldPlaced",
-      hold,
-      amount,
-      ...(expiresAt === undefined ? {} : { expiresAt }),
-      ...(to === undefined ? {} : { to }),
-      ...noted(command)
-    }
-    return [{ account: opened.id, event }]
+// Written out, where generators would be shorter: with the next command below it is what card payments are made of.
+export const placeHold = (command: Of<"PlaceHold">, account: Account, at: Instant): Decision => {
+  const { amount, asset, commandId: hold, to } = command
+  const found = active(account, asset, "debits")
+  if (Result.isFailure(found)) return Result.fail(found.failure)
+  const opened = found.success
+  const expiry = expiryOf(command, at)
+  if (Result.isFailure(expiry)) return Result.fail(expiry.failure)
+  if (to === opened.id) return Result.fail(new SameAccount({ account: opened.id }))
+  // Its own earlier sending: the id is looked up before a refusal is told, and answers that sending's outcome.
+  if (opened.holds.some(({ id }) => id === hold))
+    return Result.fail(InvalidCommand.at("commandId", "is the id of an open hold"))
+  if (opened.holds.length >= openHoldsMax) {
+    const limit = "open holds of an account"
+    return Result.fail(new HoldLimit({ account: opened.id, limit, max: openHoldsMax }))
+  }
+  const covered = covers(opened, amount)
+  if (Result.isFailure(covered)) return Result.fail(covered.failure)
+  const kept = keepsWithin(opened, amount)
+  if (Result.isFailure(kept)) return Result.fail(kept.failure)
+  const expiresAt = expiry.success
+  return one(opened.id, {
+    _tag: "HoldPlaced",
+    hold,
+    amount,
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+    ...(to === undefined ? {} : { to }),
+    ...noted(command)
   })
+}
 
 /**
  * The open hold of that id. `before` is the account as it stood after its last event, with holds that have expired since;
@@ -133,49 +138,50 @@ export const captureHold = (
   stateOf: (account: AccountId) => Account,
   before: Account,
   at: Instant
-): Decision =>
-  Result.gen(function* () {
-    const { account, excess } = command
-    const payer = yield* active(stateOf(account), command.asset, "debits")
-    const hold = yield* openHold(payer, before, command.hold, at)
-    const to = yield* destinationOf(command, hold)
-    if (to === account) return yield* Result.fail(new SameAccount({ account }))
-    if (hold.captures >= capturesMax)
-      return yield* Result.fail(new HoldLimit({ account, limit: "captures of a hold", max: capturesMax }))
-    const amount = command.amount ?? hold.remaining
-    if (amount > hold.remaining) {
-      const { remaining } = hold
-      if (excess !== "fromAvailable") {
-        return yield* Result.fail(
-          new CaptureExceedsHold({ account, hold: hold.id, asset: payer.asset, remaining, amount })
-        )
-      }
-      yield* covers(payer, amount - remaining)
-    }
-    const captured = {
-      _tag: "HoldCaptured",
-      hold: hold.id,
-      amount,
-      to,
-      ...(command.final === true ? { final: true } : {}),
-      ...noted(command)
-    } as const
-    if (isContra(to)) return [{ account, event: captured }]
-    const receiver = yield* active(stateOf(to), payer.asset, "credits")
-    yield* hasRoomFor(receiver, amount)
-    const received: Event = {
-      _tag: "TransferReceived",
-      amount,
-      from: account,
-      fromVersion: payer.version + 1,
-      ...noted(command)
-    }
-    const { _tag, hold: id, ...rest } = captured
-    return [
-      { account, event: { _tag, hold: id, toVersion: receiver.version + 1, ...rest } },
-      { account: to, event: received }
-    ]
-  })
+): Decision => {
+  const { account } = command
+  const payer = active(stateOf(account), command.asset, "debits")
+  if (Result.isFailure(payer)) return Result.fail(payer.failure)
+  const found = openHold(payer.success, before, command.hold, at)
+  if (Result.isFailure(found)) return Result.fail(found.failure)
+  const hold = found.success
+  const destination = destinationOf(command, hold)
+  if (Result.isFailure(destination)) return Result.fail(destination.failure)
+  const to = destination.success
+  if (to === account) return Result.fail(new SameAccount({ account }))
+  if (hold.captures >= capturesMax)
+    return Result.fail(new HoldLimit({ account, limit: "captures of a hold", max: capturesMax }))
+  const amount = command.amount ?? hold.remaining
+  const within = capturesWithin(command, payer.success, hold, amount)
+  if (Result.isFailure(within)) return Result.fail(within.failure)
+  const final = command.final === true ? { final: true } : {}
+  const text = noted(command)
+  if (isContra(to))
+    return one(account, { _tag: "HoldCaptured", hold: hold.id, amount, to, ...final, ...text })
+  const receiver = active(stateOf(to), payer.success.asset, "credits")
+  if (Result.isFailure(receiver)) return Result.fail(receiver.failure)
+  const room = hasRoomFor(receiver.success, amount)
+  if (Result.isFailure(room)) return Result.fail(room.failure)
+  const toVersion = receiver.success.version + 1
+  const fromVersion = payer.success.version + 1
+  return Result.succeed([
+    { account, event: { _tag: "HoldCaptured", hold: hold.id, toVersion, amount, to, ...final, ...text } },
+    { account: to, event: { _tag: "TransferReceived", amount, from: account, fromVersion, ...text } }
+  ])
+}
+
+/** Fails where more than remains is captured, unless the command allows that and what is available covers it. */
+const capturesWithin = (
+  { excess }: Of<"CaptureHold">,
+  payer: OpenedAccount,
+  { id: hold, remaining }: Hold,
+  amount: bigint
+): Result.Result<void, CaptureExceedsHold | InsufficientFunds> => {
+  if (amount <= remaining) return Result.void
+  if (excess === "fromAvailable") return covers(payer, amount - remaining)
+  const { asset, id: account } = payer
+  return Result.fail(new CaptureExceedsHold({ account, hold, asset, remaining, amount }))
+}
 
 export const adjustHold = (
   command: Of<"AdjustHold">,

@@ -68,25 +68,44 @@ const canonicalText = (command: Command): string => {
       return `{"_tag":"${command._tag}","account":"${command.account}",${amountText(command)},"commandId":"${command.commandId}"${optional("contra", command.contra)}${laterMembers(command)}${metadataText(command)}}`
     case "Transfer":
       return `{"_tag":"Transfer",${amountText(command)},"commandId":"${command.commandId}"${laterMembers(command)},"from":"${command.from}"${metadataText(command)},"to":"${command.to}"}`
+    case "PlaceHold":
+      return `{"_tag":"PlaceHold","account":"${command.account}",${amountText(command)},"commandId":"${command.commandId}"${laterMembers(command)}${optional("expiresAt", command.expiresAt)}${optional("expiresIn", command.expiresIn)}${metadataText(command)}${optional("to", command.to)}}`
+    case "CaptureHold":
+      return `{"_tag":"CaptureHold","account":"${command.account}"${partText(command)},"commandId":"${command.commandId}"${capturedMembers(command)},"hold":"${command.hold}"${metadataText(command)}${optional("to", command.to)}}`
+    case "ReleaseHold":
+      return `{"_tag":"ReleaseHold","account":"${command.account}"${partText(command)},"commandId":"${command.commandId}"${laterMembers(command)},"hold":"${command.hold}"${metadataText(command)}}`
     default:
       return canonicalCommand(command)
   }
 }
 
-type Movement = Extract<Command, { readonly _tag: "Deposit" | "Withdraw" | "Transfer" }>
+type Of<Tag extends Command["_tag"]> = Extract<Command, { readonly _tag: Tag }>
+type Movement = Of<"Deposit" | "Withdraw" | "Transfer" | "PlaceHold">
 
 const amountText = ({ amount, asset }: Movement): string => `"amount":"${amount}"${optional("asset", asset)}`
 
-const laterMembers = ({ description, effectiveAt, expectedVersion }: Movement): string =>
+/** An amount that may be absent. */
+const partText = ({ amount, asset }: Of<"CaptureHold" | "ReleaseHold">): string =>
+  `${amount === undefined ? "" : `,"amount":"${amount}"`}${optional("asset", asset)}`
+
+/** The members of any command that stand between its id and what is its own. */
+type Common = Pick<Movement, "description" | "effectiveAt" | "expectedVersion">
+
+const capturedMembers = (command: Of<"CaptureHold">): string => {
+  const { description, effectiveAt, excess, expectedVersion, final } = command
+  return `${optional("description", description)}${optional("effectiveAt", effectiveAt)}${optional("excess", excess)}${optional("expectedVersion", expectedVersion)}${optional("final", final)}`
+}
+
+const laterMembers = ({ description, effectiveAt, expectedVersion }: Common): string =>
   description === undefined && effectiveAt === undefined && expectedVersion === undefined
     ? ""
     : `${optional("description", description)}${optional("effectiveAt", effectiveAt)}${optional("expectedVersion", expectedVersion)}`
 
-const metadataText = ({ metadata }: Movement): string =>
+const metadataText = ({ metadata }: Pick<Movement, "metadata">): string =>
   metadata === undefined ? "" : `,"metadata":${canonicalJson(metadata)}`
 
 /** A member that may be absent, with the comma before it. */
-const optional = (key: string, value: string | number | undefined): string =>
+const optional = (key: string, value: string | number | boolean | undefined): string =>
   value === undefined ? "" : `,"${key}":${JSON.stringify(value)}`
 
 /** The text of any command: everything but the context. The texts that are written out above must equal it. */

@@ -71,9 +71,12 @@ export const openAt = (holds: ReadonlyArray<Hold>, at: Instant): ReadonlyArray<H
 
 type HoldEvent = Extract<Event, { readonly _tag: `Hold${string}` }>
 
-/** Folds one event about a hold. An event about a hold that is not open is a defect: the log is broken. */
-export const foldHold = (holds: ReadonlyArray<Hold>, event: HoldEvent): Holding => {
-  if (event._tag === "HoldExpired") return holding(holds)
+/**
+ * Folds one event about a hold. An event about a hold that is not open is a defect: the log is broken. What is held is not
+ * summed up anew, for an account may have a thousand open holds.
+ */
+export const foldHold = ({ held, holds }: Holding, event: HoldEvent): Holding => {
+  if (event._tag === "HoldExpired") return { held, holds }
   const { hold: id } = event
   const index = holds.findIndex((hold) => hold.id === id)
   const hold = holds[index]
@@ -81,14 +84,14 @@ export const foldHold = (holds: ReadonlyArray<Hold>, event: HoldEvent): Holding 
     if (hold !== undefined) throw new Error(`hold ${id} is placed twice`)
     const { amount, expiresAt, to } = event
     const placed = { id, amount, captured: 0n, remaining: amount, captures: 0 }
-    return holding([
-      ...holds,
-      { ...placed, ...(expiresAt === undefined ? {} : { expiresAt }), ...(to === undefined ? {} : { to }) }
-    ])
+    const expiring = expiresAt === undefined ? placed : { ...placed, expiresAt }
+    return { held: held + amount, holds: [...holds, to === undefined ? expiring : { ...expiring, to }] }
   }
   if (hold === undefined) throw new Error(`hold ${id} has ${event._tag} and is not open`)
   const changed = changeOf(hold, event)
-  return holding(changed.remaining > 0n ? holds.with(index, changed) : holds.toSpliced(index, 1))
+  const rest = held + changed.remaining - hold.remaining
+  if (changed.remaining > 0n) return { held: rest, holds: holds.with(index, changed) }
+  return holds.length === 1 ? nothing : { held: rest, holds: holds.toSpliced(index, 1) }
 }
 
 const changeOf = (

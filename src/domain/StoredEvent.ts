@@ -87,6 +87,20 @@ export const encodePayload = (event: Event, after: After): string => {
       return `{"amount":"${event.amount}","to":"${event.to}","toVersion":${event.toVersion}${encodeNotes(event)},${encodeAfter(after)}}`
     case "TransferReceived":
       return `{"amount":"${event.amount}","from":"${event.from}","fromVersion":${event.fromVersion}${encodeNotes(event)},${encodeAfter(after)}}`
+    case "HoldPlaced": {
+      const { amount, expiresAt, hold, to } = event
+      const expiry = expiresAt === undefined ? "" : `,"expiresAt":${expiresAt}`
+      const destination = to === undefined ? "" : `,"to":"${to}"`
+      return `{${holdInPayload(hold)},"amount":"${amount}"${expiry}${destination}${encodeNotes(event)},${encodeAfter(after)}}`
+    }
+    case "HoldCaptured": {
+      const { amount, final, hold, to, toVersion } = event
+      const version = toVersion === undefined ? "" : `,"toVersion":${toVersion}`
+      const end = final === undefined ? "" : `,"final":${final}`
+      return `{${holdInPayload(hold)}${version},"amount":"${amount}","to":"${to}"${end}${encodeNotes(event)},${encodeAfter(after)}}`
+    }
+    case "HoldReleased":
+      return `{${holdInPayload(event.hold)},"amount":"${event.amount}"${encodeNotes(event)},${encodeAfter(after)}}`
     default:
       return encodeAny(event, after)
   }

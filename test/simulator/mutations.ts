@@ -343,8 +343,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "what a capture takes beyond its hold need not be covered",
     theme: "money",
     file: "src/domain/DecideHolds.ts",
-    from: "yield* covers(payer, amount - remaining)",
-    to: ""
+    from: "return covers(payer, amount - remaining)",
+    to: "return Result.void"
   },
   {
     name: "a reversal gives back what earlier ones gave back already",

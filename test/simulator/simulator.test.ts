@@ -73,7 +73,8 @@ describe("the judge", () => {
         ? { ...one, input: { ...one.input, amount: amount + 1n } }
         : one
     )
-    assert.lengthOf(changed({ sendings }), 1)
+    const effects = changed({ sendings }).filter((found) => found.startsWith("effect:"))
+    assert.deepEqual(effects, [`effect: ${commandId} did Deposited, which is not what it asks for`])
   })
 
   it("sees a command that is not found, though a caller had its receipt", () => {

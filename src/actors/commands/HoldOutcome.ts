@@ -11,7 +11,7 @@ import {
   type Rejection,
   Unavailable
 } from "../../domain/Errors.ts"
-import { foldHold, type Hold, isExpired } from "../../domain/Holds.ts"
+import { foldHold, type Hold, holding, isExpired } from "../../domain/Holds.ts"
 import type { AccountId, CommandId, Instant } from "../../domain/Ids.ts"
 import { decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import type { EventStore } from "../../infra/eventstore/EventStore.ts"
@@ -116,7 +116,7 @@ const follow = (hold: Hold | undefined, row: StoredEvent, id: CommandId): Hold |
     case "HoldCaptured":
     case "HoldAdjusted":
     case "HoldReleased":
-      return event.hold === id ? foldHold(hold === undefined ? [] : [hold], event).holds[0] : hold
+      return event.hold === id ? foldHold(holding(hold === undefined ? [] : [hold]), event).holds[0] : hold
     default:
       return hold
   }

@@ -2,7 +2,7 @@
 import { Config, Context, Effect, Layer, Schema, SchemaTransformation } from "effect"
 
 /** Most prefixes that may be declared: each event is held against all of them. */
-export const sumPrefixesMax = 32
+const sumPrefixesMax = 32
 
 const prefixMessage = "must be 1 to 64 characters of an account id: A-Z a-z 0-9 _ : -"
 
