@@ -96,6 +96,13 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
           const back = yield* json("reverse", "paid-1", "--reason", "returned", "--legs", "hold:shop=10.00")
           assert.strictEqual(back.commandId, "~r1~paid-1")
           assert.strictEqual((yield* ledger.strongBalance("hold:shop")).balance, 15_00n)
+          yield* ledger.dispatch({ _tag: "Deposit", commandId: "in-1", account: "hold:a", amount: 40_00n })
+          const contra = ["--legs", "external:bank=10.00"]
+          yield* json("reverse", "in-1", "--reason", "too much", ...contra)
+          yield* json("reverse", "in-1", "--n", "2", "--reason", "again", "--amount", "5 USD")
+          assert.strictEqual((yield* ledger.strongBalance("hold:a")).balance, 110_00n)
+          const euros = ["--reason", "x", "--n", "3", "--legs", "external:bank=1 EUR"]
+          failed(yield* ask("reverse", "in-1", ...euros), 1, /external:bank in the original moved USD\/2/)
           const found = yield* ask("find", "paid-1")
           assert.strictEqual(found.code, 0, found.stderr)
           assert.match(found.stdout, /HoldCaptured at version 5[\s\S]*reversed by +~r1~paid-1/)
