@@ -24,6 +24,7 @@ export { Posting, printToken, Receipt } from "./domain/Receipt.ts"
 export * from "./domain/Views.ts"
 export { limitsFromEnvironment, type Services, servicesConfig } from "./infra/config/Environment.ts"
 export { defaultLimits, LedgerConfig, type LedgerLimits } from "./infra/config/LedgerConfig.ts"
+export { SumPrefixes } from "./infra/config/SumPrefixes.ts"
 export {
   WebhookConfig,
   type WebhookLimits,

@@ -1,7 +1,8 @@
 /** Opens a node in this process for hosts without Effect. */
-import { Effect, Redacted } from "effect"
+import { Effect, Layer, Redacted } from "effect"
 import { type AsyncLedger, openLayer, settle } from "./AsyncLedger.ts"
 import { type Services, uniqueNodeName } from "./infra/config/Environment.ts"
+import { sumPrefixesOf } from "./infra/config/SumPrefixes.ts"
 import * as LedgerNode from "./LedgerNode.ts"
 
 /** Where the services are; see the README for what each must be. */
@@ -16,6 +17,8 @@ export interface OpenLedgerConfig {
   readonly nodeName?: string
   /** Brings both databases to this program's schema first; default false. */
   readonly migrate?: boolean
+  /** Prefixes whose sums are kept at hand (`merchant:`), the same on all nodes; default none. */
+  readonly sumPrefixes?: ReadonlyArray<string>
 }
 
 /** Opens one node in this process. Rejects where a service cannot be reached, saying which and where. */
@@ -27,5 +30,6 @@ export const openLedger = async (config: OpenLedgerConfig): Promise<AsyncLedger>
     nodeName: config.nodeName ?? Effect.runSync(uniqueNodeName)
   }
   if (config.migrate === true) await settle(Effect.runPromiseExit(LedgerNode.migrate(services)))
-  return openLayer(LedgerNode.layer(services))
+  const declared = sumPrefixesOf(config.sumPrefixes ?? [])
+  return openLayer(LedgerNode.layer(services).pipe(Layer.provide(declared)))
 }

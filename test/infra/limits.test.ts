@@ -8,6 +8,7 @@ import { limitsFromEnvironment } from "../../src/infra/config/Environment.ts"
 import { LedgerConfig, ledgerLimits } from "../../src/infra/config/LedgerConfig.ts"
 import { type LimitGroup, limitsOf, variableOf } from "../../src/infra/config/Limits.ts"
 import { ReadSideConfig, readSideLimits } from "../../src/infra/config/ReadSideConfig.ts"
+import { SumPrefixes } from "../../src/infra/config/SumPrefixes.ts"
 import { RpcConfig, rpcLimits, rpcLimitsFromEnvironment } from "../../src/rpc/server/RpcLimits.ts"
 
 const groups = { ledgerLimits, readSideLimits, clusterLimits, rpcLimits }
@@ -49,6 +50,24 @@ describe("limits", () => {
         })
       )
     )
+  )
+
+  const prefixesOf = (text: string) =>
+    SumPrefixes.pipe(
+      Effect.provide(limitsFromEnvironment),
+      Effect.provide(environment({ CHRONICLE_SUM_PREFIXES: text }))
+    )
+
+  it.effect("have the declared prefixes beside them, none twice and none that no account has", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* prefixesOf(""), [])
+      assert.deepStrictEqual(yield* prefixesOf("merchant:, wallet:eu:,"), ["merchant:", "wallet:eu:"])
+      const many = Array.from({ length: 33 }, (_, nth) => `p${nth}`).join()
+      for (const wrong of ["a,a", "a b", "~", "é", many]) {
+        const error = yield* Effect.flip(prefixesOf(wrong))
+        assert.include(`${error.message}`, "CHRONICLE_SUM_PREFIXES", wrong)
+      }
+    })
   )
 
   it.effect("refuse zero, negative numbers, fractions and words, by naming the variable", () =>

@@ -87,7 +87,7 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
           assert.deepEqual(yield* json("hold", "list", "hold:a", "--before", "2026-01-01"), { rows: [] })
           // Read by the scale of another asset, it would be a hundredth of what is meant.
           const yen = yield* ask("hold", "capture", "hold:a", "hold-1", "25 JPY/0")
-          failed(yen, 1, /the account holds USD\/2, not JPY\/0/)
+          failed(yen, 1, /account hold:a holds USD\/2, not JPY\/0/)
           const paid = yield* json("hold", "capture", "hold:a", "hold-1", "25 USD/2", "--id", "paid-1")
           assert.strictEqual(paid.commandId, "paid-1")
           yield* json("hold", "release", "hold:a", "hold-1", "5")

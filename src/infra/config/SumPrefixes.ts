@@ -20,6 +20,10 @@ export const SumPrefixes = Context.Reference<ReadonlyArray<string>>("chronicle/i
   defaultValue: () => []
 })
 
+/** Throws where they cannot be declared, with the reason. */
+export const sumPrefixesOf = (prefixes: ReadonlyArray<string>) =>
+  Layer.succeed(SumPrefixes, Schema.decodeSync(Declared)(prefixes))
+
 const CommaSeparated = Schema.String.pipe(
   Schema.decodeTo(
     Declared,
