@@ -23,7 +23,8 @@ import {
   readModelOn,
   readSideOn,
   sweeping,
-  type TestLimits
+  type TestLimits,
+  underAnotherId
 } from "../support/readSides.ts"
 
 const natsUrl = inject("natsUrl")
@@ -138,14 +139,14 @@ describe("the read side", () => {
       yield* store.moveRelayCursors(new Map([[eventWriter.writerId, last.seq]]))
       yield* Effect.gen(function* () {
         const bus = yield* Bus
-        const messages = commits.flatMap((commit) => pack(commit, { partitions: 4, bytesMax: 100_000 }))
+        const messages = commits.flatMap((commit) => pack([commit], { partitions: 4, bytesMax: 100_000 }))
         // Every third is lost, every second of the rest comes twice (under another id), the latest come first.
         const kept = messages.filter((_, index) => index % 3 !== 1).toReversed()
         const twice = kept.flatMap((message, index) =>
-          index % 2 === 0 ? [message] : [message, { ...message, part: 1 }]
+          index % 2 === 0 ? [message] : [message, underAnotherId(message)]
         )
         yield* eventually(bus.publish(twice))
-        yield* eventually(bus.publish(pack(last, { partitions: 4, bytesMax: 100_000 })))
+        yield* eventually(bus.publish(pack([last], { partitions: 4, bytesMax: 100_000 })))
         yield* eventually(assertCaughtUp(eventWriter.log))
         yield* eventually(Effect.map(total("repeats"), (repeats) => assert.isAbove(repeats, 0)))
         assert.isAbove(yield* total("gaps"), 0)
@@ -307,7 +308,7 @@ describe("the read side", () => {
         const bus = yield* Bus
         const stranger = new EventWriter("of-another-ledger")
         const foreign = stranger.commit(openAccount("stranger"), deposit("stranger", 1n))
-        yield* eventually(bus.publish(pack(foreign, { partitions: 4, bytesMax: 100_000 })))
+        yield* eventually(bus.publish(pack([foreign], { partitions: 4, bytesMax: 100_000 })))
         yield* play(eventWriter, opening)
         yield* eventually(Effect.map(total("foreign"), (count) => assert.isAtLeast(count, 1)))
         yield* eventually(assertCaughtUp(eventWriter.log))
@@ -329,9 +330,12 @@ describe("the read side", () => {
         yield* eventually(assertVersions(orphan.log))
         const commit = eventWriter.commit(openAccount("a"), deposit("a", 100n))
         yield* append(commit)
-        const forged = pack(commit, { partitions: 4, bytesMax: 100_000 }).map((message) => ({
+        const forged = pack([commit], { partitions: 4, bytesMax: 100_000 }).map((message) => ({
           ...message,
-          events: message.events.map((row) => ({ ...row, payload: row.payload.replace('"100"', '"900"') }))
+          parts: message.parts.map((part) => ({
+            ...part,
+            events: part.events.map((row) => ({ ...row, payload: row.payload.replace('"100"', '"900"') }))
+          }))
         }))
         yield* eventually(bus.publish(forged))
         yield* eventually(assertCaughtUp([...orphan.log, ...eventWriter.log]))

@@ -29,8 +29,12 @@ const makeHarness = (isAway: () => boolean = () => false, isStuck: () => boolean
         Layer.provide(limitsOf({ ...limits, ledger: { partitions: 1 } }))
       )
     const seqsOf = (writer: string) =>
-      published.filter((message) => message.writerId === writer).map((message) => message.seq)
-    return { store, relay, seqsOf }
+      published.flatMap(({ parts }) =>
+        parts.filter(({ writerId }) => writerId === writer).map(({ seq }) => seq)
+      )
+    const orderOf = () =>
+      published.flatMap(({ parts }) => parts.map(({ writerId, seq }) => `${writerId}:${seq}`))
+    return { store, relay, seqsOf, orderOf }
   })
 
 const upTo = (last: number) => Array.from({ length: last }, (_, index) => index + 1)
@@ -151,6 +155,28 @@ describe("the relay", () => {
         assert.deepStrictEqual(seqsOf("w1"), upTo(200))
         assert.isAbove((yield* Relay).statusUnsafe().eventsFromStore, 100)
       }).pipe(Effect.provide(relay({ readSide: { feedEventsMax: 10, publishEventsMax: 7 } })))
+    })
+  )
+
+  it.live("publishes tails that it reads from the store in the order in which they were recorded", () =>
+    Effect.gen(function* () {
+      const { relay, orderOf, store } = yield* makeHarness()
+      // In turn, so that each tail has commits between those of the other.
+      const writers = [new EventWriter("w1"), new EventWriter("w2")]
+      const commits = upTo(300).flatMap((turn) =>
+        writers.map((writer, index) => {
+          writer.now = 2 * turn + index
+          return writer.commit(turn === 1 ? openAccount(writer.writerId) : deposit(writer.writerId, 1n))
+        })
+      )
+      for (const commit of commits) yield* Effect.provide(append(commit), store)
+      const log = Context.get(store, EventStore)
+      for (const { writerId } of writers) yield* log.fenceWriter(writerId)
+      yield* cursorIs("w1", 301).pipe(Effect.provide(relay({ readSide: { publishEventsMax: 7 } })))
+      assert.deepStrictEqual(
+        orderOf(),
+        commits.map(({ writerId, seq }) => `${writerId}:${seq}`)
+      )
     })
   )
 

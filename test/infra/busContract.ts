@@ -16,11 +16,11 @@ const messagesOf = (count: number): ReadonlyArray<BusMessage> => {
   const first = writer.commit(openAccount("a"))
   const commits = [first]
   for (let index = 1; index < count; index++) commits.push(writer.commit(deposit("a", BigInt(index))))
-  return commits.flatMap((commit) => pack(commit, { partitions: 1, bytesMax: 100_000 }))
+  return commits.flatMap((commit) => pack([commit], { partitions: 1, bytesMax: 100_000 }))
 }
 
 const numbersOf = (deliveries: ReadonlyArray<Delivery>): ReadonlyArray<number> =>
-  deliveries.map((delivery) => Result.getOrThrow(delivery.message).seq)
+  deliveries.flatMap((delivery) => Result.getOrThrow(delivery.message).parts.map(({ seq }) => seq))
 
 /** Takes until `count` deliveries came; the test's own limit ends it when they never do. */
 const takeCount = (subscription: Subscription, count: number) =>
@@ -130,7 +130,9 @@ export const busContract = (
         const { bus } = yield* build
         const message = messagesOf(1)
         yield* bus.publish(message)
-        yield* bus.publish(message.map((one) => ({ ...one, partition: 1, seq: 7 })))
+        yield* bus.publish(
+          message.map(({ parts }) => ({ partition: 1, parts: parts.map((part) => ({ ...part, seq: 7 })) }))
+        )
         for (const [projection, partition, seq] of [
           ["test", 0, 1],
           ["other", 0, 1],

@@ -20,11 +20,11 @@ describe("the weather of the bus in memory", () => {
     const writer = new EventWriter()
     for (let index = 0; index < 50; index++) {
       const commit = writer.commit(index === 0 ? openAccount("a") : deposit("a", 1n))
-      yield* bus.publish(pack(commit, { partitions: 1, bytesMax: 100_000 }))
+      yield* bus.publish(pack([commit], { partitions: 1, bytesMax: 100_000 }))
     }
     const subscription = yield* bus.subscribe(reader)
     const taken = yield* subscription.take(() => true)
-    return taken.map((delivery) => Result.getOrThrow(delivery.message).seq)
+    return taken.flatMap((delivery) => Result.getOrThrow(delivery.message).parts.map(({ seq }) => seq))
   })
   const all = Array.from({ length: 50 }, (_, index) => index + 1)
 

@@ -1,21 +1,85 @@
 /** Commits as messages of the bus: no event is lost on the way, and each account's order is kept. */
 import { assert, it } from "@effect/vitest"
-import { pack } from "../../src/infra/bus/BusMessage.ts"
+import { Result } from "effect"
+import { decodeMessage, encodeMessage, eventsOf, messageIdOf, pack } from "../../src/infra/bus/BusMessage.ts"
 import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
 
 const ids = Array.from({ length: 20 }, (_, index) => `acc-${index}`)
 
-it("packing keeps each account's rows together, in order, and loses none", () => {
-  const commit = new EventWriter().commit(
-    ...ids.map((id) => openAccount(id)),
+const roundOf = (writer: EventWriter) =>
+  writer.commit(
     ...ids.flatMap((id, index) => [deposit(id, 100n), transfer(id, ids[(index + 1) % ids.length] ?? id, 7n)])
   )
-  const messages = pack(commit, { partitions: 4, bytesMax: 3_000 })
-  assert.isAbove(messages.length, 4)
-  const seen = new Map<string, number>()
-  for (const row of messages.flatMap((message) => message.events)) {
-    assert.strictEqual(row.version, (seen.get(row.accountId) ?? 0) + 1)
-    seen.set(row.accountId, row.version)
+
+/** Three commits of one writer and one of another between them. */
+const commitsOf = () => {
+  const writer = new EventWriter("w1")
+  const opening = writer.commit(...ids.map((id) => openAccount(id)))
+  const first = roundOf(writer)
+  const other = new EventWriter("w2").commit(openAccount("b"), deposit("b", 1n))
+  return [opening, first, other, roundOf(writer)]
+}
+
+it("packing keeps each account's rows together, in order, and loses none", () => {
+  const commits = commitsOf()
+  for (const bytesMax of [1, 3_000, 1_000_000]) {
+    const messages = pack(commits, { partitions: 4, bytesMax })
+    const seen = new Map<string, number>()
+    for (const row of messages.flatMap(eventsOf)) {
+      assert.strictEqual(row.version, (seen.get(row.accountId) ?? 0) + 1)
+      seen.set(row.accountId, row.version)
+    }
+    const rows = commits.reduce((sum, { events }) => sum + events.length, 0)
+    assert.strictEqual(messages.flatMap(eventsOf).length, rows)
+    if (bytesMax === 1) assert.strictEqual(messages.length, rows)
+    else if (bytesMax === 3_000) assert.isAbove(messages.length, 4)
+    else assert.strictEqual(messages.length, 4)
   }
-  assert.strictEqual(messages.flatMap((message) => message.events).length, commit.events.length)
+})
+
+it("messages of different events have different ids", () => {
+  for (const bytesMax of [1, 3_000, 1_000_000]) {
+    const ids = pack(commitsOf(), { partitions: 4, bytesMax }).map(messageIdOf)
+    assert.strictEqual(new Set(ids).size, ids.length)
+  }
+})
+
+it("the id of a message of one commit says which, and of several from where to where", () => {
+  const [opening, first, other, second] = commitsOf()
+  const idOf = (...commits: Parameters<typeof pack>[0]) =>
+    pack(commits, { partitions: 1, bytesMax: 1_000_000 }).map(messageIdOf)
+  assert.isDefined(opening)
+  assert.isDefined(first)
+  assert.isDefined(other)
+  assert.isDefined(second)
+  assert.deepStrictEqual(idOf(opening), ["w1:1:0"])
+  assert.deepStrictEqual(idOf(opening, first, other, second), ["w1:1-3+w2:1:0"])
+})
+
+it("a message is read as it was written", () => {
+  for (const message of pack(commitsOf(), { partitions: 4, bytesMax: 3_000 }))
+    assert.deepStrictEqual(Result.getOrThrow(decodeMessage(encodeMessage(message))), message)
+})
+
+it("a message of one commit is read as an earlier version of the program wrote it", () => {
+  const [opening] = commitsOf()
+  const [message] = opening === undefined ? [] : pack([opening], { partitions: 1, bytesMax: 1_000_000 })
+  assert.isDefined(message)
+  const { partition, parts } = JSON.parse(encodeMessage(message))
+  const earlier = JSON.stringify({ partition, ...parts[0] })
+  assert.deepStrictEqual(Result.getOrThrow(decodeMessage(earlier)), message)
+})
+
+it("a text that is no message is a failure", () => {
+  const [message] = pack(commitsOf(), { partitions: 1, bytesMax: 1_000_000 }).map(encodeMessage)
+  assert.isDefined(message)
+  for (const text of [
+    "",
+    "null",
+    "[]",
+    '{"partition":0}',
+    '{"partition":0,"parts":[{}]}',
+    message.replace(/"acc-0",1/, '"acc-0","1"')
+  ])
+    assert.isTrue(Result.isFailure(decodeMessage(text)), text.slice(0, 40))
 })

@@ -4,7 +4,7 @@ import { NodeServices } from "@effect/platform-node"
 import { assert, describe, inject, it } from "@effect/vitest"
 import { Effect, FileSystem, Result, Schedule } from "effect"
 import { connect, DiscardPolicy, RetentionPolicy, StorageType } from "nats"
-import { pack } from "../../src/infra/bus/BusMessage.ts"
+import { eventsOf, pack } from "../../src/infra/bus/BusMessage.ts"
 import { makeBusNats } from "../../src/infra/bus/BusNats.ts"
 import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
 import { startNats } from "../../src/infra/dev/NatsServer.ts"
@@ -62,18 +62,18 @@ describe("the bus over JetStream alone", () => {
       const writer = new EventWriter()
       const deposits = Array.from({ length: 5_000 }, () => deposit("a", 1n, "\u{1f4b6}".repeat(100)))
       const commit = writer.commit(openAccount("a"), ...deposits)
-      const messages = pack(commit, { partitions: 1, bytesMax: defaultReadSideLimits.messageBytesMax })
+      const messages = pack([commit], { partitions: 1, bytesMax: defaultReadSideLimits.messageBytesMax })
       assert.isAbove(messages.length, 5)
       yield* bus.publish(messages)
       const subscription = yield* bus.subscribe({ projection: "test", partition: 0 })
       const events = []
       while (events.length < commit.events.length) {
         for (const delivery of yield* subscription.take(() => true)) {
-          events.push(...Result.getOrThrow(delivery.message).events)
+          events.push(...eventsOf(Result.getOrThrow(delivery.message)))
           delivery.ackUnsafe()
         }
       }
-      assert.deepStrictEqual(events, commit.events)
+      assert.deepStrictEqual(events, [...commit.events])
     })
   )
 
@@ -87,7 +87,7 @@ describe("the bus over JetStream alone", () => {
       )
       yield* Effect.promise(() => connection.jetstream().publish(`test.${id}.0`, '{"partition":0}'))
       const commit = new EventWriter().commit(openAccount("a"))
-      yield* bus.publish(pack(commit, { partitions: 1, bytesMax: 1_000 }))
+      yield* bus.publish(pack([commit], { partitions: 1, bytesMax: 1_000 }))
       const subscription = yield* bus.subscribe({ projection: "test", partition: 0 })
       const taken = []
       while (taken.length < 2) taken.push(...(yield* subscription.take(() => true)))
@@ -111,7 +111,7 @@ describe("the bus over JetStream alone", () => {
         const publishOne = Effect.suspend(() => {
           const commit = writer.commit(writer.log.length === 0 ? openAccount("a") : deposit("a", 1n))
           return bus
-            .publish(pack(commit, { partitions: 1, bytesMax: 100_000 }))
+            .publish(pack([commit], { partitions: 1, bytesMax: 100_000 }))
             .pipe(Effect.retry(patiently), Effect.as(commit.seq))
         })
         const readOne = Effect.scoped(
@@ -119,7 +119,7 @@ describe("the bus over JetStream alone", () => {
             const subscription = yield* bus.subscribe({ projection: "test", partition: 0 })
             const [delivery] = yield* subscription.take(() => false)
             delivery?.ackUnsafe()
-            return delivery === undefined ? undefined : Result.getOrThrow(delivery.message).seq
+            return delivery === undefined ? undefined : Result.getOrThrow(delivery.message).parts[0]?.seq
           })
         ).pipe(Effect.retry(patiently))
 

@@ -56,7 +56,7 @@ const inMemory = (
 const forge = Effect.fnUntraced(function* (forger: EventWriter, ...commands: ReadonlyArray<CommandInput>) {
   const bus = yield* Bus
   const commit = { ...forger.commit(...commands), writerId: "writer-1", seq: 1_000 + forger.log.length }
-  yield* bus.publish(pack(commit, { partitions: 4, bytesMax: 100_000 }))
+  yield* bus.publish(pack([commit], { partitions: 4, bytesMax: 100_000 }))
 })
 
 const balanceOf = Effect.fnUntraced(function* (account: typeof a) {

@@ -19,7 +19,8 @@ import {
   assertVersions,
   play,
   readSideOn,
-  type TestLimits
+  type TestLimits,
+  underAnotherId
 } from "../support/readSides.ts"
 import { accountId } from "../support/storedEvents.ts"
 
@@ -48,7 +49,7 @@ const lateTwice = (rng: Rng, inTheAir: { count: number }) => (real: Bus["Service
   Effect.fnUntraced(function* (messages: ReadonlyArray<BusMessage>) {
     for (const message of messages) {
       // Under another id, or the bus would drop the second.
-      for (const copy of [message, { ...message, part: message.part + 1_000 }]) {
+      for (const copy of [message, underAnotherId(message)]) {
         inTheAir.count++
         const arrive = Effect.andThen(
           real.publish([copy]),

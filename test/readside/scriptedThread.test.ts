@@ -6,8 +6,10 @@ import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
 import { ReadSideThreadStatus } from "../../src/actors/projections/ThreadStatus.ts"
 import { Singletons } from "../../src/actors/relay/Singletons.ts"
 import * as ReadSideThread from "../../src/actors/thread/ReadSideThread.ts"
+import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { quiet } from "../support/callers.ts"
+import { EventWriter, openAccount } from "../support/eventWriter.ts"
 import { eventually } from "../support/readSides.ts"
 import { accountId } from "../support/storedEvents.ts"
 
@@ -81,6 +83,45 @@ describe("while the thread of the read side starts", () => {
         yield* eventually(Effect.sync(() => assert.deepStrictEqual(told(), [2, 2])))
         yield* Fiber.interrupt(waiting)
       }).pipe(Effect.provide(over(() => threadOf(text, counts))))
+    })
+  )
+
+  it.live("commits are handed over together, and once a query waits at once", () =>
+    Effect.gen(function* () {
+      const counts = makeCounts()
+      const told = () => [counts[awaitsAt], counts[positionsAt]]
+      // Messages with commits, and commits.
+      const text = `
+        const onMessage = ({ _tag, commits }) => {
+          if (_tag !== "Commits" || commits.length === 0) return
+          counts[${awaitsAt}]++
+          counts[${positionsAt}] += commits.length
+        }
+        say([0]); beat()`
+      yield* Effect.gen(function* () {
+        const feed = yield* CommitFeed
+        const waiters = yield* ProjectionWaiters
+        const status = yield* ReadSideThreadStatus
+        yield* eventually(Effect.sync(() => assert.strictEqual(status()?.state, "up")))
+        const writer = new EventWriter()
+        for (const id of ["a", "b", "c"]) {
+          feed.offerUnsafe(writer.commit(openAccount(id)))
+          for (let turn = 0; turn < 10; turn++) yield* Effect.yieldNow
+        }
+        const asking = yield* Effect.forkChild(waiters.await({ account: accountId("a"), version: 1 }), {
+          startImmediately: true
+        })
+        yield* eventually(Effect.sync(() => assert.deepStrictEqual(told(), [1, 3])))
+        feed.offerUnsafe(writer.commit(openAccount("d")))
+        yield* eventually(Effect.sync(() => assert.deepStrictEqual(told(), [2, 4])))
+        yield* Fiber.interrupt(asking)
+      }).pipe(
+        Effect.provide(
+          over(() => threadOf(text, counts)).pipe(
+            Layer.provide(Layer.succeed(ReadSideConfig, { ...defaultReadSideLimits, lagBudgetMs: 7_200_000 }))
+          )
+        )
+      )
     })
   )
 

@@ -21,7 +21,7 @@ const makeWorld = (write: (partitions: ReadonlyArray<number>) => Effect.Effect<v
     const awaited: Array<AccountId> = []
     const listeners = new Set<(position: Position) => void>()
     const waiters = {
-      awaitedUnsafe: () => awaited,
+      isAwaitedUnsafe: () => awaited.length > 0,
       onJoinUnsafe: (listener: (position: Position) => void) => {
         listeners.add(listener)
         return () => {}

@@ -421,10 +421,7 @@ export class Outside {
     const message = {
       partition: partitionOf(before.accountId, partitions),
       // That of a writer which the log knows: others are ignored.
-      writerId: this.#lastWriter,
-      seq: 10_000 + this.#forged,
-      part: 0,
-      events: [event]
+      parts: [{ writerId: this.#lastWriter, seq: 10_000 + this.#forged, part: 0, events: [event] }]
     }
     this.bus.post(() => this.bus.fork(Effect.ignore(bus.publish([message]))))
   }

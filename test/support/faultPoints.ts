@@ -3,7 +3,7 @@
  */
 import { Effect } from "effect"
 import type { Bus } from "../../src/infra/bus/Bus.ts"
-import type { BusMessage } from "../../src/infra/bus/BusMessage.ts"
+import type { CommitPart } from "../../src/infra/bus/BusMessage.ts"
 import type { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import type { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 
@@ -33,8 +33,8 @@ export class FaultPoints {
   armed: Array<FaultPoint> = []
   /** How many fibers were killed. */
   deaths = 0
-  /** Messages that the bus acknowledges and never brings. */
-  loses: (message: BusMessage) => boolean = () => false
+  /** What of messages the bus acknowledges and never brings. */
+  loses: (part: CommitPart) => boolean = () => false
 
   #isDue(call: FaultPoint["call"], when: FaultPoint["when"]): boolean {
     const due = this.armed.filter((point) => point.call === call && point.when === when && --point.left <= 0)
@@ -55,7 +55,13 @@ export class FaultPoints {
   bus(real: Bus["Service"]): Bus["Service"] {
     return {
       ...real,
-      publish: (messages) => real.publish(messages.filter((message) => !this.loses(message))),
+      publish: (messages) =>
+        real.publish(
+          messages.flatMap(({ partition, parts }) => {
+            const kept = parts.filter((part) => !this.loses(part))
+            return kept.length === 0 ? [] : [{ partition, parts: kept }]
+          })
+        ),
       subscribe: (consumer) =>
         real.subscribe(consumer).pipe(
           this.at("subscribe"),

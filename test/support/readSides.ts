@@ -10,6 +10,7 @@ import { emptyHead, type Head } from "../../src/domain/Head.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
 import type { Bus } from "../../src/infra/bus/Bus.ts"
+import type { BusMessage } from "../../src/infra/bus/BusMessage.ts"
 import { defaultLimits, LedgerConfig, type LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
 import {
   defaultReadSideLimits,
@@ -38,6 +39,12 @@ export const readModelOn = (url: string) =>
       Layer.provideMerge(ProjectionWaiters.layer)
     )
   )
+
+/** The same events in a message that the bus does not take for the same. */
+export const underAnotherId = ({ partition, parts }: BusMessage): BusMessage => ({
+  partition,
+  parts: parts.map((one) => ({ ...one, part: one.part + 1_000 }))
+})
 
 export interface TestLimits {
   readonly ledger?: Partial<LedgerLimits>

@@ -22,6 +22,8 @@ export class CommitFeed extends Context.Service<
     readonly offerUnsafe: (commit: Commit) => void
     /** A writer's tail up to this commit is to be read from the store. */
     readonly missedUnsafe: (writer: WriterId, seq: number) => void
+    /** Waits until something was offered, and takes none of it. */
+    readonly awaitSome: Effect.Effect<void>
     /** Waits until something was offered, then takes all of it. */
     readonly takeAll: Effect.Effect<Offered>
     readonly hasSomeUnsafe: () => boolean
@@ -68,6 +70,7 @@ export class CommitFeed extends Context.Service<
           dropped.set(writer, Math.max(seq, dropped.get(writer) ?? 0))
           wake.openUnsafe()
         },
+        awaitSome: Effect.asVoid(wake.await),
         takeAll: Effect.map(wake.await, () => {
           const offered = { commits, dropped }
           commits = []

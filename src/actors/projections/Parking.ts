@@ -45,7 +45,9 @@ export const makeParking = (
     /** Takes over what others parked; answers accounts that got past their event, by a newer program perhaps. */
     refresh: Effect.gen(function* () {
       const rows = yield* readModel.parked
-      const versions = yield* readModel.versions(rows.map((row) => row.account))
+      const accounts = rows.map((row) => row.account)
+      const versions =
+        accounts.length === 0 ? new Map<AccountId, number>() : yield* readModel.versions(accounts)
       parked = new Set(rows.map((row) => row.account))
       return rows.filter((row) => (versions.get(row.account) ?? 0) >= row.version).map((row) => row.account)
     })

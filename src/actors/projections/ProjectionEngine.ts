@@ -168,11 +168,14 @@ const retryOnContention = Effect.fnUntraced(function* <A, E>(
     const done = yield* attempt
     if (done !== undefined) return done
   }
-  return yield* new StoreUnavailable({
-    store: "read model",
-    reason: `gave up after ${triesMax} attempts because other projectors kept updating the same accounts`
-  })
+  return yield* gaveUp(triesMax)
 })
+
+const gaveUp = (tries: number) =>
+  new StoreUnavailable({
+    store: "read model",
+    reason: `gave up after ${tries} attempts because other projectors kept updating the same accounts`
+  })
 
 /** Projects streams from the log, from where the tables hold each account to its end. */
 const makeCatchUp = Effect.fnUntraced(function* (
@@ -210,11 +213,22 @@ const makeCatchUp = Effect.fnUntraced(function* (
       const reloaded: Array<AccountId> = []
       let events = 0
       let unread = accounts
+      /** So many are written at once: fewer where projectors that are busy with the same accounts were faster. */
+      let width = accounts.length
+      let contended = 0
       cache.forgetUnsafe(accounts)
       while (unread.length > 0) {
-        const done = yield* retryOnContention(catchUpStep(unread), contendedMax)
+        const done = yield* catchUpStep(unread.slice(0, width))
+        if (done === undefined) {
+          contended++
+          if (contended > contendedMax) return yield* gaveUp(contendedMax)
+          width = Math.max(1, Math.floor(width / 2))
+          continue
+        }
+        contended = 0
         events += done.events
-        unread = done.unread
+        unread = [...done.unread, ...unread.slice(width)]
+        width = Math.min(unread.length, width * 2)
         reloaded.push(...done.reloaded)
       }
       if (reloaded.length > 0) yield* skipKnown(reloaded)

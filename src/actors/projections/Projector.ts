@@ -181,23 +181,24 @@ const project = Effect.fnUntraced(function* (
 const roomFor = (eventsMax: number) => {
   let events = 0
   return ({ message }: Delivery): boolean => {
-    events += Result.isSuccess(message) ? message.success.events.length : 0
+    if (Result.isSuccess(message)) for (const part of message.success.parts) events += part.events.length
     return events <= eventsMax
   }
 }
 
-/** The rows of messages that can be read and whose writer this log knows. */
+/** The rows of messages that can be read, of the writers that this log knows. */
 const sort = Effect.fnUntraced(function* <E>(
   deliveries: ReadonlyArray<Delivery>,
   areKnown: (writers: ReadonlyArray<WriterId>) => Effect.Effect<(writer: WriterId) => boolean, E>
 ) {
   const messages = deliveries.flatMap(({ message }) => (Result.isSuccess(message) ? [message.success] : []))
-  const isKnown = yield* areKnown(messages.map((message) => message.writerId))
-  const own = messages.filter((message) => isKnown(message.writerId))
+  const parts = messages.flatMap((message) => message.parts)
+  const isKnown = yield* areKnown(parts.map((part) => part.writerId))
+  const own = parts.filter((part) => isKnown(part.writerId))
   return {
-    rows: own.flatMap((message) => message.events),
+    rows: own.flatMap((part) => part.events),
     faulty: deliveries.length - messages.length,
-    foreign: messages.length - own.length
+    foreign: parts.length - own.length
   }
 })
 

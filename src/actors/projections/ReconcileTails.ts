@@ -2,7 +2,7 @@
  * The net under the bus: follows the tail of every writer in the log, and loads what of it the projection lacks and
  * the bus will not bring any more. Runs beside the projectors, on one node of a cluster.
  */
-import { Clock, Effect, Schedule, Semaphore } from "effect"
+import { Clock, Effect, Semaphore } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
@@ -10,6 +10,7 @@ import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import {
   EventStore,
   type FinishedWriter,
+  type StoreUnavailable,
   type WriterId,
   type WriterRow
 } from "../../infra/eventstore/EventStore.ts"
@@ -30,6 +31,8 @@ export interface ReconcileReport {
 
 const nothing: ReconcileReport = { commits: 0, loaded: 0, behind: 0 }
 
+const isNothing = ({ commits, loaded, behind }: ReconcileReport): boolean => commits + loaded + behind === 0
+
 const added = (a: ReconcileReport, b: ReconcileReport): ReconcileReport => ({
   commits: a.commits + b.commits,
   loaded: a.loaded + b.loaded,
@@ -46,7 +49,8 @@ interface Round {
   readonly swept: ReadonlyMap<WriterId, number>
   /** Commits recorded later are left to the bus. */
   readonly youngest: Instant
-  readonly isLost: (missing: Missing) => boolean
+  /** Asked for before anything is found missing, so that it knows no more of the bus than that. */
+  readonly isLost: Effect.Effect<(missing: Missing) => boolean, StoreUnavailable>
   readonly lag: LagSum
 }
 
@@ -71,19 +75,29 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
 
   const regularRound = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
-    const { loaded } = yield* round(now - sweepGraceMs, "lost")
+    const { report, isQuiet } = yield* round(now - sweepGraceMs, "lost")
     yield* walk.step
     counts.sweeps++
     counts.sweptAt = yield* Clock.currentTimeMillis
     counts.lastError = undefined
     onRound(counts)
+    const { loaded } = report
     if (loaded > 0) yield* Effect.logInfo(`${loaded} events that the bus had lost were read from the log`)
+    return isQuiet
   })
 
   const pauseMs = sweepMs / roundsASweep
   const regularly = supervise(
     (alive) =>
-      regularRound.pipe(Effect.map(alive), Effect.repeat(Schedule.spaced(pauseMs)), Effect.delay(pauseMs)),
+      Effect.gen(function* () {
+        let isQuiet = false
+        while (true) {
+          // What is recorded just after a quiet round has its grace before the next one: the bus may bring it until then anyway.
+          yield* Effect.sleep(isQuiet ? pauseMs + sweepGraceMs : pauseMs)
+          isQuiet = yield* regularRound
+          alive()
+        }
+      }),
     (cause) =>
       Effect.suspend(() => {
         const reason = reasonOf(cause)
@@ -99,10 +113,11 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
     /** One round now over all commits, however young. With `load` false it changes no rows. */
     sweep: ({ load }: { readonly load: boolean }) =>
       round(Number.MAX_SAFE_INTEGER, load ? "everything" : "nothing").pipe(
-        Effect.tap(() => (load ? walk.whole : Effect.void))
+        Effect.tap(() => (load ? walk.whole : Effect.void)),
+        Effect.map(({ report }) => report)
       ),
     /** The same with `load`, without comparing every account with the log. */
-    follow: round(Number.MAX_SAFE_INTEGER, "everything"),
+    follow: Effect.map(round(Number.MAX_SAFE_INTEGER, "everything"), ({ report }) => report),
     statusUnsafe: () => ({ ...counts }),
     regularly,
     /** Another node reconciles from now on. */
@@ -137,17 +152,23 @@ const makeRound = Effect.fnUntraced(function* (
     const swept = yield* model.swept
     const writers = yield* store.listWriters
     const now = yield* Clock.currentTimeMillis
-    const isLost =
+    // The projection has all of these tails, and nothing can be missing.
+    const isQuiet = writers.every(({ writerId, lastSeq }) => (swept.get(writerId) ?? 0) === lastSeq)
+    const isLost = yield* Effect.cached(
       loads === "lost"
-        ? lostFrom(yield* model.checkpoints, now, { lostAfterMs, partitions })
-        : () => loads === "everything"
+        ? Effect.map(model.checkpoints, (checkpoints) =>
+            lostFrom(checkpoints, now, { lostAfterMs, partitions })
+          )
+        : Effect.succeed(() => loads === "everything")
+    )
     const lag = makeLag(now, partitions)
     const round = { youngest, isLost, lag, swept }
     let report = nothing
     for (const writer of writers) report = added(report, (yield* reconcileTail(writer, round)).report)
-    report = added(report, yield* reconcileFinished(round))
+    const finished = yield* reconcileFinished(round, writers)
+    report = added(report, finished)
     counts.loaded += report.loaded
-    counts.parked = (yield* model.parked).length
+    counts.parked = isQuiet ? engine.parkedUnsafe().length : (yield* model.parked).length
     counts.lag = lag.total()
     const oldestMissing = counts.lag.events > 0 ? now - counts.lag.ms : now
     counts.completeTo = Math.max(
@@ -157,7 +178,7 @@ const makeRound = Effect.fnUntraced(function* (
     for (let partition = 0; partition < partitions; partition++) {
       Object.assign(health.ofUnsafe(partition), lag.of(partition))
     }
-    return report
+    return { report, isQuiet: isQuiet && isNothing(finished) }
   }, oneAtATime.withPermit)
 })
 
@@ -167,9 +188,14 @@ const makeReconcileFinished = Effect.fnUntraced(function* (
   reconcileTail: ReconcileTail
 ) {
   const store = yield* EventStore
-  return Effect.fnUntraced(function* (round: Round) {
-    const lastSeq = yield* store.lastFinished
+  /** Up to where all finished writers were found to be there, and which ones were not finished then. */
+  let complete = { mark: -1, unfinished: "" }
+  return Effect.fnUntraced(function* (round: Round, writers: ReadonlyArray<WriterRow>) {
     let mark = round.swept.get(sweptFinished) ?? 0
+    // A writer is finished once, and listed again only where the store has lost that it was: no other change matters here.
+    const unfinished = writers.map(({ writerId }) => writerId).join("\n")
+    if (complete.mark === mark && complete.unfinished === unfinished) return nothing
+    const lastSeq = yield* store.lastFinished
     if (mark > lastSeq) {
       // The store lost what it knew of them: they are listed again, and their numbers will be those of others.
       yield* model.moveSwept(sweptFinished, mark, lastSeq)
@@ -178,16 +204,16 @@ const makeReconcileFinished = Effect.fnUntraced(function* (
     let report = nothing
     while (mark < lastSeq) {
       const page = yield* store.finishedWriters({ above: mark, upTo: lastSeq, limit: finishedAtOnce })
-      const complete: Array<FinishedWriter> = []
+      const there: Array<FinishedWriter> = []
       for (const [index, writer] of page.entries()) {
         const done = yield* reconcileTail(writer, round)
         report = added(report, done.report)
-        if (done.isComplete && complete.length === index) complete.push(writer)
+        if (done.isComplete && there.length === index) there.push(writer)
       }
-      const isWhole = complete.length === page.length
-      const reached = isWhole && page.length < finishedAtOnce ? lastSeq : (complete.at(-1)?.ordinal ?? mark)
+      const isWhole = there.length === page.length
+      const reached = isWhole && page.length < finishedAtOnce ? lastSeq : (there.at(-1)?.ordinal ?? mark)
       if (reached > mark) yield* model.moveSwept(sweptFinished, mark, reached)
-      if (complete.length > 0) yield* model.forgetSwept(complete.map(({ writerId }) => writerId))
+      if (there.length > 0) yield* model.forgetSwept(there.map(({ writerId }) => writerId))
       if (!isWhole) {
         // Those after them are looked at once these are there; they have at least an event each.
         round.lag.estimate(lastSeq - (page.at(-1)?.ordinal ?? lastSeq))
@@ -195,6 +221,7 @@ const makeReconcileFinished = Effect.fnUntraced(function* (
       }
       mark = reached
     }
+    complete = { mark, unfinished }
     return report
   })
 })
@@ -276,6 +303,8 @@ const makeReconcileTail = Effect.fnUntraced(function* (
     const { writerId, lastSeq } = end
     let report = nothing
     let from = yield* cursorOf(end, round.swept.get(writerId) ?? 0)
+    if (from >= lastSeq) return { report, isComplete: true }
+    const isLost = yield* round.isLost
     while (from < lastSeq) {
       const tail = yield* store.readTail({ writerId, after: from, limit: sweepCommitsMax })
       const young = tail.findIndex((row) => row.recordedAt > round.youngest)
@@ -283,7 +312,7 @@ const makeReconcileTail = Effect.fnUntraced(function* (
       const to = rows.at(-1)?.seq
       if (to === undefined) return { report, isComplete: tail.length === 0 }
       const missing = yield* missingIn(model, rows)
-      const lost = missing.filter(round.isLost)
+      const lost = missing.filter(isLost)
       const loaded = lost.length === 0 ? 0 : yield* engine.catchUp(lost.map(({ account }) => account))
       report = { ...report, loaded: report.loaded + loaded }
       if (lost.length < missing.length) {

@@ -17,7 +17,7 @@ import type { Checkpoint } from "../../infra/readmodel/ReadModel.ts"
 import { reasonOf } from "../relay/Supervisor.ts"
 import type { ProjectionEngine, ProjectionResult } from "./ProjectionEngine.ts"
 
-type Waiters = Pick<ProjectionWaiters["Service"], "awaitedUnsafe" | "onJoinUnsafe">
+type Waiters = Pick<ProjectionWaiters["Service"], "isAwaitedUnsafe" | "onJoinUnsafe">
 
 interface Entry {
   readonly rows: ReadonlyArray<StoredEvent>
@@ -60,7 +60,7 @@ const makePacing = Effect.fnUntraced(function* (queue: EntryQueue, waiters: Wait
   const pause = Effect.gen(function* () {
     yield* queue.awaitSome
     hurry.closeUnsafe()
-    if (waiters.awaitedUnsafe().length > 0) return
+    if (waiters.isAwaitedUnsafe()) return
     const { recordedAt, events } = queue.oldestUnsafe()
     const restMs = recordedAt + lagBudgetMs - clock.currentTimeMillisUnsafe()
     if (restMs <= 0 || events >= projectEventsMax) return

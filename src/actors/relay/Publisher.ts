@@ -4,7 +4,7 @@
  */
 import { Effect, Semaphore } from "effect"
 import { Bus } from "../../infra/bus/Bus.ts"
-import { type BusMessage, pack } from "../../infra/bus/BusMessage.ts"
+import { pack } from "../../infra/bus/BusMessage.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { type Commit, EventStore, type WriterId } from "../../infra/eventstore/EventStore.ts"
@@ -47,6 +47,42 @@ const makePublishedCursors = (store: EventStore["Service"]) => {
   }
 }
 
+/** A writer's tail that is being published from the store. */
+interface Tail {
+  readonly writerId: WriterId
+  /** The number up to which it is to be published. */
+  end: number
+  /** The number up to which it was read. */
+  read: number
+  /** What was read and is not published yet. */
+  commits: ReadonlyArray<Commit>
+}
+
+/** Events that are read of a tail at once, however many tails there are. */
+const pageEventsMin = 100
+
+const isToRead = ({ commits, read, end }: Tail): boolean => commits.length === 0 && read < end
+
+const recordedAtOf = (commit: Commit | undefined): number => commit?.events[0]?.recordedAt ?? 0
+
+/** Takes commits in order of time, about `eventsMax` events, until what comes next is in a tail that has to be read on. */
+const takeMerged = (tails: ReadonlyArray<Tail>, eventsMax: number): ReadonlyArray<Commit> => {
+  const merged: Array<Commit> = []
+  let events = 0
+  while (!tails.some(isToRead)) {
+    const [first] = tails
+      .filter(({ commits }) => commits.length > 0)
+      .toSorted((a, b) => recordedAtOf(a.commits[0]) - recordedAtOf(b.commits[0]))
+    const [commit, ...rest] = first?.commits ?? []
+    if (first === undefined || commit === undefined) break
+    if (events > 0 && events + commit.events.length > eventsMax) break
+    merged.push(commit)
+    events += commit.events.length
+    first.commits = rest
+  }
+  return merged
+}
+
 export const makePublisher = Effect.gen(function* () {
   const bus = yield* Bus
   const { partitions } = yield* LedgerConfig
@@ -59,8 +95,7 @@ export const makePublisher = Effect.gen(function* () {
 
   /** Publishes whole commits; their cursors move once everything is acknowledged. */
   const publish = Effect.fnUntraced(function* (commits: ReadonlyArray<Commit>) {
-    const messages: Array<BusMessage> = []
-    for (const commit of commits) messages.push(...pack(commit, { partitions, bytesMax: messageBytesMax }))
+    const messages = pack(commits, { partitions, bytesMax: messageBytesMax })
     yield* bus.publish(messages).pipe(
       continued({
         name: "relay",
@@ -75,21 +110,42 @@ export const makePublisher = Effect.gen(function* () {
     }
   })
 
-  /** Publishes a writer's tail from the store, to its end or to `upTo`. */
-  const publishTail = Effect.fnUntraced(function* (writerId: WriterId, upTo: number) {
+  /**
+   * Publishes the tails of writers from the store, each to its end or to its number, in the order in which their commits were
+   * recorded. One tail after the other would leave a gap on nearly every account, and each of these is read from the log.
+   */
+  const publishTails = Effect.fnUntraced(function* (upTo: ReadonlyMap<WriterId, number>) {
     // An earlier relay of this node, whose thread died, may have published nearly all of it.
-    if (cursorOf(writerId) === 0 && upTo > 1) yield* readCursors
-    while (cursorOf(writerId) < upTo) {
-      const after = cursorOf(writerId)
-      const { commits, last } = yield* readCommits({ writerId, after, eventsMax: publishEventsMax })
-      if (last === undefined) return
-      if (commits.length > 0) yield* publish(commits)
-      for (const commit of commits) counts.eventsFromStore += commit.events.length
-      moveTo(writerId, last)
+    if (upTo.entries().some(([writerId, seq]) => cursorOf(writerId) === 0 && seq > 1)) yield* readCursors
+    const tails = [...upTo].map(
+      ([writerId, end]): Tail => ({
+        writerId,
+        end,
+        read: cursorOf(writerId),
+        commits: []
+      })
+    )
+    const eventsMax = Math.max(pageEventsMin, Math.floor(publishEventsMax / tails.length))
+    while (true) {
+      for (const tail of tails) if (isToRead(tail)) yield* readOn(tail, eventsMax)
+      const merged = takeMerged(tails, publishEventsMax)
+      if (merged.length === 0 && !tails.some(isToRead)) return
+      if (merged.length > 0) yield* publish(merged)
+      for (const commit of merged) counts.eventsFromStore += commit.events.length
+      // Fences have no events, and are never published.
+      for (const { writerId, read, commits } of tails) if (commits.length === 0) moveTo(writerId, read)
     }
   })
 
-  return { ...cursors, counts, turn, publish, publishTail }
+  const readOn = Effect.fnUntraced(function* (tail: Tail, eventsMax: number) {
+    const { writerId, read } = tail
+    const { commits, last } = yield* readCommits({ writerId, after: read, eventsMax })
+    if (last === undefined) tail.end = read
+    else tail.read = last
+    tail.commits = commits
+  })
+
+  return { ...cursors, counts, turn, publish, publishTails }
 })
 
 export type Publisher = Effect.Success<typeof makePublisher>

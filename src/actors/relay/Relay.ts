@@ -72,7 +72,7 @@ const makeFibers = () => {
 const makeFeedRelay = Effect.fnUntraced(function* (publisher: Publisher) {
   const feed = yield* CommitFeed
   const { publishEventsMax } = yield* ReadSideConfig
-  const { cursorOf, publish, publishTail, turn } = publisher
+  const { cursorOf, publish, publishTails, turn } = publisher
   /** Taken out of the feed by a run that failed; read from the store before the feed is looked at again. */
   const owed = new Map<WriterId, number>()
 
@@ -83,10 +83,8 @@ const makeFeedRelay = Effect.fnUntraced(function* (publisher: Publisher) {
   }
 
   const publishOwed = Effect.gen(function* () {
-    for (const [writerId, seq] of owed) {
-      yield* publishTail(writerId, seq)
-      owed.delete(writerId)
-    }
+    yield* publishTails(owed)
+    owed.clear()
   }).pipe(turn.withPermit)
 
   /** Whole commits in slices of about `publishEventsMax`; a hole before one is filled from the store. */
@@ -103,7 +101,7 @@ const makeFeedRelay = Effect.fnUntraced(function* (publisher: Publisher) {
         slice = []
         events = 0
       }
-      if (seq > reached + 1) yield* publishTail(writerId, seq - 1)
+      if (seq > reached + 1) yield* publishTails(new Map([[writerId, seq - 1]]))
       // The tail is read in pieces, the last of which may have gone beyond this commit.
       if (seq <= cursorOf(writerId)) continue
       slice.push(commit)
@@ -117,7 +115,7 @@ const makeFeedRelay = Effect.fnUntraced(function* (publisher: Publisher) {
     Effect.flatMap(restore(feed.takeAll), ({ commits, dropped }) =>
       Effect.gen(function* () {
         yield* publishInOrder(commits)
-        for (const [writerId, seq] of dropped) yield* publishTail(writerId, seq)
+        yield* publishTails(dropped)
       }).pipe(
         turn.withPermit,
         restore,
@@ -143,7 +141,7 @@ const makeOrphanRelay = Effect.fnUntraced(function* (publisher: Publisher) {
   const singletons = yield* Singletons
   const store = yield* EventStore
   const limits = yield* ReadSideConfig
-  const { turn, cursorOf, publishTail, readCursors, saveCursors, forgetUnsafe } = publisher
+  const { turn, cursorOf, publishTails, readCursors, saveCursors, forgetUnsafe } = publisher
   const status = { isOwned: false, unpublished: 0 }
   /** Writers that lacked the note of their fence, and were fenced once more for it. */
   const refenced = new Set<WriterId>()
@@ -176,11 +174,10 @@ const makeOrphanRelay = Effect.fnUntraced(function* (publisher: Publisher) {
       yield* readCursors
       const rows = yield* store.listWriters
       const newest = rows.reduce((latest, row) => Math.max(latest, row.heartbeatAt), 0)
-      for (const row of rows) {
-        if (row.lastSeq > cursorOf(row.writerId) && (isFirst || isSilent(row, newest))) {
-          yield* turn.withPermit(publishTail(row.writerId, row.lastSeq))
-        }
-      }
+      const left = rows.filter(
+        (row) => row.lastSeq > cursorOf(row.writerId) && (isFirst || isSilent(row, newest))
+      )
+      yield* turn.withPermit(publishTails(new Map(left.map(({ writerId, lastSeq }) => [writerId, lastSeq]))))
       status.unpublished = rows.reduce(
         (sum, row) => sum + Math.max(0, row.lastSeq - cursorOf(row.writerId)),
         0

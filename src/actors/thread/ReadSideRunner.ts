@@ -2,6 +2,7 @@
  * The read side's end of the two threads: gives the list of layers that is the read side its commits, its singletons and
  * its waiting queries from messages, and says with regular signs of life how it is.
  */
+import { getHeapStatistics } from "node:v8"
 import { Clock, Effect, Fiber, Layer, Logger, Option, Schedule, type Scope } from "effect"
 import * as WorkerRunner from "effect/workers/WorkerRunner"
 import type { AccountId, Version } from "../../domain/Ids.ts"
@@ -53,6 +54,7 @@ const makeAwaited = Effect.gen(function* () {
   }
   return {
     accounts: () => [...awaited.keys()],
+    hasSome: () => count > 0,
     /** However many wait for one version, it is kept once. */
     add: ({ account, version }: Position): void => {
       const versions = awaited.get(account) ?? new Map<Version, number>()
@@ -107,6 +109,7 @@ const makeArrivals = Effect.fnUntraced(function* (post: Post) {
     // Queries are answered by the other thread.
     await: () => Effect.succeedNone,
     awaitedUnsafe: awaited.accounts,
+    isAwaitedUnsafe: awaited.hasSome,
     joinedElsewhere: Effect.never,
     hasJoinedElsewhereUnsafe: () => false,
     onJoinUnsafe: (listener) => {
@@ -221,7 +224,7 @@ const beat = Effect.fnUntraced(function* (post: Post, beforeEach: () => void) {
         projections: registry.statesUnsafe(),
         completeTo: Option.isSome(reconciler) ? reconciler.value.statusUnsafe().completeTo : 0,
         parked: Option.isSome(engine) ? engine.value.parkedUnsafe() : [],
-        heapBytes: process.memoryUsage().heapUsed,
+        heapBytes: getHeapStatistics().used_heap_size,
         cpuSeconds: cpuSeconds()
       }
     })

@@ -122,10 +122,31 @@ const makeOutbox = () => {
 
 type Outbox = ReturnType<typeof makeOutbox>
 
+/**
+ * Waits, once there is something, for more to come with it: half of the budget of lag, of which the projectors wait out the rest. A
+ * message to the other thread, and one of the bus for each partition, cost about the same for one commit as for many.
+ */
+const makeGathering = Effect.gen(function* () {
+  const feed = yield* CommitFeed
+  const waiters = yield* ProjectionWaiters
+  const { lagBudgetMs } = yield* ReadSideConfig
+  const hurry = Latch.makeUnsafe(false)
+  const leave = waiters.onJoinUnsafe(() => hurry.openUnsafe())
+  yield* Effect.addFinalizer(() => Effect.sync(leave))
+  const gatherMs = lagBudgetMs / 2
+  if (gatherMs === 0) return feed.awaitSome
+  const pause = Effect.suspend(() => {
+    hurry.closeUnsafe()
+    return waiters.isAwaitedUnsafe() ? Effect.void : Effect.raceFirst(Effect.sleep(gatherMs), hurry.await)
+  })
+  return Effect.andThen(feed.awaitSome, pause)
+})
+
 /** Hands over the commits of this node: no more than `feedEventsMax` events that the relay has not taken. */
 const makeCommitPump = Effect.gen(function* () {
   const feed = yield* CommitFeed
   const { feedEventsMax } = yield* ReadSideConfig
+  const gather = yield* makeGathering
   const room = Latch.makeUnsafe(true)
   /** The last commit of each writer that was handed over, the longest unused first. */
   const handedOver = new Map<WriterId, number>()
@@ -150,7 +171,7 @@ const makeCommitPump = Effect.gen(function* () {
   })
   return {
     /** Waits until there is something, and room for it. */
-    take: Effect.andThen(room.await, takeAll),
+    take: Effect.andThen(Effect.andThen(room.await, gather), takeAll),
     /** What there is now, at the end. */
     takeRest: Effect.suspend(() => (feed.hasSomeUnsafe() ? takeAll : Effect.undefined)),
     tookUnsafe: (events: number): void => {

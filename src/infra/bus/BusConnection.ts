@@ -29,6 +29,8 @@ const toConnectionOptions = (url: string, connectMs: number): ConnectionOptions 
     reconnect: true,
     maxReconnectAttempts: -1,
     reconnectTimeWait: 250,
+    // A stack trace a message published, which nothing prints.
+    noAsyncTraces: true,
     // Credentials may be wrong only while a server is being set up.
     ignoreAuthErrorAbort: true,
     pingInterval: 5_000,

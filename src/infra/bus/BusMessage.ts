@@ -1,63 +1,96 @@
-/** The message that carries the events of one commit on one partition, and its form on the wire. */
-import { Result, Schema } from "effect"
+/** The message that carries the events of commits on one partition, and its form on the wire. */
+import { Predicate, Result, Schema } from "effect"
+import { SchemaJITCompiler } from "effect/schema"
 import type { AccountId, CommandId } from "../../domain/Ids.ts"
 import { byPartition } from "../../domain/Partition.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import type { Commit, WriterId } from "../eventstore/EventStoreTypes.ts"
 
-/** The events of one commit on one partition: a message an event would cap a node near 12,000 transfers a second. */
-export interface BusMessage {
-  readonly partition: number
+/** The events of one commit on one partition, or a piece of them. */
+export interface CommitPart {
   readonly writerId: WriterId
   readonly seq: number
-  /** Numbers the messages of one commit and partition from 0: large ones are cut to what a server takes. */
+  /** Numbers the pieces of one commit and partition from 0: large ones are cut to what a server takes. */
   readonly part: number
   readonly events: ReadonlyArray<StoredEvent>
 }
 
+/**
+ * The events of one partition of all commits that are published together, of any writers: a message an event would cap a
+ * node near 12,000 transfers a second, and a message a commit is most of the cost of one command at low rates.
+ */
+export interface BusMessage {
+  readonly partition: number
+  readonly parts: ReadonlyArray<CommitPart>
+}
+
+/** All events of a message, in the order of its commits. */
+export const eventsOf = ({ parts }: BusMessage): ReadonlyArray<StoredEvent> =>
+  parts.flatMap(({ events }) => events)
+
 /** Bytes of a row beside its texts, about. */
 const rowBytes = 300
 
-/** The same commit always makes the same messages. */
+/** About what the row takes on the wire: quotes in the payload are escaped once more on the way. */
+const bytesOf = ({ payload, context }: StoredEvent): number =>
+  rowBytes + 1.3 * (Buffer.byteLength(payload) + (context?.length ?? 0) * 2)
+
+interface Packing {
+  readonly parts: Array<
+    { -readonly [Key in keyof CommitPart]: CommitPart[Key] } & { events: Array<StoredEvent> }
+  >
+  bytes: number
+}
+
+/** The same commits always make the same messages; those of a partition are in the order of the commits. */
 export const pack = (
-  commit: Commit,
+  commits: ReadonlyArray<Commit>,
   limits: { readonly partitions: number; readonly bytesMax: number }
 ): ReadonlyArray<BusMessage> => {
-  const { writerId, seq } = commit
   const messages: Array<BusMessage> = []
-  for (const [partition, events] of byPartition(commit.events, limits.partitions, (row) => row.accountId)) {
-    cut(events, limits.bytesMax).forEach((piece, part) => {
-      messages.push({ partition, writerId, seq, part, events: piece })
-    })
+  /** The message of each partition that is being filled. */
+  const filling = new Map<number, Packing>()
+  const begin = (partition: number): Packing => {
+    const packing: Packing = { parts: [], bytes: 0 }
+    filling.set(partition, packing)
+    messages.push({ partition, parts: packing.parts })
+    return packing
+  }
+  for (const { writerId, seq, events } of commits) {
+    for (const [partition, rows] of byPartition(events, limits.partitions, (row) => row.accountId)) {
+      let packing = filling.get(partition) ?? begin(partition)
+      let part = 0
+      let piece: Array<StoredEvent> | undefined
+      for (const row of rows) {
+        const bytes = bytesOf(row)
+        if (packing.bytes > 0 && packing.bytes + bytes > limits.bytesMax) {
+          packing = begin(partition)
+          if (piece !== undefined) part++
+          piece = undefined
+        }
+        if (piece === undefined) {
+          piece = []
+          packing.parts.push({ writerId, seq, part, events: piece })
+        }
+        piece.push(row)
+        packing.bytes += bytes
+      }
+    }
   }
   return messages
 }
 
-const cut = (
-  events: ReadonlyArray<StoredEvent>,
-  bytesMax: number
-): ReadonlyArray<ReadonlyArray<StoredEvent>> => {
-  const pieces: Array<Array<StoredEvent>> = []
-  let piece: Array<StoredEvent> = []
-  let bytes = 0
-  for (const event of events) {
-    // Quotes in the payload are escaped once more on the way.
-    const size = rowBytes + 1.3 * (Buffer.byteLength(event.payload) + (event.context?.length ?? 0) * 2)
-    if (piece.length > 0 && bytes + size > bytesMax) {
-      pieces.push(piece)
-      piece = []
-      bytes = 0
-    }
-    piece.push(event)
-    bytes += size
+/** The id by which the bus drops a message that was sent twice: what it begins with and ends with, of each writer. */
+export const messageIdOf = ({ partition, parts }: BusMessage): string => {
+  const spans = new Map<WriterId, string>()
+  const placeOf = ({ seq, part }: CommitPart) => (part === 0 ? `${seq}` : `${seq}.${part}`)
+  for (const one of parts) {
+    const [first] = spans.get(one.writerId)?.split("-") ?? []
+    const place = placeOf(one)
+    spans.set(one.writerId, first === undefined ? place : `${first}-${place}`)
   }
-  pieces.push(piece)
-  return pieces
+  return `${[...spans].map(([writer, span]) => `${writer}:${span}`).join("+")}:${partition}`
 }
-
-/** The id by which the bus drops a message that was sent twice. */
-export const messageIdOf = ({ writerId, seq, partition, part }: BusMessage): string =>
-  part === 0 ? `${writerId}:${seq}:${partition}` : `${writerId}:${seq}:${partition}:${part}`
 
 /** Rows as arrays: the names of the columns in each row would be a third of the bytes. */
 const Row = Schema.Tuple([
@@ -74,36 +107,49 @@ const Row = Schema.Tuple([
   Schema.NullOr(Schema.String),
   Schema.String
 ])
-const Wire = Schema.Struct({
-  partition: Schema.Number,
+const Part = Schema.Struct({
   writer: Schema.String,
   seq: Schema.Number,
   part: Schema.Number,
   rows: Schema.Array(Row)
 })
-const decodeWire = Schema.decodeUnknownResult(Wire)
+const Wire = Schema.Struct({ partition: Schema.Number, parts: Schema.Array(Part) })
+/** As an earlier version of this program wrote it: the stream may hold such messages while nodes are replaced one by one. */
+const OnePart = Schema.Struct({ partition: Schema.Number, ...Part.fields })
 
-export const encodeMessage = ({ partition, writerId, seq, part, events }: BusMessage): string =>
+// Compiled where the host allows code from text, else interpreted: each event of the log is read by it once.
+SchemaJITCompiler.enable(Wire.ast)
+const decodeWire = Schema.decodeUnknownResult(Wire)
+const decodeOnePart = Schema.decodeUnknownResult(OnePart)
+
+export const encodeMessage = ({ partition, parts }: BusMessage): string =>
   JSON.stringify({
     partition,
-    writer: writerId,
-    seq,
-    part,
-    rows: events.map((row) => [
-      row.accountId,
-      row.version,
-      row.type,
-      row.schemaVersion,
-      row.payload,
-      row.commandId,
-      row.ordinal,
-      row.commandHash,
-      row.recordedAt,
-      row.effectiveAt,
-      row.context,
-      row.hash
-    ])
+    parts: parts.map(({ writerId, seq, part, events }) => ({
+      writer: writerId,
+      seq,
+      part,
+      rows: events.map((row) => [
+        row.accountId,
+        row.version,
+        row.type,
+        row.schemaVersion,
+        row.payload,
+        row.commandId,
+        row.ordinal,
+        row.commandHash,
+        row.recordedAt,
+        row.effectiveAt,
+        row.context,
+        row.hash
+      ])
+    }))
   } satisfies typeof Wire.Type)
+
+const decodeJson = (json: unknown): Result.Result<typeof Wire.Type, Schema.SchemaError> =>
+  Predicate.hasProperty(json, "parts")
+    ? decodeWire(json)
+    : Result.map(decodeOnePart(json), ({ partition, ...part }) => ({ partition, parts: [part] }))
 
 /** The message, or why the text is not one. */
 export const decodeMessage = (text: string): Result.Result<BusMessage, string> =>
@@ -111,13 +157,15 @@ export const decodeMessage = (text: string): Result.Result<BusMessage, string> =
     try: (): unknown => JSON.parse(text),
     catch: (cause) => `no JSON: ${cause instanceof Error ? cause.message : String(cause)}`
   }).pipe(
-    Result.flatMap((json) => Result.mapError(decodeWire(json), (error) => error.message)),
-    Result.map(({ partition, writer, seq, part, rows }) => ({
+    Result.flatMap((json) => Result.mapError(decodeJson(json), (error) => error.message)),
+    Result.map(({ partition, parts }) => ({
       partition,
-      writerId: writer,
-      seq,
-      part,
-      events: rows.map(toEvent)
+      parts: parts.map(({ writer, seq, part, rows }) => ({
+        writerId: writer,
+        seq,
+        part,
+        events: rows.map(toEvent)
+      }))
     }))
   )
 

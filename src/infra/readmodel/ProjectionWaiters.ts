@@ -57,6 +57,8 @@ export class ProjectionWaiters extends Context.Service<
     readonly await: (position: Position) => Effect.Effect<Option.Option<void>>
     /** The accounts that are waited for: all, or those that this process projects, or those that others do. */
     readonly awaitedUnsafe: (projected?: "here" | "elsewhere") => ReadonlyArray<AccountId>
+    /** Whether any query waits. */
+    readonly isAwaitedUnsafe: () => boolean
     /** Completes once a waiter for an account that others project has joined since this completed last. */
     readonly joinedElsewhere: Effect.Effect<void>
     readonly hasJoinedElsewhereUnsafe: () => boolean
@@ -133,6 +135,7 @@ export class ProjectionWaiters extends Context.Service<
             ? accounts
             : accounts.filter((account) => isElsewhere(account) === (projected === "elsewhere"))
         },
+        isAwaitedUnsafe: () => waiting > 0,
         joinedElsewhere: Effect.andThen(
           joined.await,
           Effect.sync(() => joined.closeUnsafe())
