@@ -38,7 +38,7 @@ import { AnswerClock } from "./infra/readmodel/AnswerClock.ts"
 import { ProjectionWaiters } from "./infra/readmodel/ProjectionWaiters.ts"
 import { Queries } from "./infra/readmodel/Queries.ts"
 import { ReadModel } from "./infra/readmodel/ReadModel.ts"
-import type { ReadModelSql } from "./infra/readmodel/ReadModelSql.ts"
+import type { ProjectionSql, ReadModelSql } from "./infra/readmodel/ReadModelSql.ts"
 import { isTraced } from "./infra/telemetry/Logs.ts"
 import * as Ledger from "./Ledger.ts"
 import { busOf, placesOf, type ReadSideData } from "./ReadSideData.ts"
@@ -261,7 +261,7 @@ export const layerCluster = (services: Services, place: ClusterAddress, options:
 
 /** One node with everything in this process's memory: for tests of host code. Forgets all at the end. */
 export const layerMemory: Layer.Layer<
-  Exclude<Layer.Success<ReturnType<typeof layer>>, EventStoreClient | ReadModelSql>,
+  Exclude<Layer.Success<ReturnType<typeof layer>>, EventStoreClient | ReadModelSql | ProjectionSql>,
   StoreUnavailable
 > = Layer.provideMerge(
   Layer.provide(WebhookLayers.memory, SecureRandom.layerWebCrypto),

@@ -5,7 +5,7 @@
 import { Effect, Layer } from "effect"
 import { type Projection, prefixOf } from "../../infra/readmodel/Projection.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
-import { ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
+import { ProjectionSql } from "../../infra/readmodel/ReadModelSql.ts"
 import { makeProjectionWrites } from "../../infra/readmodel/ReadModelWrites.ts"
 import { makeProjectionEngine } from "./ProjectionEngine.ts"
 import { makeHealth } from "./ProjectionHealth.ts"
@@ -17,7 +17,7 @@ import { startReconciler } from "./Reconciler.ts"
 export const layerOf = (projection: Projection) =>
   Layer.effectDiscard(
     Effect.gen(function* () {
-      const sql = yield* ReadModelSql
+      const sql = yield* ProjectionSql
       const name = prefixOf(projection)
       // Waiters of its own, which are never used: queries with a read token wait for the books.
       const waiters = yield* Effect.provide(ProjectionWaiters, ProjectionWaiters.layer, { local: true })

@@ -14,7 +14,7 @@ import { type EventKey, EventStore } from "../../infra/eventstore/EventStore.ts"
 import { type Projection, prefixOf } from "../../infra/readmodel/Projection.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import { type ProjectionModel, sweptFinished } from "../../infra/readmodel/ReadModel.ts"
-import { ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
+import { ProjectionSql } from "../../infra/readmodel/ReadModelSql.ts"
 import { makeProjectionWrites } from "../../infra/readmodel/ReadModelWrites.ts"
 import { makeRebuildTables } from "../../infra/readmodel/RebuildTables.ts"
 import { toBatch } from "./ProjectionBatch.ts"
@@ -132,7 +132,7 @@ const smallStep = 2_000
 /** Engine and reconciler over the tables that are being filled; no query waits for those. */
 const makeNext = Effect.fnUntraced(
   function* (projection: Projection) {
-    const sql = yield* ReadModelSql
+    const sql = yield* ProjectionSql
     const model = yield* makeProjectionWrites(sql, projection, `${prefixOf(projection)}_next`)
     const engine = yield* makeProjectionEngine(model)
     const reconciler = yield* makeReconcileTails(model, engine, yield* makeHealth)
@@ -172,7 +172,7 @@ const scanLog = Effect.fnUntraced(function* <A, E>(
 /** Events that a person had skipped in the live tables are skipped in the new ones where they still cannot be projected. */
 const skipAsBefore = Effect.fnUntraced(
   function* (projection: Projection, next: Effect.Success<ReturnType<typeof makeNext>>) {
-    const sql = yield* ReadModelSql
+    const sql = yield* ProjectionSql
     const live = yield* makeProjectionWrites(sql, projection, prefixOf(projection))
     yield* skipAgain(next.model, next.engine.skipParked, yield* live.skipped)
   },

@@ -13,7 +13,7 @@ import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import type { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import type { ReadModel } from "../../infra/readmodel/ReadModel.ts"
-import type { ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
+import type { ProjectionSql, ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
 import { CommitFeed } from "../commit/CommitFeed.ts"
 import { ProjectionEngine } from "../projections/ProjectionEngine.ts"
 import { ProjectionRegistry } from "../projections/ProjectionRegistry.ts"
@@ -232,7 +232,7 @@ const beat = Effect.fnUntraced(function* (post: Post, beforeEach: () => void) {
 })
 
 /** What a read side runs on. */
-type Outside = EventStore | Bus | ReadModel | ReadModelSql
+type Outside = EventStore | Bus | ReadModel | ReadModelSql | ProjectionSql
 
 /**
  * Runs a read side, whole or the relay alone, over these services until the other thread says that it is to end; then it publishes what it has and

@@ -24,7 +24,7 @@ import { prefixOf } from "./Projection.ts"
 import { type FrozenBooks, freeze } from "./ReadModelFrozen.ts"
 import { makeReadModelMemory } from "./ReadModelMemory.ts"
 import { makeBooksReads } from "./ReadModelReads.ts"
-import { ReadModelSql } from "./ReadModelSql.ts"
+import { ProjectionSql, ReadModelSql } from "./ReadModelSql.ts"
 import { makeProjectionWrites } from "./ReadModelWrites.ts"
 
 /** An account that moves from version `from` (0: it has no row yet) to that of the head. */
@@ -333,7 +333,7 @@ export class ReadModel extends Context.Service<
     ReadModel,
     Effect.gen(function* () {
       const sql = yield* ReadModelSql
-      const writes = yield* makeProjectionWrites(sql, books, prefixOf(books))
+      const writes = yield* makeProjectionWrites(yield* ProjectionSql, books, prefixOf(books))
       const limits = yield* ReadSideConfig
       return {
         ...writes,

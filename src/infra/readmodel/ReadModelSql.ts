@@ -1,4 +1,4 @@
-/** The bounded pool of connections to the read model's database, and how its errors are told. */
+/** The bounded pools of connections to the read model's database, and how its errors are told. */
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, type Redacted } from "effect"
 import { Reactivity } from "effect/reactivity"
@@ -8,36 +8,62 @@ import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { describeSqlError } from "../postgres/SqlState.ts"
 
+/** The connections that projections follow the log by. */
+export class ProjectionSql extends Context.Service<ProjectionSql, PgClient.PgClient>()(
+  "chronicle/infra/ProjectionSql"
+) {}
+
 /** A service of its own, so that the event store's client cannot be taken for this one. */
 export class ReadModelSql extends Context.Service<ReadModelSql, PgClient.PgClient>()(
   "chronicle/infra/ReadModelSql"
 ) {
   /** Opens no connection before the first statement, so an unreachable database is noticed only there. */
   static readonly layer = (url: Redacted.Redacted) =>
-    Layer.effect(
-      ReadModelSql,
+    Layer.effectContext(
       Effect.gen(function* () {
-        const limits = yield* ReadSideConfig
-        const { storeConnectionMs } = yield* LedgerConfig
-        return yield* PgClient.make({
-          url,
-          applicationName: "chronicle read model",
-          maxConnections: limits.readModelConnections,
-          connectTimeout: limits.connectMs,
-          connectionTTL: storeConnectionMs,
-          keepAlive: "5 seconds",
-          idleTimeout: "5 minutes",
-          startupParameters: {
-            statement_timeout: String(limits.readModelStatementMs),
-            // The log has everything: a server that dies loses rows, versions and cursors of the last moment together, and
-            // they are projected again. Skipping an event is a person's decision, and asks for a synchronous commit.
-            synchronous_commit: "off",
-            // A plan that was made while a table was empty would go on reading the whole table.
-            plan_cache_mode: "force_custom_plan"
-          }
+        const reads = yield* makePool(url, {
+          // A plan that was made while a table was empty would go on reading the whole table.
+          plan_cache_mode: "force_custom_plan"
         })
+        const projections = yield* makePool(url, byKeys)
+        return Context.make(ReadModelSql, reads).pipe(Context.add(ProjectionSql, projections))
       }).pipe(Effect.provide(Reactivity.layer), Effect.mapError(toUnavailable))
     )
+}
+
+const makePool = Effect.fnUntraced(function* (
+  url: Redacted.Redacted,
+  planner: Readonly<Record<string, string>>
+) {
+  const limits = yield* ReadSideConfig
+  const { storeConnectionMs } = yield* LedgerConfig
+  return yield* PgClient.make({
+    url,
+    applicationName: "chronicle read model",
+    maxConnections: limits.readModelConnections,
+    connectTimeout: limits.connectMs,
+    connectionTTL: storeConnectionMs,
+    keepAlive: "5 seconds",
+    idleTimeout: "5 minutes",
+    startupParameters: {
+      statement_timeout: String(limits.readModelStatementMs),
+      // The log has everything: a server that dies loses rows, versions and cursors of the last moment together, and
+      // they are projected again. Skipping an event is a person's decision, and asks for a synchronous commit.
+      synchronous_commit: "off",
+      ...planner
+    }
+  })
+})
+
+/**
+ * A projection finds each of its rows by a key. So one plan is made for all batches, and it may not read a whole table: for a batch
+ * of fifty events the planner would read every balance rather than look up fifty, and its planning cost as much as the writing.
+ */
+const byKeys = {
+  plan_cache_mode: "force_generic_plan",
+  enable_seqscan: "off",
+  enable_hashjoin: "off",
+  enable_mergejoin: "off"
 }
 
 export const toUnavailable = (error: SqlError): StoreUnavailable =>
