@@ -1,19 +1,19 @@
 /**
- * `npm run bench:latency`: what the read side costs commands at the loads that users have, against its bars. Each row is a load
- * test on an embedded stack of its own, with the read side off and on in turn, and every invariant checked; the last is a node
- * that nobody asks.
+ * `npm run bench:latency [-- --old DIR]`: what commands and the read side cost at the loads that users have, against their bars. Each
+ * figure is of a load test of its own (`chronicle loadtest`) that checks every invariant, or of a node that nobody asks. With
+ * `--old` an earlier checkout, with its dependencies installed, takes each load too, in turn, since a machine is
+ * faster in one minute than in another; which of the two begins changes with each load.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
-import { Console, Effect, Layer, Logger, References } from "effect"
+import { Clock, Console, Effect, Logger, Option, Path, References } from "effect"
 import { Command, Flag } from "effect/cli"
-import { tuneCollector } from "../src/infra/telemetry/Collector.ts"
+import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import * as LedgerNode from "../src/LedgerNode.ts"
-import { runLoadTest } from "../src/loadtest/LoadTest.ts"
-import type { LoadOutcome } from "../src/loadtest/Outcome.ts"
-import { makeProgress } from "../src/loadtest/Progress.ts"
 import { ownStack } from "../src/loadtest/Services.ts"
-import type { Pace } from "../src/loadtest/Settings.ts"
 import { readProcesses, usageBetween } from "../src/loadtest/Usage.ts"
+import { median } from "./Comparison.ts"
+import { barsOf, type Figures, type Load, loads, type Outcome, type Version } from "./latency/Bars.ts"
+import { startNode } from "./servedNode.ts"
 
 interface Sizes {
   readonly seconds: number
@@ -21,117 +21,128 @@ interface Sizes {
   readonly idle: number
 }
 
-const silent = makeProgress(
-  false,
-  () => 100,
-  () => {}
-)
-const outstandingMax = 24_000
-const concurrency = 1_024
-
-const load = (pace: Pace, readSide: boolean, { seconds, accounts }: Sizes) =>
-  Effect.gen(function* () {
-    const stack = yield* ownStack
-    const settings = {
-      scenario: "transfers-uniform",
-      accounts,
-      pace,
-      seconds,
-      seed: 1,
-      repeats: 0,
-      intruder: 0,
-      readSide,
-      storeBaseline: false,
-      patienceSeconds: 600
-    } as const
-    const { outcome } = yield* runLoadTest(settings, stack, silent)
-    const what = pace._tag === "Open" ? `${pace.perSecond}/s` : `${concurrency} callers`
-    const { latencyMs, projection, cpu } = outcome
-    yield* Console.log(
-      `${what}, read side ${outcome.readSide}: ${outcome.committedPerSecond}/s, p50 ${latencyMs.p50} ms, p99 ${latencyMs.p99} ms, ` +
-        `lag p50 ${projection.lagMsP50 ?? "-"} ms, p99 ${projection.lagMsP99 ?? "-"} ms, ${outcome.commandThreadCpuUsPerCommand} µs of the ` +
-        `thread of commands a command, seconds ${JSON.stringify(cpu.seconds)}${outcome.ok ? "" : `, BROKEN: ${outcome.findings.join("; ")}`}`
-    )
-    return outcome
-  }).pipe(Effect.scoped)
-
-/** Off and on, in turn. */
-const pair = Effect.fnUntraced(function* (pace: Pace, sizes: Sizes) {
-  const off = yield* load(pace, false, sizes)
-  const on = yield* load(pace, true, sizes)
-  return { off, on }
+/** The standard output of a program of a checkout, with the Node.js that the checkout carries, whatever its exit code says. */
+const outputOf = Effect.fnUntraced(function* (directory: string, args: ReadonlyArray<string>) {
+  const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
+  return yield* spawner.string(
+    ChildProcess.make("node_modules/.bin/node", ["src/cli/main.ts", ...args], {
+      cwd: directory,
+      stderr: "inherit"
+    })
+  )
 })
 
-/** Cores that a node with its stack takes while nobody asks it anything. */
-const idle = ({ idle: seconds }: Sizes) =>
+const runLoad = Effect.fnUntraced(function* (
+  { name, directory }: Version,
+  load: Load,
+  rate: number,
+  { seconds, accounts }: Sizes
+) {
+  const pace = load.pace === "open" ? ["--rate", `${rate}`] : ["--concurrency", `${load.callers}`]
+  const size = ["--accounts", `${accounts}`, "--duration", `${seconds}`]
+  const printed = yield* outputOf(directory, [
+    "loadtest",
+    "--scenario",
+    load.scenario,
+    "--read-side",
+    load.readSide,
+    ...pace,
+    ...size,
+    "--json"
+  ])
+  const outcome: Outcome = JSON.parse(printed.trim().split("\n").at(-1) ?? "")
+  const { latencyMs, projection, cpu } = outcome
+  yield* Console.log(
+    `${name}: ${load.name}${load.pace === "open" ? ` (${rate} a second)` : ""}, read side ${load.readSide}: ${outcome.committedPerSecond}/s, ` +
+      `p50 ${latencyMs.p50} ms, p99 ${latencyMs.p99} ms, lag p50 ${projection.lagMsP50 ?? "-"} ms, p99 ${projection.lagMsP99 ?? "-"} ms, ` +
+      `thread of commands ${outcome.commandThreadCpuUsPerCommand ?? "-"} µs a command, seconds ${JSON.stringify(cpu.seconds)}` +
+      (outcome.ok ? "" : `, BROKEN: ${outcome.findings.join("; ")}`)
+  )
+  return outcome
+})
+
+/** Cores that a node, and the stack below it, take while nobody asks it anything. */
+const idle = ({ directory }: Version, { idle: seconds }: Sizes) =>
   Effect.gen(function* () {
     const stack = yield* ownStack
     yield* LedgerNode.migrate(stack)
-    yield* Layer.build(LedgerNode.layer({ ...stack, nodeName: "idle" }))
-    yield* Effect.sleep("5 seconds")
+    const { pid } = yield* startNode(stack, {}, directory)
+    // The start, and what the first sweeps and the collector still do after it.
+    yield* Effect.sleep("15 seconds")
     const before = yield* readProcesses
-    const cpu = process.cpuUsage()
     yield* Effect.sleep(seconds * 1_000)
-    const { user, system } = process.cpuUsage(cpu)
-    const usage = usageBetween(before, yield* readProcesses, { node: (user + system) / 1e6 })
+    const after = yield* readProcesses
+    const ticks = (table: typeof before) => table.rows.get(pid)?.ticks ?? 0
+    const node = (ticks(after) - ticks(before)) / 100
+    const usage = usageBetween(before, after, { node }, new Set([pid]))
     return Object.fromEntries(
       Object.entries(usage.seconds).map(([name, used]) => [name, Number((used / seconds).toFixed(4))])
     )
   }).pipe(Effect.scoped)
 
-const cores = ({ cpu, seconds }: LoadOutcome): number =>
-  Object.values(cpu.seconds).reduce((sum, used) => sum + used, 0) / seconds
+/** Seconds that the command line takes to say what it can do. */
+const help = Effect.fnUntraced(function* ({ directory }: Version) {
+  const took: Array<number> = []
+  for (let round = 0; round < 5; round++) {
+    const start = yield* Clock.monotonicTimeNanos
+    yield* outputOf(directory, ["--help"])
+    took.push(Number((yield* Clock.monotonicTimeNanos) - start) / 1e9)
+  }
+  return median(took)
+})
 
-const ratio = (on: number, off: number): string => (off === 0 ? "-" : (on / off).toFixed(2))
-
-const main = Effect.fnUntraced(function* (sizes: Sizes) {
-  const open = (perSecond: number): Pace => ({ _tag: "Open", perSecond, outstandingMax })
-  const saturated = yield* pair({ _tag: "Closed", concurrency }, sizes)
-  const half = yield* load(open(Math.round(saturated.on.committedPerSecond / 2)), true, sizes)
-  const slow = yield* pair(open(1_000), sizes)
-  const quick = yield* pair(open(5_000), sizes)
-  const quiet = yield* idle(sizes)
-  const thread = ({ commandThreadCpuUsPerCommand }: LoadOutcome) => commandThreadCpuUsPerCommand ?? 0
-  const rows: ReadonlyArray<readonly [string, string, string]> = [
-    [
-      `open loop at half of the saturated rate (${half.rate}/s), read side on: command p99 / lag p99, ms`,
-      `${half.latencyMs.p99} / ${half.projection.lagMsP99}`,
-      "40 / 250"
-    ],
-    [
-      "command p50, read side on over off, at 1,000 and 5,000 a second",
-      `${ratio(slow.on.latencyMs.p50, slow.off.latencyMs.p50)} and ${ratio(quick.on.latencyMs.p50, quick.off.latencyMs.p50)}`,
-      "1.3"
-    ],
-    [
-      "processor of the thread of commands a command, on over off, at 5,000 a second",
-      ratio(thread(quick.on), thread(quick.off)),
-      "1.2"
-    ],
-    [
-      "saturated, read side on over off",
-      ratio(saturated.on.committedPerSecond, saturated.off.committedPerSecond),
-      "0.55"
-    ],
-    ["all processes at 1,000 a second, read side on, cores", cores(slow.on).toFixed(2), "half of before"],
-    ["an idle node with its stack, cores", JSON.stringify(quiet), "node 0.01"]
-  ]
-  yield* Console.log("\n| | measured | bar |\n|---|---|---|")
-  for (const row of rows) yield* Console.log(`| ${row.join(" | ")} |`)
-  const outcomes = [saturated.off, saturated.on, half, slow.off, slow.on, quick.off, quick.on]
+const main = Effect.fnUntraced(function* ({
+  old,
+  ...sizes
+}: Sizes & { readonly old: Option.Option<string> }) {
+  const path = yield* Path.Path
+  const now: Version = { name: "new", directory: path.resolve(".") }
+  const versions = Option.match(old, {
+    onNone: () => [now],
+    onSome: (directory): ReadonlyArray<Version> => [{ name: "old", directory: path.resolve(directory) }, now]
+  })
+  const figures = new Map<Version, Figures>(
+    versions.map((version) => [version, { outcomes: new Map(), idle: {}, helpSeconds: 0 }])
+  )
+  for (const [index, load] of loads.entries()) {
+    for (const version of index % 2 === 0 ? versions : versions.toReversed()) {
+      const found = figures.get(version)
+      const rate = load.rateOf?.(found?.outcomes ?? new Map()) ?? 0
+      found?.outcomes.set(load.name, yield* runLoad(version, load, rate, sizes))
+    }
+  }
+  for (const [version, found] of figures) {
+    found.idle = yield* idle(version, sizes)
+    found.helpSeconds = yield* help(version)
+  }
+  const heading = versions.map(({ name }) => name).join(" | ")
+  yield* Console.log(`\n| | ${heading} | bar | aim |\n|---|${"---|".repeat(versions.length)}---|---|`)
+  const before = versions.length > 1 ? figures.values().next().value : undefined
+  const columns = [...figures.values()].map((found) => barsOf(found, before))
+  for (const [row, { bar, aim, what }] of (columns[0] ?? []).entries()) {
+    const cells = columns.map((rows) => rows[row]?.measured ?? "-")
+    yield* Console.log(`| ${[what, ...cells, bar, aim].join(" | ")} |`)
+  }
+  const outcomes = [...figures.values()].flatMap((found) => [...found.outcomes.values()])
   yield* Console.log(`\nevery invariant held: ${outcomes.every(({ ok }) => ok)}`)
+  yield* Console.log(
+    "Measured elsewhere: against PL/pgSQL and TigerBeetle (npm run bench:peers), outage, rebuild and balances by id (npm run bench:readside)."
+  )
 })
 
 const flags = {
   seconds: Flag.Int("seconds").pipe(Flag.withDescription("Of each load; default 15"), Flag.withDefault(15)),
   accounts: Flag.Int("accounts").pipe(Flag.withDescription("Default 10,000"), Flag.withDefault(10_000)),
   idle: Flag.Int("idle").pipe(
-    Flag.withDescription("Seconds of the idle node; default 10"),
-    Flag.withDefault(10)
+    Flag.withDescription("Seconds of the idle node; default 60"),
+    Flag.withDefault(60)
+  ),
+  old: Flag.Directory("old", { mustExist: true }).pipe(
+    Flag.withDescription("A checkout of an earlier version, with its dependencies installed"),
+    Flag.optional
   )
 }
 
-tuneCollector()
 Command.make("bench:latency", flags, main).pipe(
   Command.run({ version: "1" }),
   Effect.provide(NodeServices.layer),

@@ -19,8 +19,9 @@ import { measurePaging } from "./readside/Paging.ts"
 import { measureRebuild } from "./readside/Rebuilding.ts"
 import { printTargets, say, type Target } from "./readside/Targets.ts"
 import { measureUnderLoad } from "./readside/UnderLoad.ts"
+import { measureWrites } from "./readside/Writing.ts"
 
-const parts = ["balances", "pages", "rebuild", "load"] as const
+const parts = ["balances", "pages", "writes", "rebuild", "load"] as const
 type Part = (typeof parts)[number]
 
 interface Sizes {
@@ -53,6 +54,8 @@ const run = (part: Part, sizes: Sizes) =>
         return yield* Effect.provide(measureBalances(stack.readModelUrl, 2), withoutRelay(stack))
       case "pages":
         return yield* Effect.provide(measurePaging(sizes.lines), withoutRelay(stack))
+      case "writes":
+        return yield* Effect.provide(measureWrites(stack.readModelUrl), withoutRelay(stack))
       case "rebuild":
         return yield* Effect.provide(measureRebuild(sizes.events), withoutRelay(stack))
       case "load":

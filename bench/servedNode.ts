@@ -34,13 +34,15 @@ export const prepare = (ledger: Ledger["Service"]) =>
     ).flat()
   )
 
-/** A node in a process of its own; `variables` are added to its environment. */
+/** A node in a process of its own, of the sources in a checkout; `variables` are added to its environment. */
 export const startNode = Effect.fnUntraced(function* (
   stack: DevStackService,
-  variables: Readonly<Record<string, string>> = {}
+  variables: Readonly<Record<string, string>> = {},
+  directory = "."
 ) {
   const [http, rpc] = [yield* loopbackPort("HTTP"), yield* loopbackPort("RPC")]
   const child = spawn(process.execPath, ["src/cli/main.ts", "serve"], {
+    cwd: directory,
     stdio: ["ignore", "ignore", "inherit"],
     env: {
       ...process.env,

@@ -1,7 +1,15 @@
 /** Commits as messages of the bus: no event is lost on the way, and each account's order is kept. */
 import { assert, it } from "@effect/vitest"
 import { Result } from "effect"
-import { decodeMessage, encodeMessage, eventsOf, messageIdOf, pack } from "../../src/infra/bus/BusMessage.ts"
+import {
+  decodeCommits,
+  decodeMessage,
+  encodeCommits,
+  encodeMessage,
+  eventsOf,
+  messageIdOf,
+  pack
+} from "../../src/infra/bus/BusMessage.ts"
 import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
 
 const ids = Array.from({ length: 20 }, (_, index) => `acc-${index}`)
@@ -59,6 +67,11 @@ it("the id of a message of one commit says which, and of several from where to w
 it("a message is read as it was written", () => {
   for (const message of pack(commitsOf(), { partitions: 4, bytesMax: 3_000 }))
     assert.deepStrictEqual(Result.getOrThrow(decodeMessage(encodeMessage(message))), message)
+})
+
+it("commits are read as they were written", () => {
+  const commits = commitsOf()
+  assert.deepStrictEqual(decodeCommits(encodeCommits(commits)), commits)
 })
 
 it("a message of one commit is read as an earlier version of the program wrote it", () => {

@@ -93,9 +93,9 @@ describe("while the thread of the read side starts", () => {
       // Messages with commits, and commits.
       const text = `
         const onMessage = ({ _tag, commits }) => {
-          if (_tag !== "Commits" || commits.length === 0) return
+          if (_tag !== "Commits" || commits === "[]") return
           counts[${awaitsAt}]++
-          counts[${positionsAt}] += commits.length
+          counts[${positionsAt}] += JSON.parse(commits).length
         }
         say([0]); beat()`
       yield* Effect.gen(function* () {

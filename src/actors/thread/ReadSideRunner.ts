@@ -8,6 +8,7 @@ import * as WorkerRunner from "effect/workers/WorkerRunner"
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import type { Position } from "../../domain/Receipt.ts"
 import type { Bus } from "../../infra/bus/Bus.ts"
+import { decodeCommits } from "../../infra/bus/BusMessage.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import type { EventStore } from "../../infra/eventstore/EventStore.ts"
@@ -193,7 +194,7 @@ const makeFeedHere = Effect.fnUntraced(function* (post: Post) {
   return {
     feed: { ...feed, takeAll: Effect.tap(feed.takeAll, () => took) } satisfies CommitFeed["Service"],
     receiveUnsafe: ({ commits, missed }: Extract<ToReadSide, { readonly _tag: "Commits" }>): void => {
-      for (const commit of commits) {
+      for (const commit of decodeCommits(commits)) {
         received += commit.events.length
         feed.offerUnsafe(commit)
       }

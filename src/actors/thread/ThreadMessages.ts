@@ -4,7 +4,7 @@
  */
 import type { AccountId, Instant } from "../../domain/Ids.ts"
 import type { Position } from "../../domain/Receipt.ts"
-import type { Commit, WriterId } from "../../infra/eventstore/EventStore.ts"
+import type { WriterId } from "../../infra/eventstore/EventStore.ts"
 import type { ProjectionState } from "../projections/ProjectionRegistry.ts"
 import type { RelayStatus } from "../relay/Relay.ts"
 
@@ -13,7 +13,8 @@ export type ToReadSide =
   /** Commits that are durable, in order, and writers whose tails are to be read from the store up to a number. */
   | {
       readonly _tag: "Commits"
-      readonly commits: ReadonlyArray<Commit>
+      /** The text of `encodeCommits`. */
+      readonly commits: string
       readonly missed: ReadonlyArray<readonly [WriterId, number]>
     }
   /** Queries wait for these. */

@@ -59,7 +59,7 @@ const makePool = Effect.fnUntraced(function* (
  * A projection finds each of its rows by a key. So one plan is made for all batches, and it may not read a whole table: for a batch
  * of fifty events the planner would read every balance rather than look up fifty, and its planning cost as much as the writing.
  */
-const byKeys = {
+export const byKeys = {
   plan_cache_mode: "force_generic_plan",
   enable_seqscan: "off",
   enable_hashjoin: "off",
