@@ -80,7 +80,7 @@ const command = Command.make(
       const targets: Array<Target> = []
       const wanted = only._tag === "Some" ? [only.value] : parts
       for (const part of wanted) targets.push(...(yield* run(part, sizes)))
-      yield* printTargets(targets)
+      if (targets.length > 0) yield* printTargets(targets)
     })
 )
 

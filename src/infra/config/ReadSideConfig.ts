@@ -55,7 +55,10 @@ export const readSideLimits = limitGroup("CHRONICLE", {
     250,
     "Accounts whose rows are compared with the log at once, every quarter of `CHRONICLE_SWEEP_MS`, in turn and after each change."
   ),
-  readModelConnections: limit(8, "Connections to the read model."),
+  readModelConnections: limit(
+    8,
+    "Connections to the read model: so many for questions, and in the thread of the read side so many for projections."
+  ),
   readModelStatementMs: limit(10_000, "The read model cancels a statement that takes longer."),
   readSideHungMs: limit(
     10_000,
