@@ -4,7 +4,7 @@ import { HeldLocks } from "../../src/infra/cluster/HeldLocks.ts"
 
 const start = () => {
   const certainty = { untilMs: 0 }
-  const held = new HeldLocks(certainty, 8_000)
+  const held = new HeldLocks(certainty, { expirationMs: 8_000, unseenMs: 1_000 })
   held.acquired(["a", "b"], 1_000)
   return { certainty, held }
 }
@@ -12,9 +12,22 @@ const start = () => {
 describe("the locks of a node", () => {
   it("are certain for as long as the database keeps a silent session, from when it was asked", () => {
     const { certainty, held } = start()
+    held.seen(8_500)
     assert.strictEqual(certainty.untilMs, 9_000)
     assert.isTrue(held.refreshed(["a", "b"], new Set(["a", "b"]), 3_000))
-    assert.strictEqual(certainty.untilMs, 11_000)
+    assert.strictEqual(certainty.untilMs, 9_500)
+  })
+
+  it("are not certain while the session was not seen for a moment, however long it may live", () => {
+    const { certainty, held } = start()
+    assert.strictEqual(certainty.untilMs, 2_000)
+    held.seen(1_200)
+    assert.strictEqual(certainty.untilMs, 2_200)
+    held.seen(1_100)
+    assert.strictEqual(certainty.untilMs, 2_200, "an answer that comes late")
+    held.lose()
+    held.seen(1_400)
+    assert.strictEqual(certainty.untilMs, 0, "of a session that has other locks by now")
   })
 
   it("are not certain once one is missing, until all that is left is confirmed", () => {
@@ -23,7 +36,7 @@ describe("the locks of a node", () => {
     assert.isTrue(held.lose())
     assert.strictEqual(certainty.untilMs, 0)
     assert.isTrue(held.refreshed(["b"], new Set(["b"]), 5_000))
-    assert.strictEqual(certainty.untilMs, 13_000)
+    assert.strictEqual(certainty.untilMs, 6_000)
   })
 
   it("that are taken by a new session confirm none of the old one", () => {
@@ -38,7 +51,7 @@ describe("the locks of a node", () => {
     const { certainty, held } = start()
     held.letGo("a")
     assert.isTrue(held.refreshed(["a", "b"], new Set(["b"]), 3_000))
-    assert.strictEqual(certainty.untilMs, 11_000)
+    assert.strictEqual(certainty.untilMs, 4_000)
   })
 
   it("are not confirmed where there are none", () => {
@@ -46,6 +59,6 @@ describe("the locks of a node", () => {
     held.letGoOfAll()
     assert.strictEqual(held.size, 0)
     held.refreshed([], new Set(), 20_000)
-    assert.strictEqual(certainty.untilMs, 9_000)
+    assert.strictEqual(certainty.untilMs, 2_000)
   })
 })

@@ -1,7 +1,7 @@
 /** The database of the locks is slow, or ends their session: what a node knows of its locks then. */
 import { assert, it } from "@effect/vitest"
-import { Context, Effect, Layer, Redacted, Schedule } from "effect"
-import { RunnerAddress, RunnerStorage, ShardId } from "effect/cluster"
+import { Clock, Context, Effect, Exit, Layer, Redacted, Schedule, Scope } from "effect"
+import { Runner, RunnerAddress, RunnerStorage, ShardId } from "effect/cluster"
 import { inject } from "vitest"
 import * as ClusterRunner from "../../src/infra/cluster/ClusterRunner.ts"
 import { ClusterMembers } from "../../src/infra/cluster/PeerPort.ts"
@@ -78,4 +78,113 @@ it.live("a node is not certain of its locks any more once their session was ende
     )
     assert.isAbove(certainty.untilMs, 0)
   }).pipe(Effect.scoped)
+)
+
+it.live("a node that is cut off from the database of the locks is not certain of them for much longer", () =>
+  Effect.gen(function* () {
+    const url = new URL(yield* freshDatabase(inject("postgresUrl")))
+    const proxy = yield* tcpProxy(url.hostname, Number(url.port))
+    url.port = String(proxy.port)
+    const locksUrl = Redacted.make(url.toString())
+    const context = yield* Layer.build(
+      ClusterRunner.common(defaultClusterLimits, locksUrl, { host, port: 1, locksUrl }).pipe(
+        Layer.provide(Layer.succeed(ClusterConfig, defaultClusterLimits)),
+        Layer.provideMerge(Layer.mergeAll(ClusterRunner.LockCertainty.layer, ClusterMembers.layer))
+      )
+    )
+    const locks = Context.get(context, RunnerStorage.RunnerStorage)
+    const certainty = Context.get(context, ClusterRunner.LockCertainty)
+    assert.lengthOf(yield* locks.acquire(RunnerAddress.make(host, 1), [ShardId.make("default", 1)]), 1)
+    const isCertain = Effect.map(Clock.currentTimeMillis, (now) => now < certainty.untilMs)
+    // It sees its session again and again.
+    const acquired = certainty.untilMs
+    yield* Effect.repeat(isCertain, {
+      until: () => certainty.untilMs > acquired + defaultClusterLimits.leaseMs,
+      schedule: Schedule.spaced(20)
+    })
+    // The database may end the session now, and others may take the locks.
+    proxy.hold()
+    const cutAt = yield* Clock.currentTimeMillis
+    yield* Effect.repeat(isCertain, { until: (itIs) => !itIs, schedule: Schedule.spaced(20) })
+    assert.isBelow((yield* Clock.currentTimeMillis) - cutAt, defaultClusterLimits.lockExpirationMs / 2)
+    proxy.forward()
+    yield* Effect.repeat(isCertain, { until: (itIs) => itIs, schedule: Schedule.spaced(20) })
+  }).pipe(Effect.scoped)
+)
+
+/** A member that has registered itself, and holds some shards. */
+const member = Effect.fnUntraced(function* (url: string, port: number, shards: ReadonlyArray<number>) {
+  const locksUrl = Redacted.make(url)
+  const scope = yield* Scope.fork(yield* Effect.scope)
+  const layer = ClusterRunner.common(defaultClusterLimits, locksUrl, { host, port, locksUrl }).pipe(
+    Layer.provide(Layer.succeed(ClusterConfig, defaultClusterLimits)),
+    Layer.provideMerge(Layer.mergeAll(ClusterRunner.LockCertainty.layer, ClusterMembers.layer))
+  )
+  const context = yield* Layer.buildWithScope(Layer.fresh(layer), scope)
+  const locks = Context.get(context, RunnerStorage.RunnerStorage)
+  const certainty = Context.get(context, ClusterRunner.LockCertainty)
+  const address = RunnerAddress.make(host, port)
+  yield* locks.register(Runner.make({ address, groups: ["default"], weight: 1 }), true)
+  const take = (numbers: ReadonlyArray<number>) =>
+    Effect.map(
+      locks.acquire(
+        address,
+        numbers.map((number) => ShardId.make("default", number))
+      ),
+      (taken) => taken.map(({ id }) => id)
+    )
+  assert.deepStrictEqual(yield* take(shards), [...shards])
+  return {
+    take,
+    others: Effect.map(locks.getRunners, (runners) =>
+      runners.map(([{ address }]) => address.port).filter((other) => other !== port)
+    ),
+    isCertain: Effect.map(Clock.currentTimeMillis, (now) => now < certainty.untilMs),
+    end: Scope.close(scope, Exit.void)
+  }
+})
+
+it.live("a member that died is gone before its last sign of life is old", () =>
+  Effect.gen(function* () {
+    const url = yield* freshDatabase(inject("postgresUrl"))
+    const [stays, dies] = [yield* member(url, 1, [1]), yield* member(url, 2, [2])]
+    assert.deepStrictEqual(yield* stays.others, [2])
+    // Without a word to the others, as where the process is killed: the database ends its sessions.
+    yield* dies.end
+    const endedAt = yield* Clock.currentTimeMillis
+    yield* Effect.repeat(stays.others, {
+      until: (others) => others.length === 0,
+      schedule: Schedule.spaced(20)
+    })
+    assert.isBelow((yield* Clock.currentTimeMillis) - endedAt, defaultClusterLimits.lockExpirationMs)
+    assert.deepStrictEqual(yield* stays.take([2]), [2])
+  }).pipe(Effect.scoped)
+)
+
+it.live(
+  "the locks of a member that is cut off, or frozen, are free before they expire, and it is not certain of them by then",
+  () =>
+    Effect.gen(function* () {
+      const url = new URL(yield* freshDatabase(inject("postgresUrl")))
+      const stays = yield* member(url.toString(), 1, [1])
+      const proxy = yield* tcpProxy(url.hostname, Number(url.port))
+      url.port = String(proxy.port)
+      const cut = yield* member(url.toString(), 2, [2])
+      assert.deepStrictEqual(yield* stays.take([2]), [])
+      proxy.hold()
+      const cutAt = yield* Clock.currentTimeMillis
+      yield* Effect.repeat(stays.take([2]), {
+        until: (taken) => taken.length > 0,
+        schedule: Schedule.spaced(20)
+      })
+      assert.isFalse(yield* cut.isCertain)
+      assert.isBelow((yield* Clock.currentTimeMillis) - cutAt, defaultClusterLimits.lockExpirationMs)
+      yield* Effect.repeat(stays.others, {
+        until: (others) => others.length === 0,
+        schedule: Schedule.spaced(20)
+      })
+      assert.isTrue(yield* stays.isCertain)
+      // So that what it has can be closed.
+      proxy.forward()
+    }).pipe(Effect.scoped)
 )

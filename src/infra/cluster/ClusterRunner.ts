@@ -14,6 +14,7 @@ import {
   Option,
   Random,
   type Redacted,
+  Schedule,
   Scope,
   Semaphore
 } from "effect"
@@ -38,6 +39,7 @@ import type { ClusterAddress } from "../config/Environment.ts"
 import type { NodeRole } from "../config/NodeRole.ts"
 import * as ClusterSocket from "./ClusterSocket.ts"
 import { HeldLocks } from "./HeldLocks.ts"
+import { MemberSessions, sessionName } from "./MemberSessions.ts"
 import { ClusterMembers, PeerPort } from "./PeerPort.ts"
 import { agreeOnPlacement } from "./PlacementAgreement.ts"
 
@@ -53,7 +55,7 @@ export interface ClusterPlace extends ClusterAddress {
 }
 
 /**
- * How long the locks of this node are certain. Its view of them lags behind, and stands still while the process is
+ * How long the locks of this node are certain (HeldLocks.ts). Its view of them lags behind, and stands still while the process is
  * frozen; the database, which ends an idle session after `lockExpirationMs`, does not.
  */
 export class LockCertainty extends Context.Service<
@@ -109,10 +111,24 @@ const locksClient = (limits: ClusterLimits, url: Redacted.Redacted, session: str
     startupParameters: { statement_timeout: String(limits.lockRefreshMs) }
   })
 
-/** Advisory locks of a session, by the name that it gave itself. */
-const locksOf = `
-  SELECT count(*)::int4 FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
-  WHERE a.application_name = $1 AND l.locktype = 'advisory' AND l.granted`
+/** The sessions of all members by name, the advisory locks that they hold, and for how long they have asked nothing. */
+const allSessions = `
+  SELECT a.application_name, sum(coalesce(l.locks, 0))::int4,
+    CASE WHEN bool_or(a.state = 'active') THEN 0
+      ELSE greatest(0, extract(epoch FROM clock_timestamp() - max(a.state_change)) * 1000) END::float8
+  FROM pg_stat_activity AS a
+  LEFT JOIN (SELECT pid, count(*) AS locks FROM pg_locks WHERE locktype = 'advisory' AND granted GROUP BY pid) AS l ON l.pid = a.pid
+  WHERE a.datname = current_database() AND a.application_name LIKE 'chronicle cluster %'
+  GROUP BY a.application_name`
+
+const endSessions = `
+  SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+  WHERE datname = current_database() AND application_name = $1 AND state <> 'active'
+    AND state_change < clock_timestamp() - $2::int8 * interval '1 millisecond'`
+
+/** For how long a member has no session before it is gone, and how long these are looked at before members are judged by them. */
+const absentMs = 500
+const steadyMs = 3_000
 
 const lostSession =
   "the database ended the session of this node's locks: it answers for no account until they are confirmed again"
@@ -120,8 +136,55 @@ const lostSession =
 /** Shards that are let go of at once. */
 const releasesMax = 2
 
+/** What the database knows of the sessions of all members: whether this node's has its locks, and who else is gone. */
+const watchSessions = Effect.fnUntraced(function* (session: string, held: HeldLocks) {
+  const { lockExpirationMs, memberSilentMs, membershipPollMs } = yield* ClusterConfig
+  const wall = yield* Clock.Clock
+  const sql = yield* SqlClient.SqlClient
+  const nowMs = () => Number(wall.monotonicTimeNanosUnsafe()) / 1e6
+  const sessions = new MemberSessions({
+    absentMs,
+    silentMs: memberSilentMs,
+    steadyMs,
+    // By then membership has forgotten it, or it is back with a program that names its sessions otherwise.
+    forgetMs: 2 * lockExpirationMs
+  })
+  const end = (name: string) =>
+    Effect.andThen(
+      Effect.logWarning(`ended the sessions of a node that said nothing for ${memberSilentMs} ms`),
+      sql.unsafe(endSessions, [PgTypes.text(name), PgTypes.int8(BigInt(memberSilentMs))])
+    )
+  const lose = Effect.suspend(() => (held.lose() ? Effect.logWarning(lostSession) : Effect.void))
+  const look = Effect.gen(function* () {
+    const sentAtMs = wall.currentTimeMillisUnsafe()
+    const rows = yield* sql.unsafe(allSessions, []).values
+    const all = rows.map(([name, locks, silentMs]) => ({
+      name: String(name),
+      locks: Number(locks),
+      silentMs: Number(silentMs)
+    }))
+    // PostgreSQL may end a session long before its time, as when it starts again; then others may hold the shards at once.
+    const hasLocks = all.some(({ name, locks }) => name === session && locks > 0)
+    if (hasLocks) held.seen(sentAtMs)
+    else if (held.size > 0) yield* lose
+    const silent = sessions.looked(all, nowMs())
+    yield* Effect.forEach(silent, (name) => Effect.ignore(end(name)), { discard: true })
+  })
+  yield* look.pipe(
+    Effect.catch(() => Effect.sync(() => sessions.failed())),
+    Effect.repeat(Schedule.spaced(membershipPollMs)),
+    Effect.forkScoped
+  )
+  return {
+    lose,
+    isGone: (address: RunnerAddress.RunnerAddress) => sessions.isGone(memberOf(address), nowMs())
+  }
+})
+
+const memberOf = ({ host, port }: { readonly host: string; readonly port: number }) => `${host}:${port}`
+
 /** The storage of effect, which tells how long locks are certain, is patient with shards that are just being let go of,
- * and lets go of all before the others learn that this node leaves. */
+ * leaves out members that are gone, and lets go of all before the others learn that this node leaves. */
 const storage = (session: string) =>
   Layer.effect(
     RunnerStorage.RunnerStorage,
@@ -132,27 +195,20 @@ const storage = (session: string) =>
       const members = yield* ClusterMembers
       const wall = yield* Clock.Clock
       const turn = Semaphore.makeUnsafe(releasesMax)
-      const sql = yield* SqlClient.SqlClient
-      const held = new HeldLocks(certainty, limits.lockExpirationMs)
-      const lose = Effect.suspend(() => (held.lose() ? Effect.logWarning(lostSession) : Effect.void))
-      /** PostgreSQL may end a session long before its time, as when it starts again; then others may hold the shards at once. */
-      const watch = Effect.suspend(() =>
-        held.size === 0
-          ? Effect.void
-          : Effect.flatMap(sql.unsafe(locksOf, [PgTypes.text(session)]).values, ([row]) =>
-              Number(row?.[0]) > 0 || held.size === 0 ? Effect.void : lose
-            )
-      )
+      const held = new HeldLocks(certainty, {
+        expirationMs: limits.lockExpirationMs,
+        unseenMs: limits.leaseMs
+      })
+      const { lose, isGone } = yield* watchSessions(session, held)
       return RunnerStorage.RunnerStorage.of({
         ...inner,
         getRunners: inner.getRunners.pipe(
+          Effect.map((runners) => runners.filter(([{ address }]) => !isGone(address))),
           Effect.tap((runners) =>
             Effect.sync(() => {
               members.addresses = thoseOfCommands(runners)
             })
-          ),
-          // In the step of membership, several times within the time of a lease (OwnershipBarrier.ts).
-          Effect.tap(() => Effect.ignore(watch))
+          )
         ),
         acquire: Effect.fnUntraced(function* (address, shards) {
           const wanted = [...shards]
@@ -211,7 +267,8 @@ export const common = (limits: ClusterLimits, locksUrl: Redacted.Redacted, place
   Layer.unwrap(
     Effect.gen(function* () {
       // Of this life alone, so that its locks can be told from those of others.
-      const session = `chronicle cluster ${(yield* Random.nextIntBetween(0, 2 ** 48)).toString(36)}`
+      const life = (yield* Random.nextIntBetween(0, 2 ** 48)).toString(36)
+      const session = sessionName(place && memberOf(place), life)
       return Layer.mergeAll(
         storage(session),
         MessageStorage.layerNoop,

@@ -1,19 +1,29 @@
+/** For how long an answer of the database makes this node certain, in milliseconds from when it was asked. */
+export interface LockTimes {
+  /** How long the database keeps a session that is silent. */
+  readonly expirationMs: number
+  /** How long a node may go on without having seen its session. No longer than whoever takes an unclean shard waits. */
+  readonly unseenMs: number
+}
+
 /**
  * Which locks of shards this node was confirmed, and until when it can be certain of them. A confirmation is worth as long as
  * the database keeps a session that is silent, unless it ends the session earlier, and all its locks with it: then others may
- * hold the shards at once.
+ * hold the shards at once. It does so where a connection is reset on its side, when it starts again, or when it is told to; a
+ * node that is cut off from it hears of none of these. So the node must have seen its session a moment ago, too.
  */
 export class HeldLocks {
   readonly #certainty: { untilMs: number }
-  readonly #expirationMs: number
+  readonly #times: LockTimes
   readonly #held = new Set<string>()
+  #confirmedUntilMs = 0
+  #seenUntilMs = 0
   /** The session ended: what is locked since then says nothing of the shards that this node had before. */
   #isBroken = false
 
-  /** `expirationMs`: how long the database keeps a silent session. */
-  constructor(certainty: { untilMs: number }, expirationMs: number) {
+  constructor(certainty: { untilMs: number }, times: LockTimes) {
     this.#certainty = certainty
-    this.#expirationMs = expirationMs
+    this.#times = times
   }
 
   get size(): number {
@@ -40,6 +50,12 @@ export class HeldLocks {
     return true
   }
 
+  /** The session was there, with locks, when a question was answered that was sent then. */
+  seen(sentAtMs: number): void {
+    this.#seenUntilMs = Math.max(this.#seenUntilMs, sentAtMs + this.#times.unseenMs)
+    this.#tell()
+  }
+
   letGo(shard: string): void {
     this.#held.delete(shard)
   }
@@ -50,14 +66,20 @@ export class HeldLocks {
 
   /** Locks are gone that this node was confirmed. Answers whether it was certain of them until now. */
   lose(): boolean {
-    const wasCertain = !this.#isBroken && this.#certainty.untilMs > 0
+    const wasConfirmed = !this.#isBroken && this.#confirmedUntilMs > 0
     this.#isBroken = true
-    this.#certainty.untilMs = 0
-    return wasCertain
+    this.#confirmedUntilMs = 0
+    this.#tell()
+    return wasConfirmed
   }
 
   #confirm(sentAtMs: number): void {
     if (this.#held.size === 0 || this.#isBroken) return
-    this.#certainty.untilMs = Math.max(this.#certainty.untilMs, sentAtMs + this.#expirationMs)
+    this.#confirmedUntilMs = Math.max(this.#confirmedUntilMs, sentAtMs + this.#times.expirationMs)
+    this.seen(sentAtMs)
+  }
+
+  #tell(): void {
+    this.#certainty.untilMs = Math.min(this.#confirmedUntilMs, this.#seenUntilMs)
   }
 }
