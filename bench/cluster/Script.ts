@@ -16,13 +16,16 @@ export const startStores = Effect.fnUntraced(function* (durable = true) {
   return stack
 })
 
+/** Where a member finds these stores. */
+export const urlsOf = ({ eventStoreUrl, readModelUrl }: Effect.Success<ReturnType<typeof startStores>>) => ({
+  eventStoreUrl: Redacted.value(eventStoreUrl),
+  locksUrl: Redacted.value(readModelUrl)
+})
+
 /** Starts the nodes of a cluster over stores of their own, each in a process. */
 export const startNodes = Effect.fnUntraced(function* (count: number, durable = true) {
   const stack = yield* startStores(durable)
-  const urls = {
-    eventStoreUrl: Redacted.value(stack.eventStoreUrl),
-    locksUrl: Redacted.value(stack.readModelUrl)
-  }
+  const urls = urlsOf(stack)
   const members = yield* Effect.forEach(
     Array.from({ length: count }, (_, index) => index),
     (index) => startMember({ ...urls, name: `node-${index}` }),

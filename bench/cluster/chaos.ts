@@ -1,12 +1,13 @@
 /**
  * Chaos over nodes under load: `npm run bench:chaos -- --seconds 120 --seed 1 [--nodes 3] [--customers 24]`
- * `[--kinds kill,zombie] [--logs DIR]`. Each node is a process of `chronicle serve` with its read side, over one stack, with
- * CockroachDB where there is a `cockroach` on the PATH. The event store stands still for up to ten seconds, too. Prints each
- * outage, a table, and one line of JSON; ends with 1 if an invariant is broken.
+ * `[--roles commands,commands,read-side,read-side] [--kinds kill,zombie] [--logs DIR]`. Each node is a process of `chronicle serve`
+ * over one stack, with CockroachDB where there is a `cockroach` on the PATH. The event store stands still, too: once for 5 to 10
+ * seconds at the begin, then for up to 10. Prints each outage, a table, and one line of JSON; ends with 1 if an invariant is broken.
  */
 import { mkdirSync } from "node:fs"
 import { parseArgs } from "node:util"
 import { Effect, FileSystem } from "effect"
+import type { NodeRole } from "../../src/infra/config/NodeRole.ts"
 import { startDevStack } from "../../src/infra/dev/DevStack.ts"
 import { runChaos } from "../../test/support/chaos/chaos.ts"
 import { disruptionsOf, kinds, type Outage } from "../../test/support/chaos/disruptions.ts"
@@ -18,6 +19,7 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "120" },
     seed: { type: "string", default: "1" },
     nodes: { type: "string", default: "3" },
+    roles: { type: "string" },
     customers: { type: "string", default: "24" },
     kinds: { type: "string", default: kinds.join() },
     logs: { type: "string" }
@@ -28,7 +30,14 @@ const nameOf = ({ kind, sockets, still }: Outage) => {
   const which = still ?? sockets
   return which === undefined ? kind : `${kind} (${which})`
 }
-const detailOf = ({ detail }: Outage) => (detail === undefined ? "" : `, ${detail}`)
+const detailOf = ({ stoodMs, meanwhile }: Outage) =>
+  stoodMs === undefined ? "" : `, ${stoodMs} ms, ${meanwhile}`
+
+const isRole = (text: string): text is NodeRole =>
+  text === "all" || text === "commands" || text === "read-side"
+/** Of the nodes, as told, or all for each of so many. */
+const roles = values.roles?.split(",") ?? new Array<string>(Number(values.nodes)).fill("all")
+if (!roles.every(isRole)) throw new Error(`a role is all, commands or read-side, not one of ${roles}`)
 
 /** The longest and the median outage of each kind of disruption. */
 const tableOf = (outages: ReadonlyArray<Outage>) => {
@@ -57,7 +66,7 @@ const program = Effect.gen(function* () {
   const seed = Number(values.seed)
   const { outages, seconds, attempts, verdict } = yield* runChaos(stack, {
     seed,
-    nodes: Number(values.nodes),
+    roles,
     seconds: Number(values.seconds),
     accounts: 300,
     customers: Number(values.customers),
@@ -85,10 +94,13 @@ const program = Effect.gen(function* () {
   console.log(
     JSON.stringify({
       seed,
-      nodes: Number(values.nodes),
+      roles,
       seconds: Math.round(seconds),
       answers,
       ...verdict,
+      standstills: outages.flatMap(({ still, stoodMs, meanwhile }) =>
+        still === undefined ? [] : [{ still, stoodMs, meanwhile }]
+      ),
       withoutService: table,
       ok
     })

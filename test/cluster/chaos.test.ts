@@ -21,7 +21,7 @@ it.live(
       )
       const { outages, attempts, verdict } = yield* runChaos(stack, {
         seed: 5,
-        nodes: 3,
+        roles: ["all", "all", "all"],
         seconds: 0,
         accounts: 120,
         customers: 4,

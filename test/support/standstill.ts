@@ -22,12 +22,15 @@ const amount = "100"
 /** Accounts that a scenario uses of each node. */
 const few = 10
 
+/** Of 50 ms each: nodes that are started on a machine with much to do take a minute. */
+const triesMax = 6_000
+
 const waitFor = Effect.fnUntraced(function* <A>(
   what: string,
   look: Effect.Effect<A>,
   isIt: (found: A) => boolean
 ) {
-  for (let tries = 0; tries < 1_200; tries++) {
+  for (let tries = 0; tries < triesMax; tries++) {
     const found = yield* look
     if (isIt(found)) return found
     yield* Effect.sleep(50)

@@ -6,28 +6,29 @@ import { PgClient } from "@effect/sql-pg"
 import { Deferred, Effect, Fiber } from "effect"
 import { type ClusterLimits, defaultClusterLimits } from "../../../src/infra/config/ClusterConfig.ts"
 import { variableOf } from "../../../src/infra/config/Limits.ts"
+import type { NodeRole } from "../../../src/infra/config/NodeRole.ts"
 import type { DevStackService } from "../../../src/infra/dev/DevStack.ts"
 import * as LedgerNode from "../../../src/LedgerNode.ts"
 import { Rng } from "../Rng.ts"
 import { holdLog, places, prepareGates, type Standing } from "../standstill.ts"
 import { eventually } from "../waiting.ts"
-import { type Disruption, disrupt, type Outage } from "./disruptions.ts"
+import { type Disruption, disrupt, longStandstill, type Outage } from "./disruptions.ts"
 import { Journal } from "./journal.ts"
 import { type MixSettings, makeMix } from "./mix.ts"
 import { makeAccountOwners } from "./owners.ts"
-import { makeServedNode } from "./servedNode.ts"
+import { makeServedNode, startSeconds } from "./servedNode.ts"
 import { judge } from "./verdict.ts"
 import { makeWatch } from "./watch.ts"
 
 export interface ChaosSettings extends MixSettings {
   /** Limits of all nodes that differ from the defaults. */
   readonly cluster: Partial<ClusterLimits>
-  /** How many nodes there are, besides the one that joins and leaves. */
-  readonly nodes: number
+  /** The role of each node, besides the one that joins and leaves, which has all. */
+  readonly roles: ReadonlyArray<NodeRole>
   /** The number of watched accounts, and the pause between two deposits on one of them. */
   readonly watched: number
   readonly watchMs: number
-  /** Each round brings all of these, in an order of its own. */
+  /** Each round brings all of these, in an order of its own. Before the first, if one is among them, comes a long standstill. */
   readonly disruptions: ReadonlyArray<Disruption>
   /** Rounds are begun until these seconds are over; 0 means one round. */
   readonly seconds: number
@@ -68,22 +69,21 @@ export const runChaos = Effect.fnUntraced(function* (stack: DevStackService, set
   ])
   yield* Effect.orDie(LedgerNode.migrate(stack))
   yield* prepareGates(places).pipe(Effect.provide(clientOf(stack)), Effect.orDie)
-  const make = (name: string) =>
-    makeServedNode({
+  const make = (role: NodeRole, index: number) => {
+    const name = `${role === "all" ? "node" : role}-${index}`
+    return makeServedNode({
       name,
+      role,
       stack,
       limits: Object.fromEntries(variables),
       logFile: `${settings.logDir}/${name}.log`
     })
-  const nodes = yield* Effect.forEach(
-    Array.from({ length: settings.nodes }, (_, index) => `node-${index}`),
-    make
-  )
-  const spare = yield* make(`node-${settings.nodes}`)
+  }
+  const nodes = yield* Effect.forEach(settings.roles, make)
+  const spare = yield* make("all", settings.roles.length)
   yield* Effect.forEach(nodes, ({ start }) => start, { concurrency: "unbounded" })
   const owners = yield* makeAccountOwners(stack.readModelUrl, limits)
-  const names = nodes.map(({ name }) => name)
-  yield* owners.awaitSettled(names, 60)
+  yield* owners.awaitSettled(nodes, startSeconds)
 
   const journal = new Journal()
   const all = [...nodes, spare]
@@ -96,7 +96,7 @@ export const runChaos = Effect.fnUntraced(function* (stack: DevStackService, set
   )
   yield* eventually(
     "the load is under way",
-    60,
+    startSeconds,
     Effect.sync(() => journal.attempts.length > 3 * (settings.accounts + settings.watched))
   )
 
@@ -106,8 +106,10 @@ export const runChaos = Effect.fnUntraced(function* (stack: DevStackService, set
   const cluster = { nodes, spare, owners, watch, rng, lockMs, standStill: standStill(stack) }
   const outages: Array<Outage> = []
   const isOver = () => performance.now() - startedAt > settings.seconds * 1_000
+  const first = settings.seconds > 0 ? longStandstill(settings.disruptions, rng) : undefined
   do {
-    for (const disruption of shuffled(settings.disruptions, rng)) {
+    const begun = outages.length === 0 && first !== undefined ? [first] : []
+    for (const disruption of [...begun, ...shuffled(settings.disruptions, rng)]) {
       for (const outage of yield* disrupt(cluster, disruption)) {
         outages.push(outage)
         settings.onOutage(outage)

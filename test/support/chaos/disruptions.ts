@@ -5,6 +5,7 @@
 import { Effect, Exit, Fiber, Scope } from "effect"
 import type { Rng } from "../Rng.ts"
 import { places, type Standing } from "../standstill.ts"
+import { eventually } from "../waiting.ts"
 import type { AccountOwners } from "./owners.ts"
 import type { ServedNode } from "./servedNode.ts"
 import type { Watch } from "./watch.ts"
@@ -31,6 +32,18 @@ export interface Disruption {
   readonly sockets?: (typeof sockets)[number]
   /** What of the event store stands still, for that kind. */
   readonly still?: Standing
+  /** It stands still for longer than that, up to `standMsMax`. */
+  readonly leastMs?: number
+}
+
+/** The longest time for which the event store stands still. */
+const standMsMax = 10_000
+
+/** One that outlasts every lease and most locks, at a place that the seed chooses; undefined where none is among these. */
+export const longStandstill = (some: ReadonlyArray<Disruption>, rng: Rng): Disruption | undefined => {
+  const stills = some.filter(({ kind }) => kind === "standstill")
+  const drawn = stills[rng.below(Math.max(1, stills.length))]
+  return drawn && { ...drawn, leastMs: standMsMax / 2 }
 }
 
 /** Each kind once; one that cuts connections once for each service that they lead to, and a standstill once for each place. */
@@ -58,8 +71,9 @@ export interface Outage extends Disruption {
   readonly node: string
   /** The number of watched accounts that the node owned. */
   readonly accounts: number
-  /** How long the store stood still, and what befell the node meanwhile. */
-  readonly detail?: string
+  /** How long the store stood still, in milliseconds, and what was done to the node meanwhile. */
+  readonly stoodMs?: number
+  readonly meanwhile?: string
   /** The longest time for which one of these accounts was not served, and one of the others, in milliseconds. */
   readonly gapMs: number
   readonly elsewhereMs: number
@@ -68,10 +82,27 @@ export interface Outage extends Disruption {
 }
 
 const settleSeconds = 120
-/** How long a reset lasts, in milliseconds: connections that are opened meanwhile are reset too. */
-const resetMs = 2_500
+/** The least time for which a reset lasts, in milliseconds: connections that are opened meanwhile are reset too. */
+const resetMs = 1_000
 /** How much longer than a lock lives a node is away, in milliseconds. */
 const awayMs = 3_000
+
+/** Waits until what the read side does once in the cluster is done by some of these nodes, as each of them has heard. */
+const awaitReadSide = (nodes: ReadonlyArray<ServedNode>) => {
+  const names = new Set(nodes.map(({ name }) => name))
+  const hasHeard = ({ singletons }: ServedNode) =>
+    Effect.map(
+      singletons,
+      (states) => states?.every(({ node, isUnowned }) => !isUnowned && names.has(node ?? "")) ?? false
+    )
+  return eventually(
+    `${[...names].join(", ")} do all that the read side does once`,
+    settleSeconds,
+    Effect.map(Effect.forEach(nodes, hasHeard, { concurrency: "unbounded" }), (all) =>
+      all.every((heard) => heard)
+    )
+  )
+}
 
 const proxiesOf = ({ proxies }: ServedNode, which: NonNullable<Disruption["sockets"]>) =>
   which === "all" ? Object.values(proxies).flat() : proxies[which]
@@ -125,10 +156,11 @@ export const disrupt = Effect.fnUntraced(function* (
   disruption: Disruption
 ): Effect.fn.Return<ReadonlyArray<Outage>, never, Scope.Scope> {
   const { nodes, spare, owners, rng, lockMs } = cluster
-  const names = nodes.map(({ name }) => name)
-  const settled = owners.awaitSettled(names, settleSeconds)
+  const settledOn = (some: ReadonlyArray<ServedNode>) =>
+    Effect.andThen(owners.awaitSettled(some, settleSeconds), awaitReadSide(some))
+  const settled = settledOn(nodes)
   const victim = nodes[rng.below(nodes.length)] ?? spare
-  const rest = names.filter((name) => name !== victim.name)
+  const rest = nodes.filter((node) => node !== victim)
   const away = Effect.sleep(lockMs + awayMs)
   const measured = (node: ServedNode, trouble: Effect.Effect<void>) =>
     Effect.map(measure(cluster, node, trouble, settled), (outage) => ({ ...disruption, ...outage }))
@@ -138,7 +170,7 @@ export const disrupt = Effect.fnUntraced(function* (
     case "kill": {
       const trouble = victim
         .end("SIGKILL")
-        .pipe(Effect.andThen(owners.awaitSettled(rest, settleSeconds)), Effect.andThen(victim.start))
+        .pipe(Effect.andThen(settledOn(rest)), Effect.andThen(victim.start))
       return [yield* measured(victim, trouble)]
     }
     case "zombie": {
@@ -148,7 +180,13 @@ export const disrupt = Effect.fnUntraced(function* (
       return [yield* measured(victim, trouble)]
     }
     case "reset":
-      return [yield* measured(victim, cut(victim, which, "reset", Effect.sleep(resetMs)))]
+      // Up to as long as a node is away: the databases end its sessions at once, and it hears of it only in the end.
+      return [
+        yield* measured(
+          victim,
+          cut(victim, which, "reset", Effect.sleep(resetMs + rng.below(lockMs + awayMs)))
+        )
+      ]
     case "half-open":
       return [yield* measured(victim, cut(victim, which, "silence", away))]
     case "partition":
@@ -158,9 +196,11 @@ export const disrupt = Effect.fnUntraced(function* (
         measured(node, Effect.andThen(node.end("SIGTERM"), node.start))
       )
     case "standstill": {
-      // Up to ten seconds; at some moment of it, mostly, something else happens to one of the nodes.
-      const [before, after] = [rng.below(5_000), rng.below(5_000)]
-      const kind = (["none", "SIGKILL", "SIGTERM", "SIGSTOP"] as const)[rng.below(4)]
+      // At some moment of it, mostly, something else happens to one of the nodes.
+      const leastMs = (disruption.leastMs ?? 0) / 2
+      const part = () => leastMs + rng.below(standMsMax / 2 - leastMs)
+      const [before, after] = [part(), part()]
+      const kind = (["none", "SIGKILL", "SIGTERM", "SIGSTOP"] as const)[rng.below(4)] ?? "none"
       const trouble = Effect.gen(function* () {
         const still = yield* Scope.make()
         yield* Scope.provide(cluster.standStill(disruption.still ?? "begin"), still)
@@ -177,11 +217,11 @@ export const disrupt = Effect.fnUntraced(function* (
         yield* victim.start
       })
       const outage = yield* measured(victim, trouble)
-      return [{ ...outage, detail: `${before + after} ms, ${kind}` }]
+      return [{ ...outage, stoodMs: before + after, meanwhile: kind }]
     }
     case "join and leave": {
       yield* spare.start
-      yield* owners.awaitSettled([...names, spare.name], settleSeconds)
+      yield* settledOn([...nodes, spare])
       return [yield* measured(spare, spare.end("SIGTERM"))]
     }
   }

@@ -1,4 +1,4 @@
-/** The customers of a chaos run, who send a bank's day to any of the nodes until the run is over. */
+/** The customers of a chaos run, who send a bank's day to any of the nodes that take commands until the run is over. */
 import { Effect, Layer, Schedule } from "effect"
 import { type AskedCommand, firstAccountOf } from "../../../src/domain/Command.ts"
 import { Ledger } from "../../../src/Ledger.ts"
@@ -23,7 +23,8 @@ export const makeMix = Effect.fnUntraced(function* (
   journal: Journal,
   { seed, accounts, customers, thinkMs }: MixSettings
 ) {
-  const client = LedgerClient.layer({ urls: nodes.map(({ rpcUrl }) => rpcUrl) })
+  const urls = nodes.flatMap(({ role, rpcUrl }) => (role === "read-side" ? [] : [rpcUrl]))
+  const client = LedgerClient.layer({ urls })
   const ledger = yield* Effect.provide(Ledger, yield* Effect.orDie(Layer.build(client)))
   const settings = {
     scenario: "mixed-zipf",

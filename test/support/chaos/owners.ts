@@ -6,6 +6,7 @@ import { shardOf } from "../../../src/domain/Shard.ts"
 import * as ClusterRunner from "../../../src/infra/cluster/ClusterRunner.ts"
 import { ClusterConfig, type ClusterLimits } from "../../../src/infra/config/ClusterConfig.ts"
 import { eventually } from "../waiting.ts"
+import type { ServedNode } from "./servedNode.ts"
 
 const answerMs = 2_000
 /** Longer than the nodes take to notice that one of them has come back. */
@@ -35,9 +36,13 @@ export const makeAccountOwners = Effect.fnUntraced(function* (
         : undefined
     )
   return {
-    /** Waits until exactly these nodes own all accounts and no account has moved for a while. Dies after `seconds`. */
-    awaitSettled: (names: ReadonlyArray<string>, seconds: number) =>
+    /**
+     * Waits until those of these nodes that take commands, and no other, own all accounts and no account has moved for a while.
+     * Dies after `seconds`.
+     */
+    awaitSettled: (nodes: ReadonlyArray<Pick<ServedNode, "name" | "role">>, seconds: number) =>
       Effect.suspend(() => {
+        const names = nodes.flatMap(({ name, role }) => (role === "read-side" ? [] : [name]))
         let last: string | undefined
         let since = 0
         const isLasting = Effect.map(placement(names), (now) => {

@@ -6,6 +6,7 @@ import { type ChildProcess, spawn } from "node:child_process"
 import { appendFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { Deferred, Effect, Redacted, type Scope } from "effect"
+import type { NodeRole } from "../../../src/infra/config/NodeRole.ts"
 import type { DevStackService } from "../../../src/infra/dev/DevStack.ts"
 import { ownPort } from "../ports.ts"
 import { type TcpProxy, tcpProxy } from "../tcpProxy.ts"
@@ -13,10 +14,13 @@ import { eventually } from "../waiting.ts"
 
 const main = fileURLToPath(new URL("../../../src/cli/main.ts", import.meta.url))
 const healthMs = 500
+/** How long nodes may take to start: several at once on a machine with much to do. */
+export const startSeconds = 300
 const warningsMax = 20
 
 export interface ServedNodeOptions {
   readonly name: string
+  readonly role: NodeRole
   readonly stack: DevStackService
   /** Limits of the node as environment variables. */
   readonly limits: Readonly<Record<string, string>>
@@ -41,8 +45,15 @@ export interface Life extends Counted {
   end: "SIGKILL" | "SIGTERM" | undefined
 }
 
+/** What `/health` says of one thing that the read side does once in a cluster. */
+export interface SingletonReport {
+  readonly node?: string
+  readonly isUnowned: boolean
+}
+
 export interface ServedNode {
   readonly name: string
+  readonly role: NodeRole
   readonly rpcUrl: string
   /** Those to the databases: one where they are of one server. */
   readonly proxies: Readonly<Record<"postgres" | "nats" | "cluster", ReadonlyArray<TcpProxy>>>
@@ -53,6 +64,8 @@ export interface ServedNode {
   readonly end: (name: "SIGKILL" | "SIGTERM") => Effect.Effect<void>
   /** Reads the counters of the running process. If it does not answer, its last counters stay. */
   readonly count: Effect.Effect<void>
+  /** What the node has heard of the singletons of the cluster; undefined without an answer in time. */
+  readonly singletons: Effect.Effect<ReadonlyArray<SingletonReport> | undefined>
   readonly lives: ReadonlyArray<Life>
   /** Warnings of Node.js itself, such as `MaxListenersExceededWarning`. */
   readonly warnings: ReadonlyArray<string>
@@ -69,16 +82,24 @@ const proxyTo = (url: string) => {
   return tcpProxy(hostname, Number(port))
 }
 
-/** What `/health` says of the write side; undefined without an answer in time. */
+/** What `/health` answers, as src/http/Health.ts has it. */
+interface Health {
+  /** A node of the read side alone has no counters. */
+  readonly write: Counted | { readonly trouble: string }
+  readonly readSide: { readonly duties: ReadonlyArray<SingletonReport> }
+}
+
+/** Undefined without an answer in time. */
 const askHealth = (port: number) =>
   Effect.tryPromise(async () => {
     const response = await fetch(`http://127.0.0.1:${port}/health`, { signal: AbortSignal.timeout(healthMs) })
-    return (await response.json()) as { readonly write: Counted } // what src/http/Health.ts answers
+    return (await response.json()) as Health
   }).pipe(Effect.orElseSucceed(() => undefined))
 
 /** The node is not started yet, and is killed with the scope. */
 export const makeServedNode = Effect.fnUntraced(function* ({
   name,
+  role,
   stack,
   limits,
   logFile
@@ -125,7 +146,7 @@ export const makeServedNode = Effect.fnUntraced(function* ({
     const life = lives.at(-1)
     if (life === undefined || life.end !== undefined) return
     const health = yield* askHealth(httpPort)
-    if (health === undefined) return
+    if (health === undefined || "trouble" in health.write) return
     const { conflicts, unknown, repeats, fenced, committed } = health.write
     Object.assign(life, { conflicts, unknown, repeats, fenced, committed })
   })
@@ -141,7 +162,7 @@ export const makeServedNode = Effect.fnUntraced(function* ({
       warned: 0,
       end: undefined
     }
-    const child = spawn(process.execPath, ["--trace-warnings", main, "serve"], {
+    const child = spawn(process.execPath, ["--trace-warnings", main, "serve", "--role", role], {
       env,
       stdio: ["ignore", "ignore", "pipe"]
     })
@@ -155,7 +176,7 @@ export const makeServedNode = Effect.fnUntraced(function* ({
     running = { child, ended }
     yield* eventually(
       `${name} takes commands (its log: ${logFile})`,
-      60,
+      startSeconds,
       Effect.map(askHealth(httpPort), (health) => health !== undefined)
     ).pipe(
       Effect.raceFirst(
@@ -178,12 +199,14 @@ export const makeServedNode = Effect.fnUntraced(function* ({
   yield* Effect.addFinalizer(() => end("SIGKILL"))
   return {
     name,
+    role,
     rpcUrl: `tcp://127.0.0.1:${rpcPort}`,
     proxies: { postgres: [...new Set([postgres, events])], nats: [nats], cluster: [cluster] },
     start,
     signal: (signal) => Effect.sync(() => void running?.child.kill(signal)),
     end,
     count,
+    singletons: Effect.map(askHealth(httpPort), (health) => health?.readSide.duties),
     lives,
     warnings
   }

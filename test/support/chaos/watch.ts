@@ -75,17 +75,24 @@ class ServiceTimes {
   }
 }
 
-/** Asks a node that is not avoided. Undefined if the node is avoided before it answers. */
+/**
+ * Asks a node that is not avoided, for `commands` one that takes them: it owns accounts, too, and so tells strong balances.
+ * Undefined if the node is avoided before it answers.
+ */
 type Ask = <A, E>(
-  question: (ledger: Ledger["Service"]) => Effect.Effect<A, E>
+  question: (ledger: Ledger["Service"]) => Effect.Effect<A, E>,
+  needs?: "commands"
 ) => Effect.Effect<Result.Result<A, E> | undefined>
 
 /** In turn, over all clients of nodes that are not avoided. */
 const makeAsk = (clients: ReadonlyArray<NodeClient>): Ask => {
   let turn = 0
-  return (question) =>
+  return (question, needs) =>
     Effect.suspend(() => {
-      const allowed = clients.filter(({ avoided }) => !Deferred.isDoneUnsafe(avoided))
+      const allowed = clients.filter(
+        ({ avoided, node }) =>
+          !Deferred.isDoneUnsafe(avoided) && (needs === undefined || node.role !== "read-side")
+      )
       const client = allowed[turn++ % allowed.length]
       if (client === undefined) return Effect.die(new Error("every node is avoided"))
       return Effect.raceFirst(
@@ -105,7 +112,7 @@ const checkBalance = Effect.fnUntraced(function* (
   journal: Journal
 ) {
   if (isStrong) {
-    const told = ask((ledger) => ledger.strongBalance(account))
+    const told = ask((ledger) => ledger.strongBalance(account), "commands")
     const view = Effect.map(told, (result) => result && Option.getOrUndefined(Result.getSuccess(result)))
     return yield* journal.askStrong(account, view)
   }
@@ -135,7 +142,7 @@ export const makeWatch = Effect.fnUntraced(function* (
   const send = (command: Identified) =>
     journal.sendUntilDecided(command, (sent) =>
       Effect.map(
-        ask((ledger) => ledger.dispatch(sent)),
+        ask((ledger) => ledger.dispatch(sent), "commands"),
         (answer): Answer => answer ?? Result.fail({ _tag: "Indeterminate" })
       )
     )
