@@ -54,8 +54,8 @@ const commandTrouble = (otherwise: ReadonlyArray<string>) =>
 
 /**
  * `GET /ready`: 200 while commands are taken and the read side keeps up, else 503 with the reasons: a projection that is behind the
- * bound, a fiber that fails, or a projection that was not compared with the log lately. `alarms` tells what was
- * mended and should be looked into.
+ * bound, a fiber that fails, or a projection that was not compared with the log lately. `alarms` tells what should be looked
+ * into although the node is ready: what was mended, and accounts that are parked.
  */
 const ready = HttpRouter.add(
   "GET",

@@ -201,7 +201,10 @@ describe("the read side in a thread of its own", () => {
         yield* goOn(load, 20)
         yield* insist({ ...deposit("ann", 1n, "poison"), commandId: "poison" })
         yield* eventually(
-          Effect.map(report, ({ projections }) => assert.strictEqual(projections[0]?.sweep.parked, 1))
+          Effect.map(report, ({ projections, alarms }) => {
+            assert.strictEqual(projections[0]?.sweep.parked, 1)
+            assert.include(alarms, "books_v1: an account is parked: chronicle parked says why")
+          })
         )
         yield* goOn(load, 20)
         yield* load.stop

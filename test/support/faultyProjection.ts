@@ -1,17 +1,22 @@
 /**
  * The projection of the example, in a module that does to the thread it runs in what a test asks of it: to end, to throw
- * where no effect catches it, to hang, or to fill its memory.
+ * where no effect catches it, to stall, to hang, or to fill its memory.
  */
 import { BroadcastChannel, isMainThread } from "node:worker_threads"
 
 export { default } from "../../examples/monthly-totals/projection.ts"
 
-export type Fault = "exit" | "throw" | "hang" | "fill"
+export type Fault = "exit" | "throw" | "stall" | "hang" | "fill"
 
 export const faultChannel = "chronicle-test-fault"
 
-/** Longer than any test is patient with a thread that hangs. */
+/** Longer than any test is patient with a thread that hangs; and as long as one that comes back is frozen. */
 const hangMs = 60_000
+const stallMs = 20_000
+
+const freeze = (ms: number): void => {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+}
 
 const commit = (fault: Fault): void => {
   if (fault === "exit") process.exit(3)
@@ -20,7 +25,8 @@ const commit = (fault: Fault): void => {
       throw new Error("thrown by a test")
     })
   }
-  if (fault === "hang") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, hangMs)
+  if (fault === "hang") freeze(hangMs)
+  if (fault === "stall") freeze(stallMs)
   if (fault === "fill") for (const kept: Array<unknown> = []; ; ) kept.push(new Array(100_000).fill(kept))
 }
 

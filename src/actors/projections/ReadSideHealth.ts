@@ -22,7 +22,7 @@ export interface ReadSideReport {
   readonly ready: boolean
   /** Each fault, for people. */
   readonly reasons: ReadonlyArray<string>
-  /** What happened since the start, was mended, and should be looked into. */
+  /** What should be looked into, although the read side keeps up: what was mended since the start, and accounts that are parked. */
   readonly alarms: ReadonlyArray<string>
   readonly relay: RelayStatus
   readonly projections: ReadonlyArray<ProjectionState>
@@ -69,7 +69,10 @@ export class ReadSideHealth extends Context.Service<
           return {
             ready: reasons.length === 0,
             reasons,
-            alarms: [...threadAlarms(thread), ...states.flatMap(divergenceAlarms)],
+            alarms: [
+              ...threadAlarms(thread),
+              ...states.flatMap((state) => [...divergenceAlarms(state), ...parkedAlarms(state)])
+            ],
             relay: relayed,
             projections: states,
             duties: owners.map(toDutyState),
@@ -131,6 +134,14 @@ const divergenceReasons = ({ name, divergence }: ProjectionState): ReadonlyArray
     (account) =>
       `${name}: the rows of account ${account} are not in the log, and cannot be reloaded: rebuild ${name}`
   )
+
+/** One account that cannot be projected holds up no other, and makes no node unready. */
+const parkedAlarms = ({ name, sweep: { parked } }: ProjectionState): ReadonlyArray<string> =>
+  parked === 0
+    ? []
+    : [
+        `${name}: ${parked === 1 ? "an account is" : `${parked} accounts are`} parked: chronicle parked says why`
+      ]
 
 const divergenceAlarms = ({ name, divergence }: ProjectionState): ReadonlyArray<string> => {
   const { accounts, last, disbelieved, lastDisbelieved } = divergence
