@@ -125,6 +125,23 @@ describe("while the thread of the read side starts", () => {
     })
   )
 
+  it.live("it is given twice as long after each time that it did not start", () =>
+    Effect.gen(function* () {
+      const status = yield* ReadSideThreadStatus
+      yield* eventually(Effect.sync(() => assert.strictEqual(status()?.state, "up")))
+      assert.isAtLeast(status()?.restarts ?? 0, 1)
+      assert.match(status()?.lastEnd ?? "", /did not start within \d+ ms/)
+    }).pipe(
+      Effect.provide(
+        over(() =>
+          threadOf("const onMessage = () => {}; setTimeout(() => { say([0]); beat() }, 2_000)", makeCounts())
+        ).pipe(
+          Layer.provide(Layer.succeed(ReadSideConfig, { ...defaultReadSideLimits, readSideStartMs: 300 }))
+        )
+      )
+    )
+  )
+
   it.live("a part of the read side that leaves this node does not wait for it", () =>
     Effect.gen(function* () {
       const first = `

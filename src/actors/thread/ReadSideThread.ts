@@ -26,6 +26,8 @@ import { beatMs, type FromReadSide, type ReadSideBeat, type ToReadSide } from ".
 const silentMs = 1_500
 /** After so long without a death, the next one is followed by a short pause again. */
 const steadyMs = 10_000
+/** A thread may take twice as long to start as the one before it that did not, so often: on a machine with much to do none would. */
+const startDoublingsMax = 4
 /** Writers whose last commit is remembered for the next life of the thread; older ones are fenced, and found as orphans. */
 const writersMax = 100
 
@@ -58,6 +60,8 @@ const makeThreadState = Effect.gen(function* () {
   let heardAtMs = nowMs()
   let startedAtMs = heardAtMs
   let restarts = 0
+  /** Threads in a row that ended before they had started. */
+  let unstarted = 0
   let lastEnd: string | undefined
   let beat: ReadSideBeat | undefined
   const silence = () => nowMs() - heardAtMs
@@ -71,14 +75,17 @@ const makeThreadState = Effect.gen(function* () {
     hearUnsafe: (one: ReadSideBeat): void => {
       beat = one
       state = "up"
+      unstarted = 0
       heardAtMs = nowMs()
     },
     endUnsafe: (reason: string): void => {
+      if (state === "starting") unstarted++
       state = "down"
       lastEnd = reason
       restarts++
     },
     isUpUnsafe: () => state === "up",
+    unstartedUnsafe: () => unstarted,
     /** It gives signs of life. */
     isHeardUnsafe: () => state === "up" && silence() <= silentMs,
     silenceUnsafe: silence,
@@ -274,7 +281,8 @@ const watch = Effect.fnUntraced(function* (state: ThreadState, tell: () => void,
     if (state.livedMsUnsafe() > steadyMs && state.isUpUnsafe()) alive()
     // This thread stood still itself: what the other one said meanwhile is still to be read.
     if (nowMs() - lookedAtMs > 2 * beatMs) continue
-    const patienceMs = state.isUpUnsafe() ? readSideHungMs : readSideStartMs
+    const startMs = readSideStartMs * 2 ** Math.min(state.unstartedUnsafe(), startDoublingsMax)
+    const patienceMs = state.isUpUnsafe() ? readSideHungMs : startMs
     const silence = state.silenceUnsafe()
     if (silence <= patienceMs) continue
     const what = state.isUpUnsafe() ? "gave no sign of life" : "did not start"

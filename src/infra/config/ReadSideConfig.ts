@@ -64,7 +64,10 @@ export const readSideLimits = limitGroup("CHRONICLE", {
     10_000,
     "The thread of the read side is ended and started anew when it has given no sign of life for this long; `/ready` says so after 1.5 s."
   ),
-  readSideStartMs: limit(30_000, "How long the thread of the read side may take to start."),
+  readSideStartMs: limit(
+    30_000,
+    "How long the thread of the read side may take to start; twice as long after each that did not, up to 16 times."
+  ),
   readSideHeapMib: limit(
     2_048,
     "MiB of objects in the old heap of the thread of the read side; where they do not suffice, it ends and is started anew."
