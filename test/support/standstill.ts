@@ -44,6 +44,13 @@ const ownedBy = (member: Member) =>
 const send = (member: Member, commands: ReadonlyArray<Readonly<Record<string, unknown>>>) =>
   member.ask<ReadonlyArray<Attempt>>({ _tag: "Send", commands })
 
+const isOpen = ({ answer }: Attempt): boolean =>
+  answer === "Indeterminate" || answer === "Unavailable" || answer === "Overloaded"
+
+/** Sends the same commands again until each has a definite answer: whether it landed, before or now. */
+const sendAgain = (member: Member, commands: ReadonlyArray<Readonly<Record<string, unknown>>>) =>
+  waitFor("every command has a definite answer", send(member, commands), (answers) => !answers.some(isOpen))
+
 const isAccepted = ({ answer }: Attempt): boolean => typeof answer !== "string"
 
 /** Where in a commit the log stands still: before it has written anything, between its rows, or before they are durable. */
@@ -184,7 +191,7 @@ const startTwo = Effect.fnUntraced(function* (
       Math.min(one.length, other.length) >= few && one.length + other.length === accounts.length
   )
   const own = new Set(ofFirst)
-  const opened = yield* send(
+  const opened = yield* sendAgain(
     first,
     accounts.flatMap((account) => [
       { _tag: "OpenAccount", account, asset: "USD/2", owner: "Ada", commandId: `open-${account}` },
@@ -201,7 +208,7 @@ const judge = Effect.fnUntraced(function* (member: Member, paid: ReadonlyArray<s
   for (const account of paid) {
     const { balance } = yield* member.ask<{ readonly balance: string }>({ _tag: "Head", account })
     if (balance !== amount) faults.push(`${account} has a strong balance of ${balance}, not of ${amount}`)
-    const [spent] = yield* send(member, [
+    const [spent] = yield* sendAgain(member, [
       { _tag: "Withdraw", account, amount, commandId: `spend-${account}` }
     ])
     if (spent === undefined || !isAccepted(spent)) {
@@ -257,7 +264,7 @@ const leasesOutlasted = Effect.fnUntraced(function* (services: StandstillService
   yield* Fiber.join(standing)
   yield* Effect.forEach(sent, Fiber.await)
   // A commit that outlasts the deadline of its command is answered without a result: the same id tells whether it landed.
-  const again = yield* send(first, transfers)
+  const again = yield* sendAgain(first, transfers)
   const paid = pairs.flatMap(({ to }, nth) =>
     again[nth] !== undefined && isAccepted(again[nth]) ? [to] : []
   )
@@ -294,7 +301,7 @@ const shardsMoved = Effect.fnUntraced(function* (services: StandstillServices, s
   yield* waitFor("the third node has accounts", ownedBy(third), (owned) => owned.length > 0)
   yield* Fiber.join(standing)
   yield* Effect.forEach(sent, Fiber.await)
-  const again = yield* send(first, ofFirst.map(deposit))
+  const again = yield* sendAgain(first, ofFirst.map(deposit))
   const paid = ofFirst.filter((_, nth) => again[nth] !== undefined && isAccepted(again[nth]))
   return { accepted: paid.length, faults: yield* judgeAtOwners([first, second, third], paid) }
 })
@@ -326,7 +333,7 @@ const accountsTakenOver = Effect.fnUntraced(function* (
   yield* Fiber.join(standing)
   yield* Effect.forEach(sent, Fiber.await)
   // What has no answer is sent again, to the new owner: it was written once, or is now.
-  const again = yield* send(second, hit.map(deposit))
+  const again = yield* sendAgain(second, hit.map(deposit))
   const paid = hit.filter((_, nth) => again[nth] !== undefined && isAccepted(again[nth]))
   const faults: Array<string> = []
   for (const [nth, { answer }] of spent.entries()) {
@@ -364,7 +371,7 @@ const idsRefused = Effect.fnUntraced(function* (services: StandstillServices, st
   const once = yield* send(second, hit.map(spend))
   yield* Fiber.join(standing)
   yield* Effect.forEach(sent, Fiber.await)
-  const again = yield* send(second, hit.map(spend))
+  const again = yield* sendAgain(second, hit.map(spend))
   const faults = hit.flatMap((account, nth) => {
     const [before, after] = [once[nth]?.answer, again[nth]?.answer]
     const wasDefinite = before === "InsufficientFunds"
@@ -409,7 +416,7 @@ const readingsOutlived = Effect.fnUntraced(function* (services: StandstillServic
   yield* Fiber.await(sent)
   yield* Effect.forEach(readings, Fiber.await)
   yield* fourth.signal("SIGTERM")
-  const again = yield* send(first, given.map(deposit))
+  const again = yield* sendAgain(first, given.map(deposit))
   const paid = given.filter((_, nth) => again[nth] !== undefined && isAccepted(again[nth]))
   return { accepted: paid.length, faults: yield* judgeAtOwners([first, second], paid) }
 })
