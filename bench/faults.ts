@@ -99,8 +99,8 @@ const ask = (port: number, path: string) =>
 const seenAfter = Effect.fnUntraced(function* (port: number, { ready, metrics }: Signs) {
   const since = performance.now()
   const when = (what: string, isTold: Effect.Effect<boolean>) =>
-    Effect.as(eventually(`${what} tells of it`, patienceSeconds, isTold), performance.now).pipe(
-      Effect.map((now) => Math.round(now() - since))
+    Effect.map(eventually(`${what} tells of it`, patienceSeconds, isTold), () =>
+      Math.round(performance.now() - since)
     )
   return yield* Effect.all(
     {

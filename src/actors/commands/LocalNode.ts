@@ -117,7 +117,8 @@ const make = Effect.gen(function* () {
     lend: yield* makeLend(owns),
     release: leaseServer.release,
     enter: (group, { isClean, strangers }) => {
-      if (!isClean) registry.bar({ on: group, leaseMs: cluster.leaseMs, strangers })
+      // Its holder may have been certain of it for the time of a lease after its lock had gone (HeldLocks.ts), and lent an account then.
+      if (!isClean) registry.bar({ on: group, leaseMs: 2 * cluster.leaseMs, strangers })
       registry.invalidate(group)
       leaseClient.invalidateGroup(group)
     },

@@ -8,7 +8,8 @@
  * life, and whether it is fenced. For a bar that came at instant T of the store's clock:
  *
  * - From T on the former owner decides nothing on the account, and a node that it leased the account to decides
- *   nothing after T + `leaseMs`. What a node records is ahead of the store's clock by the skew bound at most, and the
+ *   nothing after T + `leaseMs`. (Where the account came with its shard, the former owner may have lost the lock unseen, and have been
+ *   certain of it for the time of a lease still: then the bar has twice that.) What a node records is ahead of the store's clock by the skew bound at most, and the
  *   store may have several clocks, as far apart (LedgerClock.ts). So everything that another node decided on the account
  *   has a `recordedAt` of at most `endsAt` = T + `leaseMs` + 2 × `clockSkewMaxMs`.
  * - A writer that is closed up to `endsAt` can write none of that any more. Neither can a fenced writer; its node goes on

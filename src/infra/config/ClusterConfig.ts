@@ -17,7 +17,7 @@ export const clusterLimits = limitGroup("CHRONICLE_CLUSTER", {
   healthCheckMs: limit(1_000, "How often one node asks the others whether they live."),
   pingMs: limit(2_000, "How long a node may take to answer that; it is asked twice."),
   memberSilentMs: limit(
-    4_000,
+    3_000,
     "A node that has asked the database of the locks nothing for this long is frozen or cut off: another one ends its sessions there, and so frees its shards. Above `leaseMs`."
   ),
   acquireMs: limit(700, "How long a node that was given shards looks again for those not released yet."),

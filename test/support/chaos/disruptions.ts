@@ -81,7 +81,7 @@ export interface Outage extends Disruption {
   readonly readMs: number
 }
 
-const settleSeconds = 120
+const settleSeconds = 600
 /** The least time for which a reset lasts, in milliseconds: connections that are opened meanwhile are reset too. */
 const resetMs = 1_000
 /** How much longer than a lock lives a node is away, in milliseconds. */
