@@ -1,6 +1,6 @@
 /**
  * `npm run bench:latency [-- --old DIR]`: what commands and the read side cost at the loads that users have, against their bars. Each
- * figure is of a load test of its own (`chronicle loadtest`) that checks every invariant, or of a node that nobody asks. With
+ * figure is of a load test of its own (`chronicle loadtest`) that checks every invariant, or of an idle node. With
  * `--old` an earlier checkout, with its dependencies installed, takes each load too, in turn, since a machine is
  * faster in one minute than in another; which of the two begins changes with each load.
  */
@@ -61,7 +61,7 @@ const runLoad = Effect.fnUntraced(function* (
   return outcome
 })
 
-/** Cores that a node, and the stack below it, take while nobody asks it anything. */
+/** Cores that a node, and the stack below it, take while the node is idle. */
 const idle = ({ directory }: Version, { idle: seconds }: Sizes) =>
   Effect.gen(function* () {
     const stack = yield* ownStack

@@ -178,7 +178,7 @@ export const over = <E, R>(
   outside: Layer.Layer<EventStore | Snapshots | ReadModel | ProjectionWaiters | Bus, E, R>
 ) => joined(nodeName, ReadSide.layer, outside)
 
-/** The read side of a node, where its options say. */
+/** The read side of a node: in a thread of its own, in this one, or elsewhere, by the options. */
 const readSideOf = (
   services: Services,
   options: Omit<NodeOptions, "role"> & { readonly role?: NodeRole }

@@ -11,10 +11,10 @@ export const delivery = WebhookDelivery.layer.pipe(
   Layer.provide([WebhookStore.layer, WebhookSender.layerNode, Subscriptions.layer])
 )
 
-/** Needs `Subscriptions`. */
+/** Operations on endpoints. Needs `Subscriptions`. */
 export const operations = Webhooks.layer.pipe(Layer.provide([WebhookStore.layer, WebhookSender.layerNode]))
 
-/** Both, in this process's memory. */
+/** Operations and delivery, with their store in this process's memory. */
 export const memory = Layer.merge(Webhooks.layer, WebhookDelivery.layer).pipe(
   Layer.provide([WebhookStore.layerMemory, WebhookSender.layerNode])
 )

@@ -212,10 +212,10 @@ describe("docker-compose.yml", () => {
     expect(new Set(names).size).toBe(3)
   })
 
-  it("opens RPC to peers with the certificate and the tokens that its script makes, and to nobody else", () =>
+  it("opens RPC to peers with the certificate and the tokens that its script makes, and to no other caller", () =>
     Effect.gen(function* () {
       const directory = mkdtempSync(join(tmpdir(), "chronicle-secrets-"))
-      // As somebody may have made it before.
+      // As an operator may have made it before.
       chmodSync(directory, 0o777)
       yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(directory, { recursive: true })))
       chmodSync(directory, 0o755)
@@ -226,7 +226,7 @@ describe("docker-compose.yml", () => {
       }
       expect(made.stderr).toBe("")
       expect(made.status).toBe(0)
-      // Nobody but the key's owner reads it, though the directory was open to all.
+      // Only the key's owner can read it, though the directory was open to all.
       const isDirectoryOpen = (statSync(directory).mode & 0o077) !== 0
       if (isDirectoryOpen) expect(statSync(join(directory, "rpc-key.pem")).mode & 0o077).toBe(0)
       /** Where a file of a container comes from: the secret's, made in the directory of this test. */
@@ -264,7 +264,7 @@ describe("docker-compose.yml", () => {
       expect(settings.tokens.map(({ name, scopes }) => [name, scopes])).toEqual([
         ["peer", ["read", "command"]]
       ])
-      // Nobody but their owner reads them, whatever the directory was.
+      // Only their owner can read them, whatever the mode of the directory was.
       const modeOf = (path: string) => statSync(path).mode & 0o777
       expect(modeOf(directory)).toBe(0o700)
       for (const file of readdirSync(directory)) expect(modeOf(join(directory, file)), file).toBe(0o600)
@@ -343,7 +343,7 @@ describe("docker-compose.yml", () => {
 })
 
 describe("Dockerfile", () => {
-  it("runs the Node of package.json, as somebody who is not root", () => {
+  it("runs the Node of package.json, as a user that is not root", () => {
     const images = [...dockerfile.matchAll(/^FROM node:(\d+)\.\d+\.\d+-/gm)].map(([, major]) => major)
     const major = packageJson.devDependencies.node.split(".")[0]
     expect(images).toEqual([major, major, major])

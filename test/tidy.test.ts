@@ -1,4 +1,4 @@
-/** The rules of the house as an ordinary test, so that whoever breaks one is told the file, the line and the reason. */
+/** The rules of the house as an ordinary test, so that a breach is reported with its file, its line and the reason. */
 import { execFileSync } from "node:child_process"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join, normalize } from "node:path"
@@ -100,6 +100,18 @@ const names: Rule = ({ path, text }) => [
     : [])
 ]
 
+/** The comments of a file, line by line. */
+const commentsOf = (text: string): ReadonlyArray<string> => {
+  const code = codeOf(text)
+  return text.split("\n").map((line, index) => line.slice(code[index]?.trim() === "" ? 0 : code[index]?.length))
+}
+
+/** A comment says which caller, node or process it means. */
+const subjects: Rule = ({ path, text }) =>
+  isScript(path)
+    ? linesWith(commentsOf(text), /\b(somebody|nobody|whoever|befell)\b/i, "names no subject")
+    : []
+
 const isText = (path: string) => /\.(tsx?|css|md|json|ya?ml|sql|csv|html|conf|toml|sh)$/.test(path)
 const places: Rule = ({ path, text }) => {
   if (!isText(path)) return []
@@ -123,6 +135,7 @@ const rules: { readonly [name: string]: Rule } = {
   "the domain is pure": pureDomain,
   "a file begins by saying what it is for": firstSentence,
   "names say the subject": names,
+  "comments name their subjects": subjects,
   "no place of one machine": places,
   "the clock is a service": ban(isOfNode, /\bDate\.now\(|\bnew Date\(\)|\bperformance\.now\(/, "use Clock"),
   "chance is a service": ban(
@@ -319,6 +332,7 @@ describe("each measure of the structure", () => {
     [up, "src/rpc/client/A.ts", 'const b = import("../server/B.ts")', 1],
     [up, "src/rpc/A.ts", 'import { b } from "./server/B.ts"', 1],
     [up, "src/actors/commands/A.ts", 'import { b } from "../commit/B.ts"', 0],
+    [up, "src/actors/attic/A.ts", 'import { b } from "../../domain/B.ts"', 1],
     [up, "src/actors/commands/A.ts", 'import { b } from "./B.ts"', 0],
     [long, "src/actors/A.ts", `const a = () => {\n${lines(69)}}`, 1],
     [long, "src/actors/A.ts", `const a = () => {\n${lines(68)}}`, 0],
@@ -373,6 +387,8 @@ describe("each rule", () => {
     ["names say the subject", "test/common/a.ts", sentence],
     ["names say the subject", src, "export const StoreLive = 1"],
     ["names say the subject", src, "class LaneManager {}"],
+    ["comments name their subjects", src, "const a = 1 // for whoever asks"],
+    ["comments name their subjects", src, "/** Somebody asks. */"],
     ["no place of one machine", "docs/a.md", "see https://registry.example.org/x"],
     ["no place of one machine", "docs/a.md", `run ${["", "home", "me", "x.sh"].join("/")}`],
     ["the clock is a service", src, "const now = Date.now()"],
@@ -410,7 +426,7 @@ export const many = Effect.gen(function* () {
   const now = yield* Clock.currentTimeMillis
   const parsed = Result.try({ try: () => 1, catch: String })
   if (now !== 0 && !parsed) return anything(many, now) as const
-  const live = { isLive: true }
+  const live = { isLive: true, name: "nobody" }
 })
 `
     }

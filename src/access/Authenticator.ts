@@ -99,12 +99,12 @@ const make = Effect.fnUntraced(function* (tokens: ReadonlyArray<Token>, ratePerS
         return Result.fail(new Forbidden({ caller: caller.name, reason: `the scope ${scope} is missing` }))
       return Result.map(chargeUnsafe(caller, 1), () => caller)
     },
-    callerOf: (headers) => callers.get(headers[callerHeader] ?? "") ?? nobody
+    callerOf: (headers) => callers.get(headers[callerHeader] ?? "") ?? unknownCaller
   } satisfies Authenticator["Service"]
 })
 
 /** The caller of a call that names none, which no admitted call does. */
-const nobody: Caller = {
+const unknownCaller: Caller = {
   name: "nobody",
   scopes: new Set(),
   accounts: [],

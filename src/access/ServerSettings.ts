@@ -56,7 +56,7 @@ export const readTokens: Effect.Effect<
   return yield* new ServerSettingsInvalid({ reason: `${variable} ${parsed.failure}` })
 })
 
-/** A server of a node, and the variables of its own. */
+/** The environment variables of one of a node's servers. */
 interface ServerVariables {
   readonly name: string
   readonly host: string

@@ -39,7 +39,7 @@ export interface Caller {
   readonly scopes: ReadonlySet<Scope>
   /** Undefined: every account. */
   readonly accounts: ReadonlyArray<string> | undefined
-  /** Beginnings of the command ids it may use; undefined: any. */
+  /** Prefixes of the command ids that the caller may use; undefined: any. */
   readonly commandIds: ReadonlyArray<string> | undefined
   /** Whether the name is proven, and so belongs into what the caller does. */
   readonly isAuthenticated: boolean

@@ -1,6 +1,6 @@
 /**
- * Reads a CSV file of any size line by line, in bounded memory. Apart from the day's meaning, because its rule is not
- * RFC 4180's: a record is one line, so that a quote that is never closed costs one line and not the rest of the file.
+ * Reads a CSV file of any size line by line, in bounded memory. Not a reader of RFC 4180: a record is one line, so
+ * that a quote that is never closed costs one line and not the rest of the file.
  */
 import { Effect, Result, Stream } from "effect"
 import { Csv } from "effect/encoding"

@@ -42,7 +42,7 @@ export interface PlayOptions {
  * its first time, so that an assertion is judged by the same books whenever the day is played.
  */
 interface Reached {
-  /** Of an account's assertion: its version, where an accepted line before named it. */
+  /** The version of the account that is asserted, where an accepted line before named it. */
   readonly version: number | undefined
   /** The latest instant at which a line before was recorded; undefined where none was accepted. */
   readonly recordedAt: number | undefined

@@ -194,7 +194,7 @@ const transferIdOf = ({ commandId, ordinal }: StoredEvent, { group }: Event): Co
 
 const none: ReadonlyArray<ContraEntry> = []
 
-/** What an event of an account of that asset adds to contra accounts. */
+/** What an event adds to contra accounts. `asset` is that of the event's account. */
 export const contrasOf = (event: Event, asset: Asset): ReadonlyArray<ContraEntry> => {
   const contra = contraOf(event)
   if (contra !== undefined) return [{ contra, asset, amount: -amountOf(event) }]

@@ -374,7 +374,7 @@ const group = ({ commandId, commands }: Of<"Group">, stateOf: StateOf, at: Insta
       : decide({ ...member, commandId }, current, at)
     if (Result.isFailure(decision)) {
       const rejection = decision.failure
-      // Groups have no groups in them, so that this cannot be.
+      // A group contains no group, so this cannot happen.
       if (rejection._tag === "GroupRejected") return Result.fail(rejection)
       const told =
         rejection._tag === "HoldNotFound" ? withinGroup(rejection, stateOf, decided, at) : rejection

@@ -5,7 +5,7 @@ import { Amount, Asset, Balance, formatMoney, OverdraftLimit } from "./Money.ts"
 import { printable } from "./Printable.ts"
 
 const Id = Schema.String
-/** A hundred amounts may come to more than one may be. */
+/** The sum of many amounts may be larger than the largest amount. */
 const SumOfLegs = Schema.BigIntFromString
 const Status = Schema.Literals(["open", "frozen", "closed"])
 
@@ -236,7 +236,7 @@ export class RateMismatch extends Schema.TaggedError<RateMismatch>()(
     amount: SumOfLegs,
     /** What the legs in `quote` should come to. */
     expected: SumOfLegs,
-    /** What they come to. */
+    /** What the legs in `quote` come to. */
     actual: SumOfLegs
   },
   { httpApiStatus: 422 }

@@ -151,7 +151,7 @@ export const readSideReadings = (report: ReadSideReport): ReadonlyArray<Reading>
   ]
 }
 
-/** Of the webhooks of the whole ledger, which each node reads from the same rows. */
+/** Readings of all webhooks of the ledger; each node reads them from the same rows. */
 export const webhookReadings = (
   { delivered, failed, endpoints, waitingSince }: WebhookSummary,
   now: number

@@ -14,7 +14,7 @@ import type { Scenario } from "./Scenario.ts"
 const expiresSoonMs = 2_000
 const expiresMs = 3_600_000
 
-/** What becomes of authorisations, in percent; the rest is left to expire. */
+/** How authorisations end, in percent; the rest is left to expire. */
 const shares = { whole: 70, less: 12, parts: 6, released: 8 }
 
 /** Holds that wait for what follows, at most: beyond, no further one is placed. */

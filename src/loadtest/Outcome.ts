@@ -31,7 +31,7 @@ export interface Measured {
   readonly rssMiBMax: number
   /** Processor time of this process during the load, in microseconds. */
   readonly cpuUs: number
-  /** The same of the thread of the commands alone; undefined with several nodes, and where Node.js does not tell. */
+  /** Processor time of the thread of the commands alone; undefined with several nodes, and where Node.js does not tell. */
   readonly commandThreadCpuUs?: number | undefined
   /** A commit of one event, sent straight to the store before the load. */
   readonly store: Latency

@@ -1,4 +1,4 @@
-/** Who may come in: a burst may fill the node, a load that stands may not, and one account keeps nobody else out. */
+/** Admission control: bursts are absorbed, sustained overload is shed, and a hot account keeps no other account's commands out. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
@@ -62,7 +62,7 @@ const crowded = Effect.fnUntraced(function* (accounts: ReadonlyArray<string>, ba
   return { faulty, node, send }
 })
 
-it.effect("one account with a standing crowd keeps nobody else out", () =>
+it.effect("a hot account keeps no other account's commands out", () =>
   Effect.gen(function* () {
     const { faulty, send } = yield* crowded(["hot", "other"], 500)
     const hot = yield* Effect.forEach(Array.from({ length: 1_500 }), () => send("hot"))

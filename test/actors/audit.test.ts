@@ -232,7 +232,7 @@ const tampers: ReadonlyArray<Tamper> = [
     names: book("dave", 2, "status", /status is frozen/)
   },
   {
-    what: "a balance row of nobody",
+    what: "a balance row of no account",
     books: [
       "INSERT INTO books_v1_balances SELECT 'zoe', version, status, asset, owner, overdraft_limit, balance, metadata, recorded_at, hash FROM books_v1_balances WHERE account = 'dave'"
     ],
@@ -293,7 +293,7 @@ const tampers: ReadonlyArray<Tamper> = [
     names: book("external:cash", undefined, "balance", /1 minor units of USD\/2 off/)
   },
   {
-    what: "a contra of nobody",
+    what: "a contra that no event names",
     books: ["INSERT INTO books_v1_contra VALUES ('external:zoe', 'USD/2', 0, 5)"],
     names: book("external:zoe", undefined, "balance", /5 minor units of USD\/2 off/)
   },

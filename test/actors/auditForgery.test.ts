@@ -200,7 +200,7 @@ const forgeries: ReadonlyArray<Forgery> = [
     /counter-leg bob@2 has another time/
   ],
   [
-    "a schema version that nobody knows",
+    "a schema version that does not exist",
     forge("alice", 2, () => ({ schemaVersion: 9 })),
     inLog("I5", "alice", 2),
     /newer/
@@ -230,7 +230,7 @@ const forgeries: ReadonlyArray<Forgery> = [
     /moves EUR\/2, its counter-leg bob@2 USD\/2/
   ],
   [
-    "a row inserted by hand was committed by nobody",
+    "a row inserted by hand stands in no commit",
     append("dave", deposited("forged")),
     inLog("I4", "dave", 4),
     /no commit of a known writer lists it/

@@ -1,4 +1,4 @@
-/** The relay: every commit reaches the bus in order of its writer, whoever wrote it, however long the bus was away. */
+/** The relay: every commit reaches the bus in order of its writer, whichever node wrote it and however long the bus was away. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"

@@ -1,4 +1,4 @@
-/** Reversals on nodes: what is given back, never more than was got, once whoever asks, on one node and on two. */
+/** Reversals on nodes: what is given back, never more than was got, once whichever caller asks, on one node and on two. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Option } from "effect"
 import { TestClock } from "effect/testing"
@@ -64,7 +64,7 @@ const payment: CommandInput = {
 }
 
 describe("a reversal", () => {
-  it.effect("gives back a transfer once, whoever sends it, and no more after that", () =>
+  it.effect("gives back a transfer once, whichever caller sends it, and no more after that", () =>
     Effect.gen(function* () {
       const { node, store } = yield* world
       yield* node.send(transfer("payer", "shop", 100n, "t"))

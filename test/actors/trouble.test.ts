@@ -18,7 +18,7 @@ const start = Effect.gen(function* () {
   return { node, fail, trouble: () => node.dispatcher.stats().trouble }
 })
 
-it.effect("an outage is over when the store answers again, though nobody sends a command", () =>
+it.effect("an outage is over when the store answers again, though no command is sent", () =>
   Effect.gen(function* () {
     const { node, fail, trouble } = yield* start
     fail("commit")
@@ -33,7 +33,7 @@ it.effect("an outage is over when the store answers again, though nobody sends a
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
-it.effect("an outage is seen while nobody sends a command", () =>
+it.effect("an outage is seen while no command is sent", () =>
   Effect.gen(function* () {
     const { fail, trouble } = yield* start
     assert.isUndefined(trouble())

@@ -135,7 +135,7 @@ describe("a transfer between two nodes", () => {
   )
 
   it.effect.each(["landedUnknown", "lostUnknown"] as const)(
-    "is settled by whoever is asked again when its coordinator dies at its commit (%s)",
+    "has its outcome answered by the node that is asked again when its coordinator dies at its commit (%s)",
     (fault) =>
       Effect.gen(function* () {
         const { cluster, inner, stores, first, second } = yield* twoNodes

@@ -43,7 +43,7 @@ it.live(
         outages.map(({ kind }) => kind),
         [...kinds]
       )
-      // It was no test if nobody was served meanwhile.
+      // It was no test if no command was accepted meanwhile.
       const accepted = attempts.filter(({ answer }) => typeof answer !== "string")
       assert.isAbove(accepted.length, 2 * 120)
       assert.isAtLeast(verdict.events, accepted.length)

@@ -103,7 +103,7 @@ const invariantsHold = Effect.gen(function* () {
   assert.deepStrictEqual(faultsOf(log, attempts).slice(0, 10), [])
 })
 
-/** The longest time in which nobody was served, while `meanwhile` happens: deposits on `account`, one after another. */
+/** The longest time in which no command was accepted, while `meanwhile` happens: deposits on `account`, one after another. */
 const longestGap = Effect.fnUntraced(function* (
   by: Member,
   account: string,

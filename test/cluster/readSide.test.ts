@@ -234,11 +234,11 @@ describe("the read side of three nodes", () => {
             const { nodes } = yield* World
             const found = yield* untilSpread(nodes)
             const frozen = nodes.find((_, index) => found.owned[index]?.includes("books_v1/sweep"))
-            if (frozen === undefined) return assert.fail("somebody sweeps")
+            if (frozen === undefined) return assert.fail("a node reconciles")
             const others = nodes.filter((node) => node !== frozen)
             yield* frozen.process.signal("SIGSTOP")
             yield* eventually(
-              "somebody says that nobody sweeps",
+              "a node says that none reconciles",
               60,
               Effect.map(
                 Effect.forEach(others, ({ readSide }) => readSide, { concurrency: "unbounded" }),

@@ -1,6 +1,6 @@
 /**
  * The zombie over real stores: two nodes that both hold the same accounts for their own, at the same moment. Whatever
- * both accept, one order results, every conflict is counted, and nobody is told what the log does not hold.
+ * both accept, one order results, every conflict is counted, and no caller is told what the log does not hold.
  */
 import { assert, inject, it } from "@effect/vitest"
 import { Effect, Layer, Redacted, Result } from "effect"

@@ -85,7 +85,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("development stack", (i
     }).pipe(withoutCockroach)
   )
 
-  it.effect("lets nobody into JetStream without the password", () =>
+  it.effect("refuses a connection to JetStream without the password", () =>
     Effect.gen(function* () {
       const { natsUrl } = yield* startDevStack({ dataDir: yield* freshDataDir, durable: false })
       const { host, password } = new URL(natsUrl)

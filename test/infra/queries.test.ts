@@ -287,7 +287,7 @@ describe("a query with a read token", () => {
       yield* TestClock.adjust("1 millis")
       assert.deepStrictEqual(arrivals.awaitedUnsafe(), [a])
       yield* project(new EventWriter(), openAccount("a"))
-      assert.deepStrictEqual(arrivals.awaitedUnsafe(), [a], "nobody told this process")
+      assert.deepStrictEqual(arrivals.awaitedUnsafe(), [a], "this process was not told")
       yield* TestClock.adjust("8 millis")
       assert.strictEqual((yield* Fiber.join(waiting)).account.version, 1)
     }).pipe(Effect.provide(queriesOfAnotherProcess))

@@ -89,14 +89,14 @@ it.live("reads past snapshots that are not whole, of another schema version, or 
         yield* store.before(accountId("state"), { recordedAt: 7_000 }),
         opened("state", 5, 100n)
       )
-      // Whoever folds the account again saves it once more.
+      // The next fold of the account saves it once more.
       yield* store.save([opened("state", 7, 100n)])
       assert.deepStrictEqual(yield* store.latest([accountId("state")]), [opened("state", 7, 100n)])
     }).pipe(Effect.provide(stores))
   }).pipe(Effect.provide(quiet))
 )
 
-it.live("lets nobody withdraw what only a changed snapshot says is there", () =>
+it.live("refuses a withdrawal that only a changed snapshot would cover", () =>
   Effect.gen(function* () {
     const { change, stores } = yield* scene
     yield* Effect.gen(function* () {

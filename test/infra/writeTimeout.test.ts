@@ -32,7 +32,7 @@ const peer = Effect.acquireRelease(
 
 /** The connection's own end, to see who listens to it. */
 const connect = Effect.fnUntraced(function* (port: number, stuckMs: number) {
-  // Whoever makes the connection for a socket of effect listens to its errors.
+  // The maker of a connection for a socket of effect listens to its errors.
   const conn = Net.connect({ port, host: "127.0.0.1" }).on("error", () => {})
   const socket = yield* withWriteTimeout(yield* NodeSocket.fromDuplex(Effect.succeed(conn)), stuckMs)
   return { conn, reader: yield* socket.reader, writer: yield* socket.writer }

@@ -1,6 +1,6 @@
 /**
- * Writers that once were: they are numbered when they are finished, leave every listing, and what they wrote is still
- * there for whoever needs it. On every event store, with the relay, the reconciler and subscriptions above.
+ * Finished writers: they are numbered, stand in no listing any more, and what they wrote is still found by every
+ * reader. On every event store, with the relay, the reconciler and subscriptions above.
  */
 import { assert, describe, inject, it } from "@effect/vitest"
 import { Clock, Effect, Layer, Stream } from "effect"

@@ -16,7 +16,7 @@ const accounts = 100
 const transfers = 10_000
 const clients = 128
 
-/** As it is served, but for who gives up, and when: nobody because the machine does something else. */
+/** As it is served, but with deadlines that a busy machine does not reach. */
 const node = Layer.unwrap(
   Effect.gen(function* () {
     const [eventStoreUrl, readModelUrl] = [

@@ -22,7 +22,7 @@ const steps = ["2026-03", "2026-01", "2026-03", "2026-02"].map((month, index) =>
   { ...withdraw("bob", 5n), effectiveAt: at(month, 15) }
 ])
 
-/** By the books' own lines, without the projection. */
+/** The totals by the statement lines of the books, without the projection under test. */
 const expectedOf = (eventWriter: EventWriter, account: string): ReadonlyArray<MonthlyTotal> => {
   const totals = new Map<string, MonthlyTotal>()
   for (const line of foldLog(eventWriter.log).lines) {

@@ -165,7 +165,7 @@ describe("a rebuild in a process of its own", () => {
               const events = Number(process.last("events"))
               yield* process.signal("SIGKILL")
               yield* process.ended
-              // Commits come while nobody is rebuilding.
+              // Commits come while no rebuild runs.
               yield* play(eventWriter, deposits(1n))
               return events
             }).pipe(Effect.scoped)

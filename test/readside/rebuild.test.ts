@@ -1,4 +1,4 @@
-/** A rebuild beside the live projection: right at the end, wherever it is killed, and nobody sees some of each. */
+/** A rebuild beside the live projection: right at the end, wherever it is killed, and no query sees some of each. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Queue } from "effect"
 import { rebuild } from "../../src/actors/projections/Rebuild.ts"
@@ -138,7 +138,7 @@ describe("a rebuild", () => {
           )
           yield* Effect.raceFirst(Deferred.await(reached), Fiber.await(first))
           yield* Fiber.interrupt(first)
-          // Those come while nobody is rebuilding.
+          // Those come while no rebuild runs.
           yield* play(eventWriter, [deposit("acc-1", 1n), transfer("acc-29", "acc-0", 1n)])
           if ((yield* rebuild(books)).resumed) resumed++
           yield* eventually(assertCaughtUp(eventWriter.log))

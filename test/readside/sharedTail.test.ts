@@ -197,7 +197,7 @@ describe("subscriptions that share the end of the log", () => {
       yield* Effect.sleep("20 millis")
       const after = watched.listings
       yield* Effect.sleep("50 millis")
-      assert.strictEqual(watched.listings, after, "nobody reads once the last has gone")
+      assert.strictEqual(watched.listings, after, "nothing is read once the last reader has gone")
     }).pipe(Effect.provide(worldOf(watched)))
   })
 

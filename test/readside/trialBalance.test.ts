@@ -25,7 +25,7 @@ import {
   sweeping
 } from "../support/readSides.ts"
 
-/** Nobody gives up because the machine does something else. */
+/** A deadline that a busy machine does not reach. */
 const patient = { ...defaultLimits, queryDeadlineMs: 60_000 }
 
 const ids = Array.from({ length: 20 }, (_, index) => `acc-${index}`)

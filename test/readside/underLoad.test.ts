@@ -73,14 +73,14 @@ const administer = <A>(work: (jsm: JetStreamManager, nats: NatsConnection) => Pr
 const allPartitions = Array.from({ length: partitions }, (_, partition) => partition)
 const consumerOf = (partition: number) => `books_v1-${partition}`
 
-/** What was lost by the deed before is made again once somebody misses it. */
+/** What was lost by the deed before is made again once it is missed. */
 const consumersAreThere = eventually(
   administer((jsm) =>
     Promise.all(allPartitions.map((partition) => jsm.consumers.info(stream, consumerOf(partition))))
   ).pipe(Effect.asVoid)
 )
 
-/** The node makes the stream again as soon as it misses it: until we are faster. Then messages of nobody. */
+/** The node makes the stream again as soon as it misses it: until this is faster. Then messages of no node. */
 const replaceStream = (partition: number, strangersOf: (lastSeq: number) => number) =>
   administer((jsm, nats) =>
     jsm.streams.info(stream).then(({ state }) =>
@@ -89,7 +89,7 @@ const replaceStream = (partition: number, strangersOf: (lastSeq: number) => numb
         .then(() => jsm.streams.add({ name: stream, subjects: [`${subject}.*`], max_bytes: ownBytes }))
         .then(() => {
           const strangers = strangersOf(state.last_seq)
-          for (let nth = 0; nth < strangers; nth++) nats.publish(`${subject}.${partition}`, "of nobody")
+          for (let nth = 0; nth < strangers; nth++) nats.publish(`${subject}.${partition}`, "of no node")
           return nats.flush()
         })
         .then(() => state.last_seq)
@@ -157,7 +157,7 @@ layer(node, { excludeTestServices: true, timeout: "4 minutes" })("under load the
   it.effect("comes right when the stream is made anew with higher numbers", () =>
     Effect.gen(function* () {
       let before = 0
-      // Of a partition that nobody reads: only the numbers of all others are moved by them.
+      // Of a partition that is not read: only the numbers of all others are moved by them.
       const replaced = replaceStream(partitions, (lastSeq) => {
         before = lastSeq
         return lastSeq + 20_000
@@ -181,7 +181,7 @@ layer(node, { excludeTestServices: true, timeout: "4 minutes" })("under load the
       assert.isBelow(state.last_seq, 20_000)
       yield* eventually(
         Effect.map(total("faulty"), (now) =>
-          assert.isAtLeast(now - faulty, 100, "those of nobody were met and passed over")
+          assert.isAtLeast(now - faulty, 100, "those of no node were met and passed over")
         )
       )
       assert.isAbove(yield* total("rewinds"), rewinds, "it was noticed")

@@ -160,7 +160,7 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
           readToken: (yield* inside.dispatch(deposit("shop:a", 1n))).readToken
         })
         assert.strictEqual(mine._tag, "Some", "a party of a transfer sees it")
-        assert.strictEqual((yield* shop.transfer(hidden.commandId))._tag, "None", "nobody else does")
+        assert.strictEqual((yield* shop.transfer(hidden.commandId))._tag, "None", "no other caller does")
       })
     )
   )

@@ -211,7 +211,7 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
   )
 
   it.effect(
-    "lets an auditor audit, and nobody with another scope",
+    "lets an auditor audit, and no caller with another scope",
     () =>
       Effect.scoped(
         Effect.gen(function* () {

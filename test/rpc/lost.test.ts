@@ -306,7 +306,7 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
         })
         const a = yield* openTcp({ ledger: counting(0) })
         const b = yield* openTcp({ ledger: counting(1) })
-        // A test that is held up must not take a node for a frozen one: each call is counted.
+        // Rare pings: on a busy machine a node that answers late must not count as frozen.
         const way = yield* connect({ urls: [a.url, b.url], limits: { pingMs: 60_000 } })
         const connected = () => way.client.nodes().filter(({ isConnected }) => isConnected).length
         const ask = Effect.repeat(way.ledger.stats, { times: 9 })

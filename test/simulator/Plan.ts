@@ -41,7 +41,7 @@ export const noises = [
 ] as const
 export type Noise = (typeof noises)[number]
 
-/** What happens once, at a time of the plan. */
+/** A fault that happens once, at a time of the plan. */
 export type Disruption =
   | {
       readonly kind: "crash"
@@ -135,7 +135,7 @@ const reopened = (input: WorldCommand, rng: Rng): WorldCommand =>
     ? { ...input, amount: input.amount + 1n + BigInt(rng.below(3)) }
     : input
 
-/** An instant that is just being closed, mostly; others of the near past. */
+/** How long ago the instant of a question lies: mostly one that is just being closed, else one of the near past. */
 const drawAgoMs = (rng: Rng): number => (rng.chance(0.7) ? rng.below(120) - 40 : rng.below(600))
 
 const drawQuestion = (

@@ -12,7 +12,7 @@ export const commitFaults = [
   "notWritten",
   /** It lands, and the answer is lost. */
   "landedUnknown",
-  /** It is lost, and nobody knows. */
+  /** It is lost, and no caller learns of it. */
   "lostUnknown",
   /** The answer is lost at once, and it lands some time later, after the next sending maybe. */
   "landsLate",

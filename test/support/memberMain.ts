@@ -226,7 +226,7 @@ const stop = () => {
   void runtime.dispose().finally(() => process.exit(0))
 }
 process.on("SIGTERM", stop)
-// A test that is killed leaves nobody behind.
+// A test that is killed leaves no process behind.
 process.on("disconnect", () => process.exit(1))
 
 runtime.runPromise(Dispatcher).then(

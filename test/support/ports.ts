@@ -4,8 +4,8 @@ import { Effect } from "effect"
 import { loopbackPort } from "../../src/infra/dev/LoopbackPort.ts"
 
 /**
- * Below those that the system deals out to whoever asks for any port, or connects: a port of its own choice that was free
- * a moment ago may be somebody's by the time a process has started. Each test file begins at a place of its own.
+ * Below those that the system gives to a process which asks for any port, or connects: a port of its own choice that was free
+ * a moment ago may be taken by the time a process has started. Each test file begins at a place of its own.
  */
 let next = randomInt(10_240, 30_240)
 

@@ -25,7 +25,7 @@ export class LedgerClock extends Context.Service<
     readonly raiseUnsafe: (floor: Instant) => void
     /** How far the next answer would be ahead of the event store's clock for certain, in milliseconds; 0 where it is not. */
     readonly aheadMsUnsafe: () => number
-    /** Milliseconds since some moment, for patience: they pass while `nowUnsafe` stands still after a clock was set back. */
+    /** Milliseconds since some moment, for deadlines: they pass while `nowUnsafe` stands still after a clock was set back. */
     readonly elapsedUnsafe: () => number
   }
 >()("chronicle/actors/LedgerClock") {

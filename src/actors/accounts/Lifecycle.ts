@@ -157,7 +157,7 @@ export class PendingCommand {
     return this.#recordedAt
   }
 
-  /** How often it was decided in vain because of a conflict of its own, or a defect. */
+  /** How often its decision was undone by a conflict of its own, or by a defect. */
   get attempts(): number {
     return this.#attempts
   }

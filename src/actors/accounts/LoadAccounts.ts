@@ -19,7 +19,7 @@ const foldedOneIn = 64
 /** What was found of one account. */
 export interface LoadedAccount {
   readonly head: Result.Result<Head, BrokenLog>
-  /** Heads passed on the way that a snapshot would have saved the reading of. */
+  /** Heads on the way at which a snapshot would have saved reading the events before. */
   readonly milestones: ReadonlyArray<Head>
   /** Events that were read after the snapshot. */
   readonly eventsRead: number

@@ -20,7 +20,7 @@ export const Answer = Schema.TaggedUnion({
   Failed: { error: CommandError },
   /** Nothing was done: the node that was asked does not own the account. */
   Moved: {},
-  /** No answer came. Ask again: whoever owns the account then knows the command id, or decides anew. */
+  /** No answer came. Ask again: the node that owns the account then knows the command id, or decides anew. */
   Unknown: {}
 })
 export type Answer = typeof Answer.Type

@@ -67,12 +67,15 @@ const checkNotice = (
 
 /** A merge of the rows of the read model with the accounts of the walk, in order of account; holds a page of rows. */
 export interface HoldRows {
-  /** The rows of an account, once it is passed; rows of accounts before it are of none in the log. `undefined`: not known. */
+  /**
+   * Compares the rows of the next account in order; rows of accounts before it belong to no account of the log. `undefined`: the
+   * holds of the account are not known.
+   */
   readonly checkAccount: (
     account: AccountId,
     expected: ReadonlyMap<CommandId, HoldRow> | undefined
   ) => Effect.Effect<void, StoreUnavailable>
-  /** The rows that are left. */
+  /** Reports the rows behind the last account, which belong to none. */
   readonly finish: Effect.Effect<void, StoreUnavailable>
 }
 

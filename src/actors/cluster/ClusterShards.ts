@@ -1,6 +1,6 @@
 /**
  * The shards of the cluster as this node has them: groups of accounts that Effect Cluster gives to one node at a time, and
- * what a node says of itself to those who ask about them.
+ * the answer of a node that is asked about its own.
  */
 import { Context, Effect, Layer, Schema } from "effect"
 import { ClusterSchema, Entity, EntityId, Sharding } from "effect/cluster"

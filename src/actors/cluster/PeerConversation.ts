@@ -94,7 +94,7 @@ interface ConversationParts {
 export class PeerConversation {
   readonly #parts: ConversationParts
   readonly #asked = new Map<number, Asked>()
-  /** Requests of the other node that are not answered, each with how to end its wait. */
+  /** Requests of the other node that are not answered; each value ends the wait of its request. */
   readonly #answering = new Map<number, () => void>()
   #peer: Introduction | undefined
   #form: PeerForm = textForm
@@ -241,7 +241,7 @@ export class PeerConversation {
   }
 
   #shardsTold(bits: Buffer): void {
-    if (bits.length > shardsBytesMax) throw new MalformedBytes("the other side told of too many shards")
+    if (bits.length > shardsBytesMax) throw new MalformedBytes("the other node announced more shards than there are")
     this.#parts.onShards(readBits(bits))
   }
 
@@ -341,7 +341,7 @@ export class PeerConversation {
     asked.resume?.(answer)
   }
 
-  /** The connection is over: no more answers come, and nobody waits for those of this node. */
+  /** The connection is over: no more answers come, and those of this node are not waited for. */
   end(): void {
     this.#isOver = true
     for (const id of [...this.#asked.keys()])

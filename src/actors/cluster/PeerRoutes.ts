@@ -1,6 +1,6 @@
 /**
  * Which connected node owns which shard, by what the nodes say of themselves. A request to a shard that no connected node
- * owns just now waits a moment for its next owner, because a shard that moves is nobody's for a moment.
+ * owns just now waits a moment for its next owner, because a shard that moves has no owner for a moment.
  */
 import { Effect, Exit } from "effect"
 import type { PeerConversation } from "./PeerConversation.ts"

@@ -51,8 +51,8 @@ export class CommandExecutor extends Context.Service<
   CommandExecutor,
   {
     /**
-     * Takes a command in, or replies at once why not. `reply` is called exactly once, by `deadline` (`LedgerClock.elapsedUnsafe`; a
-     * command's whole patience from now on where it is absent).
+     * Takes a command in, or replies at once why not. `reply` is called exactly once, by `deadline` (`LedgerClock.elapsedUnsafe`;
+     * `commandDeadlineMs` from now where it is absent).
      */
     readonly submit: (command: Command, reply: Reply, sender: Sender, deadline?: number) => void
     /** Executes evicted commands again, in their order, after the stale actors are reloaded. */

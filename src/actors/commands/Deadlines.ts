@@ -1,5 +1,5 @@
 /**
- * Deadlines: a command whose patience ends is answered as truthfully as its phase allows. What was never sent is
+ * Deadlines: a command whose deadline has come is answered as truthfully as its phase allows. What was never sent is
  * `Unavailable`, and will never land; of what is being sent only the store knows (`Indeterminate`). The end of a node
  * is a deadline for all of its commands.
  */

@@ -60,7 +60,7 @@ interface Cell {
 }
 
 /**
- * In the order of their arrival; nearly all have the same patience, so that is also the order of their deadlines. Those that waited
+ * In the order of their arrival; nearly all may wait equally long, so that is also the order of their deadlines. Those that waited
  * elsewhere before (for a look-up, or for another command of their id) have less left, and are kept apart.
  */
 export class InFlightCommands {

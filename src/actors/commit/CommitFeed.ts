@@ -42,7 +42,7 @@ export class CommitFeed extends Context.Service<
       let dropped = new Map<WriterId, number>()
       let events = 0
       let droppedCount = 0
-      /** One for all who wait; made when somebody does. */
+      /** One for all that wait; made for the first of them. */
       let change: Latch.Latch | undefined
       const tellChange = (): void => {
         change?.openUnsafe()

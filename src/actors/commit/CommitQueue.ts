@@ -108,7 +108,7 @@ export class CommitQueue {
   #takeChained({ rowsMax, bytesMax }: BatchLimits): CommitBatch | undefined {
     const queue = this.#queued
     const rowsMin = chainedRowsMin(rowsMax)
-    // Most commands have two rows at most. What was scanned in vain is not scanned again soon.
+    // Most commands have two rows at most. After a scan that found too few, the queue is scanned again once it has grown.
     if (queue.length * 2 < rowsMin) return undefined
     if (this.#failedScan === this.#scan && queue.length < this.#failedSize + rowsMin) return undefined
     const predecessor = predecessorFor(queue[0])

@@ -72,7 +72,7 @@ const make = Effect.fnUntraced(function* (node: string) {
   const registerFirst = Effect.fnUntraced(function* (lane: number) {
     const nonce = yield* Random.nextIntBetween(0, 36 ** 6)
     const writerId = `${node}.${wall.currentTimeMillisUnsafe().toString(36)}.${nonce.toString(36)}.${lane}`
-    // From its first sight of this writer, nobody takes an instant for closed that it may still write at.
+    // From now on no node takes an instant for closed at which this writer may still write.
     yield* store.registerWriter({ writerId, node: registeredAs, closedAt: closedNow(clock.nowUnsafe()) })
     yield* beat([writerId])
     live.add(writerId)

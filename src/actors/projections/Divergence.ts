@@ -80,8 +80,8 @@ export const makeDivergence = Effect.fnUntraced(function* (readModel: Projection
   }, oneAtATime.withPermit)
 
   /**
-   * Accounts that are parked because they had diverged. Their rows may be right by now: whoever reloaded one may have died,
-   * or lost its connection to the read model, before it released the account.
+   * Accounts that are parked because they had diverged. Their rows may be right by now: the projector that reloaded one may have
+   * ended, or lost its connection to the read model, before it released the account.
    */
   const parkedOf = Effect.fnUntraced(function* (held: ReadonlyArray<HeldHead>) {
     const parked = new Set(held.map(({ account }) => account).filter(parking.isParked))

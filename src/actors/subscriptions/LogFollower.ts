@@ -65,7 +65,7 @@ export class LogFollower {
     this.#prefix = prefix
   }
 
-  /** What comes next, nothing where it had to wait. After a failure it cannot go on: resume elsewhere. */
+  /** The next events; none where it had to wait for them. A follower that failed cannot go on: its cursor is resumed by a new one. */
   readonly step: Effect.Effect<LogStep, StoreUnavailable> = Effect.suspend(() =>
     this.#place === undefined ? this.#readAlone : this.#readShared(this.#place)
   )
@@ -135,7 +135,7 @@ export class LogFollower {
     return { events, cursor: this.#resume ?? this.#cursor.print(), isAtEnd }
   }
 
-  /** What was delivered beyond the cut of the reader for all is in its next cut once more. */
+  /** The next cut of the shared reader holds once more what was delivered beyond its last one. */
   #isNew({ commit: { writerId, seq }, ordinal }: SharedCommit): boolean {
     return (
       seq > this.#cursor.positionOf(writerId) && (ordinal === undefined || !this.#cursor.isFinished(ordinal))

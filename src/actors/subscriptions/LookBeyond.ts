@@ -60,7 +60,7 @@ export const makeLookBeyond = (
   disorderMs: number
 ) => {
   const accountsMax = beyondFactor * limits.subscribeKeysMax
-  /** Where all accounts are too many to be noted: those that were looked for, and up to when. */
+  /** Where too many accounts wait to note all of them: the ones that are looked for, and up to which instant. */
   let wanted: { readonly accounts: ReadonlySet<AccountId>; readonly time: Instant } | undefined
 
   const lookInto = Effect.fnUntraced(function* (tail: LookedThrough, time: Instant) {

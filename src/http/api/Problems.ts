@@ -111,7 +111,7 @@ const makeProblem = (error: ErrorClass): Problem => {
     status: Schema.Literal(status),
     detail: Schema.String,
     ...members,
-    /** Of `Indeterminate`: the path that tells the outcome. */
+    /** With `Indeterminate` alone: the path under which the outcome can be asked for. */
     ...(error.identifier === "Indeterminate" ? { ask: Schema.String } : {})
   }).annotate({ identifier: `${error.identifier}Problem` })
   // No field of an error needs a service to be encoded.

@@ -181,7 +181,7 @@ const toRow = (row: StoredEvent): typeof Row.Type => [
   row.hash
 ]
 
-/** Whoever reads these rows follows their hash chain, so the ids need no check here. */
+/** Every reader of these rows follows their hash chain, so the ids need no check here. */
 const toEvent = (row: typeof Row.Type): StoredEvent => ({
   accountId: row[0] as AccountId,
   version: row[1],

@@ -6,7 +6,7 @@
 import { hash } from "node:crypto"
 import { type Schema, SchemaAST } from "effect"
 
-/** The bytes are not of the form that was agreed on: whoever sent them is no node of this version. */
+/** The bytes are not of the form that was agreed on: their sender is no node of this version. */
 export class MalformedBytes extends Error {}
 
 const initialBytes = 1_024
@@ -173,7 +173,7 @@ export class ByteReader {
     return value
   }
 
-  /** A number of things that follow, each of a byte at least. */
+  /** Reads the length of a list, whose elements take a byte each at least: a larger number is a lie. */
   count(): number {
     const count = this.uint()
     if (count > this.left) throw new MalformedBytes("more is announced than follows")

@@ -80,13 +80,13 @@ export class FrameReader {
 }
 
 export interface PeerConnection {
-  /** Says something in the frame of this turn. What throws while it writes is taken back. */
+  /** Writes a message into the frame of this turn of the event loop. If `write` throws, its bytes are removed again. */
   readonly send: (write: (writer: ByteWriter) => void) => void
-  /** What was said and has not left this process. */
+  /** Bytes of messages that have not left this process. */
   readonly unsentBytes: () => number
-  /** Ends the connection; what was said may be lost. */
+  /** Ends the connection; messages that were sent may be lost. */
   readonly end: (reason: string) => void
-  /** Hands over what arrives, until the connection ends. */
+  /** Hands over each frame that arrives, until the connection ends. */
   readonly receive: (onFrame: (frame: ByteReader) => void) => Effect.Effect<never, PeerConnectionEnded>
 }
 

@@ -11,7 +11,7 @@ export class ProgramMissing extends Data.TaggedError("ProgramMissing")<{
   }
 }
 
-/** The caller asked for a port that somebody else listens on. */
+/** The caller asked for a port on which another process listens. */
 export class PortInUse extends Data.TaggedError("PortInUse")<{
   readonly service: string
   readonly port: number

@@ -29,7 +29,7 @@ const settings = (durable: boolean): ReadonlyArray<string> => {
   const sync = durable ? "on" : "off"
   return [
     "listen_addresses=127.0.0.1",
-    // A path of more than a hundred characters is too long for a socket, and nobody needs one here.
+    // A path of more than a hundred characters is too long for a socket, and none is needed here.
     "unix_socket_directories=",
     "max_connections=200",
     "shared_buffers=128MB",
@@ -83,7 +83,7 @@ export const startPostgres = Effect.fn("EmbeddedPostgres.start")(function* (opti
       service,
       program,
       args,
-      // After a crash PostgreSQL refuses to start if the noted process id lives, whoever has it by now. Our
+      // After a crash PostgreSQL refuses to start if the noted process id lives, whichever process has it now. Our
       // lock on the directory has settled that it is not a server of ours; naming it the grandparent says so.
       env: { LC_ALL: "C", ...(stale.pid === "" ? {} : { PG_GRANDPARENT_PID: stale.pid }) },
       pidFile,

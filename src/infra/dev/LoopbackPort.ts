@@ -4,8 +4,8 @@ import { Effect } from "effect"
 import { PortInUse, type ServiceFailed } from "./DevStackErrors.ts"
 
 /**
- * The port is free when looked at, not reserved: whoever starts a server on a chosen one must be ready for
- * somebody else having been faster.
+ * The port is free when looked at, not reserved: another process may take it before the caller has started its
+ * server.
  */
 export const loopbackPort = (service: string, wanted?: number): Effect.Effect<number, PortInUse> =>
   NodeSocketServer.make({ host: "127.0.0.1", port: wanted ?? 0 }).pipe(
@@ -14,7 +14,7 @@ export const loopbackPort = (service: string, wanted?: number): Effect.Effect<nu
     Effect.mapError(() => new PortInUse({ service, port: wanted ?? 0 }))
   )
 
-/** How often a server is started again on another port when somebody else was faster on the chosen one. */
+/** How often a server is started again on another port when another process took the chosen one first. */
 const otherPortsMax = 3
 
 /** Starts a server on the wanted port, or on a chosen one. */

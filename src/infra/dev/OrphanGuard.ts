@@ -9,13 +9,13 @@ import { ChildProcess, ChildProcessSpawner } from "effect/process"
 const graceMs = 10_000
 
 /**
- * Its standard input is a pipe of ours: the end of it means that we are gone, by whatever signal. Whoever is
- * still noted then is asked to end, and killed 10 seconds later.
+ * Its standard input is a pipe of ours: the end of it means that we are gone, by whatever signal. Each
+ * process that is still noted then is asked to end, and killed 10 seconds later.
  */
 const guardScript = `while read -r line; do :; done
 alive() {
   kill -0 "$1" 2>/dev/null || return 1
-  # In a container nobody may collect the dead: then they keep their ids.
+  # In a container the dead may not be collected: then they keep their ids.
   [ -r "/proc/$1/stat" ] && read -r stat <"/proc/$1/stat" || return 0
   case $stat in *") Z "*) return 1 ;; esac
 }
@@ -44,7 +44,7 @@ const signal = (pid: number, name: NodeJS.Signals | 0) =>
     Effect.orElseSucceed(() => false)
   )
 
-/** A process id is soon given to somebody else, so the command line decides whose it is. */
+/** A process id is soon given to another process, so the command line decides whose it is. */
 const commandLine = Effect.fnUntraced(function* (pid: number) {
   const fs = yield* FileSystem.FileSystem
   const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
@@ -68,7 +68,7 @@ const endOrphan = Effect.fnUntraced(function* (pid: number, dataDir: string) {
   )
 })
 
-/** Call it while holding the lock of `dataDir`: what is noted below `runDirectory` belongs to nobody alive. */
+/** Call it while holding the lock of `dataDir`: what is noted below `runDirectory` belongs to no process that lives. */
 export const endOrphans = Effect.fn("OrphanGuard.endOrphans")(function* (
   runDirectory: string,
   dataDir: string

@@ -49,7 +49,7 @@ const copyToShared = Effect.fnUntraced(function* (native: string) {
     const work = yield* fs.makeTempDirectoryScoped({ directory: sharedDirectory })
     // Its libraries are found through relative links, which Node's own copy would make absolute.
     yield* spawner.exitCode(ChildProcess.make("cp", ["-RPp", native, join(work, "native")]))
-    // Renamed when complete; whoever was faster has put the same there.
+    // Renamed when complete; a process that was faster has put the same there.
     yield* Effect.ignore(fs.rename(join(work, "native"), shared))
   }
   return { initdb: join(shared, "bin", "initdb"), postgres: join(shared, "bin", "postgres") }

@@ -68,7 +68,7 @@ const unpackDebianPackage = Effect.fnUntraced(
     if (!got || packages[0] === undefined) return Option.none<string>()
     const unpacked = path.join(work, "unpacked")
     yield* run(dpkg.value, ["-x", path.join(work, packages[0]), unpacked], work)
-    // Renamed when complete, so that nobody takes half a program for the whole.
+    // Renamed when complete, so that half a program is never taken for the whole.
     yield* Effect.ignore(fs.rename(path.join(unpacked, "usr"), path.join(cache, "usr")))
     return (yield* isProgram(file)) ? Option.some(file) : Option.none<string>()
   },

@@ -21,7 +21,7 @@ const idOf = Effect.fnUntraced(function* (name: string, flag: "-u" | "-g") {
   return Number.parseInt(text, 10)
 })
 
-/** `postgres` where there is one; nobody is made for the sake of a development stack. */
+/** `postgres` where there is one; a development stack adds no user to the machine. */
 const findOwner = Effect.gen(function* () {
   for (const name of ["postgres", "nobody"]) {
     const ids = yield* Effect.all({ uid: idOf(name, "-u"), gid: idOf(name, "-g") }).pipe(Effect.option)
@@ -38,7 +38,7 @@ const asRoot = new ProgramMissing({
 
 const caller: ServerUser = { prefix: [], owner: Option.none(), reaches: () => Effect.succeed(true) }
 
-/** Starts the shell as another user, to look with that user's eyes. */
+/** Asks a shell that runs as another user, since only the kernel knows which files that user can reach. */
 const reachesAs =
   (prefix: ReadonlyArray<string>): ServerUser["reaches"] =>
   (...files) =>
@@ -54,7 +54,7 @@ const reachesAs =
       return (yield* spawner.exitCode(ChildProcess.make(program, [...args, ...files]))) === 0
     }).pipe(Effect.orElseSucceed(() => false))
 
-/** Somebody who may run the server and reach the directory its files are in. */
+/** A user that may run the server and can reach the directory of its files. */
 export const findServerUser = Effect.fn("ServerUser.find")(function* (directory: string) {
   if (process.getuid?.() !== 0) return caller
   const { find } = yield* Programs

@@ -1,6 +1,6 @@
 /**
  * Folded accounts at certain versions, so that reading an account does not begin at its first event. A cache of the log:
- * whoever reads a snapshot compares it with the log, and reads past one that is wrong.
+ * a reader of a snapshot compares it with the log, and reads past one that is wrong.
  */
 import { Context, type Effect, Layer } from "effect"
 import type { Head } from "../../domain/Head.ts"

@@ -73,16 +73,16 @@ export interface StoreQueries {
   /**
    * The same, and everything that was answered is as durable as a commit. PostgreSQL shows a row whose commit no
    * synchronous standby has, once the wait for the standby was cancelled (our own timeout does that) or the server was
-   * restarted meanwhile. Whoever concludes something from such a row ("my commit landed", "this account is at version
-   * 7", "this writer is fenced") is wrong after a failover to the standby.
+   * restarted meanwhile. A conclusion from such a row ("my commit landed", "this account is at version 7", "this
+   * writer is fenced") is wrong after a failover to the standby.
    */
   readonly proven: Query
 }
 
-/** For so long an answer about synchronous standbys is believed: shorter than any wait for one is, before it is cancelled. */
+/** How long an answer about synchronous standbys counts, in milliseconds: shorter than any wait for a standby that is cancelled. */
 const standbysMs = 1_000
 
-/** No setting of this name on CockroachDB, whose rows are replicated before anybody sees them. */
+/** No setting of this name on CockroachDB, whose rows are replicated before they can be read. */
 const standbys = "SELECT coalesce(current_setting('synchronous_standby_names', true), '')"
 
 /**

@@ -4,7 +4,7 @@ import { FetchHttpClient } from "effect/http"
 import { OtlpExporter, OtlpSerialization, OtlpTracer } from "effect/observability"
 
 /**
- * Traces begin where somebody asked for something: `ratio` of those that have no trace of their own. What a node
+ * Traces begin with a command or a question: `ratio` of those that have no trace of their own. What a node
  * does for itself (heartbeats, sweeps) begins none, and would be nine tenths of all.
  */
 export const sampling =

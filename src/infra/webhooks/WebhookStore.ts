@@ -91,7 +91,7 @@ export class WebhookStore extends Context.Service<
     ) => Effect.Effect<WebhookRow | undefined, StoreUnavailable>
     /** False where there is none. */
     readonly remove: (id: string) => Effect.Effect<boolean, StoreUnavailable>
-    /** Of all: what tells whether a delivery must begin or end. */
+    /** The state of every endpoint, by which a delivery begins or ends. */
     readonly states: Effect.Effect<ReadonlyArray<Changed>, StoreUnavailable>
     /** Begins a delivery of an active endpoint that is at this revision: the row at the next one. */
     readonly begin: (id: string, revision: number) => Effect.Effect<WebhookRow | undefined, StoreUnavailable>

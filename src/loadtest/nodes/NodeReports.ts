@@ -21,7 +21,7 @@ const noStats: DriverStats = {
 interface NodeState {
   report?: Report
   histograms?: NonNullable<Report["histograms"]>
-  /** How the node ended, where it did not end in order. */
+  /** Why the node ended, where it was not told to. */
   ended?: string
   seconds?: number
 }

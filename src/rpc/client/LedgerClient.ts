@@ -84,7 +84,7 @@ interface Nodes {
   readonly limits: ClientLimits
   /** Names the ledger in errors. */
   readonly what: string
-  /** What is sent with every call: the token. */
+  /** The options of every call, which carry the token. */
   readonly callOptions: object
   readonly callWithFailover: ReturnType<typeof makeCallWithFailover>
   readonly ownerOf: OwnerOf
@@ -233,7 +233,7 @@ const makeCommands = Effect.fnUntraced(function* (nodes: Nodes) {
   }
 })
 
-/** Undefined where it is not known, as for a reversal, whose accounts the log says. */
+/** The node that owns the command's first account; undefined for a reversal, whose accounts stand in the log. */
 const ownerOfCommand = (ownerOf: OwnerOf, command: Command): NodeConnection | undefined =>
   command._tag === "Reverse" ? undefined : ownerOf(firstAccountOf(command))
 
