@@ -103,7 +103,9 @@ const names: Rule = ({ path, text }) => [
 /** The comments of a file, line by line. */
 const commentsOf = (text: string): ReadonlyArray<string> => {
   const code = codeOf(text)
-  return text.split("\n").map((line, index) => line.slice(code[index]?.trim() === "" ? 0 : code[index]?.length))
+  return text
+    .split("\n")
+    .map((line, index) => line.slice(code[index]?.trim() === "" ? 0 : code[index]?.length))
 }
 
 /** A comment says which caller, node or process it means. */

@@ -241,7 +241,8 @@ export class PeerConversation {
   }
 
   #shardsTold(bits: Buffer): void {
-    if (bits.length > shardsBytesMax) throw new MalformedBytes("the other node announced more shards than there are")
+    if (bits.length > shardsBytesMax)
+      throw new MalformedBytes("the other node announced more shards than there are")
     this.#parts.onShards(readBits(bits))
   }
 
