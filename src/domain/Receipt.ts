@@ -36,8 +36,11 @@ export interface Position {
   readonly version: Version
 }
 
-export const printToken = (positions: ReadonlyArray<Position>): string =>
-  positions.map(({ account, version }) => `${account}@${version}`).join(",")
+export const printToken = (positions: ReadonlyArray<Position>): string => {
+  let token = ""
+  for (const { account, version } of positions) token += `${token === "" ? "" : ","}${account}@${version}`
+  return token
+}
 
 const readPosition = Schema.decodeUnknownResult(
   Schema.Struct({ account: AccountId, version: Schema.NumberFromString.check(Schema.isInt()) })

@@ -240,17 +240,17 @@ const makeSubmitAll = Effect.fnUntraced(function* (
     const undecided = new Map<AccountId, PendingCommand>()
     const submitted: Array<Effect.Effect<Receipt, CommandError>> = []
     for (const command of commands) {
-      for (const id of accountsOf(command)) {
+      // Mostly all accounts are in memory, and each command is decided as it is submitted.
+      for (const id of undecided.size === 0 ? [] : accountsOf(command)) {
         const before = undecided.get(id)
         if (before !== undefined) yield* decided(before)
       }
       submitted.push(submit(command, sender))
       const pending = inFlight.get(command.commandId)
       if (pending?.phase === "loading" && mayTouchAny(command)) yield* decided(pending)
-      for (const id of pending?.accounts ?? accountsOf(command)) {
-        if (pending?.phase === "loading") undecided.set(id, pending)
-        else undecided.delete(id)
-      }
+      if (pending?.phase === "loading") for (const id of pending.accounts) undecided.set(id, pending)
+      else if (undecided.size > 0)
+        for (const id of pending?.accounts ?? accountsOf(command)) undecided.delete(id)
     }
     // What its caller submits next must not overtake them.
     for (const pending of undecided.values()) yield* decided(pending)

@@ -93,7 +93,8 @@ export class ReceiptCache {
     if (postings.length > postingsMax || commandHash.length !== hashChars) return false
     if (postings.length !== accounts.length) return false
     if (postings.some(({ account }, nth) => account !== accounts[nth])) return false
-    this.#putHash(slot, 0, commandHash)
+    // Written at once: each write leaves JavaScript, which costs more than to join the texts.
+    let hashes = commandHash
     this.#numbers[slot * numbersOfSlot] = recordedAt
     for (let ordinal = 0; ordinal < postingsMax; ordinal++) {
       const posting = postings[ordinal]
@@ -103,12 +104,13 @@ export class ReceiptCache {
       const { version, hash, balance, held, available } = posting
       if (hash.length !== hashChars || !isExact(balance) || !isExact(held) || !isExact(available))
         return false
-      this.#putHash(slot, 1 + ordinal, hash)
+      hashes += hash
       this.#numbers[at] = version
       this.#numbers[at + 1] = Number(balance)
       this.#numbers[at + 2] = Number(held)
       this.#numbers[at + 3] = Number(available)
     }
+    this.#hashes.write(hashes, slot * hashesOfSlot * hashChars, "latin1")
     return true
   }
 
@@ -122,10 +124,6 @@ export class ReceiptCache {
       held: BigInt(this.#numberAt(slot, first + 2)),
       available: BigInt(this.#numberAt(slot, first + 3))
     }
-  }
-
-  #putHash(slot: number, nth: number, hash: string): void {
-    this.#hashes.write(hash, (slot * hashesOfSlot + nth) * hashChars, hashChars, "latin1")
   }
 
   #hashAt(slot: number, nth: number): string {
