@@ -37,12 +37,14 @@ const sent: Event = { _tag: "TransferSent", amount: 125n, to, toVersion: 2 }
 
 const after = { balance: 10n ** 15n, held: 0n, available: 10n ** 15n }
 
+const payload = encodePayload(sent, after)
+
 const row: StoredEvent = {
   accountId: from,
   version: 2,
   type: "TransferSent",
   schemaVersion: 2,
-  payload: encodePayload(sent, after),
+  payload: payload.stored,
   commandId: transfer.commandId,
   ordinal: 0,
   commandHash: hashCommand(transfer),
@@ -83,7 +85,7 @@ export const addDomain = (bench: Bench): void => {
       encodePayload(sent, after)
     })
     .add("link one event to the chain", () => {
-      linked(genesis, row)
+      linked(genesis, row, payload.quoted)
     })
 }
 

@@ -59,13 +59,20 @@ export interface After {
 }
 
 /**
- * What the balance and the overdraft limit leave beside what is held, while money may leave the account; else 0. The log
- * binds this figure, so its meaning for a given history must never change.
+ * What the balance and the overdraft limit leave beside what is held. Most accounts have neither limit nor holds, and each
+ * sum of bigints is a new object.
+ */
+const coverOf = ({ balance, overdraftLimit, holds, held }: OpenedAccount): bigint => {
+  const limit = overdraftLimit === 0n ? balance : balance + overdraftLimit
+  return holds.length === 0 ? limit : limit - held
+}
+
+/**
+ * What may leave the account: all that its balance and its overdraft limit cover, while its debits are not frozen; else 0. The
+ * log binds this figure, so its meaning for a given history must never change.
  */
 export const availableOf = (account: OpenedAccount): bigint =>
-  account.status === "closed" || isFrozenFor(account, "debits")
-    ? 0n
-    : account.balance + account.overdraftLimit - account.held
+  account.status === "closed" || isFrozenFor(account, "debits") ? 0n : coverOf(account)
 
 /** Folds one event, recorded at `at`. An event that cannot follow the state is a defect: the log is broken. */
 export const evolve = (before: Account, event: Event, at: Instant): Account => {
@@ -126,8 +133,27 @@ export const evolve = (before: Account, event: Event, at: Instant): Account => {
         ...foldHold(account, event)
       }
     default:
-      return { ...account, version, balance: account.balance + amountOf(event) }
+      return withBalance(account, version, account.balance + amountOf(event))
   }
+}
+
+/** Written out, which takes a third of the time of a spread: nearly all events move money on an account that is not frozen. */
+const withBalance = (account: OpenedAccount, version: Version, balance: bigint): OpenedAccount => {
+  if (account.frozen !== undefined) return { ...account, version, balance }
+  const { _tag, id, status, asset, owner, overdraftLimit, held, holds, metadata } = account
+  return {
+    _tag,
+    id,
+    version,
+    status,
+    asset,
+    owner,
+    overdraftLimit,
+    balance,
+    held,
+    holds,
+    metadata
+  } satisfies { readonly [Field in keyof Omit<Required<OpenedAccount>, "frozen">]: unknown }
 }
 
 const joined = (frozen: FrozenSide | undefined, side: FrozenSide): FrozenSide =>
@@ -144,8 +170,7 @@ export const isFrozenFor = ({ frozen }: OpenedAccount, side: FrozenSide): boolea
   frozen !== undefined && (frozen === "both" || side === "both" || frozen === side)
 
 /** I3: the balance and the overdraft limit cover what is held. */
-export const isCovered = (account: Account): boolean =>
-  account._tag === "Absent" || account.balance - account.held >= -account.overdraftLimit
+export const isCovered = (account: Account): boolean => account._tag === "Absent" || coverOf(account) >= 0n
 
 /** The state of an account that has an event. */
 export const afterOf = (account: Account): After => {
@@ -189,7 +214,7 @@ export const ofAsset = (
 
 /** Fails unless `amount` minor units can leave the account (I3). */
 export const covers = (account: OpenedAccount, amount: bigint): Result.Result<void, InsufficientFunds> =>
-  account.balance - account.held + account.overdraftLimit >= amount
+  coverOf(account) >= amount
     ? Result.void
     : Result.fail(
         new InsufficientFunds({

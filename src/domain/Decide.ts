@@ -79,7 +79,7 @@ export const decide = (command: Command, stateBefore: StateOf, at: Instant): Dec
     case "Withdraw":
       return withdraw(command, stateOf(command.account))
     case "Transfer":
-      return transfer(command, stateOf)
+      return transfer(command, stateBefore, at)
     case "PostJournal":
       return postJournal(command, stateOf)
     case "PlaceHold":
@@ -111,12 +111,17 @@ const one = (account: AccountId, event: Event): Decision => Result.succeed([{ ac
 
 const described = (text: string | undefined) => (text === undefined ? {} : { description: text })
 
-/** What the sender of a movement wrote to it. */
-const noted = ({
-  description,
-  metadata
-}: Pick<Of<"Transfer">, "description" | "metadata">): Pick<Of<"Transfer">, "description" | "metadata"> =>
-  metadata === undefined ? described(description) : { ...described(description), metadata }
+type Notes = Pick<Of<"Transfer">, "description" | "metadata">
+
+/** An event with what the sender of the movement wrote to it; the very same where that is nothing, which saves a copy. */
+const noted = <Movement extends Event & Notes>(
+  event: Movement,
+  { description, metadata }: Notes
+): Movement => {
+  if (metadata !== undefined) return { ...event, ...described(description), metadata }
+  return description === undefined ? event : { ...event, description }
+}
+
 const reasoned = (text: string | undefined) => (text === undefined ? {} : { reason: text })
 
 const open = (command: Of<"OpenAccount">, account: Account): Decision => {
@@ -128,34 +133,30 @@ const open = (command: Of<"OpenAccount">, account: Account): Decision => {
 const deposit = (command: Of<"Deposit">, account: Account): Decision =>
   Result.flatMap(active(account, command.asset, "credits"), (opened) =>
     Result.flatMap(hasRoomFor(opened, command.amount), () =>
-      one(command.account, {
-        _tag: "Deposited",
-        amount: command.amount,
-        contra: command.contra ?? bank,
-        ...noted(command)
-      })
+      one(
+        command.account,
+        noted({ _tag: "Deposited", amount: command.amount, contra: command.contra ?? bank }, command)
+      )
     )
   )
 
 const withdraw = (command: Of<"Withdraw">, account: Account): Decision =>
   Result.flatMap(active(account, command.asset, "debits"), (opened) =>
     Result.flatMap(covers(opened, command.amount), () =>
-      one(command.account, {
-        _tag: "Withdrawn",
-        amount: command.amount,
-        contra: command.contra ?? bank,
-        ...noted(command)
-      })
+      one(
+        command.account,
+        noted({ _tag: "Withdrawn", amount: command.amount, contra: command.contra ?? bank }, command)
+      )
     )
   )
 
-const transfer = (command: Of<"Transfer">, stateOf: StateOf): Decision => {
+const transfer = (command: Of<"Transfer">, stateBefore: StateOf, at: Instant): Decision => {
   const { from, to, amount, asset } = command
   if (from === to) return Result.fail(new SameAccount({ account: from }))
   // Written out, where a generator would be shorter: most commands are transfers.
-  const sender = active(stateOf(from), asset, "debits")
+  const sender = active(withoutExpired(stateBefore(from), at), asset, "debits")
   if (Result.isFailure(sender)) return Result.fail(sender.failure)
-  const receiver = active(stateOf(to), sender.success.asset, "credits")
+  const receiver = active(withoutExpired(stateBefore(to), at), sender.success.asset, "credits")
   if (Result.isFailure(receiver)) return Result.fail(receiver.failure)
   const covered = covers(sender.success, amount)
   if (Result.isFailure(covered)) return Result.fail(covered.failure)
@@ -163,10 +164,9 @@ const transfer = (command: Of<"Transfer">, stateOf: StateOf): Decision => {
   if (Result.isFailure(held)) return Result.fail(held.failure)
   const toVersion = receiver.success.version + 1
   const fromVersion = sender.success.version + 1
-  const text = noted(command)
   return Result.succeed([
-    { account: from, event: { _tag: "TransferSent", amount, to, toVersion, ...text } },
-    { account: to, event: { _tag: "TransferReceived", amount, from, fromVersion, ...text } }
+    { account: from, event: noted({ _tag: "TransferSent", amount, to, toVersion }, command) },
+    { account: to, event: noted({ _tag: "TransferReceived", amount, from, fromVersion }, command) }
   ])
 }
 
@@ -192,10 +192,10 @@ const postJournal = (command: Of<"PostJournal">, stateOf: StateOf): Decision =>
       const further = { amount, side, head: head.account, headVersion: head.version }
       return {
         account,
-        event:
-          ordinal === 0
-            ? { _tag: "JournalPosted", ...journal, ...noted(command) }
-            : { _tag: "JournalLegPosted", ...further, ...noted(command) }
+        event: noted(
+          ordinal === 0 ? { _tag: "JournalPosted", ...journal } : { _tag: "JournalLegPosted", ...further },
+          command
+        )
       }
     })
   })

@@ -36,9 +36,9 @@ export interface StoredEvent {
  * The schema version each event type is written with today; 2 where none is named. From this version on, the payload
  * binds the account's state after the event (`after`), so that one row and its hash prove a balance.
  */
-const currentVersions: Partial<Record<EventType, number>> = { AccountOpened: 3 }
+const currentVersions: ReadonlyMap<EventType, number> = new Map([["AccountOpened", 3]])
 
-export const schemaVersionOf = (type: EventType): number => currentVersions[type] ?? 2
+export const schemaVersionOf = (type: EventType): number => currentVersions.get(type) ?? 2
 
 type Payload = Readonly<Record<string, unknown>>
 
@@ -75,32 +75,67 @@ const decodeEvent = Schema.decodeUnknownResult(Event)
 const encodeContextJson = Schema.encodeSync(Schema.fromJsonString(CommandContext))
 const decodeContextJson = Schema.decodeUnknownResult(Schema.fromJsonString(CommandContext))
 
-/** The payload text of an event: what the schema encodes, without the tag, and the account's state after it. */
-export const encodePayload = (event: Event, after: After): string => {
+/** The text of a payload, or its end: as it is stored, and as it stands within a text of JSON, which the hash chain covers. */
+interface PayloadText {
+  readonly stored: string
+  /** Every quotation mark with a backslash before it, and in quotation marks as a whole. */
+  readonly quoted: string
+}
+
+/**
+ * The payload of an event: what the schema encodes, without the tag, and the account's state after it. The frequent events
+ * are written out in the order of the schema, movements in both forms, since to quote a payload afterwards costs a third of
+ * its hash. A test compares the texts.
+ */
+export const encodePayload = (event: Event, after: After): PayloadText => {
   switch (event._tag) {
-    // The frequent events are written out, in the order of the schema; a test compares the two forms.
     case "Deposited":
-    case "Withdrawn":
+    case "Withdrawn": {
       if (event.reverses !== undefined) return encodeAny(event, after)
-      return `{"amount":"${event.amount}","contra":"${event.contra}"${encodeNotes(event)},${encodeAfter(after)}}`
-    case "TransferSent":
-      return `{"amount":"${event.amount}","to":"${event.to}","toVersion":${event.toVersion}${encodeNotes(event)},${encodeAfter(after)}}`
-    case "TransferReceived":
-      return `{"amount":"${event.amount}","from":"${event.from}","fromVersion":${event.fromVersion}${encodeNotes(event)},${encodeAfter(after)}}`
+      const { contra } = event
+      const amount = `${event.amount}`
+      const { stored, quoted } = encodeEnd(event, after)
+      return {
+        stored: `{"amount":"${amount}","contra":"${contra}"${stored}`,
+        quoted: `"{\\"amount\\":\\"${amount}\\",\\"contra\\":\\"${contra}\\"${quoted}`
+      }
+    }
+    case "TransferSent": {
+      const { to, toVersion } = event
+      const amount = `${event.amount}`
+      const { stored, quoted } = encodeEnd(event, after)
+      return {
+        stored: `{"amount":"${amount}","to":"${to}","toVersion":${toVersion}${stored}`,
+        quoted: `"{\\"amount\\":\\"${amount}\\",\\"to\\":\\"${to}\\",\\"toVersion\\":${toVersion}${quoted}`
+      }
+    }
+    case "TransferReceived": {
+      const { from, fromVersion } = event
+      const amount = `${event.amount}`
+      const { stored, quoted } = encodeEnd(event, after)
+      return {
+        stored: `{"amount":"${amount}","from":"${from}","fromVersion":${fromVersion}${stored}`,
+        quoted: `"{\\"amount\\":\\"${amount}\\",\\"from\\":\\"${from}\\",\\"fromVersion\\":${fromVersion}${quoted}`
+      }
+    }
     case "HoldPlaced": {
       const { amount, expiresAt, hold, to } = event
       const expiry = expiresAt === undefined ? "" : `,"expiresAt":${expiresAt}`
       const destination = to === undefined ? "" : `,"to":"${to}"`
-      return `{${holdInPayload(hold)},"amount":"${amount}"${expiry}${destination}${encodeNotes(event)},${encodeAfter(after)}}`
+      const { stored } = encodeEnd(event, after)
+      return toQuoted(`{${holdInPayload(hold)},"amount":"${amount}"${expiry}${destination}${stored}`)
     }
     case "HoldCaptured": {
       const { amount, final, hold, to, toVersion } = event
       const version = toVersion === undefined ? "" : `,"toVersion":${toVersion}`
       const end = final === undefined ? "" : `,"final":${final}`
-      return `{${holdInPayload(hold)}${version},"amount":"${amount}","to":"${to}"${end}${encodeNotes(event)},${encodeAfter(after)}}`
+      const { stored } = encodeEnd(event, after)
+      return toQuoted(`{${holdInPayload(hold)}${version},"amount":"${amount}","to":"${to}"${end}${stored}`)
     }
-    case "HoldReleased":
-      return `{${holdInPayload(event.hold)},"amount":"${event.amount}"${encodeNotes(event)},${encodeAfter(after)}}`
+    case "HoldReleased": {
+      const { stored } = encodeEnd(event, after)
+      return toQuoted(`{${holdInPayload(event.hold)},"amount":"${event.amount}"${stored}`)
+    }
     default:
       return encodeAny(event, after)
   }
@@ -109,22 +144,32 @@ export const encodePayload = (event: Event, after: After): string => {
 /** What stands in the payload of each event about a hold: within a text of JSON every quotation mark has a backslash before it. */
 export const holdInPayload = (hold: CommandId): string => `"hold":"${hold}"`
 
-const encodeAny = (event: Event, after: After): string => {
+const encodeAny = (event: Event, after: After): PayloadText => {
   const { _tag, ...payload } = encodeEvent(event)
   const text = JSON.stringify(payload)
-  return `${text.slice(0, -1)}${text === "{}" ? "" : ","}${encodeAfter(after)}}`
+  const end = encodeEnd({}, after).stored
+  return toQuoted(text === "{}" ? `{${end.slice(1)}` : `${text.slice(0, -1)}${end}`)
 }
 
-/** A balance is printed once where it equals what is available, which it mostly does: that is half of the cost. */
-const encodeAfter = ({ balance, held, available }: After): string => {
-  const text = `${balance}`
-  return `"after":{"balance":"${text}","held":"${held === 0n ? "0" : held}","available":"${available === balance ? text : available}"}`
-}
+const toQuoted = (stored: string): PayloadText => ({ stored, quoted: JSON.stringify(stored) })
 
 interface Notes {
   readonly description?: string
   readonly metadata?: { readonly [key: string]: string }
   readonly group?: InGroup
+}
+
+/** The end of each payload: what the sender wrote to the movement, its group, and the state after it. */
+const encodeEnd = (event: Notes, { balance, held, available }: After): PayloadText => {
+  const notes = encodeNotes(event)
+  // A balance is printed once where all of it is available, as mostly: that is half of the cost.
+  const units = `${balance}`
+  const rest = available === balance ? units : `${available}`
+  const kept = held === 0n ? "0" : `${held}`
+  return {
+    stored: `${notes},"after":{"balance":"${units}","held":"${kept}","available":"${rest}"}}`,
+    quoted: `${notes === "" ? "" : JSON.stringify(notes).slice(1, -1)},\\"after\\":{\\"balance\\":\\"${units}\\",\\"held\\":\\"${kept}\\",\\"available\\":\\"${rest}\\"}}"`
+  }
 }
 
 /** Ids need no escaping, by their alphabet; these texts do. */

@@ -87,7 +87,7 @@ const next = (head: Head, command: Command, recordedAt: Instant): { head: Head; 
     version: account.version,
     type: event._tag,
     schemaVersion: schemaVersionOf(event._tag),
-    payload: encodePayload(event, afterOf(account)),
+    payload: encodePayload(event, afterOf(account)).stored,
     commandId: command.commandId,
     ordinal: 0,
     commandHash: hashCommand(command),

@@ -62,7 +62,7 @@ describe("the stored form", () => {
       const row = linked({
         type: event._tag,
         schemaVersion: schemaVersionOf(event._tag),
-        payload: encodePayload(event, after)
+        payload: encodePayload(event, after).stored
       })
       assert.deepEqual(Result.getOrThrow(readStored(row)), { event, after })
       assert.deepEqual(Result.getOrThrow(decodeStored(row)), event)
@@ -78,7 +78,9 @@ describe("the stored form", () => {
       const { _tag, ...payload } = Schema.encodeSync(Event)(event)
       const { balance, held, available } = after
       const bound = { after: { balance: `${balance}`, held: `${held}`, available: `${available}` } }
-      assert.strictEqual(encodePayload(event, after), JSON.stringify({ ...payload, ...bound }))
+      const { stored, quoted } = encodePayload(event, after)
+      assert.strictEqual(stored, JSON.stringify({ ...payload, ...bound }))
+      assert.strictEqual(quoted, JSON.stringify(stored))
     },
     drawn
   )
@@ -181,11 +183,14 @@ describe("the hash chain", () => {
         accountId,
         commandId,
         type: event._tag,
-        payload: encodePayload(event, after),
+        payload: encodePayload(event, after).stored,
         context,
         effectiveAt
       }
-      assert.strictEqual(linkDecided("before", { ...row, hash: "" }).hash, link("before", row))
+      assert.strictEqual(
+        linkDecided("before", { ...row, hash: "" }, JSON.stringify(row.payload)).hash,
+        link("before", row)
+      )
     },
     drawn
   )

@@ -3,14 +3,14 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Result, Schema } from "effect"
-import { type Account, absent, evolve, isCovered } from "../../src/domain/Account.ts"
+import { Account, absent, evolve, isCovered } from "../../src/domain/Account.ts"
 import { contrasOf } from "../../src/domain/Books.ts"
 import { AskedCommand, accountsOf, fromJson } from "../../src/domain/Command.ts"
 import { type Decided, decide } from "../../src/domain/Decide.ts"
 import { Rejection } from "../../src/domain/Errors.ts"
 import { amountOf, counterLegOf, Event } from "../../src/domain/Event.ts"
-import type { AccountId } from "../../src/domain/Ids.ts"
-import { balanceMax } from "../../src/domain/Money.ts"
+import type { AccountId, ContraId } from "../../src/domain/Ids.ts"
+import { Amount, balanceMax } from "../../src/domain/Money.ts"
 import { drawn } from "../support/drawn.ts"
 import { commands } from "./arbitraries.ts"
 import { Books } from "./books.ts"
@@ -51,6 +51,19 @@ describe("for every sequence of commands", () => {
       })
     },
     options
+  )
+
+  it.prop(
+    "a movement changes the version and the balance of an account, and nothing else",
+    [Schema.toType(Schema.Struct({ account: Account.cases.Opened, amount: Amount }))],
+    ([{ account, amount }]) => {
+      const event: Event = { _tag: "Withdrawn", amount, contra: "external:bank" as ContraId } // one of its form
+      const { version, balance } = account
+      // At this instant no hold has expired.
+      const after = evolve(account, event, -1)
+      assert.deepStrictEqual(after, { ...account, version: version + 1, balance: balance - amount })
+    },
+    drawn
   )
 
   it("the sequences above contain every kind of event more than 20 times", () => {

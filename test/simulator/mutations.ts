@@ -235,8 +235,8 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a withdrawal of all there is counts as not covered",
     file: "src/domain/Account.ts",
-    from: "account.balance - account.held + account.overdraftLimit >= amount",
-    to: "account.balance - account.held + account.overdraftLimit > amount"
+    from: "coverOf(account) >= amount",
+    to: "coverOf(account) > amount"
   },
   {
     name: "a batch of the read model is written over another projector's",

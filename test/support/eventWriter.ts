@@ -60,7 +60,7 @@ export class EventWriter {
         version: evolved.version,
         type: event._tag,
         schemaVersion: schemaVersionOf(event._tag),
-        payload: encodePayload(event, afterOf(evolved)),
+        payload: encodePayload(event, afterOf(evolved)).stored,
         ...columnsOf(command, ordinal, recordedAt, effectiveAt)
       }
       const row = { ...unlinked, hash: link(head.hash, unlinked) }

@@ -47,7 +47,7 @@ const messageOf = (route: Route, sent: Sent): string => {
 }
 
 const typeOf = (tag: string) => `/docs#${tag}"`
-/** Queries by the id of a command, which tell nobody else's callers that there is one. */
+/** Queries by the id of a command, which tell no other caller that there is one. */
 const concealed: ReadonlySet<string> = new Set(["transfer", "find"])
 
 const outsideOf = (route: Route): Pick<Refusal, "statuses" | "includes"> => {

@@ -379,13 +379,19 @@ const toPendingEvents = (
   recordedAt: Instant
 ): ReadonlyArray<PendingEvent> => {
   const events: Array<PendingEvent> = []
-  for (const [ordinal, decided] of decision.entries()) {
+  for (const decided of decision) {
     const actor = actorOf(decided.account)
-    // Most commands have one event an account, and few have more than a handful.
-    const before = events.findLast((event) => event.actor === actor)?.after ?? actor.speculative
-    events.push(toPendingEvent(pending, decided, ordinal, actor, before, recordedAt))
+    const before = lastHeadOf(actor, events)
+    events.push(toPendingEvent(pending, decided, events.length, actor, before, recordedAt))
   }
   return events
+}
+
+/** The head that the last of the events left on the account. Most commands have one event an account, and few events. */
+const lastHeadOf = (actor: AccountActor, events: ReadonlyArray<PendingEvent>): Head => {
+  let head = actor.speculative
+  for (const event of events) if (event.actor === actor) head = event.after
+  return head
 }
 
 const toPendingEvent = (
@@ -398,12 +404,13 @@ const toPendingEvent = (
 ): PendingEvent => {
   const account = evolve(before.account, event, recordedAt)
   if (!isCovered(account)) throw new Error(`command ${command.commandId} would overdraw ${actor.id}`)
-  const row = linked(before.hash, {
+  const { stored, quoted } = encodePayload(event, afterOf(account))
+  const unlinked = {
     accountId: actor.id,
     version: account.version,
     type: event._tag,
     schemaVersion: schemaVersionOf(event._tag),
-    payload: encodePayload(event, afterOf(account)),
+    payload: stored,
     commandId: command.commandId,
     ordinal,
     commandHash: ordinal === 0 ? commandHash : null,
@@ -411,7 +418,8 @@ const toPendingEvent = (
     effectiveAt: effectiveAt === undefined || effectiveAt === recordedAt ? null : effectiveAt,
     context: encodeContext(command.context),
     hash: ""
-  })
+  }
+  const row = linked(before.hash, unlinked, quoted)
   return { actor, before, after: { account, hash: row.hash, recordedAt }, row }
 }
 
@@ -420,12 +428,11 @@ const markReplayed = (exit: CommandExit): CommandExit =>
 
 /** The receipt of a command whose events this node wrote. */
 export const receiptOf = ({ command, pendingEvents, recordedAt }: PendingCommand): Receipt => {
-  const postings = pendingEvents.map(({ row, after }) => ({
-    account: row.accountId,
-    version: row.version,
-    hash: row.hash,
-    ...afterOf(after.account)
-  }))
+  const postings = pendingEvents.map(({ row, after }) => {
+    const { accountId: account, version, hash } = row
+    const { balance, held, available } = afterOf(after.account)
+    return { account, version, hash, balance, held, available }
+  })
   const { commandId } = command
   return { commandId, replayed: false, recordedAt, postings, readToken: printToken(postings) }
 }

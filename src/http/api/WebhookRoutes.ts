@@ -71,7 +71,7 @@ export const webhookEndpoints = [
 ] as const
 
 /**
- * Changes and tests make the node send requests. To see endpoints is for administrators, too: whoever has the URL of one may often
+ * Changes and tests make the node send requests. To see endpoints is for administrators, too: a caller that has the URL of one may often
  * post to it.
  */
 export const scopeOfWebhooks: Scope = "admin"
