@@ -1,5 +1,5 @@
 /**
- * Says in an OpenAPI document what generators of clients need to know and what its schemas, as they are derived, leave open: names for
+ * Says in an OpenAPI document what generators of clients need to know and what its schemas, as they are derived, do not say: names for
  * what they would have to number, which member of a union a value is, and which integers need 64 bits. What is valid stays the same.
  */
 import { Predicate } from "effect"
