@@ -2,7 +2,7 @@
 export interface LockTimes {
   /** How long the database keeps a session that is silent. */
   readonly expirationMs: number
-  /** How long a node may go on without having seen its session. No longer than whoever takes an unclean shard waits. */
+  /** How long a node may go on without having seen its session. No longer than the node that takes an unclean shard waits. */
   readonly unseenMs: number
 }
 
