@@ -1,5 +1,5 @@
 /** For how long an answer of the database makes this node certain, in milliseconds from when it was asked. */
-export interface LockTimes {
+interface LockTimes {
   /** How long the database keeps a session that is silent. */
   readonly expirationMs: number
   /** How long a node may go on without having seen its session. No longer than the node that takes an unclean shard waits. */

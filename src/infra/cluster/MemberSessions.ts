@@ -38,7 +38,7 @@ export interface Sessions {
 /** Looks that are further apart have a break between them, in milliseconds. */
 const breakMs = 1_000
 
-export interface MemberTimes {
+interface MemberTimes {
   /** A member is gone that has had no session for so long. */
   readonly absentMs: number
   /** A member is taken for frozen that has asked nothing for so long. */
