@@ -21,7 +21,7 @@ export type AccountId = typeof AccountId.Type
 
 /** The beginning of the ids of accounts, up to a whole one; empty for all of them. */
 export const AccountPrefix = Schema.String.check(
-  Schema.isPattern(/^[A-Za-z0-9_:-]{0,64}$/, {
+  Schema.isPattern(/^[A-Za-z0-9_:-]{0,64}$/u, {
     message: "must be at most 64 characters of A-Z a-z 0-9 _ : -"
   }),
   Schema.makeFilter<string>(

@@ -5,7 +5,7 @@ import { type HoldRow, holdOf, type OpenedHead } from "./Books.ts"
 import { AccountMetadata, CommandContext, FrozenSide } from "./Command.ts"
 import { Event } from "./Event.ts"
 import { Hold, holding, openAt } from "./Holds.ts"
-import { AccountId, AccountOrContra, AnyCommandId, ContraId, Instant, Version } from "./Ids.ts"
+import { AccountId, AnyCommandId, ContraId, Instant, Version } from "./Ids.ts"
 import { Asset, Balance, OverdraftLimit } from "./Money.ts"
 
 const SumOfBalances = Schema.BigIntFromString
@@ -120,11 +120,12 @@ export const CommandView = Schema.Struct({
 })
 export type CommandView = typeof CommandView.Type
 
-const isAnyAccount = Schema.is(AccountOrContra)
-
 /** The account or contra account on the other side of a statement line. */
 export const Counterparty = Schema.String.check(
-  Schema.makeFilter<string>((id) => isAnyAccount(id) || "must be the id of an account or of a contra account")
+  // Either id, by one pattern, which the description of the API can show.
+  Schema.isPattern(/^(?!external:$)[A-Za-z0-9_:-]{1,64}$/u, {
+    message: "must be the id of an account or of a contra account"
+  })
 )
 
 /** The type of the event that a statement line stands for. */

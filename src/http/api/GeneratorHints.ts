@@ -117,7 +117,14 @@ const withDiscriminators = (document: Json): Json => {
   return replaceObjects(document, tell) as Json // an object becomes an object
 }
 
+/** An enumeration of one value would become a type of its own wherever it stands. */
+const withConstants = (object: Json): Json => {
+  const { enum: values, ...rest } = object
+  return Array.isArray(values) && values.length === 1 ? { ...rest, const: values[0] } : object
+}
+
 export const withGeneratorHints = (document: Json): Json => {
   const exact = replaceObjects(document, (object) => withInt64(withoutStreamHints(object))) as Json // as above
-  return withDiscriminators(nameTagged(mergeTwins(exact)))
+  const named = withDiscriminators(nameTagged(mergeTwins(exact)))
+  return replaceObjects(named, withConstants) as Json // as above
 }

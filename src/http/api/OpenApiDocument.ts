@@ -8,11 +8,14 @@ import { pageRowsMax } from "../../domain/Views.ts"
 import { isJson, type Json, withGeneratorHints } from "./GeneratorHints.ts"
 import { LedgerHttpApi } from "./LedgerHttpApi.ts"
 import {
+  afterVersionFormat,
   commandKeyFormat,
   entityTagFormat,
   entityTagsFormat,
   instantFormat,
   pageLimitFormat,
+  readTokenFormat,
+  webhookUrlFormat,
   wholeNumberFormat
 } from "./Parameters.ts"
 
@@ -26,6 +29,19 @@ const schemasByFormat: Readonly<Record<string, Json>> = {
     examples: ["2026-03-02T09:15:00Z"]
   },
   [wholeNumberFormat]: { type: "integer", minimum: 1, maximum: Number.MAX_SAFE_INTEGER },
+  [afterVersionFormat]: { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
+  [readTokenFormat]: {
+    type: "string",
+    pattern: "^[A-Za-z0-9_:-]{1,64}@[1-9]\\d{0,14}(,[A-Za-z0-9_:-]{1,64}@[1-9]\\d{0,14})*$",
+    examples: ["alice@3"]
+  },
+  [webhookUrlFormat]: {
+    type: "string",
+    format: "uri",
+    minLength: 1,
+    maxLength: 2048,
+    examples: ["https://shop.example/ledger"]
+  },
   [pageLimitFormat]: { type: "integer", minimum: 1, maximum: pageRowsMax },
   [commandKeyFormat]: {
     type: "string",

@@ -4,12 +4,15 @@
  */
 import { Effect, Result, Schema, SchemaAST, SchemaIssue, SchemaTransformation } from "effect"
 import { instantForms, parseInstant } from "../../domain/InstantText.ts"
-import { Bound, PageLimit, PastInstant } from "../../LedgerQueries.ts"
+import { AfterVersion, Bound, PageLimit, PastInstant } from "../../LedgerQueries.ts"
 import type { AnyQuery } from "../../QueryMethods.ts"
 
 /** Formats that the OpenAPI document replaces by what it can say of them more exactly. */
 export const instantFormat = "chronicle-instant"
 export const wholeNumberFormat = "chronicle-whole-number"
+export const afterVersionFormat = "chronicle-after-version"
+export const readTokenFormat = "chronicle-read-token"
+export const webhookUrlFormat = "chronicle-webhook-url"
 export const pageLimitFormat = "chronicle-page-limit"
 export const commandKeyFormat = "chronicle-command-key"
 export const entityTagFormat = "chronicle-entity-tag"
@@ -38,6 +41,7 @@ const digits = /^(0|[1-9]\d{0,15})$/
 const readDigits = (text: string): Result.Result<number, string> =>
   digits.test(text) ? Result.succeed(Number(text)) : Result.fail("must be a whole number")
 const WholeNumberText = textOf(wholeNumberFormat, "A whole number.", readDigits)
+const AfterVersionText = textOf(afterVersionFormat, "The version after which it goes on.", readDigits)
 const PageLimitText = textOf(pageLimitFormat, "The most rows of a page.", readDigits)
 
 const instants: ReadonlySet<unknown> = new Set([PastInstant, Bound])
@@ -53,6 +57,7 @@ const parameterSchema = (option: Schema.Top): Schema.Top => {
   const given = givenOf(option)
   if (instants.has(given)) return InstantText
   if (given === PageLimit) return PageLimitText
+  if (given === AfterVersion) return AfterVersionText
   return SchemaAST.isNumber(given.ast) ? WholeNumberText : given
 }
 

@@ -8,7 +8,7 @@ import { AskedCommand } from "../../domain/Command.ts"
 import { HistoryEntry } from "../../domain/Views.ts"
 import { subjects } from "../../LedgerQueries.ts"
 import { type AnyQuery, type QueryName, queryEntries } from "../../QueryMethods.ts"
-import { entityTagsFormat, querySchemaOf } from "./Parameters.ts"
+import { entityTagsFormat, querySchemaOf, readTokenFormat } from "./Parameters.ts"
 import { queryProblems } from "./Problems.ts"
 
 interface NamedQuery {
@@ -59,7 +59,12 @@ const headersOf = ({ queries, isStream, name }: QueryRoute): Readonly<Record<str
     Schema.optional(Schema.String.annotate(format === undefined ? { description } : { description, format }))
   return {
     ...(queries.some(({ query }) => "readToken" in query.fields)
-      ? { "chronicle-read-token": text("Of a receipt: the answer contains at least that write.") }
+      ? {
+          "chronicle-read-token": text(
+            "Of a receipt: the answer contains at least that write.",
+            readTokenFormat
+          )
+        }
       : {}),
     ...(hasETag(name)
       ? { "if-none-match": text("The ETag of an answer that the client has.", entityTagsFormat) }

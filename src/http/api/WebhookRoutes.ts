@@ -3,6 +3,7 @@ import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiSchema, OpenApi } from "effect/http-api"
 import type { Scope } from "../../access/Scope.ts"
 import { WebhookId, WebhookInput, WebhookView } from "../../domain/Webhook.ts"
+import { webhookUrlFormat } from "./Parameters.ts"
 import { queryProblems, webhookProblems } from "./Problems.ts"
 
 const View = WebhookView.annotate({ identifier: "Webhook" })
@@ -38,7 +39,11 @@ const act = <Name extends string, Success extends Schema.Top>(
 
 export const webhookEndpoints = [
   HttpApiEndpoint.post("createWebhook", "/v1/webhooks", {
-    payload: WebhookInput.annotate({ identifier: "WebhookInput" }),
+    payload: Schema.Struct({
+      ...WebhookInput.fields,
+      // As the document shows it: the node checks more than a pattern can say.
+      url: Schema.String.annotate({ format: webhookUrlFormat })
+    }).annotate({ identifier: "WebhookInput" }),
     success: WithSecret.pipe(HttpApiSchema.status(201)),
     error: webhookProblems
   }).annotateMerge(says("Makes an endpoint that is told of events; its secret is shown this once.")),
