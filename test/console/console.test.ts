@@ -135,6 +135,11 @@ layer(world, { excludeTestServices: true })("the console", (it) => {
             await page.emulateMedia({ colorScheme })
             const overflow = await page.evaluate<number>("document.documentElement.scrollWidth - innerWidth")
             assert.isAtMost(overflow, 0, `${width} px`)
+            // An amount of many digits has squeezed the badge and the asset beside it to a letter a line.
+            const squeezed = await page.evaluate<ReadonlyArray<string>>(
+              "[...document.querySelectorAll('td .badge, td .asset')].filter((one) => one.offsetHeight > 40).map((one) => one.innerText)"
+            )
+            assert.deepEqual(squeezed, [], `${width} px`)
             if (isHeldAgainstAxe)
               assert.deepEqual(await seriousFaults(page), [], `${width} px, ${colorScheme}`)
             await page.screenshot({ path: `${artefacts}/${name}-${width}-${colorScheme}.png` })

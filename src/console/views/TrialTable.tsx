@@ -3,7 +3,7 @@ import { Amount, Badge, type Column, Empty, Table } from "../parts.tsx"
 import type { TrialLine } from "../wire.ts"
 
 const columns: ReadonlyArray<Column<TrialLine>> = [
-  { head: "Asset", cell: ({ asset }) => <code>{asset}</code> },
+  { head: "Asset", cell: ({ asset }) => <code class="asset">{asset}</code> },
   {
     head: "Accounts",
     cell: ({ accounts, asset }) => <Amount units={accounts} asset={asset} />,
