@@ -192,6 +192,7 @@ describe("the read side of three nodes", () => {
             [
               ...Array.from({ length: 16 }, (_, partition) => `books_v1/${partition}`),
               "books_v1/sweep",
+              "books_v1/sums",
               "orphans",
               "expiry-notices",
               "webhooks"

@@ -432,6 +432,15 @@ export class Outside {
     return new Map(rows.map(({ account, hash }) => [account.id, { version: account.version, hash }]))
   }
 
+  /** The sums of declared prefixes that are not what their accounts come to. */
+  wrongSums(): ReadonlyArray<string> {
+    const lacking = Effect.scoped(Effect.flatMap(this.books.frozen, ({ lackOfSums }) => lackOfSums))
+    return buildNow(lacking, this.readModel).map(
+      ({ prefix, asset, balance, accounts }) =>
+        `the sum of ${prefix} lacks ${balance} of ${asset}, of ${accounts} accounts`
+    )
+  }
+
   /** Up to which instants the writers that are not fenced say that they are closed. */
   closedInstants(): ReadonlyArray<number> {
     return buildNow(this.store.listWriters, this.readModel).flatMap(({ closedAt, fenced }) =>

@@ -657,6 +657,7 @@ class World {
         if (this.outside.forged.has(account) || this.outside.hashAt(account, version) === hash) continue
         this.troubles.push(`I8: the row of ${account}@${version} is the fold of no prefix`)
       }
+      for (const wrong of this.outside.wrongSums()) this.troubles.push(`I8: ${wrong}`)
       const life = this.lifeOf(rng.below(this.plan.nodes))
       const account = accountName(rng.below(this.plan.accounts))
       const kind = theme === "readSide" ? "weak" : "strong"

@@ -11,6 +11,7 @@ import {
   ReadSideConfig,
   type ReadSideLimits
 } from "../../src/infra/config/ReadSideConfig.ts"
+import { SumPrefixes } from "../../src/infra/config/SumPrefixes.ts"
 import { skewMaxMs } from "./Plan.ts"
 
 export const ledgerLimits: LedgerLimits = {
@@ -79,6 +80,8 @@ export const limitsOf = (own: Partial<LedgerLimits>) =>
   Layer.mergeAll(
     Layer.succeed(LedgerConfig, { ...ledgerLimits, ...own }),
     Layer.succeed(ReadSideConfig, booksLimits),
+    // The sums that are asked for are kept at hand: all that happens to projectors must leave them right.
+    Layer.succeed(SumPrefixes, ["acc-"]),
     Layer.succeed(ClusterConfig, clusterLimits)
   )
 

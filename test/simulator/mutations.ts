@@ -340,6 +340,20 @@ export const mutations: ReadonlyArray<Mutation> = [
     to: "const rest = isMore ? 0n"
   },
   {
+    name: "an account that is opened adds nothing to the sums of declared prefixes",
+    theme: "readSide",
+    file: "src/actors/projections/ProjectionBatch.ts",
+    from: "const opened = isOpening ? 1 : 0",
+    to: "const opened = 0"
+  },
+  {
+    name: "an account that is reloaded stays in the sums of declared prefixes",
+    theme: "readSide",
+    file: "src/infra/readmodel/ReadModelMemory.ts",
+    from: "balance: -balance, accounts: -1 })",
+    to: "balance: 0n, accounts: 0 })"
+  },
+  {
     name: "what a capture takes beyond its hold need not be covered",
     theme: "money",
     file: "src/domain/DecideHolds.ts",

@@ -10,8 +10,9 @@ import { SumPrefixes } from "../../infra/config/SumPrefixes.ts"
 import { ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import { makeSingleton, Singletons } from "../relay/Singletons.ts"
 import { reasonOf, supervise } from "../relay/Supervisor.ts"
+import { projectionName } from "./Projector.ts"
 
-const singleton = makeSingleton("books/sums", Schema.fromJsonString(Schema.Struct({})))
+const singleton = makeSingleton(`${projectionName}/sums`, Schema.fromJsonString(Schema.Struct({})))
 
 export const layer = Layer.effectDiscard(
   Effect.gen(function* () {
