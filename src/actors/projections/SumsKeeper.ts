@@ -43,7 +43,11 @@ export const layer = Layer.effectDiscard(
     const regularly = supervise(
       (alive) =>
         round.pipe(Effect.tap(Effect.sync(alive)), Effect.andThen(Effect.sleep(sumsMs)), Effect.forever),
-      (cause) => Effect.logWarning(`sums of declared prefixes: ${reasonOf(cause)}`)
+      // Where none is declared, it is the read model that is away, which others say.
+      (cause) =>
+        Effect.logWithLevel(prefixes.length === 0 ? "Debug" : "Warn")(
+          `sums of declared prefixes: ${reasonOf(cause)}`
+        )
     )
     yield* singletons.run(singleton.name, regularly)
   })
