@@ -46,7 +46,7 @@ interface Sizes {
 }
 
 const poisoned = account(accounts - 1) as AccountId // of the characters of an id
-const patienceSeconds = 120
+const patienceSeconds = 600
 /** How late the trouble may be told of, and how much longer commands may take meanwhile. */
 const seenMsMax = 2_000
 const ratioMax = 1.5

@@ -55,8 +55,9 @@ if (!roles.every(isRole)) throw new Error(`a role is all, commands or read-side,
 const tableOf = (outages: ReadonlyArray<Outage>) => {
   const names = [...new Set(outages.map(nameOf))].sort()
   return names.map((name) => {
-    const some = outages.filter((outage) => nameOf(outage) === name && outage.accounts > 0)
-    const gaps = some.map(({ gapMs }) => gapMs).sort((a, b) => a - b)
+    const some = outages.filter((outage) => nameOf(outage) === name)
+    // A node of the read side owns no account.
+    const gaps = some.flatMap(({ accounts, gapMs }) => (accounts > 0 ? [gapMs] : [])).sort((a, b) => a - b)
     return {
       disruption: name,
       times: some.length,

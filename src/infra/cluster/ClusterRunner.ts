@@ -157,6 +157,8 @@ const watchSessions = Effect.fnUntraced(function* (session: string, held: HeldLo
   const lose = Effect.suspend(() => (held.lose() ? Effect.logWarning(lostSession) : Effect.void))
   const look = Effect.gen(function* () {
     const sentAtMs = wall.currentTimeMillisUnsafe()
+    // Locks that are taken while the question is on its way are in no answer to it.
+    const hadLocks = held.size > 0
     const rows = yield* sql.unsafe(allSessions, []).values
     const all = rows.map(([name, locks, silentMs]) => ({
       name: String(name),
@@ -166,7 +168,7 @@ const watchSessions = Effect.fnUntraced(function* (session: string, held: HeldLo
     // PostgreSQL may end a session long before its time, as when it starts again; then others may hold the shards at once.
     const hasLocks = all.some(({ name, locks }) => name === session && locks > 0)
     if (hasLocks) held.seen(sentAtMs)
-    else if (held.size > 0) yield* lose
+    else if (hadLocks && held.size > 0) yield* lose
     const silent = sessions.looked(all, nowMs())
     yield* Effect.forEach(silent, (name) => Effect.ignore(end(name)), { discard: true })
   })
