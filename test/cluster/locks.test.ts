@@ -140,6 +140,11 @@ const member = Effect.fnUntraced(function* (url: string, port: number, shards: R
       runners.map(([{ address }]) => address.port).filter((other) => other !== port)
     ),
     isCertain: Effect.map(Clock.currentTimeMillis, (now) => now < certainty.untilMs),
+    /** A sign of life, and a word on the session of its locks: for what follows neither is old. */
+    refresh: locks.refresh(
+      address,
+      shards.map((number) => ShardId.make("default", number))
+    ),
     end: Scope.close(scope, Exit.void)
   }
 })
@@ -149,6 +154,7 @@ it.live("a member that died is gone before its last sign of life is old", () =>
     const url = yield* freshDatabase(inject("postgresUrl"))
     const [stays, dies] = [yield* member(url, 1, [1]), yield* member(url, 2, [2])]
     assert.deepStrictEqual(yield* stays.others, [2])
+    yield* dies.refresh
     // Without a word to the others, as where the process is killed: the database ends its sessions.
     yield* dies.end
     const endedAt = yield* Clock.currentTimeMillis
@@ -171,6 +177,7 @@ it.live(
       url.port = String(proxy.port)
       const cut = yield* member(url.toString(), 2, [2])
       assert.deepStrictEqual(yield* stays.take([2]), [])
+      yield* cut.refresh
       proxy.hold()
       const cutAt = yield* Clock.currentTimeMillis
       yield* Effect.repeat(stays.take([2]), {
