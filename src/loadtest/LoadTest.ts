@@ -5,6 +5,7 @@
 
 import { Clock, Context, Effect, Fiber, Layer, Schedule } from "effect"
 import { Dispatcher } from "../actors/commands/Dispatcher.ts"
+import { ReadSideThreadStatus } from "../actors/projections/ThreadStatus.ts"
 import { LedgerConfig, type LedgerLimits } from "../infra/config/LedgerConfig.ts"
 import { EventStore } from "../infra/eventstore/EventStore.ts"
 import * as LedgerNode from "../LedgerNode.ts"
@@ -12,6 +13,7 @@ import { Acknowledged } from "./Acknowledged.ts"
 import { auditStores } from "./AuditStores.ts"
 import { compareLog } from "./CompareLog.ts"
 import { type Driver, withIntruder } from "./Driver.ts"
+import { watchHeaps } from "./Heaps.ts"
 import { awaitCaughtUp, type LagWatch, makeLagWatch } from "./Lag.ts"
 import { runLoad } from "./Load.ts"
 import { Meter, summarize } from "./Meter.ts"
@@ -142,8 +144,10 @@ const threadCpuUs = (): number | undefined => {
 /** Runs the load, with everything that is measured meanwhile. */
 const load = Effect.fnUntraced(function* (run: Run) {
   const { settings, progress, rng, scenario, acknowledged, driver, baseline } = run
+  let readSideBytes = (): number | undefined => undefined
   if (settings.readSide) {
-    yield* Layer.build(readSide(run.urls))
+    const status = Context.get(yield* Layer.build(readSide(run.urls)), ReadSideThreadStatus)
+    readSideBytes = () => status()?.heapBytes
     yield* catchUp(run, "to reach the prepared accounts")
   }
   const meter = new Meter()
@@ -153,6 +157,7 @@ const load = Effect.fnUntraced(function* (run: Run) {
   const watching = yield* Effect.forkChild(settings.readSide ? lagWatch.watch : Effect.never)
   yield* baseline.begin
   const pauses = yield* watchPauses
+  const heaps = yield* watchHeaps(readSideBytes)
   const processes = yield* readProcesses
   const loop = performance.eventLoopUtilization()
   const cpu = process.cpuUsage()
@@ -181,6 +186,7 @@ const load = Effect.fnUntraced(function* (run: Run) {
     seconds,
     before,
     pauses: pauses(),
+    heapMiB: heaps(),
     cpuUs: user + system,
     commandThreadCpuUs:
       threadUs === undefined || commandThread === undefined ? undefined : threadUs - commandThread,

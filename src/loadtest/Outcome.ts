@@ -2,6 +2,7 @@
 import type { Histogram } from "hdr-histogram-js"
 import type { Acknowledged } from "./Acknowledged.ts"
 import type { DriverStats } from "./Driver.ts"
+import type { Heaps } from "./Heaps.ts"
 import { type Latency, type Meter, percentiles, type Sample, summarize } from "./Meter.ts"
 import { batchBetween, type NodeFigures } from "./NodeFigures.ts"
 import type { Pauses } from "./Pauses.ts"
@@ -39,6 +40,7 @@ export interface Measured {
   readonly storeBaseline?: Latency | null
   /** Of the process of a single node; undefined where there are several. */
   readonly pauses?: Pauses
+  readonly heapMiB?: Heaps | null
   /** A single client of the ledger that sends one command at a time. */
   readonly singleClient: Latency
   readonly acknowledged: Acknowledged
@@ -90,6 +92,8 @@ export interface LoadOutcome {
     readonly caughtUpAfterSeconds: number | null
   }
   readonly rssMiB: number
+  /** Of a single node; null where there are several, or for a load of under two seconds. */
+  readonly heapMiB?: Heaps | null
   readonly residents: number
   readonly cpuUsPerCommand: number
   /** The same of the thread that decides them (and gives the load); null with several nodes. */
@@ -195,6 +199,7 @@ export const toOutcome = (measured: Measured): LoadOutcome => {
       caughtUpAfterSeconds: caughtUp === undefined ? null : round(caughtUp, 3)
     },
     rssMiB: measured.rssMiBMax,
+    heapMiB: measured.heapMiB ?? null,
     residents: after.residents,
     cpuUsPerCommand: answered === 0 ? 0 : round(measured.cpuUs / answered, 1),
     commandThreadCpuUsPerCommand:

@@ -16,6 +16,14 @@ const rowOf = (node: NodeFigures): [string, string] => {
   ]
 }
 
+/** Of both threads, after the collections of each quarter of the load: what grows there is kept. */
+const heapRows = ({ heapMiB }: LoadOutcome): ReadonlyArray<[string, string]> => {
+  if (heapMiB === undefined || heapMiB === null) return []
+  const { commands, readSide } = heapMiB
+  const beside = readSide === null ? "" : `; read side ${readSide.join(", ")}`
+  return [["heaps", `least of each quarter, MiB: commands ${commands.join(", ")}${beside}`]]
+}
+
 export const printOutcome = Effect.fnUntraced(function* (outcome: LoadOutcome) {
   const output = makeOutput(false)
   const ms = (value: number) => `${value.toFixed(1)} ms`
@@ -33,6 +41,7 @@ export const printOutcome = Effect.fnUntraced(function* (outcome: LoadOutcome) {
     ["batches", `${batch.meanRows} rows on average, ${outcome.conflicts} conflicts`],
     ["read model", `caught up after ${projection.caughtUpAfterSeconds ?? "never"} s${lag}`],
     ["memory", `${outcome.rssMiB} MiB at most, ${outcome.cpuUsPerCommand} µs of processor time a command`],
+    ...heapRows(outcome),
     ["event store", outcome.eventStore],
     ...(outcome.nodes.length > 1 ? outcome.nodes.map(rowOf) : []),
     ["invariants", broken.length === 0 ? "all hold" : `BROKEN: ${broken.join(", ")}`]
