@@ -34,14 +34,22 @@ export const prepare = (ledger: Ledger["Service"]) =>
     ).flat()
   )
 
+interface NodeStart {
+  readonly role?: "all" | "commands" | "read-side"
+  readonly name?: string
+  /** Of Node.js. */
+  readonly options?: ReadonlyArray<string>
+}
+
 /** A node in a process of its own, of the sources in a checkout; `variables` are added to its environment. */
 export const startNode = Effect.fnUntraced(function* (
   stack: DevStackService,
   variables: Readonly<Record<string, string>> = {},
-  directory = "."
+  directory = ".",
+  { role = "all", name = "bench", options = [] }: NodeStart = {}
 ) {
   const [http, rpc] = [yield* loopbackPort("HTTP"), yield* loopbackPort("RPC")]
-  const child = spawn(process.execPath, ["src/cli/main.ts", "serve"], {
+  const child = spawn(process.execPath, [...options, "src/cli/main.ts", "serve", "--role", role], {
     cwd: directory,
     stdio: ["ignore", "ignore", "inherit"],
     env: {
@@ -49,7 +57,7 @@ export const startNode = Effect.fnUntraced(function* (
       CHRONICLE_EVENT_STORE_URL: Redacted.value(stack.eventStoreUrl),
       CHRONICLE_READ_MODEL_URL: Redacted.value(stack.readModelUrl),
       CHRONICLE_NATS_URL: stack.natsUrl,
-      CHRONICLE_NODE_NAME: "bench",
+      CHRONICLE_NODE_NAME: name,
       CHRONICLE_HTTP_PORT: String(http),
       CHRONICLE_RPC_PORT: String(rpc),
       ...variables

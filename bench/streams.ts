@@ -1,30 +1,47 @@
 /**
- * What a thousand readers of server-sent events cost commands: single transfers at a fixed rate over RPC, without and with readers, in
- * turn. Half of the readers follow an account each, half a prefix of the feed; one takes nothing of what is sent to it.
- * `npm run bench:streams -- [commands a second] [seconds] [readers]`.
+ * What readers of server-sent events cost commands: single transfers at a fixed rate over RPC, without and with readers, in turn. Half of
+ * the readers follow an account each, half a prefix of the feed; one takes nothing of what is sent to it, and comes again when it was
+ * ended. The readers are processes of their own, whose processor time is shown beside that of the threads of the node.
+ * `npm run bench:streams -- [commands a second] [seconds] [readers] [rounds]`; `--nice` so many steps of the readers' priority
+ * below the node's (default 0); `--beside` they read from a node of the read side, a process of its own; `--memory` one load with
+ * readers alone, and the node's memory after a full collection at each tenth of it.
  */
-import { readFileSync } from "node:fs"
-import { request } from "node:http"
+import { type ChildProcess, fork } from "node:child_process"
 import { connect } from "node:net"
+import { setPriority } from "node:os"
+import { parseArgs } from "node:util"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Clock, Console, Effect, Layer, References } from "effect"
-import { DevStack } from "../src/infra/dev/DevStack.ts"
+import { Clock, Console, Effect, Fiber, Layer, References } from "effect"
+import { DevStack, type DevStackService } from "../src/infra/dev/DevStack.ts"
+import { loopbackPort } from "../src/infra/dev/LoopbackPort.ts"
 import { tuneCollector } from "../src/infra/telemetry/Collector.ts"
 import { Ledger } from "../src/Ledger.ts"
 import * as LedgerNode from "../src/LedgerNode.ts"
 import { LedgerClient } from "../src/rpc/client/LedgerClient.ts"
-import { account, accounts, prepare, startNode, transfer } from "./servedNode.ts"
+import { openInspector } from "./Inspector.ts"
+import { type ProcessorSeconds, processorSeconds, residentMib } from "./ProcessThreads.ts"
+import { accounts, prepare, startNode, transfer } from "./servedNode.ts"
+import type { ReadersSeen } from "./streamReaders.ts"
 
-const argument = (index: number, otherwise: number): number => Number(process.argv[index + 2] ?? otherwise)
-const [commandsPerSecond, seconds, readers] = [argument(0, 1_000), argument(1, 20), argument(2, 1_000)]
+const { values: flags, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    nice: { type: "string", default: "0" },
+    beside: { type: "boolean", default: false },
+    memory: { type: "boolean", default: false }
+  }
+})
+const argument = (index: number, otherwise: number): number => Number(positionals[index] ?? otherwise)
+const [commandsPerSecond, seconds] = [argument(0, 1_000), argument(1, 20)]
+const [readers, rounds] = [argument(2, 1_000), argument(3, 5)]
+const readerProcesses = 2
 
-const residentMib = (pid: number): number =>
-  Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1024)
+const nowMs = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos) / 1e6)
 
 /** The latency of each command from the moment at which it should have been sent, in milliseconds. */
 const sendAtRate = Effect.fnUntraced(function* (ledger: Ledger["Service"]) {
-  const started = yield* Clock.currentTimeMillis
+  const started = yield* nowMs
   const took: Array<number> = []
   yield* Effect.forEach(
     Array.from(
@@ -33,11 +50,10 @@ const sendAtRate = Effect.fnUntraced(function* (ledger: Ledger["Service"]) {
     ),
     (due) =>
       Effect.gen(function* () {
-        const now = yield* Clock.currentTimeMillis
+        const now = yield* nowMs
         if (due > now) yield* Effect.sleep(due - now)
         yield* ledger.dispatch(transfer())
-        const done = yield* Clock.currentTimeMillis
-        took.push(done - due)
+        took.push((yield* nowMs) - due)
       }),
     // Enough for every command that is under way, and no more than the node takes.
     { concurrency: commandsPerSecond, discard: true }
@@ -47,77 +63,209 @@ const sendAtRate = Effect.fnUntraced(function* (ledger: Ledger["Service"]) {
   return { p50: at(0.5), p99: at(0.99) }
 })
 
-/** Opens the streams; answers how many events came so far. */
-const openReaders = Effect.fnUntraced(function* (port: number) {
-  let [open, events] = [0, 0]
-  const paths = Array.from({ length: readers - 1 }, (_, index) => {
-    const id = account(index * 7)
-    return index % 2 === 0 ? `/v1/accounts/${id}/events` : `/v1/feed?accountPrefix=${id}&after=now`
+const ask = (child: ChildProcess) =>
+  Effect.callback<ReadersSeen>((resume) => {
+    // The reader process answers nothing else.
+    child.once("message", (seen) => resume(Effect.succeed(seen as ReadersSeen)))
+    child.send("seen")
   })
-  const streams = paths.map((path) =>
-    request({ port, path, headers: { accept: "text/event-stream" } }, (response) => {
-      open++
-      response.on("data", (chunk: Buffer) => {
-        events += chunk.toString("latin1").split("\nid: ").length - 1
-      })
-    }).on("error", () => {})
+
+/** What all readers have had so far. */
+const seenBy = (children: ReadonlyArray<ChildProcess>) =>
+  Effect.map(Effect.forEach(children, ask), (all) =>
+    all.reduce((sum, one) => ({
+      open: sum.open + one.open,
+      events: sum.events + one.events,
+      chunks: sum.chunks + one.chunks,
+      ended: sum.ended + one.ended
+    }))
   )
-  for (const [index, stream] of streams.entries()) {
-    stream.end()
-    // So that the node's queue of new connections does not overflow.
-    if (index % 50 === 49) yield* Effect.sleep("100 millis")
+
+/** One that never reads: its socket is paused as soon as it has asked. */
+const keepSilentReader = (port: number) => {
+  let isOver = false
+  let times = 0
+  let socket = connect(port, "127.0.0.1")
+  const open = (): void => {
+    if (isOver) return
+    times++
+    socket = connect(port, "127.0.0.1", () =>
+      socket.write("GET /v1/feed HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n\r\n")
+    )
+    socket
+      .pause()
+      .on("error", () => {})
+      .on("close", open)
   }
-  // One that never reads: its socket is paused as soon as it has asked.
-  const silent = connect(port, "127.0.0.1", () =>
-    silent.write("GET /v1/feed HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n\r\n")
+  socket.destroy()
+  open()
+  return {
+    times: () => times,
+    end: (): void => {
+      isOver = true
+      socket.destroy()
+    }
+  }
+}
+
+/** Opens the streams, and waits until they have read what there is: what is measured are readers that follow. */
+const openReaders = Effect.fnUntraced(function* (port: number) {
+  const each = Math.ceil((readers - 1) / readerProcesses)
+  const children = yield* Effect.forEach(
+    Array.from({ length: readerProcesses }, (_, index) => index * each),
+    (first) =>
+      Effect.acquireRelease(
+        Effect.sync(() => {
+          const count = Math.min(each, readers - 1 - first)
+          const args = [String(port), String(first), String(count)]
+          const child = fork(new URL("streamReaders.ts", import.meta.url), args)
+          setPriority(child.pid ?? 0, Number(flags.nice))
+          return child
+        }),
+        (child) => Effect.sync(() => child.disconnect())
+      )
   )
-  silent.pause().on("error", () => {})
-  yield* Effect.addFinalizer(() =>
-    Effect.sync(() => {
-      silent.destroy()
-      for (const stream of streams) stream.destroy()
+  const silent = yield* Effect.acquireRelease(
+    Effect.sync(() => keepSilentReader(port)),
+    ({ end }) => Effect.sync(end)
+  )
+  const seen = seenBy(children)
+  yield* Effect.repeat(Effect.andThen(Effect.sleep("100 millis"), seen), {
+    until: ({ open }) => open === readers - 1
+  })
+  for (let before = -1, now = 0; before < now; ) {
+    before = now
+    yield* Effect.sleep("2 seconds")
+    now = (yield* seen).events
+  }
+  return {
+    seen,
+    silentTimes: silent.times,
+    processor: () => children.reduce((sum, { pid = 0 }) => sum + totalOf(processorSeconds(pid)), 0)
+  }
+})
+
+const totalOf = ({ main, readSide, others }: ProcessorSeconds): number => main + readSide + others
+
+const percent = (part: number): string => `${Math.round((part * 100) / seconds)} %`
+
+/** Of a core, while the load ran. */
+const shares = (before: ProcessorSeconds, after: ProcessorSeconds): string =>
+  `commands' thread ${percent(after.main - before.main)}, read side's ${percent(after.readSide - before.readSide)}, others ${percent(after.others - before.others)} of a core`
+
+const measured = Effect.fnUntraced(function* (ledger: Ledger["Service"], pid: number) {
+  const before = processorSeconds(pid)
+  const took = yield* sendAtRate(ledger)
+  return { ...took, shares: shares(before, processorSeconds(pid)) }
+})
+
+const median = (values: ReadonlyArray<number>): number =>
+  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
+
+interface Node {
+  readonly pid: number
+  /** Where the readers read. */
+  readonly http: number
+}
+
+const inTurn = Effect.fnUntraced(function* (ledger: Ledger["Service"], node: Node) {
+  yield* sendAtRate(ledger) // warm
+  yield* Console.log(
+    `${commandsPerSecond} transfers a second over ${accounts} accounts for ${seconds} s, in turn, ${rounds} rounds; readers at nice ${flags.nice}${flags.beside ? " read from a node of the read side" : ""}:`
+  )
+  const ratios: Array<readonly [p50: number, p99: number]> = []
+  for (let round = 0; round < rounds; round++) {
+    const without = yield* measured(ledger, node.pid)
+    yield* Console.log(
+      `without readers    p50 ${without.p50.toFixed(2)} ms  p99 ${without.p99.toFixed(1)} ms  ${without.shares}`
+    )
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        const open = yield* openReaders(node.http)
+        const [before, processor] = [yield* open.seen, open.processor()]
+        const beside = yield* measured(ledger, node.pid)
+        const seen = yield* open.seen
+        ratios.push([beside.p50 / without.p50, beside.p99 / without.p99])
+        yield* Console.log(
+          `with ${readers} readers  p50 ${beside.p50.toFixed(2)} ms  p99 ${beside.p99.toFixed(1)} ms  ${beside.shares}; ` +
+            `${seen.events - before.events} events in ${seen.chunks - before.chunks} chunks, ${seen.ended} ended, ` +
+            `readers ${percent(open.processor() - processor)}; p99 ${(beside.p99 / without.p99).toFixed(2)} of without`
+        )
+      })
+    )
+  }
+  yield* Console.log(
+    `medians: p50 ${median(ratios.map(([p50]) => p50)).toFixed(2)} of without, p99 ${median(ratios.map(([, p99]) => p99)).toFixed(2)} of without`
+  )
+})
+
+const mib = (bytes: number): string => `${(bytes / 1_048_576).toFixed(1)} MiB`
+
+/** The node's memory while readers follow. */
+const memory = Effect.fnUntraced(function* (ledger: Ledger["Service"], node: Node, inspectorPort: number) {
+  const inspector = yield* openInspector(inspectorPort)
+  const print = Effect.fnUntraced(function* (when: string) {
+    const { heapUsed, external, arrayBuffers } = yield* inspector.memoryAfterCollection
+    yield* Console.log(
+      `${when}: heap ${mib(heapUsed)}, external ${mib(external)}, of it buffers ${mib(arrayBuffers)}, resident ${residentMib(node.pid)} MiB`
+    )
+  })
+  yield* print("before the readers")
+  yield* Effect.scoped(
+    Effect.gen(function* () {
+      const open = yield* openReaders(node.http)
+      yield* print(`${readers} readers, idle`)
+      const load = yield* Effect.forkChild(sendAtRate(ledger))
+      for (let part = 1; part <= 10; part++) {
+        yield* Effect.sleep(seconds * 100)
+        yield* print(`after ${Math.round((part * seconds) / 10)} s`)
+      }
+      const { p50, p99 } = yield* Fiber.join(load)
+      const seen = yield* open.seen
+      yield* Console.log(
+        `p50 ${p50.toFixed(2)} ms  p99 ${p99.toFixed(1)} ms, ${seen.events} events in ${seen.chunks} chunks, ${seen.ended} readers ended, the one that never reads came ${open.silentTimes()} times`
+      )
     })
   )
-  while (open < paths.length) yield* Effect.sleep("50 millis")
-  // Until they have read what there is: what is measured are readers that follow.
-  for (let before = -1; before < events; ) {
-    before = events
-    yield* Effect.sleep("3 seconds")
-  }
-  return () => events
+  yield* Effect.sleep("3 seconds")
+  yield* print("the readers have gone")
+})
+
+/** Until a node takes commands, which on a busy machine takes a while. */
+const awaitReady = (http: number) => {
+  const isReady = Effect.promise(() =>
+    fetch(`http://127.0.0.1:${http}/health`).then(
+      ({ status }) => status === 200,
+      () => false
+    )
+  )
+  return Effect.repeat(Effect.andThen(Effect.sleep("200 millis"), isReady), { until: (ready) => ready })
+}
+
+const nodeBeside = Effect.fnUntraced(function* (stack: DevStackService) {
+  const { http } = yield* startNode(stack, {}, ".", { role: "read-side", name: "beside" })
+  yield* awaitReady(http)
+  return http
 })
 
 const program = Effect.gen(function* () {
   const stack = yield* DevStack
   yield* LedgerNode.migrate(stack)
   for (const note of stack.notes) yield* Console.log(`  ${note}`)
-  const { http, rpc, pid } = yield* startNode(stack)
+  const inspectorPort = yield* loopbackPort("INSPECTOR")
+  const options = flags.memory ? [`--inspect=127.0.0.1:${inspectorPort}`] : []
+  const { http, rpc, pid } = yield* startNode(stack, {}, ".", {
+    role: flags.beside ? "commands" : "all",
+    options
+  })
+  yield* awaitReady(http)
+  const node = { pid, http: flags.beside ? yield* nodeBeside(stack) : http }
   const client = LedgerClient.layer({ urls: [`tcp://127.0.0.1:${rpc}`], limits: { connectMs: 30_000 } })
   yield* Effect.gen(function* () {
     yield* (yield* LedgerClient).awaitConnected
     const ledger = yield* Ledger
     yield* prepare(ledger)
-    yield* sendAtRate(ledger) // warm
-    yield* Console.log(
-      `${commandsPerSecond} transfers a second over ${accounts} accounts for ${seconds} s, in turn:`
-    )
-    for (let round = 0; round < 2; round++) {
-      const without = yield* sendAtRate(ledger)
-      yield* Console.log(
-        `without readers       p50 ${without.p50} ms  p99 ${without.p99} ms  resident ${residentMib(pid)} MiB`
-      )
-      yield* Effect.scoped(
-        Effect.gen(function* () {
-          const eventsUnsafe = yield* openReaders(http)
-          const before = [eventsUnsafe(), residentMib(pid)] as const
-          const beside = yield* sendAtRate(ledger)
-          yield* Console.log(
-            `with ${readers} readers     p50 ${beside.p50} ms  p99 ${beside.p99} ms  resident ${before[1]} to ${residentMib(pid)} MiB, ` +
-              `${eventsUnsafe() - before[0]} events; p99 ${(beside.p99 / without.p99).toFixed(2)} of without`
-          )
-        })
-      )
-    }
+    yield* flags.memory ? Effect.scoped(memory(ledger, node, inspectorPort)) : inTurn(ledger, node)
   }).pipe(Effect.provide(client, { local: true }))
 }).pipe(
   Effect.scoped,

@@ -1,5 +1,9 @@
-/** The events of one account as a stream, read from the log page by page as the reader takes them. */
-import { Clock, Context, Effect, Option, Stream } from "effect"
+/**
+ * The events of one account as a stream: read from the log page by page as the reader takes them, and once it has caught up, from what
+ * a node reads of the log's end for all its readers.
+ */
+import { Array as Arr, Clock, Context, Effect, Option, Stream } from "effect"
+import type { SharedEvent } from "./actors/subscriptions/SharedEvent.ts"
 import type { WatchAccount } from "./actors/subscriptions/Subscriptions.ts"
 import type { QueryError } from "./domain/Errors.ts"
 import { AccountId } from "./domain/Ids.ts"
@@ -9,14 +13,15 @@ import type { Ledger } from "./Ledger.ts"
 /** Events of one page: the memory that a slow reader costs. */
 const pageRows = 200
 
-/** How a node tells that an account has a further event. Without a node's, an account is looked at again and again. */
+/** How a node brings what an account gets. Without a node's, an account is looked at again and again. */
 export const AccountWatch = Context.Reference<WatchAccount>("chronicle/AccountWatch", {
-  defaultValue: (): WatchAccount => (_, pollMs) => Effect.succeed(Effect.succeed(Effect.sleep(pollMs)))
+  defaultValue: (): WatchAccount => (_, pollMs) =>
+    Effect.succeed(Effect.succeed(Effect.as(Effect.sleep(pollMs), undefined)))
 })
 
 /**
- * Straight from the log, so no event is lost, repeated or out of order, whatever happened to the bus. Ends at the last event; with
- * `followMs` the log is read again when the account has more, at most once in so many milliseconds. A page is read once the page
+ * Each event is the log's, in order and linked with the one before it, so none is lost or repeated, whatever happened to the bus. Ends at
+ * the last event; with `followMs` it goes on, and the log is read at most once in so many milliseconds. A page is read once the page
  * before it was taken.
  */
 export const accountEvents = (
@@ -42,6 +47,23 @@ export const accountEvents = (
 
 type ReadPage = (after: number) => Effect.Effect<ReadonlyArray<HistoryEntry>, QueryError>
 
+/** The entries of an account that a node has read already, where they follow upon the last one without a gap. */
+const followOn = (
+  last: HistoryEntry,
+  events: ReadonlyArray<SharedEvent>
+): ReadonlyArray<HistoryEntry> | undefined => {
+  const entries: Array<HistoryEntry> = []
+  let { hash, version } = last
+  for (const event of events) {
+    if (event.row.version <= version) continue
+    const entry = event.row.version === version + 1 ? event.entryAfter(hash) : undefined
+    if (entry === undefined) return undefined
+    entries.push(entry)
+    ;({ hash, version } = entry)
+  }
+  return entries
+}
+
 const followed = (
   watching: ReturnType<WatchAccount>,
   from: number,
@@ -51,25 +73,34 @@ const followed = (
   Stream.unwrap(
     Effect.gen(function* () {
       const watch = yield* watching
-      let after = from
+      let last: HistoryEntry | undefined
       let readAt = 0
-      /** The last page was full: there may be more. */
-      let isFull = true
-      /** Until the account has more than what was read last. */
-      let wait: Effect.Effect<void> = Effect.void
-      const step = Effect.gen(function* () {
-        yield* wait
+      /** What the account got since the log was read; undefined while the log has more. */
+      let more: Effect.Success<typeof watch> | undefined
+
+      const readOn = Effect.gen(function* () {
         const now = yield* Clock.currentTimeMillis
-        if (readAt + followMs > now && !isFull) yield* Effect.sleep(readAt + followMs - now)
-        // Before the log is read, so that an event that comes meanwhile ends the wait after it.
+        if (readAt + followMs > now && more !== undefined) yield* Effect.sleep(readAt + followMs - now)
+        // Before the log is read, so that an event that comes meanwhile is among them.
         const changed = yield* watch
-        const page = yield* read(after)
+        const page = yield* read(last?.version ?? from)
         readAt = yield* Clock.currentTimeMillis
-        isFull = page.length === pageRows
-        wait = isFull ? Effect.void : changed
-        after = page.at(-1)?.version ?? after
+        more = page.length === pageRows ? undefined : changed
         return page
       })
-      return Stream.fromEffectRepeat(step).pipe(Stream.flatMap(Stream.fromIterable))
+      const step = Effect.gen(function* () {
+        const events = more === undefined ? undefined : yield* more
+        const entries = events === undefined || last === undefined ? undefined : followOn(last, events)
+        return entries ?? (yield* readOn)
+      })
+      const next: Effect.Effect<Arr.NonEmptyReadonlyArray<HistoryEntry>, QueryError> = Effect.flatMap(
+        step,
+        (entries) => {
+          if (!Arr.isReadonlyArrayNonEmpty(entries)) return next
+          last = Arr.lastNonEmpty(entries)
+          return Effect.succeed(entries)
+        }
+      )
+      return Stream.fromPull(Effect.succeed(next))
     })
   )

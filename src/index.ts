@@ -12,7 +12,7 @@ export {
   type RebuildStep,
   rebuild
 } from "./actors/projections/Rebuild.ts"
-export type { CommittedEvent } from "./actors/subscriptions/LogFollower.ts"
+export type { CommittedEvent } from "./actors/subscriptions/SharedEvent.ts"
 export type { SubscriptionOptions as SubscriptionAsked } from "./actors/subscriptions/Subscriptions.ts"
 export { Webhooks } from "./actors/webhooks/Webhooks.ts"
 export { Command, type CommandContext, type CommandInput } from "./domain/Command.ts"

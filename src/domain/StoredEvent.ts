@@ -8,6 +8,7 @@ import type { After } from "./Account.ts"
 import { CommandContext } from "./Command.ts"
 import { Event, type EventType, type InGroup } from "./Event.ts"
 import type { AccountId, CommandId, Instant, Version } from "./Ids.ts"
+import type { HistoryEntry } from "./Views.ts"
 
 /**
  * One row of the log (table `events`). `payload` is the exact text that was hashed and stored, never parsed and
@@ -183,11 +184,23 @@ export const encodeContext = (context: CommandContext | undefined): string | nul
   context === undefined || Object.keys(context).length === 0 ? null : encodeContextJson(context)
 
 /** The context of a row; none where it has none, or one that a later version wrote. */
-export const contextOf = ({ context }: StoredEvent): { readonly context?: CommandContext } => {
+const contextOf = ({ context }: StoredEvent): { readonly context?: CommandContext } => {
   if (context === null) return {}
   const decoded = decodeContextJson(context)
   return Result.isSuccess(decoded) ? { context: decoded.success } : {}
 }
+
+/** A row as an entry of its account's history. */
+export const entryOf = (row: StoredEvent): Result.Result<HistoryEntry, UnreadableEvent> =>
+  Result.map(decodeStored(row), (event) => ({
+    version: row.version,
+    event,
+    commandId: row.commandId,
+    recordedAt: row.recordedAt,
+    effectiveAt: row.effectiveAt ?? row.recordedAt,
+    hash: row.hash,
+    ...contextOf(row)
+  }))
 
 /** A row as today's event, and the state that it binds; none in rows from before version 2. */
 interface ReadEvent {

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber, Layer, Stream } from "effect"
 import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
-import type { CommittedEvent } from "../../src/actors/subscriptions/LogFollower.ts"
+import type { CommittedEvent } from "../../src/actors/subscriptions/SharedEvent.ts"
 import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"

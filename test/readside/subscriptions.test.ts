@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber, Layer, Result, Stream } from "effect"
 import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
-import type { CommittedEvent } from "../../src/actors/subscriptions/LogFollower.ts"
+import type { CommittedEvent } from "../../src/actors/subscriptions/SharedEvent.ts"
 import { SubscriptionCursor } from "../../src/actors/subscriptions/SubscriptionCursor.ts"
 import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"

@@ -2,7 +2,7 @@
 import { createConnection } from "node:net"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber, Queue, Stream } from "effect"
-import type { CommittedEvent } from "../../src/actors/subscriptions/LogFollower.ts"
+import type { CommittedEvent } from "../../src/actors/subscriptions/SharedEvent.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { deposit, open, transfer } from "../support/ledgerWorld.ts"
 import { connect, memoryLedger, openTcp, token, tokenOf } from "../support/rpcWorld.ts"

@@ -3,7 +3,7 @@ import { Context, Effect, Layer, Result } from "effect"
 import { AccountNotFound, InvalidCommand, type QueryError, Unavailable } from "../../domain/Errors.ts"
 import { isLinked } from "../../domain/HashChain.ts"
 import type { AccountId, Version } from "../../domain/Ids.ts"
-import { contextOf, decodeStored } from "../../domain/StoredEvent.ts"
+import { entryOf } from "../../domain/StoredEvent.ts"
 import { type HistoryEntry, pageRowsMax } from "../../domain/Views.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { limitOf } from "../../infra/readmodel/Queries.ts"
@@ -38,7 +38,6 @@ export class History extends Context.Service<
           const entries: Array<HistoryEntry> = []
           let previous = ""
           for (const row of rows) {
-            const event = decodeStored(row)
             const isWhole = (row.version === 1 || previous !== "") && isLinked(previous, row)
             previous = row.hash
             if (row.version <= after) continue
@@ -46,18 +45,10 @@ export class History extends Context.Service<
               const reason = `the chain is broken at version ${row.version}: run verify`
               return yield* new Unavailable({ what: `account ${account}`, reason })
             }
-            if (Result.isFailure(event)) {
-              return yield* new Unavailable({ what: `account ${account}`, reason: event.failure.message })
-            }
-            entries.push({
-              version: row.version,
-              event: event.success,
-              commandId: row.commandId,
-              recordedAt: row.recordedAt,
-              effectiveAt: row.effectiveAt ?? row.recordedAt,
-              hash: row.hash,
-              ...contextOf(row)
-            })
+            const entry = entryOf(row)
+            if (Result.isFailure(entry))
+              return yield* new Unavailable({ what: `account ${account}`, reason: entry.failure.message })
+            entries.push(entry.success)
           }
           return entries
         },

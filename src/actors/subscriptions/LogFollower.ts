@@ -1,30 +1,12 @@
 /** One subscription's way through the log: by itself up to its end, and from there on along what is read for all. */
 import { Effect, Result } from "effect"
-import type { Event } from "../../domain/Event.ts"
-import type { AccountId, CommandId, Instant, Version } from "../../domain/Ids.ts"
-import { decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import type { ReadSideLimits } from "../../infra/config/ReadSideConfig.ts"
 import type { Commit, EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
-import { makeMergedTails, readCommitsOf } from "./MergedTails.ts"
-import type { LogChanges, SharedBatch, SharedCommit, SharedPlace, SharedTail } from "./SharedTail.ts"
+import { type ListedCut, makeListCut, makeMergedTails, readCommitsOf } from "./MergedTails.ts"
+import { type CommittedEvent, type SharedEvent, toCommitted } from "./SharedEvent.ts"
+import type { SharedFind, SharedPlace, SharedPoint, SharedSeat } from "./SharedList.ts"
+import type { LogChanges, SharedTail } from "./SharedTail.ts"
 import { SubscriptionCursor } from "./SubscriptionCursor.ts"
-
-/**
- * One committed event. At least once: after a resumption some come again, and (`account`, `version`) tells which.
- * On one account, versions come in order, without a gap where all accounts are asked for from the beginning.
- */
-export interface CommittedEvent {
-  readonly account: AccountId
-  readonly version: Version
-  /** Undefined where this program cannot read it; the others go on. */
-  readonly event: Event | undefined
-  readonly commandId: CommandId
-  readonly recordedAt: Instant
-  readonly effectiveAt: Instant
-  readonly hash: string
-  /** Opaque; resumes after this event, or a little before it. */
-  readonly cursor: string
-}
 
 /** What a subscription read of the log at once. */
 export interface LogStep {
@@ -48,43 +30,56 @@ export interface FollowedLog {
 export class LogFollower {
   readonly #log: FollowedLog
   readonly #prefix: string
+  readonly #isWokenByAll: boolean
   /** Where it is, but for what it took from the list for all. */
   #cursor: SubscriptionCursor
   /** What it keeps to read by itself. */
   #tails: ReturnType<typeof makeMergedTails> | undefined
-  /** Where its last cut stands among those of the reader for all. */
+  /** It has come to the end of a cut since it began to read by itself. */
+  #hadAll = false
+  /** Where its cut is one of the reader for all. */
   #joint: SharedPlace | undefined
-  /** Where it goes on in the list for all; undefined while it reads by itself. */
-  #place: SharedPlace | undefined
+  /** Where it follows the list for all; undefined while it reads by itself. */
+  #seat: SharedSeat | undefined
+  /** The cut up to which it read by itself. */
+  #cut = 0
   /** The place in the log after the last batch that it took; undefined while its own cursor is ahead of that. */
   #resume: string | undefined
 
-  constructor(log: FollowedLog, from: SubscriptionCursor, prefix: string) {
+  /** `isWokenByAll`: a step ends with each change of the log, though nothing of it is asked for. */
+  constructor(log: FollowedLog, from: SubscriptionCursor, prefix: string, isWokenByAll: boolean) {
     this.#log = log
     this.#cursor = from
     this.#prefix = prefix
+    this.#isWokenByAll = isWokenByAll
   }
 
   /** The next events; none where it had to wait for them. A follower that failed cannot go on: its cursor is resumed by a new one. */
   readonly step: Effect.Effect<LogStep, StoreUnavailable> = Effect.suspend(() =>
-    this.#place === undefined ? this.#readAlone : this.#readShared(this.#place)
+    this.#seat === undefined ? this.#readAlone : this.#readShared(this.#seat)
   )
 
-  readonly #takingCut = <A, E>(take: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-    Effect.suspend(() => {
-      const ended = this.#log.shared.list.beginCut()
-      return Effect.tap(take, () =>
-        Effect.sync(() => {
-          this.#joint = ended()
-        })
-      )
+  /** To be called when it is over. */
+  readonly leave = (): void => {
+    this.#seat?.leave()
+    this.#seat = undefined
+  }
+
+  /** Once it had everything, its next cut is one that the reader for all takes: there it takes its seat. */
+  readonly #listCut: Effect.Effect<ListedCut, StoreUnavailable> = Effect.suspend(() => {
+    const { shared, store } = this.#log
+    const joint = this.#hadAll ? shared.list.nextCut : Effect.undefined
+    return Effect.flatMap(joint, (found) => {
+      this.#joint = found?.place
+      return found === undefined ? makeListCut(store) : Effect.succeed(found.listed)
     })
+  })
 
   readonly #readAlone = Effect.gen({ self: this }, function* () {
     const { store, feed, limits, disorderMs, shared } = this.#log
     // Made before the tails are read: a commit during that wakes the wait after it.
     const changed = feed.changedUnsafe()
-    this.#tails ??= makeMergedTails(store, limits, this.#cursor, disorderMs, this.#takingCut)
+    this.#tails ??= makeMergedTails(store, limits, this.#cursor, disorderMs, this.#listCut)
     const { taken, isAtEnd, deliveredUnsafe, endUnsafe } = yield* this.#tails.next
     const rows = taken.map(({ row }) => row)
     const commits = yield* readCommitsOf(store, rows, this.#prefix)
@@ -98,56 +93,67 @@ export class LogFollower {
     endUnsafe()
     const step = { events, cursor: this.#cursor.print(), isAtEnd }
     if (!isAtEnd) return step
-    this.#place = this.#joint
-    if (this.#place !== undefined) this.#tails = undefined
-    else {
+    this.#hadAll = true
+    this.#takeSeat()
+    if (this.#seat === undefined) {
       // Also where each cut has something new, as in a log that never rests.
       yield* shared.start
-      if (events.length === 0) yield* Effect.timeoutOption(changed, limits.subscribePollMs)
+      if (events.length === 0 && !shared.list.isReading)
+        yield* Effect.timeoutOption(changed, limits.subscribePollMs)
     }
     return step
   })
 
-  #readShared(at: SharedPlace): Effect.Effect<LogStep> {
-    const { list } = this.#log.shared
-    const changed = list.changed()
-    const batch = list.read(at)
-    if (batch === undefined) return Effect.as(changed, this.#stepTo([], true))
-    if (batch === "gone") {
-      this.#leaveShared()
-      return Effect.succeed(this.#stepTo([], false))
-    }
-    const next = { ...at, index: at.index + 1 }
-    this.#place = next
-    return Effect.succeed(this.#stepTo(this.#takeBatch(at, batch), list.read(next) === undefined))
+  #takeSeat(): void {
+    const joint = this.#joint
+    if (joint === undefined) return
+    this.#seat = this.#log.shared.list.takeSeat(joint, this.#prefix)
+    if (this.#seat === undefined) return
+    this.#cut = joint.cut
+    this.#tails = undefined
   }
 
-  #takeBatch({ cut }: SharedPlace, batch: SharedBatch): ReadonlyArray<CommittedEvent> {
-    if (batch.cut <= cut) return []
-    const isNext = batch.cut === cut + 1
-    const fresh = isNext ? batch.commits.filter((one) => this.#isNew(one)) : batch.commits
-    if (!isNext) this.#resume = batch.after
-    else for (const { commit } of fresh) this.#cursor.advance(commit.writerId, commit.seq)
-    return fresh.flatMap((one) => eventsOfShared(one, this.#prefix))
+  #readShared(seat: SharedSeat): Effect.Effect<LogStep> {
+    const changed = this.#isWokenByAll ? this.#log.shared.list.changed() : seat.changed
+    const take = Effect.sync(() => this.#takeFrom(seat))
+    return seat.hasSome || seat.lostAt !== undefined ? take : Effect.andThen(changed, take)
+  }
+
+  #takeFrom(seat: SharedSeat): LogStep {
+    const { list } = this.#log.shared
+    if (seat.lostAt !== undefined) {
+      this.#moveTo(seat.lostAt)
+      this.#leaveSeat()
+      return this.#stepTo([], false)
+    }
+    const events = seat.take(this.#log.limits.subscribeEventsMax).flatMap((find) => this.#eventsOf(find))
+    // Nothing up to the end of the list is left for it.
+    if (!seat.hasSome) this.#moveTo(list.end)
+    return this.#stepTo(events, !seat.hasSome)
+  }
+
+  #eventsOf({ batch, events }: SharedFind): ReadonlyArray<CommittedEvent> {
+    if (batch.cut <= this.#cut) return []
+    this.#resume = batch.after
+    return committedOf(events)
+  }
+
+  /** Everything before the place was taken. */
+  #moveTo({ cut, cursor }: SharedPoint): void {
+    if (cut > this.#cut) this.#resume = cursor
   }
 
   #stepTo(events: ReadonlyArray<CommittedEvent>, isAtEnd: boolean): LogStep {
     return { events, cursor: this.#resume ?? this.#cursor.print(), isAtEnd }
   }
 
-  /** The next cut of the shared reader holds once more what was delivered beyond its last one. */
-  #isNew({ commit: { writerId, seq }, ordinal }: SharedCommit): boolean {
-    return (
-      seq > this.#cursor.positionOf(writerId) && (ordinal === undefined || !this.#cursor.isFinished(ordinal))
-    )
-  }
-
-  #leaveShared(): void {
+  #leaveSeat(): void {
     // Printed by another cursor, so it can be read.
     if (this.#resume !== undefined) this.#cursor = Result.getOrThrow(SubscriptionCursor.parse(this.#resume))
-    this.#place = undefined
+    this.leave()
     this.#resume = undefined
     this.#joint = undefined
+    this.#hadAll = false
   }
 }
 
@@ -161,22 +167,6 @@ const eventsOf = (commit: Commit, cursor: SubscriptionCursor): ReadonlyArray<Com
   )
 }
 
-/** The same from what was read for all. */
-const eventsOfShared = (
-  { commit, before, after }: SharedCommit,
-  prefix: string
-): ReadonlyArray<CommittedEvent> => {
-  const rows = commit.events.filter(({ accountId }) => accountId.startsWith(prefix))
-  return rows.map((row, index) => toCommitted(row, index === rows.length - 1 ? after : before))
-}
-
-const toCommitted = (row: StoredEvent, cursor: string): CommittedEvent => ({
-  account: row.accountId,
-  version: row.version,
-  event: Result.getOrUndefined(decodeStored(row)),
-  commandId: row.commandId,
-  recordedAt: row.recordedAt,
-  effectiveAt: row.effectiveAt ?? row.recordedAt,
-  hash: row.hash,
-  cursor
-})
+/** The same of what was read for all: before its last event, a commit is delivered again as a whole. */
+const committedOf = (events: ReadonlyArray<SharedEvent>): ReadonlyArray<CommittedEvent> =>
+  events.map((event, index) => event.committed(event.of !== events[index + 1]?.of))

@@ -78,13 +78,13 @@ export const makeMergedTails = (
    * command waits no longer than its deadline for its lane, and the clocks of two nodes differ by twice the skew bound.
    */
   disorderMs: number,
-  /** Around the taking of each cut. */
-  takingCut: <A, E>(take: Effect.Effect<A, E>) => Effect.Effect<A, E> = (take) => take
+  /** What the log has at the moment of each cut, which may have been listed for others too. */
+  listCut: Effect.Effect<ListedCut, StoreUnavailable> = makeListCut(store)
 ) => {
   const order = new AccountOrder({ deliveredMax: limits.subscribeAccountsMax, isFromStart: cursor.isStart })
   const beyond = makeLookBeyond(store, limits, order, disorderMs)
   const ahead = makeReadAhead(store, limits, order)
-  const takeCut = makeTakeCut(store, cursor)
+  const takeCut = makeTakeCut(store, listCut, cursor)
   const openLater = makeOpenLater(store, cursor)
   let cut: Cut | undefined
 
@@ -94,7 +94,7 @@ export const makeMergedTails = (
     /** The next commits that are ready, none at the end of the log. After a failure it cannot go on: resume elsewhere. */
     next: Effect.gen(function* () {
       if (cut === undefined) {
-        cut = yield* takingCut(takeCut)
+        cut = yield* takeCut
         beyond.beginUnsafe()
       }
       const now: Cut = cut
@@ -191,6 +191,11 @@ const takeFront = (now: Cut, tail: Tail): CommitRow | undefined => {
 /** How often the writers are listed anew while further ones are finished. */
 const cutTriesMax = 20
 
+export interface ListedCut {
+  readonly rows: Effect.Success<EventStore["Service"]["listWriters"]>
+  readonly finishedTo: number
+}
+
 /**
  * The writers that are not finished and the number of the last one that is, as of one moment. They are two statements: a writer that
  * committed once more and was finished between them would be in neither, so they are asked again where the number has changed. That
@@ -210,8 +215,11 @@ export const makeListCut = (store: Pick<EventStore["Service"], "listWriters" | "
   })
 }
 
-const makeTakeCut = (store: EventStore["Service"], cursor: SubscriptionCursor) => {
-  const listCut = makeListCut(store)
+const makeTakeCut = (
+  store: EventStore["Service"],
+  listCut: Effect.Effect<ListedCut, StoreUnavailable>,
+  cursor: SubscriptionCursor
+) => {
   let isFirst = true
   return Effect.gen(function* () {
     const { rows, finishedTo } = yield* listCut

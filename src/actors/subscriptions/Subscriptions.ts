@@ -1,13 +1,15 @@
 /** Streams of committed events from any place in the log, each account's in order, for hosts and peers that follow it. */
-import { Context, Effect, Layer, type Scope, Stream } from "effect"
+import { Array as Arr, Context, Effect, Layer, type Scope, Stream } from "effect"
 import { type InvalidCommand, Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { CommitFeed } from "../commit/CommitFeed.ts"
-import { type CommittedEvent, type FollowedLog, LogFollower, type LogStep } from "./LogFollower.ts"
-import { endOfLog, makeSharedTail } from "./SharedTail.ts"
+import { type FollowedLog, LogFollower, type LogStep } from "./LogFollower.ts"
+import type { CommittedEvent, SharedEvent } from "./SharedEvent.ts"
+import type { SharedSeat } from "./SharedList.ts"
+import { endOfLog, makeSharedTail, type SharedTail } from "./SharedTail.ts"
 import { SubscriptionCursor } from "./SubscriptionCursor.ts"
 
 export interface SubscriptionOptions {
@@ -21,13 +23,14 @@ export interface SubscriptionOptions {
 }
 
 /**
- * Begins to watch an account until the scope ends. Each run of the inner effect answers one that completes at the next event after
- * that run, of which there is one at a time; where no reader reads the log for all, after `pollMs` milliseconds.
+ * Begins to watch an account until the scope ends. Each run of the inner effect, before the log is read, answers one that brings what
+ * the account got since that run, as often as it is run again; `undefined` tells to read the log once more: after `pollMs`
+ * milliseconds where no reader reads the log for all, and where what the reader had is gone.
  */
 export type WatchAccount = (
   account: AccountId,
   pollMs: number
-) => Effect.Effect<Effect.Effect<Effect.Effect<void>>, never, Scope.Scope>
+) => Effect.Effect<Effect.Effect<Effect.Effect<ReadonlyArray<SharedEvent> | undefined>>, never, Scope.Scope>
 
 export class Subscriptions extends Context.Service<
   Subscriptions,
@@ -59,41 +62,75 @@ export class Subscriptions extends Context.Service<
       const shared = yield* makeSharedTail(store, feed, limits, disorderMs)
       const log: FollowedLog = { store, feed, limits, disorderMs, shared }
 
-      const follow: Subscriptions["Service"]["follow"] = ({ after, accountPrefix = "" } = {}) =>
-        Stream.unwrap(
-          Effect.gen(function* () {
-            const cursor = yield* cursorAt(store, after)
-            yield* shared.join
-            const follower = new LogFollower(log, cursor, accountPrefix)
-            return Stream.fromEffectRepeat(Effect.mapError(follower.step, unavailable))
-          })
-        )
+      const followerOf = Effect.fnUntraced(function* (
+        { after, accountPrefix = "" }: SubscriptionOptions,
+        isWokenByAll: boolean
+      ) {
+        const cursor = yield* cursorAt(store, after)
+        yield* shared.join
+        const follower = new LogFollower(log, cursor, accountPrefix, isWokenByAll)
+        yield* Effect.addFinalizer(() => Effect.sync(follower.leave))
+        return Effect.mapError(follower.step, unavailable)
+      })
 
       return {
-        follow,
-        subscribe: (asked) => Stream.flatMap(follow(asked), ({ events }) => Stream.fromIterable(events)),
+        follow: (asked = {}) =>
+          Stream.unwrap(Effect.map(followerOf(asked, true), (step) => Stream.fromEffectRepeat(step))),
+        subscribe: (asked = {}) =>
+          Stream.unwrap(
+            Effect.map(followerOf(asked, false), (step) => Stream.fromPull(Effect.succeed(nextEvents(step))))
+          ),
         beginning: new SubscriptionCursor().print(),
         end: endOfLog(store).pipe(
           Effect.map((cursor) => cursor.print()),
           Effect.mapError(unavailable)
         ),
-        watchAccount: (account, pollMs) =>
-          Effect.gen(function* () {
-            yield* shared.join
-            const { latch, stop } = shared.list.watch(account)
-            yield* Effect.addFinalizer(() => Effect.sync(stop))
-            return Effect.gen(function* () {
-              yield* shared.start
-              // While the reader for all does not run, the account is read again every `pollMs`.
-              if (!shared.list.isReading) return Effect.sleep(pollMs)
-              latch.closeUnsafe()
-              return latch.await
-            })
-          })
+        watchAccount: (account, pollMs) => watch(shared, account, pollMs, limits.subscribeEventsMax)
       }
     })
   )
 }
+
+/** The next events that are asked for, however many steps it takes to come to them. */
+const nextEvents = <E>(step: Effect.Effect<LogStep, E>) => {
+  const next: Effect.Effect<Arr.NonEmptyReadonlyArray<CommittedEvent>, E> = Effect.flatMap(
+    step,
+    ({ events }) => (Arr.isReadonlyArrayNonEmpty(events) ? Effect.succeed(events) : next)
+  )
+  return next
+}
+
+const watch = Effect.fnUntraced(function* (
+  { join, list, start }: SharedTail,
+  account: AccountId,
+  pollMs: number,
+  eventsMax: number
+) {
+  yield* join
+  let seat: SharedSeat | undefined
+  const leave = (): void => {
+    seat?.leave()
+    seat = undefined
+  }
+  yield* Effect.addFinalizer(() => Effect.sync(leave))
+  const poll = Effect.as(Effect.sleep(pollMs), undefined)
+
+  const moreOf = (from: SharedSeat): Effect.Effect<ReadonlyArray<SharedEvent> | undefined> =>
+    Effect.suspend(() => {
+      const take = Effect.sync(() =>
+        from.lostAt === undefined ? from.take(eventsMax).flatMap(({ events }) => events) : undefined
+      )
+      return from.hasSome || from.lostAt !== undefined ? take : Effect.andThen(from.changed, take)
+    })
+
+  return Effect.gen(function* () {
+    yield* start
+    if (seat?.lostAt !== undefined) leave()
+    if (!list.isReading) return poll
+    seat ??= list.takeSeatOf(account)
+    return moreOf(seat)
+  })
+})
 
 const cursorAt = Effect.fnUntraced(function* (store: EventStore["Service"], after: string | undefined) {
   if (after === undefined) return new SubscriptionCursor()

@@ -16,7 +16,8 @@ import { type Attempt, WebhookSender } from "../../infra/webhooks/WebhookSender.
 import { type WebhookProgress, type WebhookRow, WebhookStore } from "../../infra/webhooks/WebhookStore.ts"
 import { makeSingleton, Singletons } from "../relay/Singletons.ts"
 import { reasonOf, supervise } from "../relay/Supervisor.ts"
-import type { CommittedEvent, LogStep } from "../subscriptions/LogFollower.ts"
+import type { LogStep } from "../subscriptions/LogFollower.ts"
+import type { CommittedEvent } from "../subscriptions/SharedEvent.ts"
 import { Subscriptions } from "../subscriptions/Subscriptions.ts"
 
 const singleton = makeSingleton("webhooks", Schema.fromJsonString(Schema.Struct({})))

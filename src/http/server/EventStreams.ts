@@ -2,7 +2,7 @@
  * Streams of events as server-sent events: each with the cursor after which a client that lost its connection goes on. A stream is
  * read as the client takes it, so a slow client costs its own stream alone.
  */
-import { Cause, Effect, Exit, Fiber, Option, type Scope, Stream } from "effect"
+import { type Array as Arr, Cause, Clock, Deferred, Effect, Latch, Option, type Scope, Stream } from "effect"
 import { HttpServerResponse } from "effect/http"
 import type { Caller } from "../../access/Tokens.ts"
 import type { QueryError } from "../../domain/Errors.ts"
@@ -10,62 +10,156 @@ import { toProblem } from "../api/Problems.ts"
 import { HttpConnections } from "./HttpConnections.ts"
 import { HttpConfig } from "./HttpLimits.ts"
 
-/** One event, its data encoded. */
-export interface ServerSentEvent {
-  readonly id: string
-  readonly data: unknown
-}
-
 /** A fault that shows within this time, such as a cursor that is none, gets a status of its own; in milliseconds. */
 const faultsMs = 100
 /** How soon a client connects again after the stream has ended, in milliseconds. */
 const retryMs = 1_000
+/** Bytes that wait for a client before its stream is read no further; Node.js holds as much again for the socket. */
+const waitingBytesMax = 65_536
 
-const printEvent = ({ id, data }: ServerSentEvent): string => `id: ${id}\ndata: ${JSON.stringify(data)}\n\n`
+/**
+ * How the items of a stream are printed. An item that many streams share, as the events of the log's end are, is printed once for all
+ * of them.
+ */
+export const makePrintEvent = <Item extends object>(
+  idOf: (item: Item) => string,
+  encode: (item: Item) => unknown
+): ((item: Item) => Uint8Array) => {
+  const printed = new WeakMap<Item, Uint8Array>()
+  return (item) => {
+    const known = printed.get(item)
+    if (known !== undefined) return known
+    const text = Buffer.from(`id: ${idOf(item)}\ndata: ${JSON.stringify(encode(item))}\n\n`)
+    printed.set(item, text)
+    return text
+  }
+}
+
+const heartbeat = Buffer.from(": nothing new\n\n")
 
 /** The last event of a stream that failed: a problem document. The client goes on after the last id. */
 const printFailure = (error: QueryError): string =>
   `event: problem\ndata: ${JSON.stringify(toProblem(error).document)}\n\n`
 
-const heartbeat = ": nothing new\n\n"
+/** The body of one response. A client gets a chunk for all that came since the last, and what waits for it is bounded. */
+class EventBody {
+  #waiting: Array<Uint8Array> = []
+  #bytes = 0
+  #end: Cause.Done | "broken" | undefined
+  #sentAt: number
+  readonly #hasSome = Latch.makeUnsafe(false)
+  readonly #hasRoom = Latch.makeUnsafe(true)
+
+  constructor(now: number) {
+    this.#sentAt = now
+    this.#add(Buffer.from(`retry: ${retryMs}\n\n`))
+  }
+
+  /** What Node.js takes for the client, as fast as the client does. */
+  readonly pull: Effect.Effect<Arr.NonEmptyReadonlyArray<Uint8Array>, Cause.Done> = Effect.suspend(() => {
+    const [first, ...others] = this.#waiting
+    if (first !== undefined) {
+      this.#waiting = []
+      this.#bytes = 0
+      this.#hasRoom.openUnsafe()
+      return Effect.succeed([first, ...others])
+    }
+    if (this.#end === "broken") return Effect.die(new Error("a stream of events failed"))
+    if (this.#end !== undefined) return Effect.fail(this.#end)
+    this.#hasSome.closeUnsafe()
+    return Effect.andThen(this.#hasSome.await, this.pull)
+  })
+
+  /** Completes once there is room for more. */
+  send(texts: Arr.NonEmptyReadonlyArray<Uint8Array>, now: number): Effect.Effect<void> {
+    if (this.#end !== undefined) return Effect.never
+    this.#sentAt = now
+    // All of them before the response is woken, so that they are one chunk.
+    for (const text of texts) this.#add(text)
+    this.#hasSome.openUnsafe()
+    if (this.#bytes < waitingBytesMax) return Effect.void
+    this.#hasRoom.closeUnsafe()
+    return this.#hasRoom.await
+  }
+
+  /** Tells the client that the stream is alive where nothing was sent for so long. Answers when to look again. */
+  beat(now: number, everyMs: number): number {
+    if (this.#sentAt + everyMs > now) return this.#sentAt + everyMs - now
+    if (this.#end === undefined && this.#bytes === 0) {
+      this.#add(heartbeat)
+      this.#hasSome.openUnsafe()
+    }
+    this.#sentAt = now
+    return everyMs
+  }
+
+  end(lastText = ""): void {
+    if (this.#end !== undefined) return
+    if (lastText !== "") this.#add(Buffer.from(lastText))
+    this.#end = Cause.Done()
+    this.#hasSome.openUnsafe()
+  }
+
+  /** The client sees its connection break, and goes on after the last id. */
+  break(): void {
+    this.#end ??= "broken"
+    this.#hasSome.openUnsafe()
+  }
+
+  #add(text: Uint8Array): void {
+    this.#waiting.push(text)
+    this.#bytes += text.length
+  }
+}
 
 export type EventStream = Effect.Success<typeof makeEventStream>
 
-/** The response that sends events. Fails where the stream does at once; a later failure is the last event. */
+/** The response that sends printed events. Fails where the stream does at once; a later failure is the last event. */
 export const makeEventStream = Effect.gen(function* () {
   const { heartbeatMs } = yield* HttpConfig
   const connections = yield* HttpConnections
-  const heartbeats = Stream.fromEffectRepeat(Effect.as(Effect.sleep(heartbeatMs), heartbeat))
+  const clock = yield* Clock.Clock
+  const now = () => clock.currentTimeMillisUnsafe()
+
+  const fail = (body: EventBody, cause: Cause.Cause<QueryError>): Effect.Effect<void> => {
+    const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+    if (error === undefined) body.break()
+    else body.end(printFailure(error))
+    return error === undefined && !Cause.hasInterrupts(cause)
+      ? Effect.logError("http: a stream of events failed", cause)
+      : Effect.void
+  }
 
   return Effect.fnUntraced(function* (
     caller: Caller,
-    events: Stream.Stream<ServerSentEvent, QueryError>
+    events: Stream.Stream<Uint8Array, QueryError>
   ): Effect.fn.Return<HttpServerResponse.HttpServerResponse, QueryError, Scope.Scope> {
     yield* connections.openStream(caller)
-    const pull = yield* Stream.toPull(events)
+    const body = new EventBody(now())
+    const begun = yield* Deferred.make<void, QueryError>()
+    const begin = Deferred.succeed(begun, undefined)
     // Begun before the headers are sent, so that a fault can still be told by the status.
-    const first = yield* Effect.forkScoped(pull)
-    const begun = yield* Effect.timeoutOption(Fiber.await(first), faultsMs)
-    if (Option.isSome(begun) && Exit.isFailure(begun.value)) {
-      const fault = Option.getOrUndefined(Cause.findErrorOption(begun.value.cause))
-      if (fault !== undefined && !Cause.isDone(fault)) return yield* Effect.fail(fault)
-    }
-    let isFirst = true
-    const next: typeof pull = Effect.suspend(() => {
-      if (!isFirst) return pull
-      isFirst = false
-      return Fiber.join(first)
-    })
-    const texts = Stream.fromPull(Effect.succeed(next)).pipe(
-      Stream.map(printEvent),
-      Stream.catch((error) => Stream.succeed(printFailure(error))),
-      Stream.merge(heartbeats, { haltStrategy: "left" }),
-      Stream.interruptWhen(connections.closing)
+    yield* events.pipe(
+      Stream.runForEachArray((texts) => Effect.andThen(begin, body.send(texts, now()))),
+      Effect.matchCauseEffect({
+        onSuccess: () => Effect.sync(() => body.end()),
+        onFailure: (cause) =>
+          Effect.flatMap(Deferred.failCause(begun, cause), (isFirst) =>
+            isFirst ? Effect.void : fail(body, cause)
+          )
+      }),
+      Effect.forkScoped
     )
-    const body = Stream.concat(Stream.succeed(`retry: ${retryMs}\n\n`), texts)
-    return HttpServerResponse.stream(Stream.encodeText(body), {
+    yield* Effect.timeoutOption(Deferred.await(begun), faultsMs)
+    yield* begin
+    yield* Deferred.await(begun)
+    const beats = Effect.suspend(() => Effect.sleep(body.beat(now(), heartbeatMs)))
+    yield* Effect.forkScoped(Effect.forever(beats))
+    yield* connections.closing.pipe(Effect.andThen(Effect.sync(() => body.end())), Effect.forkScoped)
+    return HttpServerResponse.stream(Stream.fromPull(Effect.succeed(body.pull)), {
       contentType: "text/event-stream",
-      headers: { "cache-control": "no-store", "x-accel-buffering": "no" }
+      // A connection is kept for nothing else: at the end of the node none is left open behind its stream.
+      headers: { "cache-control": "no-store", "x-accel-buffering": "no", connection: "close" }
     })
   })
 })

@@ -19,7 +19,7 @@ export const httpLimits = limitGroup("CHRONICLE_HTTP", {
   streamsMax: limit(4_096, "Streams of events that are open on one node."),
   streamsPerCallerMax: limit(1_024, "Streams of events that one caller may hold open on one node."),
   heartbeatMs: limit(15_000, "A stream of events sends a comment when nothing happened for this long."),
-  followMs: limit(200, "How often a stream that has caught up looks for new events of its account.")
+  followMs: limit(200, "A stream that has caught up reads the log of its account at most once in this time.")
 })
 
 type HttpLimits = typeof httpLimits.schema.Type

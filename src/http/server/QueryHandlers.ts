@@ -11,7 +11,7 @@ import { chooseQuery, parameterPath } from "../api/Parameters.ts"
 import { NotFound, type RequestError } from "../api/Problems.ts"
 import { foundOf, hasETag, isFollowed, type QueryRoute, queryRoutes } from "../api/QueryRoutes.ts"
 import { entityTagOf, isKnown } from "./EntityTags.ts"
-import { type EventStream, makeEventStream, type ServerSentEvent } from "./EventStreams.ts"
+import { type EventStream, makeEventStream, makePrintEvent } from "./EventStreams.ts"
 import { HttpConfig } from "./HttpLimits.ts"
 import { jsonResponse, problemResponse } from "./Responses.ts"
 import { type Handle, type Parameters, serveGroup } from "./RouteGroup.ts"
@@ -56,6 +56,21 @@ const encoderOf = (name: QueryRoute["name"]) => {
   const encode = encoders.get(name)
   if (encode === undefined) throw new Error(`no encoder of ${name}`)
   return encode
+}
+
+/** How the items of each stream are printed; the table says of them that they have a cursor. */
+const printers = new Map(
+  queryRoutes
+    .filter(({ isStream }) => isStream)
+    .map(({ name }) => {
+      const print = makePrintEvent(({ cursor }: { readonly cursor: string }) => cursor, encoderOf(name))
+      return [name, (item: unknown) => print(item as { readonly cursor: string })] as const
+    })
+)
+const printerOf = (name: QueryRoute["name"]) => {
+  const print = printers.get(name)
+  if (print === undefined) throw new Error(`no printer of ${name}`)
+  return print
 }
 
 /** What is known by the id, or `NotFound`. */
@@ -124,19 +139,12 @@ const followAll = (guarded: GuardedLedger, send: EventStream, { name }: QueryRou
   Effect.fnUntraced(function* (caller: Caller, given: Fields) {
     const { headers } = yield* HttpServerRequest.HttpServerRequest
     const after = afterOf(given, headers)
-    const encode = encoderOf(name)
-    const events = guarded
-      .follow(caller, name, after === undefined ? given : { ...given, after })
-      // The table says of a stream that its items have a cursor.
-      .pipe(
-        Stream.map(
-          (item): ServerSentEvent => ({ id: (item as { cursor: string }).cursor, data: encode(item) })
-        )
-      )
-    return yield* send(caller, events)
+    const events = guarded.follow(caller, name, after === undefined ? given : { ...given, after })
+    return yield* send(caller, Stream.map(events, printerOf(name)))
   })
 
 const encodeEntry = Schema.encodeSync(Schema.toCodecJson(HistoryEntry))
+const printEntry = makePrintEvent(({ version }: HistoryEntry) => String(version), encodeEntry)
 
 const followAccount = (guarded: GuardedLedger, send: EventStream, followMs: number) =>
   Effect.fnUntraced(function* (caller: Caller, params: Fields, given: Fields) {
@@ -147,10 +155,8 @@ const followAccount = (guarded: GuardedLedger, send: EventStream, followMs: numb
     const after = Number(text)
     if (!/^\d+$/.test(text) || !Number.isSafeInteger(after))
       return yield* InvalidCommand.at("Last-Event-ID", "must be the version of an event")
-    const events = guarded
-      .events(caller, { account: String(params.account), after, followMs })
-      .pipe(Stream.map((entry): ServerSentEvent => ({ id: String(entry.version), data: encodeEntry(entry) })))
-    return yield* send(caller, events)
+    const events = guarded.events(caller, { account: String(params.account), after, followMs })
+    return yield* send(caller, Stream.map(events, printEntry))
   })
 
 const makeHandle = Effect.gen(function* () {

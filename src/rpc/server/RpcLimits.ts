@@ -25,7 +25,7 @@ export const rpcLimits = limitGroup("CHRONICLE_RPC", {
     "Lines about refusals and broken connections that are logged in ten seconds; the rest is counted."
   ),
   streamsPerConnectionMax: limit(16, "Streams of events one connection may hold open."),
-  followMs: limit(200, "How often a stream that has caught up looks for new events of its account.")
+  followMs: limit(200, "A stream that has caught up reads the log of its account at most once in this time.")
 })
 
 export type RpcLimits = typeof rpcLimits.schema.Type

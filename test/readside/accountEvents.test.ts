@@ -1,0 +1,163 @@
+/** The events of an account that is followed: from the log, and once they are caught up with, from what is read for all followers. */
+import { assert, describe, it, layer } from "@effect/vitest"
+import { Effect, Fiber, Queue, Result, Stream } from "effect"
+import { AccountWatch, accountEvents } from "../../src/AccountEvents.ts"
+import { SharedCommit, type SharedEvent } from "../../src/actors/subscriptions/SharedEvent.ts"
+import { entryOf, type StoredEvent } from "../../src/domain/StoredEvent.ts"
+import type { HistoryEntry } from "../../src/domain/Views.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import { memoryLedger } from "../support/callers.ts"
+import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
+import { eventually } from "../support/readSides.ts"
+
+const account = "one"
+
+/** A log of one account that counts how often it is read. */
+const makeLog = (deposits: number) => {
+  const writer = new EventWriter("w")
+  writer.decide(openAccount(account))
+  const add = (): StoredEvent => writer.decide(deposit(account, 1n))[0] ?? assert.fail("no event")
+  for (let nth = 0; nth < deposits; nth++) add()
+  const reads: Array<number> = []
+  return {
+    writer,
+    add,
+    reads,
+    history: (_: string, { after = 0, limit = 1_000 }: Parameters<Ledger["Service"]["history"]>[1] = {}) =>
+      Effect.sync(() => {
+        reads.push(after)
+        return writer.log.slice(after, after + limit).map((row) => Result.getOrThrow(entryOf(row)))
+      })
+  }
+}
+
+const sharedOf = (row: StoredEvent): SharedEvent =>
+  new SharedCommit({ writerId: "w", seq: row.version, events: [row] }, "", "").events[0] ??
+  assert.fail("no event")
+
+/** Follows the log from a version on, and is given what a node would have read. */
+const follow = Effect.fnUntraced(function* (log: ReturnType<typeof makeLog>, after: number) {
+  const given = yield* Queue.unbounded<ReadonlyArray<SharedEvent> | undefined>()
+  const watched = Effect.succeed(Effect.succeed(Queue.take(given)))
+  const entries = yield* Queue.unbounded<HistoryEntry>()
+  yield* accountEvents({ history: log.history }, { account, after, followMs: 1 }, () => watched).pipe(
+    Stream.runForEach((entry) => Queue.offer(entries, entry)),
+    Effect.forkScoped
+  )
+  return {
+    give: (events: ReadonlyArray<SharedEvent> | undefined) => Queue.offer(given, events),
+    take: (count: number) =>
+      Effect.map(Queue.takeN(entries, count), (taken) => taken.map(({ version }) => version))
+  }
+})
+
+describe("the events of a followed account", () => {
+  it.live("are taken as they were read for all, each once", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const log = makeLog(2)
+        const { give, take } = yield* follow(log, 0)
+        assert.deepEqual(yield* take(3), [1, 2, 3])
+        const [third, fourth] = [log.writer.log[2] ?? assert.fail(), log.add()]
+        yield* give([sharedOf(third), sharedOf(fourth)])
+        yield* give([])
+        yield* give([sharedOf(fourth), sharedOf(log.add())])
+        assert.deepEqual(yield* take(2), [4, 5])
+        assert.deepEqual(log.reads, [0])
+      })
+    )
+  )
+
+  it.live("are read from the log where there is a gap, and where what was read for all is gone", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const log = makeLog(2)
+        const { give, take } = yield* follow(log, 0)
+        yield* take(3)
+        log.add()
+        yield* give([sharedOf(log.add())])
+        assert.deepEqual(yield* take(2), [4, 5])
+        log.add()
+        yield* give(undefined)
+        assert.deepEqual(yield* take(1), [6])
+        assert.deepEqual(log.reads, [0, 3, 5])
+      })
+    )
+  )
+
+  it.live("are read from the log where one does not follow upon the last by its hash", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const log = makeLog(0)
+        const { give, take } = yield* follow(log, 0)
+        yield* take(1)
+        const row = log.add()
+        yield* give([sharedOf({ ...row, payload: row.payload.replace('"1"', '"2"') })])
+        yield* take(1)
+        assert.deepEqual(log.reads, [0, 1])
+      })
+    )
+  )
+
+  it.live("are read from the log first by one that begins at their end", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const log = makeLog(2)
+        const { give, take } = yield* follow(log, 3)
+        yield* eventually(Effect.sync(() => assert.deepEqual(log.reads, [3])))
+        yield* give([sharedOf(log.add())])
+        assert.deepEqual(yield* take(1), [4])
+        yield* give([sharedOf(log.add())])
+        assert.deepEqual(yield* take(1), [5])
+        assert.deepEqual(log.reads, [3, 3])
+      })
+    )
+  )
+})
+
+layer(memoryLedger, { excludeTestServices: true })("readers that follow accounts of a node", (it) => {
+  it.effect("do not ask the log for what they have caught up with", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const ledger = yield* Ledger
+        const watch = yield* AccountWatch
+        yield* ledger.dispatch({ _tag: "OpenAccount", account, asset: "USD/2", owner: "Ann" })
+        let reads = 0
+        const counted = {
+          history: (...asked: Parameters<typeof ledger.history>) =>
+            Effect.suspend(() => {
+              reads++
+              return ledger.history(...asked)
+            })
+        }
+        const seen = Array.from({ length: 5 }, () => [] as HistoryEntry[])
+        const fibers = yield* Effect.forEach(seen, (entries) =>
+          accountEvents(counted, { account, after: 0, followMs: 5 }, watch).pipe(
+            Stream.runForEach((entry) => Effect.sync(() => entries.push(entry))),
+            Effect.forkChild
+          )
+        )
+        let deposits = 0
+        const readsOf = Effect.fnUntraced(function* (count: number) {
+          const before = reads
+          for (let nth = 0; nth < count; nth++) {
+            yield* ledger.dispatch({ _tag: "Deposit", account, amount: 1n })
+            deposits++
+            yield* eventually(
+              Effect.sync(() => {
+                for (const entries of seen) assert.strictEqual(entries.length, deposits + 1)
+              })
+            )
+          }
+          return reads - before
+        })
+        // Until the reader for all runs, and each of them has its seat.
+        yield* Effect.repeat(readsOf(1), { until: (count) => count === 0 })
+        assert.strictEqual(yield* readsOf(20), 0)
+        const all = yield* ledger.history(account)
+        for (const entries of seen) assert.deepEqual(entries, all)
+        yield* Fiber.interruptAll(fibers)
+      })
+    )
+  )
+})

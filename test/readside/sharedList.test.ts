@@ -1,0 +1,129 @@
+/** The list of what was read for all that follow the log's end: whom a batch concerns, and what becomes of those that do not take it. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { SharedCommit } from "../../src/actors/subscriptions/SharedEvent.ts"
+import { SharedList, type SharedSeat } from "../../src/actors/subscriptions/SharedList.ts"
+import { AccountId } from "../../src/domain/Ids.ts"
+import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
+
+const noWriters = Effect.succeed({ rows: [], finishedTo: 0 })
+
+/** The place of one that has read up to the next cut. */
+const placeOf = (list: SharedList) => {
+  const waiting = Effect.runFork(list.nextCut)
+  Effect.runSync(list.takingCut(noWriters))
+  const exit = waiting.pollUnsafe()
+  return (exit?._tag === "Success" ? exit.value?.place : undefined) ?? assert.fail("no cut")
+}
+
+/** A list that a reader fills, with so much room, and followers that take their seats at its beginning. */
+const openList = (eventsMax: number) => {
+  const list = new SharedList(eventsMax)
+  const writer = new EventWriter("w")
+  let seq = 0
+  list.begin("place 0")
+  const seat = (prefix: string): SharedSeat => {
+    return list.takeSeat(placeOf(list), prefix) ?? assert.fail("no seat")
+  }
+  /** One commit of a cut of its own, with an event of each account. */
+  const publish = (...accounts: ReadonlyArray<string>): ReadonlyArray<SharedSeat> => {
+    const events = accounts.flatMap((id) =>
+      writer.decide(writer.log.some(({ accountId }) => accountId === id) ? deposit(id, 1n) : openAccount(id))
+    )
+    Effect.runSync(list.takingCut(noWriters))
+    const [before, after] = [`place ${seq}`, `place ${++seq}`]
+    return list.publish([new SharedCommit({ writerId: "w", seq, events }, before, after)], after)
+  }
+  return { list, seat, publish }
+}
+
+const versionsOf = (seat: SharedSeat): ReadonlyArray<string> =>
+  seat.take(1_000).flatMap(({ events }) => events.map(({ row }) => `${row.accountId}@${row.version}`))
+
+describe("the list of the log's end", () => {
+  it("tells a batch to those that follow one of its accounts, and to no other", () => {
+    const { list, seat, publish } = openList(1_000)
+    const [all, some, none] = [seat(""), seat("a:"), seat("b:")]
+    const one = list.takeSeatOf(AccountId.make("a:1"))
+    assert.sameMembers([...publish("a:1", "a:2")], [all, some, one])
+    assert.sameMembers([...publish("c:1")], [all])
+    assert.deepEqual(versionsOf(all), ["a:1@1", "a:2@1", "c:1@1"])
+    assert.deepEqual(versionsOf(some), ["a:1@1", "a:2@1"])
+    assert.deepEqual(versionsOf(one), ["a:1@1"])
+    assert.isFalse(none.hasSome)
+    assert.deepEqual(versionsOf(all), [], "each event is taken once")
+  })
+
+  it("keeps the place of a follower that nothing is for, however much passes it", () => {
+    const { list, seat, publish } = openList(5)
+    const quiet = seat("quiet:")
+    for (let nth = 0; nth < 100; nth++) publish("busy")
+    assert.isUndefined(quiet.lostAt)
+    publish("quiet:1")
+    assert.deepEqual(versionsOf(quiet), ["quiet:1@1"])
+    assert.strictEqual(list.end.cursor, "place 101")
+  })
+
+  it("loses a follower that does not take what is for it, at the place before that", () => {
+    const { seat, publish } = openList(5)
+    const [slow, quick] = [seat("a"), seat("a")]
+    publish("other")
+    for (let nth = 0; nth < 10; nth++) {
+      publish("a")
+      versionsOf(quick)
+    }
+    assert.deepEqual(slow.lostAt, { cut: 4, cursor: "place 1" })
+    assert.isFalse(slow.hasSome)
+    assert.isUndefined(quick.lostAt)
+    publish("a")
+    assert.deepEqual(versionsOf(quick), ["a@11"])
+  })
+
+  it("brings a follower what was published between its cut and its seat", () => {
+    const { list, publish } = openList(1_000)
+    const place = placeOf(list)
+    publish("a", "b")
+    publish("b")
+    const late = list.takeSeat(place, "a") ?? assert.fail("no seat")
+    publish("a")
+    assert.deepEqual(versionsOf(late), ["a@1", "a@2"])
+  })
+
+  it("makes one object of an event for all that follow it", () => {
+    const { seat, publish } = openList(1_000)
+    const seats = [seat(""), seat("a"), seat("a")]
+    publish("a")
+    const events = seats.map((one) =>
+      one
+        .take(10)
+        .flatMap(({ events: found }) => found)[0]
+        ?.committed(true)
+    )
+    assert.isDefined(events[0])
+    assert.strictEqual(events[1], events[0])
+    assert.strictEqual(events[2], events[0])
+  })
+
+  it("has no place for one that left, nor for any once its reader ended", () => {
+    const { list, seat, publish } = openList(1_000)
+    const [left, stays] = [seat("a"), seat("a")]
+    left.leave()
+    // A second time is nothing to those that came meanwhile.
+    left.leave()
+    assert.deepEqual(publish("a"), [stays])
+    list.finish()
+    assert.deepEqual(stays.lostAt, { cut: 3, cursor: "place 0" })
+    stays.leave()
+    list.begin("place 9")
+    assert.deepEqual(publish("a"), [])
+  })
+
+  it("gives a follower no more at once than it asks for, about", () => {
+    const { seat, publish } = openList(1_000)
+    const one = seat("")
+    for (let nth = 0; nth < 10; nth++) publish("a", "b")
+    assert.strictEqual(one.take(5).flatMap(({ events }) => events).length, 6)
+    assert.isTrue(one.hasSome)
+    assert.strictEqual(one.take(100).flatMap(({ events }) => events).length, 14)
+  })
+})
