@@ -104,7 +104,7 @@ const placeHold = ({ rng, account, amount, commandId, other }: Draw): WorldComma
   account,
   amount,
   commandId,
-  ...(rng.chance(0.6) ? { expiresIn: 1 + rng.below(rng.chance(0.5) ? 60 : 600) } : {}),
+  ...(rng.chance(0.6) ? { expiresIn: 1 + rng.below(rng.pick([60, 60, 600, 3_000] as const)) } : {}),
   ...(rng.chance(0.5) ? { to: rng.chance(0.6) ? other : "external:card" } : {})
 })
 
@@ -128,11 +128,12 @@ const onHold =
     return hold === undefined ? placeHold(draw) : make(draw, hold)
   }
 
+/** In part, mostly; sometimes more than there is beside the hold. */
 const captureHold = onHold(({ rng, amount, commandId, other }, hold) => ({
   _tag: "CaptureHold",
   commandId,
   ...hold,
-  ...(rng.chance(0.6) ? { amount: 1n + amount / 3n } : {}),
+  ...(rng.chance(0.6) ? { amount: rng.chance(0.15) ? 20n * amount : 1n + amount / 3n } : {}),
   ...(rng.chance(0.2) ? { final: true } : {}),
   ...(rng.chance(0.3) ? { excess: "fromAvailable" as const } : {}),
   ...(rng.chance(0.1) ? { to: other } : {})
@@ -277,6 +278,21 @@ const redrawn = (draw: Omit<Draw, "amount" | "account" | "other" | "third">): Dr
 
 export const drawCommand = (rng: Rng, commandId: string, before: Before): WorldCommand =>
   drawOne(redrawn({ rng, commandId, ...before }), before.isAboutMoney ? aboutMoney : all)
+
+/** Money is held on an account of balance zero, which is closed twice: soon, and after the hold was released. */
+export const closingOf = (account: string, expiresIn: number | undefined): ReadonlyArray<WorldCommand> => [
+  { ...openAccount(account, 20n), commandId: "closing-open" },
+  {
+    _tag: "PlaceHold",
+    account,
+    amount: 7n,
+    commandId: "closing-hold",
+    ...(expiresIn === undefined ? {} : { expiresIn })
+  },
+  { _tag: "CloseAccount", account, commandId: "closing-soon" },
+  { _tag: "ReleaseHold", account, hold: "closing-hold", commandId: "closing-release" },
+  { _tag: "CloseAccount", account, commandId: "closing-late" }
+]
 
 /** One hold that is captured as often as it may be, and once more. */
 export const crowdOfCaptures = (account: string, captures: number): ReadonlyArray<WorldCommand> => [

@@ -221,7 +221,7 @@ export const statesOf = (history: History): States => {
 }
 
 /** Every version that a caller was told of. */
-function* toldVersions({ sendings, seen, events }: History) {
+function* toldVersions({ sendings, seen, found, events }: History) {
   for (const { answer, end } of sendings) {
     if (answer === undefined || !isReceipt(answer)) continue
     for (const { account, version } of answer.postings) yield { account: `${account}`, version, step: end }
@@ -229,6 +229,9 @@ function* toldVersions({ sendings, seen, events }: History) {
   for (const { account, kind, view, end } of seen) {
     // A forged row may have told of a version before it was there.
     if (kind !== "weak") yield { account, version: view?.version ?? 0, step: end }
+  }
+  for (const { view, end } of found) {
+    for (const { account, version } of view?.legs ?? []) yield { account: `${account}`, version, step: end }
   }
   for (const { account, version, step } of events) yield { account: `${account}`, version, step }
 }

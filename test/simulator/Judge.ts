@@ -21,7 +21,7 @@ import {
   statesBetween,
   statesOf
 } from "./Fold.ts"
-import { Domain, Kernel } from "./Kernel.ts"
+import { Domain, epochMs, Kernel } from "./Kernel.ts"
 import { faultsOfLanded } from "./Landed.ts"
 import { type Plan, skewMaxMs } from "./Plan.ts"
 import { knownSince, type Log, logOfCommands, refusalFault } from "./Refusals.ts"
@@ -35,17 +35,23 @@ import {
   type Sending
 } from "./World.ts"
 
+/** After a standstill, or after a clock was set right, the next heartbeat that is answered sets a node right. */
+const setRightMs = 300
+
 /**
  * The instants by which a node may have decided: a perfect clock's, and as far from them as clocks may be. A node's own may also
- * stand still, after it was set back, until it is known to be off; and after the node or its gateway was frozen it goes on from
- * what the store said before, until the next heartbeat (LedgerClock.ts).
+ * stand still, after it was set back, until it is known to be off. And where an answer of the store was on its way while the node or
+ * its gateway stood still, the node takes it for younger than it is, and goes on from what the store said before: it must never be
+ * ahead of a store's clock that went back meanwhile, and to be behind breaks nothing (LedgerClock.ts). Both last until the next
+ * heartbeat, so that only what happened just before the answer, or while it was waited for, counts.
  */
 const spanOf = (plan: Plan, askedAt: number, answeredAt: number): Span => {
-  const still = plan.disruptions.reduce(
-    (sum, one) =>
-      one.kind === "clockStep" || one.kind === "freeze" || one.kind === "stall" ? sum + one.forMs : sum,
-    0
-  )
+  const [from, to] = [askedAt - epochMs, answeredAt - epochMs]
+  const still = plan.disruptions.reduce((sum, one) => {
+    const isStill = one.kind === "clockStep" || one.kind === "freeze" || one.kind === "stall"
+    const isNear = isStill && one.at <= to && one.at + one.forMs + setRightMs >= from
+    return isNear ? sum + one.forMs : sum
+  }, 0)
   return { from: askedAt - 3 * skewMaxMs - still, to: answeredAt + 3 * skewMaxMs }
 }
 
@@ -178,6 +184,14 @@ const faultsOfCommand = (
       if (!isOpen(later.answer) && later.answer._tag !== wanted)
         faults.push(`I4: ${command} was accepted, and later refused with ${later.answer._tag}`)
     }
+  }
+  for (const { answer, end, input } of group) {
+    if (answer === undefined || isReceipt(answer) || answer._tag !== "CommandIdReused") continue
+    const isHis = group.some(
+      (one) => one.answer !== undefined && isReceipt(one.answer) && bodyOf(one.input) === bodyOf(input)
+    )
+    if (landedAt === undefined || landedAt > end || isHis)
+      faults.push(`I4: ${command} was refused for another command of its id, and no other one was accepted`)
   }
   const bodies = new Set(
     group.filter(({ answer }) => answer !== undefined && isReceipt(answer)).map(({ input }) => bodyOf(input))

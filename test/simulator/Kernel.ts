@@ -17,7 +17,7 @@ import {
 import { Rng } from "../support/Rng.ts"
 
 /** The wall clock at the beginning of a world; any instant that looks like one in production will do. */
-const epochMs = 1_700_000_000_000
+export const epochMs = 1_700_000_000_000
 const nanosPerMs = 1_000_000
 
 /** Among ready tasks: the oldest, any, or mostly the newest. Each finds other interleavings. */
@@ -255,6 +255,7 @@ export class Domain implements Scheduler.Scheduler {
   ): Effect.Effect<A, E | C> {
     return Effect.callback<A, E | C>((resume) => {
       let isOver = false
+      let isInterrupted = false
       let fiber: Fiber.Fiber<A, E> | undefined
       const answer = (exit: Effect.Effect<A, E | C>): void => {
         if (isOver) return
@@ -268,7 +269,8 @@ export class Domain implements Scheduler.Scheduler {
         to.#asked.add(cut)
         this.#kernel.after(way.outMs, () =>
           to.post(() => {
-            if (isOver) return
+            // One that gave up has sent it all the same.
+            if (isInterrupted) return
             fiber = to.fork(effect)
             fiber.addObserver((exit) => answer(exit))
           })
@@ -280,6 +282,7 @@ export class Domain implements Scheduler.Scheduler {
       }
       return Effect.sync(() => {
         isOver = true
+        isInterrupted = true
         to.#asked.delete(cut)
         this.#kernel.after(way.outMs, () => to.post(() => fiber?.interruptUnsafe()))
       })

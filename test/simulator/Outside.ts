@@ -87,6 +87,8 @@ export class Outside {
   readonly forged = new Map<string, number>()
   /** Two nodes held one shard for a while: the log stays right, and memory does not (design §7). */
   isSplit = false
+  /** Gateways of which some answers are heard only then, and not earlier. */
+  readonly answersLateUntil = new Map<Domain, number>()
   /** Rules of the store that a node broke, though its callers may not notice, in words. */
   readonly defects: Array<string> = []
   readonly bus: Domain
@@ -211,6 +213,27 @@ export class Outside {
     })
   }
 
+  /** A reading whose answer may be held back. */
+  #heard<A>(
+    node: Domain,
+    gateway: Domain,
+    read: Effect.Effect<A, StoreUnavailable>
+  ): Effect.Effect<A, StoreUnavailable> {
+    const usual = this.#call(
+      node,
+      gateway,
+      "event store",
+      { fails: "storeUnavailable", slow: "storeSlow" },
+      read
+    )
+    const failed = Effect.fail(new StoreUnavailable({ store: "event store", reason }))
+    return Effect.suspend(() => {
+      const backMs = (this.answersLateUntil.get(gateway) ?? 0) - this.#kernel.now
+      if (backMs <= 0 || this.weather.isFair || this.#kernel.rng.chance(0.2)) return usual
+      return node.ask(gateway, read, { outMs: this.weather.latency(), backMs, cut: failed })
+    })
+  }
+
   #slowMs(): number {
     return slowMs + this.#kernel.rng.below(giveUpMs - slowMs)
   }
@@ -226,8 +249,8 @@ export class Outside {
       finishedWriters: (page) => call(store.finishedWriters(page)),
       registeredWriters: (writers) => call(store.registeredWriters(writers)),
       commit: (commit, mayCommit) => Effect.uninterruptible(this.#commit(node, gateway, commit, mayCommit)),
-      readStream: (from) => call(store.readStream(from)),
-      readStreams: (from, limit) => call(store.readStreams(from, limit)),
+      readStream: (from) => this.#heard(node, gateway, store.readStream(from)),
+      readStreams: (from, limit) => this.#heard(node, gateway, store.readStreams(from, limit)),
       readEvents: (keys) => call(store.readEvents(keys)),
       readHold: (from) => call(store.readHold(from)),
       findCommands: (commands) => call(store.findCommands(commands)),
@@ -266,7 +289,11 @@ export class Outside {
               backMs: weather.latency(),
               cut: Effect.succeed(false)
             })
-      const sent = this.store.commit(commit, asked)
+      const sent = Effect.tap(this.store.commit(commit, asked), ({ _tag }) =>
+        Effect.sync(() => {
+          if (!node.isAlive) this.#counts.add(`path commit of a node that is gone: ${_tag}`)
+        })
+      )
       if (weather.strikes("commitLandsLate")) {
         this.#kernel.after(slowMs + this.#kernel.rng.below(lateMs), () =>
           gateway.post(() => gateway.fork(Effect.catchDefect(sent, () => Effect.void)))

@@ -8,6 +8,7 @@ import { Rng } from "../support/Rng.ts"
 import {
   aboutOf,
   accountName,
+  closingOf,
   crowdOfCaptures,
   crowdOfDeposits,
   drawCommand,
@@ -49,6 +50,8 @@ export type Disruption =
       readonly node: number
       readonly afterMs: number
       readonly sameName: boolean
+      /** What it had sent to the event store is still on its way for so long; its next life comes by another gateway then. */
+      readonly lingersMs?: number
     }
   /** Told to end: it drains, fences its writers and says what it left clean, for as long as it is given time. */
   | {
@@ -60,6 +63,8 @@ export type Disruption =
       readonly sameName: boolean
     }
   | { readonly kind: "freeze"; readonly at: number; readonly node: number; readonly forMs: number }
+  /** Of the streams that the node reads in the event store, most are read at once and heard only when this is over. */
+  | { readonly kind: "answersLate"; readonly at: number; readonly node: number; readonly forMs: number }
   | { readonly kind: "stall"; readonly at: number; readonly node: number; readonly forMs: number }
   | {
       readonly kind: "clockStep"
@@ -72,13 +77,16 @@ export type Disruption =
   | { readonly kind: "moveShard"; readonly at: number; readonly shard: number; readonly node: number }
   /** Two nodes take one shard for their own until the faults end. */
   | { readonly kind: "splitBrain"; readonly at: number; readonly shard: number; readonly node: number }
+  /** So many transfers and deposits at once, on all nodes: some wait for others, and land in another order than they are decided in. */
+  | { readonly kind: "rush"; readonly at: number; readonly size: number }
   | { readonly kind: "readModelHesitates"; readonly at: number; readonly forMs: number }
   | { readonly kind: "forge"; readonly at: number; readonly account: number; readonly isAhead: boolean }
   | { readonly kind: "wipeBus"; readonly at: number }
   | { readonly kind: "changeSnapshot"; readonly at: number; readonly account: number }
 
 export type Action =
-  | { readonly kind: "command"; readonly input: WorldCommand }
+  /** `twin`: another command under its id, sent at the same time. */
+  | { readonly kind: "command"; readonly input: WorldCommand; readonly twin?: WorldCommand }
   | { readonly kind: "find"; readonly command: string }
   | { readonly kind: "sum" }
   | { readonly kind: "strong" | "weak"; readonly account: string }
@@ -116,6 +124,13 @@ export interface Plan {
   readonly latencyMs: number
   /** How often nodes confirm their locks, about. */
   readonly confirmMs: number
+  /** How long a node tries to answer. */
+  readonly deadlineMs: number
+  /** Commits of a tail that a subscription reads ahead. */
+  readonly aheadMax: number
+  /** How often the read side is compared with the log, and how young commits are that it leaves out. */
+  readonly sweepMs: number
+  readonly sweepGraceMs: number
   readonly drifts: ReadonlyArray<{
     readonly offsetMs: number
     readonly rate: number
@@ -187,8 +202,19 @@ const drawAction = (
     return { kind: "command", input: again }
   }
   const isAboutMoney = shape.theme === "money"
-  return { kind: "command", input: drawCommand(rng, id, { accounts: shape.accounts, inputs, isAboutMoney }) }
+  const input = drawCommand(rng, id, { accounts: shape.accounts, inputs, isAboutMoney })
+  const twin = isCommon && rng.chance(0.1) ? drawTwin(rng, input) : undefined
+  return { kind: "command", input, ...(twin === undefined ? {} : { twin }) }
 }
+
+/** More than any account of a world has. */
+const tooMuch = 1_000_000n
+
+/** One of the two is refused, mostly: while it is under way, nothing is known of the other. */
+const drawTwin = (rng: Rng, input: WorldCommand): WorldCommand | undefined =>
+  input._tag !== "Reverse" && "amount" in input && input.amount !== undefined
+    ? { ...input, amount: rng.chance(0.7) ? tooMuch : input.amount + 1n }
+    : undefined
 
 interface Shape {
   readonly theme: Theme
@@ -254,7 +280,14 @@ const crash = (
   share = 0.7
 ): Extract<Disruption, { kind: "crash" | "end" }> =>
   rng.chance(share)
-    ? { kind: "crash", at, node, afterMs: rng.below(300), sameName: rng.chance(0.5) }
+    ? {
+        kind: "crash",
+        at,
+        node,
+        afterMs: rng.below(300),
+        sameName: rng.chance(0.5),
+        ...(rng.chance(0.4) ? { lingersMs: 60 + rng.below(400) } : {})
+      }
     : { kind: "end", at, node, graceMs: rng.below(300), afterMs: rng.below(200), sameName: rng.chance(0.5) }
 
 const clockStep = (rng: Rng, { at, node }: Target): Disruption => {
@@ -278,6 +311,36 @@ const thereAndBack = (rng: Rng, target: Target): ReadonlyArray<Disruption> => {
   const away = moveShard(rng, target)
   const at = target.at + (rng.chance(0.5) ? 5 + rng.below(40) : 20 + rng.below(120))
   return [away, { ...away, at, node: target.node }]
+}
+
+/**
+ * A shard comes back to a node, which reads its accounts, leaves it and comes back once more before the store's answer is heard: what
+ * that says is older than what another node wrote meanwhile. The other one writes only once it certainly may, which takes long.
+ */
+const thereAndBackWhileItReads = (rng: Rng, target: Target): ReadonlyArray<Disruption> => {
+  const { at, node } = target
+  const away = moveShard(rng, target)
+  const [homeAt, awayAt] = [at + 110, at + 230 + rng.below(30)]
+  const backAt = awayAt + 420 + rng.below(160)
+  return [
+    away,
+    { kind: "answersLate", at: homeAt, node, forMs: backAt - homeAt + 60 + rng.below(120) },
+    { ...away, at: homeAt, node },
+    { ...away, at: awayAt },
+    { ...away, at: backAt, node }
+  ]
+}
+
+/**
+ * A node whose commits hang loses one of its shards, and keeps another: its writer is fenced, and it goes on as a new one at once,
+ * which the read side does not know yet.
+ */
+const fencedWhileItLives = (rng: Rng, target: Target): ReadonlyArray<Disruption> => {
+  const { at, node } = target
+  return [
+    { kind: "stall", at, node, forMs: 500 + rng.below(400) },
+    { ...moveShard(rng, target), at: at + rng.below(30), shard: node }
+  ]
 }
 
 /** Any one fault. */
@@ -326,20 +389,37 @@ const drawDisruptions = (rng: Rng, theme: Theme, target: Target): ReadonlyArray<
   const { at, accounts } = target
   switch (theme) {
     case "everything":
+      return [drawAny(rng, target)]
     case "money":
+      // Holds that expire by a clock which is ahead are open all the same.
+      if (rng.chance(0.15))
+        return [{ kind: "clockStep", at, node: target.node, byMs: 1_000 + rng.below(100_000), forMs: 600 }]
       return [drawAny(rng, target)]
     case "time": {
+      if (rng.chance(0.5)) return [{ kind: "rush", at, size: 10 + rng.below(15) }]
       const dice = rng.below(6)
       if (dice < 2) return [{ ...crash(rng, target, 0.3), afterMs: rng.below(40) }]
       if (dice < 4) return [clockStep(rng, target)]
       return dice < 5 ? drawStandstill(rng, target) : [drawAny(rng, target)]
     }
     case "ownership":
-      if (target.nodes === 1 && rng.chance(0.6))
-        return [{ ...crash(rng, target, 0.8), afterMs: rng.below(40) }]
+      // What a node that is alone had sent lands while its next life remembers the account already.
+      if (target.nodes === 1 && rng.chance(0.8))
+        return [
+          {
+            kind: "crash",
+            at,
+            node: target.node,
+            afterMs: rng.below(40),
+            sameName: rng.chance(0.5),
+            lingersMs: 100 + rng.below(300)
+          }
+        ]
       if (rng.chance(0.3)) return thereAndBack(rng, target)
+      if (target.nodes > 1 && rng.chance(0.2)) return thereAndBackWhileItReads(rng, target)
       return rng.chance(0.7) ? drawStandstill(rng, target) : [drawAny(rng, target)]
     case "readSide": {
+      if (target.nodes > 1 && rng.chance(0.4)) return fencedWhileItLives(rng, target)
       const dice = rng.below(6)
       if (dice < 2) return [{ kind: "forge", at, account: rng.below(accounts), isAhead: rng.chance(0.5) }]
       if (dice < 3) return [{ kind: "wipeBus", at }]
@@ -369,17 +449,20 @@ const drawNoise = (rng: Rng, theme: Theme): Plan["noise"] => {
 }
 
 /** A node is off its gateway by little, and gateways are as far apart as they may be, where a world is about time. */
-const drawDrift = (rng: Rng, theme: Theme, isSteady: boolean): Plan["drifts"][number] => {
+const drawDrift = (rng: Rng, theme: Theme, index: number, isSteady: boolean): Plan["drifts"][number] => {
   const isAboutClocks = theme === "time" || theme === "readSide"
   if (isSteady && !isAboutClocks) return { offsetMs: 0, rate: 1, storeOffsetMs: 0 }
   const drawn = rng.below(skewMaxMs) - skewMaxMs / 2
-  const storeOffsetMs = isAboutClocks ? rng.pick([-skewMaxMs / 2, drawn, skewMaxMs / 2]) : drawn
+  const extreme = index % 2 === 0 ? -skewMaxMs / 2 : skewMaxMs / 2
+  const storeOffsetMs = isAboutClocks ? rng.pick([-extreme, drawn, extreme, extreme] as const) : drawn
   const offsetMs = storeOffsetMs + rng.below(skewMaxMs / 2) - skewMaxMs / 4
   return { offsetMs, rate: 1 + (rng.next() - 0.5) / 500, storeOffsetMs }
 }
 
-const nodesOf = (rng: Rng, theme: Theme): number =>
-  theme === "ownership" ? rng.pick([1, 2, 2, 2, 3] as const) : rng.pick([1, 1, 2, 3] as const)
+const nodesOf = (rng: Rng, theme: Theme): number => {
+  if (theme === "ownership") return rng.pick([1, 1, 2, 2, 2, 3] as const)
+  return theme === "readSide" ? rng.pick([1, 2, 2, 3] as const) : rng.pick([1, 1, 2, 3] as const)
+}
 
 const themesByWeight = [
   "everything",
@@ -391,6 +474,18 @@ const themesByWeight = [
   "money",
   "money"
 ] as const
+
+/** A client of some worlds that holds money on an account without any, within its overdraft limit, and closes it. */
+const drawClosing = (rng: Rng, { accounts, nodes, theme }: Shape): ReadonlyArray<Step> => {
+  if (theme !== "money" || !rng.chance(0.3)) return []
+  const inputs = closingOf(accountName(accounts), rng.chance(0.5) ? undefined : 1 + rng.below(300))
+  return inputs.map((input) => ({
+    client: 0,
+    node: rng.below(nodes),
+    pauseMs: rng.below(40),
+    action: { kind: "command", input }
+  }))
+}
 
 /** A client of a few worlds that does one thing until a limit is reached. */
 const drawCrowd = (rng: Rng, theme: Theme): ReadonlyArray<Step> => {
@@ -412,11 +507,13 @@ export const planOf = (seed: number, wanted?: Theme): Plan => {
   const count = 2 * accounts + 8 + rng.below(30)
   const isSteady = rng.chance(0.3)
   const isForgetful = rng.chance(theme === "ownership" ? 0.2 : 0.7)
-  const faults = rng.chance(0.15) ? 0 : 1 + rng.below(theme === "everything" ? 5 : 3)
+  const faultsMax = theme === "everything" || theme === "time" ? 5 : theme === "ownership" && nodes === 1 ? 1 : 3
+  const faults = rng.chance(0.15) ? 0 : 1 + rng.below(faultsMax)
   const disruptions = Array.from({ length: faults }, () =>
     drawDisruptions(rng, theme, { at: 20 + rng.below(400), node: rng.below(nodes), nodes, shards, accounts })
   )
   const isSplit = disruptions.flat().some(({ kind }) => kind === "splitBrain")
+  const shape: Shape = { theme, accounts, clients, nodes, count }
   return {
     seed,
     theme,
@@ -424,7 +521,7 @@ export const planOf = (seed: number, wanted?: Theme): Plan => {
     busyOneIn: rng.pick([0, 40, 15] as const),
     nodes,
     shards,
-    lanes: 1 + rng.below(2),
+    lanes: rng.pick([1, 2, 3] as const),
     accounts,
     // What a node remembers wrongly stays so there, after two nodes held one shard.
     idleMs: isForgetful && !isSplit ? 100 : 10_000,
@@ -432,8 +529,13 @@ export const planOf = (seed: number, wanted?: Theme): Plan => {
     clients,
     latencyMs: 1 + rng.below(8),
     confirmMs: theme === "ownership" ? rng.pick([8, 40] as const) : 40,
-    drifts: Array.from({ length: nodes }, () => drawDrift(rng, theme, isSteady)),
-    steps: [...drawSteps(rng, { theme, accounts, clients, nodes, count }), ...drawCrowd(rng, theme)],
+    deadlineMs: theme === "ownership" ? rng.pick([400, 1_000] as const) : 400,
+    aheadMax: rng.pick([1, 2, 3] as const),
+    ...(theme === "readSide" && rng.chance(0.7)
+      ? { sweepMs: 100, sweepGraceMs: 1 }
+      : { sweepMs: 400, sweepGraceMs: 30 }),
+    drifts: Array.from({ length: nodes }, (_, index) => drawDrift(rng, theme, index, isSteady)),
+    steps: [...drawClosing(rng, shape), ...drawSteps(rng, shape), ...drawCrowd(rng, theme)],
     disruptions: disruptions.flat().toSorted((a, b) => a.at - b.at),
     noise: drawNoise(rng, theme)
   }

@@ -96,8 +96,6 @@ const isRightOfHold = (refusal: Refusal, state: State, span: Span): Verdict => {
         ? ended?.how === "expired" && ended.at === refusal.expiredAt
         : open.expiresAt === refusal.expiredAt && open.expiresAt <= span.to
     case "HoldClosed":
-      // How and when may be left out, where looking for it took too long.
-      if (refusal.how === undefined) return ended?.how === "captured" || ended?.how === "released"
       return ended?.how === refusal.how && ended?.at === refusal.at
     default: {
       const amount = units(refusal.amount)

@@ -37,6 +37,10 @@ const offKnownMs = 400
 const impatienceMs = 30
 /** Answers about the past that are asked for once more in the end. */
 const askedAgainMax = 30
+/** How often one who got no answer looks for the command. */
+const lookUpsMax = 12
+/** Places at which a subscription is resumed in the end. */
+const resumedMax = 20
 /** A client waits for a hold's expiry where it is no further off. */
 const expirySoonMs = 300
 
@@ -142,7 +146,8 @@ class World {
   readonly clients: Domain
   readonly lives: Array<Life | undefined>
   readonly domains: Array<Domain | undefined>
-  readonly gateways: ReadonlyArray<Domain>
+  /** By which each node reaches the event store. */
+  readonly gateways: Array<Domain>
   readonly sendings: Array<Sending> = []
   readonly seen: Array<Seen> = []
   readonly found: Array<Found> = []
@@ -170,10 +175,12 @@ class World {
     this.lives = Array.from({ length: plan.nodes }, () => undefined)
     this.domains = [...this.lives].map(() => undefined)
     this.#offsets = plan.drifts.map(({ offsetMs }) => offsetMs)
-    this.gateways = plan.drifts.map(
-      ({ storeOffsetMs }, index) =>
-        new Domain(this.kernel, `gateway ${index}`, plan.seed + 10 + index, { offsetMs: storeOffsetMs })
-    )
+    this.gateways = plan.drifts.map((_, index) => this.#gateway(index))
+  }
+
+  #gateway(index: number): Domain {
+    const offsetMs = this.plan.drifts[index]?.storeOffsetMs ?? 0
+    return new Domain(this.kernel, `gateway ${index}`, this.plan.seed + 10 + index, { offsetMs })
   }
 
   /** Begins a life of a node: a process over whatever the log holds. */
@@ -194,7 +201,11 @@ class World {
             Layer.succeed(Placement, this.cluster.placementOf(member)),
             Layer.succeed(Singletons, this.cluster.singletonsOf(member))
           )
-    const limits = limitsOf({ idleMs: plan.idleMs, residentsMax: plan.residentsMax })
+    const { aheadMax, deadlineMs, idleMs, lanes, residentsMax, sweepGraceMs, sweepMs } = plan
+    const limits = limitsOf(
+      { idleMs, lanes, residentsMax, sweepMs, commandDeadlineMs: deadlineMs, queryDeadlineMs: deadlineMs },
+      { subscribeCommitsMax: aheadMax, sweepGraceMs }
+    )
     const node = over(
       name,
       Layer.mergeAll(this.outside.layerFor(domain, gateway).pipe(Layer.provideMerge(limits)), cluster, limits)
@@ -231,7 +242,7 @@ class World {
           if (Exit.isSuccess(exit)) return Result.succeed(exit.value)
           const found = Exit.findErrorOption(exit)
           const end = badEndOf(exit)
-          if (Option.isNone(found) && end !== undefined) this.counts.add("defect told to a caller")
+          if (Option.isNone(found) && end !== undefined) this.troubles.push(`a caller was told a defect: ${end}`)
           return Option.isSome(found) ? Result.fail(found.value) : undefined
         }
       )
@@ -296,7 +307,14 @@ class World {
 
   act(step: Step): Effect.Effect<unknown> {
     const { action } = step
-    if (action.kind === "command") return this.command(step, action.input)
+    if (action.kind === "command") {
+      const { input, twin } = action
+      const inputs = twin === undefined ? [input] : [input, twin]
+      return Effect.forEach(inputs, (one) => this.command(step, one), {
+        concurrency: "unbounded",
+        discard: true
+      })
+    }
     const life = this.lifeOf(step.node)
     return life === undefined ? Effect.void : this.question(life, action)
   }
@@ -372,12 +390,14 @@ class World {
     })
   }
 
-  #askFind(life: Life, command: string): Effect.Effect<unknown> {
+  /** Answers whether it was found. */
+  #askFind(life: Life, command: string): Effect.Effect<boolean> {
     const asked = this.#asking()
     return Effect.map(this.ask(life, life.ledger.find(command), patienceMs), (result) => {
       this.#note(`find ${wordOfResult(result)}`)
-      if (result === undefined || Result.isFailure(result)) return
+      if (result === undefined || Result.isFailure(result)) return false
       this.found.push({ command, ...asked(), view: Option.getOrUndefined(result.success) })
+      return Option.isSome(result.success)
     })
   }
 
@@ -452,15 +472,13 @@ class World {
     return attempt.pipe(Effect.repeat({ until: () => this.isOver }), Effect.asVoid)
   }
 
-  /** Subscriptions that are resumed at places of the past, again and again, where clocks differ. */
-  resumer(): Effect.Effect<void> {
-    if (this.plan.theme !== "time") return Effect.void
-    const { rng } = this.kernel
-    const resume = Effect.suspend(() => {
+  /** Resumes a subscription behind so many events of the first one, and reads on for a while. */
+  #resume(behind: number): Effect.Effect<unknown> {
+    return Effect.suspend(() => {
+      const { rng } = this.kernel
       const life = this.lifeOf(rng.below(this.plan.nodes))
-      if (life === undefined || this.events.length === 0) return Effect.void
-      const behind = 1 + rng.below(this.events.length)
-      const cursor = this.events[behind - 1]?.cursor ?? ""
+      const cursor = this.events[behind - 1]?.cursor
+      if (life === undefined || cursor === undefined) return Effect.void
       const events: Array<Resumed["events"][number]> = []
       this.resumed.push({ behind, events })
       const take = Stream.runForEach(life.ledger.subscribe({ after: cursor }), ({ account, version }) =>
@@ -471,7 +489,23 @@ class World {
       )
       return this.ask(life, take, 20 + rng.below(60))
     })
+  }
+
+  /** Subscriptions that are resumed at places of the past, again and again, where clocks differ. */
+  resumer(): Effect.Effect<void> {
+    if (this.plan.theme !== "time") return Effect.void
+    const resume = Effect.suspend(() => this.#resume(1 + this.kernel.rng.below(this.events.length + 1)))
     return this.#repeatedly(auditMs, resume)
+  }
+
+  /** The same where an event comes before one that was recorded earlier: there the order of times is not that of versions. */
+  #resumeWhereTimesCross(): Effect.Effect<void> {
+    if (this.plan.theme !== "time") return Effect.void
+    const crossing = this.events.flatMap(({ recordedAt }, index) =>
+      this.events.slice(index + 1, index + 20).some((later) => later.recordedAt < recordedAt) ? [index] : []
+    )
+    const behind = crossing.filter((index) => index > 0)
+    return Effect.forEach(behind.slice(0, resumedMax), (index) => this.#resume(index), { discard: true })
   }
 
   /**
@@ -484,12 +518,34 @@ class World {
       const life = this.lifeOf(at)
       return life === undefined ? Effect.void : this.question(life, { kind: "strong", account: name })
     }
-    const add = (name: string, at: number) =>
-      this.send(
-        at,
-        { _tag: "Deposit", account: name, amount: 1n, commandId: `press-${++this.#pressed}` },
-        patienceMs
+    /** Who gets no answer looks the command up, and asks what the account has once it is found. */
+    const add = (name: string, at: number) => {
+      const commandId = `press-${++this.#pressed}`
+      let lookUps = 0
+      const lookUp = Effect.suspend(() => {
+        const life = this.lifeOf(at)
+        if (life === undefined) return Effect.succeed(false)
+        return Effect.flatMap(this.#askFind(life, commandId), (isFound) =>
+          isFound
+            ? Effect.as(
+                Effect.forEach(this.lives.keys(), (other) => strong(name, other)),
+                true
+              )
+            : Effect.succeed(false)
+        )
+      })
+      return Effect.flatMap(
+        this.send(at, { _tag: "Deposit", account: name, amount: 1n, commandId }, impatienceMs),
+        (answer) =>
+          answer !== undefined && !isOpen(answer)
+            ? Effect.void
+            : Effect.suspend(() => Effect.sleep(10 * ++lookUps + rng.below(20))).pipe(
+                Effect.andThen(lookUp),
+                Effect.repeat({ times: lookUpsMax, until: (isFound) => isFound }),
+                Effect.asVoid
+              )
       )
+    }
     for (const name of names) {
       if (rng.chance(0.5)) this.clients.fork(add(name, node))
       this.clients.fork(strong(name, node))
@@ -504,10 +560,28 @@ class World {
     this.clients.fork(Effect.repeat(paced, { times: 8 }))
   }
 
+  #rush(size: number): void {
+    const { rng } = this.kernel
+    for (let nth = 0; nth < size; nth++) {
+      const [account, to] = [rng.below(this.plan.accounts), rng.below(this.plan.accounts)].map(accountName)
+      if (account === undefined || to === undefined) continue
+      const commandId = `press-${++this.#pressed}`
+      const input: WorldCommand =
+        account === to
+          ? { _tag: "Deposit", account, amount: 1n, commandId }
+          : { _tag: "Transfer", from: account, to, amount: 1n, commandId }
+      this.clients.fork(
+        Effect.delay(this.send(rng.below(this.plan.nodes), input, patienceMs), rng.below(20))
+      )
+    }
+  }
+
   /** Commands and questions come to the accounts that a fault of ownership is about, just before it and during it. */
   #pressBefore(disruption: Disruption): number {
-    if (this.plan.theme !== "ownership" || this.isHealing) return 0
+    const { theme } = this.plan
     const { kind } = disruption
+    if (theme === "everything" || theme === "money" || this.isHealing) return 0
+    if (theme === "time" && kind !== "freeze" && kind !== "stall") return 0
     if (kind !== "moveShard" && kind !== "freeze" && kind !== "stall" && kind !== "crash") return 0
     const names = Array.from({ length: this.plan.accounts }, (_, index) => accountName(index))
     const concerned = names.filter((name) =>
@@ -535,7 +609,7 @@ class World {
     const gateway = "node" in disruption ? this.gateways[disruption.node] : undefined
     switch (disruption.kind) {
       case "crash": {
-        this.#crash(disruption.node, disruption.sameName, disruption.afterMs)
+        this.#crash(disruption)
         return
       }
       case "end": {
@@ -552,6 +626,10 @@ class World {
       case "stall": {
         gateway?.freeze()
         kernel.after(disruption.forMs, () => this.#thaw(disruption.node, gateway))
+        return
+      }
+      case "answersLate": {
+        if (gateway !== undefined) this.outside.answersLateUntil.set(gateway, kernel.now + disruption.forMs)
         return
       }
       case "clockStep": {
@@ -577,6 +655,8 @@ class World {
         this.counts.add("path split brain")
         return
       }
+      case "rush":
+        return this.#rush(disruption.size)
       case "readModelHesitates": {
         this.outside.readModel.freeze()
         kernel.after(disruption.forMs, () => this.outside.readModel.thaw())
@@ -589,12 +669,27 @@ class World {
     }
   }
 
-  #crash(index: number, sameName: boolean, afterMs: number): void {
-    const domain = this.domains[index]
+  #crash(disruption: Extract<Disruption, { kind: "crash" }>): void {
+    const { afterMs, lingersMs, node, sameName } = disruption
+    const domain = this.domains[node]
     if (domain === undefined || !domain.isAlive) return
-    domain.crash()
-    const name = sameName ? domain.name : `node-${index}-${this.#born}`
-    this.kernel.after(afterMs, () => this.start(index, name))
+    const end = (): void => {
+      if (!domain.isAlive) return
+      domain.crash()
+      const name = sameName ? domain.name : `node-${node}-${this.#born}`
+      this.kernel.after(afterMs, () => this.start(node, name))
+    }
+    const gateway = this.gateways[node]
+    if (lingersMs === undefined || gateway === undefined || gateway.isFrozen) return end()
+    // The store stands still for this node, which sends on, and is ended then.
+    gateway.freeze()
+    this.kernel.after(1 + this.kernel.rng.below(6 * this.plan.latencyMs), () => {
+      if (!domain.isAlive || this.isHealing) return
+      this.gateways[node] = this.#gateway(node)
+      this.counts.add("path commits outlive their node")
+      end()
+    })
+    this.kernel.after(lingersMs, () => gateway.thaw())
   }
 
   /** As a supervisor ends a process: it is told to, and killed when it takes too long. */
@@ -745,6 +840,7 @@ class World {
         yield* this.#untilAnswered(input)
       }
       yield* this.#untilCaughtUp()
+      yield* this.#resumeWhereTimesCross()
       yield* this.#askStrong()
       const asked = new Set<string>()
       for (const { account, instant } of [...this.seen]) {
@@ -856,7 +952,7 @@ class World {
 
 /** When a fault is over by itself; where a standstill is cut short, what it keeps back hardly does any harm. */
 const endOf = (disruption: Disruption): number =>
-  disruption.at + (disruption.kind === "stall" || disruption.kind === "freeze" ? disruption.forMs : 0)
+  disruption.at + ("forMs" in disruption && disruption.kind !== "clockStep" ? disruption.forMs : 0)
 
 /** A group goes the way of `dispatchAll`; what a caller calls a reversal does not matter. */
 const dispatch = (ledger: Ledger["Service"], input: WorldCommand): Effect.Effect<Receipt, CommandError> => {

@@ -76,13 +76,13 @@ export const booksLimits: ReadSideLimits = {
 export const lockMs = 260
 
 /** Those of a world, of which some differ from world to world. */
-export const limitsOf = (own: Partial<LedgerLimits>) =>
+export const limitsOf = (own: Partial<LedgerLimits>, ofReadSide: Partial<ReadSideLimits>) =>
   Layer.mergeAll(
     Layer.succeed(LedgerConfig, { ...ledgerLimits, ...own }),
-    Layer.succeed(ReadSideConfig, booksLimits),
+    Layer.succeed(ReadSideConfig, { ...booksLimits, ...ofReadSide }),
     // The sums that are asked for are kept at hand: all that happens to projectors must leave them right.
     Layer.succeed(SumPrefixes, ["acc-"]),
     Layer.succeed(ClusterConfig, clusterLimits)
   )
 
-export const limitsLayer = limitsOf({})
+export const limitsLayer = limitsOf({}, {})

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process"
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { mutated, mutations } from "./mutations.ts"
+import { type Mutation, mutated, mutations, replacementsOf } from "./mutations.ts"
 import type { Theme } from "./Plan.ts"
 
 const root = join(import.meta.dirname, "..", "..")
@@ -36,6 +36,22 @@ const hunt = (copy: string, seeds: number, theme: Theme | undefined): string | u
   return `${seed} ${fault}`
 }
 
+/** What is found while the fault is in the copy. */
+const huntWith = (copy: string, mutation: Mutation, seeds: number): string | undefined => {
+  const before = new Map<string, string>()
+  try {
+    for (const replacement of replacementsOf(mutation)) {
+      const path = join(copy, replacement.file)
+      const text = readFileSync(path, "utf8")
+      before.set(path, before.get(path) ?? text)
+      writeFileSync(path, mutated(text, replacement))
+    }
+    return hunt(copy, seeds, mutation.theme)
+  } finally {
+    for (const [path, text] of before) writeFileSync(path, text)
+  }
+}
+
 /** Answers the exit code: 0 where every mutant was found. */
 export const runMutations = (
   seeds: number,
@@ -51,11 +67,7 @@ export const runMutations = (
   let missed = 0
   try {
     for (const mutation of chosen) {
-      const path = join(copy, mutation.file)
-      const text = readFileSync(path, "utf8")
-      writeFileSync(path, mutated(text, mutation))
-      const found = hunt(copy, seeds, mutation.theme)
-      writeFileSync(path, text)
+      const found = huntWith(copy, mutation, seeds)
       if (found === undefined) missed++
       print(`${mutation.name}: ${found === undefined ? `not found in ${seeds} seeds` : found}`)
     }

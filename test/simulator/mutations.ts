@@ -1,13 +1,18 @@
 /** Faults that were, or might have been, in the program, each as a replacement of a piece of its text. */
 import type { Theme } from "./Plan.ts"
 
-export interface Mutation {
-  /** What is wrong in the mutant. */
-  readonly name: string
+/** A piece of text that stands in its file exactly once, and what is put there instead. */
+export interface Replacement {
   readonly file: string
-  /** Stands in the file exactly once. */
   readonly from: string
   readonly to: string
+}
+
+export interface Mutation extends Replacement {
+  /** What is wrong in the mutant. */
+  readonly name: string
+  /** Other guards against the same fault, which are taken away with it. */
+  readonly also?: ReadonlyArray<Replacement>
   /** Worlds in which it is looked for, where others would hardly show it. */
   readonly theme?: Theme
 }
@@ -125,7 +130,7 @@ export const mutations: ReadonlyArray<Mutation> = [
   },
   {
     name: "a fenced writer's batch is sent by the next writer as it is",
-    theme: "ownership",
+    theme: "time",
     file: `${commit}/CommitPipeline.ts`,
     from: "// Only now: what other lanes took until here is not among what is decided again.\n    this.#epoch++\n    this.#decideAgain(batch)",
     to: "this.#queue.requeue(batch)"
@@ -191,11 +196,19 @@ export const mutations: ReadonlyArray<Mutation> = [
     to: "return resume(Exit.succeed(actor.speculative))"
   },
   {
-    name: "a strong balance is told of an account that left meanwhile",
+    // Either guard is enough: what was asked while the account was here, and is told after it left, was true when it was asked.
+    name: "a strong balance is told of an account that another node has",
     theme: "ownership",
     file: `${commands}/LocalNode.ts`,
     from: "() => placement.owns(account),\n      () => new NotMine()",
-    to: "() => true,\n      () => new NotMine()"
+    to: "() => true,\n      () => new NotMine()",
+    also: [
+      {
+        file: `${commands}/CommandRouter.ts`,
+        from: "placement.owns(account) ? localNode.headOf(account) : placement.head(account)",
+        to: "localNode.headOf(account)"
+      }
+    ]
   },
   {
     name: "the past of an instant misses what was recorded at it",
@@ -438,9 +451,15 @@ export const mutations: ReadonlyArray<Mutation> = [
   }
 ]
 
+/** All that a mutation replaces. */
+export const replacementsOf = (mutation: Mutation): ReadonlyArray<Replacement> => [
+  mutation,
+  ...(mutation.also ?? [])
+]
+
 /** The text with the fault in it; throws where the code is not as the mutation says, for then the list has to follow it. */
-export const mutated = (text: string, { name, file, from, to }: Mutation): string => {
+export const mutated = (text: string, { file, from, to }: Replacement): string => {
   if (text.split(from).length !== 2)
-    throw new Error(`mutation "${name}": ${file} does not hold its text exactly once`)
+    throw new Error(`a mutation of ${file} does not find its text there exactly once: ${from}`)
   return text.replace(from, () => to)
 }

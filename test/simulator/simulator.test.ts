@@ -4,7 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { judge } from "./Judge.ts"
 import { Domain, Kernel, trapped } from "./Kernel.ts"
-import { mutated, mutations } from "./mutations.ts"
+import { mutated, mutations, replacementsOf } from "./mutations.ts"
 import { planOf } from "./Plan.ts"
 import { keep, lineOf, parseNoise, parseNumbers } from "./Shrink.ts"
 import { type History, isReceipt, live } from "./World.ts"
@@ -129,7 +129,7 @@ describe("a smaller plan", () => {
 })
 
 describe("a mutation", () => {
-  const one = { name: "one", file: "a.ts", from: "b", to: "c" }
+  const one = { file: "a.ts", from: "b", to: "c" }
 
   it("replaces its text", () => {
     assert.strictEqual(mutated("abd", one), "acd")
@@ -140,8 +140,10 @@ describe("a mutation", () => {
   })
 
   it.each(mutations)("has its text in the program: $name", (mutation) => {
-    const text = readFileSync(new URL(`../../${mutation.file}`, import.meta.url), "utf8")
-    assert.notStrictEqual(mutated(text, mutation), text)
+    for (const replacement of replacementsOf(mutation)) {
+      const text = readFileSync(new URL(`../../${replacement.file}`, import.meta.url), "utf8")
+      assert.notStrictEqual(mutated(text, replacement), text)
+    }
   })
 
   it("has a name of its own", () => {
