@@ -11,6 +11,7 @@ import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { deposit, openAccount } from "../support/eventWriter.ts"
 import { eventually, limitsOf } from "../support/readSides.ts"
+import { storedEvent } from "../support/storedEvents.ts"
 
 /** A node in memory whose read model takes no batch while it is away, and never one that says "poison". */
 const world = (faults: { isAway: boolean }) => {
@@ -34,7 +35,7 @@ const world = (faults: { isAway: boolean }) => {
     Layer.provide(
       limitsOf({
         ledger: { partitions: 2, sweepMs: 20, heartbeatMs: 50, queryDeadlineMs: 10_000 },
-        readSide: { sweepGraceMs: 50, lostAfterMs: 50 }
+        readSide: { sweepGraceMs: 50, lostAfterMs: 50, writerSilentMs: 200 }
       })
     ),
     Layer.fresh
@@ -76,6 +77,21 @@ describe("a balance of the read model", () => {
       yield* eventually(Effect.map(completeTo("a"), (at) => assert.isAbove(at, second.recordedAt)))
     }).pipe(Effect.provide(world(faults)))
   })
+
+  it.live("is complete beyond a writer that is silent only once that can write no more", () =>
+    Effect.gen(function* () {
+      const ledger = yield* Ledger
+      const store = yield* EventStore
+      const writerId = "frozen"
+      const { recordedAt } = yield* ledger.dispatch(openAccount("a"))
+      const closedAt = recordedAt + 100
+      yield* store.registerWriter({ writerId, node: "elsewhere", closedAt })
+      yield* eventually(Effect.map(completeTo("a"), (at) => assert.isAbove(at, closedAt + 1)))
+      const late = storedEvent({ account: "b", version: 1, recordedAt: closedAt + 1 })
+      const { _tag } = yield* store.commit({ writerId, seq: 1, events: [late] })
+      assert.strictEqual(_tag, "Fenced")
+    }).pipe(Effect.provide(world({ isAway: false })))
+  )
 
   it.live("of a parked account is as old as its last event", () =>
     Effect.gen(function* () {

@@ -507,7 +507,8 @@ export const planOf = (seed: number, wanted?: Theme): Plan => {
   const count = 2 * accounts + 8 + rng.below(30)
   const isSteady = rng.chance(0.3)
   const isForgetful = rng.chance(theme === "ownership" ? 0.2 : 0.7)
-  const faultsMax = theme === "everything" || theme === "time" ? 5 : theme === "ownership" && nodes === 1 ? 1 : 3
+  const faultsMax =
+    theme === "everything" || theme === "time" ? 5 : theme === "ownership" && nodes === 1 ? 1 : 3
   const faults = rng.chance(0.15) ? 0 : 1 + rng.below(faultsMax)
   const disruptions = Array.from({ length: faults }, () =>
     drawDisruptions(rng, theme, { at: 20 + rng.below(400), node: rng.below(nodes), nodes, shards, accounts })

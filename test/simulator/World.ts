@@ -242,7 +242,8 @@ class World {
           if (Exit.isSuccess(exit)) return Result.succeed(exit.value)
           const found = Exit.findErrorOption(exit)
           const end = badEndOf(exit)
-          if (Option.isNone(found) && end !== undefined) this.troubles.push(`a caller was told a defect: ${end}`)
+          if (Option.isNone(found) && end !== undefined)
+            this.troubles.push(`a caller was told a defect: ${end}`)
           return Option.isSome(found) ? Result.fail(found.value) : undefined
         }
       )
@@ -570,9 +571,7 @@ class World {
         account === to
           ? { _tag: "Deposit", account, amount: 1n, commandId }
           : { _tag: "Transfer", from: account, to, amount: 1n, commandId }
-      this.clients.fork(
-        Effect.delay(this.send(rng.below(this.plan.nodes), input, patienceMs), rng.below(20))
-      )
+      this.clients.fork(Effect.delay(this.send(rng.below(this.plan.nodes), input, patienceMs), rng.below(20)))
     }
   }
 

@@ -332,6 +332,13 @@ export const mutations: ReadonlyArray<Mutation> = [
     to: "yield* store.heartbeat([])"
   },
   {
+    name: "a balance is said to be complete beyond a writer that is silent and not fenced",
+    theme: "readSide",
+    file: "src/actors/projections/ReconcileTails.ts",
+    from: "(row.fenced ? least : Math.min(least, row.closedAt + 1))",
+    to: "(row.fenced || row.heartbeatAt + 500 < Math.max(...writers.map((one) => one.heartbeatAt)) ? least : Math.min(least, row.closedAt + 1))"
+  },
+  {
     name: "a hold is captured at the very instant of its expiry",
     theme: "money",
     file: "src/domain/Holds.ts",

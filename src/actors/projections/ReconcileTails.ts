@@ -151,6 +151,9 @@ const makeRound = Effect.fnUntraced(function* (
     // that a cursor which another node moves meanwhile is not beyond the end of its tail.
     const swept = yield* model.swept
     const writers = yield* store.listWriters
+    // What is complete would stop at them for ever. From the next listing on they count as fenced, with what they wrote by then.
+    if (loads === "lost")
+      for (const { writerId } of silentOf(writers, writerSilentMs)) yield* store.fenceWriter(writerId)
     const now = yield* Clock.currentTimeMillis
     // The projection has all of these tails, and nothing can be missing.
     const isQuiet = writers.every(({ writerId, lastSeq }) => (swept.get(writerId) ?? 0) === lastSeq)
@@ -171,10 +174,7 @@ const makeRound = Effect.fnUntraced(function* (
     counts.parked = isQuiet ? engine.parkedUnsafe().length : (yield* model.parked).length
     counts.lag = lag.total()
     const oldestMissing = counts.lag.events > 0 ? now - counts.lag.ms : now
-    counts.completeTo = Math.max(
-      0,
-      Math.min(unseenFrom, youngest + 1, oldestMissing, closedTo(writers, writerSilentMs))
-    )
+    counts.completeTo = Math.max(0, Math.min(unseenFrom, youngest + 1, oldestMissing, closedTo(writers)))
     for (let partition = 0; partition < partitions; partition++) {
       Object.assign(health.ofUnsafe(partition), lag.of(partition))
     }
@@ -332,12 +332,15 @@ const makeReconcileTail = Effect.fnUntraced(function* (
 
 type ReconcileTail = Effect.Success<ReturnType<typeof makeReconcileTail>>
 
-/** No live writer can still commit what is recorded before then; the tails of dead ones are published by the relay. */
-const closedTo = (writers: ReadonlyArray<WriterRow>, silentMs: number): Instant => {
-  const newest = writers.reduce((latest, row) => Math.max(latest, row.heartbeatAt), 0)
-  return writers.reduce(
-    (least, row) =>
-      row.fenced || newest - row.heartbeatAt > silentMs ? least : Math.min(least, row.closedAt + 1),
+/** No writer can still commit what is recorded before then. */
+const closedTo = (writers: ReadonlyArray<WriterRow>): Instant =>
+  writers.reduce(
+    (least, row) => (row.fenced ? least : Math.min(least, row.closedAt + 1)),
     Number.MAX_SAFE_INTEGER
   )
+
+/** Writers that gave no sign of life for so long: most of their nodes are dead, but one may be frozen, and go on. */
+const silentOf = (writers: ReadonlyArray<WriterRow>, silentMs: number): ReadonlyArray<WriterRow> => {
+  const newest = writers.reduce((latest, row) => Math.max(latest, row.heartbeatAt), 0)
+  return writers.filter((row) => !row.fenced && newest - row.heartbeatAt > silentMs)
 }

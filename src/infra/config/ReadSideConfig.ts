@@ -14,7 +14,10 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   ),
   relayCursorMs: limit(1_000, "How often the relay writes its cursors to the store."),
   orphansMs: limit(5_000, "How often the relay looks for tails that dead nodes left unpublished."),
-  writerSilentMs: limit(10_000, "The relay takes a writer for dead that has not reported for this long."),
+  writerSilentMs: limit(
+    10_000,
+    "The relay takes a writer for dead that has not reported for this long; the reconciler fences it."
+  ),
   writerKeptMs: limit(
     60_000,
     "A writer whose end is fenced and published is listed for this long after its last report, then only by number."
