@@ -3,7 +3,7 @@
  * `node bench/refusals.ts [requests] [seconds before and after]`. Tells the client's rate and times before, meanwhile and after, and the
  * node's memory and sockets. Ends with 1 where an answer was not the documented one, a transfer failed, or a socket was left.
  */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs"
+import { readFileSync } from "node:fs"
 import { Agent, request } from "node:http"
 import { performance } from "node:perf_hooks"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
@@ -106,19 +106,17 @@ const summary = ({ failed, times }: Fared, lasted: number) => {
   }
 }
 
-/** As the kernel counts them: file descriptors of the process that are sockets, and its resident memory. */
-const usageOf = (pid: number) => {
-  const folder = `/proc/${pid}/fd`
-  const isSocket = (name: string): boolean => {
-    try {
-      return readlinkSync(`${folder}/${name}`).startsWith("socket:")
-    } catch {
-      return false // closed since it was listed
-    }
+/** As the kernel counts them: open connections at the node's HTTP port, and the resident memory of the process. */
+const usageOf = (pid: number, port: number) => {
+  const local = `:${port.toString(16).toUpperCase().padStart(4, "0")}`
+  const established = "01"
+  const isOpen = (line: string): boolean => {
+    const [, address = "", , state] = line.trim().split(/\s+/)
+    return address.endsWith(local) && state === established
   }
   const [, kibibytes = "0"] = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? []
   return {
-    sockets: readdirSync(folder).filter(isSocket).length,
+    sockets: readFileSync("/proc/net/tcp", "utf8").split("\n").filter(isOpen).length,
     mebibytes: Math.round(Number(kibibytes) / 1_024)
   }
 }
@@ -126,7 +124,7 @@ const usageOf = (pid: number) => {
 const prepare = Effect.fnUntraced(function* (port: number) {
   yield* eventually(
     "the node takes commands",
-    60,
+    180,
     Effect.tryPromise(async () => (await fetch(`http://127.0.0.1:${port}/ready/commands`)).ok).pipe(
       Effect.orElseSucceed(() => false)
     )
@@ -148,7 +146,7 @@ const program = Effect.gen(function* () {
   yield* prepare(http)
   yield* forSeconds(http) // warm
   const before = summary(yield* forSeconds(http), seconds)
-  const usageBefore = usageOf(pid)
+  const usageBefore = usageOf(pid, http)
 
   const kinds = httpRefusals(httpLimits.defaults)
   const faults = new Map<string, number>()
@@ -166,7 +164,7 @@ const program = Effect.gen(function* () {
       const fault = yield* tryRefusal(http, refusal)
       if (fault !== undefined) faults.set(fault, (faults.get(fault) ?? 0) + 1)
       tried.set(refusal.kind, (tried.get(refusal.kind) ?? 0) + 1)
-      if (++done % Math.ceil(count / 10) === 0) memory.push(usageOf(pid).mebibytes)
+      if (++done % Math.ceil(count / 10) === 0) memory.push(usageOf(pid, http).mebibytes)
     }),
     { concurrency: atOnce, discard: true }
   )
@@ -174,7 +172,7 @@ const program = Effect.gen(function* () {
   isOver = true
   const meanwhile = summary(yield* Fiber.join(going), lasted)
   const after = summary(yield* forSeconds(http), seconds)
-  const usageAfter = usageOf(pid)
+  const usageAfter = usageOf(pid, http)
   const harmed = [
     ...[...faults].map(([fault, times]) => `${times} times ${fault}`),
     ...[before, meanwhile, after].flatMap(({ failed }) =>

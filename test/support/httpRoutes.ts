@@ -59,6 +59,7 @@ export const requestOf = (route: Route): SentRequest => {
       // Made by no test.
       .replace(":webhook", "wh_none"),
     type: identifier === "sendBatch" ? "application/x-ndjson" : "application/json",
-    ...(body === undefined ? {} : { body: JSON.stringify(body) })
+    // A query may have the name of a command.
+    ...(body === undefined || !takesBody(route) ? {} : { body: JSON.stringify(body) })
   }
 }
