@@ -336,7 +336,14 @@ export const mutations: ReadonlyArray<Mutation> = [
     theme: "readSide",
     file: "src/actors/projections/ReconcileTails.ts",
     from: "(row.fenced ? least : Math.min(least, row.closedAt + 1))",
-    to: "(row.fenced || row.heartbeatAt + 500 < Math.max(...writers.map((one) => one.heartbeatAt)) ? least : Math.min(least, row.closedAt + 1))"
+    to: "(row.fenced || row.heartbeatAt + 500 < Math.max(...writers.map((one) => one.heartbeatAt)) ? least : Math.min(least, row.closedAt + 1))",
+    also: [
+      {
+        file: "src/actors/projections/ReconcileTails.ts",
+        from: "yield* store.fenceWriter(writerId)",
+        to: "if (writerId === undefined) yield* Effect.void"
+      }
+    ]
   },
   {
     name: "a hold is captured at the very instant of its expiry",
