@@ -80,6 +80,9 @@ it.live("a node is not certain of its locks any more once their session was ende
   }).pipe(Effect.scoped)
 )
 
+/** Nothing becomes old within a test: what is noticed in time is noticed by other means. */
+const slowToExpire = { ...defaultClusterLimits, lockExpirationMs: 600_000 }
+
 it.live("a node that is cut off from the database of the locks is not certain of them for much longer", () =>
   Effect.gen(function* () {
     const url = new URL(yield* freshDatabase(inject("postgresUrl")))
@@ -87,8 +90,8 @@ it.live("a node that is cut off from the database of the locks is not certain of
     url.port = String(proxy.port)
     const locksUrl = Redacted.make(url.toString())
     const context = yield* Layer.build(
-      ClusterRunner.common(defaultClusterLimits, locksUrl, { host, port: 1, locksUrl }).pipe(
-        Layer.provide(Layer.succeed(ClusterConfig, defaultClusterLimits)),
+      ClusterRunner.common(slowToExpire, locksUrl, { host, port: 1, locksUrl }).pipe(
+        Layer.provide(Layer.succeed(ClusterConfig, slowToExpire)),
         Layer.provideMerge(Layer.mergeAll(ClusterRunner.LockCertainty.layer, ClusterMembers.layer))
       )
     )
@@ -104,9 +107,7 @@ it.live("a node that is cut off from the database of the locks is not certain of
     })
     // The database may end the session now, and others may take the locks.
     proxy.hold()
-    const cutAt = yield* Clock.currentTimeMillis
     yield* Effect.repeat(isCertain, { until: (itIs) => !itIs, schedule: Schedule.spaced(20) })
-    assert.isBelow((yield* Clock.currentTimeMillis) - cutAt, defaultClusterLimits.lockExpirationMs / 2)
     proxy.forward()
     yield* Effect.repeat(isCertain, { until: (itIs) => itIs, schedule: Schedule.spaced(20) })
   }).pipe(Effect.scoped)
@@ -116,8 +117,8 @@ it.live("a node that is cut off from the database of the locks is not certain of
 const member = Effect.fnUntraced(function* (url: string, port: number, shards: ReadonlyArray<number>) {
   const locksUrl = Redacted.make(url)
   const scope = yield* Scope.fork(yield* Effect.scope)
-  const layer = ClusterRunner.common(defaultClusterLimits, locksUrl, { host, port, locksUrl }).pipe(
-    Layer.provide(Layer.succeed(ClusterConfig, defaultClusterLimits)),
+  const layer = ClusterRunner.common(slowToExpire, locksUrl, { host, port, locksUrl }).pipe(
+    Layer.provide(Layer.succeed(ClusterConfig, slowToExpire)),
     Layer.provideMerge(Layer.mergeAll(ClusterRunner.LockCertainty.layer, ClusterMembers.layer))
   )
   const context = yield* Layer.buildWithScope(Layer.fresh(layer), scope)
@@ -134,8 +135,16 @@ const member = Effect.fnUntraced(function* (url: string, port: number, shards: R
       (taken) => taken.map(({ id }) => id)
     )
   assert.deepStrictEqual(yield* take(shards), [...shards])
+  /** Each look at the sessions that finds its own makes it certain of its locks for longer. */
+  const aLook = Effect.suspend(() => {
+    const before = certainty.untilMs
+    const isLater = Effect.sync(() => certainty.untilMs > before)
+    return Effect.repeat(isLater, { until: (itIs) => itIs, schedule: Schedule.spaced(20) })
+  })
   return {
     take,
+    /** It has looked at the sessions of all members; the first look may have begun before. */
+    looks: Effect.andThen(aLook, aLook),
     others: Effect.map(locks.getRunners, (runners) =>
       runners.map(([{ address }]) => address.port).filter((other) => other !== port)
     ),
@@ -155,14 +164,13 @@ it.live("a member that died is gone before its last sign of life is old", () =>
     const [stays, dies] = [yield* member(url, 1, [1]), yield* member(url, 2, [2])]
     assert.deepStrictEqual(yield* stays.others, [2])
     yield* dies.refresh
+    yield* stays.looks
     // Without a word to the others, as where the process is killed: the database ends its sessions.
     yield* dies.end
-    const endedAt = yield* Clock.currentTimeMillis
     yield* Effect.repeat(stays.others, {
       until: (others) => others.length === 0,
       schedule: Schedule.spaced(20)
     })
-    assert.isBelow((yield* Clock.currentTimeMillis) - endedAt, defaultClusterLimits.lockExpirationMs)
     assert.deepStrictEqual(yield* stays.take([2]), [2])
   }).pipe(Effect.scoped)
 )
@@ -179,13 +187,11 @@ it.live(
       assert.deepStrictEqual(yield* stays.take([2]), [])
       yield* cut.refresh
       proxy.hold()
-      const cutAt = yield* Clock.currentTimeMillis
       yield* Effect.repeat(stays.take([2]), {
         until: (taken) => taken.length > 0,
         schedule: Schedule.spaced(20)
       })
       assert.isFalse(yield* cut.isCertain)
-      assert.isBelow((yield* Clock.currentTimeMillis) - cutAt, defaultClusterLimits.lockExpirationMs)
       yield* Effect.repeat(stays.others, {
         until: (others) => others.length === 0,
         schedule: Schedule.spaced(20)
