@@ -283,7 +283,7 @@ describe("the read side of three nodes", () => {
             yield* untilSpread([first])
             yield* writeAndRead("ended", 5n, [first])
             const { owned } = yield* untilSpread([first])
-            assert.lengthOf(owned[0] ?? [], 20)
+            assert.lengthOf(owned[0] ?? [], 21)
           }),
         300_000
       )
