@@ -9,6 +9,7 @@ import { Data, Effect, Layer, Predicate, Redacted, References } from "effect"
 import * as CustomProjection from "./actors/projections/CustomProjection.ts"
 import * as ReadSide from "./actors/projections/ReadSide.ts"
 import * as ReadSideRunner from "./actors/thread/ReadSideRunner.ts"
+import { giveWay } from "./actors/thread/ThreadPriority.ts"
 import { Bus } from "./infra/bus/Bus.ts"
 import { LedgerConfig } from "./infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
@@ -39,6 +40,7 @@ const load = Effect.fnUntraced(function* (module: string) {
 const data: ReadSideData = workerData // of `LedgerNode`
 
 const program = Effect.gen(function* () {
+  yield* giveWay(data.readSide.readSideNiceness)
   const isProjecting = data.role !== "commands"
   const projections = isProjecting ? yield* Effect.forEach(data.projections, load) : []
   const stores = Stores.layerWithoutWaiters({

@@ -1,4 +1,6 @@
 /** The read side in a thread of its own: it does the same there, and whatever becomes of the thread, commands go on. */
+import { readdirSync } from "node:fs"
+import { getPriority } from "node:os"
 import { fileURLToPath } from "node:url"
 import { BroadcastChannel } from "node:worker_threads"
 import { assert, describe, it } from "@effect/vitest"
@@ -120,6 +122,25 @@ describe("the read side in a thread of its own", () => {
         assert.isAtLeast(relay.events, 500)
       }),
       { tokenPollMs: unwokenMs, tokenSoonMs: unwokenMs }
+    )
+  )
+
+  it.live.runIf(process.platform === "linux")("gives way to the thread of commands", () =>
+    inNode(
+      Effect.gen(function* () {
+        yield* isReady
+        // A thread may end between the listing and the look at it.
+        const priorities = readdirSync("/proc/self/task").flatMap((thread) => {
+          try {
+            return [getPriority(Number(thread))]
+          } catch {
+            return []
+          }
+        })
+        assert.strictEqual(priorities.filter((niceness) => niceness === 7).length, 1)
+        assert.notStrictEqual(getPriority(), 7)
+      }),
+      { readSideNiceness: 7 }
     )
   )
 

@@ -75,6 +75,10 @@ export const readSideLimits = limitGroup("CHRONICLE", {
     2_048,
     "MiB of objects in the old heap of the thread of the read side; where they do not suffice, it ends and is started anew."
   ),
+  readSideNiceness: limit(
+    3,
+    "How far the thread of the read side gives way to commands where cores are short: steps of niceness, 1 to 19. On Linux; elsewhere it does not."
+  ),
   connectMs: limit(3_000, "How long opening a connection to the read model or the bus may take."),
   tokenWaitersMax: limit(10_000, "Queries that wait for a read token at once."),
   tokenPollMs: limit(100, "How often those queries look into the read model, all by one statement."),
