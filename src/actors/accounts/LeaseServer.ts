@@ -6,7 +6,7 @@
  * its way to the store. So the account is barred: it is loaded again when no other writer can write to it any more, or
  * at once when the other node returns it late, with nothing of its own on the way.
  */
-import { Clock, Context, Effect, Exit, Layer } from "effect"
+import { Context, Effect, Exit, Layer } from "effect"
 import type { Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
@@ -54,7 +54,6 @@ const make = Effect.gen(function* () {
   const { leaseMs } = yield* ClusterConfig
   const registry = yield* AccountRegistry
   const clock = yield* LedgerClock
-  const wall = yield* Clock.Clock
   const leases = new Map<string, Lease>()
   let expired = 0
 
@@ -90,12 +89,12 @@ const make = Effect.gen(function* () {
       reply("noMemory")
       return undefined
     }
-    const askedAt = wall.currentTimeMillisUnsafe()
+    const askedAt = clock.elapsedUnsafe()
     actor.requestLease({
       lease,
       refuse: reply,
       grant: (head) => {
-        const now = wall.currentTimeMillisUnsafe()
+        const now = clock.elapsedUnsafe()
         leases.set(lease, { actor, untilMs: now + leaseMs, bar: undefined })
         reply(Exit.succeed({ head, waitedMs: now - askedAt, leaseMs }))
       }
@@ -104,7 +103,7 @@ const make = Effect.gen(function* () {
   }
 
   const expire = Effect.sync(() => {
-    const now = wall.currentTimeMillisUnsafe()
+    const now = clock.elapsedUnsafe()
     for (const [lease, one] of leases) {
       if (one.untilMs > now) break // all last equally long, and stand in order of their beginning
       if (one.bar === undefined && one.actor.phase === "leased") {
