@@ -79,6 +79,8 @@ export type Disruption =
   | { readonly kind: "splitBrain"; readonly at: number; readonly shard: number; readonly node: number }
   /** So many transfers and deposits at once, on all nodes: some wait for others, and land in another order than they are decided in. */
   | { readonly kind: "rush"; readonly at: number; readonly size: number }
+  /** Commands and questions come to the accounts of a node. */
+  | { readonly kind: "press"; readonly at: number; readonly node: number; readonly forMs: number }
   | { readonly kind: "readModelHesitates"; readonly at: number; readonly forMs: number }
   | { readonly kind: "forge"; readonly at: number; readonly account: number; readonly isAhead: boolean }
   | { readonly kind: "wipeBus"; readonly at: number }
@@ -128,7 +130,8 @@ export interface Plan {
   readonly deadlineMs: number
   /** Commits of a tail that a subscription reads ahead. */
   readonly aheadMax: number
-  /** How often the read side is compared with the log, and how young commits are that it leaves out. */
+  /** How often writers say up to which instants they are closed; and how often the read side is compared with the log, and how young commits are that it leaves out. */
+  readonly heartbeatMs: number
   readonly sweepMs: number
   readonly sweepGraceMs: number
   readonly drifts: ReadonlyArray<{
@@ -320,11 +323,13 @@ const thereAndBack = (rng: Rng, target: Target): ReadonlyArray<Disruption> => {
 const thereAndBackWhileItReads = (rng: Rng, target: Target): ReadonlyArray<Disruption> => {
   const { at, node } = target
   const away = moveShard(rng, target)
-  const [homeAt, awayAt] = [at + 110, at + 230 + rng.below(30)]
-  const backAt = awayAt + 420 + rng.below(160)
+  const homeAt = at + 110
+  const awayAt = homeAt + 160 + rng.below(60)
+  // Its commands wait there, so that it leaves unclean: the other one waits for a lease and the skew of clocks, and writes then.
+  const backAt = awayAt + 560 + rng.below(200)
   return [
     away,
-    { kind: "answersLate", at: homeAt, node, forMs: backAt - homeAt + 60 + rng.below(120) },
+    { kind: "answersLate", at: homeAt, node, forMs: backAt - homeAt + 150 + rng.below(150) },
     { ...away, at: homeAt, node },
     { ...away, at: awayAt },
     { ...away, at: backAt, node }
@@ -340,6 +345,30 @@ const fencedWhileItLives = (rng: Rng, target: Target): ReadonlyArray<Disruption>
   return [
     { kind: "stall", at, node, forMs: 500 + rng.below(400) },
     { ...moveShard(rng, target), at: at + rng.below(30), shard: node }
+  ]
+}
+
+/**
+ * The event store stands still for a node that keeps its shards: its commits land when the read side has heard nothing of it for long.
+ * What comes just before that is decided by a new writer at once.
+ */
+const silentWhileItLives = (rng: Rng, { at, node }: Target): ReadonlyArray<Disruption> => {
+  const forMs = 600 + rng.below(500)
+  return [
+    { kind: "stall", at, node, forMs },
+    { kind: "press", at: at + forMs - rng.below(100), node, forMs: 300 }
+  ]
+}
+
+/**
+ * A clock is set back while many commands come: until it has caught up, its node records one instant, so that what lies before what
+ * cannot be told by the times of commits.
+ */
+const rushWhileTheClockStands = (rng: Rng, { at, node }: Target): ReadonlyArray<Disruption> => {
+  const forMs = 60 + rng.below(60)
+  return [
+    { kind: "clockStep", at, node, byMs: 15 + rng.below(20), forMs },
+    { kind: "rush", at: at + forMs - rng.below(15), size: 6 + rng.below(20) }
   ]
 }
 
@@ -396,7 +425,10 @@ const drawDisruptions = (rng: Rng, theme: Theme, target: Target): ReadonlyArray<
         return [{ kind: "clockStep", at, node: target.node, byMs: 1_000 + rng.below(100_000), forMs: 600 }]
       return [drawAny(rng, target)]
     case "time": {
-      if (rng.chance(0.5)) return [{ kind: "rush", at, size: 10 + rng.below(15) }]
+      if (rng.chance(0.5))
+        return rng.chance(0.5)
+          ? rushWhileTheClockStands(rng, target)
+          : [{ kind: "rush", at, size: 10 + rng.below(15) }]
       const dice = rng.below(6)
       if (dice < 2) return [{ ...crash(rng, target, 0.3), afterMs: rng.below(40) }]
       if (dice < 4) return [clockStep(rng, target)]
@@ -419,7 +451,8 @@ const drawDisruptions = (rng: Rng, theme: Theme, target: Target): ReadonlyArray<
       if (target.nodes > 1 && rng.chance(0.2)) return thereAndBackWhileItReads(rng, target)
       return rng.chance(0.7) ? drawStandstill(rng, target) : [drawAny(rng, target)]
     case "readSide": {
-      if (target.nodes > 1 && rng.chance(0.4)) return fencedWhileItLives(rng, target)
+      if (target.nodes > 1 && rng.chance(0.4))
+        return rng.chance(0.5) ? silentWhileItLives(rng, target) : fencedWhileItLives(rng, target)
       const dice = rng.below(6)
       if (dice < 2) return [{ kind: "forge", at, account: rng.below(accounts), isAhead: rng.chance(0.5) }]
       if (dice < 3) return [{ kind: "wipeBus", at }]
@@ -449,12 +482,22 @@ const drawNoise = (rng: Rng, theme: Theme): Plan["noise"] => {
 }
 
 /** A node is off its gateway by little, and gateways are as far apart as they may be, where a world is about time. */
-const drawDrift = (rng: Rng, theme: Theme, index: number, isSteady: boolean): Plan["drifts"][number] => {
+const drawDrift = (
+  rng: Rng,
+  theme: Theme,
+  index: number,
+  isSteady: boolean,
+  silent?: Disruption
+): Plan["drifts"][number] => {
   const isAboutClocks = theme === "time" || theme === "readSide"
   if (isSteady && !isAboutClocks) return { offsetMs: 0, rate: 1, storeOffsetMs: 0 }
   const drawn = rng.below(skewMaxMs) - skewMaxMs / 2
   const extreme = index % 2 === 0 ? -skewMaxMs / 2 : skewMaxMs / 2
-  const storeOffsetMs = isAboutClocks ? rng.pick([-extreme, drawn, extreme, extreme] as const) : drawn
+  const opposed = isAboutClocks ? rng.pick([-extreme, drawn, extreme, extreme] as const) : drawn
+  // What a new writer of this node records is behind what the others take for past.
+  const isBehind = silent !== undefined && "node" in silent && silent.node === index
+  const storeOffsetMs =
+    silent === undefined || rng.chance(0.3) ? opposed : isBehind ? -skewMaxMs / 2 : skewMaxMs / 2
   const offsetMs = storeOffsetMs + rng.below(skewMaxMs / 2) - skewMaxMs / 4
   return { offsetMs, rate: 1 + (rng.next() - 0.5) / 500, storeOffsetMs }
 }
@@ -514,6 +557,8 @@ export const planOf = (seed: number, wanted?: Theme): Plan => {
     drawDisruptions(rng, theme, { at: 20 + rng.below(400), node: rng.below(nodes), nodes, shards, accounts })
   )
   const isSplit = disruptions.flat().some(({ kind }) => kind === "splitBrain")
+  const silent = disruptions.flat().find(({ kind }) => kind === "press")
+  const hearsLate = disruptions.flat().some(({ kind }) => kind === "answersLate")
   const shape: Shape = { theme, accounts, clients, nodes, count }
   return {
     seed,
@@ -530,12 +575,15 @@ export const planOf = (seed: number, wanted?: Theme): Plan => {
     clients,
     latencyMs: 1 + rng.below(8),
     confirmMs: theme === "ownership" ? rng.pick([8, 40] as const) : 40,
-    deadlineMs: theme === "ownership" ? rng.pick([400, 1_000] as const) : 400,
-    aheadMax: rng.pick([1, 2, 3] as const),
+    // What waits for a reading that is heard late must not be given up before.
+    deadlineMs:
+      theme === "ownership" ? rng.pick(hearsLate ? ([1_000] as const) : ([400, 1_000] as const)) : 400,
+    aheadMax: rng.pick(theme === "time" ? ([1, 1, 1, 2, 3] as const) : ([1, 2, 3] as const)),
+    heartbeatMs: theme === "readSide" ? rng.pick([20, 50] as const) : 50,
     ...(theme === "readSide" && rng.chance(0.7)
       ? { sweepMs: 100, sweepGraceMs: 1 }
       : { sweepMs: 400, sweepGraceMs: 30 }),
-    drifts: Array.from({ length: nodes }, (_, index) => drawDrift(rng, theme, index, isSteady)),
+    drifts: Array.from({ length: nodes }, (_, index) => drawDrift(rng, theme, index, isSteady, silent)),
     steps: [...drawClosing(rng, shape), ...drawSteps(rng, shape), ...drawCrowd(rng, theme)],
     disruptions: disruptions.flat().toSorted((a, b) => a.at - b.at),
     noise: drawNoise(rng, theme)

@@ -201,9 +201,17 @@ class World {
             Layer.succeed(Placement, this.cluster.placementOf(member)),
             Layer.succeed(Singletons, this.cluster.singletonsOf(member))
           )
-    const { aheadMax, deadlineMs, idleMs, lanes, residentsMax, sweepGraceMs, sweepMs } = plan
+    const { aheadMax, deadlineMs, heartbeatMs, idleMs, lanes, residentsMax, sweepGraceMs, sweepMs } = plan
     const limits = limitsOf(
-      { idleMs, lanes, residentsMax, sweepMs, commandDeadlineMs: deadlineMs, queryDeadlineMs: deadlineMs },
+      {
+        heartbeatMs,
+        idleMs,
+        lanes,
+        residentsMax,
+        sweepMs,
+        commandDeadlineMs: deadlineMs,
+        queryDeadlineMs: deadlineMs
+      },
       { subscribeCommitsMax: aheadMax, sweepGraceMs }
     )
     const node = over(
@@ -474,7 +482,7 @@ class World {
   }
 
   /** Resumes a subscription behind so many events of the first one, and reads on for a while. */
-  #resume(behind: number): Effect.Effect<unknown> {
+  #resume(behind: number, forMs: number): Effect.Effect<unknown> {
     return Effect.suspend(() => {
       const { rng } = this.kernel
       const life = this.lifeOf(rng.below(this.plan.nodes))
@@ -488,25 +496,36 @@ class World {
           this.kernel.note(`resumed ${account}@${version}`)
         })
       )
-      return this.ask(life, take, 20 + rng.below(60))
+      return this.ask(life, take, forMs)
     })
   }
 
   /** Subscriptions that are resumed at places of the past, again and again, where clocks differ. */
   resumer(): Effect.Effect<void> {
     if (this.plan.theme !== "time") return Effect.void
-    const resume = Effect.suspend(() => this.#resume(1 + this.kernel.rng.below(this.events.length + 1)))
+    const { rng } = this.kernel
+    const resume = Effect.suspend(() =>
+      this.#resume(1 + rng.below(this.events.length + 1), 20 + rng.below(60))
+    )
     return this.#repeatedly(auditMs, resume)
   }
 
-  /** The same where an event comes before one that was recorded earlier: there the order of times is not that of versions. */
+  /** The same where a command comes before one that was recorded no later: there the order of times is not that of versions. */
   #resumeWhereTimesCross(): Effect.Effect<void> {
     if (this.plan.theme !== "time") return Effect.void
-    const crossing = this.events.flatMap(({ recordedAt }, index) =>
-      this.events.slice(index + 1, index + 20).some((later) => later.recordedAt < recordedAt) ? [index] : []
-    )
-    const behind = crossing.filter((index) => index > 0)
-    return Effect.forEach(behind.slice(0, resumedMax), (index) => this.#resume(index), { discard: true })
+    const { rng } = this.kernel
+    /** By the cursor before them: the events of a commit have few of their own. */
+    const crossing = new Map<string, number>()
+    for (const [index, { commandId, recordedAt }] of this.events.entries()) {
+      const isCrossed = this.events
+        .slice(index + 1, index + 20)
+        .some((later) => later.recordedAt <= recordedAt && later.commandId !== commandId)
+      const before = this.events[index - 1]?.cursor
+      if (isCrossed && before !== undefined) crossing.set(before, index)
+    }
+    const places = [...crossing.values()]
+    while (places.length > resumedMax) places.splice(rng.below(places.length), 1)
+    return Effect.forEach(places, (index) => this.#resume(index, 60 + rng.below(100)), { discard: true })
   }
 
   /**
@@ -561,6 +580,24 @@ class World {
     this.clients.fork(Effect.repeat(paced, { times: 8 }))
   }
 
+  /** What the read model has of accounts is asked for again and again, on all nodes, for a while. */
+  #watch(names: ReadonlyArray<string>, forMs: number): void {
+    const { rng } = this.kernel
+    const until = this.kernel.now + forMs
+    const look = Effect.suspend(() => {
+      const name = names[rng.below(names.length)]
+      const life = this.lifeOf(rng.below(this.plan.nodes))
+      if (name === undefined || life === undefined || this.isHealing) return Effect.void
+      return Effect.forkDetach(this.question(life, { kind: "weak", account: name }))
+    })
+    const paced = Effect.suspend(() => Effect.andThen(Effect.sleep(1 + rng.below(6)), look))
+    this.clients.fork(Effect.repeat(paced, { until: () => this.kernel.now > until }))
+  }
+
+  #names(): ReadonlyArray<string> {
+    return Array.from({ length: this.plan.accounts }, (_, index) => accountName(index))
+  }
+
   #rush(size: number): void {
     const { rng } = this.kernel
     for (let nth = 0; nth < size; nth++) {
@@ -568,7 +605,7 @@ class World {
       if (account === undefined || to === undefined) continue
       const commandId = `press-${++this.#pressed}`
       const input: WorldCommand =
-        account === to
+        account === to || rng.chance(0.5)
           ? { _tag: "Deposit", account, amount: 1n, commandId }
           : { _tag: "Transfer", from: account, to, amount: 1n, commandId }
       this.clients.fork(Effect.delay(this.send(rng.below(this.plan.nodes), input, patienceMs), rng.below(20)))
@@ -582,7 +619,7 @@ class World {
     if (theme === "everything" || theme === "money" || this.isHealing) return 0
     if (theme === "time" && kind !== "freeze" && kind !== "stall") return 0
     if (kind !== "moveShard" && kind !== "freeze" && kind !== "stall" && kind !== "crash") return 0
-    const names = Array.from({ length: this.plan.accounts }, (_, index) => accountName(index))
+    const names = this.#names()
     const concerned = names.filter((name) =>
       kind === "moveShard"
         ? this.cluster.groupOf(name) === disruption.shard
@@ -645,7 +682,7 @@ class World {
       case "splitBrain": {
         if (!this.cluster.impose(disruption.shard, disruption.node)) return
         this.outside.isSplit = true
-        const names = Array.from({ length: this.plan.accounts }, (_, index) => accountName(index))
+        const names = this.#names()
         this.#press(
           names.filter((name) => this.cluster.groupOf(name) === disruption.shard),
           disruption.node,
@@ -656,6 +693,12 @@ class World {
       }
       case "rush":
         return this.#rush(disruption.size)
+      case "press": {
+        const names = this.#names().filter((name) => this.cluster.isHeldBy(name, disruption.node))
+        this.#press(names, disruption.node, disruption.forMs / 4)
+        this.#watch(names, disruption.forMs)
+        return
+      }
       case "readModelHesitates": {
         this.outside.readModel.freeze()
         kernel.after(disruption.forMs, () => this.outside.readModel.thaw())
@@ -856,7 +899,7 @@ class World {
   /** What a node remembers wrongly of an account is corrected by its next commit at the latest. */
   #writeToAll(): Effect.Effect<void> {
     return Effect.forEach(
-      Array.from({ length: this.plan.accounts }, (_, index) => accountName(index)),
+      this.#names(),
       (account) =>
         this.#untilAnswered({ _tag: "Deposit", account, amount: 1n, commandId: `press-${++this.#pressed}` }),
       { discard: true }
