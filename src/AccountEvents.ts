@@ -80,7 +80,9 @@ const followed = (
 
       const readOn = Effect.gen(function* () {
         const now = yield* Clock.currentTimeMillis
-        if (readAt + followMs > now && more !== undefined) yield* Effect.sleep(readAt + followMs - now)
+        // Never for longer, also where the clock was set back meanwhile.
+        if (readAt + followMs > now && more !== undefined)
+          yield* Effect.sleep(Math.min(followMs, readAt + followMs - now))
         // Before the log is read, so that an event that comes meanwhile is among them.
         const changed = yield* watch
         const page = yield* read(last?.version ?? from)

@@ -35,8 +35,27 @@ describe("the locks of a node", () => {
     assert.isFalse(held.refreshed(["a", "b"], new Set(["b"]), 3_000))
     assert.isTrue(held.lose())
     assert.strictEqual(certainty.untilMs, 0)
-    assert.isTrue(held.refreshed(["b"], new Set(["b"]), 5_000))
+    assert.isFalse(held.refreshed(["a", "b"], new Set(["b"]), 4_000), "what runs on it has not ended")
+    held.letGo("a")
+    assert.isTrue(held.refreshed(["a", "b"], new Set(["b"]), 5_000))
     assert.strictEqual(certainty.untilMs, 6_000)
+  })
+
+  it("are not made certain again by further ones, once they have ceased to be", () => {
+    const { certainty, held } = start()
+    held.acquired(["c"], 20_000)
+    held.seen(20_000)
+    assert.strictEqual(certainty.untilMs, 9_000, "what was confirmed first")
+    assert.isTrue(held.refreshed(["a", "b", "c"], new Set(["a", "b", "c"]), 20_500))
+    assert.strictEqual(certainty.untilMs, 21_500)
+  })
+
+  it("are counted without those that were let go of", () => {
+    const { held } = start()
+    const before = held.shards
+    held.letGo("a")
+    held.acquired(["c"], 1_500)
+    assert.strictEqual(held.countOf(before), 1)
   })
 
   it("that are taken by a new session confirm none of the old one", () => {
@@ -57,7 +76,7 @@ describe("the locks of a node", () => {
   it("are not confirmed where there are none", () => {
     const { certainty, held } = start()
     held.letGoOfAll()
-    assert.strictEqual(held.size, 0)
+    assert.lengthOf(held.shards, 0)
     held.refreshed([], new Set(), 20_000)
     assert.strictEqual(certainty.untilMs, 2_000)
   })

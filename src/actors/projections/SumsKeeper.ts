@@ -37,7 +37,11 @@ export const layer = Layer.effectDiscard(
         before.length === prefixes.length && before.every(({ prefix }) => prefixes.includes(prefix))
       if (!isAsConfigured) yield* readModel.declareSums(prefixes)
       const declared = isAsConfigured ? before : yield* readModel.declaredSums
-      for (const { prefix, isFilled } of declared) yield* settle(prefix, isFilled)
+      // One that cannot be compared must not keep the others from it.
+      for (const { prefix, isFilled } of declared)
+        yield* Effect.catch(settle(prefix, isFilled), (error) =>
+          Effect.logWarning(`the sum of ${prefix} could not be compared: ${error.message}`)
+        )
     })
 
     const regularly = supervise(

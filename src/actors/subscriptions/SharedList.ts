@@ -141,7 +141,8 @@ const batchOf = (
   let [weight, printed] = [0, 0]
   for (const commit of commits) {
     weight += commit.events.length
-    printed += commit.before.length + commit.after.length
+    // Each event is printed with its place as well, for streams of HTTP.
+    printed += (commit.before.length + commit.after.length) * (1 + commit.events.length)
   }
   let notes = 0
   for (const events of found.values()) notes += events.length

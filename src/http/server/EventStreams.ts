@@ -119,7 +119,8 @@ export const makeEventStream = Effect.gen(function* () {
   const { heartbeatMs } = yield* HttpConfig
   const connections = yield* HttpConnections
   const clock = yield* Clock.Clock
-  const now = () => clock.currentTimeMillisUnsafe()
+  // Heartbeats go on however the clock is set.
+  const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
   const fail = (body: EventBody, cause: Cause.Cause<QueryError>): Effect.Effect<void> => {
     const error = Option.getOrUndefined(Cause.findErrorOption(cause))

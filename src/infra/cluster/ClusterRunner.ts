@@ -157,8 +157,8 @@ const watchSessions = Effect.fnUntraced(function* (session: string, held: HeldLo
   const lose = Effect.suspend(() => (held.lose() ? Effect.logWarning(lostSession) : Effect.void))
   const look = Effect.gen(function* () {
     const sentAtMs = wall.currentTimeMillisUnsafe()
-    // Locks that are taken while the question is on its way are in no answer to it.
-    const hadLocks = held.size > 0
+    // Locks that are taken while the question is on its way are in no answer to it, and those that are let go of may be.
+    const before = held.shards
     const rows = yield* sql.unsafe(allSessions, []).values
     const all = rows.map(([name, locks, silentMs]) => ({
       name: String(name),
@@ -166,14 +166,22 @@ const watchSessions = Effect.fnUntraced(function* (session: string, held: HeldLo
       silentMs: Number(silentMs)
     }))
     // PostgreSQL may end a session long before its time, as when it starts again; then others may hold the shards at once.
-    const hasLocks = all.some(({ name, locks }) => name === session && locks > 0)
-    if (hasLocks) held.seen(sentAtMs)
-    else if (hadLocks && held.size > 0) yield* lose
+    const expected = held.countOf(before)
+    const found = all.find(({ name }) => name === session)?.locks ?? 0
+    if (found < expected) yield* lose
+    else if (expected > 0) held.seen(sentAtMs)
     const silent = sessions.looked(all, nowMs())
     yield* Effect.forEach(silent, (name) => Effect.ignore(end(name)), { discard: true })
   })
   yield* look.pipe(
-    Effect.catch(() => Effect.sync(() => sessions.failed())),
+    // The database's own limit does not help where it is not reached.
+    Effect.timeout(lockExpirationMs / 2),
+    Effect.catchCause((cause) =>
+      Effect.andThen(
+        Effect.sync(() => sessions.failed()),
+        Effect.logDebug("the sessions of the members could not be looked at", cause)
+      )
+    ),
     Effect.repeat(Schedule.spaced(membershipPollMs)),
     Effect.forkScoped
   )
@@ -240,6 +248,11 @@ const storage = (session: string) =>
               return inner.release(address, shard)
             })
           ),
+        releaseAll: (address) =>
+          Effect.suspend(() => {
+            held.letGoOfAll()
+            return inner.releaseAll(address)
+          }),
         unregister: (address) =>
           Effect.suspend(() => {
             held.letGoOfAll()

@@ -16,6 +16,8 @@ export class HeldLocks {
   readonly #certainty: { untilMs: number }
   readonly #times: LockTimes
   readonly #held = new Set<string>()
+  /** Those that the database has not any more, until what runs on them here has ended, which letting go of them says. */
+  readonly #lost = new Set<string>()
   #confirmedUntilMs = 0
   #seenUntilMs = 0
   /** The session ended: what is locked since then says nothing of the shards that this node had before. */
@@ -26,24 +28,35 @@ export class HeldLocks {
     this.#times = times
   }
 
-  get size(): number {
-    return this.#held.size
+  get shards(): ReadonlyArray<string> {
+    return [...this.#held]
   }
 
-  /** Locks were taken, by a question that was sent then. */
+  /** How many of these are still held. */
+  countOf(shards: ReadonlyArray<string>): number {
+    return shards.filter((shard) => this.#held.has(shard)).length
+  }
+
+  /** Locks were taken, by a question that was sent then. They confirm none that were held before, of which the node may have ceased to be certain. */
   acquired(shards: ReadonlyArray<string>, sentAtMs: number): void {
+    const mayBeOld = this.#held.size > 0 && sentAtMs >= this.#certainty.untilMs
     for (const shard of shards) this.#held.add(shard)
-    this.#confirm(sentAtMs)
+    if (!mayBeOld) this.#confirm(sentAtMs)
   }
 
   /**
    * The database was asked which of the locks this node has. False where some are missing: those are given up after this, and
-   * until the next time the node must not decide on them.
+   * until that is done the node must not decide on them, nor on others, which are not told apart.
    */
   refreshed(asked: ReadonlyArray<string>, found: ReadonlySet<string>, sentAtMs: number): boolean {
     // Not those that were let go of meanwhile.
-    const missing = asked.filter((shard) => this.#held.has(shard) && !found.has(shard))
-    for (const shard of missing) this.#held.delete(shard)
+    const missing = asked.filter(
+      (shard) => (this.#held.has(shard) || this.#lost.has(shard)) && !found.has(shard)
+    )
+    for (const shard of missing) {
+      this.#held.delete(shard)
+      this.#lost.add(shard)
+    }
     if (missing.length > 0) return false
     this.#isBroken = false
     this.#confirm(sentAtMs)
@@ -58,10 +71,12 @@ export class HeldLocks {
 
   letGo(shard: string): void {
     this.#held.delete(shard)
+    this.#lost.delete(shard)
   }
 
   letGoOfAll(): void {
     this.#held.clear()
+    this.#lost.clear()
   }
 
   /** Locks are gone that this node was confirmed. Answers whether it was certain of them until now. */

@@ -72,7 +72,7 @@ export const makeDeclaredSums = (
           Effect.gen(function* () {
             yield* run(`SET LOCAL lock_timeout = ${swapMsMax}`)
             // No batch is under way that was folded under the former prefixes, and none begins before the end of this.
-            yield* run(`LOCK TABLE ${tables}_balances IN SHARE ROW EXCLUSIVE MODE`)
+            yield* run(`LOCK TABLE ${tables}_sum_prefixes, ${tables}_balances IN SHARE ROW EXCLUSIVE MODE`)
             yield* run(undeclare, [textArray(prefixes)])
             yield* run(forget, [textArray(prefixes)])
             yield* run(declare, [textArray(prefixes)])

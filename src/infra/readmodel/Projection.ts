@@ -76,8 +76,12 @@ export const hasSums = ({ tables }: Pick<Projection, "tables">): boolean => tabl
 export const prefixOf = ({ name, version }: Pick<Projection, "name" | "version">): string =>
   `${name}_v${version}`
 
-/** The tables that a rebuild fills and exchanges, in the order in which every transaction touches them. */
-export const tablesOf = ({ tables }: Projection): ReadonlyArray<string> => {
+/**
+ * The tables that a rebuild fills and exchanges, in the order in which every transaction touches them. The declared prefixes come first: who
+ * waits for a transaction that compares a sum, which may take minutes, has nothing yet that projectors need.
+ */
+export const tablesOf = (projection: Projection): ReadonlyArray<string> => {
   const [balances, ...rest] = standardTables
-  return [balances, ...tables, ...rest]
+  const first = hasSums(projection) ? [sumPrefixesTable] : []
+  return [...first, balances, ...projection.tables.filter((table) => !first.includes(table)), ...rest]
 }
