@@ -6,7 +6,7 @@
  * any chain of waits the ids grow, and it cannot close. An account of this node is held by a pin, which keeps it from
  * being leased and from nothing else; one of another node by a lease. Both are first come, first served.
  */
-import { Clock, Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import { AccountRegistry } from "./AccountRegistry.ts"
 import { LeaseClient } from "./LeaseClient.ts"
@@ -31,7 +31,6 @@ export class AcquireAccounts extends Context.Service<
       const placement = yield* Placement
       const registry = yield* AccountRegistry
       const leases = yield* LeaseClient
-      const wall = yield* Clock.Clock
 
       const pin = (actor: AccountActor): AccountLock => {
         actor.pin()
@@ -72,8 +71,7 @@ export class AcquireAccounts extends Context.Service<
 
       return {
         acquire: (command, elapsedMs) => {
-          const nowMs = wall.currentTimeMillisUnsafe()
-          if (command.locks.some((one) => !one.isGood(nowMs))) command.releaseLocks()
+          if (command.locks.some((one) => !one.isGood(elapsedMs))) command.releaseLocks()
           while (command.locks.length < command.lockOrder.length) {
             const id = command.lockOrder[command.locks.length] as AccountId // the index is below the length
             const next = lock(command, id, elapsedMs)

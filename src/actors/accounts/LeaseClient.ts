@@ -7,6 +7,7 @@ import { Clock, Context, Effect, Exit, FiberSet, Layer, Random } from "effect"
 import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
+import { LedgerClock } from "./LedgerClock.ts"
 import { AccountActor, type AccountLock, type PendingCommand } from "./Lifecycle.ts"
 import { type GivenBack, type LeaseGrant, type LeaseRefused, type PeerBusy, Placement } from "./Placement.ts"
 
@@ -24,6 +25,8 @@ interface LeasedAccount {
   closesAtMs: number
   /** By then the owner may have taken it back; nothing may be decided on it any more. */
   endsAtMs: number
+  /** The same by the machine's clock, which goes on while the machine is suspended; where it was set back, the other one counts. */
+  endsAtWallMs: number
   joined: number
   isOpening: boolean
   /** Another writer wrote to it, or an outcome is not known. */
@@ -57,6 +60,7 @@ const resumeAll = (commands: ReadonlyArray<PendingCommand>): void => {
 const make = Effect.gen(function* () {
   const placement = yield* Placement
   const limits = yield* ClusterConfig
+  const clock = yield* LedgerClock
   const wall = yield* Clock.Clock
   const run = yield* FiberSet.makeRuntime<never>()
   const life = (yield* Random.nextIntBetween(0, 36 ** 7)).toString(36)
@@ -65,7 +69,8 @@ const make = Effect.gen(function* () {
 
   /** The answer may be here before this returns. */
   const ask = (account: AccountId, waiting: Array<PendingCommand>): void => {
-    const now = wall.currentTimeMillisUnsafe()
+    const now = clock.elapsedUnsafe()
+    const nowWall = wall.currentTimeMillisUnsafe()
     const one: LeasedAccount = {
       actor: new AccountActor(account, now),
       lease: `${life}.${++leases}`,
@@ -74,6 +79,7 @@ const make = Effect.gen(function* () {
       granted: undefined,
       closesAtMs: 0,
       endsAtMs: 0,
+      endsAtWallMs: 0,
       joined: 0,
       isOpening: false,
       isBroken: false
@@ -82,17 +88,18 @@ const make = Effect.gen(function* () {
     const asked = placement.borrow(account, one.lease).pipe(
       Effect.exit,
       Effect.flatMap((exit) =>
-        Exit.isSuccess(exit) ? Effect.sync(() => begin(one, exit.value, now)) : refused(one, exit)
+        Exit.isSuccess(exit) ? Effect.sync(() => begin(one, exit.value, now, nowWall)) : refused(one, exit)
       )
     )
     run(asked)
   }
 
-  const begin = (one: LeasedAccount, grant: LeaseGrant, askedAt: number): void => {
+  const begin = (one: LeasedAccount, grant: LeaseGrant, askedAt: number, askedAtWall: number): void => {
     const { actor, waiting } = one
     one.granted = grant.head
     one.endsAtMs = askedAt + grant.waitedMs + grant.leaseMs
-    one.closesAtMs = Math.min(wall.currentTimeMillisUnsafe() + limits.shareMs, one.endsAtMs)
+    one.endsAtWallMs = askedAtWall + grant.waitedMs + grant.leaseMs
+    one.closesAtMs = Math.min(clock.elapsedUnsafe() + limits.shareMs, one.endsAtMs)
     actor.load(grant.head)
     one.waiting = []
     // The first to leave must not return it while the others are still to come.
@@ -132,7 +139,8 @@ const make = Effect.gen(function* () {
   const lockOf = (one: LeasedAccount, command: PendingCommand): AccountLock => ({
     actor: one.actor,
     until: "done",
-    isGood: (nowMs) => !one.isBroken && nowMs < one.endsAtMs,
+    isGood: (elapsedMs) =>
+      !one.isBroken && elapsedMs < one.endsAtMs && wall.currentTimeMillisUnsafe() < one.endsAtWallMs,
     release: () => {
       one.users.delete(command)
       returnIfUnused(one)
@@ -146,7 +154,7 @@ const make = Effect.gen(function* () {
         ask(account, [command])
         return undefined
       }
-      const now = wall.currentTimeMillisUnsafe()
+      const now = clock.elapsedUnsafe()
       const isOpen = !one.isBroken && now < one.closesAtMs && one.joined < limits.shareMax
       if (one.granted === undefined || !isOpen) {
         one.waiting.push(command)

@@ -52,7 +52,7 @@ type CommandPhase = "loading" | "queued" | "committing" | "done"
 export interface AccountLock {
   readonly actor: AccountActor
   /** False once others may have decided on the account: then the command has to acquire its accounts again. */
-  readonly isGood: (nowMs: number) => boolean
+  readonly isGood: (elapsedMs: number) => boolean
   /** Held until the command is decided, or until its outcome is known. */
   readonly until: "decided" | "done"
   readonly release: () => void
