@@ -284,4 +284,44 @@ describe("a read side beside many lives of nodes", () => {
       yield* assertCaughtUp(history.log)
     }).pipe(Effect.provide(readSideOn(services, { readSide: { orphansMs: 3_600_000 } })))
   )
+
+  it.live("finds the tails of writers that came and were finished between two of its rounds", () =>
+    Effect.gen(function* () {
+      const log = yield* EventStore
+      const { sweep } = yield* Reconciler
+      yield* sweep({ load: true })
+      const history = new EventWriter()
+      yield* liveAndDie(history, "life-0", 2)
+      yield* publishAll
+      yield* Effect.sleep("5 millis")
+      assert.strictEqual(yield* log.finishWriters(now), 1)
+      assert.strictEqual((yield* sweep({ load: true })).loaded, history.log.length)
+      yield* assertCaughtUp(history.log)
+    }).pipe(Effect.provide(readSideOn(services, { readSide: { orphansMs: 3_600_000 } })))
+  )
+
+  it.effect(
+    "fences a writer that is silent while others report, and none after a standstill of the store",
+    () =>
+      Effect.gen(function* () {
+        const log = yield* EventStore
+        const report = (...ids: ReadonlyArray<string>) =>
+          log.heartbeat(ids.map((writerId) => ({ writerId, closedAt: 0 })))
+        const fenced = Effect.map(log.listWriters, (rows) =>
+          rows.filter((row) => row.fenced).map(({ writerId }) => writerId)
+        )
+        for (const writerId of ["a", "b"]) yield* log.registerWriter({ writerId, node: "test", closedAt: 0 })
+        yield* TestClock.adjust("20 seconds")
+        yield* report("a")
+        yield* TestClock.adjust("450 millis")
+        assert.deepStrictEqual(yield* fenced, [], "b had no time to report")
+        yield* report("b")
+        for (let second = 0; second < 30; second++) {
+          yield* TestClock.adjust("1 second")
+          yield* report("a")
+        }
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* fenced, ["b"])
+      }).pipe(Effect.provide(readSideOn(services, { ledger: { sweepMs: 400 } })))
+  )
 })

@@ -1,13 +1,14 @@
 /**
  * Waits until an instant is closed: until no writer can still commit at or before it. Only then a question about that
  * past has an answer that never changes (design §4, I9). Every writer tells the store up to when it is closed; one that
- * gave no sign of life for several heartbeats is fenced, so that not even a zombie can write into an answered past.
+ * gave no sign of life for many heartbeats is fenced, so that not even a zombie can write into an answered past.
  */
 import { Clock, Context, Effect, Layer, Schedule, Semaphore } from "effect"
 import { NotYetVisible, Unavailable } from "../../domain/Errors.ts"
 import { type Instant, printInstant } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
+import { makeSilentWriters } from "../commit/SilentWriters.ts"
 
 /** How often an instant that is still open is looked at again, in milliseconds. */
 const pollMs = 50
@@ -36,7 +37,7 @@ const make = Effect.gen(function* () {
   const store = yield* EventStore
   const limits = yield* LedgerConfig
   const clock = yield* Clock.Clock
-  const silenceMs = limits.heartbeatMs * missedHeartbeatsMax
+  const silent = makeSilentWriters(limits.heartbeatMs * missedHeartbeatsMax, limits.heartbeatMs)
   // One look at a time serves all who wait for it, however many they are.
   const looking = Semaphore.makeUnsafe(1)
   let looks = 0
@@ -47,14 +48,16 @@ const make = Effect.gen(function* () {
     // Read before the writers: one that registers later begins above what the store's clock says to it then. That may be
     // another clock, of another gateway or after a failover, behind this one by as much as the skew bound.
     const storeNow = yield* store.heartbeat([])
+    const writers = yield* store.listWriters
+    const stayedSilent = new Set(silent.look(writers, storeNow))
     let least = storeNow - limits.clockSkewMaxMs - 1
-    for (const writer of yield* store.listWriters) {
+    for (const writer of writers) {
       if (writer.fenced) continue
-      if (storeNow - writer.heartbeatAt > silenceMs) yield* store.fenceWriter(writer.writerId)
+      if (stayedSilent.has(writer.writerId)) yield* store.fenceWriter(writer.writerId)
       else least = Math.min(least, writer.closedAt)
     }
     closedUpTo = Math.max(closedUpTo, least)
-  })
+  }).pipe(Effect.tapError(() => Effect.sync(silent.forgetUnsafe)))
 
   const lookFor = Effect.fnUntraced(function* (instant: Instant) {
     const before = looks

@@ -15,6 +15,7 @@ import {
   type WriterRow
 } from "../../infra/eventstore/EventStore.ts"
 import { type CheckpointAt, type ProjectionModel, sweptFinished } from "../../infra/readmodel/ReadModel.ts"
+import { makeSilentWriters } from "../commit/SilentWriters.ts"
 import { reasonOf, supervise } from "../relay/Supervisor.ts"
 import type { ProjectionEngine } from "./ProjectionEngine.ts"
 import { noReconcileCounts, type ProjectionHealth, type ReconcileCounts } from "./ProjectionHealth.ts"
@@ -136,24 +137,31 @@ const makeRound = Effect.fnUntraced(function* (
   counts: ReconcileCounts
 ) {
   const store = yield* EventStore
-  const { partitions, clockSkewMaxMs } = yield* LedgerConfig
+  const { partitions, clockSkewMaxMs, heartbeatMs } = yield* LedgerConfig
   const { lostAfterMs, writerSilentMs } = yield* ReadSideConfig
   const oneAtATime = yield* Semaphore.make(1)
+  const silent = makeSilentWriters(writerSilentMs, heartbeatMs)
   const reconcileTail = yield* makeReconcileTail(model, engine, walk)
   const reconcileFinished = yield* makeReconcileFinished(model, reconcileTail)
 
-  return Effect.fnUntraced(function* (youngest: Instant, loads: Loads) {
-    yield* engine.refreshParked
+  const look = Effect.gen(function* () {
     // Read before the writers: one that is not among them begins above what the store's clock says to it then. That may be
     // another clock, of another gateway or after a failover, behind this one by as much as the skew bound.
     const unseenFrom = (yield* store.heartbeat([])) - clockSkewMaxMs
     // Read anew each round: the cursors begin again at 0 when the read model was lost. And read before the writers, so
     // that a cursor which another node moves meanwhile is not beyond the end of its tail.
     const swept = yield* model.swept
-    const writers = yield* store.listWriters
+    return { unseenFrom, swept, writers: yield* store.listWriters }
+  })
+
+  return Effect.fnUntraced(function* (youngest: Instant, loads: Loads) {
+    yield* engine.refreshParked
+    const { unseenFrom, swept, writers } = yield* Effect.tapError(look, () =>
+      Effect.sync(silent.forgetUnsafe)
+    )
     // What is complete would stop at them for ever. From the next listing on they count as fenced, with what they wrote by then.
     if (loads === "lost")
-      for (const { writerId } of silentOf(writers, writerSilentMs)) yield* store.fenceWriter(writerId)
+      for (const writerId of silent.look(writers, newestOf(writers))) yield* store.fenceWriter(writerId)
     const now = yield* Clock.currentTimeMillis
     // The projection has all of these tails, and nothing can be missing.
     const isQuiet = writers.every(({ writerId, lastSeq }) => (swept.get(writerId) ?? 0) === lastSeq)
@@ -168,7 +176,7 @@ const makeRound = Effect.fnUntraced(function* (
     const round = { youngest, isLost, lag, swept }
     let report = nothing
     for (const writer of writers) report = added(report, (yield* reconcileTail(writer, round)).report)
-    const finished = yield* reconcileFinished(round, writers)
+    const finished = yield* reconcileFinished(round)
     report = added(report, finished)
     counts.loaded += report.loaded
     counts.parked = isQuiet ? engine.parkedUnsafe().length : (yield* model.parked).length
@@ -188,13 +196,9 @@ const makeReconcileFinished = Effect.fnUntraced(function* (
   reconcileTail: ReconcileTail
 ) {
   const store = yield* EventStore
-  /** Up to where all finished writers were found to be there, and which ones were not finished then. */
-  let complete = { mark: -1, unfinished: "" }
-  return Effect.fnUntraced(function* (round: Round, writers: ReadonlyArray<WriterRow>) {
+  return Effect.fnUntraced(function* (round: Round) {
     let mark = round.swept.get(sweptFinished) ?? 0
-    // A writer is finished once, and listed again only where the store has lost that it was: no other change matters here.
-    const unfinished = writers.map(({ writerId }) => writerId).join("\n")
-    if (complete.mark === mark && complete.unfinished === unfinished) return nothing
+    // Asked in each round: where rounds failed for long, a writer may have come, and been finished, between two listings.
     const lastSeq = yield* store.lastFinished
     if (mark > lastSeq) {
       // The store lost what it knew of them: they are listed again, and their numbers will be those of others.
@@ -221,7 +225,6 @@ const makeReconcileFinished = Effect.fnUntraced(function* (
       }
       mark = reached
     }
-    complete = { mark, unfinished }
     return report
   })
 })
@@ -339,8 +342,6 @@ const closedTo = (writers: ReadonlyArray<WriterRow>): Instant =>
     Number.MAX_SAFE_INTEGER
   )
 
-/** Writers that gave no sign of life for so long: most of their nodes are dead, but one may be frozen, and go on. */
-const silentOf = (writers: ReadonlyArray<WriterRow>, silentMs: number): ReadonlyArray<WriterRow> => {
-  const newest = writers.reduce((latest, row) => Math.max(latest, row.heartbeatAt), 0)
-  return writers.filter((row) => !row.fenced && newest - row.heartbeatAt > silentMs)
-}
+/** When the last of the writers gave a sign of life. Where all of them are silent, none is called so. */
+const newestOf = (writers: ReadonlyArray<WriterRow>): Instant =>
+  writers.reduce((latest, row) => Math.max(latest, row.heartbeatAt), 0)

@@ -16,7 +16,7 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   orphansMs: limit(5_000, "How often the relay looks for tails that dead nodes left unpublished."),
   writerSilentMs: limit(
     10_000,
-    "The relay takes a writer for dead that has not reported for this long; the reconciler fences it."
+    "The relay takes a writer for dead that has not reported for this long; the reconciler fences it where it stays silent for four heartbeats more."
   ),
   writerKeptMs: limit(
     60_000,
