@@ -14,6 +14,10 @@ export const httpLimits = limitGroup("CHRONICLE_HTTP", {
   requestMs: limit(30_000, "How long a client may take to send a request, its body included."),
   idleMs: limit(60_000, "A connection without a request is closed after this long."),
   stuckMs: limit(10_000, "A connection whose peer takes none of its answers for this long is closed."),
+  lingerMs: limit(
+    2_000,
+    "How long what a client still sends is passed over, once its request is refused and its connection closes: so that it reads the answer."
+  ),
   drainMs: limit(12_000, "How long a closing node waits for the answers under way."),
   refusalsMax: limit(100, "Refused requests of one connection before it is closed."),
   streamsMax: limit(4_096, "Streams of events that are open on one node."),

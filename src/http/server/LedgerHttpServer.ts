@@ -17,6 +17,7 @@ import * as CommandHandlers from "./CommandHandlers.ts"
 import { HttpConnections } from "./HttpConnections.ts"
 import { HttpConfig } from "./HttpLimits.ts"
 import type { HttpSettings } from "./HttpSettings.ts"
+import { sendLastAnswers } from "./LastAnswers.ts"
 import * as QueryHandlers from "./QueryHandlers.ts"
 import { jsonResponse, problemResponse } from "./Responses.ts"
 import * as WebhookHandlers from "./WebhookHandlers.ts"
@@ -127,6 +128,7 @@ const listening = ({ host, port, tls }: Listen, websocketBytesMax: number) =>
         tls === undefined
           ? createServer(options)
           : createTlsServer({ ...options, cert: tls.cert, key: Redacted.value(tls.key) })
+      sendLastAnswers(server, tls === undefined ? "connection" : "secureConnection", limits.lingerMs)
       yield* watch(server)
       return NodeHttpServer.layer(() => server, {
         host,

@@ -1,0 +1,77 @@
+/**
+ * Closes a connection so that its peer gets the last answer. It exists because Node destroys the socket as soon as the answer is
+ * written: what the peer sends from then on is answered with a reset, and a peer that sees one drops what it has not read yet. So the
+ * half of the server ends first, and the rest of the request is passed over for a while (RFC 9112, 9.6).
+ */
+import { type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http"
+import type { Socket } from "node:net"
+
+/** The statuses of faults that Node's parser finds; 400 for all others. */
+const statuses: ReadonlyMap<unknown, number> = new Map([
+  ["HPE_HEADER_OVERFLOW", 431],
+  ["HPE_CHUNK_EXTENSIONS_OVERFLOW", 413],
+  ["ERR_HTTP_REQUEST_TIMEOUT", 408]
+])
+
+const answerTo = (error: Error): string => {
+  const status = statuses.get("code" in error ? error.code : undefined) ?? 400
+  return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`
+}
+
+/** What is known of a connection whose handshake is done. */
+interface Known {
+  /** Requests whose answer is not sent. */
+  readonly under: Map<IncomingMessage, ServerResponse>
+  isEnding: boolean
+}
+
+/**
+ * Passes over what the peer still sends, until it closes its half or `lingerMs` are over. The parser gets nothing of it, so that no
+ * request that was refused is carried out after all.
+ */
+const passOver = (socket: Socket, lingerMs: number): void => {
+  const timer = setTimeout(() => socket.destroy(), lingerMs)
+  socket.once("close", () => clearTimeout(timer))
+  // A listener takes the bytes back from the parser, which otherwise reads them where JavaScript does not see them.
+  socket.on("data", () => {}).removeAllListeners("data")
+  socket.resume()
+}
+
+/** Serves `server` for as long as its connections live; `ready` is the event of a connection that can be answered. */
+export const sendLastAnswers = (
+  server: Server,
+  ready: "connection" | "secureConnection",
+  lingerMs: number
+): void => {
+  const all = new WeakMap<object, Known>()
+
+  const endGently = (socket: Socket, known: Known, text?: string): void => {
+    known.isEnding = true
+    socket.end(text)
+    passOver(socket, lingerMs)
+  }
+
+  server.on(ready, (socket: Socket) => {
+    const known: Known = { under: new Map(), isEnding: false }
+    all.set(socket, known)
+    const destroySoon = socket.destroySoon.bind(socket)
+    // What Node calls after the last response: of a request that did not arrive whole more is on its way.
+    socket.destroySoon = () => {
+      const isWhole = [...known.under.keys()].every(({ complete }) => complete)
+      if (known.isEnding) return
+      if (isWhole) destroySoon()
+      else endGently(socket, known)
+    }
+  })
+  server.on("request", (request, response) => {
+    const under = all.get(request.socket)?.under
+    under?.set(request, response)
+    response.once("close", () => under?.delete(request))
+  })
+  server.on("clientError", (error: Error, socket: Socket) => {
+    const known = all.get(socket)
+    const isAnswering = [...(known?.under.values() ?? [])].some(({ headersSent }) => headersSent)
+    if (known === undefined || known.isEnding || isAnswering || !socket.writable) socket.destroy(error)
+    else endGently(socket, known, answerTo(error))
+  })
+}

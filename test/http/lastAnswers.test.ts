@@ -1,0 +1,124 @@
+/** Clients that go on sending while they are refused: each still reads its answer, and none is waited for without end. */
+import { readFileSync } from "node:fs"
+import { connect, type Socket } from "node:net"
+import { connect as connectTls } from "node:tls"
+import { assert, layer } from "@effect/vitest"
+import { Effect, Layer, Redacted } from "effect"
+import { Ledger } from "../../src/Ledger.ts"
+import { memoryLedger } from "../support/callers.ts"
+import { type HttpOptions, openHttpLayer } from "../support/httpWorld.ts"
+import { ownPort } from "../support/ports.ts"
+
+const open = Effect.fnUntraced(function* (options: HttpOptions) {
+  const port = yield* ownPort
+  yield* Layer.build(Layer.fresh(openHttpLayer(port, options)))
+  return port
+})
+
+/**
+ * Sends `bytes`, and a byte more in every turn of the event loop: so one is sent right after the server has closed, before the client
+ * can read. Answers what it read until it saw the connection end.
+ */
+const sendOn = (socket: Socket, bytes: string) =>
+  Effect.callback<string>((resume) => {
+    let received = ""
+    const sendMore = (): void => {
+      if (!socket.writable) return
+      socket.write(" ")
+      setImmediate(sendMore)
+    }
+    socket.write(bytes, () => setImmediate(sendMore))
+    socket.setEncoding("utf8").on("data", (text: string) => {
+      received += text
+    })
+    socket.on("error", () => {})
+    socket.on("close", () => resume(Effect.succeed(received)))
+    return Effect.sync(() => socket.destroy())
+  })
+
+const head = (method: string, path: string, further: string) =>
+  `${method} ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\n${further}`
+const ofBatch = "content-type: application/x-ndjson\r\n"
+const certificate = (name: string) => readFileSync(`test/rpc/certificates/${name}`, "utf8")
+
+layer(memoryLedger, { excludeTestServices: true })("a client that goes on sending", (it) => {
+  it.effect("reads why its request was refused", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const large = 100_000_000
+        const slow = yield* open({
+          limits: { headersMs: 300, requestMs: 600, headerBytesMax: large, batchBytesMax: large }
+        })
+        const small = yield* open({ limits: { headerBytesMax: 2_000, batchBytesMax: 2_000 } })
+        const cases: ReadonlyArray<readonly [number, number, string]> = [
+          [slow, 408, head("GET", "/v1/stats", "x-slow: ")],
+          [slow, 408, head("POST", "/v1/batch", `${ofBatch}content-length: ${large}\r\n\r\n`)],
+          [small, 431, head("GET", "/v1/stats", `x-large: ${"y".repeat(300_000)}`)],
+          [small, 400, `\u0000\r\n\r\n${"y".repeat(300_000)}`],
+          [
+            small,
+            413,
+            head("POST", "/v1/batch", `${ofBatch}connection: close\r\ncontent-length: ${large}\r\n\r\n`)
+          ]
+        ]
+        const answers = yield* Effect.forEach(
+          cases,
+          ([port, , bytes]) => sendOn(connect(port, "127.0.0.1"), bytes),
+          { concurrency: "unbounded" }
+        )
+        assert.deepEqual(
+          answers.map((answer) => Number(answer.slice(9, 12))),
+          cases.map(([, status]) => status)
+        )
+      })
+    )
+  )
+
+  it.effect("reads that over TLS too", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const tls = { cert: certificate("server.pem"), key: Redacted.make(certificate("server.key")) }
+        const port = yield* open({ tls, limits: { headerBytesMax: 2_000 } })
+        const socket = connectTls({
+          host: "127.0.0.1",
+          port,
+          ca: certificate("ledger-ca.pem"),
+          servername: "localhost"
+        })
+        const answer = yield* sendOn(socket, head("GET", "/v1/stats", `x-large: ${"y".repeat(300_000)}`))
+        assert.match(answer, /^HTTP\/1\.1 431/)
+      })
+    )
+  )
+
+  it.effect("is closed after a while, and what it sent too late is not done", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const port = yield* open({ limits: { requestMs: 300, headersMs: 300, lingerMs: 200 } })
+        const ledger = yield* Ledger
+        const before = (yield* ledger.stats).committed
+        const body = '{"account":"late","asset":"USD/2","owner":"Ann"}'
+        const further = `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`
+        const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true })
+        // Its own half it never closes, and it sends what was missing once it is refused.
+        socket.once("data", () => socket.write(body.slice(1)))
+        const answer = yield* Effect.callback<string>((resume) => {
+          socket.write(head("POST", "/v1/accounts", further) + body[0])
+          let received = ""
+          socket.on("data", (data) => {
+            received += String(data)
+          })
+          socket.on("end", () => {})
+          const sending = setInterval(() => socket.write(" "), 20)
+          socket.on("error", () => {})
+          socket.on("close", () => {
+            clearInterval(sending)
+            resume(Effect.succeed(received))
+          })
+        })
+        assert.match(answer, /^HTTP\/1\.1 408 [\s\S]*\r\n\r\n$/)
+        assert.strictEqual((yield* ledger.stats).committed, before)
+      })
+    )
+  )
+})
