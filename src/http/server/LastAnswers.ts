@@ -45,7 +45,7 @@ export const sendLastAnswers = (
 ): void => {
   const all = new WeakMap<object, Known>()
 
-  const endGently = (socket: Socket, known: Known, text?: string): void => {
+  const endGently = (socket: Socket, known: Known, text = ""): void => {
     known.isEnding = true
     socket.end(text)
     passOver(socket, lingerMs)
