@@ -60,8 +60,23 @@ it("the id of a message of one commit says which, and of several from where to w
   assert.isDefined(first)
   assert.isDefined(other)
   assert.isDefined(second)
-  assert.deepStrictEqual(idOf(opening), ["w1:1:0"])
-  assert.deepStrictEqual(idOf(opening, first, other, second), ["w1:1-3+w2:1:0"])
+  const placesOf = (ids: ReadonlyArray<string>) => ids.map((id) => id.slice(0, id.lastIndexOf(":")))
+  assert.deepStrictEqual(placesOf(idOf(opening)), ["w1:1:0"])
+  assert.deepStrictEqual(placesOf(idOf(opening, first, other, second)), ["w1:1-3+w2:1:0"])
+})
+
+it("the same commits that are packed beside others have one id only where their messages hold the same events", () => {
+  const commits = commitsOf()
+  const contents = new Map<string, ReadonlyArray<unknown>>()
+  for (const bytesMax of [2_000, 3_000, 4_700, 1_000_000])
+    for (let from = 0; from < commits.length; from++)
+      for (const some of [commits.slice(from), commits.slice(from).toReversed()])
+        for (const message of pack(some, { partitions: 2, bytesMax })) {
+          const id = messageIdOf(message)
+          const rows = eventsOf(message).map(({ accountId, version }) => `${accountId} ${version}`)
+          assert.deepStrictEqual(contents.get(id) ?? rows, rows, id)
+          contents.set(id, rows)
+        }
 })
 
 it("a message is read as it was written", () => {
