@@ -15,7 +15,7 @@ import { LedgerConfig } from "./infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
 import { SumPrefixes } from "./infra/config/SumPrefixes.ts"
 import { WebhookConfig, WebhookPolicy } from "./infra/config/WebhookConfig.ts"
-import { isProjection } from "./infra/readmodel/Projection.ts"
+import { isProjection, projectionFault } from "./infra/readmodel/Projection.ts"
 import { layerTraces } from "./infra/telemetry/Telemetry.ts"
 import type { ReadSideData } from "./ReadSideData.ts"
 import * as Stores from "./Stores.ts"
@@ -23,9 +23,10 @@ import * as WebhookLayers from "./WebhookLayers.ts"
 
 class ModuleWithoutProjection extends Data.TaggedError("ModuleWithoutProjection")<{
   readonly module: string
+  readonly fault: string
 }> {
   override get message() {
-    return `the default export of ${this.module} is no projection`
+    return `the default export of ${this.module} is no projection: ${this.fault}`
   }
 }
 
@@ -34,7 +35,8 @@ const load = Effect.fnUntraced(function* (module: string) {
   const url = module.includes("://") ? module : pathToFileURL(module).href
   const loaded: unknown = yield* Effect.promise(() => import(url))
   const found = Predicate.hasProperty(loaded, "default") ? loaded.default : undefined
-  return isProjection(found) ? found : yield* new ModuleWithoutProjection({ module })
+  if (isProjection(found)) return found
+  return yield* new ModuleWithoutProjection({ module, fault: projectionFault(found) ?? "" })
 })
 
 const data: ReadSideData = workerData // of `LedgerNode`

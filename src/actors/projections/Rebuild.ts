@@ -11,7 +11,7 @@ import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { type EventKey, EventStore } from "../../infra/eventstore/EventStore.ts"
-import { type Projection, prefixOf } from "../../infra/readmodel/Projection.ts"
+import { type Projection, prefixOf, rebuildMarks } from "../../infra/readmodel/Projection.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import { type ProjectionModel, sweptFinished } from "../../infra/readmodel/ReadModel.ts"
 import { ProjectionSql } from "../../infra/readmodel/ReadModelSql.ts"
@@ -133,7 +133,7 @@ const smallStep = 2_000
 const makeNext = Effect.fnUntraced(
   function* (projection: Projection) {
     const sql = yield* ProjectionSql
-    const model = yield* makeProjectionWrites(sql, projection, `${prefixOf(projection)}_next`)
+    const model = yield* makeProjectionWrites(sql, projection, `${prefixOf(projection)}_${rebuildMarks.next}`)
     const engine = yield* makeProjectionEngine(model)
     const reconciler = yield* makeReconcileTails(model, engine, yield* makeHealth)
     return { model, engine, reconciler }

@@ -7,7 +7,7 @@ import { rebuild as rebuildProjection } from "../../actors/projections/Rebuild.t
 import { limitsFromEnvironment } from "../../infra/config/Environment.ts"
 import * as Migrations from "../../infra/postgres/Migrations.ts"
 import { books } from "../../infra/readmodel/BooksProjection.ts"
-import { isProjection, prefixOf } from "../../infra/readmodel/Projection.ts"
+import { isProjection, prefixOf, projectionFault } from "../../infra/readmodel/Projection.ts"
 import * as LedgerNode from "../../LedgerNode.ts"
 import { grouped, makeOutput, makeProgress, printJson } from "../Output.ts"
 import type { RebuildFlags } from "../rebuild.ts"
@@ -28,7 +28,8 @@ const load = Effect.fnUntraced(function* (file: string) {
   })
   const found = Predicate.hasProperty(loaded, "default") ? loaded.default : undefined
   if (isProjection(found)) return found
-  return yield* new ProjectionUnknown({ reason: `the default export of ${file} is no projection` })
+  const reason = `the default export of ${file} is no projection: ${projectionFault(found)}`
+  return yield* new ProjectionUnknown({ reason })
 })
 
 const named = Effect.fnUntraced(function* (name: string, module: Option.Option<string>) {

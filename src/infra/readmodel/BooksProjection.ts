@@ -1,6 +1,6 @@
 /** The projection `books`, which `Queries` answers from: balances, statement lines, transfers, holds and contra balances. */
 import { PgTypes } from "@effect/sql-pg"
-import { type Projection, sumPrefixesTable, type Written } from "./Projection.ts"
+import { booksName, type Projection, sumPrefixesTable, type Written } from "./Projection.ts"
 import type { BooksBatch } from "./ReadModel.ts"
 import {
   contraColumns,
@@ -107,7 +107,7 @@ const erase: Projection["erase"] = (prefix, { account, partition }) => [
 ]
 
 export const books: Projection = {
-  name: "books",
+  name: booksName,
   version: 1,
   tables: ["statement_lines", "transfers", "contra", "holds", "prefix_sums", sumPrefixesTable],
   appended: ["statement_lines", "transfers"],

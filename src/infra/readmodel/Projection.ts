@@ -19,13 +19,16 @@ export interface Written {
  * INCLUDING ALL`), and its own. What it writes must depend on nothing but the batch and its own rows.
  */
 export interface Projection {
-  /** Lower-case letters, digits and `_`. */
+  /** Lower-case letters, digits and `_`; not `books`. */
   readonly name: string
   /** Raise it when `write` changes: the new version stands beside the old one, in tables of its own. */
   readonly version: number
   /** The folder of its numbered SQL files, where they are not the read model's own. */
   readonly migrations?: string
-  /** Its own tables, without prefix and without the standard ones. */
+  /**
+   * Its own tables, without prefix and without the standard ones. Reserved are the names of those, `sum_prefixes`, and all that
+   * begin with `next_` or `old_`.
+   */
   readonly tables: ReadonlyArray<string>
   /** Those of its tables whose rows are only ever added. A rebuild makes their indexes once all rows are there. */
   readonly appended?: ReadonlyArray<string>
@@ -49,19 +52,6 @@ export interface Projection {
   ) => ReadonlyArray<Written>
 }
 
-/** Whether what a module of a host exports is a projection. */
-export const isProjection = (value: unknown): value is Projection =>
-  Predicate.hasProperty(value, "name") &&
-  typeof value.name === "string" &&
-  /^[a-z][a-z0-9_]{0,30}$/.test(value.name) &&
-  Predicate.hasProperty(value, "version") &&
-  Number.isInteger(value.version) &&
-  Predicate.hasProperty(value, "tables") &&
-  Array.isArray(value.tables) &&
-  value.tables.every((table) => typeof table === "string" && /^[a-z][a-z0-9_]{0,30}$/.test(table)) &&
-  Predicate.hasProperty(value, "write") &&
-  typeof value.write === "function"
-
 /**
  * Heads of the accounts, the writers' cursors, parked accounts and skipped events. The table `checkpoints` is not exchanged
  * by a rebuild, for it says how far the bus was read and nothing of the tables.
@@ -72,6 +62,43 @@ const standardTables = ["balances", "swept", "parked_accounts", "skipped"] as co
 export const sumPrefixesTable = "sum_prefixes"
 
 export const hasSums = ({ tables }: Pick<Projection, "tables">): boolean => tables.includes(sumPrefixesTable)
+
+/** The name of the ledger's own projection, which no host's may have. */
+export const booksName = "books"
+
+/** Of every projection, beside the standard tables, though a rebuild leaves it where it is. */
+const checkpointsTable = "checkpoints"
+
+/** Tables that the engine makes something of under these names, so that a projection of a host cannot have them for its own. */
+const reservedTables: ReadonlyArray<string> = [...standardTables, checkpointsTable, sumPrefixesTable]
+
+/** What a rebuild puts before the names of the tables that it fills, and of those that it has exchanged and drops. */
+export const rebuildMarks = { next: "next", old: "old" } as const
+
+const isName = (value: unknown): value is string =>
+  typeof value === "string" && /^[a-z][a-z0-9_]{0,30}$/.test(value)
+
+/** What is wrong with the name that a host gave a table of its own; undefined where nothing is. */
+const tableFault = (table: string): string | undefined => {
+  if (reservedTables.includes(table)) return `the table name "${table}" is reserved`
+  const mark = Object.values(rebuildMarks).find((one) => table.startsWith(`${one}_`))
+  return mark === undefined ? undefined : `table names that begin with "${mark}_" are reserved: "${table}"`
+}
+
+/** Why what a module of a host exports is no projection that can run beside the books; undefined where it is one. */
+export const projectionFault = (value: unknown): string | undefined => {
+  if (!Predicate.hasProperty(value, "name") || !isName(value.name)) return "it has no valid name"
+  if (value.name === booksName) return `the name "${booksName}" is reserved`
+  if (!Predicate.hasProperty(value, "version") || !Number.isInteger(value.version))
+    return "its version is no whole number"
+  if (!Predicate.hasProperty(value, "tables") || !Array.isArray(value.tables) || !value.tables.every(isName))
+    return "its tables are no list of valid names"
+  if (!Predicate.hasProperty(value, "write") || typeof value.write !== "function") return "it has no write"
+  return value.tables.map(tableFault).find((fault) => fault !== undefined)
+}
+
+/** Whether what a module of a host exports is a projection. */
+export const isProjection = (value: unknown): value is Projection => projectionFault(value) === undefined
 
 export const prefixOf = ({ name, version }: Pick<Projection, "name" | "version">): string =>
   `${name}_v${version}`

@@ -11,7 +11,7 @@ import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { type EventKey, StoreUnavailable, type WriterId } from "../eventstore/EventStoreTypes.ts"
 import { bool, columns, int8, int8Array, text, textArray, timestamptz } from "../postgres/Columns.ts"
 import { describeSqlError } from "../postgres/SqlState.ts"
-import { hasSums, type Projection, prefixOf, sumPrefixesTable, tablesOf } from "./Projection.ts"
+import { hasSums, type Projection, prefixOf, rebuildMarks, sumPrefixesTable, tablesOf } from "./Projection.ts"
 import { ReadModelSql, toUnavailable, valuesOf } from "./ReadModelSql.ts"
 
 /** How far a rebuild has come. */
@@ -109,8 +109,8 @@ export const makeRebuildTables = Effect.fnUntraced(function* (projection: Projec
     sql,
     projection,
     prefix,
-    next: `${prefix}_next`,
-    old: `${prefix}_old`,
+    next: `${prefix}_${rebuildMarks.next}`,
+    old: `${prefix}_${rebuildMarks.old}`,
     tables: tablesOf(projection),
     run: (statement, params = []) => valuesOf(sql, statement, params)
   }
