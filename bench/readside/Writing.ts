@@ -28,12 +28,12 @@ const sizes = [2, 50, 250, 1_000]
 const eventsASize = 10_000
 const roundsMax = 100
 
-const { plan_cache_mode: _, ...joins } = byKeys
+const { plan_cache_mode: _, jit: __, ...joins } = byKeys
 const ways: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   "a plan for each batch": { plan_cache_mode: "force_custom_plan" },
   "a plan for each batch, rows by their keys": { ...joins, plan_cache_mode: "force_custom_plan" },
-  "one plan, rows by their keys": byKeys,
-  "one plan, rows by their keys, not compiled": { ...byKeys, jit: "off" }
+  "one plan, rows by their keys": { ...byKeys, jit: "on" },
+  "one plan, rows by their keys, not compiled": byKeys
 }
 
 /** One connection, and the processor time of the server's process for it, in microseconds. */

@@ -34,12 +34,16 @@ export class EventStoreClient extends Context.Service<
         // I6 must not depend on how the server was set up. Fences, and the proof of what was read, are written by the
         // pool of reads.
         const durable = { statement_timeout: String(limits.storeStatementMs), synchronous_commit: "on" }
+        // PostgreSQL compiles what it thinks costly, as every plan that has to read a whole table where that is switched off, each time
+        // anew, for longer than our statements run. CockroachDB knows no such setting, and passes over it.
+        const notCompiled = { jit: "off" }
         const commits = yield* PgClient.make({
           ...options,
           // A commit chained behind another leaves a transaction open while it waits. If the node freezes then, its
           // locks must not outlive two statements.
           startupParameters: {
             ...durable,
+            ...notCompiled,
             idle_in_transaction_session_timeout: durable.statement_timeout
           },
           applicationName: "chronicle commits",
@@ -48,7 +52,7 @@ export class EventStoreClient extends Context.Service<
         const reads = yield* PgClient.make({
           ...options,
           // PostgreSQL keeps plans from the time when a table was small, which would read all of it for each key.
-          startupParameters: { ...durable, enable_seqscan: "off" },
+          startupParameters: { ...durable, ...notCompiled, enable_seqscan: "off" },
           applicationName: "chronicle reads",
           maxConnections: limits.storeReaders
         })

@@ -13,6 +13,12 @@ export class ProjectionSql extends Context.Service<ProjectionSql, PgClient.PgCli
   "chronicle/infra/ProjectionSql"
 ) {}
 
+/**
+ * PostgreSQL compiles a statement anew each time it thinks it costly: longer than nearly all of ours run. And costly it thinks every plan
+ * that has to read a table as a whole where that is switched off.
+ */
+const notCompiled = { jit: "off" }
+
 /** A service of its own, so that the event store's client cannot be taken for this one. */
 export class ReadModelSql extends Context.Service<ReadModelSql, PgClient.PgClient>()(
   "chronicle/infra/ReadModelSql"
@@ -23,7 +29,8 @@ export class ReadModelSql extends Context.Service<ReadModelSql, PgClient.PgClien
       Effect.gen(function* () {
         const reads = yield* makePool(url, {
           // A plan that was made while a table was empty would go on reading the whole table.
-          plan_cache_mode: "force_custom_plan"
+          plan_cache_mode: "force_custom_plan",
+          ...notCompiled
         })
         const projections = yield* makePool(url, byKeys)
         return Context.make(ReadModelSql, reads).pipe(Context.add(ProjectionSql, projections))
@@ -63,7 +70,8 @@ export const byKeys = {
   plan_cache_mode: "force_generic_plan",
   enable_seqscan: "off",
   enable_hashjoin: "off",
-  enable_mergejoin: "off"
+  enable_mergejoin: "off",
+  ...notCompiled
 }
 
 export const toUnavailable = (error: SqlError): StoreUnavailable =>
