@@ -185,4 +185,25 @@ describe("the sum of a declared prefix", () => {
       }).pipe(Effect.provide(world.process), Effect.provideService(SumPrefixes, ["merchant:"]))
     })
   )
+
+  it.live("is compared by an audit that takes longer than questions may", () =>
+    Effect.gen(function* () {
+      const databaseUrl = yield* freshReadModel(inject("postgresUrl"))
+      const limits = { ...defaultReadSideLimits, readModelStatementMs: 1_000 }
+      // As slow as that of very many accounts.
+      yield* execute(
+        databaseUrl,
+        "INSERT INTO books_v1_sum_prefixes (prefix, filled) VALUES ('merchant:', true)",
+        "INSERT INTO books_v1_prefix_sums (prefix, asset, partition_id, balance, accounts) VALUES ('merchant:', 'USD/2', 0, 7, 1)",
+        "ALTER TABLE books_v1_prefix_sums RENAME TO kept",
+        "CREATE VIEW books_v1_prefix_sums AS SELECT kept.* FROM kept, pg_sleep(1.5)"
+      )
+      assert.deepEqual<unknown>(
+        yield* Effect.provide(lacking, readModelOn(databaseUrl)).pipe(
+          Effect.provideService(ReadSideConfig, limits)
+        ),
+        [{ prefix: "merchant:", asset: "USD/2", balance: -7n, accounts: -1 }]
+      )
+    })
+  )
 })

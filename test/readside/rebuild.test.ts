@@ -1,7 +1,8 @@
 /** A rebuild beside the live projection: right at the end, wherever it is killed, and no query sees some of each. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Queue } from "effect"
+import { Deferred, Effect, Fiber, Queue, Redacted } from "effect"
 import { rebuild } from "../../src/actors/projections/Rebuild.ts"
+import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
 import { books } from "../../src/infra/readmodel/BooksProjection.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
@@ -212,6 +213,35 @@ describe("a rebuild", () => {
         yield* rebuild(books)
         assert.deepStrictEqual(yield* shapes, before)
       }).pipe(Effect.provide(world.process))
+    })
+  )
+
+  it.live("may look at whole tables for longer than a question may take", () =>
+    Effect.gen(function* () {
+      const { databaseUrl } = yield* rebuildWorld()
+      yield* execute(databaseUrl, "CREATE TABLE books_v1_next_balances (LIKE books_v1_balances)")
+      const small = { ...books, tables: [] }
+      /** As many rows would: both statements wait for a lock. */
+      const slowly = <A, E, R>(table: string, look: Effect.Effect<A, E, R>) =>
+        Effect.gen(function* () {
+          const begun = yield* Effect.forkChild(
+            execute(databaseUrl, "BEGIN", `LOCK TABLE ${table}`, "SELECT pg_sleep(2)", "COMMIT")
+          )
+          yield* Effect.sleep("300 millis")
+          const answer = yield* look
+          yield* Fiber.join(begun)
+          return answer
+        })
+      yield* Effect.gen(function* () {
+        const tables = yield* makeRebuildTables(small)
+        assert.strictEqual(yield* slowly("books_v1_balances", tables.liveEvents), 0)
+        for (const table of ["swept", "parked_accounts", "skipped"])
+          yield* execute(databaseUrl, `CREATE TABLE books_v1_next_${table} (LIKE books_v1_${table})`)
+        yield* slowly("books_v1_next_balances", tables.analyze)
+      }).pipe(
+        Effect.provide(ReadModelSql.layer(Redacted.make(databaseUrl))),
+        Effect.provideService(ReadSideConfig, { ...defaultReadSideLimits, readModelStatementMs: 1_000 })
+      )
     })
   )
 

@@ -95,7 +95,10 @@ export const readSideLimits = limitGroup("CHRONICLE", {
     600_000,
     "How often the sums of declared prefixes are compared with their accounts; new ones are filled at the start."
   ),
-  sumSettleMsMax: limit(120_000, "How long that may take for one of them."),
+  sumSettleMsMax: limit(
+    120_000,
+    "How long that may take for one of them, and a statement of `verify` about the whole read model."
+  ),
   headStatementsMax: limit(
     2,
     "Statements for balances by id that run at once; each carries all that were asked while others ran."
@@ -107,7 +110,10 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   ),
   rebuildEventsMax: limit(5_000, "Events that a rebuild reads from the log and writes at once."),
   rebuildLanes: limit(3, "Statements by which a rebuild writes them beside each other."),
-  rebuildIndexMsMax: limit(3_600_000, "How long a rebuild may take for the indexes of one table."),
+  rebuildIndexMsMax: limit(
+    3_600_000,
+    "How long a rebuild may take for the indexes of one table, and for each look at a whole table."
+  ),
   swapMsMax: limit(
     3_000,
     "How long a rebuild may hold up projectors and readers while it exchanges the tables."

@@ -339,7 +339,7 @@ export class ReadModel extends Context.Service<
         ...writes,
         ...makeBooksReads(sql, limits),
         ...makeDeclaredSums(sql, limits),
-        frozen: freeze(sql)
+        frozen: freeze(sql, limits)
       }
     })
   )

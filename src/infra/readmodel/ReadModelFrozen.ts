@@ -7,6 +7,7 @@ import type { PgClient } from "@effect/sql-pg/PgClient"
 import { Effect, type Scope } from "effect"
 import type { HoldRow, StatementLine, TransferRow } from "../../domain/Books.ts"
 import type { AccountId, CommandId, Version } from "../../domain/Ids.ts"
+import type { ReadSideLimits } from "../config/ReadSideConfig.ts"
 import type { EventKey, StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { int8Value, textArray } from "../postgres/Columns.ts"
 import { books } from "./BooksProjection.ts"
@@ -91,7 +92,10 @@ const parked = `
 const frozenTables = tablesOf(books).map((table) => `${prefixOf(books)}_${table}`)
 
 /** One transaction of PostgreSQL whose snapshot is taken here, and which ends with the scope. */
-export const freeze = (sql: PgClient): Effect.Effect<FrozenBooks, StoreUnavailable, Scope.Scope> =>
+export const freeze = (
+  sql: PgClient,
+  { sumSettleMsMax }: Pick<ReadSideLimits, "sumSettleMsMax">
+): Effect.Effect<FrozenBooks, StoreUnavailable, Scope.Scope> =>
   Effect.gen(function* () {
     const connection = yield* Effect.mapError(sql.reserve, toUnavailable)
     const run = (statement: string) =>
@@ -115,6 +119,8 @@ export const freeze = (sql: PgClient): Effect.Effect<FrozenBooks, StoreUnavailab
     ]
     // A rebuild must not exchange some of the tables under it. Taken before the snapshot, in the order of writers.
     yield* run(`LOCK TABLE ${frozenTables.join(", ")} IN ACCESS SHARE MODE`)
+    // Some of what is asked reads a whole table, however many accounts there are.
+    yield* run(`SET LOCAL statement_timeout = ${sumSettleMsMax}`)
     // The snapshot is taken by the first query, not by BEGIN.
     yield* run("SELECT 1 FROM books_v1_balances LIMIT 1")
     return {

@@ -116,6 +116,13 @@ export const makeRebuildTables = Effect.fnUntraced(function* (projection: Projec
   }
   const { run, next, old, tables } = parts
   const answered = <A>(self: Effect.Effect<A, SqlError>) => Effect.mapError(self, toUnavailable)
+  /** A statement that takes the longer, the larger the tables are: the limit of others would end each rebuild of large ones. */
+  const patiently = (statement: string) =>
+    answered(
+      sql.withTransaction(
+        Effect.andThen(run(`SET LOCAL statement_timeout = ${rebuildIndexMsMax}`), run(statement))
+      )
+    )
 
   return {
     /** Of the rebuild that is under way or was broken off; none where there is none. */
@@ -134,11 +141,11 @@ export const makeRebuildTables = Effect.fnUntraced(function* (projection: Projec
     ),
     /** The number of events in the live tables: about as many as the rebuild will read. */
     liveEvents: Effect.map(
-      answered(run(`SELECT coalesce(sum(version), 0)::int8 FROM ${prefix}_balances`)),
+      patiently(`SELECT coalesce(sum(version), 0)::int8 FROM ${prefix}_balances`),
       (rows) => Number(rows[0]?.[0])
     ),
     /** Statistics for the planner, which belong to a table and are not exchanged with the names. */
-    analyze: Effect.forEach(tables, (table) => answered(run(`ANALYZE ${next}_${table}`)), { discard: true }),
+    analyze: Effect.forEach(tables, (table) => patiently(`ANALYZE ${next}_${table}`), { discard: true }),
     swap: <E>(catchUp: Effect.Effect<unknown, E>) => swap(parts, swapMsMax, catchUp),
     dropOld: answered(drop(parts, old)),
     /** One rebuild of a projection at a time, on a connection of its own; free again when that connection breaks. */
