@@ -4,6 +4,7 @@
  */
 import { Clock, Context, Effect, Layer, Result } from "effect"
 import { Forbidden, Overloaded, Unauthenticated } from "../domain/Errors.ts"
+import { elapsedMsUnsafe } from "../infra/config/Elapsed.ts"
 import type { Scope } from "./Scope.ts"
 import { anyone, type Caller, hasScope, makeLookup, type Token } from "./Tokens.ts"
 
@@ -66,16 +67,13 @@ const make = Effect.fnUntraced(function* (tokens: ReadonlyArray<Token>, ratePerS
 
   /** A token bucket of one second's calls, which fills evenly. A charge may overdraw it once, so that a batch of any size passes. */
   const chargeUnsafe = (caller: Caller, calls: number): Result.Result<void, Overloaded> => {
-    const now = clock.currentTimeMillisUnsafe()
+    const now = elapsedMsUnsafe(clock)
     let bucket = buckets.get(caller)
     if (bucket === undefined) {
       bucket = { left: ratePerSecond, at: now }
       buckets.set(caller, bucket)
     }
-    bucket.left = Math.min(
-      ratePerSecond,
-      bucket.left + (Math.max(0, now - bucket.at) * ratePerSecond) / 1_000
-    )
+    bucket.left = Math.min(ratePerSecond, bucket.left + ((now - bucket.at) * ratePerSecond) / 1_000)
     bucket.at = now
     if (bucket.left < 1) {
       const retryAfterMs = Math.max(1, Math.ceil(((1 - bucket.left) * 1_000) / ratePerSecond))

@@ -3,6 +3,7 @@
  * are refused: a bounded number of lines is written, and the rest is counted.
  */
 import { Clock, Context, Effect, Layer } from "effect"
+import { elapsedMsUnsafe } from "../infra/config/Elapsed.ts"
 
 /** Lines are counted anew after so long, in milliseconds. */
 const windowMs = 10_000
@@ -26,7 +27,7 @@ export class RefusalLog extends Context.Service<
         return {
           log: (server, who, reason) =>
             Effect.suspend(() => {
-              const now = clock.currentTimeMillisUnsafe()
+              const now = elapsedMsUnsafe(clock)
               if (now - since >= windowMs) {
                 since = now
                 lines = 0

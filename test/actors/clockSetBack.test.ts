@@ -13,27 +13,7 @@ import {
   startNode,
   tally
 } from "../support/ledgerWorld.ts"
-
-/** A clock that can be set, over one whose time passes. */
-const settable = (inner: Clock.Clock) => {
-  let setBackMs = 0
-  const nowMs = () => inner.currentTimeMillisUnsafe() - setBackMs
-  const clock: Clock.Clock = {
-    currentTimeMillisUnsafe: nowMs,
-    currentTimeMillis: Effect.sync(nowMs),
-    currentTimeNanosUnsafe: () => inner.currentTimeNanosUnsafe(),
-    currentTimeNanos: inner.currentTimeNanos,
-    monotonicTimeNanosUnsafe: () => inner.monotonicTimeNanosUnsafe(),
-    monotonicTimeNanos: inner.monotonicTimeNanos,
-    sleep: (duration) => inner.sleep(duration)
-  }
-  return {
-    clock,
-    setBack: (ms: number) => {
-      setBackMs = ms
-    }
-  }
-}
+import { settable } from "../support/settableClock.ts"
 
 const hourMs = 3_600_000
 const residentsMax = 4

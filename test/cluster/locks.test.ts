@@ -1,6 +1,6 @@
 /** The database of the locks is slow, or ends their session: what a node knows of its locks then. */
 import { assert, it } from "@effect/vitest"
-import { Clock, Context, Effect, Exit, Layer, Redacted, Schedule, Scope } from "effect"
+import { Context, Effect, Exit, Layer, Redacted, Schedule, Scope } from "effect"
 import { Runner, RunnerAddress, RunnerStorage, ShardId } from "effect/cluster"
 import { inject } from "vitest"
 import * as ClusterRunner from "../../src/infra/cluster/ClusterRunner.ts"
@@ -55,28 +55,28 @@ it.live("a node is not certain of its locks any more once their session was ende
     const shards = [1, 2, 3].map((index) => ShardId.make("default", index))
     assert.lengthOf(yield* locks.acquire(address, shards), 3)
     yield* locks.getRunners
-    assert.isAbove(certainty.untilMs, 0)
+    assert.isAbove(certainty.until.elapsedMs, 0)
     yield* execute(
       url,
       `SELECT pg_terminate_backend(l.pid) FROM pg_locks AS l
        WHERE l.locktype = 'advisory' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`
     )
     yield* Effect.ignore(locks.getRunners).pipe(
-      Effect.repeat({ until: () => certainty.untilMs === 0, schedule: Schedule.spaced(20) })
+      Effect.repeat({ until: () => certainty.until.elapsedMs === 0, schedule: Schedule.spaced(20) })
     )
     // Another session has the locks that it takes now; what it had is not confirmed by them.
     yield* Effect.ignore(locks.acquire(address, [ShardId.make("default", 4)]))
-    assert.strictEqual(certainty.untilMs, 0)
+    assert.strictEqual(certainty.until.elapsedMs, 0)
     // It takes them anew, and is certain of them once the database has confirmed all that it has.
     const again = Effect.andThen(locks.acquire(address, shards), locks.refresh(address, shards))
     yield* again.pipe(
       Effect.catchCause(() => Effect.succeed([])),
       Effect.repeat({
-        until: (held) => held.length === shards.length && certainty.untilMs > 0,
+        until: (held) => held.length === shards.length && certainty.until.elapsedMs > 0,
         schedule: Schedule.spaced(20)
       })
     )
-    assert.isAbove(certainty.untilMs, 0)
+    assert.isAbove(certainty.until.elapsedMs, 0)
   }).pipe(Effect.scoped)
 )
 
@@ -98,11 +98,11 @@ it.live("a node that is cut off from the database of the locks is not certain of
     const locks = Context.get(context, RunnerStorage.RunnerStorage)
     const certainty = Context.get(context, ClusterRunner.LockCertainty)
     assert.lengthOf(yield* locks.acquire(RunnerAddress.make(host, 1), [ShardId.make("default", 1)]), 1)
-    const isCertain = Effect.map(Clock.currentTimeMillis, (now) => now < certainty.untilMs)
+    const isCertain = Effect.sync(certainty.isCertainUnsafe)
     // It sees its session again and again.
-    const acquired = certainty.untilMs
+    const acquired = certainty.until.elapsedMs
     yield* Effect.repeat(isCertain, {
-      until: () => certainty.untilMs > acquired + defaultClusterLimits.leaseMs,
+      until: () => certainty.until.elapsedMs > acquired + defaultClusterLimits.leaseMs,
       schedule: Schedule.spaced(20)
     })
     // The database may end the session now, and others may take the locks.
@@ -137,8 +137,8 @@ const member = Effect.fnUntraced(function* (url: string, port: number, shards: R
   assert.deepStrictEqual(yield* take(shards), [...shards])
   /** Each look at the sessions that finds its own makes it certain of its locks for longer. */
   const aLook = Effect.suspend(() => {
-    const before = certainty.untilMs
-    const isLater = Effect.sync(() => certainty.untilMs > before)
+    const before = certainty.until.elapsedMs
+    const isLater = Effect.sync(() => certainty.until.elapsedMs > before)
     return Effect.repeat(isLater, { until: (itIs) => itIs, schedule: Schedule.spaced(20) })
   })
   return {
@@ -148,7 +148,7 @@ const member = Effect.fnUntraced(function* (url: string, port: number, shards: R
     others: Effect.map(locks.getRunners, (runners) =>
       runners.map(([{ address }]) => address.port).filter((other) => other !== port)
     ),
-    isCertain: Effect.map(Clock.currentTimeMillis, (now) => now < certainty.untilMs),
+    isCertain: Effect.sync(certainty.isCertainUnsafe),
     /** A sign of life, and a word on the session of its locks: for what follows neither is old. */
     refresh: locks.refresh(
       address,

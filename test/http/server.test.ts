@@ -4,12 +4,13 @@ import { get } from "node:https"
 import { connect as connectSocket } from "node:net"
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, layer, it as plain } from "@effect/vitest"
-import { ConfigProvider, Deferred, Effect, Exit, Fiber, Layer, Redacted, Scope, Stream } from "effect"
+import { Clock, ConfigProvider, Deferred, Effect, Exit, Fiber, Layer, Redacted, Scope, Stream } from "effect"
 import { readHttpSettings } from "../../src/http/server/HttpSettings.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { memoryLedger, token } from "../support/callers.ts"
 import { type HttpOptions, openHttpLayer } from "../support/httpWorld.ts"
 import { ownPort } from "../support/ports.ts"
+import { settable } from "../support/settableClock.ts"
 
 /** A server at a port of its own; `stop` ends it as the end of its process would. */
 const open = Effect.fnUntraced(function* (options: HttpOptions = {}) {
@@ -216,49 +217,53 @@ layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
     )
   )
 
-  it.effect("ends a reader that takes nothing, which can go on after its last event", () =>
-    Effect.scoped(
-      Effect.gen(function* () {
-        const limits = { stuckMs: 300, heartbeatMs: 100, streamsPerCallerMax: 1 }
-        const { port, url } = yield* open({ limits })
-        const account = yield* funded(15_000)
-        const path = `/v1/accounts/${account}/events`
-        const socket = connectSocket(port, "127.0.0.1")
-        yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
-        socket.pause().write(`GET ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n\r\n`)
-        const statusOfAnother = Effect.promise(async () => {
-          const controller = new AbortController()
-          const headers = { accept: "text/event-stream" }
-          const { status } = await fetch(`${url}${path}`, { headers, signal: controller.signal })
-          controller.abort()
-          return status
-        })
-        // One stream is all that this caller may have: another is refused until the first is ended.
-        yield* Effect.repeat(statusOfAnother, { until: (status) => status === 429 })
-        const ledger = yield* Ledger
-        yield* ledger.dispatch({ _tag: "Deposit", account, amount: 1n })
-        yield* Effect.repeat(statusOfAnother, { until: (status) => status === 200 })
-        const received = yield* Effect.callback<string>((resume) => {
-          let text = ""
-          socket.on("data", (data) => {
-            text += String(data)
+  it.effect(
+    "ends a reader that takes nothing, however the clock is set, which can go on after its last event",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const limits = { stuckMs: 300, heartbeatMs: 100, streamsPerCallerMax: 1 }
+          const { clock, setBack } = settable(yield* Clock.Clock)
+          const { port, url } = yield* Effect.provideService(open({ limits }), Clock.Clock, clock)
+          const account = yield* funded(15_000)
+          const path = `/v1/accounts/${account}/events`
+          const socket = connectSocket(port, "127.0.0.1")
+          yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
+          socket.pause().write(`GET ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n\r\n`)
+          const statusOfAnother = Effect.promise(async () => {
+            const controller = new AbortController()
+            const headers = { accept: "text/event-stream" }
+            const { status } = await fetch(`${url}${path}`, { headers, signal: controller.signal })
+            controller.abort()
+            return status
           })
-          socket.on("error", () => {})
-          socket.on("close", () => resume(Effect.succeed(text)))
-          socket.resume()
+          // One stream is all that this caller may have: another is refused until the first is ended.
+          yield* Effect.repeat(statusOfAnother, { until: (status) => status === 429 })
+          setBack(3_600_000)
+          const ledger = yield* Ledger
+          yield* ledger.dispatch({ _tag: "Deposit", account, amount: 1n })
+          yield* Effect.repeat(statusOfAnother, { until: (status) => status === 200 })
+          const received = yield* Effect.callback<string>((resume) => {
+            let text = ""
+            socket.on("data", (data) => {
+              text += String(data)
+            })
+            socket.on("error", () => {})
+            socket.on("close", () => resume(Effect.succeed(text)))
+            socket.resume()
+          })
+          const ids = [...received.matchAll(/^id: (\d+)\ndata: .*\n$/gm)].map(([, id]) => Number(id))
+          assert.isBelow(ids.length, 15_002)
+          const last = ids.at(-1) ?? 0
+          const next = yield* Stream.runCollect(
+            Stream.take(events(`${url}${path}`, { "last-event-id": String(last) }), 3)
+          )
+          assert.deepEqual(
+            next.map(({ data }) => data.version),
+            [last + 1, last + 2, last + 3]
+          )
         })
-        const ids = [...received.matchAll(/^id: (\d+)\ndata: .*\n$/gm)].map(([, id]) => Number(id))
-        assert.isBelow(ids.length, 15_002)
-        const last = ids.at(-1) ?? 0
-        const next = yield* Stream.runCollect(
-          Stream.take(events(`${url}${path}`, { "last-event-id": String(last) }), 3)
-        )
-        assert.deepEqual(
-          next.map(({ data }) => data.version),
-          [last + 1, last + 2, last + 3]
-        )
-      })
-    )
+      )
   )
 
   it.effect("at its end ends its streams, answers what is under way and refuses what comes then", () =>

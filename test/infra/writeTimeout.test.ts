@@ -2,8 +2,9 @@
 import * as Net from "node:net"
 import { NodeSocket } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Clock, Effect, Fiber } from "effect"
 import { withWriteTimeout } from "../../src/infra/cluster/SocketTimeouts.ts"
+import { settable } from "../support/settableClock.ts"
 import { eventually } from "../support/waiting.ts"
 
 /** Accepts, and reads only once it is told to. */
@@ -44,7 +45,8 @@ const writers = 40
 it.live("cuts a connection whose peer does not read after the timeout, which ends every write", () =>
   Effect.gen(function* () {
     const { port } = yield* peer
-    const { reader, writer } = yield* connect(port, 300)
+    const { clock, setBack } = settable(yield* Clock.Clock)
+    const { reader, writer } = yield* Effect.provideService(connect(port, 300), Clock.Clock, clock)
     const reading = yield* Effect.forkChild(Effect.exit(reader.pull))
     const writes = yield* Effect.forkChild(
       Effect.forEach(
@@ -53,6 +55,8 @@ it.live("cuts a connection whose peer does not read after the timeout, which end
         { concurrency: "unbounded" }
       )
     )
+    // However the clock is set.
+    setBack(3_600_000)
     assert.strictEqual((yield* Fiber.join(reading))._tag, "Failure")
     // With no connection any more, the first of those in line waits for the next one.
     yield* Fiber.interrupt(writes)

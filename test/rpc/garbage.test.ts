@@ -3,7 +3,7 @@ import { createConnection, type Socket as NetSocket } from "node:net"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Fiber, Schedule, Schema } from "effect"
+import { Clock, Effect, Fiber, Schedule, Schema } from "effect"
 import { RpcSerialization } from "effect/rpc"
 import { Ledger } from "../../src/Ledger.ts"
 import { LedgerRpc } from "../../src/rpc/LedgerRpc.ts"
@@ -11,6 +11,7 @@ import { open } from "../support/ledgerWorld.ts"
 import { Rng } from "../support/Rng.ts"
 import { eventually } from "../support/readSides.ts"
 import { connect, memoryLedger, openTcp } from "../support/rpcWorld.ts"
+import { settable } from "../support/settableClock.ts"
 
 type Format = "binary" | "ndjson"
 
@@ -206,7 +207,10 @@ layer(memoryLedger, { excludeTestServices: true })("an RPC server", (it) => {
               return ledger.history(account)
             }
           }
-          const { port, url } = yield* openTcp({ format: "ndjson", limits, ledger: counting })
+          const { clock, setBack } = settable(yield* Clock.Clock)
+          const { port, url } = yield* openTcp({ format: "ndjson", limits, ledger: counting }).pipe(
+            Effect.provideService(Clock.Clock, clock)
+          )
           const send = (text: string) =>
             Effect.acquireRelease(
               Effect.callback<NetSocket>((resume) => {
@@ -225,6 +229,8 @@ layer(memoryLedger, { excludeTestServices: true })("an RPC server", (it) => {
             yield* next.stop
           })
           yield* send("\n")
+          // However the clock is set: patience goes by time elapsed.
+          setBack(3_600_000)
           yield* nextIsServed
           yield* send(`{"_tag":"Ping"${" ".repeat(5_000)}`)
           yield* nextIsServed
@@ -233,7 +239,9 @@ layer(memoryLedger, { excludeTestServices: true })("an RPC server", (it) => {
           const requests = Array.from({ length: 2_000 }, (_, id) => history(id)).join("")
           // Never reads: the kernel's buffers fill, then the node waits for it. Again until it was let in.
           yield* Effect.suspend(() =>
-            pages > 0 ? Effect.void : Effect.andThen(send(requests), Effect.fail("not let in yet"))
+            pages > 0
+              ? Effect.sync(() => setBack(7_200_000))
+              : Effect.andThen(send(requests), Effect.fail("not let in yet"))
           ).pipe(Effect.retry({ schedule: Schedule.spaced(50) }))
           yield* nextIsServed
           assert.isBelow(pages, 1_000, "answers that were made for a peer that takes none")

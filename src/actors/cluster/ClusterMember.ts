@@ -1,5 +1,5 @@
 /** Makes a node a member of the cluster: it serves what other nodes ask, and takes and gives up shards of accounts. */
-import { Clock, Effect, Layer } from "effect"
+import { Effect, Layer } from "effect"
 import { Sharding } from "effect/cluster"
 import * as ClusterRunner from "../../infra/cluster/ClusterRunner.ts"
 import { ShardTenures } from "../../infra/cluster/ShardTenures.ts"
@@ -20,7 +20,6 @@ export const layer = (node: string) =>
       const shards = yield* ClusterShards
       const tenures = yield* ShardTenures
       const certainty = yield* ClusterRunner.LockCertainty
-      const wall = yield* Clock.Clock
       const limits = yield* ClusterConfig
       const dispatcher = yield* Dispatcher
       const peers = yield* Peers
@@ -55,7 +54,7 @@ export const layer = (node: string) =>
             shards.set(shard, false)
             peers.tellShards()
             // Where the locks are no longer certain, another node may hold the shard, which is what a clean one is not.
-            const isHeld = () => wall.currentTimeMillisUnsafe() < certainty.untilMs
+            const isHeld = certainty.isCertainUnsafe
             const wasHeld = isHeld()
             return Effect.flatMap(here.leave(new Set([shard])), (isClean) =>
               isClean && wasHeld && isHeld() ? tenures.leaveClean(shard) : Effect.void

@@ -2,7 +2,7 @@
  * Which accounts this node owns in a cluster, and its way to the owners of the others: what the write path asks for, over
  * the shards that the cluster gave to this node and the connections to the nodes that have the others.
  */
-import { Clock, Effect, Layer } from "effect"
+import { Effect, Layer } from "effect"
 import { Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { shardOf } from "../../domain/Shard.ts"
@@ -15,7 +15,6 @@ import { Peers } from "./Peers.ts"
 
 const makePlacing = Effect.gen(function* () {
   const certainty = yield* LockCertainty
-  const wall = yield* Clock.Clock
   const { owned, told } = yield* ClusterShards
   const { send, tell, others } = yield* Peers
   const { shards, affinitySegments } = yield* ClusterConfig
@@ -29,7 +28,7 @@ const makePlacing = Effect.gen(function* () {
 
   return {
     isAlone: false,
-    owns: (account) => owned[groupOf(account)] === true && wall.currentTimeMillisUnsafe() < certainty.untilMs,
+    owns: (account) => owned[groupOf(account)] === true && certainty.isCertainUnsafe(),
     groupOf,
     ownedShards: told,
     others,

@@ -7,6 +7,7 @@ import { Sharding } from "effect/cluster"
 import { LockCertainty, readSideShards } from "../../infra/cluster/ClusterRunner.ts"
 import { type SingletonRow, SingletonTable } from "../../infra/cluster/SingletonTable.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { type SingletonHost, type SingletonState, Singletons } from "../relay/Singletons.ts"
 
 /**
@@ -18,8 +19,8 @@ const make = Effect.fnUntraced(function* (node: string) {
   const certainty = yield* LockCertainty
   const table = yield* SingletonTable
   const { dutyReportMs, dutySilentMs, dutyForgottenMs } = yield* ClusterConfig
-  const wall = yield* Clock.Clock
-  const startedAt = wall.currentTimeMillisUnsafe()
+  const clock = yield* Clock.Clock
+  const startedAt = elapsedMsUnsafe(clock)
   const known = new Set<string>()
   /** Those this node runs, each with its encoded status. */
   const own = new Map<string, string | undefined>()
@@ -29,11 +30,10 @@ const make = Effect.fnUntraced(function* (node: string) {
 
   const report = Effect.gen(function* () {
     // A node that was frozen reports nothing until its locks are confirmed: others may run its singletons by now.
-    const isCertain = wall.currentTimeMillisUnsafe() < certainty.untilMs
-    if (isCertain && own.size > 0) yield* table.report(node, own)
+    if (certainty.isCertainUnsafe() && own.size > 0) yield* table.report(node, own)
     const rows = yield* table.all
     heard = new Map(rows.map((row) => [row.name, row]))
-    heardAt = wall.currentTimeMillisUnsafe()
+    heardAt = elapsedMsUnsafe(clock)
     trouble = undefined
     if (rows.some(({ silentMs }) => silentMs > dutyForgottenMs)) yield* table.forget(dutyForgottenMs)
   }).pipe(
@@ -47,7 +47,7 @@ const make = Effect.fnUntraced(function* (node: string) {
 
   const stateOf = (name: string): SingletonState => {
     if (own.has(name)) return { name, node, isOwn: true, silentMs: 0, isUnowned: false }
-    const now = wall.currentTimeMillisUnsafe()
+    const now = elapsedMsUnsafe(clock)
     const row = heard.get(name)
     // A node that has just started may not have heard of an owner yet.
     const knownForMs = now - startedAt

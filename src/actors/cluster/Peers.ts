@@ -10,6 +10,7 @@ import { makePeerConnection, type PeerConnection } from "../../infra/cluster/Pee
 import type { HandshakeRefused } from "../../infra/cluster/PeerHandshake.ts"
 import { type ByteStream, ClusterMembers, PeerPort } from "../../infra/cluster/PeerPort.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import type { OtherNode } from "../accounts/Placement.ts"
 import type { LocalNode } from "../commands/LocalNode.ts"
@@ -192,7 +193,7 @@ const dialOthers = Effect.fnUntraced(function* (
     let loggedAt = Number.NEGATIVE_INFINITY
     const logRefusal = (error: HandshakeRefused | Socket.SocketError) =>
       Effect.suspend(() => {
-        const now = clock.currentTimeMillisUnsafe()
+        const now = elapsedMsUnsafe(clock)
         const isWorthALine = error._tag === "HandshakeRefused" && error.reason !== "closed"
         if (!isWorthALine || now - loggedAt < logEveryMs)
           return Effect.logDebug(`cannot connect to the node at ${address}: ${error.message}`)

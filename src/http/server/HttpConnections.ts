@@ -10,6 +10,7 @@ import type { ConnectionIdentity } from "../../access/Authenticator.ts"
 import { RefusalLog } from "../../access/RefusalLog.ts"
 import type { Caller } from "../../access/Tokens.ts"
 import { Overloaded } from "../../domain/Errors.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { HttpConfig } from "./HttpLimits.ts"
 
 /** How often stuck connections are looked for, in milliseconds. */
@@ -150,7 +151,7 @@ const make = Effect.gen(function* () {
       Effect.sync(() => server.off("connection", onConnection).off(ready, onReady))
     )
     const endStuck = Effect.sync(() => {
-      for (const socket of stuck.find(clock.currentTimeMillisUnsafe(), limits.stuckMs)) socket.destroy()
+      for (const socket of stuck.find(elapsedMsUnsafe(clock), limits.stuckMs)) socket.destroy()
     })
     yield* endStuck.pipe(Effect.delay(checkMs), Effect.forever, Effect.forkScoped)
   })

@@ -5,6 +5,7 @@
  */
 import { type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http"
 import type { Socket } from "node:net"
+import { Effect } from "effect"
 
 /** The statuses of faults that Node's parser finds; 400 for all others. */
 const statuses: ReadonlyMap<unknown, number> = new Map([
@@ -25,30 +26,36 @@ interface Known {
   isEnding: boolean
 }
 
-/**
- * Passes over what the peer still sends, until it closes its half or `lingerMs` are over. The parser gets nothing of it, so that no
- * request that was refused is carried out after all.
- */
-const passOver = (socket: Socket, lingerMs: number): void => {
-  const timer = setTimeout(() => socket.destroy(), lingerMs)
-  socket.once("close", () => clearTimeout(timer))
+/** Passes over what the peer still sends. The parser gets nothing of it, so that no request that was refused is carried out after all. */
+const passOver = (socket: Socket): void => {
   // A listener takes the bytes back from the parser, which otherwise reads them where JavaScript does not see them.
   socket.on("data", () => {}).removeAllListeners("data")
   socket.resume()
 }
 
-/** Serves `server` for as long as its connections live; `ready` is the event of a connection that can be answered. */
-export const sendLastAnswers = (
+/**
+ * Serves `server` for as long as its connections live; `ready` is the event of a connection that can be answered. A peer that does not
+ * close its half is waited for no longer than `lingerMs`.
+ */
+export const sendLastAnswers = Effect.fnUntraced(function* (
   server: Server,
   ready: "connection" | "secureConnection",
   lingerMs: number
-): void => {
+) {
+  const run = Effect.runForkWith(yield* Effect.context<never>())
   const all = new WeakMap<object, Known>()
 
   const endGently = (socket: Socket, known: Known, text = ""): void => {
     known.isEnding = true
     socket.end(text)
-    passOver(socket, lingerMs)
+    passOver(socket)
+    const patience = run(
+      Effect.delay(
+        Effect.sync(() => socket.destroy()),
+        lingerMs
+      )
+    )
+    socket.once("close", () => patience.interruptUnsafe())
   }
 
   server.on(ready, (socket: Socket) => {
@@ -74,4 +81,4 @@ export const sendLastAnswers = (
     if (known === undefined || known.isEnding || isAnswering || !socket.writable) socket.destroy(error)
     else endGently(socket, known, answerTo(error))
   })
-}
+})

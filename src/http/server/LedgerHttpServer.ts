@@ -128,7 +128,7 @@ const listening = ({ host, port, tls }: Listen, websocketBytesMax: number) =>
         tls === undefined
           ? createServer(options)
           : createTlsServer({ ...options, cert: tls.cert, key: Redacted.value(tls.key) })
-      sendLastAnswers(server, tls === undefined ? "connection" : "secureConnection", limits.lingerMs)
+      yield* sendLastAnswers(server, tls === undefined ? "connection" : "secureConnection", limits.lingerMs)
       yield* watch(server)
       return NodeHttpServer.layer(() => server, {
         host,

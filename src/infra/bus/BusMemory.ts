@@ -1,5 +1,6 @@
 /** The bus in this process's memory, by JetStream's contract; loses, repeats, reorders and fails as a test asks for. */
 import { Clock, Effect, Latch, Random, Result } from "effect"
+import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { ReadSideConfig, type ReadSideLimits } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import type { Bus, ConsumerName, Delivery, Subscription } from "./Bus.ts"
@@ -120,6 +121,7 @@ const deliver = (cursor: Cursor, kept: Kept, now: number, wakeUnsafe: () => void
 
 export const makeBusMemory = Effect.fnUntraced(function* (weather: BusWeather = fairWeather) {
   const limits = yield* ReadSideConfig
+  const clock = yield* Clock.Clock
   const stream = new MemoryStream()
   const wake = Latch.makeUnsafe(false)
   const wakeUnsafe = () => {
@@ -138,7 +140,7 @@ export const makeBusMemory = Effect.fnUntraced(function* (weather: BusWeather = 
     cursor: Cursor,
     accept: (delivery: Delivery) => boolean
   ) {
-    const now = yield* Clock.currentTimeMillis
+    const now = elapsedMsUnsafe(clock)
     let offered = stream.due(partition, cursor, now, limits)
     if (offered.length > 1 && (yield* chance(weather.shuffles))) offered = yield* Random.shuffle(offered)
     const taken: Array<Delivery> = []

@@ -35,10 +35,11 @@ import { SocketServer } from "effect/socket"
 import { SqlClient } from "effect/sql"
 import { ClusterConfig, type ClusterLimits } from "../config/ClusterConfig.ts"
 import { checkReach } from "../config/ClusterSecurity.ts"
+import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import type { ClusterAddress } from "../config/Environment.ts"
 import type { NodeRole } from "../config/NodeRole.ts"
 import * as ClusterSocket from "./ClusterSocket.ts"
-import { HeldLocks } from "./HeldLocks.ts"
+import { HeldLocks, isBefore, type Moment, never } from "./HeldLocks.ts"
 import { MemberSessions, sessionName } from "./MemberSessions.ts"
 import { ClusterMembers, PeerPort } from "./PeerPort.ts"
 import { agreeOnPlacement } from "./PlacementAgreement.ts"
@@ -61,11 +62,20 @@ export interface ClusterPlace extends ClusterAddress {
 export class LockCertainty extends Context.Service<
   LockCertainty,
   {
-    /** Until then no other node can hold a lock that this one was confirmed, in milliseconds of the clock. */
-    untilMs: number
+    /** Until then no other node can hold a lock that this one was confirmed. */
+    until: Moment
+    readonly now: () => Moment
+    readonly isCertainUnsafe: () => boolean
   }
 >()("chronicle/infra/LockCertainty") {
-  static readonly layer = Layer.sync(LockCertainty, () => ({ untilMs: 0 }))
+  static readonly layer = Layer.effect(
+    LockCertainty,
+    Effect.map(Clock.Clock, (clock) => {
+      const now = () => ({ elapsedMs: elapsedMsUnsafe(clock), wallMs: clock.currentTimeMillisUnsafe() })
+      const certainty = { until: never, now, isCertainUnsafe: () => isBefore(now(), certainty.until) }
+      return certainty
+    })
+  )
 }
 
 const listenAddress = ({ host, port, listenHost, listenPort }: ClusterPlace) =>
@@ -139,9 +149,10 @@ const releasesMax = 2
 /** What the database knows of the sessions of all members: whether this node's has its locks, and who else is gone. */
 const watchSessions = Effect.fnUntraced(function* (session: string, held: HeldLocks) {
   const { lockExpirationMs, memberSilentMs, membershipPollMs } = yield* ClusterConfig
-  const wall = yield* Clock.Clock
+  const clock = yield* Clock.Clock
+  const { now } = yield* LockCertainty
   const sql = yield* SqlClient.SqlClient
-  const nowMs = () => Number(wall.monotonicTimeNanosUnsafe()) / 1e6
+  const nowMs = () => elapsedMsUnsafe(clock)
   const sessions = new MemberSessions({
     absentMs,
     silentMs: memberSilentMs,
@@ -156,7 +167,7 @@ const watchSessions = Effect.fnUntraced(function* (session: string, held: HeldLo
     )
   const lose = Effect.suspend(() => (held.lose() ? Effect.logWarning(lostSession) : Effect.void))
   const look = Effect.gen(function* () {
-    const sentAtMs = wall.currentTimeMillisUnsafe()
+    const sentAt = now()
     // Locks that are taken while the question is on its way are in no answer to it, and those that are let go of may be.
     const before = held.shards
     const rows = yield* sql.unsafe(allSessions, []).values
@@ -169,7 +180,7 @@ const watchSessions = Effect.fnUntraced(function* (session: string, held: HeldLo
     const expected = held.countOf(before)
     const found = all.find(({ name }) => name === session)?.locks ?? 0
     if (found < expected) yield* lose
-    else if (expected > 0) held.seen(sentAtMs)
+    else if (expected > 0) held.seen(sentAt)
     const silent = sessions.looked(all, nowMs())
     yield* Effect.forEach(silent, (name) => Effect.ignore(end(name)), { discard: true })
   })
@@ -203,7 +214,7 @@ const storage = (session: string) =>
       const limits = yield* ClusterConfig
       const certainty = yield* LockCertainty
       const members = yield* ClusterMembers
-      const wall = yield* Clock.Clock
+      const clock = yield* Clock.Clock
       const turn = Semaphore.makeUnsafe(releasesMax)
       const held = new HeldLocks(certainty, {
         expirationMs: limits.lockExpirationMs,
@@ -222,21 +233,21 @@ const storage = (session: string) =>
         ),
         acquire: Effect.fnUntraced(function* (address, shards) {
           const wanted = [...shards]
-          const giveUpAtMs = wall.currentTimeMillisUnsafe() + limits.acquireMs
+          const giveUpAtMs = elapsedMsUnsafe(clock) + limits.acquireMs
           for (;;) {
-            const sentAtMs = wall.currentTimeMillisUnsafe()
+            const sentAt = certainty.now()
             const acquired = yield* inner.acquire(address, wanted)
-            held.acquired(acquired.map(String), sentAtMs)
-            const isLate = wall.currentTimeMillisUnsafe() + limits.retryMs >= giveUpAtMs
+            held.acquired(acquired.map(String), sentAt)
+            const isLate = elapsedMsUnsafe(clock) + limits.retryMs >= giveUpAtMs
             if (acquired.length === wanted.length || isLate) return acquired
             yield* Effect.sleep(limits.retryMs)
           }
         }),
         refresh: Effect.fnUntraced(function* (address, shards) {
-          const sentAtMs = wall.currentTimeMillisUnsafe()
+          const sentAt = certainty.now()
           const asked = [...shards].map(String)
           const refreshed = yield* inner.refresh(address, shards)
-          if (!held.refreshed(asked, new Set(refreshed.map(String)), sentAtMs)) yield* lose
+          if (!held.refreshed(asked, new Set(refreshed.map(String)), sentAt)) yield* lose
           return refreshed
         }),
         // All locks are on one connection, and one operation on it that is late ends it with all of them: many shards

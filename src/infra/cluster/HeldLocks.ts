@@ -1,3 +1,27 @@
+/**
+ * An instant by two clocks, or one until which something holds: by both. The machine's clock may be set back, which would make a node certain for
+ * longer; time elapsed may stand still while a machine is suspended.
+ */
+export interface Moment {
+  readonly elapsedMs: number
+  readonly wallMs: number
+}
+
+export const never: Moment = { elapsedMs: 0, wallMs: 0 }
+
+export const isBefore = (moment: Moment, end: Moment): boolean =>
+  moment.elapsedMs < end.elapsedMs && moment.wallMs < end.wallMs
+
+const after = ({ elapsedMs, wallMs }: Moment, ms: number): Moment => ({
+  elapsedMs: elapsedMs + ms,
+  wallMs: wallMs + ms
+})
+
+const each = (pick: (a: number, b: number) => number, a: Moment, b: Moment): Moment => ({
+  elapsedMs: pick(a.elapsedMs, b.elapsedMs),
+  wallMs: pick(a.wallMs, b.wallMs)
+})
+
 /** For how long an answer of the database makes this node certain, in milliseconds from when it was asked. */
 interface LockTimes {
   /** How long the database keeps a session that is silent. */
@@ -13,17 +37,17 @@ interface LockTimes {
  * node that is cut off from it hears of none of these. So the node must have seen its session a moment ago, too.
  */
 export class HeldLocks {
-  readonly #certainty: { untilMs: number }
+  readonly #certainty: { until: Moment }
   readonly #times: LockTimes
   readonly #held = new Set<string>()
   /** Those that the database has not any more, until what runs on them here has ended, which letting go of them says. */
   readonly #lost = new Set<string>()
-  #confirmedUntilMs = 0
-  #seenUntilMs = 0
+  #confirmedUntil = never
+  #seenUntil = never
   /** The session ended: what is locked since then says nothing of the shards that this node had before. */
   #isBroken = false
 
-  constructor(certainty: { untilMs: number }, times: LockTimes) {
+  constructor(certainty: { until: Moment }, times: LockTimes) {
     this.#certainty = certainty
     this.#times = times
   }
@@ -38,17 +62,17 @@ export class HeldLocks {
   }
 
   /** Locks were taken, by a question that was sent then. They confirm none that were held before, of which the node may have ceased to be certain. */
-  acquired(shards: ReadonlyArray<string>, sentAtMs: number): void {
-    const mayBeOld = this.#held.size > 0 && sentAtMs >= this.#certainty.untilMs
+  acquired(shards: ReadonlyArray<string>, sentAt: Moment): void {
+    const mayBeOld = this.#held.size > 0 && !isBefore(sentAt, this.#certainty.until)
     for (const shard of shards) this.#held.add(shard)
-    if (!mayBeOld) this.#confirm(sentAtMs)
+    if (!mayBeOld) this.#confirm(sentAt)
   }
 
   /**
    * The database was asked which of the locks this node has. False where some are missing: those are given up after this, and
    * until that is done the node must not decide on them, nor on others, which are not told apart.
    */
-  refreshed(asked: ReadonlyArray<string>, found: ReadonlySet<string>, sentAtMs: number): boolean {
+  refreshed(asked: ReadonlyArray<string>, found: ReadonlySet<string>, sentAt: Moment): boolean {
     // Not those that were let go of meanwhile.
     const missing = asked.filter(
       (shard) => (this.#held.has(shard) || this.#lost.has(shard)) && !found.has(shard)
@@ -59,13 +83,13 @@ export class HeldLocks {
     }
     if (missing.length > 0) return false
     this.#isBroken = false
-    this.#confirm(sentAtMs)
+    this.#confirm(sentAt)
     return true
   }
 
   /** The session was there, with locks, when a question was answered that was sent then. */
-  seen(sentAtMs: number): void {
-    this.#seenUntilMs = Math.max(this.#seenUntilMs, sentAtMs + this.#times.unseenMs)
+  seen(sentAt: Moment): void {
+    this.#seenUntil = each(Math.max, this.#seenUntil, after(sentAt, this.#times.unseenMs))
     this.#tell()
   }
 
@@ -81,20 +105,20 @@ export class HeldLocks {
 
   /** Locks are gone that this node was confirmed. Answers whether it was certain of them until now. */
   lose(): boolean {
-    const wasConfirmed = !this.#isBroken && this.#confirmedUntilMs > 0
+    const wasConfirmed = !this.#isBroken && this.#confirmedUntil !== never
     this.#isBroken = true
-    this.#confirmedUntilMs = 0
+    this.#confirmedUntil = never
     this.#tell()
     return wasConfirmed
   }
 
-  #confirm(sentAtMs: number): void {
+  #confirm(sentAt: Moment): void {
     if (this.#held.size === 0 || this.#isBroken) return
-    this.#confirmedUntilMs = Math.max(this.#confirmedUntilMs, sentAtMs + this.#times.expirationMs)
-    this.seen(sentAtMs)
+    this.#confirmedUntil = each(Math.max, this.#confirmedUntil, after(sentAt, this.#times.expirationMs))
+    this.seen(sentAt)
   }
 
   #tell(): void {
-    this.#certainty.untilMs = Math.min(this.#confirmedUntilMs, this.#seenUntilMs)
+    this.#certainty.until = each(Math.min, this.#confirmedUntil, this.#seenUntil)
   }
 }

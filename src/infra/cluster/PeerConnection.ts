@@ -5,6 +5,7 @@
  * A frame is its length (four bytes, big-endian) and that many bytes of messages; an empty frame says that the node lives.
  */
 import { Clock, Data, Deferred, Effect, FiberSet, Result } from "effect"
+import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { ByteReader, ByteWriter, MalformedBytes } from "./CompactCodec.ts"
 import { type ByteStream, silentMs } from "./PeerPort.ts"
 
@@ -120,7 +121,7 @@ export const makePeerConnection = Effect.fnUntraced(function* (stream: ByteStrea
 
   /** The end of this turn, or, where many frames left in the last ones, a little later. */
   const gather = Effect.suspend(() => {
-    const now = clock.currentTimeMillisUnsafe()
+    const now = elapsedMsUnsafe(clock)
     if (now >= windowEndsAt) {
       windowEndsAt = now + windowMs
       framesOfWindow = 0

@@ -9,6 +9,7 @@ import { Clock, Context, Effect, Layer, Option, type Scope } from "effect"
 import type { RunnerAddress } from "effect/cluster"
 import type { SecureRandom } from "effect/crypto"
 import { Socket } from "effect/socket"
+import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { type Agreement, greet, type HandshakeRefused, receive, type Wire } from "./PeerHandshake.ts"
 import { withWriteTimeout } from "./SocketTimeouts.ts"
 
@@ -152,7 +153,7 @@ export const makeReception = Effect.gen(function* () {
   const logRefusal = (peer: string, why: string) =>
     Effect.suspend(() => {
       refusals++
-      const now = clock.currentTimeMillisUnsafe()
+      const now = elapsedMsUnsafe(clock)
       if (now - loggedAt < logEveryMs) return Effect.void
       const count = refusals
       refusals = 0

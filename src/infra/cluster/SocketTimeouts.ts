@@ -5,6 +5,7 @@
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import { Clock, Effect, Option, Schedule, type Scope, Semaphore } from "effect"
 import { Socket, type SocketServer } from "effect/socket"
+import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 
 /** How often a blocked write is looked at, in milliseconds. */
 const writeLookMs = 500
@@ -27,7 +28,7 @@ export const withWriteTimeout = Effect.fnUntraced(function* (inner: Socket.Socke
     const inTurn = (write: Effect.Effect<void, Socket.SocketError>) =>
       turn.withPermit(
         Effect.suspend(() => {
-          waitsSince = clock.currentTimeMillisUnsafe()
+          waitsSince = elapsedMsUnsafe(clock)
           return Effect.ensuring(
             write,
             Effect.sync(() => {
@@ -38,7 +39,7 @@ export const withWriteTimeout = Effect.fnUntraced(function* (inner: Socket.Socke
       )
     const look = Effect.suspend(() => {
       if (waitsSince === undefined || openSince === undefined) return Effect.void
-      const waited = clock.currentTimeMillisUnsafe() - Math.max(waitsSince, openSince)
+      const waited = elapsedMsUnsafe(clock) - Math.max(waitsSince, openSince)
       return waited > stuckMs
         ? writer.write(new Socket.CloseEvent(1011, "the peer does not read"))
         : Effect.void
@@ -58,7 +59,7 @@ export const withWriteTimeout = Effect.fnUntraced(function* (inner: Socket.Socke
   const noted = Effect.acquireRelease(
     Effect.sync(() => {
       connections++
-      openSince = clock.currentTimeMillisUnsafe()
+      openSince = elapsedMsUnsafe(clock)
     }),
     () =>
       Effect.sync(() => {

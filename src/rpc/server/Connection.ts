@@ -3,6 +3,7 @@ import { type Clock, Effect, Latch, Result } from "effect"
 import type { RpcMessage, RpcSerialization } from "effect/rpc"
 import { Socket } from "effect/socket"
 import type { ConnectionIdentity } from "../../access/Authenticator.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { type Message, readMessage } from "./Envelope.ts"
 
 /** The writing half of a socket. */
@@ -99,7 +100,7 @@ export class Connection {
   pump(clock: Clock.Clock): Effect.Effect<never, Socket.SocketError> {
     return Effect.suspend(() => {
       this.#wake.closeUnsafe()
-      this.stuckSince = clock.currentTimeMillisUnsafe()
+      this.stuckSince = elapsedMsUnsafe(clock)
       return this.#flush
     }).pipe(
       Effect.andThen(

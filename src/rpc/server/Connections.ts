@@ -8,6 +8,7 @@ import type { Socket } from "effect/socket"
 import { type AdmissionError, Authenticator, callerHeader } from "../../access/Authenticator.ts"
 import { RefusalLog } from "../../access/RefusalLog.ts"
 import { Overloaded, Unavailable } from "../../domain/Errors.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { isProcedure, isStreaming, type Procedure, scopeOf } from "../LedgerRpc.ts"
 import { Connection } from "./Connection.ts"
 import type { Call, Message } from "./Envelope.ts"
@@ -116,7 +117,7 @@ const make = Effect.gen(function* () {
   const serveUntilEnd = yield* makeServe(open, disconnects)
 
   const endLost = Effect.suspend(() =>
-    Effect.forEach(open.lost(clock.currentTimeMillisUnsafe()), (connection) => connection.destroy, {
+    Effect.forEach(open.lost(elapsedMsUnsafe(clock)), (connection) => connection.destroy, {
       discard: true
     })
   )
@@ -161,7 +162,7 @@ const makeServe = Effect.fnUntraced(function* (open: OpenConnections, disconnect
     const connection = open.add({
       peer,
       authorization,
-      now: clock.currentTimeMillisUnsafe(),
+      now: elapsedMsUnsafe(clock),
       writer,
       parser
     })
@@ -199,7 +200,7 @@ const makeReceive = Effect.fnUntraced(function* (open: OpenConnections) {
 
   return Effect.fnUntraced(function* (connection: Connection, data: Uint8Array | string) {
     const before = connection.buffered
-    const received = connection.receiveUnsafe(data, clock.currentTimeMillisUnsafe())
+    const received = connection.receiveUnsafe(data, elapsedMsUnsafe(clock))
     open.buffered += connection.buffered - before
     if (received._tag === "Broken") return yield* broken(connection, received.reason)
     for (const message of received.messages) if (!(yield* receiveMessage(connection, message))) return false
