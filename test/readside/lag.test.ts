@@ -1,6 +1,6 @@
 /** How far behind the log a balance may be, told with it: never more than is true, also of an account that is parked. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Schedule } from "effect"
+import { Clock, Effect, Layer, Schedule } from "effect"
 import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
@@ -9,12 +9,12 @@ import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.t
 import { ReadModel, RowsRefused } from "../../src/infra/readmodel/ReadModel.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
-import { deposit, openAccount } from "../support/eventWriter.ts"
+import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { eventually, limitsOf } from "../support/readSides.ts"
 import { storedEvent } from "../support/storedEvents.ts"
 
 /** A node in memory whose read model takes no batch while it is away, and never one that says "poison". */
-const world = (faults: { isAway: boolean }) => {
+const world = (faults: { isAway: boolean }, lostAfterMs = 50) => {
   const readModel = Layer.effect(
     ReadModel,
     Effect.map(ReadModel, (real) => ({
@@ -35,7 +35,7 @@ const world = (faults: { isAway: boolean }) => {
     Layer.provide(
       limitsOf({
         ledger: { partitions: 2, sweepMs: 20, heartbeatMs: 50, queryDeadlineMs: 10_000 },
-        readSide: { sweepGraceMs: 50, lostAfterMs: 50, writerSilentMs: 200 }
+        readSide: { sweepGraceMs: 50, lostAfterMs, writerSilentMs: 200 }
       })
     ),
     Layer.fresh
@@ -77,6 +77,46 @@ describe("a balance of the read model", () => {
       yield* eventually(Effect.map(completeTo("a"), (at) => assert.isAbove(at, second.recordedAt)))
     }).pipe(Effect.provide(world(faults)))
   })
+
+  it.live("is not complete past an event that was committed with later ones", () =>
+    Effect.gen(function* () {
+      const ledger = yield* Ledger
+      const store = yield* EventStore
+      const sweep = yield* Reconciler
+      const writer = new EventWriter("slow")
+      const { writerId } = writer
+      // The projector of each partition has just been at work, so that what is missing is left to the bus.
+      const opened = yield* Effect.forEach(["a", "b", "c", "d"], (id) => ledger.dispatch(openAccount(id)))
+      const recordedAt = opened.at(-1)?.recordedAt ?? 0
+      for (const { readToken } of opened) yield* ledger.balance("a", { readToken })
+      yield* store.registerWriter({ writerId, node: "elsewhere", closedAt: recordedAt })
+      for (let nth = 0; nth < 20; nth++) {
+        yield* store.heartbeat([{ writerId, closedAt: recordedAt }])
+        yield* Effect.sleep(50)
+      }
+      // Decided long ago and a moment ago, committed together: the commit's own instant is that of the later one.
+      const [earlyAt, lateAt] = [recordedAt + 1, recordedAt + 900]
+      writer.now = earlyAt
+      const early = writer.decide(openAccount("e"))
+      writer.now = lateAt
+      const commit = writer.commitOf([...early, ...writer.decide(openAccount("f"))])
+      assert.strictEqual((yield* store.commit(commit))._tag, "Committed")
+      const enough = sweep.statusUnsafe().sweeps + 5
+      while (sweep.statusUnsafe().sweeps < enough) {
+        yield* store.heartbeat([{ writerId, closedAt: yield* Clock.currentTimeMillis }])
+        assert.isAtMost(sweep.statusUnsafe().completeTo, earlyAt)
+        yield* Effect.sleep(2)
+      }
+      assert.isAbove(sweep.statusUnsafe().lag.events, 0, "it was missing")
+      yield* sweep.sweep({ load: true })
+      yield* eventually(
+        Effect.gen(function* () {
+          yield* store.heartbeat([{ writerId, closedAt: yield* Clock.currentTimeMillis }])
+          assert.isAbove(sweep.statusUnsafe().completeTo, lateAt)
+        })
+      )
+    }).pipe(Effect.provide(world({ isAway: false }, 10_000)))
+  )
 
   it.live("is complete beyond a writer that is silent only once that can write no more", () =>
     Effect.gen(function* () {

@@ -361,6 +361,28 @@ const silentWhileItLives = (rng: Rng, { at, node }: Target): ReadonlyArray<Disru
 }
 
 /**
+ * The event store hesitates while many commands come: what is decided meanwhile is committed together, and was recorded long before the
+ * last of it.
+ */
+const decidedLongBefore = (rng: Rng, { at, node }: Target): ReadonlyArray<Disruption> => {
+  const forMs = 80 + rng.below(200)
+  return [
+    { kind: "press", at, node, forMs: forMs + 150 },
+    { kind: "stall", at: at + rng.below(10), node, forMs }
+  ]
+}
+
+/** A snapshot is changed in the database, and the accounts of a node are read anew, from snapshots where there are any. */
+const changedAndReadAnew = (rng: Rng, target: Target): ReadonlyArray<Disruption> => {
+  const { at, accounts } = target
+  const later = { ...target, at: at + 20 + rng.below(150) }
+  return [
+    { kind: "changeSnapshot", at, account: rng.below(accounts) },
+    { ...crash(rng, later), afterMs: rng.below(40) }
+  ]
+}
+
+/**
  * A clock is set back while many commands come: until it has caught up, its node records one instant, so that what lies before what
  * cannot be told by the times of commits.
  */
@@ -418,7 +440,7 @@ const drawDisruptions = (rng: Rng, theme: Theme, target: Target): ReadonlyArray<
   const { at, accounts } = target
   switch (theme) {
     case "everything":
-      return [drawAny(rng, target)]
+      return rng.chance(0.15) ? changedAndReadAnew(rng, target) : [drawAny(rng, target)]
     case "money":
       // Holds that expire by a clock which is ahead are open all the same.
       if (rng.chance(0.15))
@@ -453,6 +475,7 @@ const drawDisruptions = (rng: Rng, theme: Theme, target: Target): ReadonlyArray<
     case "readSide": {
       if (target.nodes > 1 && rng.chance(0.4))
         return rng.chance(0.5) ? silentWhileItLives(rng, target) : fencedWhileItLives(rng, target)
+      if (rng.chance(0.15)) return decidedLongBefore(rng, target)
       const dice = rng.below(6)
       if (dice < 2) return [{ kind: "forge", at, account: rng.below(accounts), isAhead: rng.chance(0.5) }]
       if (dice < 3) return [{ kind: "wipeBus", at }]

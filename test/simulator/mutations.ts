@@ -332,11 +332,18 @@ export const mutations: ReadonlyArray<Mutation> = [
     to: "yield* store.heartbeat([])"
   },
   {
+    name: "what a balance lacks is taken to be as young as the last event of its commit",
+    theme: "readSide",
+    file: "src/actors/projections/ReconcileTails.ts",
+    from: "completeTo = Math.min(completeTo, beyond.of(writer.writerId, done.reached))",
+    to: "completeTo = Math.min(completeTo, writer.closedAt + 1, youngest + 1, lag.total().events > 0 ? now - lag.total().ms : now)"
+  },
+  {
     name: "a balance is said to be complete beyond a writer that is silent and not fenced",
     theme: "readSide",
     file: "src/actors/projections/ReconcileTails.ts",
-    from: "(row.fenced ? least : Math.min(least, row.closedAt + 1))",
-    to: "(row.fenced || row.heartbeatAt + 500 < Math.max(...writers.map((one) => one.heartbeatAt)) ? least : Math.min(least, row.closedAt + 1))",
+    from: "if (!(writer.fenced && done.isComplete))",
+    to: "if (!((writer.fenced || writer.heartbeatAt + 500 < Math.max(...writers.map((one) => one.heartbeatAt))) && done.isComplete))",
     also: [
       {
         file: "src/actors/projections/ReconcileTails.ts",

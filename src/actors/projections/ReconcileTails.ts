@@ -20,6 +20,7 @@ import { reasonOf, supervise } from "../relay/Supervisor.ts"
 import type { ProjectionEngine } from "./ProjectionEngine.ts"
 import { noReconcileCounts, type ProjectionHealth, type ReconcileCounts } from "./ProjectionHealth.ts"
 import { type LagSum, type Missing, makeLag, missingIn } from "./ProjectionLag.ts"
+import { RecordedBeyond } from "./RecordedBeyond.ts"
 
 export interface ReconcileReport {
   /** Commits that were found in the read model, or brought there. */
@@ -143,6 +144,7 @@ const makeRound = Effect.fnUntraced(function* (
   const silent = makeSilentWriters(writerSilentMs, heartbeatMs)
   const reconcileTail = yield* makeReconcileTail(model, engine, walk)
   const reconcileFinished = yield* makeReconcileFinished(model, reconcileTail)
+  const beyond = new RecordedBeyond()
 
   const look = Effect.gen(function* () {
     // Read before the writers: one that is not among them begins above what the store's clock says to it then. That may be
@@ -162,6 +164,7 @@ const makeRound = Effect.fnUntraced(function* (
     // What is complete would stop at them for ever. From the next listing on they count as fenced, with what they wrote by then.
     if (loads === "lost")
       for (const writerId of silent.look(writers, newestOf(writers))) yield* store.fenceWriter(writerId)
+    beyond.note(writers, swept)
     const now = yield* Clock.currentTimeMillis
     // The projection has all of these tails, and nothing can be missing.
     const isQuiet = writers.every(({ writerId, lastSeq }) => (swept.get(writerId) ?? 0) === lastSeq)
@@ -175,18 +178,23 @@ const makeRound = Effect.fnUntraced(function* (
     const lag = makeLag(now, partitions)
     const round = { youngest, isLost, lag, swept }
     let report = nothing
-    for (const writer of writers) report = added(report, (yield* reconcileTail(writer, round)).report)
+    let completeTo = unseenFrom
+    for (const writer of writers) {
+      const done = yield* reconcileTail(writer, round)
+      report = added(report, done.report)
+      if (!(writer.fenced && done.isComplete))
+        completeTo = Math.min(completeTo, beyond.of(writer.writerId, done.reached))
+    }
     const finished = yield* reconcileFinished(round)
-    report = added(report, finished)
+    report = added(report, finished.report)
     counts.loaded += report.loaded
     counts.parked = isQuiet ? engine.parkedUnsafe().length : (yield* model.parked).length
     counts.lag = lag.total()
-    const oldestMissing = counts.lag.events > 0 ? now - counts.lag.ms : now
-    counts.completeTo = Math.max(0, Math.min(unseenFrom, youngest + 1, oldestMissing, closedTo(writers)))
+    counts.completeTo = finished.isComplete ? Math.max(0, completeTo) : 0
     for (let partition = 0; partition < partitions; partition++) {
       Object.assign(health.ofUnsafe(partition), lag.of(partition))
     }
-    return { report, isQuiet: isQuiet && isNothing(finished) }
+    return { report, isQuiet: isQuiet && isNothing(finished.report) }
   }, oneAtATime.withPermit)
 })
 
@@ -221,11 +229,11 @@ const makeReconcileFinished = Effect.fnUntraced(function* (
       if (!isWhole) {
         // Those after them are looked at once these are there; they have at least an event each.
         round.lag.estimate(lastSeq - (page.at(-1)?.ordinal ?? lastSeq))
-        return report
+        return { report, isComplete: false }
       }
       mark = reached
     }
-    return report
+    return { report, isComplete: true }
   })
 })
 
@@ -281,7 +289,10 @@ const lostFrom =
     )
   }
 
-/** Follows one tail from its cursor; stops at the first commit that is too young, or that the bus may still bring. */
+/**
+ * Follows one tail from its cursor; stops at the first commit that is too young, or that the bus may still bring. `reached` is the last
+ * commit up to which everything is there.
+ */
 const makeReconcileTail = Effect.fnUntraced(function* (
   model: ProjectionModel,
   engine: ProjectionEngine["Service"],
@@ -306,14 +317,14 @@ const makeReconcileTail = Effect.fnUntraced(function* (
     const { writerId, lastSeq } = end
     let report = nothing
     let from = yield* cursorOf(end, round.swept.get(writerId) ?? 0)
-    if (from >= lastSeq) return { report, isComplete: true }
+    if (from >= lastSeq) return { report, reached: from, isComplete: true }
     const isLost = yield* round.isLost
     while (from < lastSeq) {
       const tail = yield* store.readTail({ writerId, after: from, limit: sweepCommitsMax })
       const young = tail.findIndex((row) => row.recordedAt > round.youngest)
       const rows = young === -1 ? tail : tail.slice(0, young)
       const to = rows.at(-1)?.seq
-      if (to === undefined) return { report, isComplete: tail.length === 0 }
+      if (to === undefined) return { report, reached: from, isComplete: tail.length === 0 }
       const missing = yield* missingIn(model, rows)
       const lost = missing.filter(isLost)
       const loaded = lost.length === 0 ? 0 : yield* engine.catchUp(lost.map(({ account }) => account))
@@ -323,24 +334,18 @@ const makeReconcileTail = Effect.fnUntraced(function* (
         // Later commits come in the same order: their number of events is estimated by that of these.
         const eventsACommit = rows.reduce((sum, row) => sum + row.rows, 0) / rows.length
         if (young === -1) round.lag.estimate(eventsACommit * (lastSeq - to))
-        return { report: { ...report, behind: missing.length - lost.length }, isComplete: false }
+        report = { ...report, behind: missing.length - lost.length }
+        return { report, reached: from, isComplete: false }
       }
       yield* model.moveSwept(writerId, from, to)
       report = { ...report, commits: report.commits + rows.length }
       from = to
     }
-    return { report, isComplete: true }
+    return { report, reached: from, isComplete: true }
   })
 })
 
 type ReconcileTail = Effect.Success<ReturnType<typeof makeReconcileTail>>
-
-/** No writer can still commit what is recorded before then. */
-const closedTo = (writers: ReadonlyArray<WriterRow>): Instant =>
-  writers.reduce(
-    (least, row) => (row.fenced ? least : Math.min(least, row.closedAt + 1)),
-    Number.MAX_SAFE_INTEGER
-  )
 
 /** When the last of the writers gave a sign of life. Where all of them are silent, none is called so. */
 const newestOf = (writers: ReadonlyArray<WriterRow>): Instant =>
