@@ -1,6 +1,8 @@
 /** The machine's clock is set back, or ahead, under a running node: what is recorded waits for it, patience does not. */
 import { assert, it } from "@effect/vitest"
 import { Clock, Effect, Result } from "effect"
+import { TestClock } from "effect/testing"
+import { defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
 import {
@@ -11,9 +13,12 @@ import {
   outcomeOf,
   quiet,
   startNode,
-  tally
+  tally,
+  transfer,
+  until
 } from "../support/ledgerWorld.ts"
 import { settable } from "../support/settableClock.ts"
+import { SimulatedCluster } from "../support/simulatedCluster.ts"
 
 const hourMs = 3_600_000
 const residentsMax = 4
@@ -64,4 +69,37 @@ it.live("the end of a hold is looked up to its end, though the clock steps ahead
       assert.deepInclude(refused, { _tag: "HoldClosed", hold: "h", how: "released", at: recordedAt })
     }).pipe(Effect.provide([memoryStores, quiet]), Effect.provideService(Clock.Clock, clock))
   })
+)
+
+it.effect.each([
+  { what: "ahead", setBackMs: -hourMs },
+  { what: "back", setBackMs: hourMs }
+])(
+  "a lease lasts as long as it is given for, though its lender's clock is set $what meanwhile",
+  ({ setBackMs }) =>
+    Effect.gen(function* () {
+      const { clock, setBack } = settable(yield* Clock.Clock)
+      const inner = yield* EventStore
+      const cluster = new SimulatedCluster(2, 2)
+      const faulty = FaultyStore.over(inner)
+      const borrower = yield* startNode("node-0", { placement: cluster.placementOf(0), store: faulty.store })
+      const lender = yield* startNode("node-1", { placement: cluster.placementOf(1) }).pipe(
+        Effect.provideService(Clock.Clock, clock)
+      )
+      cluster.join(0, borrower.dispatcher.localNode)
+      cluster.join(1, lender.dispatcher.localNode)
+      yield* borrower.send(open("x-0"))
+      yield* lender.send(open("x-1"))
+      yield* borrower.send(deposit("x-0", 100n))
+      faulty.hold("commit")
+      yield* Effect.forkChild(Effect.result(borrower.send(transfer("x-0", "x-1", 100n))))
+      yield* until("the commit on the lease is held", () => faulty.held() > 0)
+      const lapsed = () => lender.dispatcher.localNode.leases().lapsed
+      setBack(setBackMs)
+      yield* TestClock.adjust(defaultClusterLimits.leaseMs - 100)
+      assert.strictEqual(lapsed(), 0)
+      yield* TestClock.adjust(200)
+      assert.strictEqual(lapsed(), 1)
+      faulty.release()
+    }).pipe(Effect.provide([memoryStores, quiet]))
 )

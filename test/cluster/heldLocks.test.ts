@@ -1,56 +1,74 @@
 /** For how long a node is certain of its shards' locks, as the database confirms them, loses them, and lets them be taken anew. */
 import { assert, describe, it } from "@effect/vitest"
-import { HeldLocks, isBefore, never } from "../../src/infra/cluster/HeldLocks.ts"
+import { HeldLocks } from "../../src/infra/cluster/HeldLocks.ts"
+import { LockCertainty, type Moment } from "../../src/infra/cluster/LockCertainty.ts"
 
-/** By both clocks. */
-const at = (ms: number) => ({ elapsedMs: ms, wallMs: ms })
+/** A moment at which both clocks say the same. */
+const at = (ms: number): Moment => ({ wallMs: ms, elapsedMs: ms })
 
 const start = () => {
-  const certainty = { until: never }
+  const clocks = { wallMs: 0, elapsedMs: 0 }
+  const certainty = LockCertainty.make({
+    currentTimeMillisUnsafe: () => clocks.wallMs,
+    monotonicTimeNanosUnsafe: () => BigInt(clocks.elapsedMs * 1e6)
+  })
   const held = new HeldLocks(certainty, { expirationMs: 8_000, unseenMs: 1_000 })
   held.acquired(["a", "b"], at(1_000))
-  return { certainty, held }
+  return {
+    held,
+    until: () => certainty.until.elapsedMs,
+    isCertain: (moment: Moment) => {
+      Object.assign(clocks, moment)
+      return certainty.isCertain()
+    },
+    loseAt: (ms: number) => {
+      Object.assign(clocks, at(ms))
+      return held.lose()
+    }
+  }
 }
+
+const none = Number.NEGATIVE_INFINITY
 
 describe("the locks of a node", () => {
   it("are certain for as long as the database keeps a silent session, from when it was asked", () => {
-    const { certainty, held } = start()
+    const { held, until } = start()
     held.seen(at(8_500))
-    assert.strictEqual(certainty.until.elapsedMs, 9_000)
+    assert.strictEqual(until(), 9_000)
     assert.isTrue(held.refreshed(["a", "b"], new Set(["a", "b"]), at(3_000)))
-    assert.strictEqual(certainty.until.elapsedMs, 9_500)
+    assert.strictEqual(until(), 9_500)
   })
 
   it("are not certain while the session was not seen for a moment, however long it may live", () => {
-    const { certainty, held } = start()
-    assert.strictEqual(certainty.until.elapsedMs, 2_000)
+    const { held, until } = start()
+    assert.strictEqual(until(), 2_000)
     held.seen(at(1_200))
-    assert.strictEqual(certainty.until.elapsedMs, 2_200)
+    assert.strictEqual(until(), 2_200)
     held.seen(at(1_100))
-    assert.strictEqual(certainty.until.elapsedMs, 2_200, "an answer that comes late")
+    assert.strictEqual(until(), 2_200, "an answer that comes late")
     held.lose()
     held.seen(at(1_400))
-    assert.strictEqual(certainty.until.elapsedMs, 0, "of a session that has other locks by now")
+    assert.strictEqual(until(), none, "of a session that has other locks by now")
   })
 
   it("are not certain once one is missing, until all that is left is confirmed", () => {
-    const { certainty, held } = start()
+    const { held, until } = start()
     assert.isFalse(held.refreshed(["a", "b"], new Set(["b"]), at(3_000)))
     assert.isTrue(held.lose())
-    assert.strictEqual(certainty.until.elapsedMs, 0)
+    assert.strictEqual(until(), none)
     assert.isFalse(held.refreshed(["a", "b"], new Set(["b"]), at(4_000)), "what runs on it has not ended")
     held.letGo("a")
     assert.isTrue(held.refreshed(["a", "b"], new Set(["b"]), at(5_000)))
-    assert.strictEqual(certainty.until.elapsedMs, 6_000)
+    assert.strictEqual(until(), 6_000)
   })
 
   it("are not made certain again by further ones, once they have ceased to be", () => {
-    const { certainty, held } = start()
+    const { held, until } = start()
     held.acquired(["c"], at(20_000))
     held.seen(at(20_000))
-    assert.strictEqual(certainty.until.elapsedMs, 9_000, "what was confirmed first")
+    assert.strictEqual(until(), 9_000, "what was confirmed first")
     assert.isTrue(held.refreshed(["a", "b", "c"], new Set(["a", "b", "c"]), at(20_500)))
-    assert.strictEqual(certainty.until.elapsedMs, 21_500)
+    assert.strictEqual(until(), 21_500)
   })
 
   it("are counted without those that were let go of", () => {
@@ -62,33 +80,70 @@ describe("the locks of a node", () => {
   })
 
   it("that are taken by a new session confirm none of the old one", () => {
-    const { certainty, held } = start()
+    const { held, until } = start()
     held.lose()
     held.acquired(["c"], at(4_000))
-    assert.strictEqual(certainty.until.elapsedMs, 0)
+    assert.strictEqual(until(), none)
     assert.isFalse(held.lose(), "that is no news")
   })
 
   it("that were let go of while the database was asked are not missing", () => {
-    const { certainty, held } = start()
+    const { held, until } = start()
     held.letGo("a")
     assert.isTrue(held.refreshed(["a", "b"], new Set(["b"]), at(3_000)))
-    assert.strictEqual(certainty.until.elapsedMs, 4_000)
+    assert.strictEqual(until(), 4_000)
   })
 
   it("are not confirmed where there are none", () => {
-    const { certainty, held } = start()
+    const { held, until } = start()
     held.letGoOfAll()
     assert.lengthOf(held.shards, 0)
     held.refreshed([], new Set(), at(20_000))
-    assert.strictEqual(certainty.until.elapsedMs, 2_000)
+    assert.strictEqual(until(), 2_000)
   })
 
-  it("are certain for no longer where the machine's clock is set back, nor where time elapsed stands still", () => {
-    const { certainty, held } = start()
-    held.seen({ elapsedMs: 1_200, wallMs: -3_598_800 })
-    assert.isTrue(isBefore({ elapsedMs: 1_900, wallMs: -3_598_100 }, certainty.until))
-    assert.isFalse(isBefore({ elapsedMs: 2_300, wallMs: -3_597_700 }, certainty.until))
-    assert.isFalse(isBefore({ elapsedMs: 1_300, wallMs: 2_300 }, certainty.until))
+  it("cease to be certain by either clock, whichever is first", () => {
+    const { isCertain } = start()
+    assert.isTrue(isCertain(at(1_900)))
+    assert.isFalse(isCertain({ wallMs: 500, elapsedMs: 2_000 }), "the wall clock was set back")
+    assert.isFalse(isCertain({ wallMs: 2_000, elapsedMs: 1_100 }), "the machine was suspended")
+  })
+
+  it("are certain by what was confirmed last, also where the wall clock was set back before", () => {
+    const { held, isCertain } = start()
+    held.seen({ wallMs: 61_500, elapsedMs: 1_500 })
+    held.seen({ wallMs: 1_900, elapsedMs: 1_900 })
+    assert.isTrue(isCertain(at(2_800)))
+    assert.isFalse(isCertain({ wallMs: 3_000, elapsedMs: 2_000 }))
+  })
+
+  it("are confirmed by no answer that does not tell of all of them", () => {
+    const { held, until, loseAt } = start()
+    loseAt(2_000)
+    assert.isTrue(held.refreshed([], new Set(), at(3_000)), "whether the database answers")
+    assert.isTrue(held.refreshed(["a"], new Set(["a"]), at(3_100)))
+    assert.strictEqual(until(), none)
+    held.refreshed(["a", "b"], new Set(["a"]), at(3_200))
+    assert.isTrue(held.refreshed(["a"], new Set(["a"]), at(3_300)), "something still runs on the other")
+    assert.strictEqual(until(), none)
+    held.letGo("b")
+    assert.isTrue(held.refreshed(["a"], new Set(["a"]), at(3_400)))
+    assert.strictEqual(until(), 4_400)
+  })
+
+  it("are confirmed together, where others are taken while the database is asked", () => {
+    const { held, until } = start()
+    held.acquired(["c"], at(3_100))
+    assert.isTrue(held.refreshed(["a", "b"], new Set(["a", "b"]), at(3_000)))
+    assert.strictEqual(until(), 4_000)
+  })
+
+  it("are not confirmed by an answer to a question of before their session ended", () => {
+    const { held, until, loseAt } = start()
+    loseAt(2_000)
+    assert.isTrue(held.refreshed(["a", "b"], new Set(["a", "b"]), at(1_900)))
+    assert.strictEqual(until(), none)
+    assert.isTrue(held.refreshed(["a", "b"], new Set(["a", "b"]), at(2_100)))
+    assert.strictEqual(until(), 3_100)
   })
 })

@@ -4,6 +4,7 @@ import { Context, Effect, Exit, Layer, Redacted, Schedule, Scope } from "effect"
 import { Runner, RunnerAddress, RunnerStorage, ShardId } from "effect/cluster"
 import { inject } from "vitest"
 import * as ClusterRunner from "../../src/infra/cluster/ClusterRunner.ts"
+import { LockCertainty, never } from "../../src/infra/cluster/LockCertainty.ts"
 import { ClusterMembers } from "../../src/infra/cluster/PeerPort.ts"
 import { ClusterConfig, defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
 import { execute, freshDatabase } from "../support/databases.ts"
@@ -23,7 +24,7 @@ it.live(
       const locksUrl = Redacted.make(url.toString())
       const storage = ClusterRunner.common(defaultClusterLimits, locksUrl, { host, port: 1, locksUrl }).pipe(
         Layer.provide(Layer.succeed(ClusterConfig, defaultClusterLimits)),
-        Layer.provide(Layer.mergeAll(ClusterRunner.LockCertainty.layer, ClusterMembers.layer))
+        Layer.provide(Layer.mergeAll(LockCertainty.layer, ClusterMembers.layer))
       )
       const locks = Context.get(yield* Layer.build(storage), RunnerStorage.RunnerStorage)
       const address = RunnerAddress.make(host, 1)
@@ -46,37 +47,40 @@ it.live("a node is not certain of its locks any more once their session was ende
     const context = yield* Layer.build(
       ClusterRunner.common(defaultClusterLimits, locksUrl, { host, port: 1, locksUrl }).pipe(
         Layer.provide(Layer.succeed(ClusterConfig, defaultClusterLimits)),
-        Layer.provideMerge(Layer.mergeAll(ClusterRunner.LockCertainty.layer, ClusterMembers.layer))
+        Layer.provideMerge(Layer.mergeAll(LockCertainty.layer, ClusterMembers.layer))
       )
     )
     const locks = Context.get(context, RunnerStorage.RunnerStorage)
-    const certainty = Context.get(context, ClusterRunner.LockCertainty)
+    const certainty = Context.get(context, LockCertainty)
+    const isLost = () => certainty.until.elapsedMs === never.elapsedMs
     const address = RunnerAddress.make(host, 1)
     const shards = [1, 2, 3].map((index) => ShardId.make("default", index))
     assert.lengthOf(yield* locks.acquire(address, shards), 3)
     yield* locks.getRunners
-    assert.isAbove(certainty.until.elapsedMs, 0)
+    assert.isTrue(certainty.isCertain())
     yield* execute(
       url,
       `SELECT pg_terminate_backend(l.pid) FROM pg_locks AS l
        WHERE l.locktype = 'advisory' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`
     )
     yield* Effect.ignore(locks.getRunners).pipe(
-      Effect.repeat({ until: () => certainty.until.elapsedMs === 0, schedule: Schedule.spaced(20) })
+      Effect.repeat({ until: isLost, schedule: Schedule.spaced(20) })
     )
     // Another session has the locks that it takes now; what it had is not confirmed by them.
-    yield* Effect.ignore(locks.acquire(address, [ShardId.make("default", 4)]))
-    assert.strictEqual(certainty.until.elapsedMs, 0)
+    const fourth = ShardId.make("default", 4)
+    yield* Effect.ignore(locks.acquire(address, [fourth]))
+    assert.isTrue(isLost())
     // It takes them anew, and is certain of them once the database has confirmed all that it has.
-    const again = Effect.andThen(locks.acquire(address, shards), locks.refresh(address, shards))
+    const all = [...shards, fourth]
+    const again = Effect.andThen(locks.acquire(address, all), locks.refresh(address, all))
     yield* again.pipe(
       Effect.catchCause(() => Effect.succeed([])),
       Effect.repeat({
-        until: (held) => held.length === shards.length && certainty.until.elapsedMs > 0,
+        until: (held) => held.length === all.length && certainty.isCertain(),
         schedule: Schedule.spaced(20)
       })
     )
-    assert.isAbove(certainty.until.elapsedMs, 0)
+    assert.isTrue(certainty.isCertain())
   }).pipe(Effect.scoped)
 )
 
@@ -92,13 +96,13 @@ it.live("a node that is cut off from the database of the locks is not certain of
     const context = yield* Layer.build(
       ClusterRunner.common(slowToExpire, locksUrl, { host, port: 1, locksUrl }).pipe(
         Layer.provide(Layer.succeed(ClusterConfig, slowToExpire)),
-        Layer.provideMerge(Layer.mergeAll(ClusterRunner.LockCertainty.layer, ClusterMembers.layer))
+        Layer.provideMerge(Layer.mergeAll(LockCertainty.layer, ClusterMembers.layer))
       )
     )
     const locks = Context.get(context, RunnerStorage.RunnerStorage)
-    const certainty = Context.get(context, ClusterRunner.LockCertainty)
+    const certainty = Context.get(context, LockCertainty)
     assert.lengthOf(yield* locks.acquire(RunnerAddress.make(host, 1), [ShardId.make("default", 1)]), 1)
-    const isCertain = Effect.sync(certainty.isCertainUnsafe)
+    const isCertain = Effect.sync(() => certainty.isCertain())
     // It sees its session again and again.
     const acquired = certainty.until.elapsedMs
     yield* Effect.repeat(isCertain, {
@@ -119,11 +123,11 @@ const member = Effect.fnUntraced(function* (url: string, port: number, shards: R
   const scope = yield* Scope.fork(yield* Effect.scope)
   const layer = ClusterRunner.common(slowToExpire, locksUrl, { host, port, locksUrl }).pipe(
     Layer.provide(Layer.succeed(ClusterConfig, slowToExpire)),
-    Layer.provideMerge(Layer.mergeAll(ClusterRunner.LockCertainty.layer, ClusterMembers.layer))
+    Layer.provideMerge(Layer.mergeAll(LockCertainty.layer, ClusterMembers.layer))
   )
   const context = yield* Layer.buildWithScope(Layer.fresh(layer), scope)
   const locks = Context.get(context, RunnerStorage.RunnerStorage)
-  const certainty = Context.get(context, ClusterRunner.LockCertainty)
+  const certainty = Context.get(context, LockCertainty)
   const address = RunnerAddress.make(host, port)
   yield* locks.register(Runner.make({ address, groups: ["default"], weight: 1 }), true)
   const take = (numbers: ReadonlyArray<number>) =>
@@ -148,7 +152,7 @@ const member = Effect.fnUntraced(function* (url: string, port: number, shards: R
     others: Effect.map(locks.getRunners, (runners) =>
       runners.map(([{ address }]) => address.port).filter((other) => other !== port)
     ),
-    isCertain: Effect.sync(certainty.isCertainUnsafe),
+    isCertain: Effect.sync(() => certainty.isCertain()),
     /** A sign of life, and a word on the session of its locks: for what follows neither is old. */
     refresh: locks.refresh(
       address,

@@ -77,6 +77,35 @@ describe("members of the cluster", () => {
     assert.isFalse(isGone())
   })
 
+  it("that are gone stay so while looks fail, until they have a session again", () => {
+    const { seen, look, lookFor, failed, standStill, isGone } = start()
+    lookFor(3_600, seen(own), seen(other))
+    lookFor(800, seen(own))
+    assert.isTrue(isGone())
+    failed()
+    assert.isTrue(isGone())
+    look(seen(own))
+    assert.isTrue(isGone())
+    standStill(1_500)
+    assert.isTrue(isGone())
+    failed()
+    look(seen(own), seen(other, 0, "2"))
+    assert.isFalse(isGone(), "started again")
+    lookFor(2_000, seen(own))
+    assert.isFalse(isGone(), "this node has not looked for long enough")
+  })
+
+  it("that are gone are left to their last sign of life in the end, also where nobody can look", () => {
+    const { seen, lookFor, failed, standStill, isGone } = start()
+    lookFor(3_600, seen(own), seen(other))
+    lookFor(800, seen(own))
+    failed()
+    standStill(15_000)
+    assert.isTrue(isGone())
+    standStill(1_000)
+    assert.isFalse(isGone())
+  })
+
   it("are left to their last sign of life in the end", () => {
     const { seen, lookFor, isGone } = start()
     lookFor(3_600, seen(own), seen(other))

@@ -188,6 +188,44 @@ describe("a group of accounts that moves", () => {
     )
   )
 
+  it.effect(
+    "waits for a former owner that was cut off from the store, and is let in again before it knows of its loss",
+    () =>
+      scenarios(
+        Effect.gen(function* () {
+          const { inner, cluster, stores, nodes } = yield* startNodes(2)
+          const [first, second] = nodes
+          yield* first.send(open("x-0"))
+          stores[0]?.hold("heartbeat")
+          for (const { writerId, node } of yield* inner.listWriters)
+            if (node === "node-0") yield* inner.fenceWriter(writerId)
+          // All that is known of its writers is that they are fenced and silent.
+          yield* pass(5_000)
+          cluster.seize(0, 1)
+          yield* pass(200)
+          const asked = yield* Effect.forkChild(
+            Effect.result(second.dispatcher.head(AccountId.make("x-0"))),
+            {
+              startImmediately: true
+            }
+          )
+          yield* pass(200)
+          assert.isUndefined(asked.pollUnsafe())
+          // It is certain of the shard for the time of a lease after its lock has gone.
+          stores[0]?.release()
+          const paid = yield* begin(first, deposit("x-0", 100n))
+          yield* pass(300)
+          assert.strictEqual(outcomeOf(yield* joined(paid)), "Accepted")
+          yield* Effect.forkChild(cluster.wakeUp(0))
+          yield* joined(asked)
+          assert.strictEqual(yield* balanceAt(second, "x-0"), 100n)
+          const spent = yield* begin(second, withdraw("x-0", 100n))
+          assert.strictEqual(outcomeOf(yield* joined(spent)), "Accepted")
+          assert.strictEqual(second.dispatcher.stats().conflicts, 0)
+        })
+      )
+  )
+
   it.effect("and comes back is read anew, though a reading had begun before it left", () =>
     scenarios(
       Effect.gen(function* () {

@@ -2,6 +2,7 @@
 import { Effect, Layer } from "effect"
 import { Sharding } from "effect/cluster"
 import * as ClusterRunner from "../../infra/cluster/ClusterRunner.ts"
+import { LockCertainty } from "../../infra/cluster/LockCertainty.ts"
 import { ShardTenures } from "../../infra/cluster/ShardTenures.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { Dispatcher } from "../commands/Dispatcher.ts"
@@ -19,7 +20,7 @@ export const layer = (node: string) =>
       const sharding = yield* Sharding.Sharding
       const shards = yield* ClusterShards
       const tenures = yield* ShardTenures
-      const certainty = yield* ClusterRunner.LockCertainty
+      const certainty = yield* LockCertainty
       const limits = yield* ClusterConfig
       const dispatcher = yield* Dispatcher
       const peers = yield* Peers
@@ -54,10 +55,9 @@ export const layer = (node: string) =>
             shards.set(shard, false)
             peers.tellShards()
             // Where the locks are no longer certain, another node may hold the shard, which is what a clean one is not.
-            const isHeld = certainty.isCertainUnsafe
-            const wasHeld = isHeld()
+            const wasHeld = certainty.isCertain()
             return Effect.flatMap(here.leave(new Set([shard])), (isClean) =>
-              isClean && wasHeld && isHeld() ? tenures.leaveClean(shard) : Effect.void
+              isClean && wasHeld && certainty.isCertain() ? tenures.leaveClean(shard) : Effect.void
             )
           },
           { interruptible: true }

@@ -6,7 +6,7 @@ import { Effect, Layer } from "effect"
 import { Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { shardOf } from "../../domain/Shard.ts"
-import { LockCertainty } from "../../infra/cluster/ClusterRunner.ts"
+import { LockCertainty } from "../../infra/cluster/LockCertainty.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { type Answer, NotMine, PeerBusy, Placement, type Placing } from "../accounts/Placement.ts"
 import { ClusterShards } from "./ClusterShards.ts"
@@ -28,7 +28,7 @@ const makePlacing = Effect.gen(function* () {
 
   return {
     isAlone: false,
-    owns: (account) => owned[groupOf(account)] === true && certainty.isCertainUnsafe(),
+    owns: (account) => owned[groupOf(account)] === true && certainty.isCertain(),
     groupOf,
     ownedShards: told,
     others,

@@ -2,12 +2,12 @@
  * The singletons of a cluster member. Effect Cluster decides which node runs which (a singleton lives where the shard
  * of its name is); each node reports its own ones to `SingletonTable`, so that every node can say who runs what.
  */
-import { Clock, Effect, Layer, Schedule } from "effect"
+import { Effect, Layer, Schedule } from "effect"
 import { Sharding } from "effect/cluster"
-import { LockCertainty, readSideShards } from "../../infra/cluster/ClusterRunner.ts"
+import { readSideShards } from "../../infra/cluster/ClusterRunner.ts"
+import { LockCertainty } from "../../infra/cluster/LockCertainty.ts"
 import { type SingletonRow, SingletonTable } from "../../infra/cluster/SingletonTable.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
-import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { type SingletonHost, type SingletonState, Singletons } from "../relay/Singletons.ts"
 
 /**
@@ -19,8 +19,8 @@ const make = Effect.fnUntraced(function* (node: string) {
   const certainty = yield* LockCertainty
   const table = yield* SingletonTable
   const { dutyReportMs, dutySilentMs, dutyForgottenMs } = yield* ClusterConfig
-  const clock = yield* Clock.Clock
-  const startedAt = elapsedMsUnsafe(clock)
+  const elapsedMs = () => certainty.now().elapsedMs
+  const startedAt = elapsedMs()
   const known = new Set<string>()
   /** Those this node runs, each with its encoded status. */
   const own = new Map<string, string | undefined>()
@@ -30,10 +30,10 @@ const make = Effect.fnUntraced(function* (node: string) {
 
   const report = Effect.gen(function* () {
     // A node that was frozen reports nothing until its locks are confirmed: others may run its singletons by now.
-    if (certainty.isCertainUnsafe() && own.size > 0) yield* table.report(node, own)
+    if (certainty.isCertain() && own.size > 0) yield* table.report(node, own)
     const rows = yield* table.all
     heard = new Map(rows.map((row) => [row.name, row]))
-    heardAt = elapsedMsUnsafe(clock)
+    heardAt = elapsedMs()
     trouble = undefined
     if (rows.some(({ silentMs }) => silentMs > dutyForgottenMs)) yield* table.forget(dutyForgottenMs)
   }).pipe(
@@ -47,7 +47,7 @@ const make = Effect.fnUntraced(function* (node: string) {
 
   const stateOf = (name: string): SingletonState => {
     if (own.has(name)) return { name, node, isOwn: true, silentMs: 0, isUnowned: false }
-    const now = elapsedMsUnsafe(clock)
+    const now = elapsedMs()
     const row = heard.get(name)
     // A node that has just started may not have heard of an owner yet.
     const knownForMs = now - startedAt

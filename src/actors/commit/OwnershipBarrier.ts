@@ -19,8 +19,12 @@
  *   fenced a few heartbeats later.
  * - What this node itself decided on the account, as one that had leased it, must be out of its own queue.
  *
- * Without another node (no writer unfenced, none that gave a sign of life lately, but those of nodes that certainly never
- * held the accounts) there is nothing to wait for.
+ * Where no other node writes (each writer of others is fenced and gave no sign of life lately, or is of a node that certainly never
+ * held the accounts) `leaseMs` is waited for alone, by this node's own clock of time elapsed. It has to be: a former owner that was
+ * cut off from the store for so long is certain of the shard for the time of a lease after the lock has gone, and may be let in again,
+ * register a new writer and decide with it. A look after that time finds this writer, and its commits are waited for as above; what it registers later it
+ * can decide nothing with. Accounts that no node held before (a shard without a note of a tenure, where all writers are of
+ * nodes that never held it) wait for nothing.
  */
 import { Effect, Latch, Layer, Schedule } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
@@ -45,6 +49,8 @@ interface Waiting {
   readonly endsAt: Instant
   /** The same of this node, by its own clock. */
   readonly ownEndsAt: Instant
+  /** From then on no other node decides on these accounts, by time elapsed at this node. */
+  readonly undecidedFromMs: number
 }
 
 const liftBars = Effect.fnUntraced(function* (node: string) {
@@ -90,17 +96,24 @@ const liftBars = Effect.fnUntraced(function* (node: string) {
 
   const look: Effect.Effect<void, StoreUnavailable> = Effect.gen(function* () {
     const judged = new Set(waiting)
+    // Before the writers are listed: one that registers after that moment is of no use to a former owner.
+    const elapsedMs = clock.elapsedUnsafe()
     const storeNow = yield* store.heartbeat([])
     const others = (yield* store.listWriters).filter((writer) => writer.node !== node)
     const isAlone = ({ strangers }: LoadBar): boolean =>
       others.every((writer) => strangers.has(writer.node) || (writer.fenced && isSilent(writer, storeNow)))
+    /** An unclean shard without strangers had a holder, also where no writer is left to tell of it. */
+    const isNew = ({ strangers }: LoadBar): boolean =>
+      strangers.size > 0 && others.every((writer) => strangers.has(writer.node))
+    const isAbandoned = ({ bar, undecidedFromMs }: Waiting): boolean =>
+      isNew(bar) || (isAlone(bar) && elapsedMs >= undecidedFromMs)
     const earliest = Math.min(...[...judged].map(({ endsAt }) => endsAt))
     const closedUpTo = yield* closeWriters(others, storeNow, earliest)
     const ownOpenSince = queue.openSince() ?? Number.POSITIVE_INFINITY
     const isOver = (one: Waiting): boolean =>
       judged.has(one) &&
       ownOpenSince > one.ownEndsAt &&
-      (isAlone(one.bar) || (storeNow >= one.endsAt && closedUpTo >= one.endsAt))
+      (isAbandoned(one) || (storeNow >= one.endsAt && closedUpTo >= one.endsAt))
     const over = waiting.filter(isOver)
     waiting = waiting.filter((one) => !isOver(one))
     for (const { bar } of over) registry.lift(bar)
@@ -109,9 +122,15 @@ const liftBars = Effect.fnUntraced(function* (node: string) {
   /** The store's clock is asked after the bar was set: what was decided before it is before that moment. */
   const begin = Effect.fnUntraced(function* (bars: ReadonlyArray<LoadBar>) {
     const ownEndsAt = Math.max(clock.nowUnsafe(), queue.openUpTo() ?? 0)
+    const barredAtMs = clock.elapsedUnsafe()
     const storeNow = yield* store.heartbeat([]).pipe(Effect.retry(Schedule.spaced(lookMs)), Effect.orDie)
     waiting = waiting.concat(
-      bars.map((bar) => ({ bar, endsAt: storeNow + bar.leaseMs + aheadMaxMs, ownEndsAt }))
+      bars.map((bar) => ({
+        bar,
+        endsAt: storeNow + bar.leaseMs + aheadMaxMs,
+        ownEndsAt,
+        undecidedFromMs: barredAtMs + bar.leaseMs
+      }))
     )
   })
   const lookAtAll = look.pipe(

@@ -2,10 +2,8 @@
  * Effect Cluster's sharding over PostgreSQL and the nodes' port: which nodes there are, which shards each has, and for how
  * long this node can be certain of its own.
  */
-import { PgClient, PgTypes } from "@effect/sql-pg"
+import { PgClient } from "@effect/sql-pg"
 import {
-  Clock,
-  Context,
   Data,
   Deferred,
   Duration,
@@ -14,7 +12,6 @@ import {
   Option,
   Random,
   type Redacted,
-  Schedule,
   Scope,
   Semaphore
 } from "effect"
@@ -25,6 +22,7 @@ import {
   RunnerHealth,
   RunnerStorage,
   Runners,
+  type ShardId,
   ShardingConfig,
   SocketRunner,
   SqlRunnerStorage
@@ -32,17 +30,17 @@ import {
 import { SecureRandom } from "effect/crypto"
 import { RpcSerialization } from "effect/rpc"
 import { SocketServer } from "effect/socket"
-import { SqlClient } from "effect/sql"
 import { ClusterConfig, type ClusterLimits } from "../config/ClusterConfig.ts"
 import { checkReach } from "../config/ClusterSecurity.ts"
-import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import type { ClusterAddress } from "../config/Environment.ts"
 import type { NodeRole } from "../config/NodeRole.ts"
 import * as ClusterSocket from "./ClusterSocket.ts"
-import { HeldLocks, isBefore, type Moment, never } from "./HeldLocks.ts"
-import { MemberSessions, sessionName } from "./MemberSessions.ts"
+import { HeldLocks } from "./HeldLocks.ts"
+import { LockCertainty } from "./LockCertainty.ts"
+import { memberOf, sessionName } from "./MemberSessions.ts"
 import { ClusterMembers, PeerPort } from "./PeerPort.ts"
 import { agreeOnPlacement } from "./PlacementAgreement.ts"
+import { watchSessions } from "./SessionWatch.ts"
 
 /** Begins the names of the tables in which the nodes find each other. */
 const prefix = "chronicle_cluster"
@@ -53,29 +51,6 @@ export interface ClusterPlace extends ClusterAddress {
   readonly role?: NodeRole
   /** PostgreSQL, whose advisory locks say who owns which shard (CockroachDB's are none). */
   readonly locksUrl: Redacted.Redacted
-}
-
-/**
- * How long the locks of this node are certain (HeldLocks.ts). Its view of them lags behind, and stands still while the process is
- * frozen; the database, which ends an idle session after `lockExpirationMs`, does not.
- */
-export class LockCertainty extends Context.Service<
-  LockCertainty,
-  {
-    /** Until then no other node can hold a lock that this one was confirmed. */
-    until: Moment
-    readonly now: () => Moment
-    readonly isCertainUnsafe: () => boolean
-  }
->()("chronicle/infra/LockCertainty") {
-  static readonly layer = Layer.effect(
-    LockCertainty,
-    Effect.map(Clock.Clock, (clock) => {
-      const now = () => ({ elapsedMs: elapsedMsUnsafe(clock), wallMs: clock.currentTimeMillisUnsafe() })
-      const certainty = { until: never, now, isCertainUnsafe: () => isBefore(now(), certainty.until) }
-      return certainty
-    })
-  )
 }
 
 const listenAddress = ({ host, port, listenHost, listenPort }: ClusterPlace) =>
@@ -121,88 +96,39 @@ const locksClient = (limits: ClusterLimits, url: Redacted.Redacted, session: str
     startupParameters: { statement_timeout: String(limits.lockRefreshMs) }
   })
 
-/** The sessions of all members by name, the advisory locks that they hold, and for how long they have asked nothing. */
-const allSessions = `
-  SELECT a.application_name, sum(coalesce(l.locks, 0))::int4,
-    CASE WHEN bool_or(a.state = 'active') THEN 0
-      ELSE greatest(0, extract(epoch FROM clock_timestamp() - max(a.state_change)) * 1000) END::float8
-  FROM pg_stat_activity AS a
-  LEFT JOIN (SELECT pid, count(*) AS locks FROM pg_locks WHERE locktype = 'advisory' AND granted GROUP BY pid) AS l ON l.pid = a.pid
-  WHERE a.datname = current_database() AND a.application_name LIKE 'chronicle cluster %'
-  GROUP BY a.application_name`
-
-const endSessions = `
-  SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-  WHERE datname = current_database() AND application_name = $1 AND state <> 'active'
-    AND state_change < clock_timestamp() - $2::int8 * interval '1 millisecond'`
-
-/** For how long a member has no session before it is gone, and how long these are looked at before members are judged by them. */
-const absentMs = 500
-const steadyMs = 3_000
-
-const lostSession =
-  "the database ended the session of this node's locks: it answers for no account until they are confirmed again"
-
 /** Shards that are let go of at once. */
 const releasesMax = 2
 
-/** What the database knows of the sessions of all members: whether this node's has its locks, and who else is gone. */
-const watchSessions = Effect.fnUntraced(function* (session: string, held: HeldLocks) {
-  const { lockExpirationMs, memberSilentMs, membershipPollMs } = yield* ClusterConfig
-  const clock = yield* Clock.Clock
+/** Takes locks, and tries those again for a while that are just being let go of. */
+const makeAcquire = Effect.fnUntraced(function* (
+  inner: RunnerStorage.RunnerStorage["Service"],
+  held: HeldLocks
+) {
+  const { acquireMs, retryMs } = yield* ClusterConfig
   const { now } = yield* LockCertainty
-  const sql = yield* SqlClient.SqlClient
-  const nowMs = () => elapsedMsUnsafe(clock)
-  const sessions = new MemberSessions({
-    absentMs,
-    silentMs: memberSilentMs,
-    steadyMs,
-    // By then membership has forgotten it, or it is back with a program that names its sessions otherwise.
-    forgetMs: 2 * lockExpirationMs
+  return Effect.fnUntraced(function* (
+    address: RunnerAddress.RunnerAddress,
+    shards: Iterable<ShardId.ShardId>
+  ) {
+    const wanted = [...shards]
+    const giveUpAtMs = now().elapsedMs + acquireMs
+    const taken = Effect.gen(function* () {
+      for (;;) {
+        const sentAt = now()
+        const acquired = yield* inner.acquire(address, wanted)
+        held.acquired(acquired.map(String), sentAt)
+        const isLate = now().elapsedMs + retryMs >= giveUpAtMs
+        if (acquired.length === wanted.length || isLate) return acquired
+        yield* Effect.sleep(retryMs)
+      }
+    })
+    // Effect does not learn of them where this fails, so nothing runs on them, and none of its questions names them.
+    const forget = () => {
+      for (const shard of wanted) held.letGo(String(shard))
+    }
+    return yield* Effect.onError(taken, () => Effect.sync(forget))
   })
-  const end = (name: string) =>
-    Effect.andThen(
-      Effect.logWarning(`ended the sessions of a node that said nothing for ${memberSilentMs} ms`),
-      sql.unsafe(endSessions, [PgTypes.text(name), PgTypes.int8(BigInt(memberSilentMs))])
-    )
-  const lose = Effect.suspend(() => (held.lose() ? Effect.logWarning(lostSession) : Effect.void))
-  const look = Effect.gen(function* () {
-    const sentAt = now()
-    // Locks that are taken while the question is on its way are in no answer to it, and those that are let go of may be.
-    const before = held.shards
-    const rows = yield* sql.unsafe(allSessions, []).values
-    const all = rows.map(([name, locks, silentMs]) => ({
-      name: String(name),
-      locks: Number(locks),
-      silentMs: Number(silentMs)
-    }))
-    // PostgreSQL may end a session long before its time, as when it starts again; then others may hold the shards at once.
-    const expected = held.countOf(before)
-    const found = all.find(({ name }) => name === session)?.locks ?? 0
-    if (found < expected) yield* lose
-    else if (expected > 0) held.seen(sentAt)
-    const silent = sessions.looked(all, nowMs())
-    yield* Effect.forEach(silent, (name) => Effect.ignore(end(name)), { discard: true })
-  })
-  yield* look.pipe(
-    // The database's own limit does not help where it is not reached.
-    Effect.timeout(lockExpirationMs / 2),
-    Effect.catchCause((cause) =>
-      Effect.andThen(
-        Effect.sync(() => sessions.failed()),
-        Effect.logDebug("the sessions of the members could not be looked at", cause)
-      )
-    ),
-    Effect.repeat(Schedule.spaced(membershipPollMs)),
-    Effect.forkScoped
-  )
-  return {
-    lose,
-    isGone: (address: RunnerAddress.RunnerAddress) => sessions.isGone(memberOf(address), nowMs())
-  }
 })
-
-const memberOf = ({ host, port }: { readonly host: string; readonly port: number }) => `${host}:${port}`
 
 /** The storage of effect, which tells how long locks are certain, is patient with shards that are just being let go of,
  * leaves out members that are gone, and lets go of all before the others learn that this node leaves. */
@@ -214,7 +140,6 @@ const storage = (session: string) =>
       const limits = yield* ClusterConfig
       const certainty = yield* LockCertainty
       const members = yield* ClusterMembers
-      const clock = yield* Clock.Clock
       const turn = Semaphore.makeUnsafe(releasesMax)
       const held = new HeldLocks(certainty, {
         expirationMs: limits.lockExpirationMs,
@@ -231,18 +156,7 @@ const storage = (session: string) =>
             })
           )
         ),
-        acquire: Effect.fnUntraced(function* (address, shards) {
-          const wanted = [...shards]
-          const giveUpAtMs = elapsedMsUnsafe(clock) + limits.acquireMs
-          for (;;) {
-            const sentAt = certainty.now()
-            const acquired = yield* inner.acquire(address, wanted)
-            held.acquired(acquired.map(String), sentAt)
-            const isLate = elapsedMsUnsafe(clock) + limits.retryMs >= giveUpAtMs
-            if (acquired.length === wanted.length || isLate) return acquired
-            yield* Effect.sleep(limits.retryMs)
-          }
-        }),
+        acquire: yield* makeAcquire(inner, held),
         refresh: Effect.fnUntraced(function* (address, shards) {
           const sentAt = certainty.now()
           const asked = [...shards].map(String)

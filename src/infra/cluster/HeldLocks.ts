@@ -1,26 +1,8 @@
 /**
- * An instant by two clocks, or one until which something holds: by both. The machine's clock may be set back, which would make a node certain for
- * longer; time elapsed may stand still while a machine is suspended.
+ * Which locks of shards this node was confirmed, and what follows from what the database says of them: for how long they are
+ * certain (LockCertainty.ts).
  */
-export interface Moment {
-  readonly elapsedMs: number
-  readonly wallMs: number
-}
-
-export const never: Moment = { elapsedMs: 0, wallMs: 0 }
-
-export const isBefore = (moment: Moment, end: Moment): boolean =>
-  moment.elapsedMs < end.elapsedMs && moment.wallMs < end.wallMs
-
-const after = ({ elapsedMs, wallMs }: Moment, ms: number): Moment => ({
-  elapsedMs: elapsedMs + ms,
-  wallMs: wallMs + ms
-})
-
-const each = (pick: (a: number, b: number) => number, a: Moment, b: Moment): Moment => ({
-  elapsedMs: pick(a.elapsedMs, b.elapsedMs),
-  wallMs: pick(a.wallMs, b.wallMs)
-})
+import { after, firstOf, isBefore, type LockCertainty, laterOf, type Moment, never } from "./LockCertainty.ts"
 
 /** For how long an answer of the database makes this node certain, in milliseconds from when it was asked. */
 interface LockTimes {
@@ -37,23 +19,26 @@ interface LockTimes {
  * node that is cut off from it hears of none of these. So the node must have seen its session a moment ago, too.
  */
 export class HeldLocks {
-  readonly #certainty: { until: Moment }
+  readonly #certainty: LockCertainty["Service"]
   readonly #times: LockTimes
-  readonly #held = new Set<string>()
+  /** Each with the time elapsed when the question was sent that took it. */
+  readonly #held = new Map<string, number>()
   /** Those that the database has not any more, until what runs on them here has ended, which letting go of them says. */
   readonly #lost = new Set<string>()
   #confirmedUntil = never
   #seenUntil = never
   /** The session ended: what is locked since then says nothing of the shards that this node had before. */
   #isBroken = false
+  /** Time elapsed when that was noticed: what was asked before is answered of the session that is gone. */
+  #brokenAtMs = Number.NEGATIVE_INFINITY
 
-  constructor(certainty: { until: Moment }, times: LockTimes) {
+  constructor(certainty: LockCertainty["Service"], times: LockTimes) {
     this.#certainty = certainty
     this.#times = times
   }
 
   get shards(): ReadonlyArray<string> {
-    return [...this.#held]
+    return [...this.#held.keys()]
   }
 
   /** How many of these are still held. */
@@ -64,13 +49,14 @@ export class HeldLocks {
   /** Locks were taken, by a question that was sent then. They confirm none that were held before, of which the node may have ceased to be certain. */
   acquired(shards: ReadonlyArray<string>, sentAt: Moment): void {
     const mayBeOld = this.#held.size > 0 && !isBefore(sentAt, this.#certainty.until)
-    for (const shard of shards) this.#held.add(shard)
+    for (const shard of shards) this.#held.set(shard, sentAt.elapsedMs)
     if (!mayBeOld) this.#confirm(sentAt)
   }
 
   /**
    * The database was asked which of the locks this node has. False where some are missing: those are given up after this, and
-   * until that is done the node must not decide on them, nor on others, which are not told apart.
+   * until that is done the node must not decide on them, nor on others, which are not told apart. An answer confirms all locks or
+   * none: effect also asks for single ones, and for none at all where it only wants to know whether the database answers.
    */
   refreshed(asked: ReadonlyArray<string>, found: ReadonlySet<string>, sentAt: Moment): boolean {
     // Not those that were let go of meanwhile.
@@ -82,14 +68,25 @@ export class HeldLocks {
       this.#lost.add(shard)
     }
     if (missing.length > 0) return false
+    if (sentAt.elapsedMs < this.#brokenAtMs || !this.#areAll(asked, sentAt)) return true
     this.#isBroken = false
     this.#confirm(sentAt)
     return true
   }
 
+  /** Whether these are all the locks that this node had at that moment, those among them on which something still runs. */
+  #areAll(shards: ReadonlyArray<string>, at: Moment): boolean {
+    const asked = new Set(shards)
+    const isUnasked = (shard: string) => !asked.has(shard)
+    return (
+      ![...this.#lost].some(isUnasked) &&
+      ![...this.#held].some(([shard, takenAtMs]) => isUnasked(shard) && takenAtMs < at.elapsedMs)
+    )
+  }
+
   /** The session was there, with locks, when a question was answered that was sent then. */
   seen(sentAt: Moment): void {
-    this.#seenUntil = each(Math.max, this.#seenUntil, after(sentAt, this.#times.unseenMs))
+    this.#seenUntil = laterOf(this.#seenUntil, after(sentAt, this.#times.unseenMs))
     this.#tell()
   }
 
@@ -107,6 +104,7 @@ export class HeldLocks {
   lose(): boolean {
     const wasConfirmed = !this.#isBroken && this.#confirmedUntil !== never
     this.#isBroken = true
+    this.#brokenAtMs = this.#certainty.now().elapsedMs
     this.#confirmedUntil = never
     this.#tell()
     return wasConfirmed
@@ -114,11 +112,11 @@ export class HeldLocks {
 
   #confirm(sentAt: Moment): void {
     if (this.#held.size === 0 || this.#isBroken) return
-    this.#confirmedUntil = each(Math.max, this.#confirmedUntil, after(sentAt, this.#times.expirationMs))
+    this.#confirmedUntil = laterOf(this.#confirmedUntil, after(sentAt, this.#times.expirationMs))
     this.seen(sentAt)
   }
 
   #tell(): void {
-    this.#certainty.until = each(Math.min, this.#confirmedUntil, this.#seenUntil)
+    this.#certainty.until = firstOf(this.#confirmedUntil, this.#seenUntil)
   }
 }

@@ -7,6 +7,10 @@
  * taken for gone too, and is not certain of its locks by then (HeldLocks.ts).
  */
 
+/** The name of a member: its address. */
+export const memberOf = ({ host, port }: { readonly host: string; readonly port: number }) =>
+  `${host}:${port}`
+
 /** A session's name: of which member it is, and of which life of it. */
 const prefix = "chronicle cluster "
 
@@ -54,6 +58,8 @@ export class MemberSessions {
   readonly #times: MemberTimes
   /** Members that had sessions, each with since when it has none. */
   readonly #known = new Map<string, number | undefined>()
+  /** Those that are gone, until they have a session again: a look that fails later brings none of them back. */
+  readonly #gone = new Set<string>()
   #steadySinceMs: number | undefined
   #lookedAtMs = 0
 
@@ -68,13 +74,21 @@ export class MemberSessions {
     this.#steadySinceMs ??= nowMs
     this.#lookedAtMs = nowMs
     const present = new Set(all.map(({ name }) => keyIn(name)))
-    for (const key of present) if (key !== undefined) this.#known.set(key, undefined)
+    for (const key of present) {
+      if (key === undefined) continue
+      this.#known.set(key, undefined)
+      this.#gone.delete(key)
+    }
+    const isSteady = nowMs - this.#steadySinceMs >= this.#times.steadyMs
     for (const [key, absentSinceMs] of this.#known) {
       if (present.has(key)) continue
       if (absentSinceMs === undefined) this.#known.set(key, nowMs)
-      else if (nowMs - absentSinceMs > this.#times.forgetMs) this.#known.delete(key)
+      else if (this.#isForgotten(absentSinceMs, nowMs)) {
+        this.#known.delete(key)
+        this.#gone.delete(key)
+      } else if (isSteady && nowMs - absentSinceMs >= this.#times.absentMs) this.#gone.add(key)
     }
-    if (!this.#isSteady(nowMs)) return []
+    if (!isSteady) return []
     return all.flatMap(({ name, silentMs }) =>
       keyIn(name) !== undefined && silentMs > this.#times.silentMs ? [name] : []
     )
@@ -86,16 +100,13 @@ export class MemberSessions {
   }
 
   isGone(member: string, nowMs: number): boolean {
-    const absentSinceMs = this.#known.get(keyOf(member))
-    if (absentSinceMs === undefined || !this.#isSteady(nowMs)) return false
-    return this.#lookedAtMs - absentSinceMs >= this.#times.absentMs
+    const key = keyOf(member)
+    const absentSinceMs = this.#known.get(key)
+    return absentSinceMs !== undefined && this.#gone.has(key) && !this.#isForgotten(absentSinceMs, nowMs)
   }
 
-  #isSteady(nowMs: number): boolean {
-    return (
-      this.#steadySinceMs !== undefined &&
-      nowMs - this.#lookedAtMs <= breakMs &&
-      this.#lookedAtMs - this.#steadySinceMs >= this.#times.steadyMs
-    )
+  /** By time, and not by a look: where the database cannot be asked the last word on a member must not stand for ever. */
+  #isForgotten(absentSinceMs: number, nowMs: number): boolean {
+    return nowMs - absentSinceMs > this.#times.forgetMs
   }
 }

@@ -2,4 +2,5 @@
 import type { Clock } from "effect"
 
 /** In milliseconds from some beginning; only differences mean anything. */
-export const elapsedMsUnsafe = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+export const elapsedMsUnsafe = (clock: Pick<Clock.Clock, "monotonicTimeNanosUnsafe">): number =>
+  Number(clock.monotonicTimeNanosUnsafe()) / 1e6

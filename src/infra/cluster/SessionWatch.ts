@@ -1,0 +1,89 @@
+/**
+ * Looks at the sessions of all members at the database of the locks, several times a second: whether this node's has its locks
+ * (HeldLocks.ts), and which members are gone (MemberSessions.ts).
+ */
+import { PgTypes } from "@effect/sql-pg"
+import { Effect, Schedule } from "effect"
+import type { RunnerAddress } from "effect/cluster"
+import { SqlClient } from "effect/sql"
+import { ClusterConfig } from "../config/ClusterConfig.ts"
+import type { HeldLocks } from "./HeldLocks.ts"
+import { LockCertainty } from "./LockCertainty.ts"
+import { MemberSessions, memberOf } from "./MemberSessions.ts"
+
+/** The sessions of all members by name, the advisory locks that they hold, and for how long they have asked nothing. */
+const allSessions = `
+  SELECT a.application_name, sum(coalesce(l.locks, 0))::int4,
+    CASE WHEN bool_or(a.state = 'active') THEN 0
+      ELSE greatest(0, extract(epoch FROM clock_timestamp() - max(a.state_change)) * 1000) END::float8
+  FROM pg_stat_activity AS a
+  LEFT JOIN (SELECT pid, count(*) AS locks FROM pg_locks WHERE locktype = 'advisory' AND granted GROUP BY pid) AS l ON l.pid = a.pid
+  WHERE a.datname = current_database() AND a.application_name LIKE 'chronicle cluster %'
+  GROUP BY a.application_name`
+
+const endSessions = `
+  SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+  WHERE datname = current_database() AND application_name = $1 AND state <> 'active'
+    AND state_change < clock_timestamp() - $2::int8 * interval '1 millisecond'`
+
+/** For how long a member has no session before it is gone, and how long these are looked at before members are judged by them. */
+const absentMs = 500
+const steadyMs = 3_000
+
+const lostSession =
+  "the database ended the session of this node's locks: it answers for no account until they are confirmed again"
+
+/** What the database knows of the sessions of all members: whether this node's has its locks, and who else is gone. */
+export const watchSessions = Effect.fnUntraced(function* (session: string, held: HeldLocks) {
+  const { lockExpirationMs, memberSilentMs, membershipPollMs } = yield* ClusterConfig
+  const certainty = yield* LockCertainty
+  const sql = yield* SqlClient.SqlClient
+  const nowMs = () => certainty.now().elapsedMs
+  const sessions = new MemberSessions({
+    absentMs,
+    silentMs: memberSilentMs,
+    steadyMs,
+    // By then membership has forgotten it, or it is back with a program that names its sessions otherwise.
+    forgetMs: 2 * lockExpirationMs
+  })
+  const end = (name: string) =>
+    Effect.andThen(
+      Effect.logWarning(`ended the sessions of a node that said nothing for ${memberSilentMs} ms`),
+      sql.unsafe(endSessions, [PgTypes.text(name), PgTypes.int8(BigInt(memberSilentMs))])
+    )
+  const lose = Effect.suspend(() => (held.lose() ? Effect.logWarning(lostSession) : Effect.void))
+  const look = Effect.gen(function* () {
+    const sentAt = certainty.now()
+    // Locks that are taken while the question is on its way are in no answer to it, and those that are let go of may be.
+    const before = held.shards
+    const rows = yield* sql.unsafe(allSessions, []).values
+    const all = rows.map(([name, locks, silentMs]) => ({
+      name: String(name),
+      locks: Number(locks),
+      silentMs: Number(silentMs)
+    }))
+    // PostgreSQL may end a session long before its time, as when it starts again; then others may hold the shards at once.
+    const expected = held.countOf(before)
+    const found = all.find(({ name }) => name === session)?.locks ?? 0
+    if (found < expected) yield* lose
+    else if (expected > 0) held.seen(sentAt)
+    const silent = sessions.looked(all, nowMs())
+    yield* Effect.forEach(silent, (name) => Effect.ignore(end(name)), { discard: true })
+  })
+  yield* look.pipe(
+    // The database's own limit does not help where it is not reached.
+    Effect.timeout(lockExpirationMs / 2),
+    Effect.catchCause((cause) =>
+      Effect.andThen(
+        Effect.sync(() => sessions.failed()),
+        Effect.logDebug("the sessions of the members could not be looked at", cause)
+      )
+    ),
+    Effect.repeat(Schedule.spaced(membershipPollMs)),
+    Effect.forkScoped
+  )
+  return {
+    lose,
+    isGone: (address: RunnerAddress.RunnerAddress) => sessions.isGone(memberOf(address), nowMs())
+  }
+})
