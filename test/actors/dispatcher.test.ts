@@ -1,6 +1,7 @@
 /** One node over a store: what is accepted, refused, replayed, joined, and in which order. */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber, Result } from "effect"
+import type { CommandInput } from "../../src/domain/Command.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
@@ -234,6 +235,50 @@ layer(memoryStores)("a node", (it) => {
         Array.from({ length: 2_499 }, (_, index) => index + 3)
       )
     })
+  )
+
+  it.effect("keeps the order of a batch on the accounts of a command whose id another one gives back", () =>
+    Effect.gen(function* () {
+      const node = yield* startNode("contested")
+      yield* fund(node, ["k-a", "k-b"], 1n)
+      const commands = [
+        // The second is refused for what the first leaves, which is told once that is durable: until then its id is not free.
+        deposit("k-a", 1n),
+        withdraw("k-a", 1_000n, "k-id"),
+        deposit("k-b", 100n, "k-id"),
+        withdraw("k-b", 101n)
+      ].map(toCommand)
+      const results = yield* node.dispatcher.dispatchMany(commands)
+      assert.deepStrictEqual(results.map(outcomeOf), [
+        "Accepted",
+        "InsufficientFunds",
+        "Accepted",
+        "Accepted"
+      ])
+    })
+  )
+
+  it.effect(
+    "refuses for good what names more accounts than it holds in memory, and keeps what it accepted before",
+    () =>
+      Effect.gen(function* () {
+        const accounts = ["m-a", "m-b", "m-c"]
+        const large = yield* startNode("room")
+        yield* fund(large, accounts, 10n)
+        const group = (commandId: string): CommandInput => ({
+          _tag: "Group",
+          commandId,
+          commands: accounts.map((account) => ({ _tag: "Deposit", account, amount: 1n }))
+        })
+        yield* large.send(group("m-1"))
+        yield* large.stop
+        const node = yield* startNode("room", { limits: { residentsMax: 2 } })
+        const refused = yield* Effect.flip(node.send(group("m-2")))
+        assert.deepInclude(refused, { _tag: "InvalidCommand" })
+        assert.include(refused.message, "2 accounts at most")
+        assert.isTrue((yield* node.send(group("m-1"))).replayed)
+        yield* node.send(transfer("m-a", "m-b", 1n))
+      })
   )
 
   it.effect("carries a batch longer than it has room for commands, and overloads no one", () =>

@@ -292,6 +292,12 @@ export class PendingCommand {
     this.releaseLocks()
   }
 
+  /** It could never be decided, whatever its accounts hold. Its id is looked up before it is answered, as after a rejection. */
+  refuse(rejection: Rejection): void {
+    if (this.#phase !== "loading") throw illegal("a refusal", this.#phase)
+    this.#rejection = rejection
+  }
+
   /** Replies to all callers, once. */
   finish(exit: CommandExit): void {
     if (this.#phase === "done") throw illegal("a second reply", this.#phase)

@@ -12,7 +12,7 @@
 import { Context, Effect, Exit, Layer, Result } from "effect"
 import { accountsOf, type Command } from "../../domain/Command.ts"
 import { destinationInState } from "../../domain/DecideHolds.ts"
-import { Unavailable } from "../../domain/Errors.ts"
+import { InvalidCommand, Unavailable } from "../../domain/Errors.ts"
 import { hashCommand } from "../../domain/HashChain.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { LedgerConfig, type LedgerLimits } from "../../infra/config/LedgerConfig.ts"
@@ -209,6 +209,10 @@ class Executor {
     if (command.isForwarded && !this.#placement.owns(command.accounts[0] as AccountId)) {
       return this.#inFlight.complete(command, command.isRepeat ? indeterminate(command) : accountMoved)
     }
+    if (command.accounts.length > this.#limits.residentsMax) {
+      command.refuse(tooManyAccounts(command.accounts.length, this.#limits.residentsMax))
+      return this.#deduplication.lookUp(command)
+    }
     const actors = this.#localActors(command, elapsedMs, known) ?? this.#accounts.acquire(command, elapsedMs)
     if (actors === "waiting") return
     if (actors === "noMemory") {
@@ -345,6 +349,17 @@ class Executor {
     return this.#registry.trouble() ?? this.#deduplication.trouble() ?? "no answer"
   }
 }
+
+/** There would never be room for all of them at once, however long its caller waits. */
+const tooManyAccounts = (accounts: number, residentsMax: number): InvalidCommand =>
+  new InvalidCommand({
+    faults: [
+      {
+        path: [],
+        message: `must name ${residentsMax} accounts at most, as many as a node holds in memory (CHRONICLE_RESIDENTS_MAX), not ${accounts}`
+      }
+    ]
+  })
 
 /** What became of it is not known, or it was not looked at. */
 const isOpen = (exit: CommandExit): boolean =>

@@ -3,6 +3,7 @@ import { Context, Effect, Exit, Layer, Option, Result, Schedule } from "effect"
 import { mayTouchAny } from "../../domain/BatchOrder.ts"
 import { accountsOf, type Command, firstAccountOf } from "../../domain/Command.ts"
 import { type CommandError, Indeterminate, type Unavailable } from "../../domain/Errors.ts"
+import { hashCommand } from "../../domain/HashChain.ts"
 import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
@@ -245,8 +246,14 @@ const makeSubmitAll = Effect.fnUntraced(function* (
         const before = undecided.get(id)
         if (before !== undefined) yield* decided(before)
       }
-      submitted.push(submit(command, sender))
+      const outcome = submit(command, sender)
+      submitted.push(outcome)
       const pending = inFlight.get(command.commandId)
+      if (pending !== undefined && isContested(command, pending)) {
+        // It may be decided yet, once the other is refused: what follows it must not overtake it on its accounts.
+        yield* Effect.exit(outcome)
+        continue
+      }
       if (pending?.phase === "loading" && mayTouchAny(command)) yield* decided(pending)
       if (pending?.phase === "loading") for (const id of pending.accounts) undecided.set(id, pending)
       else if (undecided.size > 0)
@@ -257,6 +264,10 @@ const makeSubmitAll = Effect.fnUntraced(function* (
     return submitted
   })
 })
+
+/** Another command has its id, which is free again where that one is refused. */
+const isContested = (command: Command, pending: PendingCommand): boolean =>
+  pending.command !== command && pending.commandHash !== hashCommand(command)
 
 /** Waits until a command is decided, or answered. */
 const decided = (pending: PendingCommand): Effect.Effect<void> =>

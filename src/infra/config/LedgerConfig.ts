@@ -15,7 +15,10 @@ export const ledgerLimits = limitGroup("CHRONICLE", {
     10_000,
     "Commands of one account that are accepted and not answered yet, so that one account cannot fill the node."
   ),
-  residentsMax: limit(50_000, "Accounts held in memory."),
+  residentsMax: limit(
+    50_000,
+    "Accounts held in memory. A command that names more is refused as `InvalidCommand`."
+  ),
   idleMs: limit(60_000, "An account that was not used for this long leaves memory."),
   commandDeadlineMs: limit(10_000, "How long a caller waits for the outcome of a command."),
   queryDeadlineMs: limit(
