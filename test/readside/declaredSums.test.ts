@@ -1,6 +1,6 @@
 /** Sums of declared prefixes: the same total whatever moves inside, filled and dropped by a node, and right after a rebuild. */
 import { assert, describe, inject, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Ref } from "effect"
+import { Deferred, Effect, Fiber, Layer, Ref } from "effect"
 import { rebuild } from "../../src/actors/projections/Rebuild.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
@@ -11,6 +11,7 @@ import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
 import { books } from "../../src/infra/readmodel/BooksProjection.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
+import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { execute } from "../support/databases.ts"
@@ -183,6 +184,36 @@ describe("the sum of a declared prefix", () => {
         ])
         assert.deepStrictEqual(yield* lacking, [])
       }).pipe(Effect.provide(world.process), Effect.provideService(SumPrefixes, ["merchant:"]))
+    })
+  )
+
+  it.live("is as it was declared while its tables were rebuilt, and filled once they are there", () =>
+    Effect.gen(function* () {
+      const world = yield* rebuildWorld()
+      const eventWriter = new EventWriter()
+      yield* Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        yield* play(eventWriter, opened, round(1), round(2))
+        yield* readModel.declareSums(["merchant:", "other"])
+        for (const prefix of ["merchant:", "other"]) yield* readModel.settleSum(prefix)
+        const begun = yield* Deferred.make<void>()
+        const broken = rebuild(books, { onStep: () => Deferred.doneUnsafe(begun, Effect.void) })
+        yield* Effect.raceFirst(broken, Deferred.await(begun))
+        yield* readModel.declareSums(["merchant:1", "other"])
+        yield* play(eventWriter, round(3))
+        const { resumed } = yield* rebuild(books)
+        assert.isTrue(resumed)
+        assert.deepStrictEqual(yield* declared, [
+          { prefix: "merchant:1", isFilled: true },
+          { prefix: "other", isFilled: true }
+        ])
+        assert.deepStrictEqual(yield* lacking, [])
+        const kept = yield* (yield* ReadModelSql).unsafe("SELECT DISTINCT prefix FROM books_v1_prefix_sums")
+          .values
+        assert.sameDeepMembers([...kept], [["merchant:1"], ["other"]])
+        yield* play(eventWriter, round(4))
+        assert.deepStrictEqual(yield* lacking, [])
+      }).pipe(Effect.provide(world.process), Effect.provideService(SumPrefixes, []))
     })
   )
 

@@ -11,10 +11,11 @@ import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { type EventKey, EventStore } from "../../infra/eventstore/EventStore.ts"
-import { type Projection, prefixOf, rebuildMarks } from "../../infra/readmodel/Projection.ts"
+import { makeDeclaredSums } from "../../infra/readmodel/DeclaredSums.ts"
+import { hasSums, type Projection, prefixOf, rebuildMarks } from "../../infra/readmodel/Projection.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import { type ProjectionModel, sweptFinished } from "../../infra/readmodel/ReadModel.ts"
-import { ProjectionSql } from "../../infra/readmodel/ReadModelSql.ts"
+import { ProjectionSql, ReadModelSql } from "../../infra/readmodel/ReadModelSql.ts"
 import { makeProjectionWrites } from "../../infra/readmodel/ReadModelWrites.ts"
 import { makeRebuildTables } from "../../infra/readmodel/RebuildTables.ts"
 import { toBatch } from "./ProjectionBatch.ts"
@@ -96,6 +97,7 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
   yield* progress.tell("exchanging the tables")
   yield* Effect.retry(Effect.andThen(follow, tables.swap(follow)), { times: swapTriesMax })
   yield* tables.dropOld
+  if (hasSums(projection)) yield* fillSums
   return {
     projection: prefixOf(projection),
     events: progress.eventsUnsafe(),
@@ -104,6 +106,16 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
     parked: next.reconciler.statusUnsafe().parked
   } satisfies RebuildReport
 }, Effect.scoped)
+
+/** The sums of prefixes that were declared after the tables were made have what came since then alone. */
+const fillSums = Effect.gen(function* () {
+  const { declaredSums, settleSum } = makeDeclaredSums(yield* ReadModelSql, yield* ReadSideConfig)
+  for (const { prefix, isFilled } of yield* declaredSums)
+    if (!isFilled)
+      yield* Effect.catch(settleSum(prefix), ({ message }) =>
+        Effect.logWarning(`the sum of ${prefix} is filled later, by a node: ${message}`)
+      )
+})
 
 /** Counts the events in the new tables, and tells the caller of each step. */
 const makeProgress = (
