@@ -13,8 +13,17 @@ import { accountId, storedEvent } from "../support/storedEvents.ts"
 const limits = { ...defaultReadSideLimits, togetherMs: 1_000, aloneMsMax: 4_000, handoverMs: 500 }
 const away = new StoreUnavailable({ store: "read model", reason: "away" })
 
+const nothingDone = { events: 0, byPartition: new Map(), repeats: 0, gaps: 0, faulty: 0 }
+
 /** A flush whose transactions do as `write` says for the partitions that are in them, and are remembered. */
-const makeWorld = (write: (partitions: ReadonlyArray<number>) => Effect.Effect<void, StoreUnavailable>) =>
+const makeWorld = (
+  write: (partitions: ReadonlyArray<number>) => Effect.Effect<void, StoreUnavailable>,
+  /** What of a transaction is read from the log once it is written, and how. */
+  gaps: { readonly of: ReadonlyArray<number>; readonly load: Effect.Effect<void, StoreUnavailable> } = {
+    of: [],
+    load: Effect.void
+  }
+) =>
   Effect.gen(function* () {
     const transactions: Array<ReadonlyArray<number>> = []
     const acknowledged: Array<number> = []
@@ -28,17 +37,15 @@ const makeWorld = (write: (partitions: ReadonlyArray<number>) => Effect.Effect<v
       }
     }
     const engine: Parameters<typeof makeWriteBatcher>[0] = {
-      project: (_, checkpoints) =>
-        Effect.suspend(() => {
+      project: (_, checkpoints, onWritten) =>
+        Effect.gen(function* () {
           const partitions = checkpoints.map(({ partition }) => partition)
           transactions.push(partitions)
-          return Effect.as(write(partitions), {
-            events: 0,
-            byPartition: new Map(),
-            repeats: 0,
-            gaps: 0,
-            faulty: 0
-          })
+          yield* write(partitions)
+          const unfinished = new Set(partitions.filter((one) => gaps.of.includes(one)))
+          onWritten?.({ result: nothingDone, unfinished })
+          if (unfinished.size > 0) yield* gaps.load
+          return nothingDone
         })
     }
     const flush = yield* makeWriteBatcher(engine, waiters)
@@ -149,6 +156,31 @@ describe("partitions that are written together", () => {
       const again = yield* sendAll(everyone)
       yield* Effect.forEach(again, Fiber.join)
       assert.include(acknowledged, 3)
+    })
+  )
+
+  it.effect("have as much time for what is read from the log as for their transaction", () =>
+    Effect.gen(function* () {
+      const gaps = { of: [3], load: Effect.sleep(limits.togetherMs - 1) }
+      const write = Effect.sleep(limits.togetherMs - 1)
+      const { acknowledged, transactions, sendAll } = yield* makeWorld(() => write, gaps)
+      const fibers = yield* sendAll(everyone)
+      yield* TestClock.adjust(limits.togetherMs * 2)
+      assert.isTrue(fibers.every(isDone))
+      assert.deepStrictEqual(acknowledged, everyone)
+      assert.deepStrictEqual(transactions, [everyone])
+    })
+  )
+
+  it.effect("do not fail with a partition whose rows cannot be read from the log", () =>
+    Effect.gen(function* () {
+      for (const load of [Effect.never, Effect.fail(away)]) {
+        const { acknowledged, transactions, sendAll } = yield* makeWorld(() => Effect.void, { of: [3], load })
+        yield* sendAll(everyone)
+        yield* TestClock.adjust(limits.togetherMs)
+        assert.deepStrictEqual(acknowledged, others)
+        assert.deepStrictEqual(transactions, [everyone, [3]])
+      }
     })
   )
 

@@ -39,13 +39,24 @@ export interface ProjectionResult {
   readonly faulty: number
 }
 
+/** What is written of a call whose rest has to be read from the log. */
+export interface WrittenFirst {
+  readonly result: ProjectionResult
+  /** The partitions of the accounts that are read from the log now. */
+  readonly unfinished: ReadonlySet<number>
+}
+
 export class ProjectionEngine extends Context.Service<
   ProjectionEngine,
   {
-    /** Projects rows from the bus, and reads from the log what is missing before them. Safe to call concurrently. */
+    /**
+     * Projects rows from the bus, and reads from the log what is missing before them. Safe to call concurrently. `onWritten`, which
+     * must not throw, is called between the two.
+     */
     readonly project: (
       rows: ReadonlyArray<StoredEvent>,
-      checkpoints: ReadonlyArray<Checkpoint>
+      checkpoints: ReadonlyArray<Checkpoint>,
+      onWritten?: (written: WrittenFirst) => void
     ) => Effect.Effect<ProjectionResult, StoreUnavailable>
     /** Brings accounts to the end of their streams as the log has them; answers the number of events. */
     readonly catchUp: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<number, StoreUnavailable>
@@ -280,7 +291,8 @@ const makeProject = Effect.fnUntraced(function* (
 
   return Effect.fnUntraced(function* (
     rows: ReadonlyArray<StoredEvent>,
-    checkpoints: ReadonlyArray<Checkpoint>
+    checkpoints: ReadonlyArray<Checkpoint>,
+    onWritten: (written: WrittenFirst) => void = () => {}
   ) {
     const { folded, heads } = yield* retryOnContention(projectStep(rows, checkpoints), contendedMax).pipe(
       // A read model that was away may come back with less than it had.
@@ -288,11 +300,18 @@ const makeProject = Effect.fnUntraced(function* (
     )
     const { posted, gaps, broken, repeats } = folded
     onMoved(posted.map(({ head }) => head.account.id))
+    const byPartition = countByPartition(posted, partitions)
+    onWritten({
+      result: { events: posted.length, byPartition, repeats, gaps: gaps.length, faulty: broken.length },
+      unfinished: new Set(
+        [...gaps, ...folded.diverged, ...folded.older].map((account) => partitionOf(account, partitions))
+      )
+    })
     const loaded = gaps.length === 0 ? 0 : yield* catchUp(gaps)
     const forged = folded.diverged.length + folded.older.length > 0 ? yield* compareWithLog(folded, heads) : 0
     return {
       events: posted.length + loaded,
-      byPartition: countByPartition(posted, partitions),
+      byPartition,
       repeats,
       gaps: gaps.length,
       faulty: broken.length + forged

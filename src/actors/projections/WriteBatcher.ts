@@ -6,7 +6,8 @@
  *
  * Where such a batch fails, or is not written within `togetherMs`, one of its partitions may be the reason. Each of
  * them is isolated: written alone, on lanes of their own, until that succeeded once. So a partition that hangs holds
- * up the others for `togetherMs` and no longer.
+ * up the others for `togetherMs` and no longer. Where rows are missing before some of a batch, these are read from the log once it is
+ * written, which has as much time again; a log that is slow isolates the partitions that lack something, and those alone.
  */
 import { Cause, Clock, Deferred, Effect, Exit, Latch, Semaphore } from "effect"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
@@ -15,7 +16,7 @@ import { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import type { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import type { Checkpoint } from "../../infra/readmodel/ReadModel.ts"
 import { reasonOf } from "../relay/Supervisor.ts"
-import type { ProjectionEngine, ProjectionResult } from "./ProjectionEngine.ts"
+import type { ProjectionEngine, ProjectionResult, WrittenFirst } from "./ProjectionEngine.ts"
 
 type Waiters = Pick<ProjectionWaiters["Service"], "isAwaitedUnsafe" | "onJoinUnsafe">
 
@@ -26,27 +27,45 @@ interface Entry {
   readonly done: Deferred.Deferred<ProjectionResult, StoreUnavailable>
 }
 
-/** Writes entries as one batch, in time or not at all. */
+type Written = Exit.Exit<ProjectionResult, StoreUnavailable>
+
+interface Attempt {
+  readonly exit: Written
+  /** The rows are written, also where what is missing before some of them could not be read from the log. */
+  readonly first: WrittenFirst | undefined
+}
+
+/** Writes entries as one batch, in time or not at all. What has to be read from the log then has as much time once more. */
 const makeWrite =
   (engine: Pick<ProjectionEngine["Service"], "project">) =>
-  (entries: ReadonlyArray<Entry>, patienceMs: number) =>
-    engine
-      .project(
-        entries.flatMap((entry) => entry.rows),
-        entries.map((entry) => entry.checkpoint)
+  (entries: ReadonlyArray<Entry>, patienceMs: number): Effect.Effect<Attempt> =>
+    Effect.suspend(() => {
+      const isWritten = Latch.makeUnsafe(false)
+      let first: WrittenFirst | undefined
+      const tooLate = (what: string) =>
+        Effect.fail(new StoreUnavailable({ store: "read model", reason: `${what} within ${patienceMs} ms` }))
+      const patience = Effect.timeoutOrElse(isWritten.await, {
+        duration: patienceMs,
+        orElse: () => tooLate("nothing was written")
+      }).pipe(
+        Effect.andThen(Effect.sleep(patienceMs)),
+        Effect.andThen(tooLate("what the bus had not brought was not read from the log and written"))
       )
-      .pipe(
-        Effect.timeoutOrElse({
-          duration: patienceMs,
-          orElse: () => {
-            const reason = `nothing was written within ${patienceMs} ms`
-            return Effect.fail(new StoreUnavailable({ store: "read model", reason }))
+      return engine
+        .project(
+          entries.flatMap((entry) => entry.rows),
+          entries.map((entry) => entry.checkpoint),
+          (written) => {
+            first = written
+            isWritten.openUnsafe()
           }
-        }),
-        Effect.exit
-      )
-
-type Written = Exit.Exit<ProjectionResult, StoreUnavailable>
+        )
+        .pipe(
+          Effect.raceFirst(patience),
+          Effect.exit,
+          Effect.map((exit) => ({ exit, first }))
+        )
+    })
 
 /** Waits, from the first entry on, for as long as the oldest of what waits may still become older. */
 const makePacing = Effect.fnUntraced(function* (queue: EntryQueue, waiters: Waiters) {
@@ -74,6 +93,12 @@ const makePacing = Effect.fnUntraced(function* (queue: EntryQueue, waiters: Wait
   )
 })
 
+/** Those of the entries that are not done: all of them, unless only what was missing before the rows of some is. */
+const unfinishedOf = (taken: ReadonlyArray<Entry>, first: WrittenFirst | undefined): ReadonlyArray<Entry> => {
+  const left = taken.filter(({ checkpoint }) => first?.unfinished.has(checkpoint.partition) ?? true)
+  return left.length === 0 ? taken : left
+}
+
 /** Runs the lanes in the scope: those that write what is waiting together, and those that write it alone. */
 const runLanes = Effect.fnUntraced(function* (
   engine: Pick<ProjectionEngine["Service"], "project">,
@@ -92,25 +117,27 @@ const runLanes = Effect.fnUntraced(function* (
   const flushShared = Effect.gen(function* () {
     const taken = yield* takePaced
     if (taken.length === 0) return
-    const exit = yield* write(taken, togetherMs)
-    if (Exit.isFailure(exit)) {
-      for (const { checkpoint } of taken) isolated.set(checkpoint.partition, togetherMs)
-      if (taken.length > 1 && !Cause.hasInterrupts(exit.cause)) {
-        yield* Effect.logWarning(
-          `a batch of ${taken.length} partitions was not written, each is tried alone: ${reasonOf(exit.cause)}`
-        )
-        for (const entry of taken) alone.add(entry)
-        return
-      }
-    }
-    complete(taken, exit)
+    const { exit, first } = yield* write(taken, togetherMs)
+    if (Exit.isSuccess(exit)) return complete(taken, exit)
+    const left = unfinishedOf(taken, first)
+    for (const { checkpoint } of left) isolated.set(checkpoint.partition, togetherMs)
+    if (taken.length === 1 || Cause.hasInterrupts(exit.cause)) return complete(taken, exit)
+    yield* Effect.logWarning(
+      `of a batch of ${taken.length} partitions ${left.length} were not written, each of them is tried alone: ${reasonOf(exit.cause)}`
+    )
+    if (first !== undefined)
+      complete(
+        taken.filter((entry) => !left.includes(entry)),
+        Exit.succeed(first.result)
+      )
+    for (const entry of left) alone.add(entry)
   })
 
   const flushAlone = Effect.gen(function* () {
     const taken = yield* alone.take({ entriesMax: 1, eventsMax: projectEventsMax })
     for (const { checkpoint } of taken) {
       const patienceMs = isolated.get(checkpoint.partition) ?? togetherMs
-      const exit = yield* write(taken, patienceMs)
+      const { exit } = yield* write(taken, patienceMs)
       if (Exit.isSuccess(exit)) isolated.delete(checkpoint.partition)
       // A partition that is far behind needs longer than one batch, and goes on where it was cut off.
       else isolated.set(checkpoint.partition, Math.min(patienceMs * 2, aloneMsMax))

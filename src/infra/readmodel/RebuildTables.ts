@@ -213,7 +213,7 @@ const swap = <E>(parts: Parts, swapMsMax: number, catchUp: Effect.Effect<unknown
         yield* run(`SET LOCAL idle_in_transaction_session_timeout = ${swapMsMax * 2}`)
         yield* run(`LOCK TABLE ${names} IN SHARE ROW EXCLUSIVE MODE`)
         yield* catchUp
-        if (hasSums(parts.projection)) yield* declareAsLive(parts)
+        if (hasSums(parts.projection)) yield* declareAgain(parts)
         yield* run(`LOCK TABLE ${names} IN ACCESS EXCLUSIVE MODE`)
         for (const table of tables) {
           yield* run(`ALTER TABLE ${prefix}_${table} RENAME TO ${old}_${table}`)
@@ -237,7 +237,7 @@ const swap = <E>(parts: Parts, swapMsMax: number, catchUp: Effect.Effect<unknown
 }
 
 /** The prefixes that were declared since the new tables were made are to be filled; those that are declared no more leave. */
-const declareAsLive = Effect.fnUntraced(function* ({ run, prefix, next }: Parts) {
+const declareAgain = Effect.fnUntraced(function* ({ run, prefix, next }: Parts) {
   const [live, made] = [`${prefix}_${sumPrefixesTable}`, `${next}_${sumPrefixesTable}`]
   yield* run(`DELETE FROM ${made} WHERE prefix NOT IN (SELECT prefix FROM ${live})`)
   yield* run(`DELETE FROM ${next}_prefix_sums WHERE prefix NOT IN (SELECT prefix FROM ${live})`)
