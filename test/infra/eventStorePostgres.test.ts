@@ -4,16 +4,16 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, inject, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
-import { emptyHead } from "../../src/domain/Head.ts"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
 import { CommitOutcome, EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
 import { barrier, EventStoreClient } from "../../src/infra/eventstore/SqlClients.ts"
 import { execute, freshEventStore, TestDatabase } from "../support/databases.ts"
-import { accountId, commandId, storedEvent, storedEvents } from "../support/storedEvents.ts"
+import { accountId, storedEvent, storedEvents } from "../support/storedEvents.ts"
 import { eventStoreContract } from "./eventStoreContract.ts"
 import { eventStoreFaults, holdKey } from "./eventStoreFaults.ts"
 import { eventStoreLaw } from "./eventStoreLaw.ts"
+import { askEverything, fillLog } from "./everyRead.ts"
 import { twoClients } from "./twoClients.ts"
 
 const serverUrl = inject("postgresUrl")
@@ -73,28 +73,11 @@ describe("the event store on PostgreSQL alone", () => {
           WHERE relname IN ('events', 'commits', 'snapshots') ORDER BY relname`
       ).pipe(Effect.provide(PgClient.layer({ url: Redacted.make(url) })))
       yield* Effect.gen(function* () {
-        const store = yield* EventStore
-        const snapshots = yield* Snapshots
-        const account = accountId("plan")
-        const taken = storedEvents("plan", 1, 2)
-        yield* store.registerWriter({ writerId: "plan", node: "n", closedAt: 1 })
-        yield* store.commit({ writerId: "plan", seq: 1, events: taken })
-        yield* snapshots.save([emptyHead(account)])
+        yield* fillLog(0)
         // Now the server knows how small the tables are.
         yield* execute(url, "VACUUM ANALYZE")
-        for (let times = 0; times < 20; times++) {
-          yield* store.commit({ writerId: "plan", seq: 1, events: taken })
-          yield* store.commit({ writerId: "plan-2", seq: 1, events: taken })
-          yield* store.readStream({ account, after: 0, limit: 5 })
-          yield* store.readStreams([{ account, after: 0 }], 5)
-          yield* store.readEvents([{ account, version: 1 }])
-          yield* store.findCommands([commandId("plan-1")])
-          yield* store.readTail({ writerId: "plan", after: 0, limit: 5 })
-          yield* store.listWriters
-          yield* snapshots.latest([account])
-          yield* snapshots.before(account, { version: 5 })
-          yield* snapshots.before(account, { recordedAt: 5 })
-        }
+        const { listWriters } = yield* EventStore
+        yield* Effect.repeat(Effect.andThen(askEverything, listWriters), { times: 19 })
       }).pipe(Effect.provide(stores(url)))
       // The server publishes a session's counts at the latest when the session ends.
       const found = yield* counts.pipe(

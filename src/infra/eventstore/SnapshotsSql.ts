@@ -51,8 +51,13 @@ const insert = `
 
 const keys = snapshotColumns.pick("accountId", "schemaVersion", "version")
 
+/** Not by IN and a row of three columns: CockroachDB 21.1 would read the whole table. */
 const deleteAll = `
-  DELETE FROM snapshots WHERE (account_id, schema_version, version) IN (SELECT * FROM unnest(${keys.casts()}))`
+  DELETE FROM snapshots WHERE EXISTS (
+    SELECT 1 FROM ${keys.unnest("mine")}
+    WHERE mine.account_id = snapshots.account_id AND mine.schema_version = snapshots.schema_version
+      AND mine.version = snapshots.version
+  )`
 
 const versionMax = Number.MAX_SAFE_INTEGER
 const schemaVersion = PgTypes.int4(accountSchemaVersion)
