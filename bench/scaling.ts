@@ -106,7 +106,7 @@ const header = [
   "p50 ms",
   "p99 ms",
   "node µs/command",
-  "PostgreSQL µs/command",
+  "databases µs/command",
   "busiest thread",
   "sent on",
   "borrowed",
@@ -120,6 +120,8 @@ const row = ({ load, nodes, outcome }: Measured): ReadonlyArray<string> => {
   const all = Math.max(1, sum("here") + sum("borrowing") + sum("forwarded"))
   const share = (part: number) => `${Math.round((100 * part) / all)} %`
   const decided = Math.max(1, outcome.committed + outcome.rejected)
+  const { postgres = 0, cockroach = 0 } = outcome.cpu.seconds
+  const databaseSeconds = postgres + cockroach
   return [
     load,
     `${nodes}`,
@@ -127,7 +129,7 @@ const row = ({ load, nodes, outcome }: Measured): ReadonlyArray<string> => {
     outcome.latencyMs.p50.toFixed(1),
     outcome.latencyMs.p99.toFixed(1),
     `${outcome.cpuUsPerCommand}`,
-    (((outcome.cpu.seconds.postgres ?? 0) * 1e6) / decided).toFixed(0),
+    ((databaseSeconds * 1e6) / decided).toFixed(0),
     `${Math.round(100 * Math.max(...outcome.nodes.map((node) => node.eventLoopUtilization)))} %`,
     share(sum("forwarded")),
     share(sum("borrowing")),

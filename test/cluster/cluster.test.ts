@@ -1,4 +1,7 @@
-/** Three nodes, each a process, over one PostgreSQL: who owns what, and what becomes of commands when nodes come and go. */
+/**
+ * Three nodes, each a process, over one event store: who owns what, and what becomes of commands when nodes come and go. On
+ * PostgreSQL, and on the CockroachDB that CHRONICLE_TEST_COCKROACH_URL names; the locks are always in PostgreSQL.
+ */
 import { assert, describe, layer } from "@effect/vitest"
 import { Clock, Context, Effect, Fiber, Layer, Redacted, Schedule } from "effect"
 import { inject } from "vitest"
@@ -28,19 +31,20 @@ class World extends Context.Service<
     readonly attempts: Array<Attempt>
   }
 >()("chronicle/test/ClusterWorld") {
-  static readonly layer = Layer.effect(
-    World,
-    Effect.gen(function* () {
-      const eventStoreUrl = yield* freshEventStore(inject("postgresUrl"))
-      const locksUrl = yield* freshDatabase(inject("postgresUrl"))
-      const options: Omit<MemberOptions, "port" | "name"> = { eventStoreUrl, locksUrl, cluster }
-      const start = (name: string) => startMember({ ...options, name })
-      const members = yield* Effect.forEach(["node-0", "node-1", "node-2"], start, {
-        concurrency: "unbounded"
+  static readonly over = (storeUrl: string) =>
+    Layer.effect(
+      World,
+      Effect.gen(function* () {
+        const eventStoreUrl = yield* freshEventStore(storeUrl)
+        const locksUrl = yield* freshDatabase(inject("postgresUrl"))
+        const options: Omit<MemberOptions, "port" | "name"> = { eventStoreUrl, locksUrl, cluster }
+        const start = (name: string) => startMember({ ...options, name })
+        const members = yield* Effect.forEach(["node-0", "node-1", "node-2"], start, {
+          concurrency: "unbounded"
+        })
+        return { members, start, eventStoreUrl, locksUrl, attempts: [] }
       })
-      return { members, start, eventStoreUrl, locksUrl, attempts: [] }
-    })
-  )
+    )
 }
 
 interface Nodes {
@@ -145,8 +149,14 @@ const longestGap = Effect.fnUntraced(function* (
 const report = (what: string, ms: number) =>
   Effect.sync(() => console.info(`${what}: ${ms} ms without service`))
 
-describe("three nodes", () => {
-  layer(World.layer, { timeout: "4 minutes", excludeTestServices: true })("over one PostgreSQL", (it) => {
+const cockroachUrl = process.env.CHRONICLE_TEST_COCKROACH_URL
+const stores = [
+  { store: "PostgreSQL", url: inject("postgresUrl") },
+  ...(cockroachUrl === undefined ? [] : [{ store: "CockroachDB", url: cockroachUrl }])
+]
+
+describe.each(stores)("three nodes", ({ store, url }) => {
+  layer(World.over(url), { timeout: "4 minutes", excludeTestServices: true })(`over one ${store}`, (it) => {
     it.effect("own each account once, and take commands for any of them from anywhere", () =>
       Effect.gen(function* () {
         const { members } = yield* World

@@ -19,16 +19,22 @@ const cases: ReadonlyArray<readonly [what: string, millis: number, place: Place]
   ["readings outlived by a shard that came back", 5_000, "begin"]
 ]
 
-it.live.each(cases)(
-  "%s, the log standing still for %i ms at the %s of commits: owners know what landed",
-  ([what, millis, place]) =>
-    Effect.gen(function* () {
-      const eventStoreUrl = yield* freshEventStore(inject("postgresUrl"))
-      const locksUrl = yield* freshDatabase(inject("postgresUrl"))
-      const scenario = scenarios[what] ?? assert.fail(`no scenario is called ${what}`)
-      const { accepted, faults } = yield* scenario({ eventStoreUrl, locksUrl }, { millis, place })
-      assert.isAbove(accepted, 0)
-      assert.deepStrictEqual(faults, [])
-    }),
-  180_000
-)
+const onStore = (store: string, url: string) =>
+  it.live.each(cases)(
+    `%s, the log standing still for %i ms at the %s of commits: owners know what landed (${store})`,
+    ([what, millis, place]) =>
+      Effect.gen(function* () {
+        const eventStoreUrl = yield* freshEventStore(url)
+        const locksUrl = yield* freshDatabase(inject("postgresUrl"))
+        const scenario = scenarios[what] ?? assert.fail(`no scenario is called ${what}`)
+        const { accepted, faults } = yield* scenario({ eventStoreUrl, locksUrl }, { millis, place })
+        assert.isAbove(accepted, 0)
+        assert.deepStrictEqual(faults, [])
+      }),
+    180_000
+  )
+
+onStore("PostgreSQL", inject("postgresUrl"))
+
+const cockroachUrl = process.env.CHRONICLE_TEST_COCKROACH_URL
+if (cockroachUrl !== undefined) onStore("CockroachDB", cockroachUrl)
