@@ -318,7 +318,7 @@ describe.each(stores)("three nodes", ({ store, url }) => {
           first,
           theirs,
           "drain",
-          Effect.andThen(joined.signal("SIGTERM"), joined.ended)
+          Effect.asVoid(Effect.andThen(joined.signal("SIGTERM"), joined.ended))
         )
         yield* report("SIGTERM", gap)
         yield* settled(members)
@@ -376,7 +376,7 @@ describe.each(stores)("three nodes", ({ store, url }) => {
           first,
           theirs,
           "kill",
-          Effect.andThen(third.signal("SIGKILL"), third.ended)
+          Effect.asVoid(Effect.andThen(third.signal("SIGKILL"), third.ended))
         )
         yield* report("SIGKILL", gap)
         yield* settled([first, second])

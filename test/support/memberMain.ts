@@ -215,11 +215,15 @@ process.on("message", ({ id, question }: { readonly id: number; readonly questio
     .runPromise(
       Effect.result(Effect.catchCause(answer(question), (cause) => Effect.fail(Cause.pretty(cause))))
     )
-    .then((result) => {
-      process.send?.(
-        Result.isSuccess(result) ? { id, value: result.success } : { id, error: String(result.failure) }
-      )
-    })
+    .then(
+      (result) => {
+        process.send?.(
+          Result.isSuccess(result) ? { id, value: result.success } : { id, error: String(result.failure) }
+        )
+      },
+      // Interrupted by the end of this process, which would be a crash in the middle of it if nothing took the error.
+      (error: unknown) => process.send?.({ id, error: String(error) })
+    )
 })
 
 const stop = () => {

@@ -12,8 +12,8 @@ export interface Member {
   readonly port: number
   readonly ask: <A>(question: Question) => Effect.Effect<A>
   readonly signal: (name: NodeJS.Signals) => Effect.Effect<void>
-  /** Ends when the process has. */
-  readonly ended: Effect.Effect<void>
+  /** Ends when the process has: with its exit code, null of one that a signal killed. */
+  readonly ended: Effect.Effect<number | null>
 }
 
 interface Reply {
@@ -27,7 +27,7 @@ interface Reply {
 export const startMember = Effect.fnUntraced(function* (options: Omit<MemberOptions, "port">) {
   const port = yield* ownPort
   const ready = yield* Deferred.make<void>()
-  const ended = yield* Deferred.make<void>()
+  const ended = yield* Deferred.make<number | null>()
   const asked = new Map<number, Deferred.Deferred<unknown>>()
   let ids = 0
   const child = yield* Effect.acquireRelease(
@@ -48,8 +48,8 @@ export const startMember = Effect.fnUntraced(function* (options: Omit<MemberOpti
           reply.error === undefined ? Effect.succeed(reply.value) : Effect.die(new Error(reply.error))
         )
       })
-      forked.once("exit", () => {
-        Deferred.doneUnsafe(ended, Effect.void)
+      forked.once("exit", (code) => {
+        Deferred.doneUnsafe(ended, Effect.succeed(code))
         Deferred.doneUnsafe(ready, Effect.die(new Error(`${options.name} ended before it was ready`)))
         for (const question of asked.values()) {
           Deferred.doneUnsafe(question, Effect.die(new Error(`${options.name} ended`)))

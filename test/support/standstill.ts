@@ -336,6 +336,10 @@ const accountsTakenOver = Effect.fnUntraced(function* (
   const again = yield* sendAgain(second, hit.map(deposit))
   const paid = hit.filter((_, nth) => again[nth] !== undefined && isAccepted(again[nth]))
   const faults: Array<string> = []
+  if (signal === "SIGTERM") {
+    const code = yield* first.ended
+    if (code !== 0) faults.push(`the node did not come to its end in order: exit code ${code}`)
+  }
   for (const [nth, { answer }] of spent.entries()) {
     const deposited = again[nth]?.answer
     if (answer === "InsufficientFunds" && typeof deposited !== "string" && deposited?.replayed === true)
