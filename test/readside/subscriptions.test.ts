@@ -1,4 +1,5 @@
 /** Subscriptions: every committed event comes, each account's in order, from any place, within bounded memory. */
+import { deflateRawSync } from "node:zlib"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber, Layer, Result, Stream } from "effect"
 import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
@@ -468,7 +469,8 @@ describe("a subscription", () => {
       const after = claiming(writers.map((writer) => [writer, 0] as const))
       reads = 0
       const [event] = yield* subscribed({ after }, 1)
-      assert.isAbove(event?.cursor.length ?? 0, 150_000)
+      const named = Result.map(SubscriptionCursor.parse(event?.cursor ?? ""), (cursor) => cursor.named)
+      assert.isAbove(Result.getOrThrow(named).length, 2_500)
       assert.isAtMost(reads, 40, "of 400 events, whose cursors would be 80 MB")
     }).pipe(Effect.provide(worldOn(Layer.fresh(counted))))
   })
@@ -483,5 +485,33 @@ describe("a subscription", () => {
     assert.isTrue(Result.isSuccess(again))
     if (Result.isSuccess(again)) assert.strictEqual(again.success.finishedTo, 7)
     assert.isTrue(Result.isFailure(SubscriptionCursor.parse("a".repeat(400_001))))
+  })
+
+  it("has a cursor that fits into a header: packed, and where that is too long without those that committed least", () => {
+    const ids = Array.from({ length: 400 }, (_, nth) => {
+      const nonce = ((nth * 2_654_435_761) % 36 ** 6).toString(36)
+      return `chronicle-commands-7b9c6d5f9c-${nth >> 1}.${(1_795_964_301_782 + nth).toString(36)}.${nonce}.${nth % 2}`
+    })
+    const cursor = new SubscriptionCursor(
+      7,
+      [],
+      ids.map((writer, nth) => [writer, 1_000 + nth] as const)
+    )
+    const whole = Result.getOrThrow(SubscriptionCursor.parse(cursor.print()))
+    assert.isAtMost(cursor.print().length, 12_288)
+    for (const [nth, writer] of ids.entries()) assert.strictEqual(whole.positionOf(writer), 1_000 + nth)
+    const text = cursor.print(2_000)
+    assert.isAtMost(text.length, 2_000)
+    const short = Result.getOrThrow(SubscriptionCursor.parse(text))
+    assert.isAbove(short.named.length, 10)
+    const least = Math.min(...short.named.map((writer) => short.positionOf(writer)))
+    assert.strictEqual(least, 1_400 - short.named.length)
+    assert.strictEqual(short.finishedTo, 7)
+  })
+
+  it("refuses a packed cursor that is none, or would be too large", () => {
+    const large = deflateRawSync(`[2,0,[],{"${"n".repeat(500_000)}":1}]`).toString("base64url")
+    for (const text of ["z.", "z.AAAA", `z.${large}`])
+      assert.isTrue(Result.isFailure(SubscriptionCursor.parse(text)), text.slice(0, 10))
   })
 })

@@ -34,8 +34,8 @@ const keysARead = 4_000
 const listedMax = 1_000
 const laterMax = 20_000
 
-/** What one step of a subscription prints of cursors, in characters: each event carries one. */
-const printedMax = 8_000_000
+/** What one step of a subscription prints of cursors, in bytes before they are packed: each event carries one. */
+const printedMax = 6_000_000
 
 /** A writer that began so long after a commit may still have a commit before it: clocks differ, and commits wait. */
 const beganMarginMs = 60_000
@@ -154,7 +154,7 @@ const makeTakeRows = (
   return Effect.fnUntraced(function* (now: Cut) {
     const taken: Array<Taken> = []
     // Each commit is delivered with two cursors.
-    const commitsMax = Math.max(1, printedMax / (2 * cursor.print().length))
+    const commitsMax = Math.max(1, printedMax / (2 * cursor.printedBytes))
     yield* ahead.topUp(now)
     for (let events = 0; events < limits.subscribeEventsMax && taken.length < commitsMax; ) {
       yield* fillFronts(now)

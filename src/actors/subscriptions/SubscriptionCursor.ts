@@ -5,8 +5,10 @@
  * may still commit, or are partly read. So its length follows the writers that live, not those that ever lived.
  *
  * A cursor is a claim of its bearer: what it names that the log does not know is forgotten before it is repeated. And it is
- * bounded: where more writers would have to be named than it has room for, it says nothing of some, which are read again.
+ * bounded: where more writers would have to be named than it has room for, it says nothing of those that committed least, which are
+ * read again. A long one is packed, for ids of writers are much alike, and a header of HTTP has little room.
  */
+import { deflateRawSync, inflateRawSync } from "node:zlib"
 import { Result, Schema } from "effect"
 import { InvalidCommand } from "../../domain/Errors.ts"
 import type { WriterId } from "../../infra/eventstore/EventStore.ts"
@@ -21,8 +23,28 @@ const decode = Schema.decodeUnknownResult(Wire)
 
 /** What a cursor names may be so many bytes, about; some thousands of writers that live at once. */
 const namedBytesMax = 200_000
-/** Longer texts are refused unread: in Base64, with some room, what a cursor may name. */
+/** Longer texts are refused unread, packed or not: in Base64, with some room, what a cursor may name. */
 const textMax = 400_000
+/** Longer texts are packed. */
+const plainMax = 2_000
+/** Before what is packed; no text in Base64 begins so. */
+const packedMark = "z."
+
+const pack = (json: string): string => {
+  const plain = Buffer.from(json).toString("base64url")
+  return plain.length <= plainMax
+    ? plain
+    : `${packedMark}${deflateRawSync(json, { level: 1 }).toString("base64url")}`
+}
+
+const unpack = (text: string): Result.Result<string, unknown> =>
+  text.startsWith(packedMark)
+    ? Result.try(() =>
+        inflateRawSync(Buffer.from(text.slice(packedMark.length), "base64url"), {
+          maxOutputLength: textMax
+        }).toString("utf8")
+      )
+    : Result.succeed(Buffer.from(text, "base64url").toString("utf8"))
 
 export class SubscriptionCursor {
   /** Everything of the finished writers up to this number is read … */
@@ -45,7 +67,8 @@ export class SubscriptionCursor {
   static parse(text: string): Result.Result<SubscriptionCursor, InvalidCommand> {
     const refused = InvalidCommand.at("after", "is no cursor of a subscription")
     if (text.length > textMax) return Result.fail(refused)
-    return decode(Buffer.from(text, "base64url").toString("utf8")).pipe(
+    return unpack(text).pipe(
+      Result.flatMap(decode),
       Result.map((wire) =>
         isCurrent(wire)
           ? new SubscriptionCursor(wire[1], wire[2], Object.entries(wire[3]))
@@ -82,6 +105,11 @@ export class SubscriptionCursor {
     for (const writer of this.#positions.keys()) if (!known.has(writer)) this.#positions.delete(writer)
   }
 
+  /** What it takes to print it, in bytes of its text before that is packed. */
+  get printedBytes(): number {
+    return this.#json(this.#positions, namedBytesMax).length
+  }
+
   advance(writer: WriterId, seq: number): void {
     this.#positions.set(writer, seq)
   }
@@ -100,19 +128,23 @@ export class SubscriptionCursor {
     for (const writer of this.#positions.keys()) if (!open.has(writer)) this.#positions.delete(writer)
   }
 
-  print(): string {
-    return this.#text(this.#positions)
+  /** In so many characters at most: it says less where that is too little, but never more than was read. */
+  print(charactersMax = textMax): string {
+    for (let room = namedBytesMax; ; room = Math.floor(room * 0.8)) {
+      const text = pack(this.#json(this.#positions, room))
+      if (text.length <= charactersMax || room === 0) return text
+    }
   }
 
   /** The place just before a commit that was read: a subscription that is resumed there delivers the whole commit again. */
   printBefore({ writerId, seq }: { readonly writerId: WriterId; readonly seq: number }): string {
-    return this.#text(new Map(this.#positions).set(writerId, seq - 1))
+    return pack(this.#json(new Map(this.#positions).set(writerId, seq - 1), namedBytesMax))
   }
 
-  #text(positions: ReadonlyMap<WriterId, number>): string {
-    let room = namedBytesMax
+  #json(positions: ReadonlyMap<WriterId, number>, bytesMax: number): string {
+    let room = bytesMax
     const named: Array<readonly [WriterId, number]> = []
-    for (const [writer, seq] of positions) {
+    for (const [writer, seq] of inOrderOfNeed(positions, bytesMax)) {
       room -= writer.length + 20
       if (room < 0) break
       named.push([writer, seq])
@@ -124,8 +156,25 @@ export class SubscriptionCursor {
       finished.push(ordinal)
     }
     const wire: typeof Current.Encoded = [2, this.#finishedTo, finished, Object.fromEntries(named)]
-    return Buffer.from(JSON.stringify(wire)).toString("base64url")
+    return JSON.stringify(wire)
   }
 }
 
+/** Those first whose commits it would be most work to read again, where not all may be named. */
+const inOrderOfNeed = (
+  positions: ReadonlyMap<WriterId, number>,
+  bytesMax: number
+): Iterable<readonly [WriterId, number]> => {
+  let bytes = 0
+  for (const writer of positions.keys()) bytes += writer.length + 20
+  return bytes <= bytesMax ? positions : [...positions].sort(([, a], [, b]) => b - a)
+}
+
 const isCurrent = (wire: typeof Wire.Type): wire is typeof Current.Type => Array.isArray(wire)
+
+/** The same place in so many characters, or an earlier one where that is too little; a text that is no cursor stays as it is. */
+export const shortenCursor = (text: string, charactersMax: number): string =>
+  Result.match(SubscriptionCursor.parse(text), {
+    onSuccess: (cursor) => cursor.print(charactersMax),
+    onFailure: () => text
+  })

@@ -3,6 +3,7 @@ import { Effect, Option, Result, Schema, Stream } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { type GuardedLedger, makeGuardedLedger } from "../../access/GuardedLedger.ts"
 import type { Caller } from "../../access/Tokens.ts"
+import { shortenCursor } from "../../actors/subscriptions/SubscriptionCursor.ts"
 import { InvalidCommand } from "../../domain/Errors.ts"
 import { printToken } from "../../domain/Receipt.ts"
 import { AccountView, HistoryEntry } from "../../domain/Views.ts"
@@ -58,19 +59,38 @@ const encoderOf = (name: QueryRoute["name"]) => {
   return encode
 }
 
-/** How the items of each stream are printed; the table says of them that they have a cursor. */
-const printers = new Map(
-  queryRoutes
-    .filter(({ isStream }) => isStream)
-    .map(({ name }) => {
-      const print = makePrintEvent(({ cursor }: { readonly cursor: string }) => cursor, encoderOf(name))
-      return [name, (item: unknown) => print(item as { readonly cursor: string })] as const
-    })
-)
-const printerOf = (name: QueryRoute["name"]) => {
-  const print = printers.get(name)
-  if (print === undefined) throw new Error(`no printer of ${name}`)
-  return print
+interface WithCursor {
+  readonly cursor: string
+}
+
+/**
+ * How the items of each stream are printed; the table says of them that they have a cursor. A client sends it back in a header, so it is
+ * made to fit into one.
+ */
+const makePrinters = (cursorMax: number) => {
+  let last: readonly [string, string] = ["", ""]
+  const fitting = (cursor: string): string => {
+    if (cursor.length <= cursorMax) return cursor
+    if (last[0] !== cursor) last = [cursor, shortenCursor(cursor, cursorMax)]
+    return last[1]
+  }
+  const printers = new Map(
+    queryRoutes
+      .filter(({ isStream }) => isStream)
+      .map(({ name }) => {
+        const encode = encoderOf(name)
+        const print = makePrintEvent(
+          (item: WithCursor) => fitting(item.cursor),
+          (item) => encode(item.cursor.length <= cursorMax ? item : { ...item, cursor: fitting(item.cursor) })
+        )
+        return [name, (item: unknown) => print(item as WithCursor)] as const
+      })
+  )
+  return (name: QueryRoute["name"]) => {
+    const print = printers.get(name)
+    if (print === undefined) throw new Error(`no printer of ${name}`)
+    return print
+  }
 }
 
 /** What is known by the id, or `NotFound`. */
@@ -135,7 +155,12 @@ const answerOnce = (guarded: GuardedLedger, route: QueryRoute) =>
 const afterOf = (given: Fields, headers: Readonly<Record<string, string | undefined>>): unknown =>
   headers["last-event-id"] ?? given.after
 
-const followAll = (guarded: GuardedLedger, send: EventStream, { name }: QueryRoute) =>
+const followAll = (
+  guarded: GuardedLedger,
+  send: EventStream,
+  printerOf: ReturnType<typeof makePrinters>,
+  { name }: QueryRoute
+) =>
   Effect.fnUntraced(function* (caller: Caller, given: Fields) {
     const { headers } = yield* HttpServerRequest.HttpServerRequest
     const after = afterOf(given, headers)
@@ -160,12 +185,14 @@ const followAccount = (guarded: GuardedLedger, send: EventStream, followMs: numb
   })
 
 const makeHandle = Effect.gen(function* () {
-  const { batchMax, followMs } = yield* HttpConfig
+  const { batchMax, followMs, headerBytesMax } = yield* HttpConfig
+  // A quarter is left for the other headers.
+  const printerOf = makePrinters(Math.floor(headerBytesMax * 0.75))
   const guarded = yield* makeGuardedLedger("http", batchMax)
   const send = yield* makeEventStream
   return (route: QueryRoute): Handle => {
     const once = answerOnce(guarded, route)
-    const all = followAll(guarded, send, route)
+    const all = followAll(guarded, send, printerOf, route)
     const account = followAccount(guarded, send, followMs)
     return (query: Fields) =>
       Effect.gen(function* () {
