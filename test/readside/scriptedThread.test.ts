@@ -149,7 +149,12 @@ describe("while the thread of the read side starts", () => {
         say([0]); beat(); say([1, { _tag: "Run", name: "part" }])`
       const texts = [first, "const onMessage = () => {}"]
       const owned = yield* Scope.make()
+      const away = new Set<string>()
       const singletons = Layer.succeed(Singletons, {
+        setAwayUnsafe: (name, isAway) => {
+          if (isAway) away.add(name)
+          else away.delete(name)
+        },
         run: (_name, life) => Effect.asVoid(Scope.provide(Effect.forkScoped(Effect.scoped(life)), owned)),
         ownsUnsafe: () => true,
         publishUnsafe: () => {},
@@ -160,6 +165,7 @@ describe("while the thread of the read side starts", () => {
       yield* Effect.gen(function* () {
         const status = yield* ReadSideThreadStatus
         yield* eventually(Effect.sync(() => assert.deepInclude(status(), { restarts: 1, state: "starting" })))
+        assert.deepStrictEqual([...away], ["part"], "no node is to believe that it is done here")
         const left = yield* Effect.timeoutOption(
           Effect.forkDetach(Scope.close(owned, Exit.void)).pipe(Effect.flatMap(Fiber.join)),
           5_000

@@ -203,6 +203,7 @@ export class Cluster {
           yield* Effect.addFinalizer(() => member.places.get(name)?.end?.() ?? Effect.void)
           counts.add("singleton registered")
         }),
+      setAwayUnsafe: () => {},
       ownsUnsafe: (name) => member.places.get(name)?.end !== undefined,
       publishUnsafe: () => {},
       statusUnsafe: () => undefined,

@@ -36,6 +36,7 @@ export class SingletonsFake {
           yield* Effect.addFinalizer(() => this.take(node, name))
           if (this.#firstOwner(name) === node) yield* this.give(node, name)
         }),
+      setAwayUnsafe: () => {},
       ownsUnsafe: (name) => this.#places.get(`${node} ${name}`)?.running !== undefined,
       publishUnsafe: ({ name, encode }, status) => {
         this.#published.set(name, encode(status))

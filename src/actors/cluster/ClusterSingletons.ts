@@ -24,13 +24,16 @@ const make = Effect.fnUntraced(function* (node: string) {
   const known = new Set<string>()
   /** Those this node runs, each with its encoded status. */
   const own = new Map<string, string | undefined>()
+  /** Those of them whose work nothing does at present. */
+  const away = new Set<string>()
   let heard: ReadonlyMap<string, SingletonRow> = new Map()
   let heardAt = startedAt
   let trouble: string | undefined
 
   const report = Effect.gen(function* () {
     // A node that was frozen reports nothing until its locks are confirmed: others may run its singletons by now.
-    if (certainty.isCertain() && own.size > 0) yield* table.report(node, own)
+    const done = new Map([...own].filter(([name]) => !away.has(name)))
+    if (certainty.isCertain() && done.size > 0) yield* table.report(node, done)
     const rows = yield* table.all
     heard = new Map(rows.map((row) => [row.name, row]))
     heardAt = elapsedMs()
@@ -60,15 +63,16 @@ const make = Effect.fnUntraced(function* (node: string) {
     run: (name, life, needs = "read-side") =>
       Effect.suspend(() => {
         known.add(name)
-        const owned = Effect.acquireRelease(
-          Effect.sync(() => own.set(name, undefined)),
-          () => Effect.sync(() => own.delete(name))
-        )
+        const owned = whileIn(own, name)
         // Account shards have no group of their own name: they were there before there were others.
         const options = needs === "read-side" ? { shardGroup: readSideShards } : {}
         return sharding.registerSingleton(name, Effect.andThen(owned, life), options)
       }),
     ownsUnsafe: (name) => own.has(name),
+    setAwayUnsafe: (name, isAway) => {
+      if (isAway) away.add(name)
+      else away.delete(name)
+    },
     publishUnsafe: ({ name, encode }, status) => {
       if (own.has(name)) own.set(name, encode(status))
     },
@@ -80,6 +84,13 @@ const make = Effect.fnUntraced(function* (node: string) {
     troubleUnsafe: () => trouble
   } satisfies SingletonHost
 })
+
+/** In the scope. */
+const whileIn = (own: Map<string, string | undefined>, name: string) =>
+  Effect.acquireRelease(
+    Effect.sync(() => own.set(name, undefined)),
+    () => Effect.sync(() => own.delete(name))
+  )
 
 export const layer = (node: string) =>
   Layer.effect(Singletons, make(node)).pipe(Layer.provide(SingletonTable.layer))

@@ -53,6 +53,11 @@ export interface SingletonHost {
     needs?: "commands" | "read-side"
   ) => Effect.Effect<void, never, R | Scope.Scope>
   readonly ownsUnsafe: (name: string) => boolean
+  /**
+   * What does the work of a singleton of this node is away, or is back. While it is away this node does not report itself as
+   * the one that runs it, so that all nodes say in the end that none does.
+   */
+  readonly setAwayUnsafe: (name: string, isAway: boolean) => void
   /** Publishes the status to the other nodes. Ignored unless this node owns the singleton. */
   readonly publishUnsafe: <Status>(singleton: Singleton<Status>, status: Status) => void
   /** The status last published by any owner, as far as it was heard here. */
@@ -71,6 +76,7 @@ export const Singletons = Context.Reference<SingletonHost>("chronicle/actors/Sin
   defaultValue: () => ({
     run: (_, life) => Effect.asVoid(Effect.forkScoped(Effect.scoped(life))),
     ownsUnsafe: () => true,
+    setAwayUnsafe: () => {},
     publishUnsafe: () => {},
     statusUnsafe: () => undefined,
     statesUnsafe: () => [],

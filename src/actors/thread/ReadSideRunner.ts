@@ -152,6 +152,7 @@ const makeSingletonsHere = (post: Post) => {
         post({ _tag: "Run", name })
       }),
     ownsUnsafe: (name) => running.has(name),
+    setAwayUnsafe: () => {},
     publishUnsafe: ({ name, encode }, status) => {
       if (running.has(name)) post({ _tag: "Publish", name, status: encode(status) })
     },

@@ -239,6 +239,7 @@ const makeSingletonsThere = Effect.fnUntraced(function* (outbox: Outbox, scope: 
     register: (name: string) =>
       Effect.suspend(() => {
         there.add(name)
+        singletons.setAwayUnsafe(name, false)
         if (owned.has(name)) outbox.postUnsafe({ _tag: "Own", name })
         if (registered.has(name)) return Effect.void
         registered.add(name)
@@ -251,6 +252,7 @@ const makeSingletonsThere = Effect.fnUntraced(function* (outbox: Outbox, scope: 
     },
     /** The thread is no more, and with it all that it ran. */
     lostUnsafe: (): void => {
+      for (const name of there) singletons.setAwayUnsafe(name, true)
       there.clear()
       for (const name of [...leaving.keys()]) end(name)
     },
