@@ -11,7 +11,11 @@ import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { append, appendAndOffer, eventually, limitsOf, type TestLimits } from "../support/readSides.ts"
 
 /** A bus that keeps what was acknowledged, in order, repetitions included. */
-const makeHarness = (isAway: () => boolean = () => false, isStuck: () => boolean = () => false) =>
+const makeHarness = (
+  isAway: () => boolean = () => false,
+  isStuck: () => boolean = () => false,
+  publishMs = 0
+) =>
   Effect.gen(function* () {
     const published: Array<BusMessage> = []
     const { bus } = yield* makeBusMemory({ ...fairWeather, isAway })
@@ -19,6 +23,7 @@ const makeHarness = (isAway: () => boolean = () => false, isStuck: () => boolean
       ...bus,
       publish: (messages) =>
         Effect.suspend(() => (isStuck() ? Effect.never : bus.publish(messages))).pipe(
+          Effect.delay(publishMs),
           Effect.tap(() => Effect.sync(() => published.push(...messages)))
         )
     }
@@ -215,6 +220,27 @@ describe("the relay", () => {
       yield* log.fenceWriter("dead")
       yield* cursorIs("dead", 13).pipe(Effect.provide(relay({ readSide: { publishEventsMax: 3 } })))
       assert.deepStrictEqual(seqsOf("dead"), upTo(12).slice(4))
+    })
+  )
+
+  it.live("publishes what is offered while it publishes a long tail of a dead node", () =>
+    Effect.gen(function* () {
+      const { relay, orderOf, store } = yield* makeHarness(undefined, undefined, 10)
+      for (const commit of commitsOf(new EventWriter("dead"), 90))
+        yield* Effect.provide(append(commit), store)
+      yield* Context.get(store, EventStore).fenceWriter("dead")
+      yield* Effect.gen(function* () {
+        yield* eventually(Effect.sync(() => assert.isAbove(orderOf().length, 0)))
+        for (const commit of commitsOf(new EventWriter("w1"), 3)) yield* appendAndOffer(commit)
+        yield* cursorIs("dead", 91)
+        yield* cursorIs("w1", 3)
+      }).pipe(Effect.provide(relay({ readSide: { publishEventsMax: 2 } })))
+      const order = orderOf()
+      assert.deepStrictEqual(
+        order.filter((one) => one.startsWith("dead")),
+        upTo(90).map((seq) => `dead:${seq}`)
+      )
+      assert.isBelow(order.indexOf("w1:3"), order.indexOf("dead:90"))
     })
   )
 

@@ -112,9 +112,13 @@ export const makePublisher = Effect.gen(function* () {
 
   /**
    * Publishes the tails of writers from the store, each to its end or to its number, in the order in which their commits were
-   * recorded. One tail after the other would leave a gap on nearly every account, and each of these is read from the log.
+   * recorded. One tail after the other would leave a gap on nearly every account, and each of these is read from the log. To be called
+   * in turn, or with `inTurn`, by which each page waits for its own: then others publish between two pages, of the same writers too.
    */
-  const publishTails = Effect.fnUntraced(function* (upTo: ReadonlyMap<WriterId, number>) {
+  const publishTails = Effect.fnUntraced(function* (
+    upTo: ReadonlyMap<WriterId, number>,
+    inTurn: <A, E, R>(page: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = (page) => page
+  ) {
     // An earlier relay of this node, whose thread died, may have published nearly all of it.
     if (upTo.entries().some(([writerId, seq]) => cursorOf(writerId) === 0 && seq > 1)) yield* readCursors
     const tails = [...upTo].map(
@@ -126,15 +130,25 @@ export const makePublisher = Effect.gen(function* () {
       })
     )
     const eventsMax = Math.max(pageEventsMin, Math.floor(publishEventsMax / tails.length))
-    while (true) {
-      for (const tail of tails) if (isToRead(tail)) yield* readOn(tail, eventsMax)
-      const merged = takeMerged(tails, publishEventsMax)
-      if (merged.length === 0 && !tails.some(isToRead)) return
-      if (merged.length > 0) yield* publish(merged)
-      for (const commit of merged) counts.eventsFromStore += commit.events.length
-      // Fences have no events, and are never published.
-      for (const { writerId, read, commits } of tails) if (commits.length === 0) moveTo(writerId, read)
+    // Who waits for the turn has it before the next page.
+    while (yield* inTurn(publishPage(tails, eventsMax))) yield* Effect.yieldNow
+  })
+
+  /** Answers whether there may be more. */
+  const publishPage = Effect.fnUntraced(function* (tails: ReadonlyArray<Tail>, eventsMax: number) {
+    for (const tail of tails) {
+      const published = cursorOf(tail.writerId)
+      tail.read = Math.max(tail.read, published)
+      tail.commits = tail.commits.filter(({ seq }) => seq > published)
+      if (isToRead(tail)) yield* readOn(tail, eventsMax)
     }
+    const merged = takeMerged(tails, publishEventsMax)
+    if (merged.length === 0 && !tails.some(isToRead)) return false
+    if (merged.length > 0) yield* publish(merged)
+    for (const commit of merged) counts.eventsFromStore += commit.events.length
+    // Fences have no events, and are never published.
+    for (const { writerId, read, commits } of tails) if (commits.length === 0) moveTo(writerId, read)
+    return true
   })
 
   const readOn = Effect.fnUntraced(function* (tail: Tail, eventsMax: number) {

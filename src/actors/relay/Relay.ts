@@ -177,7 +177,8 @@ const makeOrphanRelay = Effect.fnUntraced(function* (publisher: Publisher) {
       const left = rows.filter(
         (row) => row.lastSeq > cursorOf(row.writerId) && (isFirst || isSilent(row, newest))
       )
-      yield* turn.withPermit(publishTails(new Map(left.map(({ writerId, lastSeq }) => [writerId, lastSeq]))))
+      // However long the tails are, this node's own commits wait for one page of them.
+      yield* publishTails(new Map(left.map(({ writerId, lastSeq }) => [writerId, lastSeq])), turn.withPermit)
       status.unpublished = rows.reduce(
         (sum, row) => sum + Math.max(0, row.lastSeq - cursorOf(row.writerId)),
         0
