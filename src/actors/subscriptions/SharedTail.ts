@@ -116,7 +116,8 @@ export const makeSharedTail = Effect.fnUntraced(function* (
       isRunning = false
     })
     stop = Fiber.interrupt(fiber)
-  })
+    // A follower that was interrupted in between would leave it as running, and no other would start it ever after.
+  }).pipe(Effect.uninterruptible)
 
   return {
     list,
