@@ -614,6 +614,16 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
         )
         const wrong = yield* read(send("/v1/transfers", { method: "DELETE" }))
         assert.deepEqual([wrong.status, wrong.headers.get("allow")], [405, "POST"])
+        const pages = ["openapi.json", "docs", "health", "ready", "ready/commands", "metrics", "rpc"]
+        for (const path of [...pages, "console", "console/account/a", "console/files/a.js"])
+          for (const method of ["POST", "PUT", "DELETE", "OPTIONS"]) {
+            const { status, body, headers } = yield* read(send(`/${path}`, { method }))
+            assert.deepEqual(
+              [status, headers.get("allow"), body.type],
+              [405, "GET, HEAD", "/docs#MethodNotAllowed"],
+              `${method} /${path}`
+            )
+          }
         const bad = yield* read(send("/v1/accounts/a%20b"))
         assert.deepEqual([bad.status, bad.body.type], [400, "/docs#InvalidCommand"])
       })

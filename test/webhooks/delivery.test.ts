@@ -1,7 +1,7 @@
 /** Webhooks in virtual time: each event once the endpoint takes it, in order, after pauses, and after the death of a node. */
 import { createHmac, timingSafeEqual } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Redacted, Stream } from "effect"
+import { Effect, Fiber, Logger, Redacted, References, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import type { LogStep } from "../../src/actors/subscriptions/LogFollower.ts"
 import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
@@ -140,6 +140,60 @@ describe("a webhook", () => {
       assert.deepEqual(idsOf(endpoint.seen).slice(failed.length), ["a@1", "a@2", "b@1", "b@2"])
       assert.deepInclude(yield* shown, { delivered: 4, attempts: 0, nextAttemptAt: null, waitingSince: null })
     }).pipe(Effect.scoped, Effect.provide(webhookWorld(seldom)))
+  )
+
+  it.effect("is told of in the log once an outage, when that is over, and when it is disabled", () => {
+    const lines: Array<string> = []
+    const logger = Logger.make(({ logLevel, message }) => {
+      lines.push(`${logLevel} ${String(message)}`)
+    })
+    return Effect.gen(function* () {
+      const { write, endpoint, id } = yield* begin()
+      yield* startNode.pipe(
+        Effect.provideService(Logger.CurrentLoggers, new Set([logger])),
+        Effect.provideService(References.MinimumLogLevel, "Info")
+      )
+      endpoint.answer = ({ at }) => (at < start + hourMs ? 500 : 200)
+      yield* write(openAccount("a"), deposit("a", 1n))
+      yield* pass(2 * hourMs)
+      // Each event fails once: not an outage each.
+      endpoint.answer = () => (endpoint.seen.length % 2 === 0 ? 503 : 204)
+      for (let nth = 0; nth < 10; nth++) {
+        yield* write(deposit("a", 1n))
+        yield* pass(90_000)
+      }
+      assert.isAtMost(lines.length, 6)
+      assert.deepEqual(lines.slice(0, 2), [
+        `Warn webhook ${id} did not take an event: answered 500; it waits, with those behind it, and is tried again`,
+        `Info webhook ${id} takes events again`
+      ])
+      endpoint.answer = () => 410
+      yield* write(deposit("a", 1n))
+      yield* pass(90_000)
+      assert.match(lines.at(-1) ?? "", /^Warn webhook wh_\S+ is disabled: it answered 410/)
+      assert.isFalse(
+        lines.some((line) => line.includes("shop.example")),
+        "a URL may be secret"
+      )
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld(seldom)))
+  })
+
+  it.effect("goes on where all nineteen others hang", () =>
+    Effect.gen(function* () {
+      const others = Array.from({ length: 19 }, (_, nth) => ({ url: `${url}/hangs/${nth}` }))
+      const { write, endpoint } = yield* begin({}, ...others)
+      yield* startNode
+      endpoint.answer = (seen) => (seen.url.includes("/hangs/") ? "hangs" : 204)
+      yield* write(openAccount("a"), ...Array.from({ length: 20 }, () => deposit("a", 1n)))
+      // Less than the time that a hanging one has.
+      yield* pass(10_000)
+      const told = endpoint.seen.filter((seen) => seen.url === url)
+      assert.deepEqual(
+        idsOf(told),
+        Array.from({ length: 21 }, (_, nth) => `a@${nth + 1}`)
+      )
+      assert.strictEqual(endpoint.underWay, 19)
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
   )
 
   it.effect(

@@ -10,6 +10,7 @@
 import { Clock, Data, Effect, FiberMap, Layer, Random, Redacted, Schema, Semaphore, Stream } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
 import { headersOf, isTold, toldMessage, type WebhookMessage } from "../../domain/Webhook.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { WebhookConfig, type WebhookLimits } from "../../infra/config/WebhookConfig.ts"
 import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { type Attempt, WebhookSender } from "../../infra/webhooks/WebhookSender.ts"
@@ -36,7 +37,7 @@ export const layer = Layer.effectDiscard(
 const makeLife = Effect.gen(function* () {
   const store = yield* WebhookStore
   const { pollMs } = yield* WebhookConfig
-  const deliver = yield* makeDeliver
+  const { deliver, keep } = yield* makeDeliver
 
   return Effect.fnUntraced(function* (alive: () => void) {
     const deliveries = yield* FiberMap.make<string>()
@@ -67,6 +68,7 @@ const makeLife = Effect.gen(function* () {
         yield* FiberMap.remove(deliveries, id)
         begun.delete(id)
       }
+      keep(new Set(active.keys()))
       for (const [id, revision] of active) if (!begun.has(id)) yield* start(id, revision)
       alive()
     }).pipe(Effect.catch((error: StoreUnavailable) => Effect.logDebug(`webhooks: ${error.message}`)))
@@ -108,7 +110,49 @@ export const secretsAt = (
 /** The endpoint is at another revision, was deleted, or is disabled now: this delivery is over. */
 class Over extends Data.TaggedError("Over") {}
 
+/** One that fails now and then is not told of each time, in milliseconds. */
+const warnedMs = 600_000
+
+/** Says in the log when an endpoint begins to fail, once an outage, and when that is over. Neither its URL nor what it wrote: they may be secret. */
+const makeOutages = Effect.gen(function* () {
+  const clock = yield* Clock.Clock
+  /** When the outage of an endpoint was told of last, by time elapsed, and whether it lasts. */
+  const told = new Map<string, { atMs: number; lasts: boolean }>()
+
+  return {
+    failed: ({ id, prefix }: WebhookRow, { reason }: Attempt, end: string | undefined) =>
+      Effect.suspend(() => {
+        const what = `webhook ${id}${prefix === "" ? "" : ` of ${prefix}`}`
+        if (end !== undefined) {
+          told.delete(id)
+          return Effect.logWarning(
+            `${what} is disabled: ${end}; \`chronicle webhooks resume ${id}\` tells it all since`
+          )
+        }
+        const nowMs = elapsedMsUnsafe(clock)
+        const last = told.get(id)
+        if (last !== undefined && (last.lasts || nowMs - last.atMs < warnedMs)) return Effect.void
+        told.set(id, { atMs: nowMs, lasts: true })
+        return Effect.logWarning(
+          `${what} did not take an event: ${reason}; it waits, with those behind it, and is tried again`
+        )
+      }),
+    delivered: ({ id }: WebhookRow) =>
+      Effect.suspend(() => {
+        const last = told.get(id)
+        if (last?.lasts !== true) return Effect.void
+        last.lasts = false
+        return Effect.logInfo(`webhook ${id} takes events again`)
+      }),
+    /** Forgets those that are no more. */
+    keep: (ids: ReadonlySet<string>): void => {
+      for (const id of told.keys()) if (!ids.has(id)) told.delete(id)
+    }
+  }
+})
+
 const makeDeliver = Effect.gen(function* () {
+  const outages = yield* makeOutages
   const { follow } = yield* Subscriptions
   const limits = yield* WebhookConfig
   const store = yield* WebhookStore
@@ -125,7 +169,7 @@ const makeDeliver = Effect.gen(function* () {
       })
     )
 
-  return Effect.fnUntraced(function* (row: WebhookRow) {
+  const deliver = Effect.fnUntraced(function* (row: WebhookRow) {
     const place = makePlace(row, store, limits)
 
     /** Until the endpoint has taken it. */
@@ -136,9 +180,13 @@ const makeDeliver = Effect.gen(function* () {
         if (place.nextAttemptAtUnsafe() > before) yield* Effect.sleep(place.nextAttemptAtUnsafe() - before)
         const made = yield* attempt(row, message)
         const now = yield* Clock.currentTimeMillis
-        if (made.isDelivered) return place.deliveredUnsafe(now)
+        if (made.isDelivered) {
+          place.deliveredUnsafe(now)
+          return yield* outages.delivered(row)
+        }
         const pause = pauseAfter(place.attemptsUnsafe() + 1, made, limits, random.nextDoubleUnsafe())
         place.failedUnsafe(message.id, made, event.recordedAt, now, pause)
+        yield* outages.failed(row, made, place.endUnsafe())
         yield* place.save(now)
       }
     })
@@ -163,6 +211,7 @@ const makeDeliver = Effect.gen(function* () {
       Effect.catchTag("Over", () => Effect.void)
     )
   })
+  return { deliver, keep: outages.keep }
 })
 
 /** How far one delivery is: what changes with each event and attempt, and when it is written down. */
@@ -183,6 +232,8 @@ const makePlace = (row: WebhookRow, { save }: WebhookStore["Service"], limits: W
   let savedAt = 0
   return {
     attemptsUnsafe: () => progress.attempts,
+    /** Why it is disabled. */
+    endUnsafe: () => (progress.state === "disabled" ? (progress.reason ?? undefined) : undefined),
     nextAttemptAtUnsafe: () => progress.nextAttemptAt ?? 0,
     deliveredUnsafe: (now: Instant): void => {
       progress = {

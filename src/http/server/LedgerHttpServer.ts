@@ -40,12 +40,13 @@ const routes = Object.values(LedgerHttpApi.groups).flatMap(({ endpoints }) =>
     pattern: new RegExp(`^${path.replaceAll(/:\w+/g, "[^/]+")}$`)
   }))
 )
-const pages = ["/openapi.json", "/docs"]
+/** Paths that are read alone and are not of the API; those of the node's other doors among them. */
+const pages = /^\/(openapi\.json|docs|health|ready|ready\/commands|metrics|rpc|console|console\/.*)$/
 
 const notFound = ({ method, url }: HttpServerRequest.HttpServerRequest) => {
   const [path = ""] = url.split("?")
   const known = routes.filter(({ pattern }) => pattern.test(path)).map((one) => one.method)
-  const allowed = pages.includes(path) ? ["GET"] : [...new Set(known)]
+  const allowed = pages.test(path) ? ["GET"] : [...new Set(known)]
   const withHead = allowed.includes("GET") ? [...allowed, "HEAD"] : allowed
   return allowed.length === 0 || withHead.includes(method)
     ? new NotFound({ what: `route ${path.slice(0, 128)}` })
