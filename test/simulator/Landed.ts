@@ -171,8 +171,17 @@ const noticeFaults = (landed: Landed, states: States): ReadonlyArray<string> => 
   })
 }
 
+type Asked = ReadonlyMap<string, ReadonlyArray<WorldCommand>>
+
+/** What an account that got money lacks is paid by the account that the reversal names for it, which may have a share of its own. */
+const isMovedRight = (
+  { got, gave, moved }: { readonly got: bigint; readonly gave: bigint; readonly moved: bigint },
+  paidForOthers: bigint
+): boolean =>
+  got < 0n ? moved <= gave && moved >= gave - paidForOthers : moved <= 0n && -moved <= gave + paidForOthers
+
 /** No leg of a command gives back more than it got, over all of its reversals; and one is there for each before the last. */
-const reversalFaults = (log: Log): ReadonlyArray<string> => {
+const reversalFaults = (log: Log, asked: Asked): ReadonlyArray<string> => {
   const faults: Array<string> = []
   for (const [id, rows] of log) {
     const [, number, original = ""] = /^~r(\d+)~(.*)$/.exec(id) ?? []
@@ -181,16 +190,26 @@ const reversalFaults = (log: Log): ReadonlyArray<string> => {
     if (n > 1 && !log.has(`~r${n - 1}~${original}`))
       faults.push(`reversal ${id} is there without the one before it`)
     const own = netOf(rows)
-    for (const [place, got] of netOf(log.get(original) ?? [])) {
+    const shares = [...netOf(log.get(original) ?? [])].map(([place, got]) => ({
+      place,
+      got,
+      gave: gaveOf(log, original, n, place),
+      moved: own.get(place) ?? 0n
+    }))
+    const payers = new Set(
+      (asked.get(id) ?? []).map((input) => (input._tag === "Reverse" ? input.shortfall : undefined))
+    )
+    for (const share of shares) {
+      const { got, gave, moved, place } = share
       let given = 0n
       for (let nth = 1; nth <= n; nth++) given += gaveOf(log, original, nth, place)
       const size = got < 0n ? -got : got
       if (given > size) faults.push(`reversals of ${original} give back ${given} of ${size} on ${place}`)
-      const gave = gaveOf(log, original, n, place)
-      const moved = own.get(place) ?? 0n
-      // What an account that got money lacks is paid by another one.
-      const isRight = got < 0n ? moved === gave : -moved <= gave && moved <= 0n
-      if (!isRight) faults.push(`reversal ${id} moves ${moved} on ${place}, and says ${gave}`)
+      const lacking = shares
+        .filter((other) => other.place !== place && other.got > 0n)
+        .reduce((sum, other) => sum + other.gave + other.moved, 0n)
+      if (!isMovedRight(share, payers.has(place) ? lacking : 0n))
+        faults.push(`reversal ${id} moves ${moved} on ${place}, and says ${gave}`)
     }
   }
   return faults
@@ -239,7 +258,7 @@ export const faultsOfLanded = (history: History, states: States, log: Log): Read
     ...faults,
     ...[...states].flatMap(([account, all]) => holdFaults(account, all)),
     ...noticeFaults(history.outside.landed, states),
-    ...reversalFaults(log),
+    ...reversalFaults(log, asked),
     ...history.sendings.flatMap((sending) => receiptFaults(sending, states))
   ]
 }

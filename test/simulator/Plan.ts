@@ -475,9 +475,16 @@ const drawDisruptions = (rng: Rng, theme: Theme, target: Target): ReadonlyArray<
     case "readSide": {
       if (target.nodes > 1 && rng.chance(0.4))
         return rng.chance(0.5) ? silentWhileItLives(rng, target) : fencedWhileItLives(rng, target)
-      if (rng.chance(0.15)) return decidedLongBefore(rng, target)
+      if (rng.chance(0.3)) return decidedLongBefore(rng, target)
       const dice = rng.below(6)
-      if (dice < 2) return [{ kind: "forge", at, account: rng.below(accounts), isAhead: rng.chance(0.5) }]
+      if (dice < 2) {
+        const forged = () =>
+          ({ kind: "forge", account: rng.below(accounts), isAhead: rng.chance(0.5) }) as const
+        return [
+          { ...forged(), at },
+          { ...forged(), at: at + rng.below(80) }
+        ]
+      }
       if (dice < 3) return [{ kind: "wipeBus", at }]
       if (dice < 4) return [{ kind: "readModelHesitates", at, forMs: rng.below(400) }]
       return dice < 5 ? [{ ...crash(rng, target, 0.8), afterMs: rng.below(40) }] : [drawAny(rng, target)]
@@ -590,7 +597,7 @@ export const planOf = (seed: number, wanted?: Theme): Plan => {
     busyOneIn: rng.pick([0, 40, 15] as const),
     nodes,
     shards,
-    lanes: rng.pick([1, 2, 3] as const),
+    lanes: rng.pick(theme === "readSide" ? ([1, 1, 1, 2, 3] as const) : ([1, 2, 3] as const)),
     accounts,
     // What a node remembers wrongly stays so there, after two nodes held one shard.
     idleMs: isForgetful && !isSplit ? 100 : 10_000,
