@@ -1,6 +1,7 @@
 /** The notices of holds that have expired: each once, however many nodes write them, and none of a hold that ended otherwise. */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Layer, Option, Result } from "effect"
+import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
 import * as ExpiryNotices from "../../src/actors/notices/ExpiryNotices.ts"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { type CommandInput, fromHost, fromJson } from "../../src/domain/Command.ts"
@@ -168,6 +169,60 @@ describe("the notice of an expired hold", () => {
       yield* eventually("the other is told", 10, Effect.map(Effect.orDie(noticeOf("c")), Option.isSome))
       for (const account of ["a", "b"]) assert.isTrue(Option.isNone(yield* noticeOf(account)))
     }).pipe(Effect.provide(nodeOfRefusals))
+  )
+
+  it.live(
+    "is asked for once by a node whose clock is ahead of the owner's, and not before that has passed the expiry",
+    () => {
+      const sent = { notices: 0, refused: 0 }
+      const watched = Layer.effect(
+        Dispatcher,
+        Effect.map(Dispatcher, (real) => ({
+          ...real,
+          dispatchMany: (commands: Parameters<typeof real.dispatchMany>[0]) =>
+            Effect.tap(real.dispatchMany(commands), (results) =>
+              Effect.sync(() => {
+                sent.notices += results.length
+                sent.refused += results.filter(Result.isFailure).length
+              })
+            )
+        }))
+      )
+      const real = Clock.Clock.defaultValue()
+      const ofClock = (offMs: number) => {
+        const nowUnsafe = () => real.currentTimeMillisUnsafe() + offMs
+        const clock: Clock.Clock = Object.assign(Object.create(real), {
+          currentTimeMillisUnsafe: nowUnsafe,
+          currentTimeMillis: Effect.sync(nowUnsafe)
+        })
+        return Layer.succeed(Clock.Clock, clock)
+      }
+      // Both are off by nearly as much as they may be, and the store answers each by its own clock.
+      const ahead = Layer.fresh(ExpiryNotices.layer).pipe(Layer.provide([ofClock(400), watched]))
+      const owner = LedgerNode.layerMemory.pipe(Layer.provide(ofClock(-400)))
+      const limits = Layer.succeed(ReadSideConfig, { ...defaultReadSideLimits, noticeMs: 10 })
+      return Effect.gen(function* () {
+        const { ledger, notices, now } = yield* world
+        const at = now + 1_500
+        yield* ledger.dispatch(place("h", at))
+        yield* eventually(
+          "it is told",
+          10,
+          Effect.map(Effect.orDie(notices), ({ length }) => length > 0)
+        )
+        const [notice] = yield* notices
+        assert.isAtLeast(notice?.recordedAt ?? 0, at)
+        // Many rounds later.
+        yield* Effect.sleep(300)
+        assert.lengthOf(yield* notices, 1)
+        assert.strictEqual(sent.refused, 0)
+        assert.isAtMost(sent.notices, 20, "only until the read model has it")
+      }).pipe(
+        Effect.provide(
+          Layer.provideMerge(ahead, owner).pipe(Layer.provide(limits), Layer.provideMerge(quiet))
+        )
+      )
+    }
   )
 
   it.live("of a thousand that expire at once waits, in bounded batches, while the account goes on", () =>
