@@ -1,6 +1,6 @@
 /** The list of what was read for all that follow the log's end: whom a batch concerns, and what becomes of those that do not take it. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
 import { SharedCommit } from "../../src/actors/subscriptions/SharedEvent.ts"
 import { SharedList, type SharedSeat } from "../../src/actors/subscriptions/SharedList.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
@@ -53,6 +53,23 @@ describe("the list of the log's end", () => {
     assert.isFalse(none.hasSome)
     assert.deepEqual(versionsOf(all), [], "each event is taken once")
   })
+
+  it.effect("tells a cut to many that wait for it in several turns, and to all of them", () =>
+    Effect.gen(function* () {
+      const { list } = openList(1_000)
+      const waiting = yield* Effect.forEach(Array.from({ length: 120 }), () =>
+        Effect.forkChild(list.nextCut, { startImmediately: true })
+      )
+      const toldUnsafe = () => waiting.filter((fiber) => fiber.pollUnsafe() !== undefined).length
+      const taking = yield* Effect.forkChild(list.takingCut(noWriters), { startImmediately: true })
+      assert.isAbove(toldUnsafe(), 0)
+      assert.isBelow(toldUnsafe(), 60, "the rest waits for a turn")
+      yield* Fiber.join(taking)
+      const found = yield* Effect.forEach(waiting, Fiber.join)
+      assert.strictEqual(new Set(found).size, 1 + 2, "those of one turn have the same answer")
+      assert.isTrue(found.every((one) => one?.place.cut === 1))
+    })
+  )
 
   it("keeps the place of a follower that nothing is for, however much passes it", () => {
     const { list, seat, publish } = openList(5)

@@ -18,6 +18,15 @@ const printedMax = 16_000_000
 /** Events that are noted for those that follow them take so much less room than the event itself. */
 const notesAnEvent = 16
 
+/** Followers that are woken before others of the node have a turn, commands among them. */
+export const wokenAtOnce = 50
+
+/** Those that wait for a cut, and are told of it together. */
+interface CutWaiters {
+  readonly cut: Deferred.Deferred<JointCut | undefined>
+  count: number
+}
+
 interface SharedBatch {
   /** The number of the reader's cut that contains it. */
   readonly cut: number
@@ -157,8 +166,8 @@ export class SharedList {
   /** The number of the cut that the reader began last. */
   #cut = 0
   /** Those that wait for the next cut, and for the one that is being taken. */
-  #wanted: Deferred.Deferred<JointCut | undefined> | undefined
-  #promised: Deferred.Deferred<JointCut | undefined> | undefined
+  #wanted: Array<CutWaiters> = []
+  #promised: ReadonlyArray<CutWaiters> = []
   #batches: Array<SharedBatch> = []
   /** The index of the first batch that is kept. */
   #first = 0
@@ -198,9 +207,9 @@ export class SharedList {
     for (const { seats } of this.#index.all()) for (const seat of [...seats]) this.#lose(seat)
     this.#batches = []
     this.#events = this.#printed = 0
-    for (const waiting of [this.#wanted, this.#promised])
-      if (waiting !== undefined) Deferred.doneUnsafe(waiting, Effect.undefined)
-    this.#wanted = this.#promised = undefined
+    for (const { cut } of [...this.#wanted, ...this.#promised]) Deferred.doneUnsafe(cut, Effect.undefined)
+    this.#wanted = []
+    this.#promised = []
     this.#wakeAll()
   }
 
@@ -208,12 +217,15 @@ export class SharedList {
   readonly takingCut = <E>(list: Effect.Effect<ListedCut, E>): Effect.Effect<ListedCut, E> =>
     Effect.suspend(() => {
       const promised = this.#wanted
-      this.#wanted = undefined
+      this.#wanted = []
       this.#promised = promised
       const place = { index: this.#first + this.#batches.length, life: this.#life, cut: ++this.#cut }
       return Effect.tap(list, (listed) =>
-        Effect.sync(() => {
-          if (promised !== undefined) Deferred.doneUnsafe(promised, Effect.succeed({ place, listed }))
+        Effect.gen(function* () {
+          for (const [index, { cut }] of promised.entries()) {
+            if (index > 0) yield* Effect.yieldNow
+            Deferred.doneUnsafe(cut, Effect.succeed({ place, listed }))
+          }
         })
       )
     })
@@ -222,8 +234,13 @@ export class SharedList {
   get nextCut(): Effect.Effect<JointCut | undefined> {
     return Effect.suspend(() => {
       if (!this.#isReading) return Effect.undefined
-      this.#wanted ??= Deferred.makeUnsafe()
-      return Deferred.await(this.#wanted)
+      let waiters = this.#wanted.at(-1)
+      if (waiters === undefined || waiters.count >= wokenAtOnce) {
+        waiters = { cut: Deferred.makeUnsafe(), count: 0 }
+        this.#wanted.push(waiters)
+      }
+      waiters.count++
+      return Deferred.await(waiters.cut)
     })
   }
 

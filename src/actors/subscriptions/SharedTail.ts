@@ -7,7 +7,7 @@ import type { ReadSideLimits } from "../../infra/config/ReadSideConfig.ts"
 import type { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { makeListCut, makeMergedTails, readCommitsOf } from "./MergedTails.ts"
 import { SharedCommit } from "./SharedEvent.ts"
-import { SharedList, type SharedSeat } from "./SharedList.ts"
+import { SharedList, type SharedSeat, wokenAtOnce } from "./SharedList.ts"
 import { SubscriptionCursor } from "./SubscriptionCursor.ts"
 
 /**
@@ -15,9 +15,6 @@ import { SubscriptionCursor } from "./SubscriptionCursor.ts"
  * before it reads on, so that many of them are woken less often and get more at once.
  */
 const followersAMs = 20
-
-/** Followers that are woken before others of the node have a turn, commands among them. */
-const wokenAtOnce = 50
 
 /** How the reader hears of the commits of its own node: the feed of the relay. */
 export interface LogChanges {
