@@ -27,7 +27,8 @@ it.effect(
         })
       } as never
       const sharding = {
-        registerSingleton: (_: string, life: Effect.Effect<void>) => Effect.asVoid(Effect.forkScoped(life))
+        registerSingleton: (_: string, life: Effect.Effect<void>) =>
+          Effect.asVoid(Effect.forkScoped(Effect.scoped(life)))
       } as never
       const context = yield* Layer.build(
         ClusterSingletons.layer("node").pipe(
@@ -38,6 +39,10 @@ it.effect(
       )
       yield* Effect.gen(function* () {
         const host = yield* Singletons
+        yield* host.run("elsewhere", Effect.void)
+        yield* TestClock.adjust("1234567 micros")
+        const elsewhere = host.statesUnsafe().find(({ isOwn }) => !isOwn)
+        assert.isTrue(Number.isInteger(elsewhere?.silentMs), "milliseconds are told without fractions")
         for (const name of ["one", "two"]) yield* host.run(name, Effect.never)
         const reported = Effect.gen(function* () {
           reports.length = 0

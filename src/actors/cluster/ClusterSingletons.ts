@@ -54,7 +54,8 @@ const make = Effect.fnUntraced(function* (node: string) {
     const row = heard.get(name)
     // A node that has just started may not have heard of an owner yet.
     const knownForMs = now - startedAt
-    const silentMs = row === undefined ? knownForMs : row.silentMs + now - heardAt
+    // Told as it is, and time elapsed has fractions.
+    const silentMs = Math.round(row === undefined ? knownForMs : row.silentMs + now - heardAt)
     const isUnowned = Math.min(silentMs, knownForMs) > dutySilentMs
     return { name, node: row?.node, isOwn: false, silentMs, isUnowned }
   }
