@@ -1,4 +1,4 @@
-/** The start of the reader for all: whoever is interrupted in it, the next that starts it has a reader. */
+/** The start of the reader for all: a follower that is interrupted in it leaves the node one that the next follower can start. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber, Scheduler } from "effect"
 import { makeSharedTail } from "../../src/actors/subscriptions/SharedTail.ts"

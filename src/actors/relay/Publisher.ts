@@ -83,6 +83,14 @@ const takeMerged = (tails: ReadonlyArray<Tail>, eventsMax: number): ReadonlyArra
   return merged
 }
 
+const readOn = Effect.fnUntraced(function* (tail: Tail, eventsMax: number) {
+  const { writerId, read } = tail
+  const { commits, last } = yield* readCommits({ writerId, after: read, eventsMax })
+  if (last === undefined) tail.end = read
+  else tail.read = last
+  tail.commits = commits
+})
+
 export const makePublisher = Effect.gen(function* () {
   const bus = yield* Bus
   const { partitions } = yield* LedgerConfig
@@ -149,14 +157,6 @@ export const makePublisher = Effect.gen(function* () {
     // Fences have no events, and are never published.
     for (const { writerId, read, commits } of tails) if (commits.length === 0) moveTo(writerId, read)
     return true
-  })
-
-  const readOn = Effect.fnUntraced(function* (tail: Tail, eventsMax: number) {
-    const { writerId, read } = tail
-    const { commits, last } = yield* readCommits({ writerId, after: read, eventsMax })
-    if (last === undefined) tail.end = read
-    else tail.read = last
-    tail.commits = commits
   })
 
   return { ...cursors, counts, turn, publish, publishTails }
