@@ -27,6 +27,8 @@ it("a projection has a name, tables and a way to write them", () => {
     {},
     { ...host, name: "Host" },
     { ...host, version: 1.5 },
+    { ...host, version: -1 },
+    { ...host, version: 1e21 },
     { ...host, write: 1 }
   ])
     assert.isFalse(isProjection(value))
@@ -38,6 +40,17 @@ it("a projection of a host can have no name that the ledger uses", () => {
     assert.match(projectionFault({ ...host, tables: ["own", table] }) ?? "", /reserved/, table)
     assert.isFalse(isProjection({ ...host, tables: ["own", table] }))
   }
+})
+
+it("a projection has no table whose name a rebuild would make longer than PostgreSQL keeps, and none twice", () => {
+  const name = "a".repeat(31)
+  const longest = "t".repeat(63 - `${name}_v12_next_`.length)
+  const of = (...tables: ReadonlyArray<string>) => projectionFault({ ...host, name, version: 12, tables })
+  assert.isUndefined(of(longest))
+  assert.match(of("own", `${longest}t`) ?? "", /longer than 22 characters.*a rebuild makes a+_v12_next_t+$/)
+  assert.match(of("own", "other", "own") ?? "", /"own" is there twice/)
+  // Those that it has without being asked fit below every name and version.
+  for (const table of reserved) assert.isAtMost(`${name}_v999999999_next_${table}`.length, 63, table)
 })
 
 it("every table that the migrations make for the books is their own, or reserved in each projection", () => {

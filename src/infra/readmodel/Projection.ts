@@ -21,13 +21,13 @@ export interface Written {
 export interface Projection {
   /** Lower-case letters, digits and `_`; not `books`. */
   readonly name: string
-  /** Raise it when `write` changes: the new version stands beside the old one, in tables of its own. */
+  /** A whole number, 0 or more. Raise it when `write` changes: the new version stands beside the old one, in tables of its own. */
   readonly version: number
   /** The folder of its numbered SQL files, where they are not the read model's own. */
   readonly migrations?: string
   /**
    * Its own tables, without prefix and without the standard ones. Reserved are the names of those, `sum_prefixes`, and all that
-   * begin with `next_` or `old_`.
+   * begin with `next_` or `old_`. With what stands before them, `<name>_v<version>_next_<table>`, they have at most 63 characters.
    */
   readonly tables: ReadonlyArray<string>
   /** Those of its tables whose rows are only ever added. A rebuild makes their indexes once all rows are there. */
@@ -85,16 +85,41 @@ const tableFault = (table: string): string | undefined => {
   return mark === undefined ? undefined : `table names that begin with "${mark}_" are reserved: "${table}"`
 }
 
+/** A part of the tables' names, so it is written in digits alone. */
+const versionMax = 999_999_999
+
+const isVersion = (value: unknown): value is number =>
+  typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= versionMax
+
+/** PostgreSQL cuts off what is longer, without a word: two tables could come to have one name. */
+const identifierMax = 63
+
+/**
+ * Why the names that a rebuild gives its tables are too long, or the same twice. Told at the start: else it would be found out by the first
+ * rebuild, when one is needed.
+ */
+const lengthFault = (named: Pick<Projection, "name" | "version" | "tables">): string | undefined => {
+  const longest = `${prefixOf(named)}_${rebuildMarks.next}_`
+  const tooLong = named.tables.find((table) => longest.length + table.length > identifierMax)
+  if (tooLong !== undefined) {
+    const left = identifierMax - longest.length
+    return `the table name "${tooLong}" is longer than ${left} characters: PostgreSQL cuts names off after ${identifierMax}, and a rebuild makes ${longest}${tooLong}`
+  }
+  const twice = named.tables.find((table, nth) => named.tables.indexOf(table) !== nth)
+  return twice === undefined ? undefined : `the table name "${twice}" is there twice`
+}
+
 /** Why what a module of a host exports is no projection that can run beside the books; undefined where it is one. */
 export const projectionFault = (value: unknown): string | undefined => {
   if (!Predicate.hasProperty(value, "name") || !isName(value.name)) return "it has no valid name"
   if (value.name === booksName) return `the name "${booksName}" is reserved`
-  if (!Predicate.hasProperty(value, "version") || !Number.isInteger(value.version))
-    return "its version is no whole number"
+  if (!Predicate.hasProperty(value, "version") || !isVersion(value.version))
+    return `its version is no whole number of 0 to ${versionMax}`
   if (!Predicate.hasProperty(value, "tables") || !Array.isArray(value.tables) || !value.tables.every(isName))
     return "its tables are no list of valid names"
   if (!Predicate.hasProperty(value, "write") || typeof value.write !== "function") return "it has no write"
-  return value.tables.map(tableFault).find((fault) => fault !== undefined)
+  const { name, tables, version } = value
+  return tables.map(tableFault).find((fault) => fault !== undefined) ?? lengthFault({ name, version, tables })
 }
 
 /** Whether what a module of a host exports is a projection. */
