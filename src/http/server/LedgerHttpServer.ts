@@ -9,6 +9,7 @@ import { Cause, Data, Duration, Effect, Layer, Redacted } from "effect"
 import { HttpRouter, type HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { Authenticator } from "../../access/Authenticator.ts"
+import { listenBacklog } from "../../infra/config/Backlog.ts"
 import { LedgerHttpApi } from "../api/LedgerHttpApi.ts"
 import { openApiDocument } from "../api/OpenApiDocument.ts"
 import { InternalError, MethodNotAllowed, NotFound } from "../api/Problems.ts"
@@ -134,6 +135,7 @@ const listening = ({ host, port, tls }: Listen, websocketBytesMax: number) =>
       return NodeHttpServer.layer(() => server, {
         host,
         port,
+        backlog: listenBacklog,
         websocket: { maxPayload: websocketBytesMax },
         gracefulShutdownTimeout: Duration.millis(limits.drainMs)
       })

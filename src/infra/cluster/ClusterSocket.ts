@@ -8,6 +8,7 @@ import { Runners } from "effect/cluster"
 import { SecureRandom } from "effect/crypto"
 import { RpcClient, RpcSerialization } from "effect/rpc"
 import { Socket, SocketServer } from "effect/socket"
+import { listenBacklog } from "../config/Backlog.ts"
 import { greet } from "./PeerHandshake.ts"
 import { makeReception, openWire, pullAfter, socketTo } from "./PeerPort.ts"
 import { withCloseTimeout } from "./SocketTimeouts.ts"
@@ -109,7 +110,9 @@ export const layerServer = (address: { readonly host: string; readonly port: num
     Effect.gen(function* () {
       const receiveNode = yield* makeReception
       const serialization = yield* RpcSerialization.RpcSerialization
-      const server = yield* withCloseTimeout(NodeSocketServer.make({ ...address, noDelay: true }))
+      const server = yield* withCloseTimeout(
+        NodeSocketServer.make({ ...address, backlog: listenBacklog, noDelay: true })
+      )
       return {
         ...server,
         run: (handler) =>

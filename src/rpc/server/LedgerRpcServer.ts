@@ -11,6 +11,7 @@ import { SocketServer } from "effect/socket"
 import { Authenticator } from "../../access/Authenticator.ts"
 import { RefusalLog } from "../../access/RefusalLog.ts"
 import { withCloseTimeout } from "../../infra/cluster/SocketTimeouts.ts"
+import { listenBacklog } from "../../infra/config/Backlog.ts"
 import { LedgerRpc } from "../LedgerRpc.ts"
 import * as connections from "./Connections.ts"
 import { Connections } from "./Connections.ts"
@@ -52,6 +53,7 @@ export const layerTcp = (settings: Pick<RpcSettings, "host" | "port" | "format" 
   const listening = NodeSocketServer.make({
     host: settings.host,
     port: settings.port,
+    backlog: listenBacklog,
     noDelay: true,
     keepAlive: true,
     keepAliveInitialDelay: keepAliveMs
