@@ -90,8 +90,8 @@ class Shares {
 class StuckSockets {
   readonly #sockets = new Map<Socket, { taken: number; since: number }>()
 
-  add(socket: Socket): void {
-    this.#sockets.set(socket, { taken: 0, since: 0 })
+  add(socket: Socket, now: number): void {
+    this.#sockets.set(socket, { taken: 0, since: now })
     socket.once("close", () => this.#sockets.delete(socket))
   }
 
@@ -143,7 +143,7 @@ const make = Effect.gen(function* () {
       }
       socket.once("close", () => ofPeers.giveBack(peer))
     }
-    const onReady = (socket: Socket): void => stuck.add(socket)
+    const onReady = (socket: Socket): void => stuck.add(socket, elapsedMsUnsafe(clock))
     // Over TLS what waits for the peer is counted by the socket that encrypts it.
     const ready = "setSecureContext" in server ? "secureConnection" : "connection"
     server.on("connection", onConnection).on(ready, onReady)
