@@ -52,9 +52,8 @@ const make = Effect.fnUntraced(function* (node: string) {
     if (own.has(name)) return { name, node, isOwn: true, silentMs: 0, isUnowned: false }
     const now = elapsedMs()
     const row = heard.get(name)
-    // A node that has just started may not have heard of an owner yet.
+    // A node that has just started may not have heard of an owner yet. Time elapsed has fractions, which are not told.
     const knownForMs = now - startedAt
-    // Told as it is, and time elapsed has fractions.
     const silentMs = Math.round(row === undefined ? knownForMs : row.silentMs + now - heardAt)
     const isUnowned = Math.min(silentMs, knownForMs) > dutySilentMs
     return { name, node: row?.node, isOwn: false, silentMs, isUnowned }
