@@ -71,6 +71,17 @@ describe("the locks of a node", () => {
     assert.strictEqual(until(), 21_500)
   })
 
+  it("are not confirmed by others that are taken, which may be by a session that has none of them", () => {
+    const { held, until } = start()
+    // Each of these came before the last had ceased to be certain.
+    for (const [nth, shard] of ["c", "d", "e"].entries()) {
+      held.acquired([shard], at(1_900 + 900 * nth))
+      assert.strictEqual(until(), 2_000)
+    }
+    held.acquired(["a", "b", "c", "d", "e"], at(5_000))
+    assert.strictEqual(until(), 6_000, "all of them by one session")
+  })
+
   it("are counted without those that were let go of", () => {
     const { held } = start()
     const before = held.shards

@@ -2,7 +2,7 @@
  * Which locks of shards this node was confirmed, and what follows from what the database says of them: for how long they are
  * certain (LockCertainty.ts).
  */
-import { after, firstOf, isBefore, type LockCertainty, laterOf, type Moment, never } from "./LockCertainty.ts"
+import { after, firstOf, type LockCertainty, laterOf, type Moment, never } from "./LockCertainty.ts"
 
 /** For how long an answer of the database makes this node certain, in milliseconds from when it was asked. */
 interface LockTimes {
@@ -46,11 +46,14 @@ export class HeldLocks {
     return shards.filter((shard) => this.#held.has(shard)).length
   }
 
-  /** Locks were taken, by a question that was sent then. They confirm none that were held before, of which the node may have ceased to be certain. */
+  /**
+   * Locks were taken, by a question that was sent then. They confirm none that were held before and are not among them: the session may
+   * be another one, after the database ended the one that had those.
+   */
   acquired(shards: ReadonlyArray<string>, sentAt: Moment): void {
-    const mayBeOld = this.#held.size > 0 && !isBefore(sentAt, this.#certainty.until)
+    const areAll = this.#areAll(shards, sentAt)
     for (const shard of shards) this.#held.set(shard, sentAt.elapsedMs)
-    if (!mayBeOld) this.#confirm(sentAt)
+    if (areAll) this.#confirm(sentAt)
   }
 
   /**
