@@ -226,8 +226,10 @@ const changesOf = (
     }
     if (shortfall !== undefined && lacking > 0n) {
       const own = changes.find(({ account }) => account.id === shortfall)
-      const payer = yield* active(own === undefined ? stateOf(shortfall) : after(own), asset, "debits")
-      yield* covers(payer, lacking)
+      const before = yield* active(own?.account ?? stateOf(shortfall), asset, "debits")
+      // A refusal tells the account as it is, and all that it would have to give.
+      yield* covers(before, lacking - (own?.units ?? 0n))
+      const payer = own === undefined ? before : after(own)
       changes.push({ account: payer, units: -lacking, isShortfall: true })
     }
     return changes

@@ -156,7 +156,8 @@ describe("a reversal", () => {
       assert.deepInclude(yield* refused(node, reverse("payment", { shortfall: "tax" })), {
         _tag: "InsufficientFunds",
         account: "tax",
-        amount: 50_00n
+        balance: 63_29n,
+        amount: 63_30n
       })
       yield* node.send(deposit("tax", 1n))
       const { postings } = yield* node.send(reverse("payment", { shortfall: "tax" }))
