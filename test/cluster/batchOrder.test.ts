@@ -1,8 +1,10 @@
 /** A batch over accounts of several nodes takes effect on every account in its order. */
 import { assert, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
 import type { Placing } from "../../src/actors/accounts/Placement.ts"
+import type { CommandInput } from "../../src/domain/Command.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { FaultyStore } from "../support/faultyStore.ts"
 import { invariantsOf } from "../support/invariants.ts"
 import {
   deposit,
@@ -16,6 +18,7 @@ import {
   tally,
   toCommand,
   transfer,
+  until,
   withdraw
 } from "../support/ledgerWorld.ts"
 import { SimulatedCluster } from "../support/simulatedCluster.ts"
@@ -113,5 +116,45 @@ it.live("a batch of several chunks keeps its order where an account of another n
     const results = yield* node.dispatcher.dispatchMany(batch)
     assert.deepStrictEqual(results.slice(-2).map(outcomeOf), ["Accepted", "InsufficientFunds"])
     assert.deepStrictEqual(yield* invariantsOf(yield* EventStore), [])
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.live("a capture whose hold alone says where it goes does not overtake what waits in its batch", () =>
+  Effect.gen(function* () {
+    const store = yield* EventStore
+    const faulty = FaultyStore.over(store)
+    const cluster = new SimulatedCluster(2, 2)
+    const start = (index: number) =>
+      Effect.tap(
+        startNode(`node-${index}`, {
+          placement: cluster.placementOf(index),
+          store: index === 0 ? store : faulty.store
+        }),
+        (node) => Effect.sync(() => cluster.join(index, node.dispatcher.localNode))
+      )
+    const [node, other] = [yield* start(0), yield* start(1)]
+    yield* fund(node, ["a0", "a1", "c0"], 100n)
+    yield* node.send(open("b1"))
+    yield* node.send({ _tag: "PlaceHold", commandId: "h", account: "c0", amount: 100n, to: "b1" })
+    // The other node cannot lend `a1`: its commit hangs.
+    faulty.hold("commit")
+    const hanging = yield* Effect.forkChild(other.send(deposit("a1", 1n)))
+    yield* until("the commit hangs", () => faulty.held() > 0)
+    const journal: CommandInput = {
+      _tag: "PostJournal",
+      commandId: "needs-money",
+      legs: [
+        { account: "a0", side: "credit", amount: 50n },
+        { account: "a1", side: "credit", amount: 50n },
+        { account: "b1", side: "debit", amount: 100n }
+      ]
+    }
+    const batch = [journal, { _tag: "CaptureHold", commandId: "c", account: "c0", hold: "h" } as const]
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    yield* Effect.sleep(50)
+    faulty.release()
+    assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), ["InsufficientFunds", "Accepted"])
+    yield* Fiber.join(hanging)
+    assert.deepStrictEqual(yield* invariantsOf(store), [])
   }).pipe(Effect.provide([memoryStores, quiet]))
 )

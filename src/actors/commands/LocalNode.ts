@@ -242,10 +242,8 @@ const makeSubmitAll = Effect.fnUntraced(function* (
     const submitted: Array<Effect.Effect<Receipt, CommandError>> = []
     for (const command of commands) {
       // Mostly all accounts are in memory, and each command is decided as it is submitted.
-      for (const id of undecided.size === 0 ? [] : accountsOf(command)) {
-        const before = undecided.get(id)
-        if (before !== undefined) yield* decided(before)
-      }
+      for (const before of undecided.size === 0 ? [] : undecidedBefore(command, undecided))
+        yield* decided(before)
       const outcome = submit(command, sender)
       submitted.push(outcome)
       const pending = inFlight.get(command.commandId)
@@ -264,6 +262,15 @@ const makeSubmitAll = Effect.fnUntraced(function* (
     return submitted
   })
 })
+
+/** What a command of a batch has to wait for: those before it that may share an account with it. */
+const undecidedBefore = (
+  command: Command,
+  undecided: ReadonlyMap<AccountId, PendingCommand>
+): Iterable<PendingCommand> =>
+  mayTouchAny(command)
+    ? new Set(undecided.values())
+    : accountsOf(command).flatMap((id) => undecided.get(id) ?? [])
 
 /** Another command has its id, which is free again where that one is refused. */
 const isContested = (command: Command, pending: PendingCommand): boolean =>
