@@ -3,7 +3,7 @@
  * registered in this event store.
  */
 import { Clock, Context, Effect, Layer, Semaphore } from "effect"
-import type { Instant } from "../../domain/Ids.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { EventStore, type StoreUnavailable, type WriterId } from "../../infra/eventstore/EventStore.ts"
 
 export class KnownWriters extends Context.Service<
@@ -24,14 +24,14 @@ export class KnownWriters extends Context.Service<
       const known = new Set<WriterId>()
       const clock = yield* Clock.Clock
       /**
-       * Not registered when they were looked up, and when that was. A writer registers before anything of it can be on the bus; but
-       * a name that was only claimed once must not count as that of a stranger for ever.
+       * Not registered when they were looked up, and when that was, by time elapsed. A writer registers before anything of it can be
+       * on the bus; but a name that was only claimed once must not count as that of a stranger for ever.
        */
-      const foreign = new Map<WriterId, Instant>()
+      const foreign = new Map<WriterId, number>()
       const isNew = (writer: WriterId) => {
         if (known.has(writer)) return false
         const lookedAt = foreign.get(writer)
-        return lookedAt === undefined || clock.currentTimeMillisUnsafe() - lookedAt >= foreignMs
+        return lookedAt === undefined || elapsedMsUnsafe(clock) - lookedAt >= foreignMs
       }
 
       const look = Effect.fnUntraced(function* (writers: ReadonlyArray<WriterId>) {
@@ -42,7 +42,7 @@ export class KnownWriters extends Context.Service<
         for (const writer of unknown) {
           foreign.delete(writer)
           if (registered.has(writer)) known.add(writer)
-          else foreign.set(writer, clock.currentTimeMillisUnsafe())
+          else foreign.set(writer, elapsedMsUnsafe(clock))
         }
         for (const writer of known) {
           if (known.size <= knownMax) break
