@@ -1,16 +1,38 @@
 /** The contract of the bus in memory, and the bad weather it can make. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Result } from "effect"
+import { Clock, Effect, Result } from "effect"
+import { TestClock } from "effect/testing"
 import { fairWeather, makeBusMemory } from "../../src/infra/bus/BusMemory.ts"
 import { pack } from "../../src/infra/bus/BusMessage.ts"
 import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
 import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
+import { settable } from "../support/settableClock.ts"
 import { busContract } from "./busContract.ts"
 
 busContract("memory", (limits) =>
   Effect.map(makeBusMemory(), ({ bus, wipeUnsafe }) => ({ bus, wipe: Effect.sync(wipeUnsafe) })).pipe(
     Effect.provideService(ReadSideConfig, { ...defaultReadSideLimits, ...limits })
   )
+)
+
+it.effect("what was not acknowledged comes again in time, though the machine's clock was set back", () =>
+  Effect.gen(function* () {
+    const { clock, setBack } = settable(yield* Clock.Clock)
+    yield* TestClock.adjust(3_600_000)
+    const { bus } = yield* Effect.provideService(makeBusMemory(), Clock.Clock, clock)
+    const commit = new EventWriter().commit(openAccount("a"))
+    yield* bus.publish(pack([commit], { partitions: 1, bytesMax: 100_000 }))
+    const subscription = yield* bus.subscribe({ projection: "test", partition: 0 })
+    assert.lengthOf(yield* subscription.take(() => true), 1)
+    setBack(3_600_000)
+    yield* TestClock.adjust(defaultReadSideLimits.ackWaitMs)
+    const [again] = yield* Effect.provideService(
+      subscription.take(() => true),
+      Clock.Clock,
+      clock
+    )
+    assert.isTrue(again?.isRepeated)
+  }).pipe(Effect.scoped)
 )
 
 describe("the weather of the bus in memory", () => {
