@@ -497,8 +497,9 @@ describe("a subscription", () => {
       [],
       ids.map((writer, nth) => [writer, 1_000 + nth] as const)
     )
-    const whole = Result.getOrThrow(SubscriptionCursor.parse(cursor.print()))
-    assert.isAtMost(cursor.print().length, 12_288)
+    const fitting = cursor.print(12_288)
+    assert.isAtMost(fitting.length, 12_288)
+    const whole = Result.getOrThrow(SubscriptionCursor.parse(fitting))
     for (const [nth, writer] of ids.entries()) assert.strictEqual(whole.positionOf(writer), 1_000 + nth)
     const text = cursor.print(2_000)
     assert.isAtMost(text.length, 2_000)
@@ -507,6 +508,19 @@ describe("a subscription", () => {
     const least = Math.min(...short.named.map((writer) => short.positionOf(writer)))
     assert.strictEqual(least, 1_400 - short.named.length)
     assert.strictEqual(short.finishedTo, 7)
+  })
+
+  it("has a cursor that nodes of an earlier version read, wherever it need not be packed", () => {
+    const writers = Array.from({ length: 150 }, (_, nth): [string, number] => [
+      `node-${nth >> 1}.${nth}`,
+      nth
+    ])
+    const cursor = new SubscriptionCursor(7, [], writers)
+    const read = (text: string) => JSON.parse(Buffer.from(text, "base64url").toString())
+    assert.deepStrictEqual(read(cursor.print()), [2, 7, [], Object.fromEntries(writers)])
+    assert.deepStrictEqual(read(cursor.print(12_288)), [2, 7, [], Object.fromEntries(writers)])
+    const before = cursor.printBefore({ writerId: "node-0.1", seq: 1 })
+    assert.deepStrictEqual(read(before), [2, 7, [], { ...Object.fromEntries(writers), "node-0.1": 0 }])
   })
 
   it("refuses a packed cursor that is none, or would be too large", () => {

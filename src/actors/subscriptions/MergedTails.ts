@@ -34,7 +34,7 @@ const keysARead = 4_000
 const listedMax = 1_000
 const laterMax = 20_000
 
-/** What one step of a subscription prints of cursors, in bytes before they are packed: each event carries one. */
+/** What one step of a subscription prints of cursors, in bytes before they are made text: each event carries one. */
 const printedMax = 6_000_000
 
 /** A writer that began so long after a commit may still have a commit before it: clocks differ, and commits wait. */

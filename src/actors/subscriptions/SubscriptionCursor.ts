@@ -6,7 +6,8 @@
  *
  * A cursor is a claim of its bearer: what it names that the log does not know is forgotten before it is repeated. And it is
  * bounded: where more writers would have to be named than it has room for, it says nothing of those that committed least, which are
- * read again. A long one is packed, for ids of writers are much alike, and a header of HTTP has little room.
+ * read again. Where it has to fit into a header of HTTP it is packed if it is too long, for ids of writers are much alike; nowhere else,
+ * since each commit is printed for those that follow the log, and packing takes ten times as long as that.
  */
 import { deflateRawSync, inflateRawSync } from "node:zlib"
 import { Result, Schema } from "effect"
@@ -25,17 +26,12 @@ const decode = Schema.decodeUnknownResult(Wire)
 const namedBytesMax = 200_000
 /** Longer texts are refused unread, packed or not: in Base64, with some room, what a cursor may name. */
 const textMax = 400_000
-/** Longer texts are packed. */
-const plainMax = 2_000
 /** Before what is packed; no text in Base64 begins so. */
 const packedMark = "z."
 
-const pack = (json: string): string => {
-  const plain = Buffer.from(json).toString("base64url")
-  return plain.length <= plainMax
-    ? plain
-    : `${packedMark}${deflateRawSync(json, { level: 1 }).toString("base64url")}`
-}
+const plain = (json: string): string => Buffer.from(json).toString("base64url")
+
+const pack = (json: string): string => packedMark + deflateRawSync(json, { level: 1 }).toString("base64url")
 
 const unpack = (text: string): Result.Result<string, unknown> =>
   text.startsWith(packedMark)
@@ -105,7 +101,7 @@ export class SubscriptionCursor {
     for (const writer of this.#positions.keys()) if (!known.has(writer)) this.#positions.delete(writer)
   }
 
-  /** What it takes to print it, in bytes of its text before that is packed. */
+  /** What it takes to print it, in bytes before they are made text. */
   get printedBytes(): number {
     return this.#json(this.#positions, namedBytesMax).length
   }
@@ -128,30 +124,36 @@ export class SubscriptionCursor {
     for (const writer of this.#positions.keys()) if (!open.has(writer)) this.#positions.delete(writer)
   }
 
-  /** In so many characters at most: it says less where that is too little, but never more than was read. */
+  /** In so many characters at most: packed, and where that is too little it says less, but never more than was read. */
   print(charactersMax = textMax): string {
-    for (let room = namedBytesMax; ; room = Math.floor(room * 0.8)) {
-      const text = pack(this.#json(this.#positions, room))
-      if (text.length <= charactersMax || room === 0) return text
+    const json = this.#json(this.#positions, namedBytesMax)
+    const text = plain(json)
+    if (text.length <= charactersMax) return text
+    let packed = pack(json)
+    let room = Math.min(namedBytesMax, bytesOf(this.#positions) + ordinalBytes * this.#finished.size)
+    while (packed.length > charactersMax && room > 0) {
+      room = Math.floor(room * Math.min(0.9, charactersMax / packed.length))
+      packed = pack(this.#json(this.#positions, room))
     }
+    return packed
   }
 
   /** The place just before a commit that was read: a subscription that is resumed there delivers the whole commit again. */
   printBefore({ writerId, seq }: { readonly writerId: WriterId; readonly seq: number }): string {
-    return pack(this.#json(new Map(this.#positions).set(writerId, seq - 1), namedBytesMax))
+    return plain(this.#json(new Map(this.#positions).set(writerId, seq - 1), namedBytesMax))
   }
 
   #json(positions: ReadonlyMap<WriterId, number>, bytesMax: number): string {
     let room = bytesMax
     const named: Array<readonly [WriterId, number]> = []
     for (const [writer, seq] of inOrderOfNeed(positions, bytesMax)) {
-      room -= writer.length + 20
+      room -= nameBytes(writer)
       if (room < 0) break
       named.push([writer, seq])
     }
     const finished: Array<number> = []
     for (const ordinal of this.#finished) {
-      room -= 10
+      room -= ordinalBytes
       if (room < 0) break
       finished.push(ordinal)
     }
@@ -160,15 +162,22 @@ export class SubscriptionCursor {
   }
 }
 
+/** What it takes to name them all, about. */
+const bytesOf = (positions: ReadonlyMap<WriterId, number>): number => {
+  let bytes = 0
+  for (const writer of positions.keys()) bytes += nameBytes(writer)
+  return bytes
+}
+
+const nameBytes = (writer: WriterId): number => writer.length + 20
+const ordinalBytes = 10
+
 /** Those first whose commits it would be most work to read again, where not all may be named. */
 const inOrderOfNeed = (
   positions: ReadonlyMap<WriterId, number>,
   bytesMax: number
-): Iterable<readonly [WriterId, number]> => {
-  let bytes = 0
-  for (const writer of positions.keys()) bytes += writer.length + 20
-  return bytes <= bytesMax ? positions : [...positions].sort(([, a], [, b]) => b - a)
-}
+): Iterable<readonly [WriterId, number]> =>
+  bytesOf(positions) <= bytesMax ? positions : [...positions].sort(([, a], [, b]) => b - a)
 
 const isCurrent = (wire: typeof Wire.Type): wire is typeof Current.Type => Array.isArray(wire)
 
