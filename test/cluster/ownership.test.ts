@@ -74,6 +74,9 @@ const comeBack = (store: FaultyStore | undefined) =>
     pass(12_000)
   )
 
+/** So that nodes can end where a test fails in the middle. To be said once they have started. */
+const comesBackAtTheEnd = (store: FaultyStore | undefined) => Effect.addFinalizer(() => comeBack(store))
+
 const scenarios = Effect.provide([memoryStores, quiet])
 
 describe("the owner of an account that another node leased", () => {
@@ -295,6 +298,82 @@ describe("a member of a cluster that starts", () => {
         const writers = yield* inner.listWriters
         assert.isAbove(writers.length, 1)
         for (const { node, fenced } of writers) assert.strictEqual(fenced, node !== "another", node)
+      })
+    )
+  )
+})
+
+describe("a member of a cluster whose earlier life wakes beside it under the same name", () => {
+  it.effect("waits for what that life goes on to write by a new writer", () =>
+    scenarios(
+      Effect.gen(function* () {
+        const inner = yield* EventStore
+        const cluster = new SimulatedCluster(2, 2)
+        const frozen = FaultyStore.over(inner)
+        const start = Effect.fnUntraced(function* (index: number, store: FaultyStore["store"]) {
+          const placement = cluster.placementOf(index)
+          const node = yield* startNode("member", { placement, store })
+          cluster.join(index, node.dispatcher.localNode)
+          return node
+        })
+        const before = yield* start(0, frozen.store)
+        yield* before.send(open("x-0"))
+        frozen.hold("heartbeat")
+        const after = yield* start(1, inner)
+        yield* comesBackAtTheEnd(frozen)
+        cluster.seize(0, 1)
+        yield* pass(200)
+        // It is certain of the shard for the time of a lease after its lock has gone.
+        frozen.release()
+        const paid = yield* begin(before, deposit("x-0", 100n))
+        assert.strictEqual(outcomeOf(yield* joined(paid)), "Accepted")
+        frozen.hold("commit")
+        const late = yield* begin(before, deposit("x-0", 100n))
+        yield* pass(100)
+        yield* Effect.forkChild(cluster.wakeUp(0))
+        const asked = yield* Effect.forkChild(Effect.result(after.dispatcher.head(AccountId.make("x-0"))), {
+          startImmediately: true
+        })
+        yield* pass(3_500)
+        assert.isUndefined(asked.pollUnsafe(), "what is on its way may still land")
+        frozen.release()
+        assert.strictEqual(outcomeOf(yield* joined(late)), "Accepted")
+        yield* joined(asked)
+        assert.strictEqual(yield* balanceAt(after, "x-0"), 200n)
+        const spent = yield* begin(after, withdraw("x-0", 200n))
+        assert.strictEqual(outcomeOf(yield* joined(spent)), "Accepted")
+        assert.strictEqual(after.dispatcher.stats().conflicts, 0)
+        assert.deepStrictEqual(yield* invariantsOf(inner), [])
+      })
+    )
+  )
+
+  it.effect("does not wait for its own lanes, nor for those that took their places", () =>
+    scenarios(
+      Effect.gen(function* () {
+        const { inner, cluster, stores, nodes } = yield* startNodes(2)
+        yield* comesBackAtTheEnd(stores[1])
+        const [first, second] = nodes
+        yield* first.send(open("x-0"))
+        yield* second.send(open("x-1"))
+        for (const { writerId, node } of yield* inner.listWriters)
+          if (node === "node-1") yield* inner.fenceWriter(writerId)
+        assert.strictEqual(outcomeOf(yield* joined(yield* begin(second, deposit("x-1", 1n)))), "Accepted")
+        cluster.seize(0, 1)
+        yield* Effect.forkChild(cluster.wakeUp(0))
+        yield* pass(500)
+        stores[1]?.hold("commit")
+        const paid = yield* begin(second, deposit("x-1", 1n))
+        yield* pass(4_000)
+        const asked = yield* Effect.forkChild(second.dispatcher.head(AccountId.make("x-0")), {
+          startImmediately: true
+        })
+        yield* pass(100)
+        assert.isDefined(asked.pollUnsafe())
+        stores[1]?.release()
+        assert.strictEqual(outcomeOf(yield* joined(paid)), "Accepted")
+        const open_ = (yield* inner.listWriters).filter(({ node, fenced }) => node === "node-1" && !fenced)
+        assert.isAbove(open_.length, 0, "none of its own was fenced for it")
       })
     )
   )

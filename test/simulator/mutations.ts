@@ -288,7 +288,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "a bar is lifted before other writers are closed",
     theme: "ownership",
     file: `${commit}/OwnershipBarrier.ts`,
-    from: "(isAlone(one.bar) || (storeNow >= one.endsAt && closedUpTo >= one.endsAt))",
+    from: "(isAbandoned(one) || (storeNow >= one.endsAt && closedUpTo >= one.endsAt))",
     to: "storeNow >= 0"
   },
   {

@@ -17,6 +17,8 @@
  * - So the bar is lifted at the first look at or after `endsAt` at which every writer of another node that is not fenced
  *   is closed up to `endsAt`. A writer that gives no sign of life is fenced then; one that lives and does not close is
  *   fenced a few heartbeats later.
+ * - Which writers are of another node is told by their ids. An earlier life of this one, frozen and awake again beside it, registers its
+ *   writers under the same name, and is waited for as any other.
  * - What this node itself decided on the account, as one that had leased it, must be out of its own queue.
  *
  * Where no other node writes (each writer of others is fenced and gave no sign of life lately, or is of a node that certainly never
@@ -34,6 +36,7 @@ import { EventStore, type StoreUnavailable, type WriterRow } from "../../infra/e
 import { AccountRegistry, type LoadBar } from "../accounts/AccountRegistry.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import { CommitQueue } from "./CommitQueue.ts"
+import { WriterRegistry } from "./WriterRegistry.ts"
 
 /** How often the writers are looked at while accounts are barred, in milliseconds. */
 const lookMs = 50
@@ -53,11 +56,12 @@ interface Waiting {
   readonly undecidedFromMs: number
 }
 
-const liftBars = Effect.fnUntraced(function* (node: string) {
+const liftBars = Effect.gen(function* () {
   const store = yield* EventStore
   const registry = yield* AccountRegistry
   const queue = yield* CommitQueue.Service
   const clock = yield* LedgerClock
+  const writers = yield* WriterRegistry
   const { clockSkewMaxMs, heartbeatMs } = yield* LedgerConfig
   const { leaseMs } = yield* ClusterConfig
   /** Longer than any lease, so that a writer which is silent for so long had no lease to decide on. */
@@ -99,7 +103,7 @@ const liftBars = Effect.fnUntraced(function* (node: string) {
     // Before the writers are listed: one that registers after that moment is of no use to a former owner.
     const elapsedMs = clock.elapsedUnsafe()
     const storeNow = yield* store.heartbeat([])
-    const others = (yield* store.listWriters).filter((writer) => writer.node !== node)
+    const others = (yield* store.listWriters).filter(({ writerId }) => !writers.isOwn(writerId))
     const isAlone = ({ strangers }: LoadBar): boolean =>
       others.every((writer) => strangers.has(writer.node) || (writer.fenced && isSilent(writer, storeNow)))
     /** An unclean shard without strangers had a holder, also where no writer is left to tell of it. */
@@ -153,5 +157,5 @@ const liftBars = Effect.fnUntraced(function* (node: string) {
   )
 })
 
-/** Lifts the bars of the registry in the scope. `node` is the name under which this node registers its writers. */
-export const layer = (node: string) => Layer.effectDiscard(liftBars(node))
+/** Lifts the bars of the registry in the scope. */
+export const layer = Layer.effectDiscard(liftBars)

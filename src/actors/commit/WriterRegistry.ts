@@ -32,6 +32,8 @@ export class WriterRegistry extends Context.Service<
     readonly registerFirst: (lane: number) => Effect.Effect<WriterId, StoreUnavailable>
     /** The same, but tries until the store answers. */
     readonly register: (lane: number) => Effect.Effect<WriterId>
+    /** This process registered it, for a lane or for one that took its place: an earlier life under the same name did not. */
+    readonly isOwn: (writerId: WriterId) => boolean
     /** The writer will not be used again. */
     readonly retire: (writerId: WriterId) => void
     /** Why commands must be refused now, or `undefined`: the clock is off, or was never compared. */
@@ -52,10 +54,10 @@ const make = Effect.fnUntraced(function* (node: string) {
   const queue = yield* CommitQueue.Service
   const store = yield* EventStore
   const clock = yield* LedgerClock
-  const wall = yield* Clock.Clock
   const limits = yield* LedgerConfig
   const comparison = yield* makeClockComparison
   const live = new Set<WriterId>()
+  const ids = yield* makeWriterIds(node)
   /** Just before what is decided and not committed, or up to now; the clock is raised so that it stays so (design §4). */
   const closedNow = (now: Instant): Instant => Math.min(queue.openSince() ?? now, now) - 1
   let silence: string | undefined
@@ -70,8 +72,7 @@ const make = Effect.fnUntraced(function* (node: string) {
   const registeredAs = isAlone ? `${node}${aloneMark}` : node
 
   const registerFirst = Effect.fnUntraced(function* (lane: number) {
-    const nonce = yield* Random.nextIntBetween(0, 36 ** 6)
-    const writerId = `${node}.${wall.currentTimeMillisUnsafe().toString(36)}.${nonce.toString(36)}.${lane}`
+    const writerId = ids.next(lane)
     // From now on no node takes an instant for closed at which this writer may still write.
     yield* store.registerWriter({ writerId, node: registeredAs, closedAt: closedNow(clock.nowUnsafe()) })
     yield* beat([writerId])
@@ -109,6 +110,7 @@ const make = Effect.fnUntraced(function* (node: string) {
   return WriterRegistry.of({
     registerFirst,
     register,
+    isOwn: ids.isOwn,
     retire: (writerId) => {
       live.delete(writerId)
     },
@@ -117,6 +119,18 @@ const make = Effect.fnUntraced(function* (node: string) {
     skewMs: comparison.skewMs,
     aheadMs: clock.aheadMsUnsafe
   })
+})
+
+/** The ids of all writers of this process begin alike. Two lives of a node, which may be under way at once, share the name alone. */
+const makeWriterIds = Effect.fnUntraced(function* (node: string) {
+  const startedMs = (yield* Clock.Clock).currentTimeMillisUnsafe()
+  const nonce = yield* Random.nextIntBetween(0, 36 ** 6)
+  const life = `${node}.${startedMs.toString(36)}.${nonce.toString(36)}.`
+  let made = 0
+  return {
+    next: (lane: number): WriterId => `${life}${lane}.${(++made).toString(36)}`,
+    isOwn: (writerId: WriterId): boolean => writerId.startsWith(life)
+  }
 })
 
 type StoreNow = Effect.Effect<Instant, StoreUnavailable>
