@@ -30,7 +30,7 @@ export const firstOf = (one: Moment, other: Moment): Moment => ({
   elapsedMs: Math.min(one.elapsedMs, other.elapsedMs)
 })
 
-export const isBefore = (one: Moment, other: Moment): boolean =>
+const isBefore = (one: Moment, other: Moment): boolean =>
   one.elapsedMs < other.elapsedMs && one.wallMs < other.wallMs
 
 export class LockCertainty extends Context.Service<
