@@ -91,6 +91,28 @@ layer(memoryLedger, { excludeTestServices: true })("a client that goes on sendin
     )
   )
 
+  it.effect("gets no refusal for a request that is carried out, whatever comes behind it", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const port = yield* open({ limits: { requestMs: 300, headersMs: 300, lingerMs: 200 } })
+        const post = (account: string) => {
+          const body = `{"account":"${account}","asset":"USD/2","owner":"Ann"}`
+          const further = `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`
+          return head("POST", "/v1/accounts", further) + body
+        }
+        const answered = yield* Effect.forEach(
+          [post("garbled") + post("garbled-too"), post("garbled-once")],
+          (bytes) => sendOn(connect(port, "127.0.0.1"), `${bytes}\u0000\r\n\r\n`)
+        )
+        const statuses = answered.map((text) => [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, one]) => one))
+        assert.deepStrictEqual(statuses, [
+          ["201", "201", "400"],
+          ["201", "400"]
+        ])
+      })
+    )
+  )
+
   it.effect("is closed after a while, and what it sent too late is not done", () =>
     Effect.scoped(
       Effect.gen(function* () {

@@ -77,8 +77,18 @@ export const sendLastAnswers = Effect.fnUntraced(function* (
   })
   server.on("clientError", (error: Error, socket: Socket) => {
     const known = all.get(socket)
-    const isAnswering = [...(known?.under.values() ?? [])].some(({ headersSent }) => headersSent)
-    if (known === undefined || known.isEnding || isAnswering || !socket.writable) socket.destroy(error)
-    else endGently(socket, known, answerTo(error))
+    const under = [...(known?.under ?? [])]
+    const isAnswering = under.some(([, { headersSent }]) => headersSent)
+    if (known === undefined || known.isEnding || isAnswering || !socket.writable) {
+      socket.destroy(error)
+      return
+    }
+    const answer = answerTo(error)
+    const owed = under.findLast(([{ complete }]) => complete)
+    if (owed === undefined) return endGently(socket, known, answer)
+    // What arrived whole is carried out, and its client would take what is said now for the answer to that.
+    known.isEnding = true
+    passOver(socket)
+    owed[1].once("finish", () => endGently(socket, known, answer))
   })
 })
