@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { SharedCommit } from "../../src/actors/subscriptions/SharedEvent.ts"
 import { SharedList, type SharedSeat } from "../../src/actors/subscriptions/SharedList.ts"
+import { Waiters } from "../../src/actors/subscriptions/WakeInTurns.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
 import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 
@@ -66,8 +67,98 @@ describe("the list of the log's end", () => {
       assert.isBelow(toldUnsafe(), 60, "the rest waits for a turn")
       yield* Fiber.join(taking)
       const found = yield* Effect.forEach(waiting, Fiber.join)
-      assert.strictEqual(new Set(found).size, 1 + 2, "those of one turn have the same answer")
+      assert.strictEqual(new Set(found).size, 1, "all have the same answer")
       assert.isTrue(found.every((one) => one?.place.cut === 1))
+    })
+  )
+
+  const many = Array.from({ length: 120 })
+  const startAll = (waits: ReadonlyArray<Effect.Effect<unknown>>) =>
+    Effect.forEach(waits, (wait) => Effect.forkChild(wait, { startImmediately: true }))
+
+  /** Wakes what is due; answers how many had been woken each time that others had a turn, and lets all of them end. */
+  const wokenByTurn = (list: SharedList, waiting: ReadonlyArray<Fiber.Fiber<unknown>>) =>
+    Effect.gen(function* () {
+      const ended = () => waiting.filter((fiber) => fiber.pollUnsafe() !== undefined).length
+      assert.strictEqual(ended(), 0, "nothing is woken but in turns")
+      const waking = yield* Effect.forkChild(list.wakeAll)
+      const seen: Array<number> = []
+      while (waking.pollUnsafe() === undefined) {
+        yield* Effect.yieldNow
+        seen.push(ended())
+      }
+      yield* Effect.forEach(waiting, Fiber.join)
+      return seen
+    })
+
+  const assertInTurns = (seen: ReadonlyArray<number>): void => {
+    const steps = seen.map((count, turn) => count - (seen[turn - 1] ?? 0))
+    assert.isAbove(steps.filter((step) => step > 0).length, 1)
+    assert.isAtMost(Math.max(...steps), 60)
+  }
+
+  it.effect("wakes many that wait for any change in several turns", () =>
+    Effect.gen(function* () {
+      const { list, publish } = openList(1_000)
+      const waiting = yield* startAll(many.map(() => list.changed))
+      publish("a")
+      assertInTurns(yield* wokenByTurn(list, waiting))
+    })
+  )
+
+  it.effect("wakes many that have something to take in several turns", () =>
+    Effect.gen(function* () {
+      const { list, seat, publish } = openList(1_000)
+      const waiting = yield* startAll(many.map(() => seat("a").changed))
+      publish("a")
+      assertInTurns(yield* wokenByTurn(list, waiting))
+    })
+  )
+
+  it.effect("wakes all that wait in several turns where its reader ends", () =>
+    Effect.gen(function* () {
+      const { list, seat } = openList(1_000)
+      const seats = many.map(() => seat("a"))
+      for (const waits of [seats.map(({ changed }) => changed), many.map(() => list.changed)]) {
+        const waiting = yield* startAll(waits)
+        list.finish()
+        assertInTurns(yield* wokenByTurn(list, waiting))
+        list.begin("again")
+      }
+      const forCuts = yield* startAll(many.map(() => list.nextCut))
+      list.finish()
+      assertInTurns(yield* wokenByTurn(list, forCuts))
+      assert.isTrue(seats.every(({ lostAt }) => lostAt !== undefined))
+    })
+  )
+
+  it.effect("wakes the rest where its reader ends in the middle of it", () =>
+    Effect.gen(function* () {
+      const { list, publish } = openList(1_000)
+      const waiting = yield* startAll(many.map(() => list.changed))
+      publish("a")
+      const waking = yield* Effect.forkChild(list.wakeAll, { startImmediately: true })
+      yield* Fiber.interrupt(waking)
+      assert.isTrue(waiting.some((fiber) => fiber.pollUnsafe() === undefined))
+      list.finish()
+      yield* list.wakeAll
+      yield* Effect.forEach(waiting, Fiber.join)
+    })
+  )
+
+  it.effect("keeps nothing of those that gave up waiting", () =>
+    Effect.gen(function* () {
+      const waiters = new Waiters<void>()
+      for (let nth = 0; nth < 3; nth++) {
+        const given = yield* startAll(many.map(() => waiters.next))
+        yield* Effect.forEach(given, Fiber.interrupt)
+      }
+      const stays = yield* startAll([waiters.next])
+      assert.deepEqual(
+        waiters.take().map(({ count }) => count),
+        [1]
+      )
+      yield* Effect.forEach(stays, Fiber.interrupt)
     })
   )
 

@@ -7,25 +7,17 @@
  * for the next cut of the reader, and reads up to the same one by itself: all that was published for that cut and those before it is
  * in what it has read, and nothing of a later one.
  */
-import { Deferred, Effect, Latch } from "effect"
+import { Effect, Latch } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import { FollowerIndex } from "./FollowerIndex.ts"
 import type { ListedCut } from "./MergedTails.ts"
 import type { SharedCommit, SharedEvent } from "./SharedEvent.ts"
+import { Waiters, type WaitingGroup, WakeQueue } from "./WakeInTurns.ts"
 
 /** The places of all commits that are kept, in characters: each is printed with its commit. */
 const printedMax = 16_000_000
 /** Events that are noted for those that follow them take so much less room than the event itself. */
 const notesAnEvent = 16
-
-/** Followers that are woken before others of the node have a turn, commands among them. */
-export const wokenAtOnce = 50
-
-/** Those that wait for a cut, and are told of it together. */
-interface CutWaiters {
-  readonly cut: Deferred.Deferred<JointCut | undefined>
-  count: number
-}
 
 interface SharedBatch {
   /** The number of the reader's cut that contains it. */
@@ -110,14 +102,15 @@ export class SharedSeat {
     this.#pending.push(index)
   }
 
+  /** Nothing is done where it was emptied before its turn came. */
   wake(): void {
-    this.#latch.openUnsafe()
+    if (this.hasSome || this.#lostAt !== undefined) this.#latch.openUnsafe()
   }
 
+  /** To be woken. */
   lose(at: SharedPoint): void {
     this.#pending = []
     this.#lostAt = at
-    this.#latch.openUnsafe()
   }
 
   /** What it has not had yet, up to about so many events. */
@@ -166,8 +159,8 @@ export class SharedList {
   /** The number of the cut that the reader began last. */
   #cut = 0
   /** Those that wait for the next cut, and for the one that is being taken. */
-  #wanted: Array<CutWaiters> = []
-  #promised: ReadonlyArray<CutWaiters> = []
+  readonly #wanted = new Waiters<JointCut | undefined>()
+  #promised: ReadonlyArray<WaitingGroup<JointCut | undefined>> = []
   #batches: Array<SharedBatch> = []
   /** The index of the first batch that is kept. */
   #first = 0
@@ -175,7 +168,8 @@ export class SharedList {
   #printed = 0
   /** Of the last batch that was published. */
   #end: SharedPoint = { cut: 0, cursor: "" }
-  #change: Latch.Latch | undefined
+  readonly #changes = new Waiters<void>()
+  readonly #due = new WakeQueue()
   readonly #index = new FollowerIndex<Followed>()
   /** Those that have something to take. */
   readonly #waiting = new Set<SharedSeat>()
@@ -200,51 +194,41 @@ export class SharedList {
     this.#end = { cut: this.#cut, cursor }
   }
 
-  /** All who follow it read by themselves. */
+  /** All who follow it read by themselves; they are to be woken. */
   finish(): void {
     this.#isReading = false
     this.#life++
     for (const { seats } of this.#index.all()) for (const seat of [...seats]) this.#lose(seat)
     this.#batches = []
     this.#events = this.#printed = 0
-    for (const { cut } of [...this.#wanted, ...this.#promised]) Deferred.doneUnsafe(cut, Effect.undefined)
-    this.#wanted = []
+    this.#due.addAll([...this.#wanted.take(), ...this.#promised], undefined)
     this.#promised = []
-    this.#wakeAll()
+    this.#due.addAll(this.#changes.take(), undefined)
+  }
+
+  /** Wakes all for whom there is something since it was run last, some at a time. */
+  get wakeAll(): Effect.Effect<void> {
+    return this.#due.wakeAll
   }
 
   /** Around each listing of the reader, which those that wait for its next cut are told of. */
   readonly takingCut = <E>(list: Effect.Effect<ListedCut, E>): Effect.Effect<ListedCut, E> =>
     Effect.suspend(() => {
-      const promised = this.#wanted
-      this.#wanted = []
+      const promised = this.#wanted.take()
       this.#promised = promised
       const place = { index: this.#first + this.#batches.length, life: this.#life, cut: ++this.#cut }
-      return Effect.tap(list, (listed) =>
-        Effect.gen(function* () {
-          for (const [index, { cut }] of promised.entries()) {
-            if (index > 0) yield* Effect.yieldNow
-            Deferred.doneUnsafe(cut, Effect.succeed({ place, listed }))
-          }
-        })
-      )
+      return Effect.tap(list, (listed) => {
+        this.#due.addAll(promised, { place, listed })
+        return this.#due.wakeAll
+      })
     })
 
   /** The next cut that the reader begins after this call; undefined where no reader takes one. */
   get nextCut(): Effect.Effect<JointCut | undefined> {
-    return Effect.suspend(() => {
-      if (!this.#isReading) return Effect.undefined
-      let waiters = this.#wanted.at(-1)
-      if (waiters === undefined || waiters.count >= wokenAtOnce) {
-        waiters = { cut: Deferred.makeUnsafe(), count: 0 }
-        this.#wanted.push(waiters)
-      }
-      waiters.count++
-      return Deferred.await(waiters.cut)
-    })
+    return Effect.suspend(() => (this.#isReading ? this.#wanted.next : Effect.undefined))
   }
 
-  /** Answers the seats that it holds something for, which are to be woken. */
+  /** Answers the seats that it holds something for; they, and those that are lost by it, are to be woken. */
   publish(commits: ReadonlyArray<SharedCommit>, after: string): ReadonlyArray<SharedSeat> {
     const batch = batchOf(this.#cut, commits, this.#end.cursor, after, this.#find(commits))
     const index = this.#first + this.#batches.length
@@ -255,12 +239,13 @@ export class SharedList {
     for (const { seats } of batch.found.keys())
       for (const seat of seats) {
         this.#tell(seat, index)
+        this.#due.add(() => seat.wake())
         told.push(seat)
       }
     // The last batch stays, however large it is.
     while (this.#batches.length > 1 && (this.#events > this.#eventsMax || this.#printed > printedMax))
       this.#dropOldest()
-    this.#wakeAll()
+    this.#due.addAll(this.#changes.take(), undefined)
     return told
   }
 
@@ -279,10 +264,9 @@ export class SharedList {
     return this.#seatOf(followed, () => this.#index.dropAccount(account))
   }
 
-  /** Completes at the next batch after this call, or when the reader ends. */
-  changed(): Effect.Effect<void> {
-    this.#change ??= Latch.makeUnsafe(false)
-    return this.#change.await
+  /** Completes at the next batch after it is run, or when the reader ends. */
+  get changed(): Effect.Effect<void> {
+    return this.#changes.next
   }
 
   #find(commits: ReadonlyArray<SharedCommit>): Map<Followed, Array<SharedEvent>> {
@@ -346,15 +330,11 @@ export class SharedList {
     // From here on it is told nothing: its follower reads on from this place.
     seat.leave()
     seat.lose(first === undefined ? this.#end : { cut: first.cut, cursor: first.before })
+    this.#due.add(() => seat.wake())
   }
 
   #weigh({ weight, printed }: SharedBatch, sign: 1 | -1): void {
     this.#events += sign * weight
     this.#printed += sign * printed
-  }
-
-  #wakeAll(): void {
-    this.#change?.openUnsafe()
-    this.#change = undefined
   }
 }

@@ -7,7 +7,7 @@ import type { ReadSideLimits } from "../../infra/config/ReadSideConfig.ts"
 import type { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { makeListCut, makeMergedTails, readCommitsOf } from "./MergedTails.ts"
 import { SharedCommit } from "./SharedEvent.ts"
-import { SharedList, type SharedSeat, wokenAtOnce } from "./SharedList.ts"
+import { SharedList } from "./SharedList.ts"
 import { SubscriptionCursor } from "./SubscriptionCursor.ts"
 
 /**
@@ -30,13 +30,6 @@ export const endOfLog = Effect.fnUntraced(function* (store: EventStore["Service"
     [],
     rows.map((row) => [row.writerId, row.lastSeq] as const)
   )
-})
-
-const wake = Effect.fnUntraced(function* (seats: ReadonlyArray<SharedSeat>) {
-  for (const [index, seat] of seats.entries()) {
-    seat.wake()
-    if (index % wokenAtOnce === wokenAtOnce - 1) yield* Effect.yieldNow
-  }
 })
 
 /** Reads from the end of the log on. Fails when the log cannot be read. */
@@ -70,7 +63,10 @@ const readInto = Effect.fnUntraced(function* (
       shared.push(new SharedCommit(commit, before, after))
     }
     endUnsafe()
-    if (shared.length > 0) yield* wake(list.publish(shared, cursor.print()))
+    if (shared.length > 0) {
+      list.publish(shared, cursor.print())
+      yield* list.wakeAll
+    }
     if (isAtEnd && shared.length === 0) yield* Effect.timeoutOption(changed, limits.subscribePollMs)
     const pauseMs = isAtEnd ? Math.floor(followersUnsafe() / followersAMs) : 0
     yield* pauseMs > 0 ? Effect.sleep(Math.min(pauseMs, limits.subscribePollMs)) : Effect.yieldNow
@@ -96,6 +92,7 @@ export const makeSharedTail = Effect.fnUntraced(function* (
   disorderMs: number
 ): Effect.fn.Return<SharedTail, never, Scope.Scope> {
   const scope = yield* Effect.scope
+  const runFork = Effect.runForkWith(yield* Effect.context<never>())
   const list = new SharedList(limits.subscribeSharedEventsMax)
   let members = 0
   /** Until the reader has ended, which may be later than it was stopped. */
@@ -111,6 +108,7 @@ export const makeSharedTail = Effect.fnUntraced(function* (
     fiber.addObserver(() => {
       list.finish()
       isRunning = false
+      runFork(list.wakeAll)
     })
     stop = Fiber.interrupt(fiber)
     // A follower that was interrupted in between would leave it as running, and no other would start it ever after.
