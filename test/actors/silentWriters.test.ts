@@ -1,6 +1,12 @@
 /** Which writers are found silent: not those that only could not report, as all of them after a standstill of the event store. */
 import { assert, it } from "@effect/vitest"
+import { Clock, Effect, Fiber, Layer } from "effect"
+import { TestClock } from "effect/testing"
 import { makeSilentWriters } from "../../src/actors/commit/SilentWriters.ts"
+import { AccountId } from "../../src/domain/Ids.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { FaultyStore } from "../support/faultyStore.ts"
+import { memoryStores, quiet, startReader } from "../support/ledgerWorld.ts"
 
 const silentMs = 10_000
 const heartbeatMs = 500
@@ -39,3 +45,31 @@ it("what was seen before the store failed to answer counts for nothing", () => {
   assert.deepStrictEqual(silent.look([writer("b", 1_000)], 30_000), [])
   assert.deepStrictEqual(silent.look([writer("b", 1_000)], 32_000), ["b"])
 })
+
+it.effect("a question that ends while the store stands still leaves nothing that was seen before", () =>
+  Effect.gen(function* () {
+    yield* TestClock.setTime(1_800_000_000_000)
+    const store = yield* EventStore
+    yield* store.registerWriter({ writerId: "w", node: "n", closedAt: 0 })
+    const faulty = FaultyStore.over(store)
+    const reader = yield* startReader({ store: faulty.store })
+    const askFor = Effect.fnUntraced(function* (ms: number) {
+      const instant = (yield* Clock.currentTimeMillis) - 1_000
+      const asking = yield* Effect.forkChild(
+        Effect.exit(reader.at(AccountId.make("a"), { _tag: "RecordedAt", instant }))
+      )
+      yield* TestClock.adjust(ms)
+      yield* Fiber.interrupt(asking)
+    })
+    const isFenced = Effect.map(store.listWriters, (rows) => rows.every(({ fenced }) => fenced))
+    yield* TestClock.adjust(silentMs + 1)
+    yield* askFor(100)
+    faulty.hold("heartbeat")
+    yield* askFor(10_000)
+    faulty.release()
+    yield* askFor(100)
+    assert.isFalse(yield* isFenced)
+    yield* askFor(3_000)
+    assert.isTrue(yield* isFenced)
+  }).pipe(Effect.scoped, Effect.provide(Layer.mergeAll(memoryStores, quiet)))
+)

@@ -57,7 +57,10 @@ const make = Effect.gen(function* () {
       else least = Math.min(least, writer.closedAt)
     }
     closedUpTo = Math.max(closedUpTo, least)
-  }).pipe(Effect.tapError(() => Effect.sync(silent.forgetUnsafe)))
+  }).pipe(
+    // Also where the question ended while the store stood still, whose deadline is often before that of a statement.
+    Effect.onError(() => Effect.sync(silent.forgetUnsafe))
+  )
 
   const lookFor = Effect.fnUntraced(function* (instant: Instant) {
     const before = looks

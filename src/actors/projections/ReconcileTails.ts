@@ -158,9 +158,7 @@ const makeRound = Effect.fnUntraced(function* (
 
   return Effect.fnUntraced(function* (youngest: Instant, loads: Loads) {
     yield* engine.refreshParked
-    const { unseenFrom, swept, writers } = yield* Effect.tapError(look, () =>
-      Effect.sync(silent.forgetUnsafe)
-    )
+    const { unseenFrom, swept, writers } = yield* Effect.onError(look, () => Effect.sync(silent.forgetUnsafe))
     // What is complete would stop at them for ever. From the next listing on they count as fenced, with what they wrote by then.
     if (loads === "lost")
       for (const writerId of silent.look(writers, newestOf(writers))) yield* store.fenceWriter(writerId)
