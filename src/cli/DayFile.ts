@@ -130,6 +130,8 @@ const takeIn = (
 const closed = (open: OpenGroup | undefined): ReadonlyArray<DayLine> => {
   if (open === undefined) return []
   const { id, line, commands, faulty } = open
+  // Each of its lines had an amount of zero, and was passed over.
+  if (commands.length === 0 && faulty === undefined) return []
   const broken = (detail: string) =>
     DayLine.Fault({ fault: { line, column: "group", reason: "malformed", text: id.slice(0, 100), detail } })
   if (faulty !== undefined) return [broken(`line ${faulty} of the group is at fault, so none of it is done`)]

@@ -133,8 +133,8 @@ type Transient = Overloaded | Unavailable | Indeterminate
 interface Linked {
   readonly line: number
   /**
-   * Settled before this task begins: the last tasks before it that share an account or the command id. An assertion about
-   * a prefix shares all accounts that begin with it.
+   * Settled before this task begins: the last tasks before it that share an account or the command id. An assertion shares
+   * all accounts: what it is judged by is told by the receipts of all lines before it, and of no line behind it.
    */
   readonly after: ReadonlyArray<Deferred.Deferred<void>>
   readonly settled: Deferred.Deferred<void>
@@ -315,22 +315,24 @@ const makeReached = () => {
   }
 }
 
-/** Finds for each task the tasks that it must wait for: per account and command id the last one that is not settled. */
+/**
+ * Finds for each task the tasks that it must wait for: per account and command id the last one that is not settled. What may touch any
+ * account waits for all before it, and all behind wait for it; so does an assertion, but for other assertions.
+ */
 const makeLinker = () => {
   const last = new Map<string, Deferred.Deferred<void>>()
-  /** Assertions about prefixes that are not settled, by the beginning of the keys that they share. */
-  const prefixes = new Map<Deferred.Deferred<void>, string>()
+  /** Those that are not settled of the commands that may touch any account, and of the assertions. */
+  const anywhere = new Set<Deferred.Deferred<void>>()
+  const assertions = new Set<Deferred.Deferred<void>>()
   let ordinal = 0
   let digest = ""
-  const linkTo = (line: number, keys: ReadonlyArray<string>, prefix?: string): Linked => {
+  const linkTo = (
+    line: number,
+    keys: ReadonlyArray<string>,
+    others: Iterable<Deferred.Deferred<void>>
+  ): Linked => {
     const settled = Deferred.makeUnsafe<void>()
-    const after = new Set(keys.flatMap((key) => last.get(key) ?? []))
-    for (const [assertion, beginning] of prefixes)
-      if (keys.some((key) => key.startsWith(beginning))) after.add(assertion)
-    if (prefix !== undefined) {
-      for (const [key, task] of last) if (key.startsWith(prefix)) after.add(task)
-      prefixes.set(settled, prefix)
-    }
+    const after = new Set([...keys.flatMap((key) => last.get(key) ?? []), ...others])
     for (const key of keys) last.set(key, settled)
     return { line, after: [...after], settled, keys }
   }
@@ -341,17 +343,20 @@ const makeLinker = () => {
     digest = createHash("sha256").update(digest).update(hashCommand(command)).digest("base64url")
     const keys = [`#${command.commandId}`, ...accountsOf(command).map(keyOf)]
     // Which accounts it pays stands in its hold, or in its original, alone: it shares all of them.
-    const all = command._tag === "Reverse" || mayTouchAny(command) ? "" : undefined
-    return { _tag: "CommandTask", ...linkTo(line, keys, all), command, ordinal, digest }
+    const sharesAll = command._tag === "Reverse" || mayTouchAny(command)
+    const linked = linkTo(line, keys, [...anywhere, ...assertions, ...(sharesAll ? last.values() : [])])
+    if (sharesAll) anywhere.add(linked.settled)
+    return { _tag: "CommandTask", ...linked, command, ordinal, digest }
   }
   const assertion = (line: number, assertion: Assertion): AssertionTask => {
-    const { of } = assertion
-    const linked = "account" in of ? linkTo(line, [keyOf(of.account)]) : linkTo(line, [], keyOf(of.prefix))
+    const linked = linkTo(line, [], [...anywhere, ...last.values()])
+    assertions.add(linked.settled)
     return { _tag: "AssertionTask", ...linked, assertion }
   }
   const release = ({ keys, settled }: Linked) => {
     for (const key of keys) if (last.get(key) === settled) last.delete(key)
-    prefixes.delete(settled)
+    anywhere.delete(settled)
+    assertions.delete(settled)
     return Deferred.succeed(settled, undefined)
   }
   return { command, assertion, release }

@@ -99,9 +99,12 @@ const askLedger =
         const { sums } = yield* ledger.sum(of.prefix, { asset, knownAt: recordedAt })
         return sums[0]?.balance ?? 0n
       }
-      const view = yield* version === undefined
-        ? ledger.strongBalance(of.account)
-        : ledger.balanceAt(of.account, { version })
+      // No line before it changed the account; a day that was played before may have.
+      const view = yield* version !== undefined
+        ? ledger.balanceAt(of.account, { version })
+        : recordedAt === undefined
+          ? ledger.strongBalance(of.account)
+          : ledger.balanceAt(of.account, { recordedAt })
       if (view.asset !== asset) return yield* InvalidCommand.at("asset", `the account holds ${view.asset}`)
       return view.balance
     })

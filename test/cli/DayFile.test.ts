@@ -507,6 +507,18 @@ describe("lines of a group", () => {
       ]
     ],
     [
+      "are no fault where all of them are of nothing, unless one beside them may be theirs",
+      [member("g", "0"), member("g", "0.00"), single, member("h", "0"), member("h", "x")],
+      [
+        { _tag: "Skipped", line: 2 },
+        { _tag: "Skipped", line: 3 },
+        close,
+        { _tag: "Skipped", line: 5 },
+        "6 amount: not a number: x",
+        broken(5, "h")
+      ]
+    ],
+    [
       "are not done where one of them is at fault",
       [member("g", "1"), member("g", "x"), member("g", "3"), single],
       ["3 amount: not a number: x", broken(2, "g"), close]

@@ -263,6 +263,52 @@ describe("an undisturbed day", () => {
     }).pipe(Random.withSeed("assertions"))
   )
 
+  it.effect(
+    "asks for the sum of a prefix after what may touch any account, as of the lines before it alone",
+    () =>
+      Effect.gen(function* () {
+        const ledger = new FakeLedger()
+        const dispatch = ledger.dispatch(new Life())
+        const [a, b] = ["a", "b"].map((id) => command({ ...open(id), commandId: `open-${id}` }))
+        const usd = a !== undefined && "asset" in a ? a.asset : undefined
+        if (a === undefined || b === undefined || usd === undefined) return assert.fail("they were made")
+        const said = [
+          a,
+          b,
+          command({ ...move("Deposit", "a", 5n), commandId: "in" }),
+          command({ ...transfer("a", "b", 5n), commandId: "moved" }),
+          command({ _tag: "Reverse", original: "moved", reason: "refund" }),
+          { of: { prefix: "b" }, asset: usd, expected: 0n } satisfies Assertion,
+          command({ ...move("Deposit", "a", 2n), commandId: "later" })
+        ]
+        const lines = said.map(
+          (one, index): DayLine =>
+            "of" in one
+              ? { _tag: "Assertion", line: index + 2, assertion: one }
+              : DayLine.Command({ line: index + 2, command: one })
+        )
+        const { failedAssertions, assertions } = yield* play(Stream.fromIterable(lines), {
+          journal: forgetful,
+          dispatch: (one) =>
+            Effect.gen(function* () {
+              // The reversal takes its time, and what is behind the assertion was recorded long after it when it was played first.
+              if (one._tag === "Reverse")
+                yield* Effect.replicateEffect(Effect.yieldNow, 50, { discard: true })
+              const receipt = yield* dispatch(one)
+              return { ...receipt, recordedAt: one.commandId === "later" ? 9 : 3 }
+            }),
+          balanceOf: (_, { recordedAt }) =>
+            Effect.sync(() => {
+              assert.strictEqual(recordedAt, 3)
+              const found = [...ledger.books.accounts.values()].find(({ id }) => id === "b")
+              return found?._tag === "Opened" ? found.balance : -1n
+            })
+        })
+        assert.strictEqual(assertions, 1)
+        assert.deepStrictEqual(failedAssertions, [])
+      }).pipe(Random.withSeed("reversal"))
+  )
+
   it.effect("runs commands of different accounts at the same time, within the limit", () =>
     Effect.gen(function* () {
       let underWay = 0
