@@ -23,7 +23,7 @@ import packageJson from "../package.json" with { type: "json" }
 import { readHttpSettings } from "../src/http/server/HttpSettings.ts"
 import { ClusterSecurity, clusterSecurityFromEnvironment } from "../src/infra/config/ClusterSecurity.ts"
 import { clusterConfig, servicesConfig } from "../src/infra/config/Environment.ts"
-import { findNatsServer } from "../src/infra/dev/Programs.ts"
+import { findNats } from "../src/infra/dev/NatsServer.ts"
 import { readRpcSettings } from "../src/rpc/server/RpcSettings.ts"
 
 const root = join(import.meta.dirname, "..")
@@ -139,10 +139,11 @@ describe("docker-compose.yml", () => {
 
   it.effect("has a NATS configuration that the server accepts", () =>
     Effect.gen(function* () {
-      const program = yield* findNatsServer
       const directory = mkdtempSync(join(tmpdir(), "chronicle-nats-"))
+      const { program, syncsAlways } = yield* findNats(join(directory, "version.log"))
+      const shipped = read("docker/nats.conf").replace("/data", directory)
       // Servers before 2.10 do not know the field; the image's does.
-      const conf = read("docker/nats.conf").replace("sync_interval: always", "").replace("/data", directory)
+      const conf = syncsAlways ? shipped : shipped.replace("sync_interval: always", "")
       writeFileSync(join(directory, "nats.conf"), conf)
       const { status, stderr } = spawnSync(program, ["-t", "-c", join(directory, "nats.conf")], {
         env: service("nats-1").environment ?? {},

@@ -12,12 +12,14 @@ import {
   nanos,
   RetentionPolicy,
   StorageType,
-  type StreamConfig
+  type StreamConfig,
+  type StreamInfo
 } from "nats"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import type { Bus, ConsumerName, Delivery, Subscription } from "./Bus.ts"
 import { type BusConnection, makeBusConnection } from "./BusConnection.ts"
+import { doubtsOf } from "./BusDoubts.ts"
 import { type BusMessage, decodeMessage, encodeMessage, messageIdOf } from "./BusMessage.ts"
 
 export interface BusNatsOptions {
@@ -67,13 +69,33 @@ const configOf = (options: BusNatsOptions): StreamConfigOf => ({
   duplicate_window: nanos(duplicatesMs)
 })
 
-type StreamConfigOf = Partial<StreamConfig> & { readonly name: string }
+type StreamConfigOf = Partial<StreamConfig> & { readonly name: string; readonly num_replicas: number }
 const defaultSubject = "chronicle.events"
+
+const loopback = /^(localhost|127\.|\[?::1\]?)/
+
+/** Logs each doubt about the bus once, however often it is looked at. */
+const makeDoubting = (replicasWanted: number) => {
+  const told = new Set<string>()
+  return (nats: NatsConnection, { config }: StreamInfo) => {
+    const doubts = doubtsOf({
+      version: nats.info?.version,
+      cluster: nats.info?.cluster,
+      isLoopback: loopback.test(nats.getServer()),
+      stream: config.name,
+      replicas: config.num_replicas,
+      replicasWanted
+    }).filter((doubt) => !told.has(doubt))
+    for (const doubt of doubts) told.add(doubt)
+    return Effect.forEach(doubts, (doubt) => Effect.logWarning(`bus: ${doubt}`), { discard: true })
+  }
+}
 
 /** Knows whether the stream is there. */
 const makeStream = Effect.fnUntraced(function* (config: StreamConfigOf, connection: BusConnection) {
   const { connectMs } = yield* ReadSideConfig
   const lock = yield* Semaphore.make(1)
+  const tellDoubts = makeDoubting(config.num_replicas)
   /** The era of the connection in which the stream was seen last; 0 where it may be gone. */
   let seenIn = 0
   const forgetUnsafe = () => {
@@ -85,12 +107,17 @@ const makeStream = Effect.fnUntraced(function* (config: StreamConfigOf, connecti
       if (seenIn === connection.eraUnsafe()) return
       const era = connection.eraUnsafe()
       const jsm = yield* ask(() => nats.jetstreamManager({ checkAPI: false, timeout: connectMs }))
-      const create = () =>
+      const look = () =>
         jsm.streams.info(config.name).then(
-          () => false,
-          (cause) => (isMissing(cause) ? jsm.streams.add(config).then(() => true) : Promise.reject(cause))
+          (info) => ({ info, isNew: false }),
+          (cause) =>
+            isMissing(cause)
+              ? jsm.streams.add(config).then((info) => ({ info, isNew: true }))
+              : Promise.reject(cause)
         )
-      if (yield* ask(create)) yield* Effect.logInfo(`bus: created the stream ${config.name}`)
+      const { info, isNew } = yield* ask(look)
+      if (isNew) yield* Effect.logInfo(`bus: created the stream ${config.name}`)
+      yield* tellDoubts(nats, info)
       seenIn = era
     }, lock.withPermit),
     forgetUnsafe,

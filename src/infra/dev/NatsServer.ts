@@ -1,6 +1,7 @@
 /** The development stack's nats-server with JetStream, and the means to break it on purpose. */
 import { Effect, Exit, FileSystem, Path, Scope, SynchronizedRef } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
+import { knowsSyncInterval } from "../bus/BusDoubts.ts"
 import { type Daemon, startDaemon } from "./Daemon.ts"
 import { ServiceFailed } from "./DevStackErrors.ts"
 import { onLoopbackPort } from "./LoopbackPort.ts"
@@ -35,12 +36,6 @@ export interface NatsServer {
 const service = "nats-server"
 const user = "chronicle"
 
-/** A server before 2.10 refuses a configuration that has this field. */
-const knowsSyncInterval = (version: string): boolean => {
-  const [major = 0, minor = 0] = version.split(".").map(Number)
-  return major > 2 || (major === 2 && minor >= 10)
-}
-
 const readVersion = Effect.fnUntraced(function* (program: string, logFile: string) {
   const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
   const text = yield* spawner
@@ -55,6 +50,13 @@ const readVersion = Effect.fnUntraced(function* (program: string, logFile: strin
         log: text
       })
     : version
+})
+
+/** The program that this machine has; `syncsAlways` as of `NatsServer`. */
+export const findNats = Effect.fnUntraced(function* (logFile: string) {
+  const program = yield* findNatsServer
+  const version = yield* readVersion(program, logFile)
+  return { program, version, syncsAlways: knowsSyncInterval(version) }
 })
 
 /** nats-server reads JSON as its own format. */
@@ -124,12 +126,11 @@ const launch = Effect.fnUntraced(function* (setup: Setup, parent: Scope.Scope, p
 export const startNats = Effect.fn("NatsServer.start")(function* (options: NatsOptions) {
   const fs = yield* FileSystem.FileSystem
   const { join } = yield* Path.Path
-  const program = yield* findNatsServer
-  const version = yield* readVersion(program, options.logFile)
+  const { program, version, syncsAlways } = yield* findNats(options.logFile)
   const setup: Setup = {
     ...options,
     program,
-    syncsAlways: knowsSyncInterval(version),
+    syncsAlways,
     configFile: join(options.directory, "nats.conf"),
     storeDir: join(options.directory, "jetstream")
   }
@@ -151,7 +152,7 @@ export const startNats = Effect.fn("NatsServer.start")(function* (options: NatsO
         ? `nats://127.0.0.1:${first.port}`
         : `nats://${user}:${options.password}@127.0.0.1:${first.port}`,
     version,
-    syncsAlways: setup.syncsAlways,
+    syncsAlways,
     isRunning: Effect.flatMap(SynchronizedRef.get(current), ({ daemon }) => daemon.isRunning),
     kill: SynchronizedRef.updateEffect(current, killed),
     start: SynchronizedRef.updateEffect(current, (running) =>
