@@ -1,4 +1,4 @@
-/** The start and the end of the reader for all: it can always be started, and nobody waits for one that has ended. */
+/** The start and the end of the reader for all: a follower can always start it, and none waits for one that has ended. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber, Scheduler } from "effect"
 import { TestClock } from "effect/testing"

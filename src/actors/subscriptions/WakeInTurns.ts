@@ -2,7 +2,7 @@
 import { Deferred, Effect } from "effect"
 
 /** Those that are woken in one turn. */
-export const wokenAtOnce = 50
+const wokenAtOnce = 50
 
 /** Fibers that wait for one thing, in groups that are each woken in one turn. */
 export class Waiters<A> {
@@ -33,7 +33,7 @@ export class Waiters<A> {
     return group
   }
 
-  /** A group that nobody waits in any more is not kept. */
+  /** A group in which no fiber waits any more is not kept. */
   #leave(group: WaitingGroup<A>): void {
     if (--group.count > 0 || !this.#groups.delete(group)) return
     if (this.#last === group) this.#last = undefined
@@ -59,7 +59,7 @@ export class WakeQueue {
       this.add(() => Deferred.doneUnsafe(group.told, Effect.succeed(told)), group.count)
   }
 
-  /** Wakes all that are due. Where it is interrupted the rest stays due, for whoever runs it next. */
+  /** Wakes all that are due. Where it is interrupted the rest stays due, until it is run again. */
   readonly wakeAll: Effect.Effect<void> = Effect.gen({ self: this }, function* () {
     while (this.#due.length > 0) {
       this.#wakeSome()
