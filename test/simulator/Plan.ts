@@ -116,6 +116,8 @@ export interface Plan {
   readonly order: Order
   readonly busyOneIn: number
   readonly nodes: number
+  /** Each life of each node has the same name, as where an earlier life of a node wakes beside the one that took its place. */
+  readonly isOfOneName: boolean
   readonly shards: number
   readonly lanes: number
   readonly accounts: number
@@ -436,6 +438,16 @@ const drawStandstill = (rng: Rng, target: Target): ReadonlyArray<Disruption> => 
   return dice < 8 ? [standstill, crash(rng, later)] : [standstill]
 }
 
+/** A node whose commits hang loses a shard, and is held up for longer than the next owner waits where no other node writes. */
+const hungWhileItLoses = (rng: Rng, { at, node, nodes, shards }: Target): ReadonlyArray<Disruption> => {
+  const own = Array.from({ length: shards }, (_, shard) => shard).filter((shard) => shard % nodes === node)
+  const to = (node + 1 + rng.below(nodes - 1)) % nodes
+  return [
+    { kind: "stall", at, node, forMs: 700 + rng.below(900) },
+    { kind: "moveShard", at: at + rng.below(60), shard: own[rng.below(own.length)] ?? 0, node: to }
+  ]
+}
+
 const drawDisruptions = (rng: Rng, theme: Theme, target: Target): ReadonlyArray<Disruption> => {
   const { at, accounts } = target
   switch (theme) {
@@ -583,9 +595,12 @@ export const planOf = (seed: number, wanted?: Theme): Plan => {
   const faultsMax =
     theme === "everything" || theme === "time" ? 5 : theme === "ownership" && nodes === 1 ? 1 : 3
   const faults = rng.chance(0.15) ? 0 : 1 + rng.below(faultsMax)
-  const disruptions = Array.from({ length: faults }, () =>
-    drawDisruptions(rng, theme, { at: 20 + rng.below(400), node: rng.below(nodes), nodes, shards, accounts })
-  )
+  // Drawn apart: the other worlds of the theme stay as they are.
+  const isOfOneName = theme === "ownership" && nodes > 1 && new Rng(Math.imul(seed, 0x85ebca6b)).chance(0.3)
+  const disruptions = Array.from({ length: faults }, () => {
+    const target = { at: 20 + rng.below(400), node: rng.below(nodes), nodes, shards, accounts }
+    return isOfOneName ? hungWhileItLoses(rng, target) : drawDisruptions(rng, theme, target)
+  })
   const isSplit = disruptions.flat().some(({ kind }) => kind === "splitBrain")
   const silent = disruptions.flat().find(({ kind }) => kind === "press")
   const hearsLate = disruptions.flat().some(({ kind }) => kind === "answersLate")
@@ -596,6 +611,7 @@ export const planOf = (seed: number, wanted?: Theme): Plan => {
     order: rng.pick(["oldest", "any", "any", "newest"] as const),
     busyOneIn: rng.pick([0, 40, 15] as const),
     nodes,
+    isOfOneName,
     shards,
     lanes: rng.pick(theme === "readSide" ? ([1, 1, 1, 2, 3] as const) : ([1, 2, 3] as const)),
     accounts,

@@ -711,6 +711,10 @@ class World {
     }
   }
 
+  #nameOf(own: string): string {
+    return this.plan.isOfOneName ? "node" : own
+  }
+
   #crash(disruption: Extract<Disruption, { kind: "crash" }>): void {
     const { afterMs, lingersMs, node, sameName } = disruption
     const domain = this.domains[node]
@@ -718,7 +722,7 @@ class World {
     const end = (): void => {
       if (!domain.isAlive) return
       domain.crash()
-      const name = sameName ? domain.name : `node-${node}-${this.#born}`
+      const name = sameName ? domain.name : this.#nameOf(`node-${node}-${this.#born}`)
       this.kernel.after(afterMs, () => this.start(node, name))
     }
     const gateway = this.gateways[node]
@@ -744,7 +748,7 @@ class World {
       isOver = true
       domain.crash()
       this.kernel.after(afterMs, () =>
-        this.start(node, sameName ? domain.name : `node-${node}-${this.#born}`)
+        this.start(node, sameName ? domain.name : this.#nameOf(`node-${node}-${this.#born}`))
       )
     }
     const process = this.#processes.get(domain)
@@ -781,7 +785,7 @@ class World {
     }
     for (const [index, domain] of this.domains.entries()) {
       domain?.thaw()
-      if (domain === undefined || !domain.isAlive) this.start(index, `node-${index}-healed`)
+      if (domain === undefined || !domain.isAlive) this.start(index, this.#nameOf(`node-${index}-healed`))
     }
   }
 
@@ -959,7 +963,7 @@ class World {
 
   main(): Effect.Effect<void> {
     return Effect.gen({ self: this }, function* () {
-      for (let index = 0; index < this.plan.nodes; index++) this.start(index, `node-${index}`)
+      for (let index = 0; index < this.plan.nodes; index++) this.start(index, this.#nameOf(`node-${index}`))
       for (const disruption of this.plan.disruptions) {
         this.kernel.after(disruption.at, () => this.disrupt(disruption))
       }

@@ -306,6 +306,13 @@ export const mutations: ReadonlyArray<Mutation> = [
     to: "=> !isAlone && one.node === node &&"
   },
   {
+    name: "the writers of another process under the same name are taken for a node's own",
+    theme: "ownership",
+    file: `${commit}/WriterRegistry.ts`,
+    from: "writerId.startsWith(life)",
+    to: "writerId.startsWith(node)"
+  },
+  {
     name: "a strong balance does not wait for a commit that is on its way",
     file: `${accounts}/Lifecycle.ts`,
     from: "return this.isDecidable && this.#batch === undefined",
