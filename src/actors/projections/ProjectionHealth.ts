@@ -41,7 +41,7 @@ export interface ReconcileCounts {
   /** Rounds that were completed, and when the last one was (0: none yet). */
   sweeps: number
   sweptAt: Instant
-  /** Events that were read from the log because the bus had lost them. */
+  /** Events that were read from the log because the bus had not brought them in time. */
   loaded: number
   /** What the last round left for the bus to bring. */
   lag: Lag

@@ -84,7 +84,8 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
     counts.lastError = undefined
     onRound(counts)
     const { loaded } = report
-    if (loaded > 0) yield* Effect.logInfo(`${loaded} events that the bus had lost were read from the log`)
+    if (loaded > 0)
+      yield* Effect.logInfo(`${loaded} events that the bus had not brought in time were read from the log`)
     return isQuiet
   })
 
