@@ -327,19 +327,42 @@ export const refuse = (error: Schema.SchemaError): InvalidCommand =>
   })
 
 const tags: ReadonlyArray<string> = Struct.keys(AskedCommand.cases)
+const memberTags: ReadonlyArray<string> = Struct.keys(GroupMember.cases)
 
-/** What is no command of any kind: refused before its fields are looked at, because each kind has others. */
-const kindFault = (input: unknown): InvalidCommand | undefined => {
+type Fault = InvalidCommand["faults"][number]
+
+/** Why it is no command of these kinds, before its fields are looked at, because each kind has others. */
+const kindFaultOf = (
+  input: unknown,
+  kinds: ReadonlyArray<string>,
+  path: ReadonlyArray<string>
+): ReadonlyArray<Fault> => {
   if (!isObject(input) || Array.isArray(input)) {
     const found = input === null ? "null" : Array.isArray(input) ? "an array" : `a ${typeof input}`
-    return new InvalidCommand({ faults: [{ path: [], message: `must be an object, not ${found}` }] })
+    return [{ path, message: `must be an object, not ${found}` }]
   }
   const tag = input._tag
-  if (typeof tag === "string" && tags.includes(tag)) return undefined
+  if (typeof tag === "string" && kinds.includes(tag)) return []
   const found = typeof tag === "string" ? `, not "${tag.slice(0, 40)}"` : ""
-  const message = `_tag must be one of ${tags.join(", ")}${found}`
-  return new InvalidCommand({ faults: [{ path: [], message }] })
+  return [{ path, message: `_tag must be one of ${kinds.join(", ")}${found}` }]
 }
+
+/** What is no command of any kind. */
+const kindFault = (input: unknown): InvalidCommand | undefined => {
+  const faults = kindFaultOf(input, tags, [])
+  return faults.length === 0 ? undefined : new InvalidCommand({ faults })
+}
+
+/** The same faults, where one is that a member of a group is of no kind told as that of a command is. */
+const withKinds = ({ faults }: InvalidCommand, input: unknown): InvalidCommand =>
+  new InvalidCommand({
+    faults: faults.flatMap((fault) => {
+      const [field, index = "", ...deeper] = fault.path
+      if (field !== "commands" || index === "" || deeper.length > 0) return [fault]
+      const own = kindFaultOf(member(member(input, "commands"), index), memberTags, fault.path)
+      return own.length === 0 ? [fault] : own
+    })
+  })
 
 const checkedBy = (schema: Schema.ConstraintDecoder<AskedCommand>) => {
   // Compiled where the host allows code from text, else interpreted: every command is checked here.
@@ -351,7 +374,9 @@ const checkedBy = (schema: Schema.ConstraintDecoder<AskedCommand>) => {
     const known = decodeKnown(input)
     if (Result.isSuccess(known) && isWhole(input, known.success)) return Result.succeed(known.success)
     const fault = kindFault(input)
-    return fault === undefined ? Result.mapError(decodeStrictly(input), refuse) : Result.fail(fault)
+    return fault === undefined
+      ? Result.mapError(decodeStrictly(input), (error) => withKinds(refuse(error), input))
+      : Result.fail(fault)
   }
 }
 

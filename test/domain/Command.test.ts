@@ -260,6 +260,16 @@ it.each<[string, unknown, RegExp]>([
     /_tag must be one of OpenAccount, Deposit, .*, not "Depositt"$/
   ],
   ["no kind", {}, /_tag must be one of OpenAccount, Deposit, .*Group$/],
+  [
+    "a kind that no group may have",
+    { _tag: "Group", commandId: "c d", commands: [{ _tag: "CaptureHold", account: "a", hold: "h" }] },
+    /^commandId: .*; commands\.0: _tag must be one of OpenAccount, Deposit, .*CloseAccount, not "CaptureHold"$/
+  ],
+  [
+    "a group of texts",
+    { _tag: "Group", commandId: "c", commands: ["a"] },
+    /^commands\.0: must be an object, not a string$/
+  ],
   ["null", null, /must be an object, not null/],
   ["an array", [], /must be an object, not an array/],
   [

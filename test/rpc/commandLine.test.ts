@@ -166,8 +166,9 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
             1,
             /line 3: amount: not a number: x; nothing/
           )
-          const tooMuch = yield* group([open, ",2,withdraw,grouped:a,,USD,1.00,,,,"])
-          failed(tooMuch, 1, /grouped:a has 0\.00 USD/)
+          const nothing = ",2,deposit,grouped:a,,USD,0.00,,,,"
+          const tooMuch = yield* group([open, nothing, ",2,withdraw,grouped:a,,USD,1.00,,,,"])
+          failed(tooMuch, 1, /line 4: account grouped:a has 0\.00 USD, .*; nothing was done/)
           const receipt = jsonOf(yield* group([open, pay]))
           assert.deepInclude(receipt, { commandId: "month-end", replayed: false })
           assert.strictEqual((yield* ledger.strongBalance("grouped:a")).balance, 5_00n)

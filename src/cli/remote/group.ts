@@ -22,12 +22,18 @@ const membersOf = (command: AskedCommand): ReadonlyArray<object> => {
   return [member]
 }
 
-const readGroup = Effect.fnUntraced(function* (file: string) {
+/** `lines` comes to have the line of each command, of those that are a group in the file that of the first. */
+const readGroup = Effect.fnUntraced(function* (file: string, lines: Array<number>) {
   const commands: Array<object> = []
   yield* Stream.runForEach(readDayFile(file), (line): Effect.Effect<void, GroupFileInvalid> => {
     switch (line._tag) {
       case "Command":
-        return Effect.sync(() => commands.push(...membersOf(line.command)))
+        return Effect.sync(() => {
+          for (const member of membersOf(line.command)) {
+            commands.push(member)
+            lines.push(line.line)
+          }
+        })
       case "Skipped":
         return Effect.void
       case "Assertion":
@@ -45,4 +51,13 @@ const readGroup = Effect.fnUntraced(function* (file: string) {
   return { _tag: "Group", commands } as CommandInput // each was read as a command; the ledger checks which a group may have
 })
 
-export const group = ({ file, ...rest }: GroupFlags) => send(readGroup(file), rest)
+export const group = ({ file, ...rest }: GroupFlags) =>
+  Effect.suspend(() => {
+    const lines: Array<number> = []
+    return send(readGroup(file, lines), rest).pipe(
+      // The ledger counts commands from 0, and lines of nothing are none.
+      Effect.catchTag("GroupRejected", ({ index, rejection }) =>
+        Effect.fail(new GroupFileInvalid({ line: lines[index] ?? 0, reason: rejection.message }))
+      )
+    )
+  })
