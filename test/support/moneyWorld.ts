@@ -7,6 +7,7 @@ import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { LedgerClient } from "../../src/rpc/client/LedgerClient.ts"
 import { printed, start } from "./chronicle.ts"
+import { freshDatabase } from "./databases.ts"
 import { type Asked, toJson } from "./moneyCases.ts"
 import { OwnServers } from "./ownServers.ts"
 import { freePorts, ownPort } from "./ports.ts"
@@ -116,7 +117,10 @@ const clientOf = (...urls: ReadonlyArray<string>) =>
   Effect.map(Layer.build(LedgerClient.layer({ urls })), (context) => Context.get(context, Ledger))
 
 const make = Effect.fnUntraced(function* (sumPrefixes: string) {
-  const { eventStoreUrl, readModelUrl, nats } = yield* OwnServers
+  const { nats, readModelUrl, ...own } = yield* OwnServers
+  const cockroachUrl = process.env.CHRONICLE_TEST_COCKROACH_URL
+  const eventStoreUrl =
+    cockroachUrl === undefined ? own.eventStoreUrl : Redacted.make(yield* freshDatabase(cockroachUrl))
   yield* LedgerNode.migrate({ eventStoreUrl, readModelUrl })
   const env = {
     CHRONICLE_EVENT_STORE_URL: Redacted.value(eventStoreUrl),
