@@ -9,31 +9,11 @@ import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { layerMemory } from "../../src/LedgerNode.ts"
 import { deposit, fund, memoryStores, open, quiet, type Store, startNode } from "../support/ledgerWorld.ts"
+import { settable } from "../support/settableClock.ts"
 
 const start = 1_800_000_000_000
 const hourMs = 3_600_000
 const { clockSkewMaxMs, heartbeatMs } = defaultLimits
-
-/** A clock that can be set, over one whose time passes. */
-const settable = (inner: Clock.Clock) => {
-  let offsetMs = 0
-  const nowMs = () => inner.currentTimeMillisUnsafe() + offsetMs
-  const clock: Clock.Clock = {
-    currentTimeMillisUnsafe: nowMs,
-    currentTimeMillis: Effect.sync(nowMs),
-    currentTimeNanosUnsafe: () => inner.currentTimeNanosUnsafe(),
-    currentTimeNanos: inner.currentTimeNanos,
-    monotonicTimeNanosUnsafe: () => inner.monotonicTimeNanosUnsafe(),
-    monotonicTimeNanos: inner.monotonicTimeNanos,
-    sleep: (duration) => inner.sleep(duration)
-  }
-  return {
-    clock,
-    set: (ms: number) => {
-      offsetMs = ms
-    }
-  }
-}
 
 /** The store with a clock of its own, however the clock of the node is set that asks it. */
 const withClock = (store: Store, clock: Clock.Clock, backMs: () => number = () => 0): Store => ({

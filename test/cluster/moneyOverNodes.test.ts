@@ -135,6 +135,49 @@ layer(world, { timeout: "2 minutes", excludeTestServices: true })("money over tw
     })
   )
 
+  it.effect("is moved by the command line through either node, between accounts of both", () =>
+    Effect.gen(function* () {
+      const { accountOf, rpcUrls } = yield* MoneyWorld
+      const [payer, shop, euros] = [
+        accountOf("cli:payer", 1),
+        accountOf("cli:shop", 2),
+        accountOf("cli:euros", 2)
+      ]
+      let calls = 0
+      const call = (...args: ReadonlyArray<string>) =>
+        run([...args, "--json"], { env: { CHRONICLE_RPC_URL: nth(rpcUrls, calls++) } })
+      const done = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
+        const { code, stderr } = yield* call(...args)
+        assert.strictEqual(code, 0, `${args.join(" ")}: ${stderr}`)
+      })
+      for (const [account, asset] of [
+        [payer, "USD"],
+        [shop, "USD"],
+        [euros, "EUR"]
+      ] as const)
+        yield* done("open", account, asset, "--owner", "Ada")
+      yield* done("deposit", payer, "100.00")
+      yield* done("hold", "place", payer, "60.00", "--to", shop, "--expires-in", "1 hour", "--id", "cli-hold")
+      yield* done("hold", "capture", payer, "cli-hold", "25.00", "--id", "cli-part")
+      yield* done("hold", "adjust", payer, "cli-hold", "50.00")
+      yield* done("hold", "capture", payer, "cli-hold", "5.00", "--final")
+      yield* done("hold", "place", payer, "10.00", "--id", "cli-freed")
+      yield* done("hold", "release", payer, "cli-freed")
+      yield* done("reverse", "cli-part", "--reason", "given back", "--amount", "10.00")
+      yield* done("transfer", payer, shop, "7.00", "--id", "cli-paid")
+      // Sent again, through the other node: done once.
+      yield* done("transfer", payer, shop, "7.00", "--id", "cli-paid")
+      const legs = `${payer}=-11.00 USD;external:fx=11.00 USD;external:fx=-10.00 EUR;${euros}=10.00 EUR`
+      yield* done("journal", legs, "--fx", "USD>EUR=10/11 half-even")
+      yield* done("update", shop, "--owner", "Grace")
+      yield* done("freeze", payer)
+      const refused = yield* call("transfer", payer, shop, "1.00")
+      assert.strictEqual(refused.code, 1)
+      assert.include(refused.stderr, "is frozen")
+      yield* standsAt({ [payer]: "6200", [shop]: "2700", [euros]: "1000" }, "by the command line")
+    })
+  )
+
   it.effect("stays whole when a node dies, whose holds expire while its accounts move", () =>
     Effect.gen(function* () {
       const { accountOf, doors, env, killSecond, ledgers } = yield* MoneyWorld

@@ -31,6 +31,8 @@ export class MoneyWorld extends Context.Service<
     readonly killSecond: Effect.Effect<void>
     /** The variables that lead a command to the services. */
     readonly env: Readonly<Record<string, string>>
+    /** Of both nodes, for the command line. */
+    readonly rpcUrls: ReadonlyArray<string>
   }
 >()("chronicle/test/MoneyWorld") {
   static readonly layerOf = (sumPrefixes: string) =>
@@ -158,6 +160,7 @@ const make = Effect.fnUntraced(function* (sumPrefixes: string) {
       }
     },
     killSecond: Effect.andThen(second.process.signal("SIGKILL"), second.process.ended),
-    env
+    env,
+    rpcUrls: [first.rpcUrl, second.rpcUrl]
   })
 })

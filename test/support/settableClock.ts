@@ -3,8 +3,8 @@ import { type Clock, Effect } from "effect"
 
 /** A clock that can be set, over one whose time passes. */
 export const settable = (inner: Clock.Clock) => {
-  let setBackMs = 0
-  const nowMs = () => inner.currentTimeMillisUnsafe() - setBackMs
+  let offsetMs = 0
+  const nowMs = () => inner.currentTimeMillisUnsafe() + offsetMs
   const clock: Clock.Clock = {
     currentTimeMillisUnsafe: nowMs,
     currentTimeMillis: Effect.sync(nowMs),
@@ -16,8 +16,12 @@ export const settable = (inner: Clock.Clock) => {
   }
   return {
     clock,
+    /** So far ahead of the other one, and no longer what it was set to before. */
+    set: (ms: number) => {
+      offsetMs = ms
+    },
     setBack: (ms: number) => {
-      setBackMs = ms
+      offsetMs = -ms
     }
   }
 }

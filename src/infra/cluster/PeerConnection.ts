@@ -1,6 +1,6 @@
 /**
- * A connection between two nodes that carries messages. What is to be said in one turn of the event loop leaves as one
- * frame: at a high rate most of the cost of a message is in its writes and reads, which many messages then share.
+ * Carries messages between two nodes over one connection, many in a frame: at a high rate most of the cost of a message is in its
+ * writes and reads, so what is to be said in one turn of the event loop shares one of each.
  *
  * A frame is its length (four bytes, big-endian) and that many bytes of messages; an empty frame says that the node lives.
  */
