@@ -91,7 +91,7 @@ const awaitNotices = Effect.gen(function* () {
 })
 
 /** The balance of an account at the version that the lines before have brought it to; the sum of a prefix as of then. */
-const askLedger =
+export const askLedger =
   (ledger: Ledger["Service"]): NonNullable<PlayOptions["balanceOf"]> =>
   ({ of, asset }, { version, recordedAt }) =>
     Effect.gen(function* () {

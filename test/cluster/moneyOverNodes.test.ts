@@ -1,6 +1,13 @@
 /** Money over two nodes that serve: each answer and each balance to the unit, whichever node is asked, at each door. */
+import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
+import { readDayFile } from "../../src/cli/DayFile.ts"
+import { play as playDay } from "../../src/cli/DayPlayer.ts"
+import { askLedger } from "../../src/cli/DemoRun.ts"
+import type { AskedCommand } from "../../src/domain/Command.ts"
+import { Ledger } from "../../src/Ledger.ts"
+import { memoryLedger } from "../support/callers.ts"
 import { jsonOf, run } from "../support/chronicle.ts"
 import {
   type Asked,
@@ -176,6 +183,37 @@ layer(world, { timeout: "2 minutes", excludeTestServices: true })("money over tw
       assert.include(refused.stderr, "is frozen")
       yield* standsAt({ [payer]: "6200", [shop]: "2700", [euros]: "1000" }, "by the command line")
     })
+  )
+
+  it.effect("comes to the same by a day's file over both nodes as on one in memory", () =>
+    Effect.gen(function* () {
+      const { ledgers } = yield* MoneyWorld
+      const forgetful = { refused: new Map(), record: () => Effect.void }
+      let calls = 0
+      /** Each command by the next of these. */
+      const playOver = Effect.fnUntraced(function* (over: ReadonlyArray<Ledger["Service"]>) {
+        const dispatch = (command: AskedCommand) => nth(over, calls++).dispatch(command)
+        const {
+          accepted: _,
+          replayed: __,
+          seconds: ___,
+          ...played
+        } = yield* playDay(readDayFile("examples/day.csv"), {
+          dispatch,
+          journal: forgetful,
+          balanceOf: askLedger(nth(over, 0))
+        })
+        // What a refusal says of when a hold expired differs with the hour.
+        return { ...played, refusals: played.refusals.map(({ message: ____, ...refusal }) => refusal) }
+      })
+      const alone = yield* Effect.flatMap(Ledger, (ledger) => playOver([ledger])).pipe(
+        Effect.provide(memoryLedger)
+      )
+      assert.isAbove(alone.assertions, 0)
+      assert.deepStrictEqual([alone.failedAssertionCount, alone.faultCount], [0, 0])
+      assert.includeMembers(Object.keys(alone.kinds), ["PlaceHold", "CaptureHold", "Reverse", "PostJournal"])
+      assert.deepStrictEqual(yield* playOver(ledgers), alone)
+    }).pipe(Effect.provide(NodeServices.layer))
   )
 
   it.effect("stays whole when a node dies, whose holds expire while its accounts move", () =>
