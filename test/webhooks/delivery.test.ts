@@ -25,6 +25,8 @@ const url = "https://shop.example/hooks"
 const hourMs = 3_600_000
 /** For tests of days, in which nothing happens mostly. */
 const seldom = { pollMs: 60_000, idleMs: 60_000 }
+/** By then an event is told of, at such limits: a look of the subscription and a pause after it, a minute each, and the attempt. */
+const seenMs = 130_000
 const start = 1_767_225_600_000
 
 /** A log with a writer, an endpoint on it, and what it has seen. */
@@ -169,7 +171,7 @@ describe("a webhook", () => {
       ])
       endpoint.answer = () => 410
       yield* write(deposit("a", 1n))
-      yield* pass(90_000)
+      yield* pass(seenMs)
       assert.match(lines.at(-1) ?? "", /^Warn webhook wh_\S+ is disabled: it answered 410/)
       assert.isFalse(
         lines.some((line) => line.includes("shop.example")),
@@ -216,7 +218,7 @@ describe("a webhook", () => {
         endpoint.answer = () => 200
         yield* write(deposit("a", 1n))
         yield* webhooks.resume(id)
-        yield* pass(130_000)
+        yield* pass(seenMs)
         assert.deepEqual(idsOf(endpoint.seen.slice(19)), ["a@1", "a@2"])
         assert.deepInclude(yield* shown, { state: "active", reason: null, attempts: 0, delivered: 2 })
       }).pipe(Effect.scoped, Effect.provide(webhookWorld(seldom)))
@@ -336,19 +338,19 @@ describe("a webhook", () => {
       const { write, endpoint, webhooks, id, shown } = yield* begin()
       yield* startNode
       yield* write(openAccount("a"))
-      yield* pass(130_000)
+      yield* pass(seenMs)
       yield* webhooks.pause(id)
-      yield* pass(130_000)
+      yield* pass(seenMs)
       yield* write(deposit("a", 1n))
       yield* write(deposit("a", 2n))
       yield* pass(hourMs)
       assert.deepEqual(idsOf(endpoint.seen), ["a@1"])
       assert.deepInclude(yield* shown, { state: "paused" })
       yield* webhooks.resume(id)
-      yield* pass(130_000)
+      yield* pass(seenMs)
       assert.deepEqual(idsOf(endpoint.seen), ["a@1", "a@2", "a@3"])
       assert.isTrue(yield* webhooks.remove(id))
-      yield* pass(130_000)
+      yield* pass(seenMs)
       yield* write(deposit("a", 3n))
       yield* pass(hourMs)
       assert.lengthOf(endpoint.seen, 3)
@@ -377,10 +379,10 @@ describe("a webhook", () => {
       const fresh = Redacted.value(rotated.secret)
       assert.notStrictEqual(fresh, secret)
       yield* write(openAccount("a"))
-      yield* pass(130_000)
+      yield* pass(seenMs)
       yield* pass(24 * hourMs)
       yield* write(deposit("a", 1n))
-      yield* pass(130_000)
+      yield* pass(seenMs)
       const [both, one] = endpoint.seen
       assert.isDefined(both)
       assert.isDefined(one)
