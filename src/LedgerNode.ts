@@ -30,9 +30,10 @@ import type { NodeRole } from "./infra/config/NodeRole.ts"
 import { ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
 import { SumPrefixes } from "./infra/config/SumPrefixes.ts"
 import { WebhookConfig, WebhookPolicy } from "./infra/config/WebhookConfig.ts"
+import { awaitStore } from "./infra/eventstore/AwaitStore.ts"
 import { EventStore, type StoreUnavailable } from "./infra/eventstore/EventStore.ts"
 import { Snapshots } from "./infra/eventstore/Snapshots.ts"
-import type { EventStoreClient } from "./infra/eventstore/SqlClients.ts"
+import { EventStoreClient } from "./infra/eventstore/SqlClients.ts"
 import * as Migrations from "./infra/postgres/Migrations.ts"
 import { AnswerClock } from "./infra/readmodel/AnswerClock.ts"
 import { ProjectionWaiters } from "./infra/readmodel/ProjectionWaiters.ts"
@@ -237,24 +238,40 @@ const readSideMember = (services: Services, place: ClusterAddress) =>
     Layer.provide(ClusterRunner.layer({ ...place, locksUrl: services.readModelUrl, role: "read-side" }))
   )
 
+/** The shards that a member is given wait for it: it joins once the log can be read. Fails as `stores` does. */
+const logIsReadable = ({ eventStoreUrl }: Services) =>
+  Effect.andThen(
+    Migrations.checkAt("event-store", eventStoreUrl),
+    Effect.flatMap(EventStore, ({ listWriters }) => awaitStore(listWriters)).pipe(
+      Effect.provide(EventStore.layer.pipe(Layer.provide(EventStoreClient.layer(eventStoreUrl))), {
+        local: true
+      })
+    )
+  )
+
 /**
  * The same, as a member of the cluster of all nodes over these services: each account and each part of the read side
  * is owned by one of them, and a command or a question may be given to any. At the end what was admitted is
  * answered, and the others take the accounts over.
  */
 export const layerCluster = (services: Services, place: ClusterAddress, options: NodeOptions = {}) =>
-  ClusterMember.member(services.nodeName, {
-    ...place,
-    locksUrl: services.readModelUrl,
-    role: options.role ?? "all"
-  })(
-    Layer.provideMerge(
-      webhooksOf(options),
-      joined(
-        services.nodeName,
-        readSideOf(services, options),
-        // Out to the host as well: further projections are spread over the nodes as the books are.
-        ClusterSingletons.layer(services.nodeName).pipe(Layer.provideMerge(outsideOf(services, options)))
+  Layer.unwrap(
+    Effect.as(
+      logIsReadable(services),
+      ClusterMember.member(services.nodeName, {
+        ...place,
+        locksUrl: services.readModelUrl,
+        role: options.role ?? "all"
+      })(
+        Layer.provideMerge(
+          webhooksOf(options),
+          joined(
+            services.nodeName,
+            readSideOf(services, options),
+            // Out to the host as well: further projections are spread over the nodes as the books are.
+            ClusterSingletons.layer(services.nodeName).pipe(Layer.provideMerge(outsideOf(services, options)))
+          )
+        )
       )
     )
   )

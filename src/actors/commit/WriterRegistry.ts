@@ -6,6 +6,7 @@
 import { Clock, Context, Effect, Layer, Random, Schedule } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { awaitStore } from "../../infra/eventstore/AwaitStore.ts"
 import {
   EventStore,
   type StoreUnavailable,
@@ -28,7 +29,7 @@ const fenceAtEndMs = 2_000
 export class WriterRegistry extends Context.Service<
   WriterRegistry,
   {
-    /** A new writer for a lane. Fails when the store does not answer: for the start of a node. */
+    /** A new writer for a lane. Fails when the store does not answer within `storeStartMs`: for the start of a node. */
     readonly registerFirst: (lane: number) => Effect.Effect<WriterId, StoreUnavailable>
     /** The same, but tries until the store answers. */
     readonly register: (lane: number) => Effect.Effect<WriterId>
@@ -71,7 +72,7 @@ const make = Effect.fnUntraced(function* (node: string) {
   const { isAlone } = yield* Placement
   const registeredAs = isAlone ? `${node}${aloneMark}` : node
 
-  const registerFirst = Effect.fnUntraced(function* (lane: number) {
+  const registerOnce = Effect.fnUntraced(function* (lane: number) {
     const writerId = ids.next(lane)
     // From now on no node takes an instant for closed at which this writer may still write.
     yield* store.registerWriter({ writerId, node: registeredAs, closedAt: closedNow(clock.nowUnsafe()) })
@@ -80,8 +81,9 @@ const make = Effect.fnUntraced(function* (node: string) {
     return writerId
   })
 
+  const registerFirst = (lane: number) => awaitStore(registerOnce(lane))
   const register = (lane: number) =>
-    registerFirst(lane).pipe(
+    registerOnce(lane).pipe(
       Effect.tapError((error) => Effect.logWarning("a commit lane waits for the event store", error.message)),
       Effect.retry(Schedule.spaced(200)),
       Effect.orDie
@@ -93,10 +95,12 @@ const make = Effect.fnUntraced(function* (node: string) {
   const isEarlier = (one: WriterRow) => isAlone || one.node === node || one.node.endsWith(aloneMark)
   const fence = (writerIds: ReadonlyArray<WriterId>) =>
     Effect.forEach(writerIds, (writerId) => store.fenceWriter(writerId), { discard: true })
+  const fenceEarlier = Effect.flatMap(store.listWriters, (known) =>
+    fence(known.filter((one) => !one.fenced && isEarlier(one)).map((one) => one.writerId))
+  )
   // Before anything asks the clock: the machine's may be ahead, and what it said once stands.
-  yield* comparison.bind(store.heartbeat([]))
-  const known = yield* store.listWriters
-  yield* fence(known.filter((one) => !one.fenced && isEarlier(one)).map((one) => one.writerId))
+  yield* awaitStore(comparison.bind(store.heartbeat([])))
+  yield* awaitStore(fenceEarlier)
   yield* Effect.addFinalizer(() => fence([...live]).pipe(Effect.timeoutOption(fenceAtEndMs), Effect.ignore))
   yield* Effect.suspend(() => beat([...live])).pipe(
     Effect.catch((error) => {

@@ -48,6 +48,10 @@ export const ledgerLimits = limitGroup("CHRONICLE", {
     "The event store cancels a statement that takes longer; well below `commandDeadlineMs`."
   ),
   storeConnectMs: limit(3_000, "How long opening a connection to the event store may take."),
+  storeStartMs: limit(
+    120_000,
+    "How long a node that starts tries again while the event store does not answer, each time with a warning, before it ends."
+  ),
   storeConnectionMs: limit(
     60_000,
     "Age at which a connection to either database is replaced: after a failover an old one may lead to a server that only reads, and is never cut."
