@@ -89,18 +89,13 @@ const make = Effect.fnUntraced(function* (node: string) {
       Effect.orDie
     )
 
-  // An earlier life of this node is over, under whatever name it ran: nothing of it may be written after this node has
-  // loaded an account. Of a member of a cluster the name tells which writers were its own; OwnershipBarrier.ts has the rest. A node
-  // alone may have run between two lives of the cluster, and the cluster calls shards clean that it wrote to since.
-  const isEarlier = (one: WriterRow) => isAlone || one.node === node || one.node.endsWith(aloneMark)
   const fence = (writerIds: ReadonlyArray<WriterId>) =>
     Effect.forEach(writerIds, (writerId) => store.fenceWriter(writerId), { discard: true })
-  const fenceEarlier = Effect.flatMap(store.listWriters, (known) =>
-    fence(known.filter((one) => !one.fenced && isEarlier(one)).map((one) => one.writerId))
-  )
   // Before anything asks the clock: the machine's may be ahead, and what it said once stands.
   yield* awaitStore(comparison.bind(store.heartbeat([])))
-  yield* awaitStore(fenceEarlier)
+  yield* awaitStore(
+    Effect.flatMap(store.listWriters, (known) => fence(writersOfEarlierLives(known, node, isAlone)))
+  )
   yield* Effect.addFinalizer(() => fence([...live]).pipe(Effect.timeoutOption(fenceAtEndMs), Effect.ignore))
   yield* Effect.suspend(() => beat([...live])).pipe(
     Effect.catch((error) => {
@@ -124,6 +119,16 @@ const make = Effect.fnUntraced(function* (node: string) {
     aheadMs: clock.aheadMsUnsafe
   })
 })
+
+/**
+ * An earlier life of a node is over, under whatever name it ran: nothing of it may be written after this life has loaded an account. Of
+ * a member of a cluster the name tells which writers were its own; OwnershipBarrier.ts has the rest. A node alone may have run
+ * between two lives of the cluster, and the cluster calls shards clean that it wrote to since.
+ */
+const writersOfEarlierLives = (known: ReadonlyArray<WriterRow>, node: string, isAlone: boolean) =>
+  known
+    .filter((one) => !one.fenced && (isAlone || one.node === node || one.node.endsWith(aloneMark)))
+    .map(({ writerId }) => writerId)
 
 /** The ids of all writers of this process begin alike. Two lives of a node, which may be under way at once, share the name alone. */
 const makeWriterIds = Effect.fnUntraced(function* (node: string) {
