@@ -33,6 +33,8 @@ const addressTls = {
   ca: pem("address.pem")
 }
 const secret = Redacted.make("a secret of the tests")
+/** Each has a server of its own, and most of the time is that of a handshake that does not end. */
+const together = { concurrent: true }
 
 interface Program {
   readonly security?: Partial<ClusterSafeguards>
@@ -196,22 +198,25 @@ describe("the port of the nodes", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live.each(strangers)("closes a connection that says %s, and lets no one in", ([, chunks, refusedFor]) =>
-    Effect.gen(function* () {
-      const lines: Array<string> = []
-      const log = Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))])
-      yield* Effect.gen(function* () {
-        const { address, accepted } = yield* listen({ security: { secret } })
-        yield* connect(address, ...chunks)
-        assert.strictEqual(accepted(), 0)
-        yield* eventually(
-          "the log says why",
-          10,
-          Effect.sync(() => lines.length > 0)
-        )
-      }).pipe(Effect.scoped, Effect.provide(log))
-      assert.match(lines[0] ?? "", refusedFor)
-    })
+  it.live.each(strangers)(
+    "closes a connection that says %s, and lets no one in",
+    ([, chunks, refusedFor]) =>
+      Effect.gen(function* () {
+        const lines: Array<string> = []
+        const log = Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))])
+        yield* Effect.gen(function* () {
+          const { address, accepted } = yield* listen({ security: { secret } })
+          yield* connect(address, ...chunks)
+          assert.strictEqual(accepted(), 0)
+          yield* eventually(
+            "the log says why",
+            10,
+            Effect.sync(() => lines.length > 0)
+          )
+        }).pipe(Effect.scoped, Effect.provide(log))
+        assert.match(lines[0] ?? "", refusedFor)
+      }),
+    together
   )
 
   it.live("tells the log once in a while how many were refused, and why", () =>
@@ -373,12 +378,15 @@ describe("a node that dials", () => {
     ["says something else", (socket) => socket.write("220 mail.example ESMTP\r\n"), "not a node"],
     ["says nothing", () => {}, "too slow"]
   ]
-  it.live.each(others)("is told by name when the program there %s", ([, onConnection, reason]) =>
-    Effect.gen(function* () {
-      const { port } = yield* server(onConnection)
-      const refusal = yield* refusalOf(dial(RunnerAddress.make("127.0.0.1", port)))
-      assert.strictEqual(refusal.reason, reason)
-    }).pipe(Effect.scoped)
+  it.live.each(others)(
+    "is told by name when the program there %s",
+    ([, onConnection, reason]) =>
+      Effect.gen(function* () {
+        const { port } = yield* server(onConnection)
+        const refusal = yield* refusalOf(dial(RunnerAddress.make("127.0.0.1", port)))
+        assert.strictEqual(refusal.reason, reason)
+      }).pipe(Effect.scoped),
+    together
   )
 
   it.live("is told that a node of a version before the handshake is there", () =>

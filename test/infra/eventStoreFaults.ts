@@ -67,7 +67,8 @@ export const eventStoreFaults = (name: string, serverUrl: string) => {
     Layer.provideMerge(TestDatabase.eventStore(serverUrl))
   )
 
-  layer(shared, { excludeTestServices: true, timeout: "4 minutes" })(
+  // Each has accounts and a proxy of its own, and waits for its limits most of the time.
+  layer(shared, { excludeTestServices: true, timeout: "4 minutes", concurrent: true })(
     `a broken connection (${name})`,
     (it) => {
       const wholeStream = (account: string) =>

@@ -15,6 +15,8 @@ const ca = pem("ledger-ca.pem")
 const tokens = [token("shop", ["read", "command"])]
 /** Long enough for a handshake of a busy machine, and not longer than the test. */
 const limits = { connectMs: 3_000, queryDeadlineMs: 3_000, commandDeadlineMs: 3_000 }
+/** Each peer waits for as long as it may take to connect. */
+const atOnce = { concurrency: "unbounded" } as const
 
 layer(memoryLedger, { excludeTestServices: true })("an RPC server with TLS", (it) => {
   it.effect("answers a peer that trusts its certificate and shows its token", () =>
@@ -51,9 +53,15 @@ layer(memoryLedger, { excludeTestServices: true })("an RPC server with TLS", (it
           [url, undefined, /unable to verify|self.signed|issuer/],
           [`tls://127.0.0.2:${port}`, ca, /ECONNREFUSED|does not match/]
         ] as const
-        for (const [way, trusted, words] of cases) {
-          const peer = yield* connect({ urls: [way], ca: trusted, token: tokenOf("shop"), limits })
-          const error = yield* Effect.flip(peer.ledger.strongBalance("tls:a"))
+        const asked = yield* Effect.forEach(
+          cases,
+          Effect.fnUntraced(function* ([way, trusted, words]) {
+            const peer = yield* connect({ urls: [way], ca: trusted, token: tokenOf("shop"), limits })
+            return [yield* Effect.flip(peer.ledger.strongBalance("tls:a")), words] as const
+          }),
+          atOnce
+        )
+        for (const [error, words] of asked) {
           assert.strictEqual(error._tag, "Unavailable")
           assert.match(error.message, words)
         }
@@ -68,14 +76,15 @@ layer(memoryLedger, { excludeTestServices: true })("an RPC server with TLS", (it
         const guarded = yield* openTcp({ tls, tokens })
         const plain = yield* openTcp({ tokens })
         const before = (yield* inside.stats).committed
-        for (const options of [
-          { urls: [`tcp://127.0.0.1:${guarded.port}`] },
-          { urls: [`tls://127.0.0.1:${plain.port}`], ca }
-        ]) {
-          const peer = yield* connect({ ...options, token: tokenOf("shop"), limits })
-          const error = yield* Effect.flip(peer.ledger.dispatch(deposit("tls:a", 1n)))
-          assert.include(["Unavailable", "Indeterminate"], error._tag)
-        }
+        const errors = yield* Effect.forEach(
+          [{ urls: [`tcp://127.0.0.1:${guarded.port}`] }, { urls: [`tls://127.0.0.1:${plain.port}`], ca }],
+          Effect.fnUntraced(function* (options) {
+            const peer = yield* connect({ ...options, token: tokenOf("shop"), limits })
+            return yield* Effect.flip(peer.ledger.dispatch(deposit("tls:a", 1n)))
+          }),
+          atOnce
+        )
+        for (const error of errors) assert.include(["Unavailable", "Indeterminate"], error._tag)
         assert.strictEqual((yield* inside.stats).committed, before)
         // What the server sends in return to plain text is no answer of the ledger.
         const said = yield* Effect.callback<string>((resume) => {
