@@ -11,6 +11,8 @@ import { execute, freshDatabase } from "../support/databases.ts"
 import { tcpProxy } from "../support/tcpProxy.ts"
 
 const host = "127.0.0.1"
+/** Each test has a database of its own, and waits for what nodes do in their time. */
+const together = { concurrent: true }
 /** One way. Forty shards need two questions each, which is more than the time one release has. */
 const delayMs = 40
 
@@ -37,84 +39,90 @@ it.live(
       const held = yield* locks.refresh(address, shards)
       assert.deepStrictEqual(new Set(held.map(String)), new Set(stay.map(String)))
     }).pipe(Effect.scoped),
-  240_000
+  { ...together, timeout: 240_000 }
 )
 
-it.live("a node is not certain of its locks any more once their session was ended", () =>
-  Effect.gen(function* () {
-    const url = yield* freshDatabase(inject("postgresUrl"))
-    const locksUrl = Redacted.make(url)
-    const context = yield* Layer.build(
-      ClusterRunner.common(defaultClusterLimits, locksUrl, { host, port: 1, locksUrl }).pipe(
-        Layer.provide(Layer.succeed(ClusterConfig, defaultClusterLimits)),
-        Layer.provideMerge(Layer.mergeAll(LockCertainty.layer, ClusterMembers.layer))
+it.live(
+  "a node is not certain of its locks any more once their session was ended",
+  () =>
+    Effect.gen(function* () {
+      const url = yield* freshDatabase(inject("postgresUrl"))
+      const locksUrl = Redacted.make(url)
+      const context = yield* Layer.build(
+        ClusterRunner.common(defaultClusterLimits, locksUrl, { host, port: 1, locksUrl }).pipe(
+          Layer.provide(Layer.succeed(ClusterConfig, defaultClusterLimits)),
+          Layer.provideMerge(Layer.mergeAll(LockCertainty.layer, ClusterMembers.layer))
+        )
       )
-    )
-    const locks = Context.get(context, RunnerStorage.RunnerStorage)
-    const certainty = Context.get(context, LockCertainty)
-    const isLost = () => certainty.until.elapsedMs === never.elapsedMs
-    const address = RunnerAddress.make(host, 1)
-    const shards = [1, 2, 3].map((index) => ShardId.make("default", index))
-    assert.lengthOf(yield* locks.acquire(address, shards), 3)
-    yield* locks.getRunners
-    assert.isTrue(certainty.isCertain())
-    yield* execute(
-      url,
-      `SELECT pg_terminate_backend(l.pid) FROM pg_locks AS l
-       WHERE l.locktype = 'advisory' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`
-    )
-    yield* Effect.ignore(locks.getRunners).pipe(
-      Effect.repeat({ until: isLost, schedule: Schedule.spaced(20) })
-    )
-    // Another session has the locks that it takes now; what it had is not confirmed by them.
-    const fourth = ShardId.make("default", 4)
-    yield* Effect.ignore(locks.acquire(address, [fourth]))
-    assert.isTrue(isLost())
-    // It takes them anew, and is certain of them once the database has confirmed all that it has.
-    const all = [...shards, fourth]
-    const again = Effect.andThen(locks.acquire(address, all), locks.refresh(address, all))
-    yield* again.pipe(
-      Effect.catchCause(() => Effect.succeed([])),
-      Effect.repeat({
-        until: (held) => held.length === all.length && certainty.isCertain(),
-        schedule: Schedule.spaced(20)
-      })
-    )
-    assert.isTrue(certainty.isCertain())
-  }).pipe(Effect.scoped)
+      const locks = Context.get(context, RunnerStorage.RunnerStorage)
+      const certainty = Context.get(context, LockCertainty)
+      const isLost = () => certainty.until.elapsedMs === never.elapsedMs
+      const address = RunnerAddress.make(host, 1)
+      const shards = [1, 2, 3].map((index) => ShardId.make("default", index))
+      assert.lengthOf(yield* locks.acquire(address, shards), 3)
+      yield* locks.getRunners
+      assert.isTrue(certainty.isCertain())
+      yield* execute(
+        url,
+        `SELECT pg_terminate_backend(l.pid) FROM pg_locks AS l
+         WHERE l.locktype = 'advisory' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+      )
+      yield* Effect.ignore(locks.getRunners).pipe(
+        Effect.repeat({ until: isLost, schedule: Schedule.spaced(20) })
+      )
+      // Another session has the locks that it takes now; what it had is not confirmed by them.
+      const fourth = ShardId.make("default", 4)
+      yield* Effect.ignore(locks.acquire(address, [fourth]))
+      assert.isTrue(isLost())
+      // It takes them anew, and is certain of them once the database has confirmed all that it has.
+      const all = [...shards, fourth]
+      const again = Effect.andThen(locks.acquire(address, all), locks.refresh(address, all))
+      yield* again.pipe(
+        Effect.catchCause(() => Effect.succeed([])),
+        Effect.repeat({
+          until: (held) => held.length === all.length && certainty.isCertain(),
+          schedule: Schedule.spaced(20)
+        })
+      )
+      assert.isTrue(certainty.isCertain())
+    }).pipe(Effect.scoped),
+  together
 )
 
 /** Nothing becomes old within a test: what is noticed in time is noticed by other means. */
 const slowToExpire = { ...defaultClusterLimits, lockExpirationMs: 600_000 }
 
-it.live("a node that is cut off from the database of the locks is not certain of them for much longer", () =>
-  Effect.gen(function* () {
-    const url = new URL(yield* freshDatabase(inject("postgresUrl")))
-    const proxy = yield* tcpProxy(url.hostname, Number(url.port))
-    url.port = String(proxy.port)
-    const locksUrl = Redacted.make(url.toString())
-    const context = yield* Layer.build(
-      ClusterRunner.common(slowToExpire, locksUrl, { host, port: 1, locksUrl }).pipe(
-        Layer.provide(Layer.succeed(ClusterConfig, slowToExpire)),
-        Layer.provideMerge(Layer.mergeAll(LockCertainty.layer, ClusterMembers.layer))
+it.live(
+  "a node that is cut off from the database of the locks is not certain of them for much longer",
+  () =>
+    Effect.gen(function* () {
+      const url = new URL(yield* freshDatabase(inject("postgresUrl")))
+      const proxy = yield* tcpProxy(url.hostname, Number(url.port))
+      url.port = String(proxy.port)
+      const locksUrl = Redacted.make(url.toString())
+      const context = yield* Layer.build(
+        ClusterRunner.common(slowToExpire, locksUrl, { host, port: 1, locksUrl }).pipe(
+          Layer.provide(Layer.succeed(ClusterConfig, slowToExpire)),
+          Layer.provideMerge(Layer.mergeAll(LockCertainty.layer, ClusterMembers.layer))
+        )
       )
-    )
-    const locks = Context.get(context, RunnerStorage.RunnerStorage)
-    const certainty = Context.get(context, LockCertainty)
-    assert.lengthOf(yield* locks.acquire(RunnerAddress.make(host, 1), [ShardId.make("default", 1)]), 1)
-    const isCertain = Effect.sync(() => certainty.isCertain())
-    // It sees its session again and again.
-    const acquired = certainty.until.elapsedMs
-    yield* Effect.repeat(isCertain, {
-      until: () => certainty.until.elapsedMs > acquired + defaultClusterLimits.leaseMs,
-      schedule: Schedule.spaced(20)
-    })
-    // The database may end the session now, and others may take the locks.
-    proxy.hold()
-    yield* Effect.repeat(isCertain, { until: (itIs) => !itIs, schedule: Schedule.spaced(20) })
-    proxy.forward()
-    yield* Effect.repeat(isCertain, { until: (itIs) => itIs, schedule: Schedule.spaced(20) })
-  }).pipe(Effect.scoped)
+      const locks = Context.get(context, RunnerStorage.RunnerStorage)
+      const certainty = Context.get(context, LockCertainty)
+      assert.lengthOf(yield* locks.acquire(RunnerAddress.make(host, 1), [ShardId.make("default", 1)]), 1)
+      const isCertain = Effect.sync(() => certainty.isCertain())
+      // It sees its session again and again.
+      const acquired = certainty.until.elapsedMs
+      yield* Effect.repeat(isCertain, {
+        until: () => certainty.until.elapsedMs > acquired + defaultClusterLimits.leaseMs,
+        schedule: Schedule.spaced(20)
+      })
+      // The database may end the session now, and others may take the locks.
+      proxy.hold()
+      yield* Effect.repeat(isCertain, { until: (itIs) => !itIs, schedule: Schedule.spaced(20) })
+      proxy.forward()
+      yield* Effect.repeat(isCertain, { until: (itIs) => itIs, schedule: Schedule.spaced(20) })
+    }).pipe(Effect.scoped),
+  together
 )
 
 /** A member that has registered itself, and holds some shards. */
@@ -162,21 +170,24 @@ const member = Effect.fnUntraced(function* (url: string, port: number, shards: R
   }
 })
 
-it.live("a member that died is gone before its last sign of life is old", () =>
-  Effect.gen(function* () {
-    const url = yield* freshDatabase(inject("postgresUrl"))
-    const [stays, dies] = [yield* member(url, 1, [1]), yield* member(url, 2, [2])]
-    assert.deepStrictEqual(yield* stays.others, [2])
-    yield* dies.refresh
-    yield* stays.looks
-    // Without a word to the others, as where the process is killed: the database ends its sessions.
-    yield* dies.end
-    yield* Effect.repeat(stays.others, {
-      until: (others) => others.length === 0,
-      schedule: Schedule.spaced(20)
-    })
-    assert.deepStrictEqual(yield* stays.take([2]), [2])
-  }).pipe(Effect.scoped)
+it.live(
+  "a member that died is gone before its last sign of life is old",
+  () =>
+    Effect.gen(function* () {
+      const url = yield* freshDatabase(inject("postgresUrl"))
+      const [stays, dies] = [yield* member(url, 1, [1]), yield* member(url, 2, [2])]
+      assert.deepStrictEqual(yield* stays.others, [2])
+      yield* dies.refresh
+      yield* stays.looks
+      // Without a word to the others, as where the process is killed: the database ends its sessions.
+      yield* dies.end
+      yield* Effect.repeat(stays.others, {
+        until: (others) => others.length === 0,
+        schedule: Schedule.spaced(20)
+      })
+      assert.deepStrictEqual(yield* stays.take([2]), [2])
+    }).pipe(Effect.scoped),
+  together
 )
 
 it.live(
@@ -203,5 +214,6 @@ it.live(
       assert.isTrue(yield* stays.isCertain)
       // So that what it has can be closed.
       proxy.forward()
-    }).pipe(Effect.scoped)
+    }).pipe(Effect.scoped),
+  together
 )

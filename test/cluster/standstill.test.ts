@@ -3,8 +3,8 @@
  * afterwards, and nothing lands that was refused for good. One length and place for each way in which accounts change
  * hands; `bench/cluster/standstill.ts` runs all lengths at all places.
  */
-import { assert, inject, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { assert, describe, inject, it } from "@effect/vitest"
+import { Array, Effect } from "effect"
 import { freshDatabase, freshEventStore } from "../support/databases.ts"
 import { type Place, scenarios } from "../support/standstill.ts"
 
@@ -19,20 +19,26 @@ const cases: ReadonlyArray<readonly [what: string, millis: number, place: Place]
   ["readings outlived by a shard that came back", 5_000, "begin"]
 ]
 
-const onStore = (store: string, url: string) =>
-  it.live.each(cases)(
-    `%s, the log standing still for %i ms at the %s of commits: owners know what landed (${store})`,
-    ([what, millis, place]) =>
-      Effect.gen(function* () {
-        const eventStoreUrl = yield* freshEventStore(url)
-        const locksUrl = yield* freshDatabase(inject("postgresUrl"))
-        const scenario = scenarios[what] ?? assert.fail(`no scenario is called ${what}`)
-        const { accepted, faults } = yield* scenario({ eventStoreUrl, locksUrl }, { millis, place })
-        assert.isAbove(accepted, 0)
-        assert.deepStrictEqual(faults, [])
-      }),
-    180_000
-  )
+/** Two at once: most of the time of each the log stands still. */
+const onStore = (store: string, url: string) => {
+  for (const pair of Array.chunksOf(cases, 2)) {
+    describe("a store that stands still", () => {
+      it.live.each(pair)(
+        `%s, the log standing still for %i ms at the %s of commits: owners know what landed (${store})`,
+        ([what, millis, place]) =>
+          Effect.gen(function* () {
+            const eventStoreUrl = yield* freshEventStore(url)
+            const locksUrl = yield* freshDatabase(inject("postgresUrl"))
+            const scenario = scenarios[what] ?? assert.fail(`no scenario is called ${what}`)
+            const { accepted, faults } = yield* scenario({ eventStoreUrl, locksUrl }, { millis, place })
+            assert.isAbove(accepted, 0)
+            assert.deepStrictEqual(faults, [])
+          }),
+        { timeout: 180_000, concurrent: true }
+      )
+    })
+  }
+}
 
 onStore("PostgreSQL", inject("postgresUrl"))
 
