@@ -281,7 +281,8 @@ layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
               Effect.andThen(ledger.dispatch(command))
             )
         }
-        const { url, stop } = yield* open({ ledger: slow })
+        // Its end waits for answers, and for no connection that a client would keep open.
+        const { url, stop } = yield* open({ ledger: slow, limits: { drainMs: 600_000, idleMs: 600_000 } })
         const reading = yield* Deferred.make<void>()
         const stream = yield* events(`${url}/v1/feed`).pipe(
           Stream.runForEach(() => Deferred.succeed(reading, undefined)),
@@ -295,14 +296,14 @@ layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
               headers: { "content-type": "application/json" },
               body: JSON.stringify({ amount: "1" })
             })
-            return response.status
+            return [response.status, response.headers.get("connection")]
           })
         )
         yield* Deferred.await(entered)
         const stopped = yield* Effect.forkChild(stop)
         yield* Fiber.join(stream)
         yield* Deferred.succeed(release, undefined)
-        assert.strictEqual(yield* Fiber.join(command), 201)
+        assert.deepEqual(yield* Fiber.join(command), [201, "close"])
         yield* Fiber.join(stopped)
         assert.strictEqual((yield* Effect.exit(Effect.tryPromise(() => fetch(url))))._tag, "Failure")
       })

@@ -2,7 +2,7 @@
  * The connections of the HTTP server and what they may hold: how many there are, of each peer and in all, the bytes of bodies, the
  * open streams, and how long a peer may take nothing of what is sent to it. It exists because Node bounds none of these.
  */
-import type { Server } from "node:http"
+import type { IncomingMessage, Server, ServerResponse } from "node:http"
 import type { Socket } from "node:net"
 import { Clock, Context, Deferred, Effect, Layer, type Scope } from "effect"
 import type { HttpServerRequest } from "effect/http"
@@ -108,6 +108,50 @@ class StuckSockets {
   }
 }
 
+/**
+ * The answers under way, by connection. At the end of the server each connection closes behind its last answer: Node closes those that are
+ * idle at that moment and waits for the others, which their clients would keep open for as long as the server lets them.
+ */
+class AnswersUnderWay {
+  readonly #open = new Map<Socket, Set<ServerResponse>>()
+  #isClosing = false
+
+  watch(server: Server): Effect.Effect<void, never, Scope.Scope> {
+    // A request that waits for "100 Continue" before it sends its body comes by an event of its own.
+    const events = ["request", "checkContinue"]
+    const onRequest = (request: IncomingMessage, response: ServerResponse): void =>
+      this.#add(request, response)
+    return Effect.acquireRelease(
+      Effect.sync(() => {
+        for (const event of events) server.on(event, onRequest)
+      }),
+      () =>
+        Effect.sync(() => {
+          for (const event of events) server.off(event, onRequest)
+        })
+    )
+  }
+
+  #add({ socket }: IncomingMessage, response: ServerResponse): void {
+    const open = this.#open.get(socket) ?? new Set()
+    this.#open.set(socket, open.add(response))
+    if (this.#isClosing) response.shouldKeepAlive = false
+    response.once("close", () => {
+      open.delete(response)
+      if (open.size > 0) return
+      this.#open.delete(socket)
+      // An answer that had begun before could not say that it is the last one.
+      if (this.#isClosing) socket.destroySoon()
+    })
+  }
+
+  close(): void {
+    this.#isClosing = true
+    for (const open of this.#open.values())
+      for (const response of open) if (!response.headersSent) response.shouldKeepAlive = false
+  }
+}
+
 const make = Effect.gen(function* () {
   const limits = yield* HttpConfig
   const refusals = yield* RefusalLog
@@ -116,6 +160,7 @@ const make = Effect.gen(function* () {
   const states = new WeakMap<Socket, ConnectionState>()
   const bodies = new Shares(limits.bufferBytesMax, limits.bufferBytesMax)
   const streams = new Shares(limits.streamsMax, limits.streamsPerCallerMax)
+  const answers = new AnswersUnderWay()
   let isClosing = false
 
   const newState = (): ConnectionState => ({ identity: { token: undefined, caller: undefined }, refusals: 0 })
@@ -150,6 +195,7 @@ const make = Effect.gen(function* () {
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => server.off("connection", onConnection).off(ready, onReady))
     )
+    yield* answers.watch(server)
     const endStuck = Effect.sync(() => {
       for (const socket of stuck.find(elapsedMsUnsafe(clock), limits.stuckMs)) socket.destroy()
     })
@@ -173,6 +219,7 @@ const make = Effect.gen(function* () {
     closing: Deferred.await(closing),
     close: Effect.suspend(() => {
       isClosing = true
+      answers.close()
       return Effect.asVoid(Deferred.succeed(closing, undefined))
     })
   } satisfies HttpConnections["Service"]
