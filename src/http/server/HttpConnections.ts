@@ -49,6 +49,8 @@ export class HttpConnections extends Context.Service<
 
 type ConnectionState = ReturnType<HttpConnections["Service"]["stateOf"]>
 
+const newState = (): ConnectionState => ({ identity: { token: undefined, caller: undefined }, refusals: 0 })
+
 const isSocket = (value: unknown): value is Socket =>
   typeof value === "object" && value !== null && "remoteAddress" in value && "destroy" in value
 
@@ -114,7 +116,7 @@ class StuckSockets {
  */
 class AnswersUnderWay {
   readonly #open = new Map<Socket, Set<ServerResponse>>()
-  #isClosing = false
+  isClosing = false
 
   watch(server: Server): Effect.Effect<void, never, Scope.Scope> {
     // A request that waits for "100 Continue" before it sends its body comes by an event of its own.
@@ -135,18 +137,18 @@ class AnswersUnderWay {
   #add({ socket }: IncomingMessage, response: ServerResponse): void {
     const open = this.#open.get(socket) ?? new Set()
     this.#open.set(socket, open.add(response))
-    if (this.#isClosing) response.shouldKeepAlive = false
+    if (this.isClosing) response.shouldKeepAlive = false
     response.once("close", () => {
       open.delete(response)
       if (open.size > 0) return
       this.#open.delete(socket)
       // An answer that had begun before could not say that it is the last one.
-      if (this.#isClosing) socket.destroySoon()
+      if (this.isClosing) socket.destroySoon()
     })
   }
 
   close(): void {
-    this.#isClosing = true
+    this.isClosing = true
     for (const open of this.#open.values())
       for (const response of open) if (!response.headersSent) response.shouldKeepAlive = false
   }
@@ -161,9 +163,6 @@ const make = Effect.gen(function* () {
   const bodies = new Shares(limits.bufferBytesMax, limits.bufferBytesMax)
   const streams = new Shares(limits.streamsMax, limits.streamsPerCallerMax)
   const answers = new AnswersUnderWay()
-  let isClosing = false
-
-  const newState = (): ConnectionState => ({ identity: { token: undefined, caller: undefined }, refusals: 0 })
 
   const held = (shares: Shares, holder: unknown, amount: number, what: string) =>
     Effect.asVoid(
@@ -215,10 +214,9 @@ const make = Effect.gen(function* () {
     watch,
     reserve: (bytes) => held(bodies, bodies, bytes, "the room for bodies of requests"),
     openStream: (caller) => held(streams, caller, 1, `the number of streams of ${caller.name}`),
-    isClosingUnsafe: () => isClosing,
+    isClosingUnsafe: () => answers.isClosing,
     closing: Deferred.await(closing),
     close: Effect.suspend(() => {
-      isClosing = true
       answers.close()
       return Effect.asVoid(Deferred.succeed(closing, undefined))
     })
