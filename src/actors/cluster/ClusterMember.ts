@@ -3,6 +3,7 @@ import { Effect, Layer } from "effect"
 import { Sharding } from "effect/cluster"
 import * as ClusterRunner from "../../infra/cluster/ClusterRunner.ts"
 import { LockCertainty } from "../../infra/cluster/LockCertainty.ts"
+import { memberOf } from "../../infra/cluster/MemberSessions.ts"
 import { ShardTenures } from "../../infra/cluster/ShardTenures.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { Dispatcher } from "../commands/Dispatcher.ts"
@@ -14,7 +15,7 @@ import { Peers } from "./Peers.ts"
  * Opens the node to the cluster. At the end of its scope it settles what it has, then lets go of its shards: this
  * must be built last, so that the others take over while the rest of the node is still closing.
  */
-export const layer = (node: string) =>
+export const layer = (node: string, address: string) =>
   Layer.effectDiscard(
     Effect.gen(function* () {
       const sharding = yield* Sharding.Sharding
@@ -30,7 +31,16 @@ export const layer = (node: string) =>
       const status = Effect.sync((): NodeStatus => {
         const { committed, conflicts, inFlight, residents } = dispatcher.stats()
         const owned = shards.owned.flatMap((isOwned, shard) => (isOwned ? [shard] : []))
-        return { node, shards: owned, actors: residents, inFlight, committed, conflicts, ...here.leases() }
+        return {
+          node,
+          address,
+          shards: owned,
+          actors: residents,
+          inFlight,
+          committed,
+          conflicts,
+          ...here.leases()
+        }
       })
 
       yield* sharding.registerEntity(
@@ -81,7 +91,7 @@ export const member =
       Layer.provideMerge(ClusterRunner.layer(place))
     )
     // Out to the doors as well, which tell callers which shards this node owns.
-    return layer(node).pipe(
+    return layer(node, memberOf(place)).pipe(
       Layer.provideMerge(Layer.provideMerge(inner, layerPlacement)),
       Layer.provide(shards)
     )

@@ -24,7 +24,9 @@ export const NodeStatus = Schema.Struct({
   lapsed: Schema.Int,
   committed: Schema.Int,
   /** Accounts that another writer wrote to while this node believed to own them. */
-  conflicts: Schema.Int
+  conflicts: Schema.Int,
+  /** Where the others reach it, `host:port`, by which two nodes of one name are told apart; a node of an earlier version does not say. */
+  address: Schema.optionalKey(Schema.String)
 })
 export type NodeStatus = typeof NodeStatus.Type
 

@@ -40,6 +40,9 @@ export const singletonsStatus = Effect.gen(function* () {
   )
 })
 
+/** In order of name, then of address. */
+const keyOf = ({ node, address = "" }: NodeStatus): string => `${node} ${address}`
+
 /** Shards that are asked for at once. */
 const concurrentAsks = 16
 
@@ -49,6 +52,7 @@ export const clusterStatus = Effect.fn("ClusterStatus.of")(function* (patienceMs
   const { shards, retryMs } = yield* ClusterConfig
   const entity = yield* ShardEntity.client
   const names = shardEntities(sharding, shards)
+  /** By address: a node may run twice under one name, as where a frozen one came back beside the one that took its place. */
   const nodes = new Map<string, NodeStatus>()
   const isAnswered = (shard: number) => [...nodes.values()].some((node) => node.shards.includes(shard))
   const ask = (shard: number) =>
@@ -57,7 +61,7 @@ export const clusterStatus = Effect.fn("ClusterStatus.of")(function* (patienceMs
       isAnswered(shard) ? Effect.void : Effect.map(entity(names[shard] ?? "").Status(), remember)
     )
   const remember = (status: NodeStatus): void => {
-    nodes.set(status.node, status)
+    nodes.set(status.address ?? status.node, status)
   }
   const numbers = Array.from({ length: shards }, (_, index) => index + 1)
   yield* Effect.forEach(
@@ -74,7 +78,7 @@ export const clusterStatus = Effect.fn("ClusterStatus.of")(function* (patienceMs
   )
   return {
     shards,
-    nodes: [...nodes.values()].sort((a, b) => (a.node < b.node ? -1 : 1)),
+    nodes: [...nodes.values()].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1)),
     unowned: numbers.filter((shard) => !isAnswered(shard))
   } satisfies ClusterStatus
 })

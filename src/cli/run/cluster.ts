@@ -37,8 +37,9 @@ const nodeLines = (
 ): ReadonlyArray<string> =>
   nodes.map((node) => {
     const own = singletons.filter((one) => one.node === node.node && !one.isUnowned).map(({ name }) => name)
+    const isTwice = nodes.some((other) => other !== node && other.node === node.node)
     return (
-      `${node.node}: ${node.shards.length} of ${shards} shards, ${grouped(node.actors)} accounts in memory, ` +
+      `${node.node}${isTwice ? ` at ${node.address ?? "an address it does not say"}` : ""}: ${node.shards.length} of ${shards} shards, ${grouped(node.actors)} accounts in memory, ` +
       `${grouped(node.inFlight)} commands under way, ${grouped(node.committed)} committed, ` +
       `${grouped(node.conflicts)} conflicts, ${grouped(node.lapsed)} leases lapsed` +
       (own.length === 0 ? "" : `; read side: ${describeSingletons(own)}`)

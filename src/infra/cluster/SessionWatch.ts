@@ -11,11 +11,15 @@ import type { HeldLocks } from "./HeldLocks.ts"
 import { LockCertainty } from "./LockCertainty.ts"
 import { MemberSessions, memberOf } from "./MemberSessions.ts"
 
-/** The sessions of all members by name, the advisory locks that they hold, and for how long they have asked nothing. */
+/**
+ * The sessions of all members by name, the advisory locks that they hold, for how long they have asked nothing, and which of them hold
+ * locks: a process of the database may have the number of one that ended, but not its beginning too.
+ */
 const allSessions = `
   SELECT a.application_name, sum(coalesce(l.locks, 0))::int4,
     CASE WHEN bool_or(a.state = 'active') THEN 0
-      ELSE greatest(0, extract(epoch FROM clock_timestamp() - max(a.state_change)) * 1000) END::float8
+      ELSE greatest(0, extract(epoch FROM clock_timestamp() - max(a.state_change)) * 1000) END::float8,
+    string_agg(a.pid || ' ' || extract(epoch FROM a.backend_start), ',') FILTER (WHERE l.locks > 0)
   FROM pg_stat_activity AS a
   LEFT JOIN (SELECT pid, count(*) AS locks FROM pg_locks WHERE locktype = 'advisory' AND granted GROUP BY pid) AS l ON l.pid = a.pid
   WHERE a.datname = current_database() AND a.application_name LIKE 'chronicle cluster %'
@@ -32,6 +36,9 @@ const steadyMs = 3_000
 
 const lostSession =
   "the database ended the session of this node's locks: it answers for no account until they are confirmed again"
+
+const holdersIn = (text: unknown): ReadonlySet<string> =>
+  new Set(typeof text === "string" ? text.split(",") : [])
 
 /** What the database knows of the sessions of all members: whether this node's has its locks, and who else is gone. */
 export const watchSessions = Effect.fnUntraced(function* (session: string, held: HeldLocks) {
@@ -52,6 +59,8 @@ export const watchSessions = Effect.fnUntraced(function* (session: string, held:
       sql.unsafe(endSessions, [PgTypes.text(name), PgTypes.int8(BigInt(memberSilentMs))])
     )
   const lose = Effect.suspend(() => (held.lose() ? Effect.logWarning(lostSession) : Effect.void))
+  /** The sessions of this node that held locks when it looked last. */
+  let holders: ReadonlySet<string> = new Set()
   const look = Effect.gen(function* () {
     const sentAt = certainty.now()
     // Locks that are taken while the question is on its way are in no answer to it, and those that are let go of may be.
@@ -65,7 +74,11 @@ export const watchSessions = Effect.fnUntraced(function* (session: string, held:
     // PostgreSQL may end a session long before its time, as when it starts again; then others may hold the shards at once.
     const expected = held.countOf(before)
     const found = all.find(({ name }) => name === session)?.locks ?? 0
-    if (found < expected) yield* lose
+    // As many locks may be others, which the session that took its place was given while those were lost.
+    const present = holdersIn(rows.find(([name]) => name === session)?.[3])
+    const isReplaced = [...holders].some((holder) => !present.has(holder))
+    holders = present
+    if (found < expected || (expected > 0 && isReplaced)) yield* lose
     else if (expected > 0) held.seen(sentAt)
     const silent = sessions.looked(all, nowMs())
     yield* Effect.forEach(silent, (name) => Effect.ignore(end(name)), { discard: true })
