@@ -52,9 +52,15 @@ export class CommandExecutor extends Context.Service<
   {
     /**
      * Takes a command in, or replies at once why not. `reply` is called exactly once, by `deadline` (`LedgerClock.elapsedUnsafe`;
-     * `commandDeadlineMs` from now where it is absent).
+     * `commandDeadlineMs` from now where it is absent). Answers what is in flight under its id by then: the command itself, the same
+     * one that was sent before, or another; undefined where it was replied to at once.
      */
-    readonly submit: (command: Command, reply: Reply, sender: Sender, deadline?: number) => void
+    readonly submit: (
+      command: Command,
+      reply: Reply,
+      sender: Sender,
+      deadline?: number
+    ) => PendingCommand | undefined
     /** Executes evicted commands again, in their order, after the stale actors are reloaded. */
     readonly retry: (commands: ReadonlyArray<PendingCommand>, stale: ReadonlySet<AccountActor>) => void
     /** Why no command can be answered while accounts or ids cannot be read, as far as it is known. */
@@ -121,7 +127,7 @@ class Executor {
     this.#writers = Context.get(context, WriterRegistry)
   }
 
-  submit(command: Command, reply: Reply, sender: Sender, until?: number): void {
+  submit(command: Command, reply: Reply, sender: Sender, until?: number): PendingCommand | undefined {
     const now = this.#clock.elapsedUnsafe()
     const deadline = until ?? now + this.#limits.commandDeadlineMs
     let hash: string | undefined
@@ -135,12 +141,11 @@ class Executor {
       case "InFlight":
         this.#inFlight.outcomes.joined++
         if (sender === "Peer") found.pending.markForwarded()
-        return found.pending.join(reply, deadline)
+        found.pending.join(reply, deadline)
+        return found.pending
       case "Contested":
-        return found.pending.join(
-          (exit) => this.#afterOther(command, exit, { reply, sender, deadline }),
-          deadline
-        )
+        found.pending.join((exit) => this.#afterOther(command, exit, { reply, sender, deadline }), deadline)
+        return found.pending
       case "Remembered":
         return this.#refuse(found.exit, reply)
       case "Unknown":
@@ -160,6 +165,7 @@ class Executor {
     this.#inFlight.add(pending)
     if (this.#deduplication.mustCheckLogFirst(now)) this.#deduplication.lookUp(pending)
     else this.#execute(pending, now, actors)
+    return pending
   }
 
   /**
@@ -171,13 +177,13 @@ class Executor {
     other: CommandExit,
     own: { readonly reply: Reply; readonly sender: Sender; readonly deadline: number }
   ): void {
-    if (other._tag === "Success") return this.#refuse(reused(command.commandId), own.reply)
-    if (isOpen(other)) this.#refuse(other, own.reply)
+    if (other._tag === "Success") this.#refuse(reused(command.commandId), own.reply)
+    else if (isOpen(other)) this.#refuse(other, own.reply)
     else this.submit(command, own.reply, own.sender, own.deadline)
   }
 
   /** Answers a command that does not become one of those in flight. */
-  #refuse(exit: CommandExit, reply: Reply): void {
+  #refuse(exit: CommandExit, reply: Reply): undefined {
     this.#inFlight.outcomes.note(exit)
     reply(exit)
   }

@@ -1,5 +1,5 @@
 /** Routes a command: it is decided on this node, or sent to the node that owns its first account. */
-import { Context, Effect, Fiber, Layer, type Result, Schedule } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Result, Schedule } from "effect"
 import { wavesOf } from "../../domain/BatchOrder.ts"
 import { type Command, firstAccountOf } from "../../domain/Command.ts"
 import type { CommandError, Unavailable } from "../../domain/Errors.ts"
@@ -116,11 +116,10 @@ const make = Effect.gen(function* () {
   const ownerOf = (command: Command): Owner =>
     isOurs(command) ? undefined : placement.groupOf(firstAccountOf(command))
 
-  /** Forwards commands of other nodes, a group of accounts at once; an effect for each outcome, by index. */
+  /** Forwards commands of other nodes, a group of accounts at once. Answers which of them each forwarding carries. */
   const forwardAll = Effect.fnUntraced(function* (
     commands: ReadonlyArray<Command>,
-    owners: ReadonlyArray<Owner>,
-    results: Array<Effect.Effect<Outcome>>
+    owners: ReadonlyArray<Owner>
   ) {
     const groups = new Map<number, Array<number>>()
     for (const [index, group] of owners.entries()) {
@@ -129,15 +128,28 @@ const make = Effect.gen(function* () {
       if (others === undefined) groups.set(group, [index])
       else others.push(index)
     }
-    for (const group of groups.values()) {
-      const sent = group.map((index) => commands[index] as Command) // the indices are those of commands
-      const [first] = sent
-      if (first === undefined) continue
-      const fiber = yield* Effect.forkChild(forward(firstAccountOf(first), sent))
-      for (const [nth, index] of group.entries()) {
-        results[index] = Effect.map(Fiber.join(fiber), (outcomes) => outcomes[nth] as Outcome) // one a command
-      }
+    return yield* Effect.forEach(groups.values(), (indices) => {
+      const sent = indices.map((index) => commands[index] as Command) // the indices are those of commands
+      const [first] = sent as [Command] // a group has a command
+      return Effect.map(Effect.forkChild(forward(firstAccountOf(first), sent)), (fiber) => ({
+        indices,
+        fiber
+      }))
+    })
+  })
+
+  /** Decides commands on this node, in order. */
+  const decideHere = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
+    const outcomes: Array<Outcome> = []
+    const chunks: Array<Effect.Effect<ReadonlyArray<CommandExit>>> = []
+    for (let start = 0; start < commands.length; start += chunkMax) {
+      // However long a batch is, it alone does not fill the node: few chunks of it are in flight at once.
+      const landed = chunks.length === chunksMax ? chunks.shift() : undefined
+      if (landed !== undefined) yield* addOutcomes(outcomes, yield* landed)
+      chunks.push(yield* localNode.submitAll(commands.slice(start, start + chunkMax), "Batch"))
     }
+    for (const chunk of chunks) yield* addOutcomes(outcomes, yield* chunk)
+    return outcomes
   })
 
   /** A reversal in a batch is looked up once everything before it is done: its original may be there. */
@@ -162,30 +174,21 @@ const make = Effect.gen(function* () {
     commands: ReadonlyArray<Command>,
     owners: ReadonlyArray<Owner>
   ) {
-    const results = new Array<Effect.Effect<Outcome>>(commands.length)
-    yield* forwardAll(commands, owners, results)
+    const outcomes = new Array<Outcome>(commands.length)
+    const forwarded = yield* forwardAll(commands, owners)
     const ours = commands.flatMap((_, index) => (owners[index] === undefined ? [index] : []))
-    for (let start = 0; start < ours.length; start += chunkMax) {
-      // However long a batch is, it alone does not fill the node: few chunks of it are in flight at once.
-      const before = Math.max(0, start - chunksMax * chunkMax)
-      const landed = ours.slice(before, Math.max(0, start - (chunksMax - 1) * chunkMax))
-      for (const index of landed) yield* results[index] as Effect.Effect<Outcome> // set two rounds ago
-      const chunk = ours.slice(start, start + chunkMax)
-      const submitted = yield* localNode.submitAll(
-        chunk.map((index) => commands[index] as Command), // the indices are those of commands
-        "Batch"
-      )
-      for (const [nth, index] of chunk.entries()) {
-        const outcome = submitted[nth] as Effect.Effect<Receipt, CommandError> // one a command
-        results[index] = Effect.result(outcome)
-      }
+    const decided = yield* decideHere(ours.map((index) => commands[index] as Command)) // the indices are those of commands
+    for (const [nth, index] of ours.entries()) outcomes[index] = decided[nth] as Outcome // one a command
+    for (const { indices, fiber } of forwarded) {
+      const found = yield* Fiber.join(fiber)
+      for (const [nth, index] of indices.entries()) outcomes[index] = found[nth] as Outcome // one a command
     }
-    return yield* Effect.all(results)
+    return outcomes
   })
 
   /** One wave after another; what is left is cut anew where shards left or came in between. */
   const dispatchPlain = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
-    if (placement.isAlone) return yield* dispatchWave(commands, [])
+    if (placement.isAlone) return yield* decideHere(commands)
     const outcomes = new Array<Outcome>(commands.length)
     let left: ReadonlyArray<Left> = commands.map((command, index) => ({
       command,
@@ -231,3 +234,16 @@ const make = Effect.gen(function* () {
 
   return CommandRouter.of({ dispatch, dispatchMany, head })
 })
+
+/** Adds what came of commands to the outcomes; ends with the first defect among them. */
+const addOutcomes = (outcomes: Array<Outcome>, exits: ReadonlyArray<CommandExit>): Effect.Effect<void> => {
+  for (const exit of exits) {
+    if (exit._tag === "Success") outcomes.push(Result.succeed(exit.value))
+    else {
+      const error = Exit.findError(exit)
+      if (Result.isFailure(error)) return Effect.orDie(Effect.asVoid(exit))
+      outcomes.push(Result.fail(error.success))
+    }
+  }
+  return Effect.void
+}

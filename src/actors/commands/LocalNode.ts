@@ -2,11 +2,10 @@
 import { Context, Effect, Exit, Layer, Option, Result, Schedule } from "effect"
 import { mayTouchAny } from "../../domain/BatchOrder.ts"
 import { accountsOf, type Command, firstAccountOf } from "../../domain/Command.ts"
-import { type CommandError, Indeterminate, type Unavailable } from "../../domain/Errors.ts"
+import { Indeterminate, type Unavailable } from "../../domain/Errors.ts"
 import { hashCommand } from "../../domain/HashChain.ts"
 import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
-import type { Receipt } from "../../domain/Receipt.ts"
 import type { FormerTenure } from "../../infra/cluster/ShardTenures.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
@@ -14,7 +13,7 @@ import { AccountRegistry } from "../accounts/AccountRegistry.ts"
 import { LeaseClient } from "../accounts/LeaseClient.ts"
 import { LeaseServer } from "../accounts/LeaseServer.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
-import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
+import type { CommandExit, PendingCommand, Reply } from "../accounts/Lifecycle.ts"
 import { type Answer, type LeaseGrant, type LeaseRefused, NotMine, Placement } from "../accounts/Placement.ts"
 import { AdmissionControl } from "./AdmissionControl.ts"
 import { AccountMoved, CommandExecutor, type Sender } from "./CommandExecutor.ts"
@@ -29,11 +28,11 @@ export class LocalNode extends Context.Service<
   {
     /** False also while the node closes: another is to be asked. */
     readonly owns: (account: AccountId) => boolean
-    /** Submits commands in order, each of which is decided after those before it; an effect a command that waits for it. */
+    /** Submits commands in order, each of which is decided after those before it; the effect inside waits for all outcomes. */
     readonly submitAll: (
       commands: ReadonlyArray<Command>,
       sender: Sender
-    ) => Effect.Effect<ReadonlyArray<Effect.Effect<Receipt, CommandError>>>
+    ) => Effect.Effect<Effect.Effect<ReadonlyArray<CommandExit>>>
     /** One command of another node, in the same way; `Moved` where its first account is not of this node. */
     readonly decide: (command: Command, reply: (answer: Answer) => void) => void
     /** Commands of another node; those whose first account is not of this node are `Moved`. */
@@ -94,14 +93,12 @@ const make = Effect.gen(function* () {
   const dispatch = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
     const isOurs = commands.map((command) => owns(firstAccountOf(command)))
     const ours = commands.filter((_, index) => isOurs[index])
-    const submitted = yield* submitAll(ours, "Peer")
+    const outcomes = yield* yield* submitAll(ours, "Peer")
     let next = 0
-    return yield* Effect.all(
-      commands.map((command, index) => {
-        const outcome = isOurs[index] ? submitted[next++] : undefined
-        return outcome === undefined ? moved : answerOf(command, outcome)
-      })
-    )
+    return commands.map((command, index) => {
+      const outcome = isOurs[index] ? outcomes[next++] : undefined
+      return outcome === undefined ? moved : answerTo(command, outcome)
+    })
   })
 
   return LocalNode.of({
@@ -203,23 +200,7 @@ const makeSubmitAll = Effect.fnUntraced(function* (
 ) {
   const placement = yield* Placement
   const registry = yield* AccountRegistry
-  const inFlight = yield* InFlightCommands.Service
   const executor = yield* CommandExecutor
-
-  /** Submits a command now; the effect waits for its outcome. */
-  const submit = (command: Command, sender: Sender): Effect.Effect<Receipt, CommandError> => {
-    let outcome: CommandExit | undefined
-    let waiting: ((exit: CommandExit) => void) | undefined
-    const reply = (exit: CommandExit): void => {
-      outcome = exit
-      waiting?.(exit)
-    }
-    executor.submit(command, reply, sender)
-    return Effect.callback<Receipt, CommandError>((resume) => {
-      if (outcome !== undefined) resume(outcome)
-      else waiting = resume
-    })
-  }
 
   /** Waits until the accounts are in memory, so that a batch is decided in its order. */
   const loadAll = (commands: ReadonlyArray<Command>): Effect.Effect<void> => {
@@ -236,32 +217,72 @@ const makeSubmitAll = Effect.fnUntraced(function* (
   }
 
   return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, sender: Sender) {
-    yield* loadAll(commands)
+    const outcomes = new Outcomes(commands.length)
     /** The last command of each account, while it is not decided. */
     const undecided = new Map<AccountId, PendingCommand>()
-    const submitted: Array<Effect.Effect<Receipt, CommandError>> = []
-    for (const command of commands) {
+    let isLoaded = false
+    for (const [nth, command] of commands.entries()) {
       // Mostly all accounts are in memory, and each command is decided as it is submitted.
-      for (const before of undecided.size === 0 ? [] : undecidedBefore(command, undecided))
-        yield* decided(before)
-      const outcome = submit(command, sender)
-      submitted.push(outcome)
-      const pending = inFlight.get(command.commandId)
+      if (undecided.size > 0) for (const before of undecidedBefore(command, undecided)) yield* decided(before)
+      const pending = executor.submit(command, outcomes.replyTo(nth), sender)
       if (pending !== undefined && isContested(command, pending)) {
         // It may be decided yet, once the other is refused: what follows it must not overtake it on its accounts.
-        yield* Effect.exit(outcome)
+        yield* outcomes.answered(nth)
         continue
       }
-      if (pending?.phase === "loading" && mayTouchAny(command)) yield* decided(pending)
-      if (pending?.phase === "loading") for (const id of pending.accounts) undecided.set(id, pending)
-      else if (undecided.size > 0)
-        for (const id of pending?.accounts ?? accountsOf(command)) undecided.delete(id)
+      if (pending?.phase !== "loading") {
+        if (undecided.size > 0)
+          for (const id of pending?.accounts ?? accountsOf(command)) undecided.delete(id)
+        continue
+      }
+      if (mayTouchAny(command)) yield* decided(pending)
+      for (const id of pending.accounts) undecided.set(id, pending)
+      // Only now, as no look at the accounts is needed where all are in memory; all at once, since one by one would take long.
+      if (!isLoaded) yield* loadAll(commands.slice(nth + 1))
+      isLoaded = true
     }
     // What its caller submits next must not overtake them.
     for (const pending of undecided.values()) yield* decided(pending)
-    return submitted
+    return outcomes.all
   })
 })
+
+/** The outcomes of commands that are submitted together. A fiber waits once for all of them, which costs as much as for one. */
+class Outcomes {
+  readonly #exits: Array<CommandExit>
+  #open: number
+  #awaited: { readonly nth: number; readonly go: () => void } | undefined
+  #goOn: (() => void) | undefined
+
+  constructor(size: number) {
+    this.#exits = new Array(size)
+    this.#open = size
+  }
+
+  replyTo(nth: number): Reply {
+    return (exit) => {
+      this.#exits[nth] = exit
+      this.#open--
+      if (this.#awaited?.nth === nth) this.#awaited.go()
+      if (this.#open === 0) this.#goOn?.()
+    }
+  }
+
+  /** Waits for one of them. */
+  answered(nth: number): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      if (this.#exits[nth] !== undefined) return resume(Effect.void)
+      this.#awaited = { nth, go: () => resume(Effect.void) }
+    })
+  }
+
+  /** Waits for all of them; in their order. */
+  readonly all: Effect.Effect<ReadonlyArray<CommandExit>> = Effect.callback((resume) => {
+    const exits = Effect.succeed(this.#exits)
+    if (this.#open === 0) return resume(exits)
+    this.#goOn = () => resume(exits)
+  })
+}
 
 /** What a command of a batch has to wait for: those before it that may share an account with it. */
 const undecidedBefore = (
@@ -283,7 +304,7 @@ const decided = (pending: PendingCommand): Effect.Effect<void> =>
 const notMineExit = Exit.fail(new NotMine())
 const notMine: Effect.Effect<never, NotMine> = notMineExit
 
-const moved = Effect.succeed<Answer>({ _tag: "Moved" })
+const moved: Answer = { _tag: "Moved" }
 
 const answerTo = (command: Command, exit: CommandExit): Answer => {
   if (Exit.isSuccess(exit)) return { _tag: "Done", receipt: exit.value }
@@ -294,6 +315,3 @@ const answerTo = (command: Command, exit: CommandExit): Answer => {
     onFailure: () => ({ _tag: "Failed", error: new Indeterminate({ commandId: command.commandId }) })
   })
 }
-
-const answerOf = (command: Command, outcome: Effect.Effect<Receipt, CommandError>): Effect.Effect<Answer> =>
-  Effect.map(Effect.exit(outcome), (exit) => answerTo(command, exit))
