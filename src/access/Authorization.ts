@@ -5,7 +5,7 @@
 import { Result } from "effect"
 import { fromJsonCommand } from "../CommandJson.ts"
 import { accountsOf, type Command, type CommandInput, fromHost } from "../domain/Command.ts"
-import { Forbidden, type InvalidCommand } from "../domain/Errors.ts"
+import { type CommandError, Forbidden, type InvalidCommand } from "../domain/Errors.ts"
 import { type AccountId, isContra } from "../domain/Ids.ts"
 import { parseToken } from "../domain/Receipt.ts"
 import type { AnyQuery } from "../QueryMethods.ts"
@@ -93,6 +93,18 @@ const refusalOf = (caller: Caller, accounts: ReadonlyArray<string>): Forbidden |
     ? undefined
     : forbidden(caller, `account ${other.slice(0, 64)} is not within ${caller.accounts?.join(", ")}`)
 }
+
+/**
+ * A refusal as the caller may learn it. That of a capture may be about the account that its hold was placed for, which may be none that
+ * the caller may name: what that account is like is not told.
+ */
+export const concealRefusal = (caller: Caller, error: CommandError): CommandError =>
+  !("account" in error) || mayName(caller, error.account)
+    ? error
+    : forbidden(
+        caller,
+        `the account that the hold was placed for is not within ${caller.accounts?.join(", ")}, and does not take this payment`
+      )
 
 export const permitAccount = (caller: Caller, account: string): Result.Result<string, Forbidden> => {
   const refused = refusalOf(caller, [account])

@@ -11,7 +11,7 @@ import type { HistoryEntry } from "../domain/Views.ts"
 import { Ledger } from "../Ledger.ts"
 import { askMethod, type QueryName, queryOf } from "../QueryMethods.ts"
 import { Authenticator } from "./Authenticator.ts"
-import { permitAccount, permitCommand, permitQuery } from "./Authorization.ts"
+import { concealRefusal, permitAccount, permitCommand, permitQuery } from "./Authorization.ts"
 import { RefusalLog } from "./RefusalLog.ts"
 import { type Caller, mayName } from "./Tokens.ts"
 
@@ -45,6 +45,12 @@ const concealOthers = (caller: Caller, receipt: Receipt): Receipt => {
     ? receipt
     : { ...receipt, postings, readToken: printToken(postings) }
 }
+
+/** What a command came to, as the caller may learn it. */
+const asToldTo = (caller: Caller) => ({
+  onFailure: (error: CommandError) => concealRefusal(caller, error),
+  onSuccess: (receipt: Receipt) => concealOthers(caller, receipt)
+})
 
 /** The commands that are to be decided: those of a group, else one. */
 const callsOf = (command: unknown): number => {
@@ -82,7 +88,7 @@ export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "h
       charge(caller, callsOf(command) - 1).pipe(
         Effect.andThen(permitted(caller, permitCommand(caller, command))),
         Effect.flatMap(ledger.dispatch),
-        Effect.map((receipt) => concealOthers(caller, receipt))
+        Effect.mapBoth(asToldTo(caller))
       ),
     dispatchMany: Effect.fnUntraced(function* (caller, commands, furtherCalls = -1) {
       if (commands.length > batchMax)
@@ -93,7 +99,7 @@ export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "h
       )
       const permit = (command: unknown) => permitted(caller, permitCommand(caller, command))
       const results = yield* dispatchChecked(commands, permit, ledger.dispatchMany)
-      return results.map((result) => Result.map(result, (receipt) => concealOthers(caller, receipt)))
+      return results.map(Result.mapBoth(asToldTo(caller)))
     }),
     ask: (caller, name, payload) => {
       // The table says that the answer is no stream.

@@ -124,7 +124,9 @@ const destinationOf = (
   hold: Hold
 ): Result.Result<AccountOrContra, InvalidCommand> =>
   hold.to !== undefined && command.to !== undefined && hold.to !== command.to
-    ? Result.fail(InvalidCommand.at("to", `the hold was placed for ${hold.to}, which cannot be changed`))
+    ? Result.fail(
+        InvalidCommand.at("to", "differs from where the hold was placed for, which cannot be changed")
+      )
     : Result.succeed(hold.to ?? command.to ?? bank)
 
 /** The account that a capture needs besides the payer's, where only the hold names it. */

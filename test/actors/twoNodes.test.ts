@@ -188,3 +188,29 @@ it.live("accounts read again after a conflict are read once, and decided on once
     assert.deepStrictEqual(yield* invariantsOf(store), [])
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
+
+it.live(
+  "a capture whose hold was not known keeps its place in a batch that is decided again after a conflict",
+  () =>
+    Effect.gen(function* () {
+      const store = yield* EventStore
+      const stale = yield* startNode("one")
+      yield* stale.send(open("payer"))
+      yield* stale.send(deposit("payer", 100n))
+      yield* stale.send(open("payee"))
+      // The other node takes both accounts: the first one has them in memory as they were.
+      const other = yield* startNode("two")
+      yield* other.send({ _tag: "PlaceHold", commandId: "h", account: "payer", amount: 100n, to: "payee" })
+      yield* other.send(deposit("payee", 1n))
+      const batch = [
+        deposit("payer", 1n),
+        { _tag: "CaptureHold", commandId: "c", account: "payer", hold: "h" } as const,
+        deposit("payee", 1n),
+        withdraw("payee", 100n)
+      ].map(toCommand)
+      const results = yield* stale.dispatcher.dispatchMany(batch)
+      assert.deepStrictEqual(results.map(outcomeOf), ["Accepted", "Accepted", "Accepted", "Accepted"])
+      assert.isAbove(stale.dispatcher.stats().conflicts, 0)
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+)

@@ -106,6 +106,39 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
     )
   )
 
+  it.effect("with account prefixes learns nothing of an account that a refused capture would have paid", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { as, inside } = yield* world
+        const shop = yield* as("shop")
+        yield* inside.dispatch(open("shop:refused"))
+        yield* inside.dispatch(deposit("shop:refused", 10n))
+        yield* inside.dispatch(open("other:frozen"))
+        const hold = { _tag: "PlaceHold", account: "shop:refused", amount: 5n, to: "other:frozen" } as const
+        const { commandId } = yield* inside.dispatch(hold)
+        yield* inside.dispatch({ _tag: "FreezeAccount", account: "other:frozen", side: "credits" })
+        const capture = { _tag: "CaptureHold", account: "shop:refused", hold: commandId } as const
+        const [among] = yield* shop.dispatchMany([capture])
+        const errors = [
+          yield* Effect.flip(shop.dispatch(capture)),
+          among && Result.isFailure(among) ? among.failure : assert.fail(),
+          yield* Effect.flip(shop.dispatch({ ...capture, to: "shop:a" }))
+        ]
+        assert.deepStrictEqual(
+          errors.map(({ _tag }) => _tag),
+          ["Forbidden", "Forbidden", "InvalidCommand"]
+        )
+        for (const error of errors) {
+          assert.notInclude(JSON.stringify(error) + error.message, "other:")
+          assert.notInclude(JSON.stringify(error) + error.message, "frozen")
+        }
+        const told = yield* Effect.flip(inside.dispatch(capture))
+        assert.deepInclude(told, { _tag: "AccountNotActive", account: "other:frozen", frozen: "credits" })
+        assert.strictEqual((yield* inside.strongBalance("shop:refused")).held, 5n)
+      })
+    )
+  )
+
   it.effect("with account prefixes may name no other account, in any place of a call", () =>
     Effect.scoped(
       Effect.gen(function* () {

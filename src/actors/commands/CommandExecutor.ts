@@ -10,6 +10,7 @@
  * that met a conflict.
  */
 import { Context, Effect, Exit, Layer, Result } from "effect"
+import { mayTouchAny } from "../../domain/BatchOrder.ts"
 import { accountsOf, type Command } from "../../domain/Command.ts"
 import { destinationInState } from "../../domain/DecideHolds.ts"
 import { InvalidCommand, Unavailable } from "../../domain/Errors.ts"
@@ -382,20 +383,35 @@ const saysNothingWasDone = (exit: CommandExit): boolean =>
   })
 
 /**
- * Begins commands again, none before those it shares an account with are decided: a command that waits for an account
+ * Begins commands again, none before those it may share an account with are decided: a command that waits for an account
  * that is being loaded must not be overtaken on its others, or a batch would not take effect in its order.
  */
 const inOrder = (commands: ReadonlyArray<PendingCommand>, begin: (command: PendingCommand) => void): void => {
   const waiting = new Map<AccountId, PendingCommand>()
+  /** The last of those that may touch any account, behind which all that follows waits. */
+  let ofAny: PendingCommand | undefined
   for (const command of commands) command.releaseLocks()
   for (const command of commands) {
-    const before = new Set(command.accounts.flatMap((id) => waiting.get(id) ?? []))
+    const isOfAny = hasUnknownAccount(command)
+    const before = new Set(
+      isOfAny ? waiting.values() : command.accounts.flatMap((id) => waiting.get(id) ?? [])
+    )
+    if (ofAny !== undefined) before.add(ofAny)
     let open = 1 + before.size
     const go = () => {
       if (--open === 0) begin(command)
     }
     for (const one of before) one.whenDecided(go)
     go()
-    if (command.phase === "loading") for (const id of command.accounts) waiting.set(id, command)
+    if (command.phase !== "loading") continue
+    if (isOfAny) ofAny = command
+    for (const id of command.accounts) waiting.set(id, command)
   }
 }
+
+/**
+ * Only its hold tells where a capture goes, and it is added to its accounts when the hold is read: one that was refused, for a hold that
+ * the account in memory did not have, may find it once the account is loaded anew.
+ */
+const hasUnknownAccount = ({ accounts, command }: PendingCommand): boolean =>
+  mayTouchAny(command) && accounts.length === accountsOf(command).length
