@@ -1,6 +1,6 @@
 /** PostgreSQL with a synchronous standby that does not answer: what no standby has is not durable, and proves nothing. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Layer, Redacted } from "effect"
+import { Effect, Fiber, Layer, Redacted } from "effect"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
 import { CommitOutcome, EventStore, type StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
@@ -17,6 +17,7 @@ const limits = {
   storeStatementMs: 500,
   storeConnectMs: 1_500,
   storeConnectionMs: 600_000,
+  storeReaders: 20,
   commandDeadlineMs: 6_000
 }
 
@@ -61,24 +62,32 @@ it.live("believes nothing that no standby has, until one has it", () =>
       ]
 
       yield* awaitStandby(url)
-      const told = outcomeOf(yield* Effect.result(node.send(deposit("a", 100n))))
-      assert.strictEqual(told, "Indeterminate")
+      const sending = yield* Effect.forkChild(Effect.result(node.send(deposit("a", 100n))))
       // The first sending ends by our own cancel, which leaves the rows visible; the second finds them.
       assert.strictEqual((yield* store.commit(commit))._tag, "Unknown")
       assert.strictEqual((yield* store.commit(commit))._tag, "Unknown")
-      for (const one of read) assert.strictEqual((yield* Effect.flip(one))._tag, "StoreUnavailable")
-      assert.strictEqual((yield* Effect.flip(store.fenceWriter("w")))._tag, "StoreUnavailable")
-      assert.strictEqual((yield* Effect.flip(store.listWriters))._tag, "StoreUnavailable")
+      // Each waits for the standby on a connection of its own, of which there are more.
+      const questions: ReadonlyArray<Effect.Effect<unknown, StoreUnavailable>> = [
+        ...read,
+        store.fenceWriter("w"),
+        store.listWriters
+      ]
+      const refused = yield* Effect.forEach(questions, (one) => Effect.flip(one), {
+        concurrency: "unbounded"
+      })
+      for (const { _tag } of refused) assert.strictEqual(_tag, "StoreUnavailable")
+      assert.strictEqual(outcomeOf(yield* Fiber.join(sending)), "Indeterminate")
 
       yield* awaitNoStandby(url)
       // A connection whose statement was given up may answer one more time that it does not know: then the identical
       // commit, or the read, is sent again, as the pipeline and the loaders do.
       const definite = Effect.repeat(store.commit(commit), {
         until: ({ _tag }) => _tag !== "Unknown",
-        times: 5
+        times: limits.storeReaders
       })
       assert.deepStrictEqual(yield* definite, CommitOutcome.Committed())
-      for (const one of read) assert.isAtLeast((yield* Effect.retry(one, { times: 5 })).length, 1)
+      for (const one of read)
+        assert.isAtLeast((yield* Effect.retry(one, { times: limits.storeReaders })).length, 1)
       assert.strictEqual(yield* store.fenceWriter("w"), 2)
     }).pipe(
       Effect.scoped,
