@@ -2,7 +2,7 @@
 import { createServer } from "node:net"
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect, Fiber, Layer } from "effect"
 import { DevStack } from "../../src/infra/dev/DevStack.ts"
 import { type Ended, jsonOf, playedStack, run, variablesOf } from "../support/chronicle.ts"
 import { query } from "../support/devStacks.ts"
@@ -185,6 +185,11 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
 
   it.effect("says which database cannot be used, where, and what to do", () =>
     Effect.gen(function* () {
+      // It is waited for as long as opening a connection may take.
+      const silent = `postgresql://me@127.0.0.1:${yield* silentPort}/books`
+      const unanswered = yield* Effect.forkChild(
+        ask(["balance", "alice"], { CHRONICLE_READ_MODEL_URL: silent })
+      )
       const refused = { CHRONICLE_EVENT_STORE_URL: "postgresql://me:secret@127.0.0.1:1/ledger" }
       for (const command of [["balance", "alice"], ["migrate"], ["verify"]]) {
         const told = yield* ask(command, refused)
@@ -195,12 +200,6 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
         )
         assert.notInclude(told.stderr, "secret")
       }
-      const silent = `postgresql://me@127.0.0.1:${yield* silentPort}/books`
-      failed(
-        yield* ask(["balance", "alice"], { CHRONICLE_READ_MODEL_URL: silent }),
-        1,
-        /read-model database.*\/books/
-      )
       const nonsense = { CHRONICLE_READ_MODEL_URL: "nonsense" }
       failed(yield* ask(["balance", "alice"], nonsense), 1, /read-model database.*a URL that cannot be read/)
       const empty = new URL(variablesOf(yield* DevStack).CHRONICLE_READ_MODEL_URL ?? "")
@@ -210,6 +209,7 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
       empty.pathname = "/nowhere"
       const none = yield* ask(["balance", "alice"], { CHRONICLE_READ_MODEL_URL: empty.toString() })
       failed(none, 1, /"nowhere" does not exist/)
+      failed(yield* Fiber.join(unanswered), 1, /read-model database.*\/books/)
     })
   )
 

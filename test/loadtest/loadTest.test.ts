@@ -84,7 +84,7 @@ describe("a load test", () => {
 
   it.live("gets the first outcome for a repeat, and a refusal for a repeat with another body", () =>
     Effect.gen(function* () {
-      const outcome = yield* load({ repeats: 0.6, seconds: 3, readSide: false })
+      const outcome = yield* load({ repeats: 0.6, seconds: 2, readSide: false })
       assertSound(outcome)
       assert.isAbove(outcome.replayed, 0)
       assert.isAbove(outcome.rejections.CommandIdReused ?? 0, 0)
@@ -123,7 +123,7 @@ describe("a load test", () => {
         },
         end: proxy.forward
       }
-      const outcome = yield* load({ seconds: 5, readSide: false }, saboteur, through.toString())
+      const outcome = yield* load({ seconds: 3, readSide: false }, saboteur, through.toString())
       assert.isAtLeast(cuts, 2)
       assertSound(outcome)
     }).pipe(Effect.scoped)
@@ -146,7 +146,7 @@ describe("a load test", () => {
           isStolen = true
         }
       }
-      const outcome = yield* load({ readSide: false, patienceSeconds: 3 }, thief, database)
+      const outcome = yield* load({ readSide: false, patienceSeconds: 1 }, thief, database)
       assert.isFalse(outcome.ok)
       assert.isFalse(outcome.invariants.I6)
       assert.isFalse(outcome.invariants.I1)
