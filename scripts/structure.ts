@@ -36,6 +36,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["src/domain"],
   ["src/console"],
   ["src/infra/config"],
+  ["src/infra/sockets"],
   ["src/infra/telemetry"],
   ["src/infra/postgres"],
   ["src/infra/eventstore"],

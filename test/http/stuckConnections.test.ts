@@ -1,6 +1,9 @@
-/** When a connection of HTTP is closed because its peer takes nothing of what is sent to it. */
-import { createServer } from "node:http"
-import { connect } from "node:net"
+/** When a connection of HTTP is closed because its peer takes nothing of what is sent to it, and that one which takes it slowly is not. */
+import { readFileSync } from "node:fs"
+import { createServer, type RequestListener } from "node:http"
+import { createServer as createTlsServer } from "node:https"
+import { connect, type Socket } from "node:net"
+import { connect as connectTls } from "node:tls"
 import { assert, layer } from "@effect/vitest"
 import { Clock, Effect, Layer } from "effect"
 import { RefusalLog } from "../../src/access/RefusalLog.ts"
@@ -9,39 +12,99 @@ import { HttpConfig, httpLimits } from "../../src/http/server/HttpLimits.ts"
 import { elapsedMsUnsafe } from "../../src/infra/config/Elapsed.ts"
 import { ownPort } from "../support/ports.ts"
 
-const stuckMs = 1_500
+const stuckMs = 2_000
 const connections = HttpConnections.layer.pipe(
   Layer.provide(RefusalLog.layer(0)),
   Layer.provide(Layer.succeed(HttpConfig, { ...httpLimits.defaults, stuckMs }))
 )
 
-layer(connections, { excludeTestServices: true })("a connection whose peer takes nothing", (it) => {
-  it.effect("is closed after that time, also where it is new and its first answer is large", () =>
-    Effect.scoped(
-      Effect.gen(function* () {
-        const { watch } = yield* HttpConnections
-        const clock = yield* Clock.Clock
-        // More than the buffers of both ends take, in one piece.
-        const server = createServer((_, response) => response.end(Buffer.alloc(50_000_000)))
-        yield* Effect.addFinalizer(() => Effect.sync(() => server.close().closeAllConnections()))
-        yield* watch(server)
-        const port = yield* ownPort
-        yield* Effect.callback<void>((resume) => {
-          server.listen(port, "127.0.0.1", () => resume(Effect.void))
-        })
-        const lived = yield* Effect.callback<number>((resume) => {
-          server.once("connection", (accepted) => {
-            const since = elapsedMsUnsafe(clock)
-            accepted.once("close", () => resume(Effect.succeed(elapsedMsUnsafe(clock) - since)))
+const pem = (name: string) => readFileSync(new URL(`../rpc/certificates/${name}`, import.meta.url), "utf8")
+
+const kinds = [
+  {
+    name: "plain",
+    make: (answer: RequestListener) => createServer(answer),
+    dial: (port: number): Socket => connect(port, "127.0.0.1")
+  },
+  {
+    name: "with TLS",
+    make: (answer: RequestListener) =>
+      createTlsServer({ cert: pem("server.pem"), key: pem("server.key") }, answer),
+    dial: (port: number): Socket => connectTls({ port, host: "127.0.0.1", ca: pem("ledger-ca.pem") })
+  }
+] as const
+
+/** A server whose connections are watched, and which answers each request with so many bytes in one piece. */
+const serve = Effect.fnUntraced(function* ({ make }: (typeof kinds)[number], bytes: number) {
+  const { watch } = yield* HttpConnections
+  const server = make((_, response) => response.end(Buffer.alloc(bytes)))
+  yield* Effect.addFinalizer(() => Effect.sync(() => server.close().closeAllConnections()))
+  yield* watch(server)
+  const port = yield* ownPort
+  yield* Effect.callback<void>((resume) => {
+    server.listen(port, "127.0.0.1", () => resume(Effect.void))
+  })
+  return { port, server }
+})
+
+const request = "GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
+
+layer(connections, { excludeTestServices: true })("a connection of HTTP", (it) => {
+  it.effect.each(kinds)(
+    "$name is closed once its peer took nothing for so long, also where it is new and its answer is large",
+    (kind) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const clock = yield* Clock.Clock
+          // More than the buffers of both ends take.
+          const { port, server } = yield* serve(kind, 50_000_000)
+          const lived = yield* Effect.callback<number>((resume) => {
+            server.once("connection", (accepted) => {
+              const since = elapsedMsUnsafe(clock)
+              accepted.once("close", () => resume(Effect.succeed(elapsedMsUnsafe(clock) - since)))
+            })
+            const socket = kind
+              .dial(port)
+              .pause()
+              .on("error", () => {})
+            socket.write(request)
+            return Effect.sync(() => socket.destroy())
           })
-          const socket = connect(port, "127.0.0.1")
-            .pause()
-            .on("error", () => {})
-          socket.write("GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
-          return Effect.sync(() => socket.destroy())
+          assert.isAtLeast(lived, stuckMs)
         })
-        assert.isAtLeast(lived, stuckMs)
-      })
-    )
+      )
+  )
+
+  it.effect.each(kinds)(
+    "$name gets its whole answer where it takes that steadily, though for long less than the kernel tells",
+    (kind) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const clock = yield* Clock.Clock
+          const bytes = 12_000_000
+          const { port } = yield* serve(kind, bytes)
+          const { got, slowMs } = yield* Effect.callback<{ got: number; slowMs: number }>((resume) => {
+            const socket = kind.dial(port).on("error", () => {})
+            const begun = elapsedMsUnsafe(clock)
+            let [got, slowMs] = [0, 0]
+            socket.on("data", ({ length }) => {
+              got += length
+              slowMs = elapsedMsUnsafe(clock) - begun
+              // What the kernel takes at once is some 1.4 MB: at this rate, in almost twice the patience.
+              const aheadMs = got / 400 - slowMs
+              if (slowMs < 3 * stuckMs && aheadMs > 0) {
+                socket.pause()
+                setTimeout(() => socket.resume(), Math.min(aheadMs, stuckMs / 8))
+              }
+            })
+            socket.once("close", () => resume(Effect.succeed({ got, slowMs })))
+            socket.write(request)
+            return Effect.sync(() => socket.destroy())
+          })
+          assert.isAtLeast(got, bytes)
+          assert.isAtLeast(slowMs, 3 * stuckMs)
+        })
+      ),
+    30_000
   )
 })

@@ -10,7 +10,8 @@ import type { ConnectionIdentity } from "../../access/Authenticator.ts"
 import { RefusalLog } from "../../access/RefusalLog.ts"
 import type { Caller } from "../../access/Tokens.ts"
 import { Overloaded } from "../../domain/Errors.ts"
-import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
+import { socketOf } from "../../infra/sockets/RequestSocket.ts"
+import { StuckPeers } from "../../infra/sockets/StuckPeers.ts"
 import { HttpConfig } from "./HttpLimits.ts"
 
 /** How often stuck connections are looked for, in milliseconds. */
@@ -51,15 +52,6 @@ type ConnectionState = ReturnType<HttpConnections["Service"]["stateOf"]>
 
 const newState = (): ConnectionState => ({ identity: { token: undefined, caller: undefined }, refusals: 0 })
 
-const isSocket = (value: unknown): value is Socket =>
-  typeof value === "object" && value !== null && "remoteAddress" in value && "destroy" in value
-
-/** The socket by which a request came; undefined for one that was made in memory. */
-const socketOf = ({ source }: HttpServerRequest.HttpServerRequest): Socket | undefined => {
-  const socket: unknown = "socket" in source ? source.socket : undefined
-  return isSocket(socket) ? socket : undefined
-}
-
 /** Counts of something that several holders share, each bounded, and all of them together. */
 class Shares {
   readonly #held = new Map<unknown, number>()
@@ -85,28 +77,6 @@ class Shares {
     if (left > 0) this.#held.set(holder, left)
     else this.#held.delete(holder)
     this.#all -= amount
-  }
-}
-
-/** Finds the sockets whose peer has taken nothing of what waits for it, for too long. */
-class StuckSockets {
-  readonly #sockets = new Map<Socket, { taken: number; since: number }>()
-
-  add(socket: Socket, now: number): void {
-    this.#sockets.set(socket, { taken: 0, since: now })
-    socket.once("close", () => this.#sockets.delete(socket))
-  }
-
-  find(now: number, stuckMs: number): ReadonlyArray<Socket> {
-    const stuck: Array<Socket> = []
-    for (const [socket, seen] of this.#sockets) {
-      const taken = socket.bytesWritten - socket.writableLength
-      if (socket.writableLength === 0 || taken !== seen.taken) {
-        seen.taken = taken
-        seen.since = now
-      } else if (now - seen.since > stuckMs) stuck.push(socket)
-    }
-    return stuck
   }
 }
 
@@ -175,7 +145,7 @@ const make = Effect.gen(function* () {
     )
 
   const watch = Effect.fnUntraced(function* (server: Server) {
-    const stuck = new StuckSockets()
+    const stuck = new StuckPeers(clock, limits.stuckMs)
     const ofPeers = new Shares(limits.connectionsMax, limits.connectionsPerPeerMax)
     const run = Effect.runForkWith(yield* Effect.context<never>())
     const onConnection = (socket: Socket): void => {
@@ -186,17 +156,13 @@ const make = Effect.gen(function* () {
         return
       }
       socket.once("close", () => ofPeers.giveBack(peer))
+      stuck.add(socket)
     }
-    const onReady = (socket: Socket): void => stuck.add(socket, elapsedMsUnsafe(clock))
-    // Over TLS what waits for the peer is counted by the socket that encrypts it.
-    const ready = "setSecureContext" in server ? "secureConnection" : "connection"
-    server.on("connection", onConnection).on(ready, onReady)
-    yield* Effect.addFinalizer(() =>
-      Effect.sync(() => server.off("connection", onConnection).off(ready, onReady))
-    )
+    server.on("connection", onConnection)
+    yield* Effect.addFinalizer(() => Effect.sync(() => server.off("connection", onConnection)))
     yield* answers.watch(server)
-    const endStuck = Effect.sync(() => {
-      for (const socket of stuck.find(elapsedMsUnsafe(clock), limits.stuckMs)) socket.destroy()
+    const endStuck = Effect.map(stuck.find, (sockets) => {
+      for (const socket of sockets) socket.destroy()
     })
     yield* endStuck.pipe(Effect.delay(checkMs), Effect.forever, Effect.forkScoped)
   })

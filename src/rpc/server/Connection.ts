@@ -1,9 +1,9 @@
 /** One peer's connection: its parser, the bytes that wait to be written, and the counts by which it is bounded. */
-import { type Clock, Effect, Latch, Result } from "effect"
+import type { Socket as NetSocket } from "node:net"
+import { Effect, Latch, Result } from "effect"
 import type { RpcMessage, RpcSerialization } from "effect/rpc"
 import { Socket } from "effect/socket"
 import type { ConnectionIdentity } from "../../access/Authenticator.ts"
-import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { type Message, readMessage } from "./Envelope.ts"
 
 /** The writing half of a socket. */
@@ -37,9 +37,8 @@ export class Connection {
   /** Bytes of a message that is not complete, about. */
   buffered = 0
   heardAt: number
-  /** Since when the peer takes nothing of what is written to it. */
-  stuckSince: number | undefined = undefined
   readonly #writer: Writer
+  readonly #socket: NetSocket | undefined
   readonly #parser: RpcSerialization.Parser
   readonly #wake = Latch.makeUnsafe(false)
   readonly #room = Latch.makeUnsafe(true)
@@ -52,6 +51,7 @@ export class Connection {
     readonly peer: string
     readonly authorization: string | undefined
     readonly now: number
+    readonly socket: NetSocket | undefined
     readonly writer: Writer
     readonly parser: RpcSerialization.Parser
   }) {
@@ -60,7 +60,13 @@ export class Connection {
     this.authorization = options.authorization
     this.heardAt = options.now
     this.#writer = options.writer
+    this.#socket = options.socket
     this.#parser = options.parser
+  }
+
+  /** Nothing is written to the peer any more. */
+  get isClosed(): boolean {
+    return this.#isClosed
   }
 
   /** Parses bytes of the peer. A parser that has failed once cannot be trusted with the rest. */
@@ -97,15 +103,13 @@ export class Connection {
   }
 
   /** Writes all waiting bytes at once, for as long as the connection lives, so that no handler waits on a socket. */
-  pump(clock: Clock.Clock): Effect.Effect<never, Socket.SocketError> {
+  get pump(): Effect.Effect<never, Socket.SocketError> {
     return Effect.suspend(() => {
       this.#wake.closeUnsafe()
-      this.stuckSince = elapsedMsUnsafe(clock)
       return this.#flush
     }).pipe(
       Effect.andThen(
         Effect.sync(() => {
-          this.stuckSince = undefined
           if (this.#waiting.length === 0) this.#room.openUnsafe()
         })
       ),
@@ -122,7 +126,20 @@ export class Connection {
       if (first === undefined) return Effect.void
       this.#waiting = []
       this.#waitingBytes = 0
-      return this.#writer.writeAll([first, ...rest])
+      return Effect.andThen(this.#writer.writeAll([first, ...rest]), this.#drained)
+    })
+  }
+
+  /** Effect's WebSocket takes any number of bytes at once, so whether the peer takes them is seen by the socket beneath. */
+  get #drained(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const socket = this.#socket
+      if (socket === undefined || socket.destroyed || !socket.writableNeedDrain) return Effect.void
+      return Effect.callback<void>((resume) => {
+        const go = () => resume(Effect.void)
+        socket.once("drain", go).once("close", go)
+        return Effect.sync(() => socket.off("drain", go).off("close", go))
+      })
     })
   }
 

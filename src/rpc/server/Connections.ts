@@ -2,6 +2,7 @@
  * The connections of one listener, between its sockets and effect's RPC server. It exists because that server trusts its peers: here
  * each call is authenticated on its head alone, and connections, bytes, calls and streams are bounded for each peer.
  */
+import type { Socket as NetSocket } from "node:net"
 import { Clock, Context, Effect, Layer, Queue, Result, type Scope } from "effect"
 import { type RpcMessage, RpcSerialization, RpcServer } from "effect/rpc"
 import type { Socket } from "effect/socket"
@@ -9,6 +10,7 @@ import { type AdmissionError, Authenticator, callerHeader } from "../../access/A
 import { RefusalLog } from "../../access/RefusalLog.ts"
 import { Overloaded, Unavailable } from "../../domain/Errors.ts"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
+import { StuckPeers } from "../../infra/sockets/StuckPeers.ts"
 import { isProcedure, isStreaming, type Procedure, scopeOf } from "../LedgerRpc.ts"
 import { Connection } from "./Connection.ts"
 import type { Call, Message } from "./Envelope.ts"
@@ -22,6 +24,8 @@ export interface Origin {
   readonly peer: string
   /** The `Authorization` header of a WebSocket's request, which then stands for all its calls. */
   readonly authorization?: string | undefined
+  /** The socket beneath, by which it is told whether the peer takes what is written to it. */
+  readonly socket?: NetSocket | undefined
   /** What a connection with TLS needs, whose handshake is done after the connection was counted. */
   readonly tls?: Socket.TlsUpgradeOptions | undefined
 }
@@ -92,14 +96,10 @@ class OpenConnections {
     else this.#ofPeer.set(connection.peer, left)
   }
 
-  /** Connections that are silent, or whose peer takes nothing of what is written to it, for too long. */
-  lost(now: number): ReadonlyArray<Connection> {
-    const { idleMs, stuckMs } = this.#limits
-    return [...this.all.values()].filter(
-      ({ heardAt, calls, stuckSince }) =>
-        (calls.size === 0 && now - heardAt > idleMs) ||
-        (stuckSince !== undefined && now - stuckSince > stuckMs)
-    )
+  /** Connections that are silent for too long. */
+  silent(now: number): ReadonlyArray<Connection> {
+    const { idleMs } = this.#limits
+    return [...this.all.values()].filter(({ heardAt, calls }) => calls.size === 0 && now - heardAt > idleMs)
   }
 
   /** Whether a call is under way that is no stream, which might never end. */
@@ -114,13 +114,14 @@ const make = Effect.gen(function* () {
   const clock = yield* Clock.Clock
   const open = new OpenConnections(limits)
   const disconnects = yield* Queue.make<number>()
-  const serveUntilEnd = yield* makeServe(open, disconnects)
+  const peers = new StuckPeers(clock, limits.stuckMs)
+  const serveUntilEnd = yield* makeServe(open, disconnects, peers)
 
-  const endLost = Effect.suspend(() =>
-    Effect.forEach(open.lost(elapsedMsUnsafe(clock)), (connection) => connection.destroy, {
-      discard: true
-    })
-  )
+  const endLost = Effect.gen(function* () {
+    for (const connection of open.silent(elapsedMsUnsafe(clock))) yield* connection.destroy
+    // Without a word of farewell, for which a WebSocket would wait with all that is behind it. Their readers see the end.
+    for (const socket of yield* peers.find) socket.destroy()
+  })
   yield* endLost.pipe(Effect.delay(checkMs), Effect.forever, Effect.forkScoped)
 
   const drain = Effect.suspend(() => {
@@ -143,14 +144,18 @@ const make = Effect.gen(function* () {
 })
 
 /** The way of one socket: counted, its handshake done, its bytes read until its end. */
-const makeServe = Effect.fnUntraced(function* (open: OpenConnections, disconnects: Queue.Queue<number>) {
+const makeServe = Effect.fnUntraced(function* (
+  open: OpenConnections,
+  disconnects: Queue.Queue<number>,
+  peers: StuckPeers
+) {
   const refusals = yield* RefusalLog
   const clock = yield* Clock.Clock
   const receive = yield* makeReceive(open)
 
   return Effect.fnUntraced(function* (
     socket: Socket.Socket,
-    { peer, authorization, tls }: Origin,
+    { peer, authorization, socket: beneath, tls }: Origin,
     parser: RpcSerialization.Parser
   ) {
     // Only the end of its reader closes a socket, so the reader comes before anything that may refuse the socket.
@@ -163,6 +168,7 @@ const makeServe = Effect.fnUntraced(function* (open: OpenConnections, disconnect
       peer,
       authorization,
       now: elapsedMsUnsafe(clock),
+      socket: beneath,
       writer,
       parser
     })
@@ -170,9 +176,10 @@ const makeServe = Effect.fnUntraced(function* (open: OpenConnections, disconnect
       open.remove(connection)
       return Effect.andThen(connection.close, Queue.offer(disconnects, connection.id))
     })
+    if (beneath !== undefined) peers.add(beneath)
     // A peer that only ever begins handshakes is counted as one that calls.
     if (tls !== undefined) yield* Effect.timeout(upgrade(tls), handshakeMs)
-    yield* Effect.forkScoped(Effect.ignore(connection.pump(clock)))
+    yield* Effect.forkScoped(Effect.ignore(connection.pump))
     for (;;) {
       for (const data of yield* pull) if (!(yield* receive(connection, data))) return
     }
@@ -203,7 +210,10 @@ const makeReceive = Effect.fnUntraced(function* (open: OpenConnections) {
     const received = connection.receiveUnsafe(data, elapsedMsUnsafe(clock))
     open.buffered += connection.buffered - before
     if (received._tag === "Broken") return yield* broken(connection, received.reason)
-    for (const message of received.messages) if (!(yield* receiveMessage(connection, message))) return false
+    for (const message of received.messages) {
+      // A refusal may have waited for the peer until its connection was closed: what is behind it would be carried out for no caller.
+      if (connection.isClosed || !(yield* receiveMessage(connection, message))) return false
+    }
     if (connection.buffered > limits.messageBytesMax && received.messages.length === 0)
       return yield* broken(connection, "a message above the largest")
     if (received.messages.length === 0 && open.buffered > limits.bufferBytesMax)

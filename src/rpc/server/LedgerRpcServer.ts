@@ -12,6 +12,7 @@ import { Authenticator } from "../../access/Authenticator.ts"
 import { RefusalLog } from "../../access/RefusalLog.ts"
 import { withCloseTimeout } from "../../infra/cluster/SocketTimeouts.ts"
 import { listenBacklog } from "../../infra/config/Backlog.ts"
+import { socketOf } from "../../infra/sockets/RequestSocket.ts"
 import { LedgerRpc } from "../LedgerRpc.ts"
 import * as connections from "./Connections.ts"
 import { Connections } from "./Connections.ts"
@@ -66,7 +67,11 @@ export const layerTcp = (settings: Pick<RpcSettings, "host" | "port" | "format" 
       const serveSocket = server.run((socket) =>
         Effect.scoped(
           Effect.flatMap(Effect.serviceOption(NodeSocket.NetSocket), (conn) =>
-            serve(socket, { peer: peerOf(Option.map(conn, (one) => one.remoteAddress)), tls: settings.tls })
+            serve(socket, {
+              peer: peerOf(Option.map(conn, (one) => one.remoteAddress)),
+              socket: Option.getOrUndefined(conn),
+              tls: settings.tls
+            })
           )
         )
       )
@@ -96,6 +101,7 @@ export const layerWebSocket = Layer.effectDiscard(
         const socket = yield* request.upgrade
         yield* serve(socket, {
           peer: peerOf(request.remoteAddress),
+          socket: socketOf(request),
           authorization: request.headers.authorization
         })
         return HttpServerResponse.empty()
