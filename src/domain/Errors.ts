@@ -95,6 +95,17 @@ export class Forbidden extends Schema.TaggedError<Forbidden>()(
   }
 }
 
+/** There are as many webhooks as there may be: `max`, paused and disabled ones included. Nothing was done. */
+export class WebhookLimit extends Schema.TaggedError<WebhookLimit>()(
+  "WebhookLimit",
+  { max: Schema.Int },
+  { httpApiStatus: 422 }
+) {
+  override get message() {
+    return `there are ${this.max} webhooks already, which is the most (CHRONICLE_WEBHOOK_ENDPOINTS_MAX): delete one that is not needed`
+  }
+}
+
 /** Everything `dispatch` can fail with. */
 export const CommandError = Schema.Union([
   ...Rejection.members,

@@ -16,7 +16,7 @@ import { limitsOf } from "../support/webhookWorld.ts"
 const longest = 400_000
 
 const world = memoryLedger.pipe(
-  Layer.provide([loopbackAllowed, limitsOf({ pollMs: 20, idleMs: 10, pauseMs: 60_000 })]),
+  Layer.provide([loopbackAllowed, limitsOf({ pollMs: 20, idleMs: 10, pauseMs: 60_000, endpointsMax: 1 })]),
   Layer.provideMerge(NodeServices.layer)
 )
 
@@ -135,6 +135,13 @@ layer(world, { excludeTestServices: true })("webhooks at the command line", (it)
           assert.deepInclude(wrong, { code: 1, stdout: "" })
           assert.match(wrong.stderr, /^chronicle: url: must begin with https:.*\n$/)
           assert.strictEqual((yield* webhooks("create", "https://shop.example", "--type", "Deposit")).code, 2)
+          const { id } = jsonOf(yield* webhooks("create", "https://shop.example", "--json"))
+          assert.deepInclude(yield* webhooks("create", "https://shop.example"), {
+            code: 1,
+            stderr:
+              "chronicle: there are 1 webhooks already, which is the most (CHRONICLE_WEBHOOK_ENDPOINTS_MAX): delete one that is not needed\n"
+          })
+          yield* webhooks("delete", String(id))
           assert.strictEqual((yield* webhooks("pause", "nonsense")).code, 2)
           const reader = yield* run(["webhooks", "list"], { env: as("reader") })
           assert.deepInclude(reader, { code: 1, stdout: "" })

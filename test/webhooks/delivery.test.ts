@@ -434,6 +434,23 @@ describe("many webhooks", () => {
     )
   )
 
+  it.effect("that hang hold up no other, also where they are more than the attempts at once", () =>
+    Effect.gen(function* () {
+      const asked = Array.from({ length: 10 }, (_, nth) => ({
+        url: `${url}/${nth < 8 ? "hangs/" : ""}${nth}`
+      }))
+      const { write, endpoint } = yield* begin(...asked)
+      yield* startNode
+      endpoint.answer = (seen) => (seen.url.includes("/hangs/") ? "hangs" : 200)
+      yield* write(openAccount("a"), ...Array.from({ length: 30 }, () => deposit("a", 1n)))
+      // By then each that hangs was tried once, four at a time.
+      yield* pass(40_000)
+      for (const nth of [8, 9])
+        assert.lengthOf(new Set(idsOf(endpoint.seen.filter((seen) => seen.url === `${url}/${nth}`))), 31)
+      assert.isAtMost(endpoint.underWayMost, 4)
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld({ attemptsMax: 4 })))
+  )
+
   it.effect("keep their last failures and no more", () =>
     Effect.gen(function* () {
       const { write, endpoint, shown } = yield* begin()

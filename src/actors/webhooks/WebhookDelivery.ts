@@ -151,26 +151,52 @@ const makeOutages = Effect.gen(function* () {
   }
 })
 
+/** An endpoint that takes longer for an answer is a slow one, in milliseconds. */
+const slowMs = 1_000
+
+/**
+ * Attempts at all endpoints, so many at once. Those at endpoints that failed last or were slow have half of the places at most: however
+ * many hang, the others have places of their own.
+ */
+const makeAttempt = Effect.gen(function* () {
+  const clock = yield* Clock.Clock
+  const { attemptsMax } = yield* WebhookConfig
+  const { send } = yield* WebhookSender
+  const all = Semaphore.makeUnsafe(attemptsMax)
+  const slow = Semaphore.makeUnsafe(Math.max(1, Math.floor(attemptsMax / 2)))
+
+  return (row: WebhookRow) => {
+    let isSlow = row.attempts > 0
+    return (message: WebhookMessage): Effect.Effect<Attempt> => {
+      const once = all.withPermits(1)(
+        Effect.gen(function* () {
+          const begun = elapsedMsUnsafe(clock)
+          const at = yield* Clock.currentTimeMillis
+          const made = yield* send({
+            url: row.url,
+            message,
+            headers: headersOf(message, at, secretsAt(row, at))
+          })
+          isSlow = !made.isDelivered || elapsedMsUnsafe(clock) - begun > slowMs
+          return made
+        })
+      )
+      return isSlow ? slow.withPermits(1)(once) : once
+    }
+  }
+})
+
 const makeDeliver = Effect.gen(function* () {
   const outages = yield* makeOutages
   const { follow } = yield* Subscriptions
   const limits = yield* WebhookConfig
   const store = yield* WebhookStore
-  const { send } = yield* WebhookSender
   const random = yield* Random.Random
-  const attempts = Semaphore.makeUnsafe(limits.attemptsMax)
-
-  const attempt = (row: WebhookRow, message: WebhookMessage) =>
-    attempts.withPermits(1)(
-      Effect.gen(function* () {
-        const at = yield* Clock.currentTimeMillis
-        const headers = headersOf(message, at, secretsAt(row, at))
-        return yield* send({ url: row.url, message, headers })
-      })
-    )
+  const attemptsAt = yield* makeAttempt
 
   const deliver = Effect.fnUntraced(function* (row: WebhookRow) {
     const place = makePlace(row, store, limits)
+    const attempt = attemptsAt(row)
 
     /** Until the endpoint has taken it. */
     const tell = Effect.fnUntraced(function* (event: CommittedEvent) {
@@ -178,7 +204,7 @@ const makeDeliver = Effect.gen(function* () {
       for (;;) {
         const before = yield* Clock.currentTimeMillis
         if (place.nextAttemptAtUnsafe() > before) yield* Effect.sleep(place.nextAttemptAtUnsafe() - before)
-        const made = yield* attempt(row, message)
+        const made = yield* attempt(message)
         const now = yield* Clock.currentTimeMillis
         if (made.isDelivered) {
           place.deliveredUnsafe(now)

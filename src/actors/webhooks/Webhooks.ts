@@ -1,7 +1,7 @@
 /** What is done with the endpoints of webhooks: make, list, try, pause, resume and delete them, and give them new secrets. */
 import { Clock, Context, Effect, Layer, Redacted, Result } from "effect"
 import { SecureRandom } from "effect/crypto"
-import { InvalidCommand, Unavailable } from "../../domain/Errors.ts"
+import { InvalidCommand, Unavailable, WebhookLimit } from "../../domain/Errors.ts"
 import {
   headersOf,
   pingMessage,
@@ -29,7 +29,9 @@ type Found<A> = Effect.Effect<A | undefined, Unavailable>
 export class Webhooks extends Context.Service<
   Webhooks,
   {
-    readonly create: (input: WebhookInput) => Effect.Effect<NewSecret, InvalidCommand | Unavailable>
+    readonly create: (
+      input: WebhookInput
+    ) => Effect.Effect<NewSecret, InvalidCommand | WebhookLimit | Unavailable>
     /** In order of when they were made; there are few. */
     readonly list: Effect.Effect<ReadonlyArray<WebhookView>, Unavailable>
     /** Undefined, here and below, where there is no such endpoint. */
@@ -102,11 +104,7 @@ const makeCreate = Effect.fnUntraced(function* (newSecret: Effect.Effect<Redacte
       failures: []
     }
     const isMade = yield* Effect.mapError(store.create(row, limits.endpointsMax), unavailable)
-    if (!isMade)
-      return yield* InvalidCommand.at(
-        "url",
-        `is one too many: there are ${limits.endpointsMax} webhooks already, which is the most (CHRONICLE_WEBHOOK_ENDPOINTS_MAX); delete one`
-      )
+    if (!isMade) return yield* new WebhookLimit({ max: limits.endpointsMax })
     return { webhook: viewOf(row), secret }
   })
 })

@@ -5,7 +5,7 @@
  */
 import { Schema } from "effect"
 import { HttpApiSchema } from "effect/http-api"
-import { CommandError, QueryError } from "../../domain/Errors.ts"
+import { CommandError, QueryError, WebhookLimit } from "../../domain/Errors.ts"
 
 /** No route, or nothing that is known by that id. Over RPC the one cannot happen, and the other is an empty answer. */
 export class NotFound extends Schema.TaggedError<NotFound>()(
@@ -66,7 +66,7 @@ const httpErrors = [NotFound, MethodNotAllowed, PayloadTooLarge, UnsupportedMedi
 type HttpError = InstanceType<(typeof httpErrors)[number]>
 
 /** Everything that a request can fail with. */
-export type RequestError = CommandError | QueryError | HttpError
+export type RequestError = CommandError | QueryError | WebhookLimit | HttpError
 
 /** The class of an error, as far as a problem document shows it. */
 interface ErrorClass extends Schema.Top {
@@ -139,7 +139,7 @@ const makeProblem = (error: ErrorClass): Problem => {
 export const commandPath = (commandId: string): string => `/v1/commands/${encodeURIComponent(commandId)}`
 
 const classes: ReadonlyArray<ErrorClass> = [
-  ...new Set<ErrorClass>([...CommandError.members, ...QueryError.members, ...httpErrors])
+  ...new Set<ErrorClass>([...CommandError.members, ...QueryError.members, WebhookLimit, ...httpErrors])
 ]
 const problems: ReadonlyMap<string, Problem> = new Map(
   classes.map((error) => [error.identifier, makeProblem(error)])
@@ -173,6 +173,7 @@ export const commandProblems = schemasOf([
 /** What a request that makes a webhook can be answered with instead of it. */
 export const webhookProblems = schemasOf([
   ...QueryError.members,
+  WebhookLimit,
   PayloadTooLarge,
   UnsupportedMediaType,
   InternalError

@@ -1,6 +1,6 @@
 /** The limits of webhooks (I10), and which addresses they may be sent to; each overridable by the environment. */
-import { Config, Context, Effect, Layer } from "effect"
-import { limit, limitGroup, limitsOf } from "./Limits.ts"
+import { Config, Context, Effect, Layer, Option } from "effect"
+import { limit, limitGroup, limitsOf, variableOf } from "./Limits.ts"
 
 export const webhookLimits = limitGroup("CHRONICLE_WEBHOOK", {
   endpointsMax: limit(
@@ -9,7 +9,7 @@ export const webhookLimits = limitGroup("CHRONICLE_WEBHOOK", {
   ),
   attemptsMax: limit(
     20,
-    "Attempts that are under way at once, one an endpoint at most: where it is less than the endpoints, slow ones may hold up others."
+    "Attempts that are under way at once, one an endpoint at most; where it is not set, at least as many as there may be endpoints. Endpoints that fail or are slow have half of them at most."
   ),
   attemptMs: limit(15_000, "How long an endpoint may take for an answer, connecting included."),
   answerBytesMax: limit(
@@ -71,8 +71,14 @@ const rulesFromEnvironment: Config.Config<WebhookRules> = Config.all({
 
 export const webhooksFromEnvironment = Layer.unwrap(
   Effect.gen(function* () {
+    const limits = yield* limitsOf(webhookLimits)
+    const attempts = yield* Config.option(Config.String(variableOf("attemptsMax", webhookLimits.prefix)))
+    // More endpoints than attempts would wait for each other, which is to be asked for and not to happen by the way.
+    const attemptsMax = Option.isSome(attempts)
+      ? limits.attemptsMax
+      : Math.max(limits.attemptsMax, limits.endpointsMax)
     return Layer.merge(
-      Layer.succeed(WebhookConfig, yield* limitsOf(webhookLimits)),
+      Layer.succeed(WebhookConfig, { ...limits, attemptsMax }),
       Layer.succeed(WebhookPolicy, yield* rulesFromEnvironment)
     )
   })
