@@ -38,7 +38,8 @@ export const busContract = (
   const build = buildWith({ ackWaitMs: 60_000 })
   const reader = { projection: "test", partition: 0 }
 
-  describe(`the bus over ${name}`, () => {
+  // Each has a stream of its own, and waits for what comes again.
+  describe(`the bus over ${name}`, { concurrent: true }, () => {
     it.live("delivers what was published, byte for byte and in order", () =>
       Effect.gen(function* () {
         const { bus } = yield* build
