@@ -595,6 +595,61 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
     )
   )
 
+  it.effect(
+    "for the events of an account gets a stream where it asks for one by name, in any case and with a weight",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const { dispatch } = yield* Ledger
+          yield* dispatch({ _tag: "OpenAccount", account: "accepted", asset: "USD/2", owner: "Ann" })
+          const send = yield* sendInMemory()
+          for (const [accept, type] of [
+            ["text/event-stream", "text/event-stream"],
+            ["Text/Event-Stream", "text/event-stream"],
+            ["application/json;q=0.5, text/event-stream; q=0.8", "text/event-stream"],
+            ["text/event-stream;q=0, application/json", "application/json"],
+            ["text/event-stream; Q=0.00", "application/json"],
+            ["text/event-streams", "application/json"],
+            ["*/*", "application/json"]
+          ] as const) {
+            const response = yield* Effect.promise(() =>
+              send("/v1/accounts/accepted/events", { headers: { accept } })
+            )
+            assert.strictEqual(response.headers.get("content-type"), type, accept)
+            yield* Effect.promise(async () => response.body?.cancel())
+          }
+        })
+      )
+  )
+
+  it.effect("with parameters behind a semicolon is refused where its route takes none", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        for (const path of ["/v1/webhooks;stat=active", "/v1/webhooks?stat=active"]) {
+          const { status, body } = yield* read(send(path))
+          assert.deepEqual([status, body.detail], [400, "stat: is no parameter: this route takes none"], path)
+        }
+      })
+    )
+  )
+
+  it.effect("whose body is coded is refused with 415, not read as what it is not", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const json = { account: "coded", asset: "USD/2", owner: "Ann" }
+        const coded = yield* read(send("/v1/accounts", { json, headers: { "content-encoding": "gzip" } }))
+        assert.deepEqual(
+          [coded.status, coded.body.detail],
+          [415, "the content-type must be application/json, without a content-encoding"]
+        )
+        const plain = yield* read(send("/v1/accounts", { json, headers: { "content-encoding": "identity" } }))
+        assert.strictEqual(plain.status, 201)
+      })
+    )
+  )
+
   it.effect("of an unknown id is 404, of an unknown path too, and of another method 405", () =>
     Effect.scoped(
       Effect.gen(function* () {
@@ -614,6 +669,11 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
         )
         const wrong = yield* read(send("/v1/transfers", { method: "DELETE" }))
         assert.deepEqual([wrong.status, wrong.headers.get("allow")], [405, "POST"])
+        // Those are paths to the router as well.
+        for (const path of ["/v1/transfers/", "/v1//transfers", "/V1/Transfers", "/v1/transfers;a=1"]) {
+          const { status, headers } = yield* read(send(path, { method: "DELETE" }))
+          assert.deepEqual([status, headers.get("allow")], [405, "POST"], path)
+        }
         const pages = ["openapi.json", "docs", "health", "ready", "ready/commands", "metrics", "rpc"]
         for (const path of [...pages, "console", "console/account/a", "console/files/a.js"])
           for (const method of ["POST", "PUT", "DELETE", "OPTIONS"]) {

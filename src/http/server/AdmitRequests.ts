@@ -49,7 +49,8 @@ export const layer: Layer.Layer<Admission, never, Authenticator | RefusalLog | H
       const withoutParameters = (
         request: HttpServerRequest.HttpServerRequest
       ): Result.Result<void, InvalidCommand> => {
-        const [, query = ""] = request.url.split("?")
+        // The router takes a semicolon for the beginning of the parameters, too.
+        const [, query = ""] = request.url.split(/[?;]/)
         const [name] = new URLSearchParams(query).keys()
         return name === undefined
           ? Result.succeed(undefined)

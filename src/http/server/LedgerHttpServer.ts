@@ -38,19 +38,21 @@ const secured = (response: HttpServerResponse.HttpServerResponse): HttpServerRes
 const routes = Object.values(LedgerHttpApi.groups).flatMap(({ endpoints }) =>
   Object.values(endpoints).map(({ method, path }) => ({
     method,
-    pattern: new RegExp(`^${path.replaceAll(/:\w+/g, "[^/]+")}$`)
+    pattern: new RegExp(`^${path.replaceAll(/:\w+/g, "[^/]+")}$`, "i")
   }))
 )
 /** Paths that are read alone and are not of the API; those of the node's other doors among them. */
-const pages = /^\/(openapi\.json|docs|health|ready|ready\/commands|metrics|rpc|console|console\/.*)$/
+const pages = /^\/(openapi\.json|docs|health|ready|ready\/commands|metrics|rpc|console|console\/.*)$/i
 
 const notFound = ({ method, url }: HttpServerRequest.HttpServerRequest) => {
-  const [path = ""] = url.split("?")
+  const [asked = ""] = url.split(/[?;]/)
+  // As the router takes it, to which one slash is as good as two, and none at the end as good as one.
+  const path = asked.replaceAll(/\/+/g, "/").replace(/(.)\/$/, "$1")
   const known = routes.filter(({ pattern }) => pattern.test(path)).map((one) => one.method)
   const allowed = pages.test(path) ? ["GET"] : [...new Set(known)]
   const withHead = allowed.includes("GET") ? [...allowed, "HEAD"] : allowed
   return allowed.length === 0 || withHead.includes(method)
-    ? new NotFound({ what: `route ${path.slice(0, 128)}` })
+    ? new NotFound({ what: `route ${asked.slice(0, 128)}` })
     : new MethodNotAllowed({ allowed: withHead })
 }
 

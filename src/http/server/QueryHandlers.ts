@@ -151,6 +151,13 @@ const answerOnce = (guarded: GuardedLedger, route: QueryRoute) =>
       : jsonResponse(body)
   })
 
+/** Whether a client asks for a stream by name: `*` is every type, and the weight 0 refuses one (RFC 9110, 12.5.1). */
+const takesEvents = (accept = ""): boolean =>
+  accept.split(",").some((range) => {
+    const [type = "", ...parameters] = range.split(";").map((part) => part.trim().toLowerCase())
+    return type === "text/event-stream" && !parameters.some((one) => /^q=0(\.0*)?$/.test(one))
+  })
+
 /** Where a stream goes on: the id of the last event that the client received, or a parameter. */
 const afterOf = (given: Fields, headers: Readonly<Record<string, string | undefined>>): unknown =>
   headers["last-event-id"] ?? given.after
@@ -201,8 +208,7 @@ const makeHandle = Effect.gen(function* () {
         const { params } = yield* HttpRouter.RouteContext
         const given = givenOf(query, headers)
         if (route.isStream) return yield* all(caller, given)
-        const isStream = headers.accept?.includes("text/event-stream") === true
-        return yield* isFollowed(route.name) && isStream
+        return yield* isFollowed(route.name) && takesEvents(headers.accept)
           ? account(caller, params, given)
           : once(caller, params, given)
       }).pipe(Effect.catch((error) => Effect.succeed(problemResponse(inWordsOfParameters(error)))))

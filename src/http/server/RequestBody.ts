@@ -21,6 +21,9 @@ export const readBody = Effect.fnUntraced(function* (
   const [given = ""] = (headers["content-type"] ?? "").split(";")
   if (given.trim().toLowerCase() !== mediaType)
     return yield* new UnsupportedMediaType({ expected: mediaType })
+  const coding = headers["content-encoding"]?.trim().toLowerCase() ?? "identity"
+  if (coding !== "identity" && coding !== "")
+    return yield* new UnsupportedMediaType({ expected: `${mediaType}, without a content-encoding` })
   const announced = Number(headers["content-length"] ?? Number.NaN)
   if (announced > bytesMax) return yield* new PayloadTooLarge({ bytesMax })
   yield* reserve(Number.isNaN(announced) ? bytesMax : announced)
