@@ -42,12 +42,16 @@ export const link = (previous: string, row: Unlinked): string =>
  * with and takes `link`.
  */
 export const linked = (previous: string, row: Unlinked & { hash: string }, payload: string): StoredEvent => {
-  const context = row.context === null ? "null" : JSON.stringify(row.context)
+  // Node makes one piece of the text before it hashes it, 8 ns a part: what mostly stands together is one part here.
+  const end =
+    row.effectiveAt === null && row.context === null
+      ? ",null,null]"
+      : `,${row.effectiveAt},${row.context === null ? "null" : JSON.stringify(row.context)}]`
   // Only the first event of a command has one.
   const commandHash = row.commandHash === null ? "null" : `"${row.commandHash}"`
   row.hash = hash(
     "sha256",
-    `["${previous}","${row.accountId}",${row.version},"${row.type}",${row.schemaVersion},${payload},"${row.commandId}",${row.ordinal},${commandHash},${row.recordedAt},${row.effectiveAt},${context}]`,
+    `["${previous}","${row.accountId}",${row.version},"${row.type}",${row.schemaVersion},${payload},"${row.commandId}",${row.ordinal},${commandHash},${row.recordedAt}${end}`,
     "base64url"
   )
   return row

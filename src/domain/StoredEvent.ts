@@ -166,12 +166,17 @@ const encodeEnd = (event: Notes, { balance, held, available }: After): PayloadTe
   // A balance is printed once where all of it is available, as mostly: that is half of the cost.
   const units = `${balance}`
   const rest = available === balance ? units : `${available}`
-  const kept = held === 0n ? "0" : `${held}`
+  // Where nothing is held, as mostly, what stands between them is one part: see `linked`.
+  const kept = held === 0n ? noneKept : `","held":"${held}","available":"`
+  const keptQuoted = held === 0n ? noneKeptQuoted : `\\",\\"held\\":\\"${held}\\",\\"available\\":\\"`
   return {
-    stored: `${notes},"after":{"balance":"${units}","held":"${kept}","available":"${rest}"}}`,
-    quoted: `${notes === "" ? "" : JSON.stringify(notes).slice(1, -1)},\\"after\\":{\\"balance\\":\\"${units}\\",\\"held\\":\\"${kept}\\",\\"available\\":\\"${rest}\\"}}"`
+    stored: `${notes},"after":{"balance":"${units}${kept}${rest}"}}`,
+    quoted: `${notes === "" ? "" : JSON.stringify(notes).slice(1, -1)},\\"after\\":{\\"balance\\":\\"${units}${keptQuoted}${rest}\\"}}"`
   }
 }
+
+const noneKept = `","held":"0","available":"`
+const noneKeptQuoted = `\\",\\"held\\":\\"0\\",\\"available\\":\\"`
 
 /** Ids need no escaping, by their alphabet; these texts do. */
 const encodeNotes = ({ description, metadata, group }: Notes): string => {

@@ -384,20 +384,23 @@ const toPendingEvents = (
   actorOf: (id: AccountId) => AccountActor,
   recordedAt: Instant
 ): ReadonlyArray<PendingEvent> => {
-  const events: Array<PendingEvent> = []
-  for (const decided of decision) {
+  // Of its final size at once: the first push would make room for seventeen.
+  const events = new Array<PendingEvent>(decision.length)
+  for (const [ordinal, decided] of decision.entries()) {
     const actor = actorOf(decided.account)
-    const before = lastHeadOf(actor, events)
-    events.push(toPendingEvent(pending, decided, events.length, actor, before, recordedAt))
+    const before = lastHeadOf(actor, events, ordinal)
+    events[ordinal] = toPendingEvent(pending, decided, ordinal, actor, before, recordedAt)
   }
   return events
 }
 
-/** The head that the last of the events left on the account. Most commands have one event an account, and few events. */
-const lastHeadOf = (actor: AccountActor, events: ReadonlyArray<PendingEvent>): Head => {
-  let head = actor.speculative
-  for (const event of events) if (event.actor === actor) head = event.after
-  return head
+/** The head that the last of the first `count` events left on the account. Most commands have one event an account, and few events. */
+const lastHeadOf = (actor: AccountActor, events: ReadonlyArray<PendingEvent>, count: number): Head => {
+  for (let nth = count - 1; nth >= 0; nth--) {
+    const event = events[nth] as PendingEvent // the index is below the count
+    if (event.actor === actor) return event.after
+  }
+  return actor.speculative
 }
 
 const toPendingEvent = (
