@@ -101,3 +101,19 @@ it("answers a receipt that names fewer postings than the command has accounts as
   outcomes.keep(hashCommand(commandOf(7)), short, accountsOf(commandOf(7)))
   assert.deepEqual(recalled(outcomes, 7), { ...short, replayed: true })
 })
+
+it("tells ids apart that end alike, and forgets each in its turn", () => {
+  const ending = "-the-same-end-of-every-id"
+  const idOf = (nth: number) => `${nth}${ending}` as CommandId
+  const outcomes = new ReceiptCache(4)
+  for (const nth of [1, 3, 4, 6]) {
+    assert.isUndefined(outcomes.hashOf(idOf(nth)))
+    const receipt = { ...receiptOf(nth), commandId: idOf(nth) }
+    outcomes.keep(hashCommand(commandOf(nth)), receipt, accountsOf(commandOf(nth)))
+  }
+  for (const nth of [1, 3, 4, 6]) assert.strictEqual(outcomes.hashOf(idOf(nth)), hashCommand(commandOf(nth)))
+  for (const nth of [7, 9])
+    outcomes.keep(hashCommand(commandOf(nth)), receiptOf(nth), accountsOf(commandOf(nth)))
+  for (const nth of [1, 3]) assert.isFalse(outcomes.has(idOf(nth)))
+  for (const nth of [4, 6]) assert.strictEqual(outcomes.hashOf(idOf(nth)), hashCommand(commandOf(nth)))
+})
