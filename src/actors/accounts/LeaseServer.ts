@@ -6,7 +6,7 @@
  * its way to the store. So the account is barred: it is loaded again when no other writer can write to it any more, or
  * at once when the other node returns it late, with nothing of its own on the way.
  */
-import { Context, Effect, Exit, Layer } from "effect"
+import { Context, Effect, Exit, Latch, Layer } from "effect"
 import type { Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
@@ -56,6 +56,7 @@ const make = Effect.gen(function* () {
   const clock = yield* LedgerClock
   const leases = new Map<string, Lease>()
   let expired = 0
+  const isLending = Latch.makeUnsafe(false)
 
   /** The account is read again once the other node can write to it no more. */
   const recover = (one: Lease): void => {
@@ -96,6 +97,7 @@ const make = Effect.gen(function* () {
       grant: (head) => {
         const now = clock.elapsedUnsafe()
         leases.set(lease, { actor, untilMs: now + leaseMs, bar: undefined })
+        isLending.openUnsafe()
         reply(Exit.succeed({ head, waitedMs: now - askedAt, leaseMs }))
       }
     })
@@ -112,7 +114,16 @@ const make = Effect.gen(function* () {
       } else if (one.bar === undefined || registry.barOn(one.actor) !== one.bar) leases.delete(lease)
     }
   })
-  yield* expire.pipe(Effect.delay(lookMs), Effect.forever, Effect.forkScoped)
+  const awaitSome = Effect.suspend(() => {
+    if (leases.size === 0) isLending.closeUnsafe()
+    return isLending.await
+  })
+  yield* awaitSome.pipe(
+    Effect.andThen(Effect.sleep(lookMs)),
+    Effect.andThen(expire),
+    Effect.forever,
+    Effect.forkScoped
+  )
 
   return LeaseServer.of({
     lend,

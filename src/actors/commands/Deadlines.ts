@@ -14,7 +14,7 @@ import { CommitQueue } from "../commit/CommitQueue.ts"
 import { CommandExecutor } from "./CommandExecutor.ts"
 import { InFlightCommands, indeterminate } from "./InFlightCommands.ts"
 
-/** How often deadlines are looked at; a caller may wait so much longer than its deadline, in milliseconds. */
+/** How often deadlines are looked at while there are commands; a caller may wait so much longer than its deadline, in milliseconds. */
 const expiryMs = 50
 /** How often a closing node looks whether all is answered, in milliseconds. */
 const drainLookMs = 5
@@ -67,8 +67,10 @@ const make = Effect.gen(function* () {
     executor.retry(evicted, new Set())
   }
 
-  yield* Effect.sync(() => expire(clock.elapsedUnsafe())).pipe(
-    Effect.delay(expiryMs),
+  // No deadline is nearer than that: a node without commands has nothing to wake for.
+  yield* inFlight.awaitSome.pipe(
+    Effect.andThen(Effect.sleep(expiryMs)),
+    Effect.andThen(Effect.sync(() => expire(clock.elapsedUnsafe()))),
     Effect.forever,
     Effect.forkScoped
   )

@@ -1,5 +1,5 @@
 /** The commands of this node that are admitted and not answered: looked up by id, watched for their deadlines, counted. */
-import { Context, Exit, Layer } from "effect"
+import { Context, Effect, Exit, Latch, Layer } from "effect"
 import { Indeterminate, Unavailable } from "../../domain/Errors.ts"
 import type { AccountId, CommandId } from "../../domain/Ids.ts"
 import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
@@ -75,6 +75,13 @@ export class InFlightCommands {
   #ofHotAccounts = 0
   #lookedUp = 0
   #isClosing = false
+  readonly #some = Latch.makeUnsafe(false)
+
+  /** Waits until there is a command. */
+  readonly awaitSome = Effect.suspend(() => {
+    if (this.#cells.size === 0) this.#some.closeUnsafe()
+    return this.#some.await
+  })
 
   /** With those whose subject is being looked up before they are admitted. */
   get size(): number {
@@ -111,6 +118,7 @@ export class InFlightCommands {
     if (command.isOfHotAccount) this.#ofHotAccounts++
     if (command.deadline < this.#lastDeadline) this.#impatient.add(command)
     else this.#lastDeadline = command.deadline
+    if (this.#cells.size === 0) this.#some.openUnsafe()
     this.#cells.set(command.command.commandId, { pending: command })
   }
 

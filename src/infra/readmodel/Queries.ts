@@ -2,7 +2,7 @@
  * Answers queries from the read model: balances, statements by pages, transfers, sums. A query with a read token waits,
  * bounded, until the read model has reached the write that the token came from.
  */
-import { Context, Effect, Layer, Option, Result, Schema } from "effect"
+import { Context, Effect, Latch, Layer, Option, Result, Schema } from "effect"
 import type { HoldRow, OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
 import {
   AccountNotFound,
@@ -251,9 +251,17 @@ const makeAwaitPositions = Effect.gen(function* () {
       for (const [account, version] of yield* readModel.versions(awaited))
         waiters.reachedUnsafe(account, version)
     }).pipe(Effect.ignore)
+  const isWaiting = Latch.makeUnsafe(false)
+  const leave = waiters.onJoinUnsafe(() => isWaiting.openUnsafe())
+  yield* Effect.addFinalizer(() => Effect.sync(leave))
+  const awaitSome = Effect.suspend(() => {
+    if (!waiters.isAwaitedUnsafe()) isWaiting.closeUnsafe()
+    return isWaiting.await
+  })
   // A waiter that joined between the commit of a batch and `reachedUnsafe` was not woken by it.
-  yield* Effect.suspend(() => look(waiters.awaitedUnsafe("here"))).pipe(
-    Effect.delay(tokenPollMs),
+  yield* awaitSome.pipe(
+    Effect.andThen(Effect.sleep(tokenPollMs)),
+    Effect.andThen(Effect.suspend(() => look(waiters.awaitedUnsafe("here")))),
     Effect.forever,
     Effect.forkScoped
   )
