@@ -7,7 +7,7 @@ import { SchemaJITCompiler } from "effect/schema"
 import type { After } from "./Account.ts"
 import { CommandContext } from "./Command.ts"
 import { Event, type EventType, type InGroup } from "./Event.ts"
-import type { AccountId, CommandId, Instant, Version } from "./Ids.ts"
+import { type AccountId, type CommandId, type ContraId, type Instant, isContra, type Version } from "./Ids.ts"
 import type { HistoryEntry } from "./Views.ts"
 
 /**
@@ -223,6 +223,51 @@ export const boundBy = (row: StoredEvent): After | undefined =>
 
 /** The same, with the state that the row binds. */
 export const readStored = (row: StoredEvent): Result.Result<ReadEvent, UnreadableEvent> => {
+  const movement = readMovement(row)
+  return movement === undefined ? readAny(row) : Result.succeed(movement)
+}
+
+const unitsText = "(0|-?[1-9]\\d{0,39})"
+const afterText = `"after":\\{"balance":"${unitsText}","held":"${unitsText}","available":"${unitsText}"\\}`
+const amountText = '"amount":"([1-9]\\d{0,35})"'
+const accountText = "([A-Za-z0-9_:-]{1,64})"
+const versionText = "(0|[1-9]\\d{0,14})"
+/** The payloads that `encodePayload` writes for plain transfers: the schema accepts each of these texts, and makes the same of it. */
+const sentText = new RegExp(
+  `^\\{${amountText},"to":"${accountText}","toVersion":${versionText},${afterText}\\}$`
+)
+const receivedText = new RegExp(
+  `^\\{${amountText},"from":"${accountText}","fromVersion":${versionText},${afterText}\\}$`
+)
+
+/** Nearly all rows are legs of transfers that nothing is written to: their text is read at a third of what JSON and the schema take. */
+const readMovement = ({ type, schemaVersion, payload }: StoredEvent): ReadEvent | undefined => {
+  const isSent = type === "TransferSent"
+  if ((!isSent && type !== "TransferReceived") || schemaVersion !== schemaVersionOf(type)) return undefined
+  const found = (isSent ? sentText : receivedText).exec(payload)
+  if (found === null) return undefined
+  const [, amountDigits = "", other = "", version, balanceDigits = "", held = "", available = ""] = found
+  if (!isAccount(other)) return undefined
+  const [amount, balance] = [BigInt(amountDigits), BigInt(balanceDigits)]
+  const counterVersion = Number(version)
+  return {
+    event: isSent
+      ? { _tag: "TransferSent", amount, to: other, toVersion: counterVersion }
+      : { _tag: "TransferReceived", amount, from: other, fromVersion: counterVersion },
+    // A bigint takes as long to read as to print, and mostly all of a balance is available.
+    after: {
+      balance,
+      held: held === "0" ? 0n : BigInt(held),
+      available: available === balanceDigits ? balance : BigInt(available)
+    }
+  }
+}
+
+/** Of a text in the alphabet of ids. */
+const isAccount = (id: string): id is AccountId => !isContra(id as AccountId | ContraId)
+
+/** Reads a row of any type and version. */
+const readAny = (row: StoredEvent): Result.Result<ReadEvent, UnreadableEvent> => {
   const unreadable = (reason: string) =>
     Result.fail(new UnreadableEvent({ accountId: row.accountId, version: row.version, reason }))
   const current = schemaVersionOf(row.type as EventType) // an unknown type is refused by the decoder below

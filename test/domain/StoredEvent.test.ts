@@ -108,6 +108,51 @@ describe("the stored form", () => {
     assert.isTrue(isLinked(genesis, row), "the hash is of the row as it was written, not of today's form")
   })
 
+  const bound = '"after":{"balance":"8","held":"3","available":"5"}'
+  const sent = `{"amount":"5","to":"bob","toVersion":4,${bound}}`
+  const received = sent.replace('"to"', '"from"').replace("toVersion", "fromVersion")
+  it.each<[string, string]>([
+    ["as it is written", sent],
+    ["of the receiver", received],
+    [
+      "with nothing held",
+      sent.replace('"held":"3"', '"held":"0"').replace('"available":"5"', '"available":"8"')
+    ],
+    ["with a balance below zero", sent.replace('"balance":"8"', '"balance":"-8"')],
+    ["of the largest amount", sent.replace('"5"', `"${"9".repeat(36)}"`)],
+    ["of a larger amount", sent.replace('"5"', `"1${"0".repeat(36)}"`)],
+    ["of nothing", sent.replace('"5"', '"0"')],
+    ["with zeros before the amount", sent.replace('"5"', '"05"')],
+    ["with a space", sent.replace(":4", ": 4")],
+    ["with the fields in another order", `{"to":"bob","amount":"5","toVersion":4,${bound}}`],
+    ["with a field more", sent.replace(',"after"', ',"rest":1,"after"')],
+    ["with a description", sent.replace(',"after"', ',"description":"rent","after"')],
+    ["with a field twice", sent.replace(',"after"', ',"to":"carol","after"')],
+    ["to a contra account", sent.replace("bob", "external:bank")],
+    ["to an id of other characters", sent.replace("bob", "b b")],
+    ["to an id that is too long", sent.replace("bob", "b".repeat(65))],
+    ["with a version that is no whole number", sent.replace(":4", ":4.5")],
+    ["with a version below zero", sent.replace(":4", ":-4")],
+    ["with a version as text", sent.replace(":4", ':"4"')],
+    ["that binds half", sent.replace(',"available":"5"', "")],
+    ["with something after its end", `${sent} `]
+  ])("reads the leg of a transfer %s as its schema does", (_, payload) => {
+    for (const type of ["TransferSent", "TransferReceived"] as const) {
+      for (const schemaVersion of [1, 2]) {
+        const { after, ...fields } = JSON.parse(payload)
+        const expected = Schema.decodeUnknownResult(Event)({ ...fields, _tag: type })
+        const read = readStored(linked({ type, schemaVersion, payload }))
+        const isBound = schemaVersion === 1 || after.available !== undefined
+        assert.strictEqual(Result.isSuccess(read), Result.isSuccess(expected) && isBound)
+        if (Result.isFailure(read) || Result.isFailure(expected)) continue
+        assert.deepEqual(read.success.event, expected.success)
+        const { balance, held, available } = after
+        const units = () => ({ balance: BigInt(balance), held: BigInt(held), available: BigInt(available) })
+        assert.deepEqual(read.success.after, schemaVersion === 1 ? undefined : units())
+      }
+    }
+  })
+
   it.each<[string, Partial<Unlinked>, RegExp]>([
     ["a newer schema version", { schemaVersion: 4 }, /newer/],
     ["a row of today that binds nothing", { schemaVersion: 3 }, /does not say/],

@@ -42,8 +42,13 @@ const makeWrite =
     Effect.suspend(() => {
       const isWritten = Latch.makeUnsafe(false)
       let first: WrittenFirst | undefined
+      // Made where it is needed: an error takes its trace of the stack with it, and most writes are in time.
       const tooLate = (what: string) =>
-        Effect.fail(new StoreUnavailable({ store: "read model", reason: `${what} within ${patienceMs} ms` }))
+        Effect.suspend(() =>
+          Effect.fail(
+            new StoreUnavailable({ store: "read model", reason: `${what} within ${patienceMs} ms` })
+          )
+        )
       const patience = Effect.timeoutOrElse(isWritten.await, {
         duration: patienceMs,
         orElse: () => tooLate("nothing was written")

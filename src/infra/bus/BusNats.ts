@@ -1,12 +1,16 @@
 /** The bus over one stream of NATS JetStream, which is created whenever it is missing. */
-import { Effect, Latch, Semaphore } from "effect"
+import { Effect, Latch, Result, Semaphore } from "effect"
 import {
   AckPolicy,
   type Consumer,
   type ConsumerMessages,
+  createInbox,
   DeliverPolicy,
   DiscardPolicy,
+  headers,
   type JsMsg,
+  type Msg,
+  type MsgHdrs,
   type NatsConnection,
   NatsError,
   nanos,
@@ -137,18 +141,20 @@ export const makeBusNats = Effect.fnUntraced(function* (options: BusNatsOptions)
   const publish = Effect.fnUntraced(function* (messages: ReadonlyArray<BusMessage>) {
     const nats = yield* connection.get
     yield* stream.ensure(nats)
-    const jetstream = nats.jetstream({ timeout: limits.connectMs })
-    const sendAll = () =>
-      Promise.all(
-        messages.map((message) =>
-          jetstream.publish(`${prefix}.${message.partition}`, encodeMessage(message), {
-            msgID: messageIdOf(message),
-            expect: { streamName: config.name },
-            timeout: limits.connectMs
-          })
-        )
-      )
-    yield* ask(sendAll)
+    yield* sendAll(
+      nats,
+      messages.map((message) => {
+        const sent = headers()
+        sent.set("Nats-Msg-Id", messageIdOf(message))
+        sent.set("Nats-Expected-Stream", config.name)
+        return { subject: `${prefix}.${message.partition}`, text: encodeMessage(message), headers: sent }
+      })
+    ).pipe(
+      Effect.timeoutOrElse({
+        duration: limits.connectMs,
+        orElse: () => Effect.fail(toUnavailable(`no acknowledgement within ${limits.connectMs} ms`))
+      })
+    )
   }, stream.forgetOnError)
 
   const ensureConsumer = Effect.fnUntraced(function* (nats: NatsConnection, name: ConsumerName) {
@@ -186,6 +192,51 @@ export const makeBusNats = Effect.fnUntraced(function* (options: BusNatsOptions)
 
   return { publish, subscribe, isConnectedUnsafe: connection.isUpUnsafe } satisfies Bus["Service"]
 })
+
+/** What the server says of a message that it did not store; undefined where it did. */
+const refusalOf = (ack: Msg): string | undefined => {
+  if (ack.data.length === 0) return ack.headers?.hasError ? ack.headers.status : "an empty acknowledgement"
+  const answer = ack.json<{ readonly error?: { readonly description?: string } }>() // the API of JetStream
+  return answer.error === undefined ? undefined : (answer.error.description ?? "refused")
+}
+
+/**
+ * Sends messages and waits until the server has acknowledged each. All are answered to one inbox: the client's own way to publish
+ * makes a timer, six promises and an error with its trace for every message, which was most of what a message cost.
+ */
+const sendAll = (
+  nats: NatsConnection,
+  messages: ReadonlyArray<{ readonly subject: string; readonly text: string; readonly headers: MsgHdrs }>
+) =>
+  messages.length === 0
+    ? Effect.void
+    : Effect.callback<void, StoreUnavailable>((resume) => {
+        let missing = messages.length
+        const inbox = createInbox()
+        const fail = (cause: unknown): void => {
+          answers.unsubscribe()
+          resume(Effect.fail(toUnavailable(cause)))
+        }
+        const answers = nats.subscribe(inbox, {
+          max: missing,
+          callback: (error, ack) => {
+            const refusal =
+              error ??
+              Result.getOrElse(
+                Result.try(() => refusalOf(ack)),
+                () => "an acknowledgement that is no JSON"
+              )
+            if (refusal !== undefined) fail(refusal)
+            else if (--missing === 0) resume(Effect.void)
+          }
+        })
+        const sent = Result.try(() => {
+          for (const { subject, text, headers } of messages)
+            nats.publish(subject, text, { reply: inbox, headers })
+        })
+        if (Result.isFailure(sent)) fail(sent.failure)
+        return Effect.sync(() => answers.unsubscribe())
+      })
 
 /** Lets the server send to the inbox; returns what was not taken when the scope ends. */
 const consume = Effect.fnUntraced(function* (consumer: Consumer, inbox: Inbox) {
