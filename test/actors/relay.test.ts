@@ -1,12 +1,15 @@
 /** The relay: every commit reaches the bus in order of its writer, whichever node wrote it and however long the bus was away. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
+import { TestClock } from "effect/testing"
 import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
 import { Relay } from "../../src/actors/relay/Relay.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { fairWeather, makeBusMemory } from "../../src/infra/bus/BusMemory.ts"
 import type { BusMessage } from "../../src/infra/bus/BusMessage.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { append, appendAndOffer, eventually, limitsOf, type TestLimits } from "../support/readSides.ts"
 
@@ -30,7 +33,13 @@ const makeHarness = (
     const store = yield* Layer.build(Layer.fresh(EventStore.layerMemory))
     const relay = (limits: TestLimits = {}) =>
       Layer.fresh(Relay.layer.pipe(Layer.provideMerge(Layer.fresh(CommitFeed.layer)))).pipe(
-        Layer.provideMerge(Layer.mergeAll(Layer.succeedContext(store), Layer.succeed(Bus, watched))),
+        Layer.provideMerge(
+          Layer.mergeAll(
+            Layer.succeedContext(store),
+            Layer.succeed(Bus, watched),
+            Layer.fresh(ProjectionWaiters.layer)
+          )
+        ),
         Layer.provide(limitsOf({ ...limits, ledger: { partitions: 1 } }))
       )
     const seqsOf = (writer: string) =>
@@ -266,4 +275,69 @@ describe("the relay", () => {
       }).pipe(Effect.provide(relay({ readSide: { orphansMs: 20, writerSilentMs: 200 } })))
     })
   )
+
+  describe("of a backlog", () => {
+    const behindMs = 60_000
+    /** The first commit is taken at once, the others came every 2 ms: a slice of 250 took 500 ms to be recorded, a third of which it is given. */
+    const backlog = Effect.gen(function* () {
+      // The look for tails of dead nodes at the start finds nothing.
+      yield* TestClock.adjust(1)
+      const writer = new EventWriter("w1", 1)
+      const commits = upTo(900).map((seq) => {
+        writer.now++
+        return writer.commit(seq === 1 ? openAccount("w1") : deposit("w1", 1n))
+      })
+      yield* TestClock.setTime(writer.now + behindMs)
+      for (const commit of commits) yield* append(commit)
+      const feed = yield* CommitFeed
+      for (const commit of commits) feed.offerUnsafe(commit)
+    })
+    const isPublished = (count: number) =>
+      Effect.map(Relay, ({ publishedUnsafe }) => assert.strictEqual(publishedUnsafe("w1"), count))
+
+    it.effect("publishes it slice by slice, at most three times as fast as it was recorded", () =>
+      Effect.gen(function* () {
+        const { relay, seqsOf } = yield* makeHarness()
+        yield* Effect.gen(function* () {
+          yield* backlog
+          yield* TestClock.adjust(1)
+          yield* isPublished(251)
+          yield* TestClock.adjust(150)
+          yield* isPublished(251)
+          yield* TestClock.adjust(50)
+          yield* isPublished(501)
+          yield* TestClock.adjust(400)
+          yield* isPublished(900)
+          assert.deepStrictEqual(seqsOf("w1"), upTo(900))
+        }).pipe(Effect.provide(relay({ readSide: { relayCursorMs: 3_600_000 } })))
+      })
+    )
+
+    it.effect("publishes it without a rest while a query waits for what is behind", () =>
+      Effect.gen(function* () {
+        const { relay } = yield* makeHarness()
+        yield* Effect.gen(function* () {
+          yield* backlog
+          yield* TestClock.adjust(1)
+          yield* isPublished(251)
+          const { await: awaitPosition } = yield* ProjectionWaiters
+          yield* Effect.forkScoped(awaitPosition({ account: "w1" as AccountId, version: 900 })) // as the writer's id
+          yield* TestClock.adjust(1)
+          yield* isPublished(900)
+        }).pipe(Effect.provide(relay({ readSide: { relayCursorMs: 3_600_000 } })))
+      })
+    )
+
+    it.effect("publishes all of it without a rest when it ends", () =>
+      Effect.gen(function* () {
+        const { relay, seqsOf } = yield* makeHarness()
+        yield* Effect.gen(function* () {
+          yield* backlog
+          yield* TestClock.adjust(1)
+          yield* isPublished(251)
+        }).pipe(Effect.provide(relay({ readSide: { relayCursorMs: 3_600_000 } })))
+        assert.deepStrictEqual(seqsOf("w1"), upTo(900))
+      })
+    )
+  })
 })

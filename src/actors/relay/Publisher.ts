@@ -2,12 +2,13 @@
  * The outbox: packs commits into messages for the bus and keeps, for each writer, how far its tail is published. The
  * cursors are saved to the event store from time to time, so that after a crash only a little is published again.
  */
-import { Effect, Semaphore } from "effect"
+import { Clock, Effect, Latch, Semaphore } from "effect"
 import { Bus } from "../../infra/bus/Bus.ts"
 import { pack } from "../../infra/bus/BusMessage.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { type Commit, EventStore, type WriterId } from "../../infra/eventstore/EventStore.ts"
+import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import { continued } from "../../infra/telemetry/Tracing.ts"
 import { readCommits } from "./TailReader.ts"
 
@@ -65,22 +66,80 @@ const isToRead = ({ commits, read, end }: Tail): boolean => commits.length === 0
 
 const recordedAtOf = (commit: Commit | undefined): number => commit?.events[0]?.recordedAt ?? 0
 
-/** Takes commits in order of time, about `eventsMax` events, until what comes next is in a tail that has to be read on. */
-const takeMerged = (tails: ReadonlyArray<Tail>, eventsMax: number): ReadonlyArray<Commit> => {
-  const merged: Array<Commit> = []
+/** What is newer than this is published as fast as it goes; in milliseconds. */
+const behindMs = 1_000
+/** How many times as fast as it was recorded a backlog is published, at most. Then it shrinks by twice the time that passes. */
+const catchUpSpeed = 3
+/** Of a backlog, so many events and milliseconds of its recording are published before a rest. */
+const sliceEventsMin = 250
+const sliceSpanMs = 250
+/** Between two commits of a slice there may be hours. */
+const restMsMax = 250
+
+/** Collects commits that are published together: about `eventsMax` events, and fewer where they took long to be recorded. */
+export const makeSlice = (eventsMax: number) => {
+  const commits: Array<Commit> = []
   let events = 0
+  return {
+    commits,
+    isFullFor: (next: Commit): boolean => {
+      if (events === 0) return false
+      const span = recordedAtOf(next) - recordedAtOf(commits[0])
+      return events + next.events.length > eventsMax || (events >= sliceEventsMin && span >= sliceSpanMs)
+    },
+    add: (commit: Commit): void => {
+      commits.push(commit)
+      events += commit.events.length
+    }
+  }
+}
+
+/**
+ * The rest after a slice of a backlog: thousands of commands that are projected at once would take both cores from those that come
+ * meanwhile. Where commands are as many as the read side can follow, what a slice costs is longer than that, and there is none;
+ * nor while a query waits.
+ */
+const makeCatchUpPace = Effect.gen(function* () {
+  const clock = yield* Clock.Clock
+  const waiters = yield* ProjectionWaiters
+  const hurry = Latch.makeUnsafe(false)
+  const leave = waiters.onJoinUnsafe(() => hurry.openUnsafe())
+  yield* Effect.addFinalizer(() => Effect.sync(leave))
+  let isEnding = false
+  return {
+    nowMs: () => clock.currentTimeMillisUnsafe(),
+    /** From now on there is no rest: what is left has to be out soon. */
+    endUnsafe: (): void => {
+      isEnding = true
+      hurry.openUnsafe()
+    },
+    rest: (commits: ReadonlyArray<Commit>, startedAtMs: number) =>
+      Effect.suspend(() => {
+        const [first, last] = [recordedAtOf(commits[0]), recordedAtOf(commits.at(-1))]
+        const now = clock.currentTimeMillisUnsafe()
+        if (isEnding || now - last <= behindMs || waiters.isAwaitedUnsafe()) return Effect.void
+        const restMs = Math.min((last - first) / catchUpSpeed, restMsMax) - (now - startedAtMs)
+        if (restMs <= 0) return Effect.void
+        hurry.closeUnsafe()
+        return Effect.raceFirst(Effect.sleep(restMs), hurry.await)
+      })
+  }
+})
+
+/** Takes commits in order of time, a slice of them, until what comes next is in a tail that has to be read on. */
+const takeMerged = (tails: ReadonlyArray<Tail>, eventsMax: number): ReadonlyArray<Commit> => {
+  const slice = makeSlice(eventsMax)
   while (!tails.some(isToRead)) {
     const [first] = tails
       .filter(({ commits }) => commits.length > 0)
       .toSorted((a, b) => recordedAtOf(a.commits[0]) - recordedAtOf(b.commits[0]))
     const [commit, ...rest] = first?.commits ?? []
     if (first === undefined || commit === undefined) break
-    if (events > 0 && events + commit.events.length > eventsMax) break
-    merged.push(commit)
-    events += commit.events.length
+    if (slice.isFullFor(commit)) break
+    slice.add(commit)
     first.commits = rest
   }
-  return merged
+  return slice.commits
 }
 
 const readOn = Effect.fnUntraced(function* (tail: Tail, eventsMax: number) {
@@ -91,18 +150,17 @@ const readOn = Effect.fnUntraced(function* (tail: Tail, eventsMax: number) {
   tail.commits = commits
 })
 
-export const makePublisher = Effect.gen(function* () {
+/** Publishes commits, and answers the rest that is due before the next ones. */
+const makePublish = Effect.fnUntraced(function* (moveTo: (writer: WriterId, seq: number) => void) {
   const bus = yield* Bus
   const { partitions } = yield* LedgerConfig
-  const { messageBytesMax, publishEventsMax } = yield* ReadSideConfig
-  const cursors = makePublishedCursors(yield* EventStore)
-  const { cursorOf, moveTo, readCursors } = cursors
-  /** One fiber publishes at a time: otherwise a tail read from the store could overtake the feed. */
-  const turn = yield* Semaphore.make(1)
+  const { messageBytesMax } = yield* ReadSideConfig
+  const pace = yield* makeCatchUpPace
   const counts = { events: 0, eventsFromStore: 0 }
 
   /** Publishes whole commits; their cursors move once everything is acknowledged. */
   const publish = Effect.fnUntraced(function* (commits: ReadonlyArray<Commit>) {
+    const startedAtMs = pace.nowMs()
     const messages = pack(commits, { partitions, bytesMax: messageBytesMax })
     yield* bus.publish(messages).pipe(
       continued({
@@ -116,7 +174,19 @@ export const makePublisher = Effect.gen(function* () {
       moveTo(writerId, seq)
       counts.events += events.length
     }
+    return pace.rest(commits, startedAtMs)
   })
+
+  return { publish, counts, endUnsafe: pace.endUnsafe }
+})
+
+export const makePublisher = Effect.gen(function* () {
+  const { publishEventsMax } = yield* ReadSideConfig
+  const cursors = makePublishedCursors(yield* EventStore)
+  const { cursorOf, moveTo, readCursors } = cursors
+  /** One fiber publishes at a time: otherwise a tail read from the store could overtake the feed. */
+  const turn = yield* Semaphore.make(1)
+  const { publish, counts, endUnsafe } = yield* makePublish(moveTo)
 
   /**
    * Publishes the tails of writers from the store, each to its end or to its number, in the order in which their commits were
@@ -139,10 +209,15 @@ export const makePublisher = Effect.gen(function* () {
     )
     const eventsMax = Math.max(pageEventsMin, Math.floor(publishEventsMax / tails.length))
     // Who waits for the turn has it before the next page.
-    while (yield* inTurn(publishPage(tails, eventsMax))) yield* Effect.yieldNow
+    while (true) {
+      const rest = yield* inTurn(publishPage(tails, eventsMax))
+      if (rest === undefined) return
+      yield* Effect.yieldNow
+      yield* rest
+    }
   })
 
-  /** Answers whether there may be more. */
+  /** Answers the rest after it; undefined where there is no more. */
   const publishPage = Effect.fnUntraced(function* (tails: ReadonlyArray<Tail>, eventsMax: number) {
     for (const tail of tails) {
       const published = cursorOf(tail.writerId)
@@ -151,15 +226,15 @@ export const makePublisher = Effect.gen(function* () {
       if (isToRead(tail)) yield* readOn(tail, eventsMax)
     }
     const merged = takeMerged(tails, publishEventsMax)
-    if (merged.length === 0 && !tails.some(isToRead)) return false
-    if (merged.length > 0) yield* publish(merged)
+    if (merged.length === 0 && !tails.some(isToRead)) return undefined
+    const rest = merged.length === 0 ? Effect.void : yield* publish(merged)
     for (const commit of merged) counts.eventsFromStore += commit.events.length
     // Fences have no events, and are never published.
     for (const { writerId, read, commits } of tails) if (commits.length === 0) moveTo(writerId, read)
-    return true
+    return rest
   })
 
-  return { ...cursors, counts, turn, publish, publishTails }
+  return { ...cursors, counts, turn, publish, publishTails, endUnsafe }
 })
 
 export type Publisher = Effect.Success<typeof makePublisher>

@@ -8,7 +8,7 @@ import { Bus } from "../../infra/bus/Bus.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { type Commit, EventStore, type WriterId, type WriterRow } from "../../infra/eventstore/EventStore.ts"
 import { CommitFeed } from "../commit/CommitFeed.ts"
-import { makePublisher, type Publisher } from "./Publisher.ts"
+import { makePublisher, makeSlice, type Publisher } from "./Publisher.ts"
 import { makeSingleton, Singletons } from "./Singletons.ts"
 import { reasonOf, supervise } from "./Supervisor.ts"
 
@@ -76,6 +76,8 @@ const makeFeedRelay = Effect.fnUntraced(function* (publisher: Publisher) {
   /** Taken out of the feed by a run that failed; read from the store before the feed is looked at again. */
   const owed = new Map<WriterId, number>()
 
+  const publishSlice = (commits: ReadonlyArray<Commit>) => Effect.flatten(publish(commits))
+
   const owe = (commits: ReadonlyArray<Commit>, dropped: ReadonlyMap<WriterId, number>): void => {
     const note = (writer: WriterId, seq: number) => owed.set(writer, Math.max(seq, owed.get(writer) ?? 0))
     for (const { writerId, seq } of commits) note(writerId, seq)
@@ -87,27 +89,23 @@ const makeFeedRelay = Effect.fnUntraced(function* (publisher: Publisher) {
     owed.clear()
   }).pipe(turn.withPermit)
 
-  /** Whole commits in slices of about `publishEventsMax`; a hole before one is filled from the store. */
+  /** Whole commits in slices of about `publishEventsMax`, smaller ones of a backlog; a hole before one is filled from the store. */
   const publishInOrder = Effect.fnUntraced(function* (commits: ReadonlyArray<Commit>) {
-    let slice: Array<Commit> = []
-    let events = 0
+    let slice = makeSlice(publishEventsMax)
     for (const commit of commits) {
       const { writerId, seq } = commit
-      const reached = slice.findLast((one) => one.writerId === writerId)?.seq ?? cursorOf(writerId)
+      const reached = slice.commits.findLast((one) => one.writerId === writerId)?.seq ?? cursorOf(writerId)
       if (seq <= reached) continue
-      const isFull = events > 0 && events + commit.events.length > publishEventsMax
-      if (isFull || seq !== reached + 1) {
-        yield* publish(slice)
-        slice = []
-        events = 0
+      if (slice.isFullFor(commit) || seq !== reached + 1) {
+        yield* publishSlice(slice.commits)
+        slice = makeSlice(publishEventsMax)
       }
       if (seq > reached + 1) yield* publishTails(new Map([[writerId, seq - 1]]))
       // The tail is read in pieces, the last of which may have gone beyond this commit.
       if (seq <= cursorOf(writerId)) continue
-      slice.push(commit)
-      events += commit.events.length
+      slice.add(commit)
     }
-    if (slice.length > 0) yield* publish(slice)
+    if (slice.commits.length > 0) yield* publishSlice(slice.commits)
   })
 
   /** What was taken and not published is owed, also after an interruption: then it is published at the end. */
@@ -221,7 +219,7 @@ const makeRelay = Effect.gen(function* () {
 
   // At its end a node publishes its last commits itself: others would wait until its writers are silent for long.
   yield* Effect.addFinalizer(() =>
-    feedRelay.publishRest.pipe(
+    Effect.andThen(Effect.sync(publisher.endUnsafe), feedRelay.publishRest).pipe(
       Effect.timeoutOption(limits.handoverMs),
       Effect.ignoreCause,
       Effect.andThen(publisher.saveCursors.pipe(Effect.timeoutOption(limits.relayCursorMs), Effect.ignore))
