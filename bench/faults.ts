@@ -43,6 +43,8 @@ interface Sizes {
   readonly rate: number
   /** Seconds of an undisturbed time, and the least of a disturbed one. */
   readonly seconds: number
+  /** Words in the names of the troubles to be made; none: all of them. */
+  readonly only: ReadonlyArray<string>
 }
 
 const poisoned = account(accounts - 1) as AccountId // of the characters of an id
@@ -218,7 +220,7 @@ const wrongRows = Effect.fnUntraced(function* (parked: number) {
   ]
 })
 
-const main = Effect.fnUntraced(function* ({ rate, seconds }: Sizes) {
+const main = Effect.fnUntraced(function* ({ rate, seconds, only }: Sizes) {
   const stack = yield* ownStack
   yield* LedgerNode.migrate(stack)
   const { migrations } = monthlyTotals
@@ -247,7 +249,10 @@ const main = Effect.fnUntraced(function* ({ rate, seconds }: Sizes) {
       "\n| | p99 ms, undisturbed before and after | p99 ms | ratio | longest ms | not accepted | in /ready, ms | in metrics, ms | wrong rows |\n|---|---|---|---|---|---|---|---|---|"
     )
     let before = yield* undisturbed
-    for (const { name, strike, signs, over, mend, parked } of troubles(ledger, stack, port)) {
+    const wanted = troubles(ledger, stack, port).filter(
+      ({ name }) => only.length === 0 || only.some((word) => name.includes(word))
+    )
+    for (const { name, strike, signs, over, mend, parked } of wanted) {
       const trouble = Effect.gen(function* () {
         const least = yield* Effect.forkChild(Effect.sleep(seconds * 1_000))
         yield* strike
@@ -278,6 +283,12 @@ const flags = {
   seconds: Flag.Int("seconds").pipe(
     Flag.withDescription("Of an undisturbed time, and the least of a disturbed one; default 15"),
     Flag.withDefault(15)
+  ),
+  only: Flag.String("only").pipe(
+    Flag.withDescription(
+      "Only troubles with this word in their name: killed, frozen, memory, poison; may be given again"
+    ),
+    Flag.atLeast(0)
   )
 }
 
