@@ -54,4 +54,59 @@ layer(memoryLedger, { excludeTestServices: true })("a feed over HTTP", (it) => {
       })
     )
   )
+
+  it.effect(
+    "tells what comes close together with one cursor where it has to be shortened, never one ahead of it",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const inside = yield* Ledger
+          yield* inside.dispatch({ _tag: "OpenAccount", account: "burst", asset: "USD/2", owner: "Ann" })
+          const [event] = yield* Stream.runCollect(
+            Stream.take(inside.subscribe({ accountPrefix: "burst" }), 1)
+          )
+          assert.isDefined(event)
+          if (event === undefined) return
+          const events = 200
+          // The writer that committed most is named in each.
+          const [writer] = writers.at(-1) ?? [""]
+          const at = (nth: number) => ({
+            ...event,
+            version: nth,
+            cursor: new SubscriptionCursor(3, [], [...writers, [writer, 5_000 + nth]]).print()
+          })
+          const ledger: Ledger["Service"] = {
+            ...inside,
+            subscribe: () =>
+              Stream.concat(
+                Stream.fromIterable(Array.from({ length: events }, (_, nth) => at(nth))),
+                Stream.never
+              )
+          }
+          const port = yield* ownPort
+          yield* Layer.build(openHttpLayer(port, { ledger }))
+          const told = yield* Effect.promise(async (signal) => {
+            const response = await fetch(`http://127.0.0.1:${port}/v1/feed`, { signal })
+            let text = ""
+            for await (const part of response.body ?? []) {
+              text += Buffer.from(part).toString("utf8")
+              const found = [...text.matchAll(/^id: (\S+)\ndata: (.*)\n\n/gm)]
+              if (found.length === events)
+                return found.map(([, id = "", data = ""]) => ({ id, ...JSON.parse(data) }))
+            }
+            return []
+          })
+          assert.lengthOf(told, events)
+          let before = 0
+          for (const { cursor, id, version } of told) {
+            assert.strictEqual(cursor, id)
+            const place = Result.getOrThrow(SubscriptionCursor.parse(id)).positionOf(writer)
+            assert.isAtLeast(place, before)
+            assert.isAtMost(place, 5_000 + version)
+            before = place
+          }
+          assert.isBelow(new Set(told.map(({ id }) => id)).size, events / 4)
+        })
+      )
+  )
 })

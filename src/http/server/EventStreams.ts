@@ -18,18 +18,18 @@ const retryMs = 1_000
 const waitingBytesMax = 65_536
 
 /**
- * How the items of a stream are printed. An item that many streams share, as the events of the log's end are, is printed once for all
- * of them.
+ * How the items of a stream are printed: with an id, and as data. An item that many streams share, as the events of the log's end are, is
+ * printed once for all of them, by what the first one says beside it.
  */
-export const makePrintEvent = <Item extends object>(
-  idOf: (item: Item) => string,
-  encode: (item: Item) => unknown
-): ((item: Item) => Uint8Array) => {
+export const makePrintEvent = <Item extends object, Beside = undefined>(
+  eventOf: (item: Item, beside: Beside) => readonly [id: string, data: unknown]
+): ((item: Item, beside: Beside) => Uint8Array) => {
   const printed = new WeakMap<Item, Uint8Array>()
-  return (item) => {
+  return (item, beside) => {
     const known = printed.get(item)
     if (known !== undefined) return known
-    const text = Buffer.from(`id: ${idOf(item)}\ndata: ${JSON.stringify(encode(item))}\n\n`)
+    const [id, data] = eventOf(item, beside)
+    const text = Buffer.from(`id: ${id}\ndata: ${JSON.stringify(data)}\n\n`)
     printed.set(item, text)
     return text
   }

@@ -1,5 +1,5 @@
 /** What the routes of queries do: parameters become the options of a query, and its answer or error the response. */
-import { Effect, Option, Result, Schema, Stream } from "effect"
+import { Clock, Effect, Option, Result, Schema, Stream } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { type GuardedLedger, makeGuardedLedger } from "../../access/GuardedLedger.ts"
 import type { Caller } from "../../access/Tokens.ts"
@@ -7,6 +7,7 @@ import { shortenCursor } from "../../actors/subscriptions/SubscriptionCursor.ts"
 import { InvalidCommand } from "../../domain/Errors.ts"
 import { printToken } from "../../domain/Receipt.ts"
 import { AccountView, HistoryEntry } from "../../domain/Views.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { CurrentCaller } from "../api/LedgerHttpApi.ts"
 import { chooseQuery, parameterPath } from "../api/Parameters.ts"
 import { NotFound, type RequestError } from "../api/Problems.ts"
@@ -63,33 +64,49 @@ interface WithCursor {
   readonly cursor: string
 }
 
+/** How long what follows a cursor that had to be shortened is told with the same one, in milliseconds. */
+const shortenedMs = 100
+
 /**
- * How the items of each stream are printed; the table says of them that they have a cursor. A client sends it back in a header, so it is
- * made to fit into one.
+ * The cursors of one stream, made to fit into a header. To shorten one takes some milliseconds where hundreds of nodes are named, beside the
+ * commands of the node, so what comes soon after is told with the cursor before it: a client that comes back with that is told it again.
  */
-const makePrinters = (cursorMax: number) => {
-  let last: readonly [string, string] = ["", ""]
-  const fitting = (cursor: string): string => {
+const makeShorten = (cursorMax: number, clock: Clock.Clock) => {
+  let [last, until] = ["", 0]
+  return (cursor: string): string => {
     if (cursor.length <= cursorMax) return cursor
-    if (last[0] !== cursor) last = [cursor, shortenCursor(cursor, cursorMax)]
-    return last[1]
+    const now = elapsedMsUnsafe(clock)
+    if (last === "" || now >= until) {
+      last = shortenCursor(cursor, cursorMax)
+      until = now + shortenedMs
+    }
+    return last
   }
+}
+
+/** How the items of each stream are printed; the table says of them that they have a cursor, which a client sends back in a header. */
+const makePrinters = (cursorMax: number, clock: Clock.Clock) => {
   const printers = new Map(
     queryRoutes
       .filter(({ isStream }) => isStream)
       .map(({ name }) => {
         const encode = encoderOf(name)
-        const print = makePrintEvent(
-          (item: WithCursor) => fitting(item.cursor),
-          (item) => encode(item.cursor.length <= cursorMax ? item : { ...item, cursor: fitting(item.cursor) })
-        )
-        return [name, (item: unknown) => print(item as WithCursor)] as const
+        const print = makePrintEvent((item: WithCursor, shorten: ReturnType<typeof makeShorten>) => {
+          const cursor = shorten(item.cursor)
+          return [cursor, encode(cursor === item.cursor ? item : { ...item, cursor })]
+        })
+        // An item that streams share has one place for all: what one of them had read before it, each of them has.
+        const ofStream = () => {
+          const shorten = makeShorten(cursorMax, clock)
+          return (item: unknown) => print(item as WithCursor, shorten)
+        }
+        return [name, ofStream] as const
       })
   )
   return (name: QueryRoute["name"]) => {
-    const print = printers.get(name)
-    if (print === undefined) throw new Error(`no printer of ${name}`)
-    return print
+    const ofStream = printers.get(name)
+    if (ofStream === undefined) throw new Error(`no printer of ${name}`)
+    return ofStream()
   }
 }
 
@@ -176,7 +193,7 @@ const followAll = (
   })
 
 const encodeEntry = Schema.encodeSync(Schema.toCodecJson(HistoryEntry))
-const printEntry = makePrintEvent(({ version }: HistoryEntry) => String(version), encodeEntry)
+const printEntry = makePrintEvent((entry: HistoryEntry) => [String(entry.version), encodeEntry(entry)])
 
 const followAccount = (guarded: GuardedLedger, send: EventStream, followMs: number) =>
   Effect.fnUntraced(function* (caller: Caller, params: Fields, given: Fields) {
@@ -188,13 +205,16 @@ const followAccount = (guarded: GuardedLedger, send: EventStream, followMs: numb
     if (!/^\d+$/.test(text) || !Number.isSafeInteger(after))
       return yield* InvalidCommand.at("Last-Event-ID", "must be the version of an event")
     const events = guarded.events(caller, { account: String(params.account), after, followMs })
-    return yield* send(caller, Stream.map(events, printEntry))
+    return yield* send(
+      caller,
+      Stream.map(events, (entry) => printEntry(entry, undefined))
+    )
   })
 
 const makeHandle = Effect.gen(function* () {
   const { batchMax, followMs, headerBytesMax } = yield* HttpConfig
   // A quarter is left for the other headers.
-  const printerOf = makePrinters(Math.floor(headerBytesMax * 0.75))
+  const printerOf = makePrinters(Math.floor(headerBytesMax * 0.75), yield* Clock.Clock)
   const guarded = yield* makeGuardedLedger("http", batchMax)
   const send = yield* makeEventStream
   return (route: QueryRoute): Handle => {
