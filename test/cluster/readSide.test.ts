@@ -1,12 +1,11 @@
 /** Three nodes as processes of their own: the read side is spread over them, each part has one owner, and it moves. */
 import { assert, describe, layer } from "@effect/vitest"
 import { Context, Effect, Layer, Redacted, Schedule, Schema } from "effect"
-import { Ledger } from "../../src/Ledger.ts"
+import type { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
-import { LedgerClient } from "../../src/rpc/client/LedgerClient.ts"
-import { jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
+import { jsonOf, type Running, run } from "../support/chronicle.ts"
 import { OwnServers } from "../support/ownServers.ts"
-import { freePorts, ownPort } from "../support/ports.ts"
+import { startServing } from "../support/servingNode.ts"
 import { eventually } from "../support/waiting.ts"
 
 const Health = Schema.Struct({
@@ -65,25 +64,16 @@ class World extends Context.Service<
         CHRONICLE_NATS_URL: nats.url
       }
       const startNode = Effect.fnUntraced(function* (name: string) {
-        const ports = {
-          ...(yield* freePorts),
-          CHRONICLE_CLUSTER_PORT: String(yield* ownPort),
-          CHRONICLE_NODE_NAME: name
-        }
-        const process = yield* start(["serve"], { env: { ...env, ...ports } })
-        yield* printed(process, /ready/)
-        const client = yield* Layer.build(
-          LedgerClient.layer({ urls: [`tcp://127.0.0.1:${ports.CHRONICLE_RPC_PORT}`] })
-        )
+        const { process, ledger, httpUrl } = yield* startServing(name, env)
         const readSide = Effect.tryPromise(() =>
-          fetch(`http://127.0.0.1:${ports.CHRONICLE_HTTP_PORT}/health`, {
-            signal: AbortSignal.timeout(5_000)
-          }).then((response) => response.json())
+          fetch(`${httpUrl}/health`, { signal: AbortSignal.timeout(5_000) }).then((response) =>
+            response.json()
+          )
         ).pipe(
           Effect.map((body) => Schema.decodeUnknownSync(Health)(body).readSide),
           Effect.orElseSucceed(() => undefined)
         )
-        return { name, process, ledger: Context.get(client, Ledger), readSide } satisfies Node
+        return { name, process, ledger, readSide } satisfies Node
       })
       const nodes = yield* Effect.forEach(["node-0", "node-1", "node-2"], startNode, {
         concurrency: "unbounded"

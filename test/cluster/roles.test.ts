@@ -1,14 +1,11 @@
 /** Nodes of commands and nodes of the read side, as processes of their own: each does its part, for all of the cluster. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Redacted, Schema } from "effect"
-import { Ledger } from "../../src/Ledger.ts"
+import { Effect, Redacted, Schema } from "effect"
 import * as LedgerNode from "../../src/LedgerNode.ts"
-import { LedgerClient } from "../../src/rpc/client/LedgerClient.ts"
-import { printed, start } from "../support/chronicle.ts"
 import { deposit, openAccount } from "../support/eventWriter.ts"
 import { OwnServers } from "../support/ownServers.ts"
-import { freePorts, ownPort } from "../support/ports.ts"
 import { eventually } from "../support/readSides.ts"
+import { startServing } from "../support/servingNode.ts"
 
 const Health = Schema.Struct({
   readSide: Schema.Struct({
@@ -19,44 +16,33 @@ const Health = Schema.Struct({
   })
 })
 
-const get = (port: string, path: string) =>
+const get = (url: string, path: string) =>
   Effect.promise(() =>
-    fetch(`http://127.0.0.1:${port}${path}`, { signal: AbortSignal.timeout(5_000) }).then((response) =>
+    fetch(`${url}${path}`, { signal: AbortSignal.timeout(5_000) }).then((response) =>
       response.text().then((body) => ({ status: response.status, body }))
     )
   )
 
 const startNode = Effect.fnUntraced(function* (name: string, role: string, isMember: boolean) {
   const { eventStoreUrl, readModelUrl, nats } = yield* OwnServers
-  const ports = yield* freePorts
-  const running = yield* start(["serve", "--role", role], {
-    env: {
-      CHRONICLE_EVENT_STORE_URL: Redacted.value(eventStoreUrl),
-      CHRONICLE_READ_MODEL_URL: Redacted.value(readModelUrl),
-      CHRONICLE_NATS_URL: nats.url,
-      CHRONICLE_CLUSTER_DUTY_REPORT_MS: "200",
-      CHRONICLE_CLUSTER_LOCK_EXPIRATION_MS: "3000",
-      CHRONICLE_CLUSTER_LOCK_REFRESH_MS: "700",
-      CHRONICLE_SWEEP_MS: "500",
-      CHRONICLE_NODE_NAME: name,
-      ...ports,
-      ...(isMember ? { CHRONICLE_CLUSTER_PORT: String(yield* ownPort) } : {})
-    }
-  })
-  yield* printed(running, /ready/)
-  const client = yield* Layer.build(
-    LedgerClient.layer({ urls: [`tcp://127.0.0.1:${ports.CHRONICLE_RPC_PORT}`] })
-  )
+  const env = {
+    CHRONICLE_EVENT_STORE_URL: Redacted.value(eventStoreUrl),
+    CHRONICLE_READ_MODEL_URL: Redacted.value(readModelUrl),
+    CHRONICLE_NATS_URL: nats.url,
+    CHRONICLE_CLUSTER_DUTY_REPORT_MS: "200",
+    CHRONICLE_CLUSTER_LOCK_EXPIRATION_MS: "3000",
+    CHRONICLE_CLUSTER_LOCK_REFRESH_MS: "700",
+    CHRONICLE_SWEEP_MS: "500"
+  }
+  const { process, ledger, httpUrl } = yield* startServing(name, env, { role, isMember })
   const isReady = eventually(
-    Effect.map(get(ports.CHRONICLE_HTTP_PORT, "/ready"), ({ status, body }) =>
-      assert.strictEqual(status, 200, body)
-    )
+    Effect.map(get(httpUrl, "/ready"), ({ status, body }) => assert.strictEqual(status, 200, body))
   )
   const health = Effect.map(
-    get(ports.CHRONICLE_HTTP_PORT, "/health"),
+    get(httpUrl, "/health"),
     ({ body }) => Schema.decodeUnknownSync(Schema.fromJsonString(Health))(body).readSide
   )
-  return { running, port: ports.CHRONICLE_HTTP_PORT, ledger: Context.get(client, Ledger), isReady, health }
+  return { process, httpUrl, ledger, isReady, health }
 })
 
 describe("a node of commands and a node of the read side", () => {
@@ -76,7 +62,7 @@ describe("a node of commands and a node of the read side", () => {
         assert.strictEqual((yield* ledger.balance("ann", { readToken: first.readToken })).balance, 5n)
       const refused = yield* Effect.flip(readSide.ledger.dispatch(deposit("ann", 1n, "refused")))
       assert.strictEqual(refused._tag, "Unavailable")
-      assert.strictEqual((yield* get(readSide.port, "/ready/commands")).status, 503)
+      assert.strictEqual((yield* get(readSide.httpUrl, "/ready/commands")).status, 503)
 
       // Said with the next sign of life of the thread, which readiness does not wait for.
       yield* eventually(
@@ -95,8 +81,8 @@ describe("a node of commands and a node of the read side", () => {
       }
 
       // Without any read side commands go on, and another one has all that was committed meanwhile.
-      yield* readSide.running.signal("SIGKILL")
-      yield* readSide.running.ended
+      yield* readSide.process.signal("SIGKILL")
+      yield* readSide.process.ended
       const meanwhile = yield* commands.ledger.dispatch(deposit("ann", 2n))
       const next = yield* startNode("reads-2", "read-side", isMember)
       yield* eventually(

@@ -3,14 +3,12 @@ import { Context, Effect, Layer, Redacted, Result, Schedule } from "effect"
 import { fromJson } from "../../src/domain/Command.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
 import { shardOf, wholeIdSegments } from "../../src/domain/Shard.ts"
-import { Ledger } from "../../src/Ledger.ts"
+import type { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
-import { LedgerClient } from "../../src/rpc/client/LedgerClient.ts"
-import { printed, start } from "./chronicle.ts"
 import { freshDatabase } from "./databases.ts"
 import { type Asked, toJson } from "./moneyCases.ts"
 import { OwnServers } from "./ownServers.ts"
-import { freePorts, ownPort } from "./ports.ts"
+import { clientOf, startServing } from "./servingNode.ts"
 
 export interface Door {
   readonly name: string
@@ -102,22 +100,6 @@ const byLines = (name: string, url: string): Door => ({
     )
 })
 
-const startNode = Effect.fnUntraced(function* (name: string, env: Readonly<Record<string, string>>) {
-  const ports = {
-    ...(yield* freePorts),
-    CHRONICLE_CLUSTER_PORT: String(yield* ownPort),
-    CHRONICLE_NODE_NAME: name
-  }
-  const process = yield* start(["serve"], { env: { ...env, ...ports } })
-  yield* printed(process, /ready/)
-  const rpcUrl = `tcp://127.0.0.1:${ports.CHRONICLE_RPC_PORT}`
-  const ledger = yield* clientOf(rpcUrl)
-  return { name, process, ledger, rpcUrl, httpUrl: `http://127.0.0.1:${ports.CHRONICLE_HTTP_PORT}` }
-})
-
-const clientOf = (...urls: ReadonlyArray<string>) =>
-  Effect.map(Layer.build(LedgerClient.layer({ urls })), (context) => Context.get(context, Ledger))
-
 const make = Effect.fnUntraced(function* (sumPrefixes: string) {
   const { nats, readModelUrl, ...own } = yield* OwnServers
   const cockroachUrl = process.env.CHRONICLE_TEST_COCKROACH_URL
@@ -130,7 +112,7 @@ const make = Effect.fnUntraced(function* (sumPrefixes: string) {
     CHRONICLE_NATS_URL: nats.url,
     CHRONICLE_SUM_PREFIXES: sumPrefixes
   }
-  const [first, second] = yield* Effect.all([startNode("node-1", env), startNode("node-2", env)], {
+  const [first, second] = yield* Effect.all([startServing("node-1", env), startServing("node-2", env)], {
     concurrency: 2
   })
   const { nodes, shards } = yield* first.ledger.nodes.pipe(
