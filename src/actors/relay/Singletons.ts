@@ -55,7 +55,7 @@ export interface SingletonHost {
   readonly ownsUnsafe: (name: string) => boolean
   /**
    * What does the work of a singleton of this node is away, or is back. While it is away this node does not report itself as
-   * the one that runs it, so that all nodes say in the end that none does.
+   * the one that runs it, so that another node stands in, or all nodes say in the end that none does; nor does it stand in itself.
    */
   readonly setAwayUnsafe: (name: string, isAway: boolean) => void
   /** Publishes the status to the other nodes. Ignored unless this node owns the singleton. */

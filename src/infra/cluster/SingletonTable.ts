@@ -29,6 +29,24 @@ const report = `
     found = coalesce(excluded.found, d.found),
     since = CASE WHEN d.node = excluded.node THEN d.since ELSE excluded.since END`
 
+/** Only of those that no node has reported for so long: of several nodes that ask at once one gets each. */
+const claim = `
+  INSERT INTO duties AS d (duty, node, since, seen_at)
+  SELECT duty, $1, now(), now() FROM unnest($2::text[]) AS u(duty)
+  ORDER BY duty COLLATE "C"
+  ON CONFLICT (duty) DO UPDATE SET node = excluded.node, seen_at = excluded.seen_at, since = excluded.since
+  WHERE d.seen_at < now() - $3::int8 * interval '1 millisecond'
+  RETURNING duty`
+
+/** Only of those that the node still has. Locked in the one order, as an update by itself would not. */
+const renew = `
+  WITH own AS (
+    SELECT d.duty, u.found FROM duties d JOIN unnest($2::text[], $3::text[]) AS u(duty, found) ON u.duty = d.duty
+    WHERE d.node = $1 ORDER BY d.duty COLLATE "C" FOR UPDATE OF d
+  )
+  UPDATE duties d SET seen_at = now(), found = coalesce(own.found, d.found)
+  FROM own WHERE own.duty = d.duty RETURNING d.duty`
+
 const forget = `DELETE FROM duties WHERE seen_at < now() - $1::int8 * interval '1 millisecond'`
 
 const all = `
@@ -44,6 +62,17 @@ export class SingletonTable extends Context.Service<
       node: string,
       singletons: ReadonlyMap<string, string | undefined>
     ) => Effect.Effect<void, StoreUnavailable>
+    /** Takes singletons that no node has reported for so long, in milliseconds. Answers the names of those that the node has now. */
+    readonly claim: (
+      node: string,
+      names: ReadonlyArray<string>,
+      silentMs: number
+    ) => Effect.Effect<ReadonlySet<string>, StoreUnavailable>
+    /** Reports singletons that the node claimed. Answers the names of those that no other node has reported meanwhile. */
+    readonly renew: (
+      node: string,
+      singletons: ReadonlyMap<string, string | undefined>
+    ) => Effect.Effect<ReadonlySet<string>, StoreUnavailable>
     /** In order of name. */
     readonly all: Effect.Effect<ReadonlyArray<SingletonRow>, StoreUnavailable>
     /** Deletes rows that no node renewed for so long, in milliseconds: they belong to earlier versions of the program. */
@@ -56,15 +85,21 @@ export class SingletonTable extends Context.Service<
       const sql = yield* ReadModelSql
       const query = (text: string, params: ReadonlyArray<unknown>) =>
         Effect.mapError(valuesOf(sql, text, params), toUnavailable)
+      const told = (node: string, singletons: ReadonlyMap<string, string | undefined>) => [
+        PgTypes.text(node),
+        textArray([...singletons.keys()]),
+        textArray([...singletons.values()].map((status) => status ?? null))
+      ]
+      const namesIn = (rows: ReadonlyArray<ReadonlyArray<unknown>>) =>
+        new Set(rows.map(([name]) => String(name)))
       return {
-        report: (node, singletons) =>
-          Effect.asVoid(
-            query(report, [
-              PgTypes.text(node),
-              textArray([...singletons.keys()]),
-              textArray([...singletons.values()].map((status) => status ?? null))
-            ])
+        report: (node, singletons) => Effect.asVoid(query(report, told(node, singletons))),
+        claim: (node, names, silentMs) =>
+          Effect.map(
+            query(claim, [PgTypes.text(node), textArray(names), PgTypes.int8(BigInt(silentMs))]),
+            namesIn
           ),
+        renew: (node, singletons) => Effect.map(query(renew, told(node, singletons)), namesIn),
         all: Effect.map(query(all, []), (rows) => rows.map(toSingletonRow)),
         forget: (silentMs) => Effect.asVoid(query(forget, [PgTypes.int8(BigInt(silentMs))]))
       }

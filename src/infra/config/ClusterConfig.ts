@@ -49,7 +49,10 @@ export const clusterLimits = limitGroup("CHRONICLE_CLUSTER", {
     1_000,
     "How often a node reports which singletons it runs, and reads what the others reported."
   ),
-  dutySilentMs: limit(15_000, "A singleton whose owner has not reported for this long has no owner."),
+  dutySilentMs: limit(
+    15_000,
+    "A singleton whose owner has not reported for this long has no owner: another node stands in, until the owner reports it again."
+  ),
   dutyForgottenMs: limit(
     3_600_000,
     "A singleton that no node has reported for this long is forgotten: no program has it any more."

@@ -1,0 +1,116 @@
+/** Who runs which singleton, as the table has it: reported by owners, claimed by nodes that stand in for a silent one, and given back. */
+import { assert, it } from "@effect/vitest"
+import { Clock, Context, Effect, Layer, Redacted } from "effect"
+import { Sharding } from "effect/cluster"
+import { inject } from "vitest"
+import * as ClusterSingletons from "../../src/actors/cluster/ClusterSingletons.ts"
+import { Singletons } from "../../src/actors/relay/Singletons.ts"
+import { after, LockCertainty } from "../../src/infra/cluster/LockCertainty.ts"
+import { SingletonTable } from "../../src/infra/cluster/SingletonTable.ts"
+import { ClusterConfig, defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
+import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
+import { execute } from "../support/databases.ts"
+import { quiet } from "../support/ledgerWorld.ts"
+import { eventually, freshReadModel } from "../support/readSides.ts"
+
+const silentMs = 15_000
+
+it.live("a silent singleton is claimed by one node, which has it until its owner reports it again", () =>
+  Effect.gen(function* () {
+    const url = yield* freshReadModel(inject("postgresUrl"))
+    yield* Effect.gen(function* () {
+      const table = yield* SingletonTable
+      const claimed = (node: string, ...names: ReadonlyArray<string>) =>
+        Effect.map(table.claim(node, names, silentMs), (got) => [...got].sort())
+      const renewed = (node: string, ...names: ReadonlyArray<string>) =>
+        Effect.map(table.renew(node, new Map(names.map((name) => [name, undefined]))), (got) =>
+          [...got].sort()
+        )
+      const ownerOf = (name: string) =>
+        Effect.map(table.all, (rows) => rows.find((row) => row.name === name)?.node)
+
+      yield* table.report(
+        "owner",
+        new Map([
+          ["b", "lag 1"],
+          ["c", undefined]
+        ])
+      )
+      assert.deepStrictEqual(yield* claimed("second", "b", "c"), [], "they were reported just now")
+      yield* execute(url, "UPDATE duties SET seen_at = now() - interval '16 seconds' WHERE duty = 'b'")
+      const both = yield* Effect.all([claimed("second", "b", "a"), claimed("third", "b", "a")], {
+        concurrency: "unbounded"
+      })
+      assert.deepStrictEqual(both.flat().sort(), ["a", "b"], "each by one, also what was never reported")
+      const taker = (yield* ownerOf("b")) ?? ""
+      assert.deepStrictEqual(yield* renewed(taker, "b", "c"), ["b"], "not what another node has")
+      assert.strictEqual((yield* table.all).find(({ name }) => name === "b")?.status, "lag 1")
+      yield* table.report("owner", new Map([["b", "lag 2"]]))
+      assert.deepStrictEqual(yield* renewed(taker, "b"), [])
+      assert.strictEqual(yield* ownerOf("b"), "owner")
+    }).pipe(Effect.provide(SingletonTable.layer.pipe(Layer.provide(ReadModelSql.layer(Redacted.make(url))))))
+  }).pipe(Effect.scoped)
+)
+
+/** A member that Effect Cluster gives all shards, or none, and the singletons that run on it. */
+const startMember = Effect.fnUntraced(function* (node: string, url: string, hasShards: boolean) {
+  const certainty = LockCertainty.make(yield* Clock.Clock)
+  certainty.until = after(certainty.now(), 3_600_000)
+  const sharding = {
+    registerSingleton: (_: string, life: Effect.Effect<void>) =>
+      hasShards ? Effect.asVoid(Effect.forkScoped(Effect.scoped(life))) : Effect.void
+  } as never // all of it that singletons use
+  const context = yield* Layer.build(
+    ClusterSingletons.layer(node).pipe(
+      Layer.provide(ReadModelSql.layer(Redacted.make(url))),
+      Layer.provide([
+        Layer.succeed(LockCertainty, certainty),
+        Layer.succeed(Sharding.Sharding, sharding),
+        Layer.succeed(ClusterConfig, { ...defaultClusterLimits, dutyReportMs: 20, dutySilentMs: 1_000 })
+      ])
+    )
+  )
+  const host = Context.get(context, Singletons)
+  const running = new Set<string>()
+  const run = (name: string) =>
+    host.run(
+      name,
+      Effect.acquireRelease(
+        Effect.sync(() => running.add(name)),
+        () => Effect.sync(() => running.delete(name))
+      ).pipe(Effect.andThen(Effect.never), Effect.scoped)
+    )
+  yield* run("one")
+  yield* run("two")
+  return { host, running: () => [...running].sort().join() }
+})
+
+it.live("what a member does not do another one does, until that one does it again", () =>
+  Effect.gen(function* () {
+    const url = yield* freshReadModel(inject("postgresUrl"))
+    const owner = yield* startMember("owner", url, true)
+    const other = yield* startMember("other", url, false)
+    const isRunBy = (name: string) =>
+      Effect.map(
+        Effect.sync(() => other.host.statesUnsafe().find((one) => one.name === name)),
+        (state) => (state?.isUnowned === true ? undefined : state?.node)
+      )
+    yield* eventually(Effect.map(isRunBy("one"), (node) => assert.strictEqual(node, "owner")))
+    assert.strictEqual(other.running(), "")
+    owner.host.setAwayUnsafe("one", true)
+    yield* eventually(Effect.sync(() => assert.strictEqual(other.running(), "one")))
+    assert.strictEqual(yield* isRunBy("one"), "other")
+    assert.isTrue(other.host.ownsUnsafe("one"))
+    owner.host.setAwayUnsafe("one", false)
+    yield* eventually(Effect.sync(() => assert.strictEqual(other.running(), "")))
+    assert.isFalse(other.host.ownsUnsafe("one"))
+    // Once more, and now what does the work of the stand-in goes away too: it gives up what it claimed.
+    owner.host.setAwayUnsafe("two", true)
+    yield* eventually(Effect.sync(() => assert.strictEqual(other.running(), "two")))
+    other.host.setAwayUnsafe("two", true)
+    yield* eventually(Effect.sync(() => assert.strictEqual(other.running(), "")))
+    yield* eventually(
+      Effect.map(isRunBy("two"), (node) => assert.isUndefined(node, "no node does it, and all say so"))
+    )
+  }).pipe(Effect.scoped, Effect.provide(quiet))
+)
