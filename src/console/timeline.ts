@@ -5,8 +5,10 @@ import type { Account, Statement } from "./wire.ts"
 
 export interface Timeline {
   readonly points: ReadonlyArray<Point>
-  /** Every how many versions there is a point; 1 where nothing is left out. */
+  /** Every how many versions there is a point; 1 where nothing is left out between them. */
   readonly every: number
+  /** How many lines there are points for where more follow them. */
+  readonly firstLines: number | undefined
 }
 
 /** Lines of one page, and versions of a long account: each of these is a read of the log. */
@@ -17,8 +19,9 @@ export type Axis = "recorded" | "effective"
 
 const ofLines = async (account: string, axis: Axis, signal: AbortSignal): Promise<Answer<Timeline>> => {
   const path = apiPath(["v1", "accounts", account, "statement"], { axis, limit: linesMax })
-  return mapAnswer(await ask<Statement>(path, signal), ({ rows }) => ({
+  return mapAnswer(await ask<Statement>(path, signal), ({ next, rows }) => ({
     every: 1,
+    firstLines: typeof next === "string" ? rows.length : undefined,
     points: settled(
       rows.map((line) => ({
         at: axis === "recorded" ? line.recordedAt : line.effectiveAt,
@@ -43,6 +46,7 @@ const ofVersions = async (
     _tag: "Ok",
     value: {
       every: Math.round(version / samplesMax),
+      firstLines: undefined,
       points: settled(
         answered(answers).map(({ recordedAt, balance }) => ({ at: recordedAt, balance: BigInt(balance) }))
       )

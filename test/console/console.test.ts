@@ -92,7 +92,18 @@ const views: ReadonlyArray<readonly [name: string, path: string, shows: RegExp]>
   ],
   ["account-hostile", "/console/accounts/hostile", /1\u202f233\u202f572[\s\S]*\\u\{202e\}/],
   ["account-long", "/console/accounts/long", /one version in 20[\s\S]*the last lines[\s\S]*\n1201\b/],
+  [
+    "account-long-effective",
+    "/console/accounts/long?axis=effective",
+    /by effective time[\s\S]*the first 1\u202f000 lines alone/i
+  ],
   ["account-missing", "/console/accounts/customer:zoe", /Account not found/],
+  // Nothing of the present under an instant at which there was no such account.
+  [
+    "account-before",
+    "/console/accounts/customer:alice?known=2001-01-01T00:00:00Z",
+    /^(?![\s\S]*(Open holds|Overdraft limit|hold-taxi))[\s\S]*Account not found[\s\S]*Timeline/i
+  ],
   ["account-large", "/console/accounts/large", /999\.9{18}/],
   ["transaction", "/console/transactions/order-4711", /reversed by ~r1~order-4711[\s\S]*shop-backend/],
   ["transaction-fx", "/console/transactions/fx-1", /USD\/2 sums to 0\.00[\s\S]*EUR\/2 sums to 0\.00/],

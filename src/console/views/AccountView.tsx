@@ -1,4 +1,5 @@
 /** An account: what it has, as of now or of any recorded instant, its timeline, its open holds and its statement. */
+import type { ComponentChildren } from "preact"
 import { useMemo, useState } from "preact/hooks"
 import { apiPath, ask } from "../api.ts"
 import { type Asked, useAsked, usePath } from "../asking.ts"
@@ -47,17 +48,30 @@ export const AccountView = ({ id }: { readonly id: string }) => {
           <>
             <Balances now={account} past={past} known={known} />
             <TimelineSection account={account} opened={valueOf(opening.answer)?.[0]} known={known} />
-            <Details account={valueOf(past.answer) ?? account} opened={valueOf(opening.answer)?.[0]} />
-            <HoldsSection account={valueOf(past.answer) ?? account} known={known} />
-            {(known === "" || valueOf(past.answer) !== undefined) && (
-              <StatementSection account={valueOf(past.answer) ?? account} />
-            )}
+            <AsOf account={known === "" ? account : valueOf(past.answer)}>
+              {(shown) => (
+                <>
+                  <Details account={shown} opened={valueOf(opening.answer)?.[0]} />
+                  <HoldsSection account={shown} known={known} />
+                  <StatementSection account={shown} />
+                </>
+              )}
+            </AsOf>
           </>
         )}
       </Shown>
     </>
   )
 }
+
+/** What follows from the account as it is asked for; nothing while that is not known, for the present would be taken for the past. */
+const AsOf = ({
+  account,
+  children
+}: {
+  readonly account: Account | undefined
+  readonly children: (account: Account) => ComponentChildren
+}) => <>{account !== undefined && children(account)}</>
 
 const undefinedAnswer = { _tag: "Ok", value: undefined } as const
 
@@ -177,7 +191,7 @@ const TimelineSection = ({
 }
 
 const Course = ({
-  timeline: { points, every },
+  timeline: { points, every, firstLines },
   asset,
   mark
 }: {
@@ -206,6 +220,7 @@ const Course = ({
       <p class="readout">
         {point !== undefined && `${instant(point.at)}  ${decimal(point.balance, asset)}`}
         {every > 1 && ` · one version in ${count(every)}`}
+        {firstLines !== undefined && ` · the first ${count(firstLines)} lines alone`}
       </p>
     </>
   )
