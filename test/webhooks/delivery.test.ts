@@ -279,6 +279,26 @@ describe("a webhook", () => {
     }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
   )
 
+  it.effect("may say until when to wait, as an instant of HTTP", () =>
+    Effect.gen(function* () {
+      const { write, endpoint, shown } = yield* begin()
+      yield* startNode
+      const until = new Date(start + 600_000).toUTCString()
+      endpoint.answer = () => ({ status: 503, headers: { "retry-after": until } })
+      yield* write(openAccount("a"))
+      yield* pass(2_000)
+      const asked = ((yield* shown).nextAttemptAt ?? 0) - start
+      assert.isAtLeast(asked, 600_000)
+      assert.isAtMost(asked, 662_000)
+      // One that has passed, and what is none, ask for nothing: the pauses are the usual ones.
+      const answers = ["Mon, 01 Jan 2001 00:00:00 GMT", "tomorrow"]
+      endpoint.answer = () => ({ status: 503, headers: { "retry-after": answers.shift() ?? "-1" } })
+      yield* pass(680_000)
+      assert.isAtLeast(endpoint.seen.length, 4)
+      assert.isEmpty(answers)
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
+  )
+
   it.effect("loses nothing and keeps the order when nodes die, two that deliver for a while included", () =>
     Effect.gen(function* () {
       const { write, endpoint, shown } = yield* begin()

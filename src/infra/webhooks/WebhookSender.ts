@@ -3,7 +3,7 @@
  * followed, since they would lead past the check of the address.
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import { Context, Effect, Layer, Option, Result, Stream } from "effect"
+import { Clock, Context, Effect, Layer, Option, Result, Stream } from "effect"
 import { HttpClient, type HttpClientError, HttpClientRequest, type HttpClientResponse } from "effect/http"
 import type { WebhookMessage } from "../../domain/Webhook.ts"
 import { WebhookConfig, WebhookPolicy } from "../config/WebhookConfig.ts"
@@ -76,16 +76,22 @@ const reasonOf = (error: unknown): string => {
   return line === "" ? "the connection failed" : line.slice(0, 256)
 }
 
-const retryAfterMs = ({ headers }: HttpClientResponse.HttpClientResponse): number | undefined => {
-  const text = headers["retry-after"]
-  return text !== undefined && /^\d{1,8}$/.test(text) ? Number(text) * 1_000 : undefined
+/** A number of seconds, or an instant of HTTP (RFC 9110, 10.2.3). */
+const retryAfterMs = (
+  { headers }: HttpClientResponse.HttpClientResponse,
+  now: number
+): number | undefined => {
+  const text = headers["retry-after"]?.trim() ?? ""
+  if (/^\d{1,8}$/.test(text)) return Number(text) * 1_000
+  const at = /^[A-Z][a-z]{2}, .* GMT$/.test(text) ? Date.parse(text) : Number.NaN
+  return at > now ? at - now : undefined
 }
 
-const attemptOf = (response: HttpClientResponse.HttpClientResponse): Attempt => {
+const attemptOf = (response: HttpClientResponse.HttpClientResponse, now: number): Attempt => {
   const { status } = response
   if (status >= 200 && status < 300) return { isDelivered: true, status, reason: "" }
   const what = status >= 300 && status < 400 ? ": redirects are not followed" : ""
-  const asked = retryAfterMs(response)
+  const asked = retryAfterMs(response, now)
   return {
     ...failed(`answered ${status}${what}`, status),
     ...(asked === undefined ? {} : { retryAfterMs: asked })
@@ -115,7 +121,7 @@ const make = Effect.gen(function* () {
       HttpClientRequest.bodyText(message.body, "application/json")
     )
     const response = yield* client.execute(request)
-    return { response, attempt: attemptOf(response) }
+    return { response, attempt: attemptOf(response, yield* Clock.currentTimeMillis) }
   })
 
   const send = Effect.fnUntraced(
