@@ -5,7 +5,19 @@ import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { NodeSocketServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, Logger, Redacted, Result, Schema, type Scope } from "effect"
+import {
+  Clock,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  Redacted,
+  Result,
+  Schema,
+  type Scope
+} from "effect"
 import { RunnerAddress } from "effect/cluster"
 import { SecureRandom } from "effect/crypto"
 import { Rpc, RpcGroup, RpcSerialization, RpcServer } from "effect/rpc"
@@ -20,6 +32,7 @@ import {
 } from "../../src/infra/cluster/PeerHandshake.ts"
 import { type ByteStream, handshakesMax, makeReception, PeerPort } from "../../src/infra/cluster/PeerPort.ts"
 import { type ClusterSafeguards, ClusterSecurity } from "../../src/infra/config/ClusterSecurity.ts"
+import { settable, standing } from "../support/settableClock.ts"
 import { connect, connectAsNode, gigabyteFrame, nonsense, pinned, strangers } from "../support/strangers.ts"
 import { eventually } from "../support/waiting.ts"
 
@@ -219,19 +232,29 @@ describe("the port of the nodes", () => {
     together
   )
 
-  it.live("tells the log once in a while how many were refused, and why", () =>
+  it.live("tells the log once in ten seconds how many were refused, and why", () =>
     Effect.gen(function* () {
       const lines: Array<string> = []
       const log = Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))])
+      const { clock, pass, set } = settable(standing(yield* Clock.Clock))
       yield* Effect.gen(function* () {
-        const { address } = yield* listen()
-        for (let nth = 0; nth < 5; nth++) yield* connect(address, Buffer.from("GET / HTTP/1.1\r\n\r\n"))
+        const { address } = yield* Effect.provideService(listen(), Clock.Clock, clock)
+        const refused = connect(address, Buffer.from("GET / HTTP/1.1\r\n\r\n"))
+        for (let nth = 0; nth < 5; nth++) yield* refused
+        // By time elapsed: a machine's clock that is set makes no line.
+        set(3_600_000)
+        pass(9_999)
+        yield* refused
+        assert.lengthOf(lines, 1)
+        pass(1)
+        yield* refused
+        yield* refused
       }).pipe(Effect.scoped, Effect.provide(log))
-      assert.lengthOf(lines, 1)
-      assert.match(
-        lines[0] ?? "",
-        /refused a connection to the nodes' port from 127\.0\.0\.1:\d+: .*another program/
-      )
+      assert.lengthOf(lines, 2)
+      const line = /refused a connection to the nodes' port from 127\.0\.0\.1:\d+: .*another program/
+      for (const one of lines) assert.match(one, line)
+      assert.notInclude(lines[0], "other connections")
+      assert.include(lines[1], "(and 5 other connections since the last such line)")
     })
   )
 

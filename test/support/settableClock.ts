@@ -1,17 +1,19 @@
-/** A machine's clock that is set while a test goes on; time elapsed goes on as before. */
+/** A machine's clock that is set while a test goes on, where time elapsed goes on as before; or time that passes without a wait. */
 import { type Clock, Effect } from "effect"
 
 /** A clock that can be set, over one whose time passes. */
 export const settable = (inner: Clock.Clock) => {
   let offsetMs = 0
-  const nowMs = () => inner.currentTimeMillisUnsafe() + offsetMs
+  let passedMs = 0
+  const nowMs = () => inner.currentTimeMillisUnsafe() + passedMs + offsetMs
+  const elapsedNanos = () => inner.monotonicTimeNanosUnsafe() + BigInt(passedMs) * 1_000_000n
   const clock: Clock.Clock = {
     currentTimeMillisUnsafe: nowMs,
     currentTimeMillis: Effect.sync(nowMs),
     currentTimeNanosUnsafe: () => inner.currentTimeNanosUnsafe(),
     currentTimeNanos: inner.currentTimeNanos,
-    monotonicTimeNanosUnsafe: () => inner.monotonicTimeNanosUnsafe(),
-    monotonicTimeNanos: inner.monotonicTimeNanos,
+    monotonicTimeNanosUnsafe: elapsedNanos,
+    monotonicTimeNanos: Effect.sync(elapsedNanos),
     sleep: (duration) => inner.sleep(duration)
   }
   return {
@@ -22,6 +24,28 @@ export const settable = (inner: Clock.Clock) => {
     },
     setBack: (ms: number) => {
       offsetMs = -ms
+    },
+    /** So many whole milliseconds have gone by, for what reads the clock; what sleeps by it sleeps on. */
+    pass: (ms: number) => {
+      passedMs += ms
     }
+  }
+}
+
+/** A clock that stands, over one whose time passes: what sleeps by it does not stand. */
+export const standing = (inner: Clock.Clock): Clock.Clock => {
+  const [ms, nanos, elapsed] = [
+    inner.currentTimeMillisUnsafe(),
+    inner.currentTimeNanosUnsafe(),
+    inner.monotonicTimeNanosUnsafe()
+  ]
+  return {
+    currentTimeMillisUnsafe: () => ms,
+    currentTimeMillis: Effect.succeed(ms),
+    currentTimeNanosUnsafe: () => nanos,
+    currentTimeNanos: Effect.succeed(nanos),
+    monotonicTimeNanosUnsafe: () => elapsed,
+    monotonicTimeNanos: Effect.succeed(elapsed),
+    sleep: (duration) => inner.sleep(duration)
   }
 }
