@@ -149,6 +149,46 @@ describe("the locks of a node", () => {
     assert.strictEqual(until(), 4_000)
   })
 
+  it("that effect has not learnt of are told by questions of the others, and keep those uncertain no longer", () => {
+    const { held, until } = start()
+    // The fiber that took it was interrupted just then.
+    held.acquired(["c"], at(1_500))
+    held.asked(["a", "b"])
+    assert.isTrue(held.refreshed(["a", "b"], new Set(["a", "b"]), at(3_000)))
+    assert.strictEqual(until(), 2_000)
+    assert.deepStrictEqual(held.strays(["a", "b"], at(9_400)), [], "it may be named yet")
+    assert.deepStrictEqual(held.strays([], at(9_600)), [], "a question of none tells nothing")
+    assert.deepStrictEqual(held.strays(["a", "b"], at(9_600)), ["c"])
+    held.letGo("c")
+    assert.isTrue(held.refreshed(["a", "b"], new Set(["a", "b"]), at(9_700)))
+    assert.strictEqual(until(), 10_700)
+  })
+
+  it("that were asked for by a question that was interrupted may be there, and are told like those", () => {
+    const { held, until } = start()
+    held.asked(["a", "b"])
+    held.interrupted(["c", "d"], at(2_000))
+    assert.isTrue(held.refreshed(["a", "b"], new Set(["a", "b"]), at(3_000)))
+    assert.strictEqual(until(), 4_000, "nothing runs on them here")
+    held.acquired(["d"], at(5_000))
+    held.asked(["a", "b", "d"])
+    assert.deepStrictEqual(held.strays(["a", "b", "d"], at(9_900)), [])
+    assert.deepStrictEqual(held.strays(["a", "b", "d"], at(10_000)), ["c"])
+    held.letGo("c")
+    assert.deepStrictEqual(held.strays(["a", "b", "d"], at(10_000)), [])
+  })
+
+  it("that were named once are known, however long questions of single ones leave them out", () => {
+    const { held } = start()
+    held.acquired(["c"], at(1_500))
+    held.asked(["a", "b", "c"])
+    held.acquired(["c"], at(1_600))
+    assert.deepStrictEqual(held.strays(["a"], at(60_000)), [])
+    held.letGo("c")
+    held.acquired(["c"], at(70_000))
+    assert.deepStrictEqual(held.strays(["a"], at(79_000)), ["c"], "taken anew, it is to be named anew")
+  })
+
   it("are not confirmed by an answer to a question of before their session ended", () => {
     const { held, until, loseAt } = start()
     loseAt(2_000)

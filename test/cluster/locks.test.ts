@@ -217,3 +217,42 @@ it.live(
     }).pipe(Effect.scoped),
   together
 )
+
+it.live("a lock that effect did not learn of is let go of, and the node is certain of its others again", () =>
+  Effect.gen(function* () {
+    const locksUrl = Redacted.make(yield* freshDatabase(inject("postgresUrl")))
+    const limits = { ...defaultClusterLimits, lockExpirationMs: 3_000, lockRefreshMs: 700 }
+    const member = Effect.fnUntraced(function* (port: number) {
+      const context = yield* Layer.build(
+        ClusterRunner.common(limits, locksUrl, { host, port, locksUrl }).pipe(
+          Layer.provide(Layer.succeed(ClusterConfig, limits)),
+          Layer.provideMerge(Layer.fresh(Layer.mergeAll(LockCertainty.layer, ClusterMembers.layer)))
+        )
+      )
+      return {
+        address: RunnerAddress.make(host, port),
+        locks: Context.get(context, RunnerStorage.RunnerStorage),
+        certainty: Context.get(context, LockCertainty)
+      }
+    })
+    const one = yield* member(1)
+    const other = yield* member(2)
+    const known = [1, 2].map((index) => ShardId.make("default", index))
+    const stray = [ShardId.make("default", 3)]
+    yield* one.locks.acquire(one.address, known)
+    yield* one.locks.refresh(one.address, known)
+    // Its asker is interrupted as it succeeds: no question names it from now on.
+    assert.lengthOf(yield* one.locks.acquire(one.address, stray), 1)
+    const isOver = Effect.gen(function* () {
+      yield* one.locks.refresh(one.address, known)
+      return one.certainty.isCertain() && (yield* other.locks.acquire(other.address, stray)).length === 1
+    })
+    assert.isTrue(
+      yield* isOver.pipe(
+        Effect.repeat({ schedule: Schedule.spaced(100), until: (holds) => holds }),
+        Effect.timeout("30 seconds")
+      )
+    )
+    assert.lengthOf(yield* one.locks.refresh(one.address, known), 2)
+  }).pipe(Effect.scoped)
+)

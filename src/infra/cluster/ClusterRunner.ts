@@ -22,7 +22,7 @@ import {
   RunnerHealth,
   RunnerStorage,
   Runners,
-  type ShardId,
+  ShardId,
   ShardingConfig,
   SocketRunner,
   SqlRunnerStorage
@@ -36,7 +36,7 @@ import type { ClusterAddress } from "../config/Environment.ts"
 import type { NodeRole } from "../config/NodeRole.ts"
 import * as ClusterSocket from "./ClusterSocket.ts"
 import { HeldLocks } from "./HeldLocks.ts"
-import { LockCertainty } from "./LockCertainty.ts"
+import { LockCertainty, type Moment } from "./LockCertainty.ts"
 import { memberOf, sessionName } from "./MemberSessions.ts"
 import { ClusterMembers, PeerPort } from "./PeerPort.ts"
 import { agreeOnPlacement } from "./PlacementAgreement.ts"
@@ -102,7 +102,8 @@ const releasesMax = 2
 /** Takes locks, and tries those again for a while that are just being let go of. */
 const makeAcquire = Effect.fnUntraced(function* (
   inner: RunnerStorage.RunnerStorage["Service"],
-  held: HeldLocks
+  held: HeldLocks,
+  alone: Semaphore.Semaphore
 ) {
   const { acquireMs, retryMs } = yield* ClusterConfig
   const { now } = yield* LockCertainty
@@ -115,18 +116,61 @@ const makeAcquire = Effect.fnUntraced(function* (
     const taken = Effect.gen(function* () {
       for (;;) {
         const sentAt = now()
-        const acquired = yield* inner.acquire(address, wanted)
-        held.acquired(acquired.map(String), sentAt)
+        const acquired = yield* alone.withPermit(
+          Effect.tap(inner.acquire(address, wanted), (taken) =>
+            Effect.sync(() => held.acquired(taken.map(String), sentAt))
+          )
+        )
         const isLate = now().elapsedMs + retryMs >= giveUpAtMs
         if (acquired.length === wanted.length || isLate) return acquired
         yield* Effect.sleep(retryMs)
       }
     })
     // Effect does not learn of them where this fails, so nothing runs on them, and none of its questions names them.
-    const forget = () => {
-      for (const shard of wanted) held.letGo(String(shard))
-    }
+    const forget = () => held.interrupted(wanted.map(String), now())
     return yield* Effect.onError(taken, () => Effect.sync(forget))
+  })
+})
+
+/**
+ * Asks which locks this node has, and lets go of those that effect has not learnt of (`HeldLocks.strays`): no other node could take their
+ * shards, and this one would never be certain of its others.
+ */
+const makeRefresh = Effect.fnUntraced(function* (
+  inner: RunnerStorage.RunnerStorage["Service"],
+  held: HeldLocks,
+  alone: Semaphore.Semaphore,
+  lose: Effect.Effect<void>
+) {
+  const { now } = yield* LockCertainty
+  const scope = yield* Effect.scope
+  const letGoOfStrays = (
+    address: RunnerAddress.RunnerAddress,
+    asked: ReadonlyArray<string>,
+    sentAt: Moment
+  ) =>
+    // Not beside a question that takes locks, which may just take them anew.
+    alone.withPermit(
+      Effect.suspend(() => {
+        const strays = held.strays(asked, sentAt)
+        for (const shard of strays) held.letGo(shard)
+        return Effect.forEach(strays, (shard) => inner.release(address, ShardId.fromString(shard)), {
+          discard: true
+        })
+      })
+    )
+  return Effect.fnUntraced(function* (
+    address: RunnerAddress.RunnerAddress,
+    shards: Iterable<ShardId.ShardId>
+  ) {
+    const sentAt = now()
+    const asked = [...shards].map(String)
+    held.asked(asked)
+    const refreshed = yield* inner.refresh(address, shards)
+    if (!held.refreshed(asked, new Set(refreshed.map(String)), sentAt)) yield* lose
+    if (held.strays(asked, sentAt).length > 0)
+      yield* Effect.forkIn(Effect.ignore(letGoOfStrays(address, asked, sentAt)), scope)
+    return refreshed
   })
 })
 
@@ -141,6 +185,7 @@ const storage = (session: string) =>
       const certainty = yield* LockCertainty
       const members = yield* ClusterMembers
       const turn = Semaphore.makeUnsafe(releasesMax)
+      const alone = Semaphore.makeUnsafe(1)
       const held = new HeldLocks(certainty, {
         expirationMs: limits.lockExpirationMs,
         unseenMs: limits.leaseMs
@@ -156,14 +201,8 @@ const storage = (session: string) =>
             })
           )
         ),
-        acquire: yield* makeAcquire(inner, held),
-        refresh: Effect.fnUntraced(function* (address, shards) {
-          const sentAt = certainty.now()
-          const asked = [...shards].map(String)
-          const refreshed = yield* inner.refresh(address, shards)
-          if (!held.refreshed(asked, new Set(refreshed.map(String)), sentAt)) yield* lose
-          return refreshed
-        }),
+        acquire: yield* makeAcquire(inner, held, alone),
+        refresh: yield* makeRefresh(inner, held, alone, lose),
         // All locks are on one connection, and one operation on it that is late ends it with all of them: many shards
         // that leave at once, as when a node joins, must not wait there for each other.
         release: (address, shard) =>

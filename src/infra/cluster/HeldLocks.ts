@@ -25,6 +25,10 @@ export class HeldLocks {
   readonly #held = new Map<string, number>()
   /** Those that the database has not any more, until what runs on them here has ended, which letting go of them says. */
   readonly #lost = new Set<string>()
+  /** Those that no question has named since they were taken: effect may not have learnt of them. */
+  readonly #unnamed = new Set<string>()
+  /** Those that the database may have given without that it was heard, each with the time elapsed by then. */
+  readonly #doubtful = new Map<string, number>()
   #confirmedUntil = never
   #seenUntil = never
   /** The session ended: what is locked since then says nothing of the shards that this node had before. */
@@ -52,8 +56,43 @@ export class HeldLocks {
    */
   acquired(shards: ReadonlyArray<string>, sentAt: Moment): void {
     const areAll = this.#areAll(shards, sentAt)
-    for (const shard of shards) this.#held.set(shard, sentAt.elapsedMs)
+    for (const shard of shards) {
+      if (!this.#held.has(shard)) this.#unnamed.add(shard)
+      this.#doubtful.delete(shard)
+      this.#held.set(shard, sentAt.elapsedMs)
+    }
     if (areAll) this.#confirm(sentAt)
+  }
+
+  /** The database is about to be asked of these. */
+  asked(shards: ReadonlyArray<string>): void {
+    for (const shard of shards) {
+      this.#unnamed.delete(shard)
+      this.#doubtful.delete(shard)
+    }
+  }
+
+  /** A question that takes these failed or was interrupted: the database may have given them all the same, and effect did not learn of it. */
+  interrupted(shards: ReadonlyArray<string>, at: Moment): void {
+    for (const shard of shards) {
+      this.letGo(shard)
+      this.#doubtful.set(shard, at.elapsedMs)
+    }
+  }
+
+  /**
+   * Locks that were taken, or may have been, by a question whose asker did not learn of them, as it was interrupted, so that
+   * nothing runs on them here, and no question ever names them. A question of others tells them, once they are so old that any
+   * lock that is known would have been named. A question of none tells nothing: so effect asks while its locks are in doubt.
+   */
+  strays(asked: ReadonlyArray<string>, sentAt: Moment): ReadonlyArray<string> {
+    const isOld = (atMs = Number.POSITIVE_INFINITY) => atMs + this.#times.expirationMs <= sentAt.elapsedMs
+    return asked.length === 0
+      ? []
+      : [
+          ...[...this.#unnamed].filter((shard) => isOld(this.#held.get(shard))),
+          ...[...this.#doubtful.keys()].filter((shard) => isOld(this.#doubtful.get(shard)))
+        ]
   }
 
   /**
@@ -94,11 +133,15 @@ export class HeldLocks {
   }
 
   letGo(shard: string): void {
+    this.#unnamed.delete(shard)
+    this.#doubtful.delete(shard)
     this.#held.delete(shard)
     this.#lost.delete(shard)
   }
 
   letGoOfAll(): void {
+    this.#unnamed.clear()
+    this.#doubtful.clear()
     this.#held.clear()
     this.#lost.clear()
   }
