@@ -38,7 +38,7 @@ import {
 import type { Event } from "./Event.ts"
 import { isExpired } from "./Holds.ts"
 import { type AccountId, type ContraId, type Instant, isContra, type Version } from "./Ids.ts"
-import { type Asset, convert, formatMoney } from "./Money.ts"
+import { type Asset, amountMax, balanceMax, convert, formatMoney } from "./Money.ts"
 import { reverse } from "./Reversal.ts"
 
 /** One event and the account whose stream it is for. The events of a command commit together or not at all. */
@@ -250,6 +250,7 @@ const takeLegs = (legs: ReadonlyArray<Leg>, stateOf: StateOf): Result.Result<Tak
       add(asset, leg)
       contras.push({ contra, side, amount, asset })
     }
+    for (const own of waiting.values()) arrange(own)
     const posted: TakenLegs["legs"] = []
     for (const id of order) {
       const own = waiting.get(id)
@@ -268,6 +269,37 @@ interface OwnLegs {
   change: bigint
   /** Those that are not posted yet. */
   readonly legs: Array<Leg>
+}
+
+/** Steps in which an order of the legs of one account is looked for. */
+const arrangingMax = 10_000
+
+/**
+ * Puts the legs of an account into an order in which each fits, where its holds and balance leave less room between its bounds than two
+ * amounts may need: there the first one that fits may be the wrong one. They stay as they are where no order is found.
+ */
+const arrange = (own: OwnLegs): void => {
+  const { account, legs } = own
+  const wide = balanceMax + account.overdraftLimit - account.held >= 2n * amountMax
+  if (wide || legs.length < 2) return
+  let steps = 0
+  const inOrder = (left: ReadonlyArray<Leg>, available: bigint, room: bigint): Array<Leg> | undefined => {
+    if (left.length === 0) return []
+    const tried = new Set<string>()
+    for (const [nth, leg] of left.entries()) {
+      const change = leg.side === "credit" ? leg.amount : -leg.amount
+      const isNew = !tried.has(change.toString())
+      if (!isNew || available + change < 0n || room - change < 0n) continue
+      if (++steps > arrangingMax) return undefined
+      tried.add(change.toString())
+      const rest = inOrder(left.toSpliced(nth, 1), available + change, room - change)
+      if (rest !== undefined) return [leg, ...rest]
+    }
+    return undefined
+  }
+  const available = account.balance + account.overdraftLimit - account.held
+  const found = inOrder(legs, available, balanceMax - account.balance)
+  if (found !== undefined) legs.splice(0, legs.length, ...found)
 }
 
 /**

@@ -101,6 +101,22 @@ const ab = [open("a"), open("b"), deposit("a", 100n)]
 const fill = (account: string) => Array.from({ length: 100 }, () => deposit(account, amountMax))
 const full = [open("a"), ...fill("a"), open("b")]
 const room = balanceMax - 100n * amountMax
+/** An account with 5 minor units available, and room for 10 more. */
+const tight: ReadonlyArray<CommandInput> = [
+  open("a"),
+  ...fill("a"),
+  deposit("a", room - 10n),
+  ...Array.from({ length: 100 }, (_, nth) => hold("a", `h${nth}`, amountMax)),
+  hold("a", "last", room - 15n),
+  open("b"),
+  deposit("b", 100n)
+]
+const tightLegs = [
+  { account: "a", version: 204, side: "credit", amount: 8n },
+  { account: "a", version: 205, side: "debit", amount: 9n },
+  { account: "a", version: 206, side: "credit", amount: 3n },
+  { account: "b", version: 3, side: "debit", amount: 2n }
+]
 
 /** An account of 100 with a hold `h` of 60 on it. */
 const held = [...ab, hold("a", "h", 60n)]
@@ -325,6 +341,23 @@ const cases: Record<string, ReadonlyArray<Case>> = {
         ["j", "JournalLegPosted"],
         ["k", "JournalLegPosted"]
       ]
+    ],
+    [
+      "finds the order in which its legs fit, where holds near the largest balance leave little room",
+      tight,
+      journal(["a", 3n], ["a", -9n], ["a", 8n], ["b", -2n]),
+      [
+        ["a", "JournalPosted", { legs: tightLegs }],
+        ["a", "JournalLegPosted", { amount: 9n, side: "debit" }],
+        ["a", "JournalLegPosted", { amount: 3n, side: "credit" }],
+        ["b", "JournalLegPosted"]
+      ]
+    ],
+    [
+      "is refused where no order fits, for each of its legs is an event that must be covered",
+      tight,
+      journal(["a", -20n], ["a", 20n]),
+      { _tag: "InsufficientFunds", account: "a", amount: 20n }
     ],
     ["is refused unless it sums to zero", ab, journal(["a", -5n], ["b", 4n]), { _tag: "InvalidCommand" }],
     [
