@@ -302,8 +302,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "a node alone leaves the writers of its earlier life open",
     theme: "ownership",
     file: `${commit}/WriterRegistry.ts`,
-    from: "=> isAlone || one.node === node ||",
-    to: "=> !isAlone && one.node === node &&"
+    from: "(isAlone || one.node === node ||",
+    to: "(!isAlone && one.node === node &&"
   },
   {
     name: "the writers of another process under the same name are taken for a node's own",
