@@ -136,9 +136,14 @@ export class Connection {
       const socket = this.#socket
       if (socket === undefined || socket.destroyed || !socket.writableNeedDrain) return Effect.void
       return Effect.callback<void>((resume) => {
-        const go = () => resume(Effect.void)
-        socket.once("drain", go).once("close", go)
-        return Effect.sync(() => socket.off("drain", go).off("close", go))
+        const leave = () => socket.off("drain", go).off("close", go)
+        // Of the two events one comes first; the listener of the other would stay for as long as the connection lives.
+        const go = () => {
+          leave()
+          resume(Effect.void)
+        }
+        socket.on("drain", go).on("close", go)
+        return Effect.sync(leave)
       })
     })
   }

@@ -1,0 +1,52 @@
+/** One connection of RPC and the socket beneath it: what stays there of the times that the peer was waited for. */
+import { Socket } from "node:net"
+import { assert, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { RpcSerialization } from "effect/rpc"
+import { Connection } from "../../src/rpc/server/Connection.ts"
+import { eventually } from "../support/readSides.ts"
+
+/** A socket whose peer takes what is written to it once it is told to. */
+class HeldSocket extends Socket {
+  #taken: (() => void) | undefined
+
+  override _write(_chunk: unknown, _encoding: unknown, taken: () => void): void {
+    this.#taken = taken
+  }
+
+  take(): void {
+    this.#taken?.()
+  }
+}
+
+it.live("leaves no listener on its socket, however often its peer took what it waited for", () =>
+  Effect.gen(function* () {
+    const socket = new HeldSocket()
+    const connection = new Connection({
+      id: 1,
+      peer: "a peer",
+      authorization: undefined,
+      now: 0,
+      socket,
+      writer: {
+        write: () => Effect.void,
+        writeAll: (chunks) =>
+          Effect.sync(() => {
+            for (const chunk of chunks)
+              if (typeof chunk === "string" || chunk instanceof Uint8Array) socket.write(chunk)
+          })
+      },
+      parser: RpcSerialization.ndjson.makeUnsafe()
+    })
+    const listeners = () => socket.listenerCount("close") + socket.listenerCount("drain")
+    const before = listeners()
+    yield* Effect.forkScoped(connection.pump)
+    const large = { _tag: "Defect", defect: "x".repeat(100_000) } as const
+    for (let round = 0; round < 3; round++) {
+      yield* connection.write(large)
+      yield* eventually(Effect.sync(() => assert.strictEqual(listeners(), before + 2)))
+      socket.take()
+      yield* eventually(Effect.sync(() => assert.strictEqual(listeners(), before)))
+    }
+  })
+)
