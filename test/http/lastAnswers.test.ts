@@ -95,19 +95,24 @@ layer(memoryLedger, { excludeTestServices: true })("a client that goes on sendin
     Effect.scoped(
       Effect.gen(function* () {
         const port = yield* open({ limits: { requestMs: 300, headersMs: 300, lingerMs: 200 } })
-        const post = (account: string) => {
+        const post = (account: string, expect = "") => {
           const body = `{"account":"${account}","asset":"USD/2","owner":"Ann"}`
-          const further = `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`
+          const further = `${expect}content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`
           return head("POST", "/v1/accounts", further) + body
         }
         const answered = yield* Effect.forEach(
-          [post("garbled") + post("garbled-too"), post("garbled-once")],
+          [
+            post("garbled") + post("garbled-too"),
+            post("garbled-once"),
+            post("garbled-expecting", "expect: 100-continue\r\n")
+          ],
           (bytes) => sendOn(connect(port, "127.0.0.1"), `${bytes}\u0000\r\n\r\n`)
         )
         const statuses = answered.map((text) => [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, one]) => one))
         assert.deepStrictEqual(statuses, [
           ["201", "201", "400"],
-          ["201", "400"]
+          ["201", "400"],
+          ["100", "201", "400"]
         ])
       })
     )

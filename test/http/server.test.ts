@@ -310,6 +310,51 @@ layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
     )
   )
 
+  it.effect(
+    "at its end answers all that a connection has sent, and says with the last answer that it is that",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const ledger = yield* Ledger
+          const account = yield* funded(1)
+          const bothEntered = yield* Deferred.make<void>()
+          const release = yield* Deferred.make<void>()
+          let entered = 0
+          const slow = {
+            ...ledger,
+            dispatch: (command: Parameters<typeof ledger.dispatch>[0]) =>
+              Effect.sync(() => ++entered).pipe(
+                Effect.tap((count) => (count === 2 ? Deferred.succeed(bothEntered, undefined) : Effect.void)),
+                Effect.andThen(Deferred.await(release)),
+                Effect.andThen(ledger.dispatch(command))
+              )
+          }
+          const { port, stop } = yield* open({ ledger: slow, limits: { drainMs: 600_000, idleMs: 600_000 } })
+          const deposit = `POST /v1/accounts/${account}/deposits HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: 14\r\n\r\n{"amount":"1"}`
+          const answered = yield* Effect.forkChild(sendRaw(port, deposit + deposit))
+          yield* Deferred.await(bothEntered)
+          const stopped = yield* Effect.forkChild(stop)
+          // No connection is taken any more once it ends.
+          yield* Effect.repeat(
+            Effect.exit(Effect.tryPromise(() => fetch(`http://127.0.0.1:${port}/health`))),
+            {
+              until: Exit.isFailure
+            }
+          )
+          yield* Deferred.succeed(release, undefined)
+          const heads = (yield* Fiber.join(answered)).split("HTTP/1.1 ").slice(1)
+          assert.deepStrictEqual(
+            heads.map((head) => [head.slice(0, 3), /^connection: close/im.test(head)]),
+            [
+              ["201", false],
+              ["201", true]
+            ]
+          )
+          yield* Fiber.join(stopped)
+        })
+      )
+  )
+
   it.effect("may be reached over TLS", () =>
     Effect.scoped(
       Effect.gen(function* () {

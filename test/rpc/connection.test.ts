@@ -14,7 +14,7 @@ class HeldSocket extends Socket {
     this.#taken = taken
   }
 
-  take(): void {
+  takeAll(): void {
     this.#taken?.()
   }
 }
@@ -45,7 +45,7 @@ it.live("leaves no listener on its socket, however often its peer took what it w
     for (let round = 0; round < 3; round++) {
       yield* connection.write(large)
       yield* eventually(Effect.sync(() => assert.strictEqual(listeners(), before + 2)))
-      socket.take()
+      socket.takeAll()
       yield* eventually(Effect.sync(() => assert.strictEqual(listeners(), before)))
     }
   })

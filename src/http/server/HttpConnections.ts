@@ -107,7 +107,7 @@ class AnswersUnderWay {
   #add({ socket }: IncomingMessage, response: ServerResponse): void {
     const open = this.#open.get(socket) ?? new Set()
     this.#open.set(socket, open.add(response))
-    if (this.isClosing) response.shouldKeepAlive = false
+    if (this.isClosing) sayLast(open)
     response.once("close", () => {
       open.delete(response)
       if (open.size > 0) return
@@ -119,9 +119,17 @@ class AnswersUnderWay {
 
   close(): void {
     this.isClosing = true
-    for (const open of this.#open.values())
-      for (const response of open) if (!response.headersSent) response.shouldKeepAlive = false
+    for (const open of this.#open.values()) sayLast(open)
   }
+}
+
+/**
+ * Says with the last of a connection's answers that none comes after it. Node closes the connection behind an answer that says so, and those
+ * of requests that were sent behind it, without a wait for its answer, would never be sent.
+ */
+const sayLast = (open: ReadonlySet<ServerResponse>): void => {
+  const last = [...open].at(-1)
+  for (const response of open) if (!response.headersSent) response.shouldKeepAlive = response !== last
 }
 
 const make = Effect.gen(function* () {

@@ -70,11 +70,13 @@ export const sendLastAnswers = Effect.fnUntraced(function* (
       else endGently(socket, known)
     }
   })
-  server.on("request", (request, response) => {
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const under = all.get(request.socket)?.under
     under?.set(request, response)
     response.once("close", () => under?.delete(request))
-  })
+  }
+  // A request that waits for "100 Continue" before it sends its body comes by an event of its own.
+  server.on("request", onRequest).on("checkContinue", onRequest)
   server.on("clientError", (error: Error, socket: Socket) => {
     const known = all.get(socket)
     const under = [...(known?.under ?? [])]
