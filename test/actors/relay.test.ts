@@ -1,6 +1,6 @@
 /** The relay: every commit reaches the bus in order of its writer, whichever node wrote it and however long the bus was away. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer } from "effect"
+import { Clock, Context, Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
 import { Relay } from "../../src/actors/relay/Relay.ts"
@@ -12,6 +12,7 @@ import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { append, appendAndOffer, eventually, limitsOf, type TestLimits } from "../support/readSides.ts"
+import { settable } from "../support/settableClock.ts"
 
 /** A bus that keeps what was acknowledged, in order, repetitions included. */
 const makeHarness = (
@@ -310,6 +311,32 @@ describe("the relay", () => {
           yield* isPublished(900)
           assert.deepStrictEqual(seqsOf("w1"), upTo(900))
         }).pipe(Effect.provide(relay({ readSide: { relayCursorMs: 3_600_000 } })))
+      })
+    )
+
+    it.effect("rests no longer where the clock is set back while a slice is published", () =>
+      Effect.gen(function* () {
+        const machine = settable(yield* Clock.Clock)
+        let backMs = 0
+        const setBack = () => {
+          backMs += behindMs / 10
+          machine.setBack(backMs)
+          return false
+        }
+        const { relay } = yield* makeHarness(() => false, setBack)
+        yield* Effect.gen(function* () {
+          yield* backlog
+          yield* TestClock.adjust(1)
+          yield* isPublished(251)
+          yield* TestClock.adjust(200)
+          yield* isPublished(501)
+        }).pipe(
+          Effect.provide(
+            relay({ readSide: { relayCursorMs: 3_600_000 } }).pipe(
+              Layer.provide(Layer.succeed(Clock.Clock, machine.clock))
+            )
+          )
+        )
       })
     )
 

@@ -5,6 +5,7 @@
 import { Clock, Effect, Latch, Semaphore } from "effect"
 import { Bus } from "../../infra/bus/Bus.ts"
 import { pack } from "../../infra/bus/BusMessage.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { type Commit, EventStore, type WriterId } from "../../infra/eventstore/EventStore.ts"
@@ -107,7 +108,8 @@ const makeCatchUpPace = Effect.gen(function* () {
   yield* Effect.addFinalizer(() => Effect.sync(leave))
   let isEnding = false
   return {
-    nowMs: () => clock.currentTimeMillisUnsafe(),
+    /** Time elapsed, which goes on where the clock is set back. */
+    elapsedMs: () => elapsedMsUnsafe(clock),
     /** From now on there is no rest: what is left has to be out soon. */
     endUnsafe: (): void => {
       isEnding = true
@@ -116,9 +118,10 @@ const makeCatchUpPace = Effect.gen(function* () {
     rest: (commits: ReadonlyArray<Commit>, startedAtMs: number) =>
       Effect.suspend(() => {
         const [first, last] = [recordedAtOf(commits[0]), recordedAtOf(commits.at(-1))]
-        const now = clock.currentTimeMillisUnsafe()
-        if (isEnding || now - last <= behindMs || waiters.isAwaitedUnsafe()) return Effect.void
-        const restMs = Math.min((last - first) / catchUpSpeed, restMsMax) - (now - startedAtMs)
+        const isBehind = clock.currentTimeMillisUnsafe() - last > behindMs
+        if (isEnding || !isBehind || waiters.isAwaitedUnsafe()) return Effect.void
+        const tookMs = elapsedMsUnsafe(clock) - startedAtMs
+        const restMs = Math.min((last - first) / catchUpSpeed, restMsMax) - tookMs
         if (restMs <= 0) return Effect.void
         hurry.closeUnsafe()
         return Effect.raceFirst(Effect.sleep(restMs), hurry.await)
@@ -160,7 +163,7 @@ const makePublish = Effect.fnUntraced(function* (moveTo: (writer: WriterId, seq:
 
   /** Publishes whole commits; their cursors move once everything is acknowledged. */
   const publish = Effect.fnUntraced(function* (commits: ReadonlyArray<Commit>) {
-    const startedAtMs = pace.nowMs()
+    const startedAtMs = pace.elapsedMs()
     const messages = pack(commits, { partitions, bytesMax: messageBytesMax })
     yield* bus.publish(messages).pipe(
       continued({
