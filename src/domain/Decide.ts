@@ -271,7 +271,7 @@ interface OwnLegs {
   readonly legs: Array<Leg>
 }
 
-/** Steps in which an order of the legs of one account is looked for. */
+/** Legs that are looked at, those that do not fit included, while an order of the legs of one account is looked for. */
 const arrangingMax = 10_000
 
 /**
@@ -285,13 +285,12 @@ const arrange = (own: OwnLegs): void => {
   let steps = 0
   const inOrder = (left: ReadonlyArray<Leg>, available: bigint, room: bigint): Array<Leg> | undefined => {
     if (left.length === 0) return []
-    const tried = new Set<string>()
+    const tried = new Set<bigint>()
     for (const [nth, leg] of left.entries()) {
-      const change = leg.side === "credit" ? leg.amount : -leg.amount
-      const isNew = !tried.has(change.toString())
-      if (!isNew || available + change < 0n || room - change < 0n) continue
       if (++steps > arrangingMax) return undefined
-      tried.add(change.toString())
+      const change = leg.side === "credit" ? leg.amount : -leg.amount
+      if (available + change < 0n || room - change < 0n || tried.has(change)) continue
+      tried.add(change)
       const rest = inOrder(left.toSpliced(nth, 1), available + change, room - change)
       if (rest !== undefined) return [leg, ...rest]
     }
