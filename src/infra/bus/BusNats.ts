@@ -13,6 +13,7 @@ import {
   type MsgHdrs,
   type NatsConnection,
   NatsError,
+  type Subscription as NatsSubscription,
   nanos,
   RetentionPolicy,
   StorageType,
@@ -143,6 +144,7 @@ export const makeBusNats = Effect.fnUntraced(function* (options: BusNatsOptions)
     yield* stream.ensure(nats)
     yield* sendAll(
       nats,
+      config.name,
       messages.map((message) => {
         const sent = headers()
         sent.set("Nats-Msg-Id", messageIdOf(message))
@@ -193,19 +195,27 @@ export const makeBusNats = Effect.fnUntraced(function* (options: BusNatsOptions)
   return { publish, subscribe, isConnectedUnsafe: connection.isUpUnsafe } satisfies Bus["Service"]
 })
 
-/** What the server says of a message that it did not store; undefined where it did. */
-const refusalOf = (ack: Msg): string | undefined => {
+/** What the API of JetStream answers to a message. */
+interface Acknowledgement {
+  readonly stream?: string
+  readonly error?: { readonly description?: string }
+}
+
+/** What an answer says of a message that is not stored in the stream; undefined where it is. */
+const refusalOf = (stream: string, ack: Msg): string | undefined => {
   if (ack.data.length === 0) return ack.headers?.hasError ? ack.headers.status : "an empty acknowledgement"
-  const answer = ack.json<{ readonly error?: { readonly description?: string } }>() // the API of JetStream
-  return answer.error === undefined ? undefined : (answer.error.description ?? "refused")
+  const answer = ack.json<Acknowledgement>()
+  if (answer.error !== undefined) return answer.error.description ?? "refused"
+  return answer.stream === stream ? undefined : "an acknowledgement that does not name the stream"
 }
 
 /**
  * Sends messages and waits until the server has acknowledged each. All are answered to one inbox: the client's own way to publish
  * makes a timer, six promises and an error with its trace for every message, which was most of what a message cost.
  */
-const sendAll = (
+export const sendAll = (
   nats: NatsConnection,
+  stream: string,
   messages: ReadonlyArray<{ readonly subject: string; readonly text: string; readonly headers: MsgHdrs }>
 ) =>
   messages.length === 0
@@ -213,29 +223,29 @@ const sendAll = (
     : Effect.callback<void, StoreUnavailable>((resume) => {
         let missing = messages.length
         const inbox = createInbox()
+        let answers: NatsSubscription | undefined
         const fail = (cause: unknown): void => {
-          answers.unsubscribe()
+          answers?.unsubscribe()
           resume(Effect.fail(toUnavailable(cause)))
         }
-        const answers = nats.subscribe(inbox, {
-          max: missing,
-          callback: (error, ack) => {
-            const refusal =
-              error ??
-              Result.getOrElse(
-                Result.try(() => refusalOf(ack)),
-                () => "an acknowledgement that is no JSON"
-              )
-            if (refusal !== undefined) fail(refusal)
-            else if (--missing === 0) resume(Effect.void)
-          }
-        })
+        const callback = (error: NatsError | null, ack: Msg): void => {
+          const refusal =
+            error ??
+            Result.getOrElse(
+              Result.try(() => refusalOf(stream, ack)),
+              () => "an acknowledgement that is no JSON"
+            )
+          if (refusal !== undefined) fail(refusal)
+          else if (--missing === 0) resume(Effect.void)
+        }
+        // A connection that has just been closed takes neither.
         const sent = Result.try(() => {
+          answers = nats.subscribe(inbox, { max: missing, callback })
           for (const { subject, text, headers } of messages)
             nats.publish(subject, text, { reply: inbox, headers })
         })
         if (Result.isFailure(sent)) fail(sent.failure)
-        return Effect.sync(() => answers.unsubscribe())
+        return Effect.sync(() => answers?.unsubscribe())
       })
 
 /** Lets the server send to the inbox; returns what was not taken when the scope ends. */
