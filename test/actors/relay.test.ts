@@ -340,6 +340,26 @@ describe("the relay", () => {
       })
     )
 
+    it.effect("publishes the tail of a dead node meanwhile", () =>
+      Effect.gen(function* () {
+        const { relay, seqsOf } = yield* makeHarness()
+        yield* Effect.gen(function* () {
+          yield* backlog
+          yield* TestClock.adjust(1)
+          yield* isPublished(251)
+          for (const commit of commitsOf(new EventWriter("other"), 3)) yield* append(commit)
+          const { fenceWriter } = yield* EventStore
+          yield* fenceWriter("other")
+          yield* TestClock.adjust(100)
+          assert.deepStrictEqual(seqsOf("other"), [1, 2, 3])
+          yield* isPublished(251)
+          yield* TestClock.adjust(600)
+          yield* isPublished(900)
+          assert.deepStrictEqual(seqsOf("w1"), upTo(900))
+        }).pipe(Effect.provide(relay({ readSide: { relayCursorMs: 3_600_000, orphansMs: 50 } })))
+      })
+    )
+
     it.effect("publishes it without a rest while a query waits for what is behind", () =>
       Effect.gen(function* () {
         const { relay } = yield* makeHarness()

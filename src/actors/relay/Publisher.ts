@@ -193,13 +193,10 @@ export const makePublisher = Effect.gen(function* () {
 
   /**
    * Publishes the tails of writers from the store, each to its end or to its number, in the order in which their commits were
-   * recorded. One tail after the other would leave a gap on nearly every account, and each of these is read from the log. To be called
-   * in turn, or with `inTurn`, by which each page waits for its own: then others publish between two pages, of the same writers too.
+   * recorded. One tail after the other would leave a gap on nearly every account, and each of these is read from the log. Each page waits
+   * for its turn: others publish between two pages and while it rests, of the same writers too.
    */
-  const publishTails = Effect.fnUntraced(function* (
-    upTo: ReadonlyMap<WriterId, number>,
-    inTurn: <A, E, R>(page: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = (page) => page
-  ) {
+  const publishTails = Effect.fnUntraced(function* (upTo: ReadonlyMap<WriterId, number>) {
     // An earlier relay of this node, whose thread died, may have published nearly all of it.
     if (upTo.entries().some(([writerId, seq]) => cursorOf(writerId) === 0 && seq > 1)) yield* readCursors
     const tails = [...upTo].map(
@@ -213,7 +210,7 @@ export const makePublisher = Effect.gen(function* () {
     const eventsMax = Math.max(pageEventsMin, Math.floor(publishEventsMax / tails.length))
     // Who waits for the turn has it before the next page.
     while (true) {
-      const rest = yield* inTurn(publishPage(tails, eventsMax))
+      const rest = yield* turn.withPermit(publishPage(tails, eventsMax))
       if (rest === undefined) return
       yield* Effect.yieldNow
       yield* rest

@@ -76,7 +76,13 @@ const makeFeedRelay = Effect.fnUntraced(function* (publisher: Publisher) {
   /** Taken out of the feed by a run that failed; read from the store before the feed is looked at again. */
   const owed = new Map<WriterId, number>()
 
-  const publishSlice = (commits: ReadonlyArray<Commit>) => Effect.flatten(publish(commits))
+  /** The rest is no part of its turn, for which the tails of dead nodes wait, and these may have had some of it before its turn came. */
+  const publishSlice = (commits: ReadonlyArray<Commit>) =>
+    Effect.flatten(
+      turn.withPermit(
+        Effect.suspend(() => publish(commits.filter(({ writerId, seq }) => seq > cursorOf(writerId))))
+      )
+    )
 
   const owe = (commits: ReadonlyArray<Commit>, dropped: ReadonlyMap<WriterId, number>): void => {
     const note = (writer: WriterId, seq: number) => owed.set(writer, Math.max(seq, owed.get(writer) ?? 0))
@@ -87,7 +93,7 @@ const makeFeedRelay = Effect.fnUntraced(function* (publisher: Publisher) {
   const publishOwed = Effect.gen(function* () {
     yield* publishTails(owed)
     owed.clear()
-  }).pipe(turn.withPermit)
+  })
 
   /** Whole commits in slices of about `publishEventsMax`, smaller ones of a backlog; a hole before one is filled from the store. */
   const publishInOrder = Effect.fnUntraced(function* (commits: ReadonlyArray<Commit>) {
@@ -115,7 +121,6 @@ const makeFeedRelay = Effect.fnUntraced(function* (publisher: Publisher) {
         yield* publishInOrder(commits)
         yield* publishTails(dropped)
       }).pipe(
-        turn.withPermit,
         restore,
         Effect.onExit((exit) =>
           Exit.isFailure(exit) ? Effect.sync(() => owe(commits, dropped)) : Effect.void
@@ -139,7 +144,7 @@ const makeOrphanRelay = Effect.fnUntraced(function* (publisher: Publisher) {
   const singletons = yield* Singletons
   const store = yield* EventStore
   const limits = yield* ReadSideConfig
-  const { turn, cursorOf, publishTails, readCursors, saveCursors, forgetUnsafe } = publisher
+  const { cursorOf, publishTails, readCursors, saveCursors, forgetUnsafe } = publisher
   const status = { isOwned: false, unpublished: 0 }
   /** Writers that lacked the note of their fence, and were fenced once more for it. */
   const refenced = new Set<WriterId>()
@@ -176,7 +181,7 @@ const makeOrphanRelay = Effect.fnUntraced(function* (publisher: Publisher) {
         (row) => row.lastSeq > cursorOf(row.writerId) && (isFirst || isSilent(row, newest))
       )
       // However long the tails are, this node's own commits wait for one page of them.
-      yield* publishTails(new Map(left.map(({ writerId, lastSeq }) => [writerId, lastSeq])), turn.withPermit)
+      yield* publishTails(new Map(left.map(({ writerId, lastSeq }) => [writerId, lastSeq])))
       status.unpublished = rows.reduce(
         (sum, row) => sum + Math.max(0, row.lastSeq - cursorOf(row.writerId)),
         0
