@@ -166,6 +166,7 @@ describe("the notice of an expired hold", () => {
         ["h-b"]
       )
       const noticeOf = (account: string) => ledger.find(`~x~${account}~h-${account}`)
+      yield* Effect.sleep(Math.max(0, at - (yield* Clock.currentTimeMillis)))
       yield* eventually("the other is told", 10, Effect.map(Effect.orDie(noticeOf("c")), Option.isSome))
       for (const account of ["a", "b"]) assert.isTrue(Option.isNone(yield* noticeOf(account)))
     }).pipe(Effect.provide(nodeOfRefusals))
