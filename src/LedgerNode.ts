@@ -21,13 +21,14 @@ import { KnownWriters } from "./actors/projections/KnownWriters.ts"
 import * as ReadSide from "./actors/projections/ReadSide.ts"
 import { ReadSideHealth } from "./actors/projections/ReadSideHealth.ts"
 import { Subscriptions } from "./actors/subscriptions/Subscriptions.ts"
+import { hardLimitMib } from "./actors/thread/HeapWatch.ts"
 import * as ReadSideThread from "./actors/thread/ReadSideThread.ts"
 import { Bus } from "./infra/bus/Bus.ts"
 import * as ClusterRunner from "./infra/cluster/ClusterRunner.ts"
 import type { ClusterAddress, Services } from "./infra/config/Environment.ts"
 import { LedgerConfig } from "./infra/config/LedgerConfig.ts"
 import type { NodeRole } from "./infra/config/NodeRole.ts"
-import { ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
+import { ReadSideConfig, readSideHeapMibMin } from "./infra/config/ReadSideConfig.ts"
 import { SumPrefixes } from "./infra/config/SumPrefixes.ts"
 import { WebhookConfig, WebhookPolicy } from "./infra/config/WebhookConfig.ts"
 import { awaitStore } from "./infra/eventstore/AwaitStore.ts"
@@ -85,6 +86,13 @@ export const readSideThread = (
   Layer.unwrap(
     Effect.gen(function* () {
       const readSide = yield* ReadSideConfig
+      // The environment is refused before; V8 would end the whole process, where the thread's heap has no room for its first objects.
+      if (readSide.readSideHeapMib < readSideHeapMibMin)
+        return yield* Effect.die(
+          new Error(
+            `readSideHeapMib is ${readSide.readSideHeapMib}: the thread of the read side needs ${readSideHeapMibMin} MiB or more`
+          )
+        )
       const data: ReadSideData = {
         ...placesOf(services),
         role: options.role ?? "all",
@@ -101,7 +109,7 @@ export const readSideThread = (
         new WorkerThreads.Worker(readSideEntry, {
           workerData: data,
           name: "chronicle-read-side",
-          resourceLimits: { maxOldGenerationSizeMb: readSide.readSideHeapMib }
+          resourceLimits: { maxOldGenerationSizeMb: hardLimitMib(readSide.readSideHeapMib) }
         })
       return ReadSideHealth.layer.pipe(
         Layer.provideMerge(Layer.merge(ReadSideThread.layer(spawn), KnownWriters.layer))

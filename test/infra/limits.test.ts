@@ -70,6 +70,24 @@ describe("limits", () => {
     })
   )
 
+  it.effect("refuse a heap in which the read side cannot start, by naming the least", () =>
+    Effect.gen(function* () {
+      const heapOf = (mib: string) =>
+        Effect.map(ReadSideConfig, ({ readSideHeapMib }) => readSideHeapMib).pipe(
+          Effect.provide(limitsFromEnvironment),
+          Effect.provide(environment({ CHRONICLE_READ_SIDE_HEAP_MIB: mib }))
+        )
+      assert.strictEqual(yield* heapOf("64"), 64)
+      for (const tooSmall of ["1", "63"]) {
+        assert.include(
+          `${(yield* Effect.flip(heapOf(tooSmall))).message}`,
+          "must be a whole number of 64 or more",
+          tooSmall
+        )
+      }
+    })
+  )
+
   it.effect("refuse zero, negative numbers, fractions and words, by naming the variable", () =>
     Effect.gen(function* () {
       for (const group of Object.values(groups)) {

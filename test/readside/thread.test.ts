@@ -4,7 +4,7 @@ import { getPriority } from "node:os"
 import { fileURLToPath } from "node:url"
 import { BroadcastChannel } from "node:worker_threads"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Layer, Redacted, References } from "effect"
+import { Cause, Clock, Effect, Exit, Layer, Redacted, References } from "effect"
 import monthlyTotals from "../../examples/monthly-totals/projection.ts"
 import { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
@@ -152,7 +152,8 @@ describe("the read side in a thread of its own", () => {
     yield* strike(fault)
     yield* eventually(Effect.map(report, ({ ready }) => assert.isFalse(ready)))
     // Until its memory is full, which takes as long as the machine needs, a thread may still give signs of life.
-    if (fault !== "fill") assert.isAtMost((yield* Clock.currentTimeMillis) - struckAt, 2_000)
+    if (fault !== "fill" && fault !== "leak")
+      assert.isAtMost((yield* Clock.currentTimeMillis) - struckAt, 2_000)
     yield* goOn(load, 50)
     yield* isReady
     yield* load.stop
@@ -180,6 +181,18 @@ describe("the read side in a thread of its own", () => {
     )
   )
 
+  it.live("ends a thread whose memory fills up, in many turns of its event loop, and commands go on", () =>
+    inNode(
+      Effect.gen(function* () {
+        yield* openAll(ids, 1_000_000n)
+        yield* isReady
+        yield* survive("leak", /its memory is full: \d+ of 256 MiB .* CHRONICLE_READ_SIDE_HEAP_MIB/, 1)
+        yield* readModelIsRight
+      }),
+      { readSideHeapMib: 256 }
+    )
+  )
+
   it.live("ends a thread that hangs, and comes right after it, and commands go on", () =>
     inNode(
       Effect.gen(function* () {
@@ -190,6 +203,15 @@ describe("the read side in a thread of its own", () => {
       }),
       { readSideHungMs: 2_000 }
     )
+  )
+
+  it.live("is not started in a heap that has no room for it, of which V8 would end the whole process", () =>
+    Effect.gen(function* () {
+      const services = yield* freshServices
+      const exit = yield* Effect.exit(Layer.build(nodeOver(services, { readSideHeapMib: 1 })))
+      assert.isTrue(Exit.isFailure(exit))
+      if (Exit.isFailure(exit)) assert.match(Cause.pretty(exit.cause), /readSideHeapMib is 1: .* 64 MiB/)
+    }).pipe(Effect.scoped)
   )
 
   it.live("is said to be down where it cannot start, and commands go on", () =>

@@ -1,12 +1,12 @@
 /**
  * The projection of the example, in a module that does to the thread it runs in what a test asks of it: to end, to throw
- * where no effect catches it, to stall, to hang, or to fill its memory.
+ * where no effect catches it, to stall, to hang, to fill its memory in one turn of its event loop, or in many (to leak).
  */
 import { BroadcastChannel, isMainThread } from "node:worker_threads"
 
 export { default } from "../../examples/monthly-totals/projection.ts"
 
-export type Fault = "exit" | "throw" | "stall" | "hang" | "fill"
+export type Fault = "exit" | "throw" | "stall" | "hang" | "fill" | "leak"
 
 export const faultChannel = "chronicle-test-fault"
 
@@ -18,6 +18,13 @@ const freeze = (ms: number): void => {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
 }
 
+const leak = (kept: Array<unknown>): void => {
+  setImmediate(() => {
+    for (let nth = 0; nth < 1_000; nth++) kept.push({ nth, text: `kept ${nth}`, of: [nth] })
+    leak(kept)
+  })
+}
+
 const commit = (fault: Fault): void => {
   if (fault === "exit") process.exit(3)
   if (fault === "throw") {
@@ -27,6 +34,7 @@ const commit = (fault: Fault): void => {
   }
   if (fault === "hang") freeze(hangMs)
   if (fault === "stall") freeze(stallMs)
+  if (fault === "leak") leak([])
   if (fault === "fill") for (const kept: Array<unknown> = []; ; ) kept.push(new Array(100_000).fill(kept))
 }
 

@@ -22,6 +22,7 @@ import type * as ReadSide from "../projections/ReadSide.ts"
 import { Reconciler } from "../projections/Reconciler.ts"
 import { Relay } from "../relay/Relay.ts"
 import { type SingletonHost, Singletons } from "../relay/Singletons.ts"
+import { watchHeap } from "./HeapWatch.ts"
 import { loggerTo } from "./ThreadLogger.ts"
 import { beatMs, type FromReadSide, type ToReadSide } from "./ThreadMessages.ts"
 
@@ -257,6 +258,11 @@ export const run = <E, R, E2>(
     const singletons = makeSingletonsHere(post)
     const feed = yield* makeFeedHere(post)
 
+    const { readSideHeapMib } = yield* ReadSideConfig
+    yield* watchHeap(readSideHeapMib, (reason) => {
+      // Where no effect catches it: nothing is to be awaited, or given back, that would need memory.
+      throw new Error(reason)
+    })
     const live = Effect.gen(function* () {
       yield* Effect.forkScoped(beat(post, arrivals.forgetUnsafe))
       yield* runner.run((_, message) => {
@@ -294,4 +300,4 @@ export const run = <E, R, E2>(
         )
       )
     )
-  })
+  }).pipe(Effect.scoped)

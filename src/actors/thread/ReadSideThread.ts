@@ -5,7 +5,7 @@
  */
 import type * as WorkerThreads from "node:worker_threads"
 import * as NodeWorker from "@effect/platform-node/NodeWorker"
-import { Clock, Context, Data, Deferred, Effect, Exit, Fiber, Latch, Layer, Scope } from "effect"
+import { Clock, Context, Data, Deferred, Effect, Exit, Fiber, Latch, Layer, Option, Scope } from "effect"
 import * as Worker from "effect/workers/Worker"
 import type { WorkerError } from "effect/workers/WorkerError"
 import { encodeCommits } from "../../infra/bus/BusMessage.ts"
@@ -20,6 +20,7 @@ import { ReadSideThreadStatus, type ThreadStatus } from "../projections/ThreadSt
 import { Relay, type RelayStatus } from "../relay/Relay.ts"
 import { type Singleton, Singletons } from "../relay/Singletons.ts"
 import { reasonOf, supervise } from "../relay/Supervisor.ts"
+import { lookMs, runawayReason, suspiciousMs } from "./HeapWatch.ts"
 import { beatMs, type FromReadSide, type ReadSideBeat, type ToReadSide } from "./ThreadMessages.ts"
 
 /** A thread that has given no sign of life for so long is said to hang, in milliseconds; well below two seconds. */
@@ -272,13 +273,39 @@ const makeSingletonsThere = Effect.fnUntraced(function* (outbox: Outbox, scope: 
   }
 })
 
-/** Fails once the thread has given no sign of life for too long: it is ended, and started anew. */
-const watch = Effect.fnUntraced(function* (state: ThreadState, tell: () => void, alive: () => void) {
-  const { readSideHungMs, readSideStartMs } = yield* ReadSideConfig
+/**
+ * The bytes in use of the thread's heap, garbage included, asked from this one: a thread that computes answers at once, without a turn of
+ * its event loop; one that waits, or collects, not in time.
+ */
+const makeHeapLook = (thread: () => WorkerThreads.Worker | undefined) => {
+  let asked: Promise<number | undefined> | undefined
+  const ask = (): Promise<number | undefined> => {
+    asked ??= thread()
+      ?.getHeapStatistics()
+      .then(
+        ({ used_heap_size: used }) => used,
+        () => undefined
+      )
+      .finally(() => {
+        asked = undefined
+      })
+    return asked ?? Promise.resolve(undefined)
+  }
+  return Effect.map(Effect.timeoutOption(Effect.promise(ask), lookMs), Option.getOrUndefined)
+}
+
+/** Fails once the thread has given no sign of life for too long, or fills up its heap without one: it is ended, and started anew. */
+const watch = Effect.fnUntraced(function* (
+  state: ThreadState,
+  look: Effect.Effect<number | undefined>,
+  tell: () => void,
+  alive: () => void
+) {
+  const { readSideHeapMib, readSideHungMs, readSideStartMs } = yield* ReadSideConfig
   const clock = yield* Clock.Clock
   const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   for (let lookedAtMs = nowMs(); ; lookedAtMs = nowMs()) {
-    yield* Effect.sleep(beatMs)
+    yield* Effect.sleep(Math.min(beatMs, Math.max(lookMs, suspiciousMs - state.silenceUnsafe())))
     tell()
     if (state.livedMsUnsafe() > steadyMs && state.isUpUnsafe()) alive()
     // This thread stood still itself: what the other one said meanwhile is still to be read.
@@ -286,6 +313,13 @@ const watch = Effect.fnUntraced(function* (state: ThreadState, tell: () => void,
     const startMs = readSideStartMs * 2 ** Math.min(state.unstartedUnsafe(), startDoublingsMax)
     const patienceMs = state.isUpUnsafe() ? readSideHungMs : startMs
     const silence = state.silenceUnsafe()
+    if (state.isUpUnsafe() && silence > suspiciousMs) {
+      const usedBytes = yield* look
+      const usedBeforeBytes = state.beatUnsafe()?.heapBytes ?? 0
+      const heap = { silentMs: state.silenceUnsafe(), usedBytes: usedBytes ?? 0, usedBeforeBytes }
+      const reason = runawayReason(readSideHeapMib, heap)
+      if (reason !== undefined) return yield* new ThreadEnded({ reason })
+    }
     if (silence <= patienceMs) continue
     const what = state.isUpUnsafe() ? "gave no sign of life" : "did not start"
     return yield* new ThreadEnded({ reason: `it ${what} within ${patienceMs} ms` })
@@ -396,7 +430,12 @@ const makeLife = Effect.fnUntraced(function* (
         Fiber.join(running),
         Effect.forever(posting),
         Effect.forever(Effect.flatMap(pump.take, (commits) => worker.send(commits))),
-        watch(state, singletons.tellUnsafe, alive)
+        watch(
+          state,
+          makeHeapLook(() => thread),
+          singletons.tellUnsafe,
+          alive
+        )
       ])
     },
     Effect.scoped,

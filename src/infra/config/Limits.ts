@@ -4,17 +4,24 @@
  */
 import { Config, Effect, Schema } from "effect"
 
-/** A limit of zero would stop what it bounds for ever. */
-export const Limit = Schema.Int.check(
-  Schema.isGreaterThanOrEqualTo(1, { message: "must be a whole number of 1 or more" })
-)
+const limitFrom = (least: number) =>
+  Schema.Int.check(
+    Schema.isGreaterThanOrEqualTo(least, {
+      message: `must be a whole number of ${least.toLocaleString("en-US")} or more`
+    })
+  )
 
-const withDefault = (value: number) => Limit.pipe(Schema.withConstructorDefault(Effect.succeed(value)))
+/** A limit of zero would stop what it bounds for ever. */
+export const Limit = limitFrom(1)
+
+const withDefault = (value: number, least = 1) =>
+  limitFrom(least).pipe(Schema.withConstructorDefault(Effect.succeed(value)))
 
 type Fields = { readonly [limit: string]: ReturnType<typeof withDefault> }
 
-/** One limit. Its unit is the end of its name (`Ms`: milliseconds) or the first noun of the description. */
-export const limit = (value: number, description: string) => withDefault(value).annotateKey({ description })
+/** One limit, and the least that it may be. Its unit is the end of its name (`Ms`: milliseconds) or the first noun of the description. */
+export const limit = (value: number, description: string, least = 1) =>
+  withDefault(value, least).annotateKey({ description })
 
 export interface LimitGroup<F extends Fields> {
   /** The beginning of each variable. */
@@ -41,7 +48,9 @@ export const limitsOf = Effect.fnUntraced(function* <F extends Fields>({
 }: LimitGroup<F>) {
   const limits: Record<string, number> = {}
   for (const [name, value] of Object.entries<number>(defaults)) {
-    limits[name] = yield* Config.schema(Limit, variableOf(name, prefix)).pipe(Config.withDefault(value))
+    limits[name] = yield* Config.schema(schema.fields[name] ?? Limit, variableOf(name, prefix)).pipe(
+      Config.withDefault(value)
+    )
   }
   return schema.make(limits as Schema.Struct.MakeIn<F>) // the names are those of the schema
 })

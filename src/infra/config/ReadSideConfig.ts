@@ -2,6 +2,12 @@
 import { Context } from "effect"
 import { limit, limitGroup } from "./Limits.ts"
 
+/**
+ * MiB that the thread of the read side needs: with 48 it was full again and again at 1,500 commands a second, with 32 it did not start, and
+ * with fewer than 4 V8 ended the whole process.
+ */
+export const readSideHeapMibMin = 64
+
 export const readSideLimits = limitGroup("CHRONICLE", {
   feedEventsMax: limit(
     20_000,
@@ -73,7 +79,8 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   ),
   readSideHeapMib: limit(
     2_048,
-    "MiB of objects in the old heap of the thread of the read side; where they do not suffice, it ends and is started anew."
+    `MiB of objects in the old heap of the thread of the read side, ${readSideHeapMibMin} or more; once it is full, the thread is ended and started anew.`,
+    readSideHeapMibMin
   ),
   readSideNiceness: limit(
     3,
