@@ -1,6 +1,6 @@
 /** Read sides for tests: fresh databases, whole read sides over any stores, and what their tables must hold. */
 import { assert } from "@effect/vitest"
-import { Context, Effect, Layer, Redacted, Result, Schedule } from "effect"
+import { type Cause, Context, Effect, Layer, Redacted, Result, Schedule } from "effect"
 import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
 import * as ReadSide from "../../src/actors/projections/ReadSide.ts"
 import type { ContraEntry, OpenedHead, StatementLine } from "../../src/domain/Books.ts"
@@ -105,14 +105,28 @@ export const appendAndOffer = Effect.fnUntraced(function* (commit: Commit) {
   feed.offerUnsafe(commit)
 })
 
-/** Polls until the assertions hold; what still fails after so long, 60 seconds by default, is the test's failure. */
+/** Polls until the assertions hold; what they say last before so long is over, 60 seconds by default, is the test's failure. */
 export const eventually = <E, R>(assertions: Effect.Effect<void, E, R>, seconds = 60) =>
-  assertions.pipe(
-    Effect.sandbox,
-    Effect.retry({ schedule: Schedule.spaced("20 millis"), times: seconds * 50 }),
-    Effect.timeout(seconds * 1_000),
-    Effect.orDie
-  )
+  Effect.suspend(() => {
+    let last: Cause.Cause<E> | undefined
+    return assertions.pipe(
+      Effect.sandbox,
+      Effect.tapError((cause) =>
+        Effect.sync(() => {
+          last = cause
+        })
+      ),
+      Effect.retry(Schedule.spaced("20 millis")),
+      Effect.timeoutOrElse({
+        duration: seconds * 1_000,
+        orElse: () =>
+          last === undefined
+            ? Effect.die(new Error(`the assertions took longer than ${seconds} s`))
+            : Effect.failCause(last)
+      }),
+      Effect.orDie
+    )
+  })
 
 /** What the read model must hold after a log: the fold of each account's whole stream. */
 export const foldLog = (log: ReadonlyArray<StoredEvent>) => {
