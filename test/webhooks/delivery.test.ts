@@ -1,7 +1,7 @@
 /** Webhooks in virtual time: each event once the endpoint takes it, in order, after pauses, and after the death of a node. */
 import { createHmac, timingSafeEqual } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Logger, Redacted, References, Stream } from "effect"
+import { Clock, Effect, Fiber, Logger, Redacted, References, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import type { LogStep } from "../../src/actors/subscriptions/LogFollower.ts"
 import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
@@ -11,6 +11,7 @@ import type { WebhookInput } from "../../src/domain/Webhook.ts"
 import { defaultWebhookLimits } from "../../src/infra/config/WebhookConfig.ts"
 import { WebhookStore } from "../../src/infra/webhooks/WebhookStore.ts"
 import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
+import { settable } from "../support/settableClock.ts"
 import {
   type Answer,
   Endpoint,
@@ -351,6 +352,25 @@ describe("a webhook", () => {
       yield* pass(200_000)
       assert.isAbove(endpoint.seen.length, before)
     }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
+  )
+
+  it.effect("is tried again within a day, however far ahead the clock was by which its pause was made", () =>
+    Effect.gen(function* () {
+      const { write, endpoint } = yield* begin()
+      const machine = settable(yield* Clock.Clock)
+      machine.set(30 * 24 * hourMs)
+      const ahead = yield* startNode.pipe(Effect.provideService(Clock.Clock, machine.clock))
+      endpoint.answer = () => 500
+      yield* write(openAccount("a"))
+      yield* pass(seenMs)
+      yield* ahead.stop
+      assert.isNotEmpty(endpoint.seen)
+      endpoint.answer = () => 204
+      const before = endpoint.seen.length
+      yield* startNode
+      yield* pass(25 * hourMs)
+      assert.strictEqual(endpoint.seen.length, before + 1)
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld(seldom)))
   )
 
   it.effect("that is paused is told nothing, and all of it when it is resumed", () =>

@@ -203,7 +203,9 @@ const makeDeliver = Effect.gen(function* () {
       const message = toldMessage({ ...event, event: event.event ?? null })
       for (;;) {
         const before = yield* Clock.currentTimeMillis
-        if (place.nextAttemptAtUnsafe() > before) yield* Effect.sleep(place.nextAttemptAtUnsafe() - before)
+        const pauseLeftMs = place.nextAttemptAtUnsafe() - before
+        // No pause is longer; more may be left of one by a clock that was ahead of this one, or before this one was set back.
+        if (pauseLeftMs > 0) yield* Effect.sleep(Math.min(pauseLeftMs, limits.pauseMsMax))
         const made = yield* attempt(message)
         const now = yield* Clock.currentTimeMillis
         if (made.isDelivered) {
