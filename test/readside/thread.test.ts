@@ -4,7 +4,7 @@ import { getPriority } from "node:os"
 import { fileURLToPath } from "node:url"
 import { BroadcastChannel } from "node:worker_threads"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Clock, Effect, Exit, Layer, Redacted, References } from "effect"
+import { Cause, Effect, Exit, Layer, Redacted, References } from "effect"
 import monthlyTotals from "../../examples/monthly-totals/projection.ts"
 import { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
@@ -144,21 +144,37 @@ describe("the read side in a thread of its own", () => {
     )
   )
 
+  /** How often it was looked, every 20 ms, until the assertions held: a machine with much to do looks later, not more often. */
+  const looksUntil = Effect.fnUntraced(function* <R>(assertions: Effect.Effect<void, never, R>) {
+    let looks = 0
+    yield* eventually(
+      Effect.suspend(() => {
+        looks++
+        return assertions
+      })
+    )
+    return looks
+  })
+  /** Two seconds of them. */
+  const looksMax = 100
+
   /** Strikes the thread under load: commands go on, it is seen, and then all is well again. */
-  const survive = Effect.fnUntraced(function* (fault: Fault, why: RegExp, nth: number) {
+  const survive = Effect.fnUntraced(function* (fault: Fault, why: RegExp) {
+    const before = (yield* report).thread?.restarts ?? 0
     const load = yield* startLoad(fault, ids, { asks: false })
     yield* goOn(load, 20)
-    const struckAt = yield* Clock.currentTimeMillis
     yield* strike(fault)
-    yield* eventually(Effect.map(report, ({ ready }) => assert.isFalse(ready)))
+    const looks = yield* looksUntil(
+      Effect.map(report, ({ reasons }) => assert.match(reasons.join(), /the thread of the read side/))
+    )
     // Until its memory is full, which takes as long as the machine needs, a thread may still give signs of life.
-    if (fault !== "fill" && fault !== "leak")
-      assert.isAtMost((yield* Clock.currentTimeMillis) - struckAt, 2_000)
+    if (fault !== "fill" && fault !== "leak") assert.isAtMost(looks, looksMax)
+    // A thread that has to wait for a core may have been silent for a moment before it was struck.
+    yield* eventually(Effect.map(report, ({ thread }) => assert.isAbove(thread?.restarts ?? 0, before)))
     yield* goOn(load, 50)
     yield* isReady
     yield* load.stop
     const { thread, alarms } = yield* report
-    assert.strictEqual(thread?.restarts, nth)
     assert.match(thread?.lastEnd ?? "", why)
     assert.match(alarms[0] ?? "", /started anew/)
     // Woken across the new thread as across the first.
@@ -167,17 +183,22 @@ describe("the read side in a thread of its own", () => {
     yield* asking.stop
   })
 
+  const restarts = Effect.map(report, ({ thread }) => thread?.restarts)
+  /** So that a thread which waits for a core is not ended for that. */
+  const patient = { readSideHungMs: 600_000, readSideStartMs: 600_000 }
+
   it.live("comes right after a thread that ends, throws or runs out of memory, and commands go on", () =>
     inNode(
       Effect.gen(function* () {
         yield* openAll(ids, 1_000_000n)
         yield* isReady
-        yield* survive("exit", /exited with code: 3/, 1)
-        yield* survive("throw", /thrown by a test/, 2)
-        yield* survive("fill", /memory/, 3)
+        yield* survive("exit", /exited with code: 3/)
+        yield* survive("throw", /thrown by a test/)
+        yield* survive("fill", /memory/)
+        assert.strictEqual(yield* restarts, 3)
         yield* readModelIsRight
       }),
-      { readSideHeapMib: 128 }
+      { readSideHeapMib: 128, ...patient }
     )
   )
 
@@ -186,10 +207,11 @@ describe("the read side in a thread of its own", () => {
       Effect.gen(function* () {
         yield* openAll(ids, 1_000_000n)
         yield* isReady
-        yield* survive("leak", /its memory is full: \d+ of 256 MiB .* CHRONICLE_READ_SIDE_HEAP_MIB/, 1)
+        yield* survive("leak", /its memory is full: \d+ of 256 MiB .* CHRONICLE_READ_SIDE_HEAP_MIB/)
+        assert.strictEqual(yield* restarts, 1)
         yield* readModelIsRight
       }),
-      { readSideHeapMib: 256 }
+      { readSideHeapMib: 256, ...patient }
     )
   )
 
@@ -198,7 +220,7 @@ describe("the read side in a thread of its own", () => {
       Effect.gen(function* () {
         yield* openAll(ids, 1_000_000n)
         yield* isReady
-        yield* survive("hang", /no sign of life within 2000 ms/, 1)
+        yield* survive("hang", /no sign of life within 2000 ms/)
         yield* readModelIsRight
       }),
       { readSideHungMs: 2_000 }
