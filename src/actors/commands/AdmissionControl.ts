@@ -72,6 +72,8 @@ const make = Effect.gen(function* () {
   const deduplication = yield* Deduplication
   const { stats } = yield* CommitPipeline
   const shedding = new LoadShedding(limits)
+  const isKnown = (commandId: CommandId) =>
+    inFlight.get(commandId) !== undefined || deduplication.isKnown(commandId)
   let last: Refusal | undefined
 
   /** What waits for hot accounts does not wait for lanes. */
@@ -108,8 +110,8 @@ const make = Effect.gen(function* () {
       const account = firstAccountOfInput(input)
       if (account === undefined || !placement.owns(account)) return undefined
       // It may be in flight, or done: then its outcome is known, however full the node is.
-      const commandId = commandIdOfInput(input) as CommandId // what is none is not found
-      if (inFlight.get(commandId) !== undefined || deduplication.isKnown(commandId)) return undefined
+      const commandId = commandIdOfInput(input)
+      if (typeof commandId === "string" && isKnown(commandId as CommandId)) return undefined // what is none is not found
       const { exit } = overloaded(wholeNode)
       inFlight.outcomes.note(exit)
       return exit
