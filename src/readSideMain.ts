@@ -1,71 +1,12 @@
 /**
- * The thread of the read side: what `LedgerNode` starts beside the thread of the commands. It has connections of its own to
- * the databases and the bus.
+ * The thread of the read side: what `LedgerNode` starts beside the thread of the commands. It gives way first, and loads its modules then:
+ * a thread that starts anew under load is half a second of processor time, which commands would wait for.
  */
-import { pathToFileURL } from "node:url"
 import { workerData } from "node:worker_threads"
-import * as NodeWorkerRunner from "@effect/platform-node/NodeWorkerRunner"
-import { Data, Effect, Layer, Predicate, Redacted, References } from "effect"
-import * as CustomProjection from "./actors/projections/CustomProjection.ts"
-import * as ReadSide from "./actors/projections/ReadSide.ts"
-import * as ReadSideRunner from "./actors/thread/ReadSideRunner.ts"
 import { giveWay } from "./actors/thread/ThreadPriority.ts"
-import { Bus } from "./infra/bus/Bus.ts"
-import { LedgerConfig } from "./infra/config/LedgerConfig.ts"
-import { ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
-import { SumPrefixes } from "./infra/config/SumPrefixes.ts"
-import { WebhookConfig, WebhookPolicy } from "./infra/config/WebhookConfig.ts"
-import { isProjection, projectionFault } from "./infra/readmodel/Projection.ts"
-import { layerTraces } from "./infra/telemetry/Telemetry.ts"
 import type { ReadSideData } from "./ReadSideData.ts"
-import * as Stores from "./Stores.ts"
-import * as WebhookLayers from "./WebhookLayers.ts"
 
-class ModuleWithoutProjection extends Data.TaggedError("ModuleWithoutProjection")<{
-  readonly module: string
-  readonly fault: string
-}> {
-  override get message() {
-    return `the default export of ${this.module} is no projection: ${this.fault}`
-  }
-}
+const { readSide }: ReadSideData = workerData // of `LedgerNode`
 
-/** The projection that a module of the host exports. */
-const load = Effect.fnUntraced(function* (module: string) {
-  const url = module.includes("://") ? module : pathToFileURL(module).href
-  const loaded: unknown = yield* Effect.promise(() => import(url))
-  const found = Predicate.hasProperty(loaded, "default") ? loaded.default : undefined
-  if (isProjection(found)) return found
-  return yield* new ModuleWithoutProjection({ module, fault: projectionFault(found) ?? "" })
-})
-
-const data: ReadSideData = workerData // of `LedgerNode`
-
-const program = Effect.gen(function* () {
-  yield* giveWay(data.readSide.readSideNiceness)
-  const isProjecting = data.role !== "commands"
-  const projections = isProjecting ? yield* Effect.forEach(data.projections, load) : []
-  const stores = Stores.layerWithoutWaiters({
-    eventStoreUrl: Redacted.make(data.eventStoreUrl),
-    readModelUrl: Redacted.make(data.readModelUrl)
-  })
-  const beside = projections.reduce(
-    (all, projection) => Layer.merge(all, CustomProjection.layerOf(projection)),
-    Layer.empty as ReturnType<typeof CustomProjection.layerOf>
-  )
-  const parts: ReadSide.Parts = isProjecting ? ReadSide.layer : ReadSide.relayAlone
-  const all = isProjecting ? Layer.merge(beside, WebhookLayers.delivery) : Layer.empty
-  return yield* ReadSideRunner.run(Layer.merge(stores, Bus.layer(data.bus)), parts, all)
-}).pipe(
-  Effect.provide(data.isTraced ? layerTraces(data.nodeName) : Layer.empty),
-  Effect.provide(NodeWorkerRunner.layer),
-  Effect.provideService(LedgerConfig, data.ledger),
-  Effect.provideService(ReadSideConfig, data.readSide),
-  Effect.provideService(SumPrefixes, data.sumPrefixes),
-  Effect.provideService(WebhookConfig, data.webhooks),
-  Effect.provideService(WebhookPolicy, data.webhookRules),
-  Effect.provideService(References.MinimumLogLevel, data.logLevel)
-)
-
-// A failure ends the thread, and the other one learns its reason.
-void Effect.runPromise(program).then(() => process.exit(0))
+giveWay(readSide.readSideNiceness)
+void import("./readSideLife.ts")
