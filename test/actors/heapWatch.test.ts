@@ -1,4 +1,4 @@
-/** When a thread of the read side is to end for its memory: by what collections leave, and by how it grows without a sign of life. */
+/** When a thread of the read side is to end for its memory: by what is in use after a collection, and by how it grows without a sign of life. */
 import { assert, describe, it } from "@effect/vitest"
 import { fullReason, hardLimitMib, runawayReason, suspiciousMs } from "../../src/actors/thread/HeapWatch.ts"
 
