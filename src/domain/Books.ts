@@ -192,6 +192,10 @@ const transferOf = (
 const transferIdOf = ({ commandId, ordinal }: StoredEvent, { group }: Event): CommandId =>
   group === undefined ? commandId : (`${commandId}~${ordinal}` as CommandId) // one of the forms of AnyCommandId
 
+/** The id of the transfer that the event of a row makes; undefined where it makes none. */
+export const transferMadeBy = (row: StoredEvent, event: Event): CommandId | undefined =>
+  counterLegOf(event) === undefined ? undefined : transferIdOf(row, event)
+
 const none: ReadonlyArray<ContraEntry> = []
 
 /** What an event adds to contra accounts. `asset` is that of the event's account. */

@@ -288,6 +288,13 @@ const tampers: ReadonlyArray<Tamper> = [
     names: book("alice", 2, undefined, /transfer forged: the log has no such event/)
   },
   {
+    what: "a transfer under an id that it would have in a group",
+    books: [
+      "INSERT INTO books_v1_transfers SELECT 'rent~0', from_account, from_version, to_account, to_version, asset, 9000, description, recorded_at, effective_at FROM books_v1_transfers WHERE id = 'rent'"
+    ],
+    names: book("alice", 3, undefined, /transfer rent~0: the log has no such event/)
+  },
+  {
     what: "a contra sum off by one",
     books: ["UPDATE books_v1_contra SET balance = balance + 1 WHERE contra = 'external:cash'"],
     names: book("external:cash", undefined, "balance", /1 minor units of USD\/2 off/)

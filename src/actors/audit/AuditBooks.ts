@@ -1,7 +1,14 @@
 /** The rows of the frozen read model against what the log says they must be (I8). */
-import { Effect } from "effect"
-import type { ContraEntry, OpenedHead, StatementLine, TransferRow } from "../../domain/Books.ts"
+import { Effect, Result } from "effect"
+import {
+  type ContraEntry,
+  type OpenedHead,
+  type StatementLine,
+  type TransferRow,
+  transferMadeBy
+} from "../../domain/Books.ts"
 import type { CommandId } from "../../domain/Ids.ts"
+import { decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import type { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import type { FrozenBooks } from "../../infra/readmodel/ReadModelFrozen.ts"
 import { type BalanceRow, balanceRowOf } from "../../infra/readmodel/ReadModelRows.ts"
@@ -90,13 +97,7 @@ export const checkTransfers = Effect.fnUntraced(function* (
       rows.map((row) => ({ account: row.from, version: row.fromVersion }))
     )
     const made = new Set(
-      events
-        .filter((event) => event.type === "TransferSent" || event.type === "HoldCaptured")
-        .flatMap(({ commandId, ordinal, accountId, version }) => [
-          `${commandId} ${accountId}@${version}`,
-          // Of a transfer in a group.
-          `${commandId}~${ordinal} ${accountId}@${version}`
-        ])
+      events.flatMap((row) => transfersOf(row).map((id) => `${id} ${row.accountId}@${row.version}`))
     )
     for (const row of rows) {
       const { id, from: account, fromVersion: version } = row
@@ -112,6 +113,16 @@ export const checkTransfers = Effect.fnUntraced(function* (
     after = last.id
   }
 })
+
+/** The id of the transfer that a row of the log makes. One that cannot be read is a finding of its own, and may have made either. */
+const transfersOf = (row: StoredEvent): ReadonlyArray<string> =>
+  Result.match(decodeStored(row), {
+    onFailure: () => [row.commandId, `${row.commandId}~${row.ordinal}`],
+    onSuccess: (event) => {
+      const id = transferMadeBy(row, event)
+      return id === undefined ? [] : [id]
+    }
+  })
 
 /** Reports sums of declared prefixes that are not what the balance rows of their accounts come to. */
 export const checkPrefixSums = Effect.fnUntraced(function* (findings: Findings, books: FrozenBooks) {
