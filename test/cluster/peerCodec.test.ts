@@ -154,7 +154,8 @@ describe("the compact form", () => {
     assert.notStrictEqual(compactCodec(one, []).fingerprint, compactCodec(other, []).fingerprint)
   })
 
-  it.each([0, 1, -1, 127, 128, 2 ** 31, -(2 ** 31), 2 ** 40, (2 ** 53 - 2) / 2])(
+  const ends = [2 ** 52 - 1, 1 - 2 ** 52, 2 ** 52, -(2 ** 52), 2 ** 53 - 1, 1 - 2 ** 53]
+  it.each([0, 1, -1, 127, 128, 2 ** 31, -(2 ** 31), 2 ** 40, ...ends])(
     "keeps the whole number %d",
     (value) => {
       const codec = compactCodec(Schema.Int, [])

@@ -299,14 +299,17 @@ const number = (ast: SchemaAST.AST): Part =>
     ? {
         // The sign is the lowest bit, so that small negative numbers are short too.
         write: (writer, value: number) => {
-          if (Math.abs(value) <= wholeMax) writer.uint(value < 0 ? -value * 2 - 1 : value * 2)
-          else throw new MalformedBytes(`${value} is out of bounds`)
+          if (Math.abs(value) <= wholeMax) return writer.uint(value < 0 ? -value * 2 - 1 : value * 2)
+          if (!Number.isSafeInteger(value)) throw new MalformedBytes(`${value} is out of bounds`)
+          writer.uint(farWhole)
+          writer.double(value)
         },
         read: (reader) => {
           const value = reader.uint()
+          if (value === farWhole) return readFarWhole(reader)
           return value % 2 === 0 ? value / 2 : -(value + 1) / 2
         },
-        layout: "int"
+        layout: "whole"
       }
     : {
         // Minus zero is read as zero, as it is from JSON.
@@ -315,7 +318,15 @@ const number = (ast: SchemaAST.AST): Part =>
         layout: "number"
       }
 
+/** Beyond this a number with its sign as the lowest bit is no exact one any more; it follows as a double then. */
 const wholeMax = (Number.MAX_SAFE_INTEGER - 1) / 2
+/** The sign as the lowest bit of no number up to that. */
+const farWhole = Number.MAX_SAFE_INTEGER
+const readFarWhole = (reader: ByteReader): number => {
+  const value = reader.double()
+  if (!Number.isSafeInteger(value)) throw new MalformedBytes(`${value} is no whole number`)
+  return value
+}
 
 const list = (ast: SchemaAST.Arrays, classes: Classes): Part => {
   const [element] = ast.rest
