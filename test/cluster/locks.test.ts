@@ -1,12 +1,16 @@
 /** The database of the locks is slow, or ends their session: what a node knows of its locks then. */
 import { assert, it } from "@effect/vitest"
-import { Context, Effect, Exit, Layer, Redacted, Schedule, Scope } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Redacted, Schedule, Scope } from "effect"
 import { Runner, RunnerAddress, RunnerStorage, ShardId } from "effect/cluster"
 import { inject } from "vitest"
 import * as ClusterRunner from "../../src/infra/cluster/ClusterRunner.ts"
 import { LockCertainty, never } from "../../src/infra/cluster/LockCertainty.ts"
 import { ClusterMembers } from "../../src/infra/cluster/PeerPort.ts"
-import { ClusterConfig, defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
+import {
+  ClusterConfig,
+  type ClusterLimits,
+  defaultClusterLimits
+} from "../../src/infra/config/ClusterConfig.ts"
 import { execute, freshDatabase } from "../support/databases.ts"
 import { tcpProxy } from "../support/tcpProxy.ts"
 
@@ -126,11 +130,17 @@ it.live(
 )
 
 /** A member that has registered itself, and holds some shards. */
-const member = Effect.fnUntraced(function* (url: string, port: number, shards: ReadonlyArray<number>) {
+const member = Effect.fnUntraced(function* (
+  url: string,
+  port: number,
+  shards: ReadonlyArray<number>,
+  limits: Partial<ClusterLimits> = {}
+) {
   const locksUrl = Redacted.make(url)
   const scope = yield* Scope.fork(yield* Effect.scope)
-  const layer = ClusterRunner.common(slowToExpire, locksUrl, { host, port, locksUrl }).pipe(
-    Layer.provide(Layer.succeed(ClusterConfig, slowToExpire)),
+  const all = { ...slowToExpire, ...limits }
+  const layer = ClusterRunner.common(all, locksUrl, { host, port, locksUrl }).pipe(
+    Layer.provide(Layer.succeed(ClusterConfig, all)),
     Layer.provideMerge(Layer.mergeAll(LockCertainty.layer, ClusterMembers.layer))
   )
   const context = yield* Layer.buildWithScope(Layer.fresh(layer), scope)
@@ -155,6 +165,7 @@ const member = Effect.fnUntraced(function* (url: string, port: number, shards: R
   })
   return {
     take,
+    elapsedMs: () => certainty.now().elapsedMs,
     /** It has looked at the sessions of all members; the first look may have begun before. */
     looks: Effect.andThen(aLook, aLook),
     others: Effect.map(locks.getRunners, (runners) =>
@@ -169,6 +180,27 @@ const member = Effect.fnUntraced(function* (url: string, port: number, shards: R
     end: Scope.close(scope, Exit.void)
   }
 })
+
+it.live(
+  "a node looks again for locks that are not free yet, and for no longer than it is told to",
+  () =>
+    Effect.gen(function* () {
+      const url = yield* freshDatabase(inject("postgresUrl"))
+      const has = yield* member(url, 1, [1, 2])
+      const brief = yield* member(url, 2, [3], { acquireMs: 400 })
+      const patient = yield* member(url, 3, [4], { acquireMs: 600_000 })
+      const before = brief.elapsedMs()
+      assert.deepStrictEqual(yield* brief.take([1, 5]), [5], "what is free at the end of its time")
+      // It does not look any more where the next look would come too late.
+      assert.isAtLeast(brief.elapsedMs() - before, 400 - defaultClusterLimits.retryMs)
+      const waiting = yield* Effect.forkChild(patient.take([1, 6]))
+      yield* brief.take([2])
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* has.end
+      assert.deepStrictEqual((yield* Fiber.join(waiting)).toSorted(), [1, 6])
+    }).pipe(Effect.scoped),
+  together
+)
 
 it.live(
   "a member that died is gone before its last sign of life is old",

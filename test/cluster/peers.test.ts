@@ -1,14 +1,19 @@
 /** What nodes say to each other about accounts, over connections in memory that stand still, break and come back. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber } from "effect"
+import { Deferred, type Duration, Effect, Exit, Fiber, Layer, Logger } from "effect"
+import { RunnerAddress } from "effect/cluster"
 import { TestClock } from "effect/testing"
+import { ClusterShards } from "../../src/actors/cluster/ClusterShards.ts"
 import { compactForm, formFingerprint } from "../../src/actors/cluster/PeerCodec.ts"
 import { PeerConversation } from "../../src/actors/cluster/PeerConversation.ts"
 import type { PeerNotice, PeerRequest, PeerResponse } from "../../src/actors/cluster/PeerMessages.ts"
 import { PeerRoutes } from "../../src/actors/cluster/PeerRoutes.ts"
+import { Peers } from "../../src/actors/cluster/Peers.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { type ByteReader, ByteWriter } from "../../src/infra/cluster/CompactCodec.ts"
 import { FrameReader, makePeerConnection } from "../../src/infra/cluster/PeerConnection.ts"
+import { HandshakeRefused, type RefusalReason } from "../../src/infra/cluster/PeerHandshake.ts"
+import { ClusterMembers, PeerPort } from "../../src/infra/cluster/PeerPort.ts"
 import { streamPair } from "../support/byteStreams.ts"
 import { deposit, quiet, toCommand } from "../support/ledgerWorld.ts"
 
@@ -487,6 +492,65 @@ describe("a connection", () => {
   )
 })
 
+describe("a member that cannot be connected to", () => {
+  const [own, member] = [RunnerAddress.make("127.0.0.1", 1), RunnerAddress.make("127.0.0.1", 2)]
+
+  /** What a node logs of a member that refuses its connections for a while, and how often it tried. */
+  const refusedFor = Effect.fnUntraced(function* (
+    reason: RefusalReason,
+    ...times: ReadonlyArray<Duration.Input>
+  ) {
+    const lines: Array<string> = []
+    let dials = 0
+    const port = PeerPort.of({
+      own,
+      dial: () =>
+        Effect.suspend(() => {
+          dials++
+          return Effect.fail(new HandshakeRefused({ reason, detail: "it said why" }))
+        }),
+      onAccept: () => Effect.void
+    })
+    yield* Layer.build(Peers.layer("near")).pipe(
+      Effect.provideService(PeerPort, port),
+      Effect.provideService(ClusterMembers, { addresses: [member] }),
+      Effect.provideService(ClusterShards, {
+        entities: [],
+        owned: ownedOf([]),
+        set: () => {},
+        told: () => ({ change: 0, rule: { shards: shardsMax, affinitySegments: 64 }, owned: [] })
+      }),
+      Effect.provide(Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))]))
+    )
+    const counts: Array<number> = []
+    for (const time of times) {
+      yield* TestClock.adjust(time)
+      counts.push(lines.length)
+    }
+    return { counts, dials, lines }
+  }, Effect.scoped)
+
+  it.effect("is dialled again and again, and logged once a minute with the reason", () =>
+    Effect.gen(function* () {
+      const { counts, dials, lines } = yield* refusedFor(
+        "wrong secret",
+        0,
+        "59 seconds",
+        "2 seconds",
+        "58 seconds"
+      )
+      assert.deepEqual(counts, [1, 1, 2, 2])
+      for (const line of lines)
+        assert.strictEqual(line, "cannot speak with the node at 127.0.0.1:2: it said why")
+      assert.isAtLeast(dials, 115)
+    })
+  )
+
+  it.effect("is not logged where it only ended the connection, as one does that is killed", () =>
+    Effect.map(refusedFor("closed", "2 minutes"), ({ counts }) => assert.deepEqual(counts, [0]))
+  )
+})
+
 describe("frames", () => {
   const framed = (...messages: ReadonlyArray<string>): Buffer =>
     Buffer.concat(
@@ -515,6 +579,41 @@ describe("frames", () => {
       assert.deepEqual(readAll(chunks), texts)
     }
   })
+
+  it.effect(
+    "leave at the end of their turn, and a millisecond later and together once eight left within ten",
+    () =>
+      Effect.gen(function* () {
+        const { near: stream, toFar } = yield* streamPair
+        const near = yield* makePeerConnection(stream)
+        const told: Array<string> = []
+        const reader = new FrameReader((frame) => {
+          while (!frame.isAtEnd) told.push(frame.text())
+        })
+        /** What has left since the last look. */
+        const left = Effect.map(settle, () => {
+          const frames = toFar.writes.splice(0)
+          for (const frame of frames) reader.push(frame)
+          return { frames: frames.length, messages: told.splice(0).length }
+        })
+        /** Each message in a turn of its own. */
+        const say = (messages: number) =>
+          Effect.sync(() => near.send((writer) => writer.text("m"))).pipe(
+            Effect.andThen(settle),
+            Effect.repeat({ times: messages - 1 }),
+            Effect.andThen(left)
+          )
+        assert.deepEqual(yield* say(8), { frames: 8, messages: 8 })
+        assert.deepEqual(yield* say(3), { frames: 0, messages: 0 })
+        yield* TestClock.adjust(1)
+        assert.deepEqual(yield* left, { frames: 1, messages: 3 })
+        yield* TestClock.adjust(8)
+        assert.deepEqual(yield* say(1), { frames: 0, messages: 0 })
+        yield* TestClock.adjust(1)
+        assert.deepEqual(yield* left, { frames: 1, messages: 1 })
+        assert.deepEqual(yield* say(8), { frames: 8, messages: 8 })
+      }).pipe(Effect.scoped)
+  )
 
   it("of a gigabyte are refused when they are announced", () => {
     const header = Buffer.alloc(4)
