@@ -1,4 +1,4 @@
-/** Writes to a peer that accepts a connection and never reads wait, but neither for ever nor with many listeners. */
+/** Writes to a peer that accepts a connection and does not read, or slowly, wait: neither for ever nor with many listeners. */
 import * as Net from "node:net"
 import { NodeSocket } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
@@ -35,7 +35,8 @@ const peer = Effect.acquireRelease(
 const connect = Effect.fnUntraced(function* (port: number, stuckMs: number) {
   // The maker of a connection for a socket of effect listens to its errors.
   const conn = Net.connect({ port, host: "127.0.0.1" }).on("error", () => {})
-  const socket = yield* withWriteTimeout(yield* NodeSocket.fromDuplex(Effect.succeed(conn)), stuckMs)
+  const plain = yield* NodeSocket.fromDuplex(Effect.succeed(conn))
+  const socket = yield* withWriteTimeout(plain, stuckMs, () => conn)
   return { conn, reader: yield* socket.reader, writer: yield* socket.writer }
 })
 
@@ -60,6 +61,72 @@ it.live("cuts a connection whose peer does not read after the timeout, which end
     assert.strictEqual((yield* Fiber.join(reading))._tag, "Failure")
     // With no connection any more, the first of those in line waits for the next one.
     yield* Fiber.interrupt(writes)
+  }).pipe(Effect.scoped)
+)
+
+/** A clock of which it is known how often something that looks by it has looked. */
+const counted = (inner: Clock.Clock) => {
+  let looks = 0
+  const clock: Clock.Clock = {
+    ...inner,
+    sleep: (duration) => {
+      looks++
+      return inner.sleep(duration)
+    }
+  }
+  return {
+    clock,
+    /** Waits until a look has begun and ended. */
+    lookedAt: Effect.suspend(() => {
+      const before = looks
+      return eventually(
+        "the connection was looked at",
+        60,
+        Effect.sync(() => looks >= before + 2)
+      )
+    })
+  }
+}
+
+it.live("cuts no connection whose peer takes what it is sent slowly, and one that takes no more", () =>
+  Effect.gen(function* () {
+    const stuckMs = 10_000
+    const { port, accepted } = yield* peer
+    const { clock: settableClock, pass } = settable(yield* Clock.Clock)
+    const { clock, lookedAt } = counted(settableClock)
+    const { conn, writer } = yield* Effect.provideService(connect(port, stuckMs), Clock.Clock, clock)
+    yield* eventually(
+      "it is accepted",
+      60,
+      Effect.sync(() => accepted.length === 1)
+    )
+    const [theirs] = accepted
+    let taken = 0
+    let allowed = 0
+    theirs?.on("data", (chunk) => {
+      taken += chunk.length
+      if (taken >= allowed) theirs.pause()
+    })
+    theirs?.pause()
+    const write = yield* Effect.forkChild(Effect.exit(writer.write(new Uint8Array(64_000_000))), {
+      startImmediately: true
+    })
+    for (let round = 1; round <= 3; round++) {
+      yield* lookedAt
+      allowed = round * 4_000_000
+      theirs?.resume()
+      yield* eventually(
+        "the peer took some of it",
+        60,
+        Effect.sync(() => taken >= allowed)
+      )
+      pass(stuckMs / 2)
+    }
+    yield* lookedAt
+    assert.isUndefined(write.pollUnsafe(), "one write, for longer than a peer may take nothing")
+    assert.isFalse(conn.destroyed)
+    pass(2 * stuckMs)
+    assert.strictEqual((yield* Fiber.join(write))._tag, "Failure")
   }).pipe(Effect.scoped)
 )
 

@@ -118,9 +118,17 @@ const connect = ({ host, port }: NodeAddress) =>
 
 /** A socket to another node. */
 export const socketTo = (to: NodeAddress) =>
-  NodeSocket.fromDuplex(connect(to), { openTimeout: openMs }).pipe(
-    Effect.flatMap((plain) => withWriteTimeout(plain, silentMs))
-  )
+  Effect.suspend(() => {
+    let beneath: NetSocket | undefined
+    const connected = Effect.tap(connect(to), (connection) =>
+      Effect.sync(() => {
+        beneath = connection
+      })
+    )
+    return Effect.flatMap(NodeSocket.fromDuplex(connected, { openTimeout: openMs }), (plain) =>
+      withWriteTimeout(plain, silentMs, () => beneath)
+    )
+  })
 
 const dialNode = Effect.fnUntraced(function* (to: RunnerAddress.RunnerAddress) {
   const { wire } = yield* openWire(yield* socketTo(to))
@@ -184,7 +192,7 @@ export const makeReception = Effect.gen(function* () {
     Effect.gen(function* () {
       const net = Option.getOrUndefined(yield* Effect.serviceOption(NodeSocket.NetSocket))
       const peer = `${net?.remoteAddress}:${net?.remotePort}`
-      const { wire, writer } = yield* openWire(yield* withWriteTimeout(plain, silentMs))
+      const { wire, writer } = yield* openWire(yield* withWriteTimeout(plain, silentMs, () => net))
       const agreed = yield* bounded(wire, () => net?.destroy()).pipe(
         Effect.tapError((error) => logRefusal(peer, error.message)),
         Effect.option
