@@ -46,3 +46,43 @@ it.effect.each(methods)("a node ends with the reason when the store never answer
     assert.include(failure.message, "a fault of the test")
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
+
+it.effect("a start that a hesitating store delays registers one writer a lane", () =>
+  Effect.gen(function* () {
+    const store = yield* EventStore
+    const faulty = FaultyStore.over(store, ({ method }) =>
+      // Each writer is registered, and the heartbeat behind that fails.
+      method === "heartbeat" && faulty.callsOf("registerWriter") > 0 ? "unavailable" : undefined
+    )
+    const starting = yield* Effect.forkChild(startNode("node", { store: faulty.store }))
+    yield* TestClock.adjust(defaultLimits.storeStartMs / 2)
+    assert.isUndefined(starting.pollUnsafe(), "it waits")
+    assert.isAbove(faulty.callsOf("registerWriter"), 10)
+    faulty.script = () => undefined
+    yield* TestClock.adjust(5_000)
+    const started = yield* Fiber.join(starting)
+    assert.lengthOf(yield* store.listWriters, defaultLimits.lanes)
+    assert.strictEqual((yield* started.send(open("a"))).replayed, false)
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect("a lane that goes on as a new writer registers one, however long the store hesitates", () =>
+  Effect.gen(function* () {
+    const store = yield* EventStore
+    const faulty = FaultyStore.over(store)
+    const node = yield* startNode("node", { store: faulty.store })
+    const before = (yield* store.listWriters).length
+    const registered = faulty.callsOf("registerWriter")
+    faulty.script = ({ method, nth }) => {
+      if (method === "commit" && nth === 0) return "fenced"
+      return method === "heartbeat" ? "unavailable" : undefined
+    }
+    const sent = yield* Effect.forkChild(node.send(open("a")), { startImmediately: true })
+    yield* TestClock.adjust(5_000)
+    assert.isAbove(faulty.callsOf("registerWriter"), registered + 5)
+    faulty.script = () => undefined
+    yield* TestClock.adjust(5_000)
+    assert.strictEqual((yield* Fiber.join(sent)).replayed, false)
+    assert.lengthOf(yield* store.listWriters, before + 1)
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)

@@ -72,8 +72,8 @@ const make = Effect.fnUntraced(function* (node: string) {
   const { isAlone } = yield* Placement
   const registeredAs = isAlone ? `${node}${aloneMark}` : node
 
-  const registerOnce = Effect.fnUntraced(function* (lane: number) {
-    const writerId = ids.next(lane)
+  /** May be tried again with the same id, where it is not known what came of it: one row a writer, however often the store hesitates. */
+  const registerOnce = Effect.fnUntraced(function* (writerId: WriterId) {
     // From now on no node takes an instant for closed at which this writer may still write.
     yield* store.registerWriter({ writerId, node: registeredAs, closedAt: closedNow(clock.nowUnsafe()) })
     yield* beat([writerId])
@@ -81,13 +81,14 @@ const make = Effect.fnUntraced(function* (node: string) {
     return writerId
   })
 
-  const registerFirst = (lane: number) => awaitStore(registerOnce(lane))
-  const register = (lane: number) =>
-    registerOnce(lane).pipe(
+  const registerFirst = (lane: number) => Effect.suspend(() => awaitStore(registerOnce(ids.next(lane))))
+  const registerAs = (writerId: WriterId) =>
+    registerOnce(writerId).pipe(
       Effect.tapError((error) => Effect.logWarning("a commit lane waits for the event store", error.message)),
       Effect.retry(Schedule.spaced(200)),
       Effect.orDie
     )
+  const register = (lane: number) => Effect.suspend(() => registerAs(ids.next(lane)))
 
   const fence = (writerIds: ReadonlyArray<WriterId>) =>
     Effect.forEach(writerIds, (writerId) => store.fenceWriter(writerId), { discard: true })
