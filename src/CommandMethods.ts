@@ -29,11 +29,17 @@ export type GroupOptions = Pick<
 /** A command of a group, which is named by the group's id. */
 export type GroupMemberInput = Extract<CommandInput, { readonly _tag: "Group" }>["commands"][number]
 
-/** The command that a group is. */
+/**
+ * The command that a group is. A host without types may pass options of another kind, such as a map: spread out they would say nothing,
+ * and the group would be sent under an id of its own. So they stand as a field, which the check refuses.
+ */
 export const toGroup = (
   commands: ReadonlyArray<GroupMemberInput>,
   options: GroupOptions = {}
-): CommandInput => ({ ...options, _tag: "Group", commands })
+): CommandInput => {
+  const isGood = Object.prototype.toString.call(options) === "[object Object]"
+  return { ...(isGood ? options : { options }), _tag: "Group", commands }
+}
 
 /**
  * Sends the commands that pass the check, in order, and puts their results between those of the others. Fails where the

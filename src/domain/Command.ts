@@ -374,14 +374,19 @@ const checkedBy = (schema: Schema.ConstraintDecoder<AskedCommand>) => {
     const known = decodeKnown(input)
     if (Result.isSuccess(known) && isWhole(input, known.success)) return Result.succeed(known.success)
     const fault = kindFault(input)
-    return fault === undefined
-      ? Result.mapError(decodeStrictly(input), (error) => withKinds(refuse(error), input))
-      : Result.fail(fault)
+    if (fault !== undefined) return Result.fail(fault)
+    const decoded = decodeStrictly(input)
+    if (Result.isFailure(decoded)) return Result.fail(withKinds(refuse(decoded.failure), input))
+    const faults = objectFaults(input, decoded.success, [])
+    return faults.length === 0 ? Result.succeed(decoded.success) : Result.fail(new InvalidCommand({ faults }))
   }
 }
 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null
+
+/** What a value is that is of type object: a map or a date has fields that no decoder sees, and would count as one without any. */
+const kindOf = (value: unknown): string => Object.prototype.toString.call(value).slice("[object ".length, -1)
 
 /** Nothing of the input was dropped by the decoder, at any depth. */
 const isWhole = (input: unknown, kept: unknown): boolean => {
@@ -389,9 +394,20 @@ const isWhole = (input: unknown, kept: unknown): boolean => {
   for (const key in input) {
     if (!Object.hasOwn(kept, key)) return false
     const value = kept[key]
-    if (isObject(value) && !isWhole(input[key], value)) return false
+    if (!isObject(value)) continue
+    if (!Array.isArray(value) && kindOf(input[key]) !== "Object") return false
+    if (!isWhole(input[key], value)) return false
   }
   return true
+}
+
+/** Where the decoder took something for an object with fields that is another kind of object. */
+const objectFaults = (input: unknown, kept: unknown, path: ReadonlyArray<string>): ReadonlyArray<Fault> => {
+  if (!isObject(input) || !isObject(kept)) return []
+  const kind = kindOf(input)
+  if (kind !== "Object" && !Array.isArray(kept))
+    return [{ path, message: `must be an object, not a ${kind}` }]
+  return Object.keys(kept).flatMap((key) => objectFaults(input[key], kept[key], [...path, key]))
 }
 
 /** Checks a command given as host values (bigint amounts). */

@@ -60,6 +60,14 @@ it.each<[string, unknown, ReadonlyArray<string>]>([
   ["one of the name of a method", { ...deposit, toString: "x" }, ["toString"]],
   ["one in the context", { ...deposit, context: { caler: "x" } }, ["context.caler"]],
   ["one in a leg", { ...journal, legs: [legs[0], { ...legs[1], amont: 1n }] }, ["legs.1.amont"]],
+  ["a map in place of metadata", { ...deposit, metadata: new Map([["note", "x"]]) }, ["metadata"]],
+  ["a date in place of a context", { ...deposit, context: new Date(0) }, ["context"]],
+  ["a text object in place of metadata", { ...deposit, metadata: Object("ab") }, ["metadata"]],
+  [
+    "a map in place of a group's member's metadata",
+    { _tag: "Group", commandId: "c", commands: [member, { ...member, metadata: new Map() }] },
+    ["commands.1.metadata"]
+  ],
   ["nothing of an amount", { ...deposit, amount: 0n }, ["amount"]],
   ["a negative amount", { ...deposit, amount: -1n }, ["amount"]],
   ["an amount above the largest", { ...deposit, amount: amountMax + 1n }, ["amount"]],

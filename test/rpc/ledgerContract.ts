@@ -480,6 +480,11 @@ export const ledgerContract = <R>(
             ),
             "InvalidCommand"
           )
+        // Options of another kind would say nothing, and the group would be sent under another id.
+        for (const options of [new Map([["commandId", id("g")]]), new Date(0), null])
+          assert.deepInclude(yield* Effect.flip(ledger.dispatchAll(commands, options as object)), {
+            _tag: "InvalidCommand"
+          })
       })
   )
 
