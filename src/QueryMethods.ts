@@ -3,8 +3,8 @@
  * the payload by which a door carries a call. It exists so that no door writes the queries out a second time.
  */
 import { Effect, Result, Schema, Stream } from "effect"
-import { refuse } from "./domain/Command.ts"
 import { InvalidCommand, type QueryError } from "./domain/Errors.ts"
+import { refuse, refuseWith, strictFor } from "./domain/StrictDecoding.ts"
 import { type Fields, ledgerQueries, type Query, type Subject, subjects } from "./LedgerQueries.ts"
 
 type Queries = typeof ledgerQueries
@@ -90,19 +90,19 @@ export const makeReadArguments = (name: string, query: Pick<AnyQuery, "about" | 
   const id = idOf(query)
   const known = Object.keys(query.fields)
   const takes = known.length === 0 ? "it takes none" : `it takes ${known.join(", ")}`
-  const decode = Schema.decodeUnknownResult(Schema.Struct({ ...subjects[query.about], ...query.fields }), {
-    errors: "all"
-  })
+  const decode = Schema.decodeUnknownResult(Schema.Struct({ ...subjects[query.about], ...query.fields }))
   return (args: ReadonlyArray<unknown>): Result.Result<unknown, InvalidCommand> => {
     const [subject, options = {}] = id === undefined ? [undefined, args[0]] : args
     if (!isOptions(options))
       return Result.fail(InvalidCommand.at("options", `must be an object with options of ${name}; ${takes}`))
-    const decoded = decode(id === undefined ? options : { ...options, [id]: subject })
+    const asked = id === undefined ? options : { ...options, [id]: subject }
+    const { errors } = strictFor(asked)
+    const decoded = decode(asked, { errors })
     const misspelt = Object.keys(options).filter((key) => !known.includes(key))
     if (misspelt.length > 0 || Result.isFailure(decoded)) {
       const wrong = Result.isFailure(decoded) ? refuse(decoded.failure).faults : []
       const faults = misspelt.map((key) => ({ path: [key], message: `is no option of ${name}; ${takes}` }))
-      return Result.fail(new InvalidCommand({ faults: [...wrong, ...faults] }))
+      return Result.fail(refuseWith([...wrong, ...faults]))
     }
     const contradiction = query.rule?.(decoded.success)
     return contradiction === undefined ? Result.succeed(decoded.success) : Result.fail(contradiction)

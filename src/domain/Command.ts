@@ -2,7 +2,7 @@
  * Commands: what a client may ask of the ledger, and how a value from outside is checked before anything else sees
  * it.
  */
-import { type Brand, Result, Schema, SchemaIssue, Struct } from "effect"
+import { type Brand, Result, Schema, Struct } from "effect"
 import { SchemaJITCompiler } from "effect/schema"
 import { InvalidCommand } from "./Errors.ts"
 import {
@@ -18,6 +18,7 @@ import {
 } from "./Ids.ts"
 import { Amount, Asset, OverdraftLimit, Rate, Rounding } from "./Money.ts"
 import { accountsOfReversal } from "./Original.ts"
+import { refuse, strictFor } from "./StrictDecoding.ts"
 
 /** Most legs that one journal may have. */
 export const journalLegsMax = 100
@@ -302,30 +303,6 @@ type WithOptionalId<T> = T extends { readonly commandId: string }
 /** A command as host code writes it: plain strings and bigints; `commandId` is made (UUID v7) when absent. */
 export type CommandInput = WithOptionalId<Plain<AskedCommand>>
 
-// An unknown field is mostly a mistyped one: dropping it would drop what the caller meant (`expectedVersion`).
-const strict = { errors: "all", onExcessProperty: "error" } as const
-
-/** The library's words for what is missing, superfluous or of another type, as a sentence about the field. */
-const describeLeaf = (issue: SchemaIssue.Leaf): string => {
-  switch (issue._tag) {
-    case "MissingKey":
-      return "is missing"
-    case "UnexpectedKey":
-      return "is not known here: no such field or option"
-    default:
-      return SchemaIssue.defaultLeafHook(issue).replace(/^Expected /, "must be of type ")
-  }
-}
-const toFaults = SchemaIssue.makeFormatterStandardSchemaV1({ leafHook: describeLeaf })
-
-export const refuse = (error: Schema.SchemaError): InvalidCommand =>
-  new InvalidCommand({
-    faults: toFaults(error.issue).issues.map(({ path, message }) => ({
-      path: (path ?? []).map((key) => String(typeof key === "object" ? key.key : key)),
-      message
-    }))
-  })
-
 const tags: ReadonlyArray<string> = Struct.keys(AskedCommand.cases)
 const memberTags: ReadonlyArray<string> = Struct.keys(GroupMember.cases)
 
@@ -367,15 +344,14 @@ const withKinds = ({ faults }: InvalidCommand, input: unknown): InvalidCommand =
 const checkedBy = (schema: Schema.ConstraintDecoder<AskedCommand>) => {
   // Compiled where the host allows code from text, else interpreted: every command is checked here.
   SchemaJITCompiler.enable(schema.ast)
-  const decodeKnown = Schema.decodeUnknownResult(schema)
-  const decodeStrictly = Schema.decodeUnknownResult(schema, strict)
+  const decode = Schema.decodeUnknownResult(schema)
   return (input: unknown): Result.Result<AskedCommand, InvalidCommand> => {
     // The strict decoder builds a set of the known keys at each call, which costs twice as much as all the rest.
-    const known = decodeKnown(input)
+    const known = decode(input)
     if (Result.isSuccess(known) && isWhole(input, known.success)) return Result.succeed(known.success)
     const fault = kindFault(input)
     if (fault !== undefined) return Result.fail(fault)
-    const decoded = decodeStrictly(input)
+    const decoded = decode(input, strictFor(input))
     if (Result.isFailure(decoded)) return Result.fail(withKinds(refuse(decoded.failure), input))
     const faults = objectFaults(input, decoded.success, [])
     return faults.length === 0 ? Result.succeed(decoded.success) : Result.fail(new InvalidCommand({ faults }))

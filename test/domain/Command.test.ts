@@ -324,3 +324,30 @@ it.each<[string, unknown]>([
   assert.match(message, /amount: must be a string of whole minor units, such as "1250"/)
   assert.notInclude(message, "bigint")
 })
+
+describe("of a value with many faults", () => {
+  const empty = (count: number) => Array.from({ length: count }, () => ({}))
+
+  it("a hundred are told, and how many there are besides", () => {
+    const result = fromHost({ ...journal, legs: empty(50) })
+    const faults = Result.isFailure(result) ? result.failure.faults : []
+    assert.lengthOf(faults, 101)
+    assert.deepInclude(faults[0], { path: ["legs", "0", "account"] })
+    assert.deepEqual(faults[100], { path: [], message: "has 50 faults more" })
+  })
+
+  // To look for all of them, and to say each, would take a node as many seconds.
+  it.each<[string, unknown, string]>([
+    ["legs", { ...journal, legs: empty(200_000) }, "legs.0.account"],
+    ["commands of a group", { _tag: "Group", commandId: "c", commands: empty(200_000) }, "commands.0"],
+    ["fields that there are not", { ...deposit, ...keys(20_000) }, "k0"],
+    ["metadata", { ...open, metadata: { ...keys(20_000), "": "" } }, "metadata."]
+  ])("and there are very many %s, one is told", (_, input, path) => {
+    assert.deepEqual(pathsOf(input), [path])
+  })
+
+  it("and it is nested deeply, it is refused like any other", () => {
+    const nested: unknown = JSON.parse(`${"[".repeat(100_000)}${"]".repeat(100_000)}`)
+    assert.deepEqual(pathsOf({ ...journal, legs: [nested, nested] }), ["legs.0"])
+  })
+})

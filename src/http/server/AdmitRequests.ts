@@ -9,8 +9,8 @@ import { Authenticator } from "../../access/Authenticator.ts"
 import { RefusalLog } from "../../access/RefusalLog.ts"
 import type { Scope } from "../../access/Scope.ts"
 import type { Caller } from "../../access/Tokens.ts"
-import { refuse } from "../../domain/Command.ts"
 import { Forbidden, InvalidCommand, Unavailable } from "../../domain/Errors.ts"
+import { refuse } from "../../domain/StrictDecoding.ts"
 import { Admission, CurrentCaller, scopeOf } from "../api/LedgerHttpApi.ts"
 import type { RequestError } from "../api/Problems.ts"
 import { webPageFault } from "../WebPages.ts"
@@ -18,11 +18,32 @@ import { HttpConnections } from "./HttpConnections.ts"
 import { HttpConfig } from "./HttpLimits.ts"
 import { problemResponse } from "./Responses.ts"
 
+/** More than any route has, the types of a statement included. */
+const parametersMax = 100
+
 /** A fault of a parameter of the path or the query, in the words of the ledger. */
 const invalidParameter = ({ kind, cause }: HttpApiError.HttpApiSchemaError): RequestError =>
   kind === "Params" || kind === "Query" || kind === "Headers"
     ? refuse(cause)
     : InvalidCommand.at("body", "is not what this route takes")
+
+/**
+ * A misspelt parameter would change what is asked for; the parameters of routes that take some are checked by their schema, which
+ * tells every fault.
+ */
+const faultOfParameters = (
+  parameters: Readonly<Record<string, string | ReadonlyArray<string>>>,
+  takesSome: boolean
+): InvalidCommand | undefined => {
+  const names = Object.keys(parameters)
+  const [name] = names
+  if (name === undefined) return undefined
+  if (!takesSome) return InvalidCommand.at(name.slice(0, 64), "is no parameter: this route takes none")
+  const count = names.reduce((sum, one) => sum + [parameters[one] ?? []].flat().length, 0)
+  return count > parametersMax
+    ? InvalidCommand.at("query", `has ${count} parameters, at most ${parametersMax} are read`)
+    : undefined
+}
 
 export const layer: Layer.Layer<Admission, never, Authenticator | RefusalLog | HttpConnections> =
   Layer.effect(
@@ -43,18 +64,6 @@ export const layer: Layer.Layer<Admission, never, Authenticator | RefusalLog | H
         if (fault !== undefined) return Result.fail(new Forbidden({ caller: "a web page", reason: fault }))
         const { identity } = connections.stateOf(request)
         return authenticator.admitUnsafe(scope, request.headers.authorization, identity)
-      }
-
-      /** A misspelt parameter would change what is asked for; the parameters of routes that take some are checked by their schema. */
-      const withoutParameters = (
-        request: HttpServerRequest.HttpServerRequest
-      ): Result.Result<void, InvalidCommand> => {
-        // The router takes a semicolon for the beginning of the parameters, too.
-        const [, query = ""] = request.url.split(/[?;]/)
-        const [name] = new URLSearchParams(query).keys()
-        return name === undefined
-          ? Result.succeed(undefined)
-          : Result.fail(InvalidCommand.at(name.slice(0, 64), "is no parameter: this route takes none"))
       }
 
       /** A connection that is refused too often is closed, as is one that comes while the node closes. */
@@ -79,10 +88,9 @@ export const layer: Layer.Layer<Admission, never, Authenticator | RefusalLog | H
           const admitted = admit(request, scopeOf(endpoint))
           if (Result.isFailure(admitted))
             return yield* refused(request, endpoint.identifier, admitted.failure)
-          if (endpoint.query === undefined) {
-            const parameters = withoutParameters(request)
-            if (Result.isFailure(parameters)) return problemResponse(parameters.failure)
-          }
+          const parameters = yield* HttpServerRequest.ParsedSearchParams
+          const fault = faultOfParameters(parameters, endpoint.query !== undefined)
+          if (fault !== undefined) return problemResponse(fault)
           return yield* Effect.provideService(handle, CurrentCaller, admitted.success)
         }).pipe(
           Effect.catch((error) =>

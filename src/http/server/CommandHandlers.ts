@@ -54,14 +54,31 @@ const resultLine = (result: CommandResult): unknown => {
   return { status, problem: document }
 }
 
-/** A line of a batch as JSON, or what is wrong with it. */
-const parseLine = (line: string): Result.Result<unknown, InvalidCommand> =>
-  Result.flatMap(parseJson(line), (value) => commandOf(value, {}, {}))
+const printResult = (result: CommandResult): string => `${JSON.stringify(resultLine(result))}\n`
 
-/** What became of some lines, in order, and why none behind them is sent. */
+/** A line of a batch as JSON, or what is wrong with it. A command may be as long here as by itself. */
+const parseLine = (line: string, bytesMax: number): Result.Result<unknown, InvalidCommand> => {
+  const bytes = Buffer.byteLength(line)
+  return bytes > bytesMax
+    ? Result.fail(InvalidCommand.at("body", `has ${bytes} bytes: a command may have ${bytesMax}`))
+    : Result.flatMap(parseJson(line), (value) => commandOf(value, {}, {}))
+}
+
+/** Those of a text that are not blank, one at a time: many short ones held together would take far more memory than their text. */
+function* linesOf(text: string): Generator<string> {
+  let from = 0
+  while (from < text.length) {
+    const end = text.indexOf("\n", from)
+    const line = text.slice(from, end < 0 ? text.length : end)
+    if (line.trim() !== "") yield line
+    from += line.length + 1
+  }
+}
+
+/** What became of some lines, in order and printed, and what is said of each behind them where none of those is sent. */
 interface LineResults {
-  readonly results: ReadonlyArray<CommandResult>
-  readonly stopped: CommandError | undefined
+  readonly printed: ReadonlyArray<string>
+  readonly stopped: string | undefined
 }
 
 /** The results of some lines. The commands of faulty lines are not sent, but count against the caller's rate as those of others do. */
@@ -69,10 +86,10 @@ const sendLines = (
   guarded: GuardedLedger,
   caller: Caller,
   lines: ReadonlyArray<string>,
-  callsAdmitted: number
+  { bytesMax, callsAdmitted }: { readonly bytesMax: number; readonly callsAdmitted: number }
 ): Effect.Effect<LineResults> =>
   Effect.gen(function* () {
-    const parsed = lines.map(parseLine)
+    const parsed = lines.map((line) => parseLine(line, bytesMax))
     const commands = parsed.filter(Result.isSuccess).map(({ success }) => success)
     const faulty = lines.length - commands.length
     const results = yield* guarded.dispatchMany(caller, commands, faulty - callsAdmitted)
@@ -85,36 +102,40 @@ const sendLines = (
         ? Effect.succeed(result)
         : Effect.result(inWordsOfJson(line.success)(result.failure))
     })
-    return { results: all, stopped: undefined }
+    return { printed: all.map(printResult), stopped: undefined }
   }).pipe(
     // What refuses all of them, as the caller's rate does, refuses each, and those behind them: a batch takes effect in order.
-    Effect.catch((error: CommandError) =>
-      Effect.succeed({ results: lines.map((): CommandResult => Result.fail(error)), stopped: error })
-    )
+    Effect.catch((error: CommandError) => {
+      const stopped = printResult(Result.fail(error))
+      return Effect.succeed({ printed: lines.map(() => stopped), stopped })
+    })
   )
 
 /** The results of all lines, so many at a time as are dispatched together. */
 const sendInOrder = (
   guarded: GuardedLedger,
   caller: Caller,
-  lines: ReadonlyArray<string>,
-  batchMax: number
+  text: string,
+  { batchMax, bodyBytesMax }: { readonly batchMax: number; readonly bodyBytesMax: number }
 ) =>
-  Stream.fromIterable(lines).pipe(
+  Stream.fromIterable(linesOf(text)).pipe(
     Stream.grouped(batchMax),
     Stream.mapAccumEffect(
-      (): { readonly stopped: CommandError | undefined; readonly isFirst: boolean } => ({
+      (): { readonly stopped: string | undefined; readonly isFirst: boolean } => ({
         stopped: undefined,
         isFirst: true
       }),
       ({ stopped, isFirst }, some) =>
         Effect.gen(function* () {
-          const { results, stopped: reason } =
+          const { printed, stopped: reason } =
             stopped === undefined
               ? // The request itself was one call.
-                yield* sendLines(guarded, caller, some, isFirst ? 1 : 0)
-              : { results: some.map((): CommandResult => Result.fail(stopped)), stopped }
-          return [{ stopped: reason, isFirst: false }, [results]] as const
+                yield* sendLines(guarded, caller, some, {
+                  bytesMax: bodyBytesMax,
+                  callsAdmitted: isFirst ? 1 : 0
+                })
+              : { printed: some.map(() => stopped), stopped }
+          return [{ stopped: reason, isFirst: false }, [printed]] as const
         })
     )
   )
@@ -130,7 +151,7 @@ const ofOneCommand = [
  * dispatched together, and their results are sent before the next ones are.
  */
 const makeSendBatch = Effect.gen(function* () {
-  const { batchMax, batchBytesMax } = yield* HttpConfig
+  const { batchMax, batchBytesMax, bodyBytesMax } = yield* HttpConfig
   const connections = yield* HttpConnections
   const guarded = yield* makeGuardedLedger("http", batchMax)
   return Effect.gen(function* () {
@@ -140,10 +161,13 @@ const makeSendBatch = Effect.gen(function* () {
       if (request.headers[header.toLowerCase()] !== undefined)
         return yield* InvalidCommand.at(header, `is not of a batch: each line has ${field} of its own`)
     const text = yield* readBody(connections, request, "application/x-ndjson", batchBytesMax)
-    const lines = text.split("\n").filter((line) => line.trim() !== "")
-    const results = sendInOrder(guarded, caller, lines, batchMax).pipe(
-      Stream.map((some) => some.map((result) => `${JSON.stringify(resultLine(result))}\n`).join("")),
-      Stream.concat(Stream.succeed(`${JSON.stringify({ done: lines.length })}\n`)),
+    let done = 0
+    const results = sendInOrder(guarded, caller, text, { batchMax, bodyBytesMax }).pipe(
+      Stream.map((some) => {
+        done += some.length
+        return some.join("")
+      }),
+      Stream.concat(Stream.sync(() => `${JSON.stringify({ done })}\n`)),
       Stream.encodeText
     )
     return HttpServerResponse.stream(results, {

@@ -3,8 +3,8 @@ import { Effect, Redacted, Schema } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { type Caller, mayName } from "../../access/Tokens.ts"
 import { type NewSecret, Webhooks } from "../../actors/webhooks/Webhooks.ts"
-import { refuse } from "../../domain/Command.ts"
 import { Forbidden, type Unavailable } from "../../domain/Errors.ts"
+import { refuse, strictFor } from "../../domain/StrictDecoding.ts"
 import { WebhookInput, WebhookView } from "../../domain/Webhook.ts"
 import { CurrentCaller } from "../api/LedgerHttpApi.ts"
 import { NotFound, type RequestError } from "../api/Problems.ts"
@@ -17,7 +17,6 @@ import { jsonResponse, problemResponse } from "./Responses.ts"
 import { type Handle, serveGroup } from "./RouteGroup.ts"
 
 const decodeInput = Schema.decodeUnknownEffect(WebhookInput)
-const strict = { errors: "all", onExcessProperty: "error" } as const
 const encodeView = Schema.encodeSync(Schema.toCodecJson(WebhookView))
 const encodeList = Schema.encodeSync(Schema.toCodecJson(WebhookList))
 const encodeSecret = Schema.encodeSync(Schema.toCodecJson(WithSecret))
@@ -43,7 +42,7 @@ const makeCreate = Effect.gen(function* () {
     const caller = yield* CurrentCaller
     const text = yield* readBody(connections, request, "application/json", bodyBytesMax)
     const json = yield* Effect.fromResult(parseJson(text))
-    const input = yield* Effect.mapError(decodeInput(json, strict), refuse)
+    const input = yield* Effect.mapError(decodeInput(json, strictFor(json)), refuse)
     if (!mayFollow(caller, input.prefix ?? ""))
       return yield* new Forbidden({
         caller: caller.name,

@@ -4,8 +4,8 @@
  */
 import { Result, Schema, SchemaTransformation } from "effect"
 import type { RpcSerialization } from "effect/rpc"
-import { refuse } from "../../domain/Command.ts"
 import type { InvalidCommand } from "../../domain/Errors.ts"
+import { refuse, strictFor } from "../../domain/StrictDecoding.ts"
 import { LedgerRpc } from "../LedgerRpc.ts"
 
 /** What stands in the place of a payload that its procedure does not take. */
@@ -18,21 +18,19 @@ export class MalformedPayload {
   }
 }
 
-/** A field that a procedure does not know is a mistyped one, as in a command. The binary form skips such fields. */
-const strict = { errors: "all", onExcessProperty: "error" } as const
-
 const payloadSchemas: ReadonlySet<unknown> = new Set(
   [...LedgerRpc.requests.values()].map((rpc) => rpc.payloadSchema)
 )
 
+/** A field that a procedure does not know is a mistyped one, as in a command. The binary form skips such fields. */
 const tolerant = (codec: Schema.Codec<unknown, unknown>): Schema.Codec<unknown, unknown> => {
-  const decode = Schema.decodeUnknownResult(codec, strict)
+  const decode = Schema.decodeUnknownResult(codec)
   return Schema.Unknown.pipe(
     Schema.decodeTo(
       Schema.Unknown,
       SchemaTransformation.transform({
         decode: (encoded) => {
-          const decoded = decode(encoded)
+          const decoded = decode(encoded, strictFor(encoded))
           return Result.isSuccess(decoded)
             ? decoded.success
             : new MalformedPayload(encoded, refuse(decoded.failure))
