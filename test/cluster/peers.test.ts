@@ -169,6 +169,32 @@ describe("requests", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.effect("that return a lease go to the node that granted it, though it gives up the shard", () =>
+    Effect.gen(function* () {
+      const { routes, send, join } = yield* asker()
+      const borrow = (lease: string): PeerRequest => ({ _tag: "Borrow", account: "a" as AccountId, lease }) // as above
+      const lender = yield* join({ shards: [1] })
+      const other = yield* join({ shards: [2], form: "another" })
+      const next = yield* join({ shards: [] })
+      yield* all([send(1, borrow("l-1")), send(2, borrow("l-2")), send(1, borrow("l-3"))])
+      lender.tell([])
+      other.tell([])
+      next.tell([1, 2])
+      yield* settle
+      assert.isTrue(routes.tell(1, giveBack))
+      assert.isFalse(routes.tell(2, { ...giveBack, lease: "l-2" }))
+      yield* send(2, { ...giveBack, lease: "l-2" })
+      yield* settle
+      assert.deepEqual([lender.asked, other.asked, next.asked], [["a", "a", "a"], ["a", "a"], []])
+      // Once it is gone, whoever has the shard is told.
+      yield* lender.cut
+      yield* settle
+      assert.isTrue(routes.tell(1, { ...giveBack, lease: "l-3" }))
+      yield* settle
+      assert.deepEqual(next.asked, ["a"])
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("that ask for an answer end the connection where they are said without one", () =>
     Effect.gen(function* () {
       const { join } = yield* asker()

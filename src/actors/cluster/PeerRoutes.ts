@@ -33,6 +33,8 @@ export class PeerRoutes {
   readonly #owned: ReadonlyArray<boolean>
   readonly #waitingMax: number
   readonly #homes = new Map<number, PeerConversation>()
+  /** Of each lease that this node asked for and has not returned, the node that was asked. */
+  readonly #lenders = new Map<string, PeerConversation>()
   readonly #waiting = new Map<number, Set<Waiting>>()
   #waitingCount = 0
 
@@ -48,9 +50,9 @@ export class PeerRoutes {
 
   readonly send: SendToPeer = (shard, request) =>
     Effect.callback<PeerResponse, Unanswered>((resume) => {
-      const home = this.#homes.get(shard)
+      const home = this.#homeOf(shard, request)
       if (home !== undefined) {
-        const forget = home.ask(request, resume)
+        const forget = this.#ask(home, request, resume)
         return forget === undefined ? undefined : Effect.sync(forget)
       }
       // It came to this node since the caller looked.
@@ -60,9 +62,26 @@ export class PeerRoutes {
       return Effect.sync(() => waiting.forget?.())
     })
 
-  /** Says what needs no answer to the owner of a shard. False where it is not known, or has to be asked. */
+  /** Says what needs no answer to the node that it is for. False where that is not known, or has to be asked. */
   tell(shard: number, request: PeerNotice): boolean {
-    return this.#homes.get(shard)?.tell(request) ?? false
+    const isSaid = this.#homeOf(shard, request)?.tell(request) ?? false
+    if (isSaid) this.#lenders.delete(request.lease)
+    return isSaid
+  }
+
+  /**
+   * An account goes back to the node that leased it, also where that one does not own the shard any more: it gives the shard up, and is
+   * waiting for the account. Whoever has the shard next would know of no such lease.
+   */
+  #homeOf(shard: number, request: PeerRequest): PeerConversation | undefined {
+    const lender = request._tag === "GiveBack" ? this.#lenders.get(request.lease) : undefined
+    return lender ?? this.#homes.get(shard)
+  }
+
+  #ask(home: PeerConversation, request: PeerRequest, resume: Resume): (() => void) | undefined {
+    if (request._tag === "Borrow") this.#lenders.set(request.lease, home)
+    else if (request._tag === "GiveBack") this.#lenders.delete(request.lease)
+    return home.ask(request, resume)
   }
 
   #wait(shard: number, request: PeerRequest, resume: Resume): Waiting | undefined {
@@ -92,7 +111,7 @@ export class PeerRoutes {
       if (this.#homes.get(shard) !== home) continue
       for (const waiting of [...all]) {
         this.#leave(shard, waiting)
-        waiting.forget = home.ask(waiting.request, waiting.resume)
+        waiting.forget = this.#ask(home, waiting.request, waiting.resume)
       }
     }
   }
@@ -105,6 +124,7 @@ export class PeerRoutes {
   /** The connection to a node is over. */
   forget(home: PeerConversation): void {
     for (const [shard, known] of this.#homes) if (known === home) this.#homes.delete(shard)
+    for (const [lease, lender] of this.#lenders) if (lender === home) this.#lenders.delete(lease)
   }
 
   /** Called from time to time, and when this node was given shards: answers those that have waited for long enough. */
