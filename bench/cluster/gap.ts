@@ -1,7 +1,7 @@
 /**
  * How long accounts are without service when their node ends, is killed, or freezes: `node bench/cluster/gap.ts
- * [SIGTERM,SIGKILL,SIGSTOP] [accounts]`. Three nodes, each a process; every account gets one deposit after another through
- * the nodes that stay. Each node in turn gets the signal, and comes back before the next one does. The longest time between two
+ * [SIGTERM,SIGKILL,SIGSTOP] [accounts] [transfers]`. Three nodes, each a process; every account gets one deposit after another through
+ * the nodes that stay, and each of these has so many transfers between any two of the accounts under way (none by default). Each node in turn gets the signal, and comes back before the next one does. The longest time between two
  * answers is counted for each account, as it is for as long without any signal. A line of JSON for each.
  */
 import { Effect, Scope } from "effect"
@@ -12,6 +12,7 @@ import { run, startStores, urlsOf } from "./Script.ts"
 
 const signals = (process.argv[2] ?? "SIGTERM,SIGKILL,SIGSTOP").split(",") as ReadonlyArray<NodeJS.Signals>
 const accounts = Array.from({ length: Number(process.argv[3] ?? 36) }, (_, index) => `g${index}`)
+const transfers = Number(process.argv[4] ?? 0)
 const names = ["node-0", "node-1", "node-2"]
 const pauseMs = 50
 /** A measurement is over once every account was served again, and again for so long. */
@@ -42,6 +43,23 @@ const callers = Effect.fnUntraced(function* (through: ReadonlyArray<Member>, pre
     }
   })
   yield* Effect.forkScoped(Effect.forEach(accounts, caller, { concurrency: "unbounded", discard: true }))
+  let storms = 0
+  const transfer = (member: Member) =>
+    Effect.suspend(() => {
+      const seed = ++storms
+      const storm = {
+        accounts: accounts.length,
+        shape: "pairs",
+        seconds: 1,
+        concurrency: transfers,
+        seed
+      } as const
+      return member.ask({ _tag: "Storm", storm: { ...storm, prefix: "g", ids: `${prefix}-t` } })
+    })
+  if (transfers > 0)
+    yield* Effect.forkScoped(
+      Effect.forEach(through, (member) => Effect.forever(transfer(member)), { concurrency: "unbounded" })
+    )
   return served
 })
 

@@ -285,6 +285,44 @@ describe("a group of accounts that moves", () => {
   )
 })
 
+describe("a group of accounts that leaves and comes back", () => {
+  it.effect(
+    "makes its owner decide nothing that another node sent before, and had refused by the owner between",
+    () =>
+      scenarios(
+        Effect.gen(function* () {
+          const { inner, cluster, stores, nodes } = yield* startNodes(3)
+          yield* comesBackAtTheEnd(stores[0])
+          const [first, second, third] = nodes as unknown as [LedgerNode, LedgerNode, LedgerNode] // there are three
+          yield* first.send(open("x-0"))
+          yield* first.send(deposit("x-0", 100n))
+          // The first node has taken the command in, and its lane waits for the store to go on as a new writer.
+          const faults = stores[0]
+          if (faults !== undefined)
+            faults.script = ({ method }) => (method === "commit" ? "fenced" : undefined)
+          faults?.hold("registerWriter")
+          faults?.hold("heartbeat")
+          const sent = yield* begin(third, withdraw("x-0", 100n, "c"))
+          yield* pass(100)
+          assert.isAbove(faults?.held() ?? 0, 0)
+          const moved = yield* Effect.forkChild(cluster.move(0, 1), { startImmediately: true })
+          const before = yield* begin(second, withdraw("x-0", 100n, "before"))
+          yield* joined(moved)
+          assert.strictEqual(outcomeOf(yield* joined(before)), "Accepted")
+          assert.strictEqual(outcomeOf(yield* joined(sent)), "InsufficientFunds")
+          assert.strictEqual(outcomeOf(yield* joined(yield* begin(second, deposit("x-0", 100n)))), "Accepted")
+          yield* joined(yield* Effect.forkChild(cluster.move(0, 0)))
+          if (faults !== undefined) faults.script = () => undefined
+          faults?.release()
+          yield* pass(2_000)
+          const ids = (yield* readStream(inner, "x-0")).map(({ commandId }) => String(commandId))
+          assert.notInclude(ids, "c", "it was refused")
+          assert.strictEqual(yield* balanceAt(first, "x-0"), 100n)
+        })
+      )
+  )
+})
+
 describe("a member of a cluster that starts", () => {
   it.effect("fences what a node alone left open, since the cluster's notes do not tell of it", () =>
     scenarios(

@@ -39,6 +39,8 @@ export interface MemberOptions {
 /** Transfers between accounts `prefix0` … for so long: to the next in a ring of five or back, or between any two. */
 export interface Storm {
   readonly prefix: string
+  /** Begins their command ids, where that is not `prefix`. */
+  readonly ids?: string
   readonly accounts: number
   readonly shape: "rings" | "pairs"
   readonly seconds: number
@@ -76,7 +78,7 @@ const now = (): number => Number(process.hrtime.bigint())
 const answerOf = (result: Result.Result<Attempt["answer"], { readonly _tag: string }>): Attempt["answer"] =>
   Result.isSuccess(result) ? result.success : result.failure._tag
 
-const storm = ({ prefix, accounts, shape, seconds, concurrency, seed }: Storm) =>
+const storm = ({ prefix, ids = prefix, accounts, shape, seconds, concurrency, seed }: Storm) =>
   Effect.gen(function* () {
     const dispatcher = yield* Dispatcher
     const attempts: Array<Attempt> = []
@@ -93,7 +95,7 @@ const storm = ({ prefix, accounts, shape, seconds, concurrency, seed }: Storm) =
             shape === "rings"
               ? ring + ((from - ring + (rng.chance(0.5) ? 1 : 4)) % 5)
               : (from + 1 + rng.below(accounts - 1)) % accounts
-          const commandId = `${prefix}-${seed}-${index}-${nth}`
+          const commandId = `${ids}-${seed}-${index}-${nth}`
           const command = toCommand(transfer(`${prefix}${from}`, `${prefix}${to}`, 1n, commandId))
           for (let sending = 0; sending < 10; sending++) {
             const start = now()

@@ -53,6 +53,10 @@ export class AccountRegistry extends Context.Service<
     readonly evictNotOwned: (isForeign: (group: number) => boolean) => number
     /** A group of accounts came (back) to this node: what it remembers of them, or is reading, may be old. */
     readonly invalidate: (group: number) => void
+    /** How many groups have come to this node since its start, those that came again too. */
+    readonly arrivals: () => number
+    /** The group came (back) to this node since so many had: another node may have owned it meanwhile. */
+    readonly cameAfter: (group: number, arrivals: number) => boolean
     /** Bars accounts from being loaded, until `lift`. */
     readonly bar: (bar: LoadBar) => void
     /** Nothing is done where another bar on the same took its place. */
@@ -84,6 +88,9 @@ const make = Effect.gen(function* () {
     actors.delete(actor.id)
   }
   const bars = new Map<LoadBar["on"], LoadBar>()
+  /** Each group that came, with how many had come by then. */
+  const arrived = new Map<number, number>()
+  let arrivals = 0
   const isActorBarred = (actor: AccountActor) => bars.has(actor.group) || bars.has(actor)
   const added = yield* Queue.unbounded<LoadBar>()
   const { want, trouble } = yield* startLoaders(evict, isActorBarred)
@@ -135,6 +142,7 @@ const make = Effect.gen(function* () {
       return inUse
     },
     invalidate: (group) => {
+      arrived.set(group, ++arrivals)
       for (const actor of actors.values()) {
         if (actor.group !== group) continue
         // What a lease of its earlier stay here says is old.
@@ -143,6 +151,8 @@ const make = Effect.gen(function* () {
         else reload(actor)
       }
     },
+    arrivals: () => arrivals,
+    cameAfter: (group, before) => (arrived.get(group) ?? 0) > before,
     bar: (bar) => {
       bars.set(bar.on, bar)
       Queue.offerUnsafe(added, bar)

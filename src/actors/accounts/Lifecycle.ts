@@ -104,7 +104,7 @@ export class PendingCommand {
   #recordedAt: Instant = 0
   #attempts = 0
   #isRepeat = false
-  #isForwarded = false
+  #forwardedAfter: number | undefined = undefined
   #isOfHotAccount = false
   #locks: ReadonlyArray<AccountLock> = none
   #reply: Reply | undefined = undefined
@@ -167,9 +167,12 @@ export class PendingCommand {
     return this.#isRepeat
   }
 
-  /** Another node sent it: if its first account leaves before it is decided, that node sends it to the next owner. */
-  get isForwarded(): boolean {
-    return this.#isForwarded
+  /**
+   * Of one that another node sent: how many groups of accounts had come to this node by then. If its first account leaves before it is
+   * decided, that node sends it to the next owner.
+   */
+  get forwardedAfter(): number | undefined {
+    return this.#forwardedAfter
   }
 
   /** One of its accounts had many commands in flight when it came: it waits for that account, not for a lane. */
@@ -199,8 +202,9 @@ export class PendingCommand {
     this.#isOfHotAccount = true
   }
 
-  markForwarded(): void {
-    this.#isForwarded = true
+  /** Where it was sent more than once, the first time counts. */
+  markForwarded(arrivals: number): void {
+    this.#forwardedAfter = Math.min(this.#forwardedAfter ?? arrivals, arrivals)
   }
 
   markRepeat(): void {

@@ -45,8 +45,16 @@ export class AccountMoved extends Unavailable {}
 
 const accountMoved = Exit.fail(new AccountMoved({ what: "this account", reason: "it moved to another node" }))
 
-/** Who sent a command. `Peer`: another node, which sends it to the next owner if the account leaves. */
-export type Sender = "Host" | "Batch" | "Peer"
+/** Another node, which sends the command to the next owner if the account leaves. */
+interface Peer {
+  /** How many groups of accounts had come to this node when the command did. */
+  readonly arrivals: number
+}
+
+/** Who sent a command. */
+export type Sender = "Host" | "Batch" | Peer
+
+const isPeer = (sender: Sender): sender is Peer => typeof sender === "object"
 
 export class CommandExecutor extends Context.Service<
   CommandExecutor,
@@ -141,7 +149,7 @@ class Executor {
     switch (found._tag) {
       case "InFlight":
         this.#inFlight.outcomes.joined++
-        if (sender === "Peer") found.pending.markForwarded()
+        if (isPeer(sender)) found.pending.markForwarded(sender.arrivals)
         found.pending.join(reply, deadline)
         return found.pending
       case "Contested":
@@ -152,7 +160,7 @@ class Executor {
       case "Unknown":
     }
     // The other node is to ask the next owner.
-    if (this.#inFlight.isClosing && sender === "Peer") return this.#refuse(accountMoved, reply)
+    if (this.#inFlight.isClosing && isPeer(sender)) return this.#refuse(accountMoved, reply)
     const trouble = this.#inFlight.isClosing ? "it is closing" : this.#writers.refusal()
     if (trouble !== undefined) return this.#refuse(unavailable("this node", trouble), reply)
     const accounts = accountsOf(command)
@@ -161,7 +169,7 @@ class Executor {
     if (full !== undefined) return this.#refuse(full, reply)
     const pending = new PendingCommand(command, hashOf(), deadline, accounts, this.#continue)
     if (isOfHotAccount(actors)) pending.markOfHotAccount()
-    if (sender === "Peer") pending.markForwarded()
+    if (isPeer(sender)) pending.markForwarded(sender.arrivals)
     pending.replyTo(reply)
     this.#inFlight.add(pending)
     if (this.#deduplication.mustCheckLogFirst(now)) this.#deduplication.lookUp(pending)
@@ -212,8 +220,7 @@ class Executor {
     if (refusal !== undefined) return this.#inFlight.failUnwritten(command, "this node", refusal)
     // Before ownership is looked at: a process that stops in between must not decide at an instant when it owns nothing.
     const now = this.#clock.nowUnsafe()
-    // Of several nodes that were given it, only the owner of its first account may decide it.
-    if (command.isForwarded && !this.#placement.owns(command.accounts[0] as AccountId)) {
+    if (this.#isForAnotherOwner(command)) {
       return this.#inFlight.complete(command, command.isRepeat ? indeterminate(command) : accountMoved)
     }
     if (command.accounts.length > this.#limits.residentsMax) {
@@ -234,6 +241,18 @@ class Executor {
     command.releaseLocks("decided")
     command.noteDecided()
     this.pipeline.wake()
+  }
+
+  /**
+   * Of several nodes that were given a command, only the owner of its first account may decide it; not one that was the owner, and is
+   * again: the node that sent it may have had an answer of the owner between, and a refusal of that one must stay true.
+   */
+  #isForAnotherOwner({ accounts, forwardedAfter }: PendingCommand): boolean {
+    if (forwardedAfter === undefined) return false
+    const first = accounts[0] as AccountId // a command has one
+    return (
+      !this.#placement.owns(first) || this.#registry.cameAfter(this.#placement.groupOf(first), forwardedAfter)
+    )
   }
 
   /**

@@ -62,7 +62,7 @@ const make = Effect.gen(function* () {
    * Asks until every command has an answer, or their deadline has come. An answer after one that did not come is true: what
    * an owner took before either stands in the log, where the next owner finds it, or can no longer get there. For the
    * next owner loads the account only when no writer of the former ones can write to it (OwnershipBarrier.ts), and a
-   * node does not decide again what others sent it once the account has left (CommandExecutor.ts).
+   * node does not decide what others sent it once the account has left, nor where it came back since (CommandExecutor.ts).
    */
   const send = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {
     const outcomes = new Array<Outcome | undefined>(commands.length)

@@ -93,7 +93,7 @@ const make = Effect.gen(function* () {
   const dispatch = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
     const isOurs = commands.map((command) => owns(firstAccountOf(command)))
     const ours = commands.filter((_, index) => isOurs[index])
-    const outcomes = yield* yield* submitAll(ours, "Peer")
+    const outcomes = yield* yield* submitAll(ours, { arrivals: registry.arrivals() })
     let next = 0
     return commands.map((command, index) => {
       const outcome = isOurs[index] ? outcomes[next++] : undefined
@@ -109,7 +109,7 @@ const make = Effect.gen(function* () {
     head: (account) => Effect.suspend(() => (owns(account) ? headOf(account) : notMine)),
     decide: (command, reply) => {
       if (owns(firstAccountOf(command)))
-        executor.submit(command, (exit) => reply(answerTo(command, exit)), "Peer")
+        executor.submit(command, (exit) => reply(answerTo(command, exit)), { arrivals: registry.arrivals() })
       else reply({ _tag: "Moved" })
     },
     lend: yield* makeLend(owns),
