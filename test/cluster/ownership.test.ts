@@ -323,6 +323,34 @@ describe("a group of accounts that leaves and comes back", () => {
   )
 })
 
+describe("a node that ends", () => {
+  it.effect("still leases its accounts to commands that hold what its own ones wait for", () =>
+    scenarios(
+      Effect.gen(function* () {
+        const { stores, nodes } = yield* startNodes(2)
+        yield* comesBackAtTheEnd(stores[0])
+        const [first, second] = nodes
+        for (const account of ["a-0", "z-0"]) yield* first.send(open(account))
+        yield* second.send(open("b-1"))
+        yield* first.send(deposit("a-0", 1n))
+        yield* second.send(deposit("b-1", 1n))
+        stores[0]?.hold("commit")
+        const busy = yield* begin(first, deposit("z-0", 1n))
+        // It holds b-1 and waits for z-0, for which a commit is on its way.
+        const theirs = yield* begin(second, transfer("b-1", "z-0", 1n))
+        const ours = yield* begin(first, transfer("a-0", "b-1", 1n))
+        yield* pass(100)
+        const closing = yield* Effect.forkChild(first.dispatcher.localNode.close)
+        yield* pass(100)
+        stores[0]?.release()
+        yield* pass(1_000)
+        assert.isDefined(closing.pollUnsafe(), "it waits for what it has admitted, and no longer")
+        for (const one of [busy, theirs, ours]) assert.strictEqual(outcomeOf(yield* joined(one)), "Accepted")
+      })
+    )
+  )
+})
+
 describe("a member of a cluster that starts", () => {
   it.effect("fences what a node alone left open, since the cluster's notes do not tell of it", () =>
     scenarios(

@@ -112,7 +112,8 @@ const make = Effect.gen(function* () {
         executor.submit(command, (exit) => reply(answerTo(command, exit)), { arrivals: registry.arrivals() })
       else reply({ _tag: "Moved" })
     },
-    lend: yield* makeLend(owns),
+    // Also while this node closes: what it still waits for may be held by a command of the node that asks.
+    lend: yield* makeLend(placement.owns),
     release: leaseServer.release,
     enter: (group, { isClean, strangers }) => {
       // Its holder may have been certain of it for the time of a lease after its lock had gone (HeldLocks.ts), and lent an account then.
