@@ -3,28 +3,32 @@
  * browser of this machine, a token with the scope `read` is asked for, because the metrics of a ledger say much about its business.
  */
 import { Effect, Option, Result } from "effect"
-import { HttpServerRequest, HttpServerResponse } from "effect/http"
+import { HttpServerRequest, type HttpServerResponse } from "effect/http"
 import { Authenticator } from "../access/Authenticator.ts"
+import { Forbidden } from "../domain/Errors.ts"
 import { isLoopback } from "../infra/config/ClusterSecurity.ts"
+import { problemResponse } from "./server/Responses.ts"
 import { webPageFault } from "./WebPages.ts"
 
-export const isTrusted = Effect.gen(function* () {
+/** Why a reader is none of these. */
+const trust = Effect.gen(function* () {
   const request = yield* HttpServerRequest.HttpServerRequest
   const { headers, remoteAddress } = request
   const { admitUnsafe, isGuarded } = yield* Authenticator
   const address = Option.getOrElse(remoteAddress, () => "").replace(/^::ffff:/, "")
-  if (webPageFault(request) !== undefined) {
-    if (!isGuarded) return false
-  } else if (isLoopback(address)) return true
-  return Result.isSuccess(admitUnsafe("read", headers.authorization, { token: undefined, caller: undefined }))
+  const reason = webPageFault(request)
+  if (reason === undefined && isLoopback(address)) return Result.succeed(undefined)
+  if (reason !== undefined && !isGuarded) return Result.fail(new Forbidden({ caller: "a web page", reason }))
+  const identity = { token: undefined, caller: undefined }
+  return Result.map(admitUnsafe("read", headers.authorization, identity), () => undefined)
 })
 
-/** The same for trusted readers, and 401 for all others. */
+export const isTrusted = Effect.map(trust, Result.isSuccess)
+
+/** The same for trusted readers; all others are told why not. */
 export const onlyTrusted = <E, R>(answer: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>) =>
   Effect.flatMap(
-    isTrusted,
-    (is): Effect.Effect<HttpServerResponse.HttpServerResponse, E, R> =>
-      is
-        ? answer
-        : Effect.succeed(HttpServerResponse.empty({ status: 401, headers: { "www-authenticate": "Bearer" } }))
+    trust,
+    (found): Effect.Effect<HttpServerResponse.HttpServerResponse, E, R> =>
+      Result.isSuccess(found) ? answer : Effect.succeed(problemResponse(found.failure))
   )

@@ -12,8 +12,10 @@ const hostOf = (authority: string): string => authority.replace(/:\d+$/, "").rep
  * user's name: its requests carry an `Origin`, or reach the loopback by a name of the page's own.
  */
 export const webPageFault = ({ headers }: HttpServerRequest.HttpServerRequest): string | undefined => {
-  const { host = "", origin } = headers
-  if (!isLoopback(hostOf(host))) return `without tokens the host must be loopback, not ${host.slice(0, 64)}`
+  const { host, origin } = headers
+  // Every browser names the host. A client of HTTP/1.0 need not, and Node refuses any other that does not.
+  if (host !== undefined && !isLoopback(hostOf(host)))
+    return `without tokens the host must be loopback, not ${host.slice(0, 64)}`
   if (origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`)
     return "without tokens no pages of other origins are served"
   return undefined

@@ -194,6 +194,7 @@ layer(memoryLedger, { excludeTestServices: true })("every route", (it) => {
         assert.strictEqual(yield* asked({ host: "127.0.0.1:7080", origin: "http://127.0.0.1:7080" }), 200)
         assert.strictEqual(yield* asked({ origin: "https://evil.example" }), 403)
         assert.strictEqual(yield* asked({ host: "evil.example" }), 403)
+        assert.strictEqual(yield* asked({ host: "" }), 403, "names none by an empty name")
       })
     )
   )

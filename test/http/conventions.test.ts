@@ -261,6 +261,34 @@ layer(memoryLedger, { excludeTestServices: true })("a command over HTTP", (it) =
     )
   )
 
+  it.effect("says each thing once: a key that stands twice in one object is refused", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const { account } = yield* funded()
+        const twice = '"amount":"1","amount":"500"'
+        const leg = (side: string) => `{"account":"${account}","side":"${side}",${twice}}`
+        const bodies: ReadonlyArray<readonly [path: string, body: string, type?: string]> = [
+          [`/v1/accounts/${account}/deposits`, `{${twice}}`],
+          ["/v1/commands", `{"_tag":"Withdraw","_tag":"Deposit","account":"${account}","amount":"1"}`],
+          ["/v1/journals", `{"legs":[${leg("debit")},${leg("credit")}]}`],
+          ["/v1/groups", `{"commands":[{"_tag":"Deposit","account":"${account}",${twice}}]}`],
+          ["/v1/batch", `{"_tag":"Deposit","account":"${account}",${twice}}`, "application/x-ndjson"],
+          ["/v1/webhooks", '{"url":"https://a.example","url":"https://b.example"}']
+        ]
+        for (const [path, body, type = "application/json"] of bodies) {
+          const text = yield* Effect.promise(async () => {
+            const response = await send(path, { method: "POST", body, headers: { "content-type": type } })
+            return response.text()
+          })
+          assert.include(text, '"status":400', path)
+          assert.include(text, "stands twice in one object", path)
+        }
+        assert.strictEqual((yield* (yield* Ledger).strongBalance(account)).version, 2)
+      })
+    )
+  )
+
   it.effect("reads an amount in one form alone, whichever field or route has it", () =>
     Effect.scoped(
       Effect.gen(function* () {

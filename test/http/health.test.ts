@@ -41,7 +41,10 @@ layer(memoryLedger)("health and readiness for a reader from elsewhere", (it) => 
         for (const secret of [undefined, "wrong", "secret-commander"]) {
           assert.deepEqual(yield* ask("/health", secret), { status: 200, body: { up: true } })
           assert.deepEqual(yield* ask("/ready/commands", secret), { status: 200, body: { ready: true } })
-          assert.strictEqual((yield* ask("/metrics", secret)).status, 401)
+          const { status, body } = yield* ask("/metrics", secret)
+          const [wanted, type] = secret === "secret-commander" ? [403, "Forbidden"] : [401, "Unauthenticated"]
+          assert.strictEqual(status, wanted)
+          assert.deepInclude(body, { status: wanted, type: `/docs#${type}` })
         }
       })
   )

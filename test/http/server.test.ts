@@ -33,6 +33,28 @@ const sendRaw = (port: number, bytes: string) =>
     return Effect.sync(() => socket.destroy())
   })
 
+/** Sends each once the one before it is answered, and tells all that came back until the server closed the connection. */
+const sendInTurn = (port: number, requests: ReadonlyArray<string>) =>
+  Effect.callback<string>((resume) => {
+    let received = ""
+    let sent = 0
+    const sendNext = (): void => {
+      const next = requests[sent++]
+      if (next !== undefined) socket.write(next)
+    }
+    const socket = connectSocket(port, "127.0.0.1", sendNext)
+    socket.on("data", (data) => {
+      received += String(data)
+      if (statusesOf(received).length === sent) sendNext()
+    })
+    socket.on("error", () => {})
+    socket.on("close", () => resume(Effect.succeed(received)))
+    return Effect.sync(() => socket.destroy())
+  })
+
+const statusesOf = (text: string) =>
+  [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status))
+
 const getStatus = (url: string) => Effect.promise(async () => (await fetch(url)).status)
 
 let made = 0
@@ -97,6 +119,65 @@ layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
         )
         for (const answer of answers) assert.match(answer, /^HTTP\/1\.1 (400|408)/)
         assert.deepEqual(new Set(statuses), new Set([200]))
+      })
+    )
+  )
+
+  it.effect(
+    "passes over the offer of another protocol, and bounds the time of a request that makes one",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const { port } = yield* open({ limits: { headersMs: 300, requestMs: 600 } })
+          const body = '{"account":"upgraded","asset":"USD/2","owner":"Ann"}'
+          const head = (method: string, path: string, further: string) =>
+            `${method} ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\n${further}`
+          const offer = (protocol: string) => `connection: upgrade\r\nupgrade: ${protocol}\r\n`
+          const json = "content-type: application/json\r\n"
+          const chunks = `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`
+          for (const protocol of ["h2c", "websocket", "any"]) {
+            const offering = [
+              head(
+                "POST",
+                "/v1/accounts",
+                `${offer(protocol)}${json}transfer-encoding: chunked\r\n\r\n${chunks}`
+              ),
+              head(
+                "POST",
+                "/v1/accounts",
+                `${offer(protocol)}${json}content-length: ${body.length}\r\n\r\n${body}`
+              ),
+              head("GET", "/v1/stats", `${offer(protocol)}\r\n`)
+            ]
+            // The connection goes on after each of them.
+            const last = head("GET", "/v1/stats", "connection: close\r\n\r\n")
+            const got = statusesOf(yield* sendInTurn(port, [...offering, last]))
+            assert.deepEqual(
+              got.map((status) => (status === 201 || status === 409 ? "done" : status)),
+              ["done", "done", 200, 200],
+              protocol
+            )
+            const unsent = head(
+              "POST",
+              "/v1/accounts",
+              `${offer(protocol)}${json}content-length: 100\r\n\r\n{`
+            )
+            assert.deepEqual(statusesOf(yield* sendRaw(port, unsent)), [408], protocol)
+          }
+        })
+      )
+  )
+
+  it.effect("serves clients of HTTP/1.0, which name no host", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { port } = yield* open()
+        for (const host of ["", "host: 127.0.0.1\r\n"]) {
+          const answer = yield* sendRaw(port, `GET /v1/stats HTTP/1.0\r\n${host}\r\n`)
+          assert.match(answer, /^HTTP\/1\.1 200[\s\S]*\r\nconnection: close\r\n[\s\S]*"committed"/i)
+        }
+        const other = yield* sendRaw(port, "GET /v1/stats HTTP/1.0\r\nhost: evil.example\r\n\r\n")
+        assert.match(other, /^HTTP\/1\.1 403/)
       })
     )
   )

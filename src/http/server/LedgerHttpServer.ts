@@ -2,7 +2,7 @@
  * The HTTP server of a node: the API of the ledger with its document and reference page, health and metrics, and the WebSocket of RPC,
  * at one port. At its end streams are ended with a cursor to go on after, and what is under way is answered first.
  */
-import { createServer, type Server } from "node:http"
+import { createServer, type IncomingMessage, type Server } from "node:http"
 import { createServer as createTlsServer } from "node:https"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { Cause, Data, Duration, Effect, Layer, Redacted } from "effect"
@@ -112,6 +112,13 @@ export class HttpPortUnusable extends Data.TaggedError("HttpPortUnusable")<{
   }
 }
 
+/**
+ * Whether a request is taken off HTTP. Of any other protocol, such as the `h2c` that some clients offer with each request, the offer is
+ * passed over (RFC 9110, 7.8): once a connection is taken off, Node bounds no time of it and reads no further request.
+ */
+const isForWebSocket = ({ headers, method, url = "" }: IncomingMessage): boolean =>
+  method === "GET" && headers.upgrade?.toLowerCase() === "websocket" && /^\/rpc\/?(\?|$)/i.test(url)
+
 type Listen = Pick<HttpSettings, "host" | "port" | "tls">
 
 /** Node's server with our bounds of time and size, its connections counted. */
@@ -126,7 +133,8 @@ const listening = ({ host, port, tls }: Listen, websocketBytesMax: number) =>
         requestTimeout: limits.requestMs,
         keepAliveTimeout: limits.idleMs,
         connectionsCheckingInterval: 1_000,
-        maxHeaderSize: limits.headerBytesMax
+        maxHeaderSize: limits.headerBytesMax,
+        shouldUpgradeCallback: isForWebSocket
       }
       const server: Server =
         tls === undefined

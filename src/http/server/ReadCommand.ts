@@ -8,6 +8,7 @@ import { InvalidCommand } from "../../domain/Errors.ts"
 import type { CommandId } from "../../domain/Ids.ts"
 import { parseInstant } from "../../domain/InstantText.ts"
 import { reversalIdOf } from "../../domain/Original.ts"
+import { duplicateKeyOf } from "./DuplicateKeys.ts"
 import { expectedVersionOf } from "./EntityTags.ts"
 
 type Fields = Readonly<Record<string, unknown>>
@@ -16,9 +17,14 @@ const isFields = (value: unknown): value is Fields =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
 export const parseJson = (text: string): Result.Result<unknown, InvalidCommand> =>
-  Result.mapError(
-    Result.try((): unknown => JSON.parse(text)),
-    () => InvalidCommand.at("body", "must be JSON")
+  Result.try((): unknown => JSON.parse(text)).pipe(
+    Result.mapError(() => InvalidCommand.at("body", "must be JSON")),
+    Result.flatMap((value) => {
+      const key = duplicateKeyOf(text, value)
+      return key === undefined
+        ? Result.succeed(value)
+        : Result.fail(InvalidCommand.at(key, "stands twice in one object"))
+    })
   )
 
 /** A structured field is quoted, a plain one is not: both are the same key. */
