@@ -13,7 +13,7 @@ import { count } from "../../src/console/format.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { Ledger } from "../../src/Ledger.ts"
-import { Browser } from "../support/browser.ts"
+import { Browser, type Watched } from "../support/browser.ts"
 import { memoryLedger, token } from "../support/callers.ts"
 import { consoleLayer, hostile, seed } from "../support/consoleWorld.ts"
 import { ownPort } from "../support/ports.ts"
@@ -34,13 +34,29 @@ class Nodes extends Context.Service<Nodes, { readonly open: string; readonly gua
   )
 }
 
-const world = Layer.mergeAll(Nodes.layer, Browser.layer).pipe(Layer.provideMerge(memoryLedger))
-
 const artefacts = ".artefacts/console"
 mkdirSync(artefacts, { recursive: true })
 
 const axePath = createRequire(import.meta.url).resolve("axe-core/axe.min.js")
 const axe = readFileSync(axePath, "utf8")
+
+/** One page with axe for all views, each loaded into it anew: a page of its own would load every file again. */
+class Gallery extends Context.Service<Gallery, Watched>()("chronicle/test/Gallery") {
+  static readonly layer = Layer.effect(
+    Gallery,
+    Effect.gen(function* () {
+      const browser = yield* Browser
+      const watched = yield* Effect.promise(() => browser.open())
+      yield* Effect.promise(() => watched.page.addInitScript({ path: axePath }))
+      return watched
+    })
+  )
+}
+
+const world = Gallery.layer.pipe(
+  Layer.provideMerge(Layer.mergeAll(Nodes.layer, Browser.layer)),
+  Layer.provideMerge(memoryLedger)
+)
 
 interface AxeResult {
   readonly violations: ReadonlyArray<{
@@ -129,21 +145,26 @@ const looks = [
   [375, "dark", true]
 ] as const
 
+const look = async (page: Page, width: number, colorScheme: "light" | "dark") => {
+  await page.setViewportSize({ width, height: 800 })
+  await page.emulateMedia({ colorScheme })
+}
+
 layer(world, { excludeTestServices: true })("the console", (it) => {
   it.effect.each(views)(
     "shows %s whole, light and dark, narrow and wide, without a serious fault",
     ([name, path, shows]) =>
       Effect.gen(function* () {
         const { open } = yield* Nodes
-        const browser = yield* Browser
+        const { page, origins, faults } = yield* Gallery
         yield* Effect.promise(async () => {
-          const { page, origins, faults } = await browser.open()
-          await page.addInitScript({ path: axePath })
+          origins.clear()
+          faults.length = 0
+          await look(page, 1_280, "light")
           await show(page, open + path)
           assert.match(await textOf(page), shows)
           for (const [width, colorScheme, isHeldAgainstAxe] of looks) {
-            await page.setViewportSize({ width, height: 800 })
-            await page.emulateMedia({ colorScheme })
+            await look(page, width, colorScheme)
             const overflow = await page.evaluate<number>("document.documentElement.scrollWidth - innerWidth")
             assert.isAtMost(overflow, 0, `${width} px`)
             // An amount of many digits has squeezed the badge and the asset beside it to a letter a line.
@@ -157,7 +178,6 @@ layer(world, { excludeTestServices: true })("the console", (it) => {
           }
           assert.deepEqual([...origins], [open])
           assert.deepEqual(faults, [])
-          await page.context().close()
         })
       })
   )
