@@ -281,6 +281,35 @@ layer(memoryStores)("a node", (it) => {
       })
   )
 
+  it.effect(
+    "refuses what comes to more than one statement may carry, and keeps what it accepted before",
+    () =>
+      Effect.gen(function* () {
+        const large = yield* startNode("bytes")
+        yield* fund(large, ["y-a"], 10n)
+        const group = (commandId: string, size: number): CommandInput => ({
+          _tag: "Group",
+          commandId,
+          commands: Array.from({ length: size }, () => ({
+            _tag: "Deposit",
+            account: "y-a",
+            amount: 1n,
+            metadata: { note: "x".repeat(256) }
+          }))
+        })
+        yield* large.send(group("y-1", 100))
+        yield* large.stop
+        const node = yield* startNode("bytes", { limits: { batchBytesMax: 50_000 } })
+        const before = yield* node.dispatcher.head("y-a" as AccountId)
+        const refused = yield* Effect.flip(node.send(group("y-2", 100)))
+        assert.deepInclude(refused, { _tag: "InvalidCommand" })
+        assert.match(refused.message, /must come to 50000 characters of events at most .*, not \d{5}/)
+        assert.deepStrictEqual(yield* node.dispatcher.head("y-a" as AccountId), before)
+        assert.isTrue((yield* node.send(group("y-1", 100))).replayed)
+        yield* node.send(group("y-2", 10))
+      })
+  )
+
   it.effect("carries a batch longer than it has room for commands, and overloads no one", () =>
     Effect.gen(function* () {
       const node = yield* startNode("long", { limits: { inFlightMax: 2_500, inFlightPerAccountMax: 2_500 } })

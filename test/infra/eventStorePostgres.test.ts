@@ -1,9 +1,11 @@
 /** The contract of the event store on PostgreSQL, with broken connections, and the law that memory is the same. */
 
+import { hash } from "node:crypto"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, inject, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
+import type { AccountId } from "../../src/domain/Ids.ts"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
 import { CommitOutcome, EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
@@ -50,6 +52,22 @@ describe("the event store on PostgreSQL alone", () => {
         Effect.provide(stores(url)),
         Effect.provideService(LedgerConfig, { ...defaultLimits, storeConnectionMs: 1 })
       )
+    })
+  )
+
+  it.live("writes nothing of a commit that is beyond a limit of the server, and says so", () =>
+    Effect.gen(function* () {
+      const url = yield* freshEventStore(serverUrl)
+      yield* Effect.gen(function* () {
+        const store = yield* EventStore
+        // Longer than a row of an index may be, and without a pattern that PostgreSQL could compress.
+        const account = Array.from({ length: 400 }, (_, nth) => hash("sha256", `${nth}`, "base64url")).join(
+          ""
+        )
+        const event = { ...storedEvent({ account: "large", version: 1 }), accountId: account as AccountId }
+        const outcome = yield* store.commit({ writerId: "large", seq: 1, events: [event] })
+        assert.deepInclude(outcome, { _tag: "NotWritten" })
+      }).pipe(Effect.provide(stores(url)))
     })
   )
 

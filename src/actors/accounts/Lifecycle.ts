@@ -23,9 +23,9 @@
  */
 import { Deferred, Effect, Exit, Result } from "effect"
 import { afterOf, evolve, isCovered } from "../../domain/Account.ts"
-import { accountsOf, type Command } from "../../domain/Command.ts"
-import { type Decided, decide } from "../../domain/Decide.ts"
-import type { CommandError, Rejection, Unavailable } from "../../domain/Errors.ts"
+import { accountsOf, type Command, type CommandContext } from "../../domain/Command.ts"
+import { type Decided, type Decision, decide } from "../../domain/Decide.ts"
+import { type CommandError, InvalidCommand, type Rejection, type Unavailable } from "../../domain/Errors.ts"
 import { linked } from "../../domain/HashChain.ts"
 import { emptyHead, type Head } from "../../domain/Head.ts"
 import type { AccountId, Instant } from "../../domain/Ids.ts"
@@ -223,10 +223,10 @@ export class PendingCommand {
   /**
    * Decides it on the speculative heads of its actors in one synchronous step, and moves them on: `loading` to
    * `queued`. In one thread this serializes the commands of an account, and both sides of a transfer, without a lock.
-   * All events have one `recordedAt`, not before the last of any of the accounts. A throw is a defect, and leaves
-   * the command and every actor as they were.
+   * All events have one `recordedAt`, not before the last of any of the accounts; where they take more than `bytesMax`,
+   * about, the command is rejected. A throw is a defect, and leaves the command and every actor as they were.
    */
-  decide(actors: ReadonlyArray<AccountActor>, now: Instant): void {
+  decide(actors: ReadonlyArray<AccountActor>, now: Instant, bytesMax = Number.POSITIVE_INFINITY): void {
     if (this.#phase !== "loading") throw illegal("a decision", this.#phase)
     let recordedAt = now
     for (const actor of actors) {
@@ -239,7 +239,11 @@ export class PendingCommand {
       for (const actor of actors) if (actor.id === id) return actor
       throw new Error(`command ${command.commandId} was executed without account ${id}`)
     }
-    const decision = decide(command, (id) => actorOf(id).speculative.account, recordedAt)
+    const decision = bounded(
+      decide(command, (id) => actorOf(id).speculative.account, recordedAt),
+      command,
+      bytesMax
+    )
     const events = Result.isSuccess(decision)
       ? toPendingEvents(this, decision.success, actorOf, recordedAt)
       : none
@@ -379,6 +383,41 @@ export class PendingCommand {
     this.#reply = undefined
     reply?.(exit)
   }
+}
+
+/** A row beside its texts, about. */
+const rowBytes = 400
+
+/**
+ * What the events of a decision come to in the INSERT, about. From their texts alone, each looked at once: to make all rows of a
+ * command that is refused for it takes a second.
+ */
+const bytesOf = (decision: ReadonlyArray<Decided>, context: CommandContext | undefined): number => {
+  const lengths = new Map<unknown, number>()
+  const lengthOf = (text: unknown): number => {
+    const length = lengths.get(text) ?? (text === undefined ? 0 : JSON.stringify(text).length)
+    lengths.set(text, length)
+    return length
+  }
+  let bytes = 0
+  for (const { event } of decision) {
+    bytes += rowBytes + lengthOf(context)
+    if ("description" in event) bytes += lengthOf(event.description)
+    if ("metadata" in event) bytes += lengthOf(event.metadata)
+  }
+  return bytes
+}
+
+/**
+ * The decision, unless it comes to more than one statement may carry: a command is never split, and each leg of a journal has what was
+ * written to it. Most decisions have two events at most, which no bound is near.
+ */
+const bounded = (decision: Decision, { context }: Command, bytesMax: number): Decision => {
+  if (Result.isFailure(decision) || decision.success.length <= 2) return decision
+  const bytes = bytesOf(decision.success, context)
+  if (bytes <= bytesMax) return decision
+  const message = `must come to ${bytesMax} characters of events at most (CHRONICLE_BATCH_BYTES_MAX), not ${bytes}: each leg of a journal has its metadata and description`
+  return Result.fail(new InvalidCommand({ faults: [{ path: [], message }] }))
 }
 
 /** The events of one decision, each on the head that the one before left on its account. */

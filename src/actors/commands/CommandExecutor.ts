@@ -235,7 +235,7 @@ class Executor {
     if (command.command._tag === "CaptureHold" && this.#addDestination(command, actors)) {
       return this.#execute(command, elapsedMs, undefined)
     }
-    const decided = Result.try(() => command.decide(actors, now))
+    const decided = Result.try(() => command.decide(actors, now, this.#limits.batchBytesMax))
     if (Result.isFailure(decided)) return this.#crash(command, actors, decided.failure)
     this.#queue.push(command)
     command.releaseLocks("decided")

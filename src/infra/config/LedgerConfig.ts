@@ -9,7 +9,10 @@ export const ledgerLimits = limitGroup("CHRONICLE", {
     "Commit lanes: connections of the write path. They work on disjoint accounts, or one behind another."
   ),
   batchRowsMax: limit(1_000, "Events of one INSERT; a command is never split."),
-  batchBytesMax: limit(4_000_000, "Payload characters of one INSERT, about."),
+  batchBytesMax: limit(
+    4_000_000,
+    "Payload characters of one INSERT, about. A command whose events come to more is refused as `InvalidCommand`."
+  ),
   inFlightMax: limit(20_000, "Commands of one node that are accepted and not answered yet."),
   inFlightPerAccountMax: limit(
     10_000,

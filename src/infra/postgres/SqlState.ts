@@ -32,7 +32,7 @@ export const isRolledBack = (state: string | undefined): boolean => state === "4
 
 /**
  * The server refused the statement before or while running it, and said so: nothing of it was written. 22 data,
- * 25006 read-only server, 28 and 42 rights and missing objects, 53 resources, 0A000 not supported.
+ * 25006 read-only server, 28 and 42 rights and missing objects, 53 resources, 54 limits of the server, 0A000 not supported.
  */
 export const isRefused = (state: string | undefined): boolean =>
-  state !== undefined && (state === "25006" || state === "0A000" || /^(22|28|42|53)/.test(state))
+  state !== undefined && (state === "25006" || state === "0A000" || /^(22|28|42|53|54)/.test(state))
