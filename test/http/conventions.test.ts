@@ -56,6 +56,37 @@ layer(memoryLedger, { excludeTestServices: true })("a command over HTTP", (it) =
     )
   )
 
+  it.effect("on very many accounts has its read token in the body, where a header has no room for it", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const ids = Array.from({ length: 200 }, (_, nth) => `many-${nth}`.padEnd(64, "m"))
+        const group = (commandId: string, commands: ReadonlyArray<Json>) =>
+          read(send("/v1/groups", { json: { commandId, commands } }))
+        const opening = ids.map((account) => ({
+          _tag: "OpenAccount",
+          account,
+          asset: "USD/2",
+          owner: "Ann",
+          overdraftLimit: "1"
+        }))
+        const first = yield* group("many-0", opening.slice(0, 100))
+        assert.strictEqual(first.headers.get("chronicle-read-token"), first.body.readToken)
+        yield* group("many-1", opening.slice(100))
+        const transfers = ids
+          .slice(100)
+          .map((to, nth) => ({ _tag: "Transfer", from: ids[nth], to, amount: "1" }))
+        const moved = yield* group("many-2", transfers)
+        assert.strictEqual(moved.status, 201)
+        assert.isNull(moved.headers.get("chronicle-read-token"))
+        const readToken = String(moved.body.readToken)
+        assert.lengthOf(readToken.split(","), 200)
+        const view = yield* (yield* Ledger).balance(ids[0] ?? "", { readToken })
+        assert.strictEqual(view.balance, -1n)
+      })
+    )
+  )
+
   it.effect("of a hundred twins at once is done once, and all get the receipt", () =>
     Effect.scoped(
       Effect.gen(function* () {

@@ -5,6 +5,8 @@ import { TestClock } from "effect/testing"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import type { QueryError } from "../../src/domain/Errors.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
+import { printToken } from "../../src/domain/Receipt.ts"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
 import {
   defaultReadSideLimits,
@@ -278,6 +280,34 @@ describe("a query with a read token", () => {
       assert.strictEqual(account.balance, 5n)
     }).pipe(Effect.provide(services({ tokenPollMs: 3_600_000 })))
   )
+
+  it.effect("is taken from the receipt of a command on the most accounts, and bounded", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      const accounts = Array.from({ length: 500 }, (_, nth) => accountId(`${nth}`.padStart(64, "a")))
+      const writer = new EventWriter()
+      for (const account of accounts) yield* project(writer, openAccount(account))
+      const token = printToken(accounts.map((account) => ({ account, version: 1 })))
+      assert.isAbove(token.length, 30_000)
+      const [account = a] = accounts
+      assert.strictEqual((yield* queries.balance(account, { readToken: token })).account.version, 1)
+      for (const wrong of [token.repeat(2), Array.from({ length: 2_501 }, () => "a@1").join(",")])
+        assert.deepInclude(yield* Effect.flip(queries.balance(account, { readToken: wrong })), {
+          _tag: "InvalidCommand"
+        })
+    }).pipe(Effect.provide(services()))
+  )
+
+  it("names the last version of each account", () => {
+    const [one, other] = [accountId("one"), accountId("other")]
+    const at = (account: AccountId, ...versions: ReadonlyArray<number>) =>
+      versions.map((version) => ({ account, version }))
+    assert.strictEqual(printToken([]), "")
+    assert.strictEqual(printToken(at(one, 7)), "one@7")
+    assert.strictEqual(printToken([...at(one, 7), ...at(other, 2)]), "one@7,other@2")
+    assert.strictEqual(printToken(at(one, 7, 8)), "one@8")
+    assert.strictEqual(printToken([...at(one, 7), ...at(other, 2, 3), ...at(one, 8)]), "one@8,other@3")
+  })
 
   it.effect("sees soon what another process has projected", () =>
     Effect.gen(function* () {

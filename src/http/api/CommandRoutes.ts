@@ -82,7 +82,14 @@ export const locationOf = (command: unknown, { commandId, postings }: Receipt): 
 const { replayed: _, ...receiptFields } = Receipt.fields
 export const ReceiptBody = Schema.Struct(receiptFields).annotate({ identifier: "Receipt" })
 
-const receiptHeaders = { location: Schema.String, "chronicle-read-token": Schema.String }
+const receiptHeaders = {
+  location: Schema.String,
+  "chronicle-read-token": Schema.optional(
+    Schema.String.annotate({
+      description: "The receipt's `readToken`; absent where it has no room in a header."
+    })
+  )
+}
 
 const receipts = [
   HttpApiSchema.WithHeaders(

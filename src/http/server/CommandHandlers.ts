@@ -17,10 +17,18 @@ import { type Handle, serveGroup } from "./RouteGroup.ts"
 
 const encodeReceipt = Schema.encodeSync(Schema.toCodecJson(ReceiptBody))
 
-const receiptResponse = (command: unknown, receipt: Receipt): HttpServerResponse.HttpServerResponse =>
+/** A client that has no room for so long a header drops the whole answer; the body has the token all the same. */
+const tokenHeader = ({ readToken }: Receipt, headerBytesMax: number) =>
+  readToken.length > headerBytesMax * 0.75 ? {} : { "chronicle-read-token": readToken }
+
+const receiptResponse = (
+  command: unknown,
+  receipt: Receipt,
+  headerBytesMax: number
+): HttpServerResponse.HttpServerResponse =>
   jsonResponse(encodeReceipt(receipt), receipt.replayed ? 200 : 201, {
     location: locationOf(command, receipt),
-    "chronicle-read-token": receipt.readToken,
+    ...tokenHeader(receipt, headerBytesMax),
     ...(receipt.replayed ? { "idempotency-replayed": "true" } : {})
   })
 
@@ -28,7 +36,7 @@ const failed = (error: Parameters<typeof problemResponse>[0]) => Effect.succeed(
 
 /** One command; `tag` is its kind where the route is of one kind. */
 const makeSendOne = Effect.gen(function* () {
-  const { batchMax, bodyBytesMax } = yield* HttpConfig
+  const { batchMax, bodyBytesMax, headerBytesMax } = yield* HttpConfig
   const connections = yield* HttpConnections
   const guarded = yield* makeGuardedLedger("http", batchMax)
   return (tag: string | undefined) =>
@@ -41,7 +49,7 @@ const makeSendOne = Effect.gen(function* () {
       const fields = tag === undefined ? params : { ...params, _tag: tag }
       const command = yield* Effect.fromResult(commandOf(body, fields, request.headers))
       const receipt = yield* guarded.dispatch(caller, command).pipe(Effect.catch(inWordsOfJson(command)))
-      return receiptResponse(command, receipt)
+      return receiptResponse(command, receipt, headerBytesMax)
     }).pipe(Effect.catch(failed))
 })
 

@@ -135,8 +135,9 @@ export class Queries extends Context.Service<
 
 const rowsDefault = 100
 
-/** More characters than the read token of a journal with the most legs. */
-const tokenMax = 10_000
+/** More characters, and more positions, than the read token of a command on the most accounts. */
+const tokenMax = 50_000
+const positionsMax = 2_500
 
 const makeQueries = Effect.gen(function* () {
   const readModel = yield* ReadModel
@@ -146,7 +147,13 @@ const makeQueries = Effect.gen(function* () {
   const awaitToken = (token: string | undefined): Effect.Effect<void, QueryError> => {
     if (token === undefined) return Effect.void
     if (token.length > tokenMax) return Effect.fail(InvalidCommand.at("readToken", "is too long"))
-    return Effect.flatMap(Effect.fromResult(parseToken(token)), awaitPositions)
+    return Effect.flatMap(
+      Effect.fromResult(parseToken(token)),
+      (positions): Effect.Effect<void, QueryError> =>
+        positions.length > positionsMax
+          ? Effect.fail(InvalidCommand.at("readToken", `has more than ${positionsMax} positions`))
+          : awaitPositions(positions)
+    )
   }
 
   const balance = Effect.fn("Queries.balance")(function* (account: AccountId, asked: ReadConsistency = {}) {
