@@ -26,7 +26,7 @@ const statementFlags = {
     Flag.optional
   ),
   cursor: Flag.String("cursor").pipe(Flag.withDescription("`next` of the page before"), Flag.optional),
-  limit: limitFlag("Lines of a page").pipe(Flag.withDefault(50)),
+  limit: limitFlag("Lines of a page; 50 by default").pipe(Flag.optional),
   format: Flag.Literals("export", ["csv", "json"]).pipe(
     Flag.withDescription("Write all of it to the file of --out"),
     Flag.optional

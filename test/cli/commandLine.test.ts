@@ -153,6 +153,8 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
       failed(yield* ask(["statement", "alice", ...local]), 2, /--from.* has no time zone: add Z/)
       const backwards = ["--from", "2026-03-03", "--to", "2026-03-02"]
       failed(yield* ask(["statement", "alice", ...backwards]), 2, /--from must not be later than --to/)
+      const page = ["--export", "csv", "--out", "/nowhere/alice.csv", "--limit", "5"]
+      failed(yield* ask(["statement", "alice", ...page]), 2, /--cursor and --limit are of pages/)
       failed(yield* ask(["balance", "alice", "--version", "0"]), 2, /--version/)
       const twice = ["balance", "alice", "--version", "1", "--at", "2026-03-02T09:00:00Z"]
       failed(yield* ask(twice), 2, /^chronicle: --at, --version and --token exclude each other\n$/)

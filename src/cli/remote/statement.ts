@@ -10,6 +10,8 @@ import type { StatementFlags, SumFlags, TrialBalanceFlags } from "../statement.t
 import { asking } from "./ask.ts"
 import { exportStatement } from "./export.ts"
 
+const pageRowsDefault = 50
+
 type StatementPage = Effect.Success<ReturnType<QueryMethods["statement"]>>
 
 /** The lines of a page, with the opening balance on the first page and the closing balance on the last. */
@@ -49,6 +51,9 @@ export const statement = Effect.fnUntraced(function* (input: StatementFlags) {
   if (Option.isSome(format) !== Option.isSome(out)) {
     return yield* new OptionsInvalid({ reason: "--export and --out belong together" })
   }
+  // Passed over, an export would have more lines than were asked for.
+  if (Option.isSome(format) && (Option.isSome(cursor) || Option.isSome(limit)))
+    return yield* new OptionsInvalid({ reason: "--cursor and --limit are of pages; --export has all lines" })
   if (intervalFault(Option.getOrUndefined(from), Option.getOrUndefined(to)) !== undefined)
     return yield* new OptionsInvalid({ reason: "--from must not be later than --to" })
   const asked = {
@@ -67,7 +72,11 @@ export const statement = Effect.fnUntraced(function* (input: StatementFlags) {
     return
   }
   const page = yield* asking(data, (books) =>
-    books.statement(account, { ...asked, cursor: Option.getOrUndefined(cursor), limit })
+    books.statement(account, {
+      ...asked,
+      cursor: Option.getOrUndefined(cursor),
+      limit: Option.getOrElse(limit, () => pageRowsDefault)
+    })
   )
   yield* output.table(rowsOf(page, { from, to, isFirst: Option.isNone(cursor) }), "rlllrrl")
   if (page.next !== undefined) yield* output.line(`  … more: --cursor ${page.next}`)
