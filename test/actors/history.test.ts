@@ -18,6 +18,12 @@ it.effect("a history answers page after page, and refuses what is no page by its
     assert.deepStrictEqual(yield* versions({ limit: 2 }), [1, 2])
     assert.deepStrictEqual(yield* versions({ after: 2, limit: 2 }), [3, 4])
     assert.deepStrictEqual(yield* versions({ after: 5 }), [])
+    assert.deepStrictEqual(yield* versions({ after: 99 }), [])
+    for (const after of [0, 1, 99])
+      assert.deepInclude(yield* Effect.flip(history.events("nobody" as AccountId, { after })), {
+        _tag: "AccountNotFound",
+        account: "nobody"
+      })
     const none = [
       ...[0, -1, 1.5, Number.NaN].map((limit) => ["limit", { limit }] as const),
       ...[-1, 0.5, Number.NaN, 1e300].map((after) => ["after", { after }] as const)

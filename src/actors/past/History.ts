@@ -33,8 +33,11 @@ export class History extends Context.Service<
           const limit = yield* Effect.fromResult(limitOf(page, pageRowsMax, pageRowsMax))
           // One more before the page: its hash is what the first event of the page is chained to.
           const from = Math.max(0, after - 1)
+          const first = { account, version: 1 }
           const rows = yield* store.readStream({ account, after: from, limit: limit + (after - from) })
-          if (rows.length === 0 && after === 0) return yield* new AccountNotFound({ account })
+          // Behind the last event: whether there is such an account at all is not said by that.
+          const isThere = rows.length > 0 || (after > 0 && (yield* store.readEvents([first])).length > 0)
+          if (!isThere) return yield* new AccountNotFound({ account })
           const entries: Array<HistoryEntry> = []
           let previous = ""
           for (const row of rows) {
