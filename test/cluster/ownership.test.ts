@@ -191,6 +191,34 @@ describe("a group of accounts that moves", () => {
     )
   )
 
+  it.effect("leaves clean at once, though a command that holds it waits for an account elsewhere", () =>
+    scenarios(
+      Effect.gen(function* () {
+        const { inner, cluster, stores, nodes } = yield* startNodes(3)
+        yield* comesBackAtTheEnd(stores[1])
+        const [first, second, third] = nodes as unknown as [LedgerNode, LedgerNode, LedgerNode] // there are three
+        yield* first.send(open("a-0"))
+        yield* second.send(open("b-1"))
+        yield* first.send(deposit("a-0", 1n))
+        stores[1]?.hold("commit")
+        const busy = yield* begin(second, deposit("b-1", 1n))
+        const sent = yield* begin(first, transfer("a-0", "b-1", 1n))
+        yield* pass(100)
+        yield* Effect.forkChild(cluster.move(0, 2), { startImmediately: true })
+        const asked = yield* Effect.forkChild(third.dispatcher.head(AccountId.make("a-0")), {
+          startImmediately: true
+        })
+        yield* pass(500)
+        assert.isDefined(asked.pollUnsafe(), "nothing of it is on its way to the store")
+        stores[1]?.release()
+        for (const one of [busy, sent]) assert.strictEqual(outcomeOf(yield* joined(one)), "Accepted")
+        assert.strictEqual(yield* balanceAt(third, "a-0"), 0n)
+        assert.strictEqual(yield* balanceAt(second, "b-1"), 2n)
+        assert.deepStrictEqual(yield* invariantsOf(inner), [])
+      })
+    )
+  )
+
   it.effect(
     "waits for a former owner that was cut off from the store, and is let in again before it knows of its loss",
     () =>

@@ -122,8 +122,14 @@ const make = Effect.gen(function* () {
       leaseClient.invalidateGroup(group)
     },
     leave: (groups) =>
-      Effect.sync(() => registry.evictNotOwned((group) => groups.has(group))).pipe(
-        Effect.repeat({ until: (inUse) => inUse === 0, schedule: Schedule.spaced(leaveLookMs) }),
+      Effect.suspend(() => {
+        // Once: a group that is not owned is held anew by no command.
+        for (const command of inFlight.commands()) if (isHolding(command, groups)) command.releaseLocks()
+        return Effect.repeat(
+          Effect.sync(() => registry.evictNotOwned((group) => groups.has(group))),
+          { until: (inUse) => inUse === 0, schedule: Schedule.spaced(leaveLookMs) }
+        )
+      }).pipe(
         Effect.timeoutOption(cluster.drainMs),
         Effect.map((drained) => Option.isSome(drained) && ![...groups].some(registry.isBarred))
       ),
@@ -301,6 +307,13 @@ const isContested = (command: Command, pending: PendingCommand): boolean =>
 /** Waits until a command is decided, or answered. */
 const decided = (pending: PendingCommand): Effect.Effect<void> =>
   Effect.callback((go) => pending.whenDecided(() => go(Effect.void)))
+
+/**
+ * It holds an account of these groups while it waits for another one, however long that takes. It has to acquire its accounts anew
+ * where a group of them has left.
+ */
+const isHolding = ({ phase, locks }: PendingCommand, groups: ReadonlySet<number>): boolean =>
+  phase === "loading" && locks.some(({ actor, until }) => until === "decided" && groups.has(actor.group))
 
 const notMineExit = Exit.fail(new NotMine())
 const notMine: Effect.Effect<never, NotMine> = notMineExit
