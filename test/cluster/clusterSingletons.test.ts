@@ -21,7 +21,7 @@ it.effect(
       const sql = {
         unsafe: (text: string, params: ReadonlyArray<unknown>) => ({
           values: Effect.sync(() => {
-            if (text.includes("INSERT")) reports.push(JSON.stringify(params[1]))
+            if (text.includes("INSERT")) reports.push(JSON.stringify(params[2]))
             return []
           })
         })

@@ -20,17 +20,18 @@ it.live("a silent singleton is claimed by one node, which has it until its owner
     const url = yield* freshReadModel(inject("postgresUrl"))
     yield* Effect.gen(function* () {
       const table = yield* SingletonTable
+      const only = (node: string) => ({ node, life: "one" })
       const claimed = (node: string, ...names: ReadonlyArray<string>) =>
-        Effect.map(table.claim(node, names, silentMs), (got) => [...got].sort())
+        Effect.map(table.claim(only(node), names, silentMs), (got) => [...got].sort())
       const renewed = (node: string, ...names: ReadonlyArray<string>) =>
-        Effect.map(table.renew(node, new Map(names.map((name) => [name, undefined]))), (got) =>
+        Effect.map(table.renew(only(node), new Map(names.map((name) => [name, undefined]))), (got) =>
           [...got].sort()
         )
       const ownerOf = (name: string) =>
         Effect.map(table.all, (rows) => rows.find((row) => row.name === name)?.node)
 
       yield* table.report(
-        "owner",
+        only("owner"),
         new Map([
           ["b", "lag 1"],
           ["c", undefined]
@@ -45,9 +46,30 @@ it.live("a silent singleton is claimed by one node, which has it until its owner
       const taker = (yield* ownerOf("b")) ?? ""
       assert.deepStrictEqual(yield* renewed(taker, "b", "c"), ["b"], "not what another node has")
       assert.strictEqual((yield* table.all).find(({ name }) => name === "b")?.status, "lag 1")
-      yield* table.report("owner", new Map([["b", "lag 2"]]))
+      yield* table.report(only("owner"), new Map([["b", "lag 2"]]))
       assert.deepStrictEqual(yield* renewed(taker, "b"), [])
       assert.strictEqual(yield* ownerOf("b"), "owner")
+    }).pipe(Effect.provide(SingletonTable.layer.pipe(Layer.provide(ReadModelSql.layer(Redacted.make(url))))))
+  }).pipe(Effect.scoped)
+)
+
+it.live("a claim is of one life of a node, and of no other process of its name", () =>
+  Effect.gen(function* () {
+    const url = yield* freshReadModel(inject("postgresUrl"))
+    yield* Effect.gen(function* () {
+      const table = yield* SingletonTable
+      const [frozen, next] = [
+        { node: "same", life: "first" },
+        { node: "same", life: "second" }
+      ]
+      const some = new Map([["a", undefined]])
+      assert.deepStrictEqual([...(yield* table.claim(frozen, ["a"], silentMs))], ["a"])
+      yield* execute(url, "UPDATE duties SET seen_at = now() - interval '16 seconds'")
+      assert.deepStrictEqual([...(yield* table.claim(next, ["a"], silentMs))], ["a"])
+      assert.deepStrictEqual([...(yield* table.renew(frozen, some))], [], "it slept, and another one has it")
+      assert.deepStrictEqual([...(yield* table.renew(next, some))], ["a"])
+      yield* table.report(frozen, some)
+      assert.deepStrictEqual([...(yield* table.renew(next, some))], [], "the owner has it back")
     }).pipe(Effect.provide(SingletonTable.layer.pipe(Layer.provide(ReadModelSql.layer(Redacted.make(url))))))
   }).pipe(Effect.scoped)
 )
@@ -112,5 +134,18 @@ it.live("what a member does not do another one does, until that one does it agai
     yield* eventually(
       Effect.map(isRunBy("two"), (node) => assert.isUndefined(node, "no node does it, and all say so"))
     )
+  }).pipe(Effect.scoped, Effect.provide(quiet))
+)
+
+it.live("a stand-in gives up what another process of its name does again", () =>
+  Effect.gen(function* () {
+    const url = yield* freshReadModel(inject("postgresUrl"))
+    const owner = yield* startMember("same", url, true)
+    const other = yield* startMember("same", url, false)
+    owner.host.setAwayUnsafe("one", true)
+    yield* eventually(Effect.sync(() => assert.strictEqual(other.running(), "one")))
+    owner.host.setAwayUnsafe("one", false)
+    yield* eventually(Effect.sync(() => assert.strictEqual(other.running(), "")))
+    assert.isFalse(other.host.ownsUnsafe("one"))
   }).pipe(Effect.scoped, Effect.provide(quiet))
 )

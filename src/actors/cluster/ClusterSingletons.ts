@@ -2,7 +2,7 @@
  * The singletons of a cluster member. Effect Cluster decides which node runs which (a singleton lives where the shard
  * of its name is); each node reports its own ones to `SingletonTable`, so that every node can say who runs what.
  */
-import { Effect, Layer, Schedule } from "effect"
+import { Effect, Layer, Random, Schedule } from "effect"
 import { Sharding } from "effect/cluster"
 import { readSideShards } from "../../infra/cluster/ClusterRunner.ts"
 import { LockCertainty } from "../../infra/cluster/LockCertainty.ts"
@@ -20,6 +20,7 @@ const make = Effect.fnUntraced(function* (node: string) {
   const certainty = yield* LockCertainty
   const table = yield* SingletonTable
   const { dutyReportMs, dutySilentMs, dutyForgottenMs } = yield* ClusterConfig
+  const by = { node, life: (yield* Random.nextIntBetween(0, 2 ** 48)).toString(36) }
   const elapsedMs = () => certainty.now().elapsedMs
   const known = new Set<string>()
   /** Those this node runs, each with its encoded status. */
@@ -27,7 +28,7 @@ const make = Effect.fnUntraced(function* (node: string) {
   /** Those of this node, or that it could run, whose work nothing here does at present. */
   const away = new Set<string>()
   const standIns = yield* makeStandIns(
-    node,
+    by,
     (name) => !away.has(name),
     (name) => own.get(name)
   )
@@ -37,7 +38,7 @@ const make = Effect.fnUntraced(function* (node: string) {
   const report = Effect.gen(function* () {
     // A node that was frozen reports nothing until its locks are confirmed: others may run its singletons by now.
     const done = new Map([...own].filter(([name]) => !away.has(name) && !standIns.isRunning(name)))
-    if (certainty.isCertain() && done.size > 0) yield* table.report(node, done)
+    if (certainty.isCertain() && done.size > 0) yield* table.report(by, done)
     yield* standIns.renew
     const rows = yield* table.all
     heard.hear(rows)

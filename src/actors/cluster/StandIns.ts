@@ -4,7 +4,7 @@
  * next, reports them again. For that moment two nodes run them, which does no harm.
  */
 import { Effect, Fiber, type Scope } from "effect"
-import { SingletonTable } from "../../infra/cluster/SingletonTable.ts"
+import { type NodeLife, SingletonTable } from "../../infra/cluster/SingletonTable.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 
 /** The singletons that run here although their shards are elsewhere. */
@@ -61,7 +61,7 @@ const makeRuns = () => {
 
 /** `canRun`: whether what would do the work of a singleton is here; `statusOf`: what this node publishes of one that it runs. */
 export const makeStandIns = Effect.fnUntraced(function* (
-  node: string,
+  by: NodeLife,
   canRun: (name: string) => boolean,
   statusOf: (name: string) => string | undefined
 ) {
@@ -77,7 +77,7 @@ export const makeStandIns = Effect.fnUntraced(function* (
       for (const name of names()) if (!canRun(name)) stop(name)
       const claimed = names()
       if (claimed.length === 0) return
-      const still = yield* table.renew(node, new Map(claimed.map((name) => [name, statusOf(name)])))
+      const still = yield* table.renew(by, new Map(claimed.map((name) => [name, statusOf(name)])))
       const taken = claimed.filter((name) => !still.has(name))
       for (const name of taken) stop(name)
       if (taken.length > 0) yield* Effect.logInfo(`another node runs again: ${taken.join(", ")}`)
@@ -86,7 +86,7 @@ export const makeStandIns = Effect.fnUntraced(function* (
     begin: Effect.fnUntraced(function* (unowned: ReadonlyArray<string>) {
       const wanted = unowned.filter((name) => canRun(name) && !isRunning(name))
       if (wanted.length === 0) return
-      const got = yield* table.claim(node, wanted, dutySilentMs)
+      const got = yield* table.claim(by, wanted, dutySilentMs)
       yield* Effect.forEach(got, start, { discard: true })
       if (got.size > 0)
         yield* Effect.logWarning(`stands in for a node that does not run: ${[...got].join(", ")}`)

@@ -9,6 +9,12 @@ import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { textArray } from "../postgres/Columns.ts"
 import { ReadModelSql, toUnavailable, valuesOf } from "../readmodel/ReadModelSql.ts"
 
+/** One process life of a node: its name alone may be that of an earlier life, too, which was frozen and wakes beside it. */
+export interface NodeLife {
+  readonly node: string
+  readonly life: string
+}
+
 export interface SingletonRow {
   readonly name: string
   /** The last reported owner. */
@@ -22,27 +28,28 @@ export interface SingletonRow {
 
 /** Ordered by name, so that two nodes that both report the same singletons wait for each other and cannot deadlock. */
 const report = `
-  INSERT INTO duties AS d (duty, node, since, seen_at, found)
-  SELECT duty, $1, now(), now(), found FROM unnest($2::text[], $3::text[]) AS u(duty, found)
+  INSERT INTO duties AS d (duty, node, life, since, seen_at, found)
+  SELECT duty, $1, $2, now(), now(), found FROM unnest($3::text[], $4::text[]) AS u(duty, found)
   ORDER BY duty COLLATE "C"
-  ON CONFLICT (duty) DO UPDATE SET node = excluded.node, seen_at = excluded.seen_at,
+  ON CONFLICT (duty) DO UPDATE SET node = excluded.node, life = excluded.life, seen_at = excluded.seen_at,
     found = coalesce(excluded.found, d.found),
-    since = CASE WHEN d.node = excluded.node THEN d.since ELSE excluded.since END`
+    since = CASE WHEN (d.node, d.life) = (excluded.node, excluded.life) THEN d.since ELSE excluded.since END`
 
 /** Only of those that no node has reported for so long: of several nodes that ask at once one gets each. */
 const claim = `
-  INSERT INTO duties AS d (duty, node, since, seen_at)
-  SELECT duty, $1, now(), now() FROM unnest($2::text[]) AS u(duty)
+  INSERT INTO duties AS d (duty, node, life, since, seen_at)
+  SELECT duty, $1, $2, now(), now() FROM unnest($3::text[]) AS u(duty)
   ORDER BY duty COLLATE "C"
-  ON CONFLICT (duty) DO UPDATE SET node = excluded.node, seen_at = excluded.seen_at, since = excluded.since
-  WHERE d.seen_at < now() - $3::int8 * interval '1 millisecond'
+  ON CONFLICT (duty) DO UPDATE SET node = excluded.node, life = excluded.life, seen_at = excluded.seen_at,
+    since = excluded.since
+  WHERE d.seen_at < now() - $4::int8 * interval '1 millisecond'
   RETURNING duty`
 
-/** Only of those that the node still has. Locked in the one order, as an update by itself would not. */
+/** Only of those that this life of the node still has. Locked in the one order, as an update by itself would not. */
 const renew = `
   WITH own AS (
-    SELECT d.duty, u.found FROM duties d JOIN unnest($2::text[], $3::text[]) AS u(duty, found) ON u.duty = d.duty
-    WHERE d.node = $1 ORDER BY d.duty COLLATE "C" FOR UPDATE OF d
+    SELECT d.duty, u.found FROM duties d JOIN unnest($3::text[], $4::text[]) AS u(duty, found) ON u.duty = d.duty
+    WHERE d.node = $1 AND d.life = $2 ORDER BY d.duty COLLATE "C" FOR UPDATE OF d
   )
   UPDATE duties d SET seen_at = now(), found = coalesce(own.found, d.found)
   FROM own WHERE own.duty = d.duty RETURNING d.duty`
@@ -59,18 +66,18 @@ export class SingletonTable extends Context.Service<
   {
     /** Reports the singletons that a node runs, each with its encoded status or none. */
     readonly report: (
-      node: string,
+      by: NodeLife,
       singletons: ReadonlyMap<string, string | undefined>
     ) => Effect.Effect<void, StoreUnavailable>
-    /** Takes singletons that no node has reported for so long, in milliseconds. Answers the names of those that the node has now. */
+    /** Takes singletons that no node has reported for so long, in milliseconds. Answers the names of those that this life has now. */
     readonly claim: (
-      node: string,
+      by: NodeLife,
       names: ReadonlyArray<string>,
       silentMs: number
     ) => Effect.Effect<ReadonlySet<string>, StoreUnavailable>
-    /** Reports singletons that the node claimed. Answers the names of those that no other node has reported meanwhile. */
+    /** Reports singletons that this life of the node claimed. Answers the names of those that nobody else has reported meanwhile, another life of the node included. */
     readonly renew: (
-      node: string,
+      by: NodeLife,
       singletons: ReadonlyMap<string, string | undefined>
     ) => Effect.Effect<ReadonlySet<string>, StoreUnavailable>
     /** In order of name. */
@@ -85,21 +92,27 @@ export class SingletonTable extends Context.Service<
       const sql = yield* ReadModelSql
       const query = (text: string, params: ReadonlyArray<unknown>) =>
         Effect.mapError(valuesOf(sql, text, params), toUnavailable)
-      const told = (node: string, singletons: ReadonlyMap<string, string | undefined>) => [
+      const told = ({ node, life }: NodeLife, singletons: ReadonlyMap<string, string | undefined>) => [
         PgTypes.text(node),
+        PgTypes.text(life),
         textArray([...singletons.keys()]),
         textArray([...singletons.values()].map((status) => status ?? null))
       ]
       const namesIn = (rows: ReadonlyArray<ReadonlyArray<unknown>>) =>
         new Set(rows.map(([name]) => String(name)))
       return {
-        report: (node, singletons) => Effect.asVoid(query(report, told(node, singletons))),
-        claim: (node, names, silentMs) =>
+        report: (by, singletons) => Effect.asVoid(query(report, told(by, singletons))),
+        claim: ({ node, life }, names, silentMs) =>
           Effect.map(
-            query(claim, [PgTypes.text(node), textArray(names), PgTypes.int8(BigInt(silentMs))]),
+            query(claim, [
+              PgTypes.text(node),
+              PgTypes.text(life),
+              textArray(names),
+              PgTypes.int8(BigInt(silentMs))
+            ]),
             namesIn
           ),
-        renew: (node, singletons) => Effect.map(query(renew, told(node, singletons)), namesIn),
+        renew: (by, singletons) => Effect.map(query(renew, told(by, singletons)), namesIn),
         all: Effect.map(query(all, []), (rows) => rows.map(toSingletonRow)),
         forget: (silentMs) => Effect.asVoid(query(forget, [PgTypes.int8(BigInt(silentMs))]))
       }
