@@ -1,7 +1,7 @@
 /** Webhooks in virtual time: each event once the endpoint takes it, in order, after pauses, and after the death of a node. */
 import { createHmac, timingSafeEqual } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect, Fiber, Logger, Redacted, References, Stream } from "effect"
+import { Clock, Effect, Fiber, Latch, Logger, Redacted, References, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import type { LogStep } from "../../src/actors/subscriptions/LogFollower.ts"
 import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
@@ -294,7 +294,8 @@ describe("a webhook", () => {
       // One that has passed, and what is none, ask for nothing: the pauses are the usual ones.
       const answers = ["Mon, 01 Jan 2001 00:00:00 GMT", "tomorrow"]
       endpoint.answer = () => ({ status: 503, headers: { "retry-after": answers.shift() ?? "-1" } })
-      yield* pass(680_000)
+      // A tenth of each pause is by chance: of the 600 s, and of the usual 10 and 20 after those.
+      yield* pass(720_000)
       assert.isAtLeast(endpoint.seen.length, 4)
       assert.isEmpty(answers)
     }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
@@ -335,6 +336,44 @@ describe("a webhook", () => {
       for (const seen of versions.values()) assert.strictEqual(seen.size, 41)
       assert.deepInclude(yield* shown, { state: "active", attempts: 0, waitingSince: null })
     }).pipe(Effect.scoped, Effect.provide(webhookWorld(seldom)))
+  )
+
+  it.effect("is told nothing twice by a node that stood still while another one took over", () =>
+    Effect.gen(function* () {
+      const { write, endpoint, shown, id } = yield* begin()
+      const store = yield* WebhookStore
+      const inner = yield* Clock.Clock
+      const wakes = Latch.makeUnsafe(true)
+      const sleepy: Clock.Clock = {
+        currentTimeMillisUnsafe: () => inner.currentTimeMillisUnsafe(),
+        currentTimeMillis: inner.currentTimeMillis,
+        currentTimeNanosUnsafe: () => inner.currentTimeNanosUnsafe(),
+        currentTimeNanos: inner.currentTimeNanos,
+        monotonicTimeNanosUnsafe: () => inner.monotonicTimeNanosUnsafe(),
+        monotonicTimeNanos: inner.monotonicTimeNanos,
+        sleep: (duration) => Effect.andThen(inner.sleep(duration), wakes.await)
+      }
+      const revision = Effect.map(store.find(id), (row) => row?.revision)
+      yield* Effect.provideService(startNode, Clock.Clock, sleepy)
+      yield* write(openAccount("a"))
+      yield* pass(70_000)
+      assert.deepEqual(idsOf(endpoint.seen), ["a@1"])
+      wakes.closeUnsafe()
+      yield* pass(10_000)
+      yield* startNode
+      yield* pass(1_500)
+      yield* write(deposit("a", 1n))
+      yield* pass(70_000)
+      assert.deepEqual(idsOf(endpoint.seen), ["a@1", "a@2"])
+      const taken = yield* revision
+      wakes.openUnsafe()
+      yield* pass(3_000)
+      assert.strictEqual(yield* revision, taken, "it begins nothing before it can know who delivers")
+      yield* write(deposit("a", 1n))
+      yield* pass(70_000)
+      assert.deepEqual([...new Set(idsOf(endpoint.seen))], ["a@1", "a@2", "a@3"])
+      assert.deepInclude(yield* shown, { state: "active", waitingSince: null })
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
   )
 
   it.effect("goes on with its pause when the node dies, instead of asking at once", () =>

@@ -33,8 +33,33 @@ export const layer = Layer.effectDiscard(
   })
 )
 
+/** A delivery that has told nothing for longer looks whether it is still the one that delivers, before it tells more, in milliseconds. */
+const uncheckedMs = 2_000
+/**
+ * A process whose looks are so much later than they should be, in milliseconds, stood still, and another node may deliver by now. Then it
+ * begins no delivery for the time in which this node learns that.
+ */
+const standstillMs = 2_000
+const learnMs = 5_000
+
+/** How long ago something was: by the clock that says more, since one may be set, and the other stands still while a machine is suspended. */
+const makeAge = (clock: Clock.Clock) => {
+  const read = () => ({ wallMs: clock.currentTimeMillisUnsafe(), elapsedMs: elapsedMsUnsafe(clock) })
+  let at = read()
+  return {
+    msUnsafe: (): number => {
+      const { wallMs, elapsedMs } = read()
+      return Math.max(wallMs - at.wallMs, elapsedMs - at.elapsedMs)
+    },
+    renewUnsafe: (): void => {
+      at = read()
+    }
+  }
+}
+
 /** Looks regularly which endpoints there are, and keeps a delivery for each active one. */
 const makeLife = Effect.gen(function* () {
+  const clock = yield* Clock.Clock
   const store = yield* WebhookStore
   const { pollMs } = yield* WebhookConfig
   const { deliver, keep } = yield* makeDeliver
@@ -43,6 +68,8 @@ const makeLife = Effect.gen(function* () {
     const deliveries = yield* FiberMap.make<string>()
     /** The revision that each delivery has begun. */
     const begun = new Map<string, number>()
+    const lastLook = makeAge(clock)
+    let beginsFromMs = Number.NEGATIVE_INFINITY
 
     const start = Effect.fnUntraced(function* (id: string, revision: number) {
       const row = yield* store.begin(id, revision)
@@ -59,6 +86,9 @@ const makeLife = Effect.gen(function* () {
       )
     })
     const look = Effect.gen(function* () {
+      const nowMs = elapsedMsUnsafe(clock)
+      if (lastLook.msUnsafe() > pollMs + standstillMs) beginsFromMs = nowMs + learnMs
+      lastLook.renewUnsafe()
       const rows = yield* store.states
       const active = new Map(
         rows.flatMap(({ id, revision, state }) => (state === "active" ? [[id, revision]] : []))
@@ -69,7 +99,8 @@ const makeLife = Effect.gen(function* () {
         begun.delete(id)
       }
       keep(new Set(active.keys()))
-      for (const [id, revision] of active) if (!begun.has(id)) yield* start(id, revision)
+      if (nowMs >= beginsFromMs)
+        for (const [id, revision] of active) if (!begun.has(id)) yield* start(id, revision)
       alive()
     }).pipe(Effect.catch((error: StoreUnavailable) => Effect.logDebug(`webhooks: ${error.message}`)))
     yield* look.pipe(Effect.andThen(Effect.sleep(pollMs)), Effect.forever)
@@ -187,6 +218,7 @@ const makeAttempt = Effect.gen(function* () {
 })
 
 const makeDeliver = Effect.gen(function* () {
+  const clock = yield* Clock.Clock
   const outages = yield* makeOutages
   const { follow } = yield* Subscriptions
   const limits = yield* WebhookConfig
@@ -197,6 +229,15 @@ const makeDeliver = Effect.gen(function* () {
   const deliver = Effect.fnUntraced(function* (row: WebhookRow) {
     const place = makePlace(row, store, limits)
     const attempt = attemptsAt(row)
+    const checked = makeAge(clock)
+
+    const check = Effect.suspend(() => {
+      if (checked.msUnsafe() <= uncheckedMs) return Effect.void
+      checked.renewUnsafe()
+      return Effect.flatMap(store.find(row.id), (found) =>
+        found?.revision === row.revision ? Effect.void : Effect.fail(new Over())
+      )
+    })
 
     /** Until the endpoint has taken it. */
     const tell = Effect.fnUntraced(function* (event: CommittedEvent) {
@@ -206,6 +247,7 @@ const makeDeliver = Effect.gen(function* () {
         const pauseLeftMs = place.nextAttemptAtUnsafe() - before
         // No pause is longer; more may be left of one by a clock that was ahead of this one, or before this one was set back.
         if (pauseLeftMs > 0) yield* Effect.sleep(Math.min(pauseLeftMs, limits.pauseMsMax))
+        yield* check
         const made = yield* attempt(message)
         const now = yield* Clock.currentTimeMillis
         if (made.isDelivered) {
