@@ -5,7 +5,7 @@
 import { Array as Arr, Clock, Context, Effect, Option, Stream } from "effect"
 import type { SharedEvent } from "./actors/subscriptions/SharedEvent.ts"
 import type { WatchAccount } from "./actors/subscriptions/Subscriptions.ts"
-import type { QueryError } from "./domain/Errors.ts"
+import { InvalidCommand, type QueryError } from "./domain/Errors.ts"
 import { AccountId } from "./domain/Ids.ts"
 import type { HistoryEntry } from "./domain/Views.ts"
 import type { Ledger } from "./Ledger.ts"
@@ -21,7 +21,7 @@ export const AccountWatch = Context.Reference<WatchAccount>("chronicle/AccountWa
 
 /**
  * Each event is the log's, in order and linked with the one before it, so none is lost or repeated, whatever happened to the bus. Ends at
- * the last event; with `followMs` it goes on, and the log is read at most once in so many milliseconds. A page is read once the page
+ * the last event; with `followMs` it goes on, unless `after` is no version that the account has, and the log is read at most once in so many milliseconds. A page is read once the page
  * before it was taken.
  */
 export const accountEvents = (
@@ -78,6 +78,19 @@ const followed = (
       /** What the account got since the log was read; undefined while the log has more. */
       let more: Effect.Success<typeof watch> | undefined
 
+      /**
+       * With the last event that its reader says it has. Where the account has none of that version, the reader has seen another log, as
+       * one that was restored to an earlier state, and would miss what comes until then.
+       */
+      const readFirst = Effect.gen(function* () {
+        const page = yield* read(Math.max(0, from - 1))
+        return page.length > 0 || from === 0
+          ? page
+          : yield* InvalidCommand.at(
+              "after",
+              `is beyond the last event of the account, which has no version ${from}`
+            )
+      })
       const readOn = Effect.gen(function* () {
         const now = yield* Clock.currentTimeMillis
         // Never for longer, also where the clock was set back meanwhile.
@@ -85,10 +98,13 @@ const followed = (
           yield* Effect.sleep(Math.min(followMs, readAt + followMs - now))
         // Before the log is read, so that an event that comes meanwhile is among them.
         const changed = yield* watch
-        const page = yield* read(last?.version ?? from)
+        const page = yield* last === undefined ? readFirst : read(last.version)
         readAt = yield* Clock.currentTimeMillis
         more = page.length === pageRows ? undefined : changed
-        return page
+        if (last !== undefined || from === 0) return page
+        const [known, ...others] = page
+        last = known
+        return others
       })
       const step = Effect.gen(function* () {
         const events = more === undefined ? undefined : yield* more

@@ -711,7 +711,7 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
           )
           assert.strictEqual(answer.status, 400, readToken)
         }
-        for (const last of ["0x10", "1e3", "", "-1", "1.5"]) {
+        for (const last of ["0x10", "1e3", "", "-1", "1.5", "3", "9007199254740991"]) {
           const answer = yield* read(
             send(`/v1/accounts/${account}/events`, {
               headers: { accept: "text/event-stream", "last-event-id": last }
@@ -719,6 +719,14 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
           )
           assert.strictEqual(answer.status, 400, `Last-Event-ID ${last}`)
         }
+        // A reader that has the last event waits for the next.
+        const caughtUp = yield* Effect.promise(() =>
+          send(`/v1/accounts/${account}/events`, {
+            headers: { accept: "text/event-stream", "last-event-id": "2" }
+          })
+        )
+        assert.strictEqual(caughtUp.status, 200)
+        yield* Effect.promise(async () => caughtUp.body?.cancel())
       })
     )
   )

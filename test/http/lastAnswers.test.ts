@@ -70,6 +70,17 @@ layer(memoryLedger, { excludeTestServices: true })("a client that goes on sendin
           answers.map((answer) => Number(answer.slice(9, 12))),
           cases.map(([, status]) => status)
         )
+        // A problem document under the headers of every other answer, also where the parser of HTTP found the fault.
+        for (const answer of answers) {
+          const [head = "", body = ""] = answer.split("\r\n\r\n")
+          assert.match(head, /\r\ncontent-type: application\/problem\+json(\r\n|$)/)
+          assert.match(head, /\r\nx-content-type-options: nosniff(\r\n|$)/)
+          assert.include(head, `\r\ncontent-length: ${body.length}`)
+          assert.strictEqual(
+            (JSON.parse(body) as { readonly status: number }).status,
+            Number(answer.slice(9, 12))
+          )
+        }
       })
     )
   )
@@ -144,7 +155,7 @@ layer(memoryLedger, { excludeTestServices: true })("a client that goes on sendin
             resume(Effect.succeed(received))
           })
         })
-        assert.match(answer, /^HTTP\/1\.1 408 [\s\S]*\r\n\r\n$/)
+        assert.match(answer, /^HTTP\/1\.1 408 [\s\S]*\r\n\r\n\{[^{}]*\}$/)
         assert.strictEqual((yield* ledger.stats).committed, before)
       })
     )

@@ -99,17 +99,32 @@ describe("the events of a followed account", () => {
     )
   )
 
-  it.live("are read from the log first by one that begins at their end", () =>
+  it.live("are linked with the last that its reader has, which is read from the log", () =>
     Effect.scoped(
       Effect.gen(function* () {
         const log = makeLog(2)
         const { give, take } = yield* follow(log, 3)
-        yield* eventually(Effect.sync(() => assert.deepEqual(log.reads, [3])))
+        yield* eventually(Effect.sync(() => assert.deepEqual(log.reads, [2])))
         yield* give([sharedOf(log.add())])
         assert.deepEqual(yield* take(1), [4])
         yield* give([sharedOf(log.add())])
         assert.deepEqual(yield* take(1), [5])
-        assert.deepEqual(log.reads, [3, 3])
+        assert.deepEqual(log.reads, [2])
+      })
+    )
+  )
+
+  it.live("are refused to a reader who has seen more of them than there are", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const log = makeLog(2)
+        const watched = Effect.succeed(Effect.succeed(Effect.never))
+        const asked = { account, after: 4, followMs: 1 }
+        const refused = yield* Effect.flip(
+          Stream.runDrain(accountEvents({ history: log.history }, asked, () => watched))
+        )
+        assert.deepInclude(refused, { _tag: "InvalidCommand" })
+        assert.include(refused.message, "no version 4")
       })
     )
   )

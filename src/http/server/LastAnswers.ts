@@ -6,6 +6,7 @@
 import { type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http"
 import type { Socket } from "node:net"
 import { Effect } from "effect"
+import { securityHeaders } from "./Responses.ts"
 
 /** The statuses of faults that Node's parser finds; 400 for all others. */
 const statuses: ReadonlyMap<unknown, number> = new Map([
@@ -14,9 +15,20 @@ const statuses: ReadonlyMap<unknown, number> = new Map([
   ["ERR_HTTP_REQUEST_TIMEOUT", 408]
 ])
 
+/** A problem document like that of every other refusal, of which there is no more to say than its status does (RFC 9457, 4.2.1). */
 const answerTo = (error: Error): string => {
   const status = statuses.get("code" in error ? error.code : undefined) ?? 400
-  return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`
+  const title = STATUS_CODES[status] ?? ""
+  const body = JSON.stringify({ type: "about:blank", title, status })
+  const headers = {
+    ...securityHeaders,
+    "cache-control": "no-store",
+    connection: "close",
+    "content-length": body.length,
+    "content-type": "application/problem+json"
+  }
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`)
+  return [`HTTP/1.1 ${status} ${title}`, ...lines, "", body].join("\r\n")
 }
 
 /** What is known of a connection whose handshake is done. */

@@ -20,16 +20,8 @@ import { HttpConfig } from "./HttpLimits.ts"
 import type { HttpSettings } from "./HttpSettings.ts"
 import { sendLastAnswers } from "./LastAnswers.ts"
 import * as QueryHandlers from "./QueryHandlers.ts"
-import { jsonResponse, problemResponse } from "./Responses.ts"
+import { jsonResponse, problemResponse, securityHeaders } from "./Responses.ts"
 import * as WebhookHandlers from "./WebhookHandlers.ts"
-
-/** What no answer of ours needs of a browser. Routes with pages say what theirs need. */
-const securityHeaders: Readonly<Record<string, string>> = {
-  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-  "cross-origin-resource-policy": "same-origin",
-  "referrer-policy": "no-referrer",
-  "x-content-type-options": "nosniff"
-}
 
 const secured = (response: HttpServerResponse.HttpServerResponse): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.setHeaders(response, { ...securityHeaders, ...response.headers })

@@ -23,6 +23,14 @@ const headersOf = (error: RequestError): Readonly<Record<string, string>> => {
   }
 }
 
+/** What no answer of ours needs of a browser. Routes with pages say what theirs need. */
+export const securityHeaders: Readonly<Record<string, string>> = {
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "cross-origin-resource-policy": "same-origin",
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff"
+}
+
 const noStore = { "cache-control": "no-store" }
 
 export const problemResponse = (error: RequestError): HttpServerResponse.HttpServerResponse => {
