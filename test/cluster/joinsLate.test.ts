@@ -5,7 +5,7 @@ import { Deferred, Effect, Fiber, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { printed, start } from "../support/chronicle.ts"
-import { OwnServers } from "../support/ownServers.ts"
+import { OwnBus } from "../support/ownServers.ts"
 import { freePorts, ownPort } from "../support/ports.ts"
 
 const members = `SELECT to_regclass('chronicle_cluster_runners') IS NOT NULL`
@@ -14,7 +14,7 @@ it.live(
   "a member waits for the log before it joins",
   () =>
     Effect.gen(function* () {
-      const { eventStoreUrl, readModelUrl, nats } = yield* OwnServers
+      const { eventStoreUrl, readModelUrl, nats } = yield* OwnBus
       yield* LedgerNode.migrate({ eventStoreUrl, readModelUrl })
       const isLocked = yield* Deferred.make<void>()
       const isOver = yield* Deferred.make<void>()
@@ -48,6 +48,6 @@ it.live(
       yield* Deferred.succeed(isOver, undefined)
       yield* Fiber.join(locked)
       yield* printed(running, /ready, RPC at/)
-    }).pipe(Effect.scoped, Effect.provide(OwnServers.layer)),
+    }).pipe(Effect.scoped, Effect.provide(OwnBus.layer)),
   240_000
 )

@@ -4,7 +4,7 @@ import { Context, Effect, Layer, Redacted, Schedule, Schema } from "effect"
 import type { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { jsonOf, type Running, run } from "../support/chronicle.ts"
-import { OwnServers } from "../support/ownServers.ts"
+import { OwnBus } from "../support/ownServers.ts"
 import { startServing } from "../support/servingNode.ts"
 import { eventually } from "../support/waiting.ts"
 
@@ -55,7 +55,7 @@ class World extends Context.Service<
   static readonly layer = Layer.effect(
     World,
     Effect.gen(function* () {
-      const { eventStoreUrl, readModelUrl, nats } = yield* OwnServers
+      const { eventStoreUrl, readModelUrl, nats } = yield* OwnBus
       yield* LedgerNode.migrate({ eventStoreUrl, readModelUrl })
       const env = {
         ...limits,
@@ -80,7 +80,7 @@ class World extends Context.Service<
       })
       return { env, nodes }
     })
-  ).pipe(Layer.provide(OwnServers.layer))
+  ).pipe(Layer.provide(OwnBus.layer))
 }
 
 const ownOf = (readSide: ReadSide): ReadonlyArray<string> =>

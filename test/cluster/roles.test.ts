@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Redacted, Schema } from "effect"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { deposit, openAccount } from "../support/eventWriter.ts"
-import { OwnServers } from "../support/ownServers.ts"
+import { OwnBus } from "../support/ownServers.ts"
 import { eventually } from "../support/readSides.ts"
 import { startServing } from "../support/servingNode.ts"
 
@@ -24,7 +24,7 @@ const get = (url: string, path: string) =>
   )
 
 const startNode = Effect.fnUntraced(function* (name: string, role: string, isMember: boolean) {
-  const { eventStoreUrl, readModelUrl, nats } = yield* OwnServers
+  const { eventStoreUrl, readModelUrl, nats } = yield* OwnBus
   const env = {
     CHRONICLE_EVENT_STORE_URL: Redacted.value(eventStoreUrl),
     CHRONICLE_READ_MODEL_URL: Redacted.value(readModelUrl),
@@ -48,7 +48,7 @@ const startNode = Effect.fnUntraced(function* (name: string, role: string, isMem
 describe("a node of commands and a node of the read side", () => {
   it.live.each([false, true])("work together; as members of a cluster: %s", (isMember) =>
     Effect.gen(function* () {
-      const { eventStoreUrl, readModelUrl } = yield* OwnServers
+      const { eventStoreUrl, readModelUrl } = yield* OwnBus
       yield* LedgerNode.migrate({ eventStoreUrl, readModelUrl })
       const [commands, readSide] = yield* Effect.all(
         [startNode("commands", "commands", isMember), startNode("reads", "read-side", isMember)],
@@ -90,6 +90,6 @@ describe("a node of commands and a node of the read side", () => {
           assert.strictEqual(balance, 7n)
         )
       )
-    }).pipe(Effect.scoped, Effect.provide(OwnServers.layer))
+    }).pipe(Effect.scoped, Effect.provide(OwnBus.layer))
   )
 })

@@ -6,12 +6,12 @@ import * as LedgerNode from "../../src/LedgerNode.ts"
 import { LedgerClient } from "../../src/rpc/client/LedgerClient.ts"
 import { printed, start } from "../support/chronicle.ts"
 import { deposit, openAccount } from "../support/eventWriter.ts"
-import { OwnServers } from "../support/ownServers.ts"
+import { OwnBus } from "../support/ownServers.ts"
 import { freePorts, ownPort } from "../support/ports.ts"
 import { eventually } from "../support/readSides.ts"
 
 const startNode = Effect.fnUntraced(function* (name: string, env: Readonly<Record<string, string>> = {}) {
-  const { eventStoreUrl, readModelUrl, nats } = yield* OwnServers
+  const { eventStoreUrl, readModelUrl, nats } = yield* OwnBus
   const ports = yield* freePorts
   const running = yield* start(["serve"], {
     env: {
@@ -47,7 +47,7 @@ it.live(
   "another member stands in for one whose thread of the read side cannot run",
   () =>
     Effect.gen(function* () {
-      const { eventStoreUrl, readModelUrl } = yield* OwnServers
+      const { eventStoreUrl, readModelUrl } = yield* OwnBus
       yield* LedgerNode.migrate({ eventStoreUrl, readModelUrl })
       const sound = yield* startNode("sound")
       // Its thread is ended before it has started, again and again, with whatever shards the node is given.
@@ -69,6 +69,6 @@ it.live(
       const { status, body } = yield* readiness(lame.port)
       assert.strictEqual(status, 503)
       assert.include(body, "the thread of the read side")
-    }).pipe(Effect.scoped, Effect.provide(OwnServers.layer)),
+    }).pipe(Effect.scoped, Effect.provide(OwnBus.layer)),
   240_000
 )

@@ -1,9 +1,11 @@
-/** A PostgreSQL and a JetStream server of one test alone, which may be ended and started again at will. */
+/** Servers of one test alone: a PostgreSQL and a JetStream server, which may be ended and started again at will, or the latter alone. */
 import { NodeServices } from "@effect/platform-node"
-import { Context, Effect, Exit, FileSystem, Layer, Path, type Redacted, Ref, Schedule, Scope } from "effect"
+import { inject } from "@effect/vitest"
+import { Context, Effect, Exit, FileSystem, Layer, Path, Redacted, Ref, Schedule, Scope } from "effect"
 import { startPostgres } from "../../src/infra/dev/EmbeddedPostgres.ts"
 import { type NatsServer, startNats } from "../../src/infra/dev/NatsServer.ts"
 import { guardOrphans } from "../../src/infra/dev/OrphanGuard.ts"
+import { freshDatabase } from "./databases.ts"
 
 export class OwnServers extends Context.Service<
   OwnServers,
@@ -24,7 +26,40 @@ export class OwnServers extends Context.Service<
   ).pipe(Layer.provide(NodeServices.layer))
 }
 
-const make = Effect.gen(function* () {
+/**
+ * A JetStream server of one test alone, whose streams may so have the names that a program gives them, and databases on the PostgreSQL
+ * that all tests share: one of their own would take two seconds of a core.
+ */
+export class OwnBus extends Context.Service<
+  OwnBus,
+  {
+    readonly eventStoreUrl: Redacted.Redacted
+    readonly readModelUrl: Redacted.Redacted
+    readonly nats: NatsServer
+  }
+>()("chronicle/test/OwnBus") {
+  static readonly layer = Layer.effect(
+    OwnBus,
+    Effect.gen(function* () {
+      const [eventStoreUrl, readModelUrl, nats] = yield* Effect.all(
+        [
+          freshDatabase(inject("postgresUrl")),
+          freshDatabase(inject("postgresUrl")),
+          Effect.flatMap(ownFiles, (filesOf) => startNats(filesOf("nats")))
+        ],
+        { concurrency: "unbounded" }
+      )
+      return {
+        eventStoreUrl: Redacted.make(eventStoreUrl),
+        readModelUrl: Redacted.make(readModelUrl),
+        nats
+      }
+    })
+  ).pipe(Layer.provide(NodeServices.layer))
+}
+
+/** Files of servers, by their names, in a directory that goes with the scope. */
+const ownFiles = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem
   const { join } = yield* Path.Path
   const directory = yield* fs.makeTempDirectoryScoped({ prefix: "chronicle-own-" })
@@ -38,6 +73,12 @@ const make = Effect.gen(function* () {
     pidFile: join(run, `${name}.pid`),
     logFile: join(directory, `${name}.log`)
   })
+  return filesOf
+})
+
+const make = Effect.gen(function* () {
+  const fs = yield* FileSystem.FileSystem
+  const filesOf = yield* ownFiles
   const files = filesOf("postgres")
   const context = yield* Effect.context<NodeServices.NodeServices | Scope.Scope>()
   const parent = Context.get(context, Scope.Scope)
