@@ -1,11 +1,12 @@
 /** Nodes of commands and nodes of the read side, as processes of their own: each does its part, for all of the cluster. */
-import { assert, describe, it } from "@effect/vitest"
-import { Effect, Redacted, Schema } from "effect"
+import { assert, describe, layer } from "@effect/vitest"
+import { Context, Effect, Layer, Redacted, Schema } from "effect"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { deposit, openAccount } from "../support/eventWriter.ts"
 import { OwnBus } from "../support/ownServers.ts"
 import { eventually } from "../support/readSides.ts"
 import { startServing } from "../support/servingNode.ts"
+import { eventually as until } from "../support/waiting.ts"
 
 const Health = Schema.Struct({
   readSide: Schema.Struct({
@@ -32,11 +33,16 @@ const startNode = Effect.fnUntraced(function* (name: string, role: string, isMem
     CHRONICLE_CLUSTER_DUTY_REPORT_MS: "200",
     CHRONICLE_CLUSTER_LOCK_EXPIRATION_MS: "3000",
     CHRONICLE_CLUSTER_LOCK_REFRESH_MS: "700",
-    CHRONICLE_SWEEP_MS: "500"
+    CHRONICLE_SWEEP_MS: "500",
+    // A thread that waits for a core is not ended for that, only to begin its start anew.
+    CHRONICLE_READ_SIDE_START_MS: "600000",
+    CHRONICLE_READ_SIDE_HUNG_MS: "600000"
   }
   const { process, ledger, httpUrl } = yield* startServing(name, env, { role, isMember })
-  const isReady = eventually(
-    Effect.map(get(httpUrl, "/ready"), ({ status, body }) => assert.strictEqual(status, 200, body))
+  const isReady = until(
+    `${name} is ready`,
+    200,
+    Effect.map(get(httpUrl, "/ready"), ({ status }) => status === 200)
   )
   const health = Effect.map(
     get(httpUrl, "/health"),
@@ -45,51 +51,78 @@ const startNode = Effect.fnUntraced(function* (name: string, role: string, isMem
   return { process, httpUrl, ledger, isReady, health }
 })
 
-describe("a node of commands and a node of the read side", () => {
-  it.live.each([false, true])("work together; as members of a cluster: %s", (isMember) =>
-    Effect.gen(function* () {
-      const { eventStoreUrl, readModelUrl } = yield* OwnBus
-      yield* LedgerNode.migrate({ eventStoreUrl, readModelUrl })
-      const [commands, readSide] = yield* Effect.all(
-        [startNode("commands", "commands", isMember), startNode("reads", "read-side", isMember)],
-        { concurrency: "unbounded" }
-      )
-      yield* commands.ledger.dispatch(openAccount("ann"))
-      yield* Effect.all([commands.isReady, readSide.isReady])
-      const first = yield* commands.ledger.dispatch(deposit("ann", 5n))
-      // A token counts on either: here the projector wakes the query, there the query looks.
-      for (const { ledger } of [readSide, commands])
-        assert.strictEqual((yield* ledger.balance("ann", { readToken: first.readToken })).balance, 5n)
-      const refused = yield* Effect.flip(readSide.ledger.dispatch(deposit("ann", 1n, "refused")))
-      assert.strictEqual(refused._tag, "Unavailable")
-      assert.strictEqual((yield* get(readSide.httpUrl, "/ready/commands")).status, 503)
+type Node = Effect.Success<ReturnType<typeof startNode>>
 
-      // Said with the next sign of life of the thread, which readiness does not wait for.
-      yield* eventually(
-        Effect.map(readSide.health, (here) =>
-          assert.isTrue(here.projections[0]?.partitions.every(({ isOwned }) => isOwned))
+/** A node of commands and one of the read side. */
+class Nodes extends Context.Service<Nodes, { readonly commands: Node; readonly readSide: Node }>()(
+  "chronicle/test/NodesOfRoles"
+) {
+  static readonly layer = (isMember: boolean) =>
+    Layer.effect(
+      Nodes,
+      Effect.gen(function* () {
+        const { eventStoreUrl, readModelUrl } = yield* OwnBus
+        yield* LedgerNode.migrate({ eventStoreUrl, readModelUrl })
+        const nodes = yield* Effect.all(
+          {
+            commands: startNode("commands", "commands", isMember),
+            readSide: startNode("reads", "read-side", isMember)
+          },
+          { concurrency: "unbounded" }
         )
-      )
-      assert.deepStrictEqual((yield* commands.health).projections, [])
-      if (isMember) {
-        const own = (yield* commands.health).duties.filter(({ isOwn }) => isOwn)
-        // It writes notices to the log, and so needs commands.
-        assert.deepStrictEqual(
-          own.map(({ duty }) => duty),
-          ["expiry-notices"]
-        )
-      }
+        for (const account of ["ann", "bob"]) yield* nodes.commands.ledger.dispatch(openAccount(account))
+        yield* Effect.all([nodes.commands.isReady, nodes.readSide.isReady])
+        return nodes
+      })
+    ).pipe(Layer.provideMerge(Layer.fresh(OwnBus.layer)))
+}
 
-      // Without any read side commands go on, and another one has all that was committed meanwhile.
-      yield* readSide.process.signal("SIGKILL")
-      yield* readSide.process.ended
-      const meanwhile = yield* commands.ledger.dispatch(deposit("ann", 2n))
-      const next = yield* startNode("reads-2", "read-side", isMember)
-      yield* eventually(
-        Effect.map(next.ledger.balance("ann", { readToken: meanwhile.readToken }), ({ balance }) =>
-          assert.strictEqual(balance, 7n)
+describe.each([false, true])("a node of commands and a node of the read side; members: %s", (isMember) => {
+  layer(Nodes.layer(isMember), { timeout: "4 minutes", excludeTestServices: true })((it) => {
+    it.effect("work together", () =>
+      Effect.gen(function* () {
+        const { commands, readSide } = yield* Nodes
+        const first = yield* commands.ledger.dispatch(deposit("ann", 5n))
+        // A token counts on either: here the projector wakes the query, there the query looks.
+        for (const { ledger } of [readSide, commands])
+          assert.strictEqual((yield* ledger.balance("ann", { readToken: first.readToken })).balance, 5n)
+        const refused = yield* Effect.flip(readSide.ledger.dispatch(deposit("ann", 1n, "refused")))
+        assert.strictEqual(refused._tag, "Unavailable")
+        assert.strictEqual((yield* get(readSide.httpUrl, "/ready/commands")).status, 503)
+
+        // Said with the next sign of life of the thread, which readiness does not wait for.
+        yield* eventually(
+          Effect.map(readSide.health, (here) =>
+            assert.isTrue(here.projections[0]?.partitions.every(({ isOwned }) => isOwned))
+          )
         )
-      )
-    }).pipe(Effect.scoped, Effect.provide(OwnBus.layer))
-  )
+        assert.deepStrictEqual((yield* commands.health).projections, [])
+        if (isMember) {
+          const own = (yield* commands.health).duties.filter(({ isOwn }) => isOwn)
+          // It writes notices to the log, and so needs commands.
+          assert.deepStrictEqual(
+            own.map(({ duty }) => duty),
+            ["expiry-notices"]
+          )
+        }
+      })
+    )
+
+    it.effect(
+      "take commands without any read side, and the next one has all that was committed meanwhile",
+      () =>
+        Effect.gen(function* () {
+          const { commands, readSide } = yield* Nodes
+          yield* readSide.process.signal("SIGKILL")
+          yield* readSide.process.ended
+          const meanwhile = yield* commands.ledger.dispatch(deposit("bob", 2n))
+          const next = yield* startNode("reads-2", "read-side", isMember)
+          yield* eventually(
+            Effect.map(next.ledger.balance("bob", { readToken: meanwhile.readToken }), ({ balance }) =>
+              assert.strictEqual(balance, 2n)
+            )
+          )
+        }).pipe(Effect.scoped)
+    )
+  })
 })
