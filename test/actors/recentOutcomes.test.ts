@@ -66,6 +66,26 @@ it("answers the latest outcomes exactly, whatever number is kept, and never one 
   }
 })
 
+it("keeps the fewer outcomes, the more postings they have", () => {
+  const outcomes = new ReceiptCache(100)
+  const postings = Array.from(
+    { length: 100 },
+    (): Posting => ({ account: account(1), version: 1, hash: "x" })
+  )
+  const keep = (nth: number, large: boolean) =>
+    outcomes.keep(hashCommand(commandOf(0)), large ? { ...receiptOf(nth), postings } : receiptOf(nth), [])
+  const kept = (count: number) =>
+    Array.from({ length: count }, (_, nth) => nth).filter((nth) => outcomes.has(id(nth)))
+  for (let nth = 0; nth < 40; nth++) keep(nth, true)
+  assert.deepStrictEqual(kept(40), [36, 37, 38, 39])
+  // A small one takes a place that is left, and a large one that does not fit begins a generation.
+  keep(40, false)
+  keep(41, true)
+  assert.deepStrictEqual(kept(42), [38, 39, 40, 41])
+  keep(42, true)
+  assert.deepStrictEqual(kept(43), [40, 41, 42])
+})
+
 it("knows another command under a kept id by its hash", () => {
   const outcomes = new ReceiptCache(4)
   outcomes.keep(hashCommand(commandOf(1)), receiptOf(1), accountsOf(commandOf(1)))

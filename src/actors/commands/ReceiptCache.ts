@@ -8,6 +8,11 @@ import { type Posting, printToken, type Receipt } from "../../domain/Receipt.ts"
 const hashChars = 43
 /** Deposits have one posting and transfers two; a journal of more is kept as the object it is. */
 const postingsMax = 2
+/**
+ * Postings of a receipt that is kept as an object, for each outcome less that is kept beside it: what 100,000 journals of a hundred legs
+ * left in the heap would fill it.
+ */
+const postingsOfOutcome = 4
 /** A slot holds the hash of the command, then that of each posting. */
 const hashesOfSlot = 1 + postingsMax
 /** Of each posting: its version, then the account's balance, what is held, and what is available after it. */
@@ -36,7 +41,7 @@ export class ReceiptCache {
   #old: ReadonlyMap<CommandId, number | Kept> = this.#young
   readonly #filter: IdFilter
 
-  /** Keeps the last `max`, which is two at least; of an odd one, one less. */
+  /** Keeps the last `max`, which is two at least; of an odd one, one less. Those of many postings count for several. */
   constructor(max: number) {
     this.#half = Math.max(1, Math.floor(max / 2))
     this.#hashes = Buffer.alloc(2 * this.#half * hashesOfSlot * hashChars)
@@ -46,15 +51,25 @@ export class ReceiptCache {
 
   /** `accounts` are those that the command names. */
   keep(commandHash: string, receipt: Receipt, accounts: ReadonlyArray<AccountId>): void {
-    const slot = this.#given++ % (2 * this.#half)
-    if (slot % this.#half === 0) {
+    const slot = this.#take(Math.ceil(receipt.postings.length / postingsOfOutcome))
+    this.#filter.add(receipt.commandId)
+    const isWritten = this.#write(slot, commandHash, receipt, accounts)
+    this.#young.set(receipt.commandId, isWritten ? slot : { commandHash, receipt })
+  }
+
+  /** The next slot, of so many that the outcome counts for; a generation begins where the last one has no room for it. */
+  #take(weight: number): number {
+    const taken = Math.min(this.#half, Math.max(1, weight))
+    const used = this.#given % this.#half
+    if (used === 0 || used + taken > this.#half) {
+      if (used > 0) this.#given += this.#half - used
       this.#old = this.#young
       this.#young = new Map()
       this.#filter.beginGeneration()
     }
-    this.#filter.add(receipt.commandId)
-    const isWritten = this.#write(slot, commandHash, receipt, accounts)
-    this.#young.set(receipt.commandId, isWritten ? slot : { commandHash, receipt })
+    const slot = this.#given % (2 * this.#half)
+    this.#given += taken
+    return slot
   }
 
   has(commandId: CommandId): boolean {

@@ -30,7 +30,10 @@ export const ledgerLimits = limitGroup("CHRONICLE", {
   ),
   redecideMax: limit(10, "How often a command is decided again after conflicts before it fails."),
   snapshotEvery: limit(500, "Events of an account from one snapshot to the next."),
-  outcomesMax: limit(100_000, "Outcomes of accepted commands kept in memory to answer repeats."),
+  outcomesMax: limit(
+    100_000,
+    "Outcomes of accepted commands kept in memory to answer repeats; one of more than four postings counts for several."
+  ),
   lookupsAtOnce: limit(
     8,
     "Look-ups in the log that commands wait for and that may take long: so many at once for what became of holds, and so many for what reversals are about."
