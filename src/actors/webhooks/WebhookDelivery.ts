@@ -68,8 +68,9 @@ const makeLife = Effect.gen(function* () {
     const deliveries = yield* FiberMap.make<string>()
     /** The revision that each delivery has begun. */
     const begun = new Map<string, number>()
-    const lastLook = makeAge(clock)
-    let beginsFromMs = Number.NEGATIVE_INFINITY
+    const sinceLook = makeAge(clock)
+    /** Of a process that stood still. */
+    let beginsFromMs: number | undefined
 
     const start = Effect.fnUntraced(function* (id: string, revision: number) {
       const row = yield* store.begin(id, revision)
@@ -87,8 +88,9 @@ const makeLife = Effect.gen(function* () {
     })
     const look = Effect.gen(function* () {
       const nowMs = elapsedMsUnsafe(clock)
-      if (lastLook.msUnsafe() > pollMs + standstillMs) beginsFromMs = nowMs + learnMs
-      lastLook.renewUnsafe()
+      // Where all its looks are late it waits as long again, and again, and begins in between.
+      if (beginsFromMs !== undefined && nowMs >= beginsFromMs) beginsFromMs = undefined
+      else if (sinceLook.msUnsafe() > pollMs + standstillMs) beginsFromMs ??= nowMs + learnMs
       const rows = yield* store.states
       const active = new Map(
         rows.flatMap(({ id, revision, state }) => (state === "active" ? [[id, revision]] : []))
@@ -99,11 +101,13 @@ const makeLife = Effect.gen(function* () {
         begun.delete(id)
       }
       keep(new Set(active.keys()))
-      if (nowMs >= beginsFromMs)
+      if (beginsFromMs === undefined)
         for (const [id, revision] of active) if (!begun.has(id)) yield* start(id, revision)
       alive()
     }).pipe(Effect.catch((error: StoreUnavailable) => Effect.logDebug(`webhooks: ${error.message}`)))
-    yield* look.pipe(Effect.andThen(Effect.sleep(pollMs)), Effect.forever)
+    // From its end: a look that a slow database draws out is no standstill.
+    const paused = Effect.andThen(Effect.sync(sinceLook.renewUnsafe), Effect.sleep(pollMs))
+    yield* look.pipe(Effect.andThen(paused), Effect.forever)
   }, Effect.scoped)
 })
 
