@@ -196,7 +196,9 @@ describe("a group of accounts that moves", () => {
       Effect.gen(function* () {
         const { inner, cluster, stores, nodes } = yield* startNodes(3)
         yield* comesBackAtTheEnd(stores[1])
-        const [first, second, third] = nodes as unknown as [LedgerNode, LedgerNode, LedgerNode] // there are three
+        const [first, second, third] = nodes
+        if (first === undefined || second === undefined || third === undefined)
+          return assert.fail("there are three")
         yield* first.send(open("a-0"))
         yield* second.send(open("b-1"))
         yield* first.send(deposit("a-0", 1n))
@@ -321,7 +323,9 @@ describe("a group of accounts that leaves and comes back", () => {
         Effect.gen(function* () {
           const { inner, cluster, stores, nodes } = yield* startNodes(3)
           yield* comesBackAtTheEnd(stores[0])
-          const [first, second, third] = nodes as unknown as [LedgerNode, LedgerNode, LedgerNode] // there are three
+          const [first, second, third] = nodes
+          if (first === undefined || second === undefined || third === undefined)
+            return assert.fail("there are three")
           yield* first.send(open("x-0"))
           yield* first.send(deposit("x-0", 100n))
           // The first node has taken the command in, and its lane waits for the store to go on as a new writer.

@@ -186,7 +186,7 @@ describe("requests", () => {
       yield* send(2, { ...giveBack, lease: "l-2" })
       yield* settle
       assert.deepEqual([lender.asked, other.asked, next.asked], [["a", "a", "a"], ["a", "a"], []])
-      // Once it is gone, whoever has the shard is told.
+      // Once it is gone, the owner of the shard is told.
       yield* lender.cut
       yield* settle
       assert.isTrue(routes.tell(1, { ...giveBack, lease: "l-3" }))

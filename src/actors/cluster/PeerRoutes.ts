@@ -71,7 +71,7 @@ export class PeerRoutes {
 
   /**
    * An account goes back to the node that leased it, also where that one does not own the shard any more: it gives the shard up, and is
-   * waiting for the account. Whoever has the shard next would know of no such lease.
+   * waiting for the account. The next owner of the shard would know of no such lease.
    */
   #homeOf(shard: number, request: PeerRequest): PeerConversation | undefined {
     const lender = request._tag === "GiveBack" ? this.#lenders.get(request.lease) : undefined

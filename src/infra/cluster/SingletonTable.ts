@@ -75,7 +75,7 @@ export class SingletonTable extends Context.Service<
       names: ReadonlyArray<string>,
       silentMs: number
     ) => Effect.Effect<ReadonlySet<string>, StoreUnavailable>
-    /** Reports singletons that this life of the node claimed. Answers the names of those that nobody else has reported meanwhile, another life of the node included. */
+    /** Reports singletons that this life of the node claimed. Answers the names of those that no other node has reported meanwhile, nor another life of this one. */
     readonly renew: (
       by: NodeLife,
       singletons: ReadonlyMap<string, string | undefined>
