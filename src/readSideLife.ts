@@ -1,6 +1,7 @@
 /**
  * What the thread of the read side runs, from its start to its end. It has connections of its own to the databases and the bus.
  */
+import { flushCompileCache } from "node:module"
 import { pathToFileURL } from "node:url"
 import { workerData } from "node:worker_threads"
 import * as NodeWorkerRunner from "@effect/platform-node/NodeWorkerRunner"
@@ -14,7 +15,6 @@ import { ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
 import { SumPrefixes } from "./infra/config/SumPrefixes.ts"
 import { WebhookConfig, WebhookPolicy } from "./infra/config/WebhookConfig.ts"
 import { isProjection, projectionFault } from "./infra/readmodel/Projection.ts"
-import { layerTraces } from "./infra/telemetry/Telemetry.ts"
 import type { ReadSideData } from "./ReadSideData.ts"
 import * as Stores from "./Stores.ts"
 import * as WebhookLayers from "./WebhookLayers.ts"
@@ -39,9 +39,19 @@ const load = Effect.fnUntraced(function* (module: string) {
 
 const data: ReadSideData = workerData // of `LedgerNode`
 
+/** Loaded where it is used: an exporter is a client of HTTP. */
+const traces = Layer.unwrap(
+  Effect.map(
+    Effect.promise(() => import("./infra/telemetry/Telemetry.ts")),
+    ({ layerTraces }) => layerTraces(data.nodeName)
+  )
+)
+
 const program = Effect.gen(function* () {
   const isProjecting = data.role !== "commands"
   const projections = isProjecting ? yield* Effect.forEach(data.projections, load) : []
+  // However this life ends, the next one finds the code of its modules. Written is only what is not there yet.
+  yield* Effect.sync(flushCompileCache)
   const stores = Stores.layerWithoutWaiters({
     eventStoreUrl: Redacted.make(data.eventStoreUrl),
     readModelUrl: Redacted.make(data.readModelUrl)
@@ -54,7 +64,7 @@ const program = Effect.gen(function* () {
   const all = isProjecting ? Layer.merge(beside, WebhookLayers.delivery) : Layer.empty
   return yield* ReadSideRunner.run(Layer.merge(stores, Bus.layer(data.bus)), parts, all)
 }).pipe(
-  Effect.provide(data.isTraced ? layerTraces(data.nodeName) : Layer.empty),
+  Effect.provide(data.isTraced ? traces : Layer.empty),
   Effect.provide(NodeWorkerRunner.layer),
   Effect.provideService(LedgerConfig, data.ledger),
   Effect.provideService(ReadSideConfig, data.readSide),

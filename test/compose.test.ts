@@ -13,7 +13,7 @@ import {
   writeFileSync
 } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { NodeServices } from "@effect/platform-node"
 import { expect, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Option, Redacted, Schema } from "effect"
@@ -40,6 +40,7 @@ const Service = Schema.Struct({
   secrets: Schema.optionalKey(Schema.Array(Schema.String)),
   volumes: Schema.optionalKey(Schema.Array(Schema.String)),
   read_only: Schema.optionalKey(Schema.Boolean),
+  tmpfs: Schema.optionalKey(Schema.Array(Schema.String)),
   healthcheck: Schema.optionalKey(Schema.Struct({ test: Schema.Array(Schema.String) })),
   networks: Schema.optionalKey(
     Schema.Struct({ default: Schema.Struct({ aliases: Schema.Array(Schema.String) }) })
@@ -350,6 +351,11 @@ describe("Dockerfile", () => {
     expect(images).toEqual([major, major, major])
     expect(dockerfile).toMatch(/^USER node$/m)
     expect(service("ledger-1").read_only).toBe(true)
+  })
+
+  it("keeps compiled code where a container may write", () => {
+    const [, folder = ""] = /^ENV NODE_COMPILE_CACHE=(.+)$/m.exec(dockerfile) ?? []
+    expect(service("ledger-1").tmpfs).toContain(dirname(folder))
   })
 
   it("copies what exists, and the build context holds it", () => {

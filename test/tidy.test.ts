@@ -186,6 +186,7 @@ const allowed: { readonly [rule: string]: { readonly [path: string]: string } } 
     "src/infra/dev/Password.ts": "a password needs the machine's entropy, no seed may foretell it"
   },
   "the environment is read in one place": {
+    "src/LedgerNode.ts": "a thread gets the environment of its process, with a place for V8's compiled code",
     "src/infra/dev/Programs.ts": "PATH and HOME are the machine's, not the ledger's configuration",
     "src/loadtest/nodes/NodeProcess.ts": "a node gets the environment of its parent, with its own place in it"
   },

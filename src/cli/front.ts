@@ -2,22 +2,17 @@
  * Finds the front: the part of the command line that answers `--help`, `--version`, wrong usage and what goes over RPC,
  * bundled into a few files that load in a tenth of a second. The package brings it along. In a working copy it is a cache
  * by the state of the sources: made when a command runs after a change, and never needed, for the sources do the same
- * in a second. What is cached lives below `node_modules`, where only those can write who could change the program itself.
+ * in a second.
  */
 import { createHash } from "node:crypto"
 import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
+import { cacheFolder } from "../CacheFolder.ts"
 
 /** The package: `src/cli` and `dist/cli` are equally deep in it. */
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..")
 const isWorkingCopy = import.meta.url.endsWith(".ts") && existsSync(join(root, "node_modules", "rolldown"))
-
-/** The innermost `node_modules` around the package, or its own. */
-const modules = /^.*[\\/]node_modules(?=[\\/])/.exec(root)?.[0] ?? join(root, "node_modules")
-
-/** Where V8's compiled code and the fronts of a working copy are kept. */
-export const cacheFolder = join(modules, ".cache", "chronicle-ledger")
 
 /** Changes with every file of the sources, and with the packages that are bundled. */
 const stateOfSources = (): string => {

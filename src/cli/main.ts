@@ -4,8 +4,9 @@
  */
 // As a namespace: an old Node has no `enableCompileCache`, and would fail to link this file before it could say why.
 import * as nodeModule from "node:module"
+import { cacheFolder } from "../CacheFolder.ts"
 import { nodeVersionFault } from "../NodeVersion.ts"
-import { cacheFolder, findFront } from "./front.ts"
+import { findFront } from "./front.ts"
 
 const runWhole = () => import("./program.ts").then(({ run }) => run())
 

@@ -3,7 +3,7 @@
  * it.
  */
 import { type Brand, Result, Schema, Struct } from "effect"
-import { SchemaJITCompiler } from "effect/schema"
+import * as SchemaJITCompiler from "effect/schema/SchemaJITCompiler"
 import { InvalidCommand } from "./Errors.ts"
 import {
   AccountId,

@@ -3,7 +3,7 @@
  * today's event. Rows are never rewritten, so every old version stays readable here.
  */
 import { Data, Result, Schema } from "effect"
-import { SchemaJITCompiler } from "effect/schema"
+import * as SchemaJITCompiler from "effect/schema/SchemaJITCompiler"
 import type { After } from "./Account.ts"
 import { CommandContext } from "./Command.ts"
 import { Event, type EventType, type InGroup } from "./Event.ts"

@@ -29,7 +29,7 @@ it("loads no package but effect's core, its command line and the platform's basi
       "@effect/platform-node/NodeServices",
       "effect",
       "effect/cli",
-      "effect/schema"
+      "effect/schema/SchemaJITCompiler"
     ]
   )
 })

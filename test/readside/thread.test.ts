@@ -1,12 +1,14 @@
 /** The read side in a thread of its own: it does the same there, and whatever becomes of the thread, commands go on. */
-import { readdirSync } from "node:fs"
-import { getPriority } from "node:os"
+import { mkdtempSync, readdirSync, rmSync } from "node:fs"
+import { getPriority, tmpdir } from "node:os"
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { BroadcastChannel } from "node:worker_threads"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Layer, Redacted, References } from "effect"
 import monthlyTotals from "../../examples/monthly-totals/projection.ts"
 import { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
+import { cacheFolder } from "../../src/CacheFolder.ts"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
 import {
   defaultReadSideLimits,
@@ -19,7 +21,7 @@ import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { execute } from "../support/databases.ts"
 import { deposit } from "../support/eventWriter.ts"
-import { type Fault, faultChannel } from "../support/faultyProjection.ts"
+import { codeChannel, type Fault, faultChannel } from "../support/faultyProjection.ts"
 import { freshServices } from "../support/freshServices.ts"
 import { assertCaughtUp, assertVersions, eventually, wholeLog } from "../support/readSides.ts"
 import { insist, openAll, type SteadyLoad, startLoad } from "../support/steadyLoad.ts"
@@ -143,6 +145,58 @@ describe("the read side in a thread of its own", () => {
       { readSideNiceness: 7 }
     )
   )
+
+  /** Runs with this place of compiled code named by the environment, or none. */
+  const withCodeIn = <A, E, R>(folder: string | undefined, effect: Effect.Effect<A, E, R>) =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => {
+        const before = process.env.NODE_COMPILE_CACHE
+        setCodeFolder(folder)
+        return before
+      }),
+      () => effect,
+      (before) => Effect.sync(() => setCodeFolder(before))
+    )
+  const setCodeFolder = (folder: string | undefined): void => {
+    if (folder === undefined) delete process.env.NODE_COMPILE_CACHE
+    else process.env.NODE_COMPILE_CACHE = folder
+  }
+
+  it.live("keeps V8's compiled code beside the package, for its next life", () =>
+    withCodeIn(
+      undefined,
+      inNode(
+        Effect.gen(function* () {
+          yield* isReady
+          const kept = yield* Effect.acquireUseRelease(
+            Effect.sync(() => new BroadcastChannel(codeChannel)),
+            (channel) =>
+              Effect.callback<unknown>((resume) => {
+                channel.onmessage = (event: unknown) =>
+                  resume(Effect.succeed((event as { readonly data: unknown }).data)) // told by the thread
+                channel.postMessage("where")
+              }),
+            (channel) => Effect.sync(() => channel.close())
+          )
+          assert.isString(kept)
+          assert.isTrue(String(kept).startsWith(join(cacheFolder, "v")), String(kept))
+        })
+      )
+    )
+  )
+
+  it.live("has left its compiled code, where the environment says, before its first sign of life", () => {
+    const folder = mkdtempSync(join(tmpdir(), "chronicle-code-"))
+    return withCodeIn(
+      folder,
+      inNode(
+        Effect.gen(function* () {
+          yield* eventually(Effect.map(report, ({ thread }) => assert.strictEqual(thread?.state, "up")))
+          assert.isAtLeast(readdirSync(folder, { recursive: true }).length, 300)
+        })
+      )
+    ).pipe(Effect.ensuring(Effect.sync(() => rmSync(folder, { recursive: true }))))
+  })
 
   /** How often it was looked, every 20 ms, until the assertions held: a machine with much to do looks later, not more often. */
   const looksUntil = Effect.fnUntraced(function* <R>(assertions: Effect.Effect<void, never, R>) {

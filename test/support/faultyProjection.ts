@@ -1,7 +1,9 @@
 /**
  * The projection of the example, in a module that does to the thread it runs in what a test asks of it: to end, to throw
- * where no effect catches it, to stall, to hang, to fill its memory in one turn of its event loop, or in many (to leak).
+ * where no effect catches it, to stall, to hang, to fill its memory in one turn of its event loop, or in many (to leak). Asked, it tells
+ * where the thread keeps V8's compiled code.
  */
+import { getCompileCacheDir } from "node:module"
 import { BroadcastChannel, isMainThread } from "node:worker_threads"
 
 export { default } from "../../examples/monthly-totals/projection.ts"
@@ -9,6 +11,7 @@ export { default } from "../../examples/monthly-totals/projection.ts"
 export type Fault = "exit" | "throw" | "stall" | "hang" | "fill" | "leak"
 
 export const faultChannel = "chronicle-test-fault"
+export const codeChannel = "chronicle-test-code"
 
 /** Longer than any test is patient with a thread that hangs; and as long as one that comes back is frozen. */
 const hangMs = 60_000
@@ -42,4 +45,7 @@ if (!isMainThread) {
   const channel = new BroadcastChannel(faultChannel)
   channel.onmessage = (event: unknown) => commit((event as { readonly data: Fault }).data) // sent by the test
   channel.unref()
+  const asking = new BroadcastChannel(codeChannel)
+  asking.onmessage = () => asking.postMessage(getCompileCacheDir())
+  asking.unref()
 }

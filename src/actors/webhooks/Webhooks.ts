@@ -1,6 +1,6 @@
 /** What is done with the endpoints of webhooks: make, list, try, pause, resume and delete them, and give them new secrets. */
 import { Clock, Context, Effect, Layer, Redacted, Result } from "effect"
-import { SecureRandom } from "effect/crypto"
+import * as SecureRandom from "effect/crypto/SecureRandom"
 import { InvalidCommand, Unavailable, WebhookLimit } from "../../domain/Errors.ts"
 import {
   headersOf,

@@ -1,7 +1,7 @@
 /** The message that carries the events of commits on one partition, and its form on the wire. */
 import { hash } from "node:crypto"
 import { Predicate, Result, Schema } from "effect"
-import { SchemaJITCompiler } from "effect/schema"
+import * as SchemaJITCompiler from "effect/schema/SchemaJITCompiler"
 import type { AccountId, CommandId } from "../../domain/Ids.ts"
 import { byPartition } from "../../domain/Partition.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"

@@ -4,7 +4,7 @@
  */
 import { PgClient } from "@effect/sql-pg"
 import { Clock, Context, Effect, Layer, type Redacted } from "effect"
-import { Reactivity } from "effect/reactivity"
+import * as Reactivity from "effect/reactivity/Reactivity"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { describeSqlError } from "../postgres/SqlState.ts"
 import { StoreUnavailable } from "./EventStoreTypes.ts"

@@ -2,7 +2,8 @@
  * Continues a caller's trace from the dispatch of a command to its projected rows. Costs nothing where no tracer is set.
  */
 import { Clock, Effect, Option, Result, Schema, type Tracer } from "effect"
-import { Headers, HttpTraceContext } from "effect/http"
+import * as Headers from "effect/http/Headers"
+import * as HttpTraceContext from "effect/http/HttpTraceContext"
 import { CommandContext } from "../../domain/Command.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { isTraced } from "./Logs.ts"

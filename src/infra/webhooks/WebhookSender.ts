@@ -2,9 +2,12 @@
  * Sends one message to an endpoint and tells how that went. Bounded in time and in what is read of the answer; redirects are not
  * followed, since they would lead past the check of the address.
  */
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import type * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { Clock, Context, Effect, Layer, Option, Result, Stream } from "effect"
-import { HttpClient, type HttpClientError, HttpClientRequest, type HttpClientResponse } from "effect/http"
+import * as HttpClient from "effect/http/HttpClient"
+import type * as HttpClientError from "effect/http/HttpClientError"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import type { WebhookMessage } from "../../domain/Webhook.ts"
 import { WebhookConfig, WebhookPolicy } from "../config/WebhookConfig.ts"
 import { endpointUrl, guardedLookup } from "./WebhookAddress.ts"
@@ -38,22 +41,47 @@ export class WebhookSender extends Context.Service<
     Effect.suspend(() => make)
   )
 
-  /** Over connections of its own, whose addresses are checked as they are opened. */
-  static readonly layerNode = Layer.unwrap(
+  /**
+   * Over connections of its own, whose addresses are checked as they are opened. The client is a hundred modules: it is loaded for the first
+   * message, so that no thread waits for them which has none to send.
+   */
+  static readonly layerNode = Layer.effect(
+    WebhookSender,
+    Effect.gen(function* () {
+      const scope = yield* Effect.scope
+      const sender = yield* Effect.cached(
+        Effect.flatMap(
+          Effect.promise(() => import("@effect/platform-node/NodeHttpClient")),
+          (client) => Layer.buildWithScope(over(client), scope)
+        ).pipe(
+          // As it was configured here, and whole: the first who sends may give up meanwhile.
+          Effect.provideContext(yield* Effect.context<never>()),
+          Effect.uninterruptible
+        )
+      )
+      return {
+        send: (sending) => Effect.flatMap(sender, (built) => Context.get(built, WebhookSender).send(sending))
+      }
+    })
+  )
+}
+
+/** The sender over a client of the platform: what it connects to is checked by its address. */
+const over = (client: typeof NodeHttpClient) =>
+  Layer.unwrap(
     Effect.gen(function* () {
       const { attemptMs, attemptsMax } = yield* WebhookConfig
       const lookup = guardedLookup(yield* WebhookPolicy)
-      const dispatcher = NodeHttpClient.layerDispatcherOptions({
+      const dispatcher = client.layerDispatcherOptions({
         connect: { lookup, timeout: attemptMs },
         connections: attemptsMax,
         keepAliveTimeout: 10_000
       })
       return WebhookSender.layer.pipe(
-        Layer.provide(Layer.provide(NodeHttpClient.layerUndiciNoDispatcher, dispatcher))
+        Layer.provide(Layer.provide(client.layerUndiciNoDispatcher, dispatcher))
       )
     })
   )
-}
 
 /** How long what follows the head of an answer may take. The head alone has said whether the message was taken. */
 const drainMs = 1_000
