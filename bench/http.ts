@@ -1,12 +1,13 @@
 /**
- * What HTTP costs beside RPC: single transfers by many clients at once and by one alone, and batches, over both doors of one node in one
- * run, in turn. The node is a process of its own; its stores are an embedded stack.
+ * What HTTP costs beside RPC and beside a ledger in the caller's own process: single transfers by many clients at once and by one alone,
+ * and batches, over both doors of one node in turn; before and after them one caller's commands without a door. The node of the doors is
+ * a process of its own; the stores are an embedded stack.
  */
 import { Agent, request } from "node:http"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Clock, Console, Effect, Layer, References } from "effect"
-import { DevStack } from "../src/infra/dev/DevStack.ts"
+import { DevStack, type DevStackService } from "../src/infra/dev/DevStack.ts"
 import { tuneCollector } from "../src/infra/telemetry/Collector.ts"
 import { Ledger } from "../src/Ledger.ts"
 import * as LedgerNode from "../src/LedgerNode.ts"
@@ -17,6 +18,7 @@ const clients = 128
 const batch = 500
 const seconds = 5
 const alone = 1_000
+const rounds = 2
 
 /** How many commands `send` has done. */
 type Door = {
@@ -70,8 +72,8 @@ const overHttp = (port: number): Door => ({
   ).pipe(Effect.map(({ text }) => text.split('"status":201').length - 1))
 })
 
-const overRpc = (ledger: Ledger["Service"]): Door => ({
-  name: "RPC",
+const throughLedger = (name: string, ledger: Ledger["Service"]): Door => ({
+  name,
   one: Effect.suspend(() => ledger.dispatch(transfer())).pipe(
     Effect.as(1),
     Effect.orElseSucceed(() => 0)
@@ -121,25 +123,52 @@ const measure = Effect.fnUntraced(function* ({ name, one, many }: Door) {
   return { singles, batches, p50 }
 })
 
-const program = Effect.gen(function* () {
-  const stack = yield* DevStack
-  yield* LedgerNode.migrate(stack)
-  for (const note of stack.notes) yield* Console.log(`  ${note}`)
+/** One caller's commands to a node in this process, in milliseconds at p50. */
+const inProcess = Effect.fnUntraced(function* (stack: DevStackService, nodeName: string) {
+  const p50 = yield* Effect.gen(function* () {
+    const { one, many } = throughLedger("", yield* Ledger)
+    yield* prepare(yield* Ledger)
+    yield* rate(many, 8) // warm
+    return yield* median(one)
+  }).pipe(Effect.provide(LedgerNode.layer({ ...stack, nodeName }), { local: true }))
+  yield* Console.log(`in process: one client p50 ${p50.toFixed(2)} ms`)
+  return p50
+})
+
+/** The medians of one command over HTTP, of the rounds. */
+const throughDoors = Effect.fnUntraced(function* (stack: DevStackService) {
   const { http, rpc } = yield* startNode(stack)
   const client = LedgerClient.layer({ urls: [`tcp://127.0.0.1:${rpc}`], limits: { connectMs: 30_000 } })
-  yield* Effect.gen(function* () {
+  return yield* Effect.gen(function* () {
     yield* (yield* LedgerClient).awaitConnected
     const ledger = yield* Ledger
     yield* prepare(ledger)
-    const doors = [overRpc(ledger), overHttp(http)]
+    const doors = [throughLedger("RPC", ledger), overHttp(http)]
     for (const { many } of doors) yield* rate(many, 8) // warm both
-    for (let round = 0; round < 2; round++) {
-      const [first, second] = [yield* measure(overRpc(ledger)), yield* measure(overHttp(http))]
+    const medians: Array<number> = []
+    for (let round = 0; round < rounds; round++) {
+      const [first, second] = [yield* measure(throughLedger("RPC", ledger)), yield* measure(overHttp(http))]
+      medians.push(second.p50)
       yield* Console.log(
         `HTTP reaches ${(second.singles / first.singles).toFixed(2)} of RPC in single transfers and ${(second.batches / first.batches).toFixed(2)} in batches; one command takes ${(second.p50 - first.p50).toFixed(2)} ms more at p50`
       )
     }
+    return medians
   }).pipe(Effect.provide(client, { local: true }))
+}, Effect.scoped)
+
+const program = Effect.gen(function* () {
+  const stack = yield* DevStack
+  yield* LedgerNode.migrate(stack)
+  for (const note of stack.notes) yield* Console.log(`  ${note}`)
+  const before = yield* inProcess(stack, "before")
+  const overHttp = yield* throughDoors(stack)
+  const after = yield* inProcess(stack, "after")
+  const mean = (values: ReadonlyArray<number>) =>
+    values.reduce((sum, value) => sum + value, 0) / values.length
+  yield* Console.log(
+    `one command over HTTP takes ${(mean(overHttp) - mean([before, after])).toFixed(2)} ms more at p50 than in process`
+  )
 }).pipe(
   Effect.scoped,
   Effect.provide(DevStack.layer({ dataDir: ".chronicle/bench-http", fresh: true })),
