@@ -3,6 +3,7 @@ import * as Net from "node:net"
 import { NodeSocket } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
 import { Clock, Effect, Fiber } from "effect"
+import { watchPeer } from "../../src/infra/cluster/PeerWatch.ts"
 import { withWriteTimeout } from "../../src/infra/cluster/SocketTimeouts.ts"
 import { settable } from "../support/settableClock.ts"
 import { eventually } from "../support/waiting.ts"
@@ -36,7 +37,7 @@ const connect = Effect.fnUntraced(function* (port: number, stuckMs: number) {
   // The maker of a connection for a socket of effect listens to its errors.
   const conn = Net.connect({ port, host: "127.0.0.1" }).on("error", () => {})
   const plain = yield* NodeSocket.fromDuplex(Effect.succeed(conn))
-  const socket = yield* withWriteTimeout(plain, stuckMs, () => conn)
+  const socket = yield* withWriteTimeout(plain, stuckMs, yield* watchPeer(stuckMs, () => conn))
   return { conn, reader: yield* socket.reader, writer: yield* socket.writer }
 })
 

@@ -11,6 +11,7 @@ import type { SecureRandom } from "effect/crypto"
 import { Socket } from "effect/socket"
 import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { type Agreement, greet, type HandshakeRefused, receive, type Wire } from "./PeerHandshake.ts"
+import { watchPeer } from "./PeerWatch.ts"
 import { withWriteTimeout } from "./SocketTimeouts.ts"
 
 /** How long opening a connection to another node may take, in milliseconds. */
@@ -125,9 +126,10 @@ export const socketTo = (to: NodeAddress) =>
         beneath = connection
       })
     )
-    return Effect.flatMap(NodeSocket.fromDuplex(connected, { openTimeout: openMs }), (plain) =>
-      withWriteTimeout(plain, silentMs, () => beneath)
-    )
+    return Effect.zip(
+      NodeSocket.fromDuplex(connected, { openTimeout: openMs }),
+      watchPeer(silentMs, () => beneath)
+    ).pipe(Effect.flatMap(([plain, watch]) => withWriteTimeout(plain, silentMs, watch)))
   })
 
 const dialNode = Effect.fnUntraced(function* (to: RunnerAddress.RunnerAddress) {
@@ -192,7 +194,8 @@ export const makeReception = Effect.gen(function* () {
     Effect.gen(function* () {
       const net = Option.getOrUndefined(yield* Effect.serviceOption(NodeSocket.NetSocket))
       const peer = `${net?.remoteAddress}:${net?.remotePort}`
-      const { wire, writer } = yield* openWire(yield* withWriteTimeout(plain, silentMs, () => net))
+      const watch = yield* watchPeer(silentMs, () => net)
+      const { wire, writer } = yield* openWire(yield* withWriteTimeout(plain, silentMs, watch))
       const agreed = yield* bounded(wire, () => net?.destroy()).pipe(
         Effect.tapError((error) => logRefusal(peer, error.message)),
         Effect.option

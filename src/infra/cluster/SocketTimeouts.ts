@@ -2,30 +2,34 @@
  * Bounds on what a peer that does not read can hold up: a write on a connection (`withWriteTimeout`), and the end of a
  * server (`withCloseTimeout`).
  */
-import type { Socket as NetSocketOfNode } from "node:net"
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import { Clock, Effect, Option, Schedule, type Scope, Semaphore } from "effect"
 import { Socket, type SocketServer } from "effect/socket"
 import { elapsedMsUnsafe } from "../config/Elapsed.ts"
-import { StuckPeers } from "../sockets/StuckPeers.ts"
 
 /** How often a blocked write is looked at, in milliseconds. */
 const writeLookMs = 500
+
+/** What the peer of the present connection takes. */
+interface PeerWatch {
+  /** A connection is open. */
+  readonly openedUnsafe: () => void
+  /** Whether its peer has taken nothing for too long; undefined where that is not known. */
+  readonly isStuck: Effect.Effect<boolean | undefined>
+}
 
 /**
  * Wraps a socket: one write at a time; closes the connection when a write is blocked and the peer has taken nothing for `stuckMs`. The peer
  * may be frozen, or gone without closing. Once its buffers are full, each write of effect's socket waits with listeners
  * of its own, and so does the ping that should find this out: the connection would never end. One that takes what it is sent
- * slowly is not cut, however long a write takes. `beneath` is the TCP socket of the present connection, of which the bytes are asked;
- * where it is not known, a write that is blocked for so long is enough.
+ * slowly is not cut, however long a write takes. Where `watch` does not say what it takes, a write that is blocked for so long is enough.
  */
 export const withWriteTimeout = Effect.fnUntraced(function* (
   inner: Socket.Socket,
   stuckMs: number,
-  beneath: () => NetSocketOfNode | undefined = () => undefined
+  watch?: PeerWatch
 ) {
   const clock = yield* Clock.Clock
-  const peers = new StuckPeers(clock, stuckMs)
 
   /** Undefined while there is no connection, when a write waits for the next one. */
   let openSince: number | undefined
@@ -48,12 +52,9 @@ export const withWriteTimeout = Effect.fnUntraced(function* (
       )
     const look = Effect.gen(function* () {
       if (waitsSince === undefined || openSince === undefined) return
-      const socket = beneath()
-      const isStuck =
-        socket === undefined
-          ? elapsedMsUnsafe(clock) - Math.max(waitsSince, openSince) > stuckMs
-          : (yield* peers.find).includes(socket)
-      if (isStuck) yield* writer.write(new Socket.CloseEvent(1011, "the peer does not read"))
+      const isBlocked = elapsedMsUnsafe(clock) - Math.max(waitsSince, openSince) > stuckMs
+      const isStuck = watch === undefined ? undefined : yield* watch.isStuck
+      if (isStuck ?? isBlocked) yield* writer.write(new Socket.CloseEvent(1011, "the peer does not read"))
     })
     yield* look.pipe(
       Effect.ignore,
@@ -71,8 +72,7 @@ export const withWriteTimeout = Effect.fnUntraced(function* (
     Effect.sync(() => {
       connections++
       openSince = elapsedMsUnsafe(clock)
-      const socket = beneath()
-      if (socket !== undefined) peers.add(socket)
+      watch?.openedUnsafe()
     }),
     () =>
       Effect.sync(() => {

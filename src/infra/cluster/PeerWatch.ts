@@ -1,0 +1,27 @@
+/**
+ * Whether another node takes what is sent to it, by the bytes that leave its connection (`StuckPeers`). Beside `SocketTimeouts.ts`, because
+ * a client loads that and not what asks the kernel.
+ */
+import type { Socket } from "node:net"
+import { Clock, Effect } from "effect"
+import { StuckPeers } from "../sockets/StuckPeers.ts"
+
+/** `beneath` is the TCP socket of the present connection, where that is known. */
+export const watchPeer = (stuckMs: number, beneath: () => Socket | undefined) =>
+  Clock.clockWith((clock) =>
+    Effect.sync(() => {
+      const peers = new StuckPeers(clock, stuckMs)
+      return {
+        openedUnsafe: () => {
+          const socket = beneath()
+          if (socket !== undefined) peers.add(socket)
+        },
+        isStuck: Effect.suspend(() => {
+          const socket = beneath()
+          return socket === undefined
+            ? Effect.undefined
+            : Effect.map(peers.find, (stuck) => stuck.includes(socket))
+        })
+      }
+    })
+  )
