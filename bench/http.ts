@@ -1,13 +1,13 @@
 /**
  * What HTTP costs beside RPC and beside a ledger in the caller's own process: single transfers by many clients at once and by one alone,
- * and batches, over both doors of one node in turn; before and after them one caller's commands without a door. The node of the doors is
- * a process of its own; the stores are an embedded stack.
+ * and batches, over both doors of one node in turn; then one caller's commands over HTTP and in process, in turn. The node of the doors is
+ * a process of its own; the stores are embedded stacks.
  */
 import { Agent, request } from "node:http"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Clock, Console, Effect, Layer, References } from "effect"
-import { DevStack, type DevStackService } from "../src/infra/dev/DevStack.ts"
+import { DevStack } from "../src/infra/dev/DevStack.ts"
 import { tuneCollector } from "../src/infra/telemetry/Collector.ts"
 import { Ledger } from "../src/Ledger.ts"
 import * as LedgerNode from "../src/LedgerNode.ts"
@@ -19,6 +19,7 @@ const batch = 500
 const seconds = 5
 const alone = 1_000
 const rounds = 2
+const slices = 10
 
 /** How many commands `send` has done. */
 type Door = {
@@ -102,73 +103,78 @@ const rate = Effect.fnUntraced(function* (send: Effect.Effect<number>, loops: nu
   return (done * 1_000) / ((yield* Clock.currentTimeMillis) - started)
 })
 
-/** The median of commands one after the other, in milliseconds. */
-const median = Effect.fnUntraced(function* (send: Effect.Effect<number>) {
+/** Of commands one after the other, in milliseconds. */
+const latencies = Effect.fnUntraced(function* (send: Effect.Effect<number>, count: number) {
   const took: Array<number> = []
-  for (let n = 0; n < alone; n++) {
+  for (let n = 0; n < count; n++) {
     const started = yield* Clock.currentTimeNanos
     yield* send
     took.push(Number((yield* Clock.currentTimeNanos) - started) / 1e6)
   }
-  return took.toSorted((a, b) => a - b)[alone >> 1] ?? 0
+  return took
 })
+
+const p50Of = (took: ReadonlyArray<number>): number => took.toSorted((a, b) => a - b)[took.length >> 1] ?? 0
 
 const measure = Effect.fnUntraced(function* ({ name, one, many }: Door) {
   const singles = yield* rate(one, clients)
   const batches = yield* rate(many, 8)
-  const p50 = yield* median(one)
+  const p50 = p50Of(yield* latencies(one, alone))
   yield* Console.log(
     `${name.padEnd(6)} ${Math.round(singles).toString().padStart(7)} single transfers/s   ${Math.round(batches).toString().padStart(7)} in batches   one client p50 ${p50.toFixed(2)} ms`
   )
   return { singles, batches, p50 }
 })
 
-/** One caller's commands to a node in this process, in milliseconds at p50. */
-const inProcess = Effect.fnUntraced(function* (stack: DevStackService, nodeName: string) {
-  const p50 = yield* Effect.gen(function* () {
-    const { one, many } = throughLedger("", yield* Ledger)
-    yield* prepare(yield* Ledger)
-    yield* rate(many, 8) // warm
-    return yield* median(one)
-  }).pipe(Effect.provide(LedgerNode.layer({ ...stack, nodeName }), { local: true }))
-  yield* Console.log(`in process: one client p50 ${p50.toFixed(2)} ms`)
-  return p50
+/** What one command of one caller takes more over HTTP than in process, in milliseconds at p50. Slices of both in turn, since a machine drifts. */
+const compareAlone = Effect.fnUntraced(function* (http: Door, inProcess: Door) {
+  const took: Record<"http" | "inProcess", Array<number>> = { http: [], inProcess: [] }
+  // Until the read sides have nothing left of what was sent before.
+  yield* Effect.sleep("15 seconds")
+  for (const { one } of [http, inProcess]) yield* latencies(one, alone) // warm both
+  for (let slice = 0; slice < slices; slice++) {
+    took.http.push(...(yield* latencies(http.one, alone / slices)))
+    took.inProcess.push(...(yield* latencies(inProcess.one, alone / slices)))
+  }
+  const [over, inside] = [p50Of(took.http), p50Of(took.inProcess)]
+  yield* Console.log(
+    `one client: HTTP p50 ${over.toFixed(2)} ms, in process ${inside.toFixed(2)} ms, in ${slices} slices each in turn: ${(over - inside).toFixed(2)} ms more`
+  )
 })
 
-/** The medians of one command over HTTP, of the rounds. */
-const throughDoors = Effect.fnUntraced(function* (stack: DevStackService) {
-  const { http, rpc } = yield* startNode(stack)
-  const client = LedgerClient.layer({ urls: [`tcp://127.0.0.1:${rpc}`], limits: { connectMs: 30_000 } })
-  return yield* Effect.gen(function* () {
-    yield* (yield* LedgerClient).awaitConnected
-    const ledger = yield* Ledger
-    yield* prepare(ledger)
-    const doors = [throughLedger("RPC", ledger), overHttp(http)]
-    for (const { many } of doors) yield* rate(many, 8) // warm both
-    const medians: Array<number> = []
-    for (let round = 0; round < rounds; round++) {
-      const [first, second] = [yield* measure(throughLedger("RPC", ledger)), yield* measure(overHttp(http))]
-      medians.push(second.p50)
-      yield* Console.log(
-        `HTTP reaches ${(second.singles / first.singles).toFixed(2)} of RPC in single transfers and ${(second.batches / first.batches).toFixed(2)} in batches; one command takes ${(second.p50 - first.p50).toFixed(2)} ms more at p50`
-      )
-    }
-    return medians
-  }).pipe(Effect.provide(client, { local: true }))
-}, Effect.scoped)
+/** A node in this process, on stores of its own: beside the other on the same ones it would share its accounts. */
+const beside = Layer.unwrap(
+  Effect.gen(function* () {
+    const stack = yield* DevStack
+    yield* LedgerNode.migrate(stack)
+    return LedgerNode.layer({ ...stack, nodeName: "in-process" })
+  })
+).pipe(Layer.provide(DevStack.layer({ dataDir: ".chronicle/bench-http-in-process", fresh: true })))
 
 const program = Effect.gen(function* () {
   const stack = yield* DevStack
   yield* LedgerNode.migrate(stack)
   for (const note of stack.notes) yield* Console.log(`  ${note}`)
-  const before = yield* inProcess(stack, "before")
-  const overHttp = yield* throughDoors(stack)
-  const after = yield* inProcess(stack, "after")
-  const mean = (values: ReadonlyArray<number>) =>
-    values.reduce((sum, value) => sum + value, 0) / values.length
-  yield* Console.log(
-    `one command over HTTP takes ${(mean(overHttp) - mean([before, after])).toFixed(2)} ms more at p50 than in process`
-  )
+  const { http, rpc } = yield* startNode(stack)
+  const client = LedgerClient.layer({ urls: [`tcp://127.0.0.1:${rpc}`], limits: { connectMs: 30_000 } })
+  yield* Effect.gen(function* () {
+    yield* (yield* LedgerClient).awaitConnected
+    const ledger = yield* Ledger
+    yield* prepare(ledger)
+    const doors = [throughLedger("RPC", ledger), overHttp(http)]
+    for (const { many } of doors) yield* rate(many, 8) // warm both
+    for (let round = 0; round < rounds; round++) {
+      const [first, second] = [yield* measure(throughLedger("RPC", ledger)), yield* measure(overHttp(http))]
+      yield* Console.log(
+        `HTTP reaches ${(second.singles / first.singles).toFixed(2)} of RPC in single transfers and ${(second.batches / first.batches).toFixed(2)} in batches; one command takes ${(second.p50 - first.p50).toFixed(2)} ms more at p50`
+      )
+    }
+  }).pipe(Effect.provide(client, { local: true }))
+  yield* Effect.gen(function* () {
+    const ledger = yield* Ledger
+    yield* prepare(ledger)
+    yield* compareAlone(overHttp(http), throughLedger("", ledger))
+  }).pipe(Effect.provide(beside, { local: true }))
 }).pipe(
   Effect.scoped,
   Effect.provide(DevStack.layer({ dataDir: ".chronicle/bench-http", fresh: true })),
