@@ -1,5 +1,5 @@
 /**
- * Whether another node takes what is sent to it, by the bytes that leave its connection (`StuckPeers`). Beside `SocketTimeouts.ts`, because
+ * Whether another node takes what is sent to it, by the bytes that its connection has passed on (`StuckPeers`). Beside `SocketTimeouts.ts`, because
  * a client loads that and not what asks the kernel.
  */
 import type { Socket } from "node:net"
