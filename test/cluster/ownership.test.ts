@@ -3,7 +3,7 @@
  * account. Each way in which an account changes hands meets a store that stands still for longer than it can wait.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
@@ -380,6 +380,29 @@ describe("a node that ends", () => {
         for (const one of [busy, theirs, ours]) assert.strictEqual(outcomeOf(yield* joined(one)), "Accepted")
       })
     )
+  )
+
+  it.effect(
+    "leases nothing once it has settled all, so that no shard waits for new loans before it goes",
+    () =>
+      scenarios(
+        Effect.gen(function* () {
+          const { nodes } = yield* startNodes(2)
+          const [first] = nodes
+          yield* first.send(open("a-0"))
+          const { localNode } = first.dispatcher
+          const borrow = (lease: string) =>
+            Effect.callback<string>((resume) => {
+              localNode.lend("a-0" as AccountId, lease, (exit) =>
+                resume(Effect.succeed(Exit.isSuccess(exit) ? "lent" : "not mine"))
+              )
+            })
+          assert.strictEqual(yield* borrow("before"), "lent")
+          localNode.release("a-0" as AccountId, "before", { _tag: "Unchanged" })
+          yield* localNode.close
+          assert.strictEqual(yield* borrow("after"), "not mine")
+        })
+      )
   )
 })
 
