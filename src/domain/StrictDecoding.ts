@@ -6,8 +6,8 @@
 import { type Schema, SchemaIssue } from "effect"
 import { InvalidCommand } from "./Errors.ts"
 
-/** Of a value with more values in it only the first fault is looked for. A journal of the most legs has fewer. */
-const valuesMax = 600
+/** Of a value with more values in it only the first fault is looked for. A group of five journals of the most legs has fewer. */
+const valuesMax = 3_000
 /** Faults that are told one by one. */
 const faultsMax = 100
 
