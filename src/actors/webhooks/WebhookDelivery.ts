@@ -202,9 +202,11 @@ const makeAttempt = Effect.gen(function* () {
 
   return (row: WebhookRow) => {
     let isSlow = row.attempts > 0
-    return (message: WebhookMessage): Effect.Effect<Attempt> => {
+    /** Once there is a place, for which it may have waited long, `check` says whether it may still be made. */
+    return <E>(message: WebhookMessage, check: Effect.Effect<void, E>): Effect.Effect<Attempt, E> => {
       const once = all.withPermits(1)(
         Effect.gen(function* () {
+          yield* check
           const begun = elapsedMsUnsafe(clock)
           const at = yield* Clock.currentTimeMillis
           const made = yield* send({
@@ -251,8 +253,7 @@ const makeDeliver = Effect.gen(function* () {
         const pauseLeftMs = place.nextAttemptAtUnsafe() - before
         // No pause is longer; more may be left of one by a clock that was ahead of this one, or before this one was set back.
         if (pauseLeftMs > 0) yield* Effect.sleep(Math.min(pauseLeftMs, limits.pauseMsMax))
-        yield* check
-        const made = yield* attempt(message)
+        const made = yield* attempt(message, check)
         const now = yield* Clock.currentTimeMillis
         if (made.isDelivered) {
           place.deliveredUnsafe(now)
