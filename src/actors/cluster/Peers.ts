@@ -83,7 +83,12 @@ const makePeers = Effect.fnUntraced(function* (node: string) {
   /** The other node has said who it is. */
   const introduced = (link: Link, { address }: Introduction): void => {
     if (address === own) return link.connection.end(`the node there says that it is this one, ${own}`)
-    links.get(address)?.connection.end(replaced)
+    const former = links.get(address)
+    if (former !== undefined) {
+      // At once: what is said on it from now on, such as the return of a lease, would be lost.
+      routes.forget(former.conversation)
+      former.connection.end(replaced)
+    }
     links.set(address, link)
     link.conversation.tellShards(owned)
   }
