@@ -12,7 +12,8 @@ export default defineConfig({
     testTimeout: 180_000,
     hookTimeout: 240_000,
     pool: "forks",
-    maxWorkers: 2,
+    // Two leave a tenth of two cores idle, while a test waits for a server to start or a lease to end.
+    maxWorkers: 3,
     projects: [
       // Loading the modules anew for each file would take more time than most files need.
       { extends: true, test: { name: "unit", include: unit, isolate: false } },
