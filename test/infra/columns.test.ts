@@ -1,5 +1,8 @@
 /** The table of a relation's columns: names, casts, parameters and decoding come from it in one order. */
+import { PgTypes } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
+import { Result } from "effect"
+import { instantMax } from "../../src/domain/Ids.ts"
 import {
   asText,
   columns,
@@ -8,8 +11,10 @@ import {
   minorUnits,
   nullable,
   text,
-  timestamptz
+  timestamptz,
+  toInstant
 } from "../../src/infra/postgres/Columns.ts"
+import { columnTypes } from "../../src/infra/postgres/ColumnTypes.ts"
 
 interface Row {
   readonly id: string
@@ -30,6 +35,60 @@ const table = columns<Row>({
 })
 
 const row: Row = { id: "a", version: 3, amount: 10n ** 17n, note: null, at: 1_767_225_600_000, tags: ["x"] }
+
+/** What PostgreSQL is sent for an instant: microseconds since 2000. */
+const microsOf = (instant: number): bigint => {
+  const bytes = Result.getOrThrow(PgTypes.encode(instant, PgTypes.OID.timestamptz, columnTypes))
+  return new DataView(bytes.buffer, bytes.byteOffset, 8).getBigInt64(0)
+}
+
+/** What is made of microseconds since 2000. */
+const instantOf = (micros: bigint): number => {
+  const bytes = new DataView(new ArrayBuffer(8))
+  bytes.setBigInt64(0, micros)
+  const decoded = PgTypes.decode(new Uint8Array(bytes.buffer), PgTypes.OID.timestamptz, 1, columnTypes)
+  return toInstant(Result.getOrThrow(decoded))
+}
+
+describe("an instant of a column", () => {
+  it("is sent to the microsecond, and read as it was sent, from 1970 to 9999", () => {
+    const instants = [0, 1, 946_684_799_999, 946_684_800_000, 217_777_670_167_842, 253_402_300_799_999]
+    // Around each place where the microseconds need another bit.
+    for (let bit = 0; bit <= 58; bit++) {
+      for (const by of [-1, 0, 1, 2, 3]) {
+        for (const epoch of [0, 946_684_800_000]) instants.push(Math.floor(2 ** bit / 1000) + by + epoch)
+      }
+    }
+    for (let nth = 1; nth < 20_000; nth++) instants.push(nth * 12_670_115_039 + (nth % 1_000))
+    for (const instant of instants.filter((each) => each >= 0 && each <= instantMax)) {
+      const micros = (BigInt(instant) - 946_684_800_000n) * 1000n
+      assert.strictEqual(microsOf(instant), micros, String(instant))
+      assert.strictEqual(instantOf(micros), instant)
+    }
+  })
+
+  it("is read as it was meant where the driver's own way wrote it inexactly", () => {
+    let inexact = 0
+    for (let nth = 0; nth < 2_000; nth++) {
+      const instant = 217_777_670_167_842 + nth
+      const bytes = Result.getOrThrow(PgTypes.encode(instant, PgTypes.OID.timestamptz))
+      const micros = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigInt64(0)
+      if (micros % 1000n !== 0n) inexact++
+      assert.strictEqual(instantOf(micros), instant)
+    }
+    // Once this is none, the driver is exact, and needs nothing of ours.
+    assert.isAbove(inexact, 0)
+  })
+
+  it("is a whole number of milliseconds", () => {
+    for (const value of [0.5, Number.NaN, Number.POSITIVE_INFINITY, new Date(Number.NaN)]) {
+      assert.isTrue(Result.isFailure(PgTypes.encode(value, PgTypes.OID.timestamptz, columnTypes)))
+    }
+    assert.strictEqual(microsOf(946_684_800_001), 1000n)
+    assert.strictEqual(instantOf(999n), 946_684_800_000)
+    assert.strictEqual(instantOf(-1n), 946_684_799_999)
+  })
+})
 
 describe("a table of columns", () => {
   it("names the columns in the order of the table", () => {

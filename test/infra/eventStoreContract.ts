@@ -67,6 +67,20 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
       })
     )
 
+    it.effect("keeps every millisecond of the calendar", () =>
+      Effect.gen(function* () {
+        const { first } = yield* TwoStores
+        // From the year 4253 on microseconds need more bits than a number has; 217777670167842 is one of those instants.
+        const instants = [217_777_670_167_842, 253_402_300_799_998]
+        for (let nth = 1; nth <= 500; nth++) instants.push(nth * 506_804_601_599 - (nth % 7))
+        const events = instants.map((effectiveAt, index) =>
+          storedEvent({ account: "calendar", version: index + 1, effectiveAt })
+        )
+        assert.deepStrictEqual(yield* commit(first, "calendar", 1, events), committed)
+        assert.deepStrictEqual(yield* wholeStream(first, "calendar"), events)
+      })
+    )
+
     it.effect("takes five thousand events in one commit", () =>
       Effect.gen(function* () {
         const { first } = yield* TwoStores

@@ -6,6 +6,7 @@ import { PgClient } from "@effect/sql-pg"
 import { Clock, Context, Effect, Layer, type Redacted } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
+import { columnTypes } from "../postgres/ColumnTypes.ts"
 import { describeSqlError } from "../postgres/SqlState.ts"
 import { StoreUnavailable } from "./EventStoreTypes.ts"
 
@@ -26,6 +27,7 @@ export class EventStoreClient extends Context.Service<
         const limits = yield* LedgerConfig
         const options = {
           url,
+          types: columnTypes,
           connectTimeout: limits.storeConnectMs,
           connectionTTL: limits.storeConnectionMs,
           keepAlive: "5 seconds",

@@ -6,6 +6,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
+import { columnTypes } from "../postgres/ColumnTypes.ts"
 import { describeSqlError } from "../postgres/SqlState.ts"
 
 /** The connections that projections follow the log by. */
@@ -46,6 +47,7 @@ const makePool = Effect.fnUntraced(function* (
   const { storeConnectionMs } = yield* LedgerConfig
   return yield* PgClient.make({
     url,
+    types: columnTypes,
     applicationName: "chronicle read model",
     maxConnections: limits.readModelConnections,
     connectTimeout: limits.connectMs,
