@@ -48,5 +48,5 @@ it.live(
       assert.isAbove(accepted.length, 2 * 120)
       assert.isAtLeast(verdict.events, accepted.length)
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
-  400_000
+  900_000
 )

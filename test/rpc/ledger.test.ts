@@ -2,6 +2,7 @@
 import { layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { Ledger } from "../../src/Ledger.ts"
+import { patientLimits } from "../support/callers.ts"
 import { connect, memoryLedger, openTcp, openWebSocket, token, tokenOf } from "../support/rpcWorld.ts"
 import { ledgerContract } from "./ledgerContract.ts"
 
@@ -14,7 +15,7 @@ layer(memoryLedger, live)("a ledger over TCP, binary", (it) =>
     it,
     Effect.gen(function* () {
       const { url } = yield* openTcp()
-      return (yield* connect({ urls: [url] })).ledger
+      return (yield* connect({ urls: [url], limits: patientLimits })).ledger
     })
   )
 )
@@ -27,7 +28,12 @@ layer(memoryLedger, live)("a ledger over TCP, NDJSON, with a token", (it) =>
         format: "ndjson",
         tokens: [token("shop", ["read", "command", "admin"])]
       })
-      return (yield* connect({ urls: [url], format: "ndjson", token: tokenOf("shop") })).ledger
+      return (yield* connect({
+        urls: [url],
+        format: "ndjson",
+        token: tokenOf("shop"),
+        limits: patientLimits
+      })).ledger
     })
   )
 )
@@ -37,7 +43,7 @@ layer(memoryLedger, live)("a ledger over a WebSocket", (it) =>
     it,
     Effect.gen(function* () {
       const { url } = yield* openWebSocket()
-      return (yield* connect({ urls: [url] })).ledger
+      return (yield* connect({ urls: [url], limits: patientLimits })).ledger
     })
   )
 )

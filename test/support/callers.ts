@@ -2,6 +2,7 @@
 import { Layer, Redacted, References } from "effect"
 import { hashToken, type Token } from "../../src/access/Tokens.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
+import type { ClientLimits } from "../../src/rpc/client/ClientOptions.ts"
 
 /** The program's own log, which tells of every refusal that a test provokes, is not printed. */
 export const quiet = Layer.succeed(References.MinimumLogLevel, "None")
@@ -17,3 +18,10 @@ export const token = (name: string, scopes: Token["scopes"], accounts?: Readonly
 })
 
 export const memoryLedger = LedgerNode.layerMemory.pipe(Layer.provideMerge(quiet))
+
+/** Limits of a client that waits for what it asked, however long a loaded machine needs for it: a test's own time ends it. */
+export const patientLimits: Partial<ClientLimits> = {
+  commandDeadlineMs: 600_000,
+  queryDeadlineMs: 600_000,
+  pingMs: 60_000
+}

@@ -2,12 +2,15 @@
 import { Context, Effect, Layer } from "effect"
 import { Ledger } from "../../src/Ledger.ts"
 import { LedgerClient } from "../../src/rpc/client/LedgerClient.ts"
+import { patientLimits } from "./callers.ts"
 import { printed, start } from "./chronicle.ts"
 import { freePorts, ownPort } from "./ports.ts"
 
-/** A ledger over the nodes at these URLs. */
+/** A ledger over the nodes at these URLs, which waits for them. */
 export const clientOf = (...urls: ReadonlyArray<string>) =>
-  Effect.map(Layer.build(LedgerClient.layer({ urls })), (context) => Context.get(context, Ledger))
+  Effect.map(Layer.build(LedgerClient.layer({ urls, limits: patientLimits })), (context) =>
+    Context.get(context, Ledger)
+  )
 
 /** Ready when it takes questions, at ports that no other test has; a member of a cluster unless `isMember` is false. Ended with the scope. */
 export const startServing = Effect.fnUntraced(function* (
