@@ -459,7 +459,7 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
         const trial: ReadonlyArray<object> = yield* readModel.trialBalance
         assert.deepStrictEqual(trial, [{ asset: "USD/2", accounts: -outside, contras: outside, total: 0n }])
         const past: ReadonlyArray<object> = yield* readModel.trialBalanceAt(0)
-        assert.deepStrictEqual(past, [{ asset: "USD/2", accounts: 0n, contras: 0n, total: 0n }])
+        assert.deepStrictEqual(past, [])
       })
     )
 
@@ -492,6 +492,28 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
           { contra: "external:bank", asset: "USD/2", balance: -700n },
           { contra: "external:mint", asset: "JPY/0", balance: -900_000_000_000_000_000n }
         ])
+      })
+    )
+
+    test(
+      "tells the trial balance of a past instant alike once accounts have assets that came later",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const eventWriter = new EventWriter()
+        const start = eventWriter.now
+        eventWriter.commit(openAccount("a"))
+        const opened = eventWriter.now - 1
+        eventWriter.commit(deposit("a", 700n), withdraw("a", 700n))
+        const emptied = eventWriter.now - 1
+        assert.isTrue(yield* readModel.apply(batchOf(eventWriter.log)))
+        const told = Effect.forEach([start - 1, opened, emptied], readModel.trialBalanceAt)
+        const before: ReadonlyArray<object> = yield* told
+        const zero = { asset: "USD/2", accounts: 0n, contras: 0n, total: 0n }
+        assert.deepStrictEqual(before, [[], [zero], [zero]])
+        const count = eventWriter.log.length
+        eventWriter.commit({ ...openAccount("yen"), asset: "JPY/0" }, deposit("yen", 5n))
+        assert.isTrue(yield* readModel.apply(batchOf(eventWriter.log.slice(count))))
+        assert.deepStrictEqual(yield* told, before)
       })
     )
 

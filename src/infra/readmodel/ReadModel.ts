@@ -290,7 +290,7 @@ export interface ReadModelReads {
   readonly sum: (query: SumQuery) => Effect.Effect<ReadonlyArray<AssetSum> | undefined, StoreUnavailable>
   /** All of it at one instant of the read model. */
   readonly trialBalance: Effect.Effect<ReadonlyArray<TrialLine>, StoreUnavailable>
-  /** The same as of a recorded instant. Costs as much as was recorded since. */
+  /** The same as of a recorded instant, of the assets that accounts had by then. Costs as much as was recorded since. */
   readonly trialBalanceAt: (instant: Instant) => Effect.Effect<ReadonlyArray<TrialLine>, StoreUnavailable>
 }
 

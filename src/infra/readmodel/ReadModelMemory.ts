@@ -8,6 +8,7 @@ import {
   type AccountId,
   type AccountOrContra,
   type CommandId,
+  type Instant,
   isContra,
   type Version
 } from "../../domain/Ids.ts"
@@ -115,7 +116,7 @@ const makeReads = (tables: Tables): ReadModelReads => ({
   holds: (query) => Effect.sync(() => accountHolds(tables, query)),
   holdsByExpiry: (query) => Effect.sync(() => holdsByExpiry(tables, query)),
   contras: Effect.sync(() => [...tables.contras.values()].toSorted(byText(contraKey))),
-  trialBalance: Effect.sync(() => trialBalance(tables, Number.POSITIVE_INFINITY)),
+  trialBalance: Effect.sync(() => trialBalance(tables)),
   trialBalanceAt: (instant) => Effect.sync(() => trialBalance(tables, instant))
 })
 
@@ -413,20 +414,30 @@ const statementOf = (tables: Tables, query: LinesQuery): StatementRows | undefin
   }
 }
 
-const trialBalance = ({ heads, contras, lines }: Tables, instant: number) => {
-  const sums = new Map<Asset, { accounts: bigint; contras: bigint }>()
-  const add = (asset: Asset, accounts: bigint, outside: bigint) => {
-    const sum = sums.get(asset) ?? { accounts: 0n, contras: 0n }
-    sums.set(asset, { accounts: sum.accounts + accounts, contras: sum.contras + outside })
+/** Of every asset, or of those that accounts had by an instant, as in SQL. */
+const trialBalance = ({ heads, contras, lines }: Tables, instant?: Instant) => {
+  const sums = new Map<Asset, { accounts: bigint; contras: bigint; opened: number }>()
+  const add = (asset: Asset, accounts: bigint, outside: bigint, opened = 0) => {
+    const sum = sums.get(asset) ?? { accounts: 0n, contras: 0n, opened: 0 }
+    sums.set(asset, {
+      accounts: sum.accounts + accounts,
+      contras: sum.contras + outside,
+      opened: sum.opened + opened
+    })
   }
-  for (const { account } of heads.values()) add(account.asset, account.balance, 0n)
+  for (const { account } of heads.values()) add(account.asset, account.balance, 0n, 1)
   for (const { asset, balance } of contras.values()) add(asset, 0n, balance)
-  for (const line of [...lines.values()].flat().filter((line) => line.recordedAt > instant)) {
-    add(line.asset, -line.amount, 0n)
+  const isLater = ({ recordedAt }: StatementLine) => instant !== undefined && recordedAt > instant
+  for (const line of [...lines.values()].flat().filter(isLater)) {
+    add(line.asset, -line.amount, 0n, line.type === "AccountOpened" ? -1 : 0)
     for (const entry of entriesOf(line)) add(entry.asset, 0n, -entry.amount)
   }
   return [...sums]
-    .map(([asset, sum]) => ({ asset, ...sum, total: sum.accounts + sum.contras }))
+    .filter(
+      ([, { accounts, contras, opened }]) =>
+        instant === undefined || opened > 0 || accounts !== 0n || contras !== 0n
+    )
+    .map(([asset, { accounts, contras }]) => ({ asset, accounts, contras, total: accounts + contras }))
     .toSorted(byText((line) => line.asset))
 }
 

@@ -58,21 +58,25 @@ const trial = `
     SELECT asset, 0, sum(balance) FROM books_v1_contra GROUP BY asset
   ) AS sides GROUP BY asset ORDER BY asset COLLATE "C"`
 
-/** One statement, one snapshot: the sums as they are, less what was recorded after the instant. */
+/**
+ * One statement, one snapshot: the sums as they are, less what was recorded after the instant. Of the assets that accounts had by
+ * then alone: an asset that came later would be a further line in the answer to the same question (I9).
+ */
 const trialAt = `
   SELECT asset, sum(inside)::text, sum(outside)::text FROM (
-    SELECT asset, sum(balance) AS inside, 0 AS outside FROM books_v1_balances GROUP BY asset
+    SELECT asset, sum(balance) AS inside, 0 AS outside, count(*) AS accounts FROM books_v1_balances GROUP BY asset
     UNION ALL
     SELECT asset, -sum(amount), coalesce(sum(amount) FILTER (
       WHERE type IN ('Deposited', 'Withdrawn') OR (type = 'HoldCaptured' AND counterparty LIKE 'external:%')
-    ), 0)
+    ), 0), -count(*) FILTER (WHERE type = 'AccountOpened')
     FROM books_v1_statement_lines WHERE recorded_at > $1 GROUP BY asset
     UNION ALL
-    SELECT entry.asset, 0, -sum(entry.amount) FROM books_v1_statement_lines l, ${contraEntries("l")}
+    SELECT entry.asset, 0, -sum(entry.amount), 0 FROM books_v1_statement_lines l, ${contraEntries("l")}
     WHERE l.recorded_at > $1 AND l.contras IS NOT NULL GROUP BY entry.asset
     UNION ALL
-    SELECT asset, 0, sum(balance) FROM books_v1_contra GROUP BY asset
-  ) AS sides GROUP BY asset ORDER BY asset COLLATE "C"`
+    SELECT asset, 0, sum(balance), 0 FROM books_v1_contra GROUP BY asset
+  ) AS sides GROUP BY asset
+  HAVING sum(accounts) > 0 OR sum(inside) <> 0 OR sum(outside) <> 0 ORDER BY asset COLLATE "C"`
 
 const trialColumns = columns<Omit<TrialLine, "total">>({
   asset: ["asset", text<Asset>()],
