@@ -71,8 +71,12 @@ export const step = (head: Head, row: StoredEvent): Result.Result<Step, BrokenLo
   return Result.succeed({ head: next, event })
 }
 
-/** Whether a state that was saved elsewhere is the one that its row binds; a row from before version 2 binds none. */
-export const isBoundBy = (row: StoredEvent, account: Account): boolean => {
+/**
+ * Whether a head that was saved elsewhere stands at this row: of its version, hash and instant, and with the amounts that the row binds; a
+ * row from before version 2 binds none.
+ */
+export const isAt = ({ account, hash, recordedAt }: Head, row: StoredEvent): boolean => {
+  if (row.version !== account.version || row.hash !== hash || row.recordedAt !== recordedAt) return false
   const bound = boundBy(row)
   return bound === undefined || differenceOf(afterOf(account), bound) === undefined
 }

@@ -50,7 +50,8 @@ const cases: { readonly [what: string]: (heads: { readonly sixth: Head; readonly
   "a later instant than the events after it": ({ sixth }) => ({
     ...sixth,
     recordedAt: sixth.recordedAt + 3_600_000
-  })
+  }),
+  "an earlier instant than its own event": ({ sixth }) => ({ ...sixth, recordedAt: sixth.recordedAt - 1 })
 }
 
 describe("an account is folded anew from its first event, and the snapshot deleted, where that has", () => {
@@ -111,6 +112,19 @@ describe("a question about the past", () => {
       assert.deepInclude((yield* node.travel.at(a, { _tag: "Version", version: 10 })).head.account, {
         balance: 30n
       })
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+
+  it.effect("is answered from the log where it ends at such a snapshot", () =>
+    Effect.gen(function* () {
+      const { sixth, snapshots } = yield* scene
+      const store = yield* EventStore
+      const node = yield* startNode("reader", { store, limits: { snapshotEvery } })
+      for (const wrong of [withBalance(sixth, 3n), { ...sixth, recordedAt: sixth.recordedAt - 1 }]) {
+        yield* snapshots.save([wrong])
+        const ofVersion = yield* node.travel.at(a, { _tag: "Version", version: 6 })
+        assert.deepStrictEqual(ofVersion.head, sixth)
+      }
     }).pipe(Effect.provide([memoryStores, quiet]))
   )
 })

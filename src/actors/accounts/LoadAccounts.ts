@@ -4,7 +4,7 @@
  * is read past and replaced, so that it never makes an account wrong or unavailable.
  */
 import { Effect, Equal, Random, Result } from "effect"
-import { type BrokenLog, emptyHead, follow, type Head, isBoundBy } from "../../domain/Head.ts"
+import { type BrokenLog, emptyHead, follow, type Head, isAt } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { StoredEvent } from "../../domain/StoredEvent.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
@@ -89,7 +89,7 @@ class Reading implements LoadedAccount {
   refuted: Head | undefined
   /** Where it began; undefined at the first event. */
   #start: Head | undefined
-  /** The event of the snapshot's version was looked at: it must have the snapshot's hash, and bind its balance. */
+  /** The event of the snapshot's version was looked at: it must be the one that the snapshot stands at. */
   #isAnchored = true
   #isDetached = false
   /** The snapshot that the fold is compared with when it gets there. */
@@ -131,9 +131,8 @@ class Reading implements LoadedAccount {
   take(row: StoredEvent): void {
     if (this.#isDetached || Result.isFailure(this.head)) return
     if (!this.#isAnchored) {
-      const { account, hash } = this.head.success
       this.#isAnchored = true
-      this.#isDetached = row.version !== account.version || row.hash !== hash || !isBoundBy(row, account)
+      this.#isDetached = !isAt(this.head.success, row)
       return
     }
     this.head = follow(this.head.success, row)

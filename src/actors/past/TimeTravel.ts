@@ -4,7 +4,7 @@
  */
 import { Context, Effect, Layer, Result } from "effect"
 import { AccountNotFound, NotYetVisible, type QueryError, Unavailable } from "../../domain/Errors.ts"
-import { emptyHead, follow, type Head } from "../../domain/Head.ts"
+import { emptyHead, follow, type Head, isAt } from "../../domain/Head.ts"
 import type { AccountId, Instant, Version } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
@@ -66,14 +66,14 @@ export class TimeTravel extends Context.Service<
         }
       })
 
-      /** From the last snapshot before, unless the log does not have its event or does not follow from its state. */
+      /** From the last snapshot before, unless its event in the log says otherwise, or the log does not follow from its state. */
       const rebuild = Effect.fnUntraced(function* (account: AccountId, asOf: AsOf) {
         const bound = asOf._tag === "Version" ? { version: asOf.version } : { recordedAt: asOf.instant }
         const snapshot = yield* snapshots.before(account, bound)
         if (snapshot === undefined) return yield* rebuildFrom(emptyHead(account), account, asOf)
         const [own] = yield* store.readEvents([{ account, version: snapshot.account.version }])
         const fromStart = rebuildFrom(emptyHead(account), account, asOf)
-        return own?.hash === snapshot.hash
+        return own !== undefined && isAt(snapshot, own)
           ? yield* rebuildFrom(snapshot, account, asOf).pipe(Effect.catchTag("Unavailable", () => fromStart))
           : yield* fromStart
       })
