@@ -167,6 +167,48 @@ for (const [name, store] of Object.entries(stores)) {
         )
       )
     )
+
+    it.live("lose nothing of their last commits for a subscription that is resumed within one", () =>
+      Effect.gen(function* () {
+        const log = yield* EventStore
+        const history = new EventWriter()
+        for (const id of ["life-0", "life-1", "life-2"]) {
+          const life = history.fork(id)
+          yield* append(life.commit(openAccount(`${id}-a`), openAccount(`${id}-b`), openAccount(`${id}-c`)))
+          history.log.push(...life.log)
+          yield* log.fenceWriter(id)
+        }
+        yield* publishAll
+        yield* Effect.sleep("5 millis")
+        assert.strictEqual(yield* log.finishWriters(now), 3)
+        const { subscribe } = yield* Subscriptions
+        const read = (after: string | undefined, count: number) =>
+          Stream.runCollect(Stream.take(subscribe({ after }), count)).pipe(
+            Effect.map((events) => [...events]),
+            Effect.timeoutOrElse({ duration: "10 seconds", orElse: () => Effect.die("events are missing") })
+          )
+        const all = yield* read(undefined, 9)
+        for (const [index, { cursor }] of all.entries()) {
+          // Within a commit its cursors stand before it: all of it comes again.
+          const first = index % 3 === 2 ? index + 1 : index - (index % 3)
+          const rest = yield* read(cursor, 9 - first)
+          assert.deepStrictEqual(
+            rest.map(({ account }) => account),
+            all.slice(first).map(({ account }) => account),
+            `after event ${index}`
+          )
+        }
+      }).pipe(
+        Effect.provide(
+          Layer.fresh(
+            Subscriptions.layer.pipe(
+              Layer.provideMerge(Layer.mergeAll(store, CommitFeed.layer)),
+              Layer.provide(limitsOf({ readSide: { subscribePollMs: 10 } }))
+            )
+          )
+        )
+      )
+    )
   })
 }
 
