@@ -197,6 +197,18 @@ const tampers: ReadonlyArray<Tamper> = [
     names: { invariant: "I8", where: "snapshots", account: "alice", version: 3, words: /cannot be read/ }
   },
   {
+    what: "a snapshot with the digest of another",
+    log: ["UPDATE snapshots SET digest = 'x' WHERE account_id = 'alice' AND version = 3"],
+    names: {
+      invariant: "I8",
+      where: "snapshots",
+      account: "alice",
+      version: 3,
+      column: "digest",
+      words: /of another row/
+    }
+  },
+  {
     what: "a snapshot of no event",
     log: ["UPDATE snapshots SET version = 999 WHERE account_id = 'alice' AND version = 3"],
     names: { invariant: "I8", where: "snapshots", account: "alice", version: 999, words: /no such event/ }
@@ -257,6 +269,31 @@ const tampers: ReadonlyArray<Tamper> = [
     what: "a line with another description",
     books: ["UPDATE books_v1_statement_lines SET description = 'x' WHERE account = 'dave' AND version = 2"],
     names: book("dave", 2, "description", /description is x/)
+  },
+  {
+    what: "a line with entries on contras that are no JSON",
+    books: ["UPDATE books_v1_statement_lines SET contras = '{' WHERE account = 'dave' AND version = 2"],
+    names: book("dave", 2, "contras", /contras is \{, the log says null/)
+  },
+  {
+    what: "a balance that is no number",
+    books: ["UPDATE books_v1_balances SET balance = 'NaN' WHERE account = 'alice'"],
+    names: book("alice", 7, "balance", /balance row: balance is NaN/)
+  },
+  {
+    what: "a line with an amount that is no number",
+    books: ["UPDATE books_v1_statement_lines SET amount = 'NaN' WHERE account = 'dave' AND version = 2"],
+    names: book("dave", 2, "amount", /amount is NaN/)
+  },
+  {
+    what: "a transfer with an amount that is no number",
+    books: ["UPDATE books_v1_transfers SET amount = 'NaN' WHERE id = 'rent'"],
+    names: book("alice", 3, "amount", /transfer rent: amount is NaN/)
+  },
+  {
+    what: "a contra sum that is no number",
+    books: ["UPDATE books_v1_contra SET balance = 'NaN' WHERE contra = 'external:cash'"],
+    names: book("external:cash", undefined, "balance", /NaN/)
   },
   {
     what: "a line deleted",

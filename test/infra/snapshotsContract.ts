@@ -76,7 +76,8 @@ export const snapshotsContract = <E>(name: string, snapshots: Layer.Layer<Snapsh
         const list = saved.map((one) => ({
           account: one.account.id,
           version: one.account.version,
-          head: one
+          head: one,
+          isAltered: false
         }))
         const from = (account: string, version: number) =>
           store.list({ after: { account, version }, limit: 2 })

@@ -62,6 +62,8 @@ const parkedMax = 100
  *   these are found only by a receipt or a hash that is kept elsewhere.
  * - The end of a history that is cut off together with its commits, where these are the last ones of a writer; and a whole
  *   forged commit. Nothing is signed.
+ * - When a commit was recorded, and what the writers' rows say of their times: readers order by the one and wait for the others, and
+ *   take no amount from either.
  */
 export class Audit extends Context.Service<
   Audit,

@@ -157,7 +157,17 @@ export const makeContraSums = ({ contras, lookUpKeys }: AuditLimits): ContraSums
       let after = { contra: "", asset: "" }
       for (;;) {
         const rows = yield* books.contras({ after, limit: lookUpKeys })
-        for (const row of rows) add(row.contra, row.asset, -row.balance)
+        for (const { contra: account, asset, balance } of rows) {
+          if (typeof balance === "bigint") add(account, asset, -balance)
+          else
+            findings.add({
+              invariant,
+              where,
+              account,
+              column: "balance",
+              reason: `contra: ${balance} of ${asset}`
+            })
+        }
         const last = rows.at(-1)
         if (rows.length < lookUpKeys || last === undefined) break
         after = last

@@ -121,7 +121,11 @@ const checkExist = Effect.fnUntraced(function* (run: Run, strays: ReadonlyArray<
 const encodeState = Schema.encodeSync(Schema.fromJsonString(Account))
 
 /** A snapshot must be the fold of the log up to its version. */
-export const checkSnapshot = (run: Run, head: Head, { account, version, head: saved }: Saved): void => {
+export const checkSnapshot = (
+  run: Run,
+  head: Head,
+  { account, version, head: saved, isAltered }: Saved
+): void => {
   run.tally.snapshots++
   const columnsOf = (one: Head) => ({
     version: one.account.version,
@@ -132,7 +136,8 @@ export const checkSnapshot = (run: Run, head: Head, { account, version, head: sa
   const fault =
     saved === undefined
       ? { column: "state", reason: "the state cannot be read" }
-      : difference(columnsOf(head), columnsOf(saved))
+      : (difference(columnsOf(head), columnsOf(saved)) ??
+        (isAltered ? { column: "digest", reason: "its digest is that of another row" } : undefined))
   if (fault === undefined) return
   run.findings.add({
     invariant: "I8",

@@ -53,11 +53,14 @@ export const decode = ({ state, hash, recordedAt }: SnapshotRow): Head | undefin
     onSuccess: (account) => ({ account, hash, recordedAt })
   })
 
+/** The row was not saved as it stands there. */
+export const isAltered = (row: SnapshotRow): boolean => row.digest !== null && row.digest !== digestOf(row)
+
 /** The head in a row, where that is whole. One that is not is only a lost one: the events are all there. */
 export const believe = Effect.fnUntraced(function* (row: SnapshotRow) {
   const place = `snapshot ${row.accountId}@${row.version}`
   if (row.digest === null) return undefined
-  if (row.digest !== digestOf(row)) {
+  if (isAltered(row)) {
     yield* Effect.logError(`${place} is not what was saved: its digest differs. It is read past`)
     return undefined
   }

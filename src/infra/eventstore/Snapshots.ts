@@ -14,6 +14,8 @@ export type { Head } from "../../domain/Head.ts"
 /** A row as it is kept, believed or not: its key, and the head in it, undefined where that cannot be read. */
 export interface Saved extends EventKey {
   readonly head: Head | undefined
+  /** Its digest is that of another row, so that it is read past; false where it has none. */
+  readonly isAltered: boolean
 }
 
 /** May be lost without harm. Those of another `accountSchemaVersion`, and those that are not whole, are read past. */

@@ -1,7 +1,7 @@
 /** Snapshots in this process's memory, for tests and simulation: the same rows as in the database, believed by the same rule. */
 import { Effect } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
-import { believe, decode, type SnapshotRow, toRow, wrongMax } from "./SnapshotRows.ts"
+import { believe, decode, isAltered, type SnapshotRow, toRow, wrongMax } from "./SnapshotRows.ts"
 import type { Snapshots } from "./Snapshots.ts"
 
 /** `given` are the rows of each account in order of version, which a test may change; else each service has its own. */
@@ -43,7 +43,12 @@ export const makeMemory = (given?: Map<string, ReadonlyArray<SnapshotRow>>) =>
               a.accountId === b.accountId ? a.version - b.version : a.accountId < b.accountId ? -1 : 1
             )
             .slice(0, limit)
-            .map((row) => ({ account: row.accountId as AccountId, version: row.version, head: decode(row) }))
+            .map((row) => ({
+              account: row.accountId as AccountId,
+              version: row.version,
+              head: decode(row),
+              isAltered: isAltered(row)
+            }))
         ),
       drop: (heads) =>
         Effect.sync(() => {

@@ -6,7 +6,7 @@ import type { AccountId } from "../../domain/Ids.ts"
 import { columns, int4, int8, int8Value, nullable, text, timestamptz } from "../postgres/Columns.ts"
 import { chunksOf, statementsAtOnce, unionOf } from "../postgres/SqlUnion.ts"
 import type { EventKey } from "./EventStoreTypes.ts"
-import { believe, decode, type SnapshotRow, toRow, wrongMax } from "./SnapshotRows.ts"
+import { believe, decode, isAltered, type SnapshotRow, toRow, wrongMax } from "./SnapshotRows.ts"
 import type { Saved, Snapshots } from "./Snapshots.ts"
 import { makeQueries } from "./SqlClients.ts"
 
@@ -99,7 +99,10 @@ export const makeSql = Effect.gen(function* () {
   const list = ({ after, limit }: { readonly after: EventKey; readonly limit: number }) => {
     const bounds = [PgTypes.text(after.account), int8Value(after.version), int8Value(limit)]
     return Effect.map(read(all, [schemaVersion, ...bounds]), (rows) =>
-      rows.map((row): Saved => ({ account: row.accountId, version: row.version, head: decode(row) }))
+      rows.map((row): Saved => {
+        const { accountId: account, version } = row
+        return { account, version, head: decode(row), isAltered: isAltered(row) }
+      })
     )
   }
 

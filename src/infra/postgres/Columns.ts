@@ -132,6 +132,11 @@ export interface Columns<Row> {
   readonly values: (row: Row) => ReadonlyArray<PgTypes.Parameter>
   /** A row of `SELECT list`; `offset` columns of something else come before. */
   readonly decode: (row: ReadonlyArray<unknown>, offset?: number) => Row
+  /**
+   * The same where the row may hold anything: what is no value of its column stays as the database has it, and equals none. For audits,
+   * which only compare it.
+   */
+  readonly decodeAny: (row: ReadonlyArray<unknown>) => Row
   /** The same relation by fewer columns, in this order. */
   readonly pick: <Field extends keyof Row>(...fields: ReadonlyArray<Field>) => Columns<Pick<Row, Field>>
 }
@@ -157,6 +162,22 @@ const fromColumns = <Row extends object>(all: ReadonlyArray<Column>): Columns<Ro
   const casts = (first = 1) => all.map(({ type }, index) => `$${first + index}::${type.sql}[]`).join(", ")
   const fill = fillOf(all)
   const empty = Object.fromEntries(all.map(({ field }) => [field, undefined]))
+  const decode = (row: ReadonlyArray<unknown>, offset = 0): Row => {
+    const decoded: Record<string, unknown> = { ...empty }
+    let index = offset
+    for (const { field, type } of all) decoded[field] = type.decode(row[index++])
+    return decoded as Row // the table has every field of Row
+  }
+  const decodeEach = (row: ReadonlyArray<unknown>): Row => {
+    const values = all.map(({ field, type }, index) => [
+      field,
+      Result.getOrElse(
+        Result.try(() => type.decode(row[index])),
+        () => row[index]
+      )
+    ])
+    return Object.fromEntries(values) as Row // the same, but for values that are none of their columns
+  }
   return {
     size: all.length,
     list,
@@ -172,12 +193,12 @@ const fromColumns = <Row extends object>(all: ReadonlyArray<Column>): Columns<Ro
       const filled = fill([row])
       return all.map(({ type }, index) => type.parameter(filled[index]?.[0]))
     },
-    decode: (row, offset = 0) => {
-      const decoded: Record<string, unknown> = { ...empty }
-      let index = offset
-      for (const { field, type } of all) decoded[field] = type.decode(row[index++])
-      return decoded as Row // the table has every field of Row
-    },
+    decode,
+    decodeAny: (row) =>
+      Result.getOrElse(
+        Result.try(() => decode(row)),
+        () => decodeEach(row)
+      ),
     pick: (...fields) =>
       fromColumns(fields.flatMap((field) => all.filter((column) => column.field === field)))
   }

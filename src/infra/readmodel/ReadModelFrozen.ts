@@ -34,7 +34,10 @@ export interface PageAfter<Key> {
 
 type Page<Key, A> = (page: PageAfter<Key>) => Effect.Effect<ReadonlyArray<A>, StoreUnavailable>
 
-/** What the read model held at one instant, however long it is read and whatever projectors do meanwhile. */
+/**
+ * What the read model held at one instant, however long it is read and whatever projectors do meanwhile. A value that is none of its column
+ * (a text that is no JSON, `NaN`) is another than its type says.
+ */
 export interface FrozenBooks {
   /** In order of account; a key's version counts only for its own account. */
   readonly balances: Page<EventKey, BalanceRow>
@@ -124,22 +127,22 @@ export const freeze = (
     // The snapshot is taken by the first query, not by BEGIN.
     yield* run("SELECT 1 FROM books_v1_balances LIMIT 1")
     return {
-      balances: (page) => query(balances, keyed(page), (row) => balanceColumns.decode(row)),
-      lines: (page) => query(lines, keyed(page), (row) => lineColumns.decode(row)),
+      balances: (page) => query(balances, keyed(page), (row) => balanceColumns.decodeAny(row)),
+      lines: (page) => query(lines, keyed(page), (row) => lineColumns.decodeAny(row)),
       transfers: ({ after, limit }) =>
-        query(transfers, [PgTypes.text(after), int8Value(limit)], (row) => transferColumns.decode(row)),
-      transfersOf: (ids) => query(transfersOf, [textArray(ids)], (row) => transferColumns.decode(row)),
+        query(transfers, [PgTypes.text(after), int8Value(limit)], (row) => transferColumns.decodeAny(row)),
+      transfersOf: (ids) => query(transfersOf, [textArray(ids)], (row) => transferColumns.decodeAny(row)),
       countTransfers: Effect.map(
         query(countTransfers, [], ([count]) => Number(count)),
         ([count = 0]) => count
       ),
       holds: ({ after, limit }) =>
         query(holds, [PgTypes.text(after.account), PgTypes.text(after.hold), int8Value(limit)], (row) =>
-          holdColumns.decode(row)
+          holdColumns.decodeAny(row)
         ),
       contras: ({ after, limit }) =>
         query(contras, [PgTypes.text(after.contra), PgTypes.text(after.asset), int8Value(limit)], (row) =>
-          contraBalanceColumns.decode(row)
+          contraBalanceColumns.decodeAny(row)
         ),
       versions: (accounts) =>
         Effect.map(
@@ -149,11 +152,11 @@ export const freeze = (
       lackOfSums: Effect.gen(function* () {
         const filled = yield* query(filledSums, [], ([prefix]) => String(prefix))
         const lacking = yield* Effect.forEach(filled, (prefix) =>
-          query(lackOfSum, prefixParams(prefix), (row) => ({ prefix, ...assetSumColumns.decode(row) }))
+          query(lackOfSum, prefixParams(prefix), (row) => ({ prefix, ...assetSumColumns.decodeAny(row) }))
         )
         return lacking.flat()
       }),
       parked: ({ after, limit }) =>
-        query(parked, [PgTypes.text(after), int8Value(limit)], (row) => parkedColumns.decode(row))
+        query(parked, [PgTypes.text(after), int8Value(limit)], (row) => parkedColumns.decodeAny(row))
     } satisfies FrozenBooks
   })
