@@ -212,6 +212,39 @@ for (const [name, store] of Object.entries(stores)) {
   })
 }
 
+describe("a cursor of a log that was restored to an earlier state since", () => {
+  it.live("passes over nothing that the log got after that", () =>
+    Effect.gen(function* () {
+      const log = yield* EventStore
+      const history = new EventWriter()
+      yield* liveAndDie(history, "before", 2)
+      const lost = new SubscriptionCursor(40, [43], [["before", 7]]).print()
+      const { follow, subscribe } = yield* Subscriptions
+      const [step] = yield* Stream.runCollect(Stream.take(follow({ after: lost }), 1))
+      const live = history.fork("live")
+      yield* append(live.commit(deposit("one", 1n)))
+      history.log.push(...live.log)
+      yield* log.fenceWriter("live")
+      yield* publishAll
+      yield* Effect.sleep("5 millis")
+      assert.strictEqual(yield* log.finishWriters(now), 2)
+      const [event] = yield* Stream.runCollect(Stream.take(subscribe({ after: step?.cursor }), 1)).pipe(
+        Effect.timeoutOrElse({ duration: "10 seconds", orElse: () => Effect.die("nothing came") })
+      )
+      assert.strictEqual(event?.version, 3)
+    }).pipe(
+      Effect.provide(
+        Layer.fresh(
+          Subscriptions.layer.pipe(
+            Layer.provideMerge(Layer.mergeAll(EventStore.layerMemory, CommitFeed.layer)),
+            Layer.provide(limitsOf({ readSide: { subscribePollMs: 10 } }))
+          )
+        )
+      )
+    )
+  )
+})
+
 describe("a subscription that is far behind", () => {
   it.effect("opens the tails of finished writers only when it comes to their time", () => {
     const opened = new Set<string>()

@@ -223,6 +223,7 @@ const makeTakeCut = (
   let isFirst = true
   return Effect.gen(function* () {
     const { rows, finishedTo } = yield* listCut
+    cursor.boundBy(finishedTo, rows)
     if (isFirst) {
       const open = new Set(rows.map((row) => row.writerId))
       const others = cursor.named.filter((writer) => !open.has(writer))
@@ -234,7 +235,7 @@ const makeTakeCut = (
     return {
       open: new Set(rows.map((row) => row.writerId)),
       finishedTo,
-      listedTo: Math.min(cursor.finishedTo, finishedTo),
+      listedTo: cursor.finishedTo,
       later: [],
       dry: new Set(dry),
       fronts: []

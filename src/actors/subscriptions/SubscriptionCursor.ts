@@ -101,6 +101,20 @@ export class SubscriptionCursor {
     for (const writer of this.#positions.keys()) if (!known.has(writer)) this.#positions.delete(writer)
   }
 
+  /**
+   * Forgets what it claims beyond all that the log has, as where that was restored to an earlier state: those numbers will be those of
+   * others. All of a writer above the last number is read anew.
+   */
+  boundBy(
+    finishedTo: number,
+    open: ReadonlyArray<{ readonly writerId: WriterId; readonly lastSeq: number }>
+  ): void {
+    this.#finishedTo = Math.min(this.#finishedTo, finishedTo)
+    for (const ordinal of this.#finished) if (ordinal > finishedTo) this.#finished.delete(ordinal)
+    for (const { writerId, lastSeq } of open)
+      if (this.positionOf(writerId) > lastSeq) this.#positions.set(writerId, lastSeq)
+  }
+
   /** What it takes to print it, in bytes before they are made text. */
   get printedBytes(): number {
     return this.#json(this.#positions, namedBytesMax).length
