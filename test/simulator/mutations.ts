@@ -322,7 +322,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "a snapshot is believed without its digest",
     theme: "everything",
     file: "src/infra/eventstore/SnapshotRows.ts",
-    from: "if (row.digest !== digestOf(row)) {",
+    from: "if (isAltered(row)) {",
     to: 'if (row.digest === "") {'
   },
   {

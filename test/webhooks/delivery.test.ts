@@ -8,6 +8,7 @@ import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
 import { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import type { WebhookInput } from "../../src/domain/Webhook.ts"
+import { defaultReadSideLimits } from "../../src/infra/config/ReadSideConfig.ts"
 import { defaultWebhookLimits } from "../../src/infra/config/WebhookConfig.ts"
 import { WebhookStore } from "../../src/infra/webhooks/WebhookStore.ts"
 import { deposit, EventWriter, openAccount, transfer } from "../support/eventWriter.ts"
@@ -78,8 +79,8 @@ describe("a webhook", () => {
       assert.isDefined(event)
       // As behind a busy log: what is read of it next has events of other accounts alone. Then nothing happens any more.
       const steps: ReadonlyArray<LogStep> = [
-        { events: event === undefined ? [] : [event], cursor: "1", isAtEnd: false },
-        { events: [], cursor: "2", isAtEnd: true }
+        { events: event === undefined ? [] : [event], startOf: () => 0, cursor: "1", isAtEnd: false },
+        { events: [], startOf: () => 0, cursor: "2", isAtEnd: true }
       ]
       const follow = () => Stream.concat(Stream.fromIterable(steps), Stream.never)
       yield* startNode.pipe(Effect.provideService(Subscriptions, { ...subscriptions, follow }))
@@ -391,6 +392,57 @@ describe("a webhook", () => {
       yield* pass(200_000)
       assert.isAbove(endpoint.seen.length, before)
     }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
+  )
+
+  it.effect.each([["alone"], ["with others"]])(
+    "goes on within a commit where the node dies, at the event that was not taken (reading the log %s)",
+    ([how]) =>
+      Effect.gen(function* () {
+        const others = Array.from({ length: defaultReadSideLimits.subscribeSharedFrom }, () => ({}))
+        const { write, endpoint, webhooks } = yield* begin(...(how === "alone" ? [] : [{}, ...others]))
+        const ids = new Set<string>()
+        endpoint.answer = ({ id, url: at }) => (at === url && id === "a@200" ? 500 : 200)
+        yield* write(openAccount("b"))
+        let node = yield* startNode
+        yield* pass(70_000)
+        yield* write(openAccount("a"), ...Array.from({ length: 300 }, () => deposit("a", 1n)))
+        yield* pass(70_000)
+        for (let death = 0; death < 3; death++) {
+          yield* node.stop
+          node = yield* startNode
+          yield* pass(70_000)
+        }
+        endpoint.answer = () => 200
+        yield* pass(hourMs)
+        for (const { id } of endpoint.seen) ids.add(id)
+        assert.strictEqual(ids.size, 302)
+        const webhooksMade = (yield* webhooks.list).length
+        for (const id of ids)
+          if (id !== "a@200")
+            assert.lengthOf(
+              endpoint.seen.filter((seen) => seen.id === id),
+              webhooksMade,
+              id
+            )
+      }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
+  )
+
+  it.effect("is told no more again after the death of a node whose clock was set back meanwhile", () =>
+    Effect.gen(function* () {
+      const { write, endpoint } = yield* begin()
+      const machine = settable(yield* Clock.Clock)
+      yield* write(openAccount("a"), ...Array.from({ length: 300 }, () => deposit("a", 1n)))
+      const node = yield* startNode.pipe(Effect.provideService(Clock.Clock, machine.clock))
+      while (endpoint.seen.length < 50) yield* pass(10)
+      machine.setBack(hourMs)
+      while (endpoint.seen.length < 200) yield* pass(10)
+      yield* node.stop
+      yield* startNode
+      yield* pass(10_000)
+      assert.strictEqual(new Set(idsOf(endpoint.seen)).size, 301)
+      // One a millisecond.
+      assert.isAtMost(endpoint.seen.length, 301 + 30)
+    }).pipe(Effect.scoped, Effect.provide(webhookWorld({ saveMs: 20 })))
   )
 
   it.effect("is tried again within a day, however far ahead the clock was by which its pause was made", () =>

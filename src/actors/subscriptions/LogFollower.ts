@@ -12,6 +12,8 @@ import { SubscriptionCursor } from "./SubscriptionCursor.ts"
 export interface LogStep {
   /** Those that are asked for; none where there was nothing new, or only events of other accounts. */
   readonly events: ReadonlyArray<CommittedEvent>
+  /** Where in `events` the commit of one of them begins: all of it that is asked for is in one step. */
+  readonly startOf: (index: number) => number
   /** Everything before it was read, events of other accounts included. */
   readonly cursor: string
   /** It had everything that was in the log. */
@@ -85,13 +87,17 @@ export class LogFollower {
     const commits = yield* readCommitsOf(store, rows, this.#prefix)
     yield* Effect.yieldNow
     const events: Array<CommittedEvent> = []
+    const starts: Array<number> = []
     for (const one of taken) {
       deliveredUnsafe(one)
       const commit = commits.get(`${one.row.writerId} ${one.row.seq}`)
-      if (commit !== undefined) events.push(...eventsOf(commit, this.#cursor))
+      if (commit === undefined) continue
+      starts.push(events.length)
+      events.push(...eventsOf(commit, this.#cursor))
     }
     endUnsafe()
-    const step = { events, cursor: this.#cursor.print(), isAtEnd }
+    const startOf = (index: number) => starts.findLast((start) => start <= index) ?? 0
+    const step = { events, startOf, cursor: this.#cursor.print(), isAtEnd }
     if (!isAtEnd) return step
     this.#hadAll = true
     this.#takeSeat()
@@ -132,10 +138,10 @@ export class LogFollower {
     return this.#stepTo(events, !seat.hasSome)
   }
 
-  #eventsOf({ batch, events }: SharedFind): ReadonlyArray<CommittedEvent> {
+  #eventsOf({ batch, events }: SharedFind): ReadonlyArray<SharedEvent> {
     if (batch.cut <= this.#cut) return []
     this.#resume = batch.after
-    return committedOf(events)
+    return events
   }
 
   /** Everything before the place was taken. */
@@ -143,8 +149,10 @@ export class LogFollower {
     if (cut > this.#cut) this.#resume = cursor
   }
 
-  #stepTo(events: ReadonlyArray<CommittedEvent>, isAtEnd: boolean): LogStep {
-    return { events, cursor: this.#resume ?? this.#cursor.print(), isAtEnd }
+  #stepTo(shared: ReadonlyArray<SharedEvent>, isAtEnd: boolean): LogStep {
+    const startOf = (index: number) => shared.findIndex(({ of }) => of === shared[index]?.of)
+    const cursor = this.#resume ?? this.#cursor.print()
+    return { events: committedOf(shared), startOf, cursor, isAtEnd }
   }
 
   #leaveSeat(): void {

@@ -233,7 +233,7 @@ const makeDeliver = Effect.gen(function* () {
   const attemptsAt = yield* makeAttempt
 
   const deliver = Effect.fnUntraced(function* (row: WebhookRow) {
-    const place = makePlace(row, store, limits)
+    const place = makePlace(row, store, limits, clock)
     const attempt = attemptsAt(row)
     const checked = makeAge(clock)
 
@@ -262,22 +262,26 @@ const makeDeliver = Effect.gen(function* () {
         const pause = pauseAfter(place.attemptsUnsafe() + 1, made, limits, random.nextDoubleUnsafe())
         place.failedUnsafe(message.id, made, event.recordedAt, now, pause)
         yield* outages.failed(row, made, place.endUnsafe())
-        yield* place.save(now)
+        yield* place.save
       }
     })
 
-    const take = Effect.fnUntraced(function* ({ events, cursor, isAtEnd }: LogStep) {
-      for (const event of events) {
+    /** Until it came again, or all that the log had; null where none is to come. */
+    let resumedAt = row.lastEvent
+    const take = Effect.fnUntraced(function* ({ events, startOf, cursor, isAtEnd }: LogStep) {
+      const passed = resumedAt === null ? -1 : events.findIndex((event) => placeOf(event) === resumedAt)
+      const first = passed === -1 ? 0 : startOf(passed)
+      if (passed !== -1 || isAtEnd) resumedAt = null
+      for (const [index, event] of events.entries()) {
+        if (first <= index && index <= passed) continue
         if (isTold(row.types, event.event)) yield* tell(event)
-        place.moveUnsafe(event.cursor, event.recordedAt)
-        const now = yield* Clock.currentTimeMillis
-        if (place.isDueUnsafe(now)) yield* place.save(now)
+        place.passUnsafe(event)
+        if (place.isDueUnsafe()) yield* place.save
       }
       place.moveUnsafe(cursor, isAtEnd ? null : (events.at(-1)?.recordedAt ?? null))
-      const now = yield* Clock.currentTimeMillis
       // The next step may be a day away: what is written down must not say that an event waits which does not.
-      if (place.isDueUnsafe(now) || (isAtEnd && (events.length > 0 || place.isSavedWaitingUnsafe())))
-        yield* place.save(now)
+      if (place.isDueUnsafe() || (isAtEnd && (events.length > 0 || place.isSavedWaitingUnsafe())))
+        yield* place.save
       if (isAtEnd) yield* Effect.sleep(limits.idleMs)
     })
 
@@ -289,22 +293,33 @@ const makeDeliver = Effect.gen(function* () {
   return { deliver, keep: outages.keep }
 })
 
+const placeOf = ({ account, version }: CommittedEvent): string => `${account}@${version}`
+
+const progressOf = (row: WebhookRow): WebhookProgress => ({
+  state: row.state,
+  reason: row.reason,
+  cursor: row.cursor,
+  lastEvent: row.lastEvent,
+  delivered: row.delivered,
+  deliveredAt: row.deliveredAt,
+  attempts: row.attempts,
+  nextAttemptAt: row.nextAttemptAt,
+  waitingSince: row.waitingSince,
+  failures: row.failures
+})
+
 /** How far one delivery is: what changes with each event and attempt, and when it is written down. */
-const makePlace = (row: WebhookRow, { save }: WebhookStore["Service"], limits: WebhookLimits) => {
-  let progress: WebhookProgress = {
-    state: row.state,
-    reason: row.reason,
-    cursor: row.cursor,
-    delivered: row.delivered,
-    deliveredAt: row.deliveredAt,
-    attempts: row.attempts,
-    nextAttemptAt: row.nextAttemptAt,
-    waitingSince: row.waitingSince,
-    failures: row.failures
-  }
+const makePlace = (
+  row: WebhookRow,
+  { save }: WebhookStore["Service"],
+  limits: WebhookLimits,
+  clock: Clock.Clock
+) => {
+  let progress = progressOf(row)
   let counts = { delivered: 0, failed: 0 }
   let saved = progress
-  let savedAt = 0
+  /** By time elapsed: the clock may be set back for as long as a backlog takes. */
+  let savedAtMs = Number.NEGATIVE_INFINITY
   return {
     attemptsUnsafe: () => progress.attempts,
     /** Why it is disabled. */
@@ -342,17 +357,21 @@ const makePlace = (row: WebhookRow, { save }: WebhookStore["Service"], limits: W
       }
       counts.failed++
     },
+    passUnsafe: (event: CommittedEvent): void => {
+      const { cursor, recordedAt: waitingSince } = event
+      progress = { ...progress, cursor, waitingSince, lastEvent: placeOf(event) }
+    },
     moveUnsafe: (cursor: string, waitingSince: Instant | null): void => {
       if (cursor !== progress.cursor || waitingSince !== progress.waitingSince)
         progress = { ...progress, cursor, waitingSince }
     },
     isSavedWaitingUnsafe: (): boolean => saved.waitingSince !== null,
-    isDueUnsafe: (now: Instant): boolean => progress !== saved && now - savedAt >= limits.saveMs,
-    save: Effect.fnUntraced(function* (now: Instant): Effect.fn.Return<void, StoreUnavailable | Over> {
+    isDueUnsafe: (): boolean => progress !== saved && elapsedMsUnsafe(clock) - savedAtMs >= limits.saveMs,
+    save: Effect.gen(function* (): Effect.fn.Return<void, StoreUnavailable | Over> {
       const isOwn = yield* save(row, progress, counts)
       if (!isOwn || progress.state === "disabled") return yield* new Over()
       saved = progress
-      savedAt = now
+      savedAtMs = elapsedMsUnsafe(clock)
       counts = { delivered: 0, failed: 0 }
     })
   }

@@ -57,7 +57,8 @@ export class Webhooks extends Context.Service<
 const viewOf = ({
   revision: _,
   cursor: __,
-  secret: ___,
+  lastEvent: ___,
+  secret: ____,
   formerSecret,
   formerUntil,
   ...shown
@@ -96,6 +97,7 @@ const makeCreate = Effect.fnUntraced(function* (newSecret: Effect.Effect<Redacte
       state: "active",
       reason: null,
       cursor: from === "now" ? yield* subscriptions.end : subscriptions.beginning,
+      lastEvent: null,
       delivered: 0,
       deliveredAt: null,
       attempts: 0,

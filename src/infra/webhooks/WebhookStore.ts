@@ -33,6 +33,11 @@ export interface WebhookProgress {
   readonly reason: string | null
   /** Of a subscription: everything before it was told. */
   readonly cursor: string
+  /**
+   * The last event that it is past, `account@version`; null before the first. Within a commit the cursor stands before that, and this says
+   * up to which of its events all was told.
+   */
+  readonly lastEvent: string | null
   readonly delivered: number
   readonly deliveredAt: Instant | null
   readonly attempts: number
@@ -126,6 +131,7 @@ const progressTable = {
   state: ["state", text<WebhookState>()],
   reason: ["reason", nullable(text())],
   cursor: ["log_cursor", text()],
+  lastEvent: ["last_event", nullable(text())],
   delivered: ["delivered", int8],
   deliveredAt: ["delivered_at", nullable(timestamptz)],
   attempts: ["attempts", int8],
