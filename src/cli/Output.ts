@@ -2,7 +2,7 @@
  * What commands print: lines and tables on stdout, progress on stderr, one JSON value under `--json`. The one way to
  * the terminal, so that no text that others wrote gets there raw.
  */
-import { Clock, Console, Effect } from "effect"
+import { Clock, Console, Context, Effect, Predicate } from "effect"
 import { CliOutput } from "effect/cli"
 import { printable, printableJson } from "../domain/Printable.ts"
 
@@ -77,8 +77,40 @@ export const makeProgress = Effect.gen(function* () {
 /** Numbers as `2,634`. */
 export const grouped = (value: number): string => value.toLocaleString("en-US")
 
+/**
+ * Whether `--json` was asked for, and has its value. A command that fails before it has printed one prints its failure as that
+ * value: a program that reads the last line would else have to make sense of a sentence on stderr.
+ */
+export const JsonAnswer = Context.Reference<{ isAsked: boolean; isPrinted: boolean }>(
+  "chronicle/cli/JsonAnswer",
+  { defaultValue: () => ({ isAsked: false, isPrinted: false }) }
+)
+
+/** What every error has of its own class, and no caller asks for. */
+const ofEveryError: ReadonlySet<string> = new Set(["cause", "message", "name", "stack"])
+
+const errorOf = (error: unknown, message: string): object => {
+  const _tag = Predicate.hasProperty(error, "_tag") ? String(error._tag) : "Defect"
+  const fields = Predicate.isObject(error) ? Object.entries(error) : []
+  return {
+    _tag,
+    message,
+    ...Object.fromEntries(
+      fields
+        .filter(([name]) => !ofEveryError.has(name))
+        .map(([name, value]) => [name, value instanceof Error ? errorOf(value, value.message) : value])
+    )
+  }
+}
+
+/** `{ error: { _tag, message, … } }`, with the fields of the error as over RPC and HTTP. No answer of a command has an `error`. */
+export const failureOf = (error: unknown, message: string): object => ({ error: errorOf(error, message) })
+
 /** The JSON value of `--json`: the last line on stdout; bigints as strings. */
 export const printJson = (value: unknown): Effect.Effect<void> =>
-  Console.log(
-    printableJson(JSON.stringify(value, (_, inner) => (typeof inner === "bigint" ? inner.toString() : inner)))
-  )
+  Effect.gen(function* () {
+    const answer = yield* JsonAnswer
+    answer.isPrinted = true
+    const text = JSON.stringify(value, (_, inner) => (typeof inner === "bigint" ? inner.toString() : inner))
+    yield* Console.log(printableJson(text))
+  })

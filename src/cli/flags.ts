@@ -1,9 +1,10 @@
 /** The arguments and flags that several commands share, and the checks of what they say together. */
-import { Option, Result, Schema } from "effect"
+import { Effect, Option, Result, Schema } from "effect"
 import { Argument, Flag } from "effect/cli"
 import { AccountId } from "../domain/Ids.ts"
 import { instantForms, parseInstant } from "../domain/InstantText.ts"
 import { pageRowsMax } from "../domain/Views.ts"
+import { JsonAnswer } from "./Output.ts"
 
 /** The account that a command is about. */
 export const accountArgument = (name = "account", description = "The account's id") =>
@@ -20,7 +21,13 @@ export const dataFlag = Flag.Directory("data", { mustExist: true }).pipe(
 /** `--json` of every command. */
 export const jsonFlag = Flag.Boolean("json").pipe(
   Flag.withDescription("Print one JSON value as the last line on stdout"),
-  Flag.withDefault(false)
+  Flag.withDefault(false),
+  Flag.mapEffect((isAsked) =>
+    Effect.map(JsonAnswer, (answer) => {
+      answer.isAsked = isAsked
+      return isAsked
+    })
+  )
 )
 
 /** An option that names an instant. */

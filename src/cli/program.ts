@@ -31,6 +31,7 @@ import { DemoFailed, describeConfigError, isUsageFailure, LoadTestFailed } from 
 import { HandOver } from "./handOver.ts"
 import { loadtest } from "./loadtest.ts"
 import { dev, migrate, serve } from "./nodes.ts"
+import { failureOf, JsonAnswer, printJson } from "./Output.ts"
 import { parked } from "./parked.ts"
 import { accounts, balance, find, history } from "./queries.ts"
 import { rebuild } from "./rebuild.ts"
@@ -119,20 +120,34 @@ const presenter = CliOutput.layerPresenter({
       : CliOutput.defaultPresenter.present(event)
 })
 
-/** One line a person can act on, or one a finding; a defect keeps its trace. */
+/** What failed, as a sentence. */
+const messageOf = (error: unknown): string => {
+  if (error instanceof Config.ConfigError) return describeConfigError(error)
+  const message = Predicate.hasProperty(error, "message") ? String(error.message) : ""
+  return message === "" ? String(error) : message
+}
+
+/** For a person on stderr, and as the value of `--json` where the command has printed none. */
 const report = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
   if (Cause.hasInterruptsOnly(cause)) return Effect.void
   const error = Cause.squash(cause)
   if (CliError.isCliError(error)) return Effect.void // reported already, with the usage
   if (error instanceof HandOver) return Effect.void
-  if (Cause.hasDies(cause)) return reportLines(Cause.pretty(cause).split("\n"))
-  if (error instanceof Config.ConfigError) return reportLines([`chronicle: ${describeConfigError(error)}`])
+  return Effect.gen(function* () {
+    yield* reportLines(linesOf(cause, error))
+    const { isAsked, isPrinted } = yield* JsonAnswer
+    if (isAsked && !isPrinted) yield* printJson(failureOf(error, messageOf(error)))
+  })
+}
+
+/** One line a person can act on, or one a finding; a defect keeps its trace. */
+const linesOf = (cause: Cause.Cause<unknown>, error: unknown): ReadonlyArray<string> => {
+  if (Cause.hasDies(cause)) return Cause.pretty(cause).split("\n")
   if (error instanceof DemoFailed || error instanceof LoadTestFailed) {
     const [first = error.message, ...further] = error.findings
-    return reportLines([`chronicle: ${first}`, ...further])
+    return [`chronicle: ${first}`, ...further]
   }
-  const message = Predicate.hasProperty(error, "message") ? String(error.message) : ""
-  return reportLines([`chronicle: ${message === "" ? String(error) : message}`])
+  return [`chronicle: ${messageOf(error)}`]
 }
 
 /** On stderr, as one object of JSON where logs are JSON: then nothing else may stand there. */
@@ -155,7 +170,8 @@ const program = Command.run(chronicle, { version: packageJson.version }).pipe(
       flags,
       presenter,
       Layer.succeed(Logger.LogToStderr, true),
-      Layer.succeed(Stopped, stopped)
+      Layer.succeed(Stopped, stopped),
+      Layer.succeed(JsonAnswer, { isAsked: false, isPrinted: false })
     )
   )
 )

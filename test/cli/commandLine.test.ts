@@ -130,7 +130,10 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
     Effect.gen(function* () {
       for (const command of ["balance", "history", "statement", "verify"]) {
         const unknown = yield* ask([command, "nobody", "--json"])
-        failed(unknown, 1, /^(checked .*\n)*chronicle: account nobody does not exist\n$/)
+        failed({ ...unknown, stdout: "" }, 1, /^(checked .*\n)*chronicle: account nobody does not exist\n$/)
+        assert.deepEqual(jsonOf(unknown), {
+          error: { _tag: "AccountNotFound", message: "account nobody does not exist", account: "nobody" }
+        })
       }
     })
   )
@@ -146,6 +149,7 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
         2,
         /--at.*"yesterday" is no instant: write/
       )
+      failed(yield* ask(["balance", "alice", "--json", "--version", "0"]), 2, /--version/)
       const day = ["--at", "2026-02-30"]
       failed(yield* ask(["balance", "alice", ...day]), 2, /"2026-02-30" is no day of the calendar/)
       failed(yield* ask(["trial-balance", ...day]), 2, /"2026-02-30" is no day of the calendar/)

@@ -21,6 +21,16 @@ const failed = (ended: Ended, code: number, stderr: RegExp): void => {
   assert.notMatch(ended.stderr, /SchemaError|\n\s+at |secret-/, "words for a person, no trace and no token")
 }
 
+/** The same under `--json`, where the failure is the value on stdout too; answers it. */
+const failedAsJson = (ended: Ended, code: number, stderr: RegExp): object => {
+  const { error, ...further } = jsonOf(ended)
+  assert.deepEqual(further, {})
+  failed({ ...ended, stdout: "" }, code, stderr)
+  assert.isObject(error)
+  assert.strictEqual(ended.stderr, `chronicle: ${(error as { readonly message?: unknown }).message}\n`) // looked at by this line
+  return error as object // as asserted above
+}
+
 layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
   excludeTestServices: true
 })("the command line over RPC", (it) => {
@@ -161,14 +171,18 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
             )
           const open = ",1,open,grouped:a,,USD,,,Ada,,"
           const pay = ",2,deposit,grouped:a,,USD,5.00,,,,"
-          failed(
-            yield* group([open, ",2,deposit,grouped:a,,USD,x,,,,"]),
-            1,
-            /line 3: amount: not a number: x; nothing/
-          )
+          const unread = yield* group([open, ",2,deposit,grouped:a,,USD,x,,,,"])
+          const fault = failedAsJson(unread, 1, /line 3: amount: not a number: x; nothing/)
+          assert.deepInclude(fault, { _tag: "GroupFileInvalid", line: 3 })
           const nothing = ",2,deposit,grouped:a,,USD,0.00,,,,"
           const tooMuch = yield* group([open, nothing, ",2,withdraw,grouped:a,,USD,1.00,,,,"])
-          failed(tooMuch, 1, /line 4: account grouped:a has 0\.00 USD, .*; nothing was done/)
+          const refused = failedAsJson(
+            tooMuch,
+            1,
+            /line 4: account grouped:a has 0\.00 USD, .*; nothing was done/
+          )
+          assert.deepInclude(refused, { _tag: "GroupRejected", line: 4, index: 1, command: "Withdraw" })
+          assert.nestedInclude(refused, { "rejection._tag": "InsufficientFunds", "rejection.amount": "100" })
           const receipt = jsonOf(yield* group([open, pay]))
           assert.deepInclude(receipt, { commandId: "month-end", replayed: false })
           assert.strictEqual((yield* ledger.strongBalance("grouped:a")).balance, 5_00n)
@@ -241,7 +255,11 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
           const ledger = yield* Ledger
           yield* ledger.dispatch({ _tag: "OpenAccount", account: "till:c", asset: "USD/2", owner: "Cy" })
           failed(yield* till("withdraw", "till:c", "100 USD/2"), 1, /^chronicle: .*till:c/)
-          failed(yield* till("deposit", "other:a", "1 USD/2", "--json"), 1, /other:a is not within till:/)
+          const elsewhere = yield* till("deposit", "other:a", "1 USD/2", "--json")
+          const forbidden = failedAsJson(elsewhere, 1, /other:a is not within till:/)
+          assert.deepInclude(forbidden, { _tag: "Forbidden", caller: "till" })
+          const unset = yield* run(["balance", "till:c", "--json"], { env: { CHRONICLE_RPC_URL: "none" } })
+          assert.deepInclude(failedAsJson(unset, 2, /are not set/), { _tag: "ServicesUnknown" })
           const spend = ["deposit", "till:c", "1 USD/2"]
           failed(yield* run(spend, { env: as("reader") }), 1, /scope command is missing/)
           failed(yield* run(spend, { env: as("nobody") }), 1, /token is not known/)

@@ -1,6 +1,7 @@
 /** `group`: the lines of a file as one command, all of them or none. */
 import { Data, Effect, Stream } from "effect"
 import type { AskedCommand, CommandInput } from "../../domain/Command.ts"
+import type { GroupRejected as Refused } from "../../domain/Errors.ts"
 import type { GroupFlags } from "../commands.ts"
 import { readDayFile } from "../DayFile.ts"
 import { send } from "./commands.ts"
@@ -12,6 +13,18 @@ class GroupFileInvalid extends Data.TaggedError("GroupFileInvalid")<{
 }> {
   override get message() {
     return `line ${this.line}: ${this.reason}; nothing was done`
+  }
+}
+
+/** The ledger refused one of the commands, so nothing was done: the refusal with its line in the file. */
+class GroupRejected extends Data.TaggedError("GroupRejected")<{
+  readonly line: number
+  readonly index: number
+  readonly command: string
+  readonly rejection: Refused["rejection"]
+}> {
+  override get message() {
+    return `line ${this.line}: ${this.rejection.message}; nothing was done`
   }
 }
 
@@ -56,8 +69,8 @@ export const group = ({ file, ...rest }: GroupFlags) =>
     const lines: Array<number> = []
     return send(readGroup(file, lines), rest).pipe(
       // The ledger counts commands from 0, and lines of nothing are none.
-      Effect.catchTag("GroupRejected", ({ index, rejection }) =>
-        Effect.fail(new GroupFileInvalid({ line: lines[index] ?? 0, reason: rejection.message }))
+      Effect.catchTag("GroupRejected", ({ index, command, rejection }) =>
+        Effect.fail(new GroupRejected({ line: lines[index] ?? 0, index, command, rejection }))
       )
     )
   })
