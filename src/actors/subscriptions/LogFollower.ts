@@ -120,7 +120,7 @@ export class LogFollower {
   }
 
   #readShared(seat: SharedSeat): Effect.Effect<LogStep> {
-    const changed = this.#isWokenByAll ? this.#log.shared.list.changed : seat.changed
+    const changed = this.#isWokenByAll ? this.#log.shared.list.changedAt(seat) : seat.changed
     const take = Effect.sync(() => this.#takeFrom(seat))
     return seat.hasSome || seat.lostAt !== undefined ? take : Effect.andThen(changed, take)
   }

@@ -225,7 +225,7 @@ export class SharedList {
 
   /** The next cut that the reader begins after this call; undefined where no reader takes one. */
   get nextCut(): Effect.Effect<JointCut | undefined> {
-    return Effect.suspend(() => (this.#isReading ? this.#wanted.next : Effect.undefined))
+    return this.#wanted.nextUnless(() => !this.#isReading)
   }
 
   /** Answers the seats that it holds something for; they, and those that are lost by it, are to be woken. */
@@ -264,9 +264,9 @@ export class SharedList {
     return this.#seatOf(followed, () => this.#index.dropAccount(account))
   }
 
-  /** Completes at the next batch after it is run, or when the reader ends. */
-  get changed(): Effect.Effect<void> {
-    return this.#changes.next
+  /** Completes at the next batch after it is run, or when the reader ends; at once where there is something for the seat, or it is lost. */
+  changedAt(seat: SharedSeat): Effect.Effect<void> {
+    return this.#changes.nextUnless(() => seat.hasSome || seat.lostAt !== undefined)
   }
 
   #find(commits: ReadonlyArray<SharedCommit>): Map<Followed, Array<SharedEvent>> {

@@ -10,12 +10,18 @@ export class Waiters<A> {
   /** The group that takes those that come. */
   #last: WaitingGroup<A> | undefined
 
-  /** Completes when what comes next is told; waits from when this is run. */
-  readonly next: Effect.Effect<A> = Effect.suspend(() => {
-    const group = this.#open()
-    group.count++
-    return Effect.onInterrupt(Deferred.await(group.told), () => Effect.sync(() => this.#leave(group)))
-  })
+  /**
+   * Completes when what comes next is told; at once where `isOver` says that there is nothing to wait for. That is asked in the turn in which the
+   * fiber joins: what is told between a question before it and the wait would be missed.
+   */
+  nextUnless(isOver: () => boolean): Effect.Effect<A | undefined> {
+    return Effect.suspend(() => {
+      if (isOver()) return Effect.undefined
+      const group = this.#open()
+      group.count++
+      return Effect.onInterrupt(Deferred.await(group.told), () => Effect.sync(() => this.#leave(group)))
+    })
+  }
 
   /** All that wait. Those that come later wait for what comes after. */
   take(): ReadonlyArray<WaitingGroup<A>> {
