@@ -364,7 +364,10 @@ const makeLinker = () => {
 
 const nothingToAsk = new Unavailable({ what: "this player", reason: "it was given no ledger to ask" })
 
-/** Compares what the books come to with what the file says; a balance that cannot be had fails the assertion too. */
+/**
+ * Compares what the books come to with what the file says. A read side that is behind is waited for; a balance that cannot be had all the
+ * same fails the assertion too.
+ */
 const judge = Effect.fnUntraced(function* (
   { line, assertion, after }: AssertionTask,
   reached: ReturnType<typeof makeReached>,
@@ -374,7 +377,7 @@ const judge = Effect.fnUntraced(function* (
   const { balanceOf = () => Effect.fail(nothingToAsk) } = options
   const { of, asset, expected } = assertion
   const name = "account" in of ? of.account : `${of.prefix}*`
-  const found = yield* Effect.result(balanceOf(assertion, reached.of(assertion)))
+  const found = yield* patiently(balanceOf(assertion, reached.of(assertion)), options)
   if (Result.isSuccess(found) && found.success === expected)
     return Settled.Asserted({ line, failure: undefined })
   const message = Result.isSuccess(found)
@@ -403,21 +406,36 @@ const settle = Effect.fnUntraced(function* (task: CommandTask, options: PlayOpti
 const isTransient = (error: CommandError): error is Transient =>
   error._tag === "Overloaded" || error._tag === "Unavailable" || error._tag === "Indeterminate"
 
+/** What the same question may be answered a little later. */
+const passes = (error: CommandError | QueryError): boolean =>
+  error._tag === "NotYetVisible" ||
+  error._tag === "Overloaded" ||
+  error._tag === "Unavailable" ||
+  error._tag === "Indeterminate"
+
+/** Does it again for `patienceMs` while its failure passes; what it came to at last. */
+const patiently = Effect.fnUntraced(function* <A, E extends CommandError | QueryError>(
+  self: Effect.Effect<A, E>,
+  { patienceMs = 60_000 }: PlayOptions
+) {
+  const giveUpAt = (yield* Clock.currentTimeMillis) + patienceMs
+  for (let attempt = 0; ; attempt++) {
+    const outcome = yield* Effect.result(self)
+    if (Result.isSuccess(outcome) || !passes(outcome.failure)) return outcome
+    const error = outcome.failure
+    const backoffMs = Math.min(2_000, 20 * 2 ** attempt)
+    const waitMs = error._tag === "Overloaded" ? Math.max(backoffMs, error.retryAfterMs) : backoffMs
+    if ((yield* Clock.currentTimeMillis) + waitMs > giveUpAt) return outcome
+    yield* Effect.sleep(waitMs)
+  }
+})
+
 /**
  * Sends a command, and sends it again after an error that says that nothing was done or that the outcome is unknown.
  */
 const send = Effect.fnUntraced(function* ({ line, command }: CommandTask, options: PlayOptions) {
-  const { dispatch, patienceMs = 60_000 } = options
-  const giveUpAt = (yield* Clock.currentTimeMillis) + patienceMs
-  for (let attempt = 0; ; attempt++) {
-    const outcome = yield* Effect.result(dispatch(command))
-    if (Result.isSuccess(outcome)) return Result.succeed(outcome.success)
-    const error = outcome.failure
-    if (!isTransient(error)) return Result.fail(error)
-    const backoffMs = Math.min(2_000, 20 * 2 ** attempt)
-    const waitMs = error._tag === "Overloaded" ? Math.max(backoffMs, error.retryAfterMs) : backoffMs
-    if ((yield* Clock.currentTimeMillis) + waitMs > giveUpAt)
-      return yield* new PlayStopped({ line, cause: error })
-    yield* Effect.sleep(waitMs)
-  }
+  const outcome = yield* patiently(options.dispatch(command), options)
+  if (Result.isFailure(outcome) && isTransient(outcome.failure))
+    return yield* new PlayStopped({ line, cause: outcome.failure })
+  return outcome
 })

@@ -14,7 +14,14 @@ import {
 } from "../../src/cli/DayPlayer.ts"
 import { openPlayJournal, type PlayJournal } from "../../src/cli/PlayJournal.ts"
 import type { AskedCommand, CommandInput } from "../../src/domain/Command.ts"
-import { Indeterminate, Overloaded, Unavailable } from "../../src/domain/Errors.ts"
+import {
+  AccountNotFound,
+  Indeterminate,
+  NotYetVisible,
+  Overloaded,
+  type QueryError,
+  Unavailable
+} from "../../src/domain/Errors.ts"
 import type { CommandId } from "../../src/domain/Ids.ts"
 import { commands as anyCommands } from "../domain/arbitraries.ts"
 import { command } from "../domain/books.ts"
@@ -307,6 +314,50 @@ describe("an undisturbed day", () => {
         assert.strictEqual(assertions, 1)
         assert.deepStrictEqual(failedAssertions, [])
       }).pipe(Random.withSeed("reversal"))
+  )
+
+  it.effect("waits for a read side that is behind, as long as for a command, before it judges", () =>
+    Effect.gen(function* () {
+      const usd = command({ ...open("a"), commandId: "of-usd" })
+      if (!("asset" in usd)) return assert.fail("it opens an account")
+      const assertion: Assertion = { of: { prefix: "a" }, asset: usd.asset, expected: 7n }
+      const lines = [
+        DayLine.Command({ line: 2, command: usd }),
+        { _tag: "Assertion" as const, line: 3, assertion }
+      ]
+      const behind = new NotYetVisible({ wanted: "1@5", reached: "1@4" })
+      const playOf = (balanceOf: NonNullable<PlayOptions["balanceOf"]>) =>
+        play(Stream.fromIterable(lines), {
+          journal: forgetful,
+          dispatch: new FakeLedger().dispatch(new Life()),
+          balanceOf,
+          patienceMs: 5_000
+        })
+      /** Its end, while time goes by. */
+      const inTime = <A, E, R>(self: Effect.Effect<A, E, R>) =>
+        Effect.raceFirst(
+          self,
+          Effect.forever(Effect.andThen(Effect.yieldNow, TestClock.adjust("100 millis")))
+        )
+      let asked = 0
+      const answered = (times: number, error: QueryError) => () =>
+        Effect.suspend(() => {
+          asked++
+          return asked > times ? Effect.succeed(7n) : Effect.fail(error)
+        })
+      const held = yield* inTime(playOf(answered(6, behind)))
+      assert.deepInclude(held, { assertions: 1, failedAssertionCount: 0 })
+      assert.strictEqual(asked, 7)
+      const never = yield* inTime(playOf(() => Effect.fail(behind)))
+      assert.deepStrictEqual(never.failedAssertions, [
+        { line: 3, message: `a* is to come to 0.07 USD: ${behind.message}` }
+      ])
+      // What no waiting changes is not asked again.
+      asked = 0
+      const missing = yield* inTime(playOf(answered(1, new AccountNotFound({ account: "a" }))))
+      assert.strictEqual(missing.failedAssertionCount, 1)
+      assert.strictEqual(asked, 1)
+    }).pipe(Random.withSeed("patience"))
   )
 
   it.effect("runs commands of different accounts at the same time, within the limit", () =>
