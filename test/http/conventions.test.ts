@@ -288,6 +288,7 @@ layer(memoryLedger, { excludeTestServices: true })("a command over HTTP", (it) =
         )
         assert.deepEqual([...faults.keys()].toSorted(), ["amonut", "amount", "effectiveAt"])
         assert.include(faults.get("amount"), "string of whole minor units")
+        assert.strictEqual(faults.get("effectiveAt"), "is no day of the calendar")
       })
     )
   )
@@ -373,6 +374,41 @@ layer(memoryLedger, { excludeTestServices: true })("a command over HTTP", (it) =
         const [, , dated, second] = yield* (yield* Ledger).history(account)
         assert.strictEqual(dated?.effectiveAt, 1_000_000_000_000)
         assert.strictEqual(second?.effectiveAt, 1_000_000_000_000)
+      })
+    )
+  )
+
+  it.effect("is told what is wrong with an instant, as a parameter is", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const send = yield* sendInMemory()
+        const faultsOf = (path: string, json: object) =>
+          Effect.map(read(send(path, { json })), ({ body }) => body.faults)
+        const cases: ReadonlyArray<readonly [instant: unknown, message: RegExp]> = [
+          ["2026-03-02T09:15", /^has no time zone: add Z/],
+          ["2016-12-31T23:59:60Z", /^is no time of a day/],
+          ["0000-01-01", /^is outside of the ledger's time/],
+          ["17", /^is no instant: write 2026-03-02T09:15:00Z/],
+          [null, /^is no instant: write 2026-03-02T09:15:00Z/],
+          [17.5, /^must be epoch milliseconds, a whole number$/]
+        ]
+        for (const [instant, message] of cases) {
+          const dated = { amount: "1", effectiveAt: instant }
+          const held = { amount: "1", expiresAt: instant }
+          const member = { _tag: "Deposit", account: "a", ...dated }
+          const told: ReadonlyArray<unknown> = [
+            yield* faultsOf("/v1/accounts/a/deposits", dated),
+            yield* faultsOf("/v1/accounts/a/holds", held),
+            yield* faultsOf("/v1/groups", { commands: [member] })
+          ]
+          const paths = [["effectiveAt"], ["expiresAt"], ["commands", "0", "effectiveAt"]]
+          for (const [nth, faults] of told.entries()) {
+            assert.isTrue(Array.isArray(faults) && faults.length === 1, String(instant))
+            const [fault] = faults as ReadonlyArray<{ readonly path: unknown; readonly message: string }> // as asserted
+            assert.deepEqual(fault?.path, paths[nth])
+            assert.match(fault?.message ?? "", message)
+          }
+        }
       })
     )
   )
@@ -672,6 +708,8 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
           "consistency=weak"
         ])
           assert.strictEqual((yield* ask(wrong)).status, 400, wrong)
+        const both = (yield* ask("version=1&knownAt=2026-01-01")).body.detail
+        assert.strictEqual(both, "version: give exactly one of version and knownAt")
       })
     )
   )

@@ -113,6 +113,10 @@ export const chooseQuery = <Q extends { readonly query: AnyQuery }>(
   return { chosen, options }
 }
 
+/** A sentence that names options in the caller's words. */
+export const parameterWords = (message: string): string =>
+  Object.entries(renamed).reduce((text, [option, parameter]) => text.replaceAll(option, parameter), message)
+
 /** The path of a fault in the caller's words: as a parameter or a header, not as an option. */
 export const parameterPath = ([option, ...rest]: ReadonlyArray<string>): ReadonlyArray<string> =>
   option === undefined

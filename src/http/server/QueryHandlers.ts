@@ -9,7 +9,7 @@ import { printToken } from "../../domain/Receipt.ts"
 import { AccountView, HistoryEntry } from "../../domain/Views.ts"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { CurrentCaller } from "../api/LedgerHttpApi.ts"
-import { chooseQuery, parameterPath } from "../api/Parameters.ts"
+import { chooseQuery, parameterPath, parameterWords } from "../api/Parameters.ts"
 import { NotFound, type RequestError } from "../api/Problems.ts"
 import { foundOf, hasETag, isFollowed, type QueryRoute, queryRoutes } from "../api/QueryRoutes.ts"
 import { entityTagOf, isKnown } from "./EntityTags.ts"
@@ -41,7 +41,10 @@ const contradiction = (given: Fields) =>
 const inWordsOfParameters = (error: RequestError): RequestError =>
   error._tag === "InvalidCommand"
     ? new InvalidCommand({
-        faults: error.faults.map(({ path, message }) => ({ path: parameterPath(path), message }))
+        faults: error.faults.map(({ path, message }) => ({
+          path: parameterPath(path),
+          message: parameterWords(message)
+        }))
       })
     : error
 

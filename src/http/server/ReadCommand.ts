@@ -6,7 +6,7 @@ import { Effect, Result } from "effect"
 import { fromJson } from "../../domain/Command.ts"
 import { InvalidCommand } from "../../domain/Errors.ts"
 import type { CommandId } from "../../domain/Ids.ts"
-import { parseInstant } from "../../domain/InstantText.ts"
+import { instantForms, parseInstant } from "../../domain/InstantText.ts"
 import { reversalIdOf } from "../../domain/Original.ts"
 import { duplicateKeyOf } from "./DuplicateKeys.ts"
 import { expectedVersionOf } from "./EntityTags.ts"
@@ -52,7 +52,7 @@ const fieldsBeside = (
 
 const instantFields = ["effectiveAt", "expiresAt"] as const
 
-/** Instants may be texts here. One that is none stays a text, which the ledger refuses. */
+/** Instants may be texts here. One that is none stays a text, which the ledger refuses: `inWordsOfInstants` says why. */
 const withInstants = (fields: Fields, depth = 0): Fields => {
   const read: Record<string, unknown> = {}
   for (const name of instantFields) {
@@ -103,11 +103,31 @@ export const commandOf = (
   })
 }
 
-/** The faults of a command in the words of JSON, where amounts are strings: the ledger has seen it as a host's value. */
+type Fault = InvalidCommand["faults"][number]
+
+/** What is wrong with an instant, in the words of its reader: the ledger has seen it as something other than epoch milliseconds. */
+const inWordsOfInstants =
+  (command: Fields) =>
+  (fault: Fault): Fault => {
+    const { path } = fault
+    if (!instantFields.some((name) => name === path.at(-1))) return fault
+    const value = path.reduce<unknown>(
+      (inner, name) => (typeof inner === "object" && inner !== null ? Reflect.get(inner, name) : undefined),
+      command
+    )
+    if (typeof value === "number") return fault
+    const read =
+      typeof value === "string" ? parseInstant(value) : Result.fail(`is no instant: write ${instantForms}`)
+    return Result.isFailure(read) ? { path, message: read.failure } : fault
+  }
+
+/** The faults of a command in the words of JSON, where amounts are strings, and instants may be: the ledger has seen it as a host's value. */
 export const inWordsOfJson =
   (command: unknown) =>
   <E extends { readonly _tag: string }>(error: E): Effect.Effect<never, E | InvalidCommand> => {
     if (error._tag !== "InvalidCommand" || !isFields(command)) return Effect.fail(error)
     const checked = fromJson({ commandId: "none", ...command })
-    return Result.isFailure(checked) ? Effect.fail(checked.failure) : Effect.fail(error)
+    return Result.isFailure(checked)
+      ? Effect.fail(new InvalidCommand({ faults: checked.failure.faults.map(inWordsOfInstants(command)) }))
+      : Effect.fail(error)
   }
