@@ -111,7 +111,14 @@ export const CommandView = Schema.Struct({
   recordedAt: Instant,
   effectiveAt: Instant,
   legs: Schema.Array(
-    Schema.Struct({ account: AccountId, version: Version, event: Event, hash: Schema.String })
+    Schema.Struct({
+      account: AccountId,
+      version: Version,
+      event: Event,
+      hash: Schema.String,
+      /** Where it counts at another instant than the first one: the commands of a group may each say when they do. */
+      effectiveAt: Schema.optionalKey(Instant)
+    })
   ),
   /** The ids of its reversals, in order of n. */
   reversals: Schema.Array(AnyCommandId),

@@ -84,8 +84,18 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
       const told = yield* ask(["statement", "alice"])
       assert.match(told.stdout, /TransferSent +bob +-120\.00 USD +380\.00 USD +rent/)
       assert.match(told.stdout, /opening balance +0\.00 USD[\s\S]+closing balance +380\.00 USD/)
+      // The day was played now, so its lines were recorded now, whatever they count for.
+      assert.notInclude(told.stdout, "2026-03-02T")
+      const [line] = Array.isArray(first.rows) ? first.rows : []
+      assert.include(told.stdout, `  1  ${new Date(line.recordedAt).toISOString()}  AccountOpened`)
       const filters = ["--type", "TransferSent", "--type", "Deposited", "--counterparty", "bob"]
       const sent = yield* ask(["statement", "alice", "--by", "effective", ...filters])
+      assert.match(sent.stdout, / 2026-03-02T09:02:00\.000Z +TransferSent /)
+      const sum = yield* ask(["sum", "alice", "--at", "2026-03-02T09:01:00Z"])
+      assert.match(
+        sum.stdout,
+        /^As known at .*Z, what counts by 2026-03-02T09:01:00\.000Z:\n +USD\/2 +500\.00 USD/
+      )
       assert.match(
         sent.stdout,
         /^ +opening balance .*\n.*TransferSent .* 380\.00 USD .*\n +closing balance .*\n$/

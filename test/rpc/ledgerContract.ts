@@ -290,6 +290,8 @@ export const ledgerContract = <R>(
         const back = Option.getOrThrow(yield* ledger.find(receipt.commandId))
         assert.deepEqual(back.reverses, { original: id("c"), n: 1 } as never)
         assert.isTrue(Option.isNone(yield* ledger.find(id("none"))))
+        // The id of no transfer, for it was not made in a group.
+        assert.isTrue(Option.isNone(yield* ledger.find(`${id("c")}~0`)))
         const spent = yield* Effect.flip(ledger.dispatch({ ...capture, commandId: id("d") }))
         assert.deepInclude(spent, { _tag: "HoldClosed", how: "captured" })
         const inGroup = yield* Effect.flip(
@@ -465,6 +467,11 @@ export const ledgerContract = <R>(
         assert.deepEqual(found, Option.getOrThrow(yield* ledger.find(id("g"))))
         assert.deepInclude(found, { commandId: id("g") } as object)
         assert.lengthOf(found.legs, 7)
+        // Where a command of it counts at another instant, its legs say so.
+        const dated = found.legs.map(({ effectiveAt }) => effectiveAt)
+        const then = 1_700_000_000_000
+        assert.deepEqual(dated, [undefined, undefined, undefined, then, then, undefined, undefined])
+        assert.isTrue(Option.isNone(yield* ledger.find(`${id("g")}~4`)))
         const [, , sent] = yield* ledger.history(a)
         assert.strictEqual(sent?.commandId, id("g"))
         assert.strictEqual(sent?.effectiveAt, 1_700_000_000_000)

@@ -106,15 +106,19 @@ export const find = Effect.fnUntraced(function* ({ command, data, json }: FindFl
   const output = makeOutput(json)
   const found = yield* asking(data, (books) => books.find(command))
   if (Option.isNone(found)) return yield* new CommandNotFound({ commandId: command })
-  const { legs, recordedAt, effectiveAt, reversals, reverses } = found.value
+  const { commandId, legs, recordedAt, effectiveAt, reversals, reverses } = found.value
   yield* output.table([
-    ["command", command],
+    ["command", commandId],
     ["recorded", printInstant(recordedAt)],
     ["effective", printInstant(effectiveAt)],
-    ...legs.map(({ account, version, event, hash }) => [
-      account,
-      `${event._tag} at version ${version}, ${amountOf(event)} minor units, hash ${hash}`
-    ]),
+    ...legs.map((leg) => {
+      const { account, version, event, hash } = leg
+      const dated = leg.effectiveAt === undefined ? "" : `effective ${printInstant(leg.effectiveAt)}, `
+      return [
+        account,
+        `${event._tag} at version ${version}, ${amountOf(event)} minor units, ${dated}hash ${hash}`
+      ]
+    }),
     ...(reverses === undefined ? [] : [["reverses", `${reverses.original} (n = ${reverses.n})`]]),
     ...reversals.map((id) => ["reversed by", id])
   ])

@@ -20,6 +20,7 @@ const rowsOf = (
   asked: {
     readonly from: Option.Option<Instant>
     readonly to: Option.Option<Instant>
+    readonly by: StatementFlags["by"]
     readonly isFirst: boolean
   }
 ): ReadonlyArray<ReadonlyArray<string>> => {
@@ -34,7 +35,8 @@ const rowsOf = (
     ...(asked.isFirst ? balanceRow("opening balance", asked.from, page.opening) : []),
     ...page.rows.map((line) => [
       String(line.version),
-      printInstant(line.effectiveAt),
+      // The one that the lines are in the order of, and that `from` and `to` bound.
+      printInstant(asked.by === "effective" ? line.effectiveAt : line.recordedAt),
       line.type,
       line.counterparty ?? "",
       formatMoney(line.amount, line.asset),
@@ -78,7 +80,7 @@ export const statement = Effect.fnUntraced(function* (input: StatementFlags) {
       limit: Option.getOrElse(limit, () => pageRowsDefault)
     })
   )
-  yield* output.table(rowsOf(page, { from, to, isFirst: Option.isNone(cursor) }), "rlllrrl")
+  yield* output.table(rowsOf(page, { from, to, by, isFirst: Option.isNone(cursor) }), "rlllrrl")
   if (page.next !== undefined) yield* output.line(`  … more: --cursor ${page.next}`)
   if (json) yield* printJson(page)
 })
@@ -120,7 +122,8 @@ export const sum = Effect.fnUntraced(function* ({ prefix, asset, at, known, data
       knownAt: Option.getOrUndefined(known)
     })
   )
-  yield* output.line(`As known at ${printInstant(found.knownAt)}:`)
+  const counted = found.effectiveAt === undefined ? "" : `, what counts by ${printInstant(found.effectiveAt)}`
+  yield* output.line(`As known at ${printInstant(found.knownAt)}${counted}:`)
   yield* output.table(
     found.sums.map((one) => [
       one.asset,
