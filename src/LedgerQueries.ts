@@ -391,7 +391,7 @@ export const ledgerQueries = {
   holdsByExpiry: query(
     "The open holds of all accounts, in the order in which they expire.",
     "books",
-    { prefix: option(AccountPrefix), expiringBefore: option(Bound), ...page },
+    { prefix: option(AccountPrefix), expiringBefore: option(Bound), ...page, ...consistency },
     Page(HoldView),
     { http: placed("/v1/holds") }
   ),
@@ -422,7 +422,7 @@ export const ledgerQueries = {
   accounts: query(
     "The accounts, in order of id.",
     "books",
-    { prefix: option(AccountPrefix), ...page },
+    { prefix: option(AccountPrefix), ...page, ...consistency },
     Page(AccountView)
   ),
   /**

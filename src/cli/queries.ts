@@ -20,6 +20,7 @@ const accountsFlags = {
   ),
   cursor: Flag.String("cursor").pipe(Flag.withDescription("`next` of the page before"), Flag.optional),
   limit: limitFlag("Accounts of a page").pipe(Flag.withDefault(50)),
+  token: readTokenFlag,
   data: dataFlag,
   json: jsonFlag
 }
@@ -63,6 +64,7 @@ const holdListFlags = {
   before: instantFlag("before", "Those alone that expire before an instant"),
   cursor: Flag.String("cursor").pipe(Flag.withDescription("`next` of the page before"), Flag.optional),
   limit: limitFlag("Holds of a page").pipe(Flag.withDefault(50)),
+  token: readTokenFlag,
   data: dataFlag,
   json: jsonFlag
 }

@@ -259,6 +259,28 @@ describe("a query with a read token", () => {
     }).pipe(Effect.provide(services({ tokenPollMs: 3_600_000 })))
   )
 
+  it.effect("waits for it also where it lists accounts or holds", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      const writer = new EventWriter("writer-1", 0)
+      const opened = writer.commit(openAccount("a"), deposit("a", 5n))
+      const hold = { _tag: "PlaceHold", commandId: "h", account: "a", amount: 5n, expiresAt: 60_000 } as const
+      const held = writer.commit(hold)
+      const accounts = yield* Effect.forkChild(queries.accounts({ prefix: "a", readToken: "a@1" }))
+      const holds = yield* Effect.forkChild(queries.holdsByExpiry({ prefix: "a", readToken: "a@3" }))
+      yield* TestClock.adjust("1 millis")
+      assert.isUndefined(accounts.pollUnsafe())
+      const engine = yield* ProjectionEngine
+      yield* engine.project(opened.events, [])
+      assert.lengthOf((yield* Fiber.join(accounts)).rows, 1)
+      yield* TestClock.adjust("1 millis")
+      assert.isUndefined(holds.pollUnsafe())
+      yield* engine.project(held.events, [])
+      assert.lengthOf((yield* Fiber.join(holds)).rows, 1)
+      assert.deepInclude(yield* Effect.flip(queries.accounts({ readToken: "a" })), { _tag: "InvalidCommand" })
+    }).pipe(Effect.provide(services({ tokenPollMs: 3_600_000 })))
+  )
+
   it.effect("is woken once every position of the token is projected", () =>
     Effect.gen(function* () {
       const queries = yield* Queries

@@ -222,7 +222,9 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
         const withToken = (token: string) => [
           shop.balance("shop:a", { readToken: token }),
           shop.statement("shop:a", { readToken: token }),
-          shop.transfer(commandId, { readToken: token })
+          shop.transfer(commandId, { readToken: token }),
+          shop.accounts({ prefix: "shop:", readToken: token }),
+          shop.holdsByExpiry({ prefix: "shop:", readToken: token })
         ]
         // Whether the account exists, and how many events it has, makes no difference.
         for (const other of ["other:a@1", "other:a@999999", "other:none@1", `${readToken},other:a@1`])

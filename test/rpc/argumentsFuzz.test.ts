@@ -69,10 +69,10 @@ const rules: { readonly [Name in QueryName]: Rule } = {
     together: ({ from, to }) => typeof from !== "number" || typeof to !== "number" || from <= to
   },
   holds: { id: isAccount, options: { expiringBefore: anyWhole, ...page, ...token } },
-  holdsByExpiry: { options: { prefix: isPrefix, expiringBefore: anyWhole, ...page } },
+  holdsByExpiry: { options: { prefix: isPrefix, expiringBefore: anyWhole, ...page, ...token } },
   transfer: { id: isCommandId, options: token },
   find: { id: isCommandId, options: {} },
-  accounts: { options: { prefix: isPrefix, ...page } },
+  accounts: { options: { prefix: isPrefix, ...page, ...token } },
   sum: { id: isPrefix, options: { asset: isAsset, effectiveAt: instant, knownAt: instant } },
   contraBalances: { options: {} },
   parked: { options: {} },

@@ -255,7 +255,7 @@ export const ledgerContract = <R>(
         )
         const [listed, byExpiry] = [
           yield* ledger.holds(a, { readToken: printToken(postings) }),
-          yield* ledger.holdsByExpiry({ prefix: a, limit: 1 })
+          yield* ledger.holdsByExpiry({ prefix: a, limit: 1, readToken: printToken(postings) })
         ]
         assert.deepEqual(listed, {
           rows: [{ account: a, asset: "USD/2", ...view.holds?.[0] }] as never,

@@ -10,10 +10,22 @@ import { makeOutput, printJson } from "../Output.ts"
 import type { AccountsFlags, BalanceFlags, FindFlags, HistoryFlags, HoldListFlags } from "../queries.ts"
 import { asking } from "./ask.ts"
 
-export const accounts = Effect.fnUntraced(function* ({ prefix, cursor, limit, data, json }: AccountsFlags) {
+export const accounts = Effect.fnUntraced(function* ({
+  prefix,
+  cursor,
+  limit,
+  token,
+  data,
+  json
+}: AccountsFlags) {
   const output = makeOutput(json)
   const page = yield* asking(data, (books) =>
-    books.accounts({ prefix: Option.getOrUndefined(prefix), cursor: Option.getOrUndefined(cursor), limit })
+    books.accounts({
+      prefix: Option.getOrUndefined(prefix),
+      cursor: Option.getOrUndefined(cursor),
+      limit,
+      readToken: Option.getOrUndefined(token)
+    })
   )
   yield* output.table(
     page.rows.map(({ account, balance, available, asset, status, owner }) => [
@@ -30,14 +42,15 @@ export const accounts = Effect.fnUntraced(function* ({ prefix, cursor, limit, da
 })
 
 export const holdList = Effect.fnUntraced(function* (flags: HoldListFlags) {
-  const { account, prefix, before, cursor, limit, data, json } = flags
+  const { account, prefix, before, cursor, limit, token, data, json } = flags
   if (Option.isSome(account) && Option.isSome(prefix))
     return yield* new OptionsInvalid({ reason: "give an account or --prefix, not both" })
   const output = makeOutput(json)
   const asked = {
     expiringBefore: Option.getOrUndefined(before),
     cursor: Option.getOrUndefined(cursor),
-    limit
+    limit,
+    readToken: Option.getOrUndefined(token)
   }
   const page = yield* asking(data, (books) =>
     Option.isSome(account)

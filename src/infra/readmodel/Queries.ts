@@ -57,7 +57,7 @@ export interface ReadConsistency {
   readonly readToken?: string | undefined
 }
 
-interface AccountsQuery extends PageRequest {
+interface AccountsQuery extends PageRequest, ReadConsistency {
   /** Those that begin with it. */
   readonly prefix?: string | undefined
 }
@@ -79,7 +79,7 @@ interface HoldsQuery extends PageRequest, ReadConsistency {
   readonly expiringBefore?: Instant | undefined
 }
 
-interface HoldsByExpiryQuery extends PageRequest {
+interface HoldsByExpiryQuery extends PageRequest, ReadConsistency {
   /** Of accounts whose ids begin with it. */
   readonly prefix?: string | undefined
   readonly expiringBefore?: Instant | undefined
@@ -196,10 +196,11 @@ const makeQueries = Effect.gen(function* () {
     accounts: Effect.fn("Queries.accounts")(function* (asked: AccountsQuery = {}) {
       const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
       const after = asked.cursor === undefined ? "" : yield* Effect.fromResult(accountOf(asked.cursor))
+      yield* awaitToken(asked.readToken)
       const heads = yield* answered(readModel.accounts({ prefix: asked.prefix, after, limit: limit + 1 }))
       return pageOf(heads, limit, (head) => head.account.id)
     }),
-    ...(yield* makeHoldQueries(balance)),
+    ...(yield* makeHoldQueries(balance, awaitToken)),
     contraBalances: answered(readModel.contras).pipe(Effect.withSpan("Queries.contraBalances")),
     trialBalance: answered(readModel.trialBalance).pipe(Effect.withSpan("Queries.trialBalance")),
     awaitToken
@@ -207,7 +208,10 @@ const makeQueries = Effect.gen(function* () {
 })
 
 /** `balance` waits for a read token. */
-const makeHoldQueries = Effect.fnUntraced(function* (balance: Queries["Service"]["balance"]) {
+const makeHoldQueries = Effect.fnUntraced(function* (
+  balance: Queries["Service"]["balance"],
+  awaitToken: (token: string | undefined) => Effect.Effect<void, QueryError>
+) {
   const readModel = yield* ReadModel
   const now = yield* AnswerClock
   const { pageMax } = yield* ReadSideConfig
@@ -225,13 +229,14 @@ const makeHoldQueries = Effect.fnUntraced(function* (balance: Queries["Service"]
     holdsByExpiry: Effect.fn("Queries.holdsByExpiry")(function* (asked: HoldsByExpiryQuery = {}) {
       const limit = yield* Effect.fromResult(limitOf(asked, pageMax))
       const before = yield* Effect.fromResult(boundOf("expiringBefore", asked.expiringBefore))
+      const place =
+        asked.cursor === undefined ? undefined : yield* Effect.fromResult(readExpiryCursor(asked.cursor))
+      yield* awaitToken(asked.readToken)
       const open = expiringAfter(yield* now)
-      const after =
-        asked.cursor === undefined ? open : yield* Effect.fromResult(readExpiryCursor(asked.cursor))
       const rows = yield* answered(
         readModel.holdsByExpiry({
           // What expired since the page before is left out.
-          after: after.expiresAt > open.expiresAt ? after : open,
+          after: place !== undefined && place.expiresAt > open.expiresAt ? place : open,
           before: before ?? instantMax + 1,
           prefix: asked.prefix,
           limit: limit + 1
