@@ -1,9 +1,15 @@
 /** How far behind the log a balance may be, told with it: never more than is true, also of an account that is parked. */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Layer, Schedule } from "effect"
+import { TestClock } from "effect/testing"
+import { Completeness } from "../../src/actors/projections/Completeness.ts"
+import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
+import { ProjectionHealth } from "../../src/actors/projections/ProjectionHealth.ts"
 import { Reconciler } from "../../src/actors/projections/Reconciler.ts"
+import { type SingletonHost, Singletons } from "../../src/actors/relay/Singletons.ts"
 import { Bus } from "../../src/infra/bus/Bus.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { StoreUnavailable } from "../../src/infra/eventstore/EventStoreTypes.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
 import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel, RowsRefused } from "../../src/infra/readmodel/ReadModel.ts"
@@ -11,7 +17,7 @@ import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { eventually, limitsOf } from "../support/readSides.ts"
-import { storedEvent } from "../support/storedEvents.ts"
+import { accountId, storedEvent } from "../support/storedEvents.ts"
 
 /** A node in memory whose read model takes no batch while it is away, and never one that says "poison". */
 const world = (faults: { isAway: boolean }, lostAfterMs = 50) => {
@@ -176,4 +182,114 @@ describe("a balance of the read model", () => {
       assert.isAbove(looks, 100)
     }).pipe(Effect.provide(world({ isAway: false })))
   )
+})
+
+/** What a process knows of two accounts, one of which another process has parked, or parks just now. */
+const processOf = (
+  onBehind: () => Effect.Effect<void>,
+  onLook: () => Effect.Effect<void, StoreUnavailable>,
+  singletons?: SingletonHost
+) => {
+  const model = Layer.effect(
+    ReadModel,
+    Effect.map(ReadModel, (real) => ({
+      ...real,
+      behind: (positions: Parameters<typeof real.behind>[0]) =>
+        Effect.andThen(Effect.suspend(onBehind), real.behind(positions)),
+      look: (accounts: Parameters<typeof real.look>[0]) =>
+        Effect.andThen(Effect.suspend(onLook), real.look(accounts)),
+      apply: (batch: Parameters<typeof real.apply>[0]) =>
+        batch.lines.some(({ description }) => description === "poison")
+          ? Effect.fail(new RowsRefused({ reason: "poison" }))
+          : real.apply(batch)
+    }))
+  ).pipe(Layer.provide(ReadModel.layerMemory), Layer.provideMerge(ProjectionWaiters.layer))
+  return Completeness.layer.pipe(
+    Layer.provideMerge(Reconciler.layer),
+    Layer.provideMerge(Layer.mergeAll(ProjectionEngine.layer, ProjectionHealth.layer)),
+    Layer.provideMerge(Layer.mergeAll(EventStore.layerMemory, model)),
+    Layer.provide(singletons === undefined ? Layer.empty : Layer.succeed(Singletons, singletons)),
+    Layer.provide(limitsOf({})),
+    Layer.fresh
+  )
+}
+const poor = accountId("poor")
+const rich = accountId("rich")
+
+describe("what a process says of an account that another one parks", () => {
+  it.live(
+    "is no more than is true, from the round on in which it is parked, and while it is tried again",
+    () => {
+      let onBehind: Effect.Effect<void> = Effect.void
+      let onLook: Effect.Effect<void, StoreUnavailable> = Effect.void
+      return Effect.gen(function* () {
+        const store = yield* EventStore
+        const model = yield* ReadModel
+        const engine = yield* ProjectionEngine
+        const { sweep } = yield* Reconciler
+        const { ofUnsafe } = yield* Completeness
+        const writer = new EventWriter()
+        const { writerId } = writer
+        yield* store.registerWriter({ writerId, node: "elsewhere", closedAt: yield* Clock.currentTimeMillis })
+        yield* store.commit(writer.commit(openAccount("poor"), openAccount("rich")))
+        yield* engine.catchUp([poor, rich])
+        yield* store.commit(writer.commit(deposit("poor", 1n, "poison")))
+        const poison = writer.headOf(poor).recordedAt
+        onBehind = Effect.orDie(model.park([{ account: poor, version: 2, reason: "poison", since: poison }]))
+        yield* sweep({ load: false })
+        assert.isAbove(ofUnsafe(rich), poison)
+        assert.isAtMost(ofUnsafe(poor), poison)
+        onBehind = Effect.void
+        const told: Array<number> = []
+        onLook = Effect.sync(() => told.push(ofUnsafe(poor)))
+        assert.lengthOf(yield* engine.retryParked(), 1)
+        assert.isNotEmpty(told)
+        onLook = Effect.fail(new StoreUnavailable({ store: "read model", reason: "it is away" }))
+        yield* Effect.flip(engine.retryParked())
+        assert.isAtMost(Math.max(...told, ofUnsafe(poor)), poison)
+      }).pipe(
+        Effect.provide(
+          processOf(
+            () => onBehind,
+            () => onLook
+          )
+        )
+      )
+    }
+  )
+
+  it.effect("is nothing until it has learnt which are parked since the owner of the rounds said it", () => {
+    const said = JSON.stringify({
+      sweptAt: 9_000,
+      lag: { events: 0, ms: 0, isExact: true },
+      completeTo: 8_000,
+      parked: 1
+    })
+    const elsewhere: SingletonHost = {
+      run: () => Effect.void,
+      ownsUnsafe: () => false,
+      setAwayUnsafe: () => {},
+      publishUnsafe: () => {},
+      statusUnsafe: ({ decode }) => decode(said),
+      statesUnsafe: () => [],
+      troubleUnsafe: () => undefined
+    }
+    return Effect.gen(function* () {
+      const model = yield* ReadModel
+      const { ofUnsafe } = yield* Completeness
+      yield* model.park([{ account: poor, version: 2, reason: "poison", since: 1 }])
+      assert.strictEqual(ofUnsafe(poor), 0)
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(ofUnsafe(poor), 0)
+      assert.strictEqual(ofUnsafe(rich), 8_000)
+    }).pipe(
+      Effect.provide(
+        processOf(
+          () => Effect.void,
+          () => Effect.void,
+          elsewhere
+        )
+      )
+    )
+  })
 })

@@ -3,7 +3,7 @@
  * event holds up its account and no other. The rows of parked accounts are dropped when they arrive from the bus: they
  * are read from the log when the account is released.
  */
-import { Clock, Effect } from "effect"
+import { Clock, Effect, Exit } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { Parked, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
 
@@ -15,9 +15,27 @@ export const makeParking = (
   let parked = new Set<AccountId>()
   /** Parked by this process since it last released them, whatever it took over from others meanwhile. */
   const parkedHere = new Set<AccountId>()
+  /** Those that are tried again, each as often as that is under way: they are not at their end yet. */
+  const tried = new Map<AccountId, number>()
+  const count = (accounts: ReadonlyArray<AccountId>, change: 1 | -1) =>
+    Effect.sync(() => {
+      for (const account of accounts) {
+        const times = (tried.get(account) ?? 0) + change
+        if (times > 0) tried.set(account, times)
+        else tried.delete(account)
+      }
+    })
   return {
     isParked: (account: AccountId): boolean => parked.has(account),
-    listUnsafe: (): ReadonlyArray<AccountId> => [...parked],
+    isParkedOrTried: (account: AccountId): boolean => parked.has(account) || tried.has(account),
+    /** Those that are tried again included. */
+    listUnsafe: (): ReadonlyArray<AccountId> => [...new Set([...parked, ...tried.keys()])],
+    /** Until the scope ends, the accounts are tried again; where it ends by a failure they are parked as before, as far as is known. */
+    whileTried: (accounts: ReadonlyArray<AccountId>) =>
+      Effect.acquireRelease(count(accounts, 1), (_, exit) => {
+        if (Exit.isFailure(exit)) for (const account of accounts) parked.add(account)
+        return count(accounts, -1)
+      }),
     park: Effect.fnUntraced(function* ({ account, version, reason }: Omit<Parked, "since">) {
       forgetUnsafe([account])
       if (!parked.has(account)) {

@@ -60,7 +60,7 @@ export class ProjectionEngine extends Context.Service<
     ) => Effect.Effect<ProjectionResult, StoreUnavailable>
     /** Brings accounts to the end of their streams as the log has them; answers the number of events. */
     readonly catchUp: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<number, StoreUnavailable>
-    /** As far as this process knows. */
+    /** As far as this process knows; also while it is tried again. */
     readonly isParkedUnsafe: (account: AccountId) => boolean
     /** All that are parked, as far as this process knows. */
     readonly parkedUnsafe: () => ReadonlyArray<AccountId>
@@ -126,6 +126,7 @@ export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: Proj
   const release: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable> =
     Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
       if (accounts.length === 0) return
+      yield* parking.whileTried(accounts)
       parking.tryAgainUnsafe(accounts)
       const { reloaded, stuck } = yield* divergence.check(accounts)
       yield* catchUp(accounts.filter((account) => !stuck.includes(account)))
@@ -133,7 +134,7 @@ export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: Proj
       // A reconciler that saw them parked may have passed over what was committed meanwhile.
       yield* catchUp(free)
       yield* catchUpReloaded(reloaded)
-    })
+    }, Effect.scoped)
   const again = {
     retryOnContention: <A, E>(attempt: Effect.Effect<A | undefined, E>) =>
       retryOnContention(attempt, contendedMax),
@@ -155,7 +156,7 @@ export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: Proj
   return {
     project,
     catchUp,
-    isParkedUnsafe: parking.isParked,
+    isParkedUnsafe: parking.isParkedOrTried,
     parkedUnsafe: parking.listUnsafe,
     refreshParked: Effect.flatMap(parking.refresh, release),
     retryParked,

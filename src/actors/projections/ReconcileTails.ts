@@ -187,7 +187,9 @@ const makeRound = Effect.fnUntraced(function* (
     const finished = yield* reconcileFinished(round)
     report = added(report, finished.report)
     counts.loaded += report.loaded
-    counts.parked = isQuiet ? engine.parkedUnsafe().length : (yield* model.parked).length
+    // An account that another process parked meanwhile was taken for one that lacks nothing.
+    if (!(isQuiet && isNothing(finished.report))) yield* engine.refreshParked
+    counts.parked = engine.parkedUnsafe().length
     counts.lag = lag.total()
     counts.completeTo = finished.isComplete ? Math.max(0, completeTo) : 0
     for (let partition = 0; partition < partitions; partition++) {

@@ -90,10 +90,18 @@ export const startReconciler = Effect.fnUntraced(function* (
       Effect.delay(pauseMs),
       Effect.forkScoped
     )
+  /** What the owner had said before this node learnt last which accounts are parked: it is not true of one that was parked since. */
+  let heardCompleteTo: Instant = 0
   // Every node projects, so every node must know which accounts are parked; the owner learns it in each round.
   yield* every(
     sweepMs,
-    Effect.suspend(() => (isOwned ? Effect.void : engine.refreshParked))
+    Effect.suspend(() => {
+      const heard = singletons.statusUnsafe(singleton)?.completeTo ?? 0
+      if (isOwned) return Effect.void
+      return Effect.map(engine.refreshParked, () => {
+        heardCompleteTo = heard
+      })
+    })
   )
   // … and each compares with the log what it projected itself. What a failure leaves out is found by the walk.
   yield* every(sweepMs / roundsASweep, engine.verifyRecent)
@@ -103,14 +111,10 @@ export const startReconciler = Effect.fnUntraced(function* (
     statusUnsafe: () => {
       const status = statusUnsafe()
       const published = singletons.statusUnsafe(singleton)
-      if (!isOwned) return { ...status, ...published, isOwned }
       // A new owner goes on from what the last one found.
-      return {
-        ...status,
-        isOwned,
-        sweptAt: Math.max(status.sweptAt, published?.sweptAt ?? 0),
-        completeTo: Math.max(status.completeTo, published?.completeTo ?? 0)
-      }
+      const completeTo = Math.max(status.completeTo, Math.min(published?.completeTo ?? 0, heardCompleteTo))
+      if (!isOwned) return { ...status, ...published, isOwned, completeTo }
+      return { ...status, isOwned, sweptAt: Math.max(status.sweptAt, published?.sweptAt ?? 0), completeTo }
     }
   } satisfies Reconciler["Service"]
 })
