@@ -2,7 +2,7 @@
 import { Option, Result } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { FrozenSide } from "../domain/Command.ts"
-import { AccountId, AccountOrContra, CommandId, ContraId } from "../domain/Ids.ts"
+import { AccountId, AccountOrContra, CommandId, ContraId, Version } from "../domain/Ids.ts"
 import { parseAsset } from "../domain/Money.ts"
 import { type Fault, parseDuration, toExchanges, toLegs } from "./DayFields.ts"
 import { accountArgument, instantFlag, jsonFlag, Positive } from "./flags.ts"
@@ -20,13 +20,25 @@ const amount = Argument.String("amount").pipe(
   Argument.filterMap(...inMoneyForm)
 )
 
+/** What every command may say. */
+const common = {
+  effectiveAt: instantFlag("effective", "For when it counts; for when it is recorded, when absent"),
+  expectedVersion: Flag.Int("expected-version").pipe(
+    Flag.withDescription("The version that the (first) account must be at; at any other nothing is done"),
+    Flag.withSchema(Version),
+    Flag.optional
+  ),
+  json: jsonFlag
+}
+
+/** The id of a reversal is the ledger's own. */
 const shared = {
   id: Flag.String("id").pipe(
     Flag.withDescription("The command's id; sent again, the command takes effect once; made when absent"),
     Flag.withSchema(CommandId),
     Flag.optional
   ),
-  json: jsonFlag
+  ...common
 }
 
 const description = Flag.String("description").pipe(
@@ -131,7 +143,7 @@ const reverseFlags = {
     Flag.optional
   ),
   metadata,
-  json: jsonFlag
+  ...common
 }
 export type ReverseFlags = Command.Command.Config.Infer<typeof reverseFlags>
 

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { NodeServices } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Layer, Redacted } from "effect"
+import { Effect, Layer, Option, Redacted } from "effect"
 import { Ledger } from "../../src/Ledger.ts"
 import { dayFile, type Ended, jsonOf, run } from "../support/chronicle.ts"
 import { memoryLedger, openTcp, token } from "../support/rpcWorld.ts"
@@ -63,8 +63,15 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
             paid.stdout,
             /^Done\.\n[\s\S]*till:a +version 2, hash [\w-]{43}\n +read token +till:a@2\n$/
           )
-          const moved = jsonOf(yield* till("transfer", "till:a", "till:b", "5 USD", "--json"))
+          const dated = ["--effective", "2026-01-31T23:59+01:00", "--expected-version", "2"]
+          const moved = jsonOf(yield* till("transfer", "till:a", "till:b", "5 USD", ...dated, "--json"))
           assert.strictEqual(moved.readToken, "till:a@3,till:b@2")
+          const [sent] = yield* ledger.history("till:a", { after: 2 })
+          assert.strictEqual(sent?.effectiveAt, Date.parse("2026-01-31T22:59:00Z"))
+          const late = yield* till("withdraw", "till:a", "1 USD/2", ...dated, "--json")
+          assert.deepInclude(failedAsJson(late, 1, /till:a is at version 3, not 2/), {
+            _tag: "VersionConflict"
+          })
           assert.strictEqual((yield* till("withdraw", "till:b", "1.25 USD/2")).code, 0)
           assert.strictEqual((yield* ledger.strongBalance("till:a")).balance, 7_50n)
           assert.strictEqual((yield* ledger.strongBalance("till:b")).balance, 3_75n)
@@ -103,7 +110,10 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
           yield* json("hold", "release", "hold:a", "hold-1", "5")
           const view = yield* ledger.strongBalance("hold:a")
           assert.deepInclude(view, { balance: 75_00n, held: 50_00n, available: 25_00n })
-          const back = yield* json("reverse", "paid-1", "--reason", "returned", "--legs", "hold:shop=10.00")
+          const returned = ["--reason", "returned", "--legs", "hold:shop=10.00", "--effective", "2026-02-01"]
+          const back = yield* json("reverse", "paid-1", ...returned)
+          const given = Option.getOrThrow(yield* ledger.find("~r1~paid-1"))
+          assert.strictEqual(given.effectiveAt, Date.parse("2026-02-01T00:00:00Z"))
           assert.strictEqual(back.commandId, "~r1~paid-1")
           assert.strictEqual((yield* ledger.strongBalance("hold:shop")).balance, 15_00n)
           yield* ledger.dispatch({ _tag: "Deposit", commandId: "in-1", account: "hold:a", amount: 40_00n })

@@ -3,7 +3,14 @@ import { Data, Duration, Effect, Option, Result, Schema } from "effect"
 import { contrasOf } from "../../domain/Books.ts"
 import type { CommandInput } from "../../domain/Command.ts"
 import { CommandNotFound } from "../../domain/Errors.ts"
-import { type AccountId, AccountOrContra, type CommandId, printInstant } from "../../domain/Ids.ts"
+import {
+  type AccountId,
+  AccountOrContra,
+  type CommandId,
+  type Instant,
+  printInstant,
+  type Version
+} from "../../domain/Ids.ts"
 import { type Asset, codeOf, parseDecimal } from "../../domain/Money.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { Ledger } from "../../LedgerService.ts"
@@ -34,16 +41,28 @@ class AmountInvalid extends Data.TaggedError("AmountInvalid")<{ readonly reason:
   }
 }
 
+/** What every command may say of itself. */
+interface SharedFlags {
+  readonly id: Option.Option<string>
+  readonly effectiveAt: Option.Option<Instant>
+  readonly expectedVersion: Option.Option<Version>
+  readonly json: boolean
+}
+
 /** Sends over `CHRONICLE_RPC_URL` with `CHRONICLE_RPC_TOKEN`, and prints the receipt. */
 export const send = <E, R>(
   command: Effect.Effect<CommandInput, E, R | Ledger>,
-  { id, json }: { readonly id: Option.Option<string>; readonly json: boolean }
+  { id, effectiveAt, expectedVersion, json }: SharedFlags
 ) =>
   Effect.gen(function* () {
     const client = yield* LedgerClient
     yield* client.awaitConnected
     const ledger = yield* Ledger
-    const input = { ...(yield* command), ...given({ commandId: id }) }
+    const input = {
+      ...(yield* command),
+      ...given({ commandId: id }),
+      ...given({ effectiveAt, expectedVersion })
+    }
     yield* printReceipt(yield* ledger.dispatch(input), json)
   }).pipe(Effect.provide(clientLayer()))
 
@@ -269,7 +288,7 @@ const readLegs = Effect.fnUntraced(function* (text: string, original: CommandId)
   )
 })
 
-export const reverse = ({ amount, legs, json, metadata, n, original, reason, shortfall }: ReverseFlags) =>
+export const reverse = ({ amount, legs, metadata, n, original, reason, shortfall, ...rest }: ReverseFlags) =>
   send(
     Effect.gen(function* () {
       const named = Option.isSome(legs) ? { legs: yield* readLegs(legs.value, original) } : {}
@@ -287,7 +306,7 @@ export const reverse = ({ amount, legs, json, metadata, n, original, reason, sho
         ...given({ metadata })
       }
     }),
-    { id: Option.none(), json }
+    { id: Option.none(), ...rest }
   )
 
 export const journal = ({ legs, fx, description, metadata, ...rest }: JournalFlags) =>
