@@ -87,6 +87,19 @@ export const snapshotsContract = <E>(name: string, snapshots: Layer.Layer<Snapsh
       })
     )
 
+    it.effect("may be saved twice at once, as by two questions about one past", () =>
+      Effect.gen(function* () {
+        const store = yield* Snapshots
+        const [twice, other] = [head("twice", 10, 100), head("other", 10, 100)]
+        yield* store.save([twice, other, twice])
+        const found = yield* store.latest([twice.account.id, other.account.id])
+        assert.deepStrictEqual(found.map((one) => one.account.id).toSorted(), [
+          other.account.id,
+          twice.account.id
+        ])
+      })
+    )
+
     it.effect("replace one that differs under the same key", () =>
       Effect.gen(function* () {
         const store = yield* Snapshots

@@ -59,6 +59,11 @@ const deleteAll = `
       AND mine.version = snapshots.version
   )`
 
+/** One statement cannot replace a row twice, and who asks for the past of one account at once offers the same snapshots. */
+const lastOfEach = (rows: ReadonlyArray<SnapshotRow>): ReadonlyArray<SnapshotRow> => [
+  ...new Map(rows.map((row) => [`${row.accountId}@${row.version}`, row])).values()
+]
+
 const versionMax = Number.MAX_SAFE_INTEGER
 const schemaVersion = PgTypes.int4(accountSchemaVersion)
 
@@ -116,7 +121,7 @@ export const makeSql = Effect.gen(function* () {
     save: (heads) =>
       heads.length === 0
         ? Effect.void
-        : Effect.asVoid(query(insert, snapshotColumns.arrays(heads.map(toRow)))),
+        : Effect.asVoid(query(insert, snapshotColumns.arrays(lastOfEach(heads.map(toRow))))),
     drop: (heads) =>
       heads.length === 0 ? Effect.void : Effect.asVoid(query(deleteAll, keys.arrays(heads.map(toRow))))
   } satisfies Snapshots["Service"]
