@@ -2,7 +2,7 @@
 import { Option, Result } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { FrozenSide } from "../domain/Command.ts"
-import { AccountId, AccountOrContra, CommandId, ContraId, Version } from "../domain/Ids.ts"
+import { AccountId, AccountOrContra, CommandId, ContraId, OriginalId, Version } from "../domain/Ids.ts"
 import { parseAsset } from "../domain/Money.ts"
 import { type Fault, parseDuration, toExchanges, toLegs } from "./DayFields.ts"
 import { accountArgument, instantFlag, jsonFlag, Positive } from "./flags.ts"
@@ -118,7 +118,7 @@ export const transfer = Command.make(
 const reverseFlags = {
   original: Argument.String("original").pipe(
     Argument.withDescription("The id of the command whose money is given back"),
-    Argument.withSchema(CommandId)
+    Argument.withSchema(OriginalId)
   ),
   reason: Flag.String("reason").pipe(Flag.withDescription("Why; kept with the events")),
   n: Flag.Int("n").pipe(

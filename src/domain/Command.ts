@@ -14,6 +14,7 @@ import {
   Instant,
   instantMax,
   isContra,
+  OriginalId,
   Version
 } from "./Ids.ts"
 import { Amount, Asset, OverdraftLimit, Rate, Rounding } from "./Money.ts"
@@ -212,7 +213,7 @@ const kinds = {
    */
   Reverse: {
     ...common,
-    original: CommandId,
+    original: OriginalId,
     n: Schema.optionalKey(ReversalNumber),
     amount: Schema.optionalKey(Amount),
     /** Of `amount`, and of the legs that name none. */

@@ -52,6 +52,7 @@ export type AccountOrContra = AccountId | ContraId
 /** Whether it lies outside of the books. Ids were checked when they came in. */
 export const isContra = (id: AccountOrContra): id is ContraId => id.startsWith(externalPrefix)
 
+const commandIdPattern = /^[A-Za-z0-9_:./@=+-]{1,128}$/u
 const commandIdMessage = "must be 1 to 128 characters of A-Z a-z 0-9 _ : - . / @ = +"
 
 /**
@@ -59,9 +60,16 @@ const commandIdMessage = "must be 1 to 128 characters of A-Z a-z 0-9 _ : - . / @
  * text in base64 is one as it is. The transaction that the command makes has the same id.
  */
 export const CommandId = Schema.String.check(
-  Schema.isPattern(/^[A-Za-z0-9_:./@=+-]{1,128}$/u, { message: commandIdMessage })
+  Schema.isPattern(commandIdPattern, { message: commandIdMessage })
 ).pipe(Schema.brand("CommandId"))
 export type CommandId = typeof CommandId.Type
+
+/** The id of a command that can be reversed: a client's, for those that the ledger made are of reversals, notices and parts of groups. */
+export const OriginalId = Schema.String.check(
+  Schema.isPattern(commandIdPattern, {
+    message: `${commandIdMessage}: what has an id of the ledger's own (~), a reversal or a part of a group, cannot be reversed`
+  })
+).pipe(Schema.brand("CommandId"))
 
 /**
  * An id by which a command or a transfer is found: chosen by a client; the ledger's own, `~r<n>~<original>`, for the n-th reversal of

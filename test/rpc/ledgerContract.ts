@@ -329,6 +329,10 @@ export const ledgerContract = <R>(
         found.legs.map(({ event }) => "metadata" in event && event.metadata),
         [metadata, metadata]
       )
+      for (const original of [`~r1~${id("split")}`, `${id("g")}~1`]) {
+        const refused = yield* Effect.flip(ledger.dispatch({ _tag: "Reverse", original, reason: "again" }))
+        assert.match(refused.message, /^original: .* a reversal or a part of a group, cannot be reversed$/)
+      }
       for (const account of [shop, fees])
         assert.strictEqual((yield* ledger.strongBalance(account)).balance, 0n)
       const last = yield* ledger.dispatch(deposit(shop, 1n))
