@@ -46,6 +46,10 @@ export interface Storm {
   readonly seconds: number
   readonly concurrency: number
   readonly seed: number
+  /** Ends it after so many commands of each client, in place of `seconds`. */
+  readonly commandsEach?: number
+  /** Only from accounts that the node owns, as callers that know the owner give them. */
+  readonly ownedOnly?: boolean
 }
 
 /** Deposits, one a call, to these accounts in turn, for so long. */
@@ -72,15 +76,31 @@ export type Question =
   | { readonly _tag: "Nodes" }
   | { readonly _tag: "Stats" }
 
+/** Accounts drawn for one that the node owns, at most: it may own none for a moment. */
+const drawsMax = 200
+
 /** One clock for all processes of the machine. */
 const now = (): number => Number(process.hrtime.bigint())
 
 const answerOf = (result: Result.Result<Attempt["answer"], { readonly _tag: string }>): Attempt["answer"] =>
   Result.isSuccess(result) ? result.success : result.failure._tag
 
-const storm = ({ prefix, ids = prefix, accounts, shape, seconds, concurrency, seed }: Storm) =>
+const storm = (options: Storm) =>
   Effect.gen(function* () {
+    const {
+      prefix,
+      ids = prefix,
+      accounts,
+      shape,
+      seconds,
+      concurrency,
+      seed,
+      commandsEach,
+      ownedOnly
+    } = options
     const dispatcher = yield* Dispatcher
+    const { owns } = dispatcher.localNode
+    const isSource = (from: number) => ownedOnly !== true || owns(`${prefix}${from}` as AccountId) // ids of tests are valid
     const attempts: Array<Attempt> = []
     const refused: Array<StormResult["refused"][number]> = []
     const latenciesMs: Array<number> = []
@@ -88,8 +108,9 @@ const storm = ({ prefix, ids = prefix, accounts, shape, seconds, concurrency, se
     const client = (index: number) =>
       Effect.gen(function* () {
         const rng = new Rng(seed * 1_000 + index)
-        for (let nth = 0; now() < end; nth++) {
-          const from = rng.below(accounts)
+        for (let nth = 0; commandsEach === undefined ? now() < end : nth < commandsEach; nth++) {
+          let from = rng.below(accounts)
+          for (let draws = 1; draws < drawsMax && !isSource(from); draws++) from = rng.below(accounts)
           const ring = Math.floor(from / 5) * 5
           const to =
             shape === "rings"

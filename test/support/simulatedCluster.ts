@@ -1,6 +1,11 @@
 /** A cluster of nodes in one process, over a network that loses, repeats and delays messages by script. */
 import { Effect } from "effect"
-import { Answer, type Placing } from "../../src/actors/accounts/Placement.ts"
+import {
+  Answer,
+  type LeaseGrant,
+  type LeaseRefused,
+  type Placing
+} from "../../src/actors/accounts/Placement.ts"
 import type { LocalNode as LocalNodeService } from "../../src/actors/commands/LocalNode.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { allShards } from "../../src/domain/Shard.ts"
@@ -8,6 +13,11 @@ import { defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
 import { lendTo } from "./lending.ts"
 
 type LocalNode = LocalNodeService["Service"]
+
+/** A place whose leases are asked for by an effect, as a network needs that loses and delays messages. */
+interface SimulatedPlacing extends Placing {
+  readonly borrow: (id: AccountId, lease: string) => Effect.Effect<LeaseGrant, LeaseRefused>
+}
 
 /** What may happen to a message. A request that is lost is sent again, as by the real cluster; a returned lease is not. */
 export type MessageFault = "lost" | "answerLost" | "slow"
@@ -84,7 +94,7 @@ export class SimulatedCluster {
     this.#claims[to]?.add(group)
   }
 
-  placementOf(node: number): Placing {
+  placementOf(node: number): SimulatedPlacing {
     return {
       isAlone: false,
       owns: (id) => this.#claims[node]?.has(this.groupOf(id)) ?? false,

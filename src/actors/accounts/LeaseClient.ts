@@ -3,13 +3,20 @@
  * decided here. One lease serves the commands that wait for the account and those that come shortly after; then the
  * account goes back to its owner (LeaseServer.ts).
  */
-import { Clock, Context, Effect, Exit, FiberSet, Layer, Random } from "effect"
+import { Clock, Context, Effect, Exit, FiberSet, Layer, Random, Result } from "effect"
 import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerClock } from "./LedgerClock.ts"
 import { AccountActor, type AccountLock, type PendingCommand } from "./Lifecycle.ts"
-import { type GivenBack, type LeaseGrant, type LeaseRefused, type PeerBusy, Placement } from "./Placement.ts"
+import {
+  type BorrowReply,
+  type GivenBack,
+  type LeaseGrant,
+  type LeaseRefused,
+  type PeerBusy,
+  Placement
+} from "./Placement.ts"
 
 /** An account of another node, on which this one decides while the lease lasts. */
 interface LeasedAccount {
@@ -21,6 +28,8 @@ interface LeasedAccount {
   waiting: Array<PendingCommand>
   /** The head at the beginning of the lease; undefined until the account is here. */
   granted: Head | undefined
+  /** Takes the request for the lease back, where it is known how. */
+  withdraw: (() => void) | undefined
   /** No command joins from here on, so that the owner gets the account back. */
   closesAtMs: number
   /** By then the owner may have taken it back; nothing may be decided on it any more. */
@@ -77,6 +86,7 @@ const make = Effect.gen(function* () {
       users: new Set(),
       waiting,
       granted: undefined,
+      withdraw: undefined,
       closesAtMs: 0,
       endsAtMs: 0,
       endsAtWallMs: 0,
@@ -85,13 +95,25 @@ const make = Effect.gen(function* () {
       isBroken: false
     }
     leased.set(account, one)
-    const asked = placement.borrow(account, one.lease).pipe(
-      Effect.exit,
-      Effect.flatMap((exit) =>
-        Exit.isSuccess(exit) ? Effect.sync(() => begin(one, exit.value, now, nowWall)) : refused(one, exit)
-      )
-    )
-    run(asked)
+    const reply: BorrowReply = (exit) => {
+      if (Exit.isFailure(exit)) return void run(refused(one, exit))
+      // Who carries the answer has others to carry, which a defect here must not keep from them.
+      const begun = Result.try(() => begin(one, exit.value, now, nowWall))
+      if (Result.isFailure(begun)) run(Effect.logError("a lease could not begin", begun.failure))
+    }
+    const asked = placement.borrow(account, one.lease, reply)
+    if (Effect.isEffect(asked)) run(Effect.map(Effect.exit(asked), reply))
+    else one.withdraw = asked
+  }
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      for (const one of leased.values()) if (one.granted === undefined) one.withdraw?.()
+    })
+  )
+
+  const giveBack = (account: AccountId, lease: string, given: GivenBack): void => {
+    const rest = placement.giveBack(account, lease, given)
+    if (rest !== undefined) run(rest)
   }
 
   const begin = (one: LeasedAccount, grant: LeaseGrant, askedAt: number, askedAtWall: number): void => {
@@ -115,7 +137,7 @@ const make = Effect.gen(function* () {
   ) {
     leased.delete(actor.id)
     // The owner may have granted it, with an answer that was lost.
-    run(placement.giveBack(actor.id, lease, { _tag: "Unchanged" }))
+    giveBack(actor.id, lease, { _tag: "Unchanged" })
     const failure = Exit.isFailure(exit) ? Exit.findErrorOption(exit) : undefined
     if (failure?._tag === "Some" && failure.value._tag !== "NotMine") {
       const refusal = failure.value._tag === "PeerBusy" ? "PeerBusy" : Exit.fail(failure.value)
@@ -131,7 +153,7 @@ const make = Effect.gen(function* () {
     if (granted === undefined || one.isOpening || one.users.size > 0 || leased.get(actor.id) !== one) return
     leased.delete(actor.id)
     actor.evict()
-    run(placement.giveBack(actor.id, one.lease, givenBack(one, granted)))
+    giveBack(actor.id, one.lease, givenBack(one, granted))
     const waiting = one.waiting.filter(({ phase }) => phase !== "done")
     if (waiting.length > 0) ask(actor.id, waiting)
   }

@@ -1,5 +1,5 @@
 /** Which node owns an account, and how to reach it. The default is a node alone, which owns all of them. */
-import { Context, Data, Effect, Layer, Schema } from "effect"
+import { Context, Data, Effect, type Exit, Layer, Schema } from "effect"
 import { Account } from "../../domain/Account.ts"
 import type { Command } from "../../domain/Command.ts"
 import { CommandError, Overloaded, Unavailable } from "../../domain/Errors.ts"
@@ -51,6 +51,12 @@ export interface OtherNode {
   readonly shards: ReadonlyArray<number>
 }
 
+/** Takes the grant of a lease, or why there is none. */
+export type BorrowReply = (granted: Exit.Exit<LeaseGrant, LeaseRefused | PeerBusy>) => void
+
+/** See `Placing.borrow`. */
+type Borrowing = Effect.Effect<LeaseGrant, LeaseRefused | PeerBusy> | (() => void) | undefined
+
 export interface Placing {
   /** No other node is known to this one: whatever wrote to the log before was an earlier life of it. */
   readonly isAlone: boolean
@@ -71,10 +77,14 @@ export interface Placing {
     commands: ReadonlyArray<Command>
   ) => Effect.Effect<ReadonlyArray<Answer>, Unavailable | PeerBusy>
   readonly head: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
-  /** Leases an account from its owner; waits for its turn. Give it back, even if this is interrupted. */
-  readonly borrow: (account: AccountId, lease: string) => Effect.Effect<LeaseGrant, LeaseRefused | PeerBusy>
-  /** May be lost: then the lease expires. */
-  readonly giveBack: (account: AccountId, lease: string, given: GivenBack) => Effect.Effect<void>
+  /**
+   * Leases an account from its owner; waits for its turn. Give it back, even if it was refused: the answer with the grant may be lost. Either
+   * calls `reply` once, perhaps before this returns, and returns how to withdraw the request (what is granted all the same expires); or
+   * returns the effect that asks. Nodes ask without a fiber, because each transaction over two of them needs a lease.
+   */
+  readonly borrow: (account: AccountId, lease: string, reply: BorrowReply) => Borrowing
+  /** May be lost: then the lease expires. Returns what remains to be run, where the return was not said at once. */
+  readonly giveBack: (account: AccountId, lease: string, given: GivenBack) => Effect.Effect<void> | undefined
 }
 
 const notMine = Effect.fail(new NotMine())
@@ -93,7 +103,7 @@ const alone: Placing = {
   dispatch: (_, commands) => Effect.succeed(commands.map(() => Answer.make({ _tag: "Moved" }))),
   head: () => notMine,
   borrow: () => notMine,
-  giveBack: () => Effect.void
+  giveBack: () => undefined
 }
 
 /** Of a node that takes no commands: callers are told that it owns no account. */

@@ -2,25 +2,33 @@
  * Which accounts this node owns in a cluster, and its way to the owners of the others: what the write path asks for, over
  * the shards that the cluster gave to this node and the connections to the nodes that have the others.
  */
-import { Effect, Layer } from "effect"
+import { Effect, Exit, Layer, Option } from "effect"
 import { Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { shardOf } from "../../domain/Shard.ts"
 import { LockCertainty } from "../../infra/cluster/LockCertainty.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
-import { type Answer, NotMine, PeerBusy, Placement, type Placing } from "../accounts/Placement.ts"
+import {
+  type Answer,
+  type LeaseGrant,
+  type LeaseRefused,
+  NotMine,
+  PeerBusy,
+  Placement,
+  type Placing
+} from "../accounts/Placement.ts"
 import { ClusterShards } from "./ClusterShards.ts"
-import type { PeerNotice, PeerRequest, PeerResponse } from "./PeerMessages.ts"
+import type { PeerNotice, PeerRequest, PeerResponse, Unanswered } from "./PeerMessages.ts"
 import { Peers } from "./Peers.ts"
 
 const makePlacing = Effect.gen(function* () {
   const certainty = yield* LockCertainty
   const { owned, told } = yield* ClusterShards
-  const { send, tell, others } = yield* Peers
+  const peers = yield* Peers
   const { shards, affinitySegments } = yield* ClusterConfig
   const rule = { shards, affinitySegments }
   const groupOf = (account: AccountId): number => shardOf(account, rule)
-  const ask = (account: AccountId, request: PeerRequest) => send(groupOf(account), request)
+  const ask = (account: AccountId, request: PeerRequest) => peers.send(groupOf(account), request)
   /** Where no answer came, or the owner is losing the shard, the account is moving: nothing was done. */
   const moving = Effect.fail(new NotMine())
   const refusalOf = (response: PeerResponse) =>
@@ -31,7 +39,7 @@ const makePlacing = Effect.gen(function* () {
     owns: (account) => owned[groupOf(account)] === true && certainty.isCertain(),
     groupOf,
     ownedShards: told,
-    others,
+    others: peers.others,
     dispatch: (account, commands) => {
       const all = (answer: Answer): ReadonlyArray<Answer> => commands.map(() => answer)
       return Effect.matchEffect(ask(account, { _tag: "Dispatch", commands }), {
@@ -52,27 +60,33 @@ const makePlacing = Effect.gen(function* () {
         // A question is not refused for want of memory.
         Effect.catchTag("Overloaded", () => moving)
       ),
-    borrow: (account, lease) =>
-      ask(account, { _tag: "Borrow", account, lease }).pipe(
-        Effect.catch(
-          ({ isFull }): Effect.Effect<never, NotMine | PeerBusy> =>
-            isFull ? Effect.fail(new PeerBusy()) : moving
-        ),
-        Effect.flatMap((response) =>
-          response._tag === "Lent" ? Effect.succeed(response.loan) : refusalOf(response)
-        )
-      ),
-    giveBack: (account, lease, given) =>
-      Effect.suspend(() => {
-        const request: PeerNotice = { _tag: "GiveBack", account, lease, given }
-        if (tell(groupOf(account), request)) return Effect.void
-        return ask(account, request).pipe(
-          Effect.catchCause((cause) => Effect.logDebug("an account was not given back", cause)),
-          Effect.asVoid
-        )
-      })
+    borrow: (account, lease, reply) =>
+      peers.ask(groupOf(account), { _tag: "Borrow", account, lease }, (answer) => reply(grantOf(answer))),
+    giveBack: (account, lease, given) => {
+      const request: PeerNotice = { _tag: "GiveBack", account, lease, given }
+      if (peers.tell(groupOf(account), request)) return undefined
+      return ask(account, request).pipe(
+        Effect.catchCause((cause) => Effect.logDebug("an account was not given back", cause)),
+        Effect.asVoid
+      )
+    }
   } satisfies Placing
 })
+
+const movingExit = Exit.fail(new NotMine())
+
+/** What the answer to the request for a lease comes to. */
+const grantOf = (
+  answer: Exit.Exit<PeerResponse, Unanswered>
+): Exit.Exit<LeaseGrant, LeaseRefused | PeerBusy> => {
+  if (Exit.isFailure(answer)) {
+    const unanswered = Exit.findErrorOption(answer)
+    return Option.isSome(unanswered) && unanswered.value.isFull ? Exit.fail(new PeerBusy()) : movingExit
+  }
+  const response = answer.value
+  if (response._tag === "Lent") return Exit.succeed(response.loan)
+  return response._tag === "Refused" ? Exit.fail(response.error) : movingExit
+}
 
 const otherVersion = (account: AccountId): Unavailable =>
   new Unavailable({

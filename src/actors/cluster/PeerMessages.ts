@@ -52,6 +52,16 @@ export class Unanswered extends Data.TaggedError("Unanswered")<{ readonly reason
 /** Puts a request to the owner of a shard. */
 export type SendToPeer = (shard: number, request: PeerRequest) => Effect.Effect<PeerResponse, Unanswered>
 
+/**
+ * The same without a fiber: `resume` is called once, perhaps before this returns. Calling what this returns says that the answer is not
+ * waited for any more.
+ */
+export type AskPeer = (
+  shard: number,
+  request: PeerRequest,
+  resume: (answer: Exit.Exit<PeerResponse, Unanswered>) => void
+) => (() => void) | undefined
+
 /** How much of another node's credit a request takes until it is answered. */
 export const weightOf = (request: PeerRequest): number => {
   switch (request._tag) {

@@ -5,6 +5,7 @@
 import { Effect, Exit } from "effect"
 import type { PeerConversation } from "./PeerConversation.ts"
 import {
+  type AskPeer,
   notOwned,
   type PeerNotice,
   type PeerRequest,
@@ -50,17 +51,19 @@ export class PeerRoutes {
 
   readonly send: SendToPeer = (shard, request) =>
     Effect.callback<PeerResponse, Unanswered>((resume) => {
-      const home = this.#homeOf(shard, request)
-      if (home !== undefined) {
-        const forget = this.#ask(home, request, resume)
-        return forget === undefined ? undefined : Effect.sync(forget)
-      }
-      // It came to this node since the caller looked.
-      if (this.#owned[shard] === true) return resume(Exit.succeed(notOwned(request)))
-      const waiting = this.#wait(shard, request, resume)
-      if (waiting === undefined) return resume(Exit.fail(new Unanswered({ reason: "full" })))
-      return Effect.sync(() => waiting.forget?.())
+      const forget = this.ask(shard, request, resume)
+      return forget === undefined ? undefined : Effect.sync(forget)
     })
+
+  readonly ask: AskPeer = (shard, request, resume) => {
+    const home = this.#homeOf(shard, request)
+    if (home !== undefined) return this.#ask(home, request, resume)
+    // It came to this node since the caller looked.
+    if (this.#owned[shard] === true) return void resume(Exit.succeed(notOwned(request)))
+    const waiting = this.#wait(shard, request, resume)
+    if (waiting === undefined) return void resume(Exit.fail(new Unanswered({ reason: "full" })))
+    return () => waiting.forget?.()
+  }
 
   /** Says what needs no answer to the node that it is for. False where that is not known, or has to be asked. */
   tell(shard: number, request: PeerNotice): boolean {

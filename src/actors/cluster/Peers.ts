@@ -18,6 +18,7 @@ import { ClusterShards } from "./ClusterShards.ts"
 import { PeerFormIdentity } from "./PeerCodec.ts"
 import { type Introduction, PeerConversation } from "./PeerConversation.ts"
 import {
+  type AskPeer,
   answerRequest,
   notOwned,
   type PeerNotice,
@@ -46,6 +47,7 @@ export class Peers extends Context.Service<
   Peers,
   {
     readonly send: SendToPeer
+    readonly ask: AskPeer
     /** Says to the owner of a shard what needs no answer and may be lost. False where it has to be sent instead. */
     readonly tell: (shard: number, request: PeerNotice) => boolean
     /** Answers the requests of other nodes from now on; until then this node owns nothing. */
@@ -162,6 +164,7 @@ const makePeers = Effect.fnUntraced(function* (node: string) {
   )
   return {
     send: routes.send,
+    ask: routes.ask,
     tell: (shard, request) => routes.tell(shard, request),
     others: () =>
       [...links.values()]

@@ -1,0 +1,110 @@
+/** What a node does about the leases that it asks for, beside what the tests of whole nodes show. */
+import { assert, it } from "@effect/vitest"
+import { Effect, Exit, Layer, Logger, References } from "effect"
+import { LeaseClient } from "../../src/actors/accounts/LeaseClient.ts"
+import { LedgerClock } from "../../src/actors/accounts/LedgerClock.ts"
+import { PendingCommand } from "../../src/actors/accounts/Lifecycle.ts"
+import { type BorrowReply, Placement, type Placing } from "../../src/actors/accounts/Placement.ts"
+import { accountsOf } from "../../src/domain/Command.ts"
+import { emptyHead } from "../../src/domain/Head.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
+import { allShards } from "../../src/domain/Shard.ts"
+import { toCommand, transfer } from "../support/ledgerWorld.ts"
+
+const far = "far" as AccountId // a valid id
+
+/** A place without an account, whose requests for leases are answered by the test. */
+const place = () => {
+  const asked: Array<BorrowReply> = []
+  const returned: Array<string> = []
+  let withdrawn = 0
+  const placing: Placing = {
+    isAlone: false,
+    owns: () => false,
+    groupOf: () => 0,
+    ownedShards: () => allShards,
+    others: () => [],
+    dispatch: () => Effect.succeed([]),
+    head: () => Effect.never,
+    borrow: (_account, _lease, reply) => {
+      asked.push(reply)
+      return () => {
+        withdrawn++
+      }
+    },
+    giveBack: (_account, _lease, { _tag }) => {
+      returned.push(_tag)
+      return undefined
+    }
+  }
+  const layer = LeaseClient.layer.pipe(Layer.provide([Layer.succeed(Placement, placing), LedgerClock.layer]))
+  return { layer, asked, returned, withdrawn: () => withdrawn }
+}
+
+const granted = Exit.succeed({ head: emptyHead(far), waitedMs: 0, leaseMs: 1_000 })
+
+const waiting = (resume: () => void) => {
+  const command = toCommand(transfer("near", far, 1n, "t"))
+  return new PendingCommand(command, "hash", 5_000, accountsOf(command), resume)
+}
+
+it.effect("a node that ends takes back the requests for leases that are not answered", () =>
+  Effect.gen(function* () {
+    const { layer, withdrawn } = place()
+    yield* Effect.gen(function* () {
+      const { join } = yield* LeaseClient
+      assert.isUndefined(
+        join(
+          far,
+          waiting(() => {})
+        )
+      )
+      assert.strictEqual(withdrawn(), 0)
+    }).pipe(Effect.provide(layer))
+    assert.strictEqual(withdrawn(), 1)
+  })
+)
+
+it.effect("a lease that no command needs any more when it is granted goes back unchanged, at once", () =>
+  Effect.gen(function* () {
+    const { layer, asked, returned, withdrawn } = place()
+    yield* Effect.gen(function* () {
+      const { join, size } = yield* LeaseClient
+      join(
+        far,
+        waiting(() => {})
+      )
+      asked[0]?.(granted)
+      assert.deepStrictEqual(returned, ["Unchanged"])
+      assert.strictEqual(size(), 0)
+    }).pipe(Effect.provide(layer))
+    assert.strictEqual(withdrawn(), 0)
+  })
+)
+
+it.effect(
+  "a defect of a command that a lease was granted to is logged, and does not reach who carries the answer",
+  () => {
+    const lines: Array<unknown> = []
+    const logger = Logger.make(({ message }) => {
+      lines.push(message)
+    })
+    return Effect.gen(function* () {
+      const { layer, asked } = place()
+      yield* Effect.gen(function* () {
+        const { join } = yield* LeaseClient
+        join(
+          far,
+          waiting(() => {
+            throw new Error("a defect")
+          })
+        )
+        asked[0]?.(granted)
+      }).pipe(Effect.provide(layer))
+      assert.include(JSON.stringify(lines), "a lease could not begin")
+    }).pipe(
+      Effect.provide(Logger.layer([logger])),
+      Effect.provideService(References.MinimumLogLevel, "Error")
+    )
+  }
+)
