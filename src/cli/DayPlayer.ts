@@ -374,10 +374,13 @@ const judge = Effect.fnUntraced(function* (
   options: PlayOptions
 ) {
   for (const before of after) yield* Deferred.await(before)
-  const { balanceOf = () => Effect.fail(nothingToAsk) } = options
+  const { balanceOf } = options
   const { of, asset, expected } = assertion
   const name = "account" in of ? of.account : `${of.prefix}*`
-  const found = yield* patiently(balanceOf(assertion, reached.of(assertion)), options)
+  const found =
+    balanceOf === undefined
+      ? Result.fail(nothingToAsk)
+      : yield* patiently(balanceOf(assertion, reached.of(assertion)), options)
   if (Result.isSuccess(found) && found.success === expected)
     return Settled.Asserted({ line, failure: undefined })
   const message = Result.isSuccess(found)
