@@ -6,15 +6,15 @@ COPY package.json package-lock.json ./
 # install script has anything to do.
 RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund
 
-# The console is bundled with development tools, which stay behind.
-FROM node:24.20.0-trixie-slim AS console
+# The console and the command line are bundled with development tools, which stay behind.
+FROM node:24.20.0-trixie-slim AS bundles
 WORKDIR /app
 COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY scripts ./scripts
 COPY src ./src
 COPY tsconfig.json ./
-RUN node scripts/bundleConsole.ts
+RUN node scripts/bundleConsole.ts && node scripts/front.ts src
 
 FROM node:24.20.0-trixie-slim
 ENV NODE_ENV=production
@@ -23,9 +23,10 @@ COPY --from=dependencies /app/node_modules ./node_modules
 COPY package.json ./
 COPY migrations ./migrations
 COPY src ./src
-COPY --from=console /app/dist/console ./dist/console
-# Node strips the types itself; nothing is compiled, and nothing is written below /app. V8's compiled code is kept for the next start
-# of the read side's thread, where the container has a /tmp to write to.
+COPY --from=bundles /app/dist/console ./dist/console
+COPY --from=bundles /app/dist/front ./dist/front
+# Nothing is written below /app. V8's compiled code is kept for the next start of the read side's thread, where the container has a
+# /tmp to write to.
 ENV NODE_COMPILE_CACHE=/tmp/chronicle-code
 USER node
 ENTRYPOINT ["node", "src/cli/main.ts"]

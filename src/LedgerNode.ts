@@ -45,6 +45,7 @@ import type { ProjectionSql, ReadModelSql } from "./infra/readmodel/ReadModelSql
 import { isTraced } from "./infra/telemetry/Logs.ts"
 import * as Ledger from "./Ledger.ts"
 import { busOf, placesOf, type ReadSideData } from "./ReadSideData.ts"
+import { entryOfReadSide } from "./ReadSideEntry.ts"
 import * as Stores from "./Stores.ts"
 import * as WebhookLayers from "./WebhookLayers.ts"
 
@@ -72,12 +73,6 @@ export const writeSide = (node: string) =>
   Dispatcher.layer(node).pipe(
     Layer.provideMerge(Layer.mergeAll(Snapshotter.layer, LedgerClock.layer, CommitFeed.layer))
   )
-
-/** The entry of the thread: beside this file, in the sources as in the package. */
-const readSideEntry = new URL(
-  import.meta.url.endsWith(".ts") ? "./readSideMain.ts" : "./readSideMain.js",
-  import.meta.url
-)
 
 /**
  * The environment of the process, and where the thread keeps V8's compiled code, unless that is named there already. Node.js reads it before
@@ -113,7 +108,7 @@ export const readSideThread = (
         projections: options.projections ?? []
       }
       const spawn = () =>
-        new WorkerThreads.Worker(readSideEntry, {
+        new WorkerThreads.Worker(entryOfReadSide(data.projections), {
           workerData: data,
           env: threadEnvironment(),
           name: "chronicle-read-side",

@@ -9,6 +9,7 @@ import { Data, Effect, Layer, Predicate, Redacted, References } from "effect"
 import * as CustomProjection from "./actors/projections/CustomProjection.ts"
 import * as ReadSide from "./actors/projections/ReadSide.ts"
 import * as ReadSideRunner from "./actors/thread/ReadSideRunner.ts"
+import { bundle } from "./Bundle.ts"
 import { Bus } from "./infra/bus/Bus.ts"
 import { LedgerConfig } from "./infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "./infra/config/ReadSideConfig.ts"
@@ -16,6 +17,7 @@ import { SumPrefixes } from "./infra/config/SumPrefixes.ts"
 import { WebhookConfig, WebhookPolicy } from "./infra/config/WebhookConfig.ts"
 import { isProjection, projectionFault } from "./infra/readmodel/Projection.ts"
 import type { ReadSideData } from "./ReadSideData.ts"
+import { nameSourcesInStacks } from "./SourcesInStacks.ts"
 import * as Stores from "./Stores.ts"
 import * as WebhookLayers from "./WebhookLayers.ts"
 
@@ -38,6 +40,8 @@ const load = Effect.fnUntraced(function* (module: string) {
 })
 
 const data: ReadSideData = workerData // of `LedgerNode`
+
+if (bundle !== undefined) nameSourcesInStacks(bundle)
 
 /** Loaded where it is used: an exporter is a client of HTTP. */
 const traces = Layer.unwrap(

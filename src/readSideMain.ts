@@ -1,6 +1,6 @@
 /**
  * The thread of the read side: what `LedgerNode` starts beside the thread of the commands. It gives way first, and loads its modules then:
- * a thread that starts anew under load is half a second of processor time, which commands would wait for.
+ * a thread that starts anew under load takes processor time, which commands would wait for.
  */
 import { workerData } from "node:worker_threads"
 import { giveWay } from "./actors/thread/ThreadPriority.ts"

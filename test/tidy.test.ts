@@ -185,12 +185,19 @@ const allowed: { readonly [rule: string]: { readonly [path: string]: string } } 
   "chance is a service": {
     "src/infra/dev/Password.ts": "a password needs the machine's entropy, no seed may foretell it"
   },
+  "the clock is a service": {
+    "src/cli/front.ts": "the time of a folder that is in use, beside whatever the process does"
+  },
+  "time passes in Effect": {
+    "src/cli/front.ts": "renews that time for as long as the process runs"
+  },
   "the environment is read in one place": {
     "src/LedgerNode.ts": "a thread gets the environment of its process, with a place for V8's compiled code",
     "src/infra/dev/Programs.ts": "PATH and HOME are the machine's, not the ledger's configuration",
     "src/loadtest/nodes/NodeProcess.ts": "a node gets the environment of its parent, with its own place in it"
   },
   "no async and no try in Effect code": {
+    "src/SourcesInStacks.ts": "V8 asks for a stack trace in the middle of anything, and must get one",
     "src/cli/front.ts": "runs before effect is loaded, to find out how much of it is needed",
     "src/AsyncLedger.ts": "the door for hosts that have promises and no Effect",
     "src/openLedger.ts": "the same, to a node of the host's own process"

@@ -1,11 +1,10 @@
 /**
- * Finds the front: the part of the command line that answers `--help`, `--version`, wrong usage and what goes over RPC,
- * bundled into a few files that load in a tenth of a second. The package brings it along. In a working copy it is a cache
- * by the state of the sources: made when a command runs after a change, and never needed, for the sources do the same
- * in a second.
+ * Finds the front: the command line and the thread of the read side, bundled into some thirty files, of which `--help` loads three in a tenth of
+ * a second and a node fifteen. The package brings it along, and so does the image. In a working copy it is a cache by the state of the sources:
+ * made when a command runs after a change, and never needed, for the sources do the same in a second.
  */
 import { createHash } from "node:crypto"
-import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs"
+import { existsSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import { cacheFolder } from "../CacheFolder.ts"
@@ -14,20 +13,25 @@ import { cacheFolder } from "../CacheFolder.ts"
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..")
 const isWorkingCopy = import.meta.url.endsWith(".ts") && existsSync(join(root, "node_modules", "rolldown"))
 
-/** Changes with every file of the sources, and with the packages that are bundled. */
+/** Changes with every file of the sources, with the packages that are bundled, and with how they are. */
 const stateOfSources = (): string => {
   const hash = createHash("sha256")
   const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
     .filter((path) => path.endsWith(".ts"))
     .map((path) => join("src", path))
-  for (const path of ["package.json", "package-lock.json", ...sources.toSorted()]) {
+  for (const path of [
+    "package.json",
+    "package-lock.json",
+    join("scripts", "front.ts"),
+    ...sources.toSorted()
+  ]) {
     const { mtimeMs, size } = statSync(join(root, path))
     hash.update(`${path} ${mtimeMs} ${size}\n`)
   }
   return hash.digest("hex").slice(0, 16)
 }
 
-/** Another process may still load parts of an older front for as long. */
+/** A front is deleted when no process has run from it for as long: one that does renews it, and may load parts of it later. */
 const keptMs = 3_600_000
 
 const removeOldFronts = (except: string): void => {
@@ -37,6 +41,20 @@ const removeOldFronts = (except: string): void => {
     if (name.startsWith("front-") && now - statSync(folder).mtimeMs > keptMs)
       rmSync(folder, { recursive: true })
   }
+}
+
+/** For as long as this process runs. */
+const keep = (folder: string): void => {
+  const renew = () => {
+    try {
+      const now = new Date()
+      utimesSync(folder, now, now)
+    } catch {
+      // Deleted by hand, or not to be written: then the sources start the next thread.
+    }
+  }
+  renew()
+  setInterval(renew, keptMs / 4).unref()
 }
 
 interface Bundler {
@@ -55,6 +73,7 @@ const frontOfSources = async (): Promise<string> => {
     else renameSync(unfinished, folder)
     removeOldFronts(folder)
   }
+  keep(folder)
   return join(folder, "front.mjs")
 }
 

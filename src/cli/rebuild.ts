@@ -1,5 +1,8 @@
 /** How `chronicle rebuild` is called. */
+import type { NodeServices } from "@effect/platform-node/NodeServices"
+import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
+import { bundle, HandOver } from "../Bundle.ts"
 import { dataFlag, jsonFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 
@@ -14,8 +17,11 @@ const flags = {
 }
 export type RebuildFlags = Command.Command.Config.Infer<typeof flags>
 
-export const rebuild = Command.make(
-  "rebuild",
-  flags,
-  lazily(() => import("./run/rebuild.ts").then(({ rebuild }) => rebuild))
+const rebuildHere = lazily<RebuildFlags, NodeServices>(() =>
+  import("./run/rebuild.ts").then((loaded) => loaded.rebuild)
+)
+
+export const rebuild = Command.make("rebuild", flags, (input) =>
+  // A module of the host imports its own effect, of which the bundle would be a second copy in the process.
+  bundle !== undefined && Option.isSome(input.module) ? Effect.fail(new HandOver()) : rebuildHere(input)
 ).pipe(Command.withDescription("Build a projection anew from the log beside the live one, and exchange them"))

@@ -9,6 +9,7 @@ import { FetchHttpClient, HttpClient } from "effect/http"
 import { jsonOf, printed, type Running, run, start } from "../support/chronicle.ts"
 import { freshDataDir, processesOf } from "../support/devStacks.ts"
 import { freePorts, ownPort } from "../support/ports.ts"
+import { tellingThreads } from "../support/threadEntries.ts"
 
 /** What the lines `export NAME=value` would set in a shell. */
 const exported = ({ stdout }: Running): Record<string, string> =>
@@ -40,8 +41,15 @@ layer(NodeServices.layer, { excludeTestServices: true })("a node in the foregrou
     () =>
       Effect.gen(function* () {
         const dataDir = yield* freshDataDir
-        const dev = yield* start(["dev", "--data", dataDir], { env: yield* freePorts })
+        const dev = yield* start(["dev", "--data", dataDir], {
+          env: { ...(yield* freePorts), ...tellingThreads }
+        })
         yield* printed(dev, /Ctrl-C ends it/)
+        // Its thread is of the bundle too.
+        const [thread = ""] = yield* Effect.sync(() => /^thread .*$/m.exec(dev.stderr()) ?? []).pipe(
+          Effect.repeat({ schedule: Schedule.spaced("50 millis"), until: ([line]) => line !== undefined })
+        )
+        assert.match(thread, /\/node_modules\/\.cache\/chronicle-ledger\/front-\w+\/readSideMain\.mjs$/)
         const env = exported(dev)
         assert.includeMembers(Object.keys(env), [
           "CHRONICLE_EVENT_STORE_URL",

@@ -11,6 +11,7 @@ import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
 import { Ledger } from "../../src/Ledger.ts"
 import { memoryLedger, openTcp, token } from "../support/rpcWorld.ts"
+import { tellingThreads } from "../support/threadEntries.ts"
 
 const run = promisify(execFile)
 const bin = (name: string) => resolve("node_modules", ".bin", name)
@@ -41,6 +42,12 @@ const ask = (path) => handler(new Request("http://127.0.0.1" + path), Context.em
 const page = await ask("/console")
 const script = await ask(/\\/console\\/files\\/[\\w-]+\\.js/.exec(await page.text())[0])
 for (const { status, headers } of [page, script]) console.log(status, headers.get("content-type"))
+`
+
+/** Which file the thread of the read side starts from in a host's process, without projections of its own and with one. */
+const tellEntries = `
+import { entryOfReadSide } from "./node_modules/chronicle-ledger/dist/ReadSideEntry.js"
+console.log(entryOfReadSide([]).href, entryOfReadSide(["/host/projection.js"]).href)
 `
 
 layer(memoryLedger, { excludeTestServices: true })("the packed package", (it) => {
@@ -74,9 +81,20 @@ layer(memoryLedger, { excludeTestServices: true })("the packed package", (it) =>
           yield* Effect.promise(() => run(bin("attw"), [tarball, "--profile", "esm-only"]))
           // By npx, as the README says, in a folder that has nothing but the package.
           const demo = yield* Effect.promise(() =>
-            run("npx", ["--no-install", "chronicle", "demo", "--json"], { cwd: peer })
+            run("npx", ["--no-install", "chronicle", "demo", "--json"], {
+              cwd: peer,
+              env: { ...process.env, ...tellingThreads }
+            })
           )
           assert.deepInclude(JSON.parse(demo.stdout.trim().split("\n").at(-1) ?? ""), { ok: true })
+          // Its threads load the bundle, those of a host without projections too.
+          assert.match(demo.stderr, /^thread file:.*\/chronicle-ledger\/dist\/front\/readSideMain\.mjs$/m)
+          writeFileSync(join(peer, "entries.mjs"), tellEntries)
+          const entries = yield* Effect.promise(() => run(process.execPath, ["entries.mjs"], { cwd: peer }))
+          assert.match(
+            entries.stdout,
+            /^file:\S+\/dist\/front\/readSideMain\.mjs file:\S+\/dist\/readSideMain\.js\n$/
+          )
           // The console is in it, and served from it.
           writeFileSync(join(peer, "console.mjs"), serveConsole)
           const served = yield* Effect.promise(() => run(process.execPath, ["console.mjs"], { cwd: peer }))

@@ -47,19 +47,18 @@ export const asking = <A, E, R>(
   askingNode(
     data,
     question,
-    (begin) =>
-      Effect.flatMap(
-        Effect.promise(() => import("../run/onStores.ts")),
-        ({ onStores }) => onStores(data, question, begin)
-      ),
+    Effect.flatMap(
+      Effect.promise(() => import("../run/onStores.ts")),
+      ({ onStores }) => onStores(data, question)
+    ),
     limits
   )
 
-/** The same for a question that is put to the stores in another way: `onStores` has to do `begin` before anything else. */
+/** The same for a question that is put to the stores in another way. */
 export const askingNode = Effect.fnUntraced(function* <A, E, R, A2, E2, R2>(
   data: Option.Option<string>,
   question: (books: QueryMethods) => Effect.Effect<A, E, R>,
-  onStores: (begin: Effect.Effect<void>) => Effect.Effect<A2, E2, R2>,
+  onStores: Effect.Effect<A2, E2, R2>,
   limits?: Partial<ClientLimits>
 ) {
   const target: Target = yield* chooseTarget(data)
@@ -68,6 +67,6 @@ export const askingNode = Effect.fnUntraced(function* <A, E, R, A2, E2, R2>(
       yield* (yield* LedgerClient).awaitConnected
       return yield* question(yield* Ledger)
     }).pipe(Effect.provide(clientLayer({ url: target.url, limits })))
-  // Not said here: the front hands over to the whole program, which comes by again.
-  return yield* onStores(target.why === undefined ? Effect.void : note(target.why))
+  if (target.why !== undefined) yield* note(target.why)
+  return yield* onStores
 })

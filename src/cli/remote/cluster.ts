@@ -41,12 +41,11 @@ const linesOf = ({ duties = [], nodes, shards, unowned }: Told): ReadonlyArray<s
 ]
 
 export const cluster = Effect.fnUntraced(function* (flags: ClusterFlags) {
-  const onDatabase = (begin: Effect.Effect<void>) =>
-    Effect.flatMap(
-      Effect.promise(() => import("../run/cluster.ts")),
-      ({ clusterOnDatabase }) => clusterOnDatabase(flags, begin)
-      // Whatever it is, the program reports it; its type cannot be named here.
-    ).pipe(Effect.mapError((error): unknown => error))
+  const onDatabase = Effect.flatMap(
+    Effect.promise(() => import("../run/cluster.ts")),
+    ({ clusterOnDatabase }) => clusterOnDatabase(flags)
+    // Whatever it is, the program reports it; its type cannot be named here.
+  ).pipe(Effect.mapError((error): unknown => error))
   const show = Effect.fnUntraced(function* (books: QueryMethods) {
     const told = yield* books.nodes
     const output = makeOutput(flags.json)

@@ -67,10 +67,8 @@ const doubtLines = (
 /** A singleton under the names that `--json` prints. */
 const toJson = ({ name, ...status }: SingletonStatus) => ({ duty: name, ...status })
 
-/** `begin` is what the caller has to say before anything else. */
 export const clusterOnDatabase = Effect.fnUntraced(
-  function* ({ data, json }: ClusterFlags, begin: Effect.Effect<void>) {
-    yield* begin
+  function* ({ data, json }: ClusterFlags) {
     const output = makeOutput(json)
     const { readModelUrl } = yield* resolveStores(data)
     const status = yield* clusterStatus(patienceMs).pipe(

@@ -7,14 +7,11 @@ import type { QueryMethods } from "../../QueryMethods.ts"
 import { grouped, makeProgress } from "../Output.ts"
 import { resolveStores } from "./services.ts"
 
-/** `begin` is what the caller has to say before anything else. */
 export const onStores = <A, E, R>(
   data: Option.Option<string>,
-  question: (books: QueryMethods) => Effect.Effect<A, E, R>,
-  begin: Effect.Effect<void> = Effect.void
+  question: (books: QueryMethods) => Effect.Effect<A, E, R>
 ) =>
   Effect.gen(function* () {
-    yield* begin
     const stores = yield* resolveStores(data)
     const progress = yield* makeProgress
     const books = makeStoreQueries(({ accounts, events }) =>
