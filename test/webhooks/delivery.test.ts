@@ -427,6 +427,32 @@ describe("a webhook", () => {
       }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
   )
 
+  it.effect(
+    "is told all of a commit that took the numbers of another, as after a restoration of the log",
+    () =>
+      Effect.gen(function* () {
+        const left = yield* Effect.gen(function* () {
+          const { write, endpoint, id } = yield* begin()
+          endpoint.answer = ({ id: event }) => (event === "a@20" ? 500 : 200)
+          yield* startNode
+          yield* write(openAccount("a"), ...Array.from({ length: 30 }, () => deposit("a", 1n)))
+          yield* pass(10_000)
+          return yield* Effect.flatMap((yield* WebhookStore).find(id), Effect.fromNullishOr)
+        }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
+        assert.match(left.lastEvent ?? "", /^a@19\b/)
+        const { write, endpoint } = yield* begin()
+        const store = yield* WebhookStore
+        assert.isTrue(yield* store.create({ ...left, id: "wh_left" }, 10))
+        yield* write(openAccount("a"), ...Array.from({ length: 30 }, () => deposit("a", 2n)))
+        yield* startNode
+        yield* pass(60_000)
+        const times = new Map<string, number>()
+        for (const event of idsOf(endpoint.seen)) times.set(event, (times.get(event) ?? 0) + 1)
+        assert.strictEqual(times.size, 31)
+        for (const [event, told] of times) assert.strictEqual(told, 2, event)
+      }).pipe(Effect.scoped, Effect.provide(webhookWorld()))
+  )
+
   it.effect("is told no more again after the death of a node whose clock was set back meanwhile", () =>
     Effect.gen(function* () {
       const { write, endpoint } = yield* begin()

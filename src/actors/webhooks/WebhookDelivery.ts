@@ -293,7 +293,8 @@ const makeDeliver = Effect.gen(function* () {
   return { deliver, keep: outages.keep }
 })
 
-const placeOf = ({ account, version }: CommittedEvent): string => `${account}@${version}`
+/** With its hash: after a restoration of the log to an earlier state, another event may have the same version. */
+const placeOf = ({ account, version, hash }: CommittedEvent): string => `${account}@${version} ${hash}`
 
 const progressOf = (row: WebhookRow): WebhookProgress => ({
   state: row.state,

@@ -34,7 +34,7 @@ export interface WebhookProgress {
   /** Of a subscription: everything before it was told. */
   readonly cursor: string
   /**
-   * The last event that it is past, `account@version`; null before the first. Within a commit the cursor stands before that, and this says
+   * The last event that it is past, `account@version` and its hash; null before the first. Within a commit the cursor stands before that, and this says
    * up to which of its events all was told.
    */
   readonly lastEvent: string | null
