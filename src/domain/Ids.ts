@@ -91,7 +91,8 @@ export const commandOfTransfer = (id: CommandId): CommandId =>
 /** The end of the year 9999, as far as four digits of a year go. */
 export const instantMax = 253_402_300_799_999
 
-const instantMessage = "must be epoch milliseconds, a whole number"
+/** What is wrong with an instant that is no whole number. */
+export const instantMessage = "must be epoch milliseconds, a whole number"
 
 /** Milliseconds since the Unix epoch, UTC. */
 export const Instant = Schema.Number.annotate({ message: instantMessage }).check(

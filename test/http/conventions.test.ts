@@ -409,6 +409,17 @@ layer(memoryLedger, { excludeTestServices: true })("a command over HTTP", (it) =
             assert.match(fault?.message ?? "", message)
           }
         }
+        const faultOf = (path: string, json: object) =>
+          Effect.map(
+            faultsOf(path, json),
+            (faults) => (faults as ReadonlyArray<{ readonly message: string }>)[0]?.message ?? "" // as above
+          )
+        // What else may be wrong under such a name has words of its own.
+        const metadata = { expiresAt: "x".repeat(257) }
+        const long = yield* faultOf("/v1/accounts", { account: "b", asset: "USD/2", owner: "B", metadata })
+        assert.strictEqual(long, "must have at most 256 characters")
+        const stray = yield* faultOf("/v1/accounts/a/deposits", { amount: "1", expiresAt: null })
+        assert.strictEqual(stray, "is not known here: no such field or option")
       })
     )
   )

@@ -5,7 +5,7 @@
 import { Effect, Result } from "effect"
 import { fromJson } from "../../domain/Command.ts"
 import { InvalidCommand } from "../../domain/Errors.ts"
-import type { CommandId } from "../../domain/Ids.ts"
+import { type CommandId, instantMessage } from "../../domain/Ids.ts"
 import { instantForms, parseInstant } from "../../domain/InstantText.ts"
 import { reversalIdOf } from "../../domain/Original.ts"
 import { duplicateKeyOf } from "./DuplicateKeys.ts"
@@ -110,7 +110,8 @@ const inWordsOfInstants =
   (command: Fields) =>
   (fault: Fault): Fault => {
     const { path } = fault
-    if (!instantFields.some((name) => name === path.at(-1))) return fault
+    // Other faults have words of their own, as of a field that is none of the kind, or of metadata under such a name.
+    if (fault.message !== instantMessage) return fault
     const value = path.reduce<unknown>(
       (inner, name) => (typeof inner === "object" && inner !== null ? Reflect.get(inner, name) : undefined),
       command
