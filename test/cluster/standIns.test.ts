@@ -33,6 +33,11 @@ const startNode = Effect.fnUntraced(function* (name: string, env: Readonly<Recor
   return { running, ledger: Context.get(client, Ledger), port: ports.CHRONICLE_HTTP_PORT }
 })
 
+/** Ends each thread of the program but the first as it starts. */
+const withoutThreads = `--import=data:text/javascript,${encodeURIComponent(
+  'import { isMainThread } from "node:worker_threads"; if (!isMainThread) process.exit(1)'
+)}`
+
 const readiness = (port: string) =>
   Effect.promise(() =>
     fetch(`http://127.0.0.1:${port}/ready`, { signal: AbortSignal.timeout(5_000) }).then(
@@ -50,8 +55,8 @@ it.live(
       const { eventStoreUrl, readModelUrl } = yield* OwnBus
       yield* LedgerNode.migrate({ eventStoreUrl, readModelUrl })
       const sound = yield* startNode("sound")
-      // Its thread is ended before it has started, again and again, with whatever shards the node is given.
-      const lame = yield* startNode("lame", { CHRONICLE_READ_SIDE_START_MS: "1" })
+      // Its thread ends before it has started, again and again, with whatever shards the node is given.
+      const lame = yield* startNode("lame", { NODE_OPTIONS: withoutThreads })
       yield* printed(sound.running, /stands in for a node that does not run/)
       const accounts = Array.from({ length: 32 }, (_, nth) => `account-${nth}`)
       for (const account of accounts) yield* lame.ledger.dispatch(openAccount(account))
