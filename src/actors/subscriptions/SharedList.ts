@@ -1,7 +1,7 @@
 /**
  * Shares one reading of the log's end among all that follow it: a bounded list of the batches that were read lately, and a seat for each
  * follower. A batch tells each seat once that it holds something for it; any other seat costs nothing, however often the log changes.
- * A seat that is not emptied before its first batch leaves the list is lost: its follower reads the log by itself.
+ * A seat that is not emptied before its first batch is dropped from the list is lost: its follower reads the log by itself.
  *
  * A subscription takes its seat without a gap and without a repetition by a *cut*, the moment up to which it has read everything. It waits
  * for the next cut of the reader, and reads up to the same one by itself: all that was published for that cut and those before it is
