@@ -406,15 +406,12 @@ const settle = Effect.fnUntraced(function* (task: CommandTask, options: PlayOpti
   return Settled.Refused({ line, command, reason, message, remembered: false })
 })
 
-const isTransient = (error: CommandError): error is Transient =>
+const isTransient = (error: CommandError | QueryError): error is Transient =>
   error._tag === "Overloaded" || error._tag === "Unavailable" || error._tag === "Indeterminate"
 
 /** What the same question may be answered a little later. */
 const passes = (error: CommandError | QueryError): boolean =>
-  error._tag === "NotYetVisible" ||
-  error._tag === "Overloaded" ||
-  error._tag === "Unavailable" ||
-  error._tag === "Indeterminate"
+  isTransient(error) || error._tag === "NotYetVisible"
 
 /** Does it again for `patienceMs` while its failure passes; what it came to at last. */
 const patiently = Effect.fnUntraced(function* <A, E extends CommandError | QueryError>(
