@@ -3,13 +3,13 @@
  * is immutable by the time that it is read, so a reversal is decided on it however often it is decided again.
  */
 import { Effect, Result } from "effect"
-import { contrasOf } from "../../domain/Books.ts"
 import type { Command } from "../../domain/Command.ts"
-import { CommandNotFound, InvalidCommand, Unavailable } from "../../domain/Errors.ts"
-import { amountOf, counterLegOf, type Event } from "../../domain/Event.ts"
-import { type AccountId, type AccountOrContra, type CommandId, isContra } from "../../domain/Ids.ts"
+import { CommandNotFound, type InvalidCommand, Unavailable } from "../../domain/Errors.ts"
+import { counterLegOf, type Event } from "../../domain/Event.ts"
+import type { AccountId, CommandId } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
-import { type Original, type OriginalLeg, type ResolvedReverse, reversalIdOf } from "../../domain/Original.ts"
+import { movedBy, originalOf } from "../../domain/MovedByOriginal.ts"
+import { type ResolvedReverse, reversalIdOf } from "../../domain/Original.ts"
 import type { Position } from "../../domain/Receipt.ts"
 import { decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import type { EventStore } from "../../infra/eventstore/EventStore.ts"
@@ -78,34 +78,6 @@ const assetsOf = Effect.fnUntraced(function* (store: Store, accounts: ReadonlyAr
   )
 })
 
-/** What each place has from the events of a command in the end. A contra has no asset of its own, and may have several. */
-interface Net {
-  readonly account: AccountOrContra
-  readonly asset: Asset
-  net: bigint
-}
-
-const netsOf = (
-  events: ReadonlyArray<ReadRow>,
-  assets: ReadonlyMap<AccountId, Asset>
-): ReadonlyArray<Net> => {
-  const nets = new Map<string, Net>()
-  const add = (account: AccountOrContra, asset: Asset, units: bigint) => {
-    const key = `${account} ${asset}`
-    const before = nets.get(key)
-    if (before === undefined) nets.set(key, { account, asset, net: units })
-    else before.net += units
-  }
-  for (const { event, row } of events) {
-    const asset = assets.get(row.accountId)
-    if (asset === undefined) continue
-    const amount = amountOf(event)
-    if (amount !== 0n) add(row.accountId, asset, amount)
-    for (const contra of contrasOf(event, asset)) add(contra.contra, contra.asset, contra.amount)
-  }
-  return [...nets.values()].filter(({ net }) => net !== 0n)
-}
-
 /** The reversal with what the log says of its original, under the id that is its own for ever. */
 export const resolveReversal = (
   store: Store,
@@ -116,35 +88,17 @@ export const resolveReversal = (
     const events = yield* readCommand(store, original)
     if (events.length === 0) return yield* new CommandNotFound({ commandId: original })
     const assets = yield* assetsOf(store, [...new Set(events.map(({ row }) => row.accountId))])
-    const nets = netsOf(events, assets)
-    if (nets.length === 0 || original.startsWith("~"))
-      return yield* InvalidCommand.at(
-        "original",
-        "is a command that moved no money, or a reversal: neither can be reversed"
-      )
-    if (nets.every(({ account }) => isContra(account)))
-      return yield* InvalidCommand.at(
-        "original",
-        "moved money between contra accounts alone in the end, which have no stream to give it back on: book it as a group"
-      )
-    const earlier = (yield* readReversals(store, original)).slice(0, n - 1)
-    const found: Original = {
-      legs: nets.map((leg): OriginalLeg => ({ ...leg, reversed: reversedOf(earlier, leg) })),
-      isNext: earlier.length === n - 1
-    }
+    const moves = events.map(({ row, event }) => ({ account: row.accountId, event }))
+    const nets = yield* Effect.fromResult(movedBy(original, moves, assets))
+    const reversals = yield* readReversals(store, original)
+    const found = originalOf(
+      nets,
+      reversals.map(({ event }) => event),
+      n
+    )
     return { ...command, commandId: reversalIdOf(original, n), found }
   }).pipe(
     Effect.catchTag("StoreUnavailable", ({ reason, store: what }) =>
       Effect.fail(new Unavailable({ what, reason }))
     )
   )
-
-const reversedOf = (earlier: ReadonlyArray<ReadRow>, { account, asset }: Net): bigint => {
-  let sum = 0n
-  for (const { event } of earlier) {
-    const gave = "reverses" in event ? event.reverses?.gave : undefined
-    for (const leg of gave ?? [])
-      if (leg.account === account && (leg.asset ?? asset) === asset) sum += leg.amount
-  }
-  return sum
-}

@@ -1,0 +1,117 @@
+/** `given(…).when(…)` of `chronicle-ledger/testing` says what the ledger does: each case is asked of both. */
+import { assert, layer } from "@effect/vitest"
+import { Effect, Result } from "effect"
+import type { CommandInput } from "../src/domain/Command.ts"
+import { amountOf, type Event } from "../src/domain/Event.ts"
+import { Ledger } from "../src/Ledger.ts"
+import { given } from "../src/testing.ts"
+import { memoryLedger } from "./support/callers.ts"
+
+type Case = readonly [what: string, before: ReadonlyArray<CommandInput>, when: CommandInput, outcome: string]
+
+const open = (account: string): CommandInput => ({
+  _tag: "OpenAccount",
+  account,
+  asset: "USD/2",
+  owner: "Ada"
+})
+const deposit = (amount: bigint, commandId = "in"): CommandInput => ({
+  _tag: "Deposit",
+  account: "a",
+  amount,
+  commandId
+})
+const pay: CommandInput = { _tag: "Transfer", from: "a", to: "b", amount: 30n, commandId: "pay" }
+const hold = (commandId?: string): CommandInput => ({
+  _tag: "PlaceHold",
+  account: "a",
+  amount: 10n,
+  ...(commandId === undefined ? {} : { commandId })
+})
+const back = (further: object = {}): CommandInput => ({
+  _tag: "Reverse",
+  original: "pay",
+  reason: "x",
+  ...further
+})
+const capture: CommandInput = { _tag: "CaptureHold", account: "a", hold: "h" }
+const release: CommandInput = { _tag: "ReleaseHold", account: "a", hold: "h" }
+const funded = [open("a"), open("b"), deposit(100n)]
+const paid = [...funded, pay]
+
+const cases: ReadonlyArray<Case> = [
+  ["a payment that is given back", paid, back(), "a +30, b -30"],
+  ["a part of it", paid, back({ amount: 12n }), "a +12, b -12"],
+  ["what is left of it", [...paid, back({ amount: 12n })], back({ n: 2 }), "a +18, b -18"],
+  [
+    "more than is left of it",
+    [...paid, back({ amount: 12n })],
+    back({ n: 2, amount: 19n }),
+    "ReversalExceeds"
+  ],
+  ["a reversal again", [...paid, back()], back(), "a +30, b -30"],
+  ["a reversal again, of another amount", [...paid, back()], back({ amount: 1n }), "CommandIdReused"],
+  ["a second reversal without a first", paid, back({ n: 2 }), "InvalidCommand"],
+  ["a reversal of what was never sent", funded, back(), "CommandNotFound"],
+  ["a reversal of a hold", [...funded, hold("h")], back({ original: "h" }), "InvalidCommand"],
+  ["a command again", funded, deposit(100n), "a +100"],
+  ["a command's id with another body", funded, deposit(101n), "CommandIdReused"],
+  ["a second hold without an id of its own", [...funded, hold()], hold(), "a 0"],
+  ["a hold that was released", [...funded, hold("h"), release], capture, "HoldClosed released"],
+  ["a hold that was captured", [...funded, hold("h"), capture], release, "HoldClosed captured"],
+  [
+    "a hold that was released, in a group",
+    [...funded, hold("h"), release],
+    { _tag: "Group", commands: [{ _tag: "ReleaseHold", account: "a", hold: "h" }] },
+    "GroupRejected HoldClosed released"
+  ],
+  ["a hold that never was", funded, capture, "HoldNotFound"]
+]
+
+/** `GroupRejected HoldClosed released`: an error, with what it says of its cause. */
+const told = (error: object): string =>
+  [
+    Reflect.get(error, "_tag"),
+    ...("rejection" in error ? [told(error.rejection as object)] : []), // of `GroupRejected`
+    ...("how" in error ? [error.how] : [])
+  ].join(" ")
+
+const signed = (units: bigint): string => (units > 0n ? `+${units}` : `${units}`)
+
+layer(memoryLedger, { excludeTestServices: true })("a decision that is asked for without a ledger", (it) => {
+  for (const [nth, [what, before, when, outcome]] of cases.entries()) {
+    it.effect(`is the ledger's own: ${what}`, () =>
+      Effect.gen(function* () {
+        const books = given(...before)
+        const answer = books.when(when)
+        const byEvents = (events: ReadonlyArray<{ readonly account: string; readonly event: Event }>) =>
+          events.map(({ account, event }) => `${account} ${signed(amountOf(event))}`).join(", ")
+        assert.strictEqual("events" in answer ? byEvents(answer.events) : told(answer.rejection), outcome)
+
+        // The same of a ledger, whose accounts and ids are of this case alone.
+        const ledger = yield* Ledger
+        const own = (command: CommandInput): CommandInput => renamed(command, `c${nth}-`)
+        for (const command of before) yield* ledger.dispatch(own(command))
+        const result = yield* Effect.result(ledger.dispatch(own(when)))
+        if (Result.isFailure(result)) return assert.strictEqual(told(result.failure), outcome)
+        const found = yield* ledger.find(result.success.commandId)
+        const legs = found._tag === "Some" ? found.value.legs : assert.fail("no such command")
+        assert.strictEqual(byEvents(legs).replaceAll(`c${nth}-`, ""), outcome)
+      })
+    )
+  }
+})
+
+const names = new Set(["account", "from", "to", "commandId", "hold", "original"])
+
+/** With a text before all ids, at whatever depth. */
+const renamed = <A>(value: A, before: string): A => {
+  if (Array.isArray(value)) return value.map((one) => renamed(one, before)) as A // as the line says
+  if (typeof value !== "object" || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value).map(([name, inner]) => [
+      name,
+      names.has(name) ? `${before}${inner}` : renamed(inner, before)
+    ])
+  ) as A // the same fields
+}
