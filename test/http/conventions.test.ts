@@ -768,6 +768,16 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
           )
           assert.strictEqual(answer.status, 400, `Last-Event-ID ${last}`)
         }
+        // Neither form of this path takes a read token: the log answers, and has all that was acknowledged.
+        for (const accept of ["application/json", "text/event-stream"]) {
+          const { status, body } = yield* read(
+            send(`/v1/accounts/${account}/events`, {
+              headers: { accept, "chronicle-read-token": `${account}@1` }
+            })
+          )
+          const [fault] = body.faults as ReadonlyArray<{ readonly path: ReadonlyArray<string> }>
+          assert.deepEqual([status, fault?.path[0]], [400, "Chronicle-Read-Token"], accept)
+        }
         // A reader that has the last event waits for the next.
         const caughtUp = yield* Effect.promise(() =>
           send(`/v1/accounts/${account}/events`, {

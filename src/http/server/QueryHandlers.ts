@@ -203,6 +203,8 @@ const followAccount = (guarded: GuardedLedger, send: EventStream, followMs: numb
     const { headers } = yield* HttpServerRequest.HttpServerRequest
     if (given.limit !== undefined)
       return yield* InvalidCommand.at("limit", "is not of a stream, which has no end")
+    // As of the same path without a stream: events come from the log, which needs no waiting for.
+    if (given.readToken !== undefined) return yield* contradiction(given)
     const text = String(afterOf(given, headers) ?? 0)
     const after = Number(text)
     if (!/^\d+$/.test(text) || !Number.isSafeInteger(after))
