@@ -37,4 +37,23 @@ layer(memoryStores)("an outcome", (it) => {
       assert.strictEqual((yield* readStream(store, "o-a")).length, 4)
     })
   )
+
+  it.effect("is told whole after another command came under its id", () =>
+    Effect.gen(function* () {
+      const first = yield* startNode("life-3")
+      for (const account of ["p-a", "p-b"]) yield* first.send(open(account))
+      yield* first.send(deposit("p-a", 100n))
+      yield* first.send({ _tag: "PlaceHold", commandId: "p-hold", account: "p-a", amount: 60n, to: "p-b" })
+      // The hold alone says that its capture pays `p-b`.
+      const capture = { _tag: "CaptureHold", commandId: "p-pay", account: "p-a", hold: "p-hold" } as const
+      const paid = yield* first.send(capture)
+      assert.lengthOf(paid.postings, 2)
+      yield* first.stop
+
+      const second = yield* startNode("life-4")
+      const reused = yield* Effect.flip(second.send(transfer("p-a", "p-b", 1n, "p-pay")))
+      assert.strictEqual(reused._tag, "CommandIdReused")
+      assert.deepStrictEqual(yield* second.send(capture), { ...paid, replayed: true })
+    })
+  )
 })

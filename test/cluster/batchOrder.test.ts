@@ -1,6 +1,6 @@
 /** A batch over accounts of several nodes takes effect on every account in its order. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Effect, Fiber, Latch } from "effect"
 import type { Placing } from "../../src/actors/accounts/Placement.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
@@ -156,5 +156,53 @@ it.live("a capture whose hold alone says where it goes does not overtake what wa
     assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), ["InsufficientFunds", "Accepted"])
     yield* Fiber.join(hanging)
     assert.deepStrictEqual(yield* invariantsOf(store), [])
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.live("a batch keeps its order where its owner is not certain of the shard for a moment", () =>
+  Effect.gen(function* () {
+    const cluster = new SimulatedCluster(3, 3)
+    let isCertain = true
+    const lent = { p2: Latch.makeUnsafe(true), q2: Latch.makeUnsafe(true) }
+    const asked = new Set<string>()
+    const placement = cluster.placementOf(1)
+    /** The locks of node 1 are in doubt at times, and node 2 lends its accounts when the test says so. */
+    const doubtful: Placing = {
+      ...placement,
+      owns: (account) => isCertain && placement.owns(account),
+      borrow: (account, lease) => {
+        asked.add(account)
+        const latch = account === "p2" ? lent.p2 : lent.q2
+        return latch.whenOpen(placement.borrow(account, lease))
+      }
+    }
+    const started = yield* Effect.forEach([0, 1, 2], (index) =>
+      Effect.tap(
+        startNode(`node-${index}`, { placement: index === 1 ? doubtful : cluster.placementOf(index) }),
+        (node) => Effect.sync(() => cluster.join(index, node.dispatcher.localNode))
+      )
+    )
+    const [sender, owner] = started
+    if (sender === undefined || owner === undefined) return assert.fail("no node was started")
+    yield* fund(sender, ["x1", "y1", "p2", "q2"], 100n)
+    lent.p2.closeUnsafe()
+    lent.q2.closeUnsafe()
+    asked.clear()
+    // The first takes all that the last one asks for; both wait for an account of the third node.
+    const batch = [
+      transfer("x1", "p2", 100n, "one"),
+      transfer("y1", "q2", 1n, "two"),
+      transfer("x1", "q2", 100n, "three")
+    ].map(toCommand)
+    const sent = yield* Effect.forkChild(sender.dispatcher.dispatchMany(batch))
+    yield* until("both accounts are asked for", () => asked.size === 2)
+    isCertain = false
+    lent.p2.openUnsafe()
+    yield* until("the first command is given back", () => owner.dispatcher.stats().inFlight === 1)
+    isCertain = true
+    lent.q2.openUnsafe()
+    const results = yield* Fiber.join(sent)
+    assert.deepStrictEqual(results.map(outcomeOf), ["Accepted", "Accepted", "InsufficientFunds"])
+    assert.deepStrictEqual(yield* invariantsOf(yield* EventStore), [])
   }).pipe(Effect.provide([memoryStores, quiet]))
 )

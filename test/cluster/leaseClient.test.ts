@@ -1,6 +1,6 @@
 /** What a node does about the leases that it asks for, beside what the tests of whole nodes show. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Exit, Layer, Logger, References } from "effect"
+import { Clock, Effect, Exit, Layer, Logger, References } from "effect"
 import { LeaseClient } from "../../src/actors/accounts/LeaseClient.ts"
 import { LedgerClock } from "../../src/actors/accounts/LedgerClock.ts"
 import { PendingCommand } from "../../src/actors/accounts/Lifecycle.ts"
@@ -10,6 +10,7 @@ import { emptyHead } from "../../src/domain/Head.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { allShards } from "../../src/domain/Shard.ts"
 import { toCommand, transfer } from "../support/ledgerWorld.ts"
+import { settable } from "../support/settableClock.ts"
 
 const far = "far" as AccountId // a valid id
 
@@ -107,4 +108,30 @@ it.effect(
       Effect.provideService(References.MinimumLogLevel, "Error")
     )
   }
+)
+
+it.effect("no command joins a lease that ended while the machine was suspended", () =>
+  Effect.gen(function* () {
+    const machine = settable(yield* Clock.Clock)
+    const { layer, asked, returned } = place()
+    yield* Effect.gen(function* () {
+      const { join } = yield* LeaseClient
+      const locked: Array<boolean> = []
+      const first: PendingCommand = waiting(() => {
+        const lock = join(far, first)
+        locked.push(lock !== undefined)
+        if (lock !== undefined) first.addLock(lock)
+      })
+      join(far, first)
+      asked[0]?.(granted)
+      assert.deepStrictEqual(locked, [true])
+      // Time elapsed stood still meanwhile, and the owner has the account again.
+      machine.set(60_000)
+      const second = waiting(() => {})
+      assert.isUndefined(join(far, second))
+      first.releaseLocks()
+      assert.deepStrictEqual(returned, ["Unchanged"])
+      assert.lengthOf(asked, 2, "it waits for the next lease")
+    }).pipe(Effect.provide(layer), Effect.provideService(Clock.Clock, machine.clock))
+  })
 )

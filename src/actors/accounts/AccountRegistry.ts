@@ -53,9 +53,11 @@ export class AccountRegistry extends Context.Service<
     readonly evictNotOwned: (isForeign: (group: number) => boolean) => number
     /** A group of accounts came (back) to this node: what it remembers of them, or is reading, may be old. */
     readonly invalidate: (group: number) => void
-    /** How many groups have come to this node since its start, those that came again too. */
+    /** How many groups have come to this node since its start, those that came again, or were in doubt, too. */
     readonly arrivals: () => number
-    /** The group came (back) to this node since so many had: another node may have owned it meanwhile. */
+    /** This node is in doubt whether it owns the group, and gave a command of another node back for that. Counts as an arrival. */
+    readonly noteDoubt: (group: number) => void
+    /** The group came (back) to this node, or was in doubt, since so many had: another node may have owned it meanwhile. */
     readonly cameAfter: (group: number, arrivals: number) => boolean
     /** Bars accounts from being loaded, until `lift`. */
     readonly bar: (bar: LoadBar) => void
@@ -91,6 +93,9 @@ const make = Effect.gen(function* () {
   /** Each group that came, with how many had come by then. */
   const arrived = new Map<number, number>()
   let arrivals = 0
+  const noteArrival = (group: number): void => {
+    arrived.set(group, ++arrivals)
+  }
   const isActorBarred = (actor: AccountActor) => bars.has(actor.group) || bars.has(actor)
   const added = yield* Queue.unbounded<LoadBar>()
   const { want, trouble } = yield* startLoaders(evict, isActorBarred)
@@ -142,7 +147,7 @@ const make = Effect.gen(function* () {
       return inUse
     },
     invalidate: (group) => {
-      arrived.set(group, ++arrivals)
+      noteArrival(group)
       for (const actor of actors.values()) {
         if (actor.group !== group) continue
         // What a lease of its earlier stay here says is old.
@@ -152,6 +157,7 @@ const make = Effect.gen(function* () {
       }
     },
     arrivals: () => arrivals,
+    noteDoubt: noteArrival,
     cameAfter: (group, before) => (arrived.get(group) ?? 0) > before,
     bar: (bar) => {
       bars.set(bar.on, bar)

@@ -158,11 +158,14 @@ const make = Effect.gen(function* () {
     if (waiting.length > 0) ask(actor.id, waiting)
   }
 
+  /** Not over by either clock: the owner cannot have the account back. */
+  const isGood = (one: LeasedAccount, elapsedMs: number): boolean =>
+    !one.isBroken && elapsedMs < one.endsAtMs && wall.currentTimeMillisUnsafe() < one.endsAtWallMs
+
   const lockOf = (one: LeasedAccount, command: PendingCommand): AccountLock => ({
     actor: one.actor,
     until: "done",
-    isGood: (elapsedMs) =>
-      !one.isBroken && elapsedMs < one.endsAtMs && wall.currentTimeMillisUnsafe() < one.endsAtWallMs,
+    isGood: (elapsedMs) => isGood(one, elapsedMs),
     release: () => {
       one.users.delete(command)
       returnIfUnused(one)
@@ -177,7 +180,7 @@ const make = Effect.gen(function* () {
         return undefined
       }
       const now = clock.elapsedUnsafe()
-      const isOpen = !one.isBroken && now < one.closesAtMs && one.joined < limits.shareMax
+      const isOpen = isGood(one, now) && now < one.closesAtMs && one.joined < limits.shareMax
       if (one.granted === undefined || !isOpen) {
         one.waiting.push(command)
         return undefined

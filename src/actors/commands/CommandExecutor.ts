@@ -245,14 +245,17 @@ class Executor {
 
   /**
    * Of several nodes that were given a command, only the owner of its first account may decide it; not one that was the owner, and is
-   * again: the node that sent it may have had an answer of the owner between, and a refusal of that one must stay true.
+   * again: the node that sent it may have had an answer of the owner between, and a refusal of that one must stay true. Nor, where one
+   * was given back, what came with it or before: that one is sent again, and others of its batch would overtake it.
    */
   #isForAnotherOwner({ accounts, forwardedAfter }: PendingCommand): boolean {
     if (forwardedAfter === undefined) return false
     const first = accounts[0] as AccountId // a command has one
-    return (
-      !this.#placement.owns(first) || this.#registry.cameAfter(this.#placement.groupOf(first), forwardedAfter)
-    )
+    const group = this.#placement.groupOf(first)
+    if (this.#registry.cameAfter(group, forwardedAfter)) return true
+    if (this.#placement.owns(first)) return false
+    this.#registry.noteDoubt(group)
+    return true
   }
 
   /**

@@ -109,11 +109,11 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
 
   const tell = (command: PendingCommand, outcome: Outcome | undefined): void => {
     if (outcome === undefined) return command.resume()
-    recent.keep(outcome.commandHash, outcome.receipt, accountsOf(command.command))
+    const isSame = outcome.commandHash === command.commandHash
+    // Another command's accounts are not those that a repeat of the accepted one names, though both may write to the same.
+    recent.keep(outcome.commandHash, outcome.receipt, isSame ? accountsOf(command.command) : [])
     command.resume(
-      outcome.commandHash === command.commandHash
-        ? Exit.succeed({ ...outcome.receipt, replayed: true })
-        : reused(command.command.commandId)
+      isSame ? Exit.succeed({ ...outcome.receipt, replayed: true }) : reused(command.command.commandId)
     )
   }
 

@@ -1,6 +1,7 @@
 /** Sends commands whose first account is another node's to that node, and follows the account while it moves. */
 import { Context, Effect, Layer, Result } from "effect"
-import type { Command } from "../../domain/Command.ts"
+import { mayTouchAny } from "../../domain/BatchOrder.ts"
+import { accountsOf, type Command } from "../../domain/Command.ts"
 import { type CommandError, Indeterminate, Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
@@ -73,7 +74,7 @@ const make = Effect.gen(function* () {
       const patience = until - clock.elapsedUnsafe()
       if (patience <= 0) break
       const answers = yield* ask(account, pick(commands, open), patience)
-      open = open.filter((index, nth) => {
+      const again = open.filter((index, nth) => {
         const answer = answers[nth]
         if (answer === undefined || answer._tag === "Moved") return true
         if (answer._tag === "Unknown") {
@@ -84,6 +85,7 @@ const make = Effect.gen(function* () {
         outcomes[index] = answer._tag === "Done" ? Result.succeed(answer.receipt) : Result.fail(answer.error)
         return false
       })
+      open = again.length === 0 ? again : withoutOvertaken(commands, again, outcomes)
       if (open.length === 0) break
       yield* Effect.sleep(cluster.retryMs)
     }
@@ -124,6 +126,32 @@ const make = Effect.gen(function* () {
 /** True of this asking alone: an earlier one, whose answer did not come, may still do it. */
 const saysNothingWasDone = ({ _tag }: CommandError): boolean =>
   _tag === "Overloaded" || _tag === "Unavailable"
+
+/**
+ * Those that may be sent again: none behind which one with an account in common has taken effect, or was refused for the state of its
+ * accounts. It would come after that one, and a batch has an order.
+ */
+const withoutOvertaken = (
+  commands: ReadonlyArray<Command>,
+  again: ReadonlyArray<number>,
+  outcomes: ReadonlyArray<Outcome | undefined>
+): Array<number> => {
+  const left = new Set(again)
+  const settled = new Set<AccountId>()
+  let isAnySettled = false
+  for (const [index, command] of [...commands.entries()].toReversed()) {
+    const outcome = outcomes[index]
+    const accounts = accountsOf(command)
+    if (outcome === undefined) {
+      const isOvertaken = mayTouchAny(command) ? settled.size > 0 : accounts.some((id) => settled.has(id))
+      if (isAnySettled || isOvertaken) left.delete(index)
+    } else if (Result.isSuccess(outcome) || !saysNothingWasDone(outcome.failure)) {
+      for (const id of accounts) settled.add(id)
+      isAnySettled ||= mayTouchAny(command)
+    }
+  }
+  return again.filter((index) => left.has(index))
+}
 
 const pick = (commands: ReadonlyArray<Command>, indices: ReadonlyArray<number>): ReadonlyArray<Command> =>
   indices.length === commands.length ? commands : indices.map((index) => commands[index] as Command) // the indices are those of commands

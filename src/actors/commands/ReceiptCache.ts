@@ -49,7 +49,7 @@ export class ReceiptCache {
     this.#filter = new IdFilter(this.#half)
   }
 
-  /** `accounts` are those that the command names. */
+  /** `accounts` are those that the command of the hash names, none where they are not known: then they are kept too. */
   keep(commandHash: string, receipt: Receipt, accounts: ReadonlyArray<AccountId>): void {
     const slot = this.#take(Math.ceil(receipt.postings.length / postingsOfOutcome))
     this.#filter.add(receipt.commandId)

@@ -1,0 +1,112 @@
+/** Commands that are sent to another node, whose answers do not come, or come for some of them alone. */
+import { assert, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import type { Answer, Placing } from "../../src/actors/accounts/Placement.ts"
+import type { Command, CommandInput } from "../../src/domain/Command.ts"
+import { Overloaded } from "../../src/domain/Errors.ts"
+import { printToken } from "../../src/domain/Receipt.ts"
+import { allShards } from "../../src/domain/Shard.ts"
+import {
+  deposit,
+  memoryStores,
+  outcomeOf,
+  quiet,
+  startNode,
+  toCommand,
+  withdraw
+} from "../support/ledgerWorld.ts"
+
+type Answers = (command: Command) => Answer
+
+const done: Answers = ({ commandId }) => ({
+  _tag: "Done",
+  receipt: { commandId, replayed: false, recordedAt: 0, postings: [], readToken: printToken([]) }
+})
+const unknown: Answers = () => ({ _tag: "Unknown" })
+const moved: Answers = () => ({ _tag: "Moved" })
+const full: Answers = () => ({
+  _tag: "Failed",
+  error: new Overloaded({ what: "another node", retryAfterMs: 1 })
+})
+
+/** A node that owns nothing, over one that answers each message as it is told; one that is not told of is done. Answers the outcomes, and how many messages there were. */
+const outcomesOf = Effect.fnUntraced(function* (
+  batch: ReadonlyArray<CommandInput>,
+  messages: ReadonlyArray<ReadonlyArray<Answers>>
+) {
+  let asked = 0
+  const placement: Placing = {
+    isAlone: false,
+    owns: () => false,
+    groupOf: () => 1,
+    ownedShards: () => allShards,
+    others: () => [],
+    dispatch: (_, commands) =>
+      Effect.sync(() => {
+        const answers = messages[asked++]
+        return commands.map((command, nth) => (answers?.[nth] ?? done)(command))
+      }),
+    head: () => Effect.never,
+    borrow: () => undefined,
+    giveBack: () => undefined
+  }
+  const node = yield* startNode("sender", { placement })
+  const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+  yield* TestClock.adjust(1_000)
+  return { outcomes: (yield* Fiber.join(sent)).map(outcomeOf), asked }
+})
+
+const scenario = Effect.provide([memoryStores, quiet])
+
+it.effect("a command whose answer was lost is not sent behind one of its batch that has taken effect", () =>
+  Effect.gen(function* () {
+    const found = yield* outcomesOf(
+      [deposit("a", 1n), deposit("b", 1n), withdraw("a", 1n)],
+      [
+        [unknown, unknown, unknown],
+        [full, full, done]
+      ]
+    )
+    // The second has no account in common with the last, and may still be done.
+    assert.deepStrictEqual(found, { outcomes: ["Indeterminate", "Accepted", "Accepted"], asked: 3 })
+  }).pipe(scenario)
+)
+
+it.effect("nor is a command that an owner gave back", () =>
+  Effect.gen(function* () {
+    const batch = [deposit("a", 1n), withdraw("a", 1n), deposit("b", 1n)]
+    const found = yield* outcomesOf(batch, [[moved, done, moved]])
+    assert.deepStrictEqual(found, { outcomes: ["Unavailable", "Accepted", "Accepted"], asked: 2 })
+  }).pipe(scenario)
+)
+
+it.effect("a capture whose hold alone says where it goes is sent behind none of its batch", () =>
+  Effect.gen(function* () {
+    const capture: CommandInput = { _tag: "CaptureHold", account: "a", hold: "h" }
+    const first = yield* outcomesOf([capture, withdraw("b", 1n)], [[moved, done]])
+    assert.deepStrictEqual(first, { outcomes: ["Unavailable", "Accepted"], asked: 1 })
+    const second = yield* outcomesOf([withdraw("b", 1n), capture], [[moved, done]])
+    assert.deepStrictEqual(second, { outcomes: ["Unavailable", "Accepted"], asked: 1 })
+  }).pipe(scenario)
+)
+
+it.effect("a command is sent again before others of its batch for which there was no room", () =>
+  Effect.gen(function* () {
+    const found = yield* outcomesOf([deposit("a", 1n), withdraw("a", 1n)], [[moved, full]])
+    assert.deepStrictEqual(found, { outcomes: ["Accepted", "Overloaded"], asked: 2 })
+  }).pipe(scenario)
+)
+
+it.effect("all of a batch are sent again in their order where none was answered", () =>
+  Effect.gen(function* () {
+    const found = yield* outcomesOf(
+      [deposit("a", 1n), withdraw("a", 1n)],
+      [
+        [unknown, unknown],
+        [moved, moved]
+      ]
+    )
+    assert.deepStrictEqual(found, { outcomes: ["Accepted", "Accepted"], asked: 3 })
+  }).pipe(scenario)
+)
