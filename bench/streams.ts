@@ -58,10 +58,14 @@ const sendAtRate = Effect.fnUntraced(function* (ledger: Ledger["Service"]) {
     // Enough for every command that is under way, and no more than the node takes.
     { concurrency: commandsPerSecond, discard: true }
   )
-  took.sort((a, b) => a - b)
-  const at = (part: number): number => took[Math.floor(took.length * part)] ?? 0
-  return { p50: at(0.5), p99: at(0.99) }
+  return { took, ...quantilesOf(took) }
 })
+
+const quantilesOf = (took: ReadonlyArray<number>) => {
+  const sorted = took.toSorted((a, b) => a - b)
+  const at = (part: number): number => sorted[Math.floor(sorted.length * part)] ?? 0
+  return { p50: at(0.5), p99: at(0.99) }
+}
 
 const ask = (child: ChildProcess) =>
   Effect.callback<ReadersSeen>((resume) => {
@@ -174,6 +178,7 @@ const inTurn = Effect.fnUntraced(function* (ledger: Ledger["Service"], node: Nod
     `${commandsPerSecond} transfers a second over ${accounts} accounts for ${seconds} s, in turn, ${rounds} rounds; readers at nice ${flags.nice}${flags.beside ? " read from a node of the read side" : ""}:`
   )
   const ratios: Array<readonly [p50: number, p99: number]> = []
+  const [allWithout, allBeside]: [Array<number>, Array<number>] = [[], []]
   for (let round = 0; round < rounds; round++) {
     const without = yield* measured(ledger, node.pid)
     yield* Console.log(
@@ -186,6 +191,8 @@ const inTurn = Effect.fnUntraced(function* (ledger: Ledger["Service"], node: Nod
         const beside = yield* measured(ledger, node.pid)
         const seen = yield* open.seen
         ratios.push([beside.p50 / without.p50, beside.p99 / without.p99])
+        allWithout.push(...without.took)
+        allBeside.push(...beside.took)
         yield* Console.log(
           `with ${readers} readers  p50 ${beside.p50.toFixed(2)} ms  p99 ${beside.p99.toFixed(1)} ms  ${beside.shares}; ` +
             `${seen.events - before.events} events in ${seen.chunks - before.chunks} chunks, ${seen.ended} ended, ` +
@@ -198,6 +205,11 @@ const inTurn = Effect.fnUntraced(function* (ledger: Ledger["Service"], node: Nod
   }
   yield* Console.log(
     `medians: p50 ${median(ratios.map(([p50]) => p50)).toFixed(2)} of without, p99 ${median(ratios.map(([, p99]) => p99)).toFixed(2)} of without`
+  )
+  // A pause of the collector decides the p99 of a short load: what all rounds say together differs less from run to run.
+  const [without, beside] = [quantilesOf(allWithout), quantilesOf(allBeside)]
+  yield* Console.log(
+    `all rounds: p50 ${without.p50.toFixed(2)} and ${beside.p50.toFixed(2)} ms, p99 ${without.p99.toFixed(1)} and ${beside.p99.toFixed(1)} ms, so ${(beside.p50 / without.p50).toFixed(2)} and ${(beside.p99 / without.p99).toFixed(2)} of without`
   )
 })
 
