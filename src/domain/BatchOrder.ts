@@ -9,6 +9,34 @@ import type { AccountId } from "./Ids.ts"
 export const mayTouchAny = (command: Command): boolean =>
   command._tag === "CaptureHold" && command.to === undefined
 
+/** What is known of a command of a batch: it has taken effect or is under way, it may still be decided, or it will not be. */
+export type Standing = "settled" | "open" | "over"
+
+/**
+ * The open ones of a batch, by their indices, behind which a settled one has an account in common: decided now they would come after
+ * it. `standingOf` says of each index what is known.
+ */
+export const overtakenOf = (
+  commands: ReadonlyArray<Command>,
+  standingOf: (index: number) => Standing
+): ReadonlySet<number> => {
+  const overtaken = new Set<number>()
+  const settled = new Set<AccountId>()
+  let isAnySettled = false
+  for (const [index, command] of [...commands.entries()].toReversed()) {
+    const standing = standingOf(index)
+    const accounts = accountsOf(command)
+    if (standing === "settled") {
+      for (const id of accounts) settled.add(id)
+      isAnySettled ||= mayTouchAny(command)
+    } else if (standing === "open") {
+      const isBefore = mayTouchAny(command) ? settled.size > 0 : accounts.some((id) => settled.has(id))
+      if (isAnySettled || isBefore) overtaken.add(index)
+    }
+  }
+  return overtaken
+}
+
 /**
  * Cuts a batch into waves, each a list of indices in order. All commands of a wave may be given to their owners at once,
  * those of one owner in order; a wave begins when the one before has its outcomes. A command is in a later wave than

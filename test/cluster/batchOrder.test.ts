@@ -1,8 +1,10 @@
 /** A batch over accounts of several nodes takes effect on every account in its order. */
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber, Latch } from "effect"
+import { TestClock } from "effect/testing"
 import type { Placing } from "../../src/actors/accounts/Placement.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
+import { defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
 import { invariantsOf } from "../support/invariants.ts"
@@ -66,8 +68,8 @@ it.live("a batch keeps its order where a shard leaves this node between two wave
     /** Group 0 leaves for the other node while the first wave is there; the message that follows it takes long. */
     const moving: Placing = {
       ...placement,
-      dispatch: (account, commands) =>
-        placement.dispatch(account, commands).pipe(
+      dispatch: (account, commands, isAgain) =>
+        placement.dispatch(account, commands, isAgain).pipe(
           Effect.tap(() => {
             if (!isMoving) return Effect.void
             isMoving = false
@@ -205,4 +207,48 @@ it.live("a batch keeps its order where its owner is not certain of the shard for
     assert.deepStrictEqual(results.map(outcomeOf), ["Accepted", "Accepted", "InsufficientFunds"])
     assert.deepStrictEqual(yield* invariantsOf(yield* EventStore), [])
   }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect(
+  "a command that was refused is not decided again behind one of its batch whose answer was lost with its own",
+  () =>
+    Effect.gen(function* () {
+      const store = yield* EventStore
+      const cluster = new SimulatedCluster(3, 3)
+      const lent = Latch.makeUnsafe(true)
+      const placement = cluster.placementOf(1)
+      const slow: Placing = {
+        ...placement,
+        borrow: (account, lease) => lent.whenOpen(placement.borrow(account, lease))
+      }
+      const started = yield* Effect.forEach([0, 1, 2], (index) =>
+        Effect.tap(
+          startNode(`node-${index}`, { placement: index === 1 ? slow : cluster.placementOf(index) }),
+          (node) => Effect.sync(() => cluster.join(index, node.dispatcher.localNode))
+        )
+      )
+      const [sender] = started
+      if (sender === undefined) return assert.fail("no node was started")
+      const funding = yield* Effect.forkChild(fund(sender, ["x1", "y1", "p2"], 100n))
+      yield* TestClock.adjust(1_000)
+      yield* Fiber.join(funding)
+      lent.closeUnsafe()
+      // The last one waits for an account of the third node for longer than the sender waits for the owner's answer.
+      const batch = [
+        withdraw("x1", 150n, "one"),
+        deposit("x1", 100n, "two"),
+        transfer("y1", "p2", 1n, "three")
+      ]
+      const sent = yield* Effect.forkChild(sender.dispatcher.dispatchMany(batch.map(toCommand)))
+      yield* TestClock.adjust(defaultClusterLimits.askMs + 500)
+      lent.openUnsafe()
+      yield* TestClock.adjust(2_000)
+      assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), [
+        "Indeterminate",
+        "Replayed",
+        "Replayed"
+      ])
+      assert.lengthOf(yield* readStream(store, "x1"), 3)
+      assert.deepStrictEqual(yield* invariantsOf(store), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
 )

@@ -25,6 +25,10 @@ const throughSchema = <A>(schema: Schema.Codec<A, unknown>, value: A): A => {
   return Schema.decodeSync(codec)(Schema.encodeSync(codec)(value))
 }
 
+/** What a node of another program is told: it may not know all fields. */
+const knownToAll = (request: PeerRequest): PeerRequest =>
+  request._tag === "Dispatch" ? { _tag: "Dispatch", commands: request.commands } : request
+
 const seen = new Set<string>()
 const note = (message: PeerRequest | PeerResponse): void => {
   seen.add(message._tag)
@@ -44,7 +48,7 @@ describe.each(forms)("the %s form", (_, form) => {
         const reader = new ByteReader(written(form.request.write, request))
         assert.deepStrictEqual(
           Result.getOrThrow(form.request.read(reader)),
-          throughSchema(PeerRequest, request)
+          throughSchema(PeerRequest, form === textForm ? knownToAll(request) : request)
         )
         assert.isTrue(reader.isAtEnd)
       }

@@ -161,8 +161,8 @@ export class Cluster {
       groupOf: groupOf.bind(this),
       ownedShards: () => allShards,
       others: () => [],
-      dispatch: (account, commands) =>
-        this.#send(member, account, (local) => local.dispatch(commands)).pipe(
+      dispatch: (account, commands, isAgain) =>
+        this.#send(member, account, (local) => local.dispatch(commands, isAgain)).pipe(
           Effect.catch(() => Effect.succeed(commands.map(() => ({ _tag: "Unknown" as const }))))
         ),
       head: (account) =>

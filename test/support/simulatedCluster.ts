@@ -101,8 +101,8 @@ export class SimulatedCluster {
       groupOf: (id) => this.groupOf(id),
       ownedShards: () => allShards,
       others: () => [],
-      dispatch: (id, commands) =>
-        this.#ask(id, (here) => here.dispatch(commands)).pipe(
+      dispatch: (id, commands, isAgain) =>
+        this.#ask(id, (here) => here.dispatch(commands, isAgain)).pipe(
           Effect.timeoutOrElse({
             duration: defaultClusterLimits.askMs,
             orElse: () => Effect.succeed(commands.map(() => Answer.make({ _tag: "Unknown" })))

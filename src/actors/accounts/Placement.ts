@@ -70,11 +70,12 @@ export interface Placing {
   readonly others: () => ReadonlyArray<OtherNode>
   /**
    * Sends commands to the owner of the account, all of whose first accounts are in its group, in their order. Where no
-   * answer came within `askMs`, all are `Unknown`.
+   * answer came within `askMs`, all are `Unknown`. `isAgain`: they were sent before, and some have no answer.
    */
   readonly dispatch: (
     account: AccountId,
-    commands: ReadonlyArray<Command>
+    commands: ReadonlyArray<Command>,
+    isAgain: boolean
   ) => Effect.Effect<ReadonlyArray<Answer>, Unavailable | PeerBusy>
   readonly head: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
   /**

@@ -40,16 +40,19 @@ const makePlacing = Effect.gen(function* () {
     groupOf,
     ownedShards: told,
     others: peers.others,
-    dispatch: (account, commands) => {
+    dispatch: (account, commands, isAgain) => {
       const all = (answer: Answer): ReadonlyArray<Answer> => commands.map(() => answer)
-      return Effect.matchEffect(ask(account, { _tag: "Dispatch", commands }), {
-        onSuccess: (response) =>
-          Effect.succeed(response._tag === "Answers" ? response.answers : all({ _tag: "Unknown" })),
-        onFailure: ({ reason }): Effect.Effect<ReadonlyArray<Answer>, PeerBusy | Unavailable> => {
-          if (reason === "lost") return Effect.succeed(all({ _tag: "Unknown" }))
-          return Effect.fail(reason === "full" ? new PeerBusy() : otherVersion(account))
+      return Effect.matchEffect(
+        ask(account, { _tag: "Dispatch", commands, ...(isAgain ? { isAgain } : {}) }),
+        {
+          onSuccess: (response) =>
+            Effect.succeed(response._tag === "Answers" ? response.answers : all({ _tag: "Unknown" })),
+          onFailure: ({ reason }): Effect.Effect<ReadonlyArray<Answer>, PeerBusy | Unavailable> => {
+            if (reason === "lost") return Effect.succeed(all({ _tag: "Unknown" }))
+            return Effect.fail(reason === "full" ? new PeerBusy() : otherVersion(account))
+          }
         }
-      })
+      )
     },
     head: (account) =>
       ask(account, { _tag: "Head", account }).pipe(

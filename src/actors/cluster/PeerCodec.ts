@@ -51,7 +51,20 @@ const jsonForm = <A>(schema: Schema.Codec<A, unknown>): MessageForm<A> => {
   }
 }
 
-export const textForm: PeerForm = { request: jsonForm(PeerRequest), response: jsonForm(PeerResponse) }
+const jsonRequest = jsonForm(PeerRequest)
+
+export const textForm: PeerForm = {
+  request: {
+    ...jsonRequest,
+    // The other program may not know the field, and would refuse the commands with it.
+    write: (writer, request) => {
+      if (request._tag !== "Dispatch") return jsonRequest.write(writer, request)
+      const { isAgain: _, ...known } = request
+      jsonRequest.write(writer, known)
+    }
+  },
+  response: jsonForm(PeerResponse)
+}
 
 /** What a node says of its form; a reference, so that a test can have a node of another program. */
 export const PeerFormIdentity = Context.Reference<string>("chronicle/actors/PeerFormIdentity", {

@@ -10,7 +10,8 @@ import type { LocalNode } from "../commands/LocalNode.ts"
 
 /** What one node asks of the owner of a shard. */
 export const PeerRequest = Schema.TaggedUnion({
-  Dispatch: { commands: Schema.Array(Command) },
+  /** `isAgain`: they were sent before, and some have no answer. Nodes of another form are not told. */
+  Dispatch: { commands: Schema.Array(Command), isAgain: Schema.optionalKey(Schema.Boolean) },
   Head: { account: AccountId },
   Borrow: { account: AccountId, lease: Schema.String },
   GiveBack: { account: AccountId, lease: Schema.String, given: GivenBack }
@@ -100,7 +101,7 @@ export const answerRequest = (
       if (first !== undefined && second === undefined)
         return void here.decide(first, (answer) => respond({ _tag: "Answers", answers: [answer] }))
       return Effect.map(
-        here.dispatch(request.commands),
+        here.dispatch(request.commands, request.isAgain ?? false),
         (answers): PeerResponse => ({ _tag: "Answers", answers })
       )
     }

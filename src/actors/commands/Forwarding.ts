@@ -1,7 +1,7 @@
 /** Sends commands whose first account is another node's to that node, and follows the account while it moves. */
 import { Context, Effect, Layer, Result } from "effect"
-import { mayTouchAny } from "../../domain/BatchOrder.ts"
-import { accountsOf, type Command } from "../../domain/Command.ts"
+import { overtakenOf, type Standing } from "../../domain/BatchOrder.ts"
+import type { Command } from "../../domain/Command.ts"
 import { type CommandError, Indeterminate, Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
@@ -45,10 +45,17 @@ const make = Effect.gen(function* () {
   let away = 0
 
   /** Asks the owner of the group once: this node, if the group has come to it meanwhile. */
-  const ask = (account: AccountId, commands: ReadonlyArray<Command>, patienceMs: number) => {
+  const ask = (
+    account: AccountId,
+    commands: ReadonlyArray<Command>,
+    patienceMs: number,
+    isAgain: boolean
+  ) => {
     const all = (answer: Answer) => Effect.succeed(commands.map(() => answer))
     const isOurs = placement.owns(account)
-    const asked = isOurs ? localNode.dispatch(commands) : placement.dispatch(account, commands)
+    const asked = isOurs
+      ? localNode.dispatch(commands, isAgain)
+      : placement.dispatch(account, commands, isAgain)
     const graceMs = patienceMs + cluster.answerGraceMs
     const answered = asked.pipe(
       Effect.catchTag("PeerBusy", () => all({ _tag: "Failed", error: admission.peerBusy().error })),
@@ -63,7 +70,8 @@ const make = Effect.gen(function* () {
    * Asks until every command has an answer, or their deadline has come. An answer after one that did not come is true: what
    * an owner took before either stands in the log, where the next owner finds it, or can no longer get there. For the
    * next owner loads the account only when no writer of the former ones can write to it (OwnershipBarrier.ts), and a
-   * node does not decide what others sent it once the account has left, nor where it came back since (CommandExecutor.ts).
+   * node does not decide what others sent it once the account has left, nor where it came back since (CommandExecutor.ts). Of several
+   * commands one that was refused may be accepted when it is asked for again: not behind one of them that has taken effect (LocalNode.ts).
    */
   const send = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {
     const outcomes = new Array<Outcome | undefined>(commands.length)
@@ -73,7 +81,7 @@ const make = Effect.gen(function* () {
     for (;;) {
       const patience = until - clock.elapsedUnsafe()
       if (patience <= 0) break
-      const answers = yield* ask(account, pick(commands, open), patience)
+      const answers = yield* ask(account, pick(commands, open), patience, unknown.size > 0)
       const again = open.filter((index, nth) => {
         const answer = answers[nth]
         if (answer === undefined || answer._tag === "Moved") return true
@@ -85,7 +93,10 @@ const make = Effect.gen(function* () {
         outcomes[index] = answer._tag === "Done" ? Result.succeed(answer.receipt) : Result.fail(answer.error)
         return false
       })
-      open = again.length === 0 ? again : withoutOvertaken(commands, again, outcomes)
+      if (again.length === 0) break
+      // Sent again it would come after what stood behind it.
+      const overtaken = overtakenOf(commands, (index) => standingOf(outcomes[index]))
+      open = again.filter((index) => !overtaken.has(index))
       if (open.length === 0) break
       yield* Effect.sleep(cluster.retryMs)
     }
@@ -127,30 +138,10 @@ const make = Effect.gen(function* () {
 const saysNothingWasDone = ({ _tag }: CommandError): boolean =>
   _tag === "Overloaded" || _tag === "Unavailable"
 
-/**
- * Those that may be sent again: none behind which one with an account in common has taken effect, or was refused for the state of its
- * accounts. It would come after that one, and a batch has an order.
- */
-const withoutOvertaken = (
-  commands: ReadonlyArray<Command>,
-  again: ReadonlyArray<number>,
-  outcomes: ReadonlyArray<Outcome | undefined>
-): Array<number> => {
-  const left = new Set(again)
-  const settled = new Set<AccountId>()
-  let isAnySettled = false
-  for (const [index, command] of [...commands.entries()].toReversed()) {
-    const outcome = outcomes[index]
-    const accounts = accountsOf(command)
-    if (outcome === undefined) {
-      const isOvertaken = mayTouchAny(command) ? settled.size > 0 : accounts.some((id) => settled.has(id))
-      if (isAnySettled || isOvertaken) left.delete(index)
-    } else if (Result.isSuccess(outcome) || !saysNothingWasDone(outcome.failure)) {
-      for (const id of accounts) settled.add(id)
-      isAnySettled ||= mayTouchAny(command)
-    }
-  }
-  return again.filter((index) => left.has(index))
+/** What an outcome says of a command's place in its batch; one that was refused is not open to be decided elsewhere. */
+const standingOf = (outcome: Outcome | undefined): Standing => {
+  if (outcome === undefined) return "open"
+  return Result.isFailure(outcome) && saysNothingWasDone(outcome.failure) ? "over" : "settled"
 }
 
 const pick = (commands: ReadonlyArray<Command>, indices: ReadonlyArray<number>): ReadonlyArray<Command> =>

@@ -1,6 +1,6 @@
 /** What this node does as the owner of accounts, for its own callers and for the other nodes that ask it. */
 import { Context, Effect, Exit, Layer, Option, Result, Schedule } from "effect"
-import { mayTouchAny } from "../../domain/BatchOrder.ts"
+import { mayTouchAny, overtakenOf } from "../../domain/BatchOrder.ts"
 import { accountsOf, type Command, firstAccountOf } from "../../domain/Command.ts"
 import { Indeterminate, type Unavailable } from "../../domain/Errors.ts"
 import { hashCommand } from "../../domain/HashChain.ts"
@@ -9,6 +9,7 @@ import type { AccountId } from "../../domain/Ids.ts"
 import type { FormerTenure } from "../../infra/cluster/ShardTenures.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { AccountRegistry } from "../accounts/AccountRegistry.ts"
 import { LeaseClient } from "../accounts/LeaseClient.ts"
 import { LeaseServer } from "../accounts/LeaseServer.ts"
@@ -18,6 +19,7 @@ import { type Answer, type LeaseGrant, type LeaseRefused, NotMine, Placement } f
 import { AdmissionControl } from "./AdmissionControl.ts"
 import { AccountMoved, CommandExecutor, type Sender } from "./CommandExecutor.ts"
 import { Deadlines } from "./Deadlines.ts"
+import { Deduplication } from "./Deduplication.ts"
 import { InFlightCommands, unavailable } from "./InFlightCommands.ts"
 
 /** How often a shard that leaves looks whether nothing of it is in use any more, in milliseconds. */
@@ -35,8 +37,15 @@ export class LocalNode extends Context.Service<
     ) => Effect.Effect<Effect.Effect<ReadonlyArray<CommandExit>>>
     /** One command of another node, in the same way; `Moved` where its first account is not of this node. */
     readonly decide: (command: Command, reply: (answer: Answer) => void) => void
-    /** Commands of another node; those whose first account is not of this node are `Moved`. */
-    readonly dispatch: (commands: ReadonlyArray<Command>) => Effect.Effect<ReadonlyArray<Answer>>
+    /**
+     * Commands of another node; those whose first account is not of this node are `Moved`. `isAgain`: they were sent before, and some have no
+     * answer. One that was refused then may be accepted now, so where one behind it has an account in common and has taken effect it is not
+     * decided, and `Unknown`.
+     */
+    readonly dispatch: (
+      commands: ReadonlyArray<Command>,
+      isAgain: boolean
+    ) => Effect.Effect<ReadonlyArray<Answer>>
     /** The committed head of an account of this node, from its actor. */
     readonly headOf: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
     /** The same, for another node: not while this one closes. */
@@ -90,21 +99,10 @@ const make = Effect.gen(function* () {
 
   const owns = (account: AccountId): boolean => placement.owns(account) && !inFlight.isClosing
 
-  const dispatch = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
-    const isOurs = commands.map((command) => owns(firstAccountOf(command)))
-    const ours = commands.filter((_, index) => isOurs[index])
-    const outcomes = yield* yield* submitAll(ours, { arrivals: registry.arrivals() })
-    let next = 0
-    return commands.map((command, index) => {
-      const outcome = isOurs[index] ? outcomes[next++] : undefined
-      return outcome === undefined ? moved : answerTo(command, outcome)
-    })
-  })
-
   return LocalNode.of({
     owns,
     submitAll,
-    dispatch,
+    dispatch: yield* makeDispatch(owns, submitAll),
     headOf,
     head: (account) => Effect.suspend(() => (owns(account) ? headOf(account) : notMine)),
     decide: (command, reply) => {
@@ -257,6 +255,50 @@ const makeSubmitAll = Effect.fnUntraced(function* (
   })
 })
 
+/** Decides commands of other nodes; `owns` says which are this node's to decide. */
+const makeDispatch = Effect.fnUntraced(function* (
+  owns: (account: AccountId) => boolean,
+  submitAll: LocalNode["Service"]["submitAll"]
+) {
+  const registry = yield* AccountRegistry
+  const overtakenIn = yield* makeOvertakenIn
+  return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, isAgain: boolean) {
+    const isOurs = commands.map((command) => owns(firstAccountOf(command)))
+    const arrivals = registry.arrivals()
+    const overtaken = isAgain ? yield* overtakenIn(commands) : none
+    const isDecided = (index: number) => isOurs[index] === true && !overtaken.has(index)
+    const outcomes = yield* yield* submitAll(
+      commands.filter((_, index) => isDecided(index)),
+      { arrivals }
+    )
+    let next = 0
+    return commands.map((command, index): Answer => {
+      const outcome = isDecided(index) ? outcomes[next++] : undefined
+      if (outcome !== undefined) return answerTo(command, outcome)
+      return isOurs[index] === true ? { _tag: "Unknown" } : moved
+    })
+  })
+})
+
+/** Which commands of a batch stand before one with an account in common that was accepted, or is under way, though they were not. */
+const makeOvertakenIn = Effect.gen(function* () {
+  const inFlight = yield* InFlightCommands.Service
+  const deduplication = yield* Deduplication
+  const store = yield* EventStore
+  return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
+    const found = yield* Effect.option(store.findCommands(commands.map(({ commandId }) => commandId)))
+    // Without an answer of the log none may be decided.
+    if (Option.isNone(found)) return new Set(commands.keys())
+    const landed = new Set(found.value.map(({ commandId }) => commandId))
+    return overtakenOf(commands, (index) => {
+      const id = commands[index]?.commandId
+      const isKnown =
+        id !== undefined && (inFlight.get(id) !== undefined || deduplication.isKnown(id) || landed.has(id))
+      return isKnown ? "settled" : "open"
+    })
+  })
+})
+
 /** The outcomes of commands that are submitted together. A fiber waits once for all of them, which costs as much as for one. */
 class Outcomes {
   readonly #exits: Array<CommandExit>
@@ -320,6 +362,8 @@ const isHolding = ({ phase, locks }: PendingCommand, groups: ReadonlySet<number>
 
 const notMineExit = Exit.fail(new NotMine())
 const notMine: Effect.Effect<never, NotMine> = notMineExit
+
+const none: ReadonlySet<number> = new Set()
 
 const moved: Answer = { _tag: "Moved" }
 
