@@ -3,16 +3,19 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import type { Answer, Placing } from "../../src/actors/accounts/Placement.ts"
+import { compactForm } from "../../src/actors/cluster/PeerCodec.ts"
 import type { Command, CommandInput } from "../../src/domain/Command.ts"
 import { Overloaded } from "../../src/domain/Errors.ts"
 import { printToken } from "../../src/domain/Receipt.ts"
 import { allShards } from "../../src/domain/Shard.ts"
+import { ByteWriter } from "../../src/infra/cluster/CompactCodec.ts"
 import {
   deposit,
   memoryStores,
   outcomeOf,
   quiet,
   startNode,
+  tally,
   toCommand,
   withdraw
 } from "../support/ledgerWorld.ts"
@@ -36,6 +39,7 @@ const outcomesOf = Effect.fnUntraced(function* (
   messages: ReadonlyArray<ReadonlyArray<Answers>>
 ) {
   let asked = 0
+  const lengths: Array<number> = []
   const placement: Placing = {
     isAlone: false,
     owns: () => false,
@@ -45,6 +49,7 @@ const outcomesOf = Effect.fnUntraced(function* (
     dispatch: (_, commands) =>
       Effect.sync(() => {
         const answers = messages[asked++]
+        lengths.push(commands.length)
         return commands.map((command, nth) => (answers?.[nth] ?? done)(command))
       }),
     head: () => Effect.never,
@@ -54,7 +59,7 @@ const outcomesOf = Effect.fnUntraced(function* (
   const node = yield* startNode("sender", { placement })
   const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
   yield* TestClock.adjust(1_000)
-  return { outcomes: (yield* Fiber.join(sent)).map(outcomeOf), asked }
+  return { outcomes: (yield* Fiber.join(sent)).map(outcomeOf), asked, lengths }
 })
 
 const scenario = Effect.provide([memoryStores, quiet])
@@ -69,7 +74,7 @@ it.effect("a command whose answer was lost is not sent behind one of its batch t
       ]
     )
     // The second has no account in common with the last, and may still be done.
-    assert.deepStrictEqual(found, { outcomes: ["Indeterminate", "Accepted", "Accepted"], asked: 3 })
+    assert.deepInclude(found, { outcomes: ["Indeterminate", "Accepted", "Accepted"], asked: 3 })
   }).pipe(scenario)
 )
 
@@ -77,7 +82,7 @@ it.effect("nor is a command that an owner gave back", () =>
   Effect.gen(function* () {
     const batch = [deposit("a", 1n), withdraw("a", 1n), deposit("b", 1n)]
     const found = yield* outcomesOf(batch, [[moved, done, moved]])
-    assert.deepStrictEqual(found, { outcomes: ["Unavailable", "Accepted", "Accepted"], asked: 2 })
+    assert.deepInclude(found, { outcomes: ["Unavailable", "Accepted", "Accepted"], asked: 2 })
   }).pipe(scenario)
 )
 
@@ -85,16 +90,16 @@ it.effect("a capture whose hold alone says where it goes is sent behind none of 
   Effect.gen(function* () {
     const capture: CommandInput = { _tag: "CaptureHold", account: "a", hold: "h" }
     const first = yield* outcomesOf([capture, withdraw("b", 1n)], [[moved, done]])
-    assert.deepStrictEqual(first, { outcomes: ["Unavailable", "Accepted"], asked: 1 })
+    assert.deepInclude(first, { outcomes: ["Unavailable", "Accepted"], asked: 1 })
     const second = yield* outcomesOf([withdraw("b", 1n), capture], [[moved, done]])
-    assert.deepStrictEqual(second, { outcomes: ["Unavailable", "Accepted"], asked: 1 })
+    assert.deepInclude(second, { outcomes: ["Unavailable", "Accepted"], asked: 1 })
   }).pipe(scenario)
 )
 
 it.effect("a command is sent again before others of its batch for which there was no room", () =>
   Effect.gen(function* () {
     const found = yield* outcomesOf([deposit("a", 1n), withdraw("a", 1n)], [[moved, full]])
-    assert.deepStrictEqual(found, { outcomes: ["Accepted", "Overloaded"], asked: 2 })
+    assert.deepInclude(found, { outcomes: ["Accepted", "Overloaded"], asked: 2 })
   }).pipe(scenario)
 )
 
@@ -107,6 +112,23 @@ it.effect("all of a batch are sent again in their order where none was answered"
         [moved, moved]
       ]
     )
-    assert.deepStrictEqual(found, { outcomes: ["Accepted", "Accepted"], asked: 3 })
+    assert.deepInclude(found, { outcomes: ["Accepted", "Accepted"], asked: 3 })
+  }).pipe(scenario)
+)
+
+it.effect("no message is longer than a frame, however long the groups of a batch are", () =>
+  Effect.gen(function* () {
+    const metadata = Object.fromEntries(
+      Array.from({ length: 16 }, (_, nth) => [`${"k".repeat(62)}${nth + 10}`, "\u6c34".repeat(256)])
+    )
+    const member = { _tag: "Withdraw", account: "a", amount: 1n, metadata } as const
+    const group: CommandInput = { _tag: "Group", commands: new Array(100).fill(member) }
+    const writer = new ByteWriter()
+    compactForm.request.write(writer, { _tag: "Dispatch", commands: [toCommand(group) as Command] })
+    const batch = Array.from({ length: 60 }, () => group)
+    const { outcomes, lengths } = yield* outcomesOf(batch, [])
+    assert.deepStrictEqual(tally(outcomes), { Accepted: 60 })
+    assert.isAbove(60 * writer.length, 64 * 1_024 * 1_024)
+    for (const length of lengths) assert.isBelow(length * writer.length, 32 * 1_024 * 1_024)
   }).pipe(scenario)
 )

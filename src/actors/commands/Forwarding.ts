@@ -12,8 +12,27 @@ import { type Answer, Placement } from "../accounts/Placement.ts"
 import { AdmissionControl, wholeNode } from "./AdmissionControl.ts"
 import { LocalNode } from "./LocalNode.ts"
 
-/** Commands that travel in one message. */
+/**
+ * Commands that travel in one message, where a group counts as often as it has commands: with the longest texts they come to less than
+ * half of the longest frame (PeerConnection.ts), and so do their answers.
+ */
 const messageMax = 1_000
+
+/** The commands of each message, in order. */
+const messagesOf = (commands: ReadonlyArray<Command>): ReadonlyArray<ReadonlyArray<Command>> => {
+  const messages: Array<Array<Command>> = []
+  let room = 0
+  for (const command of commands) {
+    const size = command._tag === "Group" ? command.commands.length : 1
+    const message = size > room ? undefined : messages.at(-1)
+    if (message === undefined) {
+      messages.push([command])
+      room = messageMax
+    } else message.push(command)
+    room -= size
+  }
+  return messages
+}
 
 export type Outcome = Result.Result<Receipt, CommandError>
 
@@ -110,9 +129,7 @@ const make = Effect.gen(function* () {
   const sendAll = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {
     const outcomes: Array<Outcome> = []
     // One message after another, for a later one must not overtake.
-    for (let start = 0; start < commands.length; start += messageMax) {
-      outcomes.push(...(yield* send(account, commands.slice(start, start + messageMax))))
-    }
+    for (const message of messagesOf(commands)) outcomes.push(...(yield* send(account, message)))
     return outcomes
   })
 
