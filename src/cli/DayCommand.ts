@@ -312,6 +312,13 @@ const toAccountChange = (
       case "open": {
         const asset = yield* toAsset(row.asset)
         const overdraftLimit = yield* optional(row.overdraft, (text) => toLimit(text, asset))
+        if (note !== undefined && metadata !== undefined && Object.hasOwn(metadata, "note"))
+          return yield* faulty(
+            "metadata",
+            "malformed",
+            row.metadata,
+            "the column note is its key note already"
+          )
         const noted = note === undefined ? metadata : { ...metadata, note }
         return {
           _tag: "OpenAccount",

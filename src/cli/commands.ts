@@ -5,7 +5,7 @@ import { FrozenSide } from "../domain/Command.ts"
 import { AccountId, AccountOrContra, CommandId, ContraId, OriginalId, Version } from "../domain/Ids.ts"
 import { parseAsset } from "../domain/Money.ts"
 import { type Fault, parseDuration, toExchanges, toLegs } from "./DayFields.ts"
-import { accountArgument, instantFlag, jsonFlag, Positive } from "./flags.ts"
+import { accountArgument, instantFlag, jsonFlag, metadataFlag, Positive, wholeNumberFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 import { parseMoneyText } from "./MoneyText.ts"
 import { holdList } from "./queries.ts"
@@ -23,7 +23,7 @@ const amount = Argument.String("amount").pipe(
 /** What every command may say. */
 const common = {
   effectiveAt: instantFlag("effective", "For when it counts; for when it is recorded, when absent"),
-  expectedVersion: Flag.Int("expected-version").pipe(
+  expectedVersion: wholeNumberFlag("expected-version").pipe(
     Flag.withDescription("The version that the (first) account must be at; at any other nothing is done"),
     Flag.withSchema(Version),
     Flag.optional
@@ -43,11 +43,6 @@ const shared = {
 
 const description = Flag.String("description").pipe(
   Flag.withDescription("Appears on the statement"),
-  Flag.optional
-)
-
-const metadata = Flag.KeyValuePair("metadata").pipe(
-  Flag.withDescription("Free text kept with it: --metadata invoice=4711, once for each key"),
   Flag.optional
 )
 
@@ -73,7 +68,7 @@ const openFlags = {
     Flag.withDescription("How far it may go below zero, a decimal; not at all when absent"),
     Flag.optional
   ),
-  metadata,
+  metadata: metadataFlag,
   ...shared
 }
 export type OpenFlags = Command.Command.Config.Infer<typeof openFlags>
@@ -84,7 +79,14 @@ export const open = Command.make(
   lazily(() => import("./remote/commands.ts").then(({ open }) => open))
 ).pipe(Command.withDescription("Open an account"))
 
-const movementFlags = { account: accountArgument(), amount, contra, description, metadata, ...shared }
+const movementFlags = {
+  account: accountArgument(),
+  amount,
+  contra,
+  description,
+  metadata: metadataFlag,
+  ...shared
+}
 export type MovementFlags = Command.Command.Config.Infer<typeof movementFlags>
 
 export const deposit = Command.make(
@@ -104,7 +106,7 @@ const transferFlags = {
   to: accountArgument("to", "The account that is paid"),
   amount,
   description,
-  metadata,
+  metadata: metadataFlag,
   ...shared
 }
 export type TransferFlags = Command.Command.Config.Infer<typeof transferFlags>
@@ -121,7 +123,7 @@ const reverseFlags = {
     Argument.withSchema(OriginalId)
   ),
   reason: Flag.String("reason").pipe(Flag.withDescription("Why; kept with the events")),
-  n: Flag.Int("n").pipe(
+  n: wholeNumberFlag("n").pipe(
     Flag.withDescription("Which reversal of the original this is, counted from 1"),
     Flag.withSchema(Positive),
     Flag.optional
@@ -142,7 +144,7 @@ const reverseFlags = {
     Flag.withSchema(AccountId),
     Flag.optional
   ),
-  metadata,
+  metadata: metadataFlag,
   ...common
 }
 export type ReverseFlags = Command.Command.Config.Infer<typeof reverseFlags>
@@ -179,7 +181,7 @@ const placeHoldFlags = {
   ),
   to: toFlag,
   description,
-  metadata,
+  metadata: metadataFlag,
   ...shared
 }
 export type PlaceHoldFlags = Command.Command.Config.Infer<typeof placeHoldFlags>
@@ -198,7 +200,7 @@ const captureHoldFlags = {
     Flag.withDefault(false)
   ),
   description,
-  metadata,
+  metadata: metadataFlag,
   ...shared
 }
 export type CaptureHoldFlags = Command.Command.Config.Infer<typeof captureHoldFlags>
@@ -209,7 +211,7 @@ const adjustHoldFlags = {
   amount: part,
   expiresAt: expiresAtFlag,
   description,
-  metadata,
+  metadata: metadataFlag,
   ...shared
 }
 export type AdjustHoldFlags = Command.Command.Config.Infer<typeof adjustHoldFlags>
@@ -219,7 +221,7 @@ const releaseHoldFlags = {
   hold: holdArgument,
   amount: part,
   description,
-  metadata,
+  metadata: metadataFlag,
   ...shared
 }
 export type ReleaseHoldFlags = Command.Command.Config.Infer<typeof releaseHoldFlags>
@@ -276,7 +278,7 @@ const journalFlags = {
     Flag.optional
   ),
   description,
-  metadata,
+  metadata: metadataFlag,
   ...shared
 }
 export type JournalFlags = Command.Command.Config.Infer<typeof journalFlags>
@@ -310,7 +312,7 @@ const updateFlags = {
     Flag.withDescription("How far it may go below zero from now on, a decimal"),
     Flag.optional
   ),
-  metadata: metadata.pipe(Flag.withDescription("Takes the place of all metadata: --metadata tier=gold")),
+  metadata: metadataFlag.pipe(Flag.withDescription("Takes the place of all metadata: --metadata tier=gold")),
   description,
   ...shared
 }

@@ -1,7 +1,7 @@
 /** How `chronicle demo` is called: the file that is played, the data, and what makes it fail. */
 import { Schema } from "effect"
 import { Command, Flag } from "effect/cli"
-import { jsonFlag } from "./flags.ts"
+import { jsonFlag, wholeNumberFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 
 const rateMax = 1_000_000
@@ -24,7 +24,7 @@ const flags = {
     Flag.withDescription("Delete the data directory first, if it is one of the ledger's"),
     Flag.withDefault(false)
   ),
-  rate: Flag.Int("rate").pipe(
+  rate: wholeNumberFlag("rate").pipe(
     Flag.withDescription("Lines a second, to watch it; as fast as it goes if absent"),
     Flag.withSchema(Rate),
     Flag.optional

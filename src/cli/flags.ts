@@ -46,13 +46,52 @@ export const readTokenFlag = Flag.String("token").pipe(
   Flag.optional
 )
 
+const wholeNumber = /^(?:0|-?[1-9]\d{0,15})$/
+
+/** A whole number as every door takes it, in digits: the library's own flag takes `1e3` and `5.0` for one, too. */
+export const wholeNumberFlag = (name: string) =>
+  Flag.String(name).pipe(
+    Flag.withMetavar("integer"),
+    Flag.filterMap(
+      (text) => (wholeNumber.test(text) ? Option.some(Number(text)) : Option.none()),
+      () => "must be a whole number, in digits"
+    )
+  )
+
+/** What is wrong with texts of the form `key=value`; undefined where each is one and no key stands twice. */
+const pairsFault = (texts: ReadonlyArray<string>): string | undefined => {
+  const keys = texts.map((text) => text.slice(0, Math.max(0, text.indexOf("="))))
+  if (keys.includes("")) return "must be key=value"
+  const twice = keys.find((key, index) => keys.indexOf(key) < index)
+  return twice === undefined ? undefined : `has the key ${twice} twice`
+}
+
+/** `--metadata key=value`, once for each key; the library's own flag takes the last of two values of one key without a word. */
+export const metadataFlag = Flag.String("metadata").pipe(
+  Flag.withMetavar("key=value"),
+  Flag.withDescription("Free text kept with it: --metadata invoice=4711, once for each key"),
+  Flag.atLeast(1),
+  Flag.filterMap(
+    (texts) =>
+      pairsFault(texts) === undefined
+        ? Option.some(
+            Object.fromEntries(
+              texts.map((text) => [text.slice(0, text.indexOf("=")), text.slice(text.indexOf("=") + 1)])
+            )
+          )
+        : Option.none(),
+    (texts) => pairsFault(texts) ?? ""
+  ),
+  Flag.optional
+)
+
 export const Positive = Schema.Int.check(
   Schema.isGreaterThanOrEqualTo(1, { message: "must be a whole number of 1 or more" })
 )
 
 /** `--limit` of every command that answers by pages. */
 export const limitFlag = (what: string) =>
-  Flag.Int("limit").pipe(
+  wholeNumberFlag("limit").pipe(
     Flag.withDescription(`${what}, at most ${pageRowsMax}`),
     Flag.withSchema(
       Schema.Int.check(

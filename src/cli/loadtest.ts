@@ -2,7 +2,7 @@
 import { Schema } from "effect"
 import { Command, Flag } from "effect/cli"
 import { scenarioNames } from "../loadtest/Settings.ts"
-import { jsonFlag } from "./flags.ts"
+import { jsonFlag, wholeNumberFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 
 /** Clients of a closed loop, where neither `--concurrency` nor `--rate` is given. */
@@ -21,27 +21,27 @@ const scenarioWords =
 
 const flags = {
   scenario: Flag.Literals("scenario", scenarioNames).pipe(Flag.withDescription(scenarioWords)),
-  accounts: Flag.Int("accounts").pipe(
+  accounts: wholeNumberFlag("accounts").pipe(
     Flag.withSchema(within(100, 10_000_000)),
     Flag.withDescription("Accounts opened and funded before the load; default 10,000"),
     Flag.withDefault(10_000)
   ),
-  concurrency: Flag.Int("concurrency").pipe(
+  concurrency: wholeNumberFlag("concurrency").pipe(
     Flag.withSchema(within(1, 100_000)),
     Flag.withDescription(`Closed loop: clients, each waits for its answer; default ${concurrencyDefault}`),
     Flag.optional
   ),
-  rate: Flag.Int("rate").pipe(
+  rate: wholeNumberFlag("rate").pipe(
     Flag.withSchema(within(1, 1_000_000)),
     Flag.withDescription("Open loop: commands a second, each timed from when it was due"),
     Flag.optional
   ),
-  duration: Flag.Int("duration").pipe(
+  duration: wholeNumberFlag("duration").pipe(
     Flag.withSchema(within(1, 86_400)),
     Flag.withDescription("Seconds of load; default 15"),
     Flag.withDefault(15)
   ),
-  seed: Flag.Int("seed").pipe(
+  seed: wholeNumberFlag("seed").pipe(
     Flag.withDescription("The same seed draws the same commands; default 1"),
     Flag.withDefault(1)
   ),
@@ -61,7 +61,7 @@ const flags = {
     Flag.withDescription("off: relay and projections wait until the load is over"),
     Flag.withDefault("on")
   ),
-  nodes: Flag.Int("nodes").pipe(
+  nodes: wholeNumberFlag("nodes").pipe(
     Flag.withSchema(within(1, nodesMax)),
     Flag.withDescription(
       "Nodes that share the accounts, each a process that gives itself its part of the load; 1 is this process"

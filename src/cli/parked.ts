@@ -1,6 +1,6 @@
 /** How `chronicle parked`, `parked retry` and `parked skip` are called. */
 import { Argument, Command, Flag } from "effect/cli"
-import { accountArgument, dataFlag, jsonFlag, Positive } from "./flags.ts"
+import { accountArgument, dataFlag, jsonFlag, Positive, wholeNumberFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 
 const listFlags = { data: dataFlag, json: jsonFlag }
@@ -17,7 +17,7 @@ const retry = Command.make(
 
 const skipFlags = {
   account: accountArgument(),
-  version: Flag.Int("version").pipe(
+  version: wholeNumberFlag("version").pipe(
     Flag.withDescription("The version it is parked at: what is left out for ever"),
     Flag.withSchema(Positive)
   ),

@@ -8,7 +8,8 @@ import {
   jsonFlag,
   limitFlag,
   Positive,
-  readTokenFlag
+  readTokenFlag,
+  wholeNumberFlag
 } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 
@@ -35,7 +36,7 @@ export const accounts = Command.make(
 const balanceFlags = {
   account: accountArgument(),
   at: instantFlag("at", "As of an instant at which it was recorded; the same answer for ever"),
-  version: Flag.Int("version").pipe(
+  version: wholeNumberFlag("version").pipe(
     Flag.withDescription("As of a version of the account"),
     Flag.withSchema(Positive),
     Flag.optional
@@ -95,7 +96,7 @@ export const find = Command.make(
 
 const historyFlags = {
   account: accountArgument(),
-  after: Flag.Int("after").pipe(
+  after: wholeNumberFlag("after").pipe(
     Flag.withDescription("Events above this version"),
     Flag.withSchema(Version),
     Flag.withDefault(0)

@@ -325,6 +325,7 @@ describe("a line with further columns", () => {
     [",c1,close,alice,,,,,,,,debits,,", "2 side: not for this kind: debits"],
     [",c1,deposit,a,,USD,1,,,,,,invoice,", "2 metadata: malformed: invoice"],
     [",c1,deposit,a,,USD,1,,,,,,a=1;a=2,", "2 metadata: malformed: a=2"],
+    [",c1,open,a,,USD,,,Al,,vip,,tier=gold;note=old,", "2 metadata: malformed: tier=gold;note=old"],
     [",c1,update,alice,,,,,,7.50,,,,", "2 asset: missing: 7.50"]
   ])("%j is read", ([line, expected]) =>
     Effect.gen(function* () {

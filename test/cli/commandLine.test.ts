@@ -174,6 +174,18 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
       failed(yield* ask(twice), 2, /^chronicle: --at, --version and --token exclude each other\n$/)
       failed(yield* ask(["history", "alice", "--after", "-1"]), 2, /--after/)
       failed(yield* ask(["statement", "alice", "--limit", "none"]), 2, /--limit/)
+      // A whole number is read as HTTP reads it.
+      for (const text of ["1e1", "5.0", "0x5", "05", "+5", "5 "])
+        failed(yield* ask(["history", "alice", "--limit", text]), 2, /--limit ".*" must be a whole number/)
+      // The later value of a key would take the place of the former.
+      const pay = ["deposit", "alice", "1", "--metadata"]
+      failed(
+        yield* ask([...pay, "till=3", "--metadata", "till=4"]),
+        2,
+        /--metadata .* has the key till twice/
+      )
+      for (const text of ["till", "=3"])
+        failed(yield* ask([...pay, text]), 2, /--metadata .* must be key=value/)
       const help = yield* ask(["balance", "--help"])
       assert.deepInclude(help, { code: 0, stderr: "" })
       assert.include(help.stdout, "--version")
