@@ -637,6 +637,63 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
     )
 
     test(
+      "counts a skipped event from the next line on in every answer about an instant, and changes none of them",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const eventWriter = new EventWriter()
+        eventWriter.commit(openAccount("a"), openAccount("b"))
+        for (const units of [10n, 5n, 7n, 1n]) eventWriter.commit(deposit("a", units))
+        const { lines, ...whole } = batchOf(eventWriter.log)
+        const rows = eventWriter.log.filter(({ accountId: account }) => account === "a")
+        /** The batch that moves `a` to a version, with or without its line. */
+        const upTo = (version: number, isSkipped: boolean): BooksBatch => {
+          const moves = batchOf(rows.slice(0, version)).moves.map((move) => ({ ...move, from: version - 1 }))
+          const line = lines.filter((one) => one.account === "a" && one.version === version)
+          const skipped = { account: a, version, reason: "it is of the future", since: 0 }
+          return { ...whole, moves, ...(isSkipped ? { lines: [], skipped } : { lines: line }), contras: [] }
+        }
+        const ofB = batchOf(eventWriter.log.filter(({ accountId: account }) => account === "b"))
+        assert.isTrue(yield* readModel.apply(ofB))
+        const at = (version: number) => rows[version - 1]?.recordedAt ?? assert.fail()
+        /** What all accounts have after each version, by each question that has an instant. */
+        const asOf = (instant: number) =>
+          Effect.gen(function* () {
+            const knownAt = instant
+            const ofKnown = yield* readModel.sum({ prefix: "", knownAt })
+            const effective = yield* readModel.sum({ prefix: "a", knownAt: at(5) + 9, effectiveAt: knownAt })
+            const [trial] = yield* readModel.trialBalanceAt(knownAt)
+            const statement = (axis: "recorded" | "effective") =>
+              Effect.map(
+                readModel.statement({ account: a, limit: 1, axis, to: knownAt + 1 }),
+                (found) => found?.closing
+              )
+            return [
+              ofKnown?.[0]?.balance,
+              effective?.[0]?.balance,
+              trial?.accounts,
+              yield* statement("recorded"),
+              yield* statement("effective")
+            ]
+          })
+        const isSkipped = (version: number) => version === 3 || version === 5
+        for (let version = 1; version <= 5; version++) {
+          assert.isTrue(yield* readModel.apply(upTo(version, isSkipped(version))))
+          const balances = [0n, 10n, 10n, 22n, 22n]
+          for (const [index, balance] of balances.slice(0, version).entries())
+            assert.deepStrictEqual(
+              yield* asOf(at(index + 1)),
+              Array.from({ length: 5 }, () => balance),
+              `as of version ${index + 1}, at version ${version}`
+            )
+          // Without an instant it is the head's, as that of a balance.
+          const head = [0n, 10n, 15n, 22n, 23n][version - 1]
+          assert.strictEqual((yield* readModel.statement({ account: a, limit: 1 }))?.closing, head)
+          assert.strictEqual((yield* readModel.heads([a])).get(a)?.account.balance, head)
+        }
+      })
+    )
+
+    test(
       "answers which positions of accounts that are not parked are not reached",
       Effect.gen(function* () {
         const readModel = yield* ReadModel

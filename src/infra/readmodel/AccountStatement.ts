@@ -26,12 +26,15 @@ const versionMax = "9223372036854775807"
 /**
  * The last version at or before a point in time, where of two events recorded at the same instant the one with the
  * higher version is the later one. Found by halving: instants never go back along an account, so it costs some twenty
- * look-ups of the primary key however long the account is, and no index on time at each write.
+ * look-ups of the primary key however long the account is, and no index on time at each write. What a skipped event did, which has no
+ * line, counts from the next line on: at the end of an account it counts for no instant yet.
  */
 const lastVersionAt = (instant: string, version: string) => `(CASE
   WHEN ${instant} = '-infinity' THEN 0 WHEN ${instant} = 'infinity' THEN ${versionMax} ELSE (
     WITH RECURSIVE halves(low, high) AS (
-      SELECT 0::int8, coalesce((SELECT version FROM books_v1_balances WHERE account = $1), 0)
+      SELECT 0::int8, coalesce((
+        SELECT version FROM books_v1_statement_lines WHERE account = $1 ORDER BY version DESC LIMIT 1
+      ), 0)
       UNION ALL
       SELECT CASE WHEN is_before THEN middle ELSE low END, CASE WHEN is_before THEN high ELSE middle - 1 END
       FROM halves CROSS JOIN LATERAL (SELECT (low + high + 1) / 2 AS middle) AS m

@@ -8,6 +8,7 @@ import { int8Value } from "../postgres/Columns.ts"
 import { inPrefix, prefixParams } from "./IdRanges.ts"
 import type { AssetSum, SumQuery } from "./ReadModel.ts"
 import { assetSumColumns } from "./ReadModelRows.ts"
+import { skippedChanges } from "./SkippedChanges.ts"
 
 /** A text, for there is an instant beyond all others. */
 const until = "$4::text::timestamptz"
@@ -40,6 +41,9 @@ const sums = `
       SELECT asset, amount, type FROM books_v1_statement_lines
       WHERE ${inPrefix("account")} AND effective_at - recorded_at <> interval '0'
         AND recorded_at <= least($3::timestamptz, ${until}) AND effective_at > ${until} AND ${until} < 'infinity'
+      UNION ALL
+      SELECT asset, amount, 'Skipped' FROM (${skippedChanges(inPrefix("s.account"))}) AS skipped
+      WHERE counted_from > least($3::timestamptz, ${until})
     ) AS lines WHERE (SELECT are FROM few) GROUP BY asset
   )
   SELECT few.are, asset, (balance - coalesce(late.amount, 0))::text, own.accounts - coalesce(late.accounts, 0)

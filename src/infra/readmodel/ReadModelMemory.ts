@@ -384,7 +384,8 @@ const statementOf = (tables: Tables, query: LinesQuery): StatementRows | undefin
   /** Stored at a point of recorded time, moved by the lines that count for another instant. */
   const balanceAt = (point: Point): bigint => {
     const last = known.findLast((line) => isUpTo(recorded(line), point))
-    const isEnd = known.every((line) => isUpTo(recorded(line), point)) && upTo === head.account.version
+    // What a skipped event did counts from the next line on, and at the end of all for no instant yet.
+    const isEnd = point.at === Number.POSITIVE_INFINITY && upTo === head.account.version
     const stored = isEnd ? head.account.balance : (last?.balance ?? 0n)
     if (!isEffective) return stored
     return known.reduce((sum, line) => {
@@ -414,8 +415,25 @@ const statementOf = (tables: Tables, query: LinesQuery): StatementRows | undefin
   }
 }
 
+/** The same as `SkippedChanges.ts`. */
+const skippedChanges = ({ heads, lines, skipped }: Tables, prefix: string) => {
+  const changes = new Map<string, { asset: Asset; amount: bigint; countedFrom: Instant }>()
+  for (const { account, version } of skipped.values()) {
+    const head = heads.get(account)
+    if (head === undefined || !account.startsWith(prefix)) continue
+    const own = lines.get(account) ?? []
+    const last = own.findLast((line) => line.version <= version)?.balance ?? 0n
+    const next = own.find((line) => line.version > version)
+    const amount = (next === undefined ? head.account.balance : next.balance - next.amount) - last
+    const countedFrom = next?.recordedAt ?? Number.POSITIVE_INFINITY
+    changes.set(`${account} ${next?.version ?? 0}`, { asset: head.account.asset, amount, countedFrom })
+  }
+  return changes.values()
+}
+
 /** Of every asset, or of those that accounts had by an instant, as in SQL. */
-const trialBalance = ({ heads, contras, lines }: Tables, instant?: Instant) => {
+const trialBalance = (tables: Tables, instant?: Instant) => {
+  const { heads, contras, lines } = tables
   const sums = new Map<Asset, { accounts: bigint; contras: bigint; opened: number }>()
   const add = (asset: Asset, accounts: bigint, outside: bigint, opened = 0) => {
     const sum = sums.get(asset) ?? { accounts: 0n, contras: 0n, opened: 0 }
@@ -432,6 +450,8 @@ const trialBalance = ({ heads, contras, lines }: Tables, instant?: Instant) => {
     add(line.asset, -line.amount, 0n, line.type === "AccountOpened" ? -1 : 0)
     for (const entry of entriesOf(line)) add(entry.asset, 0n, -entry.amount)
   }
+  for (const { asset, amount, countedFrom } of skippedChanges(tables, ""))
+    if (instant !== undefined && countedFrom > instant) add(asset, -amount, 0n)
   return [...sums]
     .filter(
       ([, { accounts, contras, opened }]) =>
@@ -443,10 +463,11 @@ const trialBalance = ({ heads, contras, lines }: Tables, instant?: Instant) => {
 
 /** The same as the SQL of `PrefixSums.ts`, read off the lines themselves. */
 const sumOf = (
-  { heads, lines, sumPrefixes, sums: kept }: Tables,
+  tables: Tables,
   { prefix, knownAt, effectiveAt = Number.POSITIVE_INFINITY }: SumQuery,
   accountsMax: number
 ): ReadonlyArray<AssetSum> | undefined => {
+  const { heads, lines, sumPrefixes, sums: kept } = tables
   const own = [...heads.values()].filter(({ account }) => account.id.startsWith(prefix))
   const isKept = sumPrefixes.get(prefix) === true
   if (!isKept && own.length > accountsMax) return undefined
@@ -464,6 +485,8 @@ const sumOf = (
       add(line.asset, -line.amount, line.type === "AccountOpened" ? -1 : 0)
     }
   }
+  for (const { asset, amount, countedFrom } of skippedChanges(tables, prefix))
+    if (countedFrom > Math.min(knownAt, effectiveAt)) add(asset, -amount, 0)
   return [...sums.values()].filter(isNotEmpty).toSorted(byText(({ asset }) => asset))
 }
 

@@ -21,6 +21,7 @@ import {
   transferColumns
 } from "./ReadModelRows.ts"
 import { toUnavailable, valuesOf } from "./ReadModelSql.ts"
+import { skippedChanges } from "./SkippedChanges.ts"
 
 const heads = `
   SELECT ${balanceColumns.list} FROM unnest($1::text[]) AS wanted(id)
@@ -70,6 +71,8 @@ const trialAt = `
       WHERE type IN ('Deposited', 'Withdrawn') OR (type = 'HoldCaptured' AND counterparty LIKE 'external:%')
     ), 0), -count(*) FILTER (WHERE type = 'AccountOpened')
     FROM books_v1_statement_lines WHERE recorded_at > $1 GROUP BY asset
+    UNION ALL
+    SELECT asset, -sum(amount), 0, 0 FROM (${skippedChanges("true")}) AS skipped WHERE counted_from > $1 GROUP BY asset
     UNION ALL
     SELECT entry.asset, 0, -sum(entry.amount), 0 FROM books_v1_statement_lines l, ${contraEntries("l")}
     WHERE l.recorded_at > $1 AND l.contras IS NOT NULL GROUP BY entry.asset
