@@ -255,3 +255,35 @@ it.effect("a node that closes while the store hangs leaves no caller waiting", (
     faulty.release()
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
+
+it.effect(
+  "a caller whose look-up took long is answered in its own time, where it joins one that came later",
+  () =>
+    Effect.gen(function* () {
+      const { faulty, node } = yield* heldNode(["a"])
+      yield* node.send(deposit("a", 5n, "pay"))
+      const { findCommands } = faulty.store
+      let looks = 0
+      const lookupMs = 8_000
+      const slow = {
+        ...faulty.store,
+        // The first look-up takes long, and no other.
+        findCommands: (ids: Parameters<typeof findCommands>[0]) =>
+          looks++ === 0 ? Effect.delay(findCommands(ids), lookupMs) : findCommands(ids)
+      }
+      const other = yield* startNode("other", { store: slow })
+      const reverse = () =>
+        Effect.forkChild(
+          Effect.result(other.send({ _tag: "Reverse", commandId: "r", original: "pay", reason: "wrong" }))
+        )
+      const first = yield* reverse()
+      yield* TestClock.adjust(lookupMs - 3_000)
+      faulty.hold("commit")
+      const second = yield* reverse()
+      yield* TestClock.adjust(overMs - (lookupMs - 3_000))
+      const answered = [first, second].map((one) => one.pollUnsafe() !== undefined)
+      faulty.release()
+      assert.deepStrictEqual(yield* outcomes([first, second]), ["Indeterminate", "Accepted"])
+      assert.deepStrictEqual(answered, [true, false])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+)

@@ -150,10 +150,14 @@ class Executor {
       case "InFlight":
         this.#inFlight.outcomes.joined++
         if (isPeer(sender)) found.pending.markForwarded(sender.arrivals)
-        found.pending.join(reply, deadline)
+        this.#inFlight.join(found.pending, reply, deadline)
         return found.pending
       case "Contested":
-        found.pending.join((exit) => this.#afterOther(command, exit, { reply, sender, deadline }), deadline)
+        this.#inFlight.join(
+          found.pending,
+          (exit) => this.#afterOther(command, exit, { reply, sender, deadline }),
+          deadline
+        )
         return found.pending
       case "Remembered":
         return this.#refuse(found.exit, reply)

@@ -45,6 +45,7 @@ const make = Effect.gen(function* () {
   const expire = (until: number): void => {
     const unsent = new Set<PendingCommand>()
     const waitedFor = new Set<AccountId>()
+    inFlight.expireHurried(until)
     for (const command of inFlight.expired(until)) {
       if (command.phase === "queued") unsent.add(command)
       else if (command.phase === "committing") command.expireWaiters(until, indeterminate(command))

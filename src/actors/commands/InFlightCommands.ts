@@ -2,7 +2,7 @@
 import { Context, Effect, Exit, Latch, Layer } from "effect"
 import { Indeterminate, Unavailable } from "../../domain/Errors.ts"
 import type { AccountId, CommandId } from "../../domain/Ids.ts"
-import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
+import type { CommandExit, PendingCommand, Reply } from "../accounts/Lifecycle.ts"
 
 export const unavailable = (what: string, reason: string) => Exit.fail(new Unavailable({ what, reason }))
 
@@ -71,6 +71,8 @@ export class InFlightCommands {
   readonly #cells = new Map<CommandId, Cell>()
   /** Those with a deadline before that of a command which came earlier. */
   readonly #impatient = new Set<PendingCommand>()
+  /** Those that a caller with an earlier deadline has joined, who waited elsewhere before. */
+  readonly #hurried = new Set<PendingCommand>()
   #lastDeadline = Number.NEGATIVE_INFINITY
   #ofHotAccounts = 0
   #lookedUp = 0
@@ -122,6 +124,18 @@ export class InFlightCommands {
     this.#cells.set(command.command.commandId, { pending: command })
   }
 
+  /** A caller waits for a command that was sent before. */
+  join(command: PendingCommand, reply: Reply, deadline: number): void {
+    command.join(reply, deadline)
+    if (deadline < command.deadline) this.#hurried.add(command)
+  }
+
+  /** Replies to those that joined a command whose own deadline comes later, and have waited until theirs. */
+  expireHurried(until: number): void {
+    for (const command of this.#hurried)
+      if (command.deadline > until) command.expireWaiters(until, indeterminate(command))
+  }
+
   *commands(): IterableIterator<PendingCommand> {
     for (const { pending } of this.#cells.values()) if (pending !== undefined) yield pending
   }
@@ -141,6 +155,7 @@ export class InFlightCommands {
     if (command.phase === "done") return
     if (command.isOfHotAccount) this.#ofHotAccounts--
     if (this.#impatient.size > 0) this.#impatient.delete(command)
+    if (this.#hurried.size > 0) this.#hurried.delete(command)
     this.outcomes.note(exit)
     this.#remove(command.command.commandId)
     command.finish(exit)
