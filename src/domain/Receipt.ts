@@ -66,7 +66,7 @@ export const parseToken = (token: string): Result.Result<ReadonlyArray<Position>
       const isPlain = beyond.length === 0 && /^\d+$/.test(version ?? "")
       const position = isPlain ? { account, version } : part
       return Result.mapError(readPosition(position), () =>
-        InvalidCommand.at("readToken", `"${part}" is no account@version`)
+        InvalidCommand.at("readToken", `"${part.slice(0, 100)}" is no account@version`)
       )
     })
   )

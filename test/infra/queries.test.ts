@@ -5,7 +5,7 @@ import { TestClock } from "effect/testing"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import type { QueryError } from "../../src/domain/Errors.ts"
-import type { AccountId } from "../../src/domain/Ids.ts"
+import { type AccountId, instantMax } from "../../src/domain/Ids.ts"
 import { printToken } from "../../src/domain/Receipt.ts"
 import { defaultLimits, LedgerConfig } from "../../src/infra/config/LedgerConfig.ts"
 import {
@@ -119,6 +119,32 @@ describe("queries", () => {
       yield* project(new EventWriter(), openAccount("a"))
       const page: object = yield* queries.statement(a, { from: 0, to: 1 })
       assert.deepStrictEqual(page, { rows: [], next: undefined, asset: "USD/2", opening: 0n, closing: 0n })
+    }).pipe(Effect.provide(services()))
+  )
+
+  it.effect("have the last instant of all before a bound that lies behind it", () =>
+    Effect.gen(function* () {
+      const queries = yield* Queries
+      const writer = new EventWriter()
+      const atLast = { effectiveAt: instantMax }
+      const hold = {
+        _tag: "PlaceHold",
+        commandId: "h",
+        account: "a",
+        amount: 5n,
+        expiresAt: instantMax
+      } as const
+      yield* project(writer, openAccount("a"), { ...deposit("a", 9n), ...atLast }, hold)
+      for (const beyond of [instantMax + 1, Number.MAX_SAFE_INTEGER]) {
+        const before = yield* queries.statement(a, { axis: "effective", to: beyond })
+        assert.deepStrictEqual([before.rows.length, before.closing], [3, 9n])
+        const behind = yield* queries.statement(a, { axis: "effective", from: beyond })
+        assert.deepStrictEqual([behind.rows.length, behind.opening, behind.closing], [0, 9n, 9n])
+        assert.lengthOf((yield* queries.holds(a, { expiringBefore: beyond })).rows, 1)
+        assert.lengthOf((yield* queries.holdsByExpiry({ expiringBefore: beyond })).rows, 1)
+      }
+      assert.strictEqual((yield* queries.statement(a, { axis: "effective", to: instantMax })).closing, 0n)
+      assert.lengthOf((yield* queries.holds(a, { expiringBefore: instantMax })).rows, 0)
     }).pipe(Effect.provide(services()))
   )
 

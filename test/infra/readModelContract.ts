@@ -5,7 +5,7 @@ import { sumsOf } from "../../src/actors/projections/ProjectionBatch.ts"
 import type { HoldRow, OpenedHead, Posted, StatementLine } from "../../src/domain/Books.ts"
 import { post } from "../../src/domain/Books.ts"
 import { emptyHead, type Head } from "../../src/domain/Head.ts"
-import type { AccountId } from "../../src/domain/Ids.ts"
+import { type AccountId, instantMax } from "../../src/domain/Ids.ts"
 import { Asset, amountMax, balanceMax } from "../../src/domain/Money.ts"
 import type { StoredEvent } from "../../src/domain/StoredEvent.ts"
 import {
@@ -589,6 +589,26 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
           const openEnd = yield* linesOf({ account: a, limit: 100, axis, from: start + 10 })
           const expected = inOrder[axis].filter((line) => line[at[axis]] >= start + 10)
           assert.deepStrictEqual(versionsOf(openEnd), versionsOf(expected))
+        }
+      })
+    )
+
+    test(
+      "takes the instant behind all others as a bound",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const eventWriter = new EventWriter()
+        eventWriter.commit(openAccount("a"), { ...deposit("a", 9n), effectiveAt: instantMax })
+        assert.isTrue(yield* readModel.apply(batchOf(eventWriter.log)))
+        for (const axis of ["recorded", "effective"] as const) {
+          const bounded = (bounds: Pick<LinesQuery, "from" | "to">) =>
+            Effect.map(readModel.statement({ account: a, limit: 9, axis, ...bounds }), (found) => [
+              found?.lines.length,
+              found?.opening,
+              found?.closing
+            ])
+          assert.deepStrictEqual(yield* bounded({ to: instantMax + 1 }), [2, 0n, 9n], axis)
+          assert.deepStrictEqual(yield* bounded({ from: instantMax + 1 }), [0, 9n, 9n], axis)
         }
       })
     )

@@ -7,7 +7,7 @@
  * recorded by then, plus the dated lines that count by then. Only dated lines cost anything, and these have an index.
  */
 import { PgTypes } from "@effect/sql-pg"
-import type { Instant } from "../../domain/Ids.ts"
+import { type Instant, instantMax } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
 import { columns, int8, int8Value, minorUnits, text, textArray } from "../postgres/Columns.ts"
 import type { LinesQuery, StatementRows } from "./ReadModel.ts"
@@ -163,9 +163,11 @@ const byEffective = `
   FROM frame LEFT JOIN line ON true
   ORDER BY line.effective_at, line.version`
 
-/** PostgreSQL's own ends of time, where no instant is given. */
-const bound = (instant: Instant | undefined, end: "-infinity" | "infinity") =>
-  PgTypes.text(instant === undefined ? end : new Date(instant).toISOString())
+/** PostgreSQL's own ends of time, where no instant is given, or one behind all others, whose year has no form that it reads. */
+const bound = (instant: Instant | undefined, end: "-infinity" | "infinity") => {
+  if (instant === undefined) return PgTypes.text(end)
+  return PgTypes.text(instant > instantMax ? "infinity" : new Date(instant).toISOString())
+}
 
 export const statementOf = (
   query: LinesQuery

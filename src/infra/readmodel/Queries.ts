@@ -360,14 +360,14 @@ const readExpiryCursor = (cursor: string): Result.Result<ExpiryPlace, InvalidCom
 const accountOf = (cursor: string): Result.Result<string, InvalidCommand> =>
   isAccountId(cursor) ? Result.succeed(cursor) : Result.fail(notACursor(cursor))
 
-/** A bound beyond all instants means the furthest of them. */
+/** A bound beyond all instants is just behind the last of them, which is before it as the others are. */
 const boundOf = (
   path: string,
   bound: number | undefined
 ): Result.Result<Instant | undefined, InvalidCommand> => {
   if (bound === undefined) return Result.succeed(undefined)
   return Number.isInteger(bound)
-    ? Result.succeed(Math.min(Math.max(bound, 0), instantMax))
+    ? Result.succeed(Math.min(Math.max(bound, 0), instantMax + 1))
     : Result.fail(InvalidCommand.at(path, "must be epoch milliseconds, a whole number"))
 }
 
