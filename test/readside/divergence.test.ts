@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto"
 import { assert, describe, inject, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Deferred, Effect, Fiber, Layer } from "effect"
 import { ProjectionEngine } from "../../src/actors/projections/ProjectionEngine.ts"
 import { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
 import { fold } from "../../src/domain/BooksFold.ts"
@@ -51,6 +51,23 @@ const inMemory = (
   store: Layer.Layer<EventStore> = EventStore.layerMemory,
   own: TestLimits = limits
 ) => readSideOn(Layer.mergeAll(Layer.fresh(store), Layer.fresh(Bus.layerMemory), Layer.fresh(model)), own)
+
+/** Holds up what is read of accounts behind their first batch: they are being reloaded then. */
+const makeGatedStore = Effect.gen(function* () {
+  const [blocked, open] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+  const wait = Effect.andThen(Deferred.succeed(blocked, undefined), Deferred.await(open))
+  const store = Layer.effect(
+    EventStore,
+    Effect.map(EventStore, (real) => ({
+      ...real,
+      readStreams: (from: Parameters<typeof real.readStreams>[0], limit: number) =>
+        from.some(({ after }) => after > 0)
+          ? Effect.andThen(wait, real.readStreams(from, limit))
+          : real.readStreams(from, limit)
+    }))
+  ).pipe(Layer.provide(EventStore.layerMemory))
+  return { blocked, open, store }
+})
 
 /** Publishes commands as a writer that the log knows, though the log never gets them. */
 const forge = Effect.fnUntraced(function* (forger: EventWriter, ...commands: ReadonlyArray<CommandInput>) {
@@ -164,6 +181,44 @@ describe("a forged message that continues the hash chain", () => {
       assert.strictEqual(yield* balanceOf(a), 6n)
       yield* assertCaughtUp(writer.log)
     }).pipe(Effect.provide(inMemory()))
+  )
+
+  it.live("leaves its account parked until all of the log is there again", () =>
+    Effect.gen(function* () {
+      const { blocked, open, store } = yield* makeGatedStore
+      yield* Effect.gen(function* () {
+        const engine = yield* ProjectionEngine
+        const readModel = yield* ReadModel
+        const writer = new EventWriter()
+        yield* append(writer.commit(openAccount("a"), ...Array.from({ length: 9 }, () => deposit("a", 1n))))
+        yield* engine.project(writer.log, [])
+        const forger = writer.fork("forger")
+        forger.commit(deposit("a", 1_000n))
+        yield* engine.project(forger.log, [])
+        const [head] = yield* readModel.heldHeads({ after: "", limit: 1 })
+        const mending = yield* Effect.forkChild(engine.verifyHeads(head === undefined ? [] : [head]))
+        yield* Deferred.await(blocked)
+        // As far as one batch of the reloading went: its balance is none that the account has.
+        assert.strictEqual(yield* balanceOf(a), 2n)
+        assert.deepStrictEqual(
+          (yield* readModel.parked).map(({ account }) => account),
+          [a]
+        )
+        assert.isTrue(engine.isParkedUnsafe(a))
+        yield* Deferred.succeed(open, undefined)
+        yield* Fiber.join(mending)
+        assert.strictEqual(yield* balanceOf(a), 9n)
+        assert.deepStrictEqual(yield* readModel.parked, [])
+        assert.isFalse(engine.isParkedUnsafe(a))
+      }).pipe(
+        Effect.provide(
+          inMemory(memoryModel, store, {
+            ledger: withoutComparing.ledger ?? {},
+            readSide: { projectEventsMax: 3 }
+          })
+        )
+      )
+    })
   )
 
   it.live("parks the account where its projection cannot reload it", () =>

@@ -39,7 +39,7 @@ export interface DivergenceCounts {
 
 /** What a comparison with the log came to. */
 interface Checked {
-  /** Reloaded accounts, up to one batch of their events: the caller catches up the rest. */
+  /** Reloaded accounts, up to one batch of their events: they are parked until the caller has caught up the rest. */
   readonly reloaded: ReadonlyArray<AccountId>
   /** Accounts that differ from the log and stay parked, because their projection cannot reload them. */
   readonly stuck: ReadonlyArray<AccountId>
@@ -72,7 +72,7 @@ export const makeDivergence = Effect.fnUntraced(function* (readModel: Projection
         yield* alarms.raise(held)
         if (!(yield* reload(held))) continue
       }
-      yield* alarms.clear(account)
+      alarms.clearUnsafe(account)
       return true
     }
     // It stays parked, and is looked at again by the next check.
@@ -171,12 +171,9 @@ const makeAlarms = (parking: Parking) => {
       }
       yield* parking.park({ account, version: version + 1, reason })
     }),
-    clear: (account: AccountId) =>
-      Effect.suspend(() => {
-        unhealed.delete(account)
-        parking.tryAgainUnsafe([account])
-        return parking.release([account])
-      }),
+    clearUnsafe: (account: AccountId): void => {
+      unhealed.delete(account)
+    },
     stuck: (account: AccountId, reason: string) =>
       Effect.suspend(() => {
         const isNews = !unhealed.has(account)

@@ -241,20 +241,38 @@ const makeCatchUp = Effect.fnUntraced(function* (
         events += done.events
         unread = [...done.unread, ...unread.slice(width)]
         width = Math.min(unread.length, width * 2)
+        yield* tryAgain(done.reloaded)
         reloaded.push(...done.reloaded)
       }
-      if (reloaded.length > 0) yield* skipKnown(reloaded)
+      yield* unpark(reloaded)
       return events
-    })
+    }, Effect.scoped)
+
+  /** Until the scope ends, these are told of as parked, but are projected. */
+  const tryAgain = Effect.fnUntraced(function* (reloaded: ReadonlyArray<AccountId>) {
+    if (reloaded.length === 0) return
+    yield* parking.whileTried(reloaded)
+    parking.tryAgainUnsafe(reloaded)
+  })
+
+  /** What was recorded of a reloaded account is there: before that its balance would be taken for one that it has. */
+  const unpark = Effect.fnUntraced(function* (reloaded: ReadonlyArray<AccountId>) {
+    if (reloaded.length === 0) return
+    const free = yield* parking.release(reloaded)
+    // A reconciler that saw them parked may have passed over what was committed meanwhile.
+    yield* catchUp(free)
+    yield* skipKnown(reloaded)
+  })
 
   return {
     catchUp,
     /** Accounts that were reloaded up to one batch: the rest, past the events that a person had skipped. */
     catchUpReloaded: Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
       if (accounts.length === 0) return
+      yield* tryAgain(accounts)
       yield* catchUp(accounts)
-      yield* skipKnown(accounts)
-    })
+      yield* unpark(accounts)
+    }, Effect.scoped)
   }
 })
 
