@@ -189,16 +189,13 @@ const gaveUp = (tries: number) =>
     reason: `gave up after ${tries} attempts because other projectors kept updating the same accounts`
   })
 
-/** Projects streams from the log, from where the tables hold each account to its end. */
-const makeCatchUp = Effect.fnUntraced(function* (
-  { readModel, cache, parking, write, divergence }: Parts,
-  skipKnown: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>
-) {
+/** One batch of the streams of accounts, from where the tables hold each of them. */
+const makeCatchUpStep = Effect.fnUntraced(function* ({ readModel, parking, write, divergence }: Parts) {
   const store = yield* EventStore
-  const { contendedMax, projectEventsMax } = yield* ReadSideConfig
+  const { projectEventsMax } = yield* ReadSideConfig
 
   /** Answers how many events were projected, and which accounts may have more; undefined on contention. */
-  const catchUpStep = Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
+  return Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
     const looked = yield* readModel.look(accounts)
     const { heads } = looked
     const from = accounts.map((account) => ({ account, after: heads.get(account)?.account.version ?? 0 }))
@@ -219,6 +216,16 @@ const makeCatchUp = Effect.fnUntraced(function* (
     )
     return { events: posted.length, unread, reloaded }
   })
+})
+
+/** Projects streams from the log, from where the tables hold each account to its end. */
+const makeCatchUp = Effect.fnUntraced(function* (
+  parts: Parts,
+  skipKnown: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>
+) {
+  const { cache, parking } = parts
+  const { contendedMax } = yield* ReadSideConfig
+  const catchUpStep = yield* makeCatchUpStep(parts)
 
   const catchUp: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<number, StoreUnavailable> =
     Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
