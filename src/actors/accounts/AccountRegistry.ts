@@ -114,7 +114,12 @@ const make = Effect.gen(function* () {
   yield* Effect.sync(() => {
     const before = clock.elapsedUnsafe() - limits.idleMs
     for (const actor of actors.values()) if (actor.isIdle && actor.usedAt < before) evict(actor)
-  }).pipe(Effect.delay(limits.idleMs / 2), Effect.forever, Effect.forkScoped)
+  }).pipe(
+    Effect.catchDefect((defect) => Effect.logError("passivating idle accounts failed and goes on", defect)),
+    Effect.delay(limits.idleMs / 2),
+    Effect.forever,
+    Effect.forkScoped
+  )
 
   return AccountRegistry.of({
     get: (id, nowMs) => {

@@ -121,6 +121,7 @@ const make = Effect.gen(function* () {
   yield* awaitSome.pipe(
     Effect.andThen(Effect.sleep(lookMs)),
     Effect.andThen(expire),
+    Effect.catchDefect((defect) => Effect.logError("ending leases failed and goes on", defect)),
     Effect.forever,
     Effect.forkScoped
   )

@@ -205,8 +205,8 @@ class Executor {
   #resume(command: PendingCommand, found: FoundExit | undefined): void {
     if (found !== undefined) {
       const exit = this.#exitOf(found)
-      const isDefinite = !command.isRepeat || !saysNothingWasDone(exit)
-      this.#inFlight.complete(command, isDefinite ? exit : indeterminate(command))
+      if (saysNothingWasDone(exit)) this.#inFlight.completeUnwritten(command, exit)
+      else this.#inFlight.complete(command, exit)
     } else if (command.rejection === undefined) this.#execute(command, this.#clock.elapsedUnsafe(), undefined)
     // Its id was looked up once more, and the log does not have it.
     else this.#inFlight.complete(command, Exit.fail(command.rejection))
@@ -224,9 +224,7 @@ class Executor {
     if (refusal !== undefined) return this.#inFlight.failUnwritten(command, "this node", refusal)
     // Before ownership is looked at: a process that stops in between must not decide at an instant when it owns nothing.
     const now = this.#clock.nowUnsafe()
-    if (this.#isForAnotherOwner(command)) {
-      return this.#inFlight.complete(command, command.isRepeat ? indeterminate(command) : accountMoved)
-    }
+    if (this.#isForAnotherOwner(command)) return this.#inFlight.completeUnwritten(command, accountMoved)
     if (command.accounts.length > this.#limits.residentsMax) {
       command.refuse(tooManyAccounts(command.accounts.length, this.#limits.residentsMax))
       return this.#deduplication.lookUp(command)
@@ -234,7 +232,7 @@ class Executor {
     const actors = this.#localActors(command, elapsedMs, known) ?? this.#accounts.acquire(command, elapsedMs)
     if (actors === "waiting") return
     if (actors === "noMemory") {
-      return this.#inFlight.complete(command, this.#admission.overloaded("memory for accounts").exit)
+      return this.#inFlight.completeUnwritten(command, this.#admission.overloaded("memory for accounts").exit)
     }
     if (command.command._tag === "CaptureHold" && this.#addDestination(command, actors)) {
       return this.#execute(command, elapsedMs, undefined)

@@ -72,6 +72,7 @@ const make = Effect.gen(function* () {
   yield* inFlight.awaitSome.pipe(
     Effect.andThen(Effect.sleep(expiryMs)),
     Effect.andThen(Effect.sync(() => expire(clock.elapsedUnsafe()))),
+    Effect.catchDefect((defect) => Effect.logError("watching deadlines failed and goes on", defect)),
     Effect.forever,
     Effect.forkScoped
   )

@@ -161,9 +161,13 @@ export class InFlightCommands {
     command.finish(exit)
   }
 
-  /** Ends a command of which this attempt wrote nothing. */
+  /** Ends a command of which this attempt wrote nothing, with an outcome that says so: not where the log was seen to hold it already. */
+  completeUnwritten(command: PendingCommand, exit: CommandExit): void {
+    this.complete(command, command.isRepeat ? indeterminate(command) : exit)
+  }
+
   failUnwritten(command: PendingCommand, what: string, reason: string): void {
-    this.complete(command, command.isRepeat ? indeterminate(command) : unavailable(what, reason))
+    this.completeUnwritten(command, unavailable(what, reason))
   }
 
   /** Walks everything in flight (at most `inFlightMax`): for a scrape of the metrics, not for a command. */

@@ -103,6 +103,10 @@ const make = Effect.fnUntraced(function* (node: string) {
       silence = error.reason
       return Effect.logWarning("no heartbeat", error.message)
     }),
+    Effect.catchDefect((defect) => {
+      silence = "the heartbeat failed"
+      return Effect.logError("the heartbeat failed and goes on", defect)
+    }),
     Effect.repeat(Schedule.spaced(limits.heartbeatMs)),
     Effect.delay(limits.heartbeatMs),
     Effect.forkScoped
