@@ -99,14 +99,9 @@ const make = Effect.fnUntraced(function* (node: string) {
   )
   yield* Effect.addFinalizer(() => fence([...live]).pipe(Effect.timeoutOption(fenceAtEndMs), Effect.ignore))
   yield* Effect.suspend(() => beat([...live])).pipe(
-    Effect.catch((error) => {
-      silence = error.reason
-      return Effect.logWarning("no heartbeat", error.message)
-    }),
-    Effect.catchDefect((defect) => {
-      silence = "the heartbeat failed"
-      return Effect.logError("the heartbeat failed and goes on", defect)
-    }),
+    Effect.tapError(({ reason }) => Effect.sync(() => (silence = reason))),
+    Effect.catch(({ message }) => Effect.logWarning("no heartbeat", message)),
+    Effect.catchDefect((defect) => Effect.logError("the heartbeat failed and goes on", defect)),
     Effect.repeat(Schedule.spaced(limits.heartbeatMs)),
     Effect.delay(limits.heartbeatMs),
     Effect.forkScoped
