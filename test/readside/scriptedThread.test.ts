@@ -25,7 +25,8 @@ const threadOf = (text: string, counts: Int32Array) =>
   new Worker(
     `const { parentPort: port, workerData: counts } = require("node:worker_threads")
      const say = (message) => port.postMessage(message)
-     const beat = () => say([1, { _tag: "Beat", beat: { relay: {}, projections: [], completeTo: 0, parked: [], heapBytes: 0 } }])
+     const status = JSON.stringify({ relay: {}, projections: [], completeTo: 0, parked: [] })
+     const beat = () => say([1, { _tag: "Beat", beat: { status, heapBytes: 0, nextMs: 250 } }])
      port.on("message", ([kind, message]) => { if (kind === 1) process.exit(0); onMessage(message) })
      const onGo = (then) => {
        const looking = setInterval(() => { if (counts[${goAt}] === 1) { clearInterval(looking); then() } }, 5)

@@ -1,5 +1,5 @@
 /** What the commit pipeline counts and tells: plain counters, two histograms, and the alarm of a split brain. */
-import { Effect, Metric } from "effect"
+import { Effect, Latch, Metric } from "effect"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import { type AccountActor, about, type PendingCommand } from "../accounts/Lifecycle.ts"
 
@@ -91,6 +91,7 @@ export const makeSplitBrainAlarm = Effect.gen(function* () {
   const clock = yield* LedgerClock
   let warnedAt = Number.NEGATIVE_INFINITY
   let untold = 0
+  const hasUntold = Latch.makeUnsafe(false)
 
   const warn = (count: number, accounts: ReadonlyArray<string>) =>
     Effect.logWarning(
@@ -100,9 +101,15 @@ export const makeSplitBrainAlarm = Effect.gen(function* () {
   const catchUp = Effect.suspend(() => {
     const count = untold
     untold = 0
+    hasUntold.closeUnsafe()
     return count === 0 ? Effect.void : warn(count, [])
   })
-  yield* catchUp.pipe(Effect.delay(warnEveryMs), Effect.forever, Effect.forkScoped)
+  yield* hasUntold.await.pipe(
+    Effect.andThen(Effect.sleep(warnEveryMs)),
+    Effect.andThen(catchUp),
+    Effect.forever,
+    Effect.forkScoped
+  )
   yield* Effect.addFinalizer(() => catchUp)
 
   return Effect.fnUntraced(function* (
@@ -113,6 +120,7 @@ export const makeSplitBrainAlarm = Effect.gen(function* () {
     const now = clock.nowUnsafe()
     if (now - warnedAt < warnEveryMs) {
       untold += stale.size
+      hasUntold.openUnsafe()
       return
     }
     const accounts = new Set([...stale].map((actor) => actor.id))

@@ -4,7 +4,7 @@
  * missing before higher ones. It holds no lock: each batch is guarded by the versions its accounts had when it was
  * folded, so any number of engines may work on the same tables.
  */
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Latch, Layer } from "effect"
 import type { OpenedHead } from "../../domain/Books.ts"
 import { type Folded, fold } from "../../domain/BooksFold.ts"
 import type { AccountId, Version } from "../../domain/Ids.ts"
@@ -83,6 +83,8 @@ export class ProjectionEngine extends Context.Service<
     readonly verifyHeads: (held: ReadonlyArray<HeldHead>) => Effect.Effect<void, StoreUnavailable>
     /** The same for accounts that the bus moved lately, at most `verifyHeadsMax` of them. */
     readonly verifyRecent: Effect.Effect<void, StoreUnavailable>
+    /** Completes while there are such accounts. */
+    readonly awaitRecent: Effect.Effect<void>
     readonly divergenceUnsafe: () => DivergenceCounts
   }
 >()("chronicle/actors/ProjectionEngine") {
@@ -167,6 +169,7 @@ export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: Proj
         catchUpReloaded(reloaded)
       )
     ),
+    awaitRecent: recent.awaitSome,
     divergenceUnsafe: divergence.countsUnsafe
   } satisfies ProjectionEngine["Service"]
 })
@@ -380,8 +383,14 @@ const countByPartition = (posted: Folded["posted"], partitions: number): Readonl
 /** Accounts that the bus moved and that were not compared with the log since; above `max`, the oldest are left to the walk. */
 const makeRecentAccounts = (max: number) => {
   const recent = new Set<AccountId>()
+  const hasSome = Latch.makeUnsafe(false)
   return {
+    awaitSome: Effect.suspend(() => {
+      if (recent.size === 0) hasSome.closeUnsafe()
+      return Effect.asVoid(hasSome.await)
+    }),
     addUnsafe: (accounts: ReadonlyArray<AccountId>): void => {
+      hasSome.openUnsafe()
       for (const account of accounts) recent.add(account)
       for (const account of recent) {
         if (recent.size <= max) break

@@ -97,6 +97,8 @@ export const makeHealth = Effect.gen(function* () {
   const counts = Array.from({ length: partitions }, (_, partition) => fresh(partition))
   const samples: Array<number> = []
   let next = 0
+  /** Of all samples; undefined where one came since it was made. */
+  let summary: LagSummary | undefined
   const ofUnsafe = (partition: number): Counts => {
     const found = counts[partition]
     if (found === undefined) throw new Error(`there is no partition ${partition}`)
@@ -104,12 +106,16 @@ export const makeHealth = Effect.gen(function* () {
   }
   return {
     partitionsUnsafe: () => counts.map((one) => ({ ...one })),
-    lagMsUnsafe: () => summarize(samples),
+    lagMsUnsafe: () => {
+      summary ??= summarize(samples)
+      return summary
+    },
     ofUnsafe,
     lagUnsafe: (partition: number, lagMs: number) => {
       ofUnsafe(partition).lagMs = lagMs
       samples[next] = lagMs
       next = (next + 1) % samplesMax
+      summary = undefined
     }
   } satisfies ProjectionHealth["Service"]
 })

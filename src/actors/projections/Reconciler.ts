@@ -1,5 +1,5 @@
 /** Runs the reconciliation of a projection with the log as a singleton of the cluster, and tells all nodes its result. */
-import { Context, Effect, Layer, Schedule, Schema } from "effect"
+import { Context, Effect, Layer, Schema } from "effect"
 import { Instant } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
@@ -83,11 +83,12 @@ export const startReconciler = Effect.fnUntraced(function* (
   const whileOwned = Effect.acquireRelease(own(true), () => own(false))
   yield* singletons.run(singleton.name, Effect.andThen(whileOwned, regularly))
 
-  const every = <A, E>(pauseMs: number, step: Effect.Effect<A, E>) =>
-    step.pipe(
-      Effect.ignore,
-      Effect.repeat(Schedule.spaced(pauseMs)),
-      Effect.delay(pauseMs),
+  /** Once there is a reason, and not before. */
+  const every = <A, E>(pauseMs: number, reason: Effect.Effect<void>, step: Effect.Effect<A, E>) =>
+    reason.pipe(
+      Effect.andThen(Effect.sleep(pauseMs)),
+      Effect.andThen(Effect.ignore(step)),
+      Effect.forever,
       Effect.forkScoped
     )
   /** What the owner had said before this node learnt last which accounts are parked: it is not true of one that was parked since. */
@@ -95,6 +96,7 @@ export const startReconciler = Effect.fnUntraced(function* (
   // Every node projects, so every node must know which accounts are parked; the owner learns it in each round.
   yield* every(
     sweepMs,
+    Effect.void,
     Effect.suspend(() => {
       const heard = singletons.statusUnsafe(singleton)?.completeTo ?? 0
       if (isOwned) return Effect.void
@@ -104,7 +106,7 @@ export const startReconciler = Effect.fnUntraced(function* (
     })
   )
   // … and each compares with the log what it projected itself. What a failure leaves out is found by the walk.
-  yield* every(sweepMs / roundsASweep, engine.verifyRecent)
+  yield* every(sweepMs / roundsASweep, engine.awaitRecent, engine.verifyRecent)
 
   return {
     sweep,

@@ -19,6 +19,7 @@ const makePublishedCursors = (store: EventStore["Service"]) => {
   const published = new Map<WriterId, number>()
   /** Those of them that the store does not know yet. */
   const unsaved = new Map<WriterId, number>()
+  const hasUnsaved = Latch.makeUnsafe(false)
   /** Writers as of the last call of `forgetUnsafe`. */
   let listed: ReadonlySet<WriterId> = new Set()
   const cursorOf = (writer: WriterId) => published.get(writer) ?? 0
@@ -29,6 +30,7 @@ const makePublishedCursors = (store: EventStore["Service"]) => {
       if (seq <= cursorOf(writer)) return
       published.set(writer, seq)
       unsaved.set(writer, seq)
+      hasUnsaved.openUnsafe()
     },
     /** Takes over the cursors that other nodes, or an earlier process of this one, saved. */
     readCursors: Effect.map(store.relayCursors, (cursors) => {
@@ -39,6 +41,11 @@ const makePublishedCursors = (store: EventStore["Service"]) => {
       for (const writer of listed) if (!now.has(writer)) published.delete(writer)
       listed = now
     },
+    /** Completes while there are cursors that the store does not know yet. */
+    awaitUnsaved: Effect.suspend(() => {
+      if (unsaved.size === 0) hasUnsaved.closeUnsafe()
+      return Effect.asVoid(hasUnsaved.await)
+    }),
     saveCursors: Effect.suspend(() => {
       if (unsaved.size === 0) return Effect.void
       const cursors = new Map(unsaved)

@@ -240,7 +240,11 @@ const makeRelay = Effect.gen(function* () {
       Effect.forever(Effect.andThen(feedRelay.publishFeed, progressed))
     )
   }, fibers.onDeath("feed")).pipe(Effect.forkScoped)
-  yield* supervised(fibers, "cursors", publisher.saveCursors, limits.relayCursorMs).pipe(Effect.forkScoped)
+  const saveCursors = Effect.andThen(
+    publisher.awaitUnsaved,
+    Effect.delay(publisher.saveCursors, limits.relayCursorMs)
+  )
+  yield* supervised(fibers, "cursors", saveCursors, 0).pipe(Effect.forkScoped)
 
   const own = (isOwned: boolean) =>
     Effect.sync(() => {

@@ -17,8 +17,10 @@ const reserveMibMax = 512
 export const hardLimitMib = (limitMib: number): number =>
   limitMib + Math.min(reserveMibMax, Math.max(reserveMibMin, Math.ceil(limitMib / 2)))
 
-/** A thread that was silent for longer has not turned its event loop for a while: the other thread looks at its heap, so often. */
-export const suspiciousMs = 1.5 * beatMs
+/** A thread that was silent for so many signs of life has not turned its event loop for a while: the other thread looks at its heap, so often. */
+export const suspiciousBeats = 1.5
+/** What that is at least, in milliseconds. */
+export const suspiciousMs = suspiciousBeats * beatMs
 export const lookMs = 50
 /**
  * Such a thread fills up its heap where it has used up more than this share of its limit since its last sign of life, and no less than these

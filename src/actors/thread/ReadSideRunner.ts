@@ -3,12 +3,13 @@
  * its waiting queries from messages, and says with regular signs of life how it is.
  */
 import { getHeapStatistics } from "node:v8"
-import { Clock, Effect, Fiber, Layer, Logger, Option, Schedule, type Scope } from "effect"
+import { Clock, Effect, Fiber, Layer, Logger, Option, type Scope } from "effect"
 import * as WorkerRunner from "effect/workers/WorkerRunner"
 import type { AccountId, Version } from "../../domain/Ids.ts"
 import type { Position } from "../../domain/Receipt.ts"
 import type { Bus } from "../../infra/bus/Bus.ts"
 import { decodeCommits } from "../../infra/bus/BusMessage.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import type { EventStore } from "../../infra/eventstore/EventStore.ts"
@@ -24,7 +25,13 @@ import { Relay } from "../relay/Relay.ts"
 import { type SingletonHost, Singletons } from "../relay/Singletons.ts"
 import { watchHeap } from "./HeapWatch.ts"
 import { loggerTo } from "./ThreadLogger.ts"
-import { beatMs, type FromReadSide, type ToReadSide } from "./ThreadMessages.ts"
+import {
+  beatMs,
+  type FromReadSide,
+  idleBeatMs,
+  type ReadSideStatus,
+  type ToReadSide
+} from "./ThreadMessages.ts"
 
 type Post = (message: FromReadSide) => void
 
@@ -205,8 +212,12 @@ const makeFeedHere = Effect.fnUntraced(function* (post: Post) {
   }
 })
 
-/** Says how the read side is, every `beatMs` and for ever. */
-const beat = Effect.fnUntraced(function* (post: Post, beforeEach: () => void) {
+/** How long after something happened signs of life come every `beatMs`. */
+const busyMs = 1_000
+
+/** Says how the read side is, for ever. `called`: how many messages the other thread has sent. */
+const beat = Effect.fnUntraced(function* (post: Post, beforeEach: () => void, called: () => number) {
+  const clock = yield* Clock.Clock
   const relay = yield* Relay
   const registry = yield* ProjectionRegistry
   // Neither is there where others project.
@@ -218,21 +229,44 @@ const beat = Effect.fnUntraced(function* (post: Post, beforeEach: () => void) {
     const { user, system } = process.threadCpuUsage()
     return (user + system) / 1e6
   }
-  yield* Effect.sync(() => {
+  const statusNow = (): ReadSideStatus => ({
+    relay: relay.statusUnsafe(),
+    projections: registry.statesUnsafe(),
+    completeTo: Option.isSome(reconciler) ? reconciler.value.statusUnsafe().completeTo : 0,
+    parked: Option.isSome(engine) ? engine.value.parkedUnsafe() : []
+  })
+  let told = ""
+  let happened = -1
+  let busyUntilMs = 0
+  yield* Effect.suspend(() => {
     beforeEach()
+    const nowMs = elapsedMsUnsafe(clock)
+    const status = statusNow()
+    const happenedNow = called() + happenedIn(status)
+    if (happenedNow !== happened) busyUntilMs = nowMs + busyMs
+    happened = happenedNow
+    const text = JSON.stringify(status)
+    const nextMs = nowMs < busyUntilMs ? beatMs : idleBeatMs
     post({
       _tag: "Beat",
       beat: {
-        relay: relay.statusUnsafe(),
-        projections: registry.statesUnsafe(),
-        completeTo: Option.isSome(reconciler) ? reconciler.value.statusUnsafe().completeTo : 0,
-        parked: Option.isSome(engine) ? engine.value.parkedUnsafe() : [],
+        status: text === told ? undefined : text,
         heapBytes: getHeapStatistics().used_heap_size,
-        cpuSeconds: cpuSeconds()
+        cpuSeconds: cpuSeconds(),
+        nextMs
       }
     })
-  }).pipe(Effect.repeat(Schedule.spaced(beatMs)))
+    told = text
+    return Effect.sleep(nextMs)
+  }).pipe(Effect.forever)
 })
+
+/** A number that changes with every event that is published or projected. */
+const happenedIn = ({ relay, projections }: ReadSideStatus): number =>
+  projections.reduce(
+    (sum, { partitions }) => partitions.reduce((events, one) => events + one.events + one.repeats, sum),
+    relay.events
+  )
 
 /** What a read side runs on. */
 type Outside = EventStore | Bus | ReadModel | ReadModelSql | ProjectionSql
@@ -264,8 +298,10 @@ export const run = <E, R, E2>(
       throw new Error(reason)
     })
     const live = Effect.gen(function* () {
-      yield* Effect.forkScoped(beat(post, arrivals.forgetUnsafe))
+      let called = 0
+      yield* Effect.forkScoped(beat(post, arrivals.forgetUnsafe, () => called))
       yield* runner.run((_, message) => {
+        called++
         switch (message._tag) {
           case "Commits":
             return feed.receiveUnsafe(message)

@@ -20,8 +20,14 @@ import { ReadSideThreadStatus, type ThreadStatus } from "../projections/ThreadSt
 import { Relay, type RelayStatus } from "../relay/Relay.ts"
 import { type Singleton, Singletons } from "../relay/Singletons.ts"
 import { reasonOf, supervise } from "../relay/Supervisor.ts"
-import { lookMs, runawayReason, suspiciousMs } from "./HeapWatch.ts"
-import { beatMs, type FromReadSide, type ReadSideBeat, type ToReadSide } from "./ThreadMessages.ts"
+import { lookMs, runawayReason, suspiciousBeats } from "./HeapWatch.ts"
+import {
+  beatMs,
+  type FromReadSide,
+  type ReadSideBeat,
+  type ReadSideStatus,
+  type ToReadSide
+} from "./ThreadMessages.ts"
 
 /** A thread that has given no sign of life for so long is said to hang, in milliseconds; well below two seconds. */
 const silentMs = 1_500
@@ -65,9 +71,12 @@ const makeThreadState = Effect.gen(function* () {
   let unstarted = 0
   let lastEnd: string | undefined
   let beat: ReadSideBeat | undefined
+  let status: ReadSideStatus | undefined
   const silence = () => nowMs() - heardAtMs
   return {
     beatUnsafe: () => beat,
+    /** As it said last; undefined before it did. */
+    readSideUnsafe: () => status,
     beginUnsafe: (): void => {
       state = "starting"
       heardAtMs = nowMs()
@@ -75,6 +84,8 @@ const makeThreadState = Effect.gen(function* () {
     },
     hearUnsafe: (one: ReadSideBeat): void => {
       beat = one
+      // By the same program, from the same interface.
+      if (one.status !== undefined) status = JSON.parse(one.status) as ReadSideStatus
       state = "up"
       unstarted = 0
       heardAtMs = nowMs()
@@ -305,11 +316,14 @@ const watch = Effect.fnUntraced(function* (
   const clock = yield* Clock.Clock
   const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   for (let lookedAtMs = nowMs(); ; lookedAtMs = nowMs()) {
-    yield* Effect.sleep(Math.min(beatMs, Math.max(lookMs, suspiciousMs - state.silenceUnsafe())))
+    const nextMs = state.beatUnsafe()?.nextMs ?? beatMs
+    const suspiciousMs = nextMs * suspiciousBeats
+    const pauseMs = Math.min(nextMs, Math.max(lookMs, suspiciousMs - state.silenceUnsafe()))
+    yield* Effect.sleep(pauseMs)
     tell()
     if (state.livedMsUnsafe() > steadyMs && state.isUpUnsafe()) alive()
     // This thread stood still itself: what the other one said meanwhile is still to be read.
-    if (nowMs() - lookedAtMs > 2 * beatMs) continue
+    if (nowMs() - lookedAtMs > pauseMs + beatMs) continue
     const startMs = readSideStartMs * 2 ** Math.min(state.unstartedUnsafe(), startDoublingsMax)
     const patienceMs = state.isUpUnsafe() ? readSideHungMs : startMs
     const silence = state.silenceUnsafe()
@@ -481,17 +495,17 @@ export const layer = (spawn: () => WorkerThreads.Worker) =>
       yield* keepAlive(spawn, state)
       const context = Context.make(ReadSideThreadStatus, state.statusUnsafe).pipe(
         Context.add(Relay, {
-          statusUnsafe: () => state.beatUnsafe()?.relay ?? noRelay,
+          statusUnsafe: () => state.readSideUnsafe()?.relay ?? noRelay,
           publishedUnsafe: () => 0
         }),
         Context.add(ProjectionRegistry, {
           registerUnsafe: here.registerUnsafe,
-          statesUnsafe: () => [...(state.beatUnsafe()?.projections ?? []), ...here.statesUnsafe()]
+          statesUnsafe: () => [...(state.readSideUnsafe()?.projections ?? []), ...here.statesUnsafe()]
         }),
         Context.add(Completeness, {
           ofUnsafe: (account) => {
-            const beat = state.beatUnsafe()
-            return beat === undefined || beat.parked.includes(account) ? 0 : beat.completeTo
+            const said = state.readSideUnsafe()
+            return said === undefined || said.parked.includes(account) ? 0 : said.completeTo
           }
         })
       )

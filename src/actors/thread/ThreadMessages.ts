@@ -25,18 +25,26 @@ export type ToReadSide =
   /** The statuses that the owners of singletons published last, by the name of the singleton. */
   | { readonly _tag: "Heard"; readonly statuses: ReadonlyMap<string, string> }
 
-/** What the read side says of itself with every sign of life. */
-export interface ReadSideBeat {
+/** What the read side says of itself. */
+export interface ReadSideStatus {
   readonly relay: RelayStatus
   readonly projections: ReadonlyArray<ProjectionState>
   /** Everything recorded before then is in the books, except for parked accounts; 0: not known. */
   readonly completeTo: Instant
   /** Accounts of the books that are parked. */
   readonly parked: ReadonlyArray<AccountId>
+}
+
+/** A sign of life. */
+export interface ReadSideBeat {
+  /** The status as JSON, where it is another one than last time; undefined where it is the same. To copy and compare texts is far cheaper. */
+  readonly status: string | undefined
   /** Bytes of the objects in the thread's own heap. */
   readonly heapBytes: number
   /** Processor time of the thread since its start, in seconds; undefined where Node.js does not tell. */
   readonly cpuSeconds: number | undefined
+  /** In how many milliseconds the next one is to come. */
+  readonly nextMs: number
 }
 
 /** From the thread of the read side. */
@@ -61,3 +69,5 @@ export type FromReadSide =
 
 /** How often the read side gives a sign of life, in milliseconds. */
 export const beatMs = 250
+/** The same while nothing happens. A thread that freezes then is still told to be silent within two seconds. */
+export const idleBeatMs = 500

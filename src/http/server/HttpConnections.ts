@@ -172,7 +172,12 @@ const make = Effect.gen(function* () {
     const endStuck = Effect.map(stuck.find, (sockets) => {
       for (const socket of sockets) socket.destroy()
     })
-    yield* endStuck.pipe(Effect.delay(checkMs), Effect.forever, Effect.forkScoped)
+    yield* stuck.awaitSome.pipe(
+      Effect.andThen(Effect.sleep(checkMs)),
+      Effect.andThen(endStuck),
+      Effect.forever,
+      Effect.forkScoped
+    )
   })
 
   return {

@@ -42,9 +42,14 @@ export interface BusNatsOptions {
   readonly ageMsMax?: number
 }
 
-/** How often the server says that a subscription lives; where three are missing, the client asks for it again. */
-const heartbeatMs = 1_000
-const pullMs = 5_000
+/**
+ * How often the server says that a subscription lives; where three are missing, the client asks for it again. A server that ends, and a stream
+ * or consumer that goes away, are told at once, and the sweep loads from the log what does not come meanwhile; an idle node has such a
+ * message for each partition.
+ */
+const heartbeatMs = 4_000
+/** How long the server keeps a request for messages: more than twice as long. */
+const pullMs = 10_000
 /** Within it the server drops a message of the same id. */
 const duplicatesMs = 120_000
 

@@ -3,7 +3,7 @@
  * takes something, however little and slowly, is none of them.
  */
 import type { Socket } from "node:net"
-import { type Clock, Effect } from "effect"
+import { type Clock, Effect, Latch } from "effect"
 import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { queuedBytes, unacknowledgedNow } from "./SentBytes.ts"
 
@@ -28,6 +28,7 @@ export class StuckPeers {
   readonly #clock: Clock.Clock
   readonly #patienceMs: number
   #lookedAt = Number.NEGATIVE_INFINITY
+  readonly #hasSome = Latch.makeUnsafe(false)
 
   constructor(clock: Clock.Clock, patienceMs: number) {
     this.#clock = clock
@@ -42,8 +43,15 @@ export class StuckPeers {
       unacknowledged: undefined,
       since: elapsedMsUnsafe(this.#clock)
     })
+    this.#hasSome.openUnsafe()
     socket.once("close", () => this.#all.delete(socket))
   }
+
+  /** Completes while there are connections: without any there is nothing to look for. */
+  readonly awaitSome: Effect.Effect<void> = Effect.suspend(() => {
+    if (this.#all.size === 0) this.#hasSome.closeUnsafe()
+    return Effect.asVoid(this.#hasSome.await)
+  })
 
   /** Those whose peer has taken nothing for the patience. To be run now and then. */
   readonly find: Effect.Effect<ReadonlyArray<Socket>> = Effect.suspend(() => {

@@ -3,7 +3,7 @@
  * each call is authenticated on its head alone, and connections, bytes, calls and streams are bounded for each peer.
  */
 import type { Socket as NetSocket } from "node:net"
-import { Clock, Context, Effect, Layer, Queue, Result, type Scope } from "effect"
+import { Clock, Context, Effect, Latch, Layer, Queue, Result, type Scope } from "effect"
 import { type RpcMessage, RpcSerialization, RpcServer } from "effect/rpc"
 import type { Socket } from "effect/socket"
 import { type AdmissionError, Authenticator, callerHeader } from "../../access/Authenticator.ts"
@@ -67,6 +67,7 @@ class OpenConnections {
   forward: Forward = () => Effect.void
   readonly #limits: RpcLimits
   readonly #ofPeer = new Map<string, number>()
+  readonly #hasSome = Latch.makeUnsafe(false)
   #nextId = 0
 
   constructor(limits: RpcLimits) {
@@ -84,6 +85,7 @@ class OpenConnections {
   add(options: Omit<ConstructorParameters<typeof Connection>[0], "id">): Connection {
     const connection = new Connection({ ...options, id: this.#nextId++ })
     this.all.set(connection.id, connection)
+    this.#hasSome.openUnsafe()
     this.#ofPeer.set(connection.peer, (this.#ofPeer.get(connection.peer) ?? 0) + 1)
     return connection
   }
@@ -95,6 +97,12 @@ class OpenConnections {
     if (left === 0) this.#ofPeer.delete(connection.peer)
     else this.#ofPeer.set(connection.peer, left)
   }
+
+  /** Completes while there are connections. */
+  readonly awaitSome: Effect.Effect<void> = Effect.suspend(() => {
+    if (this.all.size === 0) this.#hasSome.closeUnsafe()
+    return Effect.asVoid(this.#hasSome.await)
+  })
 
   /** Connections that are silent for too long. */
   silent(now: number): ReadonlyArray<Connection> {
@@ -122,7 +130,13 @@ const make = Effect.gen(function* () {
     // Without a word of farewell, for which a WebSocket would wait with all that is behind it. Their readers see the end.
     for (const socket of yield* peers.find) socket.destroy()
   })
-  yield* endLost.pipe(Effect.delay(checkMs), Effect.forever, Effect.forkScoped)
+  // Each socket that is watched was that of an open connection, and may be left when this is none any more.
+  yield* Effect.raceFirst(open.awaitSome, peers.awaitSome).pipe(
+    Effect.andThen(Effect.sleep(checkMs)),
+    Effect.andThen(endLost),
+    Effect.forever,
+    Effect.forkScoped
+  )
 
   const drain = Effect.suspend(() => {
     open.isClosing = true
