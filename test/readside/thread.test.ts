@@ -21,10 +21,11 @@ import { Ledger } from "../../src/Ledger.ts"
 import * as LedgerNode from "../../src/LedgerNode.ts"
 import { execute } from "../support/databases.ts"
 import { deposit } from "../support/eventWriter.ts"
-import { codeChannel, type Fault, faultChannel } from "../support/faultyProjection.ts"
+import { codeChannel } from "../support/faultyProjection.ts"
 import { freshServices } from "../support/freshServices.ts"
 import { assertCaughtUp, assertVersions, eventually, wholeLog } from "../support/readSides.ts"
 import { insist, openAll, type SteadyLoad, startLoad } from "../support/steadyLoad.ts"
+import { type Fault, faultChannel } from "../support/threadFaults.ts"
 
 const faulty = fileURLToPath(new URL("../support/faultyProjection.ts", import.meta.url))
 const ids = ["ann", "bob", "cid", "dee"]

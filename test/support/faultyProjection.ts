@@ -1,50 +1,16 @@
 /**
- * The projection of the example, in a module that does to the thread it runs in what a test asks of it: to end, to throw
- * where no effect catches it, to stall, to hang, to fill its memory in one turn of its event loop, or in many (to leak). Asked, it tells
+ * The projection of the example, in a module that does to the thread it runs in what a test asks of it (`threadFaults.ts`). Asked, it tells
  * where the thread keeps V8's compiled code.
  */
 import { getCompileCacheDir } from "node:module"
 import { BroadcastChannel, isMainThread } from "node:worker_threads"
+import "./threadFaults.ts"
 
 export { default } from "../../examples/monthly-totals/projection.ts"
 
-export type Fault = "exit" | "throw" | "stall" | "hang" | "fill" | "leak"
-
-export const faultChannel = "chronicle-test-fault"
 export const codeChannel = "chronicle-test-code"
 
-/** Longer than any test is patient with a thread that hangs; and as long as one that comes back is frozen. */
-const hangMs = 60_000
-const stallMs = 20_000
-
-const freeze = (ms: number): void => {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
-}
-
-const leak = (kept: Array<unknown>): void => {
-  setImmediate(() => {
-    for (let nth = 0; nth < 1_000; nth++) kept.push({ nth, text: `kept ${nth}`, of: [nth] })
-    leak(kept)
-  })
-}
-
-const commit = (fault: Fault): void => {
-  if (fault === "exit") process.exit(3)
-  if (fault === "throw") {
-    setImmediate(() => {
-      throw new Error("thrown by a test")
-    })
-  }
-  if (fault === "hang") freeze(hangMs)
-  if (fault === "stall") freeze(stallMs)
-  if (fault === "leak") leak([])
-  if (fault === "fill") for (const kept: Array<unknown> = []; ; ) kept.push(new Array(100_000).fill(kept))
-}
-
 if (!isMainThread) {
-  const channel = new BroadcastChannel(faultChannel)
-  channel.onmessage = (event: unknown) => commit((event as { readonly data: Fault }).data) // sent by the test
-  channel.unref()
   const asking = new BroadcastChannel(codeChannel)
   asking.onmessage = () => asking.postMessage(getCompileCacheDir())
   asking.unref()
