@@ -9,8 +9,8 @@ const { unit, exhaustive, integration } = testProjects()
 export default defineConfig({
   test: {
     // Bounds on waiting, not on speed: a machine that does something else besides takes many times as long.
-    testTimeout: 180_000,
-    hookTimeout: 240_000,
+    testTimeout: 420_000,
+    hookTimeout: 420_000,
     pool: "forks",
     // Two leave a tenth of two cores idle, while a test waits for a server to start or a lease to end.
     maxWorkers: 3,

@@ -125,7 +125,7 @@ const suite = <E>(
         Effect.provide(Layer.mergeAll(Audit.layer, readSide)),
         Effect.provide(stores)
       ),
-    300_000
+    420_000
   )
 
 suite(

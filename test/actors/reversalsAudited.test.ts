@@ -139,7 +139,7 @@ const suite = <E>(
         Effect.provideService(SumPrefixes, ["shop:"]),
         Effect.provideService(LedgerConfig, { ...defaultLimits, queryDeadlineMs: 60_000 })
       ),
-    180_000
+    420_000
   )
 
 suite(

@@ -91,6 +91,6 @@ layer(NodeServices.layer, { excludeTestServices: true })("the examples of embedd
           }
         }
       }),
-    240_000
+    420_000
   )
 })

@@ -102,7 +102,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a node in the foregrou
         assert.strictEqual((yield* dev.ended).code, 0)
         assert.deepEqual(processesOf(dataDir), [])
       }),
-    400_000
+    420_000
   )
 
   it.effect("does not start on a port in use, and leaves no service behind", () =>

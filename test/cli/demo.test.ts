@@ -63,7 +63,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
         assert.deepEqual(jsonOf(after), jsonOf(before))
         yield* nothingRunsOn(dataDir)
       }),
-    400_000
+    420_000
   )
 
   it.effect(
@@ -176,7 +176,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo", (it) => {
         )
         assert.match(refused.stderr, /^chronicle: the file was changed since it was played on these data/m)
       }),
-    400_000
+    420_000
   )
 
   it.effect("says what is wrong with a file or an option before it starts anything", () =>

@@ -65,12 +65,12 @@ layer(NodeServices.layer, { excludeTestServices: true })("demo without a bus", (
   it.effect(
     "accepts commands while nats-server is away, and catches up once it is back",
     () => playThrough((nats) => nats.kill),
-    400_000
+    420_000
   )
 
   it.effect(
     "fills the read model from the log after all of JetStream was deleted",
     () => playThrough((nats) => nats.deleteJetStream),
-    400_000
+    420_000
   )
 })

@@ -43,7 +43,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("Ctrl-C and SIGTERM", (
         // Accepted, and sent twice by the day itself: demo.test.ts has the two.
         assert.strictEqual(Number(replayed) + Number(accepted), 2_481 + 33)
       }),
-    400_000
+    420_000
   )
 
   it.effect(
@@ -62,7 +62,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("Ctrl-C and SIGTERM", (
         assert.strictEqual(verified.code, 0, verified.stderr)
         assert.deepInclude(jsonOf(verified), { accounts: 0, ok: true })
       }),
-    400_000
+    420_000
   )
 
   it.effect("end a demo that stayed up, whose console and API had the day's data", () =>

@@ -80,5 +80,5 @@ it.live(
       for (const account of [...ours, ...theirs])
         assert.deepInclude(yield* first.ask({ _tag: "Head", account }), { version: 11 })
     }).pipe(Effect.scoped),
-  240_000
+  420_000
 )

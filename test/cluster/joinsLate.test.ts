@@ -49,5 +49,5 @@ it.live(
       yield* Fiber.join(locked)
       yield* printed(running, /ready, RPC at/)
     }).pipe(Effect.scoped, Effect.provide(OwnBus.layer)),
-  240_000
+  420_000
 )

@@ -247,7 +247,7 @@ describe("the read side of three nodes", () => {
             yield* untilSpread(nodes)
             yield* writeAndRead("awake", 3n, nodes)
           }),
-        300_000
+        420_000
       )
 
       it.effect(
@@ -275,7 +275,7 @@ describe("the read side of three nodes", () => {
             const { owned } = yield* untilSpread([first])
             assert.lengthOf(owned[0] ?? [], 21)
           }),
-        300_000
+        420_000
       )
     }
   )

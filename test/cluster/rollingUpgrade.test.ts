@@ -90,5 +90,5 @@ it.live(
       assert.strictEqual(refusal._tag, "ClusterMemberIncompatible")
       assert.match(refusal.message, /cannot join the cluster, .*speaks versions 1 to [12].*this node 3 to 3/)
     }).pipe(Effect.scoped),
-  240_000
+  420_000
 )

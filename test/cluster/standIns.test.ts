@@ -75,5 +75,5 @@ it.live(
       assert.strictEqual(status, 503)
       assert.include(body, "the thread of the read side")
     }).pipe(Effect.scoped, Effect.provide(OwnBus.layer)),
-  240_000
+  420_000
 )

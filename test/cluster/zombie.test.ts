@@ -97,7 +97,7 @@ const zombies = (engine: string, serverUrl: string) =>
           )
         }).pipe(Effect.scoped, Effect.provide([stores, quiet]))
       }).pipe(Effect.scoped),
-    240_000
+    420_000
   )
 
 zombies("PostgreSQL", inject("postgresUrl"))

@@ -67,6 +67,6 @@ layer(NodeServices.layer, { excludeTestServices: true })("a node killed between 
         const strong = yield* ask(url, "/v1/accounts/alice?consistency=strong")
         assert.deepInclude(strong, { balance: "10", version: 3 })
       }).pipe(Effect.scoped),
-    300_000
+    420_000
   )
 })

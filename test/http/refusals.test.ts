@@ -64,6 +64,6 @@ layer(memoryLedger, { excludeTestServices: true })("every route", (it) => {
           assert.strictEqual((yield* ledger.stats).committed - before, deposits)
         })
       ),
-    180_000
+    420_000
   )
 })

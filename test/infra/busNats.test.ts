@@ -152,6 +152,6 @@ describe("the bus over JetStream alone", () => {
         assert.strictEqual(yield* publishOne, 3)
         assert.strictEqual(yield* readUpTo(3), 3)
       }).pipe(Effect.provide(NodeServices.layer)),
-    180_000
+    420_000
   )
 })

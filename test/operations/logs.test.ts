@@ -130,7 +130,7 @@ describe("the command line", () => {
         assert.strictEqual(lines.at(-1)?.level, "FATAL")
         assert.notInclude(stderr, "hunter2")
       }),
-    240_000
+    420_000
   )
 
   it.live("refuses an unknown log format, and names the variable", () =>

@@ -90,6 +90,6 @@ describe("a question with a read token", () => {
         for (let index = transfers; stale === 0; index += 20) yield* one(index)
       }).pipe(Effect.provide(node)),
     // Some seconds where nothing else runs.
-    400_000
+    420_000
   )
 })

@@ -104,7 +104,7 @@ describe("processes of the read side", () => {
           yield* assertCaughtUp(log)
         }).pipe(Effect.provide(here))
       }),
-    240_000
+    420_000
   )
 })
 
@@ -206,6 +206,6 @@ describe("a rebuild in a process of its own", () => {
           assert.isAbove(seen.indexOf(0n), seen.lastIndexOf(off), "once new, never old again")
         }).pipe(Effect.provide(live))
       }),
-    240_000
+    420_000
   )
 })

@@ -13,7 +13,7 @@ const pem = (name: string) => readFileSync(fileOf(name), "utf8")
 const tls = { cert: pem("server.pem"), key: Redacted.make(pem("server.key")) }
 
 /** Each command starts a process, which takes several seconds on a busy machine. */
-const longest = 180_000
+const longest = 420_000
 
 const failed = (ended: Ended, code: number, stderr: RegExp): void => {
   assert.deepInclude(ended, { code, stdout: "" }, ended.stderr)

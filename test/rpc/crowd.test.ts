@@ -32,7 +32,7 @@ layer(memoryLedger, { excludeTestServices: true })("ten thousand calls on one co
           assert.strictEqual((yield* inside.strongBalance("crowd")).balance, BigInt(calls))
         })
       ),
-    240_000
+    420_000
   )
 
   it.effect("wait in bounded number, and are forgotten when they are given up", () =>

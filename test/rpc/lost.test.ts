@@ -142,7 +142,8 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
         )
         const behind = { ...inside, dispatch: () => silent, dispatchMany: () => silent }
         const first = yield* openTcp({ ledger: behind, limits: { drainMs: 1 } })
-        const way = yield* connect({ urls: [first.url], limits: { commandDeadlineMs: 1_500 } })
+        // Long enough for a busy machine to connect to the second door; "never" is waited for until then.
+        const way = yield* connect({ urls: [first.url], limits: { commandDeadlineMs: 8_000 } })
         const send = (commandId: string) =>
           Effect.forkChild(Effect.result(way.ledger.dispatch({ ...deposit("lost:a", 1n), commandId })))
         const single = yield* Effect.forEach(["later", "never", "closed", "reused"], send)

@@ -106,6 +106,6 @@ layer(memoryLedger, { excludeTestServices: true })("the packed package", (it) =>
           assert.strictEqual((yield* ledger.strongBalance("peer:ada")).balance, 75_00n)
         })
       ),
-    300_000
+    420_000
   )
 })

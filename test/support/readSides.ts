@@ -106,7 +106,7 @@ export const appendAndOffer = Effect.fnUntraced(function* (commit: Commit) {
 })
 
 /** Polls until the assertions hold; what they say last before so long is over, 60 seconds by default, is the test's failure. */
-export const eventually = <E, R>(assertions: Effect.Effect<void, E, R>, seconds = 60) =>
+export const eventually = <E, R>(assertions: Effect.Effect<void, E, R>, seconds = 150) =>
   Effect.suspend(() => {
     let last: Cause.Cause<E> | undefined
     return assertions.pipe(
