@@ -11,7 +11,7 @@
  *   AccountActor     loading ---load---> ready ---requestLease---> leasing ---(nothing pending)---> leased
  *                       ^                 | ^                         |                                |
  *                       |                 | '-- last request gone ----'                                |
- *                       |                 | '-- load ----------------------------------------------------|
+ *                       |                 | '-- load (or to the next node that asked before it left) ---|
  *                       '-- invalidate ---+------------------------------------------------------------'
  *                                         '-- evict ---> evicted
  *
@@ -527,6 +527,8 @@ export class AccountActor {
   #uncommitted = 0
   #pins = 0
   #leaseRequests: ReadonlyArray<LeaseRequest> = none
+  /** How many further nodes have it before its own commands do: those that asked before it left; undefined while it is at home. */
+  #lendsLeft: number | undefined = undefined
   #batch: CommitBatch | undefined = undefined
   #blockedAtScan = 0
   #mailbox: Array<PendingCommand> | undefined = undefined
@@ -626,12 +628,21 @@ export class AccountActor {
     this.#passedAt = nowMs
   }
 
-  /** Its head is known, from the log or from the node that returns its lease: `loading` or `leased` to `ready`. */
+  /**
+   * Its head is known, from the log or from the node that returns its lease: `loading` or `leased` to `ready`. An account that many nodes
+   * want goes round: those that asked before it left have it one after another, and then its own commands, of which more are there by
+   * then for one commit. Were they decided between any two nodes, every second commit of it would be its owner's.
+   */
   load(head: Head): void {
     if (this.#phase !== "loading" && this.#phase !== "leased") throw illegal("a load", this.#phase)
+    const isReturned = this.#phase === "leased"
     this.#committed = head
     this.#speculative = head
-    this.#becomeReady()
+    if (!isReturned || this.#lendsLeft === undefined || this.#lendsLeft === 0) return this.#becomeReady()
+    this.#lendsLeft--
+    this.#phase = "leasing"
+    this.tellReaders()
+    this.offerLease()
   }
 
   /** What it holds may be wrong: back to `loading`, until the log has been read. */
@@ -658,6 +669,7 @@ export class AccountActor {
   /** What waits for it is executed, in order; then it may be leased. */
   #becomeReady(): void {
     this.#phase = "ready"
+    this.#lendsLeft = undefined
     const mailbox = this.#mailbox
     this.#mailbox = undefined
     for (const command of mailbox ?? none) command.resume()
@@ -728,6 +740,7 @@ export class AccountActor {
     if (this.#phase !== "leasing" || this.#uncommitted + this.#pins > 0) return
     const [request, ...others] = this.#leaseRequests
     this.#leaseRequests = others
+    this.#lendsLeft ??= others.length
     this.#phase = "leased"
     request?.grant(this.#committed)
   }
