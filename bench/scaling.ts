@@ -23,6 +23,8 @@ const { values } = parseArgs({
     rounds: { type: "string", default: "3" },
     accounts: { type: "string", default: "2000" },
     concurrency: { type: "string", default: "512" },
+    /** Commands that each node is given before it is measured, the same for one node and for several. */
+    "warm-up": { type: "string", default: "15000" },
     "storm-seconds": { type: "string", default: "60" },
     /** Loads whose names contain this; empty: all. */
     only: { type: "string", default: "" }
@@ -34,6 +36,7 @@ const plain: LoadSettings = {
   accounts: Number(values.accounts),
   pace: { _tag: "Closed", concurrency: Number(values.concurrency) },
   seconds: Number(values.seconds),
+  warmUp: Number(values["warm-up"]),
   seed: 1,
   repeats: 0,
   intruder: 0,
@@ -236,7 +239,9 @@ const program = Effect.gen(function* () {
     ])
   }
   const { cpu, eventStore } = runs[0]?.outcome ?? {}
-  yield* Console.log(`${eventStore}, ${cpu?.cores} cores, ${values.seconds} s a run, ${values.rounds} rounds`)
+  yield* Console.log(
+    `${eventStore}, ${cpu?.cores} cores, ${values.seconds} s a run after ${values["warm-up"]} commands a node, ${values.rounds} rounds`
+  )
   yield* Effect.forEach(tableLines([header, ...runs.map(row)], "lrrrrrrrrrrl"), (line) => Console.log(line))
   yield* Console.log("")
   const title = ["median of the rounds (spread)", "measured", "bar", "aim", "reaches"]

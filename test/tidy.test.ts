@@ -265,7 +265,8 @@ const longForAReason: { readonly [definition: string]: string } = {
   "src/infra/cluster/PeerConnection.ts makePeerConnection":
     "reading, writing, credits and the end of one socket close over the same few numbers",
   "src/infra/config/ReadSideConfig.ts readSideLimits":
-    "a table: one entry a limit, with its default and description"
+    "a table: one entry a limit, with its default and description",
+  "src/cli/loadtest.ts flags": "a table: one entry an option, with its bounds and description"
 }
 const longMost = 15
 

@@ -41,6 +41,11 @@ const flags = {
     Flag.withDescription("Seconds of load; default 15"),
     Flag.withDefault(15)
   ),
+  warmUp: wholeNumberFlag("warm-up").pipe(
+    Flag.withSchema(within(0, 10_000_000)),
+    Flag.withDescription("Commands that each node is given before the load is measured; default 0"),
+    Flag.withDefault(0)
+  ),
   seed: wholeNumberFlag("seed").pipe(
     Flag.withDescription("The same seed draws the same commands; default 1"),
     Flag.withDefault(1)

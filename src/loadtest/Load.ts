@@ -2,13 +2,13 @@
  * The load itself: sends commands to a node at a given pace until the time is over, and meters each answer. A command
  * that was not decided is sent again, as a careful client would do, until it has a definite answer or the time is over.
  */
-import { Cause, Clock, Effect, Exit, FiberSet, Schedule } from "effect"
+import { Cause, Clock, Data, Effect, Exit, FiberSet, Schedule } from "effect"
 import type { Command } from "../domain/Command.ts"
 import type { CommandError } from "../domain/Errors.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 import type { Acknowledged, Sent } from "./Acknowledged.ts"
 import type { Driver } from "./Driver.ts"
-import { type Meter, recordMs } from "./Meter.ts"
+import { Meter, recordMs } from "./Meter.ts"
 import type { Pace } from "./Settings.ts"
 
 /** How often a command without a definite answer is sent again, and the pause before it. */
@@ -21,12 +21,17 @@ const tickMs = 1
 const generatedMax = 64
 /** How long after its end the open loop may still send what was due by then; the rest counts as not sent. */
 const lateMaxMs = 5_000
+/** How long a warm-up may take, in seconds, and its clients where the load that follows is an open loop. */
+const warmUpSecondsMax = 300
+const warmUpClients = 64
 
 interface Load {
   readonly driver: Driver
   readonly next: () => Command
   readonly pace: Pace
   readonly seconds: number
+  /** Of a closed loop: it ends after so many commands, where that is before its time is over. */
+  readonly commands?: number
   readonly meter: Meter
   readonly acknowledged: Acknowledged
   /** Whether a definite refusal may be true (see `mayBeRefused`); where it is not given, any may. */
@@ -51,9 +56,13 @@ export const runLoad = Effect.fn("LoadTest.load")(function* (load: Load) {
   const time: LoadClock = { nowMs, start, isOver: () => nowMs() >= end }
   const send = makeSend(load, time)
   if (load.pace._tag === "Closed") {
+    let left = load.commands ?? Number.POSITIVE_INFINITY
     const client = Effect.whileLoop({
-      while: () => !time.isOver(),
-      body: () => send(load.next(), nowMs()),
+      while: () => left > 0 && !time.isOver(),
+      body: () => {
+        left--
+        return send(load.next(), nowMs())
+      },
       step: () => {}
     })
     yield* Effect.replicateEffect(client, load.pace.concurrency, { concurrency: "unbounded", discard: true })
@@ -61,6 +70,31 @@ export const runLoad = Effect.fn("LoadTest.load")(function* (load: Load) {
     yield* Effect.scoped(sendOnTime(load, load.pace, time, send))
   }
   return (nowMs() - start) / 1_000
+})
+
+/** Commands of a warm-up met defects, or it did not come to its end. */
+class WarmUpFailed extends Data.TaggedError("WarmUpFailed")<{ readonly reason: string }> {
+  override get message() {
+    return `the warm-up failed: ${this.reason}`
+  }
+}
+
+/**
+ * Runs so many commands of a load before it is measured: until V8 has compiled what commands run through, each costs a
+ * process several times as much. A number of commands and no length in time, so that each of several nodes, which share
+ * the cores, is as warm as one that has them alone. The commands are judged as all others are.
+ */
+export const warmUp = Effect.fn("LoadTest.warmUp")(function* (
+  load: Omit<Load, "seconds" | "meter">,
+  commands: number
+) {
+  const meter = new Meter()
+  const pace: Pace = load.pace._tag === "Closed" ? load.pace : { _tag: "Closed", concurrency: warmUpClients }
+  const seconds = yield* runLoad({ ...load, pace, commands, seconds: warmUpSecondsMax, meter })
+  const [defect] = meter.defects
+  if (defect !== undefined) return yield* new WarmUpFailed({ reason: defect })
+  if (seconds >= warmUpSecondsMax)
+    return yield* new WarmUpFailed({ reason: `${commands} commands took more than ${warmUpSecondsMax} s` })
 })
 
 /** Sends one command until it has a definite answer. Its latency counts from `startedAt`. */

@@ -6,6 +6,9 @@
 import { Clock, Context, Effect, Fiber, Layer, Schedule } from "effect"
 import { Dispatcher } from "../actors/commands/Dispatcher.ts"
 import { ReadSideThreadStatus } from "../actors/projections/ThreadStatus.ts"
+import type { Command } from "../domain/Command.ts"
+import type { CommandError } from "../domain/Errors.ts"
+import type { Receipt } from "../domain/Receipt.ts"
 import { LedgerConfig, type LedgerLimits } from "../infra/config/LedgerConfig.ts"
 import { EventStore } from "../infra/eventstore/EventStore.ts"
 import * as LedgerNode from "../LedgerNode.ts"
@@ -15,7 +18,7 @@ import { compareLog } from "./CompareLog.ts"
 import { type Driver, withIntruder } from "./Driver.ts"
 import { watchHeaps } from "./Heaps.ts"
 import { awaitCaughtUp, type LagWatch, makeLagWatch } from "./Lag.ts"
-import { runLoad } from "./Load.ts"
+import { runLoad, warmUp } from "./Load.ts"
 import { Meter, summarize } from "./Meter.ts"
 import { nodeFigures } from "./NodeFigures.ts"
 import { detailsOf, type Measured, toOutcome } from "./Outcome.ts"
@@ -141,14 +144,40 @@ const threadCpuUs = (): number | undefined => {
   return user + system
 }
 
+/** What is sent, and what is made of the answers. `onTimely`: called with receipts, for the lag of the read side. */
+const sendingOf = (run: Run, onTimely: (receipt: Receipt) => void) => {
+  const { settings, rng, scenario, acknowledged, driver } = run
+  return {
+    driver,
+    next: withRepeats(scenario.next, settings.repeats, rng, (command) => acknowledged.changed(command)),
+    pace: settings.pace,
+    acknowledged,
+    // Beside an intruder a node may be wrong about an account until a write of its own meets the intruder's.
+    isTrueRefusal: (command: Command, error: CommandError) =>
+      settings.intruder > 0 || mayBeRefused(command, error, loadOf(run.ids, settings)),
+    onAccepted: (receipt: Receipt, command: Command) => {
+      const fault = scenario.accepted?.(command, receipt)
+      if (fault !== undefined) acknowledged.blame("I7", fault)
+      onTimely(receipt)
+    }
+  }
+}
+
 /** Runs the load, with everything that is measured meanwhile. */
 const load = Effect.fnUntraced(function* (run: Run) {
-  const { settings, progress, rng, scenario, acknowledged, driver, baseline } = run
+  const { settings, progress, driver, baseline } = run
+  if (settings.warmUp !== undefined && settings.warmUp > 0) {
+    progress.say(`warming up, with ${settings.warmUp} commands`)
+    yield* warmUp(
+      sendingOf(run, () => {}),
+      settings.warmUp
+    )
+  }
   let readSideBytes = (): number | undefined => undefined
   if (settings.readSide) {
     const status = Context.get(yield* Layer.build(readSide(run.urls)), ReadSideThreadStatus)
     readSideBytes = () => status()?.heapBytes
-    yield* catchUp(run, "to reach the prepared accounts")
+    yield* catchUp(run, "to reach what was written before the load")
   }
   const meter = new Meter()
   const lagWatch = yield* makeLagWatch
@@ -162,22 +191,8 @@ const load = Effect.fnUntraced(function* (run: Run) {
   const loop = performance.eventLoopUtilization()
   const cpu = process.cpuUsage()
   const commandThread = threadCpuUs()
-  const seconds = yield* runLoad({
-    driver,
-    next: withRepeats(scenario.next, settings.repeats, rng, (command) => acknowledged.changed(command)),
-    pace: settings.pace,
-    seconds: settings.seconds,
-    meter,
-    acknowledged,
-    // Beside an intruder a node may be wrong about an account until a write of its own meets the intruder's.
-    isTrueRefusal: (command, error) =>
-      settings.intruder > 0 || mayBeRefused(command, error, loadOf(run.ids, settings)),
-    onAccepted: (receipt, command) => {
-      const fault = scenario.accepted?.(command, receipt)
-      if (fault !== undefined) acknowledged.blame("I7", fault)
-      if (settings.readSide) lagWatch.offerUnsafe(receipt)
-    }
-  })
+  const timely = settings.readSide ? lagWatch.offerUnsafe : () => {}
+  const seconds = yield* runLoad({ ...sendingOf(run, timely), seconds: settings.seconds, meter })
   const { user, system } = process.cpuUsage(cpu)
   const eventLoopUtilization = performance.eventLoopUtilization(loop).utilization
   const threadUs = threadCpuUs()

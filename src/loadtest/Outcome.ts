@@ -60,6 +60,8 @@ export interface LoadOutcome {
   readonly repeats: number
   readonly intruder: number
   readonly seed: number
+  /** Commands that each node was given before it was measured. */
+  readonly warmUp: number
   readonly readSide: "on" | "off"
   readonly seconds: number
   readonly committed: number
@@ -173,6 +175,7 @@ export const toOutcome = (measured: Measured): LoadOutcome => {
     repeats: settings.repeats,
     intruder: settings.intruder,
     seed: settings.seed,
+    warmUp: settings.warmUp ?? 0,
     readSide: settings.readSide ? "on" : "off",
     seconds: round(measured.seconds, 3),
     committed: meter.committed,

@@ -24,6 +24,8 @@ export interface LoadSettings {
   readonly accounts: number
   readonly pace: Pace
   readonly seconds: number
+  /** Commands that each node is given before the load is measured; none by default. */
+  readonly warmUp?: number
   /** The same seed gives the same commands. */
   readonly seed: number
   /** The share of commands that were sent before, 0 … 1. */

@@ -7,7 +7,7 @@ import { type CommandError, Indeterminate, Overloaded } from "../../src/domain/E
 import type { CommandId } from "../../src/domain/Ids.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
-import { runLoad } from "../../src/loadtest/Load.ts"
+import { runLoad, warmUp } from "../../src/loadtest/Load.ts"
 import { Meter, summarize } from "../../src/loadtest/Meter.ts"
 import { withRepeats } from "../../src/loadtest/Repeats.ts"
 import { makeRng } from "../../src/loadtest/Rng.ts"
@@ -335,6 +335,85 @@ describe("the closed loop", () => {
       assert.strictEqual(meter.indeterminate, 3)
       assert.deepStrictEqual(sent.slice(0, 4), [0, 0, 0, 0].map(ids.command))
       assert.strictEqual(meter.replayed, 1)
+    })
+  )
+})
+
+describe("a warm-up", () => {
+  /** How many commands it sent, and how many of them at most were under way at once. */
+  const warm = (pace: Pace, commands: number, answer: (command: Command) => Effect.Effect<Receipt>) =>
+    Effect.gen(function* () {
+      let sent = 0
+      let open = 0
+      let openMax = 0
+      const exit = yield* Effect.forkChild(
+        Effect.result(
+          warmUp(
+            {
+              driver: {
+                dispatch: (command) => {
+                  openMax = Math.max(openMax, ++open)
+                  return Effect.ensuring(
+                    answer(command),
+                    Effect.sync(() => open--)
+                  )
+                },
+                dispatchMany: () => Effect.die("not used"),
+                stats: () => noStats
+              },
+              next: () => ({
+                _tag: "Deposit",
+                commandId: ids.command(sent++),
+                account: ids.account(0),
+                amount: 1n
+              }),
+              pace,
+              acknowledged: new Acknowledged(ids, 1, false),
+              onAccepted: () => {}
+            },
+            commands
+          )
+        )
+      )
+      yield* TestClock.adjust("10 minutes")
+      return { sent, openMax, result: yield* Fiber.join(exit) }
+    })
+  const slow = () => {
+    const accept = makeTarget()
+    return (command: Command) => Effect.as(Effect.sleep(5), command).pipe(Effect.map(accept))
+  }
+
+  for (const pace of [
+    { _tag: "Closed", concurrency: 7 },
+    { _tag: "Open", perSecond: 10, outstandingMax: 100 }
+  ] satisfies ReadonlyArray<Pace>) {
+    it.effect(`sends its number of commands, and no more: ${pace._tag}`, () =>
+      Effect.gen(function* () {
+        const { sent, openMax, result } = yield* warm(pace, 100, slow())
+        assert.strictEqual(result._tag, "Success")
+        assert.strictEqual(sent, 100)
+        assert.strictEqual(openMax, pace._tag === "Closed" ? 7 : 64)
+      })
+    )
+  }
+
+  it.effect("fails where a command meets a defect", () =>
+    Effect.gen(function* () {
+      const { result } = yield* warm({ _tag: "Closed", concurrency: 2 }, 10, () => Effect.die("a bug"))
+      assert.match(result._tag === "Failure" ? result.failure.message : "", /the warm-up failed.*a bug/s)
+    })
+  )
+
+  it.effect("fails where it does not come to its end", () =>
+    Effect.gen(function* () {
+      const { sent, result } = yield* warm({ _tag: "Closed", concurrency: 1 }, 10, (command) =>
+        Effect.map(Effect.sleep("1 minute"), () => makeTarget()(command))
+      )
+      assert.match(
+        result._tag === "Failure" ? result.failure.message : "",
+        /10 commands took more than 300 s/
+      )
+      assert.strictEqual(sent, 5)
     })
   )
 })

@@ -67,6 +67,21 @@ describe("a load test", () => {
     )
   }
 
+  it.live("counts no command of a warm-up, and finds every invariant kept after it", () =>
+    Effect.gen(function* () {
+      const pace = { _tag: "Open", perSecond: 50, outstandingMax: 1_000 } as const
+      const said: Array<string> = []
+      const outcome = yield* load(
+        { pace, warmUp: 400, readSide: false },
+        { ...silent, say: (text) => said.push(text) }
+      )
+      assertSound(outcome)
+      assert.strictEqual(outcome.committed + outcome.overloaded, 50)
+      assert.strictEqual(outcome.warmUp, 400)
+      assert.include(said, "warming up, with 400 commands")
+    })
+  )
+
   it.live("sends every command that is due at a fixed rate", () =>
     Effect.gen(function* () {
       const pace = { _tag: "Open", perSecond: 300, outstandingMax: 1_000 } as const

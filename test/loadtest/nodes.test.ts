@@ -82,7 +82,7 @@ describe("a load test over nodes", () => {
     "adds up the figures of both nodes, and finds every invariant kept",
     () =>
       Effect.gen(function* () {
-        const { outcome, left } = yield* load({ scenario: "mixed-zipf", repeats: 0.1 })
+        const { outcome, left } = yield* load({ scenario: "mixed-zipf", repeats: 0.1, warmUp: 100 })
         assert.deepStrictEqual(outcome.findings, [])
         assert.isTrue(outcome.ok)
         const { nodes } = outcome

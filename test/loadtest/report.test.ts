@@ -24,6 +24,7 @@ const outcomeOf = (meter: Meter, overrides: Partial<LoadOutcome> = {}): LoadOutc
   repeats: 0,
   intruder: 0,
   seed: 1,
+  warmUp: 0,
   readSide: "on",
   seconds: 1,
   committed: meter.committed,

@@ -27,7 +27,7 @@ const patienceSeconds = 600
 const outstandingMax = 24_000
 
 const toSettings = Effect.fnUntraced(function* (asked: Omit<LoadTestFlags, "report" | "json">) {
-  const { scenario, accounts, seed, repeats, intruder, affinity, callers } = asked
+  const { scenario, accounts, seed, repeats, intruder, affinity, callers, warmUp } = asked
   if (Option.isSome(asked.rate) && Option.isSome(asked.concurrency)) {
     const reason = "--rate and --concurrency exclude each other: an open loop, or a closed one"
     return yield* new CliError.UserError({ cause: reason })
@@ -51,6 +51,7 @@ const toSettings = Effect.fnUntraced(function* (asked: Omit<LoadTestFlags, "repo
     accounts,
     pace,
     seconds: asked.duration,
+    warmUp,
     seed,
     repeats,
     intruder,

@@ -8,6 +8,8 @@ import type { NodeReports } from "./NodeReports.ts"
 /** How long a node may take to prepare its accounts, and how long after its load to have every answer, in milliseconds. */
 const preparedWithinMs = 1_200_000
 const answeredWithinMs = 240_000
+/** Longer than a warm-up may take before the node itself gives it up. */
+const warmWithinMs = 400_000
 const shareEveryMs = 200
 
 type Nodes = ReadonlyArray<NodeProcess>
@@ -24,6 +26,13 @@ export const prepareAll = (nodes: Nodes, from: number, to: number) => {
     { concurrency: "unbounded", discard: true }
   )
 }
+
+/** Each node runs its warm-up; those that are warm earlier wait for the others. */
+export const warmUpAll = (nodes: Nodes) =>
+  Effect.forEach(nodes, (node) => node.ask({ _tag: "WarmUp" }, warmWithinMs), {
+    concurrency: "unbounded",
+    discard: true
+  })
 
 /** Tells each node which versions were acknowledged on others, so that its callers expect to come after them. Until interrupted. */
 export const shareAcks = (acks: ReceivedAcks, nodes: Nodes) =>

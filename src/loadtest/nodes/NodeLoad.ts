@@ -3,11 +3,13 @@ import { Clock, Effect, Fiber, Result, Schedule } from "effect"
 import { encodeIntoCompressedBase64 } from "hdr-histogram-js"
 import type { Dispatcher } from "../../actors/commands/Dispatcher.ts"
 import { accountsOf, type Command, firstAccountOf } from "../../domain/Command.ts"
+import type { CommandError } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
+import type { Receipt } from "../../domain/Receipt.ts"
 import { Acknowledged } from "../Acknowledged.ts"
 import type { Driver } from "../Driver.ts"
 import { markEveryMs } from "../Lag.ts"
-import { runLoad } from "../Load.ts"
+import { runLoad, warmUp } from "../Load.ts"
 import { Meter } from "../Meter.ts"
 import { prepareAccounts } from "../Prepare.ts"
 import { loadOf, mayBeRefused } from "../Refusals.ts"
@@ -133,8 +135,29 @@ const drawnFor = ({ work, scenario }: NodeRun, owns: (account: AccountId) => boo
   }
 }
 
+/** What this node sends, and what it makes of the answers. `onTimely`: called with receipts, for the lag of the read side. */
+const sendingOf = (run: NodeRun, onTimely: (receipt: Receipt) => void) => {
+  const { work, rng, acknowledged, driver } = run
+  const { settings } = work
+  return {
+    driver,
+    next: withRepeats(drawnFor(run, run.owns), settings.repeats, rng, (command) =>
+      acknowledged.changed(command)
+    ),
+    pace: paceOf(work),
+    acknowledged,
+    isTrueRefusal: (command: Command, error: CommandError) =>
+      mayBeRefused(command, error, loadOf(run.ids, settings)),
+    onAccepted: (receipt: Receipt, command: Command) => {
+      const fault = run.scenario.accepted?.(command, receipt)
+      if (fault !== undefined) acknowledged.blame("I7", fault)
+      onTimely(receipt)
+    }
+  }
+}
+
 const load = Effect.fnUntraced(function* (run: NodeRun) {
-  const { work, rng, acknowledged, driver, ways, post } = run
+  const { work, ways, post } = run
   const { settings, nodes } = work
   const clock = yield* Clock.Clock
   const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
@@ -146,26 +169,14 @@ const load = Effect.fnUntraced(function* (run: NodeRun) {
     Effect.forkChild
   )
   let markedAt = 0
-  const seconds = yield* runLoad({
-    driver,
-    next: withRepeats(drawnFor(run, run.owns), settings.repeats, rng, (command) =>
-      acknowledged.changed(command)
-    ),
-    pace: paceOf(work),
-    seconds: settings.seconds,
-    meter,
-    acknowledged,
-    isTrueRefusal: (command, error) => mayBeRefused(command, error, loadOf(run.ids, settings)),
-    onAccepted: (receipt, command) => {
-      const fault = run.scenario.accepted?.(command, receipt)
-      if (fault !== undefined) acknowledged.blame("I7", fault)
-      const [position] = receipt.postings
-      const atMs = nowMs()
-      if (!settings.readSide || position === undefined || atMs - markedAt < markEveryMs * nodes) return
-      markedAt = atMs
-      post({ _tag: "Mark", position, atMs })
-    }
-  })
+  const mark = (receipt: Receipt): void => {
+    const [position] = receipt.postings
+    const atMs = nowMs()
+    if (!settings.readSide || position === undefined || atMs - markedAt < markEveryMs * nodes) return
+    markedAt = atMs
+    post({ _tag: "Mark", position, atMs })
+  }
+  const seconds = yield* runLoad({ ...sendingOf(run, mark), seconds: settings.seconds, meter })
   yield* Fiber.interrupt(reporting)
   post({ _tag: "Report", report: report(true) })
   return { seconds }
@@ -205,6 +216,14 @@ export const serveLoad = Effect.fnUntraced(function* (
         )
       case "SingleClient":
         return Effect.map(measureSingleClient(driver, scenario, acknowledged), (latency) => ({ latency }))
+      case "WarmUp":
+        return Effect.as(
+          warmUp(
+            sendingOf(run, () => {}),
+            settings.warmUp ?? 0
+          ),
+          {}
+        )
       case "Load":
         return load(run)
     }

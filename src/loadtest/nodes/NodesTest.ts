@@ -23,7 +23,7 @@ import { readSide, type ServiceUrls, stores } from "../Services.ts"
 import type { LoadSettings } from "../Settings.ts"
 import { readProcesses, usageBetween } from "../Usage.ts"
 import { ReceivedAcks } from "./AckJournal.ts"
-import { endAll, loadAll, prepareAll, shareAcks } from "./Broadcast.ts"
+import { endAll, loadAll, prepareAll, shareAcks, warmUpAll } from "./Broadcast.ts"
 import { type Cluster, nameOf, startCluster } from "./Cluster.ts"
 import type { NodeProcess } from "./NodeProcess.ts"
 import { NodeReports } from "./NodeReports.ts"
@@ -131,7 +131,11 @@ const catchUp = ({ settings, progress, ids, accountsMax, acknowledged }: Run, wh
 const load = Effect.fnUntraced(function* (run: Run, disturb: Disturb) {
   const { settings, reports, lagWatch, progress } = run
   const { nodes } = run.cluster
-  if (settings.readSide) yield* catchUp(run, "to reach the prepared accounts")
+  if (settings.warmUp !== undefined && settings.warmUp > 0) {
+    progress.say(`warming up, with ${settings.warmUp} commands a node`)
+    yield* warmUpAll(nodes)
+  }
+  if (settings.readSide) yield* catchUp(run, "to reach what was written before the load")
   const clock = yield* Clock.Clock
   const start = clock.monotonicTimeNanosUnsafe()
   const meter = new Meter()

@@ -28,6 +28,8 @@ export type Request =
   | { readonly _tag: "Prepare"; readonly from: number; readonly to: number }
   /** Measures a single client that waits for each answer. */
   | { readonly _tag: "SingleClient" }
+  /** Runs the commands of the warm-up, if there is one. */
+  | { readonly _tag: "WarmUp" }
   | { readonly _tag: "Load" }
 
 export type ToNode =
