@@ -126,6 +126,29 @@ describe("while the thread of the read side starts", () => {
     })
   )
 
+  it.live("a backlog is handed over in pieces, between which commands have their turn", () =>
+    Effect.gen(function* () {
+      const counts = makeCounts()
+      // The most events of one message, and all of them.
+      const text = `
+        const onMessage = ({ _tag, commits }) => {
+          if (_tag !== "Commits") return
+          const events = JSON.parse(commits).reduce((sum, [, , rows]) => sum + rows.length, 0)
+          counts[${awaitsAt}] = Math.max(counts[${awaitsAt}], events)
+          counts[${positionsAt}] += events
+        }
+        say([0]); beat()`
+      yield* Effect.gen(function* () {
+        const feed = yield* CommitFeed
+        const writer = new EventWriter()
+        const backlog = 5_000
+        for (let nth = 0; nth < backlog; nth++) feed.offerUnsafe(writer.commit(openAccount(`a-${nth}`)))
+        yield* eventually(Effect.sync(() => assert.strictEqual(counts[positionsAt], backlog)))
+        assert.strictEqual(counts[awaitsAt], 1_000)
+      }).pipe(Effect.provide(over(() => threadOf(text, counts))))
+    })
+  )
+
   it.live("it is given twice as long after each time that it did not start", () =>
     Effect.gen(function* () {
       const status = yield* ReadSideThreadStatus

@@ -11,7 +11,7 @@ import type { WorkerError } from "effect/workers/WorkerError"
 import { encodeCommits } from "../../infra/bus/BusMessage.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
-import type { WriterId } from "../../infra/eventstore/EventStore.ts"
+import type { Commit, WriterId } from "../../infra/eventstore/EventStore.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import { CommitFeed } from "../commit/CommitFeed.ts"
 import { Completeness } from "../projections/Completeness.ts"
@@ -161,6 +161,24 @@ const makeGathering = Effect.gen(function* () {
   return Effect.andThen(feed.awaitSome, pause)
 })
 
+/** Events that are handed over by one message, about: to make one of twenty thousand takes this thread 40 ms, in which no command is decided. */
+const handedOverMax = 1_000
+
+/** The same commits in the same order, in pieces of about so many events. */
+const piecesOf = (commits: ReadonlyArray<Commit>): ReadonlyArray<ReadonlyArray<Commit>> => {
+  const pieces: Array<Array<Commit>> = []
+  let events = handedOverMax
+  for (const commit of commits) {
+    if (events >= handedOverMax) {
+      pieces.push([])
+      events = 0
+    }
+    pieces.at(-1)?.push(commit)
+    events += commit.events.length
+  }
+  return pieces
+}
+
 /** Hands over the commits of this node: no more than `feedEventsMax` events that the relay has not taken. */
 const makeCommitPump = Effect.gen(function* () {
   const feed = yield* CommitFeed
@@ -179,20 +197,29 @@ const makeCommitPump = Effect.gen(function* () {
       handedOver.delete(oldest)
     }
   }
-  const takeAll = Effect.map(feed.takeAll, ({ commits, dropped }): ToReadSide => {
+  /** What a life that ends meanwhile was not sent is noted all the same: the next one reads it from the log. */
+  const sendAll = Effect.fnUntraced(function* <E>(send: (message: ToReadSide) => Effect.Effect<void, E>) {
+    const { commits, dropped } = yield* feed.takeAll
     for (const { writerId, seq, events } of commits) {
       note(writerId, seq)
       outstanding += events.length
     }
     for (const [writer, seq] of dropped) note(writer, seq)
     if (outstanding >= feedEventsMax) room.closeUnsafe()
-    return { _tag: "Commits", commits: encodeCommits(commits), missed: [...dropped] }
+    for (const [index, piece] of piecesOf(commits).entries()) {
+      if (index > 0) yield* Effect.yieldNow
+      yield* send({ _tag: "Commits", commits: encodeCommits(piece), missed: [] })
+    }
+    // After them: what was dropped came later.
+    if (dropped.size > 0) yield* send({ _tag: "Commits", commits: encodeCommits([]), missed: [...dropped] })
   })
   return {
-    /** Waits until there is something, and room for it. */
-    take: Effect.andThen(Effect.andThen(room.await, gather), takeAll),
+    /** Waits until there is something, and room for it, and sends it. */
+    handOver: <E>(send: (message: ToReadSide) => Effect.Effect<void, E>) =>
+      Effect.andThen(Effect.andThen(room.await, gather), sendAll(send)),
     /** What there is now, at the end. */
-    takeRest: Effect.suspend(() => (feed.hasSomeUnsafe() ? takeAll : Effect.undefined)),
+    handOverRest: <E>(send: (message: ToReadSide) => Effect.Effect<void, E>) =>
+      Effect.suspend(() => (feed.hasSomeUnsafe() ? sendAll(send) : Effect.void)),
     tookUnsafe: (events: number): void => {
       outstanding -= events
       if (outstanding < feedEventsMax) room.openUnsafe()
@@ -433,9 +460,7 @@ const makeLife = Effect.fnUntraced(function* (
         // One that hangs does not hear that it is to end.
         if (!Exit.hasInterrupts(exit)) return Effect.promise(() => thread?.terminate() ?? Promise.resolve(0))
         // The last commits as well, before it is told to end.
-        return Effect.flatMap(pump.takeRest, (commits) =>
-          commits === undefined ? Effect.void : Effect.ignore(worker.send(commits))
-        )
+        return Effect.ignore(pump.handOverRest((commits) => worker.send(commits)))
       })
       const posting = Effect.flatMap(outbox.take, (messages) =>
         Effect.forEach(messages, (message) => worker.send(message), { discard: true })
@@ -443,7 +468,7 @@ const makeLife = Effect.fnUntraced(function* (
       yield* Effect.raceAllFirst([
         Fiber.join(running),
         Effect.forever(posting),
-        Effect.forever(Effect.flatMap(pump.take, (commits) => worker.send(commits))),
+        Effect.forever(pump.handOver((commits) => worker.send(commits))),
         watch(
           state,
           makeHeapLook(() => thread),
