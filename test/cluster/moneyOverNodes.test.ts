@@ -108,7 +108,10 @@ const playAtOnce = Effect.fnUntraced(function* (seed: number, rounds: number) {
 const sumIs = Effect.fnUntraced(function* (index: number, balance: bigint, accounts: number) {
   const { ledgers } = yield* MoneyWorld
   const ledger = nth(ledgers, index)
-  const { sums, knownAt } = yield* ledger.sum("m:")
+  // The instant of the question is closed once the writer of a node that died is fenced, which may take longer than a query waits.
+  const { sums, knownAt } = yield* ledger
+    .sum("m:")
+    .pipe(Effect.retry({ while: (error) => error._tag === "NotYetVisible" }))
   assert.deepEqual<unknown>(sums, [{ asset: "USD/2", balance, accounts }])
   assert.deepStrictEqual((yield* ledger.sum("m", { knownAt })).sums, sums)
 })
@@ -185,35 +188,44 @@ layer(world, { timeout: "2 minutes", excludeTestServices: true })("money over tw
     })
   )
 
-  it.effect("comes to the same by a day's file over both nodes as on one in memory", () =>
-    Effect.gen(function* () {
-      const { ledgers } = yield* MoneyWorld
-      const forgetful = { refused: new Map(), record: () => Effect.void }
-      let calls = 0
-      /** Each command by the next of these. */
-      const playOver = Effect.fnUntraced(function* (over: ReadonlyArray<Ledger["Service"]>) {
-        const dispatch = (command: AskedCommand) => nth(over, calls++).dispatch(command)
-        const {
-          accepted: _,
-          replayed: __,
-          seconds: ___,
-          ...played
-        } = yield* playDay(readDayFile("examples/day.csv"), {
-          dispatch,
-          journal: forgetful,
-          balanceOf: askLedger(nth(over, 0))
+  it.effect(
+    "comes to the same by a day's file over both nodes as on one in memory",
+    () =>
+      Effect.gen(function* () {
+        const { ledgers } = yield* MoneyWorld
+        const forgetful = { refused: new Map(), record: () => Effect.void }
+        let calls = 0
+        /** Each command by the next of these. */
+        const playOver = Effect.fnUntraced(function* (over: ReadonlyArray<Ledger["Service"]>) {
+          const dispatch = (command: AskedCommand) => nth(over, calls++).dispatch(command)
+          const {
+            accepted: _,
+            replayed: __,
+            seconds: ___,
+            ...played
+          } = yield* playDay(readDayFile("examples/day.csv"), {
+            dispatch,
+            journal: forgetful,
+            balanceOf: askLedger(nth(over, 0))
+          })
+          // What a refusal says of when a hold expired differs with the hour.
+          return { ...played, refusals: played.refusals.map(({ message: ____, ...refusal }) => refusal) }
         })
-        // What a refusal says of when a hold expired differs with the hour.
-        return { ...played, refusals: played.refusals.map(({ message: ____, ...refusal }) => refusal) }
-      })
-      const alone = yield* Effect.flatMap(Ledger, (ledger) => playOver([ledger])).pipe(
-        Effect.provide(memoryLedger)
-      )
-      assert.isAbove(alone.assertions, 0)
-      assert.deepStrictEqual([alone.failedAssertionCount, alone.faultCount], [0, 0])
-      assert.includeMembers(Object.keys(alone.kinds), ["PlaceHold", "CaptureHold", "Reverse", "PostJournal"])
-      assert.deepStrictEqual(yield* playOver(ledgers), alone)
-    }).pipe(Effect.provide(NodeServices.layer))
+        const alone = yield* Effect.flatMap(Ledger, (ledger) => playOver([ledger])).pipe(
+          Effect.provide(memoryLedger)
+        )
+        assert.isAbove(alone.assertions, 0)
+        assert.deepStrictEqual([alone.failedAssertionCount, alone.faultCount], [0, 0])
+        assert.includeMembers(Object.keys(alone.kinds), [
+          "PlaceHold",
+          "CaptureHold",
+          "Reverse",
+          "PostJournal"
+        ])
+        assert.deepStrictEqual(yield* playOver(ledgers), alone)
+      }).pipe(Effect.provide(NodeServices.layer)),
+    // Thousands of commands one after another, by two nodes in turn: minutes where other programs have the machine.
+    { timeout: 600_000 }
   )
 
   it.effect("stays whole when a node dies, whose holds expire while its accounts move", () =>

@@ -6,6 +6,7 @@ import { defaultLimits } from "../../src/infra/config/LedgerConfig.ts"
 import { CommitOutcome, type EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { sendBehind } from "../support/sendBehind.ts"
 import { accountId, commandId, storedEvent, storedEvents } from "../support/storedEvents.ts"
+import { untilDefinite } from "../support/untilDefinite.ts"
 
 type Store = EventStore["Service"]
 
@@ -212,7 +213,7 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
             commit(index % 2 === 0 ? first : second, `race-${index}`, 1, [
               storedEvent({ account: "race", version: 1, command: `race-${index}` }),
               storedEvent({ account: `race-leg-${index}`, version: 1, command: `race-${index}`, ordinal: 1 })
-            ]).pipe(Effect.repeat({ while: (outcome) => outcome._tag === "NotWritten", times: 50 })),
+            ]).pipe(untilDefinite),
           { concurrency: "unbounded" }
         )
         const winners = outcomes.flatMap((outcome, index) => (outcome._tag === "Committed" ? [index] : []))
@@ -245,7 +246,7 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
           (store, index) =>
             commit(store, `self-${index}`, 1, [
               storedEvent({ account: `self-${index}`, version: 1, command: "self" })
-            ]).pipe(Effect.repeat({ while: (outcome) => outcome._tag === "NotWritten", times: 50 })),
+            ]).pipe(untilDefinite),
           { concurrency: "unbounded" }
         )
         assert.deepStrictEqual(outcomes.map((outcome) => outcome._tag).toSorted(), ["Committed", "Conflict"])
@@ -349,7 +350,7 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
         const other = yield* Effect.forkChild(
           commit(second, "both-want-2", 1, [
             storedEvent({ account: "both-want", version: 1, command: "both-want-2" })
-          ]).pipe(Effect.repeat({ while: (outcome) => outcome._tag === "NotWritten", times: 50 })),
+          ]).pipe(untilDefinite),
           { startImmediately: true }
         )
         yield* Effect.sleep(100)
@@ -555,9 +556,7 @@ export const eventStoreContract = <E>(name: string, stores: Layer.Layer<TwoStore
         const lane = Effect.gen(function* () {
           for (let seq = 1; ; seq++) {
             const events = storedEvents("zombie", seq, seq)
-            const outcome = yield* commit(first, "zombie", seq, events).pipe(
-              Effect.repeat({ while: (sent) => sent._tag === "NotWritten", times: 50 })
-            )
+            const outcome = yield* commit(first, "zombie", seq, events).pipe(untilDefinite)
             if (outcome._tag !== "Committed") return { seq, outcome }
           }
         })

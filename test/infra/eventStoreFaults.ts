@@ -11,6 +11,7 @@ import { TestDatabase, testClient } from "../support/databases.ts"
 import { sendBehind } from "../support/sendBehind.ts"
 import { accountId, storedEvent, storedEvents } from "../support/storedEvents.ts"
 import { tcpProxy } from "../support/tcpProxy.ts"
+import { untilDefinite } from "../support/untilDefinite.ts"
 
 /** A store of its own over a proxy before `url`, with short limits so that silence is noticed soon. */
 const behindProxy = Effect.fnUntraced(function* (storeStatementMs: number) {
@@ -29,13 +30,6 @@ const storeAt = (url: string, storeStatementMs: number) =>
       Layer.succeed(LedgerConfig, { ...defaultLimits, lanes: 1, storeStatementMs, storeConnectMs: 700 })
     )
   )
-
-/**
- * The pool may still be opening a connection that the fault had struck, which has to fail first; and on a machine that
- * stands still for a moment the short limits are over before the answer is there.
- */
-const untilDefinite = (commit: Effect.Effect<CommitOutcome>) =>
-  Effect.repeat(commit, { while: ({ _tag }) => _tag === "NotWritten" || _tag === "Unknown", times: 50 })
 
 /** Holds the row `(account, version)` uncommitted while the scope is open, as a slow other node would. */
 export const holdKey = (account: string, version: number) =>
