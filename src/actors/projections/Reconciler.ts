@@ -88,6 +88,7 @@ export const startReconciler = Effect.fnUntraced(function* (
     reason.pipe(
       Effect.andThen(Effect.sleep(pauseMs)),
       Effect.andThen(Effect.ignore(step)),
+      Effect.catchDefect((defect) => Effect.logError("a look at the log failed and goes on", defect)),
       Effect.forever,
       Effect.forkScoped
     )

@@ -175,6 +175,7 @@ const make = Effect.gen(function* () {
     yield* stuck.awaitSome.pipe(
       Effect.andThen(Effect.sleep(checkMs)),
       Effect.andThen(endStuck),
+      Effect.catchDefect((defect) => Effect.logError("looking for stuck peers failed and goes on", defect)),
       Effect.forever,
       Effect.forkScoped
     )

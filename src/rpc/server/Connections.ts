@@ -134,6 +134,7 @@ const make = Effect.gen(function* () {
   yield* Effect.raceFirst(open.awaitSome, peers.awaitSome).pipe(
     Effect.andThen(Effect.sleep(checkMs)),
     Effect.andThen(endLost),
+    Effect.catchDefect((defect) => Effect.logError("looking for lost peers failed and goes on", defect)),
     Effect.forever,
     Effect.forkScoped
   )
