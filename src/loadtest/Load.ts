@@ -73,7 +73,7 @@ export const runLoad = Effect.fn("LoadTest.load")(function* (load: Load) {
 })
 
 /** Commands of a warm-up met defects, or it did not come to its end. */
-class WarmUpFailed extends Data.TaggedError("WarmUpFailed")<{ readonly reason: string }> {
+export class WarmUpFailed extends Data.TaggedError("WarmUpFailed")<{ readonly reason: string }> {
   override get message() {
     return `the warm-up failed: ${this.reason}`
   }

@@ -7,7 +7,7 @@ import { type CommandError, Indeterminate, Overloaded } from "../../src/domain/E
 import type { CommandId } from "../../src/domain/Ids.ts"
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import { Acknowledged } from "../../src/loadtest/Acknowledged.ts"
-import { runLoad, warmUp } from "../../src/loadtest/Load.ts"
+import { runLoad, WarmUpFailed, warmUp } from "../../src/loadtest/Load.ts"
 import { Meter, summarize } from "../../src/loadtest/Meter.ts"
 import { withRepeats } from "../../src/loadtest/Repeats.ts"
 import { makeRng } from "../../src/loadtest/Rng.ts"
@@ -400,7 +400,9 @@ describe("a warm-up", () => {
   it.effect("fails where a command meets a defect", () =>
     Effect.gen(function* () {
       const { result } = yield* warm({ _tag: "Closed", concurrency: 2 }, 10, () => Effect.die("a bug"))
-      assert.match(result._tag === "Failure" ? result.failure.message : "", /the warm-up failed.*a bug/s)
+      if (result._tag === "Success") return assert.fail("it did not fail")
+      assert.instanceOf(result.failure, WarmUpFailed)
+      assert.match(result.failure.message, /the warm-up failed.*a bug/s)
     })
   )
 
