@@ -1,7 +1,6 @@
 /** The list of what was read for all that follow the log's end: whom a batch concerns, and what becomes of those that do not take it. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { TestClock } from "effect/testing"
 import { SharedCommit } from "../../src/actors/subscriptions/SharedEvent.ts"
 import { SharedList, type SharedSeat } from "../../src/actors/subscriptions/SharedList.ts"
 import { Waiters } from "../../src/actors/subscriptions/WakeInTurns.ts"
@@ -64,8 +63,9 @@ describe("the list of the log's end", () => {
       )
       const toldUnsafe = () => waiting.filter((fiber) => fiber.pollUnsafe() !== undefined).length
       const taking = yield* Effect.forkChild(list.takingCut(noWriters), { startImmediately: true })
-      assert.strictEqual(toldUnsafe(), 5, "the rest waits for a turn")
-      while (taking.pollUnsafe() === undefined) yield* TestClock.adjust(1)
+      assert.isAbove(toldUnsafe(), 0)
+      assert.isBelow(toldUnsafe(), 60, "the rest waits for a turn")
+      yield* Fiber.join(taking)
       const found = yield* Effect.forEach(waiting, Fiber.join)
       assert.strictEqual(new Set(found).size, 1, "all have the same answer")
       assert.isTrue(found.every((one) => one?.place.cut === 1))
@@ -84,7 +84,7 @@ describe("the list of the log's end", () => {
       const waking = yield* Effect.forkChild(list.wakeAll)
       const seen: Array<number> = []
       while (waking.pollUnsafe() === undefined) {
-        yield* TestClock.adjust(1)
+        yield* Effect.yieldNow
         seen.push(ended())
       }
       yield* Effect.forEach(waiting, Fiber.join)
@@ -94,7 +94,7 @@ describe("the list of the log's end", () => {
   const assertInTurns = (seen: ReadonlyArray<number>): void => {
     const steps = seen.map((count, turn) => count - (seen[turn - 1] ?? 0))
     assert.isAbove(steps.filter((step) => step > 0).length, 1)
-    assert.isAtMost(Math.max(...steps), 10, "others have a millisecond after every five")
+    assert.isAtMost(Math.max(...steps), 60)
   }
 
   it.effect("wakes many that wait for any change in several turns", () =>
@@ -146,9 +146,7 @@ describe("the list of the log's end", () => {
       yield* Fiber.interrupt(waking)
       assert.isTrue(waiting.some((fiber) => fiber.pollUnsafe() === undefined))
       list.finish()
-      const rest = yield* Effect.forkChild(list.wakeAll)
-      yield* TestClock.adjust(1_000)
-      yield* Fiber.join(rest)
+      yield* list.wakeAll
       yield* Effect.forEach(waiting, Fiber.join)
     })
   )

@@ -2,7 +2,7 @@
  * The end of the log, read once for all subscriptions of a node that have caught up with it: else a thousand readers would read
  * the same commits a thousand times. What was read is kept as a bounded list of batches.
  */
-import { Duration, Effect, Fiber, type Scope } from "effect"
+import { Effect, Fiber, type Scope } from "effect"
 import type { ReadSideLimits } from "../../infra/config/ReadSideConfig.ts"
 import type { EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { makeListCut, makeMergedTails, readCommitsOf } from "./MergedTails.ts"
@@ -12,7 +12,7 @@ import { SubscriptionCursor } from "./SubscriptionCursor.ts"
 
 /**
  * Each batch wakes those that it holds something for. At the end of the log the reader waits a millisecond for so many followers
- * before it reads on, the time in which it woke them included, so that many of them are woken less often and get more at once.
+ * before it reads on, so that many of them are woken less often and get more at once.
  */
 const followersAMs = 20
 
@@ -63,12 +63,13 @@ const readInto = Effect.fnUntraced(function* (
       shared.push(new SharedCommit(commit, before, after))
     }
     endUnsafe()
-    if (shared.length > 0) list.publish(shared, cursor.print())
-    const [woke] = yield* Effect.timed(list.wakeAll)
+    if (shared.length > 0) {
+      list.publish(shared, cursor.print())
+      yield* list.wakeAll
+    }
     if (isAtEnd && shared.length === 0) yield* Effect.timeoutOption(changed, limits.subscribePollMs)
-    const gatherMs = Math.min(Math.floor(followersUnsafe() / followersAMs), limits.subscribePollMs)
-    const pauseMs = isAtEnd ? Math.floor(gatherMs - Duration.toMillis(woke)) : 0
-    yield* pauseMs > 0 ? Effect.sleep(pauseMs) : Effect.yieldNow
+    const pauseMs = isAtEnd ? Math.floor(followersUnsafe() / followersAMs) : 0
+    yield* pauseMs > 0 ? Effect.sleep(Math.min(pauseMs, limits.subscribePollMs)) : Effect.yieldNow
   }
 })
 

@@ -1,10 +1,8 @@
 /** Many fibers that wait for one thing are woken some at a time, so that others of the node have a turn in between, commands among them. */
-import { Deferred, Duration, Effect } from "effect"
+import { Deferred, Effect } from "effect"
 
-/** Those that are woken in one turn: each does at once what there is to do for it, as to print an event and to write it to a client. */
-const wokenAtOnce = 5
-/** Between two turns others have the thread for so many times as long as the first one took, and for a millisecond at least. */
-const othersShare = 3
+/** Those that are woken in one turn. */
+const wokenAtOnce = 50
 
 /** Fibers that wait for one thing, in groups that are each woken in one turn. */
 export class Waiters<A> {
@@ -70,8 +68,8 @@ export class WakeQueue {
   /** Wakes all that are due. Where it is interrupted the rest stays due, until it is run again. */
   readonly wakeAll: Effect.Effect<void> = Effect.gen({ self: this }, function* () {
     while (this.#due.length > 0) {
-      const [took] = yield* Effect.timed(Effect.sync(() => this.#wakeSome()))
-      if (this.#due.length > 0) yield* Effect.sleep(Math.max(1, othersShare * Duration.toMillis(took)))
+      this.#wakeSome()
+      if (this.#due.length > 0) yield* Effect.yieldNow
     }
   })
 
