@@ -227,7 +227,8 @@ describe("the commit queue", () => {
       const commands = Array.from({ length: 25 }, () => fixture.push(randomInput(rng)))
       const batch = rng.chance(0.5) ? fixture.queue.take({ rowsMax: 10, bytesMax: 1_000_000 }) : undefined
       const guilty = new Set(commands.filter(() => rng.chance(0.1)))
-      // Each that was decided after a guilty or dependent one which wrote to an account of it.
+      const over = new Set([...guilty].filter(() => rng.chance(0.5)))
+      // Each that was decided after a guilty or dependent one which wrote to an account of it, or may when it is decided again.
       const expected = new Set<PendingCommand>()
       for (const [index, command] of commands.entries()) {
         const depends = commands
@@ -235,7 +236,11 @@ describe("the commit queue", () => {
           .some(
             (other) =>
               expected.has(other) &&
-              other.pendingEvents.some(({ actor }) => command.participants.includes(actor))
+              command.participants.some((actor) =>
+                over.has(other)
+                  ? other.pendingEvents.some((event) => event.actor === actor)
+                  : other.participants.includes(actor)
+              )
           )
         if (guilty.has(command) || depends) expected.add(command)
       }
@@ -246,7 +251,11 @@ describe("the commit queue", () => {
           if (!firstHeads.has(actor)) firstHeads.set(actor, before)
         }
       }
-      const evicted = fixture.queue.evict((command) => guilty.has(command), batch)
+      const evicted = fixture.queue.evict(
+        (command) => guilty.has(command),
+        batch,
+        (command) => over.has(command)
+      )
       assert.deepStrictEqual(
         evicted.map((command) => commands.indexOf(command)),
         [...expected].map((command) => commands.indexOf(command)),
@@ -290,6 +299,38 @@ describe("the commit queue", () => {
     assert.deepStrictEqual(fixture.queue.take(wide)?.commands, [free])
     fixture.commit(first)
     assert.deepStrictEqual(fixture.queue.take(wide)?.commands, [waits, behind])
+  })
+
+  it("evicts what stands behind a rejected one that is decided again, and nothing behind one that is over", () => {
+    const scene = () => {
+      const fixture = new CommandFixture(names)
+      const all = fixture.push(withdraw("a", 100n))
+      const rejected = fixture.push(transfer("a", "b", 40n))
+      const behind = fixture.push(withdraw("b", 130n))
+      const other = fixture.push(withdraw("c", 1n))
+      assert.isDefined(rejected.rejection)
+      assert.isDefined(behind.rejection)
+      return { fixture, all, rejected, behind, other }
+    }
+    const again = scene()
+    assert.deepStrictEqual(
+      again.fixture.queue.evict((command) => command === again.all),
+      [again.all, again.rejected, again.behind]
+    )
+    const over = scene()
+    const isOver = (command: PendingCommand) => command === over.rejected
+    assert.deepStrictEqual(over.fixture.queue.evict(isOver, undefined, isOver), [over.rejected])
+  })
+
+  it("evicts all behind a capture whose hold was not found, which may pay any account when it is decided again", () => {
+    const fixture = new CommandFixture(names)
+    const all = fixture.push(withdraw("a", 100n))
+    const placed = fixture.push({ _tag: "PlaceHold", commandId: "h", account: "a", amount: 40n, to: "b" })
+    const capture = fixture.push({ _tag: "CaptureHold", account: "a", hold: "h" })
+    const behind = fixture.push(withdraw("b", 130n))
+    assert.strictEqual(capture.rejection?._tag, "HoldNotFound")
+    const isOver = (command: PendingCommand) => command === all
+    assert.deepStrictEqual(fixture.queue.evict(isOver, undefined, isOver), [all, placed, capture, behind])
   })
 
   it("keeps a rejected command waiting for what it was decided on", () => {

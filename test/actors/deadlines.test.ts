@@ -4,6 +4,7 @@ import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
+import { invariantsOf } from "../support/invariants.ts"
 import {
   deposit,
   fund,
@@ -15,6 +16,8 @@ import {
   readStream,
   startNode,
   tally,
+  toCommand,
+  transfer,
   until,
   withdraw
 } from "../support/ledgerWorld.ts"
@@ -185,6 +188,27 @@ it.effect("after a sending of unknown outcome, no deadline says that nothing was
     yield* TestClock.adjust(2_000)
     assert.deepStrictEqual(yield* outcomes(again), ["Replayed"])
     assert.strictEqual((yield* readStream(inner, "a")).length, 3)
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect("a command that is withdrawn at its deadline lets none of a batch overtake another", () =>
+  Effect.gen(function* () {
+    const { faulty, inner, node } = yield* heldNode(["a", "b"])
+    faulty.hold("commit")
+    const flying = yield* sendAll(node, [deposit("a", 1n)])
+    yield* until("the commit is held", () => faulty.held() === 1)
+    const withdrawn = yield* sendAll(node, [withdraw("a", 101n)])
+    yield* TestClock.adjust(deadlineMs / 2)
+    // As long as the withdrawal is decided, nothing is left to be sent; without it there is.
+    const batch = [transfer("a", "b", 40n), withdraw("b", 140n)].map(toCommand)
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch))
+    yield* TestClock.adjust(deadlineMs / 2 + 100)
+    assert.deepStrictEqual(yield* outcomes(withdrawn), ["Unavailable"])
+    faulty.release()
+    yield* TestClock.adjust(1_000)
+    assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), ["Accepted", "Accepted"])
+    yield* outcomes(flying)
+    assert.deepStrictEqual(yield* invariantsOf(inner), [])
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 

@@ -1,13 +1,18 @@
 /** Command ids of an earlier life of the node, sent again when today's state would refuse them. */
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import type { AccountId } from "../../src/domain/Ids.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { invariantsOf } from "../support/invariants.ts"
 import {
   deposit,
   memoryStores,
   open,
+  outcomeOf,
   readStream,
   startNode,
+  toCommand,
   transfer,
   withdraw
 } from "../support/ledgerWorld.ts"
@@ -55,5 +60,52 @@ layer(memoryStores)("an outcome", (it) => {
       assert.strictEqual(reused._tag, "CommandIdReused")
       assert.deepStrictEqual(yield* second.send(capture), { ...paid, replayed: true })
     })
+  )
+
+  /** Each command of the batch was refused for a repeat before it, and is decided again once that is known. */
+  const behindRepeat = (name: string, payer: string, payee: string, later: ReadonlyArray<CommandInput>) =>
+    Effect.gen(function* () {
+      const first = yield* startNode(`${name}-1`)
+      for (const account of [payer, payee]) yield* first.send(open(account))
+      yield* first.send(deposit(payer, 100n))
+      const spent = withdraw(payer, 50n, `${name}-spent`)
+      yield* first.send(spent)
+      yield* first.stop
+
+      const second = yield* startNode(`${name}-2`)
+      // Both in memory, so that the whole batch is decided at once.
+      for (const account of [payer, payee]) yield* second.dispatcher.head(account as AccountId) // valid ids
+      const results = yield* second.dispatcher.dispatchMany([spent, ...later].map(toCommand))
+      assert.deepStrictEqual(yield* invariantsOf(yield* EventStore), [])
+      return results.map(outcomeOf)
+    })
+
+  it.effect("of a repeat lets no command overtake one of its batch that was refused for it", () =>
+    Effect.gen(function* () {
+      const later = [transfer("q-a", "q-b", 40n, "q-pay"), withdraw("q-b", 30n, "q-out")]
+      assert.deepStrictEqual(yield* behindRepeat("q", "q-a", "q-b", later), [
+        "Replayed",
+        "Accepted",
+        "Accepted"
+      ])
+    })
+  )
+
+  it.effect(
+    "of a repeat lets no command overtake a capture that pays an account which its hold alone names",
+    () =>
+      Effect.gen(function* () {
+        const later = [
+          { _tag: "PlaceHold", commandId: "s-hold", account: "s-a", amount: 40n, to: "s-b" } as const,
+          { _tag: "CaptureHold", commandId: "s-pay", account: "s-a", hold: "s-hold" } as const,
+          withdraw("s-b", 30n, "s-out")
+        ]
+        assert.deepStrictEqual(yield* behindRepeat("s", "s-a", "s-b", later), [
+          "Replayed",
+          "Accepted",
+          "Accepted",
+          "Accepted"
+        ])
+      })
   )
 })

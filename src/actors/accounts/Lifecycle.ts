@@ -23,6 +23,7 @@
  */
 import { Deferred, Effect, Exit, Result } from "effect"
 import { afterOf, evolve, isCovered } from "../../domain/Account.ts"
+import { mayTouchAny } from "../../domain/BatchOrder.ts"
 import { accountsOf, type Command, type CommandContext } from "../../domain/Command.ts"
 import { type Decided, type Decision, decide } from "../../domain/Decide.ts"
 import { type CommandError, InvalidCommand, type Rejection, type Unavailable } from "../../domain/Errors.ts"
@@ -189,6 +190,14 @@ export class PendingCommand {
   get lockOrder(): ReadonlyArray<AccountId> {
     this.#lockOrder ??= [...new Set(this.accounts)].sort()
     return this.#lockOrder
+  }
+
+  /**
+   * Only its hold tells where a capture goes, and it is added to its accounts when the hold is read: one that was refused, for a hold
+   * that the account in memory did not have, may find it once the account is loaded anew.
+   */
+  get mayTouchAny(): boolean {
+    return mayTouchAny(this.command) && this.#accounts.length === accountsOf(this.command).length
   }
 
   /** An account that it does not name belongs to it: it holds no locks meanwhile. */

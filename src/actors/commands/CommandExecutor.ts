@@ -10,7 +10,6 @@
  * that met a conflict.
  */
 import { Context, Effect, Exit, Layer, Result } from "effect"
-import { mayTouchAny } from "../../domain/BatchOrder.ts"
 import { accountsOf, type Command } from "../../domain/Command.ts"
 import { destinationInState } from "../../domain/DecideHolds.ts"
 import { InvalidCommand, Unavailable } from "../../domain/Errors.ts"
@@ -416,7 +415,7 @@ const inOrder = (commands: ReadonlyArray<PendingCommand>, begin: (command: Pendi
   let ofAny: PendingCommand | undefined
   for (const command of commands) command.releaseLocks()
   for (const command of commands) {
-    const isOfAny = hasUnknownAccount(command)
+    const isOfAny = command.mayTouchAny
     const before = new Set(
       isOfAny ? waiting.values() : command.accounts.flatMap((id) => waiting.get(id) ?? [])
     )
@@ -432,10 +431,3 @@ const inOrder = (commands: ReadonlyArray<PendingCommand>, begin: (command: Pendi
     for (const id of command.accounts) waiting.set(id, command)
   }
 }
-
-/**
- * Only its hold tells where a capture goes, and it is added to its accounts when the hold is read: one that was refused, for a hold that
- * the account in memory did not have, may find it once the account is loaded anew.
- */
-const hasUnknownAccount = ({ accounts, command }: PendingCommand): boolean =>
-  mayTouchAny(command) && accounts.length === accountsOf(command).length

@@ -61,9 +61,10 @@ const make = Effect.gen(function* () {
   /** Takes commands out of the queue for good; what was decided on them is decided again. */
   const withdraw = (unsent: ReadonlySet<PendingCommand>): void => {
     const reason = stats.trouble ?? `no room in a batch within ${limits.commandDeadlineMs} ms`
-    const evicted = queue.evict((command) => unsent.has(command))
+    const isUnsent = (command: PendingCommand) => unsent.has(command)
+    const evicted = queue.evict(isUnsent, undefined, isUnsent)
     for (const command of evicted) {
-      if (unsent.has(command)) inFlight.failUnwritten(command, "event store", reason)
+      if (isUnsent(command)) inFlight.failUnwritten(command, "event store", reason)
     }
     executor.retry(evicted, new Set())
   }

@@ -24,7 +24,8 @@
  * - **Conflict.** Some keys are taken, and nothing of the batch was written. Either another writer wrote to an account
  *   of this node (then the actor is *stale*: it is reloaded, and what was decided on it is decided again), or a command
  *   id is in the log already (a *duplicate*: its first outcome is looked up). The guilty commands and everything decided
- *   on them are evicted; the others are sent again at once.
+ *   on them are evicted, and whatever shares an account with one of those that are decided again and stands behind it;
+ *   the others are sent again at once.
  * - **Fenced.** The lane goes on as a new writer, and everything that is decided is decided again: `recordedAt`s of before
  *   must not be written by a new writer, because that past may have been answered as closed.
  * - A **defect** is a bug of this program. The lane goes on as a new writer; the outcome of its batch is lost.
@@ -285,7 +286,8 @@ class CommitLanes {
     for (const command of inBatch) if (isStale(command) && !isDuplicate(command)) command.noteAttempt()
     const evicted = this.#queue.evict(
       (command) => isStale(command) || (inBatch.has(command) && isDuplicate(command)),
-      batch
+      batch,
+      isDuplicate
     )
     const duplicates = evicted.filter(isDuplicate)
     const commands = evicted.filter((command) => !isDuplicate(command))

@@ -179,19 +179,32 @@ export class CommitQueue {
   }
 
   /**
-   * Takes out of the batch (if one is given) and of the queue every command that `isGuilty`, and every later one that
-   * was decided on a state which those had changed; rolls the heads of their actors back. What is left could have been
-   * decided without them. Answers them in the order of their decision.
+   * Takes out of the batch (if one is given) and of the queue every command that `isGuilty`, and every later one that was
+   * decided on a state which those had changed, or will be behind one of them that is decided again and may change it then;
+   * rolls the heads of their actors back. What is left could have been decided without them, and comes before none that
+   * stood before it. One that `isOver` is not decided again. Answers them in the order of their decision.
    */
-  evict(isGuilty: (command: PendingCommand) => boolean, batch?: CommitBatch): ReadonlyArray<PendingCommand> {
+  evict(
+    isGuilty: (command: PendingCommand) => boolean,
+    batch?: CommitBatch,
+    isOver: (command: PendingCommand) => boolean = () => false
+  ): ReadonlyArray<PendingCommand> {
     const tainted = new Set<AccountActor>()
+    let isAllTainted = false
     const evicted: Array<PendingCommand> = []
     const innocent = (commands: ReadonlyArray<PendingCommand>): Array<PendingCommand> =>
       commands.filter((command) => {
-        if (!isGuilty(command) && !command.participants.some((actor) => tainted.has(actor))) return true
+        const isTainted = isAllTainted || command.participants.some((actor) => tainted.has(actor))
+        if (!isTainted && !isGuilty(command)) return true
         evicted.push(command)
-        // A rejected command changed nothing, so nothing depends on it.
-        for (const { actor } of command.pendingEvents) tainted.add(actor)
+        if (isOver(command)) {
+          // One that was rejected changed nothing, so nothing depends on it.
+          for (const { actor } of command.pendingEvents) tainted.add(actor)
+        } else {
+          // What it was rejected for may be gone now, and its accounts are then changed before those that stand behind it.
+          for (const actor of command.participants) tainted.add(actor)
+          isAllTainted ||= command.rejection !== undefined && command.mayTouchAny
+        }
         return false
       })
     if (batch !== undefined) {
