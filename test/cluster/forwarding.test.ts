@@ -9,6 +9,7 @@ import { Overloaded } from "../../src/domain/Errors.ts"
 import { printToken } from "../../src/domain/Receipt.ts"
 import { allShards } from "../../src/domain/Shard.ts"
 import { ByteWriter } from "../../src/infra/cluster/CompactCodec.ts"
+import type { LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
 import {
   deposit,
   memoryStores,
@@ -33,33 +34,44 @@ const full: Answers = () => ({
   error: new Overloaded({ what: "another node", retryAfterMs: 1 })
 })
 
-/** A node that owns nothing, over one that answers each message as it is told; one that is not told of is done. Answers the outcomes, and how many messages there were. */
+/**
+ * A node that owns nothing, over one that answers each message as it is told; one that is not told of is done. Answers the outcomes, how
+ * many messages there were, and how many commands were away at once.
+ */
 const outcomesOf = Effect.fnUntraced(function* (
   batch: ReadonlyArray<CommandInput>,
-  messages: ReadonlyArray<ReadonlyArray<Answers>>
+  messages: ReadonlyArray<ReadonlyArray<Answers>>,
+  limits: Partial<LedgerLimits> = {}
 ) {
   let asked = 0
+  let away = 0
+  let mostAway = 0
   const lengths: Array<number> = []
   const placement: Placing = {
     isAlone: false,
     owns: () => false,
-    groupOf: () => 1,
+    // The last digits of an id.
+    groupOf: (account) => Number(/\d*$/.exec(account)?.[0]),
     ownedShards: () => allShards,
     others: () => [],
     dispatch: (_, commands) =>
-      Effect.sync(() => {
+      Effect.gen(function* () {
         const answers = messages[asked++]
         lengths.push(commands.length)
+        away += commands.length
+        mostAway = Math.max(mostAway, away)
+        yield* Effect.sleep(1)
+        away -= commands.length
         return commands.map((command, nth) => (answers?.[nth] ?? done)(command))
       }),
     head: () => Effect.never,
     borrow: () => undefined,
     giveBack: () => undefined
   }
-  const node = yield* startNode("sender", { placement })
+  const node = yield* startNode("sender", { placement, limits })
   const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
   yield* TestClock.adjust(1_000)
-  return { outcomes: (yield* Fiber.join(sent)).map(outcomeOf), asked, lengths }
+  return { outcomes: (yield* Fiber.join(sent)).map(outcomeOf), asked, lengths, mostAway }
 })
 
 const scenario = Effect.provide([memoryStores, quiet])
@@ -130,5 +142,29 @@ it.effect("no message is longer than a frame, however long the groups of a batch
     assert.deepStrictEqual(tally(outcomes), { Accepted: 60 })
     assert.isAbove(60 * writer.length, 64 * 1_024 * 1_024)
     for (const length of lengths) assert.isBelow(length * writer.length, 32 * 1_024 * 1_024)
+  }).pipe(scenario)
+)
+
+it.effect.each([
+  { what: "one group", groups: 1, atOnce: 1_000 },
+  { what: "six groups", groups: 6, atOnce: 2_000 },
+  { what: "six hundred groups", groups: 600, atOnce: 2_000 }
+])(
+  "a batch that is longer than a node has room for is carried to the owner of $what, and no more of it at once than a node takes",
+  ({ groups, atOnce }) =>
+    Effect.gen(function* () {
+      const batch = Array.from({ length: 6_000 }, (_, nth) => deposit(`a${nth % groups}`, 1n))
+      const { outcomes, mostAway } = yield* outcomesOf(batch, [], { inFlightMax: 2_500 })
+      assert.deepStrictEqual(tally(outcomes), { Accepted: 6_000 })
+      assert.strictEqual(mostAway, atOnce)
+    }).pipe(scenario)
+)
+
+it.effect("a batch finds room at a node that takes fewer commands than one message carries", () =>
+  Effect.gen(function* () {
+    const batch = Array.from({ length: 1_200 }, () => deposit("a", 1n))
+    const { outcomes, lengths } = yield* outcomesOf(batch, [], { inFlightMax: 500 })
+    assert.deepStrictEqual(tally(outcomes), { Accepted: 1_200 })
+    assert.deepStrictEqual(lengths, [500, 500, 200])
   }).pipe(scenario)
 )

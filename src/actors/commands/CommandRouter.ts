@@ -60,7 +60,7 @@ const make = Effect.gen(function* () {
   const executor = yield* CommandExecutor
   const store = yield* EventStore
   const localNode = yield* LocalNode
-  const { forward } = yield* Forwarding
+  const { forward, roomOfBatch } = yield* Forwarding
   const clock = yield* LedgerClock
   const admission = yield* AdmissionControl
   const inFlight = yield* InFlightCommands.Service
@@ -116,7 +116,7 @@ const make = Effect.gen(function* () {
   const ownerOf = (command: Command): Owner =>
     isOurs(command) ? undefined : placement.groupOf(firstAccountOf(command))
 
-  /** Forwards commands of other nodes, a group of accounts at once. Answers which of them each forwarding carries. */
+  /** Forwards commands of other nodes, several groups of accounts at once. Answers which of them each forwarding carries. */
   const forwardAll = Effect.fnUntraced(function* (
     commands: ReadonlyArray<Command>,
     owners: ReadonlyArray<Owner>
@@ -128,10 +128,11 @@ const make = Effect.gen(function* () {
       if (others === undefined) groups.set(group, [index])
       else others.push(index)
     }
+    const room = roomOfBatch()
     return yield* Effect.forEach(groups.values(), (indices) => {
       const sent = indices.map((index) => commands[index] as Command) // the indices are those of commands
       const [first] = sent as [Command] // a group has a command
-      return Effect.map(Effect.forkChild(forward(firstAccountOf(first), sent)), (fiber) => ({
+      return Effect.map(Effect.forkChild(forward(firstAccountOf(first), sent, room)), (fiber) => ({
         indices,
         fiber
       }))

@@ -1,5 +1,5 @@
 /** Sends commands whose first account is another node's to that node, and follows the account while it moves. */
-import { Context, Effect, Layer, Result } from "effect"
+import { Context, Effect, Layer, Result, Semaphore } from "effect"
 import { overtakenOf, type Standing } from "../../domain/BatchOrder.ts"
 import type { Command } from "../../domain/Command.ts"
 import { type CommandError, Indeterminate, Unavailable } from "../../domain/Errors.ts"
@@ -18,20 +18,30 @@ import { LocalNode } from "./LocalNode.ts"
  */
 const messageMax = 1_000
 
+/** Messages of the full length that one batch may have away at once, over all owners, whatever its length. */
+const messagesAway = 2
+
+/** A group counts as often as it has commands. */
+const sizeOf = (command: Command): number => (command._tag === "Group" ? command.commands.length : 1)
+
 /** The commands of each message, in order. */
-const messagesOf = (commands: ReadonlyArray<Command>): ReadonlyArray<ReadonlyArray<Command>> => {
-  const messages: Array<Array<Command>> = []
-  let room = 0
+const messagesOf = (commands: ReadonlyArray<Command>, sizeMax: number): ReadonlyArray<Message> => {
+  const messages: Array<{ readonly commands: Array<Command>; size: number }> = []
   for (const command of commands) {
-    const size = command._tag === "Group" ? command.commands.length : 1
-    const message = size > room ? undefined : messages.at(-1)
-    if (message === undefined) {
-      messages.push([command])
-      room = messageMax
-    } else message.push(command)
-    room -= size
+    const size = sizeOf(command)
+    const last = messages.at(-1)
+    if (last === undefined || last.size + size > sizeMax) messages.push({ commands: [command], size })
+    else {
+      last.commands.push(command)
+      last.size += size
+    }
   }
   return messages
+}
+
+interface Message {
+  readonly commands: ReadonlyArray<Command>
+  readonly size: number
 }
 
 export type Outcome = Result.Result<Receipt, CommandError>
@@ -39,11 +49,20 @@ export type Outcome = Result.Result<Receipt, CommandError>
 export class Forwarding extends Context.Service<
   Forwarding,
   {
-    /** Commands whose first accounts are all in the group of `account`; an outcome for each, in their order. */
+    /**
+     * Commands whose first accounts are all in the group of `account`; an outcome for each, in their order. `room` is that of the batch
+     * that they are of.
+     */
     readonly forward: (
       account: AccountId,
-      commands: ReadonlyArray<Command>
+      commands: ReadonlyArray<Command>,
+      room?: Semaphore.Semaphore
     ) => Effect.Effect<ReadonlyArray<Outcome>>
+    /**
+     * Room for so much as one batch may have away at once: however long it is, and over however many owners, it fills by itself neither
+     * this node nor another.
+     */
+    readonly roomOfBatch: () => Semaphore.Semaphore
     /** Commands of this node's callers that are at another node, or on their way. */
     readonly away: () => number
   }
@@ -61,6 +80,7 @@ const make = Effect.gen(function* () {
   const limits = yield* LedgerConfig
   const cluster = yield* ClusterConfig
   const clock = yield* LedgerClock
+  const roomMax = Math.min(messagesAway * messageMax, limits.inFlightMax, cluster.mailboxMax)
   let away = 0
 
   /** Asks the owner of the group once: this node, if the group has come to it meanwhile. */
@@ -126,14 +146,8 @@ const make = Effect.gen(function* () {
     )
   })
 
-  const sendAll = Effect.fnUntraced(function* (account: AccountId, commands: ReadonlyArray<Command>) {
-    const outcomes: Array<Outcome> = []
-    // One message after another, for a later one must not overtake.
-    for (const message of messagesOf(commands)) outcomes.push(...(yield* send(account, message)))
-    return outcomes
-  })
-
-  const forward: Forwarding["Service"]["forward"] = (account, commands) =>
+  /** One message, where this node has room for its commands among those that are away. */
+  const sendCounted = (account: AccountId, commands: ReadonlyArray<Command>) =>
     Effect.uninterruptibleMask((restore) => {
       if (away + commands.length > limits.inFlightMax) {
         const refusal = Result.fail(admission.overloaded(wholeNode).error)
@@ -141,14 +155,29 @@ const make = Effect.gen(function* () {
       }
       away += commands.length
       return Effect.ensuring(
-        restore(sendAll(account, commands)),
+        restore(send(account, commands)),
         Effect.sync(() => {
           away -= commands.length
         })
       )
     })
 
-  return Forwarding.of({ forward, away: () => away })
+  const forward: Forwarding["Service"]["forward"] = Effect.fnUntraced(function* (account, commands, room) {
+    const outcomes: Array<Outcome> = []
+    // One message after another, for a later one must not overtake.
+    for (const message of messagesOf(commands, Math.min(messageMax, roomMax))) {
+      const sent = sendCounted(account, message.commands)
+      const found = yield* room === undefined ? sent : room.withPermits(Math.min(message.size, roomMax))(sent)
+      for (const outcome of found) outcomes.push(outcome)
+    }
+    return outcomes
+  })
+
+  return Forwarding.of({
+    forward,
+    roomOfBatch: () => Semaphore.makeUnsafe(roomMax),
+    away: () => away
+  })
 })
 
 /** True of this asking alone: an earlier one, whose answer did not come, may still do it. */
