@@ -274,6 +274,57 @@ layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
     )
   )
 
+  it.effect("brings a reader that stops for a while all that came meanwhile, in order, once it goes on", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { port } = yield* open({ limits: { followMs: 10 } })
+        const ledger = yield* Ledger
+        const account = yield* funded(1)
+        const deposits = 15_000
+        const socket = connectSocket(port, "127.0.0.1")
+        yield* Effect.addFinalizer(() => Effect.sync(() => socket.destroy()))
+        let received = ""
+        const untilVersion = (version: number) =>
+          Effect.callback<void>((resume) => {
+            const look = (data: Buffer): void => {
+              received += String(data)
+              // The last id stands near the end of what came.
+              if (!received.slice(-2_000 - data.length).includes(`id: ${version}\n`)) return
+              socket.off("data", look)
+              resume(Effect.void)
+            }
+            socket.on("data", look)
+          })
+        socket.write(
+          `GET /v1/accounts/${account}/events HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n\r\n`
+        )
+        yield* untilVersion(2)
+        // Alone in a chunk, once the stream has nothing left that waits.
+        const live = yield* Effect.forkChild(untilVersion(3), { startImmediately: true })
+        yield* ledger.dispatch({ _tag: "Deposit", account, amount: 1n })
+        yield* Fiber.join(live)
+        socket.pause()
+        for (let sent = 0; sent < deposits; sent += 5_000)
+          yield* ledger.dispatchMany(
+            Array.from({ length: 5_000 }, () => ({
+              _tag: "Deposit" as const,
+              account,
+              amount: 1n,
+              description: "x".repeat(200)
+            }))
+          )
+        const all = yield* Effect.forkChild(untilVersion(deposits + 3), { startImmediately: true })
+        socket.resume()
+        yield* Fiber.join(all)
+        const ids = [...received.matchAll(/id: (\d+)\n/g)].map(([, id]) => Number(id))
+        assert.deepEqual(
+          ids,
+          Array.from({ length: deposits + 3 }, (_, index) => index + 1)
+        )
+      })
+    )
+  )
+
   it.effect("sends heartbeats where nothing happens", () =>
     Effect.scoped(
       Effect.gen(function* () {

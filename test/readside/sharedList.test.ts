@@ -55,6 +55,39 @@ describe("the list of the log's end", () => {
     assert.deepEqual(versionsOf(all), [], "each event is taken once")
   })
 
+  it("keeps a batch until each seat has taken it, and for one that was told of its place", () => {
+    const { list, seat, publish } = openList(1_000)
+    const [quick, slow] = [seat("a:"), seat("a:")]
+    const [told, gone] = [placeOf(list), placeOf(list)]
+    for (let nth = 0; nth < 3; nth++) {
+      publish("a:1")
+      versionsOf(quick)
+    }
+    assert.deepEqual(versionsOf(slow), ["a:1@1", "a:1@2", "a:1@3"])
+    const late = list.takeSeat(told, "a:") ?? assert.fail("its place is gone")
+    assert.deepEqual(versionsOf(late), ["a:1@1", "a:1@2", "a:1@3"])
+    publish("a:1")
+    for (const one of [quick, slow, late]) assert.deepEqual(versionsOf(one), ["a:1@4"])
+    const probe = list.takeSeat(gone, "b:")
+    assert.isDefined(probe, "kept, since another was told of it and has not come")
+    publish("a:1")
+    assert.isUndefined(list.takeSeat(gone, "b:"), "kept for none")
+  })
+
+  it("keeps nothing for one that was told of a place and takes no seat", () => {
+    const { list, seat, publish } = openList(1_000)
+    const follower = seat("a:")
+    const [gone, other] = [placeOf(list), placeOf(list)]
+    list.letGo(gone)
+    list.letGo(other)
+    for (let nth = 0; nth < 2; nth++) {
+      publish("a:1")
+      versionsOf(follower)
+    }
+    publish("a:1")
+    assert.isUndefined(list.takeSeat(gone, "a:"))
+  })
+
   it.effect("tells a cut to many that wait for it in several turns, and to all of them", () =>
     Effect.gen(function* () {
       const { list } = openList(1_000)

@@ -39,7 +39,7 @@ export class LogFollower {
   #tails: ReturnType<typeof makeMergedTails> | undefined
   /** It has come to the end of a cut since it began to read by itself. */
   #hadAll = false
-  /** Where its cut is one of the reader for all. */
+  /** Where its cut is one of the reader for all, until it takes its seat. */
   #joint: SharedPlace | undefined
   /** Where it follows the list for all; undefined while it reads by itself. */
   #seat: SharedSeat | undefined
@@ -63,6 +63,8 @@ export class LogFollower {
 
   /** To be called when it is over. */
   readonly leave = (): void => {
+    if (this.#joint !== undefined) this.#log.shared.list.letGo(this.#joint)
+    this.#joint = undefined
     this.#seat?.leave()
     this.#seat = undefined
   }
@@ -113,6 +115,7 @@ export class LogFollower {
   #takeSeat(): void {
     const joint = this.#joint
     if (joint === undefined) return
+    this.#joint = undefined
     this.#seat = this.#log.shared.list.takeSeat(joint, this.#prefix)
     if (this.#seat === undefined) return
     this.#cut = joint.cut
@@ -160,7 +163,6 @@ export class LogFollower {
     if (this.#resume !== undefined) this.#cursor = Result.getOrThrow(SubscriptionCursor.parse(this.#resume))
     this.leave()
     this.#resume = undefined
-    this.#joint = undefined
     this.#hadAll = false
   }
 }

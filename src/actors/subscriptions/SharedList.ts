@@ -1,5 +1,5 @@
 /**
- * Shares one reading of the log's end among all that follow it: a bounded list of the batches that were read lately, and a seat for each
+ * Shares one reading of the log's end among all that follow it: a bounded list of the batches that one of them has not taken, and a seat for each
  * follower. A batch tells each seat once that it holds something for it; any other seat costs nothing, however often the log changes.
  * A seat that is not emptied before its first batch is dropped from the list is lost: its follower reads the log by itself.
  *
@@ -173,6 +173,8 @@ export class SharedList {
   readonly #index = new FollowerIndex<Followed>()
   /** Those that have something to take. */
   readonly #waiting = new Set<SharedSeat>()
+  /** How many were told of a place and have not taken a seat there, by its index. One that ended in between is forgotten with the batch. */
+  readonly #promisedAt = new Map<number, number>()
 
   constructor(eventsMax: number) {
     this.#eventsMax = eventsMax
@@ -200,6 +202,7 @@ export class SharedList {
     this.#life++
     for (const { seats } of this.#index.all()) for (const seat of [...seats]) this.#lose(seat)
     this.#batches = []
+    this.#promisedAt.clear()
     this.#events = this.#printed = 0
     this.#due.addAll([...this.#wanted.take(), ...this.#promised], undefined)
     this.#promised = []
@@ -218,6 +221,8 @@ export class SharedList {
       this.#promised = promised
       const place = { index: this.#first + this.#batches.length, life: this.#life, cut: ++this.#cut }
       return Effect.tap(list, (listed) => {
+        const count = promised.reduce((sum, group) => sum + group.count, 0)
+        if (count > 0) this.#promisedAt.set(place.index, (this.#promisedAt.get(place.index) ?? 0) + count)
         this.#due.addAll(promised, { place, listed })
         return this.#due.wakeAll
       })
@@ -242,20 +247,34 @@ export class SharedList {
         this.#due.add(() => seat.wake())
         told.push(seat)
       }
-    // The last batch stays, however large it is.
-    while (this.#batches.length > 1 && (this.#events > this.#eventsMax || this.#printed > printedMax))
+    // What all have taken is let go: if it were kept, collections of the young heap would copy it. The last batch stays, however large it is.
+    const neededFrom = this.#neededFrom()
+    while (
+      this.#batches.length > 1 &&
+      (this.#first < neededFrom || this.#events > this.#eventsMax || this.#printed > printedMax)
+    )
       this.#dropOldest()
     this.#due.addAll(this.#changes.take(), undefined)
     return told
   }
 
   /** The seat of one that follows all accounts of a prefix, with what was published from its place on; undefined where that is gone. */
-  takeSeat({ index, life }: SharedPlace, prefix: string): SharedSeat | undefined {
+  takeSeat(place: SharedPlace, prefix: string): SharedSeat | undefined {
+    const { index, life } = place
+    this.letGo(place)
     if (life !== this.#life || index < this.#first) return undefined
     const followed = this.#index.ofPrefix(prefix, () => new Followed())
     const seat = this.#seatOf(followed, () => this.#index.dropPrefix(prefix))
     this.#catchUp(seat, followed, index, prefix)
     return seat
+  }
+
+  /** To be called once by one that was told of a place and takes no seat there. */
+  letGo({ index, life }: SharedPlace): void {
+    if (life !== this.#life) return
+    const others = (this.#promisedAt.get(index) ?? 0) - 1
+    if (others > 0) this.#promisedAt.set(index, others)
+    else this.#promisedAt.delete(index)
   }
 
   /** The seat of one that follows an account, with what is published from now on. */
@@ -315,7 +334,18 @@ export class SharedList {
     this.#waiting.add(seat)
   }
 
+  /** The index of the first batch that a seat has not taken, or that is kept for one that was told of a place. */
+  #neededFrom(): number {
+    let from = Math.min(...this.#promisedAt.keys())
+    for (const seat of this.#waiting) {
+      if (!seat.hasSome) this.#waiting.delete(seat)
+      else from = Math.min(from, seat.first)
+    }
+    return from
+  }
+
   #dropOldest(): void {
+    this.#promisedAt.delete(this.#first)
     for (const seat of this.#waiting) {
       if (!seat.hasSome) this.#waiting.delete(seat)
       else if (seat.first <= this.#first) this.#lose(seat)

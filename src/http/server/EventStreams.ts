@@ -2,8 +2,10 @@
  * Streams of events as server-sent events: each with the cursor after which a client that lost its connection goes on. A stream is
  * read as the client takes it, so a slow client costs its own stream alone.
  */
+import { ServerResponse } from "node:http"
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { type Array as Arr, Cause, Clock, Deferred, Effect, Latch, Option, type Scope, Stream } from "effect"
-import { HttpServerResponse } from "effect/http"
+import { HttpServerRequest, HttpServerResponse } from "effect/http"
 import type { Caller } from "../../access/Tokens.ts"
 import type { QueryError } from "../../domain/Errors.ts"
 import { toProblem } from "../api/Problems.ts"
@@ -41,17 +43,32 @@ const heartbeat = Buffer.from(": nothing new\n\n")
 const printFailure = (error: QueryError): string =>
   `event: problem\ndata: ${JSON.stringify(toProblem(error).document)}\n\n`
 
-/** The body of one response. A client gets a chunk for all that came since the last, and what waits for it is bounded. */
+/** How Node.js answers a request; undefined for one that was made in memory. */
+const responseOf = (request: HttpServerRequest.HttpServerRequest): ServerResponse | undefined => {
+  const response: unknown = NodeHttpServerRequest.toServerResponse(request)
+  return response instanceof ServerResponse ? response : undefined
+}
+
+/**
+ * The body of one response. A client gets a chunk for all that came since the last, and what waits for it is bounded. What comes while
+ * nothing waits is written to Node.js at once: a fiber that waited for each chunk would be one more for each of a thousand readers to be
+ * woken, and its waiting is what collections of the young heap copy.
+ */
 class EventBody {
   #waiting: Array<Uint8Array> = []
   #bytes = 0
   #end: Cause.Done | "broken" | undefined
   #sentAt: number
+  readonly #response: ServerResponse | undefined
+  /** What comes is written at once: the headers are sent, and all that came before. */
+  #isDirect = false
   readonly #hasSome = Latch.makeUnsafe(false)
   readonly #hasRoom = Latch.makeUnsafe(true)
 
-  constructor(now: number) {
+  constructor(now: number, response: ServerResponse | undefined) {
     this.#sentAt = now
+    this.#response = response
+    response?.on("drain", () => this.#hasRoom.openUnsafe())
     this.#add(Buffer.from(`retry: ${retryMs}\n\n`))
   }
 
@@ -66,6 +83,7 @@ class EventBody {
     }
     if (this.#end === "broken") return Effect.die(new Error("a stream of events failed"))
     if (this.#end !== undefined) return Effect.fail(this.#end)
+    this.#isDirect = this.#response !== undefined
     this.#hasSome.closeUnsafe()
     return Effect.andThen(this.#hasSome.await, this.pull)
   })
@@ -74,20 +92,25 @@ class EventBody {
   send(texts: Arr.NonEmptyReadonlyArray<Uint8Array>, now: number): Effect.Effect<void> {
     if (this.#end !== undefined) return Effect.never
     this.#sentAt = now
+    if (this.#response !== undefined && this.#isDirect) {
+      const isRoom = this.#response.write(texts.length === 1 ? texts[0] : Buffer.concat(texts))
+      return isRoom ? Effect.void : this.#awaitRoom
+    }
     // All of them before the response is woken, so that they are one chunk.
     for (const text of texts) this.#add(text)
     this.#hasSome.openUnsafe()
-    if (this.#bytes < waitingBytesMax) return Effect.void
-    this.#hasRoom.closeUnsafe()
-    return this.#hasRoom.await
+    return this.#bytes < waitingBytesMax ? Effect.void : this.#awaitRoom
   }
 
   /** Tells the client that the stream is alive where nothing was sent for so long. Answers when to look again. */
   beat(now: number, everyMs: number): number {
     if (this.#sentAt + everyMs > now) return this.#sentAt + everyMs - now
-    if (this.#end === undefined && this.#bytes === 0) {
-      this.#add(heartbeat)
-      this.#hasSome.openUnsafe()
+    if (this.#end === undefined && this.#isEmpty) {
+      if (this.#isDirect) this.#response?.write(heartbeat)
+      else {
+        this.#add(heartbeat)
+        this.#hasSome.openUnsafe()
+      }
     }
     this.#sentAt = now
     return everyMs
@@ -105,6 +128,15 @@ class EventBody {
     this.#end ??= "broken"
     this.#hasSome.openUnsafe()
   }
+
+  get #isEmpty(): boolean {
+    return this.#bytes === 0 && (this.#response?.writableLength ?? 0) === 0
+  }
+
+  readonly #awaitRoom: Effect.Effect<void> = Effect.suspend(() => {
+    this.#hasRoom.closeUnsafe()
+    return this.#hasRoom.await
+  })
 
   #add(text: Uint8Array): void {
     this.#waiting.push(text)
@@ -134,9 +166,13 @@ export const makeEventStream = Effect.gen(function* () {
   return Effect.fnUntraced(function* (
     caller: Caller,
     events: Stream.Stream<Uint8Array, QueryError>
-  ): Effect.fn.Return<HttpServerResponse.HttpServerResponse, QueryError, Scope.Scope> {
+  ): Effect.fn.Return<
+    HttpServerResponse.HttpServerResponse,
+    QueryError,
+    HttpServerRequest.HttpServerRequest | Scope.Scope
+  > {
     yield* connections.openStream(caller)
-    const body = new EventBody(now())
+    const body = new EventBody(now(), responseOf(yield* HttpServerRequest.HttpServerRequest))
     const begun = yield* Deferred.make<void, QueryError>()
     const begin = Deferred.succeed(begun, undefined)
     // Begun before the headers are sent, so that a fault can still be told by the status.

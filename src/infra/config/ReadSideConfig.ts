@@ -134,7 +134,7 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   ),
   subscribeSharedEventsMax: limit(
     20_000,
-    "Events that this reader keeps for them; a subscription that is further behind reads the log by itself."
+    "Events that this reader keeps for those that have not taken them; a subscription that is further behind reads the log by itself."
   ),
   subscribeEventsMax: limit(1_000, "Events that a subscription reads from the log at once, about."),
   subscribeCommitsMax: limit(
