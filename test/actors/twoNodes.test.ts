@@ -214,3 +214,28 @@ it.live(
       assert.deepStrictEqual(yield* invariantsOf(store), [])
     }).pipe(Effect.provide([memoryStores, quiet]))
 )
+
+it.live(
+  "thousands of commands each of which waits for the one before are decided again after a conflict",
+  () =>
+    Effect.gen(function* () {
+      const faulty = FaultyStore.over(yield* EventStore)
+      const node = yield* startNode("node", { store: faulty.store })
+      const accounts = Array.from({ length: 2_001 }, (_, nth) => `chain-${nth}`)
+      yield* fund(node, accounts, 100n)
+      // Another writer takes the next version of the first account; each transfer takes all that the one before it brought.
+      const from = faulty.callsOf("commit")
+      faulty.script = ({ method, nth }) => (method === "commit" && nth === from ? "overtaken" : undefined)
+      faulty.hold("commit")
+      const chain = accounts
+        .slice(1)
+        .map((to, nth) => toCommand(transfer(`chain-${nth}`, to, 100n * BigInt(nth + 1))))
+      const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(chain))
+      yield* until(
+        "all are decided",
+        () => node.dispatcher.stats().inFlight === chain.length && faulty.held() > 0
+      )
+      faulty.release()
+      assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Accepted: chain.length })
+    }).pipe(Effect.provide([memoryStores, quiet]))
+)

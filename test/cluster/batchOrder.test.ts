@@ -209,6 +209,121 @@ it.live("a batch keeps its order where its owner is not certain of the shard for
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
+/** Two nodes, of which the first decides on `a0`, `c0` and `e0` and leases `b1` and `d1` as the test says; each account has 100. */
+const leasing = Effect.gen(function* () {
+  const cluster = new SimulatedCluster(2, 2)
+  const store = FaultyStore.over(yield* EventStore)
+  const placement = cluster.placementOf(0)
+  const asked: Array<string> = []
+  const gates = new Map<string, Latch.Latch>()
+  const held: Placing = {
+    ...placement,
+    borrow: (account, lease) => {
+      asked.push(account)
+      const lent = placement.borrow(account, lease)
+      return gates.get(account)?.whenOpen(lent) ?? lent
+    }
+  }
+  let fenced: string | undefined
+  const fencing: typeof store.store = {
+    ...store.store,
+    commit: (commit, mayCommit) => {
+      const sent = store.store.commit(commit, mayCommit)
+      if (!commit.events.some(({ accountId }) => accountId === fenced)) return sent
+      fenced = undefined
+      return Effect.andThen(Effect.orDie(store.store.fenceWriter(commit.writerId)), sent)
+    }
+  }
+  const node = yield* startNode("node-0", { placement: held, store: fencing })
+  cluster.join(0, node.dispatcher.localNode)
+  const other = yield* startNode("node-1", { placement: cluster.placementOf(1) })
+  cluster.join(1, other.dispatcher.localNode)
+  yield* fund(node, ["a0", "b1", "c0", "d1", "e0"], 100n)
+  asked.length = 0
+  return {
+    node,
+    store,
+    /** The writer of the next commit with events of the account is fenced just before. */
+    fence: (account: string) => {
+      fenced = account
+    },
+    /** How often a lease of the account was asked for. */
+    asks: (account: string) => asked.filter((one) => one === account).length,
+    hold: (account: string) => gates.set(account, Latch.makeUnsafe(false)),
+    lend: (account: string) => gates.get(account)?.openUnsafe()
+  }
+})
+
+/** Moves money from an account of the second node to one of the first, or back; the latter is named first. */
+const bring = (near: string, far: string, amount: bigint, back = false): CommandInput => ({
+  _tag: "PostJournal",
+  legs: [
+    { account: near, side: back ? "debit" : "credit", amount },
+    { account: far, side: back ? "credit" : "debit", amount }
+  ]
+})
+
+for (const before of [0, 999]) {
+  it.live(
+    `a command that waits again for an account is not overtaken by what comes ${before + 1} behind it`,
+    () =>
+      Effect.gen(function* () {
+        const { asks, fence, hold, lend, node, store } = yield* leasing
+        hold("d1")
+        fence("b1")
+        store.hold("commit")
+        const batch = [
+          ...Array.from({ length: before }, () => deposit("e0", 1n)),
+          bring("a0", "b1", 50n),
+          transfer("c0", "d1", 1n),
+          deposit("c0", 1n),
+          withdraw("a0", 120n)
+        ].map(toCommand)
+        const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch))
+        yield* until("the first two leases are asked for", () => asks("b1") === 1 && asks("d1") === 1)
+        yield* Effect.sleep(10)
+        hold("b1")
+        store.release()
+        yield* until("the first one is asked for once more", () => asks("b1") === 2)
+        lend("d1")
+        yield* Effect.sleep(50)
+        lend("b1")
+        const results = yield* Fiber.join(sent)
+        assert.deepStrictEqual(tally(results.map(outcomeOf)), { Accepted: batch.length })
+        assert.deepStrictEqual(yield* invariantsOf(yield* EventStore), [])
+      }).pipe(Effect.provide([memoryStores, quiet]))
+  )
+}
+
+it.live(
+  "a batch keeps its order where its writers are fenced one after another, the later commands' first",
+  () =>
+    Effect.gen(function* () {
+      const { asks, hold, lend, node, store } = yield* leasing
+      const from = store.callsOf("commit")
+      store.script = ({ method, nth }) =>
+        method === "commit" && nth >= from && nth < from + 2 ? "fenced" : undefined
+      store.hold("commit")
+      for (const account of ["b1", "d1"]) hold(account)
+      // The second is sent by the second lane; the third waits for it in the queue, and loses its decision when the first lane is fenced.
+      const batch = [deposit("c0", 1n), bring("a0", "b1", 50n), bring("a0", "d1", 120n, true)].map(toCommand)
+      const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch))
+      yield* until("one lane sends", () => store.held() === 1)
+      lend("b1")
+      yield* until("both lanes send", () => store.held() === 2)
+      lend("d1")
+      yield* until("all is decided", () => asks("d1") === 1 && node.dispatcher.meters().queued === 1)
+      for (const account of ["b1", "d1"]) hold(account)
+      store.release()
+      yield* until("both leases are asked for once more", () => asks("b1") === 2 && asks("d1") === 2)
+      lend("d1")
+      yield* Effect.sleep(50)
+      lend("b1")
+      assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), ["Accepted", "Accepted", "Accepted"])
+      assert.deepStrictEqual(yield* invariantsOf(yield* EventStore), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
 it.effect(
   "a command that was refused is not decided again behind one of its batch whose answer was lost with its own",
   () =>

@@ -138,8 +138,8 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "accounts that another writer wrote to are not reloaded",
     file: `${commands}/CommandExecutor.ts`,
-    from: "for (const actor of stale) this.#accounts.reload(actor)\n    inOrder(commands",
-    to: "inOrder(commands"
+    from: "for (const actor of stale) this.#accounts.reload(actor)\n    this.#decideAgain(commands)",
+    to: "this.#decideAgain(commands)"
   },
   {
     name: "commands that were decided on what did not happen stay decided",

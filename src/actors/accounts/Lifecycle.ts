@@ -32,6 +32,7 @@ import { emptyHead, type Head } from "../../domain/Head.ts"
 import type { AccountId, Instant } from "../../domain/Ids.ts"
 import { printToken, type Receipt } from "../../domain/Receipt.ts"
 import { encodeContext, encodePayload, type StoredEvent, schemaVersionOf } from "../../domain/StoredEvent.ts"
+import type { KeptOrder } from "./KeptOrder.ts"
 
 /** One event of a decided command, and the head of its account before and after it. */
 interface PendingEvent {
@@ -107,6 +108,8 @@ export class PendingCommand {
   #isRepeat = false
   #forwardedAfter: number | undefined = undefined
   #isOfHotAccount = false
+  #place = 0
+  #order: KeptOrder | undefined = undefined
   #locks: ReadonlyArray<AccountLock> = none
   #reply: Reply | undefined = undefined
   #waiters: Array<Waiter> | undefined = undefined
@@ -181,6 +184,21 @@ export class PendingCommand {
     return this.#isOfHotAccount
   }
 
+  /** Greater than that of every command which the node took in before. */
+  get place(): number {
+    return this.#place
+  }
+
+  /** That of the batch which it came with; undefined where it came alone. */
+  get order(): KeptOrder | undefined {
+    return this.#order
+  }
+
+  /** Those behind it in its batch wait for it by themselves. */
+  get isInLine(): boolean {
+    return this.#order?.has(this) ?? false
+  }
+
   /** The accounts it keeps from others, in the order of their ids; few commands need any. */
   get locks(): ReadonlyArray<AccountLock> {
     return this.#locks
@@ -209,6 +227,18 @@ export class PendingCommand {
 
   markOfHotAccount(): void {
     this.#isOfHotAccount = true
+  }
+
+  /** The node took it in. */
+  takePlace(place: number, order: KeptOrder | undefined): void {
+    this.#place = place
+    this.#order = order
+  }
+
+  /** It came again, with a batch. */
+  shareOrder(order: KeptOrder): void {
+    if (this.#order === undefined) this.#order = order
+    else this.#order.join(order)
   }
 
   /** Where it was sent more than once, the first time counts. */

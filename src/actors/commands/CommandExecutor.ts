@@ -18,6 +18,7 @@ import type { AccountId } from "../../domain/Ids.ts"
 import { LedgerConfig, type LedgerLimits } from "../../infra/config/LedgerConfig.ts"
 import { AccountRegistry } from "../accounts/AccountRegistry.ts"
 import { AcquireAccounts, type Acquired } from "../accounts/AcquireAccounts.ts"
+import type { KeptOrder, Placed } from "../accounts/KeptOrder.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import {
   type AccountActor,
@@ -44,16 +45,25 @@ export class AccountMoved extends Unavailable {}
 
 const accountMoved = Exit.fail(new AccountMoved({ what: "this account", reason: "it moved to another node" }))
 
+/** A caller of this node that gave it a batch. */
+interface Batch {
+  readonly order: KeptOrder
+}
+
 /** Another node, which sends the command to the next owner if the account leaves. */
 interface Peer {
   /** How many groups of accounts had come to this node when the command did. */
   readonly arrivals: number
+  /** Where it sent a batch. */
+  readonly order?: KeptOrder
 }
 
 /** Who sent a command. */
-export type Sender = "Host" | "Batch" | Peer
+export type Sender = "Host" | Batch | Peer
 
-const isPeer = (sender: Sender): sender is Peer => typeof sender === "object"
+const isPeer = (sender: Sender): sender is Peer => sender !== "Host" && "arrivals" in sender
+
+const orderOf = (sender: Sender): KeptOrder | undefined => (sender === "Host" ? undefined : sender.order)
 
 export class CommandExecutor extends Context.Service<
   CommandExecutor,
@@ -120,6 +130,10 @@ class Executor {
   readonly #queue: CommitQueue
   readonly #writers: WriterRegistry["Service"]
   readonly #continue: Continuation = (command, exit) => this.#resume(command, exit)
+  /** How many commands it took in. */
+  #places = 0
+  /** Those whose wait for another command is over, while they are resumed. */
+  #freed: Array<PendingCommand> = []
 
   constructor(context: Context.Context<Parts>, limits: LedgerLimits, placement: Placing) {
     this.#limits = limits
@@ -145,10 +159,12 @@ class Executor {
       return hash
     }
     const found = this.#deduplication.find(command, hashOf)
+    const order = orderOf(sender)
     switch (found._tag) {
       case "InFlight":
         this.#inFlight.outcomes.joined++
         if (isPeer(sender)) found.pending.markForwarded(sender.arrivals)
+        if (order !== undefined) found.pending.shareOrder(order)
         this.#inFlight.join(found.pending, reply, deadline)
         return found.pending
       case "Contested":
@@ -173,6 +189,7 @@ class Executor {
     const pending = new PendingCommand(command, hashOf(), deadline, accounts, this.#continue)
     if (isOfHotAccount(actors)) pending.markOfHotAccount()
     if (isPeer(sender)) pending.markForwarded(sender.arrivals)
+    pending.takePlace(++this.#places, order)
     pending.replyTo(reply)
     this.#inFlight.add(pending)
     if (this.#deduplication.mustCheckLogFirst(now)) this.#deduplication.lookUp(pending)
@@ -228,6 +245,8 @@ class Executor {
       command.refuse(tooManyAccounts(command.accounts.length, this.#limits.residentsMax))
       return this.#deduplication.lookUp(command)
     }
+    const before = command.order?.before(command)
+    if (before !== undefined) return this.#waitFor(before, command)
     const actors = this.#localActors(command, elapsedMs, known) ?? this.#accounts.acquire(command, elapsedMs)
     if (actors === "waiting") return
     if (actors === "noMemory") {
@@ -242,6 +261,26 @@ class Executor {
     command.releaseLocks("decided")
     command.noteDecided()
     this.pipeline.wake()
+  }
+
+  /**
+   * One of its batch that stands before it has to be decided first. It holds no locks meanwhile: so no command that may wait for a lock
+   * waits for it, and none waits for ever.
+   */
+  #waitFor(before: Placed, command: PendingCommand): void {
+    command.releaseLocks()
+    before.whenDecided(() => this.#free(command))
+  }
+
+  /** One after another: each may end the wait of the next, and the stack has no room for thousands of them. */
+  #free(command: PendingCommand): void {
+    if (this.#freed.push(command) > 1) return
+    for (const one of this.#freed) {
+      const resumed = Result.try(() => one.resume())
+      // A bug of this program. The others are not to wait for ever.
+      if (Result.isFailure(resumed)) this.#inFlight.complete(one, Exit.die(resumed.failure))
+    }
+    this.#freed = []
   }
 
   /**
@@ -307,9 +346,7 @@ class Executor {
     const evicted = this.#queue.evict((one) => one.participants.some((actor) => stale.has(actor)))
     for (const actor of stale) this.#accounts.reload(actor)
     if (command.attempts >= defectsMax) this.#inFlight.complete(command, Exit.die(defect))
-    const elapsedMs = this.#clock.elapsedUnsafe()
-    inOrder([...evicted, command], (one) => this.#execute(one, elapsedMs, undefined))
-    this.pipeline.wake()
+    this.#decideAgain([...evicted, command])
   }
 
   /** What became of a batch: commands are answered, or go on. */
@@ -357,14 +394,26 @@ class Executor {
 
   retry(commands: ReadonlyArray<PendingCommand>, stale: ReadonlySet<AccountActor>): void {
     for (const actor of stale) this.#accounts.reload(actor)
-    inOrder(commands, (command) => {
-      this.#noteSettled(command)
+    this.#decideAgain(commands)
+  }
+
+  /**
+   * Each stands in line before anything goes on: a command that waits for an account which is loaded or leased anew must not be overtaken
+   * on its others by those behind it in its batch, whether they lost their decision too, or come only now.
+   */
+  #decideAgain(commands: ReadonlyArray<PendingCommand>): void {
+    for (const command of commands) if (command.phase === "loading") command.order?.add(command)
+    for (const command of commands) command.releaseLocks()
+    // An account is lent at once where another node waits for it: what that one holds may be waited for here.
+    for (const command of commands) this.#noteSettled(command)
+    for (const command of commands) {
       if (command.attempts <= this.#limits.redecideMax) {
-        return this.#execute(command, this.#clock.elapsedUnsafe(), undefined)
+        this.#execute(command, this.#clock.elapsedUnsafe(), undefined)
+        continue
       }
       const reason = `met other writers ${command.attempts} times over`
       this.#inFlight.failUnwritten(command, "this account", reason)
-    })
+    }
     this.pipeline.wake()
   }
 
@@ -404,30 +453,3 @@ const saysNothingWasDone = (exit: CommandExit): boolean =>
     onSuccess: ({ _tag }) => _tag === "Unavailable" || _tag === "Overloaded",
     onFailure: () => false
   })
-
-/**
- * Begins commands again, none before those it may share an account with are decided: a command that waits for an account
- * that is being loaded must not be overtaken on its others, or a batch would not take effect in its order.
- */
-const inOrder = (commands: ReadonlyArray<PendingCommand>, begin: (command: PendingCommand) => void): void => {
-  const waiting = new Map<AccountId, PendingCommand>()
-  /** The last of those that may touch any account, behind which all that follows waits. */
-  let ofAny: PendingCommand | undefined
-  for (const command of commands) command.releaseLocks()
-  for (const command of commands) {
-    const isOfAny = command.mayTouchAny
-    const before = new Set(
-      isOfAny ? waiting.values() : command.accounts.flatMap((id) => waiting.get(id) ?? [])
-    )
-    if (ofAny !== undefined) before.add(ofAny)
-    let open = 1 + before.size
-    const go = () => {
-      if (--open === 0) begin(command)
-    }
-    for (const one of before) one.whenDecided(go)
-    go()
-    if (command.phase !== "loading") continue
-    if (isOfAny) ofAny = command
-    for (const id of command.accounts) waiting.set(id, command)
-  }
-}

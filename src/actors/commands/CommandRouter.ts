@@ -9,6 +9,7 @@ import type { Receipt } from "../../domain/Receipt.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
+import { KeptOrder } from "../accounts/KeptOrder.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { CommandExit } from "../accounts/Lifecycle.ts"
 import { type NotMine, Placement } from "../accounts/Placement.ts"
@@ -143,11 +144,12 @@ const make = Effect.gen(function* () {
   const decideHere = Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
     const outcomes: Array<Outcome> = []
     const chunks: Array<Effect.Effect<ReadonlyArray<CommandExit>>> = []
+    const sender = { order: new KeptOrder() }
     for (let start = 0; start < commands.length; start += chunkMax) {
       // However long a batch is, it alone does not fill the node: few chunks of it are in flight at once.
       const landed = chunks.length === chunksMax ? chunks.shift() : undefined
       if (landed !== undefined) yield* addOutcomes(outcomes, yield* landed)
-      chunks.push(yield* localNode.submitAll(commands.slice(start, start + chunkMax), "Batch"))
+      chunks.push(yield* localNode.submitAll(commands.slice(start, start + chunkMax), sender))
     }
     for (const chunk of chunks) yield* addOutcomes(outcomes, yield* chunk)
     return outcomes

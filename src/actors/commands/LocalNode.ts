@@ -11,6 +11,7 @@ import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { AccountRegistry } from "../accounts/AccountRegistry.ts"
+import { KeptOrder } from "../accounts/KeptOrder.ts"
 import { LeaseClient } from "../accounts/LeaseClient.ts"
 import { LeaseServer } from "../accounts/LeaseServer.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
@@ -30,7 +31,10 @@ export class LocalNode extends Context.Service<
   {
     /** False also while the node closes: another is to be asked. */
     readonly owns: (account: AccountId) => boolean
-    /** Submits commands in order, each of which is decided after those before it; the effect inside waits for all outcomes. */
+    /**
+     * Submits commands in order, each of which is decided after those before it, and after those of an earlier call with the same order;
+     * the effect inside waits for all outcomes.
+     */
     readonly submitAll: (
       commands: ReadonlyArray<Command>,
       sender: Sender
@@ -243,8 +247,10 @@ const makeSubmitAll = Effect.fnUntraced(function* (
           for (const id of pending?.accounts ?? accountsOf(command)) undecided.delete(id)
         continue
       }
-      if (mayTouchAny(command)) yield* decided(pending)
-      for (const id of pending.accounts) undecided.set(id, pending)
+      if (!pending.isInLine) {
+        if (mayTouchAny(command)) yield* decided(pending)
+        for (const id of pending.accounts) undecided.set(id, pending)
+      }
       // Only now, as no look at the accounts is needed where all are in memory; all at once, since one by one would take long.
       if (!isLoaded) yield* loadAll(commands.slice(nth + 1))
       isLoaded = true
@@ -269,7 +275,7 @@ const makeDispatch = Effect.fnUntraced(function* (
     const isDecided = (index: number) => isOurs[index] === true && !overtaken.has(index)
     const outcomes = yield* yield* submitAll(
       commands.filter((_, index) => isDecided(index)),
-      { arrivals }
+      { arrivals, order: new KeptOrder() }
     )
     let next = 0
     return commands.map((command, index): Answer => {
