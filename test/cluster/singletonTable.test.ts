@@ -8,10 +8,12 @@ import { Singletons } from "../../src/actors/relay/Singletons.ts"
 import { after, LockCertainty } from "../../src/infra/cluster/LockCertainty.ts"
 import { SingletonTable } from "../../src/infra/cluster/SingletonTable.ts"
 import { ClusterConfig, defaultClusterLimits } from "../../src/infra/config/ClusterConfig.ts"
+import { defaultReadSideLimits, ReadSideConfig } from "../../src/infra/config/ReadSideConfig.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import { execute } from "../support/databases.ts"
 import { quiet } from "../support/ledgerWorld.ts"
 import { eventually, freshReadModel } from "../support/readSides.ts"
+import { tcpProxy } from "../support/tcpProxy.ts"
 
 const silentMs = 15_000
 
@@ -50,6 +52,30 @@ it.live("a silent singleton is claimed by one node, which has it until its owner
       assert.deepStrictEqual(yield* renewed(taker, "b"), [])
       assert.strictEqual(yield* ownerOf("b"), "owner")
     }).pipe(Effect.provide(SingletonTable.layer.pipe(Layer.provide(ReadModelSql.layer(Redacted.make(url))))))
+  }).pipe(Effect.scoped)
+)
+
+it.live("a report that the database does not answer is given up, and the next one goes another way", () =>
+  Effect.gen(function* () {
+    const url = new URL(yield* freshReadModel(inject("postgresUrl")))
+    const proxy = yield* tcpProxy(url.hostname, Number(url.port))
+    url.port = String(proxy.port)
+    const limits = { ...defaultReadSideLimits, connectMs: 1_000, readModelStatementMs: 1_000 }
+    yield* Effect.gen(function* () {
+      const table = yield* SingletonTable
+      const report = table.report({ node: "owner", life: "one" }, new Map([["a", undefined]]))
+      yield* report
+      proxy.silenceStatements()
+      const silent = yield* Effect.timeout(Effect.flip(report), "60 seconds")
+      assert.include(silent.message, "no answer within 2000 ms")
+      proxy.forward()
+      yield* report
+    }).pipe(
+      Effect.provide(
+        SingletonTable.layer.pipe(Layer.provide(ReadModelSql.layer(Redacted.make(url.toString()))))
+      ),
+      Effect.provide(Layer.succeed(ReadSideConfig, limits))
+    )
   }).pipe(Effect.scoped)
 )
 

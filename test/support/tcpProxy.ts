@@ -14,6 +14,10 @@ export interface TcpProxy {
   readonly reset: () => void
   /** Bytes are swallowed in both directions, connections stay open. */
   readonly silence: () => void
+  /** Connections to PostgreSQL are made, and what is asked over them is swallowed, as by a host that died without a word. */
+  readonly silenceStatements: () => void
+  /** Statements that were swallowed so. */
+  readonly swallowed: () => number
   /** Nothing passes, new connections included, until `forward`; then everything does, late, as after a partition. */
   readonly hold: () => void
   /** Each connection is cut after a number of pieces of its own (1 … 15), in either direction, sent on or not. */
@@ -23,7 +27,18 @@ export interface TcpProxy {
   readonly delay: (ms: number) => void
 }
 
-type Mode = "forward" | "cut" | "cutAnswers" | "cutRequests" | "cutAtRandom" | "silence" | "hold"
+type Mode =
+  | "forward"
+  | "cut"
+  | "cutAnswers"
+  | "cutRequests"
+  | "cutAtRandom"
+  | "silence"
+  | "silenceStatements"
+  | "hold"
+
+/** What a client of PostgreSQL says to open a connection: a message without a type at first, then how it shows who it is. */
+const isOpening = (bytes: Buffer): boolean => bytes[0] === 0 || bytes[0] === "p".charCodeAt(0)
 
 /** A small generator of its own, so that a run can be repeated. */
 const makeRng = () => {
@@ -40,6 +55,7 @@ export const tcpProxy = (host: string, port: number) =>
     Effect.callback<{ readonly proxy: TcpProxy; readonly close: () => void }>((resume) => {
       let mode: Mode = "forward"
       let delayMs = 0
+      let swallowed = 0
       const below = makeRng()
       const pairs = new Set<readonly [Net.Socket, Net.Socket]>()
       const cutAll = (isReset: boolean) => {
@@ -71,7 +87,10 @@ export const tcpProxy = (host: string, port: number) =>
           else if (delayMs > 0) setTimeout(sendOn, delayMs)
           else sendOn()
         }
-        client.on("data", (bytes) => pass("cutRequests", () => upstream.write(bytes)))
+        client.on("data", (bytes) => {
+          if (mode === "silenceStatements" && !isOpening(bytes)) swallowed++
+          else pass("cutRequests", () => upstream.write(bytes))
+        })
         upstream.on("data", (bytes) => pass("cutAnswers", () => client.write(bytes)))
         for (const socket of pair) socket.on("close", end).on("error", end)
       })
@@ -94,6 +113,8 @@ export const tcpProxy = (host: string, port: number) =>
               cutAnswers: set("cutAnswers"),
               cutRequests: set("cutRequests"),
               silence: set("silence"),
+              silenceStatements: set("silenceStatements"),
+              swallowed: () => swallowed,
               hold: set("hold"),
               cutAtRandom: set("cutAtRandom"),
               forward: set("forward"),

@@ -16,6 +16,7 @@ import {
   Semaphore
 } from "effect"
 import {
+  ClusterError,
   MessageStorage,
   type Runner,
   RunnerAddress,
@@ -37,6 +38,7 @@ import type { NodeRole } from "../config/NodeRole.ts"
 import * as ClusterSocket from "./ClusterSocket.ts"
 import { HeldLocks } from "./HeldLocks.ts"
 import { LockCertainty, type Moment } from "./LockCertainty.ts"
+import { answeredInTime, locksConnection, startedInTime } from "./LocksDatabase.ts"
 import { memberOf, sessionName } from "./MemberSessions.ts"
 import { ClusterMembers, PeerPort } from "./PeerPort.ts"
 import { agreeOnPlacement } from "./PlacementAgreement.ts"
@@ -88,12 +90,8 @@ const settings = (limits: ClusterLimits, place?: ClusterPlace) =>
 
 const locksClient = (limits: ClusterLimits, url: Redacted.Redacted, session: string) =>
   PgClient.layer({
-    url,
-    applicationName: session,
-    maxConnections: limits.connections,
-    connectTimeout: limits.lockRefreshMs,
-    keepAlive: "1 second",
-    startupParameters: { statement_timeout: String(limits.lockRefreshMs) }
+    ...locksConnection(limits, url, session),
+    maxConnections: limits.connections
   })
 
 /** Shards that are let go of at once. */
@@ -174,13 +172,31 @@ const makeRefresh = Effect.fnUntraced(function* (
   })
 })
 
+/** Effect bounds what it asks about locks, and not all that it asks about members: one such statement that hung ended its looks at their health. */
+const makeInner = Effect.gen(function* () {
+  const limits = yield* ClusterConfig
+  const inner = yield* startedInTime(limits)(SqlRunnerStorage.make({ prefix }))
+  const answered = answeredInTime(limits)
+  const inTime = <A>(asked: Effect.Effect<A, ClusterError.PersistenceError>) =>
+    Effect.catchTag(answered(asked), "LocksSilent", (cause) =>
+      Effect.fail(new ClusterError.PersistenceError({ cause }))
+    )
+  return RunnerStorage.RunnerStorage.of({
+    ...inner,
+    getRunners: inTime(inner.getRunners),
+    register: (runner, healthy) => inTime(inner.register(runner, healthy)),
+    unregister: (address) => inTime(inner.unregister(address)),
+    setRunnerHealth: (address, healthy) => inTime(inner.setRunnerHealth(address, healthy))
+  })
+})
+
 /** The storage of effect, which tells how long locks are certain, is patient with shards that are just being let go of,
  * leaves out members that are gone, and lets go of all before the others learn that this node leaves. */
 const storage = (session: string) =>
   Layer.effect(
     RunnerStorage.RunnerStorage,
     Effect.gen(function* () {
-      const inner = yield* SqlRunnerStorage.make({ prefix })
+      const inner = yield* makeInner
       const limits = yield* ClusterConfig
       const certainty = yield* LockCertainty
       const members = yield* ClusterMembers

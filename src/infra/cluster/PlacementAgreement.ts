@@ -7,6 +7,7 @@ import { Data, Effect, type Redacted } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { type ShardRule, wholeIdSegments } from "../../domain/Shard.ts"
 import type { ClusterLimits } from "../config/ClusterConfig.ts"
+import { answeredInTime, locksConnection } from "./LocksDatabase.ts"
 
 /** This node would place accounts otherwise than the cluster does. */
 export class PlacementDiffers extends Data.TaggedError("PlacementDiffers")<{
@@ -38,21 +39,20 @@ export const agreeOnPlacement = Effect.fn("PlacementAgreement.agree")(function* 
   locksUrl: Redacted.Redacted
 ) {
   const sql = yield* PgClient.make({
-    url: locksUrl,
-    applicationName: "chronicle cluster placement",
-    maxConnections: 1,
-    connectTimeout: limits.lockRefreshMs,
-    startupParameters: { statement_timeout: String(limits.lockRefreshMs) }
+    ...locksConnection(limits, locksUrl, "chronicle cluster placement"),
+    maxConnections: 1
   }).pipe(Effect.provide(Reactivity.layer), Effect.orDie)
-  const ask = (statement: string, values: ReadonlyArray<string> = []) =>
-    Effect.orDie(sql.unsafe(statement, values.map(PgTypes.text)).values)
+  const inTime = answeredInTime(limits)
+  const once = (statement: string, values: ReadonlyArray<string> = []) =>
+    inTime(sql.unsafe(statement, values.map(PgTypes.text)).values)
+  const ask = (statement: string, values?: ReadonlyArray<string>) => Effect.orDie(once(statement, values))
   const isTrue = Effect.fnUntraced(function* (statement: string) {
     const [row] = yield* ask(statement)
     return row?.[0] === true
   })
   const ours: ShardRule = { shards: limits.shards, affinitySegments: limits.affinitySegments }
   // Two nodes that start at once may both find no table; one of them gets an error that says the other made it.
-  yield* Effect.retry(sql.unsafe(table, []).values, { times: 3 }).pipe(Effect.orDie)
+  yield* Effect.retry(once(table), { times: 3, while: ({ _tag }) => _tag === "SqlError" }).pipe(Effect.orDie)
   const isOlder = (yield* isTrue(wasThere)) && (yield* isTrue(tenures))
   const proposed = isOlder ? wholeIdSegments : ours.affinitySegments
   yield* ask(propose, [String(ours.shards), String(proposed)])

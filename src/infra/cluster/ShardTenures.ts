@@ -12,6 +12,7 @@ import { Reactivity } from "effect/reactivity"
 import type { SqlError } from "effect/sql/SqlError"
 import { ClusterConfig } from "../config/ClusterConfig.ts"
 import { textArray } from "../postgres/Columns.ts"
+import { answeredInTime, type LocksSilent, locksConnection } from "./LocksDatabase.ts"
 
 const tables = [
   `CREATE TABLE IF NOT EXISTS chronicle_cluster_tenures (
@@ -85,17 +86,18 @@ const make = Effect.fnUntraced(function* (node: string, url: Redacted.Redacted) 
   const tenures = new Map<number, string>()
   let stays = 0
   const sql = yield* PgClient.make({
-    url,
-    applicationName: "chronicle cluster tenures",
-    maxConnections: 1,
-    connectTimeout: limits.lockRefreshMs,
-    startupParameters: { statement_timeout: String(limits.lockRefreshMs) }
+    ...locksConnection(limits, url, "chronicle cluster tenures"),
+    maxConnections: 1
   }).pipe(Effect.provide(Reactivity.layer), Effect.orDie)
+  const inTime = answeredInTime(limits)
+  /** One that hangs would hold up all that come after it, of shards whose locks this node has: they would have no owner. */
+  const ask = (statement: string, values: ReadonlyArray<unknown> = []) =>
+    inTime(sql.unsafe(statement, values).values)
   const run = (statement: string, taken: ReadonlyArray<Stay>) => {
     // A shard that came twice in one turn is written once, by its last stay.
     const written = [...new Map(taken.map((entry) => [entry.shard, entry])).values()]
     const shards = written.map(({ shard }) => String(shard))
-    return sql.unsafe(statement, [textArray(shards), textArray(written.map(({ tenure }) => tenure))]).values
+    return ask(statement, [textArray(shards), textArray(written.map(({ tenure }) => tenure))])
   }
 
   /** Writes the shards that come in one turn by one statement, as when a node comes or leaves. */
@@ -120,18 +122,19 @@ const make = Effect.fnUntraced(function* (node: string, url: Redacted.Redacted) 
       })
   })
 
-  const persist = <A>(effect: Effect.Effect<A, SqlError>): Effect.Effect<A> =>
+  const persist = <A>(effect: Effect.Effect<A, SqlError | LocksSilent>): Effect.Effect<A> =>
     effect.pipe(
       Effect.tapError((error) => Effect.logWarning("shards cannot be taken over yet", error.message)),
       Effect.retry(Schedule.spaced(retryMs)),
       Effect.orDie
     )
-  for (const statement of tables) yield* persist(sql.unsafe(statement, []))
-  yield* persist(sql.unsafe(announce, [PgTypes.text(node)]))
+  for (const statement of tables) yield* persist(ask(statement))
+  yield* persist(ask(announce, [PgTypes.text(node)]))
 
   const formerOf = Effect.fnUntraced(function* (taken: ReadonlyArray<Stay>) {
+    // Tried again after it was written, and its answer lost, it tells this node itself as the former one, unclean: then its shard waits.
     const rows = yield* persist(run(takeOver, taken))
-    const nodes = yield* persist(sql.unsafe(allNodes, []).values)
+    const nodes = yield* persist(ask(allNodes))
     const isClean = new Map(rows.map((row) => [Number(row[0]), row[1] === true]))
     const neverHeld: FormerTenure = { isClean: false, strangers: new Set(nodes.map((row) => String(row[0]))) }
     return (shard: number) => {

@@ -5,7 +5,8 @@
  */
 import { PgTypes } from "@effect/sql-pg"
 import { Context, Effect, Layer } from "effect"
-import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
+import { ReadSideConfig } from "../config/ReadSideConfig.ts"
+import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { textArray } from "../postgres/Columns.ts"
 import { ReadModelSql, toUnavailable, valuesOf } from "../readmodel/ReadModelSql.ts"
 
@@ -90,8 +91,20 @@ export class SingletonTable extends Context.Service<
     SingletonTable,
     Effect.gen(function* () {
       const sql = yield* ReadModelSql
+      const { connectMs, readModelStatementMs } = yield* ReadSideConfig
+      const boundMs = connectMs + readModelStatementMs
+      // The database's own limit does not help where it is not reached: a node whose report hung reported no more.
       const query = (text: string, params: ReadonlyArray<unknown>) =>
-        Effect.mapError(valuesOf(sql, text, params), toUnavailable)
+        valuesOf(sql, text, params).pipe(
+          Effect.mapError(toUnavailable),
+          Effect.timeoutOrElse({
+            duration: boundMs,
+            orElse: () =>
+              Effect.fail(
+                new StoreUnavailable({ store: "read model", reason: `no answer within ${boundMs} ms` })
+              )
+          })
+        )
       const told = ({ node, life }: NodeLife, singletons: ReadonlyMap<string, string | undefined>) => [
         PgTypes.text(node),
         PgTypes.text(life),
