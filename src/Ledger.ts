@@ -174,8 +174,9 @@ const makeAnswers = Effect.gen(function* () {
   return {
     ...(yield* makeReadSideAnswers),
     strongBalance: Effect.fn("Ledger.strongBalance")(function* ({ account }) {
-      const head = yield* dispatcher.head(account)
-      return yield* opened(head, notBefore(head, yield* now))
+      const { head, at } = yield* dispatcher.head(account)
+      // Of its owner's clock, so that it is told of the same holds whichever node is asked.
+      return yield* opened(head, at ?? notBefore(head, yield* now))
     }),
     stats: () => Effect.sync(() => dispatcher.stats()),
     nodes: () =>

@@ -220,7 +220,7 @@ it.effect(
       yield* first.stop
       const faulty = FaultyStore.over(store)
       const second = yield* startNode("second", { store: faulty.store, limits })
-      const head = yield* second.dispatcher.head(id)
+      const { head } = yield* second.dispatcher.head(id)
       assert.strictEqual(head.account.version, 25)
       assert.strictEqual(head.account._tag === "Opened" && head.account.balance, 24n)
       // Five, and the snapshot's own event.
@@ -250,6 +250,6 @@ it.effect(
       })
       faulty.script = () => undefined
       yield* TestClock.adjust("1 second")
-      assert.strictEqual((yield* node.dispatcher.head(AccountId.make("a"))).account.version, 2)
+      assert.strictEqual((yield* node.dispatcher.head(AccountId.make("a"))).head.account.version, 2)
     }).pipe(Effect.provide(world))
 )

@@ -109,7 +109,7 @@ describe("a successor batch", () => {
         assert.isUndefined(asked.pollUnsafe())
         yield* TestClock.adjust(30)
         // Opened, funded, and the deposit of the predecessor: none of the six behind it had landed.
-        assert.strictEqual((yield* Fiber.join(asked)).account.version, 3)
+        assert.strictEqual((yield* Fiber.join(asked)).head.account.version, 3)
         assert.deepStrictEqual(yield* rest, { Accepted: 1 + size })
       })
     )

@@ -39,7 +39,7 @@ layer(memoryStores)("a node", (it) => {
         ],
         readToken: "r-a@2"
       })
-      assert.strictEqual((yield* node.dispatcher.head(row.accountId)).hash, row.hash)
+      assert.strictEqual((yield* node.dispatcher.head(row.accountId)).head.hash, row.hash)
     })
   )
 
@@ -187,7 +187,7 @@ layer(memoryStores)("a node", (it) => {
         { concurrency: "unbounded" }
       )
       assert.deepStrictEqual(tally(results.map(outcomeOf)), { Accepted: 1, InsufficientFunds: 49 })
-      const head = yield* node.dispatcher.head("w-a" as AccountId) // a valid id
+      const { head } = yield* node.dispatcher.head("w-a" as AccountId) // a valid id
       assert.strictEqual(head.account._tag === "Opened" && head.account.balance, 20n)
     })
   )
@@ -300,11 +300,11 @@ layer(memoryStores)("a node", (it) => {
         yield* large.send(group("y-1", 100))
         yield* large.stop
         const node = yield* startNode("bytes", { limits: { batchBytesMax: 50_000 } })
-        const before = yield* node.dispatcher.head("y-a" as AccountId)
+        const before = (yield* node.dispatcher.head("y-a" as AccountId)).head
         const refused = yield* Effect.flip(node.send(group("y-2", 100)))
         assert.deepInclude(refused, { _tag: "InvalidCommand" })
         assert.match(refused.message, /must come to 50000 characters of events at most .*, not \d{5}/)
-        assert.deepStrictEqual(yield* node.dispatcher.head("y-a" as AccountId), before)
+        assert.deepStrictEqual((yield* node.dispatcher.head("y-a" as AccountId)).head, before)
         assert.isTrue((yield* node.send(group("y-1", 100))).replayed)
         yield* node.send(group("y-2", 10))
       })

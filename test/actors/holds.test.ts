@@ -201,7 +201,7 @@ describe("a hold on one node", () => {
           [[1_003, 0n, 0n]]
         )
         assert.strictEqual(faulty.callsOf("commit"), before + 1)
-        const { account } = yield* node.dispatcher.head(AccountId.make("a"))
+        const { account } = (yield* node.dispatcher.head(AccountId.make("a"))).head
         assert.deepInclude(account, { holds: [], held: 0n } as object)
         assert.deepStrictEqual(yield* invariantsOf(store), [])
       }).pipe(Effect.provide([memoryStores, quiet]))

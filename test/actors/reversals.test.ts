@@ -37,7 +37,7 @@ const balances = (node: LedgerNode, ...accounts: ReadonlyArray<string>) =>
     Effect.map(
       node.dispatcher.head(account as AccountId),
       (
-        { account: state } // ids of tests are valid
+        { head: { account: state } } // ids of tests are valid
       ) => (state._tag === "Opened" ? state.balance : undefined)
     )
   )

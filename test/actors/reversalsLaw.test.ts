@@ -50,7 +50,10 @@ const balancesOf = (node: LedgerNode) =>
     Effect.forEach(everyAccount, (account) => node.dispatcher.head(account as AccountId)), // as ids of tests are
     (heads) =>
       new Map(
-        heads.map(({ account }) => [account.id as string, account._tag === "Opened" ? account.balance : 0n])
+        heads.map(({ head: { account } }) => [
+          account.id as string,
+          account._tag === "Opened" ? account.balance : 0n
+        ])
       )
   )
 type Balances = Effect.Success<ReturnType<typeof balancesOf>>

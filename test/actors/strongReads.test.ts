@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber, type Result } from "effect"
 import { TestClock } from "effect/testing"
-import type { Head } from "../../src/domain/Head.ts"
+import type { ToldHead } from "../../src/actors/accounts/Placement.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
 import { defaultLimits } from "../../src/infra/config/LedgerConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
@@ -30,8 +30,8 @@ const start = Effect.gen(function* () {
   return { node, faulty, send, ask, landed, recover }
 })
 
-const versionOf = (answer: Result.Result<Head, { readonly _tag: string }>): number | string =>
-  answer._tag === "Failure" ? answer.failure._tag : answer.success.account.version
+const versionOf = (answer: Result.Result<ToldHead, { readonly _tag: string }>): number | string =>
+  answer._tag === "Failure" ? answer.failure._tag : answer.success.head.account.version
 
 const scenario = Effect.provide([memoryStores, quiet])
 

@@ -72,7 +72,7 @@ it.effect("any past of an account of a hundred thousand events is rebuilt from f
     yield* TestClock.setTime(2_000_000)
     const node = yield* startNode("traveller")
     // Waking it once leaves snapshots on the way.
-    assert.strictEqual((yield* node.dispatcher.head(id("long"))).account.version, 100_000)
+    assert.strictEqual((yield* node.dispatcher.head(id("long"))).head.account.version, 100_000)
     yield* TestClock.adjust(10)
     for (const version of [1, 499, 500, 501, 55_555, 99_999, 100_000]) {
       for (const asOf of [atVersion(version), atInstant(version * 10), atInstant(version * 10 + 9)]) {

@@ -23,7 +23,7 @@ const scene = Effect.gen(function* () {
   for (let count = 0; count < 5; count++) yield* node.send(deposit("a", 10n))
   const sixth = yield* node.travel.at(a, { _tag: "Version", version: 6 })
   for (let count = 0; count < 4; count++) yield* node.send(withdraw("a", 5n))
-  const last = yield* node.dispatcher.head(a)
+  const last = (yield* node.dispatcher.head(a)).head
   yield* node.stop
   const load = Effect.gen(function* () {
     const loaded = (yield* loadAccounts([a], snapshotEvery)).get(a)

@@ -60,9 +60,11 @@ const begin = (node: LedgerNode, input: CommandInput) =>
 const balanceAt = Effect.fnUntraced(function* (node: LedgerNode, account: string) {
   for (let tries = 0; tries < 10; tries++) {
     const asked = yield* Effect.forkChild(Effect.result(node.dispatcher.head(AccountId.make(account))))
-    const head = yield* joined(asked)
-    if (head._tag === "Success")
-      return head.success.account._tag === "Opened" ? head.success.account.balance : 0n
+    const told = yield* joined(asked)
+    if (told._tag === "Success") {
+      const { account: state } = told.success.head
+      return state._tag === "Opened" ? state.balance : 0n
+    }
   }
   return yield* Effect.die(new Error(`${account} has no balance`))
 })
@@ -186,7 +188,7 @@ describe("a group of accounts that moves", () => {
         yield* first.send(open("x-0"))
         yield* first.send(deposit("x-0", 100n))
         yield* joined(yield* Effect.forkChild(cluster.move(0, 1)))
-        assert.strictEqual((yield* second.dispatcher.head(AccountId.make("x-0"))).account.version, 2)
+        assert.strictEqual((yield* second.dispatcher.head(AccountId.make("x-0"))).head.account.version, 2)
       })
     )
   )

@@ -211,7 +211,7 @@ const answer = (question: Question) =>
       case "Deposits":
         return yield* deposits(question.deposits)
       case "Head": {
-        const { account } = yield* dispatcher.head(question.account as AccountId) // ids of tests are valid
+        const { account } = (yield* dispatcher.head(question.account as AccountId)).head // ids of tests are valid
         return { version: account.version, balance: String(account._tag === "Opened" ? account.balance : 0n) }
       }
       case "Owns":

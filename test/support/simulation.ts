@@ -210,7 +210,7 @@ export const simulate = Effect.fnUntraced(function* (world: World) {
       }
     }
     for (const [account, rows] of yield* readLog(inner)) {
-      const head = yield* last.dispatcher.head(account)
+      const { head } = yield* last.dispatcher.head(account)
       if (head.hash !== rows.at(-1)?.hash)
         return yield* Effect.die(new Error(`${account} was loaded wrongly`))
     }

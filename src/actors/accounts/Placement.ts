@@ -11,6 +11,16 @@ import { allShards, type OwnedShards } from "../../domain/Shard.ts"
 /** A head as it travels between nodes. */
 export const HeadSent = Schema.Struct({ account: Account, hash: Schema.String, recordedAt: Instant })
 
+/** The committed head of an account as its owner told it. */
+export interface ToldHead {
+  readonly head: Head
+  /**
+   * The owner's instant when it was told: what that node decides on the account afterwards is recorded then or later. Undefined from a
+   * node of an earlier version.
+   */
+  readonly at: Instant | undefined
+}
+
 /** The node that was asked does not own the account (any more, or yet): nothing was done; ask again. */
 export class NotMine extends Schema.TaggedError<NotMine>()("NotMine", {}) {}
 
@@ -77,7 +87,7 @@ export interface Placing {
     commands: ReadonlyArray<Command>,
     isAgain: boolean
   ) => Effect.Effect<ReadonlyArray<Answer>, Unavailable | PeerBusy>
-  readonly head: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
+  readonly head: (account: AccountId) => Effect.Effect<ToldHead, NotMine | Unavailable>
   /**
    * Leases an account from its owner; waits for its turn. Give it back, even if it was refused: the answer with the grant may be lost. Either
    * calls `reply` once, perhaps before this returns, and returns how to withdraw the request (what is granted all the same expires); or

@@ -58,7 +58,9 @@ const makePlacing = Effect.gen(function* () {
       ask(account, { _tag: "Head", account }).pipe(
         Effect.catch(() => moving),
         Effect.flatMap((response) =>
-          response._tag === "Head" ? Effect.succeed(response.head) : refusalOf(response)
+          response._tag === "Head"
+            ? Effect.succeed({ head: response.head, at: response.at })
+            : refusalOf(response)
         ),
         // A question is not refused for want of memory.
         Effect.catchTag("Overloaded", () => moving)

@@ -52,6 +52,7 @@ const jsonForm = <A>(schema: Schema.Codec<A, unknown>): MessageForm<A> => {
 }
 
 const jsonRequest = jsonForm(PeerRequest)
+const jsonResponse = jsonForm(PeerResponse)
 
 export const textForm: PeerForm = {
   request: {
@@ -63,7 +64,15 @@ export const textForm: PeerForm = {
       jsonRequest.write(writer, known)
     }
   },
-  response: jsonForm(PeerResponse)
+  response: {
+    ...jsonResponse,
+    // As above: it would refuse the answer.
+    write: (writer, response) => {
+      if (response._tag !== "Head") return jsonResponse.write(writer, response)
+      const { at: _, ...known } = response
+      jsonResponse.write(writer, known)
+    }
+  }
 }
 
 /** What a node says of its form; a reference, so that a test can have a node of another program. */

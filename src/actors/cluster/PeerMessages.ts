@@ -4,7 +4,7 @@
  */
 import { Data, Effect, Exit, Result, Schema } from "effect"
 import { Command } from "../../domain/Command.ts"
-import { AccountId } from "../../domain/Ids.ts"
+import { AccountId, Instant } from "../../domain/Ids.ts"
 import { Answer, GivenBack, HeadSent, LeaseGrant, LeaseRefused, NotMine } from "../accounts/Placement.ts"
 import type { LocalNode } from "../commands/LocalNode.ts"
 
@@ -28,7 +28,8 @@ export const isNotice = (request: PeerRequest): request is PeerNotice => request
 export const PeerResponse = Schema.TaggedUnion({
   /** One a command, in order. */
   Answers: { answers: Schema.Array(Answer) },
-  Head: { head: HeadSent },
+  /** `at`: the instant at which it was told (`ToldHead`). Nodes of another form are not told. */
+  Head: { head: HeadSent, at: Schema.optionalKey(Instant) },
   Lent: { loan: LeaseGrant },
   Refused: { error: LeaseRefused },
   Taken: {}
@@ -107,7 +108,11 @@ export const answerRequest = (
     }
     case "Head":
       return Effect.match(here.head(request.account), {
-        onSuccess: (head): PeerResponse => ({ _tag: "Head", head }),
+        onSuccess: ({ head, at }): PeerResponse => ({
+          _tag: "Head",
+          head,
+          ...(at === undefined ? {} : { at })
+        }),
         onFailure: refused
       })
     case "Borrow":

@@ -3,7 +3,6 @@ import { Context, Effect, Exit, Fiber, Layer, Result, Schedule } from "effect"
 import { wavesOf } from "../../domain/BatchOrder.ts"
 import { type Command, firstAccountOf } from "../../domain/Command.ts"
 import type { CommandError, Unavailable } from "../../domain/Errors.ts"
-import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
@@ -12,7 +11,7 @@ import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { KeptOrder } from "../accounts/KeptOrder.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { CommandExit } from "../accounts/Lifecycle.ts"
-import { type NotMine, Placement } from "../accounts/Placement.ts"
+import { type NotMine, Placement, type ToldHead } from "../accounts/Placement.ts"
 import { AdmissionControl } from "./AdmissionControl.ts"
 import { CommandExecutor } from "./CommandExecutor.ts"
 import { Forwarding, moving, type Outcome } from "./Forwarding.ts"
@@ -45,7 +44,7 @@ export class CommandRouter extends Context.Service<
     readonly dispatchMany: (
       commands: ReadonlyArray<Command>
     ) => Effect.Effect<ReadonlyArray<Result.Result<Receipt, CommandError>>>
-    readonly head: (account: AccountId) => Effect.Effect<Head, Unavailable>
+    readonly head: (account: AccountId) => Effect.Effect<ToldHead, Unavailable>
   }
 >()("chronicle/actors/CommandRouter") {
   static readonly layer = Layer.effect(
@@ -223,7 +222,7 @@ const make = Effect.gen(function* () {
     return outcomes
   })
 
-  const head = (account: AccountId): Effect.Effect<Head, Unavailable> =>
+  const head = (account: AccountId): Effect.Effect<ToldHead, Unavailable> =>
     Effect.suspend(() =>
       placement.owns(account) ? localNode.headOf(account) : placement.head(account)
     ).pipe(

@@ -2,7 +2,6 @@
 import { Context, Effect, type Exit, Layer, type Result } from "effect"
 import type { Command } from "../../domain/Command.ts"
 import type { CommandError, Overloaded, Unavailable } from "../../domain/Errors.ts"
-import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
@@ -11,6 +10,7 @@ import { AcquireAccounts } from "../accounts/AcquireAccounts.ts"
 import { LeaseClient } from "../accounts/LeaseClient.ts"
 import { LeaseServer } from "../accounts/LeaseServer.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
+import type { ToldHead } from "../accounts/Placement.ts"
 import { CommitPipeline } from "../commit/CommitPipeline.ts"
 import { CommitQueue } from "../commit/CommitQueue.ts"
 import type { PipelineStats } from "../commit/CommitStats.ts"
@@ -50,8 +50,8 @@ export class Dispatcher extends Context.Service<
     readonly dispatchMany: (
       commands: ReadonlyArray<Command>
     ) => Effect.Effect<ReadonlyArray<Result.Result<Receipt, CommandError>>>
-    /** The committed head of an account, from its actor. */
-    readonly head: (account: AccountId) => Effect.Effect<Head, Unavailable>
+    /** The committed head of an account, from its actor, and the instant of its node when that told it. */
+    readonly head: (account: AccountId) => Effect.Effect<ToldHead, Unavailable>
     readonly stats: () => DispatcherStats
     /** More of the same, for the metrics; walks everything in flight. */
     readonly meters: () => DispatcherMeters

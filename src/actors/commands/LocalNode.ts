@@ -16,7 +16,14 @@ import { LeaseClient } from "../accounts/LeaseClient.ts"
 import { LeaseServer } from "../accounts/LeaseServer.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { CommandExit, PendingCommand, Reply } from "../accounts/Lifecycle.ts"
-import { type Answer, type LeaseGrant, type LeaseRefused, NotMine, Placement } from "../accounts/Placement.ts"
+import {
+  type Answer,
+  type LeaseGrant,
+  type LeaseRefused,
+  NotMine,
+  Placement,
+  type ToldHead
+} from "../accounts/Placement.ts"
 import { AdmissionControl } from "./AdmissionControl.ts"
 import { AccountMoved, CommandExecutor, type Sender } from "./CommandExecutor.ts"
 import { Deadlines } from "./Deadlines.ts"
@@ -50,10 +57,10 @@ export class LocalNode extends Context.Service<
       commands: ReadonlyArray<Command>,
       isAgain: boolean
     ) => Effect.Effect<ReadonlyArray<Answer>>
-    /** The committed head of an account of this node, from its actor. */
-    readonly headOf: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
+    /** The committed head of an account of this node, from its actor, and this node's instant. */
+    readonly headOf: (account: AccountId) => Effect.Effect<ToldHead, NotMine | Unavailable>
     /** The same, for another node: not while this one closes. */
-    readonly head: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
+    readonly head: (account: AccountId) => Effect.Effect<ToldHead, NotMine | Unavailable>
     /**
      * Leases an account to another node, in its turn. `reply` is called once; calling what this returns takes the request
      * back. No fiber, since most of what nodes ask of each other comes this way.
@@ -181,12 +188,18 @@ const makeHeadOf = Effect.gen(function* () {
   const registry = yield* AccountRegistry
   const executor = yield* CommandExecutor
 
-  const read = (account: AccountId): Effect.Effect<Head, Unavailable> =>
-    Effect.callback<Head, Unavailable>((resume) => {
+  /**
+   * In the very step in which the head is the last one: what is decided next is recorded at this instant or later, so that holds which
+   * have expired by then expired for that too. The clock of another node may be ahead, and would have a hold expire that is captured next.
+   */
+  const told = (head: Head): ToldHead => ({ head, at: Math.max(clock.nowUnsafe(), head.recordedAt) })
+
+  const read = (account: AccountId): Effect.Effect<ToldHead, Unavailable> =>
+    Effect.callback<ToldHead, Unavailable>((resume) => {
       const actor = registry.get(account, clock.elapsedUnsafe())
       if (actor === undefined) return resume(unavailable("this node", "memory for accounts is full"))
-      if (actor.isTellable) return resume(Exit.succeed(actor.committed))
-      const forget = actor.addReader(resume)
+      if (actor.isTellable) return resume(Exit.succeed(told(actor.committed)))
+      const forget = actor.addReader((head) => resume(Exit.map(head, told)))
       return Effect.sync(forget)
     }).pipe(
       Effect.timeoutOrElse({
@@ -199,7 +212,7 @@ const makeHeadOf = Effect.gen(function* () {
       })
     )
   /** While this node waited, or was frozen, the account may have gone: what its actor holds is no answer then. */
-  return (account: AccountId): Effect.Effect<Head, NotMine | Unavailable> =>
+  return (account: AccountId): Effect.Effect<ToldHead, NotMine | Unavailable> =>
     Effect.filterOrFail(
       read(account),
       () => placement.owns(account),
@@ -208,7 +221,7 @@ const makeHeadOf = Effect.gen(function* () {
 })
 
 const makeSubmitAll = Effect.fnUntraced(function* (
-  headOf: (account: AccountId) => Effect.Effect<Head, NotMine | Unavailable>
+  headOf: (account: AccountId) => Effect.Effect<ToldHead, NotMine | Unavailable>
 ) {
   const placement = yield* Placement
   const registry = yield* AccountRegistry
