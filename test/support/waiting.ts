@@ -12,5 +12,5 @@ export const eventually = <R>(what: string, seconds: number, condition: Effect.E
     Effect.asVoid
   )
 
-/** The same for what is looked at without an effect, for up to a minute. */
-export const until = (what: string, condition: () => boolean) => eventually(what, 60, Effect.sync(condition))
+/** The same for what is looked at without an effect, for up to two minutes and a half: a machine may have much else to do. */
+export const until = (what: string, condition: () => boolean) => eventually(what, 150, Effect.sync(condition))
