@@ -4,6 +4,7 @@ import { Effect } from "effect"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { FaultyStore } from "../support/faultyStore.ts"
 import { invariantsOf } from "../support/invariants.ts"
 import {
   deposit,
@@ -79,6 +80,34 @@ layer(memoryStores)("an outcome", (it) => {
       assert.deepStrictEqual(yield* invariantsOf(yield* EventStore), [])
       return results.map(outcomeOf)
     })
+
+  it.effect(
+    "of a repeat has a batch looked up that comes after it: in few queries, and decided in its order",
+    () =>
+      Effect.gen(function* () {
+        const first = yield* startNode("t-1")
+        yield* first.send(open("t-a"))
+        yield* first.send(deposit("t-a", 10n, "t-in"))
+        yield* first.send(withdraw("t-a", 10n, "t-out"))
+        yield* first.stop
+
+        const faulty = FaultyStore.over(yield* EventStore)
+        const second = yield* startNode("t-2", { store: faulty.store })
+        assert.isTrue((yield* second.send(deposit("t-a", 10n, "t-in"))).replayed)
+        const asked = faulty.callsOf("findCommands")
+        const thrice = [deposit("t-a", 1n), withdraw("t-a", 2n), withdraw("t-a", 1n)]
+        const batch = Array.from({ length: 67 }, () => thrice.map((one) => toCommand(one))).flat()
+        const results = yield* second.dispatcher.dispatchMany([
+          toCommand(withdraw("t-a", 10n, "t-out")),
+          ...batch
+        ])
+        assert.deepStrictEqual(results.map(outcomeOf), [
+          "Replayed",
+          ...batch.map((_, nth) => (nth % 3 === 1 ? "InsufficientFunds" : "Accepted"))
+        ])
+        assert.isAtMost(faulty.callsOf("findCommands") - asked, 5)
+      })
+  )
 
   it.effect("of a repeat lets no command overtake one of its batch that was refused for it", () =>
     Effect.gen(function* () {

@@ -192,8 +192,12 @@ class Executor {
     pending.takePlace(++this.#places, order)
     pending.replyTo(reply)
     this.#inFlight.add(pending)
-    if (this.#deduplication.mustCheckLogFirst(now)) this.#deduplication.lookUp(pending)
-    else this.#execute(pending, now, actors)
+    if (!this.#deduplication.mustCheckLogFirst(now)) this.#execute(pending, now, actors)
+    else {
+      // Those behind it in its batch are looked up meanwhile, with it: one after another they would take a query each.
+      order?.add(pending)
+      this.#deduplication.lookUp(pending)
+    }
     return pending
   }
 

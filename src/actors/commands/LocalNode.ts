@@ -243,7 +243,7 @@ const makeSubmitAll = Effect.fnUntraced(function* (
 
   return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, sender: Sender) {
     const outcomes = new Outcomes(commands.length)
-    /** The last command of each account, while it is not decided. */
+    /** The last command of each account, while it is not decided; not those that stand in line (KeptOrder.ts), behind which others wait by themselves. */
     const undecided = new Map<AccountId, PendingCommand>()
     let isLoaded = false
     for (const [nth, command] of commands.entries()) {
