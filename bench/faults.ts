@@ -52,14 +52,14 @@ const wrongRows = (services: ServiceUrls, parked: number) =>
     let report = yield* Effect.orDie(audit.verify())
     yield* eventually(
       "the read model has caught up",
-      patienceSeconds,
       Effect.suspend(() => {
         if (report.behind <= parked) return Effect.succeed(true)
         return Effect.map(Effect.orDie(audit.verify()), (next) => {
           report = next
           return false
         })
-      })
+      }),
+      patienceSeconds
     )
     return [
       ...report.findings.map((finding) => JSON.stringify(finding)),
@@ -168,8 +168,8 @@ const rounds = Effect.fnUntraced(function* (
   yield* prepare(ledger)
   yield* eventually(
     "the node is ready",
-    patienceSeconds,
-    Effect.map(answersOf(node.http), ({ isReady }) => isReady)
+    Effect.map(answersOf(node.http), ({ isReady }) => isReady),
+    patienceSeconds
   )
   yield* underLoad(sizes.rate, node.pid, Effect.sleep(sizes.seconds * 1_000)) // warm
   const troubles = troublesOf({ pid: node.pid, faultFile, ledger, services }).filter(

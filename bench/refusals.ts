@@ -124,10 +124,10 @@ const usageOf = (pid: number, port: number) => {
 const prepare = Effect.fnUntraced(function* (port: number) {
   yield* eventually(
     "the node takes commands",
-    180,
     Effect.tryPromise(async () => (await fetch(`http://127.0.0.1:${port}/ready/commands`)).ok).pipe(
       Effect.orElseSucceed(() => false)
-    )
+    ),
+    180
   )
   const lines = Array.from({ length: accounts }, (_, n) => [
     { _tag: "OpenAccount", account: account(n), asset: "USD/2", owner: "bench" },

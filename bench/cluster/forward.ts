@@ -28,7 +28,6 @@ const program = Effect.gen(function* () {
     Effect.filter(accounts, (account) => member.ask<boolean>({ _tag: "Owns", account }))
   yield* eventually(
     "all is placed",
-    120,
     Effect.map(
       Effect.forEach(members, ownedBy),
       (all) => all.flat().length === accounts.length && all.every((owned) => owned.length > 50)

@@ -84,7 +84,6 @@ const ownedBy = (member: Member) =>
 const isSpread = (members: ReadonlyArray<Member>) =>
   eventually(
     "every account has an owner, and every node accounts",
-    60,
     Effect.map(
       Effect.forEach(members, ownedBy),
       (all) => all.flat().length === accounts.length && all.every((owned) => owned.length > 3)
@@ -138,11 +137,10 @@ const program = Effect.gen(function* () {
           Effect.all(stay.map(ownedBy)),
           (all) => all.flat().length === accounts.length
         )
-        yield* eventually("the others have all accounts", 60, isServed)
+        yield* eventually("the others have all accounts", isServed)
         const since = performance.now()
         yield* eventually(
           "every account is served",
-          60,
           Effect.sync(() => accounts.every((account) => lastOf(account) > since + calmMs))
         )
         const gapOf = (account: string) => longestGap(served.get(account) ?? [], from)

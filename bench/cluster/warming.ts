@@ -34,7 +34,6 @@ const program = Effect.gen(function* () {
     )
   yield* eventually(
     "each node owns shards",
-    120,
     Effect.map(Effect.forEach(members, ownsSome), (all) => all.every((owns) => owns))
   )
   const opening = Array.from({ length: accounts }, (_, nth) => [

@@ -105,12 +105,10 @@ describe("the notice of an expired hold", () => {
       yield* ledger.dispatch({ _tag: "Deposit", account: "a", amount: 1n })
       yield* eventually(
         "both are told",
-        10,
         Effect.map(Effect.orDie(notices), ({ length }) => length === 2)
       )
       yield* eventually(
         "no row is left of them",
-        10,
         Effect.map(Effect.orDie(isLeft), (left) => !left)
       )
       assert.deepEqual(
@@ -152,7 +150,6 @@ describe("the notice of an expired hold", () => {
         yield* ledger.dispatch({ _tag: "CaptureHold", account, hold: `h-${account}`, description: "bad" })
       yield* eventually(
         "both are parked",
-        10,
         Effect.map(Effect.orDie(readModel.parked), ({ length }) => length === 2)
       )
       for (const { account, version } of yield* readModel.parked) yield* engine.skipParked(account, version)
@@ -167,7 +164,7 @@ describe("the notice of an expired hold", () => {
       )
       const noticeOf = (account: string) => ledger.find(`~x~${account}~h-${account}`)
       yield* Effect.sleep(Math.max(0, at - (yield* Clock.currentTimeMillis)))
-      yield* eventually("the other is told", 10, Effect.map(Effect.orDie(noticeOf("c")), Option.isSome))
+      yield* eventually("the other is told", Effect.map(Effect.orDie(noticeOf("c")), Option.isSome))
       for (const account of ["a", "b"]) assert.isTrue(Option.isNone(yield* noticeOf(account)))
     }).pipe(Effect.provide(nodeOfRefusals))
   )
@@ -208,7 +205,6 @@ describe("the notice of an expired hold", () => {
         yield* ledger.dispatch(place("h", at))
         yield* eventually(
           "it is told",
-          10,
           Effect.map(Effect.orDie(notices), ({ length }) => length > 0)
         )
         const [notice] = yield* notices
@@ -245,7 +241,6 @@ describe("the notice of an expired hold", () => {
       const before = (yield* ledger.stats).batches
       yield* eventually(
         "all are told",
-        20,
         Effect.map(Effect.orDie(notices), ({ length }) => length >= 1_000)
       )
       const told = (yield* notices).map(({ commandId }) => commandId)

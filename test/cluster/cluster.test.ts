@@ -80,7 +80,6 @@ const owners = (members: ReadonlyArray<Member>, account: string) =>
 const ownsSome = (member: Member) =>
   eventually(
     `${member.name} owns some`,
-    60,
     Effect.map(
       Effect.filter(accounts, (account) => member.ask<boolean>({ _tag: "Owns", account })),
       (owned) => owned.length > 5
@@ -91,7 +90,6 @@ const ownsSome = (member: Member) =>
 const settled = (members: ReadonlyArray<Member>) =>
   eventually(
     "each account has one owner",
-    60,
     Effect.map(
       Effect.forEach(accounts, (account) => owners(members, account)),
       (all) => all.every((some) => some.length === 1)
@@ -136,7 +134,6 @@ const longestGap = Effect.fnUntraced(function* (
   const serving = yield* Effect.forkChild(serve)
   yield* eventually(
     "the first is served",
-    30,
     Effect.sync(() => nth > 3)
   )
   yield* meanwhile
@@ -186,7 +183,6 @@ describe.each(stores)("three nodes", ({ store, url }) => {
         for (const member of members)
           yield* eventually(
             `${member.name} tells each shard once`,
-            60,
             Effect.map(member.ask<Nodes>({ _tag: "Nodes" }), ({ owned, others }) => {
               const names = members.map(({ name }) => name).filter((name) => name !== member.name)
               const shards = [...owned, ...others.flatMap((other) => other.shards)].toSorted((x, y) => x - y)
@@ -291,7 +287,6 @@ describe.each(stores)("three nodes", ({ store, url }) => {
         }
         yield* eventually(
           "every borrowed account is given back",
-          30,
           Effect.map(
             Effect.forEach(members, (member) => member.ask<{ borrowed: number }>({ _tag: "Stats" })),
             (stats) => stats.every(({ borrowed }) => borrowed === 0)
@@ -337,7 +332,6 @@ describe.each(stores)("three nodes", ({ store, url }) => {
         if (theirs === undefined) return assert.fail("it owns some")
         const takenOver = eventually(
           "another owns the account",
-          60,
           Effect.map(owners([first, second], theirs), (some) => some.length === 1)
         )
         const gap = yield* longestGap(

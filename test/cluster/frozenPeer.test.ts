@@ -41,7 +41,6 @@ it.live(
       const second = yield* startMember({ ...stores, name: "second" })
       yield* eventually(
         "both own accounts",
-        120,
         Effect.map(
           Effect.forEach([first, second], owned),
           (all) => all.every(({ length }) => length > 10) && all.flat().length === accounts.length
@@ -71,7 +70,6 @@ it.live(
       yield* second.signal("SIGCONT")
       yield* eventually(
         "all of it is done in the end, under the same ids",
-        60,
         Effect.map(
           Effect.forEach(deposits(theirs, "needs", 10), (command) => send(first, [command])),
           (all) => all.every((one) => one.Accepted === 1)

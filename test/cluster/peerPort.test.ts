@@ -223,7 +223,6 @@ describe("the port of the nodes", () => {
           assert.strictEqual(accepted(), 0)
           yield* eventually(
             "the log says why",
-            10,
             Effect.sync(() => lines.length > 0)
           )
         }).pipe(Effect.scoped, Effect.provide(log))
@@ -287,7 +286,6 @@ describe("the port of the nodes", () => {
       // Those that are left have a place each, until their time is over or they go.
       yield* eventually(
         "all but those that have a place are closed",
-        60,
         Effect.sync(() => closed >= count - handshakesMax)
       )
       yield* Fiber.interrupt(crowd)
@@ -297,7 +295,6 @@ describe("the port of the nodes", () => {
       assert.strictEqual(yield* says(late, "still here"), "still here")
       yield* eventually(
         "no connection of a stranger is left",
-        10,
         Effect.sync(() => socketsOpen() <= 4)
       )
       assert.isBelow(heapBytes() - before, 20_000_000)

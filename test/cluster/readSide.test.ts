@@ -230,7 +230,6 @@ describe("the read side of three nodes", () => {
             yield* frozen.process.signal("SIGSTOP")
             yield* eventually(
               "a node says that none reconciles",
-              60,
               Effect.map(
                 Effect.forEach(others, ({ readSide }) => readSide, { concurrency: "unbounded" }),
                 (told) =>

@@ -41,8 +41,8 @@ const startNode = Effect.fnUntraced(function* (name: string, role: string, isMem
   const { process, ledger, httpUrl } = yield* startServing(name, env, { role, isMember })
   const isReady = until(
     `${name} is ready`,
-    200,
-    Effect.map(get(httpUrl, "/ready"), ({ status }) => status === 200)
+    Effect.map(get(httpUrl, "/ready"), ({ status }) => status === 200),
+    200
   )
   const health = Effect.map(
     get(httpUrl, "/health"),

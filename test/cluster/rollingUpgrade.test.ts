@@ -32,7 +32,6 @@ it.live(
       })
       yield* eventually(
         "both own accounts",
-        60,
         Effect.map(Effect.forEach([older, later], owned), (all) => all.every(({ length }) => length > 5))
       )
       const [ours, theirs] = [(yield* owned(older))[0] ?? "", (yield* owned(later))[0] ?? ""]

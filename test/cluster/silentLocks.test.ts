@@ -46,7 +46,6 @@ it.live(
       const second = yield* Effect.forkChild(tenures.takeOver(2))
       yield* eventually(
         "it is asked",
-        30,
         Effect.sync(() => proxy.swallowed() > 0)
       )
       // Shards that come later wait for the same connection.

@@ -50,7 +50,6 @@ layer(NodeServices.layer, { excludeTestServices: true })("a node killed between 
         const landed = query(stack.eventStoreUrl, "SELECT 1 FROM events WHERE command_id = 'lost'")
         yield* eventually(
           "the command is in the log",
-          60,
           Effect.map(Effect.orDie(landed), ({ length }) => length === 1)
         )
         yield* first.node.signal("SIGKILL")

@@ -82,7 +82,6 @@ const counted = (inner: Clock.Clock) => {
       const before = looks
       return eventually(
         "the connection was looked at",
-        60,
         Effect.sync(() => looks >= before + 2)
       )
     })
@@ -98,7 +97,6 @@ it.live("cuts no connection whose peer takes what it is sent slowly, and one tha
     const { conn, writer } = yield* Effect.provideService(connect(port, stuckMs), Clock.Clock, clock)
     yield* eventually(
       "it is accepted",
-      60,
       Effect.sync(() => accepted.length === 1)
     )
     const [theirs] = accepted
@@ -118,7 +116,6 @@ it.live("cuts no connection whose peer takes what it is sent slowly, and one tha
       theirs?.resume()
       yield* eventually(
         "the peer took some of it",
-        60,
         Effect.sync(() => taken >= allowed)
       )
       pass(stuckMs / 2)
@@ -142,7 +139,6 @@ it.live("lets one write wait at a time, and all go on once the peer reads again"
     )
     yield* eventually(
       "the buffers are full",
-      20,
       Effect.sync(() => conn.writableNeedDrain)
     )
     assert.isBelow(conn.listenerCount("drain"), 3)

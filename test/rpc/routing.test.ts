@@ -65,7 +65,6 @@ layer(memoryLedger, { excludeTestServices: true })("a client of two nodes", (it)
         const askAll = Effect.forEach(accounts, (account) => way.ledger.strongBalance(account))
         yield* eventually(
           "the client knows the owners",
-          30,
           Effect.map(Effect.orDie(askAll), () => wasRouted(came))
         )
         yield* Effect.forEach(accounts, (account) =>
@@ -92,7 +91,6 @@ layer(memoryLedger, { excludeTestServices: true })("a client of two nodes", (it)
         told[1] = { change: 2, rule, owned: [...sides[0], ...sides[1]] }
         yield* eventually(
           "it follows",
-          30,
           Effect.map(Effect.orDie(askAll), () => {
             const [one = [], other = []] = came.map((side) => side.splice(0))
             return one.length === 0 && other.length === accounts.length
@@ -109,7 +107,6 @@ layer(memoryLedger, { excludeTestServices: true })("a client of two nodes", (it)
         came[0]?.splice(0)
         yield* eventually(
           "it is back",
-          30,
           Effect.map(Effect.orDie(askAll), () => came[0]?.splice(0).length === 0)
         )
       })

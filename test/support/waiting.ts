@@ -1,8 +1,15 @@
 /** Waits for a condition and goes on as soon as it holds, so that no test sleeps for a guessed time. */
 import { Effect, Schedule } from "effect"
 
+/** When to give up, in seconds: no bound of what is tested, but a machine may have much else to do. */
+const patienceSeconds = 150
+
 /** Looks every 20 ms; dies after so many seconds. */
-export const eventually = <R>(what: string, seconds: number, condition: Effect.Effect<boolean, never, R>) =>
+export const eventually = <R>(
+  what: string,
+  condition: Effect.Effect<boolean, never, R>,
+  seconds = patienceSeconds
+) =>
   condition.pipe(
     Effect.repeat({ schedule: Schedule.spaced(20), until: (holds) => holds }),
     Effect.timeoutOrElse({
@@ -12,5 +19,5 @@ export const eventually = <R>(what: string, seconds: number, condition: Effect.E
     Effect.asVoid
   )
 
-/** The same for what is looked at without an effect, for up to two minutes and a half: a machine may have much else to do. */
-export const until = (what: string, condition: () => boolean) => eventually(what, 150, Effect.sync(condition))
+/** The same for what is looked at without an effect. */
+export const until = (what: string, condition: () => boolean) => eventually(what, Effect.sync(condition))

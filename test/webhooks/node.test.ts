@@ -40,7 +40,6 @@ it.live("a node that ended leaves its webhooks to the next, which goes on with w
         yield* ledger.dispatch({ _tag: "OpenAccount", account: "a", asset: "USD/2", owner: "Ann" })
         yield* eventually(
           "the first is taken",
-          20,
           Effect.sync(() => taken().length > 0)
         )
         isDown = true
@@ -48,7 +47,6 @@ it.live("a node that ended leaves its webhooks to the next, which goes on with w
           yield* ledger.dispatch({ _tag: "Deposit", account: "a", amount: 1n })
         yield* eventually(
           "it was refused",
-          20,
           Effect.sync(() => received.at(-1)?.status === 503)
         )
         return webhook.id
@@ -61,12 +59,10 @@ it.live("a node that ended leaves its webhooks to the next, which goes on with w
         const webhooks = yield* Webhooks
         yield* eventually(
           "all are taken",
-          20,
           Effect.sync(() => new Set(taken()).size === 21)
         )
         yield* eventually(
           "that is written down",
-          20,
           Effect.map(
             Effect.orDie(webhooks.find(id)),
             (one) => one?.waitingSince === null && one.delivered >= 21

@@ -31,7 +31,6 @@ describe("a node with webhooks", () => {
       yield* ledger.dispatch({ _tag: "Deposit", account: "shop:a", amount: 5n, description: "päckchen" })
       yield* eventually(
         "both were taken",
-        10,
         Effect.sync(() => received.length >= 5)
       )
       assert.deepEqual(
@@ -48,7 +47,6 @@ describe("a node with webhooks", () => {
       assert.include(received[4]?.body ?? "", "päckchen")
       yield* eventually(
         "it is written down",
-        10,
         Effect.map(Effect.orDie(webhooks.find(webhook.id)), (found) => found?.delivered === 2)
       )
     }).pipe(

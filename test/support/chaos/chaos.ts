@@ -96,8 +96,8 @@ export const runChaos = Effect.fnUntraced(function* (stack: DevStackService, set
   )
   yield* eventually(
     "the load is under way",
-    startSeconds,
-    Effect.sync(() => journal.attempts.length > 3 * (settings.accounts + settings.watched))
+    Effect.sync(() => journal.attempts.length > 3 * (settings.accounts + settings.watched)),
+    startSeconds
   )
 
   const startedAt = performance.now()

@@ -97,10 +97,10 @@ const awaitReadSide = (nodes: ReadonlyArray<ServedNode>) => {
     )
   return eventually(
     `${[...names].join(", ")} do all that the read side does once`,
-    settleSeconds,
     Effect.map(Effect.forEach(nodes, hasHeard, { concurrency: "unbounded" }), (all) =>
       all.every((heard) => heard)
-    )
+    ),
+    settleSeconds
   )
 }
 

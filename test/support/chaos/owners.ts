@@ -50,7 +50,7 @@ export const makeAccountOwners = Effect.fnUntraced(function* (
           last = now
           return now !== undefined && performance.now() - since > calmMs
         })
-        return eventually(`${names.join(", ")} own all accounts`, seconds, isLasting)
+        return eventually(`${names.join(", ")} own all accounts`, isLasting, seconds)
       }),
     /** The accounts among these that the node says it owns. */
     ownedBy: (name: string, accounts: ReadonlyArray<string>) =>

@@ -176,8 +176,8 @@ export const makeServedNode = Effect.fnUntraced(function* ({
     running = { child, ended }
     yield* eventually(
       `${name} takes commands (its log: ${logFile})`,
-      startSeconds,
-      Effect.map(askHealth(httpPort), (health) => health !== undefined)
+      Effect.map(askHealth(httpPort), (health) => health !== undefined),
+      startSeconds
     ).pipe(
       Effect.raceFirst(
         Effect.andThen(Deferred.await(ended), Effect.die(new Error(`${name} did not start (${logFile})`)))

@@ -43,8 +43,8 @@ const audited = Effect.gen(function* () {
   const audit = yield* Audit
   yield* eventually(
     "the read model has caught up",
-    catchUpSeconds,
-    Effect.map(Effect.orDie(audit.verify()), ({ behind }) => behind === 0)
+    Effect.map(Effect.orDie(audit.verify()), ({ behind }) => behind === 0),
+    catchUpSeconds
   )
   return yield* Effect.orDie(audit.verify())
 }).pipe(Effect.provide(Audit.layer))
