@@ -44,7 +44,8 @@ export const printToken = (positions: ReadonlyArray<Position>): string => {
   return token
 }
 
-const lastOfEach = (positions: ReadonlyArray<Position>): ReadonlyArray<Position> => {
+/** The last position of each account. */
+export const lastOfEach = (positions: ReadonlyArray<Position>): ReadonlyArray<Position> => {
   // Nearly all receipts have positions of one account, or of two.
   if (positions.length < 3 && positions[0]?.account !== positions[1]?.account) return positions
   const last = new Map<AccountId, Position>()

@@ -400,6 +400,28 @@ describe("a query with a read token", () => {
     }).pipe(Effect.provide(services({ tokenWaitersMax: 1 })))
   )
 
+  it.effect.each(["a@1,a@2,a@3,a@4", "a@1,c@1,d@1,e@1"])(
+    "leaves places to others, however many positions its token has: %s",
+    (readToken) =>
+      Effect.gen(function* () {
+        const queries = yield* Queries
+        const long = yield* Effect.forkChild(queries.balance(a, { readToken }))
+        yield* TestClock.adjust("1 millis")
+        const other = yield* Effect.forkChild(queries.balance(b, { readToken: "b@1" }))
+        yield* TestClock.adjust("1 millis")
+        const writer = new EventWriter()
+        yield* project(writer, openAccount("b"))
+        assert.strictEqual((yield* Fiber.join(other)).account.version, 1)
+        // Each of its own is waited for in the end.
+        yield* project(writer, openAccount("a"), deposit("a", 1n), deposit("a", 1n))
+        yield* project(writer, openAccount("c"), openAccount("d"))
+        yield* TestClock.adjust("1 millis")
+        assert.isUndefined(long.pollUnsafe())
+        yield* project(writer, deposit("a", 1n), openAccount("e"))
+        assert.strictEqual((yield* Fiber.join(long)).account.version, 4)
+      }).pipe(Effect.provide(services({ tokenWaitersMax: 4, tokenPollMs: 3_600_000 })))
+  )
+
   it.effect("shares one statement a poll with thousands of others", () => {
     let looks = 0
     const counted = Layer.effect(

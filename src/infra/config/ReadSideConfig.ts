@@ -87,7 +87,10 @@ export const readSideLimits = limitGroup("CHRONICLE", {
     "How far the thread of the read side gives way to commands where cores are short: steps of niceness, 1 to 19. On Linux; elsewhere it does not."
   ),
   connectMs: limit(3_000, "How long opening a connection to the read model or the bus may take."),
-  tokenWaitersMax: limit(10_000, "Queries that wait for a read token at once."),
+  tokenWaitersMax: limit(
+    10_000,
+    "Positions of read tokens that queries wait for at once; of one query a 500th of them, and its others after those."
+  ),
   tokenPollMs: limit(100, "How often those queries look into the read model, all by one statement."),
   tokenSoonMs: limit(
     8,

@@ -22,7 +22,7 @@ import {
 } from "../../domain/Ids.ts"
 import { intervalFault } from "../../domain/InstantText.ts"
 import type { Asset } from "../../domain/Money.ts"
-import { type Position, parseToken, printToken } from "../../domain/Receipt.ts"
+import { lastOfEach, type Position, parseToken, printToken } from "../../domain/Receipt.ts"
 import { Counterparty } from "../../domain/Views.ts"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
@@ -152,7 +152,7 @@ const makeQueries = Effect.gen(function* () {
       (positions): Effect.Effect<void, QueryError> =>
         positions.length > positionsMax
           ? Effect.fail(InvalidCommand.at("readToken", `has more than ${positionsMax} positions`))
-          : awaitPositions(positions)
+          : awaitPositions(lastOfEach(positions))
     )
   }
 
@@ -248,13 +248,12 @@ const makeHoldQueries = Effect.fnUntraced(function* (
 })
 
 /**
- * Waits for positions. Projectors of this process wake the waiters for their accounts; for accounts that other processes
- * project, one statement a poll serves all waiters.
+ * Looks into the read model for as long as queries wait. Projectors of this process wake the waiters for their accounts; for accounts that
+ * other processes project, one statement a poll serves all waiters.
  */
-const makeAwaitPositions = Effect.gen(function* () {
+const keepLooking = Effect.gen(function* () {
   const readModel = yield* ReadModel
   const waiters = yield* ProjectionWaiters
-  const { queryDeadlineMs } = yield* LedgerConfig
   const { tokenPollMs, tokenSoonMs } = yield* ReadSideConfig
 
   const look = (awaited: ReadonlyArray<AccountId>) =>
@@ -291,6 +290,22 @@ const makeAwaitPositions = Effect.gen(function* () {
     }
   })
   yield* lookElsewhere.pipe(Effect.forever, Effect.forkScoped)
+})
+
+/**
+ * One query waits for no more than one in so many of the positions that may be waited for at once, and for its others after those: a few
+ * long tokens would leave no place to all other queries.
+ */
+const placesOfOne = 500
+
+/** Waits for positions, one of each account. */
+const makeAwaitPositions = Effect.gen(function* () {
+  const readModel = yield* ReadModel
+  const waiters = yield* ProjectionWaiters
+  const { queryDeadlineMs } = yield* LedgerConfig
+  const { tokenWaitersMax } = yield* ReadSideConfig
+  const placesMax = Math.max(1, Math.floor(tokenWaitersMax / placesOfOne))
+  yield* keepLooking
 
   /** The positions that are not reached, each with the version that its account is at. */
   const missingOf = Effect.fnUntraced(function* (positions: ReadonlyArray<Position>) {
@@ -299,15 +314,27 @@ const makeAwaitPositions = Effect.gen(function* () {
     return looked.filter(({ wanted, reached }) => reached < wanted.version)
   })
 
+  /** Answers whether all were reached: not where there is no place to wait. */
+  const reachAll = Effect.fnUntraced(function* (missing: ReadonlyArray<Position>) {
+    let left = missing
+    while (left.length > 0) {
+      const waits = yield* Effect.forEach(left.slice(0, placesMax), (position) => waiters.await(position), {
+        concurrency: "unbounded"
+      })
+      if (!waits.every(Option.isSome)) return false
+      const others = left.slice(placesMax)
+      // Mostly they were reached with those that were waited for.
+      left = others.length === 0 ? [] : (yield* missingOf(others)).map(({ wanted }) => wanted)
+    }
+    return true
+  })
+
   return (positions: ReadonlyArray<Position>): Effect.Effect<void, Unavailable | NotYetVisible> =>
     Effect.gen(function* () {
       const missing = (yield* missingOf(positions)).map(({ wanted }) => wanted)
       if (missing.length === 0) return
-      const waits = yield* waiters.inTime(
-        Effect.forEach(missing, (position) => waiters.await(position), { concurrency: "unbounded" }),
-        queryDeadlineMs
-      )
-      if (Option.isSome(waits) && waits.value.every(Option.isSome)) return
+      const isReached = yield* waiters.inTime(reachAll(missing), queryDeadlineMs)
+      if (Option.contains(isReached, true)) return
       const still = yield* missingOf(missing)
       if (still.length === 0) return
       return yield* new NotYetVisible({
