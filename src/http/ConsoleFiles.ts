@@ -9,7 +9,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath, pathToFileURL } from "node:url"
 import { gzipSync } from "node:zlib"
-import { Effect, Layer, Option } from "effect"
+import { type Cause, Effect, Layer, Option } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 
 /** The package: `src/http` and `dist/http` are equally deep in it. */
@@ -94,32 +94,52 @@ const send = (
     ? HttpServerResponse.uint8Array(compressed, { headers: { ...headers, "content-encoding": "gzip" } })
     : HttpServerResponse.uint8Array(body, { headers })
 
-/** Every path but that of a file is a view, which the page itself reads from its URL. */
-export const routes = Layer.unwrap(
-  Effect.gen(function* () {
-    const files = yield* (isWorkingCopy ? bundled : readBuilt).pipe(
-      Effect.map(toFiles),
-      Effect.tapCause((cause) => Effect.logWarning("the console is not served", cause)),
-      Effect.option,
-      Effect.cached
-    )
-    const answer = (nameOf: (url: string) => string) =>
-      Effect.gen(function* () {
-        const request = yield* HttpServerRequest.HttpServerRequest
-        const found = yield* files
-        if (Option.isNone(found)) return notBuilt
-        const file = found.value.get(nameOf(request.url))
-        return file === undefined ? HttpServerResponse.empty({ status: 404 }) : send(file, request)
-      })
-    const page = answer(() => pageName)
-    return Layer.mergeAll(
-      // Also for `/console` itself.
-      HttpRouter.add("GET", "/console/*", page),
-      HttpRouter.add(
-        "GET",
-        "/console/files/*",
-        answer((url) => url.split("?")[0]?.split("/").at(-1) ?? "")
+type Read = Effect.Effect<ReadonlyMap<string, string>, unknown>
+
+/**
+ * What was read once is kept. What could not be read, as where no file can be opened just now, is read by the next request; the log says
+ * that once.
+ */
+const keepRead = Effect.fnUntraced(function* (read: Read) {
+  let isTold = false
+  const tell = (cause: Cause.Cause<unknown>) =>
+    Effect.suspend(() => {
+      if (isTold) return Effect.void
+      isTold = true
+      return Effect.logWarning("the console is not served", cause)
+    })
+  const [files, forget] = yield* read.pipe(
+    Effect.map((texts) => Option.some(toFiles(texts))),
+    Effect.catchCause((cause) => Effect.as(tell(cause), Option.none())),
+    Effect.cachedInvalidateWithTTL(Number.POSITIVE_INFINITY)
+  )
+  return Effect.tap(files, (found) => (Option.isNone(found) ? forget : Effect.void))
+})
+
+/** Of the files that `read` gives. Every path but that of a file is a view, which the page itself reads from its URL. */
+export const routesOf = (read: Read) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const files = yield* keepRead(read)
+      const answer = (nameOf: (url: string) => string) =>
+        Effect.gen(function* () {
+          const request = yield* HttpServerRequest.HttpServerRequest
+          const found = yield* files
+          if (Option.isNone(found)) return notBuilt
+          const file = found.value.get(nameOf(request.url))
+          return file === undefined ? HttpServerResponse.empty({ status: 404 }) : send(file, request)
+        })
+      const page = answer(() => pageName)
+      return Layer.mergeAll(
+        // Also for `/console` itself.
+        HttpRouter.add("GET", "/console/*", page),
+        HttpRouter.add(
+          "GET",
+          "/console/files/*",
+          answer((url) => url.split("?")[0]?.split("/").at(-1) ?? "")
+        )
       )
-    )
-  })
-)
+    })
+  )
+
+export const routes = routesOf(isWorkingCopy ? bundled : readBuilt)
