@@ -1,4 +1,4 @@
-/** The scopes of tokens, and how callers are named. In a file of its own, so that a client that names them loads nothing of a server. */
+/** The scopes of tokens, how callers are named, and which accounts theirs are. In a file of its own, so that a client that names them loads nothing of a server. */
 import { Schema } from "effect"
 
 /**
@@ -13,4 +13,9 @@ export const CallerName = Schema.String.check(
   Schema.isPattern(/^[A-Za-z0-9_.:@-]{1,64}$/, {
     message: "must be 1 to 64 characters of A-Z a-z 0-9 _ . : @ -"
   })
+)
+
+/** A caller of these may only name accounts that begin with one of them. */
+export const CallerAccounts = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z0-9_:-]{1,64}$/, { message: "must be the beginning of an account id" })
 )

@@ -1,11 +1,8 @@
 /** The bearer tokens of a node: how they are configured, to whom a presented token belongs, and what that caller may do. */
 import { hash, timingSafeEqual } from "node:crypto"
 import { Redacted, Result, Schema } from "effect"
-import { CallerName, Scope } from "./Scope.ts"
+import { CallerAccounts, CallerName, Scope } from "./Scope.ts"
 
-const Prefix = Schema.String.check(
-  Schema.isPattern(/^[A-Za-z0-9_:-]{1,64}$/, { message: "must be the beginning of an account id" })
-)
 const CommandIdPrefix = Schema.String.check(
   Schema.isPattern(/^[A-Za-z0-9_:./@=+-]{1,128}$/, { message: "must be the beginning of a command id" })
 )
@@ -19,7 +16,7 @@ export const Token = Schema.Struct({
   ),
   scopes: Schema.Array(Scope).check(Schema.isMinLength(1)),
   /** The caller may only name accounts that begin with one of these; any, if absent. */
-  accounts: Schema.optionalKey(Schema.Array(Prefix).check(Schema.isMinLength(1))),
+  accounts: Schema.optionalKey(Schema.Array(CallerAccounts).check(Schema.isMinLength(1))),
   /**
    * The caller's command ids must begin with one of these, and it must make them itself; any, if absent. Ids are one name
    * space of the whole ledger: this keeps a part of it for the caller.

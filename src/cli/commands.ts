@@ -1,5 +1,5 @@
 /** How the commands that change accounts and move money are called: `open` to `close-account`. */
-import { Option, Result } from "effect"
+import { Option, Result, Schema } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { FrozenSide } from "../domain/Command.ts"
 import { AccountId, AccountOrContra, CommandId, ContraId, OriginalId, Version } from "../domain/Ids.ts"
@@ -7,13 +7,27 @@ import { parseAsset } from "../domain/Money.ts"
 import { type Fault, parseDuration, toExchanges, toLegs } from "./DayFields.ts"
 import { accountArgument, instantFlag, jsonFlag, metadataFlag, Positive, wholeNumberFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
-import { parseMoneyText } from "./MoneyText.ts"
+import { type MoneyText, parseMoneyText } from "./MoneyText.ts"
 import { holdList } from "./queries.ts"
 
 const inMoneyForm = [
   (text: string) => Option.fromUndefinedOr(parseMoneyText(text)),
   () => "is no amount: write 12.50, '12.50 USD' or '12.50 USD/2'"
 ] as const
+
+/** How far an account may go below zero; how many decimals there are is said by its asset. */
+const overdraftFlag = (description: string) =>
+  Flag.String("overdraft").pipe(
+    Flag.withDescription(description),
+    Flag.filterMap(
+      (text) => {
+        const money = parseMoneyText(text)
+        return money?.unit === undefined ? Option.fromUndefinedOr(money?.decimal) : Option.none()
+      },
+      () => "is no decimal: write 500.00"
+    ),
+    Flag.optional
+  )
 
 const amount = Argument.String("amount").pipe(
   Argument.withDescription("A decimal, with or without its asset: 12.50, '12.50 USD', '12.50 USD/2'"),
@@ -64,10 +78,7 @@ const openFlags = {
     )
   ),
   owner: Flag.String("owner").pipe(Flag.withDescription("Whose account it is")),
-  overdraft: Flag.String("overdraft").pipe(
-    Flag.withDescription("How far it may go below zero, a decimal; not at all when absent"),
-    Flag.optional
-  ),
+  overdraft: overdraftFlag("How far it may go below zero, a decimal; not at all when absent"),
   metadata: metadataFlag,
   ...shared
 }
@@ -117,6 +128,24 @@ export const transfer = Command.make(
   lazily(() => import("./remote/commands.ts").then(({ transfer }) => transfer))
 ).pipe(Command.withDescription("Move money from one account to another"))
 
+const isPlace = Schema.is(AccountOrContra)
+
+/** What one account gives or gets back. */
+interface PartBack {
+  readonly account: AccountOrContra
+  readonly money: MoneyText
+}
+
+/** `shop=30.00;tax=13.30`; undefined where a part is no account with an amount. */
+const parsePartsBack = (text: string): ReadonlyArray<PartBack> | undefined => {
+  const parts = text.split(";").map((part): PartBack | undefined => {
+    const [account = "", written = "", ...more] = part.split("=").map((one) => one.trim())
+    const money = parseMoneyText(written)
+    return isPlace(account) && money !== undefined && more.length === 0 ? { account, money } : undefined
+  })
+  return parts.every((part) => part !== undefined) ? parts : undefined
+}
+
 const reverseFlags = {
   original: Argument.String("original").pipe(
     Argument.withDescription("The id of the command whose money is given back"),
@@ -131,6 +160,10 @@ const reverseFlags = {
   legs: Flag.String("legs").pipe(
     Flag.withDescription(
       "What accounts of the original, and accounts outside the books, give or get back: 'shop=30.00;tax=13.30', 'external:card=30.00 USD'; all that is left when absent"
+    ),
+    Flag.filterMap(
+      (text) => Option.fromUndefinedOr(parsePartsBack(text)),
+      () => "is no list of accounts with amounts: write 'shop=30.00;tax=13.30'"
     ),
     Flag.optional
   ),
@@ -308,10 +341,7 @@ export const group = Command.make(
 const updateFlags = {
   account: accountArgument(),
   owner: Flag.String("owner").pipe(Flag.withDescription("Whose account it is now"), Flag.optional),
-  overdraft: Flag.String("overdraft").pipe(
-    Flag.withDescription("How far it may go below zero from now on, a decimal"),
-    Flag.optional
-  ),
+  overdraft: overdraftFlag("How far it may go below zero from now on, a decimal"),
   metadata: metadataFlag.pipe(Flag.withDescription("Takes the place of all metadata: --metadata tier=gold")),
   description,
   ...shared

@@ -3,6 +3,7 @@ import { Effect, Option, Result, Schema } from "effect"
 import { Argument, Flag } from "effect/cli"
 import { AccountId } from "../domain/Ids.ts"
 import { instantForms, parseInstant } from "../domain/InstantText.ts"
+import { parseToken } from "../domain/Receipt.ts"
 import { pageRowsMax } from "../domain/Views.ts"
 import { JsonAnswer } from "./Output.ts"
 
@@ -43,6 +44,10 @@ export const instantFlag = (name: string, description: string) =>
 
 export const readTokenFlag = Flag.String("token").pipe(
   Flag.withDescription("A receipt's read token: wait until the read model holds that write"),
+  Flag.filterMap(
+    (text) => Option.as(Result.getSuccess(parseToken(text)), text),
+    () => "is no read token: it is account@version, or several of them with commas"
+  ),
   Flag.optional
 )
 

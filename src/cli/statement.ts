@@ -3,7 +3,7 @@ import { Result } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { AccountPrefix } from "../domain/Ids.ts"
 import { parseAsset } from "../domain/Money.ts"
-import { LineType } from "../domain/Views.ts"
+import { Counterparty, LineType } from "../domain/Views.ts"
 import { accountArgument, dataFlag, instantFlag, jsonFlag, limitFlag, readTokenFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 
@@ -23,6 +23,7 @@ const statementFlags = {
   ),
   counterparty: Flag.String("counterparty").pipe(
     Flag.withDescription("Lines with this account or contra account on the other side alone"),
+    Flag.withSchema(Counterparty),
     Flag.optional
   ),
   cursor: Flag.String("cursor").pipe(Flag.withDescription("`next` of the page before"), Flag.optional),

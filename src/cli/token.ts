@@ -1,6 +1,6 @@
 /** How `chronicle token` is called. */
 import { Argument, Command, Flag } from "effect/cli"
-import { CallerName, Scope } from "../access/Scope.ts"
+import { CallerAccounts, CallerName, Scope } from "../access/Scope.ts"
 import { jsonFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
 
@@ -17,6 +17,7 @@ const flags = {
   ),
   accounts: Flag.String("account").pipe(
     Flag.withDescription("Only accounts whose id begins with this; may be given several times"),
+    Flag.withSchema(CallerAccounts),
     Flag.atLeast(0)
   ),
   json: jsonFlag

@@ -186,6 +186,28 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
       )
       for (const text of ["till", "=3"])
         failed(yield* ask([...pay, text]), 2, /--metadata .* must be key=value/)
+      const own = ["token", "till", "--scope", "read", "--account"]
+      for (const text of ["a b", "", "a".repeat(65)])
+        failed(
+          yield* ask([...own, text]),
+          2,
+          /^chronicle: .*--account.* must be the beginning of an account id/
+        )
+      failed(
+        yield* ask(["statement", "alice", "--counterparty", "a b"]),
+        2,
+        /--counterparty "a b" must be the id of an account/
+      )
+      for (const command of [["balance", "alice"], ["accounts"], ["statement", "alice"], ["hold", "list"]])
+        failed(yield* ask([...command, "--token", "alice@x"]), 2, /--token "alice@x" is no read token: it is/)
+      for (const command of [
+        ["open", "carol", "USD", "--owner", "Carol"],
+        ["update", "alice"]
+      ])
+        failed(yield* ask([...command, "--overdraft", "5 USD"]), 2, /--overdraft "5 USD" is no decimal/)
+      const back = ["reverse", "c-4", "--reason", "returned", "--legs"]
+      for (const text of ["alice", "alice=", "alice=x", "a b=1", "alice=1;", "alice=1=2"])
+        failed(yield* ask([...back, text]), 2, /--legs ".*" is no list of accounts with amounts/)
       const help = yield* ask(["balance", "--help"])
       assert.deepInclude(help, { code: 0, stderr: "" })
       assert.include(help.stdout, "--version")

@@ -1,16 +1,9 @@
 /** The commands that change accounts and move money: each is sent to a node over RPC, and its receipt printed. */
-import { Data, Duration, Effect, Option, Result, Schema } from "effect"
+import { Data, Duration, Effect, Option, Result } from "effect"
 import { contrasOf } from "../../domain/Books.ts"
 import type { CommandInput } from "../../domain/Command.ts"
 import { CommandNotFound } from "../../domain/Errors.ts"
-import {
-  type AccountId,
-  AccountOrContra,
-  type CommandId,
-  type Instant,
-  printInstant,
-  type Version
-} from "../../domain/Ids.ts"
+import { type AccountId, type CommandId, type Instant, printInstant, type Version } from "../../domain/Ids.ts"
 import { type Asset, codeOf, parseDecimal } from "../../domain/Money.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { Ledger } from "../../LedgerService.ts"
@@ -30,7 +23,7 @@ import type {
   UpdateFlags
 } from "../commands.ts"
 import { given } from "../flags.ts"
-import { assetIn, type MoneyText, parseMoneyText, unitsOf } from "../MoneyText.ts"
+import { assetIn, type MoneyText, unitsOf } from "../MoneyText.ts"
 import { makeOutput, printJson } from "../Output.ts"
 import { clientLayer } from "./connection.ts"
 
@@ -271,20 +264,13 @@ const originalMoneyOf = (
   return Effect.fail(new AmountInvalid({ reason: `${where} moved ${moved}; the amount names ${named}` }))
 }
 
-const isPlace = Schema.is(AccountOrContra)
+type PartsBack = Option.Option.Value<ReverseFlags["legs"]>
 
-/** `shop=30.00;tax=13.30`: what accounts and contras of the original give or get back. */
-const readLegs = Effect.fnUntraced(function* (text: string, original: CommandId) {
+/** What accounts and contras of the original give or get back. */
+const readLegs = Effect.fnUntraced(function* (parts: PartsBack, original: CommandId) {
   const places = yield* placesOf(original)
-  return yield* Effect.forEach(
-    text.split(";"),
-    Effect.fnUntraced(function* (part) {
-      const [account = "", written = "", ...more] = part.split("=").map((one) => one.trim())
-      const money = parseMoneyText(written)
-      if (!isPlace(account) || money === undefined || more.length > 0)
-        return yield* new AmountInvalid({ reason: `--legs: "${part}" is no account=amount` })
-      return { account, ...(yield* originalMoneyOf(money, places, account)) }
-    })
+  return yield* Effect.forEach(parts, ({ account, money }) =>
+    Effect.map(originalMoneyOf(money, places, account), (moved) => ({ account, ...moved }))
   )
 })
 
