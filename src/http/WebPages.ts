@@ -13,7 +13,7 @@ const hostOf = (authority: string): string => authority.replace(/:\d+$/, "").rep
  */
 export const webPageFault = ({ headers }: HttpServerRequest.HttpServerRequest): string | undefined => {
   const { host, origin } = headers
-  // Every browser names the host. A client of HTTP/1.0 need not, and Node refuses any other that does not.
+  // Every browser names the host. A client of HTTP/1.0 need not, and any other that does not is refused.
   if (host !== undefined && !isLoopback(hostOf(host)))
     return `without tokens the host must be loopback, not ${host.slice(0, 64)}`
   if (origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`)

@@ -55,6 +55,20 @@ layer(memoryLedger, { excludeTestServices: true })("a client that goes on sendin
           [slow, 408, head("POST", "/v1/batch", `${ofBatch}content-length: ${large}\r\n\r\n`)],
           [small, 431, head("GET", "/v1/stats", `x-large: ${"y".repeat(300_000)}`)],
           [small, 400, `\u0000\r\n\r\n${"y".repeat(300_000)}`],
+          // Node would answer these by itself, with nothing but a status, or not at all.
+          [small, 400, "GET /v1/stats HTTP/1.1\r\nconnection: close\r\n\r\n"],
+          [small, 400, head("GET", "/v1/stats", "host: evil.example\r\nconnection: close\r\n\r\n")],
+          [small, 417, head("GET", "/v1/stats", "expect: x\r\nconnection: close\r\n\r\n")],
+          [
+            small,
+            417,
+            head(
+              "POST",
+              "/v1/batch",
+              `${ofBatch}expect: x\r\nconnection: close\r\ncontent-length: ${large}\r\n\r\n`
+            )
+          ],
+          [small, 400, "CONNECT ledger.example:443 HTTP/1.1\r\nhost: ledger.example\r\n\r\n"],
           [
             small,
             413,

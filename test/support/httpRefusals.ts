@@ -123,6 +123,18 @@ const refusalsOf = (route: Route, limits: RefusalLimits): ReadonlyArray<Refusal>
       ...outsideOf(route)
     },
     {
+      kind: "names no host",
+      bytes: messageOf(route, { head: bearer("boss") }).replace("host: 127.0.0.1\r\n", ""),
+      statuses: [400],
+      includes: typeOf("InvalidCommand")
+    },
+    {
+      kind: "expects what no request gets",
+      bytes: messageOf(route, { head: `${bearer("boss")}expect: 200-ok\r\n` }),
+      statuses: [417],
+      includes: typeOf("ExpectationFailed")
+    },
+    {
       kind: "has a parameter that there is not",
       bytes: messageOf(route, { head: bearer("boss"), path: `${path}?misspelt=1` }),
       statuses: [400],

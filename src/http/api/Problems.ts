@@ -51,6 +51,17 @@ export class UnsupportedMediaType extends Schema.TaggedError<UnsupportedMediaTyp
   }
 }
 
+/** The request expects of the server what no request gets (RFC 9110, 10.1.1). Nothing was done. */
+export class ExpectationFailed extends Schema.TaggedError<ExpectationFailed>()(
+  "ExpectationFailed",
+  { expected: Schema.String },
+  { httpApiStatus: 417 }
+) {
+  override get message() {
+    return `an expect may be ${this.expected} alone`
+  }
+}
+
 /** A fault of the server. Whether something was done is not known: send the same command id again. */
 export class InternalError extends Schema.TaggedError<InternalError>()(
   "InternalError",
@@ -62,7 +73,14 @@ export class InternalError extends Schema.TaggedError<InternalError>()(
   }
 }
 
-const httpErrors = [NotFound, MethodNotAllowed, PayloadTooLarge, UnsupportedMediaType, InternalError] as const
+const httpErrors = [
+  NotFound,
+  MethodNotAllowed,
+  PayloadTooLarge,
+  UnsupportedMediaType,
+  ExpectationFailed,
+  InternalError
+] as const
 type HttpError = InstanceType<(typeof httpErrors)[number]>
 
 /** Everything that a request can fail with. */
@@ -168,6 +186,7 @@ export const commandProblems = schemasOf([
   NotFound,
   PayloadTooLarge,
   UnsupportedMediaType,
+  ExpectationFailed,
   InternalError
 ])
 /** What a request that makes a webhook can be answered with instead of it. */
@@ -176,10 +195,11 @@ export const webhookProblems = schemasOf([
   WebhookLimit,
   PayloadTooLarge,
   UnsupportedMediaType,
+  ExpectationFailed,
   InternalError
 ])
 /** What a question can be answered with instead of its answer. */
-export const queryProblems = schemasOf([...QueryError.members, NotFound, InternalError])
+export const queryProblems = schemasOf([...QueryError.members, NotFound, ExpectationFailed, InternalError])
 
 /** The document of an error, and its status. */
 export const toProblem = (

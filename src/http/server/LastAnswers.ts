@@ -4,7 +4,8 @@
  * half of the server ends first, and the rest of the request is passed over for a while (RFC 9112, 9.6).
  */
 import { type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http"
-import type { Socket } from "node:net"
+import { Socket } from "node:net"
+import type { Duplex } from "node:stream"
 import { Effect } from "effect"
 import { securityHeaders } from "./Responses.ts"
 
@@ -15,9 +16,10 @@ const statuses: ReadonlyMap<unknown, number> = new Map([
   ["ERR_HTTP_REQUEST_TIMEOUT", 408]
 ])
 
+const statusOf = (error: Error): number => statuses.get("code" in error ? error.code : undefined) ?? 400
+
 /** A problem document like that of every other refusal, of which there is no more to say than its status does (RFC 9457, 4.2.1). */
-const answerTo = (error: Error): string => {
-  const status = statuses.get("code" in error ? error.code : undefined) ?? 400
+const answerOf = (status: number): string => {
   const title = STATUS_CODES[status] ?? ""
   const body = JSON.stringify({ type: "about:blank", title, status })
   const headers = {
@@ -89,7 +91,8 @@ export const sendLastAnswers = Effect.fnUntraced(function* (
   }
   // A request that waits for "100 Continue" before it sends its body comes by an event of its own.
   server.on("request", onRequest).on("checkContinue", onRequest)
-  server.on("clientError", (error: Error, socket: Socket) => {
+  /** The connection ends behind it, and behind what is owed of requests that came before. */
+  const refuse = (socket: Socket, status: number, error?: Error): void => {
     const known = all.get(socket)
     const under = [...(known?.under ?? [])]
     const isAnswering = under.some(([, { headersSent }]) => headersSent)
@@ -97,12 +100,19 @@ export const sendLastAnswers = Effect.fnUntraced(function* (
       socket.destroy(error)
       return
     }
-    const answer = answerTo(error)
+    const answer = answerOf(status)
     const owed = under.findLast(([{ complete }]) => complete)
     if (owed === undefined) return endGently(socket, known, answer)
     // What arrived whole is carried out, and its client would take what is said now for the answer to that.
     known.isEnding = true
     passOver(socket)
     owed[1].once("finish", () => endGently(socket, known, answer))
+  }
+  server.on("clientError", (error: Error, socket: Socket) => refuse(socket, statusOf(error), error))
+  // No proxy is here. Node would close the connection without a word, and takes no notice of it any more.
+  server.on("connect", (_request: IncomingMessage, socket: Duplex) => {
+    socket.on("error", () => socket.destroy())
+    if (socket instanceof Socket) refuse(socket, 400)
+    else socket.destroy()
   })
 })

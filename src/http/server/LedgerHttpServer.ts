@@ -20,6 +20,7 @@ import { HttpConfig } from "./HttpLimits.ts"
 import type { HttpSettings } from "./HttpSettings.ts"
 import { sendLastAnswers } from "./LastAnswers.ts"
 import * as QueryHandlers from "./QueryHandlers.ts"
+import { headFault, takeExpecting } from "./RequestHeads.ts"
 import { jsonResponse, problemResponse, securityHeaders } from "./Responses.ts"
 import * as WebhookHandlers from "./WebhookHandlers.ts"
 
@@ -54,11 +55,13 @@ const isRouteNotFound = (error: unknown): boolean =>
   "reason" in error &&
   (error as HttpServerError.HttpServerError).reason._tag === "RouteNotFound" // of the tag, if it has one
 
-/** The last word on every request: no route, or a fault of ours, which is logged and not told. */
+/** The first and the last word on every request: a head that is none, no route, or a fault of ours, which is logged and not told. */
 const answerAll = HttpRouter.middleware(
   (handle) =>
     Effect.gen(function* () {
       const request = yield* HttpServerRequest.HttpServerRequest
+      const fault = headFault(request)
+      if (fault !== undefined) return secured(problemResponse(fault))
       return yield* Effect.catchCause(handle, (cause) => {
         if (Cause.hasInterrupts(cause)) return Effect.failCause(cause)
         if (isRouteNotFound(Cause.squash(cause))) return Effect.succeed(problemResponse(notFound(request)))
@@ -126,12 +129,15 @@ const listening = ({ host, port, tls }: Listen, websocketBytesMax: number) =>
         keepAliveTimeout: limits.idleMs,
         connectionsCheckingInterval: 1_000,
         maxHeaderSize: limits.headerBytesMax,
-        shouldUpgradeCallback: isForWebSocket
+        shouldUpgradeCallback: isForWebSocket,
+        // `headFault` asks for it, and so says what is wrong.
+        requireHostHeader: false
       }
       const server: Server =
         tls === undefined
           ? createServer(options)
           : createTlsServer({ ...options, cert: tls.cert, key: Redacted.value(tls.key) })
+      takeExpecting(server)
       yield* sendLastAnswers(server, tls === undefined ? "connection" : "secureConnection", limits.lingerMs)
       yield* watch(server)
       return NodeHttpServer.layer(() => server, {
