@@ -414,8 +414,15 @@ export const ledgerQueries = {
     Schema.Option(CommandView),
     {
       http: placed("/v1/commands/:commandId"),
+      // Its legs on the caller's accounts, as receipts name them: where the others are, is told by these events and by their holds.
       conceal: (found, mayName) =>
-        Option.filter(found, ({ legs }) => legs.every(({ account }) => mayName(account)))
+        Option.flatMap(found, (command) => {
+          const legs = command.legs.filter(({ account }) => mayName(account))
+          if (legs.length === 0) return Option.none()
+          return Option.some(
+            legs.length === command.legs.length ? command : { ...command, legs, isPartial: true }
+          )
+        })
     }
   ),
   /** In order of id: all, or those that begin with `prefix`. */

@@ -120,6 +120,8 @@ export const CommandView = Schema.Struct({
       effectiveAt: Schema.optionalKey(Instant)
     })
   ),
+  /** Legs are left out, on accounts that the caller may not name; absent where none are. */
+  isPartial: Schema.optionalKey(Schema.Boolean),
   /** The ids of its reversals, in order of n. */
   reversals: Schema.Array(AnyCommandId),
   /** What it gives back, where it is itself the n-th reversal of a command. */

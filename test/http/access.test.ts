@@ -2,6 +2,7 @@
 import { assert, describe, layer, it as plain } from "@effect/vitest"
 import { Effect } from "effect"
 import { AskedCommand } from "../../src/domain/Command.ts"
+import type { CommandView } from "../../src/domain/Views.ts"
 import { commandRoutes } from "../../src/http/api/CommandRoutes.ts"
 import { LedgerHttpApi, scopeOf } from "../../src/http/api/LedgerHttpApi.ts"
 import { openApiDocument } from "../../src/http/api/OpenApiDocument.ts"
@@ -131,6 +132,40 @@ layer(memoryLedger, { excludeTestServices: true })("every route", (it) => {
         const holds = (prefix: string) =>
           ask(send, { ...routes[0], method: "GET", path: `/v1/holds?prefix=${prefix}` } as Route, as("shop"))
         assert.deepEqual([(yield* holds("shop:")).status, (yield* holds("other:")).status], [200, 403])
+      })
+    )
+  )
+
+  it.effect("tells a caller of few accounts what became of its command, without the legs of others", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { dispatch } = yield* Ledger
+        for (const account of ["shop:pays", "other:is-paid"])
+          yield* dispatch({ _tag: "OpenAccount", account, asset: "USD/2", owner: "Ann" })
+        yield* dispatch({ _tag: "Deposit", account: "shop:pays", amount: 5n })
+        const hold = { _tag: "PlaceHold", account: "shop:pays", amount: 5n, to: "other:is-paid" } as const
+        yield* dispatch({ ...hold, commandId: "held-for-other" })
+        const send = yield* sendInMemory({ tokens })
+        const capture = yield* Effect.promise(() =>
+          send("/v1/accounts/shop:pays/holds/held-for-other/capture", {
+            json: { commandId: "captured" },
+            headers: as("shop")
+          })
+        )
+        assert.strictEqual(capture.status, 201)
+        const found = yield* Effect.promise(async () => {
+          const answer = await send("/v1/commands/captured", { headers: as("shop") })
+          return (await answer.json()) as (typeof CommandView)["Encoded"] // which the route declares
+        })
+        assert.strictEqual(found.commandId, "captured")
+        assert.isTrue(found.isPartial)
+        assert.deepEqual(
+          found.legs.map(({ account }) => account),
+          ["shop:pays"]
+        )
+        yield* dispatch({ _tag: "Deposit", account: "other:is-paid", amount: 1n, commandId: "not-yours" })
+        const hidden = yield* Effect.promise(() => send("/v1/commands/not-yours", { headers: as("shop") }))
+        assert.strictEqual(hidden.status, 404)
       })
     )
   )

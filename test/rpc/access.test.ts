@@ -2,7 +2,7 @@
 import { get } from "node:http"
 import { NodeSocket } from "@effect/platform-node"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Logger, Redacted, References, Result, Stream } from "effect"
+import { Effect, Logger, Option, Redacted, References, Result, Stream } from "effect"
 import { Socket } from "effect/socket"
 import { anyone, hashToken, makeLookup, parseTokens } from "../../src/access/Tokens.ts"
 import type { CommandInput } from "../../src/domain/Command.ts"
@@ -102,6 +102,19 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
           assert.notInclude(readToken, "other")
         }
         assert.strictEqual((yield* inside.strongBalance("other:paid")).balance, 4n)
+        // What became of it is found by its id all the same, as after an answer that was lost.
+        for (const receipt of receipts) {
+          const found = Option.getOrThrow(yield* shop.find(receipt.commandId))
+          const placesOf = (legs: ReadonlyArray<{ readonly account: string; readonly hash: string }>) =>
+            legs.map(({ account, hash }) => [account, hash])
+          assert.deepStrictEqual(placesOf(found.legs), placesOf(receipt.postings))
+          assert.isTrue(found.isPartial)
+          const whole = Option.getOrThrow(yield* inside.find(receipt.commandId))
+          assert.lengthOf(whole.legs, 2)
+          assert.notProperty(whole, "isPartial")
+        }
+        const hidden = yield* inside.dispatch(deposit("other:paid", 1n))
+        assert.isTrue(Option.isNone(yield* shop.find(hidden.commandId)))
       })
     )
   )

@@ -119,7 +119,7 @@ export const find = Effect.fnUntraced(function* ({ command, data, json }: FindFl
   const output = makeOutput(json)
   const found = yield* asking(data, (books) => books.find(command))
   if (Option.isNone(found)) return yield* new CommandNotFound({ commandId: command })
-  const { commandId, legs, recordedAt, effectiveAt, reversals, reverses } = found.value
+  const { commandId, isPartial, legs, recordedAt, effectiveAt, reversals, reverses } = found.value
   yield* output.table([
     ["command", commandId],
     ["recorded", printInstant(recordedAt)],
@@ -132,6 +132,7 @@ export const find = Effect.fnUntraced(function* ({ command, data, json }: FindFl
         `${event._tag} at version ${version}, ${amountOf(event)} minor units, ${dated}hash ${hash}`
       ]
     }),
+    ...(isPartial === true ? [["further", "on accounts that the token may not name"]] : []),
     ...(reverses === undefined ? [] : [["reverses", `${reverses.original} (n = ${reverses.n})`]]),
     ...reversals.map((id) => ["reversed by", id])
   ])

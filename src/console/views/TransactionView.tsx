@@ -161,13 +161,22 @@ const legColumns = (after: ReadonlyArray<Account>): ReadonlyArray<Column<Posting
   ]
 }
 
-const Legs = ({ of: { legs } }: { readonly of: Transaction }) => {
+const Legs = ({ of: { legs, isPartial } }: { readonly of: Transaction }) => {
   const asked = useAfter(legs)
   const after = valueOf(asked.answer) ?? []
   const assets = new Map(after.map(({ account, asset }) => [account, asset]))
   const postings = postingsOf(legs, (account) => assets.get(account))
   return (
-    <Section title="Legs" aside={<Sums of={postings} isAsking={asked.answer === undefined} />}>
+    <Section
+      title="Legs"
+      aside={
+        isPartial === true ? (
+          <>others are on accounts that this token may not name</>
+        ) : (
+          <Sums of={postings} isAsking={asked.answer === undefined} />
+        )
+      }
+    >
       <Table
         label="Legs"
         columns={legColumns(after)}
