@@ -29,6 +29,8 @@ export interface GuardedLedger {
   ) => Effect.Effect<ReadonlyArray<Result.Result<Receipt, CommandError>>, CommandError>
   /** Asks a query whose answer is no stream. */
   readonly ask: (caller: Caller, name: QueryName, payload: unknown) => Effect.Effect<unknown, QueryError>
+  /** Fails where the caller may not ask so. */
+  readonly permit: (caller: Caller, name: QueryName, payload: unknown) => Effect.Effect<void, QueryError>
   /** Asks a query whose answer is a stream. */
   readonly follow: (caller: Caller, name: QueryName, payload: unknown) => Stream.Stream<unknown, QueryError>
   /** The events of an account above version `after`; with `followMs` they go on as they happen. */
@@ -110,6 +112,7 @@ export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "h
         ? answer
         : Effect.map(answer, (found) => conceal(found, (account) => mayName(caller, account)))
     },
+    permit: (caller, name, payload) => Effect.asVoid(permittedQuery(caller, name, payload)),
     follow: (caller, name, payload) => {
       // The table says that the answer is a stream.
       const follow = () => askMethod(ledger, name, payload) as Stream.Stream<unknown, QueryError>

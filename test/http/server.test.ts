@@ -5,6 +5,8 @@ import { connect as connectSocket } from "node:net"
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, layer, it as plain } from "@effect/vitest"
 import { Clock, ConfigProvider, Deferred, Effect, Exit, Fiber, Layer, Redacted, Scope, Stream } from "effect"
+import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
+import { Unavailable } from "../../src/domain/Errors.ts"
 import { readHttpSettings } from "../../src/http/server/HttpSettings.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { memoryLedger, token } from "../support/callers.ts"
@@ -321,6 +323,59 @@ layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
           ids,
           Array.from({ length: deposits + 3 }, (_, index) => index + 1)
         )
+      })
+    )
+  )
+
+  it.effect.each([0, 300])(
+    "begins the feed at the end of the log, and goes on there where it is lost before its first event; the end told in %s ms",
+    (endMs) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const subscriptions = yield* Subscriptions
+          const slow = { ...subscriptions, end: Effect.delay(subscriptions.end, endMs) }
+          const { url } = yield* Effect.provideService(open(), Subscriptions, slow)
+          const ledger = yield* Ledger
+          const account = yield* funded(1)
+          const feed = `${url}/v1/feed?accountPrefix=${account}&after=now`
+          const head = yield* Effect.promise(async () => {
+            const controller = new AbortController()
+            const response = await fetch(feed, { signal: controller.signal })
+            const reader = response.body?.getReader()
+            const { value } = (await reader?.read()) ?? {}
+            await Effect.runPromise(ledger.dispatch({ _tag: "Deposit", account, amount: 5n }))
+            controller.abort()
+            return new TextDecoder().decode(value)
+          })
+          const [, id = ""] = /^retry: \d+\nid: (\S+)\n\n/.exec(head) ?? []
+          assert.notStrictEqual(id, "", head)
+          // As a browser comes back: by the same URL.
+          const [event] = yield* Stream.runCollect(Stream.take(events(feed, { "last-event-id": id }), 1))
+          assert.strictEqual(event?.data.version, 3)
+        })
+      )
+  )
+
+  it.effect("refuses a feed from the end of the log where that cannot be read, or may not be", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const subscriptions = yield* Subscriptions
+        let reads = 0
+        const end = Effect.suspend(() => {
+          reads++
+          return Effect.fail(new Unavailable({ what: "the log", reason: "it is away" }))
+        })
+        const tokens = [token("shop", ["read"], ["shop:"])]
+        const { url } = yield* Effect.provideService(open({ tokens }), Subscriptions, {
+          ...subscriptions,
+          end
+        })
+        const headers = { authorization: "Bearer secret-shop" }
+        const statusAt = (path: string) =>
+          Effect.promise(async () => (await fetch(`${url}${path}`, { headers })).status)
+        assert.strictEqual(yield* statusAt("/v1/feed?after=now&accountPrefix=other:"), 403)
+        assert.strictEqual(reads, 0)
+        assert.strictEqual(yield* statusAt("/v1/feed?after=now&accountPrefix=shop:"), 503)
       })
     )
   )

@@ -5,6 +5,7 @@ import { Authenticator } from "../../src/access/Authenticator.ts"
 import { RefusalLog } from "../../src/access/RefusalLog.ts"
 import type { ServerTls } from "../../src/access/ServerSettings.ts"
 import type { Token } from "../../src/access/Tokens.ts"
+import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
 import { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
 import * as Health from "../../src/http/Health.ts"
 import { HttpConnections } from "../../src/http/server/HttpConnections.ts"
@@ -45,14 +46,17 @@ export type Send = (path: string, init?: RequestInit & { readonly json?: unknown
 /** The API without a socket: each request is a web request, its answer a web response. */
 export const sendInMemory = Effect.fnUntraced(function* (
   options: HttpOptions = {}
-): Effect.fn.Return<Send, never, Ledger | Webhooks | Scope.Scope> {
+): Effect.fn.Return<Send, never, Ledger | Subscriptions | Webhooks | Scope.Scope> {
   const ledger = options.ledger ?? (yield* Ledger)
   const webhooks = yield* Webhooks
+  const subscriptions = yield* Subscriptions
   const { handler, dispose } = HttpRouter.toWebHandler(
     LedgerHttpServer.api.pipe(
       Layer.provide(HttpConnections.layer),
       Layer.provide(Layer.mergeAll(guardOf(options), limitsOf(options), Layer.succeed(Ledger, ledger))),
-      Layer.provide(Layer.succeed(Webhooks, webhooks)),
+      Layer.provide(
+        Layer.mergeAll(Layer.succeed(Webhooks, webhooks), Layer.succeed(Subscriptions, subscriptions))
+      ),
       Layer.provide(HttpServer.layerServices)
     ),
     { disableLogger: true, routerConfig: { maxParamLength: 512 } }

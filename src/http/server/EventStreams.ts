@@ -65,11 +65,14 @@ class EventBody {
   readonly #hasSome = Latch.makeUnsafe(false)
   readonly #hasRoom = Latch.makeUnsafe(true)
 
-  constructor(now: number, response: ServerResponse | undefined) {
+  /** `beginsAfter`: where it begins, which a client that loses it before its first event goes on after. */
+  constructor(now: number, response: ServerResponse | undefined, beginsAfter: string | undefined) {
     this.#sentAt = now
     this.#response = response
     response?.on("drain", () => this.#hasRoom.openUnsafe())
-    this.#add(Buffer.from(`retry: ${retryMs}\n\n`))
+    // Without data it is no event, but its id is kept.
+    const id = beginsAfter === undefined ? "" : `id: ${beginsAfter}\n`
+    this.#add(Buffer.from(`retry: ${retryMs}\n${id}\n`))
   }
 
   /** What Node.js takes for the client, as fast as the client does. */
@@ -146,7 +149,10 @@ class EventBody {
 
 export type EventStream = Effect.Success<typeof makeEventStream>
 
-/** The response that sends printed events. Fails where the stream does at once; a later failure is the last event. */
+/**
+ * The response that sends printed events, with `beginsAfter` as the id before the first. Fails where the stream does at once; a later
+ * failure is the last event.
+ */
 export const makeEventStream = Effect.gen(function* () {
   const { heartbeatMs } = yield* HttpConfig
   const connections = yield* HttpConnections
@@ -165,14 +171,16 @@ export const makeEventStream = Effect.gen(function* () {
 
   return Effect.fnUntraced(function* (
     caller: Caller,
-    events: Stream.Stream<Uint8Array, QueryError>
+    events: Stream.Stream<Uint8Array, QueryError>,
+    beginsAfter?: string
   ): Effect.fn.Return<
     HttpServerResponse.HttpServerResponse,
     QueryError,
     HttpServerRequest.HttpServerRequest | Scope.Scope
   > {
     yield* connections.openStream(caller)
-    const body = new EventBody(now(), responseOf(yield* HttpServerRequest.HttpServerRequest))
+    const response = responseOf(yield* HttpServerRequest.HttpServerRequest)
+    const body = new EventBody(now(), response, beginsAfter)
     const begun = yield* Deferred.make<void, QueryError>()
     const begin = Deferred.succeed(begun, undefined)
     // Begun before the headers are sent, so that a fault can still be told by the status.

@@ -4,7 +4,8 @@ import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { type GuardedLedger, makeGuardedLedger } from "../../access/GuardedLedger.ts"
 import type { Caller } from "../../access/Tokens.ts"
 import { shortenCursor } from "../../actors/subscriptions/SubscriptionCursor.ts"
-import { InvalidCommand } from "../../domain/Errors.ts"
+import { Subscriptions } from "../../actors/subscriptions/Subscriptions.ts"
+import { InvalidCommand, type Unavailable } from "../../domain/Errors.ts"
 import { printToken } from "../../domain/Receipt.ts"
 import { AccountView, HistoryEntry } from "../../domain/Views.ts"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
@@ -66,6 +67,10 @@ const encoderOf = (name: QueryRoute["name"]) => {
 interface WithCursor {
   readonly cursor: string
 }
+
+/** The cursor as a header takes it. */
+const fitted = (cursor: string, cursorMax: number): string =>
+  cursor.length <= cursorMax ? cursor : shortenCursor(cursor, cursorMax)
 
 /** How long what follows a cursor that had to be shortened is told with the same one, in milliseconds. */
 const shortenedMs = 100
@@ -186,13 +191,19 @@ const followAll = (
   guarded: GuardedLedger,
   send: EventStream,
   printerOf: ReturnType<typeof makePrinters>,
+  endOfLog: Effect.Effect<{ readonly whole: string; readonly header: string }, Unavailable>,
   { name }: QueryRoute
 ) =>
   Effect.fnUntraced(function* (caller: Caller, given: Fields) {
     const { headers } = yield* HttpServerRequest.HttpServerRequest
     const after = afterOf(given, headers)
-    const events = guarded.follow(caller, name, after === undefined ? given : { ...given, after })
-    return yield* send(caller, Stream.map(events, printerOf(name)))
+    const asked = after === undefined ? given : { ...given, after }
+    const printed = (options: Fields) => Stream.map(guarded.follow(caller, name, options), printerOf(name))
+    if (after !== "now") return yield* send(caller, printed(asked))
+    // Told before the first event: a client that lost the stream until then would ask for another "now", and miss what came meanwhile.
+    yield* guarded.permit(caller, name, asked)
+    const { header, whole } = yield* endOfLog
+    return yield* send(caller, printed({ ...asked, after: whole }), header)
   })
 
 const encodeEntry = Schema.encodeSync(Schema.toCodecJson(HistoryEntry))
@@ -218,13 +229,16 @@ const followAccount = (guarded: GuardedLedger, send: EventStream, followMs: numb
 
 const makeHandle = Effect.gen(function* () {
   const { batchMax, followMs, headerBytesMax } = yield* HttpConfig
+  const { end } = yield* Subscriptions
   // A quarter is left for the other headers.
-  const printerOf = makePrinters(Math.floor(headerBytesMax * 0.75), yield* Clock.Clock)
+  const cursorMax = Math.floor(headerBytesMax * 0.75)
+  const printerOf = makePrinters(cursorMax, yield* Clock.Clock)
+  const endOfLog = Effect.map(end, (cursor) => ({ whole: cursor, header: fitted(cursor, cursorMax) }))
   const guarded = yield* makeGuardedLedger("http", batchMax)
   const send = yield* makeEventStream
   return (route: QueryRoute): Handle => {
     const once = answerOnce(guarded, route)
-    const all = followAll(guarded, send, printerOf, route)
+    const all = followAll(guarded, send, printerOf, endOfLog, route)
     const account = followAccount(guarded, send, followMs)
     return (query: Fields) =>
       Effect.gen(function* () {
