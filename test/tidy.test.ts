@@ -222,6 +222,25 @@ describe("the house rules", () => {
       )
   })
 
+  it("hold no folder that is none of the project's, as what another program left in the working copy", () => {
+    const folders = new Set(tracked.flatMap((path) => (path.includes("/") ? [path.split("/")[0]] : [])))
+    const own = [
+      ".ci",
+      ".github",
+      "bench",
+      "bin",
+      "deploy",
+      "docker",
+      "docs",
+      "examples",
+      "migrations",
+      "scripts",
+      "src",
+      "test"
+    ]
+    assert.deepEqual([...folders].toSorted(), own)
+  })
+
   it.each(Object.entries(rules))("%s", (name, rule) => {
     const excused = new Map(Object.entries(allowed[name] ?? {}))
     const breaches = files.flatMap((file) => {
