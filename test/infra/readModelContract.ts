@@ -1,6 +1,6 @@
 /** The contract of the read model, which it must keep in memory and on PostgreSQL alike. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, type Layer, Result, Schema } from "effect"
+import { Clock, Effect, type Layer, Result, Schema } from "effect"
 import { sumsOf } from "../../src/actors/projections/ProjectionBatch.ts"
 import type { HoldRow, OpenedHead, Posted, StatementLine } from "../../src/domain/Books.ts"
 import { post } from "../../src/domain/Books.ts"
@@ -16,6 +16,7 @@ import {
   ReadModel
 } from "../../src/infra/readmodel/ReadModel.ts"
 import { deposit, EventWriter, openAccount, transfer, withdraw } from "../support/eventWriter.ts"
+import { settable } from "../support/settableClock.ts"
 import { accountId, commandId } from "../support/storedEvents.ts"
 
 /** Rows in order, each account's from its first event on, as one batch. */
@@ -788,7 +789,33 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
         yield* write(3, 1_767_225_500_000)
         const checkpoint = (yield* readModel.checkpoints).get(7)
         assert.deepInclude(checkpoint, { partition: 7, position: 3, recordedAt: 1_767_225_600_000 })
-        assert.isAbove(checkpoint?.updatedAt ?? 0, 1_767_225_600_000, "by the writer's clock")
+      })
+    )
+
+    test(
+      "tells how long ago a checkpoint was written by its own clock, whatever the callers' clocks say",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const hourMs = 3_600_000
+        const { clock, set } = settable(yield* Clock.Clock)
+        const by = <A, E>(offMs: number, effect: Effect.Effect<A, E>) => {
+          set(offMs)
+          return Effect.provideService(effect, Clock.Clock, clock)
+        }
+        for (const [offMs, otherMs] of [
+          [hourMs, -hourMs],
+          [-hourMs, hourMs]
+        ] as const) {
+          const checkpoints = [{ partition: 8, position: 1, recordedAt: 1 }]
+          yield* by(
+            offMs,
+            readModel.apply({ moves: [], lines: [], transfers: [], contras: [], holds: [], checkpoints })
+          )
+          yield* Effect.sleep(20)
+          const quietMs = (yield* by(otherMs, readModel.checkpoints)).get(8)?.quietMs ?? -1
+          assert.isAtLeast(quietMs, 10)
+          assert.isBelow(quietMs, hourMs / 2)
+        }
       })
     )
 

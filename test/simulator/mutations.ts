@@ -336,8 +336,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "a balance is said to be complete without a margin for the clocks of gateways",
     theme: "readSide",
     file: "src/actors/projections/ReconcileTails.ts",
-    from: "(yield* store.heartbeat([])) - clockSkewMaxMs",
-    to: "yield* store.heartbeat([])"
+    from: "const unseenFrom = now - clockSkewMaxMs",
+    to: "const unseenFrom = now"
   },
   {
     name: "what a balance lacks is taken to be as young as the last event of its commit",

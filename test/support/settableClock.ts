@@ -1,5 +1,6 @@
 /** A machine's clock that is set while a test goes on, where time elapsed goes on as before; or time that passes without a wait. */
-import { type Clock, Effect } from "effect"
+import { Clock, Effect } from "effect"
+import type { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 
 /** A clock that can be set, over one whose time passes. */
 export const settable = (inner: Clock.Clock) => {
@@ -49,3 +50,11 @@ export const standing = (inner: Clock.Clock): Clock.Clock => {
     sleep: (duration) => inner.sleep(duration)
   }
 }
+
+/** The same event store in memory, whose clock is this one, whichever clock its callers have. */
+export const storeBy = (clock: Clock.Clock, store: EventStore["Service"]): EventStore["Service"] => ({
+  ...store,
+  registerWriter: (writer) => Effect.provideService(store.registerWriter(writer), Clock.Clock, clock),
+  heartbeat: (writers) => Effect.provideService(store.heartbeat(writers), Clock.Clock, clock),
+  finishWriters: (options) => Effect.provideService(store.finishWriters(options), Clock.Clock, clock)
+})

@@ -38,9 +38,11 @@ export interface PartitionHealth {
 
 /** What the reconciler of one projection did on this node. */
 export interface ReconcileCounts {
-  /** Rounds that were completed, and when the last one was (0: none yet). */
+  /** Rounds that were completed, and when the last one was by the event store's clock (0: none yet). */
   sweeps: number
   sweptAt: Instant
+  /** When this process completed it, or heard of it, by its time elapsed (0: not yet): no two machines need have one clock. */
+  sweptElapsedMs: number
   /** Events that were read from the log because the bus had not brought them in time. */
   loaded: number
   /** What the last round left for the bus to bring. */
@@ -56,6 +58,7 @@ export interface ReconcileCounts {
 export const noReconcileCounts = (): ReconcileCounts => ({
   sweeps: 0,
   sweptAt: 0,
+  sweptElapsedMs: 0,
   loaded: 0,
   lag: { events: 0, ms: 0, isExact: true },
   completeTo: 0,

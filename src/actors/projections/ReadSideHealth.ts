@@ -1,6 +1,7 @@
 /** Whether the read side keeps up, and if not, why: the report behind `/health`, `/ready` and the metrics. */
 import { Clock, Context, Effect, Layer } from "effect"
 import { printInstant } from "../../domain/Ids.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { Relay, type RelayStatus } from "../relay/Relay.ts"
@@ -45,10 +46,11 @@ export class ReadSideHealth extends Context.Service<
       const { sweepMs } = yield* LedgerConfig
       const limits = yield* ReadSideConfig
       const threadStatus = yield* ReadSideThreadStatus
-      const startedAt = yield* Clock.currentTimeMillis
+      const clock = yield* Clock.Clock
+      const startedMs = elapsedMsUnsafe(clock)
 
       return {
-        report: Effect.map(Clock.currentTimeMillis, (now) => {
+        report: Effect.sync(() => {
           const states = projections.statesUnsafe()
           const relayed = relay.statusUnsafe()
           const owners = singletons.statesUnsafe()
@@ -61,9 +63,12 @@ export class ReadSideHealth extends Context.Service<
               ...errorReasons(state),
               ...divergenceReasons(state),
               ...lagReasons(state, limits),
-              ...silenceReasons(state, now - Math.max(startedAt, state.sweep.sweptAt), {
-                silentMsMax: sweepMs + limits.readyLagMsMax
-              })
+              ...silenceReasons(
+                state,
+                // Not by `sweptAt`: a clock that is off would say of every other node that it is silent, or hide that it is.
+                Math.round(elapsedMsUnsafe(clock) - Math.max(startedMs, state.sweep.sweptElapsedMs)),
+                { silentMsMax: sweepMs + limits.readyLagMsMax }
+              )
             ])
           ]
           return {

@@ -5,6 +5,7 @@
 import { Clock, Effect, Semaphore } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
 import { partitionOf } from "../../domain/Partition.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import {
@@ -71,16 +72,17 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
 ) {
   const { sweepMs } = yield* LedgerConfig
   const { sweepGraceMs } = yield* ReadSideConfig
+  const clock = yield* Clock.Clock
   const walk = yield* makeHeadWalk(model, engine)
   const counts = noReconcileCounts()
   const round = yield* makeRound(model, engine, health, walk, counts)
 
   const regularRound = Effect.gen(function* () {
-    const now = yield* Clock.currentTimeMillis
-    const { report, isQuiet } = yield* round(now - sweepGraceMs, "lost")
+    const { report, isQuiet, now, askedAtMs } = yield* round("lost")
     yield* walk.step
     counts.sweeps++
-    counts.sweptAt = yield* Clock.currentTimeMillis
+    counts.sweptElapsedMs = elapsedMsUnsafe(clock)
+    counts.sweptAt = now + Math.round(counts.sweptElapsedMs - askedAtMs)
     counts.lastError = undefined
     onRound(counts)
     const { loaded } = report
@@ -115,12 +117,12 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
   return {
     /** One round now over all commits, however young. With `load` false it changes no rows. */
     sweep: ({ load }: { readonly load: boolean }) =>
-      round(Number.MAX_SAFE_INTEGER, load ? "everything" : "nothing").pipe(
+      round(load ? "everything" : "nothing").pipe(
         Effect.tap(() => (load ? walk.whole : Effect.void)),
         Effect.map(({ report }) => report)
       ),
     /** The same with `load`, without comparing every account with the log. */
-    follow: Effect.map(round(Number.MAX_SAFE_INTEGER, "everything"), ({ report }) => report),
+    follow: Effect.map(round("everything"), ({ report }) => report),
     statusUnsafe: () => ({ ...counts }),
     regularly,
     /** Another node reconciles from now on. */
@@ -130,7 +132,10 @@ export const makeReconcileTails = Effect.fnUntraced(function* (
   }
 })
 
-/** One comparison of all tails with the projection, one at a time; what it finds goes into `counts`. */
+/**
+ * One comparison of all tails with the projection, one at a time; what it finds goes into `counts`. It goes by the event store's clock, as
+ * what is recorded does: the machine's may be off, and a node that takes no commands for that goes on to reconcile.
+ */
 const makeRound = Effect.fnUntraced(function* (
   model: ProjectionModel,
   engine: ProjectionEngine["Service"],
@@ -140,7 +145,8 @@ const makeRound = Effect.fnUntraced(function* (
 ) {
   const store = yield* EventStore
   const { partitions, clockSkewMaxMs, heartbeatMs } = yield* LedgerConfig
-  const { lostAfterMs, writerSilentMs } = yield* ReadSideConfig
+  const { lostAfterMs, sweepGraceMs, writerSilentMs } = yield* ReadSideConfig
+  const clock = yield* Clock.Clock
   const oneAtATime = yield* Semaphore.make(1)
   const silent = makeSilentWriters(writerSilentMs, heartbeatMs)
   const reconcileTail = yield* makeReconcileTail(model, engine, walk)
@@ -148,30 +154,32 @@ const makeRound = Effect.fnUntraced(function* (
   const beyond = new RecordedBeyond()
 
   const look = Effect.gen(function* () {
+    const askedAtMs = elapsedMsUnsafe(clock)
     // Read before the writers: one that is not among them begins above what the store's clock says to it then. That may be
     // another clock, of another gateway or after a failover, behind this one by as much as the skew bound.
-    const unseenFrom = (yield* store.heartbeat([])) - clockSkewMaxMs
+    const now = yield* store.heartbeat([])
+    const unseenFrom = now - clockSkewMaxMs
     // Read anew each round: the cursors begin again at 0 when the read model was lost. And read before the writers, so
     // that a cursor which another node moves meanwhile is not beyond the end of its tail.
     const swept = yield* model.swept
-    return { unseenFrom, swept, writers: yield* store.listWriters }
+    return { askedAtMs, now, unseenFrom, swept, writers: yield* store.listWriters }
   })
 
-  return Effect.fnUntraced(function* (youngest: Instant, loads: Loads) {
+  return Effect.fnUntraced(function* (loads: Loads) {
     yield* engine.refreshParked
-    const { unseenFrom, swept, writers } = yield* Effect.onError(look, () => Effect.sync(silent.forgetUnsafe))
+    const { askedAtMs, now, unseenFrom, swept, writers } = yield* Effect.onError(look, () =>
+      Effect.sync(silent.forgetUnsafe)
+    )
+    const youngest = loads === "lost" ? now - sweepGraceMs : Number.MAX_SAFE_INTEGER
     // What is complete would stop at them for ever. From the next listing on they count as fenced, with what they wrote by then.
     if (loads === "lost")
       for (const writerId of silent.look(writers, newestOf(writers))) yield* store.fenceWriter(writerId)
     beyond.note(writers, swept)
-    const now = yield* Clock.currentTimeMillis
     // The projection has all of these tails, and nothing can be missing.
     const isQuiet = writers.every(({ writerId, lastSeq }) => (swept.get(writerId) ?? 0) === lastSeq)
     const isLost = yield* Effect.cached(
       loads === "lost"
-        ? Effect.map(model.checkpoints, (checkpoints) =>
-            lostFrom(checkpoints, now, { lostAfterMs, partitions })
-          )
+        ? Effect.map(model.checkpoints, (checkpoints) => lostFrom(checkpoints, { lostAfterMs, partitions }))
         : Effect.succeed(() => loads === "everything")
     )
     const lag = makeLag(now, partitions)
@@ -195,7 +203,7 @@ const makeRound = Effect.fnUntraced(function* (
     for (let partition = 0; partition < partitions; partition++) {
       Object.assign(health.ofUnsafe(partition), lag.of(partition))
     }
-    return { report, isQuiet: isQuiet && isNothing(finished.report) }
+    return { report, isQuiet: isQuiet && isNothing(finished.report), now, askedAtMs }
   }, oneAtATime.withPermit)
 })
 
@@ -278,7 +286,6 @@ type HeadWalk = Effect.Success<ReturnType<typeof makeHeadWalk>>
 const lostFrom =
   (
     checkpoints: ReadonlyMap<number, CheckpointAt>,
-    now: Instant,
     { lostAfterMs, partitions }: { readonly lostAfterMs: number; readonly partitions: number }
   ) =>
   (missing: Missing): boolean => {
@@ -286,7 +293,7 @@ const lostFrom =
     return (
       checkpoint === undefined ||
       checkpoint.recordedAt >= missing.recordedAt + lostAfterMs ||
-      now - checkpoint.updatedAt >= lostAfterMs
+      checkpoint.quietMs >= lostAfterMs
     )
   }
 

@@ -1,6 +1,7 @@
 /** Runs the reconciliation of a projection with the log as a singleton of the cluster, and tells all nodes its result. */
-import { Context, Effect, Layer, Schema } from "effect"
+import { Clock, Context, Effect, Layer, Schema } from "effect"
 import { Instant } from "../../domain/Ids.ts"
+import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { type ProjectionModel, ReadModel } from "../../infra/readmodel/ReadModel.ts"
@@ -13,7 +14,7 @@ import { makeReconcileTails, type ReconcileReport, roundsASweep } from "./Reconc
 
 /** What the owner publishes for the other nodes. */
 const Published = Schema.Struct({
-  /** When the last round was completed (0: none yet). */
+  /** When the last round was completed, by the event store's clock (0: none yet). */
   sweptAt: Instant,
   /** What that round left for the bus to bring. */
   lag: Lag,
@@ -53,6 +54,25 @@ export class Reconciler extends Context.Service<
 const reconcilerSingleton = (projection: string) =>
   makeSingleton(`${projection}/sweep`, Schema.fromJsonString(Published))
 
+/** The last round of the owner's that was heard of here, by the time elapsed here. */
+const makeHeard = (published: () => typeof Published.Type | undefined, clock: Clock.Clock) => {
+  let sweptAt: Instant = 0
+  let elapsedMs = 0
+  return {
+    /** What the owner published last. */
+    hearUnsafe: () => {
+      const heard = published()
+      if (heard !== undefined && heard.sweptAt !== 0 && heard.sweptAt !== sweptAt) {
+        sweptAt = heard.sweptAt
+        elapsedMs = elapsedMsUnsafe(clock)
+      }
+      return heard
+    },
+    /** When it was heard of; 0 where none was. */
+    elapsedMsUnsafe: () => elapsedMs
+  }
+}
+
 /** Reconciles regularly while this node owns the singleton; runs in the scope. */
 export const startReconciler = Effect.fnUntraced(function* (
   name: string,
@@ -63,6 +83,7 @@ export const startReconciler = Effect.fnUntraced(function* (
   const singletons = yield* Singletons
   const { sweepMs, partitions } = yield* LedgerConfig
   const singleton = reconcilerSingleton(name)
+  const heardRounds = makeHeard(() => singletons.statusUnsafe(singleton), yield* Clock.Clock)
   const { sweep, statusUnsafe, forgetUnsafe, regularly } = yield* makeReconcileTails(
     model,
     engine,
@@ -99,7 +120,7 @@ export const startReconciler = Effect.fnUntraced(function* (
     sweepMs,
     Effect.void,
     Effect.suspend(() => {
-      const heard = singletons.statusUnsafe(singleton)?.completeTo ?? 0
+      const heard = heardRounds.hearUnsafe()?.completeTo ?? 0
       if (isOwned) return Effect.void
       return Effect.map(engine.refreshParked, () => {
         heardCompleteTo = heard
@@ -113,11 +134,13 @@ export const startReconciler = Effect.fnUntraced(function* (
     sweep,
     statusUnsafe: () => {
       const status = statusUnsafe()
-      const published = singletons.statusUnsafe(singleton)
+      const published = heardRounds.hearUnsafe()
+      const sweptElapsedMs = Math.max(status.sweptElapsedMs, heardRounds.elapsedMsUnsafe())
       // A new owner goes on from what the last one found.
       const completeTo = Math.max(status.completeTo, Math.min(published?.completeTo ?? 0, heardCompleteTo))
-      if (!isOwned) return { ...status, ...published, isOwned, completeTo }
-      return { ...status, isOwned, sweptAt: Math.max(status.sweptAt, published?.sweptAt ?? 0), completeTo }
+      if (!isOwned) return { ...status, ...published, isOwned, completeTo, sweptElapsedMs }
+      const sweptAt = Math.max(status.sweptAt, published?.sweptAt ?? 0)
+      return { ...status, isOwned, sweptAt, sweptElapsedMs, completeTo }
     }
   } satisfies Reconciler["Service"]
 })

@@ -43,8 +43,8 @@ export interface Checkpoint {
 }
 
 export interface CheckpointAt extends Checkpoint {
-  /** By the clock of the projector that moved it last. */
-  readonly updatedAt: Instant
+  /** How long ago it was written, in milliseconds, by the clock of the read model alone: those of the nodes may differ. */
+  readonly quietMs: number
 }
 
 /** What one transaction writes: the rows of the events between the two versions of each move. */

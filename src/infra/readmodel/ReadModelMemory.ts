@@ -13,6 +13,7 @@ import {
   type Version
 } from "../../domain/Ids.ts"
 import type { Asset } from "../../domain/Money.ts"
+import { elapsedMsUnsafe } from "../config/Elapsed.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import type { WriterId } from "../eventstore/EventStore.ts"
 import type { EventKey } from "../eventstore/EventStoreTypes.ts"
@@ -22,7 +23,7 @@ import type {
   AccountHoldsQuery,
   AssetSum,
   BooksBatch,
-  CheckpointAt,
+  Checkpoint,
   ContraBalance,
   ExpiryPlace,
   ExpiryQuery,
@@ -50,13 +51,18 @@ interface Tables {
   readonly sumPrefixes: Map<string, boolean>
   /** By prefix and asset. */
   readonly sums: Map<string, PrefixSum>
-  readonly checkpoints: Map<number, CheckpointAt>
+  readonly checkpoints: Map<number, WrittenCheckpoint>
   readonly swept: Map<WriterId, number>
   readonly parked: Map<AccountId, Parked>
   /** By account and version. */
   readonly skipped: Map<string, Parked>
   /** Raised where other prefixes are declared. */
   generation: number
+}
+
+interface WrittenCheckpoint extends Checkpoint {
+  /** By the time elapsed of the process that has the tables, whichever clock a caller has. */
+  readonly writtenMs: number
 }
 
 interface PrefixSum extends AssetSum {
@@ -78,11 +84,13 @@ export const makeReadModelMemory = Effect.gen(function* () {
     skipped: new Map(),
     generation: 0
   }
+  const clock = yield* Clock.Clock
+  const nowMs = () => elapsedMsUnsafe(clock)
   return {
     ...makeReads(tables),
     ...makeSums(tables),
-    ...makeBatches(tables, yield* ProjectionWaiters),
-    ...makePositions(tables),
+    ...makeBatches(tables, yield* ProjectionWaiters, nowMs),
+    ...makePositions(tables, nowMs),
     ...makeParking(tables),
     frozen: Effect.sync(() => freezeTables(tables))
   } satisfies ReadModel["Service"]
@@ -122,10 +130,11 @@ const makeReads = (tables: Tables): ReadModelReads => ({
 
 const makeBatches = (
   tables: Tables,
-  waiters: ProjectionWaiters["Service"]
+  waiters: ProjectionWaiters["Service"],
+  nowMs: () => number
 ): Pick<ReadModelWrites, "look" | "apply" | "reload" | "heldHeads"> => {
-  const written = (batch: BooksBatch, now: number): true => {
-    write(tables, batch, now)
+  const written = (batch: BooksBatch): true => {
+    write(tables, batch, nowMs())
     for (const { head } of batch.moves) waiters.reachedUnsafe(head.account.id, head.account.version)
     return true
   }
@@ -137,19 +146,18 @@ const makeBatches = (
         heads: pick(tables.heads, accounts)
       })),
     apply: (batch) =>
-      Effect.map(
-        Clock.currentTimeMillis,
-        (now) =>
+      Effect.sync(
+        () =>
           isOfNow(tables, batch) &&
           batch.moves.every((move) => versionOf(tables, move.head.account.id) === move.from) &&
-          written(batch, now)
+          written(batch)
       ),
     reload: ({ account, version, hash }, _partition, batch) =>
-      Effect.map(Clock.currentTimeMillis, (now) => {
+      Effect.sync(() => {
         const head = tables.heads.get(account)
         if (head?.account.version !== version || head.hash !== hash || !isOfNow(tables, batch)) return false
         erase(tables, account)
-        return written(batch, now)
+        return written(batch)
       }),
     heldHeads: ({ after, limit }) =>
       Effect.sync(() =>
@@ -222,9 +230,18 @@ const lackOf = ({ heads, sums }: Tables, prefix: string): ReadonlyArray<AssetSum
 }
 
 const makePositions = (
-  tables: Tables
+  tables: Tables,
+  nowMs: () => number
 ): Pick<ReadModelWrites, "checkpoints" | "behind" | "swept" | "moveSwept" | "forgetSwept"> => ({
-  checkpoints: Effect.sync(() => new Map(tables.checkpoints)),
+  checkpoints: Effect.sync(
+    () =>
+      new Map(
+        [...tables.checkpoints].map(([partition, { writtenMs, ...checkpoint }]) => [
+          partition,
+          { ...checkpoint, quietMs: Math.floor(nowMs() - writtenMs) }
+        ])
+      )
+  ),
   behind: (positions) =>
     Effect.sync(() =>
       positions
@@ -298,7 +315,7 @@ const isLater = (a: ExpiryPlace, b: ExpiryPlace): boolean => {
   return a.account === b.account ? a.hold > b.hold : a.account > b.account
 }
 
-const write = (tables: Tables, batch: BooksBatch, now: number): void => {
+const write = (tables: Tables, batch: BooksBatch, nowMs: number): void => {
   for (const { head } of batch.moves) tables.heads.set(head.account.id, head)
   for (const line of batch.lines) {
     const lines = tables.lines.get(line.account) ?? []
@@ -327,7 +344,7 @@ const write = (tables: Tables, batch: BooksBatch, now: number): void => {
       checkpoint.recordedAt,
       tables.checkpoints.get(checkpoint.partition)?.recordedAt ?? 0
     )
-    tables.checkpoints.set(checkpoint.partition, { ...checkpoint, recordedAt, updatedAt: now })
+    tables.checkpoints.set(checkpoint.partition, { ...checkpoint, recordedAt, writtenMs: nowMs })
   }
 }
 

@@ -4,11 +4,11 @@
  */
 import { PgTypes } from "@effect/sql-pg"
 import type { PgClient } from "@effect/sql-pg/PgClient"
-import { Clock, Effect, Random } from "effect"
+import { Effect, Random } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { AccountId } from "../../domain/Ids.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
-import { int8Array, int8Value, textArray, toInstant } from "../postgres/Columns.ts"
+import { int8Array, int8Value, textArray } from "../postgres/Columns.ts"
 import { describeSqlError, isRolledBack, serverFieldOf, sqlStateOf } from "../postgres/SqlState.ts"
 import { hasSums, type Projection, sumPrefixesTable, type Written } from "./Projection.ts"
 import { ProjectionWaiters } from "./ProjectionWaiters.ts"
@@ -128,12 +128,7 @@ const makeBatches = Effect.fnUntraced(function* (sql: PgClient, projection: Proj
     const checkpoints =
       batch.checkpoints.length === 0
         ? []
-        : [
-            {
-              text: text.setCheckpoint,
-              params: checkpointParams(batch.checkpoints, yield* Clock.currentTimeMillis)
-            }
-          ]
+        : [{ text: text.setCheckpoint, params: checkpointParams(batch.checkpoints) }]
     if (batch.moves.length > 0) {
       yield* guarded(moveGuard(prefix, batch), [...projection.write(prefix, batch), ...checkpoints])
     } else for (const { text: alone, params } of checkpoints) yield* run(alone, params)
@@ -314,11 +309,13 @@ const statementsOf = (prefix: string) => ({
     SELECT wanted.id, found.version FROM unnest($1::text[]) AS wanted(id)
     CROSS JOIN LATERAL (SELECT b.version FROM ${prefix}_balances b WHERE b.account = wanted.id LIMIT 1) AS found`,
 
-  checkpoints: `SELECT ${checkpointColumns.list}, updated_at FROM ${prefix}_checkpoints`,
+  checkpoints: `
+    SELECT ${checkpointColumns.list}, (extract(epoch FROM clock_timestamp() - updated_at) * 1000)::int8
+    FROM ${prefix}_checkpoints`,
 
   setCheckpoint: `
     INSERT INTO ${prefix}_checkpoints AS c (${checkpointColumns.list}, updated_at)
-    SELECT *, $${checkpointColumns.size + 1}::timestamptz FROM unnest(${checkpointColumns.casts()})
+    SELECT *, clock_timestamp() FROM unnest(${checkpointColumns.casts()})
     ON CONFLICT (partition_id) DO UPDATE SET position = excluded.position,
       recorded_at = GREATEST(c.recorded_at, excluded.recorded_at), updated_at = excluded.updated_at`,
 
@@ -361,11 +358,9 @@ const statementsOf = (prefix: string) => ({
 
 const toCheckpoint = (row: ReadonlyArray<unknown>): [number, CheckpointAt] => {
   const checkpoint = checkpointColumns.decode(row)
-  return [checkpoint.partition, { ...checkpoint, updatedAt: toInstant(row[checkpointColumns.size]) }]
+  return [checkpoint.partition, { ...checkpoint, quietMs: Number(row[checkpointColumns.size]) }]
 }
 
 /** In order of partition, so that two projectors on the same ones wait for each other and do not deadlock. */
-const checkpointParams = (checkpoints: ReadonlyArray<Checkpoint>, now: number) => [
-  ...checkpointColumns.arrays(checkpoints.toSorted((a, b) => a.partition - b.partition)),
-  PgTypes.timestamptz(now)
-]
+const checkpointParams = (checkpoints: ReadonlyArray<Checkpoint>) =>
+  checkpointColumns.arrays(checkpoints.toSorted((a, b) => a.partition - b.partition))
