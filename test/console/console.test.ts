@@ -376,6 +376,7 @@ layer(world, { excludeTestServices: true })("the console", (it) => {
         assert.match(await seen(parked), /customer:emil[\s\S]*no such column <img src=x/)
         await page.context().close()
       })
+      yield* readModel.beginRelease([account])
       yield* readModel.unpark([account])
     })
   )

@@ -739,7 +739,50 @@ export const readModelContract = (name: string, layer: Layer.Layer<ReadModel, un
           [b]
         )
         yield* readModel.unpark([a])
+        assert.lengthOf(yield* readModel.parked, 1, "it is not past its event")
+        yield* readModel.beginRelease([a])
+        assert.deepStrictEqual(yield* readModel.parked, [{ ...parked, reason: "still", version: 2 }])
+        assert.deepStrictEqual(
+          (yield* readModel.behind(positions)).map((position) => position.account),
+          [a, b]
+        )
+        yield* readModel.unpark([a, b])
         assert.deepStrictEqual(yield* readModel.parked, [])
+      })
+    )
+
+    test(
+      "tells what a parked account lacks once it is past its event, and releases one that has no row",
+      Effect.gen(function* () {
+        const readModel = yield* ReadModel
+        const eventWriter = new EventWriter()
+        eventWriter.commit(openAccount("a"), deposit("a", 1n), deposit("a", 1n))
+        assert.isTrue(yield* readModel.apply(batchOf(eventWriter.log.slice(0, 1))))
+        const at = (account: AccountId, version: number) => ({ account, version, reason: "poison", since: 1 })
+        yield* readModel.park([at(a, 2), at(b, 1)])
+        const lacks = Effect.map(
+          readModel.behind([
+            { account: a, version: 3 },
+            { account: b, version: 1 }
+          ]),
+          (found) => found.map(({ account, reached }) => `${account}@${reached}`)
+        )
+        assert.deepStrictEqual(yield* lacks, [])
+        const { moves, ...rest } = batchOf(eventWriter.log.slice(0, 2))
+        const next = {
+          ...rest,
+          moves: moves.map((move) => ({ ...move, from: 1 })),
+          lines: rest.lines.slice(1)
+        }
+        assert.isTrue(yield* readModel.apply({ ...next, contras: next.contras.slice(-1) }))
+        assert.deepStrictEqual(yield* lacks, ["a@2"])
+        yield* readModel.beginRelease([a, b])
+        assert.deepStrictEqual(yield* lacks, ["a@2", "b@0"])
+        assert.deepStrictEqual(yield* readModel.parked, [at(a, 2), at(b, 0)])
+        // Parked again meanwhile, by another process.
+        yield* readModel.park([at(a, 3)])
+        yield* readModel.unpark([a, b])
+        assert.deepStrictEqual(yield* readModel.parked, [at(a, 3)])
       })
     )
 

@@ -402,6 +402,7 @@ export class Outside {
         this.#counts.add("path account parked")
         return call(books.park(parked))
       },
+      beginRelease: (accounts) => call(books.beginRelease(accounts)),
       unpark: (accounts) => call(books.unpark(accounts)),
       skipped: call(books.skipped),
       heads: (accounts) => call(books.heads(accounts)),

@@ -5,36 +5,45 @@
  */
 import { Clock, Effect, Exit } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
+import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import type { Parked, ProjectionModel } from "../../infra/readmodel/ReadModel.ts"
+
+/** Accounts that are tried again, each as often as that is under way: they are not at their end yet. */
+const makeTried = () => {
+  const times = new Map<AccountId, number>()
+  return {
+    has: (account: AccountId): boolean => times.has(account),
+    listUnsafe: (): Iterable<AccountId> => times.keys(),
+    count: (accounts: ReadonlyArray<AccountId>, change: 1 | -1) =>
+      Effect.sync(() => {
+        for (const account of accounts) {
+          const left = (times.get(account) ?? 0) + change
+          if (left > 0) times.set(account, left)
+          else times.delete(account)
+        }
+      })
+  }
+}
 
 /** `forgetUnsafe` drops what is remembered of the rows of accounts: they may change behind its back. */
 export const makeParking = (
-  readModel: Pick<ProjectionModel, "parked" | "park" | "unpark" | "versions">,
+  readModel: Pick<ProjectionModel, "parked" | "park" | "beginRelease" | "unpark" | "versions">,
   forgetUnsafe: (accounts: ReadonlyArray<AccountId>) => void
 ) => {
   let parked = new Set<AccountId>()
   /** Parked by this process since it last released them, whatever it took over from others meanwhile. */
   const parkedHere = new Set<AccountId>()
-  /** Those that are tried again, each as often as that is under way: they are not at their end yet. */
-  const tried = new Map<AccountId, number>()
-  const count = (accounts: ReadonlyArray<AccountId>, change: 1 | -1) =>
-    Effect.sync(() => {
-      for (const account of accounts) {
-        const times = (tried.get(account) ?? 0) + change
-        if (times > 0) tried.set(account, times)
-        else tried.delete(account)
-      }
-    })
+  const tried = makeTried()
   return {
     isParked: (account: AccountId): boolean => parked.has(account),
     isParkedOrTried: (account: AccountId): boolean => parked.has(account) || tried.has(account),
     /** Those that are tried again included. */
-    listUnsafe: (): ReadonlyArray<AccountId> => [...new Set([...parked, ...tried.keys()])],
+    listUnsafe: (): ReadonlyArray<AccountId> => [...new Set([...parked, ...tried.listUnsafe()])],
     /** Until the scope ends, the accounts are tried again; where it ends by a failure they are parked as before, as far as is known. */
     whileTried: (accounts: ReadonlyArray<AccountId>) =>
-      Effect.acquireRelease(count(accounts, 1), (_, exit) => {
+      Effect.acquireRelease(tried.count(accounts, 1), (_, exit) => {
         if (Exit.isFailure(exit)) for (const account of accounts) parked.add(account)
-        return count(accounts, -1)
+        return tried.count(accounts, -1)
       }),
     park: Effect.fnUntraced(function* ({ account, version, reason }: Omit<Parked, "since">) {
       forgetUnsafe([account])
@@ -52,13 +61,27 @@ export const makeParking = (
         parkedHere.delete(account)
       }
     },
-    /** Unparks those that were not parked again; answers them. */
-    release: Effect.fnUntraced(function* (accounts: ReadonlyArray<AccountId>) {
-      const free = accounts.filter((account) => !parkedHere.has(account))
-      yield* readModel.unpark(free)
-      forgetUnsafe(free)
-      for (const account of free) parked.delete(account)
-      return free
+    /**
+     * Unparks accounts that are past their event, unless they were parked again. A reconciler that saw one parked may have passed over
+     * what was committed meanwhile, so it is caught up once more before its row goes: wherever this ends, the row says that the
+     * account is to be released, or the account has everything.
+     */
+    release: Effect.fnUntraced(function* (
+      accounts: ReadonlyArray<AccountId>,
+      catchUp: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<unknown, StoreUnavailable>
+    ) {
+      const isFree = (account: AccountId) => !parkedHere.has(account)
+      const past = accounts.filter(isFree)
+      if (past.length === 0) return
+      yield* readModel.beginRelease(past)
+      yield* catchUp(past)
+      yield* readModel.unpark(past.filter(isFree))
+      forgetUnsafe(past)
+      const left = new Set((yield* readModel.parked).map(({ account }) => account))
+      for (const account of past) {
+        if (left.has(account)) parked.add(account)
+        else parked.delete(account)
+      }
     }),
     /** Takes over what others parked; answers accounts that got past their event, by a newer program perhaps. */
     refresh: Effect.gen(function* () {
@@ -66,7 +89,8 @@ export const makeParking = (
       const accounts = rows.map((row) => row.account)
       const versions =
         accounts.length === 0 ? new Map<AccountId, number>() : yield* readModel.versions(accounts)
-      parked = new Set(rows.map((row) => row.account))
+      // What is tried here is projected until it is parked here again, though its row is still there.
+      parked = new Set(accounts.filter((account) => !tried.has(account) || parkedHere.has(account)))
       return rows.filter((row) => (versions.get(row.account) ?? 0) >= row.version).map((row) => row.account)
     })
   }

@@ -132,9 +132,7 @@ export const makeProjectionEngine = Effect.fnUntraced(function* (readModel: Proj
       parking.tryAgainUnsafe(accounts)
       const { reloaded, stuck } = yield* divergence.check(accounts)
       yield* catchUp(accounts.filter((account) => !stuck.includes(account)))
-      const free = yield* parking.release(accounts)
-      // A reconciler that saw them parked may have passed over what was committed meanwhile.
-      yield* catchUp(free)
+      yield* parking.release(accounts, catchUp)
       yield* catchUpReloaded(reloaded)
     }, Effect.scoped)
   const again = {
@@ -268,9 +266,7 @@ const makeCatchUp = Effect.fnUntraced(function* (
   /** What was recorded of a reloaded account is there: before that its balance would be taken for one that it has. */
   const unpark = Effect.fnUntraced(function* (reloaded: ReadonlyArray<AccountId>) {
     if (reloaded.length === 0) return
-    const free = yield* parking.release(reloaded)
-    // A reconciler that saw them parked may have passed over what was committed meanwhile.
-    yield* catchUp(free)
+    yield* parking.release(reloaded, catchUp)
     yield* skipKnown(reloaded)
   })
 

@@ -246,7 +246,10 @@ export interface ReadModelWrites {
     readonly limit: number
   }) => Effect.Effect<ReadonlyArray<HeldHead>, StoreUnavailable>
   readonly checkpoints: Effect.Effect<ReadonlyMap<number, CheckpointAt>, StoreUnavailable>
-  /** The positions that are not reached, with the version that the account is at. Parked accounts are left out. */
+  /**
+   * The positions that are not reached, with the version that the account is at. Accounts that are parked before their event are left
+   * out: those that are past it are to be released.
+   */
   readonly behind: (
     positions: ReadonlyArray<Position>
   ) => Effect.Effect<ReadonlyArray<Position & { readonly reached: Version }>, StoreUnavailable>
@@ -259,6 +262,12 @@ export interface ReadModelWrites {
   readonly parked: Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>
   /** Leaves out accounts that got past their event meanwhile, because it was skipped, or projected by a newer program. */
   readonly park: (parked: ReadonlyArray<Parked>) => Effect.Effect<void, StoreUnavailable>
+  /**
+   * From here on these accounts count as past their event, at whatever version they are: `behind` tells what they lack, and each process
+   * that looks releases them.
+   */
+  readonly beginRelease: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>
+  /** Leaves out accounts that are not past their event: they were parked again, perhaps by another process. */
   readonly unpark: (accounts: ReadonlyArray<AccountId>) => Effect.Effect<void, StoreUnavailable>
   /** Events that were skipped, in order of account and version; `since` is when they were. */
   readonly skipped: Effect.Effect<ReadonlyArray<Parked>, StoreUnavailable>

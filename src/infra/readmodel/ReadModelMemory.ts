@@ -246,7 +246,10 @@ const makePositions = (
     Effect.sync(() =>
       positions
         .map((position) => ({ ...position, reached: versionOf(tables, position.account) }))
-        .filter(({ account, version, reached }) => reached < version && !tables.parked.has(account))
+        .filter(
+          ({ account, version, reached }) =>
+            reached < version && (tables.parked.get(account)?.version ?? 0) <= reached
+        )
     ),
   swept: Effect.sync(() => new Map(tables.swept)),
   moveSwept: (writerId, from, to) =>
@@ -259,7 +262,9 @@ const makePositions = (
     })
 })
 
-const makeParking = (tables: Tables): Pick<ReadModelWrites, "parked" | "park" | "unpark" | "skipped"> => ({
+const makeParking = (
+  tables: Tables
+): Pick<ReadModelWrites, "parked" | "park" | "beginRelease" | "unpark" | "skipped"> => ({
   parked: Effect.sync(() => [...tables.parked.values()].toSorted(byText((row) => row.account))),
   park: (list) =>
     Effect.sync(() => {
@@ -268,9 +273,20 @@ const makeParking = (tables: Tables): Pick<ReadModelWrites, "parked" | "park" | 
         tables.parked.set(one.account, { ...one, since: tables.parked.get(one.account)?.since ?? one.since })
       }
     }),
+  beginRelease: (accounts) =>
+    Effect.sync(() => {
+      for (const account of accounts) {
+        const row = tables.parked.get(account)
+        const version = versionOf(tables, account)
+        if (row !== undefined && row.version > version) tables.parked.set(account, { ...row, version })
+      }
+    }),
   unpark: (accounts) =>
     Effect.sync(() => {
-      for (const account of accounts) tables.parked.delete(account)
+      for (const account of accounts) {
+        const row = tables.parked.get(account)
+        if (row !== undefined && row.version <= versionOf(tables, account)) tables.parked.delete(account)
+      }
     }),
   skipped: Effect.sync(() => [...tables.skipped.values()])
 })

@@ -107,9 +107,10 @@ const makeParking = (query: Query, text: Statements) =>
   ({
     parked: Effect.map(query(text.parked, []), (rows) => rows.map((row) => parkedColumns.decode(row))),
     park: (parked) => Effect.asVoid(query(text.park, parkedColumns.arrays(parked))),
+    beginRelease: (accounts) => Effect.asVoid(query(text.beginRelease, [textArray(accounts)])),
     unpark: (accounts) => Effect.asVoid(query(text.unpark, [textArray(accounts)])),
     skipped: Effect.map(query(text.skipped, []), (rows) => rows.map((row) => skippedColumns.decode(row)))
-  }) satisfies Pick<ProjectionModel, "parked" | "park" | "unpark" | "skipped">
+  }) satisfies Pick<ProjectionModel, "parked" | "park" | "beginRelease" | "unpark" | "skipped">
 
 const makeBatches = Effect.fnUntraced(function* (sql: PgClient, projection: Projection, prefix: string) {
   const waiters = yield* ProjectionWaiters
@@ -326,7 +327,9 @@ const statementsOf = (prefix: string) => ({
       SELECT b.version FROM ${prefix}_balances b WHERE b.account = wanted.id LIMIT 1
     ) AS found ON true
     WHERE (found.version IS NULL OR found.version < wanted.version)
-      AND NOT EXISTS (SELECT 1 FROM ${prefix}_parked_accounts p WHERE p.account = wanted.id)`,
+      AND NOT EXISTS (
+        SELECT 1 FROM ${prefix}_parked_accounts p WHERE p.account = wanted.id AND p.version > coalesce(found.version, 0)
+      )`,
 
   heldHeads: `SELECT account, version, hash FROM ${prefix}_balances WHERE account > $1 ORDER BY account LIMIT $2`,
 
@@ -347,7 +350,13 @@ const statementsOf = (prefix: string) => ({
     WHERE NOT EXISTS (SELECT 1 FROM ${prefix}_balances b WHERE b.account = u.account AND b.version >= u.version)
     ON CONFLICT (account) DO UPDATE SET version = excluded.version, reason = excluded.reason`,
 
-  unpark: `DELETE FROM ${prefix}_parked_accounts WHERE account = ANY($1::text[])`,
+  beginRelease: `
+    UPDATE ${prefix}_parked_accounts p SET version = ${versionIn(prefix)}
+    WHERE p.account = ANY($1::text[]) AND p.version > ${versionIn(prefix)}`,
+
+  unpark: `
+    DELETE FROM ${prefix}_parked_accounts p
+    WHERE p.account = ANY($1::text[]) AND p.version <= ${versionIn(prefix)}`,
 
   skipped: `SELECT ${skippedColumns.list} FROM ${prefix}_skipped ORDER BY account, version`,
 
@@ -355,6 +364,10 @@ const statementsOf = (prefix: string) => ({
     INSERT INTO ${prefix}_skipped (${skippedColumns.list}) VALUES (${skippedColumns.placeholders()})
     ON CONFLICT (account, version) DO NOTHING`
 })
+
+/** The version that a parked account is at. */
+const versionIn = (prefix: string) =>
+  `coalesce((SELECT b.version FROM ${prefix}_balances b WHERE b.account = p.account), 0)`
 
 const toCheckpoint = (row: ReadonlyArray<unknown>): [number, CheckpointAt] => {
   const checkpoint = checkpointColumns.decode(row)
