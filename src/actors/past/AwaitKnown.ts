@@ -2,12 +2,13 @@
  * Waits until the read model can answer about an instant at which things were recorded: until no writer can still commit
  * at or before it, and everything that was committed by then is projected.
  */
-import { Clock, Effect, Option } from "effect"
+import { Effect, Option } from "effect"
 import { NotYetVisible, Unavailable } from "../../domain/Errors.ts"
 import { type Instant, printInstant } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
+import { AnswerClock } from "../../infra/readmodel/AnswerClock.ts"
 import { ProjectionWaiters } from "../../infra/readmodel/ProjectionWaiters.ts"
 import { ReadModel } from "../../infra/readmodel/ReadModel.ts"
 import { missingIn, unsweptTails } from "../projections/ProjectionLag.ts"
@@ -19,7 +20,8 @@ export const makeAwaitKnown = Effect.gen(function* () {
   const readModel = yield* ReadModel
   const waiters = yield* ProjectionWaiters
   const closed = yield* ClosedTimestamps
-  const { queryDeadlineMs } = yield* LedgerConfig
+  const answerNow = yield* AnswerClock
+  const { clockSkewMaxMs, queryDeadlineMs } = yield* LedgerConfig
   const { sweepCommitsMax, tokenPollMs } = yield* ReadSideConfig
 
   /** Waits until the read model has everything that is in the log now. */
@@ -37,10 +39,28 @@ export const makeAwaitKnown = Effect.gen(function* () {
     }
   })
 
+  /**
+   * As late as this process's clock says, for what it recorded itself is to be in the answer, and within the skew bound of the event
+   * store's: by a clock far ahead the instant would not be closed in time, and by one behind the answer would be old.
+   */
+  const now = Effect.gen(function* () {
+    const storeNow = yield* store.heartbeat([])
+    return Math.min(Math.max(yield* answerNow, storeNow), storeNow + clockSkewMaxMs)
+  }).pipe(
+    Effect.mapError(unavailable),
+    Effect.timeoutOrElse({
+      duration: queryDeadlineMs,
+      orElse: () =>
+        Effect.fail(
+          new Unavailable({ what: "event store", reason: `it gave no answer within ${queryDeadlineMs} ms` })
+        )
+    })
+  )
+
   return Effect.fnUntraced(function* (
     instant: Instant | undefined
   ): Effect.fn.Return<Instant, NotYetVisible | Unavailable> {
-    const knownAt = instant ?? (yield* Clock.currentTimeMillis)
+    const knownAt = instant ?? (yield* now)
     // Closed first: no commit that counts can come afterwards, so the tails hold all of them.
     yield* closed.awaitClosed(knownAt)
     const reached = yield* Effect.mapError(waiters.inTime(awaitReached, queryDeadlineMs), unavailable)

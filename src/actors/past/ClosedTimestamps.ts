@@ -3,7 +3,7 @@
  * past has an answer that never changes (design §4, I9). Every writer tells the store up to when it is closed; one that
  * gave no sign of life for many heartbeats is fenced, so that not even a zombie can write into an answered past.
  */
-import { Clock, Context, Effect, Layer, Schedule, Semaphore } from "effect"
+import { Context, Effect, Layer, Schedule, Semaphore } from "effect"
 import { NotYetVisible, Unavailable } from "../../domain/Errors.ts"
 import { type Instant, printInstant } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
@@ -36,18 +36,20 @@ const openUntil = (instant: Instant, closedUpTo: Instant) =>
 const make = Effect.gen(function* () {
   const store = yield* EventStore
   const limits = yield* LedgerConfig
-  const clock = yield* Clock.Clock
   const silent = makeSilentWriters(limits.heartbeatMs * missedHeartbeatsMax, limits.heartbeatMs)
   // One look at a time serves all who wait for it, however many they are.
   const looking = Semaphore.makeUnsafe(1)
   let looks = 0
   let closedUpTo: Instant = -1
+  /** What the store's clock said at the last look; the machine's may be off. */
+  let lookedAt: Instant = -1
 
   const look = Effect.gen(function* () {
     looks++
     // Read before the writers: one that registers later begins above what the store's clock says to it then. That may be
     // another clock, of another gateway or after a failover, behind this one by as much as the skew bound.
     const storeNow = yield* store.heartbeat([])
+    lookedAt = storeNow
     const writers = yield* store.listWriters
     const stayedSilent = new Set(silent.look(writers, storeNow))
     let least = storeNow - limits.clockSkewMaxMs - 1
@@ -70,13 +72,11 @@ const make = Effect.gen(function* () {
 
   const awaitClosed = Effect.fn("ClosedTimestamps.awaitClosed")(function* (instant: Instant) {
     if (instant <= closedUpTo) return
-    if (instant > clock.currentTimeMillisUnsafe() + limits.queryDeadlineMs) {
-      return yield* openUntil(instant, clock.currentTimeMillisUnsafe())
-    }
     yield* lookFor(instant).pipe(
       Effect.retry({
         schedule: Schedule.spaced(pollMs),
-        while: (error) => error._tag === "NotYetVisible"
+        // One that is far in the future is not waited for.
+        while: (error) => error._tag === "NotYetVisible" && instant <= lookedAt + limits.queryDeadlineMs
       }),
       Effect.timeoutOrElse({
         duration: limits.queryDeadlineMs,
