@@ -1,10 +1,10 @@
-/** A feed of a log with very many writers: its cursors come back as headers. */
+/** Feeds of large logs: cursors of very many writers come back as headers, and events are printed as their client takes them. */
 import { assert, layer } from "@effect/vitest"
 import { Effect, Layer, Result, Stream } from "effect"
 import { SubscriptionCursor } from "../../src/actors/subscriptions/SubscriptionCursor.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { memoryLedger } from "../support/callers.ts"
-import { openHttpLayer } from "../support/httpWorld.ts"
+import { openHttpLayer, sendInMemory } from "../support/httpWorld.ts"
 import { ownPort } from "../support/ports.ts"
 
 const writers = Array.from({ length: 4_000 }, (_, nth): [string, number] => [
@@ -13,6 +13,39 @@ const writers = Array.from({ length: 4_000 }, (_, nth): [string, number] => [
 ])
 
 layer(memoryLedger, { excludeTestServices: true })("a feed over HTTP", (it) => {
+  it.effect("is printed no further ahead than its client takes it, however much was read at once", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        yield* inside.dispatch({ _tag: "OpenAccount", account: "slow", asset: "USD/2", owner: "Ann" })
+        const [event] = yield* Stream.runCollect(Stream.take(inside.subscribe({ accountPrefix: "slow" }), 1))
+        assert.isDefined(event)
+        if (event === undefined) return
+        const printed = new Set<number>()
+        const items = Array.from({ length: 500 }, (_, nth) => ({
+          ...event,
+          version: nth + 1,
+          get hash() {
+            printed.add(nth)
+            return "x".repeat(10_000)
+          }
+        }))
+        const ledger: Ledger["Service"] = { ...inside, subscribe: () => Stream.fromIterable(items) }
+        const send = yield* sendInMemory({ ledger })
+        const response = yield* Effect.promise(() => send("/v1/feed"))
+        const reader = response.body?.getReader()
+        yield* Effect.promise(async () => reader?.read())
+        yield* Effect.sleep("300 millis")
+        // 64 KiB and one event wait for it, and what it was given before.
+        assert.isBelow(printed.size, 30)
+        yield* Effect.promise(async () => {
+          while ((await reader?.read())?.done === false);
+        })
+        assert.strictEqual(printed.size, items.length)
+      })
+    )
+  )
+
   it.effect("goes on after a cursor that names more writers than a header has room for", () =>
     Effect.scoped(
       Effect.gen(function* () {

@@ -3,6 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Fiber, Scheduler } from "effect"
 import { TestClock } from "effect/testing"
 import { LogFollower } from "../../src/actors/subscriptions/LogFollower.ts"
+import { LoneReaders } from "../../src/actors/subscriptions/LoneReaders.ts"
 import { SharedCommit } from "../../src/actors/subscriptions/SharedEvent.ts"
 import { makeSharedTail } from "../../src/actors/subscriptions/SharedTail.ts"
 import { SubscriptionCursor } from "../../src/actors/subscriptions/SubscriptionCursor.ts"
@@ -62,7 +63,8 @@ const seated = Effect.fnUntraced(function* (store: EventStore["Service"]) {
   const feed = { changedUnsafe: () => Effect.never }
   const shared = yield* makeSharedTail(store, feed, fast, 100)
   yield* shared.join
-  const log = { store, feed, limits: fast, disorderMs: 100, shared }
+  const alone = yield* LoneReaders.make(fast)
+  const log = { store, feed, limits: fast, disorderMs: 100, shared, alone }
   const follower = new LogFollower(log, new SubscriptionCursor(), "", true)
   yield* follower.step
   while (!shared.list.isReading) yield* Effect.yieldNow

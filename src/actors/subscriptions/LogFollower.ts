@@ -2,6 +2,7 @@
 import { Effect, Result } from "effect"
 import type { ReadSideLimits } from "../../infra/config/ReadSideConfig.ts"
 import type { Commit, EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
+import type { LoneReader, LoneReaders } from "./LoneReaders.ts"
 import { type ListedCut, makeListCut, makeMergedTails, readCommitsOf } from "./MergedTails.ts"
 import { type CommittedEvent, type SharedEvent, toCommitted } from "./SharedEvent.ts"
 import type { SharedFind, SharedPlace, SharedPoint, SharedSeat } from "./SharedList.ts"
@@ -27,16 +28,21 @@ export interface FollowedLog {
   /** As of `makeMergedTails`. */
   readonly disorderMs: number
   readonly shared: SharedTail
+  readonly alone: LoneReaders
 }
 
-export class LogFollower {
+export class LogFollower implements LoneReader {
   readonly #log: FollowedLog
   readonly #prefix: string
   readonly #isWokenByAll: boolean
   /** Where it is, but for what it took from the list for all. */
   #cursor: SubscriptionCursor
-  /** What it keeps to read by itself. */
+  /** What it keeps to read by itself, while it has a turn. */
   #tails: ReturnType<typeof makeMergedTails> | undefined
+  /** Its next step takes a cut. */
+  #isAtCut = true
+  /** The cut that it waited for and has not taken. */
+  #listed: ListedCut | undefined
   /** It has come to the end of a cut since it began to read by itself. */
   #hadAll = false
   /** Where its cut is one of the reader for all, until it takes its seat. */
@@ -54,6 +60,7 @@ export class LogFollower {
     this.#cursor = from
     this.#prefix = prefix
     this.#isWokenByAll = isWokenByAll
+    log.alone.join(this)
   }
 
   /** The next events; none where it had to wait for them. A follower that failed cannot go on: its cursor is resumed by a new one. */
@@ -63,27 +70,68 @@ export class LogFollower {
 
   /** To be called when it is over. */
   readonly leave = (): void => {
-    if (this.#joint !== undefined) this.#log.shared.list.letGo(this.#joint)
-    this.#joint = undefined
+    this.#letGo()
     this.#seat?.leave()
     this.#seat = undefined
+    this.#log.alone.leave(this)
   }
 
-  /** Once it had everything, its next cut is one that the reader for all takes: there it takes its seat. */
-  readonly #listCut: Effect.Effect<ListedCut, StoreUnavailable> = Effect.suspend(() => {
-    const { shared, store } = this.#log
-    const joint = this.#hadAll ? shared.list.nextCut : Effect.undefined
-    return Effect.flatMap(joint, (found) => {
+  readonly forget = (): void => {
+    this.#letGo()
+    this.#tails = undefined
+    this.#isAtCut = true
+  }
+
+  #letGo(): void {
+    if (this.#joint !== undefined) this.#log.shared.list.letGo(this.#joint)
+    this.#joint = undefined
+  }
+
+  /** Once it had everything, its next cut is one that the reader for all takes: there it takes its seat. It needs no turn to wait for that. */
+  readonly #awaitCut = Effect.suspend(() =>
+    Effect.map(this.#log.shared.list.nextCut, (found) => {
+      this.#letGo()
       this.#joint = found?.place
-      return found === undefined ? makeListCut(store) : Effect.succeed(found.listed)
+      this.#listed = found?.listed
     })
+  )
+
+  readonly #listCut: Effect.Effect<ListedCut, StoreUnavailable> = Effect.suspend(() => {
+    const listed = this.#listed
+    this.#listed = undefined
+    return listed === undefined ? makeListCut(this.#log.store) : Effect.succeed(listed)
   })
 
   readonly #readAlone = Effect.gen({ self: this }, function* () {
-    const { store, feed, limits, disorderMs, shared } = this.#log
+    const { feed, limits, shared, alone } = this.#log
     // Made before the tails are read: a commit during that wakes the wait after it.
     const changed = feed.changedUnsafe()
-    this.#tails ??= makeMergedTails(store, limits, this.#cursor, disorderMs, this.#listCut)
+    if (this.#hadAll && this.#isAtCut) yield* this.#awaitCut
+    const step = yield* alone.inTurn(this, this.#readStep)
+    if (!step.isAtEnd) return step
+    if (this.#seat === undefined) {
+      // Also where each cut has something new, as in a log that never rests.
+      yield* shared.start
+      if (step.events.length === 0 && !shared.list.isReading)
+        yield* Effect.timeoutOption(changed, limits.subscribePollMs)
+    }
+    return step
+  })
+
+  #makeTails() {
+    const { alone, disorderMs, limits, store } = this.#log
+    const own = {
+      ...limits,
+      get subscribeEventsMax() {
+        return alone.eventsMax
+      }
+    }
+    return makeMergedTails(store, own, this.#cursor, disorderMs, this.#listCut)
+  }
+
+  readonly #readStep = Effect.gen({ self: this }, function* () {
+    const { store } = this.#log
+    this.#tails ??= this.#makeTails()
     const { taken, isAtEnd, deliveredUnsafe, endUnsafe } = yield* this.#tails.next
     const rows = taken.map(({ row }) => row)
     const commits = yield* readCommitsOf(store, rows, this.#prefix)
@@ -100,14 +148,10 @@ export class LogFollower {
     endUnsafe()
     const startOf = (index: number) => starts.findLast((start) => start <= index) ?? 0
     const step = { events, startOf, cursor: this.#cursor.print(), isAtEnd }
-    if (!isAtEnd) return step
-    this.#hadAll = true
-    this.#takeSeat()
-    if (this.#seat === undefined) {
-      // Also where each cut has something new, as in a log that never rests.
-      yield* shared.start
-      if (events.length === 0 && !shared.list.isReading)
-        yield* Effect.timeoutOption(changed, limits.subscribePollMs)
+    this.#isAtCut = isAtEnd
+    if (isAtEnd) {
+      this.#hadAll = true
+      this.#takeSeat()
     }
     return step
   })
@@ -120,6 +164,7 @@ export class LogFollower {
     if (this.#seat === undefined) return
     this.#cut = joint.cut
     this.#tails = undefined
+    this.#log.alone.leave(this)
   }
 
   #readShared(seat: SharedSeat): Effect.Effect<LogStep> {
@@ -162,8 +207,10 @@ export class LogFollower {
     // Printed by another cursor, so it can be read.
     if (this.#resume !== undefined) this.#cursor = Result.getOrThrow(SubscriptionCursor.parse(this.#resume))
     this.leave()
+    this.#log.alone.join(this)
     this.#resume = undefined
     this.#hadAll = false
+    this.#isAtCut = true
   }
 }
 

@@ -7,6 +7,7 @@ import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { CommitFeed } from "../commit/CommitFeed.ts"
 import { type FollowedLog, LogFollower, type LogStep } from "./LogFollower.ts"
+import { LoneReaders } from "./LoneReaders.ts"
 import type { CommittedEvent, SharedEvent } from "./SharedEvent.ts"
 import type { SharedSeat } from "./SharedList.ts"
 import { endOfLog, makeSharedTail, type SharedTail } from "./SharedTail.ts"
@@ -60,7 +61,14 @@ export class Subscriptions extends Context.Service<
       const { commandDeadlineMs, clockSkewMaxMs } = yield* LedgerConfig
       const disorderMs = commandDeadlineMs + 2 * clockSkewMaxMs
       const shared = yield* makeSharedTail(store, feed, limits, disorderMs)
-      const log: FollowedLog = { store, feed, limits, disorderMs, shared }
+      const log: FollowedLog = {
+        store,
+        feed,
+        limits,
+        disorderMs,
+        shared,
+        alone: yield* LoneReaders.make(limits)
+      }
 
       const followerOf = Effect.fnUntraced(function* (
         { after, accountPrefix = "" }: SubscriptionOptions,
@@ -68,8 +76,10 @@ export class Subscriptions extends Context.Service<
       ) {
         const cursor = yield* cursorAt(store, after)
         yield* shared.join
-        const follower = new LogFollower(log, cursor, accountPrefix, isWokenByAll)
-        yield* Effect.addFinalizer(() => Effect.sync(follower.leave))
+        const follower = yield* Effect.acquireRelease(
+          Effect.sync(() => new LogFollower(log, cursor, accountPrefix, isWokenByAll)),
+          ({ leave }) => Effect.sync(leave)
+        )
         return Effect.mapError(follower.step, unavailable)
       })
 

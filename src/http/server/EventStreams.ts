@@ -91,18 +91,44 @@ class EventBody {
     return Effect.andThen(this.#hasSome.await, this.pull)
   })
 
-  /** Completes once there is room for more. */
-  send(texts: Arr.NonEmptyReadonlyArray<Uint8Array>, now: number): Effect.Effect<void> {
-    if (this.#end !== undefined) return Effect.never
-    this.#sentAt = now
-    if (this.#response !== undefined && this.#isDirect) {
-      const isRoom = this.#response.write(texts.length === 1 ? texts[0] : Buffer.concat(texts))
-      return isRoom ? Effect.void : this.#awaitRoom
+  /** Each is printed once there is room for it. Completes once there is room for more. */
+  send<Item>(
+    items: ReadonlyArray<Item>,
+    print: (item: Item) => Uint8Array,
+    now: () => number
+  ): Effect.Effect<void> {
+    let sent = 0
+    /** As many as there is room for, so that they are one chunk. */
+    const take = (room: number): Array<Uint8Array> => {
+      const texts: Array<Uint8Array> = []
+      for (let bytes = 0; bytes < room && sent < items.length; sent++) {
+        const text = print(items[sent] as Item) // an index of the list
+        texts.push(text)
+        bytes += text.length
+      }
+      return texts
     }
-    // All of them before the response is woken, so that they are one chunk.
-    for (const text of texts) this.#add(text)
+    const sendSome: Effect.Effect<void> = Effect.suspend(() => {
+      if (this.#end !== undefined) return Effect.never
+      this.#sentAt = now()
+      const isRoom = this.#write(take)
+      if (isRoom) return sent < items.length ? sendSome : Effect.void
+      // In the turn in which it was seen to be full: it may be emptied in the next one.
+      this.#hasRoom.closeUnsafe()
+      return Effect.andThen(this.#hasRoom.await, sendSome)
+    })
+    return sendSome
+  }
+
+  /** Answers whether there is room for more. */
+  #write(take: (room: number) => Array<Uint8Array>): boolean {
+    if (this.#response !== undefined && this.#isDirect) {
+      const texts = take(waitingBytesMax)
+      return texts.length === 0 || this.#response.write(texts.length === 1 ? texts[0] : Buffer.concat(texts))
+    }
+    for (const text of take(waitingBytesMax - this.#bytes)) this.#add(text)
     this.#hasSome.openUnsafe()
-    return this.#bytes < waitingBytesMax ? Effect.void : this.#awaitRoom
+    return this.#bytes < waitingBytesMax
   }
 
   /** Tells the client that the stream is alive where nothing was sent for so long. Answers when to look again. */
@@ -136,11 +162,6 @@ class EventBody {
     return this.#bytes === 0 && (this.#response?.writableLength ?? 0) === 0
   }
 
-  readonly #awaitRoom: Effect.Effect<void> = Effect.suspend(() => {
-    this.#hasRoom.closeUnsafe()
-    return this.#hasRoom.await
-  })
-
   #add(text: Uint8Array): void {
     this.#waiting.push(text)
     this.#bytes += text.length
@@ -150,7 +171,7 @@ class EventBody {
 export type EventStream = Effect.Success<typeof makeEventStream>
 
 /**
- * The response that sends printed events, with `beginsAfter` as the id before the first. Fails where the stream does at once; a later
+ * The response that sends events as `print` prints them, with `beginsAfter` as the id before the first. Fails where the stream does at once; a later
  * failure is the last event.
  */
 export const makeEventStream = Effect.gen(function* () {
@@ -169,9 +190,10 @@ export const makeEventStream = Effect.gen(function* () {
       : Effect.void
   }
 
-  return Effect.fnUntraced(function* (
+  return Effect.fnUntraced(function* <Item>(
     caller: Caller,
-    events: Stream.Stream<Uint8Array, QueryError>,
+    events: Stream.Stream<Item, QueryError>,
+    print: (item: Item) => Uint8Array,
     beginsAfter?: string
   ): Effect.fn.Return<
     HttpServerResponse.HttpServerResponse,
@@ -185,7 +207,7 @@ export const makeEventStream = Effect.gen(function* () {
     const begin = Deferred.succeed(begun, undefined)
     // Begun before the headers are sent, so that a fault can still be told by the status.
     yield* events.pipe(
-      Stream.runForEachArray((texts) => Effect.andThen(begin, body.send(texts, now()))),
+      Stream.runForEachArray((items) => Effect.andThen(begin, body.send(items, print, now))),
       Effect.matchCauseEffect({
         onSuccess: () => Effect.sync(() => body.end()),
         onFailure: (cause) =>

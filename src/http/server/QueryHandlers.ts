@@ -1,5 +1,5 @@
 /** What the routes of queries do: parameters become the options of a query, and its answer or error the response. */
-import { Clock, Effect, Option, Result, Schema, Stream } from "effect"
+import { Clock, Effect, Option, Result, Schema } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { type GuardedLedger, makeGuardedLedger } from "../../access/GuardedLedger.ts"
 import type { Caller } from "../../access/Tokens.ts"
@@ -198,12 +198,12 @@ const followAll = (
     const { headers } = yield* HttpServerRequest.HttpServerRequest
     const after = afterOf(given, headers)
     const asked = after === undefined ? given : { ...given, after }
-    const printed = (options: Fields) => Stream.map(guarded.follow(caller, name, options), printerOf(name))
-    if (after !== "now") return yield* send(caller, printed(asked))
+    const print = printerOf(name)
+    if (after !== "now") return yield* send(caller, guarded.follow(caller, name, asked), print)
     // Told before the first event: a client that lost the stream until then would ask for another "now", and miss what came meanwhile.
     yield* guarded.permit(caller, name, asked)
     const { header, whole } = yield* endOfLog
-    return yield* send(caller, printed({ ...asked, after: whole }), header)
+    return yield* send(caller, guarded.follow(caller, name, { ...asked, after: whole }), print, header)
   })
 
 const encodeEntry = Schema.encodeSync(Schema.toCodecJson(HistoryEntry))
@@ -221,10 +221,7 @@ const followAccount = (guarded: GuardedLedger, send: EventStream, followMs: numb
     if (!/^\d+$/.test(text) || !Number.isSafeInteger(after))
       return yield* InvalidCommand.at("Last-Event-ID", "must be the version of an event")
     const events = guarded.events(caller, { account: String(params.account), after, followMs })
-    return yield* send(
-      caller,
-      Stream.map(events, (entry) => printEntry(entry, undefined))
-    )
+    return yield* send(caller, events, (entry) => printEntry(entry, undefined))
   })
 
 const makeHandle = Effect.gen(function* () {

@@ -151,6 +151,14 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   subscribeAccountsMax: limit(
     20_000,
     "Accounts whose last version a subscription keeps in memory to put their later ones in order."
+  ),
+  subscribeAloneMax: limit(
+    16,
+    "Subscriptions behind the end of the log that read it by themselves at once; others wait for their turn."
+  ),
+  subscribeUntakenEventsMax: limit(
+    32_000,
+    "Events that all of these read for their consumers at once, about; each of them reads one commit at least."
   )
 })
 
