@@ -1,22 +1,31 @@
 /** Command ids of an earlier life of the node, sent again when today's state would refuse them. */
 import { assert, layer } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Fiber, Result } from "effect"
+import { TestClock } from "effect/testing"
 import type { CommandInput } from "../../src/domain/Command.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
-import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
 import { invariantsOf } from "../support/invariants.ts"
 import {
   deposit,
+  fund,
   memoryStores,
   open,
   outcomeOf,
   readStream,
+  type Store,
   startNode,
+  tally,
   toCommand,
   transfer,
   withdraw
 } from "../support/ledgerWorld.ts"
+
+/** More than the deadline of a command and one look at it. */
+const overMs = 10_100
+
+const tooLong = new StoreUnavailable({ store: "event store", reason: "the statement took too long" })
 
 layer(memoryStores)("an outcome", (it) => {
   it.effect("is kept for ever, also where the command would be refused today", () =>
@@ -80,6 +89,59 @@ layer(memoryStores)("an outcome", (it) => {
       assert.deepStrictEqual(yield* invariantsOf(yield* EventStore), [])
       return results.map(outcomeOf)
     })
+
+  /** Fifty journals of a hundred legs, sent again beside a command that is refused. */
+  const manyLegs = (name: string, store: (inner: Store) => Store) =>
+    Effect.gen(function* () {
+      const inner = yield* EventStore
+      const first = yield* startNode(`${name}-1`)
+      const accounts = Array.from({ length: 100 }, (_, nth) => `${name}-${nth}`)
+      yield* fund(first, accounts, 100n)
+      const journals = Array.from({ length: 50 }, (_, nth) =>
+        toCommand({
+          _tag: "PostJournal",
+          commandId: `${name}-journal-${nth}`,
+          legs: accounts.map((account, leg) => ({
+            account,
+            side: leg % 2 === 0 ? "debit" : "credit",
+            amount: 1n
+          }))
+        })
+      )
+      const receipts = yield* first.dispatcher.dispatchMany(journals)
+      yield* first.stop
+      const second = yield* startNode(`${name}-2`, { store: store(inner) })
+      for (const account of accounts) yield* second.dispatcher.head(account as AccountId) // valid ids
+      const again = yield* Effect.forkChild(second.dispatcher.dispatchMany(journals))
+      const refused = yield* Effect.forkChild(Effect.flip(second.send(withdraw(`${name}-0`, 1_000n))))
+      return { receipts, again, refused }
+    })
+
+  it.effect("of many journals with many legs is read in parts that the store has time for", () =>
+    Effect.gen(function* () {
+      const { again, receipts } = yield* manyLegs("u", (inner) => ({
+        ...inner,
+        readEvents: (keys) => (keys.length > 1_000 ? Effect.fail(tooLong) : inner.readEvents(keys))
+      }))
+      yield* TestClock.adjust(overMs)
+      const replayed = receipts.map((one) => Result.map(one, (receipt) => ({ ...receipt, replayed: true })))
+      assert.deepStrictEqual(yield* Fiber.join(again), replayed)
+    })
+  )
+
+  it.effect(
+    "that cannot be read keeps no refusal waiting, and its repeat is told that it may have been accepted",
+    () =>
+      Effect.gen(function* () {
+        const { again, refused } = yield* manyLegs("v", (inner) => ({
+          ...inner,
+          readEvents: () => Effect.fail(tooLong)
+        }))
+        yield* TestClock.adjust(overMs)
+        assert.strictEqual((yield* Fiber.join(refused))._tag, "InsufficientFunds")
+        assert.deepStrictEqual(tally((yield* Fiber.join(again)).map(outcomeOf)), { Indeterminate: 50 })
+      })
+  )
 
   it.effect(
     "of a repeat has a batch looked up that comes after it: in few queries, and decided in its order",

@@ -409,7 +409,10 @@ export class PendingCommand {
     this.#onDecided.push(resume)
   }
 
-  /** Tells those that wait for its decision, once its events are in the queue: theirs must come after them. */
+  /**
+   * Tells those that wait for its decision, once its events are in the queue, for theirs must come after them; or once it is known that it
+   * will not be decided.
+   */
   noteDecided(): void {
     const resumes = this.#onDecided
     if (resumes === undefined) return

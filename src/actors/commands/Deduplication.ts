@@ -2,12 +2,11 @@
  * Deduplication by command id: a command that was accepted once answers its first outcome for ever (I4), from memory
  * where it is recent, else from the log.
  */
-import { Context, Data, Effect, Exit, FiberSet, Latch, Layer, Result } from "effect"
+import { Context, Data, Effect, Exit, FiberSet, Latch, Layer } from "effect"
 import { accountsOf, type Command } from "../../domain/Command.ts"
 import { CommandIdReused } from "../../domain/Errors.ts"
 import type { CommandId } from "../../domain/Ids.ts"
-import { type Position, printToken, type Receipt } from "../../domain/Receipt.ts"
-import { boundBy, decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
+import type { Receipt } from "../../domain/Receipt.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
@@ -15,7 +14,7 @@ import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
 import { explained, isUnexplained } from "./HoldOutcome.ts"
 import { InFlightCommands } from "./InFlightCommands.ts"
 import { Lookups } from "./Lookups.ts"
-import { furtherPositions } from "./Originals.ts"
+import { type Outcome, startReadingRest } from "./OutcomesInLog.ts"
 import { ReceiptCache } from "./ReceiptCache.ts"
 
 const lookupMax = 1_000
@@ -61,11 +60,6 @@ export class Deduplication extends Context.Service<
   )
 }
 
-interface Outcome {
-  readonly commandHash: string
-  readonly receipt: Receipt
-}
-
 const make = Effect.gen(function* () {
   const limits = yield* LedgerConfig
   const inFlight = yield* InFlightCommands.Service
@@ -107,8 +101,7 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
   let pending: Array<PendingCommand> = []
   let trouble: string | undefined
 
-  const tell = (command: PendingCommand, outcome: Outcome | undefined): void => {
-    if (outcome === undefined) return command.resume()
+  const tell = (command: PendingCommand, outcome: Outcome): void => {
     const isSame = outcome.commandHash === command.commandHash
     // Another command's accounts are not those that a repeat of the accepted one names, though both may write to the same.
     recent.keep(outcome.commandHash, outcome.receipt, isSame ? accountsOf(command.command) : [])
@@ -116,6 +109,8 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
       isSame ? Exit.succeed({ ...outcome.receipt, replayed: true }) : reused(command.command.commandId)
     )
   }
+
+  const rest = yield* startReadingRest(tell)
 
   const lookUpSome = Effect.gen(function* () {
     yield* wake.await
@@ -125,7 +120,7 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
     if (pending.length === 0) wake.closeUnsafe()
     const waiting = batch.filter(({ phase }) => phase !== "done")
     const ids = waiting.map(({ command }) => command.commandId)
-    const found = yield* findOutcomes(store, ids).pipe(
+    const found = yield* findFirsts(store, ids).pipe(
       Effect.catch((error) => {
         trouble = error.message
         return Effect.sleep(retryMs).pipe(Effect.as(undefined))
@@ -138,9 +133,10 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
     }
     trouble = undefined
     for (const command of waiting) {
-      const outcome = found.get(command.command.commandId)
-      if (outcome === undefined && isUnexplained(command.rejection)) explain(command)
-      else tell(command, outcome)
+      const first = found.get(command.command.commandId)
+      if (first !== undefined) rest.read(command, first)
+      else if (isUnexplained(command.rejection)) explain(command)
+      else command.resume()
     }
   })
   yield* lookUpSome.pipe(
@@ -153,9 +149,16 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
       pending.push(command)
       wake.openUnsafe()
     },
-    trouble: () => trouble
+    trouble: () => trouble ?? rest.trouble()
   }
 })
+
+/** The first events of those ids that were accepted. */
+const findFirsts = (store: EventStore["Service"], ids: ReadonlyArray<CommandId>) =>
+  Effect.map(
+    ids.length === 0 ? Effect.succeed([]) : store.findCommands([...new Set(ids)]),
+    (rows) => new Map(rows.map((row) => [row.commandId, row]))
+  )
 
 /**
  * A hold that was not found may have been closed: the command ends with what the log says of it. Many events may have to be
@@ -189,42 +192,3 @@ const startExplaining = Effect.gen(function* () {
     }
   }
 })
-
-/** The first outcomes of those ids that were accepted: two queries, however many they are. */
-const findOutcomes = Effect.fnUntraced(function* (
-  store: EventStore["Service"],
-  ids: ReadonlyArray<CommandId>
-) {
-  const outcomes = new Map<CommandId, Outcome>()
-  if (ids.length === 0) return outcomes
-  const firsts = yield* store.findCommands([...new Set(ids)])
-  const others = firsts.flatMap(furtherPositionsOf)
-  const rows = others.length === 0 ? [] : yield* store.readEvents(others)
-  const byKey = new Map(rows.map((row) => [`${row.accountId}@${row.version}`, row]))
-  for (const first of firsts) {
-    const further = furtherPositionsOf(first).flatMap(
-      ({ account, version }) => byKey.get(`${account}@${version}`) ?? []
-    )
-    const postings = [first, ...further].map((row) => ({
-      account: row.accountId,
-      version: row.version,
-      hash: row.hash,
-      ...boundBy(row)
-    }))
-    outcomes.set(first.commandId, {
-      commandHash: first.commandHash ?? "",
-      receipt: {
-        commandId: first.commandId,
-        replayed: true,
-        recordedAt: first.recordedAt,
-        postings,
-        readToken: printToken(postings)
-      }
-    })
-  }
-  return outcomes
-})
-
-/** Where the other events of a command stand, by the references in the first one. */
-const furtherPositionsOf = (first: StoredEvent): ReadonlyArray<Position> =>
-  Result.match(decodeStored(first), { onFailure: () => [], onSuccess: furtherPositions })
