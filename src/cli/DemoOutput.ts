@@ -81,7 +81,11 @@ export const printPlay = Effect.fnUntraced(function* (
     played.failedAssertions.map(({ line, message }) => `line ${line}: ${message}`)
   )
   yield* printLines(output, "Lines at fault:", played.faultCount, played.faults.map(describeFault))
-  yield* output.line(`  The read model held all of it ${Math.round(caughtUpMs)} ms after the last answer.`)
+  yield* output.line(
+    caughtUpMs === undefined
+      ? "  THE READ MODEL DID NOT CATCH UP: what follows is of what it held when it was waited for no more."
+      : `  The read model held all of it ${Math.round(caughtUpMs)} ms after the last answer.`
+  )
 })
 
 const describeFault = ({ line, column, reason, text, detail }: LineFault): string => {

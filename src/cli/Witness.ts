@@ -56,10 +56,13 @@ export const makeWitness = Effect.gen(function* () {
   const reached = new Map<AccountId, Version>()
   const floors = new Map<CommandId, Floor>()
   const faults: Array<WitnessFault> = []
+  const broken = new Set<WitnessFault["invariant"]>()
   let pending: Array<Receipt> = []
 
+  /** The first fault of each invariant is always kept, so that many faults of one do not hide that another is broken. */
   const blame = (invariant: WitnessFault["invariant"], reason: string): void => {
-    if (faults.length < faultsMax) faults.push({ invariant, reason })
+    if (faults.length < faultsMax || !broken.has(invariant)) faults.push({ invariant, reason })
+    broken.add(invariant)
   }
 
   const compare = Effect.suspend(() => {
@@ -111,7 +114,7 @@ export const makeWitness = Effect.gen(function* () {
           )
         )
       }),
-    /** Compares what is left; answers what was found amiss. */
+    /** Compares what is left; answers what was found amiss: at least one fault of each invariant that is broken. */
     conclude: Effect.map(compare, (): ReadonlyArray<WitnessFault> => faults),
     /** The highest acknowledged version of every account. */
     positions: (): ReadonlyArray<Position> => [...reached].map(([account, version]) => ({ account, version }))

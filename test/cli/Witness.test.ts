@@ -149,4 +149,24 @@ describe("the witness of a play", () => {
       assert.deepEqual(faults, ["I6", "I6", "I4"])
     })
   )
+
+  it.effect("names each broken invariant, however many faults of another came before", () =>
+    Effect.gen(function* () {
+      const lost = (nth: number) => ({ ...receipt(10 + nth), replayed: true })
+      const faults = yield* witnessed((witness) =>
+        Effect.gen(function* () {
+          // The log is looked into with each 500th receipt: these are blamed before what comes after them.
+          for (let nth = 0; nth < 500; nth++)
+            yield* witness.watch(deposit(`alice-${10 + nth}`), Effect.succeed(lost(nth)))
+          yield* witness.watch(deposit("alice-1"), Effect.succeed(receipt(1)))
+          yield* witness.watch(
+            deposit("another"),
+            Effect.succeed({ ...receipt(2, { commandId: commandId("another") }), replayed: true })
+          )
+        })
+      )
+      assert.sameMembers([...new Set(faults)], ["I6", "I7", "I4"])
+      assert.lengthOf(faults, 22, "and their number is bounded")
+    })
+  )
 })
