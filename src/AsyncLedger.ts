@@ -21,10 +21,13 @@ type AsyncMethod<Method> = Method extends (...args: infer Args) => infer Outcome
 
 /**
  * Every method of `Ledger` as a promise, which rejects with the ledger's typed error. `subscribe` is an async iterable:
- * its next step rejects when the log cannot be read, and `return` ends it.
+ * its next step rejects when the log cannot be read, and `return` and `close` end it.
  */
 export type AsyncLedger = { readonly [Key in keyof Service]: AsyncMethod<Service[Key]> } & {
-  /** Takes nothing more, waits until every call under way is answered, then lets go of all connections. */
+  /**
+   * Takes nothing more, ends every subscription (a step that waits is answered that it is done), waits until every call under way is
+   * answered, then lets go of all connections. Each call has a deadline, but `verify` in this process: that is waited for until the log is read.
+   */
   readonly close: () => Promise<void>
 }
 
@@ -41,23 +44,24 @@ export const openLayer = async <E>(layer: Layer.Layer<Ledger, E>): Promise<Async
     throw error
   })
   const underWay = new Set<Promise<unknown>>()
+  const streams = new OpenStreams()
   let closed: Promise<void> | undefined
   const run = async <A, F>(effect: Effect.Effect<A, F>): Promise<A> => {
-    if (closed !== undefined) throw new Unavailable({ what: "this ledger", reason: "it is closed" })
+    if (closed !== undefined) throw isClosed()
     const answer = runtime.runPromiseExit(effect)
     underWay.add(answer)
     return settle(answer.finally(() => underWay.delete(answer)))
   }
-  /** The runtime interrupts what it runs: a command that was accepted would lose its receipt. All calls end in time. */
+  /** The runtime interrupts what it runs: a command that was accepted would lose its receipt. Streams are none of its, and never end by themselves. */
   const close = async (): Promise<void> => {
-    await Promise.allSettled(underWay)
+    await Promise.allSettled([streams.close(), ...underWay])
     await runtime.dispose()
   }
   const methods: Record<string, (...args: ReadonlyArray<unknown>) => unknown> = {}
   for (const [name, method] of Object.entries(ledger)) {
     methods[name] = (...args) => {
       const outcome: Outcome = typeof method === "function" ? method(...args) : method
-      return Stream.isStream(outcome) ? Stream.toAsyncIterable(outcome) : run(outcome)
+      return Stream.isStream(outcome) ? streams.iterable(outcome) : run(outcome)
     }
   }
   return {
@@ -71,6 +75,60 @@ export const openLayer = async <E>(layer: Layer.Layer<Ledger, E>): Promise<Async
 }
 
 type Outcome = Effect.Effect<unknown, unknown> | Stream.Stream<unknown, unknown>
+
+const isClosed = () => new Unavailable({ what: "this ledger", reason: "it is closed" })
+
+/** Streams as async iterables that end with their ledger, whether a step of theirs waits or none is asked for. */
+class OpenStreams {
+  /** Each ends one stream that has begun. */
+  readonly #ends = new Set<() => Promise<unknown>>()
+  #isClosed = false
+
+  iterable<A>(stream: Stream.Stream<A, unknown>): AsyncIterable<A> {
+    return { [Symbol.asyncIterator]: () => this.#iterator(stream) }
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    await Promise.allSettled([...this.#ends].map((end) => end()))
+  }
+
+  #iterator<A>(stream: Stream.Stream<A, unknown>): AsyncIterator<A> {
+    const steps = Stream.toAsyncIterable(stream)[Symbol.asyncIterator]()
+    const done = { done: true, value: undefined } as const
+    const end = async (): Promise<IteratorResult<A>> => (await steps.return?.()) ?? done
+    let hasBegun = false
+    const next = async (): Promise<IteratorResult<A>> => {
+      if (!hasBegun && this.#isClosed) throw isClosed()
+      hasBegun = true
+      this.#ends.add(end)
+      let isOver = true
+      try {
+        const step = await steps.next()
+        isOver = step.done === true
+        return step
+      } finally {
+        if (isOver) this.#ends.delete(end)
+      }
+    }
+    // One step after another: of two at once, effect's iterator would end the later alone.
+    let last: Promise<unknown> = Promise.resolve()
+    return {
+      next: () => {
+        const step = last.then(next)
+        last = step.catch(() => undefined)
+        return step
+      },
+      return: async () => {
+        try {
+          return await end()
+        } finally {
+          this.#ends.delete(end)
+        }
+      }
+    }
+  }
+}
 
 const toAsyncResult = (result: OneResult): AsyncResult =>
   Result.isSuccess(result) ? { ok: true, receipt: result.success } : { ok: false, error: result.failure }

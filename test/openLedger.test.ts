@@ -25,6 +25,38 @@ it("close answers every call under way, and later calls are refused", async () =
   assert.strictEqual(await outcomeOf(ledger.balance("a")), "Unavailable")
 })
 
+it("close ends every subscription, and a later one is refused at its first step", async () => {
+  const ledger = await openLayer(LedgerNode.layerMemory)
+  const read = async (): Promise<number> => {
+    let events = 0
+    for await (const _ of ledger.subscribe()) events++
+    return events
+  }
+  const reading = read()
+  const atRest = ledger.subscribe()[Symbol.asyncIterator]()
+  const first = atRest.next()
+  await ledger.dispatch({ _tag: "OpenAccount", account: "a", asset: "USD/2", owner: "Ada" })
+  assert.isFalse((await first).done)
+  const twice = ledger.subscribe({ after: "now" })[Symbol.asyncIterator]()
+  const waiting = [twice.next(), twice.next()]
+  const early = ledger.subscribe()
+  await ledger.balance("a").catch(() => {}) // the steps have begun to wait
+  await ledger.close()
+  assert.strictEqual(await reading, 1)
+  for (const step of [...waiting, twice.next(), atRest.next()]) assert.isTrue((await step).done)
+  for (const late of [early, ledger.subscribe()])
+    assert.strictEqual(await outcomeOf(late[Symbol.asyncIterator]().next()), "Unavailable")
+})
+
+it("a step of a subscription that waits ends with its return", async () => {
+  const ledger = await openLayer(LedgerNode.layerMemory)
+  const events = ledger.subscribe({ after: "now" })[Symbol.asyncIterator]()
+  const waiting = [events.next(), events.next()]
+  await events.return?.()
+  for (const step of [...waiting, events.next()]) assert.isTrue((await step).done)
+  await ledger.close()
+})
+
 it("a node without a name gets a unique one", () => {
   const names = Array.from({ length: 100 }, () => Effect.runSync(uniqueNodeName))
   assert.strictEqual(new Set(names).size, 100)

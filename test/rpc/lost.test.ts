@@ -8,6 +8,7 @@ import { Ledger } from "../../src/Ledger.ts"
 import { connectLedger } from "../../src/rpc/client/connectLedger.ts"
 import { deposit, open, outcomeOf, transfer } from "../support/ledgerWorld.ts"
 import { connect, memoryLedger, openTcp, openWebSocket } from "../support/rpcWorld.ts"
+import { tcpProxy } from "../support/tcpProxy.ts"
 import { until } from "../support/waiting.ts"
 
 type Service = Ledger["Service"]
@@ -398,6 +399,38 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
         yield* Deferred.succeed(gate, undefined)
         assert.isFalse((yield* Fiber.join(call)).replayed)
         yield* Fiber.join(stopping)
+      })
+    )
+  )
+
+  it.effect("without Effect that is closed has its subscriptions ended, and leaves no connection", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        yield* inside.dispatch(open("ended:1"))
+        const { port } = yield* openTcp()
+        const way = yield* tcpProxy("127.0.0.1", port)
+        const url = `tcp://127.0.0.1:${way.port}`
+        const ledger = yield* Effect.promise(() => connectLedger({ url }))
+        const [waiting, atRest] = [0, 1].map(() =>
+          ledger.subscribe({ accountPrefix: "ended:" })[Symbol.asyncIterator]()
+        )
+        if (waiting === undefined || atRest === undefined) return assert.fail("two were made")
+        yield* Effect.promise(async () => {
+          for (const one of [waiting, atRest])
+            assert.strictEqual((await one.next()).value?.account, "ended:1")
+          assert.isAtLeast(way.connections(), 3)
+          const step = waiting.next()
+          await ledger.close()
+          for (const one of [step, waiting.next(), atRest.next()]) assert.isTrue((await one).done)
+          const late = await ledger
+            .subscribe()
+            [Symbol.asyncIterator]()
+            .next()
+            .catch((caught: unknown) => caught)
+          assert.deepInclude(late, { _tag: "Unavailable", reason: "it is closed" })
+        })
+        yield* until("no connection is left", () => way.connections() === 0)
       })
     )
   )

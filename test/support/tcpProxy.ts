@@ -16,6 +16,8 @@ export interface TcpProxy {
   readonly silence: () => void
   /** Connections to PostgreSQL are made, and what is asked over them is swallowed, as by a host that died without a word. */
   readonly silenceStatements: () => void
+  /** Connections that are open now. */
+  readonly connections: () => number
   /** Statements that were swallowed so. */
   readonly swallowed: () => number
   /** Nothing passes, new connections included, until `forward`; then everything does, late, as after a partition. */
@@ -114,6 +116,7 @@ export const tcpProxy = (host: string, port: number) =>
               cutRequests: set("cutRequests"),
               silence: set("silence"),
               silenceStatements: set("silenceStatements"),
+              connections: () => pairs.size,
               swallowed: () => swallowed,
               hold: set("hold"),
               cutAtRandom: set("cutAtRandom"),
