@@ -11,3 +11,7 @@ export const groupParts = ({ isAccount, prefix }: Group): ReadonlyArray<string> 
 
 export const sumsIn = (told: Sum | Account): Sum["sums"] =>
   "sums" in told ? told.sums : [{ asset: told.asset, balance: told.balance, accounts: 1 }]
+
+/** An account has one asset, so none is counted for two of them. */
+export const accountsIn = (sums: Sum["sums"]): number =>
+  sums.reduce((counted, { accounts }) => counted + accounts, 0)

@@ -128,7 +128,7 @@ const views: ReadonlyArray<readonly [name: string, path: string, shows: RegExp]>
   ["holds", "/console/holds?account=customer:alice", /hold-taxi[\s\S]*hold-hotel[\s\S]*hold-forever/],
   ["holds-all", "/console/holds", /never expire[\s\S]*hold-taxi[\s\S]*hold-hotel/],
   ["holds-none", "/console/holds?prefix=merchant:", /No open hold expires like this/],
-  ["books", "/console/books", /merchant:…[\s\S]*external:bank/],
+  ["books", "/console/books", /merchant:…\s+4\s[\s\S]*external:bank/],
   [
     "books-prefix",
     "/console/books?prefix=merchant:",

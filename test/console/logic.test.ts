@@ -18,7 +18,7 @@ import { ratesOf, runsOf } from "../../src/console/rates.ts"
 import { changed, links, parseRoute } from "../../src/console/route.ts"
 import { candidatesOf } from "../../src/console/search.ts"
 import { lastOf, pageOf } from "../../src/console/statement.ts"
-import { groupParts, sumsIn } from "../../src/console/sums.ts"
+import { accountsIn, groupParts, sumsIn } from "../../src/console/sums.ts"
 import { shortNumber, tickLabels } from "../../src/console/ticks.ts"
 import type { Hold, Leg, Line } from "../../src/console/wire.ts"
 
@@ -336,6 +336,14 @@ describe("prefixes", () => {
     ])
     const sums = [{ asset: "USD/2", balance: "9", accounts: 3 }]
     assert.deepEqual(sumsIn({ prefix: "m:books:", knownAt: 7, sums, parked: 0 }), sums)
+  })
+
+  it("have the accounts of all their assets", () => {
+    const sums = [
+      { asset: "EUR/2", balance: "9", accounts: 3 },
+      { asset: "USD/2", balance: "-4", accounts: 4 }
+    ]
+    assert.deepEqual([sums, sums.slice(1), []].map(accountsIn), [7, 4, 0])
   })
 
   it("are come to segment by segment", () => {

@@ -20,7 +20,7 @@ import {
 } from "../parts.tsx"
 import { type Group, groupsOf, wayTo } from "../prefixes.ts"
 import { changed, links } from "../route.ts"
-import { groupParts, sumsIn } from "../sums.ts"
+import { accountsIn, groupParts, sumsIn } from "../sums.ts"
 import type { Account, ContraBalance, Page, Sum, TrialBalance, TrialLine } from "../wire.ts"
 import { TrialTable } from "./TrialTable.tsx"
 
@@ -148,8 +148,7 @@ const groupColumns = (known: string): ReadonlyArray<Column<Row>> => [
   },
   {
     head: "Accounts",
-    cell: ({ group, sums = [] }) =>
-      group.isAccount ? "" : count(Math.max(0, ...sums.map(({ accounts }) => accounts))),
+    cell: ({ group, sums }) => (group.isAccount || sums === undefined ? "" : count(accountsIn(sums))),
     isNumber: true,
     isLabelled: true
   },
