@@ -192,8 +192,8 @@ export const mutations: ReadonlyArray<Mutation> = [
   {
     name: "a strong balance is told ahead of the commit",
     file: `${commands}/LocalNode.ts`,
-    from: "return resume(Exit.succeed(actor.committed))",
-    to: "return resume(Exit.succeed(actor.speculative))"
+    from: "return resume(Exit.succeed(told(actor.committed)))",
+    to: "return resume(Exit.succeed(told(actor.speculative)))"
   },
   {
     // Either guard is enough: what was asked while the account was here, and is told after it left, was true when it was asked.
