@@ -12,6 +12,7 @@ import * as ClusterSingletons from "./actors/cluster/ClusterSingletons.ts"
 import { Dispatcher } from "./actors/commands/Dispatcher.ts"
 import { CommitFeed } from "./actors/commit/CommitFeed.ts"
 import * as ExpiryNotices from "./actors/notices/ExpiryNotices.ts"
+import * as AnswersByStore from "./actors/past/AnswersByStore.ts"
 import { ClosedTimestamps } from "./actors/past/ClosedTimestamps.ts"
 import { History } from "./actors/past/History.ts"
 import { Sums } from "./actors/past/Sums.ts"
@@ -238,6 +239,7 @@ export const layerReadSide = (
     Layer.provideMerge(Layer.mergeAll(Subscriptions.layer, Queries.layer)),
     Layer.provideMerge(readSideOf(services, { ...options, role: "read-side" })),
     Layer.provideMerge(past),
+    Layer.provide(AnswersByStore.layer),
     Layer.provideMerge(Layer.mergeAll(Snapshotter.layer, CommitFeed.layer, layerOwningNone)),
     Layer.provideMerge(place === undefined ? Layer.empty : readSideMember(services, place)),
     Layer.provideMerge(outsideOf(services, options))

@@ -4,6 +4,7 @@ import { Clock, Context, Effect, Fiber, Layer, Result } from "effect"
 import { TestClock } from "effect/testing"
 import { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
 import * as ExpiryNotices from "../../src/actors/notices/ExpiryNotices.ts"
+import * as AnswersByStore from "../../src/actors/past/AnswersByStore.ts"
 import { ClosedTimestamps } from "../../src/actors/past/ClosedTimestamps.ts"
 import { Sums } from "../../src/actors/past/Sums.ts"
 import type { Command } from "../../src/domain/Command.ts"
@@ -169,4 +170,32 @@ it.live(
         Effect.provideService(Clock.Clock, clock)
       )
     })
+)
+
+it.effect(
+  "a node of the read side alone answers of an instant within the skew bound of the event store's",
+  () =>
+    Effect.gen(function* () {
+      yield* TestClock.setTime(1_800_000_000_000)
+      const truth = yield* Clock.Clock
+      const { clock, set } = settable(truth)
+      const store = storeBy(truth, yield* EventStore)
+      // Also where it is ahead from the beginning on.
+      set(hourMs)
+      const built = yield* Layer.build(
+        AnswersByStore.layer.pipe(Layer.provide(Layer.succeed(EventStore, store)))
+      ).pipe(Effect.provideService(Clock.Clock, clock))
+      const aheadMs = Effect.map(
+        Context.get(built, AnswerClock),
+        (now) => now - truth.currentTimeMillisUnsafe()
+      )
+      assert.strictEqual(yield* aheadMs, 500)
+      for (let minutes = 0; minutes < 10; minutes++) {
+        yield* TestClock.adjust(minuteMs)
+        assert.strictEqual(yield* aheadMs, 500)
+      }
+      set(0)
+      yield* TestClock.adjust(minuteMs)
+      assert.strictEqual(yield* aheadMs, 0)
+    }).pipe(Effect.provide([memoryStores, quiet]))
 )
