@@ -33,6 +33,17 @@ export const settable = (inner: Clock.Clock) => {
   }
 }
 
+/** A clock over another one by which a millisecond elapses with each look at that, as where all that is done takes long. */
+export const passing = (inner: Clock.Clock): Clock.Clock => {
+  let looks = 0
+  const elapsedNanos = () => inner.monotonicTimeNanosUnsafe() + BigInt(++looks) * 1_000_000n
+  return {
+    ...settable(inner).clock,
+    monotonicTimeNanosUnsafe: elapsedNanos,
+    monotonicTimeNanos: Effect.sync(elapsedNanos)
+  }
+}
+
 /** A clock that stands, over one whose time passes: what sleeps by it does not stand. */
 export const standing = (inner: Clock.Clock): Clock.Clock => {
   const [ms, nanos, elapsed] = [

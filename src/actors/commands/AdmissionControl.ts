@@ -36,7 +36,7 @@ export class AdmissionControl extends Context.Service<
     /**
      * The refusal of a command for these actors (as far as they are in memory), or undefined where there is room. A
      * caller that is self-limiting (a batch, another node) waits for some answers before it sends more: it is refused
-     * at the bound alone.
+     * at the bounds alone.
      */
     readonly check: (
       actors: ReadonlyArray<AccountActor | undefined>,
@@ -54,6 +54,8 @@ export class AdmissionControl extends Context.Service<
     readonly peerBusy: () => Refusal
     /** As many look-ups of its kind wait for the log as may. */
     readonly lookupsFull: () => Refusal
+    /** What is decided and not committed takes as much memory as it may. */
+    readonly isHeavy: () => boolean
   }
 >()("chronicle/actors/AdmissionControl") {
   static readonly layer = Layer.effect(
@@ -76,12 +78,14 @@ const make = Effect.gen(function* () {
     inFlight.get(commandId) !== undefined || deduplication.isKnown(commandId)
   let last: Refusal | undefined
 
+  const isHeavy = (): boolean => queue.bytes >= limits.decidedBytesMax
+
   /** What waits for hot accounts does not wait for lanes. */
   const isFull = (now: number): boolean =>
     shedding.isFull(inFlight.size, queue.size - inFlight.ofHotAccounts, now)
 
   const retryAfterQueue = (): number => {
-    const batches = 1 + queue.size / limits.batchRowsMax
+    const batches = 1 + Math.max(queue.size / limits.batchRowsMax, queue.bytes / limits.batchBytesMax)
     return Math.ceil(Math.min(stats.commitMs * batches, limits.commandDeadlineMs))
   }
 
@@ -96,7 +100,7 @@ const make = Effect.gen(function* () {
 
   return AdmissionControl.of({
     check: (actors, isSelfLimiting, now) => {
-      if (isSelfLimiting ? inFlight.size >= limits.inFlightMax : isFull(now))
+      if (isHeavy() || (isSelfLimiting ? inFlight.size >= limits.inFlightMax : isFull(now)))
         return overloaded(wholeNode).exit
       for (const actor of actors) {
         if (actor !== undefined && actor.inFlight >= limits.inFlightPerAccountMax) {
@@ -106,7 +110,7 @@ const make = Effect.gen(function* () {
       return undefined
     },
     precheck: (input) => {
-      if (!isFull(clock.elapsedUnsafe())) return undefined
+      if (!isFull(clock.elapsedUnsafe()) && !isHeavy()) return undefined
       const account = firstAccountOfInput(input)
       if (account === undefined || !placement.owns(account)) return undefined
       // It may be in flight, or done: then its outcome is known, however full the node is.
@@ -117,6 +121,7 @@ const make = Effect.gen(function* () {
       return exit
     },
     overloaded,
+    isHeavy,
     peerBusy: () => overloaded("the node of the account", leaseMs),
     lookupsFull: () => overloaded("the look-up of holds and reversals in the log", lookupRetryMs)
   })

@@ -30,6 +30,11 @@ import { Deadlines } from "./Deadlines.ts"
 import { Deduplication } from "./Deduplication.ts"
 import { InFlightCommands, unavailable } from "./InFlightCommands.ts"
 
+/** How long the commands of one batch are decided before others have their turn, in milliseconds. */
+const turnMs = 5
+/** How often a batch looks whether there is room for more of it, in milliseconds. */
+const roomLookMs = 5
+
 /** How often a shard that leaves looks whether nothing of it is in use any more, in milliseconds. */
 const leaveLookMs = 5
 
@@ -226,6 +231,7 @@ const makeSubmitAll = Effect.fnUntraced(function* (
   const placement = yield* Placement
   const registry = yield* AccountRegistry
   const executor = yield* CommandExecutor
+  const paced = yield* makePacing
 
   /** Waits until the accounts are in memory, so that a batch is decided in its order. */
   const loadAll = (commands: ReadonlyArray<Command>): Effect.Effect<void> => {
@@ -246,7 +252,10 @@ const makeSubmitAll = Effect.fnUntraced(function* (
     /** The last command of each account, while it is not decided; not those that stand in line (KeptOrder.ts), behind which others wait by themselves. */
     const undecided = new Map<AccountId, PendingCommand>()
     let isLoaded = false
+    const pause = paced()
     for (const [nth, command] of commands.entries()) {
+      const paused = pause()
+      if (paused !== undefined) yield* paused
       // Mostly all accounts are in memory, and each command is decided as it is submitted.
       if (undecided.size > 0) for (const before of undecidedBefore(command, undecided)) yield* decided(before)
       const pending = executor.submit(command, outcomes.replyTo(nth), sender)
@@ -272,6 +281,38 @@ const makeSubmitAll = Effect.fnUntraced(function* (
     for (const pending of undecided.values()) yield* decided(pending)
     return outcomes.all
   })
+})
+
+/**
+ * How a batch is submitted: what it has to wait for before its next command, if anything. A thousand large journals take seconds to
+ * decide. In so long a turn a node can confirm no lock, and others would take its shards; so each turn is short. And where what is
+ * decided takes as much memory as it may, the batch waits until some of that is committed.
+ */
+const makePacing = Effect.gen(function* () {
+  const admission = yield* AdmissionControl
+  const clock = yield* LedgerClock
+  const { commandDeadlineMs } = yield* LedgerConfig
+  const room = Effect.sleep(roomLookMs).pipe(
+    Effect.repeat({ while: admission.isHeavy }),
+    Effect.timeoutOption(commandDeadlineMs)
+  )
+  return () => {
+    let turnEndsAt = clock.elapsedUnsafe() + turnMs
+    /** Nothing was committed for so long that the rest is refused, until something is. */
+    let isInVain = false
+    const forRoom = Effect.map(room, (found) => {
+      isInVain = Option.isNone(found)
+    })
+    return (): Effect.Effect<void> | undefined => {
+      const isHeavy = admission.isHeavy()
+      if (!isHeavy) isInVain = false
+      const waitsForRoom = isHeavy && !isInVain
+      if (!waitsForRoom && clock.elapsedUnsafe() < turnEndsAt) return undefined
+      return Effect.map(waitsForRoom ? forRoom : Effect.yieldNow, () => {
+        turnEndsAt = clock.elapsedUnsafe() + turnMs
+      })
+    }
+  }
 })
 
 /** Decides commands of other nodes; `owns` says which are this node's to decide. */

@@ -32,6 +32,7 @@ export class CommitQueue {
   static readonly layer = Layer.sync(CommitQueue.Service, () => new CommitQueue())
 
   #queued: Array<PendingCommand> = []
+  #bytes = 0
   /** Batches that lanes took and that are neither committed nor back in the queue. */
   readonly #taken = new Set<CommitBatch>()
   /**
@@ -49,8 +50,14 @@ export class CommitQueue {
     return this.#queued.length
   }
 
+  /** What the events of all that is decided take, about, until they are in the log or are decided again. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
   push(command: PendingCommand): void {
     this.#queued.push(command)
+    this.#bytes += bytesOf(command)
   }
 
   /** The earliest `recordedAt` of the events that are decided and not committed. */
@@ -152,7 +159,9 @@ export class CommitQueue {
   commit(batch: CommitBatch): ReadonlyArray<PendingCommand> {
     this.#taken.delete(batch)
     this.#scanAnew()
-    return batch.commit()
+    const commands = batch.commit()
+    for (const command of commands) this.#bytes -= bytesOf(command)
+    return commands
   }
 
   /** The batch certainly wrote nothing: its commands go back to the front. */
@@ -213,6 +222,7 @@ export class CommitQueue {
     }
     this.#queued = innocent(this.#queued)
     this.#scanAnew()
+    for (const command of evicted) this.#bytes -= bytesOf(command)
     evictAll(evicted)
     return evicted
   }

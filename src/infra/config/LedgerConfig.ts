@@ -18,6 +18,10 @@ export const ledgerLimits = limitGroup("CHRONICLE", {
     10_000,
     "Commands of one account that are accepted and not answered yet, so that one account cannot fill the node."
   ),
+  decidedBytesMax: limit(
+    32_000_000,
+    "Payload characters, about, of the events that are decided and not committed: beyond it the rest of a batch waits, and other commands get `Overloaded`. Most commands have some hundred; a journal of 100 legs with the longest metadata has half a million."
+  ),
   residentsMax: limit(
     50_000,
     "Accounts held in memory. A command that names more is refused as `InvalidCommand`."

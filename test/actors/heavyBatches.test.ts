@@ -1,0 +1,106 @@
+/** A batch whose commands take long to decide, or much memory once they are: neither holds up the rest of the node, nor fills it. */
+import { assert, it } from "@effect/vitest"
+import { Clock, Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import type { CommandInput } from "../../src/domain/Command.ts"
+import { defaultLimits, type LedgerLimits } from "../../src/infra/config/LedgerConfig.ts"
+import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { FaultyStore } from "../support/faultyStore.ts"
+import {
+  deposit,
+  fund,
+  memoryStores,
+  outcomeOf,
+  quiet,
+  startNode,
+  tally,
+  toCommand,
+  until
+} from "../support/ledgerWorld.ts"
+import { passing } from "../support/settableClock.ts"
+
+const scenario = Effect.provide([memoryStores, quiet])
+
+/** A node over a store whose commits are held, with account a in memory. */
+const heldNode = Effect.fnUntraced(function* (limits: Partial<LedgerLimits> = {}, clock?: Clock.Clock) {
+  const faulty = FaultyStore.over(yield* EventStore)
+  const node = yield* Effect.provideService(
+    startNode("heavy", { store: faulty.store, limits }),
+    Clock.Clock,
+    clock ?? (yield* Clock.Clock)
+  )
+  // Where a test fails, too: the node could not end.
+  yield* Effect.addFinalizer(() => Effect.sync(() => faulty.release()))
+  yield* fund(node, ["a"], 1n)
+  faulty.hold("commit")
+  const send = (batch: ReadonlyArray<CommandInput>) =>
+    Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+  const inFlight = () => node.dispatcher.stats().inFlight
+  return { faulty, node, send, inFlight }
+})
+
+it.effect("others have their turns while a batch is decided", () =>
+  Effect.gen(function* () {
+    const { faulty, send, inFlight } = yield* heldNode({}, passing(yield* Clock.Clock))
+    const sent = yield* send(Array.from({ length: 500 }, () => deposit("a", 1n)))
+    let [before, atOnce] = [0, 0]
+    yield* until("all are decided", () => {
+      atOnce = Math.max(atOnce, inFlight() - before)
+      before = inFlight()
+      return before === 500
+    })
+    faulty.release()
+    yield* TestClock.adjust(1_000)
+    assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Accepted: 500 })
+    // Each takes some looks at the time.
+    assert.isAtMost(atOnce, 5)
+  }).pipe(Effect.scoped, scenario)
+)
+
+/** About 4,500 characters of events each. */
+const large = Array.from({ length: 200 }, (): CommandInput => {
+  const metadata = Object.fromEntries(Array.from({ length: 16 }, (_, nth) => [`key-${nth}`, "x".repeat(256)]))
+  return { _tag: "Deposit", account: "a", amount: 1n, metadata }
+})
+const decidedBytesMax = 50_000
+const fitting = 12
+
+it.effect("a batch waits where what is decided takes as much memory as it may, and others are refused", () =>
+  Effect.gen(function* () {
+    const { faulty, node, send, inFlight } = yield* heldNode({ decidedBytesMax })
+    const sent = yield* send(large)
+    yield* until("the commit is held", () => faulty.held() === 1)
+    yield* TestClock.adjust(1_000)
+    assert.isAtMost(inFlight(), fitting)
+    assert.isAbove(inFlight(), fitting / 2)
+    assert.strictEqual((yield* Effect.flip(node.send(deposit("a", 1n))))._tag, "Overloaded")
+    assert.isDefined(node.dispatcher.precheck(deposit("a", 1n, "another")))
+    faulty.release()
+    let most = 0
+    for (let looks = 0; looks < 1_000 && sent.pollUnsafe() === undefined; looks++) {
+      most = Math.max(most, inFlight())
+      yield* TestClock.adjust(1)
+    }
+    assert.isAtMost(most, fitting)
+    assert.isDefined(sent.pollUnsafe())
+    assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Accepted: 200 })
+    yield* node.send(deposit("a", 1n))
+  }).pipe(Effect.scoped, scenario)
+)
+
+it.effect("the rest of a batch is refused where nothing is committed for too long", () =>
+  Effect.gen(function* () {
+    const { faulty, send, inFlight } = yield* heldNode({ decidedBytesMax })
+    const sent = yield* send(large)
+    yield* until("the commit is held", () => faulty.held() === 1)
+    yield* TestClock.adjust(1)
+    const decided = inFlight()
+    yield* TestClock.adjust(defaultLimits.commandDeadlineMs + 1_000)
+    assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), {
+      Indeterminate: decided,
+      Overloaded: large.length - decided
+    })
+    faulty.release()
+    yield* TestClock.adjust(1_000)
+  }).pipe(Effect.scoped, scenario)
+)
