@@ -1,5 +1,6 @@
 /** The frame of every view: search and navigation, the token where the node asks for one, and the view that the URL names. */
 import { useEffect, useRef, useState } from "preact/hooks"
+import { anyCommandIdLengthMax } from "../domain/IdPatterns.ts"
 import { forgetToken, keepToken, onTokenWanted, readToken } from "./api.ts"
 import { Boundary } from "./Boundary.tsx"
 import { navigate, Router, useRoute } from "./navigation.tsx"
@@ -74,8 +75,7 @@ const Search = () => {
           autocomplete="off"
           autocapitalize="off"
           spellcheck={false}
-          // Of the longest id: of a transfer in a group that reverses a command of 128 characters, with room.
-          maxLength={160}
+          maxLength={anyCommandIdLengthMax}
         />
         <button type="submit">Search</button>
       </form>

@@ -1,11 +1,11 @@
-/** What a text that was searched may be: an id, or the beginning of one. */
-
-const accountId = /^[A-Za-z0-9_:-]{1,64}$/
-/** One that a client chose, or one that the ledger made of it: of its n-th reversal, or of a transfer in a group. */
-const commandId = /^(?:~r[1-9]\d{0,8}~)?[A-Za-z0-9_:./@=+-]{1,128}(?:~(?:0|[1-9]\d{0,2}))?$/
+/** What a text that was searched may be, an id or the beginning of one, and where to go with what there is under it. */
+import { accountIdPattern, anyCommandIdPattern, externalPrefix } from "../domain/IdPatterns.ts"
+import { links } from "./route.ts"
+import type { Account, ContraBalance, Transaction } from "./wire.ts"
 
 interface Candidates {
   readonly account: string | undefined
+  /** Also the beginning of one. */
   readonly contra: string | undefined
   /** Also of a hold, whose id is that of the command that placed it. */
   readonly command: string | undefined
@@ -13,12 +13,35 @@ interface Candidates {
 }
 
 export const candidatesOf = (text: string): Candidates => {
-  const isContra = text.startsWith("external:")
-  const isAccount = accountId.test(text) && !isContra
+  const isId = accountIdPattern.test(text)
+  const isContra = isId && text.startsWith(externalPrefix)
+  const account = isId && !isContra ? text : undefined
   return {
-    account: isAccount ? text : undefined,
-    contra: isContra && accountId.test(text) ? text : undefined,
-    command: commandId.test(text) ? text : undefined,
-    prefix: isAccount ? text : undefined
+    account,
+    contra: isContra ? text : undefined,
+    command: anyCommandIdPattern.test(text) ? text : undefined,
+    prefix: account
   }
+}
+
+export interface Found {
+  readonly account: Account | undefined
+  readonly transaction: Transaction | undefined
+  /** Those that begin so, one for each of their assets. */
+  readonly contras: ReadonlyArray<ContraBalance>
+  readonly beginning: ReadonlyArray<Account>
+}
+
+/** Where to each thing that was found leads. */
+export const waysOf = ({ account, transaction, beginning, contras }: Found): ReadonlyArray<string> => [
+  ...(account === undefined ? [] : [links.account(account.account)]),
+  ...(transaction === undefined ? [] : [links.transaction(transaction.commandId)]),
+  ...new Set(contras.map(({ contra }) => links.books("", { contra }))),
+  ...beginning.map((row) => links.account(row.account))
+]
+
+/** Where there is one answer alone, it is shown at once. An account that begins so is not what was searched. */
+export const onlyOne = (found: Found): string | undefined => {
+  const [first, ...others] = waysOf(found)
+  return others.length === 0 && found.beginning.length === 0 ? first : undefined
 }

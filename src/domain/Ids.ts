@@ -3,16 +3,13 @@
  * subject.
  */
 import { DateTime, Schema } from "effect"
+import { accountIdPattern, anyCommandIdPattern, commandIdPattern, externalPrefix } from "./IdPatterns.ts"
 
-/** The reserved prefix of contra accounts, where money enters and leaves the books. */
-const externalPrefix = "external:"
-
-const idPattern = /^[A-Za-z0-9_:-]{1,64}$/u
 const idMessage = "must be 1 to 64 characters of A-Z a-z 0-9 _ : -"
 
 /** An account that holds a stream of events: 1-64 of `[A-Za-z0-9_:-]`, not beginning with `external:`. */
 export const AccountId = Schema.String.check(
-  Schema.isPattern(idPattern, { message: idMessage }),
+  Schema.isPattern(accountIdPattern, { message: idMessage }),
   Schema.makeFilter<string>(
     (id) => !id.startsWith(externalPrefix) || `"${externalPrefix}" is reserved for contra accounts`
   )
@@ -44,7 +41,7 @@ export const AccountOrContra = Schema.String.pipe(
   Schema.refine((id): id is AccountId | ContraId => isAccountId(id) || isContraId(id), {
     message: `must be the id of an account, or of a contra account (${externalPrefix}…)`,
     // Few texts drawn at random are ids.
-    arbitraryConstraint: { patterns: [{ source: idPattern.source, flags: idPattern.flags }] }
+    arbitraryConstraint: { patterns: [{ source: accountIdPattern.source, flags: accountIdPattern.flags }] }
   })
 )
 export type AccountOrContra = AccountId | ContraId
@@ -52,7 +49,6 @@ export type AccountOrContra = AccountId | ContraId
 /** Whether it lies outside of the books. Ids were checked when they came in. */
 export const isContra = (id: AccountOrContra): id is ContraId => id.startsWith(externalPrefix)
 
-const commandIdPattern = /^[A-Za-z0-9_:./@=+-]{1,128}$/u
 const commandIdMessage = "must be 1 to 128 characters of A-Z a-z 0-9 _ : - . / @ = +"
 
 /**
@@ -76,12 +72,9 @@ export const OriginalId = Schema.String.check(
  * another, or `~x~<account>~<hold>` for the notice that a hold has expired; or `<group>~<ordinal>` of a transfer in a group, which may have several.
  */
 export const AnyCommandId = Schema.String.check(
-  Schema.isPattern(
-    /^(?:~(?:r[1-9]\d{0,8}|x~[A-Za-z0-9_:-]{1,64})~)?[A-Za-z0-9_:./@=+-]{1,128}(?:~(?:0|[1-9]\d{0,2}))?$/u,
-    {
-      message: `${commandIdMessage}, or an id that the ledger made of one`
-    }
-  )
+  Schema.isPattern(anyCommandIdPattern, {
+    message: `${commandIdMessage}, or an id that the ledger made of one`
+  })
 ).pipe(Schema.brand("CommandId"))
 
 /** The id of the command that a transfer is of: a group has one, and its transfers have an ordinal behind it. */

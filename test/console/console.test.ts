@@ -96,6 +96,7 @@ const views: ReadonlyArray<readonly [name: string, path: string, shows: RegExp]>
   ["home", "/console", /Trial balance[\s\S]*USD\/2[\s\S]*keeps up/],
   ["search", "/console/search?q=customer:", /customer:alice[\s\S]*customer:bob[\s\S]*customer:emil/],
   ["search-nothing", "/console/search?q=nonesuch", /Nothing is known under nonesuch/],
+  ["search-contras", "/console/search?q=external:", /external:bank[\s\S]*external:card/],
   [
     "account",
     "/console/accounts/customer:alice",
@@ -226,7 +227,7 @@ layer(world, { excludeTestServices: true })("the console", (it) => {
         }
         await show(page, `${open}/console`)
         await page.keyboard.press("/")
-        const longest = `~r1~${"x".repeat(128)}~99`
+        const longest = `~x~${"a".repeat(64)}~${"x".repeat(128)}~999`
         await page.keyboard.insertText(longest)
         assert.strictEqual(await page.getByRole("searchbox").inputValue(), longest)
         await page.getByRole("searchbox").fill("")

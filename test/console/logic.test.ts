@@ -1,5 +1,6 @@
 /** What the console works out for itself, without a browser: URLs, amounts, postings, windows of a statement, groups, rates. */
 import { assert, describe, it } from "@effect/vitest"
+import { Schema } from "effect"
 import {
   count,
   decimal,
@@ -16,11 +17,13 @@ import { postingsOf, sumsOf } from "../../src/console/postings.ts"
 import { groupsOf, wayTo } from "../../src/console/prefixes.ts"
 import { ratesOf, runsOf } from "../../src/console/rates.ts"
 import { changed, links, parseRoute } from "../../src/console/route.ts"
-import { candidatesOf } from "../../src/console/search.ts"
+import { candidatesOf, type Found, onlyOne, waysOf } from "../../src/console/search.ts"
 import { lastOf, pageOf } from "../../src/console/statement.ts"
 import { accountsIn, groupParts, sumsIn } from "../../src/console/sums.ts"
 import { shortNumber, tickLabels } from "../../src/console/ticks.ts"
 import type { Hold, Leg, Line } from "../../src/console/wire.ts"
+import { anyCommandIdLengthMax } from "../../src/domain/IdPatterns.ts"
+import { AnyCommandId } from "../../src/domain/Ids.ts"
 
 const at = (path: string) => {
   const { pathname, search } = new URL(path, "http://node")
@@ -202,6 +205,49 @@ describe("a search", () => {
     ["<b>", { account: undefined, contra: undefined, command: undefined, prefix: undefined }]
   ])("for %s asks for what it may be", (text, candidates) => {
     assert.deepEqual(candidatesOf(text), candidates)
+  })
+
+  it("takes every id that the ledger takes or makes for one", () => {
+    const [account, longest] = ["a".repeat(64), "x".repeat(128)]
+    const ids = [
+      "order-1",
+      longest,
+      "~r1~order-1",
+      `~r999999999~${longest}`,
+      "group~0",
+      "~r2~group~499",
+      "~x~customer:alice~hold-1",
+      `~x~${account}~${longest}~999`
+    ]
+    for (const id of ids) {
+      assert.isTrue(Schema.is(AnyCommandId)(id), id)
+      assert.strictEqual(candidatesOf(id).command, id)
+    }
+    const lengths = ids.map((id) => id.length)
+    assert.strictEqual(Math.max(...lengths), anyCommandIdLengthMax, "the field has room for each")
+    for (const id of ["~x~hold-1", `~x~${account}a~hold-1`, "~r0~order-1", "group~1000", ""]) {
+      assert.isFalse(Schema.is(AnyCommandId)(id), id)
+      assert.isUndefined(candidatesOf(id).command)
+    }
+  })
+
+  it("goes straight to what it found where that is one thing, however many assets a contra account has", () => {
+    const contra = (name: string, asset: string) => ({ contra: `external:${name}`, asset, balance: "-5" })
+    const found = (...contras: Found["contras"]): Found => ({
+      account: undefined,
+      transaction: undefined,
+      contras,
+      beginning: []
+    })
+    const bank = [contra("bank", "EUR/2"), contra("bank", "USD/2")]
+    assert.strictEqual(onlyOne(found(...bank)), links.books("", { contra: "external:bank" }))
+    const two = found(...bank, contra("broker", "USD/2"))
+    assert.isUndefined(onlyOne(two))
+    assert.lengthOf(waysOf(two), 2)
+    const transaction = { commandId: "external:bank", recordedAt: 0, effectiveAt: 0, legs: [], reversals: [] }
+    assert.isUndefined(onlyOne({ ...found(...bank), transaction }))
+    assert.strictEqual(onlyOne({ ...found(), transaction }), links.transaction("external:bank"))
+    assert.isUndefined(onlyOne(found()))
   })
 })
 

@@ -22,6 +22,7 @@ import { type Group, groupsOf, wayTo } from "../prefixes.ts"
 import { changed, links } from "../route.ts"
 import { accountsIn, groupParts, sumsIn } from "../sums.ts"
 import type { Account, ContraBalance, Page, Sum, TrialBalance, TrialLine } from "../wire.ts"
+import { ContrasTable } from "./ContrasTable.tsx"
 import { TrialTable } from "./TrialTable.tsx"
 
 /** Accounts that are looked at to find the groups of a prefix, and groups that are summed up. */
@@ -223,11 +224,6 @@ const BySegment = ({ prefix, known }: { readonly prefix: string; readonly known:
   )
 }
 
-const contraColumns: ReadonlyArray<Column<ContraBalance>> = [
-  { head: "Contra account", cell: ({ contra }) => <AccountLink id={contra} /> },
-  { head: "Balance", cell: ({ balance, asset }) => <Amount units={balance} asset={asset} />, isNumber: true }
-]
-
 /** Derived by the read model, as of now alone. */
 const Contras = ({ only }: { readonly only: string }) => {
   const asked = usePath<ReadonlyArray<ContraBalance>>("/v1/contra-balances")
@@ -248,12 +244,7 @@ const Contras = ({ only }: { readonly only: string }) => {
           return shown.length === 0 ? (
             <Empty>{only === "" ? "No money came in yet." : "This contra account has no balance."}</Empty>
           ) : (
-            <Table
-              label="Contra accounts"
-              columns={contraColumns}
-              rows={shown}
-              keyOf={({ contra, asset }) => `${contra} ${asset}`}
-            />
+            <ContrasTable rows={shown} />
           )
         }}
       </Shown>

@@ -1,28 +1,25 @@
 /** What there is under an id: an account, a transaction, a hold, a contra account, and the accounts that begin with it. */
 import { useEffect } from "preact/hooks"
-import { type Answer, apiPath, ask } from "../api.ts"
+import { type Answer, apiPath, ask, type Fault } from "../api.ts"
 import { useAsked } from "../asking.ts"
 import { navigate } from "../navigation.tsx"
 import { Empty, Failure, Kind, Section, Shown, Text, Time, Title, TransactionLink } from "../parts.tsx"
 import { links } from "../route.ts"
-import { candidatesOf } from "../search.ts"
+import { candidatesOf, type Found, onlyOne, waysOf } from "../search.ts"
 import type { Account, ContraBalance, Page, Transaction } from "../wire.ts"
 import { AccountsTable } from "./AccountsTable.tsx"
+import { ContrasTable } from "./ContrasTable.tsx"
 
 const listed = 20
 
-interface Found {
-  readonly account: Account | undefined
-  readonly transaction: Transaction | undefined
-  readonly contras: ReadonlyArray<ContraBalance>
-  readonly beginning: ReadonlyArray<Account>
+interface Answered extends Found {
   /** Why some of it is not known; what is not there is no fault. */
-  readonly faults: ReadonlyArray<Extract<Answer<never>, { readonly _tag: "Failed" }>["fault"]>
+  readonly faults: ReadonlyArray<Fault>
 }
 
 const nothing = Promise.resolve(undefined)
 
-const look = async (text: string, signal: AbortSignal): Promise<Answer<Found>> => {
+const look = async (text: string, signal: AbortSignal): Promise<Answer<Answered>> => {
   const { account, command, contra, prefix } = candidatesOf(text)
   const [one, transaction, contras, page] = await Promise.all([
     account === undefined ? nothing : ask<Account>(apiPath(["v1", "accounts", account]), signal),
@@ -50,14 +47,6 @@ const look = async (text: string, signal: AbortSignal): Promise<Answer<Found>> =
   }
 }
 
-/** Where there is one answer alone, it is shown at once. */
-const onlyOne = ({ account, transaction, beginning, contras, faults }: Found): string | undefined => {
-  if (beginning.length > 0 || faults.length > 0) return undefined
-  if (account !== undefined) return transaction === undefined ? links.account(account.account) : undefined
-  if (transaction !== undefined) return links.transaction(transaction.commandId)
-  return contras[0] === undefined ? undefined : links.books("", { contra: contras[0].contra })
-}
-
 const Nothing = ({ text }: { readonly text: string }) => (
   <Empty>
     Nothing is known under <Text>{text}</Text>: no account, transaction or hold has this id, and no account
@@ -65,20 +54,18 @@ const Nothing = ({ text }: { readonly text: string }) => (
   </Empty>
 )
 
-const Results = ({ found, text }: { readonly found: Found; readonly text: string }) => {
-  const { account, transaction, beginning, faults } = found
-  const only = onlyOne(found)
+const Results = ({ found, text }: { readonly found: Answered; readonly text: string }) => {
+  const { account, transaction, beginning, contras, faults } = found
+  const only = faults.length === 0 ? onlyOne(found) : undefined
   useEffect(() => {
     if (only !== undefined) navigate(only, { replace: true })
   }, [only])
-  const isNothing =
-    account === undefined && transaction === undefined && beginning.length === 0 && only === undefined
   return (
     <>
       {faults.map((fault) => (
         <Failure key={fault.title} fault={fault} />
       ))}
-      {isNothing && faults.length === 0 && <Nothing text={text} />}
+      {waysOf(found).length === 0 && faults.length === 0 && <Nothing text={text} />}
       {account !== undefined && (
         <Section title="Account">
           <AccountsTable rows={[account]} />
@@ -91,6 +78,11 @@ const Results = ({ found, text }: { readonly found: Found; readonly text: string
             <Kind type={transaction.legs[0]?.event._tag ?? ""} />, recorded{" "}
             <Time at={transaction.recordedAt} />
           </p>
+        </Section>
+      )}
+      {contras.length > 0 && (
+        <Section title="Contra accounts that begin so" aside="the world outside, as of now">
+          <ContrasTable rows={contras} />
         </Section>
       )}
       {beginning.length > 0 && (
