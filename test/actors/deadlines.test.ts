@@ -213,6 +213,44 @@ it.effect("a command that is withdrawn at its deadline lets none of a batch over
 )
 
 it.effect(
+  "the rest of a batch, which goes on as others are withdrawn, overtakes none that is decided again",
+  () =>
+    Effect.gen(function* () {
+      const before = yield* startNode("before")
+      yield* fund(before, ["cold"], 100n)
+      yield* before.stop
+      const { faulty, inner, node } = yield* heldNode(["a", "b"])
+      faulty.hold("commit")
+      const flying = yield* sendAll(node, [deposit("b", 1n)])
+      yield* until("the commit is held", () => faulty.held() === 1)
+      faulty.hold("readStreams")
+      // Three parts, of which two are under way at once. The second waits for an account that is not in memory, so its deadline comes later.
+      const part = (name: string, count: number) =>
+        Array.from({ length: count }, (_, nth) => deposit("a", 1n, `${name}-${nth}`))
+      const batch = [
+        ...part("first", 1_000),
+        transfer("cold", "a", 1n, "second"),
+        ...part("second", 999),
+        ...part("third", 1)
+      ]
+      const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+      yield* until("an account is being read", () => faulty.held() === 2)
+      yield* TestClock.adjust(deadlineMs / 2)
+      faulty.release("readStreams")
+      yield* TestClock.adjust(deadlineMs / 2 + 100)
+      faulty.release("commit")
+      yield* TestClock.adjust(1_000)
+      const answers = (yield* Fiber.join(sent)).map(outcomeOf)
+      assert.deepStrictEqual(tally(answers), { Unavailable: 1_001, Accepted: 1_000 })
+      yield* outcomes(flying)
+      const ids = (yield* readStream(inner, "a")).slice(2).map((row) => String(row.commandId))
+      const inOrder = [...part("second", 999), ...part("third", 1)].map(({ commandId }) => String(commandId))
+      assert.deepStrictEqual(ids, inOrder)
+      assert.deepStrictEqual(yield* invariantsOf(inner), [])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect(
   "at the bound of the node or of one account a command is refused at once, and others are not harmed",
   () =>
     Effect.gen(function* () {

@@ -5,22 +5,29 @@ import { AccountId } from "../../src/domain/Ids.ts"
 import { Rng } from "../support/Rng.ts"
 
 class Waiting implements Placed {
-  readonly place: number
+  readonly #place: number
   readonly accounts: ReadonlyArray<AccountId>
   readonly mayTouchAny: boolean
+  isOpen = true
   #onDecided: Array<() => void> = []
 
   constructor(place: number, accounts: ReadonlyArray<AccountId>, mayTouchAny = false) {
-    this.place = place
+    this.#place = place
     this.accounts = accounts
     this.mayTouchAny = mayTouchAny
   }
 
+  get place(): number {
+    return this.#place
+  }
+
   readonly whenDecided = (resume: () => void): void => {
+    if (!this.isOpen) return resume()
     this.#onDecided.push(resume)
   }
 
   decide(): void {
+    this.isOpen = false
     for (const resume of this.#onDecided) resume()
     this.#onDecided = []
   }
@@ -55,6 +62,7 @@ describe("the kept order", () => {
             inLine = inLine.filter((other) => other !== one)
             one.command.decide()
           } else {
+            one.command.isOpen = true
             late += inLine.some(({ command }) => command.place > one.command.place) ? 1 : 0
             inLine = [...inLine, one]
             one.order.add(one.command)
@@ -89,5 +97,37 @@ describe("the kept order", () => {
     }
     assert.isAbove(waits, 1_000)
     assert.isAbove(late, 100)
+  })
+
+  it("has none wait for one that is decided, though it has not left the line", () => {
+    const order = new KeptOrder()
+    const [first, second] = [1, 2].map((place) => new Waiting(place, [AccountId.make("a")]))
+    if (first === undefined || second === undefined) return assert.fail()
+    const found: Array<Placed | undefined> = []
+    // Told before the order is, which it waited for first.
+    first.whenDecided(() => found.push(order.before(second)))
+    order.add(first)
+    assert.strictEqual(order.before(second), first)
+    first.decide()
+    assert.deepEqual(found, [undefined])
+  })
+
+  it("puts thousands in order at once, in whatever order they come", () => {
+    const order = new KeptOrder()
+    const count = 2_000
+    let looks = 0
+    class Looked extends Waiting {
+      override get place(): number {
+        looks++
+        return super.place
+      }
+    }
+    const a = AccountId.make("a")
+    const all = Array.from({ length: count }, (_, nth) => new Looked(nth + 1, [a]))
+    // Each second one from the end.
+    for (const one of all.filter((_, nth) => nth % 2 === 0).toReversed()) order.add(one)
+    for (const one of all.filter((_, nth) => nth % 2 === 1)) order.add(one)
+    for (const one of all) assert.isTrue(one === all[0] || order.before(one) === all[0])
+    assert.isBelow(looks, 40 * count)
   })
 })

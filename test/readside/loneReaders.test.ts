@@ -19,11 +19,12 @@ class Counted implements LoneReader {
     this.keepsSome = false
   }
 
-  step(events: number) {
+  /** `read`: events of the log, whether it asks for them or not. */
+  step(read: number) {
     return Effect.sync(() => {
       if (!this.keepsSome) this.begun++
       this.keepsSome = true
-      return { events: Array.from({ length: events }, () => undefined) }
+      return { read }
     })
   }
 }
@@ -74,7 +75,7 @@ describe("readers of the log by themselves", () => {
       yield* TestClock.adjust("10 millis")
       assert.isUndefined(reading.pollUnsafe())
       yield* TestClock.adjust("100 millis")
-      assert.lengthOf((yield* Fiber.join(reading)).events, 10)
+      assert.strictEqual((yield* Fiber.join(reading)).read, 10)
       assert.isFalse(stuck.every(({ keepsSome }) => keepsSome))
       // One that gives up while it waits, or as it is given its turn, leaves its place to the next.
       const never = new Counted()
@@ -88,10 +89,45 @@ describe("readers of the log by themselves", () => {
       yield* Fiber.interrupt(waiting)
       yield* Fiber.interrupt(held)
       for (const reader of stuck) alone.leave(reader)
-      assert.lengthOf((yield* Fiber.join(next)).events, 7)
+      assert.strictEqual((yield* Fiber.join(next)).read, 7)
       assert.strictEqual(never.begun, 0)
     })
   )
+
+  it.live("give way also where nothing of what they read is asked for", () => {
+    let readTo = 0
+    const counted = Layer.effect(
+      EventStore,
+      Effect.map(EventStore, (real): EventStore["Service"] => ({
+        ...real,
+        readTail: (options) => {
+          readTo = Math.max(readTo, options.after)
+          return real.readTail(options)
+        }
+      }))
+    ).pipe(Layer.provide(EventStore.layerMemory))
+    const commits = 60
+    const rowsACommit = 1_000
+    return Effect.gen(function* () {
+      const writer = new EventWriter("w")
+      for (let seq = 1; seq <= commits; seq++) {
+        const events = Array.from({ length: rowsACommit }, () =>
+          writer.decide(writer.log.length === 0 ? openAccount("a:1") : deposit("a:1", 1n))
+        ).flat()
+        yield* append({ writerId: "w", seq, events })
+      }
+      const { subscribe } = yield* Subscriptions
+      const rare = Stream.runDrain(subscribe({ accountPrefix: "z:" }))
+      yield* Effect.forEach([1, 2, 3], () => Effect.forkScoped(rare, { startImmediately: true }))
+      const first = yield* Stream.runCollect(Stream.take(subscribe({ accountPrefix: "a:" }), 1))
+      assert.lengthOf(first, 1)
+      // The others have by far not come to the end.
+      assert.isBelow(readTo, commits / 2)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(worldOn(counted, { subscribeAloneMax: 3, subscribeKeysMax: 2_000 }))
+    )
+  })
 
   it.effect("read the less at once, the more they are", () =>
     Effect.gen(function* () {

@@ -12,7 +12,9 @@ export interface Placed {
   readonly place: number
   readonly accounts: ReadonlyArray<AccountId>
   readonly mayTouchAny: boolean
-  /** Calls back once it is decided or answered. */
+  /** Not decided, and not answered. It leaves the line a little later than that changes. */
+  readonly isOpen: boolean
+  /** Calls back once it is decided or answered, at once where it is. */
   readonly whenDecided: (resume: () => void) => void
 }
 
@@ -39,7 +41,7 @@ export class KeptOrder {
     return this.#whole.#line?.has(command) ?? false
   }
 
-  /** What the command has to wait for. */
+  /** What the command has to wait for: one that is open. */
   before(command: Placed): Placed | undefined {
     return this.#whole.#line?.before(command)
   }
@@ -70,6 +72,8 @@ class Line {
   readonly #ofAccount = new Map<AccountId, Set<Placed>>()
   readonly #ofAny = new Set<Placed>()
   #last = Number.NEGATIVE_INFINITY
+  /** False once one was added that was decided before others which wait already, as where one lane after another learns that its writer was fenced. */
+  #isInOrder = true
 
   get isEmpty(): boolean {
     return this.#accounts.size === 0
@@ -86,18 +90,19 @@ class Line {
   /** False where it stands in line already. */
   add(command: Placed): boolean {
     if (this.#accounts.has(command)) return false
-    if (command.place < this.#last) this.#lineUpWith(command)
-    else this.#append(command)
+    if (command.place < this.#last) this.#isInOrder = false
+    this.#append(command)
     return true
   }
 
   before(command: Placed): Placed | undefined {
+    this.#lineUp()
     if (command.mayTouchAny) return firstBefore(this.#accounts.keys(), command)
     for (const id of command.accounts) {
-      const one = firstBefore(this.#ofAccount.get(id)?.keys(), command)
+      const one = firstBefore(this.#ofAccount.get(id) ?? [], command)
       if (one !== undefined) return one
     }
-    return firstBefore(this.#ofAny.keys(), command)
+    return firstBefore(this.#ofAny, command)
   }
 
   remove(command: Placed): void {
@@ -110,7 +115,7 @@ class Line {
   }
 
   #append(command: Placed): void {
-    this.#last = command.place
+    this.#last = Math.max(this.#last, command.place)
     this.#accounts.set(command, command.accounts)
     if (command.mayTouchAny) this.#ofAny.add(command)
     for (const id of command.accounts) {
@@ -120,9 +125,11 @@ class Line {
     }
   }
 
-  /** It was decided before others that wait already, as where one lane after another learns that its writer was fenced. */
-  #lineUpWith(late: Placed): void {
-    const commands = [...this.#accounts.keys(), late].toSorted((a, b) => a.place - b.place)
+  /** Once for all that were added: thousands may come at a time, in an order of their own. */
+  #lineUp(): void {
+    if (this.#isInOrder) return
+    this.#isInOrder = true
+    const commands = [...this.#accounts.keys()].toSorted((a, b) => a.place - b.place)
     this.#accounts.clear()
     this.#ofAccount.clear()
     this.#ofAny.clear()
@@ -130,7 +137,10 @@ class Line {
   }
 }
 
-const firstBefore = (line: Iterator<Placed> | undefined, command: Placed): Placed | undefined => {
-  const first: Placed | undefined = line?.next().value
-  return first !== undefined && first.place < command.place ? first : undefined
+const firstBefore = (line: Iterable<Placed>, command: Placed): Placed | undefined => {
+  for (const one of line) {
+    if (one.place >= command.place) return undefined
+    if (one.isOpen) return one
+  }
+  return undefined
 }

@@ -184,6 +184,11 @@ export class PendingCommand {
     return this.#isOfHotAccount
   }
 
+  /** It is not decided yet, or no more; and not answered. */
+  get isOpen(): boolean {
+    return this.#phase === "loading"
+  }
+
   /** Greater than that of every command which the node took in before. */
   get place(): number {
     return this.#place

@@ -79,6 +79,8 @@ export class CommandExecutor extends Context.Service<
       sender: Sender,
       deadline?: number
     ) => PendingCommand | undefined
+    /** To be called of evicted commands before any other command is answered, if that comes before `retry`. */
+    readonly lineUp: (commands: ReadonlyArray<PendingCommand>) => void
     /** Executes evicted commands again, in their order, after the stale actors are reloaded. */
     readonly retry: (commands: ReadonlyArray<PendingCommand>, stale: ReadonlySet<AccountActor>) => void
     /** Why no command can be answered while accounts or ids cannot be read, as far as it is known. */
@@ -98,6 +100,7 @@ const make = Effect.gen(function* () {
   yield* executor.pipeline.start((result) => executor.handle(result))
   return CommandExecutor.of({
     submit: (command, reply, sender, deadline) => executor.submit(command, reply, sender, deadline),
+    lineUp: (commands) => executor.lineUp(commands),
     retry: (commands, stale) => executor.retry(commands, stale),
     trouble: () => executor.trouble()
   })
@@ -349,6 +352,7 @@ class Executor {
     const stale = new Set(actors)
     const evicted = this.#queue.evict((one) => one.participants.some((actor) => stale.has(actor)))
     for (const actor of stale) this.#accounts.reload(actor)
+    this.lineUp(evicted)
     if (command.attempts >= defectsMax) this.#inFlight.complete(command, Exit.die(defect))
     this.#decideAgain([...evicted, command])
   }
@@ -366,7 +370,9 @@ class Executor {
       case "Lost":
         // First of all: an account that another node had leased to this one must not be returned as unchanged.
         for (const actor of result.stale) this.#accounts.reload(actor)
+        this.lineUp(result.others)
         for (const command of result.commands) this.#inFlight.complete(command, indeterminate(command))
+        this.#decideAgain(result.others)
         return
       case "Requeued":
         // They are committed in their turn, unless their deadline comes first.
@@ -402,11 +408,19 @@ class Executor {
   }
 
   /**
+   * Commands that lost their decision stand in line, in which they are until they are decided again. To be called before any other command is
+   * answered: its caller may go on at once, with what stands behind them in their batch.
+   */
+  lineUp(commands: ReadonlyArray<PendingCommand>): void {
+    for (const command of commands) if (command.isOpen) command.order?.add(command)
+  }
+
+  /**
    * Each stands in line before anything goes on: a command that waits for an account which is loaded or leased anew must not be overtaken
    * on its others by those behind it in its batch, whether they lost their decision too, or come only now.
    */
   #decideAgain(commands: ReadonlyArray<PendingCommand>): void {
-    for (const command of commands) if (command.phase === "loading") command.order?.add(command)
+    this.lineUp(commands)
     for (const command of commands) command.releaseLocks()
     // An account is lent at once where another node waits for it: what that one holds may be waited for here.
     for (const command of commands) this.#noteSettled(command)

@@ -63,9 +63,9 @@ const make = Effect.gen(function* () {
     const reason = stats.trouble ?? `no room in a batch within ${limits.commandDeadlineMs} ms`
     const isUnsent = (command: PendingCommand) => unsent.has(command)
     const evicted = queue.evict(isUnsent, undefined, isUnsent)
-    for (const command of evicted) {
-      if (isUnsent(command)) inFlight.failUnwritten(command, "event store", reason)
-    }
+    const withdrawn = evicted.filter(isUnsent)
+    executor.lineUp(evicted.filter((command) => !isUnsent(command)))
+    for (const command of withdrawn) inFlight.failUnwritten(command, "event store", reason)
     executor.retry(evicted, new Set())
   }
 

@@ -79,8 +79,15 @@ export type BatchResult = Data.TaggedEnum<{
   }
   /** Nothing was written: its commands are at the front of the queue again. */
   Requeued: {}
-  /** The lane met a defect while they were being sent: their outcomes, and the heads of the `stale` actors, are not known. */
-  Lost: { readonly commands: ReadonlyArray<PendingCommand>; readonly stale: ReadonlySet<AccountActor> }
+  /**
+   * The lane met a defect while they were being sent: their outcomes, and the heads of the `stale` actors, are not known. The `others`, which
+   * were not sent, are decided again in this order.
+   */
+  Lost: {
+    readonly commands: ReadonlyArray<PendingCommand>
+    readonly stale: ReadonlySet<AccountActor>
+    readonly others: ReadonlyArray<PendingCommand>
+  }
 }>
 export const BatchResult = Data.taggedEnum<BatchResult>()
 
@@ -354,9 +361,9 @@ class CommitLanes {
     // Another process may have fenced it before: then this is a new epoch like any other.
     this.#epoch++
     const evicted = this.#queue.evict(() => true, batch)
-    this.#consume(BatchResult.Lost({ commands: evicted.filter((command) => lost.has(command)), stale }))
-    const commands = evicted.filter((command) => !lost.has(command))
-    this.#consume(BatchResult.Evicted({ commands, stale: noActors, duplicates: [] }))
+    const commands = evicted.filter((command) => lost.has(command))
+    const others = evicted.filter((command) => !lost.has(command))
+    this.#consume(BatchResult.Lost({ commands, stale, others }))
     this.#latch.openUnsafe()
   })
 

@@ -147,7 +147,8 @@ export class LogFollower implements LoneReader {
     }
     endUnsafe()
     const startOf = (index: number) => starts.findLast((start) => start <= index) ?? 0
-    const step = { events, startOf, cursor: this.#cursor.print(), isAtEnd }
+    const read = rows.reduce((sum, row) => sum + row.rows, 0)
+    const step = { events, startOf, cursor: this.#cursor.print(), isAtEnd, read }
     this.#isAtCut = isAtEnd
     if (isAtEnd) {
       this.#hadAll = true

@@ -1,7 +1,7 @@
 /**
  * The subscriptions of a node that are behind the end of the log and read it by themselves, bounded together. What each of them reads ahead
  * to put accounts in order is bounded, and there may be thousands: so many at most have a *turn*, in which they keep it, and the others
- * wait in the order in which they came. A turn ends, where others wait, once its reader was given some thousands of events, or does not
+ * wait in the order in which they came. A turn ends, where others wait, once its reader has read some thousands of events, asked for or not, or does not
  * come back soon for more: one whose consumer takes nothing keeps none. What it had read ahead is read anew in its next turn.
  *
  * What was read for a consumer and not taken is bounded too: the more they are, the less each reads at once.
@@ -24,8 +24,8 @@ interface Turn {
   isReading: boolean
   /** When it read last. */
   readAt: number
-  /** Events that it was given. */
-  events: number
+  /** Events that it read, of accounts that it does not ask for too. */
+  read: number
 }
 
 interface Waiting {
@@ -82,7 +82,7 @@ export class LoneReaders {
   }
 
   /** Runs one step of the reader once it has a turn. */
-  inTurn<A extends { readonly events: ReadonlyArray<unknown> }, E>(
+  inTurn<A extends { readonly read: number }, E>(
     reader: LoneReader,
     step: Effect.Effect<A, E>
   ): Effect.Effect<A, E> {
@@ -93,25 +93,25 @@ export class LoneReaders {
     )
   }
 
-  #run<A extends { readonly events: ReadonlyArray<unknown> }, E>(
+  #run<A extends { readonly read: number }, E>(
     reader: LoneReader,
     step: Effect.Effect<A, E>
   ): Effect.Effect<A, E> {
     return Effect.suspend(() => {
       const turn = this.#turns.get(reader)
       if (turn !== undefined) turn.isReading = true
-      const done = (events: number): void => {
+      const done = (read: number): void => {
         // It may have come to the end of the log meanwhile.
         if (turn === undefined || this.#turns.get(reader) !== turn) return
         turn.isReading = false
         turn.readAt = this.#nowMs()
-        turn.events += events
-        if (turn.events < turnEvents) return
+        turn.read += read
+        if (turn.read < turnEvents) return
         if (this.#waiting.size > 0) this.#end(reader)
-        else turn.events = 0
+        else turn.read = 0
       }
       return step.pipe(
-        Effect.tap(({ events }) => Effect.sync(() => done(events.length))),
+        Effect.tap(({ read }) => Effect.sync(() => done(read))),
         Effect.onError(() => Effect.sync(() => done(0)))
       )
     })
@@ -171,6 +171,6 @@ export class LoneReaders {
 
   /** It counts as reading from here on, for it is about to. */
   #give(reader: LoneReader): void {
-    this.#turns.set(reader, { isReading: true, readAt: 0, events: 0 })
+    this.#turns.set(reader, { isReading: true, readAt: 0, read: 0 })
   }
 }
