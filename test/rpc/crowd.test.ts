@@ -64,4 +64,45 @@ layer(memoryLedger, { excludeTestServices: true })("ten thousand calls on one co
       })
     )
   )
+
+  it.effect(
+    "come to the only node that is up a few at a time, and wait for it instead of being refused",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const inside = yield* Ledger
+          yield* inside.dispatch(open("few"))
+          let [atNode, mostAtNode] = [0, 0]
+          const strongBalance: typeof inside.strongBalance = (account) =>
+            Effect.acquireUseRelease(
+              Effect.sync(() => {
+                mostAtNode = Math.max(mostAtNode, ++atNode)
+              }),
+              () => Effect.andThen(Effect.sleep(20), inside.strongBalance(account)),
+              () => Effect.sync(() => void atNode--)
+            )
+          // The node refuses what is more, as it does for every peer.
+          const live = yield* openTcp({
+            ledger: { ...inside, strongBalance },
+            limits: { inFlightPerConnectionMax: 3 }
+          })
+          const dead = [yield* openTcp(), yield* openTcp()]
+          yield* Effect.forEach(dead, ({ stop }) => stop)
+          const way = yield* connect({
+            urls: [live.url, ...dead.map(({ url }) => url)],
+            limits: { ...patient, inFlightMax: 2 }
+          })
+          yield* way.client.awaitConnected
+          const results = yield* Effect.forEach(
+            Array.from({ length: 30 }),
+            () => Effect.result(way.ledger.strongBalance("few")),
+            { concurrency: "unbounded" }
+          )
+          assert.deepEqual(tally(results.map((one) => (Result.isSuccess(one) ? "done" : one.failure._tag))), {
+            done: 30
+          })
+          assert.strictEqual(mostAtNode, 2)
+        })
+      )
+  )
 })

@@ -2,11 +2,12 @@
  * One call over several nodes: it is sent to one, and to another when that one is lost or declines it, until an answer is definite or
  * the deadline passes. Sending again is safe, because a command keeps its id.
  */
-import { Cause, Effect, Exit, type Latch, Option, Semaphore } from "effect"
+import { Cause, Effect, Exit, Option } from "effect"
 import { RpcClientError } from "effect/rpc"
 import type { CommandError, QueryError } from "../../domain/Errors.ts"
 import type { ClientLimits } from "./ClientOptions.ts"
 import { describe, type NodeClient, type NodeConnection } from "./NodeConnection.ts"
+import type { NodePlaces } from "./NodePlaces.ts"
 
 /** What is known of a call that is given up. */
 export interface CallState {
@@ -71,47 +72,6 @@ export const refusesForEver = (error: CommandError): boolean => {
 /** The first pause before another sending, in milliseconds; doubled up to `backoffMaxMs`. */
 const backoffMs = 20
 
-export type ChooseNode = (
-  declined: ReadonlySet<NodeConnection>,
-  preferred?: NodeConnection
-) => Effect.Effect<NodeConnection>
-
-/**
- * The preferred node; else round robin over the connected nodes, those that did not decline this call first; waits while
- * none is connected. A node that has not answered `inFlightMax` calls of this client gets a further one only if all have.
- * `opened` is open while at least one node is connected.
- */
-export const makeChooseNode = (
-  nodes: ReadonlyArray<NodeConnection>,
-  opened: Latch.Latch,
-  inFlightMax: number
-): ChooseNode => {
-  let next = 0
-  const chooseNode = (
-    declined: ReadonlySet<NodeConnection>,
-    preferred?: NodeConnection
-  ): Effect.Effect<NodeConnection> =>
-    Effect.suspend(() => {
-      const hasRoom = (node: NodeConnection) => node.inFlight < inFlightMax
-      if (preferred?.isConnectedUnsafe() === true && !declined.has(preferred) && hasRoom(preferred))
-        return Effect.succeed(preferred)
-      let declining: NodeConnection | undefined
-      for (let step = 0; step < nodes.length; step++) {
-        const index = (next + step) % nodes.length
-        const node = nodes[index]
-        if (node === undefined || !node.isConnectedUnsafe()) continue
-        declining ??= node
-        if (declined.has(node) || !hasRoom(node)) continue
-        next = index + 1
-        return Effect.succeed(node)
-      }
-      return declining === undefined
-        ? Effect.flatMap(opened.await, () => chooseNode(declined))
-        : Effect.succeed(declining)
-    })
-  return chooseNode
-}
-
 /** Whether an error is of the connection, not of the ledger. */
 export const isLostConnection = (error: unknown): error is RpcClientError.RpcClientError =>
   error instanceof RpcClientError.RpcClientError
@@ -122,14 +82,14 @@ const always = () => true
 class CallAttempts {
   /** An earlier sending ended without an answer. */
   isLost = false
+  /** Sent, and not answered: only then it has a place at a node. */
   isUnderWay = false
-  isBegun = false
   reason: string
   /** Nodes that said they did nothing. */
   readonly declined = new Set<NodeConnection>()
 
   constructor(waiting: number) {
-    this.reason = `${waiting} calls of this client were before it`
+    this.reason = waiting === 0 ? "no node has answered" : `${waiting} calls of this client were before it`
   }
 
   state(isFull = false): CallState {
@@ -168,14 +128,14 @@ class CallAttempts {
 
 export const makeCallWithFailover = (
   nodes: ReadonlyArray<NodeConnection>,
-  chooseNode: ChooseNode,
+  { withPlace }: NodePlaces,
   limits: ClientLimits
 ) => {
-  const permits = Semaphore.makeUnsafe(limits.inFlightMax * nodes.length)
+  /** Calls that are not under way: for want of a place, or between two sendings. */
   let waiting = 0
 
   return <A, E extends AnyError>(call: NodeCall<A, E>): Effect.Effect<A, E> => {
-    const { send, deadlineMs, onGivenUp, preferred } = call
+    const { send, deadlineMs, onGivenUp, preferred = () => undefined } = call
     return Effect.uninterruptibleMask((restore) => {
       const attempts = new CallAttempts(waiting)
       const isAnotherLeft = () =>
@@ -183,42 +143,36 @@ export const makeCallWithFailover = (
       if (waiting >= limits.waitingMax) return Effect.fail(onGivenUp(attempts.state(true)))
       waiting++
 
+      const sendOnce = (isResent: boolean) =>
+        withPlace({ declined: attempts.declined, preferred, isResent }, (node) =>
+          Effect.suspend(() => {
+            waiting--
+            attempts.isUnderWay = true
+            return Effect.exit(send(node.client, attempts.isLost))
+          }).pipe(Effect.map((exit) => attempts.settle(node, exit, isAnotherLeft, call)))
+        )
       const sendUntilDefinite = Effect.gen(function* () {
-        attempts.isBegun = true
-        waiting--
-        attempts.reason = "no node is connected"
         for (let tries = 0; ; tries++) {
-          const node = yield* chooseNode(attempts.declined, preferred?.())
-          attempts.isUnderWay = true
-          const exit = yield* Effect.acquireUseRelease(
-            Effect.sync(() => {
-              node.inFlight++
-            }),
-            () => Effect.exit(send(node.client, attempts.isLost)),
-            () =>
-              Effect.sync(() => {
-                node.inFlight--
-              })
-          )
-          const outcome = attempts.settle(node, exit, isAnotherLeft, call)
+          const outcome = yield* sendOnce(tries > 0)
           if (outcome !== undefined) return yield* outcome
           attempts.isUnderWay = false
+          waiting++
           if (attempts.isLost || !isAnotherLeft())
             yield* Effect.sleep(Math.min(limits.backoffMaxMs, backoffMs * 2 ** Math.min(tries, 16)))
         }
       })
       const giveUp = () => {
-        const { isBegun, isLost, isUnderWay } = attempts
-        const down = nodes.find((node) => !node.isConnectedUnsafe())
-        if (isBegun && !isLost && !isUnderWay && down !== undefined) attempts.reason = down.troubleUnsafe()
+        const { isLost, isUnderWay } = attempts
+        if (!isLost && !isUnderWay && !nodes.some((node) => node.isConnectedUnsafe()))
+          attempts.reason = nodes[0]?.troubleUnsafe() ?? "it has no URL"
         return Effect.fail(onGivenUp(attempts.state()))
       }
-      return permits.withPermit(sendUntilDefinite).pipe(
+      return sendUntilDefinite.pipe(
         Effect.timeoutOrElse({ duration: deadlineMs, orElse: giveUp }),
         restore,
         Effect.ensuring(
           Effect.sync(() => {
-            if (!attempts.isBegun) waiting--
+            if (!attempts.isUnderWay) waiting--
           })
         )
       )

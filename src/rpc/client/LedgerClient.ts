@@ -26,13 +26,14 @@ import { makeQueryMethods, type QueryName, queryOf } from "../../QueryMethods.ts
 import { type NodeHealth, readAccountEventsArguments } from "../LedgerRpc.ts"
 import { type ClientLimits, defaultClientLimits, type LedgerClientOptions } from "./ClientOptions.ts"
 import { chunksOf, type EncodedCommand, makeEncodeCommand } from "./CommandMessages.ts"
-import { type CallState, makeCallWithFailover, makeChooseNode, refusesForEver } from "./Failover.ts"
+import { type CallState, makeCallWithFailover, refusesForEver } from "./Failover.ts"
 import {
   type LedgerUrlInvalid,
   makeNodeConnection,
   type NodeClient,
   type NodeConnection
 } from "./NodeConnection.ts"
+import { makeNodePlaces } from "./NodePlaces.ts"
 import { followOwners, type OwnerOf } from "./OwnerRouting.ts"
 import { makeOpenConnection, remoteEvents } from "./RemoteEvents.ts"
 
@@ -99,13 +100,14 @@ const connectNodes = Effect.fnUntraced(function* (options: LedgerClientOptions) 
   const limits = { ...defaultClientLimits, ...options.limits }
   const opened = Latch.makeUnsafe(false)
   const all: Array<NodeConnection> = []
+  const places = makeNodePlaces(all, opened, limits.inFlightMax)
   const onChange = () => {
     if (all.some((node) => node.isConnectedUnsafe())) opened.openUnsafe()
     else opened.closeUnsafe()
+    places.changedUnsafe()
   }
   for (const url of options.urls) all.push(yield* makeNodeConnection(url, options, limits, onChange))
   onChange()
-  const chooseNode = makeChooseNode(all, opened, limits.inFlightMax)
   const openConnection = makeOpenConnection(options, limits)
   const what = `the ledger at ${options.urls.join(", ")}`
   const unavailable = ({ reason, isFull }: CallState) =>
@@ -122,9 +124,9 @@ const connectNodes = Effect.fnUntraced(function* (options: LedgerClientOptions) 
     unavailable,
     callOptions,
     ownerOf: yield* followOwners(all, callOptions),
-    callWithFailover: makeCallWithFailover(all, chooseNode, limits),
+    callWithFailover: makeCallWithFailover(all, places, limits),
     stream: (resumable) =>
-      remoteEvents(chooseNode, openConnection, limits, { ...resumable, onGivenUp: unavailable })
+      remoteEvents(places.anyNode, openConnection, limits, { ...resumable, onGivenUp: unavailable })
   } satisfies Nodes
 })
 

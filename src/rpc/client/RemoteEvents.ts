@@ -6,7 +6,7 @@ import { Cause, Effect, Latch, Option, type Scope, Stream } from "effect"
 import type { RpcClientError } from "effect/rpc"
 import { type QueryError, Unavailable } from "../../domain/Errors.ts"
 import type { ClientLimits, LedgerClientOptions } from "./ClientOptions.ts"
-import { type CallState, type ChooseNode, isLostConnection } from "./Failover.ts"
+import { type CallState, isLostConnection } from "./Failover.ts"
 import { describe, makeNodeConnection, type NodeClient, type NodeConnection } from "./NodeConnection.ts"
 
 /** The first pause before a stream is opened again, in milliseconds; doubled up to `backoffMaxMs`. */
@@ -50,7 +50,7 @@ interface ResumableStream<A, Place> {
 }
 
 export const remoteEvents = <A, Place>(
-  chooseNode: ChooseNode,
+  anyNode: Effect.Effect<NodeConnection>,
   openConnection: OpenConnection,
   limits: ClientLimits,
   { open, after, placeOf, isResumable, onGivenUp }: ResumableStream<A, Place>
@@ -60,7 +60,7 @@ export const remoteEvents = <A, Place>(
     let failures = 0
     const giveUp = (reason: string) => Effect.fail(onGivenUp({ isUncertain: false, isFull: false, reason }))
 
-    const connected = Effect.suspend(() => chooseNode(new Set())).pipe(
+    const connected = anyNode.pipe(
       Effect.timeoutOrElse({
         duration: limits.queryDeadlineMs,
         orElse: () => giveUp("no node is connected")
