@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"
-import { Forbidden } from "../../src/domain/Errors.ts"
+import { type CommandError, Forbidden, Overloaded, Unavailable } from "../../src/domain/Errors.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
 import { type OwnedShards, shardOf } from "../../src/domain/Shard.ts"
 import type { NodeConnection } from "../../src/rpc/client/NodeConnection.ts"
@@ -15,7 +15,7 @@ const shard = shardOf(account, rule)
 /** A node whose words and whose connection the test sets. */
 const node = (url: string) => {
   const state = {
-    says: { change: 1, rule, owned: [] } as OwnedShards | Forbidden,
+    says: { change: 1, rule, owned: [] } as OwnedShards | CommandError | "unknown procedure",
     isConnected: true,
     connections: 1,
     asked: 0
@@ -23,7 +23,9 @@ const node = (url: string) => {
   const ownedShards = () =>
     Effect.suspend(() => {
       state.asked++
-      return state.says instanceof Forbidden ? Effect.fail(state.says) : Effect.succeed(state.says)
+      const { says } = state
+      if (says === "unknown procedure") return Effect.die(new Error(says))
+      return "_tag" in says ? Effect.fail(says) : Effect.succeed(says)
     })
   const connection: NodeConnection = {
     url,
@@ -88,4 +90,48 @@ it.effect("asks a node that forbids it again once there is a new connection, and
     yield* TestClock.adjust(2_000)
     assert.strictEqual(owner(), "first")
   }).pipe(Effect.scoped)
+)
+
+for (const [what, busy, askedAgainMs] of [
+  ["has no room for the question", new Overloaded({ what: "this connection", retryAfterMs: 10 }), 1_000],
+  ["wants more time", new Overloaded({ what: "this connection", retryAfterMs: 5_000 }), 5_000],
+  ["cannot answer for a moment", new Unavailable({ what: "the ledger", reason: "it is closing" }), 1_000]
+] as const) {
+  it.effect(`keeps what a node said that ${what}, and asks it again soon`, () =>
+    Effect.gen(function* () {
+      const { first, second, owner } = yield* world
+      first.says = owns(1, shard)
+      yield* TestClock.adjust(1_000)
+      first.says = busy
+      yield* TestClock.adjust(1_000)
+      assert.strictEqual(owner(), "first")
+      const before = first.asked
+      yield* TestClock.adjust(askedAgainMs - 2)
+      assert.strictEqual(first.asked, before)
+      first.says = owns(2)
+      second.says = owns(2, shard)
+      yield* TestClock.adjust(1)
+      assert.strictEqual(first.asked, before + 1)
+      yield* TestClock.adjust(1_000)
+      assert.strictEqual(owner(), "second")
+    }).pipe(Effect.scoped)
+  )
+}
+
+it.effect(
+  "asks a node that does not know the question once a minute, and believes nothing of it meanwhile",
+  () =>
+    Effect.gen(function* () {
+      const { first, owner } = yield* world
+      first.says = owns(1, shard)
+      yield* TestClock.adjust(1_000)
+      first.says = "unknown procedure"
+      yield* TestClock.adjust(1_000)
+      assert.isUndefined(owner())
+      const before = first.asked
+      yield* TestClock.adjust(59_000)
+      assert.strictEqual(first.asked, before)
+      yield* TestClock.adjust(1_000)
+      assert.strictEqual(first.asked, before + 1)
+    }).pipe(Effect.scoped)
 )

@@ -3,6 +3,8 @@
  * decides it. This is a hint that may be old; a node that does not own the account sends the command on.
  */
 import { Effect, Exit, Option } from "effect"
+import type { RpcClientError } from "effect/rpc"
+import type { CommandError } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { type ShardRule, shardOf } from "../../domain/Shard.ts"
 import { isLostConnection } from "./Failover.ts"
@@ -15,6 +17,15 @@ const askMs = 1_000
 const againMs = 250
 /** The same for a node of a version that cannot tell; a new connection, behind which another process may be, is asked at once. */
 const refusedMs = 60_000
+
+/** What an answer without shards says of the node. */
+type Silence =
+  /** Its connection was lost, and so perhaps the node. */
+  | { readonly _tag: "Lost" }
+  /** It had no time for this question, and owns what it owned. */
+  | { readonly _tag: "Busy"; readonly againMs: number }
+  /** It may not tell this caller, or is of a version that cannot, for as long as its process lives. */
+  | { readonly _tag: "Refused"; readonly againMs: number }
 
 /** Follows the shards of all nodes for as long as the scope lives. */
 export const followOwners = Effect.fnUntraced(function* (
@@ -46,14 +57,21 @@ export const followOwners = Effect.fnUntraced(function* (
         yield* Effect.sleep(askMs)
         continue
       }
-      note(node, undefined)
-      if (answer === undefined || isLost(answer)) yield* Effect.sleep(againMs)
-      else {
-        // What a node refuses it refuses as long as its process lives, and each refusal counts against the connection.
-        const patience = isForbidden(answer) ? Number.POSITIVE_INFINITY : refusedMs
-        for (let waited = 0; waited < patience && node.connectionsUnsafe() === connection; waited += askMs)
-          yield* Effect.sleep(askMs)
+      const silence: Silence = answer === undefined ? { _tag: "Lost" } : silenceOf(answer)
+      if (silence._tag === "Busy") {
+        yield* Effect.sleep(silence.againMs)
+        continue
       }
+      note(node, undefined)
+      if (silence._tag === "Lost") yield* Effect.sleep(againMs)
+      // Each refusal counts against the connection.
+      else
+        for (
+          let waited = 0;
+          waited < silence.againMs && node.connectionsUnsafe() === connection;
+          waited += askMs
+        )
+          yield* Effect.sleep(askMs)
     }
   })
   // With one node there is nothing to choose.
@@ -68,8 +86,19 @@ export const followOwners = Effect.fnUntraced(function* (
 const isSame = (one: ReadonlyArray<number> | undefined, other: ReadonlyArray<number> | undefined): boolean =>
   one?.length === other?.length && (one === undefined || one.every((shard, nth) => shard === other?.[nth]))
 
-const isForbidden = <E extends { readonly _tag: string }>(exit: Exit.Exit<unknown, E>): boolean =>
-  Option.exists(Exit.findErrorOption(exit), ({ _tag }) => _tag === "Forbidden")
-
-const isLost = <E>(exit: Exit.Exit<unknown, E>): boolean =>
-  Option.exists(Exit.findErrorOption(exit), isLostConnection)
+/** Of an answer that is a defect, as to a procedure that the node does not know, there is no error. */
+const silenceOf = (exit: Exit.Exit<unknown, CommandError | RpcClientError.RpcClientError>): Silence => {
+  const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+  if (error === undefined) return { _tag: "Refused", againMs: refusedMs }
+  if (isLostConnection(error)) return { _tag: "Lost" }
+  switch (error._tag) {
+    case "Overloaded":
+      return { _tag: "Busy", againMs: Math.min(refusedMs, Math.max(askMs, error.retryAfterMs)) }
+    case "Unavailable":
+      return { _tag: "Busy", againMs: askMs }
+    case "Forbidden":
+      return { _tag: "Refused", againMs: Number.POSITIVE_INFINITY }
+    default:
+      return { _tag: "Refused", againMs: refusedMs }
+  }
+}
