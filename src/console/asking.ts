@@ -8,6 +8,8 @@ export interface Asked<A> {
   readonly answer: Answer<A> | undefined
   /** Another answer is on its way. */
   readonly isBusy: boolean
+  /** The answer is one to the question before. */
+  readonly isStale: boolean
   readonly askAgain: () => void
 }
 
@@ -16,20 +18,25 @@ export const useAsked = <A>(
   question: string,
   load: (signal: AbortSignal) => Promise<Answer<A>>
 ): Asked<A> => {
-  const [state, setState] = useState<{ readonly question?: string; readonly answer?: Answer<A> }>({})
+  const [state, setState] = useState<{
+    readonly key?: string
+    readonly question?: string
+    readonly answer?: Answer<A>
+  }>({})
   const [turn, setTurn] = useState(0)
   const key = `${question} ${turn}`
   useEffect(() => {
     const controller = new AbortController()
     void load(controller.signal).then((answer) => {
       // What was asked meanwhile is of more interest.
-      if (!controller.signal.aborted) setState({ question: key, answer })
+      if (!controller.signal.aborted) setState({ key, question, answer })
     })
     return () => controller.abort()
   }, [key])
   return {
     answer: state.answer,
-    isBusy: state.question !== key,
+    isBusy: state.key !== key,
+    isStale: state.answer !== undefined && state.question !== question,
     askAgain: () => setTurn((before) => before + 1)
   }
 }

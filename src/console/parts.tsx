@@ -164,19 +164,17 @@ export const Table = <Row,>({
   label,
   columns,
   rows,
-  keyOf,
-  isBusy = false
+  keyOf
 }: {
   readonly label: string
   readonly columns: ReadonlyArray<Column<Row>>
   readonly rows: ReadonlyArray<Row>
   readonly keyOf: (row: Row) => string
-  readonly isBusy?: boolean
 }) => {
   const classOf = ({ isNumber, isLabelled }: Column<Row>) =>
     `${isNumber === true ? "number" : ""} ${isLabelled === true ? "labelled" : ""}`
   return (
-    <table class={isBusy ? "busy" : ""} aria-label={label} aria-busy={isBusy}>
+    <table aria-label={label}>
       <thead>
         <tr>
           {columns.map((column) => (
@@ -234,6 +232,19 @@ export const Failure = ({ fault, askAgain }: { readonly fault: Fault; readonly a
   </div>
 )
 
+/** Marks what stands here still, and is not of what is asked for now. */
+export const Kept = ({
+  isStale,
+  children
+}: {
+  readonly isStale: boolean
+  readonly children: ComponentChildren
+}) => (
+  <div class={isStale ? "kept busy" : "kept"} aria-busy={isStale}>
+    {children}
+  </div>
+)
+
 /** What there is of an answer: that it is asked for, why it failed, or its value. */
 export const Shown = <A,>({
   asked,
@@ -244,9 +255,13 @@ export const Shown = <A,>({
   readonly what: string
   readonly children: (value: A) => JSX.Element
 }) => {
-  const { answer, askAgain } = asked
+  const { answer, askAgain, isStale } = asked
   if (answer === undefined) return <Loading what={what} />
-  return answer._tag === "Ok" ? children(answer.value) : <Failure fault={answer.fault} askAgain={askAgain} />
+  return (
+    <Kept isStale={isStale}>
+      {answer._tag === "Ok" ? children(answer.value) : <Failure fault={answer.fault} askAgain={askAgain} />}
+    </Kept>
+  )
 }
 
 export const valueOf = <A,>(answer: Answer<A> | undefined): A | undefined =>

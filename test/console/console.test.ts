@@ -284,6 +284,93 @@ layer(world, { excludeTestServices: true })("the console", (it) => {
     })
   )
 
+  it.effect("shows no figure of the question before as one of the next", () =>
+    Effect.gen(function* () {
+      const { open } = yield* Nodes
+      const browser = yield* Browser
+      yield* Effect.promise(async () => {
+        const { page } = await browser.open()
+        const passed: Array<() => void> = []
+        const api = /\/v1\//
+        // Until `pass`.
+        const holdAnswersBack = () =>
+          page.route(api, async (route) => {
+            await new Promise<void>((resolve) => passed.push(resolve))
+            await route.continue().catch(() => {}) // the page may ask for it no more
+          })
+        const pass = async () => {
+          await page.unroute(api)
+          for (const one of passed.splice(0)) one()
+          await settle(page)
+        }
+        // How much there is of it, and how much that is not marked as kept.
+        const counted = async (of: string) => [
+          await page.locator(of).count(),
+          await page.locator(`:not([aria-busy=true] *, [aria-busy=true])${of}`).count()
+        ]
+        const askedFor = async (go: () => Promise<unknown>, url: RegExp | ((next: URL) => boolean)) => {
+          await holdAnswersBack()
+          await go()
+          await page.waitForURL(url)
+          for (const since = Date.now(); passed.length === 0; await page.waitForTimeout(20))
+            assert.isBelow(Date.now() - since, 60_000, "nothing was asked")
+        }
+
+        await show(page, `${open}/console/books?prefix=merchant:`)
+        assert.deepEqual(await counted(".whole .amount"), [2, 2])
+        await askedFor(() => page.getByRole("link", { name: "merchant:books:…" }).click(), /merchant:books:/)
+        assert.deepEqual(await counted(".whole .amount"), [0, 0])
+        await pass()
+        assert.deepEqual(await counted(".whole .amount"), [1, 1])
+
+        await show(page, `${open}/console/books`)
+        const trial = "section[aria-label='Trial balance'] .amount"
+        assert.isAbove((await counted(trial))[0] ?? 0, 0)
+        const setKnown = async () => {
+          await page.getByLabel("As recorded by").fill("2001-01-01T00:00:00Z")
+          await page.getByRole("button", { name: "Show" }).click()
+        }
+        await askedFor(setKnown, /known=/)
+        assert.deepEqual(await counted(trial), [0, 0])
+        await pass()
+
+        await show(page, `${open}/console/accounts/customer:alice?from=1970-01-01`)
+        assert.deepEqual(await counted(".bounds .amount"), [2, 2])
+        const setOrder = async () => {
+          await page.getByLabel("Order").selectOption("effective")
+          await page.getByRole("button", { name: "Show" }).click()
+        }
+        await askedFor(setOrder, /axis=effective/)
+        for (const kept of [".bounds .amount", ".readout"]) {
+          const [all, asTold] = await counted(kept)
+          assert.isAbove(all ?? 0, 0, kept)
+          assert.strictEqual(asTold, 0, kept)
+        }
+        await pass()
+        assert.deepEqual(await counted(".bounds .amount"), [2, 2])
+
+        const slide = (key: string) => async () => {
+          await page.locator("input[type=range]").focus()
+          await page.keyboard.press(key)
+        }
+        await show(page, `${open}/console/accounts/customer:alice`)
+        await slide("Home")()
+        await page.waitForURL(/known=/)
+        await settle(page)
+        const url = page.url()
+        await askedFor(slide("PageUp"), (next) => next.href !== url)
+        for (const kept of [".figures .amount", "section[aria-label=Details] .amount"]) {
+          const [all, asTold] = await counted(kept)
+          assert.isAbove(all ?? 0, 0, kept)
+          assert.strictEqual(asTold, 0, kept)
+        }
+        await pass()
+        assert.deepEqual(await counted(".figures .amount"), [3, 3])
+        await page.context().close()
+      })
+    })
+  )
+
   it.effect("goes through a long statement page by page", () =>
     Effect.gen(function* () {
       const { open } = yield* Nodes

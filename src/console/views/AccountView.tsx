@@ -12,6 +12,7 @@ import {
   Facts,
   Failure,
   Hash,
+  Kept,
   Loading,
   Metadata,
   Section,
@@ -48,7 +49,10 @@ export const AccountView = ({ id }: { readonly id: string }) => {
           <>
             <Balances now={account} past={past} known={known} />
             <TimelineSection account={account} opened={valueOf(opening.answer)?.[0]} known={known} />
-            <AsOf account={known === "" ? account : valueOf(past.answer)}>
+            <AsOf
+              account={known === "" ? account : valueOf(past.answer)}
+              isStale={known !== "" && past.isStale}
+            >
               {(shown) => (
                 <>
                   <Details account={shown} opened={valueOf(opening.answer)?.[0]} />
@@ -67,11 +71,13 @@ export const AccountView = ({ id }: { readonly id: string }) => {
 /** What follows from the account as it is asked for; nothing while that is not known, for the present would be taken for the past. */
 const AsOf = ({
   account,
+  isStale,
   children
 }: {
   readonly account: Account | undefined
+  readonly isStale: boolean
   readonly children: (account: Account) => ComponentChildren
-}) => <>{account !== undefined && children(account)}</>
+}) => (account === undefined ? null : <Kept isStale={isStale}>{children(account)}</Kept>)
 
 const undefinedAnswer = { _tag: "Ok", value: undefined } as const
 
@@ -88,13 +94,18 @@ const Balances = ({
   readonly past: Asked<Account | undefined>
   readonly known: string
 }) => {
+  const isStale = known !== "" && past.isStale
   if (known !== "" && past.answer?._tag === "Failed")
-    return <Failure fault={past.answer.fault} askAgain={past.askAgain} />
+    return (
+      <Kept isStale={isStale}>
+        <Failure fault={past.answer.fault} askAgain={past.askAgain} />
+      </Kept>
+    )
   const account = known === "" ? now : valueOf(past.answer)
   if (account === undefined) return <Loading what="the account as it was" />
   const { asset, balance, held = "0", available } = account
   return (
-    <dl class={`figures ${known !== "" && past.isBusy ? "busy" : ""}`} aria-live="polite">
+    <dl class={isStale ? "figures busy" : "figures"} aria-busy={isStale} aria-live="polite">
       {(
         [
           ["Balance", balance],

@@ -208,7 +208,6 @@ const BySegment = ({ prefix, known }: { readonly prefix: string; readonly known:
                 columns={groupColumns(known)}
                 rows={groups}
                 keyOf={({ group }) => group.prefix}
-                isBusy={asked.isBusy}
               />
             )}
             {isPart && (
@@ -255,6 +254,7 @@ const Contras = ({ only }: { readonly only: string }) => {
 export const BooksView = ({ prefix }: { readonly prefix: string }) => {
   const known = useOption("known")
   const contra = useOption("contra")
+  // Each by its name and instant: money is not shown for a moment under another.
   return (
     <>
       <Title kind="Books" title={contra !== "" ? contra : prefix === "" ? "All accounts" : prefix} />
@@ -265,8 +265,8 @@ export const BooksView = ({ prefix }: { readonly prefix: string }) => {
         <Field label="Prefix" name="prefix" value={prefix} placeholder="merchant:" size={20} />
         <Field label="As recorded by" name="known" value={known} placeholder="now" size={24} />
       </Filters>
-      {contra === "" && <BySegment prefix={prefix} known={known} />}
-      {contra === "" && prefix === "" && <Trial known={known} />}
+      {contra === "" && <BySegment key={`${prefix} ${known}`} prefix={prefix} known={known} />}
+      {contra === "" && prefix === "" && <Trial key={known} known={known} />}
       {prefix === "" && <Contras only={contra} />}
     </>
   )

@@ -89,7 +89,6 @@ const OfAll = ({ prefix, before }: { readonly prefix: string; readonly before: s
                 columns={columnsAt(now)}
                 rows={rows}
                 keyOf={({ account, id }) => `${account} ${id}`}
-                isBusy={asked.isBusy}
               />
             )}
             {typeof next === "string" && (

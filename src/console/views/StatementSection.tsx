@@ -161,15 +161,7 @@ const Bounds = ({
   </dl>
 )
 
-const Lines = ({
-  statement,
-  account,
-  isBusy
-}: {
-  readonly statement: Statement
-  readonly account: Account
-  readonly isBusy: boolean
-}) => {
+const Lines = ({ statement, account }: { readonly statement: Statement; readonly account: Account }) => {
   const { rows, next } = statement
   const isDated = rows.some(({ recordedAt, effectiveAt }) => recordedAt !== effectiveAt)
   return (
@@ -183,7 +175,6 @@ const Lines = ({
           columns={columnsOf(account.asset, isDated)}
           rows={rows}
           keyOf={({ version }) => String(version)}
-          isBusy={isBusy}
         />
       )}
       {typeof next === "string" && (
@@ -246,7 +237,7 @@ export const StatementSection = ({ account }: { readonly account: Account }) => 
         <p class="muted">In effective order these are the lines of now, those recorded later among them.</p>
       )}
       <Shown asked={asked} what="the statement">
-        {(statement) => <Lines statement={statement} account={account} isBusy={asked.isBusy} />}
+        {(statement) => <Lines statement={statement} account={account} />}
       </Shown>
     </Section>
   )
