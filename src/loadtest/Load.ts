@@ -36,6 +36,8 @@ interface Load {
   readonly acknowledged: Acknowledged
   /** Whether a definite refusal may be true (see `mayBeRefused`); where it is not given, any may. */
   readonly isTrueRefusal?: (command: Command, error: CommandError) => boolean
+  /** Called with each receipt, and its command: also of a replay, which may be the first answer that came. */
+  readonly onReceipt?: (receipt: Receipt, command: Command) => void
   /** Called with each receipt that is not a replay, and its command. */
   readonly onAccepted: (receipt: Receipt, command: Command) => void
 }
@@ -129,6 +131,7 @@ const makeSend = (load: Load, { nowMs, start, isOver }: LoadClock): Send => {
       const receipt = exit.value
       acknowledged.accepted(command, sent, receipt)
       meter.accepted(receipt.replayed, now - startedAt, now - start)
+      load.onReceipt?.(receipt, command)
       if (!receipt.replayed) load.onAccepted(receipt, command)
       return Effect.void
     }

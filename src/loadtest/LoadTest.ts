@@ -154,12 +154,14 @@ const sendingOf = (run: Run, onTimely: (receipt: Receipt) => void) => {
     acknowledged,
     // Beside an intruder a node may be wrong about an account until a write of its own meets the intruder's.
     isTrueRefusal: (command: Command, error: CommandError) =>
-      settings.intruder > 0 || mayBeRefused(command, error, loadOf(run.ids, settings)),
-    onAccepted: (receipt: Receipt, command: Command) => {
+      settings.intruder > 0 ||
+      mayBeRefused(command, error, loadOf(run.ids, settings)) ||
+      scenario.mayBeRefused?.(command, error) === true,
+    onReceipt: (receipt: Receipt, command: Command) => {
       const fault = scenario.accepted?.(command, receipt)
       if (fault !== undefined) acknowledged.blame("I7", fault)
-      onTimely(receipt)
-    }
+    },
+    onAccepted: onTimely
   }
 }
 

@@ -46,8 +46,10 @@ export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
       amount: amount()
     }
   }
+  /** Commands that must be refused: forgotten with their objects. */
+  const hopeless = new WeakSet<object>()
   /** A command that must be refused, for one of four reasons. */
-  const refused = (): AskedCommand => {
+  const drawHopeless = (): AskedCommand => {
     const index = pick()
     switch (rng.below(4)) {
       case 0:
@@ -60,6 +62,13 @@ export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
         return { _tag: "Deposit", ...on(index), amount: amount(), asset: ids.assetOf(index + 1) }
     }
   }
+  const refused = (): AskedCommand => {
+    const command = drawHopeless()
+    hopeless.add(command)
+    return command
+  }
+  const accepted: Scenario["accepted"] = (command, { commandId }) =>
+    hopeless.has(command) ? `${commandId} was accepted, which had to be refused` : undefined
   const next = (): AskedCommand => {
     let at = rng.below(100) - shares.open
     if (at < 0 && opened < openedMax) {
@@ -76,7 +85,7 @@ export const makeMixedZipf = (ingredients: Ingredients): Scenario => {
     at -= shares.journal
     return at < 0 ? makeJournal(ingredients, pick, pickOther) : refused()
   }
-  return { prepare, cold: Math.floor(accounts * coldShare), accountsMax, next }
+  return { prepare, cold: Math.floor(accounts * coldShare), accountsMax, next, accepted }
 }
 
 /** Draws accounts. `opened`: accounts that are open, counted as this part of the load counts them. */

@@ -1,5 +1,6 @@
 /** The scenarios: which accounts a load prepares, and which commands it sends, without end and by the seed alone. */
 import type { AskedCommand } from "../domain/Command.ts"
+import type { CommandError } from "../domain/Errors.ts"
 import type { Receipt } from "../domain/Receipt.ts"
 import { makeCardPayments } from "./CardPayments.ts"
 import { makeMixedZipf } from "./MixedZipf.ts"
@@ -15,8 +16,10 @@ export interface Scenario {
   /** The most accounts there can be, including those that the load opens. */
   readonly accountsMax: number
   readonly next: () => AskedCommand
-  /** Told of each command that was accepted for the first time; answers what was wrong with that. */
+  /** Told of each receipt, replayed or not; answers what was wrong with it. */
   readonly accepted?: (command: object, receipt: Receipt) => string | undefined
+  /** Whether this command may be refused so, besides what is known of all scenarios (`Refusals.ts`). */
+  readonly mayBeRefused?: (command: object, error: CommandError) => boolean
 }
 
 /** One of several parts of a load: of `of` parts, the `nth` from 0. No two parts send the same command or open the same account. */

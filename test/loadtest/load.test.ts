@@ -50,6 +50,7 @@ const play = (
     readonly next?: () => Command
     readonly judge?: Acknowledged
     readonly precheck?: (command: Command) => unknown
+    readonly onReceipt?: (receipt: Receipt) => void
   } = {}
 ) =>
   Effect.gen(function* () {
@@ -79,6 +80,7 @@ const play = (
         seconds,
         meter,
         acknowledged: options.judge ?? new Acknowledged(ids, 1, false),
+        onReceipt: options.onReceipt ?? (() => {}),
         onAccepted: () => {}
       })
     )
@@ -419,3 +421,18 @@ describe("a warm-up", () => {
     })
   )
 })
+
+it.effect("a scenario is told of each receipt, also where the first that comes is a replay", () =>
+  Effect.gen(function* () {
+    const told: Array<boolean> = []
+    const accept = makeTarget()
+    let count = 0
+    const answer = (command: Command) =>
+      Effect.as(Effect.sleep(100), { ...accept(command), replayed: count++ % 2 === 0 })
+    yield* play({ _tag: "Closed", concurrency: 1 }, 1, answer, {
+      onReceipt: ({ replayed }) => void told.push(replayed)
+    })
+    assert.isAtLeast(told.length, 10)
+    assert.deepEqual(told.slice(0, 4), [true, false, true, false])
+  })
+)

@@ -2,6 +2,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Result } from "effect"
 import { accountsOf, type Command, fromHost } from "../../src/domain/Command.ts"
+import { AccountNotFound, HoldExpired } from "../../src/domain/Errors.ts"
+import type { Receipt } from "../../src/domain/Receipt.ts"
 import { withRepeats } from "../../src/loadtest/Repeats.ts"
 import { makeRng, makeZipf } from "../../src/loadtest/Rng.ts"
 import { makeRunIds } from "../../src/loadtest/RunIds.ts"
@@ -119,19 +121,30 @@ describe("holds", () => {
       const tags: Record<string, number> = {}
       let now = 1_000
       let parts = 0
+      const [expiring, late] = [new Set<string>(), new Set<string>()]
       for (let drawn = 0; drawn < 20_000; drawn++) {
         const command = next()
         assert.isTrue(Result.isSuccess(fromHost(command)))
         tags[command._tag] = (tags[command._tag] ?? 0) + 1
         if (command._tag === "CaptureHold" && command.amount !== undefined && command.final !== true) parts++
         const { commandId } = command
+        if (command._tag === "PlaceHold" && command.expiresIn === 2_000) expiring.add(commandId)
+        if (command._tag === "CaptureHold" && expiring.has(command.hold)) {
+          // Of a hold that has expired, which no ledger accepts.
+          late.add(command.hold)
+          continue
+        }
         const receipt = { commandId, replayed: false, recordedAt: now++, postings: [], readToken: "" }
         assert.isUndefined(accepted?.(command, receipt))
+        // A replay says nothing more.
+        assert.isUndefined(accepted?.(command, { ...receipt, replayed: true }))
       }
       const holds = tags.PlaceHold ?? 0
       assert.closeTo((tags.CaptureHold ?? 0) / holds, 0.94, 0.04)
       assert.closeTo((tags.ReleaseHold ?? 0) / holds, 0.08, 0.02)
       assert.closeTo(parts / holds, 0.06, 0.02)
+      assert.closeTo(expiring.size / holds, 0.04, 0.02)
+      assert.closeTo(late.size / expiring.size, 0.2, 0.1)
     })
   )
 
@@ -149,6 +162,49 @@ describe("holds", () => {
       }
       assert.match(tell(command, 3_601_000) ?? "", /after its hold had expired/)
       assert.isUndefined(tell(command, 3_600_999))
+    })
+  )
+})
+
+describe("a ledger that accepts everything", () => {
+  const receiptOf = ({ commandId }: Command, recordedAt: number, replayed = false): Receipt => ({
+    commandId,
+    replayed,
+    recordedAt,
+    postings: [],
+    readToken: ""
+  })
+
+  it.effect("is at fault in mixed-zipf, also where the first receipt that comes is a replay", () =>
+    Effect.gen(function* () {
+      const { next, accepted } = yield* scenarioOf("mixed-zipf", 1)
+      const faults = take(next, 2_000).flatMap((command, nth) => {
+        const fault = accepted?.(command, receiptOf(command, 1_000 + nth, nth % 2 === 0))
+        return fault === undefined ? [] : [fault]
+      })
+      // Four in a hundred must be refused.
+      assert.closeTo(faults.length / 2_000, 0.04, 0.02)
+      assert.match(faults[0] ?? "", /which had to be refused/)
+    })
+  )
+
+  it.effect("is at fault in holds, and a refusal of a hold that has expired is none", () =>
+    Effect.gen(function* () {
+      const { next, accepted, mayBeRefused } = yield* scenarioOf("holds", 1)
+      const faults: Array<string> = []
+      const allowed: Array<boolean> = []
+      for (let nth = 0; nth < 20_000; nth++) {
+        const command = next()
+        const fault = accepted?.(command, receiptOf(command, 1_000 + nth))
+        if (command._tag !== "CaptureHold") continue
+        if (fault !== undefined) faults.push(fault)
+        const expired = new HoldExpired({ account: command.account, hold: command.hold, expiredAt: 0 })
+        allowed.push(mayBeRefused?.(command, expired) === true)
+        assert.isFalse(mayBeRefused?.(command, new AccountNotFound({ account: command.account })))
+      }
+      assert.isAbove(faults.length, 20)
+      assert.match(faults[0] ?? "", /after its hold had expired/)
+      assert.strictEqual(allowed.filter(Boolean).length, faults.length, "and of those alone")
     })
   )
 })

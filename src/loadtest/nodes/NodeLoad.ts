@@ -147,12 +147,13 @@ const sendingOf = (run: NodeRun, onTimely: (receipt: Receipt) => void) => {
     pace: paceOf(work),
     acknowledged,
     isTrueRefusal: (command: Command, error: CommandError) =>
-      mayBeRefused(command, error, loadOf(run.ids, settings)),
-    onAccepted: (receipt: Receipt, command: Command) => {
+      mayBeRefused(command, error, loadOf(run.ids, settings)) ||
+      run.scenario.mayBeRefused?.(command, error) === true,
+    onReceipt: (receipt: Receipt, command: Command) => {
       const fault = run.scenario.accepted?.(command, receipt)
       if (fault !== undefined) acknowledged.blame("I7", fault)
-      onTimely(receipt)
-    }
+    },
+    onAccepted: onTimely
   }
 }
 
