@@ -6,6 +6,7 @@ chose: run it twice, and the second run changes nothing and prints the same.
 Usage: python3 examples/http/ledger.py [URL]   (default: the node of `npm run -s chronicle -- dev`; TOKEN in the environment, if needed)
 """
 
+import http.client
 import json
 import os
 import sys
@@ -42,11 +43,14 @@ def request(path, body=None, **headers):
 
 
 def send(path, command_id, body):
-    """Sends a command until its outcome is known. It may be sent as often as need be: its id makes it happen once."""
+    """Sends a command until its outcome is known. It may be sent as often as need be: its id makes it happen once.
+
+    A connection that ends before the answer leaves it unknown as well. What urllib raises for that is no URLError.
+    """
     for attempt in range(10):
         try:
             return request(path, body, idempotency_key=command_id)
-        except (Problem, urllib.error.URLError, TimeoutError) as error:
+        except (Problem, OSError, http.client.HTTPException) as error:
             if isinstance(error, Problem) and error.tag not in ("Overloaded", "Unavailable", "Indeterminate"):
                 raise
             time.sleep(0.1 * 2**attempt)
