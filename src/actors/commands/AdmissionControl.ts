@@ -54,8 +54,8 @@ export class AdmissionControl extends Context.Service<
     readonly peerBusy: () => Refusal
     /** As many look-ups of its kind wait for the log as may. */
     readonly lookupsFull: () => Refusal
-    /** What is decided and not committed takes as much memory as it may. */
-    readonly isHeavy: () => boolean
+    /** What is decided and not committed takes half the memory that it may: a batch waits, so that others find room. */
+    readonly isHalfFull: () => boolean
   }
 >()("chronicle/actors/AdmissionControl") {
   static readonly layer = Layer.effect(
@@ -79,6 +79,7 @@ const make = Effect.gen(function* () {
   let last: Refusal | undefined
 
   const isHeavy = (): boolean => queue.bytes >= limits.decidedBytesMax
+  const isHalfFull = (): boolean => queue.bytes >= limits.decidedBytesMax / 2
 
   /** What waits for hot accounts does not wait for lanes. */
   const isFull = (now: number): boolean =>
@@ -121,7 +122,7 @@ const make = Effect.gen(function* () {
       return exit
     },
     overloaded,
-    isHeavy,
+    isHalfFull,
     peerBusy: () => overloaded("the node of the account", leaseMs),
     lookupsFull: () => overloaded("the look-up of holds and reversals in the log", lookupRetryMs)
   })

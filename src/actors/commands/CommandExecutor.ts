@@ -61,7 +61,7 @@ interface Peer {
 /** Who sent a command. */
 export type Sender = "Host" | Batch | Peer
 
-const isPeer = (sender: Sender): sender is Peer => sender !== "Host" && "arrivals" in sender
+export const isPeer = (sender: Sender): sender is Peer => sender !== "Host" && "arrivals" in sender
 
 const orderOf = (sender: Sender): KeptOrder | undefined => (sender === "Host" ? undefined : sender.order)
 

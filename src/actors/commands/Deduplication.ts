@@ -19,6 +19,8 @@ import { ReceiptCache } from "./ReceiptCache.ts"
 
 const lookupMax = 1_000
 const retryMs = 200
+/** How long commands are resumed before others have their turn, in milliseconds. */
+const turnMs = 5
 /** How long after a repeat every id is looked up before it is decided, in milliseconds: repeats come in storms. */
 const stormMs = 10_000
 
@@ -96,6 +98,7 @@ export const reused = (commandId: CommandId): CommandExit => Exit.fail(new Comma
 /** Starts the fiber that looks ids up in the log. */
 const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
   const store = yield* EventStore
+  const clock = yield* LedgerClock
   const wake = Latch.makeUnsafe(false)
   const { explain } = yield* startExplaining
   let pending: Array<PendingCommand> = []
@@ -132,7 +135,14 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
       return
     }
     trouble = undefined
+    let turnEndsAt = clock.elapsedUnsafe() + turnMs
     for (const command of waiting) {
+      // A thousand large commands take seconds to decide.
+      if (clock.elapsedUnsafe() >= turnEndsAt) {
+        yield* Effect.yieldNow
+        turnEndsAt = clock.elapsedUnsafe() + turnMs
+      }
+      if (command.phase === "done") continue
       const first = found.get(command.command.commandId)
       if (first !== undefined) rest.read(command, first)
       else if (isUnexplained(command.rejection)) explain(command)

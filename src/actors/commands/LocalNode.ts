@@ -25,7 +25,7 @@ import {
   type ToldHead
 } from "../accounts/Placement.ts"
 import { AdmissionControl } from "./AdmissionControl.ts"
-import { AccountMoved, CommandExecutor, type Sender } from "./CommandExecutor.ts"
+import { AccountMoved, CommandExecutor, isPeer, type Sender } from "./CommandExecutor.ts"
 import { Deadlines } from "./Deadlines.ts"
 import { Deduplication } from "./Deduplication.ts"
 import { InFlightCommands, unavailable } from "./InFlightCommands.ts"
@@ -34,6 +34,9 @@ import { InFlightCommands, unavailable } from "./InFlightCommands.ts"
 const turnMs = 5
 /** How often a batch looks whether there is room for more of it, in milliseconds. */
 const roomLookMs = 5
+
+/** Commands of one batch that may stand in line before the last of them is waited for, by the accounts that they have. */
+const inLineMax = 200
 
 /** How often a shard that leaves looks whether nothing of it is in use any more, in milliseconds. */
 const leaveLookMs = 5
@@ -252,12 +255,13 @@ const makeSubmitAll = Effect.fnUntraced(function* (
     /** The last command of each account, while it is not decided; not those that stand in line (KeptOrder.ts), behind which others wait by themselves. */
     const undecided = new Map<AccountId, PendingCommand>()
     let isLoaded = false
-    const pause = paced()
+    /** How many accounts those have that stand in line since one was waited for. */
+    let inLine = 0
+    const pauseBefore = paced(sender)
     for (const [nth, command] of commands.entries()) {
-      const paused = pause()
-      if (paused !== undefined) yield* paused
       // Mostly all accounts are in memory, and each command is decided as it is submitted.
       if (undecided.size > 0) for (const before of undecidedBefore(command, undecided)) yield* decided(before)
+      for (let pause = pauseBefore(command); pause !== undefined; pause = pauseBefore(command)) yield* pause
       const pending = executor.submit(command, outcomes.replyTo(nth), sender)
       if (pending !== undefined && isContested(command, pending)) {
         // It may be decided yet, once the other is refused: what follows it must not overtake it on its accounts.
@@ -272,6 +276,13 @@ const makeSubmitAll = Effect.fnUntraced(function* (
       if (!pending.isInLine) {
         if (mayTouchAny(command)) yield* decided(pending)
         for (const id of pending.accounts) undecided.set(id, pending)
+      } else {
+        inLine += pending.accounts.length
+        // They are not decided, so it is not known what memory they will take.
+        if (inLine >= inLineMax) {
+          yield* decided(pending)
+          inLine = 0
+        }
       }
       // Only now, as no look at the accounts is needed where all are in memory; all at once, since one by one would take long.
       if (!isLoaded) yield* loadAll(commands.slice(nth + 1))
@@ -284,31 +295,30 @@ const makeSubmitAll = Effect.fnUntraced(function* (
 })
 
 /**
- * How a batch is submitted: what it has to wait for before its next command, if anything. A thousand large journals take seconds to
- * decide. In so long a turn a node can confirm no lock, and others would take its shards; so each turn is short. And where what is
- * decided takes as much memory as it may, the batch waits until some of that is committed.
+ * How a batch is submitted: what it has to wait for before its next command, if anything; to be asked again after each wait. A thousand
+ * large journals take seconds to decide. In so long a turn a node can confirm no lock, and others would take its shards; so each turn is
+ * short. And where what is decided takes half the memory that it may, the batch waits until some of that is committed. It waits for so
+ * long in all that its sender, which asks again after a while where it is another node, is told of it in time.
  */
 const makePacing = Effect.gen(function* () {
   const admission = yield* AdmissionControl
+  const deduplication = yield* Deduplication
+  const inFlight = yield* InFlightCommands.Service
   const clock = yield* LedgerClock
   const { commandDeadlineMs } = yield* LedgerConfig
-  const room = Effect.sleep(roomLookMs).pipe(
-    Effect.repeat({ while: admission.isHeavy }),
-    Effect.timeoutOption(commandDeadlineMs)
-  )
-  return () => {
-    let turnEndsAt = clock.elapsedUnsafe() + turnMs
-    /** Nothing was committed for so long that the rest is refused, until something is. */
-    let isInVain = false
-    const forRoom = Effect.map(room, (found) => {
-      isInVain = Option.isNone(found)
-    })
-    return (): Effect.Effect<void> | undefined => {
-      const isHeavy = admission.isHeavy()
-      if (!isHeavy) isInVain = false
-      const waitsForRoom = isHeavy && !isInVain
-      if (!waitsForRoom && clock.elapsedUnsafe() < turnEndsAt) return undefined
-      return Effect.map(waitsForRoom ? forRoom : Effect.yieldNow, () => {
+  const { askMs } = yield* ClusterConfig
+  // It takes no room: its outcome is known, or will be.
+  const isKnown = ({ commandId }: Command): boolean =>
+    inFlight.get(commandId) !== undefined || deduplication.isKnown(commandId)
+  return (sender: Sender) => {
+    const begun = clock.elapsedUnsafe()
+    const patienceEndsAt = begun + (isPeer(sender) ? askMs / 2 : commandDeadlineMs)
+    let turnEndsAt = begun + turnMs
+    return (command: Command): Effect.Effect<void> | undefined => {
+      const now = clock.elapsedUnsafe()
+      const waitsForRoom = admission.isHalfFull() && now < patienceEndsAt && !isKnown(command)
+      if (!waitsForRoom && now < turnEndsAt) return undefined
+      return Effect.map(waitsForRoom ? Effect.sleep(roomLookMs) : Effect.yieldNow, () => {
         turnEndsAt = clock.elapsedUnsafe() + turnMs
       })
     }

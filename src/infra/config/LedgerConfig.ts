@@ -20,7 +20,7 @@ export const ledgerLimits = limitGroup("CHRONICLE", {
   ),
   decidedBytesMax: limit(
     32_000_000,
-    "Payload characters, about, of the events that are decided and not committed: beyond it the rest of a batch waits, and other commands get `Overloaded`. Most commands have some hundred; a journal of 100 legs with the longest metadata has half a million."
+    "Payload characters, about, of the events that are decided and not committed: from half of it on a batch waits, and at the whole of it commands get `Overloaded`. Most commands have some hundred; a journal of 100 legs with the longest metadata has half a million."
   ),
   residentsMax: limit(
     50_000,
