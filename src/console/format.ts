@@ -1,5 +1,5 @@
 /** Numbers, amounts and instants as the console shows them: exact, grouped for the eye, the same whatever the browser's language. */
-import { codeOf, formatDecimal } from "../domain/Decimal.ts"
+import { codeOf, formatDecimal } from "../domain/Amounts.ts"
 import type { Asset } from "../domain/Money.ts"
 
 /** Between the thousands: too narrow to be taken for a decimal mark, and no line breaks at it. */

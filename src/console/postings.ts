@@ -3,8 +3,8 @@
  * their own. For each asset they come to zero (I2), which the page adds up itself instead of believing it.
  */
 
+import { amountOf } from "../domain/Amounts.ts"
 import type { Event } from "../domain/Event.ts"
-import { amountOf } from "../domain/EventAmount.ts"
 import type { Leg } from "./wire.ts"
 
 type LegEvent = Leg["event"]

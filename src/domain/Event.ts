@@ -13,7 +13,7 @@ import {
 } from "./Ids.ts"
 import { Amount, Asset, OverdraftLimit } from "./Money.ts"
 
-export { amountOf } from "./EventAmount.ts"
+export { amountOf } from "./Amounts.ts"
 
 const Description = Schema.optionalKey(Schema.String)
 

@@ -2,9 +2,9 @@
  * Assets, amounts and balances: their bounds, and their decimal form. Exact, for no floating point is used anywhere.
  */
 import { Result, Schema, SchemaTransformation } from "effect"
-import { scaleOf } from "./Decimal.ts"
+import { scaleOf } from "./Amounts.ts"
 
-export { codeOf, formatDecimal, formatMoney, scaleOf } from "./Decimal.ts"
+export { codeOf, formatDecimal, formatMoney, scaleOf } from "./Amounts.ts"
 
 /** A code and a scale, `USD/2`: amounts of it are whole numbers of 10^-scale. */
 export const Asset = Schema.String.check(

@@ -80,7 +80,8 @@ const make = Effect.gen(function* () {
   const limits = yield* LedgerConfig
   const cluster = yield* ClusterConfig
   const clock = yield* LedgerClock
-  const roomMax = Math.min(messagesAway * messageMax, limits.inFlightMax, cluster.mailboxMax)
+  // Not by what another node takes: one that stands still has its share at once, and the rest is refused at once.
+  const roomMax = Math.min(messagesAway * messageMax, limits.inFlightMax)
   let away = 0
 
   /** Asks the owner of the group once: this node, if the group has come to it meanwhile. */
@@ -165,7 +166,7 @@ const make = Effect.gen(function* () {
   const forward: Forwarding["Service"]["forward"] = Effect.fnUntraced(function* (account, commands, room) {
     const outcomes: Array<Outcome> = []
     // One message after another, for a later one must not overtake.
-    for (const message of messagesOf(commands, Math.min(messageMax, roomMax))) {
+    for (const message of messagesOf(commands, Math.min(messageMax, roomMax, cluster.mailboxMax))) {
       const sent = sendCounted(account, message.commands)
       const found = yield* room === undefined ? sent : room.withPermits(Math.min(message.size, roomMax))(sent)
       for (const outcome of found) outcomes.push(outcome)
