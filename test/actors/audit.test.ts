@@ -38,7 +38,7 @@ const tampers: ReadonlyArray<Tamper> = [
   },
   {
     what: "a changed hash",
-    log: [update("hash = 'x' || substr(hash, 2)", "bob", 2)],
+    log: [update("hash = '!' || substr(hash, 2)", "bob", 2)],
     names: event("I5", "bob", 2, changed)
   },
   {
