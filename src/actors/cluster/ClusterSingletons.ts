@@ -50,7 +50,9 @@ const make = Effect.fnUntraced(function* (node: string) {
       Effect.sync(() => {
         trouble = message
       })
-    )
+    ),
+    // A node that reported no more would be taken for one that does nothing: others would stand in for it.
+    Effect.catchDefect((defect) => Effect.logError("reporting singletons failed and goes on", defect))
   )
   yield* report.pipe(Effect.repeat(Schedule.spaced(dutyReportMs)), Effect.forkScoped)
 

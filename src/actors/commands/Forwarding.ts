@@ -60,7 +60,7 @@ export class Forwarding extends Context.Service<
     ) => Effect.Effect<ReadonlyArray<Outcome>>
     /**
      * Room for so much as one batch may have away at once: however long it is, and over however many owners, it fills by itself neither
-     * this node nor another.
+     * this node nor, by their default limits, another.
      */
     readonly roomOfBatch: () => Semaphore.Semaphore
     /** Commands of this node's callers that are at another node, or on their way. */

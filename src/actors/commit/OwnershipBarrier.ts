@@ -144,6 +144,7 @@ const liftBars = Effect.gen(function* () {
   const hasBars = Latch.makeUnsafe(false)
   yield* Effect.flatMap(registry.newBars, begin).pipe(
     Effect.andThen(hasBars.open),
+    Effect.catchDefect((defect) => Effect.logError("a bar failed to begin; others go on", defect)),
     Effect.forever,
     Effect.forkScoped
   )
