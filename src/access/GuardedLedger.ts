@@ -5,6 +5,7 @@
 import { Effect, Predicate, Result, Stream } from "effect"
 import { AccountWatch, accountEvents } from "../AccountEvents.ts"
 import { dispatchChecked } from "../CommandMethods.ts"
+import { fromJson } from "../domain/Command.ts"
 import { type CommandError, InvalidCommand, type QueryError } from "../domain/Errors.ts"
 import { printToken, type Receipt } from "../domain/Receipt.ts"
 import type { HistoryEntry } from "../domain/Views.ts"
@@ -48,9 +49,16 @@ const concealOthers = (caller: Caller, receipt: Receipt): Receipt => {
     : { ...receipt, postings, readToken: printToken(postings) }
 }
 
+/** The faults of a command in the words of JSON, where amounts are strings: the ledger has seen it as a host's value. */
+const inWordsOfJson = (command: unknown, error: CommandError): CommandError => {
+  if (error._tag !== "InvalidCommand" || !Predicate.isObject(command)) return error
+  const checked = fromJson({ commandId: "none", ...command })
+  return Result.isFailure(checked) ? checked.failure : error
+}
+
 /** What a command came to, as the caller may learn it. */
-const asToldTo = (caller: Caller) => ({
-  onFailure: (error: CommandError) => concealRefusal(caller, error),
+const asToldTo = (caller: Caller, command: unknown) => ({
+  onFailure: (error: CommandError) => concealRefusal(caller, inWordsOfJson(command, error)),
   onSuccess: (receipt: Receipt) => concealOthers(caller, receipt)
 })
 
@@ -90,7 +98,7 @@ export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "h
       charge(caller, callsOf(command) - 1).pipe(
         Effect.andThen(permitted(caller, permitCommand(caller, command))),
         Effect.flatMap(ledger.dispatch),
-        Effect.mapBoth(asToldTo(caller))
+        Effect.mapBoth(asToldTo(caller, command))
       ),
     dispatchMany: Effect.fnUntraced(function* (caller, commands, furtherCalls = -1) {
       if (commands.length > batchMax)
@@ -101,7 +109,7 @@ export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "h
       )
       const permit = (command: unknown) => permitted(caller, permitCommand(caller, command))
       const results = yield* dispatchChecked(commands, permit, ledger.dispatchMany)
-      return results.map(Result.mapBoth(asToldTo(caller)))
+      return results.map((result, nth) => Result.mapBoth(result, asToldTo(caller, commands[nth])))
     }),
     ask: (caller, name, payload) => {
       // The table says that the answer is no stream.

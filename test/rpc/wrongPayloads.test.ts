@@ -130,4 +130,23 @@ layer(memoryLedger, { excludeTestServices: true })("a payload written by hand", 
       })
     )
   )
+
+  it.effect("of a command is told in the words of JSON, in which an amount is a string", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const { send } = yield* world
+        const commands = [1, 12.5, "12.50", null].map((amount) => ({
+          _tag: "Deposit",
+          account: "hand:a",
+          amount
+        }))
+        const message = 'must be a string of whole minor units, such as "1250"'
+        const expected = [{ path: ["amount"], message }]
+        for (const command of commands)
+          assert.deepEqual(faultsOf(yield* send("dispatch", { command })), expected)
+        const batch = JSON.stringify(yield* send("dispatchMany", { commands }))
+        assert.lengthOf(batch.split(JSON.stringify(message)), 1 + commands.length, batch)
+      })
+    )
+  )
 })

@@ -10,7 +10,7 @@ import { CurrentCaller } from "../api/LedgerHttpApi.ts"
 import { toProblem } from "../api/Problems.ts"
 import { HttpConnections } from "./HttpConnections.ts"
 import { HttpConfig } from "./HttpLimits.ts"
-import { commandOf, inWordsOfJson, parseJson } from "./ReadCommand.ts"
+import { commandOf, inWordsOfText, parseJson } from "./ReadCommand.ts"
 import { readBody } from "./RequestBody.ts"
 import { jsonResponse, problemResponse } from "./Responses.ts"
 import { type Handle, serveGroup } from "./RouteGroup.ts"
@@ -48,7 +48,7 @@ const makeSendOne = Effect.gen(function* () {
       const body = yield* Effect.fromResult(parseJson(text))
       const fields = tag === undefined ? params : { ...params, _tag: tag }
       const command = yield* Effect.fromResult(commandOf(body, fields, request.headers))
-      const receipt = yield* guarded.dispatch(caller, command).pipe(Effect.catch(inWordsOfJson(command)))
+      const receipt = yield* guarded.dispatch(caller, command).pipe(Effect.mapError(inWordsOfText(command)))
       return receiptResponse(command, receipt, headerBytesMax)
     }).pipe(Effect.catch(failed))
 })
@@ -102,13 +102,11 @@ const sendLines = (
     const faulty = lines.length - commands.length
     const results = yield* guarded.dispatchMany(caller, commands, faulty - callsAdmitted)
     let next = 0
-    const all = yield* Effect.forEach(parsed, (line): Effect.Effect<CommandResult> => {
-      if (Result.isFailure(line)) return Effect.succeed(Result.fail(line.failure))
+    const all = parsed.map((line): CommandResult => {
+      if (Result.isFailure(line)) return Result.fail(line.failure)
       const result = results[next++]
       if (result === undefined) throw new Error("a command of a batch has no result")
-      return Result.isSuccess(result)
-        ? Effect.succeed(result)
-        : Effect.result(inWordsOfJson(line.success)(result.failure))
+      return Result.mapError(result, inWordsOfText(line.success))
     })
     return { printed: all.map(printResult), stopped: undefined }
   }).pipe(

@@ -2,8 +2,7 @@
  * Makes a command of what a request says: its body, the parameters of its path, and the headers that stand for fields. What a request
  * says twice must be the same.
  */
-import { Effect, Result } from "effect"
-import { fromJson } from "../../domain/Command.ts"
+import { Result } from "effect"
 import { InvalidCommand } from "../../domain/Errors.ts"
 import { type CommandId, instantMessage } from "../../domain/Ids.ts"
 import { instantForms, parseInstant } from "../../domain/InstantText.ts"
@@ -122,13 +121,10 @@ const inWordsOfInstants =
     return Result.isFailure(read) ? { path, message: read.failure } : fault
   }
 
-/** The faults of a command in the words of JSON, where amounts are strings, and instants may be: the ledger has seen it as a host's value. */
-export const inWordsOfJson =
+/** The same of an error, where it is that a command is no right one. */
+export const inWordsOfText =
   (command: unknown) =>
-  <E extends { readonly _tag: string }>(error: E): Effect.Effect<never, E | InvalidCommand> => {
-    if (error._tag !== "InvalidCommand" || !isFields(command)) return Effect.fail(error)
-    const checked = fromJson({ commandId: "none", ...command })
-    return Result.isFailure(checked)
-      ? Effect.fail(new InvalidCommand({ faults: checked.failure.faults.map(inWordsOfInstants(command)) }))
-      : Effect.fail(error)
-  }
+  <E extends { readonly _tag: string }>(error: E): E | InvalidCommand =>
+    isFields(command) && error instanceof InvalidCommand
+      ? new InvalidCommand({ faults: error.faults.map(inWordsOfInstants(command)) })
+      : error
