@@ -4,7 +4,7 @@ import { Effect, Fiber, Layer, Random, Result } from "effect"
 import { TestClock } from "effect/testing"
 import type { Command } from "../../src/domain/Command.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
-import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { EventStore, StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { Snapshots } from "../../src/infra/eventstore/Snapshots.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
 import { invariantsOf } from "../support/invariants.ts"
@@ -252,4 +252,32 @@ it.effect(
       yield* TestClock.adjust("1 second")
       assert.strictEqual((yield* node.dispatcher.head(AccountId.make("a"))).head.account.version, 2)
     }).pipe(Effect.provide(world))
+)
+
+it.effect("an account that the store cannot read keeps none of those waiting that are read with it", () =>
+  Effect.gen(function* () {
+    const inner = yield* EventStore
+    const accounts = names(60)
+    const first = yield* startNode("first")
+    yield* fund(first, accounts, 5n)
+    yield* first.stop
+    const unreadable = new StoreUnavailable({ store: "event store", reason: "invalid page in block 7" })
+    const node = yield* startNode("second", {
+      store: {
+        ...inner,
+        readStreams: (from, limit) =>
+          from.some(({ account }) => account === "n-23")
+            ? Effect.fail(unreadable)
+            : inner.readStreams(from, limit)
+      }
+    })
+    const sent = yield* Effect.forEach(accounts, (account) =>
+      Effect.forkChild(Effect.result(node.send(deposit(account, 1n))))
+    )
+    yield* TestClock.adjust("11 seconds")
+    assert.deepStrictEqual(
+      (yield* Effect.forEach(sent, Fiber.join)).map(outcomeOf),
+      accounts.map((account) => (account === "n-23" ? "Unavailable" : "Accepted"))
+    )
+  }).pipe(Effect.provide(world))
 )

@@ -143,6 +143,58 @@ layer(memoryStores)("an outcome", (it) => {
       })
   )
 
+  it.effect("that cannot be read keeps none of the others waiting that are read with it", () =>
+    Effect.gen(function* () {
+      let bad = 0
+      const { again, receipts } = yield* manyLegs("w", (inner) => ({
+        ...inner,
+        // One leg of the tenth journal: each account has two events before them.
+        readEvents: (keys) =>
+          keys.some(({ account, version }) => account === "w-7" && version === 12)
+            ? Effect.suspend(() => {
+                bad++
+                return Effect.fail(tooLong)
+              })
+            : inner.readEvents(keys)
+      }))
+      yield* TestClock.adjust(overMs)
+      const told = (yield* Fiber.join(again)).map(outcomeOf)
+      assert.isAbove(bad, 1)
+      assert.deepStrictEqual(
+        told,
+        receipts.map((_, nth) => (nth === 9 ? "Indeterminate" : "Replayed"))
+      )
+    })
+  )
+
+  it.effect("whose id cannot be looked up keeps no refusal and no other repeat waiting", () =>
+    Effect.gen(function* () {
+      const inner = yield* EventStore
+      const first = yield* startNode("x-1")
+      yield* fund(first, ["x-a"], 100n)
+      const spent = Array.from({ length: 50 }, (_, nth) => withdraw("x-a", 2n, `x-spent-${nth}`))
+      for (const command of spent) yield* first.send(command)
+      yield* first.stop
+      const second = yield* startNode("x-2", {
+        store: {
+          ...inner,
+          findCommands: (ids) =>
+            ids.some((id) => id === "x-spent-30") ? Effect.fail(tooLong) : inner.findCommands(ids)
+        }
+      })
+      yield* second.dispatcher.head("x-a" as AccountId) // a valid id
+      const sent = yield* Effect.forEach([...spent, withdraw("x-a", 1n)], (command) =>
+        Effect.forkChild(Effect.result(second.send(command)))
+      )
+      yield* TestClock.adjust(overMs)
+      const told = (yield* Effect.forEach(sent, Fiber.join)).map(outcomeOf)
+      assert.deepStrictEqual(told, [
+        ...spent.map((_, nth) => (nth === 30 ? "Unavailable" : "Replayed")),
+        "InsufficientFunds"
+      ])
+    })
+  )
+
   it.effect(
     "of a repeat has a batch looked up that comes after it: in few queries, and decided in its order",
     () =>

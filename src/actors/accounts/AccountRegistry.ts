@@ -9,6 +9,7 @@ import { Context, Effect, Exit, Latch, Layer, Queue, Result } from "effect"
 import { Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { PartSize } from "../../infra/eventstore/PartSize.ts"
 import { LedgerClock } from "./LedgerClock.ts"
 import { AccountActor } from "./Lifecycle.ts"
 import { type LoadedAccount, loadAccounts } from "./LoadAccounts.ts"
@@ -195,6 +196,7 @@ const startLoaders = Effect.fnUntraced(function* (
   /** Being read, with the generation in which the reading began; one reading at a time. */
   const reading = new Map<AccountActor, number>()
   const wake = Latch.makeUnsafe(false)
+  const part = new PartSize(loadBatchMax)
   let trouble: string | undefined
 
   const want = (actor: AccountActor): void => {
@@ -217,10 +219,14 @@ const startLoaders = Effect.fnUntraced(function* (
     const loaded = yield* loadAccounts(ids, limits.snapshotEvery).pipe(
       Effect.catch((error) => {
         trouble = error.message
+        part.noteFailure()
         return Effect.sleep(retryMs).pipe(Effect.as(undefined))
       })
     )
-    if (loaded !== undefined) trouble = undefined
+    if (loaded !== undefined) {
+      trouble = undefined
+      part.noteSuccess()
+    }
     for (const actor of batch) {
       // Each in its turn: what becomes ready before it is decided upon at once, and may ask for this one.
       const isCurrent = reading.get(actor) === actor.generation
@@ -238,7 +244,7 @@ const startLoaders = Effect.fnUntraced(function* (
     yield* Effect.yieldNow
     const batch: Array<AccountActor> = []
     for (const actor of wanted) {
-      if (batch.length === loadBatchMax) break
+      if (batch.length === part.size) break
       wanted.delete(actor)
       // One that became ready otherwise has been decided upon: what the log holds is behind it.
       if (!isLoadable(actor) || isBarred(actor)) continue
@@ -249,6 +255,7 @@ const startLoaders = Effect.fnUntraced(function* (
     if (batch.length === 0) return
     yield* load(batch).pipe(
       Effect.catchDefect((defect) => {
+        part.noteFailure()
         for (const actor of batch) {
           reading.delete(actor)
           if (isLoadable(actor)) want(actor)

@@ -9,6 +9,7 @@ import type { CommandId } from "../../domain/Ids.ts"
 import type { Receipt } from "../../domain/Receipt.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
+import { PartSize } from "../../infra/eventstore/PartSize.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
 import { explained, isUnexplained } from "./HoldOutcome.ts"
@@ -101,6 +102,7 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
   const clock = yield* LedgerClock
   const wake = Latch.makeUnsafe(false)
   const { explain } = yield* startExplaining
+  const part = new PartSize(lookupMax)
   let pending: Array<PendingCommand> = []
   let trouble: string | undefined
 
@@ -119,7 +121,7 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
     yield* wake.await
     // What is asked for in the same tick is looked up in one query, and never inside of `lookUp`.
     yield* Effect.yieldNow
-    const batch = pending.splice(0, lookupMax)
+    const batch = pending.splice(0, part.size)
     if (pending.length === 0) wake.closeUnsafe()
     const waiting = batch.filter(({ phase }) => phase !== "done")
     const ids = waiting.map(({ command }) => command.commandId)
@@ -130,10 +132,13 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
       })
     )
     if (found === undefined) {
-      pending = waiting.concat(pending)
+      part.noteFailure()
+      // One that was alone comes last: it may be the one that cannot be read.
+      pending = waiting.length > 1 ? waiting.concat(pending) : pending.concat(waiting)
       wake.openUnsafe()
       return
     }
+    part.noteSuccess()
     trouble = undefined
     let turnEndsAt = clock.elapsedUnsafe() + turnMs
     for (const command of waiting) {

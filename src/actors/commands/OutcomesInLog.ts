@@ -8,6 +8,7 @@ import type { Position, Posting, Receipt } from "../../domain/Receipt.ts"
 import { printToken } from "../../domain/Receipt.ts"
 import { boundBy, decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
+import { PartSize } from "../../infra/eventstore/PartSize.ts"
 import type { PendingCommand } from "../accounts/Lifecycle.ts"
 import { furtherPositions } from "./Originals.ts"
 
@@ -34,6 +35,7 @@ export const startReadingRest = Effect.fnUntraced(function* (
 ) {
   const store = yield* EventStore
   const wake = Latch.makeUnsafe(false)
+  const atOnce = new PartSize(rowsMax)
   let landed: Array<Landed> = []
   let trouble: string | undefined
 
@@ -42,7 +44,7 @@ export const startReadingRest = Effect.fnUntraced(function* (
     // What is found in the same tick is read together, and never inside of `read`.
     yield* Effect.yieldNow
     landed = landed.filter(({ command }) => command.phase !== "done")
-    const part = landed.splice(0, sizeOfPart(landed))
+    const part = landed.splice(0, Math.min(atOnce.size, sizeOfPart(landed)))
     if (landed.length === 0) wake.closeUnsafe()
     const found = yield* readPostings(
       store,
@@ -54,11 +56,13 @@ export const startReadingRest = Effect.fnUntraced(function* (
       })
     )
     if (found === undefined) {
-      // Last, so that none which cannot be read keeps the others waiting.
-      landed = landed.concat(part)
+      atOnce.noteFailure()
+      // One that was alone comes last: it may be the one that cannot be read.
+      landed = part.length > 1 ? part.concat(landed) : landed.concat(part)
       wake.openUnsafe()
       return
     }
+    atOnce.noteSuccess()
     trouble = undefined
     for (const { command, first, further } of part) {
       const postings = further.flatMap((position) => found.get(keyOf(position)) ?? [])
