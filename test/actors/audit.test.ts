@@ -351,6 +351,7 @@ const tampers: ReadonlyArray<Tamper> = [
 /** A bound of one everywhere: every page, slice and look-up ends after each row. */
 const tiny: AuditLimits = {
   pageRows: 2,
+  pageSnapshots: 1,
   sliceAccounts: 1,
   pageCommits: 1,
   lookUpKeys: 1,

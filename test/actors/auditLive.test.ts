@@ -26,6 +26,7 @@ import { eventually, freshReadModel, readModelOn, readSideOn, sweeping } from ".
 /** Several slices and many pages, also while the log is small. */
 const small: AuditLimits = {
   pageRows: 150,
+  pageSnapshots: 20,
   sliceAccounts: 30,
   pageCommits: 90,
   lookUpKeys: 40,

@@ -146,7 +146,7 @@ const makeRun = Effect.fnUntraced(function* (books: FrozenBooks, account: Accoun
     tally,
     balances: makeCursor(from, limits.pageRows, books.balances),
     lines: makeCursor(from, limits.pageRows, books.lines),
-    snapshots: makeCursor(from, limits.pageRows, snapshots.list),
+    snapshots: makeCursor(from, limits.pageSnapshots, snapshots.list),
     contras: makeContraSums(limits),
     holdRows: makeHoldRows(findings, books, account, limits.pageRows),
     sums: new Map<Asset, bigint>(),
