@@ -112,6 +112,20 @@ const deposited = (commandId: string) => () => ({
   commandId: CommandId.make(commandId)
 })
 
+const at = (writerId: string, seq: number) => `writer_id = ${quote(writerId)} AND seq = ${seq}`
+
+/** The commit that lists these keys, and the numbers of those that its writer sent after it. */
+const commitOf = Effect.fnUntraced(function* (keys: string) {
+  const store = yield* EventStore
+  for (const { writerId } of yield* store.listWriters) {
+    const rows = yield* store.readTail({ writerId, after: 0, limit: 100 })
+    const found = rows.find((row) => JSON.stringify(row.keys).includes(keys))
+    if (found === undefined) continue
+    return { ...found, later: rows.filter(({ seq }) => seq > found.seq).map(({ seq }) => seq) }
+  }
+  return assert.fail(`no commit lists ${keys}`)
+})
+
 const verify = Effect.flatMap(Audit, (audit) => audit.verify())
 
 const assertFirst = Effect.fnUntraced(function* (named: Partial<Finding>, words: RegExp) {
@@ -295,6 +309,33 @@ const suite = (name: string, url: string) =>
               ["snapshots", "read model"]
             )
             assert.isTrue(findings.some((one) => one.account === "alice" && one.column === "balance"))
+            yield* log("DELETE FROM snapshots")
+            for (const table of ["balances", "statement_lines", "transfers", "contra"]) {
+              yield* books(`DELETE FROM books_v1_${table}`)
+            }
+            assert.isTrue((yield* verify).ok)
+          })
+        )
+      )
+
+      it.effect("the end of a history without its commit is found only by snapshots and read model", () =>
+        tampered(
+          Effect.gen(function* () {
+            const { log, books } = yield* Tampering
+            yield* log("DELETE FROM events WHERE account_id = 'dave' AND version = 3")
+            const commit = yield* commitOf('"dave",3,3')
+            yield* log(
+              `DELETE FROM commits WHERE ${at(commit.writerId, commit.seq)}`,
+              ...commit.later.map(
+                (seq) => `UPDATE commits SET seq = ${seq - 1} WHERE ${at(commit.writerId, seq)}`
+              ),
+              `UPDATE writers SET fenced_at_seq = fenced_at_seq - 1 WHERE writer_id = ${quote(commit.writerId)}`
+            )
+            const { findings } = yield* verify
+            assert.deepStrictEqual(
+              [...new Set(findings.map((one) => one.where))],
+              ["snapshots", "read model"]
+            )
             yield* log("DELETE FROM snapshots")
             for (const table of ["balances", "statement_lines", "transfers", "contra"]) {
               yield* books(`DELETE FROM books_v1_${table}`)

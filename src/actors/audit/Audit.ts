@@ -60,10 +60,10 @@ const parkedMax = 100
  * - Of an account whose rows were all computed anew: nothing that its counter-legs on other accounts, its snapshots or its
  *   read-model rows say as well, until those are changed too. Deposits, withdrawals and texts changed together with all of
  *   these are found only by a receipt or a hash that is kept elsewhere.
- * - The end of a history that is cut off together with its commits, where these are the last ones of a writer; and a whole
- *   forged commit. Nothing is signed.
- * - When a commit was recorded, and what the writers' rows say of their times: readers order by the one and wait for the others, and
- *   take no amount from either.
+ * - The end of a history that is cut off together with its place in the commits, which no hash covers; and a whole forged
+ *   commit. Nothing is signed.
+ * - When a commit was recorded and where it stands among those of its writer, and what the writers' rows say of their times:
+ *   readers order by the former and wait for the latter, and take no amount from either.
  */
 export class Audit extends Context.Service<
   Audit,
