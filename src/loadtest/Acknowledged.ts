@@ -99,6 +99,11 @@ export class Acknowledged {
     return changed
   }
 
+  /** Whether it was made by `changed`. */
+  isChanged(command: Command): boolean {
+    return this.#changed.has(command)
+  }
+
   /**
    * A command was accepted. The first answer counts, replayed or not: the answer of the sending that took effect may
    * have been lost between two nodes, or overtaken by a repeat that was answered from memory.
@@ -107,7 +112,7 @@ export class Acknowledged {
     const { commandId } = command
     if (receipt.commandId !== commandId)
       this.blame("I4", `${commandId} got the receipt of ${receipt.commandId}`)
-    if (this.#changed.has(command)) {
+    if (this.isChanged(command)) {
       this.blame("I4", `${commandId} was accepted with one body, then with another`)
       return
     }
@@ -150,7 +155,7 @@ export class Acknowledged {
 
   /** A sending ended as `Indeterminate`: its events may be in the log or not, unless another sending was accepted. */
   unknown(command: Command): void {
-    if (this.#changed.has(command) || this.#known?.get(command)?.receipt !== undefined) return
+    if (this.isChanged(command) || this.#known?.get(command)?.receipt !== undefined) return
     this.#sink?.unknown(command.commandId)
     this.leftOpen(command.commandId)
   }

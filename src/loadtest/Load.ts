@@ -25,7 +25,7 @@ const lateMaxMs = 5_000
 const warmUpSecondsMax = 300
 const warmUpClients = 64
 
-interface Load {
+export interface Load {
   readonly driver: Driver
   readonly next: () => Command
   readonly pace: Pace

@@ -115,20 +115,10 @@ const begin = Effect.fnUntraced(function* (settings: LoadSettings, urls: Service
       ? node
       : withIntruder(node, yield* startNode(`${run}-intruder`), () => rng.chance(settings.intruder))
   yield* prepare(driver, scenario.cold, settings.accounts)
-  const singleClient = yield* measureSingleClient(driver, scenario, acknowledged)
+  const parts = { settings, ids, rng, scenario, acknowledged, driver }
+  const singleClient = yield* measureSingleClient({ ...sendingOf(parts, () => {}), next: scenario.next })
   const before = { product, store: storeLatency, singleClient }
-  return {
-    settings,
-    urls,
-    progress,
-    ids,
-    rng,
-    scenario,
-    acknowledged,
-    driver,
-    baseline,
-    before
-  } satisfies Run
+  return { ...parts, urls, progress, baseline, before } satisfies Run
 })
 
 const catchUp = ({ settings, progress, ids, scenario, acknowledged }: Run, why: string) => {
@@ -145,8 +135,11 @@ const threadCpuUs = (): number | undefined => {
 }
 
 /** What is sent, and what is made of the answers. `onTimely`: called with receipts, for the lag of the read side. */
-const sendingOf = (run: Run, onTimely: (receipt: Receipt) => void) => {
-  const { settings, rng, scenario, acknowledged, driver } = run
+const sendingOf = (
+  run: Pick<Run, "settings" | "ids" | "rng" | "scenario" | "acknowledged" | "driver">,
+  onTimely: (receipt: Receipt) => void
+) => {
+  const { settings, ids, rng, scenario, acknowledged, driver } = run
   return {
     driver,
     next: withRepeats(scenario.next, settings.repeats, rng, (command) => acknowledged.changed(command)),
@@ -155,7 +148,7 @@ const sendingOf = (run: Run, onTimely: (receipt: Receipt) => void) => {
     // Beside an intruder a node may be wrong about an account until a write of its own meets the intruder's.
     isTrueRefusal: (command: Command, error: CommandError) =>
       settings.intruder > 0 ||
-      mayBeRefused(command, error, loadOf(run.ids, settings)) ||
+      mayBeRefused(command, error, loadOf(ids, settings, acknowledged)) ||
       scenario.mayBeRefused?.(command, error) === true,
     onReceipt: (receipt: Receipt, command: Command) => {
       const fault = scenario.accepted?.(command, receipt)

@@ -4,6 +4,7 @@
  */
 import { accountsOf, type Command } from "../domain/Command.ts"
 import type { CommandError } from "../domain/Errors.ts"
+import type { Acknowledged } from "./Acknowledged.ts"
 import type { RunIds } from "./RunIds.ts"
 import type { LoadSettings } from "./Settings.ts"
 
@@ -14,14 +15,14 @@ interface LoadOf {
   readonly ids: RunIds
   /** Accounts below this number were opened and funded before the load; others open during it, with an overdraft alone. */
   readonly accounts: number
-  /** Some commands are sent again with another body. */
-  readonly hasRepeats: boolean
+  /** Whether a command carries the id of an accepted one and another body. */
+  readonly isChanged: (command: Command) => boolean
 }
 
-export const loadOf = (ids: RunIds, { accounts, repeats }: LoadSettings): LoadOf => ({
+export const loadOf = (ids: RunIds, { accounts }: LoadSettings, acknowledged: Acknowledged): LoadOf => ({
   ids,
   accounts,
-  hasRepeats: repeats > 0
+  isChanged: (command) => acknowledged.isChanged(command)
 })
 
 const isLarge = (command: Command): boolean => "amount" in command && command.amount >= unaffordable
@@ -30,7 +31,7 @@ const isLarge = (command: Command): boolean => "amount" in command && command.am
 export const mayBeRefused = (
   command: Command,
   error: CommandError,
-  { ids, accounts, hasRepeats }: LoadOf
+  { ids, accounts, isChanged }: LoadOf
 ): boolean => {
   const isFunded = accountsOf(command).every((account) => {
     const index = ids.indexOf(account)
@@ -46,7 +47,7 @@ export const mayBeRefused = (
     case "AssetMismatch":
       return "asset" in command && command.asset !== undefined
     case "CommandIdReused":
-      return hasRepeats
+      return isChanged(command)
     default:
       return false
   }

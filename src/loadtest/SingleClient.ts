@@ -1,33 +1,19 @@
 /** Measures the latency that a single client sees, which sends its next command when the last one is answered. */
-import { Clock, Effect, Result } from "effect"
-import type { Acknowledged } from "./Acknowledged.ts"
-import type { Driver } from "./Driver.ts"
-import { makeHistogram, recordMs, summarize } from "./Meter.ts"
-import type { Scenario } from "./Scenario.ts"
+import { Effect } from "effect"
+import { type Load, runLoad } from "./Load.ts"
+import { Meter, summarize } from "./Meter.ts"
 
 const commandsMax = 300
-const durationMaxMs = 1_500
+const secondsMax = 1.5
 
-/** Its commands are part of the run, so that the judge checks them, but not of the load. */
+/** Its commands are part of the run and judged as all others are, but they are not of the load that is measured. */
 export const measureSingleClient = Effect.fnUntraced(function* (
-  driver: Driver,
-  scenario: Scenario,
-  acknowledged: Acknowledged
+  load: Omit<Load, "pace" | "seconds" | "commands" | "meter">
 ) {
-  const clock = yield* Clock.Clock
-  const nowMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-  const histogram = makeHistogram()
-  const start = nowMs()
-  for (let count = 0; count < commandsMax && nowMs() - start < durationMaxMs; count++) {
-    const command = scenario.next()
-    const sent = acknowledged.sent(command)
-    const sentAt = nowMs()
-    const result = yield* Effect.result(driver.dispatch(command))
-    const tookMs = nowMs() - sentAt
-    if (Result.isSuccess(result)) {
-      recordMs(histogram, tookMs)
-      acknowledged.accepted(command, sent, result.success)
-    } else if (result.failure._tag === "Indeterminate") acknowledged.unknown(command)
-  }
-  return summarize(histogram)
+  const meter = new Meter()
+  const pace = { _tag: "Closed", concurrency: 1 } as const
+  yield* runLoad({ ...load, pace, seconds: secondsMax, commands: commandsMax, meter })
+  const [defect] = meter.defects
+  if (defect !== undefined) return yield* Effect.die(new Error(defect))
+  return summarize(meter.decided)
 })

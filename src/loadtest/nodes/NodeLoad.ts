@@ -147,7 +147,7 @@ const sendingOf = (run: NodeRun, onTimely: (receipt: Receipt) => void) => {
     pace: paceOf(work),
     acknowledged,
     isTrueRefusal: (command: Command, error: CommandError) =>
-      mayBeRefused(command, error, loadOf(run.ids, settings)) ||
+      mayBeRefused(command, error, loadOf(run.ids, settings, acknowledged)) ||
       run.scenario.mayBeRefused?.(command, error) === true,
     onReceipt: (receipt: Receipt, command: Command) => {
       const fault = run.scenario.accepted?.(command, receipt)
@@ -183,6 +183,11 @@ const load = Effect.fnUntraced(function* (run: NodeRun) {
   return { seconds }
 })
 
+const measureAlone = (run: NodeRun): Effect.Effect<Answer> =>
+  Effect.map(measureSingleClient({ ...sendingOf(run, () => {}), next: run.scenario.next }), (latency) => ({
+    latency
+  }))
+
 /** The answer is the handler of the parent's messages. */
 export const serveLoad = Effect.fnUntraced(function* (
   work: NodeWork,
@@ -216,7 +221,7 @@ export const serveLoad = Effect.fnUntraced(function* (
           {}
         )
       case "SingleClient":
-        return Effect.map(measureSingleClient(driver, scenario, acknowledged), (latency) => ({ latency }))
+        return measureAlone(run)
       case "WarmUp":
         return Effect.as(
           warmUp(
