@@ -1,5 +1,15 @@
 /** The ledger for hosts without Effect: the same methods with promises, plain values and thrown typed errors. */
-import { Cause, type Context, type Effect, Exit, type Layer, ManagedRuntime, Result, Stream } from "effect"
+import {
+  Cause,
+  type Context,
+  Deferred,
+  Effect,
+  Exit,
+  type Layer,
+  ManagedRuntime,
+  Result,
+  Stream
+} from "effect"
 import { Unavailable } from "./domain/Errors.ts"
 import { Ledger } from "./LedgerService.ts"
 
@@ -25,8 +35,8 @@ type AsyncMethod<Method> = Method extends (...args: infer Args) => infer Outcome
  */
 export type AsyncLedger = { readonly [Key in keyof Service]: AsyncMethod<Service[Key]> } & {
   /**
-   * Takes nothing more, ends every subscription (a step that waits is answered that it is done), waits until every call under way is
-   * answered, then lets go of all connections. Each call has a deadline, but `verify` in this process: that is waited for until the log is read.
+   * Takes nothing more, ends every subscription (a step that waits is answered that it is done), gives up every `verify` as `Unavailable`, waits
+   * until every other call under way is answered, which has a deadline, then lets go of all connections.
    */
   readonly close: () => Promise<void>
 }
@@ -45,6 +55,7 @@ export const openLayer = async <E>(layer: Layer.Layer<Ledger, E>): Promise<Async
   })
   const underWay = new Set<Promise<unknown>>()
   const streams = new OpenStreams()
+  const closing = Deferred.makeUnsafe<never, Unavailable>()
   let closed: Promise<void> | undefined
   const run = async <A, F>(effect: Effect.Effect<A, F>): Promise<A> => {
     if (closed !== undefined) throw isClosed()
@@ -54,6 +65,7 @@ export const openLayer = async <E>(layer: Layer.Layer<Ledger, E>): Promise<Async
   }
   /** The runtime interrupts what it runs: a command that was accepted would lose its receipt. Streams are none of its, and never end by themselves. */
   const close = async (): Promise<void> => {
+    Deferred.doneUnsafe(closing, Exit.fail(isClosed()))
     await Promise.allSettled([streams.close(), ...underWay])
     await runtime.dispose()
   }
@@ -65,7 +77,9 @@ export const openLayer = async <E>(layer: Layer.Layer<Ledger, E>): Promise<Async
     }
   }
   return {
-    ...(methods as Omit<AsyncLedger, "close" | "dispatchMany">), // one for each member, as their types are derived
+    ...(methods as Omit<AsyncLedger, "close" | "dispatchMany" | "verify">), // one for each member, as their types are derived
+    // It reads the whole log, changes nothing, and has no deadline.
+    verify: (...args) => run(Effect.raceFirst(ledger.verify(...args), Deferred.await(closing))),
     dispatchMany: async (commands) => (await run(ledger.dispatchMany(commands))).map(toAsyncResult),
     close: () => {
       closed ??= close()

@@ -1,7 +1,7 @@
 /** The ledger of hosts without Effect, in memory: its promises, and what they do when it is closed. */
-import { Effect } from "effect"
+import { Effect, Layer } from "effect"
 import { assert, it } from "vitest"
-import { type CommandInput, LedgerNode, openLayer } from "../src/index.ts"
+import { type CommandInput, Ledger, LedgerNode, openLayer } from "../src/index.ts"
 import { uniqueNodeName } from "../src/infra/config/Environment.ts"
 
 const outcomeOf = (answer: Promise<unknown>): Promise<string> =>
@@ -46,6 +46,30 @@ it("close ends every subscription, and a later one is refused at its first step"
   for (const step of [...waiting, twice.next(), atRest.next()]) assert.isTrue((await step).done)
   for (const late of [early, ledger.subscribe()])
     assert.strictEqual(await outcomeOf(late[Symbol.asyncIterator]().next()), "Unavailable")
+})
+
+it("close gives up an audit of the log, which no deadline ends, and ends nothing else before its answer", async () => {
+  let hasBegun = () => {}
+  const begun = new Promise<void>((resolve) => {
+    hasBegun = resolve
+  })
+  const auditing = Effect.andThen(
+    Effect.sync(() => hasBegun()),
+    Effect.never
+  )
+  const slow = Layer.effect(
+    Ledger,
+    Effect.map(Ledger, (inside) => ({ ...inside, verify: () => auditing }))
+  )
+  const ledger = await openLayer(Layer.provide(slow, LedgerNode.layerMemory))
+  const audit = outcomeOf(ledger.verify())
+  await begun
+  const opened = outcomeOf(
+    ledger.dispatch({ _tag: "OpenAccount", account: "a", asset: "USD/2", owner: "Ada" })
+  )
+  await ledger.close()
+  assert.deepStrictEqual([await audit, await opened], ["Unavailable", "answered"])
+  assert.strictEqual(await outcomeOf(ledger.verify()), "Unavailable")
 })
 
 it("a step of a subscription that waits ends with its return", async () => {
