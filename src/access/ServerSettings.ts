@@ -3,7 +3,7 @@
  * reached from other machines. Read from the environment, with the reason where some of them do not go together.
  */
 import { Config, Data, Effect, FileSystem, Option, Redacted, Result } from "effect"
-import { isLoopback } from "../infra/config/ClusterSecurity.ts"
+import { isLoopback, tlsFault } from "../infra/config/ClusterSecurity.ts"
 import { parseTokens, type Token } from "./Tokens.ts"
 
 /** PEM texts. */
@@ -87,10 +87,15 @@ export const readTls = Effect.fnUntraced(function* (variables: ServerVariables) 
   if (Option.isNone(cert) && Option.isNone(key)) return undefined
   if (Option.isNone(cert) || Option.isNone(key))
     return yield* new ServerSettingsInvalid({ reason: `${variables.cert} and ${variables.key} go together` })
-  return {
+  const tls: ServerTls = {
     cert: yield* readText(variables.cert, cert.value),
     key: Redacted.make(yield* readText(variables.key, key.value))
-  } satisfies ServerTls
+  }
+  const fault = tlsFault(tls)
+  if (fault === undefined) return tls
+  return yield* new ServerSettingsInvalid({
+    reason: `${variables.cert} and ${variables.key} cannot be used: ${fault}`
+  })
 })
 
 /** Fails for a server that would let everybody who reaches it move money. */

@@ -43,7 +43,9 @@ const usageTags: ReadonlySet<unknown> = new Set([
   "ServicesUnknown",
   "OptionsInvalid",
   "ConfigError",
-  // Of the server, which only the commands that run one load.
+  // Of the parts that only the commands that need them load.
+  "ClusterSecurityInvalid",
+  "LedgerUrlInvalid",
   "ServerSettingsInvalid"
 ])
 

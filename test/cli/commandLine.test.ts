@@ -230,6 +230,16 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
         /CHRONICLE_LANES: must be a whole number of 1 or more/
       )
       failed(yield* ask(["balance", "alice"], { CHRONICLE_LANES: "many" }), 2, /CHRONICLE_LANES: expected/)
+      failed(
+        yield* ask(["balance", "alice"], { CHRONICLE_RPC_URL: "localhost:7070" }),
+        2,
+        /"localhost:7070" is no URL of a node/
+      )
+      failed(
+        yield* ask(["balance", "alice"], { CHRONICLE_CLUSTER_SECRET: "short" }),
+        2,
+        /CHRONICLE_CLUSTER_SECRET: a secret of the cluster has at least 16 characters/
+      )
     })
   )
 

@@ -1,7 +1,8 @@
 /** The safeguards of the nodes' port, read from the environment: what goes together, and what is refused with its reason. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Redacted } from "effect"
 import {
@@ -9,6 +10,8 @@ import {
   checkReach,
   clusterSecurityFromEnvironment
 } from "../../src/infra/config/ClusterSecurity.ts"
+
+const pem = (name: string) => fileURLToPath(new URL(`../rpc/certificates/${name}`, import.meta.url))
 
 const directory = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "chronicle-security-"))),
@@ -39,12 +42,13 @@ describe("the safeguards of the nodes' port", () => {
       assert.strictEqual(direct.secret && Redacted.value(direct.secret), "0123456789abcdef")
       const all = yield* read({
         CHRONICLE_CLUSTER_SECRET_FILE: file("secret", "fedcba9876543210\n"),
-        CHRONICLE_CLUSTER_TLS_CERT: file("cert", "a certificate"),
-        CHRONICLE_CLUSTER_TLS_KEY: file("key", "a key"),
-        CHRONICLE_CLUSTER_TLS_CA: file("ca", "an authority")
+        CHRONICLE_CLUSTER_TLS_CERT: pem("server.pem"),
+        CHRONICLE_CLUSTER_TLS_KEY: pem("server.key"),
+        CHRONICLE_CLUSTER_TLS_CA: pem("ledger-ca.pem")
       })
       assert.strictEqual(all.secret && Redacted.value(all.secret), "fedcba9876543210")
-      assert.deepInclude(all.tls, { cert: "a certificate", ca: "an authority" })
+      assert.include(all.tls?.cert, "-----BEGIN CERTIFICATE-----")
+      assert.strictEqual(all.tls?.ca, readFileSync(pem("ledger-ca.pem"), "utf8"))
     }).pipe(Effect.scoped)
   )
 
@@ -63,6 +67,22 @@ describe("the safeguards of the nodes' port", () => {
       "a certificate without its key",
       { CHRONICLE_CLUSTER_TLS_CERT: "x" },
       /TLS_CERT and .*TLS_KEY go together/
+    ],
+    [
+      "a key of another certificate",
+      {
+        CHRONICLE_CLUSTER_TLS_CERT: pem("server.pem"),
+        CHRONICLE_CLUSTER_TLS_KEY: pem("address.key")
+      },
+      /TLS_CERT.* cannot be used: .*key values mismatch/
+    ],
+    [
+      "a certificate that is none",
+      {
+        CHRONICLE_CLUSTER_TLS_CERT: pem("server.key"),
+        CHRONICLE_CLUSTER_TLS_KEY: pem("server.key")
+      },
+      /TLS_CERT.* cannot be used: .*no start line/
     ],
     ["an authority alone", { CHRONICLE_CLUSTER_TLS_CA: "x" }, /TLS_CERT and .*TLS_KEY go together/]
   ]

@@ -318,6 +318,15 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
       failed(yield* serve({ ...open, ...withTls }), 2, /without tokens/)
       failed(yield* serve({ ...open, ...withTokens }), 2, /without TLS/)
       failed(yield* serve({ CHRONICLE_RPC_TOKENS: '["secret-of-mine"]' }), 2, /CHRONICLE_RPC_TOKENS must be/)
+      for (const door of ["RPC", "HTTP"])
+        failed(
+          yield* serve({
+            [`CHRONICLE_${door}_TLS_CERT`]: fileOf("server.pem"),
+            [`CHRONICLE_${door}_TLS_KEY`]: fileOf("address.key")
+          }),
+          2,
+          new RegExp(`CHRONICLE_${door}_TLS_CERT.* cannot be used: `)
+        )
       // With both it goes on, to the databases, which are not there.
       const both = yield* serve({ ...open, ...withTls, ...withTokens })
       assert.strictEqual(both.code, 1)

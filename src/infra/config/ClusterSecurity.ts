@@ -2,8 +2,9 @@
  * Who may speak on the nodes' port. Behind it accounts are lent and commands are taken without a token, so beyond loopback
  * a node must show that it holds the cluster's secret; TLS keeps what is said from those who listen on the wire.
  */
+import { createSecureContext } from "node:tls"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
-import { Config, Context, Data, Effect, FileSystem, Layer, Option, Redacted } from "effect"
+import { Config, Context, Data, Effect, FileSystem, Layer, Option, Redacted, Result } from "effect"
 
 export interface ClusterTls {
   /** PEM texts. The certificate must be valid for the address by which the others reach the node. */
@@ -61,6 +62,19 @@ const variables = Config.all({
 })
 type Variables = Config.Success<typeof variables>
 
+/** What is wrong with a certificate and its key, which else every connection would come to nothing by; undefined where they can be used. */
+export const tlsFault = ({
+  cert,
+  key,
+  ca
+}: Omit<ClusterTls, "ca"> & Partial<ClusterTls>): string | undefined => {
+  const made = Result.try(() =>
+    createSecureContext({ cert, key: Redacted.value(key), ...(ca === undefined ? {} : { ca }) })
+  )
+  if (Result.isSuccess(made)) return undefined
+  return made.failure instanceof Error ? made.failure.message : String(made.failure)
+}
+
 const readText = Effect.fnUntraced(function* (variable: string, path: string) {
   const files = yield* FileSystem.FileSystem
   return yield* files
@@ -90,11 +104,15 @@ const readTls = Effect.fnUntraced(function* ({ cert, key, ca }: Variables) {
       "CHRONICLE_CLUSTER_TLS_CERT and CHRONICLE_CLUSTER_TLS_KEY go together, and CHRONICLE_CLUSTER_TLS_CA with them"
     return yield* new ClusterSecurityInvalid({ reason })
   }
-  return {
+  const tls: ClusterTls = {
     cert: yield* readText("CHRONICLE_CLUSTER_TLS_CERT", cert.value),
     key: Redacted.make(yield* readText("CHRONICLE_CLUSTER_TLS_KEY", key.value)),
     ca: Option.isSome(ca) ? yield* readText("CHRONICLE_CLUSTER_TLS_CA", ca.value) : undefined
-  } satisfies ClusterTls
+  }
+  const fault = tlsFault(tls)
+  if (fault === undefined) return tls
+  const reason = `CHRONICLE_CLUSTER_TLS_CERT, CHRONICLE_CLUSTER_TLS_KEY and CHRONICLE_CLUSTER_TLS_CA cannot be used: ${fault}`
+  return yield* new ClusterSecurityInvalid({ reason })
 })
 
 /** `CHRONICLE_CLUSTER_SECRET` or `_SECRET_FILE`, and `_TLS_CERT`, `_TLS_KEY`, `_TLS_CA` (files). */
