@@ -177,7 +177,9 @@ const program = Command.run(chronicle, { version: packageJson.version }).pipe(
 )
 
 /** Reads the arguments of the process and does what they say. `handedOver` is called where this is the front, and cannot. */
-export const run = (handedOver?: () => void): void =>
+export const run = (handedOver?: () => void): void => {
+  // A command goes on to its end where its stderr is closed, as behind `2>&1 | head`, and with it all that it tells of its progress.
+  process.stderr.on("error", () => {})
   NodeRuntime.runMain(program, {
     disableErrorReporting: true,
     teardown: (exit, onExit) => {
@@ -189,3 +191,4 @@ export const run = (handedOver?: () => void): void =>
       return onExit(isHelp ? 0 : isUsageFailure(error) ? 2 : 1)
     }
   })
+}

@@ -47,6 +47,21 @@ layer(NodeServices.layer, { excludeTestServices: true })("Ctrl-C and SIGTERM", (
   )
 
   it.effect(
+    "are not what a closed pipe is: a demo whose progress nobody reads plays to its end",
+    () =>
+      Effect.gen(function* () {
+        const file = yield* dayFile(
+          Array.from({ length: 5 }, (_, nth) => `,open-${nth},open,a-${nth},,USD,,,Ada,,`)
+        )
+        const args = ["demo", "--data", yield* freshDataDir, "--file", file, "--rate", "2", "--json"]
+        const whole = yield* run(args, { isUnread: true })
+        assert.strictEqual(whole.code, 0)
+        assert.deepInclude(jsonOf(whole), { ok: true, accepted: 5 })
+      }),
+    420_000
+  )
+
+  it.effect(
     "end a node in the foreground with its data whole",
     () =>
       Effect.gen(function* () {

@@ -32,6 +32,8 @@ export interface Options {
   readonly env?: Readonly<Record<string, string>>
   /** What is run; the program's command line by default. */
   readonly file?: string
+  /** Its stderr is a pipe that is closed at the other end. */
+  readonly isUnread?: boolean
 }
 
 const environment = (given: Readonly<Record<string, string>> = {}) => {
@@ -59,6 +61,7 @@ export const start = Effect.fnUntraced(function* (args: ReadonlyArray<string>, o
           written[name] += text
         })
       }
+      if (options.isUnread === true) spawned.stderr.destroy()
       spawned.once("close", (code, signal) => {
         Deferred.doneUnsafe(done, Effect.succeed({ code, signal, ...written }))
       })
