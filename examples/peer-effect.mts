@@ -1,5 +1,10 @@
-/** A peer over RPC: opens two accounts, moves money, and asks for a balance. */
-
+/**
+ * A peer over RPC: opens two accounts, moves money, and asks for a balance.
+ *
+ *     npm run build && node_modules/.bin/node examples/peer-effect.mts
+ *
+ * It needs a node, which `npm run -s chronicle -- dev` in another terminal is, and the package: built, here, or installed.
+ */
 import { Ledger, LedgerClient } from "chronicle-ledger"
 import { Console, Effect, Redacted } from "effect"
 

@@ -1,4 +1,10 @@
-// The same peer as in peer-effect.mts, in plain JavaScript with promises.
+/**
+ * The same peer as in peer-effect.mts, in plain JavaScript with promises.
+ *
+ *     npm run build && node_modules/.bin/node examples/peer-plain.mjs
+ *
+ * It needs a node, which `npm run -s chronicle -- dev` in another terminal is, and the package: built, here, or installed.
+ */
 import { connectLedger } from "chronicle-ledger"
 
 const ledger = await connectLedger({

@@ -3,6 +3,8 @@ import { readFileSync } from "node:fs"
 import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import { parse } from "yaml"
+import { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
+import { readSideReadings } from "../../src/http/Readings.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { openHttpLayer } from "../support/httpWorld.ts"
 import { open } from "../support/ledgerWorld.ts"
@@ -30,6 +32,17 @@ const served = Effect.gen(function* () {
     for (const [, label = ""] of inner.matchAll(/(\w+)="/g)) known.add(label)
     labels.set(name, known)
   }
+  // A ledger in memory has no thread of the read side.
+  const thread = {
+    state: "up",
+    silentMs: 0,
+    restarts: 0,
+    lastEnd: undefined,
+    heapBytes: 0,
+    cpuSeconds: 0
+  } as const
+  for (const { name } of readSideReadings({ ...(yield* (yield* ReadSideHealth).report), thread }))
+    if (!labels.has(name)) labels.set(name, new Set(["instance"]))
   return labels
 })
 
@@ -66,6 +79,9 @@ layer(server, { excludeTestServices: true })("what operators are shown", (it) =>
       for (const { where, expr } of expressions) {
         const names = [...expr.matchAll(/\b(?:chronicle|process)_\w+/g)].map(([name]) => name)
         assert.isNotEmpty(names, where)
+        // Every program that Prometheus scrapes has metrics of its process under the same names.
+        if (names.some((name) => name.startsWith("process_")))
+          assert.match(expr, / and on \(instance\) chronicle_\w+/, where)
         const used = [
           ...[...expr.matchAll(/\bby \(([^)]*)\)/g)].flatMap(([, list = ""]) => list.split(/,\s*/)),
           ...[...expr.matchAll(/(\w+)\s*=~?\s*"/g)].map(([, label = ""]) => label)
