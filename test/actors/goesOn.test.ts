@@ -1,13 +1,14 @@
 /** What a command is told of which nothing was written, and loops of a node that a bug in one round must not end. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Exit, Result } from "effect"
+import { Effect, Exit, Fiber, Result } from "effect"
 import { TestClock } from "effect/testing"
 import { type CommandExit, PendingCommand } from "../../src/actors/accounts/Lifecycle.ts"
 import { InFlightCommands } from "../../src/actors/commands/InFlightCommands.ts"
+import { CommitQueue } from "../../src/actors/commit/CommitQueue.ts"
 import { Overloaded } from "../../src/domain/Errors.ts"
 import { hashCommand } from "../../src/domain/HashChain.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
-import { deposit, memoryStores, quiet, startNode, toCommand } from "../support/ledgerWorld.ts"
+import { deposit, memoryStores, open, quiet, startNode, toCommand } from "../support/ledgerWorld.ts"
 
 const overloaded = Exit.fail(new Overloaded({ what: "memory for accounts", retryAfterMs: 1 }))
 
@@ -52,5 +53,24 @@ it.effect("heartbeats go on behind one that met a bug", () =>
     const before = well
     yield* TestClock.adjust(2_000)
     assert.isAbove(well, before)
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect("a commit lane goes on behind a bug between two batches", () =>
+  Effect.gen(function* () {
+    const node = yield* startNode("n", { limits: { lanes: 1 } })
+    yield* node.send(open("a"))
+    const take = CommitQueue.prototype.take
+    let broken = 0
+    CommitQueue.prototype.take = function (...limits) {
+      CommitQueue.prototype.take = take
+      broken++
+      throw new Error(`a bug beside ${limits.length} limits`)
+    }
+    const sent = yield* Effect.forkChild(node.send(deposit("a", 1n)))
+    // More than its deadline, and one look at it.
+    yield* TestClock.adjust(10_100)
+    assert.strictEqual(broken, 1)
+    assert.strictEqual((yield* Fiber.join(sent)).postings[0]?.version, 2)
   }).pipe(Effect.provide([memoryStores, quiet]))
 )

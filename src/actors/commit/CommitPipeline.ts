@@ -194,7 +194,11 @@ class CommitLanes {
         Effect.onInterrupt(() => Effect.sync(() => this.#queue.detachSuccessor(batch)))
       )
     })
-    return Effect.forever(takeNext, { disableYield: true })
+    const goOn = (defect: unknown) =>
+      Effect.logError("a commit lane failed between two batches, and goes on", defect).pipe(
+        Effect.andThen(Effect.sleep(retryMostMs))
+      )
+    return Effect.forever(Effect.catchDefect(takeNext, goOn), { disableYield: true })
   }
 
   /** Sends a batch until nothing of it is open, or it is back in the queue. `epoch` is that of its taking. */
