@@ -30,7 +30,7 @@ const isLarge = (input: unknown): boolean => {
 export const strictFor = (input: unknown) =>
   ({ errors: isLarge(input) ? "first" : "all", onExcessProperty: "error" }) as const
 
-/** The library's words for what is missing, superfluous or of another type, as a sentence about the field. */
+/** What is missing or superfluous, in words of our own. */
 const describeLeaf = (issue: SchemaIssue.Leaf): string => {
   switch (issue._tag) {
     case "MissingKey":
@@ -38,9 +38,16 @@ const describeLeaf = (issue: SchemaIssue.Leaf): string => {
     case "UnexpectedKey":
       return "is not known here: no such field or option"
     default:
-      return SchemaIssue.defaultLeafHook(issue).replace(/^Expected /, "must be of type ")
+      return SchemaIssue.defaultLeafHook(issue)
   }
 }
+
+/** The library's words for what a value is not, as a sentence about the field; an option that may be left out is no type. */
+const asSentence = (message: string): string =>
+  message
+    .replace(/^Expected a value with /, "must have ")
+    .replace(/^Expected (?=")/, "must be one of ")
+    .replace(/^Expected (.*?)(?: \| undefined)?$/, "must be of type $1")
 const toFaults = SchemaIssue.makeFormatterStandardSchemaV1({ leafHook: describeLeaf })
 
 /** The first of them, and how many there are besides. */
@@ -58,6 +65,6 @@ export const refuse = (error: Schema.SchemaError): InvalidCommand =>
   refuseWith(
     toFaults(error.issue).issues.map(({ path, message }) => ({
       path: (path ?? []).map((key) => String(typeof key === "object" ? key.key : key)),
-      message
+      message: asSentence(message)
     }))
   )

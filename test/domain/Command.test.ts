@@ -308,6 +308,14 @@ it.each<[string, unknown, RegExp]>([
     "a negative version",
     { ...deposit, expectedVersion: -1 },
     /expectedVersion: must be a version: a whole number of 0 or more/
+  ],
+  ["an owner that is a number", { ...open, owner: 5 }, /^owner: must be of type string$/],
+  ["one leg", { ...journal, legs: legs.slice(1) }, /^legs: must have a length of at least 2$/],
+  ["17 metadata keys", { ...open, metadata: keys(17) }, /^metadata: must have at most 16 entries$/],
+  [
+    "an unknown side",
+    { _tag: "FreezeAccount", commandId: "c", account: "a", side: "left" },
+    /^side: must be one of "debits" \| "credits" \| "both"$/
   ]
 ])("says to a host what is wrong with %s", (_, input, message) => {
   assert.match(messageOf(fromHost(input)), message)

@@ -755,6 +755,13 @@ export const ledgerContract = <R>(
     })
   )
 
+  scenario("an option of another type is told its type", (ledger, id) =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(ledger.history(id("a"), { limit: "5" as never })) // wrong on purpose
+      assert.strictEqual(error.message, "limit: must be of type number")
+    })
+  )
+
   scenario("a value that is no command is refused, alone and in a batch", (ledger, id) =>
     Effect.gen(function* () {
       const wrong: ReadonlyArray<unknown> = [
