@@ -199,3 +199,23 @@ it.effect(
       assert.strictEqual(yield* aheadMs, 0)
     }).pipe(Effect.provide([memoryStores, quiet]))
 )
+
+it.effect("a node of the read side alone asks on for the event store's clock behind a bug", () =>
+  Effect.gen(function* () {
+    const inner = yield* EventStore
+    let [isBroken, asked] = [false, 0]
+    const heartbeat: (typeof inner)["heartbeat"] = (writers) =>
+      Effect.suspend(() => {
+        asked++
+        return isBroken ? Effect.die(new Error("a bug")) : inner.heartbeat(writers)
+      })
+    const store = Layer.succeed(EventStore, { ...inner, heartbeat })
+    yield* Layer.build(AnswersByStore.layer.pipe(Layer.provide(store)))
+    isBroken = true
+    yield* TestClock.adjust(minuteMs)
+    isBroken = false
+    const before = asked
+    yield* TestClock.adjust(minuteMs)
+    assert.isAbove(asked, before)
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)

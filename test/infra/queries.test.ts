@@ -18,7 +18,9 @@ import { ProjectionWaiters } from "../../src/infra/readmodel/ProjectionWaiters.t
 import { Queries } from "../../src/infra/readmodel/Queries.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { deposit, EventWriter, openAccount, transfer, withdraw } from "../support/eventWriter.ts"
+import { quiet } from "../support/ledgerWorld.ts"
 import { accountId, commandId } from "../support/storedEvents.ts"
+import { batchOf } from "./readModelContract.ts"
 
 const services = (limits: Partial<ReadSideLimits> = {}) =>
   Layer.fresh(
@@ -421,6 +423,41 @@ describe("a query with a read token", () => {
         assert.strictEqual((yield* Fiber.join(long)).account.version, 4)
       }).pipe(Effect.provide(services({ tokenWaitersMax: 4, tokenPollMs: 3_600_000 })))
   )
+
+  it.effect("is woken behind looks that met a bug", () => {
+    let isBroken = false
+    const breaking = Layer.effect(
+      ReadModel,
+      Effect.map(ReadModel, (real) => ({
+        ...real,
+        versions: (accounts: Parameters<typeof real.versions>[0]) =>
+          isBroken ? Effect.die(new Error("a bug")) : real.versions(accounts)
+      }))
+    ).pipe(Layer.provide(ReadModel.layerMemory))
+    return Effect.gen(function* () {
+      const queries = yield* Queries
+      const readModel = yield* ReadModel
+      const waiting = yield* Effect.forkChild(queries.balance(a, { readToken: "a@1" }))
+      yield* TestClock.adjust("1 millis")
+      isBroken = true
+      yield* TestClock.adjust("1 seconds")
+      isBroken = false
+      const writer = new EventWriter()
+      writer.commit(openAccount("a"))
+      yield* readModel.apply(batchOf(writer.log))
+      yield* TestClock.adjust("1 seconds")
+      assert.isDefined(waiting.pollUnsafe())
+      assert.strictEqual((yield* Fiber.join(waiting)).account.version, 1)
+    }).pipe(
+      Effect.provide(
+        Queries.layer.pipe(
+          Layer.provideMerge(breaking.pipe(Layer.provide(Layer.fresh(ProjectionWaiters.layer)))),
+          Layer.provide(ProjectionWaiters.layer),
+          Layer.provideMerge(quiet)
+        )
+      )
+    )
+  })
 
   it.effect("shares one statement a poll with thousands of others", () => {
     let looks = 0

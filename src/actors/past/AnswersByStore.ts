@@ -22,7 +22,11 @@ export const layer = Layer.effect(
     })
     // Before anything asks the clock: the machine's may be ahead, and what it said once stands.
     yield* awaitStore(bind)
-    yield* Effect.ignore(bind).pipe(
+    yield* bind.pipe(
+      Effect.ignore,
+      Effect.catchDefect((defect) =>
+        Effect.logError("asking for the store's clock failed and goes on", defect)
+      ),
       Effect.repeat(Schedule.spaced(askMs)),
       Effect.delay(askMs),
       Effect.forkScoped

@@ -261,7 +261,10 @@ const keepLooking = Effect.gen(function* () {
       if (awaited.length === 0) return
       for (const [account, version] of yield* readModel.versions(awaited))
         waiters.reachedUnsafe(account, version)
-    }).pipe(Effect.ignore)
+    }).pipe(
+      Effect.ignore,
+      Effect.catchDefect((defect) => Effect.logError("the look for queries failed and goes on", defect))
+    )
   const isWaiting = Latch.makeUnsafe(false)
   const leave = waiters.onJoinUnsafe(() => isWaiting.openUnsafe())
   yield* Effect.addFinalizer(() => Effect.sync(leave))
