@@ -341,9 +341,14 @@ describe("a query with a read token", () => {
       assert.isAbove(token.length, 30_000)
       const [account = a] = accounts
       assert.strictEqual((yield* queries.balance(account, { readToken: token })).account.version, 1)
-      for (const wrong of [token.repeat(2), Array.from({ length: 2_501 }, () => "a@1").join(",")])
-        assert.deepInclude(yield* Effect.flip(queries.balance(account, { readToken: wrong })), {
-          _tag: "InvalidCommand"
+      const wrong = [
+        [token.repeat(2), "has more than 50000 characters"],
+        [Array.from({ length: 2_501 }, () => "a@1").join(","), "has more than 2500 positions"]
+      ] as const
+      for (const [readToken, message] of wrong)
+        assert.deepInclude(yield* Effect.flip(queries.balance(account, { readToken })), {
+          _tag: "InvalidCommand",
+          faults: [{ path: ["readToken"], message }]
         })
     }).pipe(Effect.provide(services()))
   )

@@ -146,7 +146,8 @@ const makeQueries = Effect.gen(function* () {
 
   const awaitToken = (token: string | undefined): Effect.Effect<void, QueryError> => {
     if (token === undefined) return Effect.void
-    if (token.length > tokenMax) return Effect.fail(InvalidCommand.at("readToken", "is too long"))
+    if (token.length > tokenMax)
+      return Effect.fail(InvalidCommand.at("readToken", `has more than ${tokenMax} characters`))
     return Effect.flatMap(
       Effect.fromResult(parseToken(token)),
       (positions): Effect.Effect<void, QueryError> =>

@@ -26,7 +26,12 @@ export const makeEncodeCommand = (random: SecureRandom.SecureRandom["Service"], 
       const size = JSON.stringify(json).length
       return size <= limits.commandCharactersMax
         ? Effect.succeed({ command, json, size })
-        : Effect.fail(InvalidCommand.at("command", `has ${size} characters as JSON`))
+        : Effect.fail(
+            InvalidCommand.at(
+              "command",
+              `has ${size} characters as JSON, at most ${limits.commandCharactersMax} are sent`
+            )
+          )
     })
 }
 
