@@ -21,10 +21,6 @@ export class ServerSettingsInvalid extends Data.TaggedError("ServerSettingsInval
   }
 }
 
-/** The same with the fault of a variable as a fault of the settings. */
-export const readVariables = <A>(variables: Config.Config<A>): Effect.Effect<A, ServerSettingsInvalid> =>
-  variables.pipe(Effect.mapError(({ message }) => new ServerSettingsInvalid({ reason: message })))
-
 const readText = Effect.fnUntraced(function* (variable: string, path: string) {
   const files = yield* FileSystem.FileSystem
   return yield* files
@@ -40,10 +36,10 @@ const tokenVariables = Config.all({
 /** `CHRONICLE_RPC_TOKENS` or `CHRONICLE_RPC_TOKENS_FILE`: the tokens of all servers; none where neither is set. */
 export const readTokens: Effect.Effect<
   ReadonlyArray<Token>,
-  ServerSettingsInvalid,
+  Config.ConfigError | ServerSettingsInvalid,
   FileSystem.FileSystem
 > = Effect.gen(function* () {
-  const { tokens, tokensFile } = yield* readVariables(tokenVariables)
+  const { tokens, tokensFile } = yield* tokenVariables
   const json = Option.isSome(tokens)
     ? tokens.value
     : Option.isSome(tokensFile)
@@ -78,12 +74,10 @@ export const httpVariables: ServerVariables = {
 
 /** The certificate and its key, from the files that the variables name; undefined where neither is set. */
 export const readTls = Effect.fnUntraced(function* (variables: ServerVariables) {
-  const { cert, key } = yield* readVariables(
-    Config.all({
-      cert: Config.option(Config.String(variables.cert)),
-      key: Config.option(Config.String(variables.key))
-    })
-  )
+  const { cert, key } = yield* Config.all({
+    cert: Config.option(Config.String(variables.cert)),
+    key: Config.option(Config.String(variables.key))
+  })
   if (Option.isNone(cert) && Option.isNone(key)) return undefined
   if (Option.isNone(cert) || Option.isNone(key))
     return yield* new ServerSettingsInvalid({ reason: `${variables.cert} and ${variables.key} go together` })

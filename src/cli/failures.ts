@@ -34,8 +34,9 @@ export class LoadTestFailed extends Data.TaggedError("LoadTestFailed")<{
 
 /** `SchemaError(Expected … at ["NAME"])`, as a person reads it. */
 export const describeConfigError = ({ message }: Config.ConfigError): string => {
-  const found = /SchemaError\(([\s\S]*)\n\s+at \["(\w+)"\]\)/.exec(message)
-  return found === null ? message : `${found[2]}: ${found[1]?.toLowerCase()}`
+  const [, fault = "", variable] =
+    /SchemaError\(([\s\S]*)\n\s+at \["(\w+)"\](?:\[\d+\])?\)/.exec(message) ?? []
+  return variable === undefined ? message : `${variable}: ${fault.charAt(0).toLowerCase()}${fault.slice(1)}`
 }
 
 /** What the user can only mend by calling the command, or setting the environment, in another way. */

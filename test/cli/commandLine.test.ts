@@ -231,6 +231,16 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
       )
       failed(yield* ask(["balance", "alice"], { CHRONICLE_LANES: "many" }), 2, /CHRONICLE_LANES: expected/)
       failed(
+        yield* ask(["balance", "alice"], { CHRONICLE_SUM_PREFIXES: "merchant:, a b" }),
+        2,
+        /^chronicle: CHRONICLE_SUM_PREFIXES: must be 1 to 64 characters of an account id: A-Z a-z/
+      )
+      failed(
+        yield* ask(["serve"], { CHRONICLE_RPC_FORMAT: "xml" }),
+        2,
+        /^chronicle: CHRONICLE_RPC_FORMAT: expected "binary"/
+      )
+      failed(
         yield* ask(["balance", "alice"], { CHRONICLE_RPC_URL: "localhost:7070" }),
         2,
         /"localhost:7070" is no URL of a node/

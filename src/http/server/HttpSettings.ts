@@ -5,7 +5,6 @@ import {
   httpVariables,
   readTls,
   readTokens,
-  readVariables,
   type ServerTls
 } from "../../access/ServerSettings.ts"
 import type { Token } from "../../access/Tokens.ts"
@@ -24,7 +23,7 @@ const variables = Config.all({
 
 /** `CHRONICLE_HTTP_HOST`, `_PORT`, `_TLS_CERT` and `_TLS_KEY` (files), and the tokens of RPC. */
 export const readHttpSettings = Effect.gen(function* () {
-  const read = yield* readVariables(variables)
+  const read = yield* variables
   const settings: HttpSettings = { ...read, tokens: yield* readTokens, tls: yield* readTls(httpVariables) }
   yield* checkReach(httpVariables, settings)
   return settings

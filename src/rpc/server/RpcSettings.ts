@@ -1,13 +1,6 @@
 /** Where a node listens for peers, its certificate and its tokens, read from the environment. */
 import { Config, Effect } from "effect"
-import {
-  checkReach,
-  readTls,
-  readTokens,
-  readVariables,
-  rpcVariables,
-  type ServerTls
-} from "../../access/ServerSettings.ts"
+import { checkReach, readTls, readTokens, rpcVariables, type ServerTls } from "../../access/ServerSettings.ts"
 import type { Token } from "../../access/Tokens.ts"
 
 export interface RpcSettings {
@@ -28,7 +21,7 @@ const variables = Config.all({
 
 /** `CHRONICLE_RPC_HOST`, `_PORT`, `_FORMAT`, `_TOKENS` or `_TOKENS_FILE`, `_TLS_CERT` and `_TLS_KEY` (files). */
 export const readRpcSettings = Effect.gen(function* () {
-  const read = yield* readVariables(variables)
+  const read = yield* variables
   const settings: RpcSettings = { ...read, tokens: yield* readTokens, tls: yield* readTls(rpcVariables) }
   yield* checkReach(rpcVariables, settings)
   return settings
