@@ -34,6 +34,7 @@ import { type ByteStream, handshakesMax, makeReception, PeerPort } from "../../s
 import { type ClusterSafeguards, ClusterSecurity } from "../../src/infra/config/ClusterSecurity.ts"
 import { settable, standing } from "../support/settableClock.ts"
 import { connect, connectAsNode, gigabyteFrame, nonsense, pinned, strangers } from "../support/strangers.ts"
+import { tcpProxy } from "../support/tcpProxy.ts"
 import { eventually } from "../support/waiting.ts"
 
 const pem = (name: string) => readFileSync(new URL(`../rpc/certificates/${name}`, import.meta.url), "utf8")
@@ -115,6 +116,42 @@ describe("two nodes", () => {
       for (const text of ["hello", long]) assert.strictEqual(yield* says(stream, text), text)
       assert.strictEqual(accepted(), 1)
     }).pipe(Effect.scoped)
+  )
+
+  it.live.each(programs)(
+    "bear the reset of a connection that one gave up while the other stood still, %s",
+    ([, program]) =>
+      Effect.gen(function* () {
+        const uncaught: Array<unknown> = []
+        yield* Effect.acquireRelease(
+          Effect.sync(() => {
+            const note = (error: unknown) => uncaught.push(error)
+            process.on("uncaughtException", note)
+            return note
+          }),
+          (note) => Effect.sync(() => process.off("uncaughtException", note))
+        )
+        const { address } = yield* listen(program)
+        const proxy = yield* tcpProxy(address.host, address.port)
+        yield* Effect.gen(function* () {
+          const stream = yield* dial(RunnerAddress.make(address.host, proxy.port), program)
+          assert.strictEqual(yield* says(stream, "hello"), "hello")
+          proxy.hold()
+          const writing = yield* Effect.forkScoped(stream.write(Buffer.alloc(64_000_000)), {
+            startImmediately: true
+          })
+          assert.isUndefined(writing.pollUnsafe())
+        }).pipe(Effect.scoped)
+        proxy.reset()
+        yield* eventually(
+          "its ends are closed",
+          Effect.sync(() => proxy.connections() === 0)
+        )
+        proxy.forward()
+        const again = yield* dial(RunnerAddress.make(address.host, proxy.port), program)
+        assert.strictEqual(yield* says(again, "hello"), "hello")
+        assert.deepStrictEqual(uncaught, [])
+      }).pipe(Effect.scoped)
   )
 
   it.live("do not where the certificate is for another address", () =>

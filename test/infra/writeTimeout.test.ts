@@ -2,7 +2,7 @@
 import * as Net from "node:net"
 import { NodeSocket } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
-import { Clock, Effect, Fiber } from "effect"
+import { Clock, Effect, Exit, Fiber, Scope } from "effect"
 import { watchPeer } from "../../src/infra/cluster/PeerWatch.ts"
 import { withWriteTimeout } from "../../src/infra/cluster/SocketTimeouts.ts"
 import { settable } from "../support/settableClock.ts"
@@ -139,11 +139,26 @@ it.live("lets one write wait at a time, and all go on once the peer reads again"
     )
     yield* eventually(
       "the buffers are full",
-      Effect.sync(() => conn.writableNeedDrain)
+      Effect.sync(() => accepted.length === 1 && conn.writableNeedDrain)
     )
     assert.isBelow(conn.listenerCount("drain"), 3)
     for (const socket of accepted) socket.resume()
     yield* Fiber.join(writes)
     assert.strictEqual(conn.bytesWritten + conn.writableLength >= writers * piece.length, true)
+  }).pipe(Effect.scoped)
+)
+
+it.live("ends a connection with what its peer has not taken", () =>
+  Effect.gen(function* () {
+    const { port } = yield* peer
+    const scope = yield* Scope.make()
+    const { conn, writer } = yield* Scope.provide(connect(port, 60_000), scope)
+    yield* Effect.forkChild(Effect.exit(writer.write(new Uint8Array(64_000_000))), { startImmediately: true })
+    yield* eventually(
+      "the buffers are full",
+      Effect.sync(() => conn.writableNeedDrain)
+    )
+    yield* Scope.close(scope, Exit.void)
+    assert.isTrue(conn.destroyed)
   }).pipe(Effect.scoped)
 )

@@ -4,6 +4,7 @@
  */
 import type { Socket } from "node:net"
 import { Clock, Effect } from "effect"
+import { queuedBytes } from "../sockets/SentBytes.ts"
 import { StuckPeers } from "../sockets/StuckPeers.ts"
 
 /** `beneath` is the TCP socket of the present connection, where that is known. */
@@ -21,7 +22,11 @@ export const watchPeer = (stuckMs: number, beneath: () => Socket | undefined) =>
           return socket === undefined
             ? Effect.undefined
             : Effect.map(peers.find, (stuck) => stuck.includes(socket))
-        })
+        }),
+        hasUnsentUnsafe: () => {
+          const socket = beneath()
+          return socket !== undefined && (queuedBytes(socket) > 0 || socket.writableLength > 0)
+        }
       }
     })
   )

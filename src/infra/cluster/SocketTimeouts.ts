@@ -16,6 +16,8 @@ interface PeerWatch {
   readonly openedUnsafe: () => void
   /** Whether its peer has taken nothing for too long; undefined where that is not known. */
   readonly isStuck: Effect.Effect<boolean | undefined>
+  /** Something that was written has not left this process. */
+  readonly hasUnsentUnsafe: () => boolean
 }
 
 /**
@@ -23,6 +25,7 @@ interface PeerWatch {
  * may be frozen, or gone without closing. Once its buffers are full, each write of effect's socket waits with listeners
  * of its own, and so does the ping that should find this out: the connection would never end. One that takes what it is sent
  * slowly is not cut, however long a write takes. Where `watch` does not say what it takes, a write that is blocked for so long is enough.
+ * What has not left when the writer's scope ends is given up with the connection.
  */
 export const withWriteTimeout = Effect.fnUntraced(function* (
   inner: Socket.Socket,
@@ -56,6 +59,15 @@ export const withWriteTimeout = Effect.fnUntraced(function* (
       const isStuck = watch === undefined ? undefined : yield* watch.isStuck
       if (isStuck ?? isBlocked) yield* writer.write(new Socket.CloseEvent(1011, "the peer does not read"))
     })
+    // Effect's socket ends once all that was written has left, which a frozen peer may never let it. No listener to errors is left by
+    // then: with TLS, the reset of such a connection ended the process.
+    yield* Effect.addFinalizer(() =>
+      Effect.suspend(() =>
+        openSince !== undefined && watch?.hasUnsentUnsafe() === true
+          ? Effect.ignore(writer.write(new Socket.CloseEvent(1000)))
+          : Effect.void
+      )
+    )
     yield* look.pipe(
       Effect.ignore,
       Effect.repeat(Schedule.spaced(writeLookMs)),
