@@ -1,27 +1,28 @@
 /** What a node does about the leases that it asks for, beside what the tests of whole nodes show. */
 import { assert, it } from "@effect/vitest"
-import { Clock, Effect, Exit, Layer, Logger, References } from "effect"
+import { Clock, Effect, Exit, Fiber, Layer, Logger, References } from "effect"
 import { LeaseClient } from "../../src/actors/accounts/LeaseClient.ts"
 import { LedgerClock } from "../../src/actors/accounts/LedgerClock.ts"
 import { PendingCommand } from "../../src/actors/accounts/Lifecycle.ts"
 import { type BorrowReply, Placement, type Placing } from "../../src/actors/accounts/Placement.ts"
 import { accountsOf } from "../../src/domain/Command.ts"
+import { Unavailable } from "../../src/domain/Errors.ts"
 import { emptyHead } from "../../src/domain/Head.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { allShards } from "../../src/domain/Shard.ts"
-import { toCommand, transfer } from "../support/ledgerWorld.ts"
+import { deposit, fund, memoryStores, quiet, startNode, toCommand, transfer } from "../support/ledgerWorld.ts"
 import { settable } from "../support/settableClock.ts"
 
 const far = "far" as AccountId // a valid id
 
-/** A place without an account, whose requests for leases are answered by the test. */
-const place = () => {
+/** A place with none but these accounts, whose requests for leases are answered by the test. */
+const place = (own: ReadonlyArray<string> = []) => {
   const asked: Array<BorrowReply> = []
   const returned: Array<string> = []
   let withdrawn = 0
   const placing: Placing = {
     isAlone: false,
-    owns: () => false,
+    owns: (account) => own.includes(account),
     groupOf: () => 0,
     ownedShards: () => allShards,
     others: () => [],
@@ -39,7 +40,7 @@ const place = () => {
     }
   }
   const layer = LeaseClient.layer.pipe(Layer.provide([Layer.succeed(Placement, placing), LedgerClock.layer]))
-  return { layer, asked, returned, withdrawn: () => withdrawn }
+  return { layer, placing, asked, returned, withdrawn: () => withdrawn }
 }
 
 const granted = Exit.succeed({ head: emptyHead(far), waitedMs: 0, leaseMs: 1_000 })
@@ -134,4 +135,28 @@ it.effect("no command joins a lease that ended while the machine was suspended",
       assert.lengthOf(asked, 2, "it waits for the next lease")
     }).pipe(Effect.provide(layer), Effect.provideService(Clock.Clock, machine.clock))
   })
+)
+
+it.effect("commands that wait for one account of another node do not fill this one", () =>
+  Effect.gen(function* () {
+    const { placing, asked } = place(["near"])
+    const node = yield* startNode("node", {
+      placement: placing,
+      limits: { inFlightMax: 20, inFlightPerAccountMax: 5 }
+    })
+    yield* fund(node, ["near"], 100n)
+    const waiting = yield* Effect.forEach(Array.from({ length: 30 }), () =>
+      Effect.forkChild(Effect.flip(node.send(transfer("near", far, 1n))), { startImmediately: true })
+    )
+    yield* Effect.yieldNow
+    const refused = waiting.flatMap((fiber) => fiber.pollUnsafe() ?? [])
+    const accepted = yield* Effect.exit(node.send(deposit("near", 1n)))
+    // So that the node can end.
+    asked[0]?.(Exit.fail(new Unavailable({ what: "the other node", reason: "a test ends" })))
+    yield* Effect.forEach(waiting, Fiber.join)
+    assert.lengthOf(refused, 25)
+    for (const exit of refused)
+      assert.deepInclude(yield* exit, { _tag: "Overloaded", what: `account ${far}` })
+    assert.isTrue(Exit.isSuccess(accepted))
+  }).pipe(Effect.provide([memoryStores, quiet]))
 )

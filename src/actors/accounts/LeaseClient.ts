@@ -51,6 +51,8 @@ export class LeaseClient extends Context.Service<
     readonly invalidate: (actor: AccountActor) => boolean
     /** Accounts of the group came to this node: nothing more is decided on what the former owner leased to it. */
     readonly invalidateGroup: (group: number) => void
+    /** Commands that wait for the account, or for which it is leased. */
+    readonly inFlight: (account: AccountId) => number
     /** Accounts that are asked for or leased. */
     readonly size: () => number
   }
@@ -202,6 +204,10 @@ const make = Effect.gen(function* () {
         one.isBroken = true
         if (one.granted !== undefined) one.actor.invalidate()
       }
+    },
+    inFlight: (account) => {
+      const one = leased.get(account)
+      return one === undefined ? 0 : one.users.size + one.waiting.length
     },
     size: () => leased.size
   })

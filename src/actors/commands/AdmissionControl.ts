@@ -7,9 +7,10 @@
 import { Context, Effect, Exit, Layer } from "effect"
 import { commandIdOfInput, firstAccountOfInput } from "../../domain/Command.ts"
 import { Overloaded } from "../../domain/Errors.ts"
-import type { CommandId } from "../../domain/Ids.ts"
+import type { AccountId, CommandId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig, type LedgerLimits } from "../../infra/config/LedgerConfig.ts"
+import { LeaseClient } from "../accounts/LeaseClient.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { AccountActor } from "../accounts/Lifecycle.ts"
 import { Placement } from "../accounts/Placement.ts"
@@ -34,11 +35,12 @@ export class AdmissionControl extends Context.Service<
   AdmissionControl,
   {
     /**
-     * The refusal of a command for these actors (as far as they are in memory), or undefined where there is room. A
-     * caller that is self-limiting (a batch, another node) waits for some answers before it sends more: it is refused
+     * The refusal of a command for these accounts (with their actors, as far as they are in memory), or undefined where there is
+     * room. A caller that is self-limiting (a batch, another node) waits for some answers before it sends more: it is refused
      * at the bounds alone.
      */
     readonly check: (
+      accounts: ReadonlyArray<AccountId>,
       actors: ReadonlyArray<AccountActor | undefined>,
       isSelfLimiting: boolean,
       now: number
@@ -72,6 +74,7 @@ const make = Effect.gen(function* () {
   const queue = yield* CommitQueue.Service
   const inFlight = yield* InFlightCommands.Service
   const deduplication = yield* Deduplication
+  const leases = yield* LeaseClient
   const { stats } = yield* CommitPipeline
   const shedding = new LoadShedding(limits)
   const isKnown = (commandId: CommandId) =>
@@ -100,13 +103,12 @@ const make = Effect.gen(function* () {
   }
 
   return AdmissionControl.of({
-    check: (actors, isSelfLimiting, now) => {
+    check: (accounts, actors, isSelfLimiting, now) => {
       if (isHeavy() || (isSelfLimiting ? inFlight.size >= limits.inFlightMax : isFull(now)))
         return overloaded(wholeNode).exit
-      for (const actor of actors) {
-        if (actor !== undefined && actor.inFlight >= limits.inFlightPerAccountMax) {
-          return overloaded(`account ${actor.id}`).exit
-        }
+      for (const [nth, account] of accounts.entries()) {
+        const waiting = actors[nth]?.inFlight ?? leases.inFlight(account)
+        if (waiting >= limits.inFlightPerAccountMax) return overloaded(`account ${account}`).exit
       }
       return undefined
     },

@@ -187,7 +187,7 @@ class Executor {
     if (trouble !== undefined) return this.#refuse(unavailable("this node", trouble), reply)
     const accounts = accountsOf(command)
     const actors = accounts.map(this.#registry.peek)
-    const full = this.#admission.check(actors, sender !== "Host", now)
+    const full = this.#admission.check(accounts, actors, sender !== "Host", now)
     if (full !== undefined) return this.#refuse(full, reply)
     const pending = new PendingCommand(command, hashOf(), deadline, accounts, this.#continue)
     if (isOfHotAccount(actors)) pending.markOfHotAccount()

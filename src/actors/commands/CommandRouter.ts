@@ -86,7 +86,7 @@ const make = Effect.gen(function* () {
   const dispatchReversal = (command: Reverse): Effect.Effect<Receipt, CommandError> =>
     Effect.suspend(() => {
       const now = clock.elapsedUnsafe()
-      const refusal = admission.check([], false, now)
+      const refusal = admission.check([], [], false, now)
       if (refusal !== undefined) return refuse(refusal)
       const resolved = Effect.timeoutOrElse(lookups.run(resolveReversal(store, command), lookupsFull), {
         duration: limits.commandDeadlineMs,
