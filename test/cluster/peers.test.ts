@@ -1,6 +1,6 @@
 /** What nodes say to each other about accounts, over connections in memory that stand still, break and come back. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, type Duration, Effect, Exit, Fiber, Layer, Logger } from "effect"
+import { Context, Deferred, type Duration, Effect, Exit, Fiber, Layer, Logger, Result } from "effect"
 import { RunnerAddress } from "effect/cluster"
 import { TestClock } from "effect/testing"
 import { ClusterShards } from "../../src/actors/cluster/ClusterShards.ts"
@@ -467,6 +467,36 @@ describe("a node that asks and does not take its answers", () => {
   )
 })
 
+describe("a node that takes large answers slowly", () => {
+  it.effect("keeps its connection, and is to ask again for those that there is no room for", () =>
+    Effect.gen(function* () {
+      const large: PeerResponse = {
+        _tag: "Answers",
+        answers: Array.from({ length: 1_500 }, () => ({ _tag: "Moved" }) as const)
+      }
+      const gate = yield* Deferred.make<PeerResponse>()
+      const { send, join } = yield* asker({ unsentBytesMax: 1_000 })
+      const { listening, reading, toNear } = yield* join({ shards: [1], say: () => Deferred.await(gate) })
+      const asking = yield* Effect.forEach(["a", "b", "c", "d"], (name) =>
+        start(Effect.result(send(1, head(name))))
+      )
+      yield* settle
+      toNear.standStill()
+      yield* Deferred.succeed(gate, large)
+      yield* settle
+      toNear.read()
+      const answers = yield* Effect.forEach(asking, Fiber.join)
+      const given = answers.filter(Result.isSuccess)
+      assert.isAbove(given.length, 1)
+      assert.isBelow(given.length, answers.length)
+      for (const { success } of given) assert.deepEqual(success, large)
+      for (const { failure } of answers.filter(Result.isFailure)) assert.strictEqual(failure.reason, "lost")
+      for (const end of [listening, reading]) assert.isUndefined(end.pollUnsafe())
+      assert.deepEqual(yield* send(1, head("again")), large)
+    }).pipe(Effect.scoped)
+  )
+})
+
 describe("a connection", () => {
   const withoutLength = (frame: Buffer) => frame.subarray(4)
   const again = withoutLength(
@@ -518,9 +548,40 @@ describe("a connection", () => {
   )
 })
 
-describe("a member that cannot be connected to", () => {
-  const [own, member] = [RunnerAddress.make("127.0.0.1", 1), RunnerAddress.make("127.0.0.1", 2)]
+const [own, member] = [RunnerAddress.make("127.0.0.1", 1), RunnerAddress.make("127.0.0.1", 2)]
 
+/** A node that owns nothing. */
+const peersOver = (port: PeerPort["Service"], addresses: ReadonlyArray<RunnerAddress.RunnerAddress>) =>
+  Layer.build(Peers.layer("near")).pipe(
+    Effect.provideService(PeerPort, port),
+    Effect.provideService(ClusterMembers, { addresses }),
+    Effect.provideService(ClusterShards, {
+      entities: [],
+      owned: ownedOf([]),
+      set: () => {},
+      told: () => ({ change: 0, rule: { shards: shardsMax, affinitySegments: 64 }, owned: [] })
+    }),
+    Effect.map((context) => Context.get(context, Peers))
+  )
+
+it.effect("requests of a node that wait are given up behind one whose caller met a bug", () =>
+  Effect.gen(function* () {
+    const port = PeerPort.of({ own, dial: () => Effect.never, onAccept: () => Effect.void })
+    const peers = yield* peersOver(port, [])
+    let isTold = false
+    peers.ask(7, head("a"), () => {
+      isTold = true
+      throw new Error("a bug of the test")
+    })
+    yield* TestClock.adjust("1 second")
+    assert.isTrue(isTold)
+    const asking = yield* start(peers.send(8, head("b")))
+    yield* TestClock.adjust("1 second")
+    assert.isDefined(asking.pollUnsafe())
+  }).pipe(Effect.scoped, Effect.provide(quiet))
+)
+
+describe("a member that cannot be connected to", () => {
   /** What a node logs of a member that refuses its connections for a while, and how often it tried. */
   const refusedFor = Effect.fnUntraced(function* (
     reason: RefusalReason,
@@ -537,15 +598,7 @@ describe("a member that cannot be connected to", () => {
         }),
       onAccept: () => Effect.void
     })
-    yield* Layer.build(Peers.layer("near")).pipe(
-      Effect.provideService(PeerPort, port),
-      Effect.provideService(ClusterMembers, { addresses: [member] }),
-      Effect.provideService(ClusterShards, {
-        entities: [],
-        owned: ownedOf([]),
-        set: () => {},
-        told: () => ({ change: 0, rule: { shards: shardsMax, affinitySegments: 64 }, owned: [] })
-      }),
+    yield* peersOver(port, [member]).pipe(
       Effect.provide(Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))]))
     )
     const counts: Array<number> = []

@@ -75,7 +75,7 @@ interface ConversationParts {
   readonly introduction: Introduction
   /**
    * What was said and has not left this process may be so much before further requests are refused, of either node. Answers go
-   * on until it is twice as much; then the connection ends.
+   * on until it is twice as much; then they are lost, and asked for again. Once it has so much of refusals on top, the connection ends.
    */
   readonly unsentBytesMax: number
   /** Over how many looks a request waits for its answer. */
@@ -104,6 +104,8 @@ export class PeerConversation {
   /** What the other node has not answered yet, and what this one has not. */
   #askedWeight = 0
   #answeringWeight = 0
+  /** Of the refusals that were said since more was unsent than `unsentBytesMax`. */
+  #refusedBytes = 0
   #isOver = false
 
   constructor(parts: ConversationParts) {
@@ -303,22 +305,22 @@ export class PeerConversation {
     return isBeyondCredit || connection.unsentBytes() > unsentBytesMax
   }
 
+  /** Answers may be large: a node that takes them slowly keeps its connection, and asks again for those that there is no room for. */
   #sayResponse(id: number, response: PeerResponse): void {
-    const isSaid = this.#say(kind.response, id, (writer) => this.#form.response.write(writer, response))
-    if (isSaid) this.#boundAnswers()
-    else this.#sayUnanswered(id, "lost")
-  }
-
-  #sayUnanswered(id: number, reason: UnansweredReason): void {
-    this.#say(kind.unanswered, id, (writer) => writer.byte(unansweredReasons.indexOf(reason)))
-    this.#boundAnswers()
+    const { connection, unsentBytesMax } = this.#parts
+    const hasRoom = connection.unsentBytes() <= 2 * unsentBytesMax
+    const isSaid =
+      hasRoom && this.#say(kind.response, id, (writer) => this.#form.response.write(writer, response))
+    if (!isSaid) this.#sayUnanswered(id, "lost")
   }
 
   /** Even a refusal takes memory until the other node has read it. */
-  #boundAnswers(): void {
+  #sayUnanswered(id: number, reason: UnansweredReason): void {
     const { connection, unsentBytesMax } = this.#parts
-    if (connection.unsentBytes() > 2 * unsentBytesMax)
-      connection.end("the other node does not take its answers")
+    const before = connection.unsentBytes()
+    this.#say(kind.unanswered, id, (writer) => writer.byte(unansweredReasons.indexOf(reason)))
+    this.#refusedBytes = before > unsentBytesMax ? this.#refusedBytes + connection.unsentBytes() - before : 0
+    if (this.#refusedBytes > unsentBytesMax) connection.end("the other node does not take its answers")
   }
 
   /** Says something about a request. False where the rest of the message cannot be written. */

@@ -151,7 +151,12 @@ const makePeers = Effect.fnUntraced(function* (node: string) {
       if (isTold) conversation.tellShards(owned)
     }
   })
-  yield* look.pipe(Effect.repeat(Schedule.spaced(lookMs)), Effect.forkScoped)
+  yield* look.pipe(
+    // Nothing else gives up what is not answered.
+    Effect.catchDefect((defect) => Effect.logError("looking at requests failed and goes on", defect)),
+    Effect.repeat(Schedule.spaced(lookMs)),
+    Effect.forkScoped
+  )
 
   let isTelling = false
   const tell = Effect.andThen(
