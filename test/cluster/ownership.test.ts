@@ -532,3 +532,30 @@ describe("a node alone that is started again", () => {
       )
   )
 })
+
+it.effect("a group that came to a node is loaded although its bar met a bug when it began", () =>
+  scenarios(
+    Effect.gen(function* () {
+      const inner = yield* EventStore
+      let hasBug = false
+      const store: EventStore["Service"] = {
+        ...inner,
+        heartbeat: (writers) =>
+          Effect.suspend(() => {
+            if (!hasBug) return inner.heartbeat(writers)
+            hasBug = false
+            return Effect.die(new Error("a bug of the test"))
+          })
+      }
+      const cluster = new SimulatedCluster(1, 1)
+      const node = yield* startNode("node", { placement: cluster.placementOf(0), store })
+      cluster.join(0, node.dispatcher.localNode)
+      yield* node.send(open("x-0"))
+      hasBug = true
+      node.dispatcher.localNode.enter(0, { isClean: false, strangers: new Set() })
+      yield* Effect.yieldNow
+      assert.strictEqual(outcomeOf(yield* joined(yield* begin(node, deposit("x-0", 1n)))), "Accepted")
+      assert.isFalse(hasBug)
+    })
+  )
+)

@@ -64,6 +64,35 @@ it.live(
   together
 )
 
+it.live("a shard is taken over behind a round that met a bug, and so are those that come later", () =>
+  Effect.gen(function* () {
+    const locksUrl = Redacted.make(yield* freshDatabase(inject("postgresUrl")))
+    const layer = ShardTenures.layer("node", locksUrl).pipe(Layer.provide([config, quiet]))
+    const tenures = Context.get(yield* Layer.build(layer), ShardTenures)
+    let bugs = 0
+    const second = {
+      toString: () => {
+        if (bugs++ === 0) throw new Error("a bug of the test")
+        return "2"
+      }
+    } as never // no number, so that a round fails once
+    yield* Effect.forkChild(tenures.takeOver(second), { startImmediately: true })
+    yield* eventually(
+      "a round met the bug",
+      Effect.sync(() => bugs > 0)
+    )
+    yield* inTime(tenures.takeOver(3))
+    yield* eventually(
+      "the shard of that round was taken over",
+      Effect.sync(() => bugs > 1)
+    )
+    yield* Effect.forkChild(tenures.leaveClean(second), { startImmediately: true })
+    bugs = 0
+    yield* inTime(tenures.leaveClean(3))
+    assert.isTrue((yield* inTime(tenures.takeOver(3))).isClean)
+  }).pipe(Effect.scoped)
+)
+
 const storageOf = (locksUrl: Redacted.Redacted) =>
   ClusterRunner.common(limits, locksUrl, { host, port: 1, locksUrl }).pipe(
     Layer.provide([config, quiet]),

@@ -142,9 +142,17 @@ const liftBars = Effect.gen(function* () {
     Effect.catchDefect((defect) => Effect.logError("looking at writers failed and goes on", defect))
   )
   const hasBars = Latch.makeUnsafe(false)
-  yield* Effect.flatMap(registry.newBars, begin).pipe(
+  yield* registry.newBars.pipe(
+    Effect.flatMap((bars) =>
+      begin(bars).pipe(
+        // A bar that was given up would never be lifted.
+        Effect.tapDefect((defect) => Effect.logError("bars failed to begin and are tried again", defect)),
+        Effect.sandbox,
+        Effect.retry(Schedule.spaced(lookMs)),
+        Effect.orDie
+      )
+    ),
     Effect.andThen(hasBars.open),
-    Effect.catchDefect((defect) => Effect.logError("a bar failed to begin; others go on", defect)),
     Effect.forever,
     Effect.forkScoped
   )

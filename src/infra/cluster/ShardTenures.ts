@@ -105,9 +105,17 @@ const make = Effect.fnUntraced(function* (node: string, url: Redacted.Redacted) 
     write: (taken: ReadonlyArray<Stay>) => Effect.Effect<(shard: number) => A>
   ) {
     const entries = yield* Queue.unbounded<Entry<A>>()
+    const persistAll = (taken: ReadonlyArray<Entry<A>>) =>
+      Effect.suspend(() => write(taken)).pipe(
+        // The shards of a batch that was given up would have no owner, and those that come later none either.
+        Effect.tapDefect((defect) => Effect.logError("noting who has shards failed and goes on", defect)),
+        Effect.sandbox,
+        Effect.retry(Schedule.spaced(retryMs)),
+        Effect.orDie
+      )
     yield* Queue.takeAll(entries).pipe(
       Effect.flatMap((taken) =>
-        Effect.map(write(taken), (answerOf) => {
+        Effect.map(persistAll(taken), (answerOf) => {
           for (const { shard, done } of taken) Deferred.doneUnsafe(done, Effect.succeed(answerOf(shard)))
         })
       ),
