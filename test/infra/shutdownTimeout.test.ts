@@ -1,6 +1,6 @@
 /** The end of a layer is waited for up to a bound, and no longer. */
 import { assert, it } from "@effect/vitest"
-import { Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
+import { Clock, Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { withShutdownTimeout } from "../../src/infra/cluster/ClusterRunner.ts"
 
@@ -52,5 +52,29 @@ it.effect("leaves a layer to end in the background after the timeout", () =>
     assert.isUndefined(close.pollUnsafe())
     yield* TestClock.adjust(1)
     yield* Fiber.join(close)
+  })
+)
+
+it.effect("leaves no timer behind a layer that ended in time, which would keep a process alive", () =>
+  Effect.gen(function* () {
+    const inner = yield* Clock.Clock
+    let sleeping = 0
+    const clock: Clock.Clock = {
+      ...inner,
+      sleep: (duration) =>
+        Effect.suspend(() => {
+          sleeping++
+          return Effect.ensuring(
+            inner.sleep(duration),
+            Effect.sync(() => sleeping--)
+          )
+        })
+    }
+    const close = yield* Effect.provideService(closing(Effect.sleep(900)), Clock.Clock, clock)
+    yield* TestClock.adjust(0)
+    assert.strictEqual(sleeping, 2)
+    yield* TestClock.adjust(900)
+    yield* Fiber.join(close)
+    assert.strictEqual(sleeping, 0)
   })
 )

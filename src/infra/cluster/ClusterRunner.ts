@@ -8,6 +8,7 @@ import {
   Deferred,
   Duration,
   Effect,
+  Fiber,
   Layer,
   Option,
   Random,
@@ -393,8 +394,11 @@ export const withShutdownTimeout = <A, E, R>(layer: Layer.Layer<A, E, R>, endMs:
             Effect.ensuring(Scope.close(scope, exit), Deferred.succeed(hasEnded, true)),
             { startImmediately: true }
           )
-          yield* Effect.forkDetach(Effect.delay(Deferred.succeed(hasEnded, false), endMs))
-          if (!(yield* Deferred.await(hasEnded)))
+          const giveUp = yield* Effect.forkDetach(Effect.delay(Deferred.succeed(hasEnded, false), endMs))
+          const isInTime = yield* Deferred.await(hasEnded)
+          // Its timer would keep the process of a host alive for as long.
+          yield* Fiber.interrupt(giveUp)
+          if (!isInTime)
             yield* Effect.logWarning(`${what} did not end within ${endMs} ms; it ends in the background`)
         })
       )
