@@ -2,7 +2,7 @@
  * Streams of events over RPC. A stream that loses its node goes on at another one, behind the last event that was taken, so that its
  * reader sees no gap. It has a connection of its own: what a slow reader does not take would hold up all other answers.
  */
-import { Cause, Effect, Latch, Option, type Scope, Stream } from "effect"
+import { Cause, Effect, Latch, Option, Schedule, type Scope, Stream } from "effect"
 import type { RpcClientError } from "effect/rpc"
 import { type QueryError, Unavailable } from "../../domain/Errors.ts"
 import type { ClientLimits, LedgerClientOptions } from "./ClientOptions.ts"
@@ -58,42 +58,49 @@ export const remoteEvents = <A, Place>(
   Stream.suspend(() => {
     let last: Place = after
     let failures = 0
-    const giveUp = (reason: string) => Effect.fail(onGivenUp({ isUncertain: false, isFull: false, reason }))
+    const givenUp = (reason: string) => onGivenUp({ isUncertain: false, isFull: false, reason })
 
     const connected = anyNode.pipe(
       Effect.timeoutOrElse({
         duration: limits.queryDeadlineMs,
-        orElse: () => giveUp("no node is connected")
+        orElse: () => Effect.fail(givenUp("no node is connected"))
       })
     )
-    const openOnce = (): Stream.Stream<A, QueryError> =>
-      Stream.unwrap(
-        Effect.map(Effect.flatMap(connected, openConnection), (client) => open(client, last))
-      ).pipe(
-        Stream.map((event) => {
-          last = placeOf(event)
-          failures = 0
-          return event
-        }),
-        Stream.catchCause((cause) => resume(cause))
-      )
-
-    /** Opens the stream again where another node may do better, a bounded number of times without an event in between. */
-    const resume = (
+    /** Where another node may do better it is opened again, a bounded number of times without an event in between. */
+    const endedBy = (
       cause: Cause.Cause<QueryError | RpcClientError.RpcClientError>
-    ): Stream.Stream<A, QueryError> => {
-      const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-      const isRefused = error !== undefined && !isLostConnection(error)
-      if (isRefused && !isPassing(error)) return Stream.fail(error)
+    ): Effect.Effect<never, Ended> => {
+      const found = Option.getOrUndefined(Cause.findErrorOption(cause))
+      const isRefused = found !== undefined && !isLostConnection(found)
+      const error = isRefused ? found : givenUp(found === undefined ? Cause.pretty(cause) : describe(found))
+      if (isRefused && !isPassing(found)) return Effect.fail({ error, isOver: true })
       const pauseMs = Math.min(limits.backoffMaxMs, backoffMs * 2 ** Math.min(failures++, 16))
-      if (Cause.hasDies(cause) || failures > limits.streamFailuresMax || !isResumable(last))
-        return isRefused
-          ? Stream.fail(error)
-          : Stream.fromEffect(giveUp(error === undefined ? Cause.pretty(cause) : describe(error)))
-      return Stream.unwrap(Effect.as(Effect.sleep(pauseMs), openOnce()))
+      const isOver = Cause.hasDies(cause) || failures > limits.streamFailuresMax || !isResumable(last)
+      return Effect.delay(Effect.fail({ error, isOver }), isOver ? 0 : pauseMs)
     }
-    return openOnce()
+
+    return Stream.suspend(() =>
+      Stream.unwrap(Effect.map(Effect.flatMap(connected, openConnection), (client) => open(client, last)))
+    ).pipe(
+      Stream.map((event) => {
+        last = placeOf(event)
+        failures = 0
+        return event
+      }),
+      Stream.catchCause((cause) => Stream.fromEffect(endedBy(cause))),
+      Stream.retry(again),
+      Stream.mapError(({ error }) => error)
+    )
   })
+
+/** How a stream ended that was opened. */
+interface Ended {
+  readonly error: QueryError
+  /** It is not opened again. */
+  readonly isOver: boolean
+}
+
+const again = Schedule.while(Schedule.forever, ({ input }: { readonly input: Ended }) => !input.isOver)
 
 /** Errors of a node that is closing, or has too many streams. */
 const isPassing = ({ _tag }: QueryError): boolean => _tag === "Unavailable" || _tag === "Overloaded"
