@@ -6,9 +6,9 @@
 import { PgTypes } from "@effect/sql-pg"
 import { Context, Effect, Layer } from "effect"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
-import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
+import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { textArray } from "../postgres/Columns.ts"
-import { ReadModelSql, toUnavailable, valuesOf } from "../readmodel/ReadModelSql.ts"
+import { makeQuery, ReadModelSql } from "../readmodel/ReadModelSql.ts"
 
 /** One process life of a node: its name alone may be that of an earlier life, too, which was frozen and wakes beside it. */
 export interface NodeLife {
@@ -91,20 +91,7 @@ export class SingletonTable extends Context.Service<
     SingletonTable,
     Effect.gen(function* () {
       const sql = yield* ReadModelSql
-      const { connectMs, readModelStatementMs } = yield* ReadSideConfig
-      const boundMs = connectMs + readModelStatementMs
-      // The database's own limit does not help where it is not reached: a node whose report hung reported no more.
-      const query = (text: string, params: ReadonlyArray<unknown>) =>
-        valuesOf(sql, text, params).pipe(
-          Effect.mapError(toUnavailable),
-          Effect.timeoutOrElse({
-            duration: boundMs,
-            orElse: () =>
-              Effect.fail(
-                new StoreUnavailable({ store: "read model", reason: `no answer within ${boundMs} ms` })
-              )
-          })
-        )
+      const query = makeQuery(sql, yield* ReadSideConfig)
       const told = ({ node, life }: NodeLife, singletons: ReadonlyMap<string, string | undefined>) => [
         PgTypes.text(node),
         PgTypes.text(life),

@@ -14,7 +14,7 @@ import { bool, columns, text, textArray } from "../postgres/Columns.ts"
 import { inPrefix, prefixParams } from "./IdRanges.ts"
 import type { DeclaredSum, ReadModel } from "./ReadModel.ts"
 import { assetSumColumns, sumColumns } from "./ReadModelRows.ts"
-import { toUnavailable, valuesOf } from "./ReadModelSql.ts"
+import { makeQuery, toUnavailable, valuesOf } from "./ReadModelSql.ts"
 import { nextGeneration } from "./RebuildTables.ts"
 
 const tables = "books_v1"
@@ -58,14 +58,13 @@ const settle = `
 
 export const makeDeclaredSums = (
   sql: PgClient,
-  { sumSettleMsMax, swapMsMax }: Pick<ReadSideLimits, "sumSettleMsMax" | "swapMsMax">
+  limits: Pick<ReadSideLimits, "sumSettleMsMax" | "swapMsMax" | "connectMs" | "readModelStatementMs">
 ): Pick<ReadModel["Service"], "declaredSums" | "declareSums" | "settleSum"> => {
+  const { sumSettleMsMax, swapMsMax } = limits
+  const query = makeQuery(sql, limits)
   const run = (statement: string, params: ReadonlyArray<unknown> = []) => valuesOf(sql, statement, params)
   return {
-    declaredSums: Effect.mapBoth(run(declared), {
-      onFailure: toUnavailable,
-      onSuccess: (rows) => rows.map((row) => declaredColumns.decode(row))
-    }),
+    declaredSums: Effect.map(query(declared), (rows) => rows.map((row) => declaredColumns.decode(row))),
     declareSums: (prefixes) =>
       sql
         .withTransaction(

@@ -5,11 +5,10 @@
 import { PgTypes } from "@effect/sql-pg"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import { Effect, type Scope } from "effect"
-import type { SqlError } from "effect/sql/SqlError"
 import type { HoldRow, StatementLine, TransferRow } from "../../domain/Books.ts"
 import type { AccountId, CommandId, Version } from "../../domain/Ids.ts"
 import type { ReadSideLimits } from "../config/ReadSideConfig.ts"
-import { type EventKey, StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
+import type { EventKey, StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { int8Value, textArray } from "../postgres/Columns.ts"
 import { books } from "./BooksProjection.ts"
 import { lackOfSum } from "./DeclaredSums.ts"
@@ -26,7 +25,7 @@ import {
   parkedColumns,
   transferColumns
 } from "./ReadModelRows.ts"
-import { toUnavailable } from "./ReadModelSql.ts"
+import { answeredWithin } from "./ReadModelSql.ts"
 
 export interface PageAfter<Key> {
   readonly after: Key
@@ -95,23 +94,13 @@ const parked = `
 
 const frozenTables = tablesOf(books).map((table) => `${prefixOf(books)}_${table}`)
 
-/** The server's statement timeout comes first; this one is for a server that went silent. */
-const makeBounded =
-  (boundMs: number) =>
-  <A, R>(self: Effect.Effect<A, SqlError, R>): Effect.Effect<A, StoreUnavailable, R> =>
-    Effect.timeoutOrElse(Effect.mapError(self, toUnavailable), {
-      duration: boundMs,
-      orElse: () =>
-        Effect.fail(new StoreUnavailable({ store: "read model", reason: `no answer within ${boundMs} ms` }))
-    })
-
 /** One transaction of PostgreSQL whose snapshot is taken here, and which ends with the scope. */
 export const freeze = (
   sql: PgClient,
   { connectMs, sumSettleMsMax }: Pick<ReadSideLimits, "connectMs" | "sumSettleMsMax">
 ): Effect.Effect<FrozenBooks, StoreUnavailable, Scope.Scope> =>
   Effect.gen(function* () {
-    const bounded = makeBounded(connectMs + sumSettleMsMax)
+    const bounded = answeredWithin(connectMs + sumSettleMsMax)
     const connection = yield* bounded(sql.reserve)
     const run = (statement: string) => bounded(connection.executeValuesUnprepared(statement, []))
     yield* Effect.acquireRelease(run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), () =>

@@ -20,7 +20,7 @@ import {
   toHead,
   transferColumns
 } from "./ReadModelRows.ts"
-import { toUnavailable, valuesOf } from "./ReadModelSql.ts"
+import { makeQuery } from "./ReadModelSql.ts"
 import { skippedChanges } from "./SkippedChanges.ts"
 
 const heads = `
@@ -125,9 +125,12 @@ const makeHoldReads = (query: Query): Pick<ReadModelReads, "holds" | "holdsByExp
 
 export const makeBooksReads = (
   sql: PgClient,
-  limits: Pick<ReadSideLimits, "pageMax" | "headStatementsMax" | "sumAccountsMax">
+  limits: Pick<
+    ReadSideLimits,
+    "pageMax" | "headStatementsMax" | "sumAccountsMax" | "connectMs" | "readModelStatementMs"
+  >
 ): ReadModelReads => {
-  const query: Query = (text, params) => Effect.mapError(valuesOf(sql, text, params), toUnavailable)
+  const query: Query = makeQuery(sql, limits)
 
   const headsOf = (accounts: ReadonlyArray<AccountId>) => {
     const [only] = accounts

@@ -4,7 +4,7 @@ import { Context, Effect, Layer, type Redacted } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import type { SqlError } from "effect/sql/SqlError"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
-import { ReadSideConfig } from "../config/ReadSideConfig.ts"
+import { ReadSideConfig, type ReadSideLimits } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { columnTypes } from "../postgres/ColumnTypes.ts"
 import { describeSqlError } from "../postgres/SqlState.ts"
@@ -85,3 +85,25 @@ export const valuesOf = (
   text: string,
   params: ReadonlyArray<unknown>
 ): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError> => sql.unsafe(text, params).values
+
+/**
+ * What the database does not answer is given up at this end too. Its own limit on a statement does not help where it is not reached, and
+ * what was sent to a host that died without a word is given up by TCP only after a quarter of an hour.
+ */
+export const answeredWithin =
+  (boundMs: number) =>
+  <A, R>(asked: Effect.Effect<A, SqlError, R>): Effect.Effect<A, StoreUnavailable, R> =>
+    Effect.timeoutOrElse(Effect.mapError(asked, toUnavailable), {
+      duration: boundMs,
+      orElse: () =>
+        Effect.fail(new StoreUnavailable({ store: "read model", reason: `no answer within ${boundMs} ms` }))
+    })
+
+/** Runs one statement, for as long as opening a connection and the statement itself may take. */
+export const makeQuery = (
+  sql: PgClient.PgClient,
+  { connectMs, readModelStatementMs }: Pick<ReadSideLimits, "connectMs" | "readModelStatementMs">
+) => {
+  const inTime = answeredWithin(connectMs + readModelStatementMs)
+  return (text: string, params: ReadonlyArray<unknown> = []) => inTime(valuesOf(sql, text, params))
+}

@@ -7,6 +7,7 @@ import type { PgClient } from "@effect/sql-pg/PgClient"
 import { Effect, Random } from "effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { AccountId } from "../../domain/Ids.ts"
+import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import { int8Array, int8Value, textArray } from "../postgres/Columns.ts"
 import { describeSqlError, isRolledBack, serverFieldOf, sqlStateOf } from "../postgres/SqlState.ts"
@@ -31,7 +32,7 @@ import {
   skippedColumns,
   toHead
 } from "./ReadModelRows.ts"
-import { toUnavailable, valuesOf } from "./ReadModelSql.ts"
+import { makeQuery, toUnavailable, valuesOf } from "./ReadModelSql.ts"
 
 /** Over the tables of `prefix`. Queries of this process that wait for an account are woken when it was written. */
 export const makeProjectionWrites = Effect.fnUntraced(function* (
@@ -40,7 +41,7 @@ export const makeProjectionWrites = Effect.fnUntraced(function* (
   prefix: string
 ) {
   const text = { ...statementsOf(prefix), look: lookAt(prefix, hasSums(projection)) }
-  const query: Query = (statement, params) => Effect.mapError(valuesOf(sql, statement, params), toUnavailable)
+  const query: Query = makeQuery(sql, yield* ReadSideConfig)
   return {
     ...makeHeadReads(query, text, prefix),
     ...(yield* makeBatches(sql, projection, prefix)),

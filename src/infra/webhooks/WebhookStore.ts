@@ -10,6 +10,7 @@ import type { PgClient } from "@effect/sql-pg/PgClient"
 import { Context, Effect, Layer, Redacted } from "effect"
 import type { Instant } from "../../domain/Ids.ts"
 import type { WebhookFailure, WebhookState } from "../../domain/Webhook.ts"
+import { ReadSideConfig, type ReadSideLimits } from "../config/ReadSideConfig.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
 import {
   asText,
@@ -21,7 +22,7 @@ import {
   timestamptz,
   toInstant
 } from "../postgres/Columns.ts"
-import { ReadModelSql, toUnavailable, valuesOf } from "../readmodel/ReadModelSql.ts"
+import { makeQuery, ReadModelSql, toUnavailable, valuesOf } from "../readmodel/ReadModelSql.ts"
 
 /** A secret, which no log prints. */
 type Secret = Redacted.Redacted
@@ -110,7 +111,12 @@ export class WebhookStore extends Context.Service<
   }
 >()("chronicle/infra/WebhookStore") {
   /** Over PostgreSQL, migrated already. */
-  static readonly layer = Layer.effect(WebhookStore, Effect.map(ReadModelSql, makeSql))
+  static readonly layer = Layer.effect(
+    WebhookStore,
+    Effect.gen(function* () {
+      return makeSql(yield* ReadModelSql, yield* ReadSideConfig)
+    })
+  )
 
   /** In this process's memory, by the same contract; starts empty each time it is built. */
   static readonly layerMemory = Layer.effect(WebhookStore, Effect.sync(makeMemory))
@@ -191,9 +197,8 @@ const statements = {
     FROM webhook_totals t LEFT JOIN webhooks w ON true GROUP BY t.delivered, t.failed`
 }
 
-function makeSql(sql: PgClient): WebhookStore["Service"] {
-  const query = (statement: string, params: ReadonlyArray<unknown> = []) =>
-    Effect.mapError(valuesOf(sql, statement, params), toUnavailable)
+function makeSql(sql: PgClient, limits: ReadSideLimits): WebhookStore["Service"] {
+  const query = makeQuery(sql, limits)
   const one = (statement: string, params: ReadonlyArray<unknown>) =>
     Effect.map(query(statement, params), ([row]) => (row === undefined ? undefined : rowColumns.decode(row)))
 

@@ -1,0 +1,66 @@
+/** What is asked of the read model is given up where the host of its database died without a word. */
+import { assert, inject, it } from "@effect/vitest"
+import { Effect, Layer, Redacted } from "effect"
+import type { AccountId } from "../../src/domain/Ids.ts"
+import type { StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
+import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
+import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
+import { WebhookStore } from "../../src/infra/webhooks/WebhookStore.ts"
+import { freshReadModel, limitsOf, readModelOn } from "../support/readSides.ts"
+import { tcpProxy } from "../support/tcpProxy.ts"
+
+const a = "a" as AccountId
+
+/** The read model behind a proxy, with limits of a second. */
+const behindProxy = Effect.gen(function* () {
+  const url = new URL(yield* freshReadModel(inject("postgresUrl")))
+  const proxy = yield* tcpProxy(url.hostname, Number(url.port))
+  url.port = String(proxy.port)
+  const limits = limitsOf({
+    readSide: { readModelStatementMs: 1_000, sumSettleMsMax: 1_000, connectMs: 1_000 }
+  })
+  const webhooks = Layer.provide(WebhookStore.layer, ReadModelSql.layer(Redacted.make(url.toString())))
+  return {
+    proxy,
+    stores: Layer.provide(Layer.merge(readModelOn(url.toString()), webhooks), limits)
+  }
+})
+
+const givenUp = "read model: no answer within 2000 ms"
+
+it.live("questions end with an error, and those after them go another way", () =>
+  Effect.gen(function* () {
+    const { proxy, stores } = yield* behindProxy
+    yield* Effect.gen(function* () {
+      const model = yield* ReadModel
+      const webhooks = yield* WebhookStore
+      const questions: ReadonlyArray<Effect.Effect<unknown, StoreUnavailable>> = [
+        // More than the statements of this kind that run at once.
+        ...Array.from({ length: 5 }, () => model.heads([a])),
+        model.versions([a]),
+        model.swept,
+        model.declaredSums,
+        webhooks.list
+      ]
+      yield* Effect.all(questions)
+      proxy.silenceStatements()
+      for (const error of yield* Effect.all(questions.map(Effect.flip), { concurrency: "unbounded" }))
+        assert.strictEqual(error.message, givenUp)
+      proxy.forward()
+      yield* Effect.all(questions)
+    }).pipe(Effect.provide(stores), Effect.timeout("60 seconds"))
+  })
+)
+
+it.live("books that an audit has frozen end with an error", () =>
+  Effect.gen(function* () {
+    const { proxy, stores } = yield* behindProxy
+    const error = yield* Effect.gen(function* () {
+      const books = yield* (yield* ReadModel).frozen
+      assert.strictEqual(yield* books.countTransfers, 0)
+      proxy.silence()
+      return yield* Effect.flip(books.countTransfers)
+    }).pipe(Effect.scoped, Effect.provide(stores), Effect.timeout("60 seconds"))
+    assert.strictEqual(error.message, givenUp)
+  })
+)
