@@ -6,8 +6,9 @@ import { AccountNotActive, AccountNotFound, CommandIdReused, Unavailable } from 
 import type { Receipt } from "../../src/domain/Receipt.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { connectLedger } from "../../src/rpc/client/connectLedger.ts"
+import { patientLimits } from "../support/callers.ts"
 import { deposit, open, outcomeOf, transfer } from "../support/ledgerWorld.ts"
-import { connect, memoryLedger, openTcp, openWebSocket } from "../support/rpcWorld.ts"
+import { connect, memoryLedger, openTcp, openWebSocket, token } from "../support/rpcWorld.ts"
 import { tcpProxy } from "../support/tcpProxy.ts"
 import { until } from "../support/waiting.ts"
 
@@ -238,6 +239,30 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
           const way = yield* connect({ urls: [url] })
           const results = yield* way.ledger.dispatchMany([{ ...deposit("batch", 1n), commandId: "b-2" }])
           assert.deepStrictEqual([results.map(outcomeOf), sent], [["Indeterminate"], 2])
+        })
+      )
+  )
+
+  it.effect(
+    "is told at once what a question is refused for, also where an earlier sending of it was lost",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const inside = yield* Ledger
+          yield* inside.dispatch(open("asked"))
+          let asked = 0
+          const strongBalance = () =>
+            Effect.andThen(
+              Effect.sync(() => void asked++),
+              Effect.never
+            )
+          const first = yield* openTcp({ ledger: { ...inside, strongBalance }, limits: { drainMs: 1 } })
+          const way = yield* connect({ urls: [first.url], limits: patientLimits })
+          const call = yield* Effect.forkChild(Effect.flip(way.ledger.strongBalance("asked")))
+          yield* until("the question was asked", () => asked === 1)
+          yield* first.stop
+          yield* openTcp({ port: first.port, tokens: [token("reader", ["read"])] })
+          assert.strictEqual((yield* Fiber.join(call))._tag, "Unauthenticated")
         })
       )
   )

@@ -44,6 +44,9 @@ const didNothing: ReadonlySet<string> = new Set<AnyError["_tag"]>([
   "Forbidden"
 ])
 
+/** Whether a node may answer otherwise a little later: it is closing, or has too much to do. */
+export const isPassing = ({ _tag }: AnyError): boolean => _tag === "Unavailable" || _tag === "Overloaded"
+
 /**
  * Whether a command that is refused so can never be accepted: by what an account is for ever, by an id that another command
  * has, and by what never opens again.
@@ -112,16 +115,12 @@ class CallAttempts {
       return Cause.hasDies(exit.cause) ? Exit.fail(onGivenUp(this.state())) : undefined
     }
     const isDefinite = error._tag !== "Indeterminate"
-    const isRefusal = isDefinite && !didNothing.has(error._tag)
+    const isRefusal = isDefinite && !isPassing(error)
     if (isRefusal && (!this.isLost || staysTrue(error))) return Exit.fail(error)
     this.reason = error.message
-    if (isRefusal) return undefined
-    if (!isDefinite) {
-      this.isLost = true
-      return undefined
-    }
-    this.declined.add(node)
-    if (this.isLost) return undefined
+    if (didNothing.has(error._tag)) this.declined.add(node)
+    if (!isDefinite) this.isLost = true
+    if (isRefusal || this.isLost) return undefined
     return error._tag === "Unavailable" && isAnotherLeft() ? undefined : Exit.fail(error)
   }
 }

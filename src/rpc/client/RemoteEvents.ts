@@ -6,7 +6,7 @@ import { Cause, Effect, Latch, Option, Schedule, type Scope, Stream } from "effe
 import type { RpcClientError } from "effect/rpc"
 import { type QueryError, Unavailable } from "../../domain/Errors.ts"
 import type { ClientLimits, LedgerClientOptions } from "./ClientOptions.ts"
-import { type CallState, isLostConnection } from "./Failover.ts"
+import { type CallState, isLostConnection, isPassing } from "./Failover.ts"
 import { describe, makeNodeConnection, type NodeClient, type NodeConnection } from "./NodeConnection.ts"
 
 /** The first pause before a stream is opened again, in milliseconds; doubled up to `backoffMaxMs`. */
@@ -101,6 +101,3 @@ interface Ended {
 }
 
 const again = Schedule.while(Schedule.forever, ({ input }: { readonly input: Ended }) => !input.isOver)
-
-/** Errors of a node that is closing, or has too many streams. */
-const isPassing = ({ _tag }: QueryError): boolean => _tag === "Unavailable" || _tag === "Overloaded"
