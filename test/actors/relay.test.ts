@@ -233,6 +233,24 @@ describe("the relay", () => {
     })
   )
 
+  it.live("is done with a writer whose commits were published before its fence, or that made none", () =>
+    Effect.gen(function* () {
+      const { relay, seqsOf, store } = yield* makeHarness()
+      const log = Context.get(store, EventStore)
+      for (const commit of commitsOf(new EventWriter("dead"), 3)) yield* Effect.provide(append(commit), store)
+      yield* log.moveRelayCursors(new Map([["dead", 3]]))
+      yield* log.registerWriter({ writerId: "idle", node: "a", closedAt: 0 })
+      for (const writer of ["dead", "idle"]) yield* log.fenceWriter(writer)
+      yield* Effect.gen(function* () {
+        // They are listed no more.
+        yield* eventually(Effect.map(log.lastFinished, (last) => assert.strictEqual(last, 2)))
+        const { statusUnsafe } = yield* Relay
+        yield* eventually(Effect.sync(() => assert.strictEqual(statusUnsafe().unpublished, 0)))
+      }).pipe(Effect.provide(relay({ readSide: { writerKeptMs: 1, orphansMs: 20 } })))
+      assert.deepStrictEqual([...seqsOf("dead"), ...seqsOf("idle")], [])
+    })
+  )
+
   it.live("publishes what is offered while it publishes a long tail of a dead node", () =>
     Effect.gen(function* () {
       const { relay, orderOf, store } = yield* makeHarness(undefined, undefined, 10)

@@ -233,12 +233,11 @@ export const makePublisher = Effect.gen(function* () {
       if (isToRead(tail)) yield* readOn(tail, eventsMax)
     }
     const merged = takeMerged(tails, publishEventsMax)
-    if (merged.length === 0 && !tails.some(isToRead)) return undefined
     const rest = merged.length === 0 ? Effect.void : yield* publish(merged)
     for (const commit of merged) counts.eventsFromStore += commit.events.length
-    // Fences have no events, and are never published.
+    // Fences have no events, and are never published; a tail may have nothing else.
     for (const { writerId, read, commits } of tails) if (commits.length === 0) moveTo(writerId, read)
-    return rest
+    return merged.length === 0 && !tails.some(isToRead) ? undefined : rest
   })
 
   return { ...cursors, counts, turn, publish, publishTails, endUnsafe }
