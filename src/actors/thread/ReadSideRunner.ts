@@ -35,8 +35,12 @@ import {
 
 type Post = (message: FromReadSide) => void
 
-/** Accounts whose last projected version is kept, so that a query that begins to wait just then is woken too. */
+/**
+ * Accounts whose last projected version is kept, so that a query that begins to wait just then is woken too. A query that did not find what
+ * was written longer ago, in milliseconds, knows better: the read model may have been lost meanwhile, or have lost its last moment.
+ */
 const recentMax = 20_000
+const recentMs = 200
 
 /** What queries wait for: which versions of which accounts, and since when that is known here. */
 const makeAwaited = Effect.gen(function* () {
@@ -89,9 +93,10 @@ const makeAwaited = Effect.gen(function* () {
 /** The queries of the other thread that wait, as far as they were told here. */
 const makeArrivals = Effect.fnUntraced(function* (post: Post) {
   const awaited = yield* makeAwaited
+  const clock = yield* Clock.Clock
   const listeners = new Set<(position: Position) => void>()
-  /** The longest unused first. */
-  const recent = new Map<AccountId, Version>()
+  /** With when they were written; the longest unused first. */
+  const recent = new Map<AccountId, { readonly version: Version; readonly atMs: number }>()
   let reached: Array<Position> = []
 
   const tell = (position: Position): void => {
@@ -107,7 +112,7 @@ const makeArrivals = Effect.fnUntraced(function* (post: Post) {
   const waiters: ProjectionWaiters["Service"] = {
     reachedUnsafe: (account, version) => {
       recent.delete(account)
-      recent.set(account, version)
+      recent.set(account, { version, atMs: elapsedMsUnsafe(clock) })
       for (const oldest of recent.keys()) {
         if (recent.size <= recentMax) break
         recent.delete(oldest)
@@ -134,9 +139,11 @@ const makeArrivals = Effect.fnUntraced(function* (post: Post) {
   return {
     waiters,
     awaitUnsafe: (positions: ReadonlyArray<Position>): void => {
+      const sinceMs = elapsedMsUnsafe(clock) - recentMs
       for (const position of positions) {
-        const last = recent.get(position.account) ?? 0
-        if (last >= position.version) tell({ ...position, version: last })
+        const last = recent.get(position.account)
+        if (last !== undefined && last.version >= position.version && last.atMs >= sinceMs)
+          tell({ ...position, version: last.version })
         else {
           awaited.add(position)
           for (const listener of listeners) listener(position)
