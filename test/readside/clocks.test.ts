@@ -14,11 +14,25 @@ import { EventWriter, openAccount } from "../support/eventWriter.ts"
 import { append, assertCaughtUp, eventually, readSideOn, type TestLimits } from "../support/readSides.ts"
 import { settable, storeBy } from "../support/settableClock.ts"
 
+/** The bus has just brought something in every partition. */
+const bringSomething = Effect.gen(function* () {
+  const checkpoints = Array.from({ length: partitions }, (_, partition) => ({
+    partition,
+    position: 1,
+    recordedAt: 1
+  }))
+  const model = yield* ReadModel
+  yield* model.apply({ moves: [], lines: [], transfers: [], contras: [], holds: [], checkpoints })
+})
+
 const minuteMs = 60_000
 const partitions = 2
 
-/** The read side of a node whose clock is `offMs` ahead of that of the stores, on a bus that takes everything and brings nothing. */
-const offBy = <A, E, R>(offMs: number, limits: TestLimits, test: Effect.Effect<A, E, R>) =>
+/**
+ * The read side of a node whose clock is `offMs` ahead of that of the stores, on a bus that takes everything and brings nothing. The clock of
+ * the read model was set back by `setBackMs` since it wrote how far the bus was read.
+ */
+const offBy = <A, E, R>(offMs: number, limits: TestLimits, test: Effect.Effect<A, E, R>, setBackMs = 0) =>
   Effect.gen(function* () {
     const truth = yield* Clock.Clock
     const { clock, set } = settable(truth)
@@ -36,6 +50,16 @@ const offBy = <A, E, R>(offMs: number, limits: TestLimits, test: Effect.Effect<A
         ReadModel,
         Effect.map(ReadModel, (model) => ({
           ...model,
+          checkpoints: Effect.map(
+            model.checkpoints,
+            (found) =>
+              new Map(
+                [...found].map(([partition, one]) => [
+                  partition,
+                  { ...one, quietMs: one.quietMs - setBackMs }
+                ])
+              )
+          ),
           apply: (batch: Parameters<typeof model.apply>[0]) =>
             Effect.provideService(model.apply(batch), Clock.Clock, truth)
         }))
@@ -60,20 +84,27 @@ describe("the reconciler of a node whose clock is off", () => {
     )
   )
 
+  it.live("loads it as soon where the read model's clock was set back by an hour", () =>
+    offBy(
+      0,
+      { ledger: { sweepMs: 200, partitions }, readSide: { sweepGraceMs: 50, lostAfterMs: 50 } },
+      Effect.gen(function* () {
+        yield* bringSomething
+        const writer = new EventWriter("writer-1", Date.now())
+        yield* append(writer.commit(openAccount("a")))
+        yield* eventually(assertCaughtUp(writer.log), 20)
+      }),
+      60 * minuteMs
+    )
+  )
+
   it.live("leaves to the bus what is only late, and tells how late, though the clock is a minute ahead", () =>
     offBy(
       minuteMs,
       { ledger: { sweepMs: 100, partitions }, readSide: { sweepGraceMs: 0, lostAfterMs: minuteMs / 2 } },
       Effect.gen(function* () {
-        const model = yield* ReadModel
         const { statusUnsafe } = yield* Reconciler
-        // The bus has just brought something in every partition.
-        const checkpoints = Array.from({ length: partitions }, (_, partition) => ({
-          partition,
-          position: 1,
-          recordedAt: 1
-        }))
-        yield* model.apply({ moves: [], lines: [], transfers: [], contras: [], holds: [], checkpoints })
+        yield* bringSomething
         yield* append(new EventWriter("writer-1", Date.now()).commit(openAccount("a")))
         const enough = statusUnsafe().sweeps + 5
         yield* eventually(Effect.sync(() => assert.isAtLeast(statusUnsafe().sweeps, enough)))

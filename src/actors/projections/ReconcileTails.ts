@@ -293,7 +293,9 @@ const lostFrom =
     return (
       checkpoint === undefined ||
       checkpoint.recordedAt >= missing.recordedAt + lostAfterMs ||
-      checkpoint.quietMs >= lostAfterMs
+      checkpoint.quietMs >= lostAfterMs ||
+      // The read model's clock was set back, and does not say for how long it has been quiet.
+      checkpoint.quietMs < 0
     )
   }
 
