@@ -84,10 +84,12 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
   }
   yield* progress.tell("making the indexes")
   yield* tables.index
-  yield* skipAsBefore(projection, next)
 
+  const skipAsBefore = yield* makeSkipAsBefore(projection, next)
   const follow = Effect.gen(function* () {
     const { loaded } = yield* next.reconciler.follow
+    // Each time: what is skipped in the live tables until they are exchanged is skipped in the new ones.
+    yield* skipAsBefore
     progress.addUnsafe(loaded)
     yield* progress.tell("following the writers")
     return loaded
@@ -182,11 +184,11 @@ const scanLog = Effect.fnUntraced(function* <A, E>(
 })
 
 /** Events that a person had skipped in the live tables are skipped in the new ones where they still cannot be projected. */
-const skipAsBefore = Effect.fnUntraced(
+const makeSkipAsBefore = Effect.fnUntraced(
   function* (projection: Projection, next: Effect.Success<ReturnType<typeof makeNext>>) {
     const sql = yield* ProjectionSql
     const live = yield* makeProjectionWrites(sql, projection, prefixOf(projection))
-    yield* skipAgain(next.model, next.engine.skipParked, yield* live.skipped)
+    return Effect.flatMap(live.skipped, (skipped) => skipAgain(next.model, next.engine.skipParked, skipped))
   },
   Effect.provide(ProjectionWaiters.layer, { local: true })
 )
