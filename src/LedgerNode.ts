@@ -236,6 +236,7 @@ export const layerReadSide = (
   place?: ClusterAddress
 ) =>
   Layer.merge(Ledger.layerWithoutCommands, webhooksOf({ ...options, role: "read-side" })).pipe(
+    Layer.provideMerge(accountWatch),
     Layer.provideMerge(Layer.mergeAll(Subscriptions.layer, Queries.layer)),
     Layer.provideMerge(readSideOf(services, { ...options, role: "read-side" })),
     Layer.provideMerge(past),

@@ -3,11 +3,14 @@ import { assert, describe, it, layer } from "@effect/vitest"
 import { Effect, Fiber, Queue, Result, Stream } from "effect"
 import { AccountWatch, accountEvents } from "../../src/AccountEvents.ts"
 import { SharedCommit, type SharedEvent } from "../../src/actors/subscriptions/SharedEvent.ts"
+import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
 import { entryOf, type StoredEvent } from "../../src/domain/StoredEvent.ts"
 import type { HistoryEntry } from "../../src/domain/Views.ts"
 import { Ledger } from "../../src/Ledger.ts"
-import { memoryLedger } from "../support/callers.ts"
+import * as LedgerNode from "../../src/LedgerNode.ts"
+import { memoryLedger, quiet } from "../support/callers.ts"
 import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
+import { freshServices } from "../support/freshServices.ts"
 import { eventually } from "../support/readSides.ts"
 
 const account = "one"
@@ -176,3 +179,13 @@ layer(memoryLedger, { excludeTestServices: true })("readers that follow accounts
     )
   )
 })
+
+it.live("a node of the read side brings what accounts get, as every other node does", () =>
+  Effect.gen(function* () {
+    const services = yield* freshServices
+    yield* Effect.gen(function* () {
+      const { watchAccount } = yield* Subscriptions
+      assert.strictEqual(yield* AccountWatch, watchAccount)
+    }).pipe(Effect.provide(LedgerNode.layerReadSide(services, { readSide: "here" })))
+  }).pipe(Effect.scoped, Effect.provide(quiet))
+)
