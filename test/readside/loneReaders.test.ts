@@ -7,6 +7,7 @@ import { type LoneReader, LoneReaders } from "../../src/actors/subscriptions/Lon
 import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
 import { defaultReadSideLimits } from "../../src/infra/config/ReadSideConfig.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
+import { quiet } from "../support/callers.ts"
 import { deposit, EventWriter, openAccount } from "../support/eventWriter.ts"
 import { append, limitsOf, type TestLimits } from "../support/readSides.ts"
 
@@ -92,6 +93,27 @@ describe("readers of the log by themselves", () => {
       assert.strictEqual((yield* Fiber.join(next)).read, 7)
       assert.strictEqual(never.begun, 0)
     })
+  )
+
+  it.effect("are given their turns behind one that met a bug", () =>
+    Effect.gen(function* () {
+      const alone = yield* LoneReaders.make({ ...limits, subscribeAloneMax: 1 })
+      const broken: LoneReader = {
+        forget: () => {
+          throw new Error("a bug")
+        }
+      }
+      const other = new Counted()
+      for (const nth of [1, 2]) {
+        yield* alone.inTurn(broken, Effect.succeed({ read: 1 }))
+        const waiting = yield* Effect.forkChild(alone.inTurn(other, other.step(1)), {
+          startImmediately: true
+        })
+        yield* TestClock.adjust("1 second")
+        assert.isDefined(waiting.pollUnsafe(), `${nth}`)
+        alone.leave(other)
+      }
+    }).pipe(Effect.provide(quiet))
   )
 
   it.live("give way also where nothing of what they read is asked for", () => {

@@ -57,6 +57,9 @@ export class LoneReaders {
     yield* readers.#isWaitedFor.await.pipe(
       Effect.andThen(Effect.sleep(awayMs)),
       Effect.andThen(Effect.sync(() => readers.#endSome())),
+      Effect.catchDefect((defect) =>
+        Effect.logError("a look for turns to read the log failed and goes on", defect)
+      ),
       Effect.forever,
       Effect.forkScoped
     )
@@ -147,6 +150,8 @@ export class LoneReaders {
 
   /** While others wait. */
   #endSome(): void {
+    // Of readers that met a bug as they ended.
+    this.#giveTurns()
     for (const reader of [...this.#away()]) {
       if (this.#waiting.size === 0) break
       this.#end(reader)
