@@ -68,7 +68,10 @@ export const readSideLimits = limitGroup("CHRONICLE", {
     8,
     "Connections to the read model: so many for questions, and in the thread of the read side so many for projections."
   ),
-  readModelStatementMs: limit(10_000, "The read model cancels a statement that takes longer."),
+  readModelStatementMs: limit(
+    10_000,
+    "The read model cancels a statement that takes longer; where it does not answer at all, a node gives it up `CHRONICLE_CONNECT_MS` later."
+  ),
   readSideHungMs: limit(
     10_000,
     "The thread of the read side is ended and started anew when it has given no sign of life for this long; `/ready` says so after 1.5 s."
