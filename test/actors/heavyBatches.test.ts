@@ -115,6 +115,72 @@ it.effect("in the time after a repeat no more of a batch is decided at once", ()
   }).pipe(Effect.scoped, scenario)
 )
 
+for (const { waitsFor, method } of [
+  { waitsFor: "one account", method: "readStreams" },
+  { waitsFor: "the log, in the time after a repeat", method: "findCommands" }
+] as const) {
+  it.effect(`of many that wait for ${waitsFor} no more are decided than there is room for`, () =>
+    Effect.gen(function* () {
+      const store = yield* EventStore
+      const before = yield* startNode("before")
+      yield* fund(before, ["a", "b"], 1n)
+      yield* before.send(deposit("b", 1n, "again"))
+      yield* before.stop
+      const faulty = FaultyStore.over(store)
+      const node = yield* startNode("after", { store: faulty.store, limits: { decidedBytesMax } })
+      yield* Effect.addFinalizer(() => Effect.sync(() => faulty.release()))
+      if (method === "findCommands") yield* node.send(deposit("b", 1n, "again"))
+      faulty.hold(method)
+      faulty.hold("commit")
+      const sent = yield* Effect.forEach(large, (command) =>
+        Effect.forkChild(Effect.result(node.send(command)), { startImmediately: true })
+      )
+      assert.strictEqual(node.dispatcher.stats().inFlight, large.length)
+      yield* until("it is asked", () => faulty.held() === 1)
+      faulty.release(method)
+      yield* until("a commit is held", () => faulty.callsOf("commit") > 0 && faulty.held() === 1)
+      yield* until("all are decided, or refused", () => node.dispatcher.meters().phases.waiting === 0)
+      assert.isAtMost(node.dispatcher.stats().inFlight, fitting)
+      faulty.release()
+      yield* TestClock.adjust(1_000)
+      const answers = tally((yield* Effect.forEach(sent, Fiber.join)).map(outcomeOf))
+      assert.hasAllKeys(answers, ["Accepted", "Overloaded"])
+      assert.isAtMost(answers.Accepted ?? 0, fitting)
+    }).pipe(Effect.scoped, scenario)
+  )
+}
+
+for (const { fault, why } of [
+  { fault: "fenced", why: "its writer was fenced" },
+  { fault: "overtaken", why: "another writer wrote to its account" }
+] as const) {
+  it.effect(`others have their turns while a batch is decided again, since ${why}`, () =>
+    Effect.gen(function* () {
+      const clock = passing(yield* Clock.Clock)
+      const { faulty, node, send, inFlight } = yield* heldNode({ lanes: 1 }, clock)
+      const first = faulty.callsOf("commit")
+      faulty.script = ({ method, nth }) => (method === "commit" && nth === first ? fault : undefined)
+      const sent = yield* send(Array.from({ length: 500 }, () => deposit("a", 1n)))
+      yield* until("all are decided", () => inFlight() === 500)
+      const elapsed = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+      let longest = 0
+      let last = elapsed()
+      // What it sets going goes on within it.
+      faulty.release()
+      yield* until("all have landed", () => {
+        const now = elapsed()
+        longest = Math.max(longest, now - last)
+        last = now
+        return sent.pollUnsafe() !== undefined
+      })
+      assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Accepted: 500 })
+      assert.isAbove(node.dispatcher.stats().fenced + node.dispatcher.stats().conflicts, 0)
+      // Each look at the time takes a millisecond, and each decision some of them.
+      assert.isAtMost(longest, 60)
+    }).pipe(Effect.scoped, scenario)
+  )
+}
+
 it.effect("a batch waits where what is decided takes as much memory as it may, and others are refused", () =>
   Effect.gen(function* () {
     const { faulty, node, send, inFlight } = yield* heldNode({ decidedBytesMax })

@@ -58,6 +58,8 @@ export class AdmissionControl extends Context.Service<
     readonly lookupsFull: () => Refusal
     /** What is decided and not committed takes half the memory that it may: a batch waits, so that others find room. */
     readonly isHalfFull: () => boolean
+    /** It takes all of it. */
+    readonly isHeavy: () => boolean
   }
 >()("chronicle/actors/AdmissionControl") {
   static readonly layer = Layer.effect(
@@ -125,6 +127,7 @@ const make = Effect.gen(function* () {
     },
     overloaded,
     isHalfFull,
+    isHeavy,
     peerBusy: () => overloaded("the node of the account", leaseMs),
     lookupsFull: () => overloaded("the look-up of holds and reversals in the log", lookupRetryMs)
   })

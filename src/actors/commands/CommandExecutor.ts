@@ -9,7 +9,7 @@
  * A command comes back to 2 from an account that was cold, from the log that was asked for its id, and from a commit
  * that met a conflict.
  */
-import { Context, Effect, Exit, Layer, Result } from "effect"
+import { Context, Effect, Exit, FiberSet, Layer, Result } from "effect"
 import { accountsOf, type Command } from "../../domain/Command.ts"
 import { destinationInState } from "../../domain/DecideHolds.ts"
 import { InvalidCommand, Unavailable } from "../../domain/Errors.ts"
@@ -33,12 +33,14 @@ import { Placement, type Placing } from "../accounts/Placement.ts"
 import { type BatchResult, CommitPipeline } from "../commit/CommitPipeline.ts"
 import { CommitQueue } from "../commit/CommitQueue.ts"
 import { WriterRegistry } from "../commit/WriterRegistry.ts"
-import { AdmissionControl, isOfHotAccount } from "./AdmissionControl.ts"
+import { AdmissionControl, isOfHotAccount, wholeNode } from "./AdmissionControl.ts"
 import { Deduplication, reused } from "./Deduplication.ts"
 import { InFlightCommands, indeterminate, unavailable } from "./InFlightCommands.ts"
 
 /** Defects that one command may cause before it fails with them. */
 const defectsMax = 2
+/** How long commands whose wait is over are decided before others have their turn, in milliseconds. */
+const turnMs = 5
 
 /** Nothing was done: the account left this node while the command of another node waited for it. */
 export class AccountMoved extends Unavailable {}
@@ -96,7 +98,8 @@ export class CommandExecutor extends Context.Service<
 
 const make = Effect.gen(function* () {
   const context = yield* Effect.context<Parts>()
-  const executor = new Executor(context, yield* LedgerConfig, yield* Placement)
+  const run = yield* FiberSet.makeRuntime<never>()
+  const executor = new Executor(context, yield* LedgerConfig, yield* Placement, run)
   yield* executor.pipeline.start((result) => executor.handle(result))
   return CommandExecutor.of({
     submit: (command, reply, sender, deadline) => executor.submit(command, reply, sender, deadline),
@@ -135,10 +138,17 @@ class Executor {
   readonly #continue: Continuation = (command, exit) => this.#resume(command, exit)
   /** How many commands it took in. */
   #places = 0
-  /** Those whose wait for another command is over, while they are resumed. */
-  #freed: Array<PendingCommand> = []
+  /** Those whose wait for another command is over, or that lost their decision, until they have gone on. */
+  #due: Array<PendingCommand> = []
+  readonly #run: (effect: Effect.Effect<void>) => void
 
-  constructor(context: Context.Context<Parts>, limits: LedgerLimits, placement: Placing) {
+  constructor(
+    context: Context.Context<Parts>,
+    limits: LedgerLimits,
+    placement: Placing,
+    run: (effect: Effect.Effect<void>) => void
+  ) {
+    this.#run = run
     this.#limits = limits
     this.#placement = placement
     this.pipeline = Context.get(context, CommitPipeline)
@@ -254,6 +264,9 @@ class Executor {
     }
     const before = command.order?.before(command)
     if (before !== undefined) return this.#waitFor(before, command)
+    // There was room when it came; thousands may have waited for the same account, or for the log.
+    if (this.#admission.isHeavy())
+      return this.#inFlight.completeUnwritten(command, this.#admission.overloaded(wholeNode).exit)
     const actors = this.#localActors(command, elapsedMs, known) ?? this.#accounts.acquire(command, elapsedMs)
     if (actors === "waiting") return
     if (actors === "noMemory") {
@@ -276,18 +289,30 @@ class Executor {
    */
   #waitFor(before: Placed, command: PendingCommand): void {
     command.releaseLocks()
-    before.whenDecided(() => this.#free(command))
+    before.whenDecided(() => this.#goOn([command]))
   }
 
   /** One after another: each may end the wait of the next, and the stack has no room for thousands of them. */
-  #free(command: PendingCommand): void {
-    if (this.#freed.push(command) > 1) return
-    for (const one of this.#freed) {
-      const resumed = Result.try(() => one.resume())
+  #goOn(commands: ReadonlyArray<PendingCommand>): void {
+    const isUnderWay = this.#due.length > 0
+    for (const command of commands) this.#due.push(command)
+    if (!isUnderWay) this.#decideDue()
+  }
+
+  /** In short turns: thousands of large commands take seconds to decide, in which a node would lose its shards. */
+  #decideDue(): void {
+    const turnEndsAt = this.#clock.elapsedUnsafe() + turnMs
+    for (const [nth, command] of this.#due.entries()) {
+      if (nth > 0 && this.#clock.elapsedUnsafe() >= turnEndsAt) {
+        this.#due = this.#due.slice(nth)
+        const rest = Effect.sync(() => this.#decideDue())
+        return this.#run(Effect.andThen(Effect.yieldNow, rest))
+      }
+      const resumed = Result.try(() => command.resume())
       // A bug of this program. The others are not to wait for ever.
-      if (Result.isFailure(resumed)) this.#inFlight.complete(one, Exit.die(resumed.failure))
+      if (Result.isFailure(resumed)) this.#inFlight.complete(command, Exit.die(resumed.failure))
     }
-    this.#freed = []
+    this.#due = []
   }
 
   /**
@@ -424,14 +449,12 @@ class Executor {
     for (const command of commands) command.releaseLocks()
     // An account is lent at once where another node waits for it: what that one holds may be waited for here.
     for (const command of commands) this.#noteSettled(command)
-    for (const command of commands) {
-      if (command.attempts <= this.#limits.redecideMax) {
-        this.#execute(command, this.#clock.elapsedUnsafe(), undefined)
-        continue
-      }
+    const isOver = ({ attempts }: PendingCommand) => attempts > this.#limits.redecideMax
+    for (const command of commands.filter(isOver)) {
       const reason = `met other writers ${command.attempts} times over`
       this.#inFlight.failUnwritten(command, "this account", reason)
     }
+    this.#goOn(commands)
     this.pipeline.wake()
   }
 
