@@ -2,6 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
+import type { CommandInput } from "../../src/domain/Command.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { FaultyStore } from "../support/faultyStore.ts"
 import { invariantsOf } from "../support/invariants.ts"
@@ -146,6 +147,31 @@ it.effect("an account that cannot be loaded in time is unavailable, and usable o
     assert.deepStrictEqual(yield* outcomes(yield* sendAll(node, [deposit("a", 1n, "unloaded")])), [
       "Accepted"
     ])
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
+it.effect("a batch on accounts that cannot be loaded waits no longer than two commands may", () =>
+  Effect.gen(function* () {
+    const { faulty, inner, node: first } = yield* heldNode(["a", "b", "c"])
+    yield* first.stop
+    const node = yield* startNode("later", { store: faulty.store })
+    faulty.script = ({ method }) => (method === "readStreams" ? "unavailable" : undefined)
+    const capture = (account: string): CommandInput => ({ _tag: "CaptureHold", account, hold: "none" })
+    const batch = [
+      ...Array.from({ length: 5 }, () => deposit("a", 1n)),
+      ...Array.from({ length: 5 }, () => withdraw("b", 1n)),
+      capture("a"),
+      capture("c")
+    ]
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    yield* TestClock.adjust(2 * overMs)
+    assert.isDefined(sent.pollUnsafe())
+    assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Unavailable: batch.length })
+    faulty.script = () => undefined
+    yield* TestClock.adjust(1_000)
+    assert.strictEqual((yield* readStream(inner, "a")).length, 2)
+    const again = yield* node.dispatcher.dispatchMany(batch.slice(0, 10).map(toCommand))
+    assert.deepStrictEqual(tally(again.map(outcomeOf)), { Accepted: 10 })
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 

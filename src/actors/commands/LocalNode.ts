@@ -228,16 +228,13 @@ const makeHeadOf = Effect.gen(function* () {
     )
 })
 
-const makeSubmitAll = Effect.fnUntraced(function* (
+/** How to wait until the accounts of commands are in memory, so that a batch is decided in its order. */
+const makeLoadAll = Effect.fnUntraced(function* (
   headOf: (account: AccountId) => Effect.Effect<ToldHead, NotMine | Unavailable>
 ) {
   const placement = yield* Placement
   const registry = yield* AccountRegistry
-  const executor = yield* CommandExecutor
-  const paced = yield* makePacing
-
-  /** Waits until the accounts are in memory, so that a batch is decided in its order. */
-  const loadAll = (commands: ReadonlyArray<Command>): Effect.Effect<void> => {
+  return (commands: ReadonlyArray<Command>): Effect.Effect<void> => {
     const cold = new Set<AccountId>()
     for (const command of commands) {
       for (const id of accountsOf(command)) {
@@ -249,6 +246,22 @@ const makeSubmitAll = Effect.fnUntraced(function* (
       discard: true
     })
   }
+})
+
+const makeSubmitAll = Effect.fnUntraced(function* (
+  headOf: (account: AccountId) => Effect.Effect<ToldHead, NotMine | Unavailable>
+) {
+  const executor = yield* CommandExecutor
+  const inFlight = yield* InFlightCommands.Service
+  const clock = yield* LedgerClock
+  const loadAll = yield* makeLoadAll(headOf)
+  const paced = yield* makePacing
+
+  const refusal = () => {
+    const exit = unavailable("event store", executor.trouble())
+    inFlight.outcomes.note(exit)
+    return exit
+  }
 
   return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, sender: Sender) {
     const outcomes = new Outcomes(commands.length)
@@ -257,10 +270,22 @@ const makeSubmitAll = Effect.fnUntraced(function* (
     let isLoaded = false
     /** How many accounts those have that stand in line since one was waited for. */
     let inLine = 0
+    /** One was not decided in all its time. No other waits from here on: one after another they would take as long each. */
+    let isStuck = false
+    const waitFor = (pending: PendingCommand): Effect.Effect<void> =>
+      isStuck || !pending.isOpen
+        ? Effect.void
+        : Effect.map(decided(pending), () => {
+            isStuck = pending.phase === "done" && clock.elapsedUnsafe() >= pending.deadline
+          })
     const pauseBefore = paced(sender)
     for (const [nth, command] of commands.entries()) {
       // Mostly all accounts are in memory, and each command is decided as it is submitted.
-      if (undecided.size > 0) for (const before of undecidedBefore(command, undecided)) yield* decided(before)
+      if (undecided.size > 0) for (const before of undecidedBefore(command, undecided)) yield* waitFor(before)
+      if (isStuck && hasToWait(command, undecided)) {
+        outcomes.replyTo(nth)(refusal())
+        continue
+      }
       for (let pause = pauseBefore(command); pause !== undefined; pause = pauseBefore(command)) yield* pause
       const pending = executor.submit(command, outcomes.replyTo(nth), sender)
       if (pending !== undefined && isContested(command, pending)) {
@@ -274,13 +299,13 @@ const makeSubmitAll = Effect.fnUntraced(function* (
         continue
       }
       if (!pending.isInLine) {
-        if (mayTouchAny(command)) yield* decided(pending)
+        if (mayTouchAny(command)) yield* waitFor(pending)
         for (const id of pending.accounts) undecided.set(id, pending)
       } else {
         inLine += pending.accounts.length
         // They are not decided, so it is not known what memory they will take.
         if (inLine >= inLineMax) {
-          yield* decided(pending)
+          yield* waitFor(pending)
           inLine = 0
         }
       }
@@ -414,6 +439,10 @@ const undecidedBefore = (
   mayTouchAny(command)
     ? new Set(undecided.values())
     : accountsOf(command).flatMap((id) => undecided.get(id) ?? [])
+
+/** It must not be submitted before others are decided, or what follows it not before it is decided itself. */
+const hasToWait = (command: Command, undecided: ReadonlyMap<AccountId, PendingCommand>): boolean =>
+  mayTouchAny(command) || [...undecidedBefore(command, undecided)].some(({ isOpen }) => isOpen)
 
 /** Another command has its id, which is free again where that one is refused. */
 const isContested = (command: Command, pending: PendingCommand): boolean =>
