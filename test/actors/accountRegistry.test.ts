@@ -262,12 +262,16 @@ it.effect("an account that the store cannot read keeps none of those waiting tha
     yield* fund(first, accounts, 5n)
     yield* first.stop
     const unreadable = new StoreUnavailable({ store: "event store", reason: "invalid page in block 7" })
+    let tried = 0
     const node = yield* startNode("second", {
       store: {
         ...inner,
         readStreams: (from, limit) =>
           from.some(({ account }) => account === "n-23")
-            ? Effect.fail(unreadable)
+            ? Effect.suspend(() => {
+                tried++
+                return Effect.fail(unreadable)
+              })
             : inner.readStreams(from, limit)
       }
     })
@@ -279,5 +283,8 @@ it.effect("an account that the store cannot read keeps none of those waiting tha
       (yield* Effect.forEach(sent, Fiber.join)).map(outcomeOf),
       accounts.map((account) => (account === "n-23" ? "Unavailable" : "Accepted"))
     )
+    const before = tried
+    yield* TestClock.adjust("10 seconds")
+    assert.strictEqual(tried, before, "nothing waits for it any more")
   }).pipe(Effect.provide(world))
 )

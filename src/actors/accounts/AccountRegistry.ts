@@ -185,7 +185,7 @@ const make = Effect.gen(function* () {
   })
 })
 
-/** Starts the fibers that load the actors which are wanted. `evict` drops an actor whose log is broken. */
+/** Starts the fibers that load the actors which are wanted. `evict` drops an actor whose log is broken, or that nothing waits for. */
 const startLoaders = Effect.fnUntraced(function* (
   evict: (actor: AccountActor) => void,
   isBarred: (actor: AccountActor) => boolean
@@ -234,6 +234,8 @@ const startLoaders = Effect.fnUntraced(function* (
       const found = loaded?.get(actor.id)
       // A reading that began before the account left counts for nothing after it came back.
       if (found !== undefined && isCurrent) deliver(actor, found)
+      // It could not be read, and what waited for it has been answered.
+      else if (loaded === undefined && actor.isDroppable && !isBarred(actor)) evict(actor)
       else if (isLoadable(actor)) want(actor)
     }
   })
