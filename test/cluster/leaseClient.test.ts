@@ -139,12 +139,15 @@ it.effect("no command joins a lease that ended while the machine was suspended",
 
 it.effect("commands that wait for one account of another node do not fill this one", () =>
   Effect.gen(function* () {
-    const { placing, asked } = place(["near"])
+    const own = ["near", far]
+    const { placing, asked } = place(own)
     const node = yield* startNode("node", {
       placement: placing,
       limits: { inFlightMax: 20, inFlightPerAccountMax: 5 }
     })
-    yield* fund(node, ["near"], 100n)
+    yield* fund(node, own, 100n)
+    // It has left, and is in memory still.
+    own.pop()
     const waiting = yield* Effect.forEach(Array.from({ length: 30 }), () =>
       Effect.forkChild(Effect.flip(node.send(transfer("near", far, 1n))), { startImmediately: true })
     )

@@ -109,8 +109,9 @@ const make = Effect.gen(function* () {
       if (isHeavy() || (isSelfLimiting ? inFlight.size >= limits.inFlightMax : isFull(now)))
         return overloaded(wholeNode).exit
       for (const [nth, account] of accounts.entries()) {
-        const waiting = actors[nth]?.inFlight ?? leases.inFlight(account)
-        if (waiting >= limits.inFlightPerAccountMax) return overloaded(`account ${account}`).exit
+        // One that has left may be in memory still.
+        const pending = (actors[nth]?.inFlight ?? 0) + leases.inFlight(account)
+        if (pending >= limits.inFlightPerAccountMax) return overloaded(`account ${account}`).exit
       }
       return undefined
     },
