@@ -6,8 +6,10 @@ import type { StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import { WebhookStore } from "../../src/infra/webhooks/WebhookStore.ts"
+import { EventWriter, openAccount } from "../support/eventWriter.ts"
 import { freshReadModel, limitsOf, readModelOn } from "../support/readSides.ts"
 import { tcpProxy } from "../support/tcpProxy.ts"
+import { batchOf } from "./readModelContract.ts"
 
 const a = "a" as AccountId
 
@@ -48,6 +50,21 @@ it.live("questions end with an error, and those after them go another way", () =
         assert.strictEqual(error.message, givenUp)
       proxy.forward()
       yield* Effect.all(questions)
+    }).pipe(Effect.provide(stores), Effect.timeout("60 seconds"))
+  })
+)
+
+it.live("a batch of a projection ends with an error, and the next one is written", () =>
+  Effect.gen(function* () {
+    const { proxy, stores } = yield* behindProxy
+    yield* Effect.gen(function* () {
+      const model = yield* ReadModel
+      const batch = batchOf(new EventWriter().decide(openAccount("a")))
+      proxy.silenceStatements()
+      const error = yield* Effect.flip(model.apply(batch))
+      assert.deepInclude(error, { _tag: "StoreUnavailable", message: givenUp })
+      proxy.forward()
+      assert.isTrue(yield* model.apply(batch))
     }).pipe(Effect.provide(stores), Effect.timeout("60 seconds"))
   })
 )

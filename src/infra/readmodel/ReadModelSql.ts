@@ -93,17 +93,28 @@ export const valuesOf = (
 export const answeredWithin =
   (boundMs: number) =>
   <A, R>(asked: Effect.Effect<A, SqlError, R>): Effect.Effect<A, StoreUnavailable, R> =>
-    Effect.timeoutOrElse(Effect.mapError(asked, toUnavailable), {
+    givenUpAfter(boundMs)(Effect.mapError(asked, toUnavailable))
+
+/** The same of what tells what else went wrong in its own way. */
+const givenUpAfter =
+  (boundMs: number) =>
+  <A, E, R>(asked: Effect.Effect<A, E, R>): Effect.Effect<A, E | StoreUnavailable, R> =>
+    Effect.timeoutOrElse(asked, {
       duration: boundMs,
       orElse: () =>
         Effect.fail(new StoreUnavailable({ store: "read model", reason: `no answer within ${boundMs} ms` }))
     })
 
-/** Runs one statement, for as long as opening a connection and the statement itself may take. */
-export const makeQuery = (
-  sql: PgClient.PgClient,
-  { connectMs, readModelStatementMs }: Pick<ReadSideLimits, "connectMs" | "readModelStatementMs">
-) => {
+type Patience = Pick<ReadSideLimits, "connectMs" | "readModelStatementMs">
+
+/** Runs one statement, for as long as opening a connection and the statement itself may take. Its errors are as the database tells them. */
+export const makeRun = (sql: PgClient.PgClient, { connectMs, readModelStatementMs }: Patience) => {
+  const inTime = givenUpAfter(connectMs + readModelStatementMs)
+  return (text: string, params: ReadonlyArray<unknown>) => inTime(valuesOf(sql, text, params))
+}
+
+/** The same for who need not know what went wrong. */
+export const makeQuery = (sql: PgClient.PgClient, { connectMs, readModelStatementMs }: Patience) => {
   const inTime = answeredWithin(connectMs + readModelStatementMs)
   return (text: string, params: ReadonlyArray<unknown> = []) => inTime(valuesOf(sql, text, params))
 }

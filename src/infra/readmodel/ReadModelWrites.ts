@@ -32,7 +32,7 @@ import {
   skippedColumns,
   toHead
 } from "./ReadModelRows.ts"
-import { makeQuery, toUnavailable, valuesOf } from "./ReadModelSql.ts"
+import { makeQuery, makeRun, toUnavailable } from "./ReadModelSql.ts"
 
 /** Over the tables of `prefix`. Queries of this process that wait for an account are woken when it was written. */
 export const makeProjectionWrites = Effect.fnUntraced(function* (
@@ -117,7 +117,8 @@ const makeBatches = Effect.fnUntraced(function* (sql: PgClient, projection: Proj
   const waiters = yield* ProjectionWaiters
   const text = statementsOf(prefix)
   const signal = yield* makeMovedSignal
-  const run = (statement: string, params: ReadonlyArray<unknown>) => valuesOf(sql, statement, params)
+  // The reconciler catches up accounts one page after another: one that hung would keep it from all others.
+  const run = makeRun(sql, yield* ReadSideConfig)
   /** Rows whose `texts` and parameters are guarded: the statement fails with the signal where the guard says so. */
   const guarded = ({ text: own, params, holds }: Guard, pieces: ReadonlyArray<Written>) =>
     run(guardedStatement(own, holds, params.length, pieces), [
