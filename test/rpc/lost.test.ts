@@ -1,5 +1,5 @@
 /** What a client is answered when connections break, and when nodes restart, freeze or close. */
-import { createServer, type Socket as NetSocket } from "node:net"
+import { createConnection, createServer, type Socket as NetSocket } from "node:net"
 import { assert, layer } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Option, Result } from "effect"
 import { AccountNotActive, AccountNotFound, CommandIdReused, Unavailable } from "../../src/domain/Errors.ts"
@@ -54,6 +54,43 @@ const frozenNode = Effect.acquireRelease(
   ),
   ({ close }) => Effect.sync(close)
 )
+
+/** Forwards to a node whose answers come 100 bytes a millisecond, as over a slow line. */
+const slowLine = (port: number) =>
+  Effect.acquireRelease(
+    Effect.callback<{ port: number; close: () => void }>((resume) => {
+      const ends: Array<() => void> = []
+      const server = createServer((near) => {
+        const far = createConnection(port, "127.0.0.1")
+        let waiting = Buffer.alloc(0)
+        const timer = setInterval(() => {
+          near.write(waiting.subarray(0, 1_000))
+          waiting = waiting.subarray(1_000)
+        }, 10)
+        const end = () => {
+          clearInterval(timer)
+          near.destroy()
+          far.destroy()
+        }
+        ends.push(end)
+        far.on("data", (bytes) => {
+          waiting = Buffer.concat([waiting, bytes])
+        })
+        near.pipe(far)
+        for (const socket of [near, far]) socket.on("error", end).on("close", end)
+      })
+      const close = () => {
+        for (const end of ends) end()
+        server.close()
+      }
+      server.listen(0, "127.0.0.1", () => {
+        const address = server.address()
+        const own = typeof address === "object" && address !== null ? address.port : 0
+        resume(Effect.succeed({ port: own, close }))
+      })
+    }),
+    ({ close }) => Effect.sync(close)
+  )
 
 layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
   it.effect("gets the outcome of a command whose connection was cut after the commit from another node", () =>
@@ -387,6 +424,23 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
           }
         )
         assert.lengthOf(receipts, 2)
+      })
+    )
+  )
+
+  it.effect("keeps the connection over which a large answer comes slowly, however long it takes", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        const count = 600
+        yield* inside.dispatch(open("large"))
+        yield* inside.dispatchMany(
+          Array.from({ length: count - 1 }, () => ({ ...deposit("large", 1n), description: "x".repeat(200) }))
+        )
+        const line = yield* slowLine((yield* openTcp()).port)
+        const limits = { ...patientLimits, pingMs: 400 }
+        const way = yield* connect({ urls: [`tcp://127.0.0.1:${line.port}`], limits })
+        assert.lengthOf(yield* way.ledger.history("large", { limit: count }), count)
       })
     )
   )

@@ -129,6 +129,33 @@ layer(memoryLedger, { excludeTestServices: true })("a subscription over RPC", (i
     )
   )
 
+  it.effect("keeps its connection behind a reader that takes longer than a node may be silent", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const inside = yield* Ledger
+        yield* inside.dispatch(open("long:a"))
+        const count = 300
+        yield* inside.dispatchMany(Array.from({ length: count - 1 }, () => deposit("long:a", 1n)))
+        let opened = 0
+        const ledger: Service = {
+          ...inside,
+          subscribe: (asked) => {
+            opened++
+            return inside.subscribe(asked)
+          }
+        }
+        const { url } = yield* openTcp({ ledger })
+        const way = yield* connect({ urls: [url], limits: { pingMs: 500 } })
+        let taken = 0
+        yield* way.ledger.subscribe({ accountPrefix: "long:" }).pipe(
+          Stream.take(count),
+          Stream.runForEach(() => (++taken === 1 ? Effect.sleep(4_000) : Effect.void))
+        )
+        assert.strictEqual(opened, 1)
+      })
+    )
+  )
+
   it.effect("counts against the streams of its connection", () =>
     Effect.scoped(
       Effect.gen(function* () {

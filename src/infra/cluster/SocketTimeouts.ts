@@ -1,6 +1,6 @@
 /**
  * Bounds on what a peer that does not read can hold up: a write on a connection (`withWriteTimeout`), and the end of a
- * server (`withCloseTimeout`).
+ * server (`withCloseTimeout`); and on the silence of one that does not write (`withReadTimeout`).
  */
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import { Clock, Effect, Option, Schedule, type Scope, Semaphore } from "effect"
@@ -96,6 +96,40 @@ export const withWriteTimeout = Effect.fnUntraced(function* (
     writer: Effect.flatMap(inner.writer, watched)
   })
 })
+
+/**
+ * Wraps a socket: closes the connection when its peer, which is pinged, sends nothing for `silentMs` while it is listened to. Effect's own
+ * pings go by answers that are complete: one that is large and comes slowly, or is taken slowly here, would be silence to them.
+ */
+export const withReadTimeout = (inner: Socket.Socket, silentMs: number): Socket.Socket =>
+  Socket.make({
+    writer: inner.writer,
+    reader: Effect.gen(function* () {
+      const clock = yield* Clock.Clock
+      const reader = yield* inner.reader
+      const writer = yield* inner.writer
+      let waitsSince: number | undefined
+      let suspected: number | undefined
+      const look = Effect.suspend(() => {
+        const isSilent = waitsSince !== undefined && elapsedMsUnsafe(clock) - waitsSince > silentMs
+        // Seen twice: where this process itself stood still, what the peer sent is read between the two looks.
+        const isEnd = isSilent && suspected === waitsSince
+        suspected = isSilent ? waitsSince : undefined
+        return isEnd ? writer.write(new Socket.CloseEvent(1011, "the peer is silent")) : Effect.void
+      })
+      yield* look.pipe(Effect.ignore, Effect.delay(silentMs / 4), Effect.forever, Effect.forkScoped)
+      const pull = Effect.suspend(() => {
+        waitsSince = elapsedMsUnsafe(clock)
+        return Effect.ensuring(
+          reader.pull,
+          Effect.sync(() => {
+            waitsSince = undefined
+          })
+        )
+      })
+      return { ...reader, pull }
+    })
+  })
 
 /** How long what was written may take to leave once the server ends, in milliseconds. */
 const leaveMs = 1_000

@@ -3,7 +3,7 @@ import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import { Data, Effect, Result, Schedule } from "effect"
 import { RpcClient, type RpcClientError, type RpcGroup, RpcSerialization } from "effect/rpc"
 import { Socket } from "effect/socket"
-import { withWriteTimeout } from "../../infra/cluster/SocketTimeouts.ts"
+import { withReadTimeout, withWriteTimeout } from "../../infra/cluster/SocketTimeouts.ts"
 import { LedgerRpc } from "../LedgerRpc.ts"
 import type { ClientLimits, LedgerClientOptions } from "./ClientOptions.ts"
 
@@ -38,6 +38,7 @@ export const makeNodeConnection = Effect.fnUntraced(function* (
   onChange: () => void
 ) {
   const { socket, isText } = yield* socketTo(text, options, limits)
+  const silentMs = 2 * limits.pingMs
   let isConnected = false
   let connections = 0
   let trouble = "no answer yet"
@@ -49,6 +50,8 @@ export const makeNodeConnection = Effect.fnUntraced(function* (
     })
   const protocol = yield* RpcClient.makeProtocolSocket({
     pingInterval: limits.pingMs,
+    // A WebSocket shows no bytes of a message before all of it is there.
+    ...(isText ? {} : { pingTimeout: Number.POSITIVE_INFINITY }),
     retryTransientErrors: true,
     retryPolicy: Schedule.min([Schedule.exponential(20), Schedule.spaced(limits.backoffMaxMs)]).pipe(
       Schedule.jittered
@@ -59,7 +62,10 @@ export const makeNodeConnection = Effect.fnUntraced(function* (
       })
   }).pipe(
     // A ping waits, like any other write, for a peer that does not read; so pings alone would not notice such a peer.
-    Effect.provideService(Socket.Socket, yield* withWriteTimeout(yield* socket, 2 * limits.pingMs)),
+    Effect.provideService(
+      Socket.Socket,
+      yield* withWriteTimeout(isText ? yield* socket : withReadTimeout(yield* socket, silentMs), silentMs)
+    ),
     Effect.provideService(RpcClient.ConnectionHooks, {
       onConnect: change(true),
       onDisconnect: change(false)
