@@ -7,12 +7,24 @@ import { parseAsset } from "../domain/Money.ts"
 import { type Fault, parseDuration, toExchanges, toLegs } from "./DayFields.ts"
 import { accountArgument, instantFlag, jsonFlag, metadataFlag, Positive, wholeNumberFlag } from "./flags.ts"
 import { lazily } from "./lazily.ts"
-import { type MoneyText, parseMoneyText } from "./MoneyText.ts"
+import { assetIn, type MoneyText, parseMoneyText, unitsOf } from "./MoneyText.ts"
 import { holdList } from "./queries.ts"
 
+/** What is wrong with an amount; where it names its asset in full, that it has too many decimals, too. */
+const amountFault = (text: string): string | undefined => {
+  const money = parseMoneyText(text)
+  if (money === undefined) return "is no amount: write 12.50, '12.50 USD' or '12.50 USD/2'"
+  const asset = assetIn(money)
+  const units = asset === undefined ? undefined : unitsOf(money, asset)
+  return units !== undefined && Result.isFailure(units) ? units.failure : undefined
+}
+
+const readAmount = (text: string): MoneyText | undefined =>
+  amountFault(text) === undefined ? parseMoneyText(text) : undefined
+
 const inMoneyForm = [
-  (text: string) => Option.fromUndefinedOr(parseMoneyText(text)),
-  () => "is no amount: write 12.50, '12.50 USD' or '12.50 USD/2'"
+  (text: string) => Option.fromUndefinedOr(readAmount(text)),
+  (text: string) => amountFault(text) ?? ""
 ] as const
 
 /** How far an account may go below zero; how many decimals there are is said by its asset. */
@@ -140,7 +152,7 @@ interface PartBack {
 const parsePartsBack = (text: string): ReadonlyArray<PartBack> | undefined => {
   const parts = text.split(";").map((part): PartBack | undefined => {
     const [account = "", written = "", ...more] = part.split("=").map((one) => one.trim())
-    const money = parseMoneyText(written)
+    const money = readAmount(written)
     return isPlace(account) && money !== undefined && more.length === 0 ? { account, money } : undefined
   })
   return parts.every((part) => part !== undefined) ? parts : undefined

@@ -205,6 +205,12 @@ layer(Layer.effect(DevStack, playedStack(day)).pipe(Layer.provideMerge(NodeServi
         ["update", "alice"]
       ])
         failed(yield* ask([...command, "--overdraft", "5 USD"]), 2, /--overdraft "5 USD" is no decimal/)
+      failed(
+        yield* ask(["open", "a", "USD/2", "--owner", "A", "--overdraft", "5.001"]),
+        2,
+        /too many decimals/
+      )
+      failed(yield* ask(["deposit", "a", "5.001 USD/2"]), 2, /<amount> "5.001 USD\/2": .*too many decimals/)
       const back = ["reverse", "c-4", "--reason", "returned", "--legs"]
       for (const text of ["alice", "alice=", "alice=x", "a b=1", "alice=1;", "alice=1=2"])
         failed(yield* ask([...back, text]), 2, /--legs ".*" is no list of accounts with amounts/)

@@ -22,6 +22,7 @@ import type {
   TransferFlags,
   UpdateFlags
 } from "../commands.ts"
+import { OptionsInvalid } from "../failures.ts"
 import { given } from "../flags.ts"
 import { assetIn, type MoneyText, unitsOf } from "../MoneyText.ts"
 import { makeOutput, printJson } from "../Output.ts"
@@ -105,7 +106,10 @@ export const open = Effect.fnUntraced(function* ({
   metadata,
   ...rest
 }: OpenFlags) {
-  const overdraftLimit = yield* limitOf(overdraft, asset)
+  const overdraftLimit = yield* Effect.mapError(
+    limitOf(overdraft, asset),
+    ({ reason }) => new OptionsInvalid({ reason })
+  )
   const further = { ...given({ overdraftLimit }), ...given({ metadata }) }
   return yield* send(
     Effect.succeed({ _tag: "OpenAccount", account, asset, owner, ...further } as const),
