@@ -52,11 +52,17 @@ const register = ({ name, help, kind, value, labels }: Reading, context: Context
   }
 }
 
-/** What the read model's database has of them; none while it cannot be reached. */
+/** How long a scrape waits for the read model's database, in milliseconds. With 5 s for the connection to go it ends within the 10 s of Prometheus. */
+const webhooksMs = 2_000
+
+/** What the read model's database has of them; none while it cannot be reached or does not answer. */
 const webhooks = Effect.gen(function* () {
   const summary = yield* Effect.flatMap(Webhooks, (service) => service.summary)
   return webhookReadings(summary, yield* Clock.currentTimeMillis)
-}).pipe(Effect.catch((): Effect.Effect<ReadonlyArray<Reading>> => Effect.succeed([])))
+}).pipe(
+  Effect.timeout(webhooksMs),
+  Effect.catch((): Effect.Effect<ReadonlyArray<Reading>> => Effect.succeed([]))
+)
 
 /** The text of one scrape: the metrics of the host and of effect, the histograms of the commits, and all readings. */
 const scrape = Effect.gen(function* () {

@@ -5,7 +5,7 @@ import { HttpRouter, HttpServer, HttpServerRequest } from "effect/http"
 import { Authenticator } from "../../src/access/Authenticator.ts"
 import type { Dispatcher } from "../../src/actors/commands/Dispatcher.ts"
 import type { ReadSideHealth } from "../../src/actors/projections/ReadSideHealth.ts"
-import type { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
+import { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
 import * as Health from "../../src/http/Health.ts"
 import { isTrusted } from "../../src/http/TrustedReaders.ts"
 import type { Bus } from "../../src/infra/bus/Bus.ts"
@@ -19,53 +19,72 @@ const tokens = [
   token("keeper", ["admin"], ["shop:"])
 ]
 
-layer(memoryLedger)("health and readiness for a reader from elsewhere", (it) => {
-  const ask = (path: string, authorization?: string) =>
-    Effect.gen(function* () {
-      const services = yield* Effect.context<
-        Authenticator | Bus | Dispatcher | Ledger | ReadSideHealth | Webhooks
-      >()
-      // Web requests have no address of a peer, so they are not from loopback.
-      const { handler, dispose } = HttpRouter.toWebHandler(
-        Health.routes.pipe(Layer.provide(HttpServer.layerServices)),
-        { disableLogger: true }
-      )
-      yield* Effect.addFinalizer(() => Effect.promise(dispose))
-      const headers = authorization === undefined ? {} : { authorization: `Bearer ${authorization}` }
-      const response = yield* Effect.promise(() =>
-        handler(new Request(`http://node${path}`, { headers }), services)
-      )
-      const text = yield* Effect.promise(() => response.text())
-      return { status: response.status, body: text.startsWith("{") ? JSON.parse(text) : text }
-    }).pipe(Effect.provide(Authenticator.layer(tokens, 1_000)), Effect.scoped)
-
-  it.effect(
-    "are told by the status alone without a token, with a wrong one, and with one that may not read all of it",
-    () =>
+layer(memoryLedger, { excludeTestServices: true })(
+  "health and readiness for a reader from elsewhere",
+  (it) => {
+    const ask = (path: string, authorization?: string) =>
       Effect.gen(function* () {
-        for (const secret of [undefined, "wrong", "secret-commander", "secret-shop", "secret-keeper"]) {
-          const isKnown = secret?.startsWith("secret-") === true
-          assert.deepEqual(yield* ask("/health", secret), { status: 200, body: { up: true } })
-          assert.deepEqual(yield* ask("/ready/commands", secret), { status: 200, body: { ready: true } })
-          const { status, body } = yield* ask("/metrics", secret)
-          // `ready` of all of it depends on the moment: what matters is that nothing else is told.
-          assert.hasAllKeys((yield* ask("/ready", secret)).body, ["ready"])
-          const [wanted, type] = isKnown ? [403, "Forbidden"] : [401, "Unauthenticated"]
-          assert.strictEqual(status, wanted)
-          assert.deepInclude(body, { status: wanted, type: `/docs#${type}` })
-        }
-      })
-  )
+        const services = yield* Effect.context<
+          Authenticator | Bus | Dispatcher | Ledger | ReadSideHealth | Webhooks
+        >()
+        // Web requests have no address of a peer, so they are not from loopback.
+        const { handler, dispose } = HttpRouter.toWebHandler(
+          Health.routes.pipe(Layer.provide(HttpServer.layerServices)),
+          { disableLogger: true }
+        )
+        yield* Effect.addFinalizer(() => Effect.promise(dispose))
+        const headers = authorization === undefined ? {} : { authorization: `Bearer ${authorization}` }
+        const response = yield* Effect.promise(() =>
+          handler(new Request(`http://node${path}`, { headers }), services)
+        )
+        const text = yield* Effect.promise(() => response.text())
+        return { status: response.status, body: text.startsWith("{") ? JSON.parse(text) : text }
+      }).pipe(Effect.provide(Authenticator.layer(tokens, 1_000)), Effect.scoped)
 
-  it.effect("are told whole to a token that may read", () =>
-    Effect.gen(function* () {
-      const health = yield* ask("/health", "secret-reader")
-      assert.containsAllKeys(health.body, ["write", "bus", "readSide"])
-      assert.containsAllKeys((yield* ask("/ready", "secret-reader")).body, ["reasons", "readSide", "alarms"])
-      assert.include(String((yield* ask("/metrics", "secret-reader")).body), "chronicle_commands_total")
-    })
-  )
-})
+    it.effect(
+      "are told by the status alone without a token, with a wrong one, and with one that may not read all of it",
+      () =>
+        Effect.gen(function* () {
+          for (const secret of [undefined, "wrong", "secret-commander", "secret-shop", "secret-keeper"]) {
+            const isKnown = secret?.startsWith("secret-") === true
+            assert.deepEqual(yield* ask("/health", secret), { status: 200, body: { up: true } })
+            assert.deepEqual(yield* ask("/ready/commands", secret), { status: 200, body: { ready: true } })
+            const { status, body } = yield* ask("/metrics", secret)
+            // `ready` of all of it depends on the moment: what matters is that nothing else is told.
+            assert.hasAllKeys((yield* ask("/ready", secret)).body, ["ready"])
+            const [wanted, type] = isKnown ? [403, "Forbidden"] : [401, "Unauthenticated"]
+            assert.strictEqual(status, wanted)
+            assert.deepInclude(body, { status: wanted, type: `/docs#${type}` })
+          }
+        })
+    )
+
+    it.effect("are told whole to a token that may read", () =>
+      Effect.gen(function* () {
+        const health = yield* ask("/health", "secret-reader")
+        assert.containsAllKeys(health.body, ["write", "bus", "readSide"])
+        assert.containsAllKeys((yield* ask("/ready", "secret-reader")).body, [
+          "reasons",
+          "readSide",
+          "alarms"
+        ])
+        assert.include(String((yield* ask("/metrics", "secret-reader")).body), "chronicle_commands_total")
+      })
+    )
+
+    it.effect("are told without what the read model's database does not answer", () =>
+      Effect.gen(function* () {
+        const webhooks = yield* Webhooks
+        const silent = { ...webhooks, summary: Effect.never }
+        const metrics = ask("/metrics", "secret-reader").pipe(Effect.provideService(Webhooks, silent))
+        const text = String((yield* metrics).body)
+        assert.include(text, "chronicle_commands_total")
+        assert.notInclude(text, "chronicle_webhook")
+        assert.include(String((yield* ask("/metrics", "secret-reader")).body), "chronicle_webhook")
+      })
+    )
+  }
+)
 
 it.effect(
   "a page in a browser of the machine is no program of it, whatever name it reaches the node by",
