@@ -116,6 +116,22 @@ layer(memoryLedger, { excludeTestServices: true })("a client that goes on sendin
     )
   )
 
+  it.effect("is waited for no longer in the handshake of TLS than for the headers of a request", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const tls = { cert: certificate("server.pem"), key: Redacted.make(certificate("server.key")) }
+        const port = yield* open({ tls, limits: { headersMs: 300 } })
+        const ended = Effect.callback<string>((resume) => {
+          // Of the handshake it says nothing.
+          const socket = connect(port, "127.0.0.1").on("error", () => {})
+          socket.on("close", () => resume(Effect.succeed("ended")))
+          return Effect.sync(() => socket.destroy())
+        })
+        assert.strictEqual(yield* ended, "ended")
+      })
+    )
+  )
+
   it.effect("gets no refusal for a request that is carried out, whatever comes behind it", () =>
     Effect.scoped(
       Effect.gen(function* () {

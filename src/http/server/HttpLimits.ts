@@ -10,7 +10,10 @@ export const httpLimits = limitGroup("CHRONICLE_HTTP", {
   batchBytesMax: limit(4_194_304, "Bytes of the body of one `/v1/batch`."),
   bufferBytesMax: limit(134_217_728, "Bytes of bodies that all requests of the node may hold together."),
   batchMax: limit(1_000, "Commands of a batch that are dispatched together; a batch may have more."),
-  headersMs: limit(10_000, "How long a client may take to send the headers of a request."),
+  headersMs: limit(
+    10_000,
+    "How long a client may take to send the headers of a request, and for the handshake of TLS before."
+  ),
   requestMs: limit(30_000, "How long a client may take to send a request, its body included."),
   idleMs: limit(60_000, "A connection without a request is closed after this long."),
   stuckMs: limit(10_000, "A connection whose peer takes none of its answers for this long is closed."),

@@ -136,7 +136,13 @@ const listening = ({ host, port, tls }: Listen, websocketBytesMax: number) =>
       const server: Server =
         tls === undefined
           ? createServer(options)
-          : createTlsServer({ ...options, cert: tls.cert, key: Redacted.value(tls.key) })
+          : createTlsServer({
+              ...options,
+              cert: tls.cert,
+              key: Redacted.value(tls.key),
+              // The headers come after it. By itself Node gives it two minutes.
+              handshakeTimeout: limits.headersMs
+            })
       takeExpecting(server)
       yield* sendLastAnswers(server, tls === undefined ? "connection" : "secureConnection", limits.lingerMs)
       yield* watch(server)
