@@ -434,6 +434,34 @@ layer(world, { excludeTestServices: true })("the console", (it) => {
     })
   )
 
+  it.effect("says what of a transaction and of the node it could not learn, and nothing else of it", () =>
+    Effect.gen(function* () {
+      const { open } = yield* Nodes
+      const browser = yield* Browser
+      yield* Effect.promise(async () => {
+        const { page } = await browser.open()
+        const origin = page.getByRole("region", { name: "Origin" })
+        const away = { title: "Unavailable", status: 503, detail: "event store: it is away" }
+        await page.route("**/events?*", (route) => route.fulfill({ status: 503, json: away }))
+        await show(page, `${open}/console/transactions/order-4711`)
+        assert.match(await seen(origin), /Caller\s*not known[\s\S]*it is away/i)
+        await page.unroute("**/events?*")
+        await origin.getByRole("button", { name: "Ask again" }).click()
+        await origin.getByText("shop-backend").waitFor()
+        assert.notInclude(await seen(origin), "it is away")
+        await page.route("**/health", async (route) => {
+          const response = await route.fetch()
+          const { readSide, ...others } = await response.json()
+          const failing = { ...readSide, ready: false, reasons: ["a fiber of the relay fails"] }
+          await route.fulfill({ response, json: { ...others, readSide: failing } })
+        })
+        await show(page, `${open}/console`)
+        assert.match(await textOf(page), /Read side\s*not ready/i)
+        await page.context().close()
+      })
+    })
+  )
+
   it.effect("counts what the node does while it is looked at", () =>
     Effect.gen(function* () {
       const { open } = yield* Nodes

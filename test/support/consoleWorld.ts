@@ -67,7 +67,7 @@ const commands = (at: number): ReadonlyArray<CommandInput> => [
     amount: 5n,
     description: hostile.markup,
     commandId: "hostile-deposit",
-    context: { caller: hostile.marks, correlationId: hostile.url },
+    context: { caller: hostile.marks, correlationId: hostile.url, traceparent: hostile.marks },
     metadata: { note: hostile.markup }
   },
   ...Array.from({ length: 90 }, (_, nth): CommandInput => {

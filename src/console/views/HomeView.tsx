@@ -30,7 +30,7 @@ const Node = () => {
         {({ readSide: { ready } }) => (
           <Facts
             of={[
-              ["Read side", ready ? <Badge tone="good">keeps up</Badge> : <Badge tone="bad">is behind</Badge>]
+              ["Read side", ready ? <Badge tone="good">keeps up</Badge> : <Badge tone="bad">not ready</Badge>]
             ]}
           />
         )}

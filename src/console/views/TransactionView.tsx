@@ -10,6 +10,7 @@ import {
   Badge,
   type Column,
   Facts,
+  Failure,
   Hash,
   Kind,
   Metadata,
@@ -97,16 +98,25 @@ const Origin = ({ of: { recordedAt, effectiveAt, legs } }: { readonly of: Transa
           [
             "Caller",
             said(context?.caller) ??
-              (asked.answer === undefined ? <Asking /> : <span class="muted">not told</span>)
+              (asked.answer === undefined ? (
+                <Asking />
+              ) : (
+                <span class="muted">{asked.answer._tag === "Ok" ? "not told" : "not known"}</span>
+              ))
           ],
           ["Correlation", said(context?.correlationId)],
           ["Causation", said(context?.causationId)],
           [
             "Trace",
-            context?.traceparent === undefined ? undefined : <code class="hash">{context.traceparent}</code>
+            context?.traceparent === undefined ? undefined : (
+              <code class="hash">
+                <Text>{context.traceparent}</Text>
+              </code>
+            )
           ]
         ]}
       />
+      {asked.answer?._tag === "Failed" && <Failure fault={asked.answer.fault} askAgain={asked.askAgain} />}
       {first !== undefined && Object.keys(metadataIn(first.event)).length > 0 && (
         <Metadata of={metadataIn(first.event)} />
       )}
