@@ -366,7 +366,8 @@ layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
           return Effect.fail(new Unavailable({ what: "the log", reason: "it is away" }))
         })
         const tokens = [token("shop", ["read"], ["shop:"])]
-        const { url } = yield* Effect.provideService(open({ tokens }), Subscriptions, {
+        const limits = { streamsPerCallerMax: 1 }
+        const { url } = yield* Effect.provideService(open({ limits, tokens }), Subscriptions, {
           ...subscriptions,
           end
         })
@@ -376,6 +377,12 @@ layer(memoryLedger, { excludeTestServices: true })("an HTTP server", (it) => {
         assert.strictEqual(yield* statusAt("/v1/feed?after=now&accountPrefix=other:"), 403)
         assert.strictEqual(reads, 0)
         assert.strictEqual(yield* statusAt("/v1/feed?after=now&accountPrefix=shop:"), 503)
+        assert.strictEqual(reads, 1)
+        // For one that may have no stream more the log is not looked at.
+        const { body } = yield* Effect.promise(() => fetch(`${url}/v1/feed?accountPrefix=shop:`, { headers }))
+        assert.strictEqual(yield* statusAt("/v1/feed?after=now&accountPrefix=shop:"), 429)
+        assert.strictEqual(reads, 1)
+        yield* Effect.promise(async () => body?.cancel())
       })
     )
   )

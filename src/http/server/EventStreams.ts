@@ -170,9 +170,15 @@ class EventBody {
 
 export type EventStream = Effect.Success<typeof makeEventStream>
 
+/** Events, and the id that is told before the first of them. */
+interface Begun<Item> {
+  readonly events: Stream.Stream<Item, QueryError>
+  readonly beginsAfter?: string
+}
+
 /**
- * The response that sends events as `print` prints them, with `beginsAfter` as the id before the first. Fails where the stream does at once; a later
- * failure is the last event.
+ * The response that sends events as `print` prints them. `begin` is run once the caller may have one stream more. Fails where that or the stream
+ * does at once; a later failure is the last event.
  */
 export const makeEventStream = Effect.gen(function* () {
   const { heartbeatMs } = yield* HttpConfig
@@ -192,22 +198,22 @@ export const makeEventStream = Effect.gen(function* () {
 
   return Effect.fnUntraced(function* <Item>(
     caller: Caller,
-    events: Stream.Stream<Item, QueryError>,
-    print: (item: Item) => Uint8Array,
-    beginsAfter?: string
+    begin: Effect.Effect<Begun<Item>, QueryError>,
+    print: (item: Item) => Uint8Array
   ): Effect.fn.Return<
     HttpServerResponse.HttpServerResponse,
     QueryError,
     HttpServerRequest.HttpServerRequest | Scope.Scope
   > {
     yield* connections.openStream(caller)
+    const { events, beginsAfter } = yield* begin
     const response = responseOf(yield* HttpServerRequest.HttpServerRequest)
     const body = new EventBody(now(), response, beginsAfter)
     const begun = yield* Deferred.make<void, QueryError>()
-    const begin = Deferred.succeed(begun, undefined)
+    const hasBegun = Deferred.succeed(begun, undefined)
     // Begun before the headers are sent, so that a fault can still be told by the status.
     yield* events.pipe(
-      Stream.runForEachArray((items) => Effect.andThen(begin, body.send(items, print, now))),
+      Stream.runForEachArray((items) => Effect.andThen(hasBegun, body.send(items, print, now))),
       Effect.matchCauseEffect({
         onSuccess: () => Effect.sync(() => body.end()),
         onFailure: (cause) =>
@@ -218,7 +224,7 @@ export const makeEventStream = Effect.gen(function* () {
       Effect.forkScoped
     )
     yield* Effect.timeoutOption(Deferred.await(begun), faultsMs)
-    yield* begin
+    yield* hasBegun
     yield* Deferred.await(begun)
     const beats = Effect.suspend(() => Effect.sleep(body.beat(now(), heartbeatMs)))
     yield* Effect.forkScoped(Effect.forever(beats))

@@ -198,12 +198,14 @@ const followAll = (
     const { headers } = yield* HttpServerRequest.HttpServerRequest
     const after = afterOf(given, headers)
     const asked = after === undefined ? given : { ...given, after }
-    const print = printerOf(name)
-    if (after !== "now") return yield* send(caller, guarded.follow(caller, name, asked), print)
     // Told before the first event: a client that lost the stream until then would ask for another "now", and miss what came meanwhile.
-    yield* guarded.permit(caller, name, asked)
-    const { header, whole } = yield* endOfLog
-    return yield* send(caller, guarded.follow(caller, name, { ...asked, after: whole }), print, header)
+    const fromNow = Effect.gen(function* () {
+      yield* guarded.permit(caller, name, asked)
+      const { header, whole } = yield* endOfLog
+      return { events: guarded.follow(caller, name, { ...asked, after: whole }), beginsAfter: header }
+    })
+    const begin = after === "now" ? fromNow : Effect.succeed({ events: guarded.follow(caller, name, asked) })
+    return yield* send(caller, begin, printerOf(name))
   })
 
 const encodeEntry = Schema.encodeSync(Schema.toCodecJson(HistoryEntry))
@@ -221,7 +223,7 @@ const followAccount = (guarded: GuardedLedger, send: EventStream, followMs: numb
     if (!/^\d+$/.test(text) || !Number.isSafeInteger(after))
       return yield* InvalidCommand.at("Last-Event-ID", "must be the version of an event")
     const events = guarded.events(caller, { account: String(params.account), after, followMs })
-    return yield* send(caller, events, (entry) => printEntry(entry, undefined))
+    return yield* send(caller, Effect.succeed({ events }), (entry) => printEntry(entry, undefined))
   })
 
 const makeHandle = Effect.gen(function* () {
