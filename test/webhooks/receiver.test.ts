@@ -1,13 +1,15 @@
 /** Webhooks of a whole node against receivers that listen: what is sent, and where it is never sent. */
 import { createHmac } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Redacted } from "effect"
+import { Clock, Context, Effect, Exit, Layer, Redacted } from "effect"
 import { HttpClient, HttpClientError } from "effect/http"
+import { vi } from "vitest"
 import { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
 import { WebhookPolicy } from "../../src/infra/config/WebhookConfig.ts"
 import { WebhookSender } from "../../src/infra/webhooks/WebhookSender.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { memoryLedger } from "../support/callers.ts"
+import { settable } from "../support/settableClock.ts"
 import { eventually } from "../support/waiting.ts"
 import { listen, loopbackAllowed } from "../support/webhookReceiver.ts"
 import { limitsOf } from "../support/webhookWorld.ts"
@@ -122,6 +124,30 @@ describe("the sender of webhooks", () => {
           )
         )
       )
+  )
+
+  it.live("loads what it sends by again where that failed, however the clock is set meanwhile", () =>
+    Effect.gen(function* () {
+      const { clock, setBack } = settable(yield* Clock.Clock)
+      const { url } = yield* listen((_, response) => response.end())
+      const sender = yield* Effect.provideService(
+        Effect.map(Layer.build(WebhookSender.layerNode), (built) => Context.get(built, WebhookSender)),
+        Clock.Clock,
+        clock
+      )
+      const attempt = sender
+        .send({ url, message, headers: {} })
+        .pipe(Effect.provideService(Clock.Clock, clock))
+      const client = "@effect/platform-node/NodeHttpClient"
+      yield* Effect.addFinalizer(() => Effect.sync(() => vi.doUnmock(client)))
+      vi.doMock(client, () => {
+        throw new Error("no file can be opened")
+      })
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(attempt)))
+      vi.doUnmock(client)
+      setBack(3_600_000)
+      assert.isTrue((yield* attempt).isDelivered)
+    }).pipe(Effect.scoped, Effect.provide([loopbackAllowed, limits]))
   )
 
   it.live("connects to no private address, whether a URL or a name says it", () =>

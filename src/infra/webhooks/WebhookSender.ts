@@ -3,7 +3,7 @@
  * followed, since they would lead past the check of the address.
  */
 import type * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
-import { Clock, Context, Effect, Exit, Layer, Option, Result, Stream } from "effect"
+import { Clock, Context, Effect, Layer, Option, Result, Stream } from "effect"
 import * as HttpClient from "effect/http/HttpClient"
 import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
@@ -49,20 +49,19 @@ export class WebhookSender extends Context.Service<
     WebhookSender,
     Effect.gen(function* () {
       const scope = yield* Effect.scope
-      const sender = yield* Effect.cachedWithTTL(
-        Effect.flatMap(
-          Effect.promise(() => import("@effect/platform-node/NodeHttpClient")),
-          (client) => Layer.buildWithScope(over(client), scope)
-        ).pipe(
-          // As it was configured here, and whole: the first who sends may give up meanwhile.
-          Effect.provideContext(yield* Effect.context<never>()),
-          Effect.uninterruptible
-        ),
-        // What could not be loaded, as where no file can be opened just now, is loaded by the next message.
-        (exit) => (Exit.isSuccess(exit) ? Number.POSITIVE_INFINITY : 0)
+      const [sender, forget] = yield* Effect.flatMap(
+        Effect.promise(() => import("@effect/platform-node/NodeHttpClient")),
+        (client) => Layer.buildWithScope(over(client), scope)
+      ).pipe(
+        // As it was configured here, and whole: the first who sends may give up meanwhile.
+        Effect.provideContext(yield* Effect.context<never>()),
+        Effect.uninterruptible,
+        Effect.cachedInvalidateWithTTL(Number.POSITIVE_INFINITY)
       )
+      // What could not be loaded, as where no file can be opened just now, is loaded by the next message.
+      const loaded = Effect.tapDefect(sender, () => forget)
       return {
-        send: (sending) => Effect.flatMap(sender, (built) => Context.get(built, WebhookSender).send(sending))
+        send: (sending) => Effect.flatMap(loaded, (built) => Context.get(built, WebhookSender).send(sending))
       }
     })
   )
