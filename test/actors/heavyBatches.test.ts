@@ -57,6 +57,44 @@ it.effect("others have their turns while a batch is decided", () =>
   }).pipe(Effect.scoped, scenario)
 )
 
+it.effect("of very many accounts of a batch no more are asked for at once than are read at once", () =>
+  Effect.gen(function* () {
+    const faulty = FaultyStore.over(yield* EventStore)
+    const node = yield* startNode("cold", { store: faulty.store })
+    yield* Effect.addFinalizer(() => Effect.sync(() => faulty.release()))
+    const journals = Array.from(
+      { length: 30 },
+      (_, nth): CommandInput => ({
+        _tag: "PostJournal",
+        legs: [
+          ...Array.from({ length: 99 }, (_, leg) => ({
+            account: `c-${nth}-${leg}`,
+            side: "debit" as const,
+            amount: 1n
+          })),
+          { account: "a", side: "credit", amount: 99n }
+        ]
+      })
+    )
+    const send = Effect.forkChild(node.dispatcher.dispatchMany(journals.map(toCommand)))
+    faulty.hold("readStreams")
+    const sent = yield* send
+    yield* until("they are read", () => faulty.held() === 2)
+    assert.isAtMost(node.dispatcher.stats().residents, 1_100)
+    // Some turns of all fibers in each of them.
+    for (let waitedMs = 0; waitedMs < 2 * defaultLimits.commandDeadlineMs + 200; waitedMs += 50)
+      yield* TestClock.adjust(50)
+    const isAnswered = sent.pollUnsafe() !== undefined
+    faulty.release()
+    yield* TestClock.adjust(1_000)
+    assert.isTrue(isAnswered)
+    assert.deepStrictEqual(tally((yield* Fiber.join(sent)).map(outcomeOf)), { Unavailable: 30 })
+    const again = yield* send
+    yield* TestClock.adjust(1_000)
+    assert.deepStrictEqual(tally((yield* Fiber.join(again)).map(outcomeOf)), { AccountNotFound: 30 })
+  }).pipe(Effect.scoped, scenario)
+)
+
 /** About 4,500 characters of events each. */
 const large = Array.from({ length: 200 }, (): CommandInput => {
   const metadata = Object.fromEntries(Array.from({ length: 16 }, (_, nth) => [`key-${nth}`, "x".repeat(256)]))

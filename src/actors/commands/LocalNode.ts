@@ -38,6 +38,9 @@ const roomLookMs = 5
 /** Commands of one batch that may stand in line before the last of them is waited for, by the accounts that they have. */
 const inLineMax = 200
 
+/** Accounts of a batch that are asked for at once, as many as are read at once: to ask for a hundred thousand takes seconds. */
+const loadsAtOnce = 1_000
+
 /** How often a shard that leaves looks whether nothing of it is in use any more, in milliseconds. */
 const leaveLookMs = 5
 
@@ -228,12 +231,14 @@ const makeHeadOf = Effect.gen(function* () {
     )
 })
 
-/** How to wait until the accounts of commands are in memory, so that a batch is decided in its order. */
+/** How to wait, bounded, until the accounts of commands are in memory, so that a batch is decided in its order. */
 const makeLoadAll = Effect.fnUntraced(function* (
   headOf: (account: AccountId) => Effect.Effect<ToldHead, NotMine | Unavailable>
 ) {
   const placement = yield* Placement
   const registry = yield* AccountRegistry
+  const clock = yield* LedgerClock
+  const { queryDeadlineMs } = yield* LedgerConfig
   return (commands: ReadonlyArray<Command>): Effect.Effect<void> => {
     const cold = new Set<AccountId>()
     for (const command of commands) {
@@ -241,10 +246,10 @@ const makeLoadAll = Effect.fnUntraced(function* (
         if (registry.peek(id)?.isDecidable !== true && placement.owns(id)) cold.add(id)
       }
     }
-    return Effect.forEach(cold, (id) => Effect.ignore(headOf(id)), {
-      concurrency: "unbounded",
-      discard: true
-    })
+    const until = clock.elapsedUnsafe() + queryDeadlineMs
+    const load = (id: AccountId) =>
+      Effect.suspend(() => (clock.elapsedUnsafe() < until ? Effect.ignore(headOf(id)) : Effect.void))
+    return Effect.forEach(cold, load, { concurrency: loadsAtOnce, discard: true })
   }
 })
 
