@@ -84,8 +84,12 @@ describe.each([false, true])("a node of commands and a node of the read side; me
         const { commands, readSide } = yield* Nodes
         const first = yield* commands.ledger.dispatch(deposit("ann", 5n))
         // A token counts on either: here the projector wakes the query, there the query looks.
-        for (const { ledger } of [readSide, commands])
-          assert.strictEqual((yield* ledger.balance("ann", { readToken: first.readToken })).balance, 5n)
+        for (const { ledger } of [readSide, commands]) {
+          const { balance } = yield* ledger
+            .balance("ann", { readToken: first.readToken })
+            .pipe(Effect.retry({ while: ({ _tag }) => _tag === "NotYetVisible" }))
+          assert.strictEqual(balance, 5n)
+        }
         const refused = yield* Effect.flip(readSide.ledger.dispatch(deposit("ann", 1n, "refused")))
         assert.strictEqual(refused._tag, "Unavailable")
         assert.strictEqual((yield* get(readSide.httpUrl, "/ready/commands")).status, 503)
