@@ -78,9 +78,12 @@ it.effect("of very many accounts of a batch no more are asked for at once than a
     )
     const send = Effect.forkChild(node.dispatcher.dispatchMany(journals.map(toCommand)))
     faulty.hold("readStreams")
-    const sent = yield* send
+    const left = yield* send
     yield* until("they are read", () => faulty.held() === 2)
     assert.isAtMost(node.dispatcher.stats().residents, 1_100)
+    // A caller may go meanwhile.
+    yield* Fiber.interrupt(left)
+    const sent = yield* send
     // Some turns of all fibers in each of them.
     for (let waitedMs = 0; waitedMs < 2 * defaultLimits.commandDeadlineMs + 200; waitedMs += 50)
       yield* TestClock.adjust(50)

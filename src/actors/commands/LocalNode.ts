@@ -1,5 +1,5 @@
 /** What this node does as the owner of accounts, for its own callers and for the other nodes that ask it. */
-import { Context, Effect, Exit, Layer, Option, Result, Schedule } from "effect"
+import { Array as Arr, Context, Effect, Exit, Layer, Option, Result, Schedule } from "effect"
 import { mayTouchAny, overtakenOf } from "../../domain/BatchOrder.ts"
 import { accountsOf, type Command, firstAccountOf } from "../../domain/Command.ts"
 import { Indeterminate, type Unavailable } from "../../domain/Errors.ts"
@@ -247,9 +247,17 @@ const makeLoadAll = Effect.fnUntraced(function* (
       }
     }
     const until = clock.elapsedUnsafe() + queryDeadlineMs
-    const load = (id: AccountId) =>
-      Effect.suspend(() => (clock.elapsedUnsafe() < until ? Effect.ignore(headOf(id)) : Effect.void))
-    return Effect.forEach(cold, load, { concurrency: loadsAtOnce, discard: true })
+    const load = (part: ReadonlyArray<AccountId>) =>
+      Effect.suspend(() =>
+        clock.elapsedUnsafe() < until
+          ? Effect.forEach(part, (id) => Effect.ignore(headOf(id)), {
+              concurrency: "unbounded",
+              discard: true
+            })
+          : Effect.void
+      )
+    // One part after another: with a bound of its own, effect interrupts all that are under way within each other, for which the stack has no room.
+    return Effect.forEach(Arr.chunksOf(cold, loadsAtOnce), load, { discard: true })
   }
 })
 
