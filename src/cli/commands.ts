@@ -175,7 +175,7 @@ const reverseFlags = {
     ),
     Flag.filterMap(
       (text) => Option.fromUndefinedOr(parsePartsBack(text)),
-      () => "is no list of accounts with amounts: write 'shop=30.00;tax=13.30'"
+      () => "is no list of accounts with amounts that their assets can have: write 'shop=30.00;tax=13.30'"
     ),
     Flag.optional
   ),

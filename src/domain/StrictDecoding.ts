@@ -45,9 +45,10 @@ const describeLeaf = (issue: SchemaIssue.Leaf): string => {
 /** The library's words for what a value is not, as a sentence about the field; an option that may be left out is no type. */
 const asSentence = (message: string): string =>
   message
+    .replace(/^(Expected .*) \| undefined$/, "$1")
     .replace(/^Expected a value with /, "must have ")
     .replace(/^Expected (?=")/, "must be one of ")
-    .replace(/^Expected (.*?)(?: \| undefined)?$/, "must be of type $1")
+    .replace(/^Expected /, "must be of type ")
 const toFaults = SchemaIssue.makeFormatterStandardSchemaV1({ leafHook: describeLeaf })
 
 /** The first of them, and how many there are besides. */

@@ -175,6 +175,30 @@ it.effect("a batch on accounts that cannot be loaded waits no longer than two co
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
+it.effect("nor is a command of such a batch told that nothing was done that this node knows to be done", () =>
+  Effect.gen(function* () {
+    const { faulty, node: first } = yield* heldNode(["a", "b", "c"])
+    yield* first.stop
+    const node = yield* startNode("later", { store: faulty.store })
+    const captured: ReadonlyArray<CommandInput> = [
+      { _tag: "PlaceHold", commandId: "held", account: "c", amount: 1n, to: "b" },
+      { _tag: "CaptureHold", commandId: "captured", account: "c", hold: "held" }
+    ]
+    for (const command of captured) yield* node.send(command)
+    faulty.script = ({ method }) => (method === "readStreams" ? "unavailable" : undefined)
+    const batch = [deposit("a", 1n), deposit("a", 1n), ...captured, deposit("a", 1n)]
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    yield* TestClock.adjust(2 * overMs)
+    assert.deepStrictEqual((yield* Fiber.join(sent)).map(outcomeOf), [
+      "Unavailable",
+      "Unavailable",
+      "Replayed",
+      "Replayed",
+      "Unavailable"
+    ])
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
 it.effect("a repeat that is known to be in the log is never told that nothing was done", () =>
   Effect.gen(function* () {
     const { faulty, node: first } = yield* heldNode(["a"])

@@ -9,6 +9,7 @@ import { WebhookStore } from "../../src/infra/webhooks/WebhookStore.ts"
 import { EventWriter, openAccount } from "../support/eventWriter.ts"
 import { freshReadModel, limitsOf, readModelOn } from "../support/readSides.ts"
 import { tcpProxy } from "../support/tcpProxy.ts"
+import { webhookRow } from "../support/webhookRow.ts"
 import { batchOf } from "./readModelContract.ts"
 
 const a = "a" as AccountId
@@ -79,5 +80,27 @@ it.live("books that an audit has frozen end with an error", () =>
       return yield* Effect.flip(books.countTransfers)
     }).pipe(Effect.scoped, Effect.provide(stores), Effect.timeout("60 seconds"))
     assert.strictEqual(error.message, givenUp)
+  })
+)
+
+it.live("transactions end with an error, and those after them are committed", () =>
+  Effect.gen(function* () {
+    const { proxy, stores } = yield* behindProxy
+    yield* Effect.gen(function* () {
+      const model = yield* ReadModel
+      const webhooks = yield* WebhookStore
+      const transactions: ReadonlyArray<Effect.Effect<unknown, StoreUnavailable>> = [
+        model.declareSums(["a:"]),
+        model.settleSum("a:"),
+        webhooks.create(webhookRow("w"), 10)
+      ]
+      proxy.silenceStatements()
+      for (const error of yield* Effect.all(transactions.map(Effect.flip), { concurrency: "unbounded" }))
+        assert.strictEqual(error.message, givenUp)
+      proxy.forward()
+      yield* Effect.all(transactions)
+      assert.deepStrictEqual(yield* model.declaredSums, [{ prefix: "a:", isFilled: true }])
+      assert.lengthOf(yield* webhooks.list, 1)
+    }).pipe(Effect.provide(stores), Effect.timeout("60 seconds"))
   })
 )

@@ -759,6 +759,8 @@ export const ledgerContract = <R>(
     Effect.gen(function* () {
       const error = yield* Effect.flip(ledger.history(id("a"), { limit: "5" as never })) // wrong on purpose
       assert.strictEqual(error.message, "limit: must be of type number")
+      const axis = yield* Effect.flip(ledger.statement(id("a"), { axis: null as never })) // wrong on purpose
+      assert.strictEqual(axis.message, 'axis: must be one of "recorded" | "effective"')
     })
   )
 

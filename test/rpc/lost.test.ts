@@ -445,6 +445,18 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
     )
   )
 
+  it.effect("says of a frozen node that it is silent", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const frozen = yield* frozenNode
+        const limits = { pingMs: 300, queryDeadlineMs: 2_000 }
+        const way = yield* connect({ urls: [`tcp://127.0.0.1:${frozen.port}`], limits })
+        const refused = yield* Effect.flip(way.ledger.stats)
+        assert.deepInclude(refused, { _tag: "Unavailable", reason: "the peer is silent" })
+      })
+    )
+  )
+
   it.effect("leaves a frozen node whose buffers are full, so that no ping gets through", () =>
     Effect.scoped(
       Effect.gen(function* () {

@@ -4,36 +4,13 @@ import { Effect, Layer, Redacted } from "effect"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
 import { type WebhookProgress, type WebhookRow, WebhookStore } from "../../src/infra/webhooks/WebhookStore.ts"
 import { freshReadModel } from "../support/readSides.ts"
+import { webhookRow } from "../support/webhookRow.ts"
 
 const sqlLayer = Layer.unwrap(
   Effect.map(freshReadModel(inject("postgresUrl")), (url) =>
     WebhookStore.layer.pipe(Layer.provide(ReadModelSql.layer(Redacted.make(url))))
   )
 )
-
-const rowOf = (id: string, more: Partial<WebhookRow> = {}): WebhookRow => ({
-  id,
-  url: "https://shop.example/",
-  prefix: "shop:",
-  types: ["Deposited"],
-  description: 'a "quoted" ☃ one',
-  createdAt: 1_767_225_600_000,
-  secret: Redacted.make(`whsec_${id}`),
-  formerSecret: null,
-  formerUntil: null,
-  revision: 1,
-  state: "active",
-  reason: null,
-  cursor: "here",
-  lastEvent: null,
-  delivered: 0,
-  deliveredAt: null,
-  attempts: 0,
-  nextAttemptAt: null,
-  waitingSince: null,
-  failures: [],
-  ...more
-})
 
 /** Redacted values are compared by what they hide. */
 const plain = (row: WebhookRow | undefined) =>
@@ -67,12 +44,14 @@ for (const [name, layer] of [
     it.live("are kept whole, in order of when they were made, and no more than allowed", () =>
       Effect.gen(function* () {
         const store = yield* WebhookStore
-        assert.isTrue(yield* store.create(rowOf("wh_2"), 2))
-        assert.isTrue(yield* store.create(rowOf("wh_1", { createdAt: 1_767_225_600_001, ...progress }), 2))
-        assert.isFalse(yield* store.create(rowOf("wh_3"), 2))
+        assert.isTrue(yield* store.create(webhookRow("wh_2"), 2))
+        assert.isTrue(
+          yield* store.create(webhookRow("wh_1", { createdAt: 1_767_225_600_001, ...progress }), 2)
+        )
+        assert.isFalse(yield* store.create(webhookRow("wh_3"), 2))
         assert.deepEqual((yield* store.list).map(plain), [
-          plain(rowOf("wh_2")),
-          plain(rowOf("wh_1", { createdAt: 1_767_225_600_001, ...progress }))
+          plain(webhookRow("wh_2")),
+          plain(webhookRow("wh_1", { createdAt: 1_767_225_600_001, ...progress }))
         ])
         assert.isUndefined(yield* store.find("wh_3"))
         assert.deepEqual(yield* store.states, [
@@ -82,7 +61,7 @@ for (const [name, layer] of [
         assert.isTrue(yield* store.remove("wh_2"))
         assert.isFalse(yield* store.remove("wh_2"))
         const made = yield* Effect.all(
-          ["wh_4", "wh_5", "wh_6", "wh_7"].map((id) => store.create(rowOf(id), 3)),
+          ["wh_4", "wh_5", "wh_6", "wh_7"].map((id) => store.create(webhookRow(id), 3)),
           { concurrency: 4 }
         )
         assert.lengthOf(
@@ -96,7 +75,7 @@ for (const [name, layer] of [
     it.live("are written by the delivery that began last alone, and by none after a person's change", () =>
       Effect.gen(function* () {
         const store = yield* WebhookStore
-        yield* store.create(rowOf("wh_1"), 5)
+        yield* store.create(webhookRow("wh_1"), 5)
         const first = yield* store.begin("wh_1", 1)
         assert.strictEqual(first?.revision, 2)
         assert.isUndefined(yield* store.begin("wh_1", 1), "another was quicker")
@@ -104,7 +83,10 @@ for (const [name, layer] of [
         if (first === undefined || second === undefined) return assert.fail("both began")
         assert.isFalse(yield* store.save(first, progress, { delivered: 1, failed: 1 }))
         assert.isTrue(yield* store.save(second, progress, { delivered: 3, failed: 2 }))
-        assert.deepEqual(plain(yield* store.find("wh_1")), plain(rowOf("wh_1", { ...progress, revision: 3 })))
+        assert.deepEqual(
+          plain(yield* store.find("wh_1")),
+          plain(webhookRow("wh_1", { ...progress, revision: 3 }))
+        )
         const paused = yield* store.setState("wh_1", "paused")
         assert.deepInclude(paused, {
           state: "paused",
@@ -142,12 +124,12 @@ for (const [name, layer] of [
     it.live("keep the former secret beside the new one until its time", () =>
       Effect.gen(function* () {
         const store = yield* WebhookStore
-        yield* store.create(rowOf("wh_1"), 5)
+        yield* store.create(webhookRow("wh_1"), 5)
         const rotated = yield* store.rotate("wh_1", Redacted.make("whsec_new"), 1_767_312_000_000)
         assert.deepEqual(
           plain(rotated),
           plain(
-            rowOf("wh_1", {
+            webhookRow("wh_1", {
               secret: Redacted.make("whsec_new"),
               formerSecret: Redacted.make("whsec_wh_1"),
               formerUntil: 1_767_312_000_000,

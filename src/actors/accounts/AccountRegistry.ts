@@ -219,11 +219,12 @@ const startLoaders = Effect.fnUntraced(function* (
     const loaded = yield* loadAccounts(ids, limits.snapshotEvery).pipe(
       Effect.catch((error) => {
         trouble = error.message
-        part.noteFailure()
         return Effect.sleep(retryMs).pipe(Effect.as(undefined))
       })
     )
-    if (loaded !== undefined) {
+    // After the pause, in which the other loader may have met nothing but successes.
+    if (loaded === undefined) part.noteFailure()
+    else {
       trouble = undefined
       part.noteSuccess()
     }
@@ -237,6 +238,16 @@ const startLoaders = Effect.fnUntraced(function* (
       // It could not be read, and what waited for it has been answered.
       else if (loaded === undefined && actor.isDroppable && !isBarred(actor)) evict(actor)
       else if (isLoadable(actor)) want(actor)
+    }
+  })
+
+  const afterDefect = Effect.fnUntraced(function* (batch: ReadonlyArray<AccountActor>, defect: unknown) {
+    yield* Effect.logError("a loader of accounts failed and goes on", defect)
+    yield* Effect.sleep(retryMs)
+    part.noteFailure()
+    for (const actor of batch) {
+      reading.delete(actor)
+      if (isLoadable(actor)) want(actor)
     }
   })
 
@@ -255,18 +266,7 @@ const startLoaders = Effect.fnUntraced(function* (
     }
     if (wanted.size === 0) wake.closeUnsafe()
     if (batch.length === 0) return
-    yield* load(batch).pipe(
-      Effect.catchDefect((defect) => {
-        part.noteFailure()
-        for (const actor of batch) {
-          reading.delete(actor)
-          if (isLoadable(actor)) want(actor)
-        }
-        return Effect.logError("a loader of accounts failed and goes on", defect).pipe(
-          Effect.andThen(Effect.sleep(retryMs))
-        )
-      })
-    )
+    yield* Effect.catchDefect(load(batch), (defect) => afterDefect(batch, defect))
   }).pipe(Effect.forever)
   for (let index = 0; index < loaders; index++) yield* Effect.forkScoped(loadSome)
   return { want, trouble: () => trouble }

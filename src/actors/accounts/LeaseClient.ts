@@ -137,16 +137,18 @@ const make = Effect.gen(function* () {
     { actor, lease, waiting }: LeasedAccount,
     exit: Exit.Exit<unknown, LeaseRefused | PeerBusy>
   ) {
-    leased.delete(actor.id)
     // The owner may have granted it, with an answer that was lost.
     giveBack(actor.id, lease, { _tag: "Unchanged" })
     const failure = Exit.isFailure(exit) ? Exit.findErrorOption(exit) : undefined
     if (failure?._tag === "Some" && failure.value._tag !== "NotMine") {
       const refusal = failure.value._tag === "PeerBusy" ? "PeerBusy" : Exit.fail(failure.value)
+      leased.delete(actor.id)
       for (const command of waiting) command.resume(refusal)
       return
     }
+    // Until then others wait with them, and are counted with them.
     yield* Effect.sleep(limits.retryMs)
+    leased.delete(actor.id)
     resumeAll(waiting)
   })
 

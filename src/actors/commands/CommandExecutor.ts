@@ -81,6 +81,8 @@ export class CommandExecutor extends Context.Service<
       sender: Sender,
       deadline?: number
     ) => PendingCommand | undefined
+    /** Refuses a command that would have to wait for accounts that cannot be read. */
+    readonly refuseUnread: (reply: Reply) => void
     /** To be called of evicted commands before any other command is answered, if that comes before `retry`. */
     readonly lineUp: (commands: ReadonlyArray<PendingCommand>) => void
     /** Executes evicted commands again, in their order, after the stale actors are reloaded. */
@@ -105,6 +107,7 @@ const make = Effect.gen(function* () {
     submit: (command, reply, sender, deadline) => executor.submit(command, reply, sender, deadline),
     lineUp: (commands) => executor.lineUp(commands),
     retry: (commands, stale) => executor.retry(commands, stale),
+    refuseUnread: (reply) => executor.refuseUnread(reply),
     trouble: () => executor.trouble()
   })
 })
@@ -226,6 +229,10 @@ class Executor {
     if (other._tag === "Success") this.#refuse(reused(command.commandId), own.reply)
     else if (isOpen(other)) this.#refuse(other, own.reply)
     else this.submit(command, own.reply, own.sender, own.deadline)
+  }
+
+  refuseUnread(reply: Reply): void {
+    this.#refuse(unavailable("event store", this.trouble()), reply)
   }
 
   /** Answers a command that does not become one of those in flight. */

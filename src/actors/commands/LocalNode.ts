@@ -247,17 +247,20 @@ const makeLoadAll = Effect.fnUntraced(function* (
       }
     }
     const until = clock.elapsedUnsafe() + queryDeadlineMs
-    const load = (part: ReadonlyArray<AccountId>) =>
+    const parts = Arr.chunksOf(cold, loadsAtOnce)
+    // One account that cannot be read leaves those of the later parts their share of the time.
+    const load = (part: ReadonlyArray<AccountId>, nth: number) =>
       Effect.suspend(() =>
-        clock.elapsedUnsafe() < until
-          ? Effect.forEach(part, (id) => Effect.ignore(headOf(id)), {
-              concurrency: "unbounded",
-              discard: true
-            })
-          : Effect.void
+        Effect.timeoutOption(
+          Effect.forEach(part, (id) => Effect.ignore(headOf(id)), {
+            concurrency: "unbounded",
+            discard: true
+          }),
+          Math.max(0, until - clock.elapsedUnsafe()) / (parts.length - nth)
+        )
       )
     // One part after another: with a bound of its own, effect interrupts all that are under way within each other, for which the stack has no room.
-    return Effect.forEach(Arr.chunksOf(cold, loadsAtOnce), load, { discard: true })
+    return Effect.forEach(parts, load, { discard: true })
   }
 })
 
@@ -265,16 +268,10 @@ const makeSubmitAll = Effect.fnUntraced(function* (
   headOf: (account: AccountId) => Effect.Effect<ToldHead, NotMine | Unavailable>
 ) {
   const executor = yield* CommandExecutor
-  const inFlight = yield* InFlightCommands.Service
   const clock = yield* LedgerClock
   const loadAll = yield* makeLoadAll(headOf)
   const paced = yield* makePacing
-
-  const refusal = () => {
-    const exit = unavailable("event store", executor.trouble())
-    inFlight.outcomes.note(exit)
-    return exit
-  }
+  const isKnown = yield* makeIsKnown
 
   return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, sender: Sender) {
     const outcomes = new Outcomes(commands.length)
@@ -295,8 +292,8 @@ const makeSubmitAll = Effect.fnUntraced(function* (
     for (const [nth, command] of commands.entries()) {
       // Mostly all accounts are in memory, and each command is decided as it is submitted.
       if (undecided.size > 0) for (const before of undecidedBefore(command, undecided)) yield* waitFor(before)
-      if (isStuck && hasToWait(command, undecided)) {
-        outcomes.replyTo(nth)(refusal())
+      if (isStuck && !isKnown(command) && hasToWait(command, undecided)) {
+        executor.refuseUnread(outcomes.replyTo(nth))
         continue
       }
       for (let pause = pauseBefore(command); pause !== undefined; pause = pauseBefore(command)) yield* pause
@@ -332,6 +329,14 @@ const makeSubmitAll = Effect.fnUntraced(function* (
   })
 })
 
+/** Whether the outcome of a command is known to this node, or will be: nothing has to be decided for it. */
+const makeIsKnown = Effect.gen(function* () {
+  const inFlight = yield* InFlightCommands.Service
+  const deduplication = yield* Deduplication
+  return ({ commandId }: Pick<Command, "commandId">): boolean =>
+    inFlight.get(commandId) !== undefined || deduplication.isKnown(commandId)
+})
+
 /**
  * How a batch is submitted: what it has to wait for before its next command, if anything; to be asked again after each wait. A thousand
  * large journals take seconds to decide. In so long a turn a node can confirm no lock, and others would take its shards; so each turn is
@@ -340,20 +345,17 @@ const makeSubmitAll = Effect.fnUntraced(function* (
  */
 const makePacing = Effect.gen(function* () {
   const admission = yield* AdmissionControl
-  const deduplication = yield* Deduplication
-  const inFlight = yield* InFlightCommands.Service
+  const isKnown = yield* makeIsKnown
   const clock = yield* LedgerClock
   const { commandDeadlineMs } = yield* LedgerConfig
   const { askMs } = yield* ClusterConfig
-  // It takes no room: its outcome is known, or will be.
-  const isKnown = ({ commandId }: Command): boolean =>
-    inFlight.get(commandId) !== undefined || deduplication.isKnown(commandId)
   return (sender: Sender) => {
     const begun = clock.elapsedUnsafe()
     const patienceEndsAt = begun + (isPeer(sender) ? askMs / 2 : commandDeadlineMs)
     let turnEndsAt = begun + turnMs
     return (command: Command): Effect.Effect<void> | undefined => {
       const now = clock.elapsedUnsafe()
+      // One that is known takes no room.
       const waitsForRoom = admission.isHalfFull() && now < patienceEndsAt && !isKnown(command)
       if (!waitsForRoom && now < turnEndsAt) return undefined
       return Effect.map(waitsForRoom ? Effect.sleep(roomLookMs) : Effect.yieldNow, () => {
@@ -390,8 +392,7 @@ const makeDispatch = Effect.fnUntraced(function* (
 
 /** Which commands of a batch stand before one with an account in common that was accepted, or is under way, though they were not. */
 const makeOvertakenIn = Effect.gen(function* () {
-  const inFlight = yield* InFlightCommands.Service
-  const deduplication = yield* Deduplication
+  const isKnown = yield* makeIsKnown
   const store = yield* EventStore
   return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
     const found = yield* Effect.option(store.findCommands(commands.map(({ commandId }) => commandId)))
@@ -399,10 +400,9 @@ const makeOvertakenIn = Effect.gen(function* () {
     if (Option.isNone(found)) return new Set(commands.keys())
     const landed = new Set(found.value.map(({ commandId }) => commandId))
     return overtakenOf(commands, (index) => {
-      const id = commands[index]?.commandId
-      const isKnown =
-        id !== undefined && (inFlight.get(id) !== undefined || deduplication.isKnown(id) || landed.has(id))
-      return isKnown ? "settled" : "open"
+      const command = commands[index]
+      const isSettled = command !== undefined && (isKnown(command) || landed.has(command.commandId))
+      return isSettled ? "settled" : "open"
     })
   })
 })

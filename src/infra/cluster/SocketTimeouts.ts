@@ -97,6 +97,12 @@ export const withWriteTimeout = Effect.fnUntraced(function* (
   })
 })
 
+/** How often, within the time that a peer may be silent, it is looked whether it was. */
+const silentLooks = 8
+
+const peerIsSilent = () =>
+  new Socket.SocketError({ reason: new Socket.SocketReadError({ cause: new Error("the peer is silent") }) })
+
 /**
  * Wraps a socket: closes the connection when its peer, which is pinged, sends nothing for `silentMs` while it is listened to. Effect's own
  * pings go by answers that are complete: one that is large and comes slowly, or is taken slowly here, would be silence to them.
@@ -108,20 +114,23 @@ export const withReadTimeout = (inner: Socket.Socket, silentMs: number): Socket.
       const clock = yield* Clock.Clock
       const reader = yield* inner.reader
       const writer = yield* inner.writer
+      const lookMs = silentMs / silentLooks
       let waitsSince: number | undefined
       let suspected: number | undefined
+      let isGivenUp = false
       const look = Effect.suspend(() => {
-        const isSilent = waitsSince !== undefined && elapsedMsUnsafe(clock) - waitsSince > silentMs
+        const isSilent = waitsSince !== undefined && elapsedMsUnsafe(clock) - waitsSince > silentMs - lookMs
         // Seen twice: where this process itself stood still, what the peer sent is read between the two looks.
-        const isEnd = isSilent && suspected === waitsSince
+        isGivenUp = isSilent && suspected === waitsSince
         suspected = isSilent ? waitsSince : undefined
-        return isEnd ? writer.write(new Socket.CloseEvent(1011, "the peer is silent")) : Effect.void
+        return isGivenUp ? writer.write(new Socket.CloseEvent(1011)) : Effect.void
       })
-      yield* look.pipe(Effect.ignore, Effect.delay(silentMs / 4), Effect.forever, Effect.forkScoped)
+      yield* look.pipe(Effect.ignore, Effect.delay(lookMs), Effect.forever, Effect.forkScoped)
       const pull = Effect.suspend(() => {
         waitsSince = elapsedMsUnsafe(clock)
         return Effect.ensuring(
-          reader.pull,
+          // Effect's socket tells of an end from here by its code alone.
+          Effect.mapError(reader.pull, (error) => (isGivenUp ? peerIsSilent() : error)),
           Effect.sync(() => {
             waitsSince = undefined
           })

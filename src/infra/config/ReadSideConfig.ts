@@ -70,7 +70,7 @@ export const readSideLimits = limitGroup("CHRONICLE", {
   ),
   readModelStatementMs: limit(
     10_000,
-    "The read model cancels a statement that takes longer; where it does not answer at all, a node gives it up `CHRONICLE_CONNECT_MS` later."
+    "The read model cancels a statement that takes longer; where it does not answer at all, a node gives it up `CHRONICLE_CONNECT_MS` later, and its connection within 5 s more."
   ),
   readSideHungMs: limit(
     10_000,

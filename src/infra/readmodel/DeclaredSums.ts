@@ -14,7 +14,7 @@ import { bool, columns, text, textArray } from "../postgres/Columns.ts"
 import { inPrefix, prefixParams } from "./IdRanges.ts"
 import type { DeclaredSum, ReadModel } from "./ReadModel.ts"
 import { assetSumColumns, sumColumns } from "./ReadModelRows.ts"
-import { makeQuery, toUnavailable, valuesOf } from "./ReadModelSql.ts"
+import { inTransaction, makeQuery } from "./ReadModelSql.ts"
 import { nextGeneration } from "./RebuildTables.ts"
 
 const tables = "books_v1"
@@ -60,40 +60,31 @@ export const makeDeclaredSums = (
   sql: PgClient,
   limits: Pick<ReadSideLimits, "sumSettleMsMax" | "swapMsMax" | "connectMs" | "readModelStatementMs">
 ): Pick<ReadModel["Service"], "declaredSums" | "declareSums" | "settleSum"> => {
-  const { sumSettleMsMax, swapMsMax } = limits
+  const { connectMs, readModelStatementMs, sumSettleMsMax, swapMsMax } = limits
   const query = makeQuery(sql, limits)
-  const run = (statement: string, params: ReadonlyArray<unknown> = []) => valuesOf(sql, statement, params)
   return {
     declaredSums: Effect.map(query(declared), (rows) => rows.map((row) => declaredColumns.decode(row))),
     declareSums: (prefixes) =>
-      sql
-        .withTransaction(
-          Effect.gen(function* () {
-            yield* run(`SET LOCAL lock_timeout = ${swapMsMax}`)
-            // No batch is under way that was folded under the former prefixes, and none begins before the end of this.
-            yield* run(`LOCK TABLE ${tables}_sum_prefixes, ${tables}_balances IN SHARE ROW EXCLUSIVE MODE`)
-            yield* run(undeclare, [textArray(prefixes)])
-            yield* run(forget, [textArray(prefixes)])
-            yield* run(declare, [textArray(prefixes)])
-            const now = yield* Clock.currentTimeMillis
-            yield* run(nextGeneration, [PgTypes.text(tables), PgTypes.timestamptz(now)])
-          })
-        )
-        .pipe(Effect.mapError(toUnavailable)),
+      inTransaction(sql, connectMs + readModelStatementMs, (run) =>
+        Effect.gen(function* () {
+          yield* run(`SET LOCAL lock_timeout = ${swapMsMax}`)
+          // No batch is under way that was folded under the former prefixes, and none begins before the end of this.
+          yield* run(`LOCK TABLE ${tables}_sum_prefixes, ${tables}_balances IN SHARE ROW EXCLUSIVE MODE`)
+          yield* run(undeclare, [textArray(prefixes)])
+          yield* run(forget, [textArray(prefixes)])
+          yield* run(declare, [textArray(prefixes)])
+          const now = yield* Clock.currentTimeMillis
+          yield* run(nextGeneration, [PgTypes.text(tables), PgTypes.timestamptz(now)])
+        })
+      ),
     settleSum: (prefix) =>
-      sql
-        .withTransaction(
-          Effect.gen(function* () {
-            yield* run(`SET LOCAL statement_timeout = ${sumSettleMsMax}`)
-            if ((yield* run(claim, [PgTypes.text(prefix)])).length === 0) return []
-            return yield* run(settle, prefixParams(prefix))
-          })
-        )
-        .pipe(
-          Effect.mapBoth({
-            onFailure: toUnavailable,
-            onSuccess: (rows) => rows.map((row) => assetSumColumns.decode(row))
-          })
-        )
+      inTransaction(sql, connectMs + sumSettleMsMax, (run) =>
+        Effect.gen(function* () {
+          yield* run(`SET LOCAL statement_timeout = ${sumSettleMsMax}`)
+          if ((yield* run(claim, [PgTypes.text(prefix)])).length === 0) return []
+          const rows = yield* run(settle, prefixParams(prefix))
+          return rows.map((row) => assetSumColumns.decode(row))
+        })
+      )
   }
 }

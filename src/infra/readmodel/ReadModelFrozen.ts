@@ -25,7 +25,7 @@ import {
   parkedColumns,
   transferColumns
 } from "./ReadModelRows.ts"
-import { answeredWithin } from "./ReadModelSql.ts"
+import { begin } from "./ReadModelSql.ts"
 
 export interface PageAfter<Key> {
   readonly after: Key
@@ -100,18 +100,13 @@ export const freeze = (
   { connectMs, sumSettleMsMax }: Pick<ReadSideLimits, "connectMs" | "sumSettleMsMax">
 ): Effect.Effect<FrozenBooks, StoreUnavailable, Scope.Scope> =>
   Effect.gen(function* () {
-    const bounded = answeredWithin(connectMs + sumSettleMsMax)
-    const connection = yield* bounded(sql.reserve)
-    const run = (statement: string) => bounded(connection.executeValuesUnprepared(statement, []))
-    yield* Effect.acquireRelease(run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), () =>
-      Effect.ignore(run("ROLLBACK"))
-    )
+    const { run } = yield* begin(sql, connectMs + sumSettleMsMax, "ISOLATION LEVEL REPEATABLE READ READ ONLY")
     const query = <A>(
       text: string,
       params: ReadonlyArray<unknown>,
       decode: (row: ReadonlyArray<unknown>) => A
     ): Effect.Effect<ReadonlyArray<A>, StoreUnavailable> =>
-      Effect.map(bounded(connection.executeValues(text, params)), (rows) => rows.map((row) => decode(row)))
+      Effect.map(run(text, params), (rows) => rows.map((row) => decode(row)))
     const keyed = ({ after, limit }: PageAfter<EventKey>) => [
       PgTypes.text(after.account),
       int8Value(after.version),

@@ -90,12 +90,51 @@ export const valuesOf = (
  * What the database does not answer is given up at this end too. Its own limit on a statement does not help where it is not reached, and
  * what was sent to a host that died without a word is given up by TCP only after a quarter of an hour.
  */
-export const answeredWithin =
+const answeredWithin =
   (boundMs: number) =>
   <A, R>(asked: Effect.Effect<A, SqlError, R>): Effect.Effect<A, StoreUnavailable, R> =>
     givenUpAfter(boundMs)(Effect.mapError(asked, toUnavailable))
 
-/** The same of what tells what else went wrong in its own way. */
+/** Runs one statement of a transaction. */
+type RunInTransaction = (
+  text: string,
+  params?: ReadonlyArray<unknown>
+) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, StoreUnavailable>
+
+/**
+ * Begins a transaction, which is rolled back with the scope unless it was committed by then. Each statement of it is given up after so many
+ * milliseconds, the first and the last as well: those that effect sends itself for a transaction it waits for, however long that takes.
+ */
+export const begin = Effect.fnUntraced(function* (sql: PgClient.PgClient, boundMs: number, mode = "") {
+  const inTime = answeredWithin(boundMs)
+  const connection = yield* inTime(sql.reserve)
+  const run: RunInTransaction = (text, params = []) =>
+    inTime(
+      params.length === 0
+        ? connection.executeValuesUnprepared(text, [])
+        : connection.executeValues(text, params)
+    )
+  let isOpen = true
+  yield* Effect.addFinalizer(() => (isOpen ? Effect.ignore(run("ROLLBACK")) : Effect.void))
+  yield* run(`BEGIN ${mode}`)
+  const commit = Effect.map(run("COMMIT"), () => {
+    isOpen = false
+  })
+  return { run, commit }
+})
+
+/** The same around what it is begun for. */
+export const inTransaction = <A>(
+  sql: PgClient.PgClient,
+  boundMs: number,
+  use: (run: RunInTransaction) => Effect.Effect<A, StoreUnavailable>
+): Effect.Effect<A, StoreUnavailable> =>
+  begin(sql, boundMs).pipe(
+    Effect.flatMap(({ run, commit }) => Effect.tap(use(run), commit)),
+    Effect.scoped
+  )
+
+/** As `answeredWithin`, of what tells in its own way what else went wrong. */
 const givenUpAfter =
   (boundMs: number) =>
   <A, E, R>(asked: Effect.Effect<A, E, R>): Effect.Effect<A, E | StoreUnavailable, R> =>

@@ -22,7 +22,7 @@ import {
   timestamptz,
   toInstant
 } from "../postgres/Columns.ts"
-import { makeQuery, ReadModelSql, toUnavailable, valuesOf } from "../readmodel/ReadModelSql.ts"
+import { inTransaction, makeQuery, ReadModelSql } from "../readmodel/ReadModelSql.ts"
 
 /** A secret, which no log prints. */
 type Secret = Redacted.Redacted
@@ -204,16 +204,14 @@ function makeSql(sql: PgClient, limits: ReadSideLimits): WebhookStore["Service"]
 
   return {
     create: (row, max) =>
-      sql
-        .withTransaction(
-          Effect.gen(function* () {
-            yield* valuesOf(sql, statements.durable, [])
-            yield* valuesOf(sql, statements.lock, [])
-            const made = yield* valuesOf(sql, statements.create, [int8Value(max), ...rowColumns.values(row)])
-            return made.length === 1
-          })
-        )
-        .pipe(Effect.mapError(toUnavailable)),
+      inTransaction(sql, limits.connectMs + limits.readModelStatementMs, (run) =>
+        Effect.gen(function* () {
+          yield* run(statements.durable)
+          yield* run(statements.lock)
+          const made = yield* run(statements.create, [int8Value(max), ...rowColumns.values(row)])
+          return made.length === 1
+        })
+      ),
     list: Effect.map(query(statements.list), (rows) => rows.map((row) => rowColumns.decode(row))),
     find: (id) => one(statements.find, [PgTypes.text(id)]),
     setState: (id, state) => one(statements.setState, [PgTypes.text(id), PgTypes.text(state)]),
