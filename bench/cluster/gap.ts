@@ -86,7 +86,7 @@ const isSpread = (members: ReadonlyArray<Member>) =>
     "every account has an owner, and every node accounts",
     Effect.map(
       Effect.forEach(members, ownedBy),
-      (all) => all.flat().length === accounts.length && all.every((owned) => owned.length > 3)
+      (all) => all.flat().length === accounts.length && all.every((owned) => owned.length > 0)
     )
   )
 
