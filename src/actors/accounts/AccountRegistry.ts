@@ -242,13 +242,14 @@ const startLoaders = Effect.fnUntraced(function* (
   })
 
   const afterDefect = Effect.fnUntraced(function* (batch: ReadonlyArray<AccountActor>, defect: unknown) {
-    yield* Effect.logError("a loader of accounts failed and goes on", defect)
-    yield* Effect.sleep(retryMs)
+    // Before the pause: what was delivered of the batch may be wanted again meanwhile, and read by the other loader.
     part.noteFailure()
     for (const actor of batch) {
       reading.delete(actor)
       if (isLoadable(actor)) want(actor)
     }
+    yield* Effect.logError("a loader of accounts failed and goes on", defect)
+    yield* Effect.sleep(retryMs)
   })
 
   const loadSome = Effect.gen(function* () {

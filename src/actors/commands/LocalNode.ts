@@ -40,6 +40,8 @@ const inLineMax = 200
 
 /** Accounts of a batch that are asked for at once, as many as are read at once: to ask for a hundred thousand takes seconds. */
 const loadsAtOnce = 1_000
+/** Into so many shares of time at most the wait for the accounts of a batch is cut, one for each part that is read at once. */
+const loadSharesMax = 5
 
 /** How often a shard that leaves looks whether nothing of it is in use any more, in milliseconds. */
 const leaveLookMs = 5
@@ -248,17 +250,18 @@ const makeLoadAll = Effect.fnUntraced(function* (
     }
     const until = clock.elapsedUnsafe() + queryDeadlineMs
     const parts = Arr.chunksOf(cold, loadsAtOnce)
-    // One account that cannot be read leaves those of the later parts their share of the time.
-    const load = (part: ReadonlyArray<AccountId>, nth: number) =>
-      Effect.suspend(() =>
-        Effect.timeoutOption(
-          Effect.forEach(part, (id) => Effect.ignore(headOf(id)), {
-            concurrency: "unbounded",
-            discard: true
-          }),
-          Math.max(0, until - clock.elapsedUnsafe()) / (parts.length - nth)
-        )
-      )
+    // One account that cannot be read leaves those of later parts some of the time; and of a store that is away no more is asked than that.
+    const shareMs = queryDeadlineMs / Math.min(parts.length, loadSharesMax)
+    const load = (part: ReadonlyArray<AccountId>) =>
+      Effect.suspend(() => {
+        const leftMs = until - clock.elapsedUnsafe()
+        if (leftMs <= 0) return Effect.void
+        const all = Effect.forEach(part, (id) => Effect.ignore(headOf(id)), {
+          concurrency: "unbounded",
+          discard: true
+        })
+        return Effect.timeoutOption(all, Math.min(shareMs, leftMs))
+      })
     // One part after another: with a bound of its own, effect interrupts all that are under way within each other, for which the stack has no room.
     return Effect.forEach(parts, load, { discard: true })
   }
@@ -271,7 +274,7 @@ const makeSubmitAll = Effect.fnUntraced(function* (
   const clock = yield* LedgerClock
   const loadAll = yield* makeLoadAll(headOf)
   const paced = yield* makePacing
-  const isKnown = yield* makeIsKnown
+  const deduplication = yield* Deduplication
 
   return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, sender: Sender) {
     const outcomes = new Outcomes(commands.length)
@@ -292,8 +295,10 @@ const makeSubmitAll = Effect.fnUntraced(function* (
     for (const [nth, command] of commands.entries()) {
       // Mostly all accounts are in memory, and each command is decided as it is submitted.
       if (undecided.size > 0) for (const before of undecidedBefore(command, undecided)) yield* waitFor(before)
-      if (isStuck && !isKnown(command) && hasToWait(command, undecided)) {
-        executor.refuseUnread(outcomes.replyTo(nth))
+      if (isStuck && hasToWait(command, undecided)) {
+        // What took effect before is told again. Nothing is decided that could come behind what is not.
+        if (deduplication.isKnown(command.commandId)) executor.submit(command, outcomes.replyTo(nth), sender)
+        else executor.refuseUnread(outcomes.replyTo(nth))
         continue
       }
       for (let pause = pauseBefore(command); pause !== undefined; pause = pauseBefore(command)) yield* pause
