@@ -10,6 +10,7 @@ import { Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { PartSize } from "../../infra/eventstore/PartSize.ts"
+import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { LedgerClock } from "./LedgerClock.ts"
 import { AccountActor } from "./Lifecycle.ts"
 import { type LoadedAccount, loadAccounts } from "./LoadAccounts.ts"
@@ -116,7 +117,7 @@ const make = Effect.gen(function* () {
     const before = clock.elapsedUnsafe() - limits.idleMs
     for (const actor of actors.values()) if (actor.isIdle && actor.usedAt < before) evict(actor)
   }).pipe(
-    Effect.catchDefect((defect) => Effect.logError("passivating idle accounts failed and goes on", defect)),
+    goesOn("passivating idle accounts"),
     Effect.delay(limits.idleMs / 2),
     Effect.forever,
     Effect.forkScoped

@@ -10,6 +10,7 @@ import { Context, Effect, Exit, Latch, Layer } from "effect"
 import type { Unavailable } from "../../domain/Errors.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
+import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { AccountRegistry, type LoadBar } from "./AccountRegistry.ts"
 import { LedgerClock } from "./LedgerClock.ts"
 import type { AccountActor } from "./Lifecycle.ts"
@@ -121,7 +122,7 @@ const make = Effect.gen(function* () {
   yield* awaitSome.pipe(
     Effect.andThen(Effect.sleep(lookMs)),
     Effect.andThen(expire),
-    Effect.catchDefect((defect) => Effect.logError("ending leases failed and goes on", defect)),
+    goesOn("ending leases"),
     Effect.forever,
     Effect.forkScoped
   )

@@ -8,6 +8,7 @@ import { readSideShards } from "../../infra/cluster/ClusterRunner.ts"
 import { LockCertainty } from "../../infra/cluster/LockCertainty.ts"
 import { type SingletonRow, SingletonTable } from "../../infra/cluster/SingletonTable.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
+import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { type SingletonHost, type SingletonState, Singletons } from "../relay/Singletons.ts"
 import { makeStandIns } from "./StandIns.ts"
 
@@ -52,7 +53,7 @@ const make = Effect.fnUntraced(function* (node: string) {
       })
     ),
     // A node that reported no more would be taken for one that does nothing: others would stand in for it.
-    Effect.catchDefect((defect) => Effect.logError("reporting singletons failed and goes on", defect))
+    goesOn("reporting singletons")
   )
   yield* report.pipe(Effect.repeat(Schedule.spaced(dutyReportMs)), Effect.forkScoped)
 

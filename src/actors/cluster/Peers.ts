@@ -12,6 +12,7 @@ import { type ByteStream, ClusterMembers, PeerPort } from "../../infra/cluster/P
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import type { OtherNode } from "../accounts/Placement.ts"
 import type { LocalNode } from "../commands/LocalNode.ts"
 import { ClusterShards } from "./ClusterShards.ts"
@@ -153,7 +154,7 @@ const makePeers = Effect.fnUntraced(function* (node: string) {
   })
   yield* look.pipe(
     // Nothing else gives up what is not answered.
-    Effect.catchDefect((defect) => Effect.logError("looking at requests failed and goes on", defect)),
+    goesOn("looking at requests"),
     Effect.repeat(Schedule.spaced(lookMs)),
     Effect.forkScoped
   )
@@ -232,5 +233,9 @@ const dialOthers = Effect.fnUntraced(function* (
         yield* FiberMap.run(dialling, address, keep(address, member), { onlyIfMissing: true })
     }
   })
-  yield* Effect.repeat(look, Schedule.spaced(membershipPollMs)).pipe(Effect.forkScoped)
+  yield* look.pipe(
+    goesOn("dialling the other nodes"),
+    Effect.repeat(Schedule.spaced(membershipPollMs)),
+    Effect.forkScoped
+  )
 })

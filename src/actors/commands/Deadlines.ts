@@ -6,6 +6,7 @@
 import { Context, Effect, Layer } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
+import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { AccountRegistry } from "../accounts/AccountRegistry.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { PendingCommand } from "../accounts/Lifecycle.ts"
@@ -73,7 +74,7 @@ const make = Effect.gen(function* () {
   yield* inFlight.awaitSome.pipe(
     Effect.andThen(Effect.sleep(expiryMs)),
     Effect.andThen(Effect.sync(() => expire(clock.elapsedUnsafe()))),
-    Effect.catchDefect((defect) => Effect.logError("watching deadlines failed and goes on", defect)),
+    goesOn("watching deadlines"),
     Effect.forever,
     Effect.forkScoped
   )

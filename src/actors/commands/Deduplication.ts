@@ -10,6 +10,7 @@ import type { Receipt } from "../../domain/Receipt.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { PartSize } from "../../infra/eventstore/PartSize.ts"
+import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { CommandExit, PendingCommand } from "../accounts/Lifecycle.ts"
 import { explained, isUnexplained } from "./HoldOutcome.ts"
@@ -154,11 +155,7 @@ const startLookups = Effect.fnUntraced(function* (recent: ReceiptCache) {
       else command.resume()
     }
   })
-  yield* lookUpSome.pipe(
-    Effect.catchDefect((defect) => Effect.logError("looking up command ids failed and goes on", defect)),
-    Effect.forever,
-    Effect.forkScoped
-  )
+  yield* lookUpSome.pipe(goesOn("looking up command ids"), Effect.forever, Effect.forkScoped)
   return {
     lookUp: (command: PendingCommand): void => {
       pending.push(command)

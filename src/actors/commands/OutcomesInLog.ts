@@ -9,6 +9,7 @@ import { printToken } from "../../domain/Receipt.ts"
 import { boundBy, decodeStored, type StoredEvent } from "../../domain/StoredEvent.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { PartSize } from "../../infra/eventstore/PartSize.ts"
+import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import type { PendingCommand } from "../accounts/Lifecycle.ts"
 import { furtherPositions } from "./Originals.ts"
 
@@ -69,11 +70,7 @@ export const startReadingRest = Effect.fnUntraced(function* (
       tell(command, outcomeOf(first, postings))
     }
   })
-  yield* readSome.pipe(
-    Effect.catchDefect((defect) => Effect.logError("reading outcomes failed and goes on", defect)),
-    Effect.forever,
-    Effect.forkScoped
-  )
+  yield* readSome.pipe(goesOn("reading outcomes"), Effect.forever, Effect.forkScoped)
 
   return {
     /** `first` is the first event under the command's id: it will not be decided, and its outcome is read. */

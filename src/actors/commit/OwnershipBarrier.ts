@@ -33,6 +33,7 @@ import type { Instant } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { EventStore, type StoreUnavailable, type WriterRow } from "../../infra/eventstore/EventStore.ts"
+import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { AccountRegistry, type LoadBar } from "../accounts/AccountRegistry.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import { CommitQueue } from "./CommitQueue.ts"
@@ -139,7 +140,7 @@ const liftBars = Effect.gen(function* () {
   })
   const lookAtAll = look.pipe(
     Effect.catch(({ message }) => Effect.logDebug("writers of other nodes cannot be looked at", message)),
-    Effect.catchDefect((defect) => Effect.logError("looking at writers failed and goes on", defect))
+    goesOn("looking at writers")
   )
   const hasBars = Latch.makeUnsafe(false)
   yield* registry.newBars.pipe(

@@ -13,6 +13,7 @@ import {
   type WriterId,
   type WriterRow
 } from "../../infra/eventstore/EventStore.ts"
+import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import { Placement } from "../accounts/Placement.ts"
 import { CommitQueue } from "./CommitQueue.ts"
@@ -101,7 +102,7 @@ const make = Effect.fnUntraced(function* (node: string) {
   yield* Effect.suspend(() => beat([...live])).pipe(
     Effect.tapError(({ reason }) => Effect.sync(() => (silence = reason))),
     Effect.catch(({ message }) => Effect.logWarning("no heartbeat", message)),
-    Effect.catchDefect((defect) => Effect.logError("the heartbeat failed and goes on", defect)),
+    goesOn("the heartbeat"),
     Effect.repeat(Schedule.spaced(limits.heartbeatMs)),
     Effect.delay(limits.heartbeatMs),
     Effect.forkScoped

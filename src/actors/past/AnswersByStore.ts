@@ -6,6 +6,7 @@ import { Effect, Layer, Schedule } from "effect"
 import { awaitStore } from "../../infra/eventstore/AwaitStore.ts"
 import { EventStore } from "../../infra/eventstore/EventStore.ts"
 import { AnswerClock } from "../../infra/readmodel/AnswerClock.ts"
+import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 
 /** How often the store's clock is asked for, in milliseconds: in between the bound goes by time elapsed, which hardly drifts. */
@@ -24,9 +25,7 @@ export const layer = Layer.effect(
     yield* awaitStore(bind)
     yield* bind.pipe(
       Effect.ignore,
-      Effect.catchDefect((defect) =>
-        Effect.logError("asking for the store's clock failed and goes on", defect)
-      ),
+      goesOn("asking for the store's clock"),
       Effect.repeat(Schedule.spaced(askMs)),
       Effect.delay(askMs),
       Effect.forkScoped

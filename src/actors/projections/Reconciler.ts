@@ -5,6 +5,7 @@ import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import type { StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { type ProjectionModel, ReadModel } from "../../infra/readmodel/ReadModel.ts"
+import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { makeSingleton, Singletons } from "../relay/Singletons.ts"
 import { ProjectionEngine } from "./ProjectionEngine.ts"
 import { ProjectionHealth, type ReconcileCounts } from "./ProjectionHealth.ts"
@@ -109,7 +110,7 @@ export const startReconciler = Effect.fnUntraced(function* (
     reason.pipe(
       Effect.andThen(Effect.sleep(pauseMs)),
       Effect.andThen(Effect.ignore(step)),
-      Effect.catchDefect((defect) => Effect.logError("a look at the log failed and goes on", defect)),
+      goesOn("a look at the log"),
       Effect.forever,
       Effect.forkScoped
     )

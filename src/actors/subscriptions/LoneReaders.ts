@@ -9,6 +9,7 @@
 import { Clock, Deferred, Effect, Latch, type Scope } from "effect"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import type { ReadSideLimits } from "../../infra/config/ReadSideConfig.ts"
+import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 
 /** Events of one turn, about, where others wait. */
 const turnEvents = 10_000
@@ -57,9 +58,7 @@ export class LoneReaders {
     yield* readers.#isWaitedFor.await.pipe(
       Effect.andThen(Effect.sleep(awayMs)),
       Effect.andThen(Effect.sync(() => readers.#endSome())),
-      Effect.catchDefect((defect) =>
-        Effect.logError("a look for turns to read the log failed and goes on", defect)
-      ),
+      goesOn("a look for turns to read the log"),
       Effect.forever,
       Effect.forkScoped
     )

@@ -12,6 +12,7 @@ import type { Caller } from "../../access/Tokens.ts"
 import { Overloaded } from "../../domain/Errors.ts"
 import { socketOf } from "../../infra/sockets/RequestSocket.ts"
 import { StuckPeers } from "../../infra/sockets/StuckPeers.ts"
+import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { HttpConfig } from "./HttpLimits.ts"
 
 /** How often stuck connections are looked for, in milliseconds. */
@@ -175,7 +176,7 @@ const make = Effect.gen(function* () {
     yield* stuck.awaitSome.pipe(
       Effect.andThen(Effect.sleep(checkMs)),
       Effect.andThen(endStuck),
-      Effect.catchDefect((defect) => Effect.logError("looking for stuck peers failed and goes on", defect)),
+      goesOn("looking for stuck peers"),
       Effect.forever,
       Effect.forkScoped
     )

@@ -27,6 +27,7 @@ import { Counterparty } from "../../domain/Views.ts"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
+import { goesOn } from "../telemetry/GoesOn.ts"
 import { AnswerClock } from "./AnswerClock.ts"
 import { ProjectionWaiters } from "./ProjectionWaiters.ts"
 import {
@@ -262,10 +263,7 @@ const keepLooking = Effect.gen(function* () {
       if (awaited.length === 0) return
       for (const [account, version] of yield* readModel.versions(awaited))
         waiters.reachedUnsafe(account, version)
-    }).pipe(
-      Effect.ignore,
-      Effect.catchDefect((defect) => Effect.logError("the look for queries failed and goes on", defect))
-    )
+    }).pipe(Effect.ignore, goesOn("the look for queries"))
   const isWaiting = Latch.makeUnsafe(false)
   const leave = waiters.onJoinUnsafe(() => isWaiting.openUnsafe())
   yield* Effect.addFinalizer(() => Effect.sync(leave))

@@ -11,6 +11,7 @@ import { RefusalLog } from "../../access/RefusalLog.ts"
 import { Overloaded, Unavailable } from "../../domain/Errors.ts"
 import { elapsedMsUnsafe } from "../../infra/config/Elapsed.ts"
 import { StuckPeers } from "../../infra/sockets/StuckPeers.ts"
+import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { isProcedure, isStreaming, type Procedure, scopeOf } from "../LedgerRpc.ts"
 import { Connection } from "./Connection.ts"
 import type { Call, Message } from "./Envelope.ts"
@@ -134,7 +135,7 @@ const make = Effect.gen(function* () {
   yield* Effect.raceFirst(open.awaitSome, peers.awaitSome).pipe(
     Effect.andThen(Effect.sleep(checkMs)),
     Effect.andThen(endLost),
-    Effect.catchDefect((defect) => Effect.logError("looking for lost peers failed and goes on", defect)),
+    goesOn("looking for lost peers"),
     Effect.forever,
     Effect.forkScoped
   )
