@@ -201,6 +201,30 @@ it.effect("nor is a command of such a batch told that nothing was done that this
   }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
+it.effect("nor is one that is under way by itself meanwhile", () =>
+  Effect.gen(function* () {
+    const { faulty, node: first } = yield* heldNode(["a", "c", "d"])
+    yield* first.stop
+    const node = yield* startNode("later", { store: faulty.store })
+    yield* node.send(deposit("c", 1n))
+    faulty.script = ({ method }) => (method === "readStreams" ? "unavailable" : undefined)
+    // The third waits for an account that cannot be read, so that the last one would have to wait for it.
+    const flying = withdraw("c", 1n, "flying")
+    const batch = [deposit("a", 1n), deposit("a", 1n), transfer("c", "d", 1n), flying]
+    const sent = yield* Effect.forkChild(node.dispatcher.dispatchMany(batch.map(toCommand)))
+    yield* TestClock.adjust(deadlineMs / 2)
+    faulty.hold("commit")
+    const alone = yield* sendAll(node, [flying])
+    yield* until("its commit is held", () => faulty.held() === 1)
+    yield* TestClock.adjust(deadlineMs / 2 + 100)
+    faulty.release()
+    yield* TestClock.adjust(deadlineMs)
+    assert.deepStrictEqual(yield* outcomes(alone), ["Accepted"])
+    const [, , , last] = yield* Fiber.join(sent)
+    assert.strictEqual(last && outcomeOf(last), "Replayed")
+  }).pipe(Effect.provide([memoryStores, quiet]))
+)
+
 it.effect("a repeat that is known to be in the log is never told that nothing was done", () =>
   Effect.gen(function* () {
     const { faulty, node: first } = yield* heldNode(["a"])

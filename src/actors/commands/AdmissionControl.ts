@@ -79,8 +79,6 @@ const make = Effect.gen(function* () {
   const leases = yield* LeaseClient
   const { stats } = yield* CommitPipeline
   const shedding = new LoadShedding(limits)
-  const isKnown = (commandId: CommandId) =>
-    inFlight.get(commandId) !== undefined || deduplication.isKnown(commandId)
   let last: Refusal | undefined
 
   const isHeavy = (): boolean => queue.bytes >= limits.decidedBytesMax
@@ -121,7 +119,7 @@ const make = Effect.gen(function* () {
       if (account === undefined || !placement.owns(account)) return undefined
       // It may be in flight, or done: then its outcome is known, however full the node is.
       const commandId = commandIdOfInput(input)
-      if (typeof commandId === "string" && isKnown(commandId as CommandId)) return undefined // what is none is not found
+      if (typeof commandId === "string" && deduplication.isKnown(commandId as CommandId)) return undefined // what is none is not found
       const { exit } = overloaded(wholeNode)
       inFlight.outcomes.note(exit)
       return exit

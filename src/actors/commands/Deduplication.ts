@@ -45,7 +45,7 @@ export class Deduplication extends Context.Service<
   {
     /** `hashOf` answers the hash of the command, which is costly; it is called only where the id is known. */
     readonly find: (command: Command, hashOf: () => string) => Found
-    /** An id accepted lately: `find` has an outcome for it. */
+    /** An id that was accepted lately, or is in flight: its outcome is known, or will be, and nothing has to be decided for it. */
     readonly isKnown: (commandId: CommandId) => boolean
     readonly remember: (command: PendingCommand, receipt: Receipt) => void
     /** True while the log should be asked for ids before they are decided. */
@@ -84,7 +84,7 @@ const make = Effect.gen(function* () {
       const receipt = kept === hashOf() ? recent.receiptOf(command) : undefined
       return Found.Remembered({ exit: receipt === undefined ? reused(commandId) : Exit.succeed(receipt) })
     },
-    isKnown: (commandId) => recent.has(commandId),
+    isKnown: (commandId) => inFlight.get(commandId) !== undefined || recent.has(commandId),
     remember: (command, receipt) => recent.keep(command.commandHash, receipt, accountsOf(command.command)),
     mustCheckLogFirst: (now) => now < checkLogUntil,
     noteRepeat: (now) => {

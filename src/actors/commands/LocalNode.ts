@@ -274,7 +274,7 @@ const makeSubmitAll = Effect.fnUntraced(function* (
   const clock = yield* LedgerClock
   const loadAll = yield* makeLoadAll(headOf)
   const paced = yield* makePacing
-  const deduplication = yield* Deduplication
+  const { isKnown } = yield* Deduplication
 
   return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>, sender: Sender) {
     const outcomes = new Outcomes(commands.length)
@@ -296,8 +296,8 @@ const makeSubmitAll = Effect.fnUntraced(function* (
       // Mostly all accounts are in memory, and each command is decided as it is submitted.
       if (undecided.size > 0) for (const before of undecidedBefore(command, undecided)) yield* waitFor(before)
       if (isStuck && hasToWait(command, undecided)) {
-        // What took effect before is told again. Nothing is decided that could come behind what is not.
-        if (deduplication.isKnown(command.commandId)) executor.submit(command, outcomes.replyTo(nth), sender)
+        // What took effect before, or is under way by itself, is told. Nothing is decided that could come behind what is not.
+        if (isKnown(command.commandId)) executor.submit(command, outcomes.replyTo(nth), sender)
         else executor.refuseUnread(outcomes.replyTo(nth))
         continue
       }
@@ -334,14 +334,6 @@ const makeSubmitAll = Effect.fnUntraced(function* (
   })
 })
 
-/** Whether the outcome of a command is known to this node, or will be: nothing has to be decided for it. */
-const makeIsKnown = Effect.gen(function* () {
-  const inFlight = yield* InFlightCommands.Service
-  const deduplication = yield* Deduplication
-  return ({ commandId }: Pick<Command, "commandId">): boolean =>
-    inFlight.get(commandId) !== undefined || deduplication.isKnown(commandId)
-})
-
 /**
  * How a batch is submitted: what it has to wait for before its next command, if anything; to be asked again after each wait. A thousand
  * large journals take seconds to decide. In so long a turn a node can confirm no lock, and others would take its shards; so each turn is
@@ -350,7 +342,7 @@ const makeIsKnown = Effect.gen(function* () {
  */
 const makePacing = Effect.gen(function* () {
   const admission = yield* AdmissionControl
-  const isKnown = yield* makeIsKnown
+  const { isKnown } = yield* Deduplication
   const clock = yield* LedgerClock
   const { commandDeadlineMs } = yield* LedgerConfig
   const { askMs } = yield* ClusterConfig
@@ -361,7 +353,7 @@ const makePacing = Effect.gen(function* () {
     return (command: Command): Effect.Effect<void> | undefined => {
       const now = clock.elapsedUnsafe()
       // One that is known takes no room.
-      const waitsForRoom = admission.isHalfFull() && now < patienceEndsAt && !isKnown(command)
+      const waitsForRoom = admission.isHalfFull() && now < patienceEndsAt && !isKnown(command.commandId)
       if (!waitsForRoom && now < turnEndsAt) return undefined
       return Effect.map(waitsForRoom ? Effect.sleep(roomLookMs) : Effect.yieldNow, () => {
         turnEndsAt = clock.elapsedUnsafe() + turnMs
@@ -397,7 +389,7 @@ const makeDispatch = Effect.fnUntraced(function* (
 
 /** Which commands of a batch stand before one with an account in common that was accepted, or is under way, though they were not. */
 const makeOvertakenIn = Effect.gen(function* () {
-  const isKnown = yield* makeIsKnown
+  const { isKnown } = yield* Deduplication
   const store = yield* EventStore
   return Effect.fnUntraced(function* (commands: ReadonlyArray<Command>) {
     const found = yield* Effect.option(store.findCommands(commands.map(({ commandId }) => commandId)))
@@ -406,7 +398,7 @@ const makeOvertakenIn = Effect.gen(function* () {
     const landed = new Set(found.value.map(({ commandId }) => commandId))
     return overtakenOf(commands, (index) => {
       const command = commands[index]
-      const isSettled = command !== undefined && (isKnown(command) || landed.has(command.commandId))
+      const isSettled = command !== undefined && (isKnown(command.commandId) || landed.has(command.commandId))
       return isSettled ? "settled" : "open"
     })
   })
