@@ -1,16 +1,27 @@
 /** What a node does about the leases that it asks for, beside what the tests of whole nodes show. */
 import { assert, it } from "@effect/vitest"
 import { Clock, Effect, Exit, Fiber, Layer, Logger, References } from "effect"
+import { TestClock } from "effect/testing"
 import { LeaseClient } from "../../src/actors/accounts/LeaseClient.ts"
 import { LedgerClock } from "../../src/actors/accounts/LedgerClock.ts"
 import { PendingCommand } from "../../src/actors/accounts/Lifecycle.ts"
-import { type BorrowReply, Placement, type Placing } from "../../src/actors/accounts/Placement.ts"
+import { type BorrowReply, NotMine, Placement, type Placing } from "../../src/actors/accounts/Placement.ts"
 import { accountsOf } from "../../src/domain/Command.ts"
 import { Unavailable } from "../../src/domain/Errors.ts"
 import { emptyHead } from "../../src/domain/Head.ts"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import { allShards } from "../../src/domain/Shard.ts"
-import { deposit, fund, memoryStores, quiet, startNode, toCommand, transfer } from "../support/ledgerWorld.ts"
+import { defaultLimits } from "../../src/infra/config/LedgerConfig.ts"
+import {
+  deposit,
+  fund,
+  memoryStores,
+  outcomeOf,
+  quiet,
+  startNode,
+  toCommand,
+  transfer
+} from "../support/ledgerWorld.ts"
 import { settable } from "../support/settableClock.ts"
 
 const far = "far" as AccountId // a valid id
@@ -111,6 +122,34 @@ it.effect(
   }
 )
 
+it.effect(
+  "nor does it keep the others that wait for the account from it, nor the account from its owner",
+  () =>
+    Effect.gen(function* () {
+      const { layer, asked, returned } = place()
+      yield* Effect.gen(function* () {
+        const { join, size } = yield* LeaseClient
+        let resumed = 0
+        join(
+          far,
+          waiting(() => {
+            throw new Error("a defect")
+          })
+        )
+        join(
+          far,
+          waiting(() => {
+            resumed++
+          })
+        )
+        asked[0]?.(granted)
+        assert.strictEqual(resumed, 1)
+        assert.deepStrictEqual(returned, ["Unchanged"])
+        assert.strictEqual(size(), 0)
+      }).pipe(Effect.provide(layer))
+    }).pipe(Effect.provide(quiet))
+)
+
 it.effect("no command joins a lease that ended while the machine was suspended", () =>
   Effect.gen(function* () {
     const machine = settable(yield* Clock.Clock)
@@ -135,6 +174,31 @@ it.effect("no command joins a lease that ended while the machine was suspended",
       assert.lengthOf(asked, 2, "it waits for the next lease")
     }).pipe(Effect.provide(layer), Effect.provideService(Clock.Clock, machine.clock))
   })
+)
+
+it.effect(
+  "what was answered at its deadline waits for an account of another node no more, and takes no room there",
+  () =>
+    Effect.gen(function* () {
+      const { placing, asked } = place(["near"])
+      const node = yield* startNode("node", { placement: placing, limits: { inFlightPerAccountMax: 3 } })
+      yield* fund(node, ["near"], 100n)
+      const send = () =>
+        Effect.forkChild(Effect.result(node.send(transfer("near", far, 1n))), { startImmediately: true })
+      const sent = [yield* send(), yield* send(), yield* send()]
+      // The node there does not answer for so long.
+      yield* TestClock.adjust(defaultLimits.commandDeadlineMs + 100)
+      const answers = yield* Effect.forEach(sent, Fiber.join)
+      assert.deepStrictEqual(answers.map(outcomeOf), ["Unavailable", "Unavailable", "Unavailable"])
+      const next = yield* send()
+      yield* Effect.yieldNow
+      assert.isUndefined(next.pollUnsafe(), "there is room for it")
+      asked[0]?.(Exit.fail(new NotMine()))
+      yield* TestClock.adjust(1_000)
+      assert.lengthOf(asked, 2, "it is asked for again, for what came last")
+      asked[1]?.(Exit.fail(new Unavailable({ what: "the other node", reason: "a test ends" })))
+      assert.strictEqual(outcomeOf(yield* Fiber.join(next)), "Unavailable")
+    }).pipe(Effect.provide([memoryStores, quiet]))
 )
 
 it.effect("commands that wait for one account of another node do not fill this one", () =>

@@ -8,7 +8,7 @@ import type { Head } from "../../domain/Head.ts"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ClusterConfig } from "../../infra/config/ClusterConfig.ts"
 import { LedgerClock } from "./LedgerClock.ts"
-import { AccountActor, type AccountLock, type PendingCommand } from "./Lifecycle.ts"
+import { AccountActor, type AccountLock, type PendingCommand, resumeAll } from "./Lifecycle.ts"
 import {
   type BorrowReply,
   type GivenBack,
@@ -51,6 +51,8 @@ export class LeaseClient extends Context.Service<
     readonly invalidate: (actor: AccountActor) => boolean
     /** Accounts of the group came to this node: nothing more is decided on what the former owner leased to it. */
     readonly invalidateGroup: (group: number) => void
+    /** Lets those commands go that were answered while they waited for the account. */
+    readonly forgetDone: (account: AccountId) => void
     /** Commands that wait for the account, or for which it is leased. */
     readonly inFlight: (account: AccountId) => number
     /** Accounts that are asked for or leased. */
@@ -61,11 +63,6 @@ export class LeaseClient extends Context.Service<
     LeaseClient,
     Effect.suspend(() => make)
   )
-}
-
-/** Lets commands try again, each of which may come to wait once more. */
-const resumeAll = (commands: ReadonlyArray<PendingCommand>): void => {
-  for (const command of commands) command.resume()
 }
 
 const make = Effect.gen(function* () {
@@ -128,28 +125,30 @@ const make = Effect.gen(function* () {
     one.waiting = []
     // The first to leave must not return it while the others are still to come.
     one.isOpening = true
-    resumeAll(waiting)
+    // Each of them may come to wait once more.
+    const resumed = resumeAll(waiting)
     one.isOpening = false
     returnIfUnused(one)
+    Result.getOrThrow(resumed)
   }
 
   const refused = Effect.fnUntraced(function* (
-    { actor, lease, waiting }: LeasedAccount,
+    one: LeasedAccount,
     exit: Exit.Exit<unknown, LeaseRefused | PeerBusy>
   ) {
+    const { actor, lease } = one
     // The owner may have granted it, with an answer that was lost.
     giveBack(actor.id, lease, { _tag: "Unchanged" })
     const failure = Exit.isFailure(exit) ? Exit.findErrorOption(exit) : undefined
     if (failure?._tag === "Some" && failure.value._tag !== "NotMine") {
       const refusal = failure.value._tag === "PeerBusy" ? "PeerBusy" : Exit.fail(failure.value)
       leased.delete(actor.id)
-      for (const command of waiting) command.resume(refusal)
-      return
+      return Result.getOrThrow(resumeAll(one.waiting, refusal))
     }
     // Until then others wait with them, and are counted with them.
     yield* Effect.sleep(limits.retryMs)
     leased.delete(actor.id)
-    resumeAll(waiting)
+    Result.getOrThrow(resumeAll(one.waiting))
   })
 
   const returnIfUnused = (one: LeasedAccount): void => {
@@ -206,6 +205,10 @@ const make = Effect.gen(function* () {
         one.isBroken = true
         if (one.granted !== undefined) one.actor.invalidate()
       }
+    },
+    forgetDone: (account) => {
+      const one = leased.get(account)
+      if (one !== undefined) one.waiting = one.waiting.filter(({ phase }) => phase !== "done")
     },
     inFlight: (account) => {
       const one = leased.get(account)

@@ -432,6 +432,19 @@ export class PendingCommand {
   }
 }
 
+/** Lets commands go on, each also behind one that throws; answers the first of what they threw. */
+export const resumeAll = (
+  commands: ReadonlyArray<PendingCommand>,
+  exit?: FoundExit
+): Result.Result<void, unknown> => {
+  let all: Result.Result<void, unknown> = Result.void
+  for (const command of commands) {
+    const resumed = Result.try(() => command.resume(exit))
+    if (Result.isFailure(resumed) && Result.isSuccess(all)) all = resumed
+  }
+  return all
+}
+
 /** A row beside its texts, about. */
 const rowBytes = 400
 
@@ -708,9 +721,10 @@ export class AccountActor {
   /** It was evicted because it cannot be loaded: everything that waits for it is told why. */
   tellFailure(failure: Exit.Exit<never, Unavailable>): void {
     if (this.#phase !== "evicted") throw illegal("a failure", this.#phase)
-    for (const command of this.#mailbox ?? none) command.resume(failure)
+    const resumed = resumeAll(this.#mailbox ?? none, failure)
     for (const reader of this.#readers ?? none) reader(failure)
     for (const request of this.#leaseRequests) request.refuse(failure)
+    Result.getOrThrow(resumed)
   }
 
   /** What waits for it is executed, in order; then it may be leased. */
@@ -719,9 +733,10 @@ export class AccountActor {
     this.#lendsLeft = undefined
     const mailbox = this.#mailbox
     this.#mailbox = undefined
-    for (const command of mailbox ?? none) command.resume()
+    const resumed = resumeAll(mailbox ?? none)
     this.tellReaders()
     this.offerLease()
+    Result.getOrThrow(resumed)
   }
 
   /**

@@ -8,6 +8,7 @@ import type { AccountId } from "../../domain/Ids.ts"
 import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { goesOn } from "../../infra/telemetry/GoesOn.ts"
 import { AccountRegistry } from "../accounts/AccountRegistry.ts"
+import { LeaseClient } from "../accounts/LeaseClient.ts"
 import { LedgerClock } from "../accounts/LedgerClock.ts"
 import type { PendingCommand } from "../accounts/Lifecycle.ts"
 import { CommitPipeline } from "../commit/CommitPipeline.ts"
@@ -38,6 +39,7 @@ const make = Effect.gen(function* () {
   const limits = yield* LedgerConfig
   const clock = yield* LedgerClock
   const registry = yield* AccountRegistry
+  const leases = yield* LeaseClient
   const queue = yield* CommitQueue.Service
   const { stats } = yield* CommitPipeline
   const inFlight = yield* InFlightCommands.Service
@@ -55,7 +57,10 @@ const make = Effect.gen(function* () {
         for (const id of command.accounts) waitedFor.add(id)
       }
     }
-    for (const id of waitedFor) registry.peek(id)?.forgetDone()
+    for (const id of waitedFor) {
+      registry.peek(id)?.forgetDone()
+      leases.forgetDone(id)
+    }
     if (unsent.size > 0) withdraw(unsent)
   }
 
