@@ -3,8 +3,9 @@
  * a node reads of the log's end for all its readers.
  */
 import { Array as Arr, Clock, Context, Effect, Option, Stream } from "effect"
+import { handOnNothing, streamOf } from "./actors/subscriptions/ItemSource.ts"
 import type { SharedEvent } from "./actors/subscriptions/SharedEvent.ts"
-import type { WatchAccount } from "./actors/subscriptions/Subscriptions.ts"
+import type { AccountTail, WatchAccount } from "./actors/subscriptions/Subscriptions.ts"
 import { InvalidCommand, type QueryError } from "./domain/Errors.ts"
 import { AccountId } from "./domain/Ids.ts"
 import type { HistoryEntry } from "./domain/Views.ts"
@@ -16,7 +17,9 @@ const pageRows = 200
 /** How a node brings what an account gets. Without a node's, an account is looked at again and again. */
 export const AccountWatch = Context.Reference<WatchAccount>("chronicle/AccountWatch", {
   defaultValue: (): WatchAccount => (_, pollMs) =>
-    Effect.succeed(Effect.succeed(Effect.as(Effect.sleep(pollMs), undefined)))
+    Effect.succeed(
+      Effect.succeed({ next: Effect.as(Effect.sleep(pollMs), undefined), handOn: handOnNothing })
+    )
 })
 
 /**
@@ -64,33 +67,36 @@ const followOn = (
   return entries
 }
 
+/**
+ * With the last event that its reader says it has. Where the account has none of that version, the reader has seen another log, as
+ * one that was restored to an earlier state, and would miss what comes until then.
+ */
+const readFirst = Effect.fnUntraced(function* (read: ReadPage, from: number) {
+  const page = yield* read(Math.max(0, from - 1))
+  return page.length > 0 || from === 0
+    ? page
+    : yield* InvalidCommand.at(
+        "after",
+        `is beyond the last event of the account, which has no version ${from}`
+      )
+})
+
 const followed = (
   watching: ReturnType<WatchAccount>,
   from: number,
   followMs: number,
   read: ReadPage
 ): Stream.Stream<HistoryEntry, QueryError> =>
-  Stream.unwrap(
+  streamOf(
     Effect.gen(function* () {
       const watch = yield* watching
       let last: HistoryEntry | undefined
       let readAt = 0
       /** What the account got since the log was read; undefined while the log has more. */
-      let more: Effect.Success<typeof watch> | undefined
+      let more: AccountTail | undefined
+      /** What it got does not follow upon what the reader has. */
+      let isBroken = false
 
-      /**
-       * With the last event that its reader says it has. Where the account has none of that version, the reader has seen another log, as
-       * one that was restored to an earlier state, and would miss what comes until then.
-       */
-      const readFirst = Effect.gen(function* () {
-        const page = yield* read(Math.max(0, from - 1))
-        return page.length > 0 || from === 0
-          ? page
-          : yield* InvalidCommand.at(
-              "after",
-              `is beyond the last event of the account, which has no version ${from}`
-            )
-      })
       const readOn = Effect.gen(function* () {
         const now = yield* Clock.currentTimeMillis
         // Never for longer, also where the clock was set back meanwhile.
@@ -98,7 +104,7 @@ const followed = (
           yield* Effect.sleep(Math.min(followMs, readAt + followMs - now))
         // Before the log is read, so that an event that comes meanwhile is among them.
         const changed = yield* watch
-        const page = yield* last === undefined ? readFirst : read(last.version)
+        const page = yield* last === undefined ? readFirst(read, from) : read(last.version)
         readAt = yield* Clock.currentTimeMillis
         more = page.length === pageRows ? undefined : changed
         if (last !== undefined || from === 0) return page
@@ -107,8 +113,9 @@ const followed = (
         return others
       })
       const step = Effect.gen(function* () {
-        const events = more === undefined ? undefined : yield* more
+        const events = more === undefined || isBroken ? undefined : yield* more.next
         const entries = events === undefined || last === undefined ? undefined : followOn(last, events)
+        isBroken = false
         return entries ?? (yield* readOn)
       })
       const next: Effect.Effect<Arr.NonEmptyReadonlyArray<HistoryEntry>, QueryError> = Effect.flatMap(
@@ -119,6 +126,20 @@ const followed = (
           return Effect.succeed(entries)
         }
       )
-      return Stream.fromPull(Effect.succeed(next))
+      return {
+        next,
+        handOn: (take) =>
+          Effect.suspend(() => {
+            if (more === undefined) return Effect.void
+            return more.handOn((events) => {
+              const entries = last === undefined ? undefined : followOn(last, events)
+              isBroken = entries === undefined
+              if (entries === undefined) return false
+              if (!Arr.isReadonlyArrayNonEmpty(entries)) return true
+              last = Arr.lastNonEmpty(entries)
+              return take(entries)
+            })
+          })
+      }
     })
   )

@@ -12,6 +12,7 @@ import { type AsOf, TimeTravel } from "./actors/past/TimeTravel.ts"
 import { TrialBalance } from "./actors/past/TrialBalance.ts"
 import { Completeness } from "./actors/projections/Completeness.ts"
 import { type SingletonState, Singletons } from "./actors/relay/Singletons.ts"
+import { unwrapSource } from "./actors/subscriptions/ItemSource.ts"
 import { Subscriptions } from "./actors/subscriptions/Subscriptions.ts"
 import {
   dispatchChecked,
@@ -217,7 +218,7 @@ export const layerWithoutCommands = Layer.effect(
       dispatch: () => withoutCommands,
       dispatchMany: (commands) => Effect.forEach(commands, () => Effect.result(withoutCommands)),
       dispatchAll: () => withoutCommands,
-      ...methodsOf(answers)
+      ...methodsOf(answers, unwrapSource)
     }
   })
 )
@@ -241,17 +242,20 @@ const withoutNode = Effect.suspend(() =>
 /** The questions alone, over the stores alone: for the command line where no node answers. */
 export const makeStoreQueries = (onAuditProgress: OnAuditProgress) =>
   Effect.map(makeStoreAnswers(onAuditProgress), (answers) =>
-    methodsOf({
-      ...answers,
-      strongBalance: () => withoutNode,
-      stats: () => withoutNode,
-      nodes: () => withoutNode,
-      subscribe: () => Stream.fromEffect(withoutNode)
-    })
+    methodsOf(
+      {
+        ...answers,
+        strongBalance: () => withoutNode,
+        stats: () => withoutNode,
+        nodes: () => withoutNode,
+        subscribe: () => Stream.fromEffect(withoutNode)
+      },
+      unwrapSource
+    )
   )
 
 const make = Effect.gen(function* () {
-  return { ...(yield* makeCommands), ...methodsOf(yield* makeAnswers) }
+  return { ...(yield* makeCommands), ...methodsOf(yield* makeAnswers, unwrapSource) }
 })
 
 const toHoldViews = ({ rows, next }: Page<HoldRow>) => ({ rows: rows.map(holdViewOf), next })

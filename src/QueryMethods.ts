@@ -109,8 +109,16 @@ export const makeReadArguments = (name: string, query: Pick<AnyQuery, "about" | 
   }
 }
 
+/** Makes one stream of one that an effect finds. */
+type UnwrapStream = (
+  found: Effect.Effect<Stream.Stream<unknown, QueryError>, InvalidCommand>
+) => Stream.Stream<unknown, QueryError>
+
 /** The methods of a ledger, which check their arguments before `ask` is given the payload. */
-export const makeQueryMethods = (ask: (name: QueryName, payload: unknown) => AnyOutcome): QueryMethods => {
+export const makeQueryMethods = (
+  ask: (name: QueryName, payload: unknown) => AnyOutcome,
+  unwrap: UnwrapStream = Stream.unwrap
+): QueryMethods => {
   const methods: Record<string, unknown> = {}
   for (const [name, query] of queryEntries) {
     const readArguments = makeReadArguments(name, query)
@@ -120,7 +128,7 @@ export const makeQueryMethods = (ask: (name: QueryName, payload: unknown) => Any
       )
       // Every outcome of `ask` is of the kind that the table says.
       return query.isStream
-        ? Stream.unwrap(asked as Effect.Effect<Stream.Stream<unknown, QueryError>, InvalidCommand>)
+        ? unwrap(asked as Effect.Effect<Stream.Stream<unknown, QueryError>, InvalidCommand>)
         : Effect.flatten(asked as Effect.Effect<Effect.Effect<unknown, QueryError>, InvalidCommand>)
     }
     methods[name] = hasArguments(query) ? method : method()
@@ -129,9 +137,9 @@ export const makeQueryMethods = (ask: (name: QueryName, payload: unknown) => Any
 }
 
 /** The methods of the ledger that answers in this process. */
-export const methodsOf = (answers: QueryAnswers): QueryMethods =>
+export const methodsOf = (answers: QueryAnswers, unwrap: UnwrapStream): QueryMethods =>
   // The payload was decoded by the schemas from which the type of the answer's parameter is derived.
-  makeQueryMethods((name, payload) => (answers[name] as (payload: unknown) => AnyOutcome)(payload))
+  makeQueryMethods((name, payload) => (answers[name] as (payload: unknown) => AnyOutcome)(payload), unwrap)
 
 /** Calls a method with the payload that a peer has sent, which the method checks. */
 export const askMethod = (methods: QueryMethods, name: QueryName, payload: unknown): AnyOutcome => {

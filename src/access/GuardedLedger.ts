@@ -2,8 +2,9 @@
  * The ledger as a caller from outside may use it: each method first checks that the caller may name what it names, and each answer
  * is without what the caller may not see. RPC and HTTP serve these methods, so that both refuse the same calls.
  */
-import { Effect, Predicate, Result, Stream } from "effect"
+import { Effect, Predicate, Result, type Stream } from "effect"
 import { AccountWatch, accountEvents } from "../AccountEvents.ts"
+import { unwrapSource } from "../actors/subscriptions/ItemSource.ts"
 import { dispatchChecked } from "../CommandMethods.ts"
 import { fromJson } from "../domain/Command.ts"
 import { type CommandError, InvalidCommand, type QueryError } from "../domain/Errors.ts"
@@ -124,10 +125,10 @@ export const makeGuardedLedger = Effect.fnUntraced(function* (server: "rpc" | "h
     follow: (caller, name, payload) => {
       // The table says that the answer is a stream.
       const follow = () => askMethod(ledger, name, payload) as Stream.Stream<unknown, QueryError>
-      return Stream.unwrap(Effect.map(permittedQuery(caller, name, payload), follow))
+      return unwrapSource(Effect.map(permittedQuery(caller, name, payload), follow))
     },
     events: (caller, asked) =>
-      Stream.unwrap(
+      unwrapSource(
         Effect.map(permitted(caller, permitAccount(caller, asked.account)), () =>
           accountEvents(ledger, asked, watchAccount)
         )

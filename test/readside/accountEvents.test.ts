@@ -1,9 +1,10 @@
 /** The events of an account that is followed: from the log, and once they are caught up with, from what is read for all followers. */
 import { assert, describe, it, layer } from "@effect/vitest"
-import { Effect, Fiber, Queue, Result, Stream } from "effect"
+import { type Array as Arr, Effect, Fiber, Queue, Result, Stream } from "effect"
 import { AccountWatch, accountEvents } from "../../src/AccountEvents.ts"
+import { handOnNothing, openSource } from "../../src/actors/subscriptions/ItemSource.ts"
 import { SharedCommit, type SharedEvent } from "../../src/actors/subscriptions/SharedEvent.ts"
-import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
+import { type AccountTail, Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
 import { entryOf, type StoredEvent } from "../../src/domain/StoredEvent.ts"
 import type { HistoryEntry } from "../../src/domain/Views.ts"
 import { Ledger } from "../../src/Ledger.ts"
@@ -41,7 +42,7 @@ const sharedOf = (row: StoredEvent): SharedEvent =>
 /** Follows the log from a version on, and is given what a node would have read. */
 const follow = Effect.fnUntraced(function* (log: ReturnType<typeof makeLog>, after: number) {
   const given = yield* Queue.unbounded<ReadonlyArray<SharedEvent> | undefined>()
-  const watched = Effect.succeed(Effect.succeed(Queue.take(given)))
+  const watched = Effect.succeed(Effect.succeed({ next: Queue.take(given), handOn: handOnNothing }))
   const entries = yield* Queue.unbounded<HistoryEntry>()
   yield* accountEvents({ history: log.history }, { account, after, followMs: 1 }, () => watched).pipe(
     Stream.runForEach((entry) => Queue.offer(entries, entry)),
@@ -102,6 +103,49 @@ describe("the events of a followed account", () => {
     )
   )
 
+  it.live(
+    "are handed on where each follows upon the last, and read from the log after one that does not",
+    () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const log = makeLog(0)
+          let give = (_: Arr.NonEmptyReadonlyArray<SharedEvent>): boolean => assert.fail("nobody takes it")
+          const handOn: AccountTail["handOn"] = (take) =>
+            Effect.callback((resume) => {
+              give = (events) => {
+                const goesOn = take(events)
+                if (!goesOn) resume(Effect.void)
+                return goesOn
+              }
+            })
+          const watched = Effect.succeed(Effect.succeed({ next: Effect.never, handOn }))
+          const asked = { account, after: 0, followMs: 1 }
+          const source = yield* openSource(accountEvents({ history: log.history }, asked, () => watched))
+          const versionsOf = (entries: ReadonlyArray<HistoryEntry>) => entries.map(({ version }) => version)
+          assert.deepEqual(versionsOf(yield* source.next), [1])
+          const taken: Array<ReadonlyArray<number>> = []
+          const handing = yield* Effect.forkChild(
+            source.handOn((entries) => {
+              taken.push(versionsOf(entries))
+              return true
+            }),
+            { startImmediately: true }
+          )
+          const second = sharedOf(log.add())
+          assert.isTrue(give([second]))
+          assert.isTrue(give([second]), "it was had before")
+          const [third, fourth] = [log.add(), log.add()]
+          assert.isTrue(give([second, sharedOf(third), sharedOf(fourth)]))
+          assert.deepEqual(taken, [[2], [3, 4]])
+          log.add()
+          assert.isFalse(give([sharedOf(log.add())]), "there is a gap")
+          yield* Fiber.join(handing)
+          assert.deepEqual(versionsOf(yield* source.next), [5, 6])
+          assert.deepEqual(log.reads, [0, 4])
+        })
+      )
+  )
+
   it.live("are linked with the last that its reader has, which is read from the log", () =>
     Effect.scoped(
       Effect.gen(function* () {
@@ -121,7 +165,7 @@ describe("the events of a followed account", () => {
     Effect.scoped(
       Effect.gen(function* () {
         const log = makeLog(2)
-        const watched = Effect.succeed(Effect.succeed(Effect.never))
+        const watched = Effect.succeed(Effect.succeed({ next: Effect.never, handOn: handOnNothing }))
         const asked = { account, after: 4, followMs: 1 }
         const refused = yield* Effect.flip(
           Stream.runDrain(accountEvents({ history: log.history }, asked, () => watched))

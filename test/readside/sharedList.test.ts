@@ -74,6 +74,68 @@ describe("the list of the log's end", () => {
     assert.isUndefined(list.takeSeat(gone, "b:"), "kept for none")
   })
 
+  it("hands on what comes in the turn that tells of it, until it is taken no more or something is left", () => {
+    const { list, seat, publish } = openList(1_000)
+    const follower = seat("a:")
+    const taken: Array<ReadonlyArray<string>> = []
+    const handOn = (goesOn: boolean) =>
+      Effect.runFork(
+        follower.handOn(() => {
+          taken.push(follower.take(1_000).flatMap(({ events }) => events.map(({ row }) => row.accountId)))
+          return goesOn
+        })
+      )
+    const tell = (...accounts: ReadonlyArray<string>) => {
+      publish(...accounts)
+      Effect.runSync(list.wakeAll)
+    }
+    const open = handOn(true)
+    tell("a:1")
+    tell("b:1")
+    tell("a:2", "a:3")
+    assert.deepEqual(taken.splice(0), [["a:1"], ["a:2", "a:3"]])
+    assert.isUndefined(open.pollUnsafe())
+    open.interruptUnsafe()
+
+    const full = handOn(false)
+    tell("a:4")
+    assert.strictEqual(full.pollUnsafe()?._tag, "Success", "it takes no more")
+    tell("a:5")
+    assert.deepEqual(taken.splice(0), [["a:4"]])
+    assert.strictEqual(handOn(true).pollUnsafe()?._tag, "Success", "something waits already")
+    assert.deepEqual(versionsOf(follower), ["a:5@1"])
+
+    const idle = Effect.runFork(follower.handOn(() => true))
+    tell("a:6")
+    assert.strictEqual(idle.pollUnsafe()?._tag, "Success", "something is left")
+    assert.deepEqual(versionsOf(follower), ["a:6@1"])
+  })
+
+  it("hands nothing on to one that is lost or was interrupted, and wakes the others where one has a bug", () => {
+    const { list, seat, publish } = openList(1_000)
+    const [gone, faulty, sound] = [seat("a:"), seat("a:"), seat("a:")]
+    const handOn = (to: SharedSeat, take: () => boolean) => Effect.runFork(to.handOn(take))
+    handOn(gone, () => assert.fail("it was interrupted")).interruptUnsafe()
+    const broken = handOn(faulty, () => {
+      throw new Error("a bug")
+    })
+    let woken = 0
+    const follower = handOn(sound, () => {
+      woken += sound.take(1_000).length
+      return true
+    })
+    publish("a:1")
+    Effect.runSync(list.wakeAll)
+    assert.strictEqual(broken.pollUnsafe()?._tag, "Failure")
+    assert.strictEqual(woken, 1)
+    assert.strictEqual(Effect.runFork(gone.changed).pollUnsafe()?._tag, "Success", "it is told as before")
+    list.finish()
+    Effect.runSync(list.wakeAll)
+    assert.strictEqual(follower.pollUnsafe()?._tag, "Success", "it is to read by itself")
+    assert.isDefined(sound.lostAt)
+    assert.strictEqual(woken, 1)
+  })
+
   it("keeps nothing for one that was told of a place and takes no seat", () => {
     const { list, seat, publish } = openList(1_000)
     const follower = seat("a:")

@@ -2,8 +2,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber, Layer, Stream } from "effect"
 import { CommitFeed } from "../../src/actors/commit/CommitFeed.ts"
+import { openSource } from "../../src/actors/subscriptions/ItemSource.ts"
 import type { CommittedEvent } from "../../src/actors/subscriptions/SharedEvent.ts"
-import { Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
+import { type AccountTail, Subscriptions } from "../../src/actors/subscriptions/Subscriptions.ts"
 import { AccountId } from "../../src/domain/Ids.ts"
 import { EventStore } from "../../src/infra/eventstore/EventStore.ts"
 import { StoreUnavailable } from "../../src/infra/eventstore/EventStoreTypes.ts"
@@ -87,6 +88,31 @@ const makeLog = Effect.fnUntraced(function* (rng: Rng) {
   return { writer, commit }
 })
 
+/** Follows as a stream of HTTP does: what comes is handed on while there is room. */
+const takeHandedOn = (
+  stream: Stream.Stream<CommittedEvent, unknown>,
+  to: {
+    readonly seen: Array<CommittedEvent>
+    /** How many were handed on at once. */
+    readonly handedOn: Array<number>
+    readonly hasRoom: () => boolean
+    readonly pause: Effect.Effect<void>
+  }
+) =>
+  Effect.gen(function* () {
+    const { next, handOn } = yield* openSource(stream)
+    const step = Effect.andThen(
+      Effect.map(next, (events) => to.seen.push(...events)),
+      to.pause
+    )
+    const take = handOn((events) => {
+      to.handedOn.push(events.length)
+      to.seen.push(...events)
+      return to.hasRoom()
+    })
+    return yield* Effect.forever(Effect.andThen(step, take))
+  }).pipe(Effect.scoped)
+
 const until = (isSo: () => boolean) =>
   eventually(
     Effect.sync(() => assert.isTrue(isSo())),
@@ -129,20 +155,31 @@ describe("subscriptions that share the end of the log", () => {
           writer.log
             .filter(({ accountId }) => accountId.startsWith(prefix))
             .map(({ accountId, version }) => ({ account: accountId, version }))
-        const fibers = yield* Effect.forEach(followers, ({ prefix, pauseMs, seen }) =>
-          subscribe({ accountPrefix: prefix }).pipe(
-            Stream.runForEach((event) =>
-              Effect.suspend(() => {
-                seen.push(event)
-                return pauseMs > 0 ? Effect.sleep(pauseMs) : Effect.void
-              })
-            ),
-            Effect.forkChild
+        const pauseAfter = (pauseMs: number) => (pauseMs > 0 ? Effect.sleep(pauseMs) : Effect.void)
+        const handedOn: Array<number> = []
+        const fibers = yield* Effect.forEach(followers, ({ prefix, pauseMs, seen }, index) =>
+          Effect.forkChild(
+            index % 2 === 0
+              ? Stream.runForEach(subscribe({ accountPrefix: prefix }), (event) => {
+                  seen.push(event)
+                  return pauseAfter(pauseMs)
+                })
+              : takeHandedOn(subscribe({ accountPrefix: prefix }), {
+                  seen,
+                  handedOn,
+                  hasRoom: () => !rng.chance(0.2),
+                  pause: pauseAfter(pauseMs)
+                })
           )
         )
         for (let nth = 0; nth < 150; nth++) {
           yield* commit
           if (rng.chance(0.3)) yield* Effect.sleep(rng.below(4))
+        }
+        // Once they have caught up with the log and follow it.
+        while (handedOn.length === 0) {
+          yield* commit
+          yield* Effect.sleep(10)
         }
         yield* until(() => followers.every(({ prefix, seen }) => seen.length >= wanted(prefix).length))
         yield* Fiber.interruptAll(fibers)
@@ -281,9 +318,9 @@ describe("subscriptions that share the end of the log", () => {
         yield* watch
         yield* Effect.sleep("50 millis")
         const woken: Array<string> = []
-        const note = (name: string, wait: Effect.Effect<void>) =>
+        const note = (name: string, { next }: AccountTail) =>
           Effect.andThen(
-            wait,
+            next,
             Effect.sync(() => woken.push(name))
           ).pipe(Effect.forkChild)
         const changed = yield* watch

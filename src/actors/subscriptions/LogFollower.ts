@@ -1,7 +1,8 @@
 /** One subscription's way through the log: by itself up to its end, and from there on along what is read for all. */
-import { Effect, Result } from "effect"
+import { Array as Arr, Effect, Result } from "effect"
 import type { ReadSideLimits } from "../../infra/config/ReadSideConfig.ts"
 import type { Commit, EventStore, StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
+import type { Take } from "./ItemSource.ts"
 import type { LoneReader, LoneReaders } from "./LoneReaders.ts"
 import { type ListedCut, makeListCut, makeMergedTails, readCommitsOf } from "./MergedTails.ts"
 import { type CommittedEvent, type SharedEvent, toCommitted } from "./SharedEvent.ts"
@@ -67,6 +68,17 @@ export class LogFollower implements LoneReader {
   readonly step: Effect.Effect<LogStep, StoreUnavailable> = Effect.suspend(() =>
     this.#seat === undefined ? this.#readAlone : this.#readShared(this.#seat)
   )
+
+  /** Gives `take` what is read for all, in the turn that tells of it, until it takes no more or the next step has something else to do. */
+  readonly handOn = (take: Take<CommittedEvent>): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const seat = this.#seat
+      if (seat === undefined) return Effect.void
+      return seat.handOn(() => {
+        const { events } = this.#takeFrom(seat)
+        return !Arr.isReadonlyArrayNonEmpty(events) || take(events)
+      })
+    })
 
   /** To be called when it is over. */
   readonly leave = (): void => {

@@ -7,7 +7,7 @@
  * for the next cut of the reader, and reads up to the same one by itself: all that was published for that cut and those before it is
  * in what it has read, and nothing of a later one.
  */
-import { Effect, Latch } from "effect"
+import { Effect, Latch, Result } from "effect"
 import type { AccountId } from "../../domain/Ids.ts"
 import { FollowerIndex } from "./FollowerIndex.ts"
 import type { ListedCut } from "./MergedTails.ts"
@@ -71,6 +71,8 @@ export class SharedSeat {
   /** The batches that hold something for it, in order. */
   #pending: Array<number> = []
   #lostAt: SharedPoint | undefined
+  /** Runs in place of a fiber that waits. */
+  #onWake: (() => void) | undefined
 
   constructor(followed: Followed, batchAt: (index: number) => SharedBatch | undefined, leave: () => void) {
     this.#followed = followed
@@ -96,6 +98,32 @@ export class SharedSeat {
     return this.#latch.await
   }
 
+  /**
+   * Runs `take` in each turn that wakes it, until that answers that it goes on no further, leaves something, or the seat is lost; completes then, and at
+   * once where there is something already.
+   */
+  handOn(take: () => boolean): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      if (this.hasSome || this.#lostAt !== undefined) return resume(Effect.void)
+      const end = (exit: Effect.Effect<void>): void => {
+        this.#onWake = undefined
+        resume(exit)
+      }
+      this.#onWake = () => {
+        // A bug of one reader: the others of the turn are woken all the same.
+        const goesOn = Result.try({
+          try: () => this.#lostAt === undefined && take(),
+          catch: (defect) => defect
+        })
+        if (Result.isFailure(goesOn)) end(Effect.die(goesOn.failure))
+        else if (!goesOn.success || this.hasSome) end(Effect.void)
+      }
+      return Effect.sync(() => {
+        this.#onWake = undefined
+      })
+    })
+  }
+
   readonly leave: () => void
 
   add(index: number): void {
@@ -104,7 +132,9 @@ export class SharedSeat {
 
   /** Nothing is done where it was emptied before its turn came. */
   wake(): void {
-    if (this.hasSome || this.#lostAt !== undefined) this.#latch.openUnsafe()
+    if (!this.hasSome && this.#lostAt === undefined) return
+    if (this.#onWake === undefined) this.#latch.openUnsafe()
+    else this.#onWake()
   }
 
   /** To be woken. */

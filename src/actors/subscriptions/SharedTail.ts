@@ -14,7 +14,7 @@ import { SubscriptionCursor } from "./SubscriptionCursor.ts"
  * Each batch wakes those that it holds something for. At the end of the log the reader waits a millisecond for so many followers
  * before it reads on, so that many of them are woken less often and get more at once.
  */
-const followersAMs = 20
+const followersAMs = 10
 
 /** How the reader hears of the commits of its own node: the feed of the relay. */
 export interface LogChanges {

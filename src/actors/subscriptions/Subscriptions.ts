@@ -6,6 +6,7 @@ import { LedgerConfig } from "../../infra/config/LedgerConfig.ts"
 import { ReadSideConfig } from "../../infra/config/ReadSideConfig.ts"
 import { EventStore, type StoreUnavailable } from "../../infra/eventstore/EventStore.ts"
 import { CommitFeed } from "../commit/CommitFeed.ts"
+import { handOnNothing, streamOf, type Take } from "./ItemSource.ts"
 import { type FollowedLog, LogFollower, type LogStep } from "./LogFollower.ts"
 import { LoneReaders } from "./LoneReaders.ts"
 import type { CommittedEvent, SharedEvent } from "./SharedEvent.ts"
@@ -23,15 +24,22 @@ export interface SubscriptionOptions {
   readonly accountPrefix?: string | undefined
 }
 
+/** What an account gets from a moment on, in order. */
+export interface AccountTail {
+  /** What it got, as often as it is asked; `undefined` tells to read the log once more. */
+  readonly next: Effect.Effect<ReadonlyArray<SharedEvent> | undefined>
+  /** As of an `ItemSource`. */
+  readonly handOn: (take: Take<SharedEvent>) => Effect.Effect<void>
+}
+
 /**
- * Begins to watch an account until the scope ends. Each run of the inner effect, before the log is read, answers one that brings what
- * the account got since that run, as often as it is run again; `undefined` tells to read the log once more: after `pollMs`
- * milliseconds where no reader reads the log for all, and where what the reader had is gone.
+ * Begins to watch an account until the scope ends. Each run of the inner effect, before the log is read, answers what the account gets from then
+ * on. The log is to be read once more after `pollMs` milliseconds where no reader reads it for all, and where what the reader had is gone.
  */
 export type WatchAccount = (
   account: AccountId,
   pollMs: number
-) => Effect.Effect<Effect.Effect<Effect.Effect<ReadonlyArray<SharedEvent> | undefined>>, never, Scope.Scope>
+) => Effect.Effect<Effect.Effect<AccountTail>, never, Scope.Scope>
 
 export class Subscriptions extends Context.Service<
   Subscriptions,
@@ -80,15 +88,15 @@ export class Subscriptions extends Context.Service<
           Effect.sync(() => new LogFollower(log, cursor, accountPrefix, isWokenByAll)),
           ({ leave }) => Effect.sync(leave)
         )
-        return Effect.mapError(follower.step, unavailable)
+        return { step: Effect.mapError(follower.step, unavailable), handOn: follower.handOn }
       })
 
       return {
         follow: (asked = {}) =>
-          Stream.unwrap(Effect.map(followerOf(asked, true), (step) => Stream.fromEffectRepeat(step))),
+          Stream.unwrap(Effect.map(followerOf(asked, true), ({ step }) => Stream.fromEffectRepeat(step))),
         subscribe: (asked = {}) =>
-          Stream.unwrap(
-            Effect.map(followerOf(asked, false), (step) => Stream.fromPull(Effect.succeed(nextEvents(step))))
+          streamOf(
+            Effect.map(followerOf(asked, false), ({ step, handOn }) => ({ next: nextEvents(step), handOn }))
           ),
         beginning: new SubscriptionCursor().print(),
         end: endOfLog(store).pipe(
@@ -123,22 +131,29 @@ const watch = Effect.fnUntraced(function* (
     seat = undefined
   }
   yield* Effect.addFinalizer(() => Effect.sync(leave))
-  const poll = Effect.as(Effect.sleep(pollMs), undefined)
+  const poll: AccountTail = { next: Effect.as(Effect.sleep(pollMs), undefined), handOn: handOnNothing }
 
-  const moreOf = (from: SharedSeat): Effect.Effect<ReadonlyArray<SharedEvent> | undefined> =>
-    Effect.suspend(() => {
-      const take = Effect.sync(() =>
-        from.lostAt === undefined ? from.take(eventsMax).flatMap(({ events }) => events) : undefined
-      )
-      return from.hasSome || from.lostAt !== undefined ? take : Effect.andThen(from.changed, take)
-    })
+  const tailOf = (from: SharedSeat): AccountTail => {
+    const takeSome = () => from.take(eventsMax).flatMap(({ events }) => events)
+    const takeOrLose = Effect.sync(() => (from.lostAt === undefined ? takeSome() : undefined))
+    return {
+      next: Effect.suspend(() =>
+        from.hasSome || from.lostAt !== undefined ? takeOrLose : Effect.andThen(from.changed, takeOrLose)
+      ),
+      handOn: (take) =>
+        from.handOn(() => {
+          const events = takeSome()
+          return !Arr.isReadonlyArrayNonEmpty(events) || take(events)
+        })
+    }
+  }
 
   return Effect.gen(function* () {
     yield* start
     if (seat?.lostAt !== undefined) leave()
     if (!list.isReading) return poll
     seat ??= list.takeSeatOf(account)
-    return moreOf(seat)
+    return tailOf(seat)
   })
 })
 

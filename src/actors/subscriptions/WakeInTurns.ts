@@ -2,7 +2,7 @@
 import { Deferred, Effect } from "effect"
 
 /** Those that are woken in one turn. */
-const wokenAtOnce = 50
+const wokenAtOnce = 6
 
 /** Fibers that wait for one thing, in groups that are each woken in one turn. */
 export class Waiters<A> {

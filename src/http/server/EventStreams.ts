@@ -4,9 +4,21 @@
  */
 import { ServerResponse } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
-import { type Array as Arr, Cause, Clock, Deferred, Effect, Latch, Option, type Scope, Stream } from "effect"
+import {
+  type Array as Arr,
+  Cause,
+  Clock,
+  Deferred,
+  Effect,
+  Latch,
+  Option,
+  Pull,
+  type Scope,
+  Stream
+} from "effect"
 import { HttpServerRequest, HttpServerResponse } from "effect/http"
 import type { Caller } from "../../access/Tokens.ts"
+import { openSource } from "../../actors/subscriptions/ItemSource.ts"
 import type { QueryError } from "../../domain/Errors.ts"
 import { toProblem } from "../api/Problems.ts"
 import { HttpConnections } from "./HttpConnections.ts"
@@ -64,12 +76,13 @@ class EventBody {
   #isDirect = false
   readonly #hasSome = Latch.makeUnsafe(false)
   readonly #hasRoom = Latch.makeUnsafe(true)
+  #isFull = false
 
   /** `beginsAfter`: where it begins, which a client that loses it before its first event goes on after. */
   constructor(now: number, response: ServerResponse | undefined, beginsAfter: string | undefined) {
     this.#sentAt = now
     this.#response = response
-    response?.on("drain", () => this.#hasRoom.openUnsafe())
+    response?.on("drain", () => this.#emptied())
     // Without data it is no event, but its id is kept.
     const id = beginsAfter === undefined ? "" : `id: ${beginsAfter}\n`
     this.#add(Buffer.from(`retry: ${retryMs}\n${id}\n`))
@@ -81,7 +94,7 @@ class EventBody {
     if (first !== undefined) {
       this.#waiting = []
       this.#bytes = 0
-      this.#hasRoom.openUnsafe()
+      this.#emptied()
       return Effect.succeed([first, ...others])
     }
     if (this.#end === "broken") return Effect.die(new Error("a stream of events failed"))
@@ -95,40 +108,60 @@ class EventBody {
   send<Item>(
     items: ReadonlyArray<Item>,
     print: (item: Item) => Uint8Array,
-    now: () => number
+    now: number
   ): Effect.Effect<void> {
-    let sent = 0
-    /** As many as there is room for, so that they are one chunk. */
-    const take = (room: number): Array<Uint8Array> => {
-      const texts: Array<Uint8Array> = []
-      for (let bytes = 0; bytes < room && sent < items.length; sent++) {
-        const text = print(items[sent] as Item) // an index of the list
-        texts.push(text)
-        bytes += text.length
-      }
-      return texts
-    }
+    let left = items
     const sendSome: Effect.Effect<void> = Effect.suspend(() => {
+      left = this.write(left, print, now)
       if (this.#end !== undefined) return Effect.never
-      this.#sentAt = now()
-      const isRoom = this.#write(take)
-      if (isRoom) return sent < items.length ? sendSome : Effect.void
-      // In the turn in which it was seen to be full: it may be emptied in the next one.
-      this.#hasRoom.closeUnsafe()
-      return Effect.andThen(this.#hasRoom.await, sendSome)
+      if (this.#isFull) return Effect.andThen(this.#hasRoom.await, sendSome)
+      return left.length > 0 ? sendSome : Effect.void
     })
     return sendSome
   }
 
-  /** Answers whether there is room for more. */
-  #write(take: (room: number) => Array<Uint8Array>): boolean {
-    if (this.#response !== undefined && this.#isDirect) {
-      const texts = take(waitingBytesMax)
-      return texts.length === 0 || this.#response.write(texts.length === 1 ? texts[0] : Buffer.concat(texts))
+  /** Writes as many as there is room for, as one chunk. Answers the others. */
+  write<Item>(
+    items: ReadonlyArray<Item>,
+    print: (item: Item) => Uint8Array,
+    now: number
+  ): ReadonlyArray<Item> {
+    if (this.#isFull || this.#end !== undefined || items.length === 0) return items
+    const isDirect = this.#response !== undefined && this.#isDirect
+    const room = isDirect ? waitingBytesMax : waitingBytesMax - this.#bytes
+    const texts: Array<Uint8Array> = []
+    for (let bytes = 0; bytes < room && texts.length < items.length; ) {
+      const text = print(items[texts.length] as Item) // an index of the list
+      texts.push(text)
+      bytes += text.length
     }
-    for (const text of take(waitingBytesMax - this.#bytes)) this.#add(text)
+    this.#sentAt = now
+    if (isDirect ? !this.#writeOut(texts) : !this.#keep(texts)) {
+      // In the turn in which it was seen to be full: it may be emptied in the next one.
+      this.#isFull = true
+      this.#hasRoom.closeUnsafe()
+    }
+    return texts.length === items.length ? [] : items.slice(texts.length)
+  }
+
+  /** `write` takes more. */
+  get hasRoom(): boolean {
+    return !this.#isFull && this.#end === undefined
+  }
+
+  #writeOut(texts: ReadonlyArray<Uint8Array>): boolean {
+    return this.#response?.write(texts.length === 1 ? texts[0] : Buffer.concat(texts)) ?? false
+  }
+
+  #keep(texts: ReadonlyArray<Uint8Array>): boolean {
+    for (const text of texts) this.#add(text)
     this.#hasSome.openUnsafe()
     return this.#bytes < waitingBytesMax
+  }
+
+  #emptied(): void {
+    this.#isFull = false
+    this.#hasRoom.openUnsafe()
   }
 
   /** Tells the client that the stream is alive where nothing was sent for so long. Answers when to look again. */
@@ -167,6 +200,35 @@ class EventBody {
     this.#bytes += text.length
   }
 }
+
+/** Writes the items to the body until there are no more. They are handed on while the client takes them and nothing else waits. */
+const passOn = <Item, E>(
+  events: Stream.Stream<Item, E>,
+  body: EventBody,
+  print: (item: Item) => Uint8Array,
+  now: () => number,
+  hasBegun: Effect.Effect<unknown>
+): Effect.Effect<void, E> =>
+  Effect.gen(function* () {
+    const { next, handOn } = yield* openSource(events)
+    /** What was handed on and had no room. */
+    let left: ReadonlyArray<Item> = []
+    const take = (items: ReadonlyArray<Item>): boolean => {
+      left = body.write(items, print, now())
+      return left.length === 0 && body.hasRoom
+    }
+    const sendLeft = Effect.suspend(() => body.send(left, print, now()))
+    const sendNext = Effect.flatMap(next, (items) => Effect.andThen(hasBegun, body.send(items, print, now())))
+    while (true) {
+      yield* sendNext
+      yield* handOn(take)
+      yield* sendLeft
+      left = []
+    }
+  }).pipe(
+    Pull.catchDone(() => Effect.void),
+    Effect.scoped
+  )
 
 export type EventStream = Effect.Success<typeof makeEventStream>
 
@@ -212,8 +274,7 @@ export const makeEventStream = Effect.gen(function* () {
     const begun = yield* Deferred.make<void, QueryError>()
     const hasBegun = Deferred.succeed(begun, undefined)
     // Begun before the headers are sent, so that a fault can still be told by the status.
-    yield* events.pipe(
-      Stream.runForEachArray((items) => Effect.andThen(hasBegun, body.send(items, print, now))),
+    yield* passOn(events, body, print, now, hasBegun).pipe(
       Effect.matchCauseEffect({
         onSuccess: () => Effect.sync(() => body.end()),
         onFailure: (cause) =>
