@@ -1,10 +1,12 @@
 /** What is asked of the read model is given up where the host of its database died without a word. */
 import { assert, inject, it } from "@effect/vitest"
-import { Effect, Layer, Redacted } from "effect"
+import { Effect, Layer, Redacted, type Scope } from "effect"
 import type { AccountId } from "../../src/domain/Ids.ts"
 import type { StoreUnavailable } from "../../src/infra/eventstore/EventStore.ts"
+import { books } from "../../src/infra/readmodel/BooksProjection.ts"
 import { ReadModel } from "../../src/infra/readmodel/ReadModel.ts"
 import { ReadModelSql } from "../../src/infra/readmodel/ReadModelSql.ts"
+import { makeRebuildTables } from "../../src/infra/readmodel/RebuildTables.ts"
 import { WebhookStore } from "../../src/infra/webhooks/WebhookStore.ts"
 import { EventWriter, openAccount } from "../support/eventWriter.ts"
 import { freshReadModel, limitsOf, readModelOn } from "../support/readSides.ts"
@@ -20,11 +22,19 @@ const behindProxy = Effect.gen(function* () {
   const proxy = yield* tcpProxy(url.hostname, Number(url.port))
   url.port = String(proxy.port)
   const limits = limitsOf({
-    readSide: { readModelStatementMs: 1_000, sumSettleMsMax: 1_000, connectMs: 1_000 }
+    readSide: {
+      readModelStatementMs: 1_000,
+      sumSettleMsMax: 1_000,
+      rebuildIndexMsMax: 1_000,
+      swapMsMax: 1_000,
+      connectMs: 1_000
+    }
   })
-  const webhooks = Layer.provide(WebhookStore.layer, ReadModelSql.layer(Redacted.make(url.toString())))
+  const client = ReadModelSql.layer(Redacted.make(url.toString()))
+  const webhooks = Layer.provide(WebhookStore.layer, client)
   return {
     proxy,
+    client: Layer.provideMerge(client, limits),
     stores: Layer.provide(Layer.merge(readModelOn(url.toString()), webhooks), limits)
   }
 })
@@ -89,10 +99,15 @@ it.live("transactions end with an error, and those after them are committed", ()
     yield* Effect.gen(function* () {
       const model = yield* ReadModel
       const webhooks = yield* WebhookStore
-      const transactions: ReadonlyArray<Effect.Effect<unknown, StoreUnavailable>> = [
+      const opened = batchOf(new EventWriter().decide(openAccount("a")))
+      assert.isTrue(yield* model.apply(opened))
+      const held = { account: a, version: 1, hash: opened.moves[0]?.head.hash ?? "" }
+      const transactions: ReadonlyArray<Effect.Effect<unknown, { readonly message: string }>> = [
         model.declareSums(["a:"]),
         model.settleSum("a:"),
-        webhooks.create(webhookRow("w"), 10)
+        webhooks.create(webhookRow("w"), 10),
+        model.reload(held, 3, batchOf([])),
+        model.apply({ ...batchOf([]), skipped: { account: a, version: 9, reason: "a test", since: 1 } })
       ]
       proxy.silenceStatements()
       for (const error of yield* Effect.all(transactions.map(Effect.flip), { concurrency: "unbounded" }))
@@ -101,6 +116,34 @@ it.live("transactions end with an error, and those after them are committed", ()
       yield* Effect.all(transactions)
       assert.deepStrictEqual(yield* model.declaredSums, [{ prefix: "a:", isFilled: true }])
       assert.lengthOf(yield* webhooks.list, 1)
+      assert.lengthOf(yield* model.heldHeads({ after: "", limit: 10 }), 0)
+      assert.lengthOf(yield* model.skipped, 1)
     }).pipe(Effect.provide(stores), Effect.timeout("60 seconds"))
+  })
+)
+
+it.live("every step of a rebuild ends with an error", () =>
+  Effect.gen(function* () {
+    const { proxy, client } = yield* behindProxy
+    yield* Effect.gen(function* () {
+      const tables = yield* makeRebuildTables(books)
+      yield* Effect.scoped(tables.claim)
+      yield* tables.begin(new Map())
+      const steps: ReadonlyArray<Effect.Effect<unknown, { readonly message: string }, Scope.Scope>> = [
+        tables.progress,
+        tables.begin(new Map()),
+        tables.scannedTo({ after: { account: "", version: 0 }, events: 0, scanned: true }),
+        tables.index,
+        tables.liveEvents,
+        tables.analyze,
+        tables.dropOld,
+        tables.claim
+      ]
+      proxy.silenceStatements()
+      for (const error of yield* Effect.all(steps.map(Effect.flip), { concurrency: "unbounded" }))
+        assert.strictEqual(error.message, givenUp)
+      const error = yield* Effect.flip(tables.swap(Effect.void))
+      assert.include(error.message, "took longer than 1000 ms")
+    }).pipe(Effect.scoped, Effect.provide(client), Effect.timeout("60 seconds"))
   })
 )

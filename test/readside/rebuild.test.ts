@@ -12,6 +12,7 @@ import { deposit, EventWriter, openAccount, transfer } from "../support/eventWri
 import { assertCaughtUp, eventually, play } from "../support/readSides.ts"
 import { rebuildWorld } from "../support/rebuilds.ts"
 import { accountId } from "../support/storedEvents.ts"
+import { tcpProxy } from "../support/tcpProxy.ts"
 
 const ids = Array.from({ length: 30 }, (_, index) => `acc-${index}`)
 const round = (number: number) =>
@@ -259,6 +260,27 @@ describe("a rebuild", () => {
         yield* eventually(assertCaughtUp(eventWriter.log))
         assert.isDefined(yield* tables.progress, "it can be gone on with")
       }).pipe(Effect.provide(world.process))
+    })
+  )
+
+  it.live("is done where the answer to the COMMIT of its exchange was lost", () =>
+    Effect.gen(function* () {
+      const world = yield* rebuildWorld()
+      const eventWriter = new EventWriter()
+      yield* Effect.gen(function* () {
+        yield* filled(eventWriter, 1)
+        const url = new URL(world.databaseUrl)
+        const proxy = yield* tcpProxy(url.hostname, Number(url.port))
+        url.port = String(proxy.port)
+        yield* execute(world.databaseUrl, "UPDATE books_v1_balances SET balance = balance + 7")
+        proxy.loseAnswerBehind("DELETE FROM projection_rebuilds")
+        const through = ReadModelSql.layer(Redacted.make(url.toString()))
+        yield* Effect.provide(rebuild(books), through)
+        yield* eventually(assertCaughtUp(eventWriter.log))
+        const left = yield* (yield* ReadModelSql).unsafe("SELECT to_regclass('books_v1_old_balances') AS old")
+          .values
+        assert.deepStrictEqual(left, [[null]])
+      }).pipe(Effect.provide(world.process), Effect.scoped)
     })
   )
 })

@@ -16,6 +16,8 @@ export interface TcpProxy {
   readonly silence: () => void
   /** Connections to PostgreSQL are made, and what is asked over them is swallowed, as by a host that died without a word. */
   readonly silenceStatements: () => void
+  /** Once a client has sent this text, what it sends next over that connection reaches the server, and the answer is cut off with it. Once. */
+  readonly loseAnswerBehind: (text: string) => void
   /** Connections that are open now. */
   readonly connections: () => number
   /** Statements that were swallowed so. */
@@ -58,6 +60,7 @@ export const tcpProxy = (host: string, port: number) =>
       let mode: Mode = "forward"
       let delayMs = 0
       let swallowed = 0
+      let marker: string | undefined
       const below = makeRng()
       const pairs = new Set<readonly [Net.Socket, Net.Socket]>()
       const cutAll = (isReset: boolean) => {
@@ -79,6 +82,7 @@ export const tcpProxy = (host: string, port: number) =>
           upstream.end()
         }
         let piecesLeft = 1 + below(15)
+        let sinceMarker: number | undefined
         /** Whether this piece is the connection's last, and whether it is still sent on. */
         const pass = (cutting: Mode, sendOn: () => void) => {
           if (mode === "cutAtRandom" && --piecesLeft <= 0) {
@@ -90,10 +94,18 @@ export const tcpProxy = (host: string, port: number) =>
           else sendOn()
         }
         client.on("data", (bytes) => {
+          if (sinceMarker !== undefined) sinceMarker++
+          else if (marker !== undefined && bytes.includes(marker)) {
+            marker = undefined
+            sinceMarker = 0
+          }
           if (mode === "silenceStatements" && !isOpening(bytes)) swallowed++
           else pass("cutRequests", () => upstream.write(bytes))
         })
-        upstream.on("data", (bytes) => pass("cutAnswers", () => client.write(bytes)))
+        upstream.on("data", (bytes) => {
+          if (sinceMarker !== undefined && sinceMarker > 0) end()
+          else pass("cutAnswers", () => client.write(bytes))
+        })
         for (const socket of pair) socket.on("close", end).on("error", end)
       })
       server.listen(0, "127.0.0.1", () => {
@@ -116,6 +128,9 @@ export const tcpProxy = (host: string, port: number) =>
               cutRequests: set("cutRequests"),
               silence: set("silence"),
               silenceStatements: set("silenceStatements"),
+              loseAnswerBehind: (text) => {
+                marker = text
+              },
               connections: () => pairs.size,
               swallowed: () => swallowed,
               hold: set("hold"),

@@ -97,7 +97,11 @@ export const rebuild = Effect.fn("Rebuild.rebuild")(function* (
   yield* Effect.repeat(follow, { until: (loaded) => loaded <= smallStep })
   yield* tables.analyze
   yield* progress.tell("exchanging the tables")
-  yield* Effect.retry(Effect.andThen(follow, tables.swap(follow)), { times: swapTriesMax })
+  // Looked at each time: where the COMMIT of a try was done and its answer lost, the tables have been exchanged.
+  const exchange = Effect.flatMap(tables.progress, (left) =>
+    left === undefined ? Effect.void : Effect.andThen(follow, tables.swap(follow))
+  )
+  yield* Effect.retry(exchange, { times: swapTriesMax })
   yield* tables.dropOld
   if (hasSums(projection)) yield* fillSums
   return {

@@ -14,7 +14,7 @@ import { bool, columns, text, textArray } from "../postgres/Columns.ts"
 import { inPrefix, prefixParams } from "./IdRanges.ts"
 import type { DeclaredSum, ReadModel } from "./ReadModel.ts"
 import { assetSumColumns, sumColumns } from "./ReadModelRows.ts"
-import { inTransaction, makeQuery } from "./ReadModelSql.ts"
+import { boundOf, inTransaction, makeQuery } from "./ReadModelSql.ts"
 import { nextGeneration } from "./RebuildTables.ts"
 
 const tables = "books_v1"
@@ -60,12 +60,12 @@ export const makeDeclaredSums = (
   sql: PgClient,
   limits: Pick<ReadSideLimits, "sumSettleMsMax" | "swapMsMax" | "connectMs" | "readModelStatementMs">
 ): Pick<ReadModel["Service"], "declaredSums" | "declareSums" | "settleSum"> => {
-  const { connectMs, readModelStatementMs, sumSettleMsMax, swapMsMax } = limits
+  const { connectMs, sumSettleMsMax, swapMsMax } = limits
   const query = makeQuery(sql, limits)
   return {
     declaredSums: Effect.map(query(declared), (rows) => rows.map((row) => declaredColumns.decode(row))),
     declareSums: (prefixes) =>
-      inTransaction(sql, connectMs + readModelStatementMs, (run) =>
+      inTransaction(sql, boundOf(limits), (run) =>
         Effect.gen(function* () {
           yield* run(`SET LOCAL lock_timeout = ${swapMsMax}`)
           // No batch is under way that was folded under the former prefixes, and none begins before the end of this.

@@ -1,8 +1,8 @@
 /** The bounded pools of connections to the read model's database, and how its errors are told. */
-import { PgClient } from "@effect/sql-pg"
+import { PgClient, type PgConnection } from "@effect/sql-pg"
 import { Context, Effect, Layer, type Redacted } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
-import type { SqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { LedgerConfig } from "../config/LedgerConfig.ts"
 import { ReadSideConfig, type ReadSideLimits } from "../config/ReadSideConfig.ts"
 import { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
@@ -80,61 +80,101 @@ export const toUnavailable = (error: SqlError): StoreUnavailable =>
   new StoreUnavailable({ store: "read model", reason: describeSqlError(error) })
 
 /** Rows as arrays of values, in the order of the SELECT. */
-export const valuesOf = (
+const valuesOf = (
   sql: PgClient.PgClient,
   text: string,
   params: ReadonlyArray<unknown>
 ): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError> => sql.unsafe(text, params).values
 
-/**
- * What the database does not answer is given up at this end too. Its own limit on a statement does not help where it is not reached, and
- * what was sent to a host that died without a word is given up by TCP only after a quarter of an hour.
- */
-const answeredWithin =
-  (boundMs: number) =>
-  <A, R>(asked: Effect.Effect<A, SqlError, R>): Effect.Effect<A, StoreUnavailable, R> =>
-    givenUpAfter(boundMs)(Effect.mapError(asked, toUnavailable))
-
-/** Runs one statement of a transaction. */
-type RunInTransaction = (
+/** Runs one statement on a connection, of a transaction or not; fails with E where the database refuses it, or does not answer in time. */
+type RunOnConnection<E> = (
   text: string,
   params?: ReadonlyArray<unknown>
-) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, StoreUnavailable>
+) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, E>
 
-/**
- * Begins a transaction, which is rolled back with the scope unless it was committed by then. Each statement of it is given up after so many
- * milliseconds, the first and the last as well: those that effect sends itself for a transaction it waits for, however long that takes.
- */
-export const begin = Effect.fnUntraced(function* (sql: PgClient.PgClient, boundMs: number, mode = "") {
-  const inTime = answeredWithin(boundMs)
+/** A connection of its own until the scope ends. Each statement on it is given up after so many milliseconds. */
+const reserveRaw = Effect.fnUntraced(function* (sql: PgClient.PgClient, boundMs: number) {
+  const inTime = givenUpAfter(boundMs)
   const connection = yield* inTime(sql.reserve)
-  const run: RunInTransaction = (text, params = []) =>
+  const run: RunOnConnection<SqlError | StoreUnavailable> = (text, params = []) =>
     inTime(
       params.length === 0
         ? connection.executeValuesUnprepared(text, [])
         : connection.executeValues(text, params)
     )
+  return { connection, inTime, run }
+})
+
+/**
+ * Begins a transaction, which is rolled back with the scope unless it was committed by then. Each statement of it is given up after so many
+ * milliseconds, the first and the last as well: those that effect sends itself for a transaction it waits for, however long that takes.
+ * Its errors are as the database tells them.
+ */
+const beginRaw = Effect.fnUntraced(function* (sql: PgClient.PgClient, boundMs: number, mode = "") {
+  const { connection, inTime, run } = yield* reserveRaw(sql, boundMs)
   let isOpen = true
   yield* Effect.addFinalizer(() => (isOpen ? Effect.ignore(run("ROLLBACK")) : Effect.void))
   yield* run(`BEGIN ${mode}`)
-  const commit = Effect.map(run("COMMIT"), () => {
+  const commit = Effect.flatMap(inTime(connection.executeRaw("COMMIT", [])), (answer) => {
     isOpen = false
+    const { command } = answer as PgConnection.Result // the driver's type
+    // The server answers ROLLBACK where a statement had failed.
+    return command === "COMMIT"
+      ? Effect.void
+      : Effect.fail(
+          new StoreUnavailable({
+            store: "read model",
+            reason: "the transaction was rolled back, because a statement of it had failed"
+          })
+        )
   })
   return { run, commit }
 })
 
-/** The same around what it is begun for. */
-export const inTransaction = <A>(
+const inWords = <A, E, R>(
+  self: Effect.Effect<A, SqlError | E, R>
+): Effect.Effect<A, StoreUnavailable | E, R> =>
+  Effect.mapError(self, (error) => (isSqlError(error) ? toUnavailable(error) : error))
+
+const runInWords =
+  (run: RunOnConnection<SqlError | StoreUnavailable>): RunOnConnection<StoreUnavailable> =>
+  (text, params) =>
+    inWords(run(text, params))
+
+/** `reserveRaw` for who need not know what went wrong. */
+export const reserve = (sql: PgClient.PgClient, boundMs: number) =>
+  Effect.map(inWords(reserveRaw(sql, boundMs)), ({ run }) => ({ run: runInWords(run) }))
+
+/** `beginRaw` for those. */
+export const begin = (sql: PgClient.PgClient, boundMs: number, mode?: string) =>
+  Effect.map(inWords(beginRaw(sql, boundMs, mode)), ({ run, commit }) => ({
+    run: runInWords(run),
+    commit: inWords(commit)
+  }))
+
+/** A transaction around what it is begun for. Its errors are as the database tells them. */
+export const inTransactionRaw = <A, E>(
   sql: PgClient.PgClient,
   boundMs: number,
-  use: (run: RunInTransaction) => Effect.Effect<A, StoreUnavailable>
-): Effect.Effect<A, StoreUnavailable> =>
-  begin(sql, boundMs).pipe(
+  use: (run: RunOnConnection<SqlError | StoreUnavailable>) => Effect.Effect<A, E>
+): Effect.Effect<A, E | SqlError | StoreUnavailable> =>
+  beginRaw(sql, boundMs).pipe(
     Effect.flatMap(({ run, commit }) => Effect.tap(use(run), commit)),
     Effect.scoped
   )
 
-/** As `answeredWithin`, of what tells in its own way what else went wrong. */
+/** The same for who need not know what went wrong. */
+export const inTransaction = <A, E>(
+  sql: PgClient.PgClient,
+  boundMs: number,
+  use: (run: RunOnConnection<StoreUnavailable>) => Effect.Effect<A, E>
+): Effect.Effect<A, E | StoreUnavailable> =>
+  inWords(inTransactionRaw(sql, boundMs, (run) => use(runInWords(run))))
+
+/**
+ * What the database does not answer is given up at this end too. Its own limit on a statement does not help where it is not reached, and
+ * what was sent to a host that died without a word is given up by TCP only after a quarter of an hour.
+ */
 const givenUpAfter =
   (boundMs: number) =>
   <A, E, R>(asked: Effect.Effect<A, E, R>): Effect.Effect<A, E | StoreUnavailable, R> =>
@@ -146,14 +186,18 @@ const givenUpAfter =
 
 type Patience = Pick<ReadSideLimits, "connectMs" | "readModelStatementMs">
 
+/** As long as opening a connection and a statement may take, in milliseconds. */
+export const boundOf = ({ connectMs, readModelStatementMs }: Patience): number =>
+  connectMs + readModelStatementMs
+
 /** Runs one statement, for as long as opening a connection and the statement itself may take. Its errors are as the database tells them. */
-export const makeRun = (sql: PgClient.PgClient, { connectMs, readModelStatementMs }: Patience) => {
-  const inTime = givenUpAfter(connectMs + readModelStatementMs)
+export const makeRun = (sql: PgClient.PgClient, limits: Patience) => {
+  const inTime = givenUpAfter(boundOf(limits))
   return (text: string, params: ReadonlyArray<unknown>) => inTime(valuesOf(sql, text, params))
 }
 
 /** The same for who need not know what went wrong. */
-export const makeQuery = (sql: PgClient.PgClient, { connectMs, readModelStatementMs }: Patience) => {
-  const inTime = answeredWithin(connectMs + readModelStatementMs)
-  return (text: string, params: ReadonlyArray<unknown> = []) => inTime(valuesOf(sql, text, params))
+export const makeQuery = (sql: PgClient.PgClient, limits: Patience) => {
+  const run = makeRun(sql, limits)
+  return (text: string, params: ReadonlyArray<unknown> = []) => inWords(run(text, params))
 }

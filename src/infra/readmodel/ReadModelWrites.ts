@@ -5,7 +5,7 @@
 import { PgTypes } from "@effect/sql-pg"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import { Effect, Random } from "effect"
-import type { SqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { AccountId } from "../../domain/Ids.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import type { StoreUnavailable } from "../eventstore/EventStoreTypes.ts"
@@ -32,7 +32,7 @@ import {
   skippedColumns,
   toHead
 } from "./ReadModelRows.ts"
-import { makeQuery, makeRun, toUnavailable } from "./ReadModelSql.ts"
+import { boundOf, inTransactionRaw, makeQuery, makeRun, toUnavailable } from "./ReadModelSql.ts"
 
 /** Over the tables of `prefix`. Queries of this process that wait for an account are woken when it was written. */
 export const makeProjectionWrites = Effect.fnUntraced(function* (
@@ -61,6 +61,8 @@ type Query = (
   statement: string,
   params: ReadonlyArray<unknown>
 ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, StoreUnavailable>
+/** Runs one statement, in a transaction or by itself. */
+type Run = ReturnType<typeof makeRun>
 type Statements = ReturnType<typeof statementsOf> & { readonly look: string }
 
 const makeHeadReads = (query: Query, text: Statements, prefix: string) =>
@@ -117,31 +119,32 @@ const makeBatches = Effect.fnUntraced(function* (sql: PgClient, projection: Proj
   const waiters = yield* ProjectionWaiters
   const text = statementsOf(prefix)
   const signal = yield* makeMovedSignal
+  const limits = yield* ReadSideConfig
   // The reconciler catches up accounts one page after another: one that hung would keep it from all others.
-  const run = makeRun(sql, yield* ReadSideConfig)
+  const run = makeRun(sql, limits)
   /** Rows whose `texts` and parameters are guarded: the statement fails with the signal where the guard says so. */
-  const guarded = ({ text: own, params, holds }: Guard, pieces: ReadonlyArray<Written>) =>
-    run(guardedStatement(own, holds, params.length, pieces), [
+  const guarded = (own: Run, { text: guard, params, holds }: Guard, pieces: ReadonlyArray<Written>) =>
+    own(guardedStatement(guard, holds, params.length, pieces), [
       ...params,
       PgTypes.text(signal.text),
       ...pieces.flatMap((piece) => piece.params)
     ])
 
-  const write = Effect.fnUntraced(function* (batch: BooksBatch) {
+  const write = Effect.fnUntraced(function* (own: Run, batch: BooksBatch) {
     const checkpoints =
       batch.checkpoints.length === 0
         ? []
         : [{ text: text.setCheckpoint, params: checkpointParams(batch.checkpoints) }]
     if (batch.moves.length > 0) {
-      yield* guarded(moveGuard(prefix, batch), [...projection.write(prefix, batch), ...checkpoints])
-    } else for (const { text: alone, params } of checkpoints) yield* run(alone, params)
+      yield* guarded(own, moveGuard(prefix, batch), [...projection.write(prefix, batch), ...checkpoints])
+    } else for (const { text: alone, params } of checkpoints) yield* own(alone, params)
   })
 
   /** A person's decision is nowhere else: unlike all other rows, which the log has, it is on disk when this ends. */
-  const writeDecision = Effect.fnUntraced(function* (batch: BooksBatch, skipped: Parked) {
-    yield* run("SET LOCAL synchronous_commit = on", [])
-    yield* write(batch)
-    yield* run(text.skip, skippedColumns.values(skipped))
+  const writeDecision = Effect.fnUntraced(function* (own: Run, batch: BooksBatch, skipped: Parked) {
+    yield* own("SET LOCAL synchronous_commit = on", [])
+    yield* write(own, batch)
+    yield* own(text.skip, skippedColumns.values(skipped))
   })
 
   const outcome = <E>(self: Effect.Effect<unknown, SqlError | E>, batch: BooksBatch) =>
@@ -151,15 +154,17 @@ const makeBatches = Effect.fnUntraced(function* (sql: PgClient, projection: Proj
     }).pipe(Effect.catchIf(isSqlError, (error) => failureOf(error, signal)))
 
   return {
-    apply: (batch) =>
-      outcome(
+    apply: (batch) => {
+      const { skipped } = batch
+      return outcome(
         Effect.suspend(() =>
-          batch.skipped === undefined
-            ? write(batch)
-            : sql.withTransaction(writeDecision(batch, batch.skipped))
+          skipped === undefined
+            ? write(run, batch)
+            : inTransactionRaw(sql, boundOf(limits), (own) => writeDecision(own, batch, skipped))
         ),
         batch
-      ),
+      )
+    },
     reload: (
       held,
       partition,
@@ -168,10 +173,10 @@ const makeBatches = Effect.fnUntraced(function* (sql: PgClient, projection: Proj
       const { erase } = projection
       if (erase === undefined) return Effect.fail(new ReloadUnsupported({ projection: prefix }))
       return outcome(
-        sql.withTransaction(
+        inTransactionRaw(sql, boundOf(limits), (own) =>
           Effect.andThen(
-            guarded(eraseGuard(prefix, held), erase(prefix, { account: held.account, partition })),
-            write(batch)
+            guarded(own, eraseGuard(prefix, held), erase(prefix, { account: held.account, partition })),
+            write(own, batch)
           )
         ),
         batch
@@ -265,9 +270,6 @@ const eraseGuard = (prefix: string, { account, version, hash }: HeldHead): Guard
   params: [PgTypes.text(account), int8Value(version), PgTypes.text(hash)],
   holds: "EXISTS (SELECT 1 FROM erased)"
 })
-
-const isSqlError = (error: unknown): error is SqlError =>
-  typeof error === "object" && error !== null && "_tag" in error && error._tag === "SqlError"
 
 /**
  * `false` where another projector was faster; `RowsRefused` where the rows are at fault, so that the same batch would

@@ -5,14 +5,12 @@
 import { PgTypes } from "@effect/sql-pg"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import { Clock, Data, Effect } from "effect"
-import type { SqlError } from "effect/sql/SqlError"
 import type { Instant } from "../../domain/Ids.ts"
 import { ReadSideConfig } from "../config/ReadSideConfig.ts"
 import { type EventKey, StoreUnavailable, type WriterId } from "../eventstore/EventStoreTypes.ts"
 import { bool, columns, int8, int8Array, text, textArray, timestamptz } from "../postgres/Columns.ts"
-import { describeSqlError } from "../postgres/SqlState.ts"
 import { hasSums, type Projection, prefixOf, rebuildMarks, sumPrefixesTable, tablesOf } from "./Projection.ts"
-import { ReadModelSql, toUnavailable, valuesOf } from "./ReadModelSql.ts"
+import { boundOf, inTransaction, makeQuery, ReadModelSql, reserve } from "./ReadModelSql.ts"
 
 /** How far a rebuild has come. */
 interface RebuildProgress {
@@ -86,70 +84,71 @@ const indexOn = (table: string, [index, constraint]: ReadonlyArray<unknown>): st
       )
     : `ALTER TABLE ${table} ADD ${String(constraint)}`
 
+/** Runs one statement, of a transaction or by itself. */
+type Run = (
+  statement: string,
+  params?: ReadonlyArray<unknown>
+) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, StoreUnavailable>
+
 /** What every step works on. */
 interface Parts {
-  readonly sql: PgClient
   readonly projection: Projection
   /** Prefixes of the live tables, of those that are filled, and of those that were exchanged. */
   readonly prefix: string
   readonly next: string
   readonly old: string
   readonly tables: ReadonlyArray<string>
-  readonly run: (
-    statement: string,
-    params?: ReadonlyArray<unknown>
-  ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError>
 }
 
 export const makeRebuildTables = Effect.fnUntraced(function* (projection: Projection) {
   const sql = yield* ReadModelSql
-  const { swapMsMax, rebuildIndexMsMax } = yield* ReadSideConfig
+  const limits = yield* ReadSideConfig
+  const { connectMs, rebuildIndexMsMax, swapMsMax } = limits
   const prefix = prefixOf(projection)
   const parts: Parts = {
-    sql,
     projection,
     prefix,
     next: `${prefix}_${rebuildMarks.next}`,
     old: `${prefix}_${rebuildMarks.old}`,
-    tables: tablesOf(projection),
-    run: (statement, params = []) => valuesOf(sql, statement, params)
+    tables: tablesOf(projection)
   }
-  const { run, next, old, tables } = parts
-  const answered = <A>(self: Effect.Effect<A, SqlError>) => Effect.mapError(self, toUnavailable)
-  /** A statement that takes the longer, the larger the tables are: the limit of others would end each rebuild of large ones. */
-  const patiently = (statement: string) =>
-    answered(
-      sql.withTransaction(
-        Effect.andThen(run(`SET LOCAL statement_timeout = ${rebuildIndexMsMax}`), run(statement))
-      )
+  const { next, old, tables } = parts
+  const run: Run = makeQuery(sql, limits)
+  /** For statements that take the longer, the larger the tables are: the limit of others would end each rebuild of large ones. */
+  const patiently = <A>(use: (run: Run) => Effect.Effect<A, StoreUnavailable>) =>
+    inTransaction(sql, connectMs + rebuildIndexMsMax, (own) =>
+      Effect.andThen(own(`SET LOCAL statement_timeout = ${rebuildIndexMsMax}`), use(own))
     )
 
   return {
-    /** Of the rebuild that is under way or was broken off; none where there is none. */
-    progress: Effect.map(answered(run(progressOf, [PgTypes.text(prefix)])), ([row]) =>
+    /** Of the rebuild that is under way or was broken off; none where there is none, or the tables have been exchanged. */
+    progress: Effect.map(run(progressOf, [PgTypes.text(prefix)]), ([row]) =>
       row === undefined ? undefined : toProgress(row)
     ),
     /** Makes empty tables. The writers' tails must be from before the log is read: what is later is found behind them. */
-    begin: (tails: ReadonlyMap<WriterId, number>) => answered(sql.withTransaction(begin(parts, tails))),
+    begin: (tails: ReadonlyMap<WriterId, number>) =>
+      inTransaction(sql, boundOf(limits), (own) => begin(own, parts, tails)),
     scannedTo: (to: Omit<RebuildProgress, "startedAt">) =>
-      answered(run(noteScanned, scanned.values({ ...to, ...to.after, prefix }))),
+      run(noteScanned, scanned.values({ ...to, ...to.after, prefix })),
     /** Makes the indexes that `begin` left out, once all rows are there. Nothing to do where they were made. */
     index: Effect.forEach(
       projection.appended ?? [],
-      (table) => answered(sql.withTransaction(makeIndexes(parts, table, rebuildIndexMsMax))),
+      (table) => patiently((own) => makeIndexes(own, parts, table)),
       { discard: true }
     ),
     /** The number of events in the live tables: about as many as the rebuild will read. */
     liveEvents: Effect.map(
-      patiently(`SELECT coalesce(sum(version), 0)::int8 FROM ${prefix}_balances`),
+      patiently((own) => own(`SELECT coalesce(sum(version), 0)::int8 FROM ${prefix}_balances`)),
       (rows) => Number(rows[0]?.[0])
     ),
     /** Statistics for the planner, which belong to a table and are not exchanged with the names. */
-    analyze: Effect.forEach(tables, (table) => patiently(`ANALYZE ${next}_${table}`), { discard: true }),
-    swap: <E>(catchUp: Effect.Effect<unknown, E>) => swap(parts, swapMsMax, catchUp),
-    dropOld: answered(drop(parts, old)),
+    analyze: Effect.forEach(tables, (table) => patiently((own) => own(`ANALYZE ${next}_${table}`)), {
+      discard: true
+    }),
+    swap: <E>(catchUp: Effect.Effect<unknown, E>) => swap(sql, connectMs, parts, swapMsMax, catchUp),
+    dropOld: drop(run, parts, old),
     /** One rebuild of a projection at a time, on a connection of its own; free again when that connection breaks. */
-    claim: claim(sql, prefix)
+    claim: claim(sql, boundOf(limits), prefix)
   }
 })
 
@@ -160,11 +159,11 @@ const toProgress = (row: ReadonlyArray<unknown>): RebuildProgress => {
 
 const namesOf = ({ tables }: Parts, of: string): string => tables.map((table) => `${of}_${table}`).join(", ")
 
-const drop = (parts: Parts, of: string) => parts.run(`DROP TABLE IF EXISTS ${namesOf(parts, of)}`)
+const drop = (run: Run, parts: Parts, of: string) => run(`DROP TABLE IF EXISTS ${namesOf(parts, of)}`)
 
-const begin = Effect.fnUntraced(function* (parts: Parts, tails: ReadonlyMap<WriterId, number>) {
-  const { run, projection, prefix, next, tables } = parts
-  yield* drop(parts, next)
+const begin = Effect.fnUntraced(function* (run: Run, parts: Parts, tails: ReadonlyMap<WriterId, number>) {
+  const { projection, prefix, next, tables } = parts
+  yield* drop(run, parts, next)
   for (const table of tables) {
     const later = projection.appended?.includes(table) === true ? " EXCLUDING INDEXES" : ""
     yield* run(`CREATE TABLE ${next}_${table} (LIKE ${prefix}_${table} INCLUDING ALL${later})`)
@@ -186,13 +185,8 @@ const begin = Effect.fnUntraced(function* (parts: Parts, tails: ReadonlyMap<Writ
 })
 
 /** The indexes of a table are made all together or not at all, so a table that has one has all. */
-const makeIndexes = Effect.fnUntraced(function* (
-  { run, prefix, next }: Parts,
-  table: string,
-  statementMsMax: number
-) {
+const makeIndexes = Effect.fnUntraced(function* (run: Run, { prefix, next }: Parts, table: string) {
   if ((yield* run(indexesOf, [PgTypes.text(`${next}_${table}`)])).length > 0) return
-  yield* run(`SET LOCAL statement_timeout = ${statementMsMax}`)
   for (const index of yield* run(indexesOf, [PgTypes.text(`${prefix}_${table}`)])) {
     yield* run(indexOn(`${next}_${table}`, index))
   }
@@ -202,42 +196,42 @@ const makeIndexes = Effect.fnUntraced(function* (
  * In one transaction: projectors are made to wait, `catchUp` brings the new tables to the end of the log, and readers wait
  * for as long as the names change hands. Projectors and readers that come later work on the new tables.
  */
-const swap = <E>(parts: Parts, swapMsMax: number, catchUp: Effect.Effect<unknown, E>) => {
-  const { sql, run, prefix, next, old, tables } = parts
+const swap = <E>(
+  sql: PgClient,
+  connectMs: number,
+  parts: Parts,
+  swapMsMax: number,
+  catchUp: Effect.Effect<unknown, E>
+): Effect.Effect<void, E | StoreUnavailable> => {
+  const { prefix, next, old, tables } = parts
   const names = namesOf(parts, prefix)
-  return sql
-    .withTransaction(
-      Effect.gen(function* () {
-        yield* run(`SET LOCAL lock_timeout = ${swapMsMax}`)
-        // Otherwise a process that freezes in here would hold up all others.
-        yield* run(`SET LOCAL idle_in_transaction_session_timeout = ${swapMsMax * 2}`)
-        yield* run(`LOCK TABLE ${names} IN SHARE ROW EXCLUSIVE MODE`)
-        yield* catchUp
-        if (hasSums(parts.projection)) yield* declareAgain(parts)
-        yield* run(`LOCK TABLE ${names} IN ACCESS EXCLUSIVE MODE`)
-        for (const table of tables) {
-          yield* run(`ALTER TABLE ${prefix}_${table} RENAME TO ${old}_${table}`)
-          yield* run(`ALTER TABLE ${next}_${table} RENAME TO ${prefix}_${table}`)
-        }
-        const now = yield* Clock.currentTimeMillis
-        yield* run(nextGeneration, [PgTypes.text(prefix), PgTypes.timestamptz(now)])
-        yield* run(endProgress, [PgTypes.text(prefix)])
-      })
-    )
-    .pipe(
-      Effect.timeoutOrElse({
-        duration: swapMsMax,
-        orElse: () => {
-          const reason = `exchanging the tables of ${prefix} with the rebuilt ones took longer than ${swapMsMax} ms`
-          return Effect.fail(new StoreUnavailable({ store: "read model", reason }))
-        }
-      }),
-      Effect.mapError((error) => (isOfSql(error) ? toUnavailable(error) : error))
-    )
+  const exchange = Effect.fnUntraced(function* (run: Run) {
+    yield* run(`SET LOCAL lock_timeout = ${swapMsMax}`)
+    // Otherwise a process that freezes in here would hold up all others.
+    yield* run(`SET LOCAL idle_in_transaction_session_timeout = ${swapMsMax * 2}`)
+    yield* run(`LOCK TABLE ${names} IN SHARE ROW EXCLUSIVE MODE`)
+    yield* catchUp
+    if (hasSums(parts.projection)) yield* declareAgain(run, parts)
+    yield* run(`LOCK TABLE ${names} IN ACCESS EXCLUSIVE MODE`)
+    for (const table of tables) {
+      yield* run(`ALTER TABLE ${prefix}_${table} RENAME TO ${old}_${table}`)
+      yield* run(`ALTER TABLE ${next}_${table} RENAME TO ${prefix}_${table}`)
+    }
+    const now = yield* Clock.currentTimeMillis
+    yield* run(nextGeneration, [PgTypes.text(prefix), PgTypes.timestamptz(now)])
+    yield* run(endProgress, [PgTypes.text(prefix)])
+  })
+  return Effect.timeoutOrElse(inTransaction(sql, connectMs + swapMsMax, exchange), {
+    duration: swapMsMax,
+    orElse: () => {
+      const reason = `exchanging the tables of ${prefix} with the rebuilt ones took longer than ${swapMsMax} ms`
+      return Effect.fail(new StoreUnavailable({ store: "read model", reason }))
+    }
+  })
 }
 
 /** The prefixes that were declared since the new tables were made are to be filled; those that are declared no more leave. */
-const declareAgain = Effect.fnUntraced(function* ({ run, prefix, next }: Parts) {
+const declareAgain = Effect.fnUntraced(function* (run: Run, { prefix, next }: Parts) {
   const [live, made] = [`${prefix}_${sumPrefixesTable}`, `${next}_${sumPrefixesTable}`]
   yield* run(`DELETE FROM ${made} WHERE prefix NOT IN (SELECT prefix FROM ${live})`)
   yield* run(`DELETE FROM ${next}_prefix_sums WHERE prefix NOT IN (SELECT prefix FROM ${live})`)
@@ -246,19 +240,11 @@ const declareAgain = Effect.fnUntraced(function* ({ run, prefix, next }: Parts) 
   )
 })
 
-const isOfSql = <E>(error: E | SqlError): error is SqlError =>
-  typeof error === "object" && error !== null && "_tag" in error && error._tag === "SqlError"
-
-const claim = (sql: PgClient, prefix: string) =>
+const claim = (sql: PgClient, boundMs: number, prefix: string) =>
   Effect.gen(function* () {
-    const connection = yield* Effect.mapError(sql.reserve, toUnavailable)
+    const { run } = yield* reserve(sql, boundMs)
     const ask = (call: string) =>
-      Effect.mapError(
-        connection.executeValues(`SELECT ${call}(hashtext($1))`, [
-          PgTypes.text(`chronicle rebuild ${prefix}`)
-        ]),
-        (error) => new StoreUnavailable({ store: "read model", reason: describeSqlError(error) })
-      )
+      run(`SELECT ${call}(hashtext($1))`, [PgTypes.text(`chronicle rebuild ${prefix}`)])
     const [row] = yield* ask("pg_try_advisory_lock")
     if (row?.[0] !== true) return yield* new RebuildRunning({ projection: prefix })
     yield* Effect.addFinalizer(() => Effect.ignore(ask("pg_advisory_unlock")))

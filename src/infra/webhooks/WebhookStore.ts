@@ -22,7 +22,7 @@ import {
   timestamptz,
   toInstant
 } from "../postgres/Columns.ts"
-import { inTransaction, makeQuery, ReadModelSql } from "../readmodel/ReadModelSql.ts"
+import { boundOf, inTransaction, makeQuery, ReadModelSql } from "../readmodel/ReadModelSql.ts"
 
 /** A secret, which no log prints. */
 type Secret = Redacted.Redacted
@@ -204,7 +204,7 @@ function makeSql(sql: PgClient, limits: ReadSideLimits): WebhookStore["Service"]
 
   return {
     create: (row, max) =>
-      inTransaction(sql, limits.connectMs + limits.readModelStatementMs, (run) =>
+      inTransaction(sql, boundOf(limits), (run) =>
         Effect.gen(function* () {
           yield* run(statements.durable)
           yield* run(statements.lock)
