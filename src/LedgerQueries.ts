@@ -361,7 +361,10 @@ export const ledgerQueries = {
       from: option(Bound),
       to: option(Bound),
       axis: option(Schema.Literals(["recorded", "effective"])),
-      types: option(Schema.Array(LineType).check(Schema.isMinLength(1))),
+      types: option(
+        // Each is named once at most, in whatever order.
+        Schema.Array(LineType).check(Schema.isMinLength(1), Schema.isMaxLength(LineType.literals.length))
+      ),
       counterparty: option(Counterparty),
       ...page,
       ...consistency

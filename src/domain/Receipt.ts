@@ -58,16 +58,21 @@ const readPosition = Schema.decodeUnknownResult(
   Schema.Struct({ account: AccountId, version: Schema.NumberFromString.check(Schema.isInt()) })
 )
 
-/** The positions of a token; `InvalidCommand` with the part that is none. */
+/** More characters than the read token of a command on the most accounts has. */
+const tokenCharactersMax = 50_000
+
+/** The positions of a token; `InvalidCommand` with the part that is none. A longer one than there may be is not looked at. */
 export const parseToken = (token: string): Result.Result<ReadonlyArray<Position>, InvalidCommand> =>
-  Result.all(
-    token.split(",").map((part) => {
-      const [account, version, ...beyond] = part.split("@")
-      // Digits alone: a number of JavaScript may also be written 0x1 or 1e3, or be empty.
-      const isPlain = beyond.length === 0 && /^\d+$/.test(version ?? "")
-      const position = isPlain ? { account, version } : part
-      return Result.mapError(readPosition(position), () =>
-        InvalidCommand.at("readToken", `"${part.slice(0, 100)}" is no account@version`)
-      )
-    })
+  token.length > tokenCharactersMax
+    ? Result.fail(InvalidCommand.at("readToken", `has more than ${tokenCharactersMax} characters`))
+    : Result.all(token.split(",").map(parsePosition))
+
+const parsePosition = (part: string): Result.Result<Position, InvalidCommand> => {
+  const [account, version, ...beyond] = part.split("@")
+  // Digits alone: a number of JavaScript may also be written 0x1 or 1e3, or be empty.
+  const isPlain = beyond.length === 0 && /^\d+$/.test(version ?? "")
+  const position = isPlain ? { account, version } : part
+  return Result.mapError(readPosition(position), () =>
+    InvalidCommand.at("readToken", `"${part.slice(0, 100)}" is no account@version`)
   )
+}

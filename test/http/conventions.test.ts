@@ -741,6 +741,7 @@ layer(memoryLedger, { excludeTestServices: true })("a question over HTTP", (it) 
           ["from=2026-01-02&to=2026-01-01", "from"],
           ["axis=sideways", "axis"],
           ["types=Deposited&types=Invented", "types"],
+          [Array.from({ length: 17 }, () => "types=Deposited").join("&"), "types"],
           [Array.from({ length: 101 }, () => "types=Invented").join("&"), "query"],
           ["readToken=a%401", "readToken"]
         ]

@@ -248,6 +248,9 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
           }
         for (const asked of withToken(readToken)) assert.strictEqual(yield* outcome(asked), "done")
         for (const asked of withToken("other:a")) assert.strictEqual(yield* outcome(asked), "InvalidCommand")
+        // One that is too long is not looked at, whatever it names: a node would do nothing else meanwhile.
+        for (const asked of withToken(`${"shop:a@1,".repeat(6_000)}other:a@1`))
+          assert.strictEqual(yield* outcome(asked), "InvalidCommand")
         assert.strictEqual(yield* outcome(shop.accounts({ cursor: "other:a" })), "Forbidden")
       })
     )

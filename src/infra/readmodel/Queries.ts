@@ -136,8 +136,7 @@ export class Queries extends Context.Service<
 
 const rowsDefault = 100
 
-/** More characters, and more positions, than the read token of a command on the most accounts. */
-const tokenMax = 50_000
+/** More positions than the read token of a command on the most accounts has. */
 const positionsMax = 2_500
 
 const makeQueries = Effect.gen(function* () {
@@ -147,8 +146,6 @@ const makeQueries = Effect.gen(function* () {
 
   const awaitToken = (token: string | undefined): Effect.Effect<void, QueryError> => {
     if (token === undefined) return Effect.void
-    if (token.length > tokenMax)
-      return Effect.fail(InvalidCommand.at("readToken", `has more than ${tokenMax} characters`))
     return Effect.flatMap(
       Effect.fromResult(parseToken(token)),
       (positions): Effect.Effect<void, QueryError> =>
