@@ -80,16 +80,23 @@ export const makeLookup = (tokens: ReadonlyArray<Token>) => {
   }
 }
 
-/** Reads the configuration; the message about a fault quotes nothing of it. */
+/**
+ * Reads the configuration; the message about a fault quotes nothing of it. An unknown field is mostly a mistyped one: without the
+ * `accounts` that were meant a caller might name every account.
+ */
 export const parseTokens = (json: Redacted.Redacted): Result.Result<ReadonlyArray<Token>, string> => {
-  const parsed = Schema.decodeUnknownResult(Tokens)(Redacted.value(json))
+  const parsed = Schema.decodeUnknownResult(Tokens)(Redacted.value(json), { onExcessProperty: "error" })
   if (Result.isFailure(parsed))
     return Result.fail(
-      'must be a JSON array of {"name", "sha256", "scopes": ["read" | "command" | "audit" | "admin"], "accounts"?: [prefix], "commandIds"?: [prefix]}; ' +
+      'must be a JSON array of {"name", "sha256", "scopes": ["read" | "command" | "audit" | "admin"], "accounts"?: [prefix], "commandIds"?: [prefix]} without other fields; ' +
         "`chronicle token` prints one"
     )
-  const names = new Set(parsed.success.map(({ name }) => name))
-  return names.size === parsed.success.length
-    ? Result.succeed(parsed.success)
-    : Result.fail("names one caller twice: give every token a name of its own")
+  const isTwice = (of: (token: Token) => string) =>
+    new Set(parsed.success.map(of)).size < parsed.success.length
+  if (isTwice(({ name }) => name))
+    return Result.fail("names one caller twice: give every token a name of its own")
+  // One of the two callers would have the other's rights, and its name in what it does.
+  return isTwice(({ sha256 }) => sha256)
+    ? Result.fail("has one token for two callers: give every caller a token of its own")
+    : Result.succeed(parsed.success)
 }

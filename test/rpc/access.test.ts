@@ -474,7 +474,12 @@ layer(memoryLedger, { excludeTestServices: true })("a caller over RPC", (it) => 
       "[]",
       `[{"name":"a","sha256":"${secret}","scopes":["read"]}]`,
       `[{"name":"a","sha256":"${hashToken("x")}","scopes":["everything"]}]`,
-      JSON.stringify([token("a", ["read"]), token("a", ["admin"])])
+      JSON.stringify([token("a", ["read"]), token("a", ["admin"])]),
+      // A mistyped field would leave the caller without the bound that was meant.
+      JSON.stringify([{ ...token("a", ["command"]), account: ["shop:"] }]),
+      JSON.stringify([{ ...token("a", ["command"]), commandId: ["shop-"] }]),
+      // Whose of the two it is would be told by their order.
+      JSON.stringify([token("a", ["read"], ["shop:"]), { ...token("a", ["admin"]), name: "b" }])
     ]) {
       const parsed = parseTokens(Redacted.make(json))
       if (Result.isSuccess(parsed)) return assert.fail(`accepted ${json}`)
