@@ -247,6 +247,15 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
           assert.strictEqual((yield* verify("auditor")).code, 0)
           failed(yield* verify("reader"), 1, /scope audit is missing/)
           failed(yield* verify("shop"), 1, /all accounts/)
+          // At the node that it finds on this machine's port it may audit as well, though not ask how that is.
+          const here = (name: string) =>
+            run(["verify"], {
+              env: { CHRONICLE_RPC_PORT: new URL(url).port, CHRONICLE_RPC_TOKEN: `secret-${name}` }
+            })
+          assert.deepInclude(yield* here("auditor"), { code: 0, stderr: "" })
+          // Others are refused there, so the stores are asked, of which nothing is known.
+          for (const name of ["reader", "shop"])
+            failed(yield* here(name), 2, /is not asked: [\s\S]*(scope audit|all accounts)[\s\S]*are not set/)
         })
       ),
     longest
@@ -271,6 +280,19 @@ layer(memoryLedger.pipe(Layer.provideMerge(NodeServices.layer)), {
           failed(yield* run(spend, { env: as("nobody") }), 1, /token is not known/)
           // Wrong usage exits with 2 before a node is asked.
           failed(yield* till("deposit", "till:c", "much"), 2, /"much" is no amount/)
+          for (const [args, words] of [
+            [
+              ["hold", "place", "till:c", "1", "--expires", "2099-01-01", "--expires-in", "7 days"],
+              /exclude each other/
+            ],
+            [["hold", "adjust", "till:c", "hold-1"], /an amount, --expires, or both/],
+            [
+              ["reverse", "in-1", "--reason", "x", "--amount", "1", "--legs", "till:c=1"],
+              /exclude each other/
+            ],
+            [["update", "till:c", "--description", "x"], /--owner, --overdraft or --metadata/]
+          ] as const)
+            failed(yield* run(args, { env: { CHRONICLE_RPC_URL: "tcp://127.0.0.1:1" } }), 2, words)
           failed(yield* run(spend, { env: { ...env, CHRONICLE_RPC_CA: "none.pem" } }), 2, /CHRONICLE_RPC_CA/)
           assert.strictEqual((yield* ledger.strongBalance("till:c")).version, 1)
         })

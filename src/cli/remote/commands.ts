@@ -35,6 +35,9 @@ class AmountInvalid extends Data.TaggedError("AmountInvalid")<{ readonly reason:
   }
 }
 
+/** Options that contradict each other, or of which one at least is needed: said before a node is asked. */
+const misused = (reason: string) => Effect.fail(new OptionsInvalid({ reason }))
+
 /** What every command may say of itself. */
 interface SharedFlags {
   readonly id: Option.Option<string>
@@ -159,17 +162,19 @@ export const placeHold = ({
   to,
   ...rest
 }: PlaceHoldFlags) =>
-  send(
-    Effect.map(moneyOf(amount, account), (money) => ({
-      _tag: "PlaceHold" as const,
-      account,
-      ...money,
-      ...given({ expiresAt, expiresIn: Option.map(expiresIn, Duration.toMillis) }),
-      ...given({ to, description }),
-      ...given({ metadata })
-    })),
-    rest
-  )
+  Option.isSome(expiresAt) && Option.isSome(expiresIn)
+    ? misused("--expires and --expires-in exclude each other")
+    : send(
+        Effect.map(moneyOf(amount, account), (money) => ({
+          _tag: "PlaceHold" as const,
+          account,
+          ...money,
+          ...given({ expiresAt, expiresIn: Option.map(expiresIn, Duration.toMillis) }),
+          ...given({ to, description }),
+          ...given({ metadata })
+        })),
+        rest
+      )
 
 /** An amount that may be left out. */
 const partOf = (amount: Option.Option<MoneyText>, account: AccountId) =>
@@ -209,18 +214,20 @@ export const adjustHold = ({
   metadata,
   ...rest
 }: AdjustHoldFlags) =>
-  send(
-    Effect.map(partOf(amount, account), (part) => ({
-      _tag: "AdjustHold" as const,
-      account,
-      hold,
-      ...part,
-      ...given({ expiresAt }),
-      ...given({ description }),
-      ...given({ metadata })
-    })),
-    rest
-  )
+  Option.isNone(amount) && Option.isNone(expiresAt)
+    ? misused("give what is to be changed: an amount, --expires, or both")
+    : send(
+        Effect.map(partOf(amount, account), (part) => ({
+          _tag: "AdjustHold" as const,
+          account,
+          hold,
+          ...part,
+          ...given({ expiresAt }),
+          ...given({ description }),
+          ...given({ metadata })
+        })),
+        rest
+      )
 
 export const releaseHold = ({ account, amount, description, hold, metadata, ...rest }: ReleaseHoldFlags) =>
   send(
@@ -279,25 +286,27 @@ const readLegs = Effect.fnUntraced(function* (parts: PartsBack, original: Comman
 })
 
 export const reverse = ({ amount, legs, metadata, n, original, reason, shortfall, ...rest }: ReverseFlags) =>
-  send(
-    Effect.gen(function* () {
-      const named = Option.isSome(legs) ? { legs: yield* readLegs(legs.value, original) } : {}
-      const part = Option.isSome(amount)
-        ? yield* originalMoneyOf(amount.value, yield* placesOf(original))
-        : {}
-      return {
-        _tag: "Reverse" as const,
-        original,
-        reason,
-        ...part,
-        ...named,
-        ...given({ n }),
-        ...given({ shortfall }),
-        ...given({ metadata })
-      }
-    }),
-    { id: Option.none(), ...rest }
-  )
+  Option.isSome(amount) && Option.isSome(legs)
+    ? misused("--amount and --legs exclude each other")
+    : send(
+        Effect.gen(function* () {
+          const named = Option.isSome(legs) ? { legs: yield* readLegs(legs.value, original) } : {}
+          const part = Option.isSome(amount)
+            ? yield* originalMoneyOf(amount.value, yield* placesOf(original))
+            : {}
+          return {
+            _tag: "Reverse" as const,
+            original,
+            reason,
+            ...part,
+            ...named,
+            ...given({ n }),
+            ...given({ shortfall }),
+            ...given({ metadata })
+          }
+        }),
+        { id: Option.none(), ...rest }
+      )
 
 export const journal = ({ legs, fx, description, metadata, ...rest }: JournalFlags) =>
   send(
@@ -312,25 +321,27 @@ export const journal = ({ legs, fx, description, metadata, ...rest }: JournalFla
   )
 
 export const update = ({ account, owner, overdraft, metadata, description, ...rest }: UpdateFlags) =>
-  send(
-    Effect.gen(function* () {
-      const ledger = yield* Ledger
-      const asset = Option.isNone(overdraft)
-        ? Option.none<Asset>()
-        : Option.some((yield* ledger.strongBalance(account)).asset)
-      const overdraftLimit = Option.isNone(asset) ? Option.none() : yield* limitOf(overdraft, asset.value)
-      return {
-        _tag: "UpdateAccount" as const,
-        account,
-        ...given({ owner }),
-        ...given({ overdraftLimit }),
-        ...given({ asset }),
-        ...given({ metadata }),
-        ...given({ description })
-      }
-    }),
-    rest
-  )
+  Option.isNone(owner) && Option.isNone(overdraft) && Option.isNone(metadata)
+    ? misused("give what is to be changed: --owner, --overdraft or --metadata")
+    : send(
+        Effect.gen(function* () {
+          const ledger = yield* Ledger
+          const asset = Option.isNone(overdraft)
+            ? Option.none<Asset>()
+            : Option.some((yield* ledger.strongBalance(account)).asset)
+          const overdraftLimit = Option.isNone(asset) ? Option.none() : yield* limitOf(overdraft, asset.value)
+          return {
+            _tag: "UpdateAccount" as const,
+            account,
+            ...given({ owner }),
+            ...given({ overdraftLimit }),
+            ...given({ asset }),
+            ...given({ metadata }),
+            ...given({ description })
+          }
+        }),
+        rest
+      )
 
 const freezing =
   (tag: "FreezeAccount" | "UnfreezeAccount") =>

@@ -50,6 +50,8 @@ interface NodeHere {
   readonly url: string
   /** Undefined where it is a node that answers this caller. */
   readonly fault: string | undefined
+  /** It knows the caller, who may not ask how it is, and perhaps something else: that takes the scope `read`, an audit another one. */
+  readonly isForbidden: boolean
 }
 
 /** The node of this machine; undefined where no program listens on its port. */
@@ -65,6 +67,7 @@ export const findNodeHere = Effect.gen(function* () {
     Effect.provide(clientLayer({ url, limits: { connectMs: greetMs, queryDeadlineMs: greetMs } })),
     Effect.result
   )
-  const fault = Result.isFailure(greeting) ? greeting.failure.message : undefined
-  return { url, fault } satisfies NodeHere
+  if (Result.isSuccess(greeting)) return { url, fault: undefined, isForbidden: false } satisfies NodeHere
+  const { _tag, message: fault } = greeting.failure
+  return { url, fault, isForbidden: _tag === "Forbidden" } satisfies NodeHere
 })

@@ -24,7 +24,8 @@ class BooksBroken extends Data.TaggedError("BooksBroken")<{ readonly findings: n
 export const verify = Effect.fnUntraced(function* ({ account, data, json }: VerifyFlags) {
   const output = makeOutput(json)
   const report = yield* asking(data, (books) => books.verify({ account: Option.getOrUndefined(account) }), {
-    queryDeadlineMs: auditMs
+    limits: { queryDeadlineMs: auditMs },
+    scope: "audit"
   })
   yield* output.line(
     `${grouped(report.events)} events of ${grouped(report.accounts)} accounts, ${grouped(report.commits)} commits, ` +
