@@ -1,5 +1,5 @@
 /**
- * The judge of what a load's callers were told: compares every receipt with the log after the load (I4, I6), and checks
+ * The judge of what a load's callers were told: compares every receipt, its figures included, with the log after the load (I4, I6), and checks
  * that the order of an account's events agrees with real time (I7). Keeps a few numbers an account and nothing a
  * command, so that a load may be of any length.
  *
@@ -10,13 +10,15 @@
 import { accountsOf, type Command } from "../domain/Command.ts"
 import type { AccountId, CommandId } from "../domain/Ids.ts"
 import type { Position, Receipt } from "../domain/Receipt.ts"
-import type { StoredEvent } from "../domain/StoredEvent.ts"
+import { boundBy, type StoredEvent } from "../domain/StoredEvent.ts"
 import { type Digest, digestOf, MultisetHashes } from "./MultisetHash.ts"
 import type { RunIds } from "./RunIds.ts"
 
 /** Commands without a definite answer that are remembered by id. With more of them the check is incomplete, and fails. */
 const openMax = 100_000
 const faultsMax = 20
+/** What a receipt says of an event. */
+const told = ["account", "version", "hash", "balance", "held", "available"] as const
 
 /** A broken invariant, and where. */
 export interface AckFault {
@@ -120,10 +122,11 @@ export class Acknowledged {
     if (known?.receipt !== undefined) return this.#compare(known.receipt, receipt)
     if (known !== undefined) known.receipt = receipt
     this.#open.delete(commandId)
-    for (const { account, version, hash } of receipt.postings) {
+    for (const posting of receipt.postings) {
+      const { account, version, hash } = posting
       const index = this.#ids.indexOf(account)
       if (index === undefined || index >= this.#accounts) continue
-      const digest = digestOf(hash)
+      const digest = digestOf(hash, posting)
       this.counted(commandId, index, version, digest)
       this.#sink?.counted(commandId, index, version, digest)
       const before = sent.find((position) => position.account === account)?.version ?? 0
@@ -181,7 +184,8 @@ export class Acknowledged {
     const index = this.#ids.indexOf(row.accountId)
     if (index === undefined || index >= this.#accounts) return
     const isOrphan = this.#isOrphan(row.commandId)
-    if (!isOrphan && !this.#open.has(row.commandId)) return this.#logged.add(index, digestOf(row.hash))
+    if (!isOrphan && !this.#open.has(row.commandId))
+      return this.#logged.add(index, digestOf(row.hash, boundBy(row) ?? {}))
     if (isOrphan) this.orphanRows++
     const key = `${row.commandId} ${row.ordinal}`
     if (this.#openLogged.has(key)) this.blame("I4", `${row.commandId} is in the log twice`)
@@ -203,7 +207,10 @@ export class Acknowledged {
           `${account}: the log holds ${logged - acked} events of commands that were not acknowledged`
         )
       } else {
-        this.blame("I6", `${account}: an acknowledged event is in the log with another hash, or not at all`)
+        this.blame(
+          "I6",
+          `${account}: an acknowledged event is in the log with another hash or other figures, or not at all`
+        )
       }
     }
   }
@@ -212,13 +219,13 @@ export class Acknowledged {
     return !this.#broken.has(invariant)
   }
 
-  /** Two receipts of one command must name the same events. Which of the two sendings came first does not matter. */
+  /** Two receipts of one command must name the same events, and the same figures. Which of the two sendings came first does not matter. */
   #compare(one: Receipt, other: Receipt): void {
     const isSame =
       one.postings.length === other.postings.length &&
-      one.postings.every(({ account, version, hash }, nth) => {
+      one.postings.every((posting, nth) => {
         const same = other.postings[nth]
-        return same?.account === account && same.version === version && same.hash === hash
+        return same !== undefined && told.every((field) => same[field] === posting[field])
       })
     if (!isSame)
       this.blame("I4", `${one.commandId} got two receipts: ${one.readToken} and ${other.readToken}`)

@@ -3,16 +3,32 @@
  * compares what was acknowledged with what is in the log without keeping either.
  */
 
-/** 64 bits of an event's hash, which covers the whole row. */
+/** 64 bits of an event's hash, which covers the whole row, and of the figures that are told of the account after it. */
 export type Digest = readonly [low: number, high: number]
 
-export const digestOf = (hash: string): Digest => {
+/** In minor units; absent where a row of an early version binds none. */
+interface Figures {
+  readonly balance?: bigint
+  readonly held?: bigint
+  readonly available?: bigint
+}
+
+/** Of a figure that is not told: none that an account of a load has. */
+const absent = -0x7fffffff
+
+export const digestOf = (hash: string, { balance, held, available }: Figures): Digest => {
   let low = 0x811c9dc5
   let high = 0x9e3779b9
   for (let index = 0; index < hash.length; index++) {
     const code = hash.charCodeAt(index)
     low = Math.imul(low ^ code, 0x01000193)
     high = Math.imul(high ^ code, 0x85ebca6b)
+  }
+  for (const figure of [balance, held, available]) {
+    // Those of a load are exact as numbers, of which an operator on bits takes the lower half.
+    const units = figure === undefined ? absent : Number(figure)
+    low = Math.imul(low ^ units, 0x01000193)
+    high = Math.imul(high ^ units ^ (units / 2 ** 32), 0x85ebca6b)
   }
   return [low >>> 0, high >>> 0]
 }

@@ -160,6 +160,41 @@ describe("receipts against the log", () => {
     assert.deepStrictEqual(verdict(judge, changed), ["I6"])
   })
 
+  it("finds a receipt that tells other figures of the account than the log (I6)", () => {
+    const figures = { balance: 12n, held: 2n, available: 10n }
+    const after = `"after":{"balance":"12","held":"2","available":"10"}`
+    const row = storedEvent({
+      account: ids.account(1),
+      version: 1,
+      command: ids.command(1),
+      payload: `{"amount":"1","contra":"external:bank",${after}}`
+    })
+    const broken = (told: Partial<typeof figures>) => {
+      const judge = new Acknowledged(ids, 10, false)
+      const command = deposit(1)
+      const receipt = receiptOf(row)
+      const postings = receipt.postings.map((posting) => ({ ...posting, ...told }))
+      judge.accepted(command, judge.sent(command), { ...receipt, postings })
+      return verdict(judge, [row])
+    }
+    assert.deepStrictEqual(broken(figures), [])
+    for (const wrong of [{ balance: 13n }, { held: 0n }, { available: -10n }, { balance: 12n + 2n ** 64n }])
+      assert.deepStrictEqual(broken({ ...figures, ...wrong }), ["I6"], Object.keys(wrong).join())
+    assert.deepStrictEqual(broken({}), ["I6"], "none at all")
+  })
+
+  it("finds a repeat that is told other figures than the first (I4)", () => {
+    const judge = new Acknowledged(ids, 10, true)
+    const command = deposit(1)
+    const receipt = receiptOf(rowOf(1, 1))
+    for (const balance of [5n, 5n, 6n]) {
+      const postings = receipt.postings.map((posting) => ({ ...posting, balance }))
+      assert.isTrue(judge.isKept("I4"))
+      judge.accepted(command, judge.sent(command), { ...receipt, postings })
+    }
+    assert.isFalse(judge.isKept("I4"))
+  })
+
   it("finds an event that was not acknowledged (I4)", () => {
     const { judge, rows } = threeDeposits()
     assert.deepStrictEqual(verdict(judge, [...rows, rowOf(4, 4)]), ["I4"])
