@@ -1,7 +1,12 @@
 /** The routes of webhooks: made with a secret that is shown once, seen within the caller's prefixes, changed by administrators. */
 import { assert, layer } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Context, Effect, Layer } from "effect"
+import { SecureRandom } from "effect/crypto"
+import { Webhooks } from "../../src/actors/webhooks/Webhooks.ts"
 import { defaultWebhookLimits, WebhookConfig } from "../../src/infra/config/WebhookConfig.ts"
+import { StoreUnavailable } from "../../src/infra/eventstore/EventStoreTypes.ts"
+import { WebhookSender } from "../../src/infra/webhooks/WebhookSender.ts"
+import { WebhookStore } from "../../src/infra/webhooks/WebhookStore.ts"
 import { memoryLedger, token } from "../support/callers.ts"
 import { type Send, sendInMemory } from "../support/httpWorld.ts"
 
@@ -72,6 +77,56 @@ layer(world, { excludeTestServices: true })("webhooks over HTTP", (it) => {
         assert.strictEqual((yield* ask(send, "boss", "DELETE", one)).status, 204)
         for (const method of ["GET", "DELETE"])
           assert.strictEqual((yield* ask(send, "boss", method, one)).status, 404)
+      })
+    )
+  )
+
+  it.effect("are said to be changed perhaps, where the database did not answer a change", () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const store = Context.get(yield* Layer.build(Layer.fresh(WebhookStore.layerMemory)), WebhookStore)
+        let isAway = false
+        const orAway = <A>(asked: Effect.Effect<A, StoreUnavailable>) =>
+          Effect.suspend(() =>
+            isAway
+              ? Effect.fail(
+                  new StoreUnavailable({ store: "read model", reason: "no answer within 13000 ms" })
+                )
+              : asked
+          )
+        const webhooks = Webhooks.layer.pipe(
+          Layer.provide([
+            Layer.succeed(WebhookStore, {
+              ...store,
+              list: orAway(store.list),
+              create: (row, max) => orAway(store.create(row, max)),
+              setState: (id, state) => orAway(store.setState(id, state)),
+              rotate: (id, secret, until) => orAway(store.rotate(id, secret, until)),
+              remove: (id) => orAway(store.remove(id))
+            }),
+            WebhookSender.layerNode,
+            SecureRandom.layerWebCrypto
+          ])
+        )
+        const send = yield* sendInMemory({ tokens }).pipe(
+          Effect.provideService(Webhooks, Context.get(yield* Layer.build(Layer.fresh(webhooks)), Webhooks))
+        )
+        const made = yield* ask(send, "boss", "POST", "", { url: "https://shop.invalid" })
+        const one = `/${made.shown.id}`
+        isAway = true
+        for (const [method, path, json] of [
+          ["POST", "", { url: "https://shop.invalid" }],
+          ["POST", `${one}/pause`, undefined],
+          ["POST", `${one}/resume`, undefined],
+          ["POST", `${one}/rotate`, undefined],
+          ["DELETE", one, undefined]
+        ] as const) {
+          const { status, shown } = yield* ask(send, "boss", method, path, json)
+          assert.strictEqual(status, 503, path)
+          assert.match(String(shown.detail), /no answer within 13000 ms; it may be done all the same/, path)
+        }
+        // A question changes nothing.
+        assert.match(String((yield* ask(send, "boss", "GET", "")).shown.detail), /nothing was done/)
       })
     )
   )

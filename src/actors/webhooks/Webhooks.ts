@@ -2,6 +2,7 @@
 import { Clock, Context, Effect, Layer, Redacted, Result } from "effect"
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import { InvalidCommand, Unavailable, WebhookLimit } from "../../domain/Errors.ts"
+import { printable } from "../../domain/Printable.ts"
 import {
   headersOf,
   pingMessage,
@@ -69,6 +70,18 @@ const viewOf = ({
 
 const unavailable = ({ store: what, reason }: StoreUnavailable) => new Unavailable({ what, reason })
 
+/** Of a change: its statement may have reached a database whose answer did not come. */
+class PerhapsChanged extends Unavailable {
+  override get message() {
+    return printable(
+      `${this.what}: ${this.reason}; it may be done all the same: look before it is sent again`
+    )
+  }
+}
+
+const inDoubt = ({ store: what, reason }: StoreUnavailable): Unavailable =>
+  new PerhapsChanged({ what, reason })
+
 const secretBytes = 32
 
 const makeCreate = Effect.fnUntraced(function* (newSecret: Effect.Effect<Redacted.Redacted>) {
@@ -105,7 +118,7 @@ const makeCreate = Effect.fnUntraced(function* (newSecret: Effect.Effect<Redacte
       waitingSince: null,
       failures: []
     }
-    const isMade = yield* Effect.mapError(store.create(row, limits.endpointsMax), unavailable)
+    const isMade = yield* Effect.mapError(store.create(row, limits.endpointsMax), inDoubt)
     if (!isMade) return yield* new WebhookLimit({ max: limits.endpointsMax })
     return { webhook: viewOf(row), secret }
   })
@@ -118,9 +131,12 @@ const make = Effect.gen(function* () {
   const limits = yield* WebhookConfig
 
   const newSecret = Effect.map(random.randomBytes(secretBytes), (bytes) => Redacted.make(secretOf(bytes)))
-  const shown = (found: Effect.Effect<WebhookRow | undefined, StoreUnavailable>): Found<WebhookView> =>
+  const shown = (
+    found: Effect.Effect<WebhookRow | undefined, StoreUnavailable>,
+    onFailure: (error: StoreUnavailable) => Unavailable
+  ): Found<WebhookView> =>
     Effect.mapBoth(found, {
-      onFailure: unavailable,
+      onFailure,
       onSuccess: (row) => (row === undefined ? undefined : viewOf(row))
     })
 
@@ -135,19 +151,19 @@ const make = Effect.gen(function* () {
   const rotate = Effect.fn("Webhooks.rotate")(function* (id: string) {
     const secret = yield* newSecret
     const until = (yield* Clock.currentTimeMillis) + limits.secretOverlapMs
-    const webhook = yield* shown(store.rotate(id, secret, until))
+    const webhook = yield* shown(store.rotate(id, secret, until), inDoubt)
     return webhook === undefined ? undefined : { webhook, secret }
   })
 
   return {
     create: yield* makeCreate(newSecret),
     list: Effect.mapBoth(store.list, { onFailure: unavailable, onSuccess: (rows) => rows.map(viewOf) }),
-    find: (id) => shown(store.find(id)),
+    find: (id) => shown(store.find(id), unavailable),
     test,
-    pause: (id) => shown(store.setState(id, "paused")),
-    resume: (id) => shown(store.setState(id, "active")),
+    pause: (id) => shown(store.setState(id, "paused"), inDoubt),
+    resume: (id) => shown(store.setState(id, "active"), inDoubt),
     rotate,
-    remove: (id) => Effect.mapError(store.remove(id), unavailable),
+    remove: (id) => Effect.mapError(store.remove(id), inDoubt),
     summary: Effect.mapError(store.summary, unavailable)
   } satisfies Webhooks["Service"]
 })
