@@ -8,7 +8,7 @@
  */
 import { type ChildProcess, fork } from "node:child_process"
 import { connect } from "node:net"
-import { setPriority } from "node:os"
+import { cpus, setPriority } from "node:os"
 import { parseArgs } from "node:util"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -20,7 +20,7 @@ import { Ledger } from "../src/Ledger.ts"
 import * as LedgerNode from "../src/LedgerNode.ts"
 import { LedgerClient } from "../src/rpc/client/LedgerClient.ts"
 import { openInspector } from "./Inspector.ts"
-import { type ProcessorSeconds, processorSeconds, residentMib } from "./ProcessThreads.ts"
+import { type ProcessorSeconds, processorSeconds, residentMib, waitedSeconds } from "./ProcessThreads.ts"
 import { accounts, prepare, startNode, transfer } from "./servedNode.ts"
 import type { ReadersSeen } from "./streamReaders.ts"
 
@@ -153,14 +153,36 @@ const totalOf = ({ main, readSide, others }: ProcessorSeconds): number => main +
 
 const percent = (part: number): string => `${Math.round((part * 100) / seconds)} %`
 
-/** Of a core, while the load ran. */
-const shares = (before: ProcessorSeconds, after: ProcessorSeconds): string =>
-  `commands' thread ${percent(after.main - before.main)}, read side's ${percent(after.readSide - before.readSide)}, others ${percent(after.others - before.others)} of a core`
+interface Used {
+  readonly node: ProcessorSeconds
+  /** How long the thread of commands was ready to run and had no core, in seconds. */
+  readonly waited: number
+  /** All cores of the machine: PostgreSQL, JetStream, those that send and those that read are on them too. */
+  readonly machine: { readonly idleMs: number; readonly totalMs: number }
+}
+
+const usedNow = (pid: number): Used => {
+  const cores = cpus().map(({ times }) => times)
+  const totalMs = cores.reduce((sum, core) => sum + Object.values(core).reduce((all, ms) => all + ms, 0), 0)
+  const idleMs = cores.reduce((sum, { idle }) => sum + idle, 0)
+  return { node: processorSeconds(pid), waited: waitedSeconds(pid), machine: { idleMs, totalMs } }
+}
+
+/** While the load ran. */
+const shares = (before: Used, after: Used): string => {
+  const [{ main, readSide, others }, earlier] = [after.node, before.node]
+  const idle =
+    (after.machine.idleMs - before.machine.idleMs) / (after.machine.totalMs - before.machine.totalMs)
+  return (
+    `commands' thread ${percent(main - earlier.main)} of a core, and waited for one ${percent(after.waited - before.waited)}; ` +
+    `read side's ${percent(readSide - earlier.readSide)}, others ${percent(others - earlier.others)}; the machine was busy ${Math.round(100 - idle * 100)} %`
+  )
+}
 
 const measured = Effect.fnUntraced(function* (ledger: Ledger["Service"], pid: number) {
-  const before = processorSeconds(pid)
+  const before = usedNow(pid)
   const took = yield* sendAtRate(ledger)
-  return { ...took, shares: shares(before, processorSeconds(pid)) }
+  return { ...took, shares: shares(before, usedNow(pid)) }
 })
 
 const median = (values: ReadonlyArray<number>): number =>
