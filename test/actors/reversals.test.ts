@@ -500,6 +500,17 @@ describe("a reversal", () => {
       assert.deepStrictEqual(yield* balances(node, "payer", "shop"), [99_97n, 100_03n])
     }).pipe(Effect.provide([memoryStores, quiet]))
   )
+
+  it.effect("in a batch may stand behind any number of commands", () =>
+    Effect.gen(function* () {
+      const { node } = yield* world
+      const payment = toCommand(transfer("payer", "shop", 7n, "t"))
+      const before = Array.from({ length: 150_000 }, () => payment)
+      const results = yield* node.dispatcher.dispatchMany([...before, toCommand(reverse("t"))])
+      assert.deepStrictEqual(tally(results.map(outcomeOf)), { Accepted: 2, Replayed: before.length - 1 })
+      assert.deepStrictEqual(yield* balances(node, "payer", "shop"), [100_00n, 100_00n])
+    }).pipe(Effect.provide([memoryStores, quiet]))
+  )
 })
 
 it.live("two partial reversals of 60 at once, from the nodes of both accounts, give back 60", () =>

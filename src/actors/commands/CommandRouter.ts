@@ -160,7 +160,9 @@ const make = Effect.gen(function* () {
     let start = 0
     for (const [index, command] of commands.entries()) {
       if (command._tag !== "Reverse") continue
-      if (index > start) results.push(...(yield* dispatchPlain(commands.slice(start, index))))
+      // One by one: as arguments of one call, those of a long batch would not fit onto the stack.
+      if (index > start)
+        for (const outcome of yield* dispatchPlain(commands.slice(start, index))) results.push(outcome)
       results.push(yield* Effect.result(dispatch(command)))
       start = index + 1
     }
