@@ -9,7 +9,8 @@ import "./requireNode.ts"
 import { Result } from "effect"
 import { type Account, absent, evolve } from "./domain/Account.ts"
 import { type Command, type CommandInput, fromHost } from "./domain/Command.ts"
-import { type Decided, decide } from "./domain/Decide.ts"
+import { type Decided, type Decision, decide } from "./domain/Decide.ts"
+import { bounded } from "./domain/DecisionSize.ts"
 import {
   CommandIdReused,
   CommandNotFound,
@@ -23,6 +24,7 @@ import type { AccountId, CommandId, Instant } from "./domain/Ids.ts"
 import type { Asset } from "./domain/Money.ts"
 import { movedBy, originalOf } from "./domain/MovedByOriginal.ts"
 import { reversalIdOf } from "./domain/Original.ts"
+import { defaultLimits } from "./infra/config/LedgerConfig.ts"
 
 export { openLayer } from "./AsyncLedger.ts"
 export { layerMemory } from "./LedgerNode.ts"
@@ -64,8 +66,7 @@ class Books {
 
   /** The command as the ledger would read it, with an id of its own where it has none. */
   #read(input: CommandInput): Result.Result<Command, InvalidCommand> {
-    const commandId = input?.commandId ?? this.#freeId()
-    return fromHost({ ...input, commandId })
+    return fromHost(input?.commandId === undefined ? { ...input, commandId: this.#freeId() } : input)
   }
 
   #freeId(): string {
@@ -85,7 +86,7 @@ class Books {
       const { commandId } = command
       const before = this.#accepted.get(commandId)
       if (before === undefined)
-        return Result.mapBoth(decide(command, this.accountOf, at), {
+        return Result.mapBoth(this.#decided(command, at), {
           onSuccess: (events) => ({ command, events }),
           onFailure: (rejection) => this.#explained(rejection)
         })
@@ -93,6 +94,11 @@ class Books {
         ? Result.succeed({ command, events: before.events })
         : Result.fail(new CommandIdReused({ commandId }))
     })
+  }
+
+  /** What it comes to may be no more than one statement carries, by the ledger's default. */
+  #decided(command: Command, at: Instant): Decision {
+    return bounded(decide(command, this.accountOf, at), command, defaultLimits.batchBytesMax)
   }
 
   /** Takes what a command was decided to come to; of one that was accepted before, nothing again. */

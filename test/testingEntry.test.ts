@@ -36,6 +36,22 @@ const back = (further: object = {}): CommandInput => ({
 })
 const capture: CommandInput = { _tag: "CaptureHold", account: "a", hold: "h" }
 const release: CommandInput = { _tag: "ReleaseHold", account: "a", hold: "h" }
+/** The longest metadata that there is, in characters that JSON writes as six. */
+const metadata = Object.fromEntries(
+  Array.from({ length: 16 }, (_, nth) => [`${nth}`.padEnd(64, "\u0001"), "\u0001".repeat(256)])
+)
+/** As many legs as there may be, which leave both accounts as they were. */
+const journal = {
+  _tag: "PostJournal" as const,
+  legs: Array.from({ length: 100 }, (_, nth) => ({
+    account: nth % 2 === 0 ? "a" : "b",
+    side: nth % 4 === 0 || nth % 4 === 3 ? ("debit" as const) : ("credit" as const),
+    amount: 1n
+  })),
+  metadata
+}
+/** A host without types may pass anything. */
+const withoutId: CommandInput = { ...hold(), ...JSON.parse('{"commandId":null}') }
 const funded = [open("a"), open("b"), deposit(100n)]
 const paid = [...funded, pay]
 
@@ -65,7 +81,14 @@ const cases: ReadonlyArray<Case> = [
     { _tag: "Group", commands: [{ _tag: "ReleaseHold", account: "a", hold: "h" }] },
     "GroupRejected HoldClosed released"
   ],
-  ["a hold that never was", funded, capture, "HoldNotFound"]
+  ["a hold that never was", funded, capture, "HoldNotFound"],
+  ["an id that is none", funded, withoutId, "InvalidCommand"],
+  [
+    "a group that comes to more than one statement may carry",
+    funded,
+    { _tag: "Group", commands: [journal, journal, journal, journal, journal] },
+    "InvalidCommand"
+  ]
 ]
 
 /** `GroupRejected HoldClosed released`: an error, with what it says of its cause. */
@@ -111,7 +134,7 @@ const renamed = <A>(value: A, before: string): A => {
   return Object.fromEntries(
     Object.entries(value).map(([name, inner]) => [
       name,
-      names.has(name) ? `${before}${inner}` : renamed(inner, before)
+      names.has(name) && typeof inner === "string" ? `${before}${inner}` : renamed(inner, before)
     ])
   ) as A // the same fields
 }

@@ -24,9 +24,10 @@
 import { Deferred, Effect, Exit, Result } from "effect"
 import { afterOf, evolve, isCovered } from "../../domain/Account.ts"
 import { mayTouchAny } from "../../domain/BatchOrder.ts"
-import { accountsOf, type Command, type CommandContext } from "../../domain/Command.ts"
-import { type Decided, type Decision, decide } from "../../domain/Decide.ts"
-import { type CommandError, InvalidCommand, type Rejection, type Unavailable } from "../../domain/Errors.ts"
+import { accountsOf, type Command } from "../../domain/Command.ts"
+import { type Decided, decide } from "../../domain/Decide.ts"
+import { bounded } from "../../domain/DecisionSize.ts"
+import type { CommandError, Rejection, Unavailable } from "../../domain/Errors.ts"
 import { linked } from "../../domain/HashChain.ts"
 import { emptyHead, type Head } from "../../domain/Head.ts"
 import type { AccountId, Instant } from "../../domain/Ids.ts"
@@ -443,41 +444,6 @@ export const resumeAll = (
     if (Result.isFailure(resumed) && Result.isSuccess(all)) all = resumed
   }
   return all
-}
-
-/** A row beside its texts, about. */
-const rowBytes = 400
-
-/**
- * What the events of a decision come to in the INSERT, about. From their texts alone, each looked at once: to make all rows of a
- * command that is refused for it takes a second.
- */
-const bytesOf = (decision: ReadonlyArray<Decided>, context: CommandContext | undefined): number => {
-  const lengths = new Map<unknown, number>()
-  const lengthOf = (text: unknown): number => {
-    const length = lengths.get(text) ?? (text === undefined ? 0 : JSON.stringify(text).length)
-    lengths.set(text, length)
-    return length
-  }
-  let bytes = 0
-  for (const { event } of decision) {
-    bytes += rowBytes + lengthOf(context)
-    if ("description" in event) bytes += lengthOf(event.description)
-    if ("metadata" in event) bytes += lengthOf(event.metadata)
-  }
-  return bytes
-}
-
-/**
- * The decision, unless it comes to more than one statement may carry: a command is never split, and each leg of a journal has what was
- * written to it. Most decisions have two events at most, which no bound is near.
- */
-const bounded = (decision: Decision, { context }: Command, bytesMax: number): Decision => {
-  if (Result.isFailure(decision) || decision.success.length <= 2) return decision
-  const bytes = bytesOf(decision.success, context)
-  if (bytes <= bytesMax) return decision
-  const message = `must come to ${bytesMax} characters of events at most (CHRONICLE_BATCH_BYTES_MAX), not ${bytes}: each leg of a journal has its metadata and description`
-  return Result.fail(new InvalidCommand({ faults: [{ path: [], message }] }))
 }
 
 /** The events of one decision, each on the head that the one before left on its account. */
