@@ -58,7 +58,7 @@ const frozenNode = Effect.acquireRelease(
 /** Forwards to a node whose answers come 100 bytes a millisecond, as over a slow line. */
 const slowLine = (port: number) =>
   Effect.acquireRelease(
-    Effect.callback<{ port: number; close: () => void }>((resume) => {
+    Effect.callback<{ port: number; connections: () => number; close: () => void }>((resume) => {
       const ends: Array<() => void> = []
       const server = createServer((near) => {
         const far = createConnection(port, "127.0.0.1")
@@ -86,7 +86,7 @@ const slowLine = (port: number) =>
       server.listen(0, "127.0.0.1", () => {
         const address = server.address()
         const own = typeof address === "object" && address !== null ? address.port : 0
-        resume(Effect.succeed({ port: own, close }))
+        resume(Effect.succeed({ port: own, connections: () => ends.length, close }))
       })
     }),
     ({ close }) => Effect.sync(close)
@@ -428,19 +428,52 @@ layer(memoryLedger, { excludeTestServices: true })("a client", (it) => {
     )
   )
 
-  it.effect("keeps the connection over which a large answer comes slowly, however long it takes", () =>
+  it.effect.each([
+    ["TCP", () => openTcp(), (port: number) => `tcp://127.0.0.1:${port}`],
+    ["a WebSocket", () => openWebSocket(), (port: number) => `ws://127.0.0.1:${port}/rpc`]
+  ] as const)(
+    "keeps the connection over which a large answer comes slowly, however long it takes, over %s",
+    ([name, openDoor, urlOf]) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const inside = yield* Ledger
+          const count = 600
+          const account = `large:${name.length}`
+          yield* inside.dispatch(open(account))
+          yield* inside.dispatchMany(
+            Array.from({ length: count - 1 }, () => ({
+              ...deposit(account, 1n),
+              description: "x".repeat(200)
+            }))
+          )
+          const line = yield* slowLine((yield* openDoor()).port)
+          const limits = { ...patientLimits, pingMs: 400 }
+          const way = yield* connect({ urls: [urlOf(line.port)], limits })
+          assert.lengthOf(yield* way.ledger.history(account, { limit: count }), count)
+          assert.strictEqual(line.connections(), 1)
+        })
+      )
+  )
+
+  it.effect.each(["tcp", "ws"] as const)("says of a frozen node that it is silent, by %s", (scheme) =>
     Effect.scoped(
       Effect.gen(function* () {
         const inside = yield* Ledger
-        const count = 600
-        yield* inside.dispatch(open("large"))
-        yield* inside.dispatchMany(
-          Array.from({ length: count - 1 }, () => ({ ...deposit("large", 1n), description: "x".repeat(200) }))
+        yield* Effect.ignore(inside.dispatch(open("silent")))
+        const { port } = yield* scheme === "tcp" ? openTcp() : openWebSocket()
+        // It was there, and stands still now.
+        const line = yield* tcpProxy("127.0.0.1", port)
+        const limits = { pingMs: 300, queryDeadlineMs: 5_000 }
+        const way = yield* connect({ urls: [`${scheme}://127.0.0.1:${line.port}/rpc`], limits })
+        assert.strictEqual((yield* way.ledger.strongBalance("silent")).balance, 0n)
+        line.hold()
+        const refused = yield* Effect.flip(way.ledger.stats)
+        assert.deepInclude(refused, { _tag: "Unavailable", reason: "the peer is silent" })
+        line.forward()
+        yield* until("it is connected again", () =>
+          way.client.nodes().every(({ isConnected }) => isConnected)
         )
-        const line = yield* slowLine((yield* openTcp()).port)
-        const limits = { ...patientLimits, pingMs: 400 }
-        const way = yield* connect({ urls: [`tcp://127.0.0.1:${line.port}`], limits })
-        assert.lengthOf(yield* way.ledger.history("large", { limit: count }), count)
+        assert.strictEqual((yield* way.ledger.strongBalance("silent")).balance, 0n)
       })
     )
   )

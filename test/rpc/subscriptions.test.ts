@@ -7,7 +7,7 @@ import { defaultLimits } from "../../src/infra/config/LedgerConfig.ts"
 import { defaultReadSideLimits } from "../../src/infra/config/ReadSideConfig.ts"
 import { Ledger } from "../../src/Ledger.ts"
 import { deposit, open, transfer } from "../support/ledgerWorld.ts"
-import { connect, memoryLedger, openTcp, token, tokenOf } from "../support/rpcWorld.ts"
+import { connect, memoryLedger, openTcp, openWebSocket, token, tokenOf } from "../support/rpcWorld.ts"
 import { until } from "../support/waiting.ts"
 
 type Service = Ledger["Service"]
@@ -129,31 +129,37 @@ layer(memoryLedger, { excludeTestServices: true })("a subscription over RPC", (i
     )
   )
 
-  it.effect("keeps its connection behind a reader that takes longer than a node may be silent", () =>
-    Effect.scoped(
-      Effect.gen(function* () {
-        const inside = yield* Ledger
-        yield* inside.dispatch(open("long:a"))
-        const count = 300
-        yield* inside.dispatchMany(Array.from({ length: count - 1 }, () => deposit("long:a", 1n)))
-        let opened = 0
-        const ledger: Service = {
-          ...inside,
-          subscribe: (asked) => {
-            opened++
-            return inside.subscribe(asked)
+  it.effect.each([
+    ["TCP", openTcp],
+    ["a WebSocket", openWebSocket]
+  ] as const)(
+    "keeps its connection behind a reader that takes longer than a node may be silent, over %s",
+    ([name, openDoor]) =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const inside = yield* Ledger
+          const account = `long:${name.length}`
+          yield* inside.dispatch(open(account))
+          const count = 300
+          yield* inside.dispatchMany(Array.from({ length: count - 1 }, () => deposit(account, 1n)))
+          let opened = 0
+          const ledger: Service = {
+            ...inside,
+            subscribe: (asked) => {
+              opened++
+              return inside.subscribe(asked)
+            }
           }
-        }
-        const { url } = yield* openTcp({ ledger })
-        const way = yield* connect({ urls: [url], limits: { pingMs: 500 } })
-        let taken = 0
-        yield* way.ledger.subscribe({ accountPrefix: "long:" }).pipe(
-          Stream.take(count),
-          Stream.runForEach(() => (++taken === 1 ? Effect.sleep(4_000) : Effect.void))
-        )
-        assert.strictEqual(opened, 1)
-      })
-    )
+          const { url } = yield* openDoor({ ledger })
+          const way = yield* connect({ urls: [url], limits: { pingMs: 500 } })
+          let taken = 0
+          yield* way.ledger.subscribe({ accountPrefix: account }).pipe(
+            Stream.take(count),
+            Stream.runForEach(() => (++taken === 1 ? Effect.sleep(4_000) : Effect.void))
+          )
+          assert.strictEqual(opened, 1)
+        })
+      )
   )
 
   it.effect("counts against the streams of its connection", () =>

@@ -6,7 +6,7 @@ import { Effect, Fiber, Latch, Redacted } from "effect"
 import { Ledger } from "../../src/Ledger.ts"
 import { connectLedger } from "../../src/rpc/client/connectLedger.ts"
 import { deposit, open } from "../support/ledgerWorld.ts"
-import { connect, memoryLedger, openTcp, token, tokenOf } from "../support/rpcWorld.ts"
+import { connect, memoryLedger, openTcp, openWebSocket, token, tokenOf } from "../support/rpcWorld.ts"
 
 const pem = (name: string) => readFileSync(new URL(`./certificates/${name}`, import.meta.url), "utf8")
 
@@ -26,13 +26,15 @@ layer(memoryLedger, { excludeTestServices: true })("an RPC server with TLS", (it
         yield* inside.dispatch(open("tls:a"))
         const { url, port } = yield* openTcp({ tls, tokens })
         assert.match(url, /^tls:/)
-        for (const way of [url, `tls://localhost:${port}`]) {
+        const webSocket = yield* openWebSocket({ tls, tokens })
+        assert.match(webSocket.url, /^wss:/)
+        for (const way of [url, `tls://localhost:${port}`, webSocket.url]) {
           const peer = yield* connect({ urls: [way], ca, token: tokenOf("shop") })
           assert.isFalse((yield* peer.ledger.dispatch(deposit("tls:a", 1n))).replayed)
         }
         yield* Effect.promise(async () => {
           const ledger = await connectLedger({ url, ca, token: "secret-shop" })
-          assert.strictEqual((await ledger.strongBalance("tls:a")).balance, 2n)
+          assert.strictEqual((await ledger.strongBalance("tls:a")).balance, 3n)
           await ledger.close()
         })
         const stranger = yield* connect({ urls: [url], ca, token: Redacted.make("wrong") })
@@ -48,8 +50,10 @@ layer(memoryLedger, { excludeTestServices: true })("an RPC server with TLS", (it
     Effect.scoped(
       Effect.gen(function* () {
         const { url, port } = yield* openTcp({ tls, tokens })
+        const webSocket = yield* openWebSocket({ tls, tokens })
         const cases = [
           [url, pem("other-ca.pem"), /unable to verify|self.signed|issuer/],
+          [webSocket.url, pem("other-ca.pem"), /unable to verify|self.signed|issuer/],
           [url, undefined, /unable to verify|self.signed|issuer/],
           [`tls://127.0.0.2:${port}`, ca, /ECONNREFUSED|does not match/]
         ] as const

@@ -1,8 +1,9 @@
 /** A ledger in memory behind RPC servers on loopback, with clients of each kind. */
 
-import { createServer } from "node:http"
+import { createServer, type Server } from "node:http"
+import { createServer as createTlsServer } from "node:https"
 import { NodeHttpServer } from "@effect/platform-node"
-import { Context, Effect, Exit, Layer, Scope } from "effect"
+import { Context, Effect, Exit, Layer, Redacted, Scope } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { SocketServer } from "effect/socket"
 import { Ledger } from "../../src/Ledger.ts"
@@ -59,16 +60,20 @@ export const openTcp = Effect.fnUntraced(function* (options: DoorOptions = {}) {
   return { port: address.port, url: `${scheme}://${hostOf}:${address.port}`, stop }
 })
 
-/** A WebSocket door on an HTTP server of its own. */
+/** A WebSocket door on an HTTP (or HTTPS) server of its own. */
 export const openWebSocket = Effect.fnUntraced(function* (options: DoorOptions = {}) {
+  const { tls } = options
+  const listening = (): Server =>
+    tls === undefined ? createServer() : createTlsServer({ cert: tls.cert, key: Redacted.value(tls.key) })
   const server = HttpRouter.serve(LedgerRpcServer.layerWebSocket, { disableLogger: true }).pipe(
-    Layer.provideMerge(NodeHttpServer.layer(createServer, { port: options.port ?? 0, host: hostOf }))
+    Layer.provideMerge(NodeHttpServer.layer(listening, { port: options.port ?? 0, host: hostOf }))
   )
   const { context, stop } = yield* build(Layer.provide(server, yield* inside(options)))
   const { address } = Context.get(context, HttpServer.HttpServer)
   if (address._tag === "UnixPathAddress")
     return yield* Effect.die(new Error("a WebSocket door has an IP address"))
-  return { port: address.port, url: `ws://${hostOf}:${address.port}/rpc`, stop }
+  const scheme = tls === undefined ? "ws" : "wss"
+  return { port: address.port, url: `${scheme}://${hostOf}:${address.port}/rpc`, stop }
 })
 
 /** A client, its `Ledger`, and the end of it. */

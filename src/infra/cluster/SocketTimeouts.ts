@@ -103,11 +103,18 @@ const silentLooks = 8
 const peerIsSilent = () =>
   new Socket.SocketError({ reason: new Socket.SocketReadError({ cause: new Error("the peer is silent") }) })
 
+/** The present connection beneath a socket that shows nothing of a message before all of it is there, as a WebSocket does. */
+interface Beneath {
+  readonly bytesReadUnsafe: () => number
+  /** Ends it without a word of farewell, for which a WebSocket would wait. */
+  readonly endUnsafe: () => void
+}
+
 /**
  * Wraps a socket: closes the connection when its peer, which is pinged, sends nothing for `silentMs` while it is listened to. Effect's own
  * pings go by answers that are complete: one that is large and comes slowly, or is taken slowly here, would be silence to them.
  */
-export const withReadTimeout = (inner: Socket.Socket, silentMs: number): Socket.Socket =>
+export const withReadTimeout = (inner: Socket.Socket, silentMs: number, beneath?: Beneath): Socket.Socket =>
   Socket.make({
     writer: inner.writer,
     reader: Effect.gen(function* () {
@@ -118,12 +125,19 @@ export const withReadTimeout = (inner: Socket.Socket, silentMs: number): Socket.
       let waitsSince: number | undefined
       let suspected: number | undefined
       let isGivenUp = false
+      let bytesRead = beneath?.bytesReadUnsafe()
+      const end =
+        beneath === undefined ? writer.write(new Socket.CloseEvent(1011)) : Effect.sync(beneath.endUnsafe)
       const look = Effect.suspend(() => {
+        const bytes = beneath?.bytesReadUnsafe()
+        // A part of a message came, for the rest of which is waited anew.
+        if (bytes !== bytesRead && waitsSince !== undefined) waitsSince = elapsedMsUnsafe(clock)
+        bytesRead = bytes
         const isSilent = waitsSince !== undefined && elapsedMsUnsafe(clock) - waitsSince > silentMs - lookMs
         // Seen twice: where this process itself stood still, what the peer sent is read between the two looks.
         isGivenUp = isSilent && suspected === waitsSince
         suspected = isSilent ? waitsSince : undefined
-        return isGivenUp ? writer.write(new Socket.CloseEvent(1011)) : Effect.void
+        return isGivenUp ? end : Effect.void
       })
       yield* look.pipe(Effect.ignore, Effect.delay(lookMs), Effect.forever, Effect.forkScoped)
       const pull = Effect.suspend(() => {

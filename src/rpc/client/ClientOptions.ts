@@ -21,7 +21,7 @@ export interface ClientLimits {
   readonly queryDeadlineMs: number
   /** How long opening a connection may take, in milliseconds. */
   readonly connectMs: number
-  /** How often a node is pinged, in milliseconds; one that sends nothing for twice as long, over a WebSocket of which no whole message is read, is given up. */
+  /** How often a node is pinged, in milliseconds; one that sends nothing for twice as long is given up. */
   readonly pingMs: number
   /** The longest pause before a connection or a call is tried again, in milliseconds; it starts at 20 and doubles. */
   readonly backoffMaxMs: number

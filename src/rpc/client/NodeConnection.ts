@@ -1,6 +1,7 @@
 /** A connection to one node, which is opened again by itself whenever it is lost, for as long as the client lives. */
+import type { Socket as NetSocket } from "node:net"
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
-import { Data, Effect, Result, Schedule } from "effect"
+import { Data, Effect, Predicate, Result, Schedule } from "effect"
 import { RpcClient, type RpcClientError, type RpcGroup, RpcSerialization } from "effect/rpc"
 import { Socket } from "effect/socket"
 import { withReadTimeout, withWriteTimeout } from "../../infra/cluster/SocketTimeouts.ts"
@@ -37,7 +38,8 @@ export const makeNodeConnection = Effect.fnUntraced(function* (
   limits: ClientLimits,
   onChange: () => void
 ) {
-  const { socket, isText } = yield* socketTo(text, options, limits)
+  const { socket, beneath } = yield* socketTo(text, options, limits)
+  const isText = beneath !== undefined
   const silentMs = 2 * limits.pingMs
   let isConnected = false
   let connections = 0
@@ -50,8 +52,8 @@ export const makeNodeConnection = Effect.fnUntraced(function* (
     })
   const protocol = yield* RpcClient.makeProtocolSocket({
     pingInterval: limits.pingMs,
-    // A WebSocket shows no bytes of a message before all of it is there.
-    ...(isText ? {} : { pingTimeout: Number.POSITIVE_INFINITY }),
+    // What the node sends is looked at below, by its bytes.
+    pingTimeout: Number.POSITIVE_INFINITY,
     retryTransientErrors: true,
     retryPolicy: Schedule.min([Schedule.exponential(20), Schedule.spaced(limits.backoffMaxMs)]).pipe(
       Schedule.jittered
@@ -64,7 +66,7 @@ export const makeNodeConnection = Effect.fnUntraced(function* (
     // A ping waits, like any other write, for a peer that does not read; so pings alone would not notice such a peer.
     Effect.provideService(
       Socket.Socket,
-      yield* withWriteTimeout(isText ? yield* socket : withReadTimeout(yield* socket, silentMs), silentMs)
+      yield* withWriteTimeout(withReadTimeout(yield* socket, silentMs, beneath), silentMs)
     ),
     Effect.provideService(RpcClient.ConnectionHooks, {
       onConnect: change(true),
@@ -89,7 +91,36 @@ export const makeNodeConnection = Effect.fnUntraced(function* (
   } satisfies NodeConnection as NodeConnection // whose count of calls changes
 })
 
-/** A socket that is opened anew each time its reader is acquired. */
+/**
+ * A WebSocket by the package `ws`: it tells of the connection beneath it, trusts the certificates that are named, and is read no faster than its
+ * messages are taken, which that of Node does not. Loaded where it is used, for most clients speak TCP.
+ */
+const webSocketTo = Effect.fnUntraced(function* (
+  url: string,
+  { ca }: LedgerClientOptions,
+  { answerBytesMax, connectMs }: ClientLimits
+) {
+  const { WebSocket } = yield* Effect.promise(() => import("@effect/platform-node/NodeWS"))
+  const trust = ca === undefined ? {} : { ca }
+  let connection: NetSocket | undefined
+  const construct = () => {
+    connection = undefined
+    return new WebSocket(url, { maxPayload: answerBytesMax, ...trust }).once("upgrade", (response) => {
+      connection = response.socket
+    })
+  }
+  return {
+    socket: Socket.makeWebSocket(url, { openTimeout: connectMs }).pipe(
+      Effect.provideService(Socket.WebSocketConstructor, construct)
+    ),
+    beneath: {
+      bytesReadUnsafe: () => connection?.bytesRead ?? 0,
+      endUnsafe: () => connection?.destroy()
+    }
+  }
+})
+
+/** A socket that is opened anew each time its reader is acquired; `beneath`, of a WebSocket, which speaks NDJSON, tells of its connection. */
 const socketTo = Effect.fnUntraced(function* (
   text: string,
   options: LedgerClientOptions,
@@ -103,21 +134,17 @@ const socketTo = Effect.fnUntraced(function* (
   if (host === "") return yield* invalid()
   switch (url.protocol) {
     case "tcp:":
-      return { isText: false, socket: NodeSocket.makeNet({ host, port, noDelay: true, openTimeout }) }
+      return { socket: NodeSocket.makeNet({ host, port, noDelay: true, openTimeout }), beneath: undefined }
     case "tls:": {
       const trust = options.ca === undefined ? {} : { ca: options.ca }
       // Node sets no server name for an IP address, which the protocol does not allow as one.
       const name = /^[\d.]+$|:/.test(host) ? {} : { servername: host }
-      return { isText: false, socket: NodeSocket.makeTls({ host, port, ...name, ...trust, openTimeout }) }
+      const socket = NodeSocket.makeTls({ host, port, ...name, ...trust, openTimeout })
+      return { socket, beneath: undefined }
     }
     case "ws:":
     case "wss:":
-      return {
-        isText: true,
-        socket: Socket.makeWebSocket(text, { openTimeout }).pipe(
-          Effect.provide(NodeSocket.layerWebSocketConstructor)
-        )
-      }
+      return yield* webSocketTo(text, options, limits)
     default:
       return yield* invalid()
   }
@@ -125,7 +152,9 @@ const socketTo = Effect.fnUntraced(function* (
 
 /** The innermost message: `connect ECONNREFUSED 127.0.0.1:7070`. */
 export const describe = (error: RpcClientError.RpcClientError): string => {
-  const cause: unknown = "cause" in error.reason ? error.reason.cause : undefined
+  const told: unknown = "cause" in error.reason ? error.reason.cause : undefined
+  // A WebSocket tells of an error by an event.
+  const cause = Predicate.hasProperty(told, "error") ? told.error : told
   const inner = cause instanceof Error && cause.message !== "" ? cause.message : error.message
   return inner.replaceAll(/\s+/g, " ")
 }
